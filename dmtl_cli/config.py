@@ -1,0 +1,524 @@
+"""The typed YAML: strict, frozen, every mistake at once with file and line.
+
+Unknown keys, wrong types and contradictions are refused (exit 78). Numbers such as `1e-3`, which YAML 1.1 reads as
+text, are accepted as numbers; `yes`/`no` and dates stay the text the user typed; a key given twice is an error.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+
+from dmtl_cli.errors import Exit, UserError
+
+Column = Annotated[str, StringConstraints(min_length=1)]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Positive = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Rate = Annotated[float, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0)]
+Units = Annotated[tuple[Positive, ...], Field(min_length=1)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Events(Section):
+    """Where the click log lies and what its columns are called."""
+
+    path: str = "events"
+    """folder below data.root"""
+    partition: Name | None = None
+    """hive key of the day folders, e.g. `day` for day=2026-01-31 (or =20260131); default `day` without date_column"""
+    date_column: Column | None = None
+    """a date or timestamp column that tells the day instead; a timestamp needs data.timezone"""
+    user: Column = "user_id"
+    item: Column = "item_id"
+    time: Column | None = None
+    """orders the rows of a day (first value of a user, recency); any sortable column"""
+    click: Column | None = None
+    """boolean or 0/1; absent: every row is a click (a log of positives only, no exposures)"""
+    duration: Column | None = None
+    """how long a clicked item was read"""
+    duration_unit: Literal["s", "ms"] = "s"
+    conversion: Column | None = None
+    """a boolean column (like, purchase) instead of duration"""
+    weight: Column | None = None
+    request: Column | None = None
+    """the request (one served list) an exposure belongs to: an integer or a string"""
+    outcomes: tuple[Column, ...] = ()
+    """further columns known only after the exposure: never features"""
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> Events:
+        if (self.duration is None) == (self.conversion is None):
+            raise ValueError("give exactly one of duration and conversion: it defines the second label")
+        if self.partition and self.date_column:
+            raise ValueError("give partition or date_column, not both")
+        return self
+
+    @property
+    def hive_key(self) -> str | None:
+        """Key of the day folders; None where a column tells the day."""
+        return None if self.date_column else self.partition or "day"
+
+    @property
+    def outcome_columns(self) -> set[str]:
+        named = (self.click, self.duration, self.conversion, self.weight)
+        return {c for c in named if c} | set(self.outcomes)
+
+
+class SideTable(Section):
+    """Attributes of users or items as of a day's start."""
+
+    path: str
+    key: Column
+    partition: Name | None = None
+    """hive key where there is one table a day; absent: one static table"""
+
+
+class Data(Section):
+    root: str
+    timezone: str | None = None
+    truth: str | None = None
+    """folder of a synthetic world's truth: adds expected read seconds to an evaluation"""
+    digest: Literal["footer", "full"] = "footer"
+    """what identifies an input file: size, rows and Parquet footer, or the sha256 of all its bytes"""
+    events: Events
+    users: SideTable | None = None
+    items: SideTable | None = None
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone(cls, zone: str | None) -> str | None:
+        if zone is not None:
+            try:
+                ZoneInfo(zone)
+            except (KeyError, ValueError, OSError):
+                raise ValueError(f"unknown time zone {zone!r}, expected a name such as Asia/Shanghai or UTC") from None
+        return zone
+
+
+class Feature(Section):
+    """One input of the towers: where it is read and how it becomes numbers."""
+
+    name: Name
+    side: Literal["user", "item", "context"]
+    kind: Literal["categorical", "sequence", "numeric", "vector"]
+    column: Column | None = None
+    """default: the feature's name"""
+    level: Literal["entity", "event"] | None = None
+    """event: read from each row as logged (the hour); default entity, for context event"""
+    embedding_name: Name | None = None
+    """features of one embedding_name share a vocabulary and its embedding (a history and item_id)"""
+    min_count: Positive = 1
+    """categorical, sequence: events before a value is admitted to the vocabulary"""
+    max_length: Positive = 50
+    """sequence: the last values kept"""
+    separator: str | None = None
+    """sequence: splits a text column, e.g. '|'"""
+    boundaries: tuple[float, ...] | None = None
+    """numeric: bucket edges, ascending"""
+    num_buckets: Annotated[int, Field(ge=2, le=1000)] | None = None
+    """numeric: that many quantile buckets, edges measured on the chain's first window"""
+    transform: Literal["standardize", "log1p"] | None = None
+    """numeric without buckets (default standardize); log1p: sign(x) log(1 + |x|), then standardized"""
+    dim: Positive | None = None
+    """vector: its length"""
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> Feature:
+        only = {
+            "embedding_name": ("categorical", "sequence"),
+            "min_count": ("categorical", "sequence"),
+            "max_length": ("sequence",),
+            "separator": ("sequence",),
+            "boundaries": ("numeric",),
+            "num_buckets": ("numeric",),
+            "transform": ("numeric",),
+            "dim": ("vector",),
+        }
+        for key, kinds in only.items():
+            if key in self.model_fields_set and self.kind not in kinds:
+                raise ValueError(f"{key} has no effect on kind {self.kind} (it is for {' and '.join(kinds)})")
+        if (self.kind == "vector") != (self.dim is not None):
+            raise ValueError("kind vector needs dim")
+        if sum(x is not None for x in (self.boundaries, self.num_buckets, self.transform)) > 1:
+            raise ValueError("give one of boundaries, num_buckets, transform")
+        if self.boundaries is not None and list(self.boundaries) != sorted(set(self.boundaries)):
+            raise ValueError("boundaries must ascend")
+        if self.side == "item" and self.level == "event":
+            raise ValueError("an item's features cannot change with the event; use side context")
+        if self.side == "context" and self.level == "entity":
+            raise ValueError("side context is read from each event; level entity contradicts it")
+        return self
+
+    @property
+    def source(self) -> str:
+        return self.column or self.name
+
+    @property
+    def per_event(self) -> bool:
+        return self.side == "context" or self.level == "event"
+
+    @property
+    def embedding(self) -> str | None:
+        """Name of the embedding this feature reads; None for a feature that stays a number."""
+        if self.kind in ("categorical", "sequence"):
+            return self.embedding_name or self.name
+        return self.name if self.kind == "numeric" and (self.boundaries or self.num_buckets) else None
+
+
+class Quantile(Section):
+    quantile: Annotated[float, Field(gt=0, lt=1)]
+
+
+class Labels(Section):
+    long_read: Literal["mean"] | Rate | Quantile = "mean"
+    """duration above this many seconds, above the mean, or a quantile, of clicked rows; measured on the chain's first
+    window, then carried"""
+
+
+class TaskWeights(Section):
+    ctr: Weight = 1.0
+    ctcvr: Weight = 1.0
+    cvr: Weight = 1.0
+    """over clicked rows only; 0 is the paper's form"""
+
+
+class Optimizer(Section):
+    batch_size: Positive = 4096
+    epochs: Positive = 1
+    learning_rate: Rate = 1e-3
+    """Adam, dense weights"""
+    embedding_learning_rate: Rate = 0.05
+    """row-wise Adagrad, embedding tables"""
+    embedding_dim: Positive = 16
+    unknown_share: Share = 0.05
+    """share of ids replaced by the unknown row while training, so that a new id finds a trained one"""
+    features: tuple[Name, ...] | None = None
+    """names of the features the model reads; default all it may read"""
+
+
+class Teacher(Optimizer):
+    first_window_days: Positive = 1
+    """days the chain's first teacher learns, ending at its day"""
+    window_days: Positive = 1
+    """days each later teacher learns"""
+    samples: Literal["mixed", "exposed", "sampled"] = "mixed"
+    """exposed rows and drawn negatives; exposed rows; clicks and drawn negatives (the paper's)"""
+    negatives: Positive = 1
+    """drawn a row (mixed: a row, sampled: a click)"""
+    alpha: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """a negative is drawn in proportion to clicks ** alpha"""
+    num_experts: Positive = 8
+    expert_hidden_units: Units = (128, 64)
+    tower_hidden_units: Units = (32,)
+    gate_dropout: Share = 0.0
+    task_weights: TaskWeights = TaskWeights()
+    calibration_share: Share = 0.1
+    """share of exposed rows kept from training to fit an intercept and a slope a task"""
+
+
+class Scores(Section):
+    negatives: Annotated[int, Field(ge=0)] = 4
+    """drawn a row of the log and scored beside it"""
+    alpha: Annotated[float, Field(ge=0, le=1)] = 0.0
+    batch_size: Positive = 8192
+
+
+class SourceWeights(Section):
+    exposed: Weight = 1.0
+    negative: Weight = 1.0
+
+
+class Floors(Section):
+    replay: Annotated[float, Field(ge=0, le=1)] = 0.9
+    match: Annotated[float, Field(ge=0, le=1)] = 0.0
+    rescore: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
+Way = Literal["replay", "match", "rescore"]
+
+
+class Distill(Section):
+    w_kd: Weight = 1.0
+    loss: Literal["kl", "mse_logit", "mse_prob"] = "kl"
+    temperature: Rate = 1.0
+    target: Literal["pctcvr", "pctr", "pcvr"] = "pctcvr"
+    ways: Annotated[tuple[Way, ...], Field(min_length=1)] = ("replay", "rescore")
+    source_weights: SourceWeights = SourceWeights()
+    floors: Floors = Floors()
+    """least coverage a way; below it the run is refused before training (exit 80)"""
+    max_age_days: Positive = 3
+    """older scores are refused"""
+
+
+class Hard(Section):
+    w_hard: Weight = 0.0
+    loss: Literal["sampled_softmax", "pointwise"] = "sampled_softmax"
+    label: Literal["click", "long_read"] = "click"
+    negatives: Positive = 1
+    """pointwise: drawn a row"""
+
+
+class Student(Optimizer):
+    hidden_units: Units = (128, 64)
+    """of both towers; the last is the length of the vectors"""
+    vectors: Literal["unit", "plain"] = "unit"
+    distill: Distill = Distill()
+    hard: Hard = Hard()
+
+    @model_validator(mode="after")
+    def _learns_something(self) -> Student:
+        if self.distill.w_kd == 0 and self.hard.w_hard == 0:
+            raise ValueError("distill.w_kd and hard.w_hard are both 0: nothing to learn")
+        if len(set(self.distill.ways)) != len(self.distill.ways):
+            raise ValueError("distill.ways names one way twice")
+        return self
+
+
+class Evaluate(Section):
+    max_users: Positive = 2000
+    """users of a day whose retrieval is measured (a seeded sample)"""
+    teacher_users: Positive = 500
+    """of these, users for whom a teacher scores the whole catalogue"""
+
+
+class Config(Section):
+    workspace: str
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
+    threads: Positive = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    data: Data
+    features: Annotated[tuple[Feature, ...], Field(min_length=1)]
+    labels: Labels = Labels()
+    teacher: Teacher = Teacher()
+    scores: Scores = Scores()
+    student: Student = Student()
+    evaluate: Evaluate = Evaluate()
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Config:
+        names = [f.name for f in self.features]
+        if twice := sorted({n for n in names if names.count(n) > 1}):
+            raise ValueError(f"features: {', '.join(twice)} stands twice")
+        for k, f in enumerate(self.features):
+            if f.source in self.data.events.outcome_columns:
+                raise ValueError(f"features.{k} ({f.name}): {f.source} is an outcome, known only after the exposure")
+        known: dict[str, set[str]] = {}
+        for f in self.features:
+            if f.embedding is not None:
+                known.setdefault(f.embedding, set()).add("bucket" if f.kind == "numeric" else "id")
+        if mixed := sorted(n for n, kinds in known.items() if len(kinds) > 1):
+            raise ValueError(f"features: embedding {mixed[0]} is shared by ids and numeric buckets")
+        for who, section in (("teacher", self.teacher), ("student", self.student)):
+            missing = [n for n in section.features or () if n not in names]
+            if missing:
+                raise ValueError(f"{who}.features: no feature is called {missing[0]}{_near(missing[0], names)}")
+            sides = {f.side for f in self.features_of(who)}
+            if not {"user", "item"} <= sides:
+                raise ValueError(f"{who} needs at least one user feature and one item feature")
+        if self.student.features:
+            context = [f.name for f in self.features if f.side == "context" and f.name in self.student.features]
+            if context:
+                raise ValueError(f"student.features: {context[0]} is a context feature, a tower cannot read it")
+        if self.data.events.duration is None and "long_read" in self.labels.model_fields_set:
+            raise ValueError("labels.long_read needs data.events.duration; with conversion the column is the label")
+        if self.data.events.click is None and self.teacher.samples == "exposed":
+            raise ValueError("teacher.samples: exposed needs data.events.click; a log of clicks has no negatives")
+        return self
+
+    def features_of(self, who: str) -> tuple[Feature, ...]:
+        """The features that `teacher` or `student` reads; a tower never reads context."""
+        chosen = (self.teacher if who == "teacher" else self.student).features
+        return tuple(
+            f
+            for f in self.features
+            if (chosen is None or f.name in chosen) and (who == "teacher" or f.side != "context")
+        )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Reading: YAML with marks, so that a mistake names its line
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's plain scalars: only true/false are booleans, 1e-3 is a number, a date is text."""
+
+
+_Loader.yaml_implicit_resolvers = {}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""])
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|false|False)$"), list("tTfF"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9_]*)$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$"),
+    list("-+.0123456789"),
+)
+
+Path_ = tuple[str | int, ...]
+
+
+def _plain(node: yaml.Node, loader: _Loader, path: Path_, marks: dict[Path_, int], found: list[str], file: str) -> Any:
+    """A composed node as plain Python, noting the line of every key and refusing a key given twice."""
+    marks.setdefault(path, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        out: dict[str, Any] = {}
+        for key, value in node.value:
+            name = str(key.value)
+            if name in out:
+                found.append(f"{file}:{key.start_mark.line + 1}: {name} stands twice in one mapping")
+            marks[(*path, name)] = key.start_mark.line + 1
+            out[name] = _plain(value, loader, (*path, name), marks, found, file)
+        return out
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(v, loader, (*path, k), marks, found, file) for k, v in enumerate(node.value)]
+    if node.tag == "tag:yaml.org,2002:float":
+        return float(node.value)
+    return loader.construct_object(node)  # type: ignore[no-untyped-call]
+
+
+def _parse(text: str, file: str, path: Path_ = ()) -> tuple[Any, dict[Path_, int], list[str]]:
+    marks: dict[Path_, int] = {}
+    found: list[str] = []
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        return (None if node is None else _plain(node, loader, path, marks, found, file)), marks, found
+    except yaml.MarkedYAMLError as e:
+        line = e.problem_mark.line + 1 if e.problem_mark else 1
+        raise UserError(f"{file}:{line}: not YAML: {e.problem}", "check indentation and quotes", Exit.CONFIG) from None
+    except yaml.YAMLError as e:
+        raise UserError(f"{file}:1: not YAML: {e}", code=Exit.CONFIG) from None
+    finally:
+        loader.dispose()  # type: ignore[no-untyped-call]
+
+
+def _near(word: str, words: list[str]) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(word, words, 1)
+    return f", did you mean {close[0]}?" if close else ""
+
+
+def _keys_at(path: Path_) -> list[str]:
+    """Names that are known where an unknown key stood."""
+    model: Any = Config
+    for part in path[:-1]:
+        field = None if isinstance(part, int) else model.model_fields.get(part)
+        if isinstance(part, int):
+            continue
+        if field is None:
+            return []
+        model = next((m for m in _models(field.annotation)), None)
+        if model is None:
+            return []
+    return list(model.model_fields)
+
+
+def _models(annotation: Any) -> list[Any]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [m for a in getattr(annotation, "__args__", ()) for m in _models(a)]
+
+
+def _messages(error: ValidationError, file: str, marks: dict[Path_, int]) -> list[str]:
+    out: list[tuple[int, str]] = []
+    for e in error.errors(include_url=False):
+        raw = tuple(e["loc"])
+        path = raw
+        while path and path not in marks:  # a union's branch or a missing key has no mark of its own
+            path = path[:-1]
+        # pydantic writes the branch of a union into loc; the words of the YAML are what a user knows
+        shown = raw if raw in marks or e["type"] == "missing" else path
+        dotted = ".".join(str(p) for p in shown)
+        if e["type"] == "extra_forbidden":
+            text = f"unknown key {dotted}{_near(str(raw[-1]), _keys_at(raw))}"
+        elif e["type"] == "missing":
+            text = f"{dotted} is required"
+        elif e["type"] == "value_error":
+            text = f"{dotted}: {e['ctx']['error']}" if dotted else str(e["ctx"]["error"])
+        else:
+            text = f"{dotted}: {e['msg'][0].lower()}{e['msg'][1:]}, got {e['input']!r}"
+        line = marks.get(path, 1)
+        if (match := re.match(r"features\.(\d+) ", text)) and ("features", int(match[1])) in marks:
+            line = marks["features", int(match[1])]
+        elif (match := re.match(r"([a-z_]+(?:\.[a-z_]+)*):? ", text)) and tuple(match[1].split(".")) in marks:
+            line = marks[tuple(match[1].split("."))]
+        message = f"{file}:{line}: {text}" if line > 0 else f"--set {text}"
+        if (line, message) not in out:
+            out.append((line, message))
+    return [m for _, m in sorted(out)]
+
+
+def load_config(file: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Config:
+    """Reads and checks a config.
+
+    Args:
+        file: the YAML.
+        overrides: `a.b=c` as given to --set; c is read as YAML, a number in the path is a place in a list.
+
+    Raises:
+        UserError: with every mistake found; the first is its message.
+    """
+    name = str(file)
+    try:
+        text = Path(file).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{name}: no such config file", "give --config FILE", Exit.CONFIG) from None
+    except (OSError, UnicodeDecodeError) as e:
+        raise UserError(f"{name}: cannot be read as text: {e}", code=Exit.CONFIG) from None
+    raw, marks, found = _parse(text, name)
+    if not isinstance(raw, dict):
+        raise UserError(f"{name}:1: expected keys and values, got {type(raw).__name__}", code=Exit.CONFIG)
+    for entry in overrides:
+        _override(raw, entry, marks)
+    config = None
+    try:
+        config = Config.model_validate(_tuples(raw))
+    except ValidationError as e:
+        found += _messages(e, name, marks)
+    if found or config is None:
+        raise UserError(found[0], code=Exit.CONFIG, others=tuple(found[1:]))
+    return config
+
+
+def _tuples(value: Any) -> Any:
+    """Lists as tuples, which is what a frozen config holds (strict types turn nothing into another)."""
+    if isinstance(value, dict):
+        return {k: _tuples(v) for k, v in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _override(raw: dict[str, Any], entry: str, marks: dict[Path_, int]) -> None:
+    key, equals, value = entry.partition("=")
+    parts: list[str | int] = [int(p) if p.isdigit() else p for p in key.split(".")]
+    if not equals or not all(p != "" for p in parts):
+        raise UserError(f"--set {entry}: expected dotted.key=value", code=Exit.USAGE)
+    parsed, inner, _ = _parse(value, f"--set {entry}", tuple(parts))
+    at: Any = raw
+    for part, then in zip(parts[:-1], parts[1:], strict=True):
+        try:
+            if isinstance(at, dict):
+                at = at.setdefault(part, [] if isinstance(then, int) else {})
+                if at is None:
+                    raise TypeError
+            else:
+                at = at[part]
+        except (KeyError, IndexError, TypeError):
+            raise UserError(f"--set {entry}: nothing stands at {part} in the config", code=Exit.CONFIG) from None
+    try:
+        at[parts[-1]] = parsed
+    except (IndexError, TypeError):
+        raise UserError(f"--set {entry}: nothing stands at {parts[-1]} in the config", code=Exit.CONFIG) from None
+    for path in {*inner, tuple(parts)}:
+        marks[path] = 0  # 0: given on the command line
+    for k in range(1, len(parts)):
+        marks.setdefault(tuple(parts[:k]), 0)

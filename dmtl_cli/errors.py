@@ -1,0 +1,44 @@
+"""The one way a room says that something is wrong with what it was given."""
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit codes a cron job can rely on (sysexits.h where one fits)."""
+
+    USAGE = 2
+    DATA = 65  # schema, labels, checksum, wrong or stale parent
+    NO_INPUT = 66  # not there or empty: retry later
+    NO_DEVICE = 69
+    BUG = 70
+    CANNOT_CREATE = 73
+    IO = 74  # disk full, read error: retry
+    LOCKED = 75  # another run holds the lock: retry
+    CONFIG = 78
+    REFUSED = 80  # a gate or floor said no: yesterday's artifact stays served
+    STALE = 81
+
+
+class UserError(Exception):
+    """A mistake in the input, said in one line: what was expected, what came, where; then what to do.
+
+    Args:
+        message: what is wrong and where (file, column, row or config line).
+        hint: what to do about it.
+        code: the documented exit code.
+        others: further mistakes of the same kind, for the log.
+    """
+
+    def __init__(self, message: str, hint: str = "", code: Exit = Exit.DATA, others: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.message, self.hint, self.code, self.others = message, hint, code, others
+
+    def line(self) -> str:
+        """One line of at most 400 characters, whatever the message holds."""
+        more = f" (and {len(self.others)} more, see the log)" if self.others else ""
+        text = " ".join(f"dmtl: error: {self.message}{more}{'; ' + self.hint if self.hint else ''}".split())
+        return text if len(text) <= 400 else text[:397] + "..."
+
+
+class Nothing(Exception):
+    """A stage has nothing to do yet (`not due`): exit 0, nothing published."""

@@ -1,0 +1,1 @@
+"""Teacher and student networks: built from flat numbers, usable without a config."""
