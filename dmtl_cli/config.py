@@ -6,6 +6,7 @@ text, are accepted as numbers; `yes`/`no` and dates stay the text the user typed
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -382,7 +383,7 @@ def _plain(node: yaml.Node, loader: _Loader, path: Path_, marks: dict[Path_, int
         return [_plain(v, loader, (*path, k), marks, found, file) for k, v in enumerate(node.value)]
     if node.tag == "tag:yaml.org,2002:float":
         return float(node.value)
-    return loader.construct_object(node)  # type: ignore[no-untyped-call]
+    return loader.construct_object(node)
 
 
 def _parse(text: str, file: str, path: Path_ = ()) -> tuple[Any, dict[Path_, int], list[str]]:
@@ -398,7 +399,7 @@ def _parse(text: str, file: str, path: Path_ = ()) -> tuple[Any, dict[Path_, int
     except yaml.YAMLError as e:
         raise UserError(f"{file}:1: not YAML: {e}", code=Exit.CONFIG) from None
     finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
+        loader.dispose()
 
 
 def _near(word: str, words: list[str]) -> str:
@@ -504,7 +505,7 @@ def _override(raw: dict[str, Any], entry: str, marks: dict[Path_, int]) -> None:
         raise UserError(f"--set {entry}: expected dotted.key=value", code=Exit.USAGE)
     parsed, inner, _ = _parse(value, f"--set {entry}", tuple(parts))
     at: Any = raw
-    for part, then in zip(parts[:-1], parts[1:], strict=True):
+    for part, then in itertools.pairwise(parts):
         try:
             if isinstance(at, dict):
                 at = at.setdefault(part, [] if isinstance(then, int) else {})

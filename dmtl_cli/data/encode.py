@@ -1,0 +1,397 @@
+"""Raw feature values -> integer and float tables, through vocabularies that grow day by day.
+
+Row 0 of every embedding is the unknown row: null, never seen, or not admitted yet. A vocabulary only grows, so a row
+keeps its meaning, its weights and its optimizer state from day to day. Numeric statistics (quantile edges, mean and
+deviation) are measured on the chain's first window and then carried, so that an encoded number keeps its meaning too.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow.parquet as pq
+
+from dmtl_cli.config import Feature
+from dmtl_cli.data.log import ID, Day
+from dmtl_cli.errors import UserError
+
+FORMAT = 1
+_SAMPLE = 1_000_000  # events whose event-level numbers are measured
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which columns an encoded side has, in order; what a model needs to know of it."""
+
+    ids: tuple[str, ...]
+    """embedding name of each integer column"""
+    dropped: tuple[bool, ...]
+    """of each integer column: whether it is an id (replaced by unknown now and then), not a numeric bucket"""
+    sequences: tuple[tuple[str, int], ...]
+    """(embedding name, length) of each padded sequence"""
+    floats: int
+    """float columns"""
+
+    @property
+    def embeddings(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys([*self.ids, *(name for name, _ in self.sequences)]))
+
+    def width(self, embedding_dim: int) -> int:
+        """Length of the dense vector made of one row."""
+        return (len(self.ids) + len(self.sequences)) * embedding_dim + self.floats
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """n rows of one side as numbers. A sequence is padded with 0 on the right; 0 is masked."""
+
+    ids: npt.NDArray[np.int32]
+    """[n, C] rows within each column's embedding"""
+    sequences: tuple[npt.NDArray[np.int32], ...]
+    """[n, L] each"""
+    floats: npt.NDArray[np.float32]
+    """[n, F]"""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: npt.NDArray[Any]) -> Encoded:
+        return Encoded(self.ids[rows], tuple(s[rows] for s in self.sequences), self.floats[rows])
+
+    @staticmethod
+    def concat(parts: list[Encoded]) -> Encoded:
+        return Encoded(
+            np.concatenate([p.ids for p in parts]),
+            tuple(np.concatenate(s) for s in zip(*(p.sequences for p in parts), strict=True)),
+            np.concatenate([p.floats for p in parts]),
+        )
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Values of one embedding: `value`, `row` (0: waiting for admission), `count`, `last_seen`."""
+
+    frame: pl.DataFrame
+
+    @staticmethod
+    def empty(dtype: pl.DataType) -> Vocabulary:
+        return Vocabulary(
+            pl.DataFrame(schema={"value": dtype, "row": pl.Int32, "count": pl.Int64, "last_seen": pl.Date})
+        )
+
+    @property
+    def rows(self) -> int:
+        """Rows of the embedding, the unknown one included."""
+        return 1 + int((self.frame["row"] > 0).sum())
+
+    def lookup(self, values: pl.Series) -> npt.NDArray[np.int32]:
+        """Row of each value, [n]; 0 where it has none."""
+        asked = pl.DataFrame({"value": values.cast(self.frame["value"].dtype, strict=False)})
+        known = self.frame.select("value", "row")
+        return asked.join(known, on="value", how="left", maintain_order="left")["row"].fill_null(0).to_numpy()
+
+    def grow(self, seen: pl.DataFrame, day: dt.date, min_count: int) -> Vocabulary:
+        """With the day's values (`value`, `count`): counts add up, new rows in order of value once admitted."""
+        seen = seen.filter(pl.col("value").is_not_null()).group_by("value").agg(pl.col("count").sum())
+        both = self.frame.join(seen, on="value", how="full", coalesce=True, suffix="_now")
+        both = both.select(
+            "value",
+            pl.col("row").fill_null(0),
+            (pl.col("count").fill_null(0) + pl.col("count_now").fill_null(0)).alias("count"),
+            pl.when(pl.col("count_now").is_not_null()).then(pl.lit(day)).otherwise("last_seen").alias("last_seen"),
+        ).sort("value")
+        new = (both["row"] == 0) & (both["count"] >= min_count)
+        rows = both["row"].to_numpy().copy()
+        rows[new.to_numpy()] = np.arange(self.rows, self.rows + int(new.sum()))
+        return Vocabulary(both.with_columns(pl.Series("row", rows, dtype=pl.Int32)))
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Every feature of one model, with what was learned about its values."""
+
+    features: tuple[Feature, ...]
+    vocabularies: dict[str, Vocabulary] = field(default_factory=dict)
+    numbers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """by feature: {"edges": [...]} or {"mean", "std"}"""
+    id_kinds: dict[str, str] = field(default_factory=dict)
+    """user, item -> int64 | string"""
+
+    # -- shape ---------------------------------------------------------------------------------------------------------
+
+    def of(self, side: str, per_event: bool | None = None) -> list[Feature]:
+        """Features of a side in column order: entity-level, then event-level."""
+        chosen = [f for f in self.features if f.side == side and per_event in (None, f.per_event)]
+        return sorted(chosen, key=lambda f: f.per_event)
+
+    def layout(self, side: str, per_event: bool | None = None) -> Layout:
+        features = self.of(side, per_event)
+        single = [f for f in features if f.embedding and f.kind != "sequence"]
+        return Layout(
+            tuple(f.embedding or "" for f in single),
+            tuple(f.kind == "categorical" for f in single),
+            tuple((f.embedding or "", f.max_length) for f in features if f.kind == "sequence"),
+            sum(f.dim or 1 for f in features if not f.embedding),
+        )
+
+    def embedding_rows(self) -> dict[str, int]:
+        """Rows of each embedding, the unknown one included."""
+        rows = {name: v.rows for name, v in self.vocabularies.items()}
+        for f in self.features:
+            if f.kind == "numeric" and f.embedding:
+                rows[f.embedding] = len(self.numbers[f.name]["edges"]) + 2
+        return rows
+
+    # -- learning ------------------------------------------------------------------------------------------------------
+
+    def grow(self, days: list[Day]) -> Encoder:
+        """What these days add. Numeric statistics are measured only where there are none yet."""
+        numbers = dict(self.numbers)
+        for f in self.features:
+            if f.kind == "numeric" and f.name not in numbers:
+                numbers[f.name] = _measure(
+                    f, pl.concat([_seen(f, day)["value"] for day in days], how="vertical_relaxed")
+                )
+        vocabularies = dict(self.vocabularies)
+        for day in days:
+            for name in dict.fromkeys(f.embedding for f in self.features if f.kind in ("categorical", "sequence")):
+                assert name is not None
+                sharing = [f for f in self.features if f.embedding == name]
+                seen = [_seen(f, day) for f in sharing]
+                kinds = {s["value"].dtype for s in seen if s["value"].dtype != pl.Null}
+                if len(kinds) > 1:
+                    names = " and ".join(f"{f.name} ({s['value'].dtype})" for f, s in zip(sharing, seen, strict=True))
+                    raise UserError(f"features {names} share embedding {name}: expected values of one type")
+                kind = kinds.pop() if kinds else pl.String()
+                old = vocabularies.get(name, Vocabulary.empty(kind))
+                if old.frame["value"].dtype != kind and kinds:
+                    raise UserError(f"day {day.day}: values of {name} are {kind}, before {old.frame['value'].dtype}")
+                least = max(f.min_count for f in sharing)
+                whole = pl.concat([s.with_columns(pl.col("value").cast(old.frame["value"].dtype)) for s in seen])
+                vocabularies[name] = old.grow(whole, day.day, least)
+        kinds_of = {"user": days[0].users, "item": days[0].items}
+        id_kinds = {s: "string" if t[ID].dtype == pl.String else "int64" for s, t in kinds_of.items()}
+        if self.id_kinds and self.id_kinds != id_kinds:
+            raise UserError(f"day {days[0].day}: ids are {id_kinds}, the chain so far has {self.id_kinds}")
+        return replace(self, numbers=numbers, vocabularies=vocabularies, id_kinds=id_kinds)
+
+    # -- encoding ------------------------------------------------------------------------------------------------------
+
+    def encode(self, frame: pl.DataFrame, side: str, per_event: bool | None = None) -> Encoded:
+        """Rows of raw features (columns by feature name) as numbers; a column that is not there is all unknown."""
+        n = len(frame)
+        ids: list[npt.NDArray[np.int32]] = []
+        sequences: list[npt.NDArray[np.int32]] = []
+        floats: list[npt.NDArray[np.float32]] = []
+        for f in self.of(side, per_event):
+            values = frame[f.name] if f.name in frame.columns else pl.Series(f.name, [None] * n)
+            if f.kind == "categorical":
+                ids.append(self.vocabularies[f.embedding or ""].lookup(_scalar(f, values)))
+            elif f.kind == "sequence":
+                sequences.append(_padded(f, values, self.vocabularies[f.embedding or ""]))
+            elif f.kind == "vector":
+                floats.append(_vector(f, values))
+            elif f.embedding:
+                x = _number(f, values)
+                edges = np.asarray(self.numbers[f.name]["edges"])
+                ids.append(np.where(np.isnan(x), 0, 1 + np.searchsorted(edges, x, side="right")).astype(np.int32))
+            else:
+                known = self.numbers[f.name]
+                x = (_number(f, values) - known["mean"]) / known["std"]
+                floats.append(np.nan_to_num(np.clip(x, -10, 10), nan=0.0).astype(np.float32)[:, None])
+        return Encoded(
+            np.stack(ids, 1) if ids else np.zeros((n, 0), np.int32),
+            tuple(sequences),
+            np.concatenate(floats, 1) if floats else np.zeros((n, 0), np.float32),
+        )
+
+    def entities(self, day: Day, side: str, per_event: bool | None = False) -> Encoded:
+        """The day's users or items as numbers, row by row of the day's table."""
+        return self.encode(day.users if side == "user" else day.items, side, per_event)
+
+    # -- at rest -------------------------------------------------------------------------------------------------------
+
+    def write(self, folder: Path, more: dict[str, Any] | None = None) -> None:
+        """features.json and vocabularies.parquet: how raw values become a model's inputs."""
+        described = {
+            "format": FORMAT,
+            "id_kinds": self.id_kinds,
+            "features": [
+                f.model_dump(mode="json", exclude_none=True) | self.numbers.get(f.name, {}) for f in self.features
+            ],
+            "embedding_rows": self.embedding_rows(),
+            "layouts": {
+                side: {"ids": list(lay.ids), "sequences": [list(s) for s in lay.sequences], "floats": lay.floats}
+                for side in ("user", "item")
+                if (lay := self.layout(side))
+            },
+            **(more or {}),
+        }
+        (folder / "features.json").write_text(json.dumps(described, indent=1, sort_keys=True, allow_nan=False) + "\n")
+        columns = {"embedding": pl.String, "int_value": pl.Int64, "text_value": pl.String}
+        frames = []
+        for name, vocabulary in sorted(self.vocabularies.items()):
+            text = vocabulary.frame["value"].dtype == pl.String
+            held = vocabulary.frame.rename({"value": "text_value" if text else "int_value"})
+            missing = pl.lit(None, pl.Int64 if text else pl.String).alias("int_value" if text else "text_value")
+            frames.append(held.with_columns(pl.lit(name).alias("embedding"), missing))
+        order = [*columns, "row", "count", "last_seen"]
+        schema = columns | {"row": pl.Int32, "count": pl.Int64, "last_seen": pl.Date}
+        whole = pl.concat([f.select(order) for f in frames]) if frames else pl.DataFrame(schema=schema)
+        pq.write_table(
+            whole.to_arrow(compat_level=pl.CompatLevel.oldest()), folder / "vocabularies.parquet", compression="zstd"
+        )
+
+    @staticmethod
+    def read(folder: Path) -> Encoder:
+        described = json.loads((folder / "features.json").read_text())
+        if described["format"] != FORMAT:
+            raise UserError(f"{folder}/features.json: format {described['format']}, this dmtl reads {FORMAT}")
+        fields = set(Feature.model_fields)
+        features, numbers = [], {}
+        for f in described["features"]:
+            raw = {k: tuple(v) if isinstance(v, list) else v for k, v in f.items() if k in fields}
+            features.append(Feature.model_validate(_only_set(raw)))
+            if rest := {k: v for k, v in f.items() if k not in fields}:
+                numbers[f["name"]] = rest
+        whole = pl.from_arrow(pq.read_table(folder / "vocabularies.parquet"))
+        assert isinstance(whole, pl.DataFrame)
+        vocabularies = {}
+        names = dict.fromkeys(f.embedding for f in features if f.kind in ("categorical", "sequence"))
+        for name in names:
+            assert name is not None
+            held = whole.filter(pl.col("embedding") == name)
+            value = "int_value" if held["int_value"].null_count() == 0 and len(held) else "text_value"
+            vocabularies[name] = Vocabulary(held.select(pl.col(value).alias("value"), "row", "count", "last_seen"))
+        return Encoder(tuple(features), vocabularies, numbers, described["id_kinds"])
+
+
+def _only_set(raw: dict[str, Any]) -> dict[str, Any]:
+    """A dumped feature without defaults that are refused on other kinds."""
+    defaults = {name: info.default for name, info in Feature.model_fields.items()}
+    return {k: v for k, v in raw.items() if k in ("name", "side", "kind") or v != defaults[k]}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Values of one column
+
+
+def _scalar(f: Feature, values: pl.Series) -> pl.Series:
+    """Categorical values as int64 or text; a whole float is the integer it was read from (null made it a float)."""
+    if values.dtype.is_integer():
+        return values.cast(pl.Int64)
+    if values.dtype == pl.Boolean:
+        return values.cast(pl.Int64)
+    if values.dtype.is_float():
+        whole = values.fill_nan(None)
+        if ((whole != whole.floor()) | (whole.abs() > 2.0**53)).any():
+            raise UserError(f"feature {f.name}: a categorical value is not whole", "kind: numeric, or make it text")
+        return whole.cast(pl.Int64)
+    if values.dtype in (pl.String, pl.Categorical, pl.Enum):
+        return values.cast(pl.String)
+    if values.dtype == pl.Null:
+        return values
+    raise UserError(f"feature {f.name}: expected integers or text, got {values.dtype}")
+
+
+def _listed(f: Feature, values: pl.Series) -> pl.Series:
+    if values.dtype == pl.String and f.separator is not None:
+        return values.str.split(f.separator)
+    if values.dtype == pl.Null:
+        return values.cast(pl.List(pl.Int64))
+    if isinstance(values.dtype, pl.Array):
+        return values.arr.to_list()
+    if not isinstance(values.dtype, pl.List):
+        hint = "" if values.dtype != pl.String else "give separator, e.g. '|'"
+        raise UserError(f"feature {f.name}: expected a list of values, got {values.dtype}", hint)
+    return values
+
+
+def _padded(f: Feature, values: pl.Series, vocabulary: Vocabulary) -> npt.NDArray[np.int32]:
+    """[n, max_length]: the last known values of each list, in order, padded with 0 on the right."""
+    lists = _listed(f, values)
+    lengths = lists.list.len().fill_null(0).to_numpy().astype(np.int64)
+    flat = lists.filter(pl.Series(lengths > 0)).explode() if lengths.any() else pl.Series([], dtype=pl.Int64)
+    rows = vocabulary.lookup(_scalar(f, flat)) if len(flat) else np.zeros(0, np.int32)
+    owner = np.repeat(np.arange(len(lengths)), lengths)[rows > 0]
+    rows = rows[rows > 0]
+    kept = np.bincount(owner, minlength=len(lengths))
+    place = np.arange(len(rows)) - np.repeat(np.cumsum(kept) - kept, kept)
+    place -= np.repeat(np.maximum(kept - f.max_length, 0), kept)
+    out = np.zeros((len(lengths), f.max_length), np.int32)
+    out[owner[place >= 0], place[place >= 0]] = rows[place >= 0]
+    return out
+
+
+def _vector(f: Feature, values: pl.Series) -> npt.NDArray[np.float32]:
+    out = np.zeros((len(values), f.dim or 0), np.float32)
+    if values.dtype == pl.Null:
+        return out
+    if not isinstance(values.dtype, pl.List | pl.Array):
+        raise UserError(f"feature {f.name}: expected a list of {f.dim} numbers, got {values.dtype}")
+    lists = values.cast(pl.List(pl.Float32))
+    lengths = lists.list.len()
+    if len(bad := (lengths != f.dim).fill_null(False).arg_true()):
+        raise UserError(f"feature {f.name}: expected {f.dim} numbers, got {lengths[int(bad[0])]} in row {int(bad[0])}")
+    here = lists.is_not_null()
+    flat = lists.filter(here).explode().to_numpy() if here.any() else np.zeros(0, np.float32)
+    out[here.to_numpy()] = np.nan_to_num(flat.reshape(-1, f.dim or 1))
+    return out
+
+
+def _number(f: Feature, values: pl.Series) -> npt.NDArray[np.float64]:
+    """As float64, NaN for null; log1p applied."""
+    if values.dtype == pl.Null:
+        return np.full(len(values), np.nan)
+    if not (values.dtype.is_numeric() or values.dtype == pl.Boolean):
+        raise UserError(f"feature {f.name}: expected numbers, got {values.dtype}")
+    x = values.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    x = np.where(np.isfinite(x), x, np.nan)
+    return np.sign(x) * np.log1p(np.abs(x)) if f.transform == "log1p" else x
+
+
+def _measure(f: Feature, values: pl.Series) -> dict[str, Any]:
+    x = _number(f, values)
+    x = np.sort(x[~np.isnan(x)])  # sorted: sums then do not depend on the order of reading
+    if f.boundaries is not None:
+        return {"edges": list(f.boundaries)}
+    if f.num_buckets is not None:
+        if not len(x):
+            return {"edges": []}
+        return {"edges": np.unique(np.quantile(x, np.arange(1, f.num_buckets) / f.num_buckets)).tolist()}
+    return {"mean": float(x.mean()) if len(x) else 0.0, "std": (float(x.std()) if len(x) else 0.0) or 1.0}
+
+
+def _seen(f: Feature, day: Day) -> pl.DataFrame:
+    """Values of a feature in the day's events: `value`, `count` (events that have it). Users and items without events
+    do not count: an embedding grows by what training will touch."""
+    if f.per_event:
+        parts: list[pl.Series] = []
+        rows = 0
+        for block in day.blocks():
+            parts.append(block.features[f.name])
+            rows += len(block)
+            if f.kind == "numeric" and rows >= _SAMPLE:
+                break
+        values, counts = pl.concat(parts), None
+    else:
+        table, events = (day.users, day.user_events) if f.side == "user" else (day.items, day.item_events)
+        active = pl.Series(events > 0)
+        values, counts = table[f.name].filter(active), pl.Series("count", events[events > 0])
+    if f.kind in ("numeric", "vector"):
+        return pl.DataFrame({"value": values})
+    if f.kind == "sequence":
+        lists = _listed(f, values)
+        flat = lists.filter(lists.list.len() > 0).explode() if len(lists) else lists
+        scalar = _scalar(f, flat) if len(flat) else pl.Series([], dtype=pl.Null)
+        return pl.DataFrame({"value": scalar, "count": np.ones(len(flat), np.int64)})
+    return pl.DataFrame(
+        {"value": _scalar(f, values), "count": np.ones(len(values), np.int64) if counts is None else counts}
+    )

@@ -1,0 +1,577 @@
+"""A day of the click log as three tables: users, items, and events that are row numbers and a few labels.
+
+Two passes over the raw Parquet. The first checks every row and finds the distinct ids, with the first value of the day
+of each inline feature (a later one could know what the user did in between). The second writes the spool, an Arrow
+file in the stage's scratch directory, which everything after reads block by block: memory is the two tables and one
+block, whatever the number of events.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dmtl_cli.config import Data, Feature, SideTable
+from dmtl_cli.days import folder_day
+from dmtl_cli.errors import Exit, UserError
+
+Ints = npt.NDArray[np.int64]
+BLOCK = 65_536  # rows of a record batch in the spool
+ID = ":id"  # the id column of users and items: no feature can be called that
+POOL = 8  # record batches that are shuffled together
+_ID_KINDS = {"int64": pl.Int64(), "string": pl.String()}
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some events of one day, as arrays of one length."""
+
+    user: npt.NDArray[np.int32]
+    """row in the day's users"""
+    item: npt.NDArray[np.int32]
+    """row in the day's items"""
+    click: npt.NDArray[np.bool_]
+    duration: npt.NDArray[np.float32]
+    """seconds; NaN where the log has none"""
+    conversion: npt.NDArray[np.int8]
+    """-1 where the log has none"""
+    weight: npt.NDArray[np.float32]
+    request: Ints
+    """-1 where the log has no requests"""
+    features: pl.DataFrame
+    """raw event-level feature columns, by feature name"""
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    def labels(self, threshold: float | None) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+        """(converted, known): z = clicked AND deeply read, and where that is known.
+
+        An unclicked row is a known negative even where it carries a duration; a clicked one without a duration is
+        unknown. `threshold` is in seconds; None: the conversion column is the label.
+        """
+        if threshold is None:
+            deep, known = self.conversion == 1, self.conversion >= 0
+        else:
+            deep, known = self.duration > threshold, ~np.isnan(self.duration)
+        return self.click & deep, ~self.click | known
+
+
+@dataclass(frozen=True)
+class Day:
+    """One day of the log. Rows of users and items are sorted by id."""
+
+    day: dt.date
+    users: pl.DataFrame
+    """column `:id`, then one raw column a feature, by feature name"""
+    items: pl.DataFrame
+    spool: Path
+    clicked: Ints
+    """sorted distinct user * len(items) + item of the day's clicks"""
+    repeated: Ints
+    """positions in the spool of clicks that repeat one of the same pair and request"""
+    user_events: Ints
+    item_events: Ints
+    item_clicks: Ints
+    inputs: tuple[dict[str, Any], ...]
+    facts: dict[str, float]
+    """rows, clicks, join rates, repeated clicks: what `check` shows"""
+
+    def __len__(self) -> int:
+        return int(self.facts["rows"])
+
+    def blocks(self, rng: np.random.Generator | None = None) -> Iterator[Block]:
+        """The day's events: in log order, or (with rng) record batches in random order, pooled and shuffled."""
+        with pa.OSFile(str(self.spool)) as file, pa.ipc.open_file(file) as reader:
+            order = np.arange(reader.num_record_batches) if rng is None else rng.permutation(reader.num_record_batches)
+            step = 1 if rng is None else POOL
+            for start in range(0, len(order), step):
+                chosen = order[start : start + step]
+                table = pa.Table.from_batches([reader.get_batch(int(k)) for k in chosen])
+                frame = pl.from_arrow(table)
+                assert isinstance(frame, pl.DataFrame)
+                if len(self.repeated):
+                    frame = frame.filter(~pl.col("position").is_in(pl.Series(self.repeated).implode()))
+                if rng is not None:
+                    frame = frame[rng.permutation(len(frame))]
+                yield _block(frame)
+
+    def has_clicked(self, user: npt.NDArray[Any], item: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        """Whether each (user row, item row) is a click of this day."""
+        pair = user.astype(np.int64) * len(self.items) + item
+        at = np.searchsorted(self.clicked, pair)
+        return np.append(self.clicked, -1)[at] == pair  # type: ignore[no-any-return]
+
+    @cached_property
+    def user_rows(self) -> pl.DataFrame:
+        return self.users.select(ID).with_row_index("row")
+
+    @cached_property
+    def item_rows(self) -> pl.DataFrame:
+        return self.items.select(ID).with_row_index("row")
+
+    def rows_of(self, ids: pl.Series, side: str) -> Ints:
+        """Row of each id in the day's users or items; -1 where it has none."""
+        table = self.user_rows if side == "user" else self.item_rows
+        if ids.dtype != table[ID].dtype:
+            return np.full(len(ids), -1, np.int64)
+        found = pl.DataFrame({ID: ids}).join(table, on=ID, how="left", maintain_order="left")["row"]
+        return found.cast(pl.Int64).fill_null(-1).to_numpy()
+
+
+def _block(frame: pl.DataFrame) -> Block:
+    raw = {c[2:]: frame[c] for c in frame.columns if c.startswith("x:")}
+    base = {c: frame[c].to_numpy() for c in ("user", "item", "duration", "conversion", "weight", "request")}
+    return Block(click=frame["click"].to_numpy() == 1, features=pl.DataFrame(raw), **base)
+
+
+class Log:
+    """The raw log that a config describes."""
+
+    def __init__(self, data: Data, features: tuple[Feature, ...]) -> None:
+        self.data, self.features = data, features
+        self.root = Path(data.root)
+
+    # -- which files ---------------------------------------------------------------------------------------------------
+
+    def days(self) -> list[dt.date]:
+        """Days that have a folder (empty for a log whose days stand in a column)."""
+        return sorted(self._folders(self.root / self.data.events.path, self.data.events.hive_key))
+
+    def event_files(self, day: dt.date) -> list[Path]:
+        events = self.data.events
+        return self._files(events.path, events.hive_key, day, "events")
+
+    def _folders(self, base: Path, key: str | None) -> dict[dt.date, list[Path]]:
+        found: dict[dt.date, list[Path]] = {}
+        for folder in sorted(base.glob(f"{key}=*")) if key else []:
+            if (day := folder_day(folder.name.partition("=")[2])) is not None:
+                found.setdefault(day, []).append(folder)
+        return found
+
+    def _files(self, path: str, key: str | None, day: dt.date, what: str) -> list[Path]:
+        base = self.root / path
+        if not base.is_dir():
+            hint = "set data.root and the path below it (relative to the current folder)"
+            raise UserError(f"{what}: no folder {base}", hint, Exit.NO_INPUT)
+        folders = [base]
+        if key is not None:
+            by_day = self._folders(base, key)
+            if day not in by_day:
+                have = f"the log has {min(by_day)} .. {max(by_day)}" if by_day else f"no {key}=YYYY-MM-DD folder there"
+                hint = "retry when the day has arrived"
+                raise UserError(f"{what}: no folder {base}/{key}={day} ({have})", hint, Exit.NO_INPUT)
+            folders = by_day[day]
+        files = [f for folder in folders for f in sorted(folder.rglob("*.parquet")) if f.name[0] not in "._"]
+        if not files:
+            raise UserError(f"{what}: {folders[0]} holds no *.parquet file", "retry when it is written", Exit.NO_INPUT)
+        return files
+
+    def inputs(self, day: dt.date) -> list[dict[str, Any]]:
+        """What a stage reads of this day: path below data.root, rows, bytes and digest of each file."""
+        files = self.event_files(day)
+        for side in (self.data.users, self.data.items):
+            if side is not None:
+                files += self._files(side.path, side.partition, day, side.path)
+        return [self._identify(f) for f in files]
+
+    def _identify(self, file: Path) -> dict[str, Any]:
+        with _open(file) as parquet:
+            rows = parquet.metadata.num_rows
+        size = file.stat().st_size
+        with file.open("rb") as f:
+            if self.data.digest == "full":
+                digest = hashlib.file_digest(f, "sha256").hexdigest()
+            else:
+                f.seek(-8, 2)
+                f.seek(-8 - int.from_bytes(f.read(4), "little"), 2)
+                digest = "footer:" + hashlib.sha256(f.read()).hexdigest()
+        path = file.relative_to(self.root).as_posix()
+        return {"path": path, "rows": rows, "bytes": size, "digest": digest}
+
+    # -- a day ---------------------------------------------------------------------------------------------------------
+
+    def read(self, day: dt.date, scratch: Path) -> Day:
+        """Checks a day and spools its events.
+
+        Args:
+            scratch: directory for the spool.
+
+        Raises:
+            UserError: 66 a day or table is not there or has no row; 65 a column is missing or of the wrong type, an id
+                is null or a float, a label is out of range; with file, column and row.
+        """
+        files = self.event_files(day)
+        inputs = tuple(self.inputs(day))
+        columns = self._schema(files[0])
+        tables = {s: self._side_table(t, day) for s, t in (("user", self.data.users), ("item", self.data.items)) if t}
+        inline: dict[str, list[Feature]] = {"user": [], "item": []}
+        for f in self.features:
+            if not f.per_event and not (f.side in tables and f.source in tables[f.side].columns):
+                self._require(f.source, columns, files[0], f"feature {f.name}", tables.get(f.side))
+                inline[f.side].append(f)
+            elif f.per_event:
+                self._require(f.source, columns, files[0], f"feature {f.name}", None)
+
+        firsts = {side: _Firsts() for side in inline}
+        rows = 0
+        for block in self._raw(files, day):
+            keyed = block.with_row_index("_order", offset=rows)
+            rows += len(block)
+            for side, features in inline.items():
+                chosen = [
+                    pl.col(side).alias(ID),
+                    pl.col("_time" if "_time" in block.columns else "_order").alias("_t"),
+                ]
+                firsts[side].add(keyed.select(*chosen, *(pl.col(f"x:{f.source}").alias(f.name) for f in features)))
+        if rows == 0:
+            raise UserError(f"events: day {day} has no rows in {files[0].parent}", "retry later", Exit.NO_INPUT)
+        users, user_rate = self._entities("user", firsts["user"].frame(), tables.get("user"))
+        items, item_rate = self._entities("item", firsts["item"].frame(), tables.get("item"))
+        return self._spool(
+            files, day, scratch, users, items, inputs, {"users_joined": user_rate, "items_joined": item_rate}
+        )
+
+    def _schema(self, file: Path) -> dict[str, pa.DataType]:
+        with _open(file) as parquet:
+            schema = parquet.schema_arrow
+        columns = {name: schema.field(name).type for name in schema.names}
+        events = self.data.events
+        named = {
+            k: getattr(events, k)
+            for k in ("user", "item", "time", "click", "duration", "conversion", "weight", "request")
+        }
+        for what, column in {**named, "date_column": events.date_column}.items():
+            if column is not None:
+                self._require(column, columns, file, f"data.events.{what}", None)
+        return columns
+
+    def _require(
+        self, column: str, columns: dict[str, pa.DataType], file: Path, what: str, table: pl.DataFrame | None
+    ) -> None:
+        if column not in columns:
+            beside = f" nor the side table's ({', '.join(table.columns[:12])})" if table is not None else ""
+            have = ", ".join(sorted(columns)[:12])
+            raise UserError(f"{file}: {what} expects column {column}, not among its columns ({have}){beside}")
+
+    def _raw(self, files: list[Path], day: dt.date) -> Iterator[pl.DataFrame]:
+        """Checked blocks: user, item, click, duration, conversion, weight, request, _time, and feature columns."""
+        events = self.data.events
+        wanted = {c for c in (events.user, events.item, events.time, events.click, events.duration) if c}
+        wanted |= {c for c in (events.conversion, events.weight, events.request, events.date_column) if c}
+        for file in files:
+            with _open(file) as parquet:
+                have = set(parquet.schema_arrow.names)
+                self._schema(file)
+                columns = sorted((wanted | {f.source for f in self.features}) & have)
+                row = 0
+                try:
+                    for batch in parquet.iter_batches(BLOCK, columns=columns, use_threads=False):
+                        raw = pl.from_arrow(batch)
+                        assert isinstance(raw, pl.DataFrame)
+                        checked = _Checked(raw, file, row)
+                        row += len(raw)
+                        frame = self._columns(checked, raw)
+                        if events.date_column is not None:
+                            frame = frame.filter(checked.date(events.date_column, self.data.timezone) == day)
+                        if len(frame):
+                            yield frame
+                except (pa.ArrowException, OSError) as e:
+                    raise UserError(f"{file}: damaged Parquet after row {row}: {e}", "write the file again") from None
+
+    def _columns(self, checked: _Checked, raw: pl.DataFrame) -> pl.DataFrame:
+        e = self.data.events
+        n = len(raw)
+        out = [checked.ids(e.user).alias("user"), checked.ids(e.item).alias("item")]
+        out.append(
+            checked.flag(e.click, nulls=False).alias("click") if e.click else pl.Series("click", np.ones(n, np.int8))
+        )
+        duration = checked.number(e.duration) if e.duration else pl.Series("duration", [None] * n, pl.Float32)
+        out.append(
+            (duration / 1000.0 if e.duration_unit == "ms" and e.duration else duration)
+            .cast(pl.Float32)
+            .alias("duration")
+        )
+        conversion = checked.flag(e.conversion, nulls=True) if e.conversion else pl.Series(np.full(n, -1, np.int8))
+        out.append(conversion.alias("conversion"))
+        weight = checked.number(e.weight, nulls=False) if e.weight else pl.Series(np.ones(n, np.float32))
+        out.append(weight.cast(pl.Float32).alias("weight"))
+        request = checked.request(e.request) if e.request else pl.Series(np.full(n, -1, np.int64))
+        out.append(request.alias("request"))
+        if e.time:
+            out.append(checked.time(e.time).alias("_time"))
+        read = {f.source for f in self.features} & set(raw.columns)
+        return pl.DataFrame(out + [raw[c].alias(f"x:{c}") for c in sorted(read)])
+
+    def _side_table(self, table: SideTable, day: dt.date) -> pl.DataFrame:
+        files = self._files(table.path, table.partition, day, table.path)
+        frames = []
+        for file in files:
+            with _open(file) as parquet:
+                names = set(parquet.schema_arrow.names)
+                if table.key not in names:
+                    have = ", ".join(sorted(names)[:12])
+                    raise UserError(f"{file}: expected key column {table.key}, not among its columns ({have})")
+                side = "user" if table is self.data.users else "item"
+                wanted = {f.source for f in self.features if f.side == side and not f.per_event} | {table.key}
+                frame = pl.from_arrow(parquet.read(sorted(names & wanted), use_threads=False))
+            assert isinstance(frame, pl.DataFrame)
+            frames.append(frame.with_columns(_Checked(frame, file, 0).ids(table.key).alias(ID)))
+        whole = pl.concat(frames, how="vertical_relaxed")
+        if (twice := whole[ID].is_duplicated()).any():
+            one = whole[ID].filter(twice)[0]
+            raise UserError(f"{files[0].parent}: key {table.key} = {one!r} stands twice", "one row an id and day")
+        return whole
+
+    def _entities(self, side: str, seen: pl.DataFrame, table: pl.DataFrame | None) -> tuple[pl.DataFrame, float]:
+        """All users or items of the day, sorted by id, features by name; and the share of seen ids the table holds."""
+        features = [f for f in self.features if f.side == side and not f.per_event]
+        key = self.data.events.user if side == "user" else self.data.events.item
+        rate = 1.0
+        whole = seen
+        if table is not None:
+            if table[ID].dtype != seen[ID].dtype:
+                kinds = f"{_kind(seen['id'].dtype)} in the events and {_kind(table['id'].dtype)} in the table"
+                raise UserError(f"{side} ids are {kinds}: expected one type", "cast one of them")
+            rate = len(seen.join(table, on=ID, how="semi")) / max(1, len(seen))
+            aliases = [pl.col(f.source).alias(f.name) for f in features if f.source in table.columns]
+            whole = table.select(ID, *aliases).join(seen, on=ID, how="full", coalesce=True)
+        for f in features:  # the id itself is a feature under its key's name, known for every row
+            if f.source == key or (table is not None and f.name in whole.columns and f.source == self._key(side)):
+                whole = whole.with_columns(pl.col(ID).alias(f.name))
+        return whole.select(ID, *(f.name for f in features)).sort(ID), rate
+
+    def _key(self, side: str) -> str | None:
+        table = self.data.users if side == "user" else self.data.items
+        return table.key if table else None
+
+    def _spool(
+        self,
+        files: list[Path],
+        day: dt.date,
+        scratch: Path,
+        users: pl.DataFrame,
+        items: pl.DataFrame,
+        inputs: tuple[dict[str, Any], ...],
+        rates: dict[str, float],
+    ) -> Day:
+        spool = scratch / f"events-{day}.arrow"
+        index = {
+            s: t.select(pl.col(ID).alias(s)).with_row_index(f"{s}_row") for s, t in (("user", users), ("item", items))
+        }
+        counts = {"user": np.zeros(len(users), np.int64), "item": np.zeros(len(items), np.int64)}
+        clicks = np.zeros(len(items), np.int64)
+        clicked: list[Ints] = []
+        served: list[Ints] = []
+        rows = unknown = 0
+        sums = np.zeros(2)
+        writer = None
+        per_event = [f for f in self.features if f.per_event]
+        with pa.OSFile(str(spool), "wb") as sink:
+            for raw in self._raw(files, day):
+                frame = raw
+                for side in ("user", "item"):
+                    frame = frame.join(index[side], on=side, how="left", maintain_order="left")
+                block = frame.select(
+                    pl.Series("position", np.arange(rows, rows + len(frame))),
+                    pl.col("user_row").cast(pl.Int32).alias("user"),
+                    pl.col("item_row").cast(pl.Int32).alias("item"),
+                    "click",
+                    pl.col("duration").fill_null(float("nan")),
+                    "conversion",
+                    "weight",
+                    "request",
+                    *(pl.col(f"x:{f.source}").alias(f"x:{f.name}") for f in per_event),
+                )
+                user, item = block["user"].to_numpy().astype(np.int64), block["item"].to_numpy().astype(np.int64)
+                hit = block["click"].to_numpy() == 1
+                counts["user"] += np.bincount(user, minlength=len(users))
+                counts["item"] += np.bincount(item, minlength=len(items))
+                clicks += np.bincount(item[hit], minlength=len(items))
+                clicked.append(user[hit] * len(items) + item[hit])
+                if self.data.events.request:
+                    served.append(np.stack([clicked[-1], block["request"].to_numpy()[hit], np.flatnonzero(hit) + rows]))
+                seconds = block["duration"].to_numpy()[hit]
+                known = ~np.isnan(seconds)
+                sums += [float(seconds[known].sum(dtype=np.float64)), float(known.sum())]
+                unknown += int((~known).sum())
+                table = block.to_arrow(compat_level=pl.CompatLevel.oldest())
+                writer = writer or pa.ipc.new_file(
+                    sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")
+                )
+                writer.write_table(table.cast(writer.schema), max_chunksize=BLOCK)
+                rows += len(block)
+            if writer is not None:
+                writer.close()
+        pairs = np.concatenate(clicked)
+        repeated = np.zeros(0, np.int64)
+        if served:
+            all_served = np.concatenate(served, axis=1)
+            order = np.lexsort(all_served[::-1])
+            ordered = all_served[:, order]
+            again = np.flatnonzero((ordered[:2, 1:] == ordered[:2, :-1]).all(0)) + 1
+            repeated = np.sort(ordered[2, again])
+        facts = {
+            "rows": rows - len(repeated),
+            "clicks": len(pairs) - len(repeated),
+            "clicks_without_duration": unknown if self.data.events.duration else 0,
+            "repeated_clicks": len(repeated),
+            "duration_sum": sums[0],
+            "duration_rows": sums[1],
+            **rates,
+        }
+        return Day(
+            day, users, items, spool, np.unique(pairs), repeated, counts["user"], counts["item"], clicks, inputs, facts
+        )  # fmt: skip
+
+
+class _Firsts:
+    """The first row of each id over a stream of blocks, in O(ids) memory."""
+
+    def __init__(self) -> None:
+        self._held: list[pl.DataFrame] = []
+        self._rows = self._kept = 0
+
+    def add(self, block: pl.DataFrame) -> None:
+        self._held.append(_first_of(block))
+        self._rows += len(self._held[-1])
+        if self._rows > max(1_000_000, 4 * self._kept):
+            self._held = [self.frame(drop=False)]
+            self._rows = self._kept = len(self._held[0])
+
+    def frame(self, drop: bool = True) -> pl.DataFrame:
+        if not self._held:
+            return pl.DataFrame({ID: []})
+        whole = _first_of(pl.concat(self._held))
+        return whole.drop("_t") if drop else whole
+
+
+def _first_of(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.sort("_t", maintain_order=True).unique(ID, keep="first", maintain_order=True)
+
+
+class _Checked:
+    """Columns of one block, each as the type the rest relies on; a value that does not fit names its file and row."""
+
+    def __init__(self, frame: pl.DataFrame, file: Path, first_row: int) -> None:
+        self.frame, self.file, self.first = frame, file, first_row
+
+    def _refuse(self, column: str, bad: pl.Series, expected: str, hint: str = "") -> None:
+        at = bad.arg_true()
+        if len(at):
+            value = self.frame[column][int(at[0])]
+            raise UserError(
+                f"{self.file}: column {column}, row {self.first + int(at[0])}: expected {expected}, got {value!r}", hint
+            )
+
+    def _type(self, column: str, expected: str, hint: str = "") -> UserError:
+        return UserError(f"{self.file}: column {column}: expected {expected}, got {self.frame[column].dtype}", hint)
+
+    def ids(self, column: str) -> pl.Series:
+        """int64 or text, exact, never null: a float cannot hold a large id."""
+        s = self.frame[column]
+        if s.dtype.is_integer():
+            out = s.cast(pl.Int64, strict=False)
+            self._refuse(column, out.is_null(), "an id within int64, never null")
+            return out
+        if s.dtype in (pl.String, pl.Categorical, pl.Enum):
+            self._refuse(column, s.is_null() | (s.cast(pl.String) == ""), "an id, never null or empty")
+            return s.cast(pl.String)
+        raise self._type(column, "ids as integers or text", "a float loses ids above 2**53")
+
+    def flag(self, column: str, nulls: bool) -> pl.Series:
+        s = self.frame[column]
+        if not (s.dtype == pl.Boolean or s.dtype.is_numeric()):
+            raise self._type(column, "a boolean or 0/1")
+        if s.dtype.is_float():
+            s = s.fill_nan(None)
+        bad = ~s.cast(pl.Float64).is_in([0.0, 1.0])
+        self._refuse(column, bad.fill_null(not nulls), "0 or 1")
+        return s.cast(pl.Int8).fill_null(-1)
+
+    def number(self, column: str, nulls: bool = True) -> pl.Series:
+        s = self.frame[column]
+        if not s.dtype.is_numeric():
+            raise self._type(column, "a number")
+        s = s.cast(pl.Float64).fill_nan(None)
+        self._refuse(column, ((s < 0) | s.is_infinite()).fill_null(not nulls), "a finite number, not negative")
+        return s
+
+    def request(self, column: str) -> pl.Series:
+        s = self.ids(column)
+        if s.dtype == pl.Int64:
+            return s
+        distinct = s.unique()
+        hashed = [int.from_bytes(hashlib.blake2b(v.encode(), digest_size=8).digest(), "big") >> 1 for v in distinct]
+        return s.replace_strict(distinct, pl.Series(hashed, dtype=pl.Int64), return_dtype=pl.Int64)
+
+    def time(self, column: str) -> pl.Series:
+        s = self.frame[column]
+        if s.dtype.is_temporal() or s.dtype.is_numeric():
+            self._refuse(column, s.is_null(), "a time, never null")
+            return s.to_physical() if s.dtype.is_temporal() else s
+        if s.dtype == pl.String:
+            return s
+        raise self._type(column, "a time: timestamp, number or text that sorts")
+
+    def date(self, column: str, timezone: str | None) -> pl.Series:
+        """The local day of each row: a date, yyyymmdd, YYYY-MM-DD text, or an instant seen in data.timezone."""
+        s = self.frame[column]
+        if s.dtype == pl.Date:
+            return s
+        if s.dtype == pl.String:
+            out = s.str.replace_all("-", "").str.to_date("%Y%m%d", strict=False)
+            self._refuse(column, out.is_null(), "a day as YYYY-MM-DD or YYYYMMDD")
+            return out
+        if s.dtype.is_integer() and len(s) and int(s.max() or 0) < 100_000_000:  # type: ignore[arg-type]
+            out = s.cast(pl.String).str.to_date("%Y%m%d", strict=False)
+            self._refuse(column, out.is_null(), "a day as YYYYMMDD")
+            return out
+        if s.dtype.is_integer():
+            s = s.cast(pl.Int64)
+            s = pl.select(pl.when(s > 100_000_000_000).then(s).otherwise(s * 1000).cast(pl.Datetime("ms"))).to_series()
+        if not isinstance(s.dtype, pl.Datetime):
+            raise self._type(column, "a date, a timestamp, yyyymmdd or epoch seconds / milliseconds")
+        if timezone is None:
+            raise UserError(
+                f"{self.file}: column {column} is an instant",
+                "say whose day: data.timezone, e.g. Asia/Shanghai",
+                Exit.CONFIG,
+            )
+        self._refuse(column, s.is_null(), "an instant, never null")
+        aware = s.dt.replace_time_zone("UTC") if s.dtype.time_zone is None else s
+        return aware.dt.convert_time_zone(timezone).dt.date()
+
+
+def _kind(dtype: pl.DataType) -> str:
+    return next((k for k, v in _ID_KINDS.items() if v == dtype), str(dtype))
+
+
+class _open:
+    """A Parquet file opened for reading; what is not one is a UserError."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __enter__(self) -> pq.ParquetFile:
+        try:
+            self.parquet = pq.ParquetFile(self.file, pre_buffer=False)
+        except FileNotFoundError:
+            raise UserError(f"{self.file}: not there any more", "retry later", Exit.NO_INPUT) from None
+        except (pa.ArrowException, OSError) as e:
+            raise UserError(f"{self.file}: not a readable Parquet file: {e}", "write the file again") from None
+        return self.parquet
+
+    def __exit__(self, *_: object) -> None:
+        self.parquet.close()
