@@ -89,8 +89,8 @@ class Manifest:
         if not isinstance(document, dict):
             raise UserError(f"{path}: not a manifest", _RERUN)
         if document.get("format") != FORMAT:
-            found = document.get("format")
-            raise UserError(f"{path}: format {found!r}, this dmtl reads {FORMAT}", "use a new workspace or that version")
+            found, hint = document.get("format"), "use a new workspace, or the dmtl that wrote it"
+            raise UserError(f"{path}: format {found!r}, this dmtl reads {FORMAT}", hint)
         names = {field.name for field in dataclasses.fields(cls)}
         if wrong := sorted(names ^ document.keys()) or [n for n in _SHAPES if not isinstance(document[n], _SHAPES[n])]:
             raise UserError(f"{path}: missing, unknown or malformed: {', '.join(wrong)}", _RERUN)
@@ -139,8 +139,8 @@ def _disk_error(error: BaseException, where: Path) -> UserError | None:
     known = [code for code in _DISK if getattr(error, "errno", None) == code or os.strerror(code) in str(error)]
     if isinstance(error, UserError) or not known:
         return None
-    text = os.strerror(known[0])
-    return UserError(f"cannot write below {where}: {text}", "check the disk, then run again", Exit.IO)
+    place = getattr(error, "filename", None) or f"below {where}"
+    return UserError(f"cannot read or write {place}: {os.strerror(known[0])}", "check the disk, run again", Exit.IO)
 
 
 @contextmanager
@@ -193,9 +193,9 @@ def _write(path: Path, text: str) -> None:
 
 
 def _point(pointer: Path, text: str, draft: Path) -> None:
-    """Make `pointer` hold one line, by rename. The draft lies in scratch, so that a crash leaves no litter beside it."""
+    """Make `pointer` hold one line, by rename; the draft lies in scratch, so a crash leaves no litter beside it."""
     _write(draft, text + "\n")
-    os.replace(draft, pointer)
+    draft.replace(pointer)
     _sync_dir(pointer.parent)
 
 
@@ -245,9 +245,7 @@ def verify(run_dir: Path, *, quick: bool = False) -> Manifest:
     return manifest
 
 
-def up_to_date(
-    ws: Workspace, stage: str, day: dt.date, sub: str | None, key: str
-) -> tuple[Path, Manifest] | None:
+def up_to_date(ws: Workspace, stage: str, day: dt.date, sub: str | None, key: str) -> tuple[Path, Manifest] | None:
     """The published run if it has this key, is intact and durable; None if the stage must run (again).
 
     Raises UserError (I/O) if the disk cannot be read or synced.
@@ -305,9 +303,9 @@ def move_latest(ws: Workspace, run: Path, *, back: bool = False) -> bool:
         draft = ws.scratch() / "LATEST"
         draft.unlink(missing_ok=True)
         # A LATEST that names no day is healed, yet not to an older day than the newest export.
-        if not back and ws.latest_path.exists() and (floor := ws.latest_day() or max(ws.days("export"), default=None)):
-            if day < floor:
-                return False
+        floor = ws.latest_day() or max(ws.days("export"), default=day) if ws.latest_path.exists() else day
+        if day < floor and not back:
+            return False
         _make_dirs(draft.parent)
         try:
             _point(ws.latest_path, f"{run.parent.name}/{run.name}", draft)
@@ -390,7 +388,7 @@ class Publication:
                 return run
             except UserError:
                 self._reject(run)
-        os.replace(self.path, run)
+        self.path.replace(run)
         return run
 
     def _reject(self, run: Path) -> None:
@@ -398,7 +396,7 @@ class Publication:
         name, count = f"{self.path.parent.name}-{run.name}", 1
         while os.path.lexists(aside := self.ws.rejected() / f"{name}-{count}"):
             count += 1
-        os.replace(run, aside)
+        run.replace(aside)
         _sync_dir(aside.parent)
 
 

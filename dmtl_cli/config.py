@@ -270,6 +270,8 @@ class Hard(Section):
 
 
 class Student(Optimizer):
+    first_window_days: Positive = 1
+    """scored days the chain's first student learns from, ending at its teacher's day; later ones learn from one"""
     hidden_units: Units = (128, 64)
     """of both towers; the last is the length of the vectors"""
     vectors: Literal["unit", "plain"] = "unit"
@@ -286,10 +288,8 @@ class Student(Optimizer):
 
 
 class Evaluate(Section):
-    max_users: Positive = 2000
-    """users of a day whose retrieval is measured (a seeded sample)"""
-    teacher_users: Positive = 500
-    """of these, users for whom a teacher scores the whole catalogue"""
+    max_users: Positive = 500
+    """users of a day whose retrieval is measured (a seeded sample); a teacher scores the catalogue for each of them"""
 
 
 class Config(Section):

@@ -40,5 +40,5 @@ class UserError(Exception):
         return text if len(text) <= 400 else text[:397] + "..."
 
 
-class Nothing(Exception):
+class NotDue(Exception):
     """A stage has nothing to do yet (`not due`): exit 0, nothing published."""

@@ -37,6 +37,8 @@ _ID_KINDS = {"int64": pl.Int64(), "string": pl.String()}
 class Block:
     """Some events of one day, as arrays of one length."""
 
+    position: Ints
+    """place in the day's log: names an event whatever the order of reading"""
     user: npt.NDArray[np.int32]
     """row in the day's users"""
     item: npt.NDArray[np.int32]
@@ -132,7 +134,7 @@ class Day:
 
 def _block(frame: pl.DataFrame) -> Block:
     raw = {c[2:]: frame[c] for c in frame.columns if c.startswith("x:")}
-    base = {c: frame[c].to_numpy() for c in ("user", "item", "duration", "conversion", "weight", "request")}
+    base = {c: frame[c].to_numpy() for c in ("position", "user", "item", "duration", "conversion", "weight", "request")}
     return Block(click=frame["click"].to_numpy() == 1, features=pl.DataFrame(raw), **base)
 
 
@@ -223,6 +225,8 @@ class Log:
                 inline[f.side].append(f)
             elif f.per_event:
                 self._require(f.source, columns, files[0], f"feature {f.name}", None)
+                if f.side == "user":  # for rows that have no event of their own: the day's first value
+                    inline["user"].append(f)
 
         firsts = {side: _Firsts() for side in inline}
         rows = 0
@@ -336,7 +340,7 @@ class Log:
 
     def _entities(self, side: str, seen: pl.DataFrame, table: pl.DataFrame | None) -> tuple[pl.DataFrame, float]:
         """All users or items of the day, sorted by id, features by name; and the share of seen ids the table holds."""
-        features = [f for f in self.features if f.side == side and not f.per_event]
+        features = [f for f in self.features if f.side == side]
         key = self.data.events.user if side == "user" else self.data.events.item
         rate = 1.0
         whole = seen

@@ -1,0 +1,89 @@
+"""Models and optimizer state as safetensors; embeddings are stored one by one, so that vocabularies can grow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from dmtl_cli.errors import UserError
+from dmtl_cli.fit import Optimizers
+from dmtl_cli.models.layers import INIT_STD, EmbeddingTable
+
+_TABLE = "embedding."
+
+
+def _parts(table: EmbeddingTable, whole: Tensor) -> dict[str, Tensor]:
+    return {_TABLE + name: whole[table.part(name)].contiguous() for name in table.rows}
+
+
+def _dense(model: nn.Module, table: EmbeddingTable) -> dict[str, nn.Parameter]:
+    return {n: p for n, p in model.named_parameters() if p is not table.weight}
+
+
+def save(folder: Path, model: nn.Module, table: EmbeddingTable, optimizers: Optimizers | None = None) -> None:
+    """Writes model.safetensors and (with optimizers) optimizer.safetensors."""
+    dense = _dense(model, table)
+    weights = {n: p.detach().cpu().contiguous() for n, p in dense.items()}
+    save_file(weights | _parts(table, table.weight.detach().cpu()), folder / "model.safetensors")
+    if optimizers is None:
+        return
+    state: dict[str, Tensor] = _parts(table, optimizers.table.accumulator(table.weight).cpu())
+    for n, p in dense.items():
+        for key, value in optimizers.dense.state.get(p, {}).items():
+            state[f"{key}.{n}"] = value.detach().cpu().contiguous()
+    save_file(state, folder / "optimizer.safetensors")
+
+
+def load(folder: Path, model: nn.Module, table: EmbeddingTable, optimizers: Optimizers | None = None) -> None:
+    """Fills a model, whose vocabularies may have grown since, and its optimizers.
+
+    New rows start from their embedding's unknown row, with a little noise so that they can come apart.
+
+    Raises:
+        UserError: the stored model has another architecture.
+    """
+    weights = _read(folder / "model.safetensors")
+    for n, p in _dense(model, table).items():
+        _copy(n, weights, p.data, folder)
+    with torch.no_grad():
+        for name in table.rows:
+            _fill(name, weights, table.weight.data[table.part(name)], folder, noise=True)
+        if optimizers is None:
+            return
+        state = _read(folder / "optimizer.safetensors")
+        sums = optimizers.table.accumulator(table.weight)
+        for name in table.rows:
+            _fill(name, state, sums[table.part(name)], folder, noise=False)
+        for n, p in _dense(model, table).items():
+            held = {k: state[f"{k}.{n}"] for k in ("step", "exp_avg", "exp_avg_sq") if f"{k}.{n}" in state}
+            if held:
+                optimizers.dense.state[p] = {k: v.to(p.device) if k != "step" else v for k, v in held.items()}
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(file)
+    except Exception as e:  # safetensors raises its own, plain and OS errors
+        raise UserError(f"{file}: not readable: {e}", "run the stage that wrote it again") from None
+
+
+def _copy(name: str, stored: dict[str, Tensor], into: Tensor, folder: Path) -> None:
+    if name not in stored or stored[name].shape != into.shape:
+        came = "nothing" if name not in stored else f"{tuple(stored[name].shape)}"
+        hint = "the architecture or features changed: use a new workspace"
+        raise UserError(f"{folder}: weight {name}: expected {tuple(into.shape)}, got {came}", hint)
+    into.copy_(stored[name])
+
+
+def _fill(name: str, stored: dict[str, Tensor], into: Tensor, folder: Path, *, noise: bool) -> None:
+    old = stored.get(_TABLE + name)
+    if old is None or old.shape[1:] != into.shape[1:] or len(old) > len(into):
+        came = "nothing" if old is None else f"{tuple(old.shape)}"
+        hint = "the features or embedding_dim changed: use a new workspace"
+        raise UserError(f"{folder}: embedding {name}: expected {tuple(into.shape)}, got {came}", hint)
+    into[: len(old)] = old.to(into.device)
+    if noise and len(into) > len(old):
+        into[len(old) :] = old[0].to(into.device) + torch.randn(into[len(old) :].shape, device=into.device) * INIT_STD

@@ -1,0 +1,468 @@
+"""The command line: one command a stage; the only place that prints, catches and exits.
+
+Nothing heavy is imported here: `dmtl --help` must answer at once, so torch and polars are imported inside commands.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+
+import typer
+
+from dmtl_cli import __version__
+from dmtl_cli.config import Config, load_config
+from dmtl_cli.days import parse_day
+from dmtl_cli.errors import Exit, NotDue, UserError
+from dmtl_cli.progress import RunLog
+from dmtl_cli.workspace import Workspace
+
+if TYPE_CHECKING:
+    from dmtl_cli.run import Result, Run
+
+app = typer.Typer(
+    name="dmtl",
+    help="Offline logit distillation for recommendation retrieval: train a teacher, store its scores, train a student.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ConfigFile = Annotated[Path, typer.Option("--config", help="The YAML of the log.", show_default=False)]
+Day = Annotated[str, typer.Option("--day", help="YYYY-MM-DD.", show_default=False)]
+Sets = Annotated[list[str], typer.Option("--set", help="dotted.key=value, over the config.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="The result as one line of JSON on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, even on a terminal.")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Over the config's threads.", show_default=False)]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"] | None, typer.Option("--device", help="Over the config's device.", show_default=False)
+]
+Metrics = Annotated[
+    Path | None,
+    typer.Option("--metrics-file", help="Write the result's metrics as a Prometheus textfile.", show_default=False),
+]
+
+
+@app.callback(invoke_without_command=True)
+def _top(version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Stages
+
+
+@app.command("train-teacher")
+def train_teacher(
+    config: ConfigFile,
+    day: Day,
+    sets: Sets = [],  # noqa: B006 (typer reads it, nobody writes it)
+    as_json: Json = False,
+    quiet: Quiet = False,
+    threads: Threads = None,
+    device: Device = None,
+    metrics_file: Metrics = None,
+) -> None:
+    """Train the MMoE teacher on a day, warm from the teacher before it."""
+
+    def work(run: Run) -> list[Result]:
+        from dmtl_cli.stages.train_teacher import train_teacher
+
+        return [train_teacher(run, parse_day(day))]
+
+    _stage("train-teacher", day, work, _load(config, sets, threads, device), as_json, quiet, metrics_file)
+
+
+@app.command("dump-logits")
+def dump_logits(
+    config: ConfigFile,
+    day: Day,
+    teacher_day: Annotated[str | None, typer.Option(help="Score with the teacher of this day.", show_default=False)] = None,
+    sets: Sets = [],  # noqa: B006
+    as_json: Json = False,
+    quiet: Quiet = False,
+    threads: Threads = None,
+    device: Device = None,
+    metrics_file: Metrics = None,
+) -> None:
+    """Store a teacher's scores of a day's pairs as Parquet."""
+
+    def work(run: Run) -> list[Result]:
+        from dmtl_cli.stages.dump_logits import dump_logits
+
+        return [dump_logits(run, parse_day(day), parse_day(teacher_day, "--teacher-day") if teacher_day else None)]
+
+    _stage("dump-logits", day, work, _load(config, sets, threads, device), as_json, quiet, metrics_file)
+
+
+@app.command("train-student")
+def train_student(
+    config: ConfigFile,
+    day: Day,
+    scores_day: Annotated[
+        str | None, typer.Option(help="Learn from the scores of this day's teacher.", show_default=False)
+    ] = None,
+    sets: Sets = [],  # noqa: B006
+    as_json: Json = False,
+    quiet: Quiet = False,
+    threads: Threads = None,
+    device: Device = None,
+    metrics_file: Metrics = None,
+) -> None:
+    """Train the two-tower student of a day against stored scores, then export it."""
+
+    def work(run: Run) -> list[Result]:
+        from dmtl_cli.stages.train_student import train_student
+
+        student, export = train_student(run, parse_day(day), parse_day(scores_day, "--scores-day") if scores_day else None)
+        return [student, export]
+
+    _stage("train-student", day, work, _load(config, sets, threads, device), as_json, quiet, metrics_file, summary=0)
+
+
+@app.command()
+def export(
+    config: ConfigFile,
+    day: Day,
+    sets: Sets = [],  # noqa: B006
+    as_json: Json = False,
+    quiet: Quiet = False,
+    threads: Threads = None,
+    device: Device = None,
+    metrics_file: Metrics = None,
+) -> None:
+    """Write the export of a stored student again."""
+
+    def work(run: Run) -> list[Result]:
+        from dmtl_cli.export import publish_export
+
+        return [publish_export(run, parse_day(day))]
+
+    _stage("export", day, work, _load(config, sets, threads, device), as_json, quiet, metrics_file)
+
+
+@app.command()
+def evaluate(
+    config: ConfigFile,
+    day: Day,
+    sets: Sets = [],  # noqa: B006
+    as_json: Json = False,
+    quiet: Quiet = False,
+    threads: Threads = None,
+    device: Device = None,
+    metrics_file: Metrics = None,
+) -> None:
+    """Measure on a day's log what was ready before that day."""
+
+    def work(run: Run) -> list[Result]:
+        from dmtl_cli.stages.evaluate import evaluate
+
+        return [evaluate(run, parse_day(day))]
+
+    _stage("evaluate", day, work, _load(config, sets, threads, device), as_json, quiet, metrics_file)
+
+
+@app.command()
+def compare(
+    config: ConfigFile,
+    day: Day,
+    sets: Sets = [],  # noqa: B006
+    as_json: Json = False,
+    quiet: Quiet = False,
+    threads: Threads = None,
+    device: Device = None,
+    metrics_file: Metrics = None,
+) -> None:
+    """Measure the student beside its baselines on a day, as one table."""
+
+    def work(run: Run) -> list[Result]:
+        from dmtl_cli.stages.compare import compare, table
+
+        result = compare(run, parse_day(day))
+        if not as_json:
+            print(table(result.metrics))
+        return [result]
+
+    _stage("compare", day, work, _load(config, sets, threads, device), as_json, quiet, metrics_file)
+
+
+@app.command()
+def run(
+    config: ConfigFile,
+    day: Day,
+    sets: Sets = [],  # noqa: B006
+    as_json: Json = False,
+    quiet: Quiet = False,
+    threads: Threads = None,
+    device: Device = None,
+    metrics_file: Metrics = None,
+) -> None:
+    """The whole day: evaluate what was ready, train the teacher, dump its scores, train and export the student."""
+
+    def work(run: Run) -> list[Result]:
+        from dmtl_cli.pipeline import run_day
+
+        return run_day(run, parse_day(day))
+
+    _stage("run", day, work, _load(config, sets, threads, device), as_json, quiet, metrics_file, summary=None)
+
+
+@app.command()
+def backfill(
+    config: ConfigFile,
+    first: Annotated[str, typer.Option("--from", help="First day.", show_default=False)],
+    last: Annotated[str, typer.Option("--to", help="Last day.", show_default=False)],
+    sets: Sets = [],  # noqa: B006
+    as_json: Json = False,
+    quiet: Quiet = False,
+    threads: Threads = None,
+    device: Device = None,
+    metrics_file: Metrics = None,
+) -> None:
+    """`run` for each day in order. A refused day (80) does not stop it; the exit code is the first failure's."""
+
+    def work(run: Run) -> list[Result]:
+        from dmtl_cli.days import between
+        from dmtl_cli.pipeline import backfill
+
+        a, b = parse_day(first, "--from"), parse_day(last, "--to")
+        if a > b:
+            raise UserError(f"--from {a} is after --to {b}", code=Exit.USAGE)
+        return backfill(run, between(a, b))
+
+    _stage("backfill", first, work, _load(config, sets, threads, device), as_json, quiet, metrics_file, summary=None)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Looking
+
+
+@app.command()
+def check(
+    config: ConfigFile,
+    day: Day,
+    sets: Sets = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Validate the config and a day's log without training; show features, labels, join rates and estimates."""
+
+    def work() -> None:
+        from dmtl_cli.stages.check import check, described
+
+        found = check(load_config(config, sets), parse_day(day))
+        print(json.dumps(found, sort_keys=True, default=str) if as_json else described(found))
+
+    _guarded(work, RunLog())
+
+
+@app.command()
+def status(
+    config: ConfigFile,
+    sets: Sets = [],  # noqa: B006
+    day: Annotated[str | None, typer.Option(help="Judge freshness as of this day.", show_default=False)] = None,
+    max_age: Annotated[int | None, typer.Option(min=0, help="Exit 81 when the served day is older.", show_default=False)] = None,
+    as_json: Json = False,
+) -> None:
+    """Days by stages: what is published, what is missing, what is served."""
+
+    def work() -> None:
+        from dmtl_cli.stages.status import described, status
+
+        loaded = load_config(config, sets)
+        found = status(Workspace(Path(loaded.workspace)), parse_day(day) if day else None)
+        print(json.dumps(found, sort_keys=True, default=str) if as_json else described(found))
+        if max_age is not None and (found["served_age_days"] is None or found["served_age_days"] > max_age):
+            raise UserError(
+                f"the served day is {found['served_day'] or 'none'}, older than {max_age} days",
+                "look at the failed stages in logs/",
+                Exit.STALE,
+            )
+
+    _guarded(work, RunLog())
+
+
+@app.command()
+def recommend(
+    config: ConfigFile,
+    user: Annotated[str, typer.Option(help="A user id of the export.", show_default=False)],
+    k: Annotated[int, typer.Option("-k", min=1, help="How many items.")] = 20,
+    exclude_seen: Annotated[bool, typer.Option("--exclude-seen", help="Leave out what the user clicked lately.")] = False,
+    sets: Sets = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """The top items of a user, from the export that is served."""
+
+    def work() -> None:
+        from dmtl_cli.serving import Export
+
+        folder = Workspace(Path(load_config(config, sets).workspace)).latest()
+        if folder is None:
+            raise UserError("no export is served yet", "run dmtl train-student first", Exit.NO_INPUT)
+        top = Export(folder).recommend(user, k, exclude_seen=exclude_seen)
+        rows = top.rows(named=True)
+        if as_json:
+            print(json.dumps({"user": user, "export": str(folder), "items": rows}))
+        else:
+            print("\n".join(f"{row['item_id']}\t{row['score']:.4f}" for row in rows))
+
+    _guarded(work, RunLog())
+
+
+@app.command()
+def path(
+    stage: Annotated[str, typer.Argument(help="teacher, scores, student, export, evaluation or compare.")],
+    config: ConfigFile,
+    day: Annotated[str | None, typer.Option(help="Default the newest; for export the served one.", show_default=False)] = None,
+    teacher_day: Annotated[str | None, typer.Option(help="scores: of this teacher.", show_default=False)] = None,
+    sets: Sets = [],  # noqa: B006
+) -> None:
+    """Print the published directory of a stage."""
+
+    def work() -> None:
+        ws = Workspace(Path(load_config(config, sets).workspace))
+        stages = ("teacher", "scores", "student", "export", "evaluation", "compare")
+        if stage not in stages:
+            raise UserError(f"stage {stage!r}: expected one of {', '.join(stages)}", code=Exit.USAGE)
+        days = ws.days(stage)
+        wanted = parse_day(day) if day else (days[-1] if days else None)
+        sub = f"teacher={parse_day(teacher_day, '--teacher-day') if teacher_day else wanted}" if stage == "scores" else None
+        found = ws.latest() if stage == "export" and day is None else None
+        found = found or (ws.current(stage, wanted, sub) if wanted else None)
+        if found is None:
+            raise UserError(f"no published {stage}{f' of {wanted}' if wanted else ''} in {ws.root}", code=Exit.NO_INPUT)
+        print(found)
+
+    _guarded(work, RunLog())
+
+
+@app.command()
+def synth(
+    out: Annotated[Path, typer.Argument(help="Folder to make.")] = Path("data/demo"),
+    days: Annotated[int, typer.Option(min=1, help="How many days.")] = 3,
+    start: Annotated[str, typer.Option(help="First day.")] = "2026-01-01",
+    users: Annotated[int, typer.Option(min=1)] = 5_000,
+    items: Annotated[int, typer.Option(min=1)] = 2_000,
+    events_per_day: Annotated[int, typer.Option(min=1)] = 300_000,
+    seed: Annotated[int, typer.Option(min=0)] = 1,
+) -> None:
+    """Generate a click-bait world whose right answer is known: OUT/log and OUT/truth."""
+
+    def work() -> None:
+        from dmtl_cli.synth import generate
+
+        generate(out, days, start=parse_day(start, "--start"), users=users, items=items, events_per_day=events_per_day, seed=seed)
+
+    _guarded(work, RunLog())
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# How a command ends
+
+
+def _load(file: Path, sets: list[str], threads: int | None, device: str | None) -> Callable[[], Config]:
+    flags = [*([f"threads={threads}"] if threads else []), *([f"device={device}"] if device else [])]
+    return lambda: load_config(file, [*sets, *flags])
+
+
+def _stage(
+    name: str,
+    day: str,
+    work: Callable[[Run], list[Result]],
+    load: Callable[[], Config],
+    as_json: bool,
+    quiet: bool,
+    metrics_file: Path | None,
+    summary: int | None = -1,
+) -> None:
+    """Runs a stage and prints what `--json` asks for: the result numbered `summary`, or (None) a line for each."""
+    log = RunLog(quiet=quiet)
+    results: list[Result] = []
+
+    def guarded() -> None:
+        config = load()
+        log.path = Workspace(Path(config.workspace)).log_path(name, parse_day(day))
+        from dmtl_cli.run import Run
+
+        results.extend(work(Run.of(config, log)))
+        if as_json:
+            for result in results if summary is None else [results[summary]]:
+                print(json.dumps(result.to_dict(), sort_keys=True))
+
+    def after(code: int) -> None:
+        if metrics_file is not None:
+            _write_metrics(metrics_file, name, code, results)
+
+    _guarded(guarded, log, after)
+
+
+def _write_metrics(file: Path, name: str, code: int, results: list[Result]) -> None:
+    """A textfile for node_exporter, whole or not at all, on failure too."""
+    lines = [f'dmtl_exit_code{{command="{name}"}} {code}']
+    for r in results:
+        lines += [f'dmtl_metric{{stage="{r.stage}",day="{r.day}",name="{k}"}} {v}' for k, v in sorted(r.metrics.items())]
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    draft.write_text("\n".join(lines) + "\n")
+    draft.replace(file)
+
+
+def _guarded(work: Callable[[], None], log: RunLog, after: Callable[[int], None] = lambda code: None) -> None:
+    """Every way a command can end, with its documented exit code; a failure is one line on stderr."""
+    code: int = 0
+    message = ""
+    try:
+        work()
+    except NotDue as e:
+        log.say(f"not due: {e}")
+    except UserError as e:
+        code, message = int(e.code), e.line()
+        _note(log, "refused", message=e.message, hint=e.hint, others=e.others)
+    except KeyboardInterrupt:
+        code, message = 128 + signal.SIGINT, "dmtl: error: interrupted; nothing was published, run it again"
+    except (BrokenPipeError, typer.Exit):
+        raise
+    except OSError as e:
+        code, message = int(Exit.IO), UserError(f"{e.filename or 'I/O'}: {e.strerror or e}", "retry", Exit.IO).line()
+        _note(log, "io", traceback=traceback.format_exc())
+    except Exception as e:
+        code = int(Exit.BUG)
+        where = f"the traceback is in {log.path}" if log.path else "report it"
+        message = UserError(f"bug: {type(e).__name__}: {e}", where).line()
+        _note(log, "bug", traceback=traceback.format_exc())
+        if log.path is None:
+            traceback.print_exc()
+    after(code)
+    if message:
+        print(message, file=sys.stderr)
+    if code:
+        raise typer.Exit(code)
+
+
+def _note(log: RunLog, event: str, **fields: Any) -> None:
+    """A log that cannot be written must not hide the failure it was about."""
+    try:
+        log.write(event, **fields)
+    except OSError:
+        log.path = None
+
+
+def _terminated(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    signal.signal(signal.SIGTERM, _terminated)
+    app()
+
+
+if __name__ == "__main__":
+    main()

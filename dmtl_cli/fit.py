@@ -1,0 +1,96 @@
+"""The one training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dmtl_cli.data.batches import Batch
+from dmtl_cli.errors import UserError
+from dmtl_cli.models.layers import EmbeddingTable
+from dmtl_cli.optim import RowWiseAdagrad
+from dmtl_cli.progress import Progress
+
+_FAST = ("log_scale", "bias")  # of a DSSM: two scalars that the whole model waits for
+_FAST_RATE = 10.0
+
+
+@dataclass(frozen=True)
+class Optimizers:
+    """Adam for dense weights, row-wise Adagrad for the table."""
+
+    dense: torch.optim.Adam
+    table: RowWiseAdagrad
+
+    @staticmethod
+    def of(model: nn.Module, table: EmbeddingTable, learning_rate: float, embedding_learning_rate: float) -> Optimizers:
+        named = [(n, p) for n, p in model.named_parameters() if p is not table.weight]
+        groups = [
+            {"params": [p for n, p in named if n not in _FAST], "lr": learning_rate},
+            {"params": [p for n, p in named if n in _FAST], "lr": learning_rate * _FAST_RATE},
+        ]
+        return Optimizers(
+            torch.optim.Adam([g for g in groups if g["params"]], lr=learning_rate),
+            RowWiseAdagrad([table.weight], embedding_learning_rate),
+        )
+
+
+def fit(
+    model: nn.Module,
+    optimizers: Optimizers,
+    batches: Iterable[Batch],
+    loss_of: Callable[[Batch], tuple[Tensor, dict[str, float | Tensor]]],
+    progress: Progress,
+) -> dict[str, float]:
+    """Trains on every batch once.
+
+    Args:
+        loss_of: a batch -> its mean loss, and numbers to average over rows and report.
+
+    Returns:
+        Row-weighted means of the loss and of the reported numbers over the whole stream, and `rows`.
+
+    Raises:
+        UserError: the loss is not finite; nothing of this run may be published.
+    """
+    model.train()
+    rows = 0
+    sums: dict[str, Tensor] = {}
+    for batch in batches:
+        loss, parts = loss_of(batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizers.dense.step()
+        optimizers.table.step()
+        optimizers.dense.zero_grad(set_to_none=True)
+        optimizers.table.zero_grad(set_to_none=True)
+        n = len(batch)
+        rows += n
+        for name, value in {"loss": loss, **parts}.items():
+            now = torch.as_tensor(value, dtype=torch.float64).detach().cpu()
+            sums[name] = sums.get(name, torch.zeros((), dtype=torch.float64)) + n * now
+        progress.step(n, float(loss.detach()))
+        if not torch.isfinite(loss):
+            hint = "lower learning_rate and embedding_learning_rate, or look for extreme feature values with dmtl check"
+            raise UserError(f"training diverged: the loss is {float(loss)} after {rows} rows", hint)
+    model.eval()
+    return {name: float(total) / max(1, rows) for name, total in sums.items()} | {"rows": float(rows)}
+
+
+@torch.no_grad()
+def forget_untouched(table: EmbeddingTable, optimizer: RowWiseAdagrad) -> int:
+    """Overwrites rows that no step touched by their embedding's unknown row, and counts them.
+
+    An untrained random vector must never be served as if it were learned: it floats to the top of a retrieval.
+    """
+    untouched = optimizer.accumulator(table.weight) == 0
+    total = 0
+    for name in table.rows:
+        part = table.part(name)
+        mine = untouched[part].clone()
+        mine[0] = False
+        table.weight.data[part][mine] = table.weight.data[table.start[name]]
+        total += int(mine.sum())
+    return total

@@ -1,0 +1,71 @@
+"""Progress on a terminal (a bar on stderr), lines in the run's log otherwise; quiet under cron."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+LOG_EVERY = 30.0  # seconds
+
+
+@dataclass
+class RunLog:
+    """Details of a run as JSON lines; the only place that holds times."""
+
+    path: Path | None = None
+    quiet: bool = False
+    held: list[dict[str, Any]] = field(default_factory=list)
+
+    def write(self, event: str, **fields: Any) -> None:
+        if self.path is None:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        entry = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event, **fields}
+        with self.path.open("a", encoding="utf-8") as f:
+            f.write(json.dumps(entry, default=str) + "\n")
+
+    def say(self, text: str) -> None:
+        """A line for a person: on a terminal only, unless told to be quiet; always in the log."""
+        self.write("say", text=text)
+        if sys.stderr.isatty() and not self.quiet:
+            tqdm.write(text, file=sys.stderr)
+
+    @contextmanager
+    def progress(self, what: str, total: int | None = None) -> Iterator[Progress]:
+        bar = tqdm(
+            total=total, desc=what, unit="row", unit_scale=True, leave=False, disable=True if self.quiet else None
+        )
+        progress = Progress(bar, self, what)
+        try:
+            yield progress
+        finally:
+            bar.close()
+            if progress.rows:
+                seconds = time.perf_counter() - progress.start
+                self.write(
+                    "done", what=what, rows=progress.rows, rows_per_second=round(progress.rows / max(seconds, 1e-9))
+                )
+
+
+class Progress:
+    def __init__(self, bar: Any, log: RunLog, what: str) -> None:
+        self.bar, self.log, self.what = bar, log, what
+        self.rows = 0
+        self.start = self.said = time.perf_counter()
+
+    def step(self, rows: int, loss: float | None = None) -> None:
+        self.rows += rows
+        self.bar.update(rows)
+        if loss is not None and not self.bar.disable:
+            self.bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+        if (now := time.perf_counter()) - self.said > LOG_EVERY:
+            self.said = now
+            self.log.write("progress", what=self.what, rows=self.rows, seconds=round(now - self.start, 1), loss=loss)

@@ -1,0 +1,191 @@
+"""What every stage starts from and ends with: the config, a key known before the work, one published result."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import hashlib
+import platform
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dmtl_cli import __version__
+from dmtl_cli.artifact import Manifest, Publication, key_of, publish, up_to_date, verify
+from dmtl_cli.config import Config
+from dmtl_cli.errors import Exit, UserError
+from dmtl_cli.progress import RunLog
+from dmtl_cli.workspace import Workspace
+
+Parent = tuple[Path, Manifest]
+_LOCATIONS = {"workspace", "seed", "threads", "device"}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a stage did, as `--json` prints it."""
+
+    stage: str
+    day: str
+    key: str
+    run_id: str
+    path: str
+    rows: dict[str, int]
+    metrics: dict[str, float]
+    gates: list[dict[str, Any]]
+    up_to_date: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What a stage says of the run it has written."""
+
+    rows: dict[str, int]
+    metrics: dict[str, float]
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+    gates: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One command over one config."""
+
+    config: Config
+    ws: Workspace
+    log: RunLog
+    device: torch.device
+
+    @staticmethod
+    def of(config: Config, log: RunLog) -> Run:
+        """Sets torch's threads and determinism. Raises UserError 69 when the device asked for is not there."""
+        name = config.device
+        if name == "auto":
+            name = "cuda" if torch.cuda.is_available() else "cpu"
+        elif name == "cuda" and not torch.cuda.is_available():
+            raise UserError("device: cuda, but torch sees no GPU", "use --device cpu or auto", Exit.NO_DEVICE)
+        torch.set_num_threads(config.threads)
+        # warn_only would print: on CUDA a few scatters are not deterministic, which the manifest's device says
+        torch.use_deterministic_algorithms(name == "cpu")
+        return Run(config, Workspace(Path(config.workspace)), log, torch.device(name))
+
+    def rng(self, *words: object) -> np.random.Generator:
+        """A generator of its own for each purpose: the same seed and words give the same numbers."""
+        return np.random.default_rng(self._seed(words))
+
+    def seed_torch(self, *words: object) -> None:
+        torch.manual_seed(self._seed(words))
+
+    def _seed(self, words: Iterable[object]) -> int:
+        text = "|".join(map(str, (self.config.seed, *words)))
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
+
+    def versions(self) -> dict[str, str]:
+        import onnx
+        import onnxruntime
+        import polars
+        import pyarrow
+
+        return {
+            "dmtl": __version__,
+            "python": ".".join(platform.python_version_tuple()[:2]),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "polars": polars.__version__,
+            "pyarrow": pyarrow.__version__,
+            "onnx": onnx.__version__,
+            "onnxruntime": onnxruntime.__version__,
+            "device": self.device.type,
+            "cpu": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+        }
+
+    # -- parents -------------------------------------------------------------------------------------------------------
+
+    def parent(self, stage: str, day: dt.date, sub: str | None = None, *, hint: str = "") -> Parent:
+        """The published run of a stage and day, verified. Raises UserError 66 when there is none, 65 when damaged."""
+        path = self.ws.current(stage, day, sub)
+        if path is None:
+            where = self.ws.stage_dir(stage, day, sub)
+            raise UserError(f"no published {stage} of day {day} in {where}", hint, Exit.NO_INPUT)
+        manifest = verify(path)
+        if manifest.stage != stage or manifest.day != day:
+            raise UserError(f"{path}: expected {stage} of {day}, holds {manifest.stage} of {manifest.day}")
+        return path, manifest
+
+    def newest(self, stage: str, before: dt.date) -> Parent | None:
+        day = self.ws.newest(stage, before)
+        return None if day is None else self.parent(stage, day)
+
+    # -- publishing ----------------------------------------------------------------------------------------------------
+
+    def sections(self, *names: str) -> dict[str, Any]:
+        """The parts of the config that a stage depends on, less locations."""
+        whole = self.config.model_dump(mode="json")
+        whole["data"] = {k: v for k, v in whole["data"].items() if k not in ("root", "truth")}
+        return {k: v for k, v in whole.items() if k in {"data", "features", "labels", *names}}
+
+    def publish(
+        self,
+        stage: str,
+        day: dt.date,
+        config: dict[str, Any],
+        inputs: list[dict[str, Any]],
+        parents: list[Parent],
+        work: Callable[[Publication], Draft],
+        *,
+        sub: str | None = None,
+        latest: bool = False,
+    ) -> Result:
+        """Runs `work` and publishes what it wrote, unless the very same is published already."""
+        versions = self.versions()
+        named = [m.as_parent() for _, m in parents]
+        key = key_of(
+            stage=stage,
+            day=day,
+            config=config,
+            seed=self.config.seed,
+            versions=versions,
+            threads=self.config.threads,
+            inputs=inputs,
+            parents=named,
+        )
+        if (done := up_to_date(self.ws, stage, day, sub, key)) and (not latest or self.ws.latest() is not None):
+            return self._result(*done, up_to_date=True)
+        with publish(self.ws, stage, day, sub, latest=latest) as publication:
+            # a rerun that waited for the lock may find the work done
+            draft = work(publication)
+            path, manifest = publication.seal(
+                {
+                    "key": key,
+                    "config": config,
+                    "seed": self.config.seed,
+                    "versions": versions,
+                    "threads": self.config.threads,
+                    "inputs": inputs,
+                    "parents": named,
+                    "rows": draft.rows,
+                    "metrics": draft.metrics,
+                    "gates": draft.gates,
+                    "facts": draft.facts,
+                    "key_warnings": self._key_warnings(),
+                }
+            )
+        return self._result(path, manifest, up_to_date=False)
+
+    def _key_warnings(self) -> list[str]:
+        if self.device.type == "cuda":
+            return ["on CUDA the same key gives results equal within rounding, not the same bytes"]
+        return []
+
+    def _result(self, path: Path, m: Manifest, *, up_to_date: bool) -> Result:
+        result = Result(m.stage, str(m.day), m.key, m.run_id, str(path), m.rows, m.metrics, m.gates, up_to_date)
+        self.log.write("up_to_date" if up_to_date else "published", **result.to_dict())
+        verb = "up to date" if up_to_date else "published"
+        self.log.say(f"{m.stage} {m.day}: {verb} {m.run_id}")
+        return result

@@ -1,0 +1,290 @@
+"""train-student: a two-tower DSSM of day N+1 learns from the stored scores of teacher N, and is exported."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from dmtl_cli import checkpoint, distill, losses
+from dmtl_cli.artifact import Publication
+from dmtl_cli.config import Student, Way
+from dmtl_cli.data.batches import Batch, Batcher, Tables
+from dmtl_cli.data.encode import Encoded, Encoder
+from dmtl_cli.data.log import Day, Log
+from dmtl_cli.data.samples import Rows, hard_rows, mix
+from dmtl_cli.data.scores import Matcher, Reader, age
+from dmtl_cli.days import window
+from dmtl_cli.errors import Exit, UserError
+from dmtl_cli.export import publish_export, student_of
+from dmtl_cli.fit import Optimizers, fit, forget_untouched
+from dmtl_cli.models.dssm import DSSM
+from dmtl_cli.run import Draft, Parent, Result, Run
+from dmtl_cli.scoring import side
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Rows of one way (or the hard labels) of one day."""
+
+    name: str
+    offered: int
+    held: int
+    rows: Callable[[np.random.Generator], Iterator[Rows]]
+
+
+def train_student(
+    run: Run, day: dt.date, scores_day: dt.date | None = None, stage: str = "student"
+) -> tuple[Result, Result]:
+    """Trains and exports. Returns the results of student and export.
+
+    Args:
+        scores_day: the teacher whose scores to use; default the day before, else the newest within max_age_days.
+        stage: where it is published; a baseline of `compare` has a folder of its own.
+    """
+    config = run.config.student
+    log = Log(run.config.data, run.config.features_of("student"))
+    before = run.newest(stage, day)
+    taught = choose_scores(run, day, scores_day) if config.distill.w_kd else None
+    last = taught or day - dt.timedelta(days=1)
+    past = window(last, 1 if before else config.first_window_days)
+    scores = find_scores(run, day, taught, past) if taught else {}
+    hard_days = ([d for d in past if d in log.days()] if not before else []) + [day] if config.hard.w_hard else []
+    days = sorted({day, *hard_days, *(d for _, d in scores)})
+    inputs = [one for d in days for one in log.inputs(d)]
+    source = scores_facts(run, day, scores, before)
+
+    def work(publication: Publication) -> Draft:
+        read = {d: log.read(d, publication.tmp) for d in days}
+        threshold = source[0]
+        encoder = Encoder.read(before[0]) if before else Encoder(run.config.features_of("student"))
+        encoder = encoder.grow([read[d] for d in days if before is None or d > before[1].day])
+        offsets = _offsets(list(read.values()))
+        streams = [_stream(run, way, read, d, parent, offsets[d]) for (way, d), parent in scores.items()]
+        streams += [_hard(run, read[d], threshold, offsets[d]) for d in hard_days]
+        coverage = _coverage(run, streams)
+
+        run.seed_torch(stage, day)
+        student = student_of(encoder, config.model_dump()).to(run.device)
+        optimizers = Optimizers.of(student, student.table, config.learning_rate, config.embedding_learning_rate)
+        rng = run.rng(stage, day)
+        if before:
+            checkpoint.load(before[0], student, student.table, optimizers)
+        else:
+            student.bias.data.fill_(_prior(streams, run.rng(stage, day, "prior")))
+        tables = Tables(
+            *(Encoded.concat([encoder.entities(d, s, None) for d in read.values()]) for s in ("user", "item"))
+        )
+        batcher = Batcher(encoder, tables, run.device, unknown_share=config.unknown_share, rng=rng)
+        log_q = _log_q([(read[d], offsets[d]) for d in hard_days], run, threshold, len(tables.items)).to(run.device)
+
+        learned: dict[str, float] = {}
+        total = config.epochs * sum(s.held for s in streams)
+        with run.log.progress(f"{stage} {day}", total) as progress:
+            for _ in range(config.epochs):
+                rows = mix([(s.rows(rng), s.held) for s in streams], rng)
+                batches = batcher.batches(rows, config.batch_size)
+                learned = fit(student, optimizers, batches, lambda b: student_loss(student, b, config, log_q), progress)
+        untouched = forget_untouched(student.table, optimizers.table)
+        checkpoint.save(publication.path, student, student.table, optimizers)
+        encoder.write(publication.path)
+        rows_learned = int(learned.pop("rows", 0))
+        numbers = {**coverage, **learned, "scale": float(student.scale), "bias": float(student.bias)}
+        numbers |= {"embedding.rows": sum(student.table.rows.values()), "embedding.untouched": untouched}
+        if threshold is not None:
+            numbers["threshold.seconds"] = threshold
+        counts = {"learned": rows_learned}
+        for stream in streams:
+            counts[stream.name] = counts.get(stream.name, 0) + stream.held
+        facts = {"threshold_seconds": threshold, "teacher": source[1], "days": [str(d) for d in days]}
+        return Draft(rows=counts, metrics=numbers, facts=facts)
+
+    parents = [*([before] if before else []), *scores.values()]
+    made = run.publish(stage, day, run.sections("student"), inputs, parents, work)
+    return made, publish_export(run, day, stage)
+
+
+# -- which scores ------------------------------------------------------------------------------------------------------
+
+
+def choose_scores(run: Run, day: dt.date, scores_day: dt.date | None) -> dt.date:
+    """The teacher whose scores a student of `day` learns from.
+
+    Raises:
+        UserError: 66 there are none; 65 they are older than max_age_days or not older than the day.
+    """
+    limit = run.config.student.distill.max_age_days
+    taught = scores_day
+    if taught is None:
+        stored = [d for d in run.ws.days("teacher") if d < day and _stored(run, day, d)]
+        if not stored:
+            hint = f"run dmtl dump-logits --day {day - dt.timedelta(days=1)} first"
+            raise UserError(f"no stored scores of a teacher before {day} in {run.ws.root}", hint, Exit.NO_INPUT)
+        taught = stored[-1]
+    if not 0 < age(taught, day) <= limit:
+        raise UserError(
+            f"scores of teacher {taught} for a student of {day}: expected an age of 1 to {limit} days, got {age(taught, day)}",
+            "dump fresher scores, or raise student.distill.max_age_days",
+        )
+    return taught
+
+
+def _stored(run: Run, day: dt.date, taught: dt.date) -> bool:
+    return any(run.ws.current("scores", d, f"teacher={taught}") for d in (taught, day))
+
+
+def find_scores(run: Run, day: dt.date, taught: dt.date, past: list[dt.date]) -> dict[tuple[Way, dt.date], Parent]:
+    """The published dumps, by way and the day whose rows they are for. One that is absent is announced, and counts 0."""
+    found: dict[tuple[Way, dt.date], Parent] = {}
+    for way in run.config.student.distill.ways:
+        for d in {"replay": past, "match": [taught], "rescore": [day]}[way]:
+            if run.ws.current("scores", d, f"teacher={taught}"):
+                found[way, day if way == "match" else d] = run.parent("scores", d, f"teacher={taught}")
+            elif d in (taught, day):
+                todo = f"dmtl dump-logits --day {d} --teacher-day {taught}"
+                run.log.say(f"{way}: no scores of {d} by teacher {taught}, counts 0 ({todo})")
+    if not found:
+        hint = f"run dmtl dump-logits --day {taught} and --day {day} --teacher-day {taught}"
+        raise UserError(f"no scores by teacher {taught} for a student of {day}", hint, Exit.NO_INPUT)
+    return found
+
+
+def scores_facts(
+    run: Run, day: dt.date, scores: dict[tuple[Way, dt.date], Parent], before: Parent | None
+) -> tuple[float | None, dict[str, str] | None]:
+    """(threshold, teacher): what the scores say; without scores, the newest teacher's threshold.
+
+    Raises:
+        UserError: 65 dumps of one student were scored by different runs of a teacher.
+    """
+    facts = [m.facts for _, m in scores.values()]
+    if facts:
+        teachers = {f["teacher"]["run_id"] for f in facts}
+        if len(teachers) > 1:
+            raise UserError(f"scores for {day} come from teachers {' and '.join(sorted(teachers))}", "dump them again")
+        return facts[0]["threshold_seconds"], facts[0]["teacher"]
+    newest = run.newest("teacher", day)
+    if newest is None and run.config.student.hard.label == "long_read" and run.config.data.events.duration:
+        raise UserError(
+            "a long_read student without scores needs a teacher's threshold", "run dmtl train-teacher", Exit.NO_INPUT
+        )
+    return (newest[1].facts["threshold_seconds"] if newest else None), None
+
+
+# -- streams -----------------------------------------------------------------------------------------------------------
+
+
+def _offsets(days: list[Day]) -> dict[dt.date, tuple[int, int]]:
+    """Where each day's users and items begin in the stacked tables."""
+    out, users, items = {}, 0, 0
+    for d in days:
+        out[d.day] = (users, items)
+        users, items = users + len(d.users), items + len(d.items)
+    return out
+
+
+def _stream(
+    run: Run, way: Way, read: dict[dt.date, Day], day: dt.date, parent: Parent, offset: tuple[int, int]
+) -> Stream:
+    """The rows of one way; `day` is the day whose features they take."""
+    config = run.config.student.distill
+    reader = Reader(parent[0], parent[1].facts)
+    if way == "match":
+        matcher = Matcher(reader, read[day], config.target)
+        return Stream(way, len(read[day]), matcher.matched(), lambda rng: matcher.rows(*offset, rng))
+
+    def rows(rng: np.random.Generator) -> Iterator[Rows]:
+        return reader.distilled(read[day], config.target, config.source_weights, *offset, rng)
+
+    return Stream(way, reader.rows, reader.known(read[day]), rows)
+
+
+def _hard(run: Run, day: Day, threshold: float | None, offset: tuple[int, int]) -> Stream:
+    config = run.config.student.hard
+    if config.loss == "sampled_softmax":
+        counted = sum(int((b.click if config.label == "click" else b.labels(threshold)[0]).sum()) for b in day.blocks())
+    else:
+        counted = len(day) * (1 + config.negatives)
+    return Stream("hard", counted, counted, lambda rng: hard_rows(day, threshold, config, *offset, rng))
+
+
+def _coverage(run: Run, streams: list[Stream]) -> dict[str, float]:
+    """Scored rows / rows offered of each way. Raises UserError 80 below a floor, before any training."""
+    floors = run.config.student.distill.floors.model_dump()
+    out: dict[str, float] = {}
+    ways = run.config.student.distill.ways if run.config.student.distill.w_kd else ()
+    for way in ways:
+        mine = [s for s in streams if s.name == way]
+        offered, held = sum(s.offered for s in mine), sum(s.held for s in mine)
+        out[f"coverage.{way}"] = held / offered if offered else 0.0
+        out[f"rows.{way}"] = float(held)
+        run.log.say(f"coverage of {way}: {held} of {offered} rows ({out[f'coverage.{way}']:.1%})")
+        if out[f"coverage.{way}"] < floors[way]:
+            raise UserError(
+                f"coverage of {way} is {out[f'coverage.{way}']:.3f} ({held} of {offered} rows), below its floor {floors[way]}",
+                f"dump the scores that {way} needs, or lower student.distill.floors.{way}",
+                Exit.REFUSED,
+            )
+    if not any(s.held for s in streams):
+        raise UserError("nothing to learn: no way has a row", "check student.distill.ways and coverage", Exit.REFUSED)
+    return out
+
+
+def _prior(streams: list[Stream], rng: np.random.Generator) -> float:
+    """The bias a student starts from: the log-odds of the mean target (or label) of a first block."""
+    for stream in streams:
+        for rows in stream.rows(rng):
+            t = rows.columns["target"]
+            p = np.where(np.isnan(t), rows.columns["label"], 1 / (1 + np.exp(-np.nan_to_num(t)))).mean()
+            if len(rows):
+                p = float(np.clip(p, 1e-4, 1 - 1e-4))
+                return float(np.log(p / (1 - p))) if stream.name != "hard" else 0.0
+    return 0.0
+
+
+def _log_q(days: list[tuple[Day, tuple[int, int]]], run: Run, threshold: float | None, items: int) -> Tensor:
+    """[items] log of the share of positives that each item has among the hard rows: its chance of being in a batch."""
+    counts: npt.NDArray[np.int64] = np.zeros(items, np.int64)
+    for day, (_, start) in days:
+        for block in day.blocks():
+            positive = block.click if run.config.student.hard.label == "click" else block.labels(threshold)[0]
+            counts[start : start + len(day.items)] += np.bincount(block.item[positive], minlength=len(day.items))
+    return torch.from_numpy(np.log(np.maximum(counts, 1) / max(1, counts.sum())).astype(np.float32))
+
+
+# -- loss --------------------------------------------------------------------------------------------------------------
+
+
+def student_loss(
+    student: DSSM, batch: Batch, config: Student, log_q: Tensor
+) -> tuple[Tensor, dict[str, float | Tensor]]:
+    """L = w_kd KD + w_hard hard, and the size of each term's gradient on the vectors where there are two."""
+    u = student.user_vectors(side(batch.user)).index_select(0, batch.user_index)
+    v = student.item_vectors(side(batch.item)).index_select(0, batch.item_index)
+    s = student.logits(u, v)
+    c = batch.columns
+    parts: dict[str, float | Tensor] = {}
+    terms: dict[str, Tensor] = {}
+    if config.distill.w_kd:
+        kd = distill.LOSSES[config.distill.loss](s, c["target"], c["kd_weight"], config.distill.temperature)
+        terms["kd"] = config.distill.w_kd * kd
+    if config.hard.w_hard:
+        weight = c["hard_weight"]
+        if config.hard.loss == "pointwise":
+            hard = losses.pointwise(s, c["label"].to(s.dtype), weight)
+        else:
+            positive = torch.nonzero(weight * c["label"] > 0).squeeze(1)
+            item = batch.item_row[positive]
+            hard = losses.sampled_softmax(u[positive], v[positive], student.scale, log_q[item], item, weight[positive])
+        terms["hard"] = config.hard.w_hard * hard
+    for name, term in terms.items():
+        parts[f"loss.{name}"] = term.detach()
+        if len(terms) > 1:  # the two pull apart: a run says how much of each it saw
+            g = torch.autograd.grad(term, (u, v), retain_graph=True)
+            parts[f"gradient.{name}"] = torch.stack([x.norm() for x in g]).norm()
+    return torch.stack(list(terms.values())).sum(), parts

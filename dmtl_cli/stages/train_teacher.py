@@ -1,0 +1,171 @@
+"""train-teacher: an MMoE in ESMM form learns click and deep reading from day N, warm from the teacher before."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from dmtl_cli import calibrate, checkpoint, metrics
+from dmtl_cli.artifact import Publication
+from dmtl_cli.calibrate import Calibration
+from dmtl_cli.config import Quantile
+from dmtl_cli.data.batches import Batch, Batcher, Tables
+from dmtl_cli.data.encode import Encoded, Encoder
+from dmtl_cli.data.log import Day, Log
+from dmtl_cli.data.samples import Rows, held_out, teacher_rows
+from dmtl_cli.days import window
+from dmtl_cli.errors import UserError
+from dmtl_cli.fit import Optimizers, fit, forget_untouched
+from dmtl_cli.losses import teacher_loss
+from dmtl_cli.run import Draft, Parent, Result, Run
+from dmtl_cli.scoring import Scorer, forward, teacher_of
+
+TASKS = ("ctr", "cvr")
+
+
+def train_teacher(run: Run, day: dt.date) -> Result:
+    config = run.config.teacher
+    log = Log(run.config.data, run.config.features_of("teacher"))
+    before = run.newest("teacher", day)
+    days = window(day, config.window_days if before else config.first_window_days)
+    inputs = [one for d in days for one in log.inputs(d)]
+
+    def work(publication: Publication) -> Draft:
+        read = [log.read(d, publication.tmp) for d in days]
+        threshold = before[1].facts["threshold_seconds"] if before else measure_threshold(run, read)
+        _refuse_without_labels(read, threshold)
+        encoder = Encoder.read(before[0]) if before else Encoder(run.config.features_of("teacher"))
+        encoder = encoder.grow([d for d in read if before is None or d.day > before[1].day])
+
+        run.seed_torch("teacher", day)
+        model = teacher_of(encoder, config.model_dump()).to(run.device)
+        optimizers = Optimizers.of(model, model.table, config.learning_rate, config.embedding_learning_rate)
+        if before:
+            checkpoint.load(before[0], model, model.table, optimizers)
+
+        exposures = run.config.data.events.click is not None
+        share = config.calibration_share if exposures else 0.0
+        rng = run.rng("teacher", day)
+        tables = Tables(*(Encoded.concat([encoder.entities(d, s) for d in read]) for s in ("user", "item")))
+        batcher = Batcher(encoder, tables, run.device, unknown_share=config.unknown_share, rng=rng)
+
+        def loss_of(batch: Batch) -> tuple[Tensor, dict[str, float | Tensor]]:
+            logits, gates = forward(model, batch)
+            c = batch.columns
+            weights = config.task_weights
+            loss, parts = teacher_loss(
+                logits[:, 0],
+                logits[:, 1],
+                c["click"],
+                c["converted"],
+                c["known"],
+                c["weight"],
+                w_ctr=weights.ctr,
+                w_ctcvr=weights.ctcvr,
+                w_cvr=weights.cvr,
+            )
+            return loss, {f"loss.{k}": v for k, v in parts.items()} | gate_numbers(gates)
+
+        learned: dict[str, float] = {}
+        total = config.epochs * sum(len(d) for d in read)
+        with run.log.progress(f"teacher {day}", total * (2 if config.samples == "mixed" else 1)) as progress:
+            for _ in range(config.epochs):
+                rows = teacher_rows(read, threshold, config, share, run.config.seed, rng)
+                learned = fit(model, optimizers, batcher.batches(rows, config.batch_size), loss_of, progress)
+        untouched = forget_untouched(model.table, optimizers.table)
+
+        earlier = {k: Calibration.from_dict(v) for k, v in before[1].facts["calibration"].items()} if before else {}
+        held = _held_out_logits(read, encoder, model, run, share, threshold)
+        fitted = {k: calibrate.fit(*held[k], earlier.get(k)) if exposures else Calibration.identity() for k in TASKS}
+        checkpoint.save(publication.path, model, model.table, optimizers)
+        encoder.write(publication.path)
+        facts = {
+            "threshold_seconds": threshold,
+            "calibrated": exposures,
+            "calibration": {k: c.to_dict() for k, c in fitted.items()},
+            "sampling": {k: getattr(config, k) for k in ("samples", "negatives", "alpha")},
+            "days": [str(d) for d in days],
+        }
+        rows_learned = int(learned.pop("rows", 0))
+        numbers = {k: v for k, v in learned.items() if k.startswith(("loss", "gate."))}
+        if threshold is not None:
+            numbers["threshold.seconds"] = threshold
+        numbers |= {f"held_out.{k}.auc": a for k, (x, y, w) in held.items() if (a := metrics.auc(y, x, w)) is not None}
+        numbers["embedding.rows"] = sum(model.table.rows.values())
+        numbers["embedding.untouched"] = untouched
+        counts = {"log": sum(len(d) for d in read), "learned": rows_learned, "held_out": len(held["ctr"][0])}
+        return Draft(rows=counts, metrics=numbers, facts=facts)
+
+    config_used = run.sections("teacher")
+    return run.publish("teacher", day, config_used, inputs, _parents(before), work)
+
+
+def _parents(before: Parent | None) -> list[Parent]:
+    return [before] if before else []
+
+
+def measure_threshold(run: Run, days: list[Day]) -> float | None:
+    """Seconds above which a clicked row is a long read; None where a conversion column is the label."""
+    if run.config.data.events.duration is None:
+        return None
+    rule = run.config.labels.long_read
+    if isinstance(rule, float):
+        return rule
+    if sum(d.facts["duration_rows"] for d in days) == 0:
+        raise UserError(
+            f"day {days[-1].day}: no clicked row has a duration, so labels.long_read cannot be measured",
+            "set data.events.duration to the right column, or labels.long_read to seconds",
+        )
+    if isinstance(rule, Quantile):
+        seconds = np.concatenate([b.duration[b.click] for d in days for b in d.blocks()])
+        return float(np.nanquantile(seconds.astype(np.float64), rule.quantile))
+    return float(sum(d.facts["duration_sum"] for d in days) / sum(d.facts["duration_rows"] for d in days))
+
+
+def _refuse_without_labels(days: list[Day], threshold: float | None) -> None:
+    """A model without positives, or without deep reads, would publish nonsense."""
+    clicks = sum(int(d.facts["clicks"]) for d in days)
+    if clicks == 0:
+        raise UserError(
+            f"day {days[-1].day}: not one of {sum(map(len, days))} rows is a click", "check data.events.click"
+        )
+    converted = sum(int(b.labels(threshold)[0].sum()) for d in days for b in d.blocks())
+    if converted == 0:
+        label = "conversion" if threshold is None else f"long read (over {threshold:.1f} s)"
+        raise UserError(f"day {days[-1].day}: not one of {clicks} clicks is a {label}", "check data.events and labels")
+
+
+def gate_numbers(gates_BTE: Tensor) -> dict[str, float | Tensor]:
+    """Per task the mean entropy of its gate (nats; ln E = even) and the largest mean load of an expert."""
+    g = gates_BTE.detach().clamp_min(1e-12)
+    entropy_T = -(g * g.log()).sum(2).mean(0)
+    load_T = g.mean(0).amax(1)
+    out: dict[str, float | Tensor] = {}
+    for k, task in enumerate(TASKS):
+        out[f"gate.{task}.entropy"], out[f"gate.{task}.max"] = entropy_T[k], load_T[k]
+    return out
+
+
+Held = dict[str, tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]]
+
+
+def _held_out_logits(
+    days: list[Day], encoder: Encoder, model: Any, run: Run, share: float, threshold: float | None
+) -> Held:
+    """(logit, label, weight) per task of the exposures kept from training; cvr: clicked rows with a known label."""
+    parts: dict[str, list[tuple[Any, Any, Any]]] = {k: [] for k in TASKS}
+    for d in days:
+        scorer = Scorer(encoder, model, d, run.device)
+        for block in d.blocks():
+            keep = np.flatnonzero(held_out(block, share, run.config.seed))
+            rows = Rows(block.user.astype(np.int64), block.item.astype(np.int64), {}, block.features).take(keep)
+            logits = scorer.pairs(rows)
+            converted, known = block.labels(threshold)
+            click, weight = block.click[keep], block.weight[keep]
+            parts["ctr"].append((logits[:, 0], click, weight))
+            read = click & known[keep]
+            parts["cvr"].append((logits[read, 1], converted[keep][read], weight[read]))
+    return {k: tuple(np.concatenate(x) for x in zip(*v, strict=True)) for k, v in parts.items()}  # type: ignore[misc]
