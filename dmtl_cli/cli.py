@@ -5,7 +5,6 @@ Nothing heavy is imported here: `dmtl --help` must answer at once, so torch and 
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import os
 import signal
@@ -43,7 +42,8 @@ Json = Annotated[bool, typer.Option("--json", help="The result as one line of JS
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, even on a terminal.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Over the config's threads.", show_default=False)]
 Device = Annotated[
-    Literal["auto", "cpu", "cuda"] | None, typer.Option("--device", help="Over the config's device.", show_default=False)
+    Literal["auto", "cpu", "cuda"] | None,
+    typer.Option("--device", help="Over the config's device.", show_default=False),
 ]
 Metrics = Annotated[
     Path | None,
@@ -87,7 +87,9 @@ def train_teacher(
 def dump_logits(
     config: ConfigFile,
     day: Day,
-    teacher_day: Annotated[str | None, typer.Option(help="Score with the teacher of this day.", show_default=False)] = None,
+    teacher_day: Annotated[
+        str | None, typer.Option(help="Score with the teacher of this day.", show_default=False)
+    ] = None,
     sets: Sets = [],  # noqa: B006
     as_json: Json = False,
     quiet: Quiet = False,
@@ -124,7 +126,9 @@ def train_student(
     def work(run: Run) -> list[Result]:
         from dmtl_cli.stages.train_student import train_student
 
-        student, export = train_student(run, parse_day(day), parse_day(scores_day, "--scores-day") if scores_day else None)
+        student, export = train_student(
+            run, parse_day(day), parse_day(scores_day, "--scores-day") if scores_day else None
+        )
         return [student, export]
 
     _stage("train-student", day, work, _load(config, sets, threads, device), as_json, quiet, metrics_file, summary=0)
@@ -186,7 +190,8 @@ def compare(
     """Measure the student beside its baselines on a day, as one table."""
 
     def work(run: Run) -> list[Result]:
-        from dmtl_cli.stages.compare import compare, table
+        from dmtl_cli.pipeline import compare
+        from dmtl_cli.stages.compare import table
 
         result = compare(run, parse_day(day))
         if not as_json:
@@ -270,7 +275,9 @@ def status(
     config: ConfigFile,
     sets: Sets = [],  # noqa: B006
     day: Annotated[str | None, typer.Option(help="Judge freshness as of this day.", show_default=False)] = None,
-    max_age: Annotated[int | None, typer.Option(min=0, help="Exit 81 when the served day is older.", show_default=False)] = None,
+    max_age: Annotated[
+        int | None, typer.Option(min=0, help="Exit 81 when the served day is older.", show_default=False)
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Days by stages: what is published, what is missing, what is served."""
@@ -296,7 +303,9 @@ def recommend(
     config: ConfigFile,
     user: Annotated[str, typer.Option(help="A user id of the export.", show_default=False)],
     k: Annotated[int, typer.Option("-k", min=1, help="How many items.")] = 20,
-    exclude_seen: Annotated[bool, typer.Option("--exclude-seen", help="Leave out what the user clicked lately.")] = False,
+    exclude_seen: Annotated[
+        bool, typer.Option("--exclude-seen", help="Leave out what the user clicked lately.")
+    ] = False,
     sets: Sets = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
@@ -322,7 +331,9 @@ def recommend(
 def path(
     stage: Annotated[str, typer.Argument(help="teacher, scores, student, export, evaluation or compare.")],
     config: ConfigFile,
-    day: Annotated[str | None, typer.Option(help="Default the newest; for export the served one.", show_default=False)] = None,
+    day: Annotated[
+        str | None, typer.Option(help="Default the newest; for export the served one.", show_default=False)
+    ] = None,
     teacher_day: Annotated[str | None, typer.Option(help="scores: of this teacher.", show_default=False)] = None,
     sets: Sets = [],  # noqa: B006
 ) -> None:
@@ -335,7 +346,11 @@ def path(
             raise UserError(f"stage {stage!r}: expected one of {', '.join(stages)}", code=Exit.USAGE)
         days = ws.days(stage)
         wanted = parse_day(day) if day else (days[-1] if days else None)
-        sub = f"teacher={parse_day(teacher_day, '--teacher-day') if teacher_day else wanted}" if stage == "scores" else None
+        sub = (
+            f"teacher={parse_day(teacher_day, '--teacher-day') if teacher_day else wanted}"
+            if stage == "scores"
+            else None
+        )
         found = ws.latest() if stage == "export" and day is None else None
         found = found or (ws.current(stage, wanted, sub) if wanted else None)
         if found is None:
@@ -360,7 +375,15 @@ def synth(
     def work() -> None:
         from dmtl_cli.synth import generate
 
-        generate(out, days, start=parse_day(start, "--start"), users=users, items=items, events_per_day=events_per_day, seed=seed)
+        generate(
+            out,
+            days,
+            start=parse_day(start, "--start"),
+            users=users,
+            items=items,
+            events_per_day=events_per_day,
+            seed=seed,
+        )
 
     _guarded(work, RunLog())
 
@@ -409,7 +432,9 @@ def _write_metrics(file: Path, name: str, code: int, results: list[Result]) -> N
     """A textfile for node_exporter, whole or not at all, on failure too."""
     lines = [f'dmtl_exit_code{{command="{name}"}} {code}']
     for r in results:
-        lines += [f'dmtl_metric{{stage="{r.stage}",day="{r.day}",name="{k}"}} {v}' for k, v in sorted(r.metrics.items())]
+        lines += [
+            f'dmtl_metric{{stage="{r.stage}",day="{r.day}",name="{k}"}} {v}' for k, v in sorted(r.metrics.items())
+        ]
     draft = file.with_name(f".{file.name}.{os.getpid()}")
     draft.write_text("\n".join(lines) + "\n")
     draft.replace(file)

@@ -91,6 +91,6 @@ def forget_untouched(table: EmbeddingTable, optimizer: RowWiseAdagrad) -> int:
         part = table.part(name)
         mine = untouched[part].clone()
         mine[0] = False
-        table.weight.data[part][mine] = table.weight.data[table.start[name]]
+        table.weight.data[part][mine] = table.weight.data[table.start[name]].clone()
         total += int(mine.sum())
     return total

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
+from typing import Literal
 
 from dmtl_cli.days import window
 from dmtl_cli.errors import Exit, NotDue, UserError
-from dmtl_cli.run import Result, Run
+from dmtl_cli.run import Parent, Result, Run
+from dmtl_cli.stages.compare import compare as compare_exports
 from dmtl_cli.stages.dump_logits import dump_logits
 from dmtl_cli.stages.evaluate import evaluate
 from dmtl_cli.stages.train_student import train_student
@@ -51,3 +54,26 @@ def backfill(run: Run, days: list[dt.date]) -> list[Result]:
     if refused:
         raise refused
     return results
+
+
+BASELINES: dict[str, Literal["click", "long_read"]] = {"click_only": "click", "long_read_only": "long_read"}
+
+
+def compare(run: Run, day: dt.date) -> Result:
+    """The student beside its baselines.
+
+    A baseline is a student that never sees a teacher's scores. It learns the same days with the same code and settings;
+    only the loss differs. Each is trained day by day, as the student was, and published below compare/, so that what is
+    done is not done again.
+    """
+    exports: dict[str, Parent] = {}
+    for name, label in BASELINES.items():
+        student = run.config.student
+        hard = student.hard.model_copy(update={"w_hard": 1.0, "label": label})
+        plain = student.model_copy(update={"distill": student.distill.model_copy(update={"w_kd": 0.0}), "hard": hard})
+        alone = replace(run, config=run.config.model_copy(update={"student": plain}))
+        for learned in [d for d in run.ws.days("student") if d < day]:
+            train_student(alone, learned, stage=f"compare/{name}/student")
+        if (newest := run.newest(f"compare/{name}/export", day)) is not None:
+            exports[name] = newest
+    return compare_exports(run, day, exports)

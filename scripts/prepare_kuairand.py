@@ -33,10 +33,12 @@ from dmtl_cli.errors import Exit, UserError
 SHRINK = 8
 RECENT = 30
 READ_SECONDS = 30
-LENGTHS = {"still": (0, 0), "short": (0, 12), "middle": (12, 50), "long": (50, 10**6)}
-"""classes of videos by seconds, (above, up to); `still`: no duration is known, pictures mostly"""
+LENGTHS = {"still": (-1, 0), "short": (0, 12_000), "middle": (12_000, 50_000), "long": (50_000, 2**62)}
+"""classes of videos by milliseconds, (above, up to); `still`: no duration is known (0), pictures mostly"""
 
 REQUIRED = ("user_id", "video_id", "date", "hourmin", "time_ms", "is_click", "long_view", "play_time_ms", "duration_ms")
+APART = ("comment_stay_time", "profile_stay_time", "is_rand")
+"""read only to tell exact duplicates from rows that differ here"""
 OPTIONAL = ("tab", "is_like", "is_hate", "label", "is_follow", "is_comment", "is_forward", "is_profile_enter")
 USER_TEXT = ("user_active_degree", "follow_user_num_range", "fans_user_num_range", "friend_user_num_range")
 USER_NUMBERS = (
@@ -92,7 +94,7 @@ def read_events(raw: Path) -> pl.DataFrame:
     """Every exposure once, in order; labels `like` and `hate` under their official names."""
     parts = []
     for file in files(raw, "log_standard_*.csv", "processed_standard*.csv"):
-        part = integers(read(file, REQUIRED, OPTIONAL), REQUIRED, file, needed=True)
+        part = integers(read(file, REQUIRED, (*OPTIONAL, *APART)), REQUIRED, file, needed=True)
         part = integers(part, OPTIONAL, file)
         day = part["date"].cast(pl.String).str.to_date("%Y%m%d", strict=False)
         if day.is_null().any():
@@ -116,6 +118,7 @@ def read_events(raw: Path) -> pl.DataFrame:
         *(pl.col(c).cast(pl.Int8) for c in ("long_view", *OPTIONAL) if c in log.columns and c != "tab"),
         "play_time_ms",
         "duration_ms",
+        ((pl.col("is_click") == 1) & (pl.col("play_time_ms") > READ_SECONDS * 1000)).alias("read"),
     ).sort("time_ms", "user_id", "video_id", pl.all())
 
 
@@ -127,5 +130,133 @@ def read_features(raw: Path, pattern: str, key: str, text: tuple[str, ...], numb
     return pl.concat(parts).unique(key, keep="first", maintain_order=True)
 
 
-def main() -> None:
-    pass
+# ---------------------------------------------------------------------------------------------------------------------
+# What is known as a day begins
+
+
+def shrunk(value: pl.Expr, count: pl.Expr, prior: float) -> pl.Expr:
+    """Sum of value over count, drawn towards the prior; null where there is nothing to count."""
+    return pl.when(count > 0).then((value + SHRINK * prior) / (count + SHRINK))
+
+
+def ratio(table: pl.DataFrame, value: pl.Expr, count: pl.Expr) -> float:
+    over = table.select(v=value, n=count).row(0, named=True)
+    return over["v"] / over["n"] if over["n"] else 0.0
+
+
+def history(before: pl.DataFrame, key: str) -> pl.DataFrame:
+    """Per user or video, what earlier days say. All sums are of whole numbers: the same in any order of rows."""
+    who = key.removesuffix("_id").replace("video", "item")
+    clicked = pl.col("is_click") == 1
+    shown, clicks = pl.len(), clicked.sum()
+    watched = pl.col("play_time_ms").filter(clicked).sum()
+    counted: dict[str, tuple[pl.Expr, pl.Expr]] = {
+        "click_rate": (clicks, shown),
+        "read_rate": (pl.col("read").sum(), shown),
+        "click_seconds": (watched / 1000, clicks),
+    }
+    if who == "user":
+        for name, (above, to) in LENGTHS.items():
+            of_length = pl.col("duration_ms").is_between(above, to, closed="right")
+            counted[f"click_rate_{name}"] = ((clicked & of_length).sum(), of_length.sum())
+    else:
+        timed = clicked & (pl.col("duration_ms") > 0)
+        permille = 1000 * pl.min_horizontal("play_time_ms", "duration_ms") // pl.col("duration_ms").clip(1)
+        counted["completion"] = (permille.filter(timed).sum() / 1000, timed.sum())
+    rates = {f"{who}_{k}": shrunk(v, n, ratio(before, v, n)) for k, (v, n) in counted.items()}
+    lists = {
+        "recent_clicks": pl.col("video_id").filter(clicked).tail(RECENT),
+        "recent_long_reads": pl.col("video_id").filter("read").tail(RECENT),
+    }
+    return before.group_by(key, maintain_order=True).agg(
+        pl.len().cast(pl.Int64).alias(f"{who}_exposures"), **rates, **(lists if who == "user" else {})
+    )
+
+
+def users_of(log: pl.DataFrame, day: dt.date, features: pl.DataFrame) -> pl.DataFrame:
+    """Every user of the log as day `day` begins."""
+    everyone = log.select(pl.col("user_id").unique().sort())
+    past = history(log.filter(pl.col("day") < day), "user_id")
+    known = everyone.join(features, on="user_id", how="left").join(past, on="user_id", how="left")
+    return known.sort("user_id")
+
+
+def items_of(log: pl.DataFrame, day: dt.date, features: pl.DataFrame) -> pl.DataFrame:
+    """Every video seen up to day `day`: what it is, and what earlier days did with it."""
+    longest = pl.col("duration_ms").max()
+    catalogue = log.filter(pl.col("day") <= day).group_by("video_id").agg(longest)
+    catalogue = catalogue.select(
+        "video_id", pl.when(pl.col("duration_ms") > 0).then(pl.col("duration_ms") / 1000).alias("duration_seconds")
+    )
+    past = history(log.filter(pl.col("day") < day), "video_id")
+    known = catalogue.join(features, on="video_id", how="left").join(past, on="video_id", how="left")
+    return known.sort("video_id")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Writing
+
+
+def write(table: pl.DataFrame, folder: Path, day: dt.date) -> None:
+    at = folder / f"day={day}"
+    at.mkdir(parents=True)
+    table.write_parquet(at / "part-0.parquet")
+
+
+def prepare(raw: Path, out: Path) -> list[tuple[dt.date, int, int, int]]:
+    """Writes the log; returns day, rows, users and videos of each day.
+
+    Raises:
+        UserError: a file or column is missing, a value is not what it should be, or OUT is not a log to replace.
+    """
+    if not raw.is_dir():
+        raise UserError(f"{raw}: no such folder", "RAW is the folder with KuaiRand's CSV files", Exit.NO_INPUT)
+    kept = {p.name for p in out.iterdir()} - {"events", "users", "items"} if out.is_dir() else set()
+    if kept or (out.exists() and not out.is_dir()):
+        raise UserError(f"{out}: is not an earlier log, it will not be replaced", "give another OUT")
+    log = read_events(raw)
+    user_features = read_features(raw, "user_features*.csv", "user_id", USER_TEXT, USER_NUMBERS)
+    video_features = read_features(raw, "video_features_basic*.csv", "video_id", VIDEO_TEXT, VIDEO_NUMBERS)
+
+    table = []
+    scratch = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        for day in log["day"].unique().sort():
+            events = log.filter(pl.col("day") == day)
+            write(events.drop("day", "play_time_ms", "duration_ms", "read"), scratch / "events", day)
+            write(users_of(log, day, user_features), scratch / "users", day)
+            write(items_of(log, day, video_features), scratch / "items", day)
+            table.append((day, len(events), events["user_id"].n_unique(), events["video_id"].n_unique()))
+        if out.exists():
+            out.rename(old := out.with_name(f"{scratch.name}.old"))
+            scratch.rename(out)
+            shutil.rmtree(old)
+        else:
+            scratch.rename(out)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return table
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="KuaiRand CSV files -> a log for configs/kuairand.yaml")
+    parser.add_argument("raw", type=Path, metavar="RAW", help="folder with the CSV files")
+    parser.add_argument("out", type=Path, metavar="OUT", nargs="?", default=Path("data/kuairand"))
+    args = parser.parse_args()
+    try:
+        days = prepare(args.raw, args.out)
+    except UserError as e:
+        print(e.line(), file=sys.stderr)
+        return int(e.code)
+    except OSError as e:
+        print(UserError(f"cannot read or write: {e}").line(), file=sys.stderr)
+        return int(Exit.IO)
+    print(f"{'day':10}  {'rows':>8}  {'users':>8}  {'videos':>8}")
+    for day, *counts in days:
+        print(f"{day}  " + "  ".join(f"{n:8d}" for n in counts))
+    print(f"{len(days)} days, {sum(n for _, n, _, _ in days)} rows -> {args.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

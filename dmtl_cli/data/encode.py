@@ -156,9 +156,7 @@ class Encoder:
         numbers = dict(self.numbers)
         for f in self.features:
             if f.kind == "numeric" and f.name not in numbers:
-                numbers[f.name] = _measure(
-                    f, pl.concat([_seen(f, day)["value"] for day in days], how="vertical_relaxed")
-                )
+                numbers[f.name] = _measure(f, [_seen(f, day)["value"] for day in days])
         vocabularies = dict(self.vocabularies)
         for day in days:
             for name in dict.fromkeys(f.embedding for f in self.features if f.kind in ("categorical", "sequence")):
@@ -357,8 +355,8 @@ def _number(f: Feature, values: pl.Series) -> npt.NDArray[np.float64]:
     return np.sign(x) * np.log1p(np.abs(x)) if f.transform == "log1p" else x
 
 
-def _measure(f: Feature, values: pl.Series) -> dict[str, Any]:
-    x = _number(f, values)
+def _measure(f: Feature, values: list[pl.Series]) -> dict[str, Any]:
+    x = np.concatenate([_number(f, v) for v in values])
     x = np.sort(x[~np.isnan(x)])  # sorted: sums then do not depend on the order of reading
     if f.boundaries is not None:
         return {"edges": list(f.boundaries)}
@@ -376,6 +374,7 @@ def _seen(f: Feature, day: Day) -> pl.DataFrame:
         parts: list[pl.Series] = []
         rows = 0
         for block in day.blocks():
+            assert block.features is not None
             parts.append(block.features[f.name])
             rows += len(block)
             if f.kind == "numeric" and rows >= _SAMPLE:

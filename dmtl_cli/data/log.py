@@ -51,8 +51,8 @@ class Block:
     weight: npt.NDArray[np.float32]
     request: Ints
     """-1 where the log has no requests"""
-    features: pl.DataFrame
-    """raw event-level feature columns, by feature name"""
+    features: pl.DataFrame | None
+    """raw event-level feature columns, by feature name; None where no feature is"""
 
     def __len__(self) -> int:
         return len(self.user)
@@ -135,7 +135,7 @@ class Day:
 def _block(frame: pl.DataFrame) -> Block:
     raw = {c[2:]: frame[c] for c in frame.columns if c.startswith("x:")}
     base = {c: frame[c].to_numpy() for c in ("position", "user", "item", "duration", "conversion", "weight", "request")}
-    return Block(click=frame["click"].to_numpy() == 1, features=pl.DataFrame(raw), **base)
+    return Block(click=frame["click"].to_numpy() == 1, features=pl.DataFrame(raw) if raw else None, **base)
 
 
 class Log:
@@ -380,7 +380,8 @@ class Log:
         served: list[Ints] = []
         rows = unknown = 0
         sums = np.zeros(2)
-        writer = None
+        writer: pa.RecordBatchFileWriter | None = None
+        schema: pa.Schema | None = None
         per_event = [f for f in self.features if f.per_event]
         with pa.OSFile(str(spool), "wb") as sink:
             for raw in self._raw(files, day):
@@ -411,10 +412,10 @@ class Log:
                 sums += [float(seconds[known].sum(dtype=np.float64)), float(known.sum())]
                 unknown += int((~known).sum())
                 table = block.to_arrow(compat_level=pl.CompatLevel.oldest())
-                writer = writer or pa.ipc.new_file(
-                    sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")
-                )
-                writer.write_table(table.cast(writer.schema), max_chunksize=BLOCK)
+                if writer is None:
+                    schema = table.schema
+                    writer = pa.ipc.new_file(sink, schema, options=pa.ipc.IpcWriteOptions(compression="lz4"))
+                writer.write_table(table.cast(schema), max_chunksize=BLOCK)
                 rows += len(block)
             if writer is not None:
                 writer.close()

@@ -57,7 +57,9 @@ def train_student(
     hard_days = ([d for d in past if d in log.days()] if not before else []) + [day] if config.hard.w_hard else []
     days = sorted({day, *hard_days, *(d for _, d in scores)})
     inputs = [one for d in days for one in log.inputs(d)]
-    source = scores_facts(run, day, scores, before)
+    # without scores a long read is what the newest teacher says it is
+    judge = run.newest("teacher", day) if not scores and config.hard.label == "long_read" else None
+    source = scores_facts(run, day, scores, judge)
 
     def work(publication: Publication) -> Draft:
         read = {d: log.read(d, publication.tmp) for d in days}
@@ -94,7 +96,7 @@ def train_student(
         checkpoint.save(publication.path, student, student.table, optimizers)
         encoder.write(publication.path)
         rows_learned = int(learned.pop("rows", 0))
-        numbers = {**coverage, **learned, "scale": float(student.scale), "bias": float(student.bias)}
+        numbers = {**coverage, **learned, "scale": float(student.scale.detach()), "bias": float(student.bias.detach())}
         numbers |= {"embedding.rows": sum(student.table.rows.values()), "embedding.untouched": untouched}
         if threshold is not None:
             numbers["threshold.seconds"] = threshold
@@ -104,7 +106,7 @@ def train_student(
         facts = {"threshold_seconds": threshold, "teacher": source[1], "days": [str(d) for d in days]}
         return Draft(rows=counts, metrics=numbers, facts=facts)
 
-    parents = [*([before] if before else []), *scores.values()]
+    parents = [p for p in (before, judge, *scores.values()) if p]
     made = run.publish(stage, day, run.sections("student"), inputs, parents, work)
     return made, publish_export(run, day, stage)
 
@@ -155,12 +157,12 @@ def find_scores(run: Run, day: dt.date, taught: dt.date, past: list[dt.date]) ->
 
 
 def scores_facts(
-    run: Run, day: dt.date, scores: dict[tuple[Way, dt.date], Parent], before: Parent | None
+    run: Run, day: dt.date, scores: dict[tuple[Way, dt.date], Parent], judge: Parent | None
 ) -> tuple[float | None, dict[str, str] | None]:
-    """(threshold, teacher): what the scores say; without scores, the newest teacher's threshold.
+    """(threshold, teacher) of the scores; without scores the judge's threshold and no teacher.
 
     Raises:
-        UserError: 65 dumps of one student were scored by different runs of a teacher.
+        UserError: 65 dumps of one student were scored by different runs of a teacher; 66 nothing tells the threshold.
     """
     facts = [m.facts for _, m in scores.values()]
     if facts:
@@ -168,12 +170,11 @@ def scores_facts(
         if len(teachers) > 1:
             raise UserError(f"scores for {day} come from teachers {' and '.join(sorted(teachers))}", "dump them again")
         return facts[0]["threshold_seconds"], facts[0]["teacher"]
-    newest = run.newest("teacher", day)
-    if newest is None and run.config.student.hard.label == "long_read" and run.config.data.events.duration:
-        raise UserError(
-            "a long_read student without scores needs a teacher's threshold", "run dmtl train-teacher", Exit.NO_INPUT
-        )
-    return (newest[1].facts["threshold_seconds"] if newest else None), None
+    hard = run.config.student.hard
+    if judge is None and hard.label == "long_read" and run.config.data.events.duration:
+        what = "a long_read student without scores needs a teacher's threshold"
+        raise UserError(what, f"run dmtl train-teacher on a day before {day}", Exit.NO_INPUT)
+    return (judge[1].facts["threshold_seconds"] if judge else None), None
 
 
 # -- streams -----------------------------------------------------------------------------------------------------------

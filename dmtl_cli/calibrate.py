@@ -1,0 +1,190 @@
+"""Calibration of logits, and the teacher's logit that a student learns from. All float64.
+
+Sampling shifts a teacher's logits; an intercept and a slope per task, fitted on held-out real exposures, bring them
+back (Platt, 1999): log p = log sigmoid(slope x + intercept).
+
+A choice of this project: the fit remembers. Its Gaussian prior is yesterday's estimate with half of the evidence that
+has been gathered so far, so a large day overrides it and a small day leans on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
+Matrix = tuple[tuple[float, float], tuple[float, float]]
+
+SLOPE_SD, INTERCEPT_SD = 0.3, 10.0  # of the prior of a chain's first fit, around slope 1 and intercept 0
+WEAK: Matrix = ((SLOPE_SD**-2, 0.0), (0.0, INTERCEPT_SD**-2))
+DECAY = 0.5  # share of the evidence so far that a new day's prior keeps
+MIN_SLOPE = 0.05  # a slope of 0 or less would forget, or reverse, the teacher's order
+
+
+def log_sigmoid(x: Array) -> Floats:
+    """log(1 / (1 + exp(-x))), finite for any finite x."""
+    x = np.asarray(x, np.float64)
+    out: Floats = np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x)))
+    return out
+
+
+def log1mexp(x: Array) -> Floats:
+    """log(1 - exp(x)) for x <= 0, in the two branches of Mächler (2012); -inf at 0.
+
+    Raises:
+        ValueError: x > 0 or NaN.
+    """
+    x = np.asarray(x, np.float64)
+    if not (x <= 0).all():
+        raise ValueError("log1mexp: expected numbers <= 0")
+    near = x > -np.log(2)
+    with np.errstate(divide="ignore"):
+        out: Floats = np.where(near, np.log(-np.expm1(x)), np.log1p(-np.exp(np.where(near, -1.0, x))))
+    return out
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """slope and intercept of one task. The default is the identity, known as little as the weak prior says.
+
+    precision: [2][2] inverse covariance of (slope, intercept): the evidence so far, older days decayed.
+    rows: of the last fit; 0 where there was nothing to fit.
+    """
+
+    slope: float = 1.0
+    intercept: float = 0.0
+    precision: Matrix = WEAK
+    rows: int = 0
+
+    @staticmethod
+    def identity() -> Calibration:
+        return Calibration()
+
+    def apply(self, logit: Array) -> Floats:
+        """The calibrated logit."""
+        out: Floats = self.slope * np.asarray(logit, np.float64) + self.intercept
+        return out
+
+    def log_prob(self, logit: Array) -> Floats:
+        return log_sigmoid(self.apply(logit))
+
+    def prob(self, logit: Array) -> Floats:
+        out: Floats = np.exp(self.log_prob(logit))
+        return out
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON numbers and lists."""
+        return {
+            "slope": self.slope,
+            "intercept": self.intercept,
+            "precision": [list(row) for row in self.precision],
+            "rows": self.rows,
+        }
+
+    @staticmethod
+    def from_dict(d: Mapping[str, Any]) -> Calibration:
+        (a, b), (c, e) = d["precision"]
+        precision = ((float(a), float(b)), (float(c), float(e)))
+        return Calibration(float(d["slope"]), float(d["intercept"]), precision, int(d["rows"]))
+
+
+def fit(
+    logit: Array, y: Array, weight: Array | None = None, prior: Calibration | None = None, decay: float = DECAY
+) -> Calibration:
+    """The most probable slope and intercept (Platt scaling under a Gaussian prior, by Newton's method).
+
+    The prior's mean is the previous estimate. Its precision is decay * previous + (1 - decay) * the weak one's: a chain
+    of small days never knows less than a first fit. Without a previous estimate the prior is the weak one. A slope
+    below MIN_SLOPE is set to it and the intercept fitted beside it.
+
+    Args:
+        logit: [n] as trained.
+        y: [n] bool or 0/1.
+        weight: [n] >= 0: a row of weight 2 is two rows of evidence.
+        prior: the previous day's estimate.
+
+    Returns:
+        The estimate; its precision is the prior's plus this day's. Without rows, or with one class, the prior as it is.
+
+    Raises:
+        ValueError: lengths that differ, numbers that are not finite, labels other than 0 and 1, weights below 0.
+    """
+    x, y = np.asarray(logit, np.float64), np.asarray(y, np.float64)
+    w = np.ones(len(x)) if weight is None else np.asarray(weight, np.float64)
+    if not len(x) == len(y) == len(w):
+        raise ValueError(f"lengths differ: {len(x)} logits, {len(y)} labels, {len(w)} weights")
+    if not (np.isfinite(x).all() and ((y == 0) | (y == 1)).all() and np.isfinite(w).all() and (w >= 0).all()):
+        raise ValueError("expected finite logits, labels 0 and 1, and weights >= 0")
+    before = prior or Calibration()
+    mean = np.array([before.slope, before.intercept])
+    if not 0 < (w * y).sum() < w.sum():
+        return Calibration(before.slope, before.intercept, before.precision)
+    precision = np.array(WEAK) if prior is None else decay * np.array(prior.precision) + (1 - decay) * np.array(WEAK)
+
+    theta, hessian = _newton(x, y, w, mean, precision, mean, np.array([True, True]))
+    if theta[0] < MIN_SLOPE:
+        theta, hessian = _newton(x, y, w, mean, precision, np.array([MIN_SLOPE, theta[1]]), np.array([False, True]))
+    (a, b), (c, d) = hessian.tolist()
+    return Calibration(float(theta[0]), float(theta[1]), ((a, b), (c, d)), int((w > 0).sum()))
+
+
+def _newton(
+    x: Floats, y: Floats, w: Floats, mean: Floats, precision: Floats, start: Floats, free: npt.NDArray[np.bool_]
+) -> tuple[Floats, Floats]:
+    """Minimises sum w BCE(slope x + intercept, y) + (theta - mean)' precision (theta - mean) / 2 over the free ones.
+
+    Returns:
+        theta [2] and the full Hessian [2, 2] there. The objective is strictly convex, so halved steps always arrive.
+    """
+
+    def objective(theta: Floats) -> float:
+        z = theta[0] * x + theta[1]
+        off = theta - mean
+        return float(-(w * (log_sigmoid(z) - (1 - y) * z)).sum() + off @ precision @ off / 2)
+
+    def slopes(theta: Floats) -> tuple[Floats, Floats]:
+        p = np.exp(log_sigmoid(theta[0] * x + theta[1]))
+        r, v = w * (p - y), w * p * (1 - p)
+        gradient = np.array([(r * x).sum(), r.sum()]) + precision @ (theta - mean)
+        cross = (v * x).sum()
+        return gradient, precision + np.array([[(v * x * x).sum(), cross], [cross, v.sum()]])
+
+    theta, value = start, objective(start)
+    for _ in range(100):
+        gradient, hessian = slopes(theta)
+        step = np.zeros(2)
+        step[free] = np.linalg.solve(hessian[np.ix_(free, free)], gradient[free])
+        if np.abs(step).max() < 1e-8:  # the error left is of the order of its square
+            theta = theta - step
+            break
+        while (reached := objective(theta - step)) > value + 1e-12 * abs(value):
+            step /= 2
+        theta, value = theta - step, reached
+    return theta, slopes(theta)[1]
+
+
+def target_logit(ctr_logit: Array, cvr_logit: Array, calibration: Mapping[str, Calibration], target: str) -> Floats:
+    """Teacher logit t = log p - log(1 - p) of a calibrated target, [n] float64, from logits as trained.
+
+    Of one task it is the calibrated logit itself. Of pctcvr = sigmoid(a) sigmoid(c) it is
+    log p - log1mexp(log p) = -logsumexp(-a, -c, -a-c), which is finite at any finite logits. Never the logit of a
+    rounded probability.
+
+    Args:
+        calibration: of `ctr` and `cvr`.
+        target: pctcvr, pctr or pcvr.
+    """
+    if target == "pctr":
+        return calibration["ctr"].apply(ctr_logit)
+    if target == "pcvr":
+        return calibration["cvr"].apply(cvr_logit)
+    if target != "pctcvr":
+        raise ValueError(f"target: expected pctcvr, pctr or pcvr, got {target!r}")
+    a, c = calibration["ctr"].apply(ctr_logit), calibration["cvr"].apply(cvr_logit)
+    out: Floats = -np.logaddexp(np.logaddexp(-a, -c), -a - c)
+    return out

@@ -1,0 +1,278 @@
+"""What a model is worth on a day: rankers of one kind, and every metric by its flat name.
+
+All rankers of a day are measured on the same rows, the same drawn negatives and the same sampled users.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from dmtl_cli import metrics
+from dmtl_cli.data.log import ID, Block, Day
+from dmtl_cli.data.negatives import Negatives
+from dmtl_cli.data.samples import Rows
+from dmtl_cli.run import Parent
+from dmtl_cli.scoring import FrozenTeacher, Scorer
+from dmtl_cli.serving import Export, best_k, top_k
+from dmtl_cli.synth import Truth
+
+KS = (10, 50, 100)
+LABELS = ("ctr", "cvr", "ctcvr")
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Exam:
+    """The questions of one day: its exposed rows, negatives drawn for them, and users to retrieve for."""
+
+    day: Day
+    threshold: float | None
+    exposures: bool
+    """whether the log holds unclicked rows: without them exposed-row metrics of ctr and ctcvr are undefined"""
+    rng_seed: np.random.Generator
+    max_users: int
+
+    @cached_property
+    def users(self) -> Ints:
+        """Sampled user rows [U], sorted, among those with events."""
+        active = np.flatnonzero(self.day.user_events > 0)
+        if len(active) > self.max_users:
+            active = np.sort(self.rng_seed.choice(active, self.max_users, replace=False))
+        return active
+
+    @cached_property
+    def relevant(self) -> dict[str, tuple[Ints, Ints, Floats | None]]:
+        """Per label (click, read) what each sampled user found: indptr [U + 1], item rows, seconds (click only)."""
+        place = np.full(len(self.day.users), -1)
+        place[self.users] = np.arange(len(self.users))
+        found: dict[str, list[tuple[Any, Any, Any]]] = {"click": [], "read": []}
+        for block in self.day.blocks():
+            who = place[block.user]
+            converted, _ = block.labels(self.threshold)
+            for label, hit in (("click", block.click), ("read", converted)):
+                keep = hit & (who >= 0)
+                found[label].append((who[keep], block.item[keep].astype(np.int64), np.nan_to_num(block.duration[keep])))
+        out = {}
+        for label, parts in found.items():
+            frame = pl.DataFrame(
+                {n: np.concatenate([p[k] for p in parts]) for k, n in enumerate(("user", "item", "seconds"))}
+            )
+            frame = (
+                frame.group_by("user", "item").agg(pl.col("seconds").cast(pl.Float64).sort().sum()).sort("user", "item")
+            )
+            counts = np.bincount(frame["user"].to_numpy(), minlength=len(self.users))
+            indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+            seconds = frame["seconds"].to_numpy() if label == "click" and self.threshold is not None else None
+            out[label] = (indptr, frame["item"].to_numpy(), seconds)
+        return out
+
+
+class Ranker(Protocol):
+    """A model that can be measured."""
+
+    def scores(self, rows: Rows) -> Mapping[str, npt.NDArray[Any]]:
+        """By label (ctr, cvr, ctcvr) a number [n] that orders pairs; log-probabilities where `probable` names it."""
+
+    @property
+    def probable(self) -> tuple[str, ...]:
+        """Labels whose score is a calibrated log-probability."""
+
+    def retrieve(self, users: Ints, k: int) -> tuple[Ints, pl.Series]:
+        """(places [U, K] in the ids, ids of the items retrieved from)."""
+
+
+class TeacherRanker:
+    def __init__(self, parent: Parent, day: Day, device: Any) -> None:
+        self.teacher = FrozenTeacher(*parent, device)
+        self.day = day
+        self.calibrated = bool(parent[1].facts["calibrated"])
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        return self.teacher.on(self.day)
+
+    @property
+    def probable(self) -> tuple[str, ...]:
+        return LABELS if self.calibrated else ()
+
+    def _labels(self, logits: npt.NDArray[np.float32]) -> dict[str, Floats]:
+        ctr, cvr = (self.teacher.calibration[t].log_prob(logits[:, k]) for k, t in enumerate(("ctr", "cvr")))
+        return {"ctr": ctr, "cvr": cvr, "ctcvr": ctr + cvr}
+
+    def scores(self, rows: Rows) -> Mapping[str, npt.NDArray[Any]]:
+        return self._labels(self.scorer.pairs(rows))
+
+    def retrieve(self, users: Ints, k: int) -> tuple[Ints, pl.Series]:
+        tops = [best_k(self._labels(x)["ctcvr"][None], k) for x in self.scorer.catalogue(users)]
+        return np.concatenate(tops), self.day.items[ID]
+
+
+class StudentRanker:
+    """A student through its exported files, not the model that was trained."""
+
+    def __init__(self, folder: Path, facts: dict[str, Any], day: Day, *, fresh: bool = False) -> None:
+        self.export, self.facts, self.day, self.fresh = Export(folder), facts, day, fresh
+
+    @cached_property
+    def user_vectors(self) -> npt.NDArray[np.float32]:
+        return self.export.vectors(self.day.users, "user")
+
+    @cached_property
+    def item_vectors(self) -> npt.NDArray[np.float32]:
+        return self.export.vectors(self.day.items, "item")
+
+    @property
+    def probable(self) -> tuple[str, ...]:
+        label = {"pctcvr": "ctcvr", "pctr": "ctr", "pcvr": "cvr"}.get(self.facts["predicts"] or "")
+        return (label,) if label else ()
+
+    def scores(self, rows: Rows) -> Mapping[str, npt.NDArray[Any]]:
+        dot = (self.user_vectors[rows.user] * self.item_vectors[rows.item]).sum(1, dtype=np.float64)
+        s = -np.logaddexp(0, -self.export.score(dot))
+        return dict.fromkeys(LABELS, s)
+
+    def retrieve(self, users: Ints, k: int) -> tuple[Ints, pl.Series]:
+        ids, vectors = (self.day.items[ID], self.item_vectors) if self.fresh else self.export.items
+        return top_k(self.user_vectors[users], vectors, k)[0], ids
+
+
+class Popularity:
+    """Items by clicks of an earlier day: the same list for everybody."""
+
+    probable: tuple[str, ...] = ()
+
+    def __init__(self, clicks: pl.DataFrame, day: Day) -> None:
+        """clicks: `:id` and `clicks`."""
+        self.ids, counts = clicks[ID], clicks["clicks"].to_numpy()
+        self.order = np.argsort(-counts, kind="stable").astype(np.int64)
+        known = day.items.select(ID).join(clicks, on=ID, how="left", maintain_order="left")["clicks"]
+        self.by_row = known.fill_null(0).to_numpy().astype(np.float64)
+
+    def scores(self, rows: Rows) -> Mapping[str, npt.NDArray[Any]]:
+        return dict.fromkeys(LABELS, self.by_row[rows.item])
+
+    def retrieve(self, users: Ints, k: int) -> tuple[Ints, pl.Series]:
+        return np.tile(self.order[:k], (len(users), 1)), self.ids
+
+
+def on_rows(exam: Exam, rankers: Mapping[str, Ranker], seed: np.random.Generator) -> dict[str, float]:
+    """AUC, GAUC, logloss, NE and PCOC of every ranker, on exposed rows and against drawn negatives."""
+    held: dict[str, list[npt.NDArray[Any]]] = {}
+    draws = {"uniform": Negatives(exam.day, 0.0), "popular": Negatives(exam.day, 1.0)}
+
+    def keep(name: str, values: npt.NDArray[Any]) -> None:
+        held.setdefault(name, []).append(values)
+
+    for block in exam.day.blocks():
+        rows = Rows(block.user.astype(np.int64), block.item.astype(np.int64), {}, block.features)
+        converted, known = block.labels(exam.threshold)
+        for name, values in (("user", rows.user), ("weight", block.weight), ("click", block.click)):
+            keep(name, values)
+        keep("converted", converted)
+        keep("known", known)
+        clicked = rows.take(np.flatnonzero(block.click))
+        sets = {"": rows}
+        for suffix, negatives in draws.items():
+            item, valid = negatives.draw(clicked.user, seed)
+            sets[suffix] = Rows(clicked.user, item, {}, clicked.features)
+            keep(f"{suffix}.valid", valid)
+        for prefix, ranker in rankers.items():
+            for suffix, chosen in sets.items():
+                for label, score in ranker.scores(chosen).items():
+                    keep(f"{prefix}.{label}.{suffix}", score.astype(np.float32 if suffix else np.float64))
+    whole = {name: np.concatenate(parts) for name, parts in held.items()}
+
+    out: dict[str, float] = {}
+    click, known, user, weight = whole["click"], whole["known"], whole["user"], whole["weight"]
+    populations = {
+        "ctr": (np.ones_like(click), click),
+        "cvr": (click & known, whole["converted"]),
+        "ctcvr": (known, whole["converted"]),
+    }
+    for prefix, ranker in rankers.items():
+        for label, (mask, truth) in populations.items():
+            name = f"{prefix}.{label}"
+            score = whole[f"{name}."]
+            if exam.exposures or label == "cvr":
+                y, s, w = truth[mask], score[mask], weight[mask]
+                _put(out, f"{name}.auc", metrics.auc(y, s, w))
+                _put(out, f"{name}.gauc", metrics.gauc(y, s, user[mask], w))
+                if label in ranker.probable:
+                    p = np.exp(s)
+                    _put(out, f"{name}.logloss", metrics.logloss(y, p, w))
+                    _put(out, f"{name}.ne", metrics.ne(y, p, w))
+                    _put(out, f"{name}.pcoc", metrics.pcoc(y, p, w))
+            if label == "cvr":
+                continue
+            positive = score[mask & truth]
+            for suffix in draws:
+                negative = whole[f"{name}.{suffix}"][whole[f"{suffix}.valid"]]
+                y = np.concatenate([np.ones(len(positive), np.bool_), np.zeros(len(negative), np.bool_)])
+                both = np.concatenate([positive.astype(np.float32), negative])
+                _put(out, f"{name}.auc.{suffix}", metrics.auc(y, both))
+    if {"student", "student_teacher"} <= set(rankers):
+        tau = metrics.kendall_tau(whole["student.ctcvr."], whole["student_teacher.ctcvr."], user)
+        _put(out, "student.kendall_tau", tau)
+    return out
+
+
+def on_catalogue(
+    exam: Exam, rankers: Mapping[str, Ranker], truth: Truth | None, seed: np.random.Generator
+) -> dict[str, float]:
+    """Recall, hit rate, NDCG and time recall of what every ranker retrieves; with a known truth what it is worth."""
+    out: dict[str, float] = {}
+    tops: dict[str, Ints] = {}
+    ids = exam.day.items[ID]
+    for prefix, ranker in rankers.items():
+        places, held = ranker.retrieve(exam.users, max(KS))
+        rows = exam.day.rows_of(held, "item")
+        tops[prefix] = np.where(rows[places] >= 0, rows[places], -1)
+        for label, (indptr, items, seconds) in exam.relevant.items():
+            found = metrics.retrieval(tops[prefix], (indptr, items), seconds, KS)
+            for name, value in found.items():
+                _put(out, f"{prefix}.{name}" if name.startswith("time") else f"{prefix}.{label}.{name}", value)
+        if truth is not None:
+            _truth(out, prefix, truth, exam, held, places)
+    if truth is not None:
+        seconds_UI = truth.read_seconds(_np(exam.day.users[ID])[exam.users], _np(ids))
+        for prefix, scores in (("oracle", seconds_UI), ("random", seed.random(seconds_UI.shape))):
+            _truth(out, prefix, truth, exam, ids, best_k(scores, max(KS)))
+    if {"student", "student_teacher"} <= set(tops):
+        for name, value in metrics.overlap(tops["student"], tops["student_teacher"], KS).items():
+            out[f"student.teacher_{name}"] = value
+    return out
+
+
+def _truth(out: dict[str, float], prefix: str, truth: Truth, exam: Exam, ids: pl.Series, places: Ints) -> None:
+    """Expected click rate, long-read rate and read seconds of the top K, over the sampled users."""
+    users, items = _np(exam.day.users[ID])[exam.users], _np(ids)
+    values = {"read_seconds": truth.read_seconds(users, items), "click_rate": truth.click_rate(users, items)}
+    if exam.threshold is not None:
+        values["long_read_rate"] = truth.long_read_rate(users, items, exam.threshold)
+    for name, of_all in values.items():
+        of_top = np.take_along_axis(of_all, places, 1)
+        for k in KS:
+            out[f"{prefix}.{name}@{k}"] = float(of_top[:, :k].mean())
+
+
+def _np(ids: pl.Series) -> npt.NDArray[Any]:
+    return ids.to_numpy()
+
+
+def _put(out: dict[str, float], name: str, value: float | None) -> None:
+    """What is undefined is absent."""
+    if value is not None and np.isfinite(value):
+        out[name] = float(value)
+
+
+def blocks_of(day: Day) -> list[Block]:
+    return list(day.blocks())

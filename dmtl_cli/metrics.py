@@ -1,0 +1,307 @@
+"""What is measured: pure functions, arrays in, numbers out.
+
+All sums are float64. A metric that is undefined on the data is None, or absent where a function returns a dict. Bad
+input (lengths that differ, labels other than 0 and 1, NaN, negative weights) is a ValueError, never a number.
+
+Shapes: n rows, U users, K retrieved items a user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+KS = (10, 50, 100)
+
+
+# -- ranking and probability of rows -----------------------------------------------------------------------------------
+
+
+def auc(y: Array, score: Array, weight: Array | None = None) -> float | None:
+    """P(score of a positive > score of a negative) + half of P(equal), exact (Mann-Whitney U with midranks).
+
+    Args:
+        y: [n] bool or 0/1.
+        score: [n], any monotone score.
+        weight: [n] >= 0; a pair of rows counts with the product of its weights.
+
+    Returns:
+        None without a positive or without a negative of positive weight.
+    """
+    y, score, w = _labelled(y, score, weight)
+    order = np.argsort(score)
+    wins, positive, negative = _wins(y[order], w[order], score[order], np.zeros(min(1, len(y)), np.int64))
+    pairs = float(positive.sum() * negative.sum())
+    return float(wins.sum()) / pairs if pairs > 0 else None
+
+
+def gauc(y: Array, score: Array, user: Array, weight: Array | None = None) -> float | None:
+    """Mean AUC of the users that have both classes, weighted by their impressions (Zhou et al., DIN, KDD 2018).
+
+    Args:
+        y: [n] bool or 0/1.
+        score: [n].
+        user: [n], any sortable type.
+        weight: [n] >= 0; a user's impressions are then the sum of his weights, else his rows.
+
+    Returns:
+        None where no user has both classes.
+    """
+    y, score, w = _labelled(y, score, weight)
+    if len(user) != len(y):
+        raise ValueError(f"user: expected {len(y)} rows, got {len(user)}")
+    order = np.lexsort((score, user))
+    starts = _starts(user[order])
+    wins, positive, negative = _wins(y[order], w[order], score[order], starts)
+    both = (positive > 0) & (negative > 0)
+    if not both.any():
+        return None
+    each = wins[both] / (positive[both] * negative[both])
+    impressions = (positive + negative)[both]
+    return float((each * impressions).sum() / impressions.sum())
+
+
+def logloss(y: Array, p: Array, weight: Array | None = None) -> float | None:
+    """Mean binary cross entropy, nats.
+
+    Args:
+        y: [n] bool or 0/1.
+        p: [n] probabilities; 0 and 1 count as the nearest double inside (0, 1), so that the result is finite.
+        weight: [n] >= 0.
+
+    Returns:
+        None without a row of positive weight.
+    """
+    y, p, w = _labelled(y, p, weight)
+    if len(p) and not (p.min() >= 0 and p.max() <= 1):
+        raise ValueError(f"p: expected probabilities, got {p.min()} to {p.max()}")
+    if not w.sum() > 0:
+        return None
+    p = np.clip(p, np.finfo(np.float64).tiny, np.nextafter(1.0, 0.0))
+    return float(-(w * np.where(y == 1, np.log(p), np.log1p(-p))).sum() / w.sum())
+
+
+def ne(y: Array, p: Array, weight: Array | None = None) -> float | None:
+    """Normalised entropy: logloss / logloss of predicting the mean label (He et al., ADKDD 2014). Below 1 is better.
+
+    Returns:
+        None where one class is missing: the denominator is 0.
+    """
+    loss = logloss(y, p, weight)
+    y, _, w = _labelled(y, p, weight)
+    if loss is None or not 0 < (w * y).sum() < w.sum():
+        return None
+    mean = float((w * y).sum() / w.sum())
+    return loss / -(mean * np.log(mean) + (1 - mean) * np.log1p(-mean))
+
+
+def pcoc(y: Array, p: Array, weight: Array | None = None) -> float | None:
+    """Predicted clicks over observed clicks: sum p / sum y. 1 is calibrated, above 1 too high. None without a positive."""
+    y, p, w = _labelled(y, p, weight)
+    observed = float((w * y).sum())
+    return float((w * p).sum()) / observed if observed > 0 else None
+
+
+def kendall_tau(x: Array, y: Array, group: Array) -> float | None:
+    """Mean over groups of Kendall's tau-b (Kendall, Biometrika 1945).
+
+    Groups with less than two distinct values of x or of y are left out. O(n log n) for any sizes of groups.
+
+    Args:
+        x, y: [n].
+        group: [n], any sortable type.
+
+    Returns:
+        None where no group has two distinct values in both.
+    """
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    if not len(x) == len(y) == len(group):
+        raise ValueError(f"lengths differ: x {len(x)}, y {len(y)}, group {len(group)}")
+    if np.isnan(x).any() or np.isnan(y).any():
+        raise ValueError("x, y: NaN has no rank")
+    if not len(x):
+        return None
+    order = np.lexsort((y, group))
+    x, y, group = x[order], y[order], group[order]
+    starts = _starts(group)
+    y_pairs = _pairs_within(starts, _starts(group, y), len(x))
+    y_rank = _dense_rank(starts, _starts(group, y), len(x))
+
+    order = np.lexsort((y_rank, x, group))
+    x, y_rank, group = x[order], y_rank[order], group[order]
+    x_pairs = _pairs_within(starts, _starts(group, x), len(x))
+    joint = _pairs_within(starts, _starts(group, x, y_rank), len(x))
+    sizes = np.diff(starts, append=len(x)).astype(np.float64)
+    every = sizes * (sizes - 1) / 2
+    agree = every - x_pairs - y_pairs + joint - 2 * _inversions(y_rank, starts)
+    scale = np.sqrt((every - x_pairs) * (every - y_pairs))
+    defined = scale > 0
+    return float((agree[defined] / scale[defined]).mean()) if defined.any() else None
+
+
+# -- retrieval ---------------------------------------------------------------------------------------------------------
+
+
+def retrieval(
+    topk: Array, relevant: tuple[Array, Array], gain: Array | None = None, ks: Sequence[int] = KS
+) -> dict[str, float]:
+    """How much of what a user wanted is in his top K; every metric is a mean over users.
+
+    - recall@K = hits / relevant, hitrate@K = any hit, ndcg@K with binary relevance and an ideal of min(K, relevant)
+      (Järvelin & Kekäläinen, TOIS 2002): users with a relevant item.
+    - time_recall@K = seconds inside the top K / all seconds: users with seconds above 0.
+
+    Args:
+        topk: [U, K] distinct item rows, best first; -1 where nothing was retrieved. Columns that are missing for a
+            larger K of `ks` count as nothing retrieved.
+        relevant: (indptr [U + 1], items [N]): user u wanted items[indptr[u]:indptr[u + 1]]. A row that is named twice
+            counts once and its seconds add up. -2 is an item outside the catalogue, one entry each: a miss.
+        gain: [N] seconds; NaN is unknown and counts 0.
+
+    Returns:
+        `<metric>@K`; a metric without a user is absent.
+    """
+    topk = np.asarray(topk, np.int64)
+    indptr, items = np.asarray(relevant[0], np.int64), np.asarray(relevant[1], np.int64)
+    users = len(topk)
+    if len(indptr) != users + 1 or indptr[0] != 0 or indptr[-1] != len(items) or (np.diff(indptr) < 0).any():
+        raise ValueError(f"relevant: expected an indptr of {users + 1} rising numbers from 0 to {len(items)}")
+    seconds = np.zeros(len(items)) if gain is None else np.nan_to_num(np.asarray(gain, np.float64), nan=0.0)
+    if len(seconds) != len(items) or (seconds < 0).any():
+        raise ValueError(f"gain: expected {len(items)} numbers >= 0")
+
+    owner = np.repeat(np.arange(users), np.diff(indptr))
+    missing = np.bincount(owner[items < 0], minlength=users)
+    total = np.bincount(owner, weights=seconds, minlength=users)
+    width = 1 + max(int(topk.max(initial=0)), int(items.max(initial=0)))
+    inside = items >= 0
+    wanted, where = np.unique(owner[inside] * width + items[inside], return_inverse=True)
+    read = np.bincount(where, weights=seconds[inside], minlength=len(wanted))
+    count = missing + np.bincount(wanted // width, minlength=users)
+
+    pairs = np.arange(users)[:, None] * width + topk
+    at = np.minimum(np.searchsorted(wanted, pairs), max(0, len(wanted) - 1))
+    hits = (wanted[at] == pairs) & (topk >= 0) if len(wanted) else np.zeros(topk.shape, np.bool_)
+    hit_seconds = np.where(hits, read[at], 0.0) if len(wanted) else np.zeros(topk.shape)
+
+    some, timed = count > 0, total > 0
+    discount = 1 / np.log2(np.arange(2, 2 + max(ks, default=0)))
+    ideal = np.cumsum(discount)
+    out: dict[str, float] = {}
+    for k in ks:
+        top = hits[some, :k]
+        if some.any():
+            out[f"recall@{k}"] = float((top.sum(1) / count[some]).mean())
+            out[f"hitrate@{k}"] = float(top.any(1).mean())
+            dcg = (top * discount[: top.shape[1]]).sum(1)
+            out[f"ndcg@{k}"] = float((dcg / ideal[np.minimum(k, count[some]) - 1]).mean())
+        if gain is not None and timed.any():
+            out[f"time_recall@{k}"] = float((hit_seconds[timed, :k].sum(1) / total[timed]).mean())
+    return out
+
+
+def overlap(topk_a: Array, topk_b: Array, ks: Sequence[int] = KS) -> dict[str, float]:
+    """`overlap@K`: mean over users of |A ∩ B| / K, with A and B the first K of two retrievals.
+
+    Args:
+        topk_a, topk_b: [U, K] distinct item rows, best first; negative where nothing was retrieved, which never
+            overlaps: two equal lists of less than K items are below 1.
+    """
+    if len(topk_a) != len(topk_b):
+        raise ValueError(f"users differ: {len(topk_a)} and {len(topk_b)}")
+    out: dict[str, float] = {}
+    for k in ks if len(topk_a) else ():
+        both = np.sort(np.concatenate([topk_a[:, :k], topk_b[:, :k]], 1), axis=1)
+        same = (both[:, 1:] == both[:, :-1]) & (both[:, 1:] >= 0)
+        out[f"overlap@{k}"] = float(same.sum(1).mean() / k)
+    return out
+
+
+# -- sorting in place of loops -----------------------------------------------------------------------------------------
+
+
+def _labelled(y: Array, x: Array, weight: Array | None) -> tuple[Floats, Floats, Floats]:
+    """Labels, numbers and weights as float64, or a ValueError."""
+    y, x = np.asarray(y, np.float64), np.asarray(x, np.float64)
+    w = np.ones(len(y)) if weight is None else np.asarray(weight, np.float64)
+    if not len(y) == len(x) == len(w):
+        raise ValueError(f"lengths differ: {len(y)} labels, {len(x)} scores, {len(w)} weights")
+    if not ((y == 0) | (y == 1)).all():
+        raise ValueError("labels: expected 0 and 1")
+    if np.isnan(x).any():
+        raise ValueError("scores: NaN has no rank")
+    if not (np.isfinite(w) & (w >= 0)).all():
+        raise ValueError("weights: expected numbers >= 0")
+    return y, x, w
+
+
+def _starts(*keys: Array) -> Ints:
+    """Where a run of equal keys begins, in sorted rows."""
+    n = len(keys[0])
+    if not n:
+        return np.zeros(0, np.int64)
+    change = np.zeros(n - 1, np.bool_)
+    for key in keys:
+        change |= key[1:] != key[:-1]
+    return np.concatenate([np.zeros(1, np.int64), np.flatnonzero(change) + 1])
+
+
+def _wins(y: Floats, w: Floats, score: Floats, starts: Ints) -> tuple[Floats, Floats, Floats]:
+    """Per group (won pairs with ties as half, positive weight, negative weight); rows sorted by group, then score."""
+    if not len(y):
+        return np.zeros(0), np.zeros(0), np.zeros(0)
+    first = np.zeros(len(y), np.bool_)
+    first[1:] = score[1:] != score[:-1]
+    first[starts] = True
+    ties = np.flatnonzero(first)
+    positive, negative = (np.add.reduceat(v, ties) for v in (w * y, w * (1 - y)))
+    group = np.searchsorted(ties, starts)  # the tie that each group begins with
+    below = np.cumsum(negative) - negative
+    below -= np.repeat(below[group], np.diff(group, append=len(ties)))
+    wins = np.add.reduceat(positive * (below + negative / 2), group)
+    return wins, np.add.reduceat(positive, group), np.add.reduceat(negative, group)
+
+
+def _pairs_within(starts: Ints, runs: Ints, n: int) -> Floats:
+    """Per group the number of pairs that lie in one run; every group begins a run."""
+    length = np.diff(runs, append=n).astype(np.float64)
+    out: Floats = np.add.reduceat(length * (length - 1) / 2, np.searchsorted(runs, starts))
+    return out
+
+
+def _dense_rank(starts: Ints, runs: Ints, n: int) -> Ints:
+    """0, 1, ... for the runs of each group, as a number a row."""
+    rank = np.repeat(np.arange(len(runs)), np.diff(runs, append=n))
+    return rank - np.repeat(rank[starts], np.diff(starts, append=n))
+
+
+def _inversions(rank: Ints, starts: Ints) -> Floats:
+    """Per group the number of pairs i < j with rank[i] > rank[j].
+
+    A wavelet tree, level by level from the highest bit: pairs that first differ in this bit are inverted where the 1
+    stands before the 0; then a stable partition of every bucket by the bit.
+    """
+    n = len(rank)
+    out = np.zeros(len(starts))
+    sizes = np.diff(starts, append=n)
+    begin, end = np.repeat(starts, sizes), np.repeat(starts + sizes, sizes)  # of a row's bucket
+    row = np.arange(n)
+    for bit in range(int(rank.max(initial=0)).bit_length() - 1, -1, -1):
+        one = (rank >> bit & 1).astype(np.bool_)
+        ones = np.concatenate([np.zeros(1, np.int64), np.cumsum(one)])
+        before = ones[:-1] - ones[begin]
+        out += np.add.reduceat(np.where(one, 0, before), starts)
+        middle = end - (ones[end] - ones[begin])
+        to = np.where(one, middle + before, row - before)
+        begin, end = np.where(one, middle, begin), np.where(one, end, middle)
+        moved = np.empty((3, n), np.int64)
+        moved[:, to] = rank, begin, end
+        rank, begin, end = moved
+    return out

@@ -1,0 +1,163 @@
+"""A hashed logistic regression on a prepared log: what a simple model reaches on the same rows and features.
+
+    python scripts/logistic_baseline.py data/kuairand --train 2022-04-08..2022-04-14 --test 2022-04-15
+    python scripts/logistic_baseline.py data/kuairand --days 2022-04-16..2022-04-21
+
+Reads the features that the config names, buckets and ids included, each as of its event's day. Prints a line of JSON a
+test day: the AUC of `click`, and of `clicked and read longer than the mean of the first window's clicks`, over all
+exposures (no drawn negatives). With --days each day is predicted after fitting all days before it, and a line with the
+mean follows. Edges, means and the threshold come from the first window only; C = .1 was chosen on days up to 2022-04-15.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from sklearn.feature_extraction import FeatureHasher
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+from dmtl_cli.config import Config, Feature, load_config
+from dmtl_cli.days import between, folder_day, parse_day
+from dmtl_cli.errors import Exit, UserError
+
+Numbers = npt.NDArray[np.float64]
+
+
+def span(text: str, where: str) -> list[dt.date]:
+    """`A..B` -> every day from A to B; `A` -> that day."""
+    first, _, last = text.partition("..")
+    days = between(parse_day(first, where), parse_day(last or first, where))
+    if not days:
+        raise UserError(f"{where}: {text} ends before it begins", code=Exit.USAGE)
+    return days
+
+
+def read_day(root: Path, day: dt.date, config: Config) -> pl.DataFrame:
+    """Exposures of a day beside the day's users and items."""
+    data = config.data
+    if data.users is None or data.items is None or data.events.click is None or data.events.duration is None:
+        raise UserError("the baseline needs users, items, a click and a duration in the config", code=Exit.CONFIG)
+    folders = [root / path / f"day={day}" for path in (data.events.path, data.users.path, data.items.path)]
+    if missing := [f for f in folders if not any(f.glob("*.parquet"))]:
+        raise UserError(f"{missing[0]}: nothing there", "run scripts/prepare_kuairand.py first", Exit.NO_INPUT)
+    events, users, items = (pl.read_parquet(sorted(f.glob("*.parquet")), hive_partitioning=False) for f in folders)
+    users = users.rename({data.users.key: data.events.user})
+    items = items.rename({data.items.key: data.events.item})
+    rows = events.join(users, on=data.events.user, how="left", maintain_order="left")
+    return rows.join(items, on=data.events.item, how="left", maintain_order="left").with_columns(day=pl.lit(day))
+
+
+def hashed(f: Feature, values: pl.Series, window: npt.NDArray[np.bool_]) -> Iterator[list[tuple[str, float]]]:
+    """A feature of each row as (text to hash, weight); what is unknown is a value of its own."""
+    if f.kind == "vector":
+        raise UserError(f"feature {f.name}: the baseline reads no vectors", code=Exit.CONFIG)
+    if f.kind == "sequence":
+        lists = values.str.split(f.separator) if f.separator else values
+        for given in lists.to_list():
+            last = (given or [])[-f.max_length :]
+            yield [(f"{f.name}={v}", 1 / len(last)) for v in last] or [(f"{f.name}=?", 1.0)]
+    elif f.kind == "categorical":
+        for v in values.to_list():
+            yield [(f"{f.name}={'?' if v is None else v}", 1.0)]
+    else:
+        x: Numbers = values.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+        if f.transform == "log1p":
+            x = np.sign(x) * np.log1p(np.abs(x))
+        known = x[window & ~np.isnan(x)]
+        if f.num_buckets or f.boundaries:
+            shares = np.arange(1, f.num_buckets or 1) / (f.num_buckets or 1)
+            edges = np.asarray(f.boundaries) if f.boundaries else np.unique(np.quantile(known, shares))
+            for v, k in zip(x, np.searchsorted(edges, x, side="right"), strict=True):
+                yield [(f"{f.name}={'?' if np.isnan(v) else k}", 1.0)]
+        else:
+            for v in (x - known.mean()) / (known.std() or 1.0):
+                yield [(f"{f.name}=?", 1.0) if np.isnan(v) else (f.name, float(v))]
+
+
+def design(rows: pl.DataFrame, features: tuple[Feature, ...], window: npt.NDArray[np.bool_]) -> Any:
+    """[rows, 2**18] sparse; a feature's hash never depends on the process or on another feature."""
+    if missing := [f.source for f in features if f.source not in rows.columns]:
+        raise UserError(f"the log has no column {missing[0]}", "prepare it again, or name another config")
+    hasher = FeatureHasher(2**18, input_type="pair", alternate_sign=False)
+    return sum(hasher.transform(hashed(f, rows[f.source], window)) for f in features[1:]) + hasher.transform(
+        hashed(features[0], rows[features[0].source], window)
+    )
+
+
+def score(x: Any, labels: dict[str, Numbers], train: Any, test: Any, c: float) -> dict[str, dict[str, float]]:
+    """AUC of each label; rows where a label is not known (nan) are left out."""
+    out = {}
+    for name, y in labels.items():
+        fit, judge = train & ~np.isnan(y), test & ~np.isnan(y)
+        model = LogisticRegression(C=c, max_iter=500).fit(x[fit], y[fit])
+        auc = roc_auc_score(y[judge], model.decision_function(x[judge]))
+        out[name] = {"auc": round(float(auc), 5), "rate": round(float(y[judge].mean()), 5)}
+    return out
+
+
+def run(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    config = load_config(args.config)
+    first = span(args.window, "--window")
+    if args.days:
+        folders = sorted((args.root / config.data.events.path).glob("day=*"))
+        there = [d for p in folders if (d := folder_day(p.name.removeprefix("day=")))]
+        fits = {test: [d for d in there if d < test] for test in span(args.days, "--days")}
+    elif args.train and args.test:
+        fits = {test: span(args.train, "--train") for test in span(args.test, "--test")}
+    else:
+        raise UserError("give --train and --test, or --days", code=Exit.USAGE)
+    for test, days in fits.items():
+        if not days or days[-1] >= test:
+            raise UserError(f"{test}: no day before it to fit, or a day to fit that is not before it", code=Exit.USAGE)
+    needed = sorted({*first, *fits, *(d for days in fits.values() for d in days)})
+    rows = pl.concat([read_day(args.root, d, config) for d in needed], how="diagonal_relaxed")
+    day = rows["day"].to_numpy()
+    window = np.isin(day, np.array(first, dtype=day.dtype))
+
+    click = rows[config.data.events.click or ""].cast(pl.Float64).to_numpy()
+    seconds = rows[config.data.events.duration or ""].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    threshold = float(np.nanmean(seconds[window & (click == 1)]))
+    read = np.where((click == 1) & np.isnan(seconds), np.nan, (click == 1) & (seconds > threshold))
+    x = design(rows, config.features, window)
+    results = []
+    for test, days in fits.items():
+        train = np.isin(day, np.array(days, dtype=day.dtype))
+        scored = score(x, {"ctr": click, "ctcvr": read}, train, day == np.datetime64(test), args.c)
+        results.append(scored)
+        yield {"day": str(test), "fitted": f"{days[0]}..{days[-1]}", "long_read_above": round(threshold, 3), **scored}
+    if args.days:
+        names = ("ctr", "ctcvr")
+        mean = {n: {"auc": round(float(np.mean([r[n]["auc"] for r in results])), 5)} for n in names}
+        yield {"day": "mean", "days": len(results), **mean}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="hashed logistic regression on a prepared log, AUC a day as JSON")
+    parser.add_argument("root", type=Path, metavar="LOG_ROOT")
+    parser.add_argument("--config", default=str(Path(__file__).parents[1] / "configs/kuairand.yaml"))
+    parser.add_argument("--window", default="2022-04-08..2022-04-14", help="edges and threshold are measured here")
+    parser.add_argument("--train", metavar="A..B")
+    parser.add_argument("--test", metavar="D")
+    parser.add_argument("--days", metavar="A..B", help="each day after fitting all days before it, then the mean")
+    parser.add_argument("--c", type=float, default=0.1, help="inverse of the L2 penalty")
+    try:
+        for line in run(parser.parse_args()):
+            print(json.dumps(line), flush=True)
+    except UserError as e:
+        print(e.line(), file=sys.stderr)
+        return int(e.code)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,299 @@
+"""Losses against their naive formulas, their gradients against autograd, and what they do at the extremes."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.autograd import gradcheck
+
+from dmtl_cli.distill import LOSSES, Loss, kl, mse_logit, mse_prob
+from dmtl_cli.losses import log1mexp, pointwise, sampled_softmax, teacher_loss, weighted_mean
+
+F64 = torch.float64
+EXTREMES = [-80.0, -30.0, -1.0, 0.0, 1.0, 30.0, 80.0]
+each_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
+each_type = pytest.mark.parametrize("dtype", [torch.float32, F64])
+
+
+def normal(*shape: int, seed: int = 0, grad: bool = False) -> Tensor:
+    return torch.randn(*shape, dtype=F64, generator=torch.Generator().manual_seed(seed)).requires_grad_(grad)
+
+
+def gradient(f: Callable[..., Tensor], *at: Tensor) -> tuple[Tensor, ...]:
+    return torch.autograd.grad(f(*at), at)
+
+
+# -- log1mexp and the mean ---------------------------------------------------------------------------------------------
+
+
+def test_log1mexp_is_the_naive_formula_where_that_is_exact() -> None:
+    x = torch.tensor([-3.0, -1.0, -0.7, -math.log(2), -0.69, -0.1], dtype=F64, requires_grad=True)
+    assert torch.allclose(log1mexp(x), torch.log(1 - torch.exp(x)), rtol=1e-13)
+    assert gradcheck(log1mexp, (x,))
+
+
+@each_type
+def test_log1mexp_is_exact_and_has_finite_gradients_at_both_ends(dtype: torch.dtype) -> None:
+    x = torch.tensor([-1e-30, -1e-10, -200.0, -1e30, 0.0], dtype=dtype, requires_grad=True)
+    y = log1mexp(x)
+    (g,) = torch.autograd.grad(y.sum(), x)
+    expected = torch.tensor([-30 * math.log(10), -10 * math.log(10), -math.exp(-200), 0.0], dtype=dtype)
+    assert torch.allclose(y[:4], expected, rtol=1e-6, atol=0)
+    assert y.isfinite().all() and g.isfinite().all()
+
+
+def test_weighted_mean_counts_weights_and_is_zero_without_any() -> None:
+    loss = torch.tensor([1.0, 2.0, math.inf], requires_grad=True)
+    assert weighted_mean(loss, torch.tensor([1.0, 3.0, 0.0])) == pytest.approx(1.75)
+    for w in (torch.zeros(3), torch.tensor([False, False, False])):
+        (g,) = gradient(lambda x, w=w: weighted_mean(x, w), loss)
+        assert weighted_mean(loss, w) == 0 and (g == 0).all()
+    assert weighted_mean(torch.zeros(0), torch.zeros(0)) == 0
+
+
+# -- teacher -----------------------------------------------------------------------------------------------------------
+
+
+def naive_teacher(a: Tensor, c: Tensor, y: Tensor, z: Tensor, known: Tensor, w: Tensor) -> tuple[Tensor, ...]:
+    def bce(p: Tensor, label: Tensor) -> Tensor:
+        return -(label * p.log() + (1 - label) * (1 - p).log())
+
+    def mean(loss: Tensor, weight: Tensor) -> Tensor:
+        return (loss * weight).sum() / weight.sum()
+
+    ctr, cvr = a.sigmoid(), c.sigmoid()
+    return mean(bce(ctr, y), w), mean(bce(ctr * cvr, z), w * known), mean(bce(cvr, z), w * known * y)
+
+
+def teacher_rows(n: int = 64) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    y = normal(n, seed=3) > -0.5
+    z = y & (normal(n, seed=4) > 0)
+    known = ~y | (normal(n, seed=5) > -1)
+    return y, z, known, normal(n, seed=6).abs()
+
+
+def test_teacher_loss_is_the_naive_formula_with_its_gradient() -> None:
+    a, c = normal(64, seed=1, grad=True), normal(64, seed=2, grad=True)
+    y, z, known, w = teacher_rows()
+    weights = (0.7, 1.3, 0.4)
+
+    def naive(a: Tensor, c: Tensor) -> Tensor:
+        parts = naive_teacher(a, c, y.double(), z.double(), known.double(), w)
+        return sum((k * p for k, p in zip(weights, parts, strict=True)), torch.zeros(()))
+
+    def ours(a: Tensor, c: Tensor) -> Tensor:
+        return teacher_loss(a, c, y, z, known, w, *weights)[0]
+
+    total, parts = teacher_loss(a, c, y, z, known, w, *weights)
+    assert total.item() == pytest.approx(naive(a, c).item(), rel=1e-12)
+    expected = naive_teacher(a, c, y.double(), z.double(), known.double(), w)
+    assert [parts[k].item() for k in ("ctr", "ctcvr", "cvr")] == pytest.approx([p.item() for p in expected], rel=1e-12)
+    assert not any(p.requires_grad for p in parts.values())
+    for mine, theirs in zip(gradient(ours, a, c), gradient(naive, a, c), strict=True):
+        assert torch.allclose(mine, theirs, rtol=1e-10, atol=1e-14)
+    assert gradcheck(ours, (a, c))
+
+
+def test_the_logit_of_a_product_is_log_p_less_log1mexp() -> None:
+    a, c = normal(200, seed=7) * 6, normal(200, seed=8) * 6
+    log_p = F.logsigmoid(a) + F.logsigmoid(c)
+    one = torch.ones(200)
+    loss = [teacher_loss(a[i : i + 1], c[i : i + 1], one[:1], one[:1], one[:1], one[:1], 0, 1)[0] for i in range(200)]
+    assert torch.allclose(torch.stack(loss), -log_p, rtol=1e-12)
+    zero = torch.zeros(1)
+    loss = [teacher_loss(a[i : i + 1], c[i : i + 1], zero, zero, one[:1], one[:1], 0, 1)[0] for i in range(200)]
+    assert torch.allclose(torch.stack(loss), -log1mexp(log_p), rtol=1e-9)
+
+
+@each_type
+@pytest.mark.parametrize("label", [(0, 0), (1, 0), (1, 1)])
+def test_teacher_loss_is_finite_at_extreme_logits(dtype: torch.dtype, label: tuple[int, int]) -> None:
+    values = torch.tensor([-1000.0, *EXTREMES, 1000.0], dtype=dtype)
+    a, c = (v.flatten().requires_grad_() for v in torch.meshgrid(values, values, indexing="ij"))
+    y, z = (torch.full(a.shape, v) for v in label)
+    one = torch.ones(a.shape)
+    total, _ = teacher_loss(a, c, y, z, one, one, 1, 1, 1)
+    assert total.isfinite() and total >= 0
+    assert all(g.isfinite().all() for g in torch.autograd.grad(total, (a, c)))
+
+
+def test_unknown_conversions_have_no_gradient_and_unclicked_rows_are_negatives() -> None:
+    a, c = normal(4, seed=1, grad=True), normal(4, seed=2, grad=True)
+    y, known, one = torch.tensor([1, 1, 0, 0]), torch.tensor([1, 0, 1, 1]), torch.ones(4)
+    z = torch.tensor([1.0, math.nan, 0.0, 0.0])
+
+    def ctcvr(a: Tensor, c: Tensor) -> Tensor:
+        return teacher_loss(a, c, y, z, known, one, 0, 1, 1)[0]
+
+    ga, gc = gradient(ctcvr, a, c)
+    assert ga[1] == 0 and gc[1] == 0 and (ga[[0, 2, 3]] != 0).all()
+    longer = torch.tensor([1.0, 0.0, 1.0, 0.0])  # an unclicked row may carry a duration
+    assert teacher_loss(a, c, y, longer, known, one, 0, 1, 1)[0] == ctcvr(a, c)
+    (g,) = torch.autograd.grad(teacher_loss(a, c, y, z, known, one, 0, 0, 1)[0], c)
+    assert (g[1:] == 0).all() and g[0] < 0, "cvr is learned from clicked rows alone"
+
+
+def test_teacher_loss_without_a_click_or_a_known_row_is_zero() -> None:
+    a, c = normal(3, grad=True), normal(3, seed=1, grad=True)
+    zero, one = torch.zeros(3), torch.ones(3)
+    _, parts = teacher_loss(a, c, zero, zero, one, one)
+    assert parts["cvr"] == 0 and parts["ctcvr"] > 0
+    total, _ = teacher_loss(a, c, one, zero, zero, one, 0, 1, 1)
+    assert total == 0 and all((g == 0).all() for g in torch.autograd.grad(total, (a, c)))
+
+
+# -- hard labels -------------------------------------------------------------------------------------------------------
+
+
+def test_sampled_softmax_is_cross_entropy_on_corrected_logits() -> None:
+    u, v, log_q, w = normal(6, 3, seed=1), normal(6, 3, seed=2), normal(6, seed=3), normal(6, seed=4).abs()
+    loss = F.cross_entropy(2.5 * u @ v.T - log_q, torch.arange(6), reduction="none")
+    assert sampled_softmax(u, v, 2.5, log_q, torch.arange(6), w).item() == pytest.approx(
+        ((w * loss).sum() / w.sum()).item()
+    )
+    tower = torch.tensor(1.5, dtype=F64, requires_grad=True)
+    u.requires_grad_()
+    v.requires_grad_()
+    assert gradcheck(lambda u, v, s: sampled_softmax(u, v, s, log_q, torch.arange(6) // 2, w), (u, v, tower))
+
+
+def test_accidental_hits_are_no_negatives() -> None:
+    u = torch.zeros(4, 2)
+    one, flat = torch.ones(4), torch.zeros(4)
+    assert sampled_softmax(u, u, 1.0, flat, torch.arange(4), one) == pytest.approx(math.log(4))
+    item = torch.tensor([7, 7, 7, 9])  # rows 0 to 2 compete with item 9 alone, row 3 with three of item 7
+    assert sampled_softmax(u, u, 1.0, flat, item, one) == pytest.approx((3 * math.log(2) + math.log(4)) / 4)
+    assert sampled_softmax(u, u, 1.0, flat, torch.full((4,), 7), one) == 0
+    assert sampled_softmax(u, u, 1.0, flat, item, torch.tensor([0.0, 0, 0, 2])) == pytest.approx(math.log(4))
+    # the correction takes the positive's own frequency into account: q = (1/2, 1/4) -> softmax over (2, 4)
+    log_q = torch.tensor([0.5, 0.25]).log()
+    first = sampled_softmax(u[:2], u[:2], 1.0, log_q, torch.arange(2), torch.tensor([1.0, 0.0]))
+    assert first == pytest.approx(math.log(3))
+
+
+def test_rows_without_weight_are_negatives_and_the_scale_is_used() -> None:
+    u, v = normal(3, 2, seed=1, grad=True), normal(3, 2, seed=2, grad=True)
+    flat, item, w = torch.zeros(3), torch.arange(3), torch.tensor([1.0, 1.0, 0.0])
+    gu, gv = gradient(lambda u, v: sampled_softmax(u, v, 1.0, flat, item, w), u, v)
+    assert (gu[2] == 0).all() and (gv[2] != 0).all()
+    assert sampled_softmax(u, v, 1.0, flat, item, w) != sampled_softmax(u, v, 5.0, flat, item, w)
+
+
+@each_type
+def test_sampled_softmax_of_few_rows_and_of_extreme_ones_is_finite(dtype: torch.dtype) -> None:
+    for n in (0, 1):
+        u = torch.ones(n, 2, dtype=dtype, requires_grad=True)
+        loss = sampled_softmax(u, u, 1.0, torch.zeros(n), torch.arange(n), torch.ones(n))
+        (g,) = torch.autograd.grad(loss, u)
+        assert loss == 0 and (g == 0).all()
+    u = torch.tensor([[1.0], [-1.0]], dtype=dtype, requires_grad=True)
+    loss = sampled_softmax(u, u.flip(0), 80.0, torch.zeros(2), torch.arange(2), torch.ones(2))
+    assert loss == pytest.approx(160) and torch.autograd.grad(loss, u)[0].isfinite().all()
+
+
+def test_pointwise_is_bce_with_logits() -> None:
+    s, y, w = normal(20, grad=True), normal(20, seed=1) > 0, normal(20, seed=2).abs()
+    expected = F.binary_cross_entropy_with_logits(s, y.double(), w, reduction="sum") / w.sum()
+    assert pointwise(s, y, w).item() == pytest.approx(expected.item())
+    assert gradcheck(lambda s: pointwise(s, y, w), (s,))
+
+
+# -- distillation ------------------------------------------------------------------------------------------------------
+
+
+def test_kl_is_the_naive_formula_and_its_gradient_is_the_difference_of_probabilities() -> None:
+    s, t, w = normal(50, seed=1, grad=True), normal(50, seed=2) * 2, normal(50, seed=3).abs()
+    p, q = t.sigmoid(), s.sigmoid()
+    naive = p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()
+    assert kl(s, t, w).item() == pytest.approx(((w * naive).sum() / w.sum()).item(), rel=1e-12)
+    (g,) = gradient(lambda s: kl(s, t, w), s)
+    assert torch.allclose(g, w / w.sum() * (q - p), rtol=1e-10, atol=1e-15)
+
+
+@each_loss
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_losses_divide_both_logits_by_t_and_multiply_by_its_square(loss: Loss, temperature: float) -> None:
+    s, t, w = normal(30, seed=1, grad=True), normal(30, seed=2), normal(30, seed=3).abs()
+    warm = temperature**2 * loss(s / temperature, t / temperature, w, 1.0)
+    assert loss(s, t, w, temperature).item() == pytest.approx(warm.item(), rel=1e-10)
+    assert gradcheck(lambda s: loss(s, t, w, temperature), (s,))
+    if temperature != 1 and loss is not mse_logit:
+        assert loss(s, t, w, temperature).item() != pytest.approx(loss(s, t, w, 1.0).item(), rel=1e-3)
+
+
+@pytest.mark.parametrize(("loss", "share"), [(kl, 1 / 8), (mse_logit, 1.0), (mse_prob, 1 / 16)])
+def test_at_high_temperature_every_loss_is_a_share_of_the_squared_logit_gap(loss: Loss, share: float) -> None:
+    s, t = normal(10, seed=1) * 3, normal(10, seed=2) * 3
+    expected = share * (s - t).square().mean()
+    assert loss(s, t, torch.ones(10), 1e3).item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+@each_loss
+@settings(deadline=None, max_examples=40)
+@given(st.floats(-40, 40), st.floats(-40, 40), st.floats(0.3, 5))
+def test_losses_are_zero_at_the_teacher_and_never_negative(loss: Loss, s: float, t: float, temperature: float) -> None:
+    one = torch.ones(1)
+    student, teacher = torch.tensor([s], dtype=F64, requires_grad=True), torch.tensor([t], dtype=F64)
+    value = loss(student, teacher, one, temperature)
+    assert value >= -1e-12
+    same = teacher.clone().requires_grad_()
+    (g,) = gradient(lambda x: loss(x, teacher, one, temperature), same)
+    assert loss(same, teacher, one, temperature) == 0 and g == 0
+    (g,) = torch.autograd.grad(value, student)
+    assert g.item() * (s - t) >= 0, "every step goes towards the teacher"
+
+
+@each_loss
+def test_probability_labels_are_not_mapped_to_p_over_one_plus_p(loss: Loss) -> None:
+    """EasyRec's CROSS_ENTROPY learns p / (1 + p): at p = .5 a student of .333. Ours must learn .5."""
+    p = torch.tensor([0.02, 0.5, 0.9], dtype=F64)
+    t = torch.logit(p)
+    s = t.clone().add(0.3).requires_grad_()
+    newton = torch.optim.LBFGS([s], max_iter=200, tolerance_grad=1e-14, tolerance_change=1e-16, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        newton.zero_grad()
+        value = loss(s, t, torch.ones(3), 1.0)
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    newton.step(closure)  # type: ignore[no-untyped-call]
+    assert torch.allclose(s.detach().sigmoid(), p, atol=1e-4)
+
+
+@each_loss
+@each_type
+def test_distillation_is_finite_at_extreme_logits(loss: Loss, dtype: torch.dtype) -> None:
+    values = torch.tensor(EXTREMES, dtype=F64)
+    s, t = (v.flatten() for v in torch.meshgrid(values, values, indexing="ij"))
+    s = s.to(dtype).requires_grad_()
+    value = loss(s, t, torch.ones(len(t)), 1.0)
+    (g,) = torch.autograd.grad(value, s)
+    assert value.isfinite() and value.dtype == dtype and g.isfinite().all()
+    far = kl(torch.tensor([80.0], dtype=dtype), torch.tensor([-80.0], dtype=F64), torch.ones(1))
+    assert far == pytest.approx(80)
+
+
+@each_loss
+def test_a_missing_score_changes_only_the_count(loss: Loss) -> None:
+    s, t, w = normal(6, seed=1, grad=True), normal(6, seed=2), normal(6, seed=3).abs()
+    holes = torch.tensor([True, False, True, False, False, True])
+    missing = torch.where(holes, math.nan, t)
+    (g,) = gradient(lambda s: loss(s, missing, w, 2.0), s)
+    (kept,) = gradient(lambda x: loss(x, t[~holes], w[~holes], 2.0), s.detach()[~holes].requires_grad_())
+    assert loss(s, missing, w, 2.0).item() == pytest.approx(loss(s[~holes], t[~holes], w[~holes], 2.0).item())
+    assert (g[holes] == 0).all() and torch.allclose(g[~holes], kept)
+    for nothing in (loss(s, t * math.nan, w, 1.0), loss(s, t, w * 0, 1.0)):
+        assert nothing == 0 and (torch.autograd.grad(nothing, s)[0] == 0).all()
+    assert loss(s[:0], t[:0], w[:0], 1.0) == 0
+
+
+def test_no_gradient_reaches_the_teacher() -> None:
+    s, t = normal(4, grad=True), normal(4, seed=1, grad=True)
+    kl(s, t, torch.ones(4)).backward()  # type: ignore[no-untyped-call]
+    assert t.grad is None and s.grad is not None
