@@ -55,6 +55,7 @@ LOSSES: dict[str, Loss] = {"kl": kl, "mse_logit": mse_logit, "mse_prob": mse_pro
 def _mean(of: Callable[[Tensor, Tensor], Tensor], s: Tensor, t: Tensor, weight: Tensor, temperature: float) -> Tensor:
     """Weighted mean of a row's loss over rows that have a score; computed in the wider type, returned in that of s."""
     scored = ~t.isnan()
-    known = torch.where(scored, t.detach(), 0.0)
-    loss = temperature**2 * of(s.to(known.dtype) / temperature, known / temperature)
+    wide = torch.promote_types(s.dtype, t.dtype)
+    known = torch.where(scored, t.detach(), 0.0).to(wide)
+    loss = temperature**2 * of(s.to(wide) / temperature, known / temperature)
     return weighted_mean(loss, weight * scored).to(s.dtype)

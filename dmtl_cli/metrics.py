@@ -80,7 +80,7 @@ def logloss(y: Array, p: Array, weight: Array | None = None) -> float | None:
         None without a row of positive weight.
     """
     y, p, w = _labelled(y, p, weight)
-    if len(p) and not (p.min() >= 0 and p.max() <= 1):
+    if len(p) and (p.min() < 0 or p.max() > 1):
         raise ValueError(f"p: expected probabilities, got {p.min()} to {p.max()}")
     if not w.sum() > 0:
         return None
@@ -99,11 +99,11 @@ def ne(y: Array, p: Array, weight: Array | None = None) -> float | None:
     if loss is None or not 0 < (w * y).sum() < w.sum():
         return None
     mean = float((w * y).sum() / w.sum())
-    return loss / -(mean * np.log(mean) + (1 - mean) * np.log1p(-mean))
+    return loss / -float(mean * np.log(mean) + (1 - mean) * np.log1p(-mean))
 
 
 def pcoc(y: Array, p: Array, weight: Array | None = None) -> float | None:
-    """Predicted clicks over observed clicks: sum p / sum y. 1 is calibrated, above 1 too high. None without a positive."""
+    """Predicted over observed clicks: sum p / sum y. 1 is calibrated, above 1 too high. None without a positive."""
     y, p, w = _labelled(y, p, weight)
     observed = float((w * y).sum())
     return float((w * p).sum()) / observed if observed > 0 else None

@@ -6,7 +6,8 @@
 Reads the features that the config names, buckets and ids included, each as of its event's day. Prints a line of JSON a
 test day: the AUC of `click`, and of `clicked and read longer than the mean of the first window's clicks`, over all
 exposures (no drawn negatives). With --days each day is predicted after fitting all days before it, and a line with the
-mean follows. Edges, means and the threshold come from the first window only; C = .1 was chosen on days up to 2022-04-15.
+mean follows. Edges, means and the threshold come from the first window only; C = .1 was chosen on days up to
+2022-04-15.
 """
 
 from __future__ import annotations
@@ -76,11 +77,12 @@ def hashed(f: Feature, values: pl.Series, window: npt.NDArray[np.bool_]) -> Iter
         known = x[window & ~np.isnan(x)]
         if f.num_buckets or f.boundaries:
             shares = np.arange(1, f.num_buckets or 1) / (f.num_buckets or 1)
-            edges = np.asarray(f.boundaries) if f.boundaries else np.unique(np.quantile(known, shares))
+            edges = np.asarray(f.boundaries or (np.unique(np.quantile(known, shares)) if len(known) else ()))
             for v, k in zip(x, np.searchsorted(edges, x, side="right"), strict=True):
                 yield [(f"{f.name}={'?' if np.isnan(v) else k}", 1.0)]
         else:
-            for v in (x - known.mean()) / (known.std() or 1.0):
+            mean, std = (known.mean(), known.std() or 1.0) if len(known) else (0.0, 1.0)
+            for v in (x - mean) / std:
                 yield [(f"{f.name}=?", 1.0) if np.isnan(v) else (f.name, float(v))]
 
 
@@ -89,9 +91,8 @@ def design(rows: pl.DataFrame, features: tuple[Feature, ...], window: npt.NDArra
     if missing := [f.source for f in features if f.source not in rows.columns]:
         raise UserError(f"the log has no column {missing[0]}", "prepare it again, or name another config")
     hasher = FeatureHasher(2**18, input_type="pair", alternate_sign=False)
-    return sum(hasher.transform(hashed(f, rows[f.source], window)) for f in features[1:]) + hasher.transform(
-        hashed(features[0], rows[features[0].source], window)
-    )
+    columns = (hashed(f, rows[f.source], window) for f in features)
+    return hasher.transform([pair for cell in row for pair in cell] for row in zip(*columns, strict=True))
 
 
 def score(x: Any, labels: dict[str, Numbers], train: Any, test: Any, c: float) -> dict[str, dict[str, float]]:
@@ -141,7 +142,7 @@ def run(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
         yield {"day": "mean", "days": len(results), **mean}
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="hashed logistic regression on a prepared log, AUC a day as JSON")
     parser.add_argument("root", type=Path, metavar="LOG_ROOT")
     parser.add_argument("--config", default=str(Path(__file__).parents[1] / "configs/kuairand.yaml"))
@@ -151,7 +152,7 @@ def main() -> int:
     parser.add_argument("--days", metavar="A..B", help="each day after fitting all days before it, then the mean")
     parser.add_argument("--c", type=float, default=0.1, help="inverse of the L2 penalty")
     try:
-        for line in run(parser.parse_args()):
+        for line in run(parser.parse_args(argv)):
             print(json.dumps(line), flush=True)
     except UserError as e:
         print(e.line(), file=sys.stderr)

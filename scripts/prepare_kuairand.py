@@ -238,11 +238,11 @@ def prepare(raw: Path, out: Path) -> list[tuple[dt.date, int, int, int]]:
     return table
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="KuaiRand CSV files -> a log for configs/kuairand.yaml")
     parser.add_argument("raw", type=Path, metavar="RAW", help="folder with the CSV files")
     parser.add_argument("out", type=Path, metavar="OUT", nargs="?", default=Path("data/kuairand"))
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     try:
         days = prepare(args.raw, args.out)
     except UserError as e:

@@ -141,7 +141,7 @@ def test_bad_input_is_an_error() -> None:
         (x, y, np.array([1.0, -1.0])),
         (x, y, np.array([1.0, np.nan])),
     ):
-        with pytest.raises(ValueError, match="expected|lengths"):
+        with pytest.raises(ValueError, match=r"expected|lengths"):
             fit(*bad)
 
 

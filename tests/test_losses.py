@@ -49,7 +49,7 @@ def test_log1mexp_is_exact_and_has_finite_gradients_at_both_ends(dtype: torch.dt
 
 def test_weighted_mean_counts_weights_and_is_zero_without_any() -> None:
     loss = torch.tensor([1.0, 2.0, math.inf], requires_grad=True)
-    assert weighted_mean(loss, torch.tensor([1.0, 3.0, 0.0])) == pytest.approx(1.75)
+    assert weighted_mean(loss, torch.tensor([1.0, 3.0, 0.0])).item() == pytest.approx(1.75)
     for w in (torch.zeros(3), torch.tensor([False, False, False])):
         (g,) = gradient(lambda x, w=w: weighted_mean(x, w), loss)
         assert weighted_mean(loss, w) == 0 and (g == 0).all()
@@ -193,7 +193,7 @@ def test_sampled_softmax_of_few_rows_and_of_extreme_ones_is_finite(dtype: torch.
         assert loss == 0 and (g == 0).all()
     u = torch.tensor([[1.0], [-1.0]], dtype=dtype, requires_grad=True)
     loss = sampled_softmax(u, u.flip(0), 80.0, torch.zeros(2), torch.arange(2), torch.ones(2))
-    assert loss == pytest.approx(160) and torch.autograd.grad(loss, u)[0].isfinite().all()
+    assert loss.item() == pytest.approx(160) and torch.autograd.grad(loss, u)[0].isfinite().all()
 
 
 def test_pointwise_is_bce_with_logits() -> None:
@@ -243,7 +243,7 @@ def test_losses_are_zero_at_the_teacher_and_never_negative(loss: Loss, s: float,
     assert value >= -1e-12
     same = teacher.clone().requires_grad_()
     (g,) = gradient(lambda x: loss(x, teacher, one, temperature), same)
-    assert loss(same, teacher, one, temperature) == 0 and g == 0
+    assert loss(same, teacher, one, temperature) == 0 and abs(g) < 1e-14
     (g,) = torch.autograd.grad(value, student)
     assert g.item() * (s - t) >= 0, "every step goes towards the teacher"
 
@@ -254,16 +254,12 @@ def test_probability_labels_are_not_mapped_to_p_over_one_plus_p(loss: Loss) -> N
     p = torch.tensor([0.02, 0.5, 0.9], dtype=F64)
     t = torch.logit(p)
     s = t.clone().add(0.3).requires_grad_()
-    newton = torch.optim.LBFGS([s], max_iter=200, tolerance_grad=1e-14, tolerance_change=1e-16, line_search_fn="strong_wolfe")
-
-    def closure() -> Tensor:
-        newton.zero_grad()
-        value = loss(s, t, torch.ones(3), 1.0)
-        value.backward()  # type: ignore[no-untyped-call]
-        return value
-
-    newton.step(closure)  # type: ignore[no-untyped-call]
-    assert torch.allclose(s.detach().sigmoid(), p, atol=1e-4)
+    one = torch.ones(3)
+    for _ in range(60):
+        (g,) = gradient(lambda s: loss(s, t, one, 1.0), s)
+        steep = p * (1 - p) if loss is kl else (2 * (p * (1 - p)) ** 2 if loss is mse_prob else 2.0)
+        s = (s - 0.5 * 3 * g / steep).detach().requires_grad_()
+    assert torch.allclose(s.detach().sigmoid(), p, atol=1e-9)
 
 
 @each_loss

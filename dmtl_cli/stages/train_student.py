@@ -16,7 +16,7 @@ from dmtl_cli.artifact import Publication
 from dmtl_cli.config import Student, Way
 from dmtl_cli.data.batches import Batch, Batcher, Tables
 from dmtl_cli.data.encode import Encoded, Encoder
-from dmtl_cli.data.log import Day, Log
+from dmtl_cli.data.log import ID, Day, Log
 from dmtl_cli.data.samples import Rows, hard_rows, mix
 from dmtl_cli.data.scores import Matcher, Reader, age
 from dmtl_cli.days import window
@@ -83,7 +83,9 @@ def train_student(
             *(Encoded.concat([encoder.entities(d, s, None) for d in read.values()]) for s in ("user", "item"))
         )
         batcher = Batcher(encoder, tables, run.device, unknown_share=config.unknown_share, rng=rng)
-        log_q = _log_q([(read[d], offsets[d]) for d in hard_days], run, threshold, len(tables.items)).to(run.device)
+        same = _same_items(list(read.values()))
+        log_q = _log_q([(read[d], offsets[d]) for d in hard_days], run, threshold, same)
+        hard_items = torch.from_numpy(same).to(run.device), torch.from_numpy(log_q).to(run.device)
 
         learned: dict[str, float] = {}
         total = config.epochs * sum(s.held for s in streams)
@@ -91,7 +93,9 @@ def train_student(
             for _ in range(config.epochs):
                 rows = mix([(s.rows(rng), s.held) for s in streams], rng)
                 batches = batcher.batches(rows, config.batch_size)
-                learned = fit(student, optimizers, batches, lambda b: student_loss(student, b, config, log_q), progress)
+                learned = fit(
+                    student, optimizers, batches, lambda b: student_loss(student, b, config, hard_items), progress
+                )
         untouched = forget_untouched(student.table, optimizers.table)
         checkpoint.save(publication.path, student, student.table, optimizers)
         encoder.write(publication.path)
@@ -248,23 +252,34 @@ def _prior(streams: list[Stream], rng: np.random.Generator) -> float:
     return 0.0
 
 
-def _log_q(days: list[tuple[Day, tuple[int, int]]], run: Run, threshold: float | None, items: int) -> Tensor:
+def _same_items(days: list[Day]) -> npt.NDArray[np.int64]:
+    """[rows of the stacked items] one number an item, whatever the day: one item has a row in each day's table."""
+    return np.unique(np.concatenate([d.items[ID].to_numpy() for d in days]), return_inverse=True)[1]
+
+
+def _log_q(
+    days: list[tuple[Day, tuple[int, int]]], run: Run, threshold: float | None, same: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float32]:
     """[items] log of the share of positives that each item has among the hard rows: its chance of being in a batch."""
-    counts: npt.NDArray[np.int64] = np.zeros(items, np.int64)
+    counts = np.zeros(int(same.max()) + 1, np.int64)
     for day, (_, start) in days:
         for block in day.blocks():
             positive = block.click if run.config.student.hard.label == "click" else block.labels(threshold)[0]
-            counts[start : start + len(day.items)] += np.bincount(block.item[positive], minlength=len(day.items))
-    return torch.from_numpy(np.log(np.maximum(counts, 1) / max(1, counts.sum())).astype(np.float32))
+            counts += np.bincount(same[start + block.item[positive]], minlength=len(counts))
+    return np.log(np.maximum(counts, 1) / max(1, counts.sum())).astype(np.float32)
 
 
 # -- loss --------------------------------------------------------------------------------------------------------------
 
 
 def student_loss(
-    student: DSSM, batch: Batch, config: Student, log_q: Tensor
+    student: DSSM, batch: Batch, config: Student, hard_items: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, dict[str, float | Tensor]]:
-    """L = w_kd KD + w_hard hard, and the size of each term's gradient on the vectors where there are two."""
+    """L = w_kd KD + w_hard hard, and the size of each term's gradient on the vectors where there are two.
+
+    Args:
+        hard_items: of each row of the stacked items a number that tells items apart, and of each such item log q.
+    """
     u = student.user_vectors(side(batch.user)).index_select(0, batch.user_index)
     v = student.item_vectors(side(batch.item)).index_select(0, batch.item_index)
     s = student.logits(u, v)
@@ -280,8 +295,10 @@ def student_loss(
             hard = losses.pointwise(s, c["label"].to(s.dtype), weight)
         else:
             positive = torch.nonzero(weight * c["label"] > 0).squeeze(1)
-            item = batch.item_row[positive]
-            hard = losses.sampled_softmax(u[positive], v[positive], student.scale, log_q[item], item, weight[positive])
+            item = hard_items[0][batch.item_row[positive]]
+            hard = losses.sampled_softmax(
+                u[positive], v[positive], student.scale, hard_items[1][item], item, weight[positive]
+            )
         terms["hard"] = config.hard.w_hard * hard
     for name, term in terms.items():
         parts[f"loss.{name}"] = term.detach()
