@@ -46,6 +46,10 @@ def load(folder: Path, model: nn.Module, table: EmbeddingTable, optimizers: Opti
         UserError: the stored model has another architecture.
     """
     weights = _read(folder / "model.safetensors")
+    expected = {*_dense(model, table), *(_TABLE + name for name in table.rows)}
+    if more := sorted(weights.keys() - expected):
+        hint = "the architecture or features changed: use a new workspace"
+        raise UserError(f"{folder}: weight {more[0]}: this model has none of that name", hint)
     for n, p in _dense(model, table).items():
         _copy(n, weights, p.data, folder)
     with torch.no_grad():

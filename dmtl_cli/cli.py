@@ -5,10 +5,12 @@ Nothing heavy is imported here: `dmtl --help` must answer at once, so torch and 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -312,11 +314,13 @@ def recommend(
     """The top items of a user, from the export that is served."""
 
     def work() -> None:
+        from dmtl_cli.artifact import verify
         from dmtl_cli.serving import Export
 
         folder = Workspace(Path(load_config(config, sets).workspace)).latest()
         if folder is None:
             raise UserError("no export is served yet", "run dmtl train-student first", Exit.NO_INPUT)
+        verify(folder)
         top = Export(folder).recommend(user, k, exclude_seen=exclude_seen)
         rows = top.rows(named=True)
         if as_json:
@@ -412,14 +416,18 @@ def _stage(
     results: list[Result] = []
 
     def guarded() -> None:
+        when = parse_day(day)
         config = load()
-        log.path = Workspace(Path(config.workspace)).log_path(name, parse_day(day))
+        log.path = Workspace(Path(config.workspace)).log_path(name, when)
         from dmtl_cli.run import Run
 
         results.extend(work(Run.of(config, log)))
         if as_json:
-            for result in results if summary is None else [results[summary]]:
-                print(json.dumps(result.to_dict(), sort_keys=True))
+            shown = [r.to_dict() for r in results]
+            if summary is not None:  # a command is up to date only if all that it publishes is
+                shown = [shown[summary] | {"up_to_date": all(r.up_to_date for r in results)}]
+            for each in shown:
+                print(json.dumps(each, sort_keys=True))
 
     def after(code: int) -> None:
         if metrics_file is not None:
@@ -436,57 +444,120 @@ def _write_metrics(file: Path, name: str, code: int, results: list[Result]) -> N
             f'dmtl_metric{{stage="{r.stage}",day="{r.day}",name="{k}"}} {v}' for k, v in sorted(r.metrics.items())
         ]
     draft = file.with_name(f".{file.name}.{os.getpid()}")
-    draft.write_text("\n".join(lines) + "\n")
-    draft.replace(file)
+    try:
+        draft.write_text("\n".join(lines) + "\n")
+        draft.replace(file)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _guarded(work: Callable[[], None], log: RunLog, after: Callable[[int], None] = lambda code: None) -> None:
     """Every way a command can end, with its documented exit code; a failure is one line on stderr."""
-    code: int = 0
-    message = ""
+    code, message = _ended(work, log)
     try:
-        work()
-    except NotDue as e:
-        log.say(f"not due: {e}")
-    except UserError as e:
-        code, message = int(e.code), e.line()
-        _note(log, "refused", message=e.message, hint=e.hint, others=e.others)
-    except KeyboardInterrupt:
-        code, message = 128 + signal.SIGINT, "dmtl: error: interrupted; nothing was published, run it again"
-    except (BrokenPipeError, typer.Exit):
-        raise
+        after(code)
     except OSError as e:
-        code, message = int(Exit.IO), UserError(f"{e.filename or 'I/O'}: {e.strerror or e}", "retry", Exit.IO).line()
-        _note(log, "io", traceback=traceback.format_exc())
-    except Exception as e:
-        code = int(Exit.BUG)
-        where = f"the traceback is in {log.path}" if log.path else "report it"
-        message = UserError(f"bug: {type(e).__name__}: {e}", where).line()
-        _note(log, "bug", traceback=traceback.format_exc())
-        if log.path is None:
-            traceback.print_exc()
-    after(code)
+        if not code:
+            code = int(Exit.CANNOT_CREATE)
+            what = f"published, but cannot write --metrics-file {e.filename or ''}: {e.strerror or e}"
+            message = UserError(what, "give a file in a folder that exists").line()
     if message:
         print(message, file=sys.stderr)
     if code:
         raise typer.Exit(code)
 
 
-def _note(log: RunLog, event: str, **fields: Any) -> None:
-    """A log that cannot be written must not hide the failure it was about."""
+def _ended(work: Callable[[], None], log: RunLog) -> tuple[int, str]:
+    """(exit code, the line to say) of some work."""
     try:
+        try:
+            work()
+        except NotDue as e:
+            log.say(f"not due: {e}")
+        sys.stdout.flush()
+    except UserError as e:
+        _note(log, "refused", message=e.message, hint=e.hint, others=e.others)
+        return int(e.code), e.line()
+    except KeyboardInterrupt as e:
+        number = e.number if isinstance(e, _Stopped) else signal.SIGINT
+        message = f"{'terminated' if number == signal.SIGTERM else 'interrupted'}; what was running is not published"
+        _note(log, "stopped", signal=int(number))
+        return 128 + number, UserError(message, "run it again").line()
+    except typer.Exit:
+        raise
+    except BrokenPipeError:
+        _drop_stdout()
+        return 128 + signal.SIGPIPE, ""
+    except OSError as e:
+        _note(log, "io", traceback=traceback.format_exc())
+        _drop_stdout()
+        what = f"cannot read or write {e.filename or 'stdout or a file'}: {e.strerror or e}"
+        return int(Exit.IO), UserError(what, "check the disk, run it again").line()
+    except Exception as e:
+        where = _note(log, "bug", traceback=traceback.format_exc())
+        hint = f"the traceback is in {where}, report it" if where else "report it"
+        return int(Exit.BUG), UserError(f"bug: {type(e).__name__}: {_short(str(e))}", hint).line()
+    return 0, ""
+
+
+def _short(text: str) -> str:
+    """The first line, cut so that what follows it still fits."""
+    first = text.strip().partition("\n")[0]
+    return first if len(first) <= 200 else first[:197] + "..."
+
+
+def _drop_stdout() -> None:
+    """What could not be written must not fail once more when Python ends."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _note(log: RunLog, event: str, **fields: Any) -> Path | None:
+    """Writes to the log, a bug of a command that has none to a file of its own; returns where. A log that cannot be
+    written must not hide the failure it was about."""
+    try:
+        if log.path is None and (event == "bug" or fields.get("others")):
+            handle, name = tempfile.mkstemp(prefix=f"dmtl-{event}-", suffix=".jsonl")
+            os.close(handle)
+            log.path = Path(name)
         log.write(event, **fields)
-    except OSError:
+    except (OSError, UserError):
         log.path = None
+    return log.path
 
 
-def _terminated(number: int, frame: object) -> NoReturn:
-    raise KeyboardInterrupt
+class _Stopped(KeyboardInterrupt):
+    """A signal that asks to end, as an exception: scratch is cleared and locks are let go on the way out."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+def _stop(number: int, frame: object) -> NoReturn:
+    raise _Stopped(number)
+
+
+def execute(arguments: list[str]) -> int:
+    """Runs one command; its exit code. A mistake in the arguments is one line too."""
+    try:
+        return int(app(arguments, prog_name="dmtl", standalone_mode=False) or 0)
+    except Exception as e:
+        if not hasattr(e, "format_message"):  # typer's own: click, or typer's copy of it
+            raise
+        if type(e).__name__ == "NoArgsIsHelpError":
+            print(e.format_message())
+            return int(Exit.USAGE)
+        said = str(e.format_message()).rstrip(".")
+        command = getattr(getattr(e, "ctx", None), "command_path", "dmtl")
+        print(UserError(said[:1].lower() + said[1:], f"see {command} --help").line(), file=sys.stderr)
+        return int(Exit.USAGE)
 
 
 def main() -> None:
-    signal.signal(signal.SIGTERM, _terminated)
-    app()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
+    sys.exit(execute(sys.argv[1:]))
 
 
 if __name__ == "__main__":

@@ -124,7 +124,7 @@ class Feature(Section):
     """sequence: the last values kept"""
     separator: str | None = None
     """sequence: splits a text column, e.g. '|'"""
-    boundaries: tuple[float, ...] | None = None
+    boundaries: Annotated[tuple[float, ...], Field(min_length=1)] | None = None
     """numeric: bucket edges, ascending"""
     num_buckets: Annotated[int, Field(ge=2, le=1000)] | None = None
     """numeric: that many quantile buckets, edges measured on the chain's first window"""
@@ -231,7 +231,7 @@ class Scores(Section):
     negatives: Annotated[int, Field(ge=0)] = 4
     """drawn a row of the log and scored beside it"""
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.0
-    batch_size: Positive = 8192
+    batch_size: Positive = 4096
 
 
 class SourceWeights(Section):
@@ -389,17 +389,25 @@ def _plain(node: yaml.Node, loader: _Loader, path: Path_, marks: dict[Path_, int
 def _parse(text: str, file: str, path: Path_ = ()) -> tuple[Any, dict[Path_, int], list[str]]:
     marks: dict[Path_, int] = {}
     found: list[str] = []
-    loader = _Loader(text)
+    loader: _Loader | None = None
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         return (None if node is None else _plain(node, loader, path, marks, found, file)), marks, found
     except yaml.MarkedYAMLError as e:
         line = e.problem_mark.line + 1 if e.problem_mark else 1
         raise UserError(f"{file}:{line}: not YAML: {e.problem}", "check indentation and quotes", Exit.CONFIG) from None
-    except yaml.YAMLError as e:
-        raise UserError(f"{file}:1: not YAML: {e}", code=Exit.CONFIG) from None
+    except yaml.reader.ReaderError as e:
+        line = text.count("\n", 0, e.position) + 1
+        raise UserError(f"{file}:{line}: not YAML: {e.reason}", code=Exit.CONFIG) from None
+    except (yaml.YAMLError, ValueError) as e:  # ValueError: a tag such as !!int on other text
+        line = marks[next(reversed(marks))] if marks else 1
+        raise UserError(f"{file}:{line}: not YAML: {e}", code=Exit.CONFIG) from None
+    except RecursionError:
+        raise UserError(f"{file}:1: not YAML that ends: an anchor holds itself", code=Exit.CONFIG) from None
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
 
 
 def _near(word: str, words: list[str]) -> str:

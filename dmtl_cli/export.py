@@ -88,10 +88,11 @@ def write_towers(folder: Path, student: DSSM, encoder: Encoder) -> dict[str, Tow
         with _quiet():
             program = torch.export.export(tower, example, dynamic_shapes=(tuple({0: rows} for _ in example),))
             _forget_origins(program)
-            torch.export.save(program, folder / f"{side}_tower.pt2")
             exported = torch.onnx.export(
                 program, dynamo=True, input_names=list(input_names(layout)), output_names=["vector"], verbose=False
             )
+            program.example_inputs = None  # would be the only pickle of the archive
+            torch.export.save(program, folder / f"{side}_tower.pt2")
         assert exported is not None
         model = exported.model_proto
         for node in [*model.graph.node, *(n for f in model.functions for n in f.node)]:

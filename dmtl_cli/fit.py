@@ -74,7 +74,7 @@ def fit(
         progress.step(n, float(loss.detach()))
         if not torch.isfinite(loss):
             hint = "lower learning_rate and embedding_learning_rate, or look for extreme feature values with dmtl check"
-            raise UserError(f"training diverged: the loss is {float(loss)} after {rows} rows", hint)
+            raise UserError(f"training diverged: the loss is {float(loss.detach())} after {rows} rows", hint)
     model.eval()
     return {name: float(total) / max(1, rows) for name, total in sums.items()} | {"rows": float(rows)}
 

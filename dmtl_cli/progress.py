@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 import time
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
+
+from dmtl_cli.errors import Exit, UserError
 
 LOG_EVERY = 30.0  # seconds
 
@@ -27,10 +30,16 @@ class RunLog:
     def write(self, event: str, **fields: Any) -> None:
         if self.path is None:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         entry = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event, **fields}
-        with self.path.open("a", encoding="utf-8") as f:
-            f.write(json.dumps(entry, default=str) + "\n")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8") as f:
+                f.write(json.dumps(entry, default=str) + "\n")
+        except OSError as e:
+            full = e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+            hint = "free some space, run it again" if full else "check permissions, or set another workspace"
+            what = f"cannot write the log {self.path}: {e.strerror or e}"
+            raise UserError(what, hint, Exit.IO if full else Exit.CANNOT_CREATE) from e
 
     def say(self, text: str) -> None:
         """A line for a person: on a terminal only, unless told to be quiet; always in the log."""

@@ -155,7 +155,7 @@ class Run:
             inputs=inputs,
             parents=named,
         )
-        if (done := up_to_date(self.ws, stage, day, sub, key)) and (not latest or self.ws.latest() is not None):
+        if (done := up_to_date(self.ws, stage, day, sub, key)) and (not latest or self._serves()):
             return self._result(*done, up_to_date=True)
         with publish(self.ws, stage, day, sub, latest=latest) as publication:
             # a rerun that waited for the lock may find the work done
@@ -177,6 +177,15 @@ class Run:
                 }
             )
         return self._result(path, manifest, up_to_date=False)
+
+    def _serves(self) -> bool:
+        """Whether LATEST names an export; publishing heals one that does not."""
+        try:
+            return self.ws.latest() is not None
+        except UserError as e:
+            if e.code != Exit.DATA:
+                raise
+            return False
 
     def _key_warnings(self) -> list[str]:
         if self.device.type == "cuda":

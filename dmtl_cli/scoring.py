@@ -21,7 +21,7 @@ from dmtl_cli.data.samples import Rows
 from dmtl_cli.models import build_teacher
 from dmtl_cli.models.mmoe import Side, Teacher
 
-_ITEMS = 8_192  # of a catalogue scored at a time
+_ITEMS = 4_096  # of a catalogue scored at a time: below 32 MiB a tensor, above which malloc returns every page
 
 
 def side(x: Inputs) -> Side:
@@ -74,7 +74,7 @@ class Scorer:
         self.day = day
 
     @torch.no_grad()
-    def pairs(self, rows: Rows, batch_size: int = 8_192) -> npt.NDArray[np.float32]:
+    def pairs(self, rows: Rows, batch_size: int = 4_096) -> npt.NDArray[np.float32]:
         """Logits [n, 2] of pairs in their context."""
         batches = self.batcher.batches(iter([Rows(rows.user, rows.item, {}, rows.features)]), batch_size)
         out = [forward(self.model, batch)[0].float().cpu().numpy() for batch in batches]

@@ -44,7 +44,13 @@ def top_k(users: Floats, items: Floats, k: int) -> tuple[npt.NDArray[np.int64], 
 def best_k(scores: npt.NDArray[Any], k: int) -> npt.NDArray[np.int64]:
     """Columns of the k largest values of each row [U, I], best first; ties go to the smaller column."""
     k = min(k, scores.shape[1])
-    part = np.sort(np.argpartition(-scores, k - 1, axis=1)[:, :k], 1)
+    if not k:
+        return np.zeros((len(scores), 0), np.int64)
+    part = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+    least = np.take_along_axis(scores, part[:, k - 1 :], 1)
+    for row in np.flatnonzero((scores >= least).sum(1) > k):  # equal to the last kept, but left out
+        part[row] = np.argsort(-scores[row], kind="stable")[:k]
+    part = np.sort(part, 1)
     order = np.argsort(-np.take_along_axis(scores, part, 1), axis=1, kind="stable")
     return np.take_along_axis(part, order, 1).astype(np.int64)
 

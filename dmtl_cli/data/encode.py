@@ -167,9 +167,11 @@ class Encoder:
                 if len(kinds) > 1:
                     names = " and ".join(f"{f.name} ({s['value'].dtype})" for f, s in zip(sharing, seen, strict=True))
                     raise UserError(f"features {names} share embedding {name}: expected values of one type")
-                kind = kinds.pop() if kinds else pl.String()
-                old = vocabularies.get(name, Vocabulary.empty(kind))
-                if old.frame["value"].dtype != kind and kinds:
+                kind = next(iter(kinds), None)
+                old = vocabularies.get(name)
+                if old is None or not len(old.frame):  # a day without values does not tell their type
+                    old = Vocabulary.empty(kind or pl.String())
+                if kind is not None and old.frame["value"].dtype != kind:
                     raise UserError(f"day {day.day}: values of {name} are {kind}, before {old.frame['value'].dtype}")
                 least = max(f.min_count for f in sharing)
                 whole = pl.concat([s.with_columns(pl.col("value").cast(old.frame["value"].dtype)) for s in seen])
@@ -301,7 +303,7 @@ def _scalar(f: Feature, values: pl.Series) -> pl.Series:
 
 def _listed(f: Feature, values: pl.Series) -> pl.Series:
     if values.dtype == pl.String and f.separator is not None:
-        return values.str.split(f.separator)
+        return values.str.split(f.separator).list.eval(pl.element().filter(pl.element() != ""))
     if values.dtype == pl.Null:
         return values.cast(pl.List(pl.Int64))
     if isinstance(values.dtype, pl.Array):
@@ -340,7 +342,7 @@ def _vector(f: Feature, values: pl.Series) -> npt.NDArray[np.float32]:
         raise UserError(f"feature {f.name}: expected {f.dim} numbers, got {lengths[int(bad[0])]} in row {int(bad[0])}")
     here = lists.is_not_null()
     flat = lists.filter(here).explode().to_numpy() if here.any() else np.zeros(0, np.float32)
-    out[here.to_numpy()] = np.nan_to_num(flat.reshape(-1, f.dim or 1))
+    out[here.to_numpy()] = np.nan_to_num(flat.reshape(-1, f.dim or 1), posinf=0.0, neginf=0.0)
     return out
 
 
@@ -364,7 +366,9 @@ def _measure(f: Feature, values: list[pl.Series]) -> dict[str, Any]:
         if not len(x):
             return {"edges": []}
         return {"edges": np.unique(np.quantile(x, np.arange(1, f.num_buckets) / f.num_buckets)).tolist()}
-    return {"mean": float(x.mean()) if len(x) else 0.0, "std": (float(x.std()) if len(x) else 0.0) or 1.0}
+    if not len(x) or x[0] == x[-1]:  # the deviation of equal numbers is rounding, not 0
+        return {"mean": float(x[0]) if len(x) else 0.0, "std": 1.0}
+    return {"mean": float(x.mean()), "std": float(x.std()) or 1.0}
 
 
 def _seen(f: Feature, day: Day) -> pl.DataFrame:

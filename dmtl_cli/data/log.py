@@ -274,10 +274,15 @@ class Log:
         events = self.data.events
         wanted = {c for c in (events.user, events.item, events.time, events.click, events.duration) if c}
         wanted |= {c for c in (events.conversion, events.weight, events.request, events.date_column) if c}
+        first = set(self._schema(files[0]))
+        kinds: pl.Schema | None = None
         for file in files:
             with _open(file) as parquet:
                 have = set(parquet.schema_arrow.names)
-                self._schema(file)
+                here = self._schema(file)
+                for f in self.features:
+                    if f.source in first:
+                        self._require(f.source, here, file, f"feature {f.name}", None)
                 columns = sorted((wanted | {f.source for f in self.features}) & have)
                 row = 0
                 try:
@@ -290,7 +295,8 @@ class Log:
                         if events.date_column is not None:
                             frame = frame.filter(checked.date(events.date_column, self.data.timezone) == day)
                         if len(frame):
-                            yield frame
+                            kinds = kinds or frame.schema
+                            yield self._alike(frame, kinds, file)
                 except (pa.ArrowException, OSError) as e:
                     raise UserError(f"{file}: damaged Parquet after row {row}: {e}", "write the file again") from None
 
@@ -316,7 +322,29 @@ class Log:
         if e.time:
             out.append(checked.time(e.time).alias("_time"))
         read = {f.source for f in self.features} & set(raw.columns)
-        return pl.DataFrame(out + [raw[c].alias(f"x:{c}") for c in sorted(read)])
+        # text stays text: a dictionary differs from batch to batch, and the spool's format holds one
+        whole = {
+            c: raw[c].cast(pl.String) if raw[c].dtype in (pl.Categorical, pl.Enum) else raw[c] for c in sorted(read)
+        }
+        return pl.DataFrame(out + [s.alias(f"x:{c}") for c, s in whole.items()])
+
+    def _alike(self, frame: pl.DataFrame, kinds: pl.Schema, file: Path) -> pl.DataFrame:
+        """The block with the types of the day's first one."""
+        if frame.schema == kinds:
+            return frame
+        for name, kind in frame.schema.items():
+            was = kinds[name]
+            wider = (kind.is_numeric() and was.is_numeric() and not (kind.is_float() and was.is_integer())) or (
+                kind.is_nested() and was.is_nested()
+            )
+            if kind not in (was, pl.Null()) and not wider:
+                column = {"user": self.data.events.user, "item": self.data.events.item, "_time": self.data.events.time}
+                shown = column.get(name, name.removeprefix("x:"))
+                raise UserError(f"{file}: column {shown}: expected {was} as in the day's first rows, got {kind}")
+        try:
+            return frame.cast(dict(kinds))  # type: ignore[arg-type]
+        except pl.exceptions.PolarsError as e:
+            raise UserError(f"{file}: types differ from the day's first rows: {e}") from None
 
     def _side_table(self, table: SideTable, day: dt.date) -> pl.DataFrame:
         files = self._files(table.path, table.partition, day, table.path)
@@ -329,7 +357,10 @@ class Log:
                     raise UserError(f"{file}: expected key column {table.key}, not among its columns ({have})")
                 side = "user" if table is self.data.users else "item"
                 wanted = {f.source for f in self.features if f.side == side and not f.per_event} | {table.key}
-                frame = pl.from_arrow(parquet.read(sorted(names & wanted), use_threads=False))
+                try:
+                    frame = pl.from_arrow(parquet.read(sorted(names & wanted), use_threads=False))
+                except (pa.ArrowException, OSError) as e:
+                    raise UserError(f"{file}: damaged Parquet: {e}", "write the file again") from None
             assert isinstance(frame, pl.DataFrame)
             frames.append(frame.with_columns(_Checked(frame, file, 0).ids(table.key).alias(ID)))
         whole = pl.concat(frames, how="vertical_relaxed")
@@ -346,7 +377,7 @@ class Log:
         whole = seen
         if table is not None:
             if table[ID].dtype != seen[ID].dtype:
-                kinds = f"{_kind(seen['id'].dtype)} in the events and {_kind(table['id'].dtype)} in the table"
+                kinds = f"{_kind(seen[ID].dtype)} in the events and {_kind(table[ID].dtype)} in the table"
                 raise UserError(f"{side} ids are {kinds}: expected one type", "cast one of them")
             rate = len(seen.join(table, on=ID, how="semi")) / max(1, len(seen))
             aliases = [pl.col(f.source).alias(f.name) for f in features if f.source in table.columns]
@@ -378,6 +409,7 @@ class Log:
         clicks = np.zeros(len(items), np.int64)
         clicked: list[Ints] = []
         served: list[Ints] = []
+        durations: list[npt.NDArray[np.float32]] = []
         rows = unknown = 0
         sums = np.zeros(2)
         writer: pa.RecordBatchFileWriter | None = None
@@ -408,6 +440,8 @@ class Log:
                 if self.data.events.request:
                     served.append(np.stack([clicked[-1], block["request"].to_numpy()[hit], np.flatnonzero(hit) + rows]))
                 seconds = block["duration"].to_numpy()[hit]
+                if self.data.events.request:
+                    durations.append(seconds)
                 known = ~np.isnan(seconds)
                 sums += [float(seconds[known].sum(dtype=np.float64)), float(known.sum())]
                 unknown += int((~known).sum())
@@ -427,6 +461,14 @@ class Log:
             ordered = all_served[:, order]
             again = np.flatnonzero((ordered[:2, 1:] == ordered[:2, :-1]).all(0)) + 1
             repeated = np.sort(ordered[2, again])
+            twice = ordered[0, again]
+            counts["user"] -= np.bincount(twice // len(items), minlength=len(users))
+            counts["item"] -= np.bincount(twice % len(items), minlength=len(items))
+            clicks -= np.bincount(twice % len(items), minlength=len(items))
+            seconds = np.concatenate(durations)[order[again]]
+            known = ~np.isnan(seconds)
+            sums -= [float(seconds[known].sum(dtype=np.float64)), float(known.sum())]
+            unknown -= int((~known).sum())
         facts = {
             "rows": rows - len(repeated),
             "clicks": len(pairs) - len(repeated),
@@ -534,6 +576,7 @@ class _Checked:
         """The local day of each row: a date, yyyymmdd, YYYY-MM-DD text, or an instant seen in data.timezone."""
         s = self.frame[column]
         if s.dtype == pl.Date:
+            self._refuse(column, s.is_null(), "a day, never null")
             return s
         if s.dtype == pl.String:
             out = s.str.replace_all("-", "").str.to_date("%Y%m%d", strict=False)

@@ -17,6 +17,7 @@ threshold, the sampling and the calibration.
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,7 @@ class Writer:
         cuts = np.unique(sample[np.arange(1, parts) * len(sample) // parts]) if len(sample) else sample
         bounds = [np.iinfo(np.int64).min, *cuts.tolist(), None]
         scanned = pl.concat([pl.scan_ipc(c) for c in self.chunks]) if self.chunks else pl.LazyFrame(_EMPTY)
-        for k, (low, high) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+        for k, (low, high) in enumerate(itertools.pairwise(bounds)):
             inside = pl.col("group") >= low if high is None else (pl.col("group") >= low) & (pl.col("group") < high)
             table = self._sorted(scanned.filter(inside).collect()).to_arrow(compat_level=pl.CompatLevel.oldest())
             pq.write_table(

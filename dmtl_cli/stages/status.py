@@ -16,8 +16,8 @@ STAGES = ("evaluation", "teacher", "scores", "rescores", "student", "export")
 def status(ws: Workspace, today: dt.date | None = None) -> dict[str, Any]:
     """Per day the state of each stage.
 
-    `published`; `stale`: its parent was published again since; `damaged`: it cannot be read; `not due`: the chain begins
-    here; `missing`.
+    `published`; `stale`: its parent was published again since; `damaged`: it cannot be read; `not due`: the chain
+    begins here; `missing`.
 
     Args:
         today: the day to judge freshness by; default the last day with anything published.

@@ -87,6 +87,9 @@ def train_student(
         log_q = _log_q([(read[d], offsets[d]) for d in hard_days], run, threshold, same)
         hard_items = torch.from_numpy(same).to(run.device), torch.from_numpy(log_q).to(run.device)
 
+        def loss_of(batch: Batch) -> tuple[Tensor, dict[str, float | Tensor]]:
+            return student_loss(student, batch, config, hard_items)
+
         learned: dict[str, float] = {}
         total = config.epochs * sum(s.held for s in streams)
         with run.log.progress(f"{stage} {day}", total) as progress:
@@ -134,7 +137,7 @@ def choose_scores(run: Run, day: dt.date, scores_day: dt.date | None) -> dt.date
         taught = stored[-1]
     if not 0 < age(taught, day) <= limit:
         raise UserError(
-            f"scores of teacher {taught} for a student of {day}: expected an age of 1 to {limit} days, got {age(taught, day)}",
+            f"scores of teacher {taught} for a student of {day}: expected 1 to {limit} days old, got {age(taught, day)}",
             "dump fresher scores, or raise student.distill.max_age_days",
         )
     return taught
@@ -145,7 +148,7 @@ def _stored(run: Run, day: dt.date, taught: dt.date) -> bool:
 
 
 def find_scores(run: Run, day: dt.date, taught: dt.date, past: list[dt.date]) -> dict[tuple[Way, dt.date], Parent]:
-    """The published dumps, by way and the day whose rows they are for. One that is absent is announced, and counts 0."""
+    """The published dumps, by way and the day whose rows they are for. An absent one is announced and counts 0."""
     found: dict[tuple[Way, dt.date], Parent] = {}
     for way in run.config.student.distill.ways:
         for d in {"replay": past, "match": [taught], "rescore": [day]}[way]:
@@ -226,12 +229,12 @@ def _coverage(run: Run, streams: list[Stream]) -> dict[str, float]:
     for way in ways:
         mine = [s for s in streams if s.name == way]
         offered, held = sum(s.offered for s in mine), sum(s.held for s in mine)
-        out[f"coverage.{way}"] = held / offered if offered else 0.0
+        share = out[f"coverage.{way}"] = held / offered if offered else 0.0
         out[f"rows.{way}"] = float(held)
-        run.log.say(f"coverage of {way}: {held} of {offered} rows ({out[f'coverage.{way}']:.1%})")
-        if out[f"coverage.{way}"] < floors[way]:
+        run.log.say(f"coverage of {way}: {held} of {offered} rows ({share:.1%})")
+        if share < floors[way]:
             raise UserError(
-                f"coverage of {way} is {out[f'coverage.{way}']:.3f} ({held} of {offered} rows), below its floor {floors[way]}",
+                f"coverage of {way} is {share:.3f} ({held} of {offered} rows), below its floor {floors[way]}",
                 f"dump the scores that {way} needs, or lower student.distill.floors.{way}",
                 Exit.REFUSED,
             )
@@ -266,7 +269,8 @@ def _log_q(
         for block in day.blocks():
             positive = block.click if run.config.student.hard.label == "click" else block.labels(threshold)[0]
             counts += np.bincount(same[start + block.item[positive]], minlength=len(counts))
-    return np.log(np.maximum(counts, 1) / max(1, counts.sum())).astype(np.float32)
+    log_q: npt.NDArray[np.float32] = np.log(np.maximum(counts, 1) / max(1, counts.sum())).astype(np.float32)
+    return log_q
 
 
 # -- loss --------------------------------------------------------------------------------------------------------------

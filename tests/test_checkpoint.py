@@ -1,0 +1,179 @@
+"""Stored models: stopping and going on is never having stopped; vocabularies grow; other architectures are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_models import DIM, ITEM, USER, a_student, a_teacher, encoder_of
+from test_optim import batches, train
+
+from dmtl_cli import checkpoint
+from dmtl_cli.data.encode import Encoder
+from dmtl_cli.errors import Exit, UserError
+from dmtl_cli.fit import Optimizers
+from dmtl_cli.models import build_student
+from dmtl_cli.models.dssm import DSSM
+from dmtl_cli.models.layers import INIT_STD
+
+ENCODER = encoder_of(*USER, *ITEM)
+
+
+def optimizers_of(model: Any) -> Optimizers:
+    return Optimizers.of(model, model.table, 0.01, 0.05)
+
+
+def trained(folder: Path, encoder: Encoder = ENCODER, steps: int = 3) -> tuple[DSSM, Optimizers]:
+    model = a_student(encoder)
+    optimizers = optimizers_of(model)
+    train(model, batches(encoder, steps), optimizers)
+    checkpoint.save(folder, model, model.table, optimizers)
+    return model, optimizers
+
+
+def assert_same(a: tuple[DSSM, Optimizers], b: tuple[DSSM, Optimizers]) -> None:
+    """Weights and both optimizers' states, bit by bit."""
+    named = dict(b[0].named_parameters())
+    for name, p in a[0].named_parameters():
+        assert torch.equal(p, named[name]), name
+    sums = (m.table.weight for m, _ in (a, b))
+    assert torch.equal(*(o.table.accumulator(w) for (_, o), w in zip((a, b), sums, strict=True)))
+    states = [{n: o.dense.state[p] for n, p in m.named_parameters() if p in o.dense.state} for m, o in (a, b)]
+    assert states[0].keys() == states[1].keys() and len(states[0]) == len(named) - 1
+    for name, state in states[0].items():
+        assert state.keys() == states[1][name].keys() == {"step", "exp_avg", "exp_avg_sq"}
+        assert all(torch.equal(v, states[1][name][k]) and v.dtype == states[1][name][k].dtype for k, v in state.items())
+
+
+def test_round_trip_is_bit_equal(tmp_path: Path) -> None:
+    before = trained(tmp_path)
+    model = a_student(ENCODER, 99)
+    optimizers = optimizers_of(model)
+    checkpoint.load(tmp_path, model, model.table, optimizers)
+    assert_same(before, (model, optimizers))
+    again = tmp_path / "again"
+    again.mkdir()
+    checkpoint.save(again, model, model.table, optimizers)
+    for name in ("model.safetensors", "optimizer.safetensors"):
+        assert (again / name).read_bytes() == (tmp_path / name).read_bytes()
+
+
+def test_going_on_is_never_having_stopped(tmp_path: Path) -> None:
+    stream = list(batches(ENCODER, 4))
+    whole = a_student(ENCODER)
+    whole_optimizers = optimizers_of(whole)
+    train(whole, iter(stream), whole_optimizers)
+    first = a_student(ENCODER)
+    first_optimizers = optimizers_of(first)
+    train(first, iter(stream[:2]), first_optimizers)
+    checkpoint.save(tmp_path, first, first.table, first_optimizers)
+    second = a_student(ENCODER, 99)
+    second_optimizers = optimizers_of(second)
+    checkpoint.load(tmp_path, second, second.table, second_optimizers)
+    train(second, iter(stream[2:]), second_optimizers)
+    assert_same((whole, whole_optimizers), (second, second_optimizers))
+
+
+def test_a_teacher_is_stored_too(tmp_path: Path) -> None:
+    model, other = a_teacher(ENCODER), a_teacher(ENCODER, 1)
+    checkpoint.save(tmp_path, model, model.table)
+    assert [f.name for f in tmp_path.iterdir()] == ["model.safetensors"]
+    checkpoint.load(tmp_path, other, other.table)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+
+
+def test_loading_without_growth_draws_no_random_number(tmp_path: Path) -> None:
+    trained(tmp_path)
+    model = a_student(ENCODER)
+    before = torch.get_rng_state()
+    checkpoint.load(tmp_path, model, model.table)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_grown_vocabularies_keep_old_rows_and_start_new_ones_near_unknown(tmp_path: Path) -> None:
+    old, old_optimizers = trained(tmp_path)
+    grown = encoder_of(*USER, *ITEM, user_id=14, item_id=40)
+    model = a_student(grown, 99)
+    optimizers = optimizers_of(model)
+    checkpoint.load(tmp_path, model, model.table, optimizers)
+    sums, old_sums = (o.table.accumulator(m.table.weight) for m, o in ((model, optimizers), (old, old_optimizers)))
+    added = {"user_id": 4, "item_id": 30}
+    for name, rows in old.table.rows.items():
+        was, now = old.table.weight[old.table.part(name)], model.table.weight[model.table.part(name)]
+        assert len(now) == rows + added.get(name, 0)
+        assert torch.equal(now[:rows], was)
+        assert torch.equal(sums[model.table.part(name)][:rows], old_sums[old.table.part(name)])
+        if name in added:
+            off = now[rows:] - was[0]
+            assert off.abs().max() < 6 * INIT_STD and off.std() > INIT_STD / 3  # near, and each its own
+            assert not sums[model.table.part(name)][rows:].any()
+    for name, p in old.named_parameters():
+        if p is not old.table.weight:
+            assert torch.equal(p, dict(model.named_parameters())[name])
+
+
+# -- what is refused ---------------------------------------------------------------------------------------------------
+
+
+def refused(folder: Path, model: DSSM) -> str:
+    with pytest.raises(UserError) as e:
+        checkpoint.load(folder, model, model.table, optimizers_of(model))
+    assert e.value.code == Exit.DATA and e.value.hint
+    return e.value.message
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"units": (9, 5)}, "user_tower.0.weight"),
+        ({"units": (8, 6)}, "user_tower.2.weight"),
+        ({"units": (8, 5, 5)}, "user_tower.4.weight"),
+        ({"units": (8,)}, "item_tower.2.bias"),
+        ({"unit": False}, "log_scale"),
+    ],
+    ids=str,
+)
+def test_another_architecture_is_named(tmp_path: Path, change: dict[str, Any], name: str) -> None:
+    trained(tmp_path)
+    assert name in refused(tmp_path, a_student(ENCODER, **change))
+
+
+def test_plain_vectors_do_not_become_unit_vectors(tmp_path: Path) -> None:
+    model = a_student(ENCODER, unit=False)
+    checkpoint.save(tmp_path, model, model.table, optimizers_of(model))
+    assert "log_scale: expected (), got nothing" in refused(tmp_path, a_student(ENCODER))
+
+
+def test_other_features_are_named(tmp_path: Path) -> None:
+    trained(tmp_path)
+    more = encoder_of(*USER, *ITEM, USER[0].model_copy(update={"name": "city"}))
+    assert "user_tower.0.weight" in refused(tmp_path, a_student(more))
+    assert "category" in refused(tmp_path, a_student(encoder_of(*USER, *(f for f in ITEM if f.name != "category"))))
+    smaller = encoder_of(*USER, *ITEM, user_id=3)
+    assert "embedding user_id: expected (4, 4), got (11, 4)" in refused(tmp_path, a_student(smaller))
+
+
+def test_another_embedding_dim_is_refused(tmp_path: Path) -> None:
+    trained(tmp_path)
+    model = build_student(ENCODER, embedding_dim=DIM + 1, hidden_units=(8, 5), unit=True)
+    assert "expected" in refused(tmp_path, model)
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "optimizer.safetensors"])
+def test_garbage_is_refused(tmp_path: Path, file: str) -> None:
+    trained(tmp_path)
+    whole = (tmp_path / file).read_bytes()
+    for content in (b"", b"garbage" * 9, whole[:-5], whole[: len(whole) // 2], b"\x80\x04N."):
+        (tmp_path / file).write_bytes(content)
+        assert file in refused(tmp_path, a_student(ENCODER))
+    (tmp_path / file).unlink()
+    assert file in refused(tmp_path, a_student(ENCODER))
+
+
+def test_no_pickle(tmp_path: Path) -> None:
+    trained(tmp_path)
+    for file in tmp_path.iterdir():
+        head = file.read_bytes()
+        assert head[8:9] == b"{" and int.from_bytes(head[:8], "little") < len(head)  # safetensors: length, JSON

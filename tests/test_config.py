@@ -1,0 +1,271 @@
+"""The config: every mistake is refused, with its line, and nothing is guessed."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dmtl_cli.config import Config, load_config
+from dmtl_cli.errors import Exit, UserError
+
+SMALL = """\
+workspace: work
+data:
+  root: log
+  events: {click: click, duration: seconds}
+features:
+  - {name: user_id, side: user, kind: categorical}
+  - {name: item_id, side: item, kind: categorical}
+"""
+CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
+
+
+def load(tmp_path: Path, text: str = SMALL, *sets: str) -> Config:
+    file = tmp_path / "c.yaml"
+    file.write_text(text, encoding="utf-8")
+    return load_config(file, sets)
+
+
+def mistakes(tmp_path: Path, text: str, *sets: str, code: Exit = Exit.CONFIG) -> list[str]:
+    """Every mistake found, without the folder."""
+    with pytest.raises(UserError) as e:
+        load(tmp_path, text, *sets)
+    assert e.value.code == code
+    assert len(e.value.line()) <= 400 and "\n" not in e.value.line()
+    return [m.replace(f"{tmp_path}/", "") for m in (e.value.message, *e.value.others)]
+
+
+def test_defaults(tmp_path: Path) -> None:
+    config = load(tmp_path)
+    assert (config.seed, config.teacher.samples, config.student.distill.ways) == (1, "mixed", ("replay", "rescore"))
+    assert (config.data.events.hive_key, config.labels.long_read) == ("day", "mean")
+    assert [f.name for f in config.features_of("student")] == ["user_id", "item_id"]
+    with pytest.raises(ValueError, match="frozen"):
+        config.seed = 2
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda f: f.name)
+def test_shipped_configs_load_and_say_what_they_are(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert text.startswith("# ") and "# Run:" in text.partition("\nworkspace:")[0]
+    config = load_config(file)
+    assert config.workspace == f"work/{file.stem}" and not Path(config.data.root).is_absolute()
+    for way in ([], ["threads=1", "seed=7"]):
+        load_config(str(file), way)
+
+
+def test_there_are_shipped_configs() -> None:
+    assert {f.stem for f in CONFIGS} >= {"demo", "kuairand"}
+
+
+# -- scalars -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("1e-3", 1e-3), ("1E+2", 100.0), (".5", 0.5), ("2.", 2.0), ("3", 3.0), ("0.05", 0.05)]
+)
+def test_numbers(tmp_path: Path, text: str, value: float) -> None:
+    assert load(tmp_path, SMALL + f"teacher: {{learning_rate: {text}}}\n").teacher.learning_rate == value
+
+
+@pytest.mark.parametrize("text", ["yes", "no", "on", "2026-01-31", "1:30", "0x10", "2026-01-31T10:00:00Z"])
+def test_words_and_dates_stay_text(tmp_path: Path, text: str) -> None:
+    assert load(tmp_path, SMALL.replace("workspace: work", f"workspace: {text}")).workspace == text
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("seed", "yes", "seed: input should be a valid integer, got 'yes'"),
+        ("seed", "true", "seed: input should be a valid integer, got True"),
+        ("seed", "1.0", "seed: input should be a valid integer, got 1.0"),
+        ("seed", "'1'", "seed: input should be a valid integer, got '1'"),
+        ("seed", "-1", "seed: input should be greater than or equal to 0, got -1"),
+        ("threads", "0", "threads: input should be greater than or equal to 1, got 0"),
+        ("device", "gpu", "device: input should be 'auto', 'cpu' or 'cuda', got 'gpu'"),
+        ("workspace", "5", "workspace: input should be a valid string, got 5"),
+        ("workspace", "", "workspace: input should be a valid string, got None"),
+        ("labels", "{long_read: .inf}", "labels.long_read: "),
+        ("labels", "{long_read: -3}", "labels.long_read: "),
+        ("teacher", "[1]", "teacher: input should be a valid dictionary"),
+        ("teacher", "{expert_hidden_units: []}", "teacher.expert_hidden_units: "),
+        ("student", "{distill: {ways: [replay, guess]}}", "student.distill.ways.1: "),
+    ],
+)
+def test_wrong_values(tmp_path: Path, key: str, value: str, says: str) -> None:
+    text = "\n".join(x for x in SMALL.splitlines() if not x.startswith(f"{key}:")) + f"\n{key}: {value}\n"
+    found = mistakes(tmp_path, text)
+    line = 1 + [x.partition(":")[0] for x in text.splitlines()].index(key)
+    assert all(m.startswith(f"c.yaml:{line}: {says}") for m in found), found
+
+
+# -- keys --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (SMALL + "sed: 1\n", "c.yaml:8: unknown key sed, did you mean seed?"),
+        (SMALL + "teacher:\n  epochs: 1\n  alhpa: 1\n", "c.yaml:10: unknown key teacher.alhpa, did you mean alpha?"),
+        (SMALL + "zzz: 1\n", "c.yaml:8: unknown key zzz"),
+        (
+            SMALL.replace("side: item", "sdie: item, side: item"),
+            "c.yaml:7: unknown key features.1.sdie, did you mean side?",
+        ),
+        (SMALL.replace("  root: log\n", ""), "c.yaml:2: data.root is required"),
+        (SMALL.replace("side: item, ", ""), "c.yaml:7: features.1.side is required"),
+        (SMALL + "seed: 1\nseed: 2\n", "c.yaml:9: seed stands twice in one mapping"),
+        (SMALL.replace("{click: click", "{click: a, click: click"), "c.yaml:4: click stands twice in one mapping"),
+    ],
+)
+def test_keys(tmp_path: Path, text: str, says: str) -> None:
+    assert mistakes(tmp_path, text) == [says]
+
+
+def test_every_mistake_at_once(tmp_path: Path) -> None:
+    text = SMALL.replace("side: item", "side: thing") + "seed: x\nseed: -2\nteacher:\n  epochs: 0\n  wat: 1\n"
+    found = mistakes(tmp_path, text)
+    assert [m.partition(" ")[0] for m in found] == ["c.yaml:9:", "c.yaml:7:", "c.yaml:9:", "c.yaml:11:", "c.yaml:12:"]
+    with pytest.raises(UserError) as e:
+        load(tmp_path, text)
+    assert "(and 4 more, see the log)" in e.value.line()
+
+
+# -- contradictions ----------------------------------------------------------------------------------------------------
+
+
+def with_feature(more: str) -> str:
+    return SMALL + f"  - {{{more}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (SMALL.replace(", duration: seconds", ""), "4: data.events: give exactly one of duration and conversion"),
+        (SMALL.replace("duration:", "conversion: x, duration:"), "4: data.events: give exactly one of duration"),
+        (SMALL.replace("{click", "{partition: day, date_column: d, click"), "4: data.events: give partition or"),
+        (SMALL.replace("  root", "  timezone: Asia/Nowhere\n  root"), "3: data.timezone: unknown time zone"),
+        (with_feature("name: user_id, side: user, kind: numeric"), "5: features: user_id stands twice"),
+        (with_feature("name: s, side: user, kind: numeric, column: seconds"), "8: features.2 (s): seconds is an out"),
+        (with_feature("name: x, side: user, kind: numeric, min_count: 2"), "8: features.2: min_count has no effect"),
+        (with_feature("name: x, side: user, kind: vector"), "8: features.2: kind vector needs dim"),
+        (with_feature("name: x, side: item, kind: categorical, level: event"), "8: features.2: an item's feature"),
+        (with_feature("name: x, side: context, kind: categorical, level: entity"), "8: features.2: side context"),
+        (with_feature("name: x, side: user, kind: numeric, boundaries: [2, 1]"), "8: features.2: boundaries must"),
+        (with_feature("name: x, side: user, kind: numeric, boundaries: []"), "8: features.2"),
+        (with_feature("name: x, side: user, kind: numeric, boundaries: [1], num_buckets: 3"), "8: features.2: give"),
+        (with_feature("name: b, side: user, kind: numeric, num_buckets: 3}\n  - {name: c, side: user, kind: sequence, "
+                      "embedding_name: b"), "5: features: embedding b is shared by ids and"),
+        (SMALL + "teacher: {features: [user_id, item]}", "8: teacher.features: no feature is called item, did you"),
+        (SMALL + "teacher: {features: [user_id]}", "8: teacher needs at least one user feature and one item"),
+        (with_feature("name: h, side: context, kind: categorical") + "student: {features: [user_id, item_id, h]}",
+         "9: student.features: h is a context feature"),
+        (SMALL + "student: {distill: {w_kd: 0}}", "8: student: distill.w_kd and hard.w_hard are both 0"),
+        (SMALL + "student: {distill: {ways: [match, match]}}", "8: student: distill.ways names one way twice"),
+        (SMALL.replace("duration: seconds", "conversion: like") + "labels: {long_read: 3}", "8: labels.long_read"),
+        (SMALL.replace("click: click, ", "") + "teacher: {samples: exposed}", "8: teacher.samples: exposed needs"),
+    ],
+)  # fmt: skip
+def test_contradictions(tmp_path: Path, text: str, says: str) -> None:
+    found = mistakes(tmp_path, text)
+    assert len(found) == 1 and found[0].startswith(f"c.yaml:{says}"), found
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none\.yaml: no such config file") as e:
+        load_config(tmp_path / "none.yaml")
+    assert e.value.code == Exit.CONFIG
+    with pytest.raises(UserError, match="cannot be read as text") as e:
+        load_config(tmp_path)
+    assert e.value.code == Exit.CONFIG
+    (tmp_path / "latin.yaml").write_bytes(b"workspace: \xe9\n")
+    with pytest.raises(UserError, match="cannot be read as text"):
+        load_config(tmp_path / "latin.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        ("", 1, "expected keys and values, got NoneType"),
+        ("- a\n- b\n", 1, "expected keys and values, got list"),
+        ("workspace: [1\n", 2, "not YAML"),
+        ("a: 1\n b: 2\n", 2, "not YAML"),
+        ("a: 1\n---\nb: 2\n", 2, "not YAML"),
+        ("a: 1\nworkspace: \x07\n", 2, "not YAML"),
+        ("workspace: !!python/name:os.system now\n", 1, "not YAML"),
+        ("workspace: w\nseed: !!int many\n", 2, "not YAML"),
+        ("workspace: w\nseed: !!float many\n", 2, "not YAML"),
+        ("workspace: w\na: &x [*x]\n", 1, "not YAML"),
+    ],
+)
+def test_what_is_not_yaml(tmp_path: Path, text: str, line: int, says: str) -> None:
+    (found,) = mistakes(tmp_path, text)
+    assert found.startswith(f"c.yaml:{line}: {says}")
+
+
+def test_an_anchor_is_a_repetition(tmp_path: Path) -> None:
+    text = SMALL + "teacher: {features: &f [user_id, item_id]}\nstudent: {features: *f}\n"
+    assert load(tmp_path, text).student.features == ("user_id", "item_id")
+
+
+# -- --set -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        ("seed=7", 7),
+        ("teacher.learning_rate=1e-3", 1e-3),
+        ("student.distill.ways=[match]", ("match",)),
+        ("student.distill.ways.0=match", "match"),
+        ("features.1.min_count=5", 5),
+        ("data.events.path=a=b", "a=b"),
+        ("teacher.task_weights={cvr: 0}", {"ctr": 1.0, "ctcvr": 1.0, "cvr": 0.0}),
+        ("data.timezone=null", None),
+        ("workspace=2026-01-31", "2026-01-31"),
+    ],
+)
+def test_set(tmp_path: Path, entry: str, value: Any) -> None:
+    at: Any = load(tmp_path, SMALL + "student: {distill: {ways: [rescore, replay]}}\n", entry)
+    for part in entry.partition("=")[0].split("."):
+        at = at[int(part)] if part.isdigit() else getattr(at, part)
+    assert (at.model_dump() if hasattr(at, "model_dump") else at) == value
+
+
+def test_a_later_set_wins(tmp_path: Path) -> None:
+    assert load(tmp_path, SMALL, "seed=1", "seed=2").seed == 2
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ("seed=x", "--set seed: input should be a valid integer, got 'x'"),
+        ("teacher.epohcs=1", "--set unknown key teacher.epohcs, did you mean epochs?"),
+        ("features.1.min_count=0", "--set features.1.min_count: input should be greater than or equal to 1, got 0"),
+        ("features.9.min_count=5", "--set features.9.min_count=5: nothing stands at 9 in the config"),
+        ("features.x.min_count=5", "--set features.x.min_count=5: nothing stands at x in the config"),
+        ("features.2=5", "--set features.2=5: nothing stands at 2 in the config"),
+        ("workspace.deep.er=5", "--set workspace.deep.er=5: nothing stands at deep in the config"),
+        ("workspace.deep=5", "--set workspace.deep=5: nothing stands at deep in the config"),
+        ("seed=[1", "--set seed=[1:1: not YAML"),
+    ],
+)
+def test_a_wrong_set(tmp_path: Path, entry: str, says: str) -> None:
+    found = mistakes(tmp_path, SMALL, entry)
+    assert found[0].startswith(says), found
+
+
+@pytest.mark.parametrize("entry", ["seed", "=1", "a..b=1", ".seed=1"])
+def test_a_malformed_set_is_a_usage_error(tmp_path: Path, entry: str) -> None:
+    assert mistakes(tmp_path, SMALL, entry, code=Exit.USAGE)[0].startswith(f"--set {entry}: expected dotted.key=value")
+
+
+def test_a_config_survives_its_own_dump(tmp_path: Path) -> None:
+    text = with_feature("name: x, side: user, kind: numeric, boundaries: [0, 1.5]")
+    config = load(tmp_path, text)
+    dumped = yaml.safe_dump(config.model_dump(mode="json", exclude_unset=True))
+    assert load(tmp_path, dumped) == config

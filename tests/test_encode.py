@@ -1,0 +1,317 @@
+"""Values become rows that keep their meaning from day to day."""
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dmtl_cli.config import Feature
+from dmtl_cli.data.encode import Encoded, Encoder, Vocabulary
+from dmtl_cli.data.log import ID, Day
+from dmtl_cli.errors import UserError
+
+FIRST = dt.date(2026, 1, 1)
+ITEM = Feature(name="item_id", side="item", kind="categorical")
+
+
+def a_day(
+    users: dict[str, Any] | None = None,
+    items: dict[str, Any] | None = None,
+    events: dict[str, list[int]] | None = None,
+    day: dt.date = FIRST,
+) -> Day:
+    """A day's tables alone; one event an id unless told."""
+    frames = []
+    for given_ in (users, items):
+        frame = pl.DataFrame(given_ if given_ is not None else {"none": [0]})
+        frames.append(frame if ID in frame.columns else frame.with_columns(pl.int_range(pl.len()).alias(ID)))
+    counts = [
+        np.array((events or {}).get(side, [1] * len(f))) for side, f in zip(("user", "item"), frames, strict=True)
+    ]
+    none = np.zeros(0, np.int64)
+    return Day(day, frames[0], frames[1], Path(), none, none, counts[0], counts[1], counts[1], (), {"rows": 1})
+
+
+def items_day(values: Any, counts: list[int] | None = None, day: int = 0) -> Day:
+    events = None if counts is None else {"item": counts}
+    return a_day(items={"item_id": values}, events=events, day=FIRST + dt.timedelta(day))
+
+
+def lookup(encoder: Encoder, values: list[Any]) -> list[int]:
+    dtype = encoder.vocabularies["item_id"].frame["value"].dtype
+    return encoder.vocabularies["item_id"].lookup(pl.Series(values, dtype=dtype)).tolist()
+
+
+def same(a: Encoded, b: Encoded) -> bool:
+    arrays = [(a.ids, b.ids), (a.floats, b.floats), *zip(a.sequences, b.sequences, strict=True)]
+    return all(np.array_equal(x, y) and x.dtype == y.dtype for x, y in arrays)
+
+
+# -- vocabularies ------------------------------------------------------------------------------------------------------
+
+
+def test_a_vocabulary_grows_and_rows_stay() -> None:
+    one = Encoder((ITEM,)).grow([items_day([30, 10])])
+    assert lookup(one, [10, 30, 20, None]) == [1, 2, 0, 0]
+    two = one.grow([items_day([20, 10, 5], day=1)])
+    assert lookup(two, [10, 30, 5, 20]) == [1, 2, 3, 4], "old rows stay, new ones in order of value"
+    assert two.embedding_rows() == {"item_id": 5} and one.embedding_rows() == {"item_id": 3}
+    frame = two.vocabularies["item_id"].frame
+    assert frame["count"].to_list() == [1, 2, 1, 1]
+    assert frame.filter(pl.col("value") == 30)["last_seen"].item() == FIRST
+    assert frame.filter(pl.col("value") == 10)["last_seen"].item() == FIRST + dt.timedelta(1)
+
+
+def test_admission_counts_events_over_days() -> None:
+    encoder = Encoder((ITEM.model_copy(update={"min_count": 3}),))
+    one = encoder.grow([items_day(["a", "b", "c"], [2, 3, 0])])
+    assert lookup(one, ["a", "b", "c"]) == [0, 1, 0], "c has no events: it does not even wait"
+    assert one.vocabularies["item_id"].frame["value"].to_list() == ["a", "b"]
+    two = one.grow([items_day(["a", "c"], [1, 2], day=1)])
+    assert lookup(two, ["a", "b", "c"]) == [2, 1, 0]
+    assert lookup(encoder.grow([items_day(["a", "b", "c"], [2, 3, 0]), items_day(["a", "c"], [1, 2], 1)]), ["a", "b"]) \
+        == [2, 1]  # fmt: skip
+
+
+VALUES = st.one_of(st.integers(-(2**63), 2**63 - 1), st.integers(0, 40))
+DAYS = st.lists(st.lists(st.tuples(VALUES, st.integers(1, 4)), max_size=12), min_size=1, max_size=4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(DAYS, st.integers(1, 4), st.booleans())
+def test_lookup_after_growth_is_injective_and_stable(
+    days: list[list[tuple[int, int]]], min_count: int, text: bool
+) -> None:
+    dtype = pl.String() if text else pl.Int64()
+    vocabulary = Vocabulary.empty(dtype)
+    counts: dict[Any, int] = {}
+    held: dict[Any, int] = {}
+    for k, seen in enumerate(days):
+        values: list[Any] = [str(v) if text else v for v, _ in seen]
+        frame = pl.DataFrame({"value": pl.Series(values, dtype=dtype), "count": [c for _, c in seen]},
+                             schema_overrides={"count": pl.Int64})  # fmt: skip
+        vocabulary = vocabulary.grow(frame, FIRST + dt.timedelta(k), min_count)
+        for v, (_, c) in zip(values, seen, strict=True):
+            counts[v] = counts.get(v, 0) + c
+        known = list(counts)
+        rows = dict(zip(known, vocabulary.lookup(pl.Series(known, dtype=dtype)).tolist(), strict=True))
+        assert {v for v, r in rows.items() if r > 0} == {v for v, c in counts.items() if c >= min_count}
+        admitted = sorted(r for r in rows.values() if r > 0)
+        assert admitted == list(range(1, vocabulary.rows)), "one row each, without gaps"
+        assert all(rows[v] == r for v, r in held.items()), "a row is kept"
+        held = {v: r for v, r in rows.items() if r > 0}
+        assert vocabulary.lookup(pl.Series([None], dtype=dtype)).tolist() == [0]
+
+
+def test_the_order_of_rows_in_a_day_does_not_matter() -> None:
+    rng = np.random.default_rng(0)
+    values, counts = rng.permutation(50), rng.integers(0, 5, 50)
+    amount = Feature(name="x", side="item", kind="numeric")
+    x = rng.lognormal(size=50)
+    grown = []
+    for order in (np.arange(50), rng.permutation(50)):
+        day = a_day(items={"item_id": values[order], "x": x[order]}, events={"item": counts[order].tolist()})
+        grown.append(Encoder((ITEM.model_copy(update={"min_count": 2}), amount)).grow([day]))
+    one, other = grown
+    assert one.vocabularies["item_id"].frame.equals(other.vocabularies["item_id"].frame)
+    assert one.numbers == other.numbers, "to the last bit"
+
+
+HISTORY = Feature(name="history", side="user", kind="sequence", embedding_name="item_id", max_length=3)
+
+
+def test_a_history_and_an_id_share_an_embedding() -> None:
+    day = a_day(users={"history": [[7, 5], None, []]}, items={"item_id": [9, 5]})
+    encoder = Encoder((HISTORY, ITEM)).grow([day])
+    assert encoder.embedding_rows() == {"item_id": 4}
+    assert lookup(encoder, [5, 7, 9]) == [1, 2, 3]
+    assert encoder.entities(day, "user").sequences[0].tolist() == [[2, 1, 0], [0, 0, 0], [0, 0, 0]]
+    assert encoder.entities(day, "item").ids.tolist() == [[3], [1]]
+    assert encoder.layout("user").sequences == (("item_id", 3),) and encoder.layout("item").ids == ("item_id",)
+    twice = Encoder((HISTORY, ITEM.model_copy(update={"min_count": 2}))).grow([day])
+    assert lookup(twice, [5, 7, 9]) == [1, 0, 0], "counted together, and the larger min_count holds"
+    with pytest.raises(UserError, match="share embedding item_id"):
+        Encoder((HISTORY, ITEM)).grow([a_day(users={"history": [["a"]]}, items={"item_id": [9]})])
+    with pytest.raises(UserError, match="values of item_id are String, before Int64"):
+        encoder.grow([a_day(users={"history": [["a"]]}, items={"item_id": ["b"]})])
+
+
+def test_a_sequence_keeps_its_last_known_values() -> None:
+    encoder = Encoder((HISTORY,)).grow([a_day(users={"history": [[1, 2, 3, 4, 5]]})])
+    asked = pl.DataFrame({"history": [[1, 2, 3, 4, 5], [1, 99, None, 2, 98, 3, 4, 97], [99], [5, 5], None]})
+    expected = [[3, 4, 5], [2, 3, 4], [0, 0, 0], [5, 5, 0], [0, 0, 0]]
+    assert encoder.encode(asked, "user").sequences[0].tolist() == expected
+    fixed = pl.DataFrame({"history": pl.Series([[1, 2], [3, 9]], dtype=pl.Array(pl.Int64, 2))})
+    assert encoder.encode(fixed, "user").sequences[0].tolist() == [[1, 2, 0], [3, 0, 0]]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.one_of(st.none(), st.lists(st.one_of(st.none(), st.integers(0, 9)), max_size=8)), max_size=6))
+def test_sequences_match_a_plain_loop(lists: list[list[int | None] | None]) -> None:
+    encoder = Encoder((HISTORY,)).grow([a_day(users={"history": [[0, 2, 4, 6]]})])
+    row = {0: 1, 2: 2, 4: 3, 6: 4}
+    expected = []
+    for values in lists:
+        known = [row[v] for v in values or [] if v in row][-3:]
+        expected.append(known + [0] * (3 - len(known)))
+    asked = pl.DataFrame({"history": pl.Series(lists, dtype=pl.List(pl.Int64))})
+    assert encoder.encode(asked, "user").sequences[0].tolist() == expected
+
+
+def test_separated_text_is_a_sequence() -> None:
+    tags = Feature(name="tags", side="item", kind="sequence", separator="|", max_length=4)
+    day = a_day(items={"tags": ["b|a", "", None, "a||c|"]})
+    encoder = Encoder((tags,)).grow([day])
+    assert encoder.vocabularies["tags"].frame["value"].to_list() == ["a", "b", "c"], "nothing between two is no value"
+    assert encoder.entities(day, "item").sequences[0].tolist() == [[2, 1, 0, 0], [0] * 4, [0] * 4, [1, 3, 0, 0]]
+    with pytest.raises(UserError, match="tags: expected a list"):
+        Encoder((tags.model_copy(update={"separator": None}),)).grow([day])
+
+
+def test_a_first_day_without_values_does_not_fix_their_type() -> None:
+    empty = a_day(users={"history": pl.Series([[], None], dtype=pl.List(pl.Int64))})
+    one = Encoder((HISTORY,)).grow([empty])
+    assert one.embedding_rows() == {"item_id": 1}
+    assert one.encode(pl.DataFrame({"history": [[3]]}), "user").sequences[0].tolist() == [[0, 0, 0]]
+    two = one.grow([a_day(users={"history": [[3, 4]]}, day=FIRST + dt.timedelta(1))])
+    assert lookup(two, [3, 4]) == [1, 2]
+
+
+def test_categorical_values() -> None:
+    kind = Feature(name="c", side="item", kind="categorical")
+    for values, rows in (
+        ([1.0, None, 3.0], [1, 0, 2]),
+        ([True, False, None], [2, 1, 0]),
+        (pl.Series(["b", "a", None], dtype=pl.Categorical), [2, 1, 0]),
+    ):
+        day = a_day(items={"c": values})
+        assert Encoder((kind,)).grow([day]).entities(day, "item").ids[:, 0].tolist() == rows
+    with pytest.raises(UserError, match="feature c: a categorical value is not whole"):
+        Encoder((kind,)).grow([a_day(items={"c": [1.5]})])
+    with pytest.raises(UserError, match="feature c: expected integers or text"):
+        Encoder((kind,)).grow([a_day(items={"c": [[1]]})])
+
+
+# -- numbers -----------------------------------------------------------------------------------------------------------
+
+
+def numeric(**more: Any) -> Feature:
+    return Feature(name="x", side="item", kind="numeric", **more)
+
+
+def test_an_edge_belongs_to_the_bucket_above_it() -> None:
+    encoder = Encoder((numeric(boundaries=(0.0, 1.5)),)).grow([a_day(items={"x": [7.0]})])
+    asked = pl.DataFrame({"x": [-1e9, -1e-9, 0.0, 1.4, 1.5, 1e9, None, float("nan"), float("inf")]})
+    assert encoder.encode(asked, "item").ids[:, 0].tolist() == [1, 1, 2, 2, 3, 3, 0, 0, 0]
+    assert encoder.embedding_rows() == {"x": 4}
+    layout = encoder.layout("item")
+    assert layout.ids == ("x",) and layout.dropped == (False,) and layout.floats == 0
+
+
+def test_quantile_buckets_hold_equal_shares_and_are_carried() -> None:
+    x = np.random.default_rng(0).permutation(1000).astype(float)
+    encoder = Encoder((numeric(num_buckets=4),)).grow([a_day(items={"x": x})])
+    rows = encoder.encode(pl.DataFrame({"x": x}), "item").ids[:, 0]
+    assert np.bincount(rows).tolist() == [0, 250, 250, 250, 250]
+    later = encoder.grow([a_day(items={"x": x + 5000})])
+    assert later.numbers == encoder.numbers
+    assert set(later.encode(pl.DataFrame({"x": x + 5000}), "item").ids[:, 0].tolist()) == {4}
+    few = Encoder((numeric(num_buckets=10),)).grow([a_day(items={"x": [1, 1, 1, 2]})])
+    assert few.encode(pl.DataFrame({"x": [0, 1, 2]}), "item").ids.max() < few.embedding_rows()["x"]
+
+
+@pytest.mark.parametrize("transform", [None, "standardize", "log1p"])
+def test_numbers_are_numpys(transform: str | None) -> None:
+    x = np.random.default_rng(1).normal(3, 20, 200)
+    events = [1] * 150 + [0] * 50
+    day = a_day(items={"x": x}, events={"item": events})
+    encoder = Encoder((numeric(**({"transform": transform} if transform else {})),)).grow([day])
+    y = np.sign(x) * np.log1p(np.abs(x)) if transform == "log1p" else x
+    expected = (y - y[:150].mean()) / y[:150].std()
+    assert encoder.entities(day, "item").floats[:, 0] == pytest.approx(np.clip(expected, -10, 10), abs=1e-5)
+    odd = encoder.encode(pl.DataFrame({"x": [None, float("nan"), float("-inf"), 1e30]}), "item").floats[:, 0]
+    assert odd[:3].tolist() == [0, 0, 0] and odd[3] == (10 if transform != "log1p" else odd[3]) and odd[3] <= 10
+
+
+@pytest.mark.parametrize("values", [[0.1] * 3, [None, None], [5]])
+def test_a_number_that_never_changes_is_zero(values: list[Any]) -> None:
+    day = a_day(items={"x": pl.Series(values, dtype=pl.Float64)})
+    encoder = Encoder((numeric(),)).grow([day])
+    assert encoder.numbers["x"]["std"] == 1.0
+    assert encoder.entities(day, "item").floats[:, 0] == pytest.approx([0.0] * len(values), abs=1e-7)
+
+
+def test_vectors_are_checked() -> None:
+    vector = Feature(name="v", side="item", kind="vector", dim=2)
+    encoder = Encoder((vector,)).grow([a_day(items={"v": [[1.0, 2.0]]})])
+    asked = pl.DataFrame({"v": [[1.0, 2.0], None, [None, 4.0], [float("nan"), float("inf")]]})
+    assert encoder.encode(asked, "item").floats.tolist() == [[1, 2], [0, 0], [0, 4], [0, 0]]
+    assert encoder.layout("item").floats == 2
+    with pytest.raises(UserError, match="feature v: expected 2 numbers, got 3 in row 1"):
+        encoder.encode(pl.DataFrame({"v": [[1.0, 2.0], [1.0, 2.0, 3.0]]}), "item")
+    with pytest.raises(UserError, match="feature v: expected a list of 2 numbers, got Float64"):
+        encoder.encode(pl.DataFrame({"v": [1.0]}), "item")
+    with pytest.raises(UserError, match="feature x: expected numbers, got String"):
+        Encoder((numeric(),)).grow([a_day(items={"x": ["1"]})])
+
+
+# -- at rest -----------------------------------------------------------------------------------------------------------
+
+
+def test_written_and_read_encodes_identically(tmp_path: Path) -> None:
+    features = (
+        Feature(name="city", side="user", kind="categorical", min_count=2),
+        HISTORY,
+        Feature(name="never", side="user", kind="categorical"),
+        Feature(name="score", side="user", kind="numeric", num_buckets=3),
+        ITEM,
+        numeric(transform="log1p"),
+        Feature(name="price", side="item", kind="numeric", boundaries=(1.0, 2.0)),
+        Feature(name="v", side="item", kind="vector", dim=2),
+    )
+    rng = np.random.default_rng(0)
+    big = (rng.integers(0, 2**62, 9) * 2 + 1).tolist()
+    day = a_day(
+        users={
+            "city": ["ä", "b", "ä", None],
+            "history": [big[:5], [], None, big[2:4]],
+            "never": pl.Series([None] * 4, dtype=pl.String),
+            "score": [0.1, 0.2, 0.3, None],
+        },
+        items={"item_id": big, "x": rng.normal(size=9), "price": np.arange(9) / 3, "v": [[0.1, 0.2]] * 9},
+    )
+    encoder = Encoder(features).grow([day])
+    encoder.write(tmp_path)
+    back = Encoder.read(tmp_path)
+    assert back.features == encoder.features and back.numbers == encoder.numbers
+    assert back.embedding_rows() == encoder.embedding_rows() and back.id_kinds == {"user": "int64", "item": "int64"}
+    for side in ("user", "item"):
+        assert same(back.entities(day, side), encoder.entities(day, side)), side
+        assert back.layout(side) == encoder.layout(side)
+    assert back.entities(day, "user").ids[:, 0].tolist() == [1, 0, 1, 0]
+    bytes_ = {f.name: f.read_bytes() for f in tmp_path.iterdir()}
+    back.write(tmp_path)
+    assert {f.name: f.read_bytes() for f in tmp_path.iterdir()} == bytes_
+    more = a_day(users={"city": ["b"], "history": [[1]], "never": ["x"], "score": [1.0]},
+                 items={"item_id": [2], "x": [0.5], "price": [1.0], "v": [[0.0, 0.0]]})  # fmt: skip
+    assert same(back.grow([more]).entities(day, "user"), encoder.grow([more]).entities(day, "user"))
+
+
+def test_a_column_that_is_not_there_is_unknown() -> None:
+    day = a_day(items={"item_id": [5], "x": [1.0]})
+    encoder = Encoder((ITEM, numeric())).grow([day])
+    encoded = encoder.encode(pl.DataFrame({"other": [1, 2]}), "item")
+    assert encoded.ids.tolist() == [[0], [0]] and encoded.floats.tolist() == [[0], [0]]
+    assert encoder.encode(pl.DataFrame({"other": [1, 2]}), "user").ids.shape == (2, 0)
+
+
+def test_ids_of_another_type_are_refused() -> None:
+    encoder = Encoder((ITEM,)).grow([items_day([1])])
+    other = a_day(items={ID: ["a"], "item_id": [1]})
+    with pytest.raises(UserError, match=r"ids are .*string.*, the chain so far has"):
+        encoder.grow([other])

@@ -1,0 +1,427 @@
+"""The raw log: what is read is exact, what does not fit is refused with its place."""
+
+import datetime as dt
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import polars as pl
+import pytest
+
+from dmtl_cli.config import Data, Events, Feature, SideTable
+from dmtl_cli.data import log as log_module
+from dmtl_cli.data.log import ID, Day, Log
+from dmtl_cli.errors import Exit, UserError
+
+DAY = dt.date(2026, 1, 31)
+BASIC: dict[str, Any] = {
+    "user_id": [1, 1, 2, 2, 3],
+    "item_id": [10, 11, 10, 12, 10],
+    "click": [1, 0, 1, 1, 0],
+    "seconds": [50.0, 99.0, None, 5.0, None],
+}
+Frames = dict[str, Any] | pl.DataFrame
+
+
+def put(root: Path, frame: Frames, name: str = "events/day=2026-01-31/a.parquet") -> Path:
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+    pl.DataFrame(frame).write_parquet(root / name)
+    return root / name
+
+
+def the_log(root: Path, features: Sequence[Feature] = (), **more: Any) -> Log:
+    sides = {k: more.pop(k) for k in ("users", "items", "timezone", "digest") if k in more}
+    events = {"click": "click", "duration": "seconds"} | more
+    return Log(Data(root=str(root), events=Events(**{k: v for k, v in events.items() if v}), **sides), tuple(features))
+
+
+def read(root: Path, features: Sequence[Feature] = (), day: dt.date = DAY, **more: Any) -> Day:
+    return the_log(root, features, **more).read(day, root)
+
+
+def rows(day: Day, rng: np.random.Generator | None = None) -> pl.DataFrame:
+    """The day's events with their ids again."""
+    parts = []
+    for b in day.blocks(rng):
+        parts.append(
+            pl.DataFrame(
+                {
+                    "position": b.position,
+                    "user": day.users[ID].gather(b.user),
+                    "item": day.items[ID].gather(b.item),
+                    "click": b.click,
+                    "duration": b.duration,
+                    "conversion": b.conversion,
+                    "weight": b.weight,
+                    "request": b.request,
+                    **(b.features.to_dict(as_series=True) if b.features is not None else {}),
+                }
+            )
+        )
+    return pl.concat(parts)
+
+
+def refused(code: Exit, *words: object) -> Any:
+    """A context that expects a UserError of this code whose line holds these words."""
+
+    class Refused:
+        def __enter__(self) -> None: ...
+
+        def __exit__(self, kind: Any, error: Any, _: Any) -> bool:
+            assert isinstance(error, UserError), f"expected a UserError, got {error!r}"
+            assert error.code == code, error.message
+            for word in words:
+                assert str(word) in f"{error.message}; {error.hint}"
+            return True
+
+    return Refused()
+
+
+# -- labels ------------------------------------------------------------------------------------------------------------
+
+
+def test_labels_of_method_1(tmp_path: Path) -> None:
+    put(tmp_path, BASIC)
+    day = read(tmp_path)
+    (block,) = day.blocks()
+    converted, known = block.labels(20.0)
+    assert block.click.tolist() == [True, False, True, True, False]
+    assert converted.tolist() == [True, False, False, False, False], "an unclicked row read for 99 s is a negative"
+    assert known.tolist() == [True, True, False, True, True], "a click without duration is unknown"
+    assert block.labels(50.0)[0].tolist() == [False] * 5, "above the threshold, not at it"
+    assert (len(day), day.facts["clicks"], day.facts["clicks_without_duration"]) == (5, 3, 1)
+    assert (day.facts["duration_sum"], day.facts["duration_rows"]) == (55.0, 2), "of clicked rows"
+    assert day.users[ID].to_list() == [1, 2, 3] and day.items[ID].to_list() == [10, 11, 12]
+    assert (day.user_events.tolist(), day.item_events.tolist()) == ([2, 2, 1], [3, 1, 1])
+    assert day.item_clicks.tolist() == [2, 0, 1]
+    every = [(u, i) for u in range(3) for i in range(3)]
+    hit = day.has_clicked(np.array([u for u, _ in every]), np.array([i for _, i in every]))
+    assert [p for p, h in zip(every, hit, strict=True) if h] == [(0, 0), (1, 0), (1, 2)]
+    assert day.rows_of(pl.Series([12, 7, 10]), "item").tolist() == [2, -1, 0]
+    assert day.rows_of(pl.Series(["12"]), "item").tolist() == [-1], "ids of another type are not there"
+
+
+def test_conversion_instead_of_durations(tmp_path: Path) -> None:
+    bought = {"bought": [True, True, None, False, None]}
+    put(tmp_path, {k: v for k, v in BASIC.items() if k != "seconds"} | bought)
+    (block,) = read(tmp_path, duration=None, conversion="bought").blocks()
+    converted, known = block.labels(None)
+    assert converted.tolist() == [True, False, False, False, False]
+    assert known.tolist() == [True, True, False, True, True]
+    assert np.isnan(block.duration).all()
+
+
+def test_a_log_of_positives_and_milliseconds(tmp_path: Path) -> None:
+    put(tmp_path, {"user_id": [1, 2], "item_id": [1, 2], "ms": [1500, None]})
+    (block,) = read(tmp_path, click=None, duration="ms", duration_unit="ms").blocks()
+    assert block.click.all() and block.request.tolist() == [-1, -1] and block.weight.tolist() == [1, 1]
+    assert block.duration[0] == 1.5 and np.isnan(block.duration[1])
+
+
+@pytest.mark.parametrize("requests", [[7, 7, 7, 8, 7, 7], ["é", "é", "é", "b", "é", "é"]])
+def test_repeated_clicks_of_a_pair_in_one_request_count_once(tmp_path: Path, requests: list[Any]) -> None:
+    frame = {"user_id": [1] * 6, "item_id": [5, 5, 5, 5, 6, 5], "click": [0, 1, 1, 1, 1, 1], "request": requests}
+    put(tmp_path, frame | {"seconds": [None, 10.0, 20.0, 40.0, 60.0, 30.0]})
+    day = read(tmp_path, request="request")
+    assert rows(day)["position"].to_list() == [0, 1, 3, 4], "unclicked rows, other requests and items stay"
+    assert day.repeated.tolist() == [2, 5]
+    assert (len(day), day.facts["clicks"], day.facts["repeated_clicks"]) == (4, 3, 2)
+    assert day.item_clicks.tolist() == [2, 1], "a repeated click adds nothing to what negatives are drawn by"
+    assert (day.facts["duration_sum"], day.facts["duration_rows"]) == (110.0, 3), "nor to the threshold"
+    request = rows(day)["request"]
+    assert request[0] == request[1] != request[2] and (request >= 0).all()
+    put(tmp_path, {k: v for k, v in frame.items() if k != "request"} | {"seconds": [1.0] * 6})
+    assert len(read(tmp_path)) == 6, "without requests every click is its own"
+
+
+# -- days --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("folder", "key"), [("day=2026-01-31", None), ("dt=2026-01-31", "dt"), ("dt=20260131", "dt")])
+def test_partitions(tmp_path: Path, folder: str, key: str | None) -> None:
+    put(tmp_path, BASIC, f"events/{folder}/x.parquet")
+    put(tmp_path, BASIC, f"events/{folder.partition('=')[0]}=2026-01-30/x.parquet")
+    (tmp_path / "events" / f"{folder.partition('=')[0]}=not-a-day").mkdir()
+    assert the_log(tmp_path, partition=key).days() == [dt.date(2026, 1, 30), DAY]
+    day = read(tmp_path, partition=key)
+    assert len(day) == 5 and [i["path"] for i in day.inputs] == [f"events/{folder}/x.parquet"]
+    assert day.inputs[0]["rows"] == 5 and day.inputs[0]["digest"].startswith("footer:")
+
+
+UTC = ZoneInfo("UTC")
+LATE = dt.datetime(2026, 1, 30, 16, 30)  # 00:30 of the 31st in Shanghai
+EARLY = dt.datetime(2026, 1, 30, 15, 30)  # 23:30 of the 30th
+
+
+@pytest.mark.parametrize(
+    "instants",
+    [
+        pl.Series([LATE, EARLY]),
+        pl.Series([LATE.replace(tzinfo=UTC), EARLY.replace(tzinfo=UTC)]),
+        pl.Series([int(t.replace(tzinfo=UTC).timestamp()) for t in (LATE, EARLY)]),
+        pl.Series([int(t.replace(tzinfo=UTC).timestamp()) * 1000 for t in (LATE, EARLY)]),
+    ],
+    ids=["naive", "aware", "seconds", "milliseconds"],
+)
+def test_a_time_zone_tells_the_day_of_an_instant(tmp_path: Path, instants: pl.Series) -> None:
+    put(tmp_path, {"user_id": [1, 2], "item_id": [1, 2], "click": [1, 1], "seconds": [1.0, 1.0], "at": instants},
+        "events/a.parquet")  # fmt: skip
+    assert rows(read(tmp_path, date_column="at", timezone="Asia/Shanghai"))["user"].to_list() == [1]
+    previous = dt.date(2026, 1, 30)
+    assert rows(read(tmp_path, date_column="at", timezone="UTC", day=previous))["user"].to_list() == [1, 2]
+    with refused(Exit.CONFIG, "data.timezone"):
+        read(tmp_path, date_column="at")
+
+
+@pytest.mark.parametrize(
+    "days",
+    [[20260131, 20260130], ["2026-01-31", "2026-01-30"], ["20260131", "20260130"], [DAY, dt.date(2026, 1, 30)]],
+    ids=["int", "text", "compact text", "date"],
+)
+def test_a_date_column(tmp_path: Path, days: list[Any]) -> None:
+    frame = {"user_id": [1, 2], "item_id": [1, 2], "click": [1, 1], "seconds": [1.0, 1.0]}
+    put(tmp_path, frame | {"d": days}, "events/a.parquet")
+    assert rows(read(tmp_path, date_column="d"))["user"].to_list() == [1]
+    file = put(tmp_path, frame | {"d": [days[0], None]}, "events/a.parquet")
+    with refused(Exit.DATA, file, "column d, row 1"):
+        read(tmp_path, date_column="d")
+
+
+@pytest.mark.parametrize("days", [[20260131, 20261331], ["2026-01-31", "soon"]])
+def test_a_date_that_is_none_names_its_row(tmp_path: Path, days: list[Any]) -> None:
+    frame = {"user_id": [1, 2], "item_id": [1, 2], "click": [1, 1], "seconds": [1.0, 1.0], "d": days}
+    file = put(tmp_path, frame, "events/a.parquet")
+    with refused(Exit.DATA, file, "column d, row 1", repr(days[1])):
+        read(tmp_path, date_column="d")
+
+
+# -- ids ---------------------------------------------------------------------------------------------------------------
+
+
+def test_huge_integers_and_unicode_are_exact(tmp_path: Path) -> None:
+    users = [2**63 - 1, 2**53 + 1, -(2**63)]
+    items = ["naïve ☃", "naïve ☃", "\U0001f600/007"]
+    put(tmp_path, {"user_id": users, "item_id": items, "click": [1, 1, 0], "seconds": [1.0, 2.0, 3.0]})
+    day = read(tmp_path)
+    assert rows(day)["user"].to_list() == users and rows(day)["item"].to_list() == items
+    assert day.users[ID].dtype == pl.Int64 and len(day.items) == 2
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "words"),
+    [
+        ("user_id", [1.0, 2.0, 3.0, 4.0, 5.0], ("column user_id", "Float64", "2**53")),
+        ("user_id", [1, 2, None, 4, 5], ("column user_id, row 2", "null")),
+        ("item_id", ["a", "b", "c", "", "e"], ("column item_id, row 3", "empty")),
+        ("item_id", pl.Series([1, 2, 3, 4, 2**64 - 1], dtype=pl.UInt64), ("column item_id, row 4", "int64")),
+        ("click", [0, 1, 2, 1, 0], ("column click, row 2", "got 2")),
+        ("click", [0, None, 1, 1, 0], ("column click, row 1", "got None")),
+        ("click", ["yes"] * 5, ("column click", "0/1")),
+        ("seconds", [1.0, -1.0, 1.0, 1.0, 1.0], ("column seconds, row 1", "-1.0")),
+        ("seconds", [1.0, 1.0, 1.0, float("inf"), 1.0], ("column seconds, row 3", "inf")),
+        ("seconds", ["1"] * 5, ("column seconds", "a number")),
+    ],
+)
+def test_what_does_not_fit_names_file_column_and_row(
+    tmp_path: Path, column: str, values: Any, words: tuple[str, ...]
+) -> None:
+    file = put(tmp_path, BASIC | {column: values})
+    with refused(Exit.DATA, file, *words):
+        read(tmp_path)
+
+
+def test_rows_are_numbered_within_their_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_module, "BLOCK", 2)
+    put(tmp_path, BASIC)
+    file = put(tmp_path, BASIC | {"user_id": [1, 1, 1, None, 1]}, "events/day=2026-01-31/b.parquet")
+    with refused(Exit.DATA, file, "column user_id, row 3"):
+        read(tmp_path)
+
+
+def test_types_that_differ_between_tables_or_files(tmp_path: Path) -> None:
+    put(tmp_path, BASIC)
+    put(tmp_path, {"user_id": ["1", "2"]}, "users/u.parquet")
+    with refused(Exit.DATA, "user ids are int64 in the events and string in the table"):
+        read(tmp_path, users=SideTable(path="users", key="user_id"))
+    put(tmp_path, BASIC | {"user_id": ["1", "1", "2", "2", "3"]}, "events/day=2026-01-31/b.parquet")
+    with refused(Exit.DATA, "user_id"):
+        read(tmp_path)
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+
+
+def test_missing_columns(tmp_path: Path) -> None:
+    file = put(tmp_path, BASIC)
+    with refused(Exit.DATA, file, "data.events.duration expects column took", "seconds"):
+        read(tmp_path, duration="took")
+    age = Feature(name="age", side="user", kind="numeric")
+    with refused(Exit.DATA, file, "feature age expects column age"):
+        read(tmp_path, [age])
+    hour = Feature(name="hour", side="context", kind="categorical")
+    put(tmp_path, BASIC | {"hour": [1] * 5})
+    later = put(tmp_path, BASIC, "events/day=2026-01-31/b.parquet")
+    with refused(Exit.DATA, later, "feature hour expects column hour"):
+        read(tmp_path, [hour])
+
+
+def test_what_is_not_there_yet(tmp_path: Path) -> None:
+    with refused(Exit.NO_INPUT, "no folder", tmp_path / "events"):
+        read(tmp_path)
+    put(tmp_path, BASIC, "events/day=2026-01-30/a.parquet")
+    with refused(Exit.NO_INPUT, "day=2026-01-31", "2026-01-30 .. 2026-01-30"):
+        read(tmp_path)
+    (tmp_path / "events/day=2026-01-31").mkdir()
+    with refused(Exit.NO_INPUT, "no *.parquet"):
+        read(tmp_path)
+    put(tmp_path, pl.DataFrame(BASIC).clear())
+    with refused(Exit.NO_INPUT, "no rows"):
+        read(tmp_path)
+    put(tmp_path, BASIC)
+    with refused(Exit.NO_INPUT, "users"):
+        read(tmp_path, users=SideTable(path="users", key="user_id"))
+
+
+def test_damaged_files(tmp_path: Path) -> None:
+    file = put(tmp_path, {k: v * 500 for k, v in BASIC.items()})
+    whole = file.read_bytes()
+    for torn in (whole[:-20], b"", b"PAR1"):
+        file.write_bytes(torn)
+        with refused(Exit.DATA, file, "Parquet"):
+            read(tmp_path)
+    file.write_bytes(whole[:8] + b"\xff" * 64 + whole[72:])
+    with refused(Exit.DATA, file, "damaged Parquet"):
+        read(tmp_path)
+    file.write_bytes(whole)
+    table = put(tmp_path, {"user_id": list(range(500))}, "users/u.parquet")
+    whole = table.read_bytes()
+    table.write_bytes(whole[:4] + b"\xff" * 64 + whole[68:])
+    with refused(Exit.DATA, table, "damaged Parquet"):
+        read(tmp_path, users=SideTable(path="users", key="user_id"))
+
+
+def test_hidden_files_are_not_data(tmp_path: Path) -> None:
+    put(tmp_path, BASIC)
+    for name in ("_SUCCESS", "_metadata.parquet", ".a.parquet.crc", ".part.parquet", "notes.txt"):
+        (tmp_path / "events/day=2026-01-31" / name).write_bytes(b"no parquet")
+    put(tmp_path, BASIC, "events/day=2026-01-31/hour=03/b.parquet")
+    assert len(read(tmp_path)) == 10, "folders below the day's belong to it"
+
+
+def test_digests_tell_files_apart(tmp_path: Path) -> None:
+    def digests(kind: str) -> list[str]:
+        return [i["digest"] for i in the_log(tmp_path, digest=kind).inputs(DAY)]
+
+    put(tmp_path, BASIC)
+    once = {k: digests(k) for k in ("footer", "full")}
+    put(tmp_path, BASIC)
+    assert {k: digests(k) for k in ("footer", "full")} == once, "same bytes, same digest"
+    put(tmp_path, BASIC | {"user_id": [1, 1, 2, 2, 9]})
+    assert all(digests(k) != once[k] for k in once)
+
+
+# -- features of users and items ---------------------------------------------------------------------------------------
+
+
+def test_inline_features_take_the_first_value_of_the_day_by_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_module, "BLOCK", 2)
+    frame = {"user_id": [1, 2, 1, 1], "item_id": [5, 5, 6, 5], "click": [1] * 4, "seconds": [1.0] * 4}
+    put(tmp_path, frame | {"time": [30, 10, 20, 40], "level": ["late", "x", "first", "last"], "price": [3, 1, 2, 4]})
+    level = Feature(name="standing", column="level", side="user", kind="categorical")
+    price = Feature(name="price", side="item", kind="numeric")
+    hour = Feature(name="moment", column="time", side="user", kind="numeric", level="event")
+    day = read(tmp_path, [level, price, hour], time="time")
+    assert day.users.rows() == [(1, "first", 20), (2, "x", 10)]
+    assert day.items.rows() == [(5, 1), (6, 2)]
+    assert rows(day)["moment"].to_list() == [30, 10, 20, 40], "event by event in the spool"
+    unordered = read(tmp_path, [level, price, hour])
+    assert unordered.users["standing"].to_list() == ["late", "x"], "without a time: in the log's order"
+
+
+def test_side_tables_join_the_union_of_ids(tmp_path: Path) -> None:
+    put(tmp_path, BASIC | {"city": ["a", "b", "c", "d", "e"]})
+    put(tmp_path, {"key": [2, 9], "age": [20, 90]}, "users/day=2026-01-31/u.parquet")
+    put(tmp_path, {"key": [1], "age": [0]}, "users/day=2026-01-30/u.parquet")
+    put(tmp_path, {"item_id": [12, 99], "author": ["x", "y"], "unused": [1, 1]}, "items/a.parquet")
+    put(tmp_path, {"item_id": [10], "author": ["z"], "unused": [1]}, "items/b.parquet")
+    features = [
+        Feature(name="user_id", side="user", kind="categorical"),
+        Feature(name="age", side="user", kind="numeric"),
+        Feature(name="city", side="user", kind="categorical"),
+        Feature(name="item_id", side="item", kind="categorical"),
+        Feature(name="author", side="item", kind="categorical"),
+    ]
+    tables = {
+        "users": SideTable(path="users", key="key", partition="day"),
+        "items": SideTable(path="items", key="item_id"),
+    }
+    day = read(tmp_path, features, **tables)
+    assert day.users.columns == [ID, "user_id", "age", "city"]
+    assert day.users.rows() == [(1, 1, None, "a"), (2, 2, 20, "c"), (3, 3, None, "e"), (9, 9, 90, None)]
+    assert day.items.rows() == [(10, 10, "z"), (11, 11, None), (12, 12, "x"), (99, 99, "y")]
+    assert (day.user_events.tolist(), day.item_events.tolist()) == ([2, 2, 1, 0], [3, 1, 1, 0])
+    assert day.facts["users_joined"] == pytest.approx(1 / 3) and day.facts["items_joined"] == pytest.approx(2 / 3)
+    assert [i["path"] for i in day.inputs][1:] == [
+        "users/day=2026-01-31/u.parquet", "items/a.parquet", "items/b.parquet",
+    ]  # fmt: skip
+    put(tmp_path, {"item_id": [12], "author": ["w"]}, "items/b.parquet")
+    with refused(Exit.DATA, "item_id = 12 stands twice"):
+        read(tmp_path, features, **tables)
+    file = put(tmp_path, {"id": [1]}, "users/day=2026-01-31/u.parquet")
+    with refused(Exit.DATA, file, "expected key column key"):
+        read(tmp_path, features, **tables)
+
+
+# -- the spool ---------------------------------------------------------------------------------------------------------
+
+
+def many(n: int = 200) -> dict[str, Any]:
+    rng = np.random.default_rng(3)
+    return {
+        "user_id": rng.integers(0, 6, n),
+        "item_id": [f"i{k}" for k in rng.integers(0, 8, n)],
+        "click": rng.random(n) < 0.5,
+        "seconds": rng.random(n) * 60,
+        "request": rng.integers(0, 3, n),
+        "weight": rng.random(n),
+        "device": pl.Series([f"d{k}" for k in rng.integers(0, 9, n)], dtype=pl.Categorical),
+        "history": [[int(x)] * int(x) for x in rng.integers(0, 4, n)],
+    }
+
+
+DEVICE = [
+    Feature(name="device", side="context", kind="categorical"),
+    Feature(name="history", side="context", kind="sequence"),
+]
+MORE = {"request": "request", "weight": "weight"}
+
+
+def test_files_and_blocks_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = pl.DataFrame(many())
+    put(tmp_path / "one", whole)
+    one = read(tmp_path / "one", DEVICE, **MORE)
+    monkeypatch.setattr(log_module, "BLOCK", 16)
+    put(tmp_path / "two", whole[:77])
+    put(tmp_path / "two", whole[77:], "events/day=2026-01-31/b.parquet")
+    two = read(tmp_path / "two", DEVICE, **MORE)
+    assert len(list(two.blocks())) > 10 and len(one.repeated) > 0
+    assert rows(one).with_columns(pl.col("device").cast(str)).equals(rows(two).with_columns(pl.col("device").cast(str)))
+    assert one.users.equals(two.users) and one.items.equals(two.items)
+    for name in ("clicked", "repeated", "user_events", "item_events", "item_clicks"):
+        assert np.array_equal(getattr(one, name), getattr(two, name)), name
+    assert one.facts == pytest.approx(two.facts)
+
+
+def test_shuffled_blocks_are_a_permutation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_module, "BLOCK", 8)
+    put(tmp_path, many())
+    day = read(tmp_path, DEVICE, **MORE)
+    plain, mixed = rows(day), rows(day, np.random.default_rng(1))
+    assert not mixed.equals(plain) and mixed.sort("position").equals(plain)
+    assert mixed.equals(rows(day, np.random.default_rng(1))), "the same generator, the same order"
+    assert not mixed.equals(rows(day, np.random.default_rng(2)))
+    assert len(set((mixed["position"] - plain["position"]).to_list())) > 50, "within pools too"

@@ -1,0 +1,234 @@
+"""Row-wise Adagrad against a dense reference; the training loop; rows that no training touched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from test_models import CPU, ITEM, USER, a_student, encoder_of, random_encoded
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from dmtl_cli.data.batches import Batch, Inputs, inputs
+from dmtl_cli.data.encode import Encoded, Encoder
+from dmtl_cli.errors import Exit, UserError
+from dmtl_cli.fit import Optimizers, fit, forget_untouched
+from dmtl_cli.models.dssm import DSSM
+from dmtl_cli.models.layers import EmbeddingTable
+from dmtl_cli.optim import RowWiseAdagrad
+from dmtl_cli.progress import RunLog
+from dmtl_cli.scoring import side
+
+Array = np.ndarray[Any, Any]
+
+
+# -- the optimizer -----------------------------------------------------------------------------------------------------
+
+
+def step(p: nn.Parameter, optimizer: RowWiseAdagrad, rows: Tensor, g: Tensor) -> None:
+    """One step on a gradient of `g` at rows, which may repeat."""
+    optimizer.zero_grad()
+    (nn.functional.embedding(rows, p, sparse=True) * g).sum().backward()
+    assert p.grad is not None and p.grad.is_sparse
+    optimizer.step()
+
+
+def test_parity_with_a_dense_reference() -> None:
+    rng = np.random.default_rng(0)
+    lr, eps, n, dim = 0.3, 1e-8, 12, 5
+    p = nn.Parameter(torch.from_numpy(rng.normal(size=(n, dim)).astype(np.float32)))
+    optimizer = RowWiseAdagrad([p], lr, eps)
+    w, a = p.detach().double().numpy().copy(), np.zeros(n)
+    before = p.detach().clone()
+    for _ in range(6):
+        rows = rng.integers(0, n - 3, 20)  # rows repeat; the last three never come
+        g = rng.normal(size=(20, dim)).astype(np.float32)
+        step(p, optimizer, torch.from_numpy(rows), torch.from_numpy(g))
+        dense = np.zeros((n, dim))
+        np.add.at(dense, rows, g)  # repeated rows are summed before they are squared
+        a += (dense**2).mean(1)
+        w -= lr * dense / (np.sqrt(a) + eps)[:, None]
+        np.testing.assert_allclose(p.detach().numpy(), w, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(optimizer.accumulator(p).numpy(), a, rtol=1e-5, atol=1e-7)
+    assert torch.equal(p[-3:], before[-3:]) and not optimizer.accumulator(p)[-3:].any()
+
+
+def test_a_row_is_left_alone_where_it_has_no_gradient() -> None:
+    p = nn.Parameter(torch.randn(6, 3))
+    optimizer = RowWiseAdagrad([p], 0.1)
+    step(p, optimizer, torch.tensor([1, 2]), torch.ones(2, 3))
+    before, sums = p.detach().clone(), optimizer.accumulator(p).clone()
+    step(p, optimizer, torch.tensor([4]), torch.ones(1, 3))  # no decay, no momentum
+    others = [0, 1, 2, 3, 5]
+    assert torch.equal(p[others], before[others]) and torch.equal(optimizer.accumulator(p)[others], sums[others])
+    optimizer.zero_grad()
+    optimizer.step()  # no gradient at all
+    assert torch.equal(p[others], before[others])
+
+
+def test_a_gradient_of_zero_is_no_touch() -> None:
+    p = nn.Parameter(torch.randn(3, 2))
+    optimizer, before = RowWiseAdagrad([p], 0.1), p.detach().clone()
+    step(p, optimizer, torch.tensor([1]), torch.zeros(1, 2))
+    assert torch.equal(p, before) and not optimizer.accumulator(p).any()
+
+
+class Sizes(TorchDispatchMode):
+    """The largest new dense tensor that any operation makes."""
+
+    def __init__(self, *known: Tensor) -> None:
+        super().__init__()
+        self.known, self.largest = {t.data_ptr() for t in known}, 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for t in out if isinstance(out, tuple | list) else [out]:
+            if isinstance(t, Tensor) and not t.is_sparse and t.data_ptr() not in self.known:
+                self.largest = max(self.largest, t.numel())
+        return out
+
+
+def test_a_step_costs_the_rows_it_touches_and_not_the_table() -> None:
+    p = nn.Parameter(torch.zeros(100_000, 4))
+    optimizer = RowWiseAdagrad([p], 0.1)
+    with Sizes(p, optimizer.accumulator(p)) as sizes:
+        step(p, optimizer, torch.tensor([7, 99_999, 7]), torch.ones(3, 4))
+    assert 0 < sizes.largest <= 12
+
+
+def test_it_converges() -> None:
+    torch.manual_seed(0)
+    target = torch.randn(20, 4)
+    p = nn.Parameter(torch.zeros(20, 4))
+    optimizer = RowWiseAdagrad([p], 0.5)
+    for _ in range(300):
+        rows = torch.randint(0, 20, (32,))
+        optimizer.zero_grad()
+        (nn.functional.embedding(rows, p, sparse=True) - target[rows]).square().sum().backward()
+        optimizer.step()
+    assert (p - target).square().mean() < 1e-4 * target.square().mean()
+
+
+def test_no_closure() -> None:
+    with pytest.raises(ValueError, match="closure"):
+        RowWiseAdagrad([nn.Parameter(torch.zeros(1, 1))], 0.1).step(lambda: 0.0)
+
+
+# -- the loop ----------------------------------------------------------------------------------------------------------
+
+
+ENCODER = encoder_of(*USER, *ITEM)
+
+
+def batches(encoder: Encoder, n: int, rows: int = 8, seed: int = 0) -> Iterator[Batch]:
+    """Random rows; a target column that a model can learn (the user's first float); the last batch is smaller."""
+    rng = np.random.default_rng(seed)
+    none = inputs(Encoded(np.zeros((rows, 0), np.int32), (), np.zeros((rows, 0), np.float32)), CPU)
+    for k in range(n):
+        b = rows if k + 1 < n else rows // 2
+        user, item = (inputs(random_encoded(encoder, s, 5, rng), CPU) for s in ("user", "item"))
+        place = [torch.from_numpy(rng.integers(0, 5, b)) for _ in range(2)]
+        columns = {"y": user.floats[place[0], 0]}
+        yield Batch(user, item, Inputs(none.ids[:b], (), none.floats[:b]), *place, columns, place[1])
+
+
+def loss_of(model: DSSM, batch: Batch) -> tuple[Tensor, dict[str, float | Tensor]]:
+    u, v = model.user_vectors(side(batch.user)), model.item_vectors(side(batch.item))
+    logits = model.logits(u[batch.user_index], v[batch.item_index])
+    return (logits - batch.columns["y"]).square().mean(), {"one": 1.0, "mean": logits.detach().mean()}
+
+
+def train(model: DSSM, stream: Iterator[Batch], optimizers: Optimizers | None = None) -> dict[str, float]:
+    optimizers = optimizers or Optimizers.of(model, model.table, 0.01, 0.05)
+    with RunLog().progress("train") as progress:
+        return fit(model, optimizers, stream, lambda b: loss_of(model, b), progress)
+
+
+def test_fit_learns_and_reports_row_weighted_means() -> None:
+    model = a_student(ENCODER, unit=False)
+    optimizers = Optimizers.of(model, model.table, 0.01, 0.05)
+    seen: list[tuple[int, float]] = []
+
+    def watched(batch: Batch) -> tuple[Tensor, dict[str, float | Tensor]]:
+        assert model.training
+        loss, parts = loss_of(model, batch)
+        seen.append((len(batch), loss.item()))
+        return loss, parts
+
+    with RunLog().progress("train") as progress:
+        found = fit(model, optimizers, batches(ENCODER, 80), watched, progress)
+    rows = sum(n for n, _ in seen)
+    assert not model.training and found["rows"] == rows == progress.rows == 79 * 8 + 4
+    assert found["loss"] == pytest.approx(sum(n * x for n, x in seen) / rows, rel=1e-9)
+    assert found["one"] == pytest.approx(1)
+    assert np.mean([x for _, x in seen[-20:]]) < 0.5 * np.mean([x for _, x in seen[:20]])
+
+
+def test_fit_on_nothing() -> None:
+    assert train(a_student(ENCODER), iter([])) == {"rows": 0.0}
+
+
+def test_every_weight_is_trained_once() -> None:
+    model = a_student(ENCODER)
+    optimizers = Optimizers.of(model, model.table, 0.01, 0.05)
+    held = [p for o in (optimizers.dense, optimizers.table) for g in o.param_groups for p in g["params"]]
+    assert sorted(map(id, held)) == sorted(map(id, model.parameters()))
+    fast = {id(p) for g in optimizers.dense.param_groups if g["lr"] == pytest.approx(0.1) for p in g["params"]}
+    assert fast == {id(model.log_scale), id(model.bias)}
+
+
+def test_training_is_deterministic() -> None:
+    models = [a_student(ENCODER, 3) for _ in range(2)]
+    reports = [train(m, batches(ENCODER, 6)) for m in models]
+    assert reports[0] == reports[1]
+    for a, b in zip(models[0].state_dict().values(), models[1].state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_fit_refuses_a_loss_that_is_not_finite(bad: float) -> None:
+    model = a_student(ENCODER)
+    stream = list(batches(ENCODER, 4))
+    stream[1].columns["y"][0] = bad
+    with pytest.raises(UserError, match=r"diverged: the loss is (nan|inf) after 16 rows") as e:
+        train(model, iter(stream))
+    assert e.value.code == Exit.DATA and "learning_rate" in e.value.hint
+
+
+# -- rows that no step touched -----------------------------------------------------------------------------------------
+
+
+def test_forget_untouched_overwrites_exactly_those_rows(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    table = EmbeddingTable({"a": 4, "b": 3, "c": 5}, 2)
+    optimizer = RowWiseAdagrad([table.weight], 0.1)
+    touched = [0, 2, 5, 6]  # of a: 0 (unknown) and 2; of b: 1 and 2, not its unknown row; of c: none
+    step(table.weight, optimizer, torch.tensor(touched), torch.randn(4, 2))
+    before = table.weight.detach().clone()
+    assert forget_untouched(table, optimizer) == 2 + 0 + 4
+    expected = before.clone()
+    expected[[1, 3]] = before[0]
+    expected[8:] = before[7]
+    assert torch.equal(table.weight, expected)
+    assert (optimizer.accumulator(table.weight) > 0).nonzero().flatten().tolist() == touched
+    assert forget_untouched(table, optimizer) == 6 and torch.equal(table.weight, expected)
+
+
+def test_forget_untouched_after_training_leaves_what_was_seen() -> None:
+    encoder = encoder_of(*USER, *ITEM, user_id=500)
+    model = a_student(encoder)
+    optimizers = Optimizers.of(model, model.table, 0.01, 0.05)
+    stream = list(batches(encoder, 5))
+    train(model, iter(stream), optimizers)
+    before = model.table.weight.detach().clone()
+    seen = torch.cat([b.user.ids[b.user_index, 0] for b in stream]).unique()
+    part = model.table.part("user_id")
+    forget_untouched(model.table, optimizers.table)
+    users = model.table.weight[part]
+    assert torch.equal(users[seen], before[part][seen])
+    same = (users == before[part][0]).all(1)
+    assert int((~same).sum()) == int((seen > 0).sum()) and len(seen) < 30
