@@ -6,6 +6,7 @@ Nothing heavy is imported here: `dmtl --help` must answer at once, so torch and 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -291,9 +293,10 @@ def status(
         found = status(Workspace(Path(loaded.workspace)), parse_day(day) if day else None)
         print(json.dumps(found, sort_keys=True, default=str) if as_json else described(found))
         if max_age is not None and (found["served_age_days"] is None or found["served_age_days"] > max_age):
+            age = f"{found['served_day']} is served, {found['served_age_days']} days old"
             raise UserError(
-                f"the served day is {found['served_day'] or 'none'}, older than {max_age} days",
-                "look at the failed stages in logs/",
+                f"{age if found['served_day'] else 'no export is served'}: expected at most {max_age} days",
+                f"see which stage failed in {Path(loaded.workspace) / 'logs'}",
                 Exit.STALE,
             )
 
@@ -358,7 +361,8 @@ def path(
         found = ws.latest() if stage == "export" and day is None else None
         found = found or (ws.current(stage, wanted, sub) if wanted else None)
         if found is None:
-            raise UserError(f"no published {stage}{f' of {wanted}' if wanted else ''} in {ws.root}", code=Exit.NO_INPUT)
+            what = f"no published {stage}{f' of {wanted}' if wanted else ''}{f', {sub}' if sub and wanted else ''}"
+            raise UserError(f"{what} in {ws.root}", "dmtl status shows what there is", Exit.NO_INPUT)
         print(found)
 
     _guarded(work, RunLog())
@@ -396,16 +400,38 @@ def synth(
 # How a command ends
 
 
-def _load(file: Path, sets: list[str], threads: int | None, device: str | None) -> Callable[[], Config]:
+@dataclass(frozen=True)
+class _Source:
+    """A config that is still to be read."""
+
+    file: Path
+    sets: list[str]
+
+    def read(self) -> Config:
+        return load_config(self.file, self.sets)
+
+    def workspace(self) -> Path | None:
+        """The workspace that a broken config names, if it does, so that all its mistakes can be logged there."""
+        import yaml
+
+        try:
+            named = yaml.safe_load(self.file.read_text())["workspace"]
+        except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
+            named = None
+        named = next((s.partition("=")[2] for s in reversed(self.sets) if s.startswith("workspace=")), named)
+        return Path(named) if isinstance(named, str) and named else None
+
+
+def _load(file: Path, sets: list[str], threads: int | None, device: str | None) -> _Source:
     flags = [*([f"threads={threads}"] if threads else []), *([f"device={device}"] if device else [])]
-    return lambda: load_config(file, [*sets, *flags])
+    return _Source(file, [*sets, *flags])
 
 
 def _stage(
     name: str,
     day: str,
     work: Callable[[Run], list[Result]],
-    load: Callable[[], Config],
+    source: _Source,
     as_json: bool,
     quiet: bool,
     metrics_file: Path | None,
@@ -417,8 +443,14 @@ def _stage(
 
     def guarded() -> None:
         when = parse_day(day)
-        config = load()
+        try:
+            config = source.read()
+        except UserError:
+            if (root := source.workspace()) is not None and root.is_dir():
+                log.path = Workspace(root).log_path(name, when)
+            raise
         log.path = Workspace(Path(config.workspace)).log_path(name, when)
+        log.write("started", command=name, config=str(source.file), sets=source.sets)
         from dmtl_cli.run import Run
 
         results.extend(work(Run.of(config, log)))
@@ -444,6 +476,8 @@ def _write_metrics(file: Path, name: str, code: int, results: list[Result]) -> N
             f'dmtl_metric{{stage="{r.stage}",day="{r.day}",name="{k}"}} {v}' for k, v in sorted(r.metrics.items())
         ]
     draft = file.with_name(f".{file.name}.{os.getpid()}")
+    if not file.parent.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "no such folder", str(file.parent))
     try:
         draft.write_text("\n".join(lines) + "\n")
         draft.replace(file)
@@ -459,8 +493,9 @@ def _guarded(work: Callable[[], None], log: RunLog, after: Callable[[int], None]
     except OSError as e:
         if not code:
             code = int(Exit.CANNOT_CREATE)
-            what = f"published, but cannot write --metrics-file {e.filename or ''}: {e.strerror or e}"
-            message = UserError(what, "give a file in a folder that exists").line()
+            where = e.filename2 or e.filename
+            what = f"the work is done, but --metrics-file cannot be written: {where}: {e.strerror or e}"
+            message = UserError(what, "name a file in a folder that exists and can be written").line()
     if message:
         print(message, file=sys.stderr)
     if code:
@@ -476,7 +511,9 @@ def _ended(work: Callable[[], None], log: RunLog) -> tuple[int, str]:
             log.say(f"not due: {e}")
         sys.stdout.flush()
     except UserError as e:
-        _note(log, "refused", message=e.message, hint=e.hint, others=e.others)
+        where = _note(log, "refused", message=e.message, hint=e.hint, others=e.others)
+        if e.others and where:
+            e = UserError(f"{e.message} (and {len(e.others)} more, in {where})", e.hint, e.code)
         return int(e.code), e.line()
     except KeyboardInterrupt as e:
         number = e.number if isinstance(e, _Stopped) else signal.SIGINT
@@ -548,7 +585,7 @@ def execute(arguments: list[str]) -> int:
         if type(e).__name__ == "NoArgsIsHelpError":
             print(e.format_message())
             return int(Exit.USAGE)
-        said = str(e.format_message()).rstrip(".")
+        said = str(e.format_message()).rstrip(".").replace("Value error, ", "").replace("Input should", "it should")
         command = getattr(getattr(e, "ctx", None), "command_path", "dmtl")
         print(UserError(said[:1].lower() + said[1:], f"see {command} --help").line(), file=sys.stderr)
         return int(Exit.USAGE)

@@ -118,7 +118,7 @@ class Export:
                 raise UserError(f"--user: expected an integer id, got {user!r}", code=Exit.USAGE) from None
         else:
             wanted = user
-        mine = users.filter(pl.col("user_id") == wanted)
+        mine = users.filter(pl.col("user_id").cast(pl.String) == str(wanted))  # as text: an integer may not fit 64 bits
         if not len(mine):
             example = users["user_id"][0]
             hint = f"users.parquet holds {len(users)} users, e.g. {example}"

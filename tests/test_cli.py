@@ -24,6 +24,11 @@ from dmtl_cli.synth import generate
 STAGES = ("train-teacher", "dump-logits", "train-student", "export", "evaluate")
 
 
+@pytest.fixture(autouse=True)
+def _temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("world")
@@ -88,7 +93,7 @@ def test_metrics_move_the_right_way(chain: tuple[Project, list[dict[str, Any]]])
     assert 0 <= kd[1] < kd[0] / 2
     student = found["student", DAYS[1]][0]
     assert student["metrics"]["coverage.replay"] == student["metrics"]["coverage.rescore"] == 1
-    assert student["rows"]["replay"] == student["metrics"]["rows.replay"] > 15_000
+    assert student["rows"]["replay"] == student["metrics"]["rows.replay"] > 10_000
     measured = found["evaluation", DAYS[2]][0]["metrics"]
     assert measured["student.teacher_overlap@10"] > 0.6 and measured["student.kendall_tau"] > 0.6
     assert measured["student.read_seconds@50"] > measured["random.read_seconds@50"] * 1.05
@@ -148,7 +153,18 @@ def test_silent_off_a_terminal(project: Project) -> None:
     """At the level of file descriptors: exporters and runtimes print from C++ too."""
     file = project.home / "m.prom"
     done = subprocess.run(
-        [sys.executable, "-m", "dmtl_cli.cli", "run", "--config", project.file, "--day", DAYS[3], "--metrics-file", file],
+        [
+            sys.executable,
+            "-m",
+            "dmtl_cli.cli",
+            "run",
+            "--config",
+            project.file,
+            "--day",
+            DAYS[3],
+            "--metrics-file",
+            file,
+        ],
         capture_output=True,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
@@ -224,7 +240,7 @@ def test_status_and_max_age(chain: tuple[Project, list[dict[str, Any]]]) -> None
     assert found["served_day"] == DAYS[2] and found["served_age_days"] == 0
     assert project.call("status", "--max-age", 0).code == 0
     old = project.call("status", "--day", "2026-01-10", "--max-age", 3)
-    assert old.code == 81 and DAYS[2] in old.err and "3 days" in old.err and "served:" in old.out
+    assert old.code == 81 and f"{DAYS[2]} is served, 7 days old" in old.err and "served:" in old.out
 
 
 def test_status_marks_children_of_a_retrained_teacher(project: Project) -> None:
@@ -391,7 +407,7 @@ def test_old_scores_are_refused(project: Project) -> None:
     ended = project.stage("train-student", 4, student__distill__max_age_days=2)
     assert ended.code == 65 and "got 3" in ended.err and "max_age_days" in ended.err
     ended = project.stage("train-student", 3, "--scores-day", DAYS[2])
-    assert ended.code == 65 and "got 0" in ended.err
+    assert ended.code == 65 and "got 0" in ended.err and "earlier day" in ended.err
 
 
 def test_hard_losses_need_no_scores(fresh: Project) -> None:
@@ -480,7 +496,10 @@ def test_config_mistakes_name_file_and_line(fresh: Project) -> None:
     for command in ("train-teacher", "check"):
         ended = fresh.call(command, "--day", DAYS[0])
         assert ended.code == 78 and f"{fresh.file}:{line}: unknown key teacher.num_expert" in ended.err
-        assert "did you mean num_experts?" in ended.err and "1 more" in ended.err
+        assert "did you mean num_experts?" in ended.err and "1 more, in " in ended.err
+    fresh.ws.mkdir()
+    fresh.call("train-teacher", "--day", DAYS[0])
+    assert "evaluate.max_users" in fresh.logged("train-teacher", 1), "every mistake is in the log"
     fresh.file.write_text(text)
     ended = fresh.stage("train-teacher", 1, teacher__epochs="many")
     assert ended.code == 78 and "--set teacher.epochs" in ended.err
@@ -502,9 +521,7 @@ def test_days_without_labels(world: Path, fresh: Project, tmp_path: Path) -> Non
     reshape(world / "log", tmp_path / "none", lambda e, day: e.with_columns(click=pl.lit(0, pl.Int8)), 1)
     shutil.copytree(tmp_path / "none/events", quiet / "events", dirs_exist_ok=True)
     ended = fresh.stage("train-teacher", 1, data__root=quiet)
-    assert ended.code == 65 and DAYS[0] in ended.err and "click" in ended.err
-    ended = fresh.stage("train-teacher", 1, data__root=quiet, labels__long_read=30)
-    assert ended.code == 65 and "rows is a click" in ended.err
+    assert ended.code == 65 and DAYS[0] in ended.err and "rows is a click" in ended.err
     assert not list(fresh.ws.glob("teacher/*/run-*")) and fresh.litter() == []
 
 
@@ -528,8 +545,6 @@ def test_a_bug(fresh: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "in broken" in log.read_text() and "Traceback" in log.read_text()
     assert file.read_text() == 'dmtl_exit_code{command="train-teacher"} 70\n'
     monkeypatch.setattr("dmtl_cli.stages.check.check", broken)
-    monkeypatch.setenv("TMPDIR", str(fresh.home))
-    monkeypatch.setattr("tempfile.tempdir", None)
     ended = fresh.call("check", "--day", DAYS[0])
     assert ended.code == 70
     assert "Traceback" in next(fresh.home.glob("dmtl-bug-*.jsonl")).read_text()
@@ -537,7 +552,7 @@ def test_a_bug(fresh: Project, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_metrics_file_that_cannot_be_written(fresh: Project) -> None:
     ended = fresh.stage("train-teacher", 1, "--metrics-file", fresh.home / "no/m.prom")
-    assert ended.code == 73 and "--metrics-file" in ended.err and "published, but" in ended.err
+    assert ended.code == 73 and "--metrics-file" in ended.err and str(fresh.home / "no") in ended.err
     failed = fresh.stage("dump-logits", 3, "--metrics-file", fresh.home / "no/m.prom")
     assert failed.code == 66, "the failure itself is what counts"
     assert fresh.stage("dump-logits", 3, "--metrics-file", fresh.home / "m.prom").code == 66
@@ -615,7 +630,8 @@ def test_scores_of_two_teachers_are_refused(project: Project) -> None:
     project.done("dump-logits", 3, "--teacher-day", DAYS[1], seed=2)
     before = project.published()
     ended = project.stage("train-student", 3)
-    assert ended.code == 65 and " and " in ended.err and "dump" in ended.err
+    assert ended.code == 65 and "expected scores by one run of teacher" in ended.err
+    assert "dump-logits --teacher-day" in ended.err
     assert project.published() == before
 
 

@@ -178,4 +178,3 @@ def reshape(log: Path, out: Path, change: Callable[[pl.DataFrame, str], pl.DataF
         folder = out / "events" / f"day={day}"
         folder.mkdir(parents=True)
         change(events(log, day), day).write_parquet(folder / "part-0.parquet")
-

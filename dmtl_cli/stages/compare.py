@@ -9,6 +9,7 @@ import polars as pl
 
 from dmtl_cli.artifact import Publication
 from dmtl_cli.data.log import ID, Log
+from dmtl_cli.days import before as previous
 from dmtl_cli.errors import Exit, UserError
 from dmtl_cli.measure import Exam, Popularity, Ranker, StudentRanker, TeacherRanker, on_catalogue, on_rows
 from dmtl_cli.run import Draft, Parent, Result, Run
@@ -39,7 +40,8 @@ def compare(run: Run, day: dt.date, baselines: dict[str, Parent]) -> Result:
     export = run.newest("export", day)
     teacher = run.newest("teacher", day)
     if export is None or teacher is None:
-        raise UserError(f"no student was exported before {day}", f"run dmtl run --day {day} first", Exit.NO_INPUT)
+        hint = f"run dmtl run --day {previous(day)} first"
+        raise UserError(f"no student was exported before {day}", hint, Exit.NO_INPUT)
     taught = export[1].facts["teacher"]
     scored_by = run.parent("teacher", dt.date.fromisoformat(taught["day"])) if taught else teacher
     log = Log(run.config.data, run.config.features)

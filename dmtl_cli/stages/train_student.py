@@ -137,8 +137,10 @@ def choose_scores(run: Run, day: dt.date, scores_day: dt.date | None) -> dt.date
         taught = stored[-1]
     if not 0 < age(taught, day) <= limit:
         raise UserError(
-            f"scores of teacher {taught} for a student of {day}: expected 1 to {limit} days old, got {age(taught, day)}",
-            "dump fresher scores, or raise student.distill.max_age_days",
+            f"scores of teacher {taught}, student of {day}: expected 1 to {limit} days old, got {age(taught, day)}",
+            "dump fresher scores, or raise student.distill.max_age_days"
+            if taught < day
+            else "a student learns from the teacher of an earlier day",
         )
     return taught
 
@@ -175,7 +177,10 @@ def scores_facts(
     if facts:
         teachers = {f["teacher"]["run_id"] for f in facts}
         if len(teachers) > 1:
-            raise UserError(f"scores for {day} come from teachers {' and '.join(sorted(teachers))}", "dump them again")
+            days = sorted({str(d) for _, d in scores})
+            what = f"student of {day}: expected scores by one run of teacher {facts[0]['teacher']['day']}, got"
+            hint = f"run dmtl dump-logits --teacher-day {facts[0]['teacher']['day']} again for {' and '.join(days)}"
+            raise UserError(f"{what} {' and '.join(sorted(teachers))}", hint)
         return facts[0]["threshold_seconds"], facts[0]["teacher"]
     hard = run.config.student.hard
     if judge is None and hard.label == "long_read" and run.config.data.events.duration:

@@ -35,8 +35,9 @@ def train_teacher(run: Run, day: dt.date) -> Result:
 
     def work(publication: Publication) -> Draft:
         read = [log.read(d, publication.tmp) for d in days]
+        _refuse_without_clicks(read)
         threshold = before[1].facts["threshold_seconds"] if before else measure_threshold(run, read)
-        _refuse_without_labels(read, threshold)
+        _refuse_without_reads(read, threshold)
         encoder = Encoder.read(before[0]) if before else Encoder(run.config.features_of("teacher"))
         encoder = encoder.grow([d for d in read if before is None or d.day > before[1].day])
 
@@ -125,15 +126,18 @@ def measure_threshold(run: Run, days: list[Day]) -> float | None:
     return float(sum(d.facts["duration_sum"] for d in days) / sum(d.facts["duration_rows"] for d in days))
 
 
-def _refuse_without_labels(days: list[Day], threshold: float | None) -> None:
-    """A model without positives, or without deep reads, would publish nonsense."""
-    clicks = sum(int(d.facts["clicks"]) for d in days)
-    if clicks == 0:
+def _refuse_without_clicks(days: list[Day]) -> None:
+    """A model without positives would publish nonsense."""
+    if sum(int(d.facts["clicks"]) for d in days) == 0:
         raise UserError(
             f"day {days[-1].day}: not one of {sum(map(len, days))} rows is a click", "check data.events.click"
         )
-    converted = sum(int(b.labels(threshold)[0].sum()) for d in days for b in d.blocks())
-    if converted == 0:
+
+
+def _refuse_without_reads(days: list[Day], threshold: float | None) -> None:
+    """And so would one without deep reads."""
+    clicks = sum(int(d.facts["clicks"]) for d in days)
+    if sum(int(b.labels(threshold)[0].sum()) for d in days for b in d.blocks()) == 0:
         label = "conversion" if threshold is None else f"long read (over {threshold:.1f} s)"
         raise UserError(f"day {days[-1].day}: not one of {clicks} clicks is a {label}", "check data.events and labels")
 
