@@ -270,8 +270,6 @@ class Hard(Section):
 
 
 class Student(Optimizer):
-    first_window_days: Positive = 1
-    """scored days the chain's first student learns from, ending at its teacher's day; later ones learn from one"""
     hidden_units: Units = (128, 64)
     """of both towers; the last is the length of the vectors"""
     vectors: Literal["unit", "plain"] = "unit"

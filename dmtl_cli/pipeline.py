@@ -6,7 +6,6 @@ import datetime as dt
 from dataclasses import replace
 from typing import Literal
 
-from dmtl_cli.days import window
 from dmtl_cli.errors import Exit, NotDue, UserError
 from dmtl_cli.run import Parent, Result, Run
 from dmtl_cli.stages.compare import compare as compare_exports
@@ -14,6 +13,8 @@ from dmtl_cli.stages.dump_logits import dump_logits
 from dmtl_cli.stages.evaluate import evaluate
 from dmtl_cli.stages.train_student import train_student
 from dmtl_cli.stages.train_teacher import train_teacher
+
+BASELINES: dict[str, Literal["click", "long_read"]] = {"click_only": "click", "long_read_only": "long_read"}
 
 
 def run_day(run: Run, day: dt.date) -> list[Result]:
@@ -28,9 +29,7 @@ def run_day(run: Run, day: dt.date) -> list[Result]:
         run.log.say(f"evaluation {day}: not due, {e}")
     before = run.ws.newest("teacher", day)
     results.append(train_teacher(run, day))
-    # the first student of a chain learns from as many scored days as it is told to
-    scored = window(day, run.config.student.first_window_days) if before is None else [day]
-    results += [dump_logits(run, d, day) for d in scored]
+    results.append(dump_logits(run, day))
     if before is None:
         run.log.say(f"student {day}: not due, there is no teacher before {day}")
         return results
@@ -54,9 +53,6 @@ def backfill(run: Run, days: list[dt.date]) -> list[Result]:
     if refused:
         raise refused
     return results
-
-
-BASELINES: dict[str, Literal["click", "long_read"]] = {"click_only": "click", "long_read_only": "long_read"}
 
 
 def compare(run: Run, day: dt.date) -> Result:

@@ -16,10 +16,9 @@ from dmtl_cli.artifact import Publication
 from dmtl_cli.config import Student, Way
 from dmtl_cli.data.batches import Batch, Batcher, Tables
 from dmtl_cli.data.encode import Encoded, Encoder
-from dmtl_cli.data.log import ID, Day, Log
+from dmtl_cli.data.log import Day, Log
 from dmtl_cli.data.samples import Rows, hard_rows, mix
 from dmtl_cli.data.scores import Matcher, Reader, age
-from dmtl_cli.days import window
 from dmtl_cli.errors import Exit, UserError
 from dmtl_cli.export import publish_export, student_of
 from dmtl_cli.fit import Optimizers, fit, forget_untouched
@@ -51,11 +50,8 @@ def train_student(
     log = Log(run.config.data, run.config.features_of("student"))
     before = run.newest(stage, day)
     taught = choose_scores(run, day, scores_day) if config.distill.w_kd else None
-    last = taught or day - dt.timedelta(days=1)
-    past = window(last, 1 if before else config.first_window_days)
-    scores = find_scores(run, day, taught, past) if taught else {}
-    hard_days = ([d for d in past if d in log.days()] if not before else []) + [day] if config.hard.w_hard else []
-    days = sorted({day, *hard_days, *(d for _, d in scores)})
+    scores = find_scores(run, day, taught) if taught else {}
+    days = sorted({day, *(d for _, d in scores)})
     inputs = [one for d in days for one in log.inputs(d)]
     # without scores a long read is what the newest teacher says it is
     judge = run.newest("teacher", day) if not scores and config.hard.label == "long_read" else None
@@ -68,7 +64,7 @@ def train_student(
         encoder = encoder.grow([read[d] for d in days if before is None or d > before[1].day])
         offsets = _offsets(list(read.values()))
         streams = [_stream(run, way, read, d, parent, offsets[d]) for (way, d), parent in scores.items()]
-        streams += [_hard(run, read[d], threshold, offsets[d]) for d in hard_days]
+        streams += [_hard(run, read[day], threshold, offsets[day])] if config.hard.w_hard else []
         coverage = _coverage(run, streams)
 
         run.seed_torch(stage, day)
@@ -83,12 +79,10 @@ def train_student(
             *(Encoded.concat([encoder.entities(d, s, None) for d in read.values()]) for s in ("user", "item"))
         )
         batcher = Batcher(encoder, tables, run.device, unknown_share=config.unknown_share, rng=rng)
-        same = _same_items(list(read.values()))
-        log_q = _log_q([(read[d], offsets[d]) for d in hard_days], run, threshold, same)
-        hard_items = torch.from_numpy(same).to(run.device), torch.from_numpy(log_q).to(run.device)
+        log_q = torch.from_numpy(_log_q(run, read[day], threshold, offsets[day], len(tables.items))).to(run.device)
 
         def loss_of(batch: Batch) -> tuple[Tensor, dict[str, float | Tensor]]:
-            return student_loss(student, batch, config, hard_items)
+            return student_loss(student, batch, config, log_q)
 
         learned: dict[str, float] = {}
         total = config.epochs * sum(s.held for s in streams)
@@ -96,9 +90,7 @@ def train_student(
             for _ in range(config.epochs):
                 rows = mix([(s.rows(rng), s.held) for s in streams], rng)
                 batches = batcher.batches(rows, config.batch_size)
-                learned = fit(
-                    student, optimizers, batches, lambda b: student_loss(student, b, config, hard_items), progress
-                )
+                learned = fit(student, optimizers, batches, loss_of, progress)
         untouched = forget_untouched(student.table, optimizers.table)
         checkpoint.save(publication.path, student, student.table, optimizers)
         encoder.write(publication.path)
@@ -149,16 +141,16 @@ def _stored(run: Run, day: dt.date, taught: dt.date) -> bool:
     return any(run.ws.current("scores", d, f"teacher={taught}") for d in (taught, day))
 
 
-def find_scores(run: Run, day: dt.date, taught: dt.date, past: list[dt.date]) -> dict[tuple[Way, dt.date], Parent]:
+def find_scores(run: Run, day: dt.date, taught: dt.date) -> dict[tuple[Way, dt.date], Parent]:
     """The published dumps, by way and the day whose rows they are for. An absent one is announced and counts 0."""
     found: dict[tuple[Way, dt.date], Parent] = {}
     for way in run.config.student.distill.ways:
-        for d in {"replay": past, "match": [taught], "rescore": [day]}[way]:
-            if run.ws.current("scores", d, f"teacher={taught}"):
-                found[way, day if way == "match" else d] = run.parent("scores", d, f"teacher={taught}")
-            elif d in (taught, day):
-                todo = f"dmtl dump-logits --day {d} --teacher-day {taught}"
-                run.log.say(f"{way}: no scores of {d} by teacher {taught}, counts 0 ({todo})")
+        scored = day if way == "rescore" else taught
+        if run.ws.current("scores", scored, f"teacher={taught}"):
+            found[way, taught if way == "replay" else day] = run.parent("scores", scored, f"teacher={taught}")
+        else:
+            todo = f"dmtl dump-logits --day {scored} --teacher-day {taught}"
+            run.log.say(f"{way}: no scores of {scored} by teacher {taught}, counts 0 ({todo})")
     if not found:
         hint = f"run dmtl dump-logits --day {taught} and --day {day} --teacher-day {taught}"
         raise UserError(f"no scores by teacher {taught} for a student of {day}", hint, Exit.NO_INPUT)
@@ -260,20 +252,12 @@ def _prior(streams: list[Stream], rng: np.random.Generator) -> float:
     return 0.0
 
 
-def _same_items(days: list[Day]) -> npt.NDArray[np.int64]:
-    """[rows of the stacked items] one number an item, whatever the day: one item has a row in each day's table."""
-    return np.unique(np.concatenate([d.items[ID].to_numpy() for d in days]), return_inverse=True)[1]
-
-
-def _log_q(
-    days: list[tuple[Day, tuple[int, int]]], run: Run, threshold: float | None, same: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float32]:
+def _log_q(run: Run, day: Day, threshold: float | None, offset: tuple[int, int], items: int) -> npt.NDArray[np.float32]:
     """[items] log of the share of positives that each item has among the hard rows: its chance of being in a batch."""
-    counts = np.zeros(int(same.max()) + 1, np.int64)
-    for day, (_, start) in days:
-        for block in day.blocks():
-            positive = block.click if run.config.student.hard.label == "click" else block.labels(threshold)[0]
-            counts += np.bincount(same[start + block.item[positive]], minlength=len(counts))
+    counts = np.zeros(items, np.int64)
+    for block in day.blocks() if run.config.student.hard.w_hard else ():
+        positive = block.click if run.config.student.hard.label == "click" else block.labels(threshold)[0]
+        counts += np.bincount(offset[1] + block.item[positive], minlength=items)
     log_q: npt.NDArray[np.float32] = np.log(np.maximum(counts, 1) / max(1, counts.sum())).astype(np.float32)
     return log_q
 
@@ -282,12 +266,12 @@ def _log_q(
 
 
 def student_loss(
-    student: DSSM, batch: Batch, config: Student, hard_items: tuple[Tensor, Tensor]
+    student: DSSM, batch: Batch, config: Student, log_q: Tensor
 ) -> tuple[Tensor, dict[str, float | Tensor]]:
     """L = w_kd KD + w_hard hard, and the size of each term's gradient on the vectors where there are two.
 
     Args:
-        hard_items: of each row of the stacked items a number that tells items apart, and of each such item log q.
+        log_q: [rows of the stacked items] log of an item's chance of being in a batch as a positive.
     """
     u = student.user_vectors(side(batch.user)).index_select(0, batch.user_index)
     v = student.item_vectors(side(batch.item)).index_select(0, batch.item_index)
@@ -304,10 +288,8 @@ def student_loss(
             hard = losses.pointwise(s, c["label"].to(s.dtype), weight)
         else:
             positive = torch.nonzero(weight * c["label"] > 0).squeeze(1)
-            item = hard_items[0][batch.item_row[positive]]
-            hard = losses.sampled_softmax(
-                u[positive], v[positive], student.scale, hard_items[1][item], item, weight[positive]
-            )
+            item = batch.item_row[positive]  # hard rows are of one day, where an item has one row
+            hard = losses.sampled_softmax(u[positive], v[positive], student.scale, log_q[item], item, weight[positive])
         terms["hard"] = config.hard.w_hard * hard
     for name, term in terms.items():
         parts[f"loss.{name}"] = term.detach()

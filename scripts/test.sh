@@ -1,0 +1,12 @@
+#!/bin/sh
+# Lint, types and tests in an environment of their own. Works from any folder, again and again.
+set -eu
+here=$(cd "$(dirname "$0")/.." && pwd)
+. "$here/scripts/env.sh"
+make_env "$here/.venv-test" "$here" dev
+cd "$here"
+bin=$here/.venv-test/bin
+"$bin/ruff" check .
+"$bin/ruff" format --check .
+"$bin/mypy"
+"$bin/python" -m pytest "$@"
