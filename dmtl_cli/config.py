@@ -194,7 +194,8 @@ class TaskWeights(Section):
 
 
 class Optimizer(Section):
-    batch_size: Positive = 4096
+    batch_size: Positive | None = None
+    """rows a step; default a power of two from 64 to 4096 that makes an epoch some 128 steps"""
     epochs: Positive = 1
     learning_rate: Rate = 1e-3
     """Adam, dense weights"""
@@ -205,6 +206,10 @@ class Optimizer(Section):
     """share of ids replaced by the unknown row while training, so that a new id finds a trained one"""
     features: tuple[Name, ...] | None = None
     """names of the features the model reads; default all it may read"""
+
+    def rows_a_step(self, rows: int) -> int:
+        """Batch size for an epoch of that many rows: a small log must not be a handful of steps."""
+        return self.batch_size or min(4096, max(64, 1 << max(0, rows // 128).bit_length() >> 1))
 
 
 class Teacher(Optimizer):

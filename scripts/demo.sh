@@ -1,25 +1,29 @@
 #!/bin/sh
 # Installs dmtl in an environment of its own, runs the daily chain over a generated click-bait world whose right answer
 # is known, recommends for one user and ends on a table. Works from any folder, again and again.
+# DMTL_VENV: an environment to use as it is. DMTL_DEMO: where to work (default: work/demo and data/demo beside this).
+# Arguments go to `dmtl synth`: sh scripts/demo.sh --users 500 --items 300 --events-per-day 20000
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
 . "$here/scripts/env.sh"
-make_env "$here/.venv" "$here"
-dmtl="$here/.venv/bin/dmtl"
+venv=${DMTL_VENV:-$here/.venv}
+[ -n "${DMTL_VENV:-}" ] || make_env "$venv" "$here"
+dmtl=$venv/bin/dmtl
+work=${DMTL_DEMO:+$DMTL_DEMO/work}
+data=${DMTL_DEMO:+$DMTL_DEMO/data}
+data=${data:-$here/data/demo}
 
-work=${DMTL_DEMO:-$here/work/demo}
-data=${DMTL_DEMO_DATA:-$here/data/demo}
-first=2026-01-01 last=2026-01-03 after=2026-01-04
-set -- --config "$here/configs/demo.yaml" --set "workspace=$work" --set "data.root=$data/log" --set "data.truth=$data/truth"
-
-echo "the world: four days of clicks, baited"
-"$dmtl" synth "$data" --days 4
-echo "the daily chain: teacher, scores, student, evaluation"
-"$dmtl" backfill "$@" --from "$first" --to "$last"
+echo "A world of clicks, some of them baited: four days in $data"
+"$dmtl" synth "$data" --days 4 "$@"
+set -- --config "$here/configs/demo.yaml" --set "workspace=${work:-$here/work/demo}" \
+  --set "data.root=$data/log" --set "data.truth=$data/truth"
+echo "The daily chain of three days: evaluation, teacher, scores, student"
+"$dmtl" backfill "$@" --from 2026-01-01 --to 2026-01-03
 "$dmtl" status "$@"
-user=$("$here/.venv/bin/python" -c 'import sys, polars; print(polars.read_parquet(sys.argv[1])["user_id"][0])' \
-  "$("$dmtl" path export "$@")/users.parquet")
-echo "recommended for user $user:"
+export=$("$dmtl" path export "$@")
+user=$("$venv/bin/python" -c 'import sys, polars; print(polars.read_parquet(sys.argv[1])["user_id"][0])' \
+  "$export/users.parquet")
+echo "Recommended for user $user (item, score):"
 "$dmtl" recommend "$@" --user "$user" -k 5
-echo "on $after, the day after the last: expected read seconds, click rate and long-read rate of the top 50"
-"$dmtl" compare "$@" --day "$after"
+echo "The day after, the top 50 of each model: what a user is expected to read (seconds), click, and read long"
+"$dmtl" compare "$@" --day 2026-01-04

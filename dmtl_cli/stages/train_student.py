@@ -85,11 +85,11 @@ def train_student(
             return student_loss(student, batch, config, log_q)
 
         learned: dict[str, float] = {}
-        total = config.epochs * sum(s.held for s in streams)
-        with run.log.progress(f"{stage} {day}", total) as progress:
+        rows_offered = sum(s.held for s in streams)
+        with run.log.progress(f"{stage} {day}", config.epochs * rows_offered) as progress:
             for _ in range(config.epochs):
                 rows = mix([(s.rows(rng), s.held) for s in streams], rng)
-                batches = batcher.batches(rows, config.batch_size)
+                batches = batcher.batches(rows, config.rows_a_step(rows_offered))
                 learned = fit(student, optimizers, batches, loss_of, progress)
         untouched = forget_untouched(student.table, optimizers.table)
         checkpoint.save(publication.path, student, student.table, optimizers)

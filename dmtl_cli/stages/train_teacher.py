@@ -71,11 +71,11 @@ def train_teacher(run: Run, day: dt.date) -> Result:
             return loss, {f"loss.{k}": v for k, v in parts.items()} | gate_numbers(gates)
 
         learned: dict[str, float] = {}
-        total = config.epochs * sum(len(d) for d in read)
-        with run.log.progress(f"teacher {day}", total * (2 if config.samples == "mixed" else 1)) as progress:
+        offered = sum(len(d) for d in read) * (1 + config.negatives if config.samples == "mixed" else 1)
+        with run.log.progress(f"teacher {day}", config.epochs * offered) as progress:
             for _ in range(config.epochs):
                 rows = teacher_rows(read, threshold, config, share, run.config.seed, rng)
-                learned = fit(model, optimizers, batcher.batches(rows, config.batch_size), loss_of, progress)
+                learned = fit(model, optimizers, batcher.batches(rows, config.rows_a_step(offered)), loss_of, progress)
         untouched = forget_untouched(model.table, optimizers.table)
 
         earlier = {k: Calibration.from_dict(v) for k, v in before[1].facts["calibration"].items()} if before else {}

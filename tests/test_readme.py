@@ -1,0 +1,106 @@
+"""Everything in the README is run: its config, its commands, its Python, its scripts."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from dmtl_cli.cli import execute
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return [text for name, text in re.findall(r"^```(\w*)\n(.*?)^```", README, re.M | re.S) if name == language]
+
+
+def write_log(root: Path, days: list[str]) -> None:
+    """A log as the README's config names it: bait is clicked, gems are read."""
+    rng = np.random.default_rng(0)
+    for day in days:
+        n = 3_000
+        user, item = rng.integers(0, 60, n), rng.integers(0, 40, n)
+        click = rng.random(n) < np.where(item % 2, 0.7, 0.3)
+        read = np.where(item % 2, 3_000, 60_000) * rng.exponential(1, n)
+        frame = pl.DataFrame({"uid": user, "article": item, "clicked": click, "read_ms": read, "channel": item % 5})
+        folder = root / f"events/day={day}"
+        folder.mkdir(parents=True)
+        frame.write_parquet(folder / "part-0.parquet")
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("readme")
+    yesterday = dt.date.today() - dt.timedelta(days=1)
+    write_log(folder / "mylog", ["2026-01-01", "2026-01-02", "2026-01-03", "2026-01-04", str(yesterday)])
+    (folder / "mylog.yaml").write_text(blocks("yaml")[0])
+    return folder
+
+
+def run(command: str, folder: Path, capfd: pytest.CaptureFixture[str]) -> str:
+    code = execute(shlex.split(command)[1:])
+    out, err = capfd.readouterr()
+    assert (code, err) == (0, ""), f"{command}: {err}"
+    return out
+
+
+def test_the_stages_one_by_one(here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(here)
+    (check,) = [b for b in blocks("sh") if "dmtl check" in b]
+    assert "40 items" in run(check.split("#")[0], here, capfd)
+    run("dmtl backfill --config mylog.yaml --from 2026-01-01 --to 2026-01-02", here, capfd)
+    (stages,) = [b for b in blocks("sh") if "dump-logits" in b]
+    assert [run(line, here, capfd) for line in stages.splitlines()] == [""] * 5
+    for command in re.findall(r"`(dmtl (?:backfill|status|compare) [^`]*)`", README.replace("\n", " ")):
+        run(command, here, capfd)
+
+
+def test_serving(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (code,) = blocks("python")
+    code += "\nprint(vectors.shape, len(item_ids))\nimport sys; assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=here, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "(60, 64) 40" in done.stdout
+    gems = pl.Series([int(x) for x in re.findall(r"^│ (\d+) +┆", done.stdout, re.M)])
+    assert len(gems) == 10 and (gems % 2 == 0).all(), f"what is read is not what is retrieved: {done.stdout}"
+
+
+def test_the_cron_recipe(here: Path) -> None:
+    daily = blocks("sh")[1]
+    (cron,) = [b for b in blocks("") if b.startswith("30 3")]
+    assert cron.split("&& ", 1)[1].replace("\\%", "%") == daily, "crontab and command differ"
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(["sh", "-ec", daily], cwd=here, env=environment, capture_output=True, text=True)
+    # the log has a gap of months before yesterday: the chain goes on, but no scores are young enough for a student
+    assert (done.returncode, done.stdout) == (65, ""), done.stderr
+    assert done.stderr.startswith("dmtl: error: scores of teacher 2026-01-03") and done.stderr.count("\n") == 1
+    assert 'dmtl_exit_code{command="run"} 65' in (here / "dmtl.prom").read_text()
+
+
+def test_the_demo(tmp_path: Path) -> None:
+    environment = os.environ | {"DMTL_VENV": str(Path(sys.executable).parents[1]), "DMTL_DEMO": str(tmp_path / "a b")}
+    command = ["sh", str(ROOT / "scripts/demo.sh"), *["--users", "200", "--items", "150", "--events-per-day", "5000"]]
+    for _ in range(2):  # again, from what is there
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+    for row in ("oracle", "teacher", "student", "long_read_only", "click_only", "random"):
+        assert re.search(rf"^{row} .*\d", done.stdout, re.M), done.stdout
+    assert "read_seconds@50" in done.stdout
+
+
+def test_both_set_up_commands_are_there() -> None:
+    assert [line.split("#")[0].split() for line in blocks("sh")[0].splitlines()] == [
+        ["sh", "scripts/demo.sh"],
+        ["sh", "scripts/test.sh"],
+    ]
+    assert "sh scripts/test.sh" in (ROOT / ".ci/run").read_text()
