@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -25,6 +26,7 @@ PCOC = tuple(f"{p}.{label}.pcoc" for p, label in (("teacher", "ctr"), ("teacher"
 
 
 def main() -> None:
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does, before torch is there
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--config", required=True)
     parser.add_argument("--from", dest="first", required=True)
@@ -96,11 +98,14 @@ def draw(by_seed: list[dict[str, float]], file: Path) -> None:
         y = [m[f"{prefix}.read_seconds@50"] for m in by_seed]
         color = {"student": "#c1121f", "student_teacher": "#003049"}.get(prefix, "#7a7a7a")
         axes.scatter(x, y, s=36, color=color, zorder=3)
-        axes.annotate(name, (max(x), max(y)), xytext=(7, 3), textcoords="offset points", color=color, fontsize=9)
+        left = prefix == "student_teacher"  # the student stands beside it
+        at, place = (min(x), max(y)) if left else (max(x), max(y)), (-7, 3) if left else (7, 3)
+        side = "right" if left else "left"
+        axes.annotate(name, at, xytext=place, textcoords="offset points", color=color, fontsize=9, ha=side)
     axes.set_xlabel("expected click rate of the top 50")
     axes.set_ylabel("expected read seconds of the top 50")
-    axes.set_xlim(0.0, 1.0)
-    axes.set_ylim(0.0, None)
+    axes.set_xlim(0.1, 0.8)
+    axes.set_ylim(0.0, 26.0)
     axes.grid(color="#e6e6e6", zorder=0)
     axes.spines[["top", "right"]].set_visible(False)
     file.parent.mkdir(parents=True, exist_ok=True)
