@@ -285,6 +285,12 @@ class Student(Optimizer):
     def _learns_something(self) -> Student:
         if self.distill.w_kd == 0 and self.hard.w_hard == 0:
             raise ValueError("distill.w_kd and hard.w_hard are both 0: nothing to learn")
+        if self.distill.temperature != 1 and self.distill.loss == "mse_logit":
+            raise ValueError("distill.temperature has no effect on mse_logit: it cancels")
+        if "negatives" in self.hard.model_fields_set and self.hard.loss == "sampled_softmax":
+            raise ValueError(
+                "hard.negatives has no effect on sampled_softmax: its negatives are the batch's other items"
+            )
         if len(set(self.distill.ways)) != len(self.distill.ways):
             raise ValueError("distill.ways names one way twice")
         return self
@@ -335,6 +341,13 @@ class Config(Section):
                 raise ValueError(f"student.features: {context[0]} is a context feature, a tower cannot read it")
         if self.data.events.duration is None and "long_read" in self.labels.model_fields_set:
             raise ValueError("labels.long_read needs data.events.duration; with conversion the column is the label")
+        drawn = {"negatives", "alpha"} & self.teacher.model_fields_set
+        if drawn and self.teacher.samples == "exposed":
+            raise ValueError(f"teacher.{min(drawn)} has no effect on samples: exposed, which draws no negatives")
+        if "calibration_share" in self.teacher.model_fields_set and self.data.events.click is None:
+            raise ValueError(
+                "teacher.calibration_share has no effect without data.events.click: no exposures to fit on"
+            )
         if self.data.events.click is None and self.teacher.samples == "exposed":
             raise ValueError("teacher.samples: exposed needs data.events.click; a log of clicks has no negatives")
         return self

@@ -203,7 +203,7 @@ def publish_export(run: Run, day: dt.date, student_stage: str = "student") -> Re
     def work(publication: Publication) -> Draft:
         folder, manifest = parent
         read = log.read(day, publication.tmp)
-        encoder = Encoder.read(folder)
+        encoder = Encoder.stored(folder, log.features)
         student = student_of(encoder, manifest.config["student"])
         checkpoint.load(folder, student, student.table)
         towers = write_towers(publication.path, student.eval(), encoder)
@@ -216,7 +216,7 @@ def publish_export(run: Run, day: dt.date, student_stage: str = "student") -> Re
             "student": manifest.as_parent(),
             "teacher": manifest.facts["teacher"],
             "threshold_seconds": manifest.facts["threshold_seconds"],
-            "predicts": target["target"] if target["w_kd"] and target["loss"] != "mse_prob" else None,
+            "predicts": target["target"] if target["w_kd"] else None,
         }
         rows = {"items": len(read.items), "users": len(read.users)}
         return Draft(rows=rows, metrics={"items.unknown_share": _unknown_share(encoder, items, read)}, facts=facts)

@@ -5,6 +5,8 @@ All rankers of a day are measured on the same rows, the same drawn negatives and
 
 from __future__ import annotations
 
+import datetime as dt
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,10 +18,11 @@ import numpy.typing as npt
 import polars as pl
 
 from dmtl_cli import metrics
-from dmtl_cli.data.log import ID, Block, Day
+from dmtl_cli.data.encode import Encoder
+from dmtl_cli.data.log import ID, Day
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.samples import Rows
-from dmtl_cli.run import Parent
+from dmtl_cli.run import Parent, Run
 from dmtl_cli.scoring import FrozenTeacher, Scorer
 from dmtl_cli.serving import Export, best_k, top_k
 from dmtl_cli.synth import Truth
@@ -91,8 +94,8 @@ class Ranker(Protocol):
 
 
 class TeacherRanker:
-    def __init__(self, parent: Parent, day: Day, device: Any) -> None:
-        self.teacher = FrozenTeacher(*parent, device)
+    def __init__(self, parent: Parent, day: Day, run: Run) -> None:
+        self.teacher = FrozenTeacher(*parent, run.device, run.config.features_of("teacher"))
         self.day = day
         self.calibrated = bool(parent[1].facts["calibrated"])
 
@@ -119,8 +122,9 @@ class TeacherRanker:
 class StudentRanker:
     """A student through its exported files, not the model that was trained."""
 
-    def __init__(self, folder: Path, facts: dict[str, Any], day: Day, *, fresh: bool = False) -> None:
-        self.export, self.facts, self.day, self.fresh = Export(folder), facts, day, fresh
+    def __init__(self, parent: Parent, day: Day, run: Run, *, fresh: bool = False) -> None:
+        self.export, self.facts, self.day, self.fresh = Export(parent[0]), parent[1].facts, day, fresh
+        Encoder.stored(parent[0], run.config.features_of("student"))
 
     @cached_property
     def user_vectors(self) -> npt.NDArray[np.float32]:
@@ -274,5 +278,21 @@ def _put(out: dict[str, float], name: str, value: float | None) -> None:
         out[name] = float(value)
 
 
-def blocks_of(day: Day) -> list[Block]:
-    return list(day.blocks())
+def truth_of(run: Run) -> tuple[Truth | None, list[dict[str, Any]]]:
+    """A synthetic world's truth, where the config names one, and the files it was read from."""
+    if run.config.data.truth is None:
+        return None, []
+    folder = Path(run.config.data.truth)
+    truth = Truth.load(folder)
+    files = [f for f in sorted(folder.iterdir()) if f.is_file()]
+    digests = [hashlib.sha256(f.read_bytes()).hexdigest() for f in files]
+    named = zip(files, digests, strict=True)
+    return truth, [{"path": f"truth/{f.name}", "rows": 0, "bytes": f.stat().st_size, "digest": d} for f, d in named]
+
+
+def scored_by(run: Run, export: Parent) -> Parent | None:
+    """The very teacher that scored an exported student; None for a student that saw no scores."""
+    taught = export[1].facts["teacher"]
+    if taught is None:
+        return None
+    return run.parent("teacher", dt.date.fromisoformat(taught["day"]), run_id=taught["run_id"])

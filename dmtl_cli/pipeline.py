@@ -58,8 +58,8 @@ def backfill(run: Run, days: list[dt.date]) -> list[Result]:
 def compare(run: Run, day: dt.date) -> Result:
     """The student beside its baselines.
 
-    A baseline is a student that never sees a teacher's scores. It learns the same days with the same code and settings;
-    only the loss differs. Each is trained day by day, as the student was, and published below compare/, so that what is
+    A baseline is a student that never sees a teacher's scores: the same code and settings, only the loss differs. It
+    learns the labels of every day since the chain began, day by day, and is published below compare/, so that what is
     done is not done again.
     """
     exports: dict[str, Parent] = {}
@@ -68,7 +68,7 @@ def compare(run: Run, day: dt.date) -> Result:
         hard = student.hard.model_copy(update={"w_hard": 1.0, "label": label})
         plain = student.model_copy(update={"distill": student.distill.model_copy(update={"w_kd": 0.0}), "hard": hard})
         alone = replace(run, config=run.config.model_copy(update={"student": plain}))
-        for learned in [d for d in run.ws.days("student") if d < day]:
+        for learned in [d for d in run.ws.days("teacher") if d < day]:
             train_student(alone, learned, stage=f"compare/{name}/student")
         if (newest := run.newest(f"compare/{name}/export", day)) is not None:
             exports[name] = newest

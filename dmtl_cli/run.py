@@ -22,7 +22,6 @@ from dmtl_cli.progress import RunLog
 from dmtl_cli.workspace import Workspace
 
 Parent = tuple[Path, Manifest]
-_LOCATIONS = {"workspace", "seed", "threads", "device"}
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,8 @@ class Run:
     ws: Workspace
     log: RunLog
     device: torch.device
+    done: list[Result] = dataclasses.field(default_factory=list)
+    """every result so far, so that a later failure does not hide it"""
 
     @staticmethod
     def of(config: Config, log: RunLog) -> Run:
@@ -89,8 +90,10 @@ class Run:
     def versions(self) -> dict[str, str]:
         import onnx
         import onnxruntime
+        import onnxscript
         import polars
         import pyarrow
+        import safetensors
 
         return {
             "dmtl": __version__,
@@ -101,16 +104,26 @@ class Run:
             "pyarrow": pyarrow.__version__,
             "onnx": onnx.__version__,
             "onnxruntime": onnxruntime.__version__,
+            "onnxscript": onnxscript.__version__,
+            "safetensors": safetensors.__version__,
             "device": self.device.type,
             "cpu": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
         }
 
     # -- parents -------------------------------------------------------------------------------------------------------
 
-    def parent(self, stage: str, day: dt.date, sub: str | None = None, *, hint: str = "") -> Parent:
-        """The published run of a stage and day, verified. Raises UserError 66 when there is none, 65 when damaged."""
+    def parent(
+        self, stage: str, day: dt.date, sub: str | None = None, *, run_id: str | None = None, hint: str = ""
+    ) -> Parent:
+        """The current run of a stage and day (or the one with a given id), verified.
+
+        Raises:
+            UserError: 66 when there is none, 65 when it is damaged.
+        """
         path = self.ws.current(stage, day, sub)
-        if path is None:
+        if run_id is not None:
+            path = self.ws.stage_dir(stage, day, sub) / f"run-{run_id}"
+        if path is None or not path.is_dir():
             where = self.ws.stage_dir(stage, day, sub)
             raise UserError(f"no published {stage} of day {day} in {where}", hint, Exit.NO_INPUT)
         manifest = verify(path)
@@ -158,7 +171,6 @@ class Run:
         if (done := up_to_date(self.ws, stage, day, sub, key)) and (not latest or self._serves()):
             return self._result(*done, up_to_date=True)
         with publish(self.ws, stage, day, sub, latest=latest) as publication:
-            # a rerun that waited for the lock may find the work done
             draft = work(publication)
             path, manifest = publication.seal(
                 {
@@ -197,4 +209,5 @@ class Run:
         self.log.write("up_to_date" if up_to_date else "published", **result.to_dict())
         verb = "up to date" if up_to_date else "published"
         self.log.say(f"{m.stage} {m.day}: {verb} {m.run_id}")
+        self.done.append(result)
         return result

@@ -14,6 +14,7 @@ import torch
 from dmtl_cli import checkpoint
 from dmtl_cli.artifact import Manifest
 from dmtl_cli.calibrate import Calibration
+from dmtl_cli.config import Feature
 from dmtl_cli.data.batches import Batch, Batcher, Inputs, Tables, inputs
 from dmtl_cli.data.encode import Encoder
 from dmtl_cli.data.log import Day
@@ -51,8 +52,8 @@ def teacher_of(encoder: Encoder, config: dict[str, Any]) -> Teacher:
 class FrozenTeacher:
     """A published teacher: its encoder, network and calibration."""
 
-    def __init__(self, folder: Path, manifest: Manifest, device: torch.device) -> None:
-        self.encoder = Encoder.read(folder)
+    def __init__(self, folder: Path, manifest: Manifest, device: torch.device, features: tuple[Feature, ...]) -> None:
+        self.encoder = Encoder.stored(folder, features)
         self.model = teacher_of(self.encoder, manifest.config["teacher"])
         checkpoint.load(folder, self.model, self.model.table)
         self.model.to(device).eval()

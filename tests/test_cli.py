@@ -234,11 +234,12 @@ def test_path(chain: tuple[Project, list[dict[str, Any]]]) -> None:
 
 def test_status_and_max_age(chain: tuple[Project, list[dict[str, Any]]]) -> None:
     project = chain[0]
-    found = project.call("status", "--json").json
+    assert project.call("status", "--max-age", 3).code == 81, "judged by the clock: the chain stopped long ago"
+    found = project.call("status", "--day", DAYS[2], "--json").json
     assert found["days"][DAYS[0]]["student"] == found["days"][DAYS[0]]["evaluation"] == "not due"
     assert set(found["days"][DAYS[2]].values()) == {"published"}
     assert found["served_day"] == DAYS[2] and found["served_age_days"] == 0
-    assert project.call("status", "--max-age", 0).code == 0
+    assert project.call("status", "--day", DAYS[2], "--max-age", 0).code == 0
     old = project.call("status", "--day", "2026-01-10", "--max-age", 3)
     assert old.code == 81 and f"{DAYS[2]} is served, 7 days old" in old.err and "served:" in old.out
 
@@ -652,3 +653,30 @@ def test_set_is_the_same_as_the_file(project: Project) -> None:
     project.write()
     assert project.done("train-teacher", 3)["up_to_date"]
     assert project.done("train-teacher", 3, "--threads", 1)["run_id"] == made["run_id"]
+
+
+def test_other_features_need_another_workspace(project: Project) -> None:
+    """A model would take a column that it no longer finds for unknown, and serve nonsense."""
+    fewer = ("--set", "teacher.features=[user_id,item_id]", "--set", "student.features=[user_id,item_id]")
+    for command, day in (
+        ("train-teacher", 3),
+        ("dump-logits", 2),
+        ("export", 2),
+        ("train-student", 3),
+        ("evaluate", 3),
+    ):
+        done = project.call(command, "--day", DAYS[day], *fewer)
+        assert done.code == 65 and "features are not the config's" in done.err, command
+
+
+def test_a_student_needs_the_scores_of_the_current_teacher(project: Project) -> None:
+    assert project.stage("train-teacher", 2, seed=2).code == 0
+    done = project.stage("train-student", 3)
+    assert done.code == 65 and "its scores are by run" in done.err and "dump-logits --teacher-day" in done.err
+
+
+def test_what_was_published_before_a_failure_is_told(project: Project, tmp_path: Path) -> None:
+    file = tmp_path / "m.prom"
+    floor = ("--set", "student.distill.floors.match=0.99", "--set", "student.distill.ways=[replay,match]")
+    done = project.call("run", "--day", DAYS[2], "--json", "--metrics-file", file, *floor)
+    assert done.code == 80 and '"stage": "teacher"' in done.out and 'stage="teacher"' in file.read_text()

@@ -12,7 +12,7 @@ import pytest
 
 from dmtl_cli.config import Data, Events, Feature, SideTable
 from dmtl_cli.data import log as log_module
-from dmtl_cli.data.log import ID, Day, Log
+from dmtl_cli.data.log import ID, NO_REQUEST, Day, Log
 from dmtl_cli.errors import Exit, UserError
 
 DAY = dt.date(2026, 1, 31)
@@ -116,7 +116,7 @@ def test_conversion_instead_of_durations(tmp_path: Path) -> None:
 def test_a_log_of_positives_and_milliseconds(tmp_path: Path) -> None:
     put(tmp_path, {"user_id": [1, 2], "item_id": [1, 2], "ms": [1500, None]})
     (block,) = read(tmp_path, click=None, duration="ms", duration_unit="ms").blocks()
-    assert block.click.all() and block.request.tolist() == [-1, -1] and block.weight.tolist() == [1, 1]
+    assert block.click.all() and block.request.tolist() == [NO_REQUEST] * 2 and block.weight.tolist() == [1, 1]
     assert block.duration[0] == 1.5 and np.isnan(block.duration[1])
 
 
@@ -194,6 +194,80 @@ def test_a_date_that_is_none_names_its_row(tmp_path: Path, days: list[Any]) -> N
     frame = {"user_id": [1, 2], "item_id": [1, 2], "click": [1, 1], "seconds": [1.0, 1.0], "d": days}
     file = put(tmp_path, frame, "events/a.parquet")
     with refused(Exit.DATA, file, "column d, row 1", repr(days[1])):
+        read(tmp_path, date_column="d")
+
+
+FORMS: dict[str, Any] = {
+    "date": lambda *days: [dt.date(2026, 1, d) for d in days],
+    "int": lambda *days: [20260100 + d for d in days],
+    "text": lambda *days: [f"2026-01-{d:02}" for d in days],
+    "compact": lambda *days: [f"202601{d:02}" for d in days],
+    "us": lambda *days: [dt.datetime(2026, 1, d - 1, 16) for d in days],  # midnight in Shanghai
+    "ns": lambda *days: (
+        pl.Series([dt.datetime(2026, 1, d, 4) for d in days]).cast(pl.Datetime("ns")).dt.offset_by("1ns")
+    ),
+    "aware": lambda *days: [dt.datetime(2026, 1, d, 15, 59, tzinfo=UTC) for d in days],  # the day's last minute
+    "seconds": lambda *days: [int(dt.datetime(2026, 1, d - 1, 16, tzinfo=UTC).timestamp()) for d in days],
+    "milliseconds": lambda *days: [int(dt.datetime(2026, 1, d, 15, tzinfo=UTC).timestamp()) * 1000 for d in days],
+}
+
+
+def dated(column: Any) -> pl.DataFrame:
+    n = len(column)
+    return pl.DataFrame({"user_id": range(n), "item_id": [1] * n, "click": [1] * n, "seconds": [1.0] * n, "d": column})
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_files_of_other_days_are_not_the_days_input(tmp_path: Path, form: str) -> None:
+    make = FORMS[form]
+    put(tmp_path, dated(make(29, 30)), "events/a.parquet")
+    put(tmp_path, dated(make(30, 31)), "events/b.parquet")
+    dated(make(30)).write_parquet(tmp_path / "events/c.parquet", statistics=False)
+    log = the_log(tmp_path, date_column="d", timezone="Asia/Shanghai")
+
+    def names(day: int) -> str:
+        return "".join(Path(i["path"]).stem for i in log.inputs(dt.date(2026, 1, day)))
+
+    assert [names(d) for d in (28, 29, 30, 31)] == ["c", "ac", "abc", "bc"], "no statistics: it may hold any day"
+    before = log.inputs(dt.date(2026, 1, 30))
+    put(tmp_path, dated(make(31, 31)), "events/new.parquet")
+    assert log.inputs(dt.date(2026, 1, 30)) == before and names(31) == "bcnew"
+    assert len(log.read(DAY, tmp_path)) == 3
+    put(tmp_path, dated(make(30, 31)), "events/new.parquet")
+    assert names(30) == "abcnew", "a file written again is looked at again"
+    (tmp_path / "events/c.parquet").unlink()
+    with refused(Exit.NO_INPUT, "day 2026-01-28", "has arrived"):
+        log.inputs(dt.date(2026, 1, 28))
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        ["2026-01-05", "2026-12-31", "20260103"],
+        ["20250101", "2026-12-31", "20260101"],
+        [int(dt.datetime(*ymd, tzinfo=UTC).timestamp()) * k
+         for ymd, k in (((2026, 1, 1), 1), ((2026, 12, 31), 1), ((2026, 1, 1), 1000))],
+    ],
+    ids=["text", "text of two years", "seconds and milliseconds"],
+)  # fmt: skip
+def test_statistics_that_are_not_in_order_of_time_rule_nothing_out(tmp_path: Path, column: list[Any]) -> None:
+    put(tmp_path, dated(column), "events/a.parquet")
+    day = read(tmp_path, date_column="d", timezone="UTC", day=dt.date(2026, 12, 31))
+    assert rows(day)["user"].to_list() == [1]
+
+
+def test_row_groups_of_other_days_are_not_read(tmp_path: Path) -> None:
+    frame = dated([20260129, 20260129, 20260130, 20260131, 20260131, 20260131]).with_columns(
+        click=pl.Series([7, *[1] * 5])
+    )
+    (tmp_path / "events").mkdir()
+    frame.write_parquet(tmp_path / "events/a.parquet", row_group_size=2)
+    assert rows(read(tmp_path, date_column="d"))["user"].to_list() == [3, 4, 5]
+    with refused(Exit.DATA, "column click, row 0"):
+        read(tmp_path, date_column="d", day=dt.date(2026, 1, 29))
+    bad = frame.with_columns(click=pl.Series([1] * 5 + [7]))
+    bad.write_parquet(tmp_path / "events/a.parquet", row_group_size=2)
+    with refused(Exit.DATA, "column click, row 5"):
         read(tmp_path, date_column="d")
 
 
@@ -425,3 +499,34 @@ def test_shuffled_blocks_are_a_permutation(tmp_path: Path, monkeypatch: pytest.M
     assert mixed.equals(rows(day, np.random.default_rng(1))), "the same generator, the same order"
     assert not mixed.equals(rows(day, np.random.default_rng(2)))
     assert len(set((mixed["position"] - plain["position"]).to_list())) > 50, "within pools too"
+
+
+def test_small_files_fill_record_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_module, "BLOCK", 16)
+    whole = pl.DataFrame(many())
+    for k in range(40):
+        put(tmp_path, whole[5 * k : 5 * k + 5], f"events/day=2026-01-31/{k:03}.parquet")
+    day = read(tmp_path, DEVICE, weight="weight")
+    assert [len(b) for b in day.blocks()] == [16] * 12 + [8]
+    plain = rows(day)
+    assert plain["position"].to_list() == list(range(200))
+    for name, column in (("user", "user_id"), ("item", "item_id"), ("history", "history")):
+        assert plain[name].to_list() == whole[column].to_list(), "in the log's order"
+    pool = next(iter(day.blocks(np.random.default_rng(1))))
+    assert len(pool) >= 7 * 16 + 8
+
+
+def test_clicked_pairs_are_merged_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, many())
+    want = read(tmp_path)
+    monkeypatch.setattr(log_module, "BLOCK", 8)
+    monkeypatch.setattr(log_module, "MERGE", 10)
+    held = []
+    merged = log_module._Distinct.merged
+    monkeypatch.setattr(
+        log_module._Distinct, "merged", lambda self: held.append(sum(map(len, self._held))) or merged(self)
+    )
+    day = read(tmp_path)
+    assert np.array_equal(day.clicked, want.clicked) and day.facts == pytest.approx(want.facts)
+    assert len(day.clicked) < day.facts["clicks"] and max(held) < day.facts["clicks"]
+    assert len(held) > 2 and max(held) <= 2 * len(day.clicked) + 8

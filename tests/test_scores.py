@@ -3,6 +3,7 @@
 import datetime as dt
 import math
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from test_log import put, read
 from dmtl_cli.calibrate import Calibration
 from dmtl_cli.config import SourceWeights
 from dmtl_cli.data import scores as scores_module
-from dmtl_cli.data.log import ID, Day
+from dmtl_cli.data.log import ID, NO_REQUEST, Day
 from dmtl_cli.data.samples import Rows
 from dmtl_cli.data.scores import COLUMNS, SCORES, Matcher, Reader, Writer, age, probabilities
 from dmtl_cli.errors import UserError
@@ -37,7 +38,7 @@ def day(tmp_path: Path) -> Day:
 
 
 def pairs(user: list[int], item: list[int], request: list[int] | None = None) -> Rows:
-    return Rows(np.array(user), np.array(item), {"request": np.array(request if request else [-1] * len(user))})
+    return Rows(np.array(user), np.array(item), {"request": np.array(request if request else [NO_REQUEST] * len(user))})
 
 
 def write(folder: Path, day: Day, parts: list[tuple[Rows, str, Any]], calibration: Any = CALIBRATION) -> Reader:
@@ -59,7 +60,7 @@ def random_parts(day: Day, n: int = 400, requests: bool = True) -> list[tuple[Ro
     out = []
     for k in range(6):
         user, item = rng.integers(0, 4, n // 6), rng.integers(0, 6, n // 6)
-        request = rng.integers(0, 9, n // 6) if requests else np.full(n // 6, -1)
+        request = rng.integers(0, 9, n // 6) if requests else np.full(n // 6, NO_REQUEST)
         rows = Rows(user, item, {"request": request})
         logits = (np.round(rng.normal(0, 1, (n // 6, 2))) + 0.0).astype(np.float32)  # rounded: some are equal
         out.append((rows, "exposed" if k % 2 else "negative", logits))
@@ -87,18 +88,27 @@ def test_schema_and_values(tmp_path: Path, day: Day) -> None:
 
 
 def test_groups_and_sources(tmp_path: Path, day: Day) -> None:
-    shown = pairs([0, 2, 2], [0, 1, 2], [5, -1, -1])
-    drawn = pairs([0, 0, 2], [3, 4, 5], [5, 5, -1])
-    write(tmp_path / "s", day, [(shown, "exposed", [[0, 0]] * 3), (drawn, "negative", [[1, 0], [2, 0], [0, 0]])])
+    none = NO_REQUEST
+    shown = pairs([0, 2, 2, 1], [0, 1, 2, 0], [5, none, none, -7])
+    drawn = pairs([0, 0, 2], [3, 4, 5], [5, 5, none])
+    write(tmp_path / "s", day, [(shown, "exposed", [[0, 0]] * 4), (drawn, "negative", [[1, 0], [2, 0], [0, 0]])])
     held = table(tmp_path / "s").select("group", "pair_source", "rank", "user_id", "item_id").rows()
-    assert held == [
-        (-3, "exposed", 1, 20, "i1"),
-        (-3, "exposed", 2, 20, "i2"),
-        (-3, "negative", 1, 20, "i5"),
-        (-1, "negative", 1, 0, "i4"),
-        (-1, "negative", 2, 0, "i3"),
-        (5, "exposed", 1, 0, "i0"),
-    ]
+    of = scores_module.user_groups(day).tolist()
+    assert len(set(of)) == len(day.users) and max(of) < 0, "one negative number a user"
+    later = scores_module.user_groups(replace(day, day=day.day + dt.timedelta(days=1)))
+    assert not set(of) & set(later.tolist()), "and another one a day later"
+    assert sorted(held) == sorted(
+        [
+            (of[2], "exposed", 1, 20, "i1"),
+            (of[2], "exposed", 2, 20, "i2"),
+            (of[2], "negative", 1, 20, "i5"),
+            (of[0], "negative", 1, 0, "i4"),
+            (of[0], "negative", 2, 0, "i3"),
+            (5, "exposed", 1, 0, "i0"),
+            (-7, "exposed", 1, day.users[ID][1], "i0"),
+        ]
+    )
+    assert held == sorted(held, key=lambda row: row[:3])
 
 
 def test_sorted_and_ranked_with_ties_by_item(tmp_path: Path, day: Day) -> None:
@@ -205,7 +215,7 @@ def later_day(root: Path) -> Day:
 
 def test_distilled_rows_take_the_rows_of_the_given_day(tmp_path: Path, day: Day) -> None:
     user, item = np.divmod(np.arange(24), 6)
-    shown = Rows(user, item, {"request": np.full(24, -1)})
+    shown = Rows(user, item, {"request": np.full(24, NO_REQUEST)})
     logits = np.stack([np.arange(24) / 10, np.zeros(24)], 1).astype(np.float32)
     reader = write(
         tmp_path / "s", day, [(shown, "exposed", logits), (shown.take(slice(0, 12)), "negative", logits[:12])]
@@ -233,7 +243,7 @@ def test_distilled_rows_take_the_rows_of_the_given_day(tmp_path: Path, day: Day)
 def test_a_matcher_finds_exposed_pairs(tmp_path: Path, day: Day) -> None:
     logits = np.stack([np.arange(24) / 10, np.zeros(24)], 1).astype(np.float32)
     user, item = np.divmod(np.arange(24), 6)
-    whole = Rows(user, item, {"request": np.full(24, -1)})
+    whole = Rows(user, item, {"request": np.full(24, NO_REQUEST)})
     only = item != 4
     parts = [(whole.take(np.flatnonzero(only)), "exposed", logits[only]), (whole, "negative", logits + 5)]
     matcher = Matcher(write(tmp_path / "s", day, parts), day, "pctr")

@@ -250,6 +250,23 @@ class Encoder:
         )
 
     @staticmethod
+    def stored(folder: Path, features: tuple[Feature, ...]) -> Encoder:
+        """The encoder of a published model, which must read the features that the config names today.
+
+        Raises:
+            UserError: 65 they differ; a model would take what it does not find for unknown.
+        """
+        encoder = Encoder.read(folder)
+        then = {f.name: f.model_dump() for f in encoder.features}
+        now = {f.name: f.model_dump() for f in features}
+        if then != now:
+            changed = next(n for n in (*then, *now) if then.get(n) != now.get(n))
+            what = "is gone from" if changed not in now else "is new in" if changed not in then else "differs in"
+            hint = "use a new workspace for other features"
+            raise UserError(f"{folder}: the model's features are not the config's: {changed} {what} the config", hint)
+        return encoder
+
+    @staticmethod
     def read(folder: Path) -> Encoder:
         described = json.loads((folder / "features.json").read_text())
         if described["format"] != FORMAT:
@@ -286,7 +303,10 @@ def _only_set(raw: dict[str, Any]) -> dict[str, Any]:
 def _scalar(f: Feature, values: pl.Series) -> pl.Series:
     """Categorical values as int64 or text; a whole float is the integer it was read from (null made it a float)."""
     if values.dtype.is_integer():
-        return values.cast(pl.Int64)
+        whole = values.cast(pl.Int64, strict=False)
+        if whole.null_count() > values.null_count():
+            raise UserError(f"feature {f.name}: expected values within int64, got {values.max()!r}", "make it text")
+        return whole
     if values.dtype == pl.Boolean:
         return values.cast(pl.Int64)
     if values.dtype.is_float():

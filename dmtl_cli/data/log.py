@@ -29,7 +29,10 @@ from dmtl_cli.errors import Exit, UserError
 Ints = npt.NDArray[np.int64]
 BLOCK = 65_536  # rows of a record batch in the spool
 ID = ":id"  # the id column of users and items: no feature can be called that
+NO_REQUEST = -(2**63)  # of an event, in a log without requests
 POOL = 8  # record batches that are shuffled together
+MERGE = 1_000_000  # clicks held before repeated pairs are merged
+_Span = tuple[dt.date, dt.date]
 _ID_KINDS = {"int64": pl.Int64(), "string": pl.String()}
 
 
@@ -50,7 +53,7 @@ class Block:
     """-1 where the log has none"""
     weight: npt.NDArray[np.float32]
     request: Ints
-    """-1 where the log has no requests"""
+    """NO_REQUEST where the log has none"""
     features: pl.DataFrame | None
     """raw event-level feature columns, by feature name; None where no feature is"""
 
@@ -144,6 +147,7 @@ class Log:
     def __init__(self, data: Data, features: tuple[Feature, ...]) -> None:
         self.data, self.features = data, features
         self.root = Path(data.root)
+        self._known: dict[tuple[Path, int, int], list[_Span | None]] = {}
 
     # -- which files ---------------------------------------------------------------------------------------------------
 
@@ -152,8 +156,30 @@ class Log:
         return sorted(self._folders(self.root / self.data.events.path, self.data.events.hive_key))
 
     def event_files(self, day: dt.date) -> list[Path]:
+        """The files that hold the day; of a log with a date column, those whose footers do not rule it out."""
         events = self.data.events
-        return self._files(events.path, events.hive_key, day, "events")
+        files = self._files(events.path, events.hive_key, day, "events")
+        if events.date_column is not None:
+            files = [f for f in files if self._groups(f, day)]
+            if not files:
+                where = f"no file of {self.root / events.path} has a {events.date_column} of day {day}"
+                raise UserError(f"events: {where}", "retry when the day has arrived", Exit.NO_INPUT)
+        return files
+
+    def _groups(self, file: Path, day: dt.date) -> range:
+        """The file's row groups from the first to the last that may hold the day."""
+        column = self.data.events.date_column
+        assert column is not None
+        try:
+            stat = file.stat()
+        except FileNotFoundError:
+            raise UserError(f"{file}: not there any more", "retry later", Exit.NO_INPUT) from None
+        key = file, stat.st_mtime_ns, stat.st_size
+        if key not in self._known:
+            with _open(file) as parquet:
+                self._known[key] = _spans(parquet, file, column, self.data.timezone)
+        may = [k for k, span in enumerate(self._known[key]) if span is None or span[0] <= day <= span[1]]
+        return range(may[0], may[-1] + 1) if may else range(0)
 
     def _folders(self, base: Path, key: str | None) -> dict[dt.date, list[Path]]:
         found: dict[dt.date, list[Path]] = {}
@@ -230,7 +256,7 @@ class Log:
 
         firsts = {side: _Firsts() for side in inline}
         rows = 0
-        for block in self._raw(files, day):
+        for block in _reblocked(self._raw(files, day)):
             keyed = block.with_row_index("_order", offset=rows)
             rows += len(block)
             for side, features in inline.items():
@@ -284,9 +310,10 @@ class Log:
                     if f.source in first:
                         self._require(f.source, here, file, f"feature {f.name}", None)
                 columns = sorted((wanted | {f.source for f in self.features}) & have)
-                row = 0
+                groups = self._groups(file, day) if events.date_column else range(parquet.num_row_groups)
+                row = sum(parquet.metadata.row_group(k).num_rows for k in range(groups.start))
                 try:
-                    for batch in parquet.iter_batches(BLOCK, columns=columns, use_threads=False):
+                    for batch in parquet.iter_batches(BLOCK, list(groups), columns, use_threads=False):
                         raw = pl.from_arrow(batch)
                         assert isinstance(raw, pl.DataFrame)
                         checked = _Checked(raw, file, row)
@@ -317,7 +344,7 @@ class Log:
         out.append(conversion.alias("conversion"))
         weight = checked.number(e.weight, nulls=False) if e.weight else pl.Series(np.ones(n, np.float32))
         out.append(weight.cast(pl.Float32).alias("weight"))
-        request = checked.request(e.request) if e.request else pl.Series(np.full(n, -1, np.int64))
+        request = checked.request(e.request) if e.request else pl.Series(np.full(n, NO_REQUEST, np.int64))
         out.append(request.alias("request"))
         if e.time:
             out.append(checked.time(e.time).alias("_time"))
@@ -402,85 +429,127 @@ class Log:
         rates: dict[str, float],
     ) -> Day:
         spool = scratch / f"events-{day}.arrow"
-        index = {
-            s: t.select(pl.col(ID).alias(s)).with_row_index(f"{s}_row") for s, t in (("user", users), ("item", items))
-        }
-        counts = {"user": np.zeros(len(users), np.int64), "item": np.zeros(len(items), np.int64)}
-        clicks = np.zeros(len(items), np.int64)
-        clicked: list[Ints] = []
-        served: list[Ints] = []
-        durations: list[npt.NDArray[np.float32]] = []
-        rows = unknown = 0
-        sums = np.zeros(2)
+        tally = _Tally(len(users), len(items), requests=self.data.events.request is not None)
         writer: pa.RecordBatchFileWriter | None = None
-        schema: pa.Schema | None = None
-        per_event = [f for f in self.features if f.per_event]
         with pa.OSFile(str(spool), "wb") as sink:
-            for raw in self._raw(files, day):
-                frame = raw
-                for side in ("user", "item"):
-                    frame = frame.join(index[side], on=side, how="left", maintain_order="left")
-                block = frame.select(
-                    pl.Series("position", np.arange(rows, rows + len(frame))),
-                    pl.col("user_row").cast(pl.Int32).alias("user"),
-                    pl.col("item_row").cast(pl.Int32).alias("item"),
-                    "click",
-                    pl.col("duration").fill_null(float("nan")),
-                    "conversion",
-                    "weight",
-                    "request",
-                    *(pl.col(f"x:{f.source}").alias(f"x:{f.name}") for f in per_event),
-                )
-                user, item = block["user"].to_numpy().astype(np.int64), block["item"].to_numpy().astype(np.int64)
-                hit = block["click"].to_numpy() == 1
-                counts["user"] += np.bincount(user, minlength=len(users))
-                counts["item"] += np.bincount(item, minlength=len(items))
-                clicks += np.bincount(item[hit], minlength=len(items))
-                clicked.append(user[hit] * len(items) + item[hit])
-                if self.data.events.request:
-                    served.append(np.stack([clicked[-1], block["request"].to_numpy()[hit], np.flatnonzero(hit) + rows]))
-                seconds = block["duration"].to_numpy()[hit]
-                if self.data.events.request:
-                    durations.append(seconds)
-                known = ~np.isnan(seconds)
-                sums += [float(seconds[known].sum(dtype=np.float64)), float(known.sum())]
-                unknown += int((~known).sum())
-                table = block.to_arrow(compat_level=pl.CompatLevel.oldest())
+            for block in self._numbered(files, day, users, items):
+                tally.add(block)
+                table = block.to_arrow(compat_level=pl.CompatLevel.oldest()).combine_chunks()
                 if writer is None:
                     schema = table.schema
                     writer = pa.ipc.new_file(sink, schema, options=pa.ipc.IpcWriteOptions(compression="lz4"))
                 writer.write_table(table.cast(schema), max_chunksize=BLOCK)
-                rows += len(block)
             if writer is not None:
                 writer.close()
-        pairs = np.concatenate(clicked)
-        repeated = np.zeros(0, np.int64)
-        if served:
-            all_served = np.concatenate(served, axis=1)
-            order = np.lexsort(all_served[::-1])
-            ordered = all_served[:, order]
-            again = np.flatnonzero((ordered[:2, 1:] == ordered[:2, :-1]).all(0)) + 1
-            repeated = np.sort(ordered[2, again])
-            twice = ordered[0, again]
-            counts["user"] -= np.bincount(twice // len(items), minlength=len(users))
-            counts["item"] -= np.bincount(twice % len(items), minlength=len(items))
-            clicks -= np.bincount(twice % len(items), minlength=len(items))
-            seconds = np.concatenate(durations)[order[again]]
-            known = ~np.isnan(seconds)
-            sums -= [float(seconds[known].sum(dtype=np.float64)), float(known.sum())]
-            unknown -= int((~known).sum())
+        repeated = tally.drop_repeated()
         facts = {
-            "rows": rows - len(repeated),
-            "clicks": len(pairs) - len(repeated),
-            "clicks_without_duration": unknown if self.data.events.duration else 0,
+            "rows": tally.rows,
+            "clicks": tally.clicks,
+            "clicks_without_duration": tally.unknown if self.data.events.duration else 0,
             "repeated_clicks": len(repeated),
-            "duration_sum": sums[0],
-            "duration_rows": sums[1],
+            "duration_sum": tally.seconds,
+            "duration_rows": float(tally.known),
             **rates,
         }
         return Day(
-            day, users, items, spool, np.unique(pairs), repeated, counts["user"], counts["item"], clicks, inputs, facts
+            day, users, items, spool, tally.pairs.merged(), repeated,
+            tally.user_events, tally.item_events, tally.item_clicks, inputs, facts,
         )  # fmt: skip
+
+    def _numbered(
+        self, files: list[Path], day: dt.date, users: pl.DataFrame, items: pl.DataFrame
+    ) -> Iterator[pl.DataFrame]:
+        """The day's events as the spool holds them: positions, row numbers for ids, event features by name."""
+        index = {
+            s: t.select(pl.col(ID).alias(s)).with_row_index(f"{s}_row") for s, t in (("user", users), ("item", items))
+        }
+        rows = 0
+        for frame in _reblocked(self._raw(files, day)):
+            for side in ("user", "item"):
+                frame = frame.join(index[side], on=side, how="left", maintain_order="left")
+            yield frame.select(
+                pl.Series("position", np.arange(rows, rows + len(frame))),
+                pl.col("user_row").cast(pl.Int32).alias("user"),
+                pl.col("item_row").cast(pl.Int32).alias("item"),
+                "click",
+                pl.col("duration").fill_null(float("nan")),
+                "conversion",
+                "weight",
+                "request",
+                *(pl.col(f"x:{f.source}").alias(f"x:{f.name}") for f in self.features if f.per_event),
+            )
+            rows += len(frame)
+
+
+class _Tally:
+    """What a day's blocks add up to; a click that repeats one of its pair and request can be taken out again."""
+
+    def __init__(self, users: int, items: int, requests: bool) -> None:
+        self.user_events, self.item_events = np.zeros(users, np.int64), np.zeros(items, np.int64)
+        self.item_clicks = np.zeros(items, np.int64)
+        self.rows = self.clicks = self.known = self.unknown = 0
+        self.seconds = 0.0
+        self.pairs = _Distinct()
+        self._requests = requests
+        self._served: list[Ints] = []  # pair, request, position of each click
+        self._durations: list[npt.NDArray[np.float32]] = []  # and its seconds
+
+    def add(self, block: pl.DataFrame) -> None:
+        user, item = block["user"].to_numpy().astype(np.int64), block["item"].to_numpy().astype(np.int64)
+        hit = block["click"].to_numpy() == 1
+        self._count(user, item, +1)
+        pairs, seconds = user[hit] * len(self.item_clicks) + item[hit], block["duration"].to_numpy()[hit]
+        self._count_clicks(item[hit], seconds, +1)
+        self.pairs.add(pairs)
+        if self._requests:
+            self._served.append(np.stack([pairs, block["request"].to_numpy()[hit], block["position"].to_numpy()[hit]]))
+            self._durations.append(seconds)
+
+    def _count(self, user: Ints, item: Ints, sign: int) -> None:
+        self.rows += sign * len(user)
+        self.user_events += sign * np.bincount(user, minlength=len(self.user_events))
+        self.item_events += sign * np.bincount(item, minlength=len(self.item_events))
+
+    def _count_clicks(self, item: Ints, seconds: npt.NDArray[np.float32], sign: int) -> None:
+        known = ~np.isnan(seconds)
+        self.clicks += sign * len(item)
+        self.item_clicks += sign * np.bincount(item, minlength=len(self.item_clicks))
+        self.seconds += sign * float(seconds[known].sum(dtype=np.float64))
+        self.known += sign * int(known.sum())
+        self.unknown += sign * int((~known).sum())
+
+    def drop_repeated(self) -> Ints:
+        """Takes the repeated clicks out of the counts; their positions, sorted."""
+        if not self._served:
+            return np.zeros(0, np.int64)
+        served, seconds = np.concatenate(self._served, axis=1), np.concatenate(self._durations)
+        self._served, self._durations = [], []
+        order = np.lexsort(served[::-1])
+        pair, request = served[0, order], served[1, order]
+        again = order[1:][(pair[1:] == pair[:-1]) & (request[1:] == request[:-1])]
+        user, item = np.divmod(served[0, again], len(self.item_clicks))
+        self._count(user, item, -1)
+        self._count_clicks(item, seconds[again], -1)
+        return np.sort(served[2, again])
+
+
+class _Distinct:
+    """Distinct values of a stream, merged now and then."""
+
+    def __init__(self) -> None:
+        self._held: list[Ints] = [np.zeros(0, np.int64)]
+        self._rows = 0
+
+    def add(self, values: Ints) -> None:
+        self._held.append(values)
+        self._rows += len(values)
+        if self._rows > max(MERGE, len(self._held[0])):
+            self.merged()
+
+    def merged(self) -> Ints:
+        """The values so far, sorted."""
+        self._held, self._rows = [np.unique(np.concatenate(self._held))], 0
+        return self._held[0]
 
 
 class _Firsts:
@@ -600,6 +669,50 @@ class _Checked:
         self._refuse(column, s.is_null(), "an instant, never null")
         aware = s.dt.replace_time_zone("UTC") if s.dtype.time_zone is None else s
         return aware.dt.convert_time_zone(timezone).dt.date()
+
+
+def _reblocked(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """The same rows in frames of BLOCK rows (the last may hold fewer); a frame that comes in holds at most BLOCK."""
+    held: list[pl.DataFrame] = []
+    rows = 0
+    for frame in frames:
+        held.append(frame)
+        rows += len(frame)
+        if rows >= BLOCK:
+            whole = pl.concat(held, rechunk=True)
+            yield whole[:BLOCK]
+            held, rows = [whole[BLOCK:]], rows - BLOCK
+    if rows:
+        yield pl.concat(held, rechunk=True)
+
+
+def _spans(parquet: pq.ParquetFile, file: Path, column: str, timezone: str | None) -> list[_Span | None]:
+    """First and last day of each row group by its statistics; None where they do not tell."""
+    meta = parquet.metadata
+    at = next((k for k in range(meta.num_columns) if meta.schema.column(k).path == column), None)
+    if at is None:
+        return [None] * meta.num_row_groups
+    kind = parquet.schema_arrow.field(column).type
+    found = (meta.row_group(g).column(at).statistics for g in range(meta.num_row_groups))
+    return [_span(s, kind, file, column, timezone) if s is not None and s.has_min_max else None for s in found]
+
+
+def _span(stats: pq.Statistics, kind: pa.DataType, file: Path, column: str, timezone: str | None) -> _Span | None:
+    try:
+        if pa.types.is_timestamp(kind):  # as a Python datetime, nanoseconds do not fit
+            ends = pa.array([stats.min_raw, stats.max_raw], pa.int64())
+        else:
+            ends = pa.array([stats.min, stats.max])
+        frame = pl.DataFrame({column: pl.from_arrow(ends.cast(kind))})
+        first, last = _Checked(frame, file, 0).date(column, timezone)
+    except (UserError, pa.ArrowException, pl.exceptions.PolarsError, ValueError, OverflowError):
+        return None  # reading the file says what is wrong, and in which row
+    low, high = frame[column]
+    if isinstance(low, int) and low <= 100_000_000_000 < high:
+        return None  # seconds and milliseconds: not in order of time
+    if isinstance(low, str) and (len(low) != len(high) or low[:4] != high[:4]):  # 2026-12-31 sorts before 20260101
+        return first.replace(month=1, day=1), last.replace(month=12, day=31)
+    return first, last
 
 
 def _kind(dtype: pl.DataType) -> str:

@@ -5,7 +5,7 @@
 | user_id, item_id | the log's own | the pair |
 | day | date | the log's day it was scored on |
 | pair_source | text | exposed: a row of the log; negative: drawn beside one |
-| group | int64 | the request of an exposed row, where the log has requests; else negative, one a user of the day |
+| group | int64 | the request of an exposed row, where the log has requests; else a negative hash of user and day |
 | rank | int32 | 1 = best by pctcvr within group and pair_source, ties by item_id |
 | ctr_logit, cvr_logit | float32 | as trained |
 | pctr, pcvr, pctcvr | float32 | calibrated, inside (0, 1); pctcvr = pctr * pcvr |
@@ -17,6 +17,7 @@ threshold, the sampling and the calibration.
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,14 +31,14 @@ import pyarrow.parquet as pq
 
 from dmtl_cli.calibrate import Calibration, target_logit
 from dmtl_cli.config import SourceWeights
-from dmtl_cli.data.log import BLOCK, POOL, Day
+from dmtl_cli.data.log import BLOCK, ID, NO_REQUEST, POOL, Day
 from dmtl_cli.data.samples import Rows, student_rows
 from dmtl_cli.errors import UserError
 
 SCORES = ("ctr_logit", "cvr_logit", "pctr", "pcvr", "pctcvr")
 COLUMNS = ("user_id", "item_id", "day", "pair_source", "group", "rank", *SCORES)
 _PART = 4_000_000  # rows sorted in memory at a time
-_SMALLEST, _LARGEST = np.float32(1e-37), np.nextafter(np.float32(1), np.float32(0))
+_LARGEST = np.nextafter(np.float32(1), np.float32(0))
 
 
 def probabilities(logits: npt.NDArray[np.float32], calibration: dict[str, Calibration]) -> dict[str, npt.NDArray[Any]]:
@@ -47,8 +48,15 @@ def probabilities(logits: npt.NDArray[np.float32], calibration: dict[str, Calibr
         p = np.exp(calibration[task].log_prob(logits[:, k]))
         # the floor is above the square root of the smallest normal float32, so that the product stays inside too
         out[f"p{task}"] = np.clip(p.astype(np.float32), np.float32(1e-18), _LARGEST)
-    out["pctcvr"] = np.maximum(out["pctr"] * out["pcvr"], _SMALLEST)
+    out["pctcvr"] = out["pctr"] * out["pcvr"]
     return out
+
+
+def user_groups(day: Day) -> npt.NDArray[np.int64]:
+    """[users] a negative number for each user of the day, another one on another day: a hash of id and day."""
+    whole = (f"{day.day}|{user}".encode() for user in day.users[ID].to_list())
+    hashed = (int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1 for text in whole)
+    return -1 - np.fromiter(hashed, np.int64, len(day.users))
 
 
 class Writer:
@@ -56,15 +64,17 @@ class Writer:
 
     def __init__(self, scratch: Path, day: Day) -> None:
         self.scratch, self.day = scratch, day
+        self.user_groups = user_groups(day)
         self.chunks: list[Path] = []
         self.sample: list[npt.NDArray[np.int64]] = []
         self.rows = 0
         self.sources: dict[str, int] = {}
 
     def add(self, rows: Rows, source: str, scores: dict[str, npt.NDArray[Any]]) -> None:
-        """Rows with a column request (-1: none); scores by column name."""
+        """Rows with a column request; scores by column name."""
         request = rows.columns["request"]
-        group = np.where((request == -1) | (source != "exposed"), -1 - rows.user, request)
+        alone = (request == NO_REQUEST) | (source != "exposed")
+        group = np.where(alone, self.user_groups[rows.user], request)
         frame = pl.DataFrame({"user": rows.user, "item": rows.item, "group": group, **scores}).with_columns(
             pl.lit(source).alias("pair_source")
         )
@@ -95,8 +105,6 @@ class Writer:
             )
 
     def _sorted(self, frame: pl.DataFrame) -> pl.DataFrame:
-        from dmtl_cli.data.log import ID
-
         users, items = self.day.users[ID], self.day.items[ID]
         whole = frame.with_columns(
             users.gather(frame["user"]).alias("user_id"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from pathlib import Path
 
 import polars as pl
 
@@ -11,9 +10,18 @@ from dmtl_cli.artifact import Publication
 from dmtl_cli.data.log import ID, Log
 from dmtl_cli.days import before as previous
 from dmtl_cli.errors import Exit, UserError
-from dmtl_cli.measure import Exam, Popularity, Ranker, StudentRanker, TeacherRanker, on_catalogue, on_rows
+from dmtl_cli.measure import (
+    Exam,
+    Popularity,
+    Ranker,
+    StudentRanker,
+    TeacherRanker,
+    on_catalogue,
+    on_rows,
+    scored_by,
+    truth_of,
+)
 from dmtl_cli.run import Draft, Parent, Result, Run
-from dmtl_cli.synth import Truth
 
 SHOWN = (
     "read_seconds@50",
@@ -42,34 +50,33 @@ def compare(run: Run, day: dt.date, baselines: dict[str, Parent]) -> Result:
     if export is None or teacher is None:
         hint = f"run dmtl run --day {previous(day)} first"
         raise UserError(f"no student was exported before {day}", hint, Exit.NO_INPUT)
-    taught = export[1].facts["teacher"]
-    scored_by = run.parent("teacher", dt.date.fromisoformat(taught["day"])) if taught else teacher
+    taught_by = scored_by(run, export) or teacher
+    truth, truth_files = truth_of(run)
     log = Log(run.config.data, run.config.features)
-    inputs = log.inputs(day) + log.inputs(export[1].day)
+    inputs = log.inputs(day) + log.inputs(export[1].day) + truth_files
 
     def work(publication: Publication) -> Draft:
         read = log.read(day, publication.tmp)
-        threshold = scored_by[1].facts["threshold_seconds"]
+        threshold = taught_by[1].facts["threshold_seconds"]
         events, settings = run.config.data.events, run.config.evaluate
         # the words of evaluate: the same users and negatives, so that both tables agree
         exam = Exam(read, threshold, events.click is not None, run.rng("evaluate", day), settings.max_users)
         rankers: dict[str, Ranker] = {
-            "teacher": TeacherRanker(teacher, read, run.device),
-            "student": StudentRanker(export[0], export[1].facts, read),
-            "student_teacher": TeacherRanker(scored_by, read, run.device),
+            "teacher": TeacherRanker(teacher, read, run),
+            "student": StudentRanker(export, read, run),
+            "student_teacher": TeacherRanker(taught_by, read, run),
         }
-        rankers |= {name: StudentRanker(p[0], p[1].facts, read) for name, p in baselines.items()}
+        rankers |= {name: StudentRanker(p, read, run) for name, p in baselines.items()}
         learned = log.read(export[1].day, publication.tmp)
         clicks = pl.DataFrame({ID: learned.items[ID], "clicks": learned.item_clicks})
         rankers["popularity"] = Popularity(clicks, read)
-        truth = Truth.load(Path(run.config.data.truth)) if run.config.data.truth else None
         numbers = on_rows(exam, rankers, run.rng("evaluate", day, "negatives"))
         numbers |= on_catalogue(exam, rankers, truth, run.rng("evaluate", day, "random"))
         (publication.path / "table.txt").write_text(table(numbers) + "\n")
         rows = {"events": len(read), "users": len(exam.users), "items": len(read.items)}
         return Draft(rows=rows, metrics=numbers, facts={k: p[1].as_parent() for k, p in baselines.items()})
 
-    parents = [teacher, export, scored_by, *baselines.values()]
+    parents = [teacher, export, taught_by, *baselines.values()]
     return run.publish("compare", day, run.sections("evaluate"), inputs, parents, work)
 
 

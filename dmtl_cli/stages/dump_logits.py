@@ -24,7 +24,7 @@ def dump_logits(run: Run, day: dt.date, teacher_day: dt.date | None = None) -> R
 
     def work(publication: Publication) -> Draft:
         read = log.read(day, publication.tmp)
-        teacher = FrozenTeacher(*parent, run.device)
+        teacher = FrozenTeacher(*parent, run.device, log.features)
         scorer = teacher.on(read)
         negatives = Negatives(read, config.alpha)
         rng = run.rng("scores", day, teacher_day)

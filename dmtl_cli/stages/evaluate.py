@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from pathlib import Path
 
 from dmtl_cli.artifact import Publication
 from dmtl_cli.data.log import Log
 from dmtl_cli.errors import NotDue
-from dmtl_cli.measure import Exam, Ranker, StudentRanker, TeacherRanker, on_catalogue, on_rows
+from dmtl_cli.measure import Exam, Ranker, StudentRanker, TeacherRanker, on_catalogue, on_rows, scored_by, truth_of
 from dmtl_cli.run import Draft, Parent, Result, Run
-from dmtl_cli.synth import Truth
 
 
 def evaluate(run: Run, day: dt.date) -> Result:
@@ -18,42 +16,41 @@ def evaluate(run: Run, day: dt.date) -> Result:
     teacher, export = run.newest("teacher", day), run.newest("export", day)
     if teacher is None:
         raise NotDue(f"no teacher before {day}")
-    taught = export and export[1].facts["teacher"]
-    scored_by = run.parent("teacher", dt.date.fromisoformat(taught["day"])) if taught else None
+    taught_by = scored_by(run, export) if export else None
     log = Log(run.config.data, run.config.features)
-    inputs = log.inputs(day)
+    truth, truth_files = truth_of(run)
+    inputs = log.inputs(day) + truth_files
 
     def work(publication: Publication) -> Draft:
         read = log.read(day, publication.tmp)
-        threshold = (scored_by or teacher)[1].facts["threshold_seconds"]
+        threshold = (taught_by or teacher)[1].facts["threshold_seconds"]
         events, settings = run.config.data.events, run.config.evaluate
         exam = Exam(read, threshold, events.click is not None, run.rng("evaluate", day), settings.max_users)
-        rankers: dict[str, Ranker] = {"teacher": TeacherRanker(teacher, read, run.device)}
+        rankers: dict[str, Ranker] = {"teacher": TeacherRanker(teacher, read, run)}
         if export:
-            rankers["student"] = StudentRanker(export[0], export[1].facts, read)
-        if scored_by:
-            same = scored_by[1].run_id == teacher[1].run_id
-            rankers["student_teacher"] = rankers["teacher"] if same else TeacherRanker(scored_by, read, run.device)
-        truth = Truth.load(Path(run.config.data.truth)) if run.config.data.truth else None
+            rankers["student"] = StudentRanker(export, read, run)
+        if taught_by:
+            same = taught_by[1].run_id == teacher[1].run_id
+            rankers["student_teacher"] = rankers["teacher"] if same else TeacherRanker(taught_by, read, run)
         numbers = on_rows(exam, rankers, run.rng("evaluate", day, "negatives"))
         if export:
-            fresh = StudentRanker(export[0], export[1].facts, read, fresh=True)
+            fresh = StudentRanker(export, read, run, fresh=True)
             found = on_catalogue(exam, rankers | {"fresh": fresh}, truth, run.rng("evaluate", day, "random"))
             numbers |= {_suffixed(k): v for k, v in found.items()}
         else:
             numbers |= on_catalogue(exam, rankers, truth, run.rng("evaluate", day, "random"))
         if threshold is not None:
             numbers["threshold.seconds"] = threshold
-        facts = {k: p[1].as_parent() for k, p in _named(teacher, export, scored_by).items()}
+        facts = {k: p[1].as_parent() for k, p in _named(teacher, export, taught_by).items()}
         rows = {"events": len(read), "users": len(exam.users), "items": len(read.items)}
         return Draft(rows=rows, metrics=numbers, facts=facts)
 
-    parents = list(_named(teacher, export, scored_by).values())
+    parents = list(_named(teacher, export, taught_by).values())
     return run.publish("evaluation", day, run.sections("evaluate"), inputs, parents, work)
 
 
-def _named(teacher: Parent, export: Parent | None, scored_by: Parent | None) -> dict[str, Parent]:
-    named = {"teacher": teacher, "student": export, "student_teacher": scored_by}
+def _named(teacher: Parent, export: Parent | None, taught_by: Parent | None) -> dict[str, Parent]:
+    named = {"teacher": teacher, "student": export, "student_teacher": taught_by}
     return {k: p for k, p in named.items() if p is not None}
 
 

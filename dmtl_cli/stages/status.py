@@ -20,7 +20,7 @@ def status(ws: Workspace, today: dt.date | None = None) -> dict[str, Any]:
     begins here; `missing`.
 
     Args:
-        today: the day to judge freshness by; default the last day with anything published.
+        today: the day to judge freshness by; default the clock's.
     """
     every = sorted({d for stage in ("teacher", "scores", "student", "export", "evaluation") for d in ws.days(stage)})
     first = ws.days("teacher")[:1]
@@ -37,12 +37,12 @@ def status(ws: Workspace, today: dt.date | None = None) -> dict[str, Any]:
             cells[stage] = state
         table[str(day)] = cells
     served = ws.latest_day()
-    judged = today or (every[-1] if every else None)
+    judged = today or dt.date.today()
     return {
         "days": table,
         "served": str(ws.latest()) if served else None,
         "served_day": str(served) if served else None,
-        "served_age_days": (judged - served).days if served and judged else None,
+        "served_age_days": (judged - served).days if served else None,
     }
 
 

@@ -54,13 +54,15 @@ def train_student(
     days = sorted({day, *(d for _, d in scores)})
     inputs = [one for d in days for one in log.inputs(d)]
     # without scores a long read is what the newest teacher says it is
-    judge = run.newest("teacher", day) if not scores and config.hard.label == "long_read" else None
+    unjudged = not scores and config.hard.label == "long_read"
+    judge = run.newest("teacher", day + dt.timedelta(days=1)) if unjudged else None
     source = scores_facts(run, day, scores, judge)
 
     def work(publication: Publication) -> Draft:
         read = {d: log.read(d, publication.tmp) for d in days}
         threshold = source[0]
-        encoder = Encoder.read(before[0]) if before else Encoder(run.config.features_of("student"))
+        features = run.config.features_of("student")
+        encoder = Encoder.stored(before[0], features) if before else Encoder(features)
         encoder = encoder.grow([read[d] for d in days if before is None or d > before[1].day])
         offsets = _offsets(list(read.values()))
         streams = [_stream(run, way, read, d, parent, offsets[d]) for (way, d), parent in scores.items()]
@@ -163,7 +165,8 @@ def scores_facts(
     """(threshold, teacher) of the scores; without scores the judge's threshold and no teacher.
 
     Raises:
-        UserError: 65 dumps of one student were scored by different runs of a teacher; 66 nothing tells the threshold.
+        UserError: 65 dumps were scored by different runs of a teacher, or by one that was trained again since; 66
+            nothing tells the threshold.
     """
     facts = [m.facts for _, m in scores.values()]
     if facts:
@@ -173,7 +176,13 @@ def scores_facts(
             what = f"student of {day}: expected scores by one run of teacher {facts[0]['teacher']['day']}, got"
             hint = f"run dmtl dump-logits --teacher-day {facts[0]['teacher']['day']} again for {' and '.join(days)}"
             raise UserError(f"{what} {' and '.join(sorted(teachers))}", hint)
-        return facts[0]["threshold_seconds"], facts[0]["teacher"]
+        taught = facts[0]["teacher"]
+        current = run.parent("teacher", dt.date.fromisoformat(taught["day"]))[1].run_id
+        if taught["run_id"] != current:
+            what = f"student of {day}: its scores are by run {taught['run_id']} of teacher {taught['day']}"
+            hint = f"that teacher is now run {current}: run dmtl dump-logits --teacher-day {taught['day']} again"
+            raise UserError(what, hint)
+        return facts[0]["threshold_seconds"], taught
     hard = run.config.student.hard
     if judge is None and hard.label == "long_read" and run.config.data.events.duration:
         what = "a long_read student without scores needs a teacher's threshold"
@@ -241,14 +250,13 @@ def _coverage(run: Run, streams: list[Stream]) -> dict[str, float]:
 
 
 def _prior(streams: list[Stream], rng: np.random.Generator) -> float:
-    """The bias a student starts from: the log-odds of the mean target (or label) of a first block."""
+    """The bias a student starts from: the log-odds of the mean target of a first block; 0 without targets."""
     for stream in streams:
         for rows in stream.rows(rng):
             t = rows.columns["target"]
-            p = np.where(np.isnan(t), rows.columns["label"], 1 / (1 + np.exp(-np.nan_to_num(t)))).mean()
-            if len(rows):
-                p = float(np.clip(p, 1e-4, 1 - 1e-4))
-                return float(np.log(p / (1 - p))) if stream.name != "hard" else 0.0
+            if np.isfinite(t).any():
+                p = float(np.clip((1 / (1 + np.exp(-t[np.isfinite(t)]))).mean(), 1e-4, 1 - 1e-4))
+                return float(np.log(p / (1 - p)))
     return 0.0
 
 

@@ -38,7 +38,8 @@ def train_teacher(run: Run, day: dt.date) -> Result:
         _refuse_without_clicks(read)
         threshold = before[1].facts["threshold_seconds"] if before else measure_threshold(run, read)
         _refuse_without_reads(read, threshold)
-        encoder = Encoder.read(before[0]) if before else Encoder(run.config.features_of("teacher"))
+        features = run.config.features_of("teacher")
+        encoder = Encoder.stored(before[0], features) if before else Encoder(features)
         encoder = encoder.grow([d for d in read if before is None or d.day > before[1].day])
 
         run.seed_torch("teacher", day)
@@ -137,9 +138,11 @@ def _refuse_without_clicks(days: list[Day]) -> None:
 def _refuse_without_reads(days: list[Day], threshold: float | None) -> None:
     """And so would one without deep reads."""
     clicks = sum(int(d.facts["clicks"]) for d in days)
-    if sum(int(b.labels(threshold)[0].sum()) for d in days for b in d.blocks()) == 0:
+    if not any((b.labels(threshold)[0] & (b.weight > 0)).any() for d in days for b in d.blocks()):
         label = "conversion" if threshold is None else f"long read (over {threshold:.1f} s)"
-        raise UserError(f"day {days[-1].day}: not one of {clicks} clicks is a {label}", "check data.events and labels")
+        raise UserError(
+            f"day {days[-1].day}: not one of {clicks} clicks is a {label} of positive weight", "check data.events"
+        )
 
 
 def gate_numbers(gates_BTE: Tensor) -> dict[str, float | Tensor]:
