@@ -598,7 +598,7 @@ def execute(arguments: list[str]) -> int:
 
 
 def main() -> None:
-    # on a machine that does other work too, OpenMP's spinning threads wait for each other: 22 s in place of 4 (measured)
+    # on a machine that does other work too, OpenMP's spinning threads wait for each other: 22 s in place of 4 seen
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _stop)

@@ -41,15 +41,31 @@ class Exam:
     threshold: float | None
     exposures: bool
     """whether the log holds unclicked rows: without them exposed-row metrics of ctr and ctcvr are undefined"""
-    rng_seed: np.random.Generator
+    rng: np.random.Generator
+    rows_rng: np.random.Generator
     max_users: int
+    max_rows: int
+
+    @staticmethod
+    def of(run: Run, day: Day, threshold: float | None) -> Exam:
+        """The same users, rows and negatives for every stage that measures this day."""
+        settings, exposures = run.config.evaluate, run.config.data.events.click is not None
+        rngs = run.rng("evaluate", day.day), run.rng("evaluate", day.day, "rows")
+        return Exam(day, threshold, exposures, *rngs, settings.max_users, settings.max_rows)
+
+    @cached_property
+    def asked(self) -> npt.NDArray[np.bool_]:
+        """[users] whose rows are measured: all, or of a large day a sample of whole users, so that memory is bounded
+        and a user's rows stay together (GAUC and tau need them so)."""
+        share = min(1.0, self.max_rows / max(1, len(self.day)))
+        return self.rows_rng.random(len(self.day.users)) < share
 
     @cached_property
     def users(self) -> Ints:
         """Sampled user rows [U], sorted, among those with events."""
         active = np.flatnonzero(self.day.user_events > 0)
         if len(active) > self.max_users:
-            active = np.sort(self.rng_seed.choice(active, self.max_users, replace=False))
+            active = np.sort(self.rng.choice(active, self.max_users, replace=False))
         return active
 
     @cached_property
@@ -168,7 +184,7 @@ class Popularity:
         return np.tile(self.order[:k], (len(users), 1)), self.ids
 
 
-def on_rows(exam: Exam, rankers: Mapping[str, Ranker], seed: np.random.Generator) -> dict[str, float]:
+def on_rows(exam: Exam, rankers: Mapping[str, Ranker], rng: np.random.Generator) -> dict[str, float]:
     """AUC, GAUC, logloss, NE and PCOC of every ranker, on exposed rows and against drawn negatives."""
     held: dict[str, list[npt.NDArray[Any]]] = {}
     draws = {"uniform": Negatives(exam.day, 0.0), "popular": Negatives(exam.day, 1.0)}
@@ -177,16 +193,17 @@ def on_rows(exam: Exam, rankers: Mapping[str, Ranker], seed: np.random.Generator
         held.setdefault(name, []).append(values)
 
     for block in exam.day.blocks():
-        rows = Rows(block.user.astype(np.int64), block.item.astype(np.int64), {}, block.features)
         converted, known = block.labels(exam.threshold)
-        for name, values in (("user", rows.user), ("weight", block.weight), ("click", block.click)):
+        columns = {"weight": block.weight, "click": block.click, "converted": converted, "known": known}
+        whole_block = Rows(block.user.astype(np.int64), block.item.astype(np.int64), columns, block.features)
+        rows = whole_block.take(np.flatnonzero(exam.asked[block.user]))
+        keep("user", rows.user.astype(np.int32))
+        for name, values in rows.columns.items():
             keep(name, values)
-        keep("converted", converted)
-        keep("known", known)
-        clicked = rows.take(np.flatnonzero(block.click))
+        clicked = rows.take(np.flatnonzero(rows.columns["click"]))
         sets = {"": rows}
         for suffix, negatives in draws.items():
-            item, valid = negatives.draw(clicked.user, seed)
+            item, valid = negatives.draw(clicked.user, rng)
             sets[suffix] = Rows(clicked.user, item, {}, clicked.features)
             keep(f"{suffix}.valid", valid)
         for prefix, ranker in rankers.items():
@@ -230,7 +247,7 @@ def on_rows(exam: Exam, rankers: Mapping[str, Ranker], seed: np.random.Generator
 
 
 def on_catalogue(
-    exam: Exam, rankers: Mapping[str, Ranker], truth: Truth | None, seed: np.random.Generator
+    exam: Exam, rankers: Mapping[str, Ranker], truth: Truth | None, rng: np.random.Generator
 ) -> dict[str, float]:
     """Recall, hit rate, NDCG and time recall of what every ranker retrieves; with a known truth what it is worth."""
     out: dict[str, float] = {}
@@ -248,7 +265,7 @@ def on_catalogue(
             _truth(out, prefix, truth, exam, held, places)
     if truth is not None:
         seconds_UI = truth.read_seconds(_np(exam.day.users[ID])[exam.users], _np(ids))
-        for prefix, scores in (("oracle", seconds_UI), ("random", seed.random(seconds_UI.shape))):
+        for prefix, scores in (("oracle", seconds_UI), ("random", rng.random(seconds_UI.shape))):
             _truth(out, prefix, truth, exam, ids, best_k(scores, max(KS)))
     if {"student", "student_teacher"} <= set(tops):
         for name, value in metrics.overlap(tops["student"], tops["student_teacher"], KS).items():

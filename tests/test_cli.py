@@ -680,3 +680,12 @@ def test_what_was_published_before_a_failure_is_told(project: Project, tmp_path:
     floor = ("--set", "student.distill.floors.match=0.99", "--set", "student.distill.ways=[replay,match]")
     done = project.call("run", "--day", DAYS[2], "--json", "--metrics-file", file, *floor)
     assert done.code == 80 and '"stage": "teacher"' in done.out and 'stage="teacher"' in file.read_text()
+
+
+def test_a_large_day_is_measured_on_whole_users(project: Project) -> None:
+    """Of a day with more events than max_rows those of a sample of users: about the same numbers, bounded memory."""
+    whole = project.done("evaluate", 3)["metrics"]
+    part = project.done("evaluate", 3, evaluate__max_rows=2500)["metrics"]
+    assert part["teacher.ctr.auc"] != whole["teacher.ctr.auc"]
+    assert part["teacher.ctr.auc"] == pytest.approx(whole["teacher.ctr.auc"], abs=0.06)
+    assert part["teacher.click.recall@50"] == whole["teacher.click.recall@50"], "retrieval has its own sample"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from dmtl_cli.config import Config
 from dmtl_cli.data.encode import Encoder
 from dmtl_cli.data.log import Day, Log
 
+_BLOCKS = 32  # of the day whose durations are described
 _TEACHER_FLOPS = 2e10  # a second and thread, forward and backward: a cautious guess, said to be one
 
 
@@ -67,7 +69,7 @@ def _labels(config: Config, day: Day) -> dict[str, Any]:
         "repeated_clicks": int(facts["repeated_clicks"]),
     }
     if config.data.events.duration:
-        seconds = np.concatenate([b.duration[b.click] for b in day.blocks()])
+        seconds = np.concatenate([b.duration[b.click] for b in itertools.islice(day.blocks(), _BLOCKS)])
         known = seconds[~np.isnan(seconds)]
         out["clicks_without_duration"] = int(facts["clicks_without_duration"])
         if len(known):

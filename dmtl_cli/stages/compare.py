@@ -58,9 +58,7 @@ def compare(run: Run, day: dt.date, baselines: dict[str, Parent]) -> Result:
     def work(publication: Publication) -> Draft:
         read = log.read(day, publication.tmp)
         threshold = taught_by[1].facts["threshold_seconds"]
-        events, settings = run.config.data.events, run.config.evaluate
-        # the words of evaluate: the same users and negatives, so that both tables agree
-        exam = Exam(read, threshold, events.click is not None, run.rng("evaluate", day), settings.max_users)
+        exam = Exam.of(run, read, threshold)
         rankers: dict[str, Ranker] = {
             "teacher": TeacherRanker(teacher, read, run),
             "student": StudentRanker(export, read, run),

@@ -24,8 +24,7 @@ def evaluate(run: Run, day: dt.date) -> Result:
     def work(publication: Publication) -> Draft:
         read = log.read(day, publication.tmp)
         threshold = (taught_by or teacher)[1].facts["threshold_seconds"]
-        events, settings = run.config.data.events, run.config.evaluate
-        exam = Exam(read, threshold, events.click is not None, run.rng("evaluate", day), settings.max_users)
+        exam = Exam.of(run, read, threshold)
         rankers: dict[str, Ranker] = {"teacher": TeacherRanker(teacher, read, run)}
         if export:
             rankers["student"] = StudentRanker(export, read, run)

@@ -24,6 +24,7 @@ from dmtl_cli.run import Draft, Parent, Result, Run
 from dmtl_cli.scoring import Scorer, forward, teacher_of
 
 TASKS = ("ctr", "cvr")
+CALIBRATION_ROWS = 1_000_000  # held out at most: enough for two numbers a task, and they are kept in memory
 
 
 def train_teacher(run: Run, day: dt.date) -> Result:
@@ -49,7 +50,8 @@ def train_teacher(run: Run, day: dt.date) -> Result:
             checkpoint.load(before[0], model, model.table, optimizers)
 
         exposures = run.config.data.events.click is not None
-        share = config.calibration_share if exposures else 0.0
+        logged = sum(len(d) for d in read)
+        share = min(config.calibration_share, CALIBRATION_ROWS / logged) if exposures else 0.0
         rng = run.rng("teacher", day)
         tables = Tables(*(Encoded.concat([encoder.entities(d, s) for d in read]) for s in ("user", "item")))
         batcher = Batcher(encoder, tables, run.device, unknown_share=config.unknown_share, rng=rng)
@@ -72,7 +74,7 @@ def train_teacher(run: Run, day: dt.date) -> Result:
             return loss, {f"loss.{k}": v for k, v in parts.items()} | gate_numbers(gates)
 
         learned: dict[str, float] = {}
-        offered = sum(len(d) for d in read) * (1 + config.negatives if config.samples == "mixed" else 1)
+        offered = logged * (1 + config.negatives if config.samples == "mixed" else 1)
         with run.log.progress(f"teacher {day}", config.epochs * offered) as progress:
             for _ in range(config.epochs):
                 rows = teacher_rows(read, threshold, config, share, run.config.seed, rng)
@@ -98,7 +100,7 @@ def train_teacher(run: Run, day: dt.date) -> Result:
         numbers |= {f"held_out.{k}.auc": a for k, (x, y, w) in held.items() if (a := metrics.auc(y, x, w)) is not None}
         numbers["embedding.rows"] = sum(model.table.rows.values())
         numbers["embedding.untouched"] = untouched
-        counts = {"log": sum(len(d) for d in read), "learned": rows_learned, "held_out": len(held["ctr"][0])}
+        counts = {"log": logged, "learned": rows_learned, "held_out": len(held["ctr"][0])}
         return Draft(rows=counts, metrics=numbers, facts=facts)
 
     config_used = run.sections("teacher")
