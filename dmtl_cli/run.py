@@ -170,8 +170,15 @@ class Run:
         )
         if (done := up_to_date(self.ws, stage, day, sub, key)) and (not latest or self._serves()):
             return self._result(*done, up_to_date=True)
+        refusal = self.ws.refusal_path(stage, day)
         with publish(self.ws, stage, day, sub, latest=latest) as publication:
-            draft = work(publication)
+            try:
+                draft = work(publication)
+            except UserError as e:
+                if e.code == Exit.REFUSED:  # for `status`; never read by a stage
+                    refusal.parent.mkdir(parents=True, exist_ok=True)
+                    refusal.write_text(e.line() + "\n")
+                raise
             path, manifest = publication.seal(
                 {
                     "key": key,
@@ -188,6 +195,7 @@ class Run:
                     "key_warnings": self._key_warnings(),
                 }
             )
+        refusal.unlink(missing_ok=True)
         return self._result(path, manifest, up_to_date=False)
 
     def _serves(self) -> bool:

@@ -106,5 +106,9 @@ class Workspace:
     def scratch(self) -> Path:
         return self.root / "scratch"
 
+    def refusal_path(self, stage: str, day: dt.date) -> Path:
+        """Why a stage last refused to publish a day, until it publishes it."""
+        return self.rejected() / f"{_flat(stage)}-{day}.txt"
+
     def rejected(self) -> Path:
         return self.root / "rejected"

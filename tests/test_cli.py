@@ -682,6 +682,15 @@ def test_what_was_published_before_a_failure_is_told(project: Project, tmp_path:
     assert done.code == 80 and '"stage": "teacher"' in done.out and 'stage="teacher"' in file.read_text()
 
 
+def test_status_tells_a_refused_day(project: Project) -> None:
+    floor = {"student__distill__ways": "[match]", "student__distill__floors__match": 0.9}
+    assert project.stage("train-student", 3, **floor).code == 80
+    shutil.rmtree(project.ws / f"student/day={DAYS[2]}")
+    assert project.call("status", "--json").json["days"][DAYS[2]]["student"] == "refused"
+    project.done("train-student", 3)
+    assert project.call("status", "--json").json["days"][DAYS[2]]["student"] == "published"
+
+
 def test_a_large_day_is_measured_on_whole_users(project: Project) -> None:
     """Of a day with more events than max_rows those of a sample of users: about the same numbers, bounded memory."""
     whole = project.done("evaluate", 3)["metrics"]

@@ -154,7 +154,7 @@ class Project:
 
     def published(self) -> dict[str, int]:
         """Every published file and pointer with its time of change."""
-        hidden = {"logs", "locks", "scratch"}
+        hidden = {"logs", "locks", "scratch", "rejected"}
         return {
             str(p.relative_to(self.ws)): p.stat().st_mtime_ns
             for p in self.ws.rglob("*")

@@ -16,8 +16,8 @@ STAGES = ("evaluation", "teacher", "scores", "rescores", "student", "export")
 def status(ws: Workspace, today: dt.date | None = None) -> dict[str, Any]:
     """Per day the state of each stage.
 
-    `published`; `stale`: its parent was published again since; `damaged`: it cannot be read; `not due`: the chain
-    begins here; `missing`.
+    `published`; `refused`: a floor was not met, rejected/ says why; `stale`: its parent was published again since;
+    `damaged`: it cannot be read; `not due`: the chain begins here; `missing`.
 
     Args:
         today: the day to judge freshness by; default the clock's.
@@ -32,6 +32,8 @@ def status(ws: Workspace, today: dt.date | None = None) -> dict[str, Any]:
             if stage in ("scores", "rescores"):
                 name, sub = "scores", f"teacher={day if stage == 'scores' else before(day)}"
             state = _state(ws, name, day, sub)
+            if state == "missing" and ws.refusal_path(name, day).exists():
+                state = "refused"
             if state == "missing" and first and day <= first[0] and stage not in ("teacher", "scores"):
                 state = "not due"
             cells[stage] = state
