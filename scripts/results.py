@@ -98,10 +98,9 @@ def draw(by_seed: list[dict[str, float]], file: Path) -> None:
         y = [m[f"{prefix}.read_seconds@50"] for m in by_seed]
         color = {"student": "#c1121f", "student_teacher": "#003049"}.get(prefix, "#7a7a7a")
         axes.scatter(x, y, s=36, color=color, zorder=3)
-        left = prefix == "student_teacher"  # the student stands beside it
-        at, place = (min(x), max(y)) if left else (max(x), max(y)), (-7, 3) if left else (7, 3)
-        side = "right" if left else "left"
-        axes.annotate(name, at, xytext=place, textcoords="offset points", color=color, fontsize=9, ha=side)
+        above = prefix != "student"  # which stands beside its teacher
+        at, place = ((max(x), max(y)), (7, 4)) if above else ((min(x), min(y)), (0, -16))
+        axes.annotate(name, at, xytext=place, textcoords="offset points", color=color, fontsize=9)
     axes.set_xlabel("expected click rate of the top 50")
     axes.set_ylabel("expected read seconds of the top 50")
     axes.set_xlim(0.1, 0.8)
