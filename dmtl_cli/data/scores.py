@@ -37,7 +37,7 @@ from dmtl_cli.errors import UserError
 
 SCORES = ("ctr_logit", "cvr_logit", "pctr", "pcvr", "pctcvr")
 COLUMNS = ("user_id", "item_id", "day", "pair_source", "group", "rank", *SCORES)
-_PART = 4_000_000  # rows sorted in memory at a time
+_PART = 2_000_000  # rows sorted in memory at a time
 _LARGEST = np.nextafter(np.float32(1), np.float32(0))
 
 
