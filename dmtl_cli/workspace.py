@@ -83,7 +83,7 @@ class Workspace:
         text = _read_pointer(self.latest_path)
         if text is None:
             return None
-        hint = "publish a newer day, or dmtl rollback"
+        hint = "run dmtl train-student of the newest day again"
         run = self.latest_path.parent / text
         if not _LATEST.fullmatch(text) or day_of(run.parent) is None:
             shape = "day=YYYY-MM-DD/run-<12 hex>"
