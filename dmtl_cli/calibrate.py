@@ -168,23 +168,40 @@ def _newton(
     return theta, slopes(theta)[1]
 
 
-def target_logit(ctr_logit: Array, cvr_logit: Array, calibration: Mapping[str, Calibration], target: str) -> Floats:
-    """Teacher logit t = log p - log(1 - p) of a calibrated target, [n] float64, from logits as trained.
-
-    Of one task it is the calibrated logit itself. Of pctcvr = sigmoid(a) sigmoid(c) it is
-    log p - log1mexp(log p) = -logsumexp(-a, -c, -a-c), which is finite at any finite logits. Never the logit of a
-    rounded probability.
+def factors_of(score: str, fusion: Mapping[str, float]) -> dict[str, float]:
+    """The tasks whose probabilities make a score, each with its exponent: pctcvr is {ctr: 1, cvr: 1}.
 
     Args:
-        calibration: of `ctr` and `cvr`.
-        target: pctcvr, pctr or pcvr.
+        score: pctr, pX, pctX (X any conversion task), or pfused.
+        fusion: exponents of pfused by `p` + task.
     """
-    if target == "pctr":
-        return calibration["ctr"].apply(ctr_logit)
-    if target == "pcvr":
-        return calibration["cvr"].apply(cvr_logit)
-    if target != "pctcvr":
-        raise ValueError(f"target: expected pctcvr, pctr or pcvr, got {target!r}")
-    a, c = calibration["ctr"].apply(ctr_logit), calibration["cvr"].apply(cvr_logit)
-    out: Floats = -np.logaddexp(np.logaddexp(-a, -c), -a - c)
+    if score == "pfused":
+        return {name.removeprefix("p"): a for name, a in fusion.items()}
+    if score == "pctr":
+        return {"ctr": 1.0}
+    return {"ctr": 1.0, score[3:]: 1.0} if score.startswith("pct") else {score[1:]: 1.0}
+
+
+def target_logit(
+    logits: Mapping[str, Array], calibration: Mapping[str, Calibration], of: Mapping[str, float]
+) -> Floats:
+    """Teacher logit t = log p - log(1 - p) of p = product of p_k ** a_k, [n] float64, from logits as trained.
+
+    Of one task it is the calibrated logit itself. Of sigmoid(a) sigmoid(c) it is log p - log1mexp(log p) =
+    -logsumexp(-a, -c, -a-c), which is finite at any finite logits, and so on for a third. Never the logit of a rounded
+    probability.
+
+    Args:
+        logits, calibration: by task.
+        of: exponents a_k by task (`factors_of`).
+    """
+    calibrated = {task: calibration[task].apply(logits[task]) for task in of}
+    if set(of.values()) == {1.0}:
+        a, *more = calibrated.values()
+        for c in more:
+            a = -np.logaddexp(np.logaddexp(-a, -c), -a - c)
+        return a
+    log_p = sum((a * log_sigmoid(calibrated[task]) for task, a in of.items()), np.zeros(()))
+    log_p = np.minimum(np.asarray(log_p, np.float64), -np.finfo(np.float64).tiny)  # at 0 the odds have no logarithm
+    out: Floats = log_p - log1mexp(log_p)
     return out

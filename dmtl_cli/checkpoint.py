@@ -86,7 +86,7 @@ def _fill(name: str, stored: dict[str, Tensor], into: Tensor, folder: Path, *, n
     old = stored.get(_TABLE + name)
     if old is None or old.shape[1:] != into.shape[1:] or len(old) > len(into):
         came = "nothing" if old is None else f"{tuple(old.shape)}"
-        hint = "the features or embedding_dim changed: use a new workspace"
+        hint = "the features, tasks, embedding_dim or factor_dim changed: use a new workspace"
         raise UserError(f"{folder}: embedding {name}: expected {tuple(into.shape)}, got {came}", hint)
     into[: len(old)] = old.to(into.device)
     if noise and len(into) > len(old):

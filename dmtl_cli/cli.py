@@ -9,6 +9,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -180,8 +181,8 @@ def evaluate(
     _stage("evaluate", day, work, _load(config, sets, threads, device), as_json, quiet, metrics_file)
 
 
-@app.command()
-def compare(
+@app.command("train-joint")
+def train_joint(
     config: ConfigFile,
     day: Day,
     sets: Sets = [],  # noqa: B006
@@ -191,18 +192,63 @@ def compare(
     device: Device = None,
     metrics_file: Metrics = None,
 ) -> None:
-    """Measure the student beside its baselines on a day, as one table."""
+    """Train teacher and student in one loop on a day, the reference of the offline form; never served."""
 
     def work(run: Run) -> list[Result]:
-        from dmtl_cli.pipeline import compare
-        from dmtl_cli.stages.compare import table
+        from dmtl_cli.stages.train_joint import train_joint
 
-        result = compare(run, parse_day(day))
+        return [train_joint(run, parse_day(day))]
+
+    _stage("train-joint", day, work, _load(config, sets, threads, device), as_json, quiet, metrics_file)
+
+
+@app.command()
+def compare(
+    config: ConfigFile,
+    day: Day,
+    since: Annotated[
+        str | None, typer.Option(help="Means over the days from this one on; default --day alone.", show_default=False)
+    ] = None,
+    settings: Annotated[
+        Path | None, typer.Option(help="A YAML of settings to try: name: {dotted.key: value}.", show_default=False)
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="Such as 1,2,3; default the config's seed.", show_default=False)
+    ] = None,
+    sets: Sets = [],  # noqa: B006
+    as_json: Json = False,
+    quiet: Quiet = False,
+    threads: Threads = None,
+    device: Device = None,
+    metrics_file: Metrics = None,
+) -> None:
+    """Measure the student beside baselines, the joint reference and other settings, as one Markdown table."""
+
+    def load(more: list[str]) -> Config:
+        return _load(config, [*sets, *more], threads, device).read()
+
+    def work(run: Run) -> list[Result]:
+        from dmtl_cli.comparison import compare, read_settings
+
+        last, first = parse_day(day), parse_day(since, "--since") if since else None
+        if first and first > last:
+            raise UserError(f"--since {first} is after --day {last}", code=Exit.USAGE)
+        tried = read_settings(settings) if settings else {}
+        result, table = compare(run, last, load, since=first, settings=tried, seeds=_seeds(seeds))
         if not as_json:
-            print(table(result.metrics))
+            print(table.markdown())
         return [result]
 
     _stage("compare", day, work, _load(config, sets, threads, device), as_json, quiet, metrics_file)
+
+
+def _seeds(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    seeds = [int(p) if re.fullmatch(r"\d{1,9}", p) else -1 for p in text.split(",")]
+    if -1 in seeds or len({*seeds}) < len(seeds):
+        raise UserError(f"--seeds {text}: expected different numbers such as 1,2,3", code=Exit.USAGE)
+    return seeds
 
 
 @app.command()
@@ -348,7 +394,7 @@ def path(
 
     def work() -> None:
         ws = Workspace(Path(load_config(config, sets).workspace))
-        stages = ("teacher", "scores", "student", "export", "evaluation", "compare")
+        stages = ("teacher", "scores", "student", "export", "joint", "evaluation", "compare")
         if stage not in stages:
             raise UserError(f"stage {stage!r}: expected one of {', '.join(stages)}", code=Exit.USAGE)
         days = ws.days(stage)

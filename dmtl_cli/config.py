@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
 import yaml
@@ -24,6 +24,9 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Units = Annotated[tuple[Positive, ...], Field(min_length=1)]
+
+
+_TAKEN = ("r", "cvr", "fused")  # and names that begin with ct: pctX is the score of a click and X
 
 
 class Section(BaseModel):
@@ -53,6 +56,8 @@ class Events(Section):
     weight: Column | None = None
     request: Column | None = None
     """the request (one served list) an exposure belongs to: an integer or a string"""
+    conversions: dict[Name, Column] = {}
+    """further conversion tasks by name, each a boolean column counted with a click (like: is_like); null: unknown"""
     outcomes: tuple[Column, ...] = ()
     """further columns known only after the exposure: never features"""
 
@@ -62,6 +67,8 @@ class Events(Section):
             raise ValueError("give exactly one of duration and conversion: it defines the second label")
         if self.partition and self.date_column:
             raise ValueError("give partition or date_column, not both")
+        if taken := sorted(n for n in self.conversions if n in _TAKEN or n.startswith("ct")):
+            raise ValueError(f"conversions: {taken[0]} would be taken for another task or score, choose another name")
         return self
 
     @property
@@ -72,7 +79,7 @@ class Events(Section):
     @property
     def outcome_columns(self) -> set[str]:
         named = (self.click, self.duration, self.conversion, self.weight)
-        return {c for c in named if c} | set(self.outcomes)
+        return {c for c in named if c} | set(self.outcomes) | set(self.conversions.values())
 
 
 class SideTable(Section):
@@ -186,20 +193,13 @@ class Labels(Section):
     window, then carried"""
 
 
-class TaskWeights(Section):
-    ctr: Weight = 1.0
-    ctcvr: Weight = 1.0
-    cvr: Weight = 1.0
-    """over clicked rows only; 0 is the paper's form"""
-
-
 class Optimizer(Section):
     batch_size: Positive | None = None
-    """rows a step; default a power of two from 64 to 4096 that makes an epoch some 128 steps"""
+    """rows a step; default a power of two from 64 to 4096 that makes an epoch some 256 steps"""
     epochs: Positive = 1
     learning_rate: Rate = 1e-3
     """Adam, dense weights"""
-    embedding_learning_rate: Rate = 0.05
+    embedding_learning_rate: Rate = 0.1
     """row-wise Adagrad, embedding tables"""
     embedding_dim: Positive = 16
     unknown_share: Share = 0.05
@@ -209,7 +209,7 @@ class Optimizer(Section):
 
     def rows_a_step(self, rows: int) -> int:
         """Batch size for an epoch of that many rows: a small log must not be a handful of steps."""
-        return self.batch_size or min(4096, max(64, 1 << max(0, rows // 128).bit_length() >> 1))
+        return self.batch_size or min(4096, max(64, 1 << max(0, rows // 256).bit_length() >> 1))
 
 
 class Teacher(Optimizer):
@@ -217,17 +217,30 @@ class Teacher(Optimizer):
     """days the chain's first teacher learns, ending at its day"""
     window_days: Positive = 1
     """days each later teacher learns"""
-    samples: Literal["mixed", "exposed", "sampled"] = "mixed"
-    """exposed rows and drawn negatives; exposed rows; clicks and drawn negatives (the paper's)"""
+    samples: Literal["exposed", "mixed", "sampled"] = "exposed"
+    """exposed rows; exposed rows and drawn negatives; clicks and drawn negatives (the paper's; the default of a log of
+    clicks alone)"""
     negatives: Positive = 1
     """drawn a row (mixed: a row, sampled: a click)"""
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.0
     """a negative is drawn in proportion to clicks ** alpha"""
-    num_experts: Positive = 8
+    model: Literal["mmoe", "ple", "shared_bottom"] = "mmoe"
+    num_experts: Annotated[int, Field(ge=1)] = 8
+    """mmoe: all experts; ple: those that all tasks share, a level"""
+    num_task_experts: Positive = 2
+    """ple: experts of one task alone, a level"""
+    num_levels: Positive = 1
+    """ple: extraction levels"""
     expert_hidden_units: Units = (128, 64)
+    """of an expert; shared_bottom: of the one bottom"""
     tower_hidden_units: Units = (32,)
     gate_dropout: Share = 0.0
-    task_weights: TaskWeights = TaskWeights()
+    """mmoe, ple: chance that a gate drops an expert in training"""
+    factor_dim: Annotated[int, Field(ge=0)] = 16
+    """length of a task's factors of a user and of an item, whose product is added to its logit; 0: none"""
+    task_weights: dict[Name, Weight] = {}
+    """weight of a loss, default 1: ctr, ctcvr (all rows) and cvr (clicked rows; 0 is the paper's form); for a further
+    conversion X ctX (all rows) and X (clicked rows)"""
     calibration_share: Share = 0.1
     """share of exposed rows kept from training to fit an intercept and a slope a task"""
 
@@ -236,12 +249,19 @@ class Scores(Section):
     negatives: Annotated[int, Field(ge=0)] = 4
     """drawn a row of the log and scored beside it"""
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.0
+    candidates: Annotated[int, Field(ge=0)] = 0
+    """retrieved for each user of the day and scored, so that lists reach beyond what was shown"""
+    candidate_source: Literal["student", "popularity", "both"] = "student"
+    """the top of the newest export before the day, of the day's clicks, or half of each; popularity until an export"""
+    fusion: dict[Name, Rate] = {}
+    """exponents of a further score pfused = product of p ** exponent, e.g. {pctr: 1, pcvr: 0.5}; of pctr, pcvr, pX"""
     batch_size: Positive = 4096
 
 
 class SourceWeights(Section):
     exposed: Weight = 1.0
     negative: Weight = 1.0
+    candidate: Weight = 1.0
 
 
 class Floors(Section):
@@ -253,40 +273,128 @@ class Floors(Section):
 Way = Literal["replay", "match", "rescore"]
 
 
+RowLoss = Literal["kl", "mse_logit", "mse_prob"]
+ListLoss = Literal["listwise", "listwise_calibrated", "pairwise", "rank_weight", "plackett_luce"]
+LISTS: tuple[str, ...] = get_args(ListLoss)
+_BLIND = tuple(loss for loss in LISTS if loss != "listwise_calibrated")  # they pull a calibrated logit away
+LOSS_OPTIONS: dict[str, tuple[str, ...]] = {
+    "temperature": ("kl", "mse_prob", "listwise", "listwise_calibrated"),
+    "pair_weight": ("pairwise",),
+    "decay": ("rank_weight",),
+    "decay_lambda": ("rank_weight",),
+    "top_k": ("plackett_luce",),
+}
+
+
+class KD(Section):
+    """One distillation loss: how far the student is from one stored score."""
+
+    loss: Literal[RowLoss, ListLoss] = "kl"
+    weight: Rate = 1.0
+    target: Name = "pctcvr"
+    """a score of the dump: pctcvr, pctr, pcvr, pX, pctX of a further conversion X, or pfused"""
+    source_weights: SourceWeights = SourceWeights()
+    temperature: Rate = 1.0
+    """kl, mse_prob, listwise, listwise_calibrated: divides both logits"""
+    pair_weight: Literal["uniform", "gap", "ndcg"] = "uniform"
+    """pairwise: what a pair counts: 1, the gap of the teacher's logits, or the change of NDCG if it were swapped"""
+    decay: Literal["exponential", "logarithmic", "linear"] = "exponential"
+    """rank_weight: how the weight falls with the teacher's position"""
+    decay_lambda: Rate = 10.0
+    """rank_weight, exponential: positions in which the weight falls by e"""
+    top_k: Positive = 10
+    """plackett_luce: items in order above the rest of the list"""
+    popularity_strata: Positive = 1
+    """losses over lists: a list is cut into that many strata of its items' popularity (UnKD)"""
+
+    @model_validator(mode="after")
+    def _options_have_effect(self) -> KD:
+        for option, losses in {**LOSS_OPTIONS, "popularity_strata": LISTS}.items():
+            if option in self.model_fields_set and self.loss not in losses:
+                raise ValueError(f"{option} has no effect on {self.loss} (it is for {', '.join(losses)})")
+        if "decay_lambda" in self.model_fields_set and self.decay != "exponential":
+            raise ValueError(f"decay_lambda has no effect on decay: {self.decay}")
+        return self
+
+    def options(self) -> dict[str, Any]:
+        """Keyword arguments of the loss function."""
+        return {name: getattr(self, name) for name, losses in LOSS_OPTIONS.items() if self.loss in losses}
+
+
 class Distill(Section):
     w_kd: Weight = 1.0
-    loss: Literal["kl", "mse_logit", "mse_prob"] = "kl"
-    temperature: Rate = 1.0
-    target: Literal["pctcvr", "pctr", "pcvr"] = "pctcvr"
+    losses: Annotated[tuple[KD, ...], Field(min_length=1)] = (KD(),)
+    """added up, each by its weight"""
+    head: Literal["served", "auxiliary"] = "served"
+    """auxiliary: stored scores train a second head on the same towers, labels (w_hard) the one that is served"""
     ways: Annotated[tuple[Way, ...], Field(min_length=1)] = ("replay", "rescore")
-    source_weights: SourceWeights = SourceWeights()
     floors: Floors = Floors()
     """least coverage a way; below it the run is refused before training (exit 80)"""
     max_age_days: Positive = 3
     """older scores are refused"""
+    half_life_days: Rate | None = None
+    """weight of scores halves with every so many days beyond the first that they are old"""
+    list_size: Annotated[int, Field(ge=2)] = 256
+    """losses over lists: a longer list (a request, or a user's day) is cut at random into parts of at most this many"""
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Distinct scores that are learned."""
+        return tuple(dict.fromkeys(kd.target for kd in self.losses)) if self.w_kd else ()
+
+    @property
+    def over_lists(self) -> bool:
+        return self.w_kd > 0 and any(kd.loss in LISTS for kd in self.losses)
 
 
 class Hard(Section):
     w_hard: Weight = 0.0
     loss: Literal["sampled_softmax", "pointwise"] = "sampled_softmax"
     label: Literal["click", "long_read"] = "click"
+    duration_weighted: bool = False
+    """a positive counts by its read seconds (over the log's mean)"""
     negatives: Positive = 1
     """pointwise: drawn a row"""
 
 
 class Student(Optimizer):
+    embedding_dim: Positive = 32
     hidden_units: Units = (128, 64)
     """of both towers; the last is the length of the vectors"""
     vectors: Literal["unit", "plain"] = "unit"
+    user_rows: Positive = 16
+    """scored rows of a user that stay together in a batch, where his tower is computed once; 1: rows as they come"""
     distill: Distill = Distill()
     hard: Hard = Hard()
+
+    @property
+    def predicts(self) -> str | None:
+        """The score whose log-odds the served logit learns to be; None where labels or a loss of lists move it."""
+        kds = self.distill.losses
+        level = {kd.target for kd in kds if kd.loss in get_args(RowLoss)}
+        if self.distill.w_kd == 0 or self.hard.w_hard > 0 or any(kd.loss in _BLIND for kd in kds):
+            return None
+        return next(iter(level)) if len(level) == 1 and {kd.target for kd in kds} == level else None
+
+    @property
+    def rows_together(self) -> int:
+        """Scored rows that reach a batch together: of a list where a loss compares them, else of a user."""
+        return self.distill.list_size if self.distill.over_lists else self.user_rows
 
     @model_validator(mode="after")
     def _learns_something(self) -> Student:
         if self.distill.w_kd == 0 and self.hard.w_hard == 0:
             raise ValueError("distill.w_kd and hard.w_hard are both 0: nothing to learn")
-        if self.distill.temperature != 1 and self.distill.loss == "mse_logit":
-            raise ValueError("distill.temperature has no effect on mse_logit: it cancels")
+        if self.distill.head == "auxiliary" and 0 in (self.distill.w_kd, self.hard.w_hard):
+            raise ValueError(
+                "distill.head: auxiliary needs distill.w_kd and hard.w_hard above 0: one head would not learn"
+            )
+        if "user_rows" in self.model_fields_set and self.distill.over_lists:
+            raise ValueError("user_rows has no effect with a loss over lists, whose rows stay together anyway")
+        if "list_size" in self.distill.model_fields_set and not self.distill.over_lists:
+            raise ValueError(f"distill.list_size has no effect without a loss over lists ({', '.join(LISTS)})")
+        if self.distill.w_kd and not self.hard.w_hard and {kd.loss for kd in self.distill.losses} == {"rank_weight"}:
+            raise ValueError("distill.losses: rank_weight alone only pushes scores up; add another loss or hard.w_hard")
         if "negatives" in self.hard.model_fields_set and self.hard.loss == "sampled_softmax":
             raise ValueError(
                 "hard.negatives has no effect on sampled_softmax: its negatives are the batch's other items"
@@ -315,6 +423,17 @@ class Config(Section):
     scores: Scores = Scores()
     student: Student = Student()
     evaluate: Evaluate = Evaluate()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _clicks_alone(cls, raw: Any) -> Any:
+        """The default of teacher.samples: where nothing unclicked is in the log, exposures teach nothing."""
+        try:
+            if raw["data"]["events"].get("click") is None and "samples" not in raw.get("teacher", {}):
+                return raw | {"teacher": raw.get("teacher", {}) | {"samples": "sampled"}}
+        except (KeyError, TypeError, AttributeError):  # not of that shape: the fields say so
+            pass
+        return raw
 
     @model_validator(mode="after")
     def _agrees(self) -> Config:
@@ -350,9 +469,51 @@ class Config(Section):
             raise ValueError(
                 "teacher.calibration_share has no effect without data.events.click: no exposures to fit on"
             )
+        self._names_tasks()
         if self.data.events.click is None and self.teacher.samples == "exposed":
             raise ValueError("teacher.samples: exposed needs data.events.click; a log of clicks has no negatives")
         return self
+
+    def _names_tasks(self) -> None:
+        """Scores and tasks that are named must be there, and options of a model it does not have must not."""
+        events, teacher = self.data.events, self.teacher
+        losses = ("ctr", "cvr", "ctcvr", *(f"{p}{x}" for x in events.conversions for p in ("ct", "")))
+        if unknown := sorted(teacher.task_weights.keys() - set(losses)):
+            raise ValueError(f"teacher.task_weights: no loss is called {unknown[0]}{_near(unknown[0], list(losses))}")
+        if not any(self.task_weight(name) for name in losses):
+            raise ValueError("teacher.task_weights: all are 0, nothing to learn")
+        single = [f"p{task}" for task in self.tasks]
+        if unknown := sorted(self.scores.fusion.keys() - set(single)):
+            raise ValueError(f"scores.fusion: {unknown[0]} is none of {', '.join(single)}")
+        targets = [*single, *(f"pct{x}" for x in self.tasks[1:]), *(["pfused"] if self.scores.fusion else [])]
+        for k, kd in enumerate(self.student.distill.losses):
+            if kd.target not in targets:
+                hint = " (pfused needs scores.fusion)" if kd.target == "pfused" else _near(kd.target, targets)
+                raise ValueError(f"student.distill.losses.{k}.target: no score is called {kd.target}{hint}")
+        of_ple = {"num_task_experts", "num_levels"} & teacher.model_fields_set
+        if of_ple and teacher.model != "ple":
+            raise ValueError(f"teacher.{min(of_ple)} has no effect on model: {teacher.model} (it is for ple)")
+        of_gates = {"num_experts", "gate_dropout"} & teacher.model_fields_set
+        if of_gates and teacher.model == "shared_bottom":
+            raise ValueError(f"teacher.{min(of_gates)} has no effect on model: shared_bottom, which has no gate")
+        if "candidate_source" in self.scores.model_fields_set and not self.scores.candidates:
+            raise ValueError("scores.candidate_source has no effect without scores.candidates")
+        if self.student.hard.duration_weighted and events.duration is None:
+            raise ValueError("student.hard.duration_weighted needs data.events.duration")
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """What a teacher predicts: click, and given a click the conversion and the further conversions."""
+        return ("ctr", "cvr", *self.data.events.conversions)
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """Of a teacher: ctr, and for each conversion X ctX (all rows) and X (clicked rows)."""
+        return ("ctr", *(loss for x in self.tasks[1:] for loss in (f"ct{x}", x)))
+
+    def task_weight(self, loss: str) -> float:
+        """Of a teacher's loss: ctr, ctcvr, cvr, ctX, X."""
+        return self.teacher.task_weights.get(loss, 1.0)
 
     def features_of(self, who: str) -> tuple[Feature, ...]:
         """The features that `teacher` or `student` reads; a tower never reads context."""
@@ -404,7 +565,8 @@ def _plain(node: yaml.Node, loader: _Loader, path: Path_, marks: dict[Path_, int
     return loader.construct_object(node)
 
 
-def _parse(text: str, file: str, path: Path_ = ()) -> tuple[Any, dict[Path_, int], list[str]]:
+def parse(text: str, file: str, path: Path_ = ()) -> tuple[Any, dict[Path_, int], list[str]]:
+    """(what a YAML holds, the line of every key, keys given twice); raises UserError 78 where it is not one."""
     marks: dict[Path_, int] = {}
     found: list[str] = []
     loader: _Loader | None = None
@@ -459,6 +621,8 @@ def _models(annotation: Any) -> list[Any]:
 def _messages(error: ValidationError, file: str, marks: dict[Path_, int]) -> list[str]:
     out: list[tuple[int, str]] = []
     for e in error.errors(include_url=False):
+        if e["type"] == "too_short" and len(e["input"]) >= e["ctx"]["min_length"]:
+            continue  # none of its items is right, and each is told
         raw = tuple(e["loc"])
         path = raw
         while path and path not in marks:  # a union's branch or a missing key has no mark of its own
@@ -477,8 +641,8 @@ def _messages(error: ValidationError, file: str, marks: dict[Path_, int]) -> lis
         line = marks.get(path, 1)
         if (match := re.match(r"features\.(\d+) ", text)) and ("features", int(match[1])) in marks:
             line = marks["features", int(match[1])]
-        elif (match := re.match(r"([a-z_]+(?:\.[a-z_]+)*):? ", text)) and tuple(match[1].split(".")) in marks:
-            line = marks[tuple(match[1].split("."))]
+        elif match := re.match(r"([a-z_]+(?:\.\w+)*):? ", text):
+            line = marks.get(tuple(int(p) if p.isdigit() else p for p in match[1].split(".")), line)
         message = f"{file}:{line}: {text}" if line > 0 else f"--set {text}"
         if (line, message) not in out:
             out.append((line, message))
@@ -502,7 +666,7 @@ def load_config(file: str | Path, overrides: list[str] | tuple[str, ...] = ()) -
         raise UserError(f"{name}: no such config file", "give --config FILE", Exit.CONFIG) from None
     except (OSError, UnicodeDecodeError) as e:
         raise UserError(f"{name}: cannot be read as text: {e}", code=Exit.CONFIG) from None
-    raw, marks, found = _parse(text, name)
+    raw, marks, found = parse(text, name)
     if not isinstance(raw, dict):
         raise UserError(f"{name}:1: expected keys and values, got {type(raw).__name__}", code=Exit.CONFIG)
     for entry in overrides:
@@ -529,7 +693,7 @@ def _override(raw: dict[str, Any], entry: str, marks: dict[Path_, int]) -> None:
     parts: list[str | int] = [int(p) if p.isdigit() else p for p in key.split(".")]
     if not equals or not all(p != "" for p in parts):
         raise UserError(f"--set {entry}: expected dotted.key=value", code=Exit.USAGE)
-    parsed, inner, _ = _parse(value, f"--set {entry}", tuple(parts))
+    parsed, inner, _ = parse(value, f"--set {entry}", tuple(parts))
     at: Any = raw
     for part, then in itertools.pairwise(parts):
         try:

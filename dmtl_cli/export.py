@@ -186,17 +186,17 @@ def student_of(encoder: Encoder, config: dict[str, Any]) -> DSSM:
         embedding_dim=config["embedding_dim"],
         hidden_units=tuple(config["hidden_units"]),
         unit=config["vectors"] == "unit",
+        auxiliary=config["distill"]["head"] == "auxiliary",
     )
 
 
-def publish_export(run: Run, day: dt.date, student_stage: str = "student") -> Result:
+def publish_export(run: Run, day: dt.date) -> Result:
     """Exports the stored student of a day with the catalogue and the users of that day.
 
     Raises:
         UserError: 66 there is no student of that day.
     """
-    parent = run.parent(student_stage, day, hint=f"run dmtl train-student --day {day}")
-    stage = student_stage.removesuffix("student") + "export"
+    parent = run.parent("student", day, hint=f"run dmtl train-student --day {day}")
     log = Log(run.config.data, run.config.features_of("student"))
     inputs = log.inputs(day)
 
@@ -206,22 +206,27 @@ def publish_export(run: Run, day: dt.date, student_stage: str = "student") -> Re
         encoder = Encoder.stored(folder, log.features)
         student = student_of(encoder, manifest.config["student"])
         checkpoint.load(folder, student, student.table)
-        towers = write_towers(publication.path, student.eval(), encoder)
-        items = encoder.entities(read, "item")
-        write_items(publication.path, read.items[ID], towers["item"], items)
-        write_users(publication.path, read.users, _seen(read))
-        encoder.write(publication.path, described(student))
-        target = manifest.config["student"]["distill"]
         facts = {
             "student": manifest.as_parent(),
             "teacher": manifest.facts["teacher"],
             "threshold_seconds": manifest.facts["threshold_seconds"],
-            "predicts": target["target"] if target["w_kd"] else None,
+            "predicts": run.config.student.predicts,
         }
+        unknown = write_export(publication.path, student, encoder, read)
         rows = {"items": len(read.items), "users": len(read.users)}
-        return Draft(rows=rows, metrics={"items.unknown_share": _unknown_share(encoder, items, read)}, facts=facts)
+        return Draft(rows=rows, metrics={"items.unknown_share": unknown}, facts=facts)
 
-    return run.publish(stage, day, run.sections("student"), inputs, [parent], work, latest=stage == "export")
+    return run.publish("export", day, run.sections("student"), inputs, [parent], work, latest=True)
+
+
+def write_export(folder: Path, student: DSSM, encoder: Encoder, day: Day) -> float:
+    """All files of an export; returns the share of the catalogue that is served by content alone."""
+    towers = write_towers(folder, student.eval(), encoder)
+    items = encoder.entities(day, "item")
+    write_items(folder, day.items[ID], towers["item"], items)
+    write_users(folder, day.users, _seen(day))
+    encoder.write(folder, described(student))
+    return _unknown_share(encoder, items, day)
 
 
 def _seen(day: Day) -> pl.DataFrame:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from dmtl_cli.data.batches import Batch
+from dmtl_cli.config import Optimizer
 from dmtl_cli.errors import UserError
 from dmtl_cli.models.layers import EmbeddingTable
 from dmtl_cli.optim import RowWiseAdagrad
 from dmtl_cli.progress import Progress
 
-_FAST = ("log_scale", "bias")  # of a DSSM: two scalars that the whole model waits for
+_FAST = ("log_scale", "bias", "auxiliary.log_scale", "auxiliary.bias")  # scalars that a whole DSSM waits for
 _FAST_RATE = 10.0
+B = TypeVar("B", bound=Sized)
 
 
 @dataclass(frozen=True)
@@ -26,28 +28,33 @@ class Optimizers:
     table: RowWiseAdagrad
 
     @staticmethod
-    def of(model: nn.Module, table: EmbeddingTable, learning_rate: float, embedding_learning_rate: float) -> Optimizers:
+    def of(model: nn.Module, table: EmbeddingTable, config: Optimizer) -> Optimizers:
         named = [(n, p) for n, p in model.named_parameters() if p is not table.weight]
         groups = [
-            {"params": [p for n, p in named if n not in _FAST], "lr": learning_rate},
-            {"params": [p for n, p in named if n in _FAST], "lr": learning_rate * _FAST_RATE},
+            {"params": [p for n, p in named if n not in _FAST], "lr": config.learning_rate},
+            {"params": [p for n, p in named if n in _FAST], "lr": config.learning_rate * _FAST_RATE},
         ]
         return Optimizers(
-            torch.optim.Adam([g for g in groups if g["params"]], lr=learning_rate),
-            RowWiseAdagrad([table.weight], embedding_learning_rate),
+            torch.optim.Adam([g for g in groups if g["params"]], lr=config.learning_rate),
+            RowWiseAdagrad([table.weight], config.embedding_learning_rate),
         )
+
+    def step(self) -> None:
+        for optimizer in (self.dense, self.table):
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
 
 
 def fit(
-    model: nn.Module,
-    optimizers: Optimizers,
-    batches: Iterable[Batch],
-    loss_of: Callable[[Batch], tuple[Tensor, dict[str, float | Tensor]]],
+    learners: Sequence[tuple[nn.Module, Optimizers]],
+    batches: Iterable[B],
+    loss_of: Callable[[B], tuple[Tensor, dict[str, float | Tensor]]],
     progress: Progress,
 ) -> dict[str, float]:
     """Trains on every batch once.
 
     Args:
+        learners: models that share the loss, each with its optimizers.
         loss_of: a batch -> its mean loss, and numbers to average over rows and report.
 
     Returns:
@@ -56,16 +63,15 @@ def fit(
     Raises:
         UserError: the loss is not finite; nothing of this run may be published.
     """
-    model.train()
+    for model, _ in learners:
+        model.train()
     rows = 0
     sums: dict[str, Tensor] = {}
     for batch in batches:
         loss, parts = loss_of(batch)
         loss.backward()  # type: ignore[no-untyped-call]
-        optimizers.dense.step()
-        optimizers.table.step()
-        optimizers.dense.zero_grad(set_to_none=True)
-        optimizers.table.zero_grad(set_to_none=True)
+        for _, optimizers in learners:
+            optimizers.step()
         n = len(batch)
         rows += n
         for name, value in {"loss": loss, **parts}.items():
@@ -75,7 +81,8 @@ def fit(
         if not torch.isfinite(loss):
             hint = "lower learning_rate and embedding_learning_rate, or look for extreme feature values with dmtl check"
             raise UserError(f"training diverged: the loss is {float(loss.detach())} after {rows} rows", hint)
-    model.eval()
+    for model, _ in learners:
+        model.eval()
     return {name: float(total) / max(1, rows) for name, total in sums.items()} | {"rows": float(rows)}
 
 

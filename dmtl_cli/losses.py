@@ -34,42 +34,39 @@ def weighted_mean(loss: Tensor, weight: Tensor) -> Tensor:
 
 
 def teacher_loss(
-    a: Tensor,
-    c: Tensor,
+    logits: dict[str, Tensor],
     click: Tensor,
-    conversion: Tensor,
-    conversion_mask: Tensor,
+    conversions: dict[str, tuple[Tensor, Tensor]],
     weight: Tensor,
-    w_ctr: float = 1.0,
-    w_ctcvr: float = 1.0,
-    w_cvr: float = 0.0,
+    weights: dict[str, float],
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """w_ctr BCE(pctr, y) + w_ctcvr BCE(pctr pcvr, z) + w_cvr BCE(pcvr, z) (ESMM: Ma et al., SIGIR 2018).
+    """sum of w_ctr BCE(pctr, y) and, for each conversion X, w_ctX BCE(pctr pX, z) + w_X BCE(pX, z) (ESMM: Ma et al.,
+    SIGIR 2018).
 
-    ctr: all rows; ctcvr: rows whose conversion is known; cvr: clicked rows among them. With p = sigmoid(a) sigmoid(c),
-    log p - log(1 - p) = -logsumexp(-a, -c, -a-c) exactly, so ctcvr is a BCE on a logit: no product of sigmoids, and
+    ctr: all rows; ctX: rows whose conversion is known; X: clicked rows among them. With p = sigmoid(a) sigmoid(c),
+    log p - log(1 - p) = -logsumexp(-a, -c, -a-c) exactly, so ctX is a BCE on a logit: no product of sigmoids, and
     finite values and gradients at any finite logits.
 
     Args:
-        a, c: [B] logits of pctr and pcvr.
+        logits: of `ctr` and of each conversion, [B] each.
         click: [B] y, bool or 0/1.
-        conversion: [B] z; counted only with a click.
-        conversion_mask: [B] where z is known.
+        conversions: by name (z, known), [B] each; z counts only with a click and where it is known.
         weight: [B] >= 0.
+        weights: of each loss: `ctr`, `ctX`, `X`.
 
     Returns:
-        The loss, and its detached parts `ctr`, `ctcvr`, `cvr` before their weights.
+        The loss, and its detached parts before their weights, by the same names.
     """
-    clicked, known = click.bool(), conversion_mask.bool()
-    y = clicked.to(a.dtype)
-    z = (clicked & known & (conversion > 0)).to(a.dtype)
-    a_and_c = -torch.logsumexp(torch.stack([-a, -c, -a - c]), 0)
-    parts = {
-        "ctr": weighted_mean(_bce(a, y), weight),
-        "ctcvr": weighted_mean(_bce(a_and_c, z), weight * known),
-        "cvr": weighted_mean(_bce(c, z), weight * (known & clicked)),
-    }
-    total = w_ctr * parts["ctr"] + w_ctcvr * parts["ctcvr"] + w_cvr * parts["cvr"]
+    clicked = click.bool()
+    a = logits["ctr"]
+    parts = {"ctr": weighted_mean(_bce(a, clicked.to(a.dtype)), weight)}
+    for name, (converted, mask) in conversions.items():
+        c, known = logits[name], mask.bool()
+        z = (clicked & known & (converted > 0)).to(a.dtype)
+        a_and_c = -torch.logsumexp(torch.stack([-a, -c, -a - c]), 0)
+        parts[f"ct{name}"] = weighted_mean(_bce(a_and_c, z), weight * known)
+        parts[name] = weighted_mean(_bce(c, z), weight * (known & clicked))
+    total = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
     return total, {name: part.detach() for name, part in parts.items()}
 
 

@@ -28,9 +28,13 @@ from dmtl_cli.serving import Export, best_k, top_k
 from dmtl_cli.synth import Truth
 
 KS = (10, 50, 100)
-LABELS = ("ctr", "cvr", "ctcvr")
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+
+
+def fixed_rng(*words: object) -> np.random.Generator:
+    """A generator that does not depend on a run's seed: every seed and every setting is asked the same questions."""
+    return np.random.default_rng(list("|".join(map(str, ("evaluate", *words))).encode()))
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class Exam:
     def of(run: Run, day: Day, threshold: float | None) -> Exam:
         """The same users, rows and negatives for every stage that measures this day."""
         settings, exposures = run.config.evaluate, run.config.data.events.click is not None
-        rngs = run.rng("evaluate", day.day), run.rng("evaluate", day.day, "rows")
+        rngs = fixed_rng("users", day.day), fixed_rng("rows", day.day)
         return Exam(day, threshold, exposures, *rngs, settings.max_users, settings.max_rows)
 
     @cached_property
@@ -99,7 +103,8 @@ class Ranker(Protocol):
     """A model that can be measured."""
 
     def scores(self, rows: Rows) -> Mapping[str, npt.NDArray[Any]]:
-        """By label (ctr, cvr, ctcvr) a number [n] that orders pairs; log-probabilities where `probable` names it."""
+        """By label (ctr, cvr, ctcvr; X, ctX of a further conversion X) a number [n] that orders pairs; where `probable`
+        names the label, a log-probability."""
 
     @property
     def probable(self) -> tuple[str, ...]:
@@ -107,6 +112,17 @@ class Ranker(Protocol):
 
     def retrieve(self, users: Ints, k: int) -> tuple[Ints, pl.Series]:
         """(places [U, K] in the ids, ids of the items retrieved from)."""
+
+
+class AnyLabel(dict[str, npt.NDArray[Any]]):
+    """One score for whatever label is asked."""
+
+    def __init__(self, score: npt.NDArray[Any]) -> None:
+        super().__init__()
+        self.score = score
+
+    def __missing__(self, label: str) -> npt.NDArray[Any]:
+        return self.score
 
 
 class TeacherRanker:
@@ -121,11 +137,12 @@ class TeacherRanker:
 
     @property
     def probable(self) -> tuple[str, ...]:
-        return LABELS if self.calibrated else ()
+        further = self.teacher.tasks[1:]
+        return ("ctr", *further, *(f"ct{x}" for x in further)) if self.calibrated else ()
 
     def _labels(self, logits: npt.NDArray[np.float32]) -> dict[str, Floats]:
-        ctr, cvr = (self.teacher.calibration[t].log_prob(logits[:, k]) for k, t in enumerate(("ctr", "cvr")))
-        return {"ctr": ctr, "cvr": cvr, "ctcvr": ctr + cvr}
+        log_p = {t: self.teacher.calibration[t].log_prob(logits[:, k]) for k, t in enumerate(self.teacher.tasks)}
+        return log_p | {f"ct{t}": log_p["ctr"] + log_p[t] for t in self.teacher.tasks[1:]}
 
     def scores(self, rows: Rows) -> Mapping[str, npt.NDArray[Any]]:
         return self._labels(self.scorer.pairs(rows))
@@ -152,13 +169,12 @@ class StudentRanker:
 
     @property
     def probable(self) -> tuple[str, ...]:
-        label = {"pctcvr": "ctcvr", "pctr": "ctr", "pcvr": "cvr"}.get(self.facts["predicts"] or "")
-        return (label,) if label else ()
+        predicts = self.facts["predicts"] or ""
+        return (predicts.removeprefix("p"),) if predicts not in ("", "pfused") else ()
 
     def scores(self, rows: Rows) -> Mapping[str, npt.NDArray[Any]]:
         dot = (self.user_vectors[rows.user] * self.item_vectors[rows.item]).sum(1, dtype=np.float64)
-        s = -np.logaddexp(0, -self.export.score(dot))
-        return dict.fromkeys(LABELS, s)
+        return AnyLabel(-np.logaddexp(0, -self.export.score(dot)))
 
     def retrieve(self, users: Ints, k: int) -> tuple[Ints, pl.Series]:
         ids, vectors = (self.day.items[ID], self.item_vectors) if self.fresh else self.export.items
@@ -171,14 +187,14 @@ class Popularity:
     probable: tuple[str, ...] = ()
 
     def __init__(self, clicks: pl.DataFrame, day: Day) -> None:
-        """clicks: `:id` and `clicks`."""
-        self.ids, counts = clicks[ID], clicks["clicks"].to_numpy()
+        """clicks: `item_id` and `clicks`."""
+        self.ids, counts = clicks["item_id"], clicks["clicks"].to_numpy()
         self.order = np.argsort(-counts, kind="stable").astype(np.int64)
-        known = day.items.select(ID).join(clicks, on=ID, how="left", maintain_order="left")["clicks"]
+        known = day.items.join(clicks, left_on=ID, right_on="item_id", how="left", maintain_order="left")["clicks"]
         self.by_row = known.fill_null(0).to_numpy().astype(np.float64)
 
     def scores(self, rows: Rows) -> Mapping[str, npt.NDArray[Any]]:
-        return dict.fromkeys(LABELS, self.by_row[rows.item])
+        return AnyLabel(self.by_row[rows.item])
 
     def retrieve(self, users: Ints, k: int) -> tuple[Ints, pl.Series]:
         return np.tile(self.order[:k], (len(users), 1)), self.ids
@@ -193,8 +209,11 @@ def on_rows(exam: Exam, rankers: Mapping[str, Ranker], rng: np.random.Generator)
         held.setdefault(name, []).append(values)
 
     for block in exam.day.blocks():
-        converted, known = block.labels(exam.threshold)
-        columns = {"weight": block.weight, "click": block.click, "converted": converted, "known": known}
+        conversions = block.conversions(exam.threshold)
+        labels = ["ctr", *(label for x in conversions for label in (x, f"ct{x}"))]
+        columns = {"weight": block.weight, "click": block.click}
+        for x, (converted, known) in conversions.items():
+            columns |= {f"converted.{x}": converted, f"known.{x}": known}
         whole_block = Rows(block.user.astype(np.int64), block.item.astype(np.int64), columns, block.features)
         rows = whole_block.take(np.flatnonzero(exam.asked[block.user]))
         keep("user", rows.user.astype(np.int32))
@@ -208,22 +227,23 @@ def on_rows(exam: Exam, rankers: Mapping[str, Ranker], rng: np.random.Generator)
             keep(f"{suffix}.valid", valid)
         for prefix, ranker in rankers.items():
             for suffix, chosen in sets.items():
-                for label, score in ranker.scores(chosen).items():
-                    keep(f"{prefix}.{label}.{suffix}", score.astype(np.float32 if suffix else np.float64))
+                scores = ranker.scores(chosen)
+                for label in labels:
+                    keep(f"{prefix}.{label}.{suffix}", scores[label].astype(np.float32 if suffix else np.float64))
     whole = {name: np.concatenate(parts) for name, parts in held.items()}
 
     out: dict[str, float] = {}
-    click, known, user, weight = whole["click"], whole["known"], whole["user"], whole["weight"]
-    populations = {
-        "ctr": (np.ones_like(click), click),
-        "cvr": (click & known, whole["converted"]),
-        "ctcvr": (known, whole["converted"]),
-    }
+    click, user, weight = whole["click"], whole["user"], whole["weight"]
+    populations = {"ctr": (np.ones_like(click), click)}
+    for x in conversions:
+        converted, known = whole[f"converted.{x}"], whole[f"known.{x}"]
+        populations |= {x: (click & known, converted), f"ct{x}": (known, converted)}
     for prefix, ranker in rankers.items():
         for label, (mask, truth) in populations.items():
             name = f"{prefix}.{label}"
             score = whole[f"{name}."]
-            if exam.exposures or label == "cvr":
+            given_click = label in conversions
+            if exam.exposures or given_click:
                 y, s, w = truth[mask], score[mask], weight[mask]
                 _put(out, f"{name}.auc", metrics.auc(y, s, w))
                 _put(out, f"{name}.gauc", metrics.gauc(y, s, user[mask], w))
@@ -232,7 +252,7 @@ def on_rows(exam: Exam, rankers: Mapping[str, Ranker], rng: np.random.Generator)
                     _put(out, f"{name}.logloss", metrics.logloss(y, p, w))
                     _put(out, f"{name}.ne", metrics.ne(y, p, w))
                     _put(out, f"{name}.pcoc", metrics.pcoc(y, p, w))
-            if label == "cvr":
+            if given_click:
                 continue
             positive = score[mask & truth]
             for suffix in draws:

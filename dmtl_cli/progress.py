@@ -25,7 +25,8 @@ class RunLog:
 
     path: Path | None = None
     quiet: bool = False
-    held: list[dict[str, Any]] = field(default_factory=list)
+    memory: dict[str, float] = field(default_factory=dict)
+    """seconds that each run published by this process took, by run id"""
 
     def write(self, event: str, **fields: Any) -> None:
         if self.path is None:
@@ -40,6 +41,28 @@ class RunLog:
             hint = "free some space, run it again" if full else "check permissions, or set another workspace"
             what = f"cannot write the log {self.path}: {e.strerror or e}"
             raise UserError(what, hint, Exit.IO if full else Exit.CANNOT_CREATE) from e
+
+    def published(self, seconds: float | None, **fields: Any) -> None:
+        """A run that was made (with its seconds) or found up to date."""
+        if seconds is None:
+            self.write("up_to_date", **fields)
+        else:
+            self.memory[fields["run_id"]] = seconds
+            self.write("published", seconds=round(seconds, 2), **fields)
+
+    @staticmethod
+    def took(folder: Path) -> dict[str, float]:
+        """Seconds by run id that the logs of a folder tell, as far as they can be read."""
+        out: dict[str, float] = {}
+        for file in sorted(folder.glob("*.jsonl")):
+            for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+                try:
+                    entry = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(entry, dict) and entry.get("event") == "published" and "seconds" in entry:
+                    out[str(entry["run_id"])] = float(entry["seconds"])
+        return out
 
     def say(self, text: str) -> None:
         """A line for a person: on a terminal only, unless told to be quiet; always in the log."""

@@ -6,6 +6,7 @@ import dataclasses
 import datetime as dt
 import hashlib
 import platform
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,7 +170,8 @@ class Run:
             parents=named,
         )
         if (done := up_to_date(self.ws, stage, day, sub, key)) and (not latest or self._serves()):
-            return self._result(*done, up_to_date=True)
+            return self._result(*done, None)
+        start = time.perf_counter()
         refusal = self.ws.refusal_path(stage, day)
         with publish(self.ws, stage, day, sub, latest=latest) as publication:
             try:
@@ -196,7 +198,7 @@ class Run:
                 }
             )
         refusal.unlink(missing_ok=True)
-        return self._result(path, manifest, up_to_date=False)
+        return self._result(path, manifest, time.perf_counter() - start)
 
     def _serves(self) -> bool:
         """Whether LATEST names an export; publishing heals one that does not."""
@@ -212,9 +214,11 @@ class Run:
             return ["on CUDA the same key gives results equal within rounding, not the same bytes"]
         return []
 
-    def _result(self, path: Path, m: Manifest, *, up_to_date: bool) -> Result:
+    def _result(self, path: Path, m: Manifest, seconds: float | None) -> Result:
+        """`seconds` that it took to make; None: it was there."""
+        up_to_date = seconds is None
         result = Result(m.stage, str(m.day), m.key, m.run_id, str(path), m.rows, m.metrics, m.gates, up_to_date)
-        self.log.write("up_to_date" if up_to_date else "published", **result.to_dict())
+        self.log.published(seconds, **result.to_dict())
         verb = "up to date" if up_to_date else "published"
         self.log.say(f"{m.stage} {m.day}: {verb} {m.run_id}")
         self.done.append(result)

@@ -20,7 +20,7 @@ from dmtl_cli.data.encode import Encoder
 from dmtl_cli.data.log import Day
 from dmtl_cli.data.samples import Rows
 from dmtl_cli.models import build_teacher
-from dmtl_cli.models.mmoe import Side, Teacher
+from dmtl_cli.models.teacher import Side, Teacher
 
 _ITEMS = 4_096  # of a catalogue scored at a time: below 32 MiB a tensor, above which malloc returns every page
 
@@ -37,15 +37,20 @@ def forward(model: Teacher, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     return out
 
 
-def teacher_of(encoder: Encoder, config: dict[str, Any]) -> Teacher:
-    """An untrained teacher of a config's `teacher` section."""
+def teacher_of(encoder: Encoder, config: dict[str, Any], tasks: int) -> Teacher:
+    """An untrained teacher of a config's `teacher` section, with that many tasks."""
     return build_teacher(
         encoder,
+        num_tasks=tasks,
+        model=config["model"],
         embedding_dim=config["embedding_dim"],
         num_experts=config["num_experts"],
         expert_hidden_units=tuple(config["expert_hidden_units"]),
         tower_hidden_units=tuple(config["tower_hidden_units"]),
         gate_dropout=config["gate_dropout"],
+        num_task_experts=config["num_task_experts"],
+        num_levels=config["num_levels"],
+        factor_dim=config["factor_dim"],
     )
 
 
@@ -54,11 +59,12 @@ class FrozenTeacher:
 
     def __init__(self, folder: Path, manifest: Manifest, device: torch.device, features: tuple[Feature, ...]) -> None:
         self.encoder = Encoder.stored(folder, features)
-        self.model = teacher_of(self.encoder, manifest.config["teacher"])
+        self.calibration = {k: Calibration.from_dict(v) for k, v in manifest.facts["calibration"].items()}
+        self.tasks = tuple(manifest.facts["tasks"])
+        self.model = teacher_of(self.encoder, manifest.config["teacher"], len(self.tasks))
         checkpoint.load(folder, self.model, self.model.table)
         self.model.to(device).eval()
         self.device = device
-        self.calibration = {k: Calibration.from_dict(v) for k, v in manifest.facts["calibration"].items()}
         self.threshold: float | None = manifest.facts["threshold_seconds"]
 
     def on(self, day: Day) -> Scorer:
@@ -72,28 +78,40 @@ class Scorer:
         self.encoder, self.model, self.device = encoder, model, device
         self.tables = Tables(encoder.entities(day, "user"), encoder.entities(day, "item"))
         self.batcher = Batcher(encoder, self.tables, device)
+        served = encoder.entities(day, "user", None) if encoder.of("user", True) else self.tables.users
+        self.no_event = Batcher(encoder, Tables(served, self.tables.items), device)
         self.day = day
 
     @torch.no_grad()
     def pairs(self, rows: Rows, batch_size: int = 4_096) -> npt.NDArray[np.float32]:
-        """Logits [n, 2] of pairs in their context."""
-        batches = self.batcher.batches(iter([Rows(rows.user, rows.item, {}, rows.features)]), batch_size)
+        """Logits [n, T] of pairs in their context."""
+        return self._scored(self.batcher, Rows(rows.user, rows.item, {}, rows.features), batch_size)
+
+    @torch.no_grad()
+    def lists(self, rows: Rows, batch_size: int = 4_096) -> npt.NDArray[np.float32]:
+        """Logits [n, T] of pairs that have no event: event-level features of a user are his first of the day, context
+        is unknown. The user part is computed once per user and batch."""
+        return self._scored(self.no_event, Rows(rows.user, rows.item, {}), batch_size)
+
+    def _scored(self, batcher: Batcher, rows: Rows, batch_size: int) -> npt.NDArray[np.float32]:
+        batches = batcher.batches(iter([rows] if len(rows) else []), batch_size)
         out = [forward(self.model, batch)[0].float().cpu().numpy() for batch in batches]
-        return np.concatenate(out) if out else np.zeros((0, 2), np.float32)
+        return np.concatenate(out) if out else np.zeros((0, self.model.tasks), np.float32)
 
     @torch.no_grad()
     def catalogue(self, users: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.float32]]:
-        """For each user row the logits [I, 2] of the day's whole catalogue.
+        """For each user row the logits [I, T] of the day's whole catalogue.
 
         A catalogue has no event: event-level features of a user are his first of the day, context is unknown.
         """
         encoded = self.encoder.encode(self.day.users[users], "user")
-        u_UK = self.model.user_part(side(inputs(encoded, self.device)))
+        half = self.model.user_side(side(inputs(encoded, self.device)))
         nowhere = self.encoder.encode(pl.DataFrame({"": [0]}), "context")
-        u_UK = u_UK + self.model.context_part(side(inputs(nowhere, self.device)))
+        context = self.model.context_part(side(inputs(nowhere, self.device)))
         starts = range(0, len(self.tables.items), _ITEMS)
         blocks = [np.arange(s, min(s + _ITEMS, len(self.tables.items))) for s in starts]
-        parts = [self.model.item_part(side(inputs(self.tables.items.take(b), self.device))) for b in blocks]
-        for u_K in u_UK:
-            logits = [self.model.mmoe.rest(u_K + i_NK)[0] for i_NK in parts]
+        items = [self.model.item_side(side(inputs(self.tables.items.take(b), self.device))) for b in blocks]
+        for k in torch.arange(len(users), device=self.device):
+            user = half.rows(k)  # one row, joined with every item
+            logits = [self.model.logits(user, item, context)[0] for item in items]
             yield torch.cat(logits).float().cpu().numpy()

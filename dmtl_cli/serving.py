@@ -85,6 +85,12 @@ class Export:
         """user_id, seen_items, and served raw features as `feature.<name>`."""
         return pl.read_parquet(self.folder / "users.parquet")
 
+    @property
+    def clicks(self) -> pl.DataFrame:
+        """Users who clicked each item on the export's day: `item_id`, `clicks`, of the items that were clicked."""
+        seen = self.users["seen_items"].drop_nulls().explode()
+        return seen.value_counts(sort=False, name="clicks").rename({"seen_items": "item_id"}).sort("item_id")
+
     def vectors(self, frame: pl.DataFrame, side: str) -> Floats:
         """Raw features (columns by feature name) -> [N, d] through the ONNX tower."""
         return self._run(self.encoder.encode(frame, side), side)

@@ -1,5 +1,7 @@
 """Every path a stage reads or writes, and the pointers that say what is published."""
 
+from __future__ import annotations
+
 import datetime as dt
 import re
 from dataclasses import dataclass
@@ -34,13 +36,23 @@ def _read_pointer(pointer: Path) -> str | None:
 
 @dataclass(frozen=True)
 class Workspace:
-    """The folder all stages share."""
+    """The folder all stages share.
+
+    One setting of a comparison has a workspace of its own, in which the stages it does not change are those of another
+    one: `shared` names them, and they are only read here.
+    """
 
     root: Path
+    base: Workspace | None = None
+    shared: frozenset[str] = frozenset()
+
+    def home(self, stage: str) -> Path:
+        """The folder that holds all days of a stage."""
+        return self.base.home(stage) if self.base is not None and stage in self.shared else self.root / stage
 
     def stage_dir(self, stage: str, day: dt.date, sub: str | None = None) -> Path:
-        """`<root>/<stage>/day=YYYY-MM-DD[/<sub>]`; `stage` may hold a slash (`compare/click_only`)."""
-        folder = self.root / stage / f"day={day}"
+        """`<root>/<stage>/day=YYYY-MM-DD[/<sub>]`"""
+        folder = self.home(stage) / f"day={day}"
         return folder / sub if sub else folder
 
     def current_path(self, stage: str, day: dt.date, sub: str | None = None) -> Path:
@@ -67,7 +79,7 @@ class Workspace:
 
     def days(self, stage: str) -> list[dt.date]:
         """Days with a CURRENT, in the day's folder or in any sub folder of it, sorted."""
-        days = [day for folder in (self.root / stage).glob("day=*") if (day := day_of(folder)) is not None]
+        days = [day for folder in self.home(stage).glob("day=*") if (day := day_of(folder)) is not None]
         return sorted(day for day in days if self.current_path(stage, day).exists() or self.subs(stage, day))
 
     def newest(self, stage: str, before: dt.date) -> dt.date | None:

@@ -59,29 +59,25 @@ MORE = {
     "Feature.side": "whose it is; a tower never reads context",
     "Feature.kind": "an id or class; a list of ids; a number; a list of numbers of one length",
     "Quantile.quantile": "of the durations of clicked rows",
-    "TaskWeights.ctr": "over all rows",
-    "TaskWeights.ctcvr": "over rows whose conversion is known",
     "Optimizer.batch_size": "rows a step",
     "Optimizer.epochs": "passes over the rows of a run",
     "Optimizer.embedding_dim": "columns of the embedding table",
-    "Teacher.num_experts": "of the MMoE",
-    "Teacher.expert_hidden_units": "layers of an expert",
+    "Student.embedding_dim": "columns of the embedding table",
+    "Teacher.model": "the network (docs/method.md)",
     "Teacher.tower_hidden_units": "layers of a task's tower, before its logit",
-    "Teacher.gate_dropout": "chance that a gate drops an expert in training; the others are renormalised",
-    "Teacher.task_weights": "of the terms of the loss",
     "Scores.alpha": "a negative is drawn in proportion to clicks ** alpha",
     "Scores.batch_size": "pairs scored at a time",
     "SourceWeights.exposed": "weight of exposed pairs in replay and rescore; 0 leaves them out",
-    "SourceWeights.negative": "weight of drawn pairs in replay and rescore; 0 leaves them out",
+    "SourceWeights.negative": "of drawn pairs",
+    "SourceWeights.candidate": "of retrieved pairs",
     "Floors.replay": "of replay",
     "Floors.match": "of match",
     "Floors.rescore": "of rescore",
     "Distill.w_kd": "weight of the distillation loss; 0: no scores are read",
-    "Distill.loss": "distance of the student's logit from the teacher's (docs/method.md)",
-    "Distill.temperature": "divides both logits; the loss is multiplied by its square",
-    "Distill.target": "which score of the teacher",
+    "KD.loss": "distance of the student's logits from the teacher's (docs/method.md)",
+    "KD.weight": "of this loss in the sum",
+    "KD.source_weights": "of a dump's pairs",
     "Distill.ways": "how stored scores reach the student; any of them",
-    "Distill.source_weights": "of a dump's pairs",
     "Hard.w_hard": "weight of the loss of the day's own labels; 0: none",
     "Hard.loss": "in-batch softmax over positives, or binary cross entropy",
     "Hard.label": "what is positive",
@@ -147,6 +143,8 @@ def type_of(kind: Any) -> str:
         return "list" if is_model(args[0]) else f"list of {inner}"
     if is_model(kind):
         return "keys"
+    if origin is dict:
+        return f"names, each with {type_of(args[1])}"
     return {str: "text", int: "integer", float: "number", bool: "true or false"}[kind]
 
 
@@ -165,6 +163,8 @@ def default_of(field: FieldInfo) -> str:
         return "-"
     if isinstance(value, BaseModel):
         return ""
+    if isinstance(value, tuple) and value and is_model(type(value[0])):
+        return "one of the defaults"
     if isinstance(value, tuple):
         return f"`[{', '.join(map(str, value))}]`"
     return f"`{value}`" if value != "" else '`""`'

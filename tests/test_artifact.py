@@ -535,11 +535,23 @@ def test_days_newest_and_subs(ws: Workspace) -> None:
     assert ws.subs("scores", day[2]) == [f"teacher={day[1]}", f"teacher={day[2]}"]
     assert ws.newest("scores", day[2]) == day[0] and ws.newest("scores", day[0]) is None
     assert ws.newest("teacher", DAY) is None
-    run = make(ws, stage="compare/click_only")
-    assert ws.days("compare/click_only") == [DAY] and ws.days("compare") == []
-    assert run.parent == ws.root / "compare" / "click_only" / f"day={DAY}"
-    assert ws.log_path("compare/click_only", DAY).name == f"compare.click_only-{DAY}.jsonl"
     assert ws.lock_path("scores", DAY, "teacher=2026-01-01").name == f"scores-{DAY}-teacher=2026-01-01.lock"
+
+
+def test_a_setting_shares_stages_and_writes_its_own(ws: Workspace) -> None:
+    teacher, export = make(ws, stage="teacher"), make(ws)
+    whole = tree(ws)
+    cell = Workspace(ws.root / "compare" / "soft", ws, frozenset({"teacher", "scores"}))
+    inner = Workspace(cell.root / "compare" / "x", cell, frozenset({"teacher", "student"}))
+    assert cell.current("teacher", DAY) == inner.current("teacher", DAY) == teacher
+    assert cell.days("teacher") == [DAY] and cell.newest("teacher", DAY + dt.timedelta(1)) == DAY
+    assert cell.days("export") == [] and cell.latest() is None
+    student, served = make(cell, OLD, stage="student"), make(cell, OLD)
+    assert student.parent == ws.root / "compare/soft/student" / f"day={DAY}" == inner.stage_dir("student", DAY)
+    assert cell.latest() == served and ws.latest() == ws.current("export", DAY) == export
+    assert ws.days("student") == [] and ws.days("compare") == []
+    assert {f for f in tree(ws) if not f.startswith("compare/")} == whole
+    assert (cell.root / "locks").is_dir() and litter(cell) == []
 
 
 def test_relative_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

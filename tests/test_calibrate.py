@@ -2,6 +2,7 @@
 
 import json
 import math
+from decimal import Decimal, localcontext
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from dmtl_cli.calibrate import MIN_SLOPE, WEAK, Calibration, fit, log1mexp, log_sigmoid, target_logit
+from dmtl_cli.calibrate import MIN_SLOPE, WEAK, Calibration, factors_of, fit, log1mexp, log_sigmoid, target_logit
 
 Floats = npt.NDArray[np.float64]
 EXTREMES = np.array([-1000.0, -80, -1, 0, 1, 80, 1000])
@@ -153,27 +154,77 @@ def test_survives_json_bit_for_bit() -> None:
 
 # -- the teacher's logit -----------------------------------------------------------------------------------------------
 
-CALIBRATION = {"ctr": Calibration(0.8, -1.0), "cvr": Calibration(1.1, 0.4)}
+CALIBRATION = {"ctr": Calibration(0.8, -1.0), "cvr": Calibration(1.1, 0.4), "like": Calibration(0.5, -2.0)}
+IDENTITY = dict.fromkeys(("ctr", "cvr", "like"), Calibration())
+FUSION = {"pctr": 1.0, "pcvr": 0.5, "plike": 2.0}
+
+
+def exact(logits: dict[str, float], of: dict[str, float]) -> float:
+    """log p - log(1 - p) of p = product of sigmoid(x) ** a, in 600 digits."""
+    with localcontext() as context:
+        context.prec = 600
+        log_p = sum((Decimal(a) * -(1 + (-Decimal(logits[k])).exp()).ln() for k, a in of.items()), Decimal(0))
+        return float(log_p - (1 - log_p.exp()).ln())
+
+
+@pytest.mark.parametrize(
+    ("score", "factors"),
+    [
+        ("pctr", {"ctr": 1}),
+        ("pcvr", {"cvr": 1}),
+        ("pctcvr", {"ctr": 1, "cvr": 1}),
+        ("plike", {"like": 1}),
+        ("pctlike", {"ctr": 1, "like": 1}),
+        ("pfused", {"ctr": 1, "cvr": 0.5, "like": 2}),
+    ],
+)
+def test_factors_of(score: str, factors: dict[str, float]) -> None:
+    assert factors_of(score, FUSION) == factors
+    assert (factors_of(score, {}) == factors) == (score != "pfused")
 
 
 def test_target_logit_is_log_p_less_log1mexp() -> None:
     a, c = np.random.default_rng(0).normal(0, 5, (2, 500)).astype(np.float32)
     ctr, cvr = (CALIBRATION[k].log_prob(v) for k, v in (("ctr", a), ("cvr", c)))
-    for target, log_p in (("pctr", ctr), ("pcvr", cvr), ("pctcvr", ctr + cvr)):
-        t = target_logit(a, c, CALIBRATION, target)
+    fused = {"pctr": 0.3, "pcvr": 1.7}
+    for target, log_p in (("pctr", ctr), ("pcvr", cvr), ("pctcvr", ctr + cvr), ("pfused", 0.3 * ctr + 1.7 * cvr)):
+        t = target_logit({"ctr": a, "cvr": c}, CALIBRATION, factors_of(target, fused))
         assert t.dtype == np.float64
         assert t == pytest.approx(log_p - log1mexp(log_p), rel=1e-9, abs=1e-12)
         assert log_sigmoid(t) == pytest.approx(log_p, rel=1e-12)
-    with pytest.raises(ValueError, match="target"):
-        target_logit(a, c, CALIBRATION, "ptime")
 
 
-def test_target_logit_is_finite_and_keeps_the_digits_a_float32_probability_loses() -> None:
+POWERS = [{"ctr": 1.0}, {"ctr": 0.3}, {"cvr": 2.0}, {"ctr": 1.0, "cvr": 1.0}, {"ctr": 1.0, "cvr": 0.5},
+          {"ctr": 1.0, "cvr": 1.0, "like": 1.0}, {"ctr": 0.01, "cvr": 7.0, "like": 1.0}]  # fmt: skip
+
+
+@pytest.mark.parametrize("of", POWERS, ids=str)
+def test_a_fusion_is_exact_wherever_float64_can_say_it(of: dict[str, float]) -> None:
+    values = np.array([-500.0, -80, -20, -1, 0, 0.5, 20, 80, 500])
+    grid = dict(zip(of, (v.ravel() for v in np.meshgrid(*[values] * len(of))), strict=True))
+    chosen = np.random.default_rng(0).choice(len(grid["ctr" if "ctr" in of else "cvr"]), min(40, 9 ** len(of)), False)
+    logits = {k: v[chosen] for k, v in grid.items()}
+    expected = [exact({k: float(v[n]) for k, v in logits.items()}, of) for n in range(len(chosen))]
+    assert target_logit(logits, IDENTITY, of) == pytest.approx(expected, rel=1e-12, abs=1e-12)
+    moved = {k: (v - CALIBRATION[k].intercept) / CALIBRATION[k].slope for k, v in logits.items()}
+    assert target_logit(moved, CALIBRATION, of) == pytest.approx(expected, rel=1e-9, abs=1e-9), "calibrated first"
+
+
+@pytest.mark.parametrize("of", POWERS, ids=str)
+def test_a_fusion_stays_finite_and_in_order_beyond(of: dict[str, float]) -> None:
+    x = np.array([-1e30, -1e5, -1000.0, -800, -700, 0, 700, 800, 1000, 1e5, 1e30])
+    t = target_logit(dict.fromkeys(of, x), IDENTITY, of)
+    assert np.isfinite(t).all() and (np.diff(t) >= 0).all()
+    assert t[2] == pytest.approx(-1000 * sum(of.values())) and (t[7:] > 690).all()
+
+
+def test_target_logit_keeps_the_digits_a_float32_probability_loses() -> None:
     a, c = (v.ravel() for v in np.meshgrid(EXTREMES, EXTREMES))
-    t = target_logit(a, c, {"ctr": Calibration(), "cvr": Calibration()}, "pctcvr")
+    both = {"ctr": 1.0, "cvr": 1.0}
+    t = target_logit({"ctr": a, "cvr": c}, IDENTITY, both)
     assert np.isfinite(t).all()
     assert (t <= np.minimum(a, c) + 1e-12).all(), "a product is below either factor"
-    sure = target_logit(np.array([20.0]), np.array([1000.0]), {"ctr": Calibration(), "cvr": Calibration()}, "pctcvr")
+    sure = target_logit({"ctr": np.array([20.0]), "cvr": np.array([1000.0])}, IDENTITY, both)
     assert sure[0] == pytest.approx(20, rel=1e-12)
     with np.errstate(divide="ignore"):
         p = np.float32(1 / (1 + math.exp(-20)))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from test_models import DIM, ITEM, USER, a_student, a_teacher, encoder_of
-from test_optim import batches, train
+from test_models import DIM, FACTORS, ITEM, NETWORKS, USER, a_student, a_teacher, encoder_of
+from test_optim import RATES, batches, train
 
 from dmtl_cli import checkpoint
 from dmtl_cli.data.encode import Encoder
@@ -17,12 +18,13 @@ from dmtl_cli.fit import Optimizers
 from dmtl_cli.models import build_student
 from dmtl_cli.models.dssm import DSSM
 from dmtl_cli.models.layers import INIT_STD
+from dmtl_cli.workspace import Workspace
 
 ENCODER = encoder_of(*USER, *ITEM)
 
 
 def optimizers_of(model: Any) -> Optimizers:
-    return Optimizers.of(model, model.table, 0.01, 0.05)
+    return Optimizers.of(model, model.table, RATES)
 
 
 def trained(folder: Path, encoder: Encoder = ENCODER, steps: int = 3) -> tuple[DSSM, Optimizers]:
@@ -76,11 +78,21 @@ def test_going_on_is_never_having_stopped(tmp_path: Path) -> None:
     assert_same((whole, whole_optimizers), (second, second_optimizers))
 
 
-def test_a_teacher_is_stored_too(tmp_path: Path) -> None:
-    model, other = a_teacher(ENCODER), a_teacher(ENCODER, 1)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_teacher_is_stored_too(tmp_path: Path, name: str) -> None:
+    model, other = (a_teacher(ENCODER, seed, **NETWORKS[name]) for seed in (0, 1))
     checkpoint.save(tmp_path, model, model.table)
     assert [f.name for f in tmp_path.iterdir()] == ["model.safetensors"]
     checkpoint.load(tmp_path, other, other.table)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+
+
+def test_a_second_head_is_stored_too(tmp_path: Path) -> None:
+    model, other = (a_student(ENCODER, seed, auxiliary=True) for seed in (0, 1))
+    checkpoint.save(tmp_path, model, model.table, optimizers_of(model))
+    checkpoint.load(tmp_path, other, other.table, optimizers_of(other))
+    assert model.auxiliary is not None and other.auxiliary is not None
+    assert torch.equal(model.auxiliary.user.weight, other.auxiliary.user.weight)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
 
 
@@ -117,7 +129,7 @@ def test_grown_vocabularies_keep_old_rows_and_start_new_ones_near_unknown(tmp_pa
 # -- what is refused ---------------------------------------------------------------------------------------------------
 
 
-def refused(folder: Path, model: DSSM) -> str:
+def refused(folder: Path, model: Any) -> str:
     with pytest.raises(UserError) as e:
         checkpoint.load(folder, model, model.table, optimizers_of(model))
     assert e.value.code == Exit.DATA and e.value.hint
@@ -132,12 +144,35 @@ def refused(folder: Path, model: DSSM) -> str:
         ({"units": (8, 5, 5)}, "user_tower.4.weight"),
         ({"units": (8,)}, "item_tower.2.bias"),
         ({"unit": False}, "log_scale"),
+        ({"auxiliary": True}, "auxiliary.log_scale: expected (), got nothing"),
     ],
     ids=str,
 )
 def test_another_architecture_is_named(tmp_path: Path, change: dict[str, Any], name: str) -> None:
     trained(tmp_path)
     assert name in refused(tmp_path, a_student(ENCODER, **change))
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"model": "shared_bottom"}, "weight net.experts.biases.0: this model has none of that name"),
+        ({"model": "ple"}, "weight net.experts.biases.0: this model has none of that name"),
+        ({"num_tasks": 3}, "weight net.first.bias: expected (27,), got (24,)"),
+        ({"factor_dim": 0}, f"embedding user_id: expected (11, {DIM + 2}), got (11, {DIM + 2 * (FACTORS + 1)})"),
+    ],
+    ids=str,
+)
+def test_another_teacher_is_named(tmp_path: Path, change: dict[str, Any], name: str) -> None:
+    model = a_teacher(ENCODER)
+    checkpoint.save(tmp_path, model, model.table, optimizers_of(model))
+    assert name in refused(tmp_path, a_teacher(ENCODER, **change))
+
+
+def test_a_head_that_is_gone_is_named(tmp_path: Path) -> None:
+    model = a_student(ENCODER, auxiliary=True)
+    checkpoint.save(tmp_path, model, model.table, optimizers_of(model))
+    assert "weight auxiliary.bias: this model has none of that name" in refused(tmp_path, a_student(ENCODER))
 
 
 def test_plain_vectors_do_not_become_unit_vectors(tmp_path: Path) -> None:
@@ -177,3 +212,51 @@ def test_no_pickle(tmp_path: Path) -> None:
     for file in tmp_path.iterdir():
         head = file.read_bytes()
         assert head[8:9] == b"{" and int.from_bytes(head[:8], "little") < len(head)  # safetensors: length, JSON
+
+
+# -- where they are stored ---------------------------------------------------------------------------------------------
+
+DAY = dt.date(2026, 1, 2)
+
+
+def put(ws: Workspace, stage: str, day: dt.date, sub: str | None = None, name: str = "0" * 12) -> Path:
+    """A run that CURRENT names."""
+    run = ws.stage_dir(stage, day, sub) / f"run-{name}"
+    run.mkdir(parents=True)
+    ws.current_path(stage, day, sub).write_text(f"{run.name}\n")
+    return run
+
+
+def test_a_setting_reads_what_it_shares_and_writes_its_own(tmp_path: Path) -> None:
+    base = Workspace(tmp_path / "base")
+    ws = Workspace(tmp_path / "base" / "settings" / "a", base, frozenset({"teacher", "scores"}))
+    taught = put(base, "teacher", DAY)
+    scored = put(base, "scores", DAY, "teacher=2026-01-01")
+    put(base, "student", DAY, name="b" * 12)
+    assert ws.home("teacher") == base.root / "teacher" and ws.home("student") == ws.root / "student"
+    assert ws.current("teacher", DAY) == taught and ws.current("scores", DAY, "teacher=2026-01-01") == scored
+    assert ws.subs("scores", DAY) == ["teacher=2026-01-01"] and ws.days("scores") == ws.days("teacher") == [DAY]
+    assert ws.current("student", DAY) is None and ws.days("student") == [] and ws.subs("student", DAY) == []
+    assert ws.newest("teacher", DAY + dt.timedelta(1)) == DAY and ws.newest("student", DAY + dt.timedelta(1)) is None
+    own = put(ws, "student", DAY)
+    assert own.is_relative_to(ws.root) and ws.current("student", DAY) == own != base.current("student", DAY)
+    put(base, "teacher", DAY + dt.timedelta(1))
+    assert ws.days("teacher") == base.days("teacher") and len(ws.days("teacher")) == 2, "always as the base is now"
+
+
+def test_a_setting_locks_logs_and_serves_below_its_root(tmp_path: Path) -> None:
+    ws = Workspace(tmp_path / "a", Workspace(tmp_path / "base"), frozenset({"teacher"}))
+    mine = [ws.latest_path, ws.scratch(), ws.rejected()]
+    mine += [f("teacher", DAY) for f in (ws.lock_path, ws.log_path, ws.refusal_path)]
+    assert all(p.is_relative_to(ws.root) for p in mine)
+    of_the_base = ws.base
+    assert of_the_base is not None and of_the_base.home("teacher") == tmp_path / "base" / "teacher"
+
+
+def test_sharing_goes_through_to_who_holds_it(tmp_path: Path) -> None:
+    base = Workspace(tmp_path / "base")
+    middle = Workspace(tmp_path / "middle", base, frozenset({"teacher"}))
+    top = Workspace(tmp_path / "top", middle, frozenset({"teacher", "scores"}))
+    assert [top.home(s).parent.name for s in ("teacher", "scores", "student")] == ["base", "middle", "top"]
+    alone = Workspace(tmp_path / "alone", shared=frozenset({"teacher"}))
+    assert alone.home("teacher") == alone.root / "teacher", "without a base there is nobody to share with"

@@ -38,7 +38,7 @@ def mistakes(tmp_path: Path, text: str, *sets: str, code: Exit = Exit.CONFIG) ->
 
 def test_defaults(tmp_path: Path) -> None:
     config = load(tmp_path)
-    assert (config.seed, config.teacher.samples, config.student.distill.ways) == (1, "mixed", ("replay", "rescore"))
+    assert (config.seed, config.teacher.samples, config.student.distill.ways) == (1, "exposed", ("replay", "rescore"))
     assert (config.data.events.hive_key, config.labels.long_read) == ("day", "mean")
     assert [f.name for f in config.features_of("student")] == ["user_id", "item_id"]
     with pytest.raises(ValueError, match="frozen"):
@@ -172,6 +172,169 @@ def test_contradictions(tmp_path: Path, text: str, says: str) -> None:
     assert len(found) == 1 and found[0].startswith(f"c.yaml:{says}"), found
 
 
+def events(more: str) -> str:
+    return SMALL.replace("{click", f"{{{more}, click")
+
+
+LIKE = events("conversions: {like: is_like}")
+BOUGHT = SMALL.replace("duration: seconds", "conversion: bought")
+AUXILIARY = "8: student: distill.head: auxiliary needs distill.w_kd and hard.w_hard above 0"
+
+
+def kd(*losses: str, more: str = "") -> str:
+    """A student section in which loss k stands in line 11 + k of the file."""
+    listed = "".join(f"\n      - {{{x}}}" for x in losses)
+    return f"student:\n  distill:\n    losses:{listed}\n{more}"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        # conversions
+        *((events(f"conversions: {{{name}: x}}"), f"4: data.events: conversions: {name} would be taken for another")
+          for name in ("r", "cvr", "fused", "ctr", "ctlike")),
+        (events("conversions: {like: seconds}") + "  - {name: s, side: user, kind: numeric, column: seconds}",
+         "8: features.2 (s): seconds is an outcome"),
+        (LIKE + "  - {name: is_like, side: user, kind: numeric}", "8: features.2 (is_like): is_like is an outcome"),
+        (events("conversions: {a-b: x}"), "4: data.events.conversions.a-b: string should match pattern"),
+        # a teacher's losses
+        (SMALL + "teacher: {task_weights: {ctvr: 1}}", "8: teacher.task_weights: no loss is called ctvr, did you mean"),
+        (SMALL + "teacher: {task_weights: {like: 1}}", "8: teacher.task_weights: no loss is called like"),
+        (SMALL + "teacher: {task_weights: {ctr: -1}}", "8: teacher.task_weights.ctr: input should be greater"),
+        (SMALL + "teacher: {task_weights: {ctr: 0, cvr: 0, ctcvr: 0}}", "8: teacher.task_weights: all are 0"),
+        (LIKE + "teacher: {task_weights: {ctr: 0, cvr: 0, ctcvr: 0, like: 0, ctlike: 0}}",
+         "8: teacher.task_weights: all are 0"),
+        # models
+        (SMALL + "teacher: {num_levels: 2}", "8: teacher.num_levels has no effect on model: mmoe (it is for ple)"),
+        (SMALL + "teacher: {model: shared_bottom, num_task_experts: 2}", "8: teacher.num_task_experts has no effect"),
+        (SMALL + "teacher: {model: shared_bottom, num_experts: 2}",
+         "8: teacher.num_experts has no effect on model: shared_bottom, which has no gate"),
+        (SMALL + "teacher: {model: shared_bottom, gate_dropout: 0.1}", "8: teacher.gate_dropout has no effect on"),
+        (SMALL + "teacher: {factor_dim: -1}", "8: teacher.factor_dim: input should be greater than or equal to 0"),
+        (SMALL + "teacher: {samples: exposed, negatives: 2}", "8: teacher.negatives has no effect on samples: exposed"),
+        (SMALL.replace("click: click, ", "") + "teacher: {calibration_share: 0.2}",
+         "8: teacher.calibration_share has no effect without data.events.click"),
+        # scores
+        (SMALL + "scores: {fusion: {pctcvr: 1}}", "8: scores.fusion: pctcvr is none of pctr, pcvr"),
+        (SMALL + "scores: {fusion: {plike: 1}}", "8: scores.fusion: plike is none of pctr, pcvr"),
+        (SMALL + "scores: {fusion: {pctr: 0}}", "8: scores.fusion.pctr: input should be greater than 0"),
+        (SMALL + "scores: {candidate_source: both}", "8: scores.candidate_source has no effect without scores.cand"),
+        # what a student learns
+        (SMALL + kd("loss: kl", "target: pctcv"), "12: student.distill.losses.1.target: no score is called pctcv, did"),
+        (SMALL + kd("target: pctlike"), "11: student.distill.losses.0.target: no score is called pctlike"),
+        (SMALL + kd("target: pfused"),
+         "11: student.distill.losses.0.target: no score is called pfused (pfused needs scores.fusion)"),
+        (SMALL + kd("loss: hinge"), "11: student.distill.losses.0.loss: input should be 'kl', 'mse_logit', 'mse_prob', "
+         "'listwise', 'listwise_calibrated', 'pairwise', 'rank_weight' or 'plackett_luce', got 'hinge'"),
+        (SMALL + kd("weight: 0"), "11: student.distill.losses.0.weight: input should be greater than 0"),
+        *((SMALL + kd("loss: kl", f"loss: {loss}, {option}"), f"12: student.distill.losses.1: {says}")
+          for loss, option, says in (
+            ("mse_logit", "temperature: 2", "temperature has no effect on mse_logit (it is for kl, mse_prob, listwise"),
+            ("listwise", "pair_weight: gap", "pair_weight has no effect on listwise (it is for pairwise)"),
+            ("kl", "decay: linear", "decay has no effect on kl (it is for rank_weight)"),
+            ("pairwise", "decay_lambda: 2", "decay_lambda has no effect on pairwise (it is for rank_weight)"),
+            ("rank_weight", "decay: linear, decay_lambda: 2", "decay_lambda has no effect on decay: linear"),
+            ("listwise", "top_k: 3", "top_k has no effect on listwise (it is for plackett_luce)"),
+            ("mse_prob", "popularity_strata: 3", "popularity_strata has no effect on mse_prob (it is for listwise, "),
+        )),
+        (SMALL + "student: {distill: {losses: []}}", "8: student.distill.losses: tuple should have at least 1 item"),
+        (SMALL + kd("loss: rank_weight"), "8: student: distill.losses: rank_weight alone only pushes scores up"),
+        (SMALL + "student: {distill: {list_size: 8}}", "8: student: distill.list_size has no effect without a loss"),
+        (SMALL + kd("loss: listwise", more="  user_rows: 4\n"), "8: student: user_rows has no effect with a loss over"),
+        (SMALL + "student: {distill: {list_size: 1}}", "8: student.distill.list_size: input should be greater"),
+        (SMALL + "student: {distill: {half_life_days: 0}}", "8: student.distill.half_life_days: input should be gr"),
+        (SMALL + "student: {distill: {head: auxiliary}}", AUXILIARY),
+        (SMALL + "student: {distill: {head: auxiliary, w_kd: 0}, hard: {w_hard: 1}}", AUXILIARY),
+        (SMALL + "student: {hard: {w_hard: 1, negatives: 2}}", "8: student: hard.negatives has no effect on sampled_"),
+        (BOUGHT + "student: {hard: {w_hard: 1, duration_weighted: true}}",
+         "8: student.hard.duration_weighted needs data.events.duration"),
+    ],
+)  # fmt: skip
+def test_options_must_have_an_effect(tmp_path: Path, text: str, says: str) -> None:
+    found = mistakes(tmp_path, text)
+    assert len(found) == 1 and found[0].startswith(f"c.yaml:{says}"), found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        LIKE + kd("target: plike", "loss: listwise, target: pctlike", more="    list_size: 9\n"),
+        LIKE + "teacher: {task_weights: {ctr: 0, cvr: 0, ctcvr: 0, ctlike: 0}}",  # like alone
+        SMALL + "scores: {fusion: {pcvr: 0.5}}\n" + kd("target: pfused"),
+        SMALL + kd("loss: rank_weight, decay: exponential, decay_lambda: 2", "loss: kl, temperature: 3"),
+        SMALL + kd("loss: rank_weight, decay: linear", more="  hard: {w_hard: 1}\n"),
+        SMALL + kd("loss: plackett_luce, top_k: 3, popularity_strata: 2", "loss: pairwise, pair_weight: ndcg"),
+        SMALL + "teacher: {model: ple, num_levels: 2, num_task_experts: 1, num_experts: 1, gate_dropout: 0.1}",
+        SMALL + "student: {distill: {head: auxiliary}, hard: {w_hard: 1, loss: pointwise, negatives: 2}}",
+        SMALL + "scores: {candidates: 5, candidate_source: both}",
+        SMALL.replace("duration: seconds", "conversion: bought, conversions: {a: x, b: x}"),
+    ],
+)
+def test_options_that_have_one(tmp_path: Path, text: str) -> None:
+    load(tmp_path, text)
+
+
+def test_tasks_losses_and_their_weights(tmp_path: Path) -> None:
+    config = load(tmp_path)
+    assert (config.tasks, config.losses) == (("ctr", "cvr"), ("ctr", "ctcvr", "cvr"))
+    assert [config.task_weight(x) for x in config.losses] == [1.0, 1.0, 1.0]
+    two = events("conversions: {like: a, buy: b}") + "teacher: {task_weights: {ctlike: 0.5, cvr: 0}}"
+    config = load(tmp_path, two)
+    assert config.tasks == ("ctr", "cvr", "like", "buy")
+    assert config.losses == ("ctr", "ctcvr", "cvr", "ctlike", "like", "ctbuy", "buy")
+    assert [config.task_weight(x) for x in config.losses] == [1, 1, 0, 0.5, 1, 1, 1]
+    assert config.data.events.outcome_columns == {"click", "seconds", "a", "b"}
+
+
+def test_a_log_of_clicks_alone_is_sampled_unless_told(tmp_path: Path) -> None:
+    clicks = SMALL.replace("click: click, ", "")
+    assert load(tmp_path).teacher.samples == "exposed"
+    assert load(tmp_path, clicks).teacher.samples == "sampled"
+    sampled = load(tmp_path, clicks + "teacher: {negatives: 3}")
+    assert (sampled.teacher.samples, sampled.teacher.negatives) == ("sampled", 3)
+    assert load(tmp_path, clicks + "teacher: {samples: mixed}").teacher.samples == "mixed"
+    for text in (clicks + "teacher: 5", clicks + "teacher:", "data: 5", "data: {events: [1]}"):
+        assert not any("Error" in m for m in mistakes(tmp_path, text))
+
+
+def test_how_many_rows_reach_a_batch_together(tmp_path: Path) -> None:
+    for more, rows in (("", 16), ("  user_rows: 3\n", 3), (kd("loss: pairwise", more="    list_size: 9\n")[9:], 9)):
+        assert load(tmp_path, SMALL + "student:\n  hidden_units: [8]\n" + more).student.rows_together == rows
+
+
+def test_what_a_student_distills(tmp_path: Path) -> None:
+    def distill(*losses: str, more: str = "") -> Any:
+        return load(tmp_path, SMALL + kd(*losses, more=more)).student.distill
+
+    many = distill("target: pctr", "loss: listwise", "target: pctr, loss: mse_prob")
+    assert (many.targets, many.over_lists) == (("pctr", "pctcvr"), True)
+    assert not distill("loss: mse_logit").over_lists
+    off = distill("loss: listwise", more="    w_kd: 0\n  hard: {w_hard: 1}\n")
+    assert (off.targets, off.over_lists) == ((), False), "what is not learned is not asked of the dump"
+    options = [x.options() for x in distill("temperature: 2", "loss: mse_logit", "loss: rank_weight, decay: linear",
+                                            "loss: plackett_luce").losses]  # fmt: skip
+    assert options == [{"temperature": 2.0}, {}, {"decay": "linear", "decay_lambda": 10.0}, {"top_k": 10}]
+
+
+@pytest.mark.parametrize(
+    ("losses", "more", "predicts"),
+    [
+        (("loss: kl",), "", "pctcvr"),
+        (("target: pctr, temperature: 3",), "", "pctr"),
+        (("loss: kl", "loss: listwise_calibrated"), "", "pctcvr"),
+        (("loss: listwise_calibrated",), "", None),
+        (("loss: kl", "loss: listwise"), "", None),
+        (("loss: kl", "target: pctr"), "", None),
+        (("loss: kl",), "    w_kd: 0\n  hard: {w_hard: 1}\n", None),
+        (("loss: kl",), "    head: auxiliary\n  hard: {w_hard: 1}\n", None),
+    ],
+)
+def test_when_a_students_logit_is_a_scores(
+    tmp_path: Path, losses: tuple[str, ...], more: str, predicts: str | None
+) -> None:
+    assert load(tmp_path, SMALL + kd(*losses, more=more)).student.predicts == predicts
+
+
 # -- files -------------------------------------------------------------------------------------------------------------
 
 
@@ -224,7 +387,7 @@ def test_an_anchor_is_a_repetition(tmp_path: Path) -> None:
         ("student.distill.ways.0=match", "match"),
         ("features.1.min_count=5", 5),
         ("data.events.path=a=b", "a=b"),
-        ("teacher.task_weights={cvr: 0}", {"ctr": 1.0, "ctcvr": 1.0, "cvr": 0.0}),
+        ("teacher.task_weights={cvr: 0}", {"cvr": 0.0}),
         ("data.timezone=null", None),
         ("workspace=2026-01-31", "2026-01-31"),
     ],

@@ -14,7 +14,7 @@ import typer
 from dmtl_cli.artifact import Manifest
 from dmtl_cli.cli import app
 from dmtl_cli.config import load_config
-from dmtl_cli.data.scores import COLUMNS
+from dmtl_cli.data.scores import score_columns
 from dmtl_cli.errors import Exit
 
 ROOT = Path(__file__).parent.parent
@@ -138,7 +138,8 @@ def test_contract_is_whole() -> None:
     assert fields == {f.name for f in dataclasses.fields(Manifest)}
     scores = text.split("### Score table")[1].split("\n## ")[0]
     assert [n for line in re.findall(r"^\| (`.*?) \|", scores, re.M) for n in re.findall(r"`(\w+)`", line)] == [
-        *COLUMNS
+        *("user_id", "item_id", "day", "pair_source", "group", "rank"),
+        *score_columns(("ctr", "cvr", "X"), fused=True),
     ]
 
 

@@ -29,7 +29,7 @@ from dmtl_cli.data.encode import Encoder
 from dmtl_cli.data.log import ID
 from dmtl_cli.errors import Exit, UserError
 from dmtl_cli.models.dssm import DSSM
-from dmtl_cli.models.mmoe import Side
+from dmtl_cli.models.teacher import Side
 from dmtl_cli.serving import Export, best_k, input_names, top_k
 
 FULL = encoder_of(*USER, *ITEM)
@@ -124,6 +124,21 @@ def test_towers_of_sides_that_lack_inputs(name: str, tmp_path: Path, capfd: pyte
 
 def test_towers_are_the_student(written: dict[str, Path]) -> None:
     assert_towers(written["here"], a_student(FULL), FULL)
+
+
+def test_the_served_head_is_exported(written: dict[str, Path], tmp_path: Path) -> None:
+    plain, student = a_student(FULL), a_student(FULL, 1, auxiliary=True)
+    student.load_state_dict(plain.state_dict(), strict=False)
+    assert student.auxiliary is not None
+    with torch.no_grad():
+        soft = student.heads(random_side(FULL, "user", 2, 0), random_side(FULL, "item", 2, 0))[1][0]
+    assert np.abs(soft.numpy() - vectors_of(student, "user", random_side(FULL, "user", 2, 0))).max() > 0.1
+    export.write_towers(tmp_path, student, FULL)
+    for name in FILES:
+        assert (tmp_path / name).read_bytes() == (written["here"] / name).read_bytes(), "as if there were no other"
+    described = export.described(student)
+    student.auxiliary.bias.data.fill_(3.0)
+    assert export.described(student) == described == export.described(plain)
 
 
 def test_the_same_student_gives_the_same_bytes(written: dict[str, Path]) -> None:

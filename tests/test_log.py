@@ -56,6 +56,7 @@ def rows(day: Day, rng: np.random.Generator | None = None) -> pl.DataFrame:
                     "conversion": b.conversion,
                     "weight": b.weight,
                     "request": b.request,
+                    **{f"y:{k}": v for k, v in b.further.items()},
                     **(b.features.to_dict(as_series=True) if b.features is not None else {}),
                 }
             )
@@ -111,6 +112,45 @@ def test_conversion_instead_of_durations(tmp_path: Path) -> None:
     assert converted.tolist() == [True, False, False, False, False]
     assert known.tolist() == [True, True, False, True, True]
     assert np.isnan(block.duration).all()
+
+
+FURTHER = {"like": "is_like", "share": "shared"}
+LIKED = {"is_like": [True, True, None, False, None], "shared": [0, 1, 1, 1, 0]}
+
+
+def test_further_conversions_count_with_a_click_and_nulls_are_unknown(tmp_path: Path) -> None:
+    put(tmp_path, BASIC | LIKED)
+    (block,) = read(tmp_path, conversions=FURTHER).blocks()
+    assert block.further["like"].tolist() == [1, 1, -1, 0, -1] and block.further["share"].tolist() == [0, 1, 1, 1, 0]
+    tasks = block.conversions(20.0)
+    assert list(tasks) == ["cvr", "like", "share"]
+    labels = {k: (z.tolist(), known.tolist()) for k, (z, known) in tasks.items()}
+    assert labels["cvr"] == tuple(x.tolist() for x in block.labels(20.0))
+    # click 1 0 1 1 0: what an unclicked row carries or lacks is no matter, it is a known negative
+    assert labels["like"] == ([True, False, False, False, False], [True, True, False, True, True])
+    assert labels["share"] == ([False, False, True, True, False], [True] * 5)
+    (none,) = read(tmp_path).blocks()
+    assert none.further == {} and list(none.conversions(20.0)) == ["cvr"]
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "words"),
+    [
+        ("is_like", [True, False, None, True, None], ()),
+        ("is_like", [0.0, 1.0, float("nan"), None, 1.0], ()),
+        ("is_like", [0, 1, None, 2, 1], ("column is_like, row 3", "expected 0 or 1, got 2")),
+        ("shared", [0.0, 0.5, 1.0, 1.0, 1.0], ("column shared, row 1", "got 0.5")),
+        ("shared", ["yes"] * 5, ("column shared", "a boolean or 0/1, got String")),
+    ],
+)
+def test_a_further_conversion_is_a_flag(tmp_path: Path, column: str, values: Any, words: tuple[str, ...]) -> None:
+    file = put(tmp_path, BASIC | LIKED | {column: values})
+    if words:
+        with refused(Exit.DATA, file, *words):
+            read(tmp_path, conversions=FURTHER)
+    else:
+        (block,) = read(tmp_path, conversions=FURTHER).blocks()
+        assert (block.further["like"] == -1).tolist() == [v is None or v != v for v in values]
 
 
 def test_a_log_of_positives_and_milliseconds(tmp_path: Path) -> None:
@@ -331,6 +371,8 @@ def test_missing_columns(tmp_path: Path) -> None:
     file = put(tmp_path, BASIC)
     with refused(Exit.DATA, file, "data.events.duration expects column took", "seconds"):
         read(tmp_path, duration="took")
+    with refused(Exit.DATA, file, "data.events.conversions.like expects column is_like", "seconds"):
+        read(tmp_path, conversions=FURTHER)
     age = Feature(name="age", side="user", kind="numeric")
     with refused(Exit.DATA, file, "feature age expects column age"):
         read(tmp_path, [age])
@@ -464,6 +506,7 @@ def many(n: int = 200) -> dict[str, Any]:
         "weight": rng.random(n),
         "device": pl.Series([f"d{k}" for k in rng.integers(0, 9, n)], dtype=pl.Categorical),
         "history": [[int(x)] * int(x) for x in rng.integers(0, 4, n)],
+        "is_like": [[True, False, None][k] for k in rng.integers(0, 3, n)],
     }
 
 
@@ -471,7 +514,7 @@ DEVICE = [
     Feature(name="device", side="context", kind="categorical"),
     Feature(name="history", side="context", kind="sequence"),
 ]
-MORE = {"request": "request", "weight": "weight"}
+MORE = {"request": "request", "weight": "weight", "conversions": {"like": "is_like"}}
 
 
 def test_files_and_blocks_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,17 +6,13 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from dmtl_cli.distill import LOSSES, Loss, kl, mse_logit, mse_prob
 from dmtl_cli.losses import log1mexp, pointwise, sampled_softmax, teacher_loss, weighted_mean
 
 F64 = torch.float64
 EXTREMES = [-80.0, -30.0, -1.0, 0.0, 1.0, 30.0, 80.0]
-each_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
 each_type = pytest.mark.parametrize("dtype", [torch.float32, F64])
 
 
@@ -70,6 +66,14 @@ def naive_teacher(a: Tensor, c: Tensor, y: Tensor, z: Tensor, known: Tensor, w: 
     return mean(bce(ctr, y), w), mean(bce(ctr * cvr, z), w * known), mean(bce(cvr, z), w * known * y)
 
 
+def taught(
+    a: Tensor, c: Tensor, y: Tensor, z: Tensor, known: Tensor, w: Tensor, *weights: float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Of the tasks ctr and cvr; weights of ctr, ctcvr and cvr."""
+    by_name = dict(zip(("ctr", "ctcvr", "cvr"), weights, strict=True))
+    return teacher_loss({"ctr": a, "cvr": c}, y, {"cvr": (z, known)}, w, by_name)
+
+
 def teacher_rows(n: int = 64) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     y = normal(n, seed=3) > -0.5
     z = y & (normal(n, seed=4) > 0)
@@ -87,9 +91,9 @@ def test_teacher_loss_is_the_naive_formula_with_its_gradient() -> None:
         return sum((k * p for k, p in zip(weights, parts, strict=True)), torch.zeros(()))
 
     def ours(a: Tensor, c: Tensor) -> Tensor:
-        return teacher_loss(a, c, y, z, known, w, *weights)[0]
+        return taught(a, c, y, z, known, w, *weights)[0]
 
-    total, parts = teacher_loss(a, c, y, z, known, w, *weights)
+    total, parts = taught(a, c, y, z, known, w, *weights)
     assert total.item() == pytest.approx(naive(a, c).item(), rel=1e-12)
     expected = naive_teacher(a, c, y.double(), z.double(), known.double(), w)
     assert [parts[k].item() for k in ("ctr", "ctcvr", "cvr")] == pytest.approx([p.item() for p in expected], rel=1e-12)
@@ -103,10 +107,10 @@ def test_the_logit_of_a_product_is_log_p_less_log1mexp() -> None:
     a, c = normal(200, seed=7) * 6, normal(200, seed=8) * 6
     log_p = F.logsigmoid(a) + F.logsigmoid(c)
     one = torch.ones(200)
-    loss = [teacher_loss(a[i : i + 1], c[i : i + 1], one[:1], one[:1], one[:1], one[:1], 0, 1)[0] for i in range(200)]
+    loss = [taught(a[i : i + 1], c[i : i + 1], one[:1], one[:1], one[:1], one[:1], 0, 1, 0)[0] for i in range(200)]
     assert torch.allclose(torch.stack(loss), -log_p, rtol=1e-12)
     zero = torch.zeros(1)
-    loss = [teacher_loss(a[i : i + 1], c[i : i + 1], zero, zero, one[:1], one[:1], 0, 1)[0] for i in range(200)]
+    loss = [taught(a[i : i + 1], c[i : i + 1], zero, zero, one[:1], one[:1], 0, 1, 0)[0] for i in range(200)]
     assert torch.allclose(torch.stack(loss), -log1mexp(log_p), rtol=1e-9)
 
 
@@ -117,7 +121,7 @@ def test_teacher_loss_is_finite_at_extreme_logits(dtype: torch.dtype, label: tup
     a, c = (v.flatten().requires_grad_() for v in torch.meshgrid(values, values, indexing="ij"))
     y, z = (torch.full(a.shape, v) for v in label)
     one = torch.ones(a.shape)
-    total, _ = teacher_loss(a, c, y, z, one, one, 1, 1, 1)
+    total, _ = taught(a, c, y, z, one, one, 1, 1, 1)
     assert total.isfinite() and total >= 0
     assert all(g.isfinite().all() for g in torch.autograd.grad(total, (a, c)))
 
@@ -128,23 +132,39 @@ def test_unknown_conversions_have_no_gradient_and_unclicked_rows_are_negatives()
     z = torch.tensor([1.0, math.nan, 0.0, 0.0])
 
     def ctcvr(a: Tensor, c: Tensor) -> Tensor:
-        return teacher_loss(a, c, y, z, known, one, 0, 1, 1)[0]
+        return taught(a, c, y, z, known, one, 0, 1, 1)[0]
 
     ga, gc = gradient(ctcvr, a, c)
     assert ga[1] == 0 and gc[1] == 0 and (ga[[0, 2, 3]] != 0).all()
     longer = torch.tensor([1.0, 0.0, 1.0, 0.0])  # an unclicked row may carry a duration
-    assert teacher_loss(a, c, y, longer, known, one, 0, 1, 1)[0] == ctcvr(a, c)
-    (g,) = torch.autograd.grad(teacher_loss(a, c, y, z, known, one, 0, 0, 1)[0], c)
+    assert taught(a, c, y, longer, known, one, 0, 1, 1)[0] == ctcvr(a, c)
+    (g,) = torch.autograd.grad(taught(a, c, y, z, known, one, 0, 0, 1)[0], c)
     assert (g[1:] == 0).all() and g[0] < 0, "cvr is learned from clicked rows alone"
 
 
 def test_teacher_loss_without_a_click_or_a_known_row_is_zero() -> None:
     a, c = normal(3, grad=True), normal(3, seed=1, grad=True)
     zero, one = torch.zeros(3), torch.ones(3)
-    _, parts = teacher_loss(a, c, zero, zero, one, one)
+    _, parts = taught(a, c, zero, zero, one, one, 1, 1, 1)
     assert parts["cvr"] == 0 and parts["ctcvr"] > 0
-    total, _ = teacher_loss(a, c, one, zero, zero, one, 0, 1, 1)
+    total, _ = taught(a, c, one, zero, zero, one, 0, 1, 1)
     assert total == 0 and all((g == 0).all() for g in torch.autograd.grad(total, (a, c)))
+
+
+def test_each_conversion_has_two_losses_of_its_own_weight() -> None:
+    a, c, d = (normal(64, seed=k, grad=True) for k in (1, 2, 9))
+    y, z, known, w = teacher_rows()
+    z_d, known_d = normal(64, seed=10) > 0, normal(64, seed=11) > -1
+    weights = {"ctr": 0.7, "ctcvr": 1.3, "cvr": 0.4, "ctlike": 0.9, "like": 2.5}
+    conversions = {"cvr": (z, known), "like": (z_d, known_d)}
+    total, parts = teacher_loss({"ctr": a, "cvr": c, "like": d}, y, conversions, w, weights)
+    assert list(parts) == list(weights)
+    of_cvr = taught(a, c, y, z, known, w, 0.7, 1.3, 0.4)
+    of_like = taught(a, d, y, z_d, known_d, w, 0, 0.9, 2.5)
+    assert total.item() == pytest.approx((of_cvr[0] + of_like[0]).item(), rel=1e-12)
+    assert [parts["ctlike"], parts["like"]] == [of_like[1]["ctcvr"], of_like[1]["cvr"]]
+    assert parts["like"] != parts["cvr"] and parts["ctlike"] != parts["ctcvr"]
+    assert all(x.abs().sum() > 0 for x in torch.autograd.grad(total, (a, c, d)))
 
 
 # -- hard labels -------------------------------------------------------------------------------------------------------
@@ -201,95 +221,3 @@ def test_pointwise_is_bce_with_logits() -> None:
     expected = F.binary_cross_entropy_with_logits(s, y.double(), w, reduction="sum") / w.sum()
     assert pointwise(s, y, w).item() == pytest.approx(expected.item())
     assert gradcheck(lambda s: pointwise(s, y, w), (s,))
-
-
-# -- distillation ------------------------------------------------------------------------------------------------------
-
-
-def test_kl_is_the_naive_formula_and_its_gradient_is_the_difference_of_probabilities() -> None:
-    s, t, w = normal(50, seed=1, grad=True), normal(50, seed=2) * 2, normal(50, seed=3).abs()
-    p, q = t.sigmoid(), s.sigmoid()
-    naive = p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()
-    assert kl(s, t, w).item() == pytest.approx(((w * naive).sum() / w.sum()).item(), rel=1e-12)
-    (g,) = gradient(lambda s: kl(s, t, w), s)
-    assert torch.allclose(g, w / w.sum() * (q - p), rtol=1e-10, atol=1e-15)
-
-
-@each_loss
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
-def test_losses_divide_both_logits_by_t_and_multiply_by_its_square(loss: Loss, temperature: float) -> None:
-    s, t, w = normal(30, seed=1, grad=True), normal(30, seed=2), normal(30, seed=3).abs()
-    warm = temperature**2 * loss(s / temperature, t / temperature, w, 1.0)
-    assert loss(s, t, w, temperature).item() == pytest.approx(warm.item(), rel=1e-10)
-    assert gradcheck(lambda s: loss(s, t, w, temperature), (s,))
-    if temperature != 1 and loss is not mse_logit:
-        assert loss(s, t, w, temperature).item() != pytest.approx(loss(s, t, w, 1.0).item(), rel=1e-3)
-
-
-@pytest.mark.parametrize(("loss", "share"), [(kl, 1 / 8), (mse_logit, 1.0), (mse_prob, 1 / 16)])
-def test_at_high_temperature_every_loss_is_a_share_of_the_squared_logit_gap(loss: Loss, share: float) -> None:
-    s, t = normal(10, seed=1) * 3, normal(10, seed=2) * 3
-    expected = share * (s - t).square().mean()
-    assert loss(s, t, torch.ones(10), 1e3).item() == pytest.approx(expected.item(), rel=1e-4)
-
-
-@each_loss
-@settings(deadline=None, max_examples=40)
-@given(st.floats(-40, 40), st.floats(-40, 40), st.floats(0.3, 5))
-def test_losses_are_zero_at_the_teacher_and_never_negative(loss: Loss, s: float, t: float, temperature: float) -> None:
-    one = torch.ones(1)
-    student, teacher = torch.tensor([s], dtype=F64, requires_grad=True), torch.tensor([t], dtype=F64)
-    value = loss(student, teacher, one, temperature)
-    assert value >= -1e-12
-    same = teacher.clone().requires_grad_()
-    (g,) = gradient(lambda x: loss(x, teacher, one, temperature), same)
-    assert loss(same, teacher, one, temperature) == 0 and abs(g) < 1e-14
-    (g,) = torch.autograd.grad(value, student)
-    assert g.item() * (s - t) >= 0, "every step goes towards the teacher"
-
-
-@each_loss
-def test_probability_labels_are_not_mapped_to_p_over_one_plus_p(loss: Loss) -> None:
-    """EasyRec's CROSS_ENTROPY learns p / (1 + p): at p = .5 a student of .333. Ours must learn .5."""
-    p = torch.tensor([0.02, 0.5, 0.9], dtype=F64)
-    t = torch.logit(p)
-    s = t.clone().add(0.3).requires_grad_()
-    one = torch.ones(3)
-    for _ in range(60):
-        (g,) = gradient(lambda s: loss(s, t, one, 1.0), s)
-        steep = p * (1 - p) if loss is kl else (2 * (p * (1 - p)) ** 2 if loss is mse_prob else 2.0)
-        s = (s - 0.5 * 3 * g / steep).detach().requires_grad_()
-    assert torch.allclose(s.detach().sigmoid(), p, atol=1e-9)
-
-
-@each_loss
-@each_type
-def test_distillation_is_finite_at_extreme_logits(loss: Loss, dtype: torch.dtype) -> None:
-    values = torch.tensor(EXTREMES, dtype=F64)
-    s, t = (v.flatten() for v in torch.meshgrid(values, values, indexing="ij"))
-    s = s.to(dtype).requires_grad_()
-    value = loss(s, t, torch.ones(len(t)), 1.0)
-    (g,) = torch.autograd.grad(value, s)
-    assert value.isfinite() and value.dtype == dtype and g.isfinite().all()
-    far = kl(torch.tensor([80.0], dtype=dtype), torch.tensor([-80.0], dtype=F64), torch.ones(1))
-    assert far == pytest.approx(80)
-
-
-@each_loss
-def test_a_missing_score_changes_only_the_count(loss: Loss) -> None:
-    s, t, w = normal(6, seed=1, grad=True), normal(6, seed=2), normal(6, seed=3).abs()
-    holes = torch.tensor([True, False, True, False, False, True])
-    missing = torch.where(holes, math.nan, t)
-    (g,) = gradient(lambda s: loss(s, missing, w, 2.0), s)
-    (kept,) = gradient(lambda x: loss(x, t[~holes], w[~holes], 2.0), s.detach()[~holes].requires_grad_())
-    assert loss(s, missing, w, 2.0).item() == pytest.approx(loss(s[~holes], t[~holes], w[~holes], 2.0).item())
-    assert (g[holes] == 0).all() and torch.allclose(g[~holes], kept)
-    for nothing in (loss(s, t * math.nan, w, 1.0), loss(s, t, w * 0, 1.0)):
-        assert nothing == 0 and (torch.autograd.grad(nothing, s)[0] == 0).all()
-    assert loss(s[:0], t[:0], w[:0], 1.0) == 0
-
-
-def test_no_gradient_reaches_the_teacher() -> None:
-    s, t = normal(4, grad=True), normal(4, seed=1, grad=True)
-    kl(s, t, torch.ones(4)).backward()  # type: ignore[no-untyped-call]
-    assert t.grad is None and s.grad is not None

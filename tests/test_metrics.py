@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kendalltau
 from sklearn.metrics import log_loss, ndcg_score, roc_auc_score
+from test_log import put, read
 
 from dmtl_cli import metrics
+from dmtl_cli.data.samples import Rows
+from dmtl_cli.measure import AnyLabel, Exam, on_rows
 
 Rng = np.random.Generator
 
@@ -251,3 +255,56 @@ def test_overlap_counts_the_common_head() -> None:
     assert metrics.overlap(a[:0], b[:0]) == {}
     with pytest.raises(ValueError, match="users"):
         metrics.overlap(a, b[:1])
+
+
+# -- every task of a day -----------------------------------------------------------------------------------------------
+
+
+def test_one_score_stands_for_any_label() -> None:
+    score = np.arange(3.0)
+    labels = AnyLabel(score)
+    assert labels["ctr"] is labels["like"] is score and len(labels) == 0
+
+
+class Taught:
+    """A ranker with a log-probability of its own for each label but one."""
+
+    probable: tuple[str, ...] = ("ctr", "cvr", "like", "ctlike")
+    labels = ("ctr", "cvr", "ctcvr", "like", "ctlike")
+
+    def scores(self, rows: Rows) -> dict[str, npt.NDArray[Any]]:
+        return {label: -(1.0 + (rows.user * 31 + rows.item * 17 + k * 7) % 13) for k, label in enumerate(self.labels)}
+
+
+class Flat(Taught):
+    probable = ()
+
+    def scores(self, rows: Rows) -> AnyLabel:
+        return AnyLabel(rows.item.astype(np.float64))
+
+
+def test_every_conversion_is_measured_on_the_rows_that_know_it(tmp_path: Path) -> None:
+    rng, n = np.random.default_rng(0), 400
+    frame = {"user_id": rng.integers(0, 9, n), "item_id": rng.integers(0, 30, n), "click": rng.random(n) < 0.5}
+    like = [None if x < 0.2 else x < 0.5 for x in rng.random(n)]
+    put(tmp_path, frame | {"seconds": rng.random(n) * 60, "is_like": like, "w": 1 + rng.random(n)})
+    day = read(tmp_path, weight="w", conversions={"like": "is_like"})
+    exam = Exam(day, 30.0, True, *(np.random.default_rng(k) for k in (1, 2)), 100, 10_000)
+    found = on_rows(exam, {"t": Taught(), "p": Flat()}, np.random.default_rng(3))  # type: ignore[dict-item]
+    (block,) = day.blocks()
+    scores = Taught().scores(Rows(block.user.astype(np.int64), block.item.astype(np.int64), {}))
+    click, liked = block.click, block.further["like"]
+    given = click & (
+        liked >= 0
+    )  # an unclicked row is a known negative of ctlike, a clicked one that nobody asked is not
+    for label, mask, y in (("ctr", click == click, click), ("like", given, liked == 1),
+                           ("ctlike", ~click | given, click & (liked == 1))):  # fmt: skip
+        rows = y[mask], scores[label][mask], block.weight[mask]
+        assert found[f"t.{label}.auc"] == pytest.approx(metrics.auc(*rows), abs=1e-12)
+        assert found[f"t.{label}.logloss"] == pytest.approx(metrics.logloss(rows[0], np.exp(rows[1]), rows[2]))
+        item = metrics.auc(y[mask], block.item[mask].astype(float), block.weight[mask])
+        assert found[f"p.{label}.auc"] == pytest.approx(item, abs=1e-12)
+    assert not given.all() and (liked[~click] == 1).any() and "t.ctcvr.auc" in found
+    assert {k for k in found if "logloss" in k} == {f"t.{x}.logloss" for x in Taught.probable}
+    negatives = {k.split(".")[1] for k in found if k.endswith(("auc.uniform", "auc.popular"))}
+    assert negatives == {"ctr", "ctcvr", "ctlike"}, "a score given a click says nothing of who was not shown"

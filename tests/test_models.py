@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +17,30 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dmtl_cli import scoring
-from dmtl_cli.config import Feature
-from dmtl_cli.data.batches import inputs
+from dmtl_cli.config import Feature, Student
+from dmtl_cli.data.batches import Batcher, Tables, inputs
 from dmtl_cli.data.encode import Encoded, Encoder, Vocabulary
 from dmtl_cli.data.log import ID, Day
-from dmtl_cli.data.samples import Rows
+from dmtl_cli.data.samples import Rows, student_rows
 from dmtl_cli.models import build_student, build_teacher
 from dmtl_cli.models.dssm import DSSM
-from dmtl_cli.models.layers import EmbeddingTable, SideEmbedder
-from dmtl_cli.models.mmoe import MMoE, Side, Teacher
-from dmtl_cli.scoring import Scorer, side
+from dmtl_cli.models.layers import EmbeddingTable, Experts, Network, SideEmbedder, SplitLinear, gate
+from dmtl_cli.models.mmoe import MMoE
+from dmtl_cli.models.ple import PLE
+from dmtl_cli.models.shared_bottom import SharedBottom
+from dmtl_cli.models.teacher import Half, Side, Teacher
+from dmtl_cli.scoring import Scorer, forward, side
+from dmtl_cli.stages.train_student import student_loss
 
 CPU = torch.device("cpu")
-DIM = 4
-Array = np.ndarray[Any, Any]
+DIM, FACTORS = 4, 3
+
+
+@pytest.fixture(autouse=True)
+def deterministic() -> Iterator[None]:
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
 
 
 # -- what the tests of models, optimizers, checkpoints and exports work on ---------------------------------------------
@@ -96,12 +109,17 @@ def random_side(encoder: Encoder, of: str, n: int, seed: int, dtype: torch.dtype
 def a_teacher(encoder: Encoder, seed: int = 0, **more: Any) -> Teacher:
     torch.manual_seed(seed)
     shape: dict[str, Any] = {"num_experts": 3, "expert_hidden_units": (6, 5), "tower_hidden_units": (4,)}
-    return spread(build_teacher(encoder, embedding_dim=DIM, **(shape | more)))
+    shape["factor_dim"] = FACTORS
+    model = spread(build_teacher(encoder, embedding_dim=DIM, **(shape | more)))
+    lively(model.net)
+    return model
 
 
-def a_student(encoder: Encoder, seed: int = 0, *, unit: bool = True, units: tuple[int, ...] = (8, 5)) -> DSSM:
+def a_student(
+    encoder: Encoder, seed: int = 0, *, unit: bool = True, units: tuple[int, ...] = (8, 5), auxiliary: bool = False
+) -> DSSM:
     torch.manual_seed(seed)
-    return spread(build_student(encoder, embedding_dim=DIM, hidden_units=units, unit=unit))
+    return spread(build_student(encoder, embedding_dim=DIM, hidden_units=units, unit=unit, auxiliary=auxiliary))
 
 
 def spread(model: Any) -> Any:  # embeddings start so small that a wrong one would not be seen
@@ -110,16 +128,26 @@ def spread(model: Any) -> Any:  # embeddings start so small that a wrong one wou
     return model
 
 
-def plain_embedding(table: EmbeddingTable, encoder: Encoder, of: str, x: Side) -> Tensor:
-    """One lookup a column, a loop a row and sequence."""
-    ids, sequences, floats = x
+def lively(net: Network) -> None:  # and layers so small that after a few of them all logits are the same
+    with torch.no_grad():
+        for weight in (p for p in net.parameters() if p.ndim > 1):
+            weight.mul_(3)
+
+
+def plain_parts(weight: Tensor, table: EmbeddingTable, encoder: Encoder, of: str, x: Side) -> list[Tensor]:
+    """One lookup a column, a loop a row and sequence, in some columns of a table's weight."""
+    ids, sequences, _ = x
     layout = encoder.layout(of)
-    parts = [table.weight[table.part(name)][ids[:, k]] for k, name in enumerate(layout.ids)]
+    parts = [weight[table.part(name)][ids[:, k]] for k, name in enumerate(layout.ids)]
     for (name, _), sequence in zip(layout.sequences, sequences, strict=True):
-        weight = table.weight[table.part(name)]
-        none = torch.zeros(table.dim, dtype=weight.dtype)
-        parts.append(torch.stack([weight[r[r > 0]].mean(0) if (r > 0).any() else none for r in sequence]))
-    return torch.cat([*parts, floats], 1)
+        mine = weight[table.part(name)]
+        none = torch.zeros(weight.shape[1], dtype=weight.dtype)
+        parts.append(torch.stack([mine[r[r > 0]].mean(0) if (r > 0).any() else none for r in sequence]))
+    return parts
+
+
+def plain_embedding(table: EmbeddingTable, encoder: Encoder, of: str, x: Side, width: int | None = None) -> Tensor:
+    return torch.cat([*plain_parts(table.weight[:, :width], table, encoder, of, x), x[2]], 1)
 
 
 def rows_of(x: Side, index: Tensor) -> Side:
@@ -158,129 +186,377 @@ def test_a_history_and_an_item_share_rows() -> None:
     assert model.table.weight.shape == (sum(encoder.embedding_rows().values()), DIM)
 
 
-# -- the teacher -------------------------------------------------------------------------------------------------------
+# -- layers ------------------------------------------------------------------------------------------------------------
 
 
-def numpy_teacher(m: MMoE, x: Array) -> tuple[Array, Array]:
-    """g_k = softmax(W_k x), h_k = sum_e g_ke expert_e(x), logit_k = tower_k(h_k)."""
-    p = {name: w.detach().double().numpy() for name, w in m.named_parameters()}
-    first = np.concatenate([p["first_user"], p["first_item"], p["first_context"]], 1)
-    hidden = m.experts * m.units
-    experts = []
-    for e in range(m.experts):
-        cut = slice(e * m.units, (e + 1) * m.units)
-        h = np.maximum(x @ first[cut].T + p["first_bias"][cut], 0)
-        for k in range(0, len(m.later), 2):
-            h = np.maximum(h @ p[f"later.{k}"][e] + p[f"later.{k + 1}"][e, 0], 0)
-        experts.append(h)
-    logits, gates = [], []
-    for t in range(m.tasks):
-        cut = slice(hidden + t * m.experts, hidden + (t + 1) * m.experts)
-        z = np.exp(x @ first[cut].T + p["first_bias"][cut])
-        gate = z / z.sum(1, keepdims=True)
-        h = sum(gate[:, e : e + 1] * experts[e] for e in range(m.experts))
-        linear = [k for k, layer in enumerate(m.towers[t]) if isinstance(layer, torch.nn.Linear)]
-        for k in linear:
-            h = h @ p[f"towers.{t}.{k}.weight"].T + p[f"towers.{t}.{k}.bias"]
-            h = h if k == linear[-1] else np.maximum(h, 0)
-        logits.append(h[:, 0])
-        gates.append(gate)
-    return np.stack(logits, 1), np.stack(gates, 1)
+def test_a_split_layer_is_one_layer_cut() -> None:
+    torch.manual_seed(0)
+    split = SplitLinear((3, 0, 4, 2), 5)
+    torch.manual_seed(0)
+    whole = torch.nn.Linear(9, 5)
+    x = torch.randn(7, 9)
+    parts = [split.part(k, x_k) for k, x_k in enumerate(x.split([3, 0, 4, 2], 1))]
+    torch.testing.assert_close(sum(parts, split.bias), whole(x), rtol=0, atol=1e-6)
 
 
+def test_the_scale_of_first_embeddings_is_a_parameter() -> None:
+    torch.manual_seed(0)
+    assert EmbeddingTable({"a": 5_000}, DIM).weight.std().item() == pytest.approx(0.01, rel=0.02)
+
+
+@pytest.mark.parametrize("rate", [0.3, 0.95])
+def test_gate_dropout_renormalises_and_never_drops_all(rate: float) -> None:
+    torch.manual_seed(0)
+    scores = torch.randn(4_000, 2, 3)
+    soft = torch.softmax(scores, 2)
+    assert torch.equal(gate(scores, rate, training=False), soft)
+    assert torch.equal(gate(scores, 0.0, training=True), soft)
+    gates = gate(scores, rate, training=True)
+    kept = gates > 0
+    assert kept.any(2).all()
+    masked = soft * kept
+    torch.testing.assert_close(gates, masked / masked.sum(2, keepdim=True))
+    # all three dropped (rate ** 3) keeps all three instead
+    assert (~kept).double().mean().item() == pytest.approx(rate - rate**3, abs=0.01)
+
+
+def test_a_kept_expert_of_no_weight_is_not_divided_by_it() -> None:
+    torch.manual_seed(0)
+    gates = gate(torch.tensor([[200.0, 0.0]]).repeat(64, 1), 0.5, training=True)  # exp(-200) is 0 in float32
+    assert gates.sum(1).eq(1).all() and gates[:, 1].eq(1).any()
+
+
+# -- teachers against themselves written plainly -----------------------------------------------------------------------
+
+NETWORKS: dict[str, dict[str, Any]] = {
+    "shared_bottom": {"model": "shared_bottom"},
+    "mmoe": {"model": "mmoe"},
+    "ple": {"model": "ple", "num_experts": 2},
+    "ple deep": {"model": "ple", "num_levels": 3, "num_task_experts": 2, "num_experts": 1, "num_tasks": 3},
+    "one task": {"model": "mmoe", "num_tasks": 1},
+    "no factors": {"model": "ple", "num_levels": 2, "factor_dim": 0},
+}
+EACH = pytest.mark.parametrize("more", NETWORKS.values(), ids=NETWORKS)
 SIDES = pytest.mark.parametrize(
     "features", [(*USER, *ITEM, *CONTEXT), (*USER, *ITEM), (USER[0], *ITEM, CONTEXT[1])], ids=["all", "none", "few"]
 )
+Next = Callable[[int], Tensor]
 
 
-@SIDES
-@pytest.mark.parametrize("units", [(6,), (6, 5), (6, 5, 3)], ids=str)
-def test_mmoe_is_the_plain_formula_on_the_whole_of_x(features: tuple[Feature, ...], units: tuple[int, ...]) -> None:
-    encoder = encoder_of(*features)
-    model = a_teacher(encoder, expert_hidden_units=units, tower_hidden_units=(4,) if len(units) > 1 else ()).eval()
-    users, items, context = (random_side(encoder, s, n, 2) for s, n in (("user", 3), ("item", 4), ("context", 11)))
-    rng = np.random.default_rng(3)
-    user_index, item_index = (torch.from_numpy(rng.integers(0, n, 11)) for n in (3, 4))
-    with torch.no_grad():
-        logits, gates = model(users, items, context, user_index, item_index)
-        whole = [
-            plain_embedding(model.table, encoder, s, x)
-            for s, x in (
-                ("user", rows_of(users, user_index)),
-                ("item", rows_of(items, item_index)),
-                ("context", context),
-            )
-        ]
-    expected = numpy_teacher(model.mmoe, torch.cat(whole, 1).double().numpy())
-    np.testing.assert_allclose(logits.numpy(), expected[0], atol=2e-6, rtol=2e-6)
-    np.testing.assert_allclose(gates.numpy(), expected[1], atol=1e-6, rtol=0)
-    assert logits.std() > 1e-3  # not a comparison of constants
+def outputs(weight: Tensor, bias: Tensor, x: Tensor) -> Next:
+    """Each call gives the layer's next `width` outputs."""
+    at = 0
+
+    def following(width: int) -> Tensor:
+        nonlocal at
+        at += width
+        return F.linear(x, weight[at - width : at], bias[at - width : at])
+
+    return following
 
 
-def torch_teacher(model: Teacher, encoder: Encoder, user: Side, item: Side, context: Side) -> Tensor:
-    """Unshared: every row carries its own user and item."""
-    m, sides = model.mmoe, (("user", user), ("item", item), ("context", context))
-    x = torch.cat([plain_embedding(model.table, encoder, s, v) for s, v in sides], 1)
-    pre = x @ torch.cat([m.first_user, m.first_item, m.first_context], 1).T + m.first_bias
-    experts = []
-    for e in range(m.experts):
-        h = pre[:, e * m.units : (e + 1) * m.units].relu()
-        for k in range(0, len(m.later), 2):
-            h = (h @ m.later[k][e] + m.later[k + 1][e]).relu()
-        experts.append(h)
-    out = []
-    for t, tower in enumerate(m.towers):
-        at = m.experts * m.units + t * m.experts
-        gate = pre[:, at : at + m.experts].softmax(1)
-        out.append(tower(sum((gate[:, e : e + 1] * experts[e] for e in range(m.experts)), torch.zeros(()))))
-    return torch.cat(out, 1)
+def plain_expert(experts: Experts, e: int, pre: Tensor) -> Tensor:
+    h = pre.relu()
+    for weight, bias in zip(experts.weights, experts.biases, strict=True):
+        h = F.linear(h, weight[e].T, bias[e, 0]).relu()
+    return h
+
+
+def mixture(gates: Tensor, experts: list[Tensor]) -> Tensor:
+    return torch.stack([gates[:, e : e + 1] * h for e, h in enumerate(experts)]).sum(0)
+
+
+def plain_shared_bottom(net: SharedBottom, first: Next, units: int) -> tuple[list[Tensor], list[Tensor]]:
+    h = first(units).relu()
+    for layer in net.later[::2]:
+        h = F.linear(h, layer.weight, layer.bias).relu()
+    return [h] * len(net.towers), [torch.ones(len(h), 1, dtype=h.dtype)] * len(net.towers)
+
+
+def plain_mmoe(net: MMoE, first: Next, units: int) -> tuple[list[Tensor], list[Tensor]]:
+    """g_k = softmax(W_k x), h_k = sum_e g_ke expert_e(x)."""
+    experts = [plain_expert(net.experts, e, first(units)) for e in range(net.experts.num)]
+    gates = [first(len(experts)).softmax(1) for _ in net.towers]
+    return [mixture(g, experts) for g in gates], gates
+
+
+def plain_ple(net: PLE, first: Next, units: int) -> tuple[list[Tensor], list[Tensor]]:
+    """Tang et al., RecSys 2020, figure 5 from the bottom to the towers."""
+    tasks = len(net.towers)
+    vectors: list[Tensor] = []
+    gates: list[Tensor] = []
+    for depth, level in enumerate(net.levels, 1):
+        e, experts, scores = itertools.count(), [], []
+        for g, n in enumerate(level.counts):
+            if depth > 1:
+                layer = net.later_first[depth - 2][g]
+                first = outputs(layer.weight, layer.bias, vectors[g])
+            experts.append([plain_expert(level.experts, next(e), first(units)) for _ in range(n)])
+            of_all = sum(level.counts) if depth < len(net.levels) else 0
+            scores.append(first(n + level.counts[-1] if g < tasks else of_all))
+        seen = [own + experts[-1] for own in experts[:-1]] + [[h for own in experts for h in own]]
+        last = depth == len(net.levels)
+        gates = [s.softmax(1) for s in scores[: tasks if last else tasks + 1]]
+        vectors = [mixture(g, h) for g, h in zip(gates, seen, strict=False)]
+    return vectors, gates
+
+
+PLAIN: dict[type[Network], Any] = {SharedBottom: plain_shared_bottom, MMoE: plain_mmoe, PLE: plain_ple}
+
+
+def plain_teacher(model: Teacher, encoder: Encoder, user: Side, item: Side, context: Side) -> tuple[Tensor, Tensor]:
+    """Unsplit, unshared: one x a row, expert by expert, task by task."""
+    sides = {"user": user, "item": item, "context": context}
+    x = [plain_embedding(model.table, encoder, s, v, DIM) for s, v in sides.items()]
+    first = model.net.first
+    following = outputs(torch.cat(list(first.weights), 1), first.bias, torch.cat(x, 1))
+    vectors, gates = PLAIN[type(model.net)](model.net, following, 6)
+    logits = []
+    for tower, h in zip(model.net.towers, vectors, strict=True):
+        *hidden, last = [layer for layer in tower if isinstance(layer, torch.nn.Linear)]
+        for layer in hidden:
+            h = F.linear(h, layer.weight, layer.bias).relu()
+        logits.append(F.linear(h, last.weight, last.bias)[:, 0])
+    width = (model.table.dim - DIM) // len(logits)  # of a task: factors, then a bias
+    for k in range(len(logits)):
+        mine = model.table.weight[:, DIM + k * width : DIM + (k + 1) * width]
+        u, i = (torch.stack(plain_parts(mine, model.table, encoder, s, sides[s])).sum(0) for s in ("user", "item"))
+        dots = [sum((a * b for a, b in zip(f_u[:-1], f_i[:-1], strict=True)), f_u[-1] + f_i[-1])
+                for f_u, f_i in zip(u, i, strict=True)]  # fmt: skip
+        logits[k] = logits[k] + torch.stack(dots)
+    return torch.stack(logits, 1), torch.stack(gates, 1)
 
 
 def gradients(model: torch.nn.Module, loss: Tensor) -> dict[str, Tensor]:
     named = dict(model.named_parameters())
-    found = torch.autograd.grad(loss, list(named.values()))
-    return {n: g.to_dense() if g.is_sparse else g for n, g in zip(named, found, strict=True)}
+    found = torch.autograd.grad(loss, [p for p in named.values() if p.numel()])  # no context: a weight of no column
+    held = zip((n for n, p in named.items() if p.numel()), found, strict=True)
+    return {n: g.to_dense() if g.is_sparse else g for n, g in held}
+
+
+USERS, ITEMS = torch.arange(11) % 3, torch.arange(11) // 3
+
+
+def random_sides(encoder: Encoder, seed: int, dtype: torch.dtype = torch.float32) -> list[Side]:
+    return [random_side(encoder, s, n, seed, dtype) for s, n in (("user", 3), ("item", 4), ("context", 11))]
 
 
 @SIDES
-def test_gradients_are_those_of_the_unshared_form(features: tuple[Feature, ...]) -> None:
+@EACH
+def test_a_teacher_is_its_plain_form_gradients_too(features: tuple[Feature, ...], more: dict[str, Any]) -> None:
     encoder = encoder_of(*features)
-    model = a_teacher(encoder).double()
-    sizes = {"user": 3, "item": 4, "context": 11}
-    users, items, context = (random_side(encoder, s, n, 5, torch.float64) for s, n in sizes.items())
-    user_index, item_index = torch.arange(11) % 3, torch.arange(11) // 3
-    target = torch.randn(11, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    shared = model(users, items, context, user_index, item_index)[0]
-    plain = torch_teacher(model, encoder, rows_of(users, user_index), rows_of(items, item_index), context)
-    a, b = (gradients(model, F.mse_loss(x, target)) for x in (shared, plain))
+    model = a_teacher(encoder, **more).double()
+    user, item, context = random_sides(encoder, 5, torch.float64)
+    logits, gates = model(user, item, context, USERS, ITEMS)
+    plain = plain_teacher(model, encoder, rows_of(user, USERS), rows_of(item, ITEMS), context)
+    assert logits.std(0).min() > 1e-3  # not a comparison of constants
+    torch.testing.assert_close(logits, plain[0], rtol=1e-6, atol=1e-12)
+    torch.testing.assert_close(gates, plain[1], rtol=1e-6, atol=1e-12)
+    target = torch.randn(logits.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    a, b = (gradients(model, F.mse_loss(x, target)) for x in (logits, plain[0]))
     for name in a:
         torch.testing.assert_close(a[name], b[name], rtol=1e-6, atol=1e-12, msg=lambda m, n=name: f"{n}: {m}")
-    assert all(g.abs().max() > 0 for n, g in a.items() if g.numel())
+    assert all(g.abs().max() > 0 for g in a.values())  # every parameter learns
+    assert (a["table.weight"].abs().amax(0) > 0).all()  # and every column of the table: each task's factors and bias
+    assert model.table.dim == DIM + logits.shape[1] * (1 + more.get("factor_dim", FACTORS))
 
 
-def test_gate_dropout_renormalises_and_never_drops_all() -> None:
+@pytest.mark.parametrize("units", [(6,), (6, 5), (6, 5, 3)], ids=str)
+@pytest.mark.parametrize("towers", [(), (4,), (4, 3)], ids=str)
+@pytest.mark.parametrize("name", ["shared_bottom", "mmoe", "ple deep"])
+def test_any_depth(name: str, towers: tuple[int, ...], units: tuple[int, ...]) -> None:
     encoder = encoder_of(*USER, *ITEM)
-    model = a_teacher(encoder, gate_dropout=0.3).mmoe
-    pre = torch.randn(4_000, len(model.first_bias))
-    _, soft = model.eval().rest(pre)
-    assert (soft > 0).all()  # off in eval
-    assert torch.equal(soft, model.rest(pre)[1])
-    for rate in (0.3, 0.95):
-        model.train().gate_dropout = rate
-        _, gates = model.rest(pre)
-        kept = gates > 0
-        torch.testing.assert_close(gates.sum(2), torch.ones(4_000, 2))
-        assert kept.any(2).all()
-        masked = soft * kept
-        torch.testing.assert_close(gates, masked / masked.sum(2, keepdim=True))
-        # all three dropped (rate ** 3) keeps all three instead
-        assert (~kept).double().mean().item() == pytest.approx(rate - rate**3, abs=0.01)
+    model = a_teacher(encoder, **NETWORKS[name], expert_hidden_units=units, tower_hidden_units=towers).double()
+    user, item, context = random_sides(encoder, 2, torch.float64)
+    plain = plain_teacher(model, encoder, rows_of(user, USERS), rows_of(item, ITEMS), context)
+    for found, expected in zip(model(user, item, context, USERS, ITEMS), plain, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-12)
 
 
-def test_gate_dropout_of_zero_trains_like_eval() -> None:
-    model = a_teacher(encoder_of(*USER, *ITEM)).mmoe
-    pre = torch.randn(5, len(model.first_bias))
-    assert torch.equal(model.train().rest(pre)[0], model.eval().rest(pre)[0])
+@EACH
+def test_shared_users_and_items_are_row_by_row(more: dict[str, Any]) -> None:
+    encoder = encoder_of(*USER, *ITEM, *CONTEXT)
+    model = a_teacher(encoder, **more).eval().double()
+    user, item, context = random_sides(encoder, 3, torch.float64)
+    with torch.no_grad():
+        shared = model(user, item, context, USERS, ITEMS)
+        each = [torch.tensor([0])] * 2
+        rows = [
+            model(rows_of(user, USERS[k : k + 1]), rows_of(item, ITEMS[k : k + 1]), rows_of(context, [k]), *each)
+            for k in range(11)
+        ]
+    for found, expected in zip(shared, zip(*rows, strict=True), strict=True):
+        torch.testing.assert_close(found, torch.cat(expected), rtol=0, atol=1e-9)
+
+
+@EACH
+def test_halves_join_to_the_forward_pass(more: dict[str, Any]) -> None:
+    encoder = encoder_of(*USER, *ITEM, *CONTEXT)
+    model = a_teacher(encoder, **more).eval()
+    user, item, context = random_sides(encoder, 4)
+    users, items, given = model.user_side(user), model.item_side(item), model.context_part(context)
+    found = model.logits(users.rows(USERS), items.rows(ITEMS), given)
+    for ours, theirs in zip(found, model(user, item, context, USERS, ITEMS), strict=True):
+        assert torch.equal(ours, theirs)
+    tasks = found[0].shape[1]
+    assert [tuple(x.shape) for x in users[1:]] == [(3, tasks, more.get("factor_dim", FACTORS)), (3, tasks)]
+    one = torch.tensor(1)  # one user with each of the items
+    with torch.no_grad():
+        logits, _ = model.logits(users.rows(one), items, given[:1])
+        each = [model.logits(users.rows(one), items.rows(torch.tensor([k])), given[:1])[0] for k in range(4)]
+    torch.testing.assert_close(logits, torch.cat(each), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("context", [CONTEXT, ()], ids=["context", "none"])
+def test_a_batch_holds_each_user_and_item_once(context: tuple[Feature, ...]) -> None:
+    encoder = encoder_of(*USER, *ITEM, *context)
+    day = a_day(raw_users(), raw_items())
+    tables = Tables(encoder.entities(day, "user"), encoder.entities(day, "item"))
+    batcher = Batcher(encoder, tables, CPU)
+    user, item = np.array([4, 1, 4, 4, 1]), np.array([7, 7, 2, 7, 0])
+    batch = batcher.batch(Rows(user, item, {}))
+    assert (len(batch), len(batch.user), len(batch.item)) == (5, 2, 3)
+    model = a_teacher(encoder).eval()
+    seen: list[int] = []
+    model.net.first.part = lambda k, x: seen.append(len(x)) or SplitLinear.part(model.net.first, k, x)  # type: ignore
+    with torch.no_grad():
+        together = forward(model, batch)[0]
+        assert seen == [2, 3, *([5] if context else [])], "the first layer: once a user and item, the context a row"
+        alone = [forward(model, batcher.batch(Rows(user[k : k + 1], item[k : k + 1], {})))[0] for k in range(5)]
+    torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=1e-5)
+
+
+def test_an_unknown_model() -> None:
+    with pytest.raises(ValueError, match="got mlp"):
+        a_teacher(encoder_of(*USER, *ITEM), model="mlp")
+
+
+# -- one teacher against another ---------------------------------------------------------------------------------------
+
+
+def test_shared_bottom_is_an_mmoe_of_one_expert() -> None:
+    shape: dict[str, Any] = {"tower_hidden_units": (4,), "num_tasks": 2}
+    torch.manual_seed(0)
+    mmoe = MMoE((3, 4, 2), num_experts=1, expert_hidden_units=(6, 5), **shape)
+    bottom = SharedBottom((3, 4, 2), (6, 5), **shape)
+    with torch.no_grad():
+        for ours, theirs in zip(bottom.first.parameters(), mmoe.first.parameters(), strict=True):
+            ours.copy_(theirs[:6])
+        bottom.later[0].weight.copy_(mmoe.experts.weights[0][0].T)
+        bottom.later[0].bias.copy_(mmoe.experts.biases[0][0, 0])
+    bottom.towers.load_state_dict(mmoe.towers.state_dict())
+    pre = torch.randn(9, 8)  # of 6 units and 2 gates
+    for ours, theirs in zip(bottom.rest(pre[:, :6]), mmoe.rest(pre), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
+
+
+def a_ple(*, own: int, levels: int, dropout: float = 0.0) -> PLE:
+    torch.manual_seed(0)
+    shape: dict[str, Any] = {"expert_hidden_units": (6, 5), "tower_hidden_units": (4,), "gate_dropout": dropout}
+    ple = PLE((3, 4, 2), num_experts=3, num_task_experts=own, num_levels=levels, **shape)
+    lively(ple)
+    return ple
+
+
+def test_ple_without_task_experts_is_mmoe() -> None:
+    ple = a_ple(own=0, levels=1)
+    mmoe = MMoE((3, 4, 2), num_experts=3, expert_hidden_units=(6, 5), tower_hidden_units=(4,))
+    mmoe.experts.load_state_dict(ple.levels[0].experts.state_dict())
+    mmoe.towers.load_state_dict(ple.towers.state_dict())
+    gates, hidden = torch.randn(9, 6), torch.randn(9, 18)
+    found = ple.rest(torch.cat([gates, hidden], 1))  # tasks come first
+    for ours, theirs in zip(found, mmoe.rest(torch.cat([hidden, gates], 1)), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("levels", [1, 2])
+def test_a_task_sees_the_others_experts_through_shared_ones_only(levels: int) -> None:
+    ple = a_ple(own=2, levels=levels)
+    assert ple.widths[:2] == [2 * 6 + 5] * 2
+    pre = torch.randn(9, sum(ple.widths))
+    before = ple.rest(pre)[0]
+    with torch.no_grad():
+        pre[:, 17:34] += 1.0  # first layers of task 1: its experts and its gate
+        ple.levels[0].experts.weights[0][2:4] += 1.0
+    moved = (ple.rest(pre)[0] - before).abs().amax(0)
+    assert (moved[0] == 0) == (levels == 1) and moved[1] > 0.01
+
+
+def test_every_gate_of_every_level_drops() -> None:
+    ple = a_ple(own=1, levels=2, dropout=0.5)
+    for level in ple.levels:
+        pre = [torch.randn(64, n) for n in level.widths]
+        (soft, whole), (hard, dropped) = level.eval()(pre), level.train()(pre)
+        assert len(soft) == (2 if level.last else 3)
+        assert all((x - y).abs().max() > 0.01 for x, y in zip(soft, hard, strict=True))
+        assert (whole > 0).all() and (dropped == 0).any(0).all()
+
+
+# -- the factorization machine -----------------------------------------------------------------------------------------
+
+
+def test_factors_and_biases_by_hand() -> None:
+    encoder = encoder_of(*USER[:2], *ITEM[:2])  # a user: his id and the mean of his history; an item: id and category
+    model = a_teacher(encoder, factor_dim=2).eval()
+    deep = [0.3, -0.2, 0.1, 0.5]
+    with torch.no_grad():
+        for name, row, wide in (  # of two tasks: two factors and a bias each
+            ("user_id", 1, [1.0, 0.0, 0.5, 2.0, 1.0, 0.0]),
+            ("item_id", 1, [1.0, 2.0, 4.0, 0.0, 0.0, 1.0]),
+            ("item_id", 2, [3.0, 2.0, 2.0, 4.0, 2.0, 0.0]),
+            ("category", 3, [0.0, -1.0, 1.0, 0.5, 0.0, -0.25]),
+        ):
+            model.table.weight[model.table.start[name] + row] = torch.tensor(deep + wide)
+        none = torch.zeros(1, 0)
+        user = model.user_side((torch.tensor([[1]]), (torch.tensor([[1, 2, 0, 0]]),), none))
+        item = model.item_side((torch.tensor([[2, 3]]), (), none))
+        context = model.context_part((torch.zeros(1, 0, dtype=torch.int64), (), none))
+        network = model.net.rest(user.part + item.part + context)[0]
+        found = model.logits(user, item, context)[0] - network
+    # task 0: f_u = (1 0) + ((1 2) + (3 2)) / 2 = (3 2), b_u = .5 + (4 + 2) / 2; f_i = (3 2) + (0 -1), b_i = 2 + 1
+    # task 1: f_u = (2 1) + ((0 0) + (4 2)) / 2 = (4 2), b_u = 0 + (1 + 0) / 2; f_i = (4 2) + (.5 0), b_i = 0 - .25
+    torch.testing.assert_close(found, torch.tensor([[9 + 2 + 3.5 + 3, 18 + 4 + 0.5 - 0.25]]), rtol=0, atol=1e-5)
+    assert user.factors.tolist() == [[[3, 2], [4, 2]]] and item.bias.tolist() == [[3.0, -0.25]]
+
+
+def test_without_factors_biases_remain() -> None:
+    encoder = encoder_of(*USER, *ITEM)
+    model = a_teacher(encoder, factor_dim=0).eval()
+    user, item, context = random_sides(encoder, 1)
+    with torch.no_grad():
+        users, items, given = model.user_side(user), model.item_side(item), model.context_part(context)
+        network = model.net.rest(users.part[:1] + items.part[:1] + given)[0]
+        logits = model.logits(Half(*(x[:1] for x in users)), Half(*(x[:1] for x in items)), given)[0]
+    assert users.factors.shape == (3, 2, 0)
+    torch.testing.assert_close(logits, network + users.bias[:1] + items.bias[:1])
+
+
+def test_the_wide_columns_are_no_input_of_the_network() -> None:
+    encoder = encoder_of(*USER, *ITEM, *CONTEXT)
+    model = a_teacher(encoder).eval()
+    user, item, context = random_sides(encoder, 1)
+
+    def parts() -> tuple[Tensor, Tensor, Tensor]:
+        return model.user_side(user).part, model.item_side(item).part, model.context_part(context)
+
+    with torch.no_grad():
+        before = parts()
+        model.table.weight[:, DIM:] += 1.0
+        assert all(torch.equal(a, b) for a, b in zip(before, parts(), strict=True))
+        model.table.weight[:, :DIM] += 1.0
+        assert not any(torch.equal(a, b) for a, b in zip(before, parts(), strict=True))
+
+
+def test_each_task_has_factors_of_its_own() -> None:
+    encoder = encoder_of(*USER, *ITEM)
+    model = a_teacher(encoder, num_tasks=3).eval()
+    sides = random_sides(encoder, 1)
+    with torch.no_grad():
+        before = model(*sides, USERS, ITEMS)[0]
+        width = FACTORS + 1
+        model.table.weight[:, DIM + width : DIM + 2 * width] += 1.0
+        moved = (model(*sides, USERS, ITEMS)[0] - before).abs().amax(0)
+    assert moved[0] == moved[2] == 0 and moved[1] > 0.1
 
 
 # -- the student -------------------------------------------------------------------------------------------------------
@@ -323,6 +599,86 @@ def test_a_learned_scale_stays_positive() -> None:
     assert g.item() == pytest.approx(model.scale.item())  # a cosine of 1
 
 
+# -- a second head -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("unit", [True, False], ids=["unit", "plain"])
+def test_heads_of_a_student_without_a_second_one_are_one(unit: bool) -> None:
+    encoder = encoder_of(*USER, *ITEM)
+    model = a_student(encoder, unit=unit).eval()
+    user, item = random_side(encoder, "user", 7, 1), random_side(encoder, "item", 7, 2)
+    served, soft = model.heads(user, item)
+    assert served is soft and torch.equal(served[0], model.user_vectors(user))
+    assert torch.equal(served[1], model.item_vectors(item))
+    assert torch.equal(model.soft_logits(*soft), model.logits(*served))
+
+
+@pytest.mark.parametrize("unit", [True, False], ids=["unit", "plain"])
+def test_the_auxiliary_head_is_a_last_layer_of_its_own(unit: bool) -> None:
+    encoder = encoder_of(*USER, *ITEM)
+    model = a_student(encoder, unit=unit, auxiliary=True).eval()
+    head = model.auxiliary
+    assert head is not None
+    user, item = random_side(encoder, "user", 7, 1), random_side(encoder, "item", 7, 2)
+    with torch.no_grad():
+        head.bias.fill_(0.3)
+        if head.log_scale is not None:
+            head.log_scale.fill_(0.5)
+        served, soft = model.heads(user, item)
+        expected = []
+        for tower, of, x, last in (
+            (model.user_tower, "user", user, head.user),
+            (model.item_tower, "item", item, head.item),
+        ):
+            h = F.linear(plain_embedding(model.table, encoder, of, x), tower[0].weight, tower[0].bias).relu()
+            v = F.linear(h, last.weight, last.bias)
+            expected.append(v / v.norm(dim=1, keepdim=True) if unit else v)
+        torch.testing.assert_close(soft, tuple(expected))
+        scale = np.exp(0.5) if unit else 1.0
+        torch.testing.assert_close(model.soft_logits(*soft), scale * (expected[0] * expected[1]).sum(1) + 0.3)
+        assert torch.equal(served[0], model.user_vectors(user)) and (served[0] - soft[0]).abs().max() > 0.1
+        for p in head.parameters():
+            p.add_(torch.randn(p.shape))
+        again = model.heads(user, item)
+    assert all(torch.equal(a, b) for a, b in zip(served, again[0], strict=True)), "nothing of it is served"
+    assert torch.equal(model.logits(*served), model.logits(*again[0]))
+    assert not torch.equal(soft[0], again[1][0])
+
+
+SERVED_ONLY = {
+    "user_tower.2.weight",
+    "user_tower.2.bias",
+    "item_tower.2.weight",
+    "item_tower.2.bias",
+    "bias",
+    "log_scale",
+}
+
+
+@pytest.mark.parametrize(("w_kd", "w_hard"), [(1.0, 1e-30), (1e-30, 1.0), (1.0, 1.0)])
+def test_scores_train_the_auxiliary_head_and_labels_the_served_one(w_kd: float, w_hard: float) -> None:
+    encoder = encoder_of(*USER, *ITEM)
+    model = a_student(encoder, auxiliary=True).double()
+    config = Student.model_validate(
+        {"distill": {"w_kd": w_kd, "head": "auxiliary"}, "hard": {"w_hard": w_hard, "loss": "pointwise"}}
+    )
+    day = a_day(raw_users(), raw_items())
+    tables = Tables(encoder.entities(day, "user"), encoder.entities(day, "item"))
+    rng, one = np.random.default_rng(0), np.ones(20, np.float32)
+    rows = student_rows(rng.integers(0, 5, 20), rng.integers(0, 8, 20), targets={"pctcvr": rng.normal(size=20)},
+                        kd_weight=one, label=rng.random(20) < 0.5, hard_weight=one)  # fmt: skip
+    batch = Batcher(encoder, tables, CPU).batch(rows)
+    doubled = [replace(x, floats=x.floats.double()) for x in (batch.user, batch.item)]
+    loss, parts = student_loss(model, replace(batch, user=doubled[0], item=doubled[1]), config, torch.zeros(8), {})
+    found = {n: float(g.abs().max()) for n, g in gradients(model, loss).items()}
+    of_head = {n for n in found if n.startswith("auxiliary.")}
+    assert len(of_head) == 6 and found.keys() > SERVED_ONLY
+    for names, weight in ((of_head, w_kd), (SERVED_ONLY, w_hard)):
+        assert all((found[n] > 1e-6) == (weight == 1) for n in names), found
+    assert all(found[n] > 1e-6 for n in found.keys() - of_head - SERVED_ONLY), "both shape what lies below"
+    assert set(parts) == {"loss.kd", "loss.hard"}
+
+
 # -- scoring -----------------------------------------------------------------------------------------------------------
 
 
@@ -360,28 +716,24 @@ def raw_items(n: int = 8) -> pl.DataFrame:
 
 
 @pytest.mark.parametrize("event", [False, True], ids=["entity", "event"])
-def test_catalogue_is_pairs_of_each_user_with_every_item(event: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["mmoe", "shared_bottom", "ple deep", "no factors"])
+def test_catalogue_is_pairs_of_each_user_with_every_item(
+    name: str, event: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     device = (feature("device", "user", "categorical", level="event"),) if event else ()
     encoder = encoder_of(*USER, *device, *ITEM, *CONTEXT)
     day = a_day(raw_users(), raw_items())
-    scorer = Scorer(encoder, a_teacher(encoder).eval(), day, CPU)
+    scorer = Scorer(encoder, a_teacher(encoder, **NETWORKS[name]).eval(), day, CPU)
     monkeypatch.setattr(scoring, "_ITEMS", 3)
     users = np.array([3, 0, 3, 4])
     found = np.stack(list(scorer.catalogue(users)))
-    assert found.shape == (4, 8, 2)
+    tasks = NETWORKS[name].get("num_tasks", 2)
+    assert found.shape == (4, 8, tasks)
     pair = np.repeat(users, 8), np.tile(np.arange(8), 4)
     features = day.users.select("device")[pair[0]] if event else None
     for batch_size in (7, 8_192):
         pairs = scorer.pairs(Rows(*pair, {}, features), batch_size)
-        np.testing.assert_allclose(found.reshape(-1, 2), pairs, atol=2e-6, rtol=1e-5)
+        np.testing.assert_allclose(found.reshape(-1, tasks), pairs, atol=1e-5, rtol=1e-5)
+        np.testing.assert_allclose(scorer.lists(Rows(*pair, {}), batch_size), pairs, atol=1e-5, rtol=1e-5)
+    assert scorer.pairs(Rows(users[:0], users[:0], {})).shape == (0, tasks)
     assert found.std() > 1e-3
-
-
-def test_user_and_item_parts_add_up_to_the_forward_pass() -> None:
-    encoder = encoder_of(*USER, *ITEM, *CONTEXT)
-    model = a_teacher(encoder).eval()
-    user, item, context = (random_side(encoder, s, 6, 4) for s in ("user", "item", "context"))
-    each = torch.arange(6)
-    with torch.no_grad():
-        parts = model.user_part(user) + model.item_part(item) + model.context_part(context)
-        assert torch.equal(model.mmoe.rest(parts)[0], model(user, item, context, each, each)[0])

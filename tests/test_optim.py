@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_models import CPU, ITEM, USER, a_student, encoder_of, random_encoded
+from test_models import CPU, ITEM, USER, a_student, a_teacher, encoder_of, random_encoded
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from dmtl_cli.config import Optimizer
 from dmtl_cli.data.batches import Batch, Inputs, inputs
 from dmtl_cli.data.encode import Encoded, Encoder
 from dmtl_cli.errors import Exit, UserError
@@ -122,6 +123,7 @@ def test_no_closure() -> None:
 
 
 ENCODER = encoder_of(*USER, *ITEM)
+RATES = Optimizer(learning_rate=0.01, embedding_learning_rate=0.05)
 
 
 def batches(encoder: Encoder, n: int, rows: int = 8, seed: int = 0) -> Iterator[Batch]:
@@ -143,14 +145,14 @@ def loss_of(model: DSSM, batch: Batch) -> tuple[Tensor, dict[str, float | Tensor
 
 
 def train(model: DSSM, stream: Iterator[Batch], optimizers: Optimizers | None = None) -> dict[str, float]:
-    optimizers = optimizers or Optimizers.of(model, model.table, 0.01, 0.05)
+    optimizers = optimizers or Optimizers.of(model, model.table, RATES)
     with RunLog().progress("train") as progress:
-        return fit(model, optimizers, stream, lambda b: loss_of(model, b), progress)
+        return fit([(model, optimizers)], stream, lambda b: loss_of(model, b), progress)
 
 
 def test_fit_learns_and_reports_row_weighted_means() -> None:
     model = a_student(ENCODER, unit=False)
-    optimizers = Optimizers.of(model, model.table, 0.01, 0.05)
+    optimizers = Optimizers.of(model, model.table, RATES)
     seen: list[tuple[int, float]] = []
 
     def watched(batch: Batch) -> tuple[Tensor, dict[str, float | Tensor]]:
@@ -160,7 +162,7 @@ def test_fit_learns_and_reports_row_weighted_means() -> None:
         return loss, parts
 
     with RunLog().progress("train") as progress:
-        found = fit(model, optimizers, batches(ENCODER, 80), watched, progress)
+        found = fit([(model, optimizers)], batches(ENCODER, 80), watched, progress)
     rows = sum(n for n, _ in seen)
     assert not model.training and found["rows"] == rows == progress.rows == 79 * 8 + 4
     assert found["loss"] == pytest.approx(sum(n * x for n, x in seen) / rows, rel=1e-9)
@@ -172,13 +174,46 @@ def test_fit_on_nothing() -> None:
     assert train(a_student(ENCODER), iter([])) == {"rows": 0.0}
 
 
-def test_every_weight_is_trained_once() -> None:
-    model = a_student(ENCODER)
-    optimizers = Optimizers.of(model, model.table, 0.01, 0.05)
+def test_learners_of_one_loss_are_all_trained() -> None:
+    models = [a_student(ENCODER, seed, unit=False) for seed in (0, 1)]
+    alone = [a_student(ENCODER, seed, unit=False) for seed in (0, 1)]
+    reports = [train(m, batches(ENCODER, 6)) for m in alone]
+
+    def both(batch: Batch) -> tuple[Tensor, dict[str, float | Tensor]]:
+        assert all(m.training for m in models)
+        return torch.stack([loss_of(m, batch)[0] for m in models]).sum(), {}
+
+    with RunLog().progress("train") as progress:
+        learners = [(m, Optimizers.of(m, m.table, RATES)) for m in models]
+        found = fit(learners, batches(ENCODER, 6), both, progress)
+    assert found["loss"] == pytest.approx(sum(r["loss"] for r in reports)) and found["rows"] == reports[0]["rows"]
+    assert not any(m.training for m in models)
+    for ours, theirs in zip(models, alone, strict=True):
+        for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("auxiliary", [False, True])
+@pytest.mark.parametrize("unit", [False, True])
+def test_every_weight_is_trained_once(unit: bool, auxiliary: bool) -> None:
+    model = a_student(ENCODER, unit=unit, auxiliary=auxiliary)
+    optimizers = Optimizers.of(model, model.table, RATES)
     held = [p for o in (optimizers.dense, optimizers.table) for g in o.param_groups for p in g["params"]]
     assert sorted(map(id, held)) == sorted(map(id, model.parameters()))
     fast = {id(p) for g in optimizers.dense.param_groups if g["lr"] == pytest.approx(0.1) for p in g["params"]}
-    assert fast == {id(model.log_scale), id(model.bias)}
+    heads = [h for h in (model, model.auxiliary) if h is not None]
+    scalars = [p for h in heads for p in (h.log_scale, h.bias) if p is not None]
+    assert fast == set(map(id, scalars)) and len(fast) == (1 + unit) * (1 + auxiliary)
+    assert [g["lr"] for g in optimizers.table.param_groups] == [0.05]
+    assert sorted(g["lr"] for g in optimizers.dense.param_groups) == pytest.approx([0.01, 0.1])
+
+
+def test_a_teachers_biases_are_not_hurried() -> None:
+    model = a_teacher(ENCODER)
+    optimizers = Optimizers.of(model, model.table, RATES)
+    assert [(g["lr"], len(g["params"])) for g in optimizers.dense.param_groups] == [
+        (0.01, len(list(model.parameters())) - 1)
+    ]
 
 
 def test_training_is_deterministic() -> None:
@@ -221,7 +256,7 @@ def test_forget_untouched_overwrites_exactly_those_rows(tmp_path: Path) -> None:
 def test_forget_untouched_after_training_leaves_what_was_seen() -> None:
     encoder = encoder_of(*USER, *ITEM, user_id=500)
     model = a_student(encoder)
-    optimizers = Optimizers.of(model, model.table, 0.01, 0.05)
+    optimizers = Optimizers.of(model, model.table, RATES)
     stream = list(batches(encoder, 5))
     train(model, iter(stream), optimizers)
     before = model.table.weight.detach().clone()

@@ -1,6 +1,7 @@
 """Which pairs a model learns: negatives that are no clicks of their user, rows that keep their labels and context."""
 
 import datetime as dt
+import itertools
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_log import put, read
 
-from dmtl_cli.config import Feature, Hard, Teacher
+from dmtl_cli.config import Feature, Student, Teacher
 from dmtl_cli.data import log as log_module
 from dmtl_cli.data import samples as samples_module
+from dmtl_cli.data.batches import Batcher
 from dmtl_cli.data.log import ID, Block, Day
 from dmtl_cli.data.negatives import Negatives
-from dmtl_cli.data.samples import Rows, hard_rows, held_out, mix, student_rows, teacher_rows
+from dmtl_cli.data.samples import SOURCES, Rows, hard_rows, held_out, in_lists, mix, student_rows, teacher_rows
 
 Ints = npt.NDArray[np.int64]
 HOUR = Feature(name="hour", side="context", kind="categorical")
@@ -113,7 +115,7 @@ def logged(day: Day) -> list[tuple[Any, ...]]:
 
 def listed(rows: Rows) -> list[tuple[Any, ...]]:
     assert rows.features is not None
-    columns = [rows.columns[k].tolist() for k in ("click", "converted", "known", "weight")]
+    columns = [rows.columns[k].tolist() for k in ("click", "converted.cvr", "known.cvr", "weight")]
     return list(zip(rows.user.tolist(), rows.item.tolist(), *columns, rows.features["hour"], strict=True))
 
 
@@ -168,13 +170,28 @@ def test_the_same_generator_gives_the_same_epoch(a_day: Day) -> None:
     assert listed(epoch([a_day], "mixed")) == listed(epoch([a_day], "mixed"))
 
 
+def test_further_conversions_are_labels_of_their_own(tmp_path: Path) -> None:
+    likes = {"like": [None if k % 7 == 0 else k % 3 == 0 for k in range(300)]}
+    put(tmp_path, log_rows() | likes)
+    day = read(tmp_path, [HOUR], weight="weight", conversions={"like": "like"})
+    rows = epoch([day], "mixed", negatives=2)
+    names = ("converted.like", "known.like")
+    assert set(rows.columns) == {"click", "weight", "converted.cvr", "known.cvr", *names}
+    (block,) = day.blocks()
+    expected = Counter(zip(block.weight.tolist(), *(x.tolist() for x in block.conversions(30.0)["like"]), strict=True))
+    found = Counter(zip(rows.columns["weight"].tolist(), *(rows.columns[n].tolist() for n in names), strict=True))
+    negatives = Counter({(w, False, True): 2 for w in block.weight.tolist()})
+    assert found == expected + negatives, "what is drawn is known not to be liked"
+    assert {(c, k) for _, c, k in expected} == {(False, True), (True, True), (False, False)}
+
+
 # -- held out ----------------------------------------------------------------------------------------------------------
 
 
 def block_of(position: Ints) -> Block:
     n = len(position)
     zeros = [np.zeros(n, kind) for kind in (np.int32, np.int32, np.bool_, np.float32, np.int8, np.float32, np.int64)]
-    return Block(position, *zeros, None)
+    return Block(position, *zeros, None, {})
 
 
 @settings(max_examples=50, deadline=None)
@@ -205,12 +222,17 @@ def test_every_epoch_learns_the_same_rest(a_day: Day) -> None:
 # -- a student's labelled rows -----------------------------------------------------------------------------------------
 
 
+def labelled(day: Day, hard: dict[str, Any], distill: dict[str, Any] | None = None, **more: Any) -> Rows:
+    config = Student.model_validate({"hard": {"w_hard": 1.0} | hard, "distill": distill or {}, **more})
+    return Rows.concat(list(hard_rows(day, 30.0, config, 1000, 2000, np.random.default_rng(0))))
+
+
 @pytest.mark.parametrize("label", ["click", "long_read"])
 @pytest.mark.parametrize("loss", ["sampled_softmax", "pointwise"])
 def test_hard_rows(a_day: Day, label: str, loss: str) -> None:
-    config = Hard.model_validate({"w_hard": 1.0, "label": label, "loss": loss, "negatives": 2})
-    rows = Rows.concat(list(hard_rows(a_day, 30.0, config, 1000, 2000, np.random.default_rng(0))))
-    assert np.isnan(rows.columns["target"]).all() and not rows.columns["kd_weight"].any()
+    more = {"negatives": 2} if loss == "pointwise" else {}
+    rows = labelled(a_day, {"label": label, "loss": loss, **more})
+    assert np.isnan(rows.columns["target.pctcvr"]).all() and not rows.columns["kd_weight"].any()
     of = {"click": 2, "long_read": 3}[label]
     usable = [r for r in logged(a_day) if label == "click" or r[4]]
     positives = Counter((r[0] + 1000, r[1] + 2000, r[5]) for r in usable if r[of])
@@ -220,6 +242,27 @@ def test_hard_rows(a_day: Day, label: str, loss: str) -> None:
     assert len(rows) == (positives.total() if loss == "sampled_softmax" else 3 * len(usable))
 
 
+def test_a_hard_row_has_no_score_and_no_list_to_share(a_day: Day) -> None:
+    losses = [{"loss": "listwise", "target": "pctr"}, {"loss": "kl"}]
+    rows = labelled(a_day, {"loss": "pointwise"}, {"losses": tuple(losses)})
+    assert np.isnan(rows.columns["target.pctr"]).all() and np.isnan(rows.columns["target.pctcvr"]).all()
+    for held in (rows, labelled(a_day, {}), labelled(a_day, {}, user_rows=2)):
+        assert len(np.unique(held.columns["list"])) == len(held)
+    assert "list" not in labelled(a_day, {}, user_rows=1).columns
+
+
+def test_a_read_counts_by_its_seconds(a_day: Day) -> None:
+    plain, timed = (labelled(a_day, {"loss": "pointwise", "duration_weighted": d}) for d in (False, True))
+    was = plain.columns["hard_weight"]
+    mean = a_day.facts["duration_sum"] / a_day.facts["duration_rows"]
+    seconds = {w: s for b in a_day.blocks() for w, s in zip(b.weight.tolist(), b.duration.tolist(), strict=True)}
+    for w, one, weight in zip(was.tolist(), plain.columns["label"], timed.columns["hard_weight"].tolist(), strict=True):
+        read = 0.0 if np.isnan(seconds[w]) else seconds[w] / mean
+        assert weight == pytest.approx(w * (read if one else 1)), "not timed: nothing; no click: as it was"
+    clicked = timed.columns["label"]
+    assert (timed.columns["hard_weight"][clicked] == 0).any() and len(timed) == len(plain)
+
+
 # -- streams -----------------------------------------------------------------------------------------------------------
 
 
@@ -227,7 +270,7 @@ def stream(n: int, source: int, block: int) -> Any:
     """n student rows numbered from 0, in blocks; `user` tells the stream."""
     for start in range(0, n, block):
         item = np.arange(start, min(n, start + block))
-        yield student_rows(np.full(len(item), source), item)
+        yield student_rows(np.full(len(item), source), item, targets={})
 
 
 @settings(max_examples=60, deadline=None)
@@ -253,3 +296,95 @@ def test_mix_keeps_the_proportion_throughout(monkeypatch: pytest.MonkeyPatch) ->
 def test_mix_takes_what_a_stream_has_more_than_its_count() -> None:
     parts = list(mix([(stream(50, 0, 8), 10), (stream(5, 1, 8), 50)], np.random.default_rng(0)))
     assert sum(map(len, parts)) == 55
+
+
+# -- lists -------------------------------------------------------------------------------------------------------------
+
+
+def grouped(groups: list[int], size: int, seed: int = 0, first: int = 0) -> Rows:
+    """Rows numbered by `item`, in lists of their group, which `user` tells."""
+    group = np.array(groups, np.int64)
+    return in_lists(
+        student_rows(group, first + np.arange(len(group)), targets={}), group, size, np.random.default_rng(seed)
+    )
+
+
+def runs(rows: Rows) -> list[tuple[int, int]]:
+    """(list, length) of each run of rows of one list."""
+    ends = rows.cuts.tolist()
+    begins = [0, *ends[:-1]]
+    return [(int(rows.columns["list"][b]), e - b) for b, e in zip(begins, ends, strict=True) if e > b]
+
+
+def assert_whole(parts: list[Rows], sizes: dict[int, int]) -> None:
+    """Every list stands in one part, in one piece, and none is missing."""
+    assert sorted(r for p in parts for r in runs(p)) == sorted(sizes.items())
+
+
+GROUPS = st.lists(st.integers(-3, 5), max_size=80)
+
+
+@settings(max_examples=100, deadline=None)
+@given(GROUPS, st.integers(2, 9), st.integers(0, 5))
+def test_lists_are_groups_cut_into_parts(groups: list[int], size: int, seed: int) -> None:
+    rows = grouped(groups, size, seed)
+    assert sorted(zip(rows.item.tolist(), rows.user.tolist(), strict=True)) == list(enumerate(groups))
+    found = runs(rows)
+    assert len({k for k, _ in found}) == len(found), "a list is one piece"
+    of = {int(k): set(rows.user[rows.columns["list"] == k].tolist()) for k, _ in found}
+    assert all(len(users) == 1 for users in of.values()), "and of one group"
+    for g, n in Counter(groups).items():
+        parts = sorted(n_k for k, n_k in found if of[k] == {g})
+        assert parts == sorted([size] * (n // size) + [n % size] * (n % size > 0)), "cut no more than it must"
+    mixed = Rows.concat([rows.take(np.random.default_rng(1).permutation(len(rows)))]).shuffled(np.random.default_rng(2))
+    assert_whole([mixed], dict(found))
+
+
+def test_lists_and_what_is_in_them_are_in_random_order() -> None:
+    groups = [k // 10 for k in range(400)]
+    one, other = (grouped(groups, 5, seed) for seed in (0, 1))
+    assert one.user.tolist() != sorted(one.user.tolist()) and one.user.tolist() != other.user.tolist()
+    parts = {frozenset(one.item[one.columns["list"] == k].tolist()) for k in one.columns["list"]}
+    assert len(parts) == 80 and len(parts & {frozenset(range(k, k + 5)) for k in range(0, 400, 5)}) < 10
+    assert not set(one.columns["list"].tolist()) & set(other.columns["list"].tolist())
+    assert one.columns["list"].min() >= 0 and one.columns["list"].max() > 2**60
+
+
+STREAMS = st.lists(st.tuples(st.lists(GROUPS, max_size=4), st.integers(2, 9)), min_size=1, max_size=3)
+
+
+@settings(max_examples=80, deadline=None)
+@given(STREAMS, st.integers(1, 60), st.integers(1, 20))
+def test_no_stream_pool_or_batch_splits_a_list(
+    streams: list[tuple[list[list[int]], int]], pool: int, batch_size: int
+) -> None:
+    blocks = [[grouped(g, size, 10 * k + j, 1000 * k + 100 * j) for j, g in enumerate(b)] for k, (b, size) in
+              enumerate(streams)]  # fmt: skip
+    sizes = dict(r for b in blocks for rows in b for r in runs(rows))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(samples_module, "_POOL", pool)
+        pools = list(mix([(iter(b), sum(map(len, b))) for b in blocks], np.random.default_rng(0)))
+    assert_whole(pools, sizes)
+    batches = list(Batcher.cut(iter(pools), batch_size))
+    assert_whole(batches, sizes)
+    assert [i for b in batches for i in b.item.tolist()] == [i for p in pools for i in p.item.tolist()]
+    for batch, following in itertools.pairwise(batches):
+        assert len(batch) <= batch_size or len(runs(batch)) == 1, "a list longer than a batch is one of its own"
+        assert len(batch) + runs(following)[0][1] > batch_size, "as many lists as fit"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 30), max_size=8), st.integers(1, 20))
+def test_without_lists_batches_are_full(blocks: list[int], batch_size: int) -> None:
+    n = sum(blocks)
+    items = np.split(np.arange(n), np.cumsum(blocks))[: len(blocks)]
+    batches = list(Batcher.cut((student_rows(i * 0, i, targets={}) for i in items), batch_size))
+    assert [len(b) for b in batches] == [batch_size] * (n // batch_size) + [n % batch_size] * (n % batch_size > 0)
+    assert [i for b in batches for i in b.item.tolist()] == list(range(n))
+
+
+def test_student_rows_say_what_they_do_not_have() -> None:
+    rows = student_rows(np.arange(2), np.arange(2), targets={"pctr": np.array([0.5, np.nan])})
+    assert list(rows.columns) == ["target.pctr", "source", "kd_weight", "label", "hard_weight"]
+    assert not any(rows.columns[k].any() for k in ("source", "kd_weight", "label", "hard_weight"))
+    assert SOURCES[rows.columns["source"][0]] == "exposed"

@@ -1,10 +1,12 @@
 """The score table: what every row of it promises, and what a student takes from it."""
 
 import datetime as dt
+import itertools
 import math
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,17 +19,47 @@ from hypothesis import strategies as st
 from test_log import put, read
 
 from dmtl_cli.calibrate import Calibration
-from dmtl_cli.config import SourceWeights
+from dmtl_cli.config import Distill, Student, Way
 from dmtl_cli.data import scores as scores_module
 from dmtl_cli.data.log import ID, NO_REQUEST, Day
-from dmtl_cli.data.samples import Rows
-from dmtl_cli.data.scores import COLUMNS, SCORES, Matcher, Reader, Writer, age, probabilities
-from dmtl_cli.errors import UserError
+from dmtl_cli.data.samples import SOURCES, Rows
+from dmtl_cli.data.scores import Matcher, Reader, Writer, age, probabilities, score_columns
+from dmtl_cli.errors import Exit, UserError
+from dmtl_cli.stages import train_student
 
 CALIBRATION = {"ctr": Calibration(0.9, -1.0), "cvr": Calibration(1.2, 0.3)}
-FACTS = {"calibration": {k: v.to_dict() for k, v in CALIBRATION.items()}}
 IDENTITY = {"ctr": Calibration(), "cvr": Calibration()}
+MORE = CALIBRATION | {"like": Calibration(0.5, -2.0)}
+FUSION = {"pctr": 1.0, "pcvr": 0.5, "plike": 2.0}
+SCORES = ("ctr_logit", "cvr_logit", "pctr", "pcvr", "pctcvr")
+COLUMNS = ("user_id", "item_id", "day", "pair_source", "group", "rank", *SCORES)
 Floats32 = npt.NDArray[np.float32]
+
+
+def facts(calibration: dict[str, Calibration], fusion: dict[str, float] | None = None) -> dict[str, Any]:
+    return {"calibration": {k: v.to_dict() for k, v in calibration.items()}, "fusion": fusion or {}}
+
+
+FACTS = facts(CALIBRATION)
+
+
+def distill(*losses: dict[str, Any], **more: Any) -> Distill:
+    return Distill.model_validate({"losses": losses, **more})
+
+
+def distilled(
+    reader: Reader, day: Day, config: Distill, fresh: float = 1.0, users: int = 0, items: int = 0, together: int = 1
+) -> Rows:
+    size = config.list_size if config.over_lists else together
+    return Rows.concat(list(reader.distilled(day, config, size, fresh, users, items, np.random.default_rng(0))))
+
+
+def matcher_of(reader: Reader, day: Day, config: Distill, fresh: float = 1.0, together: int = 1) -> Matcher:
+    return Matcher(reader, day, config, config.list_size if config.over_lists else together, fresh)
+
+
+def taking(*targets: str, **more: Any) -> Distill:
+    return distill(*({"target": t, **more} for t in targets))
 
 
 @pytest.fixture
@@ -41,14 +73,25 @@ def pairs(user: list[int], item: list[int], request: list[int] | None = None) ->
     return Rows(np.array(user), np.array(item), {"request": np.array(request if request else [NO_REQUEST] * len(user))})
 
 
-def write(folder: Path, day: Day, parts: list[tuple[Rows, str, Any]], calibration: Any = CALIBRATION) -> Reader:
+def scored(logits: Any, calibration: dict[str, Calibration], fusion: dict[str, float] | None = None) -> dict[str, Any]:
+    """Score columns of logits [n, T], task by task in the order of the calibration."""
+    by_task = np.array(logits, np.float32).reshape(-1, len(calibration)).T
+    return probabilities(dict(zip(calibration, by_task, strict=True)), calibration, fusion or {})
+
+
+def write(
+    folder: Path,
+    day: Day,
+    parts: list[tuple[Rows, str, Any]],
+    calibration: dict[str, Calibration] = CALIBRATION,
+    fusion: dict[str, float] | None = None,
+) -> Reader:
     (folder / "scratch").mkdir(parents=True)
-    writer = Writer(folder / "scratch", day)
+    writer = Writer(folder / "scratch", day, score_columns(calibration, fused=bool(fusion)))
     for rows, source, logits in parts:
-        writer.add(rows, source, probabilities(np.array(logits, np.float32).reshape(-1, 2), calibration))
+        writer.add(rows, source, scored(logits, calibration, fusion))
     writer.finish(folder)
-    facts = {"calibration": {k: v.to_dict() for k, v in calibration.items()}}
-    return Reader(folder, facts)
+    return Reader(folder, facts(calibration, fusion))
 
 
 def table(folder: Path) -> pl.DataFrame:
@@ -150,14 +193,66 @@ def test_parts_out_of_core_are_one_table(
     assert mixed.sort(pl.all()).equals(plain.sort(pl.all()))
     groups = [set(pl.read_parquet(p)["group"]) for p in many.parts]
     assert sum(map(len, groups)) == len(set().union(*groups)), "no group is torn between parts"
+    of_row_groups = row_groups(many)
+    assert len(of_row_groups) > len(many.parts) or not requests, "4 groups, of their own size"
+    assert sum(map(len, map(set, of_row_groups))) == len(set().union(*groups)), "nor between row groups"
+
+
+def row_groups(reader: Reader) -> list[list[int]]:
+    """Groups of the rows of each Parquet row group."""
+    found = []
+    for part in reader.parts:
+        with pq.ParquetFile(part) as file:
+            found += [file.read_row_group(k, ["group"])["group"].to_pylist() for k in range(file.num_row_groups)]
+    return found
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(0, 9), max_size=80), st.integers(1, 20))
+def test_cuts_are_ends_of_groups_and_about_a_block_apart(groups: list[int], block: int) -> None:
+    group = np.sort(np.array(groups, np.int64))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(scores_module, "BLOCK", block)
+        cuts = scores_module._cuts(group)
+    assert cuts[-1] == len(group) and all(a < b for a, b in itertools.pairwise(cuts))
+    assert not len(group) or cuts[0] == 0
+    assert all(group[k] != group[k - 1] for k in cuts[1:-1])
+    largest = max(Counter(groups).values(), default=0)
+    spans = [b - a for a, b in itertools.pairwise(cuts)]
+    assert all(s < block + largest for s in spans)
+    assert len(spans) <= -(-len(group) // block), "and no more of them than blocks"
+
+
+def test_a_group_larger_than_a_block_is_one_row_group(
+    tmp_path: Path, day: Day, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scores_module, "BLOCK", 4)
+    rows = pairs([0] * 6 + [1] * 3, [*range(6), 0, 1, 2], [7] * 6 + [8] * 3)
+    reader = write(tmp_path / "s", day, [(rows, "exposed", [[0, 0]] * 9)])
+    assert row_groups(reader) == [[7] * 6, [8] * 3]
+    rows = distilled(reader, day, taking("pctr", loss="listwise"))
+    assert sorted(Counter(rows.columns["list"].tolist()).values()) == [3, 6], "a request, whole"
+
+
+def test_a_rank_is_within_group_and_source(tmp_path: Path, day: Day) -> None:
+    rows = pairs([0, 0], [0, 1], [7, 7])
+    better = [[1.0, 0.0], [2.0, 0.0]]
+    mine = pairs([0, 0, 0], [2, 3, 4])
+    parts = [(rows, "exposed", better), (mine, "candidate", [[3.0, 0.0], [5.0, 0.0], [4.0, 0.0]])]
+    write(tmp_path / "s", day, [*parts, (pairs([0], [5]), "negative", [[-1.0, 0.0]])])
+    held = table(tmp_path / "s").select("pair_source", "group", "rank", "item_id").rows()
+    of = scores_module.user_groups(day)[0]
+    assert held == [("candidate", of, 1, "i3"), ("candidate", of, 2, "i4"), ("candidate", of, 3, "i2"),
+                    ("negative", of, 1, "i5"), ("exposed", 7, 1, "i1"), ("exposed", 7, 2, "i0")]  # fmt: skip
 
 
 def test_a_day_without_pairs(tmp_path: Path, day: Day) -> None:
     reader = write(tmp_path / "s", day, [])
     assert reader.rows == 0 and table(tmp_path / "s").columns == list(COLUMNS)
-    rows = reader.distilled(day, "pctcvr", SourceWeights(), 0, 0, np.random.default_rng(0))
-    assert sum(map(len, rows)) == 0 and reader.known(day) == 0
-    assert Matcher(reader, day, "pctcvr").matched() == 0
+    for size in (1, 9):
+        assert not sum(map(len, reader.distilled(day, taking("pctcvr"), size, 1.0, 0, 0, np.random.default_rng(0))))
+    assert reader.known(day) == 0
+    assert matcher_of(reader, day, taking("pctcvr")).matched() == 0
 
 
 def test_a_part_without_a_score_is_refused(tmp_path: Path, day: Day) -> None:
@@ -174,12 +269,46 @@ LOGITS = st.one_of(st.sampled_from([-80.0, 80.0, -1000.0, 1000.0, 0.0]), st.floa
 @given(st.lists(st.tuples(LOGITS, LOGITS), min_size=1, max_size=20), st.booleans())
 def test_probabilities_are_inside_and_multiply(logits: list[tuple[float, float]], calibrated: bool) -> None:
     given_ = np.array(logits, np.float32)
-    out = probabilities(given_, CALIBRATION if calibrated else IDENTITY)
-    assert set(out) == set(SCORES)
+    out = scored(given_, CALIBRATION if calibrated else IDENTITY)
+    assert tuple(out) == SCORES
     for name in ("pctr", "pcvr", "pctcvr"):
         assert out[name].dtype == np.float32 and ((out[name] > 0) & (out[name] < 1)).all(), name
     assert np.array_equal(out["pctcvr"], out["pctr"] * out["pcvr"])
     assert np.array_equal(out["ctr_logit"], given_[:, 0]) and np.array_equal(out["cvr_logit"], given_[:, 1])
+
+
+def test_scores_of_further_tasks_by_hand(tmp_path: Path, day: Day) -> None:
+    names = ("like_logit", "plike", "pctlike")
+    assert score_columns(MORE, fused=False) == (*SCORES, *names)
+    assert score_columns(["ctr", "cvr", "b", "a"], fused=True)[5:] == (
+        "b_logit", "pb", "pctb", "a_logit", "pa", "pcta", "pfused",
+    )  # fmt: skip
+    reader = write(tmp_path / "s", day, [(pairs([0], [1]), "exposed", [[2, 3, 4]])], MORE, FUSION)
+    frame = table(tmp_path / "s")
+    assert frame.columns == [*COLUMNS, *names, "pfused"] and reader.rows == 1
+    assert frame.schema["pctlike"] == frame.schema["pfused"] == pl.Float32
+    pctr, pcvr, plike = (1 / (1 + math.exp(-z)) for z in (0.9 * 2 - 1, 1.2 * 3 + 0.3, 0.5 * 4 - 2))
+    row = frame.row(0, named=True)
+    assert row["like_logit"] == 4 and row["plike"] == pytest.approx(plike) == pytest.approx(0.5)
+    assert row["pctlike"] == pytest.approx(pctr * plike) and row["pctcvr"] == pytest.approx(pctr * pcvr)
+    assert row["pfused"] == pytest.approx(pctr * pcvr**0.5 * plike**2, rel=1e-6)
+    for name, p in (("plike", plike), ("pctlike", pctr * plike), ("pfused", pctr * pcvr**0.5 * plike**2)):
+        assert reader.targets(frame, [name])[name] == pytest.approx([math.log(p / (1 - p))], rel=1e-9)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(LOGITS, LOGITS, LOGITS), min_size=1, max_size=20),
+    st.dictionaries(st.sampled_from(["pctr", "pcvr", "plike"]), st.floats(0.01, 50), min_size=1),
+)
+def test_every_score_is_inside_whatever_the_exponents(
+    logits: list[tuple[float, float, float]], fusion: dict[str, float]
+) -> None:
+    out = scored(logits, MORE, fusion)
+    assert tuple(out) == score_columns(MORE, fused=True)
+    for name in ("pctr", "pcvr", "pctcvr", "plike", "pctlike", "pfused"):
+        assert out[name].dtype == np.float32 and ((out[name] > 0) & (out[name] < 1)).all(), name
+    assert np.array_equal(out["pctlike"], out["pctr"] * out["plike"])
 
 
 # -- what a student takes ----------------------------------------------------------------------------------------------
@@ -194,8 +323,9 @@ def test_targets_are_the_logit_of_the_probability_in_float64(tmp_path: Path, day
         "pcvr": 1 / (1 + np.exp(-(1.2 * frame["cvr_logit"].cast(pl.Float64).to_numpy() + 0.3))),
     }
     p["pctcvr"] = p["pctr"] * p["pcvr"]
-    assert reader.targets(frame, target) == pytest.approx(np.log(p[target] / (1 - p[target])), rel=1e-9, abs=1e-12)
-    assert np.exp(-np.logaddexp(0, -reader.targets(frame, target))) == pytest.approx(frame[target].to_numpy(), rel=1e-6)
+    t = reader.targets(frame, [target])[target]
+    assert t == pytest.approx(np.log(p[target] / (1 - p[target])), rel=1e-9, abs=1e-12)
+    assert np.exp(-np.logaddexp(0, -t)) == pytest.approx(frame[target].to_numpy(), rel=1e-6)
 
 
 def test_targets_stay_finite_where_probabilities_saturate(tmp_path: Path, day: Day) -> None:
@@ -203,7 +333,32 @@ def test_targets_stay_finite_where_probabilities_saturate(tmp_path: Path, day: D
     reader = write(tmp_path / "s", day, [(pairs([0] * 4, [0, 1, 2, 3]), "exposed", logits)], IDENTITY)
     frame = table(tmp_path / "s").sort("item_id")
     expected = [80 - math.log(2), -80.0, -160.0, 0.0]
-    assert reader.targets(frame, "pctcvr") == pytest.approx(expected, abs=1e-9)
+    assert reader.targets(frame, ["pctcvr"])["pctcvr"] == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("score", ["plike", "pctlike", "pfused"])
+def test_a_score_that_is_not_held_is_refused(tmp_path: Path, day: Day, score: str) -> None:
+    calibration = CALIBRATION | {"push": Calibration()}
+    reader = write(tmp_path / "s", day, [(pairs([0], [1]), "exposed", [[0, 0, 0]])], calibration)
+    held = "pctr, pcvr, pctcvr, ppush, pctpush"
+    for take in (
+        lambda: reader.targets(table(tmp_path / "s"), ["pctr", score]),
+        lambda: distilled(reader, day, taking(score)),
+        lambda: matcher_of(reader, day, taking(score)),
+    ):
+        with pytest.raises(UserError) as e:
+            take()
+        assert e.value.code == Exit.DATA and e.value.hint == "run dump-logits again"
+        assert e.value.message == f"{tmp_path / 's'}: expected score {score}, holds {held}"
+
+
+def test_a_fusion_of_tasks_the_dump_lacks_is_refused(tmp_path: Path, day: Day) -> None:
+    write(tmp_path / "s", day, [(pairs([0], [1]), "exposed", [[0, 0]])], CALIBRATION, {"pctr": 1.0})
+    reader = Reader(tmp_path / "s", facts(CALIBRATION, FUSION))
+    with pytest.raises(UserError, match="expected score pfused, holds pctr, pcvr, pctcvr, pfused"):
+        reader.targets(table(tmp_path / "s"), ["pfused"])
+    with pytest.raises(UserError, match="expected score column like_logit"):
+        Reader(tmp_path / "s", facts(MORE, FUSION))
 
 
 def later_day(root: Path) -> Day:
@@ -221,23 +376,82 @@ def test_distilled_rows_take_the_rows_of_the_given_day(tmp_path: Path, day: Day)
         tmp_path / "s", day, [(shown, "exposed", logits), (shown.take(slice(0, 12)), "negative", logits[:12])]
     )
     later = later_day(tmp_path / "later")
-    rows = Rows.concat(
-        list(reader.distilled(later, "pctr", SourceWeights(negative=0.5), 100, 1000, np.random.default_rng(0)))
-    )
+    rows = distilled(reader, later, taking("pctr"), 0.5, 100, 1000)
     items = later.items[ID].to_list()
     held = Counter(
-        (later.users[ID][u - 100], items[i - 1000], round(t, 6), w)
-        for u, i, t, w in zip(
-            rows.user.tolist(), rows.item.tolist(), rows.columns["target"].tolist(), rows.columns["kd_weight"].tolist(),
-            strict=True,
+        (later.users[ID][u - 100], items[i - 1000], round(t, 6), w, SOURCES[s])
+        for u, i, t, w, s in zip(
+            rows.user.tolist(), rows.item.tolist(),
+            *(rows.columns[k].tolist() for k in ("target.pctr", "kd_weight", "source")), strict=True,
         )
     )  # fmt: skip
     targets = {i: 0.9 * float(np.float32((6 + k) / 10)) - 1 for k, i in ((2, "i2"), (3, "i3"))}
-    assert held == Counter((10, i, round(t, 6), w) for i, t in targets.items() for w in (1.0, 0.5))
+    assert held == Counter((10, i, round(t, 6), 0.5, s) for i, t in targets.items() for s in ("exposed", "negative"))
     assert not rows.columns["hard_weight"].any()
     assert reader.known(later) == 4 and reader.known(day) == 36, "coverage counts the pairs with rows on both sides"
-    own = list(reader.distilled(day, "pctr", SourceWeights(negative=0.0), 0, 0, np.random.default_rng(0)))
-    assert sum(map(len, own)) == 24, "a source of weight 0 is not learned"
+    assert "list" not in rows.columns
+
+
+def sources(reader: Reader, day: Day, config: Distill) -> Counter[str]:
+    return Counter(SOURCES[s] for s in distilled(reader, day, config).columns["source"])
+
+
+def test_a_source_that_no_loss_weighs_is_left_out(tmp_path: Path, day: Day) -> None:
+    user, item = np.divmod(np.arange(24), 6)
+    whole = Rows(user, item, {"request": np.full(24, NO_REQUEST)})
+    parts = [(whole.take(slice(0, n)), s, np.zeros((n, 2))) for s, n in (("exposed", 24), ("negative", 12),
+                                                                      ("candidate", 5))]  # fmt: skip
+    reader = write(tmp_path / "s", day, parts)
+    assert sources(reader, day, taking("pctr")) == {"exposed": 24, "negative": 12, "candidate": 5}
+    none = {"source_weights": {"negative": 0.0, "candidate": 0.0}}
+    assert sources(reader, day, distill(none)) == {"exposed": 24}
+    one = distill(none, {"loss": "listwise", "source_weights": {"exposed": 0.0, "negative": 0.1, "candidate": 0.0}})
+    assert sources(reader, day, one) == {"exposed": 24, "negative": 12}, "any loss may ask for it"
+    nothing = {"source_weights": dict.fromkeys(SOURCES, 0.0)}
+    assert sources(reader, day, distill(nothing)) == {}
+
+
+def test_lists_are_requests_and_users_cut_at_their_size(tmp_path: Path, day: Day) -> None:
+    user, item = np.divmod(np.arange(24), 6)
+    shown = Rows(user, item, {"request": np.where(user == 3, NO_REQUEST, user // 2)})  # 12 and 6 rows; user 3's 6
+    logits = np.random.default_rng(0).normal(size=(24, 2))
+    reader = write(tmp_path / "s", day, [(shown, "exposed", logits), (shown, "negative", logits)])
+    config = distill({"loss": "listwise"}, {"target": "pctr"}, list_size=10)
+    rows = distilled(reader, day, config)
+    assert len(rows) == 48 and np.isfinite(rows.columns["target.pctr"]).all()
+    of = np.where(rows.user == 3, -1, rows.user // 2)
+    whose = {k: set(of[rows.columns["list"] == k].tolist()) for k in rows.columns["list"].tolist()}
+    assert all(len(groups) == 1 for groups in whose.values()), "of one request or user"
+    counts = Counter(rows.columns["list"].tolist())
+    sizes = {g: sorted(counts[k] for k in counts if whose[k] == {g}) for g in (-1, 0, 1)}
+    assert sizes == {-1: [2, 10], 0: [2, 6, 6, 10], 1: [6, 6]}, "12 of user 3; 12 of request 0, 6 of its users' own"
+
+
+def a_stream(run_day: int, way: Way, half_life: float | None, reader: Reader, day: Day) -> Rows:
+    """Rows of a student of that day of February, by the teacher of January 31."""
+    config = taking("pctr") if half_life is None else distill({"target": "pctr"}, half_life_days=half_life)
+    run: Any = SimpleNamespace(config=SimpleNamespace(student=Student(distill=config)))
+    manifest: Any = SimpleNamespace(facts=reader.facts | {"teacher": {"day": "2026-01-31"}})
+    made = train_student._stream(
+        run,
+        dt.date(2026, 2, run_day),
+        way,
+        {day.day: day},
+        day.day,
+        (reader.folder, manifest),
+        (0, 0),
+    )
+    return Rows.concat(list(made.rows(np.random.default_rng(0))))
+
+
+@pytest.mark.parametrize("way", ["replay", "rescore", "match"])
+def test_scores_lose_half_of_their_weight_in_a_half_life(tmp_path: Path, day: Day, way: Way) -> None:
+    user, item = np.divmod(np.arange(24), 6)
+    shown = Rows(user, item, {"request": np.full(24, NO_REQUEST)})
+    reader = write(tmp_path / "s", day, [(shown, "exposed", np.zeros((24, 2)))])
+    for run_day, half_life, weight in ((1, 2.0, 1), (3, 2.0, 0.5), (2, 2.0, 0.5**0.5), (4, 1.0, 0.125), (4, None, 1)):
+        rows = a_stream(run_day, way, half_life, reader, day)
+        assert len(rows) == 24 and rows.columns["kd_weight"] == pytest.approx(np.full(24, weight)), run_day
 
 
 def test_a_matcher_finds_exposed_pairs(tmp_path: Path, day: Day) -> None:
@@ -246,27 +460,63 @@ def test_a_matcher_finds_exposed_pairs(tmp_path: Path, day: Day) -> None:
     whole = Rows(user, item, {"request": np.full(24, NO_REQUEST)})
     only = item != 4
     parts = [(whole.take(np.flatnonzero(only)), "exposed", logits[only]), (whole, "negative", logits + 5)]
-    matcher = Matcher(write(tmp_path / "s", day, parts), day, "pctr")
+    matcher = matcher_of(write(tmp_path / "s", day, parts), day, taking("pctr", "pcvr"))
     found = matcher.lookup(user.astype(np.int32), item.astype(np.int32))
-    assert np.isnan(found[~only]).all(), "a drawn pair is no match"
-    assert found[only] == pytest.approx(0.9 * logits[only, 0].astype(np.float64) - 1, rel=1e-12)
+    assert (found[~only] == -1).all(), "a drawn pair is no match"
+    of_click = matcher.targets["pctr"][found[only]]
+    assert of_click == pytest.approx(0.9 * logits[only, 0].astype(np.float64) - 1, rel=1e-12)
+    assert list(matcher.targets) == ["pctr", "pcvr"] and matcher.targets["pcvr"] == pytest.approx([0.3] * 20)
 
     later = later_day(tmp_path / "later")
-    other = Matcher(Reader(tmp_path / "s", FACTS), later, "pctr")
+    other = matcher_of(Reader(tmp_path / "s", FACTS), later, taking("pctr", "pctcvr"), 0.5)
     assert other.matched() == 2, "user 10 sees i3 twice; user 99 and the new item were not scored"
     rows = Rows.concat(list(other.rows(100, 1000, np.random.default_rng(0))))
     assert set(rows.user.tolist()) == {100} and set(rows.item.tolist()) == {
         1000 + later.items[ID].to_list().index("i3")
     }
-    assert rows.columns["target"] == pytest.approx([0.9 * float(np.float32(0.9)) - 1] * 2)
-    assert sorted(rows.columns["kd_weight"].tolist()) == [2, 4]
+    a, c = 0.9 * float(np.float32(0.9)) - 1, 0.3
+    assert rows.columns["target.pctr"] == pytest.approx([a] * 2)
+    assert rows.columns["target.pctcvr"] == pytest.approx(
+        [-math.log(math.exp(-a) + math.exp(-c) + math.exp(-a - c))] * 2
+    )
+    assert sorted(rows.columns["kd_weight"].tolist()) == [1, 2], "the event's weight, half of it by age"
+    assert not rows.columns["source"].any() and "list" not in rows.columns
+
+
+def test_matched_rows_stand_in_lists_of_a_request(tmp_path: Path, day: Day) -> None:
+    user, item = np.divmod(np.arange(24), 6)
+    whole = Rows(user, item, {"request": np.full(24, NO_REQUEST)})
+    reader = write(tmp_path / "s", day, [(whole, "exposed", np.zeros((24, 2)))])
+    put(tmp_path / "x", {"user_id": [10] * 4 + [20], "item_id": ["i0", "i1", "i2", "i0", "i5"], "click": [0] * 5,
+                         "seconds": [1.0] * 5, "request": [3, 3, 4, 4, 4]})  # fmt: skip
+    lists, rowwise = taking("pctr", loss="listwise"), taking("pctr")
+    for request, config, together, sizes in (
+        ("request", lists, 1, [2, 3]),
+        (None, lists, 1, [1, 4]),
+        ("request", rowwise, 3, [1, 1, 3]),
+        (None, rowwise, 9, [1, 4]),
+    ):
+        later = read(tmp_path / "x", request=request)
+        (rows,) = matcher_of(reader, later, config, together=together).rows(0, 0, np.random.default_rng(0))
+        assert sorted(Counter(rows.columns["list"].tolist()).values()) == sizes
+
+
+def test_rows_of_a_user_stay_together_whatever_their_group(tmp_path: Path, day: Day) -> None:
+    user, item = np.divmod(np.arange(24), 6)
+    shown = Rows(user, item, {"request": np.arange(24)})
+    reader = write(tmp_path / "s", day, [(shown, "exposed", np.zeros((24, 2))), (shown, "negative", np.ones((24, 2)))])
+    rows = distilled(reader, day, taking("pctr"), together=8)
+    of = {k: rows.user[rows.columns["list"] == k] for k in rows.columns["list"].tolist()}
+    assert all(len(set(users.tolist())) == 1 for users in of.values())
+    assert sorted((int(users[0]), len(users)) for users in of.values()) == [(u, n) for u in range(4) for n in (4, 8)]
+    assert "list" not in distilled(reader, day, taking("pctr"), together=1).columns
 
 
 def test_ids_of_another_type_match_nothing(tmp_path: Path, day: Day) -> None:
     reader = write(tmp_path / "s", day, random_parts(day))
     put(tmp_path / "x", {"user_id": [10], "item_id": [2], "click": [1], "seconds": [1.0]})
     other = read(tmp_path / "x")
-    assert reader.known(other) == 0 and Matcher(reader, other, "pctr").matched() == 0
+    assert reader.known(other) == 0 and matcher_of(reader, other, taking("pctr")).matched() == 0
 
 
 def test_age() -> None:

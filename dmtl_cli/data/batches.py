@@ -90,7 +90,14 @@ class Batcher:
         self.dropped = {s: np.asarray(encoder.layout(s).dropped, np.bool_) for s in ("user", "item", "context")}
 
     def batches(self, rows: Iterable[Rows], batch_size: int) -> Iterator[Batch]:
-        """Batches of exactly `batch_size` rows, the last one smaller."""
+        return map(self.batch, self.cut(rows, batch_size))
+
+    @staticmethod
+    def cut(rows: Iterable[Rows], batch_size: int) -> Iterator[Rows]:
+        """Batches of `batch_size` rows, the last one smaller; with lists, as many whole lists as fit, at least one.
+
+        A list does not go on in the next block.
+        """
         held: list[Rows] = []
         n = 0
         for block in rows:
@@ -98,12 +105,15 @@ class Batcher:
             n += len(block)
             if n >= batch_size:
                 whole = Rows.concat(held)
-                full = n - n % batch_size
-                for start in range(0, full, batch_size):
-                    yield self.batch(whole.take(slice(start, start + batch_size)))
-                held, n = ([whole.take(slice(full, None))] if n > full else []), n - full
+                cuts, start = whole.cuts, 0
+                while n - start >= batch_size:
+                    fits = int(np.searchsorted(cuts, start + batch_size, side="right"))
+                    end = int(cuts[fits - 1]) if fits and cuts[fits - 1] > start else int(cuts[fits])
+                    yield whole.take(slice(start, end))
+                    start = end
+                held, n = ([whole.take(slice(start, None))] if n > start else []), n - start
         if n:
-            yield self.batch(Rows.concat(held))
+            yield Rows.concat(held)
 
     def batch(self, rows: Rows) -> Batch:
         n = len(rows)

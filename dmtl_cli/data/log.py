@@ -56,6 +56,8 @@ class Block:
     """NO_REQUEST where the log has none"""
     features: pl.DataFrame | None
     """raw event-level feature columns, by feature name; None where no feature is"""
+    further: dict[str, npt.NDArray[np.int8]]
+    """further conversions by name, -1 where unknown"""
 
     def __len__(self) -> int:
         return len(self.user)
@@ -71,6 +73,11 @@ class Block:
         else:
             deep, known = self.duration > threshold, ~np.isnan(self.duration)
         return self.click & deep, ~self.click | known
+
+    def conversions(self, threshold: float | None) -> dict[str, tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]:
+        """(converted, known) of every conversion task: cvr, and the log's further ones. Each counts with a click."""
+        further = {x: (self.click & (v == 1), ~self.click | (v >= 0)) for x, v in self.further.items()}
+        return {"cvr": self.labels(threshold), **further}
 
 
 @dataclass(frozen=True)
@@ -137,8 +144,10 @@ class Day:
 
 def _block(frame: pl.DataFrame) -> Block:
     raw = {c[2:]: frame[c] for c in frame.columns if c.startswith("x:")}
+    further = {c[2:]: frame[c].to_numpy() for c in frame.columns if c.startswith("y:")}
     base = {c: frame[c].to_numpy() for c in ("position", "user", "item", "duration", "conversion", "weight", "request")}
-    return Block(click=frame["click"].to_numpy() == 1, features=pl.DataFrame(raw) if raw else None, **base)
+    features = pl.DataFrame(raw) if raw else None
+    return Block(click=frame["click"].to_numpy() == 1, features=features, further=further, **base)
 
 
 class Log:
@@ -282,7 +291,8 @@ class Log:
             k: getattr(events, k)
             for k in ("user", "item", "time", "click", "duration", "conversion", "weight", "request")
         }
-        for what, column in {**named, "date_column": events.date_column}.items():
+        further = {f"conversions.{name}": column for name, column in events.conversions.items()}
+        for what, column in {**named, **further, "date_column": events.date_column}.items():
             if column is not None:
                 self._require(column, columns, file, f"data.events.{what}", None)
         return columns
@@ -296,10 +306,12 @@ class Log:
             raise UserError(f"{file}: {what} expects column {column}, not among its columns ({have}){beside}")
 
     def _raw(self, files: list[Path], day: dt.date) -> Iterator[pl.DataFrame]:
-        """Checked blocks: user, item, click, duration, conversion, weight, request, _time, and feature columns."""
+        """Checked blocks: user, item, click, duration, conversion, y:NAME of further ones, weight, request, _time, and
+        feature columns."""
         events = self.data.events
         wanted = {c for c in (events.user, events.item, events.time, events.click, events.duration) if c}
         wanted |= {c for c in (events.conversion, events.weight, events.request, events.date_column) if c}
+        wanted |= set(events.conversions.values())
         first = set(self._schema(files[0]))
         kinds: pl.Schema | None = None
         for file in files:
@@ -342,6 +354,7 @@ class Log:
         )
         conversion = checked.flag(e.conversion, nulls=True) if e.conversion else pl.Series(np.full(n, -1, np.int8))
         out.append(conversion.alias("conversion"))
+        out += [checked.flag(column, nulls=True).alias(f"y:{name}") for name, column in e.conversions.items()]
         weight = checked.number(e.weight, nulls=False) if e.weight else pl.Series(np.ones(n, np.float32))
         out.append(weight.cast(pl.Float32).alias("weight"))
         request = checked.request(e.request) if e.request else pl.Series(np.full(n, NO_REQUEST, np.int64))
@@ -476,6 +489,7 @@ class Log:
                 "conversion",
                 "weight",
                 "request",
+                *(f"y:{name}" for name in self.data.events.conversions),
                 *(pl.col(f"x:{f.source}").alias(f"x:{f.name}") for f in self.features if f.per_event),
             )
             rows += len(frame)

@@ -10,10 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from dmtl_cli.config import Hard, Teacher
+from dmtl_cli.config import Student, Teacher
 from dmtl_cli.data.log import Block, Day
 from dmtl_cli.data.negatives import Negatives
 
+SOURCES = ("exposed", "negative", "candidate")
+_LABELS = ("click", "converted", "known")
 _POOL = 1 << 18  # rows of several streams shuffled together
 
 
@@ -33,6 +35,20 @@ class Rows:
     def take(self, rows: npt.NDArray[Any] | slice) -> Rows:
         columns = {k: v[rows] for k, v in self.columns.items()}
         return Rows(self.user[rows], self.item[rows], columns, None if self.features is None else self.features[rows])
+
+    def shuffled(self, rng: np.random.Generator) -> Rows:
+        """In random order; rows of one list stay together."""
+        if "list" in self.columns:  # numbers of lists are random
+            return self.take(np.argsort(self.columns["list"], kind="stable"))
+        return self.take(rng.permutation(len(self)))
+
+    @property
+    def cuts(self) -> npt.NDArray[np.int64]:
+        """Places where the rows may be cut, the end included: anywhere, or between lists."""
+        if "list" not in self.columns:
+            return np.arange(1, len(self) + 1)
+        lists = self.columns["list"]
+        return np.append(np.flatnonzero(lists[1:] != lists[:-1]) + 1, len(lists))
 
     @staticmethod
     def concat(parts: Sequence[Rows]) -> Rows:
@@ -75,8 +91,8 @@ def teacher_rows(
     A drawn negative copies the user and the context of the row it is drawn for.
 
     Yields:
-        Rows with columns click, converted, known (bool) and weight (float32); row numbers are offset by the tables of
-        the days before.
+        Rows with columns click, for each conversion task X converted.X and known.X (bool), and weight (float32); row
+        numbers are offset by the tables of the days before.
     """
     users = items = 0
     for day in days:
@@ -85,13 +101,11 @@ def teacher_rows(
             keep = ~held_out(block, calibration_share, seed)
             if config.samples == "sampled":
                 keep &= block.click
-            converted, known = block.labels(threshold)
-            logged = Rows(
-                block.user.astype(np.int64),
-                block.item.astype(np.int64),
-                {"click": block.click, "converted": converted, "known": known, "weight": block.weight},
-                block.features,
-            ).take(np.flatnonzero(keep))
+            columns: dict[str, npt.NDArray[Any]] = {"click": block.click, "weight": block.weight}
+            for task, (converted, known) in block.conversions(threshold).items():
+                columns |= {f"converted.{task}": converted, f"known.{task}": known}
+            user, item = block.user.astype(np.int64), block.item.astype(np.int64)
+            logged = Rows(user, item, columns, block.features).take(np.flatnonzero(keep))
             parts = [logged]
             for _ in range(config.negatives if config.samples != "exposed" else 0):
                 item, valid = negatives.draw(logged.user, rng)
@@ -99,7 +113,7 @@ def teacher_rows(
                 parts.append(drawn.take(np.flatnonzero(valid)))
             rows = Rows.concat(parts)
             shifted = Rows(rows.user + users, rows.item + items, rows.columns, rows.features)
-            yield shifted.take(rng.permutation(len(shifted)))
+            yield shifted.shuffled(rng)
         users += len(day.users)
         items += len(day.items)
 
@@ -107,12 +121,35 @@ def teacher_rows(
 def as_negatives(rows: Rows, item: npt.NDArray[np.int64]) -> Rows:
     """The same users in the same context beside other items, which they did not click."""
     no = np.zeros(len(rows), np.bool_)
-    labels = {"click": no, "converted": no, "known": ~no}
+    labels = {k: ~no if k.startswith("known.") else no for k in rows.columns if k.split(".")[0] in _LABELS}
     return Rows(rows.user, item, rows.columns | labels, rows.features)
 
 
+def in_lists(rows: Rows, group: npt.NDArray[np.int64], size: int, rng: np.random.Generator) -> Rows:
+    """The rows list by list: those of a group, cut at random into lists of at most `size`, in random order.
+
+    Adds the column `list`: a random number of 62 bits, so that lists of any source can be told apart, and sorting by it
+    shuffles lists and keeps each whole.
+    """
+    order = rng.permutation(len(rows))
+    order = order[np.argsort(group[order], kind="stable")]
+    sorted_group = group[order]
+    new = np.append(True, sorted_group[1:] != sorted_group[:-1]) if len(order) else np.zeros(0, np.bool_)
+    begin = np.flatnonzero(new)
+    place = np.arange(len(order)) - np.repeat(begin, np.diff(np.append(begin, len(order))))
+    new |= place % size == 0
+    number = rng.integers(2**62, size=int(new.sum()))[np.cumsum(new) - 1]
+    out = rows.take(order)
+    return Rows(out.user, out.item, out.columns | {"list": number}, out.features).shuffled(rng)
+
+
 def hard_rows(
-    day: Day, threshold: float | None, config: Hard, users: int, items: int, rng: np.random.Generator
+    day: Day,
+    threshold: float | None,
+    config: Student,
+    users: int,
+    items: int,
+    rng: np.random.Generator,
 ) -> Iterator[Rows]:
     """Labelled rows of a day for a student's hard loss.
 
@@ -123,35 +160,44 @@ def hard_rows(
         users, items: offset of the day's tables in the model's stacked ones.
 
     Yields:
-        Rows with columns label and hard_weight, and nothing to distill (target NaN).
+        Rows with columns label and hard_weight, and nothing to distill (targets NaN).
     """
-    uniform = Negatives(day, 0.0)
+    uniform, hard = Negatives(day, 0.0), config.hard
+    mean = day.facts["duration_sum"] / max(1.0, day.facts["duration_rows"]) or 1.0
     for block in day.blocks(rng):
         converted, known = block.labels(threshold)
-        label, known = (block.click, np.ones_like(known)) if config.label == "click" else (converted, known)
-        keep = np.flatnonzero(known & label if config.loss == "sampled_softmax" else known)
+        label, known = (block.click, np.ones_like(known)) if hard.label == "click" else (converted, known)
+        weight = block.weight
+        if hard.duration_weighted:  # a clicked row that was not timed counts nothing
+            weight = np.where(block.click, weight * np.nan_to_num(block.duration / np.float32(mean)), weight)
+        keep = np.flatnonzero(known & label if hard.loss == "sampled_softmax" else known)
         user, item = block.user[keep].astype(np.int64), block.item[keep].astype(np.int64)
-        parts = [(user, item, label[keep], block.weight[keep])]
-        for _ in range(config.negatives if config.loss == "pointwise" else 0):
+        parts = [(user, item, label[keep], weight[keep])]
+        for _ in range(hard.negatives if hard.loss == "pointwise" else 0):
             drawn, valid = uniform.draw(user, rng)
             parts.append((user[valid], drawn[valid], np.zeros(int(valid.sum()), np.bool_), block.weight[keep][valid]))
         for u, i, y, w in parts:
-            yield student_rows(u + users, i + items, label=y, hard_weight=w)
+            nothing = dict.fromkeys(config.distill.targets, np.full(len(u), np.nan))
+            rows = student_rows(u + users, i + items, targets=nothing, label=y, hard_weight=w)
+            yield in_lists(rows, np.arange(len(u)), 2, rng) if config.rows_together > 1 else rows
 
 
 def student_rows(
     user: npt.NDArray[np.int64],
     item: npt.NDArray[np.int64],
     *,
-    target: npt.NDArray[np.float64] | None = None,
+    targets: dict[str, npt.NDArray[np.float64]],
+    source: npt.NDArray[np.int8] | None = None,
     kd_weight: npt.NDArray[np.float32] | None = None,
     label: npt.NDArray[np.bool_] | None = None,
     hard_weight: npt.NDArray[np.float32] | None = None,
 ) -> Rows:
-    """Rows for a student: target (teacher logit, NaN where there is none) and label, each with its weight."""
+    """Rows for a student: `target.NAME` (teacher logit, NaN where there is none), where its pair came from (place in
+    SOURCES), and label, each with its weight."""
     n = len(user)
     columns: dict[str, npt.NDArray[Any]] = {
-        "target": np.full(n, np.nan) if target is None else target,
+        **{f"target.{name}": t for name, t in targets.items()},
+        "source": np.zeros(n, np.int8) if source is None else source,
         "kd_weight": np.zeros(n, np.float32) if kd_weight is None else kd_weight,
         "label": np.zeros(n, np.bool_) if label is None else label,
         "hard_weight": np.zeros(n, np.float32) if hard_weight is None else hard_weight,
@@ -165,12 +211,11 @@ def mix(streams: list[tuple[Iterator[Rows], int]], rng: np.random.Generator) -> 
     pools = max(1, -(-total // _POOL))
     takers = [(_Taker(rows), -(-n // pools)) for rows, n in streams if n]
     while parts := [p for taker, share in takers for p in taker.take(share)]:
-        pool = Rows.concat(parts)
-        yield pool.take(rng.permutation(len(pool)))
+        yield Rows.concat(parts).shuffled(rng)
 
 
 class _Taker:
-    """Takes a given number of rows from a stream of blocks, as long as there are some."""
+    """Takes a given number of rows from a stream of blocks, as long as there are some; lists are taken whole."""
 
     def __init__(self, rows: Iterator[Rows]) -> None:
         self.rows, self.left = rows, None
@@ -184,8 +229,11 @@ class _Taker:
             self.left = None
             if block is None:
                 break
-            out.append(block.take(slice(0, n)))
-            if len(block) > n:
-                self.left = block.take(slice(n, None))
-            n -= len(out[-1])
+            if not len(block):
+                continue
+            cut = int(block.cuts[min(len(block.cuts) - 1, int(np.searchsorted(block.cuts, n)))])
+            out.append(block.take(slice(0, cut)))
+            if len(block) > cut:
+                self.left = block.take(slice(cut, None))
+            n -= cut
         return out

@@ -4,14 +4,16 @@
 |---|---|---|
 | user_id, item_id | the log's own | the pair |
 | day | date | the log's day it was scored on |
-| pair_source | text | exposed: a row of the log; negative: drawn beside one |
+| pair_source | text | exposed: a row of the log; negative: drawn beside one; candidate: retrieved for the user |
 | group | int64 | the request of an exposed row, where the log has requests; else a negative hash of user and day |
 | rank | int32 | 1 = best by pctcvr within group and pair_source, ties by item_id |
 | ctr_logit, cvr_logit | float32 | as trained |
 | pctr, pcvr, pctcvr | float32 | calibrated, inside (0, 1); pctcvr = pctr * pcvr |
+| X_logit, pX, pctX | float32 | of a further conversion X: as trained, calibrated, pctr * pX |
+| pfused | float32 | product of p ** exponent, where the config gives exponents |
 
-Sorted by (group, pair_source, rank). The manifest's facts hold what is true of every row: the teacher's run, the
-threshold, the sampling and the calibration.
+Sorted by (group, pair_source, rank); a Parquet row group ends where a group ends. The manifest holds what is true
+of every row: the teacher's run, the threshold, the sampling, the calibration and the exponents.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,27 +31,41 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dmtl_cli.calibrate import Calibration, target_logit
-from dmtl_cli.config import SourceWeights
+from dmtl_cli.calibrate import Calibration, factors_of, target_logit
+from dmtl_cli.config import Distill
 from dmtl_cli.data.log import BLOCK, ID, NO_REQUEST, POOL, Day
-from dmtl_cli.data.samples import Rows, student_rows
+from dmtl_cli.data.samples import SOURCES, Rows, in_lists, student_rows
 from dmtl_cli.errors import UserError
 
-SCORES = ("ctr_logit", "cvr_logit", "pctr", "pcvr", "pctcvr")
-COLUMNS = ("user_id", "item_id", "day", "pair_source", "group", "rank", *SCORES)
+_FIRST = ("user_id", "item_id", "day", "pair_source", "group", "rank")
 _PART = 2_000_000  # rows sorted in memory at a time
 _LARGEST = np.nextafter(np.float32(1), np.float32(0))
+_SMALLEST = np.float32(1e-37)
 
 
-def probabilities(logits: npt.NDArray[np.float32], calibration: dict[str, Calibration]) -> dict[str, npt.NDArray[Any]]:
-    """Score columns of logits [n, 2], strictly inside (0, 1) and with pctcvr = pctr * pcvr in float32."""
-    out: dict[str, npt.NDArray[Any]] = {"ctr_logit": logits[:, 0], "cvr_logit": logits[:, 1]}
-    for k, task in enumerate(("ctr", "cvr")):
-        p = np.exp(calibration[task].log_prob(logits[:, k]))
-        # the floor is above the square root of the smallest normal float32, so that the product stays inside too
-        out[f"p{task}"] = np.clip(p.astype(np.float32), np.float32(1e-18), _LARGEST)
-    out["pctcvr"] = out["pctr"] * out["pcvr"]
-    return out
+def score_columns(tasks: Iterable[str], *, fused: bool) -> tuple[str, ...]:
+    """Names of the score columns of a dump, in order."""
+    further = [x for x in tasks if x not in ("ctr", "cvr")]
+    base = ("ctr_logit", "cvr_logit", "pctr", "pcvr", "pctcvr")
+    return (*base, *(c for x in further for c in (f"{x}_logit", f"p{x}", f"pct{x}")), *(["pfused"] if fused else []))
+
+
+def probabilities(
+    logits: dict[str, npt.NDArray[np.float32]], calibration: dict[str, Calibration], fusion: dict[str, float]
+) -> dict[str, npt.NDArray[Any]]:
+    """Score columns of logits [n] by task, strictly inside (0, 1) and with pctX = pctr * pX in float32."""
+    log_p = {task: calibration[task].log_prob(x) for task, x in logits.items()}
+    # the floor is above the square root of the smallest normal float32, so that a product stays inside too
+    p = {task: np.clip(np.exp(x).astype(np.float32), np.float32(1e-18), _LARGEST) for task, x in log_p.items()}
+    out: dict[str, npt.NDArray[Any]] = {}
+    for task in logits:
+        out |= {f"{task}_logit": logits[task], f"p{task}": p[task]}
+        if task != "ctr":
+            out[f"pct{task}"] = p["ctr"] * p[task]
+    if fusion:
+        whole = sum(a * log_p[task] for task, a in factors_of("pfused", fusion).items())
+        out["pfused"] = np.clip(np.exp(whole).astype(np.float32), _SMALLEST, _LARGEST)
+    return {name: out[name] for name in score_columns(logits, fused=bool(fusion))}
 
 
 def user_groups(day: Day) -> npt.NDArray[np.int64]:
@@ -62,8 +78,8 @@ def user_groups(day: Day) -> npt.NDArray[np.int64]:
 class Writer:
     """Takes scored pairs in any order, then writes them sorted, out of core: bounded by one part, not by the day."""
 
-    def __init__(self, scratch: Path, day: Day) -> None:
-        self.scratch, self.day = scratch, day
+    def __init__(self, scratch: Path, day: Day, columns: tuple[str, ...]) -> None:
+        self.scratch, self.day, self.columns = scratch, day, columns
         self.user_groups = user_groups(day)
         self.chunks: list[Path] = []
         self.sample: list[npt.NDArray[np.int64]] = []
@@ -71,10 +87,10 @@ class Writer:
         self.sources: dict[str, int] = {}
 
     def add(self, rows: Rows, source: str, scores: dict[str, npt.NDArray[Any]]) -> None:
-        """Rows with a column request; scores by column name."""
-        request = rows.columns["request"]
-        alone = (request == NO_REQUEST) | (source != "exposed")
-        group = np.where(alone, self.user_groups[rows.user], request)
+        """Rows (exposed ones with a column request); scores by column name."""
+        group = self.user_groups[rows.user]
+        if source == "exposed":
+            group = np.where(rows.columns["request"] == NO_REQUEST, group, rows.columns["request"])
         frame = pl.DataFrame({"user": rows.user, "item": rows.item, "group": group, **scores}).with_columns(
             pl.lit(source).alias("pair_source")
         )
@@ -91,18 +107,22 @@ class Writer:
         sample = np.sort(np.concatenate(self.sample)) if self.sample else np.zeros(0, np.int64)
         cuts = np.unique(sample[np.arange(1, parts) * len(sample) // parts]) if len(sample) else sample
         bounds = [np.iinfo(np.int64).min, *cuts.tolist(), None]
-        scanned = pl.concat([pl.scan_ipc(c) for c in self.chunks]) if self.chunks else pl.LazyFrame(_EMPTY)
+        empty = pl.LazyFrame(schema=dict.fromkeys(("user", "item", "group"), pl.Int64) | {"pair_source": pl.String})
+        empty = empty.with_columns(pl.lit(None, pl.Float32).alias(c) for c in self.columns)
+        scanned = pl.concat([pl.scan_ipc(c) for c in self.chunks]) if self.chunks else empty
         for k, (low, high) in enumerate(itertools.pairwise(bounds)):
             inside = pl.col("group") >= low if high is None else (pl.col("group") >= low) & (pl.col("group") < high)
-            table = self._sorted(scanned.filter(inside).collect()).to_arrow(compat_level=pl.CompatLevel.oldest())
-            pq.write_table(
-                table,
+            whole = self._sorted(scanned.filter(inside).collect())
+            table = whole.to_arrow(compat_level=pl.CompatLevel.oldest())
+            with pq.ParquetWriter(
                 folder / f"part-{k:05d}.parquet",
+                table.schema,
                 compression="zstd",
                 use_dictionary=["user_id", "item_id", "day", "pair_source", "group"],
-                column_encoding=dict.fromkeys(SCORES, "BYTE_STREAM_SPLIT"),
-                row_group_size=BLOCK,
-            )
+                column_encoding=dict.fromkeys(self.columns, "BYTE_STREAM_SPLIT"),
+            ) as writer:
+                for start, end in itertools.pairwise(_cuts(whole["group"].to_numpy())):
+                    writer.write_table(table.slice(start, end - start), row_group_size=max(1, end - start))
 
     def _sorted(self, frame: pl.DataFrame) -> pl.DataFrame:
         users, items = self.day.users[ID], self.day.items[ID]
@@ -111,17 +131,18 @@ class Writer:
             items.gather(frame["item"]).alias("item_id"),
             pl.lit(self.day.day).alias("day"),
         ).sort(
-            ["group", "pair_source", "pctcvr", "item_id", "user_id", *SCORES],
-            descending=[False, False, True, False, False] + [False] * len(SCORES),
+            ["group", "pair_source", "pctcvr", "item_id", "user_id", *self.columns],
+            descending=[False, False, True, False, False] + [False] * len(self.columns),
         )
         rank = pl.int_range(1, pl.len() + 1, dtype=pl.Int32).over("group", "pair_source").alias("rank")
-        return whole.with_columns(rank).select(COLUMNS)
+        return whole.with_columns(rank).select(*_FIRST, *self.columns)
 
 
-_EMPTY = pl.DataFrame(
-    schema={"user": pl.Int64, "item": pl.Int64, "group": pl.Int64, "pair_source": pl.String}
-    | dict.fromkeys(SCORES, pl.Float32)
-)
+def _cuts(group: npt.NDArray[np.int64]) -> list[int]:
+    """Where row groups of about BLOCK rows begin, and the end: never inside a group."""
+    begins = np.flatnonzero(np.append(True, group[1:] != group[:-1])) if len(group) else np.zeros(0, np.int64)
+    at = np.searchsorted(begins, np.arange(0, len(group), BLOCK))
+    return [*np.unique(begins[at[at < len(begins)]]).tolist(), len(group)]
 
 
 class Reader:
@@ -135,16 +156,17 @@ class Reader:
         self.folder, self.facts = folder, facts
         self.parts = sorted(folder.glob("part-*.parquet"))
         self.calibration = {k: Calibration.from_dict(v) for k, v in facts["calibration"].items()}
+        expected = (*_FIRST, *score_columns(self.calibration, fused=bool(facts["fusion"])))
         self.rows = 0
         for part in self.parts:
             metadata = pq.ParquetFile(part)
-            if missing := [c for c in COLUMNS if c not in metadata.schema_arrow.names]:
+            if missing := [c for c in expected if c not in metadata.schema_arrow.names]:
                 raise UserError(f"{part}: expected score column {missing[0]}", "run dump-logits again")
             self.rows += metadata.metadata.num_rows
             metadata.close()
 
     def frames(self, columns: list[str], rng: np.random.Generator | None = None) -> Iterator[pl.DataFrame]:
-        """Pools of row groups; in random order and shuffled within when rng is given."""
+        """Pools of row groups, in random order when rng is given. A group of the table lies within one pool."""
         groups = [(p, g) for p in self.parts for g in range(pq.ParquetFile(p).metadata.num_row_groups)]
         order = np.arange(len(groups)) if rng is None else rng.permutation(len(groups))
         for start in range(0, len(order), POOL):
@@ -155,31 +177,63 @@ class Reader:
                     tables.append(file.read_row_group(group, columns=columns, use_threads=False))
             frame = pl.from_arrow(pa.concat_tables(tables))
             assert isinstance(frame, pl.DataFrame)
-            yield frame if rng is None else frame[rng.permutation(len(frame))]
+            yield frame
 
-    def targets(self, frame: pl.DataFrame, target: str) -> npt.NDArray[np.float64]:
-        """Teacher logits t = log p - log(1 - p), in float64 from the logits as trained and the calibration."""
-        a, c = (frame[x].to_numpy() for x in ("ctr_logit", "cvr_logit"))
-        return target_logit(a, c, self.calibration, target)
+    def targets(self, frame: pl.DataFrame, names: Iterable[str]) -> dict[str, npt.NDArray[np.float64]]:
+        """Teacher logits t = log p - log(1 - p) of each score named, in float64 from the logits as trained.
+
+        Raises:
+            UserError: 65 the dump does not hold a task that a score is made of.
+        """
+        out = {}
+        for name in names:
+            of = factors_of(name, self.facts["fusion"])
+            if not of or not of.keys() <= self.calibration.keys():
+                have = ", ".join(
+                    c
+                    for c in score_columns(self.calibration, fused=bool(self.facts["fusion"]))
+                    if not c.endswith("_logit")
+                )
+                raise UserError(f"{self.folder}: expected score {name}, holds {have}", "run dump-logits again")
+            logits = {task: frame[f"{task}_logit"].to_numpy() for task in of}
+            out[name] = target_logit(logits, self.calibration, of)
+        return out
+
+    @property
+    def _logits(self) -> list[str]:
+        return [f"{task}_logit" for task in self.calibration]
 
     def distilled(
-        self, day: Day, target: str, weights: SourceWeights, users: int, items: int, rng: np.random.Generator
+        self,
+        day: Day,
+        config: Distill,
+        list_size: int,
+        fresh: float,
+        users: int,
+        items: int,
+        rng: np.random.Generator,
     ) -> Iterator[Rows]:
         """Every scored pair as a row to distill, its features taken from `day`; pairs without a row there are dropped.
 
         Args:
+            list_size: rows that stay together: of a list for losses over lists, else of a user.
+            fresh: weight of scores of this age.
             users, items: offset of the day's tables in the model's stacked ones.
         """
-        for frame in self.frames(["user_id", "item_id", "pair_source", "ctr_logit", "cvr_logit"], rng):
+        used = [s for s in SOURCES if any(getattr(kd.source_weights, s) > 0 for kd in config.losses)]
+        for frame in self.frames(["user_id", "item_id", "pair_source", "group", *self._logits], rng):
             user, item = day.rows_of(frame["user_id"], "user"), day.rows_of(frame["item_id"], "item")
-            weight = frame["pair_source"].replace_strict(weights.model_dump(), return_dtype=pl.Float32).to_numpy()
-            here = np.flatnonzero((user >= 0) & (item >= 0) & (weight > 0))
-            yield student_rows(
+            source = frame["pair_source"].replace_strict(SOURCES, range(len(SOURCES)), return_dtype=pl.Int8).to_numpy()
+            here = np.flatnonzero((user >= 0) & (item >= 0) & frame["pair_source"].is_in(used).to_numpy())
+            rows = student_rows(
                 user[here] + users,
                 item[here] + items,
-                target=self.targets(frame, target)[here],
-                kd_weight=weight[here],
+                targets={k: t[here] for k, t in self.targets(frame, config.targets).items()},
+                source=source[here],
+                kd_weight=np.full(len(here), fresh, np.float32),
             )
+            group = frame["group"].to_numpy()[here] if config.over_lists else rows.user
+            yield in_lists(rows, group, list_size, rng) if list_size > 1 else rows.shuffled(rng)
 
     def known(self, day: Day) -> int:
         """Scored pairs whose user and item both have a row in `day`."""
@@ -191,40 +245,53 @@ class Reader:
 
 
 class Matcher:
-    """Exposed scores of an earlier day, looked up by the pairs of a later day. Holds 16 bytes a pair that both days'
-    tables know."""
+    """Exposed scores of an earlier day, looked up by the pairs of a later day. Holds 8 bytes and 8 a target for each
+    pair that both days' tables know."""
 
-    def __init__(self, reader: Reader, day: Day, target: str) -> None:
-        pairs, targets = [], []
-        for frame in reader.frames(["user_id", "item_id", "pair_source", "ctr_logit", "cvr_logit"]):
+    def __init__(self, reader: Reader, day: Day, config: Distill, list_size: int, fresh: float) -> None:
+        pairs: list[npt.NDArray[Any]] = [np.zeros(0, np.int64)]
+        targets: dict[str, list[npt.NDArray[Any]]] = {name: [np.zeros(0)] for name in config.targets}
+        for frame in reader.frames(["user_id", "item_id", "pair_source", *reader._logits]):
             shown = frame.filter(pl.col("pair_source") == "exposed")
             user, item = day.rows_of(shown["user_id"], "user"), day.rows_of(shown["item_id"], "item")
             here = (user >= 0) & (item >= 0)
             pairs.append((user * len(day.items) + item)[here])
-            targets.append(reader.targets(shown, target)[here])
-        self.pairs, first = np.unique(np.concatenate(pairs or [np.zeros(0, np.int64)]), return_index=True)
-        self.targets = np.concatenate(targets or [np.zeros(0)])[first]
-        self.day = day
+            for name, t in reader.targets(shown, config.targets).items():
+                targets[name].append(t[here])
+        self.pairs, first = np.unique(np.concatenate(pairs), return_index=True)
+        self.targets = {name: np.concatenate(parts)[first] for name, parts in targets.items()}
+        self.day, self.list_size, self.fresh = day, list_size, fresh
+        self.over_lists = config.over_lists
 
-    def lookup(self, user: npt.NDArray[Any], item: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-        """Teacher logit of each pair; NaN where the pair was not scored."""
+    def lookup(self, user: npt.NDArray[Any], item: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        """Place of each pair among the scored ones; -1 where it was not scored."""
         pair = user.astype(np.int64) * len(self.day.items) + item
-        at = np.minimum(np.searchsorted(self.pairs, pair), max(0, len(self.pairs) - 1))
         if not len(self.pairs):
-            return np.full(len(pair), np.nan)
-        return np.where(self.pairs[at] == pair, self.targets[at], np.nan)
+            return np.full(len(pair), -1)
+        at = np.minimum(np.searchsorted(self.pairs, pair), len(self.pairs) - 1)
+        return np.where(self.pairs[at] == pair, at, -1)
 
     def matched(self) -> int:
         """Events of the day whose pair was scored."""
-        return sum(int((~np.isnan(self.lookup(b.user, b.item))).sum()) for b in self.day.blocks())
+        return sum(int((self.lookup(b.user, b.item) >= 0).sum()) for b in self.day.blocks())
 
     def rows(self, users: int, items: int, rng: np.random.Generator) -> Iterator[Rows]:
-        """The day's events that were scored the day before, as rows to distill."""
+        """The day's events that were scored the day before, as rows to distill; lists are those of a pool of blocks."""
+        groups = user_groups(self.day)
         for block in self.day.blocks(rng):
-            target = self.lookup(block.user, block.item)
-            here = np.flatnonzero(~np.isnan(target))
+            at = self.lookup(block.user, block.item)
+            here = np.flatnonzero(at >= 0)
             user, item = block.user[here].astype(np.int64), block.item[here].astype(np.int64)
-            yield student_rows(user + users, item + items, target=target[here], kd_weight=block.weight[here])
+            rows = student_rows(
+                user + users,
+                item + items,
+                targets={name: t[at[here]] for name, t in self.targets.items()},
+                source=np.zeros(len(here), np.int8),
+                kd_weight=block.weight[here] * np.float32(self.fresh),
+            )
+            request = block.request[here]
+            group = np.where(request == NO_REQUEST, groups[user], request) if self.over_lists else user
+            yield in_lists(rows, group, self.list_size, rng) if self.list_size > 1 else rows
 
 
 def age(scored: dt.date, day: dt.date) -> int:

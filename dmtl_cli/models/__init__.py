@@ -4,36 +4,72 @@ from __future__ import annotations
 
 from dmtl_cli.data.encode import Encoder
 from dmtl_cli.models.dssm import DSSM
-from dmtl_cli.models.layers import EmbeddingTable, SideEmbedder, mlp
-from dmtl_cli.models.mmoe import MMoE, Teacher
+from dmtl_cli.models.layers import EmbeddingTable, Network, SideEmbedder, mlp
+from dmtl_cli.models.mmoe import MMoE
+from dmtl_cli.models.ple import PLE
+from dmtl_cli.models.shared_bottom import SharedBottom
+from dmtl_cli.models.teacher import Teacher
 
 
 def build_teacher(
     encoder: Encoder,
     *,
+    model: str = "mmoe",
+    num_tasks: int = 2,
     embedding_dim: int,
     num_experts: int,
     expert_hidden_units: tuple[int, ...],
     tower_hidden_units: tuple[int, ...],
     gate_dropout: float = 0.0,
+    num_task_experts: int = 1,
+    num_levels: int = 1,
+    factor_dim: int = 0,
 ) -> Teacher:
-    table = EmbeddingTable(encoder.embedding_rows(), embedding_dim)
+    """An untrained teacher.
+
+    Args:
+        model: mmoe; ple, which alone reads num_task_experts and num_levels; shared_bottom, which has one expert and no
+            gate.
+        factor_dim: F of the factorization machine, 0: biases alone.
+    """
+    table = EmbeddingTable(encoder.embedding_rows(), embedding_dim + num_tasks * (factor_dim + 1))
     layouts = [encoder.layout(s) for s in ("user", "item", "context")]
     user, item, context = (SideEmbedder(table, lay.ids, lay.sequences) for lay in layouts)
     widths = tuple(lay.width(embedding_dim) for lay in layouts)
-    mmoe = MMoE(
-        (widths[0], widths[1], widths[2]),
-        num_experts=num_experts,
-        expert_hidden_units=expert_hidden_units,
-        tower_hidden_units=tower_hidden_units,
-        gate_dropout=gate_dropout,
-    )
-    return Teacher(table, user, item, context, mmoe)
+    net: Network
+    match model:
+        case "shared_bottom":
+            net = SharedBottom(widths, expert_hidden_units, tower_hidden_units, num_tasks)
+        case "mmoe":
+            net = MMoE(
+                widths,
+                num_experts=num_experts,
+                expert_hidden_units=expert_hidden_units,
+                tower_hidden_units=tower_hidden_units,
+                num_tasks=num_tasks,
+                gate_dropout=gate_dropout,
+            )
+        case "ple":
+            net = PLE(
+                widths,
+                num_experts=num_experts,
+                num_task_experts=num_task_experts,
+                num_levels=num_levels,
+                expert_hidden_units=expert_hidden_units,
+                tower_hidden_units=tower_hidden_units,
+                num_tasks=num_tasks,
+                gate_dropout=gate_dropout,
+            )
+        case _:
+            raise ValueError(f"model: expected mmoe, ple or shared_bottom, got {model}")
+    return Teacher(table, user, item, context, net, embedding_dim)
 
 
-def build_student(encoder: Encoder, *, embedding_dim: int, hidden_units: tuple[int, ...], unit: bool) -> DSSM:
+def build_student(
+    encoder: Encoder, *, embedding_dim: int, hidden_units: tuple[int, ...], unit: bool, auxiliary: bool = False
+) -> DSSM:
     table = EmbeddingTable(encoder.embedding_rows(), embedding_dim)
     layouts = [encoder.layout(s) for s in ("user", "item")]
     user, item = (SideEmbedder(table, lay.ids, lay.sequences) for lay in layouts)
     towers = [mlp(lay.width(embedding_dim), hidden_units, last_relu=False) for lay in layouts]
-    return DSSM(table, user, item, towers[0], towers[1], unit=unit)
+    return DSSM(table, user, item, towers[0], towers[1], unit=unit, auxiliary=auxiliary)

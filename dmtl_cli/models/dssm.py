@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dmtl_cli.models.layers import EmbeddingTable, SideEmbedder
-from dmtl_cli.models.mmoe import Side
+from dmtl_cli.models.teacher import Side
 
 INIT_SCALE = 5.0  # of unit vectors: logits within -5 .. 5 around the bias at first
 
@@ -28,16 +28,18 @@ class DSSM(nn.Module):
         item_tower: nn.Sequential,
         *,
         unit: bool,
+        auxiliary: bool = False,
     ) -> None:
         super().__init__()
         self.table, self.user, self.item = table, user, item
         self.user_tower, self.item_tower, self.unit = user_tower, item_tower, unit
         self.log_scale = nn.Parameter(torch.tensor(INIT_SCALE).log()) if unit else None
         self.bias = nn.Parameter(torch.zeros(()))
+        self.auxiliary = Auxiliary(user_tower[-1], item_tower[-1], unit=unit) if auxiliary else None
 
     @property
     def scale(self) -> Tensor:
-        return torch.ones((), device=self.bias.device) if self.log_scale is None else self.log_scale.exp()
+        return _scale(self.log_scale, self.bias)
 
     def user_vectors(self, side: Side) -> Tensor:
         """[N, d]"""
@@ -47,9 +49,41 @@ class DSSM(nn.Module):
         """[N, d]"""
         return self._finish(self.item_tower(self.item(self.table, *side)))
 
+    def heads(self, user: Side, item: Side) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """(user, item) vectors of the served head, and of the auxiliary one (the served ones where there is none)."""
+        u = self.user_tower[:-1](self.user(self.table, *user))
+        v = self.item_tower[:-1](self.item(self.table, *item))
+        served = self._finish(self.user_tower[-1](u)), self._finish(self.item_tower[-1](v))
+        if self.auxiliary is None:
+            return served, served
+        return served, (self._finish(self.auxiliary.user(u)), self._finish(self.auxiliary.item(v)))
+
     def _finish(self, x: Tensor) -> Tensor:
         return F.normalize(x, dim=1) if self.unit else x
 
     def logits(self, user_vectors: Tensor, item_vectors: Tensor) -> Tensor:
         """Row by row: [B, d] x [B, d] -> [B]."""
         return self.scale * (user_vectors * item_vectors).sum(1) + self.bias
+
+    def soft_logits(self, user_vectors: Tensor, item_vectors: Tensor) -> Tensor:
+        """The logits that learn stored scores: of the auxiliary head where there is one."""
+        if self.auxiliary is None:
+            return self.logits(user_vectors, item_vectors)
+        scale = _scale(self.auxiliary.log_scale, self.auxiliary.bias)
+        return scale * (user_vectors * item_vectors).sum(1) + self.auxiliary.bias
+
+
+class Auxiliary(nn.Module):
+    """A second last layer on both towers, with its own scale and bias. It shapes the towers and is not served."""
+
+    def __init__(self, user: nn.Module, item: nn.Module, *, unit: bool) -> None:
+        super().__init__()
+        assert isinstance(user, nn.Linear) and isinstance(item, nn.Linear)
+        self.user = nn.Linear(user.in_features, user.out_features)
+        self.item = nn.Linear(item.in_features, item.out_features)
+        self.log_scale = nn.Parameter(torch.tensor(INIT_SCALE).log()) if unit else None
+        self.bias = nn.Parameter(torch.zeros(()))
+
+
+def _scale(log_scale: Tensor | None, like: Tensor) -> Tensor:
+    return torch.ones((), device=like.device) if log_scale is None else log_scale.exp()

@@ -1,11 +1,13 @@
 """Layers shared by teacher and student.
 
-Shapes: B rows, N distinct users or items, C id columns, L sequence length, F float columns, D embedding_dim.
+Shapes: B rows, N distinct users or items, C id columns, S sequences, L sequence length, F float columns, D
+embedding_dim, T tasks, E experts, H units of a layer, K outputs of a first layer.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -57,19 +59,22 @@ class SideEmbedder(nn.Module):
         self.columns = len(columns)
         self.register_buffer("offsets", torch.tensor(starts, dtype=torch.int64), persistent=False)
 
-    def forward(self, table: EmbeddingTable, ids: Tensor, sequences: tuple[Tensor, ...], floats: Tensor) -> Tensor:
-        """ids [N, C], sequences [N, L] each, floats [N, F] -> [N, C D + len(sequences) D + F]."""
-        n = ids.shape[0]
+    def embeddings(self, table: EmbeddingTable, ids: Tensor, sequences: tuple[Tensor, ...]) -> Tensor:
+        """ids [N, C], sequences [N, L] each -> [N, C + S, D]: of ids, then means of sequences."""
         rows = torch.cat([ids, *sequences], 1)
         e_NKD = table(rows + self.offsets)
-        parts = [e_NKD[:, : self.columns].reshape(n, self.columns * table.dim)]
+        parts = [e_NKD[:, : self.columns]]
         at = self.columns
         for length, sequence in zip(self.lengths, sequences, strict=True):
             mask = (sequence > 0).to(e_NKD.dtype).unsqueeze(2)
-            total = (e_NKD[:, at : at + length] * mask).sum(1)
-            parts.append(total / mask.sum(1).clamp_min(1.0))
+            total = (e_NKD[:, at : at + length] * mask).sum(1, keepdim=True)
+            parts.append(total / mask.sum(1, keepdim=True).clamp_min(1.0))
             at += length
-        return torch.cat([*parts, floats], 1)
+        return torch.cat(parts, 1)
+
+    def forward(self, table: EmbeddingTable, ids: Tensor, sequences: tuple[Tensor, ...], floats: Tensor) -> Tensor:
+        """ids [N, C], sequences [N, L] each, floats [N, F] -> [N, C D + S D + F]."""
+        return torch.cat([self.embeddings(table, ids, sequences).flatten(1), floats], 1)
 
 
 def mlp(width: int, hidden_units: tuple[int, ...], *, last_relu: bool) -> nn.Sequential:
@@ -80,3 +85,79 @@ def mlp(width: int, hidden_units: tuple[int, ...], *, last_relu: bool) -> nn.Seq
         if last_relu or k + 1 < len(hidden_units):
             layers.append(nn.ReLU())
     return nn.Sequential(*layers)
+
+
+class SplitLinear(nn.Module):
+    """nn.Linear over x = [x_0, x_1, ...] with one weight a part: W x + b = sum_k W_k x_k + b.
+
+    So W_k x_k is computed once for all rows that share x_k.
+
+    Args:
+        widths: length of each part.
+    """
+
+    def __init__(self, widths: tuple[int, ...], out: int) -> None:
+        super().__init__()
+        # one layer over the whole of x, then cut: the scale of the initial weights is that of an unsplit layer
+        whole = nn.Linear(sum(widths), out)
+        parts = torch.split(whole.weight.detach(), list(widths), 1)
+        self.weights = nn.ParameterList(w.clone(memory_format=torch.contiguous_format) for w in parts)
+        self.bias = nn.Parameter(whole.bias.detach().clone())
+
+    def part(self, k: int, x: Tensor) -> Tensor:
+        """[N, width_k] -> [N, K], without the bias."""
+        return F.linear(x, self.weights[k])
+
+
+class Experts(nn.Module):
+    """E networks of one shape side by side, ReLU after every layer; their first layer is in a SplitLinear."""
+
+    def __init__(self, num_experts: int, hidden_units: tuple[int, ...]) -> None:
+        super().__init__()
+        self.num, self.units = num_experts, hidden_units[0]
+        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
+        for fan_in, fan_out in itertools.pairwise(hidden_units):
+            layers = [nn.Linear(fan_in, fan_out) for _ in range(num_experts)]
+            self.weights.append(nn.Parameter(torch.stack([m.weight.detach().t() for m in layers])))
+            self.biases.append(nn.Parameter(torch.stack([m.bias.detach() for m in layers]).unsqueeze(1)))
+
+    def forward(self, pre: Tensor) -> Tensor:
+        """First-layer sums [B, E H], expert by expert -> [E, B, H of the last layer]."""
+        h_EBH = F.relu(pre).view(len(pre), self.num, self.units).transpose(0, 1)
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            h_EBH = F.relu(torch.baddbmm(bias, h_EBH, weight))
+        return h_EBH
+
+
+def gate(scores: Tensor, dropout: float, training: bool) -> Tensor:
+    """Softmax over experts, the last axis.
+
+    In training each expert is dropped with probability `dropout` and the rest renormalised (Zhao et al., RecSys 2019);
+    where all would be, none is. A softmax over those kept is that, and never 0 / 0.
+    """
+    if training and dropout:
+        dropped = torch.rand_like(scores) < dropout
+        scores = scores.masked_fill(dropped & ~dropped.all(-1, keepdim=True), -torch.inf)
+    return torch.softmax(scores, -1)
+
+
+class Towers(nn.ModuleList):
+    """One network a task, from its own vector to its logit."""
+
+    def __init__(self, width: int, hidden_units: tuple[int, ...], num_tasks: int) -> None:
+        super().__init__(mlp(width, (*hidden_units, 1), last_relu=False) for _ in range(num_tasks))
+
+    def forward(self, h_TBH: Iterable[Tensor]) -> Tensor:
+        """[B, T]"""
+        return torch.cat([tower(h_BH) for tower, h_BH in zip(self, h_TBH, strict=True)], 1)
+
+
+class Network(nn.Module):
+    """What a teacher is above its embeddings: a first layer linear in x, and the rest, which ends in towers."""
+
+    first: SplitLinear
+    towers: Towers
+
+    def rest(self, pre_BK: Tensor) -> tuple[Tensor, Tensor]:
+        """First-layer sums -> logits [B, T] and gates [B, T, E]."""
+        raise NotImplementedError

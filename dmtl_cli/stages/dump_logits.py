@@ -1,54 +1,93 @@
-"""dump-logits: a frozen teacher scores a day's exposed pairs and drawn negatives, stored as Parquet."""
+"""dump-logits: a frozen teacher scores a day's exposed pairs, drawn negatives and candidates, stored as Parquet."""
 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from dmtl_cli.artifact import Publication
-from dmtl_cli.data.log import Log
+from dmtl_cli.config import Scores
+from dmtl_cli.data.log import Day, Log
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.samples import Rows
-from dmtl_cli.data.scores import Writer, probabilities
-from dmtl_cli.run import Draft, Result, Run
+from dmtl_cli.data.scores import Writer, probabilities, score_columns
+from dmtl_cli.run import Draft, Parent, Result, Run
 from dmtl_cli.scoring import FrozenTeacher
+from dmtl_cli.serving import Export, best_k, top_k
+
+Ints = npt.NDArray[np.int64]
 
 
 def dump_logits(run: Run, day: dt.date, teacher_day: dt.date | None = None) -> Result:
     config = run.config.scores
     teacher_day = teacher_day or day
     parent = run.parent("teacher", teacher_day, hint=f"run dmtl train-teacher --day {teacher_day}")
-    log = Log(run.config.data, run.config.features_of("teacher"))
+    retriever = run.newest("export", day) if config.candidates and config.candidate_source != "popularity" else None
+    log = Log(run.config.data, run.config.features if retriever else run.config.features_of("teacher"))
     inputs = log.inputs(day)
 
     def work(publication: Publication) -> Draft:
         read = log.read(day, publication.tmp)
-        teacher = FrozenTeacher(*parent, run.device, log.features)
+        teacher = FrozenTeacher(*parent, run.device, run.config.features_of("teacher"))
         scorer = teacher.on(read)
         negatives = Negatives(read, config.alpha)
         rng = run.rng("scores", day, teacher_day)
-        writer = Writer(publication.tmp, read)
-        with run.log.progress(f"scores {day}", len(read) * (1 + config.negatives)) as progress:
+        writer = Writer(publication.tmp, read, score_columns(teacher.tasks, fused=bool(config.fusion)))
+        active = np.flatnonzero(read.user_events > 0)
+        total = len(read) * (1 + config.negatives) + len(active) * config.candidates
+        with run.log.progress(f"scores {day}", total) as progress:
+
+            def add(source: str, rows: Rows, logits: npt.NDArray[np.float32]) -> None:
+                by_task = dict(zip(teacher.tasks, logits.T, strict=True))
+                writer.add(rows, source, probabilities(by_task, teacher.calibration, config.fusion))
+                progress.step(len(rows))
+
             for block in read.blocks():
                 user, item = block.user.astype(np.int64), block.item.astype(np.int64)
                 exposed = Rows(user, item, {"request": block.request}, block.features)
-                draws = [("exposed", exposed)]
+                add("exposed", exposed, scorer.pairs(exposed, config.batch_size))
                 for _ in range(config.negatives):
                     drawn, valid = negatives.draw(user, rng)
-                    beside = Rows(user, drawn, exposed.columns, block.features)
-                    draws.append(("negative", beside.take(np.flatnonzero(valid))))
-                for source, rows in draws:
-                    scores = probabilities(scorer.pairs(rows, config.batch_size), teacher.calibration)
-                    writer.add(rows, source, scores)
-                    progress.step(len(rows))
+                    beside = Rows(user, drawn, {}, block.features).take(np.flatnonzero(valid))
+                    add("negative", beside, scorer.pairs(beside, config.batch_size))
+            for rows in candidates(config, read, active, retriever):
+                add("candidate", rows, scorer.lists(rows, config.batch_size))
         writer.finish(publication.path)
         facts = {k: parent[1].facts[k] for k in ("threshold_seconds", "calibrated", "calibration", "sampling")}
         facts["teacher"] = parent[1].as_parent()
-        facts["draws"] = {"negatives": config.negatives, "alpha": config.alpha}
+        facts["draws"] = {"negatives": config.negatives, "alpha": config.alpha, "candidates": config.candidates}
+        facts["fusion"] = config.fusion
         counts = {"scores": writer.rows, **writer.sources}
         return Draft(rows=counts, metrics={f"rows.{k}": float(v) for k, v in counts.items()}, facts=facts)
 
+    parents = [parent, *([retriever] if retriever else [])]
     return run.publish(
-        "scores", day, run.sections("teacher", "scores"), inputs, [parent], work, sub=f"teacher={teacher_day}"
+        "scores", day, run.sections("teacher", "scores"), inputs, parents, work, sub=f"teacher={teacher_day}"
     )
+
+
+def candidates(config: Scores, day: Day, active: Ints, retriever: Parent | None) -> Iterator[Rows]:
+    """For each active user the top items of the recall source, some users at a time, user by user.
+
+    The student retrieves from the day's own catalogue; without an export before the day popularity stands in.
+    """
+    if not config.candidates:
+        return
+    popular = best_k(day.item_clicks[None], config.candidates)[0]
+    if retriever is not None:
+        export = Export(retriever[0])
+        items = export.vectors(day.items, "item")
+    step = max(1, config.batch_size // config.candidates)
+    for start in range(0, len(active), step):
+        users = active[start : start + step]
+        found = np.tile(popular, (len(users), 1))
+        if retriever is not None:
+            own = config.candidates if config.candidate_source == "student" else -(-config.candidates // 2)
+            top = top_k(export.vectors(day.users[users], "user"), items, own)[0]
+            found = np.concatenate([top, found[:, : config.candidates - own]], 1)
+        pairs = np.unique((users[:, None] * len(day.items) + found).ravel())  # of two sources an item may come twice
+        user, item = np.divmod(pairs, len(day.items))
+        yield Rows(user, item, {})

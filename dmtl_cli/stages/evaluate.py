@@ -7,13 +7,31 @@ import datetime as dt
 from dmtl_cli.artifact import Publication
 from dmtl_cli.data.log import Log
 from dmtl_cli.errors import NotDue
-from dmtl_cli.measure import Exam, Ranker, StudentRanker, TeacherRanker, on_catalogue, on_rows, scored_by, truth_of
+from dmtl_cli.measure import (
+    Exam,
+    Popularity,
+    Ranker,
+    StudentRanker,
+    TeacherRanker,
+    fixed_rng,
+    on_catalogue,
+    on_rows,
+    scored_by,
+    truth_of,
+)
 from dmtl_cli.run import Draft, Parent, Result, Run
 
 
-def evaluate(run: Run, day: dt.date) -> Result:
-    """Raises NotDue when nothing was published before the day."""
-    teacher, export = run.newest("teacher", day), run.newest("export", day)
+def evaluate(run: Run, day: dt.date, served: str = "export") -> Result:
+    """Measures the newest teacher and student before the day, and what is popular.
+
+    Args:
+        served: the stage whose towers are measured; `joint` for the reference.
+
+    Raises:
+        NotDue: nothing was published before the day.
+    """
+    teacher, export = run.newest("teacher", day), run.newest(served, day)
     if teacher is None:
         raise NotDue(f"no teacher before {day}")
     taught_by = scored_by(run, export) if export else None
@@ -27,17 +45,18 @@ def evaluate(run: Run, day: dt.date) -> Result:
         exam = Exam.of(run, read, threshold)
         rankers: dict[str, Ranker] = {"teacher": TeacherRanker(teacher, read, run)}
         if export:
-            rankers["student"] = StudentRanker(export, read, run)
+            rankers["student"] = student = StudentRanker(export, read, run)
+            rankers["popularity"] = Popularity(student.export.clicks, read)
         if taught_by:
             same = taught_by[1].run_id == teacher[1].run_id
             rankers["student_teacher"] = rankers["teacher"] if same else TeacherRanker(taught_by, read, run)
-        numbers = on_rows(exam, rankers, run.rng("evaluate", day, "negatives"))
+        numbers = on_rows(exam, rankers, fixed_rng("negatives", day))
         if export:
             fresh = StudentRanker(export, read, run, fresh=True)
-            found = on_catalogue(exam, rankers | {"fresh": fresh}, truth, run.rng("evaluate", day, "random"))
+            found = on_catalogue(exam, rankers | {"fresh": fresh}, truth, fixed_rng("random", day))
             numbers |= {_suffixed(k): v for k, v in found.items()}
         else:
-            numbers |= on_catalogue(exam, rankers, truth, run.rng("evaluate", day, "random"))
+            numbers |= on_catalogue(exam, rankers, truth, fixed_rng("random", day))
         if threshold is not None:
             numbers["threshold.seconds"] = threshold
         facts = {k: p[1].as_parent() for k, p in _named(teacher, export, taught_by).items()}

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from dmtl_cli import checkpoint, distill, losses
 from dmtl_cli.artifact import Publication
-from dmtl_cli.config import Student, Way
+from dmtl_cli.config import KD, Distill, Student, Way
 from dmtl_cli.data.batches import Batch, Batcher, Tables
 from dmtl_cli.data.encode import Encoded, Encoder
 from dmtl_cli.data.log import Day, Log
-from dmtl_cli.data.samples import Rows, hard_rows, mix
+from dmtl_cli.data.samples import SOURCES, Rows, hard_rows, mix
 from dmtl_cli.data.scores import Matcher, Reader, age
 from dmtl_cli.errors import Exit, UserError
 from dmtl_cli.export import publish_export, student_of
@@ -37,18 +37,15 @@ class Stream:
     rows: Callable[[np.random.Generator], Iterator[Rows]]
 
 
-def train_student(
-    run: Run, day: dt.date, scores_day: dt.date | None = None, stage: str = "student"
-) -> tuple[Result, Result]:
+def train_student(run: Run, day: dt.date, scores_day: dt.date | None = None) -> tuple[Result, Result]:
     """Trains and exports. Returns the results of student and export.
 
     Args:
         scores_day: the teacher whose scores to use; default the day before, else the newest within max_age_days.
-        stage: where it is published; a baseline of `compare` has a folder of its own.
     """
     config = run.config.student
     log = Log(run.config.data, run.config.features_of("student"))
-    before = run.newest(stage, day)
+    before = run.newest("student", day)
     taught = choose_scores(run, day, scores_day) if config.distill.w_kd else None
     scores = find_scores(run, day, taught) if taught else {}
     days = sorted({day, *(d for _, d in scores)})
@@ -65,34 +62,35 @@ def train_student(
         encoder = Encoder.stored(before[0], features) if before else Encoder(features)
         encoder = encoder.grow([read[d] for d in days if before is None or d > before[1].day])
         offsets = _offsets(list(read.values()))
-        streams = [_stream(run, way, read, d, parent, offsets[d]) for (way, d), parent in scores.items()]
+        streams = [_stream(run, day, way, read, d, parent, offsets[d]) for (way, d), parent in scores.items()]
         streams += [_hard(run, read[day], threshold, offsets[day])] if config.hard.w_hard else []
         coverage = _coverage(run, streams)
 
-        run.seed_torch(stage, day)
+        run.seed_torch("student", day)
         student = student_of(encoder, config.model_dump()).to(run.device)
-        optimizers = Optimizers.of(student, student.table, config.learning_rate, config.embedding_learning_rate)
-        rng = run.rng(stage, day)
+        optimizers = Optimizers.of(student, student.table, config)
+        rng = run.rng("student", day)
         if before:
             checkpoint.load(before[0], student, student.table, optimizers)
         else:
-            student.bias.data.fill_(_prior(streams, run.rng(stage, day, "prior")))
+            student.bias.data.fill_(_prior(streams, run.rng("student", day, "prior")))
         tables = Tables(
             *(Encoded.concat([encoder.entities(d, s, None) for d in read.values()]) for s in ("user", "item"))
         )
         batcher = Batcher(encoder, tables, run.device, unknown_share=config.unknown_share, rng=rng)
+        strata = _strata(config.distill, list(read.values()), run.device)
         log_q = torch.from_numpy(_log_q(run, read[day], threshold, offsets[day], len(tables.items))).to(run.device)
 
         def loss_of(batch: Batch) -> tuple[Tensor, dict[str, float | Tensor]]:
-            return student_loss(student, batch, config, log_q)
+            return student_loss(student, batch, config, log_q, strata)
 
         learned: dict[str, float] = {}
         rows_offered = sum(s.held for s in streams)
-        with run.log.progress(f"{stage} {day}", config.epochs * rows_offered) as progress:
+        with run.log.progress(f"student {day}", config.epochs * rows_offered) as progress:
             for _ in range(config.epochs):
                 rows = mix([(s.rows(rng), s.held) for s in streams], rng)
                 batches = batcher.batches(rows, config.rows_a_step(rows_offered))
-                learned = fit(student, optimizers, batches, loss_of, progress)
+                learned = fit([(student, optimizers)], batches, loss_of, progress)
         untouched = forget_untouched(student.table, optimizers.table)
         checkpoint.save(publication.path, student, student.table, optimizers)
         encoder.write(publication.path)
@@ -108,8 +106,8 @@ def train_student(
         return Draft(rows=counts, metrics=numbers, facts=facts)
 
     parents = [p for p in (before, judge, *scores.values()) if p]
-    made = run.publish(stage, day, run.sections("student"), inputs, parents, work)
-    return made, publish_export(run, day, stage)
+    made = run.publish("student", day, run.sections("student"), inputs, parents, work)
+    return made, publish_export(run, day)
 
 
 # -- which scores ------------------------------------------------------------------------------------------------------
@@ -203,17 +201,25 @@ def _offsets(days: list[Day]) -> dict[dt.date, tuple[int, int]]:
 
 
 def _stream(
-    run: Run, way: Way, read: dict[dt.date, Day], day: dt.date, parent: Parent, offset: tuple[int, int]
+    run: Run,
+    run_day: dt.date,
+    way: Way,
+    read: dict[dt.date, Day],
+    day: dt.date,
+    parent: Parent,
+    offset: tuple[int, int],
 ) -> Stream:
-    """The rows of one way; `day` is the day whose features they take."""
+    """The rows of one way for a student of `run_day`; `day` is the day whose features they take."""
     config = run.config.student.distill
     reader = Reader(parent[0], parent[1].facts)
+    old = max(0, age(dt.date.fromisoformat(parent[1].facts["teacher"]["day"]), run_day) - 1)
+    fresh = 0.5 ** (old / config.half_life_days) if config.half_life_days else 1.0
     if way == "match":
-        matcher = Matcher(reader, read[day], config.target)
+        matcher = Matcher(reader, read[day], config, run.config.student.rows_together, fresh)
         return Stream(way, len(read[day]), matcher.matched(), lambda rng: matcher.rows(*offset, rng))
 
     def rows(rng: np.random.Generator) -> Iterator[Rows]:
-        return reader.distilled(read[day], config.target, config.source_weights, *offset, rng)
+        return reader.distilled(read[day], config, run.config.student.rows_together, fresh, *offset, rng)
 
     return Stream(way, reader.rows, reader.known(read[day]), rows)
 
@@ -224,7 +230,7 @@ def _hard(run: Run, day: Day, threshold: float | None, offset: tuple[int, int]) 
         counted = sum(int((b.click if config.label == "click" else b.labels(threshold)[0]).sum()) for b in day.blocks())
     else:
         counted = len(day) * (1 + config.negatives)
-    return Stream("hard", counted, counted, lambda rng: hard_rows(day, threshold, config, *offset, rng))
+    return Stream("hard", counted, counted, lambda rng: hard_rows(day, threshold, run.config.student, *offset, rng))
 
 
 def _coverage(run: Run, streams: list[Stream]) -> dict[str, float]:
@@ -253,7 +259,8 @@ def _prior(streams: list[Stream], rng: np.random.Generator) -> float:
     """The bias a student starts from: the log-odds of the mean target of a first block; 0 without targets."""
     for stream in streams:
         for rows in stream.rows(rng):
-            t = rows.columns["target"]
+            named = [c for c in rows.columns if c.startswith("target.")]
+            t = rows.columns[named[0]] if named else np.zeros(0)
             if np.isfinite(t).any():
                 p = float(np.clip((1 / (1 + np.exp(-t[np.isfinite(t)]))).mean(), 1e-4, 1 - 1e-4))
                 return float(np.log(p / (1 - p)))
@@ -270,30 +277,44 @@ def _log_q(run: Run, day: Day, threshold: float | None, offset: tuple[int, int],
     return log_q
 
 
+def _strata(config: Distill, days: list[Day], device: torch.device) -> dict[int, Tensor]:
+    """[items of the stacked tables] popularity stratum within the item's day, for each number of strata asked for."""
+    counts = [torch.from_numpy(d.item_clicks) for d in days]
+    asked = {kd.popularity_strata for kd in config.losses} - {1}
+    return {k: torch.cat([distill.strata(c, k) for c in counts]).to(device) for k in asked}
+
+
 # -- loss --------------------------------------------------------------------------------------------------------------
 
 
 def student_loss(
-    student: DSSM, batch: Batch, config: Student, log_q: Tensor
+    student: DSSM, batch: Batch, config: Student, log_q: Tensor, strata: dict[int, Tensor]
 ) -> tuple[Tensor, dict[str, float | Tensor]]:
-    """L = w_kd KD + w_hard hard, and the size of each term's gradient on the vectors where there are two.
+    """L = w_kd (sum of weight * loss over distill.losses) + w_hard hard, and the size of each term's gradient on the
+    vectors where there are two.
 
     Args:
         log_q: [rows of the stacked items] log of an item's chance of being in a batch as a positive.
+        strata: [rows of the stacked items] popularity strata, by their number.
     """
-    u = student.user_vectors(side(batch.user)).index_select(0, batch.user_index)
-    v = student.item_vectors(side(batch.item)).index_select(0, batch.item_index)
-    s = student.logits(u, v)
+    served, soft = student.heads(side(batch.user), side(batch.item))
+    u, v = served[0].index_select(0, batch.user_index), served[1].index_select(0, batch.item_index)
     c = batch.columns
     parts: dict[str, float | Tensor] = {}
     terms: dict[str, Tensor] = {}
     if config.distill.w_kd:
-        kd = distill.LOSSES[config.distill.loss](s, c["target"], c["kd_weight"], config.distill.temperature)
-        terms["kd"] = config.distill.w_kd * kd
+        s = student.logits(u, v)
+        if student.auxiliary is not None:
+            soft_u, soft_v = soft[0].index_select(0, batch.user_index), soft[1].index_select(0, batch.item_index)
+            s = student.soft_logits(soft_u, soft_v)
+        each = [kd.weight * _distilled(kd, s, batch, strata) for kd in config.distill.losses]
+        if len(each) > 1:
+            parts |= {f"loss.kd.{k}.{kd.loss}": each[k].detach() for k, kd in enumerate(config.distill.losses)}
+        terms["kd"] = config.distill.w_kd * torch.stack(each).sum()
     if config.hard.w_hard:
         weight = c["hard_weight"]
         if config.hard.loss == "pointwise":
-            hard = losses.pointwise(s, c["label"].to(s.dtype), weight)
+            hard = losses.pointwise(student.logits(u, v), c["label"].to(u.dtype), weight)
         else:
             positive = torch.nonzero(weight * c["label"] > 0).squeeze(1)
             item = batch.item_row[positive]  # hard rows are of one day, where an item has one row
@@ -301,7 +322,18 @@ def student_loss(
         terms["hard"] = config.hard.w_hard * hard
     for name, term in terms.items():
         parts[f"loss.{name}"] = term.detach()
-        if len(terms) > 1:  # the two pull apart: a run says how much of each it saw
+        if len(terms) > 1 and student.auxiliary is None:  # the two pull apart: a run says how much of each it saw
             g = torch.autograd.grad(term, (u, v), retain_graph=True)
             parts[f"gradient.{name}"] = torch.stack([x.norm() for x in g]).norm()
     return torch.stack(list(terms.values())).sum(), parts
+
+
+def _distilled(kd: KD, s: Tensor, batch: Batch, strata: dict[int, Tensor]) -> Tensor:
+    """One distillation loss over a batch. Lists are the batch's, cut by popularity where the loss asks for it."""
+    c = batch.columns
+    of_source = torch.tensor([getattr(kd.source_weights, x) for x in SOURCES], device=s.device)
+    lists = c.get("list", batch.item_row)
+    if kd.popularity_strata > 1:
+        lists = distill.within(lists, strata[kd.popularity_strata][batch.item_row])
+    weight = c["kd_weight"] * of_source[c["source"].long()]
+    return distill.LOSSES[kd.loss](s, c[f"target.{kd.target}"], weight, lists, **kd.options())

@@ -11,7 +11,7 @@ from torch import Tensor
 from dmtl_cli import calibrate, checkpoint, metrics
 from dmtl_cli.artifact import Publication
 from dmtl_cli.calibrate import Calibration
-from dmtl_cli.config import Quantile
+from dmtl_cli.config import Config, Quantile
 from dmtl_cli.data.batches import Batch, Batcher, Tables
 from dmtl_cli.data.encode import Encoded, Encoder
 from dmtl_cli.data.log import Day, Log
@@ -23,7 +23,6 @@ from dmtl_cli.losses import teacher_loss
 from dmtl_cli.run import Draft, Parent, Result, Run
 from dmtl_cli.scoring import Scorer, forward, teacher_of
 
-TASKS = ("ctr", "cvr")
 CALIBRATION_ROWS = 1_000_000  # held out at most: enough for two numbers a task, and they are kept in memory
 
 
@@ -44,8 +43,8 @@ def train_teacher(run: Run, day: dt.date) -> Result:
         encoder = encoder.grow([d for d in read if before is None or d.day > before[1].day])
 
         run.seed_torch("teacher", day)
-        model = teacher_of(encoder, config.model_dump()).to(run.device)
-        optimizers = Optimizers.of(model, model.table, config.learning_rate, config.embedding_learning_rate)
+        model = teacher_of(encoder, config.model_dump(), len(run.config.tasks)).to(run.device)
+        optimizers = Optimizers.of(model, model.table, config)
         if before:
             checkpoint.load(before[0], model, model.table, optimizers)
 
@@ -58,36 +57,26 @@ def train_teacher(run: Run, day: dt.date) -> Result:
 
         def loss_of(batch: Batch) -> tuple[Tensor, dict[str, float | Tensor]]:
             logits, gates = forward(model, batch)
-            c = batch.columns
-            weights = config.task_weights
-            loss, parts = teacher_loss(
-                logits[:, 0],
-                logits[:, 1],
-                c["click"],
-                c["converted"],
-                c["known"],
-                c["weight"],
-                w_ctr=weights.ctr,
-                w_ctcvr=weights.ctcvr,
-                w_cvr=weights.cvr,
-            )
-            return loss, {f"loss.{k}": v for k, v in parts.items()} | gate_numbers(gates)
+            loss, parts = batch_loss(run.config, logits, batch)
+            return loss, {f"loss.{k}": v for k, v in parts.items()} | gate_numbers(gates, run.config.tasks)
 
         learned: dict[str, float] = {}
         offered = logged * (1 + config.negatives if config.samples == "mixed" else 1)
         with run.log.progress(f"teacher {day}", config.epochs * offered) as progress:
             for _ in range(config.epochs):
                 rows = teacher_rows(read, threshold, config, share, run.config.seed, rng)
-                learned = fit(model, optimizers, batcher.batches(rows, config.rows_a_step(offered)), loss_of, progress)
+                batches = batcher.batches(rows, config.rows_a_step(offered))
+                learned = fit([(model, optimizers)], batches, loss_of, progress)
         untouched = forget_untouched(model.table, optimizers.table)
 
         earlier = {k: Calibration.from_dict(v) for k, v in before[1].facts["calibration"].items()} if before else {}
         held = _held_out_logits(read, encoder, model, run, share, threshold)
-        fitted = {k: calibrate.fit(*held[k], earlier.get(k)) if exposures else Calibration.identity() for k in TASKS}
+        fitted = {k: calibrate.fit(*held[k], earlier.get(k)) if exposures else Calibration.identity() for k in held}
         checkpoint.save(publication.path, model, model.table, optimizers)
         encoder.write(publication.path)
         facts = {
             "threshold_seconds": threshold,
+            "tasks": list(run.config.tasks),
             "calibrated": exposures,
             "calibration": {k: c.to_dict() for k, c in fitted.items()},
             "sampling": {k: getattr(config, k) for k in ("samples", "negatives", "alpha")},
@@ -147,13 +136,25 @@ def _refuse_without_reads(days: list[Day], threshold: float | None) -> None:
         )
 
 
-def gate_numbers(gates_BTE: Tensor) -> dict[str, float | Tensor]:
-    """Per task the mean entropy of its gate (nats; ln E = even) and the largest mean load of an expert."""
+def batch_loss(config: Config, logits: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    """teacher_loss of logits [B, T] against the labels of a batch."""
+    c = batch.columns
+    conversions = {x: (c[f"converted.{x}"], c[f"known.{x}"]) for x in config.tasks[1:]}
+    weights = {loss: config.task_weight(loss) for loss in config.losses}
+    by_task = dict(zip(config.tasks, logits.unbind(1), strict=True))
+    return teacher_loss(by_task, c["click"], conversions, c["weight"], weights)
+
+
+def gate_numbers(gates_BTE: Tensor, tasks: tuple[str, ...]) -> dict[str, float | Tensor]:
+    """Per task the mean entropy of its gate (nats; ln E = even) and the largest mean load of an expert; of a network
+    with gates."""
+    out: dict[str, float | Tensor] = {}
+    if gates_BTE.shape[2] == 1:
+        return out
     g = gates_BTE.detach().clamp_min(1e-12)
     entropy_T = -(g * g.log()).sum(2).mean(0)
     load_T = g.mean(0).amax(1)
-    out: dict[str, float | Tensor] = {}
-    for k, task in enumerate(TASKS):
+    for k, task in enumerate(tasks):
         out[f"gate.{task}.entropy"], out[f"gate.{task}.max"] = entropy_T[k], load_T[k]
     return out
 
@@ -164,17 +165,18 @@ Held = dict[str, tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[An
 def _held_out_logits(
     days: list[Day], encoder: Encoder, model: Any, run: Run, share: float, threshold: float | None
 ) -> Held:
-    """(logit, label, weight) per task of the exposures kept from training; cvr: clicked rows with a known label."""
-    parts: dict[str, list[tuple[Any, Any, Any]]] = {k: [] for k in TASKS}
+    """(logit, label, weight) per task of the exposures kept from training; conversions: clicked rows with a known
+    label."""
+    parts: dict[str, list[tuple[Any, Any, Any]]] = {k: [] for k in run.config.tasks}
     for d in days:
         scorer = Scorer(encoder, model, d, run.device)
         for block in d.blocks():
             keep = np.flatnonzero(held_out(block, share, run.config.seed))
             rows = Rows(block.user.astype(np.int64), block.item.astype(np.int64), {}, block.features).take(keep)
             logits = scorer.pairs(rows)
-            converted, known = block.labels(threshold)
             click, weight = block.click[keep], block.weight[keep]
             parts["ctr"].append((logits[:, 0], click, weight))
-            read = click & known[keep]
-            parts["cvr"].append((logits[read, 1], converted[keep][read], weight[read]))
+            for k, (task, (converted, known)) in enumerate(block.conversions(threshold).items(), 1):
+                read = click & known[keep]
+                parts[task].append((logits[read, k], converted[keep][read], weight[read]))
     return {k: tuple(np.concatenate(x) for x in zip(*v, strict=True)) for k, v in parts.items()}  # type: ignore[misc]

@@ -1,0 +1,301 @@
+"""compare: the student beside baselines and other settings, on the same days, rows and users, over several seeds.
+
+A setting is the config with some keys changed. It has a workspace of its own below compare/, in which only the stages
+that it changes are made: another student loss learns from the very same teacher and scores. Everything is published by
+key as ever, so what is finished is not run again.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib.util
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dmtl_cli.artifact import Publication
+from dmtl_cli.config import Config, Student, parse
+from dmtl_cli.days import before as previous
+from dmtl_cli.days import between
+from dmtl_cli.errors import Exit, UserError
+from dmtl_cli.pipeline import ALL, Stages, learn_day
+from dmtl_cli.run import Draft, Result, Run
+from dmtl_cli.stages.evaluate import evaluate
+from dmtl_cli.stages.train_joint import train_joint
+from dmtl_cli.workspace import Workspace
+
+Load = Callable[[list[str]], Config]
+OF_A_DAY = ("oracle", "teacher", "student_teacher", "student", "popularity", "random")
+SHOWN = (
+    "read_seconds@50",
+    "click_rate@50",
+    "ctr.auc",
+    "ctcvr.auc",
+    "click.recall@50",
+    "read.recall@50",
+    "time_recall@50",
+    "teacher_overlap@50",
+    "rows.learned",
+    "seconds",
+)
+PLAIN = "long_read_only"  # what transfer is measured from: the same student, taught by labels
+
+
+def compare(
+    run: Run,
+    day: dt.date,
+    load: Load,
+    *,
+    since: dt.date | None = None,
+    settings: dict[str, list[str]] | None = None,
+    seeds: list[int] | None = None,
+) -> tuple[Result, Table]:
+    """Makes what is missing, measures every setting and seed on `since` .. `day`, publishes tables and a figure.
+
+    A baseline learns the labels of every day of the chain, the last one included, which stored scores do not know.
+
+    Args:
+        load: the config with more overrides.
+        settings: overrides by name.
+        seeds: default the config's.
+
+    Raises:
+        UserError: 66 no student was exported before the first measured day.
+    """
+    measured = between(since or day, day)
+    if run.newest("export", measured[0]) is None:
+        hint = f"run dmtl backfill --to {previous(measured[0])} first"
+        raise UserError(f"no student was exported before {measured[0]}", hint, Exit.NO_INPUT)
+    chain = [d for d in run.ws.days("teacher") if d < day]
+    table = Table()
+    for seed in seeds or [run.config.seed]:
+        base = run
+        if seed != run.config.seed:
+            root = run.ws.root / "compare" / f"seed={seed}"
+            base = replace(run, config=load([f"seed={seed}"]), ws=Workspace(root))
+        for d in chain:
+            learn_day(base, d)
+        table.add(base, "student", [evaluate(base, d) for d in measured])
+        cells = {name: (base.config.model_copy(update={"student": s}), _STUDENT) for name, s in _baselines(base.config)}
+        for name, sets in (settings or {}).items():
+            config = load([f"seed={seed}", *sets])
+            cells[name] = config, _changed(base.config, config)
+        for name, (config, own) in cells.items():
+            ws = Workspace(base.ws.root / "compare" / name, base.ws, ALL - own)
+            cell = replace(base, config=config, ws=ws)
+            for d in chain:
+                learn_day(cell, d, own)
+            table.add(cell, name, [evaluate(cell, d) for d in measured])
+        for d in chain:
+            train_joint(base, d)
+        joint = replace(base, ws=Workspace(base.ws.root / "compare" / "joint", base.ws, ALL | {"joint"}))
+        table.add(joint, "joint", [evaluate(joint, d, served="joint") for d in measured])
+    return _publish(run, day, table), table
+
+
+_STUDENT: Stages = frozenset({"student", "export"})
+
+
+def _baselines(config: Config) -> list[tuple[str, Student]]:
+    """Students that never see a score: the same code and settings, only the loss differs."""
+    labels: dict[str, dict[str, Any]] = {"click_only": {"label": "click"}, PLAIN: {"label": "long_read"}}
+    if config.data.events.duration is not None:
+        labels["duration_weighted"] = {"label": "click", "duration_weighted": True}
+    unscored = config.student.distill.model_copy(update={"w_kd": 0.0, "head": "served"})
+    hard = {k: config.student.hard.model_copy(update={"w_hard": 1.0, **v}) for k, v in labels.items()}
+    return [(name, config.student.model_copy(update={"distill": unscored, "hard": h})) for name, h in hard.items()]
+
+
+def _changed(base: Config, config: Config) -> Stages:
+    """Stages that a setting makes for itself; the others are the base's."""
+    same = {name for name in Config.model_fields if getattr(base, name) == getattr(config, name)}
+    if not {"data", "features", "labels", "teacher"} <= same:
+        return ALL
+    return _STUDENT if "scores" in same else _STUDENT | {"scores"}
+
+
+def read_settings(file: Path) -> dict[str, list[str]]:
+    """A YAML of names, each with the keys it changes: `listwise: {student.distill.losses: [{loss: listwise}]}`.
+
+    Raises:
+        UserError: 78 it is not such a YAML.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        raise UserError(f"{file}: cannot be read: {e}", code=Exit.CONFIG) from None
+    raw, _, mistakes = parse(text, str(file))
+    if mistakes:
+        raise UserError(mistakes[0], code=Exit.CONFIG)
+    shape = "expected names, each with `dotted.key: value` of the config"
+    if not isinstance(raw, dict) or not all(isinstance(keys, dict) for keys in raw.values()):
+        raise UserError(f"{file}: {shape}", "e.g. listwise: {student.distill.temperature: 2}", Exit.CONFIG)
+    taken = {*OF_A_DAY, "joint", "click_only", PLAIN, "duration_weighted"}
+    for name in map(str, raw):
+        if name in taken or not name.replace("_", "").replace("-", "").isalnum():
+            why = "is a baseline's name" if name in taken else "is not made of letters, digits, - and _"
+            raise UserError(f"{file}: setting {name} {why}", "choose another name", Exit.CONFIG)
+    return {str(name): [f"{key}={json.dumps(value)}" for key, value in keys.items()] for name, keys in raw.items()}
+
+
+# -- results -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Table:
+    """By setting and metric one number a seed: the mean over the measured days."""
+
+    numbers: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+    """of training and exporting a student, a day: from the logs, so not part of what is published"""
+    evaluations: list[str] = field(default_factory=list)
+
+    def add(self, run: Run, setting: str, results: list[Result]) -> None:
+        """The evaluations of one seed; those of `student` tell of its teacher and the rest of the day too."""
+        self.evaluations += [f"{setting} {r.day} {r.run_id}" for r in results]
+        found: dict[tuple[str, str], list[float]] = {}
+        for result in results:
+            for name, value in result.metrics.items():
+                kind, _, metric = name.partition(".")
+                if kind in OF_A_DAY and setting == "student":
+                    found.setdefault((kind, metric), []).append(value)
+                elif kind == "student":
+                    found.setdefault((setting, metric), []).append(value)
+        for (name, metric), values in found.items():
+            self.numbers.setdefault(name, {}).setdefault(metric, []).append(float(np.mean(values)))
+        made = run.newest("student", dt.date.fromisoformat(results[-1].day)) if setting != "joint" else None
+        if made is not None:
+            counts = {f"rows.{k}": float(v) for k, v in made[1].rows.items()}
+            shares = {k: v for k, v in made[1].metrics.items() if k.startswith("coverage.")}
+            for metric, value in (counts | shares).items():
+                self.numbers[setting].setdefault(metric, []).append(value)
+        if (seconds := _seconds(run, "joint" if setting == "joint" else "student")) is not None:
+            self.seconds.setdefault(setting, []).append(seconds)
+
+    def mean(self, setting: str, metric: str) -> float | None:
+        values = self._values(setting, metric)
+        return float(np.mean(values)) if values else None
+
+    def spread(self, setting: str, metric: str) -> float:
+        """Largest less smallest over the seeds."""
+        values = self._values(setting, metric)
+        return float(np.ptp(values)) if values else 0.0
+
+    def _values(self, setting: str, metric: str) -> list[float]:
+        """A number a seed."""
+        if metric == "seconds":
+            return self.seconds.get(setting, [])
+        return self.numbers.get(setting, {}).get(metric, [])
+
+    def transfer(self) -> dict[str, float]:
+        """(student - plain) / (student_teacher - plain), where the teacher is above plain by more than twice the spread
+        over the seeds; plain is the student that learns long reads from labels. Undefined with one seed."""
+        out = {}
+        for metric in self.numbers["student"]:
+            three = [self.mean(s, metric) for s in ("student", PLAIN, "student_teacher")]
+            student, plain, teacher = three
+            if student is None or plain is None or teacher is None or len(self.numbers["student"][metric]) < 2:
+                continue
+            noise = max(self.spread(s, metric) for s in ("student", PLAIN, "student_teacher"))
+            if teacher - plain > 2 * noise:
+                out[f"transfer.{metric}"] = (student - plain) / (teacher - plain)
+        return out
+
+    def markdown(self, *, timed: bool = True) -> str:
+        """A row a setting: means, and (spread over seeds) where there are several."""
+        order = [n for n in OF_A_DAY if n in self.numbers]
+        order = [*order[:4], *(n for n in self.numbers if n not in OF_A_DAY), *order[4:]]
+        shown = [m for m in SHOWN if any(self.mean(n, m) is not None for n in order) and (timed or m != "seconds")]
+        lines = ["| model | " + " | ".join(shown) + " |", "|---|" + "---:|" * len(shown)]
+        for name in order:
+            lines.append(f"| {name} | " + " | ".join(self._cell(name, m) for m in shown) + " |")
+        return "\n".join(lines)
+
+    def _cell(self, name: str, metric: str) -> str:
+        mean = self.mean(name, metric)
+        if mean is None:
+            return "-"
+        digits = 0 if metric.startswith("rows") else 1 if "seconds" in metric else 3
+        seeds = len(self._values(name, metric))
+        return f"{mean:.{digits}f}" + (f" ({self.spread(name, metric):.{digits}f})" if seeds > 1 else "")
+
+    def to_dict(self) -> dict[str, Any]:
+        """{setting: {metric: {mean, spread, seeds}}}, and transfer."""
+        whole: dict[str, Any] = {
+            name: {m: {"mean": self.mean(name, m), "spread": self.spread(name, m), "seeds": v} for m, v in of.items()}
+            for name, of in self.numbers.items()
+        }
+        return whole | {"transfer": {k.removeprefix("transfer."): v for k, v in self.transfer().items()}}
+
+
+def _seconds(run: Run, stage: str) -> float | None:
+    """Mean seconds that a published day of a stage took (a student and its export), as the logs tell."""
+    stages = ("student", "export") if stage == "student" else (stage,)
+    logs = run.log.path.parent if run.log.path else run.ws.root / "logs"  # of the command: a cell has none of its own
+    took = run.log.took(logs) | run.log.memory
+    found = []
+    for name in stages:
+        ids = [p.name.removeprefix("run-") for d in run.ws.days(name) if (p := run.ws.current(name, d)) is not None]
+        known = [took[i] for i in ids if i in took]
+        if not known:
+            return None
+        found.append(float(np.mean(known)))
+    return sum(found)
+
+
+def _publish(run: Run, day: dt.date, table: Table) -> Result:
+    drawn = importlib.util.find_spec("matplotlib") is not None
+
+    def work(publication: Publication) -> Draft:
+        (publication.path / "table.md").write_text(table.markdown(timed=False) + "\n")
+        whole = json.dumps(table.to_dict(), indent=1, sort_keys=True, allow_nan=False)
+        (publication.path / "metrics.json").write_text(whole + "\n")
+        if drawn:
+            draw(table, publication.path / "figure.png")
+        means = {
+            f"{n}.{m}": mean for n, of in table.numbers.items() for m in of if (mean := table.mean(n, m)) is not None
+        }
+        return Draft(rows={"evaluations": len(table.evaluations)}, metrics=means | table.transfer())
+
+    if not drawn:
+        run.log.say("no figure: pip install matplotlib (or dmtl[figure]) to have one")
+    config = run.sections("evaluate") | {"evaluations": table.evaluations, "figure": drawn}
+    return run.publish("compare", day, config, [], [], work)
+
+
+def draw(table: Table, file: Path) -> None:
+    """What is clicked against what is read, of the top 50, a point a seed: in a world with a known truth its expected
+    click rate and read seconds, else the recall of clicks and of read time."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    known = "read_seconds@50" in table.numbers["student"]
+    timed = "time_recall@50" in table.numbers["student"]
+    x_axis = (
+        ("click_rate@50", "expected click rate of the top 50") if known else ("click.recall@50", "recall@50 of clicks")
+    )
+    y_axis = ("read_seconds@50", "expected read seconds of the top 50")
+    if not known:
+        y_axis = ("time_recall@50", "share of read time in the top 50")
+        y_axis = y_axis if timed else ("read.recall@50", "recall@50 of conversions")
+    figure, axes = plt.subplots(figsize=(7.2, 4.4), layout="constrained")
+    for name, of in table.numbers.items():
+        if name in ("oracle", "teacher") or x_axis[0] not in of or y_axis[0] not in of:
+            continue
+        color = {"student": "#c1121f", "student_teacher": "#003049"}.get(name, "#7a7a7a")
+        axes.scatter(of[x_axis[0]], of[y_axis[0]], s=30, color=color, zorder=3)
+        at = float(np.mean(of[x_axis[0]])), float(np.mean(of[y_axis[0]]))
+        axes.annotate(name, at, xytext=(7, 4), textcoords="offset points", color=color, fontsize=8)
+    axes.set_xlabel(x_axis[1])
+    axes.set_ylabel(y_axis[1])
+    axes.margins(0.16)
+    axes.grid(color="#e6e6e6", zorder=0)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(file, dpi=150, metadata={"Software": None})
+    plt.close(figure)

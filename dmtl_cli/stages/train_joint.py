@@ -1,0 +1,119 @@
+"""train-joint: DMTL as published: teacher and student in one loop on one day, every pair scored on the fly.
+
+The reference that the offline form is measured against; its student is never served.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from dmtl_cli import checkpoint, distill
+from dmtl_cli.artifact import Publication
+from dmtl_cli.data.batches import Batch, Batcher, Tables
+from dmtl_cli.data.encode import Encoded, Encoder
+from dmtl_cli.data.log import Log
+from dmtl_cli.data.samples import Rows, teacher_rows
+from dmtl_cli.days import window
+from dmtl_cli.export import student_of, write_export
+from dmtl_cli.fit import Optimizers, fit, forget_untouched
+from dmtl_cli.models.dssm import DSSM
+from dmtl_cli.models.teacher import Teacher
+from dmtl_cli.run import Draft, Result, Run
+from dmtl_cli.scoring import forward, side, teacher_of
+from dmtl_cli.stages.train_teacher import batch_loss, measure_threshold
+
+
+@dataclass(frozen=True)
+class Both:
+    """The same rows for the teacher and for the student."""
+
+    teacher: Batch
+    student: Batch
+
+    def __len__(self) -> int:
+        return len(self.teacher)
+
+
+def train_joint(run: Run, day: dt.date) -> Result:
+    """L = L_teacher + w_kd KL(stop_gradient(pctcvr) || sigmoid(s)) (DMTL, 2021), warm from the joint run before."""
+    config = run.config
+    before = run.newest("joint", day)
+    log = Log(config.data, config.features)
+    days = window(day, config.teacher.window_days if before else config.teacher.first_window_days)
+    inputs = [one for d in days for one in log.inputs(d)]
+
+    def work(publication: Publication) -> Draft:
+        read = [log.read(d, publication.tmp) for d in days]
+        threshold = before[1].facts["threshold_seconds"] if before else measure_threshold(run, read)
+        rng = run.rng("joint", day)
+        run.seed_torch("joint", day)
+
+        def encoder_of(who: Literal["teacher", "student"]) -> Encoder:
+            features = config.features_of(who)
+            encoder = Encoder.stored(before[0] / who, features) if before else Encoder(features)
+            return encoder.grow([d for d in read if before is None or d.day > before[1].day])
+
+        def batcher_of(encoder: Encoder, per_event: bool | None, unknown_share: float) -> Batcher:
+            sides = [Encoded.concat([encoder.entities(d, s, per_event) for d in read]) for s in ("user", "item")]
+            return Batcher(encoder, Tables(*sides), run.device, unknown_share=unknown_share, rng=rng)
+
+        encoders = {"teacher": encoder_of("teacher"), "student": encoder_of("student")}
+        teacher = teacher_of(encoders["teacher"], config.teacher.model_dump(), len(config.tasks)).to(run.device)
+        student = student_of(encoders["student"], config.student.model_dump()).to(run.device)
+        for_teacher = batcher_of(encoders["teacher"], False, config.teacher.unknown_share)
+        for_student = batcher_of(encoders["student"], None, config.student.unknown_share)
+        learners: dict[str, tuple[Teacher | DSSM, Optimizers]] = {
+            "teacher": (teacher, Optimizers.of(teacher, teacher.table, config.teacher)),
+            "student": (student, Optimizers.of(student, student.table, config.student)),
+        }
+        for who, (model, optimizers) in learners.items():
+            if before:
+                checkpoint.load(before[0] / who, model, model.table, optimizers)
+
+        def both(rows: Iterable[Rows], size: int) -> Iterator[Both]:
+            for some in for_teacher.cut(rows, size):
+                yield Both(for_teacher.batch(some), for_student.batch(some))
+
+        def loss_of(batch: Both) -> tuple[Tensor, dict[str, float | Tensor]]:
+            logits, _ = forward(teacher, batch.teacher)
+            taught, parts = batch_loss(config, logits, batch.teacher)
+            kd = config.student.distill.w_kd * _kd(student, batch.student, logits.detach())
+            return taught + kd, {**{f"loss.{k}": v for k, v in parts.items()}, "loss.kd": kd.detach()}
+
+        learned: dict[str, float] = {}
+        draws = config.teacher.negatives if config.teacher.samples == "mixed" else 0
+        offered = sum(len(d) for d in read) * (1 + draws)
+        with run.log.progress(f"joint {day}", config.teacher.epochs * offered) as progress:
+            for _ in range(config.teacher.epochs):
+                rows = teacher_rows(read, threshold, config.teacher, 0.0, config.seed, rng)
+                batches = both(rows, config.teacher.rows_a_step(offered))
+                learned = fit(list(learners.values()), batches, loss_of, progress)
+        for who, (model, optimizers) in learners.items():
+            forget_untouched(model.table, optimizers.table)
+            (publication.path / who).mkdir()
+            checkpoint.save(publication.path / who, model, model.table, optimizers)
+            encoders[who].write(publication.path / who)
+        unknown = write_export(publication.path, student, encoders["student"], read[-1])
+        facts = {"threshold_seconds": threshold, "teacher": None, "predicts": "pctcvr", "days": [str(d) for d in days]}
+        counts = {"log": sum(map(len, read)), "learned": int(learned.pop("rows", 0))}
+        numbers = {k: v for k, v in learned.items() if k.startswith("loss")}
+        return Draft(rows=counts, metrics=numbers | {"items.unknown_share": unknown}, facts=facts)
+
+    parents = [before] if before else []
+    return run.publish("joint", day, run.sections("teacher", "student"), inputs, parents, work)
+
+
+def _kd(student: DSSM, batch: Batch, logits: Tensor) -> Tensor:
+    """KL from the teacher's pctcvr as it is now, uncalibrated; logits [B, T] without gradient."""
+    a, c = logits[:, 0].double(), logits[:, 1].double()
+    t = -torch.logsumexp(torch.stack([-a, -c, -a - c]), 0)
+    u = student.user_vectors(side(batch.user)).index_select(0, batch.user_index)
+    v = student.item_vectors(side(batch.item)).index_select(0, batch.item_index)
+    s = student.logits(u, v)
+    return distill.LOSSES["kl"](s, t, batch.columns["weight"], batch.item_row)

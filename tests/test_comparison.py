@@ -1,0 +1,424 @@
+"""compare through the command line: every number of its table from the cells it published, and nothing made twice."""
+
+from __future__ import annotations
+
+import copy
+import datetime as dt
+import importlib.util
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from worlds import BASE, DAYS, Ended, Project, quick_towers
+
+from dmtl_cli import comparison
+from dmtl_cli.comparison import SHOWN, Table
+from dmtl_cli.config import load_config
+from dmtl_cli.data.log import Log
+from dmtl_cli.measure import Exam
+from dmtl_cli.progress import RunLog
+from dmtl_cli.run import Run
+from dmtl_cli.synth import generate
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "soft": {"student.distill.losses": [{"loss": "kl", "temperature": 2}], "student.learning_rate": "2e-2"},
+    "wide": {"scores.negatives": 1},
+    "deep": {"teacher.factor_dim": 2},
+}
+BASELINES = ["click_only", "long_read_only", "duration_weighted"]
+OWN = {"soft": set(), "wide": {"scores"}, "deep": {"teacher", "scores"}, **dict.fromkeys(BASELINES, set())}
+OF_A_DAY = ["oracle", "teacher", "student_teacher", "student", "popularity", "random"]
+MODELS = [*OF_A_DAY[:4], *BASELINES, *SETTINGS, "joint", *OF_A_DAY[4:]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick() -> Iterator[None]:
+    with quick_towers():
+        yield
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("world")
+    generate(out, 4, start=dt.date(2026, 1, 1), users=60, items=80, events_per_day=1200, seed=1)
+    return out
+
+
+def a_project(home: Path, world: Path) -> Project:
+    config = copy.deepcopy(BASE)
+    config["evaluate"]["max_users"] = 40
+    return Project.of(home, world / "log", world / "truth", config)
+
+
+def settings_file(home: Path, settings: dict[str, Any]) -> Path:
+    file = home / "settings.yaml"
+    file.write_text(yaml.safe_dump(settings, sort_keys=False).replace("'2e-2'", "2e-2"))  # a number, as people write it
+    return file
+
+
+def compare(project: Project, *arguments: object, settings: dict[str, Any] = SETTINGS) -> Ended:
+    """Two seeds, two days, all settings."""
+    file = settings_file(project.home, settings)
+    whole = ("--since", DAYS[2], "--day", DAYS[3], "--seeds", "1,2", "--settings", file, *arguments)
+    ended = project.call("compare", *whole)
+    assert ended.code or not ended.err
+    return ended
+
+
+@pytest.fixture(scope="module")
+def compared(world: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str, dict[str, int]]:
+    """Days 1 and 2 learned, days 3 and 4 compared: the project, what was printed, what was published before."""
+    project = a_project(tmp_path_factory.mktemp("compared"), world)
+    assert project.call("backfill", "--from", DAYS[0], "--to", DAYS[1]).code == 0
+    before = project.published()
+    ended = compare(project)
+    assert ended.code == 0, ended.err
+    return project, ended.out, before
+
+
+@pytest.fixture
+def project(compared: tuple[Project, str, dict[str, int]], world: Path, tmp_path: Path) -> Project:
+    """A copy, to be changed."""
+    made = a_project(tmp_path, world)
+    shutil.copytree(compared[0].ws, made.ws)
+    return made
+
+
+def cell(project: Project, name: str, seed: int) -> Path:
+    base = project.ws / f"compare/seed={seed}" if seed > 1 else project.ws
+    return base if name in OF_A_DAY else base / "compare" / name
+
+
+def manifest(workspace: Path, stage: str, day: int) -> dict[str, Any]:
+    folder = workspace / stage / f"day={DAYS[day - 1]}"
+    found: dict[str, Any] = json.loads(
+        (folder / (folder / "CURRENT").read_text().strip() / "manifest.json").read_text()
+    )
+    return found
+
+
+def by_hand(project: Project, name: str, metric: str) -> list[float]:
+    """A number a seed, from the evaluations alone."""
+    kind, out = name if name in OF_A_DAY else "student", []
+    for seed in (1, 2):
+        days = [manifest(cell(project, name, seed), "evaluation", day)["metrics"] for day in (3, 4)]
+        if values := [of[f"{kind}.{metric}"] for of in days if f"{kind}.{metric}" in of]:
+            out.append(sum(values) / len(values))
+    return out
+
+
+def cells_of(text: str) -> dict[str, dict[str, str]]:
+    """A Markdown table by row and column."""
+    header, rule, *rows = [[c.strip() for c in line.strip("|").split("|")] for line in text.splitlines()]
+    assert set(rule) == {"---", "---:"} and len(rule) == len(header)
+    return {row[0]: dict(zip(header[1:], row[1:], strict=True)) for row in rows}
+
+
+# -- the table --------------------------------------------------------------------------------------------------------
+
+
+def test_the_table_is_what_the_cells_evaluations_say(compared: tuple[Project, str, dict[str, int]]) -> None:
+    project, out, _ = compared
+    table = cells_of(out)
+    assert list(table) == MODELS
+    assert list(table["student"]) == list(SHOWN)
+    compared_cells = 0
+    for name, row in table.items():
+        for metric, said in row.items():
+            if metric.startswith(("rows", "seconds")):
+                continue
+            values, digits = by_hand(project, name, metric), 1 if "seconds" in metric else 3
+            expected = f"{np.mean(values):.{digits}f} ({max(values) - min(values):.{digits}f})" if values else "-"
+            assert said == expected, (name, metric)
+            compared_cells += said != "-"
+    assert compared_cells > 60
+    for name in ("oracle", "random", "popularity"):
+        spreads = {c.partition("(")[2] for m, c in table[name].items() if c != "-"}
+        assert spreads <= {"0.0)", "0.000)"}, "what does not learn is asked the same whatever the seed"
+    assert table["student"]["ctcvr.auc"].partition("(")[2] != "0.000)", "two seeds are two students"
+    assert len({table[name]["ctcvr.auc"] for name in ("student", *BASELINES, *SETTINGS, "joint")}) == 8
+
+
+def test_rows_and_seconds_of_a_student(compared: tuple[Project, str, dict[str, int]]) -> None:
+    project, out, _ = compared
+    table = cells_of(out)
+    for name in ("student", *BASELINES, *SETTINGS):
+        learned = [manifest(cell(project, name, seed), "student", 2)["rows"]["learned"] for seed in (1, 2)]
+        assert table[name]["rows.learned"] == f"{np.mean(learned):.0f} ({np.ptp(learned)})"
+    for name in ("student", *BASELINES, *SETTINGS, "joint"):
+        assert float(table[name]["seconds"].split()[0]) > 0
+    assert table["wide"]["rows.learned"] < table["student"]["rows.learned"]
+
+
+def test_published_numbers_agree_with_the_printed_ones(compared: tuple[Project, str, dict[str, int]]) -> None:
+    project, out, _ = compared
+    folder = Path(project.call("path", "compare").out.strip())
+    made = manifest(project.ws, "compare", 4)
+    assert folder.name == f"run-{made['run_id']}"
+    assert {f["path"] for f in made["files"]} == {"table.md", "metrics.json", "figure.png"}
+    assert (folder / "figure.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    assert made["rows"] == {"evaluations": 2 * 2 * 8}
+
+    printed, stored = cells_of(out), cells_of((folder / "table.md").read_text())
+    for row in printed.values():
+        del row["seconds"]
+    assert stored == printed
+    numbers = json.loads((folder / "metrics.json").read_text())
+    transfer = numbers.pop("transfer")
+    assert list(numbers) == sorted(MODELS)
+    flat = {f"{n}.{m}": cell["mean"] for n, of in numbers.items() for m, cell in of.items()}
+    assert made["metrics"] == flat | {f"transfer.{m}": v for m, v in transfer.items()}
+    for name in ("student", "deep", "joint"):
+        cell_ = numbers[name]["ctcvr.auc"]
+        assert cell_["seeds"] == pytest.approx(by_hand(project, name, "ctcvr.auc"))
+        assert cell_["mean"] == np.mean(cell_["seeds"]) and cell_["spread"] == np.ptp(cell_["seeds"])
+    for metric, value in transfer.items():
+        plain, student, teacher = (numbers[n][metric]["mean"] for n in ("long_read_only", "student", "student_teacher"))
+        assert value == pytest.approx((student - plain) / (teacher - plain))
+
+
+# -- what is shared and what is made ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("name", OWN)
+def test_a_setting_makes_only_what_it_changes(
+    compared: tuple[Project, str, dict[str, int]], name: str, seed: int
+) -> None:
+    project = compared[0]
+    home, base = cell(project, name, seed), cell(project, "student", seed)
+    made = {p.name for p in home.iterdir()} - {"locks", "scratch"}
+    assert made == {"student", "export", "evaluation", *OWN[name]}
+    student = manifest(home, "student", 2)
+    scored_by = home if "scores" in OWN[name] else base
+    taught = {
+        json.loads(p.read_text())["run_id"]
+        for p in scored_by.glob(f"scores/day=*/teacher={DAYS[0]}/run-*/manifest.json")
+    }
+    used = {p["run_id"] for p in student["parents"] if p["stage"] == "scores"}
+    assert used == (set() if name in BASELINES else taught) and (name in BASELINES or len(used) == 2)
+    days = {p.name for p in (home / "student").iterdir()}
+    assert days == {f"day={d}" for d in (DAYS[:2] if name in BASELINES else DAYS[1:2])}
+    if name not in BASELINES:
+        teacher = manifest(home if "teacher" in OWN[name] else base, "teacher", 1)
+        assert manifest(home, "evaluation", 3)["facts"]["student_teacher"]["run_id"] == teacher["run_id"]
+        assert (teacher["config"]["teacher"]["factor_dim"] == 2) == (name == "deep")
+
+
+def test_another_seed_is_another_base(
+    compared: tuple[Project, str, dict[str, int]], world: Path, tmp_path: Path
+) -> None:
+    """The very runs that a config with that seed makes."""
+    other = a_project(tmp_path, world)
+    assert other.call("backfill", "--from", DAYS[0], "--to", DAYS[1], seed=2).code == 0
+    for stage in ("teacher", "student", "export"):
+        made = manifest(cell(compared[0], "student", 2), stage, 2)
+        assert made == manifest(other.ws, stage, 2) and made["run_id"] != manifest(compared[0].ws, stage, 2)["run_id"]
+    assert manifest(cell(compared[0], "soft", 2), "student", 2)["seed"] == 2
+
+
+def test_what_is_served_does_not_change(compared: tuple[Project, str, dict[str, int]]) -> None:
+    project, _, before = compared
+    after = project.published()
+    assert {k: v for k, v in after.items() if k in before and (project.ws / k).is_file()} == {
+        k: v for k, v in before.items() if (project.ws / k).is_file()
+    }
+    new = {k.split("/")[0] for k in after.keys() - before.keys()}
+    assert new == {"compare", "joint", "evaluation"} and "export/LATEST" in before
+
+
+def test_again_publishes_nothing(compared: tuple[Project, str, dict[str, int]]) -> None:
+    project, out, _ = compared
+    before = project.published()
+    assert compare(project).out == out, "seconds too, which the logs hold"
+    again = compare(project, "--json").json
+    assert again["up_to_date"] and again["run_id"] == manifest(project.ws, "compare", 4)["run_id"]
+    assert project.published() == before
+
+
+def test_lost_cells_are_made_again_and_no_others(project: Project) -> None:
+    whole, before = manifest(project.ws, "compare", 4), project.published()
+    lost = [cell(project, "soft", 1) / f"evaluation/day={DAYS[3]}"]
+    lost += [cell(project, "click_only", 2) / stage / f"day={DAYS[1]}" for stage in ("student", "export")]
+    for folder in lost:
+        shutil.rmtree(folder)
+    gone = before.keys() - project.published().keys()
+    assert compare(project, "--json").json["up_to_date"], "the same cells make the same table"
+    after = project.published()
+    assert manifest(project.ws, "compare", 4) == whole and after.keys() == before.keys()
+    changed = {k for k in before if after[k] != before[k] and (project.ws / k).is_file()}
+    assert changed == {k for k in gone if (project.ws / k).is_file()} | {
+        "compare/seed=2/compare/click_only/export/LATEST"
+    }
+
+
+def test_a_failed_cell_is_resumed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new setting, whose second seed fails at first: then only that cell and the table are left to do."""
+    more = SETTINGS | {"plain": {"student.vectors": "plain"}}
+    first, before = manifest(project.ws, "compare", 4)["run_id"], project.published()
+    real, calls = comparison.evaluate, []
+
+    def failing(run: Run, *rest: Any, **named: Any) -> Any:
+        calls.append(str(run.ws.root))
+        if run.ws.root == cell(project, "plain", 2):
+            raise RuntimeError("power cut")
+        return real(run, *rest, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(comparison, "evaluate", failing)
+        ended = compare(project, settings=more)
+    assert ended.code == 70 and "power cut" in ended.err and ended.out == ""
+    assert manifest(project.ws, "compare", 4)["run_id"] == first, "the last table stands"
+    half = project.published()
+    assert {k.split("/plain")[0] for k in half.keys() - before.keys()} == {"compare", "compare/seed=2/compare"}
+    assert not (cell(project, "plain", 2) / "evaluation").exists()
+    assert (cell(project, "plain", 1) / f"evaluation/day={DAYS[3]}/CURRENT").exists()
+
+    ended = compare(project, settings=more)
+    assert ended.code == 0 and list(cells_of(ended.out)) == [*MODELS[:10], "plain", *MODELS[10:]]
+    after = project.published()
+    made = after.keys() - half.keys()
+    assert {k for k in made if "/plain/" not in k} == {
+        k for k in made if k.startswith(f"compare/day={DAYS[3]}/run-{manifest(project.ws, 'compare', 4)['run_id']}")
+    }
+    assert all(k.startswith("compare/seed=2/") for k in made if "/plain/" in k)
+    for k in before:
+        assert after[k] == before[k] or not (project.ws / k).is_file() or k == f"compare/day={DAYS[3]}/CURRENT"
+    table = cells_of(ended.out)
+    assert {n: {m: c for m, c in of.items()} for n, of in table.items() if n != "plain"}.keys() == set(MODELS)
+    assert table["plain"]["ctcvr.auc"] != table["student"]["ctcvr.auc"]
+
+
+def test_one_seed_has_no_spread_and_no_transfer(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And without matplotlib there is no figure, said in the log."""
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name, *more: None if name == "matplotlib" else real(name, *more)
+    )
+    ended = project.stage("compare", 4)
+    assert ended.code == 0 and ended.err == ""
+    made = ended.json
+    assert not any(k.startswith("transfer") for k in made["metrics"])
+    assert {p.name for p in Path(made["path"]).iterdir()} == {"table.md", "metrics.json", "manifest.json"}
+    assert "no figure" in project.logged("compare", 4)
+    table = cells_of((Path(made["path"]) / "table.md").read_text())
+    assert list(table) == [*OF_A_DAY[:4], *BASELINES, "joint", *OF_A_DAY[4:]] and "(" not in str(table)
+    metrics = manifest(project.ws, "evaluation", 4)["metrics"]
+    assert table["student"]["ctcvr.auc"] == f"{metrics['student.ctcvr.auc']:.3f}", "--day alone without --since"
+
+
+# -- a table made by hand ---------------------------------------------------------------------------------------------
+
+
+def a_table(student: list[float], plain: list[float], teacher: list[float]) -> Table:
+    named = {"student": student, "long_read_only": plain, "student_teacher": teacher}
+    return Table({name: {"m": values} for name, values in named.items()})
+
+
+def test_transfer() -> None:
+    # means .75, .5 and 1; the largest spread is .2, and 1 - .5 is above twice that
+    assert a_table([0.7, 0.8], [0.4, 0.6], [1.0, 1.0]).transfer() == {"transfer.m": pytest.approx(0.5)}
+    assert a_table([0.2, 0.2], [0.4, 0.4], [0.8, 0.8]).transfer() == {"transfer.m": pytest.approx(-0.5)}
+    assert a_table([1.0, 1.0], [0.5, 0.5], [0.75, 0.75]).transfer() == {"transfer.m": pytest.approx(2)}
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        a_table([0.75], [0.5], [1.0]),  # one seed has no spread
+        a_table([0.75, 0.75], [0.5, 0.5], [0.5, 0.5]),  # nothing to transfer
+        a_table([0.75, 0.75], [0.5, 0.5], [0.25, 0.25]),  # a teacher below the plain student
+        a_table([0.75, 0.75], [0.5, 0.5], [0.875, 1.125]),  # .5 is twice the spread, not above
+        a_table([0.5, 1.0], [0.5, 0.5], [1.0, 1.0]),
+        a_table([0.75, 0.75], [0.25, 0.75], [1.0, 1.0]),
+        Table({"student": {"m": [1.0, 1.0]}, "long_read_only": {}, "student_teacher": {"m": [2.0, 2.0]}}),
+    ],
+)
+def test_transfer_is_absent_where_it_would_be_noise(table: Table) -> None:
+    assert table.transfer() == {} and table.to_dict()["transfer"] == {}
+
+
+def test_markdown() -> None:
+    table = Table({"student": {"ctr.auc": [0.5, 0.75], "rows.learned": [10.0, 20.0]}, "x": {"click_rate@50": [0.25]}})
+    table.seconds["student"] = [1.0, 2.5]
+    assert table.markdown() == (
+        "| model | click_rate@50 | ctr.auc | rows.learned | seconds |\n|---|---:|---:|---:|---:|\n"
+        "| student | - | 0.625 (0.250) | 15 (10) | 1.8 (1.5) |\n| x | 0.250 | - | - | - |"
+    )
+    assert "seconds" not in table.markdown(timed=False)
+
+
+# -- what is refused --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: {b", "settings.yaml:1: not YAML"),
+        ("", "expected names, each with"),
+        ("- a", "expected names, each with"),
+        ("a: [1]", "expected names, each with"),
+        ("a: {seed: 1}\na: {seed: 2}", "settings.yaml:2: a stands twice"),
+        ("long_read_only: {seed: 1}", "setting long_read_only"),
+        ("joint: {seed: 1}", "setting joint"),
+        ("student: {seed: 1}", "setting student"),
+        ("../a: {seed: 1}", "setting ../a"),
+        ("a: {student.learning_rat: .1}", "unknown key student.learning_rat, did you mean learning_rate?"),
+        ("a: {student.learning_rate: 2026-01-01}", "student.learning_rate: input should be a valid number"),
+        ("a: {student.distill.losses: [{target: plike}]}", "student.distill.losses.0.target: no score is called plike"),
+        ("a: {student.distill.losses: [{loss: nope}]}", "student.distill.losses.0.loss"),
+    ],
+)
+def test_faults_of_a_settings_file(
+    compared: tuple[Project, str, dict[str, int]], tmp_path: Path, text: str, said: str
+) -> None:
+    project, before = compared[0], compared[0].published()
+    file = tmp_path / "settings.yaml"
+    file.write_text(text)
+    ended = project.call("compare", "--since", DAYS[2], "--day", DAYS[3], "--settings", file)
+    assert ended.code == 78 and said in ended.err and ended.out == ""
+    assert project.published() == before
+    gone = project.call("compare", "--day", DAYS[3], "--settings", tmp_path / "gone.yaml")
+    assert gone.code == 78 and "gone.yaml" in gone.err
+
+
+@pytest.mark.parametrize("seeds", ["", "x", "1,1", "1,", "-1", "1;2", "1.5", "9999999999"])
+def test_faults_of_seeds(compared: tuple[Project, str, dict[str, int]], seeds: str) -> None:
+    ended = compared[0].call("compare", "--day", DAYS[3], "--seeds", seeds)
+    assert ended.code == 2 and "--seeds" in ended.err
+
+
+def test_days_that_cannot_be_compared(compared: tuple[Project, str, dict[str, int]]) -> None:
+    project = compared[0]
+    ended = project.call("compare", "--day", DAYS[2], "--since", DAYS[3])
+    assert ended.code == 2 and f"--since {DAYS[3]} is after --day {DAYS[2]}" in ended.err
+    assert project.call("compare", "--day", DAYS[2], "--since", "x").code == 2
+    early = project.call("compare", "--day", DAYS[2], "--since", DAYS[1])
+    assert early.code == 66 and f"no student was exported before {DAYS[1]}" in early.err
+    assert f"run dmtl backfill --to {DAYS[0]} first" in early.err
+    absent = project.call("compare", "--day", "2026-01-05")
+    assert absent.code == 66 and "2026-01-05" in absent.err
+
+
+# -- questions --------------------------------------------------------------------------------------------------------
+
+
+def test_questions_do_not_depend_on_seed_or_setting(world: Path, tmp_path: Path) -> None:
+    project = a_project(tmp_path, world)
+    small = ["evaluate.max_users=20", "evaluate.max_rows=600"]
+    configs = [load_config(project.file, [*small, *more]) for more in ([], ["seed=2"], ["student.vectors=plain"])]
+    runs = [Run.of(config, RunLog()) for config in configs]
+    log = Log(configs[0].data, configs[0].features)
+    days = [log.read(dt.date(2026, 1, d), tmp_path) for d in (3, 4)]
+    exams = [Exam.of(run, days[0], 10.0) for run in runs]
+    for exam in exams[1:]:
+        np.testing.assert_array_equal(exam.users, exams[0].users)
+        np.testing.assert_array_equal(exam.asked, exams[0].asked)
+    assert len(exams[0].users) == 20 and 0 < exams[0].asked.mean() < 1
+    other = Exam.of(runs[0], days[1], 10.0)
+    assert list(other.users) != list(exams[0].users), "another day, other users"

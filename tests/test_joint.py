@@ -1,0 +1,160 @@
+"""train-joint: the published method in one loop, through the command line and against its gradients."""
+
+from __future__ import annotations
+
+import copy
+import datetime as dt
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from safetensors.numpy import load_file
+from worlds import BASE, DAYS, Project, events, quick_towers
+
+from dmtl_cli.serving import Export, top_k
+from dmtl_cli.synth import generate
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick() -> Iterator[None]:
+    with quick_towers():
+        yield
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("world")
+    generate(out, 3, start=dt.date(2026, 1, 1), users=60, items=50, events_per_day=1500, seed=1)
+    return out
+
+
+@pytest.fixture
+def fresh(world: Path, tmp_path: Path) -> Project:
+    return Project.of(tmp_path, world / "log")
+
+
+@pytest.fixture(scope="module")
+def joint(world: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, list[dict[str, Any]]]:
+    """Three days of it; nothing else was run."""
+    project = Project.of(tmp_path_factory.mktemp("joint"), world / "log")
+    return project, [project.done("train-joint", day) for day in (1, 2, 3)]
+
+
+def weights(result: dict[str, Any], who: str) -> dict[str, np.ndarray[Any, Any]]:
+    return dict(load_file(Path(result["path"]) / who / "model.safetensors"))
+
+
+def same(one: dict[str, Any], two: dict[str, Any]) -> bool:
+    return one.keys() == two.keys() and all(np.array_equal(one[k], two[k]) for k in one)
+
+
+def test_what_is_published(joint: tuple[Project, list[dict[str, Any]]], world: Path) -> None:
+    project, made = joint
+    for day, result in zip(DAYS, made, strict=False):
+        folder = Path(result["path"])
+        assert folder.parent == project.ws / f"joint/day={day}" and result["stage"] == "joint"
+        names = {p.relative_to(folder).as_posix() for p in folder.rglob("*.*")}
+        assert names >= {f"{who}/model.safetensors" for who in ("teacher", "student")}
+        assert names >= {f"{who}/features.json" for who in ("teacher", "student")}
+        assert names >= {"user_tower.onnx", "item_tower.onnx", "item_vectors.parquet", "users.parquet", "features.json"}
+        parts = {"loss.ctr", "loss.ctcvr", "loss.cvr", "loss.kd"}
+        assert parts < set(result["metrics"]) and all(math.isfinite(v) for v in result["metrics"].values())
+        assert result["metrics"]["loss"] == pytest.approx(sum(result["metrics"][p] for p in parts))
+        rows = len(events(world / "log", day))
+        assert result["rows"] == {"log": rows, "learned": rows}, "nothing is held out: there is nothing to calibrate"
+    assert project.call("path", "joint").out.strip() == made[2]["path"]
+    assert project.call("path", "joint", "--day", DAYS[0]).out.strip() == made[0]["path"]
+    assert project.litter() == []
+
+
+def test_it_is_never_served(joint: tuple[Project, list[dict[str, Any]]], fresh: Project) -> None:
+    assert {p.name for p in joint[0].ws.iterdir()} == {"joint", "logs", "locks", "scratch"}
+    assert joint[0].call("recommend", "--user", 1).code == 66
+    assert fresh.call("backfill", "--from", DAYS[0], "--to", DAYS[1]).code == 0
+    before = fresh.published()
+    fresh.done("train-joint", 3)
+    assert {k: v for k, v in fresh.published().items() if not k.startswith("joint")} == before
+    assert before.keys() >= {"export/LATEST"}
+
+
+def test_warm_start(joint: tuple[Project, list[dict[str, Any]]], fresh: Project) -> None:
+    """Day after day the student comes closer to its teacher, and a cold start on the last day is farther."""
+    kd = [r["metrics"]["loss.kd"] for r in joint[1]]
+    assert 0 < kd[2] < kd[1] < kd[0]
+    cold = fresh.done("train-joint", 3)
+    assert kd[2] < cold["metrics"]["loss.kd"] / 1.5 and cold["run_id"] != joint[1][2]["run_id"]
+    import json
+
+    parents = [json.loads((Path(r["path"]) / "manifest.json").read_text())["parents"] for r in joint[1]]
+    assert parents == [[], *([{k: r[k] for k in ("stage", "day", "run_id")}] for r in joint[1][:2])]
+
+
+def test_the_same_run_in_another_workspace(joint: tuple[Project, list[dict[str, Any]]], fresh: Project) -> None:
+    for day in (1, 2):
+        made, known = fresh.done("train-joint", day), joint[1][day - 1]
+        assert (made["run_id"], made["key"]) == (known["run_id"], known["key"]) and not made["up_to_date"]
+    assert fresh.done("train-joint", 2)["up_to_date"]
+    assert fresh.done("train-joint", 2, seed=2)["run_id"] != made["run_id"]
+
+
+def test_the_student_does_not_pull_at_its_teacher(joint: tuple[Project, list[dict[str, Any]]], fresh: Project) -> None:
+    """Gradients of the KL stop at the teacher: its weights are the same bytes whatever the student weighs."""
+    known = joint[1][0]
+    heavy = fresh.done("train-joint", 1, student__distill__w_kd=50)
+    assert same(weights(heavy, "teacher"), weights(known, "teacher"))
+    assert not same(weights(heavy, "student"), weights(known, "student"))
+    none = fresh.done("train-joint", 1, student__distill__w_kd=0, student__hard__w_hard=1)
+    assert same(weights(none, "teacher"), weights(known, "teacher")) and none["metrics"]["loss.kd"] == 0
+    other = fresh.done("train-joint", 1, teacher__task_weights="{cvr: 0}")
+    assert not same(weights(other, "teacher"), weights(known, "teacher")), "its own losses do"
+
+
+def test_losses_are_those_of_teacher_and_kl(fresh: Project) -> None:
+    """A model that does not move: the KL in one epoch is linear in w_kd, and labels weigh as told."""
+    still = {
+        f"{who}__{k}": 1e-12 for who in ("teacher", "student") for k in ("learning_rate", "embedding_learning_rate")
+    }
+    still |= {"teacher__unknown_share": 0, "student__unknown_share": 0}
+    one = fresh.done("train-joint", 1, **still)["metrics"]
+    three = fresh.done("train-joint", 1, **still, student__distill__w_kd=3)["metrics"]
+    assert three["loss.kd"] == pytest.approx(3 * one["loss.kd"], rel=1e-5) and one["loss.kd"] > 1e-3
+    assert three["loss.ctcvr"] == one["loss.ctcvr"]
+    assert three["loss"] - one["loss"] == pytest.approx(2 * one["loss.kd"], rel=1e-4)
+
+
+def test_it_can_be_used_like_an_export(joint: tuple[Project, list[dict[str, Any]]], world: Path) -> None:
+    made = Export(Path(joint[1][2]["path"]))
+    user = made.users["user_id"][0]
+    top = made.recommend(str(user), 10)
+    ids, vectors = made.items
+    side = pl.read_parquet(world / f"log/items/day={DAYS[2]}/*.parquet", hive_partitioning=False)
+    assert set(ids) == set(side["item_id"])
+    named = {c: c.removeprefix("feature.") for c in made.users.columns if c.startswith("feature.")}
+    vector = made.vectors(made.users[:1].select(named).rename(named), "user")
+    rows, dots = top_k(vector, vectors, 10)
+    assert top["item_id"].to_list() == ids.gather(rows[0]).to_list()
+    np.testing.assert_allclose(top["score"], made.described["scale"] * dots[0] + made.described["bias"], rtol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
+
+
+def test_as_published(world: Path, tmp_path: Path) -> None:
+    """Clicks and drawn negatives, no loss of clicked rows alone (Zhao et al., 2021)."""
+    config = copy.deepcopy(BASE)
+    config["teacher"] |= {"samples": "sampled", "negatives": 2, "task_weights": {"cvr": 0}}
+    made = Project.of(tmp_path, world / "log", config=config).done("train-joint", 1)
+    clicks = (events(world / "log", DAYS[0])["click"] == 1).sum()
+    assert clicks * 2 < made["rows"]["learned"] <= clicks * 3
+    parts = sum(made["metrics"][f"loss.{p}"] for p in ("ctr", "ctcvr", "kd"))
+    assert made["metrics"]["loss"] == pytest.approx(parts)
+
+
+def test_faults(fresh: Project) -> None:
+    absent = fresh.call("train-joint", "--day", "2026-02-01")
+    assert absent.code == 66 and f"the log has {DAYS[0]} .. {DAYS[2]}" in absent.err
+    none = fresh.stage("train-joint", 1, labels__long_read=1e9)
+    assert none.code == 65 and "is a long read" in none.err
+    assert not (fresh.ws / "joint").exists() and fresh.litter() == []
