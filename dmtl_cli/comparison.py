@@ -115,7 +115,8 @@ def _changed(base: Config, config: Config) -> Stages:
     same = {name for name in Config.model_fields if getattr(base, name) == getattr(config, name)}
     if not {"data", "features", "labels", "teacher"} <= same:
         return ALL
-    return _STUDENT if "scores" in same else _STUDENT | {"scores"}
+    taught = base.student.distill.min_age_days == config.student.distill.min_age_days
+    return _STUDENT if "scores" in same and taught else _STUDENT | {"scores"}  # another teacher scores the day's pairs
 
 
 def read_settings(file: Path) -> dict[str, list[str]]:
@@ -133,7 +134,7 @@ def read_settings(file: Path) -> dict[str, list[str]]:
         raise UserError(mistakes[0], code=Exit.CONFIG)
     shape = "expected names, each with `dotted.key: value` of the config"
     if not isinstance(raw, dict) or not all(isinstance(keys, dict) for keys in raw.values()):
-        raise UserError(f"{file}: {shape}", "e.g. listwise: {student.distill.temperature: 2}", Exit.CONFIG)
+        raise UserError(f"{file}: {shape}", "e.g. listwise: {student.distill.losses: [{loss: listwise}]}", Exit.CONFIG)
     taken = {*OF_A_DAY, "joint", "click_only", PLAIN, "duration_weighted"}
     for name in map(str, raw):
         if name in taken or not name.replace("_", "").replace("-", "").isalnum():

@@ -330,12 +330,20 @@ class Distill(Section):
     ways: Annotated[tuple[Way, ...], Field(min_length=1)] = ("replay", "rescore")
     floors: Floors = Floors()
     """least coverage a way; below it the run is refused before training (exit 80)"""
+    min_age_days: Annotated[int, Field(ge=0)] = 1
+    """days between a student and the teacher whose scores it learns from, at least; 0: it waits for its own day's"""
     max_age_days: Positive = 3
     """older scores are refused"""
     half_life_days: Rate | None = None
     """weight of scores halves with every so many days beyond the first that they are old"""
     list_size: Annotated[int, Field(ge=2)] = 256
     """losses over lists: a longer list (a request, or a user's day) is cut at random into parts of at most this many"""
+
+    @model_validator(mode="after")
+    def _ages(self) -> Distill:
+        if self.min_age_days > self.max_age_days:
+            raise ValueError(f"min_age_days {self.min_age_days} is above max_age_days {self.max_age_days}")
+        return self
 
     @property
     def targets(self) -> tuple[str, ...]:

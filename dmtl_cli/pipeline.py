@@ -26,21 +26,23 @@ def run_day(run: Run, day: dt.date) -> list[Result]:
 
 
 def learn_day(run: Run, day: dt.date, stages: Stages = ALL) -> list[Result]:
-    """The day's teacher; scores by it and by the one before; its student. Of these the stages named.
+    """The day's teacher; its scores; the scores of the day by the teacher that the student may learn from; its student.
+    Of these the stages named.
 
-    A student of stored scores is not due on the chain's first day.
+    A student of stored scores is not due before there is a teacher old enough (by default, on the chain's first day).
     """
     results: list[Result] = []
-    before = run.ws.newest("teacher", day)
     distill = run.config.student.distill
     if "teacher" in stages:
         results.append(train_teacher(run, day))
+    youngest = day - dt.timedelta(days=distill.min_age_days)
+    taught = run.ws.newest("teacher", youngest + dt.timedelta(days=1))
     if "scores" in stages:
         results.append(dump_logits(run, day))
-        if before is not None and (day - before).days <= distill.max_age_days:
-            results.append(dump_logits(run, day, before))
-    if before is None and distill.w_kd:
-        run.log.say(f"student {day}: not due, there is no teacher before {day}")
+        if taught is not None and taught != day and (day - taught).days <= distill.max_age_days:
+            results.append(dump_logits(run, day, taught))
+    if taught is None and distill.w_kd:
+        run.log.say(f"student {day}: not due, there is no teacher up to {youngest}")
     elif "student" in stages:
         results += train_student(run, day)
     return results

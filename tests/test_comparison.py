@@ -31,7 +31,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "deep": {"teacher.factor_dim": 2},
 }
 BASELINES = ["click_only", "long_read_only", "duration_weighted"]
-OWN = {"soft": set(), "wide": {"scores"}, "deep": {"teacher", "scores"}, **dict.fromkeys(BASELINES, set())}
+OWN = {"wide": {"scores"}, "deep": {"teacher", "scores"}, **{name: set() for name in ("soft", *BASELINES)}}
 OF_A_DAY = ["oracle", "teacher", "student_teacher", "student", "popularity", "random"]
 MODELS = [*OF_A_DAY[:4], *BASELINES, *SETTINGS, "joint", *OF_A_DAY[4:]]
 
@@ -152,7 +152,8 @@ def test_rows_and_seconds_of_a_student(compared: tuple[Project, str, dict[str, i
         assert table[name]["rows.learned"] == f"{np.mean(learned):.0f} ({np.ptp(learned)})"
     for name in ("student", *BASELINES, *SETTINGS, "joint"):
         assert float(table[name]["seconds"].split()[0]) > 0
-    assert table["wide"]["rows.learned"] < table["student"]["rows.learned"]
+    fewer, many = (int(table[name]["rows.learned"].split()[0]) for name in ("wide", "student"))
+    assert fewer < many
 
 
 def test_published_numbers_agree_with_the_printed_ones(compared: tuple[Project, str, dict[str, int]]) -> None:
@@ -244,7 +245,7 @@ def test_again_publishes_nothing(compared: tuple[Project, str, dict[str, int]]) 
 def test_lost_cells_are_made_again_and_no_others(project: Project) -> None:
     whole, before = manifest(project.ws, "compare", 4), project.published()
     lost = [cell(project, "soft", 1) / f"evaluation/day={DAYS[3]}"]
-    lost += [cell(project, "click_only", 2) / stage / f"day={DAYS[1]}" for stage in ("student", "export")]
+    lost += [cell(project, "click_only", 2) / f"student/day={DAYS[1]}"]
     for folder in lost:
         shutil.rmtree(folder)
     gone = before.keys() - project.published().keys()
@@ -252,9 +253,7 @@ def test_lost_cells_are_made_again_and_no_others(project: Project) -> None:
     after = project.published()
     assert manifest(project.ws, "compare", 4) == whole and after.keys() == before.keys()
     changed = {k for k in before if after[k] != before[k] and (project.ws / k).is_file()}
-    assert changed == {k for k in gone if (project.ws / k).is_file()} | {
-        "compare/seed=2/compare/click_only/export/LATEST"
-    }
+    assert changed == {k for k in gone if (project.ws / k).is_file()}
 
 
 def test_a_failed_cell_is_resumed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,7 +289,6 @@ def test_a_failed_cell_is_resumed(project: Project, monkeypatch: pytest.MonkeyPa
     for k in before:
         assert after[k] == before[k] or not (project.ws / k).is_file() or k == f"compare/day={DAYS[3]}/CURRENT"
     table = cells_of(ended.out)
-    assert {n: {m: c for m, c in of.items()} for n, of in table.items() if n != "plain"}.keys() == set(MODELS)
     assert table["plain"]["ctcvr.auc"] != table["student"]["ctcvr.auc"]
 
 

@@ -26,7 +26,7 @@ from dmtl_cli.models.dssm import DSSM
 from dmtl_cli.models.teacher import Teacher
 from dmtl_cli.run import Draft, Result, Run
 from dmtl_cli.scoring import forward, side, teacher_of
-from dmtl_cli.stages.train_teacher import batch_loss, measure_threshold
+from dmtl_cli.stages.train_teacher import batch_loss, measure_threshold, refuse_without_clicks, refuse_without_reads
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,9 @@ def train_joint(run: Run, day: dt.date) -> Result:
 
     def work(publication: Publication) -> Draft:
         read = [log.read(d, publication.tmp) for d in days]
+        refuse_without_clicks(read)
         threshold = before[1].facts["threshold_seconds"] if before else measure_threshold(run, read)
+        refuse_without_reads(read, threshold)
         rng = run.rng("joint", day)
         run.seed_torch("joint", day)
 

@@ -41,7 +41,7 @@ def train_student(run: Run, day: dt.date, scores_day: dt.date | None = None) -> 
     """Trains and exports. Returns the results of student and export.
 
     Args:
-        scores_day: the teacher whose scores to use; default the day before, else the newest within max_age_days.
+        scores_day: the teacher whose scores to use; default the newest of min_age_days to max_age_days.
     """
     config = run.config.student
     log = Log(run.config.data, run.config.features_of("student"))
@@ -117,23 +117,23 @@ def choose_scores(run: Run, day: dt.date, scores_day: dt.date | None) -> dt.date
     """The teacher whose scores a student of `day` learns from.
 
     Raises:
-        UserError: 66 there are none; 65 they are older than max_age_days or not older than the day.
+        UserError: 66 there are none; 65 they are older than max_age_days or younger than min_age_days.
     """
-    limit = run.config.student.distill.max_age_days
+    youngest, oldest = run.config.student.distill.min_age_days, run.config.student.distill.max_age_days
     taught = scores_day
     if taught is None:
-        stored = [d for d in run.ws.days("teacher") if d < day and _stored(run, day, d)]
+        stored = [d for d in run.ws.days("teacher") if age(d, day) >= youngest and _stored(run, day, d)]
         if not stored:
-            hint = f"run dmtl dump-logits --day {day - dt.timedelta(days=1)} first"
-            raise UserError(f"no stored scores of a teacher before {day} in {run.ws.root}", hint, Exit.NO_INPUT)
+            newest = day - dt.timedelta(days=youngest)
+            hint = f"run dmtl dump-logits --day {newest} first"
+            raise UserError(f"no stored scores of a teacher up to {newest} in {run.ws.root}", hint, Exit.NO_INPUT)
         taught = stored[-1]
-    if not 0 < age(taught, day) <= limit:
-        raise UserError(
-            f"scores of teacher {taught}, student of {day}: expected 1 to {limit} days old, got {age(taught, day)}",
-            "dump fresher scores, or raise student.distill.max_age_days"
-            if taught < day
-            else "a student learns from the teacher of an earlier day",
-        )
+    if not youngest <= age(taught, day) <= oldest:
+        what = f"scores of teacher {taught}, student of {day}"
+        hint = "dump fresher scores, or raise student.distill.max_age_days"
+        if age(taught, day) < youngest:
+            hint = "a student learns from an earlier teacher: see student.distill.min_age_days"
+        raise UserError(f"{what}: expected {youngest} to {oldest} days old, got {age(taught, day)}", hint)
     return taught
 
 

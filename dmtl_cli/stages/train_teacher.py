@@ -35,9 +35,9 @@ def train_teacher(run: Run, day: dt.date) -> Result:
 
     def work(publication: Publication) -> Draft:
         read = [log.read(d, publication.tmp) for d in days]
-        _refuse_without_clicks(read)
+        refuse_without_clicks(read)
         threshold = before[1].facts["threshold_seconds"] if before else measure_threshold(run, read)
-        _refuse_without_reads(read, threshold)
+        refuse_without_reads(read, threshold)
         features = run.config.features_of("teacher")
         encoder = Encoder.stored(before[0], features) if before else Encoder(features)
         encoder = encoder.grow([d for d in read if before is None or d.day > before[1].day])
@@ -118,7 +118,7 @@ def measure_threshold(run: Run, days: list[Day]) -> float | None:
     return float(sum(d.facts["duration_sum"] for d in days) / sum(d.facts["duration_rows"] for d in days))
 
 
-def _refuse_without_clicks(days: list[Day]) -> None:
+def refuse_without_clicks(days: list[Day]) -> None:
     """A model without positives would publish nonsense."""
     if sum(int(d.facts["clicks"]) for d in days) == 0:
         raise UserError(
@@ -126,7 +126,7 @@ def _refuse_without_clicks(days: list[Day]) -> None:
         )
 
 
-def _refuse_without_reads(days: list[Day], threshold: float | None) -> None:
+def refuse_without_reads(days: list[Day], threshold: float | None) -> None:
     """And so would one without deep reads."""
     clicks = sum(int(d.facts["clicks"]) for d in days)
     if not any((b.labels(threshold)[0] & (b.weight > 0)).any() for d in days for b in d.blocks()):

@@ -1,0 +1,408 @@
+"""Candidates, losses, heads, further conversions and other teachers, through the command line on a tiny world."""
+
+from __future__ import annotations
+
+import copy
+import datetime as dt
+import json
+import math
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, get_args
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from worlds import BASE, DAYS, Project, events, quick_towers, reshape
+
+from dmtl_cli import checkpoint
+from dmtl_cli.artifact import Manifest
+from dmtl_cli.config import LISTS, ListLoss, RowLoss, load_config
+from dmtl_cli.data.batches import inputs
+from dmtl_cli.data.encode import Encoder
+from dmtl_cli.data.log import ID, Day, Log
+from dmtl_cli.export import student_of
+from dmtl_cli.scoring import FrozenTeacher, side
+from dmtl_cli.serving import Export
+from dmtl_cli.stages import train_student
+from dmtl_cli.synth import generate
+
+C = 8
+STILL = {"student__learning_rate": 1e-12, "student__embedding_learning_rate": 1e-12, "student__unknown_share": 0}
+"""a student that does not move: its losses are sums that can be told by hand"""
+REPLAY = {"student__distill__ways": "[replay]"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick() -> Iterator[None]:
+    with quick_towers():
+        yield
+
+
+@pytest.fixture
+def no_export(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Students alone."""
+    made = SimpleNamespace(up_to_date=True, to_dict=dict)
+    monkeypatch.setattr(train_student, "publish_export", lambda run, day: made)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a day's users some are not active; every event has a position, which only the teacher knows."""
+    home = tmp_path_factory.mktemp("world")
+    generate(home / "made", 4, start=dt.date(2026, 1, 1), users=60, items=50, events_per_day=1200, seed=1)
+    for table in ("users", "items"):
+        shutil.copytree(home / f"made/log/{table}", home / f"log/{table}")
+
+    def change(e: pl.DataFrame, day: str) -> pl.DataFrame:
+        liked = pl.when(pl.col("click") == 1).then(pl.col("read_seconds") > 60)
+        return e.filter(pl.col("user_id") % 10 > 0).with_columns(
+            position=pl.int_range(pl.len()).over("request_id"), liked=liked
+        )
+
+    reshape(home / "made/log", home / "log", change)
+    return home / "log"
+
+
+def a_config() -> dict[str, Any]:
+    config = copy.deepcopy(BASE)
+    config["features"].append({"name": "position", "side": "context", "kind": "numeric"})
+    config["scores"] = {"negatives": 1, "candidates": C}
+    return config
+
+
+@pytest.fixture(scope="module")
+def chain(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Days 1 and 2 learned; day 3 scored, with candidates by the student of day 2. Read only."""
+    made = Project.of(tmp_path_factory.mktemp("chain"), world, config=a_config())
+    assert made.call("backfill", "--from", DAYS[0], "--to", DAYS[1]).code == 0
+    made.done("dump-logits", 3, "--teacher-day", DAYS[1])
+    return made
+
+
+@pytest.fixture
+def project(chain: Project, world: Path, tmp_path: Path) -> Project:
+    """A copy, to be changed."""
+    made = Project.of(tmp_path, world, config=a_config())
+    shutil.copytree(chain.ws, made.ws)
+    return made
+
+
+def dumped(project: Project, day: int, teacher: int) -> tuple[pl.DataFrame, Manifest]:
+    path = project.call("path", "scores", "--day", DAYS[day - 1], "--teacher-day", DAYS[teacher - 1]).out.strip()
+    parts = [pl.read_parquet(p, hive_partitioning=False) for p in sorted(Path(path).glob("part-*.parquet"))]
+    return pl.concat(parts), Manifest.read(Path(path) / "manifest.json")
+
+
+def read(project: Project, day: int, scratch: Path) -> Day:
+    config = load_config(project.file)
+    return Log(config.data, config.features).read(dt.date.fromisoformat(DAYS[day - 1]), scratch)
+
+
+def retrieved(frame: pl.DataFrame) -> dict[int, set[int]]:
+    """Candidates by user; there are no duplicates."""
+    chosen = frame.filter(pl.col("pair_source") == "candidate")
+    assert not chosen.select("user_id", "item_id").is_duplicated().any()
+    return {u: set(i) for u, i in chosen.group_by("user_id").agg("item_id").iter_rows()}
+
+
+def popular(world: Path, day: int, k: int) -> list[int]:
+    """Items by clicks (one a user, item and request), ties by id."""
+    clicked = events(world, DAYS[day - 1]).filter(pl.col("click") == 1).unique(["user_id", "item_id", "request_id"])
+    counts = clicked.group_by("item_id").len().sort("len", "item_id", descending=[True, False])
+    return counts["item_id"].head(k).to_list()
+
+
+def students_top(project: Project, day: Day, k: int, export_day: int = 2) -> dict[int, list[int]]:
+    """Of every active user, by dot products written out."""
+    export = Export(Path(project.call("path", "export", "--day", DAYS[export_day - 1]).out.strip()))
+    active = np.flatnonzero(day.user_events > 0)
+    dots = export.vectors(day.users[active], "user") @ export.vectors(day.items, "item").T
+    ids = day.items[ID].to_numpy()
+    order = np.argsort(-dots, axis=1, kind="stable")[:, :k]
+    return {u: ids[o].tolist() for u, o in zip(day.users[ID].to_numpy()[active].tolist(), order, strict=True)}
+
+
+# -- which pairs ------------------------------------------------------------------------------------------------------
+
+
+def test_popularity_until_there_is_an_export(chain: Project, world: Path) -> None:
+    for day, teacher in ((1, 1), (2, 2), (2, 1)):  # the first student is of day 2, an export of which is none before it
+        frame, manifest = dumped(chain, day, teacher)
+        active = set(events(world, DAYS[day - 1])["user_id"])
+        assert retrieved(frame) == {user: set(popular(world, day, C)) for user in active}
+        assert [p["stage"] for p in manifest.parents] == ["teacher"]
+        assert manifest.rows["candidate"] == len(active) * C == manifest.metrics["rows.candidate"]
+        assert manifest.facts["draws"]["candidates"] == C
+
+
+def test_the_last_export_retrieves_afterwards(chain: Project, tmp_path: Path) -> None:
+    frame, manifest = dumped(chain, 3, 2)
+    day = read(chain, 3, tmp_path)
+    assert retrieved(frame) == {u: set(top) for u, top in students_top(chain, day, C).items()}
+    export = Manifest.read(Path(chain.call("path", "export").out.strip()) / "manifest.json")
+    assert manifest.parents[1:] == [export.as_parent()] and len(day.users) > len(retrieved(frame))
+    chosen = frame.filter(pl.col("pair_source") == "candidate")
+    assert (chosen["group"] < 0).all() and chosen["group"].n_unique() == len(retrieved(frame))
+    by_rank = chosen.sort("group", "rank")
+    assert (by_rank.group_by("group", maintain_order=True).agg(pl.col("pctcvr").diff().max())["pctcvr"] <= 0).all()
+
+
+def test_both_sources(project: Project, world: Path, tmp_path: Path) -> None:
+    both = {"scores__candidate_source": "both", "scores__candidates": 7}
+    project.done("dump-logits", 3, "--teacher-day", DAYS[1], **both)
+    found = retrieved(dumped(project, 3, 2)[0])
+    top, shared = students_top(project, read(project, 3, tmp_path), 4), set(popular(world, 3, 3))
+    assert found == {u: set(own) | shared for u, own in top.items()}
+    sizes = {len(items) for items in found.values()}
+    assert max(sizes) == 7 and min(sizes) >= 4 and len(sizes) > 1, "what both name comes once"
+    project.done("dump-logits", 3, "--teacher-day", DAYS[1], scores__candidate_source="popularity")
+    frame, manifest = dumped(project, 3, 2)
+    assert set(map(frozenset, retrieved(frame).values())) == {frozenset(popular(world, 3, C))}
+    assert len(manifest.parents) == 1, "popularity needs no export"
+
+
+def test_a_catalogue_smaller_than_the_candidates(project: Project, world: Path) -> None:
+    project.done("dump-logits", 3, "--teacher-day", DAYS[1], scores__candidates=1000)
+    frame, _ = dumped(project, 3, 2)
+    items = pl.read_parquet(world / f"items/day={DAYS[2]}/*.parquet", hive_partitioning=False)["item_id"]
+    assert set(map(frozenset, retrieved(frame).values())) == {frozenset(items)}
+
+
+def test_another_student_makes_candidates_stale(project: Project) -> None:
+    old = dumped(project, 3, 2)[1]
+    assert project.done("dump-logits", 3, "--teacher-day", DAYS[1])["up_to_date"]
+    assert project.done("train-student", 2, student__epochs=2)["up_to_date"] is False
+    made = project.done("dump-logits", 3, "--teacher-day", DAYS[1])
+    assert not made["up_to_date"] and made["run_id"] != old.run_id
+    without = project.done("dump-logits", 3, "--teacher-day", DAYS[1], scores__candidates=0)
+    assert "candidate" not in without["rows"]
+
+
+# -- their scores -----------------------------------------------------------------------------------------------------
+
+
+def test_candidates_are_scored_without_a_context(chain: Project, tmp_path: Path) -> None:
+    """As the teacher scores a catalogue; an exposed row of the same pair is scored at its position."""
+    frame, _ = dumped(chain, 3, 2)
+    day, config = read(chain, 3, tmp_path), load_config(chain.file)
+    folder = Path(chain.call("path", "teacher", "--day", DAYS[1]).out.strip())
+    manifest = Manifest.read(folder / "manifest.json")
+    teacher = FrozenTeacher(folder, manifest, torch.device("cpu"), config.features_of("teacher"))
+    whole = np.stack(list(teacher.on(day).catalogue(np.arange(len(day.users)))))  # [U, I, T]
+    row = {name: day.rows_of(frame[f"{name}_id"], name) for name in ("user", "item")}
+    expected = whole[row["user"], row["item"]]
+    far = {}
+    for source in ("candidate", "exposed"):
+        here = (frame["pair_source"] == source).to_numpy()
+        logits = frame.select("ctr_logit", "cvr_logit").to_numpy()[here]
+        far[source] = np.abs(logits - expected[here]).max()
+    assert far["candidate"] < 1e-5 and far["exposed"] > 1e-3
+    chosen = frame.filter(pl.col("pair_source") == "candidate")
+    p = teacher.calibration["ctr"].prob(chosen["ctr_logit"].to_numpy())
+    np.testing.assert_allclose(chosen["pctr"], p, rtol=1e-5)
+
+
+# -- how they weigh in a student --------------------------------------------------------------------------------------
+
+
+def with_weights(project: Project, exposed: float, negative: float, candidate: float) -> dict[str, Any]:
+    """The result of a student of day 3 that does not move."""
+    weights = f"[{{source_weights: {{exposed: {exposed}, negative: {negative}, candidate: {candidate}}}}}]"
+    return project.done("train-student", 3, **STILL, **REPLAY, student__distill__losses=weights)
+
+
+@pytest.mark.usefixtures("no_export")
+def test_source_weights(project: Project) -> None:
+    """The mean loss is the weighted sum over sources; rows of weight 0 are not read."""
+    rows = dumped(project, 2, 2)[1].rows
+    sources = ("exposed", "negative", "candidate")
+    alone = [with_weights(project, *(float(s == source) for s in sources)) for source in sources]
+    offered = [r["rows"]["learned"] for r in alone]
+    assert [0.9 * rows[s] < n <= rows[s] for s, n in zip(sources, offered, strict=True)] == [True] * 3
+    sums = [r["metrics"]["loss.kd"] * n for r, n in zip(alone, offered, strict=True)]
+    whole = with_weights(project, 1, 1, 1)
+    assert whole["rows"]["learned"] == sum(offered) == whole["rows"]["replay"]
+    assert whole["metrics"]["loss.kd"] == pytest.approx(sum(sums) / sum(offered), rel=1e-4)
+    some = with_weights(project, 1, 0.5, 0)
+    expected = (sums[0] + 0.5 * sums[1]) / (offered[0] + offered[1])
+    assert some["rows"]["learned"] == offered[0] + offered[1]
+    assert some["metrics"]["loss.kd"] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.usefixtures("no_export")
+def test_half_life_and_max_age(project: Project) -> None:
+    """Scores of teacher 1 are two days old on day 3: one more than fresh ones are."""
+
+    def aged(*arguments: object, **settings: object) -> float:
+        made = project.done("train-student", 3, *arguments, **STILL, **REPLAY, **settings)
+        return float(made["metrics"]["loss.kd"])
+
+    old = ("--scores-day", DAYS[0])
+    whole = aged(*old)
+    for half_life in (1, 2, 0.5):
+        weight = 0.5 ** (1 / half_life)
+        assert aged(*old, student__distill__half_life_days=half_life) == pytest.approx(weight * whole, rel=1e-5)
+    assert aged(student__distill__half_life_days=1) == aged(), "offline scores are a day old at best"
+    ended = project.stage("train-student", 3, *old, student__distill__max_age_days=1)
+    assert ended.code == 65 and "expected 1 to 1 days old, got 2" in ended.err
+    assert project.stage("train-student", 3, student__distill__max_age_days=1).code == 0
+
+
+def test_a_teacher_that_is_too_old_does_not_rescore(project: Project) -> None:
+    """Day 4 follows teacher 2 by two days; older than max_age_days it is left out of `run`."""
+    for max_age, expected in ((1, 1), (2, 2)):
+        ended = project.stage("run", 4, student__distill__max_age_days=max_age)
+        assert [r["stage"] for r in ended.every].count("scores") == expected
+        assert ended.code == (65 if max_age == 1 else 0), "there is nothing fresher to learn from"
+
+
+# -- losses -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("no_export")
+@pytest.mark.parametrize("loss", [*get_args(RowLoss), *get_args(ListLoss)])
+def test_every_loss_trains(project: Project, loss: str) -> None:
+    """With candidates in the lists. After more epochs the loss is lower than that of one that does not move."""
+    each = [{"loss": loss}] if loss != "rank_weight" else [{"loss": "kl"}, {"loss": loss}]
+    losses = {"student__distill__losses": json.dumps(each)}
+    still = project.done("train-student", 3, **STILL, **losses)["metrics"]
+    made = project.done("train-student", 3, **losses, student__epochs=3)
+    metrics, name = made["metrics"], "loss.kd" if loss != "rank_weight" else "loss.kd.1.rank_weight"
+    assert all(math.isfinite(v) for v in metrics.values()) and made["rows"]["learned"] > 1000
+    assert metrics["loss.kd"] < still["loss.kd"] * 0.9 and metrics[name] < still[name]
+    assert (loss in LISTS) == (loss not in get_args(RowLoss))
+
+
+@pytest.mark.usefixtures("no_export")
+def test_losses_add_up(project: Project) -> None:
+    kl, lists = (
+        {"loss": "kl", "weight": 0.5, "temperature": 2},
+        {"loss": "listwise", "weight": 2, "popularity_strata": 3},
+    )
+    alone = [
+        project.done("train-student", 3, **STILL, student__distill__losses=json.dumps([kd | {"weight": 1}]))["metrics"]
+        for kd in (kl, lists)
+    ]
+    both = project.done("train-student", 3, **STILL, student__distill__losses=json.dumps([kl, lists]))["metrics"]
+    first, second = both["loss.kd.0.kl"], both["loss.kd.1.listwise"]
+    assert both["loss.kd"] == pytest.approx(first + second, rel=1e-5)
+    assert first == pytest.approx(0.5 * alone[0]["loss.kd"], rel=1e-4), "a mean of rows, whatever batch they are in"
+    assert second == pytest.approx(2 * alone[1]["loss.kd"], rel=0.05)
+
+
+def test_the_auxiliary_head_is_not_served(project: Project, tmp_path: Path) -> None:
+    auxiliary = {"student__distill__head": "auxiliary", "student__hard__w_hard": 1}
+    shutil.rmtree(project.ws / "student")
+    made = project.done("train-student", 3, **auxiliary)
+    assert {"loss.kd", "loss.hard"} < set(made["metrics"]) and not any(k.startswith("grad") for k in made["metrics"])
+    folder, config = Path(made["path"]), load_config(project.file)
+    encoder = Encoder.stored(folder, config.features_of("student"))
+    student = student_of(encoder, Manifest.read(folder / "manifest.json").config["student"])
+    checkpoint.load(folder, student, student.table)
+    day = read(project, 3, tmp_path)
+    with torch.no_grad():
+        sides = [side(inputs(encoder.entities(day, s, None), torch.device("cpu"))) for s in ("user", "item")]
+        (served_u, served_v), (_, soft_v) = student.eval().heads(*sides)
+    out = Path(project.call("path", "export", "--day", DAYS[2]).out.strip())
+    export = Export(out)
+    np.testing.assert_allclose(export.items[1], served_v, atol=1e-6)
+    np.testing.assert_allclose(export.vectors(day.users, "user"), served_u, atol=1e-6)
+    assert np.abs(export.items[1] - soft_v.numpy()).max() > 0.1
+    assert export.described["bias"] == float(student.bias.detach())
+    assert export.described["scale"] == float(student.scale.detach())
+    assert Manifest.read(out / "manifest.json").facts["predicts"] is None, "labels rank; they are not calibrated"
+    measured = project.done("evaluate", 4, **auxiliary)["metrics"]
+    assert "student.ctcvr.auc" in measured and "student.ctcvr.logloss" not in measured
+
+
+# -- further conversions and other teachers ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def liking(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A log that says what was liked, a long tail of long reads, by days 1 and 2; a fused score is learned."""
+    config = a_config()
+    config["data"]["events"]["conversions"] = {"like": "liked"}
+    config["scores"]["fusion"] = {"pctr": 1, "pcvr": 0.5, "plike": 2}
+    config["student"]["distill"] = {"losses": [{"target": "pfused"}]}
+    made = Project.of(tmp_path_factory.mktemp("liking"), world, config=config)
+    ended = made.call("backfill", "--from", DAYS[0], "--to", DAYS[1])
+    assert ended.code == 0, ended.err
+    return made
+
+
+def test_scores_of_a_further_conversion(liking: Project) -> None:
+    frame, manifest = dumped(liking, 2, 1)
+    assert frame.columns[-4:] == ["like_logit", "plike", "pctlike", "pfused"]
+    np.testing.assert_allclose(frame["pctlike"], frame["pctr"] * frame["plike"], rtol=1e-6)
+    fused = frame["pctr"] * frame["pcvr"] ** 0.5 * frame["plike"] ** 2
+    np.testing.assert_allclose(frame["pfused"], fused, rtol=1e-5)
+    assert (
+        set(manifest.facts["calibration"]) == {"ctr", "cvr", "like"} and manifest.facts["calibration"]["like"]["rows"]
+    )
+    assert frame["plike"].mean() < frame["pcvr"].mean(), "reads of a minute are fewer than those above the mean"
+    teacher = Manifest.read(Path(liking.call("path", "teacher").out.strip()) / "manifest.json")
+    parts = ("ctr", "ctcvr", "cvr", "ctlike", "like")
+    assert teacher.metrics["loss"] == pytest.approx(sum(teacher.metrics[f"loss.{p}"] for p in parts))
+    assert teacher.facts["tasks"] == ["ctr", "cvr", "like"] and "gate.like.entropy" in teacher.metrics
+
+
+def test_evaluation_of_a_further_conversion(liking: Project) -> None:
+    found = liking.done("evaluate", 3)["metrics"]
+    for name in ("teacher.like.auc", "teacher.ctlike.auc", "teacher.ctlike.logloss", "student.ctlike.auc"):
+        assert math.isfinite(found[name])
+    assert found["teacher.ctlike.auc"] > 0.5 and found["teacher.ctlike.auc"] != found["teacher.ctcvr.auc"]
+    assert not any(k.startswith("student.") and k.endswith("logloss") for k in found), "of pfused nothing is known"
+
+
+def test_students_of_a_further_conversion(liking: Project, tmp_path: Path) -> None:
+    """Each learns its own score: its logits agree best with that one."""
+    frame, _ = dumped(liking, 2, 2)
+    made, tops = Project.of(tmp_path, Path(liking.config["data"]["root"]), config=liking.config), {}
+    shutil.copytree(liking.ws, made.ws)
+    shutil.rmtree(made.ws / "student")  # cold: each learns from nothing
+    day = read(made, 2, tmp_path)
+    for target in ("pctlike", "pctr"):
+        losses = f"[{{target: {target}, loss: kl}}, {{target: {target}, loss: listwise}}]"
+        result = made.done("train-student", 3, student__distill__losses=losses, student__epochs=8)
+        assert {"loss.kd.0.kl", "loss.kd.1.listwise"} < set(result["metrics"])
+        export = Export(Path(made.call("path", "export", "--day", DAYS[2]).out.strip()))
+        predicts = Manifest.read(export.folder / "manifest.json").facts["predicts"]
+        assert predicts is None, "a loss over lists leaves log-odds open"
+        u, v = export.vectors(day.users, "user"), export.vectors(day.items, "item")
+        user, item = day.rows_of(frame["user_id"], "user"), day.rows_of(frame["item_id"], "item")
+        tops[target] = export.score((u[user] * v[item]).sum(1))
+    rank = {k: frame[k].rank().to_numpy() for k in tops}
+    mine = {k: pl.Series(s).rank().to_numpy() for k, s in tops.items()}
+    agree = {(s, t): np.corrcoef(mine[s], rank[t])[0, 1] for s in mine for t in rank}
+    assert agree["pctlike", "pctlike"] > agree["pctlike", "pctr"] and agree["pctr", "pctr"] > agree["pctr", "pctlike"]
+
+
+def test_a_score_that_is_not_there(project: Project) -> None:
+    ended = project.stage("train-student", 3, student__distill__losses="[{target: pctlike}]")
+    assert ended.code == 78 and "no score is called pctlike" in ended.err
+    more = {"data__events__conversions": "{like: liked}", "student__distill__losses": "[{target: pctlike}]"}
+    ended = project.stage("train-student", 3, **more)
+    assert ended.code == 65 and "expected score pctlike, holds pctr, pcvr, pctcvr; run dump-logits again" in ended.err
+
+
+@pytest.mark.parametrize(("model", "gates"), [("ple", True), ("shared_bottom", False)])
+def test_other_teachers(world: Path, tmp_path: Path, model: str, gates: bool) -> None:
+    config = a_config()
+    config["teacher"] |= {"model": model}
+    if model == "ple":
+        config["teacher"] |= {"num_task_experts": 1, "num_levels": 2}
+    else:
+        del config["teacher"]["num_experts"]
+    project = Project.of(tmp_path, world, config=config)
+    ended = project.call("backfill", "--from", DAYS[0], "--to", DAYS[1])
+    assert ended.code == 0, ended.err
+    made = project.done("train-teacher", 2)
+    assert made["up_to_date"] and made["metrics"]["held_out.ctr.auc"] > 0.5
+    assert any(k.startswith("gate.") for k in made["metrics"]) == gates
+    found = project.done("evaluate", 3)["metrics"]
+    assert found["student.kendall_tau"] > 0.2 and math.isfinite(found["teacher.ctcvr.auc"])
