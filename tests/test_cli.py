@@ -403,7 +403,7 @@ def test_old_scores_are_refused(project: Project) -> None:
     ended = project.stage("train-student", 4, student__distill__max_age_days=2)
     assert ended.code == 65 and "got 3" in ended.err and "max_age_days" in ended.err
     ended = project.stage("train-student", 3, "--scores-day", DAYS[2])
-    assert ended.code == 65 and "got 0" in ended.err and "earlier day" in ended.err
+    assert ended.code == 65 and "got 0" in ended.err and "min_age_days" in ended.err
 
 
 def test_hard_losses_need_no_scores(fresh: Project) -> None:

@@ -94,7 +94,7 @@ def test_the_demo(tmp_path: Path) -> None:
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, "")
     for row in ("oracle", "teacher", "student", "long_read_only", "click_only", "random"):
-        assert re.search(rf"^{row} .*\d", done.stdout, re.M), done.stdout
+        assert re.search(rf"^\| {row} \| .*\d", done.stdout, re.M), done.stdout
     assert "read_seconds@50" in done.stdout
 
 
