@@ -224,6 +224,8 @@ class Teacher(Optimizer):
     """drawn a row (mixed: a row, sampled: a click)"""
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.0
     """a negative is drawn in proportion to clicks ** alpha"""
+    negative_weight: Rate = 1.0
+    """of a drawn row, times that of the row it is drawn for"""
     model: Literal["mmoe", "ple", "shared_bottom"] = "mmoe"
     num_experts: Annotated[int, Field(ge=1)] = 8
     """mmoe: all experts; ple: those that all tasks share, a level"""
@@ -470,7 +472,7 @@ class Config(Section):
                 raise ValueError(f"student.features: {context[0]} is a context feature, a tower cannot read it")
         if self.data.events.duration is None and "long_read" in self.labels.model_fields_set:
             raise ValueError("labels.long_read needs data.events.duration; with conversion the column is the label")
-        drawn = {"negatives", "alpha"} & self.teacher.model_fields_set
+        drawn = {"negatives", "alpha", "negative_weight"} & self.teacher.model_fields_set
         if drawn and self.teacher.samples == "exposed":
             raise ValueError(f"teacher.{min(drawn)} has no effect on samples: exposed, which draws no negatives")
         if "calibration_share" in self.teacher.model_fields_set and self.data.events.click is None:

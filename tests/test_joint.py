@@ -16,7 +16,12 @@ import pytest
 from safetensors.numpy import load_file
 from worlds import BASE, DAYS, Project, events, quick_towers
 
+from dmtl_cli.config import load_config
+from dmtl_cli.data.log import Log
+from dmtl_cli.data.negatives import Negatives
+from dmtl_cli.data.samples import Rows, teacher_rows
 from dmtl_cli.serving import Export, top_k
+from dmtl_cli.stages.train_joint import beside
 from dmtl_cli.synth import generate
 
 
@@ -66,7 +71,8 @@ def test_what_is_published(joint: tuple[Project, list[dict[str, Any]]]) -> None:
         assert parts < set(result["metrics"]) and all(math.isfinite(v) for v in result["metrics"].values())
         assert result["metrics"]["loss"] == pytest.approx(sum(result["metrics"][p] for p in parts))
         rows = project.call("check", "--day", day, "--json").json["rows"]
-        assert result["rows"] == {"log": rows, "learned": rows}, "nothing is held out: there is nothing to calibrate"
+        assert result["rows"]["log"] == rows, "nothing is held out: there is nothing to calibrate"
+        assert rows * 2.9 < result["rows"]["learned"] <= rows * 3, "and two drawn beside each"
     assert project.call("path", "joint").out.strip() == made[2]["path"]
     assert project.call("path", "joint", "--day", DAYS[0]).out.strip() == made[0]["path"]
     assert project.litter() == []
@@ -123,6 +129,30 @@ def test_losses_are_those_of_teacher_and_kl(fresh: Project) -> None:
     assert three["loss.kd"] == pytest.approx(3 * one["loss.kd"], rel=1e-5) and one["loss.kd"] > 1e-3
     assert three["loss.ctcvr"] == one["loss.ctcvr"]
     assert three["loss"] - one["loss"] == pytest.approx(2 * one["loss.kd"], rel=1e-4)
+
+
+def test_pairs_beside(world: Path, tmp_path: Path) -> None:
+    """Drawn pairs have no weight for the teacher, that of their row for the student, and are of their row's day."""
+    project = Project.of(tmp_path, world / "log")
+    config = load_config(project.file)
+    days = []
+    for day in DAYS[:2]:
+        (tmp_path / day).mkdir()
+        days.append(Log(config.data, config.features).read(dt.date.fromisoformat(day), tmp_path / day))
+    rng = np.random.default_rng(0)
+    rows = Rows.concat(list(teacher_rows(days, 30.0, config.teacher, 0.0, 1, rng)))
+    rows.columns["weight"] = rng.random(len(rows)).astype(np.float32)
+    whole = beside(rows, [Negatives(d, 0.0) for d in days], 2, rng)
+    n, users, items = len(rows), len(days[0].users), len(days[0].items)
+    np.testing.assert_array_equal(whole.columns["kd_weight"][:n], whole.columns["weight"][:n])
+    drawn = whole.take(slice(n, None))
+    assert 2.9 * n < len(whole) <= 3 * n and not drawn.columns["weight"].any() and not drawn.columns["click"].any()
+    assert drawn.columns["kd_weight"].sum() == pytest.approx(2 * rows.columns["weight"].sum(), rel=0.05)
+    later = drawn.user >= users
+    assert 0.1 < later.mean() < 0.9 and np.array_equal(later, drawn.item >= items)
+    for day, mine, u, i in ((days[0], ~later, 0, 0), (days[1], later, users, items)):
+        assert not day.has_clicked(drawn.user[mine] - u, drawn.item[mine] - i).any()
+    assert len(beside(rows, [], 0, rng)) == n
 
 
 def test_it_can_be_used_like_an_export(joint: tuple[Project, list[dict[str, Any]]], world: Path) -> None:

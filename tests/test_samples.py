@@ -139,6 +139,16 @@ def test_mixed_adds_negatives_in_the_context_of_their_row(a_day: Day, negatives:
     assert set(Counter(d[5] for d in drawn).values()) == {negatives}
 
 
+@pytest.mark.parametrize("samples", ["mixed", "sampled"])
+def test_a_drawn_row_weighs_a_share_of_its_row(a_day: Day, samples: str) -> None:
+    plain, light = (epoch([a_day], samples, negative_weight=w) for w in (1.0, 0.25))
+    assert np.array_equal(plain.user, light.user) and np.array_equal(plain.item, light.item)
+    ratio = light.columns["weight"] / plain.columns["weight"]
+    real = len(logged(a_day)) if samples == "mixed" else int(plain.columns["click"].sum())
+    assert set(ratio.tolist()) == {0.25, 1.0} and (ratio == 1).sum() == real
+    assert (ratio[plain.columns["click"]] == 1).all()
+
+
 def test_sampled_drops_what_was_shown_and_not_clicked(a_day: Day) -> None:
     rows = Counter(listed(epoch([a_day], "sampled", negatives=2, alpha=1.0)))
     clicks = Counter(r for r in logged(a_day) if r[2])

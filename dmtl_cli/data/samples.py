@@ -109,7 +109,7 @@ def teacher_rows(
             parts = [logged]
             for _ in range(config.negatives if config.samples != "exposed" else 0):
                 item, valid = negatives.draw(logged.user, rng)
-                drawn = as_negatives(logged, item)
+                drawn = as_negatives(logged, item, config.negative_weight)
                 parts.append(drawn.take(np.flatnonzero(valid)))
             rows = Rows.concat(parts)
             shifted = Rows(rows.user + users, rows.item + items, rows.columns, rows.features)
@@ -118,11 +118,12 @@ def teacher_rows(
         items += len(day.items)
 
 
-def as_negatives(rows: Rows, item: npt.NDArray[np.int64]) -> Rows:
-    """The same users in the same context beside other items, which they did not click."""
+def as_negatives(rows: Rows, item: npt.NDArray[np.int64], weight: float) -> Rows:
+    """The same users in the same context beside other items, which they did not click; `weight` times their weight."""
     no = np.zeros(len(rows), np.bool_)
     labels = {k: ~no if k.startswith("known.") else no for k in rows.columns if k.split(".")[0] in _LABELS}
-    return Rows(rows.user, item, rows.columns | labels, rows.features)
+    weights = {"weight": rows.columns["weight"] * np.float32(weight)}
+    return Rows(rows.user, item, rows.columns | labels | weights, rows.features)
 
 
 def in_lists(rows: Rows, group: npt.NDArray[np.int64], size: int, rng: np.random.Generator) -> Rows:

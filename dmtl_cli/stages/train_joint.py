@@ -1,15 +1,18 @@
 """train-joint: DMTL as published: teacher and student in one loop on one day, every pair scored on the fly.
 
-The reference that the offline form is measured against; its student is never served.
+The reference that the offline form is measured against; its student is never served. Like a student of stored scores it
+learns exposed and drawn pairs: those that the teacher draws, or beside its exposed rows `scores.negatives` a row, which
+count nothing in the teacher's own loss.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +21,8 @@ from dmtl_cli.artifact import Publication
 from dmtl_cli.data.batches import Batch, Batcher, Tables
 from dmtl_cli.data.encode import Encoded, Encoder
 from dmtl_cli.data.log import Log
-from dmtl_cli.data.samples import Rows, teacher_rows
+from dmtl_cli.data.negatives import Negatives
+from dmtl_cli.data.samples import Rows, as_negatives, teacher_rows
 from dmtl_cli.days import window
 from dmtl_cli.export import student_of, write_export
 from dmtl_cli.fit import Optimizers, fit, forget_untouched
@@ -78,9 +82,13 @@ def train_joint(run: Run, day: dt.date) -> Result:
             if before:
                 checkpoint.load(before[0] / who, model, model.table, optimizers)
 
+        draws = [Negatives(d, config.scores.alpha) for d in read]
+        unlabelled = config.scores.negatives if config.teacher.samples == "exposed" else 0
+
         def both(rows: Iterable[Rows], size: int) -> Iterator[Both]:
             for some in for_teacher.cut(rows, size):
-                yield Both(for_teacher.batch(some), for_student.batch(some))
+                whole = beside(some, draws, unlabelled, rng)
+                yield Both(for_teacher.batch(whole), for_student.batch(whole))
 
         def loss_of(batch: Both) -> tuple[Tensor, dict[str, float | Tensor]]:
             logits, _ = forward(teacher, batch.teacher)
@@ -89,9 +97,10 @@ def train_joint(run: Run, day: dt.date) -> Result:
             return taught + kd, {**{f"loss.{k}": v for k, v in parts.items()}, "loss.kd": kd.detach()}
 
         learned: dict[str, float] = {}
-        draws = config.teacher.negatives if config.teacher.samples == "mixed" else 0
-        offered = sum(len(d) for d in read) * (1 + draws)
-        with run.log.progress(f"joint {day}", config.teacher.epochs * offered) as progress:
+        offered = sum(len(d) for d in read) * (
+            1 + (config.teacher.negatives if config.teacher.samples == "mixed" else 0)
+        )
+        with run.log.progress(f"joint {day}", config.teacher.epochs * offered * (1 + unlabelled)) as progress:
             for _ in range(config.teacher.epochs):
                 rows = teacher_rows(read, threshold, config.teacher, 0.0, config.seed, rng)
                 batches = both(rows, config.teacher.rows_a_step(offered))
@@ -108,7 +117,26 @@ def train_joint(run: Run, day: dt.date) -> Result:
         return Draft(rows=counts, metrics=numbers | {"items.unknown_share": unknown}, facts=facts)
 
     parents = [before] if before else []
-    return run.publish("joint", day, run.sections("teacher", "student"), inputs, parents, work)
+    return run.publish("joint", day, run.sections("teacher", "scores", "student"), inputs, parents, work)
+
+
+def beside(rows: Rows, draws: list[Negatives], n: int, rng: np.random.Generator) -> Rows:
+    """The rows, and n drawn beside each as pairs without a label: `weight` 0, `kd_weight` that of the row.
+
+    Args:
+        draws: of each day whose tables are stacked.
+    """
+    rows = replace(rows, columns=rows.columns | {"kd_weight": rows.columns["weight"]})
+    parts = [rows]
+    users = items = 0
+    for negatives in draws if n else ():
+        day = negatives.day
+        mine = rows.take(np.flatnonzero((rows.user >= users) & (rows.user < users + len(day.users))))
+        for _ in range(n):
+            item, valid = negatives.draw(mine.user - users, rng)
+            parts.append(as_negatives(mine, items + item, 0.0).take(np.flatnonzero(valid)))
+        users, items = users + len(day.users), items + len(day.items)
+    return Rows.concat(parts)
 
 
 def _kd(student: DSSM, batch: Batch, logits: Tensor) -> Tensor:
@@ -118,4 +146,4 @@ def _kd(student: DSSM, batch: Batch, logits: Tensor) -> Tensor:
     u = student.user_vectors(side(batch.user)).index_select(0, batch.user_index)
     v = student.item_vectors(side(batch.item)).index_select(0, batch.item_index)
     s = student.logits(u, v)
-    return distill.LOSSES["kl"](s, t, batch.columns["weight"], batch.item_row)
+    return distill.LOSSES["kl"](s, t, batch.columns["kd_weight"], batch.item_row)
