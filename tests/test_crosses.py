@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from safetensors.numpy import load_file
 from test_models import (
     CPU,
     EACH,
@@ -279,3 +280,17 @@ def test_a_manifest_names_crosses_only_where_there_are_some(
         assert stored_teacher(project, load_config(project.file).features_of("teacher")).model.user_lengths == (
             [] if name == "without" else [LIKED]
         )
+
+
+@pytest.mark.parametrize("command", ["train-teacher", "train-joint"])
+def test_a_warm_start_keeps_its_crosses(command: str, world: Path, tmp_path: Path) -> None:
+    """Another cross of the same shape would read the weights of this one."""
+    project = Project.of(tmp_path, world, config=a_config(("likes", "topic")))
+    first = project.done(command, 1, teacher__epochs=1)
+    for other in ("[{user: home, item: topic}]", "[]", "[{user: likes, item: topic}, {user: home, item: topic}]"):
+        ended = project.stage(command, 2, teacher__epochs=1, teacher__crosses=other)
+        assert ended.code == 65 and f"{first['path']}: the model's crosses are not the config's" in ended.err
+    second = project.done(command, 2, teacher__epochs=1)
+    part = "teacher/model.safetensors" if command == "train-joint" else "model.safetensors"
+    before, after = (load_file(Path(r["path"]) / part)["net.first.weights.3"] for r in (first, second))
+    assert before.shape == after.shape == (2 * 16 + 2 * 2, 1) and not np.array_equal(before, after)
