@@ -13,7 +13,17 @@ from typing import Annotated, Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from dmtl_cli.errors import Exit, UserError
 
@@ -212,6 +222,15 @@ class Optimizer(Section):
         return self.batch_size or min(4096, max(64, 1 << max(0, rows // 256).bit_length() >> 1))
 
 
+class Cross(Section):
+    """How often a user's values of one feature equal an item's of another; both of one embedding_name."""
+
+    user: Name
+    """a feature of side user, categorical or sequence, not level: event"""
+    item: Name
+    """a feature of side item, categorical or sequence"""
+
+
 class Teacher(Optimizer):
     first_window_days: Positive = 1
     """days the chain's first teacher learns, ending at its day"""
@@ -245,6 +264,14 @@ class Teacher(Optimizer):
     conversion X ctX (all rows) and X (clicked rows)"""
     calibration_share: Share = 0.1
     """share of exposed rows kept from training to fit an intercept and a slope a task"""
+    crosses: tuple[Cross, ...] = ()
+    """further inputs that no tower can read, as they belong to a pair: ln(1 + equal values of two features)"""
+
+    @model_serializer(mode="wrap")
+    def _as_before_crosses(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A run's id holds this dump: without crosses it is what it was when there were none."""
+        whole: dict[str, Any] = dump(self)
+        return whole if self.crosses else {k: v for k, v in whole.items() if k != "crosses"}
 
 
 class Scores(Section):
@@ -480,6 +507,7 @@ class Config(Section):
                 "teacher.calibration_share has no effect without data.events.click: no exposures to fit on"
             )
         self._names_tasks()
+        self._crosses_features()
         if self.data.events.click is None and self.teacher.samples == "exposed":
             raise ValueError("teacher.samples: exposed needs data.events.click; a log of clicks has no negatives")
         return self
@@ -510,6 +538,29 @@ class Config(Section):
             raise ValueError("scores.candidate_source has no effect without scores.candidates")
         if self.student.hard.duration_weighted and events.duration is None:
             raise ValueError("student.hard.duration_weighted needs data.events.duration")
+
+    def _crosses_features(self) -> None:
+        """A cross counts equal rows of one embedding, and must be known of pairs that no event holds."""
+        named, read = {f.name: f for f in self.features}, self.features_of("teacher")
+        for k, cross in enumerate(self.teacher.crosses):
+            for side, name in (("user", cross.user), ("item", cross.item)):
+                at, f = f"teacher.crosses.{k}.{side}", named.get(name)
+                if f is None:
+                    raise ValueError(f"{at}: no feature is called {name}{_near(name, list(named))}")
+                if f.side != side:
+                    raise ValueError(f"{at}: {name} is a feature of side {f.side}")
+                if f.kind not in ("categorical", "sequence"):
+                    raise ValueError(f"{at}: {name} is of kind {f.kind}, expected categorical or sequence")
+                if f.per_event:
+                    raise ValueError(f"{at}: {name} is of level event, a drawn or retrieved pair has none")
+                if f not in read:
+                    raise ValueError(f"{at}: {name} is not among teacher.features")
+            shared = [named[name].embedding for name in (cross.user, cross.item)]
+            if shared[0] != shared[1]:
+                both = f"{cross.user} reads embedding {shared[0]}, {cross.item} {shared[1]}"
+                raise ValueError(f"teacher.crosses.{k}: {both}; give them one embedding_name")
+            if cross in self.teacher.crosses[:k]:
+                raise ValueError(f"teacher.crosses.{k}: {cross.user} and {cross.item} stand twice")
 
     @property
     def tasks(self) -> tuple[str, ...]:

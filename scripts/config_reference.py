@@ -187,7 +187,7 @@ def section(model: type[BaseModel], path: str, seen: dict[type[BaseModel], str])
         cells = (f"`{name}`", type_of(hints[name]), default_of(field), said[name])
         lines.append("| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |")
         for other in inner_models(hints[name]):
-            many = get_origin(hints[name]) is typing.Annotated
+            many = type_of(hints[name]) == "list"
             below.append((other, f"{path}.{name}".lstrip(".") + (" (a list)" if many else "")))
     if rules := refusals(model):
         lines += ["", "Refused with these words: " + "; ".join(f"“{r}”" for r in rules) + "."]

@@ -255,6 +255,63 @@ def test_options_must_have_an_effect(tmp_path: Path, text: str, says: str) -> No
     assert len(found) == 1 and found[0].startswith(f"c.yaml:{says}"), found
 
 
+SHARED = (
+    SMALL
+    + """\
+  - {name: last, side: user, kind: categorical, embedding_name: item_id}
+  - {name: recent, side: user, kind: sequence, embedding_name: item_id}
+  - {name: city, side: user, kind: categorical}
+  - {name: age, side: user, kind: numeric, num_buckets: 3}
+  - {name: now, side: user, kind: categorical, level: event, embedding_name: item_id}
+"""
+)
+
+
+def crosses(*named: str) -> str:
+    """A teacher section in which cross k stands in line 15 + k of the file."""
+    listed = "".join(f"\n    - {{{x}}}" for x in named)
+    return f"teacher:\n  crosses:{listed}\n"
+
+
+@pytest.mark.parametrize(
+    ("named", "says"),
+    [
+        ("user: recnt, item: item_id", "teacher.crosses.1.user: no feature is called recnt, did you mean recent?"),
+        ("user: recent, item: itemid", "teacher.crosses.1.item: no feature is called itemid, did you mean item_id?"),
+        ("user: item_id, item: item_id", "teacher.crosses.1.user: item_id is a feature of side item"),
+        ("user: recent, item: recent", "teacher.crosses.1.item: recent is a feature of side user"),
+        ("user: age, item: item_id",
+         "teacher.crosses.1.user: age is of kind numeric, expected categorical or sequence"),
+        ("user: now, item: item_id",
+         "teacher.crosses.1.user: now is of level event, a drawn or retrieved pair has none"),
+        ("user: city, item: item_id",
+         "teacher.crosses.1: city reads embedding city, item_id item_id; give them one embedding_name"),
+        ("user: last, item: item_id", "teacher.crosses.1: last and item_id stand twice"),
+        ("user: recent", "teacher.crosses.1.item is required"),
+        ("user: recent, item: item_id, itme: x", "unknown key teacher.crosses.1.itme, did you mean item?"),
+    ],
+)  # fmt: skip
+def test_crosses_that_cannot_be(tmp_path: Path, named: str, says: str) -> None:
+    """Each is told at its line, after a cross that is right."""
+    right = "user: last, item: item_id"
+    assert mistakes(tmp_path, SHARED + crosses(right, named)) == [f"c.yaml:16: {says}"]
+
+
+def test_a_cross_of_what_the_teacher_does_not_read(tmp_path: Path) -> None:
+    text = SHARED + crosses("user: last, item: item_id", "user: recent, item: item_id")
+    load(tmp_path, text + "  features: [last, recent, item_id]\n")
+    found = mistakes(tmp_path, text + "  features: [last, item_id]\n")
+    assert found == ["c.yaml:16: teacher.crosses.1.user: recent is not among teacher.features"]
+
+
+def test_crosses(tmp_path: Path) -> None:
+    one = "user: recent, item: item_id"
+    found = load(tmp_path, SHARED + crosses(one)).teacher
+    assert found.model_dump()["crosses"] == ({"user": "recent", "item": "item_id"},)
+    for none in ("", "teacher: {crosses: []}\n"):
+        assert "crosses" not in load(tmp_path, SHARED + none).teacher.model_dump(), "a run's id holds the dump"
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -304,10 +304,12 @@ def plain_ple(net: PLE, first: Next, units: int) -> tuple[list[Tensor], list[Ten
 PLAIN: dict[type[Network], Any] = {SharedBottom: plain_shared_bottom, MMoE: plain_mmoe, PLE: plain_ple}
 
 
-def plain_teacher(model: Teacher, encoder: Encoder, user: Side, item: Side, context: Side) -> tuple[Tensor, Tensor]:
+def plain_teacher(
+    model: Teacher, encoder: Encoder, user: Side, item: Side, context: Side, *crossed: Tensor
+) -> tuple[Tensor, Tensor]:
     """Unsplit, unshared: one x a row, expert by expert, task by task."""
     sides = {"user": user, "item": item, "context": context}
-    x = [plain_embedding(model.table, encoder, s, v, DIM) for s, v in sides.items()]
+    x = [*(plain_embedding(model.table, encoder, s, v, DIM) for s, v in sides.items()), *crossed]
     first = model.net.first
     following = outputs(torch.cat(list(first.weights), 1), first.bias, torch.cat(x, 1))
     vectors, gates = PLAIN[type(model.net)](model.net, following, 6)
@@ -399,7 +401,7 @@ def test_halves_join_to_the_forward_pass(more: dict[str, Any]) -> None:
     for ours, theirs in zip(found, model(user, item, context, USERS, ITEMS), strict=True):
         assert torch.equal(ours, theirs)
     tasks = found[0].shape[1]
-    assert [tuple(x.shape) for x in users[1:]] == [(3, tasks, more.get("factor_dim", FACTORS)), (3, tasks)]
+    assert [tuple(x.shape) for x in users[1:3]] == [(3, tasks, more.get("factor_dim", FACTORS)), (3, tasks)]
     one = torch.tensor(1)  # one user with each of the items
     with torch.no_grad():
         logits, _ = model.logits(users.rows(one), items, given[:1])

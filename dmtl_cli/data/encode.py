@@ -141,6 +141,14 @@ class Encoder:
             sum(f.dim or 1 for f in features if not f.embedding),
         )
 
+    def columns(self, name: str) -> range:
+        """Where an embedded feature stands in [ids, sequence, sequence, ...] of its side, [n, C + sum of L]."""
+        (side,) = (f.side for f in self.features if f.name == name)
+        embedded = sorted((f for f in self.of(side) if f.embedding), key=lambda f: f.kind == "sequence")
+        widths = [f.max_length if f.kind == "sequence" else 1 for f in embedded]
+        k = [f.name for f in embedded].index(name)
+        return range(sum(widths[:k]), sum(widths[: k + 1]))
+
     def embedding_rows(self) -> dict[str, int]:
         """Rows of each embedding, the unknown one included."""
         rows = {name: v.rows for name, v in self.vocabularies.items()}

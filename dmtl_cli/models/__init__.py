@@ -24,6 +24,7 @@ def build_teacher(
     num_task_experts: int = 1,
     num_levels: int = 1,
     factor_dim: int = 0,
+    crosses: tuple[tuple[str, str], ...] = (),
 ) -> Teacher:
     """An untrained teacher.
 
@@ -31,11 +32,12 @@ def build_teacher(
         model: mmoe; ple, which alone reads num_task_experts and num_levels; shared_bottom, which has one expert and no
             gate.
         factor_dim: F of the factorization machine, 0: biases alone.
+        crosses: a user feature and an item feature each, both of one embedding.
     """
     table = EmbeddingTable(encoder.embedding_rows(), embedding_dim + num_tasks * (factor_dim + 1))
     layouts = [encoder.layout(s) for s in ("user", "item", "context")]
     user, item, context = (SideEmbedder(table, lay.ids, lay.sequences) for lay in layouts)
-    widths = tuple(lay.width(embedding_dim) for lay in layouts)
+    widths = tuple(lay.width(embedding_dim) for lay in layouts) + ((len(crosses),) if crosses else ())
     net: Network
     match model:
         case "shared_bottom":
@@ -62,7 +64,8 @@ def build_teacher(
             )
         case _:
             raise ValueError(f"model: expected mmoe, ple or shared_bottom, got {model}")
-    return Teacher(table, user, item, context, net, embedding_dim)
+    columns = tuple((encoder.columns(u), encoder.columns(i)) for u, i in crosses)
+    return Teacher(table, user, item, context, net, embedding_dim, columns)
 
 
 def build_student(

@@ -108,6 +108,10 @@ class SplitLinear(nn.Module):
         """[N, width_k] -> [N, K], without the bias."""
         return F.linear(x, self.weights[k])
 
+    def add(self, k: int, x_BW: Tensor, pre_BK: Tensor) -> Tensor:
+        """pre + W_k x -> [B, K]: a part that no rows share, without a second [B, K] in memory."""
+        return torch.addmm(pre_BK, x_BW, self.weights[k].t())
+
 
 class Experts(nn.Module):
     """E networks of one shape side by side, ReLU after every layer; their first layer is in a SplitLinear."""

@@ -30,7 +30,13 @@ from dmtl_cli.models.dssm import DSSM
 from dmtl_cli.models.teacher import Teacher
 from dmtl_cli.run import Draft, Result, Run
 from dmtl_cli.scoring import forward, side, teacher_of
-from dmtl_cli.stages.train_teacher import batch_loss, measure_threshold, refuse_without_clicks, refuse_without_reads
+from dmtl_cli.stages.train_teacher import (
+    batch_loss,
+    measure_threshold,
+    refuse_other_crosses,
+    refuse_without_clicks,
+    refuse_without_reads,
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,7 @@ def train_joint(run: Run, day: dt.date) -> Result:
         refuse_without_clicks(read)
         threshold = before[1].facts["threshold_seconds"] if before else measure_threshold(run, read)
         refuse_without_reads(read, threshold)
+        refuse_other_crosses(before, config)
         rng = run.rng("joint", day)
         run.seed_torch("joint", day)
 

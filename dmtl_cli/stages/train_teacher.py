@@ -38,6 +38,7 @@ def train_teacher(run: Run, day: dt.date) -> Result:
         refuse_without_clicks(read)
         threshold = before[1].facts["threshold_seconds"] if before else measure_threshold(run, read)
         refuse_without_reads(read, threshold)
+        refuse_other_crosses(before, run.config)
         features = run.config.features_of("teacher")
         encoder = Encoder.stored(before[0], features) if before else Encoder(features)
         encoder = encoder.grow([d for d in read if before is None or d.day > before[1].day])
@@ -133,6 +134,15 @@ def refuse_without_reads(days: list[Day], threshold: float | None) -> None:
         label = "conversion" if threshold is None else f"long read (over {threshold:.1f} s)"
         raise UserError(
             f"day {days[-1].day}: not one of {clicks} clicks is a {label} of positive weight", "check data.events"
+        )
+
+
+def refuse_other_crosses(before: Parent | None, config: Config) -> None:
+    """A warm start would read one cross's weights as another's: their order alone tells them apart."""
+    now = [cross.model_dump() for cross in config.teacher.crosses]
+    if before and before[1].config["teacher"].get("crosses", []) != now:
+        raise UserError(
+            f"{before[0]}: the model's crosses are not the config's", "use a new workspace for other crosses"
         )
 
 
