@@ -23,7 +23,7 @@ from typing import Any
 from dmtl_cli.errors import Exit, UserError
 from dmtl_cli.workspace import Workspace, day_of
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 # EFBIG is what a file-size limit (ulimit -f) gives: to a cron job the same as a full disk.
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)

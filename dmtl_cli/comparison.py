@@ -193,8 +193,9 @@ class Table:
         return self.numbers.get(setting, {}).get(metric, [])
 
     def transfer(self) -> dict[str, float]:
-        """(student - plain) / (student_teacher - plain), where the teacher is above plain by more than twice the spread
-        over the seeds; plain is the student that learns long reads from labels. Undefined with one seed."""
+        """By metric (student - plain) / (student_teacher - plain), plain being the student that learns long reads from
+        labels; where the teacher is above plain by more than twice the spread over the seeds. Undefined with one seed.
+        """
         out = {}
         for metric in self.numbers["student"]:
             three = [self.mean(s, metric) for s in ("student", PLAIN, "student_teacher")]
@@ -203,18 +204,30 @@ class Table:
                 continue
             noise = max(self.spread(s, metric) for s in ("student", PLAIN, "student_teacher"))
             if teacher - plain > 2 * noise:
-                out[f"transfer.{metric}"] = (student - plain) / (teacher - plain)
+                out[metric] = (student - plain) / (teacher - plain)
         return out
 
     def markdown(self, *, timed: bool = True) -> str:
         """A row a setting: means, and (spread over seeds) where there are several."""
-        order = [n for n in OF_A_DAY if n in self.numbers]
-        order = [*order[:4], *(n for n in self.numbers if n not in OF_A_DAY), *order[4:]]
-        shown = [m for m in SHOWN if any(self.mean(n, m) is not None for n in order) and (timed or m != "seconds")]
-        lines = ["| model | " + " | ".join(shown) + " |", "|---|" + "---:|" * len(shown)]
-        for name in order:
-            lines.append(f"| {name} | " + " | ".join(self._cell(name, m) for m in shown) + " |")
-        return "\n".join(lines)
+        shown = [
+            m for m in SHOWN if any(self.mean(n, m) is not None for n in self._order) and (timed or m != "seconds")
+        ]
+        rows = [[name, *(self._cell(name, m) for m in shown)] for name in self._order]
+        moved = [f"{m} {share:.3f}" for m, share in self.transfer().items() if m in SHOWN]
+        lines = _table(["model", *shown], rows)
+        return lines + (f"\n\ntransfer of {PLAIN} -> student_teacher: {', '.join(moved)}" if moved else "")
+
+    def whole(self) -> str:
+        """A row a metric, a column a model."""
+        metrics = sorted({m for of in self.numbers.values() for m in of})
+        transfer = {m: f"{share:.3f}" for m, share in self.transfer().items()}
+        rows = [[m, *(self._cell(n, m) for n in self._order), transfer.get(m, "-")] for m in metrics]
+        return _table(["metric", *self._order, "transfer"], rows)
+
+    @property
+    def _order(self) -> list[str]:
+        known = [n for n in OF_A_DAY if n in self.numbers]
+        return [*known[:4], *(n for n in self.numbers if n not in OF_A_DAY), *known[4:]]
 
     def _cell(self, name: str, metric: str) -> str:
         mean = self.mean(name, metric)
@@ -230,7 +243,13 @@ class Table:
             name: {m: {"mean": self.mean(name, m), "spread": self.spread(name, m), "seeds": v} for m, v in of.items()}
             for name, of in self.numbers.items()
         }
-        return whole | {"transfer": {k.removeprefix("transfer."): v for k, v in self.transfer().items()}}
+        return whole | {"transfer": self.transfer()}
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    """Markdown; the first column is text, the others numbers."""
+    rule = "|---|" + "---:|" * (len(head) - 1)
+    return "\n".join(["| " + " | ".join(head) + " |", rule, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
 def _seconds(run: Run, stage: str) -> float | None:
@@ -252,7 +271,7 @@ def _publish(run: Run, day: dt.date, table: Table) -> Result:
     drawn = importlib.util.find_spec("matplotlib") is not None
 
     def work(publication: Publication) -> Draft:
-        (publication.path / "table.md").write_text(table.markdown(timed=False) + "\n")
+        (publication.path / "table.md").write_text(f"{table.markdown(timed=False)}\n\n{table.whole()}\n")
         whole = json.dumps(table.to_dict(), indent=1, sort_keys=True, allow_nan=False)
         (publication.path / "metrics.json").write_text(whole + "\n")
         if drawn:
@@ -260,7 +279,10 @@ def _publish(run: Run, day: dt.date, table: Table) -> Result:
         means = {
             f"{n}.{m}": mean for n, of in table.numbers.items() for m in of if (mean := table.mean(n, m)) is not None
         }
-        return Draft(rows={"evaluations": len(table.evaluations)}, metrics=means | table.transfer())
+        return Draft(
+            rows={"evaluations": len(table.evaluations)},
+            metrics=means | {f"transfer.{m}": share for m, share in table.transfer().items()},
+        )
 
     if not drawn:
         run.log.say("no figure: pip install matplotlib (or dmtl[figure]) to have one")

@@ -17,11 +17,9 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    SerializerFunctionWrapHandler,
     StringConstraints,
     ValidationError,
     field_validator,
-    model_serializer,
     model_validator,
 )
 
@@ -266,12 +264,6 @@ class Teacher(Optimizer):
     """share of exposed rows kept from training to fit an intercept and a slope a task"""
     crosses: tuple[Cross, ...] = ()
     """further inputs that no tower can read, as they belong to a pair: ln(1 + equal values of two features)"""
-
-    @model_serializer(mode="wrap")
-    def _as_before_crosses(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A run's id holds this dump: without crosses it is what it was when there were none."""
-        whole: dict[str, Any] = dump(self)
-        return whole if self.crosses else {k: v for k, v in whole.items() if k != "crosses"}
 
 
 class Scores(Section):

@@ -51,7 +51,7 @@ def teacher_of(encoder: Encoder, config: dict[str, Any], tasks: int) -> Teacher:
         num_task_experts=config["num_task_experts"],
         num_levels=config["num_levels"],
         factor_dim=config["factor_dim"],
-        crosses=tuple((c["user"], c["item"]) for c in config.get("crosses", ())),  # no key: no crosses
+        crosses=tuple((c["user"], c["item"]) for c in config["crosses"]),
     )
 
 

@@ -456,13 +456,13 @@ def test_undefined_numbers_are_refused(ws: Workspace, value: float) -> None:
         key_of(x=value)
     assert tree(ws) == set() and litter(ws) == []
     path = ws.root / "m.json"
-    path.write_text('{"format": 1, "a": NaN}')
+    path.write_text('{"format": 2, "a": NaN}')
     with expect(Exit.DATA, "m.json"):
         Manifest.read(path)
 
 
 @pytest.mark.parametrize(
-    "text", ["[]", '{"format": 1}', "{", "", "\xff", "[" * 100_000, '{"format": 1, "seed": 1e999}']
+    "text", ["[]", '{"format": 2}', "{", "", "\xff", "[" * 100_000, '{"format": 2, "seed": 1e999}']
 )
 def test_malformed_manifests_are_data_errors(tmp_path: Path, text: str) -> None:
     path = tmp_path / MANIFEST
@@ -473,8 +473,8 @@ def test_malformed_manifests_are_data_errors(tmp_path: Path, text: str) -> None:
 
 def test_a_manifest_of_another_format_says_so(ws: Workspace) -> None:
     path = make(ws) / MANIFEST
-    path.write_text(path.read_text().replace('"format": 1', '"format": 2'))
-    with expect(Exit.DATA, "format 2, this dmtl reads 1"):
+    path.write_text(path.read_text().replace('"format": 2', '"format": 1'))
+    with expect(Exit.DATA, "format 1, this dmtl reads 2"):
         Manifest.read(path)
 
 

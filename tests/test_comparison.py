@@ -112,9 +112,10 @@ def by_hand(project: Project, name: str, metric: str) -> list[float]:
     return out
 
 
-def cells_of(text: str) -> dict[str, dict[str, str]]:
-    """A Markdown table by row and column."""
-    header, rule, *rows = [[c.strip() for c in line.strip("|").split("|")] for line in text.splitlines()]
+def cells_of(text: str, k: int = 0) -> dict[str, dict[str, str]]:
+    """The k-th Markdown table of a text by row and column."""
+    tables = [block for block in text.split("\n\n") if block.startswith("| ")]
+    header, rule, *rows = [[c.strip() for c in line.strip("|").split("|")] for line in tables[k].splitlines()]
     assert set(rule) == {"---", "---:"} and len(rule) == len(header)
     return {row[0]: dict(zip(header[1:], row[1:], strict=True)) for row in rows}
 
@@ -178,6 +179,13 @@ def test_published_numbers_agree_with_the_printed_ones(compared: tuple[Project, 
         cell_ = numbers[name]["ctcvr.auc"]
         assert cell_["seeds"] == pytest.approx(by_hand(project, name, "ctcvr.auc"))
         assert cell_["mean"] == np.mean(cell_["seeds"]) and cell_["spread"] == np.ptp(cell_["seeds"])
+    every = cells_of((folder / "table.md").read_text(), 1)
+    assert list(every) == sorted({m for of in numbers.values() for m in of})
+    for metric, row in every.items():
+        assert list(row) == [*MODELS, "transfer"]
+        assert [row[n] for n in MODELS] == [stored[n].get(metric, row[n]) for n in MODELS]
+        assert {n for n in MODELS if row[n] != "-"} == {n for n in MODELS if metric in numbers[n]}
+        assert row["transfer"] == (f"{transfer[metric]:.3f}" if metric in transfer else "-")
     for metric, value in transfer.items():
         plain, student, teacher = (numbers[n][metric]["mean"] for n in ("long_read_only", "student", "student_teacher"))
         assert value == pytest.approx((student - plain) / (teacher - plain))
@@ -320,9 +328,9 @@ def a_table(student: list[float], plain: list[float], teacher: list[float]) -> T
 
 def test_transfer() -> None:
     # means .75, .5 and 1; the largest spread is .2, and 1 - .5 is above twice that
-    assert a_table([0.7, 0.8], [0.4, 0.6], [1.0, 1.0]).transfer() == {"transfer.m": pytest.approx(0.5)}
-    assert a_table([0.2, 0.2], [0.4, 0.4], [0.8, 0.8]).transfer() == {"transfer.m": pytest.approx(-0.5)}
-    assert a_table([1.0, 1.0], [0.5, 0.5], [0.75, 0.75]).transfer() == {"transfer.m": pytest.approx(2)}
+    assert a_table([0.7, 0.8], [0.4, 0.6], [1.0, 1.0]).transfer() == {"m": pytest.approx(0.5)}
+    assert a_table([0.2, 0.2], [0.4, 0.4], [0.8, 0.8]).transfer() == {"m": pytest.approx(-0.5)}
+    assert a_table([1.0, 1.0], [0.5, 0.5], [0.75, 0.75]).transfer() == {"m": pytest.approx(2)}
 
 
 @pytest.mark.parametrize(
@@ -349,6 +357,17 @@ def test_markdown() -> None:
         "| student | - | 0.625 (0.250) | 15 (10) | 1.8 (1.5) |\n| x | 0.250 | - | - | - |"
     )
     assert "seconds" not in table.markdown(timed=False)
+    assert table.whole() == (
+        "| metric | student | x | transfer |\n|---|---:|---:|---:|\n| click_rate@50 | - | 0.250 | - |\n"
+        "| ctr.auc | 0.625 (0.250) | - | - |\n| rows.learned | 15 (10) | - | - |"
+    )
+
+
+def test_markdown_tells_the_transfer() -> None:
+    named = {"student": [0.7, 0.8], "long_read_only": [0.4, 0.6], "student_teacher": [1.0, 1.0]}
+    table = Table({n: {"ctcvr.auc": v, "ctcvr.gauc": v} for n, v in named.items()})
+    assert table.markdown().endswith("\n\ntransfer of long_read_only -> student_teacher: ctcvr.auc 0.500")
+    assert table.whole().splitlines()[-1].endswith("| 0.500 |")
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------

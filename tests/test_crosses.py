@@ -267,21 +267,6 @@ def stored_teacher(project: Project, features: Any) -> FrozenTeacher:
     return FrozenTeacher(folder, Manifest.read(folder / "manifest.json"), CPU, features)
 
 
-def test_a_manifest_names_crosses_only_where_there_are_some(
-    measured: dict[str, tuple[Project, dict[str, Any]]],
-) -> None:
-    """A run's id holds the config: those from before there were crosses stay, and their teachers load."""
-    for name, (project, _) in measured.items():
-        folder = Path(project.call("path", "teacher", "--day", DAYS[1]).out.strip())
-        section = Manifest.read(folder / "manifest.json").config["teacher"]
-        assert section.get("crosses") == {"without": None, "with": [{"user": "likes", "item": "topic"}]}[name]
-        again = project.done("train-teacher", 2, **({} if name == "with" else {"teacher__crosses": []}))
-        assert again["up_to_date"] and folder.name == f"run-{again['run_id']}"
-        assert stored_teacher(project, load_config(project.file).features_of("teacher")).model.user_lengths == (
-            [] if name == "without" else [LIKED]
-        )
-
-
 @pytest.mark.parametrize("command", ["train-teacher", "train-joint"])
 def test_a_warm_start_keeps_its_crosses(command: str, world: Path, tmp_path: Path) -> None:
     """Another cross of the same shape would read the weights of this one."""

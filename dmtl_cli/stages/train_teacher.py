@@ -140,7 +140,7 @@ def refuse_without_reads(days: list[Day], threshold: float | None) -> None:
 def refuse_other_crosses(before: Parent | None, config: Config) -> None:
     """A warm start would read one cross's weights as another's: their order alone tells them apart."""
     now = [cross.model_dump() for cross in config.teacher.crosses]
-    if before and before[1].config["teacher"].get("crosses", []) != now:
+    if before and before[1].config["teacher"]["crosses"] != now:
         raise UserError(
             f"{before[0]}: the model's crosses are not the config's", "use a new workspace for other crosses"
         )
