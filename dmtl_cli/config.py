@@ -295,7 +295,7 @@ Way = Literal["replay", "match", "rescore"]
 
 
 RowLoss = Literal["kl", "mse_logit", "mse_prob"]
-ListLoss = Literal["listwise", "listwise_calibrated", "pairwise", "rank_weight", "plackett_luce"]
+ListLoss = Literal["listwise", "listwise_calibrated", "margin_mse", "pairwise", "rank_weight", "plackett_luce"]
 LISTS: tuple[str, ...] = get_args(ListLoss)
 _BLIND = tuple(loss for loss in LISTS if loss != "listwise_calibrated")  # they pull a calibrated logit away
 LOSS_OPTIONS: dict[str, tuple[str, ...]] = {

@@ -154,6 +154,19 @@ def _divergence(x: Lists, s: Tensor, t: Tensor) -> Tensor:
     return x.sum(x.weight * (p.exp() * (p - q) - p.exp() + q.exp()))
 
 
+@lists
+def margin_mse(x: Lists) -> Tensor:
+    """Mean of w_i w_j ((s_i - s_j) - (t_i - t_j))^2 over a list's pairs (Margin-MSE: Hofstätter et al., 2020).
+
+    `mse_logit` of gaps, blind to a shift of a list's logits. No pair is formed: the sum over pairs is sum w times
+    sum w (d - mean d)^2 of d = s - t. Two rows' weights multiply; a temperature would cancel.
+    """
+    total = x.sum(x.weight)
+    d = x.s - x.t
+    off = d - (x.sum(x.weight * d) / total.clamp(min=torch.finfo(d.dtype).tiny))[x.at]
+    return total * x.sum(x.weight * off.square()) * 2 / (x.size * (x.size - 1))
+
+
 # -- of lists, by the teacher's order ----------------------------------------------------------------------------------
 
 

@@ -225,7 +225,7 @@ def kd(*losses: str, more: str = "") -> str:
         (SMALL + kd("target: pfused"),
          "11: student.distill.losses.0.target: no score is called pfused (pfused needs scores.fusion)"),
         (SMALL + kd("loss: hinge"), "11: student.distill.losses.0.loss: input should be 'kl', 'mse_logit', 'mse_prob', "
-         "'listwise', 'listwise_calibrated', 'pairwise', 'rank_weight' or 'plackett_luce', got 'hinge'"),
+         "'listwise', 'listwise_calibrated', 'margin_mse', 'pairwise', 'rank_weight' or 'plackett_luce', got 'hinge'"),
         (SMALL + kd("weight: 0"), "11: student.distill.losses.0.weight: input should be greater than 0"),
         *((SMALL + kd("loss: kl", f"loss: {loss}, {option}"), f"12: student.distill.losses.1: {says}")
           for loss, option, says in (

@@ -46,6 +46,7 @@ CASES: list[Case] = [
     ("listwise", {"temperature": 2.5}),
     ("listwise_calibrated", {}),
     ("listwise_calibrated", {"temperature": 0.5}),
+    ("margin_mse", {}),
     *(("pairwise", {"pair_weight": v}) for v in get_args(PairWeight)),
     *(("rank_weight", {"decay": v}) for v in get_args(Decay)),
     ("rank_weight", {"decay_lambda": 1.5}),
@@ -53,8 +54,8 @@ CASES: list[Case] = [
     ("plackett_luce", {"top_k": 1}),
     ("plackett_luce", {"top_k": 3}),
 ]
-VALUES = {"kl", "mse_logit", "mse_prob", "listwise", "listwise_calibrated"}  # 0 at s = t, and never below
-BLIND = {"listwise", "pairwise", "plackett_luce"}  # to a shift of a list
+VALUES = {"kl", "mse_logit", "mse_prob", "listwise", "listwise_calibrated", "margin_mse"}  # 0 at s = t, and never below
+BLIND = {"listwise", "margin_mse", "pairwise", "plackett_luce"}  # to a shift of a list
 
 
 def cases(*names: str) -> pytest.MarkDecorator:
@@ -120,6 +121,11 @@ def plain_listwise(s: Tensor, t: Tensor, w: Tensor, temperature: float = 1.0, of
     return temperature**2 * sum(w[i] * (p[i] * (p[i] / q[i]).log() - p[i] + q[i]) for i in range(len(s)))
 
 
+def plain_margin_mse(s: Tensor, t: Tensor, w: Tensor) -> Tensor:
+    pairs = itertools.combinations(range(len(s)), 2)
+    return mean([w[i] * w[j] * ((s[i] - s[j]) - (t[i] - t[j])) ** 2 for i, j in pairs])
+
+
 def plain_pairwise(s: Tensor, t: Tensor, w: Tensor, pair_weight: str = "uniform") -> Tensor:
     n = len(s)
     gain = t.sigmoid()
@@ -169,6 +175,7 @@ def plain(name: str, s: Tensor, t: Tensor, w: Tensor, group: Tensor, **options: 
     of = {
         "listwise": plain_listwise,
         "listwise_calibrated": lambda *a, **k: plain_listwise(*a, of=torch.sigmoid, **k),
+        "margin_mse": plain_margin_mse,
         "pairwise": plain_pairwise,
         "rank_weight": plain_rank_weight,
         "plackett_luce": plain_plackett_luce,
@@ -209,6 +216,7 @@ def test_the_names_the_functions_and_their_options_are_one_set() -> None:
         "mse_prob": {"temperature": 1.0},
         "listwise": {"temperature": 1.0},
         "listwise_calibrated": {"temperature": 1.0},
+        "margin_mse": {},
         "pairwise": {"pair_weight": "uniform"},
         "rank_weight": {"decay": "exponential", "decay_lambda": 10.0},
         "plackett_luce": {"top_k": 10},
@@ -230,7 +238,7 @@ def test_the_names_the_functions_and_their_options_are_one_set() -> None:
 def test_weights_count(name: str, options: dict[str, Any]) -> None:
     s, t, w, group = batch()
     once, twice = (LOSSES[name](s, t, k * w, group, **options).item() for k in (1, 2))
-    assert twice == pytest.approx((4 if name == "pairwise" else 2) * once, rel=1e-12) and once > 0
+    assert twice == pytest.approx((4 if name in {"margin_mse", "pairwise"} else 2) * once, rel=1e-12) and once > 0
     s.requires_grad_()
     nothing = LOSSES[name](s, t, 0 * w, group, **options)
     assert nothing == 0 and (torch.autograd.grad(nothing, s)[0] == 0).all()
@@ -470,7 +478,10 @@ def test_a_shift_of_the_teacher_in_a_list(name: str, options: dict[str, Any]) ->
     s, t, w, group = batch()
     value = LOSSES[name](s, t, w, group, **options).item()
     seen = LOSSES[name](s, t + group / 1000, w, group, **options).item() != pytest.approx(value, rel=1e-6)
-    blind = name in {"listwise", "rank_weight", "plackett_luce"} or options.get("pair_weight") in {"uniform", "gap"}
+    blind = name in {"listwise", "margin_mse", "rank_weight", "plackett_luce"} or options.get("pair_weight") in {
+        "uniform",
+        "gap",
+    }
     assert seen == (not blind)
 
 
