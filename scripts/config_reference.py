@@ -26,8 +26,8 @@ INTRO = """\
 
 Made by `scripts/config_reference.py` from `dmtl_cli/config.py`; `tests/test_docs.py` fails when it is out of date.
 
-A config is YAML. A heading is the place of its keys, so the key `loss` below `student.distill` is
-`--set student.distill.loss=...` on the command line; a number in the path is a place in a list
+A config is YAML. A heading is the place of its keys, so the key `w_kd` below `student.distill` is
+`--set student.distill.w_kd=...` on the command line; a number in the path is a place in a list
 (`--set features.0.min_count=5`). Unknown keys, wrong types and contradictions are refused with file and line (exit 78).
 Only `true` and `false` are booleans; a date stays text. Paths are relative to the current folder.
 """
