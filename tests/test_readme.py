@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
 import re
@@ -13,8 +14,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from worlds import quick_towers
 
 from dmtl_cli.cli import execute
+from dmtl_cli.config import load_config
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -62,7 +65,23 @@ def test_the_stages_one_by_one(here: Path, capfd: pytest.CaptureFixture[str], mo
     (stages,) = [b for b in blocks("sh") if "dump-logits" in b]
     assert [run(line, here, capfd) for line in stages.splitlines()] == [""] * 5
     for command in re.findall(r"`(dmtl (?:backfill|status|compare) [^`]*)`", README.replace("\n", " ")):
-        run(command, here, capfd)
+        with quick_towers() if "compare" in command else contextlib.nullcontext():
+            run(command, here, capfd)
+
+
+def test_which_method(here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(here)
+    (here / "try.yaml").write_text(blocks("yaml")[1])
+    (compare,) = [b for b in blocks("sh") if "--settings try.yaml" in b]
+    with quick_towers():
+        table = run(compare, here, capfd)
+    for row in ("student", "long_read_only", "joint", "listwise_too", "labels_too"):
+        assert re.search(rf"^\| {row} \| \d.* \(\d", table, re.M), table
+    folder = Path(run("dmtl path compare --config mylog.yaml", here, capfd).strip())
+    assert {p.name for p in folder.iterdir()} == {"manifest.json", "table.md", "metrics.json", "figure.png"}
+    fused = ["--set", "data.events.conversions={like: clicked}", "--set", "scores.fusion={pctr: 1, pcvr: 1, plike: .5}"]
+    assert "scores.fusion: {pctr:\n1, pcvr: 1, plike: 0.5}" in README
+    load_config("mylog.yaml", [*fused[1::2], "student.distill.losses=[{target: pfused}]", "scores.candidates=100"])
 
 
 def test_serving(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
