@@ -8,6 +8,7 @@ key as ever, so what is finished is not run again.
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import importlib.util
 import json
 from collections.abc import Callable
@@ -42,7 +43,18 @@ SHOWN = (
     "rows.learned",
     "seconds",
 )
+FIXED = ("workspace", "seed", "threads", "device", "evaluate")  # of a config: where and how all are run and asked
 PLAIN = "long_read_only"  # what transfer is measured from: the same student, taught by labels
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A baseline or a setting: its config, the stages that it makes for itself, its folder below compare/."""
+
+    name: str
+    config: Config
+    own: Stages
+    folder: str
 
 
 def compare(
@@ -56,7 +68,8 @@ def compare(
 ) -> tuple[Result, Table]:
     """Makes what is missing, measures every setting and seed on `since` .. `day`, publishes tables and a figure.
 
-    A baseline learns the labels of every day of the chain, the last one included, which stored scores do not know.
+    The chain of the config's own seed is what is served, so it is only read. A baseline learns the labels of every day
+    of the chain, the last one included, which stored scores do not know. A setting that a floor refuses has no row.
 
     Args:
         load: the config with more overrides.
@@ -64,37 +77,64 @@ def compare(
         seeds: default the config's.
 
     Raises:
-        UserError: 66 no student was exported before the first measured day.
+        UserError: 66 no student was exported before the first measured day; 65 the chain is of another config, log or
+            version; 78 a setting is not a config.
     """
     measured = between(since or day, day)
     if run.newest("export", measured[0]) is None:
         hint = f"run dmtl backfill --to {previous(measured[0])} first"
         raise UserError(f"no student was exported before {measured[0]}", hint, Exit.NO_INPUT)
     chain = [d for d in run.ws.days("teacher") if d < day]
+    bases = {seed: _base(run, seed, load) for seed in seeds or [run.config.seed]}
+    cells = {seed: _cells(base.config, load, settings or {}) for seed, base in bases.items()}  # all, before any work
     table = Table()
-    for seed in seeds or [run.config.seed]:
-        base = run
-        if seed != run.config.seed:
-            root = run.ws.root / "compare" / f"seed={seed}"
-            base = replace(run, config=load([f"seed={seed}"]), ws=Workspace(root))
+    for seed, base in bases.items():
         for d in chain:
-            learn_day(base, d)
+            learn_day(replace(base, frozen=base is run), d)
         table.add(base, "student", [evaluate(base, d) for d in measured])
-        cells = {name: (base.config.model_copy(update={"student": s}), _STUDENT) for name, s in _baselines(base.config)}
-        for name, sets in (settings or {}).items():
-            config = load([f"seed={seed}", *sets])
-            cells[name] = config, _changed(base.config, config)
-        for name, (config, own) in cells.items():
-            ws = Workspace(base.ws.root / "compare" / name, base.ws, ALL - own)
-            cell = replace(base, config=config, ws=ws)
+        for cell in cells[seed]:
+            ws = Workspace(base.ws.root / "compare" / cell.folder, base.ws, ALL - cell.own)
+            own = replace(base, config=cell.config, ws=ws)
+            try:
+                for d in chain:
+                    learn_day(own, d, cell.own)
+            except UserError as e:
+                if e.code != Exit.REFUSED:
+                    raise
+                run.log.say(f"{cell.name}: {e.line()}")
+                table.refused[cell.name] = e.message
+            else:
+                table.add(own, cell.name, [evaluate(own, d) for d in measured])
+        if base.config.student.distill.w_kd:
             for d in chain:
-                learn_day(cell, d, own)
-            table.add(cell, name, [evaluate(cell, d) for d in measured])
-        for d in chain:
-            train_joint(base, d)
-        joint = replace(base, ws=Workspace(base.ws.root / "compare" / "joint", base.ws, ALL | {"joint"}))
-        table.add(joint, "joint", [evaluate(joint, d, served="joint") for d in measured])
+                train_joint(base, d)
+            joint = replace(base, ws=Workspace(base.ws.root / "compare" / "joint", base.ws, ALL | {"joint"}))
+            table.add(joint, "joint", [evaluate(joint, d, served="joint") for d in measured])
     return _publish(run, day, table), table
+
+
+def _base(run: Run, seed: int, load: Load) -> Run:
+    """The chain of a seed: the run itself, or one in a workspace below compare/."""
+    if seed == run.config.seed:
+        return run
+    return replace(run, config=load([f"seed={seed}"]), ws=Workspace(run.ws.root / "compare" / f"seed={seed}"))
+
+
+def _cells(base: Config, load: Load, settings: dict[str, list[str]]) -> list[Cell]:
+    """Baselines, then settings; a setting's folder tells its keys, so that another one of that name starts anew.
+
+    Raises:
+        UserError: 78 a setting is not a config.
+    """
+    cells = [Cell(name, base.model_copy(update={"student": s}), _STUDENT, name) for name, s in _baselines(base)]
+    for name, sets in settings.items():
+        try:
+            config = load([*sets, f"seed={base.seed}"])
+        except UserError as e:
+            raise UserError(f"setting {name}: {e.message}", e.hint, e.code) from None
+        digest = hashlib.sha256("\n".join(sets).encode()).hexdigest()
+        cells.append(Cell(name, config, _changed(base, config), f"{name}-{digest[:6]}"))
+    return cells
 
 
 _STUDENT: Stages = frozenset({"student", "export"})
@@ -102,7 +142,10 @@ _STUDENT: Stages = frozenset({"student", "export"})
 
 def _baselines(config: Config) -> list[tuple[str, Student]]:
     """Students that never see a score: the same code and settings, only the loss differs."""
-    labels: dict[str, dict[str, Any]] = {"click_only": {"label": "click"}, PLAIN: {"label": "long_read"}}
+    labels: dict[str, dict[str, Any]] = {
+        "click_only": {"label": "click", "duration_weighted": False},
+        PLAIN: {"label": "long_read", "duration_weighted": False},
+    }
     if config.data.events.duration is not None:
         labels["duration_weighted"] = {"label": "click", "duration_weighted": True}
     unscored = config.student.distill.model_copy(update={"w_kd": 0.0, "head": "served"})
@@ -136,7 +179,10 @@ def read_settings(file: Path) -> dict[str, list[str]]:
     if not isinstance(raw, dict) or not all(isinstance(keys, dict) for keys in raw.values()):
         raise UserError(f"{file}: {shape}", "e.g. listwise: {student.distill.losses: [{loss: listwise}]}", Exit.CONFIG)
     taken = {*OF_A_DAY, "joint", "click_only", PLAIN, "duration_weighted"}
-    for name in map(str, raw):
+    for name, keys in raw.items():
+        if fixed := [key for key in keys if str(key).partition(".")[0] in FIXED]:
+            hint = f"{', '.join(FIXED)} are the same for all"
+            raise UserError(f"{file}: setting {name}: {fixed[0]} cannot differ", hint, Exit.CONFIG)
         if name in taken or not name.replace("_", "").replace("-", "").isalnum():
             why = "is a baseline's name" if name in taken else "is not made of letters, digits, - and _"
             raise UserError(f"{file}: setting {name} {why}", "choose another name", Exit.CONFIG)
@@ -154,6 +200,8 @@ class Table:
     seconds: dict[str, list[float]] = field(default_factory=dict)
     """of training and exporting a student, a day: from the logs, so not part of what is published"""
     evaluations: list[str] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+    """why a setting has no row"""
 
     def add(self, run: Run, setting: str, results: list[Result]) -> None:
         """The evaluations of one seed; those of `student` tell of its teacher and the rest of the day too."""
@@ -214,8 +262,9 @@ class Table:
         ]
         rows = [[name, *(self._cell(name, m) for m in shown)] for name in self._order]
         moved = [f"{m} {share:.3f}" for m, share in self.transfer().items() if m in SHOWN]
-        lines = _table(["model", *shown], rows)
-        return lines + (f"\n\ntransfer of {PLAIN} -> student_teacher: {', '.join(moved)}" if moved else "")
+        notes = [f"refused: {name}: {why}" for name, why in self.refused.items()]
+        notes += [f"transfer of {PLAIN} -> student_teacher: {', '.join(moved)}"] if moved else []
+        return "\n\n".join([_table(["model", *shown], rows), *notes])
 
     def whole(self) -> str:
         """A row a metric, a column a model."""

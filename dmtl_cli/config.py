@@ -284,6 +284,12 @@ class SourceWeights(Section):
     negative: Weight = 1.0
     candidate: Weight = 1.0
 
+    @model_validator(mode="after")
+    def _some(self) -> SourceWeights:
+        if not (self.exposed or self.negative or self.candidate):
+            raise ValueError("exposed, negative and candidate are all 0: nothing to distill")
+        return self
+
 
 class Floors(Section):
     replay: Annotated[float, Field(ge=0, le=1)] = 0.9
@@ -557,7 +563,7 @@ class Config(Section):
     @property
     def tasks(self) -> tuple[str, ...]:
         """What a teacher predicts: click, and given a click the conversion and the further conversions."""
-        return ("ctr", "cvr", *self.data.events.conversions)
+        return ("ctr", "cvr", *sorted(self.data.events.conversions))
 
     @property
     def losses(self) -> tuple[str, ...]:

@@ -29,12 +29,6 @@ from dmtl_cli.config import ListLoss, RowLoss
 PairWeight = Literal["uniform", "gap", "ndcg"]
 Decay = Literal["exponential", "logarithmic", "linear"]
 Loss = Callable[..., Tensor]
-_of_lists: set[str] = set()
-
-
-def needs_lists(name: str) -> bool:
-    """Whether the loss compares rows of a list, so that the rows of a list must meet in a batch."""
-    return name in _of_lists
 
 
 @dataclass(frozen=True)
@@ -91,7 +85,6 @@ def lists(of: Callable[..., Tensor]) -> Loss:
         per_list = of(Lists.of(s, t, weight, group), **options)
         return (per_list.sum() / max(len(per_list), 1)).to(s.dtype)
 
-    _of_lists.add(of.__name__)
     return loss
 
 

@@ -210,7 +210,7 @@ def publish_export(run: Run, day: dt.date) -> Result:
             "student": manifest.as_parent(),
             "teacher": manifest.facts["teacher"],
             "threshold_seconds": manifest.facts["threshold_seconds"],
-            "predicts": run.config.student.predicts,
+            "predicts": manifest.facts["predicts"],
         }
         unknown = write_export(publication.path, student, encoder, read)
         rows = {"items": len(read.items), "users": len(read.users)}

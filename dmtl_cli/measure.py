@@ -127,7 +127,7 @@ class AnyLabel(dict[str, npt.NDArray[Any]]):
 
 class TeacherRanker:
     def __init__(self, parent: Parent, day: Day, run: Run) -> None:
-        self.teacher = FrozenTeacher(*parent, run.device, run.config.features_of("teacher"))
+        self.teacher = FrozenTeacher(*parent, run.device, run.config)
         self.day = day
         self.calibrated = bool(parent[1].facts["calibrated"])
 

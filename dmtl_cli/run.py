@@ -61,6 +61,8 @@ class Run:
     ws: Workspace
     log: RunLog
     device: torch.device
+    frozen: bool = False
+    """whether to publish nothing, only find what is published"""
     done: list[Result] = dataclasses.field(default_factory=list)
     """every result so far, so that a later failure does not hide it"""
 
@@ -156,7 +158,11 @@ class Run:
         sub: str | None = None,
         latest: bool = False,
     ) -> Result:
-        """Runs `work` and publishes what it wrote, unless the very same is published already."""
+        """Runs `work` and publishes what it wrote, unless the very same is published already.
+
+        Raises:
+            UserError: 65 it is not, and this run is frozen; else what `work` raises.
+        """
         versions = self.versions()
         named = [m.as_parent() for _, m in parents]
         key = key_of(
@@ -171,6 +177,9 @@ class Run:
         )
         if (done := up_to_date(self.ws, stage, day, sub, key)) and (not latest or self._serves()):
             return self._result(*done, None)
+        if self.frozen:
+            what = f"{stage} of {day} in {self.ws.root} is not there, or of another config, log or version"
+            raise UserError(what, "run dmtl backfill with this config first")
         start = time.perf_counter()
         refusal = self.ws.refusal_path(stage, day)
         with publish(self.ws, stage, day, sub, latest=latest) as publication:

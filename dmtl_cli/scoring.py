@@ -14,11 +14,12 @@ import torch
 from dmtl_cli import checkpoint
 from dmtl_cli.artifact import Manifest
 from dmtl_cli.calibrate import Calibration
-from dmtl_cli.config import Feature
+from dmtl_cli.config import Config
 from dmtl_cli.data.batches import Batch, Batcher, Inputs, Tables, inputs
 from dmtl_cli.data.encode import Encoder
 from dmtl_cli.data.log import Day
 from dmtl_cli.data.samples import Rows
+from dmtl_cli.errors import UserError
 from dmtl_cli.models import build_teacher
 from dmtl_cli.models.teacher import Side, Teacher
 
@@ -55,11 +56,24 @@ def teacher_of(encoder: Encoder, config: dict[str, Any], tasks: int) -> Teacher:
     )
 
 
-class FrozenTeacher:
-    """A published teacher: its encoder, network and calibration."""
+def refuse_other_tasks(folder: Path, manifest: Manifest, tasks: tuple[str, ...]) -> None:
+    """Raises UserError 65: a model predicts other tasks than the config names."""
+    held = manifest.facts["tasks"]
+    if list(tasks) != held:
+        what = f"{folder}: its tasks are {', '.join(held)}, the config's {', '.join(tasks)}"
+        raise UserError(what, "use a new workspace for other data.events.conversions")
 
-    def __init__(self, folder: Path, manifest: Manifest, device: torch.device, features: tuple[Feature, ...]) -> None:
-        self.encoder = Encoder.stored(folder, features)
+
+class FrozenTeacher:
+    """A published teacher: its encoder, network and calibration.
+
+    Raises:
+        UserError: 65 its features or its tasks are not those of the config.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, device: torch.device, config: Config) -> None:
+        refuse_other_tasks(folder, manifest, config.tasks)
+        self.encoder = Encoder.stored(folder, config.features_of("teacher"))
         self.calibration = {k: Calibration.from_dict(v) for k, v in manifest.facts["calibration"].items()}
         self.tasks = tuple(manifest.facts["tasks"])
         self.model = teacher_of(self.encoder, manifest.config["teacher"], len(self.tasks))

@@ -16,6 +16,7 @@ from dmtl_cli.errors import Exit, UserError
 
 Floats = npt.NDArray[np.float32]
 _BLOCK = 8_192
+_PRODUCTS = 1 << 24  # of users and items held at a time: 64 MB
 
 
 def input_names(layout: Layout) -> tuple[str, ...]:
@@ -33,8 +34,9 @@ def top_k(users: Floats, items: Floats, k: int) -> tuple[npt.NDArray[np.int64], 
     """
     k = min(k, len(items))
     rows, dots = [], []
-    for start in range(0, len(users), _BLOCK):
-        dot = users[start : start + _BLOCK] @ items.T
+    step = max(1, _PRODUCTS // max(1, len(items)))
+    for start in range(0, len(users), step):
+        dot = users[start : start + step] @ items.T
         best = best_k(dot, k)
         rows.append(best)
         dots.append(np.take_along_axis(dot, best, 1))

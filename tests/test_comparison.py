@@ -6,6 +6,7 @@ import copy
 import datetime as dt
 import importlib.util
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,7 +92,10 @@ def project(compared: tuple[Project, str, dict[str, int]], world: Path, tmp_path
 
 def cell(project: Project, name: str, seed: int) -> Path:
     base = project.ws / f"compare/seed={seed}" if seed > 1 else project.ws
-    return base if name in OF_A_DAY else base / "compare" / name
+    if name in OF_A_DAY:
+        return base
+    (folder,) = [p for p in (base / "compare").iterdir() if re.fullmatch(rf"{name}(-[0-9a-f]{{6}})?", p.name)]
+    return folder
 
 
 def manifest(workspace: Path, stage: str, day: int) -> dict[str, Any]:
@@ -272,7 +276,7 @@ def test_a_failed_cell_is_resumed(project: Project, monkeypatch: pytest.MonkeyPa
 
     def failing(run: Run, *rest: Any, **named: Any) -> Any:
         calls.append(str(run.ws.root))
-        if run.ws.root == cell(project, "plain", 2):
+        if "seed=2/compare/plain-" in str(run.ws.root):
             raise RuntimeError("power cut")
         return real(run, *rest, **named)
 
@@ -282,7 +286,7 @@ def test_a_failed_cell_is_resumed(project: Project, monkeypatch: pytest.MonkeyPa
     assert ended.code == 70 and "power cut" in ended.err and ended.out == ""
     assert manifest(project.ws, "compare", 4)["run_id"] == first, "the last table stands"
     half = project.published()
-    assert {k.split("/plain")[0] for k in half.keys() - before.keys()} == {"compare", "compare/seed=2/compare"}
+    assert {k.split("/plain-")[0] for k in half.keys() - before.keys()} == {"compare", "compare/seed=2/compare"}
     assert not (cell(project, "plain", 2) / "evaluation").exists()
     assert (cell(project, "plain", 1) / f"evaluation/day={DAYS[3]}/CURRENT").exists()
 
@@ -290,10 +294,10 @@ def test_a_failed_cell_is_resumed(project: Project, monkeypatch: pytest.MonkeyPa
     assert ended.code == 0 and list(cells_of(ended.out)) == [*MODELS[:10], "plain", *MODELS[10:]]
     after = project.published()
     made = after.keys() - half.keys()
-    assert {k for k in made if "/plain/" not in k} == {
+    assert {k for k in made if "/plain-" not in k} == {
         k for k in made if k.startswith(f"compare/day={DAYS[3]}/run-{manifest(project.ws, 'compare', 4)['run_id']}")
     }
-    assert all(k.startswith("compare/seed=2/") for k in made if "/plain/" in k)
+    assert all(k.startswith("compare/seed=2/") for k in made if "/plain-" in k)
     for k in before:
         assert after[k] == before[k] or not (project.ws / k).is_file() or k == f"compare/day={DAYS[3]}/CURRENT"
     table = cells_of(ended.out)
@@ -316,6 +320,46 @@ def test_one_seed_has_no_spread_and_no_transfer(project: Project, monkeypatch: p
     assert list(table) == [*OF_A_DAY[:4], *BASELINES, "joint", *OF_A_DAY[4:]] and "(" not in str(table)
     metrics = manifest(project.ws, "evaluation", 4)["metrics"]
     assert table["student"]["ctcvr.auc"] == f"{metrics['student.ctcvr.auc']:.3f}", "--day alone without --since"
+
+
+def test_what_is_served_is_only_read(project: Project) -> None:
+    """Another config than that of the chain is no reason to train it again."""
+    before = project.published()
+    ended = compare(project, "--set", "student.learning_rate=0.02")
+    assert ended.code == 65 and "is not there, or of another config" in ended.err and "dmtl backfill" in ended.err
+    shutil.rmtree(project.ws / f"scores/day={DAYS[1]}/teacher={DAYS[0]}")
+    assert compare(project).code == 65
+    assert {k for k in before if f"scores/day={DAYS[1]}" not in k} <= project.published().keys()
+
+
+def test_a_refused_setting_has_no_row(project: Project) -> None:
+    floor = {"floor": {"student.distill.ways": ["match"], "student.distill.floors": {"match": 0.99}}}
+    ended = compare(project, settings=floor | SETTINGS)
+    table = cells_of(ended.out)
+    assert ended.code == 0 and "floor" not in table and list(table) == MODELS
+    (line,) = [line for line in ended.out.splitlines() if line.startswith("refused: ")]
+    assert line.startswith("refused: floor: coverage of match is 0.")
+
+
+def test_another_setting_of_the_same_name_starts_anew(project: Project) -> None:
+    """Its student is not warm from one of the old keys."""
+    old, new = ({"soft": {"student.epochs": n}} for n in (2, 3))
+    for settings in (old, new):
+        assert compare(project, settings=settings).code == 0
+    cells = sorted(p.name for p in (project.ws / "compare").glob("soft-*"))
+    assert len(cells) == 3, "that of SETTINGS, and these two"
+    for name in cells:
+        (first,) = (project.ws / "compare" / name / f"student/day={DAYS[1]}").glob("run-*")
+        assert all(p["stage"] != "student" for p in json.loads((first / "manifest.json").read_text())["parents"])
+
+
+def test_baselines_weigh_by_duration_only_where_they_say_so(world: Path, tmp_path: Path) -> None:
+    project = a_project(tmp_path, world)
+    config = load_config(project.file, ["student.hard.duration_weighted=true", "student.hard.w_hard=1"])
+    found = {name: student.hard for name, student in comparison._baselines(config)}
+    assert {name: hard.duration_weighted for name, hard in found.items()} == {
+        "click_only": False, "long_read_only": False, "duration_weighted": True
+    }  # fmt: skip
 
 
 # -- a table made by hand ---------------------------------------------------------------------------------------------
@@ -385,7 +429,12 @@ def test_markdown_tells_the_transfer() -> None:
         ("joint: {seed: 1}", "setting joint"),
         ("student: {seed: 1}", "setting student"),
         ("../a: {seed: 1}", "setting ../a"),
-        ("a: {student.learning_rat: .1}", "unknown key student.learning_rat, did you mean learning_rate?"),
+        ("a: {seed: 3}", "setting a: seed cannot differ"),
+        ("a: {evaluate.max_users: 3}", "setting a: evaluate.max_users cannot differ"),
+        (
+            "a: {student.learning_rat: .1}",
+            "setting a: --set unknown key student.learning_rat, did you mean learning_rate?",
+        ),
         ("a: {student.learning_rate: 2026-01-01}", "student.learning_rate: input should be a valid number"),
         ("a: {student.distill.losses: [{target: plike}]}", "student.distill.losses.0.target: no score is called plike"),
         ("a: {student.distill.losses: [{loss: nope}]}", "student.distill.losses.0.loss"),

@@ -249,7 +249,7 @@ def test_a_dump_knows_the_crosses_of_pairs_never_logged(
     config, path = load_config(project.file), project.call("path", "scores", "--day", DAYS[1]).out.strip()
     frame = pl.concat([pl.read_parquet(p, hive_partitioning=False) for p in sorted(Path(path).glob("part-*.parquet"))])
     day = Log(config.data, config.features).read(dt.date.fromisoformat(DAYS[1]), tmp_path)
-    whole = np.stack(list(stored_teacher(project, config.features_of("teacher")).on(day).catalogue(np.arange(150))))
+    whole = np.stack(list(stored_teacher(project).on(day).catalogue(np.arange(150))))
     user, item = (day.rows_of(frame[f"{side}_id"], side) for side in ("user", "item"))
     logits = frame.select("ctr_logit", "cvr_logit").to_numpy()
     np.testing.assert_allclose(logits, whole[user, item], atol=1e-5, rtol=1e-5)
@@ -262,9 +262,9 @@ def test_a_dump_knows_the_crosses_of_pairs_never_logged(
         assert means[source, True] > 0.7 and means[source, False] < 0.3, means
 
 
-def stored_teacher(project: Project, features: Any) -> FrozenTeacher:
+def stored_teacher(project: Project) -> FrozenTeacher:
     folder = Path(project.call("path", "teacher", "--day", DAYS[1]).out.strip())
-    return FrozenTeacher(folder, Manifest.read(folder / "manifest.json"), CPU, features)
+    return FrozenTeacher(folder, Manifest.read(folder / "manifest.json"), CPU, load_config(project.file))
 
 
 @pytest.mark.parametrize("command", ["train-teacher", "train-joint"])

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd import gradcheck
 
 from dmtl_cli import distill
-from dmtl_cli.config import KD, LOSS_OPTIONS, ListLoss, RowLoss
+from dmtl_cli.config import KD, LISTS, LOSS_OPTIONS, ListLoss, RowLoss
 from dmtl_cli.distill import (
     LOSSES,
     Decay,
@@ -24,7 +24,6 @@ from dmtl_cli.distill import (
     listwise_calibrated,
     mse_logit,
     mse_prob,
-    needs_lists,
     pairwise,
     plackett_luce,
     rank_weight,
@@ -170,7 +169,7 @@ def plain_plackett_luce(s: Tensor, t: Tensor, w: Tensor, top_k: int = 10) -> Ten
 
 
 def plain(name: str, s: Tensor, t: Tensor, w: Tensor, group: Tensor, **options: Any) -> Tensor:
-    if not needs_lists(name):
+    if name not in LISTS:
         return mean([w[i] * plain_row(name, s[i], t[i], **options) for i in range(len(s)) if not t[i].isnan()])
     of = {
         "listwise": plain_listwise,
@@ -228,7 +227,6 @@ def test_the_names_the_functions_and_their_options_are_one_set() -> None:
         with pytest.raises(TypeError):
             loss(*batch(), unknown=1)
     assert {option for options in expected.values() for option in options} == set(LOSS_OPTIONS)
-    assert tuple(name for name in LOSSES if needs_lists(name)) == get_args(ListLoss)
     assert KD.model_fields["pair_weight"].annotation == PairWeight
     assert KD.model_fields["decay"].annotation == Decay
     assert {name for name, _ in CASES} == set(LOSSES), "every loss is tested below"
@@ -269,7 +267,7 @@ def test_without_a_row_or_a_list_the_loss_and_its_gradient_are_zero(
     s, t, w, group = batch()
     alone = torch.arange(len(s))
     nothings = [(s, t * math.nan, w, group), (s[:0], t[:0], w[:0], group[:0])]
-    nothings += [(s, t, w, alone), (s[:1], t[:1], w[:1], group[:1])] if needs_lists(name) else []
+    nothings += [(s, t, w, alone), (s[:1], t[:1], w[:1], group[:1])] if name in LISTS else []
     for s, *rest in nothings:
         s = s.to(dtype).requires_grad_()
         loss = LOSSES[name](s, *rest, **options)
@@ -284,7 +282,7 @@ def test_lists_of_one_are_not_counted_and_lists_weigh_alike(name: str, options: 
     alone, full = group == 12345, group == -3000
     loss = LOSSES[name]
     kept = loss(s[~alone], t[~alone], w[~alone], group[~alone], **options).item()
-    if needs_lists(name):
+    if name in LISTS:
         assert loss(s, t, w, group, **options).item() == kept
         each = [
             loss(s[group == v], t[group == v], w[group == v], group[group == v], **options) for v in set(group.tolist())

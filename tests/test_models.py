@@ -671,7 +671,7 @@ def test_scores_train_the_auxiliary_head_and_labels_the_served_one(w_kd: float, 
                         kd_weight=one, label=rng.random(20) < 0.5, hard_weight=one)  # fmt: skip
     batch = Batcher(encoder, tables, CPU).batch(rows)
     doubled = [replace(x, floats=x.floats.double()) for x in (batch.user, batch.item)]
-    loss, parts = student_loss(model, replace(batch, user=doubled[0], item=doubled[1]), config, torch.zeros(8), {})
+    loss, parts = student_loss(model, replace(batch, user=doubled[0], item=doubled[1]), config, 1.0, torch.zeros(8), {})
     found = {n: float(g.abs().max()) for n, g in gradients(model, loss).items()}
     of_head = {n for n in found if n.startswith("auxiliary.")}
     assert len(of_head) == 6 and found.keys() > SERVED_ONLY

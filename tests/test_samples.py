@@ -3,6 +3,7 @@
 import datetime as dt
 import itertools
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -301,6 +302,20 @@ def test_mix_keeps_the_proportion_throughout(monkeypatch: pytest.MonkeyPatch) ->
     assert all(np.bincount(p.user).tolist() == [75, 25] for p in parts)
     first = parts[0].user
     assert 5 < first[:25].sum() + first[-25:].sum() < 20, "shuffled within a pool"
+
+
+def test_mix_keeps_the_proportion_of_lists_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the blocks of a stream: a batch holds rows of all."""
+    monkeypatch.setattr(samples_module, "_POOL", 3000)
+
+    def lists(n: int, who: int, size: int) -> Iterator[Rows]:
+        for rows in stream(n, who, size):
+            yield in_lists(rows, np.arange(len(rows)) // 4, 4, rng)
+
+    rng = np.random.default_rng(1)
+    mixed = mix([(lists(9000, 0, 1200), 9000), (lists(3000, 1, 3000), 3000)], np.random.default_rng(0))
+    shares = [float(b.user.mean()) for b in Batcher.cut(mixed, 200)]
+    assert len(shares) == 60 and min(shares) > 0.03 and max(shares) < 0.5, shares
 
 
 def test_mix_takes_what_a_stream_has_more_than_its_count() -> None:

@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,11 +18,11 @@ from hypothesis import strategies as st
 from test_log import put, read
 
 from dmtl_cli.calibrate import Calibration
-from dmtl_cli.config import Distill, Student, Way
+from dmtl_cli.config import Distill
 from dmtl_cli.data import scores as scores_module
 from dmtl_cli.data.log import ID, NO_REQUEST, Day
 from dmtl_cli.data.samples import SOURCES, Rows
-from dmtl_cli.data.scores import Matcher, Reader, Writer, age, probabilities, score_columns
+from dmtl_cli.data.scores import Matcher, Reader, Writer, age, list_keys, probabilities, score_columns
 from dmtl_cli.errors import Exit, UserError
 from dmtl_cli.stages import train_student
 
@@ -47,15 +46,13 @@ def distill(*losses: dict[str, Any], **more: Any) -> Distill:
     return Distill.model_validate({"losses": losses, **more})
 
 
-def distilled(
-    reader: Reader, day: Day, config: Distill, fresh: float = 1.0, users: int = 0, items: int = 0, together: int = 1
-) -> Rows:
+def distilled(reader: Reader, day: Day, config: Distill, users: int = 0, items: int = 0, together: int = 1) -> Rows:
     size = config.list_size if config.over_lists else together
-    return Rows.concat(list(reader.distilled(day, config, size, fresh, users, items, np.random.default_rng(0))))
+    return Rows.concat(list(reader.distilled(day, config, size, users, items, np.random.default_rng(0))))
 
 
-def matcher_of(reader: Reader, day: Day, config: Distill, fresh: float = 1.0, together: int = 1) -> Matcher:
-    return Matcher(reader, day, config, config.list_size if config.over_lists else together, fresh)
+def matcher_of(reader: Reader, day: Day, config: Distill, together: int = 1) -> Matcher:
+    return Matcher(reader, day, config, config.list_size if config.over_lists else together)
 
 
 def taking(*targets: str, **more: Any) -> Distill:
@@ -250,8 +247,8 @@ def test_a_day_without_pairs(tmp_path: Path, day: Day) -> None:
     reader = write(tmp_path / "s", day, [])
     assert reader.rows == 0 and table(tmp_path / "s").columns == list(COLUMNS)
     for size in (1, 9):
-        assert not sum(map(len, reader.distilled(day, taking("pctcvr"), size, 1.0, 0, 0, np.random.default_rng(0))))
-    assert reader.known(day) == 0
+        assert not sum(map(len, reader.distilled(day, taking("pctcvr"), size, 0, 0, np.random.default_rng(0))))
+    assert reader.known(day, taking("pctcvr")) == (0, 0)
     assert matcher_of(reader, day, taking("pctcvr")).matched() == 0
 
 
@@ -376,7 +373,7 @@ def test_distilled_rows_take_the_rows_of_the_given_day(tmp_path: Path, day: Day)
         tmp_path / "s", day, [(shown, "exposed", logits), (shown.take(slice(0, 12)), "negative", logits[:12])]
     )
     later = later_day(tmp_path / "later")
-    rows = distilled(reader, later, taking("pctr"), 0.5, 100, 1000)
+    rows = distilled(reader, later, taking("pctr"), 100, 1000)
     items = later.items[ID].to_list()
     held = Counter(
         (later.users[ID][u - 100], items[i - 1000], round(t, 6), w, SOURCES[s])
@@ -386,9 +383,10 @@ def test_distilled_rows_take_the_rows_of_the_given_day(tmp_path: Path, day: Day)
         )
     )  # fmt: skip
     targets = {i: 0.9 * float(np.float32((6 + k) / 10)) - 1 for k, i in ((2, "i2"), (3, "i3"))}
-    assert held == Counter((10, i, round(t, 6), 0.5, s) for i, t in targets.items() for s in ("exposed", "negative"))
+    assert held == Counter((10, i, round(t, 6), 1.0, s) for i, t in targets.items() for s in ("exposed", "negative"))
     assert not rows.columns["hard_weight"].any()
-    assert reader.known(later) == 4 and reader.known(day) == 36, "coverage counts the pairs with rows on both sides"
+    counts = [reader.known(d, taking("pctr")) for d in (later, day)]
+    assert counts == [(36, 4), (36, 36)], "coverage counts the pairs with rows on both sides"
     assert "list" not in rows.columns
 
 
@@ -407,8 +405,9 @@ def test_a_source_that_no_loss_weighs_is_left_out(tmp_path: Path, day: Day) -> N
     assert sources(reader, day, distill(none)) == {"exposed": 24}
     one = distill(none, {"loss": "listwise", "source_weights": {"exposed": 0.0, "negative": 0.1, "candidate": 0.0}})
     assert sources(reader, day, one) == {"exposed": 24, "negative": 12}, "any loss may ask for it"
-    nothing = {"source_weights": dict.fromkeys(SOURCES, 0.0)}
-    assert sources(reader, day, distill(nothing)) == {}
+    assert (reader.known(day, distill(none)), reader.known(day, one)) == ((24, 24), (36, 36)), "as many as are learned"
+    with pytest.raises(ValueError, match="exposed, negative and candidate are all 0"):
+        distill({"source_weights": dict.fromkeys(SOURCES, 0.0)})
 
 
 def test_lists_are_requests_and_users_cut_at_their_size(tmp_path: Path, day: Day) -> None:
@@ -424,34 +423,22 @@ def test_lists_are_requests_and_users_cut_at_their_size(tmp_path: Path, day: Day
     assert all(len(groups) == 1 for groups in whose.values()), "of one request or user"
     counts = Counter(rows.columns["list"].tolist())
     sizes = {g: sorted(counts[k] for k in counts if whose[k] == {g}) for g in (-1, 0, 1)}
-    assert sizes == {-1: [2, 10], 0: [2, 6, 6, 10], 1: [6, 6]}, "12 of user 3; 12 of request 0, 6 of its users' own"
+    assert sizes == {-1: [2, 10], 0: [6, 6, 6, 6], 1: [6, 6]}, "12 of user 3; a request is of one user, 6 of his own"
+    assert all(len(set(rows.user[rows.columns["list"] == k].tolist())) == 1 for k in counts)
 
 
-def a_stream(run_day: int, way: Way, half_life: float | None, reader: Reader, day: Day) -> Rows:
-    """Rows of a student of that day of February, by the teacher of January 31."""
-    config = taking("pctr") if half_life is None else distill({"target": "pctr"}, half_life_days=half_life)
-    run: Any = SimpleNamespace(config=SimpleNamespace(student=Student(distill=config)))
-    manifest: Any = SimpleNamespace(facts=reader.facts | {"teacher": {"day": "2026-01-31"}})
-    made = train_student._stream(
-        run,
-        dt.date(2026, 2, run_day),
-        way,
-        {day.day: day},
-        day.day,
-        (reader.folder, manifest),
-        (0, 0),
-    )
-    return Rows.concat(list(made.rows(np.random.default_rng(0))))
+def test_scores_lose_half_of_their_weight_in_a_half_life() -> None:
+    known = ((0, 1.0, 1), (1, 2.0, 1), (3, 2.0, 0.5), (2, 2.0, 0.5**0.5), (4, 1.0, 0.125), (4, None, 1))
+    for days, half_life, weight in known:
+        config = taking("pctr") if half_life is None else distill({"target": "pctr"}, half_life_days=half_life)
+        assert train_student._freshness(config, days) == pytest.approx(weight), days
 
 
-@pytest.mark.parametrize("way", ["replay", "rescore", "match"])
-def test_scores_lose_half_of_their_weight_in_a_half_life(tmp_path: Path, day: Day, way: Way) -> None:
-    user, item = np.divmod(np.arange(24), 6)
-    shown = Rows(user, item, {"request": np.full(24, NO_REQUEST)})
-    reader = write(tmp_path / "s", day, [(shown, "exposed", np.zeros((24, 2)))])
-    for run_day, half_life, weight in ((1, 2.0, 1), (3, 2.0, 0.5), (2, 2.0, 0.5**0.5), (4, 1.0, 0.125), (4, None, 1)):
-        rows = a_stream(run_day, way, half_life, reader, day)
-        assert len(rows) == 24 and rows.columns["kd_weight"] == pytest.approx(np.full(24, weight)), run_day
+def test_a_list_is_of_one_user_and_one_group() -> None:
+    rng = np.random.default_rng(0)
+    group, user = rng.integers(-(2**63), 2**63 - 1, 300), rng.integers(0, 2**40, 300)
+    keys = list_keys(np.repeat(group, 300), np.tile(user, 300))
+    assert len(np.unique(keys)) == 300 * 300, "no two share a number"
 
 
 def test_a_matcher_finds_exposed_pairs(tmp_path: Path, day: Day) -> None:
@@ -468,7 +455,7 @@ def test_a_matcher_finds_exposed_pairs(tmp_path: Path, day: Day) -> None:
     assert list(matcher.targets) == ["pctr", "pcvr"] and matcher.targets["pcvr"] == pytest.approx([0.3] * 20)
 
     later = later_day(tmp_path / "later")
-    other = matcher_of(Reader(tmp_path / "s", FACTS), later, taking("pctr", "pctcvr"), 0.5)
+    other = matcher_of(Reader(tmp_path / "s", FACTS), later, taking("pctr", "pctcvr"))
     assert other.matched() == 2, "user 10 sees i3 twice; user 99 and the new item were not scored"
     rows = Rows.concat(list(other.rows(100, 1000, np.random.default_rng(0))))
     assert set(rows.user.tolist()) == {100} and set(rows.item.tolist()) == {
@@ -479,7 +466,7 @@ def test_a_matcher_finds_exposed_pairs(tmp_path: Path, day: Day) -> None:
     assert rows.columns["target.pctcvr"] == pytest.approx(
         [-math.log(math.exp(-a) + math.exp(-c) + math.exp(-a - c))] * 2
     )
-    assert sorted(rows.columns["kd_weight"].tolist()) == [1, 2], "the event's weight, half of it by age"
+    assert sorted(rows.columns["kd_weight"].tolist()) == [2, 4], "the event's weight"
     assert not rows.columns["source"].any() and "list" not in rows.columns
 
 
@@ -491,7 +478,7 @@ def test_matched_rows_stand_in_lists_of_a_request(tmp_path: Path, day: Day) -> N
                          "seconds": [1.0] * 5, "request": [3, 3, 4, 4, 4]})  # fmt: skip
     lists, rowwise = taking("pctr", loss="listwise"), taking("pctr")
     for request, config, together, sizes in (
-        ("request", lists, 1, [2, 3]),
+        ("request", lists, 1, [1, 2, 2]),
         (None, lists, 1, [1, 4]),
         ("request", rowwise, 3, [1, 1, 3]),
         (None, rowwise, 9, [1, 4]),
@@ -516,7 +503,7 @@ def test_ids_of_another_type_match_nothing(tmp_path: Path, day: Day) -> None:
     reader = write(tmp_path / "s", day, random_parts(day))
     put(tmp_path / "x", {"user_id": [10], "item_id": [2], "click": [1], "seconds": [1.0]})
     other = read(tmp_path / "x")
-    assert reader.known(other) == 0 and matcher_of(reader, other, taking("pctr")).matched() == 0
+    assert reader.known(other, taking("pctr"))[1] == 0 and matcher_of(reader, other, taking("pctr")).matched() == 0
 
 
 def test_age() -> None:

@@ -38,8 +38,10 @@ class Rows:
 
     def shuffled(self, rng: np.random.Generator) -> Rows:
         """In random order; rows of one list stay together."""
-        if "list" in self.columns:  # numbers of lists are random
-            return self.take(np.argsort(self.columns["list"], kind="stable"))
+        if "list" in self.columns:
+            _, at = np.unique(self.columns["list"], return_inverse=True)
+            order = rng.permutation(at.max(initial=-1) + 1)
+            return self.take(np.argsort(order[at], kind="stable"))
         return self.take(rng.permutation(len(self)))
 
     @property
@@ -129,8 +131,7 @@ def as_negatives(rows: Rows, item: npt.NDArray[np.int64], weight: float) -> Rows
 def in_lists(rows: Rows, group: npt.NDArray[np.int64], size: int, rng: np.random.Generator) -> Rows:
     """The rows list by list: those of a group, cut at random into lists of at most `size`, in random order.
 
-    Adds the column `list`: a random number of 62 bits, so that lists of any source can be told apart, and sorting by it
-    shuffles lists and keeps each whole.
+    Adds the column `list`: a random number of 62 bits, so that lists of any source can be told apart.
     """
     order = rng.permutation(len(rows))
     order = order[np.argsort(group[order], kind="stable")]

@@ -208,7 +208,6 @@ class Reader:
         day: Day,
         config: Distill,
         list_size: int,
-        fresh: float,
         users: int,
         items: int,
         rng: np.random.Generator,
@@ -217,10 +216,9 @@ class Reader:
 
         Args:
             list_size: rows that stay together: of a list for losses over lists, else of a user.
-            fresh: weight of scores of this age.
             users, items: offset of the day's tables in the model's stacked ones.
         """
-        used = [s for s in SOURCES if any(getattr(kd.source_weights, s) > 0 for kd in config.losses)]
+        used = used_sources(config)
         for frame in self.frames(["user_id", "item_id", "pair_source", "group", *self._logits], rng):
             user, item = day.rows_of(frame["user_id"], "user"), day.rows_of(frame["item_id"], "item")
             source = frame["pair_source"].replace_strict(SOURCES, range(len(SOURCES)), return_dtype=pl.Int8).to_numpy()
@@ -230,25 +228,38 @@ class Reader:
                 item[here] + items,
                 targets={k: t[here] for k, t in self.targets(frame, config.targets).items()},
                 source=source[here],
-                kd_weight=np.full(len(here), fresh, np.float32),
+                kd_weight=np.ones(len(here), np.float32),
             )
-            group = frame["group"].to_numpy()[here] if config.over_lists else rows.user
+            group = list_keys(frame["group"].to_numpy()[here], user[here]) if config.over_lists else rows.user
             yield in_lists(rows, group, list_size, rng) if list_size > 1 else rows.shuffled(rng)
 
-    def known(self, day: Day) -> int:
-        """Scored pairs whose user and item both have a row in `day`."""
-        n = 0
-        for frame in self.frames(["user_id", "item_id"]):
+    def known(self, day: Day, config: Distill) -> tuple[int, int]:
+        """Scored pairs of a source in use, and those that `distilled` gives: user and item have a row in `day`."""
+        offered = known = 0
+        for whole in self.frames(["user_id", "item_id", "pair_source"]):
+            frame = whole.filter(pl.col("pair_source").is_in(used_sources(config)))
             user, item = day.rows_of(frame["user_id"], "user"), day.rows_of(frame["item_id"], "item")
-            n += int(((user >= 0) & (item >= 0)).sum())
-        return n
+            offered, known = offered + len(frame), known + int(((user >= 0) & (item >= 0)).sum())
+        return offered, known
+
+
+def used_sources(config: Distill) -> list[str]:
+    """Pair sources that at least one loss learns from."""
+    return [s for s in SOURCES if any(getattr(kd.source_weights, s) > 0 for kd in config.losses)]
+
+
+def list_keys(group: npt.NDArray[np.int64], user: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """[n] one number a list: a group of one user. Requests that a log counts anew for each user are not one list."""
+    with np.errstate(over="ignore"):
+        mixed: npt.NDArray[np.int64] = group ^ (user.astype(np.int64) * np.int64(-7046029254386353131))  # odd: 1 to 1
+    return mixed
 
 
 class Matcher:
     """Exposed scores of an earlier day, looked up by the pairs of a later day. Holds 8 bytes and 8 a target for each
-    pair that both days' tables know."""
+    pair that both days' tables know; for losses over lists the matched rows too, as a list may lie all over a day."""
 
-    def __init__(self, reader: Reader, day: Day, config: Distill, list_size: int, fresh: float) -> None:
+    def __init__(self, reader: Reader, day: Day, config: Distill, list_size: int) -> None:
         pairs: list[npt.NDArray[Any]] = [np.zeros(0, np.int64)]
         targets: dict[str, list[npt.NDArray[Any]]] = {name: [np.zeros(0)] for name in config.targets}
         for frame in reader.frames(["user_id", "item_id", "pair_source", *reader._logits]):
@@ -260,7 +271,7 @@ class Matcher:
                 targets[name].append(t[here])
         self.pairs, first = np.unique(np.concatenate(pairs), return_index=True)
         self.targets = {name: np.concatenate(parts)[first] for name, parts in targets.items()}
-        self.day, self.list_size, self.fresh = day, list_size, fresh
+        self.day, self.list_size = day, list_size
         self.over_lists = config.over_lists
 
     def lookup(self, user: npt.NDArray[Any], item: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
@@ -276,8 +287,20 @@ class Matcher:
         return sum(int((self.lookup(b.user, b.item) >= 0).sum()) for b in self.day.blocks())
 
     def rows(self, users: int, items: int, rng: np.random.Generator) -> Iterator[Rows]:
-        """The day's events that were scored the day before, as rows to distill; lists are those of a pool of blocks."""
-        groups = user_groups(self.day)
+        """The day's events that were scored the day before, as rows to distill."""
+        if not self.over_lists:
+            for rows, _ in self._matched(users, items, rng):
+                yield in_lists(rows, rows.user, self.list_size, rng) if self.list_size > 1 else rows
+        elif found := list(self._matched(users, items, rng)):
+            groups, rows = user_groups(self.day), Rows.concat([r for r, _ in found])
+            user, request = rows.user - users, np.concatenate([r for _, r in found])
+            group = np.where(request == NO_REQUEST, groups[user], request)
+            yield in_lists(rows, list_keys(group, user), self.list_size, rng)
+
+    def _matched(
+        self, users: int, items: int, rng: np.random.Generator
+    ) -> Iterator[tuple[Rows, npt.NDArray[np.int64]]]:
+        """Rows, and the request of each."""
         for block in self.day.blocks(rng):
             at = self.lookup(block.user, block.item)
             here = np.flatnonzero(at >= 0)
@@ -287,11 +310,9 @@ class Matcher:
                 item + items,
                 targets={name: t[at[here]] for name, t in self.targets.items()},
                 source=np.zeros(len(here), np.int8),
-                kd_weight=block.weight[here] * np.float32(self.fresh),
+                kd_weight=block.weight[here],
             )
-            request = block.request[here]
-            group = np.where(request == NO_REQUEST, groups[user], request) if self.over_lists else user
-            yield in_lists(rows, group, self.list_size, rng) if self.list_size > 1 else rows
+            yield rows, block.request[here]
 
 
 def age(scored: dt.date, day: dt.date) -> int:

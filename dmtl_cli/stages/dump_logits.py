@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from dmtl_cli.artifact import Publication
 from dmtl_cli.config import Scores
-from dmtl_cli.data.log import Day, Log
+from dmtl_cli.data.encode import Encoder
+from dmtl_cli.data.log import BLOCK, Day, Log
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.samples import Rows
 from dmtl_cli.data.scores import Writer, probabilities, score_columns
@@ -31,7 +32,9 @@ def dump_logits(run: Run, day: dt.date, teacher_day: dt.date | None = None) -> R
 
     def work(publication: Publication) -> Draft:
         read = log.read(day, publication.tmp)
-        teacher = FrozenTeacher(*parent, run.device, run.config.features_of("teacher"))
+        if retriever:
+            Encoder.stored(retriever[0], run.config.features_of("student"))  # its features must be the config's
+        teacher = FrozenTeacher(*parent, run.device, run.config)
         scorer = teacher.on(read)
         negatives = Negatives(read, config.alpha)
         rng = run.rng("scores", day, teacher_day)
@@ -80,7 +83,7 @@ def candidates(config: Scores, day: Day, active: Ints, retriever: Parent | None)
     if retriever is not None:
         export = Export(retriever[0])
         items = export.vectors(day.items, "item")
-    step = max(1, config.batch_size // config.candidates)
+    step = max(1, BLOCK // config.candidates)
     for start in range(0, len(active), step):
         users = active[start : start + step]
         found = np.tile(popular, (len(users), 1))

@@ -24,6 +24,7 @@ from dmtl_cli.data.log import Log
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.samples import Rows, as_negatives, teacher_rows
 from dmtl_cli.days import window
+from dmtl_cli.errors import Exit, UserError
 from dmtl_cli.export import student_of, write_export
 from dmtl_cli.fit import Optimizers, fit, forget_untouched
 from dmtl_cli.models.dssm import DSSM
@@ -33,7 +34,7 @@ from dmtl_cli.scoring import forward, side, teacher_of
 from dmtl_cli.stages.train_teacher import (
     batch_loss,
     measure_threshold,
-    refuse_other_crosses,
+    refuse_another_model,
     refuse_without_clicks,
     refuse_without_reads,
 )
@@ -53,6 +54,8 @@ class Both:
 def train_joint(run: Run, day: dt.date) -> Result:
     """L = L_teacher + w_kd KL(stop_gradient(pctcvr) || sigmoid(s)) (DMTL, 2021), warm from the joint run before."""
     config = run.config
+    if not config.student.distill.w_kd:
+        raise UserError("train-joint: student.distill.w_kd is 0, its student would learn nothing", code=Exit.CONFIG)
     before = run.newest("joint", day)
     log = Log(config.data, config.features)
     days = window(day, config.teacher.window_days if before else config.teacher.first_window_days)
@@ -63,7 +66,7 @@ def train_joint(run: Run, day: dt.date) -> Result:
         refuse_without_clicks(read)
         threshold = before[1].facts["threshold_seconds"] if before else measure_threshold(run, read)
         refuse_without_reads(read, threshold)
-        refuse_other_crosses(before, config)
+        refuse_another_model(before, config)
         rng = run.rng("joint", day)
         run.seed_torch("joint", day)
 
@@ -118,7 +121,13 @@ def train_joint(run: Run, day: dt.date) -> Result:
             checkpoint.save(publication.path / who, model, model.table, optimizers)
             encoders[who].write(publication.path / who)
         unknown = write_export(publication.path, student, encoders["student"], read[-1])
-        facts = {"threshold_seconds": threshold, "teacher": None, "predicts": "pctcvr", "days": [str(d) for d in days]}
+        facts = {
+            "threshold_seconds": threshold,
+            "tasks": config.tasks,
+            "teacher": None,
+            "predicts": None,  # what it learned was not calibrated
+            "days": [str(d) for d in days],
+        }
         counts = {"log": sum(map(len, read)), "learned": int(learned.pop("rows", 0))}
         numbers = {k: v for k, v in learned.items() if k.startswith("loss")}
         return Draft(rows=counts, metrics=numbers | {"items.unknown_share": unknown}, facts=facts)

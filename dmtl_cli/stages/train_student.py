@@ -62,7 +62,7 @@ def train_student(run: Run, day: dt.date, scores_day: dt.date | None = None) -> 
         encoder = Encoder.stored(before[0], features) if before else Encoder(features)
         encoder = encoder.grow([read[d] for d in days if before is None or d > before[1].day])
         offsets = _offsets(list(read.values()))
-        streams = [_stream(run, day, way, read, d, parent, offsets[d]) for (way, d), parent in scores.items()]
+        streams = [_stream(run, way, read, d, parent, offsets[d]) for (way, d), parent in scores.items()]
         streams += [_hard(run, read[day], threshold, offsets[day])] if config.hard.w_hard else []
         coverage = _coverage(run, streams)
 
@@ -73,16 +73,17 @@ def train_student(run: Run, day: dt.date, scores_day: dt.date | None = None) -> 
         if before:
             checkpoint.load(before[0], student, student.table, optimizers)
         else:
-            student.bias.data.fill_(_prior(streams, run.rng("student", day, "prior")))
+            (student.auxiliary or student).bias.data.fill_(_prior(streams, run.rng("student", day, "prior")))
         tables = Tables(
             *(Encoded.concat([encoder.entities(d, s, None) for d in read.values()]) for s in ("user", "item"))
         )
         batcher = Batcher(encoder, tables, run.device, unknown_share=config.unknown_share, rng=rng)
+        fresh = _freshness(config.distill, age(taught, day) if taught else 0)
         strata = _strata(config.distill, list(read.values()), run.device)
         log_q = torch.from_numpy(_log_q(run, read[day], threshold, offsets[day], len(tables.items))).to(run.device)
 
         def loss_of(batch: Batch) -> tuple[Tensor, dict[str, float | Tensor]]:
-            return student_loss(student, batch, config, log_q, strata)
+            return student_loss(student, batch, config, fresh, log_q, strata)
 
         learned: dict[str, float] = {}
         rows_offered = sum(s.held for s in streams)
@@ -102,7 +103,12 @@ def train_student(run: Run, day: dt.date, scores_day: dt.date | None = None) -> 
         counts = {"learned": rows_learned}
         for stream in streams:
             counts[stream.name] = counts.get(stream.name, 0) + stream.held
-        facts = {"threshold_seconds": threshold, "teacher": source[1], "days": [str(d) for d in days]}
+        facts = {
+            "threshold_seconds": threshold,
+            "teacher": source[1],
+            "predicts": config.predicts,
+            "days": [str(d) for d in days],
+        }
         return Draft(rows=counts, metrics=numbers, facts=facts)
 
     parents = [p for p in (before, judge, *scores.values()) if p]
@@ -151,6 +157,8 @@ def find_scores(run: Run, day: dt.date, taught: dt.date) -> dict[tuple[Way, dt.d
         else:
             todo = f"dmtl dump-logits --day {scored} --teacher-day {taught}"
             run.log.say(f"{way}: no scores of {scored} by teacher {taught}, counts 0 ({todo})")
+    if ("replay", day) in found:  # a teacher of the same day: its scores of the day are one dump, learned once
+        found.pop(("rescore", day), None)
     if not found:
         hint = f"run dmtl dump-logits --day {taught} and --day {day} --teacher-day {taught}"
         raise UserError(f"no scores by teacher {taught} for a student of {day}", hint, Exit.NO_INPUT)
@@ -202,26 +210,23 @@ def _offsets(days: list[Day]) -> dict[dt.date, tuple[int, int]]:
 
 def _stream(
     run: Run,
-    run_day: dt.date,
     way: Way,
     read: dict[dt.date, Day],
     day: dt.date,
     parent: Parent,
     offset: tuple[int, int],
 ) -> Stream:
-    """The rows of one way for a student of `run_day`; `day` is the day whose features they take."""
+    """The rows of one way; `day` is the day whose features they take."""
     config = run.config.student.distill
     reader = Reader(parent[0], parent[1].facts)
-    old = max(0, age(dt.date.fromisoformat(parent[1].facts["teacher"]["day"]), run_day) - 1)
-    fresh = 0.5 ** (old / config.half_life_days) if config.half_life_days else 1.0
     if way == "match":
-        matcher = Matcher(reader, read[day], config, run.config.student.rows_together, fresh)
+        matcher = Matcher(reader, read[day], config, run.config.student.rows_together)
         return Stream(way, len(read[day]), matcher.matched(), lambda rng: matcher.rows(*offset, rng))
 
     def rows(rng: np.random.Generator) -> Iterator[Rows]:
-        return reader.distilled(read[day], config, run.config.student.rows_together, fresh, *offset, rng)
+        return reader.distilled(read[day], config, run.config.student.rows_together, *offset, rng)
 
-    return Stream(way, reader.rows, reader.known(read[day]), rows)
+    return Stream(way, *reader.known(read[day], config), rows)
 
 
 def _hard(run: Run, day: Day, threshold: float | None, offset: tuple[int, int]) -> Stream:
@@ -277,6 +282,11 @@ def _log_q(run: Run, day: Day, threshold: float | None, offset: tuple[int, int],
     return log_q
 
 
+def _freshness(config: Distill, days: int) -> float:
+    """What scores count that are so many days old: half after each half_life_days beyond the first day."""
+    return 0.5 ** (max(0, days - 1) / config.half_life_days) if config.half_life_days else 1.0
+
+
 def _strata(config: Distill, days: list[Day], device: torch.device) -> dict[int, Tensor]:
     """[items of the stacked tables] popularity stratum within the item's day, for each number of strata asked for."""
     counts = [torch.from_numpy(d.item_clicks) for d in days]
@@ -288,12 +298,13 @@ def _strata(config: Distill, days: list[Day], device: torch.device) -> dict[int,
 
 
 def student_loss(
-    student: DSSM, batch: Batch, config: Student, log_q: Tensor, strata: dict[int, Tensor]
+    student: DSSM, batch: Batch, config: Student, fresh: float, log_q: Tensor, strata: dict[int, Tensor]
 ) -> tuple[Tensor, dict[str, float | Tensor]]:
-    """L = w_kd (sum of weight * loss over distill.losses) + w_hard hard, and the size of each term's gradient on the
-    vectors where there are two.
+    """L = w_kd fresh (sum of weight * loss over distill.losses) + w_hard hard, and the size of each term's gradient on
+    the vectors where there are two.
 
     Args:
+        fresh: what scores of this age count.
         log_q: [rows of the stacked items] log of an item's chance of being in a batch as a positive.
         strata: [rows of the stacked items] popularity strata, by their number.
     """
@@ -310,7 +321,7 @@ def student_loss(
         each = [kd.weight * _distilled(kd, s, batch, strata) for kd in config.distill.losses]
         if len(each) > 1:
             parts |= {f"loss.kd.{k}.{kd.loss}": each[k].detach() for k, kd in enumerate(config.distill.losses)}
-        terms["kd"] = config.distill.w_kd * torch.stack(each).sum()
+        terms["kd"] = config.distill.w_kd * fresh * torch.stack(each).sum()
     if config.hard.w_hard:
         weight = c["hard_weight"]
         if config.hard.loss == "pointwise":
@@ -336,4 +347,5 @@ def _distilled(kd: KD, s: Tensor, batch: Batch, strata: dict[int, Tensor]) -> Te
     if kd.popularity_strata > 1:
         lists = distill.within(lists, strata[kd.popularity_strata][batch.item_row])
     weight = c["kd_weight"] * of_source[c["source"].long()]
-    return distill.LOSSES[kd.loss](s, c[f"target.{kd.target}"], weight, lists, **kd.options())
+    t = torch.where(weight > 0, c[f"target.{kd.target}"], torch.nan)  # a source of weight 0 is not there for this loss
+    return distill.LOSSES[kd.loss](s, t, weight, lists, **kd.options())

@@ -21,7 +21,7 @@ from dmtl_cli.errors import UserError
 from dmtl_cli.fit import Optimizers, fit, forget_untouched
 from dmtl_cli.losses import teacher_loss
 from dmtl_cli.run import Draft, Parent, Result, Run
-from dmtl_cli.scoring import Scorer, forward, teacher_of
+from dmtl_cli.scoring import Scorer, forward, refuse_other_tasks, teacher_of
 
 CALIBRATION_ROWS = 1_000_000  # held out at most: enough for two numbers a task, and they are kept in memory
 
@@ -38,7 +38,7 @@ def train_teacher(run: Run, day: dt.date) -> Result:
         refuse_without_clicks(read)
         threshold = before[1].facts["threshold_seconds"] if before else measure_threshold(run, read)
         refuse_without_reads(read, threshold)
-        refuse_other_crosses(before, run.config)
+        refuse_another_model(before, run.config)
         features = run.config.features_of("teacher")
         encoder = Encoder.stored(before[0], features) if before else Encoder(features)
         encoder = encoder.grow([d for d in read if before is None or d.day > before[1].day])
@@ -77,7 +77,7 @@ def train_teacher(run: Run, day: dt.date) -> Result:
         encoder.write(publication.path)
         facts = {
             "threshold_seconds": threshold,
-            "tasks": list(run.config.tasks),
+            "tasks": run.config.tasks,
             "calibrated": exposures,
             "calibration": {k: c.to_dict() for k, c in fitted.items()},
             "sampling": {k: getattr(config, k) for k in ("samples", "negatives", "alpha")},
@@ -137,13 +137,14 @@ def refuse_without_reads(days: list[Day], threshold: float | None) -> None:
         )
 
 
-def refuse_other_crosses(before: Parent | None, config: Config) -> None:
-    """A warm start would read one cross's weights as another's: their order alone tells them apart."""
-    now = [cross.model_dump() for cross in config.teacher.crosses]
-    if before and before[1].config["teacher"]["crosses"] != now:
-        raise UserError(
-            f"{before[0]}: the model's crosses are not the config's", "use a new workspace for other crosses"
-        )
+def refuse_another_model(before: Parent | None, config: Config) -> None:
+    """A warm start would read the weights of one task or cross as another's: their order alone tells them apart."""
+    if before is None:
+        return
+    refuse_other_tasks(*before, config.tasks)
+    if before[1].config["teacher"]["crosses"] != [cross.model_dump() for cross in config.teacher.crosses]:
+        what = f"{before[0]}: the model's crosses are not the config's"
+        raise UserError(what, "use a new workspace for other crosses")
 
 
 def batch_loss(config: Config, logits: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
