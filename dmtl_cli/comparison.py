@@ -69,7 +69,8 @@ def compare(
     """Makes what is missing, measures every setting and seed on `since` .. `day`, publishes tables and a figure.
 
     The chain of the config's own seed is what is served, so it is only read. A baseline learns the labels of every day
-    of the chain, the last one included, which stored scores do not know. A setting that a floor refuses has no row.
+    of the chain, the last one included, which stored scores do not know. A setting that a floor refuses each day has no
+    row.
 
     Args:
         load: the config with more overrides.
@@ -89,28 +90,34 @@ def compare(
     cells = {seed: _cells(base.config, load, settings or {}) for seed, base in bases.items()}  # all, before any work
     table = Table()
     for seed, base in bases.items():
-        for d in chain:
-            learn_day(replace(base, frozen=base is run), d)
+        _learn(replace(base, frozen=base is run), chain, ALL, "student", table)
         table.add(base, "student", [evaluate(base, d) for d in measured])
         for cell in cells[seed]:
             ws = Workspace(base.ws.root / "compare" / cell.folder, base.ws, ALL - cell.own)
             own = replace(base, config=cell.config, ws=ws)
-            try:
-                for d in chain:
-                    learn_day(own, d, cell.own)
-            except UserError as e:
-                if e.code != Exit.REFUSED:
-                    raise
-                run.log.say(f"{cell.name}: {e.line()}")
-                table.refused[cell.name] = e.message
-            else:
-                table.add(own, cell.name, [evaluate(own, d) for d in measured])
+            _learn(own, chain, cell.own, cell.name, table)
+            table.add(own, cell.name, [evaluate(own, d) for d in measured])
         if base.config.student.distill.w_kd:
             for d in chain:
                 train_joint(base, d)
             joint = replace(base, ws=Workspace(base.ws.root / "compare" / "joint", base.ws, ALL | {"joint"}))
             table.add(joint, "joint", [evaluate(joint, d, served="joint") for d in measured])
     return _publish(run, day, table), table
+
+
+def _learn(run: Run, chain: list[dt.date], stages: Stages, name: str, table: Table) -> None:
+    """Every day of the chain in order, going on after a refused one, as `backfill` does; the table tells of it."""
+    refused = []
+    for d in chain:
+        try:
+            learn_day(run, d, stages)
+        except UserError as e:
+            if e.code != Exit.REFUSED:
+                raise
+            run.log.say(f"{name}: {e.line()}")
+            refused.append(e.message)
+    if refused:
+        table.refused[name] = f"{len(refused)} of {len(chain)} days, the last: {refused[-1]}"
 
 
 def _base(run: Run, seed: int, load: Load) -> Run:
@@ -201,7 +208,7 @@ class Table:
     """of training and exporting a student, a day: from the logs, so not part of what is published"""
     evaluations: list[str] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
-    """why a setting has no row"""
+    """on which days floors refused a setting, and why"""
 
     def add(self, run: Run, setting: str, results: list[Result]) -> None:
         """The evaluations of one seed; those of `student` tell of its teacher and the rest of the day too."""

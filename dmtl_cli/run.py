@@ -161,7 +161,7 @@ class Run:
         """Runs `work` and publishes what it wrote, unless the very same is published already.
 
         Raises:
-            UserError: 65 it is not, and this run is frozen; else what `work` raises.
+            UserError: this run is frozen, and 65 it is not, or 80 it was refused; else what `work` raises.
         """
         versions = self.versions()
         named = [m.as_parent() for _, m in parents]
@@ -177,11 +177,13 @@ class Run:
         )
         if (done := up_to_date(self.ws, stage, day, sub, key)) and (not latest or self._serves()):
             return self._result(*done, None)
+        refusal = self.ws.refusal_path(stage, day)
+        if self.frozen and refusal.exists():
+            raise UserError(refusal.read_text().strip().removeprefix("dmtl: error: "), code=Exit.REFUSED)
         if self.frozen:
             what = f"{stage} of {day} in {self.ws.root} is not there, or of another config, log or version"
             raise UserError(what, "run dmtl backfill with this config first")
         start = time.perf_counter()
-        refusal = self.ws.refusal_path(stage, day)
         with publish(self.ws, stage, day, sub, latest=latest) as publication:
             try:
                 draft = work(publication)

@@ -338,7 +338,21 @@ def test_a_refused_setting_has_no_row(project: Project) -> None:
     table = cells_of(ended.out)
     assert ended.code == 0 and "floor" not in table and list(table) == MODELS
     (line,) = [line for line in ended.out.splitlines() if line.startswith("refused: ")]
-    assert line.startswith("refused: floor: coverage of match is 0.")
+    assert line.startswith("refused: floor: 1 of 2 days, the last: coverage of match is 0.")
+
+
+def test_a_refused_day_of_the_chain_is_passed_over(world: Path, tmp_path: Path) -> None:
+    project = a_project(tmp_path, world)
+    floor = {"student__distill__ways": "[replay, match]", "student__distill__floors__match": 0.99}
+    assert project.call("backfill", "--from", DAYS[0], "--to", DAYS[1], **floor).code == 80
+    project.config["student"]["distill"] = {"ways": ["replay", "match"]}
+    project.write()
+    assert project.call("run", "--day", DAYS[2]).code == 0
+    project.config["student"]["distill"]["floors"] = {"match": 0.0}
+    ended = project.call("compare", "--day", DAYS[3])
+    assert ended.code == 0, ended.err
+    assert "refused: student: 1 of 3 days, the last: coverage of match is 0." in ended.out
+    assert {"student", "long_read_only", "joint"} <= cells_of(ended.out).keys()
 
 
 def test_another_setting_of_the_same_name_starts_anew(project: Project) -> None:
