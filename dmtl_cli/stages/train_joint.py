@@ -2,7 +2,8 @@
 
 The reference that the offline form is measured against; its student is never served. Like a student of stored scores it
 learns exposed and drawn pairs: those that the teacher draws, or beside its exposed rows `scores.negatives` a row, which
-count nothing in the teacher's own loss.
+count nothing in the teacher's own loss. Rows that train-teacher would hold out are left out here too: both forms have
+seen the same.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from dmtl_cli.run import Draft, Result, Run
 from dmtl_cli.scoring import forward, side, teacher_of
 from dmtl_cli.stages.train_teacher import (
     batch_loss,
+    held_out_share,
     measure_threshold,
     refuse_another_model,
     refuse_without_clicks,
@@ -107,12 +109,12 @@ def train_joint(run: Run, day: dt.date) -> Result:
             return taught + kd, {**{f"loss.{k}": v for k, v in parts.items()}, "loss.kd": kd.detach()}
 
         learned: dict[str, float] = {}
-        offered = sum(len(d) for d in read) * (
-            1 + (config.teacher.negatives if config.teacher.samples == "mixed" else 0)
-        )
+        logged = sum(len(d) for d in read)
+        share = held_out_share(config, logged)
+        offered = logged * (1 + config.teacher.negatives if config.teacher.samples == "mixed" else 1)
         with run.log.progress(f"joint {day}", config.teacher.epochs * offered * (1 + unlabelled)) as progress:
             for _ in range(config.teacher.epochs):
-                rows = teacher_rows(read, threshold, config.teacher, 0.0, config.seed, rng)
+                rows = teacher_rows(read, threshold, config.teacher, share, config.seed, rng)
                 batches = both(rows, config.teacher.rows_a_step(offered))
                 learned = fit(list(learners.values()), batches, loss_of, progress)
         for who, (model, optimizers) in learners.items():
@@ -128,7 +130,7 @@ def train_joint(run: Run, day: dt.date) -> Result:
             "predicts": None,  # what it learned was not calibrated
             "days": [str(d) for d in days],
         }
-        counts = {"log": sum(map(len, read)), "learned": int(learned.pop("rows", 0))}
+        counts = {"log": logged, "learned": int(learned.pop("rows", 0))}
         numbers = {k: v for k, v in learned.items() if k.startswith("loss")}
         return Draft(rows=counts, metrics=numbers | {"items.unknown_share": unknown}, facts=facts)
 

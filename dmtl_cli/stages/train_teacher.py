@@ -51,7 +51,7 @@ def train_teacher(run: Run, day: dt.date) -> Result:
 
         exposures = run.config.data.events.click is not None
         logged = sum(len(d) for d in read)
-        share = min(config.calibration_share, CALIBRATION_ROWS / logged) if exposures else 0.0
+        share = held_out_share(run.config, logged)
         rng = run.rng("teacher", day)
         tables = Tables(*(Encoded.concat([encoder.entities(d, s) for d in read]) for s in ("user", "item")))
         batcher = Batcher(encoder, tables, run.device, unknown_share=config.unknown_share, rng=rng)
@@ -99,6 +99,12 @@ def train_teacher(run: Run, day: dt.date) -> Result:
 
 def _parents(before: Parent | None) -> list[Parent]:
     return [before] if before else []
+
+
+def held_out_share(config: Config, rows: int) -> float:
+    """Share of that many rows kept from training to calibrate on; 0 in a log of clicks alone, which cannot be."""
+    exposures = config.data.events.click is not None
+    return min(config.teacher.calibration_share, CALIBRATION_ROWS / rows) if exposures else 0.0
 
 
 def measure_threshold(run: Run, days: list[Day]) -> float | None:
