@@ -346,6 +346,23 @@ def _publish(run: Run, day: dt.date, table: Table) -> Result:
     return run.publish("compare", day, config, [], [], work)
 
 
+COLORS = {"student": "#c1121f", "student_teacher": "#003049", "joint": "#2a7f62"}
+OTHERS = "#9a9a9a"
+
+
+def _spaced(wanted: dict[str, float], gap: float) -> dict[str, float]:
+    """Heights as near to the wanted ones as a gap between neighbours allows, within 0 .. 1, from the lowest up."""
+    names = sorted(wanted, key=lambda n: wanted[n])
+    heights: list[float] = []
+    for name in names:
+        heights.append(max(wanted[name], heights[-1] + gap) if heights else max(0.0, wanted[name]))
+    ceiling = 1.0
+    for k in reversed(range(len(heights))):
+        heights[k] = ceiling = min(heights[k], ceiling)
+        ceiling -= gap
+    return dict(zip(names, heights, strict=True))
+
+
 def draw(table: Table, file: Path) -> None:
     """What is clicked against what is read, of the top 50, a point a seed: in a world with a known truth its expected
     click rate and read seconds, else the recall of clicks and of read time."""
@@ -363,18 +380,34 @@ def draw(table: Table, file: Path) -> None:
     if not known:
         y_axis = ("time_recall@50", "share of read time in the top 50")
         y_axis = y_axis if timed else ("read.recall@50", "recall@50 of conversions")
-    figure, axes = plt.subplots(figsize=(7.2, 4.4), layout="constrained")
-    for name, of in table.numbers.items():
-        if name in ("oracle", "teacher") or x_axis[0] not in of or y_axis[0] not in of:
-            continue
-        color = {"student": "#c1121f", "student_teacher": "#003049"}.get(name, "#7a7a7a")
-        axes.scatter(of[x_axis[0]], of[y_axis[0]], s=30, color=color, zorder=3)
-        at = float(np.mean(of[x_axis[0]])), float(np.mean(of[y_axis[0]]))
-        axes.annotate(name, at, xytext=(7, 4), textcoords="offset points", color=color, fontsize=8)
+    shown = {
+        n: of
+        for n, of in table.numbers.items()
+        if n not in ("oracle", "teacher") and {x_axis[0], y_axis[0]} <= of.keys()
+    }
+    figure, axes = plt.subplots(figsize=(8, max(4.4, 0.5 + 0.17 * len(shown))), layout="constrained")
+    for name, of in shown.items():
+        color = COLORS.get(name, OTHERS)
+        axes.scatter(of[x_axis[0]], of[y_axis[0]], s=26, color=color, zorder=3 + (name in COLORS))
     axes.set_xlabel(x_axis[1])
     axes.set_ylabel(y_axis[1])
-    axes.margins(0.16)
+    axes.margins(0.08)
     axes.grid(color="#e6e6e6", zorder=0)
     axes.spines[["top", "right"]].set_visible(False)
+    centres = {n: (float(np.mean(of[x_axis[0]])), float(np.mean(of[y_axis[0]]))) for n, of in shown.items()}
+    low, high = axes.get_ylim()
+    heights = _spaced({n: (y - low) / (high - low) for n, (_, y) in centres.items()}, 1 / max(24, len(shown)))
+    for name, height in heights.items():  # names stand in a column of their own, so that none covers another
+        axes.annotate(
+            name,
+            centres[name],
+            xytext=(1.02, height),
+            textcoords="axes fraction",
+            color=COLORS.get(name, "#404040"),
+            fontsize=8,
+            verticalalignment="center",
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": "#d6d6d6", "linewidth": 0.6, "relpos": (0, 0.5)},
+        )
     figure.savefig(file, dpi=150, metadata={"Software": None})
     plt.close(figure)

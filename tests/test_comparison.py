@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import datetime as dt
 import importlib.util
+import itertools
 import json
 import re
 import shutil
@@ -15,6 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from worlds import BASE, DAYS, Ended, Project, quick_towers
 
 from dmtl_cli import comparison
@@ -426,6 +429,23 @@ def test_markdown_tells_the_transfer() -> None:
     table = Table({n: {"ctcvr.auc": v, "ctcvr.gauc": v} for n, v in named.items()})
     assert table.markdown().endswith("\n\ntransfer of long_read_only -> student_teacher: ctcvr.auc 0.500")
     assert table.whole().splitlines()[-1].endswith("| 0.500 |")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.dictionaries(st.text(max_size=4), st.floats(-0.1, 1.1), min_size=1, max_size=30))
+def test_names_of_a_figure_do_not_cover_each_other(wanted: dict[str, float]) -> None:
+    gap = 1 / max(24, len(wanted))
+    heights = comparison._spaced(wanted, gap)
+    at = sorted(heights.values())
+    assert heights.keys() == wanted.keys() and at[0] >= -1e-9 and at[-1] <= 1 + 1e-9
+    assert all(b - a >= gap - 1e-9 for a, b in itertools.pairwise(at))
+    order = sorted(wanted, key=wanted.__getitem__)
+    assert [heights[n] for n in order] == at, "in the order of what they name"
+    apart = [
+        n for n in wanted if 0 <= wanted[n] <= 1 and all(abs(wanted[n] - v) > gap for m, v in wanted.items() if m != n)
+    ]
+    if len(apart) == len(wanted):
+        assert heights == pytest.approx(wanted)
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------
