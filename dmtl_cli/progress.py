@@ -47,8 +47,8 @@ class RunLog:
         if seconds is None:
             self.write("up_to_date", **fields)
         else:
-            self.memory[fields["run_id"]] = seconds
-            self.write("published", seconds=round(seconds, 2), **fields)
+            self.memory[fields["run_id"]] = seconds = round(seconds, 2)
+            self.write("published", seconds=seconds, **fields)
 
     @staticmethod
     def took(folder: Path) -> dict[str, float]:

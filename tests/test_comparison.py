@@ -361,8 +361,8 @@ def test_a_refused_day_of_the_chain_is_passed_over(world: Path, tmp_path: Path) 
 def test_another_setting_of_the_same_name_starts_anew(project: Project) -> None:
     """Its student is not warm from one of the old keys."""
     old, new = ({"soft": {"student.epochs": n}} for n in (2, 3))
-    for settings in (old, new):
-        assert compare(project, settings=settings).code == 0
+    for one in (old, new):
+        assert compare(project, settings=one).code == 0
     cells = sorted(p.name for p in (project.ws / "compare").glob("soft-*"))
     assert len(cells) == 3, "that of SETTINGS, and these two"
     for name in cells:
