@@ -382,7 +382,7 @@ def recommend(
 
 @app.command()
 def path(
-    stage: Annotated[str, typer.Argument(help="teacher, scores, student, export, evaluation or compare.")],
+    stage: Annotated[str, typer.Argument(help="teacher, scores, student, export, joint, evaluation or compare.")],
     config: ConfigFile,
     day: Annotated[
         str | None, typer.Option(help="Default the newest; for export the served one.", show_default=False)

@@ -83,7 +83,7 @@ def compare(
     """
     measured = between(since or day, day)
     if run.newest("export", measured[0]) is None:
-        hint = f"run dmtl backfill --to {previous(measured[0])} first"
+        hint = f"backfill the chain up to {previous(measured[0])} first: its second day has the first student"
         raise UserError(f"no student was exported before {measured[0]}", hint, Exit.NO_INPUT)
     chain = [d for d in run.ws.days("teacher") if d < day]
     bases = {seed: _base(run, seed, load) for seed in seeds or [run.config.seed]}
@@ -97,12 +97,14 @@ def compare(
             own = replace(base, config=cell.config, ws=ws)
             _learn(own, chain, cell.own, cell.name, table)
             table.add(own, cell.name, [evaluate(own, d) for d in measured])
+            if cell.name not in table.numbers:
+                table.refused.setdefault(cell.name, f"it has no student before {measured[0]}")
         if base.config.student.distill.w_kd:
             for d in chain:
                 train_joint(base, d)
             joint = replace(base, ws=Workspace(base.ws.root / "compare" / "joint", base.ws, ALL | {"joint"}))
             table.add(joint, "joint", [evaluate(joint, d, served="joint") for d in measured])
-    return _publish(run, day, table), table
+    return _publish(run, measured, list(bases), table), table
 
 
 def _learn(run: Run, chain: list[dt.date], stages: Stages, name: str, table: Table) -> None:
@@ -138,7 +140,7 @@ def _cells(base: Config, load: Load, settings: dict[str, list[str]]) -> list[Cel
         try:
             config = load([*sets, f"seed={base.seed}"])
         except UserError as e:
-            raise UserError(f"setting {name}: {e.message}", e.hint, e.code) from None
+            raise UserError(f"setting {name}: {e.message.removeprefix('--set ')}", e.hint, e.code) from None
         digest = hashlib.sha256("\n".join(sets).encode()).hexdigest()
         cells.append(Cell(name, config, _changed(base, config), f"{name}-{digest[:6]}"))
     return cells
@@ -208,7 +210,7 @@ class Table:
     """of training and exporting a student, a day: from the logs, so not part of what is published"""
     evaluations: list[str] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
-    """on which days floors refused a setting, and why"""
+    """why a setting has no student, of some days or at all"""
 
     def add(self, run: Run, setting: str, results: list[Result]) -> None:
         """The evaluations of one seed; those of `student` tell of its teacher and the rest of the day too."""
@@ -269,16 +271,17 @@ class Table:
         ]
         rows = [[name, *(self._cell(name, m) for m in shown)] for name in self._order]
         moved = [f"{m} {share:.3f}" for m, share in self.transfer().items() if m in SHOWN]
-        notes = [f"refused: {name}: {why}" for name, why in self.refused.items()]
+        notes = [f"not made: {name}: {why}" for name, why in self.refused.items()]
         notes += [f"transfer of {PLAIN} -> student_teacher: {', '.join(moved)}"] if moved else []
         return "\n\n".join([_table(["model", *shown], rows), *notes])
 
     def whole(self) -> str:
         """A row a metric, a column a model."""
         metrics = sorted({m for of in self.numbers.values() for m in of})
-        transfer = {m: f"{share:.3f}" for m, share in self.transfer().items()}
-        rows = [[m, *(self._cell(n, m) for n in self._order), transfer.get(m, "-")] for m in metrics]
-        return _table(["metric", *self._order, "transfer"], rows)
+        columns = {n: {m: self._cell(n, m) for m in metrics} for n in self._order}
+        if transfer := self.transfer():
+            columns["transfer"] = {m: f"{transfer[m]:.3f}" if m in transfer else "-" for m in metrics}
+        return _table(["metric", *columns], [[m, *(of[m] for of in columns.values())] for m in metrics])
 
     @property
     def _order(self) -> list[str]:
@@ -323,11 +326,13 @@ def _seconds(run: Run, stage: str) -> float | None:
     return sum(found)
 
 
-def _publish(run: Run, day: dt.date, table: Table) -> Result:
+def _publish(run: Run, measured: list[dt.date], seeds: list[int], table: Table) -> Result:
     drawn = importlib.util.find_spec("matplotlib") is not None
 
     def work(publication: Publication) -> Draft:
-        (publication.path / "table.md").write_text(f"{table.markdown(timed=False)}\n\n{table.whole()}\n")
+        days = f"{measured[0]} .. {measured[-1]}" if len(measured) > 1 else f"{measured[0]}"
+        head = f"Measured on {days}, seeds {', '.join(map(str, seeds))}: means (largest less smallest seed)."
+        (publication.path / "table.md").write_text(f"{head}\n\n{table.markdown(timed=False)}\n\n{table.whole()}\n")
         whole = json.dumps(table.to_dict(), indent=1, sort_keys=True, allow_nan=False)
         (publication.path / "metrics.json").write_text(whole + "\n")
         if drawn:
@@ -341,9 +346,9 @@ def _publish(run: Run, day: dt.date, table: Table) -> Result:
         )
 
     if not drawn:
-        run.log.say("no figure: pip install matplotlib (or dmtl[figure]) to have one")
+        run.log.say("no figure: pip install matplotlib (or dmtl[plot]) to have one")
     config = run.sections("evaluate") | {"evaluations": table.evaluations, "figure": drawn}
-    return run.publish("compare", day, config, [], [], work)
+    return run.publish("compare", measured[-1], config, [], [], work)
 
 
 COLORS = {"student": "#c1121f", "student_teacher": "#003049", "joint": "#2a7f62"}

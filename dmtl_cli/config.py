@@ -524,7 +524,8 @@ class Config(Section):
         targets = [*single, *(f"pct{x}" for x in self.tasks[1:]), *(["pfused"] if self.scores.fusion else [])]
         for k, kd in enumerate(self.student.distill.losses):
             if kd.target not in targets:
-                hint = " (pfused needs scores.fusion)" if kd.target == "pfused" else _near(kd.target, targets)
+                known = f"; known are {', '.join(targets)}"
+                hint = " (pfused needs scores.fusion)" if kd.target == "pfused" else _near(kd.target, targets) or known
                 raise ValueError(f"student.distill.losses.{k}.target: no score is called {kd.target}{hint}")
         of_ple = {"num_task_experts", "num_levels"} & teacher.model_fields_set
         if of_ple and teacher.model != "ple":

@@ -182,7 +182,9 @@ class Run:
             raise UserError(refusal.read_text().strip().removeprefix("dmtl: error: "), code=Exit.REFUSED)
         if self.frozen:
             what = f"{stage} of {day} in {self.ws.root} is not there, or of another config, log or version"
-            raise UserError(what, "run dmtl backfill with this config first")
+            raise UserError(
+                what, "backfill again with this config; to try a change beside the chain name it in --settings"
+            )
         start = time.perf_counter()
         with publish(self.ws, stage, day, sub, latest=latest) as publication:
             try:

@@ -397,6 +397,15 @@ def test_an_absent_way_is_announced(project: Project) -> None:
     assert ended.code == 80 and "rescore" in ended.err
 
 
+def test_another_threshold_is_another_chain(project: Project) -> None:
+    """It is carried: a number that a later config gives is refused, not ignored."""
+    carried = project.call("train-teacher", "--day", DAYS[2], "--json").json["metrics"]["threshold.seconds"]
+    for command in ("train-teacher", "train-joint"):
+        assert project.stage(command, 1, labels__long_read=carried).code == 0
+        ended = project.stage(command, 2, labels__long_read=carried + 1)
+        assert ended.code == 65 and "labels.long_read is" in ended.err and "use a new workspace" in ended.err
+
+
 def test_old_scores_are_refused(project: Project) -> None:
     for day in DAYS[1:3]:
         shutil.rmtree(project.ws / f"teacher/day={day}")
@@ -438,7 +447,7 @@ def test_not_due_and_missing_predecessors(fresh: Project) -> None:
         "recommend": "no export is served",
     }.items():
         ended = fresh.call("recommend", "--user", 1) if command == "recommend" else fresh.stage(command, 2)
-        assert ended.code == 66 and said in ended.err and "run dmtl" in ended.err, ended.err
+        assert ended.code == 66 and said in ended.err and "backfill the chain" in ended.err, ended.err
     absent = fresh.call("train-teacher", "--day", "2026-02-01")
     assert absent.code == 66 and f"the log has {DAYS[0]} .. {DAYS[3]}" in absent.err
     nowhere = fresh.stage("train-teacher", 1, data__root=fresh.home / "nowhere")

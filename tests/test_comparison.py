@@ -189,10 +189,10 @@ def test_published_numbers_agree_with_the_printed_ones(compared: tuple[Project, 
     every = cells_of((folder / "table.md").read_text(), 1)
     assert list(every) == sorted({m for of in numbers.values() for m in of})
     for metric, row in every.items():
-        assert list(row) == [*MODELS, "transfer"]
+        assert list(row) == [*MODELS, *(["transfer"] if transfer else [])]
         assert [row[n] for n in MODELS] == [stored[n].get(metric, row[n]) for n in MODELS]
         assert {n for n in MODELS if row[n] != "-"} == {n for n in MODELS if metric in numbers[n]}
-        assert row["transfer"] == (f"{transfer[metric]:.3f}" if metric in transfer else "-")
+        assert row.get("transfer", "-") == (f"{transfer[metric]:.3f}" if metric in transfer else "-")
     for metric, value in transfer.items():
         plain, student, teacher = (numbers[n][metric]["mean"] for n in ("long_read_only", "student", "student_teacher"))
         assert value == pytest.approx((student - plain) / (teacher - plain))
@@ -329,7 +329,11 @@ def test_what_is_served_is_only_read(project: Project) -> None:
     """Another config than that of the chain is no reason to train it again."""
     before = project.published()
     ended = compare(project, "--set", "student.learning_rate=0.02")
-    assert ended.code == 65 and "is not there, or of another config" in ended.err and "dmtl backfill" in ended.err
+    assert (
+        ended.code == 65
+        and "is not there, or of another config" in ended.err
+        and "backfill again with this config" in ended.err
+    )
     shutil.rmtree(project.ws / f"scores/day={DAYS[1]}/teacher={DAYS[0]}")
     assert compare(project).code == 65
     assert {k for k in before if f"scores/day={DAYS[1]}" not in k} <= project.published().keys()
@@ -340,8 +344,16 @@ def test_a_refused_setting_has_no_row(project: Project) -> None:
     ended = compare(project, settings=floor | SETTINGS)
     table = cells_of(ended.out)
     assert ended.code == 0 and "floor" not in table and list(table) == MODELS
-    (line,) = [line for line in ended.out.splitlines() if line.startswith("refused: ")]
-    assert line.startswith("refused: floor: 1 of 2 days, the last: coverage of match is 0.")
+    (line,) = [line for line in ended.out.splitlines() if line.startswith("not made: ")]
+    assert line.startswith("not made: floor: 1 of 2 days, the last: coverage of match is 0.")
+
+
+def test_a_setting_without_a_student_is_told_of(project: Project) -> None:
+    late = {"late": {"student.distill.min_age_days": 3}}
+    ended = compare(project, settings=late)
+    assert ended.code == 0 and f"not made: late: it has no student before {DAYS[2]}" in ended.out
+    head = (Path(project.call("path", "compare").out.strip()) / "table.md").read_text().splitlines()[0]
+    assert head == f"Measured on {DAYS[2]} .. {DAYS[3]}, seeds 1, 2: means (largest less smallest seed)."
 
 
 def test_a_refused_day_of_the_chain_is_passed_over(world: Path, tmp_path: Path) -> None:
@@ -354,7 +366,7 @@ def test_a_refused_day_of_the_chain_is_passed_over(world: Path, tmp_path: Path) 
     project.config["student"]["distill"]["floors"] = {"match": 0.0}
     ended = project.call("compare", "--day", DAYS[3])
     assert ended.code == 0, ended.err
-    assert "refused: student: 1 of 3 days, the last: coverage of match is 0." in ended.out
+    assert "not made: student: 1 of 3 days, the last: coverage of match is 0." in ended.out
     assert {"student", "long_read_only", "joint"} <= cells_of(ended.out).keys()
 
 
@@ -419,8 +431,8 @@ def test_markdown() -> None:
     )
     assert "seconds" not in table.markdown(timed=False)
     assert table.whole() == (
-        "| metric | student | x | transfer |\n|---|---:|---:|---:|\n| click_rate@50 | - | 0.250 | - |\n"
-        "| ctr.auc | 0.625 (0.250) | - | - |\n| rows.learned | 15 (10) | - | - |"
+        "| metric | student | x |\n|---|---:|---:|\n| click_rate@50 | - | 0.250 |\n"
+        "| ctr.auc | 0.625 (0.250) | - |\n| rows.learned | 15 (10) | - |"
     )
 
 
@@ -467,7 +479,7 @@ def test_names_of_a_figure_do_not_cover_each_other(wanted: dict[str, float]) -> 
         ("a: {evaluate.max_users: 3}", "setting a: evaluate.max_users cannot differ"),
         (
             "a: {student.learning_rat: .1}",
-            "setting a: --set unknown key student.learning_rat, did you mean learning_rate?",
+            "setting a: unknown key student.learning_rat, did you mean learning_rate?",
         ),
         ("a: {student.learning_rate: 2026-01-01}", "student.learning_rate: input should be a valid number"),
         ("a: {student.distill.losses: [{target: plike}]}", "student.distill.losses.0.target: no score is called plike"),
@@ -500,7 +512,7 @@ def test_days_that_cannot_be_compared(compared: tuple[Project, str, dict[str, in
     assert project.call("compare", "--day", DAYS[2], "--since", "x").code == 2
     early = project.call("compare", "--day", DAYS[2], "--since", DAYS[1])
     assert early.code == 66 and f"no student was exported before {DAYS[1]}" in early.err
-    assert f"run dmtl backfill --to {DAYS[0]} first" in early.err
+    assert f"backfill the chain up to {DAYS[0]} first" in early.err
     absent = project.call("compare", "--day", "2026-01-05")
     assert absent.code == 66 and "2026-01-05" in absent.err
 

@@ -46,7 +46,11 @@ def check(config: Config, day: dt.date) -> dict[str, Any]:
         "users": len(read.users),
         "items": len(read.items),
         "labels": labels,
-        "join": {k: round(read.facts[k], 4) for k in ("users_joined", "items_joined")},
+        "join": {
+            f"{k}_joined": round(read.facts[f"{k}_joined"], 4)
+            for k in ("users", "items")
+            if getattr(config.data, k) is not None
+        },
         "features": features,
         "estimates": {
             "table_rows": rows,
@@ -110,12 +114,16 @@ def _feature(encoder: Encoder, day: Day, name: str) -> dict[str, Any]:
     return out
 
 
+def _words(value: Any) -> str:
+    return " ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+
+
 def described(found: dict[str, Any]) -> str:
     labels, join, guess = found["labels"], found["join"], found["estimates"]
     lines = [
         f"day {found['day']}: {found['rows']:,} rows, {found['users']:,} users, {found['items']:,} items",
-        "labels: " + ", ".join(f"{k} {v}" for k, v in labels.items()),
-        f"side tables hold {join['users_joined']:.1%} of the day's users and {join['items_joined']:.1%} of its items",
+        "labels: " + ", ".join(f"{k} {_words(v)}" for k, v in labels.items()),
+        *(f"the table of {k.removesuffix('_joined')} holds {share:.1%} of the day's" for k, share in join.items()),
         "",
         f"{'feature':24}{'side':9}{'kind':13}{'embedding':24}{'rows':>10}{'unknown':>9}",
     ]

@@ -34,6 +34,7 @@ from dmtl_cli.run import Draft, Result, Run
 from dmtl_cli.scoring import forward, side, teacher_of
 from dmtl_cli.stages.train_teacher import (
     batch_loss,
+    carried_threshold,
     held_out_share,
     measure_threshold,
     refuse_another_model,
@@ -66,7 +67,7 @@ def train_joint(run: Run, day: dt.date) -> Result:
     def work(publication: Publication) -> Draft:
         read = [log.read(d, publication.tmp) for d in days]
         refuse_without_clicks(read)
-        threshold = before[1].facts["threshold_seconds"] if before else measure_threshold(run, read)
+        threshold = carried_threshold(before, config) if before else measure_threshold(run, read)
         refuse_without_reads(read, threshold)
         refuse_another_model(before, config)
         rng = run.rng("joint", day)

@@ -36,7 +36,7 @@ def train_teacher(run: Run, day: dt.date) -> Result:
     def work(publication: Publication) -> Draft:
         read = [log.read(d, publication.tmp) for d in days]
         refuse_without_clicks(read)
-        threshold = before[1].facts["threshold_seconds"] if before else measure_threshold(run, read)
+        threshold = carried_threshold(before, run.config) if before else measure_threshold(run, read)
         refuse_without_reads(read, threshold)
         refuse_another_model(before, run.config)
         features = run.config.features_of("teacher")
@@ -123,6 +123,16 @@ def measure_threshold(run: Run, days: list[Day]) -> float | None:
         seconds = np.concatenate([b.duration[b.click] for d in days for b in d.blocks()])
         return float(np.nanquantile(seconds.astype(np.float64), rule.quantile))
     return float(sum(d.facts["duration_sum"] for d in days) / sum(d.facts["duration_rows"] for d in days))
+
+
+def carried_threshold(before: Parent, config: Config) -> float | None:
+    """The chain's threshold. Raises UserError 65 where the config asks for other seconds: a label must not move."""
+    threshold: float | None = before[1].facts["threshold_seconds"]
+    rule = config.labels.long_read
+    if threshold is not None and isinstance(rule, float) and rule != threshold:
+        what = f"labels.long_read is {rule:g} s, the chain's is {threshold:g} s ({before[0]})"
+        raise UserError(what, "use a new workspace for another label")
+    return threshold
 
 
 def refuse_without_clicks(days: list[Day]) -> None:
