@@ -320,7 +320,7 @@ def plain_teacher(
             h = F.linear(h, layer.weight, layer.bias).relu()
         logits.append(F.linear(h, last.weight, last.bias)[:, 0])
     width = (model.table.dim - DIM) // len(logits)  # of a task: factors, then a bias
-    for k in range(len(logits)):
+    for k in range(len(logits) if width else 0):
         mine = model.table.weight[:, DIM + k * width : DIM + (k + 1) * width]
         u, i = (torch.stack(plain_parts(mine, model.table, encoder, s, sides[s])).sum(0) for s in ("user", "item"))
         dots = [sum((a * b for a, b in zip(f_u[:-1], f_i[:-1], strict=True)), f_u[-1] + f_i[-1])
@@ -360,7 +360,7 @@ def test_a_teacher_is_its_plain_form_gradients_too(features: tuple[Feature, ...]
         torch.testing.assert_close(a[name], b[name], rtol=1e-6, atol=1e-12, msg=lambda m, n=name: f"{n}: {m}")
     assert all(g.abs().max() > 0 for g in a.values())  # every parameter learns
     assert (a["table.weight"].abs().amax(0) > 0).all()  # and every column of the table: each task's factors and bias
-    assert model.table.dim == DIM + logits.shape[1] * (1 + more.get("factor_dim", FACTORS))
+    assert model.table.dim == DIM + (logits.shape[1] * (1 + FACTORS) if more.get("factor_dim", FACTORS) else 0)
 
 
 @pytest.mark.parametrize("units", [(6,), (6, 5), (6, 5, 3)], ids=str)
@@ -521,7 +521,7 @@ def test_factors_and_biases_by_hand() -> None:
     assert user.factors.tolist() == [[[3, 2], [4, 2]]] and item.bias.tolist() == [[3.0, -0.25]]
 
 
-def test_without_factors_biases_remain() -> None:
+def test_without_factors_there_is_the_network_alone() -> None:
     encoder = encoder_of(*USER, *ITEM)
     model = a_teacher(encoder, factor_dim=0).eval()
     user, item, context = random_sides(encoder, 1)
@@ -529,8 +529,8 @@ def test_without_factors_biases_remain() -> None:
         users, items, given = model.user_side(user), model.item_side(item), model.context_part(context)
         network = model.net.rest(users.part[:1] + items.part[:1] + given)[0]
         logits = model.logits(Half(*(x[:1] for x in users)), Half(*(x[:1] for x in items)), given)[0]
-    assert users.factors.shape == (3, 2, 0)
-    torch.testing.assert_close(logits, network + users.bias[:1] + items.bias[:1])
+    assert users.factors.shape == (3, 2, 0) and model.table.dim == DIM
+    torch.testing.assert_close(logits, network, rtol=0, atol=0)
 
 
 def test_the_wide_columns_are_no_input_of_the_network() -> None:

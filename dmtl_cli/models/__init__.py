@@ -31,10 +31,11 @@ def build_teacher(
     Args:
         model: mmoe; ple, which alone reads num_task_experts and num_levels; shared_bottom, which has one expert and no
             gate.
-        factor_dim: F of the factorization machine, 0: biases alone.
+        factor_dim: F of the factorization machine, 0: none.
         crosses: a user feature and an item feature each, both of one embedding.
     """
-    table = EmbeddingTable(encoder.embedding_rows(), embedding_dim + num_tasks * (factor_dim + 1))
+    wide = num_tasks * (factor_dim + 1) if factor_dim else 0
+    table = EmbeddingTable(encoder.embedding_rows(), embedding_dim + wide)
     layouts = [encoder.layout(s) for s in ("user", "item", "context")]
     user, item, context = (SideEmbedder(table, lay.ids, lay.sequences) for lay in layouts)
     widths = tuple(lay.width(embedding_dim) for lay in layouts) + ((len(crosses),) if crosses else ())

@@ -48,7 +48,7 @@ class Teacher(nn.Module):
     features: Xu et al., KDD 2020). They are counted, not logged, so a pair that was never shown has them too.
 
     Args:
-        table: of D + T (F + 1) columns: the network's, then factors and a bias for each task.
+        table: of D + T (F + 1) columns: the network's, then factors and a bias for each task; of D: no such term.
         crosses: of each the user's and the item's columns in [ids, sequences] of their sides.
     """
 
@@ -115,5 +115,7 @@ class Teacher(nn.Module):
         ids, sequences, floats = side
         e_NCW = embedder.embeddings(self.table, ids, sequences)
         part = self.net.first.part(k, torch.cat([e_NCW[..., : self.embedding_dim].flatten(1), floats], 1))
-        wide_NTF = e_NCW[..., self.embedding_dim :].sum(1).view(len(e_NCW), self.tasks, -1)
+        wide_NTF = part.new_zeros(len(part), self.tasks, 1)
+        if e_NCW.shape[2] > self.embedding_dim:
+            wide_NTF = e_NCW[..., self.embedding_dim :].sum(1).view(len(part), self.tasks, -1)
         return Half(part, wide_NTF[..., :-1], wide_NTF[..., -1], torch.cat([ids, *sequences], 1)[:, columns])
