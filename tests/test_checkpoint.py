@@ -159,7 +159,7 @@ def test_another_architecture_is_named(tmp_path: Path, change: dict[str, Any], n
         ({"model": "shared_bottom"}, "weight net.experts.biases.0: this model has none of that name"),
         ({"model": "ple"}, "weight net.experts.biases.0: this model has none of that name"),
         ({"num_tasks": 3}, "weight net.first.bias: expected (27,), got (24,)"),
-        ({"factor_dim": 0}, f"embedding user_id: expected (11, {DIM + 2}), got (11, {DIM + 2 * (FACTORS + 1)})"),
+        ({"factor_dim": 0}, f"embedding user_id: expected (11, {DIM}), got (11, {DIM + 2 * (FACTORS + 1)})"),
     ],
     ids=str,
 )
