@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dmtl_cli.config import Feature
+from dmtl_cli.data.buckets import Buckets
 from dmtl_cli.data.encode import Encoded, Encoder, Vocabulary
 from dmtl_cli.data.log import ID, Day
 from dmtl_cli.errors import UserError
@@ -34,7 +35,9 @@ def a_day(
         np.array((events or {}).get(side, [1] * len(f))) for side, f in zip(("user", "item"), frames, strict=True)
     ]
     none = np.zeros(0, np.int64)
-    return Day(day, frames[0], frames[1], Path(), none, none, counts[0], counts[1], counts[1], (), {"rows": 1})
+    return Day(
+        day, frames[0], frames[1], Buckets(Path(), ()), none, none, counts[0], counts[1], counts[1], (), {"rows": 1}
+    )
 
 
 def items_day(values: Any, counts: list[int] | None = None, day: int = 0) -> Day:

@@ -19,6 +19,7 @@ from torch import Tensor
 from dmtl_cli import scoring
 from dmtl_cli.config import Feature, Student
 from dmtl_cli.data.batches import Batcher, Tables, inputs
+from dmtl_cli.data.buckets import Buckets
 from dmtl_cli.data.encode import Encoded, Encoder, Vocabulary
 from dmtl_cli.data.log import ID, Day
 from dmtl_cli.data.samples import Rows, student_rows
@@ -688,7 +689,16 @@ def a_day(users: pl.DataFrame, items: pl.DataFrame) -> Day:
     none = np.zeros(0, np.int64)
     zeros = np.zeros(len(users), np.int64), np.zeros(len(items), np.int64)
     return Day(
-        dt.date(2024, 1, 1), users, items, Path(), none, none, zeros[0], *[zeros[1]] * 2, inputs=(), facts={"rows": 0.0}
+        dt.date(2024, 1, 1),
+        users,
+        items,
+        Buckets(Path(), ()),
+        none,
+        none,
+        zeros[0],
+        *[zeros[1]] * 2,
+        inputs=(),
+        facts={"rows": 0.0},
     )
 
 
