@@ -52,7 +52,7 @@ def distilled(reader: Reader, day: Day, config: Distill, users: int = 0, items: 
 
 
 def matcher_of(reader: Reader, day: Day, config: Distill, together: int = 1) -> Matcher:
-    return Matcher(reader, day, config, config.list_size if config.over_lists else together)
+    return Matcher(reader, day, config, config.list_size if config.over_lists else together, reader.folder / "scratch")
 
 
 def taking(*targets: str, **more: Any) -> Distill:
@@ -448,11 +448,13 @@ def test_a_matcher_finds_exposed_pairs(tmp_path: Path, day: Day) -> None:
     only = item != 4
     parts = [(whole.take(np.flatnonzero(only)), "exposed", logits[only]), (whole, "negative", logits + 5)]
     matcher = matcher_of(write(tmp_path / "s", day, parts), day, taking("pctr", "pcvr"))
-    found = matcher.lookup(user.astype(np.int32), item.astype(np.int32))
-    assert (found[~only] == -1).all(), "a drawn pair is no match"
-    of_click = matcher.targets["pctr"][found[only]]
+    assert matcher.matched() == only.sum(), "a drawn pair is no match"
+    found = Rows.concat(list(matcher.rows(0, 0, np.random.default_rng(0))))
+    found = found.take(np.lexsort((found.item, found.user)))
+    assert np.array_equal(found.user * 6 + found.item, np.flatnonzero(only))
+    of_click = found.columns["target.pctr"]
     assert of_click == pytest.approx(0.9 * logits[only, 0].astype(np.float64) - 1, rel=1e-12)
-    assert list(matcher.targets) == ["pctr", "pcvr"] and matcher.targets["pcvr"] == pytest.approx([0.3] * 20)
+    assert found.columns["target.pcvr"] == pytest.approx([0.3] * 20)
 
     later = later_day(tmp_path / "later")
     other = matcher_of(Reader(tmp_path / "s", FACTS), later, taking("pctr", "pctcvr"))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -39,15 +38,17 @@ class Buckets:
         """Numbers of all record batches, in the order they were written."""
         return np.arange(sum(map(len, self.batches)))
 
-    def read(self, batches: Iterable[int], rows: int, columns: list[str] | None = None) -> Iterator[pl.DataFrame]:
+    def read(self, batches: Ints, rows: int, columns: list[str] | None = None) -> Iterator[pl.DataFrame]:
         """Record batches one after the other, as frames of as many of them as it takes to have `rows` rows."""
+        if not len(batches):
+            return
         held: list[pa.RecordBatch] = []
         count = 0
         options = pa.ipc.IpcReadOptions()
         with pa.OSFile(str(self.file)) as file:
             if columns is not None:
-                with pa.ipc.open_file(file) as reader:
-                    options = pa.ipc.IpcReadOptions(included_fields=[reader.schema.get_field_index(c) for c in columns])
+                schema = pa.ipc.open_file(file).schema
+                options = pa.ipc.IpcReadOptions(included_fields=[schema.get_field_index(c) for c in columns])
             with pa.ipc.open_file(file, options=options) as reader:
                 for k in batches:
                     held.append(reader.get_batch(int(k)))
@@ -76,26 +77,17 @@ class BucketWriter:
         self._batches: list[list[int]] = [[] for _ in range(buckets)]
         self._written = 0
         self._writer: pa.RecordBatchFileWriter | None = None
-        self._schema: pa.Schema | None = None
 
-    def __enter__(self) -> BucketWriter:
-        self._sink = pa.OSFile(str(self.file), "wb")
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._writer is not None:
-            self._writer.close()
-        self._sink.close()
-
-    def add(self, frame: pl.DataFrame, bucket: npt.NDArray[Any]) -> None:
-        """Rows of any buckets, [n] each; the columns are the same each time."""
+    def add(self, frame: pl.DataFrame, bucket: Ints) -> None:
+        """Rows and the bucket of each, [n]; the columns are the same each time."""
         counts = np.bincount(bucket, minlength=len(self._batches))
         if counts.max(initial=0) < len(frame):
             frame = frame[np.argsort(bucket, kind="stable")]
         table = frame.to_arrow(compat_level=pl.CompatLevel.oldest()).combine_chunks()
         if self._writer is None:
             options = pa.ipc.IpcWriteOptions(compression="lz4")
-            self._schema, self._writer = table.schema, pa.ipc.new_file(self._sink, table.schema, options=options)
+            self._sink, self._schema = pa.OSFile(str(self.file), "wb"), table.schema
+            self._writer = pa.ipc.new_file(self._sink, table.schema, options=options)
         table = table.cast(self._schema)
         end = 0
         for k in np.flatnonzero(counts):
@@ -106,6 +98,10 @@ class BucketWriter:
                 self._written += 1
 
     def done(self) -> Buckets:
+        """What was written; there is no file where no row was."""
+        if self._writer is not None:
+            self._writer.close()
+            self._sink.close()
         return Buckets(self.file, tuple(np.array(b, np.int64) for b in self._batches))
 
 

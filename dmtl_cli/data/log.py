@@ -480,11 +480,11 @@ class Log:
         buckets = -(-rows // (POOL * BLOCK))
         tally = _Tally(len(entities["user"]), len(entities["item"]))
         taken = {side: _Taken(entities[side]["_at"], features) for side, features in inline.items()}
-        with BucketWriter(scratch / f"events-{day}.arrow", buckets, BLOCK) as writer:
-            for run in self._numbered(files, day, entities, list(taken.values())):
-                for block in run.iter_slices(BLOCK):
-                    tally.add(block)
-                writer.add(run, bucket_of(run["user"].to_numpy(), buckets))
+        writer = BucketWriter(scratch / f"events-{day}.arrow", buckets, BLOCK)
+        for run in self._numbered(files, day, entities, list(taken.values())):
+            for block in run.iter_slices(BLOCK):
+                tally.add(block)
+            writer.add(run, bucket_of(run["user"].to_numpy(), buckets))
         spool = writer.done()
         repeated = tally.drop_repeated(spool) if self.data.events.request else np.zeros(0, np.int64)
         users, items = (self._features(side, entities[side], taken[side].frame()) for side in ("user", "item"))

@@ -33,12 +33,14 @@ import pyarrow.parquet as pq
 
 from dmtl_cli.calibrate import Calibration, factors_of, target_logit
 from dmtl_cli.config import Distill
+from dmtl_cli.data.buckets import BucketWriter
 from dmtl_cli.data.log import BLOCK, ID, NO_REQUEST, POOL, Day
 from dmtl_cli.data.samples import SOURCES, Rows, in_lists, student_rows
 from dmtl_cli.errors import UserError
 
 _FIRST = ("user_id", "item_id", "day", "pair_source", "group", "rank")
 _PART = 2_000_000  # rows sorted in memory at a time
+_SORTED = sorted(SOURCES)
 _LARGEST = np.nextafter(np.float32(1), np.float32(0))
 _SMALLEST = np.float32(1e-37)
 
@@ -70,9 +72,12 @@ def probabilities(
 
 def user_groups(day: Day) -> npt.NDArray[np.int64]:
     """[users] a negative number for each user of the day, another one on another day: a hash of id and day."""
-    whole = (f"{day.day}|{user}".encode() for user in day.users[ID].to_list())
-    hashed = (int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1 for text in whole)
-    return -1 - np.fromiter(hashed, np.int64, len(day.users))
+    digests = bytearray()
+    for start in range(0, len(day.users), BLOCK):
+        ids = day.users[ID][start : start + BLOCK].cast(pl.String)
+        texts = (f"{day.day}|" + ids).cast(pl.Binary).to_list()
+        digests += b"".join([hashlib.blake2b(text, digest_size=8).digest() for text in texts])
+    return -1 - (np.frombuffer(digests, ">u8") >> 1).astype(np.int64)
 
 
 class Writer:
@@ -81,61 +86,73 @@ class Writer:
     def __init__(self, scratch: Path, day: Day, columns: tuple[str, ...]) -> None:
         self.scratch, self.day, self.columns = scratch, day, columns
         self.user_groups = user_groups(day)
-        self.chunks: list[Path] = []
-        self.sample: list[npt.NDArray[np.int64]] = []
         self.rows = 0
         self.sources: dict[str, int] = {}
+        self._added = BucketWriter(scratch / "added.arrow", 1, BLOCK)
+        self._sample: list[npt.NDArray[np.int64]] = []
 
     def add(self, rows: Rows, source: str, scores: dict[str, npt.NDArray[Any]]) -> None:
         """Rows (exposed ones with a column request); scores by column name."""
         group = self.user_groups[rows.user]
         if source == "exposed":
             group = np.where(rows.columns["request"] == NO_REQUEST, group, rows.columns["request"])
-        frame = pl.DataFrame({"user": rows.user, "item": rows.item, "group": group, **scores}).with_columns(
-            pl.lit(source).alias("pair_source")
-        )
-        chunk = self.scratch / f"chunk-{len(self.chunks):05d}.arrow"
-        frame.write_ipc(chunk, compression="lz4")
-        self.chunks.append(chunk)
-        self.sample.append(np.sort(group)[:: max(1, len(group) // 256)])
-        self.rows += len(frame)
-        self.sources[source] = self.sources.get(source, 0) + len(frame)
+        pairs = {"user": rows.user.astype(np.int32), "item": rows.item.astype(np.int32), "group": group}
+        of = np.full(len(rows), _SORTED.index(source), np.int8)
+        self._added.add(pl.DataFrame({**pairs, "source": of, **scores}), np.zeros(len(rows), np.int64))
+        self._sample.append(np.sort(group)[:: max(1, len(group) // 256)])
+        self.rows += len(rows)
+        self.sources[source] = self.sources.get(source, 0) + len(rows)
 
     def finish(self, folder: Path) -> None:
         """Writes part-*.parquet."""
         parts = max(1, -(-self.rows // _PART))
-        sample = np.sort(np.concatenate(self.sample)) if self.sample else np.zeros(0, np.int64)
+        sample = np.sort(np.concatenate(self._sample)) if self._sample else np.zeros(0, np.int64)
         cuts = np.unique(sample[np.arange(1, parts) * len(sample) // parts]) if len(sample) else sample
-        bounds = [np.iinfo(np.int64).min, *cuts.tolist(), None]
-        empty = pl.LazyFrame(schema=dict.fromkeys(("user", "item", "group"), pl.Int64) | {"pair_source": pl.String})
-        empty = empty.with_columns(pl.lit(None, pl.Float32).alias(c) for c in self.columns)
-        scanned = pl.concat([pl.scan_ipc(c) for c in self.chunks]) if self.chunks else empty
-        for k, (low, high) in enumerate(itertools.pairwise(bounds)):
-            inside = pl.col("group") >= low if high is None else (pl.col("group") >= low) & (pl.col("group") < high)
-            whole = self._sorted(scanned.filter(inside).collect())
-            table = whole.to_arrow(compat_level=pl.CompatLevel.oldest())
-            with pq.ParquetWriter(
-                folder / f"part-{k:05d}.parquet",
-                table.schema,
-                compression="zstd",
-                use_dictionary=["user_id", "item_id", "day", "pair_source", "group"],
-                column_encoding=dict.fromkeys(self.columns, "BYTE_STREAM_SPLIT"),
-            ) as writer:
-                for start, end in itertools.pairwise(_cuts(whole["group"].to_numpy())):
-                    writer.write_table(table.slice(start, end - start), row_group_size=max(1, end - start))
+        for k, frame in enumerate(self._parts(cuts)):
+            self._write(folder / f"part-{k:05d}.parquet", frame)
 
-    def _sorted(self, frame: pl.DataFrame) -> pl.DataFrame:
-        users, items = self.day.users[ID], self.day.items[ID]
-        whole = frame.with_columns(
-            users.gather(frame["user"]).alias("user_id"),
-            items.gather(frame["item"]).alias("item_id"),
-            pl.lit(self.day.day).alias("day"),
-        ).sort(
-            ["group", "pair_source", "pctcvr", "item_id", "user_id", *self.columns],
-            descending=[False, False, True, False, False] + [False] * len(self.columns),
+    def _parts(self, cuts: npt.NDArray[np.int64]) -> Iterator[pl.DataFrame]:
+        """The rows between one cut of the groups and the next."""
+        added = self._added.done()
+        if len(cuts):
+            split = BucketWriter(self.scratch / "parts.arrow", len(cuts) + 1, BLOCK)
+            for frame in added.read(added.whole, POOL * BLOCK):
+                split.add(frame, np.searchsorted(cuts, frame["group"].to_numpy(), side="right"))
+            added.file.unlink()
+            added = split.done()
+        kinds = dict.fromkeys(("user", "item"), pl.Int32) | {"group": pl.Int64, "source": pl.Int8}
+        for k in range(len(added)):
+            part = added.bucket(k)
+            yield pl.DataFrame(schema=kinds | dict.fromkeys(self.columns, pl.Float32)) if part is None else part
+
+    def _write(self, file: Path, frame: pl.DataFrame) -> None:
+        """Rows of whole groups, sorted. Rows of users and items are in the order of their ids."""
+        keys = ["group", "source", "pctcvr", "item", "user", *self.columns]
+        order = frame.select(pl.arg_sort_by(keys, descending=[k == 2 for k in range(len(keys))])).to_series()
+        ranked = frame.select("group", "source")[order].with_columns(
+            pl.int_range(1, pl.len() + 1, dtype=pl.Int32).over("group", "source").alias("rank")
         )
-        rank = pl.int_range(1, pl.len() + 1, dtype=pl.Int32).over("group", "pair_source").alias("rank")
-        return whole.with_columns(rank).select(*_FIRST, *self.columns)
+        with pq.ParquetWriter(
+            file,
+            self._table(frame[:0], ranked["rank"][:0]).schema,
+            compression="zstd",
+            use_dictionary=["user_id", "item_id", "day", "pair_source", "group"],
+            column_encoding=dict.fromkeys(self.columns, "BYTE_STREAM_SPLIT"),
+        ) as writer:
+            for start, end in itertools.pairwise(_cuts(ranked["group"].to_numpy())):
+                table = self._table(frame[order[start:end]], ranked["rank"][start:end])
+                writer.write_table(table, row_group_size=end - start)
+
+    def _table(self, frame: pl.DataFrame, rank: pl.Series) -> pa.Table:
+        return frame.select(
+            self.day.users[ID].gather(frame["user"]).alias("user_id"),
+            self.day.items[ID].gather(frame["item"]).alias("item_id"),
+            pl.lit(self.day.day).alias("day"),
+            pl.Series(_SORTED).gather(frame["source"]).alias("pair_source"),
+            "group",
+            rank.alias("rank"),
+            *self.columns,
+        ).to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
 def _cuts(group: npt.NDArray[np.int64]) -> list[int]:
@@ -158,26 +175,30 @@ class Reader:
         self.calibration = {k: Calibration.from_dict(v) for k, v in facts["calibration"].items()}
         expected = (*_FIRST, *score_columns(self.calibration, fused=bool(facts["fusion"])))
         self.rows = 0
+        self._groups: list[tuple[Path, int, int]] = []  # part, row group, rows
         for part in self.parts:
             metadata = pq.ParquetFile(part)
             if missing := [c for c in expected if c not in metadata.schema_arrow.names]:
                 raise UserError(f"{part}: expected score column {missing[0]}", "run dump-logits again")
             self.rows += metadata.metadata.num_rows
+            count = metadata.num_row_groups
+            self._groups += [(part, g, metadata.metadata.row_group(g).num_rows) for g in range(count)]
             metadata.close()
 
     def frames(self, columns: list[str], rng: np.random.Generator | None = None) -> Iterator[pl.DataFrame]:
-        """Pools of row groups, in random order when rng is given. A group of the table lies within one pool."""
-        groups = [(p, g) for p in self.parts for g in range(pq.ParquetFile(p).metadata.num_row_groups)]
-        order = np.arange(len(groups)) if rng is None else rng.permutation(len(groups))
-        for start in range(0, len(order), POOL):
-            tables = []
-            for k in order[start : start + POOL]:
-                part, group = groups[int(k)]
-                with pq.ParquetFile(part, pre_buffer=False) as file:
-                    tables.append(file.read_row_group(group, columns=columns, use_threads=False))
-            frame = pl.from_arrow(pa.concat_tables(tables))
-            assert isinstance(frame, pl.DataFrame)
-            yield frame
+        """Pools of POOL row groups (fewer where groups are larger than a block), in random order when rng is given. A
+        group of the table lies within one pool."""
+        order = np.arange(len(self._groups)) if rng is None else rng.permutation(len(self._groups))
+        held: list[pa.Table] = []
+        for n, k in enumerate(order):
+            part, group, _ = self._groups[k]
+            with pq.ParquetFile(part, pre_buffer=False) as file:
+                held.append(file.read_row_group(group, columns=columns, use_threads=False))
+            if len(held) == POOL or n == len(order) - 1 or sum(map(len, held)) >= 2 * POOL * BLOCK:
+                frame = pl.from_arrow(pa.concat_tables(held))
+                assert isinstance(frame, pl.DataFrame)
+                yield frame
+                held = []
 
     def targets(self, frame: pl.DataFrame, names: Iterable[str]) -> dict[str, npt.NDArray[np.float64]]:
         """Teacher logits t = log p - log(1 - p) of each score named, in float64 from the logits as trained.
@@ -256,59 +277,57 @@ def list_keys(group: npt.NDArray[np.int64], user: npt.NDArray[np.int64]) -> npt.
 
 
 class Matcher:
-    """Exposed scores of an earlier day, looked up by the pairs of a later day. Holds 8 bytes and 8 a target for each
-    pair that both days' tables know; for losses over lists the matched rows too, as a list may lie all over a day."""
+    """Exposed scores of an earlier day, looked up by the pairs of a later day: bucket by bucket of the later day's
+    spool, so that memory is the events and scored pairs of one bucket."""
 
-    def __init__(self, reader: Reader, day: Day, config: Distill, list_size: int) -> None:
-        pairs: list[npt.NDArray[Any]] = [np.zeros(0, np.int64)]
-        targets: dict[str, list[npt.NDArray[Any]]] = {name: [np.zeros(0)] for name in config.targets}
+    def __init__(self, reader: Reader, day: Day, config: Distill, list_size: int, scratch: Path) -> None:
+        """Puts the scored pairs that both days' tables know by bucket into a file in `scratch`."""
+        self.day, self.list_size, self.over_lists = day, list_size, config.over_lists
+        self.targets = config.targets
+        writer = BucketWriter(scratch / f"scored-{day.day}.arrow", len(day.spool), BLOCK)
         for frame in reader.frames(["user_id", "item_id", "pair_source", *reader._logits]):
             shown = frame.filter(pl.col("pair_source") == "exposed")
             user, item = day.rows_of(shown["user_id"], "user"), day.rows_of(shown["item_id"], "item")
+            pairs = pl.DataFrame({"pair": user * len(day.items) + item, **reader.targets(shown, config.targets)})
             here = (user >= 0) & (item >= 0)
-            pairs.append((user * len(day.items) + item)[here])
-            for name, t in reader.targets(shown, config.targets).items():
-                targets[name].append(t[here])
-        self.pairs, first = np.unique(np.concatenate(pairs), return_index=True)
-        self.targets = {name: np.concatenate(parts)[first] for name, parts in targets.items()}
-        self.day, self.list_size = day, list_size
-        self.over_lists = config.over_lists
-
-    def lookup(self, user: npt.NDArray[Any], item: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-        """Place of each pair among the scored ones; -1 where it was not scored."""
-        pair = user.astype(np.int64) * len(self.day.items) + item
-        if not len(self.pairs):
-            return np.full(len(pair), -1)
-        at = np.minimum(np.searchsorted(self.pairs, pair), len(self.pairs) - 1)
-        return np.where(self.pairs[at] == pair, at, -1)
+            writer.add(pairs.filter(here), day.bucket_of(user[here]))
+        self.scored = writer.done()
 
     def matched(self) -> int:
         """Events of the day whose pair was scored."""
-        return sum(int((self.lookup(b.user, b.item) >= 0).sum()) for b in self.day.blocks())
+        return sum(len(rows) for k in range(len(self.scored)) for rows, _ in self._matched(k, 0, 0, None))
 
     def rows(self, users: int, items: int, rng: np.random.Generator) -> Iterator[Rows]:
         """The day's events that were scored the day before, as rows to distill."""
-        if not self.over_lists:
-            for rows, _ in self._matched(users, items, rng):
-                yield in_lists(rows, rows.user, self.list_size, rng) if self.list_size > 1 else rows
-        elif found := list(self._matched(users, items, rng)):
-            groups, rows = user_groups(self.day), Rows.concat([r for r, _ in found])
-            user, request = rows.user - users, np.concatenate([r for _, r in found])
-            group = np.where(request == NO_REQUEST, groups[user], request)
-            yield in_lists(rows, list_keys(group, user), self.list_size, rng)
+        groups = user_groups(self.day) if self.over_lists else None
+        for k in rng.permutation(len(self.scored)):
+            if groups is None:
+                for rows, _ in self._matched(k, users, items, rng):
+                    yield in_lists(rows, rows.user, self.list_size, rng) if self.list_size > 1 else rows
+            elif found := list(self._matched(k, users, items, rng)):  # a list may lie all over its bucket
+                rows, request = Rows.concat([r for r, _ in found]), np.concatenate([r for _, r in found])
+                user = rows.user - users
+                group = list_keys(np.where(request == NO_REQUEST, groups[user], request), user)
+                yield in_lists(rows, group, self.list_size, rng)
 
     def _matched(
-        self, users: int, items: int, rng: np.random.Generator
+        self, k: int, users: int, items: int, rng: np.random.Generator | None
     ) -> Iterator[tuple[Rows, npt.NDArray[np.int64]]]:
-        """Rows, and the request of each."""
-        for block in self.day.blocks(rng):
-            at = self.lookup(block.user, block.item)
-            here = np.flatnonzero(at >= 0)
-            user, item = block.user[here].astype(np.int64), block.item[here].astype(np.int64)
+        """Rows of a bucket, and the request of each."""
+        scored = self.scored.bucket(k)
+        if scored is None:
+            scored = pl.DataFrame(schema={"pair": pl.Int64} | dict.fromkeys(self.targets, pl.Float64))
+        known, first = np.unique(scored["pair"].to_numpy(), return_index=True)
+        targets = {name: scored[name].to_numpy()[first] for name in self.targets}
+        for block in self.day.bucket(k, rng):
+            user, item = block.user.astype(np.int64), block.item.astype(np.int64)
+            pair = user * len(self.day.items) + item
+            at = np.searchsorted(known, pair)
+            here = np.flatnonzero(np.append(known, -1)[at] == pair)
             rows = student_rows(
-                user + users,
-                item + items,
-                targets={name: t[at[here]] for name, t in self.targets.items()},
+                user[here] + users,
+                item[here] + items,
+                targets={name: t[at[here]] for name, t in targets.items()},
                 source=np.zeros(len(here), np.int8),
                 kd_weight=block.weight[here],
             )
