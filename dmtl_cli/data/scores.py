@@ -123,34 +123,38 @@ class Writer:
         kinds = dict.fromkeys(("user", "item"), pl.Int32) | {"group": pl.Int64, "source": pl.Int8}
         for k in range(len(added)):
             part = added.bucket(k)
-            yield pl.DataFrame(schema=kinds | dict.fromkeys(self.columns, pl.Float32)) if part is None else part
+            yield (
+                pl.DataFrame(schema=kinds | dict.fromkeys(self.columns, pl.Float32)) if part is None else part.rechunk()
+            )
 
     def _write(self, file: Path, frame: pl.DataFrame) -> None:
         """Rows of whole groups, sorted. Rows of users and items are in the order of their ids."""
-        keys = ["group", "source", "pctcvr", "item", "user", *self.columns]
-        order = frame.select(pl.arg_sort_by(keys, descending=[k == 2 for k in range(len(keys))])).to_series()
-        ranked = frame.select("group", "source")[order].with_columns(
-            pl.int_range(1, pl.len() + 1, dtype=pl.Int32).over("group", "source").alias("rank")
-        )
+        logits = [c for c in self.columns if c.endswith("_logit")]  # of equal logits all else is equal
+        keys = ["group", "source", "pctcvr", "item", "user", *logits]
+        order = frame.select(pl.arg_sort_by(keys, descending=[k == "pctcvr" for k in keys])).to_series()
+        group, source = (frame[c].gather(order).to_numpy() for c in ("group", "source"))
+        begins = np.flatnonzero(np.append(True, (group[1:] != group[:-1]) | (source[1:] != source[:-1]))[: len(group)])
+        sizes = np.diff(np.append(begins, len(group)))
+        rank = (1 + np.arange(len(group)) - np.repeat(begins, sizes)).astype(np.int32)
         with pq.ParquetWriter(
             file,
-            self._table(frame[:0], ranked["rank"][:0]).schema,
+            self._table(frame[:0], rank[:0]).schema,
             compression="zstd",
             use_dictionary=["user_id", "item_id", "day", "pair_source", "group"],
             column_encoding=dict.fromkeys(self.columns, "BYTE_STREAM_SPLIT"),
         ) as writer:
-            for start, end in itertools.pairwise(_cuts(ranked["group"].to_numpy())):
-                table = self._table(frame[order[start:end]], ranked["rank"][start:end])
+            for start, end in itertools.pairwise(_cuts(group)):
+                table = self._table(frame[order[start:end]], rank[start:end])
                 writer.write_table(table, row_group_size=end - start)
 
-    def _table(self, frame: pl.DataFrame, rank: pl.Series) -> pa.Table:
+    def _table(self, frame: pl.DataFrame, rank: npt.NDArray[np.int32]) -> pa.Table:
         return frame.select(
             self.day.users[ID].gather(frame["user"]).alias("user_id"),
             self.day.items[ID].gather(frame["item"]).alias("item_id"),
             pl.lit(self.day.day).alias("day"),
             pl.Series(_SORTED).gather(frame["source"]).alias("pair_source"),
             "group",
-            rank.alias("rank"),
+            pl.Series("rank", rank),
             *self.columns,
         ).to_arrow(compat_level=pl.CompatLevel.oldest())
 
