@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dmtl_cli.config import Feature
-from dmtl_cli.data.buckets import Buckets
 from dmtl_cli.data.encode import Encoded, Encoder, Vocabulary
 from dmtl_cli.data.log import ID, Day
+from dmtl_cli.data.spool import Spool
 from dmtl_cli.errors import UserError
 
 FIRST = dt.date(2026, 1, 1)
@@ -36,7 +36,7 @@ def a_day(
     ]
     none = np.zeros(0, np.int64)
     return Day(
-        day, frames[0], frames[1], Buckets(Path(), ()), none, none, counts[0], counts[1], counts[1], (), {"rows": 1}
+        day, frames[0], frames[1], Spool(Path(), ()), none, none, counts[0], counts[1], counts[1], (), {"rows": 1}
     )
 
 

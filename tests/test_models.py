@@ -19,10 +19,10 @@ from torch import Tensor
 from dmtl_cli import scoring
 from dmtl_cli.config import Feature, Student
 from dmtl_cli.data.batches import Batcher, Tables, inputs
-from dmtl_cli.data.buckets import Buckets
 from dmtl_cli.data.encode import Encoded, Encoder, Vocabulary
 from dmtl_cli.data.log import ID, Day
 from dmtl_cli.data.samples import Rows, student_rows
+from dmtl_cli.data.spool import Spool
 from dmtl_cli.models import build_student, build_teacher
 from dmtl_cli.models.dssm import DSSM
 from dmtl_cli.models.layers import EmbeddingTable, Experts, Network, SideEmbedder, SplitLinear, gate
@@ -692,7 +692,7 @@ def a_day(users: pl.DataFrame, items: pl.DataFrame) -> Day:
         dt.date(2024, 1, 1),
         users,
         items,
-        Buckets(Path(), ()),
+        Spool(Path(), ()),
         none,
         none,
         zeros[0],

@@ -19,10 +19,10 @@ from dmtl_cli.config import Feature, Student, Teacher
 from dmtl_cli.data import log as log_module
 from dmtl_cli.data import samples as samples_module
 from dmtl_cli.data.batches import Batcher
-from dmtl_cli.data.buckets import Buckets
 from dmtl_cli.data.log import ID, Block, Day
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.samples import SOURCES, Rows, hard_rows, held_out, in_lists, mix, student_rows, teacher_rows
+from dmtl_cli.data.spool import Spool
 
 Ints = npt.NDArray[np.int64]
 HOUR = Feature(name="hour", side="context", kind="categorical")
@@ -34,7 +34,7 @@ def clicked_day(users: int, items: int, clicks: set[tuple[int, int]], item_click
     pairs = np.array(sorted(u * items + i for u, i in clicks), np.int64)
     counts = np.bincount(pairs % items, minlength=items) if item_clicks is None else item_clicks
     tables = [pl.DataFrame({ID: np.arange(n)}) for n in (users, items)]
-    return Day(dt.date(2026, 1, 31), *tables, Buckets(Path(), ()), pairs, none, none, none, counts, (), {})
+    return Day(dt.date(2026, 1, 31), *tables, Spool(Path(), ()), pairs, none, none, none, counts, (), {})
 
 
 @settings(max_examples=60, deadline=None)

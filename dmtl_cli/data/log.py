@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dmtl_cli.config import Data, Feature, SideTable
-from dmtl_cli.data.buckets import Buckets, BucketWriter, bucket_of
+from dmtl_cli.data.spool import Spool, SpoolWriter, bucket_of
 from dmtl_cli.days import folder_day
 from dmtl_cli.errors import Exit, UserError
 
@@ -90,7 +90,7 @@ class Day:
     users: pl.DataFrame
     """column `:id`, then one raw column a feature, by feature name"""
     items: pl.DataFrame
-    spool: Buckets
+    spool: Spool
     """events by bucket of their user; a day of up to POOL * BLOCK rows has one"""
     clicked: Ints
     """sorted distinct user * len(items) + item of the day's clicks"""
@@ -480,7 +480,7 @@ class Log:
         buckets = -(-rows // (POOL * BLOCK))
         tally = _Tally(len(entities["user"]), len(entities["item"]))
         taken = {side: _Taken(entities[side]["_at"], features) for side, features in inline.items()}
-        writer = BucketWriter(scratch / f"events-{day}.arrow", buckets, BLOCK)
+        writer = SpoolWriter(scratch / f"events-{day}.arrow", buckets, BLOCK)
         for run in self._numbered(files, day, entities, list(taken.values())):
             for block in run.iter_slices(BLOCK):
                 tally.add(block)
@@ -567,7 +567,7 @@ class _Tally:
         self.known += sign * int(known.sum())
         self.unknown += sign * int((~known).sum())
 
-    def drop_repeated(self, spool: Buckets) -> Ints:
+    def drop_repeated(self, spool: Spool) -> Ints:
         """Takes the repeated clicks out of the counts; their positions, sorted. Clicks of a pair lie in one bucket."""
         dropped = [np.zeros(0, np.int64)]
         for k in range(len(spool)):

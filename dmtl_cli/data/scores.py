@@ -33,9 +33,9 @@ import pyarrow.parquet as pq
 
 from dmtl_cli.calibrate import Calibration, factors_of, target_logit
 from dmtl_cli.config import Distill
-from dmtl_cli.data.buckets import BucketWriter
 from dmtl_cli.data.log import BLOCK, ID, NO_REQUEST, POOL, Day
 from dmtl_cli.data.samples import SOURCES, Rows, in_lists, student_rows
+from dmtl_cli.data.spool import SpoolWriter
 from dmtl_cli.errors import UserError
 
 _FIRST = ("user_id", "item_id", "day", "pair_source", "group", "rank")
@@ -88,7 +88,7 @@ class Writer:
         self.user_groups = user_groups(day)
         self.rows = 0
         self.sources: dict[str, int] = {}
-        self._added = BucketWriter(scratch / "added.arrow", 1, BLOCK)
+        self._added = SpoolWriter(scratch / "added.arrow", 1, BLOCK)
         self._sample: list[npt.NDArray[np.int64]] = []
 
     def add(self, rows: Rows, source: str, scores: dict[str, npt.NDArray[Any]]) -> None:
@@ -115,7 +115,7 @@ class Writer:
         """The rows between one cut of the groups and the next."""
         added = self._added.done()
         if len(cuts):
-            split = BucketWriter(self.scratch / "parts.arrow", len(cuts) + 1, BLOCK)
+            split = SpoolWriter(self.scratch / "parts.arrow", len(cuts) + 1, BLOCK)
             for frame in added.read(added.whole, POOL * BLOCK):
                 split.add(frame, np.searchsorted(cuts, frame["group"].to_numpy(), side="right"))
             added.file.unlink()
@@ -288,7 +288,7 @@ class Matcher:
         """Puts the scored pairs that both days' tables know by bucket into a file in `scratch`."""
         self.day, self.list_size, self.over_lists = day, list_size, config.over_lists
         self.targets = config.targets
-        writer = BucketWriter(scratch / f"scored-{day.day}.arrow", len(day.spool), BLOCK)
+        writer = SpoolWriter(scratch / f"scored-{day.day}.arrow", len(day.spool), BLOCK)
         for frame in reader.frames(["user_id", "item_id", "pair_source", *reader._logits]):
             shown = frame.filter(pl.col("pair_source") == "exposed")
             user, item = day.rows_of(shown["user_id"], "user"), day.rows_of(shown["item_id"], "item")

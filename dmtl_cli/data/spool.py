@@ -23,7 +23,7 @@ def bucket_of(key: npt.NDArray[Any], buckets: int) -> Ints:
 
 
 @dataclass(frozen=True)
-class Buckets:
+class Spool:
     """An Arrow file each of whose record batches holds rows of one bucket, in the order they were written."""
 
     file: Path
@@ -64,7 +64,7 @@ class Buckets:
         return next(self.read(self.batches[k], 2**63, columns), None)
 
 
-class BucketWriter:
+class SpoolWriter:
     """Writes rows into the buckets of a file. A caller that brings many rows at once gets large record batches.
 
     Args:
@@ -97,12 +97,12 @@ class BucketWriter:
                 self._batches[k].append(self._written)
                 self._written += 1
 
-    def done(self) -> Buckets:
+    def done(self) -> Spool:
         """What was written; there is no file where no row was."""
         if self._writer is not None:
             self._writer.close()
             self._sink.close()
-        return Buckets(self.file, tuple(np.array(b, np.int64) for b in self._batches))
+        return Spool(self.file, tuple(np.array(b, np.int64) for b in self._batches))
 
 
 def _frame(batches: list[pa.RecordBatch]) -> pl.DataFrame:
