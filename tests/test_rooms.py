@@ -41,6 +41,8 @@ FLOORS = [
     ["data.negatives"],
     ["data.encode"],
     ["data.log"],
+    ["data.spool"],
+    ["data.hashing"],
     ["run"],
     ["artifact", "progress"],
     ["workspace"],

@@ -19,6 +19,7 @@ from test_log import put, read
 
 from dmtl_cli.calibrate import Calibration
 from dmtl_cli.config import Distill
+from dmtl_cli.data import log as log_module
 from dmtl_cli.data import scores as scores_module
 from dmtl_cli.data.log import ID, NO_REQUEST, Day
 from dmtl_cli.data.samples import SOURCES, Rows
@@ -470,6 +471,40 @@ def test_a_matcher_finds_exposed_pairs(tmp_path: Path, day: Day) -> None:
     )
     assert sorted(rows.columns["kd_weight"].tolist()) == [2, 4], "the event's weight"
     assert not rows.columns["source"].any() and "list" not in rows.columns
+
+
+@pytest.mark.parametrize("loss", ["kl", "listwise"])
+def test_buckets_do_not_matter_to_a_match(tmp_path: Path, day: Day, monkeypatch: pytest.MonkeyPatch, loss: str) -> None:
+    reader = write(tmp_path / "s", day, random_parts(day))
+    rng = np.random.default_rng(4)
+    put(tmp_path / "x", {"user_id": rng.integers(0, 6, 300) * 10, "item_id": [f"i{k}" for k in rng.integers(0, 8, 300)],
+                         "click": [0] * 300, "seconds": [1.0] * 300, "request": rng.integers(0, 9, 300),
+                         "w": np.arange(300) / 4})  # fmt: skip
+    config, found, sizes = taking("pctr", loss=loss), [], []
+    for block in (100, 4):
+        monkeypatch.setattr(log_module, "BLOCK", block)
+        later = read(tmp_path / "x", request="request", weight="w")
+        matcher = matcher_of(reader, later, config)
+        whole = list(matcher.rows(5, 7, np.random.default_rng(0)))
+        rows = Rows.concat(whole)
+        assert len(rows) == matcher.matched() > 100
+        names = ("target.pctr", "kd_weight", "source")
+        columns = (rows.user, rows.item, *(rows.columns[c] for c in names))
+        found.append(Counter(zip(*(c.tolist() for c in columns), strict=True)))
+        sizes.append(sorted(Counter(rows.columns["list"].tolist()).values()) if loss == "listwise" else [])
+    assert len(later.spool) == 10 and len(whole) > 2
+    assert found[0] == found[1] and sizes[0] == sizes[1]
+
+
+def test_pools_of_large_groups_are_bounded_in_rows(tmp_path: Path, day: Day, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scores_module, "BLOCK", 2)
+    user, item = np.repeat(np.arange(4), 60) % 4, np.arange(240) % 6
+    reader = write(
+        tmp_path / "s", day, [(Rows(user, item, {"request": np.arange(240) // 20}), "exposed", np.zeros((240, 2)))]
+    )
+    assert [len(f) for f in reader.frames(["group"])] == [40] * 6, "two groups of 20 where 2 * 8 * 2 rows are a pool"
+    monkeypatch.setattr(scores_module, "BLOCK", 1000)
+    assert [len(f) for f in reader.frames(["group"])] == [160, 80], "else of 8 row groups"
 
 
 def test_matched_rows_stand_in_lists_of_a_request(tmp_path: Path, day: Day) -> None:
