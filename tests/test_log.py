@@ -419,6 +419,22 @@ def test_damaged_files(tmp_path: Path) -> None:
         read(tmp_path, users=SideTable(path="users", key="user_id"))
 
 
+@pytest.mark.parametrize("now", [{"user_id": [1, 1, 2, 2, 7]}, {k: v[:4] for k, v in BASIC.items()}])
+def test_a_file_that_changes_between_the_passes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, now: dict[str, Any]
+) -> None:
+    put(tmp_path, BASIC)
+    spool = Log._spool
+
+    def changed(*arguments: Any) -> Day:
+        put(tmp_path, BASIC | now)
+        return spool(*arguments)
+
+    monkeypatch.setattr(Log, "_spool", changed)
+    with refused(Exit.NO_INPUT, "day 2026-01-31 changed while", "retry later"):
+        read(tmp_path)
+
+
 def test_hidden_files_are_not_data(tmp_path: Path) -> None:
     put(tmp_path, BASIC)
     for name in ("_SUCCESS", "_metadata.parquet", ".a.parquet.crc", ".part.parquet", "notes.txt"):

@@ -1,6 +1,7 @@
 """The score table: what every row of it promises, and what a student takes from it."""
 
 import datetime as dt
+import hashlib
 import itertools
 import math
 from collections import Counter
@@ -136,6 +137,12 @@ def test_groups_and_sources(tmp_path: Path, day: Day) -> None:
     held = table(tmp_path / "s").select("group", "pair_source", "rank", "user_id", "item_id").rows()
     of = scores_module.user_groups(day).tolist()
     assert len(set(of)) == len(day.users) and max(of) < 0, "one negative number a user"
+    first = hashlib.blake2b(b"2026-01-31|10", digest_size=8).digest()
+    assert of[1] == -1 - (int.from_bytes(first, "big") >> 1), "published: never another one"
+    texts = scores_module.user_groups(replace(day, users=pl.DataFrame({ID: ["", "naïve ☃", "10"]})))
+    assert texts[2] == of[1] and texts[0] == -1 - (
+        int.from_bytes(hashlib.blake2b(b"2026-01-31|", digest_size=8).digest(), "big") >> 1
+    )
     later = scores_module.user_groups(replace(day, day=day.day + dt.timedelta(days=1)))
     assert not set(of) & set(later.tolist()), "and another one a day later"
     assert sorted(held) == sorted(

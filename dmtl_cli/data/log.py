@@ -31,6 +31,7 @@ from dmtl_cli.errors import Exit, UserError
 Ints = npt.NDArray[np.int64]
 BLOCK = 65_536  # rows of a record batch in the spool
 ID = ":id"  # the id column of users and items: no feature can be called that
+AT = ":at"  # position of an id's first row
 NO_REQUEST = -(2**63)  # of an event, in a log without requests
 POOL = 8  # full record batches that are shuffled together: as many rows as a bucket should have
 MERGE = 1_000_000  # values held before they are merged into the distinct ones
@@ -304,7 +305,7 @@ class Log:
             raise UserError(f"events: day {day} has no rows in {files[0].parent}", "retry later", Exit.NO_INPUT)
         entities, rates = {}, {}
         for side, first in firsts.items():
-            entities[side], rates[f"{side}s_joined"] = self._entities(side, first.merged(), tables.get(side))
+            entities[side], rates[f"{side}s_joined"] = self._entities(side, first.frame(), tables.get(side))
         return self._spool(files, day, scratch, rows, entities, inline, inputs, rates)
 
     def _schema(self, file: Path) -> dict[str, pa.DataType]:
@@ -441,16 +442,16 @@ class Log:
         return whole
 
     def _entities(self, side: str, seen: pl.DataFrame, table: pl.DataFrame | None) -> tuple[pl.DataFrame, float]:
-        """All users or items of the day, sorted by id, with `_at` (null of one that is in the table alone) and the
-        table's features by name; and the share of seen ids the table holds."""
+        """All users or items of the day, sorted by id, with `:at` (null of one that is in the table alone) and
+        the table's features by name; and the share of seen ids the table holds."""
         if table is None:
             return seen.sort(ID), 1.0
         if table[ID].dtype != seen[ID].dtype:
             kinds = f"{_kind(seen[ID].dtype)} in the events and {_kind(table[ID].dtype)} in the table"
             raise UserError(f"{side} ids are {kinds}: expected one type", "cast one of them")
         rate = len(seen.join(table, on=ID, how="semi")) / max(1, len(seen))
-        features = [f for f in self.features if f.side == side and f.source in table.columns]
-        aliases = [pl.col(f.source).alias(f.name) for f in features if not f.per_event]
+        features = [f for f in self.features if f.side == side]
+        aliases = [pl.col(f.source).alias(f.name) for f in features if f.source in table.columns]
         return table.select(ID, *aliases).join(seen, on=ID, how="full", coalesce=True).sort(ID), rate
 
     def _features(self, side: str, entities: pl.DataFrame, firsts: pl.DataFrame) -> pl.DataFrame:
@@ -458,8 +459,9 @@ class Log:
         features = [f for f in self.features if f.side == side]
         key = self.data.events.user if side == "user" else self.data.events.item
         table = self.data.users if side == "user" else self.data.items
-        if firsts.width:
-            entities = entities.with_columns(firsts.select(pl.all().gather(entities["_at"].rank("ordinal") - 1)))
+        if inline := [c for c in firsts.columns if c not in entities.columns]:
+            place = entities[AT].rank("ordinal") - 1
+            entities = entities.with_columns(firsts.select(pl.col(inline).gather(place)))
         for f in features:  # the id itself is a feature under its key's name, known for every row
             if f.source == key or (table is not None and f.name in entities.columns and f.source == table.key):
                 entities = entities.with_columns(pl.col(ID).alias(f.name))
@@ -479,13 +481,20 @@ class Log:
         """The second pass; `entities` as `_entities` gives them."""
         buckets = -(-rows // (POOL * BLOCK))
         tally = _Tally(len(entities["user"]), len(entities["item"]))
-        taken = {side: _Taken(entities[side]["_at"], features) for side, features in inline.items()}
+        taken = {side: _Taken(entities[side][AT], features) for side, features in inline.items()}
         writer = SpoolWriter(scratch / f"events-{day}.arrow", buckets, BLOCK)
+        changed = UserError(
+            f"events: the files of day {day} changed while they were read", "retry later", Exit.NO_INPUT
+        )
         for run in self._numbered(files, day, entities, list(taken.values())):
+            if run["user"].null_count() or run["item"].null_count():
+                raise changed
             for block in run.iter_slices(BLOCK):
                 tally.add(block)
             writer.add(run, bucket_of(run["user"].to_numpy(), buckets))
         spool = writer.done()
+        if tally.rows != rows:
+            raise changed
         repeated = tally.drop_repeated(spool) if self.data.events.request else np.zeros(0, np.int64)
         users, items = (self._features(side, entities[side], taken[side].frame()) for side in ("user", "item"))
         facts = {
@@ -615,21 +624,23 @@ class _Firsts:
 
     def add(self, block: pl.DataFrame) -> None:
         """Rows with `:id` and perhaps `_time`, in log order."""
-        at = pl.int_range(self._read, self._read + len(block), eager=True).alias("_at")
+        at = pl.int_range(self._read, self._read + len(block), eager=True).alias(AT)
         self._held.append(block.with_columns(at))
         self._read += len(block)
         self._rows += len(block)
         if self._rows > max(MERGE, 2 * self._kept):
-            self.merged()
+            self._held = [self._merged()]
             self._rows = self._kept = len(self._held[0])
 
-    def merged(self) -> pl.DataFrame:
-        """`:id`, `_at` and perhaps `_time` of the ids so far."""
+    def frame(self) -> pl.DataFrame:
+        """`:id` and `:at` of each id."""
+        return self._merged().select(ID, AT)
+
+    def _merged(self) -> pl.DataFrame:
         whole = pl.concat(self._held)
         if "_time" in whole.columns:
             whole = whole.sort("_time", maintain_order=True)
-        self._held = [_compact(whole.unique(ID, keep="first", maintain_order=True))]
-        return self._held[0]
+        return _compact(whole.unique(ID, keep="first", maintain_order=True))
 
 
 class _Taken:

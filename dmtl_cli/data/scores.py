@@ -99,7 +99,7 @@ class Writer:
         pairs = {"user": rows.user.astype(np.int32), "item": rows.item.astype(np.int32), "group": group}
         of = np.full(len(rows), _SORTED.index(source), np.int8)
         self._added.add(pl.DataFrame({**pairs, "source": of, **scores}), np.zeros(len(rows), np.int64))
-        self._sample.append(np.sort(group)[:: max(1, len(group) // 256)])
+        self._sample.append(np.sort(group)[:: max(1, len(group) // 256)].copy())  # a view would keep all of them
         self.rows += len(rows)
         self.sources[source] = self.sources.get(source, 0) + len(rows)
 
@@ -121,11 +121,10 @@ class Writer:
             added.file.unlink()
             added = split.done()
         kinds = dict.fromkeys(("user", "item"), pl.Int32) | {"group": pl.Int64, "source": pl.Int8}
+        empty = pl.DataFrame(schema=kinds | dict.fromkeys(self.columns, pl.Float32))
         for k in range(len(added)):
             part = added.bucket(k)
-            yield (
-                pl.DataFrame(schema=kinds | dict.fromkeys(self.columns, pl.Float32)) if part is None else part.rechunk()
-            )
+            yield empty if part is None else part.rechunk()
 
     def _write(self, file: Path, frame: pl.DataFrame) -> None:
         """Rows of whole groups, sorted. Rows of users and items are in the order of their ids."""
@@ -179,14 +178,13 @@ class Reader:
         self.calibration = {k: Calibration.from_dict(v) for k, v in facts["calibration"].items()}
         expected = (*_FIRST, *score_columns(self.calibration, fused=bool(facts["fusion"])))
         self.rows = 0
-        self._groups: list[tuple[Path, int, int]] = []  # part, row group, rows
+        self._groups: list[tuple[Path, int]] = []  # part and row group
         for part in self.parts:
             metadata = pq.ParquetFile(part)
             if missing := [c for c in expected if c not in metadata.schema_arrow.names]:
                 raise UserError(f"{part}: expected score column {missing[0]}", "run dump-logits again")
             self.rows += metadata.metadata.num_rows
-            count = metadata.num_row_groups
-            self._groups += [(part, g, metadata.metadata.row_group(g).num_rows) for g in range(count)]
+            self._groups += [(part, g) for g in range(metadata.num_row_groups)]
             metadata.close()
 
     def frames(self, columns: list[str], rng: np.random.Generator | None = None) -> Iterator[pl.DataFrame]:
@@ -195,7 +193,7 @@ class Reader:
         order = np.arange(len(self._groups)) if rng is None else rng.permutation(len(self._groups))
         held: list[pa.Table] = []
         for n, k in enumerate(order):
-            part, group, _ = self._groups[k]
+            part, group = self._groups[k]
             with pq.ParquetFile(part, pre_buffer=False) as file:
                 held.append(file.read_row_group(group, columns=columns, use_threads=False))
             if len(held) == POOL or n == len(order) - 1 or sum(map(len, held)) >= 2 * POOL * BLOCK:
