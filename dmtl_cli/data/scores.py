@@ -86,45 +86,53 @@ class Writer:
     def __init__(self, scratch: Path, day: Day, columns: tuple[str, ...]) -> None:
         self.scratch, self.day, self.columns = scratch, day, columns
         self.user_groups = user_groups(day)
+        self.chunks: list[Path] = []
+        self.sample: list[npt.NDArray[np.int64]] = []
         self.rows = 0
         self.sources: dict[str, int] = {}
-        self._added = SpoolWriter(scratch / "added.arrow", 1, BLOCK)
-        self._sample: list[npt.NDArray[np.int64]] = []
 
     def add(self, rows: Rows, source: str, scores: dict[str, npt.NDArray[Any]]) -> None:
         """Rows (exposed ones with a column request); scores by column name."""
         group = self.user_groups[rows.user]
         if source == "exposed":
             group = np.where(rows.columns["request"] == NO_REQUEST, group, rows.columns["request"])
-        pairs = {"user": rows.user.astype(np.int32), "item": rows.item.astype(np.int32), "group": group}
-        of = np.full(len(rows), _SORTED.index(source), np.int8)
-        self._added.add(pl.DataFrame({**pairs, "source": of, **scores}), np.zeros(len(rows), np.int64))
-        self._sample.append(np.sort(group)[:: max(1, len(group) // 256)].copy())  # a view would keep all of them
-        self.rows += len(rows)
-        self.sources[source] = self.sources.get(source, 0) + len(rows)
+        frame = pl.DataFrame({"user": rows.user, "item": rows.item, "group": group, **scores}).with_columns(
+            pl.col("user", "item").cast(pl.Int32), pl.lit(_SORTED.index(source), pl.Int8).alias("source")
+        )
+        chunk = self.scratch / f"chunk-{len(self.chunks):05d}.arrow"
+        frame.write_ipc(chunk, compression="lz4")
+        self.chunks.append(chunk)
+        self.sample.append(np.sort(group)[:: max(1, len(group) // 256)].copy())  # a view would keep the whole group
+        self.rows += len(frame)
+        self.sources[source] = self.sources.get(source, 0) + len(frame)
 
     def finish(self, folder: Path) -> None:
         """Writes part-*.parquet."""
         parts = max(1, -(-self.rows // _PART))
-        sample = np.sort(np.concatenate(self._sample)) if self._sample else np.zeros(0, np.int64)
+        sample = np.sort(np.concatenate(self.sample)) if self.sample else np.zeros(0, np.int64)
         cuts = np.unique(sample[np.arange(1, parts) * len(sample) // parts]) if len(sample) else sample
         for k, frame in enumerate(self._parts(cuts)):
             self._write(folder / f"part-{k:05d}.parquet", frame)
 
     def _parts(self, cuts: npt.NDArray[np.int64]) -> Iterator[pl.DataFrame]:
         """The rows between one cut of the groups and the next."""
-        added = self._added.done()
-        if len(cuts):
-            split = SpoolWriter(self.scratch / "parts.arrow", len(cuts) + 1, BLOCK)
-            for frame in added.read(added.whole, POOL * BLOCK):
-                split.add(frame, np.searchsorted(cuts, frame["group"].to_numpy(), side="right"))
-            added.file.unlink()
-            added = split.done()
-        kinds = dict.fromkeys(("user", "item"), pl.Int32) | {"group": pl.Int64, "source": pl.Int8}
-        empty = pl.DataFrame(schema=kinds | dict.fromkeys(self.columns, pl.Float32))
-        for k in range(len(added)):
-            part = added.bucket(k)
-            yield empty if part is None else part.rechunk()
+        if not len(cuts):
+            yield self._read(self.chunks)
+            return
+        writer = SpoolWriter(self.scratch / "parts.arrow", len(cuts) + 1, BLOCK)
+        for start in range(0, len(self.chunks), POOL):
+            frame = self._read(self.chunks[start : start + POOL])
+            writer.add(frame, np.searchsorted(cuts, frame["group"].to_numpy(), side="right"))
+        spool = writer.done()
+        for k in range(len(spool)):
+            part = spool.bucket(k)
+            yield self._read([]) if part is None else part.rechunk()
+
+    def _read(self, chunks: list[Path]) -> pl.DataFrame:
+        kinds: dict[str, pl.DataType] = {"user": pl.Int32(), "item": pl.Int32(), "group": pl.Int64()}
+        kinds |= {**dict.fromkeys(self.columns, pl.Float32()), "source": pl.Int8()}
+        frames = [pl.read_ipc(c) for c in chunks]
+        return pl.concat([pl.DataFrame(schema=kinds), *frames], rechunk=True)
 
     def _write(self, file: Path, frame: pl.DataFrame) -> None:
         """Rows of whole groups, sorted. Rows of users and items are in the order of their ids."""
