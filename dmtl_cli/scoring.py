@@ -122,11 +122,15 @@ class Scorer:
         encoded = self.encoder.encode(self.day.users[users], "user")
         half = self.model.user_side(side(inputs(encoded, self.device)))
         nowhere = self.encoder.encode(pl.DataFrame({"": [0]}), "context")
-        context = self.model.context_part(side(inputs(nowhere, self.device)))
+        context = self.model.context_row(side(inputs(nowhere, self.device)))
         starts = range(0, len(self.tables.items), _ITEMS)
         blocks = [np.arange(s, min(s + _ITEMS, len(self.tables.items))) for s in starts]
         items = [self.model.item_side(side(inputs(self.tables.items.take(b), self.device))) for b in blocks]
-        for k in torch.arange(len(users), device=self.device):
-            user = half.rows(k)  # one row, joined with every item
-            logits = [self.model.logits(user, item, context)[0] for item in items]
+        for k in range(len(users)):
+            logits = []
+            for item in items:
+                n = len(item.part)
+                user_index = torch.full((n,), k, device=self.device)
+                item_index = torch.arange(n, device=self.device)
+                logits.append(self.model.logits(half, item, user_index, item_index, context.expand(n, -1))[0])
             yield torch.cat(logits).float().cpu().numpy()
