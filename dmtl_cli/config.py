@@ -209,11 +209,21 @@ class Optimizer(Section):
     """Adam, dense weights"""
     embedding_learning_rate: Rate = 0.1
     """row-wise Adagrad, embedding tables"""
+    embedding_optimizer: Literal["rowwise_adagrad", "adam"] = "rowwise_adagrad"
+    """adam: learning_rate for the tables too; each step reads and writes all of their rows, to compare with"""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """of matrix products in training; bf16 is faster where the CPU or GPU has it; weights, sums and losses stay fp32"""
     embedding_dim: Positive = 16
     unknown_share: Share = 0.05
     """share of ids replaced by the unknown row while training, so that a new id finds a trained one"""
     features: tuple[Name, ...] | None = None
     """names of the features the model reads; default all it may read"""
+
+    @model_validator(mode="after")
+    def _rate_has_effect(self) -> Optimizer:
+        if self.embedding_optimizer == "adam" and "embedding_learning_rate" in self.model_fields_set:
+            raise ValueError("embedding_learning_rate has no effect on embedding_optimizer: adam, use learning_rate")
+        return self
 
     def rows_a_step(self, rows: int) -> int:
         """Batch size for an epoch of that many rows: a small log must not be a handful of steps."""
@@ -230,6 +240,8 @@ class Cross(Section):
 
 
 class Teacher(Optimizer):
+    user_rows: Positive = 1
+    """rows of a user that stay together in a batch, where his part is computed once; 1: rows in random order"""
     first_window_days: Positive = 1
     """days the chain's first teacher learns, ending at its day"""
     window_days: Positive = 1

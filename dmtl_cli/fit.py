@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dmtl_cli.config import Optimizer
 from dmtl_cli.errors import UserError
 from dmtl_cli.models.layers import EmbeddingTable
-from dmtl_cli.optim import RowWiseAdagrad
+from dmtl_cli.optim import RowWiseAdagrad, TableAdam
 from dmtl_cli.progress import Progress
 
 _FAST = ("log_scale", "bias", "auxiliary.log_scale", "auxiliary.bias")  # scalars that a whole DSSM waits for
@@ -22,10 +22,10 @@ B = TypeVar("B", bound=Sized)
 
 @dataclass(frozen=True)
 class Optimizers:
-    """Adam for dense weights, row-wise Adagrad for the table."""
+    """Adam for dense weights, and one that knows rows for the table."""
 
     dense: torch.optim.Adam
-    table: RowWiseAdagrad
+    table: RowWiseAdagrad | TableAdam
 
     @staticmethod
     def of(model: nn.Module, table: EmbeddingTable, config: Optimizer) -> Optimizers:
@@ -34,15 +34,21 @@ class Optimizers:
             {"params": [p for n, p in named if n not in _FAST], "lr": config.learning_rate},
             {"params": [p for n, p in named if n in _FAST], "lr": config.learning_rate * _FAST_RATE},
         ]
-        return Optimizers(
-            torch.optim.Adam([g for g in groups if g["params"]], lr=config.learning_rate),
-            RowWiseAdagrad([table.weight], config.embedding_learning_rate),
-        )
+        dense = torch.optim.Adam([g for g in groups if g["params"]], lr=config.learning_rate, fused=True)
+        table.sparse = config.embedding_optimizer != "adam"
+        if table.sparse:
+            return Optimizers(dense, RowWiseAdagrad([table.weight], config.embedding_learning_rate))
+        return Optimizers(dense, TableAdam([table.weight], config.learning_rate))
 
     def step(self) -> None:
         for optimizer in (self.dense, self.table):
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+
+
+def products(precision: str, device: torch.device) -> torch.autocast:
+    """A context in which matrix products are of that precision."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def fit(
@@ -87,12 +93,12 @@ def fit(
 
 
 @torch.no_grad()
-def forget_untouched(table: EmbeddingTable, optimizer: RowWiseAdagrad) -> int:
+def forget_untouched(table: EmbeddingTable, optimizer: RowWiseAdagrad | TableAdam) -> int:
     """Overwrites rows that no step touched by their embedding's unknown row, and counts them.
 
     An untrained random vector must never be served as if it were learned: it floats to the top of a retrieval.
     """
-    untouched = optimizer.accumulator(table.weight) == 0
+    untouched = ~optimizer.touched(table.weight)
     total = 0
     for name in table.rows:
         part = table.part(name)

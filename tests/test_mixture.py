@@ -97,7 +97,7 @@ def test_bfloat16_is_close_and_sums_in_float32() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         half = first._replace(user=first.user.bfloat16(), item=first.item.bfloat16())
         logits, gates = net(half)
-    assert logits.dtype == torch.bfloat16 and gates.dtype == torch.float32
+    assert logits.dtype == gates.dtype == torch.float32, "towers are not part of it"
     scale = torch.linspace(0.5, 1, logits.numel()).view_as(logits)
     moved = [first.user, first.item, *net.experts.parameters()]
     ours = [logits.float(), gates, *torch.autograd.grad((scale * logits.float()).sum(), moved)]

@@ -90,7 +90,8 @@ def teacher_rows(
     - mixed: the same, and `negatives` drawn a row.
     - sampled (DMTL's): clicks, and `negatives` drawn a click; exposed but unclicked rows are not negatives.
 
-    A drawn negative copies the user and the context of the row it is drawn for.
+    A drawn negative copies the user and the context of the row it is drawn for. With `user_rows` above 1 rows are
+    lists of a user's, which batches keep whole.
 
     Yields:
         Rows with columns click, for each conversion task X converted.X and known.X (bool), and weight (float32); row
@@ -115,7 +116,8 @@ def teacher_rows(
                 parts.append(drawn.take(np.flatnonzero(valid)))
             rows = Rows.concat(parts)
             shifted = Rows(rows.user + users, rows.item + items, rows.columns, rows.features)
-            yield shifted.shuffled(rng)
+            together = config.user_rows > 1
+            yield in_lists(shifted, shifted.user, config.user_rows, rng) if together else shifted.shuffled(rng)
         users += len(day.users)
         items += len(day.items)
 

@@ -10,20 +10,18 @@ network's first layer: the experts', then the gates'.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from dmtl_cli.chunks import Spans, side_by_side
 from dmtl_cli.models.layers import FirstLayer
 
 CHUNK = 1024  # rows: enough for products to be efficient and for Python not to count
 _mask_ = torch.ops.aten.threshold_backward.grad_input
-X = TypeVar("X")
 
 
 def mixture(
@@ -196,7 +194,12 @@ class _Mixture(torch.autograd.Function):
         )  # fmt: skip
         units = weights[-1].shape[2] if n else x.width // experts
         mixed = like.new_empty(tasks, rows, units)
-        _side_by_side(rows, lambda spans: [x.forward(mixed, a, b) for a, b in spans])
+
+        def work(spans: Spans) -> None:
+            for a, b in spans:
+                x.forward(mixed, a, b)
+
+        side_by_side(rows, CHUNK, work)
         ctx.mark_non_differentiable(x.gates)
         ctx.x, ctx.buffers = x, buffers
         if not any(ctx.needs_input_grad):
@@ -211,13 +214,13 @@ class _Mixture(torch.autograd.Function):
         d_mixed = d_mixed.contiguous()
         row = torch.empty(x.first.row.shape, dtype=x.gates.dtype) if x.first.row.shape[1] else None
 
-        def work(spans: list[tuple[int, int]]) -> _Sums:
+        def work(spans: Spans) -> _Sums:
             sums = _Sums.of(x, row)
             for a, b in spans:
                 x.backward(d_mixed, sums, a, b)
             return sums
 
-        total, *others = _side_by_side(len(x.pre), work)
+        total, *others = side_by_side(len(x.pre), CHUNK, work)
         for other in others:
             total.add(other)
         like = x.first.item.dtype
@@ -239,30 +242,3 @@ def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
         total.addmm_(a, b)
     else:
         total += a @ b
-
-
-@functools.cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, "mixture", torch.set_num_threads, (1,))
-
-
-def _side_by_side(rows: int, work: Callable[[list[tuple[int, int]]], X]) -> list[X]:
-    """`work` of each thread's chunks of rows, as many threads as torch has; results in the order of rows."""
-    threads = torch.get_num_threads()
-    chunk = max(1, min(CHUNK, -(-rows // threads)))
-    spans = [(a, min(a + chunk, rows)) for a in range(0, rows, chunk)]
-    each = max(1, -(-len(spans) // threads))
-    shares = [spans[k : k + each] for k in range(0, len(spans), each)] or [[]]
-
-    def in_thread(share: list[tuple[int, int]]) -> X:
-        with torch.no_grad(), torch.autocast("cpu", enabled=False):  # both are states of a thread
-            return work(share)
-
-    if len(shares) == 1:
-        return [in_thread(shares[0])]
-    pool = _pool(threads)
-    torch.set_num_threads(1)
-    try:
-        return list(pool.map(in_thread, shares))
-    finally:
-        torch.set_num_threads(threads)
