@@ -68,6 +68,17 @@ def test_it_is_the_plain_network(units: tuple[int, ...], rows: int, tasks: int, 
         torch.testing.assert_close(ours, plain, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("units", [(6,), (6, 5, 4)], ids=str)
+def test_without_gradients_it_is_the_same_in_less_memory(units: tuple[int, ...]) -> None:
+    net = a_network(units)
+    first = a_first_layer(net, 50, torch.float32)
+    grown = net(first)
+    with torch.no_grad():
+        for ours, theirs in zip(net(first), grown, strict=True):
+            assert torch.equal(ours, theirs)
+    assert not net.kept._free, "nothing of it is kept"
+
+
 def test_no_rows() -> None:
     net = a_network()
     logits, gates = net(a_first_layer(net, 0, torch.float32))

@@ -45,7 +45,8 @@ def mixture(
     Raises:
         RuntimeError: backward runs twice.
     """
-    out = _Mixture.apply(shape, dropped, buffers, len(weights), *first, *weights, *biases)  # type: ignore[no-untyped-call]
+    kept = buffers if torch.is_grad_enabled() else None
+    out = _Mixture.apply(shape, dropped, kept, len(weights), *first, *weights, *biases)  # type: ignore[no-untyped-call]
     return out[0], out[1]
 
 
@@ -80,9 +81,9 @@ class _Pass:
     tasks: int
     experts: int
     pre: Tensor
-    """[B, K] first the experts' first layer after its ReLU, at last the gradient of the sums"""
+    """[B, K] the experts' first layer after its ReLU, in the end the gradient of the sums; [n, K] without gradients"""
     later: list[Tensor]
-    """[E, B, H] each: the experts' later layers"""
+    """[E, B, H] each, or [E, n, H]: the experts' later layers"""
     gates: Tensor
     """[B, T, E] float32"""
 
@@ -92,14 +93,16 @@ class _Pass:
         return self.pre.shape[1] - self.tasks * self.experts
 
     def layer(self, k: int, e: int, a: int, b: int) -> Tensor:
-        """What expert e's layer k says of rows a to b: [n, H]."""
+        """What expert e's layer k says, places a to b: [n, H]."""
         if k:
             return self.later[k - 1][e, a:b]
         units = self.width // self.experts
         return self.pre[a:b, e * units : (e + 1) * units]
 
-    def forward(self, mixed: Tensor, a: int, b: int) -> None:
-        first, pre = self.first, self.pre[a:b]
+    def forward(self, mixed: Tensor, a: int, b: int, at: int) -> None:
+        """Rows a to b, kept at that place."""
+        first, to = self.first, at + b - a
+        pre = self.pre[at:to]
         torch.index_select(first.item, 0, first.item_index[a:b], out=pre)
         pre.add_(first.user.index_select(0, first.user_index[a:b]))
         if first.row.shape[1]:
@@ -107,13 +110,14 @@ class _Pass:
         scores = pre[:, self.width :].to(self.gates.dtype).view(b - a, self.tasks, self.experts)
         if self.dropped is not None:
             scores.masked_fill_(self.dropped[a:b], -torch.inf)
-        gates = self.gates[a:b] = torch.softmax(scores, 2)
+        gates = torch.softmax(scores, 2)
+        self.gates[a:b] = gates
         gates = gates.to(pre.dtype)
         pre[:, : self.width].relu_()
         for e in range(self.experts):
             for k, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-                torch.addmm(bias[e], self.layer(k, e, a, b), weight[e], out=self.layer(k + 1, e, a, b)).relu_()
-            out = self.layer(len(self.weights), e, a, b)
+                torch.addmm(bias[e], self.layer(k, e, at, to), weight[e], out=self.layer(k + 1, e, at, to)).relu_()
+            out = self.layer(len(self.weights), e, at, to)
             for t in range(self.tasks):
                 if e:
                     mixed[t, a:b].addcmul_(out, gates[:, t, e : e + 1])
@@ -179,32 +183,34 @@ class _Sums:
 class _Mixture(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, shape: tuple[int, int], dropped: Tensor | None, buffers: Buffers, n: int, *tensors: Tensor
+        ctx: Any, shape: tuple[int, int], dropped: Tensor | None, buffers: Buffers | None, n: int, *tensors: Tensor
     ) -> tuple[Tensor, Tensor]:
         first, later = FirstLayer(*tensors[:6]), tensors[6:]
         like, (tasks, experts), rows = first.item, shape, len(first.user_index)
         first = first._replace(weight=first.weight.to(like.dtype))
         weights, biases = ([x.to(like.dtype) for x in xs] for xs in (later[:n], later[n:]))
         wide = torch.float64 if like.dtype == torch.float64 else torch.float32
-        x = _Pass(
-            first, weights, biases, dropped, tasks, experts,
-            pre=buffers.take("pre", (rows, like.shape[1]), like),
-            later=[buffers.take(f"later{k}", (experts, rows, w.shape[2]), like) for k, w in enumerate(weights)],
-            gates=torch.empty(rows, tasks, experts, dtype=wide),
-        )  # fmt: skip
-        units = weights[-1].shape[2] if n else x.width // experts
-        mixed = like.new_empty(tasks, rows, units)
+        units = weights[-1].shape[2] if n else (like.shape[1] - tasks * experts) // experts
+        mixed, gates = like.new_empty(tasks, rows, units), torch.empty(rows, tasks, experts, dtype=wide)
+
+        def memory(name: str, *shape: int) -> Tensor:
+            return buffers.take(name, shape, like) if buffers else like.new_empty(shape)
+
+        def a_pass(rows: int) -> _Pass:
+            later = [memory(f"later{k}", experts, rows, w.shape[2]) for k, w in enumerate(weights)]
+            pre = memory("pre", rows, like.shape[1])
+            return _Pass(first, weights, biases, dropped, tasks, experts, pre, later, gates)
+
+        ctx.x, ctx.buffers = a_pass(rows) if buffers else None, buffers
 
         def work(spans: Spans) -> None:
+            x = ctx.x or a_pass(max((b - a for a, b in spans), default=0))
             for a, b in spans:
-                x.forward(mixed, a, b)
+                x.forward(mixed, a, b, a if buffers else 0)
 
         side_by_side(rows, CHUNK, work)
-        ctx.mark_non_differentiable(x.gates)
-        ctx.x, ctx.buffers = x, buffers
-        if not any(ctx.needs_input_grad):
-            _give_back(ctx)
-        return mixed, x.gates
+        ctx.mark_non_differentiable(gates)
+        return mixed, gates
 
     @staticmethod
     def backward(ctx: Any, d_mixed: Tensor, _: Tensor) -> Any:
