@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import dataclass
 from typing import TypeVar
@@ -17,6 +18,7 @@ from dmtl_cli.progress import Progress
 
 _FAST = ("log_scale", "bias", "auxiliary.log_scale", "auxiliary.bias")  # scalars that a whole DSSM waits for
 _FAST_RATE = 10.0
+_LOOK_EVERY = 16  # steps between looks at the loss: each waits for the device
 B = TypeVar("B", bound=Sized)
 
 
@@ -72,24 +74,30 @@ def fit(
     for model, _ in learners:
         model.train()
     rows = 0
-    sums: dict[str, Tensor] = {}
-    for batch in batches:
+    sums: dict[str, Tensor] = {}  # on the device: a step does not wait for its numbers
+    for k, batch in enumerate(batches):
         loss, parts = loss_of(batch)
         loss.backward()  # type: ignore[no-untyped-call]
         for _, optimizers in learners:
             optimizers.step()
-        n = len(batch)
-        rows += n
+        rows += len(batch)
         for name, value in {"loss": loss, **parts}.items():
-            now = torch.as_tensor(value, dtype=torch.float64).detach().cpu()
-            sums[name] = sums.get(name, torch.zeros((), dtype=torch.float64)) + n * now
-        progress.step(n, float(loss.detach()))
-        if not torch.isfinite(loss):
-            hint = "lower learning_rate and embedding_learning_rate, or look for extreme feature values with dmtl check"
-            raise UserError(f"training diverged: the loss is {float(loss.detach())} after {rows} rows", hint)
+            now = len(batch) * torch.as_tensor(value, dtype=torch.float64).detach()
+            sums[name] = sums[name] + now if name in sums else now
+        progress.step(len(batch), loss.detach())
+        if k % _LOOK_EVERY == 0:
+            _refuse_divergence(float(sums["loss"]), rows)
+    if rows:
+        _refuse_divergence(float(sums["loss"]), rows)
     for model, _ in learners:
         model.eval()
     return {name: float(total) / max(1, rows) for name, total in sums.items()} | {"rows": float(rows)}
+
+
+def _refuse_divergence(total: float, rows: int) -> None:
+    if not math.isfinite(total):
+        hint = "lower learning_rate and embedding_learning_rate, or look for extreme feature values with dmtl check"
+        raise UserError(f"training diverged: the loss is {total} within the first {rows} rows", hint)
 
 
 @torch.no_grad()

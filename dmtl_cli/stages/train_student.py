@@ -340,7 +340,7 @@ def student_loss(
     for name, term in terms.items():
         parts[f"loss.{name}"] = term.detach()
         if len(terms) > 1 and student.auxiliary is None:  # the two pull apart: a run says how much of each it saw
-            g = torch.autograd.grad(term, (u, v), retain_graph=True)
+            g = torch.autograd.grad(term, served, retain_graph=True)
             parts[f"gradient.{name}"] = torch.stack([x.norm() for x in g]).norm()
     return torch.stack(list(terms.values())).sum(), parts
 
