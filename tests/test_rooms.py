@@ -41,6 +41,7 @@ FLOORS = [
     ["data.negatives"],
     ["data.encode"],
     ["data.log"],
+    ["data.hashing"],
     ["run"],
     ["artifact", "progress"],
     ["workspace"],
