@@ -1,8 +1,9 @@
 """Raw feature values -> integer and float tables, through vocabularies that grow day by day or buckets of a hash.
 
 Row 0 of every embedding is the unknown row: null, never seen, or not admitted yet. A vocabulary only grows and a hash
-is frozen, so a row keeps its meaning, its weights and its optimizer state from day to day. Numeric statistics (quantile edges, mean and
-deviation) are measured on the chain's first window and then carried, so that an encoded number keeps its meaning too.
+is frozen, so a row keeps its meaning, its weights and its optimizer state from day to day. Numeric statistics
+(quantile edges, mean and deviation) are measured on the chain's first window and then carried, so that an encoded
+number keeps its meaning too.
 """
 
 from __future__ import annotations
@@ -138,6 +139,11 @@ class Buckets:
         """Rows of the embedding, the unknown one included."""
         return 1 + self.size
 
+    @property
+    def hash(self) -> str | None:
+        """splitmix64 or blake2b64."""
+        return next((name for name, dtype in _HASHES.items() if dtype == self.dtype), None)
+
     def lookup(self, values: pl.Series) -> npt.NDArray[np.int32]:
         """Row of each value, [n]; 0 of null and of empty text."""
         if self.dtype is None:
@@ -256,11 +262,14 @@ class Encoder:
 
     def write(self, folder: Path, more: dict[str, Any] | None = None) -> None:
         """features.json and vocabularies.parquet: how raw values become a model's inputs."""
+        hashes = {n: {"hash": v.hash} for n, v in self.vocabularies.items() if isinstance(v, Buckets) and v.hash}
         described = {
             "format": FORMAT,
             "id_kinds": self.id_kinds,
             "features": [
-                f.model_dump(mode="json", exclude_none=True) | self.numbers.get(f.name, {}) | self._hash(f)
+                f.model_dump(mode="json", exclude_none=True)
+                | self.numbers.get(f.name, {})
+                | hashes.get(f.embedding or "", {})
                 for f in self.features
             ],
             "embedding_rows": self.embedding_rows(),
@@ -287,11 +296,6 @@ class Encoder:
         pq.write_table(
             whole.to_arrow(compat_level=pl.CompatLevel.oldest()), folder / "vocabularies.parquet", compression="zstd"
         )
-
-    def _hash(self, f: Feature) -> dict[str, str]:
-        """The name of the hash, once a day has shown what there is to hash."""
-        held = self.vocabularies.get(f.embedding or "")
-        return {"hash": h for h, dtype in _HASHES.items() if isinstance(held, Buckets) and held.dtype == dtype}
 
     @staticmethod
     def stored(folder: Path, features: tuple[Feature, ...]) -> Encoder:
@@ -327,14 +331,15 @@ class Encoder:
         whole = pl.from_arrow(pq.read_table(folder / "vocabularies.parquet"))
         assert isinstance(whole, pl.DataFrame)
         vocabularies: dict[str, Vocabulary | Buckets] = {}
-        for feature in features:
-            name, size = feature.embedding, feature.hash_bucket_size
-            if name is None or feature.kind == "numeric":
+        sizes = {f.embedding: f.hash_bucket_size for f in features if f.kind in ("categorical", "sequence")}
+        for name, size in sizes.items():
+            assert name is not None
+            if size:
+                vocabularies[name] = Buckets(size, hashes[name])
                 continue
             held = whole.filter(pl.col("embedding") == name)
             value = "int_value" if held["int_value"].null_count() == 0 and len(held) else "text_value"
-            kept = held.select(pl.col(value).alias("value"), "row", "count", "last_seen")
-            vocabularies[name] = Buckets(size, hashes[name]) if size else Vocabulary(kept)
+            vocabularies[name] = Vocabulary(held.select(pl.col(value).alias("value"), "row", "count", "last_seen"))
         return Encoder(tuple(features), vocabularies, numbers, described["id_kinds"])
 
 

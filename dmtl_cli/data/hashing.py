@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-
 GAMMA = 0x9E3779B97F4A7C15  # SplitMix64's step from state to state
 
 
