@@ -42,6 +42,7 @@ FLOORS = [
     ["data.negatives"],
     ["data.encode"],
     ["data.log"],
+    ["data.hashing"],
     ["run"],
     ["artifact", "progress"],
     ["workspace"],
