@@ -19,7 +19,6 @@ of every row: the teacher's run, the threshold, the sampling, the calibration an
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -33,6 +32,7 @@ import pyarrow.parquet as pq
 
 from dmtl_cli.calibrate import Calibration, factors_of, target_logit
 from dmtl_cli.config import Distill
+from dmtl_cli.data.hashing import blake2b64_of
 from dmtl_cli.data.log import BLOCK, ID, NO_REQUEST, POOL, Day
 from dmtl_cli.data.samples import SOURCES, Rows, in_lists, student_rows
 from dmtl_cli.data.spool import SpoolWriter
@@ -72,12 +72,9 @@ def probabilities(
 
 def user_groups(day: Day) -> npt.NDArray[np.int64]:
     """[users] a negative number for each user of the day, another one on another day: a hash of id and day."""
-    digests = bytearray()
-    for start in range(0, len(day.users), BLOCK):
-        ids = day.users[ID][start : start + BLOCK].cast(pl.String)
-        texts = (f"{day.day}|" + ids).cast(pl.Binary).to_list()
-        digests += b"".join([hashlib.blake2b(text, digest_size=8).digest() for text in texts])
-    return -1 - (np.frombuffer(digests, ">u8") >> 1).astype(np.int64)
+    ids = day.users[ID].cast(pl.String)
+    parts = [blake2b64_of(f"{day.day}|" + ids[k : k + BLOCK]) for k in range(0, len(ids), BLOCK)]
+    return -1 - (np.concatenate([np.zeros(0, np.uint64), *parts]) >> np.uint64(1)).astype(np.int64)
 
 
 class Writer:
