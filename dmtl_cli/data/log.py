@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from dmtl_cli.config import Data, Feature, SideTable
 from dmtl_cli.data.hashing import blake2b64
-from dmtl_cli.data.spool import Spool, SpoolWriter, bucket_of
+from dmtl_cli.data.spool import Spool, SpoolWriter, bucket_of, frame_of
 from dmtl_cli.days import folder_day
 from dmtl_cli.errors import Exit, UserError
 
@@ -663,18 +663,12 @@ class _Taken:
 
     def frame(self) -> pl.DataFrame:
         """A row an id, in log order."""
-        return _frame(pa.concat_tables(self._held)) if self._held else pl.DataFrame()
+        return frame_of(pa.concat_tables(self._held)) if self._held else pl.DataFrame()
 
 
 def _compact(frame: pl.DataFrame) -> pl.DataFrame:
-    """The same rows in memory of their own: text taken from a frame of polars keeps all text of the frame."""
-    return _frame(frame.to_arrow(compat_level=pl.CompatLevel.oldest()))
-
-
-def _frame(table: pa.Table) -> pl.DataFrame:
-    frame = pl.from_arrow(table)
-    assert isinstance(frame, pl.DataFrame)
-    return frame
+    """The same rows in memory of their own: text from Arrow keeps all of the batch it came in."""
+    return frame_of(frame.to_arrow(compat_level=pl.CompatLevel.oldest()))
 
 
 class _Checked:

@@ -35,7 +35,7 @@ from dmtl_cli.config import Distill
 from dmtl_cli.data.hashing import blake2b64_of
 from dmtl_cli.data.log import BLOCK, ID, NO_REQUEST, POOL, Day
 from dmtl_cli.data.samples import SOURCES, Rows, in_lists, student_rows
-from dmtl_cli.data.spool import SpoolWriter
+from dmtl_cli.data.spool import SpoolWriter, frame_of
 from dmtl_cli.errors import UserError
 
 _FIRST = ("user_id", "item_id", "day", "pair_source", "group", "rank")
@@ -202,9 +202,7 @@ class Reader:
             with pq.ParquetFile(part, pre_buffer=False) as file:
                 held.append(file.read_row_group(group, columns=columns, use_threads=False))
             if len(held) == POOL or n == len(order) - 1 or sum(map(len, held)) >= 2 * POOL * BLOCK:
-                frame = pl.from_arrow(pa.concat_tables(held))
-                assert isinstance(frame, pl.DataFrame)
-                yield frame
+                yield frame_of(pa.concat_tables(held))
                 held = []
 
     def targets(self, frame: pl.DataFrame, names: Iterable[str]) -> dict[str, npt.NDArray[np.float64]]:
