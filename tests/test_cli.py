@@ -20,6 +20,7 @@ import pytest
 import torch
 from worlds import BASE, DAYS, JSON_KEYS, Project, assert_one_line, dmtl, events, reshape
 
+from dmtl_cli.data import log as log_module
 from dmtl_cli.synth import generate
 
 STAGES = ("train-teacher", "dump-logits", "train-student", "export", "evaluate", "train-joint", "compare")
@@ -378,6 +379,15 @@ def test_ways(project: Project, ways: str) -> None:
         covered = made["metrics"][f"coverage.{way}"]
         assert covered == 1 if way != "match" else 0 < covered < 0.9
         assert f"coverage of {way}: " in project.logged("train-student", 3)
+
+
+def test_a_student_of_a_day_in_buckets(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = project.done("train-student", 3, student__distill__ways="[match]")
+    monkeypatch.setattr(log_module, "BLOCK", 128)  # 4 buckets of 1024 events
+    made = project.done("train-student", 3, student__distill__ways="[match]", student__learning_rate=0.011)
+    assert not made["up_to_date"] and made["rows"] == whole["rows"]
+    assert made["metrics"]["coverage.match"] == whole["metrics"]["coverage.match"] > 0
+    assert made["metrics"]["loss.kd"] == pytest.approx(whole["metrics"]["loss.kd"], rel=0.2)
 
 
 def test_a_floor_refuses_before_training(project: Project) -> None:
