@@ -414,3 +414,31 @@ def test_student_rows_say_what_they_do_not_have() -> None:
     assert list(rows.columns) == ["target.pctr", "source", "kd_weight", "label", "hard_weight"]
     assert not any(rows.columns[k].any() for k in ("source", "kd_weight", "label", "hard_weight"))
     assert SOURCES[rows.columns["source"][0]] == "exposed"
+
+
+@pytest.mark.parametrize("samples", ["exposed", "mixed"])
+@pytest.mark.parametrize("user_rows", [4, 1000])
+def test_rows_of_a_user_stay_together(a_day: Day, samples: str, user_rows: int) -> None:
+    assert len(a_day.spool) > 1, "users lie in several buckets"
+    rows = epoch([a_day, a_day], samples, user_rows=user_rows)
+    alone = epoch([a_day, a_day], samples)
+    named = ("click", "converted.cvr", "known.cvr", "weight")
+
+    def every(x: Rows) -> Counter[tuple[Any, ...]]:
+        assert x.features is not None
+        columns = [x.user.tolist(), x.item.tolist(), *(x.columns[k].tolist() for k in named)]
+        return Counter(zip(*columns, x.features["hour"].to_list(), strict=True))
+
+    if samples == "exposed":
+        assert every(rows) == every(alone)
+    lists = rows.columns["list"]
+    runs = np.flatnonzero(np.append(True, lists[1:] != lists[:-1]))
+    assert len(runs) == len(np.unique(lists)), "a list is not torn"
+    sizes = np.diff(np.append(runs, len(lists)))
+    assert sizes.max() <= user_rows
+    assert all(len(np.unique(rows.user[lists == k])) == 1 for k in np.unique(lists))
+    if user_rows == 1000:
+        assert len(runs) == len(np.unique(rows.user)), "one list a user and day"
+    batches = list(Batcher.cut(iter([rows]), 64))
+    assert max(map(len, batches)) <= max(64, sizes.max())
+    assert all(len(np.intersect1d(a.columns["list"], b.columns["list"])) == 0 for a, b in itertools.pairwise(batches))

@@ -97,7 +97,7 @@ def teacher_rows(
     users = items = 0
     for day in days:
         negatives = Negatives(day, config.alpha)
-        for block in day.blocks(rng):
+        for block in day.blocks(rng, by_user=config.user_rows > 1):
             keep = ~held_out(block, calibration_share, seed)
             if config.samples == "sampled":
                 keep &= block.click
