@@ -16,13 +16,15 @@ import itertools
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -55,7 +57,7 @@ from dmtl_cli.stages.train_student import student_loss
 from dmtl_cli.stages.train_teacher import batch_loss
 
 Entry = dict[str, Any]
-Rates = dict[str, list[float]]
+Result = dict[str, Any]
 
 FIRST_DAY = dt.date(2026, 1, 1)
 USERS, ITEMS = 200_000, 50_000
@@ -64,10 +66,13 @@ OF_ITEM = {"i0": 20, "i1": 200, "i2": 2_000, "i3": 5_000, "i4": 10_000, "i5": 12
 LONG_READ = 50.0  # seconds
 BATCH, DIM, EXPERTS, EXPERT_UNITS, TOWER_UNITS, VECTOR_UNITS = 4096, 16, 8, (256, 128), (64,), (128, 64)
 MORE_ROWS = 5_000_000  # of a table that grows
+LIST = 200  # candidates of a user
 WIDTH = (2 + len(OF_USER) + len(OF_ITEM) + 1) * DIM + 2  # ids, features, history and two numbers
 FLOP = 6 * (EXPERTS * (WIDTH * 256 + 256 * 128) + 2 * (WIDTH * EXPERTS + 128 * 64 + 64))
 """of a row of the teacher, forward and backward, products only, with nothing shared: 4.67 million"""
 
+PLAIN = "plain reference"
+PRECISIONS = ("fp32", "bf16")
 VARIANTS: dict[str, tuple[str, list[str]]] = {
     "as is": ("fp32", []),
     "bfloat16": ("bf16", ["teacher.precision=bf16"]),
@@ -83,6 +88,10 @@ class Peer:
     name: str
     script: str
     workers: int
+
+    @property
+    def title(self) -> str:
+        return f"{self.name}, {self.workers} workers"
 
 
 PEERS = (
@@ -260,11 +269,11 @@ class Bench:
             (folder / "bench.yaml").write_text(config)
         return folder
 
-    def attempt(self, what: str, work: Callable[[], Any]) -> Any:
+    def attempt(self, what: str, work: Callable[..., Any], *args: Any, **options: Any) -> Any:
         """What `work` returns; None after a failure, which is shown at once and makes the whole run fail at its end."""
         self.say(what)
         try:
-            return work()
+            return work(*args, **options)
         except Failed as e:
             self.failures.append(what)
             print(f"{what} failed: {e}", file=sys.stderr, flush=True)
@@ -272,7 +281,7 @@ class Bench:
 
     def dmtl(
         self, command: str, workspace: str, *sets: str, day: dt.date | None = None, log: Path | None = None
-    ) -> dict[str, Any]:
+    ) -> Result:
         """A stage in a fresh process: its published result, `seconds`, `rate` (rows/s of its loop) and `rss_mb`."""
         log, day = log or self.log, day or self.day
         root = log / "work" / workspace
@@ -285,9 +294,11 @@ class Bench:
         events = {e["event"]: e for e in map(json.loads, said)}
         published: dict[str, Any] = json.loads(out.splitlines()[-1])
         rate = events.get("done", {}).get("rows_per_second")
-        return published | {"seconds": events["published"]["seconds"], "rate": rate, "rss_mb": rss}
+        seconds = events["published"]["seconds"]
+        whole = {"seconds": seconds, "end_to_end": published["rows"].get("log", 0) / seconds}
+        return published | whole | {"rate": rate, "rss_mb": rss}
 
-    def inside(self, name: str, *sets: str, **options: Any) -> dict[str, Any]:
+    def inside(self, name: str, *sets: str, **options: Any) -> Result:
         """A function of this file in a fresh process: what it returns, and `rss_mb`."""
         given = {"rounds": self.rounds, "days": self.days, "held_out": self.held_out, "activity": self.activity}
         given |= {"config": str(self.folder / f"log-{self.rows}" / "bench.yaml"), "sets": [*self.sets, *sets]}
@@ -301,19 +312,27 @@ class Bench:
         return [p for p in there if model == "mmoe" or p.name != "deepctr-torch"]
 
     def peer(
-        self, peer: Peer, model: str, *, log: Path | None = None, seed: int = 0, epochs: int = 1, scored: bool = False,
+        self,
+        peer: Peer,
+        model: str,
+        seed: int = 0,
+        *,
+        log: Path | None = None,
+        epochs: int = 1,
+        scored: bool = False,
         options: tuple[str, ...] = (),
-    ) -> dict[str, Any]:  # fmt: skip
-        """A peer's script in a fresh process: the line that it prints, and `auc` of the held-out day."""
+    ) -> Result:
+        """A peer's script in a fresh process: the line that it prints, its rates under our names, and `auc` of the
+        held-out day."""
         assert self.peers and self.python
-        log = log or self.log
-        scores = self.folder / "scores.npy"
+        log, scores = log or self.log, self.folder / "scores.npy"
         command = [str(self.python), str(Path(__file__).with_name("bench_peer.py")), str(self.peers / peer.script)]
         command += [str(log / "test"), str(scores) if scored else "-", str(seed)]
         command += [str(log / "train"), model, str(BATCH), str(epochs), "--threads", str(self.threads)]
         command += ["--workers", str(peer.workers), *options]
         out, _ = run(command, self.timeout, **self.environment, PYTHONDONTWRITEBYTECODE="1")
-        line: dict[str, Any] = json.loads([x for x in out.splitlines() if x.startswith("{")][-1])
+        line: Result = json.loads([x for x in out.splitlines() if x.startswith("{")][-1])
+        line |= {"rate": line["rows_per_s"], "end_to_end": line["e2e_rows_per_s"]}
         return line | ({"auc": auc_of(np.load(scores), log / "test")} if scored else {})
 
 
@@ -329,22 +348,75 @@ def auc_of(scores: np.ndarray[Any, Any], folder: Path) -> dict[str, float | None
 # Works: each measures ours and others in rounds and gives entries of the table
 
 
+def in_turn(bench: Bench, *works: dict[str, Callable[[int], Result]]) -> dict[str, list[Result | None]]:
+    """Results of all works by name and round; in a round ours, a peer, ours, a peer. None where one failed."""
+    order = [item for some in itertools.zip_longest(*(w.items() for w in works)) for item in some if item]
+    done: dict[str, list[Result | None]] = {name: [] for name, _ in order}
+    for k in range(bench.rounds):
+        for name, work in order:
+            done[name].append(bench.attempt(f"round {k + 1}: {name}", work, k))
+    return done
+
+
 def entry(
-    bench: Bench, work: str, ours: list[float], peer: list[float] | None = None, *, variant: str = "", against: str = "",
-    workers: int | None = None, precision: str | None = "fp32", unit: str = "rows/s", gemm_share: float | None = None,
-    rss_mb: dict[str, float] | None = None, auc: dict[str, Any] | None = None, rows: int | None = None,
-) -> Entry:  # fmt: skip
-    """Medians of the rounds; a ratio is of ours and the peer's of one round."""
-    ratios = [a / b for a, b in zip(ours, peer or [], strict=False) if b]
+    bench: Bench,
+    work: str,
+    ours: Sequence[Result | None],
+    peer: Sequence[Result | None] = (),
+    *,
+    rate: str = "rate",
+    variant: str = "",
+    against: str = "",
+    workers: int | None = None,
+    precision: str | None = "fp32",
+    unit: str = "rows/s",
+    peak: float | None = None,
+    rows: int | None = None,
+) -> Entry:
+    """Results of rounds as one entry of the table: medians, and ratios within a round.
+
+    Args:
+        rate: name of the rate in the results.
+        peak: GFLOP/s of products, of which the entry tells the share that the teacher reaches.
+    """
+    paired = [a[rate] / b[rate] for a, b in zip(ours, peer, strict=False) if a and b]
+    rates, others = ([r[rate] for r in results if r] for results in (ours, peer))
+    rss = {"ours": middle(ours, "rss_mb"), "peer": middle(peer, "rss_mb")}
+    auc = {"ours": mean_auc(ours), "peer": mean_auc(peer)}
     return {
-        "work": work, "variant": variant, "against": against, "unit": unit,
-        "ours": round(median(ours), 3), "peer": round(median(peer), 3) if peer else None,
-        "workers": workers, "precision": precision,
-        "ratio_median": round(median(ratios), 3) if ratios else None,
-        "ratio_min": round(min(ratios), 3) if ratios else None, "ratio_max": round(max(ratios), 3) if ratios else None,
-        "gemm_share": gemm_share, "rss_mb": rss_mb, "auc": auc,
-        "rows": rows or bench.rows, "rounds": len(ours), "machine": machine(bench.threads),
-    }  # fmt: skip
+        "work": work,
+        "variant": variant,
+        "against": against,
+        "unit": unit,
+        "ours": median(rates) if rates else None,
+        "peer": median(others) if others else None,
+        "workers": workers,
+        "precision": precision,
+        "ratio_median": median(paired) if paired else None,
+        "ratio_min": min(paired, default=None),
+        "ratio_max": max(paired, default=None),
+        "gemm_share": median(rates) * FLOP / 1e9 / peak if peak and rates else None,
+        "rss_mb": rss if any(rss.values()) else None,
+        "auc": auc if any(auc.values()) else None,
+        "rows": rows or bench.rows,
+        "rounds": len(rates),
+        "machine": machine(bench.threads),
+    }
+
+
+def middle(results: Sequence[Result | None], name: str) -> float | None:
+    found = [r[name] for r in results if r and name in r]
+    return median(found) if found else None
+
+
+def mean_auc(results: Sequence[Result | None]) -> dict[str, float] | None:
+    found = [r["auc"] for r in results if r and "auc" in r]
+    return {label: sum(a[label] for a in found) / len(found) for label in found[0]} if found else None
+
+
+def rates(values: list[float]) -> list[Result | None]:
+    """Rates that one process measured in rounds of its own."""
+    return [{"rate": x} for x in values]
 
 
 def machine(threads: int) -> str:
@@ -353,68 +425,34 @@ def machine(threads: int) -> str:
     return f"{names[0] if names else platform.processor()}, {threads} threads, torch {torch.__version__}"
 
 
-def mean_auc(runs: list[dict[str, Any]]) -> dict[str, float] | None:
-    found = [r["auc"] for r in runs if "auc" in r]
-    return {k: round(sum(a[k] for a in found) / len(found), 5) for k in found[0]} if found else None
-
-
 def teacher(bench: Bench) -> list[Entry]:
-    """Training the MMoE: end to end from Parquet and the training loop alone; held-out AUC after the same rows."""
+    """Training the MMoE: the loop alone, and end to end from Parquet; held-out AUC after the same rows."""
     variants = {name: v for name, v in VARIANTS.items() if known_to_dmtl(bench, name, v[1])}
-    contenders: list[str | Peer] = [
-        c for pair in itertools.zip_longest(variants, ["here", *bench.contenders()]) for c in pair if c is not None
-    ]
-    done: dict[str | Peer, list[dict[str, Any]]] = {c: [] for c in contenders}
-    peaks: dict[str, list[float]] = {"fp32": [], "bf16": []}
 
-    def ours(name: str, k: int) -> dict[str, Any]:
+    def train(name: str, k: int) -> Result:
         where, sets = f"teacher-{list(VARIANTS).index(name)}-{k}", [*VARIANTS[name][1], f"seed={k + 1}"]
         made = bench.dmtl("train-teacher", where, *sets)
         held = bench.dmtl("evaluate", where, *sets, "data.events.path=test", day=bench.day + dt.timedelta(1))["metrics"]
         return made | {"auc": {"click": held["teacher.ctr.auc"], "click_read": held["teacher.ctcvr.auc"]}}
 
-    for k in range(bench.rounds):
-        for precision, rates in bench.inside("gemm")["gemm"].items():
-            peaks[precision].append(rates)
-        for c in contenders:
-            if isinstance(c, Peer):
-                what = f"round {k + 1}: {c.name}, {c.workers} workers"
-                found = bench.attempt(what, lambda c=c, k=k: bench.peer(c, "mmoe", seed=k, scored=True))
-                found = found and found | {"rate": found["rows_per_s"], "end_to_end": found["e2e_rows_per_s"]}
-            elif c == "here":
-                found = bench.attempt(
-                    f"round {k + 1}: plain reference", lambda k=k: bench.inside("plain_teacher", seed=k)
-                )
-            else:
-                found = bench.attempt(f"round {k + 1}: dmtl {c}", lambda c=c, k=k: ours(c, k))
-                found = found and found | {"end_to_end": bench.rows / found["seconds"]}
-            if found:
-                done[c].append(found)
-
-    out = [
-        entry(bench, "products", p, variant="peak of the machine", precision=precision, unit="GFLOP/s")
-        for precision, p in peaks.items()
-    ]
-    for name in variants:
-        mine, precision = done[name], VARIANTS[name][0]
-        if not mine:
-            continue
-        share = round(median(r["rate"] for r in mine) * FLOP / 1e9 / median(peaks[precision]), 3)
-        for c in contenders:
-            theirs = done[c]
-            if c in variants or not theirs:
-                continue
-            who, workers = (c.name, c.workers) if isinstance(c, Peer) else ("plain reference", None)
-            rss = {"ours": median(r["rss_mb"] for r in mine), "peer": median(r["rss_mb"] for r in theirs)}
-            auc = {"ours": mean_auc(mine), "peer": mean_auc(theirs)}
-            for work, rate in (("teacher, training", "rate"), ("teacher, end to end", "end_to_end")):
-                if rate in theirs[0]:
-                    out.append(
-                        entry(
-                            bench, work, [r[rate] for r in mine], [r[rate] for r in theirs], variant=name, against=who,
-                            workers=workers, precision=precision, gemm_share=share, rss_mb=rss, auc=auc,
-                        )
-                    )  # fmt: skip
+    peers = {p.title: p for p in bench.contenders()}
+    done = in_turn(
+        bench,
+        {name: partial(train, name) for name in variants},
+        {PLAIN: lambda k: bench.inside("plain_teacher", seed=k), "products": lambda k: bench.inside("products")}
+        | {title: partial(bench.peer, p, "mmoe", scored=True) for title, p in peers.items()},
+    )
+    peaks = {p: middle(done["products"], p) for p in PRECISIONS}
+    out = [entry(bench, "products", done["products"], rate=p, precision=p, unit="GFLOP/s") for p in PRECISIONS]
+    for work, rate in (("teacher, training", "rate"), ("teacher, end to end", "end_to_end")):
+        for name, (precision, _) in variants.items():
+            known: dict[str, Any] = {"variant": name, "precision": precision, "peak": peaks[precision], "rate": rate}
+            if rate == "rate":
+                out.append(entry(bench, work, done[name], done[PLAIN], against=PLAIN, **known))
+            for title, p in peers.items():
+                out.append(entry(bench, work, done[name], done[title], against=p.name, workers=p.workers, **known))
+            if not peers and rate != "rate":
+                out.append(entry(bench, work, done[name], **known))
     return out
 
 
@@ -430,98 +468,76 @@ def known_to_dmtl(bench: Bench, name: str, sets: list[str]) -> bool:
 
 def dump(bench: Bench) -> list[Entry]:
     """Scoring pairs into a dump, beside the rate of training on them."""
-    trained, dumped, rss = [], [], []
-    for k in range(bench.rounds):
-        bench.say(f"round {k + 1}: dump")
-        trained.append(bench.dmtl("train-teacher", f"dump-{k}", f"seed={k + 1}")["rate"])
-        made = bench.dmtl("dump-logits", f"dump-{k}", f"seed={k + 1}")
-        dumped.append(made["rate"])
-        rss.append(made["rss_mb"])
-    memory = {"ours": median(rss), "peer": None}
-    return [entry(bench, "dump of scores", dumped, trained, against="dmtl's training", rss_mb=memory)]
+
+    def stage(command: str, k: int) -> Result:
+        return bench.dmtl(command, "dump", f"seed={k + 1}")
+
+    done = in_turn(bench, {c: partial(stage, c) for c in ("train-teacher", "dump-logits")})
+    return [entry(bench, "dump of scores", done["dump-logits"], done["train-teacher"], against="dmtl's training")]
 
 
 def student(bench: Bench) -> list[Entry]:
     """The DSSM with in-batch softmax: steps beside the plain reference, and the loop from rows on beside peers."""
     bench.say("student: steps")
     steps = bench.inside("student_steps")
-    batches = f"{steps['positives']:,} positives"
-    out = [
-        entry(bench, "student, steps", steps["ours"], steps["plain"], against="plain reference", variant=batches,
-              rss_mb={"ours": steps["rss_mb"], "peer": None})
-    ]  # fmt: skip
-    peers = bench.contenders("dssm")
-    mine: list[dict[str, Any]] = []
-    theirs: dict[Peer, list[dict[str, Any]]] = {p: [] for p in peers}
-    for k in range(bench.rounds):
-        for p in peers or [None]:
-            if found := bench.attempt(f"round {k + 1}: dmtl student", lambda k=k: bench.inside("student_loop", seed=k)):
-                mine.append(found | {"round": k, "beside": p})
-            if p is None:
-                continue
-            few = ("--inbatch", "1", "--rows", str(min(bench.rows, 200_000)))
-            what = f"round {k + 1}: {p.name} student, {p.workers} workers"
-            if found := bench.attempt(what, lambda p=p, k=k, few=few: bench.peer(p, "dssm", seed=k, options=few)):
-                theirs[p].append(found)
-    for p in peers or [None]:
-        beside = [r for r in mine if r["beside"] == p]
-        others = theirs[p] if p else []
-        if not beside or (p and not others):
-            continue
-        rss = {"ours": median(r["rss_mb"] for r in beside), "peer": median(r["rss_mb"] for r in others) if p else None}
-        out.append(
-            entry(
-                bench, "student, training", [r["rate"] for r in beside], [r["rows_per_s"] for r in others] or None,
-                against=p.name if p else "", workers=p.workers if p else None, variant="softmax and KL", rss_mb=rss,
-            )
-        )  # fmt: skip
-    return out
+    how = f"{steps['positives']:,} positives"
+    out = [entry(bench, "student, steps", rates(steps["ours"]), rates(steps["plain"]), variant=how, against=PLAIN)]
+    few = ("--inbatch", "1", "--rows", str(min(bench.rows, 200_000)))
+    peers = {p.title: p for p in bench.contenders("dssm")}
+    done = in_turn(
+        bench,
+        {"dmtl": lambda k: bench.inside("student_loop", seed=k)},
+        {title: partial(bench.peer, p, "dssm", options=few) for title, p in peers.items()},
+    )
+    known: dict[str, Any] = {"work": "student, training", "ours": done["dmtl"], "variant": "softmax and KL"}
+    for title, p in peers.items():
+        out.append(entry(bench, peer=done[title], against=p.name, workers=p.workers, **known))
+    return out if peers else [*out, entry(bench, **known)]
 
 
 def reading(bench: Bench) -> list[Entry]:
     """From Parquet to batches with no model; peers: from Parquet to arrays."""
-    mine, theirs = [], []
-    peers = [p for p in bench.contenders(workers=(0,)) if p.name == "plain"]
-    for k in range(bench.rounds):
-        bench.say(f"round {k + 1}: reading")
-        mine.append(bench.inside("reading_alone"))
-        for p in peers:
-            if found := bench.attempt(f"round {k + 1}: arrays of peers", lambda p=p: bench.peer(p, "mmoe", epochs=0)):
-                theirs.append(found)
-    rss = {"ours": median(r["rss_mb"] for r in mine), "peer": median(r["rss_mb"] for r in theirs) if theirs else None}
-    rates = [bench.rows / r["prep_s"] for r in theirs]
-    who = "arrays of peers" if theirs else ""
-    return [entry(bench, "reading", [r["rate"] for r in mine], rates or None, against=who, precision=None, rss_mb=rss)]
+    arrays = {"arrays": partial(bench.peer, p, "mmoe", epochs=0) for p in bench.contenders(workers=(0,))[-1:]}
+    done = in_turn(bench, {"dmtl": lambda k: bench.inside("reading_alone", seed=k)}, arrays)
+    known: dict[str, Any] = {
+        "against": "peers: arrays",
+        "peer": [r and r | {"rate": r["rows"] / r["prep_s"]} for r in done["arrays"]],
+    }
+    return [entry(bench, "reading", done["dmtl"], precision=None, **(known if arrays else {}))]
 
 
 def join(bench: Bench) -> list[Entry]:
     """`match`: a day's stored scores looked up by the pairs of the next day."""
     scored(bench)
-    bench.say("join")
-    return [entry(bench, "join", bench.inside("join_scores")["rate"], precision=None)]
+    return [entry(bench, "join", rates(bench.inside("join_scores")["rate"]), precision=None)]
 
 
 def export(bench: Bench) -> list[Entry]:
     """Towers, vectors, users and vocabularies as files."""
     scored(bench)
-    bench.say("export")
-    bench.dmtl("train-student", "scored", "student.user_rows=1")
-    seconds = []
-    for k in range(bench.rounds):
-        made = bench.dmtl("export", "scored", "student.user_rows=1", f"data.digest={('full', 'footer')[k % 2]}")
-        seconds.append(made["seconds"])
-    return [entry(bench, "export", seconds, precision=None, unit="s")]
+    bench.dmtl("train-student", "scored")
+
+    def again(k: int) -> Result:
+        shutil.rmtree(bench.log / "work" / "scored" / "export")
+        return bench.dmtl("export", "scored")
+
+    return [
+        entry(bench, "export", in_turn(bench, {"export": again})["export"], rate="seconds", precision=None, unit="s")
+    ]
 
 
 def catalogue(bench: Bench) -> list[Entry]:
     """A teacher over users and the whole catalogue, and over lists of candidates, user by user."""
     scored(bench)
-    bench.say("catalogue")
-    found = bench.inside("score_catalogue", users=20 if bench.quick else 200)
+    sizes = {"users": 4, "lists": 50} if bench.quick else {"users": 20, "lists": 500}
+    found = {k: rates(v) for k, v in bench.inside("score_catalogue", **sizes).items() if k != "rss_mb"}
+    row_by_row: dict[str, Any] = {"peer": found["plain"], "against": f"{PLAIN}, row by row", "unit": "pairs/s"}
     return [
-        entry(bench, "whole catalogue", found["catalogue"], unit="pairs/s"),
-        entry(bench, "candidates", found["lists"], found["plain"], against="plain, row by row", unit="pairs/s"),
-        entry(bench, "candidates", found["lists"], found["rows"], against="dmtl, shuffled rows", unit="pairs/s"),
+        entry(bench, "whole catalogue", found["catalogue"], **row_by_row),
+        entry(bench, "candidates", found["lists"], **row_by_row),
+        entry(
+            bench, "candidates", found["lists"], found["rows"], against="dmtl, pairs in random order", unit="pairs/s"
+        ),
     ]
 
 
@@ -529,34 +545,29 @@ def growth(bench: Bench) -> list[Entry]:
     """Steps of the teacher with a table of 5,000,000 more rows."""
     bench.say("growth of the table")
     found = bench.inside("table_growth")
-    large, small = f"{found['large_rows']:,} rows", f"{found['small_rows']:,} rows"
+    small, large, plain_small, plain_large = (rates(found[n]) for n in ("small", "large", "plain_small", "plain_large"))
+    before, after = (f"{n:,} rows" for n in (found["small_rows"], found["large_rows"]))
     return [
-        entry(bench, "table growth", found["large"], found["small"], variant=large, against=f"dmtl, {small}"),
-        entry(bench, "table growth", found["large"], found["plain_large"], variant=large, against="plain, as many"),
-        entry(bench, "table growth", found["plain_large"], found["plain_small"], variant=f"plain, {large}",
-              against=f"plain, {small}"),
-    ]  # fmt: skip
+        entry(bench, "table growth", large, small, variant=after, against=f"dmtl, {before}"),
+        entry(bench, "table growth", large, plain_large, variant=after, against=f"{PLAIN}, {after}"),
+        entry(
+            bench, "table growth", plain_large, plain_small, variant=f"{PLAIN}, {after}", against=f"{PLAIN}, {before}"
+        ),
+    ]
 
 
 def memory(bench: Bench) -> list[Entry]:
     """Peak memory of training processes on the log, and (not --quick) on one of five times its rows."""
     out = []
-    for rows in [bench.rows] if bench.quick else [bench.rows, 5 * bench.rows]:
-        log = bench.log_of(rows)
-        name = f"memory-{rows}"
-        mine = bench.attempt(
-            f"memory: dmtl, {rows:,} rows", lambda n=name, log=log: bench.dmtl("train-teacher", n, log=log)
-        )
-        if not mine:
-            continue
-        if not bench.contenders():
-            out.append(entry(bench, "memory", [mine["rate"]], rows=rows, rss_mb={"ours": mine["rss_mb"], "peer": None}))
-        for p in bench.contenders(workers=(0,)):
-            what = f"memory: {p.name}, {rows:,} rows"
-            if theirs := bench.attempt(what, lambda p=p, log=log: bench.peer(p, "mmoe", log=log)):
-                rss = {"ours": mine["rss_mb"], "peer": theirs["rss_mb"]}
-                rates = [mine["rate"]], [theirs["rows_per_s"]]
-                out.append(entry(bench, "memory", *rates, against=p.name, workers=0, rss_mb=rss, rows=rows))
+    for rows in (bench.rows,) if bench.quick else (bench.rows, 5 * bench.rows):
+        log, size = bench.log_of(rows), f"{rows:,} rows"
+        mine = [bench.attempt(f"memory: dmtl, {size}", bench.dmtl, "train-teacher", f"memory-{rows}", log=log)]
+        known: dict[str, Any] = {"work": "memory", "ours": mine, "variant": size, "rows": rows}
+        peers = bench.contenders(workers=(0,))
+        for p in peers:
+            theirs = [bench.attempt(f"memory: {p.name}, {size}", bench.peer, p, "mmoe", log=log)]
+            out.append(entry(bench, peer=theirs, against=p.name, workers=0, **known))
+        out += [] if peers else [entry(bench, **known)]
     return out
 
 
@@ -740,16 +751,16 @@ def plainly(step: Callable[[], Tensor], adam: torch.optim.Adam) -> None:
     torch.use_deterministic_algorithms(True)
 
 
-def inside_make_log(o: dict[str, Any], scratch: Path) -> dict[str, Any]:
+def inside_make_log(o: dict[str, Any], scratch: Path) -> Result:
     make_log(Path(o["at"]), o["rows"], o["days"], o["held_out"], o["activity"])
     return {}
 
 
-def inside_gemm(o: dict[str, Any], scratch: Path) -> dict[str, Any]:
+def inside_products(o: dict[str, Any], scratch: Path) -> Result:
     """The most GFLOP/s of a product of two matrices in fp32 and bf16, of several sizes, on all threads."""
     torch.set_num_threads(load_config(Path(o["config"]), o["sets"]).threads)
     best = {}
-    for name, kind in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+    for name, kind in zip(PRECISIONS, (torch.float32, torch.bfloat16), strict=True):
         found = []
         for n, k, m in ((2048, 2048, 2048), (4096, 256, 2048), (1024, 1024, 1024)):
             a, b = torch.randn(n, k).to(kind), torch.randn(k, m).to(kind)
@@ -758,10 +769,10 @@ def inside_gemm(o: dict[str, Any], scratch: Path) -> dict[str, Any]:
                 a @ b
                 found.append(2e-9 * n * k * m / (time.perf_counter() - start))
         best[name] = max(found)
-    return {"gemm": best}
+    return best
 
 
-def inside_plain_teacher(o: dict[str, Any], scratch: Path) -> dict[str, Any]:
+def inside_plain_teacher(o: dict[str, Any], scratch: Path) -> Result:
     """The plain MMoE over arrays in memory, one epoch: rows/s of its loop and AUC of the held-out day."""
     at = Opened.of(o, "teacher", scratch)
     flats = [Flat.of(b) for b in at.teacher_batches()]
@@ -787,14 +798,14 @@ def inside_plain_teacher(o: dict[str, Any], scratch: Path) -> dict[str, Any]:
     return {"rate": rate, "auc": auc_of(scores, Path(o["config"]).parent / "test")}
 
 
-def inside_reading_alone(o: dict[str, Any], scratch: Path) -> dict[str, Any]:
+def inside_reading_alone(o: dict[str, Any], scratch: Path) -> Result:
     start = time.perf_counter()
     at = Opened.of(o, "teacher", scratch)
     rows = sum(len(b) for b in at.teacher_batches())
     return {"rate": rows / (time.perf_counter() - start)}
 
 
-def inside_student_steps(o: dict[str, Any], scratch: Path) -> dict[str, Any]:
+def inside_student_steps(o: dict[str, Any], scratch: Path) -> Result:
     """The same batches through dmtl's student and the plain one."""
     at = Opened.of(o, "student", scratch)
     config = at.run.config.student
@@ -814,7 +825,7 @@ def inside_student_steps(o: dict[str, Any], scratch: Path) -> dict[str, Any]:
     return {"ours": mine, "plain": theirs, "positives": sum(len(b) for b in batches)}
 
 
-def inside_student_loop(o: dict[str, Any], scratch: Path) -> dict[str, Any]:
+def inside_student_loop(o: dict[str, Any], scratch: Path) -> Result:
     """dmtl's student from the spool on: blocks, rows, batches, steps."""
     at = Opened.of(o, "student", scratch)
     config = at.run.config.student
@@ -829,7 +840,7 @@ def inside_student_loop(o: dict[str, Any], scratch: Path) -> dict[str, Any]:
     return {"rate": rows / (time.perf_counter() - start)}
 
 
-def inside_join_scores(o: dict[str, Any], scratch: Path) -> dict[str, Any]:
+def inside_join_scores(o: dict[str, Any], scratch: Path) -> Result:
     workspace = Path(o["config"]).parent / "work" / "scored"
     config = load_config(Path(o["config"]), [*o["sets"], f"workspace={workspace}", "data.events.path=test"])
     run, taught = Run.of(config, RunLog()), FIRST_DAY + dt.timedelta(o["days"] - 1)
@@ -844,18 +855,17 @@ def inside_join_scores(o: dict[str, Any], scratch: Path) -> dict[str, Any]:
     return {"rate": rates}
 
 
-def inside_score_catalogue(o: dict[str, Any], scratch: Path) -> dict[str, Any]:
-    """Pairs/s of a published teacher: users by catalogue; lists of 500 candidates; the same pairs in random order, and
+def inside_score_catalogue(o: dict[str, Any], scratch: Path) -> Result:
+    """Pairs/s of a published teacher: users by catalogue; lists of candidates; the same pairs in random order, and
     by the plain model, whose weights are random."""
     workspace = Path(o["config"]).parent / "work" / "scored"
     at = Opened.of(o | {"sets": [*o["sets"], f"workspace={workspace}"]}, "teacher", scratch)
     parent = at.run.parent("teacher", at.day.day)
     frozen = FrozenTeacher(*parent, at.run.device, at.run.config)
     scorer = frozen.on(at.day)
-    users = at.rng.choice(len(at.day.users), min(o["users"], len(at.day.users)), replace=False)
-    pairs = Rows(
-        np.repeat(users, 500), at.rng.integers(0, len(at.day.items), 500 * len(users)), {}
-    )  # fmt: skip
+    n = len(at.day.users)
+    users, asked = (at.rng.choice(n, min(o[k], n), replace=False) for k in ("users", "lists"))
+    pairs = Rows(np.repeat(asked, LIST), at.rng.integers(0, len(at.day.items), LIST * len(asked)), {})
     mixed = pairs.shuffled(at.rng)
     plain = PlainTeacher(at.encoder.embedding_rows()).eval()
 
@@ -870,16 +880,16 @@ def inside_score_catalogue(o: dict[str, Any], scratch: Path) -> dict[str, Any]:
         "rows": (len(pairs), lambda: scorer.lists(mixed)),
         "plain": (len(pairs), row_by_row),
     }
-    rates: Rates = {name: [] for name in works}
+    found: dict[str, list[float]] = {name: [] for name in works}
     for k in range(o["rounds"] + 1):
         for name, (n, work) in works.items():
             start = time.perf_counter()
             work()
-            rates[name].extend([n / (time.perf_counter() - start)] if k else [])  # the first time warms up
-    return rates
+            found[name].extend([n / (time.perf_counter() - start)] if k else [])  # the first time warms up
+    return found
 
 
-def inside_table_growth(o: dict[str, Any], scratch: Path) -> dict[str, Any]:
+def inside_table_growth(o: dict[str, Any], scratch: Path) -> Result:
     """Steps of the teacher and of the plain one, with the log's own embedding rows and with 5,000,000 more."""
     at = Opened.of(o, "teacher", scratch)
     config, rows = at.run.config, at.encoder.embedding_rows()
@@ -1051,7 +1061,7 @@ def main(argv: list[str] | None = None) -> int:
         else:
             bench.say("no --peers: dmtl and the plain reference of this file only")
         for name in works:
-            entries += bench.attempt(name, lambda name=name: WORKS[name](bench)) or []
+            entries += bench.attempt(name, WORKS[name], bench) or []
             if args.json:
                 args.json.write_text(json.dumps(entries, indent=1) + "\n")
     if entries:
