@@ -34,6 +34,7 @@ FLOORS = [
     ["models.dssm"],
     ["models.teacher"],
     ["models.mmoe", "models.ple", "models.shared_bottom"],
+    ["models.mixture"],
     ["models.layers"],
     ["data.batches"],
     ["data.scores"],
@@ -41,11 +42,13 @@ FLOORS = [
     ["data.negatives"],
     ["data.encode"],
     ["data.log"],
+    ["data.hashing"],
     ["run"],
     ["artifact", "progress"],
     ["workspace"],
     ["calibrate", "distill"],
     ["losses", "metrics"],
+    ["chunks"],
     ["config"],
     ["days"],
     ["errors"],
@@ -59,7 +62,12 @@ PURE = (
     "models",
     *(n for names in FLOORS for n in names if n[:7] == "models."),
 )
-KNOWN = {"models": {"data.encode"}, "distill": {"config"}}  # the encoder's layout; names of the losses
+KNOWN = {  # the encoder's layout; names of the losses; threads
+    "models": {"data.encode"},
+    "models.mixture": {"chunks"},
+    "distill": {"config"},
+    "losses": {"chunks"},
+}
 HEAVY = {"torch", "polars", "pyarrow", "onnx", "onnxruntime", "sklearn"}
 
 
