@@ -22,7 +22,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -45,9 +45,8 @@ from dmtl_cli.data.encode import Encoder
 from dmtl_cli.data.log import Day, Log
 from dmtl_cli.data.samples import Rows, hard_rows, teacher_rows
 from dmtl_cli.data.scores import Matcher, Reader
-from dmtl_cli.errors import UserError
 from dmtl_cli.export import student_of
-from dmtl_cli.fit import Optimizers
+from dmtl_cli.fit import Optimizers, products
 from dmtl_cli.models.dssm import INIT_SCALE
 from dmtl_cli.models.layers import EmbeddingTable
 from dmtl_cli.progress import RunLog
@@ -74,13 +73,13 @@ FLOP = 6 * (EXPERTS * (WIDTH * 256 + 256 * 128) + 2 * (WIDTH * EXPERTS + 128 * 6
 PLAIN = "plain reference"
 PRECISIONS = ("fp32", "bf16")
 VARIANTS: dict[str, tuple[str, list[str]]] = {
-    "as is": ("fp32", []),
-    "bfloat16": ("bf16", ["teacher.precision=bf16"]),
-    "whole users": ("fp32", ["teacher.user_rows=50"]),
-    "whole users, bfloat16": ("bf16", ["teacher.user_rows=50", "teacher.precision=bf16"]),
-    "dense Adam": ("fp32", ["teacher.embedding_optimizer=adam"]),
+    "fp32": ("fp32", []),
+    "bf16": ("bf16", ["teacher.precision=bf16"]),
+    "fp32, whole users": ("fp32", ["teacher.user_rows=50"]),
+    "bf16, whole users": ("bf16", ["teacher.precision=bf16", "teacher.user_rows=50"]),
+    "fp32, dense Adam": ("fp32", ["teacher.embedding_optimizer=adam"]),
 }
-"""ways to train the teacher: their precision and what they change in the config"""
+"""ways to train the teacher: their precision, and what they change in the config"""
 
 
 @dataclass(frozen=True)
@@ -124,11 +123,12 @@ def make_log(folder: Path, rows: int, days: int, held_out: int, activity: float,
     of_user = {name: rng.integers(0, n, USERS, dtype=np.int32) for name, n in OF_USER.items()}
     of_item = {name: rng.integers(0, n, ITEMS, dtype=np.int32) for name, n in OF_ITEM.items()}
     taste_U8, kind_I8 = (rng.normal(size=(n, 8)).astype(np.float32) for n in (USERS, ITEMS))
-    liking_U = 0.3 * sum(rng.normal(size=n)[of_user[name]] for name, n in OF_USER.items())
-    appeal_I = 0.4 * sum(rng.normal(size=n)[of_item[name]] for name, n in OF_ITEM.items())
+    liking_U = 0.3 * np.sum([rng.normal(size=n)[of_user[name]] for name, n in OF_USER.items()], 0)
+    appeal_I = 0.4 * np.sum([rng.normal(size=n)[of_item[name]] for name, n in OF_ITEM.items()], 0)
 
     def items(n: int) -> np.ndarray[Any, Any]:
-        return order[np.searchsorted(popular, rng.random(n) * popular[-1])]
+        chosen: np.ndarray[Any, Any] = order[np.searchsorted(popular, rng.random(n) * popular[-1])]
+        return chosen
 
     for k in range(days + 1):
         part, n = ("train", rows // days) if k < days else ("test", held_out)
@@ -264,7 +264,8 @@ class Bench:
         folder = self.folder / f"log-{rows}"
         if not (folder / "bench.yaml").exists():
             self.say(f"a log of {rows:,} rows")
-            self.inside("make_log", rows=rows, at=str(folder))
+            size = {"rows": rows, "held_out": self.held_out, "activity": self.activity}
+            self.inside("make_log", at=str(folder), **size)
             config = yaml.safe_dump(config_of(folder, self.days, self.threads), sort_keys=False)
             (folder / "bench.yaml").write_text(config)
         return folder
@@ -300,7 +301,7 @@ class Bench:
 
     def inside(self, name: str, *sets: str, **options: Any) -> Result:
         """A function of this file in a fresh process: what it returns, and `rss_mb`."""
-        given = {"rounds": self.rounds, "days": self.days, "held_out": self.held_out, "activity": self.activity}
+        given: dict[str, Any] = {"rounds": self.rounds, "days": self.days}
         given |= {"config": str(self.folder / f"log-{self.rows}" / "bench.yaml"), "sets": [*self.sets, *sets]}
         command = [sys.executable, __file__, "--inside", name, json.dumps(given | options)]
         out, rss = run(command, self.timeout, **self.environment)
@@ -348,7 +349,7 @@ def auc_of(scores: np.ndarray[Any, Any], folder: Path) -> dict[str, float | None
 # Works: each measures ours and others in rounds and gives entries of the table
 
 
-def in_turn(bench: Bench, *works: dict[str, Callable[[int], Result]]) -> dict[str, list[Result | None]]:
+def in_turn(bench: Bench, *works: Mapping[str, Callable[[int], Result]]) -> dict[str, list[Result | None]]:
     """Results of all works by name and round; in a round ours, a peer, ours, a peer. None where one failed."""
     order = [item for some in itertools.zip_longest(*(w.items() for w in works)) for item in some if item]
     done: dict[str, list[Result | None]] = {name: [] for name, _ in order}
@@ -427,7 +428,6 @@ def machine(threads: int) -> str:
 
 def teacher(bench: Bench) -> list[Entry]:
     """Training the MMoE: the loop alone, and end to end from Parquet; held-out AUC after the same rows."""
-    variants = {name: v for name, v in VARIANTS.items() if known_to_dmtl(bench, name, v[1])}
 
     def train(name: str, k: int) -> Result:
         where, sets = f"teacher-{list(VARIANTS).index(name)}-{k}", [*VARIANTS[name][1], f"seed={k + 1}"]
@@ -438,32 +438,25 @@ def teacher(bench: Bench) -> list[Entry]:
     peers = {p.title: p for p in bench.contenders()}
     done = in_turn(
         bench,
-        {name: partial(train, name) for name in variants},
+        {name: partial(train, name) for name in VARIANTS},
         {PLAIN: lambda k: bench.inside("plain_teacher", seed=k), "products": lambda k: bench.inside("products")}
         | {title: partial(bench.peer, p, "mmoe", scored=True) for title, p in peers.items()},
     )
     peaks = {p: middle(done["products"], p) for p in PRECISIONS}
-    out = [entry(bench, "products", done["products"], rate=p, precision=p, unit="GFLOP/s") for p in PRECISIONS]
+    out = [
+        entry(bench, "products", done["products"], rate=p, variant=p, precision=p, unit="GFLOP/s") for p in PRECISIONS
+    ]
     for work, rate in (("teacher, training", "rate"), ("teacher, end to end", "end_to_end")):
-        for name, (precision, _) in variants.items():
-            known: dict[str, Any] = {"variant": name, "precision": precision, "peak": peaks[precision], "rate": rate}
+        for name, (precision, _) in VARIANTS.items():
+            known: dict[str, Any] = {"variant": name, "precision": precision, "rate": rate}
             if rate == "rate":
+                known["peak"] = peaks[precision]
                 out.append(entry(bench, work, done[name], done[PLAIN], against=PLAIN, **known))
             for title, p in peers.items():
                 out.append(entry(bench, work, done[name], done[title], against=p.name, workers=p.workers, **known))
             if not peers and rate != "rate":
                 out.append(entry(bench, work, done[name], **known))
     return out
-
-
-def known_to_dmtl(bench: Bench, name: str, sets: list[str]) -> bool:
-    """Whether the config has the keys of a variant."""
-    try:
-        load_config(bench.log / "bench.yaml", [*bench.sets, *sets])
-    except UserError as e:
-        bench.say(f"left out: {name}: {e}")
-        return False
-    return True
 
 
 def dump(bench: Bench) -> list[Entry]:
@@ -478,32 +471,39 @@ def dump(bench: Bench) -> list[Entry]:
 
 def student(bench: Bench) -> list[Entry]:
     """The DSSM with in-batch softmax: steps beside the plain reference, and the loop from rows on beside peers."""
-    bench.say("student: steps")
-    steps = bench.inside("student_steps")
-    how = f"{steps['positives']:,} positives"
-    out = [entry(bench, "student, steps", rates(steps["ours"]), rates(steps["plain"]), variant=how, against=PLAIN)]
+    out = []
+    for precision in PRECISIONS:
+        bench.say(f"student: steps, {precision}")
+        steps = bench.inside("student_steps", f"student.precision={precision}")
+        how: dict[str, Any] = {"variant": precision, "precision": precision}
+        out.append(entry(bench, "student, steps", rates(steps["ours"]), rates(steps["plain"]), against=PLAIN, **how))
+
+    def loop(precision: str, k: int) -> Result:
+        return bench.inside("student_loop", f"student.precision={precision}", seed=k)
+
     few = ("--inbatch", "1", "--rows", str(min(bench.rows, 200_000)))
     peers = {p.title: p for p in bench.contenders("dssm")}
     done = in_turn(
         bench,
-        {"dmtl": lambda k: bench.inside("student_loop", seed=k)},
+        {precision: partial(loop, precision) for precision in PRECISIONS},
         {title: partial(bench.peer, p, "dssm", options=few) for title, p in peers.items()},
     )
-    known: dict[str, Any] = {"work": "student, training", "ours": done["dmtl"], "variant": "softmax and KL"}
-    for title, p in peers.items():
-        out.append(entry(bench, peer=done[title], against=p.name, workers=p.workers, **known))
-    return out if peers else [*out, entry(bench, **known)]
+    for precision in PRECISIONS:
+        known: dict[str, Any] = {"work": "student, training", "ours": done[precision]}
+        known |= {"variant": precision, "precision": precision}
+        for title, p in peers.items():
+            out.append(entry(bench, peer=done[title], against=p.name, workers=p.workers, **known))
+        out += [] if peers else [entry(bench, **known)]
+    return out
 
 
 def reading(bench: Bench) -> list[Entry]:
     """From Parquet to batches with no model; peers: from Parquet to arrays."""
-    arrays = {"arrays": partial(bench.peer, p, "mmoe", epochs=0) for p in bench.contenders(workers=(0,))[-1:]}
+    arrays = {p.title: partial(bench.peer, p, "mmoe", epochs=0) for p in bench.contenders(workers=(0,))[-1:]}
     done = in_turn(bench, {"dmtl": lambda k: bench.inside("reading_alone", seed=k)}, arrays)
-    known: dict[str, Any] = {
-        "against": "peers: arrays",
-        "peer": [r and r | {"rate": r["rows"] / r["prep_s"]} for r in done["arrays"]],
-    }
-    return [entry(bench, "reading", done["dmtl"], precision=None, **(known if arrays else {}))]
+    theirs = [r and r | {"rate": r["rows"] / r["prep_s"]} for title in arrays for r in done[title]]
+    against = "peers: arrays" if arrays else ""
+    return [entry(bench, "reading", done["dmtl"], theirs, against=against, precision=None)]
 
 
 def join(bench: Bench) -> list[Entry]:
@@ -535,9 +535,6 @@ def catalogue(bench: Bench) -> list[Entry]:
     return [
         entry(bench, "whole catalogue", found["catalogue"], **row_by_row),
         entry(bench, "candidates", found["lists"], **row_by_row),
-        entry(
-            bench, "candidates", found["lists"], found["rows"], against="dmtl, pairs in random order", unit="pairs/s"
-        ),
     ]
 
 
@@ -856,8 +853,8 @@ def inside_join_scores(o: dict[str, Any], scratch: Path) -> Result:
 
 
 def inside_score_catalogue(o: dict[str, Any], scratch: Path) -> Result:
-    """Pairs/s of a published teacher: users by catalogue; lists of candidates; the same pairs in random order, and
-    by the plain model, whose weights are random."""
+    """Pairs/s of a published teacher: users by catalogue; lists of candidates; the same pairs in random order through
+    the plain model, whose weights are random."""
     workspace = Path(o["config"]).parent / "work" / "scored"
     at = Opened.of(o | {"sets": [*o["sets"], f"workspace={workspace}"]}, "teacher", scratch)
     parent = at.run.parent("teacher", at.day.day)
@@ -877,7 +874,6 @@ def inside_score_catalogue(o: dict[str, Any], scratch: Path) -> Result:
     works: dict[str, tuple[int, Callable[[], Any]]] = {
         "catalogue": (len(users) * len(at.day.items), lambda: sum(len(x) for x in scorer.catalogue(users))),
         "lists": (len(pairs), lambda: scorer.lists(pairs)),
-        "rows": (len(pairs), lambda: scorer.lists(mixed)),
         "plain": (len(pairs), row_by_row),
     }
     found: dict[str, list[float]] = {name: [] for name in works}
@@ -902,7 +898,9 @@ def inside_table_growth(o: dict[str, Any], scratch: Path) -> Result:
         optimizers = Optimizers.of(model, model.table, config.teacher)
 
         def step(b: Batch) -> None:
-            batch_loss(config, forward(model, b)[0], b)[0].backward()  # type: ignore[no-untyped-call]
+            with products(config.teacher.precision, at.run.device):
+                logits, _ = forward(model, b)
+            batch_loss(config, logits, b)[0].backward()  # type: ignore[no-untyped-call]
             optimizers.step()
 
         return step
@@ -926,68 +924,74 @@ INSIDE = {name.removeprefix("inside_"): f for name, f in list(globals().items())
 # What is shown
 
 
-def number(x: float | None) -> str:
-    return "" if x is None else f"{x:,.0f}" if abs(x) >= 100 else f"{x:.3g}"
-
-
 def markdown(entries: list[Entry]) -> str:
-    """The entries as one Markdown table, ratios as median (min to max) over rounds."""
-    head = ["work", "dmtl", "rate", "against", "workers", "rate", "ratio", "peak share", "MB", "AUC click", "AUC read"]
-    lines = [head, ["---"] * len(head)]
+    """A Markdown table for each work; columns without a word are left out."""
+    parts = [f"{entries[0]['machine']}; {entries[0]['rows']:,} rows, {max(e['rounds'] for e in entries)} rounds."]
+    for work, some in itertools.groupby(entries, lambda e: e["work"]):
+        cells = [cells_of(e) for e in some]
+        columns = [c for c in cells[0] if any(row[c] for row in cells)]
+        lines = [columns, ["---"] * len(columns), *([row[c] for c in columns] for row in cells)]
+        parts.append(f"### {work}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines))
+    return "\n\n".join(parts)
 
-    def both(of: dict[str, Any] | None, form: Callable[[Any], str]) -> str:
-        return " / ".join(form(x) for x in (of or {}).values() if x is not None)
 
-    for e in entries:
-        ratio = e["ratio_median"] and f"**{e['ratio_median']:.2f}** ({e['ratio_min']:.2f} to {e['ratio_max']:.2f})"
-        how = ", ".join(x for x in (e["variant"], e["precision"]) if x)
-        auc = e["auc"] or {}
-        aucs = [both({k: a and a[label] for k, a in auc.items()}, "{:.4f}".format) for label in ("click", "click_read")]
-        share = f"{e['gemm_share']:.0%}" if e["gemm_share"] else ""
-        lines.append(
-            [
-                f"{e['work']}, {e['rows']:,} rows" if e["work"] == "memory" else e["work"],
-                how,
-                f"{number(e['ours'])} {e['unit']}",
-                e["against"],
-                "" if e["workers"] is None else str(e["workers"]),
-                number(e["peer"]),
-                ratio or "",
-                share,
-                both(e["rss_mb"], number),
-                *aucs,
-            ]
-        )
-    said = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    last = entries[-1]
-    return f"{last['machine']}; {last['rows']:,} rows, {max(e['rounds'] for e in entries)} rounds.\n\n{said}"
+def against(e: Entry) -> str:
+    return str(e["against"]) + (f", {e['workers']} workers" if e["workers"] is not None else "")
+
+
+def cells_of(e: Entry) -> dict[str, str]:
+    """An entry as text by column; of two numbers the first is dmtl's."""
+
+    def both(of: dict[str, Any] | None, label: str, form: str) -> str:
+        found = [v[label] if isinstance(v, dict) else v for v in (of or {}).values()]
+        return " / ".join(format(x, form) for x in found if x is not None)
+
+    ratio = e["ratio_median"]
+    return {
+        "dmtl": e["variant"] or e["precision"] or "",
+        "against": against(e),
+        e["unit"]: " / ".join(f"{x:,.{0 if x >= 100 else 2}f}" for x in (e["ours"], e["peer"]) if x is not None),
+        "ratio": f"**{ratio:.2f}** ({e['ratio_min']:.2f} to {e['ratio_max']:.2f})" if ratio else "",
+        "share of the peak": f"{e['gemm_share']:.0%}" if e["gemm_share"] else "",
+        "peak MB": both(e["rss_mb"], "", ",.0f"),
+        "AUC click": both(e["auc"], "click", ".4f"),
+        "AUC click and read": both(e["auc"], "click_read", ".4f"),
+    }
 
 
 def figure(entries: list[Entry], file: Path) -> None:
-    """A bar for each ratio, its whiskers from the least round to the greatest."""
+    """The ratios, a panel a work and a line an opponent: the median round, and a bar from the least to the greatest."""
     import matplotlib
 
     matplotlib.use("agg")
     from matplotlib import pyplot as plt
 
     shown = [e for e in entries if e["ratio_median"] and e["work"] != "memory"]
-    works = list(dict.fromkeys(e["work"] for e in shown))
-    colors = {w: f"C{k % 10}" for k, w in enumerate(works)}
-    fig, ax = plt.subplots(figsize=(9, 0.8 + 0.27 * len(shown)), layout="constrained")
-    names = []
-    for k, e in enumerate(shown):
-        workers = f", {e['workers']} workers" if e["workers"] is not None else ""
-        names.append(f"{', '.join(x for x in (e['work'], e['variant']) if x)}  |  {e['against']}{workers}")
-        ax.barh(k, e["ratio_median"], color=colors[e["work"]], alpha=0.85)
-        ax.plot([e["ratio_min"], e["ratio_max"]], [k, k], color="black", linewidth=1)
-        ax.text(max(e["ratio_max"], e["ratio_median"]) * 1.04, k, f"{e['ratio_median']:.1f}", va="center", fontsize=8)
-    ax.axvline(1, color="black", linewidth=0.8)
+    works = {work: [e for e in shown if e["work"] == work] for work in dict.fromkeys(e["work"] for e in shown)}
+    lines = {work: list(dict.fromkeys(map(against, some))) for work, some in works.items()}
+    colors = {name: f"C{k}" for k, name in enumerate(VARIANTS)}
+    heights = [len(names) + 1 for names in lines.values()]
+    fig, axes = plt.subplots(
+        len(works), 1, sharex=True, squeeze=False, height_ratios=heights, layout="constrained",
+        figsize=(8, 1.2 + 0.24 * sum(heights)),
+    )  # fmt: skip
+    for ax, (work, some) in zip(axes[:, 0], works.items(), strict=True):
+        for e in some:
+            k, color = lines[work].index(against(e)), colors.get(e["variant"], "0.3")
+            ax.plot([e["ratio_min"], e["ratio_max"]], [k, k], color=color, linewidth=3, alpha=0.4)
+            ax.plot(e["ratio_median"], k, "o", color=color, markersize=5)
+        ax.set_title(work, loc="left", fontsize=9, fontweight="bold")
+        ax.set_yticks(range(len(lines[work])), lines[work], fontsize=8)
+        ax.set_ylim(len(lines[work]) - 0.5, -0.5)
+        ax.axvline(1, color="black", linewidth=0.8)
+        ax.grid(axis="x", which="both", linewidth=0.3)
+        ax.spines[["top", "right"]].set_visible(False)
     ax.set_xscale("log")
-    ax.set_yticks(range(len(shown)), names, fontsize=8)
-    ax.invert_yaxis()
-    ax.margins(y=0.01)
-    ax.set_xlabel("rate of dmtl / rate of the other (median, least and greatest round)")
-    ax.spines[["top", "right"]].set_visible(False)
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.set_xlabel("rate of dmtl / rate of the other")
+    used = [name for name in colors if any(e["variant"] == name for e in shown)]
+    marks = [plt.Line2D([], [], marker="o", linewidth=3, color=colors[name], label=name) for name in used]
+    fig.legend(handles=marks, loc="outside upper right", ncols=5, fontsize=8, frameon=False)
     fig.savefig(file, dpi=150)
     plt.close(fig)
 
@@ -1008,7 +1012,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--peers", type=Path, help="folder of peer_*.py; default none: dmtl and the plain reference")
     parser.add_argument("--peer-python", type=Path, help="Python that has what the peers import")
     parser.add_argument("--make-env", type=Path, metavar="FOLDER", help="make such an environment there")
-    parser.add_argument("--rows", type=int, help="of the log; default 1,000,000, with --quick 60,000")
+    parser.add_argument("--rows", type=int, help="of the log; default 1,000,000, with --quick 50,000")
     parser.add_argument("--rounds", type=int, help="default 3, with --quick 2")
     parser.add_argument("--days", type=int, default=1, help="that the rows are spread over")
     parser.add_argument("--activity", type=float, default=1.5, help="sigma of users' log-normal rates; 0: all alike")
@@ -1039,7 +1043,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.peers and not any((args.peers / p.script).exists() for p in PEERS):
         parser.error(f"--peers {args.peers}: no {', '.join(dict.fromkeys(p.script for p in PEERS))} there")
 
-    rows = args.rows or (60_000 if args.quick else 1_000_000)
+    rows = args.rows or (50_000 if args.quick else 1_000_000)
     args.folder.mkdir(parents=True, exist_ok=True)
     entries: list[Entry] = []
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
@@ -1060,6 +1064,7 @@ def main(argv: list[str] | None = None) -> int:
             bench.python = make_env(args.make_env, args.timeout) if args.make_env else args.peer_python
         else:
             bench.say("no --peers: dmtl and the plain reference of this file only")
+        bench.log_of(rows)
         for name in works:
             entries += bench.attempt(name, WORKS[name], bench) or []
             if args.json:

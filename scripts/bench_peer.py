@@ -3,7 +3,7 @@
     python scripts/bench_peer.py PEER.py HELD_OUT SCORES.npy SEED  DIR mmoe BATCH EPOCHS [--rows N] ...
 
 A peer script trains on DIR, prints one JSON line, and leaves `o` (its options), `load` (DIR -> arrays and labels),
-`CAT` and `m`, the model. Scores are [rows, 2]: of a click, and of a click with a long read; any order-preserving number.
+`CAT` and `m`, the model. Scores are [rows, 2]: of a click, and of a click with a long read.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ def logits_of(model: Any, x: dict[str, torch.Tensor], categorical: list[str]) ->
 
 def main(script: str, folder: str, out: str, seed: str, *arguments: str) -> None:
     true_seed = torch.manual_seed
-    torch.manual_seed = lambda s: true_seed(s + int(seed))  # the scripts fix one seed
+    reseeded: Any = lambda s: true_seed(s + int(seed))  # noqa: E731 (the scripts fix one seed)
+    torch.manual_seed = reseeded
     sys.argv = [script, *arguments]
     sys.path.insert(0, str(Path(script).parent))
     left = runpy.run_path(script, run_name="__main__")
