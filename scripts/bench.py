@@ -965,6 +965,8 @@ def figure(entries: list[Entry], file: Path) -> None:
 
     matplotlib.use("agg")
     from matplotlib import pyplot as plt
+    from matplotlib.lines import Line2D
+    from matplotlib.ticker import LogLocator
 
     shown = [e for e in entries if e["ratio_median"] and e["work"] != "memory"]
     works = {work: [e for e in shown if e["work"] == work] for work in dict.fromkeys(e["work"] for e in shown)}
@@ -987,10 +989,12 @@ def figure(entries: list[Entry], file: Path) -> None:
         ax.grid(axis="x", which="both", linewidth=0.3)
         ax.spines[["top", "right"]].set_visible(False)
     ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_formatter("")
     ax.set_xlabel("rate of dmtl / rate of the other")
     used = [name for name in colors if any(e["variant"] == name for e in shown)]
-    marks = [plt.Line2D([], [], marker="o", linewidth=3, color=colors[name], label=name) for name in used]
+    marks = [Line2D([], [], marker="o", linewidth=3, color=colors[name], label=name) for name in used]
     fig.legend(handles=marks, loc="outside upper right", ncols=5, fontsize=8, frameon=False)
     fig.savefig(file, dpi=150)
     plt.close(fig)
