@@ -149,7 +149,7 @@ def test_the_plain_student_is_dmtls(opened: Any) -> None:
 
 
 def test_flops_are_those_of_the_products() -> None:
-    plain = bench.PlainTeacher({n: 2 for n in ("user_id", "item_id", *bench.OF_USER, *bench.OF_ITEM)})
+    plain = bench.PlainTeacher(dict.fromkeys(("user_id", "item_id", *bench.OF_USER, *bench.OF_ITEM), 2))
     linear = [m for m in plain.modules() if isinstance(m, nn.Linear)]
     assert bench.FLOP == 6 * sum(m.weight.numel() for m in linear) == 4_668_864
 
