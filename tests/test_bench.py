@@ -1,0 +1,280 @@
+"""The bench: its log is one that dmtl accepts, its plain models are dmtl's mathematics, its ratios are of one round."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import json
+import subprocess
+import sys
+from argparse import Namespace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+import yaml
+from torch import Tensor, nn
+
+from dmtl_cli.cli import execute
+from dmtl_cli.export import student_of
+from dmtl_cli.scoring import forward, teacher_of
+from dmtl_cli.stages.train_student import student_loss
+from dmtl_cli.stages.train_teacher import batch_loss
+
+ROOT = Path(__file__).parents[1]
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"scripts/{name}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+bench, bench_peer = script("bench"), script("bench_peer")
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two days of a small world, the day after them, and their config."""
+    folder = tmp_path_factory.mktemp("bench")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bench, "USERS", 300)
+        patch.setattr(bench, "ITEMS", 200)
+        bench.make_log(folder, 4_000, 2, 500, 1.5)
+        bench.make_log(folder / "again", 4_000, 2, 500, 1.5)
+    (folder / "bench.yaml").write_text(yaml.safe_dump(bench.config_of(folder, 2, 1)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def opened(log: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    options = {"config": str(log / "bench.yaml"), "sets": [], "days": 2}
+    return lambda who: bench.Opened.of(options, who, tmp_path_factory.mktemp("scratch"))
+
+
+# -- the log -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_log_is_a_folder_a_day_and_the_same_each_time(log: Path) -> None:
+    files = [f"train/day=2026-01-0{d}/part-0.parquet" for d in (1, 2)] + ["test/day=2026-01-03/part-0.parquet"]
+    assert sorted(f.relative_to(log).as_posix() for f in log.glob("t*/*/*")) == sorted(files)
+    days = [pl.read_parquet(log / f, hive_partitioning=False) for f in files]
+    assert [len(d) for d in days] == [2_000, 2_000, 500]
+    for file, day in zip(files, days, strict=True):
+        assert day.equals(pl.read_parquet(log / "again" / file, hive_partitioning=False))
+        assert 0.1 < day["click"].mean() < 0.5
+        assert ((day["duration"] > 0) == (day["click"] == 1)).all()
+        of_user = day.select("user_id", *bench.OF_USER, "d0", "hist").unique()
+        assert of_user["user_id"].is_unique().all(), "what is a user's differs from row to row of his day"
+        assert day.select("item_id", *bench.OF_ITEM).unique()["item_id"].is_unique().all()
+    assert not days[0]["hist"].equals(days[1]["hist"])
+
+
+@pytest.mark.parametrize(("path", "day", "rows"), [("train", "2026-01-02", 2_000), ("test", "2026-01-03", 500)])
+def test_check_accepts_the_log(log: Path, path: str, day: str, rows: int, capfd: pytest.CaptureFixture[str]) -> None:
+    config = ["--config", str(log / "bench.yaml"), "--set", f"data.events.path={path}"]
+    assert execute(["check", *config, "--day", day, "--json"]) == 0
+    out, err = capfd.readouterr()
+    assert err == "" and json.loads(out)["rows"] == rows
+
+
+# -- the plain reference -----------------------------------------------------------------------------------------------
+
+
+def assign(module: nn.Module, weight: Tensor, bias: Tensor) -> None:
+    assert isinstance(module, nn.Linear) and module.weight.shape == weight.shape and module.bias.shape == bias.shape
+    module.weight.data, module.bias.data = weight.detach().clone(), bias.detach().clone()
+
+
+def same_embeddings(plain: Any, table: Any) -> None:
+    assert plain.e.keys() == table.rows.keys()
+    for name in table.rows:
+        assert plain.e[name].weight.shape == table.weight[table.part(name)].shape
+        plain.e[name].weight.data = table.weight[table.part(name)].detach().clone()
+
+
+def test_the_plain_teacher_is_dmtls(opened: Any) -> None:
+    at = opened("teacher")
+    model = teacher_of(at.encoder, at.run.config.teacher.model_dump(), 2)
+    model.table.weight.data.normal_()  # larger than at first, so that a wrong column would be seen
+    plain = bench.PlainTeacher(at.encoder.embedding_rows())
+    same_embeddings(plain, model.table)
+    net: Any = model.net
+    whole, bias, n = torch.cat(list(net.first.weights), 1), net.first.bias, bench.EXPERT_UNITS[0]
+    for e, expert in enumerate(plain.experts):
+        assign(expert[0], whole[e * n : (e + 1) * n], bias[e * n : (e + 1) * n])
+        assign(expert[2], net.experts.weights[0][e].T, net.experts.biases[0][e, 0])
+    for t in range(2):
+        rows = slice(bench.EXPERTS * (n + t), bench.EXPERTS * (n + t + 1))
+        assign(plain.gates[t], whole[rows], bias[rows])
+        assign(plain.towers[t][0][0], net.towers[t][0].weight, net.towers[t][0].bias)
+        assign(plain.towers[t][1], net.towers[t][2].weight, net.towers[t][2].bias)
+    batch = next(at.teacher_batches())
+    flat, (logits, _) = bench.Flat.of(batch), forward(model, batch)
+    assert logits.std() > 0.01
+    torch.testing.assert_close(plain(flat), logits, atol=2e-5, rtol=1e-4)
+    torch.testing.assert_close(plain.loss(flat), batch_loss(at.run.config, logits, batch)[0], atol=1e-5, rtol=1e-4)
+
+
+def test_the_plain_student_is_dmtls(opened: Any) -> None:
+    at = opened("student")
+    config = at.run.config.student
+    model = student_of(at.encoder, config.model_dump())
+    model.table.weight.data.normal_()
+    plain = bench.PlainStudent(at.encoder.embedding_rows())
+    same_embeddings(plain, model.table)
+    for mine, theirs in ((plain.user, model.user_tower), (plain.item, model.item_tower)):
+        assign(mine[0][0], theirs[0].weight, theirs[0].bias)
+        assign(mine[1], theirs[2].weight, theirs[2].bias)
+    batch = next(at.student_batches(at.run.config))
+    assert len(batch) > len(set(batch.item_row.tolist())), "no accidental hit to leave out"
+    ours = student_loss(model, batch, config, 1.0, at.log_q, {})[0]
+    target = batch.columns["target.pctcvr"].float()
+    theirs = plain.loss(bench.Flat.of(batch), target, at.log_q[batch.item_row], batch.item_row)
+    torch.testing.assert_close(theirs, ours, atol=1e-4, rtol=1e-5)
+    ours.backward()
+    theirs.backward()
+    pairs = ((plain.user[0][0], model.user_tower[0]), (plain.item[1], model.item_tower[2]))
+    for mine, other in pairs:
+        assert other.weight.grad.abs().max() > 1e-4
+        torch.testing.assert_close(mine.weight.grad, other.weight.grad, atol=1e-5, rtol=1e-3)
+    torch.testing.assert_close(plain.log_scale.grad, model.log_scale.grad, atol=1e-4, rtol=1e-3)
+
+
+def test_flops_are_those_of_the_products() -> None:
+    plain = bench.PlainTeacher(dict.fromkeys(("user_id", "item_id", *bench.OF_USER, *bench.OF_ITEM), 2))
+    linear = [m for m in plain.modules() if isinstance(m, nn.Linear)]
+    assert bench.FLOP == 6 * sum(m.weight.numel() for m in linear) == 4_668_864
+
+
+# -- processes and numbers ---------------------------------------------------------------------------------------------
+
+
+def test_a_process_that_fails_says_why() -> None:
+    with pytest.raises(bench.Failed, match=r"(?s)exit code 3.*no such peer"):
+        bench.run([sys.executable, "-c", "import sys; sys.stderr.write('no such peer'); sys.exit(3)"], 60)
+    with pytest.raises(bench.Failed, match=r"after 0 s"):
+        bench.run(["sleep", "60"], 0.2)
+    out, mb = bench.run([sys.executable, "-c", "x = bytearray(200 << 20); print(len(x))"], 60)
+    assert out == f"{200 << 20}\n" and mb > 200
+
+
+def test_a_ratio_is_of_one_round() -> None:
+    asked = Namespace(rows=10, threads=1)
+    ours = [{"rate": 10.0, "rss_mb": 5}, {"rate": 40.0, "rss_mb": 7}, None, {"rate": 60.0, "rss_mb": 6}]
+    peer = [{"rate": 5.0}, {"rate": 10.0}, {"rate": 1.0}, {"rate": 20.0, "auc": {"click": 0.5, "click_read": 0.6}}]
+    made = bench.entry(asked, "w", ours, peer, peak=bench.FLOP / 1e9 * 80)
+    assert (made["ours"], made["peer"], made["rounds"]) == (40.0, 7.5, 3)
+    assert (made["ratio_median"], made["ratio_min"], made["ratio_max"]) == (3.0, 2.0, 4.0)
+    assert made["gemm_share"] == pytest.approx(0.5)
+    assert made["rss_mb"] == {"ours": 6, "peer": None} and made["auc"] == {
+        "ours": None,
+        "peer": {"click": 0.5, "click_read": 0.6},
+    }
+    alone = bench.entry(asked, "w", ours)
+    assert {alone[k] for k in ("peer", "ratio_median", "ratio_min", "ratio_max", "gemm_share", "auc")} == {None}
+    assert "40.00" in bench.markdown([alone]) and "**3.00** (2.00 to 4.00)" in bench.markdown([alone, made])
+
+
+def test_works_take_turns() -> None:
+    said: list[str] = []
+    asked = Namespace(rounds=2, attempt=lambda what, work, k: work(k))
+
+    def work(name: str, k: int) -> dict[str, Any]:
+        said.append(name)
+        return {"rate": k}
+
+    def works(*names: str) -> dict[str, Any]:
+        return {n: functools.partial(work, n) for n in names}
+
+    done = bench.in_turn(asked, works("a", "b", "c"), works("x"))
+    assert said == ["a", "x", "b", "c"] * 2
+    assert done["c"] == [{"rate": 0}, {"rate": 1}]
+
+
+def test_a_peers_held_out_day_goes_through_its_own_vocabularies(tmp_path: Path) -> None:
+    """As the peers' scripts do it: `load` of a folder asks `build_vocab` of the same."""
+    lines = "def build_vocab(folder): return folder\n"
+    lines += "def load(o): return {'from': build_vocab(o.dir), 'of': o.dir, 'rows': o.rows}, o.dir, None, 0\n"
+    common: dict[str, Any] = {}
+    exec(lines, common)
+    x, y = bench_peer.held_out({"o": Namespace(dir="train", rows=7), "load": common["load"]}, "test")
+    assert (x, y) == ({"from": "train", "of": "test", "rows": 0}, "test")
+
+
+class Probable(nn.Module):
+    def forward(self, x: dict[str, Tensor]) -> Tensor:
+        assert not self.training
+        return torch.stack([x["d0"], x["d1"] + x["a"]], 1)
+
+
+class Logits(nn.Module):
+    def loss(self, b: dict[str, Tensor]) -> Tensor:
+        assert not self.training and not b["ids"].is_floating_point()
+        z = torch.stack([b["dense"][:, 0], b["dense"][:, 1] + b["ids"][:, 0]], 1)
+        return nn.functional.binary_cross_entropy_with_logits(z, b["y"])
+
+
+class Predicts(nn.Module):
+    def predict(self, x: dict[str, Any], batch: int) -> Any:
+        return np.stack([x["d0"], x["d1"] + x["a"]], 1)
+
+
+@pytest.mark.parametrize("model", [Probable(), Logits(), Predicts()], ids=lambda m: type(m).__name__)
+def test_scores_of_each_kind_of_peer(model: nn.Module) -> None:
+    rng = np.random.default_rng(0)
+    n = bench_peer.BATCH + 10  # a batch and a part of one
+    x = {"a": rng.integers(0, 9, n), "hist": np.zeros((n, 2), np.int64)}
+    x |= {name: rng.normal(size=n).astype(np.float32) for name in ("d0", "d1")}
+    true_loss = nn.functional.binary_cross_entropy_with_logits
+    found = bench_peer.scores({"m": model.train(), "CAT": ["a"]}, x)
+    np.testing.assert_allclose(found, np.stack([x["d0"], x["d1"] + x["a"]], 1), rtol=1e-6)
+    assert nn.functional.binary_cross_entropy_with_logits is true_loss
+
+
+# -- the whole ---------------------------------------------------------------------------------------------------------
+
+NUMBERS = ("ours", "peer", "ratio_median", "ratio_min", "ratio_max", "gemm_share")
+KEYS = {"work", "variant", "against", "unit", "workers", "precision", "rss_mb", "auc", "rows", "rounds", "machine"}
+
+
+def test_a_run_without_peers(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "scripts/bench.py"), "--folder", str(tmp_path / "work")]
+    command += ["--rows", "20000", "--rounds", "1", "--threads", "1", "--only", "dump"]
+    command += ["--json", str(tmp_path / "a.json"), "--figure", str(tmp_path / "a.png")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "no --peers" in done.stderr
+    (dump,) = entries = json.loads((tmp_path / "a.json").read_text())
+    assert dump.keys() == {*KEYS, *NUMBERS}
+    assert all(dump[k] is None or dump[k] > 0 for k in NUMBERS)
+    assert dump["ratio_median"] == pytest.approx(dump["ours"] / dump["peer"])
+    assert (dump["rows"], dump["rounds"], dump["gemm_share"], dump["auc"]) == (20_000, 1, None, None)
+    assert 50 < dump["rss_mb"]["ours"] < 5_000
+    assert done.stdout == bench.markdown(entries) + "\n" and "### dump of scores" in done.stdout
+    assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
+    assert not list((tmp_path / "work").iterdir()), "logs and workspaces are left behind"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--only", "teacher,tea"], "--only: tea is none of teacher, dump"),
+        (["--peers", "."], "--peers needs --peer-python"),
+        (["--peers", ".", "--peer-python", "python"], "no peer_rechub.py"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(
+    arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as exit:
+        bench.main(arguments)
+    assert exit.value.code == 2 and said in capsys.readouterr().err
