@@ -41,6 +41,7 @@ FLOORS = [
     ["data.negatives"],
     ["data.encode"],
     ["data.log"],
+    ["data.files"],
     ["run"],
     ["artifact", "progress"],
     ["workspace"],
