@@ -71,7 +71,7 @@ class File:
         return {"path": self.path, "rows": footer.num_rows, "bytes": self.size, "digest": digest}
 
     def refusal(self, error: Exception, damage: str) -> UserError:
-        """What a failed read says: that the storage fails, or (65) that the file's bytes are wrong, as `damage` puts it."""
+        """What a failed read says: that the storage fails (66, 74), or that the bytes are wrong (65, `damage`)."""
         if isinstance(error, FileNotFoundError):
             return UserError(f"{self}: not there any more", "retry later", Exit.NO_INPUT)
         return _remote(str(self), error) or UserError(f"{self}: {damage}: {error}", "write the file again")
@@ -147,15 +147,12 @@ class Store:
 
 def _s3(options: dict[str, str]) -> fs.S3FileSystem:
     """S3 as data.root's options and the environment describe it."""
-    named = (
-        options.get("endpoint_override"),
-        os.environ.get("AWS_ENDPOINT_URL_S3"),
-        os.environ.get("AWS_ENDPOINT_URL"),
-    )
+    env = os.environ
+    named = options.get("endpoint_override") or env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL")
     return fs.S3FileSystem(
         region=options.get("region"),
         scheme=options.get("scheme"),
-        endpoint_override=next(filter(None, named), None),
+        endpoint_override=named,
         connect_timeout=CONNECT,
         request_timeout=SILENCE,
         retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
