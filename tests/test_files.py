@@ -88,9 +88,7 @@ def test_what_identifies_a_file(store_of: Made, tmp_path: Path, full: bool) -> N
     assert file.size == len(content) and file.changed > 0
 
 
-def test_all_bytes_are_digested_chunk_by_chunk(
-    store_of: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_all_bytes_are_digested_chunk_by_chunk(store_of: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files_module, "_CHUNK", 1000)
     content = put(tmp_path, "events/a.parquet", rows=500).read_bytes()
     (file,) = store_of(tmp_path).files("events")
@@ -132,7 +130,11 @@ def test_local_paths_are_relative_to_the_current_folder(tmp_path: Path, monkeypa
     put(tmp_path, "log/events/a.parquet")
     put(tmp_path, "users/u.parquet")
     monkeypatch.chdir(tmp_path)
-    for root, where in (("log", "log/events"), ("./log/", "log/events"), (str(tmp_path / "log"), tmp_path / "log/events")):
+    for root, where in (
+        ("log", "log/events"),
+        ("./log/", "log/events"),
+        (str(tmp_path / "log"), tmp_path / "log/events"),
+    ):
         store = Store(root)
         assert store.is_folder("events") and store.where("events") == str(where)
         (file,) = store.files("events")
@@ -201,7 +203,7 @@ def test_an_object_that_vanishes_or_is_torn(s3: Server, tmp_path: Path) -> None:
         with pytest.raises(OSError) as gone:
             parquet.read()
     said = file.refusal(gone.value, "damaged")
-    assert said.code == Exit.NO_INPUT and "NO_SUCH_KEY" in said.message and str(file) in said.message
+    assert said.code == Exit.NO_INPUT and f"{file}: not there: " in said.message
     with refused(Exit.NO_INPUT, file, "not there any more"):
         file.identify(full=False)
     s3.put(f"{tmp_path.name}/events/a.parquet", content[:8] + b"\xff" * 400 + content[408:])
@@ -246,16 +248,17 @@ def test_storage_that_is_away_or_silent_ends_the_wait(s3: Server, monkeypatch: p
         Store(url("http://127.0.0.1:1", "bucket/log")).is_folder("events")
     monkeypatch.setattr(files_module, "SILENCE", 1)
     monkeypatch.setattr(files_module, "ATTEMPTS", 1)
-    with socket.create_server(("127.0.0.1", 0)) as deaf:
-        with refused(Exit.IO, "the storage does not answer"):
-            Store(url(f"http://127.0.0.1:{deaf.getsockname()[1]}", "bucket/log")).is_folder("events")
+    with socket.create_server(("127.0.0.1", 0)) as deaf, refused(Exit.IO, "the storage does not answer"):
+        Store(url(f"http://127.0.0.1:{deaf.getsockname()[1]}", "bucket/log")).is_folder("events")
 
 
 def test_columns_that_are_not_read_are_not_fetched(s3: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = 20_000
     table = pa.table({"x": pa.array(range(rows)), "wide": pa.array([f"{k * 7919:040}" for k in range(rows)])})
     (tmp_path / "events").mkdir()
-    pq.write_table(table, tmp_path / "events/a.parquet", row_group_size=rows // 4, compression="none", use_dictionary=False)
+    pq.write_table(
+        table, tmp_path / "events/a.parquet", row_group_size=rows // 4, compression="none", use_dictionary=False
+    )
     (file,) = Store(s3.upload(tmp_path, tmp_path.name)).files("events")
     before = pa.total_allocated_bytes()
     with file.open() as parquet:

@@ -164,7 +164,7 @@ def _remote(where: str, error: Exception) -> UserError | None:
     said = str(error).partition("AWS Error ")[2]
     if not said:
         return None
-    if re.match("NO_SUCH_(BUCKET|KEY)", said):
+    if re.match("NO_SUCH_BUCKET|NO_SUCH_KEY|RESOURCE_NOT_FOUND", said):
         return UserError(f"{where}: not there: {said}", "is it the right bucket? else retry later", Exit.NO_INPUT)
     if re.search("DENIED|ACCESS_KEY|SIGNATURE|TOKEN|SKEWED|HTTP status [34]", said):
         hint = "check the credentials (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile) and the region"
