@@ -221,8 +221,8 @@ def test_an_object_that_vanishes_or_is_torn(s3: Server, tmp_path: Path) -> None:
         (403, "SignatureDoesNotMatch", ("denied: ", "AWS_ACCESS_KEY_ID")),
         (400, "ExpiredToken", ("denied: ", "credentials")),
         (301, "PermanentRedirect", ("denied: ", "region")),
-        (503, "SlowDown", ("does not answer: ", "run it again")),
-        (500, "InternalError", ("does not answer: ", "run it again")),
+        (503, "SlowDown", ("fails: ", "run it again")),
+        (500, "InternalError", ("fails: ", "run it again")),
     ],
 )  # fmt: skip
 def test_storage_that_refuses(
@@ -244,11 +244,11 @@ def test_storage_that_refuses(
 
 
 def test_storage_that_is_away_or_silent_ends_the_wait(s3: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    with refused(Exit.IO, "s3://bucket/log/events: the storage does not answer", "NETWORK_CONNECTION", "endpoint"):
+    with refused(Exit.IO, "s3://bucket/log/events: the storage fails", "NETWORK_CONNECTION", "endpoint"):
         Store(url("http://127.0.0.1:1", "bucket/log")).is_folder("events")
     monkeypatch.setattr(files_module, "SILENCE", 1)
     monkeypatch.setattr(files_module, "ATTEMPTS", 1)
-    with socket.create_server(("127.0.0.1", 0)) as deaf, refused(Exit.IO, "the storage does not answer"):
+    with socket.create_server(("127.0.0.1", 0)) as deaf, refused(Exit.IO, "the storage fails"):
         Store(url(f"http://127.0.0.1:{deaf.getsockname()[1]}", "bucket/log")).is_folder("events")
 
 

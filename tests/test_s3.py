@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -101,7 +104,14 @@ def test_stages_make_the_same_runs(tmp_path: Path, small_log: Path, remote: str)
     assert "s3://" not in (Path(made["remote"][0]["path"]) / "manifest.json").read_text()
     again = project(tmp_path / "remote", remote).done("train-teacher", 1)
     assert again["up_to_date"] and again["run_id"] == made["local"][0]["run_id"]
-    found = project(tmp_path / "remote", remote).call("check", "--day", DAYS[0], "--json").json
+
+
+def test_a_process_of_its_own_ends_in_silence(tmp_path: Path, remote: str) -> None:
+    file = project(tmp_path, remote).file
+    command = [sys.executable, "-m", "dmtl_cli.cli", "check", "--config", file, "--day", DAYS[0], "--json"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
     assert found["rows"] > 700 and found["join"] == {"users_joined": 1.0, "items_joined": 1.0}
 
 
@@ -161,7 +171,7 @@ def test_storage_that_denies_or_is_away(own: Project) -> None:
     assert ended.code == 74 and "s3://bucket/log/events: denied: ACCESS_DENIED" in ended.err
     assert "AWS_SECRET_ACCESS_KEY" in ended.err
     ended = own.stage("train-teacher", 1, data__root=url("http://127.0.0.1:1", "bucket/log"))
-    assert ended.code == 74 and "s3://bucket/log/events: the storage does not answer" in ended.err
+    assert ended.code == 74 and "s3://bucket/log/events: the storage fails" in ended.err
     assert "run it again" in ended.err
 
 
@@ -182,7 +192,7 @@ def test_storage_that_dies_while_a_day_is_read(
 
         monkeypatch.setattr(pq.ParquetFile, "iter_batches", dying)
         ended = made.stage("train-teacher", 1)
-    assert ended.code == 74 and f"s3://bucket/log/{EVENTS}: the storage does not answer: NETWORK" in ended.err
+    assert ended.code == 74 and f"s3://bucket/log/{EVENTS}: the storage fails: NETWORK" in ended.err
     assert made.published() == {} and made.litter() == []
 
 

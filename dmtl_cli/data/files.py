@@ -166,7 +166,7 @@ def _remote(where: str, error: Exception) -> UserError | None:
         return None
     if re.match("NO_SUCH_BUCKET|NO_SUCH_KEY|RESOURCE_NOT_FOUND", said):
         return UserError(f"{where}: not there: {said}", "is it the right bucket? else retry later", Exit.NO_INPUT)
-    if re.search("DENIED|ACCESS_KEY|SIGNATURE|TOKEN|SKEWED|HTTP status [34]", said):
+    if re.search("DENIED|ACCESS_KEY|SIGNATURE|TOKEN|SKEWED|HTTP status (30|40[013])", said):
         hint = "check the credentials (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile) and the region"
         return UserError(f"{where}: denied: {said}", hint, Exit.IO)
-    return UserError(f"{where}: the storage does not answer: {said}", "check the endpoint, run it again", Exit.IO)
+    return UserError(f"{where}: the storage fails: {said}", "check the endpoint, run it again", Exit.IO)
