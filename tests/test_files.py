@@ -138,7 +138,7 @@ def test_local_paths_are_relative_to_the_current_folder(tmp_path: Path, monkeypa
         store = Store(root)
         assert store.is_folder("events") and store.where("events") == str(where)
         (file,) = store.files("events")
-        assert (str(file), file.folder, file.path) == (f"{where}/a.parquet", str(where), "events/a.parquet")
+        assert (str(file), file.parent, file.path) == (f"{where}/a.parquet", str(where), "events/a.parquet")
     assert [f.path for f in Store("log").files("../users")] == ["../users/u.parquet"]
     monkeypatch.chdir("log")
     assert [f.path for f in Store(".").files("events")] == ["events/a.parquet"]
@@ -167,7 +167,7 @@ def test_names_of_s3_are_whole_and_without_options(s3: Server, tmp_path: Path) -
         s3.upload(tmp_path, path)
         for root in (path, path + "/", path.replace(" ", "%20")):
             (file,) = Store(s3.root(root)).files("events")
-            assert (str(file), file.folder) == (f"s3://bucket/{path}/events/a.parquet", f"s3://bucket/{path}/events")
+            assert (str(file), file.parent) == (f"s3://bucket/{path}/events/a.parquet", f"s3://bucket/{path}/events")
             assert file.path == "events/a.parquet"
 
 

@@ -41,7 +41,7 @@ class File:
         return self.store.where(self.path)
 
     @property
-    def folder(self) -> str:
+    def parent(self) -> str:
         """Where its folder lies, for messages."""
         return self.store.where(str(PurePosixPath(self.path).parent))
 

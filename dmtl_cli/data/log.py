@@ -258,7 +258,7 @@ class Log:
                 ]
                 firsts[side].add(keyed.select(*chosen, *(pl.col(f"x:{f.source}").alias(f.name) for f in features)))
         if rows == 0:
-            raise UserError(f"events: day {day} has no rows in {files[0].folder}", "retry later", Exit.NO_INPUT)
+            raise UserError(f"events: day {day} has no rows in {files[0].parent}", "retry later", Exit.NO_INPUT)
         users, user_rate = self._entities("user", firsts["user"].frame(), tables.get("user"))
         items, item_rate = self._entities("item", firsts["item"].frame(), tables.get("item"))
         return self._spool(
@@ -389,7 +389,7 @@ class Log:
         whole = pl.concat(frames, how="vertical_relaxed")
         if (twice := whole[ID].is_duplicated()).any():
             one = whole[ID].filter(twice)[0]
-            raise UserError(f"{files[0].folder}: key {table.key} = {one!r} stands twice", "one row an id and day")
+            raise UserError(f"{files[0].parent}: key {table.key} = {one!r} stands twice", "one row an id and day")
         return whole
 
     def _entities(self, side: str, seen: pl.DataFrame, table: pl.DataFrame | None) -> tuple[pl.DataFrame, float]:
