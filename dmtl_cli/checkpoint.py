@@ -11,8 +11,15 @@ from torch import Tensor, nn
 from dmtl_cli.errors import UserError
 from dmtl_cli.fit import Optimizers
 from dmtl_cli.models.layers import INIT_STD, EmbeddingTable
+from dmtl_cli.optim import TableAdam
 
 _TABLE = "embedding."
+_TABLE_STEP = "step.embedding"
+
+
+def _key(of_row: str) -> str:
+    """Prefix of what an optimizer keeps of each row; row-wise Adagrad keeps one number, which has none."""
+    return "" if of_row == "sum" else f"{of_row}."
 
 
 def _parts(table: EmbeddingTable, whole: Tensor) -> dict[str, Tensor]:
@@ -30,10 +37,14 @@ def save(folder: Path, model: nn.Module, table: EmbeddingTable, optimizers: Opti
     save_file(weights | _parts(table, table.weight.detach().cpu()), folder / "model.safetensors")
     if optimizers is None:
         return
-    state: dict[str, Tensor] = _parts(table, optimizers.table.accumulator(table.weight).cpu())
+    state: dict[str, Tensor] = {}
+    for key, whole in optimizers.table.by_row(table.weight).items():
+        state |= {_key(key) + name: part for name, part in _parts(table, whole.cpu()).items()}
     for n, p in dense.items():
         for key, value in optimizers.dense.state.get(p, {}).items():
             state[f"{key}.{n}"] = value.detach().cpu().contiguous()
+    if isinstance(optimizers.table, TableAdam):
+        state[_TABLE_STEP] = optimizers.table.state[table.weight]["step"].cpu()
     save_file(state, folder / "optimizer.safetensors")
 
 
@@ -58,13 +69,16 @@ def load(folder: Path, model: nn.Module, table: EmbeddingTable, optimizers: Opti
         if optimizers is None:
             return
         state = _read(folder / "optimizer.safetensors")
-        sums = optimizers.table.accumulator(table.weight)
-        for name in table.rows:
-            _fill(name, state, sums[table.part(name)], folder, noise=False)
+        for key, whole in optimizers.table.by_row(table.weight).items():
+            kept = {k.removeprefix(_key(key)): v for k, v in state.items() if k.startswith(_key(key) + _TABLE)}
+            for name in table.rows:
+                _fill(name, kept, whole[table.part(name)], folder, noise=False)
+        if isinstance(optimizers.table, TableAdam):
+            optimizers.table.state[table.weight]["step"].copy_(state[_TABLE_STEP])
         for n, p in _dense(model, table).items():
             held = {k: state[f"{k}.{n}"] for k in ("step", "exp_avg", "exp_avg_sq") if f"{k}.{n}" in state}
             if held:
-                optimizers.dense.state[p] = {k: v.to(p.device) if k != "step" else v for k, v in held.items()}
+                optimizers.dense.state[p] = {k: v.to(p.device) for k, v in held.items()}
 
 
 def _read(file: Path) -> dict[str, Tensor]:
@@ -86,7 +100,7 @@ def _fill(name: str, stored: dict[str, Tensor], into: Tensor, folder: Path, *, n
     old = stored.get(_TABLE + name)
     if old is None or old.shape[1:] != into.shape[1:] or len(old) > len(into):
         came = "nothing" if old is None else f"{tuple(old.shape)}"
-        hint = "the features, tasks, embedding_dim or factor_dim changed: use a new workspace"
+        hint = "the features, tasks, embedding_dim, factor_dim or embedding_optimizer changed: use a new workspace"
         raise UserError(f"{folder}: embedding {name}: expected {tuple(into.shape)}, got {came}", hint)
     into[: len(old)] = old.to(into.device)
     if noise and len(into) > len(old):

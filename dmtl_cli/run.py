@@ -77,6 +77,7 @@ class Run:
         torch.set_num_threads(config.threads)
         # warn_only would print: on CUDA a few scatters are not deterministic, which the manifest's device says
         torch.use_deterministic_algorithms(name == "cpu")
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         return Run(config, Workspace(Path(config.workspace)), log, torch.device(name))
 
     def rng(self, *words: object) -> np.random.Generator:

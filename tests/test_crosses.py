@@ -111,10 +111,10 @@ def test_equal_known_values_are_counted() -> None:
     users = model.user_side(side(inputs(ENCODER.encode(day.users, "user"), CPU)))
     items = model.item_side(side(inputs(ENCODER.encode(day.items, "item"), CPU)))
     row = torch.arange(24)
-    found = model.crosses(users.rows(row // 6), items.rows(row % 6))
+    found = model.crosses(users.crossed[row // 6], items.crossed[row % 6])
     np.testing.assert_allclose(found.view(4, 6, 5), EXPECTED, atol=1e-6)
     for k in range(4):  # one user with every item
-        np.testing.assert_allclose(model.crosses(users.rows(torch.tensor(k)), items), EXPECTED[k], atol=1e-6)
+        np.testing.assert_allclose(model.crosses(users.crossed[[k]], items.crossed), EXPECTED[k], atol=1e-6)
 
 
 def test_where_a_feature_stands() -> None:
@@ -148,7 +148,9 @@ def test_a_teacher_with_crosses_is_its_plain_form(more: dict[str, Any]) -> None:
     assert (a.abs().amax(0) > 0).all(), "every cross learns"
 
 
-def test_all_ways_to_score_a_pair_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kept", [0, 1 << 20], ids=["items in each batch", "items once"])
+def test_all_ways_to_score_a_pair_agree(kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "_KEPT_BYTES", kept)
     model, day = a_teacher(ENCODER, crosses=CROSSES).eval(), the_day()
     scorer = Scorer(ENCODER, model, day, CPU)
     monkeypatch.setattr(scoring, "_ITEMS", 4)

@@ -28,7 +28,7 @@ from dmtl_cli.models.layers import EmbeddingTable, Experts, Network, SideEmbedde
 from dmtl_cli.models.mmoe import MMoE
 from dmtl_cli.models.ple import PLE
 from dmtl_cli.models.shared_bottom import SharedBottom
-from dmtl_cli.models.teacher import Half, Side, Teacher
+from dmtl_cli.models.teacher import Side, Teacher
 from dmtl_cli.scoring import Scorer, forward, side
 from dmtl_cli.stages.train_student import student_loss
 
@@ -396,16 +396,17 @@ def test_halves_join_to_the_forward_pass(more: dict[str, Any]) -> None:
     encoder = encoder_of(*USER, *ITEM, *CONTEXT)
     model = a_teacher(encoder, **more).eval()
     user, item, context = random_sides(encoder, 4)
-    users, items, given = model.user_side(user), model.item_side(item), model.context_part(context)
-    found = model.logits(users.rows(USERS), items.rows(ITEMS), given)
+    users, items, given = model.user_side(user), model.item_side(item), model.context_row(context)
+    found = model.logits(users, items, USERS, ITEMS, given)
     for ours, theirs in zip(found, model(user, item, context, USERS, ITEMS), strict=True):
         assert torch.equal(ours, theirs)
     tasks = found[0].shape[1]
-    assert [tuple(x.shape) for x in users[1:3]] == [(3, tasks, more.get("factor_dim", FACTORS)), (3, tasks)]
-    one = torch.tensor(1)  # one user with each of the items
+    factors = more.get("factor_dim", FACTORS)
+    assert users.wide.shape == (3, tasks, factors + 1 if factors else 0)
+    ones, every = torch.ones(4, dtype=torch.int64), torch.arange(4)  # one user with each of the items
     with torch.no_grad():
-        logits, _ = model.logits(users.rows(one), items, given[:1])
-        each = [model.logits(users.rows(one), items.rows(torch.tensor([k])), given[:1])[0] for k in range(4)]
+        logits, _ = model.logits(users, items, ones, every, given[:1].expand(4, -1))
+        each = [model.logits(users, items, ones[:1], every[k : k + 1], given[:1])[0] for k in range(4)]
     torch.testing.assert_close(logits, torch.cat(each), rtol=0, atol=1e-5)
 
 
@@ -420,10 +421,11 @@ def test_a_batch_holds_each_user_and_item_once(context: tuple[Feature, ...]) -> 
     assert (len(batch), len(batch.user), len(batch.item)) == (5, 2, 3)
     model = a_teacher(encoder).eval()
     seen: list[int] = []
-    model.net.first.part = lambda k, x: seen.append(len(x)) or SplitLinear.part(model.net.first, k, x)  # type: ignore
+    part = model.net.first.part
+    model.net.first.part = lambda k, x, **more: seen.append(len(x)) or part(k, x, **more)  # type: ignore
     with torch.no_grad():
         together = forward(model, batch)[0]
-        assert seen == [2, 3, *([5] if context else [])], "the first layer: once a user and item, the context a row"
+        assert seen == [2, 3], "the first layer: once a user and item"
         alone = [forward(model, batcher.batch(Rows(user[k : k + 1], item[k : k + 1], {})))[0] for k in range(5)]
     torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=1e-5)
 
@@ -512,13 +514,13 @@ def test_factors_and_biases_by_hand() -> None:
         none = torch.zeros(1, 0)
         user = model.user_side((torch.tensor([[1]]), (torch.tensor([[1, 2, 0, 0]]),), none))
         item = model.item_side((torch.tensor([[2, 3]]), (), none))
-        context = model.context_part((torch.zeros(1, 0, dtype=torch.int64), (), none))
-        network = model.net.rest(user.part + item.part + context)[0]
-        found = model.logits(user, item, context)[0] - network
+        context, zero = model.context_row((torch.zeros(1, 0, dtype=torch.int64), (), none)), torch.tensor([0])
+        network = model.net.rest(user.part + item.part)[0]
+        found = model.logits(user, item, zero, zero, context)[0] - network
     # task 0: f_u = (1 0) + ((1 2) + (3 2)) / 2 = (3 2), b_u = .5 + (4 + 2) / 2; f_i = (3 2) + (0 -1), b_i = 2 + 1
     # task 1: f_u = (2 1) + ((0 0) + (4 2)) / 2 = (4 2), b_u = 0 + (1 + 0) / 2; f_i = (4 2) + (.5 0), b_i = 0 - .25
     torch.testing.assert_close(found, torch.tensor([[9 + 2 + 3.5 + 3, 18 + 4 + 0.5 - 0.25]]), rtol=0, atol=1e-5)
-    assert user.factors.tolist() == [[[3, 2], [4, 2]]] and item.bias.tolist() == [[3.0, -0.25]]
+    assert user.wide[..., :2].tolist() == [[[3, 2], [4, 2]]] and item.wide[..., 2].tolist() == [[3.0, -0.25]]
 
 
 def test_without_factors_there_is_the_network_alone() -> None:
@@ -526,10 +528,11 @@ def test_without_factors_there_is_the_network_alone() -> None:
     model = a_teacher(encoder, factor_dim=0).eval()
     user, item, context = random_sides(encoder, 1)
     with torch.no_grad():
-        users, items, given = model.user_side(user), model.item_side(item), model.context_part(context)
-        network = model.net.rest(users.part[:1] + items.part[:1] + given)[0]
-        logits = model.logits(Half(*(x[:1] for x in users)), Half(*(x[:1] for x in items)), given)[0]
-    assert users.factors.shape == (3, 2, 0) and model.table.dim == DIM
+        users, items, given = model.user_side(user), model.item_side(item), model.context_row(context)
+        zero = torch.tensor([0])
+        network = model.net.rest(users.part[:1] + items.part[:1])[0]
+        logits = model.logits(users, items, zero, zero, given[:1])[0]
+    assert users.wide.shape == (3, 2, 0) and model.table.dim == DIM
     torch.testing.assert_close(logits, network, rtol=0, atol=0)
 
 
@@ -539,7 +542,7 @@ def test_the_wide_columns_are_no_input_of_the_network() -> None:
     user, item, context = random_sides(encoder, 1)
 
     def parts() -> tuple[Tensor, Tensor, Tensor]:
-        return model.user_side(user).part, model.item_side(item).part, model.context_part(context)
+        return model.user_side(user).part, model.item_side(item).part, model.context_row(context)
 
     with torch.no_grad():
         before = parts()

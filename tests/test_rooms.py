@@ -34,6 +34,7 @@ FLOORS = [
     ["models.dssm"],
     ["models.teacher"],
     ["models.mmoe", "models.ple", "models.shared_bottom"],
+    ["models.mixture"],
     ["models.layers"],
     ["data.batches"],
     ["data.scores"],
@@ -42,11 +43,13 @@ FLOORS = [
     ["data.encode"],
     ["data.log"],
     ["data.files"],
+    ["data.hashing"],
     ["run"],
     ["artifact", "progress"],
     ["workspace"],
     ["calibrate", "distill"],
     ["losses", "metrics"],
+    ["chunks"],
     ["config"],
     ["days"],
     ["errors"],
@@ -60,7 +63,12 @@ PURE = (
     "models",
     *(n for names in FLOORS for n in names if n[:7] == "models."),
 )
-KNOWN = {"models": {"data.encode"}, "distill": {"config"}}  # the encoder's layout; names of the losses
+KNOWN = {  # the encoder's layout; names of the losses; threads
+    "models": {"data.encode"},
+    "models.mixture": {"chunks"},
+    "distill": {"config"},
+    "losses": {"chunks"},
+}
 HEAVY = {"torch", "polars", "pyarrow", "onnx", "onnxruntime", "sklearn"}
 
 

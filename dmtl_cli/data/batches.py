@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -57,10 +58,14 @@ class Tables:
     items: Encoded
 
 
-def inputs(encoded: Encoded, device: torch.device) -> Inputs:
-    def move(array: npt.NDArray[Any]) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+def on(device: torch.device, array: npt.NDArray[Any]) -> Tensor:
+    """An array as a tensor there. On a GPU the copy runs beside what the device is doing."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
+
+def inputs(encoded: Encoded, device: torch.device) -> Inputs:
+    move = partial(on, device)
     return Inputs(
         move(encoded.ids.astype(np.int64)),
         tuple(move(s.astype(np.int64)) for s in encoded.sequences),
@@ -132,15 +137,15 @@ class Batcher:
         distinct, item_index = np.unique(rows.item, return_inverse=True)
         item = self.tables.items.take(distinct)
         context = self.encoder.encode(features, "context")
-        columns = {k: torch.from_numpy(np.ascontiguousarray(v)).to(self.device) for k, v in rows.columns.items()}
+        columns = {k: on(self.device, v) for k, v in rows.columns.items()}
         return Batch(
             self._inputs(user, "user"),
             self._inputs(item, "item"),
             self._inputs(context, "context"),
-            torch.from_numpy(user_index).to(self.device),
-            torch.from_numpy(item_index).to(self.device),
+            on(self.device, user_index),
+            on(self.device, item_index),
             columns,
-            torch.from_numpy(rows.item).to(self.device),
+            on(self.device, rows.item),
         )
 
     def _inputs(self, encoded: Encoded, side: str) -> Inputs:

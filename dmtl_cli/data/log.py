@@ -9,7 +9,6 @@ block, whatever the number of events.
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +23,7 @@ import pyarrow.parquet as pq
 
 from dmtl_cli.config import Data, Feature, SideTable
 from dmtl_cli.data.files import File, Store
+from dmtl_cli.data.hashing import blake2b64
 from dmtl_cli.days import folder_day
 from dmtl_cli.errors import Exit, UserError
 
@@ -626,7 +626,7 @@ class _Checked:
         if s.dtype == pl.Int64:
             return s
         distinct = s.unique()
-        hashed = [int.from_bytes(hashlib.blake2b(v.encode(), digest_size=8).digest(), "big") >> 1 for v in distinct]
+        hashed = [blake2b64(v) >> 1 for v in distinct]
         return s.replace_strict(distinct, pl.Series(hashed, dtype=pl.Int64), return_dtype=pl.Int64)
 
     def time(self, column: str) -> pl.Series:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -104,13 +105,35 @@ class SplitLinear(nn.Module):
         self.weights = nn.ParameterList(w.clone(memory_format=torch.contiguous_format) for w in parts)
         self.bias = nn.Parameter(whole.bias.detach().clone())
 
-    def part(self, k: int, x: Tensor) -> Tensor:
-        """[N, width_k] -> [N, K], without the bias."""
-        return F.linear(x, self.weights[k])
+    def part(self, k: int, x: Tensor, *, bias: bool = False) -> Tensor:
+        """[N, width_k] -> [N, K]."""
+        return F.linear(x, self.weights[k], self.bias if bias else None)
 
-    def add(self, k: int, x_BW: Tensor, pre_BK: Tensor) -> Tensor:
-        """pre + W_k x -> [B, K]: a part that no rows share, without a second [B, K] in memory."""
-        return torch.addmm(pre_BK, x_BW, self.weights[k].t())
+    def of_rows(self, k: int) -> Tensor:
+        """[K, width_k + width_k+1 + ...]: weights of the parts that no rows share."""
+        return torch.cat(list(self.weights)[k:], 1)
+
+
+class FirstLayer(NamedTuple):
+    """Sums of a SplitLinear over B rows, not formed: pre_b = user[user_index_b] + item[item_index_b] + weight row_b."""
+
+    user: Tensor
+    """[U, K]"""
+    item: Tensor
+    """[I, K], the bias included"""
+    user_index: Tensor
+    """[B]"""
+    item_index: Tensor
+    """[B]"""
+    row: Tensor
+    """[B, R] what belongs to a row alone; R may be 0"""
+    weight: Tensor
+    """[K, R]"""
+
+    def sums(self) -> Tensor:
+        """[B, K]"""
+        pre_BK = self.user.index_select(0, self.user_index) + self.item.index_select(0, self.item_index)
+        return torch.addmm(pre_BK, self.row, self.weight.t()) if self.row.shape[1] else pre_BK
 
 
 class Experts(nn.Module):
@@ -140,9 +163,14 @@ def gate(scores: Tensor, dropout: float, training: bool) -> Tensor:
     where all would be, none is. A softmax over those kept is that, and never 0 / 0.
     """
     if training and dropout:
-        dropped = torch.rand_like(scores) < dropout
-        scores = scores.masked_fill(dropped & ~dropped.all(-1, keepdim=True), -torch.inf)
+        scores = scores.masked_fill(dropped_experts(scores, dropout), -torch.inf)
     return torch.softmax(scores, -1)
+
+
+def dropped_experts(like: Tensor, dropout: float) -> Tensor:
+    """Experts that gates do without, bool of the shape of `like`, experts last; never all of a gate."""
+    dropped = torch.rand_like(like) < dropout
+    return dropped & ~dropped.all(-1, keepdim=True)
 
 
 class Towers(nn.ModuleList):
@@ -161,6 +189,10 @@ class Network(nn.Module):
 
     first: SplitLinear
     towers: Towers
+
+    def forward(self, first: FirstLayer) -> tuple[Tensor, Tensor]:
+        """Logits [B, T] and gates [B, T, E]."""
+        return self.rest(first.sums())
 
     def rest(self, pre_BK: Tensor) -> tuple[Tensor, Tensor]:
         """First-layer sums -> logits [B, T] and gates [B, T, E]."""

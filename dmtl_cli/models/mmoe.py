@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dmtl_cli.models.layers import Experts, Network, SplitLinear, Towers, gate
+from dmtl_cli.models.layers import Experts, FirstLayer, Network, SplitLinear, Towers, dropped_experts, gate
+from dmtl_cli.models.mixture import Buffers, mixture
 
 
 class MMoE(Network):
@@ -36,6 +37,19 @@ class MMoE(Network):
         self.first = SplitLinear(widths, self.hidden + num_tasks * num_experts)  # experts, then gates
         self.experts = Experts(num_experts, expert_hidden_units)
         self.towers = Towers(expert_hidden_units[-1], tower_hidden_units, num_tasks)
+        self.kept = Buffers()
+
+    def forward(self, first: FirstLayer) -> tuple[Tensor, Tensor]:
+        """Logits [B, T] and gates [B, T, E]; on a CPU by `mixture`, which is `rest` by hand."""
+        if first.item.device.type != "cpu":
+            return super().forward(first)
+        dropped = None
+        if self.training and self.gate_dropout:
+            dropped = dropped_experts(torch.empty(len(first.row), *self.gates), self.gate_dropout)
+        experts = self.experts
+        mixed, gates = mixture(first, [*experts.weights], [*experts.biases], dropped, self.gates, self.kept)
+        with torch.autocast("cpu", enabled=False):  # small products, and a logit is worth its digits
+            return self.towers(mixed.to(gates.dtype)), gates
 
     def rest(self, pre_BK: Tensor) -> tuple[Tensor, Tensor]:
         """First-layer sums -> logits [B, T] and gates [B, T, E]."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dmtl_cli.models.layers import EmbeddingTable, Network, SideEmbedder
+from dmtl_cli.models.layers import EmbeddingTable, FirstLayer, Network, SideEmbedder
 
 Side = tuple[Tensor, tuple[Tensor, ...], Tensor]
 """ids [N, C], sequences [N, L] each, floats [N, n]"""
@@ -22,16 +22,11 @@ class Half(NamedTuple):
     """What a user or an item brings to its rows."""
 
     part: Tensor
-    """[N, K] added to the network's first layer"""
-    factors: Tensor
-    """[N, T, F]"""
-    bias: Tensor
-    """[N, T] added to the logits"""
+    """[N, K] added to the network's first layer; an item's holds the bias"""
+    wide: Tensor
+    """[N, T, F + 1] each task's factors, then its bias; [N, T, 0] without"""
     crossed: Tensor
     """[N, L] rows in their embeddings of the values that crosses compare; -1: unknown, of a user"""
-
-    def rows(self, index: Tensor) -> Half:
-        return Half(*(x.index_select(0, index) for x in self))
 
 
 class Teacher(nn.Module):
@@ -81,41 +76,48 @@ class Teacher(nn.Module):
     def item_side(self, side: Side) -> Half:
         return self._half(1, self.item, side, self.item_columns)
 
-    def context_part(self, side: Side) -> Tensor:
-        """[B, K], the bias included; without any context feature the bias alone, [K]."""
+    def context_row(self, side: Side) -> Tensor:
+        """[B, R] the context part of x."""
         ids, sequences, floats = side
-        if not ids.shape[1] + len(sequences) + floats.shape[1]:
-            return self.net.first.bias
+        if not ids.shape[1] + len(sequences):
+            return floats
         deep = self.context.embeddings(self.table, ids, sequences)[..., : self.embedding_dim]
-        return self.net.first.part(2, torch.cat([deep.flatten(1), floats], 1)) + self.net.first.bias
+        return torch.cat([deep.flatten(1), floats], 1)
 
-    def logits(self, user: Half, item: Half, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Row by row, or one user with each of the items -> logits [B, T], gates [B, T, E]."""
-        pre_BK = user.part + item.part + context
+    def logits(
+        self, user: Half, item: Half, user_index: Tensor, item_index: Tensor, context: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Halves of N users and N items, each row's places [B] and context [B, R] -> logits [B, T], gates [B, T, E]."""
         if self.user_lengths:
-            pre_BK = self.net.first.add(3, self.crosses(user, item), pre_BK)
-        deep, gates = self.net.rest(pre_BK)
-        return deep + (user.factors * item.factors).sum(2) + user.bias + item.bias, gates
+            crossed = self.crosses(user.crossed[user_index], item.crossed[item_index])
+            context = torch.cat([context, crossed], 1)
+        weight = self.net.first.of_rows(2)
+        deep, gates = self.net(FirstLayer(user.part, item.part, user_index, item_index, context, weight))
+        deep = deep.to(user.wide.dtype)  # under bf16 products alone are of that type
+        if not user.wide.shape[2]:
+            return deep, gates
+        u, i = user.wide.index_select(0, user_index), item.wide.index_select(0, item_index)
+        return deep + (u[..., :-1] * i[..., :-1]).sum(2) + u[..., -1] + i[..., -1], gates
 
-    def crosses(self, user: Half, item: Half) -> Tensor:
-        """ln(1 + pairs of equal known values), [B, X]."""
-        of_user = torch.split(user.crossed, self.user_lengths, 1)
-        of_item = torch.split(item.crossed, self.item_lengths, 1)
+    def crosses(self, user: Tensor, item: Tensor) -> Tensor:
+        """ln(1 + pairs of equal known values) of rows' values, [B, L] each -> [B, X]."""
+        of_user, of_item = torch.split(user, self.user_lengths, 1), torch.split(item, self.item_lengths, 1)
         n_XB = [(u[:, :, None] == i[:, None]).sum((1, 2)) for u, i in zip(of_user, of_item, strict=True)]
-        return torch.stack(n_XB, 1).to(user.part.dtype).log1p()
+        return torch.stack(n_XB, 1).to(self.table.weight.dtype).log1p()
 
     def forward(
         self, user: Side, item: Side, context: Side, user_index: Tensor, item_index: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Sides of N users, N items, B contexts and each row's place -> logits [B, T], gates [B, T, E]."""
-        users, items = self.user_side(user).rows(user_index), self.item_side(item).rows(item_index)
-        return self.logits(users, items, self.context_part(context))
+        return self.logits(
+            self.user_side(user), self.item_side(item), user_index, item_index, self.context_row(context)
+        )
 
     def _half(self, k: int, embedder: SideEmbedder, side: Side, columns: Tensor) -> Half:
         ids, sequences, floats = side
         e_NCW = embedder.embeddings(self.table, ids, sequences)
-        part = self.net.first.part(k, torch.cat([e_NCW[..., : self.embedding_dim].flatten(1), floats], 1))
-        wide_NTF = part.new_zeros(len(part), self.tasks, 1)
-        if e_NCW.shape[2] > self.embedding_dim:
-            wide_NTF = e_NCW[..., self.embedding_dim :].sum(1).view(len(part), self.tasks, -1)
-        return Half(part, wide_NTF[..., :-1], wide_NTF[..., -1], torch.cat([ids, *sequences], 1)[:, columns])
+        x = torch.cat([e_NCW[..., : self.embedding_dim].flatten(1), floats], 1)
+        wide = e_NCW[..., self.embedding_dim :].sum(1)
+        wide = wide.view(len(x), self.tasks, wide.shape[1] // self.tasks)
+        part = self.net.first.part(k, x, bias=k == 1)
+        return Half(part, wide, torch.cat([ids, *sequences], 1)[:, columns])
