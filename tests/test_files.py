@@ -109,7 +109,7 @@ def test_a_file_written_again_is_not_the_one_that_was_listed(store_of: Made, tmp
     (new,) = store_of(tmp_path).files("events")
     assert old != new and new.identify(full=False)["rows"] == 9
     for read in (lambda: old.identify(full=False), lambda: old.open().__enter__()):
-        with refused(Exit.NO_INPUT, old, "written again", f"in place of {old.size}", "retry"):
+        with refused(Exit.NO_INPUT, old, "changed while", f"in place of {old.size}", "retry"):
             read()
 
 

@@ -84,8 +84,8 @@ class File:
             raise self.refusal(e, _UNREADABLE) from None
         with raw:
             if raw.size() != self.size:  # what is published names the bytes it was made of
-                what = f"{self}: written again meanwhile, {raw.size()} bytes in place of {self.size}"
-                raise UserError(what, "retry when the day is complete", Exit.NO_INPUT)
+                what = f"{self}: changed while the log was read, {raw.size()} bytes in place of {self.size}"
+                raise UserError(what, "retry later", Exit.NO_INPUT)
             yield raw
 
 
