@@ -10,10 +10,12 @@ import itertools
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
+from urllib.parse import parse_qsl, urlsplit
 from zoneinfo import ZoneInfo
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -32,6 +34,15 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0)]
 Units = Annotated[tuple[Positive, ...], Field(min_length=1)]
+
+
+def _local(folder: str) -> str:
+    if "://" in folder:
+        raise ValueError(f"expected a local folder, got {folder!r}: only data.root may lie elsewhere")
+    return folder
+
+
+Folder = Annotated[str, AfterValidator(_local)]
 
 
 _TAKEN = ("r", "cvr", "fused")  # and names that begin with ct: pctX is the score of a click and X
@@ -101,14 +112,34 @@ class SideTable(Section):
 
 class Data(Section):
     root: str
+    """folder of the log; or s3://BUCKET/PREFIX, with options as in ?region=us-east-1&endpoint_override=http://HOST:PORT
+    (`scheme`: http or https). Credentials come from where AWS tools look: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and
+    AWS_SESSION_TOKEN, a profile, the machine's role; without options, the endpoint from AWS_ENDPOINT_URL_S3 or
+    AWS_ENDPOINT_URL and the region from AWS_REGION"""
     timezone: str | None = None
-    truth: str | None = None
+    truth: Folder | None = None
     """folder of a synthetic world's truth: adds expected read seconds to an evaluation"""
     digest: Literal["footer", "full"] = "footer"
     """what identifies an input file: size, rows and Parquet footer, or the sha256 of all its bytes"""
     events: Events
     users: SideTable | None = None
     items: SideTable | None = None
+
+    @field_validator("root")
+    @classmethod
+    def _place(cls, root: str) -> str:
+        if "://" in root:
+            uri = urlsplit(root)
+            options = dict(parse_qsl(uri.query, keep_blank_values=True))
+            if "@" in uri.netloc:
+                raise ValueError("credentials belong in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)")
+            if uri.scheme != "s3" or not uri.netloc or uri.fragment:
+                raise ValueError(f"expected a local folder or s3://bucket/prefix, got {root!r}")
+            if unknown := sorted(options.keys() - {"region", "scheme", "endpoint_override"}):
+                raise ValueError(f"unknown option {unknown[0]}, expected region, scheme or endpoint_override")
+            if "" in options.values() or options.get("scheme", "http") not in ("http", "https"):
+                raise ValueError("expected a value of each option, and http or https of scheme")
+        return root
 
     @field_validator("timezone")
     @classmethod
@@ -464,7 +495,7 @@ class Evaluate(Section):
 
 
 class Config(Section):
-    workspace: str
+    workspace: Folder
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
     threads: Positive = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -12,7 +12,7 @@ class Exit(IntEnum):
     NO_DEVICE = 69
     BUG = 70
     CANNOT_CREATE = 73
-    IO = 74  # disk full, read error: retry
+    IO = 74  # disk full, read error, storage away: retry
     LOCKED = 75  # another run holds the lock: retry
     CONFIG = 78
     REFUSED = 80  # a gate or floor said no: yesterday's artifact stays served

@@ -847,7 +847,7 @@ def inside_join_scores(o: dict[str, Any], scratch: Path) -> Result:
     for _ in range(o["rounds"]):
         start = time.perf_counter()
         reader = Reader(path, manifest.facts)
-        Matcher(reader, day, config.student.distill, 1).matched()
+        Matcher(reader, day, config.student.distill, 1, scratch).matched()
         rates.append((reader.rows + len(day)) / (time.perf_counter() - start))
     return {"rate": rates}
 

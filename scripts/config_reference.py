@@ -44,7 +44,6 @@ MORE = {
     "Config.scores": "what a dump holds beside the exposed pairs",
     "Config.student": "the two towers",
     "Config.evaluate": "how much is measured",
-    "Data.root": "folder of the log",
     "Data.timezone": "whose days the instants of data.events.date_column are cut into",
     "Data.events": "the click log",
     "Data.users": "a table of users; absent: user features stand in the events",

@@ -43,6 +43,7 @@ FLOORS = [
     ["data.encode"],
     ["data.log"],
     ["data.spool"],
+    ["data.files"],
     ["data.hashing"],
     ["run"],
     ["artifact", "progress"],

@@ -10,11 +10,10 @@ events.
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dmtl_cli.config import Data, Feature, SideTable
+from dmtl_cli.data.files import File, Store
 from dmtl_cli.data.hashing import blake2b64
 from dmtl_cli.data.spool import Spool, SpoolWriter, bucket_of, frame_of
 from dmtl_cli.days import folder_day
@@ -188,64 +188,60 @@ class Log:
 
     def __init__(self, data: Data, features: tuple[Feature, ...]) -> None:
         self.data, self.features = data, features
-        self.root = Path(data.root)
-        self._known: dict[tuple[Path, int, int], list[_Span | None]] = {}
+        self.store = Store(data.root)
+        self._known: dict[File, list[_Span | None]] = {}
 
     # -- which files ---------------------------------------------------------------------------------------------------
 
     def days(self) -> list[dt.date]:
         """Days that have a folder (empty for a log whose days stand in a column)."""
-        return sorted(self._folders(self.root / self.data.events.path, self.data.events.hive_key))
+        return sorted(self._folders(self.data.events.path, self.data.events.hive_key))
 
-    def event_files(self, day: dt.date) -> list[Path]:
+    def event_files(self, day: dt.date) -> list[File]:
         """The files that hold the day; of a log with a date column, those whose footers do not rule it out."""
         events = self.data.events
         files = self._files(events.path, events.hive_key, day, "events")
         if events.date_column is not None:
             files = [f for f in files if self._groups(f, day)]
             if not files:
-                where = f"no file of {self.root / events.path} has a {events.date_column} of day {day}"
+                where = f"no file of {self.store.where(events.path)} has a {events.date_column} of day {day}"
                 raise UserError(f"events: {where}", "retry when the day has arrived", Exit.NO_INPUT)
         return files
 
-    def _groups(self, file: Path, day: dt.date) -> range:
+    def _groups(self, file: File, day: dt.date) -> range:
         """The file's row groups from the first to the last that may hold the day."""
         column = self.data.events.date_column
         assert column is not None
-        try:
-            stat = file.stat()
-        except FileNotFoundError:
-            raise UserError(f"{file}: not there any more", "retry later", Exit.NO_INPUT) from None
-        key = file, stat.st_mtime_ns, stat.st_size
-        if key not in self._known:
-            with _open(file) as parquet:
-                self._known[key] = _spans(parquet, file, column, self.data.timezone)
-        may = [k for k, span in enumerate(self._known[key]) if span is None or span[0] <= day <= span[1]]
+        if file not in self._known:
+            with file.open() as parquet:
+                self._known[file] = _spans(parquet, file, column, self.data.timezone)
+        may = [k for k, span in enumerate(self._known[file]) if span is None or span[0] <= day <= span[1]]
         return range(may[0], may[-1] + 1) if may else range(0)
 
-    def _folders(self, base: Path, key: str | None) -> dict[dt.date, list[Path]]:
-        found: dict[dt.date, list[Path]] = {}
-        for folder in sorted(base.glob(f"{key}=*")) if key else []:
-            if (day := folder_day(folder.name.partition("=")[2])) is not None:
+    def _folders(self, path: str, key: str | None) -> dict[dt.date, list[str]]:
+        found: dict[dt.date, list[str]] = {}
+        for folder in self.store.folders(path) if key else []:
+            name, _, value = PurePosixPath(folder).name.partition("=")
+            if name == key and (day := folder_day(value)) is not None:
                 found.setdefault(day, []).append(folder)
         return found
 
-    def _files(self, path: str, key: str | None, day: dt.date, what: str) -> list[Path]:
-        base = self.root / path
-        if not base.is_dir():
-            hint = "set data.root and the path below it (relative to the current folder)"
-            raise UserError(f"{what}: no folder {base}", hint, Exit.NO_INPUT)
-        folders = [base]
+    def _files(self, path: str, key: str | None, day: dt.date, what: str) -> list[File]:
+        if not self.store.is_folder(path):
+            hint = "set data.root and the path below it (a local one is relative to the current folder)"
+            raise UserError(f"{what}: no folder {self.store.where(path)}", hint, Exit.NO_INPUT)
+        folders = [path]
         if key is not None:
-            by_day = self._folders(base, key)
+            by_day = self._folders(path, key)
             if day not in by_day:
                 have = f"the log has {min(by_day)} .. {max(by_day)}" if by_day else f"no {key}=YYYY-MM-DD folder there"
                 hint = "retry when the day has arrived"
-                raise UserError(f"{what}: no folder {base}/{key}={day} ({have})", hint, Exit.NO_INPUT)
+                raise UserError(f"{what}: no folder {self.store.where(path)}/{key}={day} ({have})", hint, Exit.NO_INPUT)
             folders = by_day[day]
-        files = [f for folder in folders for f in sorted(folder.rglob("*.parquet")) if f.name[0] not in "._"]
+        files = [f for folder in folders for f in self.store.files(folder)]
         if not files:
-            raise UserError(f"{what}: {folders[0]} holds no *.parquet file", "retry when it is written", Exit.NO_INPUT)
+            where = self.store.where(folders[0])
+            raise UserError(f"{what}: {where} holds no *.parquet file", "retry when it is written", Exit.NO_INPUT)
         return files
 
     def inputs(self, day: dt.date) -> list[dict[str, Any]]:
@@ -254,21 +250,7 @@ class Log:
         for side in (self.data.users, self.data.items):
             if side is not None:
                 files += self._files(side.path, side.partition, day, side.path)
-        return [self._identify(f) for f in files]
-
-    def _identify(self, file: Path) -> dict[str, Any]:
-        with _open(file) as parquet:
-            rows = parquet.metadata.num_rows
-        size = file.stat().st_size
-        with file.open("rb") as f:
-            if self.data.digest == "full":
-                digest = hashlib.file_digest(f, "sha256").hexdigest()
-            else:
-                f.seek(-8, 2)
-                f.seek(-8 - int.from_bytes(f.read(4), "little"), 2)
-                digest = "footer:" + hashlib.sha256(f.read()).hexdigest()
-        path = file.relative_to(self.root).as_posix()
-        return {"path": path, "rows": rows, "bytes": size, "digest": digest}
+        return [f.identify(full=self.data.digest == "full") for f in files]
 
     # -- a day ---------------------------------------------------------------------------------------------------------
 
@@ -309,8 +291,8 @@ class Log:
             entities[side], rates[f"{side}s_joined"] = self._entities(side, first.frame(), tables.get(side))
         return self._spool(files, day, scratch, rows, entities, inline, inputs, rates)
 
-    def _schema(self, file: Path) -> dict[str, pa.DataType]:
-        with _open(file) as parquet:
+    def _schema(self, file: File) -> dict[str, pa.DataType]:
+        with file.open() as parquet:
             schema = parquet.schema_arrow
         columns = {name: schema.field(name).type for name in schema.names}
         events = self.data.events
@@ -325,14 +307,14 @@ class Log:
         return columns
 
     def _require(
-        self, column: str, columns: dict[str, pa.DataType], file: Path, what: str, table: pl.DataFrame | None
+        self, column: str, columns: dict[str, pa.DataType], file: File, what: str, table: pl.DataFrame | None
     ) -> None:
         if column not in columns:
             beside = f" nor the side table's ({', '.join(table.columns[:12])})" if table is not None else ""
             have = ", ".join(sorted(columns)[:12])
             raise UserError(f"{file}: {what} expects column {column}, not among its columns ({have}){beside}")
 
-    def _raw(self, files: list[Path], day: dt.date, ids_alone: bool = False) -> Iterator[pl.DataFrame]:
+    def _raw(self, files: list[File], day: dt.date, ids_alone: bool = False) -> Iterator[pl.DataFrame]:
         """Checked blocks: user, item, click, duration, conversion, y:NAME of further ones, weight, request, and feature
         columns; or user, item and _time."""
         events = self.data.events
@@ -345,7 +327,7 @@ class Log:
         first = set(self._schema(files[0]))
         kinds: pl.Schema | None = None
         for file in files:
-            with _open(file) as parquet:
+            with file.open() as parquet:
                 have = set(parquet.schema_arrow.names)
                 here = self._schema(file)
                 for f in self.features:
@@ -367,7 +349,7 @@ class Log:
                             kinds = kinds or frame.schema
                             yield self._alike(frame, kinds, file)
                 except (pa.ArrowException, OSError) as e:
-                    raise UserError(f"{file}: damaged Parquet after row {row}: {e}", "write the file again") from None
+                    raise file.refusal(e, f"damaged Parquet after row {row}") from None
 
     def _ids(self, checked: _Checked) -> pl.DataFrame:
         e = self.data.events
@@ -401,7 +383,7 @@ class Log:
         }
         return pl.DataFrame(out + [s.alias(f"x:{c}") for c, s in whole.items()])
 
-    def _alike(self, frame: pl.DataFrame, kinds: pl.Schema, file: Path) -> pl.DataFrame:
+    def _alike(self, frame: pl.DataFrame, kinds: pl.Schema, file: File) -> pl.DataFrame:
         """The block with the types of the day's first one."""
         if frame.schema == kinds:
             return frame
@@ -423,7 +405,7 @@ class Log:
         files = self._files(table.path, table.partition, day, table.path)
         frames = []
         for file in files:
-            with _open(file) as parquet:
+            with file.open() as parquet:
                 names = set(parquet.schema_arrow.names)
                 if table.key not in names:
                     have = ", ".join(sorted(names)[:12])
@@ -433,7 +415,7 @@ class Log:
                 try:
                     frame = pl.from_arrow(parquet.read(sorted(names & wanted), use_threads=False))
                 except (pa.ArrowException, OSError) as e:
-                    raise UserError(f"{file}: damaged Parquet: {e}", "write the file again") from None
+                    raise file.refusal(e, "damaged Parquet") from None
             assert isinstance(frame, pl.DataFrame)
             frames.append(frame.with_columns(_Checked(frame, file, 0).ids(table.key).alias(ID)))
         whole = pl.concat(frames, how="vertical_relaxed")
@@ -470,7 +452,7 @@ class Log:
 
     def _spool(
         self,
-        files: list[Path],
+        files: list[File],
         day: dt.date,
         scratch: Path,
         rows: int,
@@ -513,7 +495,7 @@ class Log:
         )  # fmt: skip
 
     def _numbered(
-        self, files: list[Path], day: dt.date, entities: dict[str, pl.DataFrame], taken: list[_Taken]
+        self, files: list[File], day: dt.date, entities: dict[str, pl.DataFrame], taken: list[_Taken]
     ) -> Iterator[pl.DataFrame]:
         """The day's events as the spool holds them, POOL * BLOCK at a time: positions, row numbers for ids, event
         features by name."""
@@ -674,7 +656,7 @@ def _compact(frame: pl.DataFrame) -> pl.DataFrame:
 class _Checked:
     """Columns of one block, each as the type the rest relies on; a value that does not fit names its file and row."""
 
-    def __init__(self, frame: pl.DataFrame, file: Path, first_row: int) -> None:
+    def __init__(self, frame: pl.DataFrame, file: File, first_row: int) -> None:
         self.frame, self.file, self.first = frame, file, first_row
 
     def _refuse(self, column: str, bad: pl.Series, expected: str, hint: str = "") -> None:
@@ -780,7 +762,7 @@ def _reblocked(frames: Iterator[pl.DataFrame], rows: int) -> Iterator[pl.DataFra
         yield pl.concat(held, rechunk=True)
 
 
-def _spans(parquet: pq.ParquetFile, file: Path, column: str, timezone: str | None) -> list[_Span | None]:
+def _spans(parquet: pq.ParquetFile, file: File, column: str, timezone: str | None) -> list[_Span | None]:
     """First and last day of each row group by its statistics; None where they do not tell."""
     meta = parquet.metadata
     at = next((k for k in range(meta.num_columns) if meta.schema.column(k).path == column), None)
@@ -791,7 +773,7 @@ def _spans(parquet: pq.ParquetFile, file: Path, column: str, timezone: str | Non
     return [_span(s, kind, file, column, timezone) if s is not None and s.has_min_max else None for s in found]
 
 
-def _span(stats: pq.Statistics, kind: pa.DataType, file: Path, column: str, timezone: str | None) -> _Span | None:
+def _span(stats: pq.Statistics, kind: pa.DataType, file: File, column: str, timezone: str | None) -> _Span | None:
     try:
         if pa.types.is_timestamp(kind):  # as a Python datetime, nanoseconds do not fit
             ends = pa.array([stats.min_raw, stats.max_raw], pa.int64())
@@ -811,22 +793,3 @@ def _span(stats: pq.Statistics, kind: pa.DataType, file: Path, column: str, time
 
 def _kind(dtype: pl.DataType) -> str:
     return next((k for k, v in _ID_KINDS.items() if v == dtype), str(dtype))
-
-
-class _open:
-    """A Parquet file opened for reading; what is not one is a UserError."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-
-    def __enter__(self) -> pq.ParquetFile:
-        try:
-            self.parquet = pq.ParquetFile(self.file, pre_buffer=False)
-        except FileNotFoundError:
-            raise UserError(f"{self.file}: not there any more", "retry later", Exit.NO_INPUT) from None
-        except (pa.ArrowException, OSError) as e:
-            raise UserError(f"{self.file}: not a readable Parquet file: {e}", "write the file again") from None
-        return self.parquet
-
-    def __exit__(self, *_: object) -> None:
-        self.parquet.close()
