@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import hashlib
+import importlib.metadata
 import platform
 import time
 from collections.abc import Callable, Iterable
@@ -92,24 +93,11 @@ class Run:
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
 
     def versions(self) -> dict[str, str]:
-        import onnx
-        import onnxruntime
-        import onnxscript
-        import polars
-        import pyarrow
-        import safetensors
-
+        named = ("torch", "numpy", "polars", "pyarrow", "onnx", "onnxruntime", "onnxscript", "safetensors")
         return {
             "dmtl": __version__,
             "python": ".".join(platform.python_version_tuple()[:2]),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "polars": polars.__version__,
-            "pyarrow": pyarrow.__version__,
-            "onnx": onnx.__version__,
-            "onnxruntime": onnxruntime.__version__,
-            "onnxscript": onnxscript.__version__,
-            "safetensors": safetensors.__version__,
+            **{name: importlib.metadata.version(name) for name in named},
             "device": self.device.type,
             "cpu": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
         }

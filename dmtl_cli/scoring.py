@@ -25,7 +25,7 @@ from dmtl_cli.models import build_teacher
 from dmtl_cli.models.teacher import Half, Side, Teacher
 
 _ITEMS = 4_096  # of a catalogue computed at a time: below 32 MiB a tensor, above which malloc returns every page
-_KEPT_BYTES = 1 << 29  # of what items bring to their rows
+_KEPT_BYTES = 1 << 29
 
 
 def side(x: Inputs) -> Side:
@@ -89,9 +89,16 @@ class FrozenTeacher:
 
 
 class Scorer:
-    """A teacher over the users and items of one day."""
+    """A teacher over the users and items of one day.
 
-    def __init__(self, encoder: Encoder, model: Teacher, day: Day, device: torch.device) -> None:
+    Args:
+        kept_bytes: what it may hold of the day's items so that each is computed once.
+    """
+
+    def __init__(
+        self, encoder: Encoder, model: Teacher, day: Day, device: torch.device, kept_bytes: int = _KEPT_BYTES
+    ) -> None:
+        self.kept_bytes = kept_bytes
         self.encoder, self.model, self.device = encoder, model, device
         self.tables = Tables(encoder.entities(day, "user"), encoder.entities(day, "item"))
         self.batcher = Batcher(encoder, self.tables, device)
@@ -129,7 +136,7 @@ class Scorer:
     def items(self) -> Half | None:
         """What each item of the day brings to its rows; None where that is too much to keep."""
         outputs = len(self.model.net.first.bias)
-        if len(self.tables.items) * outputs * 4 > _KEPT_BYTES:
+        if len(self.tables.items) * outputs * 4 > self.kept_bytes:
             return None
         with torch.no_grad():
             return Half(*(torch.cat(x) for x in zip(*self._item_blocks(), strict=True)))

@@ -197,7 +197,7 @@ def _held_out_logits(
     label."""
     parts: dict[str, list[tuple[Any, Any, Any]]] = {k: [] for k in run.config.tasks}
     for d in days:
-        scorer = Scorer(encoder, model, d, run.device)
+        scorer = Scorer(encoder, model, d, run.device, kept_bytes=0)  # a few rows
         for block in d.blocks():
             keep = np.flatnonzero(held_out(block, share, run.config.seed))
             rows = Rows(block.user.astype(np.int64), block.item.astype(np.int64), {}, block.features).take(keep)
