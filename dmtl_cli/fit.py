@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from dmtl_cli.config import Optimizer
 from dmtl_cli.errors import UserError
 from dmtl_cli.models.layers import EmbeddingTable
+from dmtl_cli.models.sharded import Fused, ShardedTable
 from dmtl_cli.optim import RowWiseAdagrad
 from dmtl_cli.progress import Progress
+from dmtl_cli.ranks import ALONE, Ranks
 
 _FAST = ("log_scale", "bias", "auxiliary.log_scale", "auxiliary.bias")  # scalars that a whole DSSM waits for
 _FAST_RATE = 10.0
@@ -25,7 +27,7 @@ class Optimizers:
     """Adam for dense weights, row-wise Adagrad for the table."""
 
     dense: torch.optim.Adam
-    table: RowWiseAdagrad
+    table: RowWiseAdagrad | Fused
 
     @staticmethod
     def of(model: nn.Module, table: EmbeddingTable, config: Optimizer) -> Optimizers:
@@ -34,6 +36,9 @@ class Optimizers:
             {"params": [p for n, p in named if n not in _FAST], "lr": config.learning_rate},
             {"params": [p for n, p in named if n in _FAST], "lr": config.learning_rate * _FAST_RATE},
         ]
+        if isinstance(table, ShardedTable):
+            dense = torch.optim.Adam([g for g in groups if g["params"]], lr=config.learning_rate)
+            return Optimizers(dense, Fused(table))
         return Optimizers(
             torch.optim.Adam([g for g in groups if g["params"]], lr=config.learning_rate),
             RowWiseAdagrad([table.weight], config.embedding_learning_rate),
@@ -50,12 +55,14 @@ def fit(
     batches: Iterable[B],
     loss_of: Callable[[B], tuple[Tensor, dict[str, float | Tensor]]],
     progress: Progress,
+    ranks: Ranks = ALONE,
 ) -> dict[str, float]:
     """Trains on every batch once.
 
     Args:
         learners: models that share the loss, each with its optimizers.
-        loss_of: a batch -> its mean loss, and numbers to average over rows and report.
+        loss_of: a batch -> its mean loss, and numbers to average over rows and report; under several ranks the same on
+            each, made of what they gathered.
 
     Returns:
         Row-weighted means of the loss and of the reported numbers over the whole stream, and `rows`.
@@ -70,7 +77,8 @@ def fit(
     for batch in batches:
         loss, parts = loss_of(batch)
         loss.backward()  # type: ignore[no-untyped-call]
-        for _, optimizers in learners:
+        for model, optimizers in learners:
+            ranks.mean_gradients(model)
             optimizers.step()
         n = len(batch)
         rows += n
@@ -87,17 +95,18 @@ def fit(
 
 
 @torch.no_grad()
-def forget_untouched(table: EmbeddingTable, optimizer: RowWiseAdagrad) -> int:
+def forget_untouched(table: EmbeddingTable, optimizer: RowWiseAdagrad | Fused, ranks: Ranks = ALONE) -> int:
     """Overwrites rows that no step touched by their embedding's unknown row, and counts them.
 
     An untrained random vector must never be served as if it were learned: it floats to the top of a retrieval.
     """
     untouched = optimizer.accumulator(table.weight) == 0
     total = 0
-    for name in table.rows:
-        part = table.part(name)
-        mine = untouched[part].clone()
-        mine[0] = False
-        table.weight.data[part][mine] = table.weight.data[table.start[name]].clone()
+    for name, unknown in table.unknown().items():
+        here, rows = table.place(name)
+        mine = untouched[here].clone()
+        if rows.start == 0:
+            mine[:1] = False
+        table.weight.data[here][mine] = unknown
         total += int(mine.sum())
-    return total
+    return int(ranks.sum(torch.tensor(total)))

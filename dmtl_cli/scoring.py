@@ -21,7 +21,11 @@ from dmtl_cli.data.log import Day
 from dmtl_cli.data.samples import Rows
 from dmtl_cli.errors import UserError
 from dmtl_cli.models import build_teacher
+from dmtl_cli.models.dssm import DSSM
+from dmtl_cli.models.layers import EmbeddingTable
+from dmtl_cli.models.sharded import TableOf
 from dmtl_cli.models.teacher import Side, Teacher
+from dmtl_cli.ranks import ALONE, Ranks
 
 _ITEMS = 4_096  # of a catalogue scored at a time: below 32 MiB a tensor, above which malloc returns every page
 
@@ -30,15 +34,28 @@ def side(x: Inputs) -> Side:
     return x.ids, x.sequences, x.floats
 
 
-def forward(model: Teacher, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits [B, T] and gates [B, T, E] of a batch."""
-    out: tuple[torch.Tensor, torch.Tensor] = model(
-        side(batch.user), side(batch.item), side(batch.context), batch.user_index, batch.item_index
-    )
-    return out
+def forward(model: Teacher, batch: Batch, ranks: Ranks = ALONE) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits [B, T] and gates [B, T, E] of a batch, whichever rank computed them."""
+    logits, gates = model(side(batch.user), side(batch.item), side(batch.context), batch.user_index, batch.item_index)
+    return ranks.gather(logits, len(batch)), ranks.gather(gates.detach(), len(batch))
 
 
-def teacher_of(encoder: Encoder, config: dict[str, Any], tasks: int) -> Teacher:
+Vectors = tuple[torch.Tensor, torch.Tensor]
+
+
+def heads(student: DSSM, batch: Batch, ranks: Ranks = ALONE) -> tuple[Vectors, Vectors]:
+    """(user, item) vectors [N, d] of the served head and of the auxiliary one: of the batch's distinct users and items,
+    whichever rank computed them."""
+
+    def whole(head: Vectors) -> Vectors:
+        return ranks.gather(head[0], batch.distinct[0]), ranks.gather(head[1], batch.distinct[1])
+
+    served, soft = student.heads(side(batch.user), side(batch.item))
+    one = whole(served)
+    return one, one if soft is served else whole(soft)
+
+
+def teacher_of(encoder: Encoder, config: dict[str, Any], tasks: int, table_of: TableOf = EmbeddingTable) -> Teacher:
     """An untrained teacher of a config's `teacher` section, with that many tasks."""
     return build_teacher(
         encoder,
@@ -53,6 +70,7 @@ def teacher_of(encoder: Encoder, config: dict[str, Any], tasks: int) -> Teacher:
         num_levels=config["num_levels"],
         factor_dim=config["factor_dim"],
         crosses=tuple((c["user"], c["item"]) for c in config["crosses"]),
+        table_of=table_of,
     )
 
 
@@ -87,14 +105,25 @@ class FrozenTeacher:
 
 
 class Scorer:
-    """A teacher over the users and items of one day."""
+    """A teacher over the users and items of one day.
 
-    def __init__(self, encoder: Encoder, model: Teacher, day: Day, device: torch.device) -> None:
-        self.encoder, self.model, self.device = encoder, model, device
+    Args:
+        ranks: the processes that score each batch together, as a sharded table needs them to.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        model: Teacher,
+        day: Day,
+        device: torch.device,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        self.encoder, self.model, self.device, self.ranks = encoder, model, device, ranks
         self.tables = Tables(encoder.entities(day, "user"), encoder.entities(day, "item"))
-        self.batcher = Batcher(encoder, self.tables, device)
+        self.batcher = Batcher(encoder, self.tables, device, ranks=ranks)
         served = encoder.entities(day, "user", None) if encoder.of("user", True) else self.tables.users
-        self.no_event = Batcher(encoder, Tables(served, self.tables.items), device)
+        self.no_event = Batcher(encoder, Tables(served, self.tables.items), device, ranks=ranks)
         self.day = day
 
     @torch.no_grad()
@@ -110,7 +139,7 @@ class Scorer:
 
     def _scored(self, batcher: Batcher, rows: Rows, batch_size: int) -> npt.NDArray[np.float32]:
         batches = batcher.batches(iter([rows] if len(rows) else []), batch_size)
-        out = [forward(self.model, batch)[0].float().cpu().numpy() for batch in batches]
+        out = [forward(self.model, batch, self.ranks)[0].float().cpu().numpy() for batch in batches]
         return np.concatenate(out) if out else np.zeros((0, self.model.tasks), np.float32)
 
     @torch.no_grad()

@@ -29,12 +29,13 @@ FLOORS = [
     ["serving", "synth"],
     ["checkpoint"],
     ["fit"],
-    ["optim"],
     ["models"],
     ["models.dssm"],
     ["models.teacher"],
     ["models.mmoe", "models.ple", "models.shared_bottom"],
+    ["models.sharded"],
     ["models.layers"],
+    ["optim"],
     ["data.batches"],
     ["data.scores"],
     ["data.samples"],
@@ -42,6 +43,7 @@ FLOORS = [
     ["data.encode"],
     ["data.log"],
     ["run"],
+    ["ranks"],
     ["artifact", "progress"],
     ["workspace"],
     ["calibrate", "distill"],
@@ -59,7 +61,8 @@ PURE = (
     "models",
     *(n for names in FLOORS for n in names if n[:7] == "models."),
 )
-KNOWN = {"models": {"data.encode"}, "distill": {"config"}}  # the encoder's layout; names of the losses
+# the encoder's layout; names of the losses; the processes that hold a table and the rule they update it by
+KNOWN = {"models": {"data.encode"}, "distill": {"config"}, "models.sharded": {"ranks", "optim"}}
 HEAVY = {"torch", "polars", "pyarrow", "onnx", "onnxruntime", "sklearn"}
 
 
