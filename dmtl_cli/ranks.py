@@ -10,6 +10,7 @@ import datetime as dt
 import importlib.util
 import itertools
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -195,5 +196,5 @@ class _Gather(torch.autograd.Function):
 
 
 def _first_line(e: Exception) -> str:
-    text = str(e).strip().partition("\n")[0]
+    text = re.sub(r"\[/\S*\] ", "", str(e).strip().partition("\n")[0])  # of its source files
     return text if len(text) <= 160 else text[:157] + "..."

@@ -22,6 +22,7 @@ import datetime as dt
 import hashlib
 import itertools
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -75,16 +76,37 @@ def user_groups(day: Day) -> npt.NDArray[np.int64]:
     return -1 - np.fromiter(hashed, np.int64, len(day.users))
 
 
+@dataclass
+class Chunks:
+    """Scored pairs as files that wait to be sorted, each with a sample of its groups."""
+
+    files: list[Path] = field(default_factory=list)
+    sample: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    rows: int = 0
+    sources: dict[str, int] = field(default_factory=dict)
+
+    @staticmethod
+    def sum(parts: Iterable[Chunks]) -> Chunks:
+        whole = Chunks()
+        for part in parts:
+            whole.add(part)
+        return whole
+
+    def add(self, part: Chunks) -> None:
+        self.files += part.files
+        self.sample += part.sample
+        self.rows += part.rows
+        for source, rows in part.sources.items():
+            self.sources[source] = self.sources.get(source, 0) + rows
+
+
 class Writer:
     """Takes scored pairs in any order, then writes them sorted, out of core: bounded by one part, not by the day."""
 
     def __init__(self, scratch: Path, day: Day, columns: tuple[str, ...]) -> None:
         self.scratch, self.day, self.columns = scratch, day, columns
         self.user_groups = user_groups(day)
-        self.chunks: list[Path] = []
-        self.sample: list[npt.NDArray[np.int64]] = []
-        self.rows = 0
-        self.sources: dict[str, int] = {}
+        self.chunks = Chunks()
 
     def add(self, rows: Rows, source: str, scores: dict[str, npt.NDArray[Any]]) -> None:
         """Rows (exposed ones with a column request); scores by column name."""
@@ -94,22 +116,20 @@ class Writer:
         frame = pl.DataFrame({"user": rows.user, "item": rows.item, "group": group, **scores}).with_columns(
             pl.lit(source).alias("pair_source")
         )
-        chunk = self.scratch / f"chunk-{len(self.chunks):05d}.arrow"
+        chunk = self.scratch / f"chunk-{len(self.chunks.files):05d}.arrow"
         frame.write_ipc(chunk, compression="lz4")
-        self.chunks.append(chunk)
-        self.sample.append(np.sort(group)[:: max(1, len(group) // 256)])
-        self.rows += len(frame)
-        self.sources[source] = self.sources.get(source, 0) + len(frame)
+        sample = np.sort(group)[:: max(1, len(group) // 256)]
+        self.chunks.add(Chunks([chunk], [sample], len(frame), {source: len(frame)}))
 
     def finish(self, folder: Path) -> None:
         """Writes part-*.parquet."""
-        parts = max(1, -(-self.rows // _PART))
-        sample = np.sort(np.concatenate(self.sample)) if self.sample else np.zeros(0, np.int64)
+        parts = max(1, -(-self.chunks.rows // _PART))
+        sample = np.sort(np.concatenate(self.chunks.sample)) if self.chunks.sample else np.zeros(0, np.int64)
         cuts = np.unique(sample[np.arange(1, parts) * len(sample) // parts]) if len(sample) else sample
         bounds = [np.iinfo(np.int64).min, *cuts.tolist(), None]
         empty = pl.LazyFrame(schema=dict.fromkeys(("user", "item", "group"), pl.Int64) | {"pair_source": pl.String})
         empty = empty.with_columns(pl.lit(None, pl.Float32).alias(c) for c in self.columns)
-        scanned = pl.concat([pl.scan_ipc(c) for c in self.chunks]) if self.chunks else empty
+        scanned = pl.concat([pl.scan_ipc(c) for c in self.chunks.files]) if self.chunks.files else empty
         for k, (low, high) in enumerate(itertools.pairwise(bounds)):
             inside = pl.col("group") >= low if high is None else (pl.col("group") >= low) & (pl.col("group") < high)
             whole = self._sorted(scanned.filter(inside).collect())
