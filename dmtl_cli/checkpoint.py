@@ -15,8 +15,15 @@ from dmtl_cli.errors import UserError
 from dmtl_cli.fit import Optimizers
 from dmtl_cli.models.layers import INIT_STD, EmbeddingTable
 from dmtl_cli.models.sharded import ShardedTable, randn
+from dmtl_cli.optim import TableAdam
 
 _TABLE = "embedding."
+_TABLE_STEP = "step.embedding"
+
+
+def _key(of_row: str) -> str:
+    """Prefix of what an optimizer keeps of each row; row-wise Adagrad keeps one number, which has none."""
+    return "" if of_row == "sum" else f"{of_row}."
 
 
 def _parts(table: EmbeddingTable, whole: Tensor) -> dict[str, Tensor]:
@@ -39,8 +46,7 @@ def save(
     Args:
         scratch: a folder that all ranks see, for a sharded table; of these rank 0 writes.
     """
-    sums = None if optimizers is None else optimizers.table.accumulator(table.weight)
-    whole = {"weight": table.weight.detach(), **({} if sums is None else {"sum": sums})}
+    whole = {"weight": table.weight.detach(), **(optimizers.table.by_row(table.weight) if optimizers else {})}
     if isinstance(table, ShardedTable):
         assert scratch is not None
         whole = _unsharded(table, scratch)
@@ -51,10 +57,15 @@ def save(
     save_file(weights | _parts(table, whole["weight"].cpu()), folder / "model.safetensors")
     if optimizers is None:
         return
-    state: dict[str, Tensor] = _parts(table, whole["sum"].cpu())
+    state: dict[str, Tensor] = {}
+    for key, rows in whole.items():
+        if key != "weight":
+            state |= {_key(key) + name: part for name, part in _parts(table, rows.cpu()).items()}
     for n, p in dense.items():
         for key, value in optimizers.dense.state.get(p, {}).items():
             state[f"{key}.{n}"] = value.detach().cpu().contiguous()
+    if isinstance(optimizers.table, TableAdam):
+        state[_TABLE_STEP] = optimizers.table.state[table.weight]["step"].cpu()
     save_file(state, folder / "optimizer.safetensors")
 
 
@@ -92,13 +103,16 @@ def load(folder: Path, model: nn.Module, table: EmbeddingTable, optimizers: Opti
         if optimizers is None:
             return
         state = _read(folder / "optimizer.safetensors")
-        sums = optimizers.table.accumulator(table.weight)
-        for name in table.rows:
-            _fill(name, state, table, sums, folder, noise=False)
+        for key, whole in optimizers.table.by_row(table.weight).items():
+            kept = {k.removeprefix(_key(key)): v for k, v in state.items() if k.startswith(_key(key) + _TABLE)}
+            for name in table.rows:
+                _fill(name, kept, table, whole, folder, noise=False)
+        if isinstance(optimizers.table, TableAdam):
+            optimizers.table.state[table.weight]["step"].copy_(state[_TABLE_STEP])
         for n, p in _dense(model, table).items():
             held = {k: state[f"{k}.{n}"] for k in ("step", "exp_avg", "exp_avg_sq") if f"{k}.{n}" in state}
             if held:
-                optimizers.dense.state[p] = {k: v.to(p.device) if k != "step" else v for k, v in held.items()}
+                optimizers.dense.state[p] = {k: v.to(p.device) for k, v in held.items()}
 
 
 def _read(file: Path) -> dict[str, Tensor]:
@@ -123,12 +137,12 @@ def _fill(
     old, rows = stored.get(_TABLE + name), table.rows[name]
     if old is None or old.shape[1:] != into.shape[1:] or len(old) > rows:
         came = "nothing" if old is None else f"{tuple(old.shape)}"
-        hint = "the features, tasks, embedding_dim or factor_dim changed: use a new workspace"
+        hint = "the features, tasks, embedding_dim, factor_dim or embedding_optimizer changed: use a new workspace"
         raise UserError(f"{folder}: embedding {name}: expected {(rows, *into.shape[1:])}, got {came}", hint)
     here, mine = table.place(name)
     known = max(mine.start, min(mine.stop, len(old)))
-    mine_of_old, new = slice(mine.start, known), range(known - len(old), mine.stop - len(old))
-    into[here][: known - mine.start] = old[mine_of_old].to(into.device)
+    into[here][: known - mine.start] = old[mine.start : known].to(into.device)
     if noise and rows > len(old):
-        fresh = randn(rows - len(old), into.shape[1], new if len(new) else range(0)) * INIT_STD
+        new = range(max(0, known - len(old)), max(0, mine.stop - len(old)))
+        fresh = randn(rows - len(old), into.shape[1], new) * INIT_STD
         into[here][known - mine.start :] = old[0].to(into.device) + fresh.to(into.device)

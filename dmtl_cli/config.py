@@ -135,6 +135,8 @@ class Feature(Section):
     """features of one embedding_name share a vocabulary and its embedding (a history and item_id)"""
     min_count: Positive = 1
     """categorical, sequence: events before a value is admitted to the vocabulary"""
+    hash_bucket_size: Annotated[int, Field(ge=1, lt=2**31)] | None = None
+    """categorical, sequence: no vocabulary; a value is row 1 + hash mod that many, which others may share"""
     max_length: Positive = 50
     """sequence: the last values kept"""
     separator: str | None = None
@@ -153,6 +155,7 @@ class Feature(Section):
         only = {
             "embedding_name": ("categorical", "sequence"),
             "min_count": ("categorical", "sequence"),
+            "hash_bucket_size": ("categorical", "sequence"),
             "max_length": ("sequence",),
             "separator": ("sequence",),
             "boundaries": ("numeric",),
@@ -163,6 +166,8 @@ class Feature(Section):
         for key, kinds in only.items():
             if key in self.model_fields_set and self.kind not in kinds:
                 raise ValueError(f"{key} has no effect on kind {self.kind} (it is for {' and '.join(kinds)})")
+        if "min_count" in self.model_fields_set and self.hash_bucket_size is not None:
+            raise ValueError("min_count has no effect with hash_bucket_size, which admits every value")
         if (self.kind == "vector") != (self.dim is not None):
             raise ValueError("kind vector needs dim")
         if sum(x is not None for x in (self.boundaries, self.num_buckets, self.transform)) > 1:
@@ -209,11 +214,21 @@ class Optimizer(Section):
     """Adam, dense weights"""
     embedding_learning_rate: Rate = 0.1
     """row-wise Adagrad, embedding tables"""
+    embedding_optimizer: Literal["rowwise_adagrad", "adam"] = "rowwise_adagrad"
+    """adam: learning_rate for the tables too; each step reads and writes all of their rows, to compare with"""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """of matrix products in training; bf16 is faster where the CPU or GPU has it; weights, sums and losses stay fp32"""
     embedding_dim: Positive = 16
     unknown_share: Share = 0.05
     """share of ids replaced by the unknown row while training, so that a new id finds a trained one"""
     features: tuple[Name, ...] | None = None
     """names of the features the model reads; default all it may read"""
+
+    @model_validator(mode="after")
+    def _rate_has_effect(self) -> Optimizer:
+        if self.embedding_optimizer == "adam" and "embedding_learning_rate" in self.model_fields_set:
+            raise ValueError("embedding_learning_rate has no effect on embedding_optimizer: adam, use learning_rate")
+        return self
 
     def rows_a_step(self, rows: int) -> int:
         """Batch size for an epoch of that many rows: a small log must not be a handful of steps."""
@@ -230,6 +245,8 @@ class Cross(Section):
 
 
 class Teacher(Optimizer):
+    user_rows: Positive = 1
+    """rows of a user that stay together in a batch, where his part is computed once; 1: rows in random order"""
     first_window_days: Positive = 1
     """days the chain's first teacher learns, ending at its day"""
     window_days: Positive = 1
@@ -484,6 +501,12 @@ class Config(Section):
                 known.setdefault(f.embedding, set()).add("bucket" if f.kind == "numeric" else "id")
         if mixed := sorted(n for n, kinds in known.items() if len(kinds) > 1):
             raise ValueError(f"features: embedding {mixed[0]} is shared by ids and numeric buckets")
+        first: dict[str, Feature] = {}
+        for k, f in enumerate(self.features):
+            other = first.setdefault(f.embedding, f) if f.embedding is not None else f
+            if f.hash_bucket_size != other.hash_bucket_size:
+                sizes = f"{f.hash_bucket_size or 'not set'}, for {other.name} {other.hash_bucket_size or 'not set'}"
+                raise ValueError(f"features.{k} ({f.name}): hash_bucket_size of embedding {f.embedding} is {sizes}")
         for who, section in (("teacher", self.teacher), ("student", self.student)):
             missing = [n for n in section.features or () if n not in names]
             if missing:

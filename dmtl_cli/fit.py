@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence, Sized
 from dataclasses import dataclass
 from typing import TypeVar
@@ -10,24 +11,25 @@ import torch
 from torch import Tensor, nn
 
 from dmtl_cli.config import Optimizer
-from dmtl_cli.errors import UserError
+from dmtl_cli.errors import Exit, UserError
 from dmtl_cli.models.layers import EmbeddingTable
 from dmtl_cli.models.sharded import Fused, ShardedTable
-from dmtl_cli.optim import RowWiseAdagrad
+from dmtl_cli.optim import RowWiseAdagrad, TableAdam
 from dmtl_cli.progress import Progress
 from dmtl_cli.ranks import ALONE, Ranks
 
 _FAST = ("log_scale", "bias", "auxiliary.log_scale", "auxiliary.bias")  # scalars that a whole DSSM waits for
 _FAST_RATE = 10.0
+_LOOK_EVERY = 16  # steps between looks at the loss: each waits for the device
 B = TypeVar("B", bound=Sized)
 
 
 @dataclass(frozen=True)
 class Optimizers:
-    """Adam for dense weights, row-wise Adagrad for the table."""
+    """Adam for dense weights, and one that knows rows for the table."""
 
     dense: torch.optim.Adam
-    table: RowWiseAdagrad | Fused
+    table: RowWiseAdagrad | TableAdam | Fused
 
     @staticmethod
     def of(model: nn.Module, table: EmbeddingTable, config: Optimizer) -> Optimizers:
@@ -36,18 +38,26 @@ class Optimizers:
             {"params": [p for n, p in named if n not in _FAST], "lr": config.learning_rate},
             {"params": [p for n, p in named if n in _FAST], "lr": config.learning_rate * _FAST_RATE},
         ]
+        dense = torch.optim.Adam([g for g in groups if g["params"]], lr=config.learning_rate, fused=True)
+        table.sparse = config.embedding_optimizer != "adam"
         if isinstance(table, ShardedTable):
-            dense = torch.optim.Adam([g for g in groups if g["params"]], lr=config.learning_rate)
+            if not table.sparse:
+                what = "embedding_optimizer: adam needs the whole table in one process"
+                raise UserError(what, "use rowwise_adagrad, or run it without torchrun", Exit.CONFIG)
             return Optimizers(dense, Fused(table))
-        return Optimizers(
-            torch.optim.Adam([g for g in groups if g["params"]], lr=config.learning_rate),
-            RowWiseAdagrad([table.weight], config.embedding_learning_rate),
-        )
+        if table.sparse:
+            return Optimizers(dense, RowWiseAdagrad([table.weight], config.embedding_learning_rate))
+        return Optimizers(dense, TableAdam([table.weight], config.learning_rate))
 
     def step(self) -> None:
         for optimizer in (self.dense, self.table):
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+
+
+def products(precision: str, device: torch.device) -> torch.autocast:
+    """A context in which matrix products are of that precision."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def fit(
@@ -73,34 +83,40 @@ def fit(
     for model, _ in learners:
         model.train()
     rows = 0
-    sums: dict[str, Tensor] = {}
-    for batch in batches:
+    sums: dict[str, Tensor] = {}  # on the device: a step does not wait for its numbers
+    for k, batch in enumerate(batches):
         loss, parts = loss_of(batch)
         loss.backward()  # type: ignore[no-untyped-call]
         for model, optimizers in learners:
             ranks.mean_gradients(model)
             optimizers.step()
-        n = len(batch)
-        rows += n
+        rows += len(batch)
         for name, value in {"loss": loss, **parts}.items():
-            now = torch.as_tensor(value, dtype=torch.float64).detach().cpu()
-            sums[name] = sums.get(name, torch.zeros((), dtype=torch.float64)) + n * now
-        progress.step(n, float(loss.detach()))
-        if not torch.isfinite(loss):
-            hint = "lower learning_rate and embedding_learning_rate, or look for extreme feature values with dmtl check"
-            raise UserError(f"training diverged: the loss is {float(loss.detach())} after {rows} rows", hint)
+            now = len(batch) * torch.as_tensor(value, dtype=torch.float64).detach()
+            sums[name] = sums[name] + now if name in sums else now
+        progress.step(len(batch), loss.detach())
+        if k % _LOOK_EVERY == 0:
+            _refuse_divergence(float(sums["loss"]), rows)
+    if rows:
+        _refuse_divergence(float(sums["loss"]), rows)
     for model, _ in learners:
         model.eval()
     return {name: float(total) / max(1, rows) for name, total in sums.items()} | {"rows": float(rows)}
 
 
+def _refuse_divergence(total: float, rows: int) -> None:
+    if not math.isfinite(total):
+        hint = "lower learning_rate and embedding_learning_rate, or look for extreme feature values with dmtl check"
+        raise UserError(f"training diverged: the loss is {total} within the first {rows} rows", hint)
+
+
 @torch.no_grad()
-def forget_untouched(table: EmbeddingTable, optimizer: RowWiseAdagrad | Fused, ranks: Ranks = ALONE) -> int:
+def forget_untouched(table: EmbeddingTable, optimizer: RowWiseAdagrad | TableAdam | Fused, ranks: Ranks = ALONE) -> int:
     """Overwrites rows that no step touched by their embedding's unknown row, and counts them.
 
     An untrained random vector must never be served as if it were learned: it floats to the top of a retrieval.
     """
-    untouched = optimizer.accumulator(table.weight) == 0
+    untouched = ~optimizer.touched(table.weight)
     total = 0
     for name, unknown in table.unknown().items():
         here, rows = table.place(name)

@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsFloat
 
 from tqdm import tqdm
 
 from dmtl_cli.errors import Exit, UserError
 
 LOG_EVERY = 30.0  # seconds
+SHOW_EVERY = 0.5
 
 
 @dataclass
@@ -88,16 +89,27 @@ class RunLog:
 
 
 class Progress:
+    """Rows done, rows a second, loss and time left: on a bar, and every LOG_EVERY seconds as a line of the log."""
+
     def __init__(self, bar: Any, log: RunLog, what: str) -> None:
         self.bar, self.log, self.what = bar, log, what
         self.rows = 0
-        self.start = self.said = time.perf_counter()
+        self.start = self.said = self.shown = time.perf_counter()
 
-    def step(self, rows: int, loss: float | None = None) -> None:
+    def step(self, rows: int, loss: SupportsFloat | None = None) -> None:
+        """`loss` is read only when it is shown: reading it may wait for a device."""
         self.rows += rows
         self.bar.update(rows)
-        if loss is not None and not self.bar.disable:
-            self.bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
-        if (now := time.perf_counter()) - self.said > LOG_EVERY:
+        now = time.perf_counter()
+        if loss is not None and not self.bar.disable and now - self.shown > SHOW_EVERY:
+            self.shown = now
+            self.bar.set_postfix(loss=f"{float(loss):.4f}", refresh=False)
+        if now - self.said > LOG_EVERY:
             self.said = now
-            self.log.write("progress", what=self.what, rows=self.rows, seconds=round(now - self.start, 1), loss=loss)
+            rate = self.rows / max(now - self.start, 1e-9)
+            left = (
+                round((self.bar.total - self.rows) / rate) if self.bar.total and self.rows <= self.bar.total else None
+            )
+            numbers = {"seconds": round(now - self.start, 1), "rows_per_second": round(rate), "seconds_left": left}
+            loss = None if loss is None else round(float(loss), 5)
+            self.log.write("progress", what=self.what, rows=self.rows, **numbers, loss=loss)

@@ -80,6 +80,7 @@ class Run:
         torch.set_num_threads(config.threads)
         # warn_only would print: on CUDA a few scatters are not deterministic, which the manifest's device says
         torch.use_deterministic_algorithms(name == "cpu")
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         device = torch.device(name, ranks.local) if name == "cuda" and ranks.size > 1 else torch.device(name)
         if device.index is not None:
             torch.cuda.set_device(device)

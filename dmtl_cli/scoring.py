@@ -138,9 +138,14 @@ class Scorer:
         return self._scored(self.no_event, Rows(rows.user, rows.item, {}), batch_size)
 
     def _scored(self, batcher: Batcher, rows: Rows, batch_size: int) -> npt.NDArray[np.float32]:
-        batches = batcher.batches(iter([rows] if len(rows) else []), batch_size)
-        out = [forward(self.model, batch, self.ranks)[0].float().cpu().numpy() for batch in batches]
-        return np.concatenate(out) if out else np.zeros((0, self.model.tasks), np.float32)
+        out = np.zeros((len(rows), self.model.tasks), np.float32)
+        order = _by_rarer(rows)
+        start = 0
+        for batch in batcher.batches(iter([rows.take(order)] if len(rows) else []), batch_size):
+            logits = forward(self.model, batch, self.ranks)[0].float().cpu().numpy()
+            out[order[start : start + len(batch)]] = logits
+            start += len(batch)
+        return out
 
     @torch.no_grad()
     def catalogue(self, users: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.float32]]:
@@ -163,3 +168,10 @@ class Scorer:
                 item_index = torch.arange(n, device=self.device)
                 logits.append(self.model.logits(half, item, user_index, item_index, context.expand(n, -1))[0])
             yield torch.cat(logits).float().cpu().numpy()
+
+
+def _by_rarer(rows: Rows) -> npt.NDArray[np.int64]:
+    """Order in which the side with more distinct members stands together: each of them is then computed in one batch,
+    and the few of the other side in each."""
+    users, items = (len(np.unique(x)) for x in (rows.user, rows.item))
+    return np.argsort(rows.user if users > items else rows.item, kind="stable")

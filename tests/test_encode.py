@@ -1,6 +1,9 @@
 """Values become rows that keep their meaning from day to day."""
 
 import datetime as dt
+import hashlib
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dmtl_cli.config import Feature
-from dmtl_cli.data.encode import Encoded, Encoder, Vocabulary
-from dmtl_cli.data.log import ID, Day
+from dmtl_cli.data.encode import Buckets, Encoded, Encoder, Vocabulary
+from dmtl_cli.data.log import ID, Block, Day
 from dmtl_cli.errors import UserError
 
 FIRST = dt.date(2026, 1, 1)
@@ -197,6 +200,146 @@ def test_categorical_values() -> None:
         Encoder((kind,)).grow([a_day(items={"c": [[1]]})])
 
 
+@pytest.mark.parametrize("dtype", [pl.Int64(), pl.String()])
+def test_a_lookup_of_few_values_is_that_of_many(dtype: pl.DataType) -> None:
+    """Few are searched for, many are joined."""
+    rng = np.random.default_rng(0)
+    values = pl.Series(rng.permutation(3000) * 7 - 9000).cast(dtype).sort()
+    rows = np.where(rng.random(3000) < 0.2, 0, rng.permutation(3000) + 1)
+    held = {"value": values, "row": rows.astype(np.int32), "count": 1, "last_seen": FIRST}
+    vocabulary = Vocabulary(pl.DataFrame(held))
+    asked = pl.Series([*rng.integers(-9100, 12100, 2000).tolist(), -(2**63), 2**63 - 1, None]).cast(dtype)
+    asked = pl.concat([asked, values.sample(1000, seed=1)])
+    row = dict(zip(values.to_list(), rows.tolist(), strict=True))
+    expected = [row.get(v, 0) for v in asked.to_list()]
+    assert vocabulary.lookup(asked).tolist() == expected and np.mean(np.array(expected) > 0) > 0.2
+    few = [vocabulary.lookup(asked[k : k + 50]) for k in range(0, len(asked), 50)]
+    assert np.concatenate(few).tolist() == expected and all(f.dtype == np.int32 for f in few)
+
+
+# -- buckets -----------------------------------------------------------------------------------------------------------
+
+HASHED = ITEM.model_copy(update={"hash_bucket_size": 1000})
+HASHED_HISTORY = HISTORY.model_copy(update={"hash_bucket_size": 1000})
+INTS = {0: 536, 1: 466, -1: 937, 42: 414, -(2**63): 916, 2**63 - 1: 40}
+TEXTS = {"5": 793, "a": 344, "ä": 530, "日本語": 465, "user-000042": 551, "😀": 761, "e\u0301": 246, "\u00e9": 744,
+         " ": 155}  # fmt: skip
+
+
+@pytest.mark.parametrize("known", [INTS, TEXTS], ids=["int64", "text"])
+def test_rows_of_a_hash_are_frozen(known: dict[Any, int]) -> None:
+    """Another value here is other rows in every stored model."""
+    values = [*known, None, *known]
+    rows = [*known.values(), 0, *known.values()]
+    encoder = Encoder((HASHED,)).grow([items_day(values)])
+    assert encoder.entities(items_day(values), "item").ids[:, 0].tolist() == rows
+    assert encoder.embedding_rows() == {"item_id": 1001}
+
+
+def plain_row(value: int | str | None, size: int) -> int:
+    """The contract's words in plain Python."""
+    if value is None or value == "":
+        return 0
+    if isinstance(value, str):
+        return 1 + int.from_bytes(hashlib.blake2b(value.encode("utf-8"), digest_size=8).digest(), "big") % size
+    z = (value + 0x9E3779B97F4A7C15) % 2**64
+    z = ((z ^ z >> 30) * 0xBF58476D1CE4E5B9) % 2**64
+    z = ((z ^ z >> 27) * 0x94D049BB133111EB) % 2**64
+    return 1 + (z ^ z >> 31) % size
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.one_of(st.lists(st.one_of(st.none(), VALUES), max_size=20), st.lists(st.one_of(st.none(), TEXT), max_size=20)),
+    st.one_of(st.integers(1, 2**31 - 1), st.integers(1, 9)),
+)
+def test_rows_are_the_contracts(values: list[Any], size: int) -> None:
+    dtype = pl.String() if any(isinstance(v, str) for v in values) else pl.Int64()
+    rows = Buckets(size, dtype).lookup(pl.Series(values, dtype=dtype))
+    assert rows.dtype == np.int32 and rows.tolist() == [plain_row(v, size) for v in values]
+
+
+def test_rows_of_neighbours_are_spread_evenly() -> None:
+    """Chi squared of 255 degrees of freedom: 255 within six deviations of 22.6; a plain modulus would give 0."""
+    for values in (pl.Series(range(50_000)), pl.Series(range(0, 256 * 50_000, 256)),
+                   pl.Series([f"item-{k:08d}" for k in range(50_000)])):  # fmt: skip
+        rows = Buckets(256, values.dtype).lookup(values)
+        counts = np.bincount(rows, minlength=257)
+        expected = 50_000 / 256
+        assert counts[0] == 0 and 120 < float(((counts[1:] - expected) ** 2 / expected).sum()) < 390
+
+
+def test_hashed_values_are_what_categorical_values_are() -> None:
+    kind = Feature(name="c", side="item", kind="categorical", hash_bucket_size=10**6)
+    for values, plain in (
+        ([1.0, None, 3.0, float("nan")], [1, None, 3, None]),
+        ([True, False, None], [1, 0, None]),
+        (pl.Series(["b", "a", None], dtype=pl.Categorical), ["b", "a", None]),
+        (pl.Series([7, 9], dtype=pl.UInt16), [7, 9]),
+    ):
+        day = a_day(items={"c": values})
+        rows = Encoder((kind,)).grow([day]).entities(day, "item").ids[:, 0].tolist()
+        assert rows == [plain_row(v, 10**6) for v in plain]
+    with pytest.raises(UserError, match="feature c: a categorical value is not whole"):
+        Encoder((kind,)).grow([a_day(items={"c": [1.5]})])
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_a_hashed_history_shares_its_items_rows(text: bool) -> None:
+    a, b, c, d = ("a", "b", "c", "d") if text else (9, 5, 7, 8)
+    day = a_day(users={"history": [[a, None, b, c, d], None, [], [b]]}, items={"item_id": [a, b]})
+    encoder = Encoder((HASHED_HISTORY, HASHED)).grow([day])
+    rows = {v: plain_row(v, 1000) for v in (a, b, c, d)}
+    expected = [[rows[b], rows[c], rows[d]], [0, 0, 0], [0, 0, 0], [rows[b], 0, 0]]
+    assert encoder.entities(day, "user").sequences[0].tolist() == expected, "the last three"
+    assert encoder.entities(day, "item").ids.tolist() == [[rows[a]], [rows[b]]]
+    assert encoder.layout("user") == Encoder((HISTORY, ITEM)).layout("user")
+    with pytest.raises(UserError, match=r"history \(String\) and item_id \(Int64\) share embedding item_id"):
+        Encoder((HASHED_HISTORY, HASHED)).grow([a_day(users={"history": [["a"]]}, items={"item_id": [9]})])
+
+
+@pytest.mark.parametrize("size", [None, 1000])
+def test_values_keep_their_type_and_days_without_any_have_none(size: int | None) -> None:
+    empty = items_day(pl.Series([None, None], dtype=pl.Float64))
+    start = Encoder((ITEM.model_copy(update={"hash_bucket_size": size}),)).grow([empty])
+    assert start.entities(items_day(["a"]), "item").ids.tolist() == [[0]], "no row was trained yet"
+    text, ints = start.grow([items_day(["5"], day=1)]), start.grow([items_day([5], day=1)])
+    for encoder, other, words in ((text, [5], "Int64, before String"), (ints, ["5"], "String, before Int64")):
+        with pytest.raises(UserError, match=f"day 2026-01-03: values of item_id are {words}"):
+            encoder.grow([items_day(other, day=2)])
+        encoder.grow([empty])
+        rows = [encoder.entities(items_day(values), "item").ids.tolist() for values in (["5"], [5])]
+        assert rows[0] == rows[1] != [[0]], "what a server asks is cast"
+    if size:
+        assert text.entities(items_day(["5"]), "item").ids[0, 0] != ints.entities(items_day([5]), "item").ids[0, 0]
+
+
+def test_growing_reads_no_more_events_than_tell_the_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    feature = Feature(name="device", side="context", kind="categorical", hash_bucket_size=1000)
+    tags = Feature(name="tags", side="context", kind="sequence", hash_bucket_size=1000)
+    held = [([None, None], [None, []]), ([None, "x"], [[None], ["y"]]), (["z", "w"], [["y"], []])]
+    read = []
+
+    def blocks(day: Day) -> Iterator[Block]:
+        for k, (device, tag) in enumerate(held):
+            read.append(k)
+            schema = {"device": pl.String, "tags": pl.List(pl.String)}
+            frame = pl.DataFrame({"device": device, "tags": tag}, schema=schema)
+            yield Block(*[np.zeros(2)] * 8, features=frame, further={})  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Day, "blocks", blocks)
+    for f in (feature, tags):
+        read.clear()
+        grown = Encoder((f,)).grow([a_day()])
+        assert grown.vocabularies == {f.name: Buckets(1000, pl.String())} and read == [0, 1]
+    read.clear()
+    assert len(Encoder((feature.model_copy(update={"hash_bucket_size": None}),)).grow([a_day()]).embedding_rows()) == 1
+    assert read == [0, 1, 2]
+
+
 # -- numbers -----------------------------------------------------------------------------------------------------------
 
 
@@ -273,6 +416,10 @@ def test_written_and_read_encodes_identically(tmp_path: Path) -> None:
         numeric(transform="log1p"),
         Feature(name="price", side="item", kind="numeric", boundaries=(1.0, 2.0)),
         Feature(name="v", side="item", kind="vector", dim=2),
+        Feature(name="shop", side="item", kind="categorical", hash_bucket_size=50),
+        Feature(name="shops", side="user", kind="sequence", embedding_name="shop", hash_bucket_size=50),
+        Feature(name="session", side="user", kind="categorical", hash_bucket_size=9),
+        Feature(name="unheard", side="item", kind="categorical", hash_bucket_size=9),
     )
     rng = np.random.default_rng(0)
     big = (rng.integers(0, 2**62, 9) * 2 + 1).tolist()
@@ -282,8 +429,17 @@ def test_written_and_read_encodes_identically(tmp_path: Path) -> None:
             "history": [big[:5], [], None, big[2:4]],
             "never": pl.Series([None] * 4, dtype=pl.String),
             "score": [0.1, 0.2, 0.3, None],
+            "shops": [["a", "b"], ["c"], None, []],
+            "session": [2**62 + k for k in range(4)],
         },
-        items={"item_id": big, "x": rng.normal(size=9), "price": np.arange(9) / 3, "v": [[0.1, 0.2]] * 9},
+        items={
+            "item_id": big,
+            "x": rng.normal(size=9),
+            "price": np.arange(9) / 3,
+            "v": [[0.1, 0.2]] * 9,
+            "shop": [*"abcdefgh", None],
+            "unheard": pl.Series([None] * 9, dtype=pl.String),
+        },
     )
     encoder = Encoder(features).grow([day])
     encoder.write(tmp_path)
@@ -297,8 +453,17 @@ def test_written_and_read_encodes_identically(tmp_path: Path) -> None:
     bytes_ = {f.name: f.read_bytes() for f in tmp_path.iterdir()}
     back.write(tmp_path)
     assert {f.name: f.read_bytes() for f in tmp_path.iterdir()} == bytes_
-    more = a_day(users={"city": ["b"], "history": [[1]], "never": ["x"], "score": [1.0]},
-                 items={"item_id": [2], "x": [0.5], "price": [1.0], "v": [[0.0, 0.0]]})  # fmt: skip
+    described = {f["name"]: f for f in json.loads(bytes_["features.json"])["features"]}
+    assert [described[n].get("hash") for n in ("shop", "shops", "session", "unheard", "city")] == [
+        *("blake2b64", "blake2b64", "splitmix64", None, None),
+    ]
+    assert described["shop"]["hash_bucket_size"] == 50 and "hash_bucket_size" not in described["city"]
+    kept = set(pl.read_parquet(tmp_path / "vocabularies.parquet")["embedding"])
+    assert kept == {"city", "item_id"}, "hashed values are not kept"
+    more = a_day(users={"city": ["b"], "history": [[1]], "never": ["x"], "score": [1.0], "shops": [["a"]],
+                        "session": [3]},
+                 items={"item_id": [2], "x": [0.5], "price": [1.0], "v": [[0.0, 0.0]], "shop": ["a"],
+                        "unheard": ["u"]})  # fmt: skip
     assert same(back.grow([more]).entities(day, "user"), encoder.grow([more]).entities(day, "user"))
 
 

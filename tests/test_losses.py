@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import gradcheck
 
+from dmtl_cli import losses
 from dmtl_cli.losses import log1mexp, pointwise, sampled_softmax, teacher_loss, weighted_mean
 
 F64 = torch.float64
@@ -170,50 +171,89 @@ def test_each_conversion_has_two_losses_of_its_own_weight() -> None:
 # -- hard labels -------------------------------------------------------------------------------------------------------
 
 
+Softmax = Callable[..., Tensor]
+
+
+def whole_matrix(
+    u: Tensor, v: Tensor, scale: Tensor | float, log_q: Tensor, user: Tensor, item: Tensor, w: Tensor
+) -> Tensor:
+    """The definition, row by row: B x B logits, an accidental hit masked."""
+    logits = scale * u[user] @ v[item].T - log_q[item]
+    hit = (item[:, None] == item) & ~torch.eye(len(item), dtype=torch.bool)
+    logits = logits.masked_fill(hit, -math.inf)
+    return weighted_mean(torch.logsumexp(logits, 1) - logits.diagonal(), w)
+
+
+def each_its_own(softmax: Softmax, u: Tensor, v: Tensor, scale: Tensor | float, log_q: Tensor, w: Tensor) -> Tensor:
+    """Rows that share no user and no item."""
+    return softmax(u, v, scale, log_q, torch.arange(len(u)), torch.arange(len(v)), w)
+
+
 def test_sampled_softmax_is_cross_entropy_on_corrected_logits() -> None:
     u, v, log_q, w = normal(6, 3, seed=1), normal(6, 3, seed=2), normal(6, seed=3), normal(6, seed=4).abs()
     loss = F.cross_entropy(2.5 * u @ v.T - log_q, torch.arange(6), reduction="none")
-    assert sampled_softmax(u, v, 2.5, log_q, torch.arange(6), w).item() == pytest.approx(
-        ((w * loss).sum() / w.sum()).item()
-    )
-    tower = torch.tensor(1.5, dtype=F64, requires_grad=True)
-    u.requires_grad_()
-    v.requires_grad_()
-    assert gradcheck(lambda u, v, s: sampled_softmax(u, v, s, log_q, torch.arange(6) // 2, w), (u, v, tower))
+    found = each_its_own(sampled_softmax, u, v, 2.5, log_q, w)
+    assert found.item() == pytest.approx(((w * loss).sum() / w.sum()).item())
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("users", [1, 4, 30])
+@pytest.mark.parametrize("items", [1, 3, 30])
+def test_sampled_softmax_is_its_definition(
+    users: int, items: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(losses, "_SOFTMAX_USERS", 3)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    u, v, scale = normal(users, 3, seed=1, grad=True), normal(items, 3, seed=2, grad=True), torch.tensor(2.5, dtype=F64)
+    log_q, w, g = normal(items, seed=3), normal(25, seed=4).clamp(min=0), torch.Generator().manual_seed(1)
+    index = torch.randint(users, (25,), generator=g), torch.randint(items, (25,), generator=g)
+    scale.requires_grad_()
+    found, plain = ([f(u, v, scale, log_q, *index, w)] for f in (sampled_softmax, whole_matrix))
+    for x in (found, plain):
+        x += torch.autograd.grad(3 * x[0], (u, v, scale))
+    torch.set_num_threads(before)
+    for ours, theirs in zip(found, plain, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
 
 
 def test_accidental_hits_are_no_negatives() -> None:
-    u = torch.zeros(4, 2)
-    one, flat = torch.ones(4), torch.zeros(4)
-    assert sampled_softmax(u, u, 1.0, flat, torch.arange(4), one) == pytest.approx(math.log(4))
-    item = torch.tensor([7, 7, 7, 9])  # rows 0 to 2 compete with item 9 alone, row 3 with three of item 7
-    assert sampled_softmax(u, u, 1.0, flat, item, one) == pytest.approx((3 * math.log(2) + math.log(4)) / 4)
-    assert sampled_softmax(u, u, 1.0, flat, torch.full((4,), 7), one) == 0
-    assert sampled_softmax(u, u, 1.0, flat, item, torch.tensor([0.0, 0, 0, 2])) == pytest.approx(math.log(4))
+    u, v = torch.zeros(4, 2), torch.zeros(2, 2)
+    one, flat, user = torch.ones(4), torch.zeros(4), torch.arange(4)
+    assert each_its_own(sampled_softmax, u, u, 1.0, flat, one) == pytest.approx(math.log(4))
+    item = torch.tensor([0, 0, 0, 1])  # rows 0 to 2 compete with item 1 alone, row 3 with three of item 0
+    found = sampled_softmax(u, v, 1.0, flat[:2], user, item, one)
+    assert found == pytest.approx((3 * math.log(2) + math.log(4)) / 4)
+    assert sampled_softmax(u, v, 1.0, flat[:2], user, item * 0, one).item() == pytest.approx(0, abs=1e-6)
+    last = torch.tensor([0.0, 0, 0, 2])
+    assert sampled_softmax(u, v, 1.0, flat[:2], user, item, last) == pytest.approx(math.log(4))
     # the correction takes the positive's own frequency into account: q = (1/2, 1/4) -> softmax over (2, 4)
     log_q = torch.tensor([0.5, 0.25]).log()
-    first = sampled_softmax(u[:2], u[:2], 1.0, log_q, torch.arange(2), torch.tensor([1.0, 0.0]))
+    first = each_its_own(sampled_softmax, u[:2], v, 1.0, log_q, torch.tensor([1.0, 0.0]))
     assert first == pytest.approx(math.log(3))
 
 
 def test_rows_without_weight_are_negatives_and_the_scale_is_used() -> None:
     u, v = normal(3, 2, seed=1, grad=True), normal(3, 2, seed=2, grad=True)
-    flat, item, w = torch.zeros(3), torch.arange(3), torch.tensor([1.0, 1.0, 0.0])
-    gu, gv = gradient(lambda u, v: sampled_softmax(u, v, 1.0, flat, item, w), u, v)
+    flat, w = torch.zeros(3, dtype=F64), torch.tensor([1.0, 1.0, 0.0])
+    gu, gv = gradient(lambda u, v: each_its_own(sampled_softmax, u, v, 1.0, flat, w), u, v)
     assert (gu[2] == 0).all() and (gv[2] != 0).all()
-    assert sampled_softmax(u, v, 1.0, flat, item, w) != sampled_softmax(u, v, 5.0, flat, item, w)
+    found = (each_its_own(sampled_softmax, u, v, scale, flat, w) for scale in (1.0, 5.0))
+    assert next(found) != next(found)
 
 
 @each_type
 def test_sampled_softmax_of_few_rows_and_of_extreme_ones_is_finite(dtype: torch.dtype) -> None:
     for n in (0, 1):
         u = torch.ones(n, 2, dtype=dtype, requires_grad=True)
-        loss = sampled_softmax(u, u, 1.0, torch.zeros(n), torch.arange(n), torch.ones(n))
+        loss = each_its_own(sampled_softmax, u, u, 1.0, torch.zeros(n, dtype=dtype), torch.ones(n))
         (g,) = torch.autograd.grad(loss, u)
         assert loss == 0 and (g == 0).all()
     u = torch.tensor([[1.0], [-1.0]], dtype=dtype, requires_grad=True)
-    loss = sampled_softmax(u, u.flip(0), 80.0, torch.zeros(2), torch.arange(2), torch.ones(2))
+    loss = each_its_own(sampled_softmax, u, u.flip(0), 80.0, torch.zeros(2, dtype=dtype), torch.ones(2))
     assert loss.item() == pytest.approx(160) and torch.autograd.grad(loss, u)[0].isfinite().all()
+    nothing = sampled_softmax(u, u, 1.0, torch.zeros(2, dtype=dtype), *[torch.zeros(0, dtype=torch.int64)] * 2, u[:0])
+    assert nothing == 0 and (torch.autograd.grad(nothing, u)[0] == 0).all()
 
 
 def test_pointwise_is_bce_with_logits() -> None:

@@ -68,6 +68,17 @@ def test_it_is_the_plain_network(units: tuple[int, ...], rows: int, tasks: int, 
         torch.testing.assert_close(ours, plain, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("units", [(6,), (6, 5, 4)], ids=str)
+def test_without_gradients_it_is_the_same_in_less_memory(units: tuple[int, ...]) -> None:
+    net = a_network(units)
+    first = a_first_layer(net, 50, torch.float32)
+    grown = net(first)
+    with torch.no_grad():
+        for ours, theirs in zip(net(first), grown, strict=True):
+            assert torch.equal(ours, theirs)
+    assert not net.kept._free, "nothing of it is kept"
+
+
 def test_no_rows() -> None:
     net = a_network()
     logits, gates = net(a_first_layer(net, 0, torch.float32))
@@ -97,7 +108,7 @@ def test_bfloat16_is_close_and_sums_in_float32() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         half = first._replace(user=first.user.bfloat16(), item=first.item.bfloat16())
         logits, gates = net(half)
-    assert logits.dtype == torch.bfloat16 and gates.dtype == torch.float32
+    assert logits.dtype == gates.dtype == torch.float32, "towers are not part of it"
     scale = torch.linspace(0.5, 1, logits.numel()).view_as(logits)
     moved = [first.user, first.item, *net.experts.parameters()]
     ours = [logits.float(), gates, *torch.autograd.grad((scale * logits.float()).sum(), moved)]

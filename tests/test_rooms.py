@@ -33,7 +33,7 @@ FLOORS = [
     ["models.dssm"],
     ["models.teacher"],
     ["models.mmoe", "models.ple", "models.shared_bottom"],
-    ["models.sharded"],
+    ["models.mixture", "models.sharded"],
     ["models.layers"],
     ["optim"],
     ["data.batches"],
@@ -42,12 +42,14 @@ FLOORS = [
     ["data.negatives"],
     ["data.encode"],
     ["data.log"],
+    ["data.hashing"],
     ["run"],
     ["ranks"],
     ["artifact", "progress"],
     ["workspace"],
     ["calibrate", "distill"],
     ["losses", "metrics"],
+    ["chunks"],
     ["config"],
     ["days"],
     ["errors"],
@@ -61,8 +63,13 @@ PURE = (
     "models",
     *(n for names in FLOORS for n in names if n[:7] == "models."),
 )
-# the encoder's layout; names of the losses; the processes that hold a table and the rule they update it by
-KNOWN = {"models": {"data.encode"}, "distill": {"config"}, "models.sharded": {"ranks", "optim"}}
+KNOWN = {  # the encoder's layout; names of the losses; threads; the processes that hold a table, and how they update it
+    "models": {"data.encode"},
+    "models.mixture": {"chunks"},
+    "models.sharded": {"ranks", "optim"},
+    "distill": {"config"},
+    "losses": {"chunks"},
+}
 HEAVY = {"torch", "polars", "pyarrow", "onnx", "onnxruntime", "sklearn"}
 
 

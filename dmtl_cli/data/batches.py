@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -73,10 +74,14 @@ class Tables:
     items: Encoded
 
 
-def inputs(encoded: Encoded, device: torch.device) -> Inputs:
-    def move(array: npt.NDArray[Any]) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+def on(device: torch.device, array: npt.NDArray[Any]) -> Tensor:
+    """An array as a tensor there. On a GPU the copy runs beside what the device is doing."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
+
+def inputs(encoded: Encoded, device: torch.device) -> Inputs:
+    move = partial(on, device)
     return Inputs(
         move(encoded.ids.astype(np.int64)),
         tuple(move(s.astype(np.int64)) for s in encoded.sequences),
@@ -156,15 +161,15 @@ class Batcher:
         items, item_index, held = self._distinct(rows.item, mine)
         item = self._dropped(self.tables.items.take(items[held]), "item", len(items), held)
         context = self._dropped(self.encoder.encode(features[mine], "context"), "context", n, mine)
-        columns = {k: torch.from_numpy(np.ascontiguousarray(v)).to(self.device) for k, v in rows.columns.items()}
+        columns = {k: on(self.device, v) for k, v in rows.columns.items()}
         return Batch(
             inputs(user, self.device),
             inputs(item, self.device),
             inputs(context, self.device),
-            torch.from_numpy(user_index).to(self.device),
-            torch.from_numpy(item_index).to(self.device),
+            on(self.device, user_index),
+            on(self.device, item_index),
             columns,
-            torch.from_numpy(rows.item).to(self.device),
+            on(self.device, rows.item),
         )
 
     def _distinct(self, rows: Ints, mine: slice) -> tuple[Ints, Ints, Held]:

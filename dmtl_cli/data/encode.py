@@ -1,8 +1,9 @@
-"""Raw feature values -> integer and float tables, through vocabularies that grow day by day.
+"""Raw feature values -> integer and float tables, through vocabularies that grow day by day or buckets of a hash.
 
-Row 0 of every embedding is the unknown row: null, never seen, or not admitted yet. A vocabulary only grows, so a row
-keeps its meaning, its weights and its optimizer state from day to day. Numeric statistics (quantile edges, mean and
-deviation) are measured on the chain's first window and then carried, so that an encoded number keeps its meaning too.
+Row 0 of every embedding is the unknown row: null, never seen, or not admitted yet. A vocabulary only grows and a hash
+is frozen, so a row keeps its meaning, its weights and its optimizer state from day to day. Numeric statistics
+(quantile edges, mean and deviation) are measured on the chain's first window and then carried, so that an encoded
+number keeps its meaning too.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from dmtl_cli.config import Feature
+from dmtl_cli.data.hashing import blake2b64, splitmix64
 from dmtl_cli.data.log import ID, Day
 from dmtl_cli.errors import UserError
 
 FORMAT = 1
 _SAMPLE = 1_000_000  # events whose event-level numbers are measured
+_SEARCHED = 32  # values known for each one asked for, above which a search costs less than the hash table of a join
+_HASHES = {"splitmix64": pl.Int64(), "blake2b64": pl.String()}  # as features.json names them, and what each hashes
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Values of one embedding: `value`, `row` (0: waiting for admission), `count`, `last_seen`."""
+    """Values of one embedding in their order: `value`, `row` (0: waiting for admission), `count`, `last_seen`."""
 
     frame: pl.DataFrame
 
@@ -91,11 +95,20 @@ class Vocabulary:
         """Rows of the embedding, the unknown one included."""
         return 1 + int((self.frame["row"] > 0).sum())
 
+    @property
+    def dtype(self) -> pl.DataType | None:
+        """Int64 or String; None until a day has a value."""
+        return self.frame["value"].dtype if len(self.frame) else None
+
     def lookup(self, values: pl.Series) -> npt.NDArray[np.int32]:
         """Row of each value, [n]; 0 where it has none."""
-        asked = pl.DataFrame({"value": values.cast(self.frame["value"].dtype, strict=False)})
         known = self.frame.select("value", "row")
-        return asked.join(known, on="value", how="left", maintain_order="left")["row"].fill_null(0).to_numpy()
+        asked = values.cast(known["value"].dtype, strict=False).alias("value")
+        if len(asked) * _SEARCHED < len(known):  # one user served, a batch's events
+            found = known[known["value"].search_sorted(asked).clip(upper_bound=len(known) - 1)]
+            return np.where((found["value"] == asked).fill_null(False), found["row"], np.int32(0))
+        rows = asked.to_frame().join(known, on="value", how="left", maintain_order="left")["row"]
+        return rows.fill_null(0).to_numpy()
 
     def grow(self, seen: pl.DataFrame, day: dt.date, min_count: int) -> Vocabulary:
         """With the day's values (`value`, `count`): counts add up, new rows in order of value once admitted."""
@@ -114,11 +127,45 @@ class Vocabulary:
 
 
 @dataclass(frozen=True)
+class Buckets:
+    """Rows of one embedding by a frozen hash: 1 + hash mod `size`. Values may share a row, and none has to be kept."""
+
+    size: int
+    dtype: pl.DataType | None
+    """Int64 or String, whose hashes differ (of 5 and "5" too); None until a day has a value"""
+
+    @property
+    def rows(self) -> int:
+        """Rows of the embedding, the unknown one included."""
+        return 1 + self.size
+
+    @property
+    def hash(self) -> str | None:
+        """splitmix64 or blake2b64."""
+        return next((name for name, dtype in _HASHES.items() if dtype == self.dtype), None)
+
+    def lookup(self, values: pl.Series) -> npt.NDArray[np.int32]:
+        """Row of each value, [n]; 0 of null and of empty text."""
+        if self.dtype is None:
+            return np.zeros(len(values), np.int32)
+        values = values.cast(self.dtype, strict=False)
+        if self.dtype == pl.Int64:
+            return np.where(values.is_null(), np.int32(0), self._rows(splitmix64(values.fill_null(0).to_numpy())))
+        distinct = values.filter(values != "").unique()
+        rows = self._rows(np.fromiter(map(blake2b64, distinct), np.uint64, len(distinct)))
+        return values.replace_strict(distinct, pl.Series(rows), default=0, return_dtype=pl.Int32).to_numpy()
+
+    def _rows(self, hashed: npt.NDArray[np.uint64]) -> npt.NDArray[np.int32]:
+        return (1 + hashed % np.uint64(self.size)).astype(np.int32)
+
+
+@dataclass(frozen=True)
 class Encoder:
     """Every feature of one model, with what was learned about its values."""
 
     features: tuple[Feature, ...]
-    vocabularies: dict[str, Vocabulary] = field(default_factory=dict)
+    vocabularies: dict[str, Vocabulary | Buckets] = field(default_factory=dict)
+    """by embedding of ids"""
     numbers: dict[str, dict[str, Any]] = field(default_factory=dict)
     """by feature: {"edges": [...]} or {"mean", "std"}"""
     id_kinds: dict[str, str] = field(default_factory=dict)
@@ -170,20 +217,7 @@ class Encoder:
             for name in dict.fromkeys(f.embedding for f in self.features if f.kind in ("categorical", "sequence")):
                 assert name is not None
                 sharing = [f for f in self.features if f.embedding == name]
-                seen = [_seen(f, day) for f in sharing]
-                kinds = {s["value"].dtype for s in seen if s["value"].dtype != pl.Null}
-                if len(kinds) > 1:
-                    names = " and ".join(f"{f.name} ({s['value'].dtype})" for f, s in zip(sharing, seen, strict=True))
-                    raise UserError(f"features {names} share embedding {name}: expected values of one type")
-                kind = next(iter(kinds), None)
-                old = vocabularies.get(name)
-                if old is None or not len(old.frame):  # a day without values does not tell their type
-                    old = Vocabulary.empty(kind or pl.String())
-                if kind is not None and old.frame["value"].dtype != kind:
-                    raise UserError(f"day {day.day}: values of {name} are {kind}, before {old.frame['value'].dtype}")
-                least = max(f.min_count for f in sharing)
-                whole = pl.concat([s.with_columns(pl.col("value").cast(old.frame["value"].dtype)) for s in seen])
-                vocabularies[name] = old.grow(whole, day.day, least)
+                vocabularies[name] = _grown(vocabularies.get(name), name, sharing, day)
         kinds_of = {"user": days[0].users, "item": days[0].items}
         id_kinds = {s: "string" if t[ID].dtype == pl.String else "int64" for s, t in kinds_of.items()}
         if self.id_kinds and self.id_kinds != id_kinds:
@@ -228,11 +262,15 @@ class Encoder:
 
     def write(self, folder: Path, more: dict[str, Any] | None = None) -> None:
         """features.json and vocabularies.parquet: how raw values become a model's inputs."""
+        hashes = {n: {"hash": v.hash} for n, v in self.vocabularies.items() if isinstance(v, Buckets) and v.hash}
         described = {
             "format": FORMAT,
             "id_kinds": self.id_kinds,
             "features": [
-                f.model_dump(mode="json", exclude_none=True) | self.numbers.get(f.name, {}) for f in self.features
+                f.model_dump(mode="json", exclude_none=True)
+                | self.numbers.get(f.name, {})
+                | hashes.get(f.embedding or "", {})
+                for f in self.features
             ],
             "embedding_rows": self.embedding_rows(),
             "layouts": {
@@ -246,6 +284,8 @@ class Encoder:
         columns = {"embedding": pl.String, "int_value": pl.Int64, "text_value": pl.String}
         frames = []
         for name, vocabulary in sorted(self.vocabularies.items()):
+            if isinstance(vocabulary, Buckets):
+                continue
             text = vocabulary.frame["value"].dtype == pl.String
             held = vocabulary.frame.rename({"value": "text_value" if text else "int_value"})
             missing = pl.lit(None, pl.Int64 if text else pl.String).alias("int_value" if text else "text_value")
@@ -280,18 +320,23 @@ class Encoder:
         if described["format"] != FORMAT:
             raise UserError(f"{folder}/features.json: format {described['format']}, this dmtl reads {FORMAT}")
         fields = set(Feature.model_fields)
-        features, numbers = [], {}
+        features, numbers, hashes = [], {}, {}
         for f in described["features"]:
             raw = {k: tuple(v) if isinstance(v, list) else v for k, v in f.items() if k in fields}
             features.append(Feature.model_validate(_only_set(raw)))
-            if rest := {k: v for k, v in f.items() if k not in fields}:
+            rest = {k: v for k, v in f.items() if k not in fields}
+            hashes[features[-1].embedding] = _HASHES.get(rest.pop("hash", ""))
+            if rest:
                 numbers[f["name"]] = rest
         whole = pl.from_arrow(pq.read_table(folder / "vocabularies.parquet"))
         assert isinstance(whole, pl.DataFrame)
-        vocabularies = {}
-        names = dict.fromkeys(f.embedding for f in features if f.kind in ("categorical", "sequence"))
-        for name in names:
+        vocabularies: dict[str, Vocabulary | Buckets] = {}
+        sizes = {f.embedding: f.hash_bucket_size for f in features if f.kind in ("categorical", "sequence")}
+        for name, size in sizes.items():
             assert name is not None
+            if size:
+                vocabularies[name] = Buckets(size, hashes[name])
+                continue
             held = whole.filter(pl.col("embedding") == name)
             value = "int_value" if held["int_value"].null_count() == 0 and len(held) else "text_value"
             vocabularies[name] = Vocabulary(held.select(pl.col(value).alias("value"), "row", "count", "last_seen"))
@@ -342,7 +387,7 @@ def _listed(f: Feature, values: pl.Series) -> pl.Series:
     return values
 
 
-def _padded(f: Feature, values: pl.Series, vocabulary: Vocabulary) -> npt.NDArray[np.int32]:
+def _padded(f: Feature, values: pl.Series, vocabulary: Vocabulary | Buckets) -> npt.NDArray[np.int32]:
     """[n, max_length]: the last known values of each list, in order, padded with 0 on the right."""
     lists = _listed(f, values)
     lengths = lists.list.len().fill_null(0).to_numpy().astype(np.int64)
@@ -399,9 +444,29 @@ def _measure(f: Feature, values: list[pl.Series]) -> dict[str, Any]:
     return {"mean": float(x.mean()), "std": float(x.std()) or 1.0}
 
 
+def _grown(old: Vocabulary | Buckets | None, name: str, sharing: list[Feature], day: Day) -> Vocabulary | Buckets:
+    """With what a day's events hold of the features that share an embedding; of buckets that is their type alone."""
+    seen = [_seen(f, day) for f in sharing]
+    told = {f.name: s["value"].dtype for f, s in zip(sharing, seen, strict=True) if s["value"].null_count() < len(s)}
+    if len(set(told.values())) > 1:
+        names = " and ".join(f"{feature} ({dtype})" for feature, dtype in told.items())
+        raise UserError(f"features {names} share embedding {name}: expected values of one type")
+    before = old.dtype if old is not None else None
+    dtype = next(iter(told.values()), before)
+    if before not in (None, dtype):  # before any value, a type is not known
+        raise UserError(f"day {day.day}: values of {name} are {dtype}, before {before}")
+    if size := sharing[0].hash_bucket_size:
+        return Buckets(size, dtype)
+    if not isinstance(old, Vocabulary) or before is None:
+        old = Vocabulary.empty(dtype or pl.String())
+    values = pl.concat([s.with_columns(pl.col("value").cast(old.frame["value"].dtype)) for s in seen])
+    return old.grow(values, day.day, max(f.min_count for f in sharing))
+
+
 def _seen(f: Feature, day: Day) -> pl.DataFrame:
     """Values of a feature in the day's events: `value`, `count` (events that have it). Users and items without events
-    do not count: an embedding grows by what training will touch."""
+    do not count: an embedding grows by what training will touch. Reading ends where enough is known: of numbers to
+    measure them, of hashed values to tell their type."""
     if f.per_event:
         parts: list[pl.Series] = []
         rows = 0
@@ -411,18 +476,25 @@ def _seen(f: Feature, day: Day) -> pl.DataFrame:
             rows += len(block)
             if f.kind == "numeric" and rows >= _SAMPLE:
                 break
+            if f.hash_bucket_size and _flat(f, parts[-1]).drop_nulls().len():
+                break
         values, counts = pl.concat(parts), None
     else:
         table, events = (day.users, day.user_events) if f.side == "user" else (day.items, day.item_events)
         active = pl.Series(events > 0)
         values, counts = table[f.name].filter(active), pl.Series("count", events[events > 0])
-    if f.kind in ("numeric", "vector"):
+    if f.kind == "numeric":
         return pl.DataFrame({"value": values})
-    if f.kind == "sequence":
-        lists = _listed(f, values)
-        flat = lists.filter(lists.list.len() > 0).explode() if len(lists) else lists
-        scalar = _scalar(f, flat) if len(flat) else pl.Series([], dtype=pl.Null)
-        return pl.DataFrame({"value": scalar, "count": np.ones(len(flat), np.int64)})
-    return pl.DataFrame(
-        {"value": _scalar(f, values), "count": np.ones(len(values), np.int64) if counts is None else counts}
-    )
+    flat = _flat(f, values)
+    if counts is None or f.kind == "sequence":
+        counts = pl.Series("count", np.ones(len(flat), np.int64))
+    return pl.DataFrame({"value": flat, "count": counts})
+
+
+def _flat(f: Feature, values: pl.Series) -> pl.Series:
+    """Single values, as `_scalar` gives them; of lists one after the other."""
+    if f.kind == "categorical":
+        return _scalar(f, values)
+    lists = _listed(f, values)
+    flat = lists.filter(lists.list.len() > 0).explode() if len(lists) else lists
+    return _scalar(f, flat) if len(flat) else pl.Series([], dtype=pl.Null)

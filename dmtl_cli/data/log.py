@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dmtl_cli.config import Data, Feature, SideTable
+from dmtl_cli.data.hashing import blake2b64
 from dmtl_cli.days import folder_day
 from dmtl_cli.errors import Exit, UserError
 
@@ -643,7 +644,7 @@ class _Checked:
         if s.dtype == pl.Int64:
             return s
         distinct = s.unique()
-        hashed = [int.from_bytes(hashlib.blake2b(v.encode(), digest_size=8).digest(), "big") >> 1 for v in distinct]
+        hashed = [blake2b64(v) >> 1 for v in distinct]
         return s.replace_strict(distinct, pl.Series(hashed, dtype=pl.Int64), return_dtype=pl.Int64)
 
     def time(self, column: str) -> pl.Series:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from dmtl_cli.config import Student, Teacher
+from dmtl_cli.data.hashing import GAMMA, splitmix64
 from dmtl_cli.data.log import Block, Day
 from dmtl_cli.data.negatives import Negatives
 
@@ -68,12 +69,8 @@ class Rows:
 def held_out(block: Block, share: float, seed: int) -> npt.NDArray[np.bool_]:
     """The share of events kept for calibration: a fixed hash of an event's place (splitmix64), so that the same events
     are held out in every epoch and whatever the order of reading."""
-    with np.errstate(over="ignore"):
-        x = block.position.astype(np.uint64) + np.uint64(seed + 1) * np.uint64(0x9E3779B97F4A7C15)
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        x ^= x >> np.uint64(31)
-    return (x >> np.uint64(11)).astype(np.float64) / 2.0**53 < share
+    state = block.position.astype(np.uint64) + np.uint64(seed * GAMMA % 2**64)
+    return (splitmix64(state) >> np.uint64(11)).astype(np.float64) / 2.0**53 < share
 
 
 def teacher_rows(
@@ -90,7 +87,8 @@ def teacher_rows(
     - mixed: the same, and `negatives` drawn a row.
     - sampled (DMTL's): clicks, and `negatives` drawn a click; exposed but unclicked rows are not negatives.
 
-    A drawn negative copies the user and the context of the row it is drawn for.
+    A drawn negative copies the user and the context of the row it is drawn for. With `user_rows` above 1 rows are
+    lists of a user's, which batches keep whole.
 
     Yields:
         Rows with columns click, for each conversion task X converted.X and known.X (bool), and weight (float32); row
@@ -115,7 +113,8 @@ def teacher_rows(
                 parts.append(drawn.take(np.flatnonzero(valid)))
             rows = Rows.concat(parts)
             shifted = Rows(rows.user + users, rows.item + items, rows.columns, rows.features)
-            yield shifted.shuffled(rng)
+            together = config.user_rows > 1
+            yield in_lists(shifted, shifted.user, config.user_rows, rng) if together else shifted.shuffled(rng)
         users += len(day.users)
         items += len(day.items)
 

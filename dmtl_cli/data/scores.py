@@ -19,7 +19,6 @@ of every row: the teacher's run, the threshold, the sampling, the calibration an
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -34,6 +33,7 @@ import pyarrow.parquet as pq
 
 from dmtl_cli.calibrate import Calibration, factors_of, target_logit
 from dmtl_cli.config import Distill
+from dmtl_cli.data.hashing import blake2b64
 from dmtl_cli.data.log import BLOCK, ID, NO_REQUEST, POOL, Day
 from dmtl_cli.data.samples import SOURCES, Rows, in_lists, student_rows
 from dmtl_cli.errors import UserError
@@ -71,8 +71,7 @@ def probabilities(
 
 def user_groups(day: Day) -> npt.NDArray[np.int64]:
     """[users] a negative number for each user of the day, another one on another day: a hash of id and day."""
-    whole = (f"{day.day}|{user}".encode() for user in day.users[ID].to_list())
-    hashed = (int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1 for text in whole)
+    hashed = (blake2b64(f"{day.day}|{user}") >> 1 for user in day.users[ID].to_list())
     return -1 - np.fromiter(hashed, np.int64, len(day.users))
 
 

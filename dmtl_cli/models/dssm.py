@@ -60,6 +60,7 @@ class DSSM(nn.Module):
         return served, (self._finish(self.auxiliary.user(u)), self._finish(self.auxiliary.item(v)))
 
     def _finish(self, x: Tensor) -> Tensor:
+        x = x.to(self.bias.dtype)  # under bf16 products alone are of that type
         return F.normalize(x, dim=1) if self.unit else x
 
     def logits(self, user_vectors: Tensor, item_vectors: Tensor) -> Tensor:

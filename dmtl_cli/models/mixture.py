@@ -10,20 +10,18 @@ network's first layer: the experts', then the gates'.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from dmtl_cli.chunks import Spans, side_by_side
 from dmtl_cli.models.layers import FirstLayer
 
 CHUNK = 1024  # rows: enough for products to be efficient and for Python not to count
 _mask_ = torch.ops.aten.threshold_backward.grad_input
-X = TypeVar("X")
 
 
 def mixture(
@@ -47,7 +45,8 @@ def mixture(
     Raises:
         RuntimeError: backward runs twice.
     """
-    out = _Mixture.apply(shape, dropped, buffers, len(weights), *first, *weights, *biases)  # type: ignore[no-untyped-call]
+    kept = buffers if torch.is_grad_enabled() else None
+    out = _Mixture.apply(shape, dropped, kept, len(weights), *first, *weights, *biases)  # type: ignore[no-untyped-call]
     return out[0], out[1]
 
 
@@ -82,9 +81,9 @@ class _Pass:
     tasks: int
     experts: int
     pre: Tensor
-    """[B, K] first the experts' first layer after its ReLU, at last the gradient of the sums"""
+    """[B, K] the experts' first layer after its ReLU, in the end the gradient of the sums; [n, K] without gradients"""
     later: list[Tensor]
-    """[E, B, H] each: the experts' later layers"""
+    """[E, B, H] each, or [E, n, H]: the experts' later layers"""
     gates: Tensor
     """[B, T, E] float32"""
 
@@ -94,14 +93,16 @@ class _Pass:
         return self.pre.shape[1] - self.tasks * self.experts
 
     def layer(self, k: int, e: int, a: int, b: int) -> Tensor:
-        """What expert e's layer k says of rows a to b: [n, H]."""
+        """What expert e's layer k says, places a to b: [n, H]."""
         if k:
             return self.later[k - 1][e, a:b]
         units = self.width // self.experts
         return self.pre[a:b, e * units : (e + 1) * units]
 
-    def forward(self, mixed: Tensor, a: int, b: int) -> None:
-        first, pre = self.first, self.pre[a:b]
+    def forward(self, mixed: Tensor, a: int, b: int, at: int) -> None:
+        """Rows a to b, kept at that place."""
+        first, to = self.first, at + b - a
+        pre = self.pre[at:to]
         torch.index_select(first.item, 0, first.item_index[a:b], out=pre)
         pre.add_(first.user.index_select(0, first.user_index[a:b]))
         if first.row.shape[1]:
@@ -109,13 +110,14 @@ class _Pass:
         scores = pre[:, self.width :].to(self.gates.dtype).view(b - a, self.tasks, self.experts)
         if self.dropped is not None:
             scores.masked_fill_(self.dropped[a:b], -torch.inf)
-        gates = self.gates[a:b] = torch.softmax(scores, 2)
+        gates = torch.softmax(scores, 2)
+        self.gates[a:b] = gates
         gates = gates.to(pre.dtype)
         pre[:, : self.width].relu_()
         for e in range(self.experts):
             for k, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-                torch.addmm(bias[e], self.layer(k, e, a, b), weight[e], out=self.layer(k + 1, e, a, b)).relu_()
-            out = self.layer(len(self.weights), e, a, b)
+                torch.addmm(bias[e], self.layer(k, e, at, to), weight[e], out=self.layer(k + 1, e, at, to)).relu_()
+            out = self.layer(len(self.weights), e, at, to)
             for t in range(self.tasks):
                 if e:
                     mixed[t, a:b].addcmul_(out, gates[:, t, e : e + 1])
@@ -181,27 +183,34 @@ class _Sums:
 class _Mixture(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, shape: tuple[int, int], dropped: Tensor | None, buffers: Buffers, n: int, *tensors: Tensor
+        ctx: Any, shape: tuple[int, int], dropped: Tensor | None, buffers: Buffers | None, n: int, *tensors: Tensor
     ) -> tuple[Tensor, Tensor]:
         first, later = FirstLayer(*tensors[:6]), tensors[6:]
         like, (tasks, experts), rows = first.item, shape, len(first.user_index)
         first = first._replace(weight=first.weight.to(like.dtype))
         weights, biases = ([x.to(like.dtype) for x in xs] for xs in (later[:n], later[n:]))
         wide = torch.float64 if like.dtype == torch.float64 else torch.float32
-        x = _Pass(
-            first, weights, biases, dropped, tasks, experts,
-            pre=buffers.take("pre", (rows, like.shape[1]), like),
-            later=[buffers.take(f"later{k}", (experts, rows, w.shape[2]), like) for k, w in enumerate(weights)],
-            gates=torch.empty(rows, tasks, experts, dtype=wide),
-        )  # fmt: skip
-        units = weights[-1].shape[2] if n else x.width // experts
-        mixed = like.new_empty(tasks, rows, units)
-        _side_by_side(rows, lambda spans: [x.forward(mixed, a, b) for a, b in spans])
-        ctx.mark_non_differentiable(x.gates)
-        ctx.x, ctx.buffers = x, buffers
-        if not any(ctx.needs_input_grad):
-            _give_back(ctx)
-        return mixed, x.gates
+        units = weights[-1].shape[2] if n else (like.shape[1] - tasks * experts) // experts
+        mixed, gates = like.new_empty(tasks, rows, units), torch.empty(rows, tasks, experts, dtype=wide)
+
+        def memory(name: str, *shape: int) -> Tensor:
+            return buffers.take(name, shape, like) if buffers else like.new_empty(shape)
+
+        def a_pass(rows: int) -> _Pass:
+            later = [memory(f"later{k}", experts, rows, w.shape[2]) for k, w in enumerate(weights)]
+            pre = memory("pre", rows, like.shape[1])
+            return _Pass(first, weights, biases, dropped, tasks, experts, pre, later, gates)
+
+        ctx.x, ctx.buffers = a_pass(rows) if buffers else None, buffers
+
+        def work(spans: Spans) -> None:
+            x = ctx.x or a_pass(max((b - a for a, b in spans), default=0))
+            for a, b in spans:
+                x.forward(mixed, a, b, a if buffers else 0)
+
+        side_by_side(rows, CHUNK, work)
+        ctx.mark_non_differentiable(gates)
+        return mixed, gates
 
     @staticmethod
     def backward(ctx: Any, d_mixed: Tensor, _: Tensor) -> Any:
@@ -211,13 +220,13 @@ class _Mixture(torch.autograd.Function):
         d_mixed = d_mixed.contiguous()
         row = torch.empty(x.first.row.shape, dtype=x.gates.dtype) if x.first.row.shape[1] else None
 
-        def work(spans: list[tuple[int, int]]) -> _Sums:
+        def work(spans: Spans) -> _Sums:
             sums = _Sums.of(x, row)
             for a, b in spans:
                 x.backward(d_mixed, sums, a, b)
             return sums
 
-        total, *others = _side_by_side(len(x.pre), work)
+        total, *others = side_by_side(len(x.pre), CHUNK, work)
         for other in others:
             total.add(other)
         like = x.first.item.dtype
@@ -239,30 +248,3 @@ def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
         total.addmm_(a, b)
     else:
         total += a @ b
-
-
-@functools.cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, "mixture", torch.set_num_threads, (1,))
-
-
-def _side_by_side(rows: int, work: Callable[[list[tuple[int, int]]], X]) -> list[X]:
-    """`work` of each thread's chunks of rows, as many threads as torch has; results in the order of rows."""
-    threads = torch.get_num_threads()
-    chunk = max(1, min(CHUNK, -(-rows // threads)))
-    spans = [(a, min(a + chunk, rows)) for a in range(0, rows, chunk)]
-    each = max(1, -(-len(spans) // threads))
-    shares = [spans[k : k + each] for k in range(0, len(spans), each)] or [[]]
-
-    def in_thread(share: list[tuple[int, int]]) -> X:
-        with torch.no_grad(), torch.autocast("cpu", enabled=False):  # both are states of a thread
-            return work(share)
-
-    if len(shares) == 1:
-        return [in_thread(shares[0])]
-    pool = _pool(threads)
-    torch.set_num_threads(1)
-    try:
-        return list(pool.map(in_thread, shares))
-    finally:
-        torch.set_num_threads(threads)

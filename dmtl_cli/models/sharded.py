@@ -141,9 +141,13 @@ class Fused:
     def __init__(self, table: ShardedTable) -> None:
         self.table = table
 
-    def accumulator(self, p: nn.Parameter) -> Tensor:
-        """[rows held]"""
-        return self.table.sums
+    def touched(self, p: nn.Parameter) -> Tensor:
+        """[rows held] bool: whether a step ever changed the row."""
+        return self.table.sums > 0
+
+    def by_row(self, p: nn.Parameter) -> dict[str, Tensor]:
+        """What it keeps of each row held, by name."""
+        return {"sum": self.table.sums}
 
     def step(self) -> None:
         """Was done in backward."""

@@ -27,7 +27,7 @@ from dmtl_cli.data.samples import Rows, as_negatives, teacher_rows
 from dmtl_cli.days import window
 from dmtl_cli.errors import Exit, UserError
 from dmtl_cli.export import student_of, write_export
-from dmtl_cli.fit import Optimizers, fit, forget_untouched
+from dmtl_cli.fit import Optimizers, fit, forget_untouched, products
 from dmtl_cli.models.dssm import DSSM
 from dmtl_cli.models.sharded import table_of
 from dmtl_cli.models.teacher import Teacher
@@ -113,9 +113,11 @@ def train_joint(run: Run, day: dt.date) -> Result:
                 yield Both(for_teacher.batch(whole), for_student.batch(whole))
 
         def loss_of(batch: Both) -> tuple[Tensor, dict[str, float | Tensor]]:
-            logits, _ = forward(teacher, batch.teacher, run.ranks)
+            with products(config.teacher.precision, run.device):
+                logits, _ = forward(teacher, batch.teacher, run.ranks)
             taught, parts = batch_loss(config, logits, batch.teacher)
-            kd = config.student.distill.w_kd * _kd(student, batch.student, logits.detach(), run.ranks)
+            with products(config.student.precision, run.device):
+                kd = config.student.distill.w_kd * _kd(student, batch.student, logits.detach(), run.ranks)
             return taught + kd, {**{f"loss.{k}": v for k, v in parts.items()}, "loss.kd": kd.detach()}
 
         learned: dict[str, float] = {}

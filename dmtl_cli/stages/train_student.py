@@ -21,7 +21,7 @@ from dmtl_cli.data.samples import SOURCES, Rows, hard_rows, mix
 from dmtl_cli.data.scores import Matcher, Reader, age
 from dmtl_cli.errors import Exit, UserError
 from dmtl_cli.export import publish_export, student_of
-from dmtl_cli.fit import Optimizers, fit, forget_untouched
+from dmtl_cli.fit import Optimizers, fit, forget_untouched, products
 from dmtl_cli.models.dssm import DSSM
 from dmtl_cli.models.sharded import table_of
 from dmtl_cli.ranks import ALONE, Ranks
@@ -320,7 +320,8 @@ def student_loss(
         log_q: [rows of the stacked items] log of an item's chance of being in a batch as a positive.
         strata: [rows of the stacked items] popularity strata, by their number.
     """
-    served, soft = heads(student, batch, ranks)
+    with products(config.precision, batch.user_index.device):
+        served, soft = heads(student, batch, ranks)
     u, v = served[0].index_select(0, batch.user_index), served[1].index_select(0, batch.item_index)
     c = batch.columns
     parts: dict[str, float | Tensor] = {}
@@ -340,13 +341,18 @@ def student_loss(
             hard = losses.pointwise(student.logits(u, v), c["label"].to(u.dtype), weight)
         else:
             positive = torch.nonzero(weight * c["label"] > 0).squeeze(1)
-            item = batch.item_row[positive]  # hard rows are of one day, where an item has one row
-            hard = losses.sampled_softmax(u[positive], v[positive], student.scale, log_q[item], item, weight[positive])
+            # hard rows are of one day, where an item has one row
+            users, user = torch.unique(batch.user_index[positive], return_inverse=True)
+            items, item = torch.unique(batch.item_index[positive], return_inverse=True)
+            q = log_q[torch.unique(batch.item_row[positive])]  # in the order of items: both ascend together
+            hard = losses.sampled_softmax(
+                served[0][users], served[1][items], student.scale, q, user, item, weight[positive]
+            )
         terms["hard"] = config.hard.w_hard * hard
     for name, term in terms.items():
         parts[f"loss.{name}"] = term.detach()
         if len(terms) > 1 and student.auxiliary is None:  # the two pull apart: a run says how much of each it saw
-            g = torch.autograd.grad(term, (u, v), retain_graph=True)
+            g = torch.autograd.grad(term, served, retain_graph=True)
             parts[f"gradient.{name}"] = torch.stack([x.norm() for x in g]).norm()
     return torch.stack(list(terms.values())).sum(), parts
 

@@ -18,7 +18,7 @@ from dmtl_cli.data.log import Day, Log
 from dmtl_cli.data.samples import Rows, held_out, teacher_rows
 from dmtl_cli.days import window
 from dmtl_cli.errors import UserError
-from dmtl_cli.fit import Optimizers, fit, forget_untouched
+from dmtl_cli.fit import Optimizers, fit, forget_untouched, products
 from dmtl_cli.losses import teacher_loss
 from dmtl_cli.models.sharded import table_of
 from dmtl_cli.run import Draft, Parent, Result, Run
@@ -61,7 +61,8 @@ def train_teacher(run: Run, day: dt.date) -> Result:
         batcher = Batcher(encoder, tables, run.device, unknown_share=config.unknown_share, rng=rng, ranks=run.ranks)
 
         def loss_of(batch: Batch) -> tuple[Tensor, dict[str, float | Tensor]]:
-            logits, gates = forward(model, batch, run.ranks)
+            with products(config.precision, run.device):
+                logits, gates = forward(model, batch, run.ranks)
             loss, parts = batch_loss(run.config, logits, batch)
             return loss, {f"loss.{k}": v for k, v in parts.items()} | gate_numbers(gates, run.config.tasks)
 
