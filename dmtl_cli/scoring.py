@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,11 @@ from dmtl_cli.models import build_teacher
 from dmtl_cli.models.dssm import DSSM
 from dmtl_cli.models.layers import EmbeddingTable
 from dmtl_cli.models.sharded import TableOf
-from dmtl_cli.models.teacher import Side, Teacher
+from dmtl_cli.models.teacher import Half, Side, Teacher
 from dmtl_cli.ranks import ALONE, Ranks
 
-_ITEMS = 4_096  # of a catalogue scored at a time: below 32 MiB a tensor, above which malloc returns every page
+_ITEMS = 4_096  # of a catalogue computed at a time: below 32 MiB a tensor, above which malloc returns every page
+_KEPT_BYTES = 1 << 29  # of what items bring to their rows
 
 
 def side(x: Inputs) -> Side:
@@ -138,14 +140,33 @@ class Scorer:
         return self._scored(self.no_event, Rows(rows.user, rows.item, {}), batch_size)
 
     def _scored(self, batcher: Batcher, rows: Rows, batch_size: int) -> npt.NDArray[np.float32]:
-        out = np.zeros((len(rows), self.model.tasks), np.float32)
-        order = _by_rarer(rows)
+        model, items = self.model, self.items
+        out = np.zeros((len(rows), model.tasks), np.float32)
+        order = np.argsort(rows.user, kind="stable") if items else _by_rarer(rows)
         start = 0
         for batch in batcher.batches(iter([rows.take(order)] if len(rows) else []), batch_size):
-            logits = forward(self.model, batch, self.ranks)[0].float().cpu().numpy()
-            out[order[start : start + len(batch)]] = logits
+            if items:
+                users, context = model.user_side(side(batch.user)), model.context_row(side(batch.context))
+                logits, _ = model.logits(users, items, batch.user_index, batch.item_row, context)
+            else:
+                logits, _ = forward(model, batch, self.ranks)
+            out[order[start : start + len(batch)]] = logits.float().cpu().numpy()
             start += len(batch)
         return out
+
+    @cached_property
+    def items(self) -> Half | None:
+        """What each item of the day brings to its rows; None where that is too much to keep, or shared by ranks."""
+        outputs = len(self.model.net.first.bias)
+        if self.ranks.size > 1 or len(self.tables.items) * outputs * 4 > _KEPT_BYTES:
+            return None
+        with torch.no_grad():
+            return Half(*(torch.cat(x) for x in zip(*self._item_blocks(), strict=True)))
+
+    def _item_blocks(self) -> Iterator[Half]:
+        for start in range(0, len(self.tables.items), _ITEMS):
+            rows = np.arange(start, min(start + _ITEMS, len(self.tables.items)))
+            yield self.model.item_side(side(inputs(self.tables.items.take(rows), self.device)))
 
     @torch.no_grad()
     def catalogue(self, users: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.float32]]:
@@ -157,16 +178,13 @@ class Scorer:
         half = self.model.user_side(side(inputs(encoded, self.device)))
         nowhere = self.encoder.encode(pl.DataFrame({"": [0]}), "context")
         context = self.model.context_row(side(inputs(nowhere, self.device)))
-        starts = range(0, len(self.tables.items), _ITEMS)
-        blocks = [np.arange(s, min(s + _ITEMS, len(self.tables.items))) for s in starts]
-        items = [self.model.item_side(side(inputs(self.tables.items.take(b), self.device))) for b in blocks]
+        blocks = [self.items] if self.items else list(self._item_blocks())
         for k in range(len(users)):
             logits = []
-            for item in items:
-                n = len(item.part)
-                user_index = torch.full((n,), k, device=self.device)
-                item_index = torch.arange(n, device=self.device)
-                logits.append(self.model.logits(half, item, user_index, item_index, context.expand(n, -1))[0])
+            for items in blocks:
+                every = torch.arange(len(items.part), device=self.device)
+                rows = torch.full_like(every, k), every, context.expand(len(every), -1)
+                logits.append(self.model.logits(half, items, *rows)[0])
             yield torch.cat(logits).float().cpu().numpy()
 
 

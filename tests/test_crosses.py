@@ -148,7 +148,9 @@ def test_a_teacher_with_crosses_is_its_plain_form(more: dict[str, Any]) -> None:
     assert (a.abs().amax(0) > 0).all(), "every cross learns"
 
 
-def test_all_ways_to_score_a_pair_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kept", [0, 1 << 20], ids=["items in each batch", "items once"])
+def test_all_ways_to_score_a_pair_agree(kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "_KEPT_BYTES", kept)
     model, day = a_teacher(ENCODER, crosses=CROSSES).eval(), the_day()
     scorer = Scorer(ENCODER, model, day, CPU)
     monkeypatch.setattr(scoring, "_ITEMS", 4)
