@@ -1,6 +1,7 @@
 """The raw log: what is read is exact, what does not fit is refused with its place."""
 
 import datetime as dt
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -418,6 +419,22 @@ def test_damaged_files(tmp_path: Path) -> None:
         read(tmp_path, users=SideTable(path="users", key="user_id"))
 
 
+@pytest.mark.parametrize("now", [{"user_id": [1, 1, 2, 2, 7]}, {k: v[:4] for k, v in BASIC.items()}])
+def test_a_file_that_changes_between_the_passes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, now: dict[str, Any]
+) -> None:
+    put(tmp_path, BASIC)
+    spool = Log._spool
+
+    def changed(*arguments: Any) -> Day:
+        put(tmp_path, BASIC | now)
+        return spool(*arguments)
+
+    monkeypatch.setattr(Log, "_spool", changed)
+    with refused(Exit.NO_INPUT, "day 2026-01-31 changed while", "retry later"):
+        read(tmp_path)
+
+
 def test_hidden_files_are_not_data(tmp_path: Path) -> None:
     put(tmp_path, BASIC)
     for name in ("_SUCCESS", "_metadata.parquet", ".a.parquet.crc", ".part.parquet", "notes.txt"):
@@ -526,7 +543,8 @@ def test_files_and_blocks_do_not_matter(tmp_path: Path, monkeypatch: pytest.Monk
     put(tmp_path / "two", whole[77:], "events/day=2026-01-31/b.parquet")
     two = read(tmp_path / "two", DEVICE, **MORE)
     assert len(list(two.blocks())) > 10 and len(one.repeated) > 0
-    assert rows(one).with_columns(pl.col("device").cast(str)).equals(rows(two).with_columns(pl.col("device").cast(str)))
+    assert (len(one.spool), len(two.spool)) == (1, 2)
+    assert rows(one).equals(rows(two).sort("position")), "a bucket is in the log's order"
     assert one.users.equals(two.users) and one.items.equals(two.items)
     for name in ("clicked", "repeated", "user_events", "item_events", "item_clicks"):
         assert np.array_equal(getattr(one, name), getattr(two, name)), name
@@ -537,7 +555,7 @@ def test_shuffled_blocks_are_a_permutation(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(log_module, "BLOCK", 8)
     put(tmp_path, many())
     day = read(tmp_path, DEVICE, **MORE)
-    plain, mixed = rows(day), rows(day, np.random.default_rng(1))
+    plain, mixed = rows(day).sort("position"), rows(day, np.random.default_rng(1))
     assert not mixed.equals(plain) and mixed.sort("position").equals(plain)
     assert mixed.equals(rows(day, np.random.default_rng(1))), "the same generator, the same order"
     assert not mixed.equals(rows(day, np.random.default_rng(2)))
@@ -546,6 +564,7 @@ def test_shuffled_blocks_are_a_permutation(tmp_path: Path, monkeypatch: pytest.M
 
 def test_small_files_fill_record_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_module, "BLOCK", 16)
+    monkeypatch.setattr(log_module, "POOL", 13)
     whole = pl.DataFrame(many())
     for k in range(40):
         put(tmp_path, whole[5 * k : 5 * k + 5], f"events/day=2026-01-31/{k:03}.parquet")
@@ -556,7 +575,72 @@ def test_small_files_fill_record_batches(tmp_path: Path, monkeypatch: pytest.Mon
     for name, column in (("user", "user_id"), ("item", "item_id"), ("history", "history")):
         assert plain[name].to_list() == whole[column].to_list(), "in the log's order"
     pool = next(iter(day.blocks(np.random.default_rng(1))))
-    assert len(pool) >= 7 * 16 + 8
+    assert len(pool) == 200
+
+
+@pytest.fixture
+def bucketed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Day:
+    """200 rows of 30 users in 7 buckets of 32 rows, about."""
+    monkeypatch.setattr(log_module, "BLOCK", 8)
+    monkeypatch.setattr(log_module, "POOL", 4)
+    put(tmp_path, many() | {"user_id": np.random.default_rng(1).integers(0, 30, 200)})
+    return read(tmp_path, DEVICE, **MORE)
+
+
+def test_a_day_has_a_bucket_for_each_pool_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_module, "BLOCK", 8)
+    monkeypatch.setattr(log_module, "POOL", 4)
+    for n, buckets in ((1, 1), (32, 1), (33, 2), (64, 2), (65, 3)):
+        put(tmp_path, many(n))
+        day = read(tmp_path)
+        assert len(day.spool) == buckets
+        assert sum(len(b) for b in day.blocks()) == n
+
+
+def test_a_bucket_is_of_whole_users(bucketed: Day) -> None:
+    found = [np.concatenate([b.user for b in bucketed.bucket(k)]) for k in range(len(bucketed.spool))]
+    assert len(found) == 7 and sum(map(len, found)) == len(bucketed)
+    for k, users in enumerate(found):
+        assert (bucketed.bucket_of(users) == k).all()
+    plain = rows(bucketed)
+    again = pl.DataFrame({"position": np.concatenate([b.position for b in bucketed.blocks()])})
+    assert len(bucketed.repeated) > 0 and again["position"].is_unique().all() and len(plain) == len(bucketed)
+    for k in range(7):
+        positions = np.concatenate([b.position for b in bucketed.bucket(k)])
+        assert (np.diff(positions) > 0).all(), "in the log's order"
+
+
+def test_pools_are_bounded_in_rows(bucketed: Day) -> None:
+    shuffled = [len(b) for b in bucketed.blocks(np.random.default_rng(0))]
+    assert len(shuffled) > 4 and max(shuffled) < 4 * 8 + 8
+    assert max(len(b) for b in bucketed.blocks()) < 8 + 8
+
+
+def by_user(day: Day, seed: int | None) -> list[tuple[list[int], list[int]]]:
+    """Users and positions of each block."""
+    rng = None if seed is None else np.random.default_rng(seed)
+    return [(b.user.tolist(), b.position.tolist()) for b in day.blocks(rng, by_user=True)]
+
+
+@pytest.mark.parametrize("seed", [None, 0])
+def test_users_come_whole_and_once(bucketed: Day, seed: int | None) -> None:
+    blocks = by_user(bucketed, seed)
+    assert sorted(p for _, ps in blocks for p in ps) == sorted(rows(bucketed)["position"].to_list())
+    runs = [u for users, _ in blocks for u, _ in itertools.groupby(users)]
+    assert len(runs) == len(set(runs)) == len(bucketed.users), "all rows of a user one after the other"
+
+
+def test_users_and_their_rows_are_shuffled(bucketed: Day) -> None:
+    plain, mixed, other = (by_user(bucketed, seed) for seed in (None, 0, 1))
+    assert mixed == by_user(bucketed, 0) != other, "the same generator, the same order"
+    for users, positions in plain:
+        assert users == sorted(users)
+        assert all(a < b for (u, a), (v, b) in itertools.pairwise(zip(users, positions, strict=True)) if u == v)
+    firsts = [bucketed.bucket_of(np.array(users))[0] for users, _ in mixed]
+    assert firsts != sorted(firsts), "buckets"
+    assert any(users != sorted(users) and users != sorted(users)[::-1] for users, _ in mixed), "users"
+    of = {u: [p for v, p in zip(*block, strict=True) if v == u] for block in mixed for u in set(block[0])}
+    assert sum(ps != sorted(ps) for ps in of.values()) > len(of) / 2, "rows of a user"
 
 
 def test_clicked_pairs_are_merged_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

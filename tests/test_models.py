@@ -22,6 +22,7 @@ from dmtl_cli.data.batches import Batcher, Tables, inputs
 from dmtl_cli.data.encode import Encoded, Encoder, Vocabulary
 from dmtl_cli.data.log import ID, Day
 from dmtl_cli.data.samples import Rows, student_rows
+from dmtl_cli.data.spool import Spool
 from dmtl_cli.models import build_student, build_teacher
 from dmtl_cli.models.dssm import DSSM
 from dmtl_cli.models.layers import EmbeddingTable, Experts, Network, SideEmbedder, SplitLinear, gate
@@ -691,7 +692,16 @@ def a_day(users: pl.DataFrame, items: pl.DataFrame) -> Day:
     none = np.zeros(0, np.int64)
     zeros = np.zeros(len(users), np.int64), np.zeros(len(items), np.int64)
     return Day(
-        dt.date(2024, 1, 1), users, items, Path(), none, none, zeros[0], *[zeros[1]] * 2, inputs=(), facts={"rows": 0.0}
+        dt.date(2024, 1, 1),
+        users,
+        items,
+        Spool(Path(), ()),
+        none,
+        none,
+        zeros[0],
+        *[zeros[1]] * 2,
+        inputs=(),
+        facts={"rows": 0.0},
     )
 
 

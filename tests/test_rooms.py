@@ -42,6 +42,7 @@ FLOORS = [
     ["data.negatives"],
     ["data.encode"],
     ["data.log"],
+    ["data.spool"],
     ["data.hashing"],
     ["run"],
     ["ranks"],

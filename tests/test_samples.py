@@ -22,6 +22,7 @@ from dmtl_cli.data.batches import Batcher
 from dmtl_cli.data.log import ID, Block, Day
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.samples import SOURCES, Rows, hard_rows, held_out, in_lists, mix, student_rows, teacher_rows
+from dmtl_cli.data.spool import Spool
 
 Ints = npt.NDArray[np.int64]
 HOUR = Feature(name="hour", side="context", kind="categorical")
@@ -33,7 +34,7 @@ def clicked_day(users: int, items: int, clicks: set[tuple[int, int]], item_click
     pairs = np.array(sorted(u * items + i for u, i in clicks), np.int64)
     counts = np.bincount(pairs % items, minlength=items) if item_clicks is None else item_clicks
     tables = [pl.DataFrame({ID: np.arange(n)}) for n in (users, items)]
-    return Day(dt.date(2026, 1, 31), *tables, Path(), pairs, none, none, none, counts, (), {})
+    return Day(dt.date(2026, 1, 31), *tables, Spool(Path(), ()), pairs, none, none, none, counts, (), {})
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,6 +1,7 @@
 """The score table: what every row of it promises, and what a student takes from it."""
 
 import datetime as dt
+import hashlib
 import itertools
 import math
 from collections import Counter
@@ -19,6 +20,7 @@ from test_log import put, read
 
 from dmtl_cli.calibrate import Calibration
 from dmtl_cli.config import Distill
+from dmtl_cli.data import log as log_module
 from dmtl_cli.data import scores as scores_module
 from dmtl_cli.data.log import ID, NO_REQUEST, Day
 from dmtl_cli.data.samples import SOURCES, Rows
@@ -52,7 +54,7 @@ def distilled(reader: Reader, day: Day, config: Distill, users: int = 0, items: 
 
 
 def matcher_of(reader: Reader, day: Day, config: Distill, together: int = 1) -> Matcher:
-    return Matcher(reader, day, config, config.list_size if config.over_lists else together)
+    return Matcher(reader, day, config, config.list_size if config.over_lists else together, reader.folder / "scratch")
 
 
 def taking(*targets: str, **more: Any) -> Distill:
@@ -135,6 +137,12 @@ def test_groups_and_sources(tmp_path: Path, day: Day) -> None:
     held = table(tmp_path / "s").select("group", "pair_source", "rank", "user_id", "item_id").rows()
     of = scores_module.user_groups(day).tolist()
     assert len(set(of)) == len(day.users) and max(of) < 0, "one negative number a user"
+    first = hashlib.blake2b(b"2026-01-31|10", digest_size=8).digest()
+    assert of[1] == -1 - (int.from_bytes(first, "big") >> 1), "published: never another one"
+    texts = scores_module.user_groups(replace(day, users=pl.DataFrame({ID: ["", "naïve ☃", "10"]})))
+    assert texts[2] == of[1] and texts[0] == -1 - (
+        int.from_bytes(hashlib.blake2b(b"2026-01-31|", digest_size=8).digest(), "big") >> 1
+    )
     later = scores_module.user_groups(replace(day, day=day.day + dt.timedelta(days=1)))
     assert not set(of) & set(later.tolist()), "and another one a day later"
     assert sorted(held) == sorted(
@@ -448,11 +456,13 @@ def test_a_matcher_finds_exposed_pairs(tmp_path: Path, day: Day) -> None:
     only = item != 4
     parts = [(whole.take(np.flatnonzero(only)), "exposed", logits[only]), (whole, "negative", logits + 5)]
     matcher = matcher_of(write(tmp_path / "s", day, parts), day, taking("pctr", "pcvr"))
-    found = matcher.lookup(user.astype(np.int32), item.astype(np.int32))
-    assert (found[~only] == -1).all(), "a drawn pair is no match"
-    of_click = matcher.targets["pctr"][found[only]]
+    assert matcher.matched() == only.sum(), "a drawn pair is no match"
+    found = Rows.concat(list(matcher.rows(0, 0, np.random.default_rng(0))))
+    found = found.take(np.lexsort((found.item, found.user)))
+    assert np.array_equal(found.user * 6 + found.item, np.flatnonzero(only))
+    of_click = found.columns["target.pctr"]
     assert of_click == pytest.approx(0.9 * logits[only, 0].astype(np.float64) - 1, rel=1e-12)
-    assert list(matcher.targets) == ["pctr", "pcvr"] and matcher.targets["pcvr"] == pytest.approx([0.3] * 20)
+    assert found.columns["target.pcvr"] == pytest.approx([0.3] * 20)
 
     later = later_day(tmp_path / "later")
     other = matcher_of(Reader(tmp_path / "s", FACTS), later, taking("pctr", "pctcvr"))
@@ -468,6 +478,40 @@ def test_a_matcher_finds_exposed_pairs(tmp_path: Path, day: Day) -> None:
     )
     assert sorted(rows.columns["kd_weight"].tolist()) == [2, 4], "the event's weight"
     assert not rows.columns["source"].any() and "list" not in rows.columns
+
+
+@pytest.mark.parametrize("loss", ["kl", "listwise"])
+def test_buckets_do_not_matter_to_a_match(tmp_path: Path, day: Day, monkeypatch: pytest.MonkeyPatch, loss: str) -> None:
+    reader = write(tmp_path / "s", day, random_parts(day))
+    rng = np.random.default_rng(4)
+    put(tmp_path / "x", {"user_id": rng.integers(0, 6, 300) * 10, "item_id": [f"i{k}" for k in rng.integers(0, 8, 300)],
+                         "click": [0] * 300, "seconds": [1.0] * 300, "request": rng.integers(0, 9, 300),
+                         "w": np.arange(300) / 4})  # fmt: skip
+    config, found, sizes = taking("pctr", loss=loss), [], []
+    for block in (100, 4):
+        monkeypatch.setattr(log_module, "BLOCK", block)
+        later = read(tmp_path / "x", request="request", weight="w")
+        matcher = matcher_of(reader, later, config)
+        whole = list(matcher.rows(5, 7, np.random.default_rng(0)))
+        rows = Rows.concat(whole)
+        assert len(rows) == matcher.matched() > 100
+        names = ("target.pctr", "kd_weight", "source")
+        columns = (rows.user, rows.item, *(rows.columns[c] for c in names))
+        found.append(Counter(zip(*(c.tolist() for c in columns), strict=True)))
+        sizes.append(sorted(Counter(rows.columns["list"].tolist()).values()) if loss == "listwise" else [])
+    assert len(later.spool) == 10 and len(whole) > 2
+    assert found[0] == found[1] and sizes[0] == sizes[1]
+
+
+def test_pools_of_large_groups_are_bounded_in_rows(tmp_path: Path, day: Day, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scores_module, "BLOCK", 2)
+    user, item = np.repeat(np.arange(4), 60) % 4, np.arange(240) % 6
+    reader = write(
+        tmp_path / "s", day, [(Rows(user, item, {"request": np.arange(240) // 20}), "exposed", np.zeros((240, 2)))]
+    )
+    assert [len(f) for f in reader.frames(["group"])] == [40] * 6, "two groups of 20 where 2 * 8 * 2 rows are a pool"
+    monkeypatch.setattr(scores_module, "BLOCK", 1000)
+    assert [len(f) for f in reader.frames(["group"])] == [160, 80], "else of 8 row groups"
 
 
 def test_matched_rows_stand_in_lists_of_a_request(tmp_path: Path, day: Day) -> None:

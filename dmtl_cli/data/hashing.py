@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -23,3 +24,9 @@ def splitmix64(x: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
 def blake2b64(text: str) -> int:
     """BLAKE2b (RFC 7693) of the text's UTF-8 with a digest of 8 bytes, read big-endian: 0 .. 2 ** 64 - 1."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
+def blake2b64_of(texts: Iterable[str]) -> npt.NDArray[np.uint64]:
+    """[n] `blake2b64` of each text."""
+    digests = b"".join([hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts])
+    return np.frombuffer(digests, ">u8").astype(np.uint64)

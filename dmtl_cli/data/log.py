@@ -1,9 +1,10 @@
 """A day of the click log as three tables: users, items, and events that are row numbers and a few labels.
 
-Two passes over the raw Parquet. The first checks every row and finds the distinct ids, with the first value of the day
-of each inline feature (a later one could know what the user did in between). The second writes the spool, an Arrow
-file in the stage's scratch directory, which everything after reads block by block: memory is the two tables and one
-block, whatever the number of events.
+Two passes over the raw Parquet. The first reads ids alone, and finds where each stands first. The second checks every
+row, takes each inline feature's first value of the day (a later one could know what the user did in between), and
+writes the spool, an Arrow file in the stage's scratch directory, which everything after reads block by block. Of a
+large day the spool is cut into buckets of whole users: memory is the two tables and one bucket, whatever the number of
+events.
 """
 
 from __future__ import annotations
@@ -24,15 +25,17 @@ import pyarrow.parquet as pq
 
 from dmtl_cli.config import Data, Feature, SideTable
 from dmtl_cli.data.hashing import blake2b64
+from dmtl_cli.data.spool import Spool, SpoolWriter, bucket_of, frame_of
 from dmtl_cli.days import folder_day
 from dmtl_cli.errors import Exit, UserError
 
 Ints = npt.NDArray[np.int64]
 BLOCK = 65_536  # rows of a record batch in the spool
 ID = ":id"  # the id column of users and items: no feature can be called that
+AT = ":at"  # position of an id's first row
 NO_REQUEST = -(2**63)  # of an event, in a log without requests
-POOL = 8  # record batches that are shuffled together
-MERGE = 1_000_000  # clicks held before repeated pairs are merged
+POOL = 8  # full record batches that are shuffled together: as many rows as a bucket should have
+MERGE = 1_000_000  # values held before they are merged into the distinct ones
 _Span = tuple[dt.date, dt.date]
 _ID_KINDS = {"int64": pl.Int64(), "string": pl.String()}
 
@@ -89,7 +92,8 @@ class Day:
     users: pl.DataFrame
     """column `:id`, then one raw column a feature, by feature name"""
     items: pl.DataFrame
-    spool: Path
+    spool: Spool
+    """events by bucket of their user; a day of up to POOL * BLOCK rows has one"""
     clicked: Ints
     """sorted distinct user * len(items) + item of the day's clicks"""
     repeated: Ints
@@ -104,21 +108,41 @@ class Day:
     def __len__(self) -> int:
         return int(self.facts["rows"])
 
-    def blocks(self, rng: np.random.Generator | None = None) -> Iterator[Block]:
-        """The day's events: in log order, or (with rng) record batches in random order, pooled and shuffled."""
-        with pa.OSFile(str(self.spool)) as file, pa.ipc.open_file(file) as reader:
-            order = np.arange(reader.num_record_batches) if rng is None else rng.permutation(reader.num_record_batches)
-            step = 1 if rng is None else POOL
-            for start in range(0, len(order), step):
-                chosen = order[start : start + step]
-                table = pa.Table.from_batches([reader.get_batch(int(k)) for k in chosen])
-                frame = pl.from_arrow(table)
-                assert isinstance(frame, pl.DataFrame)
-                if len(self.repeated):
-                    frame = frame.filter(~pl.col("position").is_in(pl.Series(self.repeated).implode()))
-                if rng is not None:
-                    frame = frame[rng.permutation(len(frame))]
-                yield _block(frame)
+    def blocks(self, rng: np.random.Generator | None = None, by_user: bool = False) -> Iterator[Block]:
+        """The day's events, once each.
+
+        As they lie in the spool (a day of one bucket: in log order), BLOCK rows a block; with rng record batches in
+        random order, pooled to POOL * BLOCK rows and shuffled. By user: a block a bucket, the rows of a user one after
+        the other; with rng buckets, users and the rows of each in random order.
+        """
+        if by_user:
+            buckets = np.arange(len(self.spool))
+            for k in buckets if rng is None else rng.permutation(buckets):
+                if (frame := self.spool.bucket(int(k))) is not None:
+                    yield _block(_user_by_user(self._counted(frame), rng))
+        else:
+            yield from self._blocks(self.spool.whole, rng)
+
+    def bucket(self, k: int, rng: np.random.Generator | None = None) -> Iterator[Block]:
+        """The events of one bucket, as `blocks` gives those of the day."""
+        return self._blocks(self.spool.batches[k], rng)
+
+    def bucket_of(self, user: npt.NDArray[Any]) -> Ints:
+        """Bucket of the events of each user row: a fixed random draw of the row."""
+        return bucket_of(user, len(self.spool))
+
+    def _blocks(self, batches: Ints, rng: np.random.Generator | None) -> Iterator[Block]:
+        order, rows = (batches, BLOCK) if rng is None else (rng.permutation(batches), POOL * BLOCK)
+        for whole in self.spool.read(order, rows):
+            frame = self._counted(whole)
+            yield _block(frame if rng is None else frame[rng.permutation(len(frame))])
+
+    def _counted(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Without repeated clicks."""
+        if not len(self.repeated):
+            return frame
+        position = frame["position"].to_numpy()
+        return frame.filter(np.append(self.repeated, -1)[np.searchsorted(self.repeated, position)] != position)
 
     def has_clicked(self, user: npt.NDArray[Any], item: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         """Whether each (user row, item row) is a click of this day."""
@@ -149,6 +173,14 @@ def _block(frame: pl.DataFrame) -> Block:
     base = {c: frame[c].to_numpy() for c in ("position", "user", "item", "duration", "conversion", "weight", "request")}
     features = pl.DataFrame(raw) if raw else None
     return Block(click=frame["click"].to_numpy() == 1, features=features, further=further, **base)
+
+
+def _user_by_user(frame: pl.DataFrame, rng: np.random.Generator | None) -> pl.DataFrame:
+    users, user = np.unique(frame["user"].to_numpy(), return_inverse=True)
+    if rng is None:
+        return frame[np.argsort(user, kind="stable")]
+    order = rng.permutation(len(frame))
+    return frame[order[np.argsort(rng.permutation(len(users))[user[order]], kind="stable")]]
 
 
 class Log:
@@ -266,22 +298,16 @@ class Log:
 
         firsts = {side: _Firsts() for side in inline}
         rows = 0
-        for block in _reblocked(self._raw(files, day)):
-            keyed = block.with_row_index("_order", offset=rows)
-            rows += len(block)
-            for side, features in inline.items():
-                chosen = [
-                    pl.col(side).alias(ID),
-                    pl.col("_time" if "_time" in block.columns else "_order").alias("_t"),
-                ]
-                firsts[side].add(keyed.select(*chosen, *(pl.col(f"x:{f.source}").alias(f.name) for f in features)))
+        for frame in self._raw(files, day, ids_alone=True):
+            for side, first in firsts.items():
+                first.add(frame.select(pl.col(side).alias(ID), pl.col("^_time$")))
+            rows += len(frame)
         if rows == 0:
             raise UserError(f"events: day {day} has no rows in {files[0].parent}", "retry later", Exit.NO_INPUT)
-        users, user_rate = self._entities("user", firsts["user"].frame(), tables.get("user"))
-        items, item_rate = self._entities("item", firsts["item"].frame(), tables.get("item"))
-        return self._spool(
-            files, day, scratch, users, items, inputs, {"users_joined": user_rate, "items_joined": item_rate}
-        )
+        entities, rates = {}, {}
+        for side, first in firsts.items():
+            entities[side], rates[f"{side}s_joined"] = self._entities(side, first.frame(), tables.get(side))
+        return self._spool(files, day, scratch, rows, entities, inline, inputs, rates)
 
     def _schema(self, file: Path) -> dict[str, pa.DataType]:
         with _open(file) as parquet:
@@ -306,13 +332,16 @@ class Log:
             have = ", ".join(sorted(columns)[:12])
             raise UserError(f"{file}: {what} expects column {column}, not among its columns ({have}){beside}")
 
-    def _raw(self, files: list[Path], day: dt.date) -> Iterator[pl.DataFrame]:
-        """Checked blocks: user, item, click, duration, conversion, y:NAME of further ones, weight, request, _time, and
-        feature columns."""
+    def _raw(self, files: list[Path], day: dt.date, ids_alone: bool = False) -> Iterator[pl.DataFrame]:
+        """Checked blocks: user, item, click, duration, conversion, y:NAME of further ones, weight, request, and feature
+        columns; or user, item and _time."""
         events = self.data.events
-        wanted = {c for c in (events.user, events.item, events.time, events.click, events.duration) if c}
-        wanted |= {c for c in (events.conversion, events.weight, events.request, events.date_column) if c}
-        wanted |= set(events.conversions.values())
+        named = {events.user, events.item, events.date_column}
+        if ids_alone:
+            named |= {events.time}
+        else:
+            named |= {events.click, events.duration, events.conversion, events.weight, events.request}
+            named |= {*events.conversions.values(), *(f.source for f in self.features)}
         first = set(self._schema(files[0]))
         kinds: pl.Schema | None = None
         for file in files:
@@ -322,7 +351,7 @@ class Log:
                 for f in self.features:
                     if f.source in first:
                         self._require(f.source, here, file, f"feature {f.name}", None)
-                columns = sorted((wanted | {f.source for f in self.features}) & have)
+                columns = sorted(c for c in named if c is not None and c in have)
                 groups = self._groups(file, day) if events.date_column else range(parquet.num_row_groups)
                 row = sum(parquet.metadata.row_group(k).num_rows for k in range(groups.start))
                 try:
@@ -331,7 +360,7 @@ class Log:
                         assert isinstance(raw, pl.DataFrame)
                         checked = _Checked(raw, file, row)
                         row += len(raw)
-                        frame = self._columns(checked, raw)
+                        frame = self._ids(checked) if ids_alone else self._columns(checked, raw)
                         if events.date_column is not None:
                             frame = frame.filter(checked.date(events.date_column, self.data.timezone) == day)
                         if len(frame):
@@ -339,6 +368,11 @@ class Log:
                             yield self._alike(frame, kinds, file)
                 except (pa.ArrowException, OSError) as e:
                     raise UserError(f"{file}: damaged Parquet after row {row}: {e}", "write the file again") from None
+
+    def _ids(self, checked: _Checked) -> pl.DataFrame:
+        e = self.data.events
+        ids = [checked.ids(e.user).alias("user"), checked.ids(e.item).alias("item")]
+        return pl.DataFrame([*ids, checked.time(e.time).alias("_time")] if e.time else ids)
 
     def _columns(self, checked: _Checked, raw: pl.DataFrame) -> pl.DataFrame:
         e = self.data.events
@@ -360,8 +394,6 @@ class Log:
         out.append(weight.cast(pl.Float32).alias("weight"))
         request = checked.request(e.request) if e.request else pl.Series(np.full(n, NO_REQUEST, np.int64))
         out.append(request.alias("request"))
-        if e.time:
-            out.append(checked.time(e.time).alias("_time"))
         read = {f.source for f in self.features} & set(raw.columns)
         # text stays text: a dictionary differs from batch to batch, and the spool's format holds one
         whole = {
@@ -411,51 +443,61 @@ class Log:
         return whole
 
     def _entities(self, side: str, seen: pl.DataFrame, table: pl.DataFrame | None) -> tuple[pl.DataFrame, float]:
-        """All users or items of the day, sorted by id, features by name; and the share of seen ids the table holds."""
+        """All users or items of the day, sorted by id, with `:at` (null of one that is in the table alone) and
+        the table's features by name; and the share of seen ids the table holds."""
+        if table is None:
+            return seen.sort(ID), 1.0
+        if table[ID].dtype != seen[ID].dtype:
+            kinds = f"{_kind(seen[ID].dtype)} in the events and {_kind(table[ID].dtype)} in the table"
+            raise UserError(f"{side} ids are {kinds}: expected one type", "cast one of them")
+        rate = len(seen.join(table, on=ID, how="semi")) / max(1, len(seen))
+        features = [f for f in self.features if f.side == side]
+        aliases = [pl.col(f.source).alias(f.name) for f in features if f.source in table.columns]
+        return table.select(ID, *aliases).join(seen, on=ID, how="full", coalesce=True).sort(ID), rate
+
+    def _features(self, side: str, entities: pl.DataFrame, firsts: pl.DataFrame) -> pl.DataFrame:
+        """The users or items with all features; `firsts`: inline ones of the ids in the log, in log order."""
         features = [f for f in self.features if f.side == side]
         key = self.data.events.user if side == "user" else self.data.events.item
-        rate = 1.0
-        whole = seen
-        if table is not None:
-            if table[ID].dtype != seen[ID].dtype:
-                kinds = f"{_kind(seen[ID].dtype)} in the events and {_kind(table[ID].dtype)} in the table"
-                raise UserError(f"{side} ids are {kinds}: expected one type", "cast one of them")
-            rate = len(seen.join(table, on=ID, how="semi")) / max(1, len(seen))
-            aliases = [pl.col(f.source).alias(f.name) for f in features if f.source in table.columns]
-            whole = table.select(ID, *aliases).join(seen, on=ID, how="full", coalesce=True)
-        for f in features:  # the id itself is a feature under its key's name, known for every row
-            if f.source == key or (table is not None and f.name in whole.columns and f.source == self._key(side)):
-                whole = whole.with_columns(pl.col(ID).alias(f.name))
-        return whole.select(ID, *(f.name for f in features)).sort(ID), rate
-
-    def _key(self, side: str) -> str | None:
         table = self.data.users if side == "user" else self.data.items
-        return table.key if table else None
+        if inline := [c for c in firsts.columns if c not in entities.columns]:
+            place = entities[AT].rank("ordinal") - 1
+            entities = entities.with_columns(firsts.select(pl.col(inline).gather(place)))
+        for f in features:  # the id itself is a feature under its key's name, known for every row
+            if f.source == key or (table is not None and f.name in entities.columns and f.source == table.key):
+                entities = entities.with_columns(pl.col(ID).alias(f.name))
+        return entities.select(ID, *(f.name for f in features))
 
     def _spool(
         self,
         files: list[Path],
         day: dt.date,
         scratch: Path,
-        users: pl.DataFrame,
-        items: pl.DataFrame,
+        rows: int,
+        entities: dict[str, pl.DataFrame],
+        inline: dict[str, list[Feature]],
         inputs: tuple[dict[str, Any], ...],
         rates: dict[str, float],
     ) -> Day:
-        spool = scratch / f"events-{day}.arrow"
-        tally = _Tally(len(users), len(items), requests=self.data.events.request is not None)
-        writer: pa.RecordBatchFileWriter | None = None
-        with pa.OSFile(str(spool), "wb") as sink:
-            for block in self._numbered(files, day, users, items):
+        """The second pass; `entities` as `_entities` gives them."""
+        buckets = -(-rows // (POOL * BLOCK))
+        tally = _Tally(len(entities["user"]), len(entities["item"]))
+        taken = {side: _Taken(entities[side][AT], features) for side, features in inline.items()}
+        writer = SpoolWriter(scratch / f"events-{day}.arrow", buckets, BLOCK)
+        changed = UserError(
+            f"events: the files of day {day} changed while they were read", "retry later", Exit.NO_INPUT
+        )
+        for run in self._numbered(files, day, entities, list(taken.values())):
+            if run["user"].null_count() or run["item"].null_count():
+                raise changed
+            for block in run.iter_slices(BLOCK):
                 tally.add(block)
-                table = block.to_arrow(compat_level=pl.CompatLevel.oldest()).combine_chunks()
-                if writer is None:
-                    schema = table.schema
-                    writer = pa.ipc.new_file(sink, schema, options=pa.ipc.IpcWriteOptions(compression="lz4"))
-                writer.write_table(table.cast(schema), max_chunksize=BLOCK)
-            if writer is not None:
-                writer.close()
-        repeated = tally.drop_repeated()
+            writer.add(run, bucket_of(run["user"].to_numpy(), buckets))
+        spool = writer.done()
+        if tally.rows != rows:
+            raise changed
+        repeated = tally.drop_repeated(spool) if self.data.events.request else np.zeros(0, np.int64)
+        users, items = (self._features(side, entities[side], taken[side].frame()) for side in ("user", "item"))
         facts = {
             "rows": tally.rows,
             "clicks": tally.clicks,
@@ -471,81 +513,85 @@ class Log:
         )  # fmt: skip
 
     def _numbered(
-        self, files: list[Path], day: dt.date, users: pl.DataFrame, items: pl.DataFrame
+        self, files: list[Path], day: dt.date, entities: dict[str, pl.DataFrame], taken: list[_Taken]
     ) -> Iterator[pl.DataFrame]:
-        """The day's events as the spool holds them: positions, row numbers for ids, event features by name."""
-        index = {
-            s: t.select(pl.col(ID).alias(s)).with_row_index(f"{s}_row") for s, t in (("user", users), ("item", items))
-        }
+        """The day's events as the spool holds them, POOL * BLOCK at a time: positions, row numbers for ids, event
+        features by name."""
+        labels = ["click", "duration", "conversion", "weight", "request"]
+        labels += [f"y:{name}" for name in self.data.events.conversions]
+        features = [pl.col(f"x:{f.source}").alias(f"x:{f.name}") for f in self.features if f.per_event]
+
+        def events() -> Iterator[pl.DataFrame]:
+            for block in self._raw(files, day):
+                for side in taken:
+                    side.add(block)
+                yield block.select("user", "item", *labels, *features)
+
+        index = {s: t.select(pl.col(ID).alias(s)).with_row_index(f"{s}_row") for s, t in entities.items()}
         rows = 0
-        for frame in _reblocked(self._raw(files, day)):
-            for side in ("user", "item"):
-                frame = frame.join(index[side], on=side, how="left", maintain_order="left")
-            yield frame.select(
-                pl.Series("position", np.arange(rows, rows + len(frame))),
+        for run in _reblocked(events(), POOL * BLOCK):
+            for side, ids in index.items():
+                run = run.join(ids, on=side, how="left", maintain_order="left")
+            yield run.select(
+                pl.Series("position", np.arange(rows, rows + len(run))),
                 pl.col("user_row").cast(pl.Int32).alias("user"),
                 pl.col("item_row").cast(pl.Int32).alias("item"),
                 "click",
                 pl.col("duration").fill_null(float("nan")),
-                "conversion",
-                "weight",
-                "request",
-                *(f"y:{name}" for name in self.data.events.conversions),
-                *(pl.col(f"x:{f.source}").alias(f"x:{f.name}") for f in self.features if f.per_event),
+                pl.exclude("user", "item", "user_row", "item_row", "click", "duration"),
             )
-            rows += len(frame)
+            rows += len(run)
 
 
 class _Tally:
     """What a day's blocks add up to; a click that repeats one of its pair and request can be taken out again."""
 
-    def __init__(self, users: int, items: int, requests: bool) -> None:
+    def __init__(self, users: int, items: int) -> None:
         self.user_events, self.item_events = np.zeros(users, np.int64), np.zeros(items, np.int64)
         self.item_clicks = np.zeros(items, np.int64)
         self.rows = self.clicks = self.known = self.unknown = 0
         self.seconds = 0.0
         self.pairs = _Distinct()
-        self._requests = requests
-        self._served: list[Ints] = []  # pair, request, position of each click
-        self._durations: list[npt.NDArray[np.float32]] = []  # and its seconds
 
     def add(self, block: pl.DataFrame) -> None:
-        user, item = block["user"].to_numpy().astype(np.int64), block["item"].to_numpy().astype(np.int64)
-        hit = block["click"].to_numpy() == 1
-        self._count(user, item, +1)
-        pairs, seconds = user[hit] * len(self.item_clicks) + item[hit], block["duration"].to_numpy()[hit]
-        self._count_clicks(item[hit], seconds, +1)
-        self.pairs.add(pairs)
-        if self._requests:
-            self._served.append(np.stack([pairs, block["request"].to_numpy()[hit], block["position"].to_numpy()[hit]]))
-            self._durations.append(seconds)
+        self._count(block, +1)
+        clicks = block.filter(pl.col("click") == 1)
+        self._count_clicks(clicks, +1)
+        self.pairs.add(self._pairs(clicks))
 
-    def _count(self, user: Ints, item: Ints, sign: int) -> None:
-        self.rows += sign * len(user)
-        self.user_events += sign * np.bincount(user, minlength=len(self.user_events))
-        self.item_events += sign * np.bincount(item, minlength=len(self.item_events))
+    def _pairs(self, frame: pl.DataFrame) -> Ints:
+        user, item = (frame[side].to_numpy().astype(np.int64) for side in ("user", "item"))
+        return user * len(self.item_clicks) + item
 
-    def _count_clicks(self, item: Ints, seconds: npt.NDArray[np.float32], sign: int) -> None:
+    def _count(self, block: pl.DataFrame, sign: int) -> None:
+        self.rows += sign * len(block)
+        np.add.at(self.user_events, block["user"].to_numpy(), sign)
+        np.add.at(self.item_events, block["item"].to_numpy(), sign)
+
+    def _count_clicks(self, clicks: pl.DataFrame, sign: int) -> None:
+        seconds = clicks["duration"].to_numpy()
         known = ~np.isnan(seconds)
-        self.clicks += sign * len(item)
-        self.item_clicks += sign * np.bincount(item, minlength=len(self.item_clicks))
+        self.clicks += sign * len(clicks)
+        np.add.at(self.item_clicks, clicks["item"].to_numpy(), sign)
         self.seconds += sign * float(seconds[known].sum(dtype=np.float64))
         self.known += sign * int(known.sum())
         self.unknown += sign * int((~known).sum())
 
-    def drop_repeated(self) -> Ints:
-        """Takes the repeated clicks out of the counts; their positions, sorted."""
-        if not self._served:
-            return np.zeros(0, np.int64)
-        served, seconds = np.concatenate(self._served, axis=1), np.concatenate(self._durations)
-        self._served, self._durations = [], []
-        order = np.lexsort(served[::-1])
-        pair, request = served[0, order], served[1, order]
-        again = order[1:][(pair[1:] == pair[:-1]) & (request[1:] == request[:-1])]
-        user, item = np.divmod(served[0, again], len(self.item_clicks))
-        self._count(user, item, -1)
-        self._count_clicks(item, seconds[again], -1)
-        return np.sort(served[2, again])
+    def drop_repeated(self, spool: Spool) -> Ints:
+        """Takes the repeated clicks out of the counts; their positions, sorted. Clicks of a pair lie in one bucket."""
+        dropped = [np.zeros(0, np.int64)]
+        for k in range(len(spool)):
+            frame = spool.bucket(k, ["position", "user", "item", "click", "duration", "request"])
+            if frame is not None:
+                clicks = frame.filter(pl.col("click") == 1)
+                pair, request = self._pairs(clicks), clicks["request"].to_numpy()
+                order = np.lexsort((request, pair))  # stable: of equal ones the log's first comes first
+                pair, request = pair[order], request[order]
+                again = clicks[order[1:][(pair[1:] == pair[:-1]) & (request[1:] == request[:-1])]]
+                self._count(again, -1)
+                self._count_clicks(again, -1)
+                dropped.append(again["position"].to_numpy())
+        return np.sort(np.concatenate(dropped))
 
 
 class _Distinct:
@@ -563,33 +609,66 @@ class _Distinct:
 
     def merged(self) -> Ints:
         """The values so far, sorted."""
-        self._held, self._rows = [np.unique(np.concatenate(self._held))], 0
+        whole = np.concatenate(self._held)
+        self._held, self._rows = [], 0
+        whole.sort()
+        self._held = [whole[np.append(True, whole[1:] != whole[:-1])] if len(whole) else whole]
         return self._held[0]
 
 
 class _Firsts:
-    """The first row of each id over a stream of blocks, in O(ids) memory."""
+    """Where each id of a stream stands first (by time where there is one, else by place), in O(ids) memory."""
 
     def __init__(self) -> None:
         self._held: list[pl.DataFrame] = []
-        self._rows = self._kept = 0
+        self._rows = self._kept = self._read = 0
 
     def add(self, block: pl.DataFrame) -> None:
-        self._held.append(_first_of(block))
-        self._rows += len(self._held[-1])
-        if self._rows > max(1_000_000, 4 * self._kept):
-            self._held = [self.frame(drop=False)]
+        """Rows with `:id` and perhaps `_time`, in log order."""
+        at = pl.int_range(self._read, self._read + len(block), eager=True).alias(AT)
+        self._held.append(block.with_columns(at))
+        self._read += len(block)
+        self._rows += len(block)
+        if self._rows > max(MERGE, 2 * self._kept):
+            self._held = [self._merged()]
             self._rows = self._kept = len(self._held[0])
 
-    def frame(self, drop: bool = True) -> pl.DataFrame:
-        if not self._held:
-            return pl.DataFrame({ID: []})
-        whole = _first_of(pl.concat(self._held))
-        return whole.drop("_t") if drop else whole
+    def frame(self) -> pl.DataFrame:
+        """`:id` and `:at` of each id."""
+        return self._merged().select(ID, AT)
+
+    def _merged(self) -> pl.DataFrame:
+        whole = pl.concat(self._held)
+        if "_time" in whole.columns:
+            whole = whole.sort("_time", maintain_order=True)
+        return _compact(whole.unique(ID, keep="first", maintain_order=True))
 
 
-def _first_of(frame: pl.DataFrame) -> pl.DataFrame:
-    return frame.sort("_t", maintain_order=True).unique(ID, keep="first", maintain_order=True)
+class _Taken:
+    """Inline features of those rows of a stream that are an id's first."""
+
+    def __init__(self, at: pl.Series, features: list[Feature]) -> None:
+        self._at = np.sort(at.drop_nulls().to_numpy())
+        self._features = [pl.col(f"x:{f.source}").alias(f.name) for f in features]
+        self._held: list[pa.Table] = []
+        self._read = 0
+
+    def add(self, block: pl.DataFrame) -> None:
+        """Rows in log order."""
+        if self._features:
+            here = slice(*np.searchsorted(self._at, [self._read, self._read + len(block)]))
+            first = block.select(self._features)[self._at[here] - self._read]
+            self._held.append(first.to_arrow(compat_level=pl.CompatLevel.oldest()))
+        self._read += len(block)
+
+    def frame(self) -> pl.DataFrame:
+        """A row an id, in log order."""
+        return frame_of(pa.concat_tables(self._held)) if self._held else pl.DataFrame()
+
+
+def _compact(frame: pl.DataFrame) -> pl.DataFrame:
+    """The same rows in memory of their own: text from Arrow keeps all of the batch it came in."""
+    return frame_of(frame.to_arrow(compat_level=pl.CompatLevel.oldest()))
 
 
 class _Checked:
@@ -686,18 +765,18 @@ class _Checked:
         return aware.dt.convert_time_zone(timezone).dt.date()
 
 
-def _reblocked(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """The same rows in frames of BLOCK rows (the last may hold fewer); a frame that comes in holds at most BLOCK."""
+def _reblocked(frames: Iterator[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:
+    """The same rows in frames of `rows` rows (the last may hold fewer); a frame that comes in holds at most as many."""
     held: list[pl.DataFrame] = []
-    rows = 0
+    count = 0
     for frame in frames:
         held.append(frame)
-        rows += len(frame)
-        if rows >= BLOCK:
+        count += len(frame)
+        if count >= rows:
             whole = pl.concat(held, rechunk=True)
-            yield whole[:BLOCK]
-            held, rows = [whole[BLOCK:]], rows - BLOCK
-    if rows:
+            yield whole[:rows]
+            held, count = [whole[rows:]], count - rows
+    if count:
         yield pl.concat(held, rechunk=True)
 
 

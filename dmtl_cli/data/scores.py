@@ -33,13 +33,15 @@ import pyarrow.parquet as pq
 
 from dmtl_cli.calibrate import Calibration, factors_of, target_logit
 from dmtl_cli.config import Distill
-from dmtl_cli.data.hashing import blake2b64
+from dmtl_cli.data.hashing import blake2b64_of
 from dmtl_cli.data.log import BLOCK, ID, NO_REQUEST, POOL, Day
 from dmtl_cli.data.samples import SOURCES, Rows, in_lists, student_rows
+from dmtl_cli.data.spool import SpoolWriter, frame_of
 from dmtl_cli.errors import UserError
 
 _FIRST = ("user_id", "item_id", "day", "pair_source", "group", "rank")
 _PART = 2_000_000  # rows sorted in memory at a time
+_SORTED = sorted(SOURCES)
 _LARGEST = np.nextafter(np.float32(1), np.float32(0))
 _SMALLEST = np.float32(1e-37)
 
@@ -71,8 +73,9 @@ def probabilities(
 
 def user_groups(day: Day) -> npt.NDArray[np.int64]:
     """[users] a negative number for each user of the day, another one on another day: a hash of id and day."""
-    hashed = (blake2b64(f"{day.day}|{user}") >> 1 for user in day.users[ID].to_list())
-    return -1 - np.fromiter(hashed, np.int64, len(day.users))
+    ids = day.users[ID].cast(pl.String)
+    parts = [blake2b64_of(f"{day.day}|" + ids[k : k + BLOCK]) for k in range(0, len(ids), BLOCK)]
+    return -1 - (np.concatenate([np.zeros(0, np.uint64), *parts]) >> np.uint64(1)).astype(np.int64)
 
 
 @dataclass
@@ -113,11 +116,11 @@ class Writer:
         if source == "exposed":
             group = np.where(rows.columns["request"] == NO_REQUEST, group, rows.columns["request"])
         frame = pl.DataFrame({"user": rows.user, "item": rows.item, "group": group, **scores}).with_columns(
-            pl.lit(source).alias("pair_source")
+            pl.col("user", "item").cast(pl.Int32), pl.lit(_SORTED.index(source), pl.Int8).alias("source")
         )
         chunk = self.scratch / f"chunk-{len(self.chunks.files):05d}.arrow"
         frame.write_ipc(chunk, compression="lz4")
-        sample = np.sort(group)[:: max(1, len(group) // 256)]
+        sample = np.sort(group)[:: max(1, len(group) // 256)].copy()  # a view would keep the whole group
         self.chunks.add(Chunks([chunk], [sample], len(frame), {source: len(frame)}))
 
     def finish(self, folder: Path) -> None:
@@ -125,36 +128,59 @@ class Writer:
         parts = max(1, -(-self.chunks.rows // _PART))
         sample = np.sort(np.concatenate(self.chunks.sample)) if self.chunks.sample else np.zeros(0, np.int64)
         cuts = np.unique(sample[np.arange(1, parts) * len(sample) // parts]) if len(sample) else sample
-        bounds = [np.iinfo(np.int64).min, *cuts.tolist(), None]
-        empty = pl.LazyFrame(schema=dict.fromkeys(("user", "item", "group"), pl.Int64) | {"pair_source": pl.String})
-        empty = empty.with_columns(pl.lit(None, pl.Float32).alias(c) for c in self.columns)
-        scanned = pl.concat([pl.scan_ipc(c) for c in self.chunks.files]) if self.chunks.files else empty
-        for k, (low, high) in enumerate(itertools.pairwise(bounds)):
-            inside = pl.col("group") >= low if high is None else (pl.col("group") >= low) & (pl.col("group") < high)
-            whole = self._sorted(scanned.filter(inside).collect())
-            table = whole.to_arrow(compat_level=pl.CompatLevel.oldest())
-            with pq.ParquetWriter(
-                folder / f"part-{k:05d}.parquet",
-                table.schema,
-                compression="zstd",
-                use_dictionary=["user_id", "item_id", "day", "pair_source", "group"],
-                column_encoding=dict.fromkeys(self.columns, "BYTE_STREAM_SPLIT"),
-            ) as writer:
-                for start, end in itertools.pairwise(_cuts(whole["group"].to_numpy())):
-                    writer.write_table(table.slice(start, end - start), row_group_size=max(1, end - start))
+        for k, frame in enumerate(self._parts(cuts)):
+            self._write(folder / f"part-{k:05d}.parquet", frame)
 
-    def _sorted(self, frame: pl.DataFrame) -> pl.DataFrame:
-        users, items = self.day.users[ID], self.day.items[ID]
-        whole = frame.with_columns(
-            users.gather(frame["user"]).alias("user_id"),
-            items.gather(frame["item"]).alias("item_id"),
+    def _parts(self, cuts: npt.NDArray[np.int64]) -> Iterator[pl.DataFrame]:
+        """The rows between one cut of the groups and the next."""
+        if not len(cuts):
+            yield self._read(self.chunks.files)
+            return
+        writer = SpoolWriter(self.scratch / "parts.arrow", len(cuts) + 1, BLOCK)
+        for start in range(0, len(self.chunks.files), POOL):
+            frame = self._read(self.chunks.files[start : start + POOL])
+            writer.add(frame, np.searchsorted(cuts, frame["group"].to_numpy(), side="right"))
+        spool = writer.done()
+        for k in range(len(spool)):
+            part = spool.bucket(k)
+            yield self._read([]) if part is None else part.rechunk()
+
+    def _read(self, chunks: list[Path]) -> pl.DataFrame:
+        kinds: dict[str, pl.DataType] = {"user": pl.Int32(), "item": pl.Int32(), "group": pl.Int64()}
+        kinds |= {**dict.fromkeys(self.columns, pl.Float32()), "source": pl.Int8()}
+        frames = [pl.read_ipc(c) for c in chunks]
+        return pl.concat([pl.DataFrame(schema=kinds), *frames], rechunk=True)
+
+    def _write(self, file: Path, frame: pl.DataFrame) -> None:
+        """Rows of whole groups, sorted. Rows of users and items are in the order of their ids."""
+        logits = [c for c in self.columns if c.endswith("_logit")]  # of equal logits all else is equal
+        keys = ["group", "source", "pctcvr", "item", "user", *logits]
+        order = frame.select(pl.arg_sort_by(keys, descending=[k == "pctcvr" for k in keys])).to_series()
+        group, source = (frame[c].gather(order).to_numpy() for c in ("group", "source"))
+        begins = np.flatnonzero(np.append(True, (group[1:] != group[:-1]) | (source[1:] != source[:-1]))[: len(group)])
+        sizes = np.diff(np.append(begins, len(group)))
+        rank = (1 + np.arange(len(group)) - np.repeat(begins, sizes)).astype(np.int32)
+        with pq.ParquetWriter(
+            file,
+            self._table(frame[:0], rank[:0]).schema,
+            compression="zstd",
+            use_dictionary=["user_id", "item_id", "day", "pair_source", "group"],
+            column_encoding=dict.fromkeys(self.columns, "BYTE_STREAM_SPLIT"),
+        ) as writer:
+            for start, end in itertools.pairwise(_cuts(group)):
+                table = self._table(frame[order[start:end]], rank[start:end])
+                writer.write_table(table, row_group_size=end - start)
+
+    def _table(self, frame: pl.DataFrame, rank: npt.NDArray[np.int32]) -> pa.Table:
+        return frame.select(
+            self.day.users[ID].gather(frame["user"]).alias("user_id"),
+            self.day.items[ID].gather(frame["item"]).alias("item_id"),
             pl.lit(self.day.day).alias("day"),
-        ).sort(
-            ["group", "pair_source", "pctcvr", "item_id", "user_id", *self.columns],
-            descending=[False, False, True, False, False] + [False] * len(self.columns),
-        )
-        rank = pl.int_range(1, pl.len() + 1, dtype=pl.Int32).over("group", "pair_source").alias("rank")
-        return whole.with_columns(rank).select(*_FIRST, *self.columns)
+            pl.Series(_SORTED).gather(frame["source"]).alias("pair_source"),
+            "group",
+            pl.Series("rank", rank),
+            *self.columns,
+        ).to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
 def _cuts(group: npt.NDArray[np.int64]) -> list[int]:
@@ -177,26 +203,27 @@ class Reader:
         self.calibration = {k: Calibration.from_dict(v) for k, v in facts["calibration"].items()}
         expected = (*_FIRST, *score_columns(self.calibration, fused=bool(facts["fusion"])))
         self.rows = 0
+        self._groups: list[tuple[Path, int]] = []  # part and row group
         for part in self.parts:
             metadata = pq.ParquetFile(part)
             if missing := [c for c in expected if c not in metadata.schema_arrow.names]:
                 raise UserError(f"{part}: expected score column {missing[0]}", "run dump-logits again")
             self.rows += metadata.metadata.num_rows
+            self._groups += [(part, g) for g in range(metadata.num_row_groups)]
             metadata.close()
 
     def frames(self, columns: list[str], rng: np.random.Generator | None = None) -> Iterator[pl.DataFrame]:
-        """Pools of row groups, in random order when rng is given. A group of the table lies within one pool."""
-        groups = [(p, g) for p in self.parts for g in range(pq.ParquetFile(p).metadata.num_row_groups)]
-        order = np.arange(len(groups)) if rng is None else rng.permutation(len(groups))
-        for start in range(0, len(order), POOL):
-            tables = []
-            for k in order[start : start + POOL]:
-                part, group = groups[int(k)]
-                with pq.ParquetFile(part, pre_buffer=False) as file:
-                    tables.append(file.read_row_group(group, columns=columns, use_threads=False))
-            frame = pl.from_arrow(pa.concat_tables(tables))
-            assert isinstance(frame, pl.DataFrame)
-            yield frame
+        """Pools of POOL row groups (fewer where groups are larger than a block), in random order when rng is given. A
+        group of the table lies within one pool."""
+        order = np.arange(len(self._groups)) if rng is None else rng.permutation(len(self._groups))
+        held: list[pa.Table] = []
+        for n, k in enumerate(order):
+            part, group = self._groups[k]
+            with pq.ParquetFile(part, pre_buffer=False) as file:
+                held.append(file.read_row_group(group, columns=columns, use_threads=False))
+            if len(held) == POOL or n == len(order) - 1 or sum(map(len, held)) >= 2 * POOL * BLOCK:
+                yield frame_of(pa.concat_tables(held))
+                held = []
 
     def targets(self, frame: pl.DataFrame, names: Iterable[str]) -> dict[str, npt.NDArray[np.float64]]:
         """Teacher logits t = log p - log(1 - p) of each score named, in float64 from the logits as trained.
@@ -275,59 +302,57 @@ def list_keys(group: npt.NDArray[np.int64], user: npt.NDArray[np.int64]) -> npt.
 
 
 class Matcher:
-    """Exposed scores of an earlier day, looked up by the pairs of a later day. Holds 8 bytes and 8 a target for each
-    pair that both days' tables know; for losses over lists the matched rows too, as a list may lie all over a day."""
+    """Exposed scores of an earlier day, looked up by the pairs of a later day: bucket by bucket of the later day's
+    spool, so that memory is the events and scored pairs of one bucket."""
 
-    def __init__(self, reader: Reader, day: Day, config: Distill, list_size: int) -> None:
-        pairs: list[npt.NDArray[Any]] = [np.zeros(0, np.int64)]
-        targets: dict[str, list[npt.NDArray[Any]]] = {name: [np.zeros(0)] for name in config.targets}
+    def __init__(self, reader: Reader, day: Day, config: Distill, list_size: int, scratch: Path) -> None:
+        """Puts the scored pairs that both days' tables know by bucket into a file in `scratch`."""
+        self.day, self.list_size, self.over_lists = day, list_size, config.over_lists
+        self.targets = config.targets
+        writer = SpoolWriter(scratch / f"scored-{day.day}.arrow", len(day.spool), BLOCK)
         for frame in reader.frames(["user_id", "item_id", "pair_source", *reader._logits]):
             shown = frame.filter(pl.col("pair_source") == "exposed")
             user, item = day.rows_of(shown["user_id"], "user"), day.rows_of(shown["item_id"], "item")
+            pairs = pl.DataFrame({"pair": user * len(day.items) + item, **reader.targets(shown, config.targets)})
             here = (user >= 0) & (item >= 0)
-            pairs.append((user * len(day.items) + item)[here])
-            for name, t in reader.targets(shown, config.targets).items():
-                targets[name].append(t[here])
-        self.pairs, first = np.unique(np.concatenate(pairs), return_index=True)
-        self.targets = {name: np.concatenate(parts)[first] for name, parts in targets.items()}
-        self.day, self.list_size = day, list_size
-        self.over_lists = config.over_lists
-
-    def lookup(self, user: npt.NDArray[Any], item: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-        """Place of each pair among the scored ones; -1 where it was not scored."""
-        pair = user.astype(np.int64) * len(self.day.items) + item
-        if not len(self.pairs):
-            return np.full(len(pair), -1)
-        at = np.minimum(np.searchsorted(self.pairs, pair), len(self.pairs) - 1)
-        return np.where(self.pairs[at] == pair, at, -1)
+            writer.add(pairs.filter(here), day.bucket_of(user[here]))
+        self.scored = writer.done()
 
     def matched(self) -> int:
         """Events of the day whose pair was scored."""
-        return sum(int((self.lookup(b.user, b.item) >= 0).sum()) for b in self.day.blocks())
+        return sum(len(rows) for k in range(len(self.scored)) for rows, _ in self._matched(k, 0, 0, None))
 
     def rows(self, users: int, items: int, rng: np.random.Generator) -> Iterator[Rows]:
         """The day's events that were scored the day before, as rows to distill."""
-        if not self.over_lists:
-            for rows, _ in self._matched(users, items, rng):
-                yield in_lists(rows, rows.user, self.list_size, rng) if self.list_size > 1 else rows
-        elif found := list(self._matched(users, items, rng)):
-            groups, rows = user_groups(self.day), Rows.concat([r for r, _ in found])
-            user, request = rows.user - users, np.concatenate([r for _, r in found])
-            group = np.where(request == NO_REQUEST, groups[user], request)
-            yield in_lists(rows, list_keys(group, user), self.list_size, rng)
+        groups = user_groups(self.day) if self.over_lists else None
+        for k in rng.permutation(len(self.scored)):
+            if groups is None:
+                for rows, _ in self._matched(k, users, items, rng):
+                    yield in_lists(rows, rows.user, self.list_size, rng) if self.list_size > 1 else rows
+            elif found := list(self._matched(k, users, items, rng)):  # a list may lie all over its bucket
+                rows, request = Rows.concat([r for r, _ in found]), np.concatenate([r for _, r in found])
+                user = rows.user - users
+                group = list_keys(np.where(request == NO_REQUEST, groups[user], request), user)
+                yield in_lists(rows, group, self.list_size, rng)
 
     def _matched(
-        self, users: int, items: int, rng: np.random.Generator
+        self, k: int, users: int, items: int, rng: np.random.Generator | None
     ) -> Iterator[tuple[Rows, npt.NDArray[np.int64]]]:
-        """Rows, and the request of each."""
-        for block in self.day.blocks(rng):
-            at = self.lookup(block.user, block.item)
-            here = np.flatnonzero(at >= 0)
-            user, item = block.user[here].astype(np.int64), block.item[here].astype(np.int64)
+        """Rows of a bucket, and the request of each."""
+        scored = self.scored.bucket(k)
+        if scored is None:
+            scored = pl.DataFrame(schema={"pair": pl.Int64} | dict.fromkeys(self.targets, pl.Float64))
+        known, first = np.unique(scored["pair"].to_numpy(), return_index=True)
+        targets = {name: scored[name].to_numpy()[first] for name in self.targets}
+        for block in self.day.bucket(k, rng):
+            user, item = block.user.astype(np.int64), block.item.astype(np.int64)
+            pair = user * len(self.day.items) + item
+            at = np.searchsorted(known, pair)
+            here = np.flatnonzero(np.append(known, -1)[at] == pair)
             rows = student_rows(
-                user + users,
-                item + items,
-                targets={name: t[at[here]] for name, t in self.targets.items()},
+                user[here] + users,
+                item[here] + items,
+                targets={name: t[at[here]] for name, t in targets.items()},
                 source=np.zeros(len(here), np.int8),
                 kd_weight=block.weight[here],
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -64,7 +65,9 @@ def train_student(run: Run, day: dt.date, scores_day: dt.date | None = None) -> 
         encoder = Encoder.stored(before[0], features) if before else Encoder(features)
         encoder = encoder.grow([read[d] for d in days if before is None or d > before[1].day])
         offsets = _offsets(list(read.values()))
-        streams = [_stream(run, way, read, d, parent, offsets[d]) for (way, d), parent in scores.items()]
+        streams = [
+            _stream(run, way, read, d, parent, offsets[d], publication.tmp) for (way, d), parent in scores.items()
+        ]
         streams += [_hard(run, read[day], threshold, offsets[day])] if config.hard.w_hard else []
         coverage = _coverage(run, streams)
 
@@ -221,12 +224,13 @@ def _stream(
     day: dt.date,
     parent: Parent,
     offset: tuple[int, int],
+    scratch: Path,
 ) -> Stream:
     """The rows of one way; `day` is the day whose features they take."""
     config = run.config.student.distill
     reader = Reader(parent[0], parent[1].facts)
     if way == "match":
-        matcher = Matcher(reader, read[day], config, run.config.student.rows_together)
+        matcher = Matcher(reader, read[day], config, run.config.student.rows_together, scratch)
         return Stream(way, len(read[day]), matcher.matched(), lambda rng: matcher.rows(*offset, rng))
 
     def rows(rng: np.random.Generator) -> Iterator[Rows]:
