@@ -7,6 +7,7 @@ that each of them sees the whole batch. Rank 0 alone publishes and speaks.
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import importlib.util
 import itertools
 import os
@@ -14,14 +15,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
-
-import torch
-import torch.distributed as dist
-from torch import Tensor, nn
-from torch._C._distributed_c10d import PrefixStore, TCPStore
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dmtl_cli.errors import Exit, UserError
+
+if TYPE_CHECKING:  # imported where it is used: who reads a day or serves starts without it
+    from torch import Tensor, nn
 
 # Longer than whatever rank 0 does alone. A process that dies closes its connections, which is noticed at once; only a
 # machine that is cut off is waited for.
@@ -58,6 +57,10 @@ class Ranks:
         if importlib.util.find_spec("torchrec") is None:
             what = f"{size} processes share the embeddings through TorchRec, which is not installed"
             raise UserError(what, "run scripts/install_torchrec.sh", Exit.NO_DEVICE)
+        import torch
+        import torch.distributed as dist
+        from torch._C._distributed_c10d import PrefixStore, TCPStore
+
         rank, place = int(env["RANK"]), (env["MASTER_ADDR"], int(env["MASTER_PORT"]))
         hosts = rank == 0 and env.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
         # after a restart by torchrun the addresses of the attempt before are still there, and gloo would wait for them
@@ -73,6 +76,8 @@ class Ranks:
 
     def leave(self) -> None:
         if self.size > 1:
+            import torch.distributed as dist
+
             dist.destroy_process_group()
 
     @property
@@ -100,14 +105,16 @@ class Ranks:
         """
         if self.size == 1:
             return x_b
-        whole: Tensor = _Gather.apply(x_b, n, self)  # type: ignore[no-untyped-call]
+        whole: Tensor = _gather()(x_b, n, self)
         return whole
 
-    @torch.no_grad()
     def mean_gradients(self, model: nn.Module) -> None:
         """Averages the gradients of a model's dense weights, in one all-reduce."""
         if self.size == 1:
             return
+        import torch
+        import torch.distributed as dist
+
         params = [p for p in model.parameters() if p.requires_grad]
         there = [torch.full((1,), float(p.grad is not None), device=p.device) for p in params]
         grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in params]
@@ -120,6 +127,8 @@ class Ranks:
     def sum(self, x: Tensor) -> Tensor:
         """The sum over ranks of a tensor of one shape."""
         if self.size > 1:
+            import torch.distributed as dist
+
             dist.all_reduce(x)
         return x
 
@@ -129,6 +138,8 @@ class Ranks:
         """What every rank has, in order of ranks, on every rank."""
         if self.size == 1:
             return [mine]
+        import torch.distributed as dist
+
         every: list[Any] = [None] * self.size
         dist.all_gather_object(every, mine)
         return every
@@ -137,6 +148,8 @@ class Ranks:
         """What rank 0 makes, on every rank; a UserError that it meets is raised on every rank."""
         if self.size == 1:
             return make()
+        import torch.distributed as dist
+
         box: list[Any] = [None]
         if self.first:
             try:
@@ -177,22 +190,29 @@ class Ranks:
 ALONE = Ranks()
 
 
-class _Gather(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x_b: Tensor, n: int, ranks: Ranks) -> Tensor:
-        ctx.mine, ctx.size = ranks.slice(n), ranks.size
-        cuts = [n * k // ranks.size for k in range(ranks.size + 1)]
-        lengths = [b - a for a, b in itertools.pairwise(cuts)]
-        longest = max(lengths)
-        padded = x_b.new_zeros(longest, *x_b.shape[1:])
-        padded[: len(x_b)] = x_b
-        every = x_b.new_empty(ranks.size * longest, *x_b.shape[1:])
-        dist.all_gather_single(every, padded)
-        return torch.cat([part[:m] for part, m in zip(torch.split(every, longest), lengths, strict=True)])
+@functools.cache
+def _gather() -> Any:
+    import torch
+    import torch.distributed as dist
 
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:
-        return gradient[ctx.mine] * ctx.size, None, None
+    class Gather(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x_b: Tensor, n: int, ranks: Ranks) -> Tensor:
+            ctx.mine, ctx.size = ranks.slice(n), ranks.size
+            cuts = [n * k // ranks.size for k in range(ranks.size + 1)]
+            lengths = [b - a for a, b in itertools.pairwise(cuts)]
+            longest = max(lengths)
+            padded = x_b.new_zeros(longest, *x_b.shape[1:])
+            padded[: len(x_b)] = x_b
+            every = x_b.new_empty(ranks.size * longest, *x_b.shape[1:])
+            dist.all_gather_single(every, padded)
+            return torch.cat([part[:m] for part, m in zip(torch.split(every, longest), lengths, strict=True)])
+
+        @staticmethod
+        def backward(ctx: Any, gradient: Tensor) -> Any:
+            return gradient[ctx.mine] * ctx.size, None, None
+
+    return Gather.apply
 
 
 def _first_line(e: Exception) -> str:

@@ -13,7 +13,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +30,11 @@ from safetensors.torch import load_file
 from test_models import ITEM, USER, encoder_of
 from worlds import BASE, DAYS, JSON_KEYS, Ended, Project, quick_towers
 
+from dmtl_cli.config import Data, Events, Feature
+from dmtl_cli.data import log as reading
 from dmtl_cli.data.batches import Batch, Batcher, Tables
 from dmtl_cli.data.encode import Encoded
+from dmtl_cli.data.log import Day
 from dmtl_cli.data.samples import Rows
 from dmtl_cli.errors import Exit, UserError
 from dmtl_cli.models.layers import EmbeddingTable
@@ -153,6 +159,90 @@ def test_places_are_every_row_of_an_embedding_once(sizes: list[int], cuts: list[
             assert [r - table.start[name] for r in of_table] == list(range(rows.start, rows.stop))
             found[name] += range(rows.start, rows.stop)
     assert found == {name: list(range(n)) for name, n in table.rows.items()}
+
+
+# -- reading -----------------------------------------------------------------------------------------------------------
+
+
+class Meeting:
+    """Where threads that play ranks exchange what they have."""
+
+    def __init__(self, size: int) -> None:
+        self.barrier, self.box = threading.Barrier(size, timeout=30), [None] * size
+
+
+@dataclass(frozen=True)
+class Thread(Ranks):
+    """A rank that is a thread."""
+
+    meeting: Meeting | None = None
+
+    def gather_objects(self, mine: Any) -> list[Any]:
+        assert self.meeting is not None
+        self.meeting.box[self.rank] = pickle.dumps(mine)  # as between processes, nothing is shared
+        self.meeting.barrier.wait()
+        every = [pickle.loads(each) for each in self.meeting.box]
+        self.meeting.barrier.wait()
+        return every
+
+
+def batches_of(day: Day) -> list[pl.DataFrame]:
+    """The record batches of the spool, in order."""
+    return [frame for k in day.spool.whole for frame in day.spool.read(np.array([k]), 1)]
+
+
+@pytest.mark.parametrize("size", [2, 5, 30])  # of 30 some have no row group, and few a whole run
+@pytest.mark.parametrize("by", ["day folder", "date column"])
+def test_a_day_is_the_same_whoever_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, by: str) -> None:
+    """Positions, record batches, buckets, firsts and facts, though runs begin in one share and end in another."""
+    monkeypatch.setattr(reading, "BLOCK", 16)
+    monkeypatch.setattr(reading, "POOL", 3)
+    rng = np.random.default_rng(size)
+    n, day = 1_000, dt.date(2026, 1, 31)
+    folder = tmp_path / "events" / ("day=2026-01-31" if by == "day folder" else "")
+    folder.mkdir(parents=True)
+    frame = pl.DataFrame(
+        {
+            "user_id": rng.integers(0, 60, n),
+            "item_id": [f"i{k}" for k in rng.integers(0, 20, n)],
+            "click": rng.random(n) < 0.5,
+            "seconds": np.where(rng.random(n) < 0.8, rng.random(n) * 99, np.nan),
+            "request": rng.integers(0, 30, n),
+            "time": rng.integers(0, 100, n),
+            "mood": [f"m{k}" for k in rng.integers(0, 4, n)],
+            "date": [day if late else dt.date(2026, 1, 30) for late in rng.random(n) < (by != "date column") + 0.7],
+        }
+    )
+    for k, (start, end) in enumerate(itertools.pairwise([0, 90, 95, 700, n])):
+        frame[start:end].write_parquet(folder / f"{k}.parquet", row_group_size=[25, 5, 130, 17][k])
+    events = Events(
+        path="events", click="click", duration="seconds", request="request", time="time",
+        **({"date_column": "date", "partition": None} if by == "date column" else {"partition": "day"}),
+    )  # fmt: skip
+    features = (
+        Feature(name="mood", side="user", kind="categorical"),
+        Feature(name="hour", side="context", kind="categorical", column="time"),
+    )
+    log = reading.Log(Data(root=str(tmp_path), events=events), features)
+    (tmp_path / "alone").mkdir()
+    alone = log.read(day, tmp_path / "alone")
+    meeting = Meeting(size)
+
+    def by_rank(k: int) -> Day:
+        (tmp_path / f"rank-{k}").mkdir()
+        return log.read(day, tmp_path / f"rank-{k}", Thread(k, size, meeting=meeting))
+
+    with ThreadPoolExecutor(size) as pool:
+        days = list(pool.map(by_rank, range(size)))
+    assert len(alone.spool) > 1 and len(alone.repeated) and len(days[0].spool.further), "what could differ is there"
+    for shared in days:
+        assert shared.users.equals(alone.users) and shared.items.equals(alone.items)
+        assert shared.facts == alone.facts and shared.inputs == alone.inputs
+        for name in ("clicked", "repeated", "user_events", "item_events", "item_clicks"):
+            assert np.array_equal(getattr(shared, name), getattr(alone, name)), name
+        assert all(map(np.array_equal, shared.spool.batches, alone.spool.batches))
+        found, expected = batches_of(shared), batches_of(alone)
+        assert len(found) == len(expected) and all(a.equals(b) for a, b in zip(found, expected, strict=True))
 
 
 # -- under torchrun ----------------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ def dump_logits(run: Run, day: dt.date, teacher_day: dt.date | None = None) -> R
     inputs = log.inputs(day)
 
     def work(publication: Publication) -> Draft:
-        read = log.read(day, publication.tmp)
+        read = log.read(day, publication.tmp, run.ranks)
         if retriever:
             Encoder.stored(retriever[0], run.config.features_of("student"))  # its features must be the config's
         teacher = FrozenTeacher(*parent, run.device, run.config)

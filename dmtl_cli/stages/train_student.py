@@ -59,7 +59,7 @@ def train_student(run: Run, day: dt.date, scores_day: dt.date | None = None) -> 
     source = scores_facts(run, day, scores, judge)
 
     def work(publication: Publication) -> Draft:
-        read = {d: log.read(d, publication.tmp) for d in days}
+        read = {d: log.read(d, publication.tmp, run.ranks) for d in days}
         threshold = source[0]
         features = run.config.features_of("student")
         encoder = Encoder.stored(before[0], features) if before else Encoder(features)

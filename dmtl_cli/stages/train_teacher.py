@@ -35,7 +35,7 @@ def train_teacher(run: Run, day: dt.date) -> Result:
     inputs = [one for d in days for one in log.inputs(d)]
 
     def work(publication: Publication) -> Draft:
-        read = [log.read(d, publication.tmp) for d in days]
+        read = [log.read(d, publication.tmp, run.ranks) for d in days]
         refuse_without_clicks(read)
         threshold = carried_threshold(before, run.config) if before else measure_threshold(run, read)
         refuse_without_reads(read, threshold)
