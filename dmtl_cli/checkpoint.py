@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
+import warnings
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
 
 from dmtl_cli.errors import UserError
 from dmtl_cli.fit import Optimizers
 from dmtl_cli.models.layers import INIT_STD, EmbeddingTable
+from dmtl_cli.models.sharded import ShardedTable, randn
 from dmtl_cli.optim import TableAdam
 
 _TABLE = "embedding."
@@ -30,22 +34,52 @@ def _dense(model: nn.Module, table: EmbeddingTable) -> dict[str, nn.Parameter]:
     return {n: p for n, p in model.named_parameters() if p is not table.weight}
 
 
-def save(folder: Path, model: nn.Module, table: EmbeddingTable, optimizers: Optimizers | None = None) -> None:
-    """Writes model.safetensors and (with optimizers) optimizer.safetensors."""
+def save(
+    folder: Path,
+    model: nn.Module,
+    table: EmbeddingTable,
+    optimizers: Optimizers | None = None,
+    scratch: Path | None = None,
+) -> None:
+    """Writes model.safetensors and (with optimizers) optimizer.safetensors.
+
+    Args:
+        scratch: a folder that all ranks see, for a sharded table; of these rank 0 writes.
+    """
+    whole = {"weight": table.weight.detach(), **(optimizers.table.by_row(table.weight) if optimizers else {})}
+    if isinstance(table, ShardedTable):
+        assert scratch is not None
+        whole = _unsharded(table, scratch)
+        if not whole:
+            return
     dense = _dense(model, table)
     weights = {n: p.detach().cpu().contiguous() for n, p in dense.items()}
-    save_file(weights | _parts(table, table.weight.detach().cpu()), folder / "model.safetensors")
+    save_file(weights | _parts(table, whole["weight"].cpu()), folder / "model.safetensors")
     if optimizers is None:
         return
     state: dict[str, Tensor] = {}
-    for key, whole in optimizers.table.by_row(table.weight).items():
-        state |= {_key(key) + name: part for name, part in _parts(table, whole.cpu()).items()}
+    for key, rows in whole.items():
+        if key != "weight":
+            state |= {_key(key) + name: part for name, part in _parts(table, rows.cpu()).items()}
     for n, p in dense.items():
         for key, value in optimizers.dense.state.get(p, {}).items():
             state[f"{key}.{n}"] = value.detach().cpu().contiguous()
     if isinstance(optimizers.table, TableAdam):
         state[_TABLE_STEP] = optimizers.table.state[table.weight]["step"].cpu()
     save_file(state, folder / "optimizer.safetensors")
+
+
+def _unsharded(table: ShardedTable, scratch: Path) -> dict[str, Tensor]:
+    """All rows of a sharded table and its accumulators, on rank 0; nothing on the others."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the kind of tensor that TorchRec holds; that one process reads it all
+        state_dict_saver.save(table.state, checkpoint_id=scratch / "sharded")
+        if not table.ranks.first:
+            return {}
+        whole = {name: torch.empty(part.size()) for name, part in table.state.items()}
+        state_dict_loader.load(whole, checkpoint_id=scratch / "sharded", no_dist=True)
+    shutil.rmtree(scratch / "sharded")
+    return {"weight": whole["weight"][:, : table.dim], "sum": whole["sum"]}
 
 
 def load(folder: Path, model: nn.Module, table: EmbeddingTable, optimizers: Optimizers | None = None) -> None:
@@ -65,14 +99,14 @@ def load(folder: Path, model: nn.Module, table: EmbeddingTable, optimizers: Opti
         _copy(n, weights, p.data, folder)
     with torch.no_grad():
         for name in table.rows:
-            _fill(name, weights, table.weight.data[table.part(name)], folder, noise=True)
+            _fill(name, weights, table, table.weight.data, folder, noise=True)
         if optimizers is None:
             return
         state = _read(folder / "optimizer.safetensors")
         for key, whole in optimizers.table.by_row(table.weight).items():
             kept = {k.removeprefix(_key(key)): v for k, v in state.items() if k.startswith(_key(key) + _TABLE)}
             for name in table.rows:
-                _fill(name, kept, whole[table.part(name)], folder, noise=False)
+                _fill(name, kept, table, whole, folder, noise=False)
         if isinstance(optimizers.table, TableAdam):
             optimizers.table.state[table.weight]["step"].copy_(state[_TABLE_STEP])
         for n, p in _dense(model, table).items():
@@ -96,12 +130,19 @@ def _copy(name: str, stored: dict[str, Tensor], into: Tensor, folder: Path) -> N
     into.copy_(stored[name])
 
 
-def _fill(name: str, stored: dict[str, Tensor], into: Tensor, folder: Path, *, noise: bool) -> None:
-    old = stored.get(_TABLE + name)
-    if old is None or old.shape[1:] != into.shape[1:] or len(old) > len(into):
+def _fill(
+    name: str, stored: dict[str, Tensor], table: EmbeddingTable, into: Tensor, folder: Path, *, noise: bool
+) -> None:
+    """`into`: of each row of the table that is held here a row, or a number."""
+    old, rows = stored.get(_TABLE + name), table.rows[name]
+    if old is None or old.shape[1:] != into.shape[1:] or len(old) > rows:
         came = "nothing" if old is None else f"{tuple(old.shape)}"
         hint = "the features, tasks, embedding_dim, factor_dim or embedding_optimizer changed: use a new workspace"
-        raise UserError(f"{folder}: embedding {name}: expected {tuple(into.shape)}, got {came}", hint)
-    into[: len(old)] = old.to(into.device)
-    if noise and len(into) > len(old):
-        into[len(old) :] = old[0].to(into.device) + torch.randn(into[len(old) :].shape, device=into.device) * INIT_STD
+        raise UserError(f"{folder}: embedding {name}: expected {(rows, *into.shape[1:])}, got {came}", hint)
+    here, mine = table.place(name)
+    known = max(mine.start, min(mine.stop, len(old)))
+    into[here][: known - mine.start] = old[mine.start : known].to(into.device)
+    if noise and rows > len(old):
+        new = range(max(0, known - len(old)), max(0, mine.stop - len(old)))
+        fresh = randn(rows - len(old), into.shape[1], new) * INIT_STD
+        into[here][known - mine.start :] = old[0].to(into.device) + fresh.to(into.device)

@@ -29,6 +29,7 @@ from dmtl_cli.progress import RunLog
 from dmtl_cli.workspace import Workspace
 
 if TYPE_CHECKING:
+    from dmtl_cli.ranks import Ranks
     from dmtl_cli.run import Result, Run
 
 app = typer.Typer(
@@ -484,24 +485,36 @@ def _stage(
     summary: int | None = -1,
 ) -> None:
     """Runs a stage and prints what `--json` asks for: the result numbered `summary`, or (None) a line for each."""
-    log = RunLog(quiet=quiet)
+    rank = _rank()
+    log = RunLog(quiet=quiet or rank > 0)
     done: list[list[Result]] = []
+    ranks: list[Ranks] = []
+
+    def log_of(root: Path) -> Path:
+        path = Workspace(root).log_path(name, parse_day(day))
+        return path.with_suffix(f".{rank}.jsonl") if rank else path
 
     def guarded() -> None:
-        when = parse_day(day)
+        parse_day(day)
+        if _many():
+            from dmtl_cli.ranks import Ranks
+
+            ranks.append(Ranks.join())
         try:
             config = source.read()
         except UserError:
             if (root := source.workspace()) is not None and root.is_dir():
-                log.path = Workspace(root).log_path(name, when)
+                log.path = log_of(root)
             raise
-        log.path = Workspace(Path(config.workspace)).log_path(name, when)
+        log.path = log_of(Path(config.workspace))
         log.write("started", command=name, config=str(source.file), sets=source.sets)
         from dmtl_cli.run import Run
 
-        run = Run.of(config, log)
+        run = Run.of(config, log, *ranks)
         done.append(run.done)
-        results = work(run)
+        with run.ranks.together():
+            results = work(run)
+        run.ranks.leave()
         if as_json:
             shown = [r.to_dict() for r in results]
             if summary is not None:  # a command is up to date only if all that it publishes is
@@ -514,10 +527,19 @@ def _stage(
         if code and as_json:  # what was published before the failure is there all the same
             for each in published:
                 print(json.dumps(each.to_dict(), sort_keys=True))
-        if metrics_file is not None:
+        if metrics_file is not None and not rank:
             _write_metrics(metrics_file, name, code, published)
 
-    _guarded(guarded, log, after)
+    _guarded(guarded, log, after, lambda code: ranks[0].failed(code) if ranks else (code, True))
+
+
+def _many() -> bool:
+    return os.environ.get("WORLD_SIZE", "1") != "1"
+
+
+def _rank() -> int:
+    """This process's number among those that torchrun started; 0 speaks."""
+    return int(os.environ.get("RANK", "0")) if _many() else 0
 
 
 def _write_metrics(file: Path, name: str, code: int, results: list[Result]) -> None:
@@ -537,8 +559,17 @@ def _write_metrics(file: Path, name: str, code: int, results: list[Result]) -> N
         draft.unlink(missing_ok=True)
 
 
-def _guarded(work: Callable[[], None], log: RunLog, after: Callable[[int], None] = lambda code: None) -> None:
-    """Every way a command can end, with its documented exit code; a failure is one line on stderr."""
+def _guarded(
+    work: Callable[[], None],
+    log: RunLog,
+    after: Callable[[int], None] = lambda code: None,
+    first: Callable[[int], tuple[int, bool]] = lambda code: (code, True),
+) -> None:
+    """Every way a command can end, with its documented exit code; a failure is one line on stderr.
+
+    Args:
+        first: of a failure's code the run's own code, and whether this process tells of it.
+    """
     code, message = _ended(work, log)
     try:
         after(code)
@@ -548,7 +579,10 @@ def _guarded(work: Callable[[], None], log: RunLog, after: Callable[[int], None]
             where = e.filename2 or e.filename
             what = f"the work is done, but --metrics-file cannot be written: {where}: {e.strerror or e}"
             message = UserError(what, "name a file in a folder that exists and can be written").line()
-    if message:
+    told = True
+    if code:
+        code, told = first(code)
+    if message and told:
         print(message, file=sys.stderr)
     if code:
         raise typer.Exit(code)
@@ -569,7 +603,8 @@ def _ended(work: Callable[[], None], log: RunLog) -> tuple[int, str]:
         return int(e.code), e.line()
     except KeyboardInterrupt as e:
         number = e.number if isinstance(e, _Stopped) else signal.SIGINT
-        message = f"{'terminated' if number == signal.SIGTERM else 'interrupted'}; what was running is not published"
+        by = "terminated, by hand or as another rank is gone" if _many() else "terminated"
+        message = f"{by if number == signal.SIGTERM else 'interrupted'}; what was running is not published"
         _note(log, "stopped", signal=int(number))
         return 128 + number, UserError(message, "run it again").line()
     except typer.Exit:
@@ -648,6 +683,8 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _stop)
+    if _rank():
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 (until the end)
     sys.exit(execute(sys.argv[1:]))
 
 

@@ -348,7 +348,7 @@ def _publish(run: Run, measured: list[dt.date], seeds: list[int], table: Table) 
     if not drawn:
         run.log.say("no figure: pip install matplotlib (or dmtl[plot]) to have one")
     config = run.sections("evaluate") | {"evaluations": table.evaluations, "refused": table.refused, "figure": drawn}
-    return run.publish("compare", measured[-1], config, [], [], work)
+    return run.publish("compare", measured[-1], config, [], [], work, shared=False)
 
 
 COLORS = {"student": "#c1121f", "student_teacher": "#003049", "joint": "#2a7f62"}

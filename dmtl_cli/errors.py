@@ -1,5 +1,7 @@
 """The one way a room says that something is wrong with what it was given."""
 
+from __future__ import annotations
+
 from enum import IntEnum
 
 
@@ -32,6 +34,9 @@ class UserError(Exception):
     def __init__(self, message: str, hint: str = "", code: Exit = Exit.DATA, others: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.message, self.hint, self.code, self.others = message, hint, code, others
+
+    def __reduce__(self) -> tuple[type[UserError], tuple[object, ...]]:
+        return type(self), (self.message, self.hint, self.code, self.others)
 
     def line(self) -> str:
         """One line of at most 400 characters, whatever the message holds."""

@@ -30,6 +30,7 @@ from dmtl_cli.data.log import ID, Day, Log
 from dmtl_cli.models import build_student
 from dmtl_cli.models.dssm import DSSM
 from dmtl_cli.models.layers import EmbeddingTable, SideEmbedder
+from dmtl_cli.models.sharded import TableOf
 from dmtl_cli.run import Draft, Result, Run
 from dmtl_cli.serving import input_names
 
@@ -179,7 +180,7 @@ def described(student: DSSM) -> dict[str, Any]:
     }
 
 
-def student_of(encoder: Encoder, config: dict[str, Any]) -> DSSM:
+def student_of(encoder: Encoder, config: dict[str, Any], table_of: TableOf = EmbeddingTable) -> DSSM:
     """An untrained student of a config's `student` section."""
     return build_student(
         encoder,
@@ -187,6 +188,7 @@ def student_of(encoder: Encoder, config: dict[str, Any]) -> DSSM:
         hidden_units=tuple(config["hidden_units"]),
         unit=config["vectors"] == "unit",
         auxiliary=config["distill"]["head"] == "auxiliary",
+        table_of=table_of,
     )
 
 
@@ -216,7 +218,7 @@ def publish_export(run: Run, day: dt.date) -> Result:
         rows = {"items": len(read.items), "users": len(read.users)}
         return Draft(rows=rows, metrics={"items.unknown_share": unknown}, facts=facts)
 
-    return run.publish("export", day, run.sections("student"), inputs, [parent], work, latest=True)
+    return run.publish("export", day, run.sections("student"), inputs, [parent], work, latest=True, shared=False)
 
 
 def write_export(folder: Path, student: DSSM, encoder: Encoder, day: Day) -> float:

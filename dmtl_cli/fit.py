@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from dmtl_cli.config import Optimizer
-from dmtl_cli.errors import UserError
+from dmtl_cli.errors import Exit, UserError
 from dmtl_cli.models.layers import EmbeddingTable
+from dmtl_cli.models.sharded import Fused, ShardedTable
 from dmtl_cli.optim import RowWiseAdagrad, TableAdam
 from dmtl_cli.progress import Progress
+from dmtl_cli.ranks import ALONE, Ranks
 
 _FAST = ("log_scale", "bias", "auxiliary.log_scale", "auxiliary.bias")  # scalars that a whole DSSM waits for
 _FAST_RATE = 10.0
@@ -27,7 +29,7 @@ class Optimizers:
     """Adam for dense weights, and one that knows rows for the table."""
 
     dense: torch.optim.Adam
-    table: RowWiseAdagrad | TableAdam
+    table: RowWiseAdagrad | TableAdam | Fused
 
     @staticmethod
     def of(model: nn.Module, table: EmbeddingTable, config: Optimizer) -> Optimizers:
@@ -38,6 +40,11 @@ class Optimizers:
         ]
         dense = torch.optim.Adam([g for g in groups if g["params"]], lr=config.learning_rate, fused=True)
         table.sparse = config.embedding_optimizer != "adam"
+        if isinstance(table, ShardedTable):
+            if not table.sparse:
+                what = "embedding_optimizer: adam needs the whole table in one process"
+                raise UserError(what, "use rowwise_adagrad, or run it without torchrun", Exit.CONFIG)
+            return Optimizers(dense, Fused(table))
         if table.sparse:
             return Optimizers(dense, RowWiseAdagrad([table.weight], config.embedding_learning_rate))
         return Optimizers(dense, TableAdam([table.weight], config.learning_rate))
@@ -58,12 +65,14 @@ def fit(
     batches: Iterable[B],
     loss_of: Callable[[B], tuple[Tensor, dict[str, float | Tensor]]],
     progress: Progress,
+    ranks: Ranks = ALONE,
 ) -> dict[str, float]:
     """Trains on every batch once.
 
     Args:
         learners: models that share the loss, each with its optimizers.
-        loss_of: a batch -> its mean loss, and numbers to average over rows and report.
+        loss_of: a batch -> its mean loss, and numbers to average over rows and report; under several ranks the same on
+            each, made of what they gathered.
 
     Returns:
         Row-weighted means of the loss and of the reported numbers over the whole stream, and `rows`.
@@ -78,7 +87,8 @@ def fit(
     for k, batch in enumerate(batches):
         loss, parts = loss_of(batch)
         loss.backward()  # type: ignore[no-untyped-call]
-        for _, optimizers in learners:
+        for model, optimizers in learners:
+            ranks.mean_gradients(model)
             optimizers.step()
         rows += len(batch)
         for name, value in {"loss": loss, **parts}.items():
@@ -101,17 +111,18 @@ def _refuse_divergence(total: float, rows: int) -> None:
 
 
 @torch.no_grad()
-def forget_untouched(table: EmbeddingTable, optimizer: RowWiseAdagrad | TableAdam) -> int:
+def forget_untouched(table: EmbeddingTable, optimizer: RowWiseAdagrad | TableAdam | Fused, ranks: Ranks = ALONE) -> int:
     """Overwrites rows that no step touched by their embedding's unknown row, and counts them.
 
     An untrained random vector must never be served as if it were learned: it floats to the top of a retrieval.
     """
     untouched = ~optimizer.touched(table.weight)
     total = 0
-    for name in table.rows:
-        part = table.part(name)
-        mine = untouched[part].clone()
-        mine[0] = False
-        table.weight.data[part][mine] = table.weight.data[table.start[name]].clone()
+    for name, unknown in table.unknown().items():
+        here, rows = table.place(name)
+        mine = untouched[here].clone()
+        if rows.start == 0:
+            mine[:1] = False
+        table.weight.data[here][mine] = unknown
         total += int(mine.sum())
-    return total
+    return int(ranks.sum(torch.tensor(total)))

@@ -128,7 +128,7 @@ class AnyLabel(dict[str, npt.NDArray[Any]]):
 class TeacherRanker:
     def __init__(self, parent: Parent, day: Day, run: Run) -> None:
         self.teacher = FrozenTeacher(*parent, run.device, run.config)
-        self.day = day
+        self.day, self.ranks = day, run.ranks
         self.calibrated = bool(parent[1].facts["calibrated"])
 
     @cached_property
@@ -145,11 +145,13 @@ class TeacherRanker:
         return log_p | {f"ct{t}": log_p["ctr"] + log_p[t] for t in self.teacher.tasks[1:]}
 
     def scores(self, rows: Rows) -> Mapping[str, npt.NDArray[Any]]:
-        return self._labels(self.scorer.pairs(rows))
+        mine = rows.take(self.ranks.slice(len(rows)))
+        return self._labels(np.concatenate(self.ranks.gather_objects(self.scorer.pairs(mine))))
 
     def retrieve(self, users: Ints, k: int) -> tuple[Ints, pl.Series]:
-        tops = [best_k(self._labels(x)["ctcvr"][None], k) for x in self.scorer.catalogue(users)]
-        return np.concatenate(tops), self.day.items[ID]
+        mine = users[self.ranks.slice(len(users))]
+        tops = [best_k(self._labels(x)["ctcvr"][None], k) for x in self.scorer.catalogue(mine)]
+        return np.concatenate([top for each in self.ranks.gather_objects(tops) for top in each]), self.day.items[ID]
 
 
 class StudentRanker:

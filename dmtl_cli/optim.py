@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
+EPS = 1e-8
+
 
 class RowWiseAdagrad(torch.optim.Optimizer):
     """One accumulator a row: a += mean(g^2), w -= lr g / (sqrt(a) + eps).
@@ -15,7 +17,7 @@ class RowWiseAdagrad(torch.optim.Optimizer):
     written. An accumulator of 0 means that no step ever touched the row.
     """
 
-    def __init__(self, params: Iterable[nn.Parameter], lr: float, eps: float = 1e-8) -> None:
+    def __init__(self, params: Iterable[nn.Parameter], lr: float, eps: float = EPS) -> None:
         super().__init__(params, {"lr": lr, "eps": eps})
         for group in self.param_groups:
             for p in group["params"]:

@@ -8,7 +8,8 @@ import hashlib
 import importlib.metadata
 import platform
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from dmtl_cli.artifact import Manifest, Publication, key_of, publish, up_to_date
 from dmtl_cli.config import Config
 from dmtl_cli.errors import Exit, UserError
 from dmtl_cli.progress import RunLog
+from dmtl_cli.ranks import ALONE, Ranks
 from dmtl_cli.workspace import Workspace
 
 Parent = tuple[Path, Manifest]
@@ -62,13 +64,14 @@ class Run:
     ws: Workspace
     log: RunLog
     device: torch.device
+    ranks: Ranks = ALONE
     frozen: bool = False
     """whether to publish nothing, only find what is published"""
     done: list[Result] = dataclasses.field(default_factory=list)
     """every result so far, so that a later failure does not hide it"""
 
     @staticmethod
-    def of(config: Config, log: RunLog) -> Run:
+    def of(config: Config, log: RunLog, ranks: Ranks = ALONE) -> Run:
         """Sets torch's threads and determinism. Raises UserError 69 when the device asked for is not there."""
         name = config.device
         if name == "auto":
@@ -79,7 +82,10 @@ class Run:
         # warn_only would print: on CUDA a few scatters are not deterministic, which the manifest's device says
         torch.use_deterministic_algorithms(name == "cpu")
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        return Run(config, Workspace(Path(config.workspace)), log, torch.device(name))
+        device = torch.device(name, ranks.local) if name == "cuda" and ranks.size > 1 else torch.device(name)
+        if device.index is not None:
+            torch.cuda.set_device(device)
+        return Run(config, Workspace(Path(config.workspace)), log, device, ranks)
 
     def rng(self, *words: object) -> np.random.Generator:
         """A generator of its own for each purpose: the same seed and words give the same numbers."""
@@ -100,6 +106,7 @@ class Run:
             **{name: importlib.metadata.version(name) for name in named},
             "device": self.device.type,
             "cpu": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+            **({"ranks": str(self.ranks.size)} if self.ranks.size > 1 else {}),
         }
 
     # -- parents -------------------------------------------------------------------------------------------------------
@@ -146,8 +153,12 @@ class Run:
         *,
         sub: str | None = None,
         latest: bool = False,
+        shared: bool = True,
     ) -> Result:
         """Runs `work` and publishes what it wrote, unless the very same is published already.
+
+        Args:
+            shared: whether all ranks work, of which rank 0 writes what is published; else rank 0 works alone.
 
         Raises:
             UserError: this run is frozen, and 65 it is not, or 80 it was refused; else what `work` raises.
@@ -164,8 +175,43 @@ class Run:
             inputs=inputs,
             parents=named,
         )
-        if (done := up_to_date(self.ws, stage, day, sub, key)) and (not latest or self._serves()):
+        done = self.ranks.of_first(lambda: self._published(stage, day, sub, key, latest))
+        if done is not None:
             return self._result(*done, None)
+        start = time.perf_counter()
+        with self._publication(stage, day, sub, latest) as publication:
+
+            def written() -> Draft:
+                return self._written(work, publication)
+
+            draft = written() if shared else self.ranks.of_first(written)
+
+            def seal() -> Parent:
+                return publication.seal(
+                    {
+                        "key": key,
+                        "config": config,
+                        "seed": self.config.seed,
+                        "versions": versions,
+                        "threads": self.config.threads,
+                        "inputs": inputs,
+                        "parents": named,
+                        "rows": draft.rows,
+                        "metrics": draft.metrics,
+                        "gates": draft.gates,
+                        "facts": draft.facts,
+                        "key_warnings": self._key_warnings(),
+                    }
+                )
+
+            path, manifest = self.ranks.of_first(seal)
+        self.ws.refusal_path(stage, day).unlink(missing_ok=True)
+        return self._result(path, manifest, time.perf_counter() - start)
+
+    def _published(self, stage: str, day: dt.date, sub: str | None, key: str, latest: bool) -> Parent | None:
+        """The run of that key, where there is one; else None, or UserError as this run is frozen."""
+        if (done := up_to_date(self.ws, stage, day, sub, key)) and (not latest or self._serves()):
+            return done
         refusal = self.ws.refusal_path(stage, day)
         if self.frozen and refusal.exists():
             raise UserError(refusal.read_text().strip().removeprefix("dmtl: error: "), code=Exit.REFUSED)
@@ -174,33 +220,31 @@ class Run:
             raise UserError(
                 what, "backfill again with this config; to try a change beside the chain name it in --settings"
             )
-        start = time.perf_counter()
-        with publish(self.ws, stage, day, sub, latest=latest) as publication:
-            try:
-                draft = work(publication)
-            except UserError as e:
-                if e.code == Exit.REFUSED:  # for `status`; never read by a stage
-                    refusal.parent.mkdir(parents=True, exist_ok=True)
-                    refusal.write_text(e.line() + "\n")
-                raise
-            path, manifest = publication.seal(
-                {
-                    "key": key,
-                    "config": config,
-                    "seed": self.config.seed,
-                    "versions": versions,
-                    "threads": self.config.threads,
-                    "inputs": inputs,
-                    "parents": named,
-                    "rows": draft.rows,
-                    "metrics": draft.metrics,
-                    "gates": draft.gates,
-                    "facts": draft.facts,
-                    "key_warnings": self._key_warnings(),
-                }
-            )
-        refusal.unlink(missing_ok=True)
-        return self._result(path, manifest, time.perf_counter() - start)
+        return None
+
+    @contextmanager
+    def _publication(self, stage: str, day: dt.date, sub: str | None, latest: bool) -> Iterator[Publication]:
+        """Where all ranks work: the folder that rank 0 locked and will publish, and for each a scratch of its own."""
+        with ExitStack() as stack:
+
+            def begin() -> Publication:
+                return stack.enter_context(publish(self.ws, stage, day, sub, latest=latest))
+
+            shared = self.ranks.of_first(begin)
+            if self.ranks.size > 1:
+                shared = dataclasses.replace(shared, tmp=shared.tmp / f"rank-{self.ranks.rank}")
+                shared.tmp.mkdir()
+            yield shared
+
+    def _written(self, work: Callable[[Publication], Draft], publication: Publication) -> Draft:
+        try:
+            return work(publication)
+        except UserError as e:
+            if e.code == Exit.REFUSED and self.ranks.first:  # for `status`; never read by a stage
+                refusal = self.ws.refusal_path(publication.stage, publication.day)
+                refusal.parent.mkdir(parents=True, exist_ok=True)
+                refusal.write_text(e.line() + "\n")
+            raise
 
     def _serves(self) -> bool:
         """Whether LATEST names an export; publishing heals one that does not."""

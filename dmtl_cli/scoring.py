@@ -22,7 +22,11 @@ from dmtl_cli.data.log import Day
 from dmtl_cli.data.samples import Rows
 from dmtl_cli.errors import UserError
 from dmtl_cli.models import build_teacher
+from dmtl_cli.models.dssm import DSSM
+from dmtl_cli.models.layers import EmbeddingTable
+from dmtl_cli.models.sharded import TableOf
 from dmtl_cli.models.teacher import Half, Side, Teacher
+from dmtl_cli.ranks import ALONE, Ranks
 
 _ITEMS = 4_096  # of a catalogue computed at a time: below 32 MiB a tensor, above which malloc returns every page
 _KEPT_BYTES = 1 << 29
@@ -32,15 +36,28 @@ def side(x: Inputs) -> Side:
     return x.ids, x.sequences, x.floats
 
 
-def forward(model: Teacher, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits [B, T] and gates [B, T, E] of a batch."""
-    out: tuple[torch.Tensor, torch.Tensor] = model(
-        side(batch.user), side(batch.item), side(batch.context), batch.user_index, batch.item_index
-    )
-    return out
+def forward(model: Teacher, batch: Batch, ranks: Ranks = ALONE) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits [B, T] and gates [B, T, E] of a batch, whichever rank computed them."""
+    logits, gates = model(side(batch.user), side(batch.item), side(batch.context), batch.user_index, batch.item_index)
+    return ranks.gather(logits, len(batch)), ranks.gather(gates.detach(), len(batch))
 
 
-def teacher_of(encoder: Encoder, config: dict[str, Any], tasks: int) -> Teacher:
+Vectors = tuple[torch.Tensor, torch.Tensor]
+
+
+def heads(student: DSSM, batch: Batch, ranks: Ranks = ALONE) -> tuple[Vectors, Vectors]:
+    """(user, item) vectors [N, d] of the served head and of the auxiliary one: of the batch's distinct users and items,
+    whichever rank computed them."""
+
+    def whole(head: Vectors) -> Vectors:
+        return ranks.gather(head[0], batch.distinct[0]), ranks.gather(head[1], batch.distinct[1])
+
+    served, soft = student.heads(side(batch.user), side(batch.item))
+    one = whole(served)
+    return one, one if soft is served else whole(soft)
+
+
+def teacher_of(encoder: Encoder, config: dict[str, Any], tasks: int, table_of: TableOf = EmbeddingTable) -> Teacher:
     """An untrained teacher of a config's `teacher` section, with that many tasks."""
     return build_teacher(
         encoder,
@@ -55,6 +72,7 @@ def teacher_of(encoder: Encoder, config: dict[str, Any], tasks: int) -> Teacher:
         num_levels=config["num_levels"],
         factor_dim=config["factor_dim"],
         crosses=tuple((c["user"], c["item"]) for c in config["crosses"]),
+        table_of=table_of,
     )
 
 
@@ -92,18 +110,25 @@ class Scorer:
     """A teacher over the users and items of one day.
 
     Args:
+        ranks: the processes that score each batch together, as a sharded table needs them to.
         kept_bytes: what it may hold of the day's items so that each is computed once.
     """
 
     def __init__(
-        self, encoder: Encoder, model: Teacher, day: Day, device: torch.device, kept_bytes: int = _KEPT_BYTES
+        self,
+        encoder: Encoder,
+        model: Teacher,
+        day: Day,
+        device: torch.device,
+        ranks: Ranks = ALONE,
+        kept_bytes: int = _KEPT_BYTES,
     ) -> None:
+        self.encoder, self.model, self.device, self.ranks = encoder, model, device, ranks
         self.kept_bytes = kept_bytes
-        self.encoder, self.model, self.device = encoder, model, device
         self.tables = Tables(encoder.entities(day, "user"), encoder.entities(day, "item"))
-        self.batcher = Batcher(encoder, self.tables, device)
+        self.batcher = Batcher(encoder, self.tables, device, ranks=ranks)
         served = encoder.entities(day, "user", None) if encoder.of("user", True) else self.tables.users
-        self.no_event = Batcher(encoder, Tables(served, self.tables.items), device)
+        self.no_event = Batcher(encoder, Tables(served, self.tables.items), device, ranks=ranks)
         self.day = day
 
     @torch.no_grad()
@@ -127,16 +152,16 @@ class Scorer:
                 users, context = model.user_side(side(batch.user)), model.context_row(side(batch.context))
                 logits, _ = model.logits(users, items, batch.user_index, batch.item_row, context)
             else:
-                logits, _ = forward(model, batch)
+                logits, _ = forward(model, batch, self.ranks)
             out[order[start : start + len(batch)]] = logits.float().cpu().numpy()
             start += len(batch)
         return out
 
     @cached_property
     def items(self) -> Half | None:
-        """What each item of the day brings to its rows; None where that is too much to keep."""
+        """What each item of the day brings to its rows; None where that is too much to keep, or shared by ranks."""
         outputs = len(self.model.net.first.bias)
-        if len(self.tables.items) * outputs * 4 > self.kept_bytes:
+        if self.ranks.size > 1 or len(self.tables.items) * outputs * 4 > self.kept_bytes:
             return None
         with torch.no_grad():
             return Half(*(torch.cat(x) for x in zip(*self._item_blocks(), strict=True)))

@@ -4,6 +4,7 @@ set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
 . "$here/scripts/env.sh"
 make_env "$here/.venv-test" "$here" dev
+sh "$here/scripts/install_torchrec.sh" "$here/.venv-test"
 cd "$here"
 bin=$here/.venv-test/bin
 "$bin/ruff" check .

@@ -151,7 +151,7 @@ def test_a_teacher_with_crosses_is_its_plain_form(more: dict[str, Any]) -> None:
 @pytest.mark.parametrize("kept", [0, 1 << 20], ids=["items in each batch", "items once"])
 def test_all_ways_to_score_a_pair_agree(kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
     model, day = a_teacher(ENCODER, crosses=CROSSES).eval(), the_day()
-    scorer = Scorer(ENCODER, model, day, CPU, kept)
+    scorer = Scorer(ENCODER, model, day, CPU, kept_bytes=kept)
     monkeypatch.setattr(scoring, "_ITEMS", 4)
     users = np.array([3, 0, 1, 2])
     rows = Rows(np.repeat(users, 6), np.tile(np.arange(6), 4), {})

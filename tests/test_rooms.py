@@ -29,13 +29,13 @@ FLOORS = [
     ["serving", "synth"],
     ["checkpoint"],
     ["fit"],
-    ["optim"],
     ["models"],
     ["models.dssm"],
     ["models.teacher"],
     ["models.mmoe", "models.ple", "models.shared_bottom"],
-    ["models.mixture"],
+    ["models.mixture", "models.sharded"],
     ["models.layers"],
+    ["optim"],
     ["data.batches"],
     ["data.scores"],
     ["data.samples"],
@@ -46,6 +46,7 @@ FLOORS = [
     ["data.files"],
     ["data.hashing"],
     ["run"],
+    ["ranks"],
     ["artifact", "progress"],
     ["workspace"],
     ["calibrate", "distill"],
@@ -64,9 +65,10 @@ PURE = (
     "models",
     *(n for names in FLOORS for n in names if n[:7] == "models."),
 )
-KNOWN = {  # the encoder's layout; names of the losses; threads
+KNOWN = {  # the encoder's layout; names of the losses; threads; the processes that hold a table, and how they update it
     "models": {"data.encode"},
     "models.mixture": {"chunks"},
+    "models.sharded": {"ranks", "optim"},
     "distill": {"config"},
     "losses": {"chunks"},
 }

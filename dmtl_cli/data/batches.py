@@ -2,6 +2,9 @@
 
 In a batch the user side is held once per distinct user and the item side once per distinct item, with an index from
 each row to its user and its item: towers and first layers then compute each of them once.
+
+Under several ranks all of them cut the same batches, and each encodes its share of a batch alone: of its rows, for a
+model that computes pairs, or of its users and items, for two towers. What a loss needs is there of the whole batch.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +22,10 @@ from torch import Tensor
 
 from dmtl_cli.data.encode import Encoded, Encoder
 from dmtl_cli.data.samples import Rows
+from dmtl_cli.ranks import ALONE, Ranks
+
+Ints = npt.NDArray[np.int64]
+Held = slice | Ints
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,11 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Batch:
-    """B rows: the distinct users and items, each row's place among them, and per-row columns [B]."""
+    """B rows: the distinct users and items, each row's place among them, and per-row columns [B].
+
+    Of a rank among several that share a batch by rows: inputs and places are those of its own rows. By sides: its own
+    share of the distinct users and items, and every row's places among all of them.
+    """
 
     user: Inputs
     item: Inputs
@@ -47,7 +58,12 @@ class Batch:
     """row of the stacked item table: tells items apart"""
 
     def __len__(self) -> int:
-        return self.user_index.shape[0]
+        return self.item_row.shape[0]
+
+    @property
+    def distinct(self) -> tuple[int, int]:
+        """Users and items of the whole batch, where it is whole or shared by sides."""
+        return int(self.user_index.max()) + 1, int(self.item_index.max()) + 1
 
 
 @dataclass(frozen=True)
@@ -78,6 +94,8 @@ class Batcher:
 
     Args:
         unknown_share: share of ids replaced by the unknown row (training only), so that row 0 is trained.
+        ranks: the processes that share each batch.
+        by: what they share.
     """
 
     def __init__(
@@ -88,8 +106,11 @@ class Batcher:
         *,
         unknown_share: float = 0.0,
         rng: np.random.Generator | None = None,
+        ranks: Ranks = ALONE,
+        by: Literal["rows", "sides"] = "rows",
     ) -> None:
         self.encoder, self.tables, self.device = encoder, tables, device
+        self.ranks, self.by = ranks, by
         self.unknown_share, self.rng = unknown_share, rng
         self.user_events = bool(encoder.of("user", True)) and not _covers(encoder, tables)
         self.dropped = {s: np.asarray(encoder.layout(s).dropped, np.bool_) for s in ("user", "item", "context")}
@@ -122,37 +143,49 @@ class Batcher:
 
     def batch(self, rows: Rows) -> Batch:
         n = len(rows)
+        mine = self.ranks.slice(n) if self.by == "rows" else slice(0, n)
         features = rows.features if rows.features is not None else pl.DataFrame({"": np.zeros(n)})
+        held: Held
         if self.user_events:  # part of the user changes with the event: no two rows share it
-            user, user_index = self.tables.users.take(rows.user), np.arange(n)
-            now = self.encoder.encode(features, "user", True)
+            users, user_index, held = rows.user, np.arange(mine.stop - mine.start), mine
+            user, now = self.tables.users.take(users[mine]), self.encoder.encode(features[mine], "user", True)
             user = Encoded(
                 np.concatenate([user.ids, now.ids], 1),
                 user.sequences + now.sequences,
                 np.concatenate([user.floats, now.floats], 1),
             )
         else:
-            distinct, user_index = np.unique(rows.user, return_inverse=True)
-            user = self.tables.users.take(distinct)
-        distinct, item_index = np.unique(rows.item, return_inverse=True)
-        item = self.tables.items.take(distinct)
-        context = self.encoder.encode(features, "context")
+            users, user_index, held = self._distinct(rows.user, mine)
+            user = self.tables.users.take(users[held])
+        user = self._dropped(user, "user", len(users), held)
+        items, item_index, held = self._distinct(rows.item, mine)
+        item = self._dropped(self.tables.items.take(items[held]), "item", len(items), held)
+        context = self._dropped(self.encoder.encode(features[mine], "context"), "context", n, mine)
         columns = {k: on(self.device, v) for k, v in rows.columns.items()}
         return Batch(
-            self._inputs(user, "user"),
-            self._inputs(item, "item"),
-            self._inputs(context, "context"),
+            inputs(user, self.device),
+            inputs(item, self.device),
+            inputs(context, self.device),
             on(self.device, user_index),
             on(self.device, item_index),
             columns,
             on(self.device, rows.item),
         )
 
-    def _inputs(self, encoded: Encoded, side: str) -> Inputs:
-        if self.unknown_share and self.rng is not None and encoded.ids.size:
-            lost = (self.rng.random(encoded.ids.shape) < self.unknown_share) & self.dropped[side]
-            encoded = Encoded(np.where(lost, 0, encoded.ids), encoded.sequences, encoded.floats)
-        return inputs(encoded, self.device)
+    def _distinct(self, rows: Ints, mine: slice) -> tuple[Ints, Ints, Held]:
+        """The batch's distinct values; each row's place among those held here; which of them are held here."""
+        distinct, index = np.unique(rows, return_inverse=True)
+        if self.by == "sides" or self.ranks.size == 1:
+            return distinct, index, self.ranks.slice(len(distinct))
+        held, index = np.unique(index[mine], return_inverse=True)
+        return distinct, index, held
+
+    def _dropped(self, encoded: Encoded, side: str, n: int, held: Held) -> Encoded:
+        """The ids with some of them unknown; drawn for all n of the batch, of which those held here are encoded."""
+        if not self.unknown_share or self.rng is None or not n * encoded.ids.shape[1]:
+            return encoded
+        lost = (self.rng.random((n, encoded.ids.shape[1])) < self.unknown_share)[held] & self.dropped[side]
+        return Encoded(np.where(lost, 0, encoded.ids), encoded.sequences, encoded.floats)
 
 
 def _covers(encoder: Encoder, tables: Tables) -> bool:

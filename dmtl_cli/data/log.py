@@ -10,6 +10,7 @@ events.
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,6 +29,7 @@ from dmtl_cli.data.hashing import blake2b64
 from dmtl_cli.data.spool import Spool, SpoolWriter, bucket_of, frame_of
 from dmtl_cli.days import folder_day
 from dmtl_cli.errors import Exit, UserError
+from dmtl_cli.ranks import ALONE, Ranks
 
 Ints = npt.NDArray[np.int64]
 BLOCK = 65_536  # rows of a record batch in the spool
@@ -254,11 +256,12 @@ class Log:
 
     # -- a day ---------------------------------------------------------------------------------------------------------
 
-    def read(self, day: dt.date, scratch: Path) -> Day:
+    def read(self, day: dt.date, scratch: Path, ranks: Ranks = ALONE) -> Day:
         """Checks a day and spools its events.
 
         Args:
-            scratch: directory for the spool.
+            scratch: directory for the spool, of this rank and seen by all.
+            ranks: the processes that read a share of the row groups each. All have the same day, the one of one rank.
 
         Raises:
             UserError: 66 a day or table is not there or has no row; 65 a column is missing or of the wrong type, an id
@@ -279,17 +282,40 @@ class Log:
                     inline["user"].append(f)
 
         firsts = {side: _Firsts() for side in inline}
-        rows = 0
-        for frame in self._raw(files, day, ids_alone=True):
+        share = self._share(files, day, ranks)
+        mine = 0
+        for frame in self._raw(files, day, share, self._kinds(files, day, ranks, True), ids_alone=True):
             for side, first in firsts.items():
                 first.add(frame.select(pl.col(side).alias(ID), pl.col("^_time$")))
-            rows += len(frame)
+            mine += len(frame)
+        counts = ranks.gather_objects(mine)
+        starts = list(itertools.accumulate(counts, initial=0))
+        rows, start = starts[-1], starts[ranks.rank]
         if rows == 0:
             raise UserError(f"events: day {day} has no rows in {files[0].parent}", "retry later", Exit.NO_INPUT)
         entities, rates = {}, {}
         for side, first in firsts.items():
-            entities[side], rates[f"{side}s_joined"] = self._entities(side, first.frame(), tables.get(side))
-        return self._spool(files, day, scratch, rows, entities, inline, inputs, rates)
+            seen = first.frame() if ranks.size == 1 else first.of_all(ranks, starts)
+            entities[side], rates[f"{side}s_joined"] = self._entities(side, seen, tables.get(side))
+        share_of = _Share(ranks, share, start, scratch / f"head-{day}.arrow")
+        return self._spool(files, day, scratch, rows, entities, inline, inputs, rates, share_of)
+
+    def _share(self, files: list[File], day: dt.date, ranks: Ranks) -> list[tuple[File, range]]:
+        """The row groups of this rank: all ranks' together are the day's, in its order, about as many rows each."""
+        held: list[tuple[File, range, list[int]]] = []
+        for file in files:
+            with file.open() as parquet:
+                groups = self._groups(file, day) if self.data.events.date_column else range(parquet.num_row_groups)
+                held.append((file, groups, [parquet.metadata.row_group(g).num_rows for g in groups]))
+        total = max(1, sum(sum(rows) for *_, rows in held))
+        out, before = [], 0
+        for file, groups, rows in held:
+            begins = before + np.cumsum([0, *rows])[:-1]
+            before += sum(rows)
+            here = np.flatnonzero(begins * ranks.size // total == ranks.rank)
+            if len(here):
+                out.append((file, groups[here[0] : here[-1] + 1]))
+        return out
 
     def _schema(self, file: File) -> dict[str, pa.DataType]:
         with file.open() as parquet:
@@ -314,9 +340,23 @@ class Log:
             have = ", ".join(sorted(columns)[:12])
             raise UserError(f"{file}: {what} expects column {column}, not among its columns ({have}){beside}")
 
-    def _raw(self, files: list[File], day: dt.date, ids_alone: bool = False) -> Iterator[pl.DataFrame]:
-        """Checked blocks: user, item, click, duration, conversion, y:NAME of further ones, weight, request, and feature
-        columns; or user, item and _time."""
+    def _kinds(self, files: list[File], day: dt.date, ranks: Ranks, ids_alone: bool = False) -> pl.Schema | None:
+        """Types of the day's first block, for a rank that does not read it."""
+        if ranks.first:
+            return None
+        return next((f.schema for f in self._raw(files, day, self._share(files, day, ALONE), None, ids_alone)), None)
+
+    def _raw(
+        self,
+        files: list[File],
+        day: dt.date,
+        share: list[tuple[File, range]],
+        kinds: pl.Schema | None,
+        ids_alone: bool = False,
+    ) -> Iterator[pl.DataFrame]:
+        """Checked blocks of a share of the day's row groups: user, item, click, duration, conversion, y:NAME of further
+        ones, weight, request, and feature columns; or user, item and _time. All of one type: `kinds`, else the first's.
+        """
         events = self.data.events
         named = {events.user, events.item, events.date_column}
         if ids_alone:
@@ -325,8 +365,7 @@ class Log:
             named |= {events.click, events.duration, events.conversion, events.weight, events.request}
             named |= {*events.conversions.values(), *(f.source for f in self.features)}
         first = set(self._schema(files[0]))
-        kinds: pl.Schema | None = None
-        for file in files:
+        for file, groups in share:
             with file.open() as parquet:
                 have = set(parquet.schema_arrow.names)
                 here = self._schema(file)
@@ -334,7 +373,6 @@ class Log:
                     if f.source in first:
                         self._require(f.source, here, file, f"feature {f.name}", None)
                 columns = sorted(c for c in named if c is not None and c in have)
-                groups = self._groups(file, day) if events.date_column else range(parquet.num_row_groups)
                 row = sum(parquet.metadata.row_group(k).num_rows for k in range(groups.start))
                 try:
                     for batch in parquet.iter_batches(BLOCK, list(groups), columns, use_threads=False):
@@ -460,32 +498,38 @@ class Log:
         inline: dict[str, list[Feature]],
         inputs: tuple[dict[str, Any], ...],
         rates: dict[str, float],
+        share: _Share,
     ) -> Day:
         """The second pass; `entities` as `_entities` gives them."""
         buckets = -(-rows // (POOL * BLOCK))
         tally = _Tally(len(entities["user"]), len(entities["item"]))
-        taken = {side: _Taken(entities[side][AT], features) for side, features in inline.items()}
+        taken = {side: _Taken(entities[side][AT], features, share.start) for side, features in inline.items()}
         writer = SpoolWriter(scratch / f"events-{day}.arrow", buckets, BLOCK)
         changed = UserError(
             f"events: the files of day {day} changed while they were read", "retry later", Exit.NO_INPUT
         )
-        for run in self._numbered(files, day, entities, list(taken.values())):
+        for run in self._numbered(files, day, entities, list(taken.values()), share):
             if run["user"].null_count() or run["item"].null_count():
                 raise changed
             for block in run.iter_slices(BLOCK):
                 tally.add(block)
             writer.add(run, bucket_of(run["user"].to_numpy(), buckets))
-        spool = writer.done()
-        if tally.rows != rows:
+        ranks = share.ranks
+        spool = Spool.concat(ranks.gather_objects(writer.done()))
+        if sum(ranks.gather_objects(tally.rows)) != rows:
             raise changed
-        repeated = tally.drop_repeated(spool) if self.data.events.request else np.zeros(0, np.int64)
-        users, items = (self._features(side, entities[side], taken[side].frame()) for side in ("user", "item"))
+        repeated = np.zeros(0, np.int64)
+        if self.data.events.request:
+            repeated = np.sort(np.concatenate(ranks.gather_objects(tally.drop_repeated(spool, ranks))))
+        tally = _Tally.sum(ranks.gather_objects(tally))
+        firsts = {side: of.of_all(ranks) for side, of in taken.items()}
+        users, items = (self._features(side, entities[side], firsts[side]) for side in ("user", "item"))
         facts = {
             "rows": tally.rows,
             "clicks": tally.clicks,
             "clicks_without_duration": tally.unknown if self.data.events.duration else 0,
             "repeated_clicks": len(repeated),
-            "duration_sum": tally.seconds,
+            "duration_sum": tally.total_seconds,
             "duration_rows": float(tally.known),
             **rates,
         }
@@ -495,34 +539,75 @@ class Log:
         )  # fmt: skip
 
     def _numbered(
-        self, files: list[File], day: dt.date, entities: dict[str, pl.DataFrame], taken: list[_Taken]
+        self, files: list[File], day: dt.date, entities: dict[str, pl.DataFrame], taken: list[_Taken], share: _Share
     ) -> Iterator[pl.DataFrame]:
         """The day's events as the spool holds them, POOL * BLOCK at a time: positions, row numbers for ids, event
-        features by name."""
+        features by name; of the runs that begin in this rank's share."""
         labels = ["click", "duration", "conversion", "weight", "request"]
         labels += [f"y:{name}" for name in self.data.events.conversions]
         features = [pl.col(f"x:{f.source}").alias(f"x:{f.name}") for f in self.features if f.per_event]
 
         def events() -> Iterator[pl.DataFrame]:
-            for block in self._raw(files, day):
+            for block in self._raw(files, day, share.groups, self._kinds(files, day, share.ranks)):
                 for side in taken:
                     side.add(block)
                 yield block.select("user", "item", *labels, *features)
 
         index = {s: t.select(pl.col(ID).alias(s)).with_row_index(f"{s}_row") for s, t in entities.items()}
-        rows = 0
-        for run in _reblocked(events(), POOL * BLOCK):
-            for side, ids in index.items():
-                run = run.join(ids, on=side, how="left", maintain_order="left")
-            yield run.select(
-                pl.Series("position", np.arange(rows, rows + len(run))),
-                pl.col("user_row").cast(pl.Int32).alias("user"),
-                pl.col("item_row").cast(pl.Int32).alias("item"),
-                "click",
-                pl.col("duration").fill_null(float("nan")),
-                pl.exclude("user", "item", "user_row", "item_row", "click", "duration"),
-            )
-            rows += len(run)
+
+        def numbered() -> Iterator[pl.DataFrame]:
+            rows = share.start
+            for run in _reblocked(events(), POOL * BLOCK, -share.start % (POOL * BLOCK)):
+                for side, ids in index.items():
+                    run = run.join(ids, on=side, how="left", maintain_order="left")
+                yield run.select(
+                    pl.Series("position", np.arange(rows, rows + len(run))),
+                    pl.col("user_row").cast(pl.Int32).alias("user"),
+                    pl.col("item_row").cast(pl.Int32).alias("item"),
+                    "click",
+                    pl.col("duration").fill_null(float("nan")),
+                    pl.exclude("user", "item", "user_row", "item_row", "click", "duration"),
+                )
+                rows += len(run)
+
+        return share.runs(numbered(), POOL * BLOCK)
+
+
+@dataclass(frozen=True)
+class _Share:
+    """What a rank reads of a day: row groups, and the position of their first row."""
+
+    ranks: Ranks
+    groups: list[tuple[File, range]]
+    start: int
+    head: Path
+    """where to leave rows that complete a run of the rank before"""
+
+    def runs(self, frames: Iterator[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:
+        """Frames that begin at a multiple of `rows`, completed by what the ranks after this one hold of the last."""
+        if self.ranks.size == 1:
+            yield from frames
+            return
+        head: Path | None = None
+        last: pl.DataFrame | None = None
+        for frame in frames:
+            if frame["position"][0] % rows:
+                head = self.head
+                frame.write_ipc(head, compression="lz4")
+                continue
+            if last is not None:
+                yield last
+            last = frame
+        after = self.ranks.gather_objects((head, last is not None))[self.ranks.rank + 1 :]
+        if last is None:
+            return
+        held = [last]
+        for theirs, begins in after:
+            if theirs is not None:
+                held.append(pl.read_ipc(theirs))
+            if begins:
+                break
+        yield pl.concat(held, rechunk=True)
 
 
 class _Tally:
@@ -532,13 +617,35 @@ class _Tally:
         self.user_events, self.item_events = np.zeros(users, np.int64), np.zeros(items, np.int64)
         self.item_clicks = np.zeros(items, np.int64)
         self.rows = self.clicks = self.known = self.unknown = 0
-        self.seconds = 0.0
+        self.seconds: list[float] = []  # block by block, to be added in one order whoever counted them
+        self.dropped: dict[int, float] = {}  # by bucket
         self.pairs = _Distinct()
+
+    @staticmethod
+    def sum(parts: list[_Tally]) -> _Tally:
+        """The tallies of all ranks as one."""
+        if len(parts) == 1:
+            return parts[0]
+        whole = _Tally(len(parts[0].user_events), len(parts[0].item_events))
+        for part in parts:
+            for name in ("user_events", "item_events", "item_clicks", "rows", "clicks", "known", "unknown"):
+                setattr(whole, name, getattr(whole, name) + getattr(part, name))
+            whole.seconds += part.seconds
+            whole.dropped |= part.dropped
+            whole.pairs.add(part.pairs.merged())
+        return whole
+
+    @property
+    def total_seconds(self) -> float:
+        total = 0.0
+        for seconds in (*self.seconds, *(-self.dropped[k] for k in sorted(self.dropped))):
+            total += seconds
+        return total
 
     def add(self, block: pl.DataFrame) -> None:
         self._count(block, +1)
         clicks = block.filter(pl.col("click") == 1)
-        self._count_clicks(clicks, +1)
+        self.seconds.append(self._count_clicks(clicks, +1))
         self.pairs.add(self._pairs(clicks))
 
     def _pairs(self, frame: pl.DataFrame) -> Ints:
@@ -550,19 +657,21 @@ class _Tally:
         np.add.at(self.user_events, block["user"].to_numpy(), sign)
         np.add.at(self.item_events, block["item"].to_numpy(), sign)
 
-    def _count_clicks(self, clicks: pl.DataFrame, sign: int) -> None:
+    def _count_clicks(self, clicks: pl.DataFrame, sign: int) -> float:
+        """Returns their seconds."""
         seconds = clicks["duration"].to_numpy()
         known = ~np.isnan(seconds)
         self.clicks += sign * len(clicks)
         np.add.at(self.item_clicks, clicks["item"].to_numpy(), sign)
-        self.seconds += sign * float(seconds[known].sum(dtype=np.float64))
         self.known += sign * int(known.sum())
         self.unknown += sign * int((~known).sum())
+        return float(seconds[known].sum(dtype=np.float64))
 
-    def drop_repeated(self, spool: Spool) -> Ints:
-        """Takes the repeated clicks out of the counts; their positions, sorted. Clicks of a pair lie in one bucket."""
+    def drop_repeated(self, spool: Spool, ranks: Ranks) -> Ints:
+        """Takes the repeated clicks of this rank's buckets out of the counts; their positions. Clicks of a pair lie in
+        one bucket."""
         dropped = [np.zeros(0, np.int64)]
-        for k in range(len(spool)):
+        for k in filter(ranks.mine, range(len(spool))):
             frame = spool.bucket(k, ["position", "user", "item", "click", "duration", "request"])
             if frame is not None:
                 clicks = frame.filter(pl.col("click") == 1)
@@ -571,9 +680,9 @@ class _Tally:
                 pair, request = pair[order], request[order]
                 again = clicks[order[1:][(pair[1:] == pair[:-1]) & (request[1:] == request[:-1])]]
                 self._count(again, -1)
-                self._count_clicks(again, -1)
+                self.dropped[k] = self._count_clicks(again, -1)
                 dropped.append(again["position"].to_numpy())
-        return np.sort(np.concatenate(dropped))
+        return np.concatenate(dropped)
 
 
 class _Distinct:
@@ -619,6 +728,13 @@ class _Firsts:
         """`:id` and `:at` of each id."""
         return self._merged().select(ID, AT)
 
+    def of_all(self, ranks: Ranks, starts: list[int]) -> pl.DataFrame:
+        """The same over the streams of all ranks; `starts`: where each begins."""
+        mine = self._merged() if self._held else None
+        parts = zip(ranks.gather_objects(mine), starts, strict=False)
+        self._held = [part.with_columns(pl.col(AT) + at) for part, at in parts if part is not None]
+        return self.frame()
+
     def _merged(self) -> pl.DataFrame:
         whole = pl.concat(self._held)
         if "_time" in whole.columns:
@@ -629,11 +745,11 @@ class _Firsts:
 class _Taken:
     """Inline features of those rows of a stream that are an id's first."""
 
-    def __init__(self, at: pl.Series, features: list[Feature]) -> None:
+    def __init__(self, at: pl.Series, features: list[Feature], start: int) -> None:
         self._at = np.sort(at.drop_nulls().to_numpy())
         self._features = [pl.col(f"x:{f.source}").alias(f.name) for f in features]
         self._held: list[pa.Table] = []
-        self._read = 0
+        self._read = start
 
     def add(self, block: pl.DataFrame) -> None:
         """Rows in log order."""
@@ -643,9 +759,11 @@ class _Taken:
             self._held.append(first.to_arrow(compat_level=pl.CompatLevel.oldest()))
         self._read += len(block)
 
-    def frame(self) -> pl.DataFrame:
-        """A row an id, in log order."""
-        return frame_of(pa.concat_tables(self._held)) if self._held else pl.DataFrame()
+    def of_all(self, ranks: Ranks) -> pl.DataFrame:
+        """A row an id, in log order, over the streams of all ranks."""
+        mine = frame_of(pa.concat_tables(self._held)) if self._held else None
+        parts = [part for part in ranks.gather_objects(mine) if part is not None]
+        return pl.concat(parts) if parts else pl.DataFrame()
 
 
 def _compact(frame: pl.DataFrame) -> pl.DataFrame:
@@ -747,17 +865,17 @@ class _Checked:
         return aware.dt.convert_time_zone(timezone).dt.date()
 
 
-def _reblocked(frames: Iterator[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:
-    """The same rows in frames of `rows` rows (the last may hold fewer); a frame that comes in holds at most as many."""
+def _reblocked(frames: Iterator[pl.DataFrame], rows: int, first: int) -> Iterator[pl.DataFrame]:
+    """The same rows in frames of `rows` rows (the first of `first` where that is not 0; the last may hold fewer)."""
     held: list[pl.DataFrame] = []
-    count = 0
+    count, wanted = 0, first or rows
     for frame in frames:
         held.append(frame)
         count += len(frame)
-        if count >= rows:
+        while count >= wanted:
             whole = pl.concat(held, rechunk=True)
-            yield whole[:rows]
-            held, count = [whole[rows:]], count - rows
+            yield whole[:wanted]
+            held, count, wanted = [whole[wanted:]], count - wanted, rows
     if count:
         yield pl.concat(held, rechunk=True)
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -77,16 +78,37 @@ def user_groups(day: Day) -> npt.NDArray[np.int64]:
     return -1 - (np.concatenate([np.zeros(0, np.uint64), *parts]) >> np.uint64(1)).astype(np.int64)
 
 
+@dataclass
+class Chunks:
+    """Scored pairs as files that wait to be sorted, each with a sample of its groups."""
+
+    files: list[Path] = field(default_factory=list)
+    sample: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    rows: int = 0
+    sources: dict[str, int] = field(default_factory=dict)
+
+    @staticmethod
+    def sum(parts: Iterable[Chunks]) -> Chunks:
+        whole = Chunks()
+        for part in parts:
+            whole.add(part)
+        return whole
+
+    def add(self, part: Chunks) -> None:
+        self.files += part.files
+        self.sample += part.sample
+        self.rows += part.rows
+        for source, rows in part.sources.items():
+            self.sources[source] = self.sources.get(source, 0) + rows
+
+
 class Writer:
     """Takes scored pairs in any order, then writes them sorted, out of core: bounded by one part, not by the day."""
 
     def __init__(self, scratch: Path, day: Day, columns: tuple[str, ...]) -> None:
         self.scratch, self.day, self.columns = scratch, day, columns
         self.user_groups = user_groups(day)
-        self.chunks: list[Path] = []
-        self.sample: list[npt.NDArray[np.int64]] = []
-        self.rows = 0
-        self.sources: dict[str, int] = {}
+        self.chunks = Chunks()
 
     def add(self, rows: Rows, source: str, scores: dict[str, npt.NDArray[Any]]) -> None:
         """Rows (exposed ones with a column request); scores by column name."""
@@ -96,17 +118,15 @@ class Writer:
         frame = pl.DataFrame({"user": rows.user, "item": rows.item, "group": group, **scores}).with_columns(
             pl.col("user", "item").cast(pl.Int32), pl.lit(_SORTED.index(source), pl.Int8).alias("source")
         )
-        chunk = self.scratch / f"chunk-{len(self.chunks):05d}.arrow"
+        chunk = self.scratch / f"chunk-{len(self.chunks.files):05d}.arrow"
         frame.write_ipc(chunk, compression="lz4")
-        self.chunks.append(chunk)
-        self.sample.append(np.sort(group)[:: max(1, len(group) // 256)].copy())  # a view would keep the whole group
-        self.rows += len(frame)
-        self.sources[source] = self.sources.get(source, 0) + len(frame)
+        sample = np.sort(group)[:: max(1, len(group) // 256)].copy()  # a view would keep the whole group
+        self.chunks.add(Chunks([chunk], [sample], len(frame), {source: len(frame)}))
 
     def finish(self, folder: Path) -> None:
         """Writes part-*.parquet."""
-        parts = max(1, -(-self.rows // _PART))
-        sample = np.sort(np.concatenate(self.sample)) if self.sample else np.zeros(0, np.int64)
+        parts = max(1, -(-self.chunks.rows // _PART))
+        sample = np.sort(np.concatenate(self.chunks.sample)) if self.chunks.sample else np.zeros(0, np.int64)
         cuts = np.unique(sample[np.arange(1, parts) * len(sample) // parts]) if len(sample) else sample
         for k, frame in enumerate(self._parts(cuts)):
             self._write(folder / f"part-{k:05d}.parquet", frame)
@@ -114,11 +134,11 @@ class Writer:
     def _parts(self, cuts: npt.NDArray[np.int64]) -> Iterator[pl.DataFrame]:
         """The rows between one cut of the groups and the next."""
         if not len(cuts):
-            yield self._read(self.chunks)
+            yield self._read(self.chunks.files)
             return
         writer = SpoolWriter(self.scratch / "parts.arrow", len(cuts) + 1, BLOCK)
-        for start in range(0, len(self.chunks), POOL):
-            frame = self._read(self.chunks[start : start + POOL])
+        for start in range(0, len(self.chunks.files), POOL):
+            frame = self._read(self.chunks.files[start : start + POOL])
             writer.add(frame, np.searchsorted(cuts, frame["group"].to_numpy(), side="right"))
         spool = writer.done()
         for k in range(len(spool)):

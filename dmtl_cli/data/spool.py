@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,8 @@ class Spool:
     file: Path
     batches: tuple[Ints, ...]
     """numbers of the record batches of each bucket, ascending"""
+    further: tuple[tuple[int, Path], ...] = ()
+    """of several ranks: files that go on where one ends, each with the number of its first record batch"""
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -38,6 +43,21 @@ class Spool:
         """Numbers of all record batches, in the order they were written."""
         return np.arange(sum(map(len, self.batches)))
 
+    @staticmethod
+    def concat(parts: Sequence[Spool]) -> Spool:
+        """The rows of one spool after those of another."""
+        starts = list(itertools.accumulate((len(part.whole) for part in parts), initial=0))
+        batches = (
+            np.concatenate([b + at for b, at in zip(each, starts, strict=False)])
+            for each in zip(*(part.batches for part in parts), strict=True)
+        )
+        files = [(at, part.file) for at, part in zip(starts, parts, strict=False) if len(part.whole)]
+        return Spool(files[0][1], tuple(batches), tuple(files[1:])) if files else parts[0]
+
+    @property
+    def bytes(self) -> int:
+        return sum(file.stat().st_size for file in (self.file, *(f for _, f in self.further)))
+
     def read(self, batches: Ints, rows: int, columns: list[str] | None = None) -> Iterator[pl.DataFrame]:
         """Record batches one after the other, as frames of as many of them as it takes to have `rows` rows."""
         if not len(batches):
@@ -45,17 +65,24 @@ class Spool:
         held: list[pa.RecordBatch] = []
         count = 0
         options = pa.ipc.IpcReadOptions()
-        with pa.OSFile(str(self.file)) as file:
-            if columns is not None:
-                schema = pa.ipc.open_file(file).schema
-                options = pa.ipc.IpcReadOptions(included_fields=[schema.get_field_index(c) for c in columns])
-            with pa.ipc.open_file(file, options=options) as reader:
-                for k in batches:
-                    held.append(reader.get_batch(int(k)))
-                    count += len(held[-1])
-                    if count >= rows:
-                        yield frame_of(pa.Table.from_batches(held))
-                        held, count = [], 0
+        with ExitStack() as stack:
+
+            @functools.cache
+            def reader(file: Path) -> pa.RecordBatchFileReader:
+                source = stack.enter_context(pa.OSFile(str(file)))
+                fields = options
+                if columns is not None:
+                    schema = pa.ipc.open_file(source).schema
+                    fields = pa.ipc.IpcReadOptions(included_fields=[schema.get_field_index(c) for c in columns])
+                return stack.enter_context(pa.ipc.open_file(source, options=fields))
+
+            for k in batches:
+                start, file = max((f for f in self.further if f[0] <= k), default=(0, self.file))
+                held.append(reader(file).get_batch(int(k) - start))
+                count += len(held[-1])
+                if count >= rows:
+                    yield frame_of(pa.Table.from_batches(held))
+                    held, count = [], 0
         if held:
             yield frame_of(pa.Table.from_batches(held))
 

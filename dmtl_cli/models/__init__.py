@@ -7,6 +7,7 @@ from dmtl_cli.models.dssm import DSSM
 from dmtl_cli.models.layers import EmbeddingTable, Network, SideEmbedder, mlp
 from dmtl_cli.models.mmoe import MMoE
 from dmtl_cli.models.ple import PLE
+from dmtl_cli.models.sharded import TableOf
 from dmtl_cli.models.shared_bottom import SharedBottom
 from dmtl_cli.models.teacher import Teacher
 
@@ -25,6 +26,7 @@ def build_teacher(
     num_levels: int = 1,
     factor_dim: int = 0,
     crosses: tuple[tuple[str, str], ...] = (),
+    table_of: TableOf = EmbeddingTable,
 ) -> Teacher:
     """An untrained teacher.
 
@@ -33,9 +35,10 @@ def build_teacher(
             gate.
         factor_dim: F of the factorization machine, 0: none.
         crosses: a user feature and an item feature each, both of one embedding.
+        table_of: makes the table.
     """
     wide = num_tasks * (factor_dim + 1) if factor_dim else 0
-    table = EmbeddingTable(encoder.embedding_rows(), embedding_dim + wide)
+    table = table_of(encoder.embedding_rows(), embedding_dim + wide)
     layouts = [encoder.layout(s) for s in ("user", "item", "context")]
     user, item, context = (SideEmbedder(table, lay.ids, lay.sequences) for lay in layouts)
     widths = tuple(lay.width(embedding_dim) for lay in layouts) + ((len(crosses),) if crosses else ())
@@ -70,9 +73,15 @@ def build_teacher(
 
 
 def build_student(
-    encoder: Encoder, *, embedding_dim: int, hidden_units: tuple[int, ...], unit: bool, auxiliary: bool = False
+    encoder: Encoder,
+    *,
+    embedding_dim: int,
+    hidden_units: tuple[int, ...],
+    unit: bool,
+    auxiliary: bool = False,
+    table_of: TableOf = EmbeddingTable,
 ) -> DSSM:
-    table = EmbeddingTable(encoder.embedding_rows(), embedding_dim)
+    table = table_of(encoder.embedding_rows(), embedding_dim)
     layouts = [encoder.layout(s) for s in ("user", "item")]
     user, item = (SideEmbedder(table, lay.ids, lay.sequences) for lay in layouts)
     towers = [mlp(lay.width(embedding_dim), hidden_units, last_relu=False) for lay in layouts]

@@ -51,6 +51,7 @@ class DSSM(nn.Module):
 
     def heads(self, user: Side, item: Side) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """(user, item) vectors of the served head, and of the auxiliary one (the served ones where there is none)."""
+        self.table.fetch((self.user, user), (self.item, item))
         u = self.user_tower[:-1](self.user(self.table, *user))
         v = self.item_tower[:-1](self.item(self.table, *item))
         served = self._finish(self.user_tower[-1](u)), self._finish(self.item_tower[-1](v))

@@ -31,11 +31,30 @@ class EmbeddingTable(nn.Module):
         self.rows, self.dim, self.sparse = dict(rows), dim, sparse
         starts = itertools.accumulate(self.rows.values(), initial=0)
         self.start = dict(zip(self.rows, starts, strict=False))
-        self.weight = nn.Parameter(torch.randn(sum(self.rows.values()), dim) * INIT_STD)
+        self.held = range(sum(self.rows.values()))  # rows of the table that `weight` holds
+        self.weight = self._weight()
+
+    def _weight(self) -> nn.Parameter:
+        return nn.Parameter(torch.randn(len(self.held), self.dim) * INIT_STD)
 
     def part(self, name: str) -> slice:
         """Rows of the table that belong to one embedding."""
         return slice(self.start[name], self.start[name] + self.rows[name])
+
+    def place(self, name: str) -> tuple[slice, slice]:
+        """Rows of `weight` that belong to an embedding, and which of its rows they are."""
+        part, held = self.part(name), self.held
+        low = min(max(part.start, held.start), held.stop)
+        high = min(max(part.stop, low), held.stop)
+        first = low - part.start
+        return slice(low - held.start, high - held.start), slice(first, first + high - low)
+
+    def unknown(self) -> dict[str, Tensor]:
+        """The unknown row of each embedding, [D]."""
+        return {name: self.weight.data[at].clone() for name, at in self.start.items()}
+
+    def fetch(self, *sides: tuple[SideEmbedder, tuple[Tensor, tuple[Tensor, ...], Tensor]]) -> None:
+        """Says what is looked up until the next call. A table that lies on many machines asks for it once."""
 
     def forward(self, rows: Tensor) -> Tensor:
         return F.embedding(rows, self.weight, sparse=self.sparse)
@@ -60,10 +79,13 @@ class SideEmbedder(nn.Module):
         self.columns = len(columns)
         self.register_buffer("offsets", torch.tensor(starts, dtype=torch.int64), persistent=False)
 
+    def rows(self, ids: Tensor, sequences: tuple[Tensor, ...]) -> Tensor:
+        """ids [N, C], sequences [N, L] each -> rows of the table [N, K]."""
+        return torch.cat([ids, *sequences], 1) + self.offsets
+
     def embeddings(self, table: EmbeddingTable, ids: Tensor, sequences: tuple[Tensor, ...]) -> Tensor:
         """ids [N, C], sequences [N, L] each -> [N, C + S, D]: of ids, then means of sequences."""
-        rows = torch.cat([ids, *sequences], 1)
-        e_NKD = table(rows + self.offsets)
+        e_NKD = table(self.rows(ids, sequences))
         parts = [e_NKD[:, : self.columns]]
         at = self.columns
         for length, sequence in zip(self.lengths, sequences, strict=True):

@@ -109,6 +109,7 @@ class Teacher(nn.Module):
         self, user: Side, item: Side, context: Side, user_index: Tensor, item_index: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Sides of N users, N items, B contexts and each row's place -> logits [B, T], gates [B, T, E]."""
+        self.table.fetch((self.user, user), (self.item, item), (self.context, context))
         return self.logits(
             self.user_side(user), self.item_side(item), user_index, item_index, self.context_row(context)
         )

@@ -30,7 +30,7 @@ def check(config: Config, day: dt.date) -> dict[str, Any]:
         encoder = Encoder(config.features).grow([read])
         labels = _labels(config, read)
         features = [_feature(encoder, read, f.name) for f in config.features]
-        spool = read.spool.file.stat().st_size
+        spool = read.spool.bytes
     rows = sum(encoder.embedding_rows().values())
     teacher = config.teacher
     width = sum(encoder.layout(s).width(teacher.embedding_dim) for s in ("user", "item", "context"))

@@ -14,7 +14,8 @@ from dmtl_cli.data.encode import Encoder
 from dmtl_cli.data.log import BLOCK, Day, Log
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.samples import Rows
-from dmtl_cli.data.scores import Writer, probabilities, score_columns
+from dmtl_cli.data.scores import Chunks, Writer, probabilities, score_columns
+from dmtl_cli.ranks import ALONE, Ranks
 from dmtl_cli.run import Draft, Parent, Result, Run
 from dmtl_cli.scoring import FrozenTeacher
 from dmtl_cli.serving import Export, best_k, top_k
@@ -31,7 +32,7 @@ def dump_logits(run: Run, day: dt.date, teacher_day: dt.date | None = None) -> R
     inputs = log.inputs(day)
 
     def work(publication: Publication) -> Draft:
-        read = log.read(day, publication.tmp)
+        read = log.read(day, publication.tmp, run.ranks)
         if retriever:
             Encoder.stored(retriever[0], run.config.features_of("student"))  # its features must be the config's
         teacher = FrozenTeacher(*parent, run.device, run.config)
@@ -41,29 +42,34 @@ def dump_logits(run: Run, day: dt.date, teacher_day: dt.date | None = None) -> R
         writer = Writer(publication.tmp, read, score_columns(teacher.tasks, fused=bool(config.fusion)))
         active = np.flatnonzero(read.user_events > 0)
         total = len(read) * (1 + config.negatives) + len(active) * config.candidates
-        with run.log.progress(f"scores {day}", total) as progress:
+        ranks = run.ranks  # each scores its share of the blocks; the pairs are the same whatever their number
+        with run.log.progress(f"scores {day}", total // ranks.size) as progress:
 
             def add(source: str, rows: Rows, logits: npt.NDArray[np.float32]) -> None:
                 by_task = dict(zip(teacher.tasks, logits.T, strict=True))
                 writer.add(rows, source, probabilities(by_task, teacher.calibration, config.fusion))
                 progress.step(len(rows))
 
-            for block in read.blocks():
+            for k, block in enumerate(read.blocks()):
                 user, item = block.user.astype(np.int64), block.item.astype(np.int64)
+                draws = [negatives.draw(user, rng) for _ in range(config.negatives)]
+                if not ranks.mine(k):
+                    continue
                 exposed = Rows(user, item, {"request": block.request}, block.features)
                 add("exposed", exposed, scorer.pairs(exposed, config.batch_size))
-                for _ in range(config.negatives):
-                    drawn, valid = negatives.draw(user, rng)
+                for drawn, valid in draws:
                     beside = Rows(user, drawn, {}, block.features).take(np.flatnonzero(valid))
                     add("negative", beside, scorer.pairs(beside, config.batch_size))
-            for rows in candidates(config, read, active, retriever):
+            for rows in candidates(config, read, active, retriever, ranks):
                 add("candidate", rows, scorer.lists(rows, config.batch_size))
-        writer.finish(publication.path)
+        writer.chunks = Chunks.sum(ranks.gather_objects(writer.chunks))
+        if ranks.first:
+            writer.finish(publication.path)
         facts = {k: parent[1].facts[k] for k in ("threshold_seconds", "calibrated", "calibration", "sampling")}
         facts["teacher"] = parent[1].as_parent()
         facts["draws"] = {"negatives": config.negatives, "alpha": config.alpha, "candidates": config.candidates}
         facts["fusion"] = config.fusion
-        counts = {"scores": writer.rows, **writer.sources}
+        counts = {"scores": writer.chunks.rows, **writer.chunks.sources}
         return Draft(rows=counts, metrics={f"rows.{k}": float(v) for k, v in counts.items()}, facts=facts)
 
     parents = [parent, *([retriever] if retriever else [])]
@@ -72,8 +78,10 @@ def dump_logits(run: Run, day: dt.date, teacher_day: dt.date | None = None) -> R
     )
 
 
-def candidates(config: Scores, day: Day, active: Ints, retriever: Parent | None) -> Iterator[Rows]:
-    """For each active user the top items of the recall source, some users at a time, user by user.
+def candidates(
+    config: Scores, day: Day, active: Ints, retriever: Parent | None, ranks: Ranks = ALONE
+) -> Iterator[Rows]:
+    """For each active user the top items of the recall source, some users at a time, user by user; a rank's share.
 
     The student retrieves from the day's own catalogue; without an export before the day popularity stands in.
     """
@@ -84,7 +92,9 @@ def candidates(config: Scores, day: Day, active: Ints, retriever: Parent | None)
         export = Export(retriever[0])
         items = export.vectors(day.items, "item")
     step = max(1, BLOCK // config.candidates)
-    for start in range(0, len(active), step):
+    for k, start in enumerate(range(0, len(active), step)):
+        if not ranks.mine(k):
+            continue
         users = active[start : start + step]
         found = np.tile(popular, (len(users), 1))
         if retriever is not None:

@@ -40,7 +40,7 @@ def evaluate(run: Run, day: dt.date, served: str = "export") -> Result:
     inputs = log.inputs(day) + truth_files
 
     def work(publication: Publication) -> Draft:
-        read = log.read(day, publication.tmp)
+        read = log.read(day, publication.tmp, run.ranks)
         threshold = (taught_by or teacher)[1].facts["threshold_seconds"]
         exam = Exam.of(run, read, threshold)
         rankers: dict[str, Ranker] = {"teacher": TeacherRanker(teacher, read, run)}

@@ -29,9 +29,11 @@ from dmtl_cli.errors import Exit, UserError
 from dmtl_cli.export import student_of, write_export
 from dmtl_cli.fit import Optimizers, fit, forget_untouched, products
 from dmtl_cli.models.dssm import DSSM
+from dmtl_cli.models.sharded import table_of
 from dmtl_cli.models.teacher import Teacher
+from dmtl_cli.ranks import Ranks
 from dmtl_cli.run import Draft, Result, Run
-from dmtl_cli.scoring import forward, side, teacher_of
+from dmtl_cli.scoring import forward, heads, teacher_of
 from dmtl_cli.stages.train_teacher import (
     batch_loss,
     carried_threshold,
@@ -65,7 +67,7 @@ def train_joint(run: Run, day: dt.date) -> Result:
     inputs = [one for d in days for one in log.inputs(d)]
 
     def work(publication: Publication) -> Draft:
-        read = [log.read(d, publication.tmp) for d in days]
+        read = [log.read(d, publication.tmp, run.ranks) for d in days]
         refuse_without_clicks(read)
         threshold = carried_threshold(before, config) if before else measure_threshold(run, read)
         refuse_without_reads(read, threshold)
@@ -78,15 +80,20 @@ def train_joint(run: Run, day: dt.date) -> Result:
             encoder = Encoder.stored(before[0] / who, features) if before else Encoder(features)
             return encoder.grow([d for d in read if before is None or d.day > before[1].day])
 
-        def batcher_of(encoder: Encoder, per_event: bool | None, unknown_share: float) -> Batcher:
+        def batcher_of(
+            encoder: Encoder, per_event: bool | None, unknown_share: float, by: Literal["rows", "sides"]
+        ) -> Batcher:
             sides = [Encoded.concat([encoder.entities(d, s, per_event) for d in read]) for s in ("user", "item")]
-            return Batcher(encoder, Tables(*sides), run.device, unknown_share=unknown_share, rng=rng)
+            tables = Tables(*sides)
+            return Batcher(encoder, tables, run.device, unknown_share=unknown_share, rng=rng, ranks=run.ranks, by=by)
 
         encoders = {"teacher": encoder_of("teacher"), "student": encoder_of("student")}
-        teacher = teacher_of(encoders["teacher"], config.teacher.model_dump(), len(config.tasks)).to(run.device)
-        student = student_of(encoders["student"], config.student.model_dump()).to(run.device)
-        for_teacher = batcher_of(encoders["teacher"], False, config.teacher.unknown_share)
-        for_student = batcher_of(encoders["student"], None, config.student.unknown_share)
+        made = [table_of(run.ranks, run.device, c.embedding_learning_rate) for c in (config.teacher, config.student)]
+        teacher = teacher_of(encoders["teacher"], config.teacher.model_dump(), len(config.tasks), made[0])
+        teacher = teacher.to(run.device)
+        student = student_of(encoders["student"], config.student.model_dump(), made[1]).to(run.device)
+        for_teacher = batcher_of(encoders["teacher"], False, config.teacher.unknown_share, "rows")
+        for_student = batcher_of(encoders["student"], None, config.student.unknown_share, "sides")
         learners: dict[str, tuple[Teacher | DSSM, Optimizers]] = {
             "teacher": (teacher, Optimizers.of(teacher, teacher.table, config.teacher)),
             "student": (student, Optimizers.of(student, student.table, config.student)),
@@ -94,6 +101,8 @@ def train_joint(run: Run, day: dt.date) -> Result:
         for who, (model, optimizers) in learners.items():
             if before:
                 checkpoint.load(before[0] / who, model, model.table, optimizers)
+        if run.ranks.size > 1:  # each drops experts of its own
+            run.seed_torch("joint", day, run.ranks.rank)
 
         draws = [Negatives(d, config.scores.alpha) for d in read]
         unlabelled = config.scores.negatives if config.teacher.samples == "exposed" else 0
@@ -105,10 +114,10 @@ def train_joint(run: Run, day: dt.date) -> Result:
 
         def loss_of(batch: Both) -> tuple[Tensor, dict[str, float | Tensor]]:
             with products(config.teacher.precision, run.device):
-                logits, _ = forward(teacher, batch.teacher)
+                logits, _ = forward(teacher, batch.teacher, run.ranks)
             taught, parts = batch_loss(config, logits, batch.teacher)
             with products(config.student.precision, run.device):
-                kd = config.student.distill.w_kd * _kd(student, batch.student, logits.detach())
+                kd = config.student.distill.w_kd * _kd(student, batch.student, logits.detach(), run.ranks)
             return taught + kd, {**{f"loss.{k}": v for k, v in parts.items()}, "loss.kd": kd.detach()}
 
         learned: dict[str, float] = {}
@@ -119,13 +128,20 @@ def train_joint(run: Run, day: dt.date) -> Result:
             for _ in range(config.teacher.epochs):
                 rows = teacher_rows(read, threshold, config.teacher, share, config.seed, rng)
                 batches = both(rows, config.teacher.rows_a_step(offered))
-                learned = fit(list(learners.values()), batches, loss_of, progress)
+                learned = fit(list(learners.values()), batches, loss_of, progress, run.ranks)
         for who, (model, optimizers) in learners.items():
-            forget_untouched(model.table, optimizers.table)
-            (publication.path / who).mkdir()
-            checkpoint.save(publication.path / who, model, model.table, optimizers)
-            encoders[who].write(publication.path / who)
-        unknown = write_export(publication.path, student, encoders["student"], read[-1])
+            forget_untouched(model.table, optimizers.table, run.ranks)
+            (publication.path / who).mkdir(exist_ok=True)
+            checkpoint.save(publication.path / who, model, model.table, optimizers, publication.path.parent)
+
+        def written() -> float:
+            for who, encoder in encoders.items():
+                encoder.write(publication.path / who)
+            whole = student_of(encoders["student"], config.student.model_dump())
+            checkpoint.load(publication.path / "student", whole, whole.table)
+            return write_export(publication.path, whole, encoders["student"], read[-1])
+
+        unknown = run.ranks.of_first(written)
         facts = {
             "threshold_seconds": threshold,
             "tasks": config.tasks,
@@ -160,11 +176,11 @@ def beside(rows: Rows, draws: list[Negatives], n: int, rng: np.random.Generator)
     return Rows.concat(parts)
 
 
-def _kd(student: DSSM, batch: Batch, logits: Tensor) -> Tensor:
+def _kd(student: DSSM, batch: Batch, logits: Tensor, ranks: Ranks) -> Tensor:
     """KL from the teacher's pctcvr as it is now, uncalibrated; logits [B, T] without gradient."""
     a, c = logits[:, 0].double(), logits[:, 1].double()
     t = -torch.logsumexp(torch.stack([-a, -c, -a - c]), 0)
-    u = student.user_vectors(side(batch.user)).index_select(0, batch.user_index)
-    v = student.item_vectors(side(batch.item)).index_select(0, batch.item_index)
+    (users, items), _ = heads(student, batch, ranks)
+    u, v = users.index_select(0, batch.user_index), items.index_select(0, batch.item_index)
     s = student.logits(u, v)
     return distill.LOSSES["kl"](s, t, batch.columns["kd_weight"], batch.item_row)

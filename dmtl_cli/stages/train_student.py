@@ -24,8 +24,10 @@ from dmtl_cli.errors import Exit, UserError
 from dmtl_cli.export import publish_export, student_of
 from dmtl_cli.fit import Optimizers, fit, forget_untouched, products
 from dmtl_cli.models.dssm import DSSM
+from dmtl_cli.models.sharded import table_of
+from dmtl_cli.ranks import ALONE, Ranks
 from dmtl_cli.run import Draft, Parent, Result, Run
-from dmtl_cli.scoring import side
+from dmtl_cli.scoring import heads
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def train_student(run: Run, day: dt.date, scores_day: dt.date | None = None) -> 
     source = scores_facts(run, day, scores, judge)
 
     def work(publication: Publication) -> Draft:
-        read = {d: log.read(d, publication.tmp) for d in days}
+        read = {d: log.read(d, publication.tmp, run.ranks) for d in days}
         threshold = source[0]
         features = run.config.features_of("student")
         encoder = Encoder.stored(before[0], features) if before else Encoder(features)
@@ -70,7 +72,8 @@ def train_student(run: Run, day: dt.date, scores_day: dt.date | None = None) -> 
         coverage = _coverage(run, streams)
 
         run.seed_torch("student", day)
-        student = student_of(encoder, config.model_dump()).to(run.device)
+        made = table_of(run.ranks, run.device, config.embedding_learning_rate)
+        student = student_of(encoder, config.model_dump(), made).to(run.device)
         optimizers = Optimizers.of(student, student.table, config)
         rng = run.rng("student", day)
         if before:
@@ -80,13 +83,15 @@ def train_student(run: Run, day: dt.date, scores_day: dt.date | None = None) -> 
         tables = Tables(
             *(Encoded.concat([encoder.entities(d, s, None) for d in read.values()]) for s in ("user", "item"))
         )
-        batcher = Batcher(encoder, tables, run.device, unknown_share=config.unknown_share, rng=rng)
+        batcher = Batcher(
+            encoder, tables, run.device, unknown_share=config.unknown_share, rng=rng, ranks=run.ranks, by="sides"
+        )
         fresh = _freshness(config.distill, age(taught, day) if taught else 0)
         strata = _strata(config.distill, list(read.values()), run.device)
         log_q = torch.from_numpy(_log_q(run, read[day], threshold, offsets[day], len(tables.items))).to(run.device)
 
         def loss_of(batch: Batch) -> tuple[Tensor, dict[str, float | Tensor]]:
-            return student_loss(student, batch, config, fresh, log_q, strata)
+            return student_loss(student, batch, config, fresh, log_q, strata, run.ranks)
 
         learned: dict[str, float] = {}
         rows_offered = sum(s.held for s in streams)
@@ -94,10 +99,11 @@ def train_student(run: Run, day: dt.date, scores_day: dt.date | None = None) -> 
             for _ in range(config.epochs):
                 rows = mix([(s.rows(rng), s.held) for s in streams], rng)
                 batches = batcher.batches(rows, config.rows_a_step(rows_offered))
-                learned = fit([(student, optimizers)], batches, loss_of, progress)
-        untouched = forget_untouched(student.table, optimizers.table)
-        checkpoint.save(publication.path, student, student.table, optimizers)
-        encoder.write(publication.path)
+                learned = fit([(student, optimizers)], batches, loss_of, progress, run.ranks)
+        untouched = forget_untouched(student.table, optimizers.table, run.ranks)
+        checkpoint.save(publication.path, student, student.table, optimizers, publication.path.parent)
+        if run.ranks.first:
+            encoder.write(publication.path)
         rows_learned = int(learned.pop("rows", 0))
         numbers = {**coverage, **learned, "scale": float(student.scale.detach()), "bias": float(student.bias.detach())}
         numbers |= {"embedding.rows": sum(student.table.rows.values()), "embedding.untouched": untouched}
@@ -302,7 +308,13 @@ def _strata(config: Distill, days: list[Day], device: torch.device) -> dict[int,
 
 
 def student_loss(
-    student: DSSM, batch: Batch, config: Student, fresh: float, log_q: Tensor, strata: dict[int, Tensor]
+    student: DSSM,
+    batch: Batch,
+    config: Student,
+    fresh: float,
+    log_q: Tensor,
+    strata: dict[int, Tensor],
+    ranks: Ranks = ALONE,
 ) -> tuple[Tensor, dict[str, float | Tensor]]:
     """L = w_kd fresh (sum of weight * loss over distill.losses) + w_hard hard, and the size of each term's gradient on
     the vectors where there are two.
@@ -313,7 +325,7 @@ def student_loss(
         strata: [rows of the stacked items] popularity strata, by their number.
     """
     with products(config.precision, batch.user_index.device):
-        served, soft = student.heads(side(batch.user), side(batch.item))
+        served, soft = heads(student, batch, ranks)
     u, v = served[0].index_select(0, batch.user_index), served[1].index_select(0, batch.item_index)
     c = batch.columns
     parts: dict[str, float | Tensor] = {}

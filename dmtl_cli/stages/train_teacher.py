@@ -20,6 +20,7 @@ from dmtl_cli.days import window
 from dmtl_cli.errors import UserError
 from dmtl_cli.fit import Optimizers, fit, forget_untouched, products
 from dmtl_cli.losses import teacher_loss
+from dmtl_cli.models.sharded import table_of
 from dmtl_cli.run import Draft, Parent, Result, Run
 from dmtl_cli.scoring import Scorer, forward, refuse_other_tasks, teacher_of
 
@@ -34,7 +35,7 @@ def train_teacher(run: Run, day: dt.date) -> Result:
     inputs = [one for d in days for one in log.inputs(d)]
 
     def work(publication: Publication) -> Draft:
-        read = [log.read(d, publication.tmp) for d in days]
+        read = [log.read(d, publication.tmp, run.ranks) for d in days]
         refuse_without_clicks(read)
         threshold = carried_threshold(before, run.config) if before else measure_threshold(run, read)
         refuse_without_reads(read, threshold)
@@ -44,21 +45,24 @@ def train_teacher(run: Run, day: dt.date) -> Result:
         encoder = encoder.grow([d for d in read if before is None or d.day > before[1].day])
 
         run.seed_torch("teacher", day)
-        model = teacher_of(encoder, config.model_dump(), len(run.config.tasks)).to(run.device)
+        made = table_of(run.ranks, run.device, config.embedding_learning_rate)
+        model = teacher_of(encoder, config.model_dump(), len(run.config.tasks), made).to(run.device)
         optimizers = Optimizers.of(model, model.table, config)
         if before:
             checkpoint.load(before[0], model, model.table, optimizers)
+        if run.ranks.size > 1:  # each drops experts of its own
+            run.seed_torch("teacher", day, run.ranks.rank)
 
         exposures = run.config.data.events.click is not None
         logged = sum(len(d) for d in read)
         share = held_out_share(run.config, logged)
         rng = run.rng("teacher", day)
         tables = Tables(*(Encoded.concat([encoder.entities(d, s) for d in read]) for s in ("user", "item")))
-        batcher = Batcher(encoder, tables, run.device, unknown_share=config.unknown_share, rng=rng)
+        batcher = Batcher(encoder, tables, run.device, unknown_share=config.unknown_share, rng=rng, ranks=run.ranks)
 
         def loss_of(batch: Batch) -> tuple[Tensor, dict[str, float | Tensor]]:
             with products(config.precision, run.device):
-                logits, gates = forward(model, batch)
+                logits, gates = forward(model, batch, run.ranks)
             loss, parts = batch_loss(run.config, logits, batch)
             return loss, {f"loss.{k}": v for k, v in parts.items()} | gate_numbers(gates, run.config.tasks)
 
@@ -68,14 +72,15 @@ def train_teacher(run: Run, day: dt.date) -> Result:
             for _ in range(config.epochs):
                 rows = teacher_rows(read, threshold, config, share, run.config.seed, rng)
                 batches = batcher.batches(rows, config.rows_a_step(offered))
-                learned = fit([(model, optimizers)], batches, loss_of, progress)
-        untouched = forget_untouched(model.table, optimizers.table)
+                learned = fit([(model, optimizers)], batches, loss_of, progress, run.ranks)
+        untouched = forget_untouched(model.table, optimizers.table, run.ranks)
 
         earlier = {k: Calibration.from_dict(v) for k, v in before[1].facts["calibration"].items()} if before else {}
         held = _held_out_logits(read, encoder, model, run, share, threshold)
         fitted = {k: calibrate.fit(*held[k], earlier.get(k)) if exposures else Calibration.identity() for k in held}
-        checkpoint.save(publication.path, model, model.table, optimizers)
-        encoder.write(publication.path)
+        checkpoint.save(publication.path, model, model.table, optimizers, publication.path.parent)
+        if run.ranks.first:
+            encoder.write(publication.path)
         facts = {
             "threshold_seconds": threshold,
             "tasks": run.config.tasks,
@@ -197,7 +202,7 @@ def _held_out_logits(
     label."""
     parts: dict[str, list[tuple[Any, Any, Any]]] = {k: [] for k in run.config.tasks}
     for d in days:
-        scorer = Scorer(encoder, model, d, run.device, kept_bytes=0)  # a few rows
+        scorer = Scorer(encoder, model, d, run.device, run.ranks, kept_bytes=0)  # a few rows
         for block in d.blocks():
             keep = np.flatnonzero(held_out(block, share, run.config.seed))
             rows = Rows(block.user.astype(np.int64), block.item.astype(np.int64), {}, block.features).take(keep)
