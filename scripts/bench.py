@@ -968,20 +968,22 @@ def figure(entries: list[Entry], file: Path) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.ticker import LogLocator
 
-    shown = [e for e in entries if e["ratio_median"] and e["work"] != "memory"]
+    shown = [e for e in entries if e["ratio_median"] and e["work"] != "memory" and not e["variant"].startswith(PLAIN)]
     works = {work: [e for e in shown if e["work"] == work] for work in dict.fromkeys(e["work"] for e in shown)}
     lines = {work: list(dict.fromkeys(map(against, some))) for work, some in works.items()}
     colors = {name: f"C{k}" for k, name in enumerate(VARIANTS)}
     heights = [len(names) + 1 for names in lines.values()]
     fig, axes = plt.subplots(
         len(works), 1, sharex=True, squeeze=False, height_ratios=heights, layout="constrained",
-        figsize=(8, 1.2 + 0.24 * sum(heights)),
+        figsize=(8, 1.2 + 0.3 * sum(heights)),
     )  # fmt: skip
     for ax, (work, some) in zip(axes[:, 0], works.items(), strict=True):
         for e in some:
-            k, color = lines[work].index(against(e)), colors.get(e["variant"], "0.3")
-            ax.plot([e["ratio_min"], e["ratio_max"]], [k, k], color=color, linewidth=3, alpha=0.4)
-            ax.plot(e["ratio_median"], k, "o", color=color, markersize=5)
+            color = colors.get(e["variant"], "0.3")
+            same = [x["variant"] for x in some if against(x) == against(e)]
+            k = lines[work].index(against(e)) + 0.14 * (same.index(e["variant"]) - (len(same) - 1) / 2)
+            ax.plot([e["ratio_min"], e["ratio_max"]], [k, k], color=color, linewidth=2, alpha=0.5)
+            ax.plot(e["ratio_median"], k, "o", color=color, markersize=4)
         ax.set_title(work, loc="left", fontsize=9, fontweight="bold")
         ax.set_yticks(range(len(lines[work])), lines[work], fontsize=8)
         ax.set_ylim(len(lines[work]) - 0.5, -0.5)
