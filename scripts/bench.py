@@ -107,7 +107,9 @@ NEEDS = ("torch", "polars", "pyarrow", "numpy", "torch-rechub", "deepctr-torch",
 # The log
 
 
-def make_log(folder: Path, rows: int, days: int, held_out: int, activity: float, seed: int = 0) -> None:
+def make_log(
+    folder: Path, rows: int, days: int, held_out: int, activity: float, users: int = USERS, seed: int = 0
+) -> None:
     """`folder`/train/day=.../part-0.parquet, `rows` rows over so many days, and the day after them in `folder`/test.
 
     Clicks and durations follow from features, ids and taste, so that there is something to learn. A user's features,
@@ -118,11 +120,11 @@ def make_log(folder: Path, rows: int, days: int, held_out: int, activity: float,
     """
     rng = np.random.default_rng(seed)
     popular = np.cumsum(1 / np.arange(1, ITEMS + 1) ** 1.05)
-    active = np.cumsum(rng.lognormal(0, activity, USERS))
-    order, user_ids, item_ids = rng.permutation(ITEMS), *(rng.integers(2**40, 2**60, n) for n in (USERS, ITEMS))
-    of_user = {name: rng.integers(0, n, USERS, dtype=np.int32) for name, n in OF_USER.items()}
+    active = np.cumsum(rng.lognormal(0, activity, users))
+    order, user_ids, item_ids = rng.permutation(ITEMS), *(rng.integers(2**40, 2**60, n) for n in (users, ITEMS))
+    of_user = {name: rng.integers(0, n, users, dtype=np.int32) for name, n in OF_USER.items()}
     of_item = {name: rng.integers(0, n, ITEMS, dtype=np.int32) for name, n in OF_ITEM.items()}
-    taste_U8, kind_I8 = (rng.normal(size=(n, 8)).astype(np.float32) for n in (USERS, ITEMS))
+    taste_U8, kind_I8 = (rng.normal(size=(n, 8)).astype(np.float32) for n in (users, ITEMS))
     liking_U = 0.3 * np.sum([rng.normal(size=n)[of_user[name]] for name, n in OF_USER.items()], 0)
     appeal_I = 0.4 * np.sum([rng.normal(size=n)[of_item[name]] for name, n in OF_ITEM.items()], 0)
 
@@ -132,10 +134,10 @@ def make_log(folder: Path, rows: int, days: int, held_out: int, activity: float,
 
     for k in range(days + 1):
         part, n = ("train", rows // days) if k < days else ("test", held_out)
-        lengths = np.clip(rng.poisson(20, USERS), 0, 50)
+        lengths = np.clip(rng.poisson(20, users), 0, 50)
         starts = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
         history = pa.ListArray.from_arrays(starts, pa.array(item_ids[items(int(lengths.sum()))]))
-        mood_U = rng.normal(size=USERS).astype(np.float32)
+        mood_U = rng.normal(size=users).astype(np.float32)
         file = folder / part / f"day={FIRST_DAY + dt.timedelta(k)}" / "part-0.parquet"
         file.parent.mkdir(parents=True)
         writer = None
@@ -234,6 +236,7 @@ class Bench:
     days: int
     held_out: int
     activity: float
+    users: int
     threads: int
     sets: list[str]
     timeout: float
@@ -264,7 +267,7 @@ class Bench:
         folder = self.folder / f"log-{rows}"
         if not (folder / "bench.yaml").exists():
             self.say(f"a log of {rows:,} rows")
-            size = {"rows": rows, "held_out": self.held_out, "activity": self.activity}
+            size = {"rows": rows, "held_out": self.held_out, "activity": self.activity, "users": self.users}
             self.inside("make_log", at=str(folder), **size)
             config = yaml.safe_dump(config_of(folder, self.days, self.threads), sort_keys=False)
             (folder / "bench.yaml").write_text(config)
@@ -380,25 +383,28 @@ def entry(
         rate: name of the rate in the results.
         peak: GFLOP/s of products, of which the entry tells the share that the teacher reaches.
     """
-    paired = [a[rate] / b[rate] for a, b in zip(ours, peer, strict=False) if a and b]
-    rates, others = ([r[rate] for r in results if r] for results in (ours, peer))
-    rss = {"ours": middle(ours, "rss_mb"), "peer": middle(peer, "rss_mb")}
-    auc = {"ours": mean_auc(ours), "peer": mean_auc(peer)}
+    paired = [a[rate] / b[rate] for a, b in zip(ours, peer, strict=False) if a and b and rate in b]
+    rates, others = ([r[rate] for r in results if r and rate in r] for results in (ours, peer))
+    auc, peer_auc = mean_auc(ours) or {}, mean_auc(peer) or {}
     return {
         "work": work,
-        "variant": variant,
-        "against": against,
-        "unit": unit,
-        "ours": median(rates) if rates else None,
-        "peer": median(others) if others else None,
+        "ours": variant,
+        "peer": against or None,
         "workers": workers,
         "precision": precision,
         "ratio_median": median(paired) if paired else None,
         "ratio_min": min(paired, default=None),
         "ratio_max": max(paired, default=None),
         "gemm_share": median(rates) * FLOP / 1e9 / peak if peak and rates else None,
-        "rss_mb": rss if any(rss.values()) else None,
-        "auc": auc if any(auc.values()) else None,
+        "rss_mb": middle(ours, "rss_mb"),
+        "peer_rss_mb": middle(peer, "rss_mb"),
+        "auc": auc.get("click"),
+        "peer_auc": peer_auc.get("click"),
+        "auc_click_read": auc.get("click_read"),
+        "peer_auc_click_read": peer_auc.get("click_read"),
+        "rate": median(rates) if rates else None,
+        "peer_rate": median(others) if others else None,
+        "unit": unit,
         "rows": rows or bench.rows,
         "rounds": len(rates),
         "machine": machine(bench.threads),
@@ -554,7 +560,8 @@ def growth(bench: Bench) -> list[Entry]:
 
 
 def memory(bench: Bench) -> list[Entry]:
-    """Peak memory of training processes on the log, and (not --quick) on one of five times its rows."""
+    """Peak memory of training on the log, and (not --quick) on one of five times its rows. Peers hold their arrays and
+    model before the first step, which is all that is measured of them: training only adds to it."""
     out = []
     for rows in (bench.rows,) if bench.quick else (bench.rows, 5 * bench.rows):
         log, size = bench.log_of(rows), f"{rows:,} rows"
@@ -562,8 +569,9 @@ def memory(bench: Bench) -> list[Entry]:
         known: dict[str, Any] = {"work": "memory", "ours": mine, "variant": size, "rows": rows}
         peers = bench.contenders(workers=(0,))
         for p in peers:
-            theirs = [bench.attempt(f"memory: {p.name}, {size}", bench.peer, p, "mmoe", log=log)]
-            out.append(entry(bench, peer=theirs, against=p.name, workers=0, **known))
+            theirs = [bench.attempt(f"memory: {p.name}, {size}", bench.peer, p, "mmoe", log=log, epochs=0)]
+            held = [r and {"rss_mb": r["rss_mb"]} for r in theirs]
+            out.append(entry(bench, peer=held, against=p.name, workers=0, **known))
         out += [] if peers else [entry(bench, **known)]
     return out
 
@@ -749,7 +757,7 @@ def plainly(step: Callable[[], Tensor], adam: torch.optim.Adam) -> None:
 
 
 def inside_make_log(o: dict[str, Any], scratch: Path) -> Result:
-    make_log(Path(o["at"]), o["rows"], o["days"], o["held_out"], o["activity"])
+    make_log(Path(o["at"]), o["rows"], o["days"], o["held_out"], o["activity"], o["users"])
     return {}
 
 
@@ -936,26 +944,25 @@ def markdown(entries: list[Entry]) -> str:
 
 
 def against(e: Entry) -> str:
-    return str(e["against"]) + (f", {e['workers']} workers" if e["workers"] is not None else "")
+    return (e["peer"] or "") + (f", {e['workers']} workers" if e["workers"] is not None else "")
 
 
 def cells_of(e: Entry) -> dict[str, str]:
     """An entry as text by column; of two numbers the first is dmtl's."""
 
-    def both(of: dict[str, Any] | None, label: str, form: str) -> str:
-        found = [v[label] if isinstance(v, dict) else v for v in (of or {}).values()]
-        return " / ".join(format(x, form) for x in found if x is not None)
+    def both(name: str, form: str) -> str:
+        return " / ".join(format(x, form) for x in (e[name], e[f"peer_{name}"]) if x is not None)
 
-    ratio = e["ratio_median"]
+    ratio, rate = e["ratio_median"], e["rate"]
     return {
-        "dmtl": e["variant"] or e["precision"] or "",
+        "dmtl": e["ours"] or e["precision"] or "",
         "against": against(e),
-        e["unit"]: " / ".join(f"{x:,.{0 if x >= 100 else 2}f}" for x in (e["ours"], e["peer"]) if x is not None),
+        e["unit"]: both("rate", ",.0f" if rate and rate >= 100 else ",.2f"),
         "ratio": f"**{ratio:.2f}** ({e['ratio_min']:.2f} to {e['ratio_max']:.2f})" if ratio else "",
         "share of the peak": f"{e['gemm_share']:.0%}" if e["gemm_share"] else "",
-        "peak MB": both(e["rss_mb"], "", ",.0f"),
-        "AUC click": both(e["auc"], "click", ".4f"),
-        "AUC click and read": both(e["auc"], "click_read", ".4f"),
+        "peak MB": both("rss_mb", ",.0f"),
+        "AUC click": both("auc", ".4f"),
+        "AUC click and read": both("auc_click_read", ".4f"),
     }
 
 
@@ -968,7 +975,7 @@ def figure(entries: list[Entry], file: Path) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.ticker import LogLocator
 
-    shown = [e for e in entries if e["ratio_median"] and e["work"] != "memory" and not e["variant"].startswith(PLAIN)]
+    shown = [e for e in entries if e["ratio_median"] and e["work"] != "memory" and not e["ours"].startswith(PLAIN)]
     works = {work: [e for e in shown if e["work"] == work] for work in dict.fromkeys(e["work"] for e in shown)}
     lines = {work: list(dict.fromkeys(map(against, some))) for work, some in works.items()}
     colors = {name: f"C{k}" for k, name in enumerate(VARIANTS)}
@@ -979,9 +986,9 @@ def figure(entries: list[Entry], file: Path) -> None:
     )  # fmt: skip
     for ax, (work, some) in zip(axes[:, 0], works.items(), strict=True):
         for e in some:
-            color = colors.get(e["variant"], "0.3")
-            same = [x["variant"] for x in some if against(x) == against(e)]
-            k = lines[work].index(against(e)) + 0.14 * (same.index(e["variant"]) - (len(same) - 1) / 2)
+            color = colors.get(e["ours"], "0.3")
+            same = [x["ours"] for x in some if against(x) == against(e)]
+            k = lines[work].index(against(e)) + 0.14 * (same.index(e["ours"]) - (len(same) - 1) / 2)
             ax.plot([e["ratio_min"], e["ratio_max"]], [k, k], color=color, linewidth=2, alpha=0.5)
             ax.plot(e["ratio_median"], k, "o", color=color, markersize=4)
         ax.set_title(work, loc="left", fontsize=9, fontweight="bold")
@@ -995,7 +1002,7 @@ def figure(entries: list[Entry], file: Path) -> None:
     ax.xaxis.set_major_formatter("{x:g}")
     ax.xaxis.set_minor_formatter("")
     ax.set_xlabel("rate of dmtl / rate of the other")
-    used = [name for name in colors if any(e["variant"] == name for e in shown)]
+    used = [name for name in colors if any(e["ours"] == name for e in shown)]
     marks = [Line2D([], [], marker="o", linewidth=3, color=colors[name], label=name) for name in used]
     fig.legend(handles=marks, loc="outside upper right", ncols=5, fontsize=8, frameon=False)
     fig.savefig(file, dpi=150)
@@ -1022,6 +1029,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, help="default 3, with --quick 2")
     parser.add_argument("--days", type=int, default=1, help="that the rows are spread over")
     parser.add_argument("--activity", type=float, default=1.5, help="sigma of users' log-normal rates; 0: all alike")
+    parser.add_argument("--users", type=int, default=USERS, help="of the log")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="over dmtl's config, everywhere"
@@ -1060,6 +1068,7 @@ def main(argv: list[str] | None = None) -> int:
             days=args.days,
             held_out=max(100, min(rows // 4, 200_000)),
             activity=args.activity,
+            users=args.users,
             threads=args.threads,
             sets=args.set,
             timeout=args.timeout,

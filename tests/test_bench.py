@@ -171,15 +171,15 @@ def test_a_ratio_is_of_one_round() -> None:
     ours = [{"rate": 10.0, "rss_mb": 5}, {"rate": 40.0, "rss_mb": 7}, None, {"rate": 60.0, "rss_mb": 6}]
     peer = [{"rate": 5.0}, {"rate": 10.0}, {"rate": 1.0}, {"rate": 20.0, "auc": {"click": 0.5, "click_read": 0.6}}]
     made = bench.entry(asked, "w", ours, peer, peak=bench.FLOP / 1e9 * 80)
-    assert (made["ours"], made["peer"], made["rounds"]) == (40.0, 7.5, 3)
+    assert (made["rate"], made["peer_rate"], made["rounds"]) == (40.0, 7.5, 3)
     assert (made["ratio_median"], made["ratio_min"], made["ratio_max"]) == (3.0, 2.0, 4.0)
     assert made["gemm_share"] == pytest.approx(0.5)
-    assert made["rss_mb"] == {"ours": 6, "peer": None} and made["auc"] == {
-        "ours": None,
-        "peer": {"click": 0.5, "click_read": 0.6},
-    }
+    assert (made["rss_mb"], made["peer_rss_mb"]) == (6, None)
+    assert [made[k] for k in ("auc", "peer_auc", "peer_auc_click_read")] == [None, 0.5, 0.6]
     alone = bench.entry(asked, "w", ours)
-    assert {alone[k] for k in ("peer", "ratio_median", "ratio_min", "ratio_max", "gemm_share", "auc")} == {None}
+    assert {alone[k] for k in ("peer", "peer_rate", "ratio_median", "ratio_min", "ratio_max", "gemm_share", "auc")} == {
+        None
+    }
     assert "40.00" in bench.markdown([alone]) and "**3.00** (2.00 to 4.00)" in bench.markdown([alone, made])
 
 
@@ -241,8 +241,9 @@ def test_scores_of_each_kind_of_peer(model: nn.Module) -> None:
 
 # -- the whole ---------------------------------------------------------------------------------------------------------
 
-NUMBERS = ("ours", "peer", "ratio_median", "ratio_min", "ratio_max", "gemm_share")
-KEYS = {"work", "variant", "against", "unit", "workers", "precision", "rss_mb", "auc", "rows", "rounds", "machine"}
+NUMBERS = ("rate", "peer_rate", "ratio_median", "ratio_min", "ratio_max", "gemm_share", "rss_mb", "peer_rss_mb")
+AUC = {"auc", "peer_auc", "auc_click_read", "peer_auc_click_read"}
+KEYS = {"work", "ours", "peer", "workers", "precision", "unit", "rows", "rounds", "machine"} | AUC
 
 
 def test_a_run_without_peers(tmp_path: Path) -> None:
@@ -255,9 +256,9 @@ def test_a_run_without_peers(tmp_path: Path) -> None:
     (dump,) = entries = json.loads((tmp_path / "a.json").read_text())
     assert dump.keys() == {*KEYS, *NUMBERS}
     assert all(dump[k] is None or dump[k] > 0 for k in NUMBERS)
-    assert dump["ratio_median"] == pytest.approx(dump["ours"] / dump["peer"])
+    assert dump["ratio_median"] == pytest.approx(dump["rate"] / dump["peer_rate"])
     assert (dump["rows"], dump["rounds"], dump["gemm_share"], dump["auc"]) == (20_000, 1, None, None)
-    assert 50 < dump["rss_mb"]["ours"] < 5_000
+    assert 50 < dump["rss_mb"] < 5_000
     assert done.stdout == bench.markdown(entries) + "\n" and "### dump of scores" in done.stdout
     assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
     assert not list((tmp_path / "work").iterdir()), "logs and workspaces are left behind"
