@@ -14,7 +14,7 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
@@ -592,7 +592,8 @@ def _ended(work: Callable[[], None], log: RunLog) -> tuple[int, str]:
     """(exit code, the line to say) of some work."""
     try:
         try:
-            work()
+            with _last_word():
+                work()
         except NotDue as e:
             log.say(f"not due: {e}")
         sys.stdout.flush()
@@ -622,6 +623,18 @@ def _ended(work: Callable[[], None], log: RunLog) -> tuple[int, str]:
         hint = f"the traceback is in {where}, report it" if where else "report it"
         return int(Exit.BUG), UserError(f"bug: {type(e).__name__}: {_short(str(e))}", hint).line()
     return 0, ""
+
+
+@contextlib.contextmanager
+def _last_word() -> Iterator[None]:
+    """A rank that fails is not interrupted while it says so: torchrun ends all with a signal once one is gone."""
+    try:
+        yield
+    except BaseException:
+        if _many():
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
+        raise
 
 
 def _short(text: str) -> str:
