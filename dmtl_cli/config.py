@@ -324,7 +324,7 @@ class Scores(Section):
     """the top of the newest export before the day, of the day's clicks, or half of each; popularity until an export"""
     fusion: dict[Name, Rate] = {}
     """exponents of a further score pfused = product of p ** exponent, e.g. {pctr: 1, pcvr: 0.5}; of pctr, pcvr, pX"""
-    batch_size: Positive = 4096
+    batch_size: Positive = 16384
 
 
 class SourceWeights(Section):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -55,11 +56,17 @@ def dump_logits(run: Run, day: dt.date, teacher_day: dt.date | None = None) -> R
                 draws = [negatives.draw(user, rng) for _ in range(config.negatives)]
                 if not ranks.mine(k):
                     continue
-                exposed = Rows(user, item, {"request": block.request}, block.features)
-                add("exposed", exposed, scorer.pairs(exposed, config.batch_size))
+                parts = [("exposed", Rows(user, item, {"request": block.request}, block.features))]
                 for drawn, valid in draws:
                     beside = Rows(user, drawn, {}, block.features).take(np.flatnonzero(valid))
-                    add("negative", beside, scorer.pairs(beside, config.batch_size))
+                    parts.append(("negative", beside))
+                # scored at once, as they share their users
+                whole = Rows.concat([Rows(rows.user, rows.item, {}, rows.features) for _, rows in parts])
+                logits = scorer.pairs(whole, config.batch_size)
+                for (source, rows), end in zip(
+                    parts, itertools.accumulate(len(rows) for _, rows in parts), strict=True
+                ):
+                    add(source, rows, logits[end - len(rows) : end])
             for rows in candidates(config, read, active, retriever, ranks):
                 add("candidate", rows, scorer.lists(rows, config.batch_size))
         writer.chunks = Chunks.sum(ranks.gather_objects(writer.chunks))
