@@ -174,10 +174,10 @@ class Batcher:
 
     def _distinct(self, rows: Ints, mine: slice) -> tuple[Ints, Ints, Held]:
         """The batch's distinct values; each row's place among those held here; which of them are held here."""
-        distinct, index = np.unique(rows, return_inverse=True)
+        distinct, index = distinct_of(rows)
         if self.by == "sides" or self.ranks.size == 1:
             return distinct, index, self.ranks.slice(len(distinct))
-        held, index = np.unique(index[mine], return_inverse=True)
+        held, index = distinct_of(index[mine])
         return distinct, index, held
 
     def _dropped(self, encoded: Encoded, side: str, n: int, held: Held) -> Encoded:
@@ -186,6 +186,21 @@ class Batcher:
             return encoded
         lost = (self.rng.random((n, encoded.ids.shape[1])) < self.unknown_share)[held] & self.dropped[side]
         return Encoded(np.where(lost, 0, encoded.ids), encoded.sequences, encoded.floats)
+
+
+def distinct_of(rows: Ints) -> tuple[Ints, Ints]:
+    """np.unique with its inverse, by marking instead of sorting where the values are small enough for that."""
+    low = int(rows.min(initial=0))
+    span = int(rows.max(initial=0)) - low + 1
+    if span > 64 * len(rows) + 1024:
+        distinct, index = np.unique(rows, return_inverse=True)
+        return distinct, index
+    there = np.zeros(span, np.bool_)
+    there[rows - low] = True
+    distinct = np.flatnonzero(there)
+    place = np.empty(span, np.int64)
+    place[distinct] = np.arange(len(distinct))
+    return distinct + low, place[rows - low]
 
 
 def _covers(encoder: Encoder, tables: Tables) -> bool:

@@ -113,8 +113,11 @@ def teacher_rows(
                 parts.append(drawn.take(np.flatnonzero(valid)))
             rows = Rows.concat(parts)
             shifted = Rows(rows.user + users, rows.item + items, rows.columns, rows.features)
-            together = config.user_rows > 1
-            yield in_lists(shifted, shifted.user, config.user_rows, rng) if together else shifted.shuffled(rng)
+            if config.user_rows == 1:
+                yield shifted.shuffled(rng)
+            else:  # the log's rows came user by user
+                lists = in_runs if len(parts) == 1 else in_lists
+                yield lists(shifted, shifted.user, config.user_rows, rng)
         users += len(day.users)
         items += len(day.items)
 
@@ -134,14 +137,17 @@ def in_lists(rows: Rows, group: npt.NDArray[np.int64], size: int, rng: np.random
     """
     order = rng.permutation(len(rows))
     order = order[np.argsort(group[order], kind="stable")]
-    sorted_group = group[order]
-    new = np.append(True, sorted_group[1:] != sorted_group[:-1]) if len(order) else np.zeros(0, np.bool_)
+    return in_runs(rows.take(order), group[order], size, rng).shuffled(rng)
+
+
+def in_runs(rows: Rows, group: npt.NDArray[np.int64], size: int, rng: np.random.Generator) -> Rows:
+    """Rows whose groups stand together, as they stand; each group cut into lists of at most `size`: see `in_lists`."""
+    new = np.append(True, group[1:] != group[:-1]) if len(group) else np.zeros(0, np.bool_)
     begin = np.flatnonzero(new)
-    place = np.arange(len(order)) - np.repeat(begin, np.diff(np.append(begin, len(order))))
+    place = np.arange(len(group)) - np.repeat(begin, np.diff(np.append(begin, len(group))))
     new |= place % size == 0
     number = rng.integers(2**62, size=int(new.sum()))[np.cumsum(new) - 1]
-    out = rows.take(order)
-    return Rows(out.user, out.item, out.columns | {"list": number}, out.features).shuffled(rng)
+    return Rows(rows.user, rows.item, rows.columns | {"list": number}, rows.features)
 
 
 def hard_rows(
