@@ -17,22 +17,25 @@ Spans = list[tuple[int, int]]
 X = TypeVar("X")
 
 
-def side_by_side(rows: int, size: int, work: Callable[[Spans], X]) -> list[X]:
-    """`work` without gradients on each thread's chunks of at most `size` rows, as many threads as torch has.
+def side_by_side(rows: int, size: int, work: Callable[[Spans], X], device: torch.device) -> list[X]:
+    """`work` without gradients on each thread's chunks of at most `size` rows, as many threads as torch has on a CPU.
 
-    Which thread has which chunks depends on nothing but the three numbers.
+    Which thread has which chunks depends on nothing but the numbers of rows and threads. Another device has its own
+    parallelism, and gets all chunks from one thread.
 
     Returns:
         What `work` returned, in the order of the rows: one result at least.
     """
-    threads = torch.get_num_threads()
-    size = max(1, min(size, -(-rows // threads)))
+    threads = torch.get_num_threads() if device.type == "cpu" else 1
+    chunks = -(-rows // size)
+    chunks = -(-chunks // threads) * threads  # as many for each thread
+    size = max(1, -(-rows // max(1, chunks)))
     spans = [(a, min(a + size, rows)) for a in range(0, rows, size)]
     each = max(1, -(-len(spans) // threads))
     shares = [spans[k : k + each] for k in range(0, len(spans), each)] or [[]]
 
     def in_thread(share: Spans) -> X:
-        with torch.no_grad(), torch.autocast("cpu", enabled=False):  # both are states of a thread
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):  # both are states of a thread
             return work(share)
 
     if len(shares) == 1:

@@ -243,23 +243,24 @@ class Optimizer(Section):
     epochs: Positive = 1
     learning_rate: Rate = 1e-3
     """Adam, dense weights"""
-    embedding_learning_rate: Rate = 0.1
-    """row-wise Adagrad, embedding tables"""
+    embedding_learning_rate: Rate | None = None
+    """embedding tables; default 0.1, with embedding_optimizer: adam learning_rate"""
     embedding_optimizer: Literal["rowwise_adagrad", "adam"] = "rowwise_adagrad"
-    """adam: learning_rate for the tables too; each step reads and writes all of their rows, to compare with"""
+    """adam: to compare with; each of its steps reads and writes all rows of the tables"""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """of matrix products in training; bf16 is faster where the CPU or GPU has it; weights, sums and losses stay fp32"""
+    """of matrix products in training; bf16 is faster where the CPU or GPU has it. Weights, gates, a teacher's towers,
+    sums of gradients and losses stay fp32"""
     embedding_dim: Positive = 16
     unknown_share: Share = 0.05
     """share of ids replaced by the unknown row while training, so that a new id finds a trained one"""
     features: tuple[Name, ...] | None = None
     """names of the features the model reads; default all it may read"""
 
-    @model_validator(mode="after")
-    def _rate_has_effect(self) -> Optimizer:
-        if self.embedding_optimizer == "adam" and "embedding_learning_rate" in self.model_fields_set:
-            raise ValueError("embedding_learning_rate has no effect on embedding_optimizer: adam, use learning_rate")
-        return self
+    @property
+    def table_rate(self) -> float:
+        """Learning rate of the embedding tables."""
+        default = 0.1 if self.embedding_optimizer == "rowwise_adagrad" else self.learning_rate
+        return self.embedding_learning_rate or default
 
     def rows_a_step(self, rows: int) -> int:
         """Batch size for an epoch of that many rows: a small log must not be a handful of steps."""

@@ -46,8 +46,8 @@ class Optimizers:
                 raise UserError(what, "use rowwise_adagrad, or run it without torchrun", Exit.CONFIG)
             return Optimizers(dense, Fused(table))
         if table.sparse:
-            return Optimizers(dense, RowWiseAdagrad([table.weight], config.embedding_learning_rate))
-        return Optimizers(dense, TableAdam([table.weight], config.learning_rate))
+            return Optimizers(dense, RowWiseAdagrad([table.weight], config.table_rate))
+        return Optimizers(dense, TableAdam([table.weight], config.table_rate))
 
     def step(self) -> None:
         for optimizer in (self.dense, self.table):

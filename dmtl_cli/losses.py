@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from dmtl_cli.chunks import Spans, side_by_side
 
@@ -137,7 +138,8 @@ class _InBatch(torch.autograd.Function):
                 at_own = x.view(-1)[own] - log_count[i]
                 x.exp_()
                 theirs, e = x.view(-1)[own], at_own.exp()
-                z = (x.sum(1)[u] - theirs) + e
+                # in float64: where one item is most of a batch, little is left of the sum
+                z = ((x.sum(1, dtype=torch.float64)[u] - theirs) + e).to(x.dtype)
                 loss += (w * (z.log() - at_own)).sum()
                 w_z = w / z
                 x.mul_(x.new_zeros(b - a).index_add_(0, u, w_z).unsqueeze(1))
@@ -146,13 +148,14 @@ class _InBatch(torch.autograd.Function):
                 d_item.addmm_(x.T, user_vec[a:b])
             return loss, d_item
 
-        (loss, d_item), *others = side_by_side(len(user_vec), _SOFTMAX_USERS, work)
+        (loss, d_item), *others = side_by_side(len(user_vec), _SOFTMAX_USERS, work, user_vec.device)
         for more, d in others:
             loss, d_item = loss + more, d_item + d
         ctx.save_for_backward(d_user, d_item)
         return loss
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, g: Tensor) -> Any:
         d_user, d_item = ctx.saved_tensors
         return g * d_user, g * d_item, None, None, None, None

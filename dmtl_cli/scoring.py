@@ -181,7 +181,7 @@ class Scorer:
         half = self.model.user_side(side(inputs(encoded, self.device)))
         nowhere = self.encoder.encode(pl.DataFrame({"": [0]}), "context")
         context = self.model.context_row(side(inputs(nowhere, self.device)))
-        blocks = [self.items] if self.items else list(self._item_blocks())
+        blocks = list(_cut(self.items)) if self.items else list(self._item_blocks())
         for k in range(len(users)):
             logits = []
             for items in blocks:
@@ -189,6 +189,12 @@ class Scorer:
                 rows = torch.full_like(every, k), every, context.expand(len(every), -1)
                 logits.append(self.model.logits(half, items, *rows)[0])
             yield torch.cat(logits).float().cpu().numpy()
+
+
+def _cut(items: Half) -> Iterator[Half]:
+    """Blocks that a network which is not computed in chunks can hold its layers of."""
+    for start in range(0, len(items.part), 4 * _ITEMS):
+        yield Half(*(x[start : start + 4 * _ITEMS] for x in items))
 
 
 def _by_rarer(rows: Rows) -> npt.NDArray[np.int64]:

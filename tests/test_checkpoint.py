@@ -12,6 +12,7 @@ from test_models import DIM, FACTORS, ITEM, NETWORKS, USER, a_student, a_teacher
 from test_optim import RATES, batches, train
 
 from dmtl_cli import checkpoint
+from dmtl_cli.config import Optimizer
 from dmtl_cli.data.encode import Encoder
 from dmtl_cli.errors import Exit, UserError
 from dmtl_cli.fit import Optimizers
@@ -23,8 +24,11 @@ from dmtl_cli.workspace import Workspace
 ENCODER = encoder_of(*USER, *ITEM)
 
 
-def optimizers_of(model: Any) -> Optimizers:
-    return Optimizers.of(model, model.table, RATES)
+ADAM = Optimizer(learning_rate=0.01, embedding_optimizer="adam")
+
+
+def optimizers_of(model: Any, rates: Optimizer = RATES) -> Optimizers:
+    return Optimizers.of(model, model.table, rates)
 
 
 def trained(folder: Path, encoder: Encoder = ENCODER, steps: int = 3) -> tuple[DSSM, Optimizers]:
@@ -40,8 +44,8 @@ def assert_same(a: tuple[DSSM, Optimizers], b: tuple[DSSM, Optimizers]) -> None:
     named = dict(b[0].named_parameters())
     for name, p in a[0].named_parameters():
         assert torch.equal(p, named[name]), name
-    sums = (m.table.weight for m, _ in (a, b))
-    assert torch.equal(*(o.table.accumulator(w) for (_, o), w in zip((a, b), sums, strict=True)))
+    kept = [o.table.state[m.table.weight] for m, o in (a, b)]
+    assert kept[0].keys() == kept[1].keys() and all(torch.equal(v, kept[1][k]) for k, v in kept[0].items())
     states = [{n: o.dense.state[p] for n, p in m.named_parameters() if p in o.dense.state} for m, o in (a, b)]
     assert states[0].keys() == states[1].keys() and len(states[0]) == len(named) - 1
     for name, state in states[0].items():
@@ -62,20 +66,29 @@ def test_round_trip_is_bit_equal(tmp_path: Path) -> None:
         assert (again / name).read_bytes() == (tmp_path / name).read_bytes()
 
 
-def test_going_on_is_never_having_stopped(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rates", [RATES, ADAM], ids=["rowwise_adagrad", "adam"])
+def test_going_on_is_never_having_stopped(tmp_path: Path, rates: Optimizer) -> None:
     stream = list(batches(ENCODER, 4))
     whole = a_student(ENCODER)
-    whole_optimizers = optimizers_of(whole)
+    whole_optimizers = optimizers_of(whole, rates)
     train(whole, iter(stream), whole_optimizers)
     first = a_student(ENCODER)
-    first_optimizers = optimizers_of(first)
+    first_optimizers = optimizers_of(first, rates)
     train(first, iter(stream[:2]), first_optimizers)
     checkpoint.save(tmp_path, first, first.table, first_optimizers)
     second = a_student(ENCODER, 99)
-    second_optimizers = optimizers_of(second)
+    second_optimizers = optimizers_of(second, rates)
     checkpoint.load(tmp_path, second, second.table, second_optimizers)
     train(second, iter(stream[2:]), second_optimizers)
     assert_same((whole, whole_optimizers), (second, second_optimizers))
+
+
+def test_another_optimizer_is_refused(tmp_path: Path) -> None:
+    trained(tmp_path)
+    model = a_student(ENCODER)
+    with pytest.raises(UserError, match=r"expected .* got nothing") as e:
+        checkpoint.load(tmp_path, model, model.table, optimizers_of(model, ADAM))
+    assert "embedding_optimizer" in e.value.hint
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -426,6 +426,25 @@ def test_old_scores_are_refused(project: Project) -> None:
     assert ended.code == 65 and "got 0" in ended.err and "min_age_days" in ended.err
 
 
+def test_settings_of_speed(fresh: Project) -> None:
+    plain = fresh.done("train-teacher", 1)
+    half = fresh.done("train-teacher", 1, teacher__precision="bf16")
+    assert half["metrics"]["loss"] != plain["metrics"]["loss"] == pytest.approx(half["metrics"]["loss"], rel=0.02)
+    together = fresh.done("train-teacher", 1, teacher__user_rows=50)
+    assert together["rows"]["learned"] == plain["rows"]["learned"]
+    assert (
+        together["metrics"]["loss"] != plain["metrics"]["loss"] == pytest.approx(together["metrics"]["loss"], rel=0.1)
+    )
+    joint = fresh.done("train-joint", 1, teacher__user_rows=50, teacher__precision="bf16", student__precision="bf16")
+    assert math.isfinite(joint["metrics"]["loss.kd"])
+    adam = {"teacher__embedding_optimizer": "adam", "teacher__embedding_learning_rate": 0.001}
+    first = fresh.done("train-teacher", 1, **adam)["metrics"]
+    assert first["embedding.untouched"] == plain["metrics"]["embedding.untouched"]
+    fresh.done("train-teacher", 2, **adam)
+    ended = fresh.stage("train-teacher", 2)
+    assert ended.code == 65 and "embedding_optimizer" in ended.err
+
+
 def test_hard_losses_need_no_scores(fresh: Project) -> None:
     plain = {"student__distill__w_kd": 0, "student__hard__w_hard": 1}
     click = fresh.done("train-student", 2, student__hard__loss="sampled_softmax", **plain)

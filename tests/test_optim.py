@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from test_models import CPU, ITEM, USER, a_student, a_teacher, encoder_of, rando
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from dmtl_cli import progress as progress_module
 from dmtl_cli.config import Optimizer
 from dmtl_cli.data.batches import Batch, Inputs, inputs
 from dmtl_cli.data.encode import Encoded, Encoder
@@ -20,7 +22,7 @@ from dmtl_cli.errors import Exit, UserError
 from dmtl_cli.fit import Optimizers, fit, forget_untouched
 from dmtl_cli.models.dssm import DSSM
 from dmtl_cli.models.layers import EmbeddingTable
-from dmtl_cli.optim import RowWiseAdagrad
+from dmtl_cli.optim import RowWiseAdagrad, TableAdam
 from dmtl_cli.progress import RunLog
 from dmtl_cli.scoring import side
 
@@ -267,3 +269,47 @@ def test_forget_untouched_after_training_leaves_what_was_seen() -> None:
     assert torch.equal(users[seen], before[part][seen])
     same = (users == before[part][0]).all(1)
     assert int((~same).sum()) == int((seen > 0).sum()) and len(seen) < 30
+
+
+# -- dense Adam, to compare with ---------------------------------------------------------------------------------------
+
+
+def test_table_adam_is_adam_and_knows_what_had_a_gradient() -> None:
+    torch.manual_seed(0)
+    start, gradients = torch.randn(6, 4), torch.randn(5, 6, 4)
+    gradients[:, [1, 4]] = 0
+    ours, plain = (torch.nn.Parameter(start.clone()) for _ in range(2))
+    pair = (TableAdam([ours], 0.01), torch.optim.Adam([plain], 0.01))
+    for g in gradients:
+        for p, optimizer in zip((ours, plain), pair, strict=True):
+            p.grad = g.clone()
+            optimizer.step()
+    torch.testing.assert_close(ours, plain, rtol=1e-6, atol=1e-7)
+    assert pair[0].touched(ours).tolist() == [True, False, True, True, False, True]
+    assert {k: v.shape for k, v in pair[0].by_row(ours).items()} == dict.fromkeys(("exp_avg", "exp_avg_sq"), ours.shape)
+
+
+def test_dense_adam_moves_rows_that_a_step_does_not_touch() -> None:
+    model = a_student(ENCODER)
+    optimizers = Optimizers.of(model, model.table, Optimizer(embedding_optimizer="adam"))
+    train(model, batches(ENCODER, 1), optimizers)
+    before = model.table.weight.detach().clone()
+    train(model, batches(ENCODER, 1, seed=1), optimizers)
+    moved = (model.table.weight != before).any(1)
+    assert torch.equal(moved, optimizers.table.touched(model.table.weight))
+
+
+# -- progress ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_log_of_a_run_tells_rate_loss_and_time_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress_module, "LOG_EVERY", -1.0)
+    log = RunLog(tmp_path / "run.jsonl")
+    with log.progress("train", 100) as progress:
+        progress.step(40, torch.tensor(0.25))
+        progress.step(80)
+    first, over, done = map(json.loads, log.path.read_text().splitlines()) if log.path else ()
+    assert (first["rows"], first["loss"]) == (40, 0.25) and first["rows_per_second"] > 40
+    assert first["seconds_left"] == pytest.approx(60 / first["rows_per_second"], abs=1)
+    assert (over["rows"], over["loss"], over["seconds_left"]) == (120, None, None), "beyond what was expected"
+    assert done["event"] == "done" and done["rows"] == 120

@@ -184,6 +184,7 @@ def gate(scores: Tensor, dropout: float, training: bool) -> Tensor:
     In training each expert is dropped with probability `dropout` and the rest renormalised (Zhao et al., RecSys 2019);
     where all would be, none is. A softmax over those kept is that, and never 0 / 0.
     """
+    scores = scores.float() if scores.dtype == torch.bfloat16 else scores
     if training and dropout:
         scores = scores.masked_fill(dropped_experts(scores, dropout), -torch.inf)
     return torch.softmax(scores, -1)
@@ -202,8 +203,10 @@ class Towers(nn.ModuleList):
         super().__init__(mlp(width, (*hidden_units, 1), last_relu=False) for _ in range(num_tasks))
 
     def forward(self, h_TBH: Iterable[Tensor]) -> Tensor:
-        """[B, T]"""
-        return torch.cat([tower(h_BH) for tower, h_BH in zip(self, h_TBH, strict=True)], 1)
+        """[B, T], of the type of the weights: small products, and a logit is worth its digits."""
+        kind, device = next(self.parameters()).dtype, next(self.parameters()).device
+        with torch.autocast(device.type, enabled=False):
+            return torch.cat([tower(h_BH.to(kind)) for tower, h_BH in zip(self, h_TBH, strict=True)], 1)
 
 
 class Network(nn.Module):

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from dmtl_cli.chunks import Spans, side_by_side
 from dmtl_cli.models.layers import FirstLayer
@@ -208,11 +209,12 @@ class _Mixture(torch.autograd.Function):
             for a, b in spans:
                 x.forward(mixed, a, b, a if buffers else 0)
 
-        side_by_side(rows, CHUNK, work)
+        side_by_side(rows, CHUNK, work, like.device)
         ctx.mark_non_differentiable(gates)
         return mixed, gates
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, d_mixed: Tensor, _: Tensor) -> Any:
         if ctx.x is None:
             raise RuntimeError("mixture: backward runs once only, its activations are gone")
@@ -226,7 +228,7 @@ class _Mixture(torch.autograd.Function):
                 x.backward(d_mixed, sums, a, b)
             return sums
 
-        total, *others = side_by_side(len(x.pre), CHUNK, work)
+        total, *others = side_by_side(len(x.pre), CHUNK, work, x.pre.device)
         for other in others:
             total.add(other)
         like = x.first.item.dtype

@@ -48,8 +48,7 @@ class MMoE(Network):
             dropped = dropped_experts(torch.empty(len(first.row), *self.gates), self.gate_dropout)
         experts = self.experts
         mixed, gates = mixture(first, [*experts.weights], [*experts.biases], dropped, self.gates, self.kept)
-        with torch.autocast("cpu", enabled=False):  # small products, and a logit is worth its digits
-            return self.towers(mixed.to(gates.dtype)), gates
+        return self.towers(mixed), gates
 
     def rest(self, pre_BK: Tensor) -> tuple[Tensor, Tensor]:
         """First-layer sums -> logits [B, T] and gates [B, T, E]."""

@@ -88,7 +88,7 @@ def train_joint(run: Run, day: dt.date) -> Result:
             return Batcher(encoder, tables, run.device, unknown_share=unknown_share, rng=rng, ranks=run.ranks, by=by)
 
         encoders = {"teacher": encoder_of("teacher"), "student": encoder_of("student")}
-        made = [table_of(run.ranks, run.device, c.embedding_learning_rate) for c in (config.teacher, config.student)]
+        made = [table_of(run.ranks, run.device, c.table_rate) for c in (config.teacher, config.student)]
         teacher = teacher_of(encoders["teacher"], config.teacher.model_dump(), len(config.tasks), made[0])
         teacher = teacher.to(run.device)
         student = student_of(encoders["student"], config.student.model_dump(), made[1]).to(run.device)

@@ -72,7 +72,7 @@ def train_student(run: Run, day: dt.date, scores_day: dt.date | None = None) -> 
         coverage = _coverage(run, streams)
 
         run.seed_torch("student", day)
-        made = table_of(run.ranks, run.device, config.embedding_learning_rate)
+        made = table_of(run.ranks, run.device, config.table_rate)
         student = student_of(encoder, config.model_dump(), made).to(run.device)
         optimizers = Optimizers.of(student, student.table, config)
         rng = run.rng("student", day)

@@ -45,7 +45,7 @@ def train_teacher(run: Run, day: dt.date) -> Result:
         encoder = encoder.grow([d for d in read if before is None or d.day > before[1].day])
 
         run.seed_torch("teacher", day)
-        made = table_of(run.ranks, run.device, config.embedding_learning_rate)
+        made = table_of(run.ranks, run.device, config.table_rate)
         model = teacher_of(encoder, config.model_dump(), len(run.config.tasks), made).to(run.device)
         optimizers = Optimizers.of(model, model.table, config)
         if before:
