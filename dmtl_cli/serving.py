@@ -93,8 +93,21 @@ class Export:
         seen = self.users["seen_items"].drop_nulls().explode()
         return seen.value_counts(sort=False, name="clicks").rename({"seen_items": "item_id"}).sort("item_id")
 
+    @property
+    def user_features(self) -> pl.DataFrame:
+        """Raw features of the served users by feature name, in the order of `users`."""
+        return _features(self.users)
+
     def vectors(self, frame: pl.DataFrame, side: str) -> Floats:
-        """Raw features (columns by feature name) -> [N, d] through the ONNX tower."""
+        """Raw features (columns by feature name) -> [N, d] through the ONNX tower.
+
+        Raises:
+            UserError: 65 a feature of the side has no column; a null is what says that a value is not known.
+        """
+        missing = [f.name for f in self.encoder.of(side) if f.name not in frame.columns]
+        if missing:
+            what = f"vectors of {side}s: no column {', '.join(missing)} among {', '.join(frame.columns[:12])}"
+            raise UserError(what, "give every feature a column by its name; null where it is not known")
         return self._run(self.encoder.encode(frame, side), side)
 
     def _run(self, encoded: Encoded, side: str) -> Floats:
@@ -131,11 +144,15 @@ class Export:
             example = users["user_id"][0]
             hint = f"users.parquet holds {len(users)} users, e.g. {example}"
             raise UserError(f"user {user} is not in the export {self.folder}", hint, Exit.NO_INPUT)
-        named = {c: c.removeprefix("feature.") for c in mine.columns if c.startswith("feature.")}
-        vector = self.vectors(mine.select(named.keys()).rename(named), "user")
+        vector = self.vectors(_features(mine), "user")
         ids, vectors = self.items
         if exclude_seen and mine["seen_items"][0] is not None:
             keep = ~ids.is_in(mine["seen_items"][0].implode())
             ids, vectors = ids.filter(keep), vectors[keep.to_numpy()]
         rows, dots = top_k(vector, vectors, k)
         return pl.DataFrame({"item_id": ids.gather(rows[0]), "score": self.score(dots[0])})
+
+
+def _features(users: pl.DataFrame) -> pl.DataFrame:
+    named = {c: c.removeprefix("feature.") for c in users.columns if c.startswith("feature.")}
+    return users.select(named.keys()).rename(named)

@@ -247,6 +247,13 @@ def test_served_vectors_are_the_students(served: Export) -> None:
     np.testing.assert_allclose(np.linalg.norm(stored, axis=1), 1, atol=1e-6)
 
 
+def test_a_feature_that_is_not_given_is_no_silent_unknown(served: Export) -> None:
+    np.testing.assert_array_equal(served.vectors(served.user_features, "user"), served.vectors(USERS, "user"))
+    with pytest.raises(UserError, match="no column history, taste among user_id, hist") as e:
+        served.vectors(USERS.select("user_id").with_columns(hist=1), "user")
+    assert e.value.code == Exit.DATA and "null" in e.value.hint
+
+
 def test_users_are_served_with_their_raw_features(served: Export) -> None:
     names = ["feature.history", "feature.taste", "feature.user_id"]
     assert served.users.columns == ["user_id", "seen_items", *names]
