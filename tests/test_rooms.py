@@ -187,3 +187,16 @@ def test_only_the_command_line_prints_and_exits(room: str) -> None:
             }, node.lineno
         if isinstance(node, ast.Raise) and node.exc is not None:
             assert ast.unparse(node.exc) != "SystemExit", node.lineno
+
+
+def test_a_run_is_deterministic_without_torchs_compiler() -> None:
+    """Its import takes half a second and 70 MB, in every command."""
+    code = (
+        "import sys, torch; from dmtl_cli.config import load_config; from dmtl_cli.progress import RunLog;"
+        "from dmtl_cli.run import Run; Run.of(load_config(sys.argv[1], ['device=cpu']), RunLog());"
+        "assert torch.are_deterministic_algorithms_enabled();"
+        "print([m for m in ('torch._dynamo', 'torch._inductor') if m in sys.modules])"
+    )
+    config = DESIGN.parent.parent / "configs" / "demo.yaml"
+    done = subprocess.run([sys.executable, "-c", code, str(config)], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
