@@ -248,8 +248,8 @@ class Optimizer(Section):
     embedding_optimizer: Literal["rowwise_adagrad", "adam"] = "rowwise_adagrad"
     """adam: to compare with; each of its steps reads and writes all rows of the tables"""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """of matrix products in training; bf16 is faster where the CPU or GPU has it. Weights, gates, a teacher's towers,
-    sums of gradients and losses stay fp32"""
+    """of matrix products in training; bf16 is faster, and needs a CPU or GPU that has it. Weights, gates, a teacher's
+    towers, sums of gradients and losses stay fp32"""
     embedding_dim: Positive = 16
     unknown_share: Share = 0.05
     """share of ids replaced by the unknown row while training, so that a new id finds a trained one"""

@@ -46,7 +46,7 @@ from dmtl_cli.data.log import Day, Log
 from dmtl_cli.data.samples import Rows, hard_rows, teacher_rows
 from dmtl_cli.data.scores import Matcher, Reader
 from dmtl_cli.export import student_of
-from dmtl_cli.fit import Optimizers, products
+from dmtl_cli.fit import Optimizers, has_bf16, products
 from dmtl_cli.models.dssm import INIT_SCALE
 from dmtl_cli.models.layers import EmbeddingTable
 from dmtl_cli.progress import RunLog
@@ -71,7 +71,7 @@ FLOP = 6 * (EXPERTS * (WIDTH * 256 + 256 * 128) + 2 * (WIDTH * EXPERTS + 128 * 6
 """of a row of the teacher, forward and backward, products only, with nothing shared: 4.67 million"""
 
 PLAIN = "plain reference"
-PRECISIONS = ("fp32", "bf16")
+PRECISIONS = ("fp32", "bf16") if has_bf16(torch.device("cpu")) else ("fp32",)
 VARIANTS: dict[str, tuple[str, list[str]]] = {
     "fp32": ("fp32", []),
     "bf16": ("bf16", ["teacher.precision=bf16"]),
@@ -80,6 +80,7 @@ VARIANTS: dict[str, tuple[str, list[str]]] = {
     "fp32, dense Adam": ("fp32", ["teacher.embedding_optimizer=adam"]),
 }
 """ways to train the teacher: their precision, and what they change in the config"""
+VARIANTS = {name: way for name, way in VARIANTS.items() if way[0] in PRECISIONS}
 
 
 @dataclass(frozen=True)
@@ -765,7 +766,7 @@ def inside_products(o: dict[str, Any], scratch: Path) -> Result:
     """The most GFLOP/s of a product of two matrices in fp32 and bf16, of several sizes, on all threads."""
     torch.set_num_threads(load_config(Path(o["config"]), o["sets"]).threads)
     best = {}
-    for name, kind in zip(PRECISIONS, (torch.float32, torch.bfloat16), strict=True):
+    for name, kind in zip(PRECISIONS, (torch.float32, torch.bfloat16), strict=False):
         found = []
         for n, k, m in ((2048, 2048, 2048), (4096, 256, 2048), (1024, 1024, 1024)):
             a, b = torch.randn(n, k).to(kind), torch.randn(k, m).to(kind)
@@ -1079,6 +1080,8 @@ def main(argv: list[str] | None = None) -> int:
             bench.python = make_env(args.make_env, args.timeout) if args.make_env else args.peer_python
         else:
             bench.say("no --peers: dmtl and the plain reference of this file only")
+        if "bf16" not in PRECISIONS:
+            bench.say("this CPU has no bfloat16 products: fp32 only")
         bench.log_of(rows)
         for name in works:
             entries += bench.attempt(name, WORKS[name], bench) or []

@@ -20,6 +20,7 @@ import pytest
 import torch
 from worlds import BASE, DAYS, JSON_KEYS, Project, assert_one_line, dmtl, events, reshape
 
+from dmtl_cli import fit
 from dmtl_cli.data import log as log_module
 from dmtl_cli.synth import generate
 
@@ -426,7 +427,8 @@ def test_old_scores_are_refused(project: Project) -> None:
     assert ended.code == 65 and "got 0" in ended.err and "min_age_days" in ended.err
 
 
-def test_settings_of_speed(fresh: Project) -> None:
+def test_settings_of_speed(fresh: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fit, "has_bf16", lambda device: True)  # torch computes it anywhere, only slowly
     plain = fresh.done("train-teacher", 1)
     half = fresh.done("train-teacher", 1, teacher__precision="bf16")
     assert half["metrics"]["loss"] != plain["metrics"]["loss"] == pytest.approx(half["metrics"]["loss"], rel=0.02)
@@ -443,6 +445,15 @@ def test_settings_of_speed(fresh: Project) -> None:
     fresh.done("train-teacher", 2, **adam)
     ended = fresh.stage("train-teacher", 2)
     assert ended.code == 65 and "embedding_optimizer" in ended.err
+
+
+def test_bf16_is_refused_where_the_processor_has_none(fresh: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fit, "has_bf16", lambda device: False)
+    for command, key in (("train-teacher", "teacher"), ("train-student", "student"), ("train-joint", "student")):
+        hard = {"student__distill__w_kd": 0, "student__hard__w_hard": 1} if command == "train-student" else {}
+        ended = fresh.stage(command, 1, **{f"{key}__precision": "bf16"}, **hard)
+        assert ended.code == 69 and f"{key}.precision" in ended.err and "fp32" in ended.err
+    assert not fresh.published()
 
 
 def test_hard_losses_need_no_scores(fresh: Project) -> None:

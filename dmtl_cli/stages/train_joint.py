@@ -27,7 +27,7 @@ from dmtl_cli.data.samples import Rows, as_negatives, teacher_rows
 from dmtl_cli.days import window
 from dmtl_cli.errors import Exit, UserError
 from dmtl_cli.export import student_of, write_export
-from dmtl_cli.fit import Optimizers, fit, forget_untouched, products
+from dmtl_cli.fit import Optimizers, fit, forget_untouched, products, refuse_precision
 from dmtl_cli.models.dssm import DSSM
 from dmtl_cli.models.sharded import table_of
 from dmtl_cli.models.teacher import Teacher
@@ -67,6 +67,8 @@ def train_joint(run: Run, day: dt.date) -> Result:
     inputs = [one for d in days for one in log.inputs(d)]
 
     def work(publication: Publication) -> Draft:
+        refuse_precision("teacher.precision", config.teacher.precision, run.device)
+        refuse_precision("student.precision", config.student.precision, run.device)
         read = [log.read(d, publication.tmp, run.ranks) for d in days]
         refuse_without_clicks(read)
         threshold = carried_threshold(before, config) if before else measure_threshold(run, read)

@@ -22,7 +22,7 @@ from dmtl_cli.data.samples import SOURCES, Rows, hard_rows, mix
 from dmtl_cli.data.scores import Matcher, Reader, age
 from dmtl_cli.errors import Exit, UserError
 from dmtl_cli.export import publish_export, student_of
-from dmtl_cli.fit import Optimizers, fit, forget_untouched, products
+from dmtl_cli.fit import Optimizers, fit, forget_untouched, products, refuse_precision
 from dmtl_cli.models.dssm import DSSM
 from dmtl_cli.models.sharded import table_of
 from dmtl_cli.ranks import ALONE, Ranks
@@ -59,6 +59,7 @@ def train_student(run: Run, day: dt.date, scores_day: dt.date | None = None) -> 
     source = scores_facts(run, day, scores, judge)
 
     def work(publication: Publication) -> Draft:
+        refuse_precision("student.precision", config.precision, run.device)
         read = {d: log.read(d, publication.tmp, run.ranks) for d in days}
         threshold = source[0]
         features = run.config.features_of("student")

@@ -18,7 +18,7 @@ from dmtl_cli.data.log import Day, Log
 from dmtl_cli.data.samples import Rows, held_out, teacher_rows
 from dmtl_cli.days import window
 from dmtl_cli.errors import UserError
-from dmtl_cli.fit import Optimizers, fit, forget_untouched, products
+from dmtl_cli.fit import Optimizers, fit, forget_untouched, products, refuse_precision
 from dmtl_cli.losses import teacher_loss
 from dmtl_cli.models.sharded import table_of
 from dmtl_cli.run import Draft, Parent, Result, Run
@@ -35,6 +35,7 @@ def train_teacher(run: Run, day: dt.date) -> Result:
     inputs = [one for d in days for one in log.inputs(d)]
 
     def work(publication: Publication) -> Draft:
+        refuse_precision("teacher.precision", config.precision, run.device)
         read = [log.read(d, publication.tmp, run.ranks) for d in days]
         refuse_without_clicks(read)
         threshold = carried_threshold(before, run.config) if before else measure_threshold(run, read)
