@@ -425,7 +425,7 @@ def _number(f: Feature, values: pl.Series) -> npt.NDArray[np.float64]:
         return np.full(len(values), np.nan)
     if not (values.dtype.is_numeric() or values.dtype == pl.Boolean):
         raise UserError(f"feature {f.name}: expected numbers, got {values.dtype}")
-    x = values.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    x = values.cast(pl.Float64).to_numpy()
     x = np.where(np.isfinite(x), x, np.nan)
     return np.sign(x) * np.log1p(np.abs(x)) if f.transform == "log1p" else x
 
