@@ -38,7 +38,7 @@ from dmtl_cli.data.log import Day
 from dmtl_cli.data.samples import Rows
 from dmtl_cli.errors import Exit, UserError
 from dmtl_cli.models.layers import EmbeddingTable
-from dmtl_cli.models.sharded import randn
+from dmtl_cli.models.sharded import ShardedTable, randn
 from dmtl_cli.ranks import ALONE, Ranks
 from dmtl_cli.synth import generate
 
@@ -76,6 +76,13 @@ def test_without_torchrec_many_ranks_are_refused(monkeypatch: pytest.MonkeyPatch
     names = ("RANK", "LOCAL_RANK", "MASTER_PORT")
     with pytest.raises(UserError, match="TorchRec") as e:
         Ranks.join({"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", **dict.fromkeys(names, "0")})
+    assert e.value.code == Exit.NO_DEVICE and "install_torchrec.sh" in e.value.hint
+
+
+def test_a_broken_torchrec_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchrec", None)
+    with pytest.raises(UserError, match="TorchRec cannot be imported") as e:
+        ShardedTable(Ranks(0, 2), torch.device("cpu"), 0.1, {"id": 3}, 4)
     assert e.value.code == Exit.NO_DEVICE and "install_torchrec.sh" in e.value.hint
 
 

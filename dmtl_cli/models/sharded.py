@@ -16,6 +16,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dmtl_cli.errors import Exit, UserError
 from dmtl_cli.models.layers import INIT_STD, EmbeddingTable, SideEmbedder
 from dmtl_cli.optim import EPS
 from dmtl_cli.ranks import Ranks
@@ -93,15 +94,19 @@ class ShardedTable(EmbeddingTable):
 
 
 def _sharded(ranks: Ranks, device: torch.device, rows: int, width: int, learning_rate: float) -> Any:
-    """TorchRec's collection of one table, its rows cut evenly."""
+    """TorchRec's collection of one table, its rows cut evenly. Raises UserError 69 where TorchRec does not import."""
     with warnings.catch_warnings(), torch.random.fork_rng([]):  # the first values that TorchRec draws are not used
         warnings.simplefilter("ignore")  # FBGEMM warns of kernels that this build lacks
-        from fbgemm_gpu.split_embedding_configs import EmbOptimType
-        from torchrec import EmbeddingCollection, EmbeddingConfig
-        from torchrec.distributed.embedding import EmbeddingCollectionSharder
-        from torchrec.distributed.embedding_types import EmbeddingComputeKernel
-        from torchrec.distributed.sharding_plan import construct_module_sharding_plan, row_wise
-        from torchrec.distributed.types import ShardingEnv
+        try:
+            from fbgemm_gpu.split_embedding_configs import EmbOptimType
+            from torchrec import EmbeddingCollection, EmbeddingConfig
+            from torchrec.distributed.embedding import EmbeddingCollectionSharder
+            from torchrec.distributed.embedding_types import EmbeddingComputeKernel
+            from torchrec.distributed.sharding_plan import construct_module_sharding_plan, row_wise
+            from torchrec.distributed.types import ShardingEnv
+        except (ImportError, OSError) as e:
+            what = f"TorchRec cannot be imported beside torch {torch.__version__}: {e}".splitlines()[0]
+            raise UserError(what, "run scripts/install_torchrec.sh", Exit.NO_DEVICE) from None
 
         logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)  # of a name that TorchRec still uses
         config = EmbeddingConfig(num_embeddings=rows, embedding_dim=width, name=_NAME, feature_names=[_NAME])
