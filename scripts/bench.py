@@ -430,7 +430,8 @@ def rates(values: list[float]) -> list[Result | None]:
 def machine(threads: int) -> str:
     cpu = Path("/proc/cpuinfo")
     names = [x.split(":")[1].strip() for x in cpu.read_text().splitlines() if "model name" in x] if cpu.exists() else []
-    return f"{names[0] if names else platform.processor()}, {threads} threads, torch {torch.__version__}"
+    name, kernels = names[0] if names else platform.processor(), torch.backends.cpu.get_cpu_capability()
+    return f"{name} with {kernels}, {threads} threads, torch {torch.__version__}"
 
 
 def teacher(bench: Bench) -> list[Entry]:

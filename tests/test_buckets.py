@@ -199,3 +199,13 @@ def test_check_tells_of_buckets(chain: tuple[Project, dict[tuple[str, str], dict
         "item_id": (SIZE + 1, 0),
         "hour": (31, 0),
     }
+    items = pl.read_parquet(chain[0].home / "log" / "events" / f"day={DAYS[0]}" / "*.parquet")["item_id"].unique()
+    few = {"features__1__hash_bucket_size": 7, "features__2__hash_bucket_size": 7}
+    (item,) = (
+        f
+        for f in chain[0].call("check", "--day", DAYS[0], "--json", **few).json["features"]
+        if "values" in f and f["side"] == "item"
+    )
+    assert (item["values"], item["buckets"]) == (len(items), len({plain_row(v, 7) for v in items}))
+    said = chain[0].call("check", "--day", DAYS[0], **few).out
+    assert f"item_id: {len(items)} values of the day lie in {item['buckets']} buckets" in said

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from dmtl_cli.config import Config
 from dmtl_cli.data.encode import Encoder
@@ -87,7 +88,8 @@ def _labels(config: Config, day: Day) -> dict[str, Any]:
 
 
 def _feature(encoder: Encoder, day: Day, name: str) -> dict[str, Any]:
-    """Kind, rows of the embedding, and the share of the day's active users, items or events with no known value."""
+    """Kind, rows of the embedding, the share of the day's active users, items or events with no known value; of hashed
+    values how many there are and in how many buckets they lie."""
     f = next(f for f in encoder.features if f.name == name)
     out: dict[str, Any] = {"name": name, "side": f.side, "kind": f.kind}
     if f.embedding:
@@ -105,7 +107,11 @@ def _feature(encoder: Encoder, day: Day, name: str) -> dict[str, Any]:
     table = (day.users if f.side == "user" else day.items).filter(active)
     encoded = one.encode(table, f.side)
     if encoded.ids.size:
-        out["unknown_share"] = round(float((encoded.ids == 0).mean()), 4)
+        known = encoded.ids[:, 0] > 0
+        out["unknown_share"] = round(float((~known).mean()), 4)
+        if f.hash_bucket_size:
+            out["values"] = table[name].filter(pl.Series(known)).n_unique()
+            out["buckets"] = len(np.unique(encoded.ids[known]))
     elif encoded.sequences:
         out["mean_length"] = round(float((encoded.sequences[0] > 0).sum(1).mean()), 2)
         out["unknown_share"] = round(float((encoded.sequences[0] == 0).all(1).mean()), 4)
@@ -132,5 +138,7 @@ def described(found: dict[str, Any]) -> str:
         lines.append(
             f"{f['name']:24}{f['side']:9}{f['kind']:13}{f.get('embedding', ''):24}{rows:>10}{f['unknown_share']:>9.1%}"
         )
+    for f in (f for f in found["features"] if "buckets" in f):
+        lines.append(f"{f['name']}: {f['values']:,} values of the day lie in {f['buckets']:,} buckets")
     lines += ["", "estimates (guesses): " + ", ".join(f"{k} {v}" for k, v in guess.items())]
     return "\n".join(lines)
