@@ -60,7 +60,9 @@ class Tower(nn.Module):
         ids = named.get("ids", torch.zeros(n, 0, dtype=torch.int64))
         floats = named.get("floats", torch.zeros(n, 0))
         sequences = tuple(named[f"sequence_{k}"] for k in range(len(self.layout.sequences)))
-        x = self.tower(self.embedder(self.table, ids, sequences, floats))
+        side = ids, sequences, floats
+        (e,) = self.table(self.embedder.rows(side))
+        x = self.tower(self.embedder(e, side))
         return torch.nn.functional.normalize(x, dim=1) if self.unit else x
 
 

@@ -23,9 +23,9 @@ from dmtl_cli.data.samples import Rows
 from dmtl_cli.errors import UserError
 from dmtl_cli.models import build_teacher
 from dmtl_cli.models.dssm import DSSM
-from dmtl_cli.models.layers import EmbeddingTable
+from dmtl_cli.models.layers import EmbeddingTable, Side
 from dmtl_cli.models.sharded import TableOf
-from dmtl_cli.models.teacher import Half, Side, Teacher
+from dmtl_cli.models.teacher import Half, Teacher
 from dmtl_cli.ranks import ALONE, Ranks
 
 _ITEMS = 4_096  # of a catalogue computed at a time: below 32 MiB a tensor, above which malloc returns every page

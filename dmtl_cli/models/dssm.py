@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dmtl_cli.models.layers import EmbeddingTable, SideEmbedder
-from dmtl_cli.models.teacher import Side
+from dmtl_cli.models.layers import EmbeddingTable, Side, SideEmbedder
 
 INIT_SCALE = 5.0  # of unit vectors: logits within -5 .. 5 around the bias at first
 
@@ -43,17 +42,19 @@ class DSSM(nn.Module):
 
     def user_vectors(self, side: Side) -> Tensor:
         """[N, d]"""
-        return self._finish(self.user_tower(self.user(self.table, *side)))
+        (e,) = self.table(self.user.rows(side))
+        return self._finish(self.user_tower(self.user(e, side)))
 
     def item_vectors(self, side: Side) -> Tensor:
         """[N, d]"""
-        return self._finish(self.item_tower(self.item(self.table, *side)))
+        (e,) = self.table(self.item.rows(side))
+        return self._finish(self.item_tower(self.item(e, side)))
 
     def heads(self, user: Side, item: Side) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """(user, item) vectors of the served head, and of the auxiliary one (the served ones where there is none)."""
-        self.table.fetch((self.user, user), (self.item, item))
-        u = self.user_tower[:-1](self.user(self.table, *user))
-        v = self.item_tower[:-1](self.item(self.table, *item))
+        e_user, e_item = self.table(self.user.rows(user), self.item.rows(item))
+        u = self.user_tower[:-1](self.user(e_user, user))
+        v = self.item_tower[:-1](self.item(e_item, item))
         served = self._finish(self.user_tower[-1](u)), self._finish(self.item_tower[-1](v))
         if self.auxiliary is None:
             return served, served

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 INIT_STD = 0.01  # of an embedding's first values
+Side = tuple[Tensor, tuple[Tensor, ...], Tensor]
+"""encoded users, items or contexts: ids [N, C], sequences [N, L] each (0: padding), floats [N, F]"""
 
 
 class EmbeddingTable(nn.Module):
     """All embeddings of a model in one table [rows, D]; row 0 of each embedding is its unknown row.
 
-    Lookups give sparse gradients, so that a step costs the rows it touches, not the table.
+    Its gradient is sparse, so that a step costs the rows it touches, not the table.
 
     Args:
         rows: rows of each embedding by name, the unknown one included.
@@ -53,11 +56,40 @@ class EmbeddingTable(nn.Module):
         """The unknown row of each embedding, [D]."""
         return {name: self.weight.data[at].clone() for name, at in self.start.items()}
 
-    def fetch(self, *sides: tuple[SideEmbedder, tuple[Tensor, tuple[Tensor, ...], Tensor]]) -> None:
-        """Says what is looked up until the next call. A table that lies on many machines asks for it once."""
+    def forward(self, *rows: Tensor) -> tuple[Tensor, ...]:
+        """Rows of the table, in tensors of any shape -> [..., D] each."""
+        if self.sparse and torch.is_grad_enabled():
+            return self._at_once(rows)
+        return tuple(F.embedding(r, self.weight) for r in rows)
 
-    def forward(self, rows: Tensor) -> Tensor:
-        return F.embedding(rows, self.weight, sparse=self.sparse)
+    def _at_once(self, rows: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Each distinct row is fetched once, so that its gradients add up before they reach the table."""
+        distinct, places = torch.unique(torch.cat([r.flatten() for r in rows]), return_inverse=True)
+        fetched = self._fetch(distinct)
+        each = zip(places.split([r.numel() for r in rows]), rows, strict=True)
+        return tuple(F.embedding(place.view(r.shape), fetched) for place, r in each)
+
+    def _fetch(self, distinct: Tensor) -> Tensor:
+        """[n] ascending rows -> [n, D]."""
+        fetched: Tensor = _Fetch.apply(self.weight, distinct)  # type: ignore[no-untyped-call]
+        return fetched
+
+
+class _Fetch(torch.autograd.Function):
+    """weight[rows] of distinct ascending rows: the gradient is sparse and has nothing to add up."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(rows)
+        ctx.shape = weight.shape
+        return weight.index_select(0, rows)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+        (rows,) = ctx.saved_tensors
+        whole = torch.sparse_coo_tensor(rows[None], g, ctx.shape, is_coalesced=True, check_invariants=False)
+        return whole, None
 
 
 class SideEmbedder(nn.Module):
@@ -72,32 +104,29 @@ class SideEmbedder(nn.Module):
 
     def __init__(self, table: EmbeddingTable, columns: tuple[str, ...], sequences: tuple[tuple[str, int], ...]) -> None:
         super().__init__()
-        self.lengths = [length for _, length in sequences]
+        self.widths = [len(columns), *(length for _, length in sequences)]
         starts = [table.start[name] for name in columns]
         for name, length in sequences:
             starts += [table.start[name]] * length
-        self.columns = len(columns)
         self.register_buffer("offsets", torch.tensor(starts, dtype=torch.int64), persistent=False)
 
-    def rows(self, ids: Tensor, sequences: tuple[Tensor, ...]) -> Tensor:
-        """ids [N, C], sequences [N, L] each -> rows of the table [N, K]."""
+    def rows(self, side: Side) -> Tensor:
+        """Rows of the table, [N, C + sum of L]."""
+        ids, sequences, _ = side
         return torch.cat([ids, *sequences], 1) + self.offsets
 
-    def embeddings(self, table: EmbeddingTable, ids: Tensor, sequences: tuple[Tensor, ...]) -> Tensor:
-        """ids [N, C], sequences [N, L] each -> [N, C + S, D]: of ids, then means of sequences."""
-        e_NKD = table(self.rows(ids, sequences))
-        parts = [e_NKD[:, : self.columns]]
-        at = self.columns
-        for length, sequence in zip(self.lengths, sequences, strict=True):
-            mask = (sequence > 0).to(e_NKD.dtype).unsqueeze(2)
-            total = (e_NKD[:, at : at + length] * mask).sum(1, keepdim=True)
-            parts.append(total / mask.sum(1, keepdim=True).clamp_min(1.0))
-            at += length
+    def embeddings(self, e_NKD: Tensor, side: Side) -> Tensor:
+        """What the table has at `rows` -> [N, C + S, D]: of ids, then means of sequences."""
+        of_ids, *of_sequences = torch.split(e_NKD, self.widths, 1)
+        parts = [of_ids]
+        for e_NLD, sequence in zip(of_sequences, side[1], strict=True):
+            mask = (sequence > 0).to(e_NLD.dtype).unsqueeze(2)
+            parts.append((e_NLD * mask).sum(1, keepdim=True) / mask.sum(1, keepdim=True).clamp_min(1.0))
         return torch.cat(parts, 1)
 
-    def forward(self, table: EmbeddingTable, ids: Tensor, sequences: tuple[Tensor, ...], floats: Tensor) -> Tensor:
-        """ids [N, C], sequences [N, L] each, floats [N, F] -> [N, C D + S D + F]."""
-        return torch.cat([self.embeddings(table, ids, sequences).flatten(1), floats], 1)
+    def forward(self, e_NKD: Tensor, side: Side) -> Tensor:
+        """What the table has at `rows` -> [N, C D + S D + F]."""
+        return torch.cat([self.embeddings(e_NKD, side).flatten(1), side[2]], 1)
 
 
 def mlp(width: int, hidden_units: tuple[int, ...], *, last_relu: bool) -> nn.Sequential:

@@ -13,11 +13,10 @@ from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dmtl_cli.errors import Exit, UserError
-from dmtl_cli.models.layers import INIT_STD, EmbeddingTable, SideEmbedder
+from dmtl_cli.models.layers import INIT_STD, EmbeddingTable
 from dmtl_cli.optim import EPS
 from dmtl_cli.ranks import Ranks
 
@@ -39,7 +38,7 @@ def table_of(ranks: Ranks, device: torch.device, learning_rate: float) -> TableO
 class ShardedTable(EmbeddingTable):
     """A table of which each rank holds a range of rows; its first values are those of a whole one.
 
-    `fetch` brings the rows that a batch needs, once. Gradients go back to where the rows lie, are summed over ranks and
+    The rows that a batch needs are brought once. Gradients go back to where the rows lie, are summed over ranks and
     applied: backward is the step. TorchRec divides them by the number of ranks, as `Ranks.gather` multiplied.
     """
 
@@ -78,19 +77,14 @@ class ShardedTable(EmbeddingTable):
                 mine[k] = self.weight[at - self.held.start]
         return dict(zip(self.start, self.ranks.sum(mine), strict=True))
 
-    def fetch(self, *sides: tuple[SideEmbedder, tuple[Tensor, tuple[Tensor, ...], Tensor]]) -> None:
-        rows = [embedder.rows(ids, sequences).flatten() for embedder, (ids, sequences, _) in sides]
-        self._at = torch.unique(torch.cat(rows))
-        fetched = _lookup(self._torchrec[0], self._at)
+    def forward(self, *rows: Tensor) -> tuple[Tensor, ...]:
+        return self._at_once(rows)
+
+    def _fetch(self, distinct: Tensor) -> Tensor:
+        fetched = _lookup(self._torchrec[0], distinct)
         if fetched.requires_grad and self._grow != 1.0:
             fetched.register_hook(lambda gradient: gradient * self._grow)  # type: ignore[no-untyped-call]
-        self._fetched = fetched[:, : self.dim]
-
-    def forward(self, rows: Tensor) -> Tensor:
-        place = torch.searchsorted(self._at, rows)
-        if rows.numel() and not torch.equal(self._at[place.clamp(max=len(self._at) - 1)], rows):
-            raise ValueError("a sharded table was asked for rows that were not fetched")
-        return F.embedding(place, self._fetched)
+        return fetched[:, : self.dim]
 
 
 def _sharded(ranks: Ranks, device: torch.device, rows: int, width: int, learning_rate: float) -> Any:

@@ -12,10 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dmtl_cli.models.layers import EmbeddingTable, FirstLayer, Network, SideEmbedder
-
-Side = tuple[Tensor, tuple[Tensor, ...], Tensor]
-"""ids [N, C], sequences [N, L] each, floats [N, n]"""
+from dmtl_cli.models.layers import EmbeddingTable, FirstLayer, Network, Side, SideEmbedder
 
 
 class Half(NamedTuple):
@@ -69,20 +66,17 @@ class Teacher(nn.Module):
             self.register_buffer(name, columns, persistent=False)
 
     def user_side(self, side: Side) -> Half:
-        half = self._half(0, self.user, side, self.user_columns)
-        # row 0 is unknown or padding on both sides and must equal nothing: done here, it is done once a user
-        return half._replace(crossed=half.crossed.masked_fill(half.crossed == 0, -1))
+        (e,) = self.table(self.user.rows(side))
+        return self._user(e, side)
 
     def item_side(self, side: Side) -> Half:
-        return self._half(1, self.item, side, self.item_columns)
+        (e,) = self.table(self.item.rows(side))
+        return self._item(e, side)
 
     def context_row(self, side: Side) -> Tensor:
         """[B, R] the context part of x."""
-        ids, sequences, floats = side
-        if not ids.shape[1] + len(sequences):
-            return floats
-        deep = self.context.embeddings(self.table, ids, sequences)[..., : self.embedding_dim]
-        return torch.cat([deep.flatten(1), floats], 1)
+        (e,) = self.table(self.context.rows(side))
+        return self._context(e, side)
 
     def logits(
         self, user: Half, item: Half, user_index: Tensor, item_index: Tensor, context: Tensor
@@ -109,14 +103,27 @@ class Teacher(nn.Module):
         self, user: Side, item: Side, context: Side, user_index: Tensor, item_index: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Sides of N users, N items, B contexts and each row's place -> logits [B, T], gates [B, T, E]."""
-        self.table.fetch((self.user, user), (self.item, item), (self.context, context))
-        return self.logits(
-            self.user_side(user), self.item_side(item), user_index, item_index, self.context_row(context)
-        )
+        u, i, c = self.table(self.user.rows(user), self.item.rows(item), self.context.rows(context))
+        halves = self._user(u, user), self._item(i, item)
+        return self.logits(*halves, user_index, item_index, self._context(c, context))
 
-    def _half(self, k: int, embedder: SideEmbedder, side: Side, columns: Tensor) -> Half:
+    def _user(self, e_NKD: Tensor, side: Side) -> Half:
+        half = self._half(0, self.user, e_NKD, side, self.user_columns)
+        # row 0 is unknown or padding on both sides and must equal nothing: done here, it is done once a user
+        return half._replace(crossed=half.crossed.masked_fill(half.crossed == 0, -1))
+
+    def _item(self, e_NKD: Tensor, side: Side) -> Half:
+        return self._half(1, self.item, e_NKD, side, self.item_columns)
+
+    def _context(self, e_NKD: Tensor, side: Side) -> Tensor:
+        floats = side[2]
+        if not e_NKD.shape[1]:  # numbers alone: no gradient has to be made of them
+            return floats
+        return torch.cat([self.context.embeddings(e_NKD, side)[..., : self.embedding_dim].flatten(1), floats], 1)
+
+    def _half(self, k: int, embedder: SideEmbedder, e_NKD: Tensor, side: Side, columns: Tensor) -> Half:
         ids, sequences, floats = side
-        e_NCW = embedder.embeddings(self.table, ids, sequences)
+        e_NCW = embedder.embeddings(e_NKD, side)
         x = torch.cat([e_NCW[..., : self.embedding_dim].flatten(1), floats], 1)
         wide = e_NCW[..., self.embedding_dim :].sum(1)
         wide = wide.view(len(x), self.tasks, wide.shape[1] // self.tasks)
