@@ -14,6 +14,8 @@ import polars as pl
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from dmtl_cli import scoring
@@ -179,6 +181,26 @@ def test_an_empty_sequence_is_zero_and_gives_no_gradient() -> None:
     assert out.tolist() == [[0.0] * DIM + [1.0, 1.0]]
     out.sum().backward()
     assert table.weight.grad is not None and not table.weight.grad.any()
+
+
+@given(
+    shapes=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3)), min_size=1, max_size=3), seed=st.integers(0, 99)
+)
+def test_a_lookup_is_plain_indexing_whose_gradient_has_each_row_once(shapes: list[tuple[int, int]], seed: int) -> None:
+    torch.manual_seed(seed)
+    asked = [torch.randint(0, 9, shape) for shape in shapes]
+    table = EmbeddingTable({"a": 5, "b": 4}, DIM)
+    plain = table.weight.detach().double().requires_grad_()
+    for rows, ours in zip(asked, table(*asked), strict=True):
+        assert ours.shape == (*rows.shape, DIM) and torch.equal(ours.double(), plain[rows])
+    scale = torch.linspace(-1, 1, DIM)
+    sum(((e * scale).cumsum(0).sum() for e in table(*asked)), torch.zeros(())).backward()
+    sum(((plain[rows] * scale).cumsum(0).sum() for rows in asked), torch.zeros((), dtype=torch.float64)).backward()
+    g = table.weight.grad
+    assert g is not None and plain.grad is not None and g.is_sparse
+    every = torch.cat([rows.flatten() for rows in asked])
+    assert torch.equal(g._indices()[0], every.unique())
+    torch.testing.assert_close(g.to_dense(), plain.grad.float(), rtol=0, atol=1e-5)
 
 
 def test_a_history_and_an_item_share_rows() -> None:
