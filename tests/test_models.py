@@ -20,7 +20,7 @@ from torch import Tensor
 
 from dmtl_cli import scoring
 from dmtl_cli.config import Feature, Student
-from dmtl_cli.data.batches import Batcher, Tables, inputs
+from dmtl_cli.data.batches import Batcher, Tables, distinct_of, inputs
 from dmtl_cli.data.encode import Encoded, Encoder, Vocabulary
 from dmtl_cli.data.log import ID, Day
 from dmtl_cli.data.samples import Rows, student_rows
@@ -201,6 +201,14 @@ def test_a_lookup_is_plain_indexing_whose_gradient_has_each_row_once(shapes: lis
     every = torch.cat([rows.flatten() for rows in asked])
     assert torch.equal(g._indices()[0], every.unique())
     torch.testing.assert_close(g.to_dense(), plain.grad.float(), rtol=0, atol=1e-5)
+
+
+@given(st.lists(st.integers(0, 5_000), max_size=40))
+def test_distinct_rows_are_those_of_unique(rows: list[int]) -> None:
+    """Both ways of it: 40 rows may reach beyond what is marked."""
+    array = np.array(rows, np.int64)
+    for ours, theirs in zip(distinct_of(array), np.unique(array, return_inverse=True), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_a_history_and_an_item_share_rows() -> None:

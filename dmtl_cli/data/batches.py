@@ -189,18 +189,17 @@ class Batcher:
 
 
 def distinct_of(rows: Ints) -> tuple[Ints, Ints]:
-    """np.unique with its inverse, by marking instead of sorting where the values are small enough for that."""
-    low = int(rows.min(initial=0))
-    span = int(rows.max(initial=0)) - low + 1
+    """np.unique of row numbers with its inverse, by marking instead of sorting where they are small enough for that."""
+    span = int(rows.max(initial=0)) + 1
     if span > 64 * len(rows) + 1024:
         distinct, index = np.unique(rows, return_inverse=True)
         return distinct, index
     there = np.zeros(span, np.bool_)
-    there[rows - low] = True
+    there[rows] = True
     distinct = np.flatnonzero(there)
     place = np.empty(span, np.int64)
     place[distinct] = np.arange(len(distinct))
-    return distinct + low, place[rows - low]
+    return distinct, place[rows]
 
 
 def _covers(encoder: Encoder, tables: Tables) -> bool:

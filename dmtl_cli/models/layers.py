@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 INIT_STD = 0.01  # of an embedding's first values
 Side = tuple[Tensor, tuple[Tensor, ...], Tensor]
@@ -71,25 +70,7 @@ class EmbeddingTable(nn.Module):
 
     def _fetch(self, distinct: Tensor) -> Tensor:
         """[n] ascending rows -> [n, D]."""
-        fetched: Tensor = _Fetch.apply(self.weight, distinct)  # type: ignore[no-untyped-call]
-        return fetched
-
-
-class _Fetch(torch.autograd.Function):
-    """weight[rows] of distinct ascending rows: the gradient is sparse and has nothing to add up."""
-
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, rows: Tensor) -> Tensor:
-        ctx.save_for_backward(rows)
-        ctx.shape = weight.shape
-        return weight.index_select(0, rows)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
-        (rows,) = ctx.saved_tensors
-        whole = torch.sparse_coo_tensor(rows[None], g, ctx.shape, is_coalesced=True, check_invariants=False)
-        return whole, None
+        return F.embedding(distinct, self.weight, sparse=True)
 
 
 class SideEmbedder(nn.Module):
