@@ -38,22 +38,22 @@ import torch.nn.functional as F
 import yaml
 from torch import Tensor, nn
 
-from dmtl_cli import metrics
-from dmtl_cli.config import Config, load_config
-from dmtl_cli.data.batches import Batch, Batcher, Tables
-from dmtl_cli.data.encode import Encoder
-from dmtl_cli.data.log import Day, Log
-from dmtl_cli.data.samples import Rows, hard_rows, teacher_rows
-from dmtl_cli.data.scores import Matcher, Reader
-from dmtl_cli.export import student_of
-from dmtl_cli.fit import Optimizers, has_bf16, products
-from dmtl_cli.models.dssm import INIT_SCALE
-from dmtl_cli.models.layers import EmbeddingTable
-from dmtl_cli.progress import RunLog
-from dmtl_cli.run import Run
-from dmtl_cli.scoring import FrozenTeacher, forward, teacher_of
+from dmtl_cli.config.schema import Config, load_config
+from dmtl_cli.data.features.encoder import Encoder
+from dmtl_cli.data.log.reader import Day, Log
+from dmtl_cli.data.rows import Rows, hard_rows, teacher_rows
+from dmtl_cli.evaluate import metrics
+from dmtl_cli.nn.batches import Batch, Batcher, Tables
+from dmtl_cli.nn.fit import Optimizers, has_bf16, products
+from dmtl_cli.nn.layers import EmbeddingTable
+from dmtl_cli.runs.progress import RunLog
+from dmtl_cli.runs.run import Run
+from dmtl_cli.scores.table import Matcher, Reader
 from dmtl_cli.stages.train_student import student_loss
 from dmtl_cli.stages.train_teacher import batch_loss
+from dmtl_cli.student.dssm import INIT_SCALE
+from dmtl_cli.student.export import student_of
+from dmtl_cli.teacher.frozen import FrozenTeacher, forward, teacher_of
 
 Entry = dict[str, Any]
 Result = dict[str, Any]

@@ -19,7 +19,7 @@ from pydantic import BaseModel, StringConstraints
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from dmtl_cli import config
+from dmtl_cli.config import schema as config
 
 INTRO = """\
 # Config reference

@@ -27,9 +27,9 @@ from sklearn.feature_extraction import FeatureHasher
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from dmtl_cli.config import Config, Feature, load_config
-from dmtl_cli.days import between, folder_day, parse_day
-from dmtl_cli.errors import Exit, UserError
+from dmtl_cli.config.days import between, folder_day, parse_day
+from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.schema import Config, Feature, load_config
 
 Numbers = npt.NDArray[np.float64]
 

@@ -28,7 +28,7 @@ from pathlib import Path
 
 import polars as pl
 
-from dmtl_cli.errors import Exit, UserError
+from dmtl_cli.config.errors import Exit, UserError
 
 SHRINK = 8
 RECENT = 30

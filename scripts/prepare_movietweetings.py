@@ -39,7 +39,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from dmtl_cli.errors import Exit, UserError
+from dmtl_cli.config.errors import Exit, UserError
 
 LIKED = 8
 SHRINK = 8

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from dmtl_cli.artifact import MANIFEST, Manifest, held, key_of, move_latest, publish, up_to_date, verify
-from dmtl_cli.errors import Exit, UserError
-from dmtl_cli.workspace import Workspace
+from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.runs.artifact import MANIFEST, Manifest, held, key_of, move_latest, publish, up_to_date, verify
+from dmtl_cli.runs.workspace import Workspace
 
 DAY = dt.date(2026, 1, 2)
 FIELDS: dict[str, Any] = {

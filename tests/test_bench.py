@@ -19,11 +19,11 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from dmtl_cli.cli import execute
-from dmtl_cli.export import student_of
-from dmtl_cli.scoring import forward, teacher_of
+from dmtl_cli.cli.main import execute
 from dmtl_cli.stages.train_student import student_loss
 from dmtl_cli.stages.train_teacher import batch_loss
+from dmtl_cli.student.export import student_of
+from dmtl_cli.teacher.frozen import forward, teacher_of
 
 ROOT = Path(__file__).parents[1]
 

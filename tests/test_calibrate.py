@@ -11,7 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from dmtl_cli.calibrate import MIN_SLOPE, WEAK, Calibration, factors_of, fit, log1mexp, log_sigmoid, target_logit
+from dmtl_cli.scores.calibration import (
+    MIN_SLOPE,
+    WEAK,
+    Calibration,
+    factors_of,
+    fit,
+    log1mexp,
+    log_sigmoid,
+    target_logit,
+)
 
 Floats = npt.NDArray[np.float64]
 EXTREMES = np.array([-1000.0, -80, -1, 0, 1, 80, 1000])

@@ -18,17 +18,17 @@ import pytest
 import torch
 from worlds import BASE, DAYS, Project, events, quick_towers, reshape
 
-from dmtl_cli import checkpoint
-from dmtl_cli.artifact import Manifest
-from dmtl_cli.config import LISTS, ListLoss, RowLoss, load_config
-from dmtl_cli.data.batches import inputs
-from dmtl_cli.data.encode import Encoder
-from dmtl_cli.data.log import ID, Day, Log
-from dmtl_cli.export import student_of
-from dmtl_cli.scoring import FrozenTeacher, side
-from dmtl_cli.serving import Export
+from dmtl_cli.config.schema import LISTS, ListLoss, RowLoss, load_config
+from dmtl_cli.data.features.encoder import Encoder
+from dmtl_cli.data.log.reader import ID, Day, Log
+from dmtl_cli.nn import checkpoint
+from dmtl_cli.nn.batches import inputs
+from dmtl_cli.runs.artifact import Manifest
+from dmtl_cli.serving.export import Export
 from dmtl_cli.stages import train_student
-from dmtl_cli.synth import generate
+from dmtl_cli.student.export import student_of
+from dmtl_cli.synth.world import generate
+from dmtl_cli.teacher.frozen import FrozenTeacher, side
 
 C = 8
 STILL = {"student__learning_rate": 1e-12, "student__embedding_learning_rate": 1e-12, "student__unknown_share": 0}

@@ -11,15 +11,15 @@ import torch
 from test_models import DIM, FACTORS, ITEM, NETWORKS, USER, a_student, a_teacher, encoder_of
 from test_optim import RATES, batches, train
 
-from dmtl_cli import checkpoint
-from dmtl_cli.config import Optimizer
-from dmtl_cli.data.encode import Encoder
-from dmtl_cli.errors import Exit, UserError
-from dmtl_cli.fit import Optimizers
-from dmtl_cli.models import build_student
-from dmtl_cli.models.dssm import DSSM
-from dmtl_cli.models.layers import INIT_STD
-from dmtl_cli.workspace import Workspace
+from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.schema import Optimizer
+from dmtl_cli.data.features.encoder import Encoder
+from dmtl_cli.nn import checkpoint
+from dmtl_cli.nn.fit import Optimizers
+from dmtl_cli.nn.layers import INIT_STD
+from dmtl_cli.runs.workspace import Workspace
+from dmtl_cli.student.build import build_student
+from dmtl_cli.student.dssm import DSSM
 
 ENCODER = encoder_of(*USER, *ITEM)
 

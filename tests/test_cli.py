@@ -20,9 +20,9 @@ import pytest
 import torch
 from worlds import BASE, DAYS, JSON_KEYS, Project, assert_one_line, dmtl, events, reshape
 
-from dmtl_cli import fit
-from dmtl_cli.data import log as log_module
-from dmtl_cli.synth import generate
+from dmtl_cli.data.log import reader as log_module
+from dmtl_cli.nn import fit
+from dmtl_cli.synth.world import generate
 
 STAGES = ("train-teacher", "dump-logits", "train-student", "export", "evaluate", "train-joint", "compare")
 

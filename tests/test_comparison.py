@@ -20,14 +20,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import BASE, DAYS, Ended, Project, quick_towers
 
-from dmtl_cli import comparison
-from dmtl_cli.comparison import SHOWN, Table
-from dmtl_cli.config import load_config
-from dmtl_cli.data.log import Log
-from dmtl_cli.measure import Exam
-from dmtl_cli.progress import RunLog
-from dmtl_cli.run import Run
-from dmtl_cli.synth import generate
+from dmtl_cli.config.schema import load_config
+from dmtl_cli.data.log.reader import Log
+from dmtl_cli.evaluate.rankers import Exam
+from dmtl_cli.runs.progress import RunLog
+from dmtl_cli.runs.run import Run
+from dmtl_cli.stages import compare as comparison
+from dmtl_cli.stages.compare import SHOWN, Table
+from dmtl_cli.synth.world import generate
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "soft": {"student.distill.losses": [{"loss": "kl", "temperature": 2}], "student.learning_rate": "2e-2"},

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from dmtl_cli.config import Config, load_config
-from dmtl_cli.errors import Exit, UserError
+from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.schema import Config, load_config
 
 SMALL = """\
 workspace: work

@@ -27,13 +27,13 @@ from test_models import (
 )
 from worlds import BASE, DAYS, Project, quick_towers
 
-from dmtl_cli import scoring
-from dmtl_cli.artifact import Manifest
-from dmtl_cli.config import load_config
-from dmtl_cli.data.batches import inputs
-from dmtl_cli.data.log import ID, Day, Log
-from dmtl_cli.data.samples import Rows
-from dmtl_cli.scoring import FrozenTeacher, Scorer, side
+from dmtl_cli.config.schema import load_config
+from dmtl_cli.data.log.reader import ID, Day, Log
+from dmtl_cli.data.rows import Rows
+from dmtl_cli.nn.batches import inputs
+from dmtl_cli.runs.artifact import Manifest
+from dmtl_cli.teacher import frozen as scoring
+from dmtl_cli.teacher.frozen import FrozenTeacher, Scorer, side
 
 FEATURES = (
     *USER,  # user_id, history (of item_id, the last 4), taste

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmtl_cli.config import Feature
-from dmtl_cli.data.encode import Buckets, Encoded, Encoder, Vocabulary
-from dmtl_cli.data.log import ID, Block, Day
-from dmtl_cli.data.spool import Spool
-from dmtl_cli.errors import UserError
+from dmtl_cli.config.errors import UserError
+from dmtl_cli.config.schema import Feature
+from dmtl_cli.data.features.encoder import Buckets, Encoded, Encoder, Vocabulary
+from dmtl_cli.data.log.reader import ID, Block, Day
+from dmtl_cli.data.log.spool import Spool
 
 FIRST = dt.date(2026, 1, 1)
 ITEM = Feature(name="item_id", side="item", kind="categorical")

@@ -24,13 +24,13 @@ from hypothesis.extra.numpy import arrays
 from test_models import CONTEXT, ITEM, USER, a_student, encoder_of, random_side, raw_items, raw_users
 
 import dmtl_cli
-from dmtl_cli import export
-from dmtl_cli.data.encode import Encoder
-from dmtl_cli.data.log import ID
-from dmtl_cli.errors import Exit, UserError
-from dmtl_cli.models.dssm import DSSM
-from dmtl_cli.models.teacher import Side
-from dmtl_cli.serving import Export, best_k, input_names, top_k
+from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.data.features.encoder import Encoder
+from dmtl_cli.data.log.reader import ID
+from dmtl_cli.serving.export import Export, best_k, input_names, top_k
+from dmtl_cli.student import export
+from dmtl_cli.student.dssm import DSSM
+from dmtl_cli.teacher.model import Side
 
 FULL = encoder_of(*USER, *ITEM)
 LACKING = {

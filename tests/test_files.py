@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from storage import Server, answering, url
 
-from dmtl_cli.data import files as files_module
-from dmtl_cli.data.files import Store
-from dmtl_cli.errors import Exit, UserError
+from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.data.log import source as files_module
+from dmtl_cli.data.log.source import Store
 
 Made = Callable[[Path], Store]
 

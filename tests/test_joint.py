@@ -16,13 +16,13 @@ import pytest
 from safetensors.numpy import load_file
 from worlds import BASE, DAYS, Project, events, quick_towers
 
-from dmtl_cli.config import load_config
-from dmtl_cli.data.log import Log
+from dmtl_cli.config.schema import load_config
+from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.negatives import Negatives
-from dmtl_cli.data.samples import Rows, teacher_rows
-from dmtl_cli.serving import Export, top_k
+from dmtl_cli.data.rows import Rows, teacher_rows
+from dmtl_cli.serving.export import Export, top_k
 from dmtl_cli.stages.train_joint import beside
-from dmtl_cli.synth import generate
+from dmtl_cli.synth.world import generate
 
 
 @pytest.fixture(scope="module", autouse=True)

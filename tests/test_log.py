@@ -11,10 +11,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from dmtl_cli.config import Data, Events, Feature, SideTable
-from dmtl_cli.data import log as log_module
-from dmtl_cli.data.log import ID, NO_REQUEST, Day, Log
-from dmtl_cli.errors import Exit, UserError
+from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.schema import Data, Events, Feature, SideTable
+from dmtl_cli.data.log import reader as log_module
+from dmtl_cli.data.log.reader import ID, NO_REQUEST, Day, Log
 
 DAY = dt.date(2026, 1, 31)
 BASIC: dict[str, Any] = {

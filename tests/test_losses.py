@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from dmtl_cli import losses
-from dmtl_cli.losses import log1mexp, pointwise, sampled_softmax, teacher_loss, weighted_mean
+from dmtl_cli.nn import losses
+from dmtl_cli.nn.losses import log1mexp, pointwise, sampled_softmax, teacher_loss, weighted_mean
 
 F64 = torch.float64
 EXTREMES = [-80.0, -30.0, -1.0, 0.0, 1.0, 30.0, 80.0]

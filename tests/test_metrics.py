@@ -14,9 +14,9 @@ from scipy.stats import kendalltau
 from sklearn.metrics import log_loss, ndcg_score, roc_auc_score
 from test_log import put, read
 
-from dmtl_cli import metrics
-from dmtl_cli.data.samples import Rows
-from dmtl_cli.measure import AnyLabel, Exam, on_rows
+from dmtl_cli.data.rows import Rows
+from dmtl_cli.evaluate import metrics
+from dmtl_cli.evaluate.rankers import AnyLabel, Exam, on_rows
 
 Rng = np.random.Generator
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from dmtl_cli.models import mixture as by_hand
-from dmtl_cli.models.layers import FirstLayer, Network
-from dmtl_cli.models.mmoe import MMoE
+from dmtl_cli.nn.kernels import mixture as by_hand
+from dmtl_cli.nn.layers import FirstLayer, Network
+from dmtl_cli.teacher.networks.mmoe import MMoE
 
 USERS, ITEMS, R = 5, 7, 3
 

@@ -18,22 +18,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dmtl_cli import scoring
-from dmtl_cli.config import Feature, Student
-from dmtl_cli.data.batches import Batcher, Tables, distinct_of, inputs
-from dmtl_cli.data.encode import Encoded, Encoder, Vocabulary
-from dmtl_cli.data.log import ID, Day
-from dmtl_cli.data.samples import Rows, student_rows
-from dmtl_cli.data.spool import Spool
-from dmtl_cli.models import build_student, build_teacher
-from dmtl_cli.models.dssm import DSSM
-from dmtl_cli.models.layers import EmbeddingTable, Experts, Network, SideEmbedder, SplitLinear, gate
-from dmtl_cli.models.mmoe import MMoE
-from dmtl_cli.models.ple import PLE
-from dmtl_cli.models.shared_bottom import SharedBottom
-from dmtl_cli.models.teacher import Side, Teacher
-from dmtl_cli.scoring import Scorer, forward, side
+from dmtl_cli.config.schema import Feature, Student
+from dmtl_cli.data.features.encoder import Encoded, Encoder, Vocabulary
+from dmtl_cli.data.log.reader import ID, Day
+from dmtl_cli.data.log.spool import Spool
+from dmtl_cli.data.rows import Rows, student_rows
+from dmtl_cli.nn.batches import Batcher, Tables, distinct_of, inputs
+from dmtl_cli.nn.layers import EmbeddingTable, Experts, Network, SideEmbedder, SplitLinear, gate
 from dmtl_cli.stages.train_student import student_loss
+from dmtl_cli.student.build import build_student
+from dmtl_cli.student.dssm import DSSM
+from dmtl_cli.teacher import frozen as scoring
+from dmtl_cli.teacher.build import build_teacher
+from dmtl_cli.teacher.frozen import Scorer, forward, side
+from dmtl_cli.teacher.model import Side, Teacher
+from dmtl_cli.teacher.networks.mmoe import MMoE
+from dmtl_cli.teacher.networks.ple import PLE
+from dmtl_cli.teacher.networks.shared_bottom import SharedBottom
 
 CPU = torch.device("cpu")
 DIM, FACTORS = 4, 3

@@ -14,17 +14,17 @@ from test_models import CPU, ITEM, USER, a_student, a_teacher, encoder_of, rando
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dmtl_cli import progress as progress_module
-from dmtl_cli.config import Optimizer
-from dmtl_cli.data.batches import Batch, Inputs, inputs
-from dmtl_cli.data.encode import Encoded, Encoder
-from dmtl_cli.errors import Exit, UserError
-from dmtl_cli.fit import Optimizers, fit, forget_untouched
-from dmtl_cli.models.dssm import DSSM
-from dmtl_cli.models.layers import EmbeddingTable
-from dmtl_cli.optim import RowWiseAdagrad, TableAdam
-from dmtl_cli.progress import RunLog
-from dmtl_cli.scoring import side
+from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.schema import Optimizer
+from dmtl_cli.data.features.encoder import Encoded, Encoder
+from dmtl_cli.nn.batches import Batch, Inputs, inputs
+from dmtl_cli.nn.fit import Optimizers, fit, forget_untouched
+from dmtl_cli.nn.layers import EmbeddingTable
+from dmtl_cli.nn.optimizers import RowWiseAdagrad, TableAdam
+from dmtl_cli.runs import progress as progress_module
+from dmtl_cli.runs.progress import RunLog
+from dmtl_cli.student.dssm import DSSM
+from dmtl_cli.teacher.frozen import side
 
 Array = np.ndarray[Any, Any]
 

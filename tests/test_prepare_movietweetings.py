@@ -12,9 +12,9 @@ from types import ModuleType
 import polars as pl
 import pytest
 
-from dmtl_cli.config import load_config
-from dmtl_cli.data.encode import Encoder
-from dmtl_cli.data.log import ID, Log
+from dmtl_cli.config.schema import load_config
+from dmtl_cli.data.features.encoder import Encoder
+from dmtl_cli.data.log.reader import ID, Log
 
 ROOT = Path(__file__).parents[1]
 RAW = Path(__file__).parents[2] / "shared/data/movietweetings"

@@ -30,17 +30,17 @@ from safetensors.torch import load_file
 from test_models import ITEM, USER, encoder_of
 from worlds import BASE, DAYS, JSON_KEYS, Ended, Project, quick_towers
 
-from dmtl_cli.config import Data, Events, Feature
-from dmtl_cli.data import log as reading
-from dmtl_cli.data.batches import Batch, Batcher, Tables
-from dmtl_cli.data.encode import Encoded
-from dmtl_cli.data.log import Day
-from dmtl_cli.data.samples import Rows
-from dmtl_cli.errors import Exit, UserError
-from dmtl_cli.models.layers import EmbeddingTable
-from dmtl_cli.models.sharded import ShardedTable, randn
-from dmtl_cli.ranks import ALONE, Ranks
-from dmtl_cli.synth import generate
+from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.schema import Data, Events, Feature
+from dmtl_cli.data.features.encoder import Encoded
+from dmtl_cli.data.log import reader as reading
+from dmtl_cli.data.log.reader import Day
+from dmtl_cli.data.rows import Rows
+from dmtl_cli.nn.batches import Batch, Batcher, Tables
+from dmtl_cli.nn.layers import EmbeddingTable
+from dmtl_cli.nn.sharded import ShardedTable, randn
+from dmtl_cli.runs.ranks import ALONE, Ranks
+from dmtl_cli.synth.world import generate
 
 needs_torchrec = pytest.mark.skipif(
     importlib.util.find_spec("torchrec") is None, reason="scripts/install_torchrec.sh was not run"
@@ -143,7 +143,7 @@ def test_shares_of_a_batch_are_the_batch(pairs: list[tuple[int, int]], size: int
 
 @pytest.mark.parametrize(("rows", "dim"), [(0, 3), (5, 1), (7, 42), (200, 42), (1_000, 7)])
 def test_numbers_drawn_in_blocks_are_those_drawn_at_once(monkeypatch: pytest.MonkeyPatch, rows: int, dim: int) -> None:
-    monkeypatch.setattr("dmtl_cli.models.sharded._BLOCK", 1_000)
+    monkeypatch.setattr("dmtl_cli.nn.sharded._BLOCK", 1_000)
     torch.manual_seed(3)
     whole, after = torch.randn(rows, dim), torch.rand(1)
     for held in (range(rows), range(rows // 3, rows // 2), range(rows, rows)):
@@ -368,10 +368,10 @@ def test_a_dump_is_the_same_bytes_whatever_the_ranks(
     """Blocks are made small, so that each rank has some; candidates too."""
     program = tmp_path / "small.py"
     patches = ""
-    for module in ("dmtl_cli.data.log", "dmtl_cli.data.scores", "dmtl_cli.stages.dump_logits"):
+    for module in ("dmtl_cli.data.log.reader", "dmtl_cli.scores.table", "dmtl_cli.stages.dump_logits"):
         monkeypatch.setattr(f"{module}.BLOCK", 1_000)
         patches += f"import {module}\n{module}.BLOCK = 1_000\n"
-    program.write_text(f"{patches}import dmtl_cli.cli\ndmtl_cli.cli.main()\n")
+    program.write_text(f"{patches}from dmtl_cli.cli.main import main\nmain()\n")
     project = copy_of(projects[0], tmp_path)
     project.config["scores"] |= {"candidates": 5, "candidate_source": "popularity"}
     project.write()

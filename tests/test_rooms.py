@@ -1,9 +1,10 @@
-"""Rooms import only from rooms below them (docs/design.md); light rooms stay light; only the command line speaks."""
+"""Who may import whom, from the syntax tree: a floor imports from lower floors only; light rooms stay light; only the
+command line speaks."""
 
 from __future__ import annotations
 
 import ast
-import itertools
+import graphlib
 import re
 import subprocess
 import sys
@@ -20,74 +21,32 @@ DESIGN = Path(__file__).parent.parent / "docs" / "design.md"
 # from the top; rooms of one floor do not know each other
 FLOORS = [
     ["cli"],
-    ["comparison"],
-    ["pipeline"],
-    ["stages.train_joint"],  # the one stage that is made of another's parts
-    ["stages.*"],
-    ["measure"],
-    ["export", "scoring"],
-    ["serving", "synth"],
-    ["checkpoint"],
-    ["fit"],
-    ["models"],
-    ["models.dssm"],
-    ["models.teacher"],
-    ["models.mmoe", "models.ple", "models.shared_bottom"],
-    ["models.mixture", "models.sharded"],
-    ["models.layers"],
-    ["optim"],
-    ["data.batches"],
-    ["data.scores"],
-    ["data.samples"],
-    ["data.negatives"],
-    ["data.encode"],
+    ["stages", "synth"],
+    ["evaluate"],
+    ["teacher", "student"],
+    ["nn", "scores", "serving"],
+    ["data"],
+    ["data.features"],
     ["data.log"],
-    ["data.spool"],
-    ["data.files"],
-    ["data.hashing"],
-    ["run"],
-    ["ranks"],
-    ["artifact", "progress"],
-    ["workspace"],
-    ["calibrate", "distill"],
-    ["losses", "metrics"],
-    ["chunks"],
+    ["runs"],
     ["config"],
-    ["days"],
-    ["errors"],
 ]
-LIGHT = ("config", "workspace", "artifact", "cli", "days", "errors", "progress")
-PURE = (
-    "losses",
-    "distill",
-    "metrics",
-    "calibrate",
-    "models",
-    *(n for names in FLOORS for n in names if n[:7] == "models."),
-)
-KNOWN = {  # the encoder's layout; names of the losses; threads; the processes that hold a table, and how they update it
-    "models": {"data.encode"},
-    "models.mixture": {"chunks"},
-    "models.sharded": {"ranks", "optim"},
-    "distill": {"config"},
-    "losses": {"chunks"},
+COMPOSED = {  # stages that are made of others
+    "stages.run": {"stages.dump_logits", "stages.evaluate", "stages.train_student", "stages.train_teacher"},
+    "stages.compare": {"stages.run", "stages.evaluate", "stages.train_joint"},
+    "stages.train_student": {"stages.export"},
 }
+LIGHT = (
+    "config.schema",
+    "config.days",
+    "config.errors",
+    "runs.workspace",
+    "runs.artifact",
+    "runs.progress",
+    "cli.main",
+)
+PURE = ("nn.kernels", "teacher.networks", "student.distillation", "scores.calibration", "evaluate.metrics")
 HEAVY = {"torch", "polars", "pyarrow", "onnx", "onnxruntime", "sklearn"}
-
-
-def rooms() -> dict[str, ast.Module]:
-    """Every module that holds more than a docstring, by its name below dmtl_cli."""
-    found = {}
-    for file in sorted(ROOT.rglob("*.py")):
-        parts = file.relative_to(ROOT).with_suffix("").parts
-        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        tree = ast.parse(file.read_text())
-        if name and len(tree.body) > 1:
-            found[name] = tree
-    return found
-
-
-ROOMS = rooms()
 
 
 def modules(tree: ast.AST) -> Iterator[str]:
@@ -101,61 +60,77 @@ def modules(tree: ast.AST) -> Iterator[str]:
             yield from (f"{node.module}.{a.name}" for a in node.names)
 
 
+def found() -> dict[str, ast.Module]:
+    """Every module by its name below dmtl_cli."""
+    out = {}
+    for file in sorted(ROOT.rglob("*.py")):
+        parts = file.relative_to(ROOT).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        if name:
+            out[name] = ast.parse(file.read_text())
+    return out
+
+
+MODULES = found()
+
+
 def imported(tree: ast.AST) -> set[str]:
-    """Rooms among the imports."""
+    """Modules among the imports."""
     names = {m.removeprefix("dmtl_cli.") for m in modules(tree) if m.startswith("dmtl_cli.")}
-    return names & ROOMS.keys()
+    return names & MODULES.keys()
 
 
-def named(room: str) -> str:
-    """As FLOORS name it."""
-    own = any(room in names for names in FLOORS)
-    return "stages.*" if room.startswith("stages.") and not own else room
+def room(module: str) -> str:
+    """The folder that FLOORS name."""
+    held = [name for names in FLOORS for name in names if module == name or module.startswith(name + ".")]
+    return max(held, key=len)
 
 
-def floor(room: str) -> int:
+def floor(module: str) -> int:
     """Counted from the top."""
-    return next(k for k, names in enumerate(FLOORS) if named(room) in names)
+    return next(k for k, names in enumerate(FLOORS) if room(module) in names)
 
 
-def test_every_room_has_a_floor() -> None:
-    held = [name for names in FLOORS for name in names]
-    assert len(held) == len(set(held))
-    assert {named(r) for r in ROOMS} == set(held), (
-        "a room is new or gone: give it a place in FLOORS and in docs/design.md"
-    )
+def test_the_top_is_a_dozen_folders() -> None:
+    entries = {p.name for p in ROOT.iterdir() if not p.name.startswith(("__", "."))}
+    assert len(entries) <= 12
+    assert entries == {name.split(".")[0] for names in FLOORS for name in names}
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_room_imports_from_below_only(room: str) -> None:
-    wrong = {other for other in imported(ROOMS[room]) if other != room and floor(other) <= floor(room)}
-    assert not wrong  # for stages this also says: none but train_joint imports another
+def test_every_folder_says_what_it_is_for() -> None:
+    for name, tree in MODULES.items():
+        if (ROOT / name.replace(".", "/")).is_dir():
+            said = ast.get_docstring(tree) or ""
+            assert re.search(r"\. Imports? [^.]+\.|Nothing that", said), name
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_from_its_room_and_lower_floors(module: str) -> None:
+    others = {m for m in imported(MODULES[module]) if room(m) != room(module)}
+    assert not {m for m in others if floor(m) <= floor(module)}
+    if module.startswith("stages."):
+        stages = {m for m in imported(MODULES[module]) if m.startswith("stages.")} - {module}
+        assert stages <= COMPOSED.get(module, set())
+
+
+def test_no_modules_import_each_other() -> None:
+    graph = {name: imported(tree) - {name} for name, tree in MODULES.items()}
+    list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError
 
 
 def test_the_walk_sees_imports() -> None:
     source = (
-        "from dmtl_cli import checkpoint\nif x:\n import dmtl_cli.data.log\n from dmtl_cli.models import mmoe, build"
+        "from dmtl_cli.nn import fit\nif x:\n import dmtl_cli.data.log.spool\n from dmtl_cli.config.days import window"
     )
-    assert imported(ast.parse(source)) == {"checkpoint", "data.log", "models", "models.mmoe"}
-    assert {"fit", "run", "stages.train_student"} <= ROOMS.keys() and "data.log" in imported(ROOMS["data.encode"])
+    assert imported(ast.parse(source)) == {"nn", "nn.fit", "data.log.spool", "config.days"}
+    assert {"runs.run", "stages.train_student"} <= MODULES.keys()
+    assert room("data.log.spool") == "data.log" and room("data.negatives") == "data" and floor("cli.main") == 0
 
 
-def test_floors_are_those_of_the_design() -> None:
-    section = DESIGN.read_text().split("## Rooms")[1].split("\n## ")[0]
-    rows = [re.findall(r"`([\w.]+)`", line.split("|")[1]) for line in section.splitlines() if line.startswith("| `")]
-    assert len(rows) > 8
-    held = [[floor(r) for r in ROOMS if any(r == n or r.startswith(n + ".") for n in row)] for row in rows]
-    assert all(held)
-    for lower, upper in itertools.pairwise(held):
-        assert max(upper) < min(lower)  # the table goes up, FLOORS goes down
-
-
-@pytest.mark.parametrize("room", PURE)
-def test_pure_rooms_know_numbers_only(room: str) -> None:
-    tops = {m.split(".")[0] for m in modules(ROOMS[room])}
+@pytest.mark.parametrize("module", [m for m in MODULES if any(m == p or m.startswith(p + ".") for p in PURE)])
+def test_pure_modules_know_numbers_only(module: str) -> None:
+    tops = {m.split(".")[0] for m in modules(MODULES[module])}
     assert not tops & {"polars", "pyarrow", "pathlib", "os", "json", "onnx", "tqdm"}
-    allowed = {*PURE, "errors", *KNOWN.get(room, ())}
-    assert imported(ROOMS[room]) <= allowed
 
 
 def test_light_rooms_start_without_heavy_libraries() -> None:
@@ -171,9 +146,9 @@ def test_serving_starts_without_torch() -> None:
     assert (out.returncode, out.stdout.strip(), out.stderr) == (0, "False", "")
 
 
-@pytest.mark.parametrize("room", [r for r in ROOMS if r != "cli"])
-def test_only_the_command_line_prints_and_exits(room: str) -> None:
-    for node in ast.walk(ROOMS[room]):
+@pytest.mark.parametrize("module", [m for m in MODULES if room(m) != "cli"])
+def test_only_the_command_line_prints_and_exits(module: str) -> None:
+    for node in ast.walk(MODULES[module]):
         if isinstance(node, ast.Call):
             assert ast.unparse(node.func) not in {
                 "print",
@@ -192,8 +167,8 @@ def test_only_the_command_line_prints_and_exits(room: str) -> None:
 def test_a_run_is_deterministic_without_torchs_compiler() -> None:
     """Its import takes half a second and 70 MB, in every command."""
     code = (
-        "import sys, torch; from dmtl_cli.config import load_config; from dmtl_cli.progress import RunLog;"
-        "from dmtl_cli.run import Run; Run.of(load_config(sys.argv[1], ['device=cpu']), RunLog());"
+        "import sys, torch; from dmtl_cli.config.schema import load_config; from dmtl_cli.runs.progress import RunLog;"
+        "from dmtl_cli.runs.run import Run; Run.of(load_config(sys.argv[1], ['device=cpu']), RunLog());"
         "assert torch.are_deterministic_algorithms_enabled();"
         "print([m for m in ('torch._dynamo', 'torch._inductor') if m in sys.modules])"
     )

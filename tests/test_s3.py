@@ -17,10 +17,10 @@ import pytest
 from storage import Server, answering, serving, url
 from worlds import DAYS, Project, quick_towers
 
-from dmtl_cli.config import load_config
-from dmtl_cli.data.files import File, Store
-from dmtl_cli.data.log import Log
-from dmtl_cli.synth import generate
+from dmtl_cli.config.schema import load_config
+from dmtl_cli.data.log.reader import Log
+from dmtl_cli.data.log.source import File, Store
+from dmtl_cli.synth.world import generate
 
 EVENTS = f"events/day={DAYS[0]}/part-0.parquet"
 

@@ -15,14 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_log import put, read
 
-from dmtl_cli.config import Feature, Student, Teacher
-from dmtl_cli.data import log as log_module
-from dmtl_cli.data import samples as samples_module
-from dmtl_cli.data.batches import Batcher
-from dmtl_cli.data.log import ID, Block, Day
+from dmtl_cli.config.schema import Feature, Student, Teacher
+from dmtl_cli.data import rows as samples_module
+from dmtl_cli.data.log import reader as log_module
+from dmtl_cli.data.log.reader import ID, Block, Day
+from dmtl_cli.data.log.spool import Spool
 from dmtl_cli.data.negatives import Negatives
-from dmtl_cli.data.samples import SOURCES, Rows, hard_rows, held_out, in_lists, mix, student_rows, teacher_rows
-from dmtl_cli.data.spool import Spool
+from dmtl_cli.data.rows import SOURCES, Rows, hard_rows, held_out, in_lists, mix, student_rows, teacher_rows
+from dmtl_cli.nn.batches import Batcher
 
 Ints = npt.NDArray[np.int64]
 HOUR = Feature(name="hour", side="context", kind="categorical")

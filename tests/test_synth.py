@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dmtl_cli import synth
-from dmtl_cli.errors import Exit, UserError
-from dmtl_cli.synth import Truth, generate
+from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.synth import world as synth
+from dmtl_cli.synth.world import Truth, generate
 
 SMALL: dict[str, Any] = {"users": 40, "items": 30, "events_per_day": 3_000, "churn": 0.1, "seed": 3}
 LARGE: dict[str, Any] = {"users": 300, "items": 200, "events_per_day": 400_000, "seed": 5}

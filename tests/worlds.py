@@ -17,11 +17,11 @@ import pytest
 import torch
 import yaml
 
-from dmtl_cli import cli
-from dmtl_cli import export as exporting
-from dmtl_cli.data.encode import Encoded, Encoder
-from dmtl_cli.models.dssm import DSSM
-from dmtl_cli.serving import input_names
+from dmtl_cli.cli import main as cli
+from dmtl_cli.data.features.encoder import Encoded, Encoder
+from dmtl_cli.serving.export import input_names
+from dmtl_cli.student import export as exporting
+from dmtl_cli.student.dssm import DSSM
 
 DAYS = ["2026-01-01", "2026-01-02", "2026-01-03", "2026-01-04"]
 JSON_KEYS = {"stage", "day", "key", "run_id", "path", "rows", "metrics", "gates", "up_to_date"}

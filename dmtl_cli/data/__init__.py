@@ -1,1 +1,1 @@
-"""From a click log to batches: the log, its encoding, samples, negatives, stored scores."""
+"""From a raw log to pairs of a day: the log, its features, negatives, rows to learn. Imports config and runs."""

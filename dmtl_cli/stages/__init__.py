@@ -1,1 +1,1 @@
-"""One file a stage; stages meet only through published directories."""
+"""One file a command, top to bottom. Imports everything but cli; one stage does not import another."""

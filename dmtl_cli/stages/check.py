@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from dmtl_cli.config import Config
-from dmtl_cli.data.encode import Encoder
-from dmtl_cli.data.log import Day, Log
+from dmtl_cli.config.schema import Config
+from dmtl_cli.data.features.encoder import Encoder
+from dmtl_cli.data.log.reader import Day, Log
 
 _BLOCKS = 32  # of the day whose durations are described
 _TEACHER_FLOPS = 2e10  # a second and thread, forward and backward: a cautious guess, said to be one

@@ -9,17 +9,17 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from dmtl_cli.artifact import Publication
-from dmtl_cli.config import Scores
-from dmtl_cli.data.encode import Encoder
-from dmtl_cli.data.log import BLOCK, Day, Log
+from dmtl_cli.config.schema import Scores
+from dmtl_cli.data.features.encoder import Encoder
+from dmtl_cli.data.log.reader import BLOCK, Day, Log
 from dmtl_cli.data.negatives import Negatives
-from dmtl_cli.data.samples import Rows
-from dmtl_cli.data.scores import Chunks, Writer, probabilities, score_columns
-from dmtl_cli.ranks import ALONE, Ranks
-from dmtl_cli.run import Draft, Parent, Result, Run
-from dmtl_cli.scoring import FrozenTeacher
-from dmtl_cli.serving import Export, best_k, top_k
+from dmtl_cli.data.rows import Rows
+from dmtl_cli.runs.artifact import Publication
+from dmtl_cli.runs.ranks import ALONE, Ranks
+from dmtl_cli.runs.run import Draft, Parent, Result, Run
+from dmtl_cli.scores.table import Chunks, Writer, probabilities, score_columns
+from dmtl_cli.serving.export import Export, best_k, top_k
+from dmtl_cli.teacher.frozen import FrozenTeacher
 
 Ints = npt.NDArray[np.int64]
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 
-from dmtl_cli.artifact import Publication
-from dmtl_cli.data.log import Log
-from dmtl_cli.errors import NotDue
-from dmtl_cli.measure import (
+from dmtl_cli.config.errors import NotDue
+from dmtl_cli.data.log.reader import Log
+from dmtl_cli.evaluate.rankers import (
     Exam,
     Popularity,
     Ranker,
@@ -19,7 +18,8 @@ from dmtl_cli.measure import (
     scored_by,
     truth_of,
 )
-from dmtl_cli.run import Draft, Parent, Result, Run
+from dmtl_cli.runs.artifact import Publication
+from dmtl_cli.runs.run import Draft, Parent, Result, Run
 
 
 def evaluate(run: Run, day: dt.date, served: str = "export") -> Result:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from dmtl_cli.artifact import MANIFEST, Manifest
-from dmtl_cli.days import before, between
-from dmtl_cli.errors import UserError
-from dmtl_cli.workspace import Workspace
+from dmtl_cli.config.days import before, between
+from dmtl_cli.config.errors import UserError
+from dmtl_cli.runs.artifact import MANIFEST, Manifest
+from dmtl_cli.runs.workspace import Workspace
 
 STAGES = ("evaluation", "teacher", "scores", "rescores", "student", "export")
 

@@ -17,23 +17,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dmtl_cli import checkpoint, distill
-from dmtl_cli.artifact import Publication
-from dmtl_cli.data.batches import Batch, Batcher, Tables
-from dmtl_cli.data.encode import Encoded, Encoder
-from dmtl_cli.data.log import Log
+from dmtl_cli.config.days import window
+from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.data.features.encoder import Encoded, Encoder
+from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.negatives import Negatives
-from dmtl_cli.data.samples import Rows, as_negatives, teacher_rows
-from dmtl_cli.days import window
-from dmtl_cli.errors import Exit, UserError
-from dmtl_cli.export import student_of, write_export
-from dmtl_cli.fit import Optimizers, fit, forget_untouched, products, refuse_precision
-from dmtl_cli.models.dssm import DSSM
-from dmtl_cli.models.sharded import table_of
-from dmtl_cli.models.teacher import Teacher
-from dmtl_cli.ranks import Ranks
-from dmtl_cli.run import Draft, Result, Run
-from dmtl_cli.scoring import forward, heads, teacher_of
+from dmtl_cli.data.rows import Rows, as_negatives, teacher_rows
+from dmtl_cli.nn import checkpoint
+from dmtl_cli.nn.batches import Batch, Batcher, Tables
+from dmtl_cli.nn.fit import Optimizers, fit, forget_untouched, products, refuse_precision
+from dmtl_cli.nn.sharded import table_of
+from dmtl_cli.runs.artifact import Publication
+from dmtl_cli.runs.ranks import Ranks
+from dmtl_cli.runs.run import Draft, Result, Run
 from dmtl_cli.stages.train_teacher import (
     batch_loss,
     carried_threshold,
@@ -43,6 +39,11 @@ from dmtl_cli.stages.train_teacher import (
     refuse_without_clicks,
     refuse_without_reads,
 )
+from dmtl_cli.student import distillation as distill
+from dmtl_cli.student.dssm import DSSM
+from dmtl_cli.student.export import student_of, write_export
+from dmtl_cli.teacher.frozen import forward, heads, teacher_of
+from dmtl_cli.teacher.model import Teacher
 
 
 @dataclass(frozen=True)

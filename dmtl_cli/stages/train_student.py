@@ -12,22 +12,23 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dmtl_cli import checkpoint, distill, losses
-from dmtl_cli.artifact import Publication
-from dmtl_cli.config import KD, Distill, Student, Way
-from dmtl_cli.data.batches import Batch, Batcher, Tables
-from dmtl_cli.data.encode import Encoded, Encoder
-from dmtl_cli.data.log import Day, Log
-from dmtl_cli.data.samples import SOURCES, Rows, hard_rows, mix
-from dmtl_cli.data.scores import Matcher, Reader, age
-from dmtl_cli.errors import Exit, UserError
-from dmtl_cli.export import publish_export, student_of
-from dmtl_cli.fit import Optimizers, fit, forget_untouched, products, refuse_precision
-from dmtl_cli.models.dssm import DSSM
-from dmtl_cli.models.sharded import table_of
-from dmtl_cli.ranks import ALONE, Ranks
-from dmtl_cli.run import Draft, Parent, Result, Run
-from dmtl_cli.scoring import heads
+from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.schema import KD, Distill, Student, Way
+from dmtl_cli.data.features.encoder import Encoded, Encoder
+from dmtl_cli.data.log.reader import Day, Log
+from dmtl_cli.data.rows import SOURCES, Rows, hard_rows, mix
+from dmtl_cli.nn import checkpoint, losses
+from dmtl_cli.nn.batches import Batch, Batcher, Tables
+from dmtl_cli.nn.fit import Optimizers, fit, forget_untouched, products, refuse_precision
+from dmtl_cli.nn.sharded import table_of
+from dmtl_cli.runs.artifact import Publication
+from dmtl_cli.runs.ranks import ALONE, Ranks
+from dmtl_cli.runs.run import Draft, Parent, Result, Run
+from dmtl_cli.scores.table import Matcher, Reader, age
+from dmtl_cli.student import distillation as distill
+from dmtl_cli.student.dssm import DSSM
+from dmtl_cli.student.export import publish_export, student_of
+from dmtl_cli.teacher.frozen import heads
 
 
 @dataclass(frozen=True)

@@ -8,21 +8,23 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from dmtl_cli import calibrate, checkpoint, metrics
-from dmtl_cli.artifact import Publication
-from dmtl_cli.calibrate import Calibration
-from dmtl_cli.config import Config, Quantile
-from dmtl_cli.data.batches import Batch, Batcher, Tables
-from dmtl_cli.data.encode import Encoded, Encoder
-from dmtl_cli.data.log import Day, Log
-from dmtl_cli.data.samples import Rows, held_out, teacher_rows
-from dmtl_cli.days import window
-from dmtl_cli.errors import UserError
-from dmtl_cli.fit import Optimizers, fit, forget_untouched, products, refuse_precision
-from dmtl_cli.losses import teacher_loss
-from dmtl_cli.models.sharded import table_of
-from dmtl_cli.run import Draft, Parent, Result, Run
-from dmtl_cli.scoring import Scorer, forward, refuse_other_tasks, teacher_of
+from dmtl_cli.config.days import window
+from dmtl_cli.config.errors import UserError
+from dmtl_cli.config.schema import Config, Quantile
+from dmtl_cli.data.features.encoder import Encoded, Encoder
+from dmtl_cli.data.log.reader import Day, Log
+from dmtl_cli.data.rows import Rows, held_out, teacher_rows
+from dmtl_cli.evaluate import metrics
+from dmtl_cli.nn import checkpoint
+from dmtl_cli.nn.batches import Batch, Batcher, Tables
+from dmtl_cli.nn.fit import Optimizers, fit, forget_untouched, products, refuse_precision
+from dmtl_cli.nn.losses import teacher_loss
+from dmtl_cli.nn.sharded import table_of
+from dmtl_cli.runs.artifact import Publication
+from dmtl_cli.runs.run import Draft, Parent, Result, Run
+from dmtl_cli.scores import calibration as calibrate
+from dmtl_cli.scores.calibration import Calibration
+from dmtl_cli.teacher.frozen import Scorer, forward, refuse_other_tasks, teacher_of
 
 CALIBRATION_ROWS = 1_000_000  # held out at most: enough for two numbers a task, and they are kept in memory
 

@@ -1,0 +1,172 @@
+"""Where the log's files lie: in a local folder or in S3-compatible storage. Nobody above this room knows which.
+
+All are read through pyarrow's filesystems, by row group and column: no file is downloaded whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from dmtl_cli.config.errors import Exit, UserError
+
+CONNECT, SILENCE, ATTEMPTS = 5, 10, 3  # seconds, seconds, and how often: storage that is away is told in half a minute
+_UNREADABLE = "not a readable Parquet file"
+_CHUNK = 8 << 20  # bytes of a request where all of a file are read
+
+
+@dataclass(frozen=True)
+class File:
+    """A Parquet file as it was listed. Its text is where it lies, for messages."""
+
+    store: Store = field(repr=False, compare=False)
+    path: str
+    """below data.root"""
+    size: int
+    changed: int
+    """nanoseconds since 1970, as exact as the storage tells"""
+
+    def __str__(self) -> str:
+        return self.store.where(self.path)
+
+    @property
+    def parent(self) -> str:
+        """Where its folder lies, for messages."""
+        return self.store.where(str(PurePosixPath(self.path).parent))
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[pq.ParquetFile]:
+        """Raises UserError: 65 not Parquet, 66 not there any more or another by now, 74 the storage fails. So may
+        what is then read of it: see `refusal`."""
+        with self._bytes() as raw:
+            try:
+                parquet = pq.ParquetFile(raw, pre_buffer=False)  # which would hold all row groups that are read
+            except (pa.ArrowException, OSError) as e:
+                raise self.refusal(e, _UNREADABLE) from None
+            yield parquet
+
+    def identify(self, full: bool) -> dict[str, Any]:
+        """{path below data.root, rows, bytes, digest}; digest is the footer's sha256 or (full) that of all bytes."""
+        sha = hashlib.sha256()
+        with self._bytes() as raw:
+            try:
+                footer = pq.read_metadata(raw)
+                raw.seek(0 if full else self.size - footer.serialized_size - 8)
+                while chunk := raw.read(_CHUNK):
+                    sha.update(chunk)
+            except (pa.ArrowException, OSError) as e:
+                raise self.refusal(e, _UNREADABLE) from None
+        digest = sha.hexdigest() if full else f"footer:{sha.hexdigest()}"
+        return {"path": self.path, "rows": footer.num_rows, "bytes": self.size, "digest": digest}
+
+    def refusal(self, error: Exception, damage: str) -> UserError:
+        """What a failed read says: that the storage fails (66, 74), or that the bytes are wrong (65, `damage`)."""
+        if isinstance(error, FileNotFoundError):
+            return UserError(f"{self}: not there any more", "retry later", Exit.NO_INPUT)
+        return _remote(str(self), error) or UserError(f"{self}: {damage}: {error}", "write the file again")
+
+    @contextlib.contextmanager
+    def _bytes(self) -> Iterator[pa.NativeFile]:
+        try:
+            raw = self.store.fs.open_input_file(str(self.store.root / self.path))
+        except OSError as e:
+            raise self.refusal(e, _UNREADABLE) from None
+        with raw:
+            if raw.size() != self.size:  # what is published names the bytes it was made of
+                what = f"{self}: changed while the log was read, {raw.size()} bytes in place of {self.size}"
+                raise UserError(what, "retry later", Exit.NO_INPUT)
+            yield raw
+
+
+class Store:
+    """The folders and files below data.root; paths are relative to it.
+
+    Every method raises UserError 74 where the storage cannot be reached or denies the request.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._local = "://" not in root
+        uri = urlsplit(root)
+        self.root = PurePosixPath(root if self._local else uri.netloc + unquote(uri.path))
+        self.fs = fs.LocalFileSystem() if self._local else _s3(dict(parse_qsl(uri.query)))
+
+    def where(self, path: str) -> str:
+        """A place as messages name it."""
+        return f"{'' if self._local else 's3://'}{self.root / path}"
+
+    def is_folder(self, path: str) -> bool:
+        with self._asking(path):
+            return bool(self.fs.get_file_info(str(self.root / path)).type == fs.FileType.Directory)
+
+    def folders(self, path: str) -> list[str]:
+        """Sorted paths of the folders in a folder; none of one that is not there."""
+        with self._asking(path):
+            if self._local:
+                found = [p for p in Path(self.root / path).glob("*") if p.is_dir()]
+            else:
+                found = [i.path for i in self._listed(path) if i.type == fs.FileType.Directory]
+        return [str(p) for p in sorted(PurePosixPath(p).relative_to(self.root) for p in found)]
+
+    def files(self, path: str) -> list[File]:
+        """The *.parquet files at any depth of a folder, by path; none whose name begins with a dot or underscore."""
+        with self._asking(path):
+            if self._local:  # pyarrow's own list leaves out a link to nowhere: rows would be missing unnoticed
+                found = self.fs.get_file_info([str(p) for p in Path(self.root / path).rglob("*.parquet")])
+            else:
+                found = [i for i in self._listed(path, recursive=True) if i.type == fs.FileType.File]
+        named = [(PurePosixPath(i.path), i) for i in found]
+        return [
+            File(self, str(p.relative_to(self.root)), i.size or 0, i.mtime_ns or 0)
+            for p, i in sorted(named, key=lambda x: x[0])
+            if p.suffix == ".parquet" and p.name[0] not in "._"
+        ]
+
+    def _listed(self, path: str, recursive: bool = False) -> list[fs.FileInfo]:
+        where = fs.FileSelector(str(self.root / path), allow_not_found=True, recursive=recursive)
+        return list(self.fs.get_file_info(where))
+
+    @contextlib.contextmanager
+    def _asking(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as e:
+            where = self.where(path)
+            raise _remote(where, e) or UserError(f"{where}: cannot be listed: {e}", "run it again", Exit.IO) from None
+
+
+def _s3(options: dict[str, str]) -> fs.S3FileSystem:
+    """S3 as data.root's options and the environment describe it."""
+    env = os.environ
+    named = options.get("endpoint_override") or env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL")
+    return fs.S3FileSystem(
+        region=options.get("region"),
+        scheme=options.get("scheme"),
+        endpoint_override=named,
+        connect_timeout=CONNECT,
+        request_timeout=SILENCE,
+        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
+    )
+
+
+def _remote(where: str, error: Exception) -> UserError | None:
+    """What S3 said; None for an error that is not S3's. pyarrow tells them apart in words alone."""
+    said = str(error).partition("AWS Error ")[2]
+    if not said:
+        return None
+    if re.match("NO_SUCH_BUCKET|NO_SUCH_KEY|RESOURCE_NOT_FOUND", said):
+        return UserError(f"{where}: not there: {said}", "is it the right bucket? else retry later", Exit.NO_INPUT)
+    if re.search("DENIED|ACCESS_KEY|SIGNATURE|TOKEN|SKEWED|HTTP status (30|40[013])", said):
+        hint = "check the credentials (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile) and the region"
+        return UserError(f"{where}: denied: {said}", hint, Exit.IO)
+    return UserError(f"{where}: the storage fails: {said}", "check the endpoint, run it again", Exit.IO)

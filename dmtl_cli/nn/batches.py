@@ -1,0 +1,209 @@
+"""Where numpy and polars meet torch, and nowhere else.
+
+In a batch the user side is held once per distinct user and the item side once per distinct item, with an index from
+each row to its user and its item: towers and first layers then compute each of them once.
+
+Under several ranks all of them cut the same batches, and each encodes its share of a batch alone: of its rows, for a
+model that computes pairs, or of its users and items, for two towers. What a loss needs is there of the whole batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import torch
+from torch import Tensor
+
+from dmtl_cli.data.features.encoder import Encoded, Encoder
+from dmtl_cli.data.rows import Rows
+from dmtl_cli.runs.ranks import ALONE, Ranks
+
+Ints = npt.NDArray[np.int64]
+Held = slice | Ints
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """n encoded rows of one side as tensors: ids [n, C], sequences [n, L] each (0: padding), floats [n, F]."""
+
+    ids: Tensor
+    sequences: tuple[Tensor, ...]
+    floats: Tensor
+
+    def __len__(self) -> int:
+        return self.ids.shape[0]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B rows: the distinct users and items, each row's place among them, and per-row columns [B].
+
+    Of a rank among several that share a batch by rows: inputs and places are those of its own rows. By sides: its own
+    share of the distinct users and items, and every row's places among all of them.
+    """
+
+    user: Inputs
+    item: Inputs
+    context: Inputs
+    user_index: Tensor
+    item_index: Tensor
+    columns: dict[str, Tensor]
+    item_row: Tensor
+    """row of the stacked item table: tells items apart"""
+
+    def __len__(self) -> int:
+        return self.item_row.shape[0]
+
+    @property
+    def distinct(self) -> tuple[int, int]:
+        """Users and items of the whole batch, where it is whole or shared by sides."""
+        return int(self.user_index.max()) + 1, int(self.item_index.max()) + 1
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The users and items of one or more days, encoded, stacked in order of the days."""
+
+    users: Encoded
+    items: Encoded
+
+
+def on(device: torch.device, array: npt.NDArray[Any]) -> Tensor:
+    """An array as a tensor there. On a GPU the copy runs beside what the device is doing."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def inputs(encoded: Encoded, device: torch.device) -> Inputs:
+    move = partial(on, device)
+    return Inputs(
+        move(encoded.ids.astype(np.int64)),
+        tuple(move(s.astype(np.int64)) for s in encoded.sequences),
+        move(encoded.floats),
+    )
+
+
+class Batcher:
+    """Makes batches of rows over encoded tables.
+
+    Args:
+        unknown_share: share of ids replaced by the unknown row (training only), so that row 0 is trained.
+        ranks: the processes that share each batch.
+        by: what they share.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        tables: Tables,
+        device: torch.device,
+        *,
+        unknown_share: float = 0.0,
+        rng: np.random.Generator | None = None,
+        ranks: Ranks = ALONE,
+        by: Literal["rows", "sides"] = "rows",
+    ) -> None:
+        self.encoder, self.tables, self.device = encoder, tables, device
+        self.ranks, self.by = ranks, by
+        self.unknown_share, self.rng = unknown_share, rng
+        self.user_events = bool(encoder.of("user", True)) and not _covers(encoder, tables)
+        self.dropped = {s: np.asarray(encoder.layout(s).dropped, np.bool_) for s in ("user", "item", "context")}
+
+    def batches(self, rows: Iterable[Rows], batch_size: int) -> Iterator[Batch]:
+        return map(self.batch, self.cut(rows, batch_size))
+
+    @staticmethod
+    def cut(rows: Iterable[Rows], batch_size: int) -> Iterator[Rows]:
+        """Batches of `batch_size` rows, the last one smaller; with lists, as many whole lists as fit, at least one.
+
+        A list does not go on in the next block.
+        """
+        held: list[Rows] = []
+        n = 0
+        for block in rows:
+            held.append(block)
+            n += len(block)
+            if n >= batch_size:
+                whole = Rows.concat(held)
+                cuts, start = whole.cuts, 0
+                while n - start >= batch_size:
+                    fits = int(np.searchsorted(cuts, start + batch_size, side="right"))
+                    end = int(cuts[fits - 1]) if fits and cuts[fits - 1] > start else int(cuts[fits])
+                    yield whole.take(slice(start, end))
+                    start = end
+                held, n = ([whole.take(slice(start, None))] if n > start else []), n - start
+        if n:
+            yield Rows.concat(held)
+
+    def batch(self, rows: Rows) -> Batch:
+        n = len(rows)
+        mine = self.ranks.slice(n) if self.by == "rows" else slice(0, n)
+        features = rows.features if rows.features is not None else pl.DataFrame({"": np.zeros(n)})
+        held: Held
+        if self.user_events:  # part of the user changes with the event: no two rows share it
+            users, user_index, held = rows.user, np.arange(mine.stop - mine.start), mine
+            user, now = self.tables.users.take(users[mine]), self.encoder.encode(features[mine], "user", True)
+            user = Encoded(
+                np.concatenate([user.ids, now.ids], 1),
+                user.sequences + now.sequences,
+                np.concatenate([user.floats, now.floats], 1),
+            )
+        else:
+            users, user_index, held = self._distinct(rows.user, mine)
+            user = self.tables.users.take(users[held])
+        user = self._dropped(user, "user", len(users), held)
+        items, item_index, held = self._distinct(rows.item, mine)
+        item = self._dropped(self.tables.items.take(items[held]), "item", len(items), held)
+        context = self._dropped(self.encoder.encode(features[mine], "context"), "context", n, mine)
+        columns = {k: on(self.device, v) for k, v in rows.columns.items()}
+        return Batch(
+            inputs(user, self.device),
+            inputs(item, self.device),
+            inputs(context, self.device),
+            on(self.device, user_index),
+            on(self.device, item_index),
+            columns,
+            on(self.device, rows.item),
+        )
+
+    def _distinct(self, rows: Ints, mine: slice) -> tuple[Ints, Ints, Held]:
+        """The batch's distinct values; each row's place among those held here; which of them are held here."""
+        distinct, index = distinct_of(rows)
+        if self.by == "sides" or self.ranks.size == 1:
+            return distinct, index, self.ranks.slice(len(distinct))
+        held, index = distinct_of(index[mine])
+        return distinct, index, held
+
+    def _dropped(self, encoded: Encoded, side: str, n: int, held: Held) -> Encoded:
+        """The ids with some of them unknown; drawn for all n of the batch, of which those held here are encoded."""
+        if not self.unknown_share or self.rng is None or not n * encoded.ids.shape[1]:
+            return encoded
+        lost = (self.rng.random((n, encoded.ids.shape[1])) < self.unknown_share)[held] & self.dropped[side]
+        return Encoded(np.where(lost, 0, encoded.ids), encoded.sequences, encoded.floats)
+
+
+def distinct_of(rows: Ints) -> tuple[Ints, Ints]:
+    """np.unique of row numbers with its inverse, by marking instead of sorting where they are small enough for that."""
+    span = int(rows.max(initial=0)) + 1
+    if span > 64 * len(rows) + 1024:
+        distinct, index = np.unique(rows, return_inverse=True)
+        return distinct, index
+    there = np.zeros(span, np.bool_)
+    there[rows] = True
+    distinct = np.flatnonzero(there)
+    place = np.empty(span, np.int64)
+    place[distinct] = np.arange(len(distinct))
+    return distinct, place[rows]
+
+
+def _covers(encoder: Encoder, tables: Tables) -> bool:
+    """Whether the users' table already holds the event-level features (a day's first values)."""
+    layout = encoder.layout("user")
+    shape = tables.users.ids.shape[1], len(tables.users.sequences), tables.users.floats.shape[1]
+    return shape == (len(layout.ids), len(layout.sequences), layout.floats)

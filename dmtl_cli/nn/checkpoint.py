@@ -1,0 +1,148 @@
+"""Models and optimizer state as safetensors; embeddings are stored one by one, so that vocabularies can grow."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
+
+from dmtl_cli.config.errors import UserError
+from dmtl_cli.nn.fit import Optimizers
+from dmtl_cli.nn.layers import INIT_STD, EmbeddingTable
+from dmtl_cli.nn.optimizers import TableAdam
+from dmtl_cli.nn.sharded import ShardedTable, randn
+
+_TABLE = "embedding."
+_TABLE_STEP = "step.embedding"
+
+
+def _key(of_row: str) -> str:
+    """Prefix of what an optimizer keeps of each row; row-wise Adagrad keeps one number, which has none."""
+    return "" if of_row == "sum" else f"{of_row}."
+
+
+def _parts(table: EmbeddingTable, whole: Tensor) -> dict[str, Tensor]:
+    return {_TABLE + name: whole[table.part(name)].contiguous() for name in table.rows}
+
+
+def _dense(model: nn.Module, table: EmbeddingTable) -> dict[str, nn.Parameter]:
+    return {n: p for n, p in model.named_parameters() if p is not table.weight}
+
+
+def save(
+    folder: Path,
+    model: nn.Module,
+    table: EmbeddingTable,
+    optimizers: Optimizers | None = None,
+    scratch: Path | None = None,
+) -> None:
+    """Writes model.safetensors and (with optimizers) optimizer.safetensors.
+
+    Args:
+        scratch: a folder that all ranks see, for a sharded table; of these rank 0 writes.
+    """
+    whole = {"weight": table.weight.detach(), **(optimizers.table.by_row(table.weight) if optimizers else {})}
+    if isinstance(table, ShardedTable):
+        assert scratch is not None
+        whole = _unsharded(table, scratch)
+        if not whole:
+            return
+    dense = _dense(model, table)
+    weights = {n: p.detach().cpu().contiguous() for n, p in dense.items()}
+    save_file(weights | _parts(table, whole["weight"].cpu()), folder / "model.safetensors")
+    if optimizers is None:
+        return
+    state: dict[str, Tensor] = {}
+    for key, rows in whole.items():
+        if key != "weight":
+            state |= {_key(key) + name: part for name, part in _parts(table, rows.cpu()).items()}
+    for n, p in dense.items():
+        for key, value in optimizers.dense.state.get(p, {}).items():
+            state[f"{key}.{n}"] = value.detach().cpu().contiguous()
+    if isinstance(optimizers.table, TableAdam):
+        state[_TABLE_STEP] = optimizers.table.state[table.weight]["step"].cpu()
+    save_file(state, folder / "optimizer.safetensors")
+
+
+def _unsharded(table: ShardedTable, scratch: Path) -> dict[str, Tensor]:
+    """All rows of a sharded table and its accumulators, on rank 0; nothing on the others."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the kind of tensor that TorchRec holds; that one process reads it all
+        state_dict_saver.save(table.state, checkpoint_id=scratch / "sharded")
+        if not table.ranks.first:
+            return {}
+        whole = {name: torch.empty(part.size()) for name, part in table.state.items()}
+        state_dict_loader.load(whole, checkpoint_id=scratch / "sharded", no_dist=True)
+    shutil.rmtree(scratch / "sharded")
+    return {"weight": whole["weight"][:, : table.dim], "sum": whole["sum"]}
+
+
+def load(folder: Path, model: nn.Module, table: EmbeddingTable, optimizers: Optimizers | None = None) -> None:
+    """Fills a model, whose vocabularies may have grown since, and its optimizers.
+
+    New rows start from their embedding's unknown row, with a little noise so that they can come apart.
+
+    Raises:
+        UserError: the stored model has another architecture.
+    """
+    weights = _read(folder / "model.safetensors")
+    expected = {*_dense(model, table), *(_TABLE + name for name in table.rows)}
+    if more := sorted(weights.keys() - expected):
+        hint = "the architecture or features changed: use a new workspace"
+        raise UserError(f"{folder}: weight {more[0]}: this model has none of that name", hint)
+    for n, p in _dense(model, table).items():
+        _copy(n, weights, p.data, folder)
+    with torch.no_grad():
+        for name in table.rows:
+            _fill(name, weights, table, table.weight.data, folder, noise=True)
+        if optimizers is None:
+            return
+        state = _read(folder / "optimizer.safetensors")
+        for key, whole in optimizers.table.by_row(table.weight).items():
+            kept = {k.removeprefix(_key(key)): v for k, v in state.items() if k.startswith(_key(key) + _TABLE)}
+            for name in table.rows:
+                _fill(name, kept, table, whole, folder, noise=False)
+        if isinstance(optimizers.table, TableAdam):
+            optimizers.table.state[table.weight]["step"].copy_(state[_TABLE_STEP])
+        for n, p in _dense(model, table).items():
+            held = {k: state[f"{k}.{n}"] for k in ("step", "exp_avg", "exp_avg_sq") if f"{k}.{n}" in state}
+            if held:
+                optimizers.dense.state[p] = {k: v.to(p.device) for k, v in held.items()}
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(file)
+    except Exception as e:  # safetensors raises its own, plain and OS errors
+        raise UserError(f"{file}: not readable: {e}", "run the stage that wrote it again") from None
+
+
+def _copy(name: str, stored: dict[str, Tensor], into: Tensor, folder: Path) -> None:
+    if name not in stored or stored[name].shape != into.shape:
+        came = "nothing" if name not in stored else f"{tuple(stored[name].shape)}"
+        hint = "the architecture or features changed: use a new workspace"
+        raise UserError(f"{folder}: weight {name}: expected {tuple(into.shape)}, got {came}", hint)
+    into.copy_(stored[name])
+
+
+def _fill(
+    name: str, stored: dict[str, Tensor], table: EmbeddingTable, into: Tensor, folder: Path, *, noise: bool
+) -> None:
+    """`into`: of each row of the table that is held here a row, or a number."""
+    old, rows = stored.get(_TABLE + name), table.rows[name]
+    if old is None or old.shape[1:] != into.shape[1:] or len(old) > rows:
+        came = "nothing" if old is None else f"{tuple(old.shape)}"
+        hint = "the features, tasks, embedding_dim, factor_dim or embedding_optimizer changed: use a new workspace"
+        raise UserError(f"{folder}: embedding {name}: expected {(rows, *into.shape[1:])}, got {came}", hint)
+    here, mine = table.place(name)
+    known = max(mine.start, min(mine.stop, len(old)))
+    into[here][: known - mine.start] = old[mine.start : known].to(into.device)
+    if noise and rows > len(old):
+        new = range(max(0, known - len(old)), max(0, mine.stop - len(old)))
+        fresh = randn(rows - len(old), into.shape[1], new) * INIT_STD
+        into[here][known - mine.start :] = old[0].to(into.device) + fresh.to(into.device)

@@ -1,0 +1,169 @@
+"""An embedding table cut by rows among ranks: TorchRec moves the rows a step needs, FBGEMM holds and updates them.
+
+`scripts/install_torchrec.sh` installs both.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.nn.layers import INIT_STD, EmbeddingTable
+from dmtl_cli.nn.optimizers import EPS
+from dmtl_cli.runs.ranks import Ranks
+
+_BLOCK = 1 << 20  # random numbers at a time; a multiple of 16, which torch draws together
+_NAME = "table"
+
+
+class TableOf(Protocol):
+    """Makes the table of a model: (rows of each embedding, columns)."""
+
+    def __call__(self, rows: dict[str, int], dim: int) -> EmbeddingTable: ...
+
+
+def table_of(ranks: Ranks, device: torch.device, learning_rate: float) -> TableOf:
+    """What makes a model's table: whole in one process, sharded over many."""
+    return EmbeddingTable if ranks.size == 1 else partial(ShardedTable, ranks, device, learning_rate)
+
+
+class ShardedTable(EmbeddingTable):
+    """A table of which each rank holds a range of rows; its first values are those of a whole one.
+
+    The rows that a batch needs are brought once. Gradients go back to where the rows lie, are summed over ranks and
+    applied: backward is the step. TorchRec divides them by the number of ranks, as `Ranks.gather` multiplied.
+    """
+
+    sums: Tensor
+    """[rows held] accumulators"""
+
+    def __init__(
+        self, ranks: Ranks, device: torch.device, learning_rate: float, rows: dict[str, int], dim: int
+    ) -> None:
+        self.ranks, self.device, self.learning_rate = ranks, device, learning_rate
+        super().__init__(rows, dim)
+
+    def _weight(self) -> nn.Parameter:
+        total = len(self.held)
+        # FBGEMM wants a multiple of 4 columns and takes the mean square of a gradient over all: its gradients grow and
+        # its rate shrinks by as much, so that the accumulators are those of the columns in use
+        width = -(-self.dim // 4) * 4
+        self._grow = math.sqrt(width / self.dim)
+        module = _sharded(self.ranks, self.device, total, width, self.learning_rate / self._grow)
+        self._torchrec = (module,)  # in a tuple it is no part of the model: its weights are not Adam's
+        name = f"embeddings.{_NAME}.weight"
+        sums = module.fused_optimizer.state_dict()["state"][name][f"{_NAME}.momentum1"]
+        self.state = {"weight": module.state_dict()[name], "sum": sums}
+        each = -(-total // self.ranks.size)
+        self.held = range(min(total, self.ranks.rank * each), min(total, (self.ranks.rank + 1) * each))
+        weight, self.sums = (x.local_shards()[0].tensor for x in self.state.values())
+        with torch.no_grad():
+            weight.zero_()
+            weight[:, : self.dim] = randn(total, self.dim, self.held) * INIT_STD
+        return nn.Parameter(weight[:, : self.dim], requires_grad=False)
+
+    def unknown(self) -> dict[str, Tensor]:
+        mine = torch.zeros(len(self.start), self.dim, device=self.device)
+        for k, at in enumerate(self.start.values()):
+            if at in self.held:
+                mine[k] = self.weight[at - self.held.start]
+        return dict(zip(self.start, self.ranks.sum(mine), strict=True))
+
+    def forward(self, *rows: Tensor) -> tuple[Tensor, ...]:
+        return self._at_once(rows)
+
+    def _fetch(self, distinct: Tensor) -> Tensor:
+        fetched = _lookup(self._torchrec[0], distinct)
+        if fetched.requires_grad and self._grow != 1.0:
+            fetched.register_hook(lambda gradient: gradient * self._grow)  # type: ignore[no-untyped-call]
+        return fetched[:, : self.dim]
+
+
+def _sharded(ranks: Ranks, device: torch.device, rows: int, width: int, learning_rate: float) -> Any:
+    """TorchRec's collection of one table, its rows cut evenly. Raises UserError 69 where TorchRec does not import."""
+    with warnings.catch_warnings(), torch.random.fork_rng([]):  # the first values that TorchRec draws are not used
+        warnings.simplefilter("ignore")  # FBGEMM warns of kernels that this build lacks
+        try:
+            from fbgemm_gpu.split_embedding_configs import EmbOptimType
+            from torchrec import EmbeddingCollection, EmbeddingConfig
+            from torchrec.distributed.embedding import EmbeddingCollectionSharder
+            from torchrec.distributed.embedding_types import EmbeddingComputeKernel
+            from torchrec.distributed.sharding_plan import construct_module_sharding_plan, row_wise
+            from torchrec.distributed.types import ShardingEnv
+        except (ImportError, OSError) as e:
+            what = f"TorchRec cannot be imported beside torch {torch.__version__}: {e}".splitlines()[0]
+            raise UserError(what, "run scripts/install_torchrec.sh", Exit.NO_DEVICE) from None
+
+        logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)  # of a name that TorchRec still uses
+        config = EmbeddingConfig(num_embeddings=rows, embedding_dim=width, name=_NAME, feature_names=[_NAME])
+        whole = EmbeddingCollection(tables=[config], device=torch.device("meta"))
+        sharder = EmbeddingCollectionSharder(
+            fused_params={
+                "optimizer": EmbOptimType.EXACT_ROWWISE_ADAGRAD,
+                "learning_rate": learning_rate,
+                "eps": EPS,
+            }
+        )
+        plan = construct_module_sharding_plan(
+            whole,
+            {_NAME: row_wise(compute_kernel=EmbeddingComputeKernel.FUSED.value)},
+            sharder=sharder,
+            world_size=ranks.size,
+            local_size=ranks.size,
+            device_type=device.type,
+        )
+        env = ShardingEnv.from_process_group(dist.group.WORLD)
+        return sharder.shard(whole, plan, env, device)
+
+
+def _lookup(module: Any, rows: Tensor) -> Tensor:
+    """[n] distinct rows of the table -> [n, width], from whichever rank holds them."""
+    from torchrec import KeyedJaggedTensor
+
+    lengths = torch.tensor([len(rows)], device=rows.device)
+    found = module(KeyedJaggedTensor(keys=[_NAME], values=rows, lengths=lengths))
+    values: Tensor = found.wait()[_NAME].values()
+    return values
+
+
+class Fused:
+    """The optimizer inside a sharded table, which steps in backward, seen as one of whole tables."""
+
+    def __init__(self, table: ShardedTable) -> None:
+        self.table = table
+
+    def touched(self, p: nn.Parameter) -> Tensor:
+        """[rows held] bool: whether a step ever changed the row."""
+        return self.table.sums > 0
+
+    def by_row(self, p: nn.Parameter) -> dict[str, Tensor]:
+        """What it keeps of each row held, by name."""
+        return {"sum": self.table.sums}
+
+    def step(self) -> None:
+        """Was done in backward."""
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """There is no gradient of it."""
+
+
+def randn(rows: int, dim: int, held: range) -> Tensor:
+    """torch.randn(rows, dim)[held], the generator's next state included, in the memory of a block and what is held."""
+    out = torch.empty(len(held), dim)
+    # a last block of fewer than 16 numbers would be drawn in another way
+    step = max(1, _BLOCK // dim // 16) * 16
+    starts = list(range(0, max(1, rows - step + 1), step))
+    for start, stop in zip(starts, [*starts[1:], rows], strict=True):
+        block = torch.randn(stop - start, dim)
+        low, high = max(start, held.start), min(stop, held.stop)
+        if low < high:
+            out[low - held.start : high - held.start] = block[low - start : high - start]
+    return out

@@ -1,0 +1,115 @@
+"""Progress on a terminal (a bar on stderr), lines in the run's log otherwise; quiet under cron."""
+
+from __future__ import annotations
+
+import errno
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, SupportsFloat
+
+from tqdm import tqdm
+
+from dmtl_cli.config.errors import Exit, UserError
+
+LOG_EVERY = 30.0  # seconds
+SHOW_EVERY = 0.5
+
+
+@dataclass
+class RunLog:
+    """Details of a run as JSON lines; the only place that holds times."""
+
+    path: Path | None = None
+    quiet: bool = False
+    memory: dict[str, float] = field(default_factory=dict)
+    """seconds that each run published by this process took, by run id"""
+
+    def write(self, event: str, **fields: Any) -> None:
+        if self.path is None:
+            return
+        entry = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event, **fields}
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8") as f:
+                f.write(json.dumps(entry, default=str) + "\n")
+        except OSError as e:
+            full = e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+            hint = "free some space, run it again" if full else "check permissions, or set another workspace"
+            what = f"cannot write the log {self.path}: {e.strerror or e}"
+            raise UserError(what, hint, Exit.IO if full else Exit.CANNOT_CREATE) from e
+
+    def published(self, seconds: float | None, **fields: Any) -> None:
+        """A run that was made (with its seconds) or found up to date."""
+        if seconds is None:
+            self.write("up_to_date", **fields)
+        else:
+            self.memory[fields["run_id"]] = seconds = round(seconds, 2)
+            self.write("published", seconds=seconds, **fields)
+
+    @staticmethod
+    def took(folder: Path) -> dict[str, float]:
+        """Seconds by run id that the logs of a folder tell, as far as they can be read."""
+        out: dict[str, float] = {}
+        for file in sorted(folder.glob("*.jsonl")):
+            for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+                try:
+                    entry = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(entry, dict) and entry.get("event") == "published" and "seconds" in entry:
+                    out[str(entry["run_id"])] = float(entry["seconds"])
+        return out
+
+    def say(self, text: str) -> None:
+        """A line for a person: on a terminal only, unless told to be quiet; always in the log."""
+        self.write("say", text=text)
+        if sys.stderr.isatty() and not self.quiet:
+            tqdm.write(text, file=sys.stderr)
+
+    @contextmanager
+    def progress(self, what: str, total: int | None = None) -> Iterator[Progress]:
+        bar = tqdm(
+            total=total, desc=what, unit="row", unit_scale=True, leave=False, disable=True if self.quiet else None
+        )
+        progress = Progress(bar, self, what)
+        try:
+            yield progress
+        finally:
+            bar.close()
+            if progress.rows:
+                seconds = time.perf_counter() - progress.start
+                self.write(
+                    "done", what=what, rows=progress.rows, rows_per_second=round(progress.rows / max(seconds, 1e-9))
+                )
+
+
+class Progress:
+    """Rows done, rows a second, loss and time left: on a bar, and every LOG_EVERY seconds as a line of the log."""
+
+    def __init__(self, bar: Any, log: RunLog, what: str) -> None:
+        self.bar, self.log, self.what = bar, log, what
+        self.rows = 0
+        self.start = self.said = self.shown = time.perf_counter()
+
+    def step(self, rows: int, loss: SupportsFloat | None = None) -> None:
+        """`loss` is read only when it is shown: reading it may wait for a device."""
+        self.rows += rows
+        self.bar.update(rows)
+        now = time.perf_counter()
+        if loss is not None and not self.bar.disable and now - self.shown > SHOW_EVERY:
+            self.shown = now
+            self.bar.set_postfix(loss=f"{float(loss):.4f}", refresh=False)
+        if now - self.said > LOG_EVERY:
+            self.said = now
+            rate = self.rows / max(now - self.start, 1e-9)
+            left = (
+                round((self.bar.total - self.rows) / rate) if self.bar.total and self.rows <= self.bar.total else None
+            )
+            numbers = {"seconds": round(now - self.start, 1), "rows_per_second": round(rate), "seconds_left": left}
+            loss = None if loss is None else round(float(loss), 5)
+            self.log.write("progress", what=self.what, rows=self.rows, **numbers, loss=loss)

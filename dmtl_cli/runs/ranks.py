@@ -1,0 +1,220 @@
+"""The processes of one run under `torchrun`, called ranks. Where there is one, nothing of this is felt.
+
+All ranks run the same stage on the same numbers. A step's work is cut among them and what they computed is gathered, so
+that each of them sees the whole batch. Rank 0 alone publishes and speaks.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import importlib.util
+import itertools
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from dmtl_cli.config.errors import Exit, UserError
+
+if TYPE_CHECKING:  # imported where it is used: who reads a day or serves starts without it
+    from torch import Tensor, nn
+
+# Longer than whatever rank 0 does alone. A process that dies closes its connections, which is noticed at once; only a
+# machine that is cut off is waited for.
+TIMEOUT = dt.timedelta(minutes=30)
+_SIGNS = ("gloo", "nccl", "connection", "broken pipe", "timed out", "timeout", "socket")  # of a lost rank, in words
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those of its run."""
+
+    rank: int = 0
+    size: int = 1
+    local: int = 0
+    """place among the ranks of this machine: the number of its GPU"""
+    store: Any = None
+    """where the ranks leave notes for each other"""
+
+    @staticmethod
+    def join(env: Mapping[str, str] = os.environ) -> Ranks:
+        """The ranks that torchrun started; one, without torchrun.
+
+        Raises:
+            UserError: 2 a variable of torchrun's is not set, 69 TorchRec is not installed, 74 the others cannot be
+                reached.
+        """
+        size = int(env.get("WORLD_SIZE", "1"))
+        if size == 1:
+            return Ranks()
+        if missing := [k for k in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if k not in env]:
+            what = f"WORLD_SIZE is {size}, but {missing[0]} is not set"
+            raise UserError(what, "start many processes with torchrun", Exit.USAGE)
+        if importlib.util.find_spec("torchrec") is None:
+            what = f"{size} processes share the embeddings through TorchRec, which is not installed"
+            raise UserError(what, "run scripts/install_torchrec.sh", Exit.NO_DEVICE)
+        import torch
+        import torch.distributed as dist
+        from torch._C._distributed_c10d import PrefixStore, TCPStore
+
+        rank, place = int(env["RANK"]), (env["MASTER_ADDR"], int(env["MASTER_PORT"]))
+        hosts = rank == 0 and env.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+        # after a restart by torchrun the addresses of the attempt before are still there, and gloo would wait for them
+        attempt = f"attempt-{env.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+        try:
+            store = PrefixStore(attempt, TCPStore(*place, size, is_master=hosts, timeout=TIMEOUT))
+            backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+            dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
+        except RuntimeError as e:
+            what = f"rank {rank} of {size} cannot join the others at {place[0]}:{place[1]}: {_first_line(e)}"
+            raise UserError(what, "run it again", Exit.IO) from None
+        return Ranks(rank, size, int(env["LOCAL_RANK"]), store)
+
+    def leave(self) -> None:
+        if self.size > 1:
+            import torch.distributed as dist
+
+            dist.destroy_process_group()
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the rank that publishes and speaks."""
+        return self.rank == 0
+
+    # -- shares --------------------------------------------------------------------------------------------------------
+
+    def slice(self, n: int) -> slice:
+        """This rank's share of n rows in a row; empty where there are fewer rows than ranks."""
+        return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
+
+    def mine(self, k: int) -> bool:
+        """Whether the k-th of many blocks is this rank's."""
+        return k % self.size == self.rank
+
+    # -- tensors -------------------------------------------------------------------------------------------------------
+
+    def gather(self, x_b: Tensor, n: int) -> Tensor:
+        """Every rank's `slice(n)` along the first axis -> all n rows, on every rank.
+
+        A rank that computes the whole loss from them gets the gradient of its own rows times `size`: averaged over
+        ranks, as `mean_gradients` does, what was computed before the gather adds up and what comes after counts once.
+        """
+        if self.size == 1:
+            return x_b
+        whole: Tensor = _gather()(x_b, n, self)
+        return whole
+
+    def mean_gradients(self, model: nn.Module) -> None:
+        """Averages the gradients of a model's dense weights, in one all-reduce."""
+        if self.size == 1:
+            return
+        import torch
+        import torch.distributed as dist
+
+        params = [p for p in model.parameters() if p.requires_grad]
+        there = [torch.full((1,), float(p.grad is not None), device=p.device) for p in params]
+        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in params]
+        flat = torch.cat([*(g.flatten() for g in grads), *there])
+        dist.all_reduce(flat)
+        *means, counts = torch.split(flat, [*(g.numel() for g in grads), len(params)])
+        for p, mean, count in zip(params, means, counts.tolist(), strict=True):
+            p.grad = (mean / self.size).view_as(p) if count else None
+
+    def sum(self, x: Tensor) -> Tensor:
+        """The sum over ranks of a tensor of one shape."""
+        if self.size > 1:
+            import torch.distributed as dist
+
+            dist.all_reduce(x)
+        return x
+
+    # -- anything else -------------------------------------------------------------------------------------------------
+
+    def gather_objects(self, mine: T) -> list[T]:
+        """What every rank has, in order of ranks, on every rank."""
+        if self.size == 1:
+            return [mine]
+        import torch.distributed as dist
+
+        every: list[Any] = [None] * self.size
+        dist.all_gather_object(every, mine)
+        return every
+
+    def of_first(self, make: Callable[[], T]) -> T:
+        """What rank 0 makes, on every rank; a UserError that it meets is raised on every rank."""
+        if self.size == 1:
+            return make()
+        import torch.distributed as dist
+
+        box: list[Any] = [None]
+        if self.first:
+            try:
+                box = [make()]
+            except UserError as e:
+                box = [e]
+        dist.broadcast_object_list(box, 0)
+        if isinstance(box[0], UserError):
+            raise box[0]
+        made: T = box[0]
+        return made
+
+    # -- failure -------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Raises UserError 74 where another rank is gone, which libraries say in their own words."""
+        try:
+            yield
+        except RuntimeError as e:
+            if self.size == 1 or not any(sign in str(e).lower() for sign in _SIGNS):
+                raise
+            what = f"rank {self.rank} of {self.size} lost another one: {_first_line(e)}"
+            raise UserError(what, "nothing is published, run it again", Exit.IO) from e
+
+    def failed(self, code: int) -> tuple[int, bool]:
+        """The exit code of the run's first failure, and whether it is this rank's, to be told by it alone."""
+        if self.store is None:
+            return code, True
+        mine = f"{code} {self.rank}"
+        try:
+            told = self.store.compare_set("failure", "", mine).decode()
+        except RuntimeError:  # the store is gone with its host
+            return code, True
+        return int(told.split()[0]), told == mine
+
+
+ALONE = Ranks()
+
+
+@functools.cache
+def _gather() -> Any:
+    import torch
+    import torch.distributed as dist
+
+    class Gather(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x_b: Tensor, n: int, ranks: Ranks) -> Tensor:
+            ctx.mine, ctx.size = ranks.slice(n), ranks.size
+            cuts = [n * k // ranks.size for k in range(ranks.size + 1)]
+            lengths = [b - a for a, b in itertools.pairwise(cuts)]
+            longest = max(lengths)
+            padded = x_b.new_zeros(longest, *x_b.shape[1:])
+            padded[: len(x_b)] = x_b
+            every = x_b.new_empty(ranks.size * longest, *x_b.shape[1:])
+            dist.all_gather_single(every, padded)
+            return torch.cat([part[:m] for part, m in zip(torch.split(every, longest), lengths, strict=True)])
+
+        @staticmethod
+        def backward(ctx: Any, gradient: Tensor) -> Any:
+            return gradient[ctx.mine] * ctx.size, None, None
+
+    return Gather.apply
+
+
+def _first_line(e: Exception) -> str:
+    text = re.sub(r"\[/\S*\] ", "", str(e).strip().partition("\n")[0])  # of its source files
+    return text if len(text) <= 160 else text[:157] + "..."

@@ -1,0 +1,126 @@
+"""Every path a stage reads or writes, and the pointers that say what is published."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from dmtl_cli.config.days import folder_day
+from dmtl_cli.config.errors import Exit, UserError
+
+_RUN = re.compile(r"run-[0-9a-f]{12}")
+_LATEST = re.compile(r"(day=\d{4}-\d\d-\d\d)/(run-[0-9a-f]{12})")
+
+
+def day_of(folder: Path) -> dt.date | None:
+    """The day a folder `day=YYYY-MM-DD` names; None for any other name."""
+    day = folder_day(folder.name.removeprefix("day="))
+    return day if day is not None and folder.name == f"day={day}" else None
+
+
+def _flat(stage: str) -> str:
+    return stage.replace("/", ".")
+
+
+def _read_pointer(pointer: Path) -> str | None:
+    """The line in a pointer file, None if there is no file. Raises UserError if it cannot be read."""
+    try:
+        return pointer.read_bytes().decode("utf-8", "replace").removesuffix("\n")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise UserError(f"cannot read {pointer}: {error.strerror}", code=Exit.IO) from error
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folder all stages share.
+
+    One setting of a comparison has a workspace of its own, in which the stages it does not change are those of another
+    one: `shared` names them, and they are only read here.
+    """
+
+    root: Path
+    base: Workspace | None = None
+    shared: frozenset[str] = frozenset()
+
+    def home(self, stage: str) -> Path:
+        """The folder that holds all days of a stage."""
+        return self.base.home(stage) if self.base is not None and stage in self.shared else self.root / stage
+
+    def stage_dir(self, stage: str, day: dt.date, sub: str | None = None) -> Path:
+        """`<root>/<stage>/day=YYYY-MM-DD[/<sub>]`"""
+        folder = self.home(stage) / f"day={day}"
+        return folder / sub if sub else folder
+
+    def current_path(self, stage: str, day: dt.date, sub: str | None = None) -> Path:
+        return self.stage_dir(stage, day, sub) / "CURRENT"
+
+    def current(self, stage: str, day: dt.date, sub: str | None = None) -> Path | None:
+        """The published run, None if there is none. Raises UserError (data) if CURRENT names no run that exists."""
+        pointer = self.current_path(stage, day, sub)
+        text = _read_pointer(pointer)
+        if text is None:
+            return None
+        if not _RUN.fullmatch(text):
+            raise UserError(f"{pointer}: expected one line run-<12 hex>, got {text[:40]!r}", "run the stage again")
+        run = pointer.parent / text
+        if not run.is_dir():
+            raise UserError(f"{pointer} names {text}, which does not exist", "run the stage again")
+        return run
+
+    def subs(self, stage: str, day: dt.date) -> list[str]:
+        """Sub folders of a day that hold a CURRENT, sorted (`teacher=YYYY-MM-DD` for scores)."""
+        found = self.stage_dir(stage, day).glob("*/CURRENT")
+        # A payload may hold a file of this name too.
+        return sorted(path.parent.name for path in found if not path.parent.name.startswith("run-"))
+
+    def days(self, stage: str) -> list[dt.date]:
+        """Days with a CURRENT, in the day's folder or in any sub folder of it, sorted."""
+        days = [day for folder in self.home(stage).glob("day=*") if (day := day_of(folder)) is not None]
+        return sorted(day for day in days if self.current_path(stage, day).exists() or self.subs(stage, day))
+
+    def newest(self, stage: str, before: dt.date) -> dt.date | None:
+        """The last published day before `before`, None if there is none."""
+        return max((day for day in self.days(stage) if day < before), default=None)
+
+    @property
+    def latest_path(self) -> Path:
+        return self.root / "export" / "LATEST"
+
+    def latest(self) -> Path | None:
+        """The served export run, None if there is none. Raises UserError (data) if LATEST names no run that exists."""
+        text = _read_pointer(self.latest_path)
+        if text is None:
+            return None
+        hint = "run dmtl train-student of the newest day again"
+        run = self.latest_path.parent / text
+        if not _LATEST.fullmatch(text) or day_of(run.parent) is None:
+            shape = "day=YYYY-MM-DD/run-<12 hex>"
+            raise UserError(f"{self.latest_path}: expected one line {shape}, got {text[:40]!r}", hint)
+        if not run.is_dir():
+            raise UserError(f"{self.latest_path} names {text}, which does not exist", hint)
+        return run
+
+    def latest_day(self) -> dt.date | None:
+        """The day LATEST names, whether or not its run exists; None if LATEST is absent or names no day."""
+        found = _LATEST.fullmatch(_read_pointer(self.latest_path) or "")
+        return day_of(Path(found[1])) if found else None
+
+    def lock_path(self, stage: str, day: dt.date, sub: str | None = None) -> Path:
+        return self.root / "locks" / f"{_flat(stage)}-{day}{'-' + sub if sub else ''}.lock"
+
+    def log_path(self, stage: str, day: dt.date) -> Path:
+        return self.root / "logs" / f"{_flat(stage)}-{day}.jsonl"
+
+    def scratch(self) -> Path:
+        return self.root / "scratch"
+
+    def refusal_path(self, stage: str, day: dt.date) -> Path:
+        """Why a stage last refused to publish a day, until it publishes it."""
+        return self.rejected() / f"{_flat(stage)}-{day}.txt"
+
+    def rejected(self) -> Path:
+        return self.root / "rejected"

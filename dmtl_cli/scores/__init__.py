@@ -1,0 +1,1 @@
+"""The contract between teacher and student: the table of stored scores. Imports config, runs and data."""

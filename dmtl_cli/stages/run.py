@@ -1,0 +1,65 @@
+"""The daily chain: what `run` and `backfill` do, stage by stage."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from dmtl_cli.config.errors import Exit, NotDue, UserError
+from dmtl_cli.runs.run import Result, Run
+from dmtl_cli.stages.dump_logits import dump_logits
+from dmtl_cli.stages.evaluate import evaluate
+from dmtl_cli.stages.train_student import train_student
+from dmtl_cli.stages.train_teacher import train_teacher
+
+Stages = frozenset[str]
+ALL: Stages = frozenset({"teacher", "scores", "student", "export"})
+
+
+def run_day(run: Run, day: dt.date) -> list[Result]:
+    """Evaluation of what was ready before the day, then all that is learned on it."""
+    results: list[Result] = []
+    try:
+        results.append(evaluate(run, day))
+    except NotDue as e:
+        run.log.say(f"evaluation {day}: not due, {e}")
+    return results + learn_day(run, day)
+
+
+def learn_day(run: Run, day: dt.date, stages: Stages = ALL) -> list[Result]:
+    """The day's teacher; its scores; the scores of the day by the teacher that the student may learn from; its student.
+    Of these the stages named.
+
+    A student of stored scores is not due before there is a teacher old enough (by default, on the chain's first day).
+    """
+    results: list[Result] = []
+    distill = run.config.student.distill
+    if "teacher" in stages:
+        results.append(train_teacher(run, day))
+    youngest = day - dt.timedelta(days=distill.min_age_days)
+    taught = run.ws.newest("teacher", youngest + dt.timedelta(days=1))
+    if "scores" in stages:
+        results.append(dump_logits(run, day))
+        if taught is not None and taught != day and (day - taught).days <= distill.max_age_days:
+            results.append(dump_logits(run, day, taught))
+    if taught is None and distill.w_kd:
+        run.log.say(f"student {day}: not due, there is no teacher up to {youngest}")
+    elif "student" in stages:
+        results += train_student(run, day)
+    return results
+
+
+def backfill(run: Run, days: list[dt.date]) -> list[Result]:
+    """`run_day` for each day in order, going on after a refused one. Raises the first refusal at the end."""
+    results: list[Result] = []
+    refused: UserError | None = None
+    for day in days:
+        try:
+            results += run_day(run, day)
+        except UserError as e:
+            if e.code != Exit.REFUSED:
+                raise
+            run.log.say(e.line())
+            refused = refused or e
+    if refused:
+        raise refused
+    return results

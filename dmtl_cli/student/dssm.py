@@ -1,0 +1,92 @@
+"""The student: DSSM, two towers whose dot product is the logit (Huang et al., CIKM 2013)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dmtl_cli.nn.layers import EmbeddingTable, Side, SideEmbedder
+
+INIT_SCALE = 5.0  # of unit vectors: logits within -5 .. 5 around the bias at first
+
+
+class DSSM(nn.Module):
+    """s = scale * <u, v> + bias.
+
+    Unit vectors need a learned positive scale and a bias: sigmoid(cos) alone covers only [.269, .731]. Plain vectors
+    have a scale of 1. Neither changes the order of a user's items.
+    """
+
+    def __init__(
+        self,
+        table: EmbeddingTable,
+        user: SideEmbedder,
+        item: SideEmbedder,
+        user_tower: nn.Sequential,
+        item_tower: nn.Sequential,
+        *,
+        unit: bool,
+        auxiliary: bool = False,
+    ) -> None:
+        super().__init__()
+        self.table, self.user, self.item = table, user, item
+        self.user_tower, self.item_tower, self.unit = user_tower, item_tower, unit
+        self.log_scale = nn.Parameter(torch.tensor(INIT_SCALE).log()) if unit else None
+        self.bias = nn.Parameter(torch.zeros(()))
+        self.auxiliary = Auxiliary(user_tower[-1], item_tower[-1], unit=unit) if auxiliary else None
+
+    @property
+    def scale(self) -> Tensor:
+        return _scale(self.log_scale, self.bias)
+
+    def user_vectors(self, side: Side) -> Tensor:
+        """[N, d]"""
+        (e,) = self.table(self.user.rows(side))
+        return self._finish(self.user_tower(self.user(e, side)))
+
+    def item_vectors(self, side: Side) -> Tensor:
+        """[N, d]"""
+        (e,) = self.table(self.item.rows(side))
+        return self._finish(self.item_tower(self.item(e, side)))
+
+    def heads(self, user: Side, item: Side) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """(user, item) vectors of the served head, and of the auxiliary one (the served ones where there is none)."""
+        e_user, e_item = self.table(self.user.rows(user), self.item.rows(item))
+        u = self.user_tower[:-1](self.user(e_user, user))
+        v = self.item_tower[:-1](self.item(e_item, item))
+        served = self._finish(self.user_tower[-1](u)), self._finish(self.item_tower[-1](v))
+        if self.auxiliary is None:
+            return served, served
+        return served, (self._finish(self.auxiliary.user(u)), self._finish(self.auxiliary.item(v)))
+
+    def _finish(self, x: Tensor) -> Tensor:
+        x = x.to(self.bias.dtype)  # under bf16 products alone are of that type
+        return F.normalize(x, dim=1) if self.unit else x
+
+    def logits(self, user_vectors: Tensor, item_vectors: Tensor) -> Tensor:
+        """Row by row: [B, d] x [B, d] -> [B]."""
+        return self.scale * (user_vectors * item_vectors).sum(1) + self.bias
+
+    def soft_logits(self, user_vectors: Tensor, item_vectors: Tensor) -> Tensor:
+        """The logits that learn stored scores: of the auxiliary head where there is one."""
+        if self.auxiliary is None:
+            return self.logits(user_vectors, item_vectors)
+        scale = _scale(self.auxiliary.log_scale, self.auxiliary.bias)
+        return scale * (user_vectors * item_vectors).sum(1) + self.auxiliary.bias
+
+
+class Auxiliary(nn.Module):
+    """A second last layer on both towers, with its own scale and bias. It shapes the towers and is not served."""
+
+    def __init__(self, user: nn.Module, item: nn.Module, *, unit: bool) -> None:
+        super().__init__()
+        assert isinstance(user, nn.Linear) and isinstance(item, nn.Linear)
+        self.user = nn.Linear(user.in_features, user.out_features)
+        self.item = nn.Linear(item.in_features, item.out_features)
+        self.log_scale = nn.Parameter(torch.tensor(INIT_SCALE).log()) if unit else None
+        self.bias = nn.Parameter(torch.zeros(()))
+
+
+def _scale(log_scale: Tensor | None, like: Tensor) -> Tensor:
+    return torch.ones((), device=like.device) if log_scale is None else log_scale.exp()

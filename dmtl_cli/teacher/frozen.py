@@ -1,0 +1,204 @@
+"""A frozen teacher at work: logits of pairs, and of a user's whole catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import torch
+
+from dmtl_cli.config.errors import UserError
+from dmtl_cli.config.schema import Config
+from dmtl_cli.data.features.encoder import Encoder
+from dmtl_cli.data.log.reader import Day
+from dmtl_cli.data.rows import Rows
+from dmtl_cli.nn import checkpoint
+from dmtl_cli.nn.batches import Batch, Batcher, Inputs, Tables, inputs
+from dmtl_cli.nn.layers import EmbeddingTable, Side
+from dmtl_cli.nn.sharded import TableOf
+from dmtl_cli.runs.artifact import Manifest
+from dmtl_cli.runs.ranks import ALONE, Ranks
+from dmtl_cli.scores.calibration import Calibration
+from dmtl_cli.student.dssm import DSSM
+from dmtl_cli.teacher.build import build_teacher
+from dmtl_cli.teacher.model import Half, Teacher
+
+_ITEMS = 4_096  # of a catalogue computed at a time: below 32 MiB a tensor, above which malloc returns every page
+_KEPT_BYTES = 1 << 29
+
+
+def side(x: Inputs) -> Side:
+    return x.ids, x.sequences, x.floats
+
+
+def forward(model: Teacher, batch: Batch, ranks: Ranks = ALONE) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits [B, T] and gates [B, T, E] of a batch, whichever rank computed them."""
+    logits, gates = model(side(batch.user), side(batch.item), side(batch.context), batch.user_index, batch.item_index)
+    return ranks.gather(logits, len(batch)), ranks.gather(gates.detach(), len(batch))
+
+
+Vectors = tuple[torch.Tensor, torch.Tensor]
+
+
+def heads(student: DSSM, batch: Batch, ranks: Ranks = ALONE) -> tuple[Vectors, Vectors]:
+    """(user, item) vectors [N, d] of the served head and of the auxiliary one: of the batch's distinct users and items,
+    whichever rank computed them."""
+
+    def whole(head: Vectors) -> Vectors:
+        return ranks.gather(head[0], batch.distinct[0]), ranks.gather(head[1], batch.distinct[1])
+
+    served, soft = student.heads(side(batch.user), side(batch.item))
+    one = whole(served)
+    return one, one if soft is served else whole(soft)
+
+
+def teacher_of(encoder: Encoder, config: dict[str, Any], tasks: int, table_of: TableOf = EmbeddingTable) -> Teacher:
+    """An untrained teacher of a config's `teacher` section, with that many tasks."""
+    return build_teacher(
+        encoder,
+        num_tasks=tasks,
+        model=config["model"],
+        embedding_dim=config["embedding_dim"],
+        num_experts=config["num_experts"],
+        expert_hidden_units=tuple(config["expert_hidden_units"]),
+        tower_hidden_units=tuple(config["tower_hidden_units"]),
+        gate_dropout=config["gate_dropout"],
+        num_task_experts=config["num_task_experts"],
+        num_levels=config["num_levels"],
+        factor_dim=config["factor_dim"],
+        crosses=tuple((c["user"], c["item"]) for c in config["crosses"]),
+        table_of=table_of,
+    )
+
+
+def refuse_other_tasks(folder: Path, manifest: Manifest, tasks: tuple[str, ...]) -> None:
+    """Raises UserError 65: a model predicts other tasks than the config names."""
+    held = manifest.facts["tasks"]
+    if list(tasks) != held:
+        what = f"{folder}: its tasks are {', '.join(held)}, the config's {', '.join(tasks)}"
+        raise UserError(what, "use a new workspace for other data.events.conversions")
+
+
+class FrozenTeacher:
+    """A published teacher: its encoder, network and calibration.
+
+    Raises:
+        UserError: 65 its features or its tasks are not those of the config.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, device: torch.device, config: Config) -> None:
+        refuse_other_tasks(folder, manifest, config.tasks)
+        self.encoder = Encoder.stored(folder, config.features_of("teacher"))
+        self.calibration = {k: Calibration.from_dict(v) for k, v in manifest.facts["calibration"].items()}
+        self.tasks = tuple(manifest.facts["tasks"])
+        self.model = teacher_of(self.encoder, manifest.config["teacher"], len(self.tasks))
+        checkpoint.load(folder, self.model, self.model.table)
+        self.model.to(device).eval()
+        self.device = device
+        self.threshold: float | None = manifest.facts["threshold_seconds"]
+
+    def on(self, day: Day) -> Scorer:
+        return Scorer(self.encoder, self.model, day, self.device)
+
+
+class Scorer:
+    """A teacher over the users and items of one day.
+
+    Args:
+        ranks: the processes that score each batch together, as a sharded table needs them to.
+        kept_bytes: what it may hold of the day's items so that each is computed once.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        model: Teacher,
+        day: Day,
+        device: torch.device,
+        ranks: Ranks = ALONE,
+        kept_bytes: int = _KEPT_BYTES,
+    ) -> None:
+        self.encoder, self.model, self.device, self.ranks = encoder, model, device, ranks
+        self.kept_bytes = kept_bytes
+        self.tables = Tables(encoder.entities(day, "user"), encoder.entities(day, "item"))
+        self.batcher = Batcher(encoder, self.tables, device, ranks=ranks)
+        served = encoder.entities(day, "user", None) if encoder.of("user", True) else self.tables.users
+        self.no_event = Batcher(encoder, Tables(served, self.tables.items), device, ranks=ranks)
+        self.day = day
+
+    @torch.no_grad()
+    def pairs(self, rows: Rows, batch_size: int = 4_096) -> npt.NDArray[np.float32]:
+        """Logits [n, T] of pairs in their context."""
+        return self._scored(self.batcher, Rows(rows.user, rows.item, {}, rows.features), batch_size)
+
+    @torch.no_grad()
+    def lists(self, rows: Rows, batch_size: int = 4_096) -> npt.NDArray[np.float32]:
+        """Logits [n, T] of pairs that have no event: event-level features of a user are his first of the day, context
+        is unknown. The user part is computed once per user and batch."""
+        return self._scored(self.no_event, Rows(rows.user, rows.item, {}), batch_size)
+
+    def _scored(self, batcher: Batcher, rows: Rows, batch_size: int) -> npt.NDArray[np.float32]:
+        model, items = self.model, self.items
+        out = np.zeros((len(rows), model.tasks), np.float32)
+        order = np.argsort(rows.user, kind="stable") if items else _by_rarer(rows)
+        start = 0
+        for batch in batcher.batches(iter([rows.take(order)] if len(rows) else []), batch_size):
+            if items:
+                users, context = model.user_side(side(batch.user)), model.context_row(side(batch.context))
+                logits, _ = model.logits(users, items, batch.user_index, batch.item_row, context)
+            else:
+                logits, _ = forward(model, batch, self.ranks)
+            out[order[start : start + len(batch)]] = logits.float().cpu().numpy()
+            start += len(batch)
+        return out
+
+    @cached_property
+    def items(self) -> Half | None:
+        """What each item of the day brings to its rows; None where that is too much to keep, or shared by ranks."""
+        outputs = len(self.model.net.first.bias)
+        if self.ranks.size > 1 or len(self.tables.items) * outputs * 4 > self.kept_bytes:
+            return None
+        with torch.no_grad():
+            return Half(*(torch.cat(x) for x in zip(*self._item_blocks(), strict=True)))
+
+    def _item_blocks(self) -> Iterator[Half]:
+        for start in range(0, len(self.tables.items), _ITEMS):
+            rows = np.arange(start, min(start + _ITEMS, len(self.tables.items)))
+            yield self.model.item_side(side(inputs(self.tables.items.take(rows), self.device)))
+
+    @torch.no_grad()
+    def catalogue(self, users: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.float32]]:
+        """For each user row the logits [I, T] of the day's whole catalogue.
+
+        A catalogue has no event: event-level features of a user are his first of the day, context is unknown.
+        """
+        encoded = self.encoder.encode(self.day.users[users], "user")
+        half = self.model.user_side(side(inputs(encoded, self.device)))
+        nowhere = self.encoder.encode(pl.DataFrame({"": [0]}), "context")
+        context = self.model.context_row(side(inputs(nowhere, self.device)))
+        blocks = list(_cut(self.items)) if self.items else list(self._item_blocks())
+        for k in range(len(users)):
+            logits = []
+            for items in blocks:
+                every = torch.arange(len(items.part), device=self.device)
+                rows = torch.full_like(every, k), every, context.expand(len(every), -1)
+                logits.append(self.model.logits(half, items, *rows)[0])
+            yield torch.cat(logits).float().cpu().numpy()
+
+
+def _cut(items: Half) -> Iterator[Half]:
+    """Blocks that a network which is not computed in chunks can hold its layers of."""
+    for start in range(0, len(items.part), 4 * _ITEMS):
+        yield Half(*(x[start : start + 4 * _ITEMS] for x in items))
+
+
+def _by_rarer(rows: Rows) -> npt.NDArray[np.int64]:
+    """Order in which the side with more distinct members stands together: each of them is then computed in one batch,
+    and the few of the other side in each."""
+    users, items = (len(np.unique(x)) for x in (rows.user, rows.item))
+    return np.argsort(rows.user if users > items else rows.item, kind="stable")

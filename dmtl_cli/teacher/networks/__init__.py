@@ -1,0 +1,1 @@
+"""The networks a teacher may have, one file each. Imports nn."""

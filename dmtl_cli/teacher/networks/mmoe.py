@@ -1,0 +1,58 @@
+"""The teacher: a network over users, items and context; by default multi-gate mixture of experts (Ma et al., KDD 2018).
+
+Shapes: B rows, N distinct users or items, T tasks, E experts, H units of a layer, K outputs of the first layer, D
+embedding_dim.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dmtl_cli.nn.kernels.mixture import Buffers, mixture
+from dmtl_cli.nn.layers import Experts, FirstLayer, Network, SplitLinear, Towers, dropped_experts, gate
+
+
+class MMoE(Network):
+    """g_k = softmax(W_k x), h_k = sum_e g_ke expert_e(x), logit_k = tower_k(h_k).
+
+    Args:
+        widths: lengths of the parts of x.
+        gate_dropout: probability that a gate loses an expert in training.
+    """
+
+    def __init__(
+        self,
+        widths: tuple[int, ...],
+        *,
+        num_experts: int,
+        expert_hidden_units: tuple[int, ...],
+        tower_hidden_units: tuple[int, ...],
+        num_tasks: int = 2,
+        gate_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.hidden, self.gates = num_experts * expert_hidden_units[0], (num_tasks, num_experts)
+        self.gate_dropout = gate_dropout
+        self.first = SplitLinear(widths, self.hidden + num_tasks * num_experts)  # experts, then gates
+        self.experts = Experts(num_experts, expert_hidden_units)
+        self.towers = Towers(expert_hidden_units[-1], tower_hidden_units, num_tasks)
+        self.kept = Buffers()
+
+    def forward(self, first: FirstLayer) -> tuple[Tensor, Tensor]:
+        """Logits [B, T] and gates [B, T, E]; on a CPU by `mixture`, which is `rest` by hand."""
+        if first.item.device.type != "cpu":
+            return super().forward(first)
+        dropped = None
+        if self.training and self.gate_dropout:
+            dropped = dropped_experts(torch.empty(len(first.row), *self.gates), self.gate_dropout)
+        experts = self.experts
+        mixed, gates = mixture(first, [*experts.weights], [*experts.biases], dropped, self.gates, self.kept)
+        return self.towers(mixed), gates
+
+    def rest(self, pre_BK: Tensor) -> tuple[Tensor, Tensor]:
+        """First-layer sums -> logits [B, T] and gates [B, T, E]."""
+        h_EBH = self.experts(pre_BK[:, : self.hidden])
+        scores_BTE = pre_BK[:, self.hidden :].view(len(pre_BK), *self.gates)
+        gates_BTE = gate(scores_BTE, self.gate_dropout, self.training)
+        return self.towers(torch.einsum("bte,ebh->tbh", gates_BTE, h_EBH)), gates_BTE

@@ -1,0 +1,34 @@
+"""Shared bottom (Caruana, Machine Learning 1997): one network for all tasks, then a tower each."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from dmtl_cli.nn.layers import Network, SplitLinear, Towers, mlp
+
+
+class SharedBottom(Network):
+    """h = bottom(x), logit_k = tower_k(h): an MMoE of one expert.
+
+    Args:
+        widths: lengths of the parts of x.
+    """
+
+    def __init__(
+        self,
+        widths: tuple[int, ...],
+        hidden_units: tuple[int, ...],
+        tower_hidden_units: tuple[int, ...],
+        num_tasks: int,
+    ) -> None:
+        super().__init__()
+        self.first = SplitLinear(widths, hidden_units[0])
+        self.later = mlp(hidden_units[0], hidden_units[1:], last_relu=True)
+        self.towers = Towers(hidden_units[-1], tower_hidden_units, num_tasks)
+
+    def rest(self, pre_BK: Tensor) -> tuple[Tensor, Tensor]:
+        """First-layer sums -> logits [B, T] and gates [B, T, 1], all one."""
+        h_BH = self.later(F.relu(pre_BK))
+        logits = self.towers([h_BH] * len(self.towers))
+        return logits, logits.new_ones(*logits.shape, 1)
