@@ -26,6 +26,7 @@ from pydantic import (
 )
 
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.tasks import Tasks
 
 Column = Annotated[str, StringConstraints(min_length=1)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
@@ -500,6 +501,7 @@ class Config(Section):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
     threads: Positive = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    plain_autograd: bool = False
     data: Data
     features: Annotated[tuple[Feature, ...], Field(min_length=1)]
     labels: Labels = Labels()
@@ -573,10 +575,10 @@ class Config(Section):
             raise ValueError(f"teacher.task_weights: no loss is called {unknown[0]}{_near(unknown[0], list(losses))}")
         if not any(self.task_weight(name) for name in losses):
             raise ValueError("teacher.task_weights: all are 0, nothing to learn")
-        single = [f"p{task}" for task in self.tasks]
+        single = [f"p{task}" for task in self.tasks.names]
         if unknown := sorted(self.scores.fusion.keys() - set(single)):
             raise ValueError(f"scores.fusion: {unknown[0]} is none of {', '.join(single)}")
-        targets = [*single, *(f"pct{x}" for x in self.tasks[1:]), *(["pfused"] if self.scores.fusion else [])]
+        targets = [*single, *(f"pct{x}" for x in self.tasks.conversions), *(["pfused"] if self.scores.fusion else [])]
         for k, kd in enumerate(self.student.distill.losses):
             if kd.target not in targets:
                 known = f"; known are {', '.join(targets)}"
@@ -617,14 +619,9 @@ class Config(Section):
                 raise ValueError(f"teacher.crosses.{k}: {cross.user} and {cross.item} stand twice")
 
     @property
-    def tasks(self) -> tuple[str, ...]:
+    def tasks(self) -> Tasks:
         """What a teacher predicts: click, and given a click the conversion and the further conversions."""
-        return ("ctr", "cvr", *sorted(self.data.events.conversions))
-
-    @property
-    def losses(self) -> tuple[str, ...]:
-        """Of a teacher: ctr, and for each conversion X ctX (all rows) and X (clicked rows)."""
-        return ("ctr", *(loss for x in self.tasks[1:] for loss in (f"ct{x}", x)))
+        return Tasks(tuple(sorted(self.data.events.conversions)))
 
     def task_weight(self, loss: str) -> float:
         """Of a teacher's loss: ctr, ctcvr, cvr, ctX, X."""

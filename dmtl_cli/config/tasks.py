@@ -7,7 +7,7 @@ of that name and a score `pctX` = `pctr` * `pX`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 CLICK = "ctr"
@@ -44,9 +44,9 @@ class Tasks:
     """further conversions, sorted by name"""
 
     @staticmethod
-    def named(names: Sequence[str]) -> Tasks:
-        """The tasks of a published model; `names` as its manifest holds them."""
-        return Tasks(tuple(names[2:]))
+    def named(names: Iterable[str]) -> Tasks:
+        """The tasks of a published model, whose names its manifest holds in any order."""
+        return Tasks(tuple(sorted(n for n in names if n not in (CLICK, READ))))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -75,7 +75,8 @@ class Tasks:
         """
         single = {score_of(task): {task: 1.0} for task in self.names}
         both = {score_of(with_click(x)): {CLICK: 1.0, x: 1.0} for x in self.conversions}
-        fused = {task: fusion[score_of(task)] for task in self.names if score_of(task) in fusion}
+        tasks = {score_of(task): task for task in self.names}
+        fused = {tasks[score]: exponent for score, exponent in fusion.items()}
         return single | both | ({FUSED: fused} if fused else {})
 
     def score_columns(self, *, fused: bool) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ import polars as pl
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.reader import ID, Day
 from dmtl_cli.data.negatives import Negatives
-from dmtl_cli.data.rows import Rows
+from dmtl_cli.data.rows import Rows, pairs
 from dmtl_cli.evaluate import metrics
 from dmtl_cli.runs.run import Parent, Run
 from dmtl_cli.serving.export import Export, best_k, top_k
@@ -102,7 +102,7 @@ class Exam:
 class Ranker(Protocol):
     """A model that can be measured."""
 
-    def scores(self, rows: Rows) -> Mapping[str, npt.NDArray[Any]]:
+    def scores(self, rows: Rows[None]) -> Mapping[str, npt.NDArray[Any]]:
         """By label (ctr, cvr, ctcvr; X, ctX of a further conversion X) a number [n] that orders pairs; where `probable`
         names the label, a log-probability."""
 
@@ -137,14 +137,14 @@ class TeacherRanker:
 
     @property
     def probable(self) -> tuple[str, ...]:
-        further = self.teacher.tasks[1:]
+        further = self.teacher.tasks.conversions
         return ("ctr", *further, *(f"ct{x}" for x in further)) if self.calibrated else ()
 
     def _labels(self, logits: npt.NDArray[np.float32]) -> dict[str, Floats]:
-        log_p = {t: self.teacher.calibration[t].log_prob(logits[:, k]) for k, t in enumerate(self.teacher.tasks)}
-        return log_p | {f"ct{t}": log_p["ctr"] + log_p[t] for t in self.teacher.tasks[1:]}
+        log_p = {t: self.teacher.calibration[t].log_prob(logits[:, k]) for k, t in enumerate(self.teacher.tasks.names)}
+        return log_p | {f"ct{t}": log_p["ctr"] + log_p[t] for t in self.teacher.tasks.conversions}
 
-    def scores(self, rows: Rows) -> Mapping[str, npt.NDArray[Any]]:
+    def scores(self, rows: Rows[None]) -> Mapping[str, npt.NDArray[Any]]:
         mine = rows.take(self.ranks.slice(len(rows)))
         return self._labels(np.concatenate(self.ranks.gather_objects(self.scorer.pairs(mine))))
 
@@ -174,7 +174,7 @@ class StudentRanker:
         predicts = self.facts["predicts"] or ""
         return (predicts.removeprefix("p"),) if predicts not in ("", "pfused") else ()
 
-    def scores(self, rows: Rows) -> Mapping[str, npt.NDArray[Any]]:
+    def scores(self, rows: Rows[None]) -> Mapping[str, npt.NDArray[Any]]:
         dot = (self.user_vectors[rows.user] * self.item_vectors[rows.item]).sum(1, dtype=np.float64)
         return AnyLabel(-np.logaddexp(0, -self.export.score(dot)))
 
@@ -195,7 +195,7 @@ class Popularity:
         known = day.items.join(clicks, left_on=ID, right_on="item_id", how="left", maintain_order="left")["clicks"]
         self.by_row = known.fill_null(0).to_numpy().astype(np.float64)
 
-    def scores(self, rows: Rows) -> Mapping[str, npt.NDArray[Any]]:
+    def scores(self, rows: Rows[None]) -> Mapping[str, npt.NDArray[Any]]:
         return AnyLabel(self.by_row[rows.item])
 
     def retrieve(self, users: Ints, k: int) -> tuple[Ints, pl.Series]:
@@ -216,16 +216,16 @@ def on_rows(exam: Exam, rankers: Mapping[str, Ranker], rng: np.random.Generator)
         columns = {"weight": block.weight, "click": block.click}
         for x, (converted, known) in conversions.items():
             columns |= {f"converted.{x}": converted, f"known.{x}": known}
-        whole_block = Rows(block.user.astype(np.int64), block.item.astype(np.int64), columns, block.features)
-        rows = whole_block.take(np.flatnonzero(exam.asked[block.user]))
+        asked = np.flatnonzero(exam.asked[block.user])
+        rows = pairs(block.user, block.item, block.features).take(asked)
         keep("user", rows.user.astype(np.int32))
-        for name, values in rows.columns.items():
-            keep(name, values)
-        clicked = rows.take(np.flatnonzero(rows.columns["click"]))
+        for name, values in columns.items():
+            keep(name, values[asked])
+        clicked = rows.take(np.flatnonzero(columns["click"][asked]))
         sets = {"": rows}
         for suffix, negatives in draws.items():
             item, valid = negatives.draw(clicked.user, rng)
-            sets[suffix] = Rows(clicked.user, item, {}, clicked.features)
+            sets[suffix] = pairs(clicked.user, item, clicked.features)
             keep(f"{suffix}.valid", valid)
         for prefix, ranker in rankers.items():
             for suffix, chosen in sets.items():

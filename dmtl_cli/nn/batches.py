@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Generic, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,41 +21,32 @@ import torch
 from torch import Tensor
 
 from dmtl_cli.data.features.encoder import Encoded, Encoder
-from dmtl_cli.data.rows import Rows
+from dmtl_cli.data.rows import L, Rows, map_labels
+from dmtl_cli.nn.layers import Side
 from dmtl_cli.runs.ranks import ALONE, Ranks
 
 Ints = npt.NDArray[np.int64]
-Held = slice | Ints
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """n encoded rows of one side as tensors: ids [n, C], sequences [n, L] each (0: padding), floats [n, F]."""
-
-    ids: Tensor
-    sequences: tuple[Tensor, ...]
-    floats: Tensor
-
-    def __len__(self) -> int:
-        return self.ids.shape[0]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """B rows: the distinct users and items, each row's place among them, and per-row columns [B].
+class Batch(Generic[L]):
+    """B rows: the distinct users and items, each row's place among them, and the labels of each row.
 
     Of a rank among several that share a batch by rows: inputs and places are those of its own rows. By sides: its own
     share of the distinct users and items, and every row's places among all of them.
     """
 
-    user: Inputs
-    item: Inputs
-    context: Inputs
+    user: Side
+    item: Side
+    context: Side
     user_index: Tensor
     item_index: Tensor
-    columns: dict[str, Tensor]
+    labels: L
+    """of tensors [B, ...]"""
     item_row: Tensor
     """row of the stacked item table: tells items apart"""
+    lists: Tensor | None = None
+    """[B] number of each row's list"""
 
     def __len__(self) -> int:
         return self.item_row.shape[0]
@@ -74,15 +65,16 @@ class Tables:
     items: Encoded
 
 
-def on(device: torch.device, array: npt.NDArray[Any]) -> Tensor:
+def to_device(device: torch.device, array: npt.NDArray[Any]) -> Tensor:
     """An array as a tensor there. On a GPU the copy runs beside what the device is doing."""
     tensor = torch.from_numpy(np.ascontiguousarray(array))
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
-def inputs(encoded: Encoded, device: torch.device) -> Inputs:
-    move = partial(on, device)
-    return Inputs(
+def side_of(encoded: Encoded, device: torch.device) -> Side:
+    """Encoded rows of one side as tensors."""
+    move = partial(to_device, device)
+    return Side(
         move(encoded.ids.astype(np.int64)),
         tuple(move(s.astype(np.int64)) for s in encoded.sequences),
         move(encoded.floats),
@@ -93,7 +85,7 @@ class Batcher:
     """Makes batches of rows over encoded tables.
 
     Args:
-        unknown_share: share of ids replaced by the unknown row (training only), so that row 0 is trained.
+        unknown_share: share of ids replaced by the out-of-vocabulary row (training only), so that row 0 is trained.
         ranks: the processes that share each batch.
         by: what they share.
     """
@@ -113,78 +105,81 @@ class Batcher:
         self.ranks, self.by = ranks, by
         self.unknown_share, self.rng = unknown_share, rng
         self.user_events = bool(encoder.of("user", True)) and not _covers(encoder, tables)
-        self.dropped = {s: np.asarray(encoder.layout(s).dropped, np.bool_) for s in ("user", "item", "context")}
+        self.is_id = {s: np.asarray(encoder.layout(s).dropped, np.bool_) for s in ("user", "item", "context")}
 
-    def batches(self, rows: Iterable[Rows], batch_size: int) -> Iterator[Batch]:
+    def batches(self, rows: Iterable[Rows[Any]], batch_size: int) -> Iterator[Batch[Any]]:
         return map(self.batch, self.cut(rows, batch_size))
 
     @staticmethod
-    def cut(rows: Iterable[Rows], batch_size: int) -> Iterator[Rows]:
+    def cut(rows: Iterable[Rows[L]], batch_size: int) -> Iterator[Rows[L]]:
         """Batches of `batch_size` rows, the last one smaller; with lists, as many whole lists as fit, at least one.
 
         A list does not go on in the next block.
         """
-        held: list[Rows] = []
+        waiting: list[Rows[L]] = []
         n = 0
         for block in rows:
-            held.append(block)
+            waiting.append(block)
             n += len(block)
             if n >= batch_size:
-                whole = Rows.concat(held)
+                whole = Rows.concat(waiting)
                 cuts, start = whole.cuts, 0
                 while n - start >= batch_size:
                     fits = int(np.searchsorted(cuts, start + batch_size, side="right"))
                     end = int(cuts[fits - 1]) if fits and cuts[fits - 1] > start else int(cuts[fits])
                     yield whole.take(slice(start, end))
                     start = end
-                held, n = ([whole.take(slice(start, None))] if n > start else []), n - start
+                waiting, n = ([whole.take(slice(start, None))] if n > start else []), n - start
         if n:
-            yield Rows.concat(held)
+            yield Rows.concat(waiting)
 
-    def batch(self, rows: Rows) -> Batch:
-        n = len(rows)
-        mine = self.ranks.slice(n) if self.by == "rows" else slice(0, n)
+    def batch(self, rows: Rows[Any]) -> Batch[Any]:
+        """The rows as tensors, with labels of the same type."""
+        n, move, side = len(rows), partial(to_device, self.device), partial(side_of, device=self.device)
+        share = self.ranks.slice(n) if self.by == "rows" else slice(0, n)
         features = rows.features if rows.features is not None else pl.DataFrame({"": np.zeros(n)})
-        held: Held
-        if self.user_events:  # part of the user changes with the event: no two rows share it
-            users, user_index, held = rows.user, np.arange(mine.stop - mine.start), mine
-            user, now = self.tables.users.take(users[mine]), self.encoder.encode(features[mine], "user", True)
-            user = Encoded(
-                np.concatenate([user.ids, now.ids], 1),
-                user.sequences + now.sequences,
-                np.concatenate([user.floats, now.floats], 1),
-            )
-        else:
-            users, user_index, held = self._distinct(rows.user, mine)
-            user = self.tables.users.take(users[held])
-        user = self._dropped(user, "user", len(users), held)
-        items, item_index, held = self._distinct(rows.item, mine)
-        item = self._dropped(self.tables.items.take(items[held]), "item", len(items), held)
-        context = self._dropped(self.encoder.encode(features[mine], "context"), "context", n, mine)
-        columns = {k: on(self.device, v) for k, v in rows.columns.items()}
+        user, user_index = self._users(rows.user, share, features)
+        items, item_index, mine = self._distinct(rows.item, share)
+        item = self._with_oov(self.tables.items.take(items[mine]), "item", len(items), mine)
+        context = self._with_oov(self.encoder.encode(features[share], "context"), "context", n, share)
         return Batch(
-            inputs(user, self.device),
-            inputs(item, self.device),
-            inputs(context, self.device),
-            on(self.device, user_index),
-            on(self.device, item_index),
-            columns,
-            on(self.device, rows.item),
+            side(user),
+            side(item),
+            side(context),
+            move(user_index),
+            move(item_index),
+            map_labels(move, rows.labels),
+            move(rows.item),
+            None if rows.lists is None else move(rows.lists),
         )
 
-    def _distinct(self, rows: Ints, mine: slice) -> tuple[Ints, Ints, Held]:
-        """The batch's distinct values; each row's place among those held here; which of them are held here."""
+    def _users(self, user: Ints, share: slice, features: pl.DataFrame) -> tuple[Encoded, Ints]:
+        """The users that this rank encodes, and each row's place among the batch's."""
+        if not self.user_events:
+            users, index, mine = self._distinct(user, share)
+            return self._with_oov(self.tables.users.take(users[mine]), "user", len(users), mine), index
+        # part of a user changes with the event: no two rows share it
+        entity, now = self.tables.users.take(user[share]), self.encoder.encode(features[share], "user", True)
+        joined = Encoded(
+            np.concatenate([entity.ids, now.ids], 1),
+            entity.sequences + now.sequences,
+            np.concatenate([entity.floats, now.floats], 1),
+        )
+        return self._with_oov(joined, "user", len(user), share), np.arange(share.stop - share.start)
+
+    def _distinct(self, rows: Ints, share: slice) -> tuple[Ints, Ints, slice | Ints]:
+        """The batch's distinct values; each row's place among those of this rank; which of them are this rank's."""
         distinct, index = distinct_of(rows)
         if self.by == "sides" or self.ranks.size == 1:
             return distinct, index, self.ranks.slice(len(distinct))
-        held, index = distinct_of(index[mine])
-        return distinct, index, held
+        mine, index = distinct_of(index[share])
+        return distinct, index, mine
 
-    def _dropped(self, encoded: Encoded, side: str, n: int, held: Held) -> Encoded:
-        """The ids with some of them unknown; drawn for all n of the batch, of which those held here are encoded."""
+    def _with_oov(self, encoded: Encoded, side: str, n: int, mine: slice | Ints) -> Encoded:
+        """The ids with some of them out of vocabulary; drawn for all n of the batch, of which `encoded` has `mine`."""
         if not self.unknown_share or self.rng is None or not n * encoded.ids.shape[1]:
             return encoded
-        lost = (self.rng.random((n, encoded.ids.shape[1])) < self.unknown_share)[held] & self.dropped[side]
+        lost = (self.rng.random((n, encoded.ids.shape[1])) < self.unknown_share)[mine] & self.is_id[side]
         return Encoded(np.where(lost, 0, encoded.ids), encoded.sequences, encoded.floats)
 
 

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
 
 from dmtl_cli.config.errors import UserError
-from dmtl_cli.nn.fit import Optimizers
-from dmtl_cli.nn.layers import INIT_STD, EmbeddingTable
-from dmtl_cli.nn.optimizers import TableAdam
+from dmtl_cli.nn.optimizers import Optimizers
 from dmtl_cli.nn.sharded import ShardedTable, randn
+from dmtl_cli.nn.table import INIT_STD, EmbeddingTable
+from dmtl_cli.nn.table_optimizers import TableAdam
 
 _TABLE = "embedding."
 _TABLE_STEP = "step.embedding"
@@ -85,7 +85,7 @@ def _unsharded(table: ShardedTable, scratch: Path) -> dict[str, Tensor]:
 def load(folder: Path, model: nn.Module, table: EmbeddingTable, optimizers: Optimizers | None = None) -> None:
     """Fills a model, whose vocabularies may have grown since, and its optimizers.
 
-    New rows start from their embedding's unknown row, with a little noise so that they can come apart.
+    New rows start from their embedding's out-of-vocabulary row, with a little noise so that they can come apart.
 
     Raises:
         UserError: the stored model has another architecture.

@@ -7,70 +7,24 @@ embedding_dim, T tasks, E experts, H units of a layer, K outputs of a first laye
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-INIT_STD = 0.01  # of an embedding's first values
-Side = tuple[Tensor, tuple[Tensor, ...], Tensor]
-"""encoded users, items or contexts: ids [N, C], sequences [N, L] each (0: padding), floats [N, F]"""
+from dmtl_cli.nn.table import EmbeddingTable
 
 
-class EmbeddingTable(nn.Module):
-    """All embeddings of a model in one table [rows, D]; row 0 of each embedding is its unknown row.
+class Side(NamedTuple):
+    """N encoded users, items or contexts."""
 
-    Its gradient is sparse, so that a step costs the rows it touches, not the table.
-
-    Args:
-        rows: rows of each embedding by name, the unknown one included.
-    """
-
-    def __init__(self, rows: dict[str, int], dim: int, *, sparse: bool = True) -> None:
-        super().__init__()
-        self.rows, self.dim, self.sparse = dict(rows), dim, sparse
-        starts = itertools.accumulate(self.rows.values(), initial=0)
-        self.start = dict(zip(self.rows, starts, strict=False))
-        self.held = range(sum(self.rows.values()))  # rows of the table that `weight` holds
-        self.weight = self._weight()
-
-    def _weight(self) -> nn.Parameter:
-        return nn.Parameter(torch.randn(len(self.held), self.dim) * INIT_STD)
-
-    def part(self, name: str) -> slice:
-        """Rows of the table that belong to one embedding."""
-        return slice(self.start[name], self.start[name] + self.rows[name])
-
-    def place(self, name: str) -> tuple[slice, slice]:
-        """Rows of `weight` that belong to an embedding, and which of its rows they are."""
-        part, held = self.part(name), self.held
-        low = min(max(part.start, held.start), held.stop)
-        high = min(max(part.stop, low), held.stop)
-        first = low - part.start
-        return slice(low - held.start, high - held.start), slice(first, first + high - low)
-
-    def unknown(self) -> dict[str, Tensor]:
-        """The unknown row of each embedding, [D]."""
-        return {name: self.weight.data[at].clone() for name, at in self.start.items()}
-
-    def forward(self, *rows: Tensor) -> tuple[Tensor, ...]:
-        """Rows of the table, in tensors of any shape -> [..., D] each."""
-        if self.sparse and torch.is_grad_enabled():
-            return self._at_once(rows)
-        return tuple(F.embedding(r, self.weight) for r in rows)
-
-    def _at_once(self, rows: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Each distinct row is fetched once, so that its gradients add up before they reach the table."""
-        distinct, places = torch.unique(torch.cat([r.flatten() for r in rows]), return_inverse=True)
-        fetched = self._fetch(distinct)
-        each = zip(places.split([r.numel() for r in rows]), rows, strict=True)
-        return tuple(F.embedding(place.view(r.shape), fetched) for place, r in each)
-
-    def _fetch(self, distinct: Tensor) -> Tensor:
-        """[n] ascending rows -> [n, D]."""
-        return F.embedding(distinct, self.weight, sparse=True)
+    ids: Tensor
+    """[N, C]"""
+    sequences: tuple[Tensor, ...]
+    """[N, L] each; 0 is padding"""
+    floats: Tensor
+    """[N, F]"""
 
 
 class SideEmbedder(nn.Module):
@@ -166,69 +120,3 @@ class FirstLayer(NamedTuple):
         """[B, K]"""
         pre_BK = self.user.index_select(0, self.user_index) + self.item.index_select(0, self.item_index)
         return torch.addmm(pre_BK, self.row, self.weight.t()) if self.row.shape[1] else pre_BK
-
-
-class Experts(nn.Module):
-    """E networks of one shape side by side, ReLU after every layer; their first layer is in a SplitLinear."""
-
-    def __init__(self, num_experts: int, hidden_units: tuple[int, ...]) -> None:
-        super().__init__()
-        self.num, self.units = num_experts, hidden_units[0]
-        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
-        for fan_in, fan_out in itertools.pairwise(hidden_units):
-            layers = [nn.Linear(fan_in, fan_out) for _ in range(num_experts)]
-            self.weights.append(nn.Parameter(torch.stack([m.weight.detach().t() for m in layers])))
-            self.biases.append(nn.Parameter(torch.stack([m.bias.detach() for m in layers]).unsqueeze(1)))
-
-    def forward(self, pre: Tensor) -> Tensor:
-        """First-layer sums [B, E H], expert by expert -> [E, B, H of the last layer]."""
-        h_EBH = F.relu(pre).view(len(pre), self.num, self.units).transpose(0, 1)
-        for weight, bias in zip(self.weights, self.biases, strict=True):
-            h_EBH = F.relu(torch.baddbmm(bias, h_EBH, weight))
-        return h_EBH
-
-
-def gate(scores: Tensor, dropout: float, training: bool) -> Tensor:
-    """Softmax over experts, the last axis.
-
-    In training each expert is dropped with probability `dropout` and the rest renormalised (Zhao et al., RecSys 2019);
-    where all would be, none is. A softmax over those kept is that, and never 0 / 0.
-    """
-    scores = scores.float() if scores.dtype == torch.bfloat16 else scores
-    if training and dropout:
-        scores = scores.masked_fill(dropped_experts(scores, dropout), -torch.inf)
-    return torch.softmax(scores, -1)
-
-
-def dropped_experts(like: Tensor, dropout: float) -> Tensor:
-    """Experts that gates do without, bool of the shape of `like`, experts last; never all of a gate."""
-    dropped = torch.rand_like(like) < dropout
-    return dropped & ~dropped.all(-1, keepdim=True)
-
-
-class Towers(nn.ModuleList):
-    """One network a task, from its own vector to its logit."""
-
-    def __init__(self, width: int, hidden_units: tuple[int, ...], num_tasks: int) -> None:
-        super().__init__(mlp(width, (*hidden_units, 1), last_relu=False) for _ in range(num_tasks))
-
-    def forward(self, h_TBH: Iterable[Tensor]) -> Tensor:
-        """[B, T], of the type of the weights: small products, and a logit is worth its digits."""
-        kind, device = next(self.parameters()).dtype, next(self.parameters()).device
-        with torch.autocast(device.type, enabled=False):
-            return torch.cat([tower(h_BH.to(kind)) for tower, h_BH in zip(self, h_TBH, strict=True)], 1)
-
-
-class Network(nn.Module):
-    """What a teacher is above its embeddings: a first layer linear in x, and the rest, which ends in towers."""
-
-    first: SplitLinear
-    towers: Towers
-
-    def forward(self, first: FirstLayer) -> tuple[Tensor, Tensor]:
-        """Logits [B, T] and gates [B, T, E]."""
-        return self.rest(first.sums())
-
-    def rest(self, pre_BK: Tensor) -> tuple[Tensor, Tensor]:
-        """First-layer sums -> logits [B, T] and gates [B, T, E]."""
-        raise NotImplementedError

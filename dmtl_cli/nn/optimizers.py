@@ -1,71 +1,66 @@
-"""Optimizers of embedding tables. Row-wise Adagrad's step costs the rows it touches, dense Adam's all of the table."""
+"""The optimizers of one model: Adam for dense weights, and one that knows rows for the embedding table."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-EPS = 1e-8
+from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.schema import Optimizer
+from dmtl_cli.nn.sharded import Fused, ShardedTable
+from dmtl_cli.nn.table import EmbeddingTable
+from dmtl_cli.nn.table_optimizers import RowWiseAdagrad, TableAdam
+from dmtl_cli.runs.ranks import ALONE, Ranks
+
+_FAST = ("log_scale", "bias", "auxiliary.log_scale", "auxiliary.bias")  # scalars of a whole DSSM
+_FAST_RATE = 10.0
 
 
-class RowWiseAdagrad(torch.optim.Optimizer):
-    """One accumulator a row: a += mean(g^2), w -= lr g / (sqrt(a) + eps).
+@dataclass(frozen=True)
+class Optimizers:
+    dense: torch.optim.Adam
+    table: RowWiseAdagrad | TableAdam | Fused
 
-    The rule of FBGEMM's EXACT_ROWWISE_ADAGRAD (Mudigere et al., ISCA 2022). Only rows with a gradient are read or
-    written. An accumulator of 0 means that no step ever touched the row.
+    @staticmethod
+    def build(model: nn.Module, table: EmbeddingTable, config: Optimizer) -> Optimizers:
+        """Raises UserError 78 where dense Adam is asked for a sharded table."""
+        named = [(n, p) for n, p in model.named_parameters() if p is not table.weight]
+        groups = [
+            {"params": [p for n, p in named if n not in _FAST], "lr": config.learning_rate},
+            {"params": [p for n, p in named if n in _FAST], "lr": config.learning_rate * _FAST_RATE},
+        ]
+        dense = torch.optim.Adam([g for g in groups if g["params"]], lr=config.learning_rate, fused=True)
+        table.sparse = config.embedding_optimizer != "adam"
+        if isinstance(table, ShardedTable):
+            if not table.sparse:
+                what = "embedding_optimizer: adam needs the whole table in one process"
+                raise UserError(what, "use rowwise_adagrad, or run it without torchrun", Exit.CONFIG)
+            return Optimizers(dense, Fused(table))
+        if table.sparse:
+            return Optimizers(dense, RowWiseAdagrad([table.weight], config.table_rate))
+        return Optimizers(dense, TableAdam([table.weight], config.table_rate))
+
+    def step(self) -> None:
+        for optimizer in (self.dense, self.table):
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+
+@torch.no_grad()
+def forget_untouched(table: EmbeddingTable, optimizer: RowWiseAdagrad | TableAdam | Fused, ranks: Ranks = ALONE) -> int:
+    """Overwrites rows that no step touched by their embedding's out-of-vocabulary row, and counts them.
+
+    An untrained random vector must never be served as if it were learned: it rises to the top of a retrieval.
     """
-
-    def __init__(self, params: Iterable[nn.Parameter], lr: float, eps: float = EPS) -> None:
-        super().__init__(params, {"lr": lr, "eps": eps})
-        for group in self.param_groups:
-            for p in group["params"]:
-                self.state[p]["sum"] = torch.zeros(p.shape[0], device=p.device)
-
-    def accumulator(self, p: nn.Parameter) -> Tensor:
-        """[rows]"""
-        return self.state[p]["sum"]  # type: ignore[no-any-return]
-
-    def touched(self, p: nn.Parameter) -> Tensor:
-        """[rows] bool: whether a step ever changed the row."""
-        return self.accumulator(p) > 0
-
-    def by_row(self, p: nn.Parameter) -> dict[str, Tensor]:
-        """What the optimizer keeps of each row, by name."""
-        return {"sum": self.accumulator(p)}
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        if closure is not None:
-            raise ValueError("RowWiseAdagrad takes no closure")
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
-                g = p.grad.coalesce()
-                rows, values = g.indices()[0], g.values()
-                total = self.state[p]["sum"]
-                a = total[rows] + values.square().mean(1)
-                total[rows] = a
-                p.index_add_(0, rows, values * (-group["lr"] / (a.sqrt() + group["eps"])).unsqueeze(1))
-
-
-class TableAdam(torch.optim.Adam):
-    """Adam over whole tables, for comparison: every row has its moments, and each step moves them all."""
-
-    def __init__(self, params: Iterable[nn.Parameter], lr: float) -> None:
-        super().__init__(params, lr=lr, fused=True)
-        for group in self.param_groups:
-            for p in group["params"]:
-                self.state[p] = {"step": torch.zeros((), device=p.device)}
-                self.state[p] |= {name: torch.zeros_like(p) for name in ("exp_avg", "exp_avg_sq")}
-
-    def touched(self, p: nn.Parameter) -> Tensor:
-        """[rows] bool: whether the row ever had a gradient."""
-        second_moment: Tensor = self.state[p]["exp_avg_sq"]
-        return (second_moment > 0).any(1)
-
-    def by_row(self, p: nn.Parameter) -> dict[str, Tensor]:
-        """What the optimizer keeps of each row, by name."""
-        return {name: self.state[p][name] for name in ("exp_avg", "exp_avg_sq")}
+    untouched = ~optimizer.touched(table.weight)
+    total = 0
+    for name, oov in table.oov_rows().items():
+        here, rows = table.place(name)
+        mine: Tensor = untouched[here].clone()
+        if rows.start == 0:
+            mine[:1] = False
+        table.weight.data[here][mine] = oov
+        total += int(mine.sum())
+    return int(ranks.sum(torch.tensor(total)))

@@ -16,8 +16,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.nn.layers import INIT_STD, EmbeddingTable
-from dmtl_cli.nn.optimizers import EPS
+from dmtl_cli.nn.table import INIT_STD, EmbeddingTable
+from dmtl_cli.nn.table_optimizers import EPS
 from dmtl_cli.runs.ranks import Ranks
 
 _BLOCK = 1 << 20  # random numbers at a time; a multiple of 16, which torch draws together
@@ -70,7 +70,7 @@ class ShardedTable(EmbeddingTable):
             weight[:, : self.dim] = randn(total, self.dim, self.held) * INIT_STD
         return nn.Parameter(weight[:, : self.dim], requires_grad=False)
 
-    def unknown(self) -> dict[str, Tensor]:
+    def oov_rows(self) -> dict[str, Tensor]:
         mine = torch.zeros(len(self.start), self.dim, device=self.device)
         for k, at in enumerate(self.start.values()):
             if at in self.held:

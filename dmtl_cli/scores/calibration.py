@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dmtl_cli.scores.logits import product_logit_numpy
+
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 Matrix = tuple[tuple[float, float], tuple[float, float]]
@@ -168,38 +170,23 @@ def _newton(
     return theta, slopes(theta)[1]
 
 
-def factors_of(score: str, fusion: Mapping[str, float]) -> dict[str, float]:
-    """The tasks whose probabilities make a score, each with its exponent: pctcvr is {ctr: 1, cvr: 1}.
-
-    Args:
-        score: pctr, pX, pctX (X any conversion task), or pfused.
-        fusion: exponents of pfused by `p` + task.
-    """
-    if score == "pfused":
-        return {name.removeprefix("p"): a for name, a in fusion.items()}
-    if score == "pctr":
-        return {"ctr": 1.0}
-    return {"ctr": 1.0, score[3:]: 1.0} if score.startswith("pct") else {score[1:]: 1.0}
-
-
 def target_logit(
     logits: Mapping[str, Array], calibration: Mapping[str, Calibration], of: Mapping[str, float]
 ) -> Floats:
     """Teacher logit t = log p - log(1 - p) of p = product of p_k ** a_k, [n] float64, from logits as trained.
 
-    Of one task it is the calibrated logit itself. Of sigmoid(a) sigmoid(c) it is log p - log1mexp(log p) =
-    -logsumexp(-a, -c, -a-c), which is finite at any finite logits, and so on for a third. Never the logit of a rounded
-    probability.
+    For one task it is the calibrated logit itself; for a product of tasks `product_logit` again and again, finite at
+    any finite logits. Never the logit of a rounded probability.
 
     Args:
         logits, calibration: by task.
-        of: exponents a_k by task (`factors_of`).
+        of: exponents a_k by task (`Tasks.factors`).
     """
     calibrated = {task: calibration[task].apply(logits[task]) for task in of}
     if set(of.values()) == {1.0}:
         a, *more = calibrated.values()
         for c in more:
-            a = -np.logaddexp(np.logaddexp(-a, -c), -a - c)
+            a = product_logit_numpy(a, c)
         return a
     log_p = sum((a * log_sigmoid(calibrated[task]) for task, a in of.items()), np.zeros(()))
     log_p = np.minimum(np.asarray(log_p, np.float64), -np.finfo(np.float64).tiny)  # at 0 the odds have no logarithm

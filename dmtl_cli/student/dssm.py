@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dmtl_cli.nn.layers import EmbeddingTable, Side, SideEmbedder
+from dmtl_cli.nn.batches import Batch
+from dmtl_cli.nn.layers import Side, SideEmbedder
+from dmtl_cli.nn.table import EmbeddingTable
+from dmtl_cli.runs.ranks import ALONE, Ranks
 
 INIT_SCALE = 5.0  # of unit vectors: logits within -5 .. 5 around the bias at first
+Vectors = tuple[Tensor, Tensor]
+"""users and items, [N, d] each"""
 
 
 class DSSM(nn.Module):
@@ -50,7 +57,7 @@ class DSSM(nn.Module):
         (e,) = self.table(self.item.rows(side))
         return self._finish(self.item_tower(self.item(e, side)))
 
-    def heads(self, user: Side, item: Side) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    def heads(self, user: Side, item: Side) -> tuple[Vectors, Vectors]:
         """(user, item) vectors of the served head, and of the auxiliary one (the served ones where there is none)."""
         e_user, e_item = self.table(self.user.rows(user), self.item.rows(item))
         u = self.user_tower[:-1](self.user(e_user, user))
@@ -90,3 +97,15 @@ class Auxiliary(nn.Module):
 
 def _scale(log_scale: Tensor | None, like: Tensor) -> Tensor:
     return torch.ones((), device=like.device) if log_scale is None else log_scale.exp()
+
+
+def batch_heads(student: DSSM, batch: Batch[Any], ranks: Ranks = ALONE) -> tuple[Vectors, Vectors]:
+    """Vectors of the served head and of the auxiliary one: of the batch's distinct users and items, whichever rank
+    computed them."""
+
+    def whole(head: Vectors) -> Vectors:
+        return ranks.gather(head[0], batch.distinct[0]), ranks.gather(head[1], batch.distinct[1])
+
+    served, soft = student.heads(batch.user, batch.item)
+    one = whole(served)
+    return one, one if soft is served else whole(soft)

@@ -25,13 +25,13 @@ from torch import Tensor, nn
 from dmtl_cli.data.features.encoder import Encoded, Encoder, Layout
 from dmtl_cli.data.log.reader import ID, Day, Log
 from dmtl_cli.nn import checkpoint
-from dmtl_cli.nn.batches import inputs
-from dmtl_cli.nn.layers import EmbeddingTable, SideEmbedder
-from dmtl_cli.nn.sharded import TableOf
+from dmtl_cli.nn.batches import side_of
+from dmtl_cli.nn.layers import Side, SideEmbedder
+from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.run import Draft, Result, Run
 from dmtl_cli.serving.export import input_names
-from dmtl_cli.student.build import build_student
+from dmtl_cli.student.build import build_student, stored_section
 from dmtl_cli.student.dssm import DSSM
 
 _BLOCK = 65_536  # items encoded at a time
@@ -60,7 +60,7 @@ class Tower(nn.Module):
         ids = named.get("ids", torch.zeros(n, 0, dtype=torch.int64))
         floats = named.get("floats", torch.zeros(n, 0))
         sequences = tuple(named[f"sequence_{k}"] for k in range(len(self.layout.sequences)))
-        side = ids, sequences, floats
+        side = Side(ids, sequences, floats)
         (e,) = self.table(self.embedder.rows(side))
         x = self.tower(self.embedder(e, side))
         return torch.nn.functional.normalize(x, dim=1) if self.unit else x
@@ -68,7 +68,7 @@ class Tower(nn.Module):
 
 def arguments(encoded: Encoded, layout: Layout) -> tuple[Tensor, ...]:
     """A tower's arguments, in the order of its inputs."""
-    side = inputs(encoded, torch.device("cpu"))
+    side = side_of(encoded, torch.device("cpu"))
     every = {"ids": side.ids, "floats": side.floats} | {f"sequence_{k}": s for k, s in enumerate(side.sequences)}
     return tuple(every[name] for name in input_names(layout))
 
@@ -182,18 +182,6 @@ def described(student: DSSM) -> dict[str, Any]:
     }
 
 
-def student_of(encoder: Encoder, config: dict[str, Any], table_of: TableOf = EmbeddingTable) -> DSSM:
-    """An untrained student of a config's `student` section."""
-    return build_student(
-        encoder,
-        embedding_dim=config["embedding_dim"],
-        hidden_units=tuple(config["hidden_units"]),
-        unit=config["vectors"] == "unit",
-        auxiliary=config["distill"]["head"] == "auxiliary",
-        table_of=table_of,
-    )
-
-
 def publish_export(run: Run, day: dt.date) -> Result:
     """Exports the stored student of a day with the catalogue and the users of that day.
 
@@ -208,7 +196,7 @@ def publish_export(run: Run, day: dt.date) -> Result:
         folder, manifest = parent
         read = log.read(day, publication.tmp)
         encoder = Encoder.stored(folder, log.features)
-        student = student_of(encoder, manifest.config["student"])
+        student = build_student(encoder, stored_section(manifest))
         checkpoint.load(folder, student, student.table)
         facts = {
             "student": manifest.as_parent(),

@@ -1,71 +1,76 @@
-"""Makes a teacher from flat numbers."""
+"""Makes a teacher from the config's section."""
 
 from __future__ import annotations
 
+import importlib
+from pathlib import Path
+from typing import Any
+
+from dmtl_cli.config import schema
+from dmtl_cli.config.errors import UserError
+from dmtl_cli.config.schema import Config
+from dmtl_cli.config.stored import from_stored
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.nn.layers import EmbeddingTable, Network, SideEmbedder
+from dmtl_cli.nn.layers import SideEmbedder
 from dmtl_cli.nn.sharded import TableOf
+from dmtl_cli.nn.table import EmbeddingTable
+from dmtl_cli.runs.artifact import Manifest
+from dmtl_cli.runs.run import Parent
 from dmtl_cli.teacher.model import Teacher
-from dmtl_cli.teacher.networks.mmoe import MMoE
-from dmtl_cli.teacher.networks.ple import PLE
-from dmtl_cli.teacher.networks.shared_bottom import SharedBottom
+from dmtl_cli.teacher.networks.network import Network
 
 
 def build_teacher(
     encoder: Encoder,
-    *,
-    model: str = "mmoe",
-    num_tasks: int = 2,
-    embedding_dim: int,
-    num_experts: int,
-    expert_hidden_units: tuple[int, ...],
-    tower_hidden_units: tuple[int, ...],
-    gate_dropout: float = 0.0,
-    num_task_experts: int = 1,
-    num_levels: int = 1,
-    factor_dim: int = 0,
-    crosses: tuple[tuple[str, str], ...] = (),
+    config: schema.Teacher,
+    num_tasks: int,
     table_of: TableOf = EmbeddingTable,
+    *,
+    plain_autograd: bool = False,
 ) -> Teacher:
-    """An untrained teacher.
-
-    Args:
-        model: mmoe; ple, which alone reads num_task_experts and num_levels; shared_bottom, which has one expert and no
-            gate.
-        factor_dim: F of the factorization machine, 0: none.
-        crosses: a user feature and an item feature each, both of one embedding.
-        table_of: makes the table.
-    """
-    wide = num_tasks * (factor_dim + 1) if factor_dim else 0
-    table = table_of(encoder.embedding_rows(), embedding_dim + wide)
+    """An untrained teacher around a table that `table_of` makes."""
+    wide = num_tasks * (config.factor_dim + 1) if config.factor_dim else 0
+    table = table_of(encoder.embedding_rows(), config.embedding_dim + wide)
     layouts = [encoder.layout(s) for s in ("user", "item", "context")]
     user, item, context = (SideEmbedder(table, lay.ids, lay.sequences) for lay in layouts)
-    widths = tuple(lay.width(embedding_dim) for lay in layouts) + ((len(crosses),) if crosses else ())
-    net: Network
-    match model:
-        case "shared_bottom":
-            net = SharedBottom(widths, expert_hidden_units, tower_hidden_units, num_tasks)
-        case "mmoe":
-            net = MMoE(
-                widths,
-                num_experts=num_experts,
-                expert_hidden_units=expert_hidden_units,
-                tower_hidden_units=tower_hidden_units,
-                num_tasks=num_tasks,
-                gate_dropout=gate_dropout,
-            )
-        case "ple":
-            net = PLE(
-                widths,
-                num_experts=num_experts,
-                num_task_experts=num_task_experts,
-                num_levels=num_levels,
-                expert_hidden_units=expert_hidden_units,
-                tower_hidden_units=tower_hidden_units,
-                num_tasks=num_tasks,
-                gate_dropout=gate_dropout,
-            )
-        case _:
-            raise ValueError(f"model: expected mmoe, ple or shared_bottom, got {model}")
-    columns = tuple((encoder.columns(u), encoder.columns(i)) for u, i in crosses)
-    return Teacher(table, user, item, context, net, embedding_dim, columns)
+    widths = tuple(lay.width(config.embedding_dim) for lay in layouts)
+    net = build_network(config, widths + ((len(config.crosses),) if config.crosses else ()), num_tasks)
+    net.plain_autograd = plain_autograd
+    columns = tuple((encoder.columns(c.user), encoder.columns(c.item)) for c in config.crosses)
+    return Teacher(table, user, item, context, net, config.embedding_dim, columns)
+
+
+def build_network(config: schema.Teacher, widths: tuple[int, ...], num_tasks: int) -> Network:
+    """The network of `teacher.model`: a module of that name in networks/, whose `build` takes the same arguments.
+
+    Args:
+        widths: lengths of the parts of its input.
+    """
+    module = importlib.import_module(f"dmtl_cli.teacher.networks.{config.model}")
+    made: Network = module.build(config, widths, num_tasks)
+    return made
+
+
+def stored_section(manifest: Manifest) -> schema.Teacher:
+    """The `teacher` section that a published model was made with."""
+    return from_stored(schema.Teacher, manifest.config["teacher"])
+
+
+def refuse_other_tasks(folder: Path, manifest: Manifest, tasks: tuple[str, ...]) -> None:
+    """Raises UserError 65: a model predicts other tasks than the config names."""
+    stored = manifest.facts["tasks"]
+    if list(tasks) != stored:
+        what = f"{folder}: its tasks are {', '.join(stored)}, the config's {', '.join(tasks)}"
+        raise UserError(what, "use a new workspace for other data.events.conversions")
+
+
+def refuse_another_model(before: Parent | None, config: Config) -> None:
+    """Raises UserError 65: a warm start would read the weights of one task or cross as another's, since their order
+    alone tells them apart."""
+    if before is None:
+        return
+    refuse_other_tasks(*before, config.tasks.names)
+    crosses: list[dict[str, Any]] = [cross.model_dump() for cross in config.teacher.crosses]
+    if before[1].config["teacher"]["crosses"] != crosses:
+        what = f"{before[0]}: the model's crosses are not the config's"
+        raise UserError(what, "use a new workspace for other crosses")

@@ -12,76 +12,21 @@ import numpy.typing as npt
 import polars as pl
 import torch
 
-from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.schema import Config
+from dmtl_cli.config.tasks import Tasks
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.reader import Day
-from dmtl_cli.data.rows import Rows
+from dmtl_cli.data.rows import Rows, pairs
 from dmtl_cli.nn import checkpoint
-from dmtl_cli.nn.batches import Batch, Batcher, Inputs, Tables, inputs
-from dmtl_cli.nn.layers import EmbeddingTable, Side
-from dmtl_cli.nn.sharded import TableOf
+from dmtl_cli.nn.batches import Batcher, Tables, side_of
 from dmtl_cli.runs.artifact import Manifest
 from dmtl_cli.runs.ranks import ALONE, Ranks
 from dmtl_cli.scores.calibration import Calibration
-from dmtl_cli.student.dssm import DSSM
-from dmtl_cli.teacher.build import build_teacher
-from dmtl_cli.teacher.model import Half, Teacher
+from dmtl_cli.teacher.build import build_teacher, refuse_other_tasks, stored_section
+from dmtl_cli.teacher.model import Half, Teacher, batch_logits
 
 _ITEMS = 4_096  # of a catalogue computed at a time: below 32 MiB a tensor, above which malloc returns every page
 _KEPT_BYTES = 1 << 29
-
-
-def side(x: Inputs) -> Side:
-    return x.ids, x.sequences, x.floats
-
-
-def forward(model: Teacher, batch: Batch, ranks: Ranks = ALONE) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits [B, T] and gates [B, T, E] of a batch, whichever rank computed them."""
-    logits, gates = model(side(batch.user), side(batch.item), side(batch.context), batch.user_index, batch.item_index)
-    return ranks.gather(logits, len(batch)), ranks.gather(gates.detach(), len(batch))
-
-
-Vectors = tuple[torch.Tensor, torch.Tensor]
-
-
-def heads(student: DSSM, batch: Batch, ranks: Ranks = ALONE) -> tuple[Vectors, Vectors]:
-    """(user, item) vectors [N, d] of the served head and of the auxiliary one: of the batch's distinct users and items,
-    whichever rank computed them."""
-
-    def whole(head: Vectors) -> Vectors:
-        return ranks.gather(head[0], batch.distinct[0]), ranks.gather(head[1], batch.distinct[1])
-
-    served, soft = student.heads(side(batch.user), side(batch.item))
-    one = whole(served)
-    return one, one if soft is served else whole(soft)
-
-
-def teacher_of(encoder: Encoder, config: dict[str, Any], tasks: int, table_of: TableOf = EmbeddingTable) -> Teacher:
-    """An untrained teacher of a config's `teacher` section, with that many tasks."""
-    return build_teacher(
-        encoder,
-        num_tasks=tasks,
-        model=config["model"],
-        embedding_dim=config["embedding_dim"],
-        num_experts=config["num_experts"],
-        expert_hidden_units=tuple(config["expert_hidden_units"]),
-        tower_hidden_units=tuple(config["tower_hidden_units"]),
-        gate_dropout=config["gate_dropout"],
-        num_task_experts=config["num_task_experts"],
-        num_levels=config["num_levels"],
-        factor_dim=config["factor_dim"],
-        crosses=tuple((c["user"], c["item"]) for c in config["crosses"]),
-        table_of=table_of,
-    )
-
-
-def refuse_other_tasks(folder: Path, manifest: Manifest, tasks: tuple[str, ...]) -> None:
-    """Raises UserError 65: a model predicts other tasks than the config names."""
-    held = manifest.facts["tasks"]
-    if list(tasks) != held:
-        what = f"{folder}: its tasks are {', '.join(held)}, the config's {', '.join(tasks)}"
-        raise UserError(what, "use a new workspace for other data.events.conversions")
 
 
 class FrozenTeacher:
@@ -92,11 +37,12 @@ class FrozenTeacher:
     """
 
     def __init__(self, folder: Path, manifest: Manifest, device: torch.device, config: Config) -> None:
-        refuse_other_tasks(folder, manifest, config.tasks)
+        refuse_other_tasks(folder, manifest, config.tasks.names)
         self.encoder = Encoder.stored(folder, config.features_of("teacher"))
         self.calibration = {k: Calibration.from_dict(v) for k, v in manifest.facts["calibration"].items()}
-        self.tasks = tuple(manifest.facts["tasks"])
-        self.model = teacher_of(self.encoder, manifest.config["teacher"], len(self.tasks))
+        self.tasks = Tasks.named(manifest.facts["tasks"])
+        section, plain = stored_section(manifest), config.plain_autograd
+        self.model = build_teacher(self.encoder, section, len(self.tasks.names), plain_autograd=plain)
         checkpoint.load(folder, self.model, self.model.table)
         self.model.to(device).eval()
         self.device = device
@@ -132,27 +78,27 @@ class Scorer:
         self.day = day
 
     @torch.no_grad()
-    def pairs(self, rows: Rows, batch_size: int = 4_096) -> npt.NDArray[np.float32]:
+    def pairs(self, rows: Rows[Any], batch_size: int = 4_096) -> npt.NDArray[np.float32]:
         """Logits [n, T] of pairs in their context."""
-        return self._scored(self.batcher, Rows(rows.user, rows.item, {}, rows.features), batch_size)
+        return self._scored(self.batcher, pairs(rows.user, rows.item, rows.features), batch_size)
 
     @torch.no_grad()
-    def lists(self, rows: Rows, batch_size: int = 4_096) -> npt.NDArray[np.float32]:
-        """Logits [n, T] of pairs that have no event: event-level features of a user are his first of the day, context
+    def lists(self, rows: Rows[Any], batch_size: int = 4_096) -> npt.NDArray[np.float32]:
+        """Logits [n, T] of pairs that have no event: event-level features of a user are their first of the day, context
         is unknown. The user part is computed once per user and batch."""
-        return self._scored(self.no_event, Rows(rows.user, rows.item, {}), batch_size)
+        return self._scored(self.no_event, pairs(rows.user, rows.item), batch_size)
 
-    def _scored(self, batcher: Batcher, rows: Rows, batch_size: int) -> npt.NDArray[np.float32]:
+    def _scored(self, batcher: Batcher, rows: Rows[None], batch_size: int) -> npt.NDArray[np.float32]:
         model, items = self.model, self.items
         out = np.zeros((len(rows), model.tasks), np.float32)
         order = np.argsort(rows.user, kind="stable") if items else _by_rarer(rows)
         start = 0
         for batch in batcher.batches(iter([rows.take(order)] if len(rows) else []), batch_size):
             if items:
-                users, context = model.user_side(side(batch.user)), model.context_row(side(batch.context))
+                users, context = model.user_side(batch.user), model.context_row(batch.context)
                 logits, _ = model.logits(users, items, batch.user_index, batch.item_row, context)
             else:
-                logits, _ = forward(model, batch, self.ranks)
+                logits, _ = batch_logits(model, batch, self.ranks)
             out[order[start : start + len(batch)]] = logits.float().cpu().numpy()
             start += len(batch)
         return out
@@ -169,18 +115,18 @@ class Scorer:
     def _item_blocks(self) -> Iterator[Half]:
         for start in range(0, len(self.tables.items), _ITEMS):
             rows = np.arange(start, min(start + _ITEMS, len(self.tables.items)))
-            yield self.model.item_side(side(inputs(self.tables.items.take(rows), self.device)))
+            yield self.model.item_side(side_of(self.tables.items.take(rows), self.device))
 
     @torch.no_grad()
     def catalogue(self, users: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.float32]]:
         """For each user row the logits [I, T] of the day's whole catalogue.
 
-        A catalogue has no event: event-level features of a user are his first of the day, context is unknown.
+        A catalogue has no event: event-level features of a user are their first of the day, context is unknown.
         """
         encoded = self.encoder.encode(self.day.users[users], "user")
-        half = self.model.user_side(side(inputs(encoded, self.device)))
+        half = self.model.user_side(side_of(encoded, self.device))
         nowhere = self.encoder.encode(pl.DataFrame({"": [0]}), "context")
-        context = self.model.context_row(side(inputs(nowhere, self.device)))
+        context = self.model.context_row(side_of(nowhere, self.device))
         blocks = list(_cut(self.items)) if self.items else list(self._item_blocks())
         for k in range(len(users)):
             logits = []
@@ -197,7 +143,7 @@ def _cut(items: Half) -> Iterator[Half]:
         yield Half(*(x[start : start + 4 * _ITEMS] for x in items))
 
 
-def _by_rarer(rows: Rows) -> npt.NDArray[np.int64]:
+def _by_rarer(rows: Rows[None]) -> npt.NDArray[np.int64]:
     """Order in which the side with more distinct members stands together: each of them is then computed in one batch,
     and the few of the other side in each."""
     users, items = (len(np.unique(x)) for x in (rows.user, rows.item))

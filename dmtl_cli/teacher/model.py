@@ -7,12 +7,16 @@ F factor_dim, X crosses, L values of all crosses' features of a side.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from dmtl_cli.nn.layers import EmbeddingTable, FirstLayer, Network, Side, SideEmbedder
+from dmtl_cli.nn.batches import Batch
+from dmtl_cli.nn.layers import FirstLayer, Side, SideEmbedder
+from dmtl_cli.nn.table import EmbeddingTable
+from dmtl_cli.runs.ranks import ALONE, Ranks
+from dmtl_cli.teacher.networks.network import Network
 
 
 class Half(NamedTuple):
@@ -129,3 +133,9 @@ class Teacher(nn.Module):
         wide = wide.view(len(x), self.tasks, wide.shape[1] // self.tasks)
         part = self.net.first.part(k, x, bias=k == 1)
         return Half(part, wide, torch.cat([ids, *sequences], 1)[:, columns])
+
+
+def batch_logits(model: Teacher, batch: Batch[Any], ranks: Ranks = ALONE) -> tuple[Tensor, Tensor]:
+    """Logits [B, T] and gates [B, T, E] of a batch, whichever rank computed them."""
+    logits, gates = model(batch.user, batch.item, batch.context, batch.user_index, batch.item_index)
+    return ranks.gather(logits, len(batch)), ranks.gather(gates.detach(), len(batch))

@@ -60,15 +60,14 @@ class Buffers:
     def take(self, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """Uninitialised memory of the type of `like`."""
         n = torch.Size(shape).numel()
-        held = self._free.pop(name, None)
-        if held is None or held.numel() < n or held.dtype != like.dtype:
-            held = like.new_empty(n)
-        return held[:n].view(shape)
+        buffer = self._free.pop(name, None)
+        if buffer is None or buffer.numel() < n or buffer.dtype != like.dtype:
+            buffer = like.new_empty(n)
+        return buffer[:n].view(shape)
 
     def give(self, name: str, tensor: Tensor) -> None:
-        """Back what was taken; nobody may read it any more."""
-        base = tensor._base
-        self._free[name] = tensor if base is None else base
+        """Gives back what was taken; nobody may read it any more."""
+        self._free[name] = tensor.new_empty(0).set_(tensor.untyped_storage())  # the whole buffer, not the part in use
 
 
 @dataclass

@@ -9,8 +9,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dmtl_cli.config.schema import Teacher
 from dmtl_cli.nn.kernels.mixture import Buffers, mixture
-from dmtl_cli.nn.layers import Experts, FirstLayer, Network, SplitLinear, Towers, dropped_experts, gate
+from dmtl_cli.nn.layers import FirstLayer, SplitLinear
+from dmtl_cli.teacher.networks.network import Experts, Network, Towers, dropped_experts, gate
+
+
+def build(config: Teacher, widths: tuple[int, ...], num_tasks: int) -> MMoE:
+    return MMoE(
+        widths,
+        num_experts=config.num_experts,
+        expert_hidden_units=config.expert_hidden_units,
+        tower_hidden_units=config.tower_hidden_units,
+        num_tasks=num_tasks,
+        gate_dropout=config.gate_dropout,
+    )
 
 
 class MMoE(Network):
@@ -41,7 +54,7 @@ class MMoE(Network):
 
     def forward(self, first: FirstLayer) -> tuple[Tensor, Tensor]:
         """Logits [B, T] and gates [B, T, E]; on a CPU by `mixture`, which is `rest` by hand."""
-        if first.item.device.type != "cpu":
+        if self.plain_autograd or first.item.device.type != "cpu":
             return super().forward(first)
         dropped = None
         if self.training and self.gate_dropout:

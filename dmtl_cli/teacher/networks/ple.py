@@ -10,7 +10,22 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from dmtl_cli.nn.layers import Experts, Network, SplitLinear, Towers, gate
+from dmtl_cli.config.schema import Teacher
+from dmtl_cli.nn.layers import SplitLinear
+from dmtl_cli.teacher.networks.network import Experts, Network, Towers, gate
+
+
+def build(config: Teacher, widths: tuple[int, ...], num_tasks: int) -> PLE:
+    return PLE(
+        widths,
+        num_experts=config.num_experts,
+        num_task_experts=config.num_task_experts,
+        num_levels=config.num_levels,
+        expert_hidden_units=config.expert_hidden_units,
+        tower_hidden_units=config.tower_hidden_units,
+        num_tasks=num_tasks,
+        gate_dropout=config.gate_dropout,
+    )
 
 
 class Extraction(nn.Module):

@@ -5,7 +5,13 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from dmtl_cli.nn.layers import Network, SplitLinear, Towers, mlp
+from dmtl_cli.config.schema import Teacher
+from dmtl_cli.nn.layers import SplitLinear, mlp
+from dmtl_cli.teacher.networks.network import Network, Towers
+
+
+def build(config: Teacher, widths: tuple[int, ...], num_tasks: int) -> SharedBottom:
+    return SharedBottom(widths, config.expert_hidden_units, config.tower_hidden_units, num_tasks)
 
 
 class SharedBottom(Network):

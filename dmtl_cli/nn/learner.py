@@ -1,0 +1,101 @@
+"""A model in training: how it starts, what it reads, what it leaves on disk; for teacher, student and joint alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, Literal, Protocol, TypeVar
+
+import numpy as np
+import torch
+
+from dmtl_cli.config.schema import Feature, Optimizer
+from dmtl_cli.data.features.encoder import Encoded, Encoder
+from dmtl_cli.data.log.reader import Day
+from dmtl_cli.nn import checkpoint
+from dmtl_cli.nn.batches import Batcher, Tables
+from dmtl_cli.nn.optimizers import Optimizers, forget_untouched
+from dmtl_cli.nn.sharded import TableOf, table_of
+from dmtl_cli.nn.table import EmbeddingTable
+from dmtl_cli.runs.run import Parent, Run
+
+
+class Model(Protocol):
+    """A model whose embeddings are one table."""
+
+    table: EmbeddingTable
+
+
+M = TypeVar("M", bound=torch.nn.Module)
+
+
+def grown_encoder(
+    features: tuple[Feature, ...], days: Sequence[Day], before: Parent | None, folder: str = ""
+) -> Encoder:
+    """The encoder of the model before (of `folder` of its run) with what the days since then add; a new one without.
+
+    Raises:
+        UserError: 65 the model before reads other features.
+    """
+    if before is None:
+        return Encoder(features).grow(list(days))
+    return Encoder.stored(before[0] / folder, features).grow([d for d in days if d.day > before[1].day])
+
+
+@dataclass(frozen=True)
+class Learner(Generic[M]):
+    """A model, its encoder and its optimizers."""
+
+    config: Optimizer
+    encoder: Encoder
+    model: M
+    table: EmbeddingTable
+    optimizers: Optimizers
+
+    @staticmethod
+    def build(run: Run, config: Optimizer, encoder: Encoder, make: Callable[[TableOf], M]) -> Learner[M]:
+        """An untrained model on the run's device; `make` builds it around a table of that kind."""
+        model = make(table_of(run.ranks, run.device, config.table_rate)).to(run.device)
+        table = model.table
+        assert isinstance(table, EmbeddingTable)
+        return Learner(config, encoder, model, table, Optimizers.build(model, table, config))
+
+    def warm_start(self, folder: Path) -> None:
+        """Goes on from a published model and its optimizers. Raises UserError 65 where it is of another shape."""
+        checkpoint.load(folder, self.model, self.table, self.optimizers)
+
+    def batcher(
+        self,
+        run: Run,
+        days: Sequence[Day],
+        rng: np.random.Generator,
+        *,
+        by: Literal["rows", "sides"],
+        event_features: bool,
+    ) -> Batcher:
+        """Makes batches over the days' users and items.
+
+        Args:
+            by: what several ranks share of a batch.
+            event_features: whether a user's event-level features are part of the user, as in a tower.
+        """
+        per_event = None if event_features else False
+        sides = (Encoded.concat([self.encoder.entities(d, s, per_event) for d in days]) for s in ("user", "item"))
+        share = self.config.unknown_share
+        return Batcher(self.encoder, Tables(*sides), run.device, unknown_share=share, rng=rng, ranks=run.ranks, by=by)
+
+    def finish(self, run: Run, folder: Path, scratch: Path) -> dict[str, float]:
+        """Ends training and writes model, optimizer and encoder into a folder.
+
+        Args:
+            scratch: a folder that all ranks see.
+
+        Returns:
+            Sizes of the table, as metrics.
+        """
+        untouched = forget_untouched(self.table, self.optimizers.table, run.ranks)
+        checkpoint.save(folder, self.model, self.table, self.optimizers, scratch)
+        if run.ranks.first:
+            self.encoder.write(folder)
+        return {"embedding.rows": sum(self.table.rows.values()), "embedding.untouched": untouched}

@@ -1,0 +1,65 @@
+"""All embeddings of a model as one table, trained by sparse gradients."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+INIT_STD = 0.01  # of an embedding's first values
+
+
+class EmbeddingTable(nn.Module):
+    """All embeddings of a model in one table [rows, D]; row 0 of each embedding is its out-of-vocabulary row.
+
+    Its gradient is sparse, so that a step costs the rows it touches, not the table.
+
+    Args:
+        rows: rows of each embedding by name, the out-of-vocabulary one included.
+    """
+
+    def __init__(self, rows: dict[str, int], dim: int, *, sparse: bool = True) -> None:
+        super().__init__()
+        self.rows, self.dim, self.sparse = dict(rows), dim, sparse
+        starts = itertools.accumulate(self.rows.values(), initial=0)
+        self.start = dict(zip(self.rows, starts, strict=False))
+        self.held = range(sum(self.rows.values()))  # rows of the table that `weight` holds
+        self.weight = self._weight()
+
+    def _weight(self) -> nn.Parameter:
+        return nn.Parameter(torch.randn(len(self.held), self.dim) * INIT_STD)
+
+    def part(self, name: str) -> slice:
+        """Rows of the table that belong to one embedding."""
+        return slice(self.start[name], self.start[name] + self.rows[name])
+
+    def place(self, name: str) -> tuple[slice, slice]:
+        """Rows of `weight` that belong to an embedding, and which of its rows they are."""
+        part, held = self.part(name), self.held
+        low = min(max(part.start, held.start), held.stop)
+        high = min(max(part.stop, low), held.stop)
+        first = low - part.start
+        return slice(low - held.start, high - held.start), slice(first, first + high - low)
+
+    def oov_rows(self) -> dict[str, Tensor]:
+        """The out-of-vocabulary row of each embedding, [D]."""
+        return {name: self.weight.data[at].clone() for name, at in self.start.items()}
+
+    def forward(self, *rows: Tensor) -> tuple[Tensor, ...]:
+        """Rows of the table, in tensors of any shape -> [..., D] each."""
+        if self.sparse and torch.is_grad_enabled():
+            return self._at_once(rows)
+        return tuple(F.embedding(r, self.weight) for r in rows)
+
+    def _at_once(self, rows: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Each distinct row is fetched once, so that its gradients add up before they reach the table."""
+        distinct, places = torch.unique(torch.cat([r.flatten() for r in rows]), return_inverse=True)
+        fetched = self._fetch(distinct)
+        each = zip(places.split([r.numel() for r in rows]), rows, strict=True)
+        return tuple(F.embedding(place.view(r.shape), fetched) for place, r in each)
+
+    def _fetch(self, distinct: Tensor) -> Tensor:
+        """[n] ascending rows -> [n, D]."""
+        return F.embedding(distinct, self.weight, sparse=True)

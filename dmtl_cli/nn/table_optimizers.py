@@ -1,0 +1,71 @@
+"""Optimizers of embedding tables. Row-wise Adagrad's step costs the rows it touches, dense Adam's all of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+
+EPS = 1e-8
+
+
+class RowWiseAdagrad(torch.optim.Optimizer):
+    """One accumulator a row: a += mean(g^2), w -= lr g / (sqrt(a) + eps).
+
+    The rule of FBGEMM's EXACT_ROWWISE_ADAGRAD (Mudigere et al., ISCA 2022). Only rows with a gradient are read or
+    written. An accumulator of 0 means that no step ever touched the row.
+    """
+
+    def __init__(self, params: Iterable[nn.Parameter], lr: float, eps: float = EPS) -> None:
+        super().__init__(params, {"lr": lr, "eps": eps})
+        for group in self.param_groups:
+            for p in group["params"]:
+                self.state[p]["sum"] = torch.zeros(p.shape[0], device=p.device)
+
+    def accumulator(self, p: nn.Parameter) -> Tensor:
+        """[rows]"""
+        return self.state[p]["sum"]  # type: ignore[no-any-return]
+
+    def touched(self, p: nn.Parameter) -> Tensor:
+        """[rows] bool: whether a step ever changed the row."""
+        return self.accumulator(p) > 0
+
+    def by_row(self, p: nn.Parameter) -> dict[str, Tensor]:
+        """What the optimizer keeps of each row, by name."""
+        return {"sum": self.accumulator(p)}
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        if closure is not None:
+            raise ValueError("RowWiseAdagrad takes no closure")
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                g = p.grad.coalesce()
+                rows, values = g.indices()[0], g.values()
+                total = self.state[p]["sum"]
+                a = total[rows] + values.square().mean(1)
+                total[rows] = a
+                p.index_add_(0, rows, values * (-group["lr"] / (a.sqrt() + group["eps"])).unsqueeze(1))
+
+
+class TableAdam(torch.optim.Adam):
+    """Adam over whole tables, for comparison: every row has its moments, and each step moves them all."""
+
+    def __init__(self, params: Iterable[nn.Parameter], lr: float) -> None:
+        super().__init__(params, lr=lr, fused=True)
+        for group in self.param_groups:
+            for p in group["params"]:
+                self.state[p] = {"step": torch.zeros((), device=p.device)}
+                self.state[p] |= {name: torch.zeros_like(p) for name in ("exp_avg", "exp_avg_sq")}
+
+    def touched(self, p: nn.Parameter) -> Tensor:
+        """[rows] bool: whether the row ever had a gradient."""
+        second_moment: Tensor = self.state[p]["exp_avg_sq"]
+        return (second_moment > 0).any(1)
+
+    def by_row(self, p: nn.Parameter) -> dict[str, Tensor]:
+        """What the optimizer keeps of each row, by name."""
+        return {name: self.state[p][name] for name in ("exp_avg", "exp_avg_sq")}

@@ -1,0 +1,109 @@
+"""Which published scores a student learns from."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.schema import Distill, Way
+from dmtl_cli.runs.run import Parent, Run
+
+Found = dict[tuple[Way, dt.date], Parent]
+"""published dumps by way and the day whose rows they are for"""
+
+
+def choose_scores(run: Run, day: dt.date, scores_day: dt.date | None) -> dt.date:
+    """The teacher whose scores a student of `day` learns from.
+
+    Raises:
+        UserError: 66 there are none; 65 they are older than max_age_days or younger than min_age_days.
+    """
+    youngest, oldest = run.config.student.distill.min_age_days, run.config.student.distill.max_age_days
+    taught = scores_day
+    if taught is None:
+        stored = [d for d in run.ws.days("teacher") if age(d, day) >= youngest and _stored(run, day, d)]
+        if not stored:
+            newest = day - dt.timedelta(days=youngest)
+            hint = f"run dmtl dump-logits --day {newest} first"
+            raise UserError(f"no stored scores of a teacher up to {newest} in {run.ws.root}", hint, Exit.NO_INPUT)
+        taught = stored[-1]
+    if not youngest <= age(taught, day) <= oldest:
+        what = f"scores of teacher {taught}, student of {day}"
+        hint = "dump fresher scores, or raise student.distill.max_age_days"
+        if age(taught, day) < youngest:
+            hint = "a student learns from an earlier teacher: see student.distill.min_age_days"
+        raise UserError(f"{what}: expected {youngest} to {oldest} days old, got {age(taught, day)}", hint)
+    return taught
+
+
+def _stored(run: Run, day: dt.date, taught: dt.date) -> bool:
+    return any(run.ws.current("scores", d, f"teacher={taught}") for d in (taught, day))
+
+
+def find_scores(run: Run, day: dt.date, taught: dt.date) -> Found:
+    """The published dumps, by way and the day whose rows they are for. An absent one is announced and counts 0.
+
+    Raises:
+        UserError: 66 there is none.
+    """
+    found: Found = {}
+    for way in effective_ways(run.config.student.distill, day, taught):
+        scored = day if way == "rescore" else taught
+        if run.ws.current("scores", scored, f"teacher={taught}"):
+            found[way, taught if way == "replay" else day] = run.parent("scores", scored, f"teacher={taught}")
+        else:
+            todo = f"dmtl dump-logits --day {scored} --teacher-day {taught}"
+            run.log.say(f"{way}: no scores of {scored} by teacher {taught}, counts 0 ({todo})")
+    if not found:
+        hint = f"run dmtl dump-logits --day {taught} and --day {day} --teacher-day {taught}"
+        raise UserError(f"no scores by teacher {taught} for a student of {day}", hint, Exit.NO_INPUT)
+    return found
+
+
+def effective_ways(config: Distill, day: dt.date, taught: dt.date | None) -> tuple[Way, ...]:
+    """The ways by which a student of `day` learns from the scores of teacher `taught`.
+
+    A teacher of the student's own day has one dump of it, which every way reads: it is learned once, by the way that
+    takes most of it.
+    """
+    if taught is None:
+        return ()
+    if taught != day:
+        return config.ways
+    return (next(way for way in ("replay", "rescore", "match") if way in config.ways),)
+
+
+def scores_facts(
+    run: Run, day: dt.date, scores: Found, judge: Parent | None
+) -> tuple[float | None, dict[str, str] | None]:
+    """(threshold, teacher) of the scores; without scores the judge's threshold and no teacher.
+
+    Raises:
+        UserError: 65 dumps were scored by different runs of a teacher, or by one that was trained again since; 66
+            nothing tells the threshold.
+    """
+    facts = [m.facts for _, m in scores.values()]
+    if facts:
+        teachers = {f["teacher"]["run_id"] for f in facts}
+        if len(teachers) > 1:
+            days = sorted({str(d) for _, d in scores})
+            what = f"student of {day}: expected scores by one run of teacher {facts[0]['teacher']['day']}, got"
+            hint = f"run dmtl dump-logits --teacher-day {facts[0]['teacher']['day']} again for {' and '.join(days)}"
+            raise UserError(f"{what} {' and '.join(sorted(teachers))}", hint)
+        taught = facts[0]["teacher"]
+        current = run.parent("teacher", dt.date.fromisoformat(taught["day"]))[1].run_id
+        if taught["run_id"] != current:
+            what = f"student of {day}: its scores are by run {taught['run_id']} of teacher {taught['day']}"
+            hint = f"that teacher is now run {current}: run dmtl dump-logits --teacher-day {taught['day']} again"
+            raise UserError(what, hint)
+        return facts[0]["threshold_seconds"], taught
+    hard = run.config.student.hard
+    if judge is None and hard.label == "long_read" and run.config.data.events.duration:
+        what = "a long_read student without scores needs a teacher's threshold"
+        raise UserError(what, f"run dmtl train-teacher on a day before {day}", Exit.NO_INPUT)
+    return (judge[1].facts["threshold_seconds"] if judge else None), None
+
+
+def age(scored: dt.date, day: dt.date) -> int:
+    """Days between the teacher that scored and the day that learns from it."""
+    return (day - scored).days

@@ -1,0 +1,173 @@
+"""Hard losses: what a student may learn from labels. Each says which rows it learns, how many, and its loss.
+
+A new one is a class here and its word in the config.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from dmtl_cli.config.schema import Hard, Student
+from dmtl_cli.data.log.reader import Block, Day
+from dmtl_cli.data.negatives import Negatives
+from dmtl_cli.data.rows import in_lists
+from dmtl_cli.nn.kernels.softmax import in_batch_softmax, in_batch_softmax_plain
+from dmtl_cli.nn.losses import bce, weighted_mean
+from dmtl_cli.student.dssm import DSSM, Vectors
+from dmtl_cli.student.labels import StudentBatch, StudentRows, to_label
+
+Array = npt.NDArray[Any]
+Draw = Callable[[Array], tuple[Array, Array]]
+
+
+class HardLoss(Protocol):
+    """One way to learn from labels."""
+
+    @staticmethod
+    def count(config: Hard, day: Day, threshold: float | None) -> int:
+        """Rows that a day gives."""
+
+    @staticmethod
+    def rows(config: Hard, label: Array, known: Array) -> Array:
+        """[n] bool: logged rows that are learned."""
+
+    @staticmethod
+    def draws(config: Hard) -> int:
+        """Negatives drawn a row."""
+
+    @staticmethod
+    def loss(student: DSSM, vectors: Vectors, batch: StudentBatch, log_q: Tensor, plain: bool) -> Tensor:
+        """The loss of a batch.
+
+        Args:
+            vectors: the served head's, of the batch's distinct users and items.
+            log_q: [rows of the stacked items] log of an item's chance of being in a batch as a positive.
+            plain: whether to leave out kernels written by hand.
+        """
+
+
+class SampledSoftmax:
+    """In-batch softmax with the logQ correction (Yi et al., RecSys 2019): every row's item is a negative of the others,
+    so positives alone are learned."""
+
+    @staticmethod
+    def count(config: Hard, day: Day, threshold: float | None) -> int:
+        return sum(int(positives(config, b, threshold).sum()) for b in day.blocks())
+
+    @staticmethod
+    def rows(config: Hard, label: Array, known: Array) -> Array:
+        return known & label
+
+    @staticmethod
+    def draws(config: Hard) -> int:
+        return 0
+
+    @staticmethod
+    def loss(student: DSSM, vectors: Vectors, batch: StudentBatch, log_q: Tensor, plain: bool) -> Tensor:
+        weight = batch.labels.hard_weight
+        positive = torch.nonzero(weight * batch.labels.label > 0).squeeze(1)
+        # hard rows are of one day, where an item has one row
+        users, user = torch.unique(batch.user_index[positive], return_inverse=True)
+        items, item = torch.unique(batch.item_index[positive], return_inverse=True)
+        q = log_q[torch.unique(batch.item_row[positive])]  # in the order of items: both ascend together
+        return sampled_softmax(
+            vectors[0][users], vectors[1][items], student.scale, q, user, item, weight[positive], plain=plain
+        )
+
+
+class Pointwise:
+    """Binary cross entropy of the served logit, over the log's rows and drawn negatives."""
+
+    @staticmethod
+    def count(config: Hard, day: Day, threshold: float | None) -> int:
+        return len(day) * (1 + config.negatives)
+
+    @staticmethod
+    def rows(config: Hard, label: Array, known: Array) -> Array:
+        return known
+
+    @staticmethod
+    def draws(config: Hard) -> int:
+        return config.negatives
+
+    @staticmethod
+    def loss(student: DSSM, vectors: Vectors, batch: StudentBatch, log_q: Tensor, plain: bool) -> Tensor:
+        u, v = vectors[0].index_select(0, batch.user_index), vectors[1].index_select(0, batch.item_index)
+        return pointwise(student.logits(u, v), batch.labels.label.to(u.dtype), batch.labels.hard_weight)
+
+
+HARD: dict[str, HardLoss] = {"sampled_softmax": SampledSoftmax(), "pointwise": Pointwise()}
+
+
+def positives(config: Hard, block: Block, threshold: float | None) -> Array:
+    """[n] bool: rows whose label, a click or a long read, is true."""
+    return block.click if config.label == "click" else block.labels(threshold)[0]
+
+
+def hard_rows(
+    day: Day, threshold: float | None, config: Student, users: int, items: int, rng: np.random.Generator
+) -> Iterator[StudentRows]:
+    """Labelled rows of a day. A row whose label is unknown is left out.
+
+    Args:
+        users, items: offset of the day's tables in the model's stacked ones.
+    """
+    uniform, hard, loss = Negatives(day, 0.0), config.hard, HARD[config.hard.loss]
+    mean = day.facts["duration_sum"] / max(1.0, day.facts["duration_rows"]) or 1.0
+    for block in day.blocks(rng):
+        converted, known = block.labels(threshold)
+        label, known = (block.click, np.ones_like(known)) if hard.label == "click" else (converted, known)
+        weight = block.weight
+        if hard.duration_weighted:  # a clicked row that was not timed counts nothing
+            weight = np.where(block.click, weight * np.nan_to_num(block.duration / np.float32(mean)), weight)
+        keep = np.flatnonzero(loss.rows(hard, label, known))
+        user, item = block.user[keep].astype(np.int64), block.item[keep].astype(np.int64)
+        parts = [(user, item, label[keep], weight[keep])]
+        for _ in range(loss.draws(hard)):
+            drawn, valid = uniform.draw(user, rng)
+            parts.append((user[valid], drawn[valid], np.zeros(int(valid.sum()), np.bool_), block.weight[keep][valid]))
+        for u, i, y, w in parts:
+            rows = to_label(u + users, i + items, y, w, len(config.distill.targets))
+            yield in_lists(rows, np.arange(len(u)), 2, rng) if config.rows_together > 1 else rows
+
+
+def log_q(day: Day, threshold: float | None, config: Hard, offset: int, items: int) -> npt.NDArray[np.float32]:
+    """[items] log of the share of positives that each item has among the hard rows: its chance of being in a batch.
+
+    Args:
+        offset: of the day's items in the model's stacked ones, of which there are `items`.
+    """
+    counts = np.zeros(items, np.int64)
+    for block in day.blocks() if config.w_hard else ():
+        counts += np.bincount(offset + block.item[positives(config, block, threshold)], minlength=items)
+    out: npt.NDArray[np.float32] = np.log(np.maximum(counts, 1) / max(1, counts.sum())).astype(np.float32)
+    return out
+
+
+def sampled_softmax(
+    user_vec: Tensor,
+    item_vec: Tensor,
+    scale: Tensor | float,
+    log_q: Tensor,
+    user: Tensor,
+    item: Tensor,
+    weight: Tensor,
+    *,
+    plain: bool = False,
+) -> Tensor:
+    """`in_batch_softmax` of scaled dot products; 0, with gradients of 0, without rows."""
+    if not len(item):
+        return (user_vec.sum() + item_vec.sum()) * 0.0
+    softmax = in_batch_softmax_plain if plain else in_batch_softmax
+    return softmax(scale * user_vec, item_vec, log_q, user, item, weight)
+
+
+def pointwise(s: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    """Binary cross entropy of logits s [B] against labels y [B] in 0..1."""
+    return weighted_mean(bce(s, y.to(s.dtype)), weight)

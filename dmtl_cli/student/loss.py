@@ -1,0 +1,111 @@
+"""The student's loss: distillation, hard labels, or both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from dmtl_cli.config.schema import KD, Distill, Student
+from dmtl_cli.data.log.reader import Day
+from dmtl_cli.nn.fit import LOOK_EVERY
+from dmtl_cli.nn.precision import products
+from dmtl_cli.runs.ranks import ALONE, Ranks
+from dmtl_cli.scores.columns import SOURCES
+from dmtl_cli.student import distillation
+from dmtl_cli.student.dssm import DSSM, Vectors, batch_heads
+from dmtl_cli.student.hard import HARD
+from dmtl_cli.student.labels import StudentBatch
+
+
+class StudentLoss:
+    """L = w_kd fresh (sum of weight * loss over distill.losses) + w_hard hard.
+
+    Args:
+        fresh: what scores of this age count.
+        log_q: [rows of the stacked items] log of an item's chance of being in a batch as a positive.
+        strata: [rows of the stacked items] popularity strata, by their number.
+        plain: whether to leave out kernels written by hand.
+    """
+
+    def __init__(
+        self,
+        student: DSSM,
+        config: Student,
+        fresh: float,
+        log_q: Tensor,
+        strata: dict[int, Tensor],
+        ranks: Ranks = ALONE,
+        *,
+        plain: bool = False,
+    ) -> None:
+        self.student, self.config, self.fresh, self.log_q, self.strata = student, config, fresh, log_q, strata
+        self.ranks, self.plain = ranks, plain
+        self._steps = 0
+
+    def __call__(self, batch: StudentBatch) -> tuple[Tensor, dict[str, float | Tensor]]:
+        """The loss of a batch, and its parts; now and then the size of each term's gradient on the served vectors, as
+        two terms pull apart."""
+        config = self.config
+        with products(config.precision, batch.user_index.device):
+            served, soft = batch_heads(self.student, batch, self.ranks)
+        terms: dict[str, Tensor] = {}
+        parts: dict[str, float | Tensor] = {}
+        if config.distill.w_kd:
+            terms["kd"] = self._distilled(batch, soft, parts)
+        if config.hard.w_hard:
+            hard = HARD[config.hard.loss].loss(self.student, served, batch, self.log_q, self.plain)
+            terms["hard"] = config.hard.w_hard * hard
+        parts |= {f"loss.{name}": term.detach() for name, term in terms.items()}
+        if len(terms) > 1 and self.student.auxiliary is None and self._steps % LOOK_EVERY == 0:
+            parts |= _gradients(terms, served)
+        self._steps += 1
+        return torch.stack(list(terms.values())).sum(), parts
+
+    def _distilled(
+        self,
+        batch: StudentBatch,
+        soft: Vectors,
+        parts: dict[str, float | Tensor],
+    ) -> Tensor:
+        config = self.config.distill
+        u, v = soft[0].index_select(0, batch.user_index), soft[1].index_select(0, batch.item_index)
+        s = self.student.soft_logits(u, v)
+        each = [kd.weight * self._one(kd, config.targets.index(kd.target), s, batch) for kd in config.losses]
+        if len(each) > 1:
+            parts |= {f"loss.kd.{k}.{kd.loss}": each[k].detach() for k, kd in enumerate(config.losses)}
+        return config.w_kd * self.fresh * torch.stack(each).sum()
+
+    def _one(self, kd: KD, target: int, s: Tensor, batch: StudentBatch) -> Tensor:
+        """One distillation loss over a batch. Lists are the batch's, cut by popularity where the loss asks for it."""
+        labels = batch.labels
+        lists = batch.item_row if batch.lists is None else batch.lists
+        if kd.popularity_strata > 1:
+            lists = distillation.within(lists, self.strata[kd.popularity_strata][batch.item_row])
+        of_source = torch.tensor([getattr(kd.source_weights, x) for x in SOURCES], device=s.device)
+        weight = labels.kd_weight * of_source[labels.source.long()]
+        # a source of weight 0 is not there for this loss
+        t = torch.where(weight > 0, labels.targets[:, target], torch.nan)
+        return distillation.LOSSES[kd.loss](s, t, weight, lists, **kd.options())
+
+
+def _gradients(terms: dict[str, Tensor], served: Vectors) -> dict[str, float | Tensor]:
+    """The norm of each term's gradient on the vectors."""
+    out: dict[str, float | Tensor] = {}
+    for name, term in terms.items():
+        g = torch.autograd.grad(term, served, retain_graph=True)
+        out[f"gradient.{name}"] = torch.stack([x.norm() for x in g]).norm()
+    return out
+
+
+def freshness(config: Distill, days: int) -> float:
+    """What scores count that are so many days old: half after each half_life_days beyond the first day."""
+    return 0.5 ** (max(0, days - 1) / config.half_life_days) if config.half_life_days else 1.0
+
+
+def popularity_strata(config: Distill, days: Sequence[Day], device: torch.device) -> dict[int, Tensor]:
+    """By number of strata the stratum of each row of the stacked items, by clicks of its day."""
+    counts = [torch.from_numpy(d.item_clicks) for d in days]
+    asked = {kd.popularity_strata for kd in config.losses} - {1}
+    return {k: torch.cat([distillation.strata(c, k) for c in counts]).to(device) for k in asked}

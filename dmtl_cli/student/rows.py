@@ -1,0 +1,168 @@
+"""Which rows a student learns from: streams of scored pairs and of labelled rows, mixed.
+
+replay: every pair that the teacher's day has scores of. match: the student's own day, where its exposed pairs were
+scored before. rescore: the student's own day, scored by the earlier teacher.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dmtl_cli.config.schema import Distill, Student, Way
+from dmtl_cli.data.log.reader import Day
+from dmtl_cli.data.rows import Rows, in_lists
+from dmtl_cli.runs.gates import refuse_below
+from dmtl_cli.runs.progress import RunLog
+from dmtl_cli.runs.run import Parent
+from dmtl_cli.scores.columns import SOURCES
+from dmtl_cli.scores.matching import Matcher
+from dmtl_cli.scores.published import Found
+from dmtl_cli.scores.reader import Reader, ScoredPairs
+from dmtl_cli.student.hard import HARD, hard_rows
+from dmtl_cli.student.labels import StudentRows, to_distill
+
+_POOL = 1 << 18  # rows of several streams shuffled together
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Rows of one way (or the hard labels) of one day."""
+
+    name: str
+    offered: int
+    """pairs or events that it could have"""
+    covered: int
+    """those that have a score: the rows of an epoch"""
+    rows: Callable[[np.random.Generator], Iterator[StudentRows]]
+
+
+def offsets(days: Iterable[Day]) -> dict[dt.date, tuple[int, int]]:
+    """Where each day's users and items begin in the stacked tables."""
+    out, users, items = {}, 0, 0
+    for d in days:
+        out[d.day] = (users, items)
+        users, items = users + len(d.users), items + len(d.items)
+    return out
+
+
+def streams(
+    found: Found, read: Mapping[dt.date, Day], day: dt.date, threshold: float | None, config: Student, scratch: Path
+) -> list[Stream]:
+    """The streams that a student of `day` learns, of published dumps and (with w_hard) of the day's labels.
+
+    Args:
+        read: the days of the dumps, and `day`.
+    """
+    at = offsets(read.values())
+    out = [_scored(way, read[d], parent, at[d], config, scratch) for (way, d), parent in found.items()]
+    if config.hard.w_hard:
+        count = HARD[config.hard.loss].count(config.hard, read[day], threshold)
+        out.append(Stream("hard", count, count, lambda rng: hard_rows(read[day], threshold, config, *at[day], rng)))
+    return out
+
+
+def _scored(way: Way, day: Day, parent: Parent, offset: tuple[int, int], config: Student, scratch: Path) -> Stream:
+    """The rows of one way; `day` is the day whose features they take."""
+    distill = config.distill
+    reader, sources = Reader(parent[0], parent[1].facts), used_sources(distill)
+    if way == "match":
+        matcher = Matcher(reader, day, distill.targets, scratch)
+
+        def matched(rng: np.random.Generator) -> Iterator[StudentRows]:
+            found = matcher.pairs(lists=distill.over_lists, rng=rng)
+            return _grouped(found, offset, config, rng, shuffled=True)
+
+        return Stream(way, len(day), matcher.covered(), matched)
+
+    def distilled(rng: np.random.Generator) -> Iterator[StudentRows]:
+        found = reader.pairs(day, distill.targets, sources, lists=distill.over_lists, rng=rng)
+        return _grouped(found, offset, config, rng, shuffled=False)
+
+    return Stream(way, *reader.coverage(day, sources), distilled)
+
+
+def _grouped(
+    found: Iterable[ScoredPairs], offset: tuple[int, int], config: Student, rng: np.random.Generator, *, shuffled: bool
+) -> Iterator[StudentRows]:
+    """Rows of which those of a list, or of a user, stand together; else in random order, which `shuffled` ones have."""
+    for some in found:
+        rows: StudentRows = to_distill(some, *offset)
+        if config.rows_together > 1:
+            yield in_lists(rows, some.key, config.rows_together, rng)
+        else:
+            yield rows if shuffled else rows.shuffled(rng)
+
+
+def used_sources(config: Distill) -> list[str]:
+    """Pair sources that at least one loss learns from."""
+    return [s for s in SOURCES if any(getattr(kd.source_weights, s) > 0 for kd in config.losses)]
+
+
+def coverage(streams: Sequence[Stream], ways: Sequence[Way], config: Distill, log: RunLog) -> dict[str, float]:
+    """Scored rows / rows offered of each way.
+
+    Raises:
+        UserError: 80 one is below its floor, or there is nothing to learn; before any training.
+    """
+    out: dict[str, float] = {}
+    for way in ways:
+        mine = [s for s in streams if s.name == way]
+        offered, covered = sum(s.offered for s in mine), sum(s.covered for s in mine)
+        share = out[f"coverage.{way}"] = covered / offered if offered else 0.0
+        out[f"rows.{way}"] = float(covered)
+        log.say(f"coverage of {way}: {covered} of {offered} rows ({share:.1%})")
+        floor = getattr(config.floors, way)
+        what = f"coverage of {way} is {share:.3f} ({covered} of {offered} rows), below its floor {floor}"
+        refuse_below(share, floor, what, f"dump the scores that {way} needs, or lower student.distill.floors.{way}")
+    rows = sum(s.covered for s in streams)
+    refuse_below(rows, 1, "nothing to learn: no way has a row", "check student.distill.ways and coverage")
+    return out
+
+
+def prior(streams: Sequence[Stream], rng: np.random.Generator) -> float:
+    """The bias a student starts from: the log-odds of the mean first target of a first block; 0 without targets."""
+    for stream in streams:
+        for rows in stream.rows(rng):
+            t = rows.labels.targets[:, :1]
+            if np.isfinite(t).any():
+                p = float(np.clip((1 / (1 + np.exp(-t[np.isfinite(t)]))).mean(), 1e-4, 1 - 1e-4))
+                return float(np.log(p / (1 - p)))
+    return 0.0
+
+
+def mix(streams: Sequence[tuple[Iterator[StudentRows], int]], rng: np.random.Generator) -> Iterator[StudentRows]:
+    """Several streams (with their row counts) as one, each in its proportion throughout, shuffled pool by pool."""
+    total = sum(n for _, n in streams)
+    pools = max(1, -(-total // _POOL))
+    takers = [(_Taker(rows), -(-n // pools)) for rows, n in streams if n]
+    while parts := [p for taker, share in takers for p in taker.take(share)]:
+        yield Rows.concat(parts).shuffled(rng)
+
+
+class _Taker:
+    """Takes a given number of rows from a stream of blocks, as long as there are some; lists are taken whole."""
+
+    def __init__(self, rows: Iterator[StudentRows]) -> None:
+        self.rows = rows
+        self.left: StudentRows | None = None
+
+    def take(self, n: int) -> list[StudentRows]:
+        out: list[StudentRows] = []
+        while n > 0:
+            block = self.left if self.left is not None else next(self.rows, None)
+            self.left = None
+            if block is None:
+                break
+            if not len(block):
+                continue
+            cut = int(block.cuts[min(len(block.cuts) - 1, int(np.searchsorted(block.cuts, n)))])
+            out.append(block.take(slice(0, cut)))
+            if len(block) > cut:
+                self.left = block.take(slice(cut, None))
+            n -= cut
+        return out

@@ -1,0 +1,51 @@
+"""The teacher's loss. Shapes: B rows, T tasks, X = T - 1 conversions, E experts."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dmtl_cli.config.schema import Config
+from dmtl_cli.config.tasks import CLICK, with_click
+from dmtl_cli.nn.losses import bce, weighted_mean
+from dmtl_cli.scores.logits import product_logit
+from dmtl_cli.teacher.rows import TeacherLabels
+
+
+def teacher_loss(
+    config: Config, logits_BT: Tensor, labels: TeacherLabels[Tensor]
+) -> tuple[Tensor, dict[str, float | Tensor]]:
+    """sum of w_ctr BCE(pctr, y) and, for each conversion X, w_ctX BCE(pctr pX, z) + w_X BCE(pX, z) (ESMM: Ma et al.,
+    SIGIR 2018).
+
+    ctr: all rows; ctX: rows whose conversion is known; X: clicked rows among them. ctX is a BCE on a logit: no product
+    of sigmoids, and finite values and gradients at any finite logits. A conversion counts only with a click and where
+    it is known.
+
+    Returns:
+        The loss, and its detached parts before their weights as `loss.NAME`.
+    """
+    clicked, weight = labels.click.bool(), labels.weight
+    a, *conversions = logits_BT.unbind(1)
+    parts = {CLICK: weighted_mean(bce(a, clicked.to(a.dtype)), weight)}
+    for k, (name, c) in enumerate(zip(config.tasks.conversions, conversions, strict=True)):
+        known = labels.known[:, k].bool()
+        z = (clicked & known & (labels.converted[:, k] > 0)).to(a.dtype)
+        parts[with_click(name)] = weighted_mean(bce(product_logit(a, c), z), weight * known)
+        parts[name] = weighted_mean(bce(c, z), weight * (known & clicked))
+    total = torch.stack([config.task_weight(name) * part for name, part in parts.items()]).sum()
+    return total, {f"loss.{name}": part.detach() for name, part in parts.items()}
+
+
+def gate_numbers(gates_BTE: Tensor, tasks: tuple[str, ...]) -> dict[str, float | Tensor]:
+    """Per task the mean entropy of its gate (nats; ln E = even) and the largest mean load of an expert; of a network
+    with gates."""
+    out: dict[str, float | Tensor] = {}
+    if gates_BTE.shape[2] == 1:
+        return out
+    g = gates_BTE.detach().clamp_min(1e-12)
+    entropy_T = -(g * g.log()).sum(2).mean(0)
+    load_T = g.mean(0).amax(1)
+    for k, task in enumerate(tasks):
+        out[f"gate.{task}.entropy"], out[f"gate.{task}.max"] = entropy_T[k], load_T[k]
+    return out

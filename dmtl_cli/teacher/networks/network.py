@@ -1,0 +1,87 @@
+"""What the networks of a teacher share: experts, gates, towers, and the seam between them and the teacher.
+
+Shapes: B rows, T tasks, E experts, H units of a layer, K outputs of a first layer.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dmtl_cli.nn.layers import FirstLayer, SplitLinear, mlp
+
+
+class Experts(nn.Module):
+    """E networks of one shape side by side, ReLU after every layer; their first layer is in a SplitLinear."""
+
+    def __init__(self, num_experts: int, hidden_units: tuple[int, ...]) -> None:
+        super().__init__()
+        self.num, self.units = num_experts, hidden_units[0]
+        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
+        for fan_in, fan_out in itertools.pairwise(hidden_units):
+            layers = [nn.Linear(fan_in, fan_out) for _ in range(num_experts)]
+            self.weights.append(nn.Parameter(torch.stack([m.weight.detach().t() for m in layers])))
+            self.biases.append(nn.Parameter(torch.stack([m.bias.detach() for m in layers]).unsqueeze(1)))
+
+    def forward(self, pre: Tensor) -> Tensor:
+        """First-layer sums [B, E H], expert by expert -> [E, B, H of the last layer]."""
+        h_EBH = F.relu(pre).view(len(pre), self.num, self.units).transpose(0, 1)
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            h_EBH = F.relu(torch.baddbmm(bias, h_EBH, weight))
+        return h_EBH
+
+
+def gate(scores: Tensor, dropout: float, training: bool) -> Tensor:
+    """Softmax over experts, the last axis.
+
+    In training each expert is dropped with probability `dropout` and the rest renormalised (Zhao et al., RecSys 2019);
+    where all would be, none is. A softmax over those kept is that, and never 0 / 0.
+    """
+    scores = scores.float() if scores.dtype == torch.bfloat16 else scores
+    if training and dropout:
+        scores = scores.masked_fill(dropped_experts(scores, dropout), -torch.inf)
+    return torch.softmax(scores, -1)
+
+
+def dropped_experts(like: Tensor, dropout: float) -> Tensor:
+    """Experts that gates do without, bool of the shape of `like`, experts last; never all of a gate."""
+    dropped = torch.rand_like(like) < dropout
+    return dropped & ~dropped.all(-1, keepdim=True)
+
+
+class Towers(nn.ModuleList):
+    """One network a task, from its own vector to its logit."""
+
+    def __init__(self, width: int, hidden_units: tuple[int, ...], num_tasks: int) -> None:
+        super().__init__(mlp(width, (*hidden_units, 1), last_relu=False) for _ in range(num_tasks))
+
+    def forward(self, h_TBH: Iterable[Tensor]) -> Tensor:
+        """[B, T], of the type of the weights: small products, and a logit is worth its digits."""
+        kind, device = next(self.parameters()).dtype, next(self.parameters()).device
+        with torch.autocast(device.type, enabled=False):
+            return torch.cat([tower(h_BH.to(kind)) for tower, h_BH in zip(self, h_TBH, strict=True)], 1)
+
+
+class Network(nn.Module):
+    """What a teacher is above its embeddings: a first layer linear in x, and the rest, which ends in towers.
+
+    A network is a module of this folder, named as `teacher.model` names it, with a function
+    `build(config, widths, num_tasks)`.
+    """
+
+    first: SplitLinear
+    towers: Towers
+    plain_autograd = False
+    """whether to leave out kernels written by hand, where the network has one"""
+
+    def forward(self, first: FirstLayer) -> tuple[Tensor, Tensor]:
+        """Logits [B, T] and gates [B, T, E]."""
+        return self.rest(first.sums())
+
+    def rest(self, pre_BK: Tensor) -> tuple[Tensor, Tensor]:
+        """First-layer sums -> logits [B, T] and gates [B, T, E]."""
+        raise NotImplementedError

@@ -1,0 +1,108 @@
+"""Which rows a teacher learns from, and which are held out to calibrate it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from dmtl_cli.config.schema import Config, Teacher
+from dmtl_cli.data.log.hashing import GAMMA, splitmix64
+from dmtl_cli.data.log.reader import Block, Day
+from dmtl_cli.data.negatives import Negatives
+from dmtl_cli.data.rows import Ints, Rows, in_lists, in_runs
+
+A = TypeVar("A")
+Array = npt.NDArray[Any]
+MAX_HELD_OUT = 1_000_000  # rows: enough for two numbers a task, and they are kept in memory
+
+
+class TeacherLabels(NamedTuple, Generic[A]):
+    """The labels of n rows, as arrays or tensors."""
+
+    click: A
+    """[n] bool"""
+    converted: A
+    """[n, X] bool, a column for each conversion task: it counts with a click"""
+    known: A
+    """[n, X] bool: whether `converted` is known"""
+    weight: A
+    """[n] float32 >= 0"""
+
+
+TeacherRows = Rows[TeacherLabels[Array]]
+
+
+def labelled(block: Block, threshold: float | None) -> TeacherRows:
+    """The rows of a block of events."""
+    converted, known = zip(*block.conversions(threshold).values(), strict=True)
+    labels = TeacherLabels(block.click, np.stack(converted, 1), np.stack(known, 1), block.weight)
+    return Rows(block.user.astype(np.int64), block.item.astype(np.int64), labels, block.features)
+
+
+def held_out(block: Block, share: float, seed: int) -> npt.NDArray[np.bool_]:
+    """[n] the share of events that are kept from training: a fixed hash of an event's position (splitmix64), so that
+    the same events are held out in every epoch and whatever the order of reading."""
+    state = block.position.astype(np.uint64) + np.uint64(seed * GAMMA % 2**64)
+    return (splitmix64(state) >> np.uint64(11)).astype(np.float64) / 2.0**53 < share
+
+
+def held_out_share(config: Config, rows: int) -> float:
+    """Share of that many logged rows that is held out; 0 in a log of clicks alone, which cannot calibrate."""
+    exposures = config.data.events.click is not None
+    return min(config.teacher.calibration_share, MAX_HELD_OUT / rows) if exposures else 0.0
+
+
+def rows_per_epoch(days: list[Day], config: Teacher) -> int:
+    """Rows that an epoch of `teacher_rows` has, the held-out ones included."""
+    if config.samples == "sampled":
+        return sum(int(d.facts["clicks"]) for d in days) * (1 + config.negatives)
+    return sum(len(d) for d in days) * (1 + config.negatives if config.samples == "mixed" else 1)
+
+
+def teacher_rows(
+    days: list[Day], threshold: float | None, config: Teacher, share: float, seed: int, rng: np.random.Generator
+) -> Iterator[TeacherRows]:
+    """One epoch, day after day; row numbers are offset by the tables of the days before.
+
+    - exposed: the log's rows (clicks are positives, what was shown and not clicked is a negative).
+    - mixed: the same, and `negatives` drawn a row.
+    - sampled (DMTL's): clicks, and `negatives` drawn a click; exposed but unclicked rows are not negatives.
+
+    A drawn negative copies the user and the context of the row it is drawn for. With `user_rows` above 1 a list is rows
+    of one user, which batches keep whole.
+
+    Args:
+        share: of exposures that are held out.
+    """
+    users = items = 0
+    for day in days:
+        negatives = Negatives(day, config.alpha)
+        for block in day.blocks(rng, by_user=config.user_rows > 1):
+            keep = ~held_out(block, share, seed)
+            if config.samples == "sampled":
+                keep &= block.click
+            logged = labelled(block, threshold).take(np.flatnonzero(keep))
+            parts = [logged]
+            for _ in range(config.negatives if config.samples != "exposed" else 0):
+                item, valid = negatives.draw(logged.user, rng)
+                parts.append(as_negatives(logged, item, config.negative_weight).take(np.flatnonzero(valid)))
+            rows = Rows.concat(parts).shifted(users, items)
+            if config.user_rows == 1:
+                yield rows.shuffled(rng)
+            else:  # the log's rows came user by user
+                lists = in_runs if len(parts) == 1 else in_lists
+                yield lists(rows, rows.user, config.user_rows, rng)
+        users += len(day.users)
+        items += len(day.items)
+
+
+def as_negatives(rows: TeacherRows, item: Ints, weight: float) -> TeacherRows:
+    """The same users in the same context beside other items, which they did not click; `weight` times their weight."""
+    click, converted, known, weights = rows.labels
+    labels = TeacherLabels(
+        np.zeros_like(click), np.zeros_like(converted), np.ones_like(known), weights * np.float32(weight)
+    )
+    return Rows(rows.user, item, labels, rows.features, rows.lists)
