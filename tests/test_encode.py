@@ -15,7 +15,10 @@ from hypothesis import strategies as st
 
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.schema import Feature
-from dmtl_cli.data.features.encoder import Buckets, Encoded, Encoder, Vocabulary
+from dmtl_cli.data.features.buckets import Buckets
+from dmtl_cli.data.features.encoder import Encoder
+from dmtl_cli.data.features.layout import Encoded
+from dmtl_cli.data.features.vocabulary import Vocabulary
 from dmtl_cli.data.log.reader import ID, Block, Day
 from dmtl_cli.data.log.spool import Spool
 
@@ -356,7 +359,7 @@ def test_an_edge_belongs_to_the_bucket_above_it() -> None:
     assert encoder.encode(asked, "item").ids[:, 0].tolist() == [1, 1, 2, 2, 3, 3, 0, 0, 0]
     assert encoder.embedding_rows() == {"x": 4}
     layout = encoder.layout("item")
-    assert layout.ids == ("x",) and layout.dropped == (False,) and layout.floats == 0
+    assert layout.ids == ("x",) and layout.is_id == (False,) and layout.floats == 0
 
 
 def test_quantile_buckets_hold_equal_shares_and_are_carried() -> None:

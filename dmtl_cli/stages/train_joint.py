@@ -19,7 +19,8 @@ from torch import Tensor
 
 from dmtl_cli.config.days import window
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.data.features.encoder import Encoded, Encoder
+from dmtl_cli.data.features.encoder import Encoder
+from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.rows import Rows, as_negatives, teacher_rows
