@@ -64,10 +64,10 @@ class Encoder:
         """Where an embedded feature stands in [ids, sequence, sequence, ...] of its side, [n, C + sum of L]."""
         (side,) = (f.side for f in self.features if f.name == name)
         parts = [(kind.feature.name, kind.part) for kind in self._kinds_of_side(side)]
-        embedded = [(of, part) for of, part in parts if not isinstance(part, FloatColumns)]
+        embedded = [(other, part) for other, part in parts if not isinstance(part, FloatColumns)]
         embedded.sort(key=lambda pair: isinstance(pair[1], PaddedSequence))
         widths = [part.length if isinstance(part, PaddedSequence) else 1 for _, part in embedded]
-        k = [of for of, _ in embedded].index(name)
+        k = [other for other, _ in embedded].index(name)
         return range(sum(widths[:k]), sum(widths[: k + 1]))
 
     def embedding_rows(self) -> dict[str, int]:

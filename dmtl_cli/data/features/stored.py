@@ -54,7 +54,10 @@ def read_files(folder: Path) -> Stored:
     """
     described = json.loads((folder / "features.json").read_text())
     if described["format"] != FORMAT:
-        raise UserError(f"{folder}/features.json: format {described['format']}, this dmtl reads {FORMAT}")
+        raise UserError(
+            f"{folder}/features.json: format {described['format']}, this dmtl reads {FORMAT}",
+            "use the dmtl that wrote it",
+        )
     fields = set(Feature.model_fields)
     features, numbers, types = [], {}, {}
     for f in described["features"]:
