@@ -39,7 +39,8 @@ def _quick() -> Iterator[None]:
 
 
 def events(day: str, rng: np.random.Generator) -> pl.DataFrame:
-    """Even users like even items. Users and items are known by nothing but their ids, and a user by his history."""
+    """Even users like even items. Nothing is known of users and items but their ids and
+    the histories of users."""
     user = np.repeat(np.arange(USERS), 24)
     item = rng.integers(0, ITEMS, len(user))
     click = rng.random(len(user)) < np.where(user % 2 == item % 2, 0.9, 0.1)
@@ -126,7 +127,7 @@ def test_hashes_are_the_published_ones() -> None:
 
 
 def test_hashed_ids_are_learned(chain: tuple[Project, dict[tuple[str, str], dict[str, Any]]]) -> None:
-    """.9 against .1 is an AUC of .90 for who knows the tastes."""
+    """0.9 against 0.1: a model that has learned the tastes has an AUC of 0.90."""
     _, made = chain
     measured = made["evaluation", DAYS[2]]["metrics"]
     assert measured["teacher.ctr.auc"] > 0.85 and measured["student.ctcvr.auc"] > 0.75
@@ -167,10 +168,10 @@ def test_an_export_is_served_by_arithmetic(chain: tuple[Project, dict[tuple[str,
         "item_id": ("blake2b64", SIZE),
     }
     towers = [onnxruntime.InferenceSession(folder / f"{s}_tower.onnx") for s in ("item", "user")]
-    held = pl.read_parquet(folder / "item_vectors.parquet")
-    ids = np.array([[row_of(v)] for v in held["item_id"]])
+    stored = pl.read_parquet(folder / "item_vectors.parquet")
+    ids = np.array([[row_of(v)] for v in stored["item_id"]])
     assert len(ids) == ITEMS
-    np.testing.assert_allclose(towers[0].run(None, {"ids": ids})[0], held["vector"].to_numpy(), atol=1e-5)
+    np.testing.assert_allclose(towers[0].run(None, {"ids": ids})[0], stored["vector"].to_numpy(), atol=1e-5)
     history = [item_id(1), "never heard of", item_id(3)]
     inputs = {"ids": np.array([[row_of(FIRST_USER)]]), "sequence_0": np.array([[*(row_of(v) for v in history), 0, 0]])}
     raw = pl.DataFrame({"user_id": [FIRST_USER], "history": [[None, *history]]})

@@ -4,8 +4,9 @@ import datetime as dt
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import polars as pl
@@ -15,7 +16,13 @@ from hypothesis import strategies as st
 
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.schema import Feature
-from dmtl_cli.data.features.encoder import Buckets, Encoded, Encoder, Vocabulary
+from dmtl_cli.data.features import stored
+from dmtl_cli.data.features.buckets import Buckets
+from dmtl_cli.data.features.encoder import Encoder
+from dmtl_cli.data.features.kinds import KINDS, kind_of
+from dmtl_cli.data.features.kinds.kind import Kind, Learned
+from dmtl_cli.data.features.layout import Encoded, FloatColumns, IdColumn, PaddedSequence
+from dmtl_cli.data.features.vocabulary import Vocabulary
 from dmtl_cli.data.log.reader import ID, Block, Day
 from dmtl_cli.data.log.spool import Spool
 
@@ -96,7 +103,7 @@ def test_lookup_after_growth_is_injective_and_stable(
     dtype = pl.String() if text else pl.Int64()
     vocabulary = Vocabulary.empty(dtype)
     counts: dict[Any, int] = {}
-    held: dict[Any, int] = {}
+    before: dict[Any, int] = {}
     for k, seen in enumerate(days):
         values: list[Any] = [str(v) if text else v for v, _ in seen]
         frame = pl.DataFrame({"value": pl.Series(values, dtype=dtype), "count": [c for _, c in seen]},
@@ -109,8 +116,8 @@ def test_lookup_after_growth_is_injective_and_stable(
         assert {v for v, r in rows.items() if r > 0} == {v for v, c in counts.items() if c >= min_count}
         admitted = sorted(r for r in rows.values() if r > 0)
         assert admitted == list(range(1, vocabulary.rows)), "one row each, without gaps"
-        assert all(rows[v] == r for v, r in held.items()), "a row is kept"
-        held = {v: r for v, r in rows.items() if r > 0}
+        assert all(rows[v] == r for v, r in before.items()), "a row is kept"
+        before = {v: r for v, r in rows.items() if r > 0}
         assert vocabulary.lookup(pl.Series([None], dtype=dtype)).tolist() == [0]
 
 
@@ -209,8 +216,8 @@ def test_a_lookup_of_few_values_is_that_of_many(dtype: pl.DataType) -> None:
     rng = np.random.default_rng(0)
     values = pl.Series(rng.permutation(3000) * 7 - 9000).cast(dtype).sort()
     rows = np.where(rng.random(3000) < 0.2, 0, rng.permutation(3000) + 1)
-    held = {"value": values, "row": rows.astype(np.int32), "count": 1, "last_seen": FIRST}
-    vocabulary = Vocabulary(pl.DataFrame(held))
+    frame = {"value": values, "row": rows.astype(np.int32), "count": 1, "last_seen": FIRST}
+    vocabulary = Vocabulary(pl.DataFrame(frame))
     asked = pl.Series([*rng.integers(-9100, 12100, 2000).tolist(), -(2**63), 2**63 - 1, None]).cast(dtype)
     asked = pl.concat([asked, values.sample(1000, seed=1)])
     row = dict(zip(values.to_list(), rows.tolist(), strict=True))
@@ -323,11 +330,11 @@ def test_values_keep_their_type_and_days_without_any_have_none(size: int | None)
 def test_growing_reads_no_more_events_than_tell_the_type(monkeypatch: pytest.MonkeyPatch) -> None:
     feature = Feature(name="device", side="context", kind="categorical", hash_bucket_size=1000)
     tags = Feature(name="tags", side="context", kind="sequence", hash_bucket_size=1000)
-    held = [([None, None], [None, []]), ([None, "x"], [[None], ["y"]]), (["z", "w"], [["y"], []])]
+    logged = [([None, None], [None, []]), ([None, "x"], [[None], ["y"]]), (["z", "w"], [["y"], []])]
     read = []
 
     def blocks(day: Day) -> Iterator[Block]:
-        for k, (device, tag) in enumerate(held):
+        for k, (device, tag) in enumerate(logged):
             read.append(k)
             schema = {"device": pl.String, "tags": pl.List(pl.String)}
             frame = pl.DataFrame({"device": device, "tags": tag}, schema=schema)
@@ -356,7 +363,7 @@ def test_an_edge_belongs_to_the_bucket_above_it() -> None:
     assert encoder.encode(asked, "item").ids[:, 0].tolist() == [1, 1, 2, 2, 3, 3, 0, 0, 0]
     assert encoder.embedding_rows() == {"x": 4}
     layout = encoder.layout("item")
-    assert layout.ids == ("x",) and layout.dropped == (False,) and layout.floats == 0
+    assert layout.ids == ("x",) and layout.is_id == (False,) and layout.floats == 0
 
 
 def test_quantile_buckets_hold_equal_shares_and_are_carried() -> None:
@@ -470,6 +477,19 @@ def test_written_and_read_encodes_identically(tmp_path: Path) -> None:
     assert same(back.grow([more]).entities(day, "user"), encoder.grow([more]).entities(day, "user"))
 
 
+def test_a_number_named_like_an_embedding_is_no_part_of_it(tmp_path: Path) -> None:
+    """`x` stays a number; `shop` has its values in buckets called x, and reads them back as text."""
+    for size in (50, None):
+        shop = Feature(name="shop", side="item", kind="categorical", embedding_name="x", hash_bucket_size=size)
+        day = a_day(items={"shop": ["a", "b"], "x": [1.0, 2.0]})
+        encoder = Encoder((shop, numeric())).grow([day])
+        encoder.write(tmp_path)
+        described = {f["name"]: f for f in json.loads((tmp_path / "features.json").read_text())["features"]}
+        assert described["shop"].get("hash") == ("blake2b64" if size else None) and "hash" not in described["x"]
+        assert Encoder.read(tmp_path).embedding_rows() == {"x": 51 if size else 3}
+        assert same(Encoder.read(tmp_path).entities(day, "item"), encoder.entities(day, "item"))
+
+
 def test_a_column_that_is_not_there_is_unknown() -> None:
     day = a_day(items={"item_id": [5], "x": [1.0]})
     encoder = Encoder((ITEM, numeric())).grow([day])
@@ -483,3 +503,182 @@ def test_ids_of_another_type_are_refused() -> None:
     other = a_day(items={ID: ["a"], "item_id": [1]})
     with pytest.raises(UserError, match=r"ids are .*string.*, the chain so far has"):
         encoder.grow([other])
+
+
+# -- kinds -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_config_and_the_encoder_know_the_same_kinds() -> None:
+    assert tuple(KINDS) == get_args(Feature.model_fields["kind"].annotation)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"kind": "categorical"},
+        {"kind": "categorical", "embedding_name": "other"},
+        {"kind": "sequence", "embedding_name": "other"},
+        {"kind": "numeric"},
+        {"kind": "numeric", "num_buckets": 2},
+        {"kind": "numeric", "boundaries": (0.0,)},
+        {"kind": "vector", "dim": 2},
+    ],
+)
+def test_the_config_and_the_encoder_agree_on_embeddings(more: dict[str, Any]) -> None:
+    feature = Feature(name="x", side="item", **more)
+    kind = kind_of(feature)
+    assert feature.embedding == (None if isinstance(kind.part, FloatColumns) else kind.embedding)
+
+
+LISTS = pl.Series([["a"], ["b", "c"]])
+
+
+@pytest.mark.parametrize(
+    "more, values, said, hint",
+    [
+        ({"kind": "categorical"}, LISTS, "expected integers or text, got List(String)", "kind: sequence"),
+        ({"kind": "categorical"}, [FIRST], "expected integers or text, got Date", "make it text"),
+        ({"kind": "categorical"}, [1.0, 1.5], "value is not whole (up to 2^53): 1.5", "kind: numeric, or make it text"),
+        ({"kind": "categorical"}, [2.0**60], "value is not whole (up to 2^53): 1.15", "make it text"),
+        ({"kind": "categorical"}, pl.Series([2**64 - 1]), "expected values within int64, got 18446", "make it text"),
+        ({"kind": "sequence"}, [1, 2], "expected a list of values, got Int64", "kind: categorical"),
+        ({"kind": "sequence"}, ["a"], "expected a list of values, got String", "separator, e.g. '|', or kind: categ"),
+        ({"kind": "sequence"}, [[[1]]], "expected integers or text, got List(Int64)", "one list of integers or text"),
+        ({"kind": "sequence"}, [[0.5]], "value is not whole (up to 2^53): 0.5", "kind: vector with dim"),
+        ({"kind": "numeric"}, ["1"], "expected numbers, got String", "kind: categorical, or make it numbers"),
+        ({"kind": "numeric"}, [[1.0]], "expected numbers, got List(Float64)", "kind: vector with dim, or kind: seq"),
+        ({"kind": "numeric"}, [FIRST], "expected numbers, got Date", "make it numbers"),
+        ({"kind": "vector", "dim": 2}, [1.0], "expected a list of 2 numbers, got Float64", "kind: numeric"),
+        ({"kind": "vector", "dim": 2}, ["1"], "expected a list of 2 numbers, got String", "make it lists of numbers"),
+        ({"kind": "vector", "dim": 2}, LISTS, "expected lists of 2 numbers, got List(String)", "kind: sequence for a"),
+        ({"kind": "vector", "dim": 2}, [[1.0]], "expected 2 numbers, got 1 in row 0", "dim"),
+    ],
+)
+def test_values_of_another_kind_are_refused_with_a_remedy(
+    more: dict[str, Any], values: Any, said: str, hint: str
+) -> None:
+    feature = Feature(name="x", side="item", **more)
+    with pytest.raises(UserError) as refused:
+        day = a_day(items={"x": values})
+        Encoder((feature,)).grow([day]).entities(day, "item")
+    assert refused.value.message.startswith("feature x: ") and said in refused.value.message
+    assert hint in refused.value.hint
+
+
+class Flag(Kind):
+    """A fifth kind, with an embedding that no vocabulary sizes: 1 false, 2 true."""
+
+    @property
+    def part(self) -> IdColumn:
+        return IdColumn(self.embedding, is_id=False)
+
+    def encode(self, values: pl.Series, learned: Learned) -> Any:
+        return (values.cast(pl.Int32) + 1).fill_null(0).to_numpy()
+
+    def own_rows(self, learned: Learned) -> int:
+        return 3
+
+
+class Letters(Kind):
+    """A sixth, which learns all that a kind can: text as a sequence of letters, none beyond the first window's
+    longest."""
+
+    has_vocabulary = True
+    is_measured = True
+
+    @property
+    def part(self) -> PaddedSequence:
+        return PaddedSequence(self.embedding, self.feature.max_length)
+
+    def encode(self, values: pl.Series, learned: Learned) -> Any:
+        out = np.zeros((len(values), self.feature.max_length), np.int32)
+        for k, text in enumerate(values.to_list()):
+            letters = list((text or "")[: learned.numbers[self.feature.name]["longest"]])
+            out[k, : len(letters)] = learned.vocabularies[self.embedding].lookup(pl.Series(letters, dtype=pl.String))
+        return out
+
+    def vocabulary_values(self, values: pl.Series, events: pl.Series) -> pl.DataFrame:
+        letters = [c for text in values.drop_nulls() for c in text]
+        return pl.DataFrame({"value": pl.Series(letters, dtype=pl.String), "count": np.ones(len(letters), np.int64)})
+
+    def measure(self, values: list[pl.Series]) -> dict[str, Any]:
+        return {"longest": max((len(text) for v in values for text in v.drop_nulls()), default=0)}
+
+
+class AnyKind(Feature):
+    """A feature whose kind the config need not know."""
+
+    kind: str  # type: ignore[assignment]
+
+    @classmethod
+    def model_validate(cls, raw: Any, **options: Any) -> "AnyKind":
+        return cls.model_construct(**raw)
+
+
+@contextmanager
+def further_kinds() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(KINDS, "flag", Flag)
+        patch.setitem(KINDS, "letters", Letters)
+        patch.setattr(stored, "Feature", AnyKind)
+        yield
+
+
+FURTHER = (
+    AnyKind.model_construct(name="word", side="item", kind="letters", max_length=6),
+    AnyKind.model_construct(name="new", side="item", kind="flag"),
+    AnyKind.model_construct(name="item_id", side="item", kind="categorical"),
+    AnyKind.model_construct(name="shout", side="item", kind="letters", embedding_name="word", max_length=2),
+    AnyKind.model_construct(name="x", side="item", kind="numeric"),
+)
+LOGGED = st.lists(
+    st.tuples(
+        st.one_of(st.none(), st.text("abcd", max_size=6)),
+        st.one_of(st.none(), st.booleans()),
+        st.one_of(st.none(), st.integers(0, 5)),
+        st.one_of(st.none(), st.text("abXY", max_size=2)),
+        st.floats(-5, 5),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+def logged_day(rows: list[tuple[Any, ...]], k: int) -> Day:
+    types = {"word": pl.String, "new": pl.Boolean, "item_id": pl.Int64, "shout": pl.String, "x": pl.Float64}
+    columns = {n: pl.Series(v, dtype=t) for (n, t), v in zip(types.items(), zip(*rows, strict=True), strict=True)}
+    return a_day(items=columns, day=FIRST + dt.timedelta(k))
+
+
+@settings(max_examples=40, deadline=None)
+@given(LOGGED, LOGGED)
+def test_a_kind_is_its_class_alone(
+    tmp_path_factory: pytest.TempPathFactory, first: list[tuple[Any, ...]], second: list[tuple[Any, ...]]
+) -> None:
+    """Two kinds that only this file knows grow, encode, are stored and described beside the others."""
+    days = [logged_day(first, 0), logged_day(second, 1)]
+    folder = tmp_path_factory.mktemp("kinds")
+    with further_kinds():
+        one = Encoder(FURTHER).grow(days[:1])
+        one.write(folder)
+        encoder = Encoder.read(folder).grow(days[1:])
+        direct = one.grow(days[1:])
+        layout = encoder.layout("item")
+        assert (layout.ids, layout.is_id) == (("new", "item_id"), (False, True))
+        assert (layout.sequences, layout.floats) == ((("word", 6), ("word", 2)), 1)
+        assert [list(encoder.columns(f.name)) for f in FURTHER[:4]] == [[*range(2, 8)], [0], [1], [8, 9]]
+        encoded = encoder.entities(days[1], "item")
+        assert same(encoded, direct.entities(days[1], "item"))
+        letters = {c for word, _, _, shout, _ in first + second for c in (word or "") + (shout or "")}
+        known = encoder.embedding_rows()
+        assert known["word"] == 1 + len(letters) and known["new"] == 3
+        assert encoder.embedding_rows() == direct.embedding_rows() and list(known) == list(direct.embedding_rows())
+        assert encoded.ids[:, 0].tolist() == [0 if new is None else 1 + new for _, new, *_ in second]
+        longest = max(len(word or "") for word, *_ in first)
+        alphabet = pl.Series(sorted(letters), dtype=pl.String)
+        row = dict(zip(alphabet, encoder.vocabularies["word"].lookup(alphabet).tolist(), strict=True))
+        for (word, *_), found in zip(second, encoded.sequences[0].tolist(), strict=True):
+            assert [r for r in found if r] == [row[c] for c in (word or "")[:longest]]
+        said = encoder.describe(days[1], "new")
+        assert (said["kind"], said["embedding"], said["embedding_rows"]) == ("flag", "new", 3)
+        assert said["unknown_share"] == round(sum(r[1] is None for r in second) / len(second), 4)

@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dmtl_cli.config.schema import Feature, Student
-from dmtl_cli.data.features.encoder import Encoded, Encoder, Vocabulary
+from dmtl_cli.data.features.encoder import Encoder
+from dmtl_cli.data.features.layout import Encoded
+from dmtl_cli.data.features.vocabulary import Vocabulary
 from dmtl_cli.data.log.reader import ID, Day
 from dmtl_cli.data.log.spool import Spool
 from dmtl_cli.data.rows import Rows, student_rows

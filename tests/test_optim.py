@@ -16,7 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.schema import Optimizer
-from dmtl_cli.data.features.encoder import Encoded, Encoder
+from dmtl_cli.data.features.encoder import Encoder
+from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.nn.batches import Batch, Inputs, inputs
 from dmtl_cli.nn.fit import Optimizers, fit, forget_untouched
 from dmtl_cli.nn.layers import EmbeddingTable

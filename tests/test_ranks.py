@@ -32,7 +32,7 @@ from worlds import BASE, DAYS, JSON_KEYS, Ended, Project, quick_towers
 
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.schema import Data, Events, Feature
-from dmtl_cli.data.features.encoder import Encoded
+from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.data.log import reader as reading
 from dmtl_cli.data.log.reader import Day
 from dmtl_cli.data.rows import Rows

@@ -18,7 +18,8 @@ import torch
 import yaml
 
 from dmtl_cli.cli import main as cli
-from dmtl_cli.data.features.encoder import Encoded, Encoder
+from dmtl_cli.data.features.encoder import Encoder
+from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.serving.export import input_names
 from dmtl_cli.student import export as exporting
 from dmtl_cli.student.dssm import DSSM

@@ -11,15 +11,13 @@ import numpy.typing as npt
 
 from dmtl_cli.data.log.reader import Day
 
-_TRIES = 16
+_TRIES = 16  # for an item that the user did not click
 
 
 @dataclass(frozen=True)
 class Negatives:
-    """Draws items in proportion to their clicks of the day to the power of alpha.
-
-    alpha 1 is the wording of DMTL (arXiv 2102.07142), .75 word2vec's, 0 uniform over the catalogue.
-    """
+    """Draws items of a day's catalogue, each with a probability proportional to its clicks of the day to the power of
+    alpha: 1 as DMTL words it (arXiv 2102.07142), 0.75 as word2vec does (arXiv 1310.4546), 0 uniform."""
 
     day: Day
     alpha: float
@@ -35,10 +33,10 @@ class Negatives:
     def draw(
         self, user: npt.NDArray[Any], rng: np.random.Generator
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-        """For each user row an item row that this user did not click that day.
+        """Draws an item row for each user row, [n]: one that the user did not click that day.
 
         Returns:
-            items [n] and valid [n]; a user who clicked (nearly) everything may get no valid one.
+            item rows [n], and whether each is valid [n]: users who clicked (nearly) everything may get none that is.
         """
         item = self._any(len(user), rng)
         hit = self.day.has_clicked(user, item)

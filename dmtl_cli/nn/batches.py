@@ -20,7 +20,8 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from dmtl_cli.data.features.encoder import Encoded, Encoder
+from dmtl_cli.data.features.encoder import Encoder
+from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.data.rows import L, Rows, map_labels
 from dmtl_cli.nn.layers import Side
 from dmtl_cli.runs.ranks import ALONE, Ranks
@@ -104,8 +105,8 @@ class Batcher:
         self.encoder, self.tables, self.device = encoder, tables, device
         self.ranks, self.by = ranks, by
         self.unknown_share, self.rng = unknown_share, rng
-        self.user_events = bool(encoder.of("user", True)) and not _covers(encoder, tables)
-        self.is_id = {s: np.asarray(encoder.layout(s).dropped, np.bool_) for s in ("user", "item", "context")}
+        self.user_events = bool(encoder.features_of_side("user", True)) and not _covers(encoder, tables)
+        self.is_id = {s: np.asarray(encoder.layout(s).is_id, np.bool_) for s in ("user", "item", "context")}
 
     def batches(self, rows: Iterable[Rows[Any]], batch_size: int) -> Iterator[Batch[Any]]:
         return map(self.batch, self.cut(rows, batch_size))

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from dmtl_cli.config.schema import Feature, Optimizer
-from dmtl_cli.data.features.encoder import Encoded, Encoder
+from dmtl_cli.data.features.encoder import Encoder
+from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.data.log.reader import Day
 from dmtl_cli.nn import checkpoint
 from dmtl_cli.nn.batches import Batcher, Tables

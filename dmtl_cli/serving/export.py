@@ -12,7 +12,8 @@ import numpy.typing as npt
 import polars as pl
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.data.features.encoder import Encoded, Encoder, Layout
+from dmtl_cli.data.features.encoder import Encoder
+from dmtl_cli.data.features.layout import Encoded, Layout
 
 Floats = npt.NDArray[np.float32]
 _BLOCK = 8_192
@@ -104,7 +105,7 @@ class Export:
         Raises:
             UserError: 65 a feature of the side has no column; a null is what says that a value is not known.
         """
-        missing = [f.name for f in self.encoder.of(side) if f.name not in frame.columns]
+        missing = [f.name for f in self.encoder.features_of_side(side) if f.name not in frame.columns]
         if missing:
             what = f"vectors of {side}s: no column {', '.join(missing)} among {', '.join(frame.columns[:12])}"
             raise UserError(what, "give every feature a column by its name; null where it is not known")

@@ -40,14 +40,7 @@ from dmtl_cli.student.export import write_export
 from dmtl_cli.teacher.build import build_teacher, refuse_another_model
 from dmtl_cli.teacher.loss import teacher_loss
 from dmtl_cli.teacher.model import Teacher, batch_logits
-from dmtl_cli.teacher.rows import (
-    TeacherLabels,
-    TeacherRows,
-    as_negatives,
-    held_out_share,
-    rows_per_epoch,
-    teacher_rows,
-)
+from dmtl_cli.teacher.rows import TeacherLabels, TeacherRows, as_negatives, held_out_share, rows_per_epoch, teacher_rows
 
 
 class Weights(NamedTuple):

@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor, nn
 
-from dmtl_cli.data.features.encoder import Encoded, Encoder, Layout
+from dmtl_cli.data.features.encoder import Encoder
+from dmtl_cli.data.features.layout import Encoded, Layout
 from dmtl_cli.data.log.reader import ID, Day, Log
 from dmtl_cli.nn import checkpoint
 from dmtl_cli.nn.batches import side_of
@@ -230,5 +231,5 @@ def _seen(day: Day) -> pl.DataFrame:
 
 def _unknown_share(encoder: Encoder, items: Encoded, day: Day) -> float:
     """Share of the catalogue whose every id is the unknown row: served by content alone."""
-    ids = np.asarray(encoder.layout("item").dropped, np.bool_)
+    ids = np.asarray(encoder.layout("item").is_id, np.bool_)
     return float((items.ids[:, ids] == 0).all(1).mean()) if ids.any() and len(day.items) else 0.0

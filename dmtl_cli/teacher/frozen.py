@@ -73,7 +73,7 @@ class Scorer:
         self.kept_bytes = kept_bytes
         self.tables = Tables(encoder.entities(day, "user"), encoder.entities(day, "item"))
         self.batcher = Batcher(encoder, self.tables, device, ranks=ranks)
-        served = encoder.entities(day, "user", None) if encoder.of("user", True) else self.tables.users
+        served = encoder.entities(day, "user", None) if encoder.features_of_side("user", True) else self.tables.users
         self.no_event = Batcher(encoder, Tables(served, self.tables.items), device, ranks=ranks)
         self.day = day
 

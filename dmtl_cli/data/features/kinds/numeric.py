@@ -1,0 +1,88 @@
+"""kind: numeric. A number a row, standardized or as a bucket that has a row of an embedding.
+
+Edges, mean and deviation are measured on the chain's first window and then carried, so that an encoded number keeps its
+meaning from day to day.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from dmtl_cli.config.errors import UserError
+from dmtl_cli.data.features.kinds.kind import Kind, Learned, share
+from dmtl_cli.data.features.layout import Array, FloatColumns, IdColumn
+
+_SAMPLE = 1_000_000  # events whose event-level numbers are measured
+_LARGEST = 10  # deviations from the mean
+
+
+class Numeric(Kind):
+    is_measured = True
+
+    @property
+    def bucketed(self) -> bool:
+        return self.feature.boundaries is not None or self.feature.num_buckets is not None
+
+    @property
+    def part(self) -> IdColumn | FloatColumns:
+        return IdColumn(self.embedding, is_id=False) if self.bucketed else FloatColumns(1)
+
+    def encode(self, values: pl.Series, learned: Learned) -> Array:
+        """Row 1 + the number of edges at or below each value, 0 of null; or (value - mean) / deviation, 0 of null."""
+        x = self._numbers(values)
+        known = learned.numbers[self.feature.name]
+        if self.bucketed:
+            edges = np.asarray(known["edges"])
+            return np.where(np.isnan(x), 0, 1 + np.searchsorted(edges, x, side="right")).astype(np.int32)
+        x = (x - known["mean"]) / known["std"]
+        floats: npt.NDArray[np.float32] = np.nan_to_num(np.clip(x, -_LARGEST, _LARGEST), nan=0.0).astype(np.float32)
+        return floats[:, None]
+
+    def measure(self, values: list[pl.Series]) -> dict[str, Any]:
+        """`edges`, or `mean` and `std`."""
+        f = self.feature
+        x = np.concatenate([self._numbers(v) for v in values])
+        x = np.sort(x[~np.isnan(x)])  # sorted: sums then do not depend on the order of reading
+        if f.boundaries is not None:
+            return {"edges": list(f.boundaries)}
+        if f.num_buckets is not None:
+            if not len(x):
+                return {"edges": []}
+            return {"edges": np.unique(np.quantile(x, np.arange(1, f.num_buckets) / f.num_buckets)).tolist()}
+        if not len(x) or x[0] == x[-1]:  # the deviation of equal numbers is rounding, not 0
+            return {"mean": float(x[0]) if len(x) else 0.0, "std": 1.0}
+        return {"mean": float(x.mean()), "std": float(x.std()) or 1.0}
+
+    def own_rows(self, learned: Learned) -> int | None:
+        """A bucket more than there are edges, and the OOV row."""
+        return len(learned.numbers[self.feature.name]["edges"]) + 2 if self.bucketed else None
+
+    def enough(self, rows: int, block: pl.Series) -> bool:
+        return rows >= _SAMPLE
+
+    def describe(self, values: pl.Series, encoded: Array) -> dict[str, Any]:
+        if self.bucketed:  # what is not finite is unknown too
+            return {"unknown_share": share(encoded == 0)}
+        return super().describe(values, encoded)
+
+    def _numbers(self, values: pl.Series) -> npt.NDArray[np.float64]:
+        """[n], NaN for what is null or not finite; log1p applied."""
+        if values.dtype == pl.Null:
+            return np.full(len(values), np.nan)
+        if not (values.dtype.is_numeric() or values.dtype == pl.Boolean):
+            raise UserError(f"feature {self.feature.name}: expected numbers, got {values.dtype}", _hint(values.dtype))
+        x = values.cast(pl.Float64).to_numpy()
+        x = np.where(np.isfinite(x), x, np.nan)
+        return np.sign(x) * np.log1p(np.abs(x)) if self.feature.transform == "log1p" else x
+
+
+def _hint(dtype: pl.DataType) -> str:
+    if isinstance(dtype, pl.List | pl.Array):
+        return "kind: vector with dim, or kind: sequence for a list of ids"
+    if dtype in (pl.String, pl.Categorical, pl.Enum):
+        return "kind: categorical, or make it numbers"
+    return "make it numbers"

@@ -1,0 +1,60 @@
+"""Values that have a row of an embedding because a day had them; the rows stay, from day to day."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+_SEARCHED = 32  # values known for each one asked for, above which a search costs less than the hash table of a join
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Values of one embedding in their order: `value`, `row` (0: waiting for admission), `count`, `last_seen`."""
+
+    frame: pl.DataFrame
+
+    @staticmethod
+    def empty(dtype: pl.DataType) -> Vocabulary:
+        return Vocabulary(
+            pl.DataFrame(schema={"value": dtype, "row": pl.Int32, "count": pl.Int64, "last_seen": pl.Date})
+        )
+
+    @property
+    def rows(self) -> int:
+        """Rows of the embedding, the out-of-vocabulary (OOV) row included."""
+        return 1 + int((self.frame["row"] > 0).sum())
+
+    @property
+    def dtype(self) -> pl.DataType | None:
+        """Int64 or String; None until a day has a value."""
+        return self.frame["value"].dtype if len(self.frame) else None
+
+    def lookup(self, values: pl.Series) -> npt.NDArray[np.int32]:
+        """Row of each value, [n]; 0 where it has none."""
+        known = self.frame.select("value", "row")
+        asked = values.cast(known["value"].dtype, strict=False).alias("value")
+        if len(asked) * _SEARCHED < len(known):  # one user served, a batch's events
+            found = known[known["value"].search_sorted(asked).clip(upper_bound=len(known) - 1)]
+            return np.where((found["value"] == asked).fill_null(False), found["row"], np.int32(0))
+        rows = asked.to_frame().join(known, on="value", how="left", maintain_order="left")["row"]
+        return rows.fill_null(0).to_numpy()
+
+    def grow(self, seen: pl.DataFrame, day: dt.date, min_count: int) -> Vocabulary:
+        """With the day's values (`value`, `count`): counts add up, new rows in order of value once admitted."""
+        seen = seen.filter(pl.col("value").is_not_null()).group_by("value").agg(pl.col("count").sum())
+        both = self.frame.join(seen, on="value", how="full", coalesce=True, suffix="_now")
+        both = both.select(
+            "value",
+            pl.col("row").fill_null(0),
+            (pl.col("count").fill_null(0) + pl.col("count_now").fill_null(0)).alias("count"),
+            pl.when(pl.col("count_now").is_not_null()).then(pl.lit(day)).otherwise("last_seen").alias("last_seen"),
+        ).sort("value")
+        new = (both["row"] == 0) & (both["count"] >= min_count)
+        rows = both["row"].to_numpy().copy()
+        rows[new.to_numpy()] = np.arange(self.rows, self.rows + int(new.sum()))
+        return Vocabulary(both.with_columns(pl.Series("row", rows, dtype=pl.Int32)))
