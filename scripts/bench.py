@@ -38,7 +38,8 @@ import torch.nn.functional as F
 import yaml
 from torch import Tensor, nn
 
-from dmtl_cli.config.schema import Config, load_config
+from dmtl_cli.config.reading import load_config
+from dmtl_cli.config.schema import Config
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.reader import Day, Log
 from dmtl_cli.data.rows import Rows, hard_rows, teacher_rows
@@ -903,7 +904,7 @@ def inside_table_growth(o: dict[str, Any], scratch: Path) -> Result:
     flats = {id(b): Flat.of(b) for b in batches}
 
     def ours(more: dict[str, int]) -> Callable[[Batch], None]:
-        model = teacher_of(at.encoder, config.teacher.model_dump(), len(config.tasks))
+        model = teacher_of(at.encoder, config.teacher.model_dump(), len(config.tasks.names))
         model.table = EmbeddingTable(model.table.rows | more, model.table.dim)
         optimizers = Optimizers.of(model, model.table, config.teacher)
 

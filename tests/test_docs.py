@@ -13,7 +13,7 @@ import typer
 
 from dmtl_cli.cli.main import app
 from dmtl_cli.config.errors import Exit
-from dmtl_cli.config.schema import load_config
+from dmtl_cli.config.reading import load_config
 from dmtl_cli.runs.artifact import Manifest
 from dmtl_cli.scores.table import score_columns
 

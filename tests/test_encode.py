@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dmtl_cli.config.errors import UserError
-from dmtl_cli.config.schema import Feature
+from dmtl_cli.config.features import Feature
 from dmtl_cli.data.features.encoder import Buckets, Encoded, Encoder, Vocabulary
 from dmtl_cli.data.log.reader import ID, Block, Day
 from dmtl_cli.data.log.spool import Spool

@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dmtl_cli.config.schema import Feature, Student
+from dmtl_cli.config.features import Feature
+from dmtl_cli.config.student import Student
 from dmtl_cli.data.features.encoder import Encoded, Encoder, Vocabulary
 from dmtl_cli.data.log.reader import ID, Day
 from dmtl_cli.data.log.spool import Spool

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from test_log import put, read
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.config.schema import Distill
+from dmtl_cli.config.student import Distill
 from dmtl_cli.data.log import reader as log_module
 from dmtl_cli.data.log.reader import ID, NO_REQUEST, Day
 from dmtl_cli.data.rows import SOURCES, Rows

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from dmtl_cli.config.schema import Student, Teacher
+from dmtl_cli.config.student import Student
+from dmtl_cli.config.teacher import Teacher
 from dmtl_cli.data.log.hashing import GAMMA, splitmix64
 from dmtl_cli.data.log.reader import Block, Day
 from dmtl_cli.data.negatives import Negatives

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.config.schema import Optimizer
+from dmtl_cli.config.training import Optimizer
 from dmtl_cli.nn.layers import EmbeddingTable
 from dmtl_cli.nn.optimizers import RowWiseAdagrad, TableAdam
 from dmtl_cli.nn.sharded import Fused, ShardedTable

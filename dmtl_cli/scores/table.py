@@ -32,7 +32,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dmtl_cli.config.errors import UserError
-from dmtl_cli.config.schema import Distill
+from dmtl_cli.config.student import Distill
 from dmtl_cli.data.log.hashing import blake2b64_of
 from dmtl_cli.data.log.reader import BLOCK, ID, NO_REQUEST, POOL, Day
 from dmtl_cli.data.log.spool import SpoolWriter, frame_of

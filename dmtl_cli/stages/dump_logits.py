@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from dmtl_cli.config.schema import Scores
+from dmtl_cli.config.scores import Scores
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.reader import BLOCK, Day, Log
 from dmtl_cli.data.negatives import Negatives

@@ -92,7 +92,7 @@ def train_joint(run: Run, day: dt.date) -> Result:
 
         encoders = {"teacher": encoder_of("teacher"), "student": encoder_of("student")}
         made = [table_of(run.ranks, run.device, c.table_rate) for c in (config.teacher, config.student)]
-        teacher = teacher_of(encoders["teacher"], config.teacher.model_dump(), len(config.tasks), made[0])
+        teacher = teacher_of(encoders["teacher"], config.teacher.model_dump(), len(config.tasks.names), made[0])
         teacher = teacher.to(run.device)
         student = student_of(encoders["student"], config.student.model_dump(), made[1]).to(run.device)
         for_teacher = batcher_of(encoders["teacher"], False, config.teacher.unknown_share, "rows")
@@ -147,7 +147,7 @@ def train_joint(run: Run, day: dt.date) -> Result:
         unknown = run.ranks.of_first(written)
         facts = {
             "threshold_seconds": threshold,
-            "tasks": config.tasks,
+            "tasks": config.tasks.names,
             "teacher": None,
             "predicts": None,  # what it learned was not calibrated
             "days": [str(d) for d in days],

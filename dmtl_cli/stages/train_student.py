@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.config.schema import KD, Distill, Student, Way
+from dmtl_cli.config.student import KD, Distill, Student, Way
 from dmtl_cli.data.features.encoder import Encoded, Encoder
 from dmtl_cli.data.log.reader import Day, Log
 from dmtl_cli.data.rows import SOURCES, Rows, hard_rows, mix

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from dmtl_cli.config.days import window
 from dmtl_cli.config.errors import UserError
-from dmtl_cli.config.schema import Config, Quantile
+from dmtl_cli.config.labels import Quantile
+from dmtl_cli.config.schema import Config
 from dmtl_cli.data.features.encoder import Encoded, Encoder
 from dmtl_cli.data.log.reader import Day, Log
 from dmtl_cli.data.rows import Rows, held_out, teacher_rows
@@ -49,7 +50,7 @@ def train_teacher(run: Run, day: dt.date) -> Result:
 
         run.seed_torch("teacher", day)
         made = table_of(run.ranks, run.device, config.table_rate)
-        model = teacher_of(encoder, config.model_dump(), len(run.config.tasks), made).to(run.device)
+        model = teacher_of(encoder, config.model_dump(), len(run.config.tasks.names), made).to(run.device)
         optimizers = Optimizers.of(model, model.table, config)
         if before:
             checkpoint.load(before[0], model, model.table, optimizers)
@@ -67,7 +68,7 @@ def train_teacher(run: Run, day: dt.date) -> Result:
             with products(config.precision, run.device):
                 logits, gates = forward(model, batch, run.ranks)
             loss, parts = batch_loss(run.config, logits, batch)
-            return loss, {f"loss.{k}": v for k, v in parts.items()} | gate_numbers(gates, run.config.tasks)
+            return loss, {f"loss.{k}": v for k, v in parts.items()} | gate_numbers(gates, run.config.tasks.names)
 
         learned: dict[str, float] = {}
         offered = logged * (1 + config.negatives if config.samples == "mixed" else 1)
@@ -86,7 +87,7 @@ def train_teacher(run: Run, day: dt.date) -> Result:
             encoder.write(publication.path)
         facts = {
             "threshold_seconds": threshold,
-            "tasks": run.config.tasks,
+            "tasks": run.config.tasks.names,
             "calibrated": exposures,
             "calibration": {k: c.to_dict() for k, c in fitted.items()},
             "sampling": {k: getattr(config, k) for k in ("samples", "negatives", "alpha")},
@@ -166,7 +167,7 @@ def refuse_another_model(before: Parent | None, config: Config) -> None:
     """A warm start would read the weights of one task or cross as another's: their order alone tells them apart."""
     if before is None:
         return
-    refuse_other_tasks(*before, config.tasks)
+    refuse_other_tasks(*before, config.tasks.names)
     if before[1].config["teacher"]["crosses"] != [cross.model_dump() for cross in config.teacher.crosses]:
         what = f"{before[0]}: the model's crosses are not the config's"
         raise UserError(what, "use a new workspace for other crosses")
@@ -175,9 +176,9 @@ def refuse_another_model(before: Parent | None, config: Config) -> None:
 def batch_loss(config: Config, logits: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
     """teacher_loss of logits [B, T] against the labels of a batch."""
     c = batch.columns
-    conversions = {x: (c[f"converted.{x}"], c[f"known.{x}"]) for x in config.tasks[1:]}
-    weights = {loss: config.task_weight(loss) for loss in config.losses}
-    by_task = dict(zip(config.tasks, logits.unbind(1), strict=True))
+    conversions = {x: (c[f"converted.{x}"], c[f"known.{x}"]) for x in config.tasks.names[1:]}
+    weights = {loss: config.task_weight(loss) for loss in config.tasks.losses}
+    by_task = dict(zip(config.tasks.names, logits.unbind(1), strict=True))
     return teacher_loss(by_task, c["click"], conversions, c["weight"], weights)
 
 
@@ -203,7 +204,7 @@ def _held_out_logits(
 ) -> Held:
     """(logit, label, weight) per task of the exposures kept from training; conversions: clicked rows with a known
     label."""
-    parts: dict[str, list[tuple[Any, Any, Any]]] = {k: [] for k in run.config.tasks}
+    parts: dict[str, list[tuple[Any, Any, Any]]] = {k: [] for k in run.config.tasks.names}
     for d in days:
         scorer = Scorer(encoder, model, d, run.device, run.ranks, kept_bytes=0)  # a few rows
         for block in d.blocks():

@@ -92,7 +92,7 @@ class FrozenTeacher:
     """
 
     def __init__(self, folder: Path, manifest: Manifest, device: torch.device, config: Config) -> None:
-        refuse_other_tasks(folder, manifest, config.tasks)
+        refuse_other_tasks(folder, manifest, config.tasks.names)
         self.encoder = Encoder.stored(folder, config.features_of("teacher"))
         self.calibration = {k: Calibration.from_dict(v) for k, v in manifest.facts["calibration"].items()}
         self.tasks = tuple(manifest.facts["tasks"])

@@ -20,7 +20,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from dmtl_cli.config.errors import UserError
-from dmtl_cli.config.schema import Feature
+from dmtl_cli.config.features import Feature
 from dmtl_cli.data.log.hashing import blake2b64, splitmix64
 from dmtl_cli.data.log.reader import ID, Day
 
