@@ -46,6 +46,7 @@ def test_defaults(tmp_path: Path) -> None:
     config = load(tmp_path)
     assert (config.seed, config.teacher.samples, config.student.distill.ways) == (1, "exposed", ("replay", "rescore"))
     assert (config.data.events.hive_key, config.labels.long_read) == ("day", "mean")
+    assert not config.plain_autograd and load(tmp_path, SMALL, "plain_autograd=true").plain_autograd
     assert [f.name for f in config.features_of("student")] == ["user_id", "item_id"]
     with pytest.raises(ValueError, match="frozen"):
         config.seed = 2

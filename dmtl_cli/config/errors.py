@@ -1,4 +1,4 @@
-"""The one way a room says that something is wrong with what it was given."""
+"""How a stage ends that cannot go on: a user's mistake in one line, with an exit code; or nothing to do yet."""
 
 from __future__ import annotations
 
