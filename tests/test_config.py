@@ -103,7 +103,7 @@ def test_words_and_dates_stay_text(tmp_path: Path, text: str) -> None:
         (
             "teacher",
             "{expert_hidden_units: []}",
-            "teacher.expert_hidden_units: expected a list of at least 1, got a list",
+            "teacher.expert_hidden_units: expected a list of at least 1, got an empty list",
         ),
         ("student", "{distill: {ways: [replay, guess]}}", "student.distill.ways.1: "),
     ],
@@ -314,7 +314,7 @@ def kd(*losses: str, more: str = "") -> str:
             ("listwise", "top_k: 3", "top_k has no effect on listwise (it is for plackett_luce)"),
             ("mse_prob", "popularity_strata: 3", "popularity_strata has no effect on mse_prob (it is for listwise, "),
         )),
-        (SMALL + "student: {distill: {losses: []}}", "8: student.distill.losses: expected a list of at least 1"),
+        (SMALL + "student: {distill: {losses: []}}", "8: student.distill.losses: expected a list of at least 1, got"),
         (SMALL + kd("loss: rank_weight"), "10: student: distill.losses: rank_weight alone only pushes scores up"),
         (SMALL + "student: {distill: {list_size: 8}}", "8: student: distill.list_size has no effect without a loss"),
         (SMALL + kd("loss: listwise", more="  user_rows: 4\n"), "12: student: user_rows has no effect with a loss"),

@@ -77,7 +77,7 @@ def shown(value: Any) -> str:
         case dict():
             return "keys and values"
         case tuple() | list():
-            return "a list"
+            return "a list" if value else "an empty list"
     return repr(value)
 
 
