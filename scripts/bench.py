@@ -36,9 +36,11 @@ import pyarrow.parquet as pq
 import torch
 import torch.nn.functional as F
 import yaml
+from dmtl_cli.scores.table import Matcher, Reader
 from torch import Tensor, nn
 
-from dmtl_cli.config.schema import Config, load_config
+from dmtl_cli.config.reading import load_config
+from dmtl_cli.config.schema import Config
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.reader import Day, Log
 from dmtl_cli.data.rows import Rows, hard_rows, teacher_rows
@@ -48,7 +50,6 @@ from dmtl_cli.nn.fit import Optimizers, has_bf16, products
 from dmtl_cli.nn.layers import EmbeddingTable
 from dmtl_cli.runs.progress import RunLog
 from dmtl_cli.runs.run import Run
-from dmtl_cli.scores.table import Matcher, Reader
 from dmtl_cli.stages.train_student import student_loss
 from dmtl_cli.stages.train_teacher import batch_loss
 from dmtl_cli.student.dssm import INIT_SCALE
@@ -903,7 +904,7 @@ def inside_table_growth(o: dict[str, Any], scratch: Path) -> Result:
     flats = {id(b): Flat.of(b) for b in batches}
 
     def ours(more: dict[str, int]) -> Callable[[Batch], None]:
-        model = teacher_of(at.encoder, config.teacher.model_dump(), len(config.tasks))
+        model = teacher_of(at.encoder, config.teacher.model_dump(), len(config.tasks.names))
         model.table = EmbeddingTable(model.table.rows | more, model.table.dim)
         optimizers = Optimizers.of(model, model.table, config.teacher)
 

@@ -2,8 +2,8 @@
 
     python scripts/config_reference.py > docs/config.md
 
-All of it comes from dmtl_cli/config.py: types and defaults from the models, meanings from the text under a field, and
-what is refused from the messages of the validators. `MORE` says what config.py leaves to a key's name.
+All of it comes from dmtl_cli/config/: types and defaults from the models, meanings from the text under a field, and
+what is refused from the messages of the checks. `MORE` says what the models leave to a key's name.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import ast
 import inspect
 import types
 import typing
+from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -19,12 +20,13 @@ from pydantic import BaseModel, StringConstraints
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from dmtl_cli.config import schema as config
+from dmtl_cli.config.schema import Config
+from dmtl_cli.config.section import Section
 
 INTRO = """\
 # Config reference
 
-Made by `scripts/config_reference.py` from `dmtl_cli/config.py`; `tests/test_docs.py` fails when it is out of date.
+Made by `scripts/config_reference.py` from `dmtl_cli/config/`; `tests/test_docs.py` fails when it is out of date.
 
 A config is YAML. A heading is the place of its keys, so the key `w_kd` below `student.distill` is
 `--set student.distill.w_kd=...` on the command line; a number in the path is a place in a list
@@ -86,21 +88,22 @@ MORE = {
 }
 
 
-def classes() -> dict[str, ast.ClassDef]:
-    tree = ast.parse(inspect.getsource(config))
-    return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+def syntax(model: type[BaseModel]) -> ast.Module:
+    """The file that defines a model."""
+    return ast.parse(Path(inspect.getfile(model)).read_text(encoding="utf-8"))
 
 
-CLASSES = classes()
+def definition(model: type[BaseModel]) -> ast.ClassDef:
+    return next(n for n in syntax(model).body if isinstance(n, ast.ClassDef) and n.name == model.__name__)
 
 
 def meanings(model: type[BaseModel]) -> dict[str, str]:
     """The text under each field, in a model and those it extends."""
     found: dict[str, str] = {}
     for kind in reversed(model.__mro__):
-        if kind.__name__ not in CLASSES:
+        if not issubclass(kind, Section):
             continue
-        body = CLASSES[kind.__name__].body
+        body = definition(kind).body
         for node, after in zip(body, [*body[1:], None], strict=True):
             if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
                 name = node.target.id
@@ -111,15 +114,11 @@ def meanings(model: type[BaseModel]) -> dict[str, str]:
 
 
 def refusals(model: type[BaseModel]) -> list[str]:
-    """Messages of a model's validators that are plain text."""
-    return [
-        str(node.exc.args[0].value)
-        for node in ast.walk(CLASSES[model.__name__])
-        if isinstance(node, ast.Raise)
-        and isinstance(node.exc, ast.Call)
-        and node.exc.args
-        and isinstance(node.exc.args[0], ast.Constant)
-    ]
+    """Messages of a model's checks that are plain text; those between sections stand beside the whole config."""
+    checks = syntax(model) if model is Config else definition(model)
+    raised = [node for node in ast.walk(checks) if isinstance(node, ast.Raise)]
+    calls = [node.exc for node in sorted(raised, key=lambda n: n.lineno) if isinstance(node.exc, ast.Call)]
+    return [str(c.args[0].value) for c in calls if c.args and isinstance(c.args[0], ast.Constant)]
 
 
 def is_model(kind: Any) -> bool:
@@ -178,8 +177,8 @@ def section(model: type[BaseModel], path: str, seen: dict[type[BaseModel], str])
     hints = typing.get_type_hints(model, include_extras=True)
     said = meanings(model)
     lines = [f"## {path or 'Top level'}", ""]
-    if model.__doc__ and model.__name__ in CLASSES and ast.get_docstring(CLASSES[model.__name__]):
-        lines += [model.__doc__.strip(), ""]
+    if text := ast.get_docstring(definition(model)):
+        lines += [text, ""]
     lines += ["| key | type | default | meaning |", "|---|---|---|---|"]
     below = []
     for name, field in model.model_fields.items():
@@ -201,7 +200,7 @@ def section(model: type[BaseModel], path: str, seen: dict[type[BaseModel], str])
 
 
 def reference() -> str:
-    return f"{INTRO}\n{section(config.Config, '', {})}\n"
+    return f"{INTRO}\n{section(Config, '', {})}\n"
 
 
 if __name__ == "__main__":

@@ -29,7 +29,9 @@ from sklearn.metrics import roc_auc_score
 
 from dmtl_cli.config.days import between, folder_day, parse_day
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.config.schema import Config, Feature, load_config
+from dmtl_cli.config.features import Feature
+from dmtl_cli.config.reading import load_config
+from dmtl_cli.config.schema import Config
 
 Numbers = npt.NDArray[np.float64]
 

@@ -18,7 +18,8 @@ import pytest
 import torch
 from worlds import BASE, DAYS, Project, events, quick_towers, reshape
 
-from dmtl_cli.config.schema import LISTS, ListLoss, RowLoss, load_config
+from dmtl_cli.config.reading import load_config
+from dmtl_cli.config.student import LISTS, ListLoss, RowLoss
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.reader import ID, Day, Log
 from dmtl_cli.nn import checkpoint

@@ -12,7 +12,7 @@ from test_models import DIM, FACTORS, ITEM, NETWORKS, USER, a_student, a_teacher
 from test_optim import RATES, batches, train
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.config.schema import Optimizer
+from dmtl_cli.config.training import Optimizer
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.nn import checkpoint
 from dmtl_cli.nn.fit import Optimizers

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import BASE, DAYS, Ended, Project, quick_towers
 
-from dmtl_cli.config.schema import load_config
+from dmtl_cli.config.reading import load_config
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.evaluate.rankers import Exam
 from dmtl_cli.runs.progress import RunLog
@@ -481,7 +481,7 @@ def test_names_of_a_figure_do_not_cover_each_other(wanted: dict[str, float]) -> 
             "a: {student.learning_rat: .1}",
             "setting a: unknown key student.learning_rat, did you mean learning_rate?",
         ),
-        ("a: {student.learning_rate: 2026-01-01}", "student.learning_rate: input should be a valid number"),
+        ("a: {student.learning_rate: 2026-01-01}", "student.learning_rate: expected a number"),
         ("a: {student.distill.losses: [{target: plike}]}", "student.distill.losses.0.target: no score is called plike"),
         ("a: {student.distill.losses: [{loss: nope}]}", "student.distill.losses.0.loss"),
     ],

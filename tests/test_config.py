@@ -1,13 +1,19 @@
 """The config: every mistake is refused, with its line, and nothing is guessed."""
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.config.schema import Config, load_config
+from dmtl_cli.config.features import KIND_OPTIONS, Feature, Kind
+from dmtl_cli.config.reading import load_config
+from dmtl_cli.config.schema import Config
+from dmtl_cli.config.teacher import NETWORK_OPTIONS, Network, Teacher
 
 SMALL = """\
 workspace: work
@@ -40,6 +46,7 @@ def test_defaults(tmp_path: Path) -> None:
     config = load(tmp_path)
     assert (config.seed, config.teacher.samples, config.student.distill.ways) == (1, "exposed", ("replay", "rescore"))
     assert (config.data.events.hive_key, config.labels.long_read) == ("day", "mean")
+    assert not config.plain_autograd and load(tmp_path, SMALL, "plain_autograd=true").plain_autograd
     assert [f.name for f in config.features_of("student")] == ["user_id", "item_id"]
     with pytest.raises(ValueError, match="frozen"):
         config.seed = 2
@@ -77,19 +84,27 @@ def test_words_and_dates_stay_text(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "says"),
     [
-        ("seed", "yes", "seed: input should be a valid integer, got 'yes'"),
-        ("seed", "true", "seed: input should be a valid integer, got True"),
-        ("seed", "1.0", "seed: input should be a valid integer, got 1.0"),
-        ("seed", "'1'", "seed: input should be a valid integer, got '1'"),
-        ("seed", "-1", "seed: input should be greater than or equal to 0, got -1"),
-        ("threads", "0", "threads: input should be greater than or equal to 1, got 0"),
-        ("device", "gpu", "device: input should be 'auto', 'cpu' or 'cuda', got 'gpu'"),
-        ("workspace", "5", "workspace: input should be a valid string, got 5"),
-        ("workspace", "", "workspace: input should be a valid string, got None"),
-        ("labels", "{long_read: .inf}", "labels.long_read: "),
-        ("labels", "{long_read: -3}", "labels.long_read: "),
-        ("teacher", "[1]", "teacher: input should be a valid dictionary"),
-        ("teacher", "{expert_hidden_units: []}", "teacher.expert_hidden_units: "),
+        ("seed", "yes", "seed: expected a whole number, got 'yes'"),
+        ("seed", "true", "seed: expected a whole number, got true"),
+        ("seed", "1.0", "seed: expected a whole number, got 1.0"),
+        ("seed", "'1'", "seed: expected a whole number, got '1'"),
+        ("seed", "-1", "seed: expected at least 0, got -1"),
+        ("threads", "0", "threads: expected at least 1, got 0"),
+        ("device", "gpu", "device: expected 'auto', 'cpu' or 'cuda', got 'gpu'"),
+        ("workspace", "5", "workspace: expected text, got 5"),
+        ("workspace", "", "workspace: expected text, got nothing"),
+        ("labels", "{long_read: .inf}", "labels.long_read: expected 'mean' or a number or keys and values, got '.inf'"),
+        ("labels", "{long_read: -3}", "labels.long_read: expected 'mean' or more than 0 or keys and values, got -3"),
+        ("labels", "{long_read: {quantile: 2}}", "labels.long_read.quantile: expected less than 1, got 2"),
+        ("teacher", "{learning_rate: 1e999}", "teacher.learning_rate: expected a finite number, got inf"),
+        ("teacher", "{crosses: 3}", "teacher.crosses: expected a list, got 3"),
+        ("student", "{hard: {duration_weighted: 1}}", "student.hard.duration_weighted: expected true or false, got 1"),
+        ("teacher", "[1]", "teacher: expected keys and values, got a list"),
+        (
+            "teacher",
+            "{expert_hidden_units: []}",
+            "teacher.expert_hidden_units: expected a list of at least 1, got an empty list",
+        ),
         ("student", "{distill: {ways: [replay, guess]}}", "student.distill.ways.1: "),
     ],
 )
@@ -98,6 +113,57 @@ def test_wrong_values(tmp_path: Path, key: str, value: str, says: str) -> None:
     found = mistakes(tmp_path, text)
     line = 1 + [x.partition(":")[0] for x in text.splitlines()].index(key)
     assert all(m.startswith(f"c.yaml:{line}: {says}") for m in found), found
+
+
+A_NAME = "expected a name of letters, digits and _ that does not begin with a digit, got"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (SMALL.replace("name: user_id", "name: user id"),
+         f"6: features.0.name: {A_NAME} 'user id'; write name: user_id, column: 'user id', if the log calls it so"),
+        (SMALL.replace("name: item_id", "name: item-id, column: item"),
+         f"7: features.1.name: {A_NAME} 'item-id'; write name: item_id"),
+        (SMALL.replace("name: item_id", "name: 7days"),
+         f"7: features.1.name: {A_NAME} '7days'; write name: _7days, column: '7days', if the log calls it so"),
+        (SMALL.replace("name: item_id", "name: 商品"),
+         f"7: features.1.name: {A_NAME} '商品'; write name: NAME, column: '商品', if the log calls it so"),
+        (SMALL.replace("{click", "{partition: log day, click"),
+         f"4: data.events.partition: {A_NAME} 'log day'; write e.g. log_day"),
+        (SMALL.replace("{click", "{conversions: {a-b: x}, click"),
+         f"4: data.events.conversions.a-b: {A_NAME} 'a-b'; write e.g. a_b"),
+        (SMALL + "teacher: {features: [user id]}", f"8: teacher.features.0: {A_NAME} 'user id'; write e.g. user_id"),
+    ],
+)  # fmt: skip
+def test_a_name_that_is_none(tmp_path: Path, text: str, says: str) -> None:
+    assert mistakes(tmp_path, text) == [f"c.yaml:{says}"]
+
+
+def keys_of(value: Any, place: str = "") -> Iterator[str]:
+    """Every key of a config, dotted."""
+    if isinstance(value, BaseModel):
+        for key in type(value).model_fields:
+            yield place + key
+            yield from keys_of(getattr(value, key), f"{place}{key}.")
+    elif isinstance(value, tuple):
+        for k, inner in enumerate(value):
+            yield from keys_of(inner, f"{place}{k}.")
+
+
+def test_messages_have_no_words_of_python(tmp_path: Path) -> None:
+    """Whatever stands in the place of a value: text, a number, a list, keys."""
+    text = SMALL + kd("loss: kl")
+    found: list[str] = []
+    for place in keys_of(load(tmp_path, text)):
+        for value in ("x y", "-1", "1e999", "true", "''", "[]", "[{}]", "{a-b: {}}"):
+            try:
+                load(tmp_path, text, f"{place}={value}")
+            except UserError as e:
+                found += [m.partition(", got ")[0] for m in (e.message, *e.others)]
+    assert len(found) > 500
+    python = re.compile(r"(?i)should|valid|tuple|dict|instance|string|integer|boolean|pattern|none|\^")
+    assert {m for m in found if python.search(m)} == set()
 
 
 # -- keys --------------------------------------------------------------------------------------------------------------
@@ -154,7 +220,7 @@ def with_feature(more: str) -> str:
          "8: features.2: min_count has no effect with hash_bucket_size"),
         (with_feature("name: x, side: user, kind: categorical, hash_bucket_size: 0"), "8: features.2.hash_bucket_size"),
         (with_feature("name: x, side: user, kind: categorical, hash_bucket_size: 2147483648"),
-         "8: features.2.hash_bucket_size: input should be less than 2147483648"),
+         "8: features.2.hash_bucket_size: expected less than 2147483648"),
         (with_feature("name: h, side: user, kind: sequence, embedding_name: item_id, hash_bucket_size: 9"),
          "8: features.2 (h): hash_bucket_size of embedding item_id is 9, for item_id not set"),
         (with_feature("name: a, side: user, kind: categorical, hash_bucket_size: 9}\n  - {name: b, side: item, kind: "
@@ -207,11 +273,11 @@ def kd(*losses: str, more: str = "") -> str:
         (events("conversions: {like: seconds}") + "  - {name: s, side: user, kind: numeric, column: seconds}",
          "8: features.2 (s): seconds is an outcome"),
         (LIKE + "  - {name: is_like, side: user, kind: numeric}", "8: features.2 (is_like): is_like is an outcome"),
-        (events("conversions: {a-b: x}"), "4: data.events.conversions.a-b: string should match pattern"),
+        (events("conversions: {a-b: x}"), "4: data.events.conversions.a-b: expected a name of letters, digits and _"),
         # a teacher's losses
         (SMALL + "teacher: {task_weights: {ctvr: 1}}", "8: teacher.task_weights: no loss is called ctvr, did you mean"),
         (SMALL + "teacher: {task_weights: {like: 1}}", "8: teacher.task_weights: no loss is called like"),
-        (SMALL + "teacher: {task_weights: {ctr: -1}}", "8: teacher.task_weights.ctr: input should be greater"),
+        (SMALL + "teacher: {task_weights: {ctr: -1}}", "8: teacher.task_weights.ctr: expected at least 0, got -1"),
         (SMALL + "teacher: {task_weights: {ctr: 0, cvr: 0, ctcvr: 0}}", "8: teacher.task_weights: all are 0"),
         (LIKE + "teacher: {task_weights: {ctr: 0, cvr: 0, ctcvr: 0, like: 0, ctlike: 0}}",
          "8: teacher.task_weights: all are 0"),
@@ -219,25 +285,25 @@ def kd(*losses: str, more: str = "") -> str:
         (SMALL + "teacher: {num_levels: 2}", "8: teacher.num_levels has no effect on model: mmoe (it is for ple)"),
         (SMALL + "teacher: {model: shared_bottom, num_task_experts: 2}", "8: teacher.num_task_experts has no effect"),
         (SMALL + "teacher: {model: shared_bottom, num_experts: 2}",
-         "8: teacher.num_experts has no effect on model: shared_bottom, which has no gate"),
+         "8: teacher.num_experts has no effect on model: shared_bottom (it is for mmoe and ple)"),
         (SMALL + "teacher: {model: shared_bottom, gate_dropout: 0.1}", "8: teacher.gate_dropout has no effect on"),
-        (SMALL + "teacher: {factor_dim: -1}", "8: teacher.factor_dim: input should be greater than or equal to 0"),
+        (SMALL + "teacher: {factor_dim: -1}", "8: teacher.factor_dim: expected at least 0"),
         (SMALL + "teacher: {samples: exposed, negatives: 2}", "8: teacher.negatives has no effect on samples: exposed"),
         (SMALL.replace("click: click, ", "") + "teacher: {calibration_share: 0.2}",
          "8: teacher.calibration_share has no effect without data.events.click"),
         # scores
         (SMALL + "scores: {fusion: {pctcvr: 1}}", "8: scores.fusion: pctcvr is none of pctr, pcvr"),
         (SMALL + "scores: {fusion: {plike: 1}}", "8: scores.fusion: plike is none of pctr, pcvr"),
-        (SMALL + "scores: {fusion: {pctr: 0}}", "8: scores.fusion.pctr: input should be greater than 0"),
+        (SMALL + "scores: {fusion: {pctr: 0}}", "8: scores.fusion.pctr: expected more than 0"),
         (SMALL + "scores: {candidate_source: both}", "8: scores.candidate_source has no effect without scores.cand"),
         # what a student learns
         (SMALL + kd("loss: kl", "target: pctcv"), "12: student.distill.losses.1.target: no score is called pctcv, did"),
         (SMALL + kd("target: pctlike"), "11: student.distill.losses.0.target: no score is called pctlike"),
         (SMALL + kd("target: pfused"),
          "11: student.distill.losses.0.target: no score is called pfused (pfused needs scores.fusion)"),
-        (SMALL + kd("loss: hinge"), "11: student.distill.losses.0.loss: input should be 'kl', 'mse_logit', 'mse_prob', "
+        (SMALL + kd("loss: hinge"), "11: student.distill.losses.0.loss: expected 'kl', 'mse_logit', 'mse_prob', "
          "'listwise', 'listwise_calibrated', 'margin_mse', 'pairwise', 'rank_weight' or 'plackett_luce', got 'hinge'"),
-        (SMALL + kd("weight: 0"), "11: student.distill.losses.0.weight: input should be greater than 0"),
+        (SMALL + kd("weight: 0"), "11: student.distill.losses.0.weight: expected more than 0"),
         *((SMALL + kd("loss: kl", f"loss: {loss}, {option}"), f"12: student.distill.losses.1: {says}")
           for loss, option, says in (
             ("mse_logit", "temperature: 2", "temperature has no effect on mse_logit (it is for kl, mse_prob, listwise"),
@@ -248,12 +314,12 @@ def kd(*losses: str, more: str = "") -> str:
             ("listwise", "top_k: 3", "top_k has no effect on listwise (it is for plackett_luce)"),
             ("mse_prob", "popularity_strata: 3", "popularity_strata has no effect on mse_prob (it is for listwise, "),
         )),
-        (SMALL + "student: {distill: {losses: []}}", "8: student.distill.losses: tuple should have at least 1 item"),
-        (SMALL + kd("loss: rank_weight"), "8: student: distill.losses: rank_weight alone only pushes scores up"),
+        (SMALL + "student: {distill: {losses: []}}", "8: student.distill.losses: expected a list of at least 1, got"),
+        (SMALL + kd("loss: rank_weight"), "10: student: distill.losses: rank_weight alone only pushes scores up"),
         (SMALL + "student: {distill: {list_size: 8}}", "8: student: distill.list_size has no effect without a loss"),
-        (SMALL + kd("loss: listwise", more="  user_rows: 4\n"), "8: student: user_rows has no effect with a loss over"),
-        (SMALL + "student: {distill: {list_size: 1}}", "8: student.distill.list_size: input should be greater"),
-        (SMALL + "student: {distill: {half_life_days: 0}}", "8: student.distill.half_life_days: input should be gr"),
+        (SMALL + kd("loss: listwise", more="  user_rows: 4\n"), "12: student: user_rows has no effect with a loss"),
+        (SMALL + "student: {distill: {list_size: 1}}", "8: student.distill.list_size: expected at least 2, got 1"),
+        (SMALL + "student: {distill: {half_life_days: 0}}", "8: student.distill.half_life_days: expected more than 0"),
         (SMALL + "student: {distill: {head: auxiliary}}", AUXILIARY),
         (SMALL + "student: {distill: {head: auxiliary, w_kd: 0}, hard: {w_hard: 1}}", AUXILIARY),
         (SMALL + "student: {hard: {w_hard: 1, negatives: 2}}", "8: student: hard.negatives has no effect on sampled_"),
@@ -340,15 +406,22 @@ def test_options_that_have_one(tmp_path: Path, text: str) -> None:
     load(tmp_path, text)
 
 
+def test_every_kind_and_network_says_which_keys_it_takes() -> None:
+    assert set(KIND_OPTIONS) == set(get_args(Kind)) and set(NETWORK_OPTIONS) == set(get_args(Network))
+    common = {"name", "side", "kind", "column", "level"}
+    assert {key for keys in KIND_OPTIONS.values() for key in keys} == Feature.model_fields.keys() - common
+    assert {key for keys in NETWORK_OPTIONS.values() for key in keys} < Teacher.model_fields.keys()
+
+
 def test_tasks_losses_and_their_weights(tmp_path: Path) -> None:
     config = load(tmp_path)
-    assert (config.tasks, config.losses) == (("ctr", "cvr"), ("ctr", "ctcvr", "cvr"))
-    assert [config.task_weight(x) for x in config.losses] == [1.0, 1.0, 1.0]
+    assert (config.tasks.names, config.tasks.losses) == (("ctr", "cvr"), ("ctr", "ctcvr", "cvr"))
+    assert [config.task_weight(x) for x in config.tasks.losses] == [1.0, 1.0, 1.0]
     two = events("conversions: {like: a, buy: b}") + "teacher: {task_weights: {ctlike: 0.5, cvr: 0}}"
     config = load(tmp_path, two)
-    assert config.tasks == ("ctr", "cvr", "buy", "like"), "whatever their order in the file"
-    assert config.losses == ("ctr", "ctcvr", "cvr", "ctbuy", "buy", "ctlike", "like")
-    assert [config.task_weight(x) for x in config.losses] == [1, 1, 0, 1, 1, 0.5, 1]
+    assert config.tasks.names == ("ctr", "cvr", "buy", "like"), "whatever their order in the file"
+    assert config.tasks.losses == ("ctr", "ctcvr", "cvr", "ctbuy", "buy", "ctlike", "like")
+    assert [config.task_weight(x) for x in config.tasks.losses] == [1, 1, 0, 1, 1, 0.5, 1]
     assert config.data.events.outcome_columns == {"click", "seconds", "a", "b"}
 
 
@@ -419,8 +492,8 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "says"),
     [
-        ("", 1, "expected keys and values, got NoneType"),
-        ("- a\n- b\n", 1, "expected keys and values, got list"),
+        ("", 1, "expected keys and values, got nothing"),
+        ("- a\n- b\n", 1, "expected keys and values, got a list"),
         ("workspace: [1\n", 2, "not YAML"),
         ("a: 1\n b: 2\n", 2, "not YAML"),
         ("a: 1\n---\nb: 2\n", 2, "not YAML"),
@@ -472,9 +545,9 @@ def test_a_later_set_wins(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("entry", "says"),
     [
-        ("seed=x", "--set seed: input should be a valid integer, got 'x'"),
+        ("seed=x", "--set seed: expected a whole number, got 'x'"),
         ("teacher.epohcs=1", "--set unknown key teacher.epohcs, did you mean epochs?"),
-        ("features.1.min_count=0", "--set features.1.min_count: input should be greater than or equal to 1, got 0"),
+        ("features.1.min_count=0", "--set features.1.min_count: expected at least 1, got 0"),
         ("features.9.min_count=5", "--set features.9.min_count=5: nothing stands at 9 in the config"),
         ("features.x.min_count=5", "--set features.x.min_count=5: nothing stands at x in the config"),
         ("features.2=5", "--set features.2=5: nothing stands at 2 in the config"),
@@ -486,6 +559,43 @@ def test_a_later_set_wins(tmp_path: Path) -> None:
 def test_a_wrong_set(tmp_path: Path, entry: str, says: str) -> None:
     found = mistakes(tmp_path, SMALL, entry)
     assert found[0].startswith(says), found
+
+
+NUMERIC = with_feature("name: x, side: user, kind: numeric")
+VALUED = with_feature("name: x, side: user, kind: categorical, min_count: 2")
+NO_EFFECT = "features.2: min_count has no effect on kind numeric (it is for categorical and sequence)"
+
+
+@pytest.mark.parametrize(
+    ("text", "sets", "says"),
+    [
+        # the offending key, a key that makes one of the file offend, a whole feature, a feature of the file
+        (NUMERIC, ["features.2.min_count=2"], f"--set {NO_EFFECT}"),
+        (VALUED, ["features.2.kind=numeric"], f"--set features.2.kind=numeric: {NO_EFFECT}"),
+        (NUMERIC, ["features.2={name: x, side: user, kind: numeric, min_count: 2}"], f"--set {NO_EFFECT}"),
+        (VALUED.replace("categorical, min", "numeric, min"), ["features.2.column=y"], f"c.yaml:8: {NO_EFFECT}"),
+        (VALUED.replace("categorical, min", "numeric, min"), ["seed=2", "threads=2"], f"c.yaml:8: {NO_EFFECT}"),
+        # checks between sections: the last that is to blame
+        (SMALL, ["seed=2", "data.events.click=null", "teacher={samples: exposed}", "threads=2"],
+         "--set teacher.samples: exposed needs data.events.click; a log of clicks has no negatives"),
+        (SMALL + "teacher: {samples: exposed}", ["seed=2", "data.events.click=null", "threads=2"],
+         "--set data.events.click=null: teacher.samples: exposed needs data.events.click; a log of clicks has no "
+         "negatives"),
+        (SMALL + "teacher: {features: [user_id, item]}", ["seed=2"],
+         "c.yaml:8: teacher.features: no feature is called item, did you mean item_id?"),
+        # the file's mistake, hidden until --set mends another one
+        (SMALL + "seed: x\nteacher: {num_levels: 2}", ["seed=2"],
+         "c.yaml:9: teacher.num_levels has no effect on model: mmoe (it is for ple)"),
+        (SMALL + "seed: x\nteacher: {model: ple, num_levels: 2}", ["seed=2", "teacher.model=shared_bottom"],
+         "--set teacher.model=shared_bottom: teacher.num_levels has no effect on model: shared_bottom (it is for ple)"),
+        # what stood in the file where --set puts a mapping
+        (SMALL, ["data={events: {duration: seconds}}"], "--set data.root is required"),
+        (SMALL, ["labels={long_read: 3, long_read: 4}"],
+         "--set labels={long_read: 3, long_read: 4}:1: long_read stands twice in one mapping"),
+    ],
+)  # fmt: skip
+def test_a_mistake_of_set_is_told_as_one(tmp_path: Path, text: str, sets: list[str], says: str) -> None:
+    assert mistakes(tmp_path, text, *sets) == [says]
 
 
 @pytest.mark.parametrize("entry", ["seed", "=1", "a..b=1", ".seed=1"])

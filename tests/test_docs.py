@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import typer
+from dmtl_cli.scores.table import score_columns
 
 from dmtl_cli.cli.main import app
 from dmtl_cli.config.errors import Exit
-from dmtl_cli.config.schema import load_config
+from dmtl_cli.config.reading import load_config
 from dmtl_cli.runs.artifact import Manifest
-from dmtl_cli.scores.table import score_columns
 
 ROOT = Path(__file__).parent.parent
 DOCS = [f for f in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "data/README.md") if f.is_file()]

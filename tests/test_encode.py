@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dmtl_cli.config.errors import UserError
-from dmtl_cli.config.schema import Feature
+from dmtl_cli.config.features import Feature
 from dmtl_cli.data.features import stored
 from dmtl_cli.data.features.buckets import Buckets
 from dmtl_cli.data.features.encoder import Encoder

@@ -16,7 +16,7 @@ import pytest
 from safetensors.numpy import load_file
 from worlds import BASE, DAYS, Project, events, quick_towers
 
-from dmtl_cli.config.schema import load_config
+from dmtl_cli.config.reading import load_config
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.rows import Rows, teacher_rows

@@ -11,8 +11,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from dmtl_cli.config.data import Data, Events, SideTable
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.config.schema import Data, Events, Feature, SideTable
+from dmtl_cli.config.features import Feature
 from dmtl_cli.data.log import reader as log_module
 from dmtl_cli.data.log.reader import ID, NO_REQUEST, Day, Log
 

@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dmtl_cli.config.schema import Feature, Student
+from dmtl_cli.config.features import Feature
+from dmtl_cli.config.student import Student
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.data.features.vocabulary import Vocabulary

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.config.schema import Optimizer
+from dmtl_cli.config.training import Optimizer
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.nn.batches import Batch, Inputs, inputs

@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from dmtl_cli.config.schema import load_config
+from dmtl_cli.config.reading import load_config
 
 ROOT = Path(__file__).parents[1]
 RAW = Path(__file__).parents[2] / "shared/data/kuairand"

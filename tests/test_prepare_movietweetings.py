@@ -12,7 +12,7 @@ from types import ModuleType
 import polars as pl
 import pytest
 
-from dmtl_cli.config.schema import load_config
+from dmtl_cli.config.reading import load_config
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.reader import ID, Log
 

@@ -30,8 +30,9 @@ from safetensors.torch import load_file
 from test_models import ITEM, USER, encoder_of
 from worlds import BASE, DAYS, JSON_KEYS, Ended, Project, quick_towers
 
+from dmtl_cli.config.data import Data, Events
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.config.schema import Data, Events, Feature
+from dmtl_cli.config.features import Feature
 from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.data.log import reader as reading
 from dmtl_cli.data.log.reader import Day

@@ -17,7 +17,7 @@ import pytest
 from worlds import quick_towers
 
 from dmtl_cli.cli.main import execute
-from dmtl_cli.config.schema import load_config
+from dmtl_cli.config.reading import load_config
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

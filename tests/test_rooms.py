@@ -37,7 +37,8 @@ COMPOSED = {  # stages that are made of others
     "stages.train_student": {"stages.export"},
 }
 LIGHT = (
-    "config.schema",
+    "config.reading",
+    "config.tasks",
     "config.days",
     "config.errors",
     "runs.workspace",
@@ -167,7 +168,7 @@ def test_only_the_command_line_prints_and_exits(module: str) -> None:
 def test_a_run_is_deterministic_without_torchs_compiler() -> None:
     """Its import takes half a second and 70 MB, in every command."""
     code = (
-        "import sys, torch; from dmtl_cli.config.schema import load_config; from dmtl_cli.runs.progress import RunLog;"
+        "import sys, torch; from dmtl_cli.config.reading import load_config; from dmtl_cli.runs.progress import RunLog;"
         "from dmtl_cli.runs.run import Run; Run.of(load_config(sys.argv[1], ['device=cpu']), RunLog());"
         "assert torch.are_deterministic_algorithms_enabled();"
         "print([m for m in ('torch._dynamo', 'torch._inductor') if m in sys.modules])"

@@ -17,7 +17,7 @@ import pytest
 from storage import Server, answering, serving, url
 from worlds import DAYS, Project, quick_towers
 
-from dmtl_cli.config.schema import load_config
+from dmtl_cli.config.reading import load_config
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.log.source import File, Store
 from dmtl_cli.synth.world import generate

@@ -15,7 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_log import put, read
 
-from dmtl_cli.config.schema import Feature, Student, Teacher
+from dmtl_cli.config.features import Feature
+from dmtl_cli.config.student import Student
+from dmtl_cli.config.teacher import Teacher
 from dmtl_cli.data import rows as samples_module
 from dmtl_cli.data.log import reader as log_module
 from dmtl_cli.data.log.reader import ID, Block, Day

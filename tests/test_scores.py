@@ -14,18 +14,18 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+from dmtl_cli.scores.table import Matcher, Reader, Writer, age, list_keys, probabilities, score_columns
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_log import put, read
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.config.schema import Distill
+from dmtl_cli.config.student import Distill
 from dmtl_cli.data.log import reader as log_module
 from dmtl_cli.data.log.reader import ID, NO_REQUEST, Day
 from dmtl_cli.data.rows import SOURCES, Rows
 from dmtl_cli.scores import table as scores_module
 from dmtl_cli.scores.calibration import Calibration
-from dmtl_cli.scores.table import Matcher, Reader, Writer, age, list_keys, probabilities, score_columns
 from dmtl_cli.stages import train_student
 
 CALIBRATION = {"ctr": Calibration(0.9, -1.0), "cvr": Calibration(1.2, 0.3)}

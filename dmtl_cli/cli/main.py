@@ -24,7 +24,8 @@ import typer
 from dmtl_cli import __version__
 from dmtl_cli.config.days import parse_day
 from dmtl_cli.config.errors import Exit, NotDue, UserError
-from dmtl_cli.config.schema import Config, load_config
+from dmtl_cli.config.reading import load_config
+from dmtl_cli.config.schema import Config
 from dmtl_cli.runs.progress import RunLog
 from dmtl_cli.runs.workspace import Workspace
 

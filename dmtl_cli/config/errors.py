@@ -1,7 +1,8 @@
-"""The one way a room says that something is wrong with what it was given."""
+"""How a stage ends that cannot go on: a user's mistake in one line, with an exit code; or nothing to do yet."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum
 
 
@@ -47,3 +48,11 @@ class UserError(Exception):
 
 class NotDue(Exception):
     """A stage has nothing to do yet (`not due`): exit 0, nothing published."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`, did you mean X?` for the known word nearest to a mistyped one; "" where none is near."""
+    import difflib
+
+    close = difflib.get_close_matches(word, list(known), 1)
+    return f", did you mean {close[0]}?" if close else ""

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from dmtl_cli.config.errors import UserError
-from dmtl_cli.config.schema import Config, Quantile
+from dmtl_cli.config.labels import Quantile
+from dmtl_cli.config.schema import Config
 from dmtl_cli.data.log.reader import Day
 from dmtl_cli.runs.run import Parent
 

@@ -10,7 +10,8 @@ from typing import Generic, Literal, Protocol, TypeVar
 import numpy as np
 import torch
 
-from dmtl_cli.config.schema import Feature, Optimizer
+from dmtl_cli.config.features import Feature
+from dmtl_cli.config.training import Optimizer
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.data.log.reader import Day

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.config.schema import Optimizer
+from dmtl_cli.config.training import Optimizer
 from dmtl_cli.nn.sharded import Fused, ShardedTable
 from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.nn.table_optimizers import RowWiseAdagrad, TableAdam

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.config.schema import Distill, Way
+from dmtl_cli.config.student import Distill, Way
 from dmtl_cli.runs.run import Parent, Run
 
 Found = dict[tuple[Way, dt.date], Parent]

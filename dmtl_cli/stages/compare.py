@@ -21,7 +21,9 @@ import numpy as np
 from dmtl_cli.config.days import before as previous
 from dmtl_cli.config.days import between
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.config.schema import Config, Student, parse
+from dmtl_cli.config.reading import parse
+from dmtl_cli.config.schema import Config
+from dmtl_cli.config.student import Student
 from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.run import Draft, Result, Run
 from dmtl_cli.runs.workspace import Workspace

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dmtl_cli.config import schema
 from dmtl_cli.config.stored import from_stored
+from dmtl_cli.config.student import Student as StudentConfig
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.nn.layers import SideEmbedder, mlp
 from dmtl_cli.nn.sharded import TableOf
@@ -12,7 +12,7 @@ from dmtl_cli.runs.artifact import Manifest
 from dmtl_cli.student.dssm import DSSM
 
 
-def build_student(encoder: Encoder, config: schema.Student, table_of: TableOf = EmbeddingTable) -> DSSM:
+def build_student(encoder: Encoder, config: StudentConfig, table_of: TableOf = EmbeddingTable) -> DSSM:
     """An untrained student around a table that `table_of` makes."""
     table = table_of(encoder.embedding_rows(), config.embedding_dim)
     layouts = [encoder.layout(s) for s in ("user", "item")]
@@ -22,6 +22,6 @@ def build_student(encoder: Encoder, config: schema.Student, table_of: TableOf = 
     return DSSM(table, user, item, towers[0], towers[1], unit=unit, auxiliary=auxiliary)
 
 
-def stored_section(manifest: Manifest) -> schema.Student:
+def stored_section(manifest: Manifest) -> StudentConfig:
     """The `student` section that a published model was made with."""
-    return from_stored(schema.Student, manifest.config["student"])
+    return from_stored(StudentConfig, manifest.config["student"])

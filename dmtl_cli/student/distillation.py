@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dmtl_cli.config.schema import ListLoss, RowLoss
+from dmtl_cli.config.student import ListLoss, RowLoss
 
 PairWeight = Literal["uniform", "gap", "ndcg"]
 Decay = Literal["exponential", "logarithmic", "linear"]

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dmtl_cli.config.schema import Hard, Student
+from dmtl_cli.config.student import Hard, Student
 from dmtl_cli.data.log.reader import Block, Day
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.rows import in_lists

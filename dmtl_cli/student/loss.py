@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dmtl_cli.config.schema import KD, Distill, Student
+from dmtl_cli.config.student import KD, Distill, Student
 from dmtl_cli.data.log.reader import Day
 from dmtl_cli.nn.fit import LOOK_EVERY
 from dmtl_cli.nn.precision import products

@@ -6,10 +6,10 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from dmtl_cli.config import schema
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.schema import Config
 from dmtl_cli.config.stored import from_stored
+from dmtl_cli.config.teacher import Teacher as TeacherConfig
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.nn.layers import SideEmbedder
 from dmtl_cli.nn.sharded import TableOf
@@ -22,7 +22,7 @@ from dmtl_cli.teacher.networks.network import Network
 
 def build_teacher(
     encoder: Encoder,
-    config: schema.Teacher,
+    config: TeacherConfig,
     num_tasks: int,
     table_of: TableOf = EmbeddingTable,
     *,
@@ -40,7 +40,7 @@ def build_teacher(
     return Teacher(table, user, item, context, net, config.embedding_dim, columns)
 
 
-def build_network(config: schema.Teacher, widths: tuple[int, ...], num_tasks: int) -> Network:
+def build_network(config: TeacherConfig, widths: tuple[int, ...], num_tasks: int) -> Network:
     """The network of `teacher.model`: a module of that name in networks/, whose `build` takes the same arguments.
 
     Args:
@@ -51,9 +51,9 @@ def build_network(config: schema.Teacher, widths: tuple[int, ...], num_tasks: in
     return made
 
 
-def stored_section(manifest: Manifest) -> schema.Teacher:
+def stored_section(manifest: Manifest) -> TeacherConfig:
     """The `teacher` section that a published model was made with."""
-    return from_stored(schema.Teacher, manifest.config["teacher"])
+    return from_stored(TeacherConfig, manifest.config["teacher"])
 
 
 def refuse_other_tasks(folder: Path, manifest: Manifest, tasks: tuple[str, ...]) -> None:

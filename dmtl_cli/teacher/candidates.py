@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from dmtl_cli.config.schema import Scores
+from dmtl_cli.config.scores import Scores
 from dmtl_cli.data.log.reader import BLOCK, Day
 from dmtl_cli.data.rows import Rows, pairs
 from dmtl_cli.runs.ranks import ALONE, Ranks

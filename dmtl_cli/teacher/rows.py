@@ -8,7 +8,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from dmtl_cli.config.schema import Config, Teacher
+from dmtl_cli.config.schema import Config
+from dmtl_cli.config.teacher import Teacher
 from dmtl_cli.data.log.hashing import GAMMA, splitmix64
 from dmtl_cli.data.log.reader import Block, Day
 from dmtl_cli.data.negatives import Negatives

@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from dmtl_cli.config.errors import UserError
-from dmtl_cli.config.schema import Feature
+from dmtl_cli.config.features import Feature
 from dmtl_cli.data.features.buckets import Buckets
 from dmtl_cli.data.features.growth import day_values, grown
 from dmtl_cli.data.features.kinds import kind_of

@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from dmtl_cli.config.errors import UserError
-from dmtl_cli.config.schema import Feature
+from dmtl_cli.config.features import Feature
 from dmtl_cli.data.features.buckets import HASHES, Buckets
 from dmtl_cli.data.features.kinds import kind_of
 from dmtl_cli.data.features.kinds.kind import Learned

@@ -23,9 +23,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dmtl_cli.config.data import Data, SideTable
 from dmtl_cli.config.days import folder_day
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.config.schema import Data, Feature, SideTable
+from dmtl_cli.config.features import Feature
 from dmtl_cli.data.log.hashing import blake2b64
 from dmtl_cli.data.log.source import File, Store
 from dmtl_cli.data.log.spool import Spool, SpoolWriter, bucket_of, frame_of

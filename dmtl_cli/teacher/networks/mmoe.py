@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dmtl_cli.config.schema import Teacher
+from dmtl_cli.config.teacher import Teacher
 from dmtl_cli.nn.kernels.mixture import Buffers, mixture
 from dmtl_cli.nn.layers import FirstLayer, SplitLinear
 from dmtl_cli.teacher.networks.network import Experts, Network, Towers, dropped_experts, gate

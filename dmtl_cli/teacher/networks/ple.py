@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from dmtl_cli.config.schema import Teacher
+from dmtl_cli.config.teacher import Teacher
 from dmtl_cli.nn.layers import SplitLinear
 from dmtl_cli.teacher.networks.network import Experts, Network, Towers, gate
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from dmtl_cli.config.schema import Teacher
+from dmtl_cli.config.teacher import Teacher
 from dmtl_cli.nn.layers import SplitLinear, mlp
 from dmtl_cli.teacher.networks.network import Network, Towers
 

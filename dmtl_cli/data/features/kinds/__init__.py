@@ -3,7 +3,7 @@
 A kind is a file here, a line of KINDS and a word in config.
 """
 
-from dmtl_cli.config.schema import Feature
+from dmtl_cli.config.features import Feature
 from dmtl_cli.data.features.kinds.categorical import Categorical
 from dmtl_cli.data.features.kinds.kind import Kind
 from dmtl_cli.data.features.kinds.numeric import Numeric

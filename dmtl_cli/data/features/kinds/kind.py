@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from dmtl_cli.config.schema import Feature
+from dmtl_cli.config.features import Feature
 from dmtl_cli.data.features.buckets import Buckets
 from dmtl_cli.data.features.layout import Array, Part
 from dmtl_cli.data.features.vocabulary import Vocabulary

@@ -1,0 +1,168 @@
+"""`student`: its towers, the losses that distill a teacher's scores and those of the day's own labels."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field, model_validator
+
+from dmtl_cli.config.section import Name, Positive, Rate, Section, Units, Weight
+from dmtl_cli.config.training import Optimizer
+
+
+class SourceWeights(Section):
+    exposed: Weight = 1.0
+    negative: Weight = 1.0
+    candidate: Weight = 1.0
+
+    @model_validator(mode="after")
+    def _some(self) -> SourceWeights:
+        if not (self.exposed or self.negative or self.candidate):
+            raise ValueError("exposed, negative and candidate are all 0: nothing to distill")
+        return self
+
+
+class Floors(Section):
+    replay: Annotated[float, Field(ge=0, le=1)] = 0.9
+    match: Annotated[float, Field(ge=0, le=1)] = 0.0
+    rescore: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
+Way = Literal["replay", "match", "rescore"]
+RowLoss = Literal["kl", "mse_logit", "mse_prob"]
+ListLoss = Literal["listwise", "listwise_calibrated", "margin_mse", "pairwise", "rank_weight", "plackett_luce"]
+LISTS: tuple[str, ...] = get_args(ListLoss)
+_BLIND = tuple(loss for loss in LISTS if loss != "listwise_calibrated")  # they pull a calibrated logit away
+LOSS_OPTIONS: dict[str, tuple[str, ...]] = {
+    "temperature": ("kl", "mse_prob", "listwise", "listwise_calibrated"),
+    "pair_weight": ("pairwise",),
+    "decay": ("rank_weight",),
+    "decay_lambda": ("rank_weight",),
+    "top_k": ("plackett_luce",),
+}
+
+
+class KD(Section):
+    """One distillation loss: how far the student is from one stored score."""
+
+    loss: Literal[RowLoss, ListLoss] = "kl"
+    weight: Rate = 1.0
+    target: Name = "pctcvr"
+    """a score of the dump: pctcvr, pctr, pcvr, pX, pctX of a further conversion X, or pfused"""
+    source_weights: SourceWeights = SourceWeights()
+    temperature: Rate = 1.0
+    """kl, mse_prob, listwise, listwise_calibrated: divides both logits"""
+    pair_weight: Literal["uniform", "gap", "ndcg"] = "uniform"
+    """pairwise: what a pair counts: 1, the gap of the teacher's logits, or the change of NDCG if it were swapped"""
+    decay: Literal["exponential", "logarithmic", "linear"] = "exponential"
+    """rank_weight: how the weight falls with the teacher's position"""
+    decay_lambda: Rate = 10.0
+    """rank_weight, exponential: positions in which the weight falls by e"""
+    top_k: Positive = 10
+    """plackett_luce: items in order above the rest of the list"""
+    popularity_strata: Positive = 1
+    """losses over lists: a list is cut into that many strata of its items' popularity (UnKD)"""
+
+    @model_validator(mode="after")
+    def _options_have_effect(self) -> KD:
+        for option, losses in {**LOSS_OPTIONS, "popularity_strata": LISTS}.items():
+            if option in self.model_fields_set and self.loss not in losses:
+                raise ValueError(f"{option} has no effect on {self.loss} (it is for {', '.join(losses)})")
+        if "decay_lambda" in self.model_fields_set and self.decay != "exponential":
+            raise ValueError(f"decay_lambda has no effect on decay: {self.decay}")
+        return self
+
+    def options(self) -> dict[str, Any]:
+        """Keyword arguments of the loss function."""
+        return {name: getattr(self, name) for name, losses in LOSS_OPTIONS.items() if self.loss in losses}
+
+
+class Distill(Section):
+    w_kd: Weight = 1.0
+    losses: Annotated[tuple[KD, ...], Field(min_length=1)] = (KD(),)
+    """added up, each by its weight"""
+    head: Literal["served", "auxiliary"] = "served"
+    """auxiliary: stored scores train a second head on the same towers, labels (w_hard) the one that is served"""
+    ways: Annotated[tuple[Way, ...], Field(min_length=1)] = ("replay", "rescore")
+    floors: Floors = Floors()
+    """least coverage a way; below it the run is refused before training (exit 80)"""
+    min_age_days: Annotated[int, Field(ge=0)] = 1
+    """days between a student and the teacher whose scores it learns from, at least; 0: it waits for its own day's"""
+    max_age_days: Positive = 3
+    """older scores are refused"""
+    half_life_days: Rate | None = None
+    """weight of scores halves with every so many days beyond the first that they are old"""
+    list_size: Annotated[int, Field(ge=2)] = 256
+    """losses over lists: a longer list (a request, or a user's day) is cut at random into parts of at most this many"""
+
+    @model_validator(mode="after")
+    def _ages(self) -> Distill:
+        if self.min_age_days > self.max_age_days:
+            raise ValueError(f"min_age_days {self.min_age_days} is above max_age_days {self.max_age_days}")
+        return self
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Distinct scores that are learned."""
+        return tuple(dict.fromkeys(kd.target for kd in self.losses)) if self.w_kd else ()
+
+    @property
+    def over_lists(self) -> bool:
+        return self.w_kd > 0 and any(kd.loss in LISTS for kd in self.losses)
+
+
+class Hard(Section):
+    w_hard: Weight = 0.0
+    loss: Literal["sampled_softmax", "pointwise"] = "sampled_softmax"
+    label: Literal["click", "long_read"] = "click"
+    duration_weighted: bool = False
+    """a positive counts by its read seconds (over the log's mean)"""
+    negatives: Positive = 1
+    """pointwise: drawn a row"""
+
+
+class Student(Optimizer):
+    embedding_dim: Positive = 32
+    hidden_units: Units = (128, 64)
+    """of both towers; the last is the length of the vectors"""
+    vectors: Literal["unit", "plain"] = "unit"
+    user_rows: Positive = 16
+    """scored rows of a user that stay together in a batch, where their tower is computed once; 1: rows as they come"""
+    distill: Distill = Distill()
+    hard: Hard = Hard()
+
+    @property
+    def predicts(self) -> str | None:
+        """The score whose log-odds the served logit learns to be; None where labels or a loss of lists move it."""
+        kds = self.distill.losses
+        level = {kd.target for kd in kds if kd.loss in get_args(RowLoss)}
+        if self.distill.w_kd == 0 or self.hard.w_hard > 0 or any(kd.loss in _BLIND for kd in kds):
+            return None
+        return next(iter(level)) if len(level) == 1 and {kd.target for kd in kds} == level else None
+
+    @property
+    def rows_together(self) -> int:
+        """Scored rows that reach a batch together: of a list where a loss compares them, else of a user."""
+        return self.distill.list_size if self.distill.over_lists else self.user_rows
+
+    @model_validator(mode="after")
+    def _learns_something(self) -> Student:
+        if self.distill.w_kd == 0 and self.hard.w_hard == 0:
+            raise ValueError("distill.w_kd and hard.w_hard are both 0: nothing to learn")
+        if self.distill.head == "auxiliary" and 0 in (self.distill.w_kd, self.hard.w_hard):
+            raise ValueError(
+                "distill.head: auxiliary needs distill.w_kd and hard.w_hard above 0: one head would not learn"
+            )
+        if "user_rows" in self.model_fields_set and self.distill.over_lists:
+            raise ValueError("user_rows has no effect with a loss over lists, whose rows stay together anyway")
+        if "list_size" in self.distill.model_fields_set and not self.distill.over_lists:
+            raise ValueError(f"distill.list_size has no effect without a loss over lists ({', '.join(LISTS)})")
+        if self.distill.w_kd and not self.hard.w_hard and {kd.loss for kd in self.distill.losses} == {"rank_weight"}:
+            raise ValueError("distill.losses: rank_weight alone only pushes scores up; add another loss or hard.w_hard")
+        if "negatives" in self.hard.model_fields_set and self.hard.loss == "sampled_softmax":
+            raise ValueError(
+                "hard.negatives has no effect on sampled_softmax: its negatives are the batch's other items"
+            )
+        if len(set(self.distill.ways)) != len(self.distill.ways):
+            raise ValueError("distill.ways names one way twice")
+        return self

@@ -1,0 +1,66 @@
+"""`teacher`: its samples, its network and the losses of its tasks."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from dmtl_cli.config.section import Name, Positive, Rate, Section, Share, Units, Weight
+from dmtl_cli.config.training import Optimizer
+
+Network = Literal["mmoe", "ple", "shared_bottom"]
+NETWORK_OPTIONS: dict[Network, tuple[str, ...]] = {
+    "mmoe": ("num_experts", "gate_dropout"),
+    "ple": ("num_experts", "num_task_experts", "num_levels", "gate_dropout"),
+    "shared_bottom": (),
+}
+"""keys of the section that a network takes, besides those that every network does"""
+
+
+class Cross(Section):
+    """How often a user's values of one feature equal an item's of another; both of one embedding_name."""
+
+    user: Name
+    """a feature of side user, categorical or sequence, not level: event"""
+    item: Name
+    """a feature of side item, categorical or sequence"""
+
+
+class Teacher(Optimizer):
+    user_rows: Positive = 1
+    """rows of a user that stay together in a batch, where their part is computed once; 1: rows in random order"""
+    first_window_days: Positive = 1
+    """days the chain's first teacher learns, ending at its day"""
+    window_days: Positive = 1
+    """days each later teacher learns"""
+    samples: Literal["exposed", "mixed", "sampled"] = "exposed"
+    """exposed rows; exposed rows and drawn negatives; clicks and drawn negatives (the paper's; the default of a log of
+    clicks alone)"""
+    negatives: Positive = 1
+    """drawn a row (mixed: a row, sampled: a click)"""
+    alpha: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """a negative is drawn in proportion to clicks ** alpha"""
+    negative_weight: Rate = 1.0
+    """of a drawn row, times that of the row it is drawn for"""
+    model: Network = "mmoe"
+    num_experts: Annotated[int, Field(ge=1)] = 8
+    """mmoe: all experts; ple: those that all tasks share, a level"""
+    num_task_experts: Positive = 2
+    """ple: experts of one task alone, a level"""
+    num_levels: Positive = 1
+    """ple: extraction levels"""
+    expert_hidden_units: Units = (128, 64)
+    """of an expert; shared_bottom: of the one bottom"""
+    tower_hidden_units: Units = (32,)
+    gate_dropout: Share = 0.0
+    """mmoe, ple: chance that a gate drops an expert in training"""
+    factor_dim: Annotated[int, Field(ge=0)] = 16
+    """length of a task's factors of a user and of an item, whose product is added to its logit; 0: none"""
+    task_weights: dict[Name, Weight] = Field(default={})
+    """weight of a loss, default 1: ctr, ctcvr (all rows) and cvr (clicked rows; 0 is the paper's form); for a further
+    conversion X ctX (all rows) and X (clicked rows)"""
+    calibration_share: Share = 0.1
+    """share of exposed rows kept from training to fit an intercept and a slope a task"""
+    crosses: tuple[Cross, ...] = ()
+    """further inputs that no tower can read, as they belong to a pair: ln(1 + equal values of two features)"""

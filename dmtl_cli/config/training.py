@@ -1,0 +1,37 @@
+"""What a teacher's and a student's training have in common."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from dmtl_cli.config.section import Name, Positive, Rate, Section, Share
+
+
+class Optimizer(Section):
+    batch_size: Positive | None = None
+    """rows a step; default a power of two from 64 to 4096 that makes an epoch some 256 steps"""
+    epochs: Positive = 1
+    learning_rate: Rate = 1e-3
+    """Adam, dense weights"""
+    embedding_learning_rate: Rate | None = None
+    """embedding tables; default 0.1, with embedding_optimizer: adam learning_rate"""
+    embedding_optimizer: Literal["rowwise_adagrad", "adam"] = "rowwise_adagrad"
+    """adam: to compare with; each of its steps reads and writes all rows of the tables"""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """of matrix products in training; bf16 is faster, and needs a CPU or GPU that has it. Weights, gates, a teacher's
+    towers, sums of gradients and losses stay fp32"""
+    embedding_dim: Positive = 16
+    unknown_share: Share = 0.05
+    """share of ids replaced by the out-of-vocabulary (OOV) row while training, so that a new id finds a trained one"""
+    features: tuple[Name, ...] | None = None
+    """names of the features the model reads; default all it may read"""
+
+    @property
+    def table_rate(self) -> float:
+        """Learning rate of the embedding tables."""
+        default = 0.1 if self.embedding_optimizer == "rowwise_adagrad" else self.learning_rate
+        return self.embedding_learning_rate or default
+
+    def rows_a_step(self, rows: int) -> int:
+        """Batch size for an epoch of that many rows: a small log must not be a handful of steps."""
+        return self.batch_size or min(4096, max(64, 1 << max(0, rows // 256).bit_length() >> 1))
