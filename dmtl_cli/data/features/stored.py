@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.features import Feature
+from dmtl_cli.config.stored import from_stored
 from dmtl_cli.data.features.buckets import HASHES, Buckets
 from dmtl_cli.data.features.kinds import kind_of
 from dmtl_cli.data.features.kinds.kind import Learned
@@ -61,8 +62,7 @@ def read_files(folder: Path) -> Stored:
     fields = set(Feature.model_fields)
     features, numbers, types = [], {}, {}
     for f in described["features"]:
-        raw = {k: tuple(v) if isinstance(v, list) else v for k, v in f.items() if k in fields}
-        features.append(Feature.model_validate(_only_set(raw)))
+        features.append(from_stored(Feature, {k: v for k, v in f.items() if k in fields}))
         rest = {k: v for k, v in f.items() if k not in fields}
         if (kind := kind_of(features[-1])).has_vocabulary:
             types[kind.embedding] = HASHES.get(rest.pop("hash", ""))
@@ -78,12 +78,6 @@ def _described(f: Feature, learned: Learned) -> dict[str, Any]:
     entry = f.model_dump(mode="json", exclude_none=True) | learned.numbers.get(f.name, {})
     rows = learned.vocabularies.get(kind.embedding) if kind.has_vocabulary else None
     return entry | ({"hash": rows.hash} if isinstance(rows, Buckets) and rows.hash else {})
-
-
-def _only_set(raw: dict[str, Any]) -> dict[str, Any]:
-    """A dumped feature without defaults that are refused on other kinds."""
-    defaults = {name: info.default for name, info in Feature.model_fields.items()}
-    return {k: v for k, v in raw.items() if k in ("name", "side", "kind") or v != defaults[k]}
 
 
 def _write_vocabularies(folder: Path, vocabularies: dict[str, Vocabulary | Buckets]) -> None:
