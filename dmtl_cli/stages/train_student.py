@@ -35,6 +35,10 @@ class _Source:
     teacher: dict[str, str] | None
     """as a manifest names it"""
 
+    @property
+    def facts(self) -> dict[str, object]:
+        return {"threshold_seconds": self.threshold, "teacher": self.teacher}
+
 
 def train_student(run: Run, day: dt.date, scores_day: dt.date | None = None) -> tuple[Result, Result]:
     """Trains and exports. Returns the results of student and export.
@@ -80,8 +84,7 @@ def _learn(
     if before:
         learner.warm_start(before[0])
     else:
-        bias = prior(learns, run.rng("student", day, "prior"))
-        (learner.model.auxiliary or learner.model).bias.data.fill_(bias)
+        learner.model.soft_bias.data.fill_(prior(learns, run.rng("student", day, "prior")))
 
     rng = run.rng("student", day)
     batcher = learner.batcher(run, list(read.values()), rng, by="sides", event_features=True)
@@ -96,16 +99,10 @@ def _learn(
     sizes = learner.finish(run, publication.path, publication.path.parent)
 
     counts = {"learned": int(learned.pop("rows", 0))} | _counts(learns)
-    numbers = covered | learned | _scalars(learner.model) | sizes
-    if source.threshold is not None:
-        numbers["threshold.seconds"] = source.threshold
-    facts = {
-        "threshold_seconds": source.threshold,
-        "teacher": source.teacher,
-        "predicts": config.predicts,
-        "days": [str(d) for d in days],
-    }
-    return Draft(rows=counts, metrics=numbers, facts=facts)
+    numbers = covered | learned | sizes | _scalars(learner.model, source.threshold)
+    return Draft(
+        rows=counts, metrics=numbers, facts=source.facts | {"predicts": config.predicts, "days": list(map(str, days))}
+    )
 
 
 def _loss(
@@ -126,5 +123,6 @@ def _counts(learns: Sequence[Stream]) -> dict[str, int]:
     return counts
 
 
-def _scalars(student: DSSM) -> dict[str, float]:
-    return {"scale": float(student.scale.detach()), "bias": float(student.bias.detach())}
+def _scalars(student: DSSM, threshold: float | None) -> dict[str, float]:
+    numbers = {"scale": float(student.scale.detach()), "bias": float(student.bias.detach())}
+    return numbers | ({} if threshold is None else {"threshold.seconds": threshold})

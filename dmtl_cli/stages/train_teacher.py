@@ -8,6 +8,7 @@ from functools import partial
 from torch import Tensor
 
 from dmtl_cli.config.days import window
+from dmtl_cli.config.tasks import CLICK
 from dmtl_cli.data.labels import read_threshold
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.evaluate import metrics
@@ -67,11 +68,9 @@ def _learn(
     sizes = learner.finish(run, publication.path, publication.path.parent)
 
     held_out = held_out_logits(run, encoder, learner.model, read, share, threshold)
-    facts = _facts(run, threshold, days) | {
-        "calibration": {k: c.to_dict() for k, c in calibrated(run, held_out, before).items()}
-    }
-    rows_learned = int(learned.pop("rows", 0))
-    counts = {"log": logged, "learned": rows_learned, "held_out": len(held_out["ctr"].logit)}
+    calibration = {k: c.to_dict() for k, c in calibrated(run, held_out, before).items()}
+    facts = _facts(run, threshold, days) | {"calibration": calibration}
+    counts = {"log": logged, "learned": int(learned.pop("rows", 0)), "held_out": len(held_out[CLICK].logit)}
     return Draft(rows=counts, metrics=_numbers(learned, threshold, held_out) | sizes, facts=facts)
 
 

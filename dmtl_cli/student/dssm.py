@@ -44,6 +44,11 @@ class DSSM(nn.Module):
         self.auxiliary = Auxiliary(user_tower[-1], item_tower[-1], unit=unit) if auxiliary else None
 
     @property
+    def soft_bias(self) -> nn.Parameter:
+        """The bias of the head that learns stored scores."""
+        return self.bias if self.auxiliary is None else self.auxiliary.bias
+
+    @property
     def scale(self) -> Tensor:
         return _scale(self.log_scale, self.bias)
 
