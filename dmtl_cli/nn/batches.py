@@ -1,6 +1,6 @@
 """Where numpy and polars meet torch, and nowhere else.
 
-In a batch the user side is held once per distinct user and the item side once per distinct item, with an index from
+In a batch the user side stands once per distinct user and the item side once per distinct item, with an index from
 each row to its user and its item: towers and first layers then compute each of them once.
 
 Under several ranks all of them cut the same batches, and each encodes its share of a batch alone: of its rows, for a
@@ -199,7 +199,7 @@ def distinct_of(rows: Ints) -> tuple[Ints, Ints]:
 
 
 def _covers(encoder: Encoder, tables: Tables) -> bool:
-    """Whether the users' table already holds the event-level features (a day's first values)."""
+    """Whether the users' table already has the event-level features (a day's first values)."""
     layout = encoder.layout("user")
     shape = tables.users.ids.shape[1], len(tables.users.sequences), tables.users.floats.shape[1]
     return shape == (len(layout.ids), len(layout.sequences), layout.floats)

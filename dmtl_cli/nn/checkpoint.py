@@ -72,7 +72,7 @@ def save(
 def _unsharded(table: ShardedTable, scratch: Path) -> dict[str, Tensor]:
     """All rows of a sharded table and its accumulators, on rank 0; nothing on the others."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the kind of tensor that TorchRec holds; that one process reads it all
+        warnings.simplefilter("ignore")  # about TorchRec's kind of tensor, and that one process reads it all
         state_dict_saver.save(table.state, checkpoint_id=scratch / "sharded")
         if not table.ranks.first:
             return {}
@@ -110,9 +110,9 @@ def load(folder: Path, model: nn.Module, table: EmbeddingTable, optimizers: Opti
         if isinstance(optimizers.table, TableAdam):
             optimizers.table.state[table.weight]["step"].copy_(state[_TABLE_STEP])
         for n, p in _dense(model, table).items():
-            held = {k: state[f"{k}.{n}"] for k in ("step", "exp_avg", "exp_avg_sq") if f"{k}.{n}" in state}
-            if held:
-                optimizers.dense.state[p] = {k: v.to(p.device) for k, v in held.items()}
+            moments = {k: state[f"{k}.{n}"] for k in ("step", "exp_avg", "exp_avg_sq") if f"{k}.{n}" in state}
+            if moments:
+                optimizers.dense.state[p] = {k: v.to(p.device) for k, v in moments.items()}
 
 
 def _read(file: Path) -> dict[str, Tensor]:
@@ -133,7 +133,7 @@ def _copy(name: str, stored: dict[str, Tensor], into: Tensor, folder: Path) -> N
 def _fill(
     name: str, stored: dict[str, Tensor], table: EmbeddingTable, into: Tensor, folder: Path, *, noise: bool
 ) -> None:
-    """`into`: of each row of the table that is held here a row, or a number."""
+    """`into`: a row, or a number, for each row of the table in this process."""
     old, rows = stored.get(_TABLE + name), table.rows[name]
     if old is None or old.shape[1:] != into.shape[1:] or len(old) > rows:
         came = "nothing" if old is None else f"{tuple(old.shape)}"

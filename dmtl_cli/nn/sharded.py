@@ -1,4 +1,4 @@
-"""An embedding table cut by rows among ranks: TorchRec moves the rows a step needs, FBGEMM holds and updates them.
+"""An embedding table cut by rows among ranks: TorchRec moves the rows a step needs, FBGEMM keeps and updates them.
 
 `scripts/install_torchrec.sh` installs both.
 """
@@ -36,14 +36,14 @@ def table_of(ranks: Ranks, device: torch.device, learning_rate: float) -> TableO
 
 
 class ShardedTable(EmbeddingTable):
-    """A table of which each rank holds a range of rows; its first values are those of a whole one.
+    """A table cut into a range of rows a rank; its first values are those of a whole one.
 
     The rows that a batch needs are brought once. Gradients go back to where the rows lie, are summed over ranks and
     applied: backward is the step. TorchRec divides them by the number of ranks, as `Ranks.gather` multiplied.
     """
 
     sums: Tensor
-    """[rows held] accumulators"""
+    """[rows of this rank] accumulators"""
 
     def __init__(
         self, ranks: Ranks, device: torch.device, learning_rate: float, rows: dict[str, int], dim: int
@@ -52,7 +52,7 @@ class ShardedTable(EmbeddingTable):
         super().__init__(rows, dim)
 
     def _weight(self) -> nn.Parameter:
-        total = len(self.held)
+        total = len(self.local)
         # FBGEMM wants a multiple of 4 columns and takes the mean square of a gradient over all: its gradients grow and
         # its rate shrinks by as much, so that the accumulators are those of the columns in use
         width = -(-self.dim // 4) * 4
@@ -63,18 +63,18 @@ class ShardedTable(EmbeddingTable):
         sums = module.fused_optimizer.state_dict()["state"][name][f"{_NAME}.momentum1"]
         self.state = {"weight": module.state_dict()[name], "sum": sums}
         each = -(-total // self.ranks.size)
-        self.held = range(min(total, self.ranks.rank * each), min(total, (self.ranks.rank + 1) * each))
+        self.local = range(min(total, self.ranks.rank * each), min(total, (self.ranks.rank + 1) * each))
         weight, self.sums = (x.local_shards()[0].tensor for x in self.state.values())
         with torch.no_grad():
             weight.zero_()
-            weight[:, : self.dim] = randn(total, self.dim, self.held) * INIT_STD
+            weight[:, : self.dim] = randn(total, self.dim, self.local) * INIT_STD
         return nn.Parameter(weight[:, : self.dim], requires_grad=False)
 
     def oov_rows(self) -> dict[str, Tensor]:
         mine = torch.zeros(len(self.start), self.dim, device=self.device)
         for k, at in enumerate(self.start.values()):
-            if at in self.held:
-                mine[k] = self.weight[at - self.held.start]
+            if at in self.local:
+                mine[k] = self.weight[at - self.local.start]
         return dict(zip(self.start, self.ranks.sum(mine), strict=True))
 
     def forward(self, *rows: Tensor) -> tuple[Tensor, ...]:
@@ -141,11 +141,11 @@ class Fused:
         self.table = table
 
     def touched(self, p: nn.Parameter) -> Tensor:
-        """[rows held] bool: whether a step ever changed the row."""
+        """[rows of this rank] bool: whether a step ever changed the row."""
         return self.table.sums > 0
 
     def by_row(self, p: nn.Parameter) -> dict[str, Tensor]:
-        """What it keeps of each row held, by name."""
+        """What it keeps of each row of this rank, by name."""
         return {"sum": self.table.sums}
 
     def step(self) -> None:
@@ -155,15 +155,15 @@ class Fused:
         """There is no gradient of it."""
 
 
-def randn(rows: int, dim: int, held: range) -> Tensor:
-    """torch.randn(rows, dim)[held], the generator's next state included, in the memory of a block and what is held."""
-    out = torch.empty(len(held), dim)
+def randn(rows: int, dim: int, local: range) -> Tensor:
+    """torch.randn(rows, dim)[local], the generator's next state included, in the memory of a block and of these rows."""
+    out = torch.empty(len(local), dim)
     # a last block of fewer than 16 numbers would be drawn in another way
     step = max(1, _BLOCK // dim // 16) * 16
     starts = list(range(0, max(1, rows - step + 1), step))
     for start, stop in zip(starts, [*starts[1:], rows], strict=True):
         block = torch.randn(stop - start, dim)
-        low, high = max(start, held.start), min(stop, held.stop)
+        low, high = max(start, local.start), min(stop, local.stop)
         if low < high:
-            out[low - held.start : high - held.start] = block[low - start : high - start]
+            out[low - local.start : high - local.start] = block[low - start : high - start]
     return out

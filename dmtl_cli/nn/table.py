@@ -25,11 +25,11 @@ class EmbeddingTable(nn.Module):
         self.rows, self.dim, self.sparse = dict(rows), dim, sparse
         starts = itertools.accumulate(self.rows.values(), initial=0)
         self.start = dict(zip(self.rows, starts, strict=False))
-        self.held = range(sum(self.rows.values()))  # rows of the table that `weight` holds
+        self.local = range(sum(self.rows.values()))  # rows of the table that lie in this process
         self.weight = self._weight()
 
     def _weight(self) -> nn.Parameter:
-        return nn.Parameter(torch.randn(len(self.held), self.dim) * INIT_STD)
+        return nn.Parameter(torch.randn(len(self.local), self.dim) * INIT_STD)
 
     def part(self, name: str) -> slice:
         """Rows of the table that belong to one embedding."""
@@ -37,11 +37,11 @@ class EmbeddingTable(nn.Module):
 
     def place(self, name: str) -> tuple[slice, slice]:
         """Rows of `weight` that belong to an embedding, and which of its rows they are."""
-        part, held = self.part(name), self.held
-        low = min(max(part.start, held.start), held.stop)
-        high = min(max(part.stop, low), held.stop)
+        part, local = self.part(name), self.local
+        low = min(max(part.start, local.start), local.stop)
+        high = min(max(part.stop, low), local.stop)
         first = low - part.start
-        return slice(low - held.start, high - held.start), slice(first, first + high - low)
+        return slice(low - local.start, high - local.start), slice(first, first + high - low)
 
     def oov_rows(self) -> dict[str, Tensor]:
         """The out-of-vocabulary row of each embedding, [D]."""

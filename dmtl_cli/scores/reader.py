@@ -57,7 +57,7 @@ class Reader:
     """Published scores of one day.
 
     Raises:
-        UserError: 65 a part is missing a column or holds it in another type.
+        UserError: 65 a part is missing a column or has it in another type.
     """
 
     def __init__(self, folder: Path, facts: dict[str, Any]) -> None:
@@ -92,7 +92,7 @@ class Reader:
         """[n, K] teacher logits t = log p - log(1 - p) of the K scores named, in float64 from the logits as trained.
 
         Raises:
-            UserError: 65 the dump does not hold a task that a score is made of.
+            UserError: 65 the dump lacks a task that a score is made of.
         """
         factors = self.tasks.factors(self.fusion)
         if missing := [n for n in names if n not in factors]:

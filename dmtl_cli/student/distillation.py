@@ -3,7 +3,7 @@
 All share one signature, name(s, t, weight, group, *, options) -> scalar in the dtype of s, computed in float64:
 
 - s: [B] student logit.
-- t: [B] teacher logit, the calibrated log-odds of the target (`calibrate.target_logit`); NaN: the row has no score.
+- t: [B] teacher logit, the calibrated log-odds of the target (`scores.calibration.target_logit`); NaN: the row has no score.
   A missing score changes only the count of rows: it has no loss and no gradient.
 - weight: [B] >= 0. It multiplies what a row adds, and does not divide: twice the weights are twice the loss.
 - group: [B] integers; rows with equal ones are one list. A loss of rows ignores it.
@@ -47,7 +47,7 @@ class Lists:
     rank: Tensor
 
     @classmethod
-    def of(cls, s: Tensor, t: Tensor, weight: Tensor, group: Tensor) -> Lists:
+    def collect(cls, s: Tensor, t: Tensor, weight: Tensor, group: Tensor) -> Lists:
         scored = (~t.isnan()).nonzero().squeeze(1)
         row = scored[_order(group[scored], t[scored])]
         _, at, size = torch.unique_consecutive(group[row], return_inverse=True, return_counts=True)
@@ -65,25 +65,25 @@ class Lists:
         return x - _logsumexp(x, self.at, len(self.size))[self.at]
 
 
-def rows(of: Callable[..., Tensor]) -> Loss:
+def rows(per_row: Callable[..., Tensor]) -> Loss:
     """A loss of scored rows, (s, t, *, options) [N] -> [N], as a loss of a batch."""
 
-    @wraps(of)
+    @wraps(per_row)
     def loss(s: Tensor, t: Tensor, weight: Tensor, group: Tensor, **options: Any) -> Tensor:
         scored = ~t.isnan()
-        per_row = of(s[scored].double(), t[scored].detach().double(), **options)
-        return ((weight[scored] * per_row).sum() / max(len(per_row), 1)).to(s.dtype)
+        each = per_row(s[scored].double(), t[scored].detach().double(), **options)
+        return ((weight[scored] * each).sum() / max(len(each), 1)).to(s.dtype)
 
     return loss
 
 
-def lists(of: Callable[..., Tensor]) -> Loss:
+def lists(per_list: Callable[..., Tensor]) -> Loss:
     """A loss of lists, (x, *, options) -> [L], as a loss of a batch."""
 
-    @wraps(of)
+    @wraps(per_list)
     def loss(s: Tensor, t: Tensor, weight: Tensor, group: Tensor, **options: Any) -> Tensor:
-        per_list = of(Lists.of(s, t, weight, group), **options)
-        return (per_list.sum() / max(len(per_list), 1)).to(s.dtype)
+        each = per_list(Lists.collect(s, t, weight, group), **options)
+        return (each.sum() / max(len(each), 1)).to(s.dtype)
 
     return loss
 

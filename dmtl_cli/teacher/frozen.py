@@ -57,7 +57,7 @@ class Scorer:
 
     Args:
         ranks: the processes that score each batch together, as a sharded table needs them to.
-        kept_bytes: what it may hold of the day's items so that each is computed once.
+        kept_bytes: bytes it may keep of the day's items so that each is computed once.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class Scorer:
 
 
 def _cut(items: Half) -> Iterator[Half]:
-    """Blocks that a network which is not computed in chunks can hold its layers of."""
+    """Blocks that a network which is not computed in chunks has memory for."""
     for start in range(0, len(items.part), 4 * _ITEMS):
         yield Half(*(x[start : start + 4 * _ITEMS] for x in items))
 

@@ -23,7 +23,7 @@ class Half(NamedTuple):
     """What a user or an item brings to its rows."""
 
     part: Tensor
-    """[N, K] added to the network's first layer; an item's holds the bias"""
+    """[N, K] added to the network's first layer; an item's includes the bias"""
     wide: Tensor
     """[N, T, F + 1] each task's factors, then its bias; [N, T, 0] without"""
     crossed: Tensor

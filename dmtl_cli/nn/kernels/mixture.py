@@ -166,7 +166,7 @@ class _Sums:
     biases: list[Tensor]
 
     @staticmethod
-    def of(x: _Pass, row: Tensor | None) -> _Sums:
+    def zeros(x: _Pass, row: Tensor | None) -> _Sums:
         def zeros(t: Tensor) -> Tensor:
             return torch.zeros(t.shape, dtype=x.gates.dtype)
 
@@ -222,7 +222,7 @@ class _Mixture(torch.autograd.Function):
         row = torch.empty(x.first.row.shape, dtype=x.gates.dtype) if x.first.row.shape[1] else None
 
         def work(spans: Spans) -> _Sums:
-            sums = _Sums.of(x, row)
+            sums = _Sums.zeros(x, row)
             for a, b in spans:
                 x.backward(d_mixed, sums, a, b)
             return sums
