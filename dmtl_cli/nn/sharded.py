@@ -156,7 +156,7 @@ class Fused:
 
 
 def randn(rows: int, dim: int, local: range) -> Tensor:
-    """torch.randn(rows, dim)[local], the generator's next state included, in the memory of a block and of these rows."""
+    """torch.randn(rows, dim)[local], the generator's next state included, in the memory of a block and these rows."""
     out = torch.empty(len(local), dim)
     # a last block of fewer than 16 numbers would be drawn in another way
     step = max(1, _BLOCK // dim // 16) * 16

@@ -3,7 +3,7 @@
 All share one signature, name(s, t, weight, group, *, options) -> scalar in the dtype of s, computed in float64:
 
 - s: [B] student logit.
-- t: [B] teacher logit, the calibrated log-odds of the target (`scores.calibration.target_logit`); NaN: the row has no score.
+- t: [B] teacher logit, the calibrated log-odds of the target (`target_logit`); NaN: the row has no score.
   A missing score changes only the count of rows: it has no loss and no gradient.
 - weight: [B] >= 0. It multiplies what a row adds, and does not divide: twice the weights are twice the loss.
 - group: [B] integers; rows with equal ones are one list. A loss of rows ignores it.
