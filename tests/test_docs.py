@@ -14,7 +14,7 @@ import typer
 from dmtl_cli.cli.main import app
 from dmtl_cli.config.errors import Exit
 from dmtl_cli.config.schema import load_config
-from dmtl_cli.runs.artifact import Manifest
+from dmtl_cli.runs.manifest import Manifest
 from dmtl_cli.scores.table import score_columns
 
 ROOT = Path(__file__).parent.parent
@@ -162,6 +162,6 @@ def texts() -> list[Path]:
 
 def test_the_repository_stands_alone() -> None:
     files = texts()
-    assert {ROOT / "README.md", ROOT / "dmtl_cli" / "cli.py"} <= set(files)
+    assert {ROOT / "README.md", ROOT / "dmtl_cli" / "cli" / "main.py"} <= set(files)
     outside = re.compile(r"(?<!\w)shared/|/work/(?:shared|main)")
     assert [str(f) for f in files if outside.search(f.read_text("utf-8", "replace"))] == []

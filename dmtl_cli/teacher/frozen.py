@@ -21,7 +21,7 @@ from dmtl_cli.nn import checkpoint
 from dmtl_cli.nn.batches import Batch, Batcher, Inputs, Tables, inputs
 from dmtl_cli.nn.layers import EmbeddingTable, Side
 from dmtl_cli.nn.sharded import TableOf
-from dmtl_cli.runs.artifact import Manifest
+from dmtl_cli.runs.manifest import Manifest
 from dmtl_cli.runs.ranks import ALONE, Ranks
 from dmtl_cli.scores.calibration import Calibration
 from dmtl_cli.student.dssm import DSSM
