@@ -710,7 +710,7 @@ class Opened:
         features = config.features_of(who)
         day = Log(config.data, features).read(FIRST_DAY + dt.timedelta(o["days"] - 1), scratch)
         encoder = Encoder(features).grow([day])
-        run = Run.of(config, RunLog())
+        run = Run.start(config, RunLog())
         run.seed_torch(o.get("seed", 0))
         tables = Tables(encoder.entities(day, "user"), encoder.entities(day, "item"))
         return Opened(run, day, encoder, Batcher(encoder, tables, run.device), run.rng(o.get("seed", 0)))
@@ -851,7 +851,7 @@ def inside_student_loop(o: dict[str, Any], scratch: Path) -> Result:
 def inside_join_scores(o: dict[str, Any], scratch: Path) -> Result:
     workspace = Path(o["config"]).parent / "work" / "scored"
     config = load_config(Path(o["config"]), [*o["sets"], f"workspace={workspace}", "data.events.path=test"])
-    run, taught = Run.of(config, RunLog()), FIRST_DAY + dt.timedelta(o["days"] - 1)
+    run, taught = Run.start(config, RunLog()), FIRST_DAY + dt.timedelta(o["days"] - 1)
     day = Log(config.data, config.features_of("student")).read(taught + dt.timedelta(1), scratch)
     path, manifest = run.parent("scores", taught, f"teacher={taught}")
     rates = []

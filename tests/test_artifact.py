@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.runs.artifact import MANIFEST, Manifest, held, key_of, move_latest, publish, up_to_date, verify
+from dmtl_cli.runs.artifact import move_latest, publish, up_to_date
+from dmtl_cli.runs.disk import locked
+from dmtl_cli.runs.manifest import MANIFEST, Manifest, key_of, verify
 from dmtl_cli.runs.workspace import Workspace
 
 DAY = dt.date(2026, 1, 2)
@@ -561,17 +563,17 @@ def test_relative_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert up_to_date(Workspace(Path(root)), "export", DAY, None, NEW)
 
 
-def test_held_waits_when_asked(tmp_path: Path) -> None:
+def test_locked_waits_when_asked(tmp_path: Path) -> None:
     ready, go = os.pipe()
     child = os.fork()
     if child == 0:
-        with held(tmp_path / "l"):
+        with locked(tmp_path / "l"):
             os.write(go, b"x")
             signal.sigtimedwait([signal.SIGUSR1], 0.2)
         os._exit(0)
     os.read(ready, 1)
-    with expect(Exit.LOCKED), held(tmp_path / "l"):
+    with expect(Exit.LOCKED), locked(tmp_path / "l"):
         pass
-    with held(tmp_path / "l", wait=True):
+    with locked(tmp_path / "l", wait=True):
         pass
     assert os.waitpid(child, 0)[1] == 0

@@ -24,7 +24,7 @@ from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.reader import ID, Day, Log
 from dmtl_cli.nn import checkpoint
 from dmtl_cli.nn.batches import inputs
-from dmtl_cli.runs.artifact import Manifest
+from dmtl_cli.runs.manifest import Manifest
 from dmtl_cli.serving.export import Export
 from dmtl_cli.stages import train_student
 from dmtl_cli.student.export import student_of

@@ -31,7 +31,7 @@ from dmtl_cli.config.reading import load_config
 from dmtl_cli.data.log.reader import ID, Day, Log
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.nn.batches import inputs
-from dmtl_cli.runs.artifact import Manifest
+from dmtl_cli.runs.manifest import Manifest
 from dmtl_cli.teacher import frozen as scoring
 from dmtl_cli.teacher.frozen import FrozenTeacher, Scorer, side
 

@@ -169,7 +169,7 @@ def test_a_run_is_deterministic_without_torchs_compiler() -> None:
     """Its import takes half a second and 70 MB, in every command."""
     code = (
         "import sys, torch; from dmtl_cli.config.reading import load_config; from dmtl_cli.runs.progress import RunLog;"
-        "from dmtl_cli.runs.run import Run; Run.of(load_config(sys.argv[1], ['device=cpu']), RunLog());"
+        "from dmtl_cli.runs.run import Run; Run.start(load_config(sys.argv[1], ['device=cpu']), RunLog());"
         "assert torch.are_deterministic_algorithms_enabled();"
         "print([m for m in ('torch._dynamo', 'torch._inductor') if m in sys.modules])"
     )

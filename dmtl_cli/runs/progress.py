@@ -22,7 +22,7 @@ SHOW_EVERY = 0.5
 
 @dataclass
 class RunLog:
-    """Details of a run as JSON lines; the only place that holds times."""
+    """Details of a run as JSON lines. Times are written here and nowhere else."""
 
     path: Path | None = None
     quiet: bool = False
@@ -30,6 +30,7 @@ class RunLog:
     """seconds that each run published by this process took, by run id"""
 
     def write(self, event: str, **fields: Any) -> None:
+        """Appends a line to the log, where there is one. Raises UserError: 74 the disk is full or broken, 73 other."""
         if self.path is None:
             return
         entry = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event, **fields}
@@ -44,7 +45,7 @@ class RunLog:
             raise UserError(what, hint, Exit.IO if full else Exit.CANNOT_CREATE) from e
 
     def published(self, seconds: float | None, **fields: Any) -> None:
-        """A run that was made (with its seconds) or found up to date."""
+        """Notes a run that took `seconds` to make, or (None) was found up to date."""
         if seconds is None:
             self.write("up_to_date", **fields)
         else:
@@ -53,7 +54,7 @@ class RunLog:
 
     @staticmethod
     def took(folder: Path) -> dict[str, float]:
-        """Seconds by run id that the logs of a folder tell, as far as they can be read."""
+        """Seconds by run id from all logs of a folder; lines that cannot be read are passed over."""
         out: dict[str, float] = {}
         for file in sorted(folder.glob("*.jsonl")):
             for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -66,13 +67,14 @@ class RunLog:
         return out
 
     def say(self, text: str) -> None:
-        """A line for a person: on a terminal only, unless told to be quiet; always in the log."""
+        """Shows a line on a terminal, unless the run is quiet; writes it to the log in any case."""
         self.write("say", text=text)
         if sys.stderr.isatty() and not self.quiet:
             tqdm.write(text, file=sys.stderr)
 
     @contextmanager
     def progress(self, what: str, total: int | None = None) -> Iterator[Progress]:
+        """A bar over `total` rows; at its end a line of the log with rows a second."""
         bar = tqdm(
             total=total, desc=what, unit="row", unit_scale=True, leave=False, disable=True if self.quiet else None
         )
@@ -89,23 +91,23 @@ class RunLog:
 
 
 class Progress:
-    """Rows done, rows a second, loss and time left: on a bar, and every LOG_EVERY seconds as a line of the log."""
+    """Rows done, rows a second, loss and seconds left: on a bar, and every LOG_EVERY seconds in the log."""
 
     def __init__(self, bar: Any, log: RunLog, what: str) -> None:
         self.bar, self.log, self.what = bar, log, what
         self.rows = 0
-        self.start = self.said = self.shown = time.perf_counter()
+        self.start = self.logged = self.shown = time.perf_counter()
 
     def step(self, rows: int, loss: SupportsFloat | None = None) -> None:
-        """`loss` is read only when it is shown: reading it may wait for a device."""
+        """Counts rows that are done. `loss` is read only when it is shown: reading it may wait for a device."""
         self.rows += rows
         self.bar.update(rows)
         now = time.perf_counter()
         if loss is not None and not self.bar.disable and now - self.shown > SHOW_EVERY:
             self.shown = now
             self.bar.set_postfix(loss=f"{float(loss):.4f}", refresh=False)
-        if now - self.said > LOG_EVERY:
-            self.said = now
+        if now - self.logged > LOG_EVERY:
+            self.logged = now
             rate = self.rows / max(now - self.start, 1e-9)
             left = (
                 round((self.bar.total - self.rows) / rate) if self.bar.total and self.rows <= self.bar.total else None

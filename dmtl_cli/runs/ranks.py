@@ -1,7 +1,7 @@
-"""The processes of one run under `torchrun`, called ranks. Where there is one, nothing of this is felt.
+"""The processes of one run under `torchrun`, called ranks. With one process every method returns its argument.
 
 All ranks run the same stage on the same numbers. A step's work is cut among them and what they computed is gathered, so
-that each of them sees the whole batch. Rank 0 alone publishes and speaks.
+that each of them sees the whole batch. Rank 0 alone publishes and prints.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from dmtl_cli.config.errors import Exit, UserError
 
-if TYPE_CHECKING:  # imported where it is used: who reads a day or serves starts without it
+if TYPE_CHECKING:  # imported where it is used: reading a day and serving start without torch
     from torch import Tensor, nn
 
 # Longer than whatever rank 0 does alone. A process that dies closes its connections, which is noticed at once; only a
 # machine that is cut off is waited for.
 TIMEOUT = dt.timedelta(minutes=30)
-_SIGNS = ("gloo", "nccl", "connection", "broken pipe", "timed out", "timeout", "socket")  # of a lost rank, in words
+# What torch's messages say when another rank is lost: it raises a plain RuntimeError.
+_LOST = ("gloo", "nccl", "connection", "broken pipe", "timed out", "timeout", "socket")
 T = TypeVar("T")
 
 
@@ -38,7 +39,7 @@ class Ranks:
     local: int = 0
     """place among the ranks of this machine: the number of its GPU"""
     store: Any = None
-    """where the ranks leave notes for each other"""
+    """torch's key-value store of the run, in which the first failure is noted"""
 
     @staticmethod
     def join(env: Mapping[str, str] = os.environ) -> Ranks:
@@ -59,22 +60,20 @@ class Ranks:
             raise UserError(what, "run scripts/install_torchrec.sh", Exit.NO_DEVICE)
         import torch
         import torch.distributed as dist
-        from torch._C._distributed_c10d import PrefixStore, TCPStore
 
-        rank, place = int(env["RANK"]), (env["MASTER_ADDR"], int(env["MASTER_PORT"]))
-        hosts = rank == 0 and env.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
-        # after a restart by torchrun the addresses of the attempt before are still there, and gloo would wait for them
-        attempt = f"attempt-{env.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+        rank = int(env["RANK"])
         try:
-            store = PrefixStore(attempt, TCPStore(*place, size, is_master=hosts, timeout=TIMEOUT))
+            store = _open_store(env)
             backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
             dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
         except RuntimeError as e:
-            what = f"rank {rank} of {size} cannot join the others at {place[0]}:{place[1]}: {_first_line(e)}"
+            place = f"{env['MASTER_ADDR']}:{env['MASTER_PORT']}"
+            what = f"rank {rank} of {size} cannot join the others at {place}: {_first_line(e)}"
             raise UserError(what, "run it again", Exit.IO) from None
         return Ranks(rank, size, int(env["LOCAL_RANK"]), store)
 
     def leave(self) -> None:
+        """Closes the connections to the other ranks, after the run."""
         if self.size > 1:
             import torch.distributed as dist
 
@@ -82,13 +81,13 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this is the rank that publishes and speaks."""
+        """Whether this is rank 0, which publishes and prints."""
         return self.rank == 0
 
     # -- shares --------------------------------------------------------------------------------------------------------
 
     def slice(self, n: int) -> slice:
-        """This rank's share of n rows in a row; empty where there are fewer rows than ranks."""
+        """This rank's share of n rows; empty where there are fewer rows than ranks."""
         return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
 
     def mine(self, k: int) -> bool:
@@ -105,7 +104,7 @@ class Ranks:
         """
         if self.size == 1:
             return x_b
-        whole: Tensor = _gather()(x_b, n, self)
+        whole: Tensor = _gather_function()(x_b, n, self)
         return whole
 
     def mean_gradients(self, model: nn.Module) -> None:
@@ -135,7 +134,7 @@ class Ranks:
     # -- anything else -------------------------------------------------------------------------------------------------
 
     def gather_objects(self, mine: T) -> list[T]:
-        """What every rank has, in order of ranks, on every rank."""
+        """The objects of all ranks, in order of ranks, on every rank."""
         if self.size == 1:
             return [mine]
         import torch.distributed as dist
@@ -145,7 +144,7 @@ class Ranks:
         return every
 
     def of_first(self, make: Callable[[], T]) -> T:
-        """What rank 0 makes, on every rank; a UserError that it meets is raised on every rank."""
+        """Calls `make` on rank 0 and returns the result on every rank; a UserError is raised on every rank."""
         if self.size == 1:
             return make()
         import torch.distributed as dist
@@ -166,32 +165,51 @@ class Ranks:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Raises UserError 74 where another rank is gone, which libraries say in their own words."""
+        """Turns torch's RuntimeErrors about a lost rank into UserError 74."""
         try:
             yield
         except RuntimeError as e:
-            if self.size == 1 or not any(sign in str(e).lower() for sign in _SIGNS):
+            if self.size == 1 or not any(word in str(e).lower() for word in _LOST):
                 raise
             what = f"rank {self.rank} of {self.size} lost another one: {_first_line(e)}"
             raise UserError(what, "nothing is published, run it again", Exit.IO) from e
 
     def failed(self, code: int) -> tuple[int, bool]:
-        """The exit code of the run's first failure, and whether it is this rank's, to be told by it alone."""
+        """Notes a failure: (exit code of the run's first failure, whether this rank noted it and so prints it)."""
         if self.store is None:
             return code, True
         mine = f"{code} {self.rank}"
         try:
-            told = self.store.compare_set("failure", "", mine).decode()
+            noted = self.store.compare_set("failure", "", mine).decode()
         except RuntimeError:  # the store is gone with its host
             return code, True
-        return int(told.split()[0]), told == mine
+        return int(noted.split()[0]), noted == mine
 
 
 ALONE = Ranks()
 
 
+def _open_store(env: Mapping[str, str]) -> Any:
+    """The key-value store of this attempt at the run, in torchrun's agent or in rank 0.
+
+    `TCPStore` and `PrefixStore` are in torch's documentation of `torch.distributed`, though not in its `__all__`.
+    """
+    import torch.distributed as dist
+
+    hosts = env["RANK"] == "0" and env.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    place = (env["MASTER_ADDR"], int(env["MASTER_PORT"]))
+    store = dist.TCPStore(*place, int(env["WORLD_SIZE"]), is_master=hosts, timeout=TIMEOUT)  # type: ignore[attr-defined]
+    # after a restart by torchrun the addresses of the attempt before are still there, and gloo would wait for them
+    attempt = f"attempt-{env.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+    return dist.PrefixStore(attempt, store)  # type: ignore[attr-defined]
+
+
 @functools.cache
-def _gather() -> Any:
+def _gather_function() -> Any:
+    """`Ranks.gather` as an autograd function, made when it is first called so that this module is light.
+
+    `torch.distributed.all_gather_single` is the name since torch 2.13 of what was `all_gather_into_tensor`.
+    """
     import torch
     import torch.distributed as dist
 
@@ -216,5 +234,5 @@ def _gather() -> Any:
 
 
 def _first_line(e: Exception) -> str:
-    text = re.sub(r"\[/\S*\] ", "", str(e).strip().partition("\n")[0])  # of its source files
+    text = re.sub(r"\[/\S*\] ", "", str(e).strip().partition("\n")[0])  # without torch's source files
     return text if len(text) <= 160 else text[:157] + "..."

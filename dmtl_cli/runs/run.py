@@ -20,9 +20,12 @@ import torch
 from dmtl_cli import __version__
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.schema import Config
-from dmtl_cli.runs.artifact import Manifest, Publication, key_of, publish, up_to_date, verify
+from dmtl_cli.runs.artifact import Publication, publish, up_to_date
+from dmtl_cli.runs.determinism import make_deterministic
+from dmtl_cli.runs.manifest import Manifest, verify
 from dmtl_cli.runs.progress import RunLog
 from dmtl_cli.runs.ranks import ALONE, Ranks
+from dmtl_cli.runs.recipe import Recipe, why_not_there
 from dmtl_cli.runs.workspace import Workspace
 
 Parent = tuple[Path, Manifest]
@@ -48,7 +51,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Draft:
-    """What a stage says of the run it has written."""
+    """What a stage tells of the run it has written."""
 
     rows: dict[str, int]
     metrics: dict[str, float]
@@ -56,9 +59,12 @@ class Draft:
     gates: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
 
+Work = Callable[[Publication], Draft]
+
+
 @dataclass(frozen=True)
 class Run:
-    """One command over one config."""
+    """One command over one config: where its stages find their parents and publish their results."""
 
     config: Config
     ws: Workspace
@@ -71,25 +77,22 @@ class Run:
     """every result so far, so that a later failure does not hide it"""
 
     @staticmethod
-    def of(config: Config, log: RunLog, ranks: Ranks = ALONE) -> Run:
-        """Sets torch's threads and determinism. Raises UserError 69 when the device asked for is not there."""
+    def start(config: Config, log: RunLog, ranks: Ranks = ALONE) -> Run:
+        """Sets torch's threads and determinism for this process. Raises UserError 69: the device is not there."""
         name = config.device
         if name == "auto":
             name = "cuda" if torch.cuda.is_available() else "cpu"
         elif name == "cuda" and not torch.cuda.is_available():
             raise UserError("device: cuda, but torch sees no GPU", "use --device cpu or auto", Exit.NO_DEVICE)
         torch.set_num_threads(config.threads)
-        # warn_only would print: on CUDA a few scatters are not deterministic, which the manifest's device says
-        # as use_deterministic_algorithms does, which imports torch's compiler for it: half a second, 70 MB
-        torch.set_deterministic_debug_mode("error" if name == "cpu" else "default")
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        make_deterministic(name)
         device = torch.device(name, ranks.local) if name == "cuda" and ranks.size > 1 else torch.device(name)
         if device.index is not None:
             torch.cuda.set_device(device)
         return Run(config, Workspace(Path(config.workspace)), log, device, ranks)
 
     def rng(self, *words: object) -> np.random.Generator:
-        """A generator of its own for each purpose: the same seed and words give the same numbers."""
+        """A generator for one purpose: the same seed and words give the same numbers, whatever else is drawn."""
         return np.random.default_rng(self._seed(words))
 
     def seed_torch(self, *words: object) -> None:
@@ -150,82 +153,45 @@ class Run:
         config: dict[str, Any],
         inputs: list[dict[str, Any]],
         parents: list[Parent],
-        work: Callable[[Publication], Draft],
+        work: Work,
         *,
         sub: str | None = None,
         latest: bool = False,
         shared: bool = True,
     ) -> Result:
-        """Runs `work` and publishes what it wrote, unless the very same is published already.
+        """Runs `work` and publishes what it wrote, unless a run of the same key is published already.
 
         Args:
             shared: whether all ranks work, of which rank 0 writes what is published; else rank 0 works alone.
 
-        Raises:
-            UserError: this run is frozen, and 65 it is not, or 80 it was refused; else what `work` raises.
+        Raises UserError: as `work` does; where this run is frozen 65 there is none of that key, 80 it was refused.
         """
-        versions = self.versions()
-        named = [m.as_parent() for _, m in parents]
-        key = key_of(
-            stage=stage,
-            day=day,
-            config=config,
-            seed=self.config.seed,
-            versions=versions,
-            threads=self.config.threads,
-            inputs=inputs,
-            parents=named,
-        )
-        done = self.ranks.of_first(lambda: self._published(stage, day, sub, key, latest))
-        if done is not None:
-            return self._result(*done, None)
+        seed, threads, named = self.config.seed, self.config.threads, [m.as_parent() for _, m in parents]
+        recipe = Recipe(stage, day, config, seed, self.versions(), threads, inputs, named)
+        if found := self.ranks.of_first(lambda: self._published(recipe, sub, latest)):
+            return self._result(*found, seconds=None)
         start = time.perf_counter()
         with self._publication(stage, day, sub, latest) as publication:
-
-            def written() -> Draft:
-                return self._written(work, publication)
-
-            draft = written() if shared else self.ranks.of_first(written)
-
-            def seal() -> Parent:
-                return publication.seal(
-                    {
-                        "key": key,
-                        "config": config,
-                        "seed": self.config.seed,
-                        "versions": versions,
-                        "threads": self.config.threads,
-                        "inputs": inputs,
-                        "parents": named,
-                        "rows": draft.rows,
-                        "metrics": draft.metrics,
-                        "gates": draft.gates,
-                        "facts": draft.facts,
-                        "key_warnings": self._key_warnings(),
-                    }
-                )
-
-            path, manifest = self.ranks.of_first(seal)
+            draft = self._draft(work, publication, shared)
+            path, manifest = self.ranks.of_first(lambda: publication.seal(self._fields(recipe, draft)))
         self.ws.refusal_path(stage, day).unlink(missing_ok=True)
-        return self._result(path, manifest, time.perf_counter() - start)
+        return self._result(path, manifest, seconds=time.perf_counter() - start)
 
-    def _published(self, stage: str, day: dt.date, sub: str | None, key: str, latest: bool) -> Parent | None:
-        """The run of that key, where there is one; else None, or UserError as this run is frozen."""
-        if (done := up_to_date(self.ws, stage, day, sub, key)) and (not latest or self._serves()):
-            return done
-        refusal = self.ws.refusal_path(stage, day)
-        if self.frozen and refusal.exists():
+    def _published(self, recipe: Recipe, sub: str | None, latest: bool) -> Parent | None:
+        """The published run of a recipe, None where it must be made. Raises UserError where a frozen run has none."""
+        found = up_to_date(self.ws, recipe.stage, recipe.day, sub, recipe.key)
+        if found and (not latest or self._serves()):
+            return found
+        if not self.frozen:
+            return None
+        refusal = self.ws.refusal_path(recipe.stage, recipe.day)
+        if refusal.exists():
             raise UserError(refusal.read_text().strip().removeprefix("dmtl: error: "), code=Exit.REFUSED)
-        if self.frozen:
-            what = f"{stage} of {day} in {self.ws.root} is not there, or of another config, log or version"
-            raise UserError(
-                what, "backfill again with this config; to try a change beside the chain name it in --settings"
-            )
-        return None
+        raise why_not_there(self.ws, recipe, sub)
 
     @contextmanager
     def _publication(self, stage: str, day: dt.date, sub: str | None, latest: bool) -> Iterator[Publication]:
-        """Where all ranks work: the folder that rank 0 locked and will publish, and for each a scratch of its own."""
+        """The folder that rank 0 locked and will publish, with a scratch folder for each rank."""
         with ExitStack() as stack:
 
             def begin() -> Publication:
@@ -237,15 +203,22 @@ class Run:
                 shared.tmp.mkdir()
             yield shared
 
-    def _written(self, work: Callable[[Publication], Draft], publication: Publication) -> Draft:
+    def _draft(self, work: Work, publication: Publication, shared: bool) -> Draft:
+        """What `work` wrote; where it refuses to publish, its reason is stored for `status`."""
         try:
-            return work(publication)
+            return work(publication) if shared else self.ranks.of_first(lambda: work(publication))
         except UserError as e:
-            if e.code == Exit.REFUSED and self.ranks.first:  # for `status`; never read by a stage
+            if e.code == Exit.REFUSED and self.ranks.first:
                 refusal = self.ws.refusal_path(publication.stage, publication.day)
                 refusal.parent.mkdir(parents=True, exist_ok=True)
                 refusal.write_text(e.line() + "\n")
             raise
+
+    def _fields(self, recipe: Recipe, draft: Draft) -> dict[str, Any]:
+        """What `Publication.seal` takes."""
+        inexact = ["on CUDA the same key gives results equal within rounding, not the same bytes"]
+        warnings = inexact if self.device.type == "cuda" else []
+        return recipe.fields() | vars(draft) | {"key_warnings": warnings}
 
     def _serves(self) -> bool:
         """Whether LATEST names an export; publishing heals one that does not."""
@@ -256,13 +229,8 @@ class Run:
                 raise
             return False
 
-    def _key_warnings(self) -> list[str]:
-        if self.device.type == "cuda":
-            return ["on CUDA the same key gives results equal within rounding, not the same bytes"]
-        return []
-
-    def _result(self, path: Path, m: Manifest, seconds: float | None) -> Result:
-        """`seconds` that it took to make; None: it was there."""
+    def _result(self, path: Path, m: Manifest, *, seconds: float | None) -> Result:
+        """Tells the log and the user of a run that took `seconds` to make, or (None) was published before."""
         up_to_date = seconds is None
         result = Result(m.stage, str(m.day), m.key, m.run_id, str(path), m.rows, m.metrics, m.gates, up_to_date)
         self.log.published(seconds, **result.to_dict())

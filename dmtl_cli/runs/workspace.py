@@ -10,6 +10,8 @@ from pathlib import Path
 from dmtl_cli.config.days import folder_day
 from dmtl_cli.config.errors import Exit, UserError
 
+CHAIN = ("teacher", "scores", "student", "export")  # what a day publishes, in order
+STAGES = (*CHAIN, "joint", "evaluation", "compare")
 _RUN = re.compile(r"run-[0-9a-f]{12}")
 _LATEST = re.compile(r"(day=\d{4}-\d\d-\d\d)/(run-[0-9a-f]{12})")
 
@@ -38,8 +40,9 @@ def _read_pointer(pointer: Path) -> str | None:
 class Workspace:
     """The folder all stages share.
 
-    One setting of a comparison has a workspace of its own, in which the stages it does not change are those of another
-    one: `shared` names them, and they are only read here.
+    Args:
+        shared: stages that are read from another workspace, `base`, and not written here. A setting of `compare` has a
+            workspace of its own and shares the stages that it does not change.
     """
 
     root: Path
@@ -72,10 +75,15 @@ class Workspace:
         return run
 
     def subs(self, stage: str, day: dt.date) -> list[str]:
-        """Sub folders of a day that hold a CURRENT, sorted (`teacher=YYYY-MM-DD` for scores)."""
+        """Folders of a day that have a CURRENT, sorted (`teacher=YYYY-MM-DD` for scores)."""
         found = self.stage_dir(stage, day).glob("*/CURRENT")
         # A payload may hold a file of this name too.
         return sorted(path.parent.name for path in found if not path.parent.name.startswith("run-"))
+
+    def scored_by(self, day: dt.date) -> list[dt.date]:
+        """Days of the teachers whose scores of a day are published, sorted."""
+        found = (folder_day(sub.removeprefix("teacher=")) for sub in self.subs("scores", day))
+        return sorted(teacher for teacher in found if teacher is not None)
 
     def days(self, stage: str) -> list[dt.date]:
         """Days with a CURRENT, in the day's folder or in any sub folder of it, sorted."""

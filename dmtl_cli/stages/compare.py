@@ -85,8 +85,8 @@ def compare(
     """
     measured = between(since or day, day)
     if run.newest("export", measured[0]) is None:
-        hint = f"backfill the chain up to {previous(measured[0])} first: its second day has the first student"
-        raise UserError(f"no student was exported before {measured[0]}", hint, Exit.NO_INPUT)
+        what = f"no student was exported before {measured[0]}, the first measured day"
+        raise UserError(what, _before_measuring(run, measured[0]), Exit.NO_INPUT)
     chain = [d for d in run.ws.days("teacher") if d < day]
     bases = {seed: _base(run, seed, load) for seed in seeds or [run.config.seed]}
     cells = {seed: _cells(base.config, load, settings or {}) for seed, base in bases.items()}  # all, before any work
@@ -107,6 +107,19 @@ def compare(
             joint = replace(base, ws=Workspace(base.ws.root / "compare" / "joint", base.ws, ALL | {"joint"}))
             table.add(joint, "joint", [evaluate(joint, d, served="joint") for d in measured])
     return _publish(run, measured, list(bases), table), table
+
+
+def _before_measuring(run: Run, first: dt.date) -> str:
+    """What to do where no student was exported before the first measured day."""
+    taught, exported = run.ws.days("teacher")[:1], run.ws.days("export")[:1]
+    if not taught:
+        return f"backfill the chain up to {previous(first)} first: its second day has the first student"
+    youngest = run.config.student.distill.min_age_days if run.config.student.distill.w_kd else 0
+    student = exported[0] if exported else previous(taught[0], -youngest)
+    if student < first:
+        return f"backfill the chain, which begins on {taught[0]}, up to {previous(first)} first"
+    there = f"measure from {previous(student, -1)} on"
+    return f"{there if exported else f'backfill up to {student} and {there}'}, or backfill days before {taught[0]}"
 
 
 def _learn(run: Run, chain: list[dt.date], stages: Stages, name: str, table: Table) -> None:

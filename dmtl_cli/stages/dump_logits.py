@@ -14,7 +14,8 @@ from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.reader import Day, Log
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.rows import Rows, pairs
-from dmtl_cli.runs.artifact import Manifest, Publication
+from dmtl_cli.runs.artifact import Publication
+from dmtl_cli.runs.manifest import Manifest
 from dmtl_cli.runs.run import Draft, Parent, Result, Run
 from dmtl_cli.scores.columns import score_columns
 from dmtl_cli.scores.writer import Chunks, Writer

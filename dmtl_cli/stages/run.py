@@ -1,4 +1,4 @@
-"""The daily chain: what `run` and `backfill` do, stage by stage."""
+"""run, backfill: a day's stages in order, and a chain of days. `compare` makes its settings' chains with them."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import datetime as dt
 
 from dmtl_cli.config.errors import Exit, NotDue, UserError
 from dmtl_cli.runs.run import Result, Run
+from dmtl_cli.runs.workspace import CHAIN
 from dmtl_cli.stages.dump_logits import dump_logits
 from dmtl_cli.stages.evaluate import evaluate
 from dmtl_cli.stages.train_student import train_student
 from dmtl_cli.stages.train_teacher import train_teacher
 
-Stages = frozenset[str]
-ALL: Stages = frozenset({"teacher", "scores", "student", "export"})
+Stages = frozenset[str]  # names of workspace.CHAIN
+ALL: Stages = frozenset(CHAIN)
 
 
 def run_day(run: Run, day: dt.date) -> list[Result]:
-    """Evaluation of what was ready before the day, then all that is learned on it."""
+    """Measures on the day what was ready before it, then learns the day."""
     results: list[Result] = []
     try:
         results.append(evaluate(run, day))
@@ -26,10 +27,14 @@ def run_day(run: Run, day: dt.date) -> list[Result]:
 
 
 def learn_day(run: Run, day: dt.date, stages: Stages = ALL) -> list[Result]:
-    """The day's teacher; its scores; the scores of the day by the teacher that the student may learn from; its student.
-    Of these the stages named.
+    """Trains the day's teacher, dumps its scores and those of the teacher that the student learns from, trains and
+    exports the student.
 
-    A student of stored scores is not due before there is a teacher old enough (by default, on the chain's first day).
+    A student that learns from scores is not due before there is a teacher old enough: by default not on the chain's
+    first day.
+
+    Args:
+        stages: which of these to make; the others are found in the workspace.
     """
     results: list[Result] = []
     distill = run.config.student.distill
@@ -49,7 +54,11 @@ def learn_day(run: Run, day: dt.date, stages: Stages = ALL) -> list[Result]:
 
 
 def backfill(run: Run, days: list[dt.date]) -> list[Result]:
-    """`run_day` for each day in order, going on after a refused one. Raises the first refusal at the end."""
+    """Runs each day in order, going on after a refused one.
+
+    Raises:
+        UserError: what stopped it; at the end, the first refusal (80).
+    """
     results: list[Result] = []
     refused: UserError | None = None
     for day in days:

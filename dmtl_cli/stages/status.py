@@ -5,16 +5,16 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from dmtl_cli.config.days import before, between
+from dmtl_cli.config.days import between
 from dmtl_cli.config.errors import UserError
-from dmtl_cli.runs.artifact import MANIFEST, Manifest
-from dmtl_cli.runs.workspace import Workspace
+from dmtl_cli.runs.manifest import MANIFEST, Manifest
+from dmtl_cli.runs.workspace import CHAIN, Workspace
 
-STAGES = ("evaluation", "teacher", "scores", "rescores", "student", "export")
+COLUMNS = ("evaluation", "teacher", "scores", "rescores", "student", "export")
 
 
 def status(ws: Workspace, today: dt.date | None = None) -> dict[str, Any]:
-    """Per day the state of each stage.
+    """For each day the state of each stage; `rescores` are the day's scores by an earlier teacher, the newest one.
 
     `published`; `refused`: a floor was not met, rejected/ says why; `stale`: its parent was published again since;
     `damaged`: it cannot be read; `not due`: the chain begins here; `missing`.
@@ -22,52 +22,59 @@ def status(ws: Workspace, today: dt.date | None = None) -> dict[str, Any]:
     Args:
         today: the day to judge freshness by; default the clock's.
     """
-    every = sorted({d for stage in ("teacher", "scores", "student", "export", "evaluation") for d in ws.days(stage)})
+    every = sorted({day for stage in ("evaluation", *CHAIN) for day in ws.days(stage)})
+    days = between(every[0], max(every[-1], today or every[-1])) if every else []
     first = ws.days("teacher")[:1]
-    table = {}
-    for day in between(every[0], max(every[-1], today or every[-1])) if every else []:
-        cells = {}
-        for stage in STAGES:
-            name, sub = stage, None
-            if stage in ("scores", "rescores"):
-                name, sub = "scores", f"teacher={day if stage == 'scores' else before(day)}"
-            state = _state(ws, name, day, sub)
-            if state == "missing" and ws.refusal_path(name, day).exists():
-                state = "refused"
-            if state == "missing" and first and day <= first[0] and stage not in ("teacher", "scores"):
-                state = "not due"
-            cells[stage] = state
-        table[str(day)] = cells
     served = ws.latest_day()
-    judged = today or dt.date.today()
     return {
-        "days": table,
+        "days": {str(day): _day(ws, day, begins=bool(first) and day <= first[0]) for day in days},
         "served": str(ws.latest()) if served else None,
         "served_day": str(served) if served else None,
-        "served_age_days": (judged - served).days if served else None,
+        "served_age_days": ((today or dt.date.today()) - served).days if served else None,
     }
 
 
-def _state(ws: Workspace, stage: str, day: dt.date, sub: str | None) -> str:
+def _day(ws: Workspace, day: dt.date, *, begins: bool) -> dict[str, str]:
+    """The state of each column; `begins`: no teacher is older, so what needs one is not due."""
+    cells = {}
+    for column in COLUMNS:
+        stage = "scores" if column == "rescores" else column
+        state = _state(ws, column, day)
+        if state == "missing" and ws.refusal_path(stage, day).exists():
+            state = "refused"
+        if state == "missing" and begins and column not in ("teacher", "scores"):
+            state = "not due"
+        cells[column] = state
+    return cells
+
+
+def _state(ws: Workspace, column: str, day: dt.date) -> str:
     try:
-        path = ws.current(stage, day, sub)
+        if column in ("scores", "rescores"):
+            teacher = day if column == "scores" else max((t for t in ws.scored_by(day) if t < day), default=None)
+            path = ws.current("scores", day, f"teacher={teacher}") if teacher else None
+        else:
+            path = ws.current(column, day)
         if path is None:
             return "missing"
-        for parent in Manifest.read(path / MANIFEST).parents:
-            parent_day = dt.date.fromisoformat(parent["day"])
-            taught = f"teacher={parent_day}" if parent["stage"] == "scores" else None
-            subs = [taught] if taught is None else [f"{s}" for s in ws.subs("scores", parent_day)]
-            runs = {p.name for s in subs if (p := ws.current(parent["stage"], parent_day, s))}
-            if f"run-{parent['run_id']}" not in runs:
-                return "stale"
+        parents = Manifest.read(path / MANIFEST).parents
+        fresh = all(f"run-{p['run_id']}" in _current_runs(ws, p["stage"], p["day"]) for p in parents)
     except UserError:
         return "damaged"
-    return "published"
+    return "published" if fresh else "stale"
+
+
+def _current_runs(ws: Workspace, stage: str, text: str) -> set[str]:
+    """Names of the published runs of a day; scores have one for each teacher."""
+    day = dt.date.fromisoformat(text)
+    subs: list[str | None] = [*ws.subs(stage, day)] if stage == "scores" else [None]
+    return {run.name for sub in subs if (run := ws.current(stage, day, sub)) is not None}
 
 
 def described(found: dict[str, Any]) -> str:
-    lines = [f"{'day':12}" + "".join(f"{s:>12}" for s in STAGES)]
-    lines += [f"{day:12}" + "".join(f"{cells[s]:>12}" for s in STAGES) for day, cells in found["days"].items()]
+    """The table of days by columns, and the line about what is served."""
+    lines = [f"{'day':12}" + "".join(f"{column:>12}" for column in COLUMNS)]
+    lines += [f"{day:12}" + "".join(f"{cells[c]:>12}" for c in COLUMNS) for day, cells in found["days"].items()]
     served = found["served"]
     lines.append(f"served: {served or 'nothing yet'}" + (f" (age {found['served_age_days']} days)" if served else ""))
     return "\n".join(lines)

@@ -8,7 +8,7 @@ from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.nn.layers import SideEmbedder, mlp
 from dmtl_cli.nn.sharded import TableOf
 from dmtl_cli.nn.table import EmbeddingTable
-from dmtl_cli.runs.artifact import Manifest
+from dmtl_cli.runs.manifest import Manifest
 from dmtl_cli.student.dssm import DSSM
 
 

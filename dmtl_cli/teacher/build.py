@@ -14,7 +14,7 @@ from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.nn.layers import SideEmbedder
 from dmtl_cli.nn.sharded import TableOf
 from dmtl_cli.nn.table import EmbeddingTable
-from dmtl_cli.runs.artifact import Manifest
+from dmtl_cli.runs.manifest import Manifest
 from dmtl_cli.runs.run import Parent
 from dmtl_cli.teacher.model import Teacher
 from dmtl_cli.teacher.networks.network import Network

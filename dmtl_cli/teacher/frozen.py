@@ -19,7 +19,7 @@ from dmtl_cli.data.log.reader import Day
 from dmtl_cli.data.rows import Rows, pairs
 from dmtl_cli.nn import checkpoint
 from dmtl_cli.nn.batches import Batcher, Tables, side_of
-from dmtl_cli.runs.artifact import Manifest
+from dmtl_cli.runs.manifest import Manifest
 from dmtl_cli.runs.ranks import ALONE, Ranks
 from dmtl_cli.scores.calibration import Calibration
 from dmtl_cli.teacher.build import build_teacher, refuse_other_tasks, stored_section

@@ -1,0 +1,141 @@
+"""A command that publishes: its options from its function's signature, and what is done around its work."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dmtl_cli.cli import ending
+from dmtl_cli.cli.options import Shared
+from dmtl_cli.cli.textfile import check_writable, write_metrics
+from dmtl_cli.config.days import parse_day
+from dmtl_cli.config.errors import UserError
+from dmtl_cli.config.schema import Config
+from dmtl_cli.runs.progress import RunLog
+from dmtl_cli.runs.ranks import ALONE, Ranks
+from dmtl_cli.runs.workspace import Workspace
+
+if TYPE_CHECKING:
+    from dmtl_cli.runs.run import Result, Run
+
+Work = Callable[..., "list[Result]"]
+
+
+@dataclass(frozen=True)
+class Call:
+    """What the function of a command starts from."""
+
+    run: Run
+    options: Shared
+
+
+def publishes(
+    name: str, *, dated: tuple[str, str] = ("day", "--day"), summary: int | None = -1
+) -> Callable[[Work], Callable[..., None]]:
+    """Makes a command of a function (call: Call, own options) -> results.
+
+    The command's options are `config`, the function's own ones, then the rest of `Shared`.
+
+    Args:
+        dated: the parameter that names the day of the log file, and its option.
+        summary: which result `--json` prints; None prints a line for each.
+    """
+
+    def decorate(work: Work) -> Callable[..., None]:
+        def command(**options: Any) -> None:
+            shared = Shared(**{f.name: options.pop(f.name) for f in fields(Shared)})
+            day = options[dated[0]]
+            _Process(name, (day, dated[1]), shared, summary, lambda call: work(call, **options)).run()
+
+        command.__doc__ = work.__doc__
+        command.__signature__ = _signature(work)  # type: ignore[attr-defined]
+        return command
+
+    return decorate
+
+
+def _signature(work: Work) -> inspect.Signature:
+    # type checkers alone import Result: the room it lives in imports torch
+    own = inspect.signature(work, eval_str=True, locals={"Result": object})
+    config, *rest = inspect.signature(Shared, eval_str=True).parameters.values()
+    named = [config, *list(own.parameters.values())[1:], *rest]
+    return inspect.Signature([p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in named])
+
+
+@dataclass
+class _Process:
+    """One command in this process, from its options to its end."""
+
+    name: str
+    day: tuple[str, str]  # what was given, the option that gave it
+    shared: Shared
+    summary: int | None
+    work: Callable[[Call], list[Result]]
+    log: RunLog = field(default_factory=RunLog)
+    ranks: Ranks = ALONE
+    done: list[Result] = field(default_factory=list)
+
+    def run(self) -> None:
+        self.log.quiet = self.shared.quiet or ending.rank() > 0
+        code, message = ending.outcome(self._work, self.log)
+        try:
+            self._report(code)
+        except UserError as e:
+            if not code:  # else the failure itself is what counts
+                code, message = int(e.code), e.line()
+        if code:
+            code, noted = self.ranks.failed(code)
+            message = message if noted else ""
+        ending.leave(code, message)
+
+    def _work(self) -> None:
+        parse_day(*self.day)
+        self.ranks = Ranks.join()
+        if (file := self.shared.metrics_file) is not None:
+            self.ranks.of_first(lambda: check_writable(file))
+        config = self._config()
+        self.log.path = self._log_path(Path(config.workspace))
+        self.log.write("started", command=self.name, config=str(self.shared.config), sets=self.shared.overrides())
+        from dmtl_cli.runs.run import Run
+
+        run = Run.start(config, self.log, self.ranks)
+        self.done = run.done
+        with run.ranks.together():
+            results = self.work(Call(run, self.shared))
+        run.ranks.leave()
+        if self.shared.as_json:
+            self._print(results)
+
+    def _config(self) -> Config:
+        """The config; its mistakes go to the log of the workspace that it names, where there is one."""
+        try:
+            return self.shared.load()
+        except UserError:
+            if (root := self.shared.named_workspace()) is not None and root.is_dir():
+                self.log.path = self._log_path(root)
+            raise
+
+    def _log_path(self, root: Path) -> Path:
+        path = Workspace(root).log_path(self.name, parse_day(*self.day))
+        return path.with_suffix(f".{ending.rank()}.jsonl") if ending.rank() else path
+
+    def _print(self, results: list[Result]) -> None:
+        shown = [r.to_dict() for r in results]
+        if self.summary is not None:  # a command is up to date only if all that it publishes is
+            shown = [shown[self.summary] | {"up_to_date": all(r.up_to_date for r in results)}]
+        for each in shown:
+            print(json.dumps(each, sort_keys=True))
+
+    def _report(self, code: int) -> None:
+        """Tells what was published before a failure, and writes the metrics file, after a failure too."""
+        if code and self.shared.as_json:
+            with contextlib.suppress(OSError):  # stdout may be closed: the failure itself is what counts
+                for each in self.done:
+                    print(json.dumps(each.to_dict(), sort_keys=True))
+        if self.shared.metrics_file is not None and not ending.rank():
+            write_metrics(self.shared.metrics_file, self.name, code, self.done)

@@ -1,0 +1,122 @@
+"""The commands that only look: at a day of the log, at what is published, at what is served."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dmtl_cli.cli.ending import guarded
+from dmtl_cli.cli.options import ConfigFile, Day, Json, Sets
+from dmtl_cli.config.days import parse_day
+from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.reading import load_config
+from dmtl_cli.runs.workspace import STAGES, Workspace
+
+commands = typer.Typer()
+_STAGES = f"{', '.join(STAGES[:-1])} or {STAGES[-1]}"
+AsOf = Annotated[str | None, typer.Option(help="Judge freshness as of this day.", show_default=False)]
+MaxAge = Annotated[int | None, typer.Option(min=0, help="Exit 81 when the served day is older.", show_default=False)]
+User = Annotated[str, typer.Option(help="A user id of the export.", show_default=False)]
+K = Annotated[int, typer.Option("-k", min=1, help="How many items.")]
+ExcludeSeen = Annotated[bool, typer.Option("--exclude-seen", help="Leave out what the user clicked lately.")]
+Stage = Annotated[str, typer.Argument(help=f"{_STAGES}.")]
+OfDay = Annotated[
+    str | None, typer.Option("--day", help="Default the newest; for export the served one.", show_default=False)
+]
+TeacherDay = Annotated[str | None, typer.Option(help="scores: of this teacher.", show_default=False)]
+
+
+def _workspace(config: Path, sets: list[str]) -> Workspace:
+    return Workspace(Path(load_config(config, sets).workspace))
+
+
+def _print(found: dict[str, Any], as_json: bool, described: Callable[[dict[str, Any]], str]) -> None:
+    print(json.dumps(found, sort_keys=True, default=str) if as_json else described(found))
+
+
+@commands.command("check")
+@guarded
+def check(config: ConfigFile, day: Day, sets: Sets = [], as_json: Json = False) -> None:  # noqa: B006
+    """Validate the config and a day's log without training; show features, labels, join rates and estimates."""
+    from dmtl_cli.stages.check import check, described
+
+    _print(check(load_config(config, sets), parse_day(day)), as_json, described)
+
+
+@commands.command("status")
+@guarded
+def status(
+    config: ConfigFile,
+    sets: Sets = [],  # noqa: B006
+    day: AsOf = None,
+    max_age: MaxAge = None,
+    as_json: Json = False,
+) -> None:
+    """Days by stages: what is published, what is missing, what is served."""
+    from dmtl_cli.stages.status import described, status
+
+    ws = _workspace(config, sets)
+    found = status(ws, parse_day(day) if day else None)
+    _print(found, as_json, described)
+    if max_age is not None and (found["served_age_days"] is None or found["served_age_days"] > max_age):
+        age = f"{found['served_day']} is served, {found['served_age_days']} days old"
+        raise UserError(
+            f"{age if found['served_day'] else 'no export is served'}: expected at most {max_age} days",
+            f"see which stage failed in {ws.root / 'logs'}",
+            Exit.STALE,
+        )
+
+
+@commands.command("recommend")
+@guarded
+def recommend(
+    config: ConfigFile,
+    user: User,
+    k: K = 20,
+    exclude_seen: ExcludeSeen = False,
+    sets: Sets = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """The top items of a user, from the export that is served."""
+    from dmtl_cli.runs.manifest import verify
+    from dmtl_cli.serving.export import Export
+
+    folder = _workspace(config, sets).latest()
+    if folder is None:
+        raise UserError("no export is served yet", "run dmtl train-student first", Exit.NO_INPUT)
+    verify(folder)
+    rows = Export(folder).recommend(user, k, exclude_seen=exclude_seen).rows(named=True)
+    if as_json:
+        print(json.dumps({"user": user, "export": str(folder), "items": rows}))
+    else:
+        print("\n".join(f"{row['item_id']}\t{row['score']:.4f}" for row in rows))
+
+
+@commands.command("path")
+@guarded
+def path(
+    stage: Stage,
+    config: ConfigFile,
+    day: OfDay = None,
+    teacher_day: TeacherDay = None,
+    sets: Sets = [],  # noqa: B006
+) -> None:
+    """Print the published directory of a stage."""
+    ws = _workspace(config, sets)
+    if stage not in STAGES:
+        raise UserError(f"stage {stage!r}: expected one of {', '.join(STAGES)}", code=Exit.USAGE)
+    days = ws.days(stage)
+    wanted = parse_day(day) if day else (days[-1] if days else None)
+    sub = None
+    if stage == "scores":
+        sub = f"teacher={parse_day(teacher_day, '--teacher-day') if teacher_day else wanted}"
+    found = ws.latest() if stage == "export" and day is None else None
+    found = found or (ws.current(stage, wanted, sub) if wanted else None)
+    if found is None:
+        what = f"no published {stage}{f' of {wanted}' if wanted else ''}{f', {sub}' if sub and wanted else ''}"
+        raise UserError(f"{what} in {ws.root}", "dmtl status shows what there is", Exit.NO_INPUT)
+    print(found)

@@ -1,0 +1,63 @@
+"""The options of many commands, each written once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+import yaml
+
+from dmtl_cli.config.reading import load_config
+from dmtl_cli.config.schema import Config
+
+ConfigFile = Annotated[Path, typer.Option("--config", help="The YAML of the log.", show_default=False)]
+Day = Annotated[str, typer.Option("--day", help="YYYY-MM-DD.", show_default=False)]
+Sets = Annotated[list[str], typer.Option("--set", help="dotted.key=value, over the config.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="The result as one line of JSON on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, even on a terminal.")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Over the config's threads.", show_default=False)]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"] | None,
+    typer.Option("--device", help="Over the config's device.", show_default=False),
+]
+Metrics = Annotated[
+    Path | None,
+    typer.Option("--metrics-file", help="Write the result's metrics as a Prometheus textfile.", show_default=False),
+]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """The options of every command that publishes, in the order in which `--help` shows them.
+
+    A command's own options stand after `config`.
+    """
+
+    config: ConfigFile
+    sets: Sets = ()  # type: ignore[assignment]  # typer reads it, and gives a list
+    as_json: Json = False
+    quiet: Quiet = False
+    threads: Threads = None
+    device: Device = None
+    metrics_file: Metrics = None
+
+    def overrides(self, more: Iterable[str] = ()) -> list[str]:
+        """What `--set`, `more`, `--threads` and `--device` ask for, as `--set` writes it."""
+        named = {"threads": self.threads, "device": self.device}
+        return [*self.sets, *more, *(f"{key}={value}" for key, value in named.items() if value)]
+
+    def load(self, more: Iterable[str] = ()) -> Config:
+        """The config with all overrides. Raises UserError 78."""
+        return load_config(self.config, self.overrides(more))
+
+    def named_workspace(self) -> Path | None:
+        """The workspace that a broken config names, if it does, so that all its mistakes can be logged there."""
+        try:
+            named = yaml.safe_load(self.config.read_text())["workspace"]
+        except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
+            named = None
+        named = next((s.partition("=")[2] for s in reversed(self.sets) if s.startswith("workspace=")), named)
+        return Path(named) if isinstance(named, str) and named else None

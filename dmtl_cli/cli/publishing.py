@@ -1,0 +1,131 @@
+"""The commands that publish, one for each stage, and the chains of them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dmtl_cli.cli.command import Call, publishes
+from dmtl_cli.cli.options import Day
+from dmtl_cli.config.days import between, parse_day
+from dmtl_cli.config.errors import Exit, UserError
+
+if TYPE_CHECKING:
+    from dmtl_cli.runs.run import Result
+
+commands = typer.Typer()
+TeacherDay = Annotated[str | None, typer.Option(help="Score with the teacher of this day.", show_default=False)]
+ScoresDay = Annotated[str | None, typer.Option(help="Learn from the scores of this day's teacher.", show_default=False)]
+Since = Annotated[
+    str | None, typer.Option(help="Means over the days from this one on; default --day alone.", show_default=False)
+]
+Settings = Annotated[
+    Path | None, typer.Option(help="A YAML of settings to try: name: {dotted.key: value}.", show_default=False)
+]
+Seeds = Annotated[str | None, typer.Option(help="Such as 1,2,3; default the config's seed.", show_default=False)]
+First = Annotated[str, typer.Option("--from", help="First day.", show_default=False)]
+Last = Annotated[str, typer.Option("--to", help="Last day.", show_default=False)]
+
+
+@commands.command("train-teacher")
+@publishes("train-teacher")
+def train_teacher(call: Call, day: Day) -> list[Result]:
+    """Train the MMoE teacher on a day, warm from the teacher before it."""
+    from dmtl_cli.stages.train_teacher import train_teacher
+
+    return [train_teacher(call.run, parse_day(day))]
+
+
+@commands.command("dump-logits")
+@publishes("dump-logits")
+def dump_logits(call: Call, day: Day, teacher_day: TeacherDay = None) -> list[Result]:
+    """Store a teacher's scores of a day's pairs as Parquet."""
+    from dmtl_cli.stages.dump_logits import dump_logits
+
+    return [dump_logits(call.run, parse_day(day), parse_day(teacher_day, "--teacher-day") if teacher_day else None)]
+
+
+@commands.command("train-student")
+@publishes("train-student", summary=0)
+def train_student(call: Call, day: Day, scores_day: ScoresDay = None) -> list[Result]:
+    """Train the two-tower student of a day against stored scores, then export it."""
+    from dmtl_cli.stages.train_student import train_student
+
+    taught = parse_day(scores_day, "--scores-day") if scores_day else None
+    return [*train_student(call.run, parse_day(day), taught)]
+
+
+@commands.command("export")
+@publishes("export")
+def export(call: Call, day: Day) -> list[Result]:
+    """Write the export of a stored student again."""
+    from dmtl_cli.student.export import publish_export
+
+    return [publish_export(call.run, parse_day(day))]
+
+
+@commands.command("evaluate")
+@publishes("evaluate")
+def evaluate(call: Call, day: Day) -> list[Result]:
+    """Measure on a day's log what was ready before that day."""
+    from dmtl_cli.stages.evaluate import evaluate
+
+    return [evaluate(call.run, parse_day(day))]
+
+
+@commands.command("train-joint")
+@publishes("train-joint")
+def train_joint(call: Call, day: Day) -> list[Result]:
+    """Train teacher and student in one loop on a day, the reference of the offline form; never served."""
+    from dmtl_cli.stages.train_joint import train_joint
+
+    return [train_joint(call.run, parse_day(day))]
+
+
+@commands.command("compare")
+@publishes("compare")
+def compare(call: Call, day: Day, since: Since = None, settings: Settings = None, seeds: Seeds = None) -> list[Result]:
+    """Measure the student beside baselines, the joint reference and other settings, as one Markdown table."""
+    from dmtl_cli.stages.compare import compare, read_settings
+
+    last, first = parse_day(day), parse_day(since, "--since") if since else None
+    if first and first > last:
+        raise UserError(f"--since {first} is after --day {last}", code=Exit.USAGE)
+    tried = read_settings(settings) if settings else {}
+    result, table = compare(call.run, last, call.options.load, since=first, settings=tried, seeds=_seeds(seeds))
+    if not call.options.as_json:
+        print(table.markdown())
+    return [result]
+
+
+def _seeds(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    seeds = [int(p) if re.fullmatch(r"\d{1,9}", p) else -1 for p in text.split(",")]
+    if -1 in seeds or len({*seeds}) < len(seeds):
+        raise UserError(f"--seeds {text}: expected different numbers such as 1,2,3", code=Exit.USAGE)
+    return seeds
+
+
+@commands.command("run")
+@publishes("run", summary=None)
+def run(call: Call, day: Day) -> list[Result]:
+    """The whole day: evaluate what was ready, train the teacher, dump its scores, train and export the student."""
+    from dmtl_cli.stages.run import run_day
+
+    return run_day(call.run, parse_day(day))
+
+
+@commands.command("backfill")
+@publishes("backfill", dated=("first", "--from"), summary=None)
+def backfill(call: Call, first: First, last: Last) -> list[Result]:
+    """`run` for each day in order. A refused day (80) does not stop it; the exit code is the first failure's."""
+    from dmtl_cli.stages.run import backfill
+
+    a, b = parse_day(first, "--from"), parse_day(last, "--to")
+    if a > b:
+        raise UserError(f"--from {a} is after --to {b}", code=Exit.USAGE)
+    return backfill(call.run, between(a, b))

@@ -1,0 +1,31 @@
+"""The command that makes a world to try dmtl on; nothing of a user's day needs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dmtl_cli.cli.ending import guarded
+from dmtl_cli.config.days import parse_day
+
+commands = typer.Typer()
+
+
+@commands.command("synth")
+@guarded
+def synth(
+    out: Annotated[Path, typer.Argument(help="Folder to make.")] = Path("data/demo"),
+    days: Annotated[int, typer.Option(min=1, help="How many days.")] = 3,
+    start: Annotated[str, typer.Option(help="First day.")] = "2026-01-01",
+    users: Annotated[int, typer.Option(min=1)] = 5_000,
+    items: Annotated[int, typer.Option(min=1)] = 2_000,
+    events_per_day: Annotated[int, typer.Option(min=1)] = 300_000,
+    seed: Annotated[int, typer.Option(min=0)] = 1,
+) -> None:
+    """Generate a click-bait world whose right answer is known: OUT/log and OUT/truth."""
+    from dmtl_cli.synth.world import generate
+
+    first = parse_day(start, "--start")
+    generate(out, days, start=first, users=users, items=items, events_per_day=events_per_day, seed=seed)
