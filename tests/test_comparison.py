@@ -21,13 +21,13 @@ from hypothesis import strategies as st
 from worlds import BASE, DAYS, Ended, Project, quick_towers
 
 from dmtl_cli.config.schema import load_config
+from dmtl_cli.config.tasks import Tasks
 from dmtl_cli.data.log.reader import Log
-from dmtl_cli.evaluate.rankers import Exam
-from dmtl_cli.runs.progress import RunLog
+from dmtl_cli.evaluate.exam import Exam
 from dmtl_cli.runs.run import Run
 from dmtl_cli.stages import compare as comparison
 from dmtl_cli.stages.compare import SHOWN, Table
-from dmtl_cli.synth.world import generate
+from dmtl_cli.synth.generate import generate
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "soft": {"student.distill.losses": [{"loss": "kl", "temperature": 2}], "student.learning_rate": "2e-2"},
@@ -517,20 +517,19 @@ def test_days_that_cannot_be_compared(compared: tuple[Project, str, dict[str, in
     assert absent.code == 66 and "2026-01-05" in absent.err
 
 
-# -- questions --------------------------------------------------------------------------------------------------------
+# -- what is measured on ----------------------------------------------------------------------------------------------
 
 
-def test_questions_do_not_depend_on_seed_or_setting(world: Path, tmp_path: Path) -> None:
+def test_what_is_measured_does_not_depend_on_seed_or_setting(world: Path, tmp_path: Path) -> None:
     project = a_project(tmp_path, world)
     small = ["evaluate.max_users=20", "evaluate.max_rows=600"]
     configs = [load_config(project.file, [*small, *more]) for more in ([], ["seed=2"], ["student.vectors=plain"])]
-    runs = [Run.of(config, RunLog()) for config in configs]
     log = Log(configs[0].data, configs[0].features)
     days = [log.read(dt.date(2026, 1, d), tmp_path) for d in (3, 4)]
-    exams = [Exam.of(run, days[0], 10.0) for run in runs]
+    exams = [Exam.draw(days[0], 10.0, Tasks(), True, config.evaluate) for config in configs]
     for exam in exams[1:]:
         np.testing.assert_array_equal(exam.users, exams[0].users)
-        np.testing.assert_array_equal(exam.asked, exams[0].asked)
-    assert len(exams[0].users) == 20 and 0 < exams[0].asked.mean() < 1
-    other = Exam.of(runs[0], days[1], 10.0)
+        np.testing.assert_array_equal(exam.row_users, exams[0].row_users)
+    assert len(exams[0].users) == 20 and 0 < exams[0].row_users.mean() < 1
+    other = Exam.draw(days[1], 10.0, Tasks(), True, configs[0].evaluate)
     assert list(other.users) != list(exams[0].users), "another day, other users"

@@ -428,7 +428,7 @@ def synth(
     """Generate a click-bait world whose right answer is known: OUT/log and OUT/truth."""
 
     def work() -> None:
-        from dmtl_cli.synth.world import generate
+        from dmtl_cli.synth.generate import generate
 
         generate(
             out,
