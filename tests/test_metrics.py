@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,13 +15,13 @@ from scipy.stats import kendalltau
 from sklearn.metrics import log_loss, ndcg_score, roc_auc_score
 from test_log import put, read
 
-from dmtl_cli.config.schema import Evaluate
+from dmtl_cli.config.schema import Evaluate, Feature
 from dmtl_cli.config.tasks import Tasks
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.evaluate import metrics
 from dmtl_cli.evaluate.exam import Exam, pairs
 from dmtl_cli.evaluate.on_rows import on_rows
-from dmtl_cli.evaluate.rankers import AnyLabel
+from dmtl_cli.evaluate.rankers import AnyLabel, Popularity
 
 Rng = np.random.Generator
 
@@ -268,6 +269,15 @@ def test_one_score_stands_for_any_label() -> None:
     score = np.arange(3.0)
     labels = AnyLabel(score)
     assert labels["ctr"] is labels["like"] is score and len(labels) == 0
+
+
+def test_an_item_feature_named_clicks_does_not_replace_popularity(tmp_path: Path) -> None:
+    put(tmp_path, {"user_id": [1, 1], "item_id": [10, 11], "click": [1, 0], "seconds": [9.0, None], "clicks": [7, 8]})
+    day = read(tmp_path, [Feature(name="clicks", side="item", kind="numeric")])
+    popularity = Popularity(pl.DataFrame({"item_id": [11, 12], "clicks": [3, 1]}), day)
+    shown = pairs(np.array([0, 0]), np.array([0, 1]), None)
+    assert popularity.scores(shown)["ctr"].tolist() == [0, 3]
+    assert popularity.retrieve(np.array([0]), 2)[0].tolist() == [[0, 1]]
 
 
 class Taught:
