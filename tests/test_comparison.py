@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import datetime as dt
 import importlib.util
-import itertools
 import json
 import re
 import shutil
@@ -16,17 +15,17 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from worlds import BASE, DAYS, Ended, Project, quick_towers
 
 from dmtl_cli.config.schema import load_config
 from dmtl_cli.config.tasks import Tasks
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.evaluate.exam import Exam
+from dmtl_cli.evaluate.figure import draw, figure_of
+from dmtl_cli.evaluate.settings import baselines
+from dmtl_cli.evaluate.table import SHOWN, Table
 from dmtl_cli.runs.run import Run
 from dmtl_cli.stages import compare as comparison
-from dmtl_cli.stages.compare import SHOWN, Table
 from dmtl_cli.synth.generate import generate
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -147,7 +146,7 @@ def test_the_table_is_what_the_cells_evaluations_say(compared: tuple[Project, st
     assert compared_cells > 60
     for name in ("oracle", "random", "popularity"):
         spreads = {c.partition("(")[2] for m, c in table[name].items() if c != "-"}
-        assert spreads <= {"0.0)", "0.000)"}, "what does not learn is asked the same whatever the seed"
+        assert spreads <= {"0.0)", "0.000)"}, "what does not learn is measured alike whatever the seed"
     assert table["student"]["ctcvr.auc"].partition("(")[2] != "0.000)", "two seeds are two students"
     assert len({table[name]["ctcvr.auc"] for name in ("student", *BASELINES, *SETTINGS, "joint")}) == 8
 
@@ -385,7 +384,7 @@ def test_another_setting_of_the_same_name_starts_anew(project: Project) -> None:
 def test_baselines_weigh_by_duration_only_where_they_say_so(world: Path, tmp_path: Path) -> None:
     project = a_project(tmp_path, world)
     config = load_config(project.file, ["student.hard.duration_weighted=true", "student.hard.w_hard=1"])
-    found = {name: student.hard for name, student in comparison._baselines(config)}
+    found = {name: student.hard for name, student in baselines(config).items()}
     assert {name: hard.duration_weighted for name, hard in found.items()} == {
         "click_only": False, "long_read_only": False, "duration_weighted": True
     }  # fmt: skip
@@ -443,21 +442,32 @@ def test_markdown_tells_the_transfer() -> None:
     assert table.whole().splitlines()[-1].endswith("| 0.500 |")
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.dictionaries(st.text(max_size=4), st.floats(-0.1, 1.1), min_size=1, max_size=30))
-def test_names_of_a_figure_do_not_cover_each_other(wanted: dict[str, float]) -> None:
-    gap = 1 / max(24, len(wanted))
-    heights = comparison._spaced(wanted, gap)
-    at = sorted(heights.values())
-    assert heights.keys() == wanted.keys() and at[0] >= -1e-9 and at[-1] <= 1 + 1e-9
-    assert all(b - a >= gap - 1e-9 for a, b in itertools.pairwise(at))
-    order = sorted(wanted, key=wanted.__getitem__)
-    assert [heights[n] for n in order] == at, "in the order of what they name"
-    apart = [
-        n for n in wanted if 0 <= wanted[n] <= 1 and all(abs(wanted[n] - v) > gap for m, v in wanted.items() if m != n)
-    ]
-    if len(apart) == len(wanted):
-        assert heights == pytest.approx(wanted)
+def test_a_figure_names_every_model_that_it_shows(tmp_path: Path) -> None:
+    models = ["student", "student_teacher", *BASELINES, "joint", "popularity", *(f"setting_{k}" for k in range(15))]
+    both = {"click.recall@50": [0.2, 0.3], "time_recall@50": [0.1, 0.2]}
+    table = Table({name: dict(both) for name in [*models, "teacher"]})
+    table.numbers["untimed"] = {"click.recall@50": [0.2, 0.3]}
+    figure = figure_of(table)
+    (axes,), (legend,) = figure.axes, figure.legends
+    assert sorted(text.get_text() for text in legend.get_texts()) == sorted(models)
+    looks = {(str(points.get_facecolor()), str(points.get_paths()[0].vertices.tolist())) for points in axes.collections}
+    assert len(looks) == len(axes.collections) == len(models), "no two models look alike"
+    assert axes.get_xlim()[0] == axes.get_ylim()[0] == 0
+    draw(table, tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+
+
+@pytest.mark.parametrize(
+    ("metrics", "x", "y"),
+    [
+        (["read_seconds@50", "click_rate@50", "time_recall@50"], "expected click rate", "expected read seconds"),
+        (["click.recall@50", "time_recall@50", "read.recall@50"], "recall@50 of clicks", "share of read time"),
+        (["click.recall@50", "read.recall@50"], "recall@50 of clicks", "recall@50 of conversions"),
+    ],
+)
+def test_axes_of_a_figure(metrics: list[str], x: str, y: str) -> None:
+    (axes,) = figure_of(Table({"student": {m: [0.5] for m in metrics}})).axes
+    assert axes.get_xlabel().startswith(x) and axes.get_ylabel().startswith(y)
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------
@@ -512,7 +522,7 @@ def test_days_that_cannot_be_compared(compared: tuple[Project, str, dict[str, in
     assert project.call("compare", "--day", DAYS[2], "--since", "x").code == 2
     early = project.call("compare", "--day", DAYS[2], "--since", DAYS[1])
     assert early.code == 66 and f"no student was exported before {DAYS[1]}" in early.err
-    assert f"backfill the chain up to {DAYS[0]} first" in early.err
+    assert f"the first student is of {DAYS[1]}: compare {DAYS[2]} or a later day" in early.err
     absent = project.call("compare", "--day", "2026-01-05")
     assert absent.code == 66 and "2026-01-05" in absent.err
 

@@ -229,7 +229,8 @@ def compare(
         return _load(config, [*sets, *more], threads, device).read()
 
     def work(run: Run) -> list[Result]:
-        from dmtl_cli.stages.compare import compare, read_settings
+        from dmtl_cli.evaluate.settings import read_settings
+        from dmtl_cli.stages.compare import compare
 
         last, first = parse_day(day), parse_day(since, "--since") if since else None
         if first and first > last:
