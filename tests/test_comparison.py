@@ -452,7 +452,11 @@ def test_a_figure_names_every_model_that_it_shows(tmp_path: Path) -> None:
     assert sorted(text.get_text() for text in legend.get_texts()) == sorted(models)
     looks = {(str(points.get_facecolor()), str(points.get_paths()[0].vertices.tolist())) for points in axes.collections}
     assert len(looks) == len(axes.collections) == len(models), "no two models look alike"
-    assert axes.get_xlim()[0] == axes.get_ylim()[0] == 0
+    low, high = axes.get_ylim()
+    assert (low > 0) == axes.get_ylabel().endswith("(axis not from 0)") and low < 0.1 and high > 0.2
+    table.numbers["student"]["time_recall@50"] = [0.01, 0.2]
+    (axes,) = figure_of(table).axes
+    assert axes.get_ylim()[0] == 0 and axes.get_ylabel() == "share of read time in the top 50"
     draw(table, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
 

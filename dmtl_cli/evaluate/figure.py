@@ -44,11 +44,22 @@ def figure_of(table: Table) -> Any:
     axes = figure.subplots()
     for name, style in _styles(shown).items():
         axes.scatter(table.seeds(name, x.metric), table.seeds(name, y.metric), label=name, **style)
-    axes.set(xlabel=x.label, ylabel=y.label, xlim=(0, None), ylim=(0, None))
+    axes.set(xlabel=x.label, ylabel=y.label)
+    for axis in (axes.xaxis, axes.yaxis):
+        _from_zero(axis)
     axes.grid(color="#e6e6e6", zorder=0)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside right upper", frameon=False, fontsize=8)
     return figure
+
+
+def _from_zero(axis: Any) -> None:
+    """Begins an axis at 0, unless a third of it would be empty: then its label says that it does not."""
+    low, high = axis.get_data_interval()
+    if low > high / 3:
+        axis.set_label_text(f"{axis.get_label_text()} (axis not from 0)")
+    else:
+        axis.set_view_interval(0, axis.get_view_interval()[1], ignore=True)
 
 
 def _axes(metrics: Collection[str]) -> tuple[Axis, Axis]:
@@ -67,10 +78,10 @@ def _styles(names: list[str]) -> dict[str, dict[str, Any]]:
     """Colour, marker and size of each model's points."""
     grey = [n for n in names if n in (*BASELINES, "popularity", "random")]
     settings = [n for n in names if n not in NAMED and n not in grey]
-    styles = {n: {"color": colour, "marker": "o", "s": 44, "zorder": 4} for n, colour in NAMED.items()}
+    styles = {n: {"color": colour, "marker": "o", "s": 56, "zorder": 3} for n, colour in NAMED.items()}
     for k, name in enumerate(grey):
         styles[name] = {"color": "#8d8d8d", "marker": _MARKERS[k % len(_MARKERS)], "s": 26, "zorder": 2}
     for k, name in enumerate(settings):
         marker = _MARKERS[(k + k // len(_COLOURS)) % len(_MARKERS)]
-        styles[name] = {"color": _COLOURS[k % len(_COLOURS)], "marker": marker, "s": 26, "zorder": 3}
+        styles[name] = {"color": _COLOURS[k % len(_COLOURS)], "marker": marker, "s": 26, "zorder": 4}
     return {name: styles[name] for name in names}
