@@ -467,6 +467,7 @@ def test_a_figure_names_every_model_that_it_shows(tmp_path: Path) -> None:
         (["read_seconds@50", "click_rate@50", "time_recall@50"], "expected click rate", "expected read seconds"),
         (["click.recall@50", "time_recall@50", "read.recall@50"], "recall@50 of clicks", "share of read time"),
         (["click.recall@50", "read.recall@50"], "recall@50 of clicks", "recall@50 of conversions"),
+        ([], "recall@50 of clicks", "recall@50 of conversions"),
     ],
 )
 def test_axes_of_a_figure(metrics: list[str], x: str, y: str) -> None:

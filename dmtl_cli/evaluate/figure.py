@@ -49,7 +49,8 @@ def figure_of(table: Table) -> Any:
         _from_zero(axis)
     axes.grid(color="#e6e6e6", zorder=0)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+    if shown:
+        figure.legend(loc="outside right upper", frameon=False, fontsize=8)
     return figure
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from dmtl_cli.config.days import between
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.evaluate.figure import can_draw, draw
-from dmtl_cli.evaluate.settings import JOINT, Load, cells
+from dmtl_cli.evaluate.settings import JOINT, Cell, Load, cells
 from dmtl_cli.evaluate.table import Table
 from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.run import Draft, Result, Run
@@ -61,11 +61,7 @@ def compare(
         _learn(replace(base, frozen=base is run), chain, ALL, "student", table)
         _measure(base, "student", measured, table)
         for cell in others:
-            own = replace(base, config=cell.config, ws=_below(base.ws, cell.folder, cell.shared))
-            _learn(own, chain, ALL - cell.shared, cell.name, table)
-            _measure(own, cell.name, measured, table)
-            if cell.name not in table.numbers:
-                table.refused.setdefault(cell.name, f"it has no student before {measured[0]}")
+            _try(base, cell, chain, measured, table)
         if base.config.student.distill.w_kd:
             for d in chain:
                 train_joint(base, d)
@@ -88,6 +84,15 @@ def _base(run: Run, seed: int, load: Load) -> Run:
     if seed == run.config.seed:
         return run
     return replace(run, config=load([f"seed={seed}"]), ws=Workspace(run.ws.root / "compare" / f"seed={seed}"))
+
+
+def _try(base: Run, cell: Cell, chain: list[dt.date], measured: list[dt.date], table: Table) -> None:
+    """Learns and measures a baseline or a setting."""
+    own = replace(base, config=cell.config, ws=_below(base.ws, cell.folder, cell.shared))
+    _learn(own, chain, ALL - cell.shared, cell.name, table)
+    _measure(own, cell.name, measured, table)
+    if cell.name not in table.numbers:
+        table.refused.setdefault(cell.name, f"it has no student before {measured[0]}")
 
 
 def _below(ws: Workspace, folder: str, shared: Stages) -> Workspace:
