@@ -435,7 +435,7 @@ def test_markdown() -> None:
     )
 
 
-def test_markdown_tells_the_transfer() -> None:
+def test_markdown_says_the_transfer() -> None:
     named = {"student": [0.7, 0.8], "long_read_only": [0.4, 0.6], "student_teacher": [1.0, 1.0]}
     table = Table({n: {"ctcvr.auc": v, "ctcvr.gauc": v} for n, v in named.items()})
     assert table.markdown().endswith("\n\ntransfer of long_read_only -> student_teacher: ctcvr.auc 0.500")

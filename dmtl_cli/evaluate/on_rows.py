@@ -1,4 +1,4 @@
-"""How well a ranker orders exposed rows, tells them from drawn negatives, and knows their probabilities."""
+"""How well a ranker orders exposed rows, tells them from drawn negatives, and predicts probabilities."""
 
 from __future__ import annotations
 

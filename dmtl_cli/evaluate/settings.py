@@ -34,7 +34,7 @@ class Cell:
     shared: frozenset[str]
     """stages that are the base's; the others it makes for itself"""
     folder: str
-    """of its workspace, below compare/"""
+    """its workspace, below compare/"""
 
 
 def cells(base: Config, load: Load, settings: dict[str, list[str]]) -> list[Cell]:

@@ -31,7 +31,7 @@ class Table:
 
     numbers: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     seconds: dict[str, list[float]] = field(default_factory=dict)
-    """of training and exporting a student, a day: from the logs, so not part of what is published"""
+    """seconds a day that training and exporting a student took: from the logs, so not part of what is published"""
     evaluations: list[str] = field(default_factory=list)
     """the published runs that the numbers are from"""
     refused: dict[str, str] = field(default_factory=dict)

@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 FORMAT = 1
-"""of a world's files"""
+"""version of a world's files"""
 DIM = 8
 """dimensions of interests and of items"""
 _CDF_X = np.linspace(-8.0, 8.0, 16_001)
@@ -52,7 +52,7 @@ class Law:
     request_ms: int = 30_000
     """time within which a request's exposures happen"""
     activity_shape: float = 1.0
-    """of the gamma distribution of a user's requests"""
+    """shape of the gamma distribution of a user's requests"""
     recent: int = 20
     """longest list of recent clicks"""
     feature_noise: float = 0.5

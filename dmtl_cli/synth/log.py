@@ -98,7 +98,7 @@ def user_table(world: World, history: History) -> pa.Table:
     """All users with what a model may know of them.
 
     `recent_clicks` (oldest first) stops at the start of the day. "The recent clicks up to the event" is approximated
-    by that on purpose: a table of one row a user and day can then never tell what happened later on that day.
+    by that on purpose: a table of one row a user and day can then never hold what happened later on that day.
     """
     u, (user, item) = world.users, history
     offsets = np.searchsorted(user, np.arange(world.users_count + 1)).astype(np.int32)
