@@ -61,7 +61,7 @@ def read_day(root: Path, day: dt.date, config: Config) -> pl.DataFrame:
 
 
 def hashed(f: Feature, values: pl.Series, window: npt.NDArray[np.bool_]) -> Iterator[list[tuple[str, float]]]:
-    """A feature of each row as (text to hash, weight); what is unknown is a value of its own."""
+    """A feature of each row as (text to hash, weight); a missing value is a value of its own."""
     if f.kind == "vector":
         raise UserError(f"feature {f.name}: the baseline reads no vectors", code=Exit.CONFIG)
     if f.kind == "sequence":
@@ -89,7 +89,7 @@ def hashed(f: Feature, values: pl.Series, window: npt.NDArray[np.bool_]) -> Iter
 
 
 def design(rows: pl.DataFrame, features: tuple[Feature, ...], window: npt.NDArray[np.bool_]) -> Any:
-    """[rows, 2**18] sparse; a feature's hash never depends on the process or on another feature."""
+    """[rows, 2**18] sparse; a feature's hash depends neither on the process nor on another feature."""
     if missing := [f.source for f in features if f.source not in rows.columns]:
         raise UserError(f"the log has no column {missing[0]}", "prepare it again, or name another config")
     hasher = FeatureHasher(2**18, input_type="pair", alternate_sign=False)
@@ -108,9 +108,8 @@ def score(x: Any, labels: dict[str, Numbers], train: Any, test: Any, c: float) -
     return out
 
 
-def run(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    config = load_config(args.config)
-    first = span(args.window, "--window")
+def days_to_fit(args: argparse.Namespace, config: Config) -> dict[dt.date, list[dt.date]]:
+    """By test day the days to fit before it."""
     if args.days:
         folders = sorted((args.root / config.data.events.path).glob("day=*"))
         there = [d for p in folders if (d := folder_day(p.name.removeprefix("day=")))]
@@ -122,25 +121,36 @@ def run(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     for test, days in fits.items():
         if not days or days[-1] >= test:
             raise UserError(f"{test}: no day before it to fit, or a day to fit that is not before it", code=Exit.USAGE)
-    needed = sorted({*first, *fits, *(d for days in fits.values() for d in days)})
-    rows = pl.concat([read_day(args.root, d, config) for d in needed], how="diagonal_relaxed")
-    day = rows["day"].to_numpy()
-    window = np.isin(day, np.array(first, dtype=day.dtype))
+    return fits
 
+
+def labels(rows: pl.DataFrame, config: Config, window: npt.NDArray[np.bool_]) -> tuple[dict[str, Numbers], float]:
+    """(labels [rows] of ctr and ctcvr, nan where not known; the seconds above which a read is long)."""
     click = rows[config.data.events.click or ""].cast(pl.Float64).to_numpy()
     seconds = rows[config.data.events.duration or ""].cast(pl.Float64).fill_null(float("nan")).to_numpy()
     threshold = float(np.nanmean(seconds[window & (click == 1)]))
     read = np.where((click == 1) & np.isnan(seconds), np.nan, (click == 1) & (seconds > threshold))
+    return {"ctr": click, "ctcvr": read}, threshold
+
+
+def run(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    config = load_config(args.config)
+    first = span(args.window, "--window")
+    fits = days_to_fit(args, config)
+    needed = sorted({*first, *fits, *(d for days in fits.values() for d in days)})
+    rows = pl.concat([read_day(args.root, d, config) for d in needed], how="diagonal_relaxed")
+    day = rows["day"].to_numpy()
+    window = np.isin(day, np.array(first, dtype=day.dtype))
+    y, threshold = labels(rows, config, window)
     x = design(rows, config.features, window)
     results = []
     for test, days in fits.items():
         train = np.isin(day, np.array(days, dtype=day.dtype))
-        scored = score(x, {"ctr": click, "ctcvr": read}, train, day == np.datetime64(test), args.c)
-        results.append(scored)
-        yield {"day": str(test), "fitted": f"{days[0]}..{days[-1]}", "long_read_above": round(threshold, 3), **scored}
+        results.append(score(x, y, train, day == np.datetime64(test), args.c))
+        fitted = f"{days[0]}..{days[-1]}"
+        yield {"day": str(test), "fitted": fitted, "long_read_above": round(threshold, 3), **results[-1]}
     if args.days:
-        names = ("ctr", "ctcvr")
-        mean = {n: {"auc": round(float(np.mean([r[n]["auc"] for r in results])), 5)} for n in names}
+        mean = {n: {"auc": round(float(np.mean([r[n]["auc"] for r in results])), 5)} for n in y}
         yield {"day": "mean", "days": len(results), **mean}
 
 

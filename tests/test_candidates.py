@@ -28,7 +28,7 @@ from dmtl_cli.runs.manifest import Manifest
 from dmtl_cli.serving.export import Export
 from dmtl_cli.stages import train_student
 from dmtl_cli.student.export import student_of
-from dmtl_cli.synth.world import generate
+from dmtl_cli.synth.generate import generate
 from dmtl_cli.teacher.frozen import FrozenTeacher, side
 
 C = 8

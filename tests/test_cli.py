@@ -22,7 +22,7 @@ from worlds import BASE, DAYS, JSON_KEYS, Project, assert_one_line, dmtl, events
 
 from dmtl_cli.data.log import reader as log_module
 from dmtl_cli.nn import fit
-from dmtl_cli.synth.world import generate
+from dmtl_cli.synth.generate import generate
 
 STAGES = ("train-teacher", "dump-logits", "train-student", "export", "evaluate", "train-joint", "compare")
 

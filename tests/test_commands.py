@@ -22,7 +22,7 @@ from dmtl_cli.runs.determinism import make_deterministic
 from dmtl_cli.runs.ranks import Ranks, _gather_function, _open_store
 from dmtl_cli.runs.recipe import _ABSENT, differences
 from dmtl_cli.runs.workspace import STAGES
-from dmtl_cli.synth.world import generate
+from dmtl_cli.synth.generate import generate
 
 PUBLISHING = {
     "train-teacher": ["day"],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import datetime as dt
 import importlib.util
-import itertools
 import json
 import re
 import shutil
@@ -16,18 +15,18 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from worlds import BASE, DAYS, Ended, Project, quick_towers
 
 from dmtl_cli.config.reading import load_config
+from dmtl_cli.config.tasks import Tasks
 from dmtl_cli.data.log.reader import Log
-from dmtl_cli.evaluate.rankers import Exam
-from dmtl_cli.runs.progress import RunLog
+from dmtl_cli.evaluate.exam import Exam
+from dmtl_cli.evaluate.figure import draw, figure_of
+from dmtl_cli.evaluate.settings import baselines
+from dmtl_cli.evaluate.table import SHOWN, Table
 from dmtl_cli.runs.run import Run
 from dmtl_cli.stages import compare as comparison
-from dmtl_cli.stages.compare import SHOWN, Table
-from dmtl_cli.synth.world import generate
+from dmtl_cli.synth.generate import generate
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "soft": {"student.distill.losses": [{"loss": "kl", "temperature": 2}], "student.learning_rate": "2e-2"},
@@ -147,7 +146,7 @@ def test_the_table_is_what_the_cells_evaluations_say(compared: tuple[Project, st
     assert compared_cells > 60
     for name in ("oracle", "random", "popularity"):
         spreads = {c.partition("(")[2] for m, c in table[name].items() if c != "-"}
-        assert spreads <= {"0.0)", "0.000)"}, "what does not learn is asked the same whatever the seed"
+        assert spreads <= {"0.0)", "0.000)"}, "what does not learn is measured alike whatever the seed"
     assert table["student"]["ctcvr.auc"].partition("(")[2] != "0.000)", "two seeds are two students"
     assert len({table[name]["ctcvr.auc"] for name in ("student", *BASELINES, *SETTINGS, "joint")}) == 8
 
@@ -382,7 +381,7 @@ def test_another_setting_of_the_same_name_starts_anew(project: Project) -> None:
 def test_baselines_weigh_by_duration_only_where_they_say_so(world: Path, tmp_path: Path) -> None:
     project = a_project(tmp_path, world)
     config = load_config(project.file, ["student.hard.duration_weighted=true", "student.hard.w_hard=1"])
-    found = {name: student.hard for name, student in comparison._baselines(config)}
+    found = {name: student.hard for name, student in baselines(config).items()}
     assert {name: hard.duration_weighted for name, hard in found.items()} == {
         "click_only": False, "long_read_only": False, "duration_weighted": True
     }  # fmt: skip
@@ -433,28 +432,44 @@ def test_markdown() -> None:
     )
 
 
-def test_markdown_tells_the_transfer() -> None:
+def test_markdown_says_the_transfer() -> None:
     named = {"student": [0.7, 0.8], "long_read_only": [0.4, 0.6], "student_teacher": [1.0, 1.0]}
     table = Table({n: {"ctcvr.auc": v, "ctcvr.gauc": v} for n, v in named.items()})
     assert table.markdown().endswith("\n\ntransfer of long_read_only -> student_teacher: ctcvr.auc 0.500")
     assert table.whole().splitlines()[-1].endswith("| 0.500 |")
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.dictionaries(st.text(max_size=4), st.floats(-0.1, 1.1), min_size=1, max_size=30))
-def test_names_of_a_figure_do_not_cover_each_other(wanted: dict[str, float]) -> None:
-    gap = 1 / max(24, len(wanted))
-    heights = comparison._spaced(wanted, gap)
-    at = sorted(heights.values())
-    assert heights.keys() == wanted.keys() and at[0] >= -1e-9 and at[-1] <= 1 + 1e-9
-    assert all(b - a >= gap - 1e-9 for a, b in itertools.pairwise(at))
-    order = sorted(wanted, key=wanted.__getitem__)
-    assert [heights[n] for n in order] == at, "in the order of what they name"
-    apart = [
-        n for n in wanted if 0 <= wanted[n] <= 1 and all(abs(wanted[n] - v) > gap for m, v in wanted.items() if m != n)
-    ]
-    if len(apart) == len(wanted):
-        assert heights == pytest.approx(wanted)
+def test_a_figure_names_every_model_that_it_shows(tmp_path: Path) -> None:
+    models = ["student", "student_teacher", *BASELINES, "joint", "popularity", *(f"setting_{k}" for k in range(15))]
+    both = {"click.recall@50": [0.2, 0.3], "time_recall@50": [0.1, 0.2]}
+    table = Table({name: dict(both) for name in [*models, "teacher"]})
+    table.numbers["untimed"] = {"click.recall@50": [0.2, 0.3]}
+    figure = figure_of(table)
+    (axes,), (legend,) = figure.axes, figure.legends
+    assert sorted(text.get_text() for text in legend.get_texts()) == sorted(models)
+    looks = {(str(points.get_facecolor()), str(points.get_paths()[0].vertices.tolist())) for points in axes.collections}
+    assert len(looks) == len(axes.collections) == len(models), "no two models look alike"
+    low, high = axes.get_ylim()
+    assert (low > 0) == axes.get_ylabel().endswith("(axis not from 0)") and low < 0.1 and high > 0.2
+    table.numbers["student"]["time_recall@50"] = [0.01, 0.2]
+    (axes,) = figure_of(table).axes
+    assert axes.get_ylim()[0] == 0 and axes.get_ylabel() == "share of read time in the top 50"
+    draw(table, tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+
+
+@pytest.mark.parametrize(
+    ("metrics", "x", "y"),
+    [
+        (["read_seconds@50", "click_rate@50", "time_recall@50"], "expected click rate", "expected read seconds"),
+        (["click.recall@50", "time_recall@50", "read.recall@50"], "recall@50 of clicks", "share of read time"),
+        (["click.recall@50", "read.recall@50"], "recall@50 of clicks", "recall@50 of conversions"),
+        ([], "recall@50 of clicks", "recall@50 of conversions"),
+    ],
+)
+def test_axes_of_a_figure(metrics: list[str], x: str, y: str) -> None:
+    (axes,) = figure_of(Table({"student": {m: [0.5] for m in metrics}})).axes
+    assert axes.get_xlabel().startswith(x) and axes.get_ylabel().startswith(y)
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------
@@ -478,7 +493,7 @@ def test_names_of_a_figure_do_not_cover_each_other(wanted: dict[str, float]) -> 
             "a: {student.learning_rat: .1}",
             "setting a: unknown key student.learning_rat, did you mean learning_rate?",
         ),
-        ("a: {student.learning_rate: 2026-01-01}", "student.learning_rate: expected a number"),
+        ("a: {student.learning_rate: 2026-01-01}", "student.learning_rate: input should be a valid number"),
         ("a: {student.distill.losses: [{target: plike}]}", "student.distill.losses.0.target: no score is called plike"),
         ("a: {student.distill.losses: [{loss: nope}]}", "student.distill.losses.0.loss"),
     ],
@@ -509,25 +524,24 @@ def test_days_that_cannot_be_compared(compared: tuple[Project, str, dict[str, in
     assert project.call("compare", "--day", DAYS[2], "--since", "x").code == 2
     early = project.call("compare", "--day", DAYS[2], "--since", DAYS[1])
     assert early.code == 66 and f"no student was exported before {DAYS[1]}" in early.err
-    assert f"measure from {DAYS[2]} on" in early.err
+    assert f"the first student is of {DAYS[1]}: compare {DAYS[2]} or a later day" in early.err
     absent = project.call("compare", "--day", "2026-01-05")
     assert absent.code == 66 and "2026-01-05" in absent.err
 
 
-# -- questions --------------------------------------------------------------------------------------------------------
+# -- what is measured on ----------------------------------------------------------------------------------------------
 
 
-def test_questions_do_not_depend_on_seed_or_setting(world: Path, tmp_path: Path) -> None:
+def test_what_is_measured_does_not_depend_on_seed_or_setting(world: Path, tmp_path: Path) -> None:
     project = a_project(tmp_path, world)
     small = ["evaluate.max_users=20", "evaluate.max_rows=600"]
     configs = [load_config(project.file, [*small, *more]) for more in ([], ["seed=2"], ["student.vectors=plain"])]
-    runs = [Run.start(config, RunLog()) for config in configs]
     log = Log(configs[0].data, configs[0].features)
     days = [log.read(dt.date(2026, 1, d), tmp_path) for d in (3, 4)]
-    exams = [Exam.of(run, days[0], 10.0) for run in runs]
+    exams = [Exam.draw(days[0], 10.0, Tasks(), True, config.evaluate) for config in configs]
     for exam in exams[1:]:
         np.testing.assert_array_equal(exam.users, exams[0].users)
-        np.testing.assert_array_equal(exam.asked, exams[0].asked)
-    assert len(exams[0].users) == 20 and 0 < exams[0].asked.mean() < 1
-    other = Exam.of(runs[0], days[1], 10.0)
+        np.testing.assert_array_equal(exam.row_users, exams[0].row_users)
+    assert len(exams[0].users) == 20 and 0 < exams[0].row_users.mean() < 1
+    other = Exam.draw(days[1], 10.0, Tasks(), True, configs[0].evaluate)
     assert list(other.users) != list(exams[0].users), "another day, other users"

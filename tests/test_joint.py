@@ -22,7 +22,7 @@ from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.rows import Rows, teacher_rows
 from dmtl_cli.serving.export import Export, top_k
 from dmtl_cli.stages.train_joint import beside
-from dmtl_cli.synth.world import generate
+from dmtl_cli.synth.generate import generate
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,9 +15,14 @@ from scipy.stats import kendalltau
 from sklearn.metrics import log_loss, ndcg_score, roc_auc_score
 from test_log import put, read
 
+from dmtl_cli.config.evaluate import Evaluate
+from dmtl_cli.config.features import Feature
+from dmtl_cli.config.tasks import Tasks
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.evaluate import metrics
-from dmtl_cli.evaluate.rankers import AnyLabel, Exam, on_rows
+from dmtl_cli.evaluate.exam import Exam, pairs
+from dmtl_cli.evaluate.on_rows import on_rows
+from dmtl_cli.evaluate.rankers import AnyLabel, Popularity
 
 Rng = np.random.Generator
 
@@ -266,18 +272,30 @@ def test_one_score_stands_for_any_label() -> None:
     assert labels["ctr"] is labels["like"] is score and len(labels) == 0
 
 
+def test_an_item_feature_named_clicks_does_not_replace_popularity(tmp_path: Path) -> None:
+    put(tmp_path, {"user_id": [1, 1], "item_id": [10, 11], "click": [1, 0], "seconds": [9.0, None], "clicks": [7, 8]})
+    day = read(tmp_path, [Feature(name="clicks", side="item", kind="numeric")])
+    popularity = Popularity(pl.DataFrame({"item_id": [11, 12], "clicks": [3, 1]}), day)
+    shown = pairs(np.array([0, 0]), np.array([0, 1]), None)
+    assert popularity.scores(shown)["ctr"].tolist() == [0, 3]
+    assert popularity.retrieve(np.array([0]), 2)[0].tolist() == [[0, 1]]
+
+
 class Taught:
     """A ranker with a log-probability of its own for each label but one."""
 
-    probable: tuple[str, ...] = ("ctr", "cvr", "like", "ctlike")
+    probabilities: tuple[str, ...] = ("ctr", "cvr", "like", "ctlike")
     labels = ("ctr", "cvr", "ctcvr", "like", "ctlike")
+
+    def probable(self, label: str) -> bool:
+        return label in self.probabilities
 
     def scores(self, rows: Rows) -> dict[str, npt.NDArray[Any]]:
         return {label: -(1.0 + (rows.user * 31 + rows.item * 17 + k * 7) % 13) for k, label in enumerate(self.labels)}
 
 
 class Flat(Taught):
-    probable = ()
+    probabilities = ()
 
     def scores(self, rows: Rows) -> AnyLabel:
         return AnyLabel(rows.item.astype(np.float64))
@@ -289,14 +307,12 @@ def test_every_conversion_is_measured_on_the_rows_that_know_it(tmp_path: Path) -
     like = [None if x < 0.2 else x < 0.5 for x in rng.random(n)]
     put(tmp_path, frame | {"seconds": rng.random(n) * 60, "is_like": like, "w": 1 + rng.random(n)})
     day = read(tmp_path, weight="w", conversions={"like": "is_like"})
-    exam = Exam(day, 30.0, True, *(np.random.default_rng(k) for k in (1, 2)), 100, 10_000)
-    found = on_rows(exam, {"t": Taught(), "p": Flat()}, np.random.default_rng(3))  # type: ignore[dict-item]
+    exam = Exam.draw(day, 30.0, Tasks(("like",)), True, Evaluate(max_users=100, max_rows=10_000))
+    found = on_rows(exam, {"t": Taught(), "p": Flat()})  # type: ignore[dict-item]
     (block,) = day.blocks()
-    scores = Taught().scores(Rows(block.user.astype(np.int64), block.item.astype(np.int64), {}))
+    scores = Taught().scores(pairs(block.user, block.item, None))
     click, liked = block.click, block.further["like"]
-    given = click & (
-        liked >= 0
-    )  # an unclicked row is a known negative of ctlike, a clicked one that nobody asked is not
+    given = click & (liked >= 0)  # an unclicked row is a known negative of ctlike, a clicked one without a value is not
     for label, mask, y in (("ctr", click == click, click), ("like", given, liked == 1),
                            ("ctlike", ~click | given, click & (liked == 1))):  # fmt: skip
         rows = y[mask], scores[label][mask], block.weight[mask]
@@ -305,6 +321,6 @@ def test_every_conversion_is_measured_on_the_rows_that_know_it(tmp_path: Path) -
         item = metrics.auc(y[mask], block.item[mask].astype(float), block.weight[mask])
         assert found[f"p.{label}.auc"] == pytest.approx(item, abs=1e-12)
     assert not given.all() and (liked[~click] == 1).any() and "t.ctcvr.auc" in found
-    assert {k for k in found if "logloss" in k} == {f"t.{x}.logloss" for x in Taught.probable}
+    assert {k for k in found if "logloss" in k} == {f"t.{x}.logloss" for x in Taught.probabilities}
     negatives = {k.split(".")[1] for k in found if k.endswith(("auc.uniform", "auc.popular"))}
     assert negatives == {"ctr", "ctcvr", "ctlike"}, "a score given a click says nothing of who was not shown"

@@ -41,7 +41,7 @@ from dmtl_cli.nn.batches import Batch, Batcher, Tables
 from dmtl_cli.nn.layers import EmbeddingTable
 from dmtl_cli.nn.sharded import ShardedTable, randn
 from dmtl_cli.runs.ranks import ALONE, Ranks
-from dmtl_cli.synth.world import generate
+from dmtl_cli.synth.generate import generate
 
 needs_torchrec = pytest.mark.skipif(
     importlib.util.find_spec("torchrec") is None, reason="scripts/install_torchrec.sh was not run"

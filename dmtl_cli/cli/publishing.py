@@ -89,7 +89,8 @@ def train_joint(call: Call, day: Day) -> list[Result]:
 @publishes("compare")
 def compare(call: Call, day: Day, since: Since = None, settings: Settings = None, seeds: Seeds = None) -> list[Result]:
     """Measure the student beside baselines, the joint reference and other settings, as one Markdown table."""
-    from dmtl_cli.stages.compare import compare, read_settings
+    from dmtl_cli.evaluate.settings import read_settings
+    from dmtl_cli.stages.compare import compare
 
     last, first = parse_day(day), parse_day(since, "--since") if since else None
     if first and first > last:

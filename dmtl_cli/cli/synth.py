@@ -25,7 +25,7 @@ def synth(
     seed: Annotated[int, typer.Option(min=0)] = 1,
 ) -> None:
     """Generate a click-bait world whose right answer is known: OUT/log and OUT/truth."""
-    from dmtl_cli.synth.world import generate
+    from dmtl_cli.synth.generate import generate
 
     first = parse_day(start, "--start")
     generate(out, days, start=first, users=users, items=items, events_per_day=events_per_day, seed=seed)

@@ -1,1 +1,1 @@
-"""What a model is worth on a day: metrics, rankers, comparison. Imports the models and what is below."""
+"""How good a model is on a day: rankers, metrics, tables. Imports teacher, student, serving, data, runs and config."""

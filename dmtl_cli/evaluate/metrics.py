@@ -19,6 +19,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 KS = (10, 50, 100)
+"""numbers of retrieved items that are measured"""
 
 
 # -- ranking and probability of rows -----------------------------------------------------------------------------------
@@ -49,7 +50,7 @@ def gauc(y: Array, score: Array, user: Array, weight: Array | None = None) -> fl
         y: [n] bool or 0/1.
         score: [n].
         user: [n], any sortable type.
-        weight: [n] >= 0; a user's impressions are then the sum of his weights, else his rows.
+        weight: [n] >= 0; a user's impressions are then the sum of their weights, else their rows.
 
     Returns:
         None where no user has both classes.
@@ -152,7 +153,7 @@ def kendall_tau(x: Array, y: Array, group: Array) -> float | None:
 def retrieval(
     topk: Array, relevant: tuple[Array, Array], gain: Array | None = None, ks: Sequence[int] = KS
 ) -> dict[str, float]:
-    """How much of what a user wanted is in his top K; every metric is a mean over users.
+    """How much of what a user wanted is in their top K; every metric is a mean over users.
 
     - recall@K = hits / relevant, hitrate@K = any hit, ndcg@K with binary relevance and an ideal of min(K, relevant)
       (Järvelin & Kekäläinen, TOIS 2002): users with a relevant item.
@@ -169,42 +170,64 @@ def retrieval(
         `<metric>@K`; a metric without a user is absent.
     """
     topk = np.asarray(topk, np.int64)
+    indptr, items, seconds = _checked(len(topk), relevant, gain)
+    owner = np.repeat(np.arange(len(topk)), np.diff(indptr))
+    hits, hit_seconds, count = _hits(topk, owner, items, seconds)
+    total = np.bincount(owner, weights=seconds, minlength=len(topk))
+    some, timed = count > 0, total > 0
+    out: dict[str, float] = {}
+    for k in ks:
+        if some.any():
+            out |= _at(k, hits[some, :k], count[some])
+        if gain is not None and timed.any():
+            out[f"time_recall@{k}"] = float((hit_seconds[timed, :k].sum(1) / total[timed]).mean())
+    return out
+
+
+def _checked(users: int, relevant: tuple[Array, Array], gain: Array | None) -> tuple[Ints, Ints, Floats]:
+    """(indptr, items, seconds with 0 where unknown), or a ValueError."""
     indptr, items = np.asarray(relevant[0], np.int64), np.asarray(relevant[1], np.int64)
-    users = len(topk)
     if len(indptr) != users + 1 or indptr[0] != 0 or indptr[-1] != len(items) or (np.diff(indptr) < 0).any():
         raise ValueError(f"relevant: expected an indptr of {users + 1} rising numbers from 0 to {len(items)}")
     seconds = np.zeros(len(items)) if gain is None else np.nan_to_num(np.asarray(gain, np.float64), nan=0.0)
     if len(seconds) != len(items) or (seconds < 0).any():
         raise ValueError(f"gain: expected {len(items)} numbers >= 0")
+    return indptr, items, seconds
 
-    owner = np.repeat(np.arange(users), np.diff(indptr))
-    missing = np.bincount(owner[items < 0], minlength=users)
-    total = np.bincount(owner, weights=seconds, minlength=users)
+
+def _hits(topk: Ints, owner: Ints, items: Ints, seconds: Floats) -> tuple[npt.NDArray[np.bool_], Floats, Ints]:
+    """(whether each retrieved item was wanted [U, K], its seconds [U, K], number of distinct items wanted [U]).
+
+    Args:
+        owner: user of each wanted item [N].
+    """
+    users, inside = len(topk), items >= 0
     width = 1 + max(int(topk.max(initial=0)), int(items.max(initial=0)))
-    inside = items >= 0
-    wanted, where = np.unique(owner[inside] * width + items[inside], return_inverse=True)
+    wanted, where = np.unique(owner[inside] * width + items[inside], return_inverse=True)  # pairs as one number
+    count = np.bincount(owner[~inside], minlength=users) + np.bincount(wanted // width, minlength=users)
+    if not len(wanted):
+        return np.zeros(topk.shape, np.bool_), np.zeros(topk.shape), count
     read = np.bincount(where, weights=seconds[inside], minlength=len(wanted))
-    count = missing + np.bincount(wanted // width, minlength=users)
-
     pairs = np.arange(users)[:, None] * width + topk
-    at = np.minimum(np.searchsorted(wanted, pairs), max(0, len(wanted) - 1))
-    hits = (wanted[at] == pairs) & (topk >= 0) if len(wanted) else np.zeros(topk.shape, np.bool_)
-    hit_seconds = np.where(hits, read[at], 0.0) if len(wanted) else np.zeros(topk.shape)
+    at = np.minimum(np.searchsorted(wanted, pairs), len(wanted) - 1)
+    hits = (wanted[at] == pairs) & (topk >= 0)
+    return hits, np.where(hits, read[at], 0.0), count
 
-    some, timed = count > 0, total > 0
-    discount = 1 / np.log2(np.arange(2, 2 + max(ks, default=0)))
-    ideal = np.cumsum(discount)
-    out: dict[str, float] = {}
-    for k in ks:
-        top = hits[some, :k]
-        if some.any():
-            out[f"recall@{k}"] = float((top.sum(1) / count[some]).mean())
-            out[f"hitrate@{k}"] = float(top.any(1).mean())
-            dcg = (top * discount[: top.shape[1]]).sum(1)
-            out[f"ndcg@{k}"] = float((dcg / ideal[np.minimum(k, count[some]) - 1]).mean())
-        if gain is not None and timed.any():
-            out[f"time_recall@{k}"] = float((hit_seconds[timed, :k].sum(1) / total[timed]).mean())
-    return out
+
+def _at(k: int, hits: npt.NDArray[np.bool_], count: Ints) -> dict[str, float]:
+    """Recall, hit rate and NDCG of the first k.
+
+    Args:
+        hits: [U, up to k].
+        count: items wanted [U], all above 0.
+    """
+    discount = 1 / np.log2(np.arange(2, 2 + k))
+    dcg = (hits * discount[: hits.shape[1]]).sum(1)
+    return {
+        f"recall@{k}": float((hits.sum(1) / count).mean()),
+        f"hitrate@{k}": float(hits.any(1).mean()),
+        f"ndcg@{k}": float((dcg / np.cumsum(discount)[np.minimum(k, count) - 1]).mean()),
+    }
 
 
 def overlap(topk_a: Array, topk_b: Array, ks: Sequence[int] = KS) -> dict[str, float]:

@@ -1,1 +1,2 @@
-"""A click-bait world whose right answer is known. Nothing that a user's day needs imports it."""
+"""The click-bait world, a generated log whose right answer is known; no stage imports it. Imports config and
+evaluate.truth."""

@@ -1,0 +1,162 @@
+"""What the models of a day are measured on: exposed rows, negatives drawn for them, and users to retrieve for.
+
+All three depend on the day alone, not on a run's seed, so that every model, seed and setting is measured on the same.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from dmtl_cli.config.evaluate import Evaluate
+from dmtl_cli.config.tasks import CLICK, Tasks, with_click
+from dmtl_cli.data.log.reader import Block, Day
+from dmtl_cli.data.negatives import Negatives
+from dmtl_cli.data.rows import Rows, pairs
+
+Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+def fixed_rng(purpose: str, day: dt.date) -> np.random.Generator:
+    """A generator that depends on the purpose and the day alone."""
+    return np.random.default_rng(list(f"evaluate|{purpose}|{day}".encode()))
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What the log knows of n exposed rows, m of them clicked."""
+
+    user: npt.NDArray[np.int32]
+    weight: npt.NDArray[np.float32]
+    measured: dict[str, Bools]
+    """by label the rows [n] that it is measured on: ctr all, X the clicked rows that know X, ctX all that know X"""
+    positive: dict[str, Bools]
+    """by label the rows [n] where it is true"""
+    valid: dict[str, Bools]
+    """by way of drawing a negative for each clicked row [m]: whether it is one, an item that the user did not click"""
+
+    @staticmethod
+    def concat(parts: Sequence[Observed]) -> Observed:
+        return Observed(
+            np.concatenate([p.user for p in parts]),
+            np.concatenate([p.weight for p in parts]),
+            concat_by_name([p.measured for p in parts]),
+            concat_by_name([p.positive for p in parts]),
+            concat_by_name([p.valid for p in parts]),
+        )
+
+
+def concat_by_name(parts: Sequence[dict[str, npt.NDArray[Any]]]) -> dict[str, npt.NDArray[Any]]:
+    return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Some exposed rows of a day, and the pairs to score for them."""
+
+    observed: Observed
+    exposed: Rows[None]
+    drawn: dict[str, Rows[None]]
+    """by way of drawing: the clicked rows with another item each"""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The items of each sampled user that a retrieval should find, as `metrics.retrieval` takes them."""
+
+    indptr: Ints
+    items: Ints
+    seconds: Floats | None
+
+
+@dataclass(frozen=True)
+class Exam:
+    """One day and the part of it that models are measured on."""
+
+    day: Day
+    threshold: float | None
+    """seconds from which a read is deep; None where a column of the log says so"""
+    tasks: Tasks
+    exposures: bool
+    """whether the log holds unclicked rows: without them exposed-row metrics of ctr and ctX are undefined"""
+    row_users: Bools
+    """[users] whose rows are measured: all, or of a large day a sample of whole users, so that memory is bounded and a
+    user's rows stay together, as GAUC and tau need them"""
+    users: Ints
+    """sampled users [U] to retrieve for, sorted, among those with events"""
+
+    @staticmethod
+    def draw(day: Day, threshold: float | None, tasks: Tasks, exposures: bool, settings: Evaluate) -> Exam:
+        share = min(1.0, settings.max_rows / max(1, len(day)))
+        row_users = fixed_rng("rows", day.day).random(len(day.users)) < share
+        users = np.flatnonzero(day.user_events > 0)
+        if len(users) > settings.max_users:
+            users = np.sort(fixed_rng("users", day.day).choice(users, settings.max_users, replace=False))
+        return Exam(day, threshold, tasks, exposures, row_users, users)
+
+    def samples(self) -> Iterator[Sample]:
+        """The measured exposed rows, block by block."""
+        rng = fixed_rng("negatives", self.day.day)
+        ways = {"uniform": Negatives(self.day, 0.0), "popular": Negatives(self.day, 1.0)}
+        for block in self.day.blocks():
+            rows = np.flatnonzero(self.row_users[block.user])
+            exposed = pairs(block.user, block.item, block.features).take(rows)
+            clicked = exposed.take(np.flatnonzero(block.click[rows]))
+            drawn = {way: negatives.draw(clicked.user, rng) for way, negatives in ways.items()}
+            measured, positive = self._labels(block)
+            observed = Observed(
+                block.user[rows],
+                block.weight[rows],
+                {label: of[rows] for label, of in measured.items()},
+                {label: of[rows] for label, of in positive.items()},
+                {way: valid for way, (_, valid) in drawn.items()},
+            )
+            others = {way: pairs(clicked.user, item, clicked.features) for way, (item, _) in drawn.items()}
+            yield Sample(observed, exposed, others)
+
+    def _labels(self, block: Block) -> tuple[dict[str, Bools], dict[str, Bools]]:
+        """By label the rows of a block that it is measured on, and those where it is true."""
+        measured, positive = {CLICK: np.ones_like(block.click)}, {CLICK: block.click}
+        conversions = block.conversions(self.threshold)
+        for x in self.tasks.conversions:
+            converted, known = conversions[x]
+            measured |= {x: block.click & known, with_click(x): known}
+            positive |= {x: converted, with_click(x): converted}
+        return measured, positive
+
+    def wanted(self) -> dict[str, Wanted]:
+        """What the sampled users clicked and, of that, deeply read (`click`, `read`); clicks with their seconds where
+        the log has some."""
+        place = np.full(len(self.day.users), -1)
+        place[self.users] = np.arange(len(self.users))
+        found: dict[str, list[pl.DataFrame]] = {"click": [], "read": []}
+        for block in self.day.blocks():
+            who = place[block.user]
+            converted, _ = block.labels(self.threshold)
+            for name, hit in (("click", block.click), ("read", converted)):
+                keep = hit & (who >= 0)
+                seconds = np.nan_to_num(block.duration[keep])
+                columns = {"user": who[keep], "item": block.item[keep].astype(np.int64), "seconds": seconds}
+                found[name].append(pl.DataFrame(columns))
+        timed = self.threshold is not None
+        return {
+            name: _distinct(pl.concat(parts, rechunk=True), len(self.users), timed=timed and name == "click")
+            for name, parts in found.items()
+        }
+
+
+def _distinct(hits: pl.DataFrame, users: int, *, timed: bool) -> Wanted:
+    """Hits (user, item, seconds) with the seconds of one pair added up."""
+    seconds = pl.col("seconds").cast(pl.Float64).sort().sum()  # sorted: the sum does not depend on the log's order
+    frame = hits.group_by("user", "item").agg(seconds).sort("user", "item")
+    counts = np.bincount(frame["user"].to_numpy(), minlength=users)
+    indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return Wanted(indptr, frame["item"].to_numpy(), frame["seconds"].to_numpy() if timed else None)

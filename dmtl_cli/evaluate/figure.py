@@ -1,0 +1,88 @@
+"""The figure of a comparison: what is clicked against what is read. Needs matplotlib."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dmtl_cli.evaluate.settings import BASELINES, JOINT
+from dmtl_cli.evaluate.table import Table
+
+NAMED = {"student": "#c1121f", "student_teacher": "#003049", JOINT: "#2a7f62"}
+"""colours of the models that every comparison has; baselines are grey, settings take the next colour and marker"""
+_COLOURS = ("#e08e0b", "#7b4fa3", "#3f8fd2", "#8a5a2b", "#d6579a", "#5b8c1a", "#159a9c")
+_MARKERS = ("o", "^", "s", "D", "v")
+
+
+@dataclass(frozen=True)
+class Axis:
+    metric: str
+    label: str
+
+
+def can_draw() -> bool:
+    """Whether matplotlib is installed."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def draw(table: Table, file: Path) -> None:
+    """Writes the figure as PNG."""
+    figure_of(table).savefig(file, dpi=150, metadata={"Software": None})
+
+
+def figure_of(table: Table) -> Any:
+    """A matplotlib figure of the top 50: a point a seed, a colour and marker a model."""
+    from matplotlib.figure import Figure
+
+    x, y = _axes(table.numbers["student"])
+    shown = [n for n in table.models if n not in ("oracle", "teacher") and table.seeds(n, x.metric)]
+    shown = [n for n in shown if table.seeds(n, y.metric)]
+    figure = Figure(figsize=(8, max(4.4, 0.5 + 0.19 * len(shown))), layout="constrained")
+    axes = figure.subplots()
+    for name, style in _styles(shown).items():
+        axes.scatter(table.seeds(name, x.metric), table.seeds(name, y.metric), label=name, **style)
+    axes.set(xlabel=x.label, ylabel=y.label)
+    for axis in (axes.xaxis, axes.yaxis):
+        _from_zero(axis)
+    axes.grid(color="#e6e6e6", zorder=0)
+    axes.spines[["top", "right"]].set_visible(False)
+    if shown:
+        figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+    return figure
+
+
+def _from_zero(axis: Any) -> None:
+    """Begins an axis at 0, unless a third of it would be empty: then its label says that it does not."""
+    low, high = axis.get_data_interval()
+    if low > high / 3:
+        axis.set_label_text(f"{axis.get_label_text()} (axis not from 0)")
+    else:
+        axis.set_view_interval(0, axis.get_view_interval()[1], ignore=True)
+
+
+def _axes(metrics: Collection[str]) -> tuple[Axis, Axis]:
+    """In a world with a known truth expected click rate and read seconds, else the recall of clicks and of read time
+    or, in a log without durations, of conversions."""
+    if "read_seconds@50" in metrics:
+        reading = Axis("read_seconds@50", "expected read seconds of the top 50")
+        return Axis("click_rate@50", "expected click rate of the top 50"), reading
+    clicks = Axis("click.recall@50", "recall@50 of clicks")
+    if "time_recall@50" in metrics:
+        return clicks, Axis("time_recall@50", "share of read time in the top 50")
+    return clicks, Axis("read.recall@50", "recall@50 of conversions")
+
+
+def _styles(names: list[str]) -> dict[str, dict[str, Any]]:
+    """Colour, marker and size of each model's points."""
+    grey = [n for n in names if n in (*BASELINES, "popularity", "random")]
+    settings = [n for n in names if n not in NAMED and n not in grey]
+    styles = {n: {"color": colour, "marker": "o", "s": 56, "zorder": 3} for n, colour in NAMED.items()}
+    for k, name in enumerate(grey):
+        styles[name] = {"color": "#8d8d8d", "marker": _MARKERS[k % len(_MARKERS)], "s": 26, "zorder": 2}
+    for k, name in enumerate(settings):
+        marker = _MARKERS[(k + k // len(_COLOURS)) % len(_MARKERS)]
+        styles[name] = {"color": _COLOURS[k % len(_COLOURS)], "marker": marker, "s": 26, "zorder": 4}
+    return {name: styles[name] for name in names}

@@ -1,0 +1,98 @@
+"""How well a ranker orders exposed rows, tells them from drawn negatives, and predicts probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dmtl_cli.config.tasks import READ, with_click
+from dmtl_cli.evaluate import metrics
+from dmtl_cli.evaluate.exam import Exam, Observed, Sample, concat_by_name
+from dmtl_cli.evaluate.rankers import Ranker
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores that one ranker gives."""
+
+    exposed: dict[str, npt.NDArray[np.float64]]
+    """by label, of the exposed rows [n]"""
+    drawn: dict[str, dict[str, npt.NDArray[np.float32]]]
+    """by way of drawing and label, of the negatives drawn for the clicked rows [m]"""
+
+    @staticmethod
+    def concat(parts: Sequence[Scores]) -> Scores:
+        drawn = {way: concat_by_name([p.drawn[way] for p in parts]) for way in parts[0].drawn}
+        return Scores(concat_by_name([p.exposed for p in parts]), drawn)
+
+
+def on_rows(exam: Exam, rankers: Mapping[str, Ranker]) -> dict[str, float]:
+    """AUC, GAUC, logloss, NE and PCOC of every ranker and label on exposed rows, and its AUC against drawn negatives.
+
+    Returns:
+        `<ranker>.<label>.<metric>`; what is undefined is absent.
+    """
+    rows: list[Observed] = []
+    parts: dict[str, list[Scores]] = {name: [] for name in rankers}
+    for sample in exam.samples():
+        rows.append(sample.observed)
+        for name, ranker in rankers.items():
+            parts[name].append(_scores(ranker, sample))
+    observed = Observed.concat(rows)
+    scores = {name: Scores.concat(parts.pop(name)) for name in rankers}
+
+    found: dict[str, float | None] = {}
+    for name, ranker in rankers.items():
+        for label in exam.tasks.labels:
+            of_label = _of_label(exam, observed, scores[name], label, ranker.probable(label))
+            found |= {f"{name}.{label}.{metric}": value for metric, value in of_label.items()}
+    if {"student", "student_teacher"} <= set(rankers):
+        one, other = (scores[name].exposed[with_click(READ)] for name in ("student", "student_teacher"))
+        found["student.kendall_tau"] = metrics.kendall_tau(one, other, observed.user)
+    return {name: value for name, value in found.items() if value is not None and np.isfinite(value)}
+
+
+def _scores(ranker: Ranker, sample: Sample) -> Scores:
+    exposed = ranker.scores(sample.exposed)
+    drawn = {way: ranker.scores(rows) for way, rows in sample.drawn.items()}
+    labels = list(sample.observed.measured)
+    return Scores(
+        {label: exposed[label].astype(np.float64) for label in labels},
+        {way: {label: of[label].astype(np.float32) for label in labels} for way, of in drawn.items()},
+    )
+
+
+def _of_label(exam: Exam, observed: Observed, scores: Scores, label: str, probable: bool) -> dict[str, float | None]:
+    """The metrics of one ranker and label; a score given a click says nothing of items that were not shown."""
+    rows, positive, score = observed.measured[label], observed.positive[label], scores.exposed[label]
+    given_click = label in exam.tasks.conversions
+    out: dict[str, float | None] = {}
+    if exam.exposures or given_click:
+        out |= _of_exposed(positive[rows], score[rows], observed.user[rows], observed.weight[rows], probable)
+    if not given_click:
+        hits = score[rows & positive]
+        for way, valid in observed.valid.items():
+            out[f"auc.{way}"] = _auc_of_two(hits, scores.drawn[way][label][valid])
+    return out
+
+
+def _of_exposed(y: Array, score: Array, user: Array, weight: Array, probable: bool) -> dict[str, float | None]:
+    out = {"auc": metrics.auc(y, score, weight), "gauc": metrics.gauc(y, score, user, weight)}
+    if probable:
+        p = np.exp(score)
+        out["logloss"] = metrics.logloss(y, p, weight)
+        out["ne"] = metrics.ne(y, p, weight)
+        out["pcoc"] = metrics.pcoc(y, p, weight)
+    return out
+
+
+def _auc_of_two(positive: Array, negative: Array) -> float | None:
+    """AUC of scores of positives against scores of negatives, unweighted, compared as float32."""
+    y = np.concatenate([np.ones(len(positive), np.bool_), np.zeros(len(negative), np.bool_)])
+    return metrics.auc(y, np.concatenate([positive.astype(np.float32), negative]))

@@ -1,0 +1,146 @@
+"""The table of a comparison: by model and metric a number a seed, as Markdown and as numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from dmtl_cli.evaluate.settings import EVALUATED, PLAIN
+
+SHOWN = (
+    "read_seconds@50",
+    "click_rate@50",
+    "ctr.auc",
+    "ctcvr.auc",
+    "click.recall@50",
+    "read.recall@50",
+    "time_recall@50",
+    "teacher_overlap@50",
+    "rows.learned",
+    "seconds",
+)
+"""metrics that are printed, where any model has them"""
+
+
+@dataclass
+class Table:
+    """By model and metric one number a seed, the mean over the measured days."""
+
+    numbers: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+    """seconds a day that training and exporting a student took: from the logs, so not part of what is published"""
+    evaluations: list[str] = field(default_factory=list)
+    """the published runs that the numbers are from"""
+    refused: dict[str, str] = field(default_factory=dict)
+    """why a setting has no student, of some days or at all"""
+
+    def add_evaluations(self, setting: str, days: Sequence[Mapping[str, float]]) -> None:
+        """The metrics of one seed's evaluations, one a day. Those of the base, `student`, hold its teacher and the
+        other models of a day too."""
+        found: dict[tuple[str, str], list[float]] = {}
+        for metrics in days:
+            for name, value in metrics.items():
+                model, _, metric = name.partition(".")
+                if model in EVALUATED and setting == "student":
+                    found.setdefault((model, metric), []).append(value)
+                elif model == "student":
+                    found.setdefault((setting, metric), []).append(value)
+        for (model, metric), values in found.items():
+            self.add(model, metric, float(np.mean(values)))
+
+    def add(self, model: str, metric: str, value: float) -> None:
+        """The number of one more seed."""
+        self.numbers.setdefault(model, {}).setdefault(metric, []).append(value)
+
+    # -- numbers -------------------------------------------------------------------------------------------------------
+
+    @property
+    def models(self) -> list[str]:
+        """The rows from the top: the best that there can be, teachers, students, and what learns nothing."""
+        known = [n for n in EVALUATED if n in self.numbers]
+        return [*known[:4], *(n for n in self.numbers if n not in EVALUATED), *known[4:]]
+
+    def seeds(self, model: str, metric: str) -> list[float]:
+        """A number a seed."""
+        if metric == "seconds":
+            return self.seconds.get(model, [])
+        return self.numbers.get(model, {}).get(metric, [])
+
+    def mean(self, model: str, metric: str) -> float | None:
+        values = self.seeds(model, metric)
+        return float(np.mean(values)) if values else None
+
+    def spread(self, model: str, metric: str) -> float:
+        """Largest less smallest over the seeds."""
+        values = self.seeds(model, metric)
+        return float(np.ptp(values)) if values else 0.0
+
+    def transfer(self) -> dict[str, float]:
+        """By metric (student - plain) / (student_teacher - plain), plain being the student that learns long reads from
+        labels; where the teacher is above plain by more than twice the spread over the seeds. Undefined with one seed.
+        """
+        out = {}
+        for metric in self.numbers["student"]:
+            three = [self.mean(n, metric) for n in ("student", PLAIN, "student_teacher")]
+            student, plain, teacher = three
+            if student is None or plain is None or teacher is None or len(self.numbers["student"][metric]) < 2:
+                continue
+            noise = max(self.spread(n, metric) for n in ("student", PLAIN, "student_teacher"))
+            if teacher - plain > 2 * noise:
+                out[metric] = (student - plain) / (teacher - plain)
+        return out
+
+    def means(self) -> dict[str, float]:
+        """`<model>.<metric>`, and `transfer.<metric>`."""
+        means = {f"{n}.{m}": self.mean(n, m) for n, metrics in self.numbers.items() for m in metrics}
+        known = {name: mean for name, mean in means.items() if mean is not None}
+        return known | {f"transfer.{m}": share for m, share in self.transfer().items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """{model: {metric: {mean, spread, seeds}}}, and transfer."""
+        whole: dict[str, Any] = {
+            name: {m: {"mean": self.mean(name, m), "spread": self.spread(name, m), "seeds": v} for m, v in of.items()}
+            for name, of in self.numbers.items()
+        }
+        return whole | {"transfer": self.transfer()}
+
+    # -- Markdown ------------------------------------------------------------------------------------------------------
+
+    def markdown(self, *, timed: bool = True) -> str:
+        """A row a model: means, and (spread over seeds) where there are several.
+
+        Args:
+            timed: whether to show the seconds too.
+        """
+        wanted = SHOWN if timed else [m for m in SHOWN if m != "seconds"]
+        shown = [m for m in wanted if any(self.seeds(name, m) for name in self.models)]
+        rows = [[name, *(self._text(name, m) for m in shown)] for name in self.models]
+        moved = [f"{m} {share:.3f}" for m, share in self.transfer().items() if m in SHOWN]
+        notes = [f"not made: {name}: {why}" for name, why in self.refused.items()]
+        notes += [f"transfer of {PLAIN} -> student_teacher: {', '.join(moved)}"] if moved else []
+        return "\n\n".join([_markdown(["model", *shown], rows), *notes])
+
+    def whole(self) -> str:
+        """A row a metric, a column a model."""
+        metrics = sorted({m for of in self.numbers.values() for m in of})
+        columns = {n: {m: self._text(n, m) for m in metrics} for n in self.models}
+        if transfer := self.transfer():
+            columns["transfer"] = {m: f"{transfer[m]:.3f}" if m in transfer else "-" for m in metrics}
+        return _markdown(["metric", *columns], [[m, *(of[m] for of in columns.values())] for m in metrics])
+
+    def _text(self, model: str, metric: str) -> str:
+        mean = self.mean(model, metric)
+        if mean is None:
+            return "-"
+        digits = 0 if metric.startswith("rows") else 1 if "seconds" in metric else 3
+        several = len(self.seeds(model, metric)) > 1
+        return f"{mean:.{digits}f}" + (f" ({self.spread(model, metric):.{digits}f})" if several else "")
+
+
+def _markdown(head: list[str], rows: list[list[str]]) -> str:
+    """The first column is text, the others numbers."""
+    rule = "|---|" + "---:|" * (len(head) - 1)
+    return "\n".join(["| " + " | ".join(head) + " |", rule, *("| " + " | ".join(row) + " |" for row in rows)])
