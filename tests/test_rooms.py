@@ -114,6 +114,49 @@ def test_a_module_imports_from_its_room_and_lower_floors(module: str) -> None:
         assert stages <= COMPOSED.get(module, set())
 
 
+def section(title: str) -> list[list[str]]:
+    """The rows of the table in a section of the design, cell by cell."""
+    lines = DESIGN.read_text().split(f"## {title}\n")[1].split("\n## ")[0].splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")][1:]
+
+
+def test_the_design_names_the_floors() -> None:
+    rows = section("The house")
+    assert [re.sub("[`]|/$", "", folder).replace("/", ".") for _, folder, _ in rows] == [
+        name for names in FLOORS for name in names
+    ]
+    assert [int(number) for number, *_ in rows] == [len(FLOORS) - floor(name) for names in FLOORS for name in names]
+
+
+QUESTIONS = {
+    "a distillation loss",
+    "a hard loss",
+    "a teacher network",
+    "a kind of feature",
+    "an input format",
+    "a label",
+    "a metric",
+    "a score column",
+    "a gate",
+    "a command",
+    "a config key",
+}
+
+
+def test_the_design_says_where_one_changes_what() -> None:
+    rows = section("Where one changes what")
+    assert {what for what, *_ in rows} >= QUESTIONS
+    for what, place, read in rows:
+        where = ROOT / re.findall(r"`([\w/.]+)`", place)[0]
+        file, *names = re.findall(r"`([\w.]+)`", read)
+        if not file.endswith(".py"):
+            names, file = [file, *names], ""
+        module = where / file if file else where
+        assert module.is_file(), what
+        defined = {d.name for d in ast.parse(module.read_text()).body if isinstance(d, ast.FunctionDef | ast.ClassDef)}
+        assert names and set(names) <= defined, what
+
+
 def test_no_modules_import_each_other() -> None:
     graph = {name: imported(tree) - {name} for name, tree in MODULES.items()}
     list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dmtl_cli.config.days import between
+from dmtl_cli.config.days import before, between
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.evaluate.figure import can_draw, draw
 from dmtl_cli.evaluate.settings import JOINT, Cell, Load, cells
@@ -71,12 +71,22 @@ def compare(
 
 def _require_student(run: Run, first: dt.date) -> None:
     """Raises UserError 66 where no student was exported before the first measured day."""
-    if run.newest("export", first) is not None:
-        return
-    hint = "a chain's second day has the first student: backfill two days or more before the first one compared"
-    if there := run.ws.days("export"):
-        hint = f"the first student is of {there[0]}: compare {there[0] + dt.timedelta(days=1)} or a later day"
-    raise UserError(f"no student was exported before {first}", hint, Exit.NO_INPUT)
+    if run.newest("export", first) is None:
+        what = f"no student was exported before {first}, the first measured day"
+        raise UserError(what, _before_measuring(run, first), Exit.NO_INPUT)
+
+
+def _before_measuring(run: Run, first: dt.date) -> str:
+    """What to do where no student was exported before the first measured day."""
+    taught, exported = run.ws.days("teacher")[:1], run.ws.days("export")[:1]
+    if not taught:
+        return f"backfill the chain up to {before(first)} first: its second day has the first student"
+    youngest = run.config.student.distill.min_age_days if run.config.student.distill.w_kd else 0
+    student = exported[0] if exported else before(taught[0], -youngest)
+    if student < first:
+        return f"backfill the chain, which begins on {taught[0]}, up to {before(first)} first"
+    there = f"measure from {before(student, -1)} on"
+    return f"{there if exported else f'backfill up to {student} and {there}'}, or backfill days before {taught[0]}"
 
 
 def _base(run: Run, seed: int, load: Load) -> Run:
