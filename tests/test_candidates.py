@@ -7,7 +7,6 @@ import datetime as dt
 import json
 import math
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_args
@@ -16,7 +15,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from worlds import BASE, DAYS, Project, events, quick_towers, reshape
+from worlds import BASE, DAYS, Project, events, reshape
 
 from dmtl_cli.config.schema import LISTS, ListLoss, RowLoss, load_config
 from dmtl_cli.data.features.encoder import Encoder
@@ -36,17 +35,11 @@ STILL = {"student__learning_rate": 1e-12, "student__embedding_learning_rate": 1e
 REPLAY = {"student__distill__ways": "[replay]"}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _quick() -> Iterator[None]:
-    with quick_towers():
-        yield
-
-
 @pytest.fixture
 def no_export(monkeypatch: pytest.MonkeyPatch) -> None:
     """Students alone."""
     made = SimpleNamespace(up_to_date=True, to_dict=dict)
-    monkeypatch.setattr(train_student, "publish_export", lambda run, day: made)
+    monkeypatch.setattr(train_student, "export", lambda run, day: made)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ import itertools
 import json
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worlds import BASE, DAYS, Ended, Project, quick_towers
+from worlds import BASE, DAYS, Ended, Project
 
 from dmtl_cli.config.schema import load_config
 from dmtl_cli.data.log.reader import Log
@@ -38,12 +37,6 @@ BASELINES = ["click_only", "long_read_only", "duration_weighted"]
 OWN = {"wide": {"scores"}, "deep": {"teacher", "scores"}, **{name: set() for name in ("soft", *BASELINES)}}
 OF_A_DAY = ["oracle", "teacher", "student_teacher", "student", "popularity", "random"]
 MODELS = [*OF_A_DAY[:4], *BASELINES, *SETTINGS, "joint", *OF_A_DAY[4:]]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick() -> Iterator[None]:
-    with quick_towers():
-        yield
 
 
 @pytest.fixture(scope="module")

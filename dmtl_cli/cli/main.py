@@ -154,9 +154,9 @@ def export(
     """Write the export of a stored student again."""
 
     def work(run: Run) -> list[Result]:
-        from dmtl_cli.student.export import publish_export
+        from dmtl_cli.stages.export import export
 
-        return [publish_export(run, parse_day(day))]
+        return [export(run, parse_day(day))]
 
     _stage("export", day, work, _load(config, sets, threads, device), as_json, quiet, metrics_file)
 

@@ -23,7 +23,8 @@ from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.evaluate import metrics
 from dmtl_cli.runs.run import Parent, Run
-from dmtl_cli.serving.export import Export, best_k, top_k
+from dmtl_cli.serving.export import Export
+from dmtl_cli.serving.search import best_k, top_k
 from dmtl_cli.synth.world import Truth
 from dmtl_cli.teacher.frozen import FrozenTeacher, Scorer
 

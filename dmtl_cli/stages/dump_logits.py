@@ -18,7 +18,8 @@ from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.ranks import ALONE, Ranks
 from dmtl_cli.runs.run import Draft, Parent, Result, Run
 from dmtl_cli.scores.table import Chunks, Writer, probabilities, score_columns
-from dmtl_cli.serving.export import Export, best_k, top_k
+from dmtl_cli.serving.export import Export
+from dmtl_cli.serving.search import best_k, top_k
 from dmtl_cli.teacher.frozen import FrozenTeacher
 
 Ints = npt.NDArray[np.int64]

@@ -25,9 +25,10 @@ from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.ranks import ALONE, Ranks
 from dmtl_cli.runs.run import Draft, Parent, Result, Run
 from dmtl_cli.scores.table import Matcher, Reader, age
+from dmtl_cli.stages.export import export
 from dmtl_cli.student import distillation as distill
 from dmtl_cli.student.dssm import DSSM
-from dmtl_cli.student.export import publish_export, student_of
+from dmtl_cli.student.export import student_of
 from dmtl_cli.teacher.frozen import heads
 
 
@@ -124,7 +125,7 @@ def train_student(run: Run, day: dt.date, scores_day: dt.date | None = None) -> 
 
     parents = [p for p in (before, judge, *scores.values()) if p]
     made = run.publish("student", day, run.sections("student"), inputs, parents, work)
-    return made, publish_export(run, day)
+    return made, export(run, day)
 
 
 # -- which scores ------------------------------------------------------------------------------------------------------
