@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import datetime as dt
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,11 +21,12 @@ import onnxruntime
 import polars as pl
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from test_models import CONTEXT, ITEM, USER, a_student, encoder_of, feature, random_side, raw_items, raw_users
 from torch._export.serde import schema
+from worlds import BASE, DAYS, Project, events
 
 import dmtl_cli
 from dmtl_cli.config.errors import Exit, UserError
@@ -34,9 +38,11 @@ from dmtl_cli.student import export, onnx_file, pt2_file
 from dmtl_cli.student.dssm import DSSM
 from dmtl_cli.student.program import record
 from dmtl_cli.student.towers import Tower, write_towers
+from dmtl_cli.synth.world import generate
 from dmtl_cli.teacher.model import Side
 
 FULL = encoder_of(*USER, *ITEM)
+TAKEN = ["user_id", "item_id", "user", "seen_items", "clicks", "vector", "feature", "id", "row"]
 EVENT = (
     feature("hour", "user", "categorical", level="event"),
     feature("wait", "user", "numeric", level="event"),
@@ -370,6 +376,77 @@ def test_text_ids(folder: Path, tmp_path: Path) -> None:
         with pytest.raises(UserError) as e:
             served.recommend(user, 3)
         assert e.value.code == Exit.NO_INPUT and "u0" in e.value.hint
+
+
+# -- names -------------------------------------------------------------------------------------------------------------
+
+
+def names_of(user: tuple[str, str, str], item: tuple[str, str, str]) -> dict[str, Any]:
+    """A config whose features of users and items are called so; a history shares the items' embedding."""
+    config = copy.deepcopy(BASE)
+    for one, name in zip(config["features"], (*user, *item), strict=True):
+        one |= {"column": one["name"], "name": name, "embedding_name": f"of_{one['name']}"}
+    config["features"][2]["embedding_name"] = "of_item_id"
+    return config
+
+
+PLAIN = ("id", "cluster", "history"), ("thing", "writer", "genre")
+RESERVED = [  # names that a join adds, or that a published table has
+    (("user_id", "clicks", "seen_items"), ("item_id", "vector", "user")),
+    (("seen_items", "item_id", "count"), ("clicks", "id", "row")),
+    (("feature", "vector", "user"), ("value", "clicks", "user_id")),
+]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("world")
+    generate(out, 3, start=dt.date(2026, 1, 1), users=60, items=40, events_per_day=800, seed=1)
+    return out / "log"
+
+
+def measured(home: Path, log: Path, names: tuple[tuple[str, str, str], tuple[str, str, str]]) -> dict[str, Any]:
+    """What a chain of so named features is worth, and what it serves."""
+    project = Project.of(home, log, config=names_of(*names))
+    project.done("train-teacher", 1)
+    project.done("dump-logits", 1)
+    project.done("dump-logits", 2, "--teacher-day", DAYS[0])
+    project.done("train-student", 2)
+    metrics = project.done("evaluate", 3)["metrics"]
+    user = events(log, DAYS[1])["user_id"][0]
+    top = project.call("recommend", "--user", user, "--exclude-seen", "--json")
+    assert top.code == 0
+    return metrics | {"top": top.json["items"]}
+
+
+@pytest.fixture(scope="module")
+def expected(world: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return measured(tmp_path_factory.mktemp("plain"), world, PLAIN)
+
+
+@pytest.mark.parametrize("names", RESERVED)
+def test_a_feature_may_have_any_name(
+    names: tuple[tuple[str, str, str], tuple[str, str, str]], expected: dict[str, Any], world: Path, tmp_path: Path
+) -> None:
+    found = measured(tmp_path, world, names)
+    assert found == expected
+    assert found["popularity.ctr.auc"] > 0.5
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sets(st.from_regex(r"[A-Za-z_][A-Za-z0-9_]*", fullmatch=True) | st.sampled_from(TAKEN), max_size=5))
+@example(set(TAKEN))
+def test_users_are_read_as_they_were_written(names: set[str]) -> None:
+    raw = pl.DataFrame({ID: [3, 1, 2]} | {name: [f"{name} {user}" for user in (3, 1, 2)] for name in names})
+    with tempfile.TemporaryDirectory() as folder:
+        export.write_users(Path(folder), raw, pl.DataFrame({ID: [2], "seen_items": [[8, 9]]}))
+        served = Export.__new__(Export)
+        served.folder = Path(folder)
+        assert served.users.columns == ["user_id", "seen_items", *sorted(f"feature.{name}" for name in names)]
+        assert served.users["user_id"].to_list() == [1, 2, 3]
+        assert served.users["seen_items"].to_list() == [None, [8, 9], None]
+        assert served.clicks.to_dict(as_series=False) == {"item_id": [8, 9], "clicks": [1, 1]}
+        assert served.user_features.equals(raw.sort(ID).select(sorted(names)))
 
 
 # -- exact search ------------------------------------------------------------------------------------------------------

@@ -193,7 +193,8 @@ class Popularity:
         """clicks: `item_id` and `clicks`."""
         self.ids, counts = clicks["item_id"], clicks["clicks"].to_numpy()
         self.order = np.argsort(-counts, kind="stable").astype(np.int64)
-        known = day.items.join(clicks, left_on=ID, right_on="item_id", how="left", maintain_order="left")["clicks"]
+        ids = day.items.select(ID)  # alone: a feature may be called clicks
+        known = ids.join(clicks, left_on=ID, right_on="item_id", how="left", maintain_order="left")["clicks"]
         self.by_row = known.fill_null(0).to_numpy().astype(np.float64)
 
     def scores(self, rows: Rows) -> Mapping[str, npt.NDArray[Any]]:

@@ -46,21 +46,17 @@ def write_items(folder: Path, ids: pl.Series, tower: Tower, encoded: Encoded) ->
 
 
 def write_users(folder: Path, users: pl.DataFrame, seen: pl.DataFrame) -> None:
-    """users.parquet: user_id, the raw features a user is served with, and `seen_items`, what they clicked lately.
+    """users.parquet: user_id, `seen_items` (what they clicked lately) and the raw features that they are served with.
 
     Args:
         users: column `:id` and raw features by name.
         seen: `:id` and `seen_items`.
     """
-    whole = users.join(seen, on=ID, how="left").rename({ID: ":user"}).sort(":user")
-    # a feature may well be called user_id: the key is written first and only once
-    features = [c for c in whole.columns if c not in (":user", "user_id", "seen_items")]
-    renamed = {c: f"feature.{c}" for c in (*features, *(["user_id"] if "user_id" in whole.columns else []))}
-    out = whole.rename(renamed).rename({":user": "user_id"})
-    table = out.select("user_id", "seen_items", *sorted(renamed.values())).to_arrow(
-        compat_level=pl.CompatLevel.oldest()
-    )
-    pq.write_table(table, folder / "users.parquet", compression="zstd")
+    # features get their published names before the join, as they may be called user_id or seen_items too
+    features = [pl.col(name).alias(f"feature.{name}") for name in sorted(users.columns) if name != ID]
+    served = users.select(ID, *features).join(seen, on=ID, how="left").sort(ID)
+    out = served.select(pl.col(ID).alias("user_id"), "seen_items", pl.exclude(ID, "seen_items"))
+    pq.write_table(out.to_arrow(compat_level=pl.CompatLevel.oldest()), folder / "users.parquet", compression="zstd")
 
 
 def described(student: DSSM) -> dict[str, Any]:
