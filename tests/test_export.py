@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from test_models import CONTEXT, ITEM, USER, a_student, encoder_of, feature, random_side, raw_items, raw_users
 from torch._export.serde import schema
+from torch.fx.experimental.symbolic_shapes import SymT, symbol_is_type
 from worlds import BASE, DAYS, Project, events
 
 import dmtl_cli
@@ -76,9 +77,10 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subpro
     shutil.copytree(Path(dmtl_cli.__file__).parent, site / "dmtl_cli", ignore=skip)
     shutil.copytree(Path(__file__).parent, site / "copied", ignore=skip)
     code = (
-        "import sys, pathlib, dmtl_cli, test_export\n"
+        "import sys, time, pathlib, dmtl_cli, test_export\n"
         f"assert all(m.__file__.startswith({str(site)!r}) for m in (dmtl_cli, test_export)), dmtl_cli.__file__\n"
-        f"test_export.write(pathlib.Path({str(out)!r}))\n"
+        f"before = time.process_time()\ntest_export.write(pathlib.Path({str(out)!r}))\n"
+        "assert time.process_time() - before < 1, 'both towers cost 30 ms'\n"
         "assert not {'torch._dynamo', 'torch._inductor', 'onnxscript'} & sys.modules.keys(), 'seconds of imports'\n"
     )
     paths = os.pathsep.join(map(str, (site, site / "copied")))
@@ -160,6 +162,7 @@ def test_onnx_is_whole_and_of_any_number_of_rows(written: dict[str, Path]) -> No
 @pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # torch of its own names
 def test_a_program_can_be_worked_on(written: dict[str, Path], tmp_path: Path) -> None:
     program = torch.export.load(written["here"] / "user_tower.pt2")
+    assert [symbol_is_type(s, SymT.SIZE) for s in program.range_constraints] == [True], "as AOTInductor needs it"
     x = arguments(FULL, "user", random_side(FULL, "user", 3, 0))
     with pytest.raises(RuntimeError, match="equal"):
         program.module()(x["ids"], x["sequence_0"][:2], x["floats"])

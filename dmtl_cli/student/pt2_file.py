@@ -26,7 +26,8 @@ TORCH = "2.13"
 """the version whose reader was looked at last"""
 SCHEMA = (8, 20)
 _OPSET = 10  # of ATen, as torch notes it
-_ROWS = {"as_expr": {"expr_str": "Symbol('rows', positive=True, integer=True)", "hint": {"as_int": 2}}}
+_SYMBOL = "s0"  # of the number of rows: torch's compiler knows a size by such a name
+_ROWS = {"as_expr": {"expr_str": f"Symbol('{_SYMBOL}', positive=True, integer=True)", "hint": {"as_int": 2}}}
 _CPU = {"type": "cpu", "index": None}
 _TYPES = {
     torch.float32: schema.ScalarType.FLOAT,
@@ -85,7 +86,7 @@ def _described(program: Program) -> dict[str, Any]:
             "treespec_namedtuple_fields": {},
         },
         "opset_version": {"aten": _OPSET},
-        "range_constraints": {"rows": {"min_val": 1, "max_val": None}},
+        "range_constraints": {_SYMBOL: {"min_val": 1, "max_val": None}},
         "schema_version": {"major": SCHEMA[0], "minor": SCHEMA[1]},
         "verifiers": ["TRAINING"],
         "torch_version": torch.__version__,
