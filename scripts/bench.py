@@ -37,6 +37,7 @@ import torch
 import torch.nn.functional as F
 import yaml
 from dmtl_cli.scores.table import Matcher, Reader
+from dmtl_cli.student.export.files import student_of
 from torch import Tensor, nn
 
 from dmtl_cli.config.reading import load_config
@@ -53,7 +54,6 @@ from dmtl_cli.runs.run import Run
 from dmtl_cli.stages.train_student import student_loss
 from dmtl_cli.stages.train_teacher import batch_loss
 from dmtl_cli.student.dssm import INIT_SCALE
-from dmtl_cli.student.export import student_of
 from dmtl_cli.teacher.frozen import FrozenTeacher, forward, teacher_of
 
 Entry = dict[str, Any]

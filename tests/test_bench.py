@@ -17,12 +17,12 @@ import polars as pl
 import pytest
 import torch
 import yaml
+from dmtl_cli.student.export.files import student_of
 from torch import Tensor, nn
 
 from dmtl_cli.cli.main import execute
 from dmtl_cli.stages.train_student import student_loss
 from dmtl_cli.stages.train_teacher import batch_loss
-from dmtl_cli.student.export import student_of
 from dmtl_cli.teacher.frozen import forward, teacher_of
 
 ROOT = Path(__file__).parents[1]

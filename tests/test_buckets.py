@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import polars as pl
 import pytest
 from safetensors.numpy import load_file
 from test_encode import plain_row
-from worlds import BASE, DAYS, Project, quick_towers
+from worlds import BASE, DAYS, Project
 
 from dmtl_cli.data.log.hashing import GAMMA, blake2b64, splitmix64
 from dmtl_cli.serving.export import Export
@@ -30,12 +29,6 @@ def item_id(k: int) -> str:
 
 def row_of(value: str | int) -> int:
     return plain_row(value, SIZE)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick() -> Iterator[None]:
-    with quick_towers():
-        yield
 
 
 def events(day: str, rng: np.random.Generator) -> pl.DataFrame:

@@ -7,7 +7,6 @@ import datetime as dt
 import json
 import math
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_args
@@ -16,7 +15,8 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from worlds import BASE, DAYS, Project, events, quick_towers, reshape
+from dmtl_cli.student.export.files import student_of
+from worlds import BASE, DAYS, Project, events, reshape
 
 from dmtl_cli.config.reading import load_config
 from dmtl_cli.config.student import LISTS, ListLoss, RowLoss
@@ -27,7 +27,6 @@ from dmtl_cli.nn.batches import inputs
 from dmtl_cli.runs.manifest import Manifest
 from dmtl_cli.serving.export import Export
 from dmtl_cli.stages import train_student
-from dmtl_cli.student.export import student_of
 from dmtl_cli.synth.generate import generate
 from dmtl_cli.teacher.frozen import FrozenTeacher, side
 
@@ -37,17 +36,11 @@ STILL = {"student__learning_rate": 1e-12, "student__embedding_learning_rate": 1e
 REPLAY = {"student__distill__ways": "[replay]"}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _quick() -> Iterator[None]:
-    with quick_towers():
-        yield
-
-
 @pytest.fixture
 def no_export(monkeypatch: pytest.MonkeyPatch) -> None:
     """Students alone."""
     made = SimpleNamespace(up_to_date=True, to_dict=dict)
-    monkeypatch.setattr(train_student, "publish_export", lambda run, day: made)
+    monkeypatch.setattr(train_student, "export", lambda run, day: made)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import typer
-from worlds import BASE, DAYS, Project, events, quick_towers
+from worlds import BASE, DAYS, Project, events
 
 from dmtl_cli import __version__
 from dmtl_cli.cli import publishing
@@ -42,12 +41,6 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("log")
     generate(out, 3, start=dt.date(2026, 1, 1), users=60, items=80, events_per_day=1200, seed=1)
     return out / "log"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick() -> Iterator[None]:
-    with quick_towers():
-        yield
 
 
 @pytest.fixture(scope="module")

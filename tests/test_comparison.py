@@ -8,14 +8,13 @@ import importlib.util
 import json
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
-from worlds import BASE, DAYS, Ended, Project, quick_towers
+from worlds import BASE, DAYS, Ended, Project
 
 from dmtl_cli.config.reading import load_config
 from dmtl_cli.config.tasks import Tasks
@@ -37,12 +36,6 @@ BASELINES = ["click_only", "long_read_only", "duration_weighted"]
 OWN = {"wide": {"scores"}, "deep": {"teacher", "scores"}, **{name: set() for name in ("soft", *BASELINES)}}
 OF_A_DAY = ["oracle", "teacher", "student_teacher", "student", "popularity", "random"]
 MODELS = [*OF_A_DAY[:4], *BASELINES, *SETTINGS, "joint", *OF_A_DAY[4:]]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick() -> Iterator[None]:
-    with quick_towers():
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from test_models import (
     plain_teacher,
     rows_of,
 )
-from worlds import BASE, DAYS, Project, quick_towers
+from worlds import BASE, DAYS, Project
 
 from dmtl_cli.config.reading import load_config
 from dmtl_cli.data.log.reader import ID, Day, Log
@@ -63,12 +62,6 @@ ITEMS: list[dict[str, Any]] = [
     {"item_id": 6, "topic": 8, "tags": [9, 8]},
 ]
 KEPT = {"history": 4, "likes": 5, "tags": 3}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick() -> Iterator[None]:
-    with quick_towers():
-        yield
 
 
 def the_day() -> Day:

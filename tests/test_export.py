@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import datetime as dt
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,31 +21,50 @@ import onnxruntime
 import polars as pl
 import pytest
 import torch
-from hypothesis import given, settings
+from dmtl_cli.student.export.program import record
+from dmtl_cli.student.export.towers import Tower, write_towers
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from test_models import CONTEXT, ITEM, USER, a_student, encoder_of, random_side, raw_items, raw_users
+from test_models import CONTEXT, ITEM, USER, a_student, encoder_of, feature, random_side, raw_items, raw_users
+from torch._export.serde import schema
+from torch.fx.experimental.symbolic_shapes import SymT, symbol_is_type
+from worlds import BASE, DAYS, Project, events
 
 import dmtl_cli
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.reader import ID
-from dmtl_cli.serving.export import Export, best_k, input_names, top_k
-from dmtl_cli.student import export
+from dmtl_cli.serving.export import Export, input_names
+from dmtl_cli.serving.search import best_k, top_k
 from dmtl_cli.student.dssm import DSSM
+from dmtl_cli.student.export import files as export
+from dmtl_cli.student.export import onnx_file, pt2_file
+from dmtl_cli.synth.generate import generate
 from dmtl_cli.teacher.model import Side
 
 FULL = encoder_of(*USER, *ITEM)
-LACKING = {
+TAKEN = ["user_id", "item_id", "user", "seen_items", "clicks", "vector", "feature", "id", "row"]
+EVENT = (
+    feature("hour", "user", "categorical", level="event"),
+    feature("wait", "user", "numeric", level="event"),
+    feature("steps", "user", "numeric", level="event", boundaries=(10.0, 20.0)),
+)
+LAYOUTS = {  # of users, items; unit vectors or plain ones
     "ids and floats, floats": (encoder_of(USER[0], USER[2], ITEM[3]), False),
     "sequences, ids": (encoder_of(USER[1], *ITEM[:2]), True),
+    "ids, sequences": (encoder_of(USER[0], ITEM[2]), False),
+    "floats, ids and sequences": (encoder_of(USER[2], *ITEM[:3]), True),
+    "everything": (FULL, False),
+    "of events too": (encoder_of(*USER, *EVENT, *ITEM), True),
+    "of events only": (encoder_of(*EVENT[1:], ITEM[0]), True),
 }
 FILES = ["item_tower.onnx", "item_tower.pt2", "user_tower.onnx", "user_tower.pt2"]
 
 
 def write(folder: Path) -> None:
     folder.mkdir(parents=True)
-    export.write_towers(folder, a_student(FULL), FULL)
+    write_towers(folder, a_student(FULL), FULL)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -56,9 +78,11 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subpro
     shutil.copytree(Path(dmtl_cli.__file__).parent, site / "dmtl_cli", ignore=skip)
     shutil.copytree(Path(__file__).parent, site / "copied", ignore=skip)
     code = (
-        "import sys, pathlib, dmtl_cli, test_export\n"
+        "import sys, time, pathlib, dmtl_cli, test_export\n"
         f"assert all(m.__file__.startswith({str(site)!r}) for m in (dmtl_cli, test_export)), dmtl_cli.__file__\n"
-        f"test_export.write(pathlib.Path({str(out)!r}))\n"
+        f"before = time.process_time()\ntest_export.write(pathlib.Path({str(out)!r}))\n"
+        "assert time.process_time() - before < 1, 'both towers cost 30 ms'\n"
+        "assert not {'torch._dynamo', 'torch._inductor', 'onnxscript'} & sys.modules.keys(), 'seconds of imports'\n"
     )
     paths = os.pathsep.join(map(str, (site, site / "copied")))
     changed = {"PYTHONPATH": paths, "HOME": str(home), "USER": "somebody", "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}
@@ -101,21 +125,21 @@ def assert_towers(folder: Path, student: DSSM, encoder: Encoder) -> None:
         assert tuple(i.name for i in session.get_inputs()) == input_names(encoder.layout(of))
         assert [o.name for o in session.get_outputs()] == ["vector"]
         program = torch.export.load(folder / f"{of}_tower.pt2").module()
-        for n in (1, 2, 7):
+        for n in (0, 1, 2, 3, 300):
             x = random_side(encoder, of, n, n)
             given, expected = arguments(encoder, of, x), vectors_of(student, of, x)
-            assert expected.shape[0] == n and expected.std() > 1e-3
+            assert expected.shape == (n, 5) and (not n or expected.std() > 1e-3)
             served = session.run(None, {k: v.numpy() for k, v in given.items()})[0]
-            np.testing.assert_allclose(served, expected, atol=1e-5, rtol=1e-5)
+            np.testing.assert_allclose(served, expected, atol=1e-6, rtol=1e-6)
             with torch.no_grad():
-                np.testing.assert_allclose(program(*given.values()).numpy(), expected, atol=1e-5, rtol=1e-5)
+                np.testing.assert_allclose(program(*given.values()).numpy(), expected, atol=1e-6, rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", LACKING)
-def test_towers_of_sides_that_lack_inputs(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    encoder, unit = LACKING[name]
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_towers_of_every_layout(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    encoder, unit = LAYOUTS[name]
     student = a_student(encoder, unit=unit)
-    towers = export.write_towers(tmp_path, student, encoder)
+    towers = write_towers(tmp_path, student, encoder)
     said = capfd.readouterr()
     assert not said.out and not said.err
     assert_towers(tmp_path, student, encoder)
@@ -126,6 +150,60 @@ def test_towers_are_the_student(written: dict[str, Path]) -> None:
     assert_towers(written["here"], a_student(FULL), FULL)
 
 
+def test_onnx_is_whole_and_of_any_number_of_rows(written: dict[str, Path]) -> None:
+    for side in ("user", "item"):
+        model = onnx.load(written["here"] / f"{side}_tower.onnx")
+        onnx.checker.check_model(model, full_check=True)
+        assert [(o.domain, o.version) for o in model.opset_import] == [("", 20)]
+        for value in (*model.graph.input, *model.graph.output):
+            first, *rest = value.type.tensor_type.shape.dim
+            assert first.dim_param == "rows" and all(d.dim_value for d in rest)
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # torch of its own names
+def test_a_program_can_be_worked_on(written: dict[str, Path], tmp_path: Path) -> None:
+    program = torch.export.load(written["here"] / "user_tower.pt2")
+    assert [symbol_is_type(s, SymT.SIZE) for s in program.range_constraints] == [True], "as AOTInductor needs it"
+    x = arguments(FULL, "user", random_side(FULL, "user", 3, 0))
+    with pytest.raises(RuntimeError, match="equal"):
+        program.module()(x["ids"], x["sequence_0"][:2], x["floats"])
+    torch.export.save(program.run_decompositions(), tmp_path / "again.pt2")
+    again = torch.export.load(tmp_path / "again.pt2").module()
+    assert torch.equal(again(*x.values()), program.module()(*x.values()))
+
+
+def test_torch_writes_the_programs_of_a_schema_that_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pt2_file, "SCHEMA", (pt2_file.SCHEMA[0] - 1, 0))
+    write_towers(tmp_path, a_student(FULL), FULL)
+    assert_towers(tmp_path, a_student(FULL), FULL)
+    assert b"stack_trace" not in members(tmp_path / "user_tower.pt2")["user_tower/models/model.json"]
+
+
+def test_the_version_of_torch_is_one_that_was_looked_at() -> None:
+    hint = (
+        "read student/program.py (TorchDispatchMode, _should_skip_dynamo) and student/pt2_file.py (PyTorchFileWriter, "
+        "torch/_export/serde/schema.py, torch/export/pt2_archive) beside this torch, then raise pt2_file.TORCH, SCHEMA"
+    )
+    assert torch.__version__.startswith(pt2_file.TORCH + "."), hint
+    assert schema.SCHEMA_VERSION == pt2_file.SCHEMA, hint
+
+
+def test_a_layer_without_a_node_is_refused() -> None:
+    x = (torch.zeros(2, 3),), (torch.zeros(3, 3),)
+    program = record(torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Tanh()), ("floats",), *x)
+    with pytest.raises(NotImplementedError, match=r"aten\.tanh"):
+        onnx_file.write(Path("never"), program)
+
+
+def test_what_depends_on_the_number_of_rows_is_no_program() -> None:
+    class Mean(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x / len(x) if len(x) > 2 else x
+
+    with pytest.raises(AssertionError, match="number of rows"):
+        record(Mean(), ("x",), (torch.ones(2, 1),), (torch.ones(3, 1),))
+
+
 def test_the_served_head_is_exported(written: dict[str, Path], tmp_path: Path) -> None:
     plain, student = a_student(FULL), a_student(FULL, 1, auxiliary=True)
     student.load_state_dict(plain.state_dict(), strict=False)
@@ -133,7 +211,7 @@ def test_the_served_head_is_exported(written: dict[str, Path], tmp_path: Path) -
     with torch.no_grad():
         soft = student.heads(random_side(FULL, "user", 2, 0), random_side(FULL, "item", 2, 0))[1][0]
     assert np.abs(soft.numpy() - vectors_of(student, "user", random_side(FULL, "user", 2, 0))).max() > 0.1
-    export.write_towers(tmp_path, student, FULL)
+    write_towers(tmp_path, student, FULL)
     for name in FILES:
         assert (tmp_path / name).read_bytes() == (written["here"] / name).read_bytes(), "as if there were no other"
     described = export.described(student)
@@ -187,7 +265,7 @@ def test_pt2_archives_have_no_times_and_no_pickle(written: dict[str, Path]) -> N
 
 
 def test_a_tower_holds_the_embeddings_of_its_side_only(written: dict[str, Path]) -> None:
-    tower = export.Tower(a_student(FULL), "user", FULL.layout("user"))
+    tower = Tower(a_student(FULL), "user", FULL.layout("user"))
     assert set(tower.table.rows) == {"user_id", "item_id"}  # the history's
     x = random_side(FULL, "user", 70, 0)
     with torch.no_grad():
@@ -210,7 +288,7 @@ def folder(written: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
         shutil.copy(written["here"] / name, out / name)
     student = a_student(FULL).eval()
     student.bias.data.fill_(-0.4)
-    tower = export.Tower(student, "item", FULL.layout("item"))
+    tower = Tower(student, "item", FULL.layout("item"))
     export.write_items(out, ITEMS[ID], tower, FULL.encode(ITEMS, "item"))
     export.write_users(out, USERS, SEEN)
     # served without the context that a teacher has
@@ -302,6 +380,77 @@ def test_text_ids(folder: Path, tmp_path: Path) -> None:
         with pytest.raises(UserError) as e:
             served.recommend(user, 3)
         assert e.value.code == Exit.NO_INPUT and "u0" in e.value.hint
+
+
+# -- names -------------------------------------------------------------------------------------------------------------
+
+
+def names_of(user: tuple[str, str, str], item: tuple[str, str, str]) -> dict[str, Any]:
+    """A config whose features of users and items are called so; a history shares the items' embedding."""
+    config = copy.deepcopy(BASE)
+    for one, name in zip(config["features"], (*user, *item), strict=True):
+        one |= {"column": one["name"], "name": name, "embedding_name": f"of_{one['name']}"}
+    config["features"][2]["embedding_name"] = "of_item_id"
+    return config
+
+
+PLAIN = ("id", "cluster", "history"), ("thing", "writer", "genre")
+RESERVED = [  # names that a join adds, or that a published table has
+    (("user_id", "clicks", "seen_items"), ("item_id", "vector", "user")),
+    (("seen_items", "item_id", "count"), ("clicks", "id", "row")),
+    (("feature", "vector", "user"), ("value", "clicks", "user_id")),
+]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("world")
+    generate(out, 3, start=dt.date(2026, 1, 1), users=60, items=40, events_per_day=800, seed=1)
+    return out / "log"
+
+
+def measured(home: Path, log: Path, names: tuple[tuple[str, str, str], tuple[str, str, str]]) -> dict[str, Any]:
+    """What a chain of so named features is worth, and what it serves."""
+    project = Project.of(home, log, config=names_of(*names))
+    project.done("train-teacher", 1)
+    project.done("dump-logits", 1)
+    project.done("dump-logits", 2, "--teacher-day", DAYS[0])
+    project.done("train-student", 2)
+    metrics = project.done("evaluate", 3)["metrics"]
+    user = events(log, DAYS[1])["user_id"][0]
+    top = project.call("recommend", "--user", user, "--exclude-seen", "--json")
+    assert top.code == 0
+    return metrics | {"top": top.json["items"]}
+
+
+@pytest.fixture(scope="module")
+def expected(world: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return measured(tmp_path_factory.mktemp("plain"), world, PLAIN)
+
+
+@pytest.mark.parametrize("names", RESERVED)
+def test_a_feature_may_have_any_name(
+    names: tuple[tuple[str, str, str], tuple[str, str, str]], expected: dict[str, Any], world: Path, tmp_path: Path
+) -> None:
+    found = measured(tmp_path, world, names)
+    assert found == expected
+    assert found["popularity.ctr.auc"] > 0.5
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sets(st.from_regex(r"[A-Za-z_][A-Za-z0-9_]*", fullmatch=True) | st.sampled_from(TAKEN), max_size=5))
+@example(set(TAKEN))
+def test_users_are_read_as_they_were_written(names: set[str]) -> None:
+    raw = pl.DataFrame({ID: [3, 1, 2]} | {name: [f"{name} {user}" for user in (3, 1, 2)] for name in names})
+    with tempfile.TemporaryDirectory() as folder:
+        export.write_users(Path(folder), raw, pl.DataFrame({ID: [2], "seen_items": [[8, 9]]}))
+        served = Export.__new__(Export)
+        served.folder = Path(folder)
+        assert served.users.columns == ["user_id", "seen_items", *sorted(f"feature.{name}" for name in names)]
+        assert served.users["user_id"].to_list() == [1, 2, 3]
+        assert served.users["seen_items"].to_list() == [None, [8, 9], None]
+        assert served.clicks.to_dict(as_series=False) == {"item_id": [8, 9], "clicks": [1, 1]}
+        assert served.user_features.equals(raw.sort(ID).select(sorted(names)))
 
 
 # -- exact search ------------------------------------------------------------------------------------------------------

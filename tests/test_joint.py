@@ -6,7 +6,6 @@ import copy
 import datetime as dt
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +13,16 @@ import numpy as np
 import polars as pl
 import pytest
 from safetensors.numpy import load_file
-from worlds import BASE, DAYS, Project, events, quick_towers
+from worlds import BASE, DAYS, Project, events
 
 from dmtl_cli.config.reading import load_config
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.rows import Rows, teacher_rows
-from dmtl_cli.serving.export import Export, top_k
+from dmtl_cli.serving.export import Export
+from dmtl_cli.serving.search import top_k
 from dmtl_cli.stages.train_joint import beside
 from dmtl_cli.synth.generate import generate
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick() -> Iterator[None]:
-    with quick_towers():
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import os
 import re
@@ -14,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from worlds import quick_towers
 
 from dmtl_cli.cli.main import execute
 from dmtl_cli.config.reading import load_config
@@ -65,16 +63,14 @@ def test_the_stages_one_by_one(here: Path, capfd: pytest.CaptureFixture[str], mo
     (stages,) = [b for b in blocks("sh") if "dump-logits" in b]
     assert [run(line, here, capfd) for line in stages.splitlines()] == [""] * 5
     for command in re.findall(r"`(dmtl (?:backfill|status|compare) [^`]*)`", README.replace("\n", " ")):
-        with quick_towers() if "compare" in command else contextlib.nullcontext():
-            run(command, here, capfd)
+        run(command, here, capfd)
 
 
 def test_which_method(here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(here)
     (here / "try.yaml").write_text(blocks("yaml")[1])
     (compare,) = [b for b in blocks("sh") if "--settings try.yaml" in b]
-    with quick_towers():
-        table = run(compare, here, capfd)
+    table = run(compare, here, capfd)
     for row in ("student", "long_read_only", "joint", "listwise_too", "labels_too"):
         assert re.search(rf"^\| {row} \| \d.* \(\d", table, re.M), table
     folder = Path(run("dmtl path compare --config mylog.yaml", here, capfd).strip())

@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 from storage import Server, answering, serving, url
-from worlds import DAYS, Project, quick_towers
+from worlds import DAYS, Project
 
 from dmtl_cli.config.reading import load_config
 from dmtl_cli.data.log.reader import Log
@@ -90,15 +90,14 @@ def test_a_log_with_a_date_column(s3: Server, tmp_path: Path, small_log: Path) -
 
 def test_stages_make_the_same_runs(tmp_path: Path, small_log: Path, remote: str) -> None:
     made: dict[str, list[dict[str, Any]]] = {}
-    with quick_towers():
-        for name, root in (("local", small_log), ("remote", remote)):
-            one = project(tmp_path / name, root)
-            made[name] = [
-                one.done("train-teacher", 1),
-                one.done("dump-logits", 1),
-                one.done("dump-logits", 2, "--teacher-day", DAYS[0]),
-                one.done("train-student", 2),
-            ]
+    for name, root in (("local", small_log), ("remote", remote)):
+        one = project(tmp_path / name, root)
+        made[name] = [
+            one.done("train-teacher", 1),
+            one.done("dump-logits", 1),
+            one.done("dump-logits", 2, "--teacher-day", DAYS[0]),
+            one.done("train-student", 2),
+        ]
     for here, there in zip(made["local"], made["remote"], strict=True):
         assert (here["run_id"], here["key"]) == (there["run_id"], there["key"]), here["stage"]
     assert "s3://" not in (Path(made["remote"][0]["path"]) / "manifest.json").read_text()

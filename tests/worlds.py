@@ -6,23 +6,15 @@ import contextlib
 import copy
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
-import pytest
-import torch
 import yaml
 
 from dmtl_cli.cli import main as cli
-from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.data.features.layout import Encoded
-from dmtl_cli.serving.export import input_names
-from dmtl_cli.student import export as exporting
-from dmtl_cli.student.dssm import DSSM
 
 DAYS = ["2026-01-01", "2026-01-02", "2026-01-03", "2026-01-04"]
 JSON_KEYS = {"stage", "day", "key", "run_id", "path", "rows", "metrics", "gates", "up_to_date"}
@@ -186,32 +178,3 @@ def reshape(log: Path, out: Path, change: Callable[[pl.DataFrame, str], pl.DataF
         folder = out / "events" / f"day={day}"
         folder.mkdir(parents=True)
         change(events(log, day), day).write_parquet(folder / "part-0.parquet")
-
-
-@contextlib.contextmanager
-def quick_towers() -> Iterator[None]:
-    """Towers written in .1 s by torch's older exporter, ONNX alone, in place of 3 s: for tests of many students."""
-
-    def write(folder: Path, student: DSSM, encoder: Encoder) -> dict[str, exporting.Tower]:
-        towers = {}
-        for side in ("user", "item"):
-            layout = encoder.layout(side)
-            tower = towers[side] = exporting.Tower(student, side, layout).eval()
-            sequences = tuple(np.zeros((2, length), np.int32) for _, length in layout.sequences)
-            ids, floats = np.zeros((2, len(layout.ids)), np.int32), np.zeros((2, layout.floats), np.float32)
-            names = list(input_names(layout))
-            with exporting._quiet():
-                torch.onnx.export(
-                    tower,
-                    exporting.arguments(Encoded(ids, sequences, floats), layout),
-                    folder / f"{side}_tower.onnx",
-                    input_names=names,
-                    output_names=["vector"],
-                    dynamic_axes={name: {0: "rows"} for name in names},
-                    dynamo=False,
-                )
-        return towers
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exporting, "write_towers", write)
-        yield

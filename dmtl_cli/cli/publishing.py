@@ -62,9 +62,9 @@ def train_student(call: Call, day: Day, scores_day: ScoresDay = None) -> list[Re
 @publishes("export")
 def export(call: Call, day: Day) -> list[Result]:
     """Write the export of a stored student again."""
-    from dmtl_cli.student.export import publish_export
+    from dmtl_cli.stages.export import export
 
-    return [publish_export(call.run, parse_day(day))]
+    return [export(call.run, parse_day(day))]
 
 
 @commands.command("evaluate")

@@ -13,7 +13,7 @@ from dmtl_cli.evaluate.exam import Exam, Ints, Wanted, fixed_rng
 from dmtl_cli.evaluate.metrics import KS
 from dmtl_cli.evaluate.rankers import Ranker
 from dmtl_cli.evaluate.truth import Truth
-from dmtl_cli.serving.export import best_k
+from dmtl_cli.serving.search import best_k
 
 FRESH = "fresh"
 """the student that retrieves from the measured day's items: its metrics are those of the student, with this suffix"""

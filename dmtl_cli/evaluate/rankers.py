@@ -15,7 +15,8 @@ from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.reader import ID, Day
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.runs.run import Parent, Run
-from dmtl_cli.serving.export import Export, best_k, top_k
+from dmtl_cli.serving.export import Export
+from dmtl_cli.serving.search import best_k, top_k
 from dmtl_cli.teacher.frozen import FrozenTeacher, Scorer
 
 Floats = npt.NDArray[np.float64]

@@ -103,7 +103,7 @@ class Run:
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
 
     def versions(self) -> dict[str, str]:
-        named = ("torch", "numpy", "polars", "pyarrow", "onnx", "onnxruntime", "onnxscript", "safetensors")
+        named = ("torch", "numpy", "polars", "pyarrow", "onnx", "onnxruntime", "safetensors")
         return {
             "dmtl": __version__,
             "python": ".".join(platform.python_version_tuple()[:2]),

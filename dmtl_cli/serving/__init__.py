@@ -1,4 +1,4 @@
-"""Using an export without torch. Imports config and data.features."""
+"""An export at work, without torch: from a user's raw features to their items. Imports config and data.features."""
 
 from dmtl_cli.serving.export import Export
 

@@ -1,4 +1,4 @@
-"""Using an export: onnxruntime, the item vectors and the vocabularies; no torch, no config, no workspace."""
+"""A published export at work: onnxruntime, the item vectors and the vocabularies; no torch, no config, no workspace."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ import polars as pl
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Encoded, Layout
+from dmtl_cli.serving.search import Floats, top_k
 
-Floats = npt.NDArray[np.float32]
-_BLOCK = 8_192
-_PRODUCTS = 1 << 24  # of users and items held at a time: 64 MB
+_BLOCK = 8_192  # rows computed at a time
 
 
 def input_names(layout: Layout) -> tuple[str, ...]:
@@ -25,37 +24,6 @@ def input_names(layout: Layout) -> tuple[str, ...]:
     names = ["ids"] if layout.ids else []
     names += [f"sequence_{k}" for k in range(len(layout.sequences))]
     return tuple(names + (["floats"] if layout.floats else []))
-
-
-def top_k(users: Floats, items: Floats, k: int) -> tuple[npt.NDArray[np.int64], Floats]:
-    """Exact search: for vectors [U, d] and [I, d] the k largest dot products of each user, best first.
-
-    Returns:
-        item rows [U, k] and dot products [U, k]; ties go to the smaller row.
-    """
-    k = min(k, len(items))
-    rows, dots = [], []
-    step = max(1, _PRODUCTS // max(1, len(items)))
-    for start in range(0, len(users), step):
-        dot = users[start : start + step] @ items.T
-        best = best_k(dot, k)
-        rows.append(best)
-        dots.append(np.take_along_axis(dot, best, 1))
-    return np.concatenate(rows), np.concatenate(dots)
-
-
-def best_k(scores: npt.NDArray[Any], k: int) -> npt.NDArray[np.int64]:
-    """Columns of the k largest values of each row [U, I], best first; ties go to the smaller column."""
-    k = min(k, scores.shape[1])
-    if not k:
-        return np.zeros((len(scores), 0), np.int64)
-    part = np.argpartition(-scores, k - 1, axis=1)[:, :k]
-    least = np.take_along_axis(scores, part[:, k - 1 :], 1)
-    for row in np.flatnonzero((scores >= least).sum(1) > k):  # equal to the last kept, but left out
-        part[row] = np.argsort(-scores[row], kind="stable")[:k]
-    part = np.sort(part, 1)
-    order = np.argsort(-np.take_along_axis(scores, part, 1), axis=1, kind="stable")
-    return np.take_along_axis(part, order, 1).astype(np.int64)
 
 
 class Export:
@@ -90,7 +58,7 @@ class Export:
 
     @property
     def clicks(self) -> pl.DataFrame:
-        """Users who clicked each item on the export's day: `item_id`, `clicks`, of the items that were clicked."""
+        """How many users clicked each item on the export's day: `item_id`, `clicks`, of the items that were clicked."""
         seen = self.users["seen_items"].drop_nulls().explode()
         return seen.value_counts(sort=False, name="clicks").rename({"seen_items": "item_id"}).sort("item_id")
 
@@ -100,10 +68,13 @@ class Export:
         return _features(self.users)
 
     def vectors(self, frame: pl.DataFrame, side: str) -> Floats:
-        """Raw features (columns by feature name) -> [N, d] through the ONNX tower.
+        """Raw features of N users or items (columns by feature name) -> [N, d] through the ONNX tower.
+
+        Args:
+            side: user or item.
 
         Raises:
-            UserError: 65 a feature of the side has no column; a null is what says that a value is not known.
+            UserError: 65 a feature of the side has no column; where a value is not known the column has a null.
         """
         missing = [f.name for f in self.encoder.features_of_side(side) if f.name not in frame.columns]
         if missing:
@@ -115,22 +86,26 @@ class Export:
         names = input_names(self.encoder.layout(side))
         session = self.sessions[side]
         out = []
-        for start in range(0, len(encoded), _BLOCK):
+        for start in range(0, max(1, len(encoded)), _BLOCK):  # no rows have vectors of the same length
             part = encoded.take(np.arange(start, min(start + _BLOCK, len(encoded))))
             every = {"ids": part.ids.astype(np.int64), "floats": part.floats}
             every |= {f"sequence_{k}": s.astype(np.int64) for k, s in enumerate(part.sequences)}
             out.append(session.run(None, {n: every[n] for n in names})[0])
-        return np.concatenate(out) if out else np.zeros((0, 1), np.float32)
+        return np.concatenate(out)
 
     def score(self, dot: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Logits of dot products."""
+        """Logits of dot products, of any shape."""
         return self.described["scale"] * dot + self.described["bias"]  # type: ignore[no-any-return]
 
     def recommend(self, user: str, k: int, *, exclude_seen: bool = False) -> pl.DataFrame:
-        """Top k items of one served user: item_id and score (the student's logit), best first.
+        """The k best items of one served user: item_id and score (the student's logit), best first.
+
+        Args:
+            user: a user id as text, whatever its type in the log.
+            exclude_seen: leave out the items that the user clicked on the export's day.
 
         Raises:
-            UserError: this export does not know the user (66), or the id is not of the log's type (2).
+            UserError: 66 the export does not know the user; 2 the id is not of the log's type.
         """
         users = self.users
         if users["user_id"].dtype == pl.Int64:
@@ -155,5 +130,6 @@ class Export:
 
 
 def _features(users: pl.DataFrame) -> pl.DataFrame:
+    """Raw features by feature name, of rows of users.parquet."""
     named = {c: c.removeprefix("feature.") for c in users.columns if c.startswith("feature.")}
     return users.select(named.keys()).rename(named)

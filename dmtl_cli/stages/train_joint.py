@@ -36,7 +36,7 @@ from dmtl_cli.scores.logits import product_logit
 from dmtl_cli.student import distillation
 from dmtl_cli.student.build import build_student
 from dmtl_cli.student.dssm import DSSM, batch_heads
-from dmtl_cli.student.export import write_export
+from dmtl_cli.student.export.files import write_export
 from dmtl_cli.teacher.build import build_teacher, refuse_another_model
 from dmtl_cli.teacher.loss import teacher_loss
 from dmtl_cli.teacher.model import Teacher, batch_logits

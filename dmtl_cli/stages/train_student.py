@@ -16,9 +16,9 @@ from dmtl_cli.nn.precision import refuse_precision
 from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.run import Draft, Parent, Result, Run
 from dmtl_cli.scores.published import Found, age, choose_scores, effective_ways, find_scores, scores_facts
+from dmtl_cli.stages.export import export
 from dmtl_cli.student.build import build_student
 from dmtl_cli.student.dssm import DSSM
-from dmtl_cli.student.export import publish_export
 from dmtl_cli.student.hard import log_q
 from dmtl_cli.student.loss import StudentLoss, freshness, popularity_strata
 from dmtl_cli.student.rows import Stream, coverage, mix, offsets, prior, streams
@@ -60,7 +60,7 @@ def train_student(run: Run, day: dt.date, scores_day: dt.date | None = None) -> 
     parents = [p for p in (before, judge, *found.values()) if p]
     work = partial(_learn, run, day, log, days, before, source)
     student = run.publish("student", day, run.sections("student"), inputs, parents, work)
-    return student, publish_export(run, day)
+    return student, export(run, day)
 
 
 def _learn(

@@ -12,7 +12,8 @@ from dmtl_cli.data.log.reader import BLOCK, Day
 from dmtl_cli.data.rows import Rows, pairs
 from dmtl_cli.runs.ranks import ALONE, Ranks
 from dmtl_cli.runs.run import Parent
-from dmtl_cli.serving.export import Export, best_k, top_k
+from dmtl_cli.serving.export import Export
+from dmtl_cli.serving.search import best_k, top_k
 
 Ints = npt.NDArray[np.int64]
 

@@ -1,0 +1,1 @@
+"""The files of an export: towers as ONNX and torch programs, item vectors, users. Imports data, nn and serving."""

@@ -1,0 +1,80 @@
+"""The files of an export: both towers, item vectors, users, and how raw values become inputs.
+
+One run id for all of it, so that towers of two versions are never mixed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dmtl_cli.data.features.encoder import Encoder
+from dmtl_cli.data.features.layout import Encoded
+from dmtl_cli.data.log.reader import ID, Day
+from dmtl_cli.student.dssm import DSSM
+from dmtl_cli.student.export.towers import Tower, vectors, write_towers
+
+
+def write_export(folder: Path, student: DSSM, encoder: Encoder, day: Day) -> float:
+    """All files of an export; returns the share of the catalogue that is served by content alone."""
+    towers = write_towers(folder, student.eval(), encoder)
+    items = encoder.entities(day, "item")
+    write_items(folder, day.items[ID], towers["item"], items)
+    write_users(folder, day.users, _seen(day))
+    encoder.write(folder, described(student))
+    return _oov_share(encoder, items, day)
+
+
+def write_items(folder: Path, ids: pl.Series, tower: Tower, encoded: Encoded) -> None:
+    """item_vectors.parquet: item_id and vector, a FixedSizeList<float32>."""
+    made = vectors(tower, encoded)
+    flat = pa.array(made.reshape(-1), pa.float32())
+    table = pa.table(
+        {
+            "item_id": ids.to_arrow(compat_level=pl.CompatLevel.oldest()),
+            "vector": pa.FixedSizeListArray.from_arrays(flat, made.shape[1]),
+        }
+    )
+    pq.write_table(table, folder / "item_vectors.parquet", compression="zstd")
+
+
+def write_users(folder: Path, users: pl.DataFrame, seen: pl.DataFrame) -> None:
+    """users.parquet: user_id, `seen_items` (what they clicked lately) and the raw features that they are served with.
+
+    Args:
+        users: column `:id` and raw features by name.
+        seen: `:id` and `seen_items`.
+    """
+    # features get their published names before the join, as they may be called user_id or seen_items too
+    features = [pl.col(name).alias(f"feature.{name}") for name in sorted(users.columns) if name != ID]
+    served = users.select(ID, *features).join(seen, on=ID, how="left").sort(ID)
+    out = served.select(pl.col(ID).alias("user_id"), "seen_items", pl.exclude(ID, "seen_items"))
+    pq.write_table(out.to_arrow(compat_level=pl.CompatLevel.oldest()), folder / "users.parquet", compression="zstd")
+
+
+def described(student: DSSM) -> dict[str, Any]:
+    """What features.json says beyond features: how a score is made of two vectors."""
+    return {
+        "score": "scale * dot(user_vector, item_vector) + bias",
+        "scale": float(student.scale.detach()),
+        "bias": float(student.bias.detach()),
+        "vectors": "unit" if student.unit else "plain",
+    }
+
+
+def _seen(day: Day) -> pl.DataFrame:
+    """What each user clicked that day: `:id`, `seen_items`."""
+    user, item = np.divmod(day.clicked, len(day.items))
+    pairs = pl.DataFrame({ID: day.users[ID].gather(user), "seen_items": day.items[ID].gather(item)})
+    return pairs.group_by(ID, maintain_order=True).agg("seen_items")
+
+
+def _oov_share(encoder: Encoder, items: Encoded, day: Day) -> float:
+    """Share of the catalogue whose every id is out of vocabulary: served by content alone."""
+    ids = np.asarray(encoder.layout("item").is_id, np.bool_)
+    return float((items.ids[:, ids] == 0).all(1).mean()) if ids.any() and len(day.items) else 0.0

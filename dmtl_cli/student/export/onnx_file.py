@@ -1,0 +1,165 @@
+"""A recorded tower as ONNX: one node an ATen call, of operators that every runtime has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import helper, numpy_helper
+
+from dmtl_cli.student.export.program import Call, Program, Ref, Value
+
+OPSET, IR = 20, 10
+_TYPES = {
+    torch.float32: onnx.TensorProto.FLOAT,
+    torch.int64: onnx.TensorProto.INT64,
+    torch.bool: onnx.TensorProto.BOOL,
+}
+
+
+def write(file: Path, program: Program) -> None:
+    """The same program gives the same bytes.
+
+    Raises:
+        NotImplementedError: the tower calls an operator that has no node here.
+    """
+    graph = _Graph(program)
+    for call in program.calls:
+        graph.add(call)
+    inputs = [_described(name, program.values[name]) for name in program.inputs]
+    output = _described("vector", program.values[program.output])
+    model = helper.make_model(
+        helper.make_graph(graph.nodes, "tower", inputs, [output], list(graph.initializers.values())),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR,
+    )
+    written = model.SerializeToString(deterministic=True)
+    onnx.checker.check_model(written)
+    file.write_bytes(written)
+
+
+def _described(name: str, value: Value) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, _TYPES[value.dtype], ["rows", *value.shape[1:]])
+
+
+class _Graph:
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers = {
+            name: numpy_helper.from_array(weight.detach().numpy(), name) for name, weight in program.weights.items()
+        }
+        self.transposed: dict[str, str] = {}
+        """weights by the name of their transpose: a matrix product reads them as they lie"""
+
+    def add(self, call: Call) -> None:
+        operator = str(call.op)
+        if operator == "aten.t.default":
+            self.transposed[call.outputs[0]] = call.args[0].name
+            return
+        if operator not in _NODES:
+            raise NotImplementedError(f"a tower with {operator}: say in student/onnx_file.py which ONNX node it is")
+        kind, inputs, attributes = _NODES[operator](self, call)
+        outputs = ["vector" if name == self.program.output else name for name in call.outputs]
+        self.nodes.append(helper.make_node(kind, inputs, outputs, name=f"node_{outputs[0]}", **attributes))
+
+    def constant(self, value: Any, dtype: type[np.generic] = np.int64) -> str:
+        """Name of an initializer that holds a number or a list of integers."""
+        array = np.asarray(value, dtype)
+        name = f"{array.dtype}_{'x'.join(map(str, array.ravel()))}" + ("" if array.ndim else "_scalar")
+        self.initializers.setdefault(name, numpy_helper.from_array(array, name))
+        return name
+
+    def number_like(self, x: Ref, value: float) -> str:
+        """Name of a scalar of the type of a tensor."""
+        return self.constant(value, np.int64 if self.program.values[x.name].dtype == torch.int64 else np.float32)
+
+
+_Node = tuple[str, list[str], dict[str, Any]]
+"""operator, inputs, attributes"""
+
+
+def _elementwise(kind: str) -> Callable[[_Graph, Call], _Node]:
+    return lambda graph, call: (kind, call.inputs, {})
+
+
+def _embedding(graph: _Graph, call: Call) -> _Node:
+    return "Gather", call.inputs, {"axis": 0}
+
+
+def _cat(graph: _Graph, call: Call) -> _Node:
+    return "Concat", call.inputs, {"axis": call.args[1]}
+
+
+def _split(graph: _Graph, call: Call) -> _Node:
+    x, sizes, axis = call.args
+    return "Split", [x.name, graph.constant(sizes)], {"axis": axis}
+
+
+def _greater(graph: _Graph, call: Call) -> _Node:
+    x, least = call.args
+    return "Greater", [x.name, graph.number_like(x, least)], {}
+
+
+def _cast(graph: _Graph, call: Call) -> _Node:
+    return "Cast", call.inputs, {"to": _TYPES[call.kwargs["dtype"]]}
+
+
+def _unsqueeze(graph: _Graph, call: Call) -> _Node:
+    x, axis = call.args
+    return "Unsqueeze", [x.name, graph.constant([axis])], {}
+
+
+def _sum(graph: _Graph, call: Call) -> _Node:
+    x, axes, keep = call.args
+    return "ReduceSum", [x.name, graph.constant(axes)], {"keepdims": int(keep)}
+
+
+def _norm(graph: _Graph, call: Call) -> _Node:
+    x, order, axes, keep = call.args
+    assert order == 2.0
+    return "ReduceL2", [x.name, graph.constant(axes)], {"keepdims": int(keep)}
+
+
+def _clamp_min(graph: _Graph, call: Call) -> _Node:
+    x, least = call.args
+    return "Clip", [x.name, graph.number_like(x, least)], {}
+
+
+def _view(graph: _Graph, call: Call) -> _Node:
+    x, shape = call.args  # the number of rows is -1: what is left
+    return "Reshape", [x.name, graph.constant(shape)], {"allowzero": 1}
+
+
+def _expand(graph: _Graph, call: Call) -> _Node:
+    x, shape = call.args  # a size of 1 leaves a tensor's own
+    return "Expand", [x.name, graph.constant([max(1, size) for size in shape])], {}
+
+
+def _addmm(graph: _Graph, call: Call) -> _Node:
+    bias, x, weight = call.inputs
+    return "Gemm", [x, graph.transposed[weight], bias], {"transB": 1}
+
+
+_NODES: dict[str, Callable[[_Graph, Call], _Node]] = {
+    "aten.add.Tensor": _elementwise("Add"),
+    "aten.mul.Tensor": _elementwise("Mul"),
+    "aten.div.Tensor": _elementwise("Div"),
+    "aten.relu.default": _elementwise("Relu"),
+    "aten.embedding.default": _embedding,
+    "aten.cat.default": _cat,
+    "aten.split_with_sizes.default": _split,
+    "aten.gt.Scalar": _greater,
+    "aten._to_copy.default": _cast,
+    "aten.unsqueeze.default": _unsqueeze,
+    "aten.sum.dim_IntList": _sum,
+    "aten.linalg_vector_norm.default": _norm,
+    "aten.clamp_min.default": _clamp_min,
+    "aten.view.default": _view,
+    "aten.expand.default": _expand,
+    "aten.addmm.default": _addmm,
+}
