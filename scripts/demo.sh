@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs dmtl in an environment of its own, runs the daily chain over a generated click-bait world whose right answer
-# is known, recommends for one user and ends on a table. Works from any folder, again and again.
+# Installs dmtl in an environment of its own, runs the daily chain over a generated click-bait world whose truth is
+# known, recommends for one user and prints a table. Runs from any folder, and may be run again.
 # DMTL_VENV: an environment to use as it is. DMTL_DEMO: where to work (default: work/demo and data/demo beside this).
 # Arguments go to `dmtl synth`: sh scripts/demo.sh --users 500 --items 300 --events-per-day 20000
 set -eu

@@ -1,6 +1,6 @@
-# Sourced by the scripts: makes a virtual environment once and again only when what it installs changes.
+# Sourced by the scripts: makes a virtual environment, and makes it again only when what it installs changes.
 
-# make_env FOLDER REPO [EXTRA]: FOLDER holds dmtl, editable, with an extra.
+# make_env FOLDER REPO [EXTRA]: installs dmtl into FOLDER, editable, with an extra.
 make_env() {
   folder=$1 repo=$2 extra=${3:-}
   python=${PYTHON:-python3}

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Installs TorchRec and FBGEMM, which share embedding tables among processes, beside the torch of an environment.
-# scripts/install_torchrec.sh [VENV]   (default: .venv beside this folder). Works again and again.
-# The two must be of one release, and what TorchRec asks for names no build of FBGEMM that pip could choose, so nothing
-# is resolved here: these are all that both import beyond what dmtl installs.
+# scripts/install_torchrec.sh [VENV]   (default: .venv beside this folder). May be run again.
+# The two must be of one release, and TorchRec's requirements name no build of FBGEMM that pip could choose, so nothing
+# is resolved here: the list has all that both import beyond what dmtl installs.
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
 venv=${1:-$here/.venv}

@@ -3,8 +3,8 @@
     python scripts/prepare_kuairand.py RAW [OUT=data/kuairand]
 
 RAW holds `log_standard_*.csv` (the official layouts; all parts are read) or `processed_standard_*.csv` (the subset of
-liked and hated exposures), `user_features*.csv` and `video_features_basic*.csv`; comma or TAB. Other files are left
-alone: `log_random_*` is another policy, `video_features_statistic_*` is counted over the whole period, the days to be
+liked and hated exposures), `user_features*.csv` and `video_features_basic*.csv`; comma or TAB. Other files are not
+read: `log_random_*` is another policy, `video_features_statistic_*` is counted over the whole period, the days to be
 predicted included. Tested on the subset and on small files with the official column names.
 
 OUT appears whole (a scratch folder, then a rename) and replaces the log of an earlier run:
@@ -13,7 +13,7 @@ OUT appears whole (a scratch folder, then a rename) and replaces the log of an e
     users/day=D/part-0.parquet   users of the log (no others), known features and what they did BEFORE day D
     items/day=D/part-0.parquet   videos seen up to day D, known features and what was done with them BEFORE day D
 
-Unknown values (-124, UNKNOWN, an empty cell, a duration of 0) are null, and so is the history of who has none. Exact
+Unknown values (-124, UNKNOWN, an empty cell, a duration of 0) are null, and so is an empty history. Exact
 duplicates are dropped. Rates are shrunk towards the log's rate before day D as if by `SHRINK` further exposures.
 """
 
@@ -131,7 +131,7 @@ def read_features(raw: Path, pattern: str, key: str, text: tuple[str, ...], numb
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# What is known as a day begins
+# What is known at the start of a day
 
 
 def shrunk(value: pl.Expr, count: pl.Expr, prior: float) -> pl.Expr:
@@ -145,7 +145,7 @@ def ratio(table: pl.DataFrame, value: pl.Expr, count: pl.Expr) -> float:
 
 
 def history(before: pl.DataFrame, key: str) -> pl.DataFrame:
-    """Per user or video, what earlier days say. All sums are of whole numbers: the same in any order of rows."""
+    """Counts and rates of each user or video before the day. Sums of whole numbers: the same in any order of rows."""
     who = key.removesuffix("_id").replace("video", "item")
     clicked = pl.col("is_click") == 1
     shown, clicks = pl.len(), clicked.sum()
@@ -174,7 +174,7 @@ def history(before: pl.DataFrame, key: str) -> pl.DataFrame:
 
 
 def users_of(log: pl.DataFrame, day: dt.date, features: pl.DataFrame) -> pl.DataFrame:
-    """Every user of the log as day `day` begins."""
+    """Every user of the log, as known at the start of `day`."""
     everyone = log.select(pl.col("user_id").unique().sort())
     past = history(log.filter(pl.col("day") < day), "user_id")
     known = everyone.join(features, on="user_id", how="left").join(past, on="user_id", how="left")

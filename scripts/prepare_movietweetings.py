@@ -3,12 +3,12 @@
     python scripts/prepare_movietweetings.py RAW [OUT=data/movietweetings] [--days 90]
 
 RAW holds `ratings.dat` (user::film::rating::seconds) and `movies.dat` (film::title (year)::genre|genre), as in the
-snapshots of the data set; other files are left alone. A row of the log is a rating: what was tweeted about was seen, so
+snapshots of the data set; other files are not read. A row of the log is a rating: users tweet about films they saw, so
 every row is a click, and `liked` is a rating of 8 or more out of 10. There are no exposures.
 
 A day is a calendar day (UTC) of some 500 ratings: too few to learn from alone, enough to go on from. So the first
-teacher of a chain learns a long window (`teacher.first_window_days`), and users and items come with their past: that of
-the whole of RAW before the day, the days before the last `--days`, which are not written, included.
+teacher of a chain learns a long window (`teacher.first_window_days`), and users and items come with their history: all
+of RAW before the day, including the days before the last `--days`, which are not written.
 
 OUT appears whole (a scratch folder, then a rename) and replaces the log of an earlier run:
 
@@ -18,10 +18,10 @@ OUT appears whole (a scratch folder, then a rename) and replaces the log of an e
 
 A film joins the catalogue the day after its first rating, and the ratings of that first day are left out of the events
 (they count as history the day after). In a log of clicks alone such a film would be in the day's catalogue only because
-it is about to be clicked: a model would learn `unseen, so clicked`, and be measured on it. Nor is `movies.dat` the
-catalogue: it lists the films that will have been rated by the end.
+it is about to be clicked: a model would learn `unseen, so clicked`, and be measured on it. `movies.dat` is not the
+catalogue either: it lists the films that will have been rated by the end.
 
-Ids are text: users as they stand, films as IMDb writes them (0114508 is tt0114508). Exact duplicates are dropped. Rates
+Ids are text: users unchanged, films as IMDb writes them (0114508 is tt0114508). Exact duplicates are dropped. Rates
 are shrunk towards the log's rate before day D as if by `SHRINK` further ratings.
 """
 
@@ -63,7 +63,7 @@ class Counts(NamedTuple):
 
 
 def fields(file: Path, pattern: re.Pattern[str], layout: str) -> Iterator[tuple[str, ...]]:
-    """The fields of each line. Raises UserError for a line that is not of the layout, with its number."""
+    """The fields of each line. Raises UserError for a line of another layout, with its number."""
     try:
         lines = file.read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError:
@@ -99,7 +99,7 @@ def read_ratings(raw: Path) -> pl.DataFrame:
 
 
 def read_films(raw: Path) -> pl.DataFrame:
-    """Films by id: what stands in movies.dat. A film without genres has none (null), as has one without a year."""
+    """The films of movies.dat by id; genres and year are null where a film has none."""
     rows = []
     for film, title, genres in fields(raw / "movies.dat", FILM, "film::title (year)::genre|genre"):
         year = YEAR.search(title)
@@ -109,7 +109,7 @@ def read_films(raw: Path) -> pl.DataFrame:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# What is known as a day begins
+# What is known at the start of a day
 
 
 def like_rate(before: pl.DataFrame) -> pl.Expr:
@@ -152,7 +152,7 @@ def write(table: pl.DataFrame, folder: Path, day: dt.date) -> None:
 
 
 def prepare(raw: Path, out: Path, days: int = 90) -> list[Counts]:
-    """Writes the last `days` days of the log; returns what each of them holds.
+    """Writes the last `days` days of the log; returns the counts of each.
 
     Raises:
         UserError: a file is missing, a line is not what it should be, no row is left, or OUT is not a log to replace.

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Lint, types and tests in an environment of their own. Works from any folder, again and again.
+# Lint, types and tests in an environment of their own. Runs from any folder, and may be run again.
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
 . "$here/scripts/env.sh"
