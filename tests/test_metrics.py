@@ -14,7 +14,7 @@ from scipy.stats import kendalltau
 from sklearn.metrics import log_loss, ndcg_score, roc_auc_score
 from test_log import put, read
 
-from dmtl_cli.data.rows import Rows
+from dmtl_cli.data.rows import Rows, pairs
 from dmtl_cli.evaluate import metrics
 from dmtl_cli.evaluate.rankers import AnyLabel, Exam, on_rows
 
@@ -272,14 +272,14 @@ class Taught:
     probable: tuple[str, ...] = ("ctr", "cvr", "like", "ctlike")
     labels = ("ctr", "cvr", "ctcvr", "like", "ctlike")
 
-    def scores(self, rows: Rows) -> dict[str, npt.NDArray[Any]]:
+    def scores(self, rows: Rows[None]) -> dict[str, npt.NDArray[Any]]:
         return {label: -(1.0 + (rows.user * 31 + rows.item * 17 + k * 7) % 13) for k, label in enumerate(self.labels)}
 
 
 class Flat(Taught):
     probable = ()
 
-    def scores(self, rows: Rows) -> AnyLabel:
+    def scores(self, rows: Rows[None]) -> AnyLabel:
         return AnyLabel(rows.item.astype(np.float64))
 
 
@@ -292,7 +292,7 @@ def test_every_conversion_is_measured_on_the_rows_that_know_it(tmp_path: Path) -
     exam = Exam(day, 30.0, True, *(np.random.default_rng(k) for k in (1, 2)), 100, 10_000)
     found = on_rows(exam, {"t": Taught(), "p": Flat()}, np.random.default_rng(3))  # type: ignore[dict-item]
     (block,) = day.blocks()
-    scores = Taught().scores(Rows(block.user.astype(np.int64), block.item.astype(np.int64), {}))
+    scores = Taught().scores(pairs(block.user, block.item))
     click, liked = block.click, block.further["like"]
     given = click & (
         liked >= 0

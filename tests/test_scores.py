@@ -422,7 +422,7 @@ def test_targets_stay_finite_where_probabilities_saturate(tmp_path: Path, day: D
 
 
 @pytest.mark.parametrize("score", ["plike", "pctlike", "pfused"])
-def test_a_score_that_is_not_held_is_refused(tmp_path: Path, day: Day, score: str) -> None:
+def test_a_score_that_is_not_stored_is_refused(tmp_path: Path, day: Day, score: str) -> None:
     calibration = CALIBRATION | {"push": Calibration()}
     reader = write(tmp_path / "s", day, [(pairs([0], [1]), "exposed", [[0, 0, 0]])], calibration)
     stored = "pctr, pcvr, ppush, pctcvr, pctpush"
