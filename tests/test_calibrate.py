@@ -11,16 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from dmtl_cli.scores.calibration import (
-    MIN_SLOPE,
-    WEAK,
-    Calibration,
-    factors_of,
-    fit,
-    log1mexp,
-    log_sigmoid,
-    target_logit,
-)
+from dmtl_cli.config.tasks import Tasks
+from dmtl_cli.scores.calibration import MIN_SLOPE, WEAK, Calibration, fit, log1mexp, log_sigmoid, target_logit
 
 Floats = npt.NDArray[np.float64]
 EXTREMES = np.array([-1000.0, -80, -1, 0, 1, 80, 1000])
@@ -187,17 +179,18 @@ def exact(logits: dict[str, float], of: dict[str, float]) -> float:
         ("pfused", {"ctr": 1, "cvr": 0.5, "like": 2}),
     ],
 )
-def test_factors_of(score: str, factors: dict[str, float]) -> None:
-    assert factors_of(score, FUSION) == factors
-    assert (factors_of(score, {}) == factors) == (score != "pfused")
+def test_factors_of_a_score(score: str, factors: dict[str, float]) -> None:
+    tasks = Tasks(("like",))
+    assert tasks.factors(FUSION)[score] == factors
+    assert (tasks.factors({}).get(score) == factors) == (score != "pfused")
 
 
 def test_target_logit_is_log_p_less_log1mexp() -> None:
     a, c = np.random.default_rng(0).normal(0, 5, (2, 500)).astype(np.float32)
     ctr, cvr = (CALIBRATION[k].log_prob(v) for k, v in (("ctr", a), ("cvr", c)))
-    fused = {"pctr": 0.3, "pcvr": 1.7}
+    factors = Tasks().factors({"pctr": 0.3, "pcvr": 1.7})
     for target, log_p in (("pctr", ctr), ("pcvr", cvr), ("pctcvr", ctr + cvr), ("pfused", 0.3 * ctr + 1.7 * cvr)):
-        t = target_logit({"ctr": a, "cvr": c}, CALIBRATION, factors_of(target, fused))
+        t = target_logit({"ctr": a, "cvr": c}, CALIBRATION, factors[target])
         assert t.dtype == np.float64
         assert t == pytest.approx(log_p - log1mexp(log_p), rel=1e-9, abs=1e-12)
         assert log_sigmoid(t) == pytest.approx(log_p, rel=1e-12)

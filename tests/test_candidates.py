@@ -15,20 +15,24 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from dmtl_cli.student.export.files import student_of
 from worlds import BASE, DAYS, Project, events, reshape
 
 from dmtl_cli.config.reading import load_config
 from dmtl_cli.config.student import LISTS, ListLoss, RowLoss
+from dmtl_cli.config.training import Optimizer
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.reader import ID, Day, Log
 from dmtl_cli.nn import checkpoint
-from dmtl_cli.nn.batches import inputs
+from dmtl_cli.nn.batches import side_of
+from dmtl_cli.nn.fit import LOOK_EVERY
 from dmtl_cli.runs.manifest import Manifest
 from dmtl_cli.serving.export import Export
 from dmtl_cli.stages import train_student
+from dmtl_cli.student.build import build_student, stored_section
+from dmtl_cli.student.labels import StudentBatch
+from dmtl_cli.student.loss import StudentLoss
 from dmtl_cli.synth.generate import generate
-from dmtl_cli.teacher.frozen import FrozenTeacher, side
+from dmtl_cli.teacher.frozen import FrozenTeacher
 
 C = 8
 STILL = {"student__learning_rate": 1e-12, "student__embedding_learning_rate": 1e-12, "student__unknown_share": 0}
@@ -103,10 +107,15 @@ def retrieved(frame: pl.DataFrame) -> dict[int, set[int]]:
     return {u: set(i) for u, i in chosen.group_by("user_id").agg("item_id").iter_rows()}
 
 
+def clicked_once(world: Path, day: int) -> pl.DataFrame:
+    """The day's clicks, one a user, item and request."""
+    clicked = events(world, DAYS[day - 1]).filter(pl.col("click") == 1)
+    return clicked.unique(["user_id", "item_id", "request_id"])
+
+
 def popular(world: Path, day: int, k: int) -> list[int]:
-    """Items by clicks (one a user, item and request), ties by id."""
-    clicked = events(world, DAYS[day - 1]).filter(pl.col("click") == 1).unique(["user_id", "item_id", "request_id"])
-    counts = clicked.group_by("item_id").len().sort("len", "item_id", descending=[True, False])
+    """Items by clicks, ties by id."""
+    counts = clicked_once(world, day).group_by("item_id").len().sort("len", "item_id", descending=[True, False])
     return counts["item_id"].head(k).to_list()
 
 
@@ -131,22 +140,54 @@ def test_other_conversions_are_another_model(project: Project) -> None:
         assert ended.code == 65 and "its tasks are ctr, cvr, the config's ctr, cvr, like" in ended.err, command
 
 
+OWN_DAY = {"student__distill__min_age_days": 0}
+
+
 @pytest.mark.usefixtures("no_export")
-def test_one_dump_is_learned_once(project: Project) -> None:
-    """A student of its own day's teacher: replay and rescore would be the same pairs."""
-    own = ("--scores-day", DAYS[1])
-    made = project.done("train-student", 2, *own, student__distill__min_age_days=0)
+@pytest.mark.parametrize(
+    ("ways", "own"),
+    [("[replay, rescore]", "replay"), ("[replay, match]", "replay"), ("[rescore]", "rescore")],
+)
+def test_one_dump_is_learned_once(project: Project, ways: str, own: str) -> None:
+    """A student of its own day's teacher: what every way reads is the same pairs, those of one dump."""
+    made = project.done("train-student", 2, "--scores-day", DAYS[1], **OWN_DAY, student__distill__ways=ways)
     rows = dumped(project, 2, 2)[1].rows["scores"]
-    assert made["rows"]["learned"] == made["rows"]["replay"] and 0.9 * rows < made["rows"]["learned"] <= rows
-    alone = project.done(
-        "train-student",
-        2,
-        "--scores-day",
-        DAYS[1],
-        student__distill__min_age_days=0,
-        student__distill__ways="[rescore]",
-    )
-    assert alone["rows"]["learned"] == alone["rows"]["rescore"] > 0
+    assert made["rows"] == {"learned": rows, own: rows}
+    assert {k for k in made["metrics"] if k.startswith(("coverage", "rows"))} == {f"coverage.{own}", f"rows.{own}"}
+
+
+@pytest.mark.usefixtures("no_export")
+def test_a_way_that_is_not_taken_has_no_floor(project: Project) -> None:
+    """There is no rescore of a day by its own teacher; by an earlier one its floor holds."""
+    floors = {"student__distill__floors": "{replay: 0.9, rescore: 0.9}"}
+    made = project.done("train-student", 2, "--scores-day", DAYS[1], **OWN_DAY, **floors)
+    assert made["metrics"]["coverage.replay"] == 1
+    shutil.rmtree(project.ws / f"scores/day={DAYS[1]}/teacher={DAYS[0]}")
+    ended = project.stage("train-student", 2, "--scores-day", DAYS[0], **OWN_DAY, **floors)
+    assert ended.code == 80 and "coverage of rescore is 0.000" in ended.err
+
+
+@pytest.mark.usefixtures("no_export")
+def test_sizes_of_gradients_are_those_of_a_sample_of_steps(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each costs a backward pass; their mean is over the rows of the steps that tell them."""
+    told: list[tuple[int, dict[str, float]]] = []
+
+    class Spy(StudentLoss):
+        def __call__(self, batch: StudentBatch) -> tuple[torch.Tensor, dict[str, Any]]:
+            loss, parts = super().__call__(batch)
+            told.append((len(batch), {k: float(v) for k, v in parts.items()}))
+            return loss, parts
+
+    monkeypatch.setattr(train_student, "StudentLoss", Spy)
+    hard = {"student__hard__w_hard": 1, "student__hard__loss": "pointwise", "student__batch_size": 200}
+    made = project.done("train-student", 3, **hard)
+    sampled = [k for k, (_, parts) in enumerate(told) if "gradient.kd" in parts]
+    assert sampled == list(range(0, len(told), LOOK_EVERY)) and len(sampled) > 2
+    assert len({n for n, _ in told}) > 1, "lists of a user make batches of different sizes"
+    for name, steps in (("gradient.kd", sampled), ("gradient.hard", sampled), ("loss.kd", range(len(told)))):
+        rows, values = zip(*((n, parts[name]) for n, parts in (told[k] for k in steps)), strict=True)
+        assert made["metrics"][name] == pytest.approx(np.average(values, weights=rows), rel=1e-6)
+        assert min(values) > 0
 
 
 @pytest.mark.usefixtures("no_export")
@@ -165,7 +206,7 @@ def test_an_export_says_what_its_student_learned(project: Project) -> None:
     assert Manifest.read(Path(made["path"]) / "manifest.json").facts["predicts"] == "pctcvr"
 
 
-# -- which pairs ------------------------------------------------------------------------------------------------------
+# -- which pairs -------------------------------------------------------------------------------------------------------
 
 
 def test_popularity_until_there_is_an_export(chain: Project, world: Path) -> None:
@@ -221,7 +262,7 @@ def test_another_student_makes_candidates_stale(project: Project) -> None:
     assert "candidate" not in without["rows"]
 
 
-# -- their scores -----------------------------------------------------------------------------------------------------
+# -- their scores ------------------------------------------------------------------------------------------------------
 
 
 def test_candidates_are_scored_without_a_context(chain: Project, tmp_path: Path) -> None:
@@ -245,7 +286,7 @@ def test_candidates_are_scored_without_a_context(chain: Project, tmp_path: Path)
     np.testing.assert_allclose(chosen["pctr"], p, rtol=1e-5)
 
 
-# -- how they weigh in a student --------------------------------------------------------------------------------------
+# -- how they weigh in a student ---------------------------------------------------------------------------------------
 
 
 def with_weights(project: Project, exposed: float, negative: float, candidate: float) -> dict[str, Any]:
@@ -301,7 +342,7 @@ def test_a_teacher_that_is_too_old_does_not_rescore(project: Project) -> None:
         assert ended.code == (65 if max_age == 1 else 0), "there is nothing fresher to learn from"
 
 
-# -- losses -----------------------------------------------------------------------------------------------------------
+# -- losses ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("no_export")
@@ -342,11 +383,11 @@ def test_the_auxiliary_head_is_not_served(project: Project, tmp_path: Path) -> N
     assert {"loss.kd", "loss.hard"} < set(made["metrics"]) and not any(k.startswith("grad") for k in made["metrics"])
     folder, config = Path(made["path"]), load_config(project.file)
     encoder = Encoder.stored(folder, config.features_of("student"))
-    student = student_of(encoder, Manifest.read(folder / "manifest.json").config["student"])
+    student = build_student(encoder, stored_section(Manifest.read(folder / "manifest.json")))
     checkpoint.load(folder, student, student.table)
     day = read(project, 3, tmp_path)
     with torch.no_grad():
-        sides = [side(inputs(encoder.entities(day, s, None), torch.device("cpu"))) for s in ("user", "item")]
+        sides = [side_of(encoder.entities(day, s, None), torch.device("cpu")) for s in ("user", "item")]
         (served_u, served_v), (_, soft_v) = student.eval().heads(*sides)
     out = Path(project.call("path", "export", "--day", DAYS[2]).out.strip())
     export = Export(out)
@@ -360,7 +401,21 @@ def test_the_auxiliary_head_is_not_served(project: Project, tmp_path: Path) -> N
     assert "student.ctcvr.auc" in measured and "student.ctcvr.logloss" not in measured
 
 
-# -- further conversions and other teachers ---------------------------------------------------------------------------
+# -- what a teacher learns ---------------------------------------------------------------------------------------------
+
+
+def test_an_epoch_of_clicks_is_cut_by_its_rows(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by those of a log of exposures, most of which it does not learn."""
+    asked: set[int] = set()
+    monkeypatch.setattr(Optimizer, "rows_a_step", lambda config, rows: asked.add(rows) or 256)
+    config = a_config()
+    config["teacher"] |= {"samples": "sampled", "negatives": 2, "epochs": 1}
+    made = Project.of(tmp_path, world, config=config).done("train-teacher", 1)
+    clicks = len(clicked_once(world, 1))
+    assert asked == {3 * clicks} and clicks * 2 < made["rows"]["learned"] <= clicks * 3 < made["rows"]["log"]
+
+
+# -- further conversions and other teachers ----------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

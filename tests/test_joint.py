@@ -6,6 +6,7 @@ import copy
 import datetime as dt
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,15 @@ from safetensors.numpy import load_file
 from worlds import BASE, DAYS, Project, events
 
 from dmtl_cli.config.reading import load_config
+from dmtl_cli.config.training import Optimizer
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.negatives import Negatives
-from dmtl_cli.data.rows import Rows, teacher_rows
+from dmtl_cli.data.rows import Rows
 from dmtl_cli.serving.export import Export
 from dmtl_cli.serving.search import top_k
 from dmtl_cli.stages.train_joint import beside
 from dmtl_cli.synth.generate import generate
+from dmtl_cli.teacher.rows import teacher_rows
 
 
 @pytest.fixture(scope="module")
@@ -136,18 +139,23 @@ def test_pairs_beside(world: Path, tmp_path: Path) -> None:
         days.append(Log(config.data, config.features).read(dt.date.fromisoformat(day), tmp_path / day))
     rng = np.random.default_rng(0)
     rows = Rows.concat(list(teacher_rows(days, 30.0, config.teacher, 0.0, 1, rng)))
-    rows.columns["weight"] = rng.random(len(rows)).astype(np.float32)
-    whole = beside(rows, [Negatives(d, 0.0) for d in days], 2, rng)
+    rows = replace(rows, labels=rows.labels._replace(weight=rng.random(len(rows)).astype(np.float32)))
+    whole, kd_weight = beside(rows, [Negatives(d, 0.0) for d in days], 2, rng)
     n, users, items = len(rows), len(days[0].users), len(days[0].items)
-    np.testing.assert_array_equal(whole.columns["kd_weight"][:n], whole.columns["weight"][:n])
+    np.testing.assert_array_equal(kd_weight[:n], whole.labels.weight[:n])
     drawn = whole.take(slice(n, None))
-    assert 2.9 * n < len(whole) <= 3 * n and not drawn.columns["weight"].any() and not drawn.columns["click"].any()
-    assert drawn.columns["kd_weight"].sum() == pytest.approx(2 * rows.columns["weight"].sum(), rel=0.05)
+    assert 2.9 * n < len(whole) == len(kd_weight) <= 3 * n
+    assert not drawn.labels.weight.any() and not drawn.labels.click.any()
+    assert kd_weight[n:].sum() == pytest.approx(2 * rows.labels.weight.sum(), rel=0.05)
+    of_user: dict[int, set[float]] = {}
+    for user, weight in zip(rows.user.tolist(), rows.labels.weight.tolist(), strict=True):
+        of_user.setdefault(user, set()).add(weight)
+    assert all(w in of_user[u] for u, w in zip(drawn.user.tolist(), kd_weight[n:].tolist(), strict=True))
     later = drawn.user >= users
     assert 0.1 < later.mean() < 0.9 and np.array_equal(later, drawn.item >= items)
     for day, mine, u, i in ((days[0], ~later, 0, 0), (days[1], later, users, items)):
         assert not day.has_clicked(drawn.user[mine] - u, drawn.item[mine] - i).any()
-    assert len(beside(rows, [], 0, rng)) == n
+    assert [len(x) for x in beside(rows, [], 0, rng)] == [n, n]
 
 
 def test_it_can_be_used_like_an_export(joint: tuple[Project, list[dict[str, Any]]], world: Path) -> None:
@@ -165,12 +173,16 @@ def test_it_can_be_used_like_an_export(joint: tuple[Project, list[dict[str, Any]
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
 
 
-def test_as_published(world: Path, tmp_path: Path) -> None:
-    """Clicks and drawn negatives, no loss of clicked rows alone (Zhao et al., 2021)."""
+def test_as_published(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clicks and drawn negatives, no loss of clicked rows alone (Zhao et al., 2021). Batches are sized by them."""
+    asked: set[int] = set()
+    monkeypatch.setattr(Optimizer, "rows_a_step", lambda config, rows: asked.add(rows) or 256)
     config = copy.deepcopy(BASE)
     config["teacher"] |= {"samples": "sampled", "negatives": 2, "task_weights": {"cvr": 0}}
     made = Project.of(tmp_path, world / "log", config=config).done("train-joint", 1)
-    clicks = (events(world / "log", DAYS[0])["click"] == 1).sum()
+    clicked = events(world / "log", DAYS[0]).filter(pl.col("click") == 1)
+    clicks = len(clicked.unique(["user_id", "item_id", "request_id"]))
+    assert asked == {3 * clicks}
     assert clicks * 2 < made["rows"]["learned"] <= clicks * 3
     parts = sum(made["metrics"][f"loss.{p}"] for p in ("ctr", "ctcvr", "kd"))
     assert made["metrics"]["loss"] == pytest.approx(parts)

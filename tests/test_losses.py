@@ -2,15 +2,30 @@
 
 import math
 from collections.abc import Callable
+from decimal import Decimal, localcontext
+from functools import partial
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from dmtl_cli.nn import losses
-from dmtl_cli.nn.losses import log1mexp, pointwise, sampled_softmax, teacher_loss, weighted_mean
+from dmtl_cli.config.data import Data, Events
+from dmtl_cli.config.features import Feature
+from dmtl_cli.config.schema import Config
+from dmtl_cli.config.teacher import Teacher
+from dmtl_cli.nn.kernels import softmax as kernel
+from dmtl_cli.nn.kernels.softmax import in_batch_softmax, in_batch_softmax_plain
+from dmtl_cli.nn.losses import weighted_mean
+from dmtl_cli.scores.logits import product_logit, product_logit_numpy
+from dmtl_cli.student.hard import pointwise, sampled_softmax
+from dmtl_cli.teacher.loss import teacher_loss
+from dmtl_cli.teacher.rows import TeacherLabels
 
 F64 = torch.float64
 EXTREMES = [-80.0, -30.0, -1.0, 0.0, 1.0, 30.0, 80.0]
@@ -25,23 +40,52 @@ def gradient(f: Callable[..., Tensor], *at: Tensor) -> tuple[Tensor, ...]:
     return torch.autograd.grad(f(*at), at)
 
 
-# -- log1mexp and the mean ---------------------------------------------------------------------------------------------
+# -- the logit of a product, and the mean ------------------------------------------------------------------------------
 
 
-def test_log1mexp_is_the_naive_formula_where_that_is_exact() -> None:
-    x = torch.tensor([-3.0, -1.0, -0.7, -math.log(2), -0.69, -0.1], dtype=F64, requires_grad=True)
-    assert torch.allclose(log1mexp(x), torch.log(1 - torch.exp(x)), rtol=1e-13)
-    assert gradcheck(log1mexp, (x,))
+def exact_logit(a: float, c: float) -> float:
+    """log p - log(1 - p) of p = sigmoid(a) sigmoid(c), in 200 digits."""
+    with localcontext() as context:
+        context.prec = 200
+        p = 1 / (1 + (-Decimal(a)).exp()) / (1 + (-Decimal(c)).exp())
+        return float(p.ln() - (1 - p).ln())
+
+
+MODERATE = [-12.0, -3.5, -1.0, 0.0, 0.25, 2.0, 9.0]
+
+
+def test_the_logit_of_a_product_is_exact_for_tensors_and_arrays() -> None:
+    a, c = (v.flatten() for v in torch.meshgrid(*[torch.tensor(MODERATE, dtype=F64)] * 2, indexing="ij"))
+    expected = [exact_logit(*pair) for pair in zip(a.tolist(), c.tolist(), strict=True)]
+    assert product_logit(a, c).tolist() == pytest.approx(expected, rel=1e-14, abs=1e-14)
+    assert product_logit_numpy(a.numpy(), c.numpy()) == pytest.approx(np.array(expected), rel=1e-14, abs=1e-14)
+    assert product_logit(a.float(), c.float()).tolist() == pytest.approx(expected, rel=1e-6, abs=1e-6)
+
+
+def test_the_gradient_of_the_logit_of_a_product_is_that_of_the_naive_formula() -> None:
+    a, c = normal(50, seed=7, grad=True), normal(50, seed=8, grad=True)
+
+    def naive(a: Tensor, c: Tensor) -> Tensor:
+        p = a.sigmoid() * c.sigmoid()
+        return (p.log() - (1 - p).log()).sum()
+
+    for mine, theirs in zip(gradient(lambda *x: product_logit(*x).sum(), a, c), gradient(naive, a, c), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-13)
+    assert gradcheck(product_logit, (a, c))
 
 
 @each_type
-def test_log1mexp_is_exact_and_has_finite_gradients_at_both_ends(dtype: torch.dtype) -> None:
-    x = torch.tensor([-1e-30, -1e-10, -200.0, -1e30, 0.0], dtype=dtype, requires_grad=True)
-    y = log1mexp(x)
-    (g,) = torch.autograd.grad(y.sum(), x)
-    expected = torch.tensor([-30 * math.log(10), -10 * math.log(10), -math.exp(-200), 0.0], dtype=dtype)
-    assert torch.allclose(y[:4], expected, rtol=1e-6, atol=0)
-    assert y.isfinite().all() and g.isfinite().all()
+def test_the_logit_of_a_product_is_finite_at_extremes(dtype: torch.dtype) -> None:
+    values = torch.tensor([-1000.0, *EXTREMES, 1000.0], dtype=dtype)
+    a, c = (v.flatten().requires_grad_() for v in torch.meshgrid(values, values, indexing="ij"))
+    t = product_logit(a, c)
+    grads = torch.autograd.grad(t.sum(), (a, c))
+    assert t.isfinite().all() and (t <= torch.minimum(a, c)).all() and t.dtype == dtype
+    assert all(g.isfinite().all() and (g >= 0).all() and (g <= 1 + 1e-4).all() for g in grads)
+    by_numpy = product_logit_numpy(*(x.detach().double().numpy() for x in (a, c)))
+    assert np.isfinite(by_numpy).all()
+    tolerance = 1e-12 if dtype == F64 else 1e-6
+    assert t.detach().double().numpy() == pytest.approx(by_numpy, rel=tolerance, abs=tolerance)
 
 
 def test_weighted_mean_counts_weights_and_is_zero_without_any() -> None:
@@ -67,12 +111,22 @@ def naive_teacher(a: Tensor, c: Tensor, y: Tensor, z: Tensor, known: Tensor, w: 
     return mean(bce(ctr, y), w), mean(bce(ctr * cvr, z), w * known), mean(bce(cvr, z), w * known * y)
 
 
+def a_config(weights: dict[str, float], *further: str) -> Config:
+    """Of the tasks ctr, cvr and the further ones; weights of losses by name."""
+    events = Events(click="click", duration="seconds", conversions={name: f"is_{name}" for name in further})
+    ids = (Feature(name=f"{side}_id", side=side, kind="categorical") for side in ("user", "item"))
+    teacher = Teacher(task_weights=weights)
+    return Config(workspace="ws", data=Data(root="log", events=events), features=tuple(ids), teacher=teacher)
+
+
 def taught(
     a: Tensor, c: Tensor, y: Tensor, z: Tensor, known: Tensor, w: Tensor, *weights: float
-) -> tuple[Tensor, dict[str, Tensor]]:
+) -> tuple[Tensor, dict[str, Any]]:
     """Of the tasks ctr and cvr; weights of ctr, ctcvr and cvr."""
-    by_name = dict(zip(("ctr", "ctcvr", "cvr"), weights, strict=True))
-    return teacher_loss({"ctr": a, "cvr": c}, y, {"cvr": (z, known)}, w, by_name)
+    config = a_config(dict(zip(("ctr", "ctcvr", "cvr"), weights, strict=True)))
+    labels = TeacherLabels(y, z.unsqueeze(1), known.unsqueeze(1), w)
+    total, parts = teacher_loss(config, torch.stack([a, c], 1), labels)
+    return total, {name.removeprefix("loss."): part for name, part in parts.items()}
 
 
 def teacher_rows(n: int = 64) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -104,15 +158,16 @@ def test_teacher_loss_is_the_naive_formula_with_its_gradient() -> None:
     assert gradcheck(ours, (a, c))
 
 
-def test_the_logit_of_a_product_is_log_p_less_log1mexp() -> None:
+def test_ctcvr_is_the_cross_entropy_of_the_product() -> None:
     a, c = normal(200, seed=7) * 6, normal(200, seed=8) * 6
     log_p = F.logsigmoid(a) + F.logsigmoid(c)
     one = torch.ones(200)
-    loss = [taught(a[i : i + 1], c[i : i + 1], one[:1], one[:1], one[:1], one[:1], 0, 1, 0)[0] for i in range(200)]
-    assert torch.allclose(torch.stack(loss), -log_p, rtol=1e-12)
-    zero = torch.zeros(1)
-    loss = [taught(a[i : i + 1], c[i : i + 1], zero, zero, one[:1], one[:1], 0, 1, 0)[0] for i in range(200)]
-    assert torch.allclose(torch.stack(loss), -log1mexp(log_p), rtol=1e-9)
+    pairs = zip(a.tolist(), c.tolist(), strict=True)
+    log_not = -F.softplus(torch.tensor([exact_logit(*pair) for pair in pairs], dtype=F64))
+    for label, expected in ((one, -log_p), (one * 0, -log_not)):
+        for weight in torch.eye(200, dtype=F64)[:50]:
+            loss, parts = taught(a, c, label, label, one, weight, 0, 1, 0)
+            assert loss == parts["ctcvr"] and loss.item() == pytest.approx((weight * expected).sum().item(), rel=1e-12)
 
 
 @each_type
@@ -157,9 +212,10 @@ def test_each_conversion_has_two_losses_of_its_own_weight() -> None:
     y, z, known, w = teacher_rows()
     z_d, known_d = normal(64, seed=10) > 0, normal(64, seed=11) > -1
     weights = {"ctr": 0.7, "ctcvr": 1.3, "cvr": 0.4, "ctlike": 0.9, "like": 2.5}
-    conversions = {"cvr": (z, known), "like": (z_d, known_d)}
-    total, parts = teacher_loss({"ctr": a, "cvr": c, "like": d}, y, conversions, w, weights)
-    assert list(parts) == list(weights)
+    labels = TeacherLabels(y, torch.stack([z, z_d], 1), torch.stack([known, known_d], 1), w)
+    total, named = teacher_loss(a_config(weights, "like"), torch.stack([a, c, d], 1), labels)
+    assert list(named) == [f"loss.{name}" for name in weights]
+    parts = {name.removeprefix("loss."): part for name, part in named.items()}
     of_cvr = taught(a, c, y, z, known, w, 0.7, 1.3, 0.4)
     of_like = taught(a, d, y, z_d, known_d, w, 0, 0.9, 2.5)
     assert total.item() == pytest.approx((of_cvr[0] + of_like[0]).item(), rel=1e-12)
@@ -202,19 +258,50 @@ def test_sampled_softmax_is_cross_entropy_on_corrected_logits() -> None:
 def test_sampled_softmax_is_its_definition(
     users: int, items: int, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(losses, "_SOFTMAX_USERS", 3)
+    monkeypatch.setattr(kernel, "_USERS", 3)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     u, v, scale = normal(users, 3, seed=1, grad=True), normal(items, 3, seed=2, grad=True), torch.tensor(2.5, dtype=F64)
     log_q, w, g = normal(items, seed=3), normal(25, seed=4).clamp(min=0), torch.Generator().manual_seed(1)
     index = torch.randint(users, (25,), generator=g), torch.randint(items, (25,), generator=g)
     scale.requires_grad_()
-    found, plain = ([f(u, v, scale, log_q, *index, w)] for f in (sampled_softmax, whole_matrix))
-    for x in (found, plain):
+    softmaxes = (whole_matrix, sampled_softmax, partial(sampled_softmax, plain=True))
+    definition, *found = ([f(u, v, scale, log_q, *index, w)] for f in softmaxes)
+    for x in (definition, *found):
         x += torch.autograd.grad(3 * x[0], (u, v, scale))
     torch.set_num_threads(before)
-    for ours, theirs in zip(found, plain, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+    for one in found:
+        for ours, theirs in zip(one, definition, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
+@settings(deadline=None, max_examples=80)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 7), st.integers(1, 7), st.integers(1, 30), st.floats(0.1, 20))
+def test_softmax_by_hand_is_that_of_plain_autograd(seed: int, users: int, items: int, rows: int, size: float) -> None:
+    """Some items, and some users, have no row; some rows have no weight."""
+    g = torch.Generator().manual_seed(seed)
+    u, v = (torch.randn(n, 3, dtype=F64, generator=g).mul_(size**0.5).requires_grad_() for n in (users, items))
+    log_q = torch.randn(items, dtype=F64, generator=g)
+    user, item = (torch.randint(n, (rows,), generator=g) for n in (users, items))
+    w = torch.rand(rows, dtype=F64, generator=g) * (torch.rand(rows, generator=g) < 0.8)
+    found = []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(kernel, "_USERS", 2)
+        for softmax in (in_batch_softmax, in_batch_softmax_plain):
+            loss = softmax(u, v, log_q, user, item, w)
+            found.append([loss, *torch.autograd.grad(3 * loss, (u, v))])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_plain_leaves_out_what_is_written_by_hand(plain: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    by_hand = kernel._InBatch.apply
+    monkeypatch.setattr(kernel._InBatch, "apply", lambda *x: asked.append(1) or by_hand(*x))
+    flat, index = torch.zeros(4), torch.arange(4)
+    loss = sampled_softmax(torch.zeros(4, 2), torch.zeros(4, 2), 1.0, flat, index, index, torch.ones(4), plain=plain)
+    assert loss.item() == pytest.approx(math.log(4)) and asked == ([] if plain else [1])
 
 
 def test_accidental_hits_are_no_negatives() -> None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dmtl_cli.config.errors import UserError
-from dmtl_cli.config.tasks import Tasks, logit_column
+from dmtl_cli.config.tasks import FUSED, Tasks, logit_column, score_of
 from dmtl_cli.data.log.reader import BLOCK, POOL, Day
 from dmtl_cli.data.log.spool import frame_of
 from dmtl_cli.scores.calibration import Calibration, target_logit
@@ -57,7 +57,7 @@ class Reader:
     """Published scores of one day.
 
     Raises:
-        UserError: 65 a part is missing a column or has it in another type.
+        UserError: 65 a part is missing a column or has it in another type, or pfused is made of an absent score.
     """
 
     def __init__(self, folder: Path, facts: dict[str, Any]) -> None:
@@ -65,6 +65,9 @@ class Reader:
         self.calibration = {k: Calibration.from_dict(v) for k, v in facts["calibration"].items()}
         self.tasks = Tasks.named(self.calibration)
         self.fusion: dict[str, float] = facts["fusion"]
+        single = [score_of(task) for task in self.tasks.names]
+        if unknown := sorted(self.fusion.keys() - set(single)):
+            raise UserError(f"{folder}: {FUSED} is made of {unknown[0]}, expected {', '.join(single)}", _RERUN)
         self.logits = [logit_column(task) for task in self.tasks.names]
         self.rows = 0
         self._groups: list[tuple[Path, int]] = []  # part and row group
