@@ -45,7 +45,8 @@ SHOWN = (
     "rows.learned",
     "seconds",
 )
-FIXED = ("workspace", "seed", "threads", "device", "evaluate")  # of a config: where and how all are run and asked
+# of a config: where and how all are run and asked
+FIXED = ("workspace", "seed", "threads", "device", "plain_autograd", "evaluate")
 PLAIN = "long_read_only"  # what transfer is measured from: the same student, taught by labels
 
 
