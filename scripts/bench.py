@@ -36,25 +36,32 @@ import pyarrow.parquet as pq
 import torch
 import torch.nn.functional as F
 import yaml
-from dmtl_cli.scores.table import Matcher, Reader
-from dmtl_cli.student.export.files import student_of
 from torch import Tensor, nn
 
 from dmtl_cli.config.reading import load_config
 from dmtl_cli.config.schema import Config
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.reader import Day, Log
-from dmtl_cli.data.rows import Rows, hard_rows, teacher_rows
+from dmtl_cli.data.rows import Rows, pairs
 from dmtl_cli.evaluate import metrics
 from dmtl_cli.nn.batches import Batch, Batcher, Tables
-from dmtl_cli.nn.fit import Optimizers, has_bf16, products
-from dmtl_cli.nn.layers import EmbeddingTable
+from dmtl_cli.nn.optimizers import Optimizers
+from dmtl_cli.nn.precision import has_bf16, products
+from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.runs.progress import RunLog
 from dmtl_cli.runs.run import Run
-from dmtl_cli.stages.train_student import student_loss
-from dmtl_cli.stages.train_teacher import batch_loss
+from dmtl_cli.scores.matching import Matcher
+from dmtl_cli.scores.reader import Reader
+from dmtl_cli.student.build import build_student
 from dmtl_cli.student.dssm import INIT_SCALE
-from dmtl_cli.teacher.frozen import FrozenTeacher, forward, teacher_of
+from dmtl_cli.student.hard import hard_rows
+from dmtl_cli.student.labels import StudentBatch, StudentRows
+from dmtl_cli.student.loss import StudentLoss
+from dmtl_cli.teacher.build import build_teacher
+from dmtl_cli.teacher.frozen import FrozenTeacher
+from dmtl_cli.teacher.loss import teacher_loss
+from dmtl_cli.teacher.model import batch_logits
+from dmtl_cli.teacher.rows import TeacherLabels, teacher_rows
 
 Entry = dict[str, Any]
 Result = dict[str, Any]
@@ -115,7 +122,7 @@ def make_log(
     """`folder`/train/day=.../part-0.parquet, `rows` rows over so many days, and the day after them in `folder`/test.
 
     Clicks and durations follow from features, ids and taste, so that there is something to learn. A user's features,
-    history and first number are those of his day; the second number is a row's own.
+    history and first number are those of their day; the second number is a row's own.
 
     Args:
         activity: users' rates are log-normal with this sigma; 0: all alike.
@@ -294,7 +301,7 @@ class Bench:
         chosen = [f"workspace={root}", *self.sets, *sets]
         arguments = ["--config", str(log / "bench.yaml"), "--day", str(day), "--json"]
         arguments += [x for s in chosen for x in ("--set", s)]
-        start = [sys.executable, "-c", "from dmtl_cli.cli import main; main()", command]
+        start = [sys.executable, "-m", "dmtl_cli.cli", command]
         out, rss = run([*start, *arguments], self.timeout, **self.environment)
         said = (root / "logs" / f"{command}-{day}.jsonl").read_text().splitlines()
         events = {e["event"]: e for e in map(json.loads, said)}
@@ -441,8 +448,9 @@ def teacher(bench: Bench) -> list[Entry]:
     def train(name: str, k: int) -> Result:
         where, sets = f"teacher-{list(VARIANTS).index(name)}-{k}", [*VARIANTS[name][1], f"seed={k + 1}"]
         made = bench.dmtl("train-teacher", where, *sets)
-        held = bench.dmtl("evaluate", where, *sets, "data.events.path=test", day=bench.day + dt.timedelta(1))["metrics"]
-        return made | {"auc": {"click": held["teacher.ctr.auc"], "click_read": held["teacher.ctcvr.auc"]}}
+        after = bench.day + dt.timedelta(1)
+        found = bench.dmtl("evaluate", where, *sets, "data.events.path=test", day=after)["metrics"]
+        return made | {"auc": {"click": found["teacher.ctr.auc"], "click_read": found["teacher.ctcvr.auc"]}}
 
     peers = {p.title: p for p in bench.contenders()}
     done = in_turn(
@@ -573,8 +581,8 @@ def memory(bench: Bench) -> list[Entry]:
         peers = bench.contenders(workers=(0,))
         for p in peers:
             theirs = [bench.attempt(f"memory: {p.name}, {size}", bench.peer, p, "mmoe", log=log, epochs=0)]
-            held = [r and {"rss_mb": r["rss_mb"]} for r in theirs]
-            out.append(entry(bench, peer=held, against=p.name, workers=0, **known))
+            peaks = [r and {"rss_mb": r["rss_mb"]} for r in theirs]
+            out.append(entry(bench, peer=peaks, against=p.name, workers=0, **known))
         out += [] if peers else [entry(bench, **known)]
     return out
 
@@ -629,10 +637,11 @@ class Flat:
     """[B, 2] click, click with a long read"""
 
     @staticmethod
-    def of(batch: Batch) -> Flat:
-        u, i, c = batch.user_index, batch.item_index, batch.columns
+    def from_batch(batch: Batch[Any]) -> Flat:
+        """A teacher's batch with its labels; another one's labels are zeros."""
+        u, i, y = batch.user_index, batch.item_index, batch.labels
         of_user = (batch.user.ids[u], batch.user.sequences[0][u], batch.user.floats[u])
-        labels = [c[n].float() for n in ("click", "converted.cvr") if n in c] or [torch.zeros(len(batch))]
+        labels = [y.click.float(), y.converted[:, 0].float()] if isinstance(y, TeacherLabels) else [torch.zeros(len(u))]
         return Flat(*of_user, batch.item.ids[i], batch.context.floats, torch.stack(labels, 1))
 
 
@@ -705,7 +714,7 @@ class Opened:
     rng: np.random.Generator
 
     @staticmethod
-    def of(o: dict[str, Any], who: str, scratch: Path) -> Opened:
+    def open(o: dict[str, Any], who: str, scratch: Path) -> Opened:
         config = load_config(Path(o["config"]), o["sets"])
         features = config.features_of(who)
         day = Log(config.data, features).read(FIRST_DAY + dt.timedelta(o["days"] - 1), scratch)
@@ -715,18 +724,18 @@ class Opened:
         tables = Tables(encoder.entities(day, "user"), encoder.entities(day, "item"))
         return Opened(run, day, encoder, Batcher(encoder, tables, run.device), run.rng(o.get("seed", 0)))
 
-    def teacher_batches(self) -> Iterator[Batch]:
+    def teacher_batches(self) -> Iterator[Batch[TeacherLabels[Tensor]]]:
         config = self.run.config
         rows = teacher_rows([self.day], LONG_READ, config.teacher, 0.0, config.seed, self.rng)
         return self.batcher.batches(rows, BATCH)
 
-    def student_batches(self, config: Config) -> Iterator[Batch]:
+    def student_batches(self, config: Config) -> Iterator[StudentBatch]:
         """Clicks, each with a teacher's logit to learn (random ones: a rate does not depend on them)."""
 
-        def taught(rows: Rows) -> Rows:
-            targets = {k: self.rng.normal(-1, 1, len(rows)) for k in rows.columns if k.startswith("target.")}
-            weights = {"kd_weight": np.ones(len(rows), np.float32)}
-            return Rows(rows.user, rows.item, rows.columns | targets | weights)
+        def taught(rows: StudentRows) -> StudentRows:
+            targets = self.rng.normal(-1, 1, rows.labels.targets.shape)
+            labels = rows.labels._replace(targets=targets, kd_weight=np.ones(len(rows), np.float32))
+            return Rows(rows.user, rows.item, labels)
 
         rows = hard_rows(self.day, LONG_READ, config.student, 0, 0, self.rng)
         return self.batcher.batches(map(taught, rows), BATCH)
@@ -782,8 +791,8 @@ def inside_products(o: dict[str, Any], scratch: Path) -> Result:
 
 def inside_plain_teacher(o: dict[str, Any], scratch: Path) -> Result:
     """The plain MMoE over arrays in memory, one epoch: rows/s of its loop and AUC of the held-out day."""
-    at = Opened.of(o, "teacher", scratch)
-    flats = [Flat.of(b) for b in at.teacher_batches()]
+    at = Opened.open(o, "teacher", scratch)
+    flats = [Flat.from_batch(b) for b in at.teacher_batches()]
     torch.use_deterministic_algorithms(False)
     model = PlainTeacher(at.encoder.embedding_rows())
     adam = torch.optim.Adam(model.parameters(), 1e-3)
@@ -793,14 +802,14 @@ def inside_plain_teacher(o: dict[str, Any], scratch: Path) -> Result:
         model.loss(b).backward()  # type: ignore[no-untyped-call]
         adam.step()
     rate = len(at.day) / (time.perf_counter() - start)
-    held = at.run.config.data.model_copy(
+    held_out = at.run.config.data.model_copy(
         update={"events": at.run.config.data.events.model_copy(update={"path": "test"})}
     )
-    day = Log(held, at.encoder.features).read(FIRST_DAY + dt.timedelta(o["days"]), scratch)
+    day = Log(held_out, at.encoder.features).read(FIRST_DAY + dt.timedelta(o["days"]), scratch)
     batcher = Batcher(at.encoder, Tables(*(at.encoder.entities(day, s) for s in ("user", "item"))), at.run.device)
-    rows = (Rows(b.user.astype(np.int64), b.item.astype(np.int64), {}, b.features) for b in day.blocks())
+    rows = (pairs(b.user, b.item, b.features) for b in day.blocks())
     with torch.no_grad():
-        logits = torch.cat([model(Flat.of(b)) for b in batcher.batches(rows, BATCH)])
+        logits = torch.cat([model(Flat.from_batch(b)) for b in batcher.batches(rows, BATCH)])
     a, c = logits.unbind(1)
     scores = torch.stack([a, F.logsigmoid(a) + F.logsigmoid(c)], 1).numpy()
     return {"rate": rate, "auc": auc_of(scores, Path(o["config"]).parent / "test")}
@@ -808,23 +817,26 @@ def inside_plain_teacher(o: dict[str, Any], scratch: Path) -> Result:
 
 def inside_reading_alone(o: dict[str, Any], scratch: Path) -> Result:
     start = time.perf_counter()
-    at = Opened.of(o, "teacher", scratch)
+    at = Opened.open(o, "teacher", scratch)
     rows = sum(len(b) for b in at.teacher_batches())
     return {"rate": rows / (time.perf_counter() - start)}
 
 
 def inside_student_steps(o: dict[str, Any], scratch: Path) -> Result:
     """The same batches through dmtl's student and the plain one."""
-    at = Opened.of(o, "student", scratch)
+    at = Opened.open(o, "student", scratch)
     config = at.run.config.student
     batches = list(itertools.islice((b for b in at.student_batches(at.run.config) if len(b) == BATCH), 12))
     batches = batches or list(at.student_batches(at.run.config))
-    model, plain = student_of(at.encoder, config.model_dump()), PlainStudent(at.encoder.embedding_rows())
-    optimizers, adam = Optimizers.of(model, model.table, config), torch.optim.Adam(plain.parameters(), 1e-3)
-    flats = {id(b): (Flat.of(b), b.columns["target.pctcvr"].float(), at.log_q[b.item_row], b.item_row) for b in batches}
+    model, plain = build_student(at.encoder, config), PlainStudent(at.encoder.embedding_rows())
+    optimizers, adam = Optimizers.build(model, model.table, config), torch.optim.Adam(plain.parameters(), 1e-3)
+    loss = StudentLoss(model, config, 1.0, at.log_q, {})
+    flats = {
+        id(b): (Flat.from_batch(b), b.labels.targets[:, 0].float(), at.log_q[b.item_row], b.item_row) for b in batches
+    }
 
-    def ours(b: Batch) -> None:
-        student_loss(model, b, config, 1.0, at.log_q, {})[0].backward()  # type: ignore[no-untyped-call]
+    def ours(b: StudentBatch) -> None:
+        loss(b)[0].backward()  # type: ignore[no-untyped-call]
         optimizers.step()
 
     mine, theirs = in_rounds(
@@ -835,14 +847,14 @@ def inside_student_steps(o: dict[str, Any], scratch: Path) -> Result:
 
 def inside_student_loop(o: dict[str, Any], scratch: Path) -> Result:
     """dmtl's student from the spool on: blocks, rows, batches, steps."""
-    at = Opened.of(o, "student", scratch)
+    at = Opened.open(o, "student", scratch)
     config = at.run.config.student
-    model = student_of(at.encoder, config.model_dump())
-    optimizers = Optimizers.of(model, model.table, config)
-    log_q = at.log_q
+    model = build_student(at.encoder, config)
+    optimizers = Optimizers.build(model, model.table, config)
+    loss = StudentLoss(model, config, 1.0, at.log_q, {})
     start, rows = time.perf_counter(), 0
     for b in at.student_batches(at.run.config):
-        student_loss(model, b, config, 1.0, log_q, {})[0].backward()  # type: ignore[no-untyped-call]
+        loss(b)[0].backward()  # type: ignore[no-untyped-call]
         optimizers.step()
         rows += len(b)
     return {"rate": rows / (time.perf_counter() - start)}
@@ -858,7 +870,7 @@ def inside_join_scores(o: dict[str, Any], scratch: Path) -> Result:
     for _ in range(o["rounds"]):
         start = time.perf_counter()
         reader = Reader(path, manifest.facts)
-        Matcher(reader, day, config.student.distill, 1, scratch).matched()
+        Matcher(reader, day, config.student.distill.targets, scratch).covered()
         rates.append((reader.rows + len(day)) / (time.perf_counter() - start))
     return {"rate": rates}
 
@@ -867,25 +879,25 @@ def inside_score_catalogue(o: dict[str, Any], scratch: Path) -> Result:
     """Pairs/s of a published teacher: users by catalogue; lists of candidates; the same pairs in random order through
     the plain model, whose weights are random."""
     workspace = Path(o["config"]).parent / "work" / "scored"
-    at = Opened.of(o | {"sets": [*o["sets"], f"workspace={workspace}"]}, "teacher", scratch)
+    at = Opened.open(o | {"sets": [*o["sets"], f"workspace={workspace}"]}, "teacher", scratch)
     parent = at.run.parent("teacher", at.day.day)
     frozen = FrozenTeacher(*parent, at.run.device, at.run.config)
     scorer = frozen.on(at.day)
     n = len(at.day.users)
     users, asked = (at.rng.choice(n, min(o[k], n), replace=False) for k in ("users", "lists"))
-    pairs = Rows(np.repeat(asked, LIST), at.rng.integers(0, len(at.day.items), LIST * len(asked)), {})
-    mixed = pairs.shuffled(at.rng)
+    lists = pairs(np.repeat(asked, LIST), at.rng.integers(0, len(at.day.items), LIST * len(asked)))
+    mixed = lists.shuffled(at.rng)
     plain = PlainTeacher(at.encoder.embedding_rows()).eval()
 
     def row_by_row() -> None:
         with torch.no_grad():
             for b in at.batcher.batches([mixed], BATCH):
-                plain(Flat.of(b))
+                plain(Flat.from_batch(b))
 
     works: dict[str, tuple[int, Callable[[], Any]]] = {
         "catalogue": (len(users) * len(at.day.items), lambda: sum(len(x) for x in scorer.catalogue(users))),
-        "lists": (len(pairs), lambda: scorer.lists(pairs)),
-        "plain": (len(pairs), row_by_row),
+        "lists": (len(lists), lambda: scorer.lists(lists)),
+        "plain": (len(lists), row_by_row),
     }
     found: dict[str, list[float]] = {name: [] for name in works}
     for k in range(o["rounds"] + 1):
@@ -898,25 +910,25 @@ def inside_score_catalogue(o: dict[str, Any], scratch: Path) -> Result:
 
 def inside_table_growth(o: dict[str, Any], scratch: Path) -> Result:
     """Steps of the teacher and of the plain one, with the log's own embedding rows and with 5,000,000 more."""
-    at = Opened.of(o, "teacher", scratch)
+    at = Opened.open(o, "teacher", scratch)
     config, rows = at.run.config, at.encoder.embedding_rows()
     batches = list(itertools.islice(at.teacher_batches(), 6))
-    flats = {id(b): Flat.of(b) for b in batches}
+    flats = {id(b): Flat.from_batch(b) for b in batches}
 
-    def ours(more: dict[str, int]) -> Callable[[Batch], None]:
-        model = teacher_of(at.encoder, config.teacher.model_dump(), len(config.tasks.names))
+    def ours(more: dict[str, int]) -> Callable[[Batch[TeacherLabels[Tensor]]], None]:
+        model = build_teacher(at.encoder, config.teacher, len(config.tasks.names))
         model.table = EmbeddingTable(model.table.rows | more, model.table.dim)
-        optimizers = Optimizers.of(model, model.table, config.teacher)
+        optimizers = Optimizers.build(model, model.table, config.teacher)
 
-        def step(b: Batch) -> None:
+        def step(b: Batch[TeacherLabels[Tensor]]) -> None:
             with products(config.teacher.precision, at.run.device):
-                logits, _ = forward(model, b)
-            batch_loss(config, logits, b)[0].backward()  # type: ignore[no-untyped-call]
+                logits, _ = batch_logits(model, b)
+            teacher_loss(config, logits, b.labels)[0].backward()  # type: ignore[no-untyped-call]
             optimizers.step()
 
         return step
 
-    def plain(more: int) -> Callable[[Batch], None]:
+    def plain(more: int) -> Callable[[Batch[Any]], None]:
         model = PlainTeacher(rows, more)
         adam = torch.optim.Adam(model.parameters(), 1e-3)
         return lambda b: plainly(lambda: model.loss(flats[id(b)]), adam)

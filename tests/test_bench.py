@@ -17,13 +17,14 @@ import polars as pl
 import pytest
 import torch
 import yaml
-from dmtl_cli.student.export.files import student_of
 from torch import Tensor, nn
 
 from dmtl_cli.cli.main import execute
-from dmtl_cli.stages.train_student import student_loss
-from dmtl_cli.stages.train_teacher import batch_loss
-from dmtl_cli.teacher.frozen import forward, teacher_of
+from dmtl_cli.student.build import build_student
+from dmtl_cli.student.loss import StudentLoss
+from dmtl_cli.teacher.build import build_teacher
+from dmtl_cli.teacher.loss import teacher_loss
+from dmtl_cli.teacher.model import batch_logits
 
 ROOT = Path(__file__).parents[1]
 
@@ -56,7 +57,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def opened(log: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     options = {"config": str(log / "bench.yaml"), "sets": [], "days": 2}
-    return lambda who: bench.Opened.of(options, who, tmp_path_factory.mktemp("scratch"))
+    return lambda who: bench.Opened.open(options, who, tmp_path_factory.mktemp("scratch"))
 
 
 # -- the log -----------------------------------------------------------------------------------------------------------
@@ -72,7 +73,7 @@ def test_the_log_is_a_folder_a_day_and_the_same_each_time(log: Path) -> None:
         assert 0.1 < day["click"].mean() < 0.5
         assert ((day["duration"] > 0) == (day["click"] == 1)).all()
         of_user = day.select("user_id", *bench.OF_USER, "d0", "hist").unique()
-        assert of_user["user_id"].is_unique().all(), "what is a user's differs from row to row of his day"
+        assert of_user["user_id"].is_unique().all(), "what is a user's differs from row to row of their day"
         assert day.select("item_id", *bench.OF_ITEM).unique()["item_id"].is_unique().all()
     assert not days[0]["hist"].equals(days[1]["hist"])
 
@@ -102,7 +103,7 @@ def same_embeddings(plain: Any, table: Any) -> None:
 
 def test_the_plain_teacher_is_dmtls(opened: Any) -> None:
     at = opened("teacher")
-    model = teacher_of(at.encoder, at.run.config.teacher.model_dump(), 2)
+    model = build_teacher(at.encoder, at.run.config.teacher, 2)
     model.table.weight.data.normal_()  # larger than at first, so that a wrong column would be seen
     plain = bench.PlainTeacher(at.encoder.embedding_rows())
     same_embeddings(plain, model.table)
@@ -117,16 +118,17 @@ def test_the_plain_teacher_is_dmtls(opened: Any) -> None:
         assign(plain.towers[t][0][0], net.towers[t][0].weight, net.towers[t][0].bias)
         assign(plain.towers[t][1], net.towers[t][2].weight, net.towers[t][2].bias)
     batch = next(at.teacher_batches())
-    flat, (logits, _) = bench.Flat.of(batch), forward(model, batch)
+    flat, (logits, _) = bench.Flat.from_batch(batch), batch_logits(model, batch)
     assert logits.std() > 0.01
     torch.testing.assert_close(plain(flat), logits, atol=2e-5, rtol=1e-4)
-    torch.testing.assert_close(plain.loss(flat), batch_loss(at.run.config, logits, batch)[0], atol=1e-5, rtol=1e-4)
+    ours = teacher_loss(at.run.config, logits, batch.labels)[0]
+    torch.testing.assert_close(plain.loss(flat), ours, atol=1e-5, rtol=1e-4)
 
 
 def test_the_plain_student_is_dmtls(opened: Any) -> None:
     at = opened("student")
     config = at.run.config.student
-    model = student_of(at.encoder, config.model_dump())
+    model = build_student(at.encoder, config)
     model.table.weight.data.normal_()
     plain = bench.PlainStudent(at.encoder.embedding_rows())
     same_embeddings(plain, model.table)
@@ -135,9 +137,9 @@ def test_the_plain_student_is_dmtls(opened: Any) -> None:
         assign(mine[1], theirs[2].weight, theirs[2].bias)
     batch = next(at.student_batches(at.run.config))
     assert len(batch) > len(set(batch.item_row.tolist())), "no accidental hit to leave out"
-    ours = student_loss(model, batch, config, 1.0, at.log_q, {})[0]
-    target = batch.columns["target.pctcvr"].float()
-    theirs = plain.loss(bench.Flat.of(batch), target, at.log_q[batch.item_row], batch.item_row)
+    ours = StudentLoss(model, config, 1.0, at.log_q, {})(batch)[0]
+    target = batch.labels.targets[:, 0].float()
+    theirs = plain.loss(bench.Flat.from_batch(batch), target, at.log_q[batch.item_row], batch.item_row)
     torch.testing.assert_close(theirs, ours, atol=1e-4, rtol=1e-5)
     ours.backward()
     theirs.backward()

@@ -15,10 +15,9 @@ from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.training import Optimizer
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.nn import checkpoint
-from dmtl_cli.nn.fit import Optimizers
-from dmtl_cli.nn.layers import INIT_STD
+from dmtl_cli.nn.optimizers import Optimizers
+from dmtl_cli.nn.table import INIT_STD
 from dmtl_cli.runs.workspace import Workspace
-from dmtl_cli.student.build import build_student
 from dmtl_cli.student.dssm import DSSM
 
 ENCODER = encoder_of(*USER, *ITEM)
@@ -28,7 +27,7 @@ ADAM = Optimizer(learning_rate=0.01, embedding_optimizer="adam")
 
 
 def optimizers_of(model: Any, rates: Optimizer = RATES) -> Optimizers:
-    return Optimizers.of(model, model.table, rates)
+    return Optimizers.build(model, model.table, rates)
 
 
 def trained(folder: Path, encoder: Encoder = ENCODER, steps: int = 3) -> tuple[DSSM, Optimizers]:
@@ -117,7 +116,7 @@ def test_loading_without_growth_draws_no_random_number(tmp_path: Path) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_grown_vocabularies_keep_old_rows_and_start_new_ones_near_unknown(tmp_path: Path) -> None:
+def test_grown_vocabularies_keep_old_rows_and_start_new_ones_near_the_oov_row(tmp_path: Path) -> None:
     old, old_optimizers = trained(tmp_path)
     grown = encoder_of(*USER, *ITEM, user_id=14, item_id=40)
     model = a_student(grown, 99)
@@ -205,8 +204,7 @@ def test_other_features_are_named(tmp_path: Path) -> None:
 
 def test_another_embedding_dim_is_refused(tmp_path: Path) -> None:
     trained(tmp_path)
-    model = build_student(ENCODER, embedding_dim=DIM + 1, hidden_units=(8, 5), unit=True)
-    assert "expected" in refused(tmp_path, model)
+    assert "expected" in refused(tmp_path, a_student(ENCODER, dim=DIM + 1))
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "optimizer.safetensors"])
@@ -266,7 +264,7 @@ def test_a_setting_locks_logs_and_serves_below_its_root(tmp_path: Path) -> None:
     assert of_the_base is not None and of_the_base.home("teacher") == tmp_path / "base" / "teacher"
 
 
-def test_sharing_goes_through_to_who_holds_it(tmp_path: Path) -> None:
+def test_sharing_goes_through_to_the_workspace_that_made_it(tmp_path: Path) -> None:
     base = Workspace(tmp_path / "base")
     middle = Workspace(tmp_path / "middle", base, frozenset({"teacher"}))
     top = Workspace(tmp_path / "top", middle, frozenset({"teacher", "scores"}))

@@ -28,11 +28,12 @@ from worlds import BASE, DAYS, Project
 
 from dmtl_cli.config.reading import load_config
 from dmtl_cli.data.log.reader import ID, Day, Log
-from dmtl_cli.data.rows import Rows
-from dmtl_cli.nn.batches import inputs
+from dmtl_cli.data.rows import pairs
+from dmtl_cli.nn.batches import side_of
+from dmtl_cli.nn.layers import Side
 from dmtl_cli.runs.manifest import Manifest
 from dmtl_cli.teacher import frozen as scoring
-from dmtl_cli.teacher.frozen import FrozenTeacher, Scorer, side
+from dmtl_cli.teacher.frozen import FrozenTeacher, Scorer
 
 FEATURES = (
     *USER,  # user_id, history (of item_id, the last 4), taste
@@ -46,6 +47,7 @@ FEATURES = (
     feature("tags", "item", "sequence", embedding_name="topic", max_length=3),
 )
 CROSSES = (("history", "item_id"), ("home", "topic"), ("likes", "topic"), ("home", "tags"), ("likes", "tags"))
+CONFIGURED = tuple({"user": user, "item": item} for user, item in CROSSES)
 ENCODER = encoder_of(*FEATURES)  # which knows the values 0 .. 9
 USERS: list[dict[str, Any]] = [
     {"history": [1, 2, 3, 3, 3], "home": 0, "likes": [0, 1, 2]},  # 1 is the fifth last
@@ -100,9 +102,9 @@ def test_the_plain_counts_are_as_meant() -> None:
 
 def test_equal_known_values_are_counted() -> None:
     """Duplicates by pairs; nulls, unknown values and padding never; values that max_length cuts off neither."""
-    model, day = a_teacher(ENCODER, crosses=CROSSES), the_day()
-    users = model.user_side(side(inputs(ENCODER.encode(day.users, "user"), CPU)))
-    items = model.item_side(side(inputs(ENCODER.encode(day.items, "item"), CPU)))
+    model, day = a_teacher(ENCODER, crosses=CONFIGURED), the_day()
+    users = model.user_side(side_of(ENCODER.encode(day.users, "user"), CPU))
+    items = model.item_side(side_of(ENCODER.encode(day.items, "item"), CPU))
     row = torch.arange(24)
     found = model.crosses(users.crossed[row // 6], items.crossed[row % 6])
     np.testing.assert_allclose(found.view(4, 6, 5), EXPECTED, atol=1e-6)
@@ -126,11 +128,11 @@ def test_where_a_feature_stands() -> None:
 
 @EACH
 def test_a_teacher_with_crosses_is_its_plain_form(more: dict[str, Any]) -> None:
-    model, day = a_teacher(ENCODER, crosses=CROSSES, **more).double(), the_day()
+    model, day = a_teacher(ENCODER, crosses=CONFIGURED, **more).double(), the_day()
     ids = ENCODER.encode(day.users, "user"), ENCODER.encode(day.items, "item")
-    user, item = ((x.ids, x.sequences, x.floats.double()) for x in (inputs(e, CPU) for e in ids))
+    user, item = (x._replace(floats=x.floats.double()) for x in (side_of(e, CPU) for e in ids))
     index = torch.arange(24) // 6, torch.arange(24) % 6
-    context = torch.zeros(24, 0).long(), (), torch.zeros(24, 0).double()
+    context = Side(torch.zeros(24, 0).long(), (), torch.zeros(24, 0).double())
     logits, gates = model(user, item, context, *index)
     crossed = torch.from_numpy(EXPECTED).view(24, 5)
     plain = plain_teacher(model, ENCODER, rows_of(user, index[0]), rows_of(item, index[1]), context, crossed)
@@ -143,13 +145,13 @@ def test_a_teacher_with_crosses_is_its_plain_form(more: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("kept", [0, 1 << 20], ids=["items in each batch", "items once"])
 def test_all_ways_to_score_a_pair_agree(kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, day = a_teacher(ENCODER, crosses=CROSSES).eval(), the_day()
+    model, day = a_teacher(ENCODER, crosses=CONFIGURED).eval(), the_day()
     scorer = Scorer(ENCODER, model, day, CPU, kept_bytes=kept)
     monkeypatch.setattr(scoring, "_ITEMS", 4)
     users = np.array([3, 0, 1, 2])
-    rows = Rows(np.repeat(users, 6), np.tile(np.arange(6), 4), {})
+    rows = pairs(np.repeat(users, 6), np.tile(np.arange(6), 4))
     whole = np.concatenate(list(scorer.catalogue(users)))
-    logged = Rows(rows.user, rows.item, {}, day.users.select("device")[rows.user])
+    logged = pairs(rows.user, rows.item, day.users.select("device")[rows.user])
     for size in (5, 64):
         np.testing.assert_allclose(scorer.pairs(logged, size), whole, atol=1e-5, rtol=1e-5)
         np.testing.assert_allclose(scorer.lists(rows, size), whole, atol=1e-5, rtol=1e-5)
@@ -161,17 +163,17 @@ def test_all_ways_to_score_a_pair_agree(kept: int, monkeypatch: pytest.MonkeyPat
 
 @EACH
 def test_without_crosses_nothing_is_added(more: dict[str, Any]) -> None:
-    with_none, crossed = a_teacher(ENCODER, **more).eval(), a_teacher(ENCODER, crosses=CROSSES, **more).eval()
+    with_none, crossed = a_teacher(ENCODER, **more).eval(), a_teacher(ENCODER, crosses=CONFIGURED, **more).eval()
     names = with_none.state_dict().keys()
     assert crossed.state_dict().keys() - names == {"net.first.weights.3"} and names <= crossed.state_dict().keys()
     assert crossed.net.first.weights[3].shape == (len(with_none.net.first.bias), 5)
     crossed.load_state_dict({**with_none.state_dict(), "net.first.weights.3": crossed.net.first.weights[3] * 0})
-    rows = Rows(np.repeat(np.arange(4), 6), np.tile(np.arange(6), 4), {})
+    rows = pairs(np.repeat(np.arange(4), 6), np.tile(np.arange(6), 4))
     one, two = (Scorer(ENCODER, m, the_day(), CPU).lists(rows) for m in (with_none, crossed))
     assert np.array_equal(one, two) and one.std() > 1e-3
 
 
-# -- through the command line: a user clicks what is on his list, and lists are new every day -------------------------
+# -- through the command line: users click what is on their lists, and lists are new every day -------------------------
 
 TOPICS, LIKED = 300, 8
 

@@ -21,8 +21,6 @@ import onnxruntime
 import polars as pl
 import pytest
 import torch
-from dmtl_cli.student.export.program import record
-from dmtl_cli.student.export.towers import Tower, write_towers
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -40,6 +38,8 @@ from dmtl_cli.serving.search import best_k, top_k
 from dmtl_cli.student.dssm import DSSM
 from dmtl_cli.student.export import files as export
 from dmtl_cli.student.export import onnx_file, pt2_file
+from dmtl_cli.student.export.program import record
+from dmtl_cli.student.export.towers import Tower, write_towers
 from dmtl_cli.synth.generate import generate
 from dmtl_cli.teacher.model import Side
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from dmtl_cli.nn.kernels import mixture as by_hand
-from dmtl_cli.nn.layers import FirstLayer, Network
+from dmtl_cli.nn.layers import FirstLayer
 from dmtl_cli.teacher.networks.mmoe import MMoE
+from dmtl_cli.teacher.networks.network import Network
 
 USERS, ITEMS, R = 5, 7, 3
 
@@ -143,6 +144,23 @@ def test_activations_are_kept_for_the_next_step_only() -> None:
     assert torch.equal(torch.autograd.grad(a, first.user)[0], alone) and not torch.equal(alone, other)
     with pytest.raises(RuntimeError, match="once only"):
         torch.autograd.grad(b, first.user)
+
+
+def test_a_buffer_given_back_is_whole_again() -> None:
+    """However small the part of it that was in use."""
+    buffers, like = by_hand.Buffers(), torch.empty(0)
+    whole = buffers.take("x", (4, 5), like)
+    buffers.give("x", whole)
+    for shape, given in (((2, 3), slice(None)), ((20,), slice(7, 9)), ((1, 0), slice(None)), ((4, 5), slice(2, None))):
+        part = buffers.take("x", shape, like)
+        assert part.shape == shape and part.is_contiguous()
+        assert part.untyped_storage().data_ptr() == whole.data_ptr() and not part.storage_offset()
+        buffers.give("x", part[given])
+    again = buffers.take("x", (5, 4), like)
+    assert again.data_ptr() == whole.data_ptr() != buffers.take("x", (5, 4), like).data_ptr(), "taken once"
+    buffers.give("x", again)
+    other = [buffers.take("x", *asked) for asked in (((5, 5), like), ((2, 2), like.double()))]
+    assert [t.dtype for t in other] == [torch.float32, torch.float64], "too small, or of another type: a fresh one"
 
 
 def test_the_same_every_time() -> None:

@@ -6,8 +6,9 @@ import datetime as dt
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import polars as pl
@@ -19,23 +20,29 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dmtl_cli.config.features import Feature
-from dmtl_cli.config.student import Student
+from dmtl_cli.config.student import Hard, Student
+from dmtl_cli.config.teacher import Network as NetworkName
+from dmtl_cli.config.teacher import Teacher as TeacherConfig
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.data.features.vocabulary import Vocabulary
 from dmtl_cli.data.log.reader import ID, Day
 from dmtl_cli.data.log.spool import Spool
-from dmtl_cli.data.rows import Rows, student_rows
-from dmtl_cli.nn.batches import Batcher, Tables, distinct_of, inputs
-from dmtl_cli.nn.layers import EmbeddingTable, Experts, Network, SideEmbedder, SplitLinear, gate
-from dmtl_cli.stages.train_student import student_loss
+from dmtl_cli.data.rows import Rows, pairs
+from dmtl_cli.nn.batches import Batcher, Tables, distinct_of, side_of
+from dmtl_cli.nn.layers import Side, SideEmbedder, SplitLinear
+from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.student.build import build_student
 from dmtl_cli.student.dssm import DSSM
+from dmtl_cli.student.hard import HARD
+from dmtl_cli.student.labels import StudentLabels
+from dmtl_cli.student.loss import StudentLoss
 from dmtl_cli.teacher import frozen as scoring
-from dmtl_cli.teacher.build import build_teacher
-from dmtl_cli.teacher.frozen import Scorer, forward, side
-from dmtl_cli.teacher.model import Side, Teacher
+from dmtl_cli.teacher.build import build_network, build_teacher
+from dmtl_cli.teacher.frozen import Scorer
+from dmtl_cli.teacher.model import Teacher, batch_logits
 from dmtl_cli.teacher.networks.mmoe import MMoE
+from dmtl_cli.teacher.networks.network import Experts, Network, gate
 from dmtl_cli.teacher.networks.ple import PLE
 from dmtl_cli.teacher.networks.shared_bottom import SharedBottom
 
@@ -109,24 +116,38 @@ def random_encoded(encoder: Encoder, of: str, n: int, rng: np.random.Generator) 
 
 
 def random_side(encoder: Encoder, of: str, n: int, seed: int, dtype: torch.dtype = torch.float32) -> Side:
-    ids, sequences, floats = side(inputs(random_encoded(encoder, of, n, np.random.default_rng(seed)), CPU))
-    return ids, sequences, floats.to(dtype)
+    side = side_of(random_encoded(encoder, of, n, np.random.default_rng(seed)), CPU)
+    return side._replace(floats=side.floats.to(dtype))
 
 
-def a_teacher(encoder: Encoder, seed: int = 0, **more: Any) -> Teacher:
+def teacher_config(*, tower_hidden_units: tuple[int, ...] = (4,), **more: Any) -> TeacherConfig:
+    """A small `teacher` section, or one with towers of no hidden layer, which a config may not ask for."""
+    shape = {"embedding_dim": DIM, "num_experts": 3, "expert_hidden_units": (6, 5), "factor_dim": FACTORS}
+    config = TeacherConfig.model_validate(shape | more)
+    return config.model_copy(update={"tower_hidden_units": tower_hidden_units})
+
+
+def a_teacher(encoder: Encoder, seed: int = 0, *, num_tasks: int = 2, **more: Any) -> Teacher:
     torch.manual_seed(seed)
-    shape: dict[str, Any] = {"num_experts": 3, "expert_hidden_units": (6, 5), "tower_hidden_units": (4,)}
-    shape["factor_dim"] = FACTORS
-    model = spread(build_teacher(encoder, embedding_dim=DIM, **(shape | more)))
+    model = spread(build_teacher(encoder, teacher_config(**more), num_tasks))
     lively(model.net)
     return model
 
 
 def a_student(
-    encoder: Encoder, seed: int = 0, *, unit: bool = True, units: tuple[int, ...] = (8, 5), auxiliary: bool = False
+    encoder: Encoder,
+    seed: int = 0,
+    *,
+    unit: bool = True,
+    units: tuple[int, ...] = (8, 5),
+    auxiliary: bool = False,
+    dim: int = DIM,
 ) -> DSSM:
+    config: dict[str, Any] = {"embedding_dim": dim, "hidden_units": units, "vectors": "unit" if unit else "plain"}
+    if auxiliary:
+        config |= {"distill": {"head": "auxiliary"}, "hard": {"w_hard": 1.0}}
     torch.manual_seed(seed)
-    return spread(build_student(encoder, embedding_dim=DIM, hidden_units=units, unit=unit, auxiliary=auxiliary))
+    return spread(build_student(encoder, Student.model_validate(config)))
 
 
 def spread(model: Any) -> Any:  # embeddings start so small that a wrong one would not be seen
@@ -158,7 +179,7 @@ def plain_embedding(table: EmbeddingTable, encoder: Encoder, of: str, x: Side, w
 
 
 def rows_of(x: Side, index: Tensor) -> Side:
-    return x[0][index], tuple(s[index] for s in x[1]), x[2][index]
+    return Side(x.ids[index], tuple(s[index] for s in x.sequences), x.floats[index])
 
 
 # -- embeddings --------------------------------------------------------------------------------------------------------
@@ -180,7 +201,7 @@ def test_side_embedder_is_ids_then_masked_means_then_floats(of: str) -> None:
 def test_an_empty_sequence_is_zero_and_gives_no_gradient() -> None:
     table = EmbeddingTable({"a": 5}, DIM, sparse=False)
     embedder = SideEmbedder(table, (), (("a", 3),))
-    side = torch.zeros(1, 0).long(), (torch.zeros(1, 3).long(),), torch.ones(1, 2)
+    side = Side(torch.zeros(1, 0).long(), (torch.zeros(1, 3).long(),), torch.ones(1, 2))
     out = embedder(*table(embedder.rows(side)), side)
     assert out.tolist() == [[0.0] * DIM + [1.0, 1.0]]
     out.sum().backward()
@@ -368,8 +389,8 @@ def plain_teacher(
 def gradients(model: torch.nn.Module, loss: Tensor) -> dict[str, Tensor]:
     named = dict(model.named_parameters())
     found = torch.autograd.grad(loss, [p for p in named.values() if p.numel()])  # no context: a weight of no column
-    held = zip((n for n, p in named.items() if p.numel()), found, strict=True)
-    return {n: g.to_dense() if g.is_sparse else g for n, g in held}
+    each = zip((n for n, p in named.items() if p.numel()), found, strict=True)
+    return {n: g.to_dense() if g.is_sparse else g for n, g in each}
 
 
 USERS, ITEMS = torch.arange(11) % 3, torch.arange(11) // 3
@@ -453,22 +474,43 @@ def test_a_batch_holds_each_user_and_item_once(context: tuple[Feature, ...]) -> 
     tables = Tables(encoder.entities(day, "user"), encoder.entities(day, "item"))
     batcher = Batcher(encoder, tables, CPU)
     user, item = np.array([4, 1, 4, 4, 1]), np.array([7, 7, 2, 7, 0])
-    batch = batcher.batch(Rows(user, item, {}))
-    assert (len(batch), len(batch.user), len(batch.item)) == (5, 2, 3)
+    batch = batcher.batch(pairs(user, item))
+    assert (len(batch), len(batch.user.ids), len(batch.item.ids)) == (5, 2, 3)
     model = a_teacher(encoder).eval()
     seen: list[int] = []
     part = model.net.first.part
     model.net.first.part = lambda k, x, **more: seen.append(len(x)) or part(k, x, **more)  # type: ignore
     with torch.no_grad():
-        together = forward(model, batch)[0]
+        together = batch_logits(model, batch)[0]
         assert seen == [2, 3], "the first layer: once a user and item"
-        alone = [forward(model, batcher.batch(Rows(user[k : k + 1], item[k : k + 1], {})))[0] for k in range(5)]
+        each = [batcher.batch(pairs(user[k : k + 1], item[k : k + 1])) for k in range(5)]
+        alone = [batch_logits(model, one)[0] for one in each]
     torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=1e-5)
 
 
 def test_an_unknown_model() -> None:
-    with pytest.raises(ValueError, match="got mlp"):
+    with pytest.raises(ValueError, match="input_value='mlp'"):
         a_teacher(encoder_of(*USER, *ITEM), model="mlp")
+
+
+@pytest.mark.parametrize("word", get_args(NetworkName))
+def test_each_word_of_the_config_is_a_file_with_a_network(word: str) -> None:
+    module = import_module(f"dmtl_cli.teacher.networks.{word}")
+    for tasks in (2, 3):
+        net = build_network(teacher_config(model=word), (3, 4, 2), tasks)
+        assert isinstance(net, Network) and type(net).__module__ == module.__name__ and type(net) in PLAIN
+        assert [w.shape[1] for w in net.first.weights] == [3, 4, 2] and len(net.towers) == tasks
+
+
+def test_each_file_of_a_network_is_a_word_of_the_config() -> None:
+    shared = import_module("dmtl_cli.teacher.networks.network").__file__
+    assert shared is not None
+    files = {p.stem for p in Path(shared).parent.glob("*.py")} - {"__init__", "network"}
+    assert files == set(get_args(NetworkName))
+
+
+def test_each_word_of_a_hard_loss_has_one() -> None:
+    assert HARD.keys() == set(get_args(Hard.model_fields["loss"].annotation))
 
 
 # -- one teacher against another ---------------------------------------------------------------------------------------
@@ -536,7 +578,7 @@ def test_every_gate_of_every_level_drops() -> None:
 
 
 def test_factors_and_biases_by_hand() -> None:
-    encoder = encoder_of(*USER[:2], *ITEM[:2])  # a user: his id and the mean of his history; an item: id and category
+    encoder = encoder_of(*USER[:2], *ITEM[:2])  # a user: id and mean of the history; an item: id and category
     model = a_teacher(encoder, factor_dim=2).eval()
     deep = [0.3, -0.2, 0.1, 0.5]
     with torch.no_grad():
@@ -548,9 +590,9 @@ def test_factors_and_biases_by_hand() -> None:
         ):
             model.table.weight[model.table.start[name] + row] = torch.tensor(deep + wide)
         none = torch.zeros(1, 0)
-        user = model.user_side((torch.tensor([[1]]), (torch.tensor([[1, 2, 0, 0]]),), none))
-        item = model.item_side((torch.tensor([[2, 3]]), (), none))
-        context, zero = model.context_row((torch.zeros(1, 0, dtype=torch.int64), (), none)), torch.tensor([0])
+        user = model.user_side(Side(torch.tensor([[1]]), (torch.tensor([[1, 2, 0, 0]]),), none))
+        item = model.item_side(Side(torch.tensor([[2, 3]]), (), none))
+        context, zero = model.context_row(Side(torch.zeros(1, 0, dtype=torch.int64), (), none)), torch.tensor([0])
         network = model.net.rest(user.part + item.part)[0]
         found = model.logits(user, item, zero, zero, context)[0] - network
     # task 0: f_u = (1 0) + ((1 2) + (3 2)) / 2 = (3 2), b_u = .5 + (4 + 2) / 2; f_i = (3 2) + (0 -1), b_i = 2 + 1
@@ -706,11 +748,12 @@ def test_scores_train_the_auxiliary_head_and_labels_the_served_one(w_kd: float, 
     day = a_day(raw_users(), raw_items())
     tables = Tables(encoder.entities(day, "user"), encoder.entities(day, "item"))
     rng, one = np.random.default_rng(0), np.ones(20, np.float32)
-    rows = student_rows(rng.integers(0, 5, 20), rng.integers(0, 8, 20), targets={"pctcvr": rng.normal(size=20)},
-                        kd_weight=one, label=rng.random(20) < 0.5, hard_weight=one)  # fmt: skip
-    batch = Batcher(encoder, tables, CPU).batch(rows)
-    doubled = [replace(x, floats=x.floats.double()) for x in (batch.user, batch.item)]
-    loss, parts = student_loss(model, replace(batch, user=doubled[0], item=doubled[1]), config, 1.0, torch.zeros(8), {})
+    user, item, targets = rng.integers(0, 5, 20), rng.integers(0, 8, 20), rng.normal(size=(20, 1))
+    labels = StudentLabels(targets, np.zeros(20, np.int8), one, rng.random(20) < 0.5, one)
+    batch = Batcher(encoder, tables, CPU).batch(Rows(user, item, labels))
+    doubled = [x._replace(floats=x.floats.double()) for x in (batch.user, batch.item)]
+    loss_of = StudentLoss(model, config, 1.0, torch.zeros(8), {})
+    loss, parts = loss_of(replace(batch, user=doubled[0], item=doubled[1]))
     found = {n: float(g.abs().max()) for n, g in gradients(model, loss).items()}
     of_head = {n for n in found if n.startswith("auxiliary.")}
     assert len(of_head) == 6 and found.keys() > SERVED_ONLY
@@ -782,8 +825,8 @@ def test_catalogue_is_pairs_of_each_user_with_every_item(
     pair = np.repeat(users, 8), np.tile(np.arange(8), 4)
     features = day.users.select("device")[pair[0]] if event else None
     for batch_size in (7, 8_192):
-        pairs = scorer.pairs(Rows(*pair, {}, features), batch_size)
-        np.testing.assert_allclose(found.reshape(-1, tasks), pairs, atol=1e-5, rtol=1e-5)
-        np.testing.assert_allclose(scorer.lists(Rows(*pair, {}), batch_size), pairs, atol=1e-5, rtol=1e-5)
-    assert scorer.pairs(Rows(users[:0], users[:0], {})).shape == (0, tasks)
+        scored = scorer.pairs(pairs(*pair, features), batch_size)
+        np.testing.assert_allclose(found.reshape(-1, tasks), scored, atol=1e-5, rtol=1e-5)
+        np.testing.assert_allclose(scorer.lists(pairs(*pair), batch_size), scored, atol=1e-5, rtol=1e-5)
+    assert scorer.pairs(pairs(users[:0], users[:0])).shape == (0, tasks)
     assert found.std() > 1e-3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -18,14 +18,16 @@ from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.training import Optimizer
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Encoded
-from dmtl_cli.nn.batches import Batch, Inputs, inputs
-from dmtl_cli.nn.fit import Optimizers, fit, forget_untouched
-from dmtl_cli.nn.layers import EmbeddingTable
-from dmtl_cli.nn.optimizers import RowWiseAdagrad, TableAdam
+from dmtl_cli.nn.batches import Batch, side_of
+from dmtl_cli.nn.fit import fit
+from dmtl_cli.nn.layers import Side
+from dmtl_cli.nn.learner import Learner
+from dmtl_cli.nn.optimizers import Optimizers, forget_untouched
+from dmtl_cli.nn.table import EmbeddingTable
+from dmtl_cli.nn.table_optimizers import RowWiseAdagrad, TableAdam
 from dmtl_cli.runs import progress as progress_module
 from dmtl_cli.runs.progress import RunLog
 from dmtl_cli.student.dssm import DSSM
-from dmtl_cli.teacher.frozen import side
 
 Array = np.ndarray[Any, Any]
 
@@ -129,43 +131,52 @@ ENCODER = encoder_of(*USER, *ITEM)
 RATES = Optimizer(learning_rate=0.01, embedding_learning_rate=0.05)
 
 
-def batches(encoder: Encoder, n: int, rows: int = 8, seed: int = 0) -> Iterator[Batch]:
-    """Random rows; a target column that a model can learn (the user's first float); the last batch is smaller."""
+class Target(NamedTuple):
+    """The label of a row."""
+
+    y: Tensor
+
+
+def batches(encoder: Encoder, n: int, rows: int = 8, seed: int = 0) -> Iterator[Batch[Target]]:
+    """Random rows; a target that a model can learn (the user's first float); the last batch is smaller."""
     rng = np.random.default_rng(seed)
-    none = inputs(Encoded(np.zeros((rows, 0), np.int32), (), np.zeros((rows, 0), np.float32)), CPU)
+    none = side_of(Encoded(np.zeros((rows, 0), np.int32), (), np.zeros((rows, 0), np.float32)), CPU)
     for k in range(n):
         b = rows if k + 1 < n else rows // 2
-        user, item = (inputs(random_encoded(encoder, s, 5, rng), CPU) for s in ("user", "item"))
+        user, item = (side_of(random_encoded(encoder, s, 5, rng), CPU) for s in ("user", "item"))
         place = [torch.from_numpy(rng.integers(0, 5, b)) for _ in range(2)]
-        columns = {"y": user.floats[place[0], 0]}
-        yield Batch(user, item, Inputs(none.ids[:b], (), none.floats[:b]), *place, columns, place[1])
+        labels = Target(user.floats[place[0], 0])
+        yield Batch(user, item, Side(none.ids[:b], (), none.floats[:b]), *place, labels, place[1])
 
 
-def loss_of(model: DSSM, batch: Batch) -> tuple[Tensor, dict[str, float | Tensor]]:
-    u, v = model.user_vectors(side(batch.user)), model.item_vectors(side(batch.item))
+def loss_of(model: DSSM, batch: Batch[Target]) -> tuple[Tensor, dict[str, float | Tensor]]:
+    u, v = model.user_vectors(batch.user), model.item_vectors(batch.item)
     logits = model.logits(u[batch.user_index], v[batch.item_index])
-    return (logits - batch.columns["y"]).square().mean(), {"one": 1.0, "mean": logits.detach().mean()}
+    return (logits - batch.labels.y).square().mean(), {"one": 1.0, "mean": logits.detach().mean()}
 
 
-def train(model: DSSM, stream: Iterator[Batch], optimizers: Optimizers | None = None) -> dict[str, float]:
-    optimizers = optimizers or Optimizers.of(model, model.table, RATES)
+def learner_of(model: DSSM, optimizers: Optimizers | None = None) -> Learner[DSSM]:
+    optimizers = optimizers or Optimizers.build(model, model.table, RATES)
+    return Learner(RATES, ENCODER, model, model.table, optimizers)
+
+
+def train(model: DSSM, stream: Iterator[Batch[Target]], optimizers: Optimizers | None = None) -> dict[str, float]:
     with RunLog().progress("train") as progress:
-        return fit([(model, optimizers)], stream, lambda b: loss_of(model, b), progress)
+        return fit([learner_of(model, optimizers)], stream, lambda b: loss_of(model, b), progress)
 
 
 def test_fit_learns_and_reports_row_weighted_means() -> None:
     model = a_student(ENCODER, unit=False)
-    optimizers = Optimizers.of(model, model.table, RATES)
     seen: list[tuple[int, float]] = []
 
-    def watched(batch: Batch) -> tuple[Tensor, dict[str, float | Tensor]]:
+    def watched(batch: Batch[Target]) -> tuple[Tensor, dict[str, float | Tensor]]:
         assert model.training
         loss, parts = loss_of(model, batch)
         seen.append((len(batch), loss.item()))
         return loss, parts
 
     with RunLog().progress("train") as progress:
-        found = fit([(model, optimizers)], batches(ENCODER, 80), watched, progress)
+        found = fit([learner_of(model)], batches(ENCODER, 80), watched, progress)
     rows = sum(n for n, _ in seen)
     assert not model.training and found["rows"] == rows == progress.rows == 79 * 8 + 4
     assert found["loss"] == pytest.approx(sum(n * x for n, x in seen) / rows, rel=1e-9)
@@ -182,12 +193,12 @@ def test_learners_of_one_loss_are_all_trained() -> None:
     alone = [a_student(ENCODER, seed, unit=False) for seed in (0, 1)]
     reports = [train(m, batches(ENCODER, 6)) for m in alone]
 
-    def both(batch: Batch) -> tuple[Tensor, dict[str, float | Tensor]]:
+    def both(batch: Batch[Target]) -> tuple[Tensor, dict[str, float | Tensor]]:
         assert all(m.training for m in models)
         return torch.stack([loss_of(m, batch)[0] for m in models]).sum(), {}
 
     with RunLog().progress("train") as progress:
-        learners = [(m, Optimizers.of(m, m.table, RATES)) for m in models]
+        learners = [learner_of(m) for m in models]
         found = fit(learners, batches(ENCODER, 6), both, progress)
     assert found["loss"] == pytest.approx(sum(r["loss"] for r in reports)) and found["rows"] == reports[0]["rows"]
     assert not any(m.training for m in models)
@@ -200,7 +211,7 @@ def test_learners_of_one_loss_are_all_trained() -> None:
 @pytest.mark.parametrize("unit", [False, True])
 def test_every_weight_is_trained_once(unit: bool, auxiliary: bool) -> None:
     model = a_student(ENCODER, unit=unit, auxiliary=auxiliary)
-    optimizers = Optimizers.of(model, model.table, RATES)
+    optimizers = Optimizers.build(model, model.table, RATES)
     held = [p for o in (optimizers.dense, optimizers.table) for g in o.param_groups for p in g["params"]]
     assert sorted(map(id, held)) == sorted(map(id, model.parameters()))
     fast = {id(p) for g in optimizers.dense.param_groups if g["lr"] == pytest.approx(0.1) for p in g["params"]}
@@ -213,7 +224,7 @@ def test_every_weight_is_trained_once(unit: bool, auxiliary: bool) -> None:
 
 def test_a_teachers_biases_are_not_hurried() -> None:
     model = a_teacher(ENCODER)
-    optimizers = Optimizers.of(model, model.table, RATES)
+    optimizers = Optimizers.build(model, model.table, RATES)
     assert [(g["lr"], len(g["params"])) for g in optimizers.dense.param_groups] == [
         (0.01, len(list(model.parameters())) - 1)
     ]
@@ -231,7 +242,7 @@ def test_training_is_deterministic() -> None:
 def test_fit_refuses_a_loss_that_is_not_finite(bad: float) -> None:
     model = a_student(ENCODER)
     stream = list(batches(ENCODER, 4))
-    stream[1].columns["y"][0] = bad
+    stream[1].labels.y[0] = bad
     with pytest.raises(UserError, match=r"diverged: the loss is (nan|inf) within the first 28 rows") as e:
         train(model, iter(stream))
     assert e.value.code == Exit.DATA and "learning_rate" in e.value.hint
@@ -244,7 +255,7 @@ def test_forget_untouched_overwrites_exactly_those_rows(tmp_path: Path) -> None:
     torch.manual_seed(0)
     table = EmbeddingTable({"a": 4, "b": 3, "c": 5}, 2)
     optimizer = RowWiseAdagrad([table.weight], 0.1)
-    touched = [0, 2, 5, 6]  # of a: 0 (unknown) and 2; of b: 1 and 2, not its unknown row; of c: none
+    touched = [0, 2, 5, 6]  # of a: 0 (out of vocabulary) and 2; of b: 1 and 2, not its row 0; of c: none
     step(table.weight, optimizer, torch.tensor(touched), torch.randn(4, 2))
     before = table.weight.detach().clone()
     assert forget_untouched(table, optimizer) == 2 + 0 + 4
@@ -259,7 +270,7 @@ def test_forget_untouched_overwrites_exactly_those_rows(tmp_path: Path) -> None:
 def test_forget_untouched_after_training_leaves_what_was_seen() -> None:
     encoder = encoder_of(*USER, *ITEM, user_id=500)
     model = a_student(encoder)
-    optimizers = Optimizers.of(model, model.table, RATES)
+    optimizers = Optimizers.build(model, model.table, RATES)
     stream = list(batches(encoder, 5))
     train(model, iter(stream), optimizers)
     before = model.table.weight.detach().clone()
@@ -292,7 +303,7 @@ def test_table_adam_is_adam_and_knows_what_had_a_gradient() -> None:
 
 def test_dense_adam_moves_rows_that_a_step_does_not_touch() -> None:
     model = a_student(ENCODER)
-    optimizers = Optimizers.of(model, model.table, Optimizer(embedding_optimizer="adam"))
+    optimizers = Optimizers.build(model, model.table, Optimizer(embedding_optimizer="adam"))
     train(model, batches(ENCODER, 1), optimizers)
     before = model.table.weight.detach().clone()
     train(model, batches(ENCODER, 1, seed=1), optimizers)

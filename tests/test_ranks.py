@@ -18,7 +18,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -38,8 +38,8 @@ from dmtl_cli.data.log import reader as reading
 from dmtl_cli.data.log.reader import Day
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.nn.batches import Batch, Batcher, Tables
-from dmtl_cli.nn.layers import EmbeddingTable
 from dmtl_cli.nn.sharded import ShardedTable, randn
+from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.runs.ranks import ALONE, Ranks
 from dmtl_cli.synth.generate import generate
 
@@ -59,7 +59,7 @@ def test_slices_are_every_row_once_in_order(n: int, size: int) -> None:
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
-def test_one_rank_feels_nothing() -> None:
+def test_one_rank_has_nothing_to_exchange() -> None:
     x = torch.randn(3, 2, requires_grad=True)
     assert ALONE.gather(x, 3) is x and ALONE.sum(x) is x and ALONE.first
     assert ALONE.gather_objects("a") == ["a"] and ALONE.of_first(lambda: 7) == 7 and ALONE.failed(65) == (65, True)
@@ -96,7 +96,14 @@ def test_a_mistake_survives_the_way_to_another_process() -> None:
 # -- batches -----------------------------------------------------------------------------------------------------------
 
 
-def batch_of(ranks: Ranks, rows: Rows, by: Any) -> Batch:
+class Clicks(NamedTuple):
+    """The label of a row: an array or a tensor."""
+
+    click: Any
+
+
+def batch_of(ranks: Ranks, rows: Rows[Clicks], by: Any) -> tuple[Batch[Clicks], float]:
+    """A batch, and what is drawn after it."""
     encoder = encoder_of(*USER, *ITEM)
     rng = np.random.default_rng(1)
 
@@ -113,30 +120,31 @@ def batch_of(ranks: Ranks, rows: Rows, by: Any) -> Batch:
     )
     first = batcher.batch(rows)
     assert batcher.rng is not None
-    first.columns["next"] = torch.tensor(batcher.rng.random())
-    return first
+    return first, batcher.rng.random()
 
 
 @given(pairs=st.lists(st.tuples(st.integers(0, 7), st.integers(0, 8)), min_size=1, max_size=12), size=st.integers(2, 4))
 def test_shares_of_a_batch_are_the_batch(pairs: list[tuple[int, int]], size: int) -> None:
     """By rows and by sides, unknown ids included, and whoever draws next draws the same."""
     user, item = np.array(pairs).T
-    rows = Rows(user, item, {"click": np.arange(len(pairs)) % 2 == 0})
-    whole = batch_of(ALONE, rows, "rows")
+    rows = Rows(user, item, Clicks(np.arange(len(pairs)) % 2 == 0))
+    whole, after = batch_of(ALONE, rows, "rows")
     for by in ("rows", "sides"):
-        shares = [batch_of(Ranks(k, size), rows, by) for k in range(size)]
+        found = [batch_of(Ranks(k, size), rows, by) for k in range(size)]
+        shares = [share for share, _ in found]
+        assert all(drawn == after for _, drawn in found)
         for share in shares:
             assert len(share) == len(pairs) and torch.equal(share.item_row, whole.item_row)
-            assert all(torch.equal(x, whole.columns[k]) for k, x in share.columns.items())
+            assert torch.equal(share.labels.click, whole.labels.click)
         for side in ("user", "item"):
-            held, index = (lambda b, s=side: (getattr(b, s), getattr(b, f"{s}_index")))(whole)
+            every, index = (lambda b, s=side: (getattr(b, s), getattr(b, f"{s}_index")))(whole)
             if by == "rows":
                 of_rows = [getattr(s, side).ids[getattr(s, f"{side}_index")] for s in shares]
-                assert torch.equal(torch.cat(of_rows), held.ids[index])
+                assert torch.equal(torch.cat(of_rows), every.ids[index])
             else:
-                assert torch.equal(torch.cat([getattr(s, side).ids for s in shares]), held.ids)
+                assert torch.equal(torch.cat([getattr(s, side).ids for s in shares]), every.ids)
                 assert all(torch.equal(getattr(s, f"{side}_index"), index) for s in shares)
-                assert shares[0].distinct[side == "item"] == len(held)
+                assert shares[0].distinct[side == "item"] == len(every.ids)
 
 
 # -- the table ---------------------------------------------------------------------------------------------------------
@@ -369,7 +377,8 @@ def test_a_dump_is_the_same_bytes_whatever_the_ranks(
     """Blocks are made small, so that each rank has some; candidates too."""
     program = tmp_path / "small.py"
     patches = ""
-    for module in ("dmtl_cli.data.log.reader", "dmtl_cli.scores.table", "dmtl_cli.stages.dump_logits"):
+    for module in ("data.log.reader", "scores.reader", "scores.writer", "scores.columns", "teacher.candidates"):
+        module = f"dmtl_cli.{module}"
         monkeypatch.setattr(f"{module}.BLOCK", 1_000)
         patches += f"import {module}\n{module}.BLOCK = 1_000\n"
     program.write_text(f"{patches}from dmtl_cli.cli.main import main\nmain()\n")

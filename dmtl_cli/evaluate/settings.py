@@ -20,7 +20,7 @@ JOINT = "joint"
 PLAIN = "long_read_only"
 """the baseline that transfer is measured from: the same student, taught by labels"""
 BASELINES = ("click_only", PLAIN, "duration_weighted")
-FIXED = ("workspace", "seed", "threads", "device", "evaluate")
+FIXED = ("workspace", "seed", "threads", "device", "plain_autograd", "evaluate")
 """parts of a config that say where and how all settings run and what they are measured on"""
 
 Load = Callable[[list[str]], Config]

@@ -22,10 +22,12 @@ def refuse_precision(key: str, precision: str, device: torch.device) -> None:
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether the processor multiplies bfloat16 itself.
+    """Whether products of bfloat16 are not computed one number at a time.
 
-    torch has no public word for a CPU: `torch.ops.mkldnn._is_mkldnn_bf16_supported` is what its own quantization and
-    linear layers look at (seen in 2.13; tests/test_private_names.py names the versions).
+    On x86 that is from AVX-512 on: oneDNN has kernels that convert to float32 on the way, and faster ones where the
+    processor has avx512_bf16 or amx_bf16. torch has no public word for a CPU:
+    `torch.ops.mkldnn._is_mkldnn_bf16_supported` is what its own quantization and linear layers look at (seen in 2.13;
+    tests/test_private_names.py names the versions).
     """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))

@@ -141,10 +141,12 @@ class Run:
     # -- publishing ----------------------------------------------------------------------------------------------------
 
     def sections(self, *names: str) -> dict[str, Any]:
-        """The parts of the config that a stage depends on, less locations."""
+        """The parts of the config that a stage depends on, less locations; `plain_autograd` where it is true, so that
+        a config without it has the key that it always had."""
         whole = self.config.model_dump(mode="json")
         whole["data"] = {k: v for k, v in whole["data"].items() if k not in ("root", "truth")}
-        return {k: v for k, v in whole.items() if k in {"data", "features", "labels", *names}}
+        plain = {"plain_autograd": True} if self.config.plain_autograd else {}
+        return {k: v for k, v in whole.items() if k in {"data", "features", "labels", *names}} | plain
 
     def publish(
         self,
