@@ -40,7 +40,8 @@ from torch import Tensor, nn
 
 from dmtl_cli.config.schema import Config, load_config
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.data.log.reader import Day, Log
+from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.rows import Rows, hard_rows, teacher_rows
 from dmtl_cli.evaluate import metrics
 from dmtl_cli.nn.batches import Batch, Batcher, Tables

@@ -20,7 +20,8 @@ from worlds import BASE, DAYS, Project, events, quick_towers, reshape
 
 from dmtl_cli.config.schema import LISTS, ListLoss, RowLoss, load_config
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.data.log.reader import ID, Day, Log
+from dmtl_cli.data.log.day import ID, Day
+from dmtl_cli.data.log.reader import Log
 from dmtl_cli.nn import checkpoint
 from dmtl_cli.nn.batches import inputs
 from dmtl_cli.runs.artifact import Manifest

@@ -28,7 +28,8 @@ from test_models import (
 from worlds import BASE, DAYS, Project, quick_towers
 
 from dmtl_cli.config.schema import load_config
-from dmtl_cli.data.log.reader import ID, Day, Log
+from dmtl_cli.data.log.day import ID, Day
+from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.nn.batches import inputs
 from dmtl_cli.runs.artifact import Manifest

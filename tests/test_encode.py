@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.schema import Feature
 from dmtl_cli.data.features.encoder import Buckets, Encoded, Encoder, Vocabulary
-from dmtl_cli.data.log.reader import ID, Block, Day
+from dmtl_cli.data.log.day import ID, Block, Day
 from dmtl_cli.data.log.spool import Spool
 
 FIRST = dt.date(2026, 1, 1)
@@ -38,9 +38,7 @@ def a_day(
         np.array((events or {}).get(side, [1] * len(f))) for side, f in zip(("user", "item"), frames, strict=True)
     ]
     none = np.zeros(0, np.int64)
-    return Day(
-        day, frames[0], frames[1], Spool(Path(), ()), none, none, counts[0], counts[1], counts[1], (), {"rows": 1}
-    )
+    return Day(day, frames[0], frames[1], Spool(Path(), ()), none, none, counts[0], counts[1], counts[1], {"rows": 1})
 
 
 def items_day(values: Any, counts: list[int] | None = None, day: int = 0) -> Day:

@@ -26,7 +26,7 @@ from test_models import CONTEXT, ITEM, USER, a_student, encoder_of, random_side,
 import dmtl_cli
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.data.log.reader import ID
+from dmtl_cli.data.log.day import ID
 from dmtl_cli.serving.export import Export, best_k, input_names, top_k
 from dmtl_cli.student import export
 from dmtl_cli.student.dssm import DSSM

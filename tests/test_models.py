@@ -20,7 +20,7 @@ from torch import Tensor
 
 from dmtl_cli.config.schema import Feature, Student
 from dmtl_cli.data.features.encoder import Encoded, Encoder, Vocabulary
-from dmtl_cli.data.log.reader import ID, Day
+from dmtl_cli.data.log.day import ID, Day
 from dmtl_cli.data.log.spool import Spool
 from dmtl_cli.data.rows import Rows, student_rows
 from dmtl_cli.nn.batches import Batcher, Tables, distinct_of, inputs
@@ -732,7 +732,6 @@ def a_day(users: pl.DataFrame, items: pl.DataFrame) -> Day:
         none,
         zeros[0],
         *[zeros[1]] * 2,
-        inputs=(),
         facts={"rows": 0.0},
     )
 

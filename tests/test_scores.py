@@ -20,8 +20,8 @@ from test_log import put, read
 
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.schema import Distill
-from dmtl_cli.data.log import reader as log_module
-from dmtl_cli.data.log.reader import ID, NO_REQUEST, Day
+from dmtl_cli.data.log import sizes as log_sizes
+from dmtl_cli.data.log.day import ID, NO_REQUEST, Day
 from dmtl_cli.data.rows import SOURCES, Rows
 from dmtl_cli.scores import table as scores_module
 from dmtl_cli.scores.calibration import Calibration
@@ -489,7 +489,7 @@ def test_buckets_do_not_matter_to_a_match(tmp_path: Path, day: Day, monkeypatch:
                          "w": np.arange(300) / 4})  # fmt: skip
     config, found, sizes = taking("pctr", loss=loss), [], []
     for block in (100, 4):
-        monkeypatch.setattr(log_module, "BLOCK", block)
+        monkeypatch.setattr(log_sizes, "BLOCK", block)
         later = read(tmp_path / "x", request="request", weight="w")
         matcher = matcher_of(reader, later, config)
         whole = list(matcher.rows(5, 7, np.random.default_rng(0)))

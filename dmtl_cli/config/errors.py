@@ -1,7 +1,8 @@
-"""The one way a room says that something is wrong with what it was given."""
+"""A mistake in what a user gave, as one line and an exit code."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum
 
 
@@ -47,3 +48,11 @@ class UserError(Exception):
 
 class NotDue(Exception):
     """A stage has nothing to do yet (`not due`): exit 0, nothing published."""
+
+
+def near(word: str, words: Iterable[str]) -> str:
+    """ ", did you mean X?" for the one of `words` most like `word`; empty where none is."""
+    import difflib  # needed in failure alone
+
+    close = difflib.get_close_matches(word, list(words), 1)
+    return f", did you mean {close[0]}?" if close else ""

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import polars as pl
 
 from dmtl_cli.config.schema import Student, Teacher
+from dmtl_cli.data.log.day import Block, Day
 from dmtl_cli.data.log.hashing import GAMMA, splitmix64
-from dmtl_cli.data.log.reader import Block, Day
 from dmtl_cli.data.negatives import Negatives
 
 SOURCES = ("exposed", "negative", "candidate")

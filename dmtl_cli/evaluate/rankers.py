@@ -18,7 +18,7 @@ import numpy.typing as npt
 import polars as pl
 
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.data.log.reader import ID, Day
+from dmtl_cli.data.log.day import ID, Day
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.evaluate import metrics

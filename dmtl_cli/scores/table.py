@@ -33,8 +33,9 @@ import pyarrow.parquet as pq
 
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.schema import Distill
+from dmtl_cli.data.log.day import ID, NO_REQUEST, Day
 from dmtl_cli.data.log.hashing import blake2b64_of
-from dmtl_cli.data.log.reader import BLOCK, ID, NO_REQUEST, POOL, Day
+from dmtl_cli.data.log.sizes import BLOCK, POOL
 from dmtl_cli.data.log.spool import SpoolWriter, frame_of
 from dmtl_cli.data.rows import SOURCES, Rows, in_lists, student_rows
 from dmtl_cli.scores.calibration import Calibration, factors_of, target_logit

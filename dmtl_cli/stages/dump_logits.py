@@ -11,7 +11,9 @@ import numpy.typing as npt
 
 from dmtl_cli.config.schema import Scores
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.data.log.reader import BLOCK, Day, Log
+from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.reader import Log
+from dmtl_cli.data.log.sizes import BLOCK
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.runs.artifact import Publication

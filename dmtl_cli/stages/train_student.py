@@ -15,7 +15,8 @@ from torch import Tensor
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.schema import KD, Distill, Student, Way
 from dmtl_cli.data.features.encoder import Encoded, Encoder
-from dmtl_cli.data.log.reader import Day, Log
+from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.rows import SOURCES, Rows, hard_rows, mix
 from dmtl_cli.nn import checkpoint, losses
 from dmtl_cli.nn.batches import Batch, Batcher, Tables

@@ -12,7 +12,8 @@ from dmtl_cli.config.days import window
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.schema import Config, Quantile
 from dmtl_cli.data.features.encoder import Encoded, Encoder
-from dmtl_cli.data.log.reader import Day, Log
+from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.rows import Rows, held_out, teacher_rows
 from dmtl_cli.evaluate import metrics
 from dmtl_cli.nn import checkpoint

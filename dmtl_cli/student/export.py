@@ -23,7 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from dmtl_cli.data.features.encoder import Encoded, Encoder, Layout
-from dmtl_cli.data.log.reader import ID, Day, Log
+from dmtl_cli.data.log.day import ID, Day
+from dmtl_cli.data.log.reader import Log
 from dmtl_cli.nn import checkpoint
 from dmtl_cli.nn.batches import inputs
 from dmtl_cli.nn.layers import EmbeddingTable, SideEmbedder

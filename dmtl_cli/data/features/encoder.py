@@ -21,8 +21,8 @@ import pyarrow.parquet as pq
 
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.schema import Feature
+from dmtl_cli.data.log.day import ID, Day
 from dmtl_cli.data.log.hashing import blake2b64, splitmix64
-from dmtl_cli.data.log.reader import ID, Day
 
 FORMAT = 1
 _SAMPLE = 1_000_000  # events whose event-level numbers are measured
