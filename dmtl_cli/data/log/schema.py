@@ -141,15 +141,14 @@ class Table:
                 yield file, kind
 
     def first_with(self, column: str) -> File:
+        """The first file that has values of the column, else the first."""
         return next((file for file, _ in self._types(column)), self.files[0])
 
 
 def missing(column: str, asked: str, tables: Sequence[Table]) -> str:
     """What a message says of a column that none of these tables has."""
     names = sorted({name for table in tables for footer in table.footers.values() for name in footer.schema.names})
-    have = (
-        f"its {len(names)} columns are {', '.join(names)}" if len(names) <= _LISTED else f"it has {len(names)} columns"
-    )
+    have = f"it has {len(names)} columns" + (f": {', '.join(names)}" if len(names) <= _LISTED else "")
     return f"{asked} column {column}{near(column, names)}; {have}"
 
 
