@@ -369,7 +369,7 @@ def test_a_dump_is_the_same_bytes_whatever_the_ranks(
     """Blocks are made small, so that each rank has some; candidates too."""
     program = tmp_path / "small.py"
     patches = ""
-    for module in ("dmtl_cli.data.log.reader", "dmtl_cli.scores.table", "dmtl_cli.stages.dump_logits"):
+    for module in ("dmtl_cli.data.log.sizes", "dmtl_cli.scores.table", "dmtl_cli.stages.dump_logits"):
         monkeypatch.setattr(f"{module}.BLOCK", 1_000)
         patches += f"import {module}\n{module}.BLOCK = 1_000\n"
     program.write_text(f"{patches}from dmtl_cli.cli.main import main\nmain()\n")
