@@ -41,7 +41,8 @@ from torch import Tensor, nn
 from dmtl_cli.config.reading import load_config
 from dmtl_cli.config.schema import Config
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.data.log.reader import Day, Log
+from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.rows import Rows, pairs
 from dmtl_cli.evaluate import metrics
 from dmtl_cli.nn.batches import Batch, Batcher, Tables

@@ -21,7 +21,8 @@ from dmtl_cli.config.reading import load_config
 from dmtl_cli.config.student import LISTS, ListLoss, RowLoss
 from dmtl_cli.config.training import Optimizer
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.data.log.reader import ID, Day, Log
+from dmtl_cli.data.log.day import ID, Day
+from dmtl_cli.data.log.reader import Log
 from dmtl_cli.nn import checkpoint
 from dmtl_cli.nn.batches import side_of
 from dmtl_cli.nn.fit import LOOK_EVERY

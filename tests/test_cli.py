@@ -20,7 +20,7 @@ import pytest
 import torch
 from worlds import BASE, DAYS, JSON_KEYS, Project, assert_one_line, dmtl, events, reshape
 
-from dmtl_cli.data.log import reader as log_module
+from dmtl_cli.data.log import sizes
 from dmtl_cli.nn import fit
 from dmtl_cli.synth.generate import generate
 
@@ -384,7 +384,7 @@ def test_ways(project: Project, ways: str) -> None:
 
 def test_a_student_of_a_day_in_buckets(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = project.done("train-student", 3, student__distill__ways="[match]")
-    monkeypatch.setattr(log_module, "BLOCK", 128)  # 4 buckets of 1024 events
+    monkeypatch.setattr(sizes, "BLOCK", 128)  # 4 buckets of 1024 events
     made = project.done("train-student", 3, student__distill__ways="[match]", student__learning_rate=0.011)
     assert not made["up_to_date"] and made["rows"] == whole["rows"]
     assert made["metrics"]["coverage.match"] == whole["metrics"]["coverage.match"] > 0

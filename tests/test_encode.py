@@ -23,7 +23,7 @@ from dmtl_cli.data.features.kinds import KINDS, kind_of
 from dmtl_cli.data.features.kinds.kind import Kind, Learned
 from dmtl_cli.data.features.layout import Encoded, FloatColumns, IdColumn, PaddedSequence
 from dmtl_cli.data.features.vocabulary import Vocabulary
-from dmtl_cli.data.log.reader import ID, Block, Day
+from dmtl_cli.data.log.day import ID, Block, Day
 from dmtl_cli.data.log.spool import Spool
 
 FIRST = dt.date(2026, 1, 1)
@@ -45,9 +45,7 @@ def a_day(
         np.array((events or {}).get(side, [1] * len(f))) for side, f in zip(("user", "item"), frames, strict=True)
     ]
     none = np.zeros(0, np.int64)
-    return Day(
-        day, frames[0], frames[1], Spool(Path(), ()), none, none, counts[0], counts[1], counts[1], (), {"rows": 1}
-    )
+    return Day(day, frames[0], frames[1], Spool(Path(), ()), none, none, counts[0], counts[1], counts[1], {"rows": 1})
 
 
 def items_day(values: Any, counts: list[int] | None = None, day: int = 0) -> Day:

@@ -32,7 +32,7 @@ from worlds import BASE, DAYS, Project, events
 import dmtl_cli
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.data.log.reader import ID
+from dmtl_cli.data.log.day import ID
 from dmtl_cli.serving.export import Export, input_names
 from dmtl_cli.serving.search import best_k, top_k
 from dmtl_cli.student.dssm import DSSM

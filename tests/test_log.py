@@ -4,18 +4,23 @@ import datetime as dt
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dmtl_cli.config.data import Data, Events, SideTable
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.features import Feature
-from dmtl_cli.data.log import reader as log_module
-from dmtl_cli.data.log.reader import ID, NO_REQUEST, Day, Log
+from dmtl_cli.data.log import sizes
+from dmtl_cli.data.log.day import ID, NO_REQUEST, Block, Day
+from dmtl_cli.data.log.reader import Log
+from dmtl_cli.data.log.tally import Distinct
 
 DAY = dt.date(2026, 1, 31)
 BASIC: dict[str, Any] = {
@@ -187,9 +192,10 @@ def test_partitions(tmp_path: Path, folder: str, key: str | None) -> None:
     put(tmp_path, BASIC, f"events/{folder.partition('=')[0]}=2026-01-30/x.parquet")
     (tmp_path / "events" / f"{folder.partition('=')[0]}=not-a-day").mkdir()
     assert the_log(tmp_path, partition=key).days() == [dt.date(2026, 1, 30), DAY]
-    day = read(tmp_path, partition=key)
-    assert len(day) == 5 and [i["path"] for i in day.inputs] == [f"events/{folder}/x.parquet"]
-    assert day.inputs[0]["rows"] == 5 and day.inputs[0]["digest"].startswith("footer:")
+    assert len(read(tmp_path, partition=key)) == 5
+    (found,) = the_log(tmp_path, partition=key).inputs(DAY)
+    assert found["path"] == f"events/{folder}/x.parquet"
+    assert found["rows"] == 5 and found["digest"].startswith("footer:")
 
 
 UTC = ZoneInfo("UTC")
@@ -349,7 +355,7 @@ def test_what_does_not_fit_names_file_column_and_row(
 
 
 def test_rows_are_numbered_within_their_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_module, "BLOCK", 2)
+    monkeypatch.setattr(sizes, "BLOCK", 2)
     put(tmp_path, BASIC)
     file = put(tmp_path, BASIC | {"user_id": [1, 1, 1, None, 1]}, "events/day=2026-01-31/b.parquet")
     with refused(Exit.DATA, file, "column user_id, row 3"):
@@ -380,9 +386,8 @@ def test_missing_columns(tmp_path: Path) -> None:
         read(tmp_path, [age])
     hour = Feature(name="hour", side="context", kind="categorical")
     put(tmp_path, BASIC | {"hour": [1] * 5})
-    later = put(tmp_path, BASIC, "events/day=2026-01-31/b.parquet")
-    with refused(Exit.DATA, later, "feature hour expects column hour"):
-        read(tmp_path, [hour])
+    put(tmp_path, BASIC, "events/day=2026-01-31/b.parquet")
+    assert rows(read(tmp_path, [hour]))["hour"].to_list() == [1] * 5 + [None] * 5, "one file has it: null in the other"
 
 
 def test_what_is_not_there_yet(tmp_path: Path) -> None:
@@ -462,7 +467,7 @@ def test_digests_tell_files_apart(tmp_path: Path) -> None:
 def test_inline_features_take_the_first_value_of_the_day_by_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_module, "BLOCK", 2)
+    monkeypatch.setattr(sizes, "BLOCK", 2)
     frame = {"user_id": [1, 2, 1, 1], "item_id": [5, 5, 6, 5], "click": [1] * 4, "seconds": [1.0] * 4}
     put(tmp_path, frame | {"time": [30, 10, 20, 40], "level": ["late", "x", "first", "last"], "price": [3, 1, 2, 4]})
     level = Feature(name="standing", column="level", side="user", kind="categorical")
@@ -499,7 +504,7 @@ def test_side_tables_join_the_union_of_ids(tmp_path: Path) -> None:
     assert day.items.rows() == [(10, 10, "z"), (11, 11, None), (12, 12, "x"), (99, 99, "y")]
     assert (day.user_events.tolist(), day.item_events.tolist()) == ([2, 2, 1, 0], [3, 1, 1, 0])
     assert day.facts["users_joined"] == pytest.approx(1 / 3) and day.facts["items_joined"] == pytest.approx(2 / 3)
-    assert [i["path"] for i in day.inputs][1:] == [
+    assert [i["path"] for i in the_log(tmp_path, features, **tables).inputs(DAY)][1:] == [
         "users/day=2026-01-31/u.parquet", "items/a.parquet", "items/b.parquet",
     ]  # fmt: skip
     put(tmp_path, {"item_id": [12], "author": ["w"]}, "items/b.parquet")
@@ -508,6 +513,76 @@ def test_side_tables_join_the_union_of_ids(tmp_path: Path) -> None:
     file = put(tmp_path, {"id": [1]}, "users/day=2026-01-31/u.parquet")
     with refused(Exit.DATA, file, "expected key column key"):
         read(tmp_path, features, **tables)
+
+
+PLAIN = ["town", "mood", "author", "price", "hour", "device"]
+COLUMNS = ["c_town", "c_mood", "c_author", "c_price", "c_hour", "c_device", "c_like"]
+TAKEN = [
+    "user", "item", "click", "position", "row", "weight", "request", "user_row", "item_row", "seen_items", "clicks",
+    "item_clicks", "_time", "time", "duration", "conversion", "id", "at", "x", "y", "_", "literal", "column_0", "count",
+]  # fmt: skip
+RAW = [":id", ":at", "x:y", "x:user", "y:like", "*", "^c_.*$", "a.b", "user_row", "_time", "x:", " ", "é"]
+
+
+def named(names: Sequence[str]) -> tuple[Feature, ...]:
+    """Features that are read in every way, under these names."""
+    ways: list[dict[str, Any]] = [
+        {"side": "user", "kind": "categorical"},
+        {"side": "user", "kind": "categorical"},
+        {"side": "item", "kind": "categorical"},
+        {"side": "item", "kind": "numeric"},
+        {"side": "context", "kind": "categorical"},
+        {"side": "user", "kind": "categorical", "level": "event"},
+    ]
+    return tuple(Feature(name=n, column=c, **way) for n, c, way in zip(names, COLUMNS, ways, strict=False))
+
+
+def day_under(root: Path, names: Sequence[str], columns: Sequence[str], like: str) -> tuple[Day, Block]:
+    """A day, and its events, whose features are called `names` and read from `columns`."""
+    n, raw = 40, dict(zip(COLUMNS, columns, strict=True))
+    rng = np.random.default_rng(1)
+    put(
+        root,
+        {"user_id": rng.integers(0, 9, n), "item_id": rng.integers(0, 7, n), "click": rng.random(n) < 0.5}
+        | {"seconds": rng.random(n), "at_": rng.integers(0, 99, n), "request_": rng.integers(0, 3, n)}
+        | {raw[c]: [f"{c}{k}" for k in rng.integers(0, 5, n)] for c in ("c_mood", "c_hour", "c_device")}
+        | {raw["c_price"]: rng.random(n), raw["c_like"]: rng.random(n) < 0.5},
+    )
+    put(root, {"user_id": range(8), raw["c_town"]: list("abcdefgh")}, "users/a.parquet")
+    put(root, {"key": range(5), raw["c_author"]: list("vwxyz")}, "items/a.parquet")
+    features = tuple(f.model_copy(update={"column": raw[f.source]}) for f in named(names))
+    tables = {"users": SideTable(path="users", key="user_id"), "items": SideTable(path="items", key="key")}
+    day = read(root, features, **tables, time="at_", request="request_", conversions={like: raw["c_like"]})
+    (block,) = day.blocks()
+    return day, block
+
+
+OTHERS = {"user_id", "item_id", "click", "seconds", "at_", "request_", "key"}
+legal_names = st.one_of(st.sampled_from(TAKEN), st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True))
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=3)
+raw_names = st.one_of(st.sampled_from(RAW), texts).filter(lambda name: name not in OTHERS)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(legal_names, min_size=6, max_size=6, unique=True),
+    st.lists(raw_names, min_size=7, max_size=7, unique=True),
+    st.sampled_from(["like", "user", "click", "x"]),
+)
+def test_names_do_not_matter(names: list[str], columns: list[str], like: str) -> None:
+    with TemporaryDirectory() as plain, TemporaryDirectory() as other:
+        one, its = day_under(Path(plain), PLAIN, COLUMNS, "like")
+        two, others = day_under(Path(other), names, columns, like)
+    back = dict(zip(names, PLAIN, strict=True))
+    assert its.features is not None and others.features is not None
+    for a, b in ((one.users, two.users), (one.items, two.items), (its.features, others.features)):
+        assert a.equals(pl.DataFrame([s.alias(back.get(s.name, s.name)) for s in b]))
+    assert np.array_equal(its.further["like"], others.further[like])
+    for field in ("position", "user", "item", "click", "duration", "conversion", "weight", "request"):
+        assert np.array_equal(getattr(its, field), getattr(others, field), equal_nan=True), field
+    for field in ("clicked", "repeated", "user_events", "item_events", "item_clicks"):
+        assert np.array_equal(getattr(one, field), getattr(two, field)), field
+    assert one.facts == two.facts
 
 
 # -- the spool ---------------------------------------------------------------------------------------------------------
@@ -539,7 +614,7 @@ def test_files_and_blocks_do_not_matter(tmp_path: Path, monkeypatch: pytest.Monk
     whole = pl.DataFrame(many())
     put(tmp_path / "one", whole)
     one = read(tmp_path / "one", DEVICE, **MORE)
-    monkeypatch.setattr(log_module, "BLOCK", 16)
+    monkeypatch.setattr(sizes, "BLOCK", 16)
     put(tmp_path / "two", whole[:77])
     put(tmp_path / "two", whole[77:], "events/day=2026-01-31/b.parquet")
     two = read(tmp_path / "two", DEVICE, **MORE)
@@ -553,7 +628,7 @@ def test_files_and_blocks_do_not_matter(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_shuffled_blocks_are_a_permutation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_module, "BLOCK", 8)
+    monkeypatch.setattr(sizes, "BLOCK", 8)
     put(tmp_path, many())
     day = read(tmp_path, DEVICE, **MORE)
     plain, mixed = rows(day).sort("position"), rows(day, np.random.default_rng(1))
@@ -564,8 +639,8 @@ def test_shuffled_blocks_are_a_permutation(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_small_files_fill_record_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_module, "BLOCK", 16)
-    monkeypatch.setattr(log_module, "POOL", 13)
+    monkeypatch.setattr(sizes, "BLOCK", 16)
+    monkeypatch.setattr(sizes, "POOL", 13)
     whole = pl.DataFrame(many())
     for k in range(40):
         put(tmp_path, whole[5 * k : 5 * k + 5], f"events/day=2026-01-31/{k:03}.parquet")
@@ -582,15 +657,15 @@ def test_small_files_fill_record_batches(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.fixture
 def bucketed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Day:
     """200 rows of 30 users in 7 buckets of 32 rows, about."""
-    monkeypatch.setattr(log_module, "BLOCK", 8)
-    monkeypatch.setattr(log_module, "POOL", 4)
+    monkeypatch.setattr(sizes, "BLOCK", 8)
+    monkeypatch.setattr(sizes, "POOL", 4)
     put(tmp_path, many() | {"user_id": np.random.default_rng(1).integers(0, 30, 200)})
     return read(tmp_path, DEVICE, **MORE)
 
 
 def test_a_day_has_a_bucket_for_each_pool_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_module, "BLOCK", 8)
-    monkeypatch.setattr(log_module, "POOL", 4)
+    monkeypatch.setattr(sizes, "BLOCK", 8)
+    monkeypatch.setattr(sizes, "POOL", 4)
     for n, buckets in ((1, 1), (32, 1), (33, 2), (64, 2), (65, 3)):
         put(tmp_path, many(n))
         day = read(tmp_path)
@@ -647,13 +722,11 @@ def test_users_and_their_rows_are_shuffled(bucketed: Day) -> None:
 def test_clicked_pairs_are_merged_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path, many())
     want = read(tmp_path)
-    monkeypatch.setattr(log_module, "BLOCK", 8)
-    monkeypatch.setattr(log_module, "MERGE", 10)
+    monkeypatch.setattr(sizes, "BLOCK", 8)
+    monkeypatch.setattr(sizes, "MERGE", 10)
     held = []
-    merged = log_module._Distinct.merged
-    monkeypatch.setattr(
-        log_module._Distinct, "merged", lambda self: held.append(sum(map(len, self._held))) or merged(self)
-    )
+    merged = Distinct.merged
+    monkeypatch.setattr(Distinct, "merged", lambda self: held.append(sum(map(len, self._parts))) or merged(self))
     day = read(tmp_path)
     assert np.array_equal(day.clicked, want.clicked) and day.facts == pytest.approx(want.facts)
     assert len(day.clicked) < day.facts["clicks"] and max(held) < day.facts["clicks"]

@@ -26,7 +26,7 @@ from dmtl_cli.config.teacher import Teacher as TeacherConfig
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.data.features.vocabulary import Vocabulary
-from dmtl_cli.data.log.reader import ID, Day
+from dmtl_cli.data.log.day import ID, Day
 from dmtl_cli.data.log.spool import Spool
 from dmtl_cli.data.rows import Rows, pairs
 from dmtl_cli.nn.batches import Batcher, Tables, distinct_of, side_of
@@ -778,7 +778,6 @@ def a_day(users: pl.DataFrame, items: pl.DataFrame) -> Day:
         none,
         zeros[0],
         *[zeros[1]] * 2,
-        inputs=(),
         facts={"rows": 0.0},
     )
 

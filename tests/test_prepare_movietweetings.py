@@ -14,7 +14,8 @@ import pytest
 
 from dmtl_cli.config.reading import load_config
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.data.log.reader import ID, Log
+from dmtl_cli.data.log.day import ID
+from dmtl_cli.data.log.reader import Log
 
 ROOT = Path(__file__).parents[1]
 RAW = Path(__file__).parents[2] / "shared/data/movietweetings"

@@ -34,8 +34,7 @@ from dmtl_cli.config.data import Data, Events
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.features import Feature
 from dmtl_cli.data.features.layout import Encoded
-from dmtl_cli.data.log import reader as reading
-from dmtl_cli.data.log.reader import Day
+from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.nn.batches import Batch, Batcher, Tables
 from dmtl_cli.nn.sharded import ShardedTable, randn
@@ -168,10 +167,10 @@ def test_places_are_every_row_of_an_embedding_once(sizes: list[int], cuts: list[
     bounds = [0, *sorted(min(c, total) for c in cuts), total]
     found: dict[str, list[int]] = {name: [] for name in table.rows}
     for low, high in itertools.pairwise(bounds):
-        table.held = range(low, high)
+        table.local = range(low, high)
         for name in table.rows:
             here, rows = table.place(name)
-            of_table = list(table.held)[here]
+            of_table = list(table.local)[here]
             assert [r - table.start[name] for r in of_table] == list(range(rows.start, rows.stop))
             found[name] += range(rows.start, rows.stop)
     assert found == {name: list(range(n)) for name, n in table.rows.items()}
@@ -211,8 +210,8 @@ def batches_of(day: Day) -> list[pl.DataFrame]:
 @pytest.mark.parametrize("by", ["day folder", "date column"])
 def test_a_day_is_the_same_whoever_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, by: str) -> None:
     """Positions, record batches, buckets, firsts and facts, though runs begin in one share and end in another."""
-    monkeypatch.setattr(reading, "BLOCK", 16)
-    monkeypatch.setattr(reading, "POOL", 3)
+    monkeypatch.setattr(sizes, "BLOCK", 16)
+    monkeypatch.setattr(sizes, "POOL", 3)
     rng = np.random.default_rng(size)
     n, day = 1_000, dt.date(2026, 1, 31)
     folder = tmp_path / "events" / ("day=2026-01-31" if by == "day folder" else "")
@@ -239,7 +238,7 @@ def test_a_day_is_the_same_whoever_read_it(tmp_path: Path, monkeypatch: pytest.M
         Feature(name="mood", side="user", kind="categorical"),
         Feature(name="hour", side="context", kind="categorical", column="time"),
     )
-    log = reading.Log(Data(root=str(tmp_path), events=events), features)
+    log = Log(Data(root=str(tmp_path), events=events), features)
     (tmp_path / "alone").mkdir()
     alone = log.read(day, tmp_path / "alone")
     meeting = Meeting(size)
@@ -253,7 +252,7 @@ def test_a_day_is_the_same_whoever_read_it(tmp_path: Path, monkeypatch: pytest.M
     assert len(alone.spool) > 1 and len(alone.repeated) and len(days[0].spool.further), "what could differ is there"
     for shared in days:
         assert shared.users.equals(alone.users) and shared.items.equals(alone.items)
-        assert shared.facts == alone.facts and shared.inputs == alone.inputs
+        assert shared.facts == alone.facts
         for name in ("clicked", "repeated", "user_events", "item_events", "item_clicks"):
             assert np.array_equal(getattr(shared, name), getattr(alone, name)), name
         assert all(map(np.array_equal, shared.spool.batches, alone.spool.batches))

@@ -23,8 +23,8 @@ from test_log import put, read
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.student import Distill, Student, Way
 from dmtl_cli.config.tasks import Tasks
-from dmtl_cli.data.log import reader as log_module
-from dmtl_cli.data.log.reader import ID, NO_REQUEST, Day
+from dmtl_cli.data.log import sizes as log_sizes
+from dmtl_cli.data.log.day import ID, NO_REQUEST, Day
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.scores import matching as matching_module
 from dmtl_cli.scores import reader as reader_module
@@ -567,7 +567,7 @@ def test_buckets_do_not_matter_to_a_match(tmp_path: Path, day: Day, monkeypatch:
                          "w": np.arange(300) / 4})  # fmt: skip
     config, found, sizes = taking("pctr", loss=loss), [], []
     for block in (100, 4):
-        monkeypatch.setattr(log_module, "BLOCK", block)
+        monkeypatch.setattr(log_sizes, "BLOCK", block)
         later = read(tmp_path / "x", request="request", weight="w")
         matched = stream("match", reader, later, config, 5, 7)
         whole = list(matched.rows(np.random.default_rng(0)))

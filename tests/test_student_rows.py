@@ -16,7 +16,7 @@ from test_teacher_rows import HOUR, log_rows, logged
 
 from dmtl_cli.config.student import Student
 from dmtl_cli.data.log import reader as log_module
-from dmtl_cli.data.log.reader import Day
+from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.rows import Rows, in_lists
 from dmtl_cli.nn.batches import Batcher
 from dmtl_cli.scores.columns import SOURCES

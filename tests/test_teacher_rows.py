@@ -17,8 +17,8 @@ from test_rows import lists_of
 
 from dmtl_cli.config.features import Feature
 from dmtl_cli.config.teacher import Teacher
-from dmtl_cli.data.log import reader as log_module
-from dmtl_cli.data.log.reader import ID, Block, Day
+from dmtl_cli.data.log import sizes
+from dmtl_cli.data.log.day import ID, Block, Day
 from dmtl_cli.data.log.spool import Spool
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.rows import Rows
@@ -35,7 +35,7 @@ def clicked_day(users: int, items: int, clicks: set[tuple[int, int]], item_click
     pairs = np.array(sorted(u * items + i for u, i in clicks), np.int64)
     counts = np.bincount(pairs % items, minlength=items) if item_clicks is None else item_clicks
     tables = [pl.DataFrame({ID: np.arange(n)}) for n in (users, items)]
-    return Day(dt.date(2026, 1, 31), *tables, Spool(Path(), ()), pairs, none, none, none, counts, (), {})
+    return Day(dt.date(2026, 1, 31), *tables, Spool(Path(), ()), pairs, none, none, none, counts, {})
 
 
 @settings(max_examples=60, deadline=None)
@@ -96,7 +96,7 @@ def log_rows(n: int = 300, seed: int = 0) -> dict[str, Any]:
 
 @pytest.fixture
 def a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Day:
-    monkeypatch.setattr(log_module, "BLOCK", 32)
+    monkeypatch.setattr(sizes, "BLOCK", 32)
     put(tmp_path, log_rows())
     return read(tmp_path, [HOUR], weight="weight")
 

@@ -9,7 +9,7 @@ import numpy as np
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.labels import Quantile
 from dmtl_cli.config.schema import Config
-from dmtl_cli.data.log.reader import Day
+from dmtl_cli.data.log.day import Day
 from dmtl_cli.runs.run import Parent
 
 

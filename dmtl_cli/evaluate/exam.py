@@ -16,7 +16,7 @@ import polars as pl
 
 from dmtl_cli.config.evaluate import Evaluate
 from dmtl_cli.config.tasks import CLICK, Tasks, with_click
-from dmtl_cli.data.log.reader import Block, Day
+from dmtl_cli.data.log.day import Block, Day
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.rows import Rows, pairs
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import polars as pl
 
-from dmtl_cli.data.log.reader import ID
+from dmtl_cli.data.log.day import ID
 from dmtl_cli.evaluate import metrics
 from dmtl_cli.evaluate.exam import Exam, Ints, Wanted, fixed_rng
 from dmtl_cli.evaluate.metrics import KS

@@ -12,7 +12,7 @@ import polars as pl
 
 from dmtl_cli.config.tasks import CLICK, READ, Tasks, score_of, with_click
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.data.log.reader import ID, Day
+from dmtl_cli.data.log.day import ID, Day
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.runs.run import Parent, Run
 from dmtl_cli.serving.export import Export

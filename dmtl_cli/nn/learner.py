@@ -14,7 +14,7 @@ from dmtl_cli.config.features import Feature
 from dmtl_cli.config.training import Optimizer
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Encoded
-from dmtl_cli.data.log.reader import Day
+from dmtl_cli.data.log.day import Day
 from dmtl_cli.nn import checkpoint
 from dmtl_cli.nn.batches import Batcher, Tables
 from dmtl_cli.nn.optimizers import Optimizers, forget_untouched

@@ -26,8 +26,9 @@ import numpy.typing as npt
 import polars as pl
 
 from dmtl_cli.config.tasks import CLICK, FUSED, Tasks, logit_column, score_of, with_click
+from dmtl_cli.data.log.day import ID, NO_REQUEST, Day
 from dmtl_cli.data.log.hashing import blake2b64_of
-from dmtl_cli.data.log.reader import BLOCK, ID, NO_REQUEST, Day
+from dmtl_cli.data.log.sizes import BLOCK
 from dmtl_cli.scores.calibration import Calibration
 
 SOURCES = ("exposed", "negative", "candidate")

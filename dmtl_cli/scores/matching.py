@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from dmtl_cli.data.log.reader import BLOCK, Block, Day
+from dmtl_cli.data.log.day import Block, Day
+from dmtl_cli.data.log.sizes import BLOCK
 from dmtl_cli.data.log.spool import SpoolWriter
 from dmtl_cli.scores.columns import list_keys, pair_groups, user_groups
 from dmtl_cli.scores.reader import Reader, ScoredPairs, day_rows

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.tasks import FUSED, Tasks, logit_column, score_of
-from dmtl_cli.data.log.reader import BLOCK, POOL, Day
+from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.sizes import BLOCK, POOL
 from dmtl_cli.data.log.spool import frame_of
 from dmtl_cli.scores.calibration import Calibration, target_logit
 from dmtl_cli.scores.columns import SOURCES, list_keys

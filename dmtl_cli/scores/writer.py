@@ -14,7 +14,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dmtl_cli.data.log.reader import BLOCK, ID, POOL, Day
+from dmtl_cli.data.log.day import ID, Day
+from dmtl_cli.data.log.sizes import BLOCK, POOL
 from dmtl_cli.data.log.spool import SpoolWriter
 from dmtl_cli.scores.columns import SOURCES, pair_groups, user_groups
 

@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from dmtl_cli.config.features import Feature
 from dmtl_cli.config.schema import Config
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.data.log.reader import Day, Log
+from dmtl_cli.data.log.changes import items_that_change
+from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.reader import Log
 
 _BLOCKS = 32  # of the day whose durations are described
 _TEACHER_FLOPS = 2e10  # a second and thread, forward and backward: a cautious guess, said to be one
@@ -29,41 +32,22 @@ def check(config: Config, day: dt.date) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="dmtl-check-") as scratch:
         read = log.read(day, Path(scratch))
         encoder = Encoder(config.features).grow([read])
-        labels = _labels(config, read)
-        features = [_feature(encoder, read, f.name) for f in config.features]
-        spool = read.spool.bytes
-    rows = sum(encoder.embedding_rows().values())
-    teacher = config.teacher
-    width = sum(encoder.layout(s).width(teacher.embedding_dim) for s in ("user", "item", "context"))
-    first, *later = teacher.expert_hidden_units
-    multiplied = teacher.num_experts * (
-        width * first + sum(a * b for a, b in zip((first, *later), later, strict=False))
-    )
-    learned = len(read) * (1 + (teacher.negatives if teacher.samples == "mixed" else 0)) * teacher.epochs
-    tables = sum(t.estimated_size() for t in (read.users, read.items))
-    return {
-        "day": str(day),
-        "rows": len(read),
-        "users": len(read.users),
-        "items": len(read.items),
-        "labels": labels,
-        "join": {
-            f"{k}_joined": round(read.facts[f"{k}_joined"], 4)
-            for k in ("users", "items")
-            if getattr(config.data, k) is not None
-        },
-        "features": features,
-        "estimates": {
-            "table_rows": rows,
-            "memory_mb": round(
-                (rows * (teacher.embedding_dim + 1) * 8 + tables * 2 + spool / max(1, len(read) // 65536)) / 1e6 + 600
-            ),
-            "disk_mb": round(
-                (spool + len(read) * (1 + config.scores.negatives) * 20 * 2 + rows * teacher.embedding_dim * 8) / 1e6
-            ),
-            "teacher_minutes": round(learned * multiplied * 6 / (_TEACHER_FLOPS * config.threads) / 60, 1),
-        },
-    }
+        changing = items_that_change(log, read)
+        features = [_feature(f, encoder, read) | _doubts(f, read, changing) for f in config.features]
+        return {
+            "day": str(day),
+            "rows": len(read),
+            "users": len(read.users),
+            "items": len(read.items),
+            "labels": _labels(config, read),
+            "join": {
+                f"{k}_joined": round(read.facts[f"{k}_joined"], 4)
+                for k in ("users", "items")
+                if getattr(config.data, k) is not None
+            },
+            "features": features,
+            "estimates": _estimates(config, read, encoder),
+        }
 
 
 def _labels(config: Config, day: Day) -> dict[str, Any]:
@@ -87,58 +71,108 @@ def _labels(config: Config, day: Day) -> dict[str, Any]:
     return out
 
 
-def _feature(encoder: Encoder, day: Day, name: str) -> dict[str, Any]:
+def _estimates(config: Config, day: Day, encoder: Encoder) -> dict[str, Any]:
+    """Guesses: rows of the embedding table, memory and disk in MB, minutes of a teacher's training."""
+    teacher = config.teacher
+    rows = sum(encoder.embedding_rows().values())
+    width = sum(encoder.layout(s).width(teacher.embedding_dim) for s in ("user", "item", "context"))
+    first, *later = teacher.expert_hidden_units
+    multiplied = teacher.num_experts * (width * first + sum(a * b for a, b in itertools.pairwise((first, *later))))
+    learned = len(day) * (1 + (teacher.negatives if teacher.samples == "mixed" else 0)) * teacher.epochs
+    tables, spool = sum(t.estimated_size() for t in (day.users, day.items)), day.spool.bytes
+    memory = rows * (teacher.embedding_dim + 1) * 8 + tables * 2 + spool / max(1, len(day) // 65536)
+    disk = spool + len(day) * (1 + config.scores.negatives) * 20 * 2 + rows * teacher.embedding_dim * 8
+    return {
+        "table_rows": rows,
+        "memory_mb": round(memory / 1e6 + 600),
+        "disk_mb": round(disk / 1e6),
+        "teacher_minutes": round(learned * multiplied * 6 / (_TEACHER_FLOPS * config.threads) / 60, 1),
+    }
+
+
+def _feature(f: Feature, encoder: Encoder, day: Day) -> dict[str, Any]:
     """Kind, rows of the embedding, the share of the day's active users, items or events with no known value; of hashed
     values how many there are and in how many buckets they lie."""
-    f = next(f for f in encoder.features if f.name == name)
-    out: dict[str, Any] = {"name": name, "side": f.side, "kind": f.kind}
+    out: dict[str, Any] = {"name": f.name, "side": f.side, "kind": f.kind}
     if f.embedding:
         out["embedding"], out["embedding_rows"] = f.embedding, encoder.embedding_rows()[f.embedding]
-    one = Encoder((f,), encoder.vocabularies, encoder.numbers, encoder.id_kinds)
     if f.per_event:
         unknown = total = 0
         for block in day.blocks():
             assert block.features is not None
             null = block.features[f.name].is_null()
             unknown, total = unknown + int(null.sum()), total + len(null)
-        out["unknown_share"] = round(unknown / max(1, total), 4)
-        return out
-    active = (day.user_events if f.side == "user" else day.item_events) > 0
-    table = (day.users if f.side == "user" else day.items).filter(active)
-    encoded = one.encode(table, f.side)
+        return out | {"unknown_share": round(unknown / max(1, total), 4)}
+    values = _active(f, day)
+    one = Encoder((f,), encoder.vocabularies, encoder.numbers, encoder.id_kinds)
+    encoded = one.encode(values.to_frame(), f.side)
     if encoded.ids.size:
         known = encoded.ids[:, 0] > 0
         out["unknown_share"] = round(float((~known).mean()), 4)
         if f.hash_bucket_size:
-            out["values"] = table[name].filter(pl.Series(known)).n_unique()
+            out["values"] = values.filter(pl.Series(known)).n_unique()
             out["buckets"] = len(np.unique(encoded.ids[known]))
     elif encoded.sequences:
         out["mean_length"] = round(float((encoded.sequences[0] > 0).sum(1).mean()), 2)
         out["unknown_share"] = round(float((encoded.sequences[0] == 0).all(1).mean()), 4)
     else:
-        out["unknown_share"] = round(float(table[name].null_count() / max(1, len(table))), 4)
+        out["unknown_share"] = round(float(values.null_count() / max(1, len(values))), 4)
     return out
+
+
+def _active(f: Feature, day: Day) -> pl.Series:
+    """The feature's values of the users, or items, that have an event."""
+    table, events = (day.users, day.user_events) if f.side == "user" else (day.items, day.item_events)
+    return table[f.name].filter(pl.Series(events > 0))
+
+
+def _doubts(f: Feature, day: Day, changing: dict[str, int]) -> dict[str, Any]:
+    """What speaks against a feature: one value for all users or items, or items with several values within the day."""
+    out: dict[str, Any] = {}
+    if not f.per_event:
+        values = _active(f, day)
+        if len(values) > 1 and not values.null_count() and values.n_unique() == 1:
+            out["one_value"] = True
+    if changing.get(f.name):
+        out["items_that_change"] = changing[f.name]
+        out["items_seen"] = int((day.item_events > 0).sum())
+    return out
+
+
+def described(found: dict[str, Any]) -> str:
+    """What `check` found, as lines of text."""
+    lines = [
+        f"day {found['day']}: {found['rows']:,} rows, {found['users']:,} users, {found['items']:,} items",
+        "labels: " + ", ".join(f"{k} {_words(v)}" for k, v in found["labels"].items()),
+        *(f"the table of {k.removesuffix('_joined')} holds {v:.1%} of the day's" for k, v in found["join"].items()),
+        "",
+        f"{'feature':24}{'side':9}{'kind':13}{'embedding':24}{'rows':>10}{'unknown':>9}",
+        *(_row(f) for f in found["features"]),
+        *(note for f in found["features"] for note in _notes(f)),
+        "",
+        "estimates (guesses): " + ", ".join(f"{k} {v}" for k, v in found["estimates"].items()),
+    ]
+    return "\n".join(lines)
 
 
 def _words(value: Any) -> str:
     return " ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
 
 
-def described(found: dict[str, Any]) -> str:
-    labels, join, guess = found["labels"], found["join"], found["estimates"]
-    lines = [
-        f"day {found['day']}: {found['rows']:,} rows, {found['users']:,} users, {found['items']:,} items",
-        "labels: " + ", ".join(f"{k} {_words(v)}" for k, v in labels.items()),
-        *(f"the table of {k.removesuffix('_joined')} holds {share:.1%} of the day's" for k, share in join.items()),
-        "",
-        f"{'feature':24}{'side':9}{'kind':13}{'embedding':24}{'rows':>10}{'unknown':>9}",
-    ]
-    for f in found["features"]:
-        rows = f.get("embedding_rows", "")
-        lines.append(
-            f"{f['name']:24}{f['side']:9}{f['kind']:13}{f.get('embedding', ''):24}{rows:>10}{f['unknown_share']:>9.1%}"
-        )
-    for f in (f for f in found["features"] if "buckets" in f):
-        lines.append(f"{f['name']}: {f['values']:,} values of the day lie in {f['buckets']:,} buckets")
-    lines += ["", "estimates (guesses): " + ", ".join(f"{k} {v}" for k, v in guess.items())]
-    return "\n".join(lines)
+def _row(f: dict[str, Any]) -> str:
+    rows, embedding = f.get("embedding_rows", ""), f.get("embedding", "")
+    return f"{f['name']:24}{f['side']:9}{f['kind']:13}{embedding:24}{rows:>10}{f['unknown_share']:>9.1%}"
+
+
+def _notes(f: dict[str, Any]) -> list[str]:
+    """What the table has no column for."""
+    notes = []
+    if "buckets" in f:
+        notes.append(f"{f['name']}: {f['values']:,} values of the day lie in {f['buckets']:,} buckets")
+    if "items_that_change" in f:
+        share = f"{f['items_that_change']:,} of {f['items_seen']:,} items have several values this day"
+        hint = "an item's own attribute does not change: side table, or side: context"
+        notes.append(f"{f['name']}: {share}; the first is taken ({hint})")
+    if f.get("one_value"):
+        notes.append(f"{f['name']}: one value for all {f['side']}s: it tells nothing")
+    return notes

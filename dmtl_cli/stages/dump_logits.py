@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.data.log.reader import Day, Log
+from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.rows import Rows, pairs
 from dmtl_cli.runs.artifact import Publication

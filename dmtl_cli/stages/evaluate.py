@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from dmtl_cli.config.errors import NotDue
 from dmtl_cli.config.tasks import Tasks
-from dmtl_cli.data.log.reader import Day, Log
+from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.reader import Log
 from dmtl_cli.evaluate.exam import Exam
 from dmtl_cli.evaluate.on_catalogue import FRESH, on_catalogue
 from dmtl_cli.evaluate.on_rows import on_rows

@@ -21,7 +21,8 @@ from torch import Tensor
 from dmtl_cli.config.days import window
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.labels import read_threshold
-from dmtl_cli.data.log.reader import Day, Log
+from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.nn import checkpoint

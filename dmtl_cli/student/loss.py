@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dmtl_cli.config.student import KD, Distill, Student
-from dmtl_cli.data.log.reader import Day
+from dmtl_cli.data.log.day import Day
 from dmtl_cli.nn.fit import LOOK_EVERY
 from dmtl_cli.nn.precision import products
 from dmtl_cli.runs.ranks import ALONE, Ranks

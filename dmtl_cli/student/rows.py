@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from dmtl_cli.config.student import Distill, Student, Way
-from dmtl_cli.data.log.reader import Day
+from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.rows import Rows, in_lists
 from dmtl_cli.runs.gates import refuse_below
 from dmtl_cli.runs.progress import RunLog

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.data.log.reader import Day
+from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.rows import pairs
 from dmtl_cli.runs.run import Parent, Run
 from dmtl_cli.scores import calibration

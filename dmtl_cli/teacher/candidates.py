@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dmtl_cli.config.scores import Scores
-from dmtl_cli.data.log.reader import BLOCK, Day
+from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.sizes import BLOCK
 from dmtl_cli.data.rows import Rows, pairs
 from dmtl_cli.runs.ranks import ALONE, Ranks
 from dmtl_cli.runs.run import Parent

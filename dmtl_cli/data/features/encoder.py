@@ -23,7 +23,7 @@ from dmtl_cli.data.features.kinds.kind import Kind, Learned
 from dmtl_cli.data.features.layout import Encoded, FloatColumns, Layout, PaddedSequence
 from dmtl_cli.data.features.stored import Stored, read_files, write_files
 from dmtl_cli.data.features.vocabulary import Vocabulary
-from dmtl_cli.data.log.reader import ID, Day
+from dmtl_cli.data.log.day import ID, Day
 
 
 @dataclass(frozen=True)

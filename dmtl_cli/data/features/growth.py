@@ -9,7 +9,7 @@ from dmtl_cli.config.errors import UserError
 from dmtl_cli.data.features.buckets import Buckets
 from dmtl_cli.data.features.kinds.kind import Kind
 from dmtl_cli.data.features.vocabulary import Vocabulary
-from dmtl_cli.data.log.reader import Day
+from dmtl_cli.data.log.day import Day
 
 
 def day_values(kind: Kind, day: Day) -> tuple[pl.Series, pl.Series]:

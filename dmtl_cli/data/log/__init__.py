@@ -1,1 +1,1 @@
-"""A day of the raw click log, checked, as tables and a spool of events. Imports config and runs."""
+"""A day of the raw click log: files, checked rows, the tables and the spool made of them. Imports config and runs."""

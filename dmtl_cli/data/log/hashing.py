@@ -13,7 +13,7 @@ GAMMA = 0x9E3779B97F4A7C15  # SplitMix64's step from state to state
 
 
 def splitmix64(x: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
-    """Of int64 (as two's complement) or uint64, [n]: what SplitMix64 draws in that state (Steele, Lea and Flood,
+    """[n] what SplitMix64 draws in the state of each int64 (as two's complement) or uint64 (Steele, Lea and Flood,
     OOPSLA 2014); a bijection."""
     z = x.astype(np.uint64) + np.uint64(GAMMA)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -1,6 +1,8 @@
-"""Where the log's files lie: in a local folder or in S3-compatible storage. Nobody above this room knows which.
+"""The log's input format: Parquet files in a local folder or in S3-compatible storage.
 
-All are read through pyarrow's filesystems, by row group and column: no file is downloaded whole.
+This is the one module that knows of either. A further format (CSV, Delta) or place belongs here: a `Store` that lists
+folders and files, and a `File` that can be identified and opened. All are read through pyarrow's filesystems, by row
+group and column: no file is downloaded whole.
 """
 
 from __future__ import annotations
@@ -84,7 +86,7 @@ class File:
             raise self.refusal(e, _UNREADABLE) from None
         with raw:
             if raw.size() != self.size:  # what is published names the bytes it was made of
-                what = f"{self}: changed while the log was read, {raw.size()} bytes in place of {self.size}"
+                what = f"{self}: changed while it was read, {raw.size()} bytes in place of {self.size}"
                 raise UserError(what, "retry later", Exit.NO_INPUT)
             yield raw
 
@@ -106,8 +108,16 @@ class Store:
         return f"{'' if self._local else 's3://'}{self.root / path}"
 
     def is_folder(self, path: str) -> bool:
+        return self._type(self.root / path, path) is fs.FileType.Directory
+
+    def file_in_place_of(self, path: str) -> str | None:
+        """The file that stands where `path` needs a folder (root, or a part of the path), as messages name it."""
+        parts = [".", *(str(p) for p in reversed(PurePosixPath(path).parents) if str(p) != "."), path]
+        return next((self.where(p) for p in parts if self._type(self.root / p, path) is fs.FileType.File), None)
+
+    def _type(self, place: PurePosixPath, path: str) -> fs.FileType:
         with self._asking(path):
-            return bool(self.fs.get_file_info(str(self.root / path)).type == fs.FileType.Directory)
+            return self.fs.get_file_info(str(place)).type
 
     def folders(self, path: str) -> list[str]:
         """Sorted paths of the folders in a folder; none of one that is not there."""

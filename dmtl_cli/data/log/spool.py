@@ -33,7 +33,7 @@ class Spool:
     batches: tuple[Ints, ...]
     """numbers of the record batches of each bucket, ascending"""
     further: tuple[tuple[int, Path], ...] = ()
-    """of several ranks: files that go on where one ends, each with the number of its first record batch"""
+    """files of the ranks after this one, which go on where it ends, each with the number of its first record batch"""
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -56,13 +56,14 @@ class Spool:
 
     @property
     def bytes(self) -> int:
+        """Size on disk."""
         return sum(file.stat().st_size for file in (self.file, *(f for _, f in self.further)))
 
     def read(self, batches: Ints, rows: int, columns: list[str] | None = None) -> Iterator[pl.DataFrame]:
         """Record batches one after the other, as frames of as many of them as it takes to have `rows` rows."""
         if not len(batches):
             return
-        held: list[pa.RecordBatch] = []
+        parts: list[pa.RecordBatch] = []
         count = 0
         options = pa.ipc.IpcReadOptions()
         with ExitStack() as stack:
@@ -78,13 +79,13 @@ class Spool:
 
             for k in batches:
                 start, file = max((f for f in self.further if f[0] <= k), default=(0, self.file))
-                held.append(reader(file).get_batch(int(k) - start))
-                count += len(held[-1])
+                parts.append(reader(file).get_batch(int(k) - start))
+                count += len(parts[-1])
                 if count >= rows:
-                    yield frame_of(pa.Table.from_batches(held))
-                    held, count = [], 0
-        if held:
-            yield frame_of(pa.Table.from_batches(held))
+                    yield frame_of(pa.Table.from_batches(parts))
+                    parts, count = [], 0
+        if parts:
+            yield frame_of(pa.Table.from_batches(parts))
 
     def bucket(self, k: int, columns: list[str] | None = None) -> pl.DataFrame | None:
         """All rows of a bucket; None where it has none."""

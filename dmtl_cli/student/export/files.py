@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Encoded
-from dmtl_cli.data.log.reader import ID, Day
+from dmtl_cli.data.log.day import ID, Day
 from dmtl_cli.student.dssm import DSSM
 from dmtl_cli.student.export.towers import Tower, vectors, write_towers
 

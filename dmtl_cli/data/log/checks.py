@@ -1,0 +1,123 @@
+"""The checked columns of one block of raw rows: a value that does not fit is refused with its file, column and row."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.data.log.hashing import blake2b64
+from dmtl_cli.data.log.source import File
+
+SECONDS = 100_000_000_000
+"""up to here an integer instant is seconds since 1970 (the year 5138), above it milliseconds"""
+
+
+class Checked:
+    """Columns of one block, each as the type the rest relies on. Every method raises UserError 65.
+
+    Args:
+        frame: raw rows of a file.
+        file: where they were read.
+        first_row: number of the block's first row in its file, for messages.
+    """
+
+    def __init__(self, frame: pl.DataFrame, file: File, first_row: int) -> None:
+        self.frame, self.file, self.first_row = frame, file, first_row
+
+    def _values(self, column: str) -> pl.Series:
+        """Under a plain name: Polars takes `*` and `^a$` for patterns."""
+        return self.frame[column].alias("values")
+
+    def _refuse(self, column: str, bad: pl.Series, expected: str) -> None:
+        at = bad.arg_true()
+        if len(at):
+            k = int(at[0])
+            where = f"{self.file}: column {column}, row {self.first_row + k}"
+            raise UserError(f"{where}: expected {expected}, got {self.frame[column][k]!r}")
+
+    def _wrong_type(self, column: str, expected: str, hint: str = "") -> UserError:
+        return UserError(f"{self.file}: column {column}: expected {expected}, got {self.frame[column].dtype}", hint)
+
+    def ids(self, column: str) -> pl.Series:
+        """int64 or text, exact, never null: a float cannot hold a large id."""
+        s = self._values(column)
+        if s.dtype.is_integer() or s.dtype == pl.Null:
+            out = s.cast(pl.Int64, strict=False)
+            self._refuse(column, out.is_null(), "an id within int64, never null")
+            return out
+        if s.dtype in (pl.String, pl.Categorical, pl.Enum):
+            self._refuse(column, s.is_null() | (s.cast(pl.String) == ""), "an id, never null or empty")
+            return s.cast(pl.String)
+        raise self._wrong_type(column, "ids as integers or text", "a float loses ids above 2**53")
+
+    def flag(self, column: str, nulls: bool) -> pl.Series:
+        """int8: 1, 0, and -1 of a null, which is refused unless `nulls`."""
+        s = self._values(column)
+        if not (s.dtype in (pl.Boolean, pl.Null) or s.dtype.is_numeric()):
+            raise self._wrong_type(column, "a boolean or 0/1")
+        if s.dtype.is_float():
+            s = s.fill_nan(None)
+        bad = ~s.cast(pl.Float64).is_in([0.0, 1.0])
+        self._refuse(column, bad.fill_null(not nulls), "0 or 1")
+        return s.cast(pl.Int8).fill_null(-1)
+
+    def number(self, column: str, nulls: bool = True) -> pl.Series:
+        """float64, finite, not negative; null, or NaN, as null, which is refused unless `nulls`."""
+        s = self._values(column)
+        if not (s.dtype == pl.Null or s.dtype.is_numeric()):
+            raise self._wrong_type(column, "a number")
+        s = s.cast(pl.Float64).fill_nan(None)
+        self._refuse(column, ((s < 0) | s.is_infinite()).fill_null(not nulls), "a finite number, not negative")
+        return s
+
+    def request(self, column: str) -> pl.Series:
+        """int64: the integer, or the first 63 bits of a text's hash."""
+        s = self.ids(column)
+        if s.dtype == pl.Int64:
+            return s
+        distinct = s.unique()
+        hashed = [blake2b64(v) >> 1 for v in distinct]
+        return s.replace_strict(distinct, pl.Series(hashed, dtype=pl.Int64), return_dtype=pl.Int64)
+
+    def time(self, column: str) -> pl.Series:
+        """Anything that sorts, never null: integers of a timestamp, a number, text."""
+        s = self._values(column)
+        if s.dtype.is_temporal() or s.dtype.is_numeric() or s.dtype == pl.Null:
+            self._refuse(column, s.is_null(), "a time, never null")
+            return s.to_physical() if s.dtype.is_temporal() else s
+        if s.dtype == pl.String:
+            return s
+        raise self._wrong_type(column, "a time: timestamp, number or text that sorts")
+
+    def date(self, column: str, timezone: str | None) -> pl.Series:
+        """The local day of each row: a date, yyyymmdd, YYYY-MM-DD text, or an instant seen in data.timezone.
+
+        Raises:
+            UserError: 78 an instant without `timezone`.
+        """
+        s = self._values(column)
+        if s.dtype == pl.Date:
+            self._refuse(column, s.is_null(), "a day, never null")
+            return s
+        if s.dtype == pl.String:
+            out = s.str.replace_all("-", "").str.to_date("%Y%m%d", strict=False)
+            self._refuse(column, out.is_null(), "a day as YYYY-MM-DD or YYYYMMDD")
+            return out
+        if s.dtype.is_integer() and len(s) and int(s.max() or 0) < 100_000_000:  # type: ignore[arg-type]
+            out = s.cast(pl.String).str.to_date("%Y%m%d", strict=False)
+            self._refuse(column, out.is_null(), "a day as YYYYMMDD")
+            return out
+        if s.dtype.is_integer():
+            s = s.cast(pl.Int64)
+            s = pl.select(pl.when(s > SECONDS).then(s).otherwise(s * 1000).cast(pl.Datetime("ms"))).to_series()
+        return self._day_of(column, s, timezone)
+
+    def _day_of(self, column: str, instants: pl.Series, timezone: str | None) -> pl.Series:
+        if not isinstance(instants.dtype, pl.Datetime):
+            raise self._wrong_type(column, "a date, a timestamp, yyyymmdd or epoch seconds / milliseconds")
+        if timezone is None:
+            hint = "say whose day: data.timezone, e.g. Asia/Shanghai"
+            raise UserError(f"{self.file}: column {column} is an instant", hint, Exit.CONFIG)
+        self._refuse(column, instants.is_null(), "an instant, never null")
+        aware = instants.dt.replace_time_zone("UTC") if instants.dtype.time_zone is None else instants
+        return aware.dt.convert_time_zone(timezone).dt.date()

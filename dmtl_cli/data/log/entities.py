@@ -1,0 +1,100 @@
+"""The users and items of a day: the ids of its events and of its side tables, with their raw features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+import pyarrow as pa
+
+from dmtl_cli.config.data import Data
+from dmtl_cli.config.errors import UserError
+from dmtl_cli.config.features import Feature
+from dmtl_cli.data.log.checks import Checked
+from dmtl_cli.data.log.day import ID
+from dmtl_cli.data.log.firsts import AT
+from dmtl_cli.data.log.schema import Table
+from dmtl_cli.data.log.source import File
+
+
+class Entities:
+    """The users, or the items, of a day.
+
+    Args:
+        side: user or item.
+        table: the side table; None: the events alone tell.
+        features: all that the log reads.
+    """
+
+    def __init__(self, data: Data, side: str, table: Table | None, features: Sequence[Feature]) -> None:
+        self.side, self.table = side, table
+        self.features = [f for f in features if f.side == side]
+        self.keys = [data.events.user if side == "user" else data.events.item]
+        if (beside := data.users if side == "user" else data.items) is not None:
+            self.keys.append(beside.key)
+
+    def join(self, seen: pl.DataFrame) -> tuple[pl.DataFrame, float]:
+        """All of the day, sorted by id, and the share of those seen in events that the side table holds.
+
+        Args:
+            seen: `:id` and `:at` of each id in the events.
+
+        Returns:
+            `:id`, `:at` (null of one that is in the side table alone), and the side table's features by name.
+
+        Raises:
+            UserError: 65 an id or a value does not fit, an id stands twice, ids are of another type than in the events.
+        """
+        if self.table is None:
+            return seen.sort(ID), 1.0
+        table = self._read(self.table, self.keys[-1])
+        if table[ID].dtype != seen[ID].dtype:
+            both = f"{_id_kind(seen[ID].dtype)} in the events and {_id_kind(table[ID].dtype)} in the table"
+            raise UserError(f"{self.side} ids are {both}: expected one type", "cast one of them")
+        rate = len(seen.join(table, on=ID, how="semi")) / max(1, len(seen))
+        return table.join(seen, on=ID, how="full", coalesce=True).sort(ID), rate
+
+    def complete(self, joined: pl.DataFrame, firsts: pl.DataFrame) -> pl.DataFrame:
+        """`:id` and all features by name, in the config's order.
+
+        Args:
+            joined: as `join` gives them.
+            firsts: inline features of the ids in the events, in the order of their first events.
+        """
+        if inline := [c for c in firsts.columns if c not in joined.columns]:
+            place = joined[AT].rank("ordinal") - 1
+            joined = joined.with_columns(firsts.select(pl.col(inline).gather(place)))
+        columns = [joined[ID]]
+        for f in self.features:  # the id itself is a feature under its key's name, known for every row
+            columns.append((joined[ID] if f.source in self.keys else joined[f.name]).alias(f.name))
+        return pl.DataFrame(columns)
+
+    def _read(self, table: Table, key: str) -> pl.DataFrame:
+        """The side table: `:id`, and features by name (but for the key itself)."""
+        types = {f.source: table.type(f.source) for f in self.features if not f.per_event and table.has(f.source)}
+        types.pop(key, None)
+        frames = []
+        for file in table.files:
+            frame = pl.from_arrow(table.fit(_rows(table, file, [*types, key]), types, file))
+            assert isinstance(frame, pl.DataFrame)
+            features = [frame[f.source].alias(f.name) for f in self.features if f.source in types]
+            frames.append(pl.DataFrame([Checked(frame, file, 0).ids(key).alias(ID), *features]))
+        whole = pl.concat(frames)
+        if (twice := whole[ID].is_duplicated()).any():
+            where = f"{table.files[0].parent}: key {key} = {whole[ID].filter(twice)[0]!r} stands twice"
+            raise UserError(where, "one row an id and day")
+        return whole
+
+
+def _rows(table: Table, file: File, columns: list[str]) -> pa.Table:
+    """Those of the columns that the file has."""
+    with table.open(file) as parquet:
+        try:
+            here = sorted(c for c in columns if table.has_in(file, c))
+            return parquet.read(here, use_threads=False)
+        except (pa.ArrowException, OSError) as e:
+            raise file.refusal(e, "damaged Parquet") from None
+
+
+def _id_kind(dtype: pl.DataType) -> str:
+    return "int64" if dtype == pl.Int64 else "string"

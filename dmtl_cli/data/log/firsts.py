@@ -1,0 +1,91 @@
+"""An id's first event of the day, and the inline features it carries.
+
+A later value could know what the user did in between, so each user and item takes its features from one event: the
+first by time, or in the order of the log where it has no time.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from dmtl_cli.config.features import Feature
+from dmtl_cli.data.log import sizes
+from dmtl_cli.data.log.day import FEATURE, ID
+from dmtl_cli.data.log.raw import TIME
+from dmtl_cli.data.log.spool import frame_of
+from dmtl_cli.runs.ranks import Ranks
+
+AT = ":at"
+"""position of an id's first event"""
+
+
+class Firsts:
+    """Where each id of a stream has its first event, in O(ids) memory."""
+
+    def __init__(self) -> None:
+        self._parts: list[pl.DataFrame] = []
+        self._rows = self._kept = self._read = 0
+
+    def add(self, block: pl.DataFrame, side: str) -> None:
+        """Rows in log order, with their ids in column `side`, and perhaps `_time`."""
+        ids = pl.int_range(self._read, self._read + len(block), eager=True)
+        columns = [block[side].alias(ID), *([block[TIME]] if TIME in block.columns else []), ids.alias(AT)]
+        self._parts.append(pl.DataFrame(columns))
+        self._read += len(block)
+        self._rows += len(block)
+        if self._rows > max(sizes.MERGE, 2 * self._kept):
+            self._parts = [self._merged()]
+            self._rows = self._kept = len(self._parts[0])
+
+    def gather(self, ranks: Ranks, starts: list[int]) -> pl.DataFrame:
+        """`:id` and `:at` of each id, over the streams of all ranks. `starts`: the position where each begins."""
+        if ranks.size == 1:
+            return self._merged().select(ID, AT)
+        mine = self._merged() if self._parts else None
+        parts = zip(ranks.gather_objects(mine), starts, strict=False)
+        self._parts = [part.with_columns(pl.col(AT) + at) for part, at in parts if part is not None]
+        return self._merged().select(ID, AT)
+
+    def _merged(self) -> pl.DataFrame:
+        whole = pl.concat(self._parts)
+        if TIME in whole.columns:
+            whole = whole.sort(TIME, maintain_order=True)
+        return _compact(whole.unique(ID, keep="first", maintain_order=True))
+
+
+class Taken:
+    """Inline features of those events of a stream that are an id's first.
+
+    Args:
+        at: positions of the first events; null of an id that has none.
+        features: what is taken of each.
+        start: position of the stream's first event.
+    """
+
+    def __init__(self, at: pl.Series, features: list[Feature], start: int) -> None:
+        self._at = np.sort(at.drop_nulls().to_numpy())
+        self._features = features
+        self._parts: list[pa.Table] = []
+        self._read = start
+
+    def add(self, block: pl.DataFrame) -> None:
+        """Rows in log order."""
+        if self._features:
+            here = slice(*np.searchsorted(self._at, [self._read, self._read + len(block)]))
+            columns = [block[FEATURE + f.source].alias(f.name) for f in self._features]
+            first = pl.DataFrame(columns)[self._at[here] - self._read]
+            self._parts.append(first.to_arrow(compat_level=pl.CompatLevel.oldest()))
+        self._read += len(block)
+
+    def gather(self, ranks: Ranks) -> pl.DataFrame:
+        """A row an id, in log order, over the streams of all ranks: columns by feature name."""
+        mine = frame_of(pa.concat_tables(self._parts)) if self._parts else None
+        parts = [part for part in ranks.gather_objects(mine) if part is not None]
+        return pl.concat(parts) if parts else pl.DataFrame()
+
+
+def _compact(frame: pl.DataFrame) -> pl.DataFrame:
+    """The same rows in memory of their own: text from Arrow keeps all of the batch it came in."""
+    return frame_of(frame.to_arrow(compat_level=pl.CompatLevel.oldest()))

@@ -1,0 +1,67 @@
+"""The labels of an event: how they are read from the log's columns, and what counts as a conversion.
+
+Each event has y (clicked), z (converted: clicked and deeply read, or clicked and the conversion column says so), and a
+further z of each of `data.events.conversions`. To change what a label means, change it here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from dmtl_cli.config.data import Events
+from dmtl_cli.data.log.checks import Checked
+
+Bools = npt.NDArray[np.bool_]
+Flags = npt.NDArray[np.int8]
+FURTHER = "y:"
+"""begins the name of a further conversion's column"""
+
+
+def read_labels(rows: Checked, events: Events) -> list[pl.Series]:
+    """The label columns of a block of raw rows, as the spool keeps them.
+
+    Returns:
+        click (int8: 0, 1; all 1 in a log of clicks), duration (float32 seconds, null where unknown), conversion (int8,
+        -1 where unknown), weight (float32, default 1), y:NAME of each further conversion (int8, -1 where unknown).
+
+    Raises:
+        UserError: 65 a value that is no label, with file, column and row.
+    """
+    n = len(rows.frame)
+    click = rows.flag(events.click, nulls=False) if events.click else pl.Series(np.ones(n, np.int8))
+    duration = rows.number(events.duration) if events.duration else pl.Series([None] * n, dtype=pl.Float32)
+    if events.duration and events.duration_unit == "ms":
+        duration = duration / 1000.0
+    bought = rows.flag(events.conversion, nulls=True) if events.conversion else pl.Series(np.full(n, -1, np.int8))
+    weight = rows.number(events.weight, nulls=False) if events.weight else pl.Series(np.ones(n, np.float32))
+    return [
+        click.alias("click"),
+        duration.cast(pl.Float32).alias("duration"),
+        bought.alias("conversion"),
+        weight.cast(pl.Float32).alias("weight"),
+        *(rows.flag(column, nulls=True).alias(FURTHER + name) for name, column in events.conversions.items()),
+    ]
+
+
+def converted(
+    click: Bools, duration: npt.NDArray[np.float32], conversion: Flags, threshold: float | None
+) -> tuple[Bools, Bools]:
+    """(z, known), [n] each: z = clicked AND deeply read, and where that is known.
+
+    An unclicked row is a known negative even where it carries a duration; a clicked one without a duration is unknown.
+
+    Args:
+        duration: seconds, NaN where unknown.
+        conversion: 1, 0, or -1 where unknown.
+        threshold: seconds above which a click is deeply read; None: the conversion column is the label.
+    """
+    if threshold is None:
+        return with_click(click, conversion)
+    return click & (duration > threshold), ~click | ~np.isnan(duration)
+
+
+def with_click(click: Bools, conversion: Flags) -> tuple[Bools, Bools]:
+    """(z, known), [n] each, of a conversion column (1, 0, or -1 where unknown): it counts with a click."""
+    return click & (conversion == 1), ~click | (conversion >= 0)

@@ -1,0 +1,101 @@
+"""The checked rows of a day's event files, block by block, in the order of the log."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from dmtl_cli.config.data import Data
+from dmtl_cli.data.log import sizes
+from dmtl_cli.data.log.checks import Checked
+from dmtl_cli.data.log.day import FEATURE, NO_REQUEST
+from dmtl_cli.data.log.labels import read_labels
+from dmtl_cli.data.log.schema import Schema
+from dmtl_cli.data.log.source import File
+
+TIME = "_time"
+"""what orders the rows of a day, in the rows that `ids` gives"""
+Groups = list[tuple[File, range]]
+"""row groups of files, in the order of the log"""
+
+
+class RawEvents:
+    """Every method raises UserError: 65 a value is none of what its column holds, with file and row; 66 a file changed
+    or is not there any more; 74 the storage fails."""
+
+    def __init__(self, data: Data, day: dt.date, schema: Schema) -> None:
+        self.events, self.timezone = data.events, data.timezone
+        self.day, self.schema = day, schema
+
+    def ids(self, groups: Groups) -> Iterator[pl.DataFrame]:
+        """Blocks of user, item and, where the log has a time, `_time`."""
+        e = self.events
+
+        def columns(rows: Checked) -> list[pl.Series]:
+            return [*self._ids(rows), *([rows.time(e.time).alias(TIME)] if e.time else [])]
+
+        return self._blocks(groups, {e.user, e.item, e.time}, columns)
+
+    def rows(self, groups: Groups) -> Iterator[pl.DataFrame]:
+        """Blocks of user, item, the labels (see `labels.read_labels`), request, and x:COLUMN of the features."""
+        e = self.events
+        features = self.schema.feature_columns
+
+        def columns(rows: Checked) -> list[pl.Series]:
+            request = (
+                rows.request(e.request) if e.request else pl.Series(np.full(len(rows.frame), NO_REQUEST, np.int64))
+            )
+            raw = [_without_dictionary(rows.frame[c].alias(FEATURE + c)) for c in features]
+            return [*self._ids(rows), *read_labels(rows, e), request.alias("request"), *raw]
+
+        named: set[str | None] = {
+            e.user,
+            e.item,
+            e.click,
+            e.duration,
+            e.conversion,
+            e.weight,
+            e.request,
+            *e.conversions.values(),
+        }
+        return self._blocks(groups, named | set(features), columns)
+
+    def _ids(self, rows: Checked) -> list[pl.Series]:
+        return [rows.ids(self.events.user).alias("user"), rows.ids(self.events.item).alias("item")]
+
+    def _blocks(
+        self, groups: Groups, named: set[str | None], columns: Callable[[Checked], list[pl.Series]]
+    ) -> Iterator[pl.DataFrame]:
+        date = self.events.date_column
+        wanted = sorted(c for c in named | {date} if c is not None)
+        for file, some in groups:
+            for rows in self._checked(file, some, wanted):
+                frame = pl.DataFrame(columns(rows))
+                if date is not None:
+                    frame = frame.filter(rows.date(date, self.timezone) == self.day)
+                if len(frame):
+                    yield frame
+
+    def _checked(self, file: File, groups: range, wanted: list[str]) -> Iterator[Checked]:
+        table = self.schema.events
+        unified = {c: kind for c, kind in self.schema.event_types.items() if c in wanted}
+        here = [c for c in wanted if table.has_in(file, c)]
+        row = sum(table.footers[file].rows[: groups.start])
+        with table.open(file) as parquet:
+            try:
+                for batch in parquet.iter_batches(sizes.BLOCK, list(groups), here, use_threads=False):
+                    frame = pl.from_arrow(table.fit(pa.Table.from_batches([batch]), unified, file))
+                    assert isinstance(frame, pl.DataFrame)
+                    yield Checked(frame, file, row)
+                    row += len(frame)
+            except (pa.ArrowException, OSError) as e:
+                raise file.refusal(e, f"damaged Parquet after row {row}") from None
+
+
+def _without_dictionary(s: pl.Series) -> pl.Series:
+    """Text as text: a dictionary differs from batch to batch, and the spool's format holds one."""
+    return s.cast(pl.String) if s.dtype in (pl.Categorical, pl.Enum) else s

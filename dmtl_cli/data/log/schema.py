@@ -1,0 +1,255 @@
+"""A day's schema: what the footers of its files say together, before a row is read.
+
+A column may be missing in some files (null there), of Null type, or of types that one type can hold (int32 and int64,
+int64 and double); anything else is refused here, once, with file and column.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import types
+
+from dmtl_cli.config.data import Data, Events, SideTable
+from dmtl_cli.config.errors import UserError, did_you_mean
+from dmtl_cli.config.features import Feature
+from dmtl_cli.data.log import kinds
+from dmtl_cli.data.log.day_files import DayFiles, changed
+from dmtl_cli.data.log.source import File
+
+_LISTED = 12  # columns that a message lists; of more it says how many there are
+
+
+@dataclass(frozen=True)
+class Footer:
+    """What a Parquet file says of itself."""
+
+    schema: pa.Schema
+    rows: tuple[int, ...]
+    """of each row group"""
+
+    @staticmethod
+    def read(file: File) -> Footer:
+        with file.open() as parquet:
+            meta = parquet.metadata
+            rows = tuple(meta.row_group(k).num_rows for k in range(meta.num_row_groups))
+            return Footer(parquet.schema_arrow, rows)
+
+
+class Table:
+    """The columns of a table that lies in one or more files.
+
+    Args:
+        files: at least one.
+    """
+
+    def __init__(self, files: Sequence[File]) -> None:
+        self.footers = {file: Footer.read(file) for file in files}
+
+    @property
+    def files(self) -> list[File]:
+        return list(self.footers)
+
+    @property
+    def where(self) -> str:
+        """For messages."""
+        first, *more = self.footers
+        return f"{first}{f' and {len(more)} more' if more else ''}"
+
+    def has(self, column: str) -> bool:
+        return any(column in footer.schema.names for footer in self.footers.values())
+
+    def has_in(self, file: File, column: str) -> bool:
+        return column in self.footers[file].schema.names
+
+    def require(self, column: str, asked: str) -> None:
+        """Raises UserError 65 where no file has the column. `asked`: the message's "data.events.click expects"."""
+        if not self.has(column):
+            raise UserError(f"{self.where}: {missing(column, asked, [self])}")
+
+    def require_everywhere(self, column: str, asked: str) -> None:
+        """Raises UserError 65 where one of the files lacks the column."""
+        self.require(column, asked)
+        for file in self.footers:
+            if not self.has_in(file, column):
+                have = next(str(other) for other in self.footers if self.has_in(other, column))
+                raise UserError(f"{file}: {asked} column {column}, which {have} has", "write it in all files")
+
+    def require_ids(self, column: str) -> None:
+        """Raises UserError 65 where ids are integers in one file and something else in another."""
+        first: tuple[File, pa.DataType] | None = None
+        for file, kind in self._types(column):
+            if first is None:
+                first = file, kind
+            elif _id_kind(kind) != _id_kind(first[1]):
+                raise _disagree(file, column, kind, *first, "write ids as integers, or as text, in all files")
+
+    def type(self, column: str) -> pa.DataType:
+        """The type that holds the column's values of all files.
+
+        Raises:
+            UserError: 65 there is none.
+        """
+        found = list(self._types(column))
+        if not found:
+            return pa.null()
+        first, whole = found[0]
+        for file, kind in found[1:]:
+            if kind != whole:
+                wider = _unified(whole, kind)
+                if wider is None:
+                    raise _disagree(file, column, kind, first, whole, "write one type in all files")
+                whole = wider
+        return whole
+
+    @contextlib.contextmanager
+    def open(self, file: File) -> Iterator[pq.ParquetFile]:
+        """One of the files, as `File.open`; UserError 66 too where its columns are not those of its footer any more."""
+        with file.open() as parquet:
+            if not parquet.schema_arrow.equals(self.footers[file].schema):
+                raise changed(str(file))
+            yield parquet
+
+    def fit(self, rows: pa.Table, columns: dict[str, pa.DataType], file: File) -> pa.Table:
+        """Rows of one of the files, with these columns of these types; a column that the file lacks is null.
+
+        Raises:
+            UserError: 65 a value is lost in the type that the table's files have in common.
+        """
+        schema = rows.schema
+        if all(c in schema.names and schema.field(c).type == kind for c, kind in columns.items()):
+            return rows
+        arrays = dict(zip(schema.names, rows.columns, strict=True))
+        for column, kind in columns.items():
+            if column not in arrays:
+                arrays[column] = pa.nulls(len(rows), kind)
+            elif arrays[column].type != kind:
+                try:
+                    arrays[column] = arrays[column].cast(kind)
+                except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as e:
+                    was = f"{arrays[column].type} here, {kind} over all files"
+                    raise UserError(f"{file}: column {column}: {e} ({was})", "write one type in all files") from None
+        return pa.table(arrays)
+
+    def _types(self, column: str) -> Iterator[tuple[File, pa.DataType]]:
+        """(file, type) where the file has the column and its type is not Null."""
+        for file, footer in self.footers.items():
+            if column in footer.schema.names and not types.is_null(kind := footer.schema.field(column).type):
+                yield file, kind
+
+    def first_with(self, column: str) -> File:
+        """The first file that has values of the column, else the first."""
+        return next((file for file, _ in self._types(column)), self.files[0])
+
+
+def missing(column: str, asked: str, tables: Sequence[Table]) -> str:
+    """What a message says of a column that none of these tables has."""
+    names = sorted({name for table in tables for footer in table.footers.values() for name in footer.schema.names})
+    have = f"it has {len(names)} columns" + (f": {', '.join(names)}" if len(names) <= _LISTED else "")
+    return f"{asked} column {column}{did_you_mean(column, names)}; {have}"
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Where each feature of a day is read, and of what type."""
+
+    events: Table
+    sides: dict[str, Table]
+    """side tables by side, user and item"""
+    inline: dict[str, list[Feature]]
+    """by side: features that no side table has, read from an id's first event of the day"""
+    feature_columns: list[str]
+    """sorted event columns that features are read from"""
+    event_types: dict[str, pa.DataType]
+    """of the event columns that need one type over all files: those of features, and the time"""
+
+    @staticmethod
+    def unify(found: DayFiles, data: Data, features: Sequence[Feature]) -> Schema:
+        """Raises UserError 65: a column is not there, or of types that do not fit each other or the feature's kind."""
+        events = Table(found.events)
+        _require_named(events, data.events)
+        sides = {side: Table(files) for side, files in found.tables.items()}
+        for side, table in sides.items():
+            key = _side_of(data, side).key
+            table.require_everywhere(key, "expected key")
+            table.require_ids(key)
+        inline: dict[str, list[Feature]] = {"user": [], "item": []}
+        for f in features:
+            table = events
+            if not f.per_event and f.side in sides and sides[f.side].has(f.source):
+                table = sides[f.side]
+            elif not f.per_event or f.side == "user":  # for rows without an event of their own: the day's first value
+                inline[f.side].append(f)
+            beside = [sides[f.side]] if f.side in sides and not f.per_event else []
+            _require_feature(f, table, beside)
+        from_events = {f.source for f in features if f.per_event or f in inline[f.side]}
+        time = [data.events.time] if data.events.time else []
+        kinds_of = {c: events.type(c) for c in sorted({*from_events, *time})}
+        return Schema(events, sides, inline, sorted(from_events), kinds_of)
+
+
+def _side_of(data: Data, side: str) -> SideTable:
+    table = data.users if side == "user" else data.items
+    assert table is not None
+    return table
+
+
+def _require_named(table: Table, events: Events) -> None:
+    """The columns that data.events names, in every file."""
+    roles = ("user", "item", "time", "click", "duration", "conversion", "weight", "request")
+    named = {role: getattr(events, role) for role in roles}
+    named |= {f"conversions.{name}": column for name, column in events.conversions.items()}
+    for role, column in {**named, "date_column": events.date_column}.items():
+        if column is not None:
+            table.require_everywhere(column, f"data.events.{role} expects")
+    table.require_ids(events.user)
+    table.require_ids(events.item)
+
+
+def _require_feature(f: Feature, table: Table, beside: list[Table]) -> None:
+    if not table.has(f.source):
+        also = f" and {beside[0].where}" if beside else ""
+        asked = missing(f.source, f"feature {f.name} expects", [table, *beside])
+        raise UserError(f"{table.where}{also}: {asked}")
+    kind = table.type(f.source)
+    if refused := kinds.refusal(f, kind):
+        takes, hint = refused
+        where = f"{table.first_with(f.source)}: feature {f.name}: column {f.source} is {kind}"
+        raise UserError(f"{where}, kind {f.kind} expects {takes}", hint)
+
+
+def _disagree(file: File, column: str, kind: pa.DataType, other: File, its: pa.DataType, hint: str) -> UserError:
+    return UserError(f"{file}: column {column} is {kind}, but {its} in {other}", hint)
+
+
+def _id_kind(kind: pa.DataType) -> str:
+    kind = _plain(kind)
+    if types.is_integer(kind):
+        return "integers"
+    return "text" if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind) else str(kind)
+
+
+def _unified(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    """The least type that holds the values of both; None where there is none."""
+    schemas = [pa.schema([("column", _plain(kind))]) for kind in (one, other)]
+    try:
+        return pa.unify_schemas(schemas, promote_options="permissive").field(0).type
+    except pa.ArrowException:
+        return None
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """Text and lists of it without a dictionary, in the layout that files differ in least."""
+    if types.is_dictionary(kind):
+        return _plain(kind.value_type)
+    if types.is_string_view(kind):
+        return pa.large_string()
+    if types.is_list(kind):
+        return pa.list_(_plain(kind.value_type))
+    if types.is_large_list(kind):
+        return pa.large_list(_plain(kind.value_type))
+    return kind

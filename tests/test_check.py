@@ -1,0 +1,90 @@
+"""`check` says what training would make of a day, and what looks like a mistake in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from worlds import DAYS, Project
+
+from dmtl_cli.data.log import sizes
+
+EVENTS: dict[str, Any] = {
+    "user_id": [1, 1, 2, 2, 3, 3],
+    "item_id": [10, 11, 10, 12, 10, 11],
+    "click": [1, 0, 1, 1, 0, 0],
+    "seconds": [50.0, 99.0, None, 5.0, None, None],
+    "age": [20, 20, 30, 30, 40, 40],
+    "price": [1.0, 2.0, 1.0, 3.0, 1.0, 2.0],
+}
+
+
+def project(home: Path, frame: dict[str, Any], *features: dict[str, Any]) -> Project:
+    folder = home / f"log/events/day={DAYS[0]}"
+    folder.mkdir(parents=True)
+    pl.DataFrame(EVENTS | frame).write_parquet(folder / "a.parquet")
+    made = Project.of(home, home / "log")
+    made.config["data"] = {"root": str(home / "log"), "events": {"click": "click", "duration": "seconds"}}
+    made.config["features"] = [
+        {"name": "age", "side": "user", "kind": "numeric"},
+        {"name": "price", "side": "item", "kind": "numeric"},
+        *features,
+    ]
+    made.write()
+    return made
+
+
+def said(made: Project, name: str) -> list[str]:
+    """The lines of check about a feature, beside its row in the table."""
+    ended = made.call("check", "--day", DAYS[0])
+    assert (ended.code, ended.err) == (0, "")
+    return [line for line in ended.out.splitlines() if line.startswith(f"{name}: ")]
+
+
+AUTHOR = {"name": "author", "side": "item", "kind": "categorical", "column": "by"}
+
+
+@pytest.mark.parametrize(
+    ("values", "items"),
+    [
+        (["a", "b", "a", "c", "a", "b"], 0),
+        (["a", "b", "x", "c", "a", "b"], 1),
+        (["a", "b", "x", "c", "y", "z"], 2),
+        (["a", None, "a", "c", "a", "b"], 1),
+        ([[1], [2], [1], [3], [1], [2, 3]], 1),
+    ],
+)
+def test_an_item_feature_that_changes_within_the_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: list[Any], items: int
+) -> None:
+    monkeypatch.setattr(sizes, "BLOCK", 2)
+    kind = "sequence" if isinstance(values[0], list) else "categorical"
+    made = project(tmp_path, {"by": values}, AUTHOR | {"kind": kind})
+    expected = (
+        f"author: {items} of 3 items have several values this day; the first is taken "
+        "(an item's own attribute does not change: side table, or side: context)"
+    )
+    assert said(made, "author") == ([expected] if items else [])
+    assert said(made, "price") == said(made, "age") == []
+    (found,) = (f for f in made.stage("check", 1).json["features"] if f["name"] == "author")
+    assert found.get("items_that_change", 0) == items
+
+
+def test_a_user_feature_may_change(tmp_path: Path) -> None:
+    made = project(
+        tmp_path, {"mood": list("abcdef")}, {"name": "mood", "side": "user", "kind": "categorical"},
+        {"name": "now", "side": "context", "kind": "categorical", "column": "mood"},
+    )  # fmt: skip
+    assert said(made, "mood") == said(made, "now") == []
+
+
+def test_a_feature_of_one_value(tmp_path: Path) -> None:
+    country = {"name": "country", "side": "user", "kind": "categorical"}
+    made = project(tmp_path / "one", {"country": ["fr"] * 6}, country)
+    assert said(made, "country") == ["country: one value for all users: it tells nothing"]
+    made = project(tmp_path / "two", {"country": ["fr"] * 4 + [None] * 2}, country)
+    assert said(made, "country") == [], "where it is known tells something"
+    made = project(tmp_path / "item", {"by": ["x"] * 6}, AUTHOR)
+    assert said(made, "author") == ["author: one value for all items: it tells nothing"]
