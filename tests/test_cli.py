@@ -21,7 +21,7 @@ import torch
 from worlds import BASE, DAYS, JSON_KEYS, Project, assert_one_line, dmtl, events, reshape
 
 from dmtl_cli.data.log import sizes
-from dmtl_cli.nn import fit
+from dmtl_cli.nn import precision
 from dmtl_cli.synth.generate import generate
 
 STAGES = ("train-teacher", "dump-logits", "train-student", "export", "evaluate", "train-joint", "compare")
@@ -428,7 +428,7 @@ def test_old_scores_are_refused(project: Project) -> None:
 
 
 def test_settings_of_speed(fresh: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fit, "has_bf16", lambda device: True)  # torch computes it anywhere, only slowly
+    monkeypatch.setattr(precision, "has_bf16", lambda device: True)  # torch computes it anywhere, only slowly
     plain = fresh.done("train-teacher", 1)
     half = fresh.done("train-teacher", 1, teacher__precision="bf16")
     assert half["metrics"]["loss"] != plain["metrics"]["loss"] == pytest.approx(half["metrics"]["loss"], rel=0.02)
@@ -448,7 +448,7 @@ def test_settings_of_speed(fresh: Project, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_bf16_is_refused_where_the_processor_has_none(fresh: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fit, "has_bf16", lambda device: False)
+    monkeypatch.setattr(precision, "has_bf16", lambda device: False)
     for command, key in (("train-teacher", "teacher"), ("train-student", "student"), ("train-joint", "student")):
         hard = {"student__distill__w_kd": 0, "student__hard__w_hard": 1} if command == "train-student" else {}
         ended = fresh.stage(command, 1, **{f"{key}__precision": "bf16"}, **hard)

@@ -16,6 +16,7 @@ from dmtl_cli.config.errors import Exit
 from dmtl_cli.config.reading import load_config
 from dmtl_cli.config.tasks import Tasks
 from dmtl_cli.runs.manifest import Manifest
+from dmtl_cli.scores.columns import column_names
 
 ROOT = Path(__file__).parent.parent
 DOCS = [f for f in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "data/README.md") if f.is_file()]
@@ -139,7 +140,7 @@ def test_contract_is_whole() -> None:
     scores = text.split("### Score table")[1].split("\n## ")[0]
     assert [n for line in re.findall(r"^\| (`.*?) \|", scores, re.M) for n in re.findall(r"`(\w+)`", line)] == [
         *("user_id", "item_id", "day", "pair_source", "group", "rank"),
-        *Tasks(("X",)).score_columns(fused=True),
+        *column_names(Tasks(("X",)), fused=True),
     ]
 
 

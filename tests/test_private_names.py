@@ -21,7 +21,7 @@ SEEN = {"2.13"}
 """minor versions of torch on which the private names were looked at"""
 NAMES = {
     "torch.ops.mkldnn": "dmtl_cli/nn/precision.py has_bf16",
-    "torch.ops.aten": "dmtl_cli/nn/kernels/mixture.py relu_backward_",
+    "torch.ops.aten.threshold_backward": "dmtl_cli/nn/kernels/mixture.py relu_backward_",
 }
 """private names, and the one function that calls each"""
 AVX512 = {"avx512f", "avx512bw", "avx512dq", "avx512vl"}

@@ -34,7 +34,9 @@ from dmtl_cli.config.data import Data, Events
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.features import Feature
 from dmtl_cli.data.features.layout import Encoded
+from dmtl_cli.data.log import sizes
 from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.nn.batches import Batch, Batcher, Tables
 from dmtl_cli.nn.sharded import ShardedTable, randn
@@ -375,12 +377,9 @@ def test_a_dump_is_the_same_bytes_whatever_the_ranks(
 ) -> None:
     """Blocks are made small, so that each rank has some; candidates too."""
     program = tmp_path / "small.py"
-    patches = ""
-    for module in ("data.log.reader", "scores.reader", "scores.writer", "scores.columns", "teacher.candidates"):
-        module = f"dmtl_cli.{module}"
-        monkeypatch.setattr(f"{module}.BLOCK", 1_000)
-        patches += f"import {module}\n{module}.BLOCK = 1_000\n"
-    program.write_text(f"{patches}from dmtl_cli.cli.main import main\nmain()\n")
+    monkeypatch.setattr(sizes, "BLOCK", 1_000)
+    patch = "from dmtl_cli.data.log import sizes\nsizes.BLOCK = 1_000\n"
+    program.write_text(f"{patch}from dmtl_cli.cli.main import main\nmain()\n")
     project = copy_of(projects[0], tmp_path)
     project.config["scores"] |= {"candidates": 5, "candidate_source": "popularity"}
     project.write()

@@ -122,7 +122,7 @@ def section(title: str) -> list[list[str]]:
 
 def test_the_design_names_the_floors() -> None:
     rows = section("The house")
-    assert [re.sub("[`]|/$", "", folder).replace("/", ".") for _, folder, _ in rows] == [
+    assert [folder.strip("`/").replace("/", ".") for _, folder, _ in rows] == [
         name for names in FLOORS for name in names
     ]
     assert [int(number) for number, *_ in rows] == [len(FLOORS) - floor(name) for names in FLOORS for name in names]

@@ -26,11 +26,9 @@ from dmtl_cli.config.tasks import Tasks
 from dmtl_cli.data.log import sizes as log_sizes
 from dmtl_cli.data.log.day import ID, NO_REQUEST, Day
 from dmtl_cli.data.rows import Rows
-from dmtl_cli.scores import matching as matching_module
-from dmtl_cli.scores import reader as reader_module
 from dmtl_cli.scores import writer as writer_module
 from dmtl_cli.scores.calibration import Calibration
-from dmtl_cli.scores.columns import SOURCES, list_keys, score_columns, user_groups
+from dmtl_cli.scores.columns import SOURCES, column_names, list_keys, score_columns, user_groups
 from dmtl_cli.scores.published import age, effective_ways
 from dmtl_cli.scores.reader import Reader
 from dmtl_cli.scores.writer import Writer
@@ -124,7 +122,7 @@ def write(
     fusion: dict[str, float] | None = None,
 ) -> Reader:
     (folder / "scratch").mkdir(parents=True)
-    writer = Writer(folder / "scratch", day, Tasks.named(calibration).score_columns(fused=bool(fusion)))
+    writer = Writer(folder / "scratch", day, column_names(Tasks.named(calibration), fused=bool(fusion)))
     for rows, source, logits in parts:
         request = rows.labels.request if source == "exposed" else None
         writer.add(rows.user, rows.item, source, scored(logits, calibration, fusion), request)
@@ -153,8 +151,7 @@ def random_parts(day: Day, n: int = 400, requests: bool = True) -> list[tuple[Sh
 
 
 def blocks_of(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (writer_module, reader_module, matching_module):
-        monkeypatch.setattr(module, "BLOCK", rows)
+    monkeypatch.setattr(log_sizes, "BLOCK", rows)
 
 
 # -- the table ---------------------------------------------------------------------------------------------------------
@@ -265,7 +262,7 @@ def row_groups(reader: Reader) -> list[list[int]]:
 def test_cuts_are_ends_of_groups_and_about_a_block_apart(groups: list[int], block: int) -> None:
     group = np.sort(np.array(groups, np.int64))
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(writer_module, "BLOCK", block)
+        patched.setattr(log_sizes, "BLOCK", block)
         cuts = writer_module._cuts(group)
     assert cuts[-1] == len(group) and all(a < b for a, b in itertools.pairwise(cuts))
     assert not len(group) or cuts[0] == 0
@@ -364,8 +361,8 @@ def test_probabilities_are_inside_and_multiply(logits: list[tuple[float, float]]
 
 def test_scores_of_further_tasks_by_hand(tmp_path: Path, day: Day) -> None:
     names = ("like_logit", "plike", "pctlike")
-    assert Tasks.named(MORE).score_columns(fused=False) == (*SCORES, *names)
-    assert Tasks.named(["ctr", "cvr", "b", "a"]).score_columns(fused=True)[5:] == (
+    assert column_names(Tasks.named(MORE), fused=False) == (*SCORES, *names)
+    assert column_names(Tasks.named(["ctr", "cvr", "b", "a"]), fused=True)[5:] == (
         "a_logit", "pa", "pcta", "b_logit", "pb", "pctb", "pfused",
     )  # fmt: skip
     reader = write(tmp_path / "s", day, [(pairs([0], [1]), "exposed", [[2, 3, 4]])], MORE, FUSION)
@@ -390,7 +387,7 @@ def test_every_score_is_inside_whatever_the_exponents(
     logits: list[tuple[float, float, float]], fusion: dict[str, float]
 ) -> None:
     out = scored(logits, MORE, fusion)
-    assert tuple(out) == Tasks.named(MORE).score_columns(fused=True)
+    assert tuple(out) == column_names(Tasks.named(MORE), fused=True)
     for name in ("pctr", "pcvr", "pctcvr", "plike", "pctlike", "pfused"):
         assert out[name].dtype == np.float32 and ((out[name] > 0) & (out[name] < 1)).all(), name
     assert np.array_equal(out["pctlike"], out["pctr"] * out["plike"])

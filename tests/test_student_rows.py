@@ -15,7 +15,7 @@ from test_rows import GROUPS, assert_whole, grouped, lists_of, runs
 from test_teacher_rows import HOUR, log_rows, logged
 
 from dmtl_cli.config.student import Student
-from dmtl_cli.data.log import reader as log_module
+from dmtl_cli.data.log import sizes
 from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.rows import Rows, in_lists
 from dmtl_cli.nn.batches import Batcher
@@ -34,7 +34,7 @@ def labelled(day: Day, hard: dict[str, Any], distill: dict[str, Any] | None = No
 
 @pytest.fixture
 def a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Day:
-    monkeypatch.setattr(log_module, "BLOCK", 32)
+    monkeypatch.setattr(sizes, "BLOCK", 32)
     put(tmp_path, log_rows())
     return read(tmp_path, [HOUR], weight="weight")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dmtl_cli.config.tasks import Tasks, is_reserved
+from dmtl_cli.scores.columns import column_names
 
 ONE, TWO = Tasks(), Tasks(("like",))
 
@@ -16,8 +17,8 @@ def test_names_are_those_of_published_models() -> None:
 
 def test_score_columns_are_those_of_published_tables() -> None:
     five = ("ctr_logit", "cvr_logit", "pctr", "pcvr", "pctcvr")
-    assert ONE.score_columns(fused=False) == five
-    assert TWO.score_columns(fused=True) == (*five, "like_logit", "plike", "pctlike", "pfused")
+    assert column_names(ONE, fused=False) == five
+    assert column_names(TWO, fused=True) == (*five, "like_logit", "plike", "pctlike", "pfused")
 
 
 def test_a_score_is_a_product_of_tasks() -> None:

@@ -78,9 +78,3 @@ class Tasks:
         tasks = {score_of(task): task for task in self.names}
         fused = {tasks[score]: exponent for score, exponent in fusion.items()}
         return single | both | ({FUSED: fused} if fused else {})
-
-    def score_columns(self, *, fused: bool) -> tuple[str, ...]:
-        """Names of a score table's logits and scores, in order."""
-        first = [logit_column(t) for t in (CLICK, READ)] + [score_of(t) for t in (CLICK, READ, with_click(READ))]
-        rest = [c for x in self.further for c in (logit_column(x), score_of(x), score_of(with_click(x)))]
-        return (*first, *rest, *([FUSED] if fused else []))

@@ -25,10 +25,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from dmtl_cli.config.tasks import CLICK, FUSED, Tasks, logit_column, score_of, with_click
+from dmtl_cli.config.tasks import CLICK, FUSED, READ, Tasks, logit_column, score_of, with_click
+from dmtl_cli.data.log import sizes
 from dmtl_cli.data.log.day import ID, NO_REQUEST, Day
 from dmtl_cli.data.log.hashing import blake2b64_of
-from dmtl_cli.data.log.sizes import BLOCK
 from dmtl_cli.scores.calibration import Calibration
 
 SOURCES = ("exposed", "negative", "candidate")
@@ -36,6 +36,13 @@ SOURCES = ("exposed", "negative", "candidate")
 _LARGEST = np.nextafter(np.float32(1), np.float32(0))
 _SMALLEST = np.float32(1e-37)
 Ints = npt.NDArray[np.int64]
+
+
+def column_names(tasks: Tasks, *, fused: bool) -> tuple[str, ...]:
+    """Names of a table's logits and scores, in order."""
+    first = [logit_column(t) for t in (CLICK, READ)] + [score_of(t) for t in (CLICK, READ, with_click(READ))]
+    rest = [c for x in tasks.further for c in (logit_column(x), score_of(x), score_of(with_click(x)))]
+    return (*first, *rest, *([FUSED] if fused else []))
 
 
 def score_columns(
@@ -57,13 +64,13 @@ def score_columns(
     if fusion:
         whole = sum(a * log_p[task] for task, a in tasks.factors(fusion)[FUSED].items())
         out[FUSED] = np.clip(np.exp(whole).astype(np.float32), _SMALLEST, _LARGEST)
-    return {name: out[name] for name in tasks.score_columns(fused=bool(fusion))}
+    return {name: out[name] for name in column_names(tasks, fused=bool(fusion))}
 
 
 def user_groups(day: Day) -> npt.NDArray[np.int64]:
     """[users] a negative number for each user of the day, another one on another day: a hash of id and day."""
     ids = day.users[ID].cast(pl.String)
-    parts = [blake2b64_of(f"{day.day}|" + ids[k : k + BLOCK]) for k in range(0, len(ids), BLOCK)]
+    parts = [blake2b64_of(f"{day.day}|" + ids[k : k + sizes.BLOCK]) for k in range(0, len(ids), sizes.BLOCK)]
     return -1 - (np.concatenate([np.zeros(0, np.uint64), *parts]) >> np.uint64(1)).astype(np.int64)
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from dmtl_cli.data.log import sizes
 from dmtl_cli.data.log.day import Block, Day
-from dmtl_cli.data.log.sizes import BLOCK
 from dmtl_cli.data.log.spool import SpoolWriter
 from dmtl_cli.scores.columns import list_keys, pair_groups, user_groups
 from dmtl_cli.scores.reader import Reader, ScoredPairs, day_rows
@@ -25,7 +25,7 @@ class Matcher:
     def __init__(self, reader: Reader, day: Day, targets: Sequence[str], scratch: Path) -> None:
         """Puts the scored pairs whose user and item the later day knows by bucket into a file in `scratch`."""
         self.day, self.targets = day, targets
-        writer = SpoolWriter(scratch / f"scored-{day.day}.arrow", len(day.spool), BLOCK)
+        writer = SpoolWriter(scratch / f"scored-{day.day}.arrow", len(day.spool), sizes.BLOCK)
         for frame in reader.frames(["user_id", "item_id", "pair_source", *reader.logits]):
             shown = frame.filter(pl.col("pair_source") == "exposed")
             user, item = day_rows(day, shown)

@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.tasks import FUSED, Tasks, logit_column, score_of
+from dmtl_cli.data.log import sizes
 from dmtl_cli.data.log.day import Day
-from dmtl_cli.data.log.sizes import BLOCK, POOL
 from dmtl_cli.data.log.spool import frame_of
 from dmtl_cli.scores.calibration import Calibration, target_logit
-from dmtl_cli.scores.columns import SOURCES, list_keys
+from dmtl_cli.scores.columns import SOURCES, column_names, list_keys
 
 Ints = npt.NDArray[np.int64]
 _RERUN = "run dump-logits again"
@@ -72,7 +72,7 @@ class Reader:
         self.logits = [logit_column(task) for task in self.tasks.names]
         self.rows = 0
         self._groups: list[tuple[Path, int]] = []  # part and row group
-        scores = self.tasks.score_columns(fused=bool(self.fusion))
+        scores = column_names(self.tasks, fused=bool(self.fusion))
         for part in sorted(folder.glob("part-*.parquet")):
             with pq.ParquetFile(part) as file:
                 _check_types(part, file.schema_arrow, _TYPES | dict.fromkeys(scores, _SCORE))
@@ -88,7 +88,7 @@ class Reader:
             part, group = self._groups[k]
             with pq.ParquetFile(part, pre_buffer=False) as file:
                 pool.append(file.read_row_group(group, columns=list(columns), use_threads=False))
-            if len(pool) == POOL or n == len(order) - 1 or sum(map(len, pool)) >= 2 * POOL * BLOCK:
+            if len(pool) == sizes.POOL or n == len(order) - 1 or sum(map(len, pool)) >= 2 * sizes.POOL * sizes.BLOCK:
                 yield frame_of(pa.concat_tables(pool))
                 pool = []
 

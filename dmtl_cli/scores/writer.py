@@ -14,8 +14,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dmtl_cli.data.log import sizes
 from dmtl_cli.data.log.day import ID, Day
-from dmtl_cli.data.log.sizes import BLOCK, POOL
 from dmtl_cli.data.log.spool import SpoolWriter
 from dmtl_cli.scores.columns import SOURCES, pair_groups, user_groups
 
@@ -82,9 +82,9 @@ class Writer:
         if not len(cuts):
             yield self._read(self.chunks.files)
             return
-        writer = SpoolWriter(self.scratch / "parts.arrow", len(cuts) + 1, BLOCK)
-        for start in range(0, len(self.chunks.files), POOL):
-            frame = self._read(self.chunks.files[start : start + POOL])
+        writer = SpoolWriter(self.scratch / "parts.arrow", len(cuts) + 1, sizes.BLOCK)
+        for start in range(0, len(self.chunks.files), sizes.POOL):
+            frame = self._read(self.chunks.files[start : start + sizes.POOL])
             writer.add(frame, np.searchsorted(cuts, frame["group"].to_numpy(), side="right"))
         spool = writer.done()
         for k in range(len(spool)):
@@ -104,8 +104,8 @@ class Writer:
         order = frame.select(pl.arg_sort_by(keys, descending=[k == "pctcvr" for k in keys])).to_series()
         group, source = (frame[c].gather(order).to_numpy() for c in ("group", "source"))
         begins = np.flatnonzero(np.append(True, (group[1:] != group[:-1]) | (source[1:] != source[:-1]))[: len(group)])
-        sizes = np.diff(np.append(begins, len(group)))
-        rank = (1 + np.arange(len(group)) - np.repeat(begins, sizes)).astype(np.int32)
+        lengths = np.diff(np.append(begins, len(group)))
+        rank = (1 + np.arange(len(group)) - np.repeat(begins, lengths)).astype(np.int32)
         with pq.ParquetWriter(
             file,
             self._table(frame[:0], rank[:0]).schema,
@@ -132,5 +132,5 @@ class Writer:
 def _cuts(group: npt.NDArray[np.int64]) -> list[int]:
     """Where row groups of about BLOCK rows begin, and the end: never inside a group."""
     begins = np.flatnonzero(np.append(True, group[1:] != group[:-1])) if len(group) else np.zeros(0, np.int64)
-    at = np.searchsorted(begins, np.arange(0, len(group), BLOCK))
+    at = np.searchsorted(begins, np.arange(0, len(group), sizes.BLOCK))
     return [*np.unique(begins[at[at < len(begins)]]).tolist(), len(group)]

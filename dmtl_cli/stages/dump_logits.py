@@ -18,7 +18,7 @@ from dmtl_cli.data.rows import Rows, pairs
 from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.manifest import Manifest
 from dmtl_cli.runs.run import Draft, Parent, Result, Run
-from dmtl_cli.scores.columns import score_columns
+from dmtl_cli.scores.columns import column_names, score_columns
 from dmtl_cli.scores.writer import Chunks, Writer
 from dmtl_cli.teacher.candidates import candidates
 from dmtl_cli.teacher.frozen import FrozenTeacher, Scorer
@@ -50,7 +50,7 @@ def _dump(
     if retriever:
         Encoder.stored(retriever[0], run.config.features_of("student"))  # its features must be the config's
     teacher = FrozenTeacher(*parent, run.device, run.config)
-    writer = Writer(publication.tmp, read, teacher.tasks.score_columns(fused=bool(config.fusion)))
+    writer = Writer(publication.tmp, read, column_names(teacher.tasks, fused=bool(config.fusion)))
     active = np.flatnonzero(read.user_events > 0)
     total = len(read) * (1 + config.negatives) + len(active) * config.candidates
     rng = run.rng("scores", day, parent[1].day)

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dmtl_cli.config.scores import Scores
+from dmtl_cli.data.log import sizes
 from dmtl_cli.data.log.day import Day
-from dmtl_cli.data.log.sizes import BLOCK
 from dmtl_cli.data.rows import Rows, pairs
 from dmtl_cli.runs.ranks import ALONE, Ranks
 from dmtl_cli.runs.run import Parent
@@ -32,7 +32,7 @@ def candidates(
     if retriever is not None:
         export = Export(retriever[0])
         items = export.vectors(day.items, "item")
-    step = max(1, BLOCK // config.candidates)
+    step = max(1, sizes.BLOCK // config.candidates)
     for k, start in enumerate(range(0, len(active), step)):
         if not ranks.mine(k):
             continue
