@@ -1,5 +1,5 @@
 #!/bin/sh
-# Lint, types and tests in an environment of their own. Runs from any folder, and may be run again.
+# Lint, types and tests, in an environment of their own. From any folder, again and again; arguments go to pytest.
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
 . "$here/scripts/env.sh"
@@ -10,4 +10,4 @@ bin=$here/.venv-test/bin
 "$bin/ruff" check .
 "$bin/ruff" format --check .
 "$bin/mypy"
-"$bin/python" -m pytest "$@"
+"$bin/python" -m pytest --numprocesses 2 --dist worksteal "$@"
