@@ -837,7 +837,7 @@ def inside_student_steps(o: dict[str, Any], scratch: Path) -> Result:
     }
 
     def ours(b: StudentBatch) -> None:
-        loss(b)[0].backward()  # type: ignore[no-untyped-call]
+        loss(b, False)[0].backward()  # type: ignore[no-untyped-call]
         optimizers.step()
 
     mine, theirs = in_rounds(
@@ -855,7 +855,7 @@ def inside_student_loop(o: dict[str, Any], scratch: Path) -> Result:
     loss = StudentLoss(model, config, 1.0, at.log_q, {})
     start, rows = time.perf_counter(), 0
     for b in at.student_batches(at.run.config):
-        loss(b)[0].backward()  # type: ignore[no-untyped-call]
+        loss(b, False)[0].backward()  # type: ignore[no-untyped-call]
         optimizers.step()
         rows += len(b)
     return {"rate": rows / (time.perf_counter() - start)}

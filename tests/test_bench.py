@@ -137,7 +137,7 @@ def test_the_plain_student_is_dmtls(opened: Any) -> None:
         assign(mine[1], theirs[2].weight, theirs[2].bias)
     batch = next(at.student_batches(at.run.config))
     assert len(batch) > len(set(batch.item_row.tolist())), "no accidental hit to leave out"
-    ours = StudentLoss(model, config, 1.0, at.log_q, {})(batch)[0]
+    ours = StudentLoss(model, config, 1.0, at.log_q, {})(batch, False)[0]
     target = batch.labels.targets[:, 0].float()
     theirs = plain.loss(bench.Flat.from_batch(batch), target, at.log_q[batch.item_row], batch.item_row)
     torch.testing.assert_close(theirs, ours, atol=1e-4, rtol=1e-5)

@@ -99,7 +99,7 @@ def test_old_evidence_decays_but_never_below_a_first_fit() -> None:
 
 @pytest.mark.parametrize("prior", [None, Calibration(0.6, -2.0, ((9.0, 1.0), (1.0, 4.0)), 77)])
 def test_nothing_to_fit_is_the_prior(prior: Calibration | None) -> None:
-    before = prior or Calibration.identity()
+    before = prior or Calibration()
     x = np.array([0.5, 1.0])
     for y, w in ((np.zeros(2), None), (np.ones(2), None), (np.array([0, 1]), np.zeros(2)), (np.array([0, 1]), [1, 0])):
         c = fit(x, y, w if w is None else np.array(w), prior)
@@ -150,7 +150,7 @@ def test_bad_input_is_an_error() -> None:
 def test_survives_json_bit_for_bit() -> None:
     c = fit(*simulated(100, 0.9, 0.1))
     assert Calibration.from_dict(json.loads(json.dumps(c.to_dict()))) == c
-    assert Calibration.from_dict(Calibration.identity().to_dict()) == Calibration()
+    assert Calibration.from_dict(Calibration().to_dict()) == Calibration()
 
 
 # -- the teacher's logit -----------------------------------------------------------------------------------------------

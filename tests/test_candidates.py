@@ -19,7 +19,7 @@ from worlds import BASE, DAYS, Project, events, reshape
 
 from dmtl_cli.config.reading import load_config
 from dmtl_cli.config.student import LISTS, ListLoss, RowLoss
-from dmtl_cli.config.training import Optimizer
+from dmtl_cli.config.training import Training
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.day import ID, Day
 from dmtl_cli.data.log.reader import Log
@@ -174,8 +174,8 @@ def test_sizes_of_gradients_are_those_of_a_sample_of_steps(project: Project, mon
     told: list[tuple[int, dict[str, float]]] = []
 
     class Spy(StudentLoss):
-        def __call__(self, batch: StudentBatch) -> tuple[torch.Tensor, dict[str, Any]]:
-            loss, parts = super().__call__(batch)
+        def __call__(self, batch: StudentBatch, look: bool) -> tuple[torch.Tensor, dict[str, Any]]:
+            loss, parts = super().__call__(batch, look)
             told.append((len(batch), {k: float(v) for k, v in parts.items()}))
             return loss, parts
 
@@ -408,7 +408,7 @@ def test_the_auxiliary_head_is_not_served(project: Project, tmp_path: Path) -> N
 def test_an_epoch_of_clicks_is_cut_by_its_rows(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not by those of a log of exposures, most of which it does not learn."""
     asked: set[int] = set()
-    monkeypatch.setattr(Optimizer, "rows_a_step", lambda config, rows: asked.add(rows) or 256)
+    monkeypatch.setattr(Training, "rows_a_step", lambda config, rows: asked.add(rows) or 256)
     config = a_config()
     config["teacher"] |= {"samples": "sampled", "negatives": 2, "epochs": 1}
     made = Project.of(tmp_path, world, config=config).done("train-teacher", 1)

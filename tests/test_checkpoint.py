@@ -12,7 +12,7 @@ from test_models import DIM, FACTORS, ITEM, NETWORKS, USER, a_student, a_teacher
 from test_optim import RATES, batches, train
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.config.training import Optimizer
+from dmtl_cli.config.training import Training
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.nn import checkpoint
 from dmtl_cli.nn.optimizers import Optimizers
@@ -23,10 +23,10 @@ from dmtl_cli.student.dssm import DSSM
 ENCODER = encoder_of(*USER, *ITEM)
 
 
-ADAM = Optimizer(learning_rate=0.01, embedding_optimizer="adam")
+ADAM = Training(learning_rate=0.01, embedding_optimizer="adam")
 
 
-def optimizers_of(model: Any, rates: Optimizer = RATES) -> Optimizers:
+def optimizers_of(model: Any, rates: Training = RATES) -> Optimizers:
     return Optimizers.build(model, model.table, rates)
 
 
@@ -66,7 +66,7 @@ def test_round_trip_is_bit_equal(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rates", [RATES, ADAM], ids=["rowwise_adagrad", "adam"])
-def test_going_on_is_never_having_stopped(tmp_path: Path, rates: Optimizer) -> None:
+def test_going_on_is_never_having_stopped(tmp_path: Path, rates: Training) -> None:
     stream = list(batches(ENCODER, 4))
     whole = a_student(ENCODER)
     whole_optimizers = optimizers_of(whole, rates)

@@ -183,7 +183,7 @@ def test_compare_names_an_input_that_changed(project: Project) -> None:
 def test_compare_names_a_version_that_differs(chain: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dmtl_cli.runs.run.__version__", "99.1")
     err = compare(chain)
-    assert f"teacher of {DAYS[0]} was made with dmtl {__version__}, this is dmtl 99.1;" in err
+    assert f"teacher of {DAYS[0]} was made with dmtl {__version__}, now it is 99.1;" in err
 
 
 def test_compare_names_a_parent_that_was_made_again(project: Project) -> None:

@@ -561,6 +561,11 @@ def test_a_wrong_set(tmp_path: Path, entry: str, says: str) -> None:
     assert found[0].startswith(says), found
 
 
+def test_a_set_below_an_empty_section(tmp_path: Path) -> None:
+    found = mistakes(tmp_path, SMALL + "student:\n", "student.learning_rate=0.1")
+    assert found == ["--set student.learning_rate=0.1: student is empty in the config"]
+
+
 NUMERIC = with_feature("name: x, side: user, kind: numeric")
 VALUED = with_feature("name: x, side: user, kind: categorical, min_count: 2")
 NO_EFFECT = "features.2: min_count has no effect on kind numeric (it is for categorical and sequence)"

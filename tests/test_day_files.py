@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,12 @@ def unknown(ended: Ended) -> float:
         pytest.param(NUMERIC, [None] * N, [1] * N, (1, 0), id="a column of Null type"),
         pytest.param(CONTEXT, [None] * N, list("abcabc"), (0.5, 0.5), id="an event's column of Null type"),
         pytest.param(NUMERIC, [1] * N, [1.5] * N, (0, 0), id="integers and floats"),
+        pytest.param(NUMERIC, [2**53 + 1] * N, [1.5] * N, (0, 0), id="large integers and floats, read as numbers"),
+        pytest.param(NUMERIC, [2**63 + 1] * N, [-1] * N, (0, 0), id="more than int64 and below 0, read as numbers"),
+        pytest.param(
+            NUMERIC, pl.Series([Decimal("1.25")] * N, dtype=pl.Decimal(10, 2)), [1] * N, (0, 0), id="decimals"
+        ),
+        pytest.param(CATEGORICAL, [True, False] * 3, [1, 0] * 3, (0, 0), id="booleans and integers"),
         pytest.param(CATEGORICAL, [1, 2, 1, 4, 1, 2], [1.0, None, 1.0, 4.0, 1.0, None], (0, 0.3333), id="nulls"),
         pytest.param(CONTEXT, pl.Series([1] * N, dtype=pl.Int8), [2**40] * N, (0, 0), id="integers of two widths"),
         pytest.param(CONTEXT, pl.Series(["a"] * N, dtype=pl.Categorical), ["b"] * N, (0, 0), id="dictionary and text"),
@@ -249,9 +256,9 @@ def test_a_side_table_of_parts_that_lack_a_column(tmp_path: Path) -> None:
         ({"x": [1] * N}, {"x": [[1]] * N}, CONTEXT, ("1.parquet: column x is", "list", "int64 in", "0.parquet")),
         ({}, {"user_id": [1.0] * N}, None, ("1.parquet: column user_id is double", "int64 in", "0.parquet")),
         ({}, {"item_id": [1] * N}, None, ("1.parquet: column item_id is int64", "string in", "0.parquet")),
-        ({}, {"seconds": None}, None, ("1.parquet: data.events.duration expects column seconds, which",)),
-        ({}, {"user_id": None}, None, ("1.parquet: data.events.user expects column user_id, which",)),
-        ({}, {}, CATEGORICAL, ("0.parquet and 1 more: feature x expects column x; ", "it has 4 columns: click,")),
+        ({}, {"seconds": None}, None, ("1.parquet: data.events.duration expects column seconds, which is not in it",)),
+        ({}, {"user_id": None}, None, ("1.parquet: data.events.user expects column user_id, which is not in it",)),
+        ({}, {}, CATEGORICAL, ("0.parquet and 1 more: feature x expects column x (columns: ", "(columns: click,")),
         ({"x": [2**53 + 1] * N}, {"x": [1.0] * N}, CATEGORICAL, ("0.parquet: column x: ", "double over all files")),
     ],
 )  # fmt: skip
@@ -271,9 +278,11 @@ def test_a_misspelt_column_among_many(tmp_path: Path) -> None:
     frame = columns(**{f"a_column_of_no_use_{k}": [1] * N for k in range(60)})
     ended = checked(tmp_path, [frame], events={"user": "user_idd"})
     assert ended.code == 65
-    assert "data.events.user expects column user_idd, did you mean user_id?; it has 64 columns" in ended.err
+    assert "data.events.user expects column user_idd, did you mean user_id? (64 columns are there)" in ended.err
     ended = checked(tmp_path, [frame | {"age": [1] * N}], {"name": "agee", "side": "user", "kind": "numeric"})
-    assert ended.code == 65 and "feature agee expects column agee, did you mean age?; it has 65 columns" in ended.err
+    assert (
+        ended.code == 65 and "feature agee expects column agee, did you mean age? (65 columns are there)" in ended.err
+    )
 
 
 def test_a_misspelt_column_of_a_side_table(tmp_path: Path) -> None:

@@ -13,12 +13,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from dmtl_cli.config.student import KD, LISTS, LOSS_OPTIONS, ListLoss, RowLoss
+from dmtl_cli.config.student import KD, LISTS, LOSS_OPTIONS, Decay, ListLoss, PairWeight, RowLoss
 from dmtl_cli.student import distillation as distill
 from dmtl_cli.student.distillation import (
     LOSSES,
-    Decay,
-    PairWeight,
     kl,
     listwise,
     listwise_calibrated,

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 from worlds import BASE, DAYS, Project, events
 
 from dmtl_cli.config.reading import load_config
-from dmtl_cli.config.training import Optimizer
+from dmtl_cli.config.training import Training
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.rows import Rows
@@ -176,7 +176,7 @@ def test_it_can_be_used_like_an_export(joint: tuple[Project, list[dict[str, Any]
 def test_as_published(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Clicks and drawn negatives, no loss of clicked rows alone (Zhao et al., 2021). Batches are sized by them."""
     asked: set[int] = set()
-    monkeypatch.setattr(Optimizer, "rows_a_step", lambda config, rows: asked.add(rows) or 256)
+    monkeypatch.setattr(Training, "rows_a_step", lambda config, rows: asked.add(rows) or 256)
     config = copy.deepcopy(BASE)
     config["teacher"] |= {"samples": "sampled", "negatives": 2, "task_weights": {"cvr": 0}}
     made = Project.of(tmp_path, world / "log", config=config).done("train-joint", 1)

@@ -753,7 +753,7 @@ def test_scores_train_the_auxiliary_head_and_labels_the_served_one(w_kd: float, 
     batch = Batcher(encoder, tables, CPU).batch(Rows(user, item, labels))
     doubled = [x._replace(floats=x.floats.double()) for x in (batch.user, batch.item)]
     loss_of = StudentLoss(model, config, 1.0, torch.zeros(8), {})
-    loss, parts = loss_of(replace(batch, user=doubled[0], item=doubled[1]))
+    loss, parts = loss_of(replace(batch, user=doubled[0], item=doubled[1]), True)
     found = {n: float(g.abs().max()) for n, g in gradients(model, loss).items()}
     of_head = {n for n in found if n.startswith("auxiliary.")}
     assert len(of_head) == 6 and found.keys() > SERVED_ONLY

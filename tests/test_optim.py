@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.config.training import Optimizer
+from dmtl_cli.config.training import Training
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.nn.batches import Batch, side_of
-from dmtl_cli.nn.fit import fit
+from dmtl_cli.nn.fit import LOOK_EVERY, fit
 from dmtl_cli.nn.layers import Side
 from dmtl_cli.nn.learner import Learner
 from dmtl_cli.nn.optimizers import Optimizers, forget_untouched
@@ -128,7 +128,7 @@ def test_no_closure() -> None:
 
 
 ENCODER = encoder_of(*USER, *ITEM)
-RATES = Optimizer(learning_rate=0.01, embedding_learning_rate=0.05)
+RATES = Training(learning_rate=0.01, embedding_learning_rate=0.05)
 
 
 class Target(NamedTuple):
@@ -146,7 +146,16 @@ def batches(encoder: Encoder, n: int, rows: int = 8, seed: int = 0) -> Iterator[
         user, item = (side_of(random_encoded(encoder, s, 5, rng), CPU) for s in ("user", "item"))
         place = [torch.from_numpy(rng.integers(0, 5, b)) for _ in range(2)]
         labels = Target(user.floats[place[0], 0])
-        yield Batch(user, item, Side(none.ids[:b], (), none.floats[:b]), *place, labels, place[1])
+        yield Batch(
+            user,
+            item,
+            Side(none.ids[:b], (), none.floats[:b]),
+            *place,
+            labels,
+            place[1],
+            None,
+            (len(user.ids), len(item.ids)),
+        )
 
 
 def loss_of(model: DSSM, batch: Batch[Target]) -> tuple[Tensor, dict[str, float | Tensor]]:
@@ -162,14 +171,14 @@ def learner_of(model: DSSM, optimizers: Optimizers | None = None) -> Learner[DSS
 
 def train(model: DSSM, stream: Iterator[Batch[Target]], optimizers: Optimizers | None = None) -> dict[str, float]:
     with RunLog().progress("train") as progress:
-        return fit([learner_of(model, optimizers)], stream, lambda b: loss_of(model, b), progress)
+        return fit([learner_of(model, optimizers)], stream, lambda b, look: loss_of(model, b), progress)
 
 
 def test_fit_learns_and_reports_row_weighted_means() -> None:
     model = a_student(ENCODER, unit=False)
     seen: list[tuple[int, float]] = []
 
-    def watched(batch: Batch[Target]) -> tuple[Tensor, dict[str, float | Tensor]]:
+    def watched(batch: Batch[Target], look: bool) -> tuple[Tensor, dict[str, float | Tensor]]:
         assert model.training
         loss, parts = loss_of(model, batch)
         seen.append((len(batch), loss.item()))
@@ -188,12 +197,28 @@ def test_fit_on_nothing() -> None:
     assert train(a_student(ENCODER), iter([])) == {"rows": 0.0}
 
 
+def test_costly_numbers_are_asked_for_in_every_call_of_fit() -> None:
+    """A sample of the steps of each epoch, the first included, so that the last epoch reports them."""
+    model = a_student(ENCODER, unit=False)
+    with RunLog().progress("train") as progress:
+        for _ in range(3):
+            asked: list[bool] = []
+
+            def watched(batch: Batch[Target], look: bool) -> tuple[Tensor, dict[str, float | Tensor]]:
+                asked.append(look)  # noqa: B023 (called in this turn of the loop alone)
+                return loss_of(model, batch)[0], {"size": 2.0} if look else {}
+
+            found = fit([learner_of(model)], batches(ENCODER, 20), watched, progress)
+            assert [k for k, look in enumerate(asked) if look] == list(range(0, len(asked), LOOK_EVERY))
+            assert len(asked) > LOOK_EVERY and found["size"] == 2.0
+
+
 def test_learners_of_one_loss_are_all_trained() -> None:
     models = [a_student(ENCODER, seed, unit=False) for seed in (0, 1)]
     alone = [a_student(ENCODER, seed, unit=False) for seed in (0, 1)]
     reports = [train(m, batches(ENCODER, 6)) for m in alone]
 
-    def both(batch: Batch[Target]) -> tuple[Tensor, dict[str, float | Tensor]]:
+    def both(batch: Batch[Target], look: bool) -> tuple[Tensor, dict[str, float | Tensor]]:
         assert all(m.training for m in models)
         return torch.stack([loss_of(m, batch)[0] for m in models]).sum(), {}
 
@@ -303,7 +328,7 @@ def test_table_adam_is_adam_and_knows_what_had_a_gradient() -> None:
 
 def test_dense_adam_moves_rows_that_a_step_does_not_touch() -> None:
     model = a_student(ENCODER)
-    optimizers = Optimizers.build(model, model.table, Optimizer(embedding_optimizer="adam"))
+    optimizers = Optimizers.build(model, model.table, Training(embedding_optimizer="adam"))
     train(model, batches(ENCODER, 1), optimizers)
     before = model.table.weight.detach().clone()
     train(model, batches(ENCODER, 1, seed=1), optimizers)

@@ -101,8 +101,13 @@ def test_the_top_is_a_dozen_folders() -> None:
 def test_every_folder_says_what_it_is_for() -> None:
     for name, tree in MODULES.items():
         if (ROOT / name.replace(".", "/")).is_dir():
-            said = ast.get_docstring(tree) or ""
-            assert re.search(r"\. Imports? [^.]+\.|Nothing that", said), name
+            said = " ".join((ast.get_docstring(tree) or "").split())
+            named = re.search(r"Imports? (.+)\.$", said)
+            assert named, name
+            inside = {m: t for m, t in MODULES.items() if m.startswith(name + ".") or m == name}
+            rooms = {room(m).split(".")[0] for t in inside.values() for m in imported(t)} - {name.split(".")[0]}
+            if not re.search("below|everything", named[1]):
+                assert rooms <= set(re.findall(r"[a-z]+", named[1])), name
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -75,3 +77,9 @@ def test_without_lists_batches_are_full(blocks: list[int], batch_size: int) -> N
     batches = list(Batcher.cut((pairs(i * 0, i) for i in items), batch_size))
     assert [len(b) for b in batches] == [batch_size] * (n // batch_size) + [n % batch_size] * (n % batch_size > 0)
     assert [i for b in batches for i in b.item.tolist()] == list(range(n))
+
+
+def test_rows_with_and_without_features_are_not_mixed() -> None:
+    two = np.arange(2)
+    with pytest.raises(ValueError, match="all have"):
+        Rows.concat([pairs(two, two), pairs(two, two, pl.DataFrame({"hour": two}))])

@@ -29,11 +29,11 @@ from dmtl_cli.data.rows import Rows
 from dmtl_cli.scores import writer as writer_module
 from dmtl_cli.scores.calibration import Calibration
 from dmtl_cli.scores.columns import SOURCES, column_names, list_keys, score_columns, user_groups
-from dmtl_cli.scores.published import age, effective_ways
 from dmtl_cli.scores.reader import Reader
 from dmtl_cli.scores.writer import Writer
 from dmtl_cli.student.labels import StudentRows
 from dmtl_cli.student.loss import freshness
+from dmtl_cli.student.published import age, effective_ways
 from dmtl_cli.student.rows import Stream, streams
 
 CALIBRATION = {"ctr": Calibration(0.9, -1.0), "cvr": Calibration(1.2, 0.3)}

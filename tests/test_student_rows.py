@@ -23,7 +23,7 @@ from dmtl_cli.scores.columns import SOURCES
 from dmtl_cli.scores.reader import ScoredPairs
 from dmtl_cli.student import rows as rows_module
 from dmtl_cli.student.hard import HARD, hard_rows
-from dmtl_cli.student.labels import StudentRows, to_distill, to_label
+from dmtl_cli.student.labels import StudentRows, labelled_rows, scored_rows
 from dmtl_cli.student.rows import mix
 
 
@@ -77,11 +77,11 @@ def test_a_read_counts_by_its_seconds(a_day: Day) -> None:
 
 def test_student_rows_say_what_they_do_not_have() -> None:
     two, one = np.arange(2), np.ones(2, np.float32)
-    hard = to_label(two, two, two > 0, one, 3)
+    hard = labelled_rows(two, two, two > 0, one, 3)
     assert hard.labels.targets.shape == (2, 3) and np.isnan(hard.labels.targets).all()
     assert not hard.labels.kd_weight.any() and SOURCES[hard.labels.source[0]] == "exposed"
     assert hard.labels.label.tolist() == [False, True] and hard.labels.hard_weight.tolist() == [1, 1]
-    soft = to_distill(ScoredPairs(two, two, np.array([[0.5], [np.nan]]), np.array([2, 1], np.int8), one, two), 10, 20)
+    soft = scored_rows(ScoredPairs(two, two, np.array([[0.5], [np.nan]]), np.array([2, 1], np.int8), one, two), 10, 20)
     assert (soft.user.tolist(), soft.item.tolist()) == ([10, 11], [20, 21])
     assert not soft.labels.label.any() and not soft.labels.hard_weight.any()
     assert soft.labels.source.tolist() == [2, 1] and soft.labels.kd_weight.tolist() == [1, 1]
@@ -109,7 +109,7 @@ def stream(n: int, source: int, block: int) -> Iterator[StudentRows]:
     for start in range(0, n, block):
         item = np.arange(start, min(n, start + block))
         no = np.zeros(len(item))
-        yield to_label(np.full(len(item), source), item, no > 0, no.astype(np.float32), 0)
+        yield labelled_rows(np.full(len(item), source), item, no > 0, no.astype(np.float32), 0)
 
 
 @settings(max_examples=60, deadline=None)

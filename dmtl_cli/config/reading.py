@@ -102,6 +102,11 @@ def _override(raw: dict[str, Any], entry: str, marks: Marks) -> list[str]:
     parsed, inner, found = parse(value, f"--set {entry}", parts)
     at: Any = raw
     for k, part in enumerate(parts):
+        if at is None:
+            empty = ".".join(map(str, parts[:k]))
+            raise UserError(
+                f"--set {entry}: {empty} is empty in the config", f"give {empty} keys, or leave it out", Exit.CONFIG
+            )
         try:
             if k == len(parts) - 1:
                 at[part] = parsed

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, model_validator
 
 from dmtl_cli.config.section import Name, Positive, Rate, Section, Units, Weight
-from dmtl_cli.config.training import Optimizer
+from dmtl_cli.config.training import Training
 
 
 class SourceWeights(Section):
@@ -42,6 +42,10 @@ LOSS_OPTIONS: dict[str, tuple[str, ...]] = {
 }
 
 
+PairWeight = Literal["uniform", "gap", "ndcg"]
+Decay = Literal["exponential", "logarithmic", "linear"]
+
+
 class KD(Section):
     """One distillation loss: how far the student is from one stored score."""
 
@@ -52,9 +56,9 @@ class KD(Section):
     source_weights: SourceWeights = SourceWeights()
     temperature: Rate = 1.0
     """kl, mse_prob, listwise, listwise_calibrated: divides both logits"""
-    pair_weight: Literal["uniform", "gap", "ndcg"] = "uniform"
+    pair_weight: PairWeight = "uniform"
     """pairwise: what a pair counts: 1, the gap of the teacher's logits, or the change of NDCG if it were swapped"""
-    decay: Literal["exponential", "logarithmic", "linear"] = "exponential"
+    decay: Decay = "exponential"
     """rank_weight: how the weight falls with the teacher's position"""
     decay_lambda: Rate = 10.0
     """rank_weight, exponential: positions in which the weight falls by e"""
@@ -121,7 +125,7 @@ class Hard(Section):
     """pointwise: drawn a row"""
 
 
-class Student(Optimizer):
+class Student(Training):
     embedding_dim: Positive = 32
     hidden_units: Units = (128, 64)
     """of both towers; the last is the length of the vectors"""

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from dmtl_cli.config.section import Name, Positive, Rate, Section, Share, Units, Weight
-from dmtl_cli.config.training import Optimizer
+from dmtl_cli.config.training import Training
 
 Network = Literal["mmoe", "ple", "shared_bottom"]
 NETWORK_OPTIONS: dict[Network, tuple[str, ...]] = {
@@ -27,7 +27,7 @@ class Cross(Section):
     """a feature of side item, categorical or sequence"""
 
 
-class Teacher(Optimizer):
+class Teacher(Training):
     user_rows: Positive = 1
     """rows of a user that stay together in a batch, where their part is computed once; 1: rows in random order"""
     first_window_days: Positive = 1

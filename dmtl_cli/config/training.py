@@ -7,7 +7,7 @@ from typing import Literal
 from dmtl_cli.config.section import Name, Positive, Rate, Section, Share
 
 
-class Optimizer(Section):
+class Training(Section):
     batch_size: Positive | None = None
     """rows a step; default a power of two from 64 to 4096 that makes an epoch some 256 steps"""
     epochs: Positive = 1

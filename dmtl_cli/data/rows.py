@@ -61,10 +61,16 @@ class Rows(Generic[L]):
 
     @staticmethod
     def concat(parts: Sequence[Rows[L]]) -> Rows[L]:
-        """The rows of all parts, which agree on whether they have lists."""
+        """The rows of all parts.
+
+        Raises:
+            ValueError: some of them have features, labels or lists, and others have none.
+        """
         columns = [p.labels for p in parts if p.labels is not None]
         framed = [p.features for p in parts if p.features is not None]
         listed = [p.lists for p in parts if p.lists is not None]
+        if not {len(columns), len(framed), len(listed)} <= {0, len(parts)}:
+            raise ValueError("expected parts that all have labels, features and lists, or all have none")
         return Rows(
             np.concatenate([p.user for p in parts]),
             np.concatenate([p.item for p in parts]),

@@ -83,7 +83,7 @@ class Exam:
 
     day: Day
     threshold: float | None
-    """seconds from which a read is deep; None where a column of the log says so"""
+    """seconds above which a read is a long read; None where a column of the log says so"""
     tasks: Tasks
     exposures: bool
     """whether the log holds unclicked rows: without them exposed-row metrics of ctr and ctX are undefined"""

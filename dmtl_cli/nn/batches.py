@@ -1,4 +1,4 @@
-"""Where numpy and polars meet torch, and nowhere else.
+"""Batches: encoded rows as tensors.
 
 In a batch the user side stands once per distinct user and the item side once per distinct item, with an index from
 each row to its user and its item: towers and first layers then compute each of them once.
@@ -38,24 +38,26 @@ class Batch(Generic[L]):
     """
 
     user: Side
+    """of N distinct users"""
     item: Side
+    """of N distinct items"""
     context: Side
+    """of B rows"""
     user_index: Tensor
+    """[B] place of each row's user"""
     item_index: Tensor
+    """[B] place of each row's item"""
     labels: L
     """of tensors [B, ...]"""
     item_row: Tensor
-    """row of the stacked item table: tells items apart"""
-    lists: Tensor | None = None
+    """[B] row of the stacked item table: tells items apart"""
+    lists: Tensor | None
     """[B] number of each row's list"""
+    distinct: tuple[int, int]
+    """users and items of the whole batch"""
 
     def __len__(self) -> int:
         return self.item_row.shape[0]
-
-    @property
-    def distinct(self) -> tuple[int, int]:
-        """Users and items of the whole batch, where it is whole or shared by sides."""
-        return int(self.user_index.max()) + 1, int(self.item_index.max()) + 1
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ class Batcher:
         n, move, side = len(rows), partial(to_device, self.device), partial(side_of, device=self.device)
         share = self.ranks.slice(n) if self.by == "rows" else slice(0, n)
         features = rows.features if rows.features is not None else pl.DataFrame({"": np.zeros(n)})
-        user, user_index = self._users(rows.user, share, features)
+        user, user_index, users = self._users(rows.user, share, features)
         items, item_index, mine = self._distinct(rows.item, share)
         item = self._with_oov(self.tables.items.take(items[mine]), "item", len(items), mine)
         context = self._with_oov(self.encoder.encode(features[share], "context"), "context", n, share)
@@ -152,13 +154,14 @@ class Batcher:
             map_labels(move, rows.labels),
             move(rows.item),
             None if rows.lists is None else move(rows.lists),
+            (users, len(items)),
         )
 
-    def _users(self, user: Ints, share: slice, features: pl.DataFrame) -> tuple[Encoded, Ints]:
-        """The users that this rank encodes, and each row's place among the batch's."""
+    def _users(self, user: Ints, share: slice, features: pl.DataFrame) -> tuple[Encoded, Ints, int]:
+        """The users that this rank encodes, each row's place among the batch's, and how many the batch has."""
         if not self.user_events:
             users, index, mine = self._distinct(user, share)
-            return self._with_oov(self.tables.users.take(users[mine]), "user", len(users), mine), index
+            return self._with_oov(self.tables.users.take(users[mine]), "user", len(users), mine), index, len(users)
         # part of a user changes with the event: no two rows share it
         entity, now = self.tables.users.take(user[share]), self.encoder.encode(features[share], "user", True)
         joined = Encoded(
@@ -166,7 +169,7 @@ class Batcher:
             entity.sequences + now.sequences,
             np.concatenate([entity.floats, now.floats], 1),
         )
-        return self._with_oov(joined, "user", len(user), share), np.arange(share.stop - share.start)
+        return self._with_oov(joined, "user", len(user), share), np.arange(share.stop - share.start), len(user)
 
     def _distinct(self, rows: Ints, share: slice) -> tuple[Ints, Ints, slice | Ints]:
         """The batch's distinct values; each row's place among those of this rank; which of them are this rank's."""

@@ -31,7 +31,7 @@ class Trained(Protocol):
 def fit(
     learners: Sequence[Trained],
     batches: Iterable[B],
-    loss_of: Callable[[B], tuple[Tensor, Numbers]],
+    loss_of: Callable[[B, bool], tuple[Tensor, Numbers]],
     progress: Progress,
     ranks: Ranks = ALONE,
 ) -> dict[str, float]:
@@ -39,8 +39,8 @@ def fit(
 
     Args:
         learners: models that share the loss.
-        loss_of: a batch -> its mean loss, and numbers to report; under several ranks the same on each, made of what
-            they gathered.
+        loss_of: a batch, and whether this step reports numbers that are costly -> its mean loss, and numbers to report;
+            under several ranks the same on each, made of what they gathered.
 
     Returns:
         Row-weighted means of the loss and of each number over the batches that reported it, and `rows`.
@@ -52,7 +52,7 @@ def fit(
         learner.model.train()
     means = _Means()
     for k, batch in enumerate(batches):
-        loss, parts = loss_of(batch)
+        loss, parts = loss_of(batch, k % LOOK_EVERY == 0)
         loss.backward()  # type: ignore[no-untyped-call]
         for learner in learners:
             ranks.mean_gradients(learner.model)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import numpy as np
 import torch
 
 from dmtl_cli.config.features import Feature
-from dmtl_cli.config.training import Optimizer
+from dmtl_cli.config.training import Training
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.data.log.day import Day
@@ -21,13 +21,6 @@ from dmtl_cli.nn.optimizers import Optimizers, forget_untouched
 from dmtl_cli.nn.sharded import TableOf, table_of
 from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.runs.run import Parent, Run
-
-
-class Model(Protocol):
-    """A model whose embeddings are one table."""
-
-    table: EmbeddingTable
-
 
 M = TypeVar("M", bound=torch.nn.Module)
 
@@ -49,14 +42,14 @@ def grown_encoder(
 class Learner(Generic[M]):
     """A model, its encoder and its optimizers."""
 
-    config: Optimizer
+    config: Training
     encoder: Encoder
     model: M
     table: EmbeddingTable
     optimizers: Optimizers
 
     @staticmethod
-    def build(run: Run, config: Optimizer, encoder: Encoder, make: Callable[[TableOf], M]) -> Learner[M]:
+    def build(run: Run, config: Training, encoder: Encoder, make: Callable[[TableOf], M]) -> Learner[M]:
         """An untrained model on the run's device; `make` builds it around a table of that kind."""
         model = make(table_of(run.ranks, run.device, config.table_rate)).to(run.device)
         table = model.table

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.config.training import Optimizer
+from dmtl_cli.config.training import Training
 from dmtl_cli.nn.sharded import Fused, ShardedTable
 from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.nn.table_optimizers import RowWiseAdagrad, TableAdam
@@ -24,7 +24,7 @@ class Optimizers:
     table: RowWiseAdagrad | TableAdam | Fused
 
     @staticmethod
-    def build(model: nn.Module, table: EmbeddingTable, config: Optimizer) -> Optimizers:
+    def build(model: nn.Module, table: EmbeddingTable, config: Training) -> Optimizers:
         """Raises UserError 78 where dense Adam is asked for a sharded table."""
         named = [(n, p) for n, p in model.named_parameters() if p is not table.weight]
         groups = [
@@ -52,7 +52,7 @@ class Optimizers:
 def forget_untouched(table: EmbeddingTable, optimizer: RowWiseAdagrad | TableAdam | Fused, ranks: Ranks = ALONE) -> int:
     """Overwrites rows that no step touched by their embedding's out-of-vocabulary row, and counts them.
 
-    An untrained random vector must never be served as if it were learned: it rises to the top of a retrieval.
+    An untrained random vector must never be served as if it were learned: some of its dot products are the largest.
     """
     untouched = ~optimizer.touched(table.weight)
     total = 0

@@ -1,4 +1,4 @@
-"""Torch's determinism, switched on without its compiler."""
+"""Torch's determinism, without importing its compiler."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 
 
 def make_deterministic(device: str) -> None:
-    """Makes torch repeat a run's bytes on the CPU; on CUDA a few scatters remain that cannot.
+    """Makes torch repeat a run's bytes on the CPU. On CUDA determinism is off: several scatters have no such form.
 
     Does what `torch.use_deterministic_algorithms` does, which imports torch's compiler for it: half a second and 70 MB
     in every command. Seen with the versions of torch that tests/test_commands.py names.

@@ -109,7 +109,8 @@ def _short(value: Any) -> str:
 def _version_changes(then: dict[str, str], now: dict[str, str]) -> Iterator[str]:
     for name in dict.fromkeys([*then, *now]):
         if then.get(name) != now.get(name):
-            yield f"was made with {name} {then.get(name, 'not named')}, this is {name} {now.get(name, 'not named')}"
+            old, new = (named.get(name, "1" if name == "ranks" else "not there") for named in (then, now))
+            yield f"was made with {name} {old}, now it is {new}"
 
 
 def _input_changes(then: list[dict[str, Any]], now: list[dict[str, Any]]) -> Iterator[str]:

@@ -3,8 +3,8 @@
 Sampling shifts a teacher's logits; an intercept and a slope per task, fitted on held-out real exposures, bring them
 back (Platt, 1999): log p = log sigmoid(slope x + intercept).
 
-A choice of this project: the fit remembers. Its Gaussian prior is yesterday's estimate with half of the evidence that
-has been gathered so far, so a large day overrides it and a small day leans on it.
+A choice of this project: the fit starts from the day before. Its Gaussian prior is yesterday's estimate with half of
+the evidence that has been gathered so far, so a large day overrides it and a small day relies on it.
 """
 
 from __future__ import annotations
@@ -62,10 +62,6 @@ class Calibration:
     intercept: float = 0.0
     precision: Matrix = WEAK
     rows: int = 0
-
-    @staticmethod
-    def identity() -> Calibration:
-        return Calibration()
 
     def apply(self, logit: Array) -> Floats:
         """The calibrated logit."""
@@ -171,24 +167,24 @@ def _newton(
 
 
 def target_logit(
-    logits: Mapping[str, Array], calibration: Mapping[str, Calibration], of: Mapping[str, float]
+    logits: Mapping[str, Array], calibration: Mapping[str, Calibration], exponents: Mapping[str, float]
 ) -> Floats:
     """Teacher logit t = log p - log(1 - p) of p = product of p_k ** a_k, [n] float64, from logits as trained.
 
-    For one task it is the calibrated logit itself; for a product of tasks `product_logit` again and again, finite at
-    any finite logits. Never the logit of a rounded probability.
+    For one task it is the calibrated logit itself; for a product of tasks `product_logit` task by task, finite at any
+    finite logits. Never the logit of a rounded probability.
 
     Args:
         logits, calibration: by task.
-        of: exponents a_k by task (`Tasks.factors`).
+        exponents: a_k by task (`Tasks.factors`).
     """
-    calibrated = {task: calibration[task].apply(logits[task]) for task in of}
-    if set(of.values()) == {1.0}:
+    calibrated = {task: calibration[task].apply(logits[task]) for task in exponents}
+    if set(exponents.values()) == {1.0}:
         a, *more = calibrated.values()
         for c in more:
             a = product_logit_numpy(a, c)
         return a
-    log_p = sum((a * log_sigmoid(calibrated[task]) for task, a in of.items()), np.zeros(()))
+    log_p = sum((a * log_sigmoid(calibrated[task]) for task, a in exponents.items()), np.zeros(()))
     log_p = np.minimum(np.asarray(log_p, np.float64), -np.finfo(np.float64).tiny)  # at 0 the odds have no logarithm
     out: Floats = log_p - log1mexp(log_p)
     return out

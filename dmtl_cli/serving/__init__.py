@@ -1,4 +1,4 @@
-"""An export at work, without torch: from a user's raw features to their items. Imports config and data.features."""
+"""Uses an export without torch: from a user's raw features to their items. Imports config and data.features."""
 
 from dmtl_cli.serving.export import Export
 

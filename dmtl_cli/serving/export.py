@@ -1,4 +1,4 @@
-"""A published export at work: onnxruntime, the item vectors and the vocabularies; no torch, no config, no workspace."""
+"""Uses a published export: onnxruntime, the item vectors and the vocabularies; no torch, no config, no workspace."""
 
 from __future__ import annotations
 

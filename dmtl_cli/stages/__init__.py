@@ -1,1 +1,2 @@
-"""One file a command, top to bottom. Imports everything but cli; one stage does not import another."""
+"""One file a command, top to bottom. Of stages only run, compare and train_student import others. Imports everything
+but cli and synth."""

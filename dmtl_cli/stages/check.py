@@ -14,9 +14,11 @@ import polars as pl
 from dmtl_cli.config.features import Feature
 from dmtl_cli.config.schema import Config
 from dmtl_cli.data.features.encoder import Encoder
+from dmtl_cli.data.log import sizes
 from dmtl_cli.data.log.changes import items_that_change
 from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.log.reader import Log
+from dmtl_cli.teacher.rows import rows_per_epoch
 
 _BLOCKS = 32  # of the day whose durations are described
 _TEACHER_FLOPS = 2e10  # a second and thread, forward and backward: a cautious guess, said to be one
@@ -33,7 +35,7 @@ def check(config: Config, day: dt.date) -> dict[str, Any]:
         read = log.read(day, Path(scratch))
         encoder = Encoder(config.features).grow([read])
         changing = items_that_change(log, read)
-        features = [_feature(f, encoder, read) | _doubts(f, read, changing) for f in config.features]
+        features = [encoder.describe(read, f.name) | _doubts(f, read, changing) for f in config.features]
         return {
             "day": str(day),
             "rows": len(read),
@@ -78,9 +80,9 @@ def _estimates(config: Config, day: Day, encoder: Encoder) -> dict[str, Any]:
     width = sum(encoder.layout(s).width(teacher.embedding_dim) for s in ("user", "item", "context"))
     first, *later = teacher.expert_hidden_units
     multiplied = teacher.num_experts * (width * first + sum(a * b for a, b in itertools.pairwise((first, *later))))
-    learned = len(day) * (1 + (teacher.negatives if teacher.samples == "mixed" else 0)) * teacher.epochs
+    learned = rows_per_epoch([day], teacher) * teacher.epochs
     tables, spool = sum(t.estimated_size() for t in (day.users, day.items)), day.spool.bytes
-    memory = rows * (teacher.embedding_dim + 1) * 8 + tables * 2 + spool / max(1, len(day) // 65536)
+    memory = rows * (teacher.embedding_dim + 1) * 8 + tables * 2 + spool / max(1, len(day) // sizes.BLOCK)
     disk = spool + len(day) * (1 + config.scores.negatives) * 20 * 2 + rows * teacher.embedding_dim * 8
     return {
         "table_rows": rows,
@@ -88,36 +90,6 @@ def _estimates(config: Config, day: Day, encoder: Encoder) -> dict[str, Any]:
         "disk_mb": round(disk / 1e6),
         "teacher_minutes": round(learned * multiplied * 6 / (_TEACHER_FLOPS * config.threads) / 60, 1),
     }
-
-
-def _feature(f: Feature, encoder: Encoder, day: Day) -> dict[str, Any]:
-    """Kind, rows of the embedding, the share of the day's active users, items or events with no known value; of hashed
-    values how many there are and in how many buckets they lie."""
-    out: dict[str, Any] = {"name": f.name, "side": f.side, "kind": f.kind}
-    if f.embedding:
-        out["embedding"], out["embedding_rows"] = f.embedding, encoder.embedding_rows()[f.embedding]
-    if f.per_event:
-        unknown = total = 0
-        for block in day.blocks():
-            assert block.features is not None
-            null = block.features[f.name].is_null()
-            unknown, total = unknown + int(null.sum()), total + len(null)
-        return out | {"unknown_share": round(unknown / max(1, total), 4)}
-    values = _active(f, day)
-    one = Encoder((f,), encoder.vocabularies, encoder.numbers, encoder.id_kinds)
-    encoded = one.encode(values.to_frame(), f.side)
-    if encoded.ids.size:
-        known = encoded.ids[:, 0] > 0
-        out["unknown_share"] = round(float((~known).mean()), 4)
-        if f.hash_bucket_size:
-            out["values"] = values.filter(pl.Series(known)).n_unique()
-            out["buckets"] = len(np.unique(encoded.ids[known]))
-    elif encoded.sequences:
-        out["mean_length"] = round(float((encoded.sequences[0] > 0).sum(1).mean()), 2)
-        out["unknown_share"] = round(float((encoded.sequences[0] == 0).all(1).mean()), 4)
-    else:
-        out["unknown_share"] = round(float(values.null_count() / max(1, len(values))), 4)
-    return out
 
 
 def _active(f: Feature, day: Day) -> pl.Series:

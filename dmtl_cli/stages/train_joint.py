@@ -20,11 +20,11 @@ from torch import Tensor
 
 from dmtl_cli.config.days import window
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.data.labels import read_threshold
 from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.rows import Rows
+from dmtl_cli.data.threshold import long_read_threshold
 from dmtl_cli.nn import checkpoint
 from dmtl_cli.nn.batches import Batch, Batcher
 from dmtl_cli.nn.fit import fit
@@ -36,7 +36,7 @@ from dmtl_cli.runs.run import Draft, Parent, Result, Run
 from dmtl_cli.scores.logits import product_logit
 from dmtl_cli.student import distillation
 from dmtl_cli.student.build import build_student
-from dmtl_cli.student.dssm import DSSM, batch_heads
+from dmtl_cli.student.dssm import DSSM, batch_heads, gathered
 from dmtl_cli.student.export.files import write_export
 from dmtl_cli.teacher.build import build_teacher, refuse_another_model
 from dmtl_cli.teacher.loss import teacher_loss
@@ -83,7 +83,7 @@ def _learn(
     refuse_precision("teacher.precision", config.precision, run.device)
     refuse_precision("student.precision", run.config.student.precision, run.device)
     read = [log.read(d, publication.tmp, run.ranks) for d in days]
-    threshold = read_threshold(run.config, read, before)
+    threshold = long_read_threshold(run.config, read, before)
     refuse_another_model(before, run.config)
     rng = run.rng("joint", day)
     teacher, student = _learners(run, day, read, before)
@@ -175,7 +175,9 @@ def beside(
     return Rows.concat(parts), np.concatenate(weights)
 
 
-def _loss(run: Run, teacher: Teacher, student: DSSM, batch: Both) -> tuple[Tensor, dict[str, float | Tensor]]:
+def _loss(
+    run: Run, teacher: Teacher, student: DSSM, batch: Both, look: bool
+) -> tuple[Tensor, dict[str, float | Tensor]]:
     with products(run.config.teacher.precision, run.device):
         logits, _ = batch_logits(teacher, batch.teacher, run.ranks)
     taught, parts = teacher_loss(run.config, logits, batch.teacher.labels)
@@ -187,9 +189,7 @@ def _loss(run: Run, teacher: Teacher, student: DSSM, batch: Both) -> tuple[Tenso
 def _kd(student: DSSM, batch: Batch[Weights], logits: Tensor, ranks: Ranks) -> Tensor:
     """KL from the teacher's pctcvr as it is now, uncalibrated; logits [B, T] without gradient."""
     t = product_logit(logits[:, 0].double(), logits[:, 1].double())
-    (users, items), _ = batch_heads(student, batch, ranks)
-    u, v = users.index_select(0, batch.user_index), items.index_select(0, batch.item_index)
-    s = student.logits(u, v)
+    s = student.logits(*gathered(batch_heads(student, batch, ranks)[0], batch))
     return distillation.LOSSES["kl"](s, t, batch.labels.kd_weight, batch.item_row)
 
 

@@ -16,12 +16,12 @@ from dmtl_cli.nn.learner import Learner, grown_encoder
 from dmtl_cli.nn.precision import refuse_precision
 from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.run import Draft, Parent, Result, Run
-from dmtl_cli.scores.published import Found, age, choose_scores, effective_ways, find_scores, scores_facts
 from dmtl_cli.stages.export import export
 from dmtl_cli.student.build import build_student
 from dmtl_cli.student.dssm import DSSM
 from dmtl_cli.student.hard import log_q
 from dmtl_cli.student.loss import StudentLoss, freshness, popularity_strata
+from dmtl_cli.student.published import Found, age, choose_scores, effective_ways, find_scores, scores_facts
 from dmtl_cli.student.rows import Stream, coverage, mix, offsets, prior, streams
 
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from dmtl_cli.config.days import window
 from dmtl_cli.config.tasks import CLICK
-from dmtl_cli.data.labels import read_threshold
 from dmtl_cli.data.log.reader import Log
+from dmtl_cli.data.threshold import long_read_threshold
 from dmtl_cli.evaluate import metrics
 from dmtl_cli.nn.batches import Batch
 from dmtl_cli.nn.fit import fit
@@ -42,7 +42,7 @@ def _learn(
     config, tasks = run.config.teacher, run.config.tasks
     refuse_precision("teacher.precision", config.precision, run.device)
     read = [log.read(d, publication.tmp, run.ranks) for d in days]
-    threshold = read_threshold(run.config, read, before)
+    threshold = long_read_threshold(run.config, read, before)
     refuse_another_model(before, run.config)
     encoder = grown_encoder(log.features, read, before)
 
@@ -74,7 +74,9 @@ def _learn(
     return Draft(rows=counts, metrics=_numbers(learned, threshold, held_out) | sizes, facts=facts)
 
 
-def _loss(run: Run, model: Teacher, batch: Batch[TeacherLabels[Tensor]]) -> tuple[Tensor, dict[str, float | Tensor]]:
+def _loss(
+    run: Run, model: Teacher, batch: Batch[TeacherLabels[Tensor]], look: bool
+) -> tuple[Tensor, dict[str, float | Tensor]]:
     with products(run.config.teacher.precision, run.device):
         logits, gates = batch_logits(model, batch, run.ranks)
     loss, parts = teacher_loss(run.config, logits, batch.labels)

@@ -18,16 +18,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dmtl_cli.config.student import ListLoss, RowLoss
+from dmtl_cli.config.student import Decay, ListLoss, PairWeight, RowLoss
 
-PairWeight = Literal["uniform", "gap", "ndcg"]
-Decay = Literal["exponential", "logarithmic", "linear"]
 Loss = Callable[..., Tensor]
 
 

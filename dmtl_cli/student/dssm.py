@@ -104,6 +104,11 @@ def _scale(log_scale: Tensor | None, like: Tensor) -> Tensor:
     return torch.ones((), device=like.device) if log_scale is None else log_scale.exp()
 
 
+def gathered(vectors: Vectors, batch: Batch[Any]) -> Vectors:
+    """Vectors of the batch's distinct users and items -> of each row's user and item, [B, d] each."""
+    return vectors[0].index_select(0, batch.user_index), vectors[1].index_select(0, batch.item_index)
+
+
 def batch_heads(student: DSSM, batch: Batch[Any], ranks: Ranks = ALONE) -> tuple[Vectors, Vectors]:
     """Vectors of the served head and of the auxiliary one: of the batch's distinct users and items, whichever rank
     computed them."""

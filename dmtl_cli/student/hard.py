@@ -20,7 +20,7 @@ from dmtl_cli.data.rows import in_lists
 from dmtl_cli.nn.kernels.softmax import in_batch_softmax, in_batch_softmax_plain
 from dmtl_cli.nn.losses import bce, weighted_mean
 from dmtl_cli.student.dssm import DSSM, Vectors
-from dmtl_cli.student.labels import StudentBatch, StudentRows, to_label
+from dmtl_cli.student.labels import StudentBatch, StudentRows, labelled_rows
 
 Array = npt.NDArray[Any]
 Draw = Callable[[Array], tuple[Array, Array]]
@@ -42,11 +42,12 @@ class HardLoss(Protocol):
         """Negatives drawn a row."""
 
     @staticmethod
-    def loss(student: DSSM, vectors: Vectors, batch: StudentBatch, log_q: Tensor, plain: bool) -> Tensor:
+    def loss(student: DSSM, served: Vectors, rows: Vectors, batch: StudentBatch, log_q: Tensor, plain: bool) -> Tensor:
         """The loss of a batch.
 
         Args:
-            vectors: the served head's, of the batch's distinct users and items.
+            served: vectors of the batch's distinct users and items.
+            rows: those of each row's user and item.
             log_q: [rows of the stacked items] log of an item's chance of being in a batch as a positive.
             plain: whether to leave out kernels written by hand.
         """
@@ -69,7 +70,7 @@ class SampledSoftmax:
         return 0
 
     @staticmethod
-    def loss(student: DSSM, vectors: Vectors, batch: StudentBatch, log_q: Tensor, plain: bool) -> Tensor:
+    def loss(student: DSSM, served: Vectors, rows: Vectors, batch: StudentBatch, log_q: Tensor, plain: bool) -> Tensor:
         weight = batch.labels.hard_weight
         positive = torch.nonzero(weight * batch.labels.label > 0).squeeze(1)
         # hard rows are of one day, where an item has one row
@@ -77,7 +78,7 @@ class SampledSoftmax:
         items, item = torch.unique(batch.item_index[positive], return_inverse=True)
         q = log_q[torch.unique(batch.item_row[positive])]  # in the order of items: both ascend together
         return sampled_softmax(
-            vectors[0][users], vectors[1][items], student.scale, q, user, item, weight[positive], plain=plain
+            served[0][users], served[1][items], student.scale, q, user, item, weight[positive], plain=plain
         )
 
 
@@ -97,9 +98,8 @@ class Pointwise:
         return config.negatives
 
     @staticmethod
-    def loss(student: DSSM, vectors: Vectors, batch: StudentBatch, log_q: Tensor, plain: bool) -> Tensor:
-        u, v = vectors[0].index_select(0, batch.user_index), vectors[1].index_select(0, batch.item_index)
-        return pointwise(student.logits(u, v), batch.labels.label.to(u.dtype), batch.labels.hard_weight)
+    def loss(student: DSSM, served: Vectors, rows: Vectors, batch: StudentBatch, log_q: Tensor, plain: bool) -> Tensor:
+        return pointwise(student.logits(*rows), batch.labels.label, batch.labels.hard_weight)
 
 
 HARD: dict[str, HardLoss] = {"sampled_softmax": SampledSoftmax(), "pointwise": Pointwise()}
@@ -133,7 +133,7 @@ def hard_rows(
             drawn, valid = uniform.draw(user, rng)
             parts.append((user[valid], drawn[valid], np.zeros(int(valid.sum()), np.bool_), block.weight[keep][valid]))
         for u, i, y, w in parts:
-            rows = to_label(u + users, i + items, y, w, len(config.distill.targets))
+            rows = labelled_rows(u + users, i + items, y, w, len(config.distill.targets))
             yield in_lists(rows, np.arange(len(u)), 2, rng) if config.rows_together > 1 else rows
 
 

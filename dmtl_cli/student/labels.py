@@ -35,7 +35,7 @@ StudentRows = Rows[StudentLabels[Array]]
 StudentBatch = Batch[StudentLabels[Tensor]]
 
 
-def to_distill(pairs: ScoredPairs, users: int, items: int) -> StudentRows:
+def scored_rows(pairs: ScoredPairs, users: int, items: int) -> StudentRows:
     """Scored pairs as rows behind so many users and items of other days; they have no hard label."""
     n = len(pairs.user)
     no, none = np.zeros(n, np.bool_), np.zeros(n, np.float32)
@@ -43,7 +43,7 @@ def to_distill(pairs: ScoredPairs, users: int, items: int) -> StudentRows:
     return Rows(pairs.user + users, pairs.item + items, labels)
 
 
-def to_label(user: Array, item: Array, label: Array, weight: Array, targets: int) -> StudentRows:
+def labelled_rows(user: Array, item: Array, label: Array, weight: Array, targets: int) -> StudentRows:
     """Labelled pairs as rows; they have nothing to distill."""
     n = len(user)
     unscored, source, none = np.full((n, targets), np.nan), np.zeros(n, np.int8), np.zeros(n, np.float32)

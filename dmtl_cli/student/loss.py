@@ -7,14 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dmtl_cli.config.student import KD, Distill, Student
+from dmtl_cli.config.student import Distill, Student
 from dmtl_cli.data.log.day import Day
-from dmtl_cli.nn.fit import LOOK_EVERY
 from dmtl_cli.nn.precision import products
 from dmtl_cli.runs.ranks import ALONE, Ranks
 from dmtl_cli.scores.columns import SOURCES
 from dmtl_cli.student import distillation
-from dmtl_cli.student.dssm import DSSM, Vectors, batch_heads
+from dmtl_cli.student.dssm import DSSM, Vectors, batch_heads, gathered
 from dmtl_cli.student.hard import HARD
 from dmtl_cli.student.labels import StudentBatch
 
@@ -42,51 +41,46 @@ class StudentLoss:
     ) -> None:
         self.student, self.config, self.fresh, self.log_q, self.strata = student, config, fresh, log_q, strata
         self.ranks, self.plain = ranks, plain
-        self._steps = 0
+        sources = [[getattr(kd.source_weights, x) for x in SOURCES] for kd in config.distill.losses]
+        self.source_weights = torch.tensor(sources, device=log_q.device)
 
-    def __call__(self, batch: StudentBatch) -> tuple[Tensor, dict[str, float | Tensor]]:
-        """The loss of a batch, and its parts; now and then the size of each term's gradient on the served vectors, as
+    def __call__(self, batch: StudentBatch, look: bool) -> tuple[Tensor, dict[str, float | Tensor]]:
+        """The loss of a batch, and its parts; if `look`, the size of each term's gradient on the served vectors too, as
         two terms pull apart."""
         config = self.config
         with products(config.precision, batch.user_index.device):
             served, soft = batch_heads(self.student, batch, self.ranks)
+        rows = gathered(served, batch)
         terms: dict[str, Tensor] = {}
         parts: dict[str, float | Tensor] = {}
         if config.distill.w_kd:
-            terms["kd"] = self._distilled(batch, soft, parts)
+            u, v = rows if soft is served else gathered(soft, batch)
+            terms["kd"] = self._distilled(batch, self.student.soft_logits(u, v), parts)
         if config.hard.w_hard:
-            hard = HARD[config.hard.loss].loss(self.student, served, batch, self.log_q, self.plain)
+            hard = HARD[config.hard.loss].loss(self.student, served, rows, batch, self.log_q, self.plain)
             terms["hard"] = config.hard.w_hard * hard
         parts |= {f"loss.{name}": term.detach() for name, term in terms.items()}
-        if len(terms) > 1 and self.student.auxiliary is None and self._steps % LOOK_EVERY == 0:
+        if look and len(terms) > 1 and self.student.auxiliary is None:
             parts |= _gradients(terms, served)
-        self._steps += 1
         return torch.stack(list(terms.values())).sum(), parts
 
-    def _distilled(
-        self,
-        batch: StudentBatch,
-        soft: Vectors,
-        parts: dict[str, float | Tensor],
-    ) -> Tensor:
+    def _distilled(self, batch: StudentBatch, s: Tensor, parts: dict[str, float | Tensor]) -> Tensor:
+        """The weighted sum of the distillation losses of logits s [B]; where there are several, `parts` gets each."""
         config = self.config.distill
-        u, v = soft[0].index_select(0, batch.user_index), soft[1].index_select(0, batch.item_index)
-        s = self.student.soft_logits(u, v)
-        each = [kd.weight * self._one(kd, config.targets.index(kd.target), s, batch) for kd in config.losses]
+        each = [kd.weight * self._one(k, s, batch) for k, kd in enumerate(config.losses)]
         if len(each) > 1:
             parts |= {f"loss.kd.{k}.{kd.loss}": each[k].detach() for k, kd in enumerate(config.losses)}
         return config.w_kd * self.fresh * torch.stack(each).sum()
 
-    def _one(self, kd: KD, target: int, s: Tensor, batch: StudentBatch) -> Tensor:
+    def _one(self, k: int, s: Tensor, batch: StudentBatch) -> Tensor:
         """One distillation loss over a batch. Lists are the batch's, cut by popularity where the loss asks for it."""
-        labels = batch.labels
-        lists = batch.item_row if batch.lists is None else batch.lists
+        config, labels = self.config.distill, batch.labels
+        kd, lists = config.losses[k], batch.item_row if batch.lists is None else batch.lists
         if kd.popularity_strata > 1:
             lists = distillation.within(lists, self.strata[kd.popularity_strata][batch.item_row])
-        of_source = torch.tensor([getattr(kd.source_weights, x) for x in SOURCES], device=s.device)
-        weight = labels.kd_weight * of_source[labels.source.long()]
+        weight = labels.kd_weight * self.source_weights[k][labels.source.long()]
         # a source of weight 0 is not there for this loss
-        t = torch.where(weight > 0, labels.targets[:, target], torch.nan)
+        t = torch.where(weight > 0, labels.targets[:, config.targets.index(kd.target)], torch.nan)
         return distillation.LOSSES[kd.loss](s, t, weight, lists, **kd.options())
 
 

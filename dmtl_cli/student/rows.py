@@ -21,10 +21,10 @@ from dmtl_cli.runs.progress import RunLog
 from dmtl_cli.runs.run import Parent
 from dmtl_cli.scores.columns import SOURCES
 from dmtl_cli.scores.matching import Matcher
-from dmtl_cli.scores.published import Found
 from dmtl_cli.scores.reader import Reader, ScoredPairs
 from dmtl_cli.student.hard import HARD, hard_rows
-from dmtl_cli.student.labels import StudentRows, to_distill
+from dmtl_cli.student.labels import StudentRows, scored_rows
+from dmtl_cli.student.published import Found
 
 _POOL = 1 << 18  # rows of several streams shuffled together
 
@@ -37,7 +37,7 @@ class Stream:
     offered: int
     """pairs or events that it could have"""
     covered: int
-    """those that have a score: the rows of an epoch"""
+    """those that have a score; of hard labels, the rows that an epoch has at most"""
     rows: Callable[[np.random.Generator], Iterator[StudentRows]]
 
 
@@ -89,9 +89,13 @@ def _scored(way: Way, day: Day, parent: Parent, offset: tuple[int, int], config:
 def _grouped(
     found: Iterable[ScoredPairs], offset: tuple[int, int], config: Student, rng: np.random.Generator, *, shuffled: bool
 ) -> Iterator[StudentRows]:
-    """Rows of which those of a list, or of a user, stand together; else in random order, which `shuffled` ones have."""
+    """Rows of which those of a list, or of a user, stand together; else in random order.
+
+    Args:
+        shuffled: whether `found` is in random order already.
+    """
     for some in found:
-        rows: StudentRows = to_distill(some, *offset)
+        rows: StudentRows = scored_rows(some, *offset)
         if config.rows_together > 1:
             yield in_lists(rows, some.key, config.rows_together, rng)
         else:

@@ -1,1 +1,1 @@
-"""The teacher: network, rows, loss, and a frozen one at work. Imports nn, scores and what is below."""
+"""The teacher: networks, rows, loss, calibration, scoring. Imports nn, scores, serving and what is below."""

@@ -1,4 +1,4 @@
-"""A frozen teacher at work: logits of pairs, and of a user's whole catalogue."""
+"""Scores with a published teacher: logits of pairs, and of the whole catalogue for a user."""
 
 from __future__ import annotations
 
@@ -46,7 +46,6 @@ class FrozenTeacher:
         checkpoint.load(folder, self.model, self.model.table)
         self.model.to(device).eval()
         self.device = device
-        self.threshold: float | None = manifest.facts["threshold_seconds"]
 
     def on(self, day: Day) -> Scorer:
         return Scorer(self.encoder, self.model, day, self.device)

@@ -1,4 +1,4 @@
-"""The teacher: embeddings, a network for what is deep, and a factorization machine for who likes what.
+"""The teacher: embeddings, a multi-task network, and a factorization machine beside it.
 
 Shapes: B rows, N distinct users or items, T tasks, E experts, K outputs of the network's first layer, D embedding_dim,
 F factor_dim, X crosses, L values of all crosses' features of a side.

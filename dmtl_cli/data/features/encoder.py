@@ -105,7 +105,9 @@ class Encoder:
         id_kinds = {side: "string" if t[ID].dtype == pl.String else "int64" for side, t in tables.items()}
         if self.id_kinds and self.id_kinds != id_kinds:
             hint = "give the ids their former type, or use a new workspace"
-            raise UserError(f"day {day.day}: ids are {id_kinds}, the chain so far has {self.id_kinds}", hint)
+            side = next(side for side, kind in id_kinds.items() if kind != self.id_kinds[side])
+            what = f"day {day.day}: {side} ids are {id_kinds[side]}, the chain so far has {self.id_kinds[side]}"
+            raise UserError(what, hint)
         return id_kinds
 
     # -- encoding ------------------------------------------------------------------------------------------------------

@@ -86,6 +86,7 @@ class Checked:
             self._refuse(column, s.is_null(), "a time, never null")
             return s.to_physical() if s.dtype.is_temporal() else s
         if s.dtype == pl.String:
+            self._refuse(column, s.is_null(), "a time, never null")
             return s
         raise self._wrong_type(column, "a time: timestamp, number or text that sorts")
 

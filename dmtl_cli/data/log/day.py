@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from dmtl_cli.config.tasks import READ
 from dmtl_cli.data.log import labels, sizes
 from dmtl_cli.data.log.spool import Spool, bucket_of
 
@@ -54,7 +55,7 @@ class Block:
     def conversions(self, threshold: float | None) -> dict[str, tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]:
         """(z, known) of every conversion task: cvr, and the log's further ones by name."""
         further = {name: labels.with_click(self.click, flags) for name, flags in self.further.items()}
-        return {"cvr": self.labels(threshold), **further}
+        return {READ: self.labels(threshold), **further}
 
 
 @dataclass(frozen=True)

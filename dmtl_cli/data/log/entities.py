@@ -66,7 +66,7 @@ class Entities:
             joined = joined.with_columns(firsts.select(pl.col(inline).gather(place)))
         columns = [joined[ID]]
         for f in self.features:  # the id itself is a feature under its key's name, known for every row
-            columns.append((joined[ID] if f.source in self.keys else joined[f.name]).alias(f.name))
+            columns.append((joined[ID] if f.source in self.keys and not f.per_event else joined[f.name]).alias(f.name))
         return pl.DataFrame(columns)
 
     def _read(self, table: Table, key: str) -> pl.DataFrame:
@@ -82,7 +82,7 @@ class Entities:
         whole = pl.concat(frames)
         if (twice := whole[ID].is_duplicated()).any():
             where = f"{table.files[0].parent}: key {key} = {whole[ID].filter(twice)[0]!r} stands twice"
-            raise UserError(where, "one row an id and day")
+            raise UserError(where, "write one row per id and day")
         return whole
 
 

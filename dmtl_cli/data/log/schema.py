@@ -7,7 +7,7 @@ int64 and double); anything else is refused here, once, with file and column.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -17,7 +17,7 @@ from pyarrow import types
 from dmtl_cli.config.data import Data, Events, SideTable
 from dmtl_cli.config.errors import UserError, did_you_mean
 from dmtl_cli.config.features import Feature
-from dmtl_cli.data.log import kinds
+from dmtl_cli.data.log import column_types
 from dmtl_cli.data.log.day_files import DayFiles, changed
 from dmtl_cli.data.log.source import File
 
@@ -45,10 +45,12 @@ class Table:
 
     Args:
         files: at least one.
+        numbers: columns that are read as numbers alone, and so may be rounded to float64.
     """
 
-    def __init__(self, files: Sequence[File]) -> None:
+    def __init__(self, files: Sequence[File], numbers: Collection[str] = ()) -> None:
         self.footers = {file: Footer.read(file) for file in files}
+        self.numbers = frozenset(numbers)
 
     @property
     def files(self) -> list[File]:
@@ -77,7 +79,8 @@ class Table:
         for file in self.footers:
             if not self.has_in(file, column):
                 have = next(str(other) for other in self.footers if self.has_in(other, column))
-                raise UserError(f"{file}: {asked} column {column}, which {have} has", "write it in all files")
+                what = f"{file}: {asked} column {column}, which is not in it but in {have}"
+                raise UserError(what, "write it in all files")
 
     def require_ids(self, column: str) -> None:
         """Raises UserError 65 where ids are integers in one file and something else in another."""
@@ -100,7 +103,7 @@ class Table:
         first, whole = found[0]
         for file, kind in found[1:]:
             if kind != whole:
-                wider = _unified(whole, kind)
+                wider = _unified(whole, kind, column in self.numbers)
                 if wider is None:
                     raise _disagree(file, column, kind, first, whole, "write one type in all files")
                 whole = wider
@@ -129,7 +132,7 @@ class Table:
                 arrays[column] = pa.nulls(len(rows), kind)
             elif arrays[column].type != kind:
                 try:
-                    arrays[column] = arrays[column].cast(kind)
+                    arrays[column] = arrays[column].cast(kind, safe=column not in self.numbers)
                 except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as e:
                     was = f"{arrays[column].type} here, {kind} over all files"
                     raise UserError(f"{file}: column {column}: {e} ({was})", "write one type in all files") from None
@@ -149,8 +152,8 @@ class Table:
 def missing(column: str, asked: str, tables: Sequence[Table]) -> str:
     """What a message says of a column that none of these tables has."""
     names = sorted({name for table in tables for footer in table.footers.values() for name in footer.schema.names})
-    have = f"it has {len(names)} columns" + (f": {', '.join(names)}" if len(names) <= _LISTED else "")
-    return f"{asked} column {column}{did_you_mean(column, names)}; {have}"
+    have = f"columns: {', '.join(names)}" if len(names) <= _LISTED else f"{len(names)} columns are there"
+    return f"{asked} column {column}{did_you_mean(column, names)} ({have})"
 
 
 @dataclass(frozen=True)
@@ -170,9 +173,11 @@ class Schema:
     @staticmethod
     def unify(found: DayFiles, data: Data, features: Sequence[Feature]) -> Schema:
         """Raises UserError 65: a column is not there, or of types that do not fit each other or the feature's kind."""
-        events = Table(found.events)
+        kinds = {f.source: {g.kind for g in features if g.source == f.source} for f in features}
+        numbers = [column for column, those in kinds.items() if those == {"numeric"}]
+        events = Table(found.events, numbers)
         _require_named(events, data.events)
-        sides = {side: Table(files) for side, files in found.tables.items()}
+        sides = {side: Table(files, numbers) for side, files in found.tables.items()}
         for side, table in sides.items():
             key = _side_of(data, side).key
             table.require_everywhere(key, "expected key")
@@ -216,7 +221,7 @@ def _require_feature(f: Feature, table: Table, beside: list[Table]) -> None:
         asked = missing(f.source, f"feature {f.name} expects", [table, *beside])
         raise UserError(f"{table.where}{also}: {asked}")
     kind = table.type(f.source)
-    if refused := kinds.refusal(f, kind):
+    if refused := column_types.refusal(f, kind):
         takes, hint = refused
         where = f"{table.first_with(f.source)}: feature {f.name}: column {f.source} is {kind}"
         raise UserError(f"{where}, kind {f.kind} expects {takes}", hint)
@@ -233,13 +238,25 @@ def _id_kind(kind: pa.DataType) -> str:
     return "text" if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind) else str(kind)
 
 
-def _unified(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    """The least type that holds the values of both; None where there is none."""
+def _unified(one: pa.DataType, other: pa.DataType, numbers: bool) -> pa.DataType | None:
+    """A type for the values of both; None where there is none.
+
+    Args:
+        numbers: whether they are read as numbers alone: of two types, float64.
+    """
+    if numbers and _is_number(one) and _is_number(other):
+        return pa.float64()
+    if {types.is_boolean(one), types.is_boolean(other)} == {True, False}:
+        return pa.int64() if types.is_integer(one) or types.is_integer(other) else None
     schemas = [pa.schema([("column", _plain(kind))]) for kind in (one, other)]
     try:
         return pa.unify_schemas(schemas, promote_options="permissive").field(0).type
     except pa.ArrowException:
         return None
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind) or types.is_boolean(kind))
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:

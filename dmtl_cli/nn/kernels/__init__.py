@@ -1,1 +1,1 @@
-"""Forward and backward passes written by hand, each beside plain autograd. Imports torch alone."""
+"""Forward and backward passes written by hand, each beside plain autograd. Imports nn.layers alone."""

@@ -1,1 +1,2 @@
-"""The files of an export: towers as ONNX and torch programs, item vectors, users. Imports data, nn and serving."""
+"""The files of an export: towers as ONNX and torch programs, item vectors, users. Imports data, nn, serving and the
+rest of student."""

@@ -62,7 +62,9 @@ class _Graph:
             self.transposed[call.outputs[0]] = call.args[0].name
             return
         if operator not in _NODES:
-            raise NotImplementedError(f"a tower with {operator}: say in student/onnx_file.py which ONNX node it is")
+            raise NotImplementedError(f"a tower with {operator}: add its ONNX node to student/export/onnx_file.py")
+        if lost := call.kwargs.keys() - ({"dtype"} if operator == "aten._to_copy.default" else set()):
+            raise NotImplementedError(f"a tower with {operator} and {min(lost)}: its ONNX node would leave that out")
         kind, inputs, attributes = _NODES[operator](self, call)
         outputs = ["vector" if name == self.program.output else name for name in call.outputs]
         self.nodes.append(helper.make_node(kind, inputs, outputs, name=f"node_{outputs[0]}", **attributes))

@@ -83,7 +83,8 @@ def record(module: nn.Module, names: tuple[str, ...], two: tuple[Tensor, ...], t
         three: inputs of three rows.
     """
     a, b = _recorded(module, names, two), _recorded(module, names, three)
-    assert [c.op for c in a.calls] == [c.op for c in b.calls], "what a tower computes depends on the number of rows"
+    if [c.op for c in a.calls] != [c.op for c in b.calls]:
+        raise NotImplementedError("what a tower computes depends on the number of rows: it has no file format")
     calls = [
         replace(c, args=_merged(c.args, d.args), kwargs={k: _merged(v, d.kwargs[k]) for k, v in c.kwargs.items()})
         for c, d in zip(a.calls, b.calls, strict=True)
@@ -132,7 +133,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         several = isinstance(result, list | tuple)
         outputs = []
         for x in result if several else [result]:
-            assert isinstance(x, Tensor) and id(x) not in self.names, f"{op} in place has no file format"
+            if not isinstance(x, Tensor) or id(x) in self.names:
+                raise NotImplementedError(f"{op} works in place or returns no tensor: it has no file format")
             outputs.append(f"{op.overloadpacket.__name__}_{len(self.tensors)}")
             self.names[id(x)], self.tensors[outputs[-1]] = outputs[-1], x
         named = {k: self._named(v) for k, v in kwargs.items()}
@@ -151,5 +153,6 @@ def _merged(a: Any, b: Any) -> Any:
         return type(a)(_merged(x, y) for x, y in zip(a, b, strict=True))
     if type(a) is int and a != b:
         return ROWS
-    assert a == b, (a, b)
+    if a != b:
+        raise NotImplementedError(f"{a!r} for two rows, {b!r} for three: it has no file format")
     return a

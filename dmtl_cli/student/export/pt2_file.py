@@ -1,199 +1,35 @@
-"""A recorded tower as a torch.export program: the archive that `torch.export.load` reads.
-
-torch writes such a file through its compiler, in a second and a half for two towers; written here it costs
-milliseconds. The names of fields are those of torch/_export/serde/schema.py, the layout of the archive that of
-torch/export/pt2_archive. torch reads the files of one major number of that schema: where it has gone on to another, its
-own slow exporter writes the file.
-"""
+"""A tower as a torch.export program."""
 
 from __future__ import annotations
 
-import json
 import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._export.serde import schema
 
-from dmtl_cli.student.export.program import ROWS, Program, Ref, Value
+from dmtl_cli.student.export.program import Program
 
 TORCH = "2.13"
-"""the version whose reader was looked at last"""
-SCHEMA = (8, 20)
-_OPSET = 10  # of ATen, as torch notes it
-_SYMBOL = "s0"  # of the number of rows: torch's compiler knows a size by such a name
-_ROWS = {"as_expr": {"expr_str": f"Symbol('{_SYMBOL}', positive=True, integer=True)", "hint": {"as_int": 2}}}
-_CPU = {"type": "cpu", "index": None}
-_TYPES = {
-    torch.float32: schema.ScalarType.FLOAT,
-    torch.int64: schema.ScalarType.LONG,
-    torch.bool: schema.ScalarType.BOOL,
-}
-_POSITIONAL, _KEYWORD = 1, 2
+"""the version of torch whose reader the fast writer was made for"""
 
 
-def readable() -> bool:
-    """Whether this version of torch reads what is written here."""
-    return schema.SCHEMA_VERSION[0] == SCHEMA[0]
-
-
-def write(file: Path, program: Program) -> None:
-    """The same program gives the same bytes: torch's writer of archives notes no time."""
-    parameters = {n: w for n, w in program.weights.items() if isinstance(w, nn.Parameter)}
-    buffers = {n: w for n, w in program.weights.items() if n not in parameters}
-    archive: Any = torch._C.PyTorchFileWriter(str(file))
-    archive.set_min_version(6)
-    for kind, prefix, tensors in (("weights", "weight", parameters), ("constants", "tensor", buffers)):
-        payload = {}
-        for k, (name, tensor) in enumerate(tensors.items()):
-            whole = tensor.detach().clone(memory_format=torch.contiguous_format)  # alone in its storage
-            archive.write_record(f"data/{kind}/{prefix}_{k}", whole.untyped_storage(), whole.nbytes)
-            payload[name] = {
-                "path_name": f"{prefix}_{k}",
-                "is_param": kind == "weights",
-                "use_pickle": False,
-                "tensor_meta": _meta(Value.from_tensor(whole), kind == "weights"),
-            }
-        _write_json(archive, f"data/{kind}/model_{kind}_config.json", {"config": payload})
-    _write_json(archive, "models/model.json", _described(program))
-    for name, content in {
-        "data/sample_inputs/model.pt": b"",
-        "archive_format": b"pt2",
-        "archive_version": b"0",
-        "byteorder": b"little",
-    }.items():
-        archive.write_record(name, content, len(content))
-    archive.write_end_of_file()
-
-
-def _write_json(archive: Any, name: str, content: dict[str, Any]) -> None:
-    archive.write_record(name, encoded := json.dumps(content).encode(), len(encoded))
-
-
-def _described(program: Program) -> dict[str, Any]:
-    """An `ExportedProgram` of the schema."""
-    return {
-        "graph_module": {
-            "graph": _graph(program),
-            "signature": _signature(program),
-            "module_call_graph": [{"fqn": "", "signature": _calling(program)}],
-            "metadata": {},
-            "treespec_namedtuple_fields": {},
-        },
-        "opset_version": {"aten": _OPSET},
-        "range_constraints": {_SYMBOL: {"min_val": 1, "max_val": None}},
-        "schema_version": {"major": SCHEMA[0], "minor": SCHEMA[1]},
-        "verifiers": ["TRAINING"],
-        "torch_version": torch.__version__,
-        "guards_code": [f"L['{x}'].size()[0] == L['{program.inputs[0]}'].size()[0]" for x in program.inputs[1:]],
-    }
-
-
-def _graph(program: Program) -> dict[str, Any]:
-    names = {name: _placeholder(program, name) for name in program.weights}
-    nodes: list[dict[str, Any]] = []
-    for call in program.calls:
-        arguments = [(a.name, x, _POSITIONAL) for a, x in zip(call.op._schema.arguments, call.args, strict=False)]
-        arguments += [(name, x, _KEYWORD) for name, x in call.kwargs.items()]
-        returned = [{"name": name} for name in call.outputs]
-        nodes.append(
-            {
-                "target": f"torch.ops.{call.op}",
-                "inputs": [{"name": name, "arg": _argument(x, names), "kind": kind} for name, x, kind in arguments],
-                "outputs": [{"as_tensors": returned} if call.several else {"as_tensor": returned[0]}],
-                "metadata": {},
-                "is_hop_single_tensor_return": None,
-                "name": f"{call.outputs[0]}_all" if call.several else call.outputs[0],
-            }
-        )
-    metas = {
-        names.get(name, name): _meta(value, isinstance(program.weights.get(name), nn.Parameter))
-        for name, value in program.values.items()
-    }
-    return {
-        "inputs": [_tensor(name) for name in (*names.values(), *program.inputs)],
-        "outputs": [_tensor(program.output)],
-        "nodes": nodes,
-        "tensor_values": metas,
-        "sym_int_values": {},
-        "sym_bool_values": {},
-        "is_single_tensor_return": False,
-        "custom_obj_values": {},
-        "sym_float_values": {},
-    }
-
-
-def _placeholder(program: Program, weight: str) -> str:
-    """A weight's name among the graph's inputs."""
-    kind = "p" if isinstance(program.weights[weight], nn.Parameter) else "b"
-    return f"{kind}_{weight.replace('.', '_')}"
-
-
-def _tensor(name: str) -> dict[str, Any]:
-    return {"as_tensor": {"name": name}}
-
-
-def _argument(x: Any, names: dict[str, str]) -> dict[str, Any]:
-    """An operator's argument, tagged with its type.
+def write(file: Path, program: Program, module: nn.Module, example: tuple[Tensor, ...]) -> None:
+    """Writes a tower: in milliseconds beside the version of torch that was looked at, else by torch's own exporter.
 
     Args:
-        names: of weights in the graph.
+        program: the tower as recorded.
+        example: inputs of two rows.
     """
-    if isinstance(x, Ref):
-        return _tensor(names.get(x.name, x.name))
-    if isinstance(x, torch.dtype):
-        return {"as_scalar_type": _TYPES[x]}
-    if isinstance(x, list | tuple):
-        if all(isinstance(y, Ref) for y in x):
-            return {"as_tensors": [{"name": names.get(y.name, y.name)} for y in x]}
-        return {"as_ints": list(x)}
-    tags = {bool: "as_bool", int: "as_int", float: "as_float"}
-    return {tags[type(x)]: x}
+    if torch.__version__.startswith(TORCH + "."):
+        from dmtl_cli.student.export import pt2_archive  # imports private names, which another version may lack
 
-
-def _meta(value: Value, requires_grad: bool) -> dict[str, Any]:
-    """A `TensorMeta`."""
-    return {
-        "dtype": _TYPES[value.dtype],
-        "sizes": [_ROWS if size == ROWS else {"as_int": size} for size in value.shape],
-        "requires_grad": requires_grad,
-        "device": _CPU,
-        "strides": [{"as_int": stride} for stride in value.strides],
-        "storage_offset": {"as_int": value.offset},
-        "layout": schema.Layout.Strided,
-    }
-
-
-def _signature(program: Program) -> dict[str, Any]:
-    specs: list[dict[str, Any]] = []
-    for name, weight in program.weights.items():
-        arg = {"name": _placeholder(program, name)}
-        if isinstance(weight, nn.Parameter):
-            specs.append({"parameter": {"arg": arg, "parameter_name": name}})
-        else:
-            specs.append({"buffer": {"arg": arg, "buffer_name": name, "persistent": False}})
-    specs += [{"user_input": {"arg": _tensor(name)}} for name in program.inputs]
-    return {"input_specs": specs, "output_specs": [{"user_output": {"arg": _tensor(program.output)}}]}
-
-
-def _calling(program: Program) -> dict[str, Any]:
-    """How the program is called: with its inputs by their place."""
-    leaf: dict[str, Any] = {"type": None, "context": None, "children_spec": []}
-    given = {"type": "builtins.tuple", "context": "null", "children_spec": [leaf] * len(program.inputs)}
-    named = {"type": "builtins.dict", "context": "[]", "children_spec": []}
-    both = {"type": "builtins.tuple", "context": "null", "children_spec": [given, named]}
-    return {
-        "inputs": [],
-        "outputs": [],
-        "in_spec": json.dumps([schema.TREESPEC_VERSION, both]),
-        "out_spec": json.dumps([schema.TREESPEC_VERSION, leaf]),
-        "forward_arg_names": list(program.inputs),
-    }
+        pt2_archive.write(file, program)
+    else:
+        write_by_torch(file, module, example)
 
 
 def write_by_torch(file: Path, module: nn.Module, example: tuple[Tensor, ...]) -> None:

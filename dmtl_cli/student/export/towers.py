@@ -5,6 +5,7 @@ The same student gives the same bytes, wherever and whenever they are written.
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ _BLOCK = 65_536  # rows computed at a time
 
 
 class Tower(nn.Module):
-    """One side of a student, alone: encoded rows -> vectors [N, d]. Holds the embeddings of its side only.
+    """One side of a student: encoded rows -> vectors [N, d]. Has a copy of the weights of its side.
 
     Inputs that a side lacks (no floats, say) are not arguments at all.
     """
@@ -40,7 +41,7 @@ class Tower(nn.Module):
                 table.weight[table.part(name)] = student.table.weight[student.table.part(name)]
         self.table = table
         self.embedder = SideEmbedder(table, layout.ids, layout.sequences)
-        self.tower = student.user_tower if side == "user" else student.item_tower
+        self.tower = copy.deepcopy(student.user_tower if side == "user" else student.item_tower)
 
     def forward(self, *given: Tensor) -> Tensor:
         named = dict(zip(input_names(self.layout), given, strict=True))
@@ -76,10 +77,7 @@ def write_towers(folder: Path, student: DSSM, encoder: Encoder) -> dict[str, Tow
         tower = towers[side] = Tower(student, side, layout).eval().cpu()
         program = record(tower, input_names(layout), zeros(2, layout), zeros(3, layout))
         onnx_file.write(folder / f"{side}_tower.onnx", program)
-        if pt2_file.readable():
-            pt2_file.write(folder / f"{side}_tower.pt2", program)
-        else:
-            pt2_file.write_by_torch(folder / f"{side}_tower.pt2", tower, zeros(2, layout))
+        pt2_file.write(folder / f"{side}_tower.pt2", program, tower, zeros(2, layout))
     return towers
 
 

@@ -1,1 +1,1 @@
-"""The networks a teacher may have, one file each. Imports nn."""
+"""The networks that a teacher may have, a file each. Imports config and nn."""

@@ -1,4 +1,4 @@
-"""The teacher: a network over users, items and context; by default multi-gate mixture of experts (Ma et al., KDD 2018).
+"""Multi-gate mixture of experts (Ma et al., KDD 2018).
 
 Shapes: B rows, N distinct users or items, T tasks, E experts, H units of a layer, K outputs of the first layer, D
 embedding_dim.

@@ -45,5 +45,5 @@ class Vector(Kind):
         lengths = lists.list.len()
         if len(bad := (lengths != self.dim).fill_null(False).arg_true()):
             row = int(bad[0])
-            raise UserError(f"{expected} {self.dim} numbers, got {lengths[row]} in row {row}", "give dim: its length")
+            raise UserError(f"{expected} {self.dim} numbers, got {lengths[row]}", "give dim: its length")
         return lists

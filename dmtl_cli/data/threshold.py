@@ -1,4 +1,4 @@
-"""What counts as a long read: the threshold of a chain, and days that could not teach one."""
+"""The threshold of a long read, which a chain measures once, and the refusal of days without labels to learn."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dmtl_cli.data.log.day import Day
 from dmtl_cli.runs.run import Parent
 
 
-def read_threshold(config: Config, days: Sequence[Day], before: Parent | None) -> float | None:
+def long_read_threshold(config: Config, days: Sequence[Day], before: Parent | None) -> float | None:
     """Seconds above which a clicked row is a long read; None where a conversion column is the label.
 
     The chain's first days measure it, and every later model carries it.
