@@ -48,7 +48,7 @@ MORE = {
     "Config.evaluate": "how much is measured",
     "Data.timezone": "whose days the instants of data.events.date_column are cut into",
     "Data.events": "the click log",
-    "Data.users": "a table of users; absent: user features stand in the events",
+    "Data.users": "a table of users; absent: user features are read from the events",
     "Data.items": "a table of items, the catalogue; absent: the items of the day's events",
     "Events.user": "column: an integer or text, never null",
     "Events.item": "column: an integer or text, never null",

@@ -475,7 +475,7 @@ def test_axes_of_a_figure(metrics: list[str], x: str, y: str) -> None:
         ("", "expected names, each with"),
         ("- a", "expected names, each with"),
         ("a: [1]", "expected names, each with"),
-        ("a: {seed: 1}\na: {seed: 2}", "settings.yaml:2: a stands twice"),
+        ("a: {seed: 1}\na: {seed: 2}", "settings.yaml:2: a appears twice"),
         ("long_read_only: {seed: 1}", "setting long_read_only"),
         ("joint: {seed: 1}", "setting joint"),
         ("student: {seed: 1}", "setting student"),

@@ -181,8 +181,8 @@ def test_messages_have_no_words_of_python(tmp_path: Path) -> None:
         ),
         (SMALL.replace("  root: log\n", ""), "c.yaml:2: data.root is required"),
         (SMALL.replace("side: item, ", ""), "c.yaml:7: features.1.side is required"),
-        (SMALL + "seed: 1\nseed: 2\n", "c.yaml:9: seed stands twice in one mapping"),
-        (SMALL.replace("{click: click", "{click: a, click: click"), "c.yaml:4: click stands twice in one mapping"),
+        (SMALL + "seed: 1\nseed: 2\n", "c.yaml:9: seed appears twice in one mapping"),
+        (SMALL.replace("{click: click", "{click: a, click: click"), "c.yaml:4: click appears twice in one mapping"),
     ],
 )
 def test_keys(tmp_path: Path, text: str, says: str) -> None:
@@ -212,7 +212,7 @@ def with_feature(more: str) -> str:
         (SMALL.replace("duration:", "conversion: x, duration:"), "4: data.events: give exactly one of duration"),
         (SMALL.replace("{click", "{partition: day, date_column: d, click"), "4: data.events: give partition or"),
         (SMALL.replace("  root", "  timezone: Asia/Nowhere\n  root"), "3: data.timezone: unknown time zone"),
-        (with_feature("name: user_id, side: user, kind: numeric"), "5: features: user_id stands twice"),
+        (with_feature("name: user_id, side: user, kind: numeric"), "5: features: user_id appears twice"),
         (with_feature("name: s, side: user, kind: numeric, column: seconds"), "8: features.2 (s): seconds is an out"),
         (with_feature("name: x, side: user, kind: numeric, min_count: 2"), "8: features.2: min_count has no effect"),
         (with_feature("name: x, side: user, kind: numeric, hash_bucket_size: 9"), "8: features.2: hash_bucket_size"),
@@ -363,7 +363,7 @@ def crosses(*named: str) -> str:
          "teacher.crosses.1.user: now is of level event, a drawn or retrieved pair has none"),
         ("user: city, item: item_id",
          "teacher.crosses.1: city reads embedding city, item_id item_id; give them one embedding_name"),
-        ("user: last, item: item_id", "teacher.crosses.1: last and item_id stand twice"),
+        ("user: last, item: item_id", "teacher.crosses.1: last and item_id appear twice"),
         ("user: recent", "teacher.crosses.1.item is required"),
         ("user: recent, item: item_id, itme: x", "unknown key teacher.crosses.1.itme, did you mean item?"),
     ],
@@ -548,11 +548,11 @@ def test_a_later_set_wins(tmp_path: Path) -> None:
         ("seed=x", "--set seed: expected a whole number, got 'x'"),
         ("teacher.epohcs=1", "--set unknown key teacher.epohcs, did you mean epochs?"),
         ("features.1.min_count=0", "--set features.1.min_count: expected at least 1, got 0"),
-        ("features.9.min_count=5", "--set features.9.min_count=5: nothing stands at 9 in the config"),
-        ("features.x.min_count=5", "--set features.x.min_count=5: nothing stands at x in the config"),
-        ("features.2=5", "--set features.2=5: nothing stands at 2 in the config"),
-        ("workspace.deep.er=5", "--set workspace.deep.er=5: nothing stands at deep in the config"),
-        ("workspace.deep=5", "--set workspace.deep=5: nothing stands at deep in the config"),
+        ("features.9.min_count=5", "--set features.9.min_count=5: there is nothing at 9 in the config"),
+        ("features.x.min_count=5", "--set features.x.min_count=5: there is nothing at x in the config"),
+        ("features.2=5", "--set features.2=5: there is nothing at 2 in the config"),
+        ("workspace.deep.er=5", "--set workspace.deep.er=5: there is nothing at deep in the config"),
+        ("workspace.deep=5", "--set workspace.deep=5: there is nothing at deep in the config"),
         ("seed=[1", "--set seed=[1:1: not YAML"),
     ],
 )
@@ -596,7 +596,7 @@ NO_EFFECT = "features.2: min_count has no effect on kind numeric (it is for cate
         # what stood in the file where --set puts a mapping
         (SMALL, ["data={events: {duration: seconds}}"], "--set data.root is required"),
         (SMALL, ["labels={long_read: 3, long_read: 4}"],
-         "--set labels={long_read: 3, long_read: 4}:1: long_read stands twice in one mapping"),
+         "--set labels={long_read: 3, long_read: 4}:1: long_read appears twice in one mapping"),
     ],
 )  # fmt: skip
 def test_a_mistake_of_set_is_told_as_one(tmp_path: Path, text: str, sets: list[str], says: str) -> None:

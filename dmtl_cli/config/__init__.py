@@ -1,1 +1,1 @@
-"""What a user wrote: the YAML, its days, and how a mistake in it is told. Imports nothing of dmtl."""
+"""The config a user wrote: its YAML, its days, and how mistakes in it are reported. Imports nothing of dmtl."""

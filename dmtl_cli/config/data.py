@@ -1,4 +1,4 @@
-"""`data`: where the log lies, what its columns are called, and its side tables."""
+"""`data`: where the log is, what its columns are called, and its side tables."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from dmtl_cli.config.tasks import is_reserved
 
 
 class Events(Section):
-    """Where the click log lies and what its columns are called."""
+    """Where the click log is and what its columns are called."""
 
     path: str = "events"
     """folder below data.root"""
     partition: Name | None = None
     """hive key of the day folders, e.g. `day` for day=2026-01-31 (or =20260131); default `day` without date_column"""
     date_column: Column | None = None
-    """a date or timestamp column that tells the day instead; a timestamp needs data.timezone"""
+    """a date or timestamp column that gives the day instead; a timestamp needs data.timezone"""
     user: Column = "user_id"
     item: Column = "item_id"
     time: Column | None = None
@@ -52,7 +52,7 @@ class Events(Section):
 
     @property
     def hive_key(self) -> str | None:
-        """Key of the day folders; None where a column tells the day."""
+        """Key of the day folders; None where a column gives the day."""
         return None if self.date_column else self.partition or "day"
 
     @property
@@ -67,7 +67,7 @@ class SideTable(Section):
     path: str
     key: Column
     partition: Name | None = None
-    """hive key where there is one table a day; absent: one static table"""
+    """hive key where there is one table per day; absent: one static table"""
 
 
 class Data(Section):

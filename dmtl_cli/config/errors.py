@@ -1,4 +1,4 @@
-"""How a stage ends that cannot go on: a user's mistake in one line, with an exit code; or nothing to do yet."""
+"""How a stage that cannot go on ends: a user's mistake in one line, with an exit code; or nothing to do yet."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Exit(IntEnum):
     IO = 74  # disk full, read error, storage away: retry
     LOCKED = 75  # another run holds the lock: retry
     CONFIG = 78
-    REFUSED = 80  # a gate or floor said no: yesterday's artifact stays served
+    REFUSED = 80  # a gate or floor was not met: yesterday's artifact stays served
     STALE = 81
 
 
@@ -40,7 +40,7 @@ class UserError(Exception):
         return type(self), (self.message, self.hint, self.code, self.others)
 
     def line(self) -> str:
-        """One line of at most 400 characters, whatever the message holds."""
+        """One line of at most 400 characters, whatever the message contains."""
         more = f" (and {len(self.others)} more, see the log)" if self.others else ""
         text = " ".join(f"dmtl: error: {self.message}{more}{'; ' + self.hint if self.hint else ''}".split())
         return text if len(text) <= 400 else text[:397] + "..."

@@ -1,4 +1,4 @@
-"""`features`: what the models read, and what a feature of each kind may say."""
+"""`features`: what the models read, and the options of each kind of feature."""
 
 from __future__ import annotations
 

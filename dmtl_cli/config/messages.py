@@ -1,4 +1,4 @@
-"""What pydantic finds wrong, in the words of YAML, each with the place of its value."""
+"""Pydantic's errors in the words of YAML, each with the place of its value."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def dotted(place: Place) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as whoever wrote the YAML knows it."""
+    """A value in the words of YAML."""
     match value:
         case None:
             return "nothing"
@@ -122,7 +122,7 @@ def _named(raw: Any, place: Place, said: str) -> Place:
 
 
 def _keys_at(place: Place) -> list[str]:
-    """The keys that a section knows."""
+    """The keys that a section has."""
     model: type[BaseModel] = Config
     for part in place:
         if isinstance(part, str):

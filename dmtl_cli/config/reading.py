@@ -61,7 +61,7 @@ def _text(name: str) -> str:
 
 
 def _tuples(value: Any) -> Any:
-    """Lists as tuples, which is what a frozen config holds (strict types turn nothing into another)."""
+    """Lists as tuples, as a frozen config has them (strict types convert nothing)."""
     if isinstance(value, dict):
         return {k: _tuples(v) for k, v in value.items()}
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
@@ -87,7 +87,7 @@ def _located(
         return line, f"--set {mistake.text}"
     for entry, before, after in reversed(list(zip(overrides, known, known[1:], strict=False))):
         if mistake not in before:
-            if before <= after:  # else the mistake may have been there, hidden by one that this override mends
+            if before <= after:  # else the mistake may have been there, hidden by one that this override fixes
                 return COMMAND_LINE, f"--set {entry}: {mistake.text}"
             break
     return line, f"{file}:{line}: {mistake.text}"
@@ -115,7 +115,7 @@ def _override(raw: dict[str, Any], entry: str, marks: Marks) -> list[str]:
             else:
                 at = at[part]
         except (KeyError, IndexError, TypeError):
-            raise UserError(f"--set {entry}: nothing stands at {part} in the config", code=Exit.CONFIG) from None
+            raise UserError(f"--set {entry}: there is nothing at {part} in the config", code=Exit.CONFIG) from None
     for old in [place for place in marks if place[: len(parts)] == parts]:
         del marks[old]
     marks.update(dict.fromkeys((*inner, parts), COMMAND_LINE))
@@ -142,15 +142,15 @@ for _tag, _pattern, _first in (
 
 
 def parse(text: str, file: str, place: Place = ()) -> tuple[Any, Marks, list[str]]:
-    """(what a YAML holds, the line of every value, keys given twice).
+    """(contents of a YAML, the line of every value, keys given twice).
 
     Args:
         text: the YAML.
         file: its name in messages.
-        place: where in a config it stands.
+        place: its place in the config.
 
     Raises:
-        UserError: 78 where it is no YAML.
+        UserError: 78 it is not YAML.
     """
     marks: Marks = {}
     found: list[str] = []
@@ -169,7 +169,7 @@ def parse(text: str, file: str, place: Place = ()) -> tuple[Any, Marks, list[str
         line = marks[next(reversed(marks))] if marks else 1
         raise UserError(f"{file}:{line}: not YAML: {e}", code=Exit.CONFIG) from None
     except RecursionError:
-        raise UserError(f"{file}:1: not YAML that ends: an anchor holds itself", code=Exit.CONFIG) from None
+        raise UserError(f"{file}:1: not YAML that ends: an anchor contains itself", code=Exit.CONFIG) from None
     finally:
         if loader is not None:
             loader.dispose()
@@ -183,7 +183,7 @@ def _plain(node: yaml.Node, loader: _Loader, place: Place, marks: Marks, found: 
         for key, value in node.value:
             name = str(key.value)
             if name in out:
-                found.append(f"{file}:{key.start_mark.line + 1}: {name} stands twice in one mapping")
+                found.append(f"{file}:{key.start_mark.line + 1}: {name} appears twice in one mapping")
             marks[(*place, name)] = key.start_mark.line + 1
             out[name] = _plain(value, loader, (*place, name), marks, found, file)
         return out

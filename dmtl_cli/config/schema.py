@@ -30,7 +30,7 @@ class Config(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     plain_autograd: bool = False
     """true: every hand-written forward and backward pass (experts' mixture, in-batch softmax) is replaced by plain
-    autograd: slower, for whoever suspects one"""
+    autograd: slower, to compare with"""
     data: Data
     features: Annotated[tuple[Feature, ...], Field(min_length=1)]
     labels: Labels = Labels()
@@ -42,11 +42,11 @@ class Config(Section):
     @model_validator(mode="before")
     @classmethod
     def _clicks_alone(cls, raw: Any) -> Any:
-        """The default of teacher.samples: where nothing unclicked is in the log, exposures teach nothing."""
+        """Sets the default of teacher.samples: a log of clicks alone has no exposures to learn from."""
         try:
             if raw["data"]["events"].get("click") is None and "samples" not in raw.get("teacher", {}):
                 return raw | {"teacher": raw.get("teacher", {}) | {"samples": "sampled"}}
-        except (KeyError, TypeError, AttributeError):  # not of that shape: the fields say so
+        except (KeyError, TypeError, AttributeError):  # another shape, which the fields' own checks report
             pass
         return raw
 
@@ -76,10 +76,10 @@ class Config(Section):
 
 
 def _features_are_inputs(config: Config) -> None:
-    """A name stands for one feature, and what is known only after the exposure is none."""
+    """Names of features are distinct, and a column known only after the exposure is no feature."""
     names = [f.name for f in config.features]
     if twice := sorted({n for n in names if names.count(n) > 1}):
-        raise ValueError(f"features: {', '.join(twice)} stands twice")
+        raise ValueError(f"features: {', '.join(twice)} appears twice")
     for k, f in enumerate(config.features):
         if f.source in config.data.events.outcome_columns:
             raise ValueError(f"features.{k} ({f.name}): {f.source} is an outcome, known only after the exposure")
@@ -163,7 +163,7 @@ def _student_learns_what_is_there(config: Config) -> None:
 
 
 def _crosses_are_of_features(config: Config) -> None:
-    """A cross counts equal rows of one embedding, and must be known of pairs that no event has."""
+    """A cross counts equal rows of one embedding, and must be known for pairs without an event."""
     for k, cross in enumerate(config.teacher.crosses):
         user = _crossed(config, f"teacher.crosses.{k}.user", "user", cross.user)
         item = _crossed(config, f"teacher.crosses.{k}.item", "item", cross.item)
@@ -171,7 +171,7 @@ def _crosses_are_of_features(config: Config) -> None:
             both = f"{user.name} reads embedding {user.embedding}, {item.name} {item.embedding}"
             raise ValueError(f"teacher.crosses.{k}: {both}; give them one embedding_name")
         if cross in config.teacher.crosses[:k]:
-            raise ValueError(f"teacher.crosses.{k}: {user.name} and {item.name} stand twice")
+            raise ValueError(f"teacher.crosses.{k}: {user.name} and {item.name} appear twice")
 
 
 def _crossed(config: Config, at: str, side: str, name: str) -> Feature:
@@ -202,4 +202,4 @@ CHECKS: tuple[Callable[[Config], None], ...] = (
     _student_learns_what_is_there,
     _crosses_are_of_features,
 )
-"""in this order; the first that fails is told"""
+"""run in this order; the first that fails is reported"""

@@ -11,7 +11,7 @@ from dmtl_cli.config.section import Name, Positive, Rate, Section
 
 class Scores(Section):
     negatives: Annotated[int, Field(ge=0)] = 4
-    """drawn a row of the log and scored beside it"""
+    """drawn per row of the log and scored beside it"""
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.0
     candidates: Annotated[int, Field(ge=0)] = 0
     """retrieved for each user of the day and scored, so that lists reach beyond what was shown"""

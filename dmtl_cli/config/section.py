@@ -1,4 +1,4 @@
-"""What every section of a config is, strict and frozen, and the types of its values."""
+"""The base of every section of a config, strict and frozen, and the types of its values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Units = Annotated[tuple[Positive, ...], Field(min_length=1)]
 
 def _local(folder: str) -> str:
     if "://" in folder:
-        raise ValueError(f"expected a local folder, got {folder!r}: only data.root may lie elsewhere")
+        raise ValueError(f"expected a local folder, got {folder!r}: only data.root may be elsewhere")
     return folder
 
 

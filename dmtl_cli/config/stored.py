@@ -1,4 +1,4 @@
-"""A section of the config as a manifest holds it: every key is there, the defaults too."""
+"""A section of the config as a manifest stores it: every key is there, the defaults too."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _dumped(default: Any) -> Any:
 
 
 def _section(annotation: Any) -> type[BaseModel] | None:
-    """The section that a field is, or holds many of."""
+    """The type of section of a field, or of its elements."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((found for a in get_args(annotation) if (found := _section(a))), None)

@@ -89,13 +89,13 @@ class Distill(Section):
     """auxiliary: stored scores train a second head on the same towers, labels (w_hard) the one that is served"""
     ways: Annotated[tuple[Way, ...], Field(min_length=1)] = ("replay", "rescore")
     floors: Floors = Floors()
-    """least coverage a way; below it the run is refused before training (exit 80)"""
+    """least coverage per way; below it the run is refused before training (exit 80)"""
     min_age_days: Annotated[int, Field(ge=0)] = 1
-    """days between a student and the teacher whose scores it learns from, at least; 0: it waits for its own day's"""
+    """least days between a student and the teacher whose scores it learns from; 0: it waits for its own day's"""
     max_age_days: Positive = 3
     """older scores are refused"""
     half_life_days: Rate | None = None
-    """weight of scores halves with every so many days beyond the first that they are old"""
+    """the weight of scores halves with every so many days of age beyond the first"""
     list_size: Annotated[int, Field(ge=2)] = 256
     """losses over lists: a longer list (a request, or a user's day) is cut at random into parts of at most this many"""
 
@@ -122,16 +122,16 @@ class Hard(Section):
     duration_weighted: bool = False
     """a positive counts by its read seconds (over the log's mean)"""
     negatives: Positive = 1
-    """pointwise: drawn a row"""
+    """pointwise: drawn per row"""
 
 
 class Student(Training):
     embedding_dim: Positive = 32
     hidden_units: Units = (128, 64)
-    """of both towers; the last is the length of the vectors"""
+    """widths of a tower's layers; the last is the length of the vectors"""
     vectors: Literal["unit", "plain"] = "unit"
     user_rows: Positive = 16
-    """scored rows of a user that stay together in a batch, where their tower is computed once; 1: rows as they come"""
+    """scored rows of a user that stay together in a batch, where the user tower runs once; 1: rows as they come"""
     distill: Distill = Distill()
     hard: Hard = Hard()
 

@@ -1,6 +1,6 @@
 """The names of what a teacher predicts, of its losses and of the scores it stores: made here and nowhere else.
 
-A task is a click (`ctr`) or a conversion, which may follow a click: `cvr`, the deep read, and the log's further ones X.
+A task is a click (`ctr`) or a conversion, which may follow a click: `cvr`, the long read, and the log's further ones X.
 Each task t has a logit `t_logit` and a score `pt`. A conversion X has a label `ctX` (a click and X), with a loss
 of that name and a score `pctX` = `pctr` * `pX`.
 """
@@ -38,14 +38,14 @@ def is_reserved(conversion: str) -> bool:
 
 @dataclass(frozen=True)
 class Tasks:
-    """The tasks of one teacher, in the order in which its model knows them."""
+    """The tasks of one teacher, in the order of its model's outputs."""
 
     further: tuple[str, ...] = ()
     """further conversions, sorted by name"""
 
     @staticmethod
     def named(names: Iterable[str]) -> Tasks:
-        """The tasks of a published model, whose names its manifest holds in any order."""
+        """The tasks of a published model, whose names its manifest lists in any order."""
         return Tasks(tuple(sorted(n for n in names if n not in (CLICK, READ))))
 
     @property

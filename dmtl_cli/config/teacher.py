@@ -29,29 +29,29 @@ class Cross(Section):
 
 class Teacher(Training):
     user_rows: Positive = 1
-    """rows of a user that stay together in a batch, where their part is computed once; 1: rows in random order"""
+    """rows of a user that stay together in a batch, where the user's part is computed once; 1: rows in random order"""
     first_window_days: Positive = 1
-    """days the chain's first teacher learns, ending at its day"""
+    """days that the chain's first teacher learns from, ending with its own"""
     window_days: Positive = 1
-    """days each later teacher learns"""
+    """days that each later teacher learns from"""
     samples: Literal["exposed", "mixed", "sampled"] = "exposed"
-    """exposed rows; exposed rows and drawn negatives; clicks and drawn negatives (the paper's; the default of a log of
-    clicks alone)"""
+    """exposed: exposed rows; mixed: those and drawn negatives; sampled: clicks and drawn negatives (the paper's; the
+    default for a log of clicks alone)"""
     negatives: Positive = 1
-    """drawn a row (mixed: a row, sampled: a click)"""
+    """drawn per row (mixed) or per click (sampled)"""
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.0
     """a negative is drawn in proportion to clicks ** alpha"""
     negative_weight: Rate = 1.0
-    """of a drawn row, times that of the row it is drawn for"""
+    """weight of a drawn row, times that of the row it is drawn for"""
     model: Network = "mmoe"
     num_experts: Annotated[int, Field(ge=1)] = 8
-    """mmoe: all experts; ple: those that all tasks share, a level"""
+    """mmoe: all experts; ple: those that all tasks share, per level"""
     num_task_experts: Positive = 2
-    """ple: experts of one task alone, a level"""
+    """ple: experts of one task alone, per level"""
     num_levels: Positive = 1
     """ple: extraction levels"""
     expert_hidden_units: Units = (128, 64)
-    """of an expert; shared_bottom: of the one bottom"""
+    """widths of an expert's layers; shared_bottom: of the bottom's"""
     tower_hidden_units: Units = (32,)
     gate_dropout: Share = 0.0
     """mmoe, ple: chance that a gate drops an expert in training"""
@@ -61,6 +61,6 @@ class Teacher(Training):
     """weight of a loss, default 1: ctr, ctcvr (all rows) and cvr (clicked rows; 0 is the paper's form); for a further
     conversion X ctX (all rows) and X (clicked rows)"""
     calibration_share: Share = 0.1
-    """share of exposed rows kept from training to fit an intercept and a slope a task"""
+    """share of exposed rows kept from training to fit an intercept and a slope per task"""
     crosses: tuple[Cross, ...] = ()
     """further inputs that no tower can read, as they belong to a pair: ln(1 + equal values of two features)"""

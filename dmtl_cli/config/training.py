@@ -9,17 +9,17 @@ from dmtl_cli.config.section import Name, Positive, Rate, Section, Share
 
 class Training(Section):
     batch_size: Positive | None = None
-    """rows a step; default a power of two from 64 to 4096 that makes an epoch some 256 steps"""
+    """rows per step; default a power of two from 64 to 4096 that makes an epoch some 256 steps"""
     epochs: Positive = 1
     learning_rate: Rate = 1e-3
-    """Adam, dense weights"""
+    """learning rate of dense weights (Adam)"""
     embedding_learning_rate: Rate | None = None
-    """embedding tables; default 0.1, with embedding_optimizer: adam learning_rate"""
+    """learning rate of embedding tables; default 0.1, with embedding_optimizer: adam that of dense weights"""
     embedding_optimizer: Literal["rowwise_adagrad", "adam"] = "rowwise_adagrad"
     """adam: to compare with; each of its steps reads and writes all rows of the tables"""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """of matrix products in training; bf16 is faster, and needs a CPU or GPU that has it. Weights, gates, a teacher's
-    towers, sums of gradients and losses stay fp32"""
+    """precision of matrix products in training; bf16 is faster, and needs a CPU or GPU that has it. Weights, gates, a
+    teacher's towers, sums of gradients and losses stay fp32"""
     embedding_dim: Positive = 16
     unknown_share: Share = 0.05
     """share of ids replaced by the out-of-vocabulary (OOV) row while training, so that a new id finds a trained one"""
