@@ -43,7 +43,7 @@ def generate(
         churn: share of the items that die, and are replaced, before each day after the first (to a whole number).
 
     Raises:
-        UserError: 2 a number is out of range; 73 OUT holds another world or something else, or cannot be made;
+        UserError: 2 a number is out of range; 73 OUT contains another world or something else, or cannot be made;
             75 another run is writing there.
     """
     sizes = {"days": days, "users": users, "items": items, "events_per_day": events_per_day}
@@ -113,12 +113,12 @@ def _days_there(out: Path, world: World) -> int:
         there = json.loads((out / "truth" / "world.json").read_text("utf-8"))
         days = int(there["days"])
     except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"{out} holds a log that synth did not make", hint, Exit.CANNOT_CREATE) from None
+        raise UserError(f"{out} contains a log that synth did not make", hint, Exit.CANNOT_CREATE) from None
     mine = world.record()
     other = [k for k in sorted(mine | there) if k != "days" and mine.get(k) != there.get(k)]
     if other:
         differs = ", ".join(f"{k} {there.get(k)}, not {mine.get(k)}" for k in other)
-        raise UserError(f"{out} holds another world ({differs})", hint, Exit.CANNOT_CREATE)
+        raise UserError(f"{out} contains another world ({differs})", hint, Exit.CANNOT_CREATE)
     return days
 
 
@@ -133,7 +133,7 @@ def _same_draws(out: Path, truth: dict[str, pa.Table]) -> None:
                 old = None
             if old is None or not (n := min(len(old), len(table))) or not old.slice(0, n).equals(table.slice(0, n)):
                 hint = f"remove {out}/log and {out}/truth, or use the numpy that made it (this is {np.__version__})"
-                raise UserError(f"{file} does not hold the {name} drawn here", hint, Exit.CANNOT_CREATE)
+                raise UserError(f"{file} does not contain the {name} drawn here", hint, Exit.CANNOT_CREATE)
 
 
 def _write_truth(out: Path, world: World, truth: dict[str, pa.Table]) -> None:

@@ -86,7 +86,7 @@ def _reactions(
 
 
 def last_clicks(world: World, history: History, user: Ints, item: Ints) -> History:
-    """The history after the clicks (user, item), in time order: at most `law.recent` a user."""
+    """The history after the clicks (user, item), in time order: at most `law.recent` per user."""
     user, item = np.concatenate([history[0], user]), np.concatenate([history[1], item])
     order = np.argsort(user, kind="stable")
     user, item = user[order], item[order]
@@ -98,7 +98,7 @@ def user_table(world: World, history: History) -> pa.Table:
     """All users with what a model may know of them.
 
     `recent_clicks` (oldest first) stops at the start of the day. "The recent clicks up to the event" is approximated
-    by that on purpose: a table of one row a user and day can then never hold what happened later on that day.
+    by that on purpose: a table of one row per user and day can then never contain what happened later that day.
     """
     u, (user, item) = world.users, history
     offsets = np.searchsorted(user, np.arange(world.users_count + 1)).astype(np.int32)

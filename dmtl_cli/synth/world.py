@@ -67,7 +67,7 @@ class World:
     law: Law = field(default_factory=Law)
 
     def record(self) -> dict[str, Any]:
-        """What world.json holds."""
+        """The contents of world.json."""
         sizes = {"users": self.users_count, "items": self.items_count, "events_per_day": self.events_per_day}
         run = {"start": str(self.start), "days": self.days, "churn": self.churn, "seed": self.seed}
         return {"format": FORMAT, "dimensions": DIM, **run, **sizes, "law": dataclasses.asdict(self.law)}
@@ -143,7 +143,7 @@ class World:
 
 
 def _normal(rng: np.random.Generator, *shape: int) -> Floats:
-    """Normal numbers that float32 holds exactly, so that the stored truth is the truth."""
+    """Normal numbers that float32 represents exactly, so that the stored truth is the truth."""
     return rng.standard_normal(shape).astype(np.float32).astype(np.float64)
 
 
