@@ -17,7 +17,7 @@ import pytest
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.runs.artifact import move_latest, publish, up_to_date
 from dmtl_cli.runs.disk import locked
-from dmtl_cli.runs.manifest import MANIFEST, Manifest, key_of, verify
+from dmtl_cli.runs.manifest import MANIFEST, Manifest, canonical, key_of, verify
 from dmtl_cli.runs.workspace import Workspace
 
 DAY = dt.date(2026, 1, 2)
@@ -123,7 +123,7 @@ def test_published_run_is_whole_and_found(ws: Workspace) -> None:
     assert run == ws.current("export", DAY) == ws.latest()
     text = (run / MANIFEST).read_text()
     manifest = Manifest.read(run / MANIFEST)
-    assert manifest.to_json() == text and manifest.day == DAY and manifest.metrics == {"m": 0.5}
+    assert canonical(vars(manifest)) + "\n" == text and manifest.day == DAY and manifest.metrics == {"m": 0.5}
     assert list(json.loads(text)) == sorted(json.loads(text))
     assert [file["path"] for file in manifest.files] == ["inner/part", "weights"]
     assert manifest.as_parent() == {"stage": "export", "day": "2026-01-02", "run_id": run.name[4:]}

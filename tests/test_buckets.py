@@ -202,4 +202,4 @@ def test_check_tells_of_buckets(chain: tuple[Project, dict[tuple[str, str], dict
     )
     assert (item["values"], item["buckets"]) == (len(items), len({plain_row(v, 7) for v in items}))
     said = chain[0].call("check", "--day", DAYS[0], **few).out
-    assert f"item_id: {len(items)} values of the day lie in {item['buckets']} buckets" in said
+    assert f"item_id: {len(items)} values of the day fall into {item['buckets']} buckets" in said

@@ -18,8 +18,8 @@ from dmtl_cli import __version__
 from dmtl_cli.cli import publishing
 from dmtl_cli.cli.main import app
 from dmtl_cli.runs.determinism import make_deterministic
+from dmtl_cli.runs.differences import _ABSENT, differences
 from dmtl_cli.runs.ranks import Ranks, _gather_function, _open_store
-from dmtl_cli.runs.recipe import _ABSENT, differences
 from dmtl_cli.runs.workspace import STAGES
 from dmtl_cli.synth.generate import generate
 

@@ -85,7 +85,7 @@ def test_what_identifies_a_file(store_of: Made, tmp_path: Path, full: bool) -> N
     sha = hashlib.sha256(content if full else footer).hexdigest()
     digest = sha if full else f"footer:{sha}"
     assert file.identify(full) == {"path": "events/a.parquet", "rows": 1000, "bytes": len(content), "digest": digest}
-    assert file.size == len(content) and file.changed > 0
+    assert file.size == len(content) and file.modified_ns > 0
 
 
 def test_all_bytes_are_digested_chunk_by_chunk(store_of: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,7 +63,7 @@ def test_slices_are_every_row_once_in_order(n: int, size: int) -> None:
 def test_one_rank_has_nothing_to_exchange() -> None:
     x = torch.randn(3, 2, requires_grad=True)
     assert ALONE.gather(x, 3) is x and ALONE.sum(x) is x and ALONE.first
-    assert ALONE.gather_objects("a") == ["a"] and ALONE.of_first(lambda: 7) == 7 and ALONE.failed(65) == (65, True)
+    assert ALONE.gather_objects("a") == ["a"] and ALONE.on_first(lambda: 7) == 7 and ALONE.failed(65) == (65, True)
     assert Ranks.join({}) == Ranks.join({"WORLD_SIZE": "1", "RANK": "0"}) == ALONE
 
 

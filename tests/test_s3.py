@@ -17,6 +17,7 @@ import pytest
 from storage import Server, answering, serving, url
 from worlds import DAYS, Project
 
+from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.reading import load_config
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.log.source import File, Store
@@ -52,7 +53,8 @@ def test_inputs_and_days_are_those_of_the_local_log(tmp_path: Path, small_log: P
     for name, root in (("local", small_log), ("remote", remote)):
         config = load_config(project(tmp_path / name, root).file, [f"data.digest={digest}"])
         log = Log(config.data, config.features)
-        assert log.days() == [dt.date(2026, 1, 1), dt.date(2026, 1, 2)]
+        with pytest.raises(UserError, match=r"the log has 2026-01-01 \.\. 2026-01-02"):
+            log.find(dt.date(2026, 1, 3))
         days.append(log.read(dt.date(2026, 1, 1), tmp_path / name))
         inputs.append(log.inputs(dt.date(2026, 1, 1)))
     one, two = days

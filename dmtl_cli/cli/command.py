@@ -60,7 +60,7 @@ def publishes(
 
 
 def _signature(work: Work) -> inspect.Signature:
-    # type checkers alone import Result: the room it lives in imports torch
+    # Result is imported for type checking only: its module imports torch
     own = inspect.signature(work, eval_str=True, locals={"Result": object})
     config, *rest = inspect.signature(Shared, eval_str=True).parameters.values()
     named = [config, *list(own.parameters.values())[1:], *rest]
@@ -97,7 +97,7 @@ class _Process:
         parse_day(*self.day)
         self.ranks = Ranks.join()
         if (file := self.shared.metrics_file) is not None:
-            self.ranks.of_first(lambda: check_writable(file))
+            self.ranks.on_first(lambda: check_writable(file))
         config = self._config()
         self.log.path = self._log_path(Path(config.workspace))
         self.log.write("started", command=self.name, config=str(self.shared.config), sets=self.shared.overrides())

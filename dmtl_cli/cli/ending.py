@@ -49,7 +49,7 @@ def leave(code: int, message: str) -> None:
 
 
 def outcome(work: Callable[[], None], log: RunLog) -> tuple[int, str]:
-    """Does some work: (exit code, the line to print). Details of a failure go to the log."""
+    """Does the work and returns (exit code, the line to print). Details of a failure go to the log."""
     try:
         try:
             with _signals_ignored_on_failure():
@@ -93,7 +93,7 @@ def _stopped(number: int, log: RunLog) -> tuple[int, str]:
 
 
 def _note(log: RunLog, event: str, **fields: Any) -> Path | None:
-    """Writes to the log and returns where it is. A bug of a command without a log gets a file of its own.
+    """Writes to the log and returns where it is. A bug in a command without a log gets a file of its own.
 
     A log that cannot be written must not hide the failure that was to be written there.
     """
@@ -115,7 +115,7 @@ def _short(text: str) -> str:
 
 
 def _drop_stdout() -> None:
-    """What could not be written must not fail once more when Python ends."""
+    """Keeps Python's exit from failing again on what could not be written."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -1,4 +1,4 @@
-"""The options of many commands, each written once."""
+"""The options that several commands have, each written once."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ import yaml
 from dmtl_cli.config.reading import load_config
 from dmtl_cli.config.schema import Config
 
-ConfigFile = Annotated[Path, typer.Option("--config", help="The YAML of the log.", show_default=False)]
+ConfigFile = Annotated[Path, typer.Option("--config", help="The config, a YAML file.", show_default=False)]
 Day = Annotated[str, typer.Option("--day", help="YYYY-MM-DD.", show_default=False)]
-Sets = Annotated[list[str], typer.Option("--set", help="dotted.key=value, over the config.", show_default=False)]
+Sets = Annotated[list[str], typer.Option("--set", help="dotted.key=value; overrides the config.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="The result as one line of JSON on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, even on a terminal.")]
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Over the config's threads.", show_default=False)]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, help="Overrides the config's threads.", show_default=False)
+]
 Device = Annotated[
     Literal["auto", "cpu", "cuda"] | None,
-    typer.Option("--device", help="Over the config's device.", show_default=False),
+    typer.Option("--device", help="Overrides the config's device.", show_default=False),
 ]
 Metrics = Annotated[
     Path | None,
@@ -33,7 +35,7 @@ Metrics = Annotated[
 class Shared:
     """The options of every command that publishes, in the order in which `--help` shows them.
 
-    A command's own options stand after `config`.
+    A command's own options come after `config`.
     """
 
     config: ConfigFile

@@ -33,7 +33,7 @@ Last = Annotated[str, typer.Option("--to", help="Last day.", show_default=False)
 @commands.command("train-teacher")
 @publishes("train-teacher")
 def train_teacher(call: Call, day: Day) -> list[Result]:
-    """Train the MMoE teacher on a day, warm from the teacher before it."""
+    """Train the teacher on a day, warm from the teacher before it."""
     from dmtl_cli.stages.train_teacher import train_teacher
 
     return [train_teacher(call.run, parse_day(day))]

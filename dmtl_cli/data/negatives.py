@@ -17,7 +17,7 @@ _TRIES = 16  # for an item that the user did not click
 @dataclass(frozen=True)
 class Negatives:
     """Draws items of a day's catalogue, each with a probability proportional to its clicks of the day to the power of
-    alpha: 1 as DMTL words it (arXiv 2102.07142), 0.75 as word2vec does (arXiv 1310.4546), 0 uniform."""
+    alpha: 1 as in DMTL (arXiv 2102.07142), 0.75 as in word2vec (arXiv 1310.4546), 0 uniform."""
 
     day: Day
     alpha: float

@@ -26,7 +26,7 @@ class Rows(Generic[L]):
     features: pl.DataFrame | None = None
     """raw event-level features; None where a row has no event of its own"""
     lists: Ints | None = None
-    """one number a list, whose rows stand together and reach a batch whole; None: every row stands alone"""
+    """one number per list, whose rows are adjacent and reach a batch together; None: there are no lists"""
 
     def __len__(self) -> int:
         return len(self.user)
@@ -49,7 +49,7 @@ class Rows(Generic[L]):
         return self.take(np.argsort(order[at], kind="stable"))
 
     def shifted(self, users: int, items: int) -> Rows[L]:
-        """The same rows behind so many rows of other days in the stacked tables."""
+        """The same rows after so many rows of other days in the stacked tables."""
         return Rows(self.user + users, self.item + items, self.labels, self.features, self.lists)
 
     @property
@@ -104,7 +104,7 @@ def in_lists(rows: Rows[L], group: Ints, size: int, rng: np.random.Generator) ->
 
 
 def in_runs(rows: Rows[L], group: Ints, size: int, rng: np.random.Generator) -> Rows[L]:
-    """Rows whose groups stand together, as they stand; each group cut into lists of at most `size`: see `in_lists`."""
+    """Rows whose groups are adjacent, in their order; each group cut into lists of at most `size`: see `in_lists`."""
     new = np.append(True, group[1:] != group[:-1]) if len(group) else np.zeros(0, np.bool_)
     begin = np.flatnonzero(new)
     place = np.arange(len(group)) - np.repeat(begin, np.diff(np.append(begin, len(group))))

@@ -32,7 +32,7 @@ def fixed_rng(purpose: str, day: dt.date) -> np.random.Generator:
 
 @dataclass(frozen=True)
 class Observed:
-    """What the log knows of n exposed rows, m of them clicked."""
+    """What the log says of n exposed rows, m of them clicked."""
 
     user: npt.NDArray[np.int32]
     weight: npt.NDArray[np.float32]
@@ -41,7 +41,7 @@ class Observed:
     positive: dict[str, Bools]
     """by label the rows [n] where it is true"""
     valid: dict[str, Bools]
-    """by way of drawing a negative for each clicked row [m]: whether it is one, an item that the user did not click"""
+    """by way of drawing, for each clicked row [m]: whether its negative is one, an item that the user did not click"""
 
     @staticmethod
     def concat(parts: Sequence[Observed]) -> Observed:
@@ -86,7 +86,7 @@ class Exam:
     """seconds above which a read is a long read; None where a column of the log says so"""
     tasks: Tasks
     exposures: bool
-    """whether the log holds unclicked rows: without them exposed-row metrics of ctr and ctX are undefined"""
+    """whether the log has unclicked rows: without them exposed-row metrics of ctr and ctX are undefined"""
     row_users: Bools
     """[users] whose rows are measured: all, or of a large day a sample of whole users, so that memory is bounded and a
     user's rows stay together, as GAUC and tau need them"""
@@ -115,8 +115,8 @@ class Exam:
             observed = Observed(
                 block.user[rows],
                 block.weight[rows],
-                {label: of[rows] for label, of in measured.items()},
-                {label: of[rows] for label, of in positive.items()},
+                {label: here[rows] for label, here in measured.items()},
+                {label: true[rows] for label, true in positive.items()},
                 {way: valid for way, (_, valid) in drawn.items()},
             )
             others = {way: pairs(clicked.user, item, clicked.features) for way, (item, _) in drawn.items()}
@@ -133,8 +133,8 @@ class Exam:
         return measured, positive
 
     def wanted(self) -> dict[str, Wanted]:
-        """What the sampled users clicked and, of that, deeply read (`click`, `read`); clicks with their seconds where
-        the log has some."""
+        """What the sampled users clicked and, of that, their long reads (`click`, `read`); clicks with their seconds
+        where the log has some."""
         place = np.full(len(self.day.users), -1)
         place[self.users] = np.arange(len(self.users))
         found: dict[str, list[pl.DataFrame]] = {"click": [], "read": []}

@@ -34,7 +34,7 @@ def draw(table: Table, file: Path) -> None:
 
 
 def figure_of(table: Table) -> Any:
-    """A matplotlib figure of the top 50: a point a seed, a colour and marker a model."""
+    """A matplotlib figure of the top 50: one point per seed, one colour and marker per model."""
     from matplotlib.figure import Figure
 
     x, y = _axes(table.numbers["student"])

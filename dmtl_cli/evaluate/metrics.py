@@ -3,7 +3,7 @@
 All sums are float64. A metric that is undefined on the data is None, or absent where a function returns a dict. Bad
 input (lengths that differ, labels other than 0 and 1, NaN, negative weights) is a ValueError, never a number.
 
-Shapes: n rows, U users, K retrieved items a user.
+Shapes: n rows, U users, K retrieved items per user.
 """
 
 from __future__ import annotations
@@ -293,14 +293,14 @@ def _wins(y: Floats, w: Floats, score: Floats, starts: Ints) -> tuple[Floats, Fl
 
 
 def _pairs_within(starts: Ints, runs: Ints, n: int) -> Floats:
-    """Per group the number of pairs that lie in one run; every group begins a run."""
+    """Per group the number of pairs within one run; every group begins a run."""
     length = np.diff(runs, append=n).astype(np.float64)
     out: Floats = np.add.reduceat(length * (length - 1) / 2, np.searchsorted(runs, starts))
     return out
 
 
 def _dense_rank(starts: Ints, runs: Ints, n: int) -> Ints:
-    """0, 1, ... for the runs of each group, as a number a row."""
+    """0, 1, ... for the runs of each group, as one number per row."""
     rank = np.repeat(np.arange(len(runs)), np.diff(runs, append=n))
     return rank - np.repeat(rank[starts], np.diff(starts, append=n))
 
@@ -309,7 +309,7 @@ def _inversions(rank: Ints, starts: Ints) -> Floats:
     """Per group the number of pairs i < j with rank[i] > rank[j].
 
     A wavelet tree, level by level from the highest bit: pairs that first differ in this bit are inverted where the 1
-    stands before the 0; then a stable partition of every bucket by the bit.
+    comes before the 0; then a stable partition of every bucket by the bit.
     """
     n = len(rank)
     out = np.zeros(len(starts))

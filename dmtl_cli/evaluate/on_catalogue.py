@@ -61,8 +61,8 @@ def _user_ids(exam: Exam) -> pl.Series:
 def _found(wanted: dict[str, Wanted], top: Ints) -> dict[str, float]:
     """How much of what was wanted is in the top [U, K] item rows; -1 is an item that the day does not have."""
     out: dict[str, float] = {}
-    for label, of in wanted.items():
-        found = metrics.retrieval(top, (of.indptr, of.items), of.seconds)
+    for label, those in wanted.items():
+        found = metrics.retrieval(top, (those.indptr, those.items), those.seconds)
         out |= {name if name.startswith("time") else f"{label}.{name}": value for name, value in found.items()}
     return out
 

@@ -50,8 +50,8 @@ def on_rows(exam: Exam, rankers: Mapping[str, Ranker]) -> dict[str, float]:
     found: dict[str, float | None] = {}
     for name, ranker in rankers.items():
         for label in exam.tasks.labels:
-            of_label = _of_label(exam, observed, scores[name], label, ranker.probable(label))
-            found |= {f"{name}.{label}.{metric}": value for metric, value in of_label.items()}
+            measured = _label_metrics(exam, observed, scores[name], label, ranker.probable(label))
+            found |= {f"{name}.{label}.{metric}": value for metric, value in measured.items()}
     if {"student", "student_teacher"} <= set(rankers):
         one, other = (scores[name].exposed[with_click(READ)] for name in ("student", "student_teacher"))
         found["student.kendall_tau"] = metrics.kendall_tau(one, other, observed.user)
@@ -64,17 +64,19 @@ def _scores(ranker: Ranker, sample: Sample) -> Scores:
     labels = list(sample.observed.measured)
     return Scores(
         {label: exposed[label].astype(np.float64) for label in labels},
-        {way: {label: of[label].astype(np.float32) for label in labels} for way, of in drawn.items()},
+        {way: {label: scores[label].astype(np.float32) for label in labels} for way, scores in drawn.items()},
     )
 
 
-def _of_label(exam: Exam, observed: Observed, scores: Scores, label: str, probable: bool) -> dict[str, float | None]:
+def _label_metrics(
+    exam: Exam, observed: Observed, scores: Scores, label: str, probable: bool
+) -> dict[str, float | None]:
     """The metrics of one ranker and label; a score given a click says nothing of items that were not shown."""
     rows, positive, score = observed.measured[label], observed.positive[label], scores.exposed[label]
     given_click = label in exam.tasks.conversions
     out: dict[str, float | None] = {}
     if exam.exposures or given_click:
-        out |= _of_exposed(positive[rows], score[rows], observed.user[rows], observed.weight[rows], probable)
+        out |= _exposed_metrics(positive[rows], score[rows], observed.user[rows], observed.weight[rows], probable)
     if not given_click:
         hits = score[rows & positive]
         for way, valid in observed.valid.items():
@@ -82,7 +84,7 @@ def _of_label(exam: Exam, observed: Observed, scores: Scores, label: str, probab
     return out
 
 
-def _of_exposed(y: Array, score: Array, user: Array, weight: Array, probable: bool) -> dict[str, float | None]:
+def _exposed_metrics(y: Array, score: Array, user: Array, weight: Array, probable: bool) -> dict[str, float | None]:
     out = {"auc": metrics.auc(y, score, weight), "gauc": metrics.gauc(y, score, user, weight)}
     if probable:
         p = np.exp(score)

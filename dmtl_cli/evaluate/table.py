@@ -1,4 +1,4 @@
-"""The table of a comparison: by model and metric a number a seed, as Markdown and as numbers."""
+"""The table of a comparison: by model and metric one number per seed, as Markdown and as numbers."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ SHOWN = (
 
 @dataclass
 class Table:
-    """By model and metric one number a seed, the mean over the measured days."""
+    """By model and metric one number per seed, the mean over the measured days."""
 
     numbers: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     seconds: dict[str, list[float]] = field(default_factory=dict)
-    """seconds a day that training and exporting a student took: from the logs, so not part of what is published"""
+    """seconds per day that training and exporting a student took: from the logs, so not part of what is published"""
     evaluations: list[str] = field(default_factory=list)
     """the published runs that the numbers are from"""
     refused: dict[str, str] = field(default_factory=dict)
-    """why a setting has no student, of some days or at all"""
+    """why a setting has no student, on some days or at all"""
 
     def add_evaluations(self, setting: str, days: Sequence[Mapping[str, float]]) -> None:
-        """The metrics of one seed's evaluations, one a day. Those of the base, `student`, hold its teacher and the
-        other models of a day too."""
+        """Adds the metrics of one seed's evaluations, one per day. Those of the base, `student`, have its teacher and
+        the other models of a day too."""
         found: dict[tuple[str, str], list[float]] = {}
         for metrics in days:
             for name, value in metrics.items():
@@ -52,7 +52,7 @@ class Table:
             self.add(model, metric, float(np.mean(values)))
 
     def add(self, model: str, metric: str, value: float) -> None:
-        """The number of one more seed."""
+        """Adds the number of one more seed."""
         self.numbers.setdefault(model, {}).setdefault(metric, []).append(value)
 
     # -- numbers -------------------------------------------------------------------------------------------------------
@@ -64,7 +64,7 @@ class Table:
         return [*known[:4], *(n for n in self.numbers if n not in EVALUATED), *known[4:]]
 
     def seeds(self, model: str, metric: str) -> list[float]:
-        """A number a seed."""
+        """One number per seed."""
         if metric == "seconds":
             return self.seconds.get(model, [])
         return self.numbers.get(model, {}).get(metric, [])
@@ -102,15 +102,15 @@ class Table:
     def to_dict(self) -> dict[str, Any]:
         """{model: {metric: {mean, spread, seeds}}}, and transfer."""
         whole: dict[str, Any] = {
-            name: {m: {"mean": self.mean(name, m), "spread": self.spread(name, m), "seeds": v} for m, v in of.items()}
-            for name, of in self.numbers.items()
+            name: {m: {"mean": self.mean(name, m), "spread": self.spread(name, m), "seeds": v} for m, v in own.items()}
+            for name, own in self.numbers.items()
         }
         return whole | {"transfer": self.transfer()}
 
     # -- Markdown ------------------------------------------------------------------------------------------------------
 
     def markdown(self, *, timed: bool = True) -> str:
-        """A row a model: means, and (spread over seeds) where there are several.
+        """One row per model: means, and (spread over seeds) where there are several.
 
         Args:
             timed: whether to show the seconds too.
@@ -124,12 +124,12 @@ class Table:
         return "\n\n".join([_markdown(["model", *shown], rows), *notes])
 
     def whole(self) -> str:
-        """A row a metric, a column a model."""
-        metrics = sorted({m for of in self.numbers.values() for m in of})
+        """One row per metric, one column per model."""
+        metrics = sorted({m for own in self.numbers.values() for m in own})
         columns = {n: {m: self._text(n, m) for m in metrics} for n in self.models}
         if transfer := self.transfer():
             columns["transfer"] = {m: f"{transfer[m]:.3f}" if m in transfer else "-" for m in metrics}
-        return _markdown(["metric", *columns], [[m, *(of[m] for of in columns.values())] for m in metrics])
+        return _markdown(["metric", *columns], [[m, *(column[m] for column in columns.values())] for m in metrics])
 
     def _text(self, model: str, metric: str) -> str:
         mean = self.mean(model, metric)

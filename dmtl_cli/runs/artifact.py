@@ -59,7 +59,7 @@ def move_latest(ws: Workspace, run: Path, *, back: bool = False) -> bool:
     with locked(ws.root / "locks" / "LATEST.lock", wait=True), creating(ws.latest_path):
         draft = ws.scratch() / "LATEST"
         draft.unlink(missing_ok=True)
-        # A LATEST that names no day is healed, yet not to an older day than the newest export.
+        # A LATEST that names no day is repaired, yet not to an older day than the newest export.
         floor = ws.latest_day() or max(ws.days("export"), default=day) if ws.latest_path.exists() else day
         if day < floor and not back:
             return False
@@ -90,7 +90,7 @@ class Publication:
         `fields`: key, config, seed, versions and threads; inputs, parents, rows, metrics, gates, facts, key_warnings
         where there are any. The rest is filled in here.
 
-        Raises UserError (cannot create, I/O); ValueError for fields or files that no run may hold (NaN, links).
+        Raises UserError (cannot create, I/O); ValueError for fields or files that no run may have (NaN, links).
         """
         if self.sealed:
             raise ValueError("sealed already")
@@ -119,7 +119,7 @@ class Publication:
         for file in files:
             name = file.relative_to(self.path).as_posix()
             if name == MANIFEST or not stat.S_ISREG(file.lstat().st_mode):
-                raise ValueError(f"a payload cannot hold {name}: a manifest, a link or no regular file")
+                raise ValueError(f"a payload cannot contain {name}: a manifest, a link or no regular file")
             file.chmod(0o666 & allowed)
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
@@ -180,7 +180,7 @@ def publish(
         raise ValueError("only an export can be LATEST")
     lock = ws.lock_path(stage, day, sub)
     with locked(lock):
-        # Named after the lock: while this process has it, whatever lies here belongs to a dead run.
+        # Named after the lock: while this process has it, whatever is here belongs to a dead run.
         home = ws.scratch() / lock.stem
         try:
             with creating(home):

@@ -88,7 +88,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def point(pointer: Path, text: str, draft: Path) -> None:
-    """Makes `pointer` hold one line, by rename; the draft lies in scratch, so a crash leaves no litter beside it."""
+    """Writes one line to `pointer`, by rename; the draft is in scratch, so a crash leaves no litter beside it."""
     write_text(draft, text + "\n")
     draft.replace(pointer)
     sync_dir(pointer.parent)

@@ -103,12 +103,8 @@ class Manifest:
         return cls(**{**document, "day": day})
 
     def as_parent(self) -> dict[str, Any]:
-        """The entry another manifest holds in `parents`."""
+        """The entry of this run in another manifest's `parents`."""
         return {"stage": self.stage, "day": str(self.day), "run_id": self.run_id}
-
-    def to_json(self) -> str:
-        """Canonical: sorted keys, indent 1. Raises ValueError for NaN and infinity."""
-        return canonical(vars(self)) + "\n"
 
 
 def verify(run_dir: Path, *, quick: bool = False) -> Manifest:

@@ -26,7 +26,7 @@ class RunLog:
 
     path: Path | None = None
     quiet: bool = False
-    memory: dict[str, float] = field(default_factory=dict)
+    seconds_by_run: dict[str, float] = field(default_factory=dict)
     """seconds that each run published by this process took, by run id"""
 
     def write(self, event: str, **fields: Any) -> None:
@@ -49,7 +49,7 @@ class RunLog:
         if seconds is None:
             self.write("up_to_date", **fields)
         else:
-            self.memory[fields["run_id"]] = seconds = round(seconds, 2)
+            self.seconds_by_run[fields["run_id"]] = seconds = round(seconds, 2)
             self.write("published", seconds=seconds, **fields)
 
     @staticmethod
@@ -74,7 +74,7 @@ class RunLog:
 
     @contextmanager
     def progress(self, what: str, total: int | None = None) -> Iterator[Progress]:
-        """A bar over `total` rows; at its end a line of the log with rows a second."""
+        """A bar over `total` rows; at its end a line of the log with rows per second."""
         bar = tqdm(
             total=total, desc=what, unit="row", unit_scale=True, leave=False, disable=True if self.quiet else None
         )
@@ -91,7 +91,7 @@ class RunLog:
 
 
 class Progress:
-    """Rows done, rows a second, loss and seconds left: on a bar, and every LOG_EVERY seconds in the log."""
+    """Rows done, rows per second, loss and seconds left: on a bar, and every LOG_EVERY seconds in the log."""
 
     def __init__(self, bar: Any, log: RunLog, what: str) -> None:
         self.bar, self.log, self.what = bar, log, what

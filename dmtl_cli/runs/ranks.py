@@ -143,7 +143,7 @@ class Ranks:
         dist.all_gather_object(every, mine)
         return every
 
-    def of_first(self, make: Callable[[], T]) -> T:
+    def on_first(self, make: Callable[[], T]) -> T:
         """Calls `make` on rank 0 and returns the result on every rank; a UserError is raised on every rank."""
         if self.size == 1:
             return make()

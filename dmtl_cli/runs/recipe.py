@@ -1,19 +1,12 @@
-"""What a run is made from, and how a published run was made otherwise."""
+"""What a run is made from, and its key."""
 
 from __future__ import annotations
 
 import datetime as dt
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from dmtl_cli.config.errors import UserError
-from dmtl_cli.runs.manifest import MANIFEST, Manifest, as_json, key_of, verify
-from dmtl_cli.runs.workspace import Workspace
-
-_HINT = "backfill again with this config; to try a change beside the chain name it in --settings"
-_ABSENT = object()
+from dmtl_cli.runs.manifest import key_of
 
 
 @dataclass(frozen=True)
@@ -39,101 +32,3 @@ class Recipe:
     def fields(self) -> dict[str, Any]:
         """What the run's manifest says of its making."""
         return {k: v for k, v in vars(self).items() if k not in ("stage", "day")} | {"key": self.key}
-
-    def changes_since(self, made: Manifest) -> list[str]:
-        """How a published run was made otherwise: `was made with seed 1, the config now says 2`, ..."""
-        if (made.stage, made.day) != (self.stage, self.day):
-            return [f"is {made.stage} of {made.day} in a folder of another name"]
-        then = made.config | {"seed": made.seed, "threads": made.threads}
-        now = as_json(self.config) | {"seed": self.seed, "threads": self.threads}
-        return [
-            *(_config_change(*each) for each in differences(then, now)),
-            *_version_changes(made.versions, self.versions),
-            *_input_changes(made.inputs, as_json(self.inputs)),
-            *_parent_changes(made.parents, self.parents),
-        ]
-
-
-def why_not_there(ws: Workspace, recipe: Recipe, sub: str | None) -> UserError:
-    """The error for a run that was to be found and not made: none is published, or it was made otherwise.
-
-    Raises:
-        UserError: 65 what is published is damaged.
-    """
-    path = ws.current(recipe.stage, recipe.day, sub)
-    if path is None:
-        return UserError(f"no published {recipe.stage} of {recipe.day} in {ws.root}", _HINT)
-    changes = recipe.changes_since(Manifest.read(path / MANIFEST))
-    if not changes:
-        verify(path)
-        return UserError(f"{ws.latest_path} names no published export", "run dmtl export of the newest day")
-    return UserError(f"{recipe.stage} of {recipe.day} {changes[0]}", _HINT, others=tuple(changes[1:]))
-
-
-def differences(then: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """(dotted key, value then, value now) of all that differs; a value that is not there is `_ABSENT`.
-
-    Entries of a list are compared by their names where they have names, as features do, else by their place.
-    """
-    a, b = _by_name(then), _by_name(now)
-    if not (isinstance(a, dict) and isinstance(b, dict)):
-        if then != now:
-            yield key, then, now
-        return
-    if isinstance(then, list) and isinstance(now, list) and a.keys() == b.keys() and list(a) != list(b):
-        yield key, list(a), list(b)
-    for name in dict.fromkeys([*a, *b]):
-        yield from differences(a.get(name, _ABSENT), b.get(name, _ABSENT), f"{key}.{name}" if key else name)
-
-
-def _by_name(value: Any) -> Any:
-    if not (isinstance(value, list) and value and all(isinstance(each, dict) for each in value)):
-        return value
-    names = [each.get("name", str(k)) for k, each in enumerate(value)]
-    return dict(zip(names, value, strict=True)) if len({*names}) == len(names) else value
-
-
-def _config_change(key: str, then: Any, now: Any) -> str:
-    if then is _ABSENT:
-        return f"was made without {key}, which the config now has"
-    if now is _ABSENT:
-        return f"was made with {key}, which the config no longer has"
-    return f"was made with {key} {_short(then)}, the config now says {_short(now)}"
-
-
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _version_changes(then: dict[str, str], now: dict[str, str]) -> Iterator[str]:
-    for name in dict.fromkeys([*then, *now]):
-        if then.get(name) != now.get(name):
-            old, new = (named.get(name, "1" if name == "ranks" else "not there") for named in (then, now))
-            yield f"was made with {name} {old}, now it is {new}"
-
-
-def _input_changes(then: list[dict[str, Any]], now: list[dict[str, Any]]) -> Iterator[str]:
-    old, new = ({one["path"]: one for one in files} for files in (then, now))
-    for path in dict.fromkeys([*old, *new]):
-        if path not in new:
-            yield f"was made from the input {path}, which is gone"
-        elif path not in old:
-            yield f"was made without the input {path}"
-        elif old[path] != new[path]:
-            rows = [one[path].get("rows") for one in (old, new)]
-            grown = f" ({rows[0]} rows then, {rows[1]} now)" if rows[0] != rows[1] else ""
-            yield f"was made before its input {path} changed{grown}"
-
-
-def _parent_changes(then: list[dict[str, Any]], now: list[dict[str, Any]]) -> Iterator[str]:
-    """A stage and day may be named twice, as the teacher of an evaluation and of its student."""
-    days = dict.fromkeys((p["stage"], p["day"]) for p in (*then, *now))
-    for stage, day in days:
-        old, new = ([p["run_id"] for p in of if (p["stage"], p["day"]) == (stage, day)] for of in (then, now))
-        if not new:
-            yield f"was made with {stage} of {day} as a parent, which it no longer has"
-        elif not old:
-            yield f"was made without its parent {stage} of {day}"
-        elif old != new:
-            yield f"was made before its parent {stage} of {day} became run {new[-1]}"

@@ -22,10 +22,11 @@ from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.schema import Config
 from dmtl_cli.runs.artifact import Publication, publish, up_to_date
 from dmtl_cli.runs.determinism import make_deterministic
+from dmtl_cli.runs.differences import why_not_there
 from dmtl_cli.runs.manifest import Manifest, verify
 from dmtl_cli.runs.progress import RunLog
 from dmtl_cli.runs.ranks import ALONE, Ranks
-from dmtl_cli.runs.recipe import Recipe, why_not_there
+from dmtl_cli.runs.recipe import Recipe
 from dmtl_cli.runs.workspace import Workspace
 
 Parent = tuple[Path, Manifest]
@@ -51,7 +52,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Draft:
-    """What a stage tells of the run it has written."""
+    """What a stage reports about the run it has written."""
 
     rows: dict[str, int]
     metrics: dict[str, float]
@@ -131,7 +132,7 @@ class Run:
             raise UserError(f"no published {stage} of day {day} in {where}", hint, Exit.NO_INPUT)
         manifest = verify(path)
         if manifest.stage != stage or manifest.day != day:
-            raise UserError(f"{path}: expected {stage} of {day}, holds {manifest.stage} of {manifest.day}")
+            raise UserError(f"{path}: expected {stage} of {day}, found {manifest.stage} of {manifest.day}")
         return path, manifest
 
     def newest(self, stage: str, before: dt.date) -> Parent | None:
@@ -170,12 +171,12 @@ class Run:
         """
         seed, threads, named = self.config.seed, self.config.threads, [m.as_parent() for _, m in parents]
         recipe = Recipe(stage, day, config, seed, self.versions(), threads, inputs, named)
-        if found := self.ranks.of_first(lambda: self._published(recipe, sub, latest)):
+        if found := self.ranks.on_first(lambda: self._published(recipe, sub, latest)):
             return self._result(*found, seconds=None)
         start = time.perf_counter()
         with self._publication(stage, day, sub, latest) as publication:
             draft = self._draft(work, publication, shared)
-            path, manifest = self.ranks.of_first(lambda: publication.seal(self._fields(recipe, draft)))
+            path, manifest = self.ranks.on_first(lambda: publication.seal(self._fields(recipe, draft)))
         self.ws.refusal_path(stage, day).unlink(missing_ok=True)
         return self._result(path, manifest, seconds=time.perf_counter() - start)
 
@@ -199,7 +200,7 @@ class Run:
             def begin() -> Publication:
                 return stack.enter_context(publish(self.ws, stage, day, sub, latest=latest))
 
-            shared = self.ranks.of_first(begin)
+            shared = self.ranks.on_first(begin)
             if self.ranks.size > 1:
                 shared = dataclasses.replace(shared, tmp=shared.tmp / f"rank-{self.ranks.rank}")
                 shared.tmp.mkdir()
@@ -208,7 +209,7 @@ class Run:
     def _draft(self, work: Work, publication: Publication, shared: bool) -> Draft:
         """What `work` wrote; where it refuses to publish, its reason is stored for `status`."""
         try:
-            return work(publication) if shared else self.ranks.of_first(lambda: work(publication))
+            return work(publication) if shared else self.ranks.on_first(lambda: work(publication))
         except UserError as e:
             if e.code == Exit.REFUSED and self.ranks.first:
                 refusal = self.ws.refusal_path(publication.stage, publication.day)
@@ -223,7 +224,7 @@ class Run:
         return recipe.fields() | vars(draft) | {"key_warnings": warnings}
 
     def _serves(self) -> bool:
-        """Whether LATEST names an export; publishing heals one that does not."""
+        """Whether LATEST names an export; publishing repairs one that does not."""
         try:
             return self.ws.latest() is not None
         except UserError as e:

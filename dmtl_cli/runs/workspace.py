@@ -50,7 +50,7 @@ class Workspace:
     shared: frozenset[str] = frozenset()
 
     def home(self, stage: str) -> Path:
-        """The folder that holds all days of a stage."""
+        """The folder of all days of a stage."""
         return self.base.home(stage) if self.base is not None and stage in self.shared else self.root / stage
 
     def stage_dir(self, stage: str, day: dt.date, sub: str | None = None) -> Path:
@@ -77,7 +77,7 @@ class Workspace:
     def subs(self, stage: str, day: dt.date) -> list[str]:
         """Folders of a day that have a CURRENT, sorted (`teacher=YYYY-MM-DD` for scores)."""
         found = self.stage_dir(stage, day).glob("*/CURRENT")
-        # A payload may hold a file of this name too.
+        # A payload may have a file of this name too.
         return sorted(path.parent.name for path in found if not path.parent.name.startswith("run-"))
 
     def scored_by(self, day: dt.date) -> list[dt.date]:

@@ -1,2 +1,2 @@
-"""One file a command, top to bottom. Of stages only run, compare and train_student import others. Imports everything
+"""One file per command, top to bottom. Of stages only run, compare and train_student import others. Imports everything
 but cli and synth."""

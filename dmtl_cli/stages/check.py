@@ -15,13 +15,14 @@ from dmtl_cli.config.features import Feature
 from dmtl_cli.config.schema import Config
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log import sizes
-from dmtl_cli.data.log.changes import items_that_change
-from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.day import FEATURE, Day
 from dmtl_cli.data.log.reader import Log
+from dmtl_cli.data.log.shares import share_groups
+from dmtl_cli.runs.ranks import ALONE
 from dmtl_cli.teacher.rows import rows_per_epoch
 
-_BLOCKS = 32  # of the day whose durations are described
-_TEACHER_FLOPS = 2e10  # a second and thread, forward and backward: a cautious guess, said to be one
+_BLOCKS = 32  # blocks of the day whose durations are described
+_TEACHER_FLOPS = 2e10  # per second and thread, forward and backward: a cautious guess, and shown as one
 
 
 def check(config: Config, day: dt.date) -> dict[str, Any]:
@@ -34,7 +35,7 @@ def check(config: Config, day: dt.date) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="dmtl-check-") as scratch:
         read = log.read(day, Path(scratch))
         encoder = Encoder(config.features).grow([read])
-        changing = items_that_change(log, read)
+        changing = _items_that_change(log, read)
         features = [encoder.describe(read, f.name) | _doubts(f, read, changing) for f in config.features]
         return {
             "day": str(day),
@@ -98,8 +99,24 @@ def _active(f: Feature, day: Day) -> pl.Series:
     return table[f.name].filter(pl.Series(events > 0))
 
 
+def _items_that_change(log: Log, day: Day) -> dict[str, int]:
+    """Items with several values of an inline feature within the day, of which only the first is read.
+
+    By feature name. It takes one more pass over a day that was read, and raises the same UserErrors as reading it.
+    """
+    found, raw = log.open(day.day)
+    features = [f for f in raw.schema.inline["item"] if f.source != log.data.events.item]
+    changing = {f.name: np.zeros(len(day.items), np.bool_) for f in features}
+    for block in raw.rows(share_groups(raw.schema.events, found.groups, ALONE)) if features else ():
+        item = day.rows_of(block["item"], "item")
+        for f in features:
+            other = day.items[f.name].gather(item).ne_missing(block[FEATURE + f.source])
+            changing[f.name][item[other.to_numpy()]] = True
+    return {name: int(items.sum()) for name, items in changing.items()}
+
+
 def _doubts(f: Feature, day: Day, changing: dict[str, int]) -> dict[str, Any]:
-    """What speaks against a feature: one value for all users or items, or items with several values within the day."""
+    """Doubts about a feature: one value for all users or items, or items with several values within the day."""
     out: dict[str, Any] = {}
     if not f.per_event:
         values = _active(f, day)
@@ -116,7 +133,7 @@ def described(found: dict[str, Any]) -> str:
     lines = [
         f"day {found['day']}: {found['rows']:,} rows, {found['users']:,} users, {found['items']:,} items",
         "labels: " + ", ".join(f"{k} {_words(v)}" for k, v in found["labels"].items()),
-        *(f"the table of {k.removesuffix('_joined')} holds {v:.1%} of the day's" for k, v in found["join"].items()),
+        *(f"the table of {k.removesuffix('_joined')} has {v:.1%} of the day's" for k, v in found["join"].items()),
         "",
         f"{'feature':24}{'side':9}{'kind':13}{'embedding':24}{'rows':>10}{'unknown':>9}",
         *(_row(f) for f in found["features"]),
@@ -140,7 +157,7 @@ def _notes(f: dict[str, Any]) -> list[str]:
     """What the table has no column for."""
     notes = []
     if "buckets" in f:
-        notes.append(f"{f['name']}: {f['values']:,} values of the day lie in {f['buckets']:,} buckets")
+        notes.append(f"{f['name']}: {f['values']:,} values of the day fall into {f['buckets']:,} buckets")
     if "items_that_change" in f:
         share = f"{f['items_that_change']:,} of {f['items_seen']:,} items have several values this day"
         hint = "an item's own attribute does not change: side table, or side: context"

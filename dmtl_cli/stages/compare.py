@@ -143,7 +143,7 @@ def _measure(run: Run, name: str, days: list[dt.date], table: Table) -> None:
 def _seconds(run: Run, stages: tuple[str, ...]) -> float | None:
     """Sum over the stages of the mean seconds that a published day took, as the logs say."""
     logs = run.log.path.parent if run.log.path else run.ws.root / "logs"  # of the command: a cell has none of its own
-    took = run.log.took(logs) | run.log.memory
+    took = run.log.took(logs) | run.log.seconds_by_run
     found = []
     for stage in stages:
         ids = [p.name.removeprefix("run-") for d in run.ws.days(stage) if (p := run.ws.current(stage, d)) is not None]

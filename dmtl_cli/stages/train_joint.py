@@ -1,9 +1,9 @@
 """train-joint: DMTL as published: teacher and student in one loop on one day, every pair scored on the fly.
 
 The reference that the offline form is measured against; its student is never served. Like a student of stored scores it
-learns exposed and drawn pairs: those that the teacher draws, or beside its exposed rows `scores.negatives` a row, which
-count nothing in the teacher's own loss. Rows that train-teacher would hold out are left out here too: both forms have
-seen the same.
+learns exposed and drawn pairs: those that the teacher draws, or `scores.negatives` beside each of its exposed rows,
+which count nothing in the teacher's own loss. Rows that train-teacher would hold out are left out here too: both forms
+have seen the same.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _learn(
         (publication.path / who).mkdir(exist_ok=True)
         learner.finish(run, publication.path / who, publication.path.parent)
 
-    unknown = run.ranks.of_first(partial(_export, run, publication, student, read[-1]))
+    unknown = run.ranks.on_first(partial(_export, run, publication, student, read[-1]))
     facts = {
         "threshold_seconds": threshold,
         "tasks": run.config.tasks.names,

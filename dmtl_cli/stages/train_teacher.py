@@ -1,4 +1,4 @@
-"""train-teacher: an MMoE in ESMM form learns click and deep reading from day N, warm from the teacher before."""
+"""train-teacher: a teacher in ESMM form learns clicks and long reads of day N, warm from the teacher before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values that share the rows of an embedding by a frozen hash; nothing is kept of them but their type."""
+"""Values that share the rows of an embedding by a frozen hash; only their type is kept."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Buckets:
         return next((name for name, dtype in HASHES.items() if dtype == self.dtype), None)
 
     def lookup(self, values: pl.Series) -> npt.NDArray[np.int32]:
-        """Row of each value, [n]; 0 of null and of empty text."""
+        """Row of each value, [n]; 0 for null and for empty text."""
         if self.dtype is None:
             return np.zeros(len(values), np.int32)
         values = values.cast(self.dtype, strict=False)

@@ -1,4 +1,4 @@
-"""Raw feature values -> integer and float tables, through what the days of a chain taught about them.
+"""Raw feature values -> integer and float tables, by what the days of a chain taught about them.
 
 Row 0 of every embedding is the out-of-vocabulary (OOV) row: null, never seen, or not admitted yet. A vocabulary only
 grows and a hash is frozen, so a row keeps its meaning, its weights and its optimizer state from day to day. What one
@@ -40,7 +40,7 @@ class Encoder:
 
     @cached_property
     def kinds(self) -> tuple[Kind, ...]:
-        """One a feature, in the order of the features."""
+        """One per feature, in the order of the features."""
         return tuple(map(kind_of, self.features))
 
     @property
@@ -61,7 +61,7 @@ class Encoder:
         return Layout.from_parts([kind.part for kind in self._kinds_of_side(side, per_event)])
 
     def columns(self, name: str) -> range:
-        """Where an embedded feature stands in [ids, sequence, sequence, ...] of its side, [n, C + sum of L]."""
+        """Where an embedded feature is in [ids, sequence, sequence, ...] of its side, [n, C + sum of L]."""
         (side,) = (f.side for f in self.features if f.name == name)
         parts = [(kind.feature.name, kind.part) for kind in self._kinds_of_side(side)]
         embedded = [(other, part) for other, part in parts if not isinstance(part, FloatColumns)]
@@ -81,7 +81,7 @@ class Encoder:
     # -- learning ------------------------------------------------------------------------------------------------------
 
     def grow(self, days: list[Day]) -> Encoder:
-        """What these days add. Statistics are measured only where there are none yet.
+        """The encoder with what these days add. Statistics are measured only where there are none yet.
 
         Raises:
             UserError: 65 values of a type that a feature does not read, or of another type than before.
@@ -128,7 +128,7 @@ class Encoder:
 
     def describe(self, day: Day, name: str) -> dict[str, Any]:
         """What `check` says of one feature: name, side, kind, the rows of its embedding, the share of the day's active
-        users, items or events that have no known value, and what else its kind has to tell."""
+        users, items or events that have no known value, and further facts of its kind."""
         (kind,) = (k for k in self.kinds if k.feature.name == name)
         f = kind.feature
         facts: dict[str, Any] = {"name": name, "side": f.side, "kind": f.kind}
@@ -171,7 +171,7 @@ class Encoder:
         """The encoder of a published model, which must read the features that the config names today.
 
         Raises:
-            UserError: 65 they differ; a model would take what it does not find for unknown.
+            UserError: 65 they differ; a model would read null for a feature that it does not find.
         """
         encoder = Encoder.read(folder)
         then = {f.name: f.model_dump() for f in encoder.features}

@@ -1,4 +1,4 @@
-"""What the events of a day add to what a chain knows of its features."""
+"""What the events of a day add to what a chain has learned of its features."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dmtl_cli.data.log.day import Day
 
 
 def day_values(kind: Kind, day: Day) -> tuple[pl.Series, pl.Series]:
-    """Raw values of a feature in the day's events, and how many events (int64) each stands for.
+    """Raw values of a feature in the day's events, and how many events (int64) each counts for.
 
     Users and items without events do not count: an embedding grows by what training will touch. An event-level feature
     is read until its kind has seen enough.
@@ -35,7 +35,7 @@ def day_values(kind: Kind, day: Day) -> tuple[pl.Series, pl.Series]:
 
 
 def grown(old: Vocabulary | Buckets | None, sharing: list[Kind], day: Day) -> Vocabulary | Buckets:
-    """With what a day's events have of the features that share an embedding; of buckets that is their type alone.
+    """The rows of an embedding, grown by a day's values of its features; of buckets only the type of values is learned.
 
     Raises:
         UserError: 65 values of two types.

@@ -50,7 +50,7 @@ class Layout:
     ids: tuple[str, ...]
     """embedding name of each integer column"""
     is_id: tuple[bool, ...]
-    """of each integer column: whether it is an id (replaced by the OOV row now and then), not a numeric bucket"""
+    """whether each integer column is an id (replaced by the OOV row now and then), not a numeric bucket"""
     sequences: tuple[tuple[str, int], ...]
     """(embedding name, length) of each padded sequence"""
     floats: int

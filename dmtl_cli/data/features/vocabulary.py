@@ -45,7 +45,7 @@ class Vocabulary:
         return rows.fill_null(0).to_numpy()
 
     def grow(self, seen: pl.DataFrame, day: dt.date, min_count: int) -> Vocabulary:
-        """With the day's values (`value`, `count`): counts add up, new rows in order of value once admitted."""
+        """Adds the day's values (`value`, `count`): counts add up, new rows in order of value once admitted."""
         seen = seen.filter(pl.col("value").is_not_null()).group_by("value").agg(pl.col("count").sum())
         both = self.frame.join(seen, on="value", how="full", coalesce=True, suffix="_now")
         both = both.select(

@@ -39,7 +39,7 @@ class Checked:
         return UserError(f"{self.file}: column {column}: expected {expected}, got {self.frame[column].dtype}", hint)
 
     def ids(self, column: str) -> pl.Series:
-        """int64 or text, exact, never null: a float cannot hold a large id."""
+        """int64 or text, exact, never null: a float cannot represent a large id."""
         s = self._values(column)
         if s.dtype.is_integer() or s.dtype == pl.Null:
             out = s.cast(pl.Int64, strict=False)
@@ -51,7 +51,7 @@ class Checked:
         raise self._wrong_type(column, "ids as integers or text", "a float loses ids above 2**53")
 
     def flag(self, column: str, nulls: bool) -> pl.Series:
-        """int8: 1, 0, and -1 of a null, which is refused unless `nulls`."""
+        """int8: 1, 0, and -1 for a null, which is refused unless `nulls`."""
         s = self._values(column)
         if not (s.dtype in (pl.Boolean, pl.Null) or s.dtype.is_numeric()):
             raise self._wrong_type(column, "a boolean or 0/1")
@@ -91,7 +91,7 @@ class Checked:
         raise self._wrong_type(column, "a time: timestamp, number or text that sorts")
 
     def date(self, column: str, timezone: str | None) -> pl.Series:
-        """The local day of each row: a date, yyyymmdd, YYYY-MM-DD text, or an instant seen in data.timezone.
+        """The local day of each row: a date, yyyymmdd, YYYY-MM-DD text, or an instant in data.timezone.
 
         Raises:
             UserError: 78 an instant without `timezone`.
@@ -117,7 +117,7 @@ class Checked:
         if not isinstance(instants.dtype, pl.Datetime):
             raise self._wrong_type(column, "a date, a timestamp, yyyymmdd or epoch seconds / milliseconds")
         if timezone is None:
-            hint = "say whose day: data.timezone, e.g. Asia/Shanghai"
+            hint = "set data.timezone, e.g. Asia/Shanghai: it decides the day"
             raise UserError(f"{self.file}: column {column} is an instant", hint, Exit.CONFIG)
         self._refuse(column, instants.is_null(), "an instant, never null")
         aware = instants.dt.replace_time_zone("UTC") if instants.dtype.time_zone is None else instants

@@ -41,7 +41,7 @@ class Block:
     request: Ints
     """NO_REQUEST where the log has none"""
     features: pl.DataFrame | None
-    """raw event-level feature columns, by feature name; None where no feature is"""
+    """raw event-level feature columns, by feature name; None without event-level features"""
     further: dict[str, npt.NDArray[np.int8]]
     """further conversions by name: 1, 0; -1 where unknown"""
 
@@ -64,10 +64,10 @@ class Day:
 
     day: dt.date
     users: pl.DataFrame
-    """[U] sorted by id: column `:id` (int64 or text), then one raw column a feature of side user, by feature name. Ids
-    of the log and of the side table. An event-level feature has the value of the user's first event here"""
+    """[U] sorted by id: column `:id` (int64 or text), then one raw column per feature of side user, by feature name.
+    Ids of the log and of the side table. An event-level feature has the value of the user's first event here"""
     items: pl.DataFrame
-    """[I] the same of items"""
+    """[I] the same for items"""
     spool: Spool
     """events by bucket of their user, repeated clicks included; a day of up to POOL * BLOCK rows has one bucket"""
     clicked: Ints
@@ -92,9 +92,9 @@ class Day:
     def blocks(self, rng: np.random.Generator | None = None, by_user: bool = False) -> Iterator[Block]:
         """The day's events, once each.
 
-        As they lie in the spool (a day of one bucket: in log order), BLOCK rows a block; with rng record batches in
-        random order, pooled to POOL * BLOCK rows and shuffled. By user: a block a bucket, the rows of a user one after
-        the other; with rng buckets, users and the rows of each in random order.
+        Without rng in the order of the spool (with one bucket that of the log), BLOCK rows per block; with rng record
+        batches in random order, pooled to POOL * BLOCK rows and shuffled. By user: one block per bucket, the rows of a
+        user one after the other; with rng buckets, users and the rows of each are in random order.
         """
         if by_user:
             buckets = np.arange(len(self.spool))
@@ -119,7 +119,7 @@ class Day:
             yield _block(frame if rng is None else frame[rng.permutation(len(frame))])
 
     def _counted(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Without repeated clicks."""
+        """The frame without repeated clicks."""
         if not len(self.repeated):
             return frame
         position = frame["position"].to_numpy()

@@ -1,4 +1,4 @@
-"""Which files hold a day: found once, identified by their digest, and the same when reading has ended."""
+"""Which files have rows of a day: found once, identified by their digest, and the same when reading has ended."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class DayFiles:
     day: dt.date
     events: tuple[File, ...]
     tables: dict[str, tuple[File, ...]]
-    """of a side table, by side (user, item) where there is one"""
+    """files of the side tables, by side (user, item); a side without a table is absent"""
     groups: dict[File, range]
-    """row groups that may hold the day, of a log with a date column; a file that is not named has none to leave out"""
+    """row groups that may have rows of the day, by file; a file not named (all, without a date column) is read whole"""
     digest: str
     """data.digest: footer or full"""
     identities: list[dict[str, Any]] = field(default_factory=list)
-    """of each file, events first: path below data.root, rows, bytes, digest"""
+    """path below data.root, rows, bytes and digest of each file, events first"""
 
     @property
     def every(self) -> list[File]:
@@ -50,10 +50,10 @@ class DayFiles:
         """Raises UserError 66 where the ranks of a run found different files."""
         every = ranks.gather_objects(self.identities)
         if any(found != every[0] for found in every):
-            raise changed(f"events: day {self.day}")
+            raise changed_error(f"events: day {self.day}")
 
     def check_unchanged(self, ranks: Ranks) -> None:
-        """Raises UserError 66 where a file is not any more what was identified: size, time of change, rows and digest.
+        """Raises UserError 66 where a file differs from what was identified: size, time of change, rows or digest.
         Each rank looks at a share."""
         mine = [pair for k, pair in enumerate(zip(self.every, self.identities, strict=True)) if ranks.mine(k)]
         folders = {str(PurePosixPath(file.path).parent): file.store for file, _ in mine}
@@ -61,10 +61,10 @@ class DayFiles:
         other = [str(f) for f, was in mine if f.identify(self.digest == "full") != was or f not in there]
         for found in ranks.gather_objects(other):
             if found:
-                raise changed(found[0])
+                raise changed_error(found[0])
 
 
-def changed(what: str) -> UserError:
+def changed_error(what: str) -> UserError:
     return UserError(f"{what} changed while it was read", "retry later", Exit.NO_INPUT)
 
 
@@ -78,19 +78,15 @@ class DayFinder:
         self.data, self.store = data, Store(data.root)
         self._spans: dict[File, list[_Span | None]] = {}
 
-    def days(self) -> list[dt.date]:
-        """Days that have a folder (empty for a log whose days stand in a column)."""
-        return sorted(self._folders(self.data.events.path, self.data.events.hive_key))
-
     def find(self, day: dt.date) -> DayFiles:
-        """The day's files as they lie there now, identified."""
+        """The day's files as they are now, identified."""
         events, groups = self._event_files(day)
         tables = {"user": self.data.users, "item": self.data.items}
         sides = {s: tuple(self._files(t.path, t.partition, day, t.path)) for s, t in tables.items() if t is not None}
         return DayFiles(day, tuple(events), sides, groups, self.data.digest).identify()
 
     def _event_files(self, day: dt.date) -> tuple[list[File], dict[File, range]]:
-        """The files that may hold the day, and which row groups of them."""
+        """The files that may have rows of the day, and which of their row groups."""
         events = self.data.events
         files = self._files(events.path, events.hive_key, day, "events")
         if events.date_column is None:
@@ -103,7 +99,7 @@ class DayFinder:
         return list(groups), groups
 
     def _groups(self, file: File, day: dt.date, column: str) -> range:
-        """The file's row groups from the first to the last that may hold the day."""
+        """The file's row groups from the first to the last that may have rows of the day."""
         if file not in self._spans:
             with file.open() as parquet:
                 self._spans[file] = _spans(parquet, file, column, self.data.timezone)
@@ -133,21 +129,21 @@ class DayFinder:
         files = [f for folder in folders for f in self.store.files(folder)]
         if not files:
             where = self.store.where(folders[0])
-            raise UserError(f"{what}: {where} holds no *.parquet file", "retry when it is written", Exit.NO_INPUT)
+            raise UserError(f"{what}: {where} contains no *.parquet file", "retry when it is written", Exit.NO_INPUT)
         return files
 
     def _no_folder(self, path: str, what: str, have: str, hint: str) -> UserError:
         if file := self.store.file_in_place_of(path):
             said = f"{what}: {file} is a file, expected a folder of *.parquet files"
-            return UserError(said, "name the folder that holds it", Exit.NO_INPUT)
+            return UserError(said, "name the folder that contains it", Exit.NO_INPUT)
         return UserError(f"{what}: no folder {self.store.where(path)}{have}", hint, Exit.NO_INPUT)
 
 
-# -- what a footer tells of a date column ------------------------------------------------------------------------------
+# -- what a footer says of a date column -------------------------------------------------------------------------------
 
 
 def _spans(parquet: pq.ParquetFile, file: File, column: str, timezone: str | None) -> list[_Span | None]:
-    """First and last day of each row group by its statistics; None where they do not tell."""
+    """First and last day of each row group by its statistics; None where they do not say."""
     meta = parquet.metadata
     at = next((k for k in range(meta.num_columns) if meta.schema.column(k).path == column), None)
     if at is None:

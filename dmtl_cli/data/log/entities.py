@@ -22,7 +22,7 @@ class Entities:
 
     Args:
         side: user or item.
-        table: the side table; None: the events alone tell.
+        table: the side table; None: ids and features are those of the events.
         features: all that the log reads.
     """
 
@@ -34,7 +34,7 @@ class Entities:
             self.keys.append(beside.key)
 
     def join(self, seen: pl.DataFrame) -> tuple[pl.DataFrame, float]:
-        """All of the day, sorted by id, and the share of those seen in events that the side table holds.
+        """All of the day, sorted by id, and the share of those seen in events that the side table has.
 
         Args:
             seen: `:id` and `:at` of each id in the events.
@@ -43,7 +43,7 @@ class Entities:
             `:id`, `:at` (null of one that is in the side table alone), and the side table's features by name.
 
         Raises:
-            UserError: 65 an id or a value does not fit, an id stands twice, ids are of another type than in the events.
+            UserError: 65 an id or a value does not fit, an id appears twice, ids are not of the type in the events.
         """
         if self.table is None:
             return seen.sort(ID), 1.0
@@ -81,7 +81,7 @@ class Entities:
             frames.append(pl.DataFrame([Checked(frame, file, 0).ids(key).alias(ID), *features]))
         whole = pl.concat(frames)
         if (twice := whole[ID].is_duplicated()).any():
-            where = f"{table.files[0].parent}: key {key} = {whole[ID].filter(twice)[0]!r} stands twice"
+            where = f"{table.files[0].parent}: key {key} = {whole[ID].filter(twice)[0]!r} appears twice"
             raise UserError(where, "write one row per id and day")
         return whole
 

@@ -1,6 +1,6 @@
-"""An id's first event of the day, and the inline features it carries.
+"""An id's first event of the day, and the inline features of that event.
 
-A later value could know what the user did in between, so each user and item takes its features from one event: the
+A later value could reflect what the user did in between, so each user and item takes its features from one event: the
 first by time, or in the order of the log where it has no time.
 """
 
@@ -59,8 +59,8 @@ class Taken:
     """Inline features of those events of a stream that are an id's first.
 
     Args:
-        at: positions of the first events; null of an id that has none.
-        features: what is taken of each.
+        at: positions of the first events; null for an id that has none.
+        features: those to take from each.
         start: position of the stream's first event.
     """
 
@@ -80,12 +80,12 @@ class Taken:
         self._read += len(block)
 
     def gather(self, ranks: Ranks) -> pl.DataFrame:
-        """A row an id, in log order, over the streams of all ranks: columns by feature name."""
+        """One row per id, in log order, over the streams of all ranks: columns by feature name."""
         mine = frame_of(pa.concat_tables(self._parts)) if self._parts else None
         parts = [part for part in ranks.gather_objects(mine) if part is not None]
         return pl.concat(parts) if parts else pl.DataFrame()
 
 
 def _compact(frame: pl.DataFrame) -> pl.DataFrame:
-    """The same rows in memory of their own: text from Arrow keeps all of the batch it came in."""
+    """The same rows in memory of their own: text from Arrow keeps the whole batch it came in."""
     return frame_of(frame.to_arrow(compat_level=pl.CompatLevel.oldest()))

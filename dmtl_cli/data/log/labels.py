@@ -1,7 +1,7 @@
 """The labels of an event: how they are read from the log's columns, and what counts as a conversion.
 
-Each event has y (clicked), z (converted: clicked and deeply read, or clicked and the conversion column says so), and a
-further z of each of `data.events.conversions`. To change what a label means, change it here.
+Each event has y (clicked), z (converted: clicked and a long read, or clicked and true in the conversion column), and a
+further z for each of `data.events.conversions`. To change what a label means, change it here.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ def read_labels(rows: Checked, events: Events) -> list[pl.Series]:
 def converted(
     click: Bools, duration: npt.NDArray[np.float32], conversion: Flags, threshold: float | None
 ) -> tuple[Bools, Bools]:
-    """(z, known), [n] each: z = clicked AND deeply read, and where that is known.
+    """(z, known), [n] each: z = clicked AND a long read, and where that is known.
 
     An unclicked row is a known negative even where it carries a duration; a clicked one without a duration is unknown.
 
     Args:
         duration: seconds, NaN where unknown.
         conversion: 1, 0, or -1 where unknown.
-        threshold: seconds above which a click is deeply read; None: the conversion column is the label.
+        threshold: seconds above which a click is a long read; None: the conversion column is the label.
     """
     if threshold is None:
         return with_click(click, conversion)
@@ -63,5 +63,5 @@ def converted(
 
 
 def with_click(click: Bools, conversion: Flags) -> tuple[Bools, Bools]:
-    """(z, known), [n] each, of a conversion column (1, 0, or -1 where unknown): it counts with a click."""
+    """(z, known), [n] each, from a conversion column (1, 0, or -1 where unknown): it counts only with a click."""
     return click & (conversion == 1), ~click | (conversion >= 0)

@@ -18,14 +18,17 @@ from dmtl_cli.data.log.schema import Schema
 from dmtl_cli.data.log.source import File
 
 TIME = "_time"
-"""what orders the rows of a day, in the rows that `ids` gives"""
+"""the column by which the rows of `ids` are ordered"""
 Groups = list[tuple[File, range]]
 """row groups of files, in the order of the log"""
 
 
 class RawEvents:
-    """Every method raises UserError: 65 a value is none of what its column holds, with file and row; 66 a file changed
-    or is not there any more; 74 the storage fails."""
+    """The checked rows of a day's files, in the columns that a pass over them needs.
+
+    Every method raises UserError: 65 a value does not fit its column, with file and row; 66 a file changed or is gone;
+    74 the storage fails.
+    """
 
     def __init__(self, data: Data, day: dt.date, schema: Schema) -> None:
         self.events, self.timezone = data.events, data.timezone
@@ -97,5 +100,5 @@ class RawEvents:
 
 
 def _without_dictionary(s: pl.Series) -> pl.Series:
-    """Text as text: a dictionary differs from batch to batch, and the spool's format holds one."""
+    """Text as text: a dictionary differs from batch to batch, and the spool's format has one for all."""
     return s.cast(pl.String) if s.dtype in (pl.Categorical, pl.Enum) else s

@@ -23,7 +23,7 @@ from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.features import Feature
 from dmtl_cli.data.log import sizes
 from dmtl_cli.data.log.day import FEATURE, ID, Day, Ints
-from dmtl_cli.data.log.day_files import DayFiles, DayFinder, changed
+from dmtl_cli.data.log.day_files import DayFiles, DayFinder, changed_error
 from dmtl_cli.data.log.entities import Entities
 from dmtl_cli.data.log.firsts import AT, Firsts, Taken
 from dmtl_cli.data.log.labels import FURTHER
@@ -43,7 +43,7 @@ class _Seen:
 
     share: Share
     rows: int
-    """of all ranks"""
+    """rows of all ranks"""
     ids: dict[str, pl.DataFrame]
     """`:id` and `:at` by side"""
 
@@ -52,7 +52,7 @@ class Log:
     """The raw log that a config describes.
 
     Args:
-        features: those that are read; of others no column is touched.
+        features: those to read; columns of others are not touched.
     """
 
     def __init__(self, data: Data, features: tuple[Feature, ...]) -> None:
@@ -60,12 +60,8 @@ class Log:
         self._finder = DayFinder(data)
         self._found: dict[dt.date, DayFiles] = {}
 
-    def days(self) -> list[dt.date]:
-        """Days that have a folder (empty for a log whose days stand in a column)."""
-        return self._finder.days()
-
     def find(self, day: dt.date) -> DayFiles:
-        """The day's files as they lie there now. What is read of the day after this is read of them.
+        """The day's files as they are now. Later reads of the day use these files.
 
         Raises:
             UserError: 66 a folder, a file or the day is not there; 65 a file is not Parquet; 74 the storage fails.
@@ -78,7 +74,7 @@ class Log:
         return self.find(day).identities
 
     def open(self, day: dt.date) -> tuple[DayFiles, RawEvents]:
-        """The files that `find` or `inputs` found, else all there now; and their rows.
+        """The files that `find` or `inputs` found (else those found now), and their rows.
 
         Raises:
             UserError: 65 a column is not there or of the wrong type; what `find` raises.
@@ -87,14 +83,14 @@ class Log:
         return found, RawEvents(self.data, day, Schema.unify(found, self.data, self.features))
 
     def read(self, day: dt.date, scratch: Path, ranks: Ranks = ALONE) -> Day:
-        """Checks a day and spools its events, of the files that `open` names.
+        """Checks a day and spools its events, from the files that `open` returns.
 
         Args:
             scratch: directory for the spool, of this rank and seen by all.
-            ranks: the processes that read a share of the row groups each. All have the same day, the one of one rank.
+            ranks: the processes that read a share of the row groups each; all return the day that one rank would.
 
         Raises:
-            UserError: 66 a day or table is not there or has no row, or a file is not any more what was found; 65 a
+            UserError: 66 a day or table is not there or has no row, or a file changed since it was found; 65 a
                 column is missing or of the wrong type, an id is null or a float, a label is out of range; with file,
                 column and row.
         """
@@ -148,13 +144,13 @@ class Log:
         writer = SpoolWriter(scratch / f"events-{raw.day}.arrow", buckets, sizes.BLOCK)
         for run in _numbered(self._events(raw, seen.share, list(taken.values())), joined, seen.share):
             if run["user"].null_count() or run["item"].null_count():
-                raise changed(f"events: day {raw.day}")
+                raise changed_error(f"events: day {raw.day}")
             for block in run.iter_slices(sizes.BLOCK):
                 tally.add(block)
             writer.add(run, bucket_of(run["user"].to_numpy(), buckets))
         spool = Spool.concat(ranks.gather_objects(writer.done()))
         if sum(ranks.gather_objects(tally.rows)) != seen.rows:
-            raise changed(f"events: day {raw.day}")
+            raise changed_error(f"events: day {raw.day}")
         repeated = np.zeros(0, np.int64)
         if self.data.events.request:
             repeated = np.sort(np.concatenate(ranks.gather_objects(tally.drop_repeated(spool, ranks))))
@@ -175,7 +171,7 @@ class Log:
 
 
 def _numbered(events: Iterator[pl.DataFrame], joined: dict[str, pl.DataFrame], share: Share) -> Iterator[pl.DataFrame]:
-    """The day's events as the spool holds them, POOL * BLOCK at a time: positions, row numbers for ids, event features
+    """The day's events as the spool has them, POOL * BLOCK at a time: positions, row numbers for ids, event features
     by name; of the runs that begin in this rank's share."""
     pool = sizes.POOL * sizes.BLOCK
     index = {s: t.select(pl.col(ID).alias(s)).with_row_index(f"{s}_row") for s, t in joined.items()}

@@ -1,7 +1,7 @@
 """A day's schema: what the footers of its files say together, before a row is read.
 
-A column may be missing in some files (null there), of Null type, or of types that one type can hold (int32 and int64,
-int64 and double); anything else is refused here, once, with file and column.
+A column may be missing in some files (null there), of Null type, or of types that have one in common (int32 and
+int64, int64 and double); anything else is refused here, once, with file and column.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from dmtl_cli.config.data import Data, Events, SideTable
 from dmtl_cli.config.errors import UserError, did_you_mean
 from dmtl_cli.config.features import Feature
 from dmtl_cli.data.log import column_types
-from dmtl_cli.data.log.day_files import DayFiles, changed
+from dmtl_cli.data.log.day_files import DayFiles, changed_error
 from dmtl_cli.data.log.source import File
 
-_LISTED = 12  # columns that a message lists; of more it says how many there are
+_LISTED = 12  # columns that a message lists; of more it gives the number
 
 
 @dataclass(frozen=True)
 class Footer:
-    """What a Parquet file says of itself."""
+    """The columns and row groups of a Parquet file."""
 
     schema: pa.Schema
     rows: tuple[int, ...]
-    """of each row group"""
+    """rows of each row group"""
 
     @staticmethod
     def read(file: File) -> Footer:
@@ -41,7 +41,7 @@ class Footer:
 
 
 class Table:
-    """The columns of a table that lies in one or more files.
+    """The columns of a table in one or more files.
 
     Args:
         files: at least one.
@@ -92,10 +92,10 @@ class Table:
                 raise _disagree(file, column, kind, *first, "write ids as integers, or as text, in all files")
 
     def type(self, column: str) -> pa.DataType:
-        """The type that holds the column's values of all files.
+        """The type that fits the column's values in all files.
 
         Raises:
-            UserError: 65 there is none.
+            UserError: 65 there is no such type.
         """
         found = list(self._types(column))
         if not found:
@@ -111,10 +111,10 @@ class Table:
 
     @contextlib.contextmanager
     def open(self, file: File) -> Iterator[pq.ParquetFile]:
-        """One of the files, as `File.open`; UserError 66 too where its columns are not those of its footer any more."""
+        """Opens one of the files, as `File.open`; raises UserError 66 too where its columns have changed."""
         with file.open() as parquet:
             if not parquet.schema_arrow.equals(self.footers[file].schema):
-                raise changed(str(file))
+                raise changed_error(str(file))
             yield parquet
 
     def fit(self, rows: pa.Table, columns: dict[str, pa.DataType], file: File) -> pa.Table:
@@ -168,7 +168,7 @@ class Schema:
     feature_columns: list[str]
     """sorted event columns that features are read from"""
     event_types: dict[str, pa.DataType]
-    """of the event columns that need one type over all files: those of features, and the time"""
+    """types of the event columns that need one over all files: those of features, and the time"""
 
     @staticmethod
     def unify(found: DayFiles, data: Data, features: Sequence[Feature]) -> Schema:

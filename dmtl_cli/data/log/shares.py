@@ -19,7 +19,7 @@ def share_groups(events: Table, groups: dict[File, range], ranks: Ranks) -> Grou
     """The row groups of this rank: all ranks' together are the day's, in its order, about as many rows each.
 
     Args:
-        groups: what may hold the day of a file; all of one that is not named.
+        groups: row groups that may have rows of the day, by file; a file not named is read whole.
     """
     parts = []
     for file, footer in events.footers.items():
@@ -45,7 +45,7 @@ class Share:
     start: int
     """position of its first row"""
     head: Path
-    """where to leave rows that complete a run of the rank before"""
+    """file for the rows that complete a run of the rank before"""
 
     def runs(self, frames: Iterator[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:
         """Frames that begin at a multiple of `rows`, completed by what the ranks after this one read of the last.
@@ -79,7 +79,7 @@ class Share:
 
 
 def reblocked(frames: Iterator[pl.DataFrame], rows: int, first: int) -> Iterator[pl.DataFrame]:
-    """The same rows in frames of `rows` rows (the first of `first` where that is not 0; the last may hold fewer)."""
+    """The same rows in frames of `rows` rows (the first of `first` where that is not 0; the last may have fewer)."""
     parts: list[pl.DataFrame] = []
     count, wanted = 0, first or rows
     for frame in frames:

@@ -1,6 +1,6 @@
 """The log's input format: Parquet files in a local folder or in S3-compatible storage.
 
-This is the one module that knows of either. A further format (CSV, Delta) or place belongs here: a `Store` that lists
+No other module knows of either. A further format (CSV, Delta) or place belongs here: a `Store` that lists
 folders and files, and a `File` that can be identified and opened. All are read through pyarrow's filesystems, by row
 group and column: no file is downloaded whole.
 """
@@ -23,37 +23,37 @@ from pyarrow import fs
 
 from dmtl_cli.config.errors import Exit, UserError
 
-CONNECT, SILENCE, ATTEMPTS = 5, 10, 3  # seconds, seconds, and how often: storage that is away is told in half a minute
+CONNECT, SILENCE, ATTEMPTS = 5, 10, 3  # seconds, seconds, and how often: an outage is reported within half a minute
 _UNREADABLE = "not a readable Parquet file"
-_CHUNK = 8 << 20  # bytes of a request where all of a file are read
+_CHUNK = 8 << 20  # bytes per request where a file is read whole
 
 
 @dataclass(frozen=True)
 class File:
-    """A Parquet file as it was listed. Its text is where it lies, for messages."""
+    """A Parquet file as it was listed. Its text is its location, for messages."""
 
     store: Store = field(repr=False, compare=False)
     path: str
     """below data.root"""
     size: int
-    changed: int
-    """nanoseconds since 1970, as exact as the storage tells"""
+    modified_ns: int
+    """nanoseconds since 1970, as exact as the storage reports"""
 
     def __str__(self) -> str:
         return self.store.where(self.path)
 
     @property
     def parent(self) -> str:
-        """Where its folder lies, for messages."""
+        """Location of its folder, for messages."""
         return self.store.where(str(PurePosixPath(self.path).parent))
 
     @contextlib.contextmanager
     def open(self) -> Iterator[pq.ParquetFile]:
-        """Raises UserError: 65 not Parquet, 66 not there any more or another by now, 74 the storage fails. So may
-        what is then read of it: see `refusal`."""
+        """Raises UserError: 65 not Parquet, 66 gone or replaced, 74 the storage fails. Later reads of it may fail
+        too: see `refusal`."""
         with self._bytes() as raw:
             try:
-                parquet = pq.ParquetFile(raw, pre_buffer=False)  # which would hold all row groups that are read
+                parquet = pq.ParquetFile(raw, pre_buffer=False)  # which would keep all row groups that are read
             except (pa.ArrowException, OSError) as e:
                 raise self.refusal(e, _UNREADABLE) from None
             yield parquet
@@ -111,17 +111,17 @@ class Store:
         return self._type(self.root / path, path) is fs.FileType.Directory
 
     def file_in_place_of(self, path: str) -> str | None:
-        """The file that stands where `path` needs a folder (root, or a part of the path), as messages name it."""
+        """The file in the place where `path` needs a folder (root, or a part of the path), as messages name it."""
         parts = [".", *(str(p) for p in reversed(PurePosixPath(path).parents) if str(p) != "."), path]
         return next((self.where(p) for p in parts if self._type(self.root / p, path) is fs.FileType.File), None)
 
     def _type(self, place: PurePosixPath, path: str) -> fs.FileType:
-        with self._asking(path):
+        with self._as_user_error(path):
             return self.fs.get_file_info(str(place)).type
 
     def folders(self, path: str) -> list[str]:
         """Sorted paths of the folders in a folder; none of one that is not there."""
-        with self._asking(path):
+        with self._as_user_error(path):
             if self._local:
                 found = [p for p in Path(self.root / path).glob("*") if p.is_dir()]
             else:
@@ -130,7 +130,7 @@ class Store:
 
     def files(self, path: str) -> list[File]:
         """The *.parquet files at any depth of a folder, by path; none whose name begins with a dot or underscore."""
-        with self._asking(path):
+        with self._as_user_error(path):
             if self._local:  # pyarrow's own list leaves out a link to nowhere: rows would be missing unnoticed
                 found = self.fs.get_file_info([str(p) for p in Path(self.root / path).rglob("*.parquet")])
             else:
@@ -147,7 +147,7 @@ class Store:
         return list(self.fs.get_file_info(where))
 
     @contextlib.contextmanager
-    def _asking(self, path: str) -> Iterator[None]:
+    def _as_user_error(self, path: str) -> Iterator[None]:
         try:
             yield
         except OSError as e:
@@ -170,7 +170,7 @@ def _s3(options: dict[str, str]) -> fs.S3FileSystem:
 
 
 def _remote(where: str, error: Exception) -> UserError | None:
-    """What S3 said; None for an error that is not S3's. pyarrow tells them apart in words alone."""
+    """The error of S3; None for one that is not S3's. pyarrow tells them apart by their messages alone."""
     said = str(error).partition("AWS Error ")[2]
     if not said:
         return None

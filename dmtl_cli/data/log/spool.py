@@ -27,7 +27,7 @@ def bucket_of(key: npt.NDArray[Any], buckets: int) -> Ints:
 
 @dataclass(frozen=True)
 class Spool:
-    """An Arrow file each of whose record batches holds rows of one bucket, in the order they were written."""
+    """An Arrow file in which each record batch has rows of one bucket, in the order they were written."""
 
     file: Path
     batches: tuple[Ints, ...]
@@ -97,7 +97,7 @@ class SpoolWriter:
 
     Args:
         buckets: how many there are.
-        rows: of a record batch, at most.
+        rows: at most so many in a record batch.
     """
 
     def __init__(self, file: Path, buckets: int, rows: int) -> None:

@@ -20,7 +20,7 @@ class Tally:
         self.user_events, self.item_events = np.zeros(users, np.int64), np.zeros(items, np.int64)
         self.item_clicks = np.zeros(items, np.int64)
         self.rows = self.clicks = self.known = self.unknown = 0
-        self.seconds: list[float] = []  # block by block, to be added in one order whoever counted them
+        self.seconds: list[float] = []  # block by block, to be added in one order whichever rank counted them
         self.dropped: dict[int, float] = {}  # seconds of repeated clicks, by bucket
         self.pairs = Distinct()
 
@@ -56,7 +56,7 @@ class Tally:
         return total
 
     def add(self, block: pl.DataFrame) -> None:
-        """Rows as the spool keeps them."""
+        """Counts rows as the spool has them."""
         self._count(block, +1)
         clicks = block.filter(pl.col("click") == 1)
         self.seconds.append(self._count_clicks(clicks, +1))
@@ -72,7 +72,7 @@ class Tally:
         np.add.at(self.item_events, block["item"].to_numpy(), sign)
 
     def _count_clicks(self, clicks: pl.DataFrame, sign: int) -> float:
-        """Returns their seconds."""
+        """Counts clicks and returns their seconds."""
         seconds = clicks["duration"].to_numpy()
         known = ~np.isnan(seconds)
         self.clicks += sign * len(clicks)
@@ -82,8 +82,10 @@ class Tally:
         return float(seconds[known].sum(dtype=np.float64))
 
     def drop_repeated(self, spool: Spool, ranks: Ranks) -> Ints:
-        """Takes the repeated clicks of this rank's buckets out of the counts; their positions. Clicks of a pair lie in
-        one bucket."""
+        """Takes the repeated clicks of this rank's buckets out of the counts and returns their positions.
+
+        All clicks of a pair are in one bucket.
+        """
         dropped = [np.zeros(0, np.int64)]
         for k in filter(ranks.mine, range(len(spool))):
             frame = spool.bucket(k, ["position", "user", "item", "click", "duration", "request"])
@@ -100,7 +102,7 @@ class Tally:
 
 
 class Distinct:
-    """Distinct values of a stream, merged now and then: memory is the distinct ones, and as many again."""
+    """Distinct values of a stream, merged now and then: memory is about twice that of the distinct ones."""
 
     def __init__(self) -> None:
         self._parts: list[Ints] = [np.zeros(0, np.int64)]

@@ -1,4 +1,4 @@
-"""One file a kind of feature: all that a kind knows. Imports config and what lies beside this folder.
+"""One file per kind of feature, with all that is particular to it. Imports config and the modules beside this folder.
 
 A kind is a file here, a line of KINDS and a word in config.
 """

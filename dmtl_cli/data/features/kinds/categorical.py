@@ -1,4 +1,4 @@
-"""kind: categorical. One id or class a row, through a vocabulary or hash buckets."""
+"""kind: categorical. One id or class per row, through a vocabulary or hash buckets."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Categorical(Kind):
         return pl.DataFrame({"value": self._single(values), "count": events})
 
     def enough(self, rows: int, block: pl.Series) -> bool:
-        """Buckets keep the type of their values, which the first one tells."""
+        """Buckets keep the type of their values, which the first one decides."""
         return self.feature.hash_bucket_size is not None and self._single(block).drop_nulls().len() > 0
 
     def describe(self, values: pl.Series, encoded: Array) -> dict[str, Any]:
-        """With buckets also how many values there are, and in how many buckets they lie."""
+        """With buckets also how many values there are, and how many buckets they fall into."""
         known = encoded > 0
         facts: dict[str, Any] = {"unknown_share": share(~known)}
         if self.feature.hash_bucket_size:

@@ -1,4 +1,4 @@
-"""What every kind of feature tells the encoder."""
+"""What every kind of feature provides to the encoder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Learned(NamedTuple):
 
 
 class Kind(ABC):
-    """One feature: from its raw values to numbers. A subclass a kind, alone in its file.
+    """One feature: from its raw values to numbers. One subclass per kind, alone in its file.
 
     Each says which part of a side its feature makes and how values become numbers. What else a subclass defines is what
     it learns: values for the vocabulary of its embedding (`has_vocabulary`, `vocabulary_values`), statistics of the
@@ -35,7 +35,7 @@ class Kind(ABC):
     has_vocabulary: ClassVar[bool] = False
     """whether the embedding's rows come from a vocabulary or hash buckets, which grow with `vocabulary_values`"""
     is_measured: ClassVar[bool] = False
-    """whether `measure` is asked on the chain's first window"""
+    """whether `measure` is called on the chain's first window"""
 
     def __init__(self, feature: Feature) -> None:
         self.feature = feature
@@ -71,7 +71,7 @@ class Kind(ABC):
         return None
 
     def enough(self, rows: int, block: pl.Series) -> bool:
-        """Whether a day's events need not be read on after `rows` of them, the last ones in `block`."""
+        """Whether reading a day's events can stop after `rows` of them, the last ones in `block`."""
         return False
 
     def describe(self, values: pl.Series, encoded: Array) -> dict[str, Any]:
@@ -80,6 +80,6 @@ class Kind(ABC):
 
 
 def share(mask: npt.ArrayLike) -> float:
-    """Share of True, to four digits; 0 of nothing."""
+    """Share of True, to four digits; 0 for an empty mask."""
     mask = np.asarray(mask)
     return round(float(mask.mean()), 4) if mask.size else 0.0

@@ -1,4 +1,4 @@
-"""kind: numeric. A number a row, standardized or as a bucket that has a row of an embedding.
+"""kind: numeric. A number per row, standardized or as a bucket that has a row of an embedding.
 
 Edges, mean and deviation are measured on the chain's first window and then carried, so that an encoded number keeps its
 meaning from day to day.
@@ -32,7 +32,7 @@ class Numeric(Kind):
         return IdColumn(self.embedding, is_id=False) if self.bucketed else FloatColumns(1)
 
     def encode(self, values: pl.Series, learned: Learned) -> Array:
-        """Row 1 + the number of edges at or below each value, 0 of null; or (value - mean) / deviation, 0 of null."""
+        """Row 1 + the number of edges at or below each value, 0 for null; or (value - mean) / deviation, 0 for null."""
         x = self._numbers(values)
         known = learned.numbers[self.feature.name]
         if self.bucketed:

@@ -1,4 +1,4 @@
-"""kind: sequence. A list of ids a row, through a vocabulary or hash buckets; the last `max_length` known ones count."""
+"""kind: sequence. A list of ids per row, through a vocabulary or hash buckets; the last `max_length` known count."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Sequence(Kind):
         return pl.DataFrame({"value": flat, "count": np.ones(len(flat), np.int64)})
 
     def enough(self, rows: int, block: pl.Series) -> bool:
-        """Buckets keep the type of their values, which the first one tells."""
+        """Buckets keep the type of their values, which the first one decides."""
         return self.feature.hash_bucket_size is not None and self._flat(block).drop_nulls().len() > 0
 
     def describe(self, values: pl.Series, encoded: Array) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""kind: vector. A list of `dim` numbers a row, taken as they are."""
+"""kind: vector. A list of `dim` numbers per row, taken as they are."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Vector(Kind):
         return FloatColumns(self.dim)
 
     def encode(self, values: pl.Series, learned: Learned) -> Array:
-        """[n, dim]; 0 of null and of what is not finite."""
+        """[n, dim]; 0 for null and for what is not finite."""
         out = np.zeros((len(values), self.dim), np.float32)
         if values.dtype == pl.Null:
             return out

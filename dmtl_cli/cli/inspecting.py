@@ -1,4 +1,4 @@
-"""The commands that only look: at a day of the log, at what is published, at what is served."""
+"""The commands that change nothing: they show a day of the log, what is published, what is served."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ AsOf = Annotated[str | None, typer.Option(help="Judge freshness as of this day."
 MaxAge = Annotated[int | None, typer.Option(min=0, help="Exit 81 when the served day is older.", show_default=False)]
 User = Annotated[str, typer.Option(help="A user id of the export.", show_default=False)]
 K = Annotated[int, typer.Option("-k", min=1, help="How many items.")]
-ExcludeSeen = Annotated[bool, typer.Option("--exclude-seen", help="Leave out what the user clicked lately.")]
+ExcludeSeen = Annotated[bool, typer.Option("--exclude-seen", help="Leave out what the user clicked recently.")]
 Stage = Annotated[str, typer.Argument(help=f"{_STAGES}.")]
-OfDay = Annotated[
+StageDay = Annotated[
     str | None, typer.Option("--day", help="Default the newest; for export the served one.", show_default=False)
 ]
-TeacherDay = Annotated[str | None, typer.Option(help="scores: of this teacher.", show_default=False)]
+TeacherDay = Annotated[str | None, typer.Option(help="For scores: the day of their teacher.", show_default=False)]
 
 
 def _workspace(config: Path, sets: list[str]) -> Workspace:
@@ -101,7 +101,7 @@ def recommend(
 def path(
     stage: Stage,
     config: ConfigFile,
-    day: OfDay = None,
+    day: StageDay = None,
     teacher_day: TeacherDay = None,
     sets: Sets = [],  # noqa: B006
 ) -> None:
