@@ -47,7 +47,7 @@ from dmtl_cli.data.rows import Rows, pairs
 from dmtl_cli.evaluate import metrics
 from dmtl_cli.nn.batches import Batch, Batcher, Tables
 from dmtl_cli.nn.optimizers import Optimizers
-from dmtl_cli.nn.precision import has_bf16, products
+from dmtl_cli.nn.precision import autocast, has_bf16
 from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.runs.progress import RunLog
 from dmtl_cli.runs.run import Run
@@ -60,9 +60,10 @@ from dmtl_cli.student.labels import StudentBatch, StudentRows
 from dmtl_cli.student.loss import StudentLoss
 from dmtl_cli.teacher.build import build_teacher
 from dmtl_cli.teacher.frozen import FrozenTeacher
+from dmtl_cli.teacher.labels import TeacherLabels
 from dmtl_cli.teacher.loss import teacher_loss
 from dmtl_cli.teacher.model import batch_logits
-from dmtl_cli.teacher.rows import TeacherLabels, teacher_rows
+from dmtl_cli.teacher.rows import teacher_rows
 
 Entry = dict[str, Any]
 Result = dict[str, Any]
@@ -922,7 +923,7 @@ def inside_table_growth(o: dict[str, Any], scratch: Path) -> Result:
         optimizers = Optimizers.build(model, model.table, config.teacher)
 
         def step(b: Batch[TeacherLabels[Tensor]]) -> None:
-            with products(config.teacher.precision, at.run.device):
+            with autocast(config.teacher.precision, at.run.device):
                 logits, _ = batch_logits(model, b)
             teacher_loss(config, logits, b.labels)[0].backward()  # type: ignore[no-untyped-call]
             optimizers.step()

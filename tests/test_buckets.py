@@ -96,7 +96,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, dict[tuple
         folder = home / "log" / "events" / f"day={day}"
         folder.mkdir(parents=True)
         events(day, rng).write_parquet(folder / "part-0.parquet")
-    project = Project.of(home, home / "log", config=a_config())
+    project = Project.create(home, home / "log", config=a_config())
     ended = project.call("backfill", "--from", DAYS[0], "--to", DAYS[2], "--json")
     assert (ended.code, ended.err) == (0, "")
     return project, {(r["stage"], r["day"]): r for r in ended.every}

@@ -76,7 +76,7 @@ def a_config() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def chain(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Days 1 and 2 learned; day 3 scored, with candidates by the student of day 2. Read only."""
-    made = Project.of(tmp_path_factory.mktemp("chain"), world, config=a_config())
+    made = Project.create(tmp_path_factory.mktemp("chain"), world, config=a_config())
     assert made.call("backfill", "--from", DAYS[0], "--to", DAYS[1]).code == 0
     made.done("dump-logits", 3, "--teacher-day", DAYS[1])
     return made
@@ -85,7 +85,7 @@ def chain(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
 @pytest.fixture
 def project(chain: Project, world: Path, tmp_path: Path) -> Project:
     """A copy, to be changed."""
-    made = Project.of(tmp_path, world, config=a_config())
+    made = Project.create(tmp_path, world, config=a_config())
     shutil.copytree(chain.ws, made.ws)
     return made
 
@@ -283,7 +283,7 @@ def test_candidates_are_scored_without_a_context(chain: Project, tmp_path: Path)
         far[source] = np.abs(logits - expected[here]).max()
     assert far["candidate"] < 1e-5 and far["exposed"] > 1e-3
     chosen = frame.filter(pl.col("pair_source") == "candidate")
-    p = teacher.calibration["ctr"].prob(chosen["ctr_logit"].to_numpy())
+    p = np.exp(teacher.calibration["ctr"].log_prob(chosen["ctr_logit"].to_numpy()))
     np.testing.assert_allclose(chosen["pctr"], p, rtol=1e-5)
 
 
@@ -411,7 +411,7 @@ def test_an_epoch_of_clicks_is_cut_by_its_rows(world: Path, tmp_path: Path, monk
     monkeypatch.setattr(Training, "rows_a_step", lambda config, rows: asked.add(rows) or 256)
     config = a_config()
     config["teacher"] |= {"samples": "sampled", "negatives": 2, "epochs": 1}
-    made = Project.of(tmp_path, world, config=config).done("train-teacher", 1)
+    made = Project.create(tmp_path, world, config=config).done("train-teacher", 1)
     clicks = len(clicked_once(world, 1))
     assert asked == {3 * clicks} and clicks * 2 < made["rows"]["learned"] <= clicks * 3 < made["rows"]["log"]
 
@@ -426,7 +426,7 @@ def liking(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
     config["data"]["events"]["conversions"] = {"like": "liked"}
     config["scores"]["fusion"] = {"pctr": 1, "pcvr": 0.5, "plike": 2}
     config["student"]["distill"] = {"losses": [{"target": "pfused"}]}
-    made = Project.of(tmp_path_factory.mktemp("liking"), world, config=config)
+    made = Project.create(tmp_path_factory.mktemp("liking"), world, config=config)
     ended = made.call("backfill", "--from", DAYS[0], "--to", DAYS[1])
     assert ended.code == 0, ended.err
     return made
@@ -459,7 +459,7 @@ def test_evaluation_of_a_further_conversion(liking: Project) -> None:
 def test_students_of_a_further_conversion(liking: Project, tmp_path: Path) -> None:
     """Each learns its own score: its logits agree best with that one."""
     frame, _ = dumped(liking, 2, 2)
-    made, tops = Project.of(tmp_path, Path(liking.config["data"]["root"]), config=liking.config), {}
+    made, tops = Project.create(tmp_path, Path(liking.config["data"]["root"]), config=liking.config), {}
     shutil.copytree(liking.ws, made.ws)
     shutil.rmtree(made.ws / "student")  # cold: each learns from nothing
     day = read(made, 2, tmp_path)
@@ -495,7 +495,7 @@ def test_other_teachers(world: Path, tmp_path: Path, model: str, gates: bool) ->
         config["teacher"] |= {"num_task_experts": 1, "num_levels": 2}
     else:
         del config["teacher"]["num_experts"]
-    project = Project.of(tmp_path, world, config=config)
+    project = Project.create(tmp_path, world, config=config)
     ended = project.call("backfill", "--from", DAYS[0], "--to", DAYS[1])
     assert ended.code == 0, ended.err
     made = project.done("train-teacher", 2)

@@ -25,7 +25,7 @@ def project(home: Path, frame: dict[str, Any], *features: dict[str, Any]) -> Pro
     folder = home / f"log/events/day={DAYS[0]}"
     folder.mkdir(parents=True)
     pl.DataFrame(EVENTS | frame).write_parquet(folder / "a.parquet")
-    made = Project.of(home, home / "log")
+    made = Project.create(home, home / "log")
     made.config["data"] = {"root": str(home / "log"), "events": {"click": "click", "duration": "seconds"}}
     made.config["features"] = [
         {"name": "age", "side": "user", "kind": "numeric"},

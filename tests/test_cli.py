@@ -42,7 +42,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def chain(world: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, list[dict[str, Any]]]:
     """Days 1 to 3 published by `backfill`, and what it said. Read only: a test that writes takes `project`."""
-    made = Project.of(tmp_path_factory.mktemp("chain"), world / "log", world / "truth")
+    made = Project.create(tmp_path_factory.mktemp("chain"), world / "log", world / "truth")
     ended = made.call("backfill", "--from", DAYS[0], "--to", DAYS[2], "--json")
     assert (ended.code, ended.err) == (0, "")
     return made, ended.every
@@ -51,14 +51,14 @@ def chain(world: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Projec
 @pytest.fixture
 def project(chain: tuple[Project, list[dict[str, Any]]], world: Path, tmp_path: Path) -> Project:
     """A copy of the chain's workspace, to be changed."""
-    made = Project.of(tmp_path, world / "log", world / "truth")
+    made = Project.create(tmp_path, world / "log", world / "truth")
     shutil.copytree(chain[0].ws, made.ws)
     return made
 
 
 @pytest.fixture
 def fresh(world: Path, tmp_path: Path) -> Project:
-    return Project.of(tmp_path, world / "log", world / "truth")
+    return Project.create(tmp_path, world / "log", world / "truth")
 
 
 def by_stage(results: list[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
@@ -84,7 +84,7 @@ def test_backfill_publishes_every_stage_of_every_day(chain: tuple[Project, list[
         assert all(math.isfinite(v) for v in r["metrics"].values())
     latest = (project.ws / "export" / "LATEST").read_text()
     assert latest == f"day={DAYS[2]}/run-{results[-1]['run_id']}\n"
-    assert project.litter() == []
+    assert project.scratch_left() == []
     assert "not due, there is no teacher up to 2025-12-31" in project.logged("backfill", 1)
 
 
@@ -122,7 +122,7 @@ def test_each_stage_alone_makes_what_run_makes(
 ) -> None:
     """Another workspace, and the data in another folder: the same ids; and a second run publishes nothing."""
     shutil.copytree(world, tmp_path / "moved")
-    other = Project.of(tmp_path / "other", tmp_path / "moved/log", tmp_path / "moved/truth")
+    other = Project.create(tmp_path / "other", tmp_path / "moved/log", tmp_path / "moved/truth")
     expected = by_stage(chain[1])
     steps = [
         ("train-teacher", 1, (), expected["teacher", DAYS[0]][0]),
@@ -280,7 +280,7 @@ def shape(log: Path, home: Path, events: dict[str, Any], features: list[dict[str
     config = copy.deepcopy(BASE)
     config["data"] = {"events": events, **data}
     config["features"] = features
-    return Project.of(home, log, config=config)
+    return Project.create(home, log, config=config)
 
 
 def categorical(name: str, side: str) -> dict[str, Any]:
@@ -395,7 +395,7 @@ def test_a_floor_refuses_before_training(project: Project) -> None:
     before = project.published()
     ended = project.stage("train-student", 3, student__distill__ways="[match]", student__distill__floors__match=0.99)
     assert ended.code == 80 and "coverage of match is 0." in ended.err and "below its floor 0.99" in ended.err
-    assert project.published() == before and project.litter() == []
+    assert project.published() == before and project.scratch_left() == []
     assert '"what": "student' not in project.logged("train-student", 3), "no row was learned"
 
 
@@ -568,7 +568,7 @@ def test_days_without_labels(world: Path, fresh: Project, tmp_path: Path) -> Non
     shutil.copytree(tmp_path / "none/events", quiet / "events", dirs_exist_ok=True)
     ended = fresh.stage("train-teacher", 1, data__root=quiet)
     assert ended.code == 65 and DAYS[0] in ended.err and "rows is a click" in ended.err
-    assert not list(fresh.ws.glob("teacher/*/run-*")) and fresh.litter() == []
+    assert not list(fresh.ws.glob("teacher/*/run-*")) and fresh.scratch_left() == []
 
 
 def test_a_workspace_that_is_a_file(fresh: Project) -> None:
@@ -606,13 +606,13 @@ def test_a_metrics_file_that_cannot_be_written(fresh: Project) -> None:
 
 def test_ctrl_c_leaves_no_litter(fresh: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> None:
-        assert fresh.litter()
+        assert fresh.scratch_left()
         raise KeyboardInterrupt
 
     monkeypatch.setattr("dmtl_cli.stages.train_teacher.fit", interrupted)
     ended = fresh.stage("train-teacher", 1)
     assert ended.code == 130 and "interrupted" in ended.err
-    assert fresh.litter() == [] and not (fresh.ws / "teacher").exists()
+    assert fresh.scratch_left() == [] and not (fresh.ws / "teacher").exists()
 
 
 def test_sigterm(fresh: Project) -> None:
@@ -626,7 +626,7 @@ def test_sigterm(fresh: Project) -> None:
         err = running.communicate(timeout=30)[1]
     assert running.returncode == 128 + signal.SIGTERM
     assert_one_line(err)
-    assert fresh.litter() == []
+    assert fresh.scratch_left() == []
 
 
 def test_a_closed_pipe_is_no_traceback(chain: tuple[Project, list[dict[str, Any]]]) -> None:

@@ -46,7 +46,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def chain(log: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Days 1 and 2; read only."""
-    made = Project.of(tmp_path_factory.mktemp("chain"), log)
+    made = Project.create(tmp_path_factory.mktemp("chain"), log)
     ended = made.call("backfill", "--from", DAYS[0], "--to", DAYS[1])
     assert (ended.code, ended.err) == (0, "")
     return made
@@ -56,14 +56,14 @@ def chain(log: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
 def project(chain: Project, log: Path, tmp_path: Path) -> Project:
     """A copy of the chain and of its log, to be changed."""
     shutil.copytree(log, tmp_path / "log")
-    made = Project.of(tmp_path, tmp_path / "log")
+    made = Project.create(tmp_path, tmp_path / "log")
     shutil.copytree(chain.ws, made.ws)
     return made
 
 
 @pytest.fixture
 def fresh(log: Path, tmp_path: Path) -> Project:
-    return Project.of(tmp_path, log)
+    return Project.create(tmp_path, log)
 
 
 # -- options -----------------------------------------------------------------------------------------------------------

@@ -48,7 +48,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def a_project(home: Path, world: Path) -> Project:
     config = copy.deepcopy(BASE)
     config["evaluate"]["max_users"] = 40
-    return Project.of(home, world / "log", world / "truth", config)
+    return Project.create(home, world / "log", world / "truth", config)
 
 
 def settings_file(home: Path, settings: dict[str, Any]) -> Path:

@@ -225,7 +225,7 @@ def measured(world: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     """Without and with a cross: two days learned, the third measured. Read only."""
     made = {}
     for name, crosses in (("without", ()), ("with", (("likes", "topic"),))):
-        project = Project.of(tmp_path_factory.mktemp(name), world, config=a_config(*crosses))
+        project = Project.create(tmp_path_factory.mktemp(name), world, config=a_config(*crosses))
         ended = project.call("backfill", "--from", DAYS[0], "--to", DAYS[1])
         assert ended.code == 0, ended.err
         made[name] = project, project.done("evaluate", 3)["metrics"]
@@ -267,7 +267,7 @@ def stored_teacher(project: Project) -> FrozenTeacher:
 @pytest.mark.parametrize("command", ["train-teacher", "train-joint"])
 def test_a_warm_start_keeps_its_crosses(command: str, world: Path, tmp_path: Path) -> None:
     """Another cross of the same shape would read the weights of this one."""
-    project = Project.of(tmp_path, world, config=a_config(("likes", "topic")))
+    project = Project.create(tmp_path, world, config=a_config(("likes", "topic")))
     first = project.done(command, 1, teacher__epochs=1)
     for other in ("[{user: home, item: topic}]", "[]", "[{user: likes, item: topic}, {user: home, item: topic}]"):
         ended = project.stage(command, 2, teacher__epochs=1, teacher__crosses=other)

@@ -42,7 +42,7 @@ def own(tiny_log: Path, tmp_path: Path) -> Project:
     frame = events(tmp_path / "log", DAYS[0])
     for name, part in (("part-0", frame[:500]), ("part-1", frame[500:])):
         part.write_parquet(tmp_path / "log" / FOLDER / f"{name}.parquet")
-    return Project.of(tmp_path, tmp_path / "log")
+    return Project.create(tmp_path, tmp_path / "log")
 
 
 # -- the files that the key names are the files that are read ----------------------------------------------------------
@@ -103,7 +103,7 @@ def test_a_file_that_is_not_any_more_what_the_key_names(
     ended = own.stage("train-teacher", 1)
     words = "not there any more" if change == "removed" else "changed while it was read"
     assert ended.code == 66 and str(file) in ended.err and words in ended.err and "retry later" in ended.err
-    assert own.published() == {} and own.litter() == []
+    assert own.published() == {} and own.scratch_left() == []
     if change in ("other rows", "other footer"):
         assert file.stat().st_size == before.st_size, "or its size would tell"
 
@@ -151,7 +151,7 @@ def checked(home: Path, files: list[dict[str, Any]], *features: dict[str, Any], 
     for k, frame in enumerate(files):
         table = frame if isinstance(frame, pa.Table) else pl.DataFrame(frame).to_arrow()
         pq.write_table(table, folder / f"{k}.parquet")
-    made = Project.of(home, home / "log")
+    made = Project.create(home, home / "log")
     named = {"click": "click", "duration": "seconds"} | more.pop("events", {})
     made.config["data"] = {"root": str(home / "log"), "events": named, **more}
     made.config["features"] = [

@@ -215,9 +215,9 @@ def test_the_served_head_is_exported(written: dict[str, Path], tmp_path: Path) -
     write_towers(tmp_path, student, FULL)
     for name in FILES:
         assert (tmp_path / name).read_bytes() == (written["here"] / name).read_bytes(), "as if there were no other"
-    described = export.described(student)
+    facts = export.score_facts(student)
     student.auxiliary.bias.data.fill_(3.0)
-    assert export.described(student) == described == export.described(plain)
+    assert export.score_facts(student) == facts == export.score_facts(plain)
 
 
 def test_the_same_student_gives_the_same_bytes(written: dict[str, Path]) -> None:
@@ -294,7 +294,7 @@ def folder(written: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
     export.write_users(out, USERS, SEEN)
     # served without the context that a teacher has
     encoder = encoder_of(*USER, *ITEM, *CONTEXT)
-    Encoder(FULL.features, encoder.vocabularies, FULL.numbers, FULL.id_kinds).write(out, export.described(student))
+    Encoder(FULL.features, encoder.vocabularies, FULL.numbers, FULL.id_kinds).write(out, export.score_facts(student))
     return out
 
 
@@ -412,7 +412,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def measured(home: Path, log: Path, names: tuple[tuple[str, str, str], tuple[str, str, str]]) -> dict[str, Any]:
     """What a chain of so named features is worth, and what it serves."""
-    project = Project.of(home, log, config=names_of(*names))
+    project = Project.create(home, log, config=names_of(*names))
     project.done("train-teacher", 1)
     project.done("dump-logits", 1)
     project.done("dump-logits", 2, "--teacher-day", DAYS[0])

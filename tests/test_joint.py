@@ -23,7 +23,7 @@ from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.serving.export import Export
 from dmtl_cli.serving.search import top_k
-from dmtl_cli.stages.train_joint import beside
+from dmtl_cli.stages.train_joint import with_unlabelled
 from dmtl_cli.synth.generate import generate
 from dmtl_cli.teacher.rows import teacher_rows
 
@@ -37,13 +37,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def fresh(world: Path, tmp_path: Path) -> Project:
-    return Project.of(tmp_path, world / "log")
+    return Project.create(tmp_path, world / "log")
 
 
 @pytest.fixture(scope="module")
 def joint(world: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, list[dict[str, Any]]]:
     """Three days of it; nothing else was run."""
-    project = Project.of(tmp_path_factory.mktemp("joint"), world / "log")
+    project = Project.create(tmp_path_factory.mktemp("joint"), world / "log")
     return project, [project.done("train-joint", day) for day in (1, 2, 3)]
 
 
@@ -73,7 +73,7 @@ def test_what_is_published(joint: tuple[Project, list[dict[str, Any]]]) -> None:
         assert rows * 0.85 < learned < rows * 0.95, "a tenth is held out; two are drawn beside each"
     assert project.call("path", "joint").out.strip() == made[2]["path"]
     assert project.call("path", "joint", "--day", DAYS[0]).out.strip() == made[0]["path"]
-    assert project.litter() == []
+    assert project.scratch_left() == []
 
 
 def test_it_is_never_served(joint: tuple[Project, list[dict[str, Any]]], fresh: Project) -> None:
@@ -131,7 +131,7 @@ def test_losses_are_those_of_teacher_and_kl(fresh: Project) -> None:
 
 def test_pairs_beside(world: Path, tmp_path: Path) -> None:
     """Drawn pairs have no weight for the teacher, that of their row for the student, and are of their row's day."""
-    project = Project.of(tmp_path, world / "log")
+    project = Project.create(tmp_path, world / "log")
     config = load_config(project.file)
     days = []
     for day in DAYS[:2]:
@@ -140,7 +140,7 @@ def test_pairs_beside(world: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     rows = Rows.concat(list(teacher_rows(days, 30.0, config.teacher, 0.0, 1, rng)))
     rows = replace(rows, labels=rows.labels._replace(weight=rng.random(len(rows)).astype(np.float32)))
-    whole, kd_weight = beside(rows, [Negatives(d, 0.0) for d in days], 2, rng)
+    whole, kd_weight = with_unlabelled(rows, [Negatives(d, 0.0) for d in days], 2, rng)
     n, users, items = len(rows), len(days[0].users), len(days[0].items)
     np.testing.assert_array_equal(kd_weight[:n], whole.labels.weight[:n])
     drawn = whole.take(slice(n, None))
@@ -155,7 +155,7 @@ def test_pairs_beside(world: Path, tmp_path: Path) -> None:
     assert 0.1 < later.mean() < 0.9 and np.array_equal(later, drawn.item >= items)
     for day, mine, u, i in ((days[0], ~later, 0, 0), (days[1], later, users, items)):
         assert not day.has_clicked(drawn.user[mine] - u, drawn.item[mine] - i).any()
-    assert [len(x) for x in beside(rows, [], 0, rng)] == [n, n]
+    assert [len(x) for x in with_unlabelled(rows, [], 0, rng)] == [n, n]
 
 
 def test_it_can_be_used_like_an_export(joint: tuple[Project, list[dict[str, Any]]], world: Path) -> None:
@@ -179,7 +179,7 @@ def test_as_published(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Training, "rows_a_step", lambda config, rows: asked.add(rows) or 256)
     config = copy.deepcopy(BASE)
     config["teacher"] |= {"samples": "sampled", "negatives": 2, "task_weights": {"cvr": 0}}
-    made = Project.of(tmp_path, world / "log", config=config).done("train-joint", 1)
+    made = Project.create(tmp_path, world / "log", config=config).done("train-joint", 1)
     clicked = events(world / "log", DAYS[0]).filter(pl.col("click") == 1)
     clicks = len(clicked.unique(["user_id", "item_id", "request_id"]))
     assert asked == {3 * clicks}
@@ -193,4 +193,4 @@ def test_faults(fresh: Project) -> None:
     assert absent.code == 66 and f"the log has {DAYS[0]} .. {DAYS[2]}" in absent.err
     none = fresh.stage("train-joint", 1, labels__long_read=1e9)
     assert none.code == 65 and "is a long read" in none.err
-    assert not (fresh.ws / "joint").exists() and fresh.litter() == []
+    assert not (fresh.ws / "joint").exists() and fresh.scratch_left() == []

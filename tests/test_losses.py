@@ -24,8 +24,8 @@ from dmtl_cli.nn.kernels.softmax import in_batch_softmax, in_batch_softmax_plain
 from dmtl_cli.nn.losses import weighted_mean
 from dmtl_cli.scores.logits import product_logit, product_logit_numpy
 from dmtl_cli.student.hard import pointwise, sampled_softmax
+from dmtl_cli.teacher.labels import TeacherLabels
 from dmtl_cli.teacher.loss import teacher_loss
-from dmtl_cli.teacher.rows import TeacherLabels
 
 F64 = torch.float64
 EXTREMES = [-80.0, -30.0, -1.0, 0.0, 1.0, 30.0, 80.0]

@@ -34,7 +34,7 @@ def a_config(*, plain: bool) -> dict[str, Any]:
 
 def made(home: Path, log: Path, *, plain: bool) -> Made:
     """A workspace of the first day and what its stages said; the joint loop needs a distilled student."""
-    project = Project.of(home, log, config=a_config(plain=plain))
+    project = Project.create(home, log, config=a_config(plain=plain))
     more: dict[str, dict[str, object]] = {"train-joint": {"student__distill__w_kd": 1}}
     found = {}
     for command in STAGES:

@@ -296,7 +296,7 @@ def projects(log: Path) -> tuple[Project, Project]:
     """The chain of two days by one rank and by two."""
     config = BASE | {"teacher": BASE["teacher"] | {"batch_size": LONELY, "epochs": 1}}
     config |= {"scores": {"negatives": 1}}
-    one, other = (Project.of(log.parent / name, log, config=config) for name in ("one", "two"))
+    one, other = (Project.create(log.parent / name, log, config=config) for name in ("one", "two"))
     days = ("--from", DAYS[0], "--to", DAYS[1])
     assert one.call("backfill", *days, "--quiet").code == 0
     made = two(other, "backfill", *days).every
@@ -305,7 +305,7 @@ def projects(log: Path) -> tuple[Project, Project]:
     ]  # fmt: skip
     assert all(r.keys() == JSON_KEYS and not r["up_to_date"] for r in made)
     assert made[0]["rows"]["learned"] % LONELY == 1
-    assert not other.litter()
+    assert not other.scratch_left()
     return one, other
 
 
@@ -360,7 +360,7 @@ def json_of(run: Path) -> dict[str, Any]:
 
 def copy_of(project: Project, home: Path) -> Project:
     shutil.copytree(project.ws, home / "ws")
-    return Project.of(home, Path(project.config["data"]["root"]), config=project.config)
+    return Project.create(home, Path(project.config["data"]["root"]), config=project.config)
 
 
 @needs_torchrec
@@ -417,7 +417,7 @@ def test_one_ranks_mistake_ends_all_with_its_line(projects: tuple[Project, Proje
     (line,) = failed(run.stderr)
     assert "data.events.click expects column nothing" in line
     assert re.search(r"Root Cause.*exitcode *: 65 ", run.stderr, re.DOTALL)
-    assert project.published() == before and not project.litter()
+    assert project.published() == before and not project.scratch_left()
 
 
 @needs_torchrec

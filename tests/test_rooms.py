@@ -1,5 +1,5 @@
 """Who may import whom, from the syntax tree: a floor imports from lower floors only; light rooms stay light; only the
-command line speaks."""
+command line prints."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import dmtl_cli
 ROOT = Path(dmtl_cli.__file__).parent
 DESIGN = Path(__file__).parent.parent / "docs" / "design.md"
 
-# from the top; rooms of one floor do not know each other
+# from the top; rooms of one floor do not import each other
 FLOORS = [
     ["cli"],
     ["stages", "synth"],
@@ -83,8 +83,8 @@ def imported(tree: ast.AST) -> set[str]:
 
 def room(module: str) -> str:
     """The folder that FLOORS name."""
-    held = [name for names in FLOORS for name in names if module == name or module.startswith(name + ".")]
-    return max(held, key=len)
+    names = [name for rooms in FLOORS for name in rooms if module == name or module.startswith(name + ".")]
+    return max(names, key=len)
 
 
 def floor(module: str) -> int:

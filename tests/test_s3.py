@@ -41,7 +41,7 @@ def remote(s3: Server, small_log: Path) -> str:
 
 
 def project(home: Path, root: str | Path) -> Project:
-    made = Project.of(home, home)
+    made = Project.create(home, home)
     made.config["data"]["root"] = str(root)
     made.write()
     return made
@@ -124,7 +124,7 @@ def own(s3: Server, small_log: Path, tmp_path: Path) -> Iterator[Project]:
     """A project over a copy of the log in S3, to be damaged; nothing may be published from it."""
     made = project(tmp_path, s3.upload(small_log, tmp_path.name))
     yield made
-    assert made.published() == {} and made.litter() == []
+    assert made.published() == {} and made.scratch_left() == []
 
 
 def test_what_is_not_there(own: Project, s3: Server) -> None:
@@ -194,7 +194,7 @@ def test_storage_that_dies_while_a_day_is_read(
         monkeypatch.setattr(pq.ParquetFile, "iter_batches", dying)
         ended = made.stage("train-teacher", 1)
     assert ended.code == 74 and f"s3://bucket/log/{EVENTS}: the storage fails: NETWORK" in ended.err
-    assert made.published() == {} and made.litter() == []
+    assert made.published() == {} and made.scratch_left() == []
 
 
 @pytest.mark.parametrize(

@@ -28,13 +28,14 @@ from dmtl_cli.data.log.day import ID, NO_REQUEST, Day
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.scores import writer as writer_module
 from dmtl_cli.scores.calibration import Calibration
-from dmtl_cli.scores.columns import SOURCES, column_names, list_keys, score_columns, user_groups
+from dmtl_cli.scores.columns import SOURCES, column_names, score_columns
+from dmtl_cli.scores.groups import list_keys, user_groups
 from dmtl_cli.scores.reader import Reader
 from dmtl_cli.scores.writer import Writer
 from dmtl_cli.student.labels import StudentRows
 from dmtl_cli.student.loss import freshness
 from dmtl_cli.student.published import age, effective_ways
-from dmtl_cli.student.rows import Stream, streams
+from dmtl_cli.student.rows import Stream, student_streams
 
 CALIBRATION = {"ctr": Calibration(0.9, -1.0), "cvr": Calibration(1.2, 0.3)}
 IDENTITY = {"ctr": Calibration(), "cvr": Calibration()}
@@ -69,7 +70,7 @@ def stream(way: Way, reader: Reader, day: Day, config: Student, users: int = 0, 
     before = SimpleNamespace(day=day.day - dt.timedelta(days=1), users=range(users), items=range(items))
     found: Any = {(way, day.day): (reader.folder, manifest)}
     days: Any = {before.day: before, day.day: day}
-    (made,) = streams(found, days, day.day, None, config, reader.folder / "scratch")
+    (made,) = student_streams(found, days, day.day, None, config, reader.folder / "scratch")
     return made
 
 

@@ -23,7 +23,8 @@ from dmtl_cli.data.log.spool import Spool
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.nn.batches import Batcher
-from dmtl_cli.teacher.rows import TeacherRows, held_out, rows_per_epoch, teacher_rows
+from dmtl_cli.teacher.labels import TeacherRows
+from dmtl_cli.teacher.rows import held_out, rows_per_epoch, teacher_rows
 
 Ints = npt.NDArray[np.int64]
 HOUR = Feature(name="hour", side="context", kind="categorical")

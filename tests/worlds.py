@@ -74,6 +74,8 @@ BASE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Ended:
+    """A command that has ended: its exit code and what it printed."""
+
     code: int
     out: str
     err: str
@@ -103,7 +105,7 @@ def dmtl(*arguments: object) -> Ended:
 
 
 def assert_one_line(err: str) -> None:
-    """What every failure says: one line of at most 400 characters, no traceback."""
+    """Checks what every failure prints: one line of at most 400 characters, no traceback."""
     assert err.startswith("dmtl: error: ") and err.endswith("\n"), err
     assert err.count("\n") == 1 and len(err) <= 401 and "Traceback" not in err, err
 
@@ -116,7 +118,7 @@ class Project:
     config: dict[str, Any]
 
     @staticmethod
-    def of(home: Path, log: Path, truth: Path | None = None, config: dict[str, Any] | None = None) -> Project:
+    def create(home: Path, log: Path, truth: Path | None = None, config: dict[str, Any] | None = None) -> Project:
         whole = copy.deepcopy(config or BASE)
         whole["workspace"] = str(home / "ws")
         whole["data"]["root"] = str(log)
@@ -153,7 +155,7 @@ class Project:
         return ended.json
 
     def published(self) -> dict[str, int]:
-        """Every published file and pointer with its time of change, those of a comparison's workspaces too."""
+        """The time of change of every published file and pointer, in a comparison's workspaces too."""
         hidden = {"logs", "locks", "scratch", "rejected"}
         return {
             str(p.relative_to(self.ws)): p.stat().st_mtime_ns
@@ -164,7 +166,8 @@ class Project:
     def logged(self, command: str, day: int) -> str:
         return (self.ws / "logs" / f"{command}-{DAYS[day - 1]}.jsonl").read_text()
 
-    def litter(self) -> list[Path]:
+    def scratch_left(self) -> list[Path]:
+        """What stages left in the scratch folder: nothing, unless they were killed."""
         return list((self.ws / "scratch").glob("*"))
 
 

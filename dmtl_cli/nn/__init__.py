@@ -1,1 +1,1 @@
-"""What both models are made of and trained by: table, layers, optimizers, loop. Imports config, runs and data."""
+"""Building blocks of both models and their training: table, layers, optimizers, loop. Imports config, runs and data."""

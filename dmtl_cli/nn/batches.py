@@ -1,10 +1,10 @@
 """Batches: encoded rows as tensors.
 
-In a batch the user side stands once per distinct user and the item side once per distinct item, with an index from
-each row to its user and its item: towers and first layers then compute each of them once.
+A batch has each distinct user and each distinct item once, with an index from each row to its user and its item, so
+that towers and first layers compute each of them once.
 
-Under several ranks all of them cut the same batches, and each encodes its share of a batch alone: of its rows, for a
-model that computes pairs, or of its users and items, for two towers. What a loss needs is there of the whole batch.
+Several ranks all cut the same batches, and each encodes only its share of a batch: a share of the rows for a model that
+computes pairs, or of the users and items for two towers. What a loss needs covers the whole batch.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ Ints = npt.NDArray[np.int64]
 class Batch(Generic[L]):
     """B rows: the distinct users and items, each row's place among them, and the labels of each row.
 
-    Of a rank among several that share a batch by rows: inputs and places are those of its own rows. By sides: its own
-    share of the distinct users and items, and every row's places among all of them.
+    Where several ranks share a batch by rows, a rank has the inputs and places of its own rows. Where they share it by
+    sides, it has its own share of the distinct users and items, and the places of every row among all of them.
     """
 
     user: Side
-    """of N distinct users"""
+    """N distinct users"""
     item: Side
-    """of N distinct items"""
+    """N distinct items"""
     context: Side
-    """of B rows"""
+    """B rows"""
     user_index: Tensor
     """[B] place of each row's user"""
     item_index: Tensor
     """[B] place of each row's item"""
     labels: L
-    """of tensors [B, ...]"""
+    """tensors [B, ...]"""
     item_row: Tensor
     """[B] row of the stacked item table: tells items apart"""
     lists: Tensor | None
@@ -69,7 +69,7 @@ class Tables:
 
 
 def to_device(device: torch.device, array: npt.NDArray[Any]) -> Tensor:
-    """An array as a tensor there. On a GPU the copy runs beside what the device is doing."""
+    """Copies an array to a device. A GPU goes on computing meanwhile."""
     tensor = torch.from_numpy(np.ascontiguousarray(array))
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
@@ -90,7 +90,7 @@ class Batcher:
     Args:
         unknown_share: share of ids replaced by the out-of-vocabulary row (training only), so that row 0 is trained.
         ranks: the processes that share each batch.
-        by: what they share.
+        by: what they divide among themselves.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class Batcher:
     def cut(rows: Iterable[Rows[L]], batch_size: int) -> Iterator[Rows[L]]:
         """Batches of `batch_size` rows, the last one smaller; with lists, as many whole lists as fit, at least one.
 
-        A list does not go on in the next block.
+        A list never continues in the next block.
         """
         waiting: list[Rows[L]] = []
         n = 0

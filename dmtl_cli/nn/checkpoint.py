@@ -1,4 +1,4 @@
-"""Models and optimizer state as safetensors; embeddings are stored one by one, so that vocabularies can grow."""
+"""Saves and loads models and optimizer state as safetensors, embedding by embedding, so that vocabularies can grow."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _TABLE = "embedding."
 _TABLE_STEP = "step.embedding"
 
 
-def _key(of_row: str) -> str:
-    """Prefix of what an optimizer keeps of each row; row-wise Adagrad keeps one number, which has none."""
-    return "" if of_row == "sum" else f"{of_row}."
+def _key(state: str) -> str:
+    """Prefix of the names under which an optimizer's state per row is stored; row-wise Adagrad's sum has none."""
+    return "" if state == "sum" else f"{state}."
 
 
 def _parts(table: EmbeddingTable, whole: Tensor) -> dict[str, Tensor]:
@@ -44,7 +44,7 @@ def save(
     """Writes model.safetensors and (with optimizers) optimizer.safetensors.
 
     Args:
-        scratch: a folder that all ranks see, for a sharded table; of these rank 0 writes.
+        scratch: a folder that all ranks see, for a sharded table, whose files rank 0 writes.
     """
     whole = {"weight": table.weight.detach(), **(optimizers.table.by_row(table.weight) if optimizers else {})}
     if isinstance(table, ShardedTable):
@@ -72,7 +72,7 @@ def save(
 def _unsharded(table: ShardedTable, scratch: Path) -> dict[str, Tensor]:
     """All rows of a sharded table and its accumulators, on rank 0; nothing on the others."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about TorchRec's kind of tensor, and that one process reads it all
+        warnings.simplefilter("ignore")  # of TorchRec's tensor type, and of one process that reads everything
         state_dict_saver.save(table.state, checkpoint_id=scratch / "sharded")
         if not table.ranks.first:
             return {}
@@ -85,7 +85,7 @@ def _unsharded(table: ShardedTable, scratch: Path) -> dict[str, Tensor]:
 def load(folder: Path, model: nn.Module, table: EmbeddingTable, optimizers: Optimizers | None = None) -> None:
     """Fills a model, whose vocabularies may have grown since, and its optimizers.
 
-    New rows start from their embedding's out-of-vocabulary row, with a little noise so that they can come apart.
+    New rows start from their embedding's out-of-vocabulary row, with a little noise so that they can diverge.
 
     Raises:
         UserError: the stored model has another architecture.

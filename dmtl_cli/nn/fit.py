@@ -1,4 +1,4 @@
-"""The one training loop."""
+"""The training loop that all models share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dmtl_cli.nn.optimizers import Optimizers
 from dmtl_cli.runs.progress import Progress
 from dmtl_cli.runs.ranks import ALONE, Ranks
 
-LOOK_EVERY = 16  # steps between looks at a number: each waits for the device
+LOOK_EVERY = 16  # steps between reads of a number, each of which waits for the device
 B = TypeVar("B", bound=Sized)
 Numbers = Mapping[str, float | Tensor]
 
@@ -39,8 +39,8 @@ def fit(
 
     Args:
         learners: models that share the loss.
-        loss_of: a batch, and whether this step reports numbers that are costly -> its mean loss, and numbers to report;
-            under several ranks the same on each, made of what they gathered.
+        loss_of: takes a batch and whether this step reports costly numbers too; returns the batch's mean loss and
+            numbers to report. All ranks return the same, computed from what they gathered.
 
     Returns:
         Row-weighted means of the loss and of each number over the batches that reported it, and `rows`.

@@ -28,7 +28,7 @@ class Side(NamedTuple):
 
 
 class SideEmbedder(nn.Module):
-    """Encoded rows of one side -> one dense vector a row: ids, then means of sequences, then floats.
+    """Encoded rows of one side -> one dense vector per row: ids, then means of sequences, then floats.
 
     Args:
         columns: embedding name of each id column.
@@ -51,16 +51,16 @@ class SideEmbedder(nn.Module):
         return torch.cat([ids, *sequences], 1) + self.offsets
 
     def embeddings(self, e_NKD: Tensor, side: Side) -> Tensor:
-        """What the table has at `rows` -> [N, C + S, D]: of ids, then means of sequences."""
-        of_ids, *of_sequences = torch.split(e_NKD, self.widths, 1)
-        parts = [of_ids]
-        for e_NLD, sequence in zip(of_sequences, side[1], strict=True):
+        """Embeddings of `rows`, [N, C + sum of L, D] -> [N, C + S, D]: those of ids, then means of sequences."""
+        ids, *sequences = torch.split(e_NKD, self.widths, 1)
+        parts = [ids]
+        for e_NLD, sequence in zip(sequences, side[1], strict=True):
             mask = (sequence > 0).to(e_NLD.dtype).unsqueeze(2)
             parts.append((e_NLD * mask).sum(1, keepdim=True) / mask.sum(1, keepdim=True).clamp_min(1.0))
         return torch.cat(parts, 1)
 
     def forward(self, e_NKD: Tensor, side: Side) -> Tensor:
-        """What the table has at `rows` -> [N, C D + S D + F]."""
+        """Embeddings of `rows`, [N, C + sum of L, D] -> [N, C D + S D + F]."""
         return torch.cat([self.embeddings(e_NKD, side).flatten(1), side[2]], 1)
 
 
@@ -75,7 +75,7 @@ def mlp(width: int, hidden_units: tuple[int, ...], *, last_relu: bool) -> nn.Seq
 
 
 class SplitLinear(nn.Module):
-    """nn.Linear over x = [x_0, x_1, ...] with one weight a part: W x + b = sum_k W_k x_k + b.
+    """nn.Linear over x = [x_0, x_1, ...] with one weight per part: W x + b = sum_k W_k x_k + b.
 
     So W_k x_k is computed once for all rows that share x_k.
 
@@ -95,8 +95,8 @@ class SplitLinear(nn.Module):
         """[N, width_k] -> [N, K]."""
         return F.linear(x, self.weights[k], self.bias if bias else None)
 
-    def of_rows(self, k: int) -> Tensor:
-        """[K, width_k + width_k+1 + ...]: weights of the parts that no rows share."""
+    def row_weight(self, k: int) -> Tensor:
+        """[K, width_k + width_k+1 + ...]: weights of part k and those after it, which no rows share."""
         return torch.cat(list(self.weights)[k:], 1)
 
 
@@ -112,7 +112,7 @@ class FirstLayer(NamedTuple):
     item_index: Tensor
     """[B]"""
     row: Tensor
-    """[B, R] what belongs to a row alone; R may be 0"""
+    """[B, R] the input that rows do not share; R may be 0"""
     weight: Tensor
     """[K, R]"""
 

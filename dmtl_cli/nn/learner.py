@@ -1,4 +1,4 @@
-"""A model in training: how it starts, what it reads, what it leaves on disk; for teacher, student and joint alike."""
+"""A model in training: its start, its batches and its files, for teacher, student and joint training alike."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ M = TypeVar("M", bound=torch.nn.Module)
 def grown_encoder(
     features: tuple[Feature, ...], days: Sequence[Day], before: Parent | None, folder: str = ""
 ) -> Encoder:
-    """The encoder of the model before (of `folder` of its run) with what the days since then add; a new one without.
+    """The previous model's encoder (in `folder` of its run), grown by the days since; without such a model a new one.
 
     Raises:
-        UserError: 65 the model before reads other features.
+        UserError: 65 the previous model reads other features.
     """
     if before is None:
         return Encoder(features).grow(list(days))
@@ -57,7 +57,7 @@ class Learner(Generic[M]):
         return Learner(config, encoder, model, table, Optimizers.build(model, table, config))
 
     def warm_start(self, folder: Path) -> None:
-        """Goes on from a published model and its optimizers. Raises UserError 65 where it is of another shape."""
+        """Continues from a published model and its optimizers. Raises UserError 65 if it has another shape."""
         checkpoint.load(folder, self.model, self.table, self.optimizers)
 
     def batcher(
@@ -72,7 +72,7 @@ class Learner(Generic[M]):
         """Makes batches over the days' users and items.
 
         Args:
-            by: what several ranks share of a batch.
+            by: what of a batch several ranks divide among themselves.
             event_features: whether a user's event-level features are part of the user, as in a tower.
         """
         per_event = None if event_features else False

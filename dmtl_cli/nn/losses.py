@@ -1,4 +1,4 @@
-"""What losses share. Losses are in nats, means over rows by weight."""
+"""What the losses have in common: they are in nats, and weighted means over rows."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ def weighted_mean(loss: Tensor, weight: Tensor) -> Tensor:
 
 
 def bce(logit: Tensor, label: Tensor) -> Tensor:
-    """Binary cross entropy of logits and labels in 0..1, row by row."""
+    """Binary cross entropy of logits and labels in 0..1, row by row, [B] each."""
     return F.binary_cross_entropy_with_logits(logit, label, reduction="none")

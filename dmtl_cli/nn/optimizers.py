@@ -1,4 +1,4 @@
-"""The optimizers of one model: Adam for dense weights, and one that knows rows for the embedding table."""
+"""The optimizers of one model: Adam for dense weights, and one by rows for the embedding table."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.nn.table_optimizers import RowWiseAdagrad, TableAdam
 from dmtl_cli.runs.ranks import ALONE, Ranks
 
-_FAST = ("log_scale", "bias", "auxiliary.log_scale", "auxiliary.bias")  # scalars of a whole DSSM
+_FAST = ("log_scale", "bias", "auxiliary.log_scale", "auxiliary.bias")  # a DSSM's scalars, which all rows share
 _FAST_RATE = 10.0
 
 
 @dataclass(frozen=True)
 class Optimizers:
+    """The optimizers of the dense weights and of the embedding table."""
+
     dense: torch.optim.Adam
     table: RowWiseAdagrad | TableAdam | Fused
 
     @staticmethod
     def build(model: nn.Module, table: EmbeddingTable, config: Training) -> Optimizers:
-        """Raises UserError 78 where dense Adam is asked for a sharded table."""
+        """Raises UserError 78 if the config asks for dense Adam on a sharded table."""
         named = [(n, p) for n, p in model.named_parameters() if p is not table.weight]
         groups = [
             {"params": [p for n, p in named if n not in _FAST], "lr": config.learning_rate},
@@ -50,7 +52,7 @@ class Optimizers:
 
 @torch.no_grad()
 def forget_untouched(table: EmbeddingTable, optimizer: RowWiseAdagrad | TableAdam | Fused, ranks: Ranks = ALONE) -> int:
-    """Overwrites rows that no step touched by their embedding's out-of-vocabulary row, and counts them.
+    """Overwrites rows that no step touched with their embedding's out-of-vocabulary row, and counts them.
 
     An untrained random vector must never be served as if it were learned: some of its dot products are the largest.
     """

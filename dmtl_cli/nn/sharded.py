@@ -1,4 +1,4 @@
-"""An embedding table cut by rows among ranks: TorchRec moves the rows a step needs, FBGEMM keeps and updates them.
+"""An embedding table sharded by rows: TorchRec moves the rows that a step needs, FBGEMM stores and updates them.
 
 `scripts/install_torchrec.sh` installs both.
 """
@@ -25,21 +25,21 @@ _NAME = "table"
 
 
 class TableOf(Protocol):
-    """Makes the table of a model: (rows of each embedding, columns)."""
+    """Builds a model's table from the number of rows of each embedding and the number of columns."""
 
     def __call__(self, rows: dict[str, int], dim: int) -> EmbeddingTable: ...
 
 
 def table_of(ranks: Ranks, device: torch.device, learning_rate: float) -> TableOf:
-    """What makes a model's table: whole in one process, sharded over many."""
+    """The constructor of a model's table: whole in one process, sharded over several."""
     return EmbeddingTable if ranks.size == 1 else partial(ShardedTable, ranks, device, learning_rate)
 
 
 class ShardedTable(EmbeddingTable):
-    """A table cut into a range of rows a rank; its first values are those of a whole one.
+    """A table split into one range of rows per rank; its initial values are those of an unsharded one.
 
-    The rows that a batch needs are brought once. Gradients go back to where the rows lie, are summed over ranks and
-    applied: backward is the step. TorchRec divides them by the number of ranks, as `Ranks.gather` multiplied.
+    The rows that a batch needs are fetched once. Gradients go back to the rank that owns a row, are summed over ranks
+    and applied: backward is the step. TorchRec divides them by the number of ranks, by which `Ranks.gather` multiplied.
     """
 
     sums: Tensor
@@ -58,7 +58,7 @@ class ShardedTable(EmbeddingTable):
         width = -(-self.dim // 4) * 4
         self._grow = math.sqrt(width / self.dim)
         module = _sharded(self.ranks, self.device, total, width, self.learning_rate / self._grow)
-        self._torchrec = (module,)  # in a tuple it is no part of the model: its weights are not Adam's
+        self._torchrec = (module,)  # in a tuple it is no submodule, so its weights are not Adam's
         name = f"embeddings.{_NAME}.weight"
         sums = module.fused_optimizer.state_dict()["state"][name][f"{_NAME}.momentum1"]
         self.state = {"weight": module.state_dict()[name], "sum": sums}
@@ -89,8 +89,8 @@ class ShardedTable(EmbeddingTable):
 
 def _sharded(ranks: Ranks, device: torch.device, rows: int, width: int, learning_rate: float) -> Any:
     """TorchRec's collection of one table, its rows cut evenly. Raises UserError 69 where TorchRec does not import."""
-    with warnings.catch_warnings(), torch.random.fork_rng([]):  # the first values that TorchRec draws are not used
-        warnings.simplefilter("ignore")  # FBGEMM warns of kernels that this build lacks
+    with warnings.catch_warnings(), torch.random.fork_rng([]):  # the initial values that TorchRec draws are not used
+        warnings.simplefilter("ignore")  # FBGEMM warns about kernels that this build lacks
         try:
             from fbgemm_gpu.split_embedding_configs import EmbOptimType
             from torchrec import EmbeddingCollection, EmbeddingConfig
@@ -102,7 +102,7 @@ def _sharded(ranks: Ranks, device: torch.device, rows: int, width: int, learning
             what = f"TorchRec cannot be imported beside torch {torch.__version__}: {e}".splitlines()[0]
             raise UserError(what, "run scripts/install_torchrec.sh", Exit.NO_DEVICE) from None
 
-        logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)  # of a name that TorchRec still uses
+        logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)  # about a name that TorchRec uses
         config = EmbeddingConfig(num_embeddings=rows, embedding_dim=width, name=_NAME, feature_names=[_NAME])
         whole = EmbeddingCollection(tables=[config], device=torch.device("meta"))
         sharder = EmbeddingCollectionSharder(
@@ -125,7 +125,7 @@ def _sharded(ranks: Ranks, device: torch.device, rows: int, width: int, learning
 
 
 def _lookup(module: Any, rows: Tensor) -> Tensor:
-    """[n] distinct rows of the table -> [n, width], from whichever rank holds them."""
+    """[n] distinct rows of the table -> [n, width], from whichever ranks own them."""
     from torchrec import KeyedJaggedTensor
 
     lengths = torch.tensor([len(rows)], device=rows.device)
@@ -135,7 +135,7 @@ def _lookup(module: Any, rows: Tensor) -> Tensor:
 
 
 class Fused:
-    """The optimizer inside a sharded table, which steps in backward, seen as one of whole tables."""
+    """The optimizer inside a sharded table, which steps in backward, with the interface of other table optimizers."""
 
     def __init__(self, table: ShardedTable) -> None:
         self.table = table
@@ -145,18 +145,19 @@ class Fused:
         return self.table.sums > 0
 
     def by_row(self, p: nn.Parameter) -> dict[str, Tensor]:
-        """What it keeps of each row of this rank, by name."""
+        """The optimizer's state by name, [rows of this rank, ...] each."""
         return {"sum": self.table.sums}
 
     def step(self) -> None:
-        """Was done in backward."""
+        """Does nothing: backward was the step."""
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """There is no gradient of it."""
+        """Does nothing: the table has no gradient."""
 
 
 def randn(rows: int, dim: int, local: range) -> Tensor:
-    """torch.randn(rows, dim)[local], the generator's next state included, in the memory of a block and these rows."""
+    """torch.randn(rows, dim)[local] with the same state of the generator after it, in the memory of a block and these
+    rows."""
     out = torch.empty(len(local), dim)
     # a last block of fewer than 16 numbers would be drawn in another way
     step = max(1, _BLOCK // dim // 16) * 16

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-INIT_STD = 0.01  # of an embedding's first values
+INIT_STD = 0.01  # standard deviation of an embedding's initial values
 
 
 class EmbeddingTable(nn.Module):
@@ -25,7 +25,7 @@ class EmbeddingTable(nn.Module):
         self.rows, self.dim, self.sparse = dict(rows), dim, sparse
         starts = itertools.accumulate(self.rows.values(), initial=0)
         self.start = dict(zip(self.rows, starts, strict=False))
-        self.local = range(sum(self.rows.values()))  # rows of the table that lie in this process
+        self.local = range(sum(self.rows.values()))  # rows of the table that this process has
         self.weight = self._weight()
 
     def _weight(self) -> nn.Parameter:

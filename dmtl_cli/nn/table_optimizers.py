@@ -1,4 +1,4 @@
-"""Optimizers of embedding tables. Row-wise Adagrad's step costs the rows it touches, dense Adam's all of the table."""
+"""Optimizers of embedding tables. A step of row-wise Adagrad costs the rows it touches; one of Adam the whole table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EPS = 1e-8
 
 
 class RowWiseAdagrad(torch.optim.Optimizer):
-    """One accumulator a row: a += mean(g^2), w -= lr g / (sqrt(a) + eps).
+    """One accumulator per row: a += mean(g^2), w -= lr g / (sqrt(a) + eps).
 
     The rule of FBGEMM's EXACT_ROWWISE_ADAGRAD (Mudigere et al., ISCA 2022). Only rows with a gradient are read or
     written. An accumulator of 0 means that no step ever touched the row.
@@ -24,7 +24,7 @@ class RowWiseAdagrad(torch.optim.Optimizer):
                 self.state[p]["sum"] = torch.zeros(p.shape[0], device=p.device)
 
     def accumulator(self, p: nn.Parameter) -> Tensor:
-        """[rows]"""
+        """[rows] sums of mean squared gradients."""
         return self.state[p]["sum"]  # type: ignore[no-any-return]
 
     def touched(self, p: nn.Parameter) -> Tensor:
@@ -32,7 +32,7 @@ class RowWiseAdagrad(torch.optim.Optimizer):
         return self.accumulator(p) > 0
 
     def by_row(self, p: nn.Parameter) -> dict[str, Tensor]:
-        """What the optimizer keeps of each row, by name."""
+        """The optimizer's state by name, [rows] each."""
         return {"sum": self.accumulator(p)}
 
     @torch.no_grad()
@@ -52,7 +52,7 @@ class RowWiseAdagrad(torch.optim.Optimizer):
 
 
 class TableAdam(torch.optim.Adam):
-    """Adam over whole tables, for comparison: every row has its moments, and each step moves them all."""
+    """Adam over whole tables, for comparison: every row has its moments, and each step updates all of them."""
 
     def __init__(self, params: Iterable[nn.Parameter], lr: float) -> None:
         super().__init__(params, lr=lr, fused=True)
@@ -67,5 +67,5 @@ class TableAdam(torch.optim.Adam):
         return (second_moment > 0).any(1)
 
     def by_row(self, p: nn.Parameter) -> dict[str, Tensor]:
-        """What the optimizer keeps of each row, by name."""
+        """The optimizer's state by name, [rows, D] each."""
         return {name: self.state[p][name] for name in ("exp_avg", "exp_avg_sq")}

@@ -22,10 +22,10 @@ Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 Matrix = tuple[tuple[float, float], tuple[float, float]]
 
-SLOPE_SD, INTERCEPT_SD = 0.3, 10.0  # of the prior of a chain's first fit, around slope 1 and intercept 0
+SLOPE_SD, INTERCEPT_SD = 0.3, 10.0  # of the prior of a chain's first fit, whose mean is slope 1, intercept 0
 WEAK: Matrix = ((SLOPE_SD**-2, 0.0), (0.0, INTERCEPT_SD**-2))
 DECAY = 0.5  # share of the evidence so far that a new day's prior keeps
-MIN_SLOPE = 0.05  # a slope of 0 or less would forget, or reverse, the teacher's order
+MIN_SLOPE = 0.05  # a slope of 0 or less would lose or reverse the teacher's order
 
 
 def log_sigmoid(x: Array) -> Floats:
@@ -52,7 +52,7 @@ def log1mexp(x: Array) -> Floats:
 
 @dataclass(frozen=True)
 class Calibration:
-    """slope and intercept of one task. The default is the identity, known as little as the weak prior says.
+    """Slope and intercept of one task. The default is the identity with the precision of the weak prior.
 
     precision: [2][2] inverse covariance of (slope, intercept): the evidence so far, older days decayed.
     rows: of the last fit; 0 where there was nothing to fit.
@@ -69,11 +69,8 @@ class Calibration:
         return out
 
     def log_prob(self, logit: Array) -> Floats:
+        """The logarithm of the calibrated probability."""
         return log_sigmoid(self.apply(logit))
-
-    def prob(self, logit: Array) -> Floats:
-        out: Floats = np.exp(self.log_prob(logit))
-        return out
 
     def to_dict(self) -> dict[str, Any]:
         """JSON numbers and lists."""
@@ -98,7 +95,7 @@ def fit(
 
     The prior's mean is the previous estimate. Its precision is decay * previous + (1 - decay) * the weak one's: a chain
     of small days never knows less than a first fit. Without a previous estimate the prior is the weak one. A slope
-    below MIN_SLOPE is set to it and the intercept fitted beside it.
+    below MIN_SLOPE is set to it and the intercept fitted with it.
 
     Args:
         logit: [n] as trained.
@@ -137,7 +134,7 @@ def _newton(
     """Minimises sum w BCE(slope x + intercept, y) + (theta - mean)' precision (theta - mean) / 2 over the free ones.
 
     Returns:
-        theta [2] and the full Hessian [2, 2] there. The objective is strictly convex, so halved steps always arrive.
+        theta [2] and the full Hessian [2, 2] there. The objective is strictly convex, so halved steps converge.
     """
 
     def objective(theta: Floats) -> float:

@@ -1,10 +1,10 @@
-"""The contract between teacher and student: a table with one row a scored pair.
+"""The contract between teacher and student: a table with one row per scored pair.
 
 | column | type | meaning |
 |---|---|---|
 | user_id, item_id | the log's own | the pair |
 | day | date | the log's day it was scored on |
-| pair_source | text | exposed: a row of the log; negative: drawn beside one; candidate: retrieved for the user |
+| pair_source | text | exposed: a row of the log; negative: drawn for one; candidate: retrieved for the user |
 | group | int64 | the request of an exposed row, where the log has requests; else a negative hash of user and day |
 | rank | int32 | 1 = best by pctcvr within group and pair_source, ties by item_id |
 | ctr_logit, cvr_logit | float32 | as trained |
@@ -12,7 +12,7 @@
 | X_logit, pX, pctX | float32 | of a further conversion X: as trained, calibrated, pctr * pX |
 | pfused | float32 | product of p ** exponent, where the config gives exponents |
 
-Sorted by (group, pair_source, rank); a Parquet row group ends where a group ends. The manifest holds what is true
+Sorted by (group, pair_source, rank); a Parquet row group ends where a group ends. The manifest has what is true
 of every row: the teacher's run, the threshold, the sampling, the calibration and the exponents.
 """
 
@@ -23,19 +23,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from dmtl_cli.config.tasks import CLICK, FUSED, READ, Tasks, logit_column, score_of, with_click
-from dmtl_cli.data.log import sizes
-from dmtl_cli.data.log.day import ID, NO_REQUEST, Day
-from dmtl_cli.data.log.hashing import blake2b64_of
 from dmtl_cli.scores.calibration import Calibration
 
 SOURCES = ("exposed", "negative", "candidate")
 """where a scored pair comes from"""
 _LARGEST = np.nextafter(np.float32(1), np.float32(0))
 _SMALLEST = np.float32(1e-37)
-Ints = npt.NDArray[np.int64]
 
 
 def column_names(tasks: Tasks, *, fused: bool) -> tuple[str, ...]:
@@ -50,7 +45,7 @@ def score_columns(
 ) -> dict[str, npt.NDArray[Any]]:
     """Logits [n] by task -> the columns of a table, in order.
 
-    Probabilities lie strictly inside (0, 1), with pctX = pctr * pX in float32.
+    Probabilities are strictly inside (0, 1), with pctX = pctr * pX in float32.
     """
     tasks = Tasks.named(logits)
     log_p = {task: calibration[task].log_prob(x) for task, x in logits.items()}
@@ -65,22 +60,3 @@ def score_columns(
         whole = sum(a * log_p[task] for task, a in tasks.factors(fusion)[FUSED].items())
         out[FUSED] = np.clip(np.exp(whole).astype(np.float32), _SMALLEST, _LARGEST)
     return {name: out[name] for name in column_names(tasks, fused=bool(fusion))}
-
-
-def user_groups(day: Day) -> npt.NDArray[np.int64]:
-    """[users] a negative number for each user of the day, another one on another day: a hash of id and day."""
-    ids = day.users[ID].cast(pl.String)
-    parts = [blake2b64_of(f"{day.day}|" + ids[k : k + sizes.BLOCK]) for k in range(0, len(ids), sizes.BLOCK)]
-    return -1 - (np.concatenate([np.zeros(0, np.uint64), *parts]) >> np.uint64(1)).astype(np.int64)
-
-
-def pair_groups(users: Ints, user: Ints, request: Ints) -> Ints:
-    """[n] the group of exposed pairs: their request, or where there is none that of their user, `users[user]`."""
-    return np.where(request == NO_REQUEST, users[user], request)
-
-
-def list_keys(group: Ints, user: Ints) -> Ints:
-    """[n] one number a list: a group of one user. Requests that a log counts anew for each user are not one list."""
-    with np.errstate(over="ignore"):
-        mixed: Ints = group ^ (user.astype(np.int64) * np.int64(-7046029254386353131))  # odd: 1 to 1
-    return mixed

@@ -12,18 +12,18 @@ import polars as pl
 from dmtl_cli.data.log import sizes
 from dmtl_cli.data.log.day import Block, Day
 from dmtl_cli.data.log.spool import SpoolWriter
-from dmtl_cli.scores.columns import list_keys, pair_groups, user_groups
+from dmtl_cli.scores.groups import list_keys, pair_groups, user_groups
 from dmtl_cli.scores.reader import Reader, ScoredPairs, day_rows
 
 Ints = npt.NDArray[np.int64]
 
 
 class Matcher:
-    """Exposed scores of an earlier day by the pairs of a later day: bucket by bucket of the later day's spool, so that
-    memory is the events and scored pairs of one bucket."""
+    """Finds the exposed scores of an earlier day by the pairs of a later day, bucket by bucket of the later day's
+    spool: memory is the events and scored pairs of one bucket."""
 
     def __init__(self, reader: Reader, day: Day, targets: Sequence[str], scratch: Path) -> None:
-        """Puts the scored pairs whose user and item the later day knows by bucket into a file in `scratch`."""
+        """Writes the scored pairs whose user and item the later day knows into a file in `scratch`, by bucket."""
         self.day, self.targets = day, targets
         writer = SpoolWriter(scratch / f"scored-{day.day}.arrow", len(day.spool), sizes.BLOCK)
         for frame in reader.frames(["user_id", "item_id", "pair_source", *reader.logits]):
@@ -41,7 +41,7 @@ class Matcher:
         return sum(len(p.user) for k in range(len(self.scored)) for p in self._bucket(k, None, None))
 
     def pairs(self, *, lists: bool, rng: np.random.Generator) -> Iterator[ScoredPairs]:
-        """The day's events that were scored before; with lists a bucket at once, as a list may lie all over it."""
+        """The day's events that were scored before; with lists a bucket at once, as a list may be all over it."""
         users = user_groups(self.day) if lists else None
         for k in rng.permutation(len(self.scored)):
             blocks = self._bucket(k, users, rng)
@@ -53,7 +53,9 @@ class Matcher:
     def _bucket(self, k: int, users: Ints | None, rng: np.random.Generator | None) -> Iterator[ScoredPairs]:
         stored = self.scored.bucket(k)
         if stored is None:
-            stored = pl.DataFrame(schema={"pair": pl.Int64} | {str(k): pl.Float64 for k in range(len(self.targets))})
+            stored = pl.DataFrame(
+                schema={"pair": pl.Int64} | {str(column): pl.Float64 for column in range(len(self.targets))}
+            )
         known, first = np.unique(stored["pair"].to_numpy(), return_index=True)
         targets = stored.drop("pair").to_numpy()[first]
         for block in self.day.bucket(k, rng):

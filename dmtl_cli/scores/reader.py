@@ -18,7 +18,8 @@ from dmtl_cli.data.log import sizes
 from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.log.spool import frame_of
 from dmtl_cli.scores.calibration import Calibration, target_logit
-from dmtl_cli.scores.columns import SOURCES, column_names, list_keys
+from dmtl_cli.scores.columns import SOURCES, column_names
+from dmtl_cli.scores.groups import list_keys
 
 Ints = npt.NDArray[np.int64]
 _RERUN = "run dump-logits again"
@@ -44,14 +45,17 @@ class ScoredPairs(NamedTuple):
     """n scored pairs whose user and item have a row in a day's tables."""
 
     user: Ints
+    """[n] rows of the day's users"""
     item: Ints
+    """[n] rows of the day's items"""
     targets: npt.NDArray[np.float64]
     """[n, K] teacher logits of K scores"""
     source: npt.NDArray[np.int8]
-    """place in SOURCES"""
+    """[n] place in SOURCES"""
     weight: npt.NDArray[np.float32]
+    """[n] weight of the distillation loss"""
     key: Ints
-    """number of the list that the pair belongs to; of its user where no lists are asked for"""
+    """[n] number of the list that the pair belongs to, or of its user where lists are not needed"""
 
 
 class Reader:
@@ -80,8 +84,8 @@ class Reader:
                 self._groups += [(part, g) for g in range(file.num_row_groups)]
 
     def frames(self, columns: Sequence[str], rng: np.random.Generator | None = None) -> Iterator[pl.DataFrame]:
-        """Pools of POOL row groups (fewer where groups are larger than a block), in random order when rng is given. A
-        group of the table lies within one pool."""
+        """Pools of POOL row groups (fewer where groups are larger than a block), in random order if `rng` is given. A
+        group of the table is within one pool."""
         order = np.arange(len(self._groups)) if rng is None else rng.permutation(len(self._groups))
         pool: list[pa.Table] = []
         for n, k in enumerate(order):
@@ -119,7 +123,7 @@ class Reader:
         """Every scored pair of the sources named that has a row of `day` for its user and for its item.
 
         Args:
-            lists: whether `key` tells lists apart, or users.
+            lists: whether `key` numbers lists; else it numbers users.
         """
         for frame in self.frames(["user_id", "item_id", "pair_source", "group", *self.logits], rng):
             user, item = day_rows(day, frame)
@@ -131,7 +135,7 @@ class Reader:
             yield ScoredPairs(user, item, self.targets(frame, targets)[here], source[here], weight, key)
 
     def coverage(self, day: Day, sources: Sequence[str]) -> tuple[int, int]:
-        """Scored pairs of the sources named, and how many of them `pairs` gives."""
+        """Scored pairs of the sources named, and how many of them `pairs` yields."""
         offered = covered = 0
         for whole in self.frames(["user_id", "item_id", "pair_source"]):
             frame = whole.filter(pl.col("pair_source").is_in(sources))
@@ -141,7 +145,7 @@ class Reader:
 
 
 def day_rows(day: Day, frame: pl.DataFrame) -> tuple[Ints, Ints]:
-    """[n] each: the rows of a day's users and items that scored pairs are of; -1 where the day has none."""
+    """[n] each: the rows of a day's users and items for scored pairs; -1 where the day has none."""
     return day.rows_of(frame["user_id"], "user"), day.rows_of(frame["item_id"], "item")
 
 

@@ -14,19 +14,23 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dmtl_cli.config.tasks import READ, logit_column, score_of, with_click
 from dmtl_cli.data.log import sizes
 from dmtl_cli.data.log.day import ID, Day
 from dmtl_cli.data.log.spool import SpoolWriter
-from dmtl_cli.scores.columns import SOURCES, pair_groups, user_groups
+from dmtl_cli.scores.columns import SOURCES
+from dmtl_cli.scores.groups import pair_groups, user_groups
 
 _PART = 2_000_000  # rows sorted in memory at a time
 _SORTED = sorted(SOURCES)
+_RANKED_BY = score_of(with_click(READ))
+_LOGIT = logit_column("")  # what the names of logit columns end with
 Ints = npt.NDArray[np.int64]
 
 
 @dataclass
 class Chunks:
-    """Scored pairs as files that wait to be sorted, each with a sample of its groups."""
+    """Files of scored pairs that are not sorted yet, with a sample of the groups of each."""
 
     files: list[Path] = field(default_factory=list)
     sample: list[npt.NDArray[np.int64]] = field(default_factory=list)
@@ -49,7 +53,7 @@ class Chunks:
 
 
 class Writer:
-    """Takes scored pairs in any order, then writes them sorted, out of core: bounded by one part, not by the day."""
+    """Takes scored pairs in any order, then writes them sorted, out of core: one part is in memory, not the day."""
 
     def __init__(self, scratch: Path, day: Day, columns: tuple[str, ...]) -> None:
         self.scratch, self.day, self.columns = scratch, day, columns
@@ -59,7 +63,7 @@ class Writer:
     def add(
         self, user: Ints, item: Ints, source: str, scores: dict[str, npt.NDArray[Any]], request: Ints | None = None
     ) -> None:
-        """Pairs of row numbers and their scores by column name; exposed pairs with their request."""
+        """Adds pairs of row numbers with their scores by column name; exposed pairs come with their request."""
         group = self.user_groups[user] if request is None else pair_groups(self.user_groups, user, request)
         frame = pl.DataFrame({"user": user, "item": item, "group": group, **scores}).with_columns(
             pl.col("user", "item").cast(pl.Int32), pl.lit(_SORTED.index(source), pl.Int8).alias("source")
@@ -78,7 +82,7 @@ class Writer:
             self._write(folder / f"part-{k:05d}.parquet", frame)
 
     def _parts(self, cuts: npt.NDArray[np.int64]) -> Iterator[pl.DataFrame]:
-        """The rows between one cut of the groups and the next."""
+        """The rows between each two cuts of the groups."""
         if not len(cuts):
             yield self._read(self.chunks.files)
             return
@@ -98,10 +102,10 @@ class Writer:
         return pl.concat([pl.DataFrame(schema=kinds), *frames], rechunk=True)
 
     def _write(self, file: Path, frame: pl.DataFrame) -> None:
-        """Rows of whole groups, sorted. Rows of users and items are in the order of their ids."""
-        logits = [c for c in self.columns if c.endswith("_logit")]  # of equal logits all else is equal
-        keys = ["group", "source", "pctcvr", "item", "user", *logits]
-        order = frame.select(pl.arg_sort_by(keys, descending=[k == "pctcvr" for k in keys])).to_series()
+        """Writes rows of whole groups, sorted. A day's users and items are in the order of their ids."""
+        logits = [c for c in self.columns if c.endswith(_LOGIT)]  # where they are equal all scores are
+        keys = ["group", "source", _RANKED_BY, "item", "user", *logits]
+        order = frame.select(pl.arg_sort_by(keys, descending=[k == _RANKED_BY for k in keys])).to_series()
         group, source = (frame[c].gather(order).to_numpy() for c in ("group", "source"))
         begins = np.flatnonzero(np.append(True, (group[1:] != group[:-1]) | (source[1:] != source[:-1]))[: len(group)])
         lengths = np.diff(np.append(begins, len(group)))

@@ -20,7 +20,7 @@ _BLOCK = 8_192  # rows computed at a time
 
 
 def input_names(layout: Layout) -> tuple[str, ...]:
-    """Inputs of a tower: ids [N, C], sequence_k [N, L_k], floats [N, F]; those that the side has."""
+    """Inputs of a tower: ids [N, C], sequence_k [N, L_k], floats [N, F]; only those that the side has."""
     names = ["ids"] if layout.ids else []
     names += [f"sequence_{k}" for k in range(len(layout.sequences))]
     return tuple(names + (["floats"] if layout.floats else []))
@@ -58,7 +58,7 @@ class Export:
 
     @property
     def clicks(self) -> pl.DataFrame:
-        """How many users clicked each item on the export's day: `item_id`, `clicks`, of the items that were clicked."""
+        """How many users clicked each item on the export's day: `item_id`, `clicks`; only items that were clicked."""
         seen = self.users["seen_items"].drop_nulls().explode()
         return seen.value_counts(sort=False, name="clicks").rename({"seen_items": "item_id"}).sort("item_id")
 
@@ -74,7 +74,7 @@ class Export:
             side: user or item.
 
         Raises:
-            UserError: 65 a feature of the side has no column; where a value is not known the column has a null.
+            UserError: 65 a feature of the side has no column; the column of an unknown value has a null.
         """
         missing = [f.name for f in self.encoder.features_of_side(side) if f.name not in frame.columns]
         if missing:
@@ -86,7 +86,7 @@ class Export:
         names = input_names(self.encoder.layout(side))
         session = self.sessions[side]
         out = []
-        for start in range(0, max(1, len(encoded)), _BLOCK):  # no rows have vectors of the same length
+        for start in range(0, max(1, len(encoded)), _BLOCK):  # runs once without rows too, for the length of vectors
             part = encoded.take(np.arange(start, min(start + _BLOCK, len(encoded))))
             every = {"ids": part.ids.astype(np.int64), "floats": part.floats}
             every |= {f"sequence_{k}": s.astype(np.int64) for k, s in enumerate(part.sequences)}
@@ -94,7 +94,7 @@ class Export:
         return np.concatenate(out)
 
     def score(self, dot: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Logits of dot products, of any shape."""
+        """The student's logits of dot products, of any shape."""
         return self.described["scale"] * dot + self.described["bias"]  # type: ignore[no-any-return]
 
     def recommend(self, user: str, k: int, *, exclude_seen: bool = False) -> pl.DataFrame:

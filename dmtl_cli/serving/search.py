@@ -29,7 +29,7 @@ def top_k(users: Floats, items: Floats, k: int) -> tuple[npt.NDArray[np.int64], 
 
 
 def best_k(scores: npt.NDArray[Any], k: int) -> npt.NDArray[np.int64]:
-    """Columns of the k largest values of each row [U, I], best first; ties go to the smaller column."""
+    """Columns [U, k] of the k largest values of each row [U, I], best first; ties go to the smaller column."""
     k = min(k, scores.shape[1])
     if not k:
         return np.zeros((len(scores), 0), np.int64)

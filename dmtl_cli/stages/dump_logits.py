@@ -29,7 +29,7 @@ Scored = tuple[str, Rows[None], Ints | None, npt.NDArray[np.float32]]
 
 
 def dump_logits(run: Run, day: dt.date, teacher_day: dt.date | None = None) -> Result:
-    """Stores the scores of the teacher of `teacher_day` (default `day`) on `day`."""
+    """Stores the scores that the teacher of `teacher_day` (default `day`) gives to pairs of `day`."""
     config = run.config.scores
     teacher_day = teacher_day or day
     parent = run.parent("teacher", teacher_day, hint=f"run dmtl train-teacher --day {teacher_day}")
@@ -72,7 +72,7 @@ def _dump(
 
 
 def _events(run: Run, day: Day, scorer: Scorer, rng: np.random.Generator) -> Iterator[Scored]:
-    """The day's exposed pairs, and negatives drawn beside them; a block is scored at once, as its pairs share users.
+    """The day's exposed pairs and the negatives drawn for them; a block is scored at once, as its pairs share users.
 
     Each rank scores its share of the blocks; the pairs are the same whatever the number of ranks.
     """

@@ -1,9 +1,9 @@
 """train-joint: DMTL as published: teacher and student in one loop on one day, every pair scored on the fly.
 
 The reference that the offline form is measured against; its student is never served. Like a student of stored scores it
-learns exposed and drawn pairs: those that the teacher draws, or `scores.negatives` beside each of its exposed rows,
-which count nothing in the teacher's own loss. Rows that train-teacher would hold out are left out here too: both forms
-have seen the same.
+learns exposed and drawn pairs: those that the teacher draws, or `scores.negatives` per exposed row, which
+have weight 0 in the teacher's own loss. Rows that train-teacher would hold out are left out here too: both forms have
+seen the same.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import datetime as dt
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from dmtl_cli.config.days import window
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.tasks import CLICK, READ, Tasks
 from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.negatives import Negatives
@@ -29,7 +30,7 @@ from dmtl_cli.nn import checkpoint
 from dmtl_cli.nn.batches import Batch, Batcher
 from dmtl_cli.nn.fit import fit
 from dmtl_cli.nn.learner import Learner, grown_encoder
-from dmtl_cli.nn.precision import products, refuse_precision
+from dmtl_cli.nn.precision import autocast, refuse_precision
 from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.ranks import Ranks
 from dmtl_cli.runs.run import Draft, Parent, Result, Run
@@ -39,16 +40,19 @@ from dmtl_cli.student.build import build_student
 from dmtl_cli.student.dssm import DSSM, batch_heads, gathered
 from dmtl_cli.student.export.files import write_export
 from dmtl_cli.teacher.build import build_teacher, refuse_another_model
+from dmtl_cli.teacher.labels import TeacherLabels, TeacherRows
 from dmtl_cli.teacher.loss import teacher_loss
 from dmtl_cli.teacher.model import Teacher, batch_logits
-from dmtl_cli.teacher.rows import TeacherLabels, TeacherRows, as_negatives, held_out_share, rows_per_epoch, teacher_rows
+from dmtl_cli.teacher.rows import as_negatives, held_out_share, rows_per_epoch, teacher_rows
+
+A = TypeVar("A")
 
 
-class Weights(NamedTuple):
-    """What the student learns of a row: its teacher's score, by this weight."""
+class Weights(NamedTuple, Generic[A]):
+    """What the student learns from a row: its teacher's score, by this weight."""
 
-    kd_weight: Any
-    """[n] float32, an array or a tensor"""
+    kd_weight: A
+    """[n] float32"""
 
 
 @dataclass(frozen=True)
@@ -56,14 +60,14 @@ class Both:
     """The same rows for the teacher and for the student."""
 
     teacher: Batch[TeacherLabels[Tensor]]
-    student: Batch[Weights]
+    student: Batch[Weights[Tensor]]
 
     def __len__(self) -> int:
         return len(self.teacher)
 
 
 def train_joint(run: Run, day: dt.date) -> Result:
-    """L = L_teacher + w_kd KL(stop_gradient(pctcvr) || sigmoid(s)) (DMTL, 2021), warm from the joint run before."""
+    """L = L_teacher + w_kd KL(stop_gradient(pctcvr) || sigmoid(s)) (DMTL, 2021), warm from the joint run before it."""
     config = run.config
     if not config.student.distill.w_kd:
         raise UserError("train-joint: student.distill.w_kd is 0, its student would learn nothing", code=Exit.CONFIG)
@@ -102,9 +106,9 @@ def _learn(
             cut = for_teacher.cut(rows, config.rows_a_step(offered))
             batches = _batches(cut, for_teacher, for_student, draws, unlabelled, rng)
             learned = fit([teacher, student], batches, loss, progress, run.ranks)
-    for who, learner in (("teacher", teacher), ("student", student)):
-        (publication.path / who).mkdir(exist_ok=True)
-        learner.finish(run, publication.path / who, publication.path.parent)
+    for name, learner in (("teacher", teacher), ("student", student)):
+        (publication.path / name).mkdir(exist_ok=True)
+        learner.finish(run, publication.path / name, publication.path.parent)
 
     unknown = run.ranks.on_first(partial(_export, run, publication, student, read[-1]))
     facts = {
@@ -122,15 +126,17 @@ def _learn(
 def _learners(run: Run, day: dt.date, read: list[Day], before: Parent | None) -> tuple[Learner[Teacher], Learner[DSSM]]:
     config, plain = run.config, run.config.plain_autograd
     run.seed_torch("joint", day)
-    of_teacher = grown_encoder(config.features_of("teacher"), read, before, "teacher")
-    of_student = grown_encoder(config.features_of("student"), read, before, "student")
-    make = partial(build_teacher, of_teacher, config.teacher, len(config.tasks.names), plain_autograd=plain)
-    teacher = Learner.build(run, config.teacher, of_teacher, make)
-    student = Learner.build(run, config.student, of_student, partial(build_student, of_student, config.student))
+    teacher_encoder = grown_encoder(config.features_of("teacher"), read, before, "teacher")
+    student_encoder = grown_encoder(config.features_of("student"), read, before, "student")
+    make = partial(build_teacher, teacher_encoder, config.teacher, len(config.tasks.names), plain_autograd=plain)
+    teacher = Learner.build(run, config.teacher, teacher_encoder, make)
+    student = Learner.build(
+        run, config.student, student_encoder, partial(build_student, student_encoder, config.student)
+    )
     if before:
         teacher.warm_start(before[0] / "teacher")
         student.warm_start(before[0] / "student")
-    if run.ranks.size > 1:  # each drops experts of its own
+    if run.ranks.size > 1:  # each rank drops other experts
         run.seed_torch("joint", day, run.ranks.rank)
     return teacher, student
 
@@ -144,23 +150,23 @@ def _batches(
     rng: np.random.Generator,
 ) -> Iterator[Both]:
     for some in rows:
-        whole, kd_weight = beside(some, draws, unlabelled, rng)
+        whole, kd_weight = with_unlabelled(some, draws, unlabelled, rng)
         yield Both(
             for_teacher.batch(whole),
             for_student.batch(Rows(whole.user, whole.item, Weights(kd_weight), whole.features)),
         )
 
 
-def beside(
+def with_unlabelled(
     rows: TeacherRows, draws: list[Negatives], n: int, rng: np.random.Generator
 ) -> tuple[TeacherRows, npt.NDArray[np.float32]]:
-    """The rows, and n drawn beside each as pairs without a label: `weight` 0.
+    """The rows, and n pairs drawn for each that have no label: `weight` 0.
 
     Args:
-        draws: of each day whose tables are stacked.
+        draws: the negatives of each day whose tables are stacked.
 
     Returns:
-        The rows, and how much the student learns from each: the weight of the row it was drawn for.
+        The rows, and the weight by which the student learns each: that of the row it was drawn for.
     """
     parts, weights = [rows], [rows.labels.weight]
     users = items = 0
@@ -178,17 +184,18 @@ def beside(
 def _loss(
     run: Run, teacher: Teacher, student: DSSM, batch: Both, look: bool
 ) -> tuple[Tensor, dict[str, float | Tensor]]:
-    with products(run.config.teacher.precision, run.device):
+    with autocast(run.config.teacher.precision, run.device):
         logits, _ = batch_logits(teacher, batch.teacher, run.ranks)
-    taught, parts = teacher_loss(run.config, logits, batch.teacher.labels)
-    with products(run.config.student.precision, run.device):
-        kd = run.config.student.distill.w_kd * _kd(student, batch.student, logits.detach(), run.ranks)
-    return taught + kd, parts | {"loss.kd": kd.detach()}
+    teacher_part, parts = teacher_loss(run.config, logits, batch.teacher.labels)
+    with autocast(run.config.student.precision, run.device):
+        kd = run.config.student.distill.w_kd * _kd(student, batch.student, logits.detach(), run.config.tasks, run.ranks)
+    return teacher_part + kd, parts | {"loss.kd": kd.detach()}
 
 
-def _kd(student: DSSM, batch: Batch[Weights], logits: Tensor, ranks: Ranks) -> Tensor:
+def _kd(student: DSSM, batch: Batch[Weights[Tensor]], logits: Tensor, tasks: Tasks, ranks: Ranks) -> Tensor:
     """KL from the teacher's pctcvr as it is now, uncalibrated; logits [B, T] without gradient."""
-    t = product_logit(logits[:, 0].double(), logits[:, 1].double())
+    click, read = (logits[:, tasks.names.index(task)].double() for task in (CLICK, READ))
+    t = product_logit(click, read)
     s = student.logits(*gathered(batch_heads(student, batch, ranks)[0], batch))
     return distillation.LOSSES["kl"](s, t, batch.labels.kd_weight, batch.item_row)
 

@@ -22,19 +22,19 @@ from dmtl_cli.student.dssm import DSSM
 from dmtl_cli.student.hard import log_q
 from dmtl_cli.student.loss import StudentLoss, freshness, popularity_strata
 from dmtl_cli.student.published import Found, age, choose_scores, effective_ways, find_scores, scores_facts
-from dmtl_cli.student.rows import Stream, coverage, mix, offsets, prior, streams
+from dmtl_cli.student.rows import Stream, coverage, initial_bias, mix, offsets, student_streams
 
 
 @dataclass(frozen=True)
 class _Source:
-    """What a student learns from."""
+    """The scores that a student learns from."""
 
-    taught: dt.date | None
+    teacher_day: dt.date | None
     """day of the teacher; None: no scores"""
     found: Found
     threshold: float | None
     teacher: dict[str, str] | None
-    """as a manifest names it"""
+    """as manifests name it"""
 
     @property
     def facts(self) -> dict[str, object]:
@@ -50,15 +50,15 @@ def train_student(run: Run, day: dt.date, scores_day: dt.date | None = None) -> 
     config = run.config.student
     log = Log(run.config.data, run.config.features_of("student"))
     before = run.newest("student", day)
-    taught = choose_scores(run, day, scores_day) if config.distill.w_kd else None
-    found = find_scores(run, day, taught) if taught else {}
+    teacher_day = choose_scores(run, day, scores_day) if config.distill.w_kd else None
+    found = find_scores(run, day, teacher_day) if teacher_day else {}
     days = sorted({day, *(d for _, d in found)})
     inputs = [one for d in days for one in log.inputs(d)]
-    # without scores a long read is what the newest teacher says it is
-    unjudged = not found and config.hard.label == "long_read"
-    judge = run.newest("teacher", day + dt.timedelta(days=1)) if unjudged else None
-    source = _Source(taught, found, *scores_facts(run, day, found, judge))
-    parents = [p for p in (before, judge, *found.values()) if p]
+    # without scores the newest teacher's threshold tells what a long read is
+    needs_threshold = not found and config.hard.label == "long_read"
+    threshold_teacher = run.newest("teacher", day + dt.timedelta(days=1)) if needs_threshold else None
+    source = _Source(teacher_day, found, *scores_facts(run, day, found, threshold_teacher))
+    parents = [p for p in (before, threshold_teacher, *found.values()) if p]
     work = partial(_learn, run, day, log, days, before, source)
     student = run.publish("student", day, run.sections("student"), inputs, parents, work)
     return student, export(run, day)
@@ -77,29 +77,29 @@ def _learn(
     refuse_precision("student.precision", config.precision, run.device)
     read = {d: log.read(d, publication.tmp, run.ranks) for d in days}
     encoder = grown_encoder(log.features, list(read.values()), before)
-    learns = streams(source.found, read, day, source.threshold, config, publication.tmp)
-    covered = coverage(learns, effective_ways(config.distill, day, source.taught), config.distill, run.log)
+    streams = student_streams(source.found, read, day, source.threshold, config, publication.tmp)
+    covered = coverage(streams, effective_ways(config.distill, day, source.teacher_day), config.distill, run.log)
 
     run.seed_torch("student", day)
     learner = Learner.build(run, config, encoder, partial(build_student, encoder, config))
     if before:
         learner.warm_start(before[0])
     else:
-        learner.model.soft_bias.data.fill_(prior(learns, run.rng("student", day, "prior")))
+        learner.model.soft_bias.data.fill_(initial_bias(streams, run.rng("student", day, "prior")))
 
     rng = run.rng("student", day)
     batcher = learner.batcher(run, list(read.values()), rng, by="sides", event_features=True)
     loss = _loss(run, day, learner.model, read, source, len(batcher.tables.items))
     learned: dict[str, float] = {}
-    offered = sum(s.covered for s in learns)
+    offered = sum(s.covered for s in streams)
     with run.log.progress(f"student {day}", config.epochs * offered) as progress:
         for _ in range(config.epochs):
-            rows = mix([(s.rows(rng), s.covered) for s in learns], rng)
+            rows = mix([(s.rows(rng), s.covered) for s in streams], rng)
             batches = batcher.batches(rows, config.rows_a_step(offered))
             learned = fit([learner], batches, loss, progress, run.ranks)
     sizes = learner.finish(run, publication.path, publication.path.parent)
 
-    counts = {"learned": int(learned.pop("rows", 0))} | _counts(learns)
+    counts = {"learned": int(learned.pop("rows", 0))} | _counts(streams)
     numbers = covered | learned | sizes | _scalars(learner.model, source.threshold)
     return Draft(
         rows=counts, metrics=numbers, facts=source.facts | {"predicts": config.predicts, "days": list(map(str, days))}
@@ -110,16 +110,16 @@ def _loss(
     run: Run, day: dt.date, student: DSSM, read: Mapping[dt.date, Day], source: _Source, items: int
 ) -> StudentLoss:
     config = run.config.student
-    fresh = freshness(config.distill, age(source.taught, day) if source.taught else 0)
+    fresh = freshness(config.distill, age(source.teacher_day, day) if source.teacher_day else 0)
     chances = log_q(read[day], source.threshold, config.hard, offsets(read.values())[day][1], items)
     strata = popularity_strata(config.distill, list(read.values()), run.device)
     on_device = torch.from_numpy(chances).to(run.device)
     return StudentLoss(student, config, fresh, on_device, strata, run.ranks, plain=run.config.plain_autograd)
 
 
-def _counts(learns: Sequence[Stream]) -> dict[str, int]:
+def _counts(streams: Sequence[Stream]) -> dict[str, int]:
     counts: dict[str, int] = {}
-    for stream in learns:
+    for stream in streams:
         counts[stream.name] = counts.get(stream.name, 0) + stream.covered
     return counts
 

@@ -1,4 +1,4 @@
-"""train-teacher: a teacher in ESMM form learns clicks and long reads of day N, warm from the teacher before."""
+"""train-teacher: a network in ESMM form learns click and deep reading from day N, warm from the teacher before."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ from dmtl_cli.evaluate import metrics
 from dmtl_cli.nn.batches import Batch
 from dmtl_cli.nn.fit import fit
 from dmtl_cli.nn.learner import Learner, grown_encoder
-from dmtl_cli.nn.precision import products, refuse_precision
+from dmtl_cli.nn.precision import autocast, refuse_precision
 from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.run import Draft, Parent, Result, Run
 from dmtl_cli.teacher.build import build_teacher, refuse_another_model
 from dmtl_cli.teacher.calibrate import HeldOut, calibrated, held_out_logits
+from dmtl_cli.teacher.labels import TeacherLabels
 from dmtl_cli.teacher.loss import gate_numbers, teacher_loss
 from dmtl_cli.teacher.model import Teacher, batch_logits
-from dmtl_cli.teacher.rows import TeacherLabels, held_out_share, rows_per_epoch, teacher_rows
+from dmtl_cli.teacher.rows import held_out_share, rows_per_epoch, teacher_rows
 
 
 def train_teacher(run: Run, day: dt.date) -> Result:
+    """Trains the teacher of `day` on a window of days, calibrates and publishes it."""
     config = run.config.teacher
     before = run.newest("teacher", day)
     days = window(day, config.window_days if before else config.first_window_days)
@@ -52,7 +54,7 @@ def _learn(
     learner = Learner.build(run, config, encoder, make)
     if before:
         learner.warm_start(before[0])
-    if run.ranks.size > 1:  # each drops experts of its own
+    if run.ranks.size > 1:  # each rank drops other experts
         run.seed_torch("teacher", day, run.ranks.rank)
 
     rng = run.rng("teacher", day)
@@ -77,7 +79,7 @@ def _learn(
 def _loss(
     run: Run, model: Teacher, batch: Batch[TeacherLabels[Tensor]], look: bool
 ) -> tuple[Tensor, dict[str, float | Tensor]]:
-    with products(run.config.teacher.precision, run.device):
+    with autocast(run.config.teacher.precision, run.device):
         logits, gates = batch_logits(model, batch, run.ranks)
     loss, parts = teacher_loss(run.config, logits, batch.labels)
     return loss, parts | gate_numbers(gates, run.config.tasks.names)

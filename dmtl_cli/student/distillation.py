@@ -8,9 +8,10 @@ All share one signature, name(s, t, weight, group, *, options) -> scalar in the 
 - weight: [B] >= 0. It multiplies what a row adds, and does not divide: twice the weights are twice the loss.
 - group: [B] integers; rows with equal ones are one list. A loss of rows ignores it.
 
-The mean is over rows that have a score, or over lists with two and more of them; 0, with gradients of 0, without any.
-A temperature T divides both logits, and the loss is multiplied by T^2, which keeps the size of gradients (Hinton et
-al., 2015). t is a logit: a probability that is passed here would be read as one, and nothing maps p to p / (1 + p).
+The mean is over rows that have a score, or over lists with two or more of them; 0, with gradients of 0, where there
+are none. A temperature T divides both logits, and the loss is multiplied by T^2, which keeps the size of gradients
+(Hinton et al., 2015). t is a logit: a probability that is passed here would be read as one, and nothing maps p to
+p / (1 + p).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ Loss = Callable[..., Tensor]
 
 @dataclass(frozen=True)
 class Lists:
-    """The N scored rows of the L lists that have two and more, by list, and in it from the teacher's best to its worst.
+    """The N scored rows of the L lists that have two or more, by list, and in it from the teacher's best to its worst.
 
     s, t, weight: [N] float64. at: [N] list of a row, 0..L-1. size: [L]. rank: [N] place in the list from 0; ties in t
     keep their order in the batch.
@@ -86,7 +87,7 @@ def lists(per_list: Callable[..., Tensor]) -> Loss:
     return loss
 
 
-# -- of rows -----------------------------------------------------------------------------------------------------------
+# -- row losses --------------------------------------------------------------------------------------------------------
 
 
 @rows
@@ -113,7 +114,7 @@ def mse_prob(s: Tensor, t: Tensor, *, temperature: float = 1.0) -> Tensor:
     return temperature**2 * (torch.sigmoid(s / temperature) - torch.sigmoid(t / temperature)).square()
 
 
-# -- of lists, by the teacher's values ---------------------------------------------------------------------------------
+# -- list losses by the teacher's values -------------------------------------------------------------------------------
 
 
 @lists
@@ -158,7 +159,7 @@ def margin_mse(x: Lists) -> Tensor:
     return total * x.sum(x.weight * off.square()) * 2 / (x.size * (x.size - 1))
 
 
-# -- of lists, by the teacher's order ----------------------------------------------------------------------------------
+# -- list losses by the teacher's order --------------------------------------------------------------------------------
 
 
 @lists
@@ -212,7 +213,7 @@ def plackett_luce(x: Lists, *, top_k: int = 10) -> Tensor:
     The relaxed ranking loss: the order of the top K, each above the others, whose own order is free. Ties in t rank by
     their order in the batch. Blind to a shift of a list's logits.
     """
-    below = torch.where(x.rank < top_k, x.size[x.at] - x.rank, 1)  # one of the others stands alone: its loss is 0
+    below = torch.where(x.rank < top_k, x.size[x.at] - x.rank, 1)  # each other row is compared with itself: loss 0
     i, j = _pairs(below)
     return x.sum(x.weight * (_logsumexp(x.s[j], i, len(x.s)) - x.s)) / x.size.clamp(max=top_k)
 
@@ -235,7 +236,7 @@ def strata(counts: Tensor, k: int) -> Tensor:
 
 
 def within(group: Tensor, stratum: Tensor) -> Tensor:
-    """[B] list of every row, 0.. without a gap, of the rows that share group and stratum, [B] integers."""
+    """[B] list of every row, numbered from 0 without gaps, for lists of equal group and stratum, [B] integers each."""
     which, at = _dense(stratum)
     return _dense(_dense(group)[1] * len(which) + at)[1]
 

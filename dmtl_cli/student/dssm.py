@@ -13,7 +13,7 @@ from dmtl_cli.nn.layers import Side, SideEmbedder
 from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.runs.ranks import ALONE, Ranks
 
-INIT_SCALE = 5.0  # of unit vectors: logits within -5 .. 5 around the bias at first
+INIT_SCALE = 5.0  # initial scale of unit vectors: logits begin within -5 .. 5 around the bias
 Vectors = tuple[Tensor, Tensor]
 """users and items, [N, d] each"""
 
@@ -50,15 +50,16 @@ class DSSM(nn.Module):
 
     @property
     def scale(self) -> Tensor:
+        """The positive factor of served dot products; 1 for plain vectors."""
         return _scale(self.log_scale, self.bias)
 
     def user_vectors(self, side: Side) -> Tensor:
-        """[N, d]"""
+        """Encoded users -> served vectors [N, d]."""
         (e,) = self.table(self.user.rows(side))
         return self._finish(self.user_tower(self.user(e, side)))
 
     def item_vectors(self, side: Side) -> Tensor:
-        """[N, d]"""
+        """Encoded items -> served vectors [N, d]."""
         (e,) = self.table(self.item.rows(side))
         return self._finish(self.item_tower(self.item(e, side)))
 
@@ -73,7 +74,7 @@ class DSSM(nn.Module):
         return served, (self._finish(self.auxiliary.user(u)), self._finish(self.auxiliary.item(v)))
 
     def _finish(self, x: Tensor) -> Tensor:
-        x = x.to(self.bias.dtype)  # under bf16 products alone are of that type
+        x = x.to(self.bias.dtype)  # under bf16 only products have that type
         return F.normalize(x, dim=1) if self.unit else x
 
     def logits(self, user_vectors: Tensor, item_vectors: Tensor) -> Tensor:

@@ -1,11 +1,11 @@
-"""Hard losses: what a student may learn from labels. Each says which rows it learns, how many, and its loss.
+"""Hard losses: what a student may learn from labels. Each defines the rows it learns from, their number, and its loss.
 
-A new one is a class here and its word in the config.
+A new one needs a class here and its name in the config.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,7 +23,6 @@ from dmtl_cli.student.dssm import DSSM, Vectors
 from dmtl_cli.student.labels import StudentBatch, StudentRows, labelled_rows
 
 Array = npt.NDArray[Any]
-Draw = Callable[[Array], tuple[Array, Array]]
 
 
 class HardLoss(Protocol):
@@ -39,7 +38,7 @@ class HardLoss(Protocol):
 
     @staticmethod
     def draws(config: Hard) -> int:
-        """Negatives drawn a row."""
+        """Negatives drawn per row."""
 
     @staticmethod
     def loss(student: DSSM, served: Vectors, rows: Vectors, batch: StudentBatch, log_q: Tensor, plain: bool) -> Tensor:
@@ -49,13 +48,13 @@ class HardLoss(Protocol):
             served: vectors of the batch's distinct users and items.
             rows: those of each row's user and item.
             log_q: [rows of the stacked items] log of an item's chance of being in a batch as a positive.
-            plain: whether to leave out kernels written by hand.
+            plain: whether to compute by plain autograd, without kernels written by hand.
         """
 
 
 class SampledSoftmax:
     """In-batch softmax with the logQ correction (Yi et al., RecSys 2019): every row's item is a negative of the others,
-    so positives alone are learned."""
+    so only positives are learned."""
 
     @staticmethod
     def count(config: Hard, day: Day, threshold: float | None) -> int:
@@ -73,7 +72,7 @@ class SampledSoftmax:
     def loss(student: DSSM, served: Vectors, rows: Vectors, batch: StudentBatch, log_q: Tensor, plain: bool) -> Tensor:
         weight = batch.labels.hard_weight
         positive = torch.nonzero(weight * batch.labels.label > 0).squeeze(1)
-        # hard rows are of one day, where an item has one row
+        # all hard rows belong to one day, where an item has one row
         users, user = torch.unique(batch.user_index[positive], return_inverse=True)
         items, item = torch.unique(batch.item_index[positive], return_inverse=True)
         q = log_q[torch.unique(batch.item_row[positive])]  # in the order of items: both ascend together
@@ -124,7 +123,7 @@ def hard_rows(
         converted, known = block.labels(threshold)
         label, known = (block.click, np.ones_like(known)) if hard.label == "click" else (converted, known)
         weight = block.weight
-        if hard.duration_weighted:  # a clicked row that was not timed counts nothing
+        if hard.duration_weighted:  # a clicked row without a duration has weight 0
             weight = np.where(block.click, weight * np.nan_to_num(block.duration / np.float32(mean)), weight)
         keep = np.flatnonzero(loss.rows(hard, label, known))
         user, item = block.user[keep].astype(np.int64), block.item[keep].astype(np.int64)

@@ -24,11 +24,11 @@ class StudentLabels(NamedTuple, Generic[A]):
     source: A
     """[n] int8 place in SOURCES"""
     kd_weight: A
-    """[n] float32"""
+    """[n] float32 weight of the distillation loss"""
     label: A
     """[n] bool, of the hard loss"""
     hard_weight: A
-    """[n] float32"""
+    """[n] float32 weight of the hard loss"""
 
 
 StudentRows = Rows[StudentLabels[Array]]
@@ -36,7 +36,11 @@ StudentBatch = Batch[StudentLabels[Tensor]]
 
 
 def scored_rows(pairs: ScoredPairs, users: int, items: int) -> StudentRows:
-    """Scored pairs as rows behind so many users and items of other days; they have no hard label."""
+    """Scored pairs as rows without a hard label.
+
+    Args:
+        users, items: offset of the pairs' day in the model's stacked tables.
+    """
     n = len(pairs.user)
     no, none = np.zeros(n, np.bool_), np.zeros(n, np.float32)
     labels: StudentLabels[Array] = StudentLabels(pairs.targets, pairs.source, pairs.weight, no, none)
@@ -44,7 +48,11 @@ def scored_rows(pairs: ScoredPairs, users: int, items: int) -> StudentRows:
 
 
 def labelled_rows(user: Array, item: Array, label: Array, weight: Array, targets: int) -> StudentRows:
-    """Labelled pairs as rows; they have nothing to distill."""
+    """Labelled pairs as rows without scores.
+
+    Args:
+        targets: number K of scores that other rows have.
+    """
     n = len(user)
     unscored, source, none = np.full((n, targets), np.nan), np.zeros(n, np.int8), np.zeros(n, np.float32)
     labels: StudentLabels[Array] = StudentLabels(unscored, source, none, label, weight)

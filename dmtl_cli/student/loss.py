@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dmtl_cli.config.student import Distill, Student
 from dmtl_cli.data.log.day import Day
-from dmtl_cli.nn.precision import products
+from dmtl_cli.nn.precision import autocast
 from dmtl_cli.runs.ranks import ALONE, Ranks
 from dmtl_cli.scores.columns import SOURCES
 from dmtl_cli.student import distillation
@@ -22,10 +22,10 @@ class StudentLoss:
     """L = w_kd fresh (sum of weight * loss over distill.losses) + w_hard hard.
 
     Args:
-        fresh: what scores of this age count.
+        fresh: weight of scores of this age (`freshness`).
         log_q: [rows of the stacked items] log of an item's chance of being in a batch as a positive.
         strata: [rows of the stacked items] popularity strata, by their number.
-        plain: whether to leave out kernels written by hand.
+        plain: whether to compute by plain autograd, without kernels written by hand.
     """
 
     def __init__(
@@ -45,10 +45,10 @@ class StudentLoss:
         self.source_weights = torch.tensor(sources, device=log_q.device)
 
     def __call__(self, batch: StudentBatch, look: bool) -> tuple[Tensor, dict[str, float | Tensor]]:
-        """The loss of a batch, and its parts; if `look`, the size of each term's gradient on the served vectors too, as
-        two terms pull apart."""
+        """The loss of a batch, and its parts; if `look`, the size of each term's gradient on the served vectors too,
+        where there are two terms."""
         config = self.config
-        with products(config.precision, batch.user_index.device):
+        with autocast(config.precision, batch.user_index.device):
             served, soft = batch_heads(self.student, batch, self.ranks)
         rows = gathered(served, batch)
         terms: dict[str, Tensor] = {}
@@ -79,7 +79,7 @@ class StudentLoss:
         if kd.popularity_strata > 1:
             lists = distillation.within(lists, self.strata[kd.popularity_strata][batch.item_row])
         weight = labels.kd_weight * self.source_weights[k][labels.source.long()]
-        # a source of weight 0 is not there for this loss
+        # for this loss a pair of a source of weight 0 has no score
         t = torch.where(weight > 0, labels.targets[:, config.targets.index(kd.target)], torch.nan)
         return distillation.LOSSES[kd.loss](s, t, weight, lists, **kd.options())
 
@@ -94,12 +94,12 @@ def _gradients(terms: dict[str, Tensor], served: Vectors) -> dict[str, float | T
 
 
 def freshness(config: Distill, days: int) -> float:
-    """What scores count that are so many days old: half after each half_life_days beyond the first day."""
+    """The weight of scores that are `days` days old: it halves with every half_life_days after the first day."""
     return 0.5 ** (max(0, days - 1) / config.half_life_days) if config.half_life_days else 1.0
 
 
 def popularity_strata(config: Distill, days: Sequence[Day], device: torch.device) -> dict[int, Tensor]:
-    """By number of strata the stratum of each row of the stacked items, by clicks of its day."""
+    """The popularity stratum of each row of the stacked items, by the clicks of its day; for each number of strata."""
     counts = [torch.from_numpy(d.item_clicks) for d in days]
     asked = {kd.popularity_strata for kd in config.losses} - {1}
     return {k: torch.cat([distillation.strata(c, k) for c in counts]).to(device) for k in asked}

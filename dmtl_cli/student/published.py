@@ -13,70 +13,70 @@ Found = dict[tuple[Way, dt.date], Parent]
 
 
 def choose_scores(run: Run, day: dt.date, scores_day: dt.date | None) -> dt.date:
-    """The teacher whose scores a student of `day` learns from.
+    """The day of the teacher whose scores a student of `day` learns from.
 
     Raises:
         UserError: 66 there are none; 65 they are older than max_age_days or younger than min_age_days.
     """
     youngest, oldest = run.config.student.distill.min_age_days, run.config.student.distill.max_age_days
-    taught = scores_day
-    if taught is None:
+    teacher_day = scores_day
+    if teacher_day is None:
         stored = [d for d in run.ws.days("teacher") if age(d, day) >= youngest and _stored(run, day, d)]
         if not stored:
             newest = day - dt.timedelta(days=youngest)
             hint = f"run dmtl dump-logits --day {newest} first"
             raise UserError(f"no stored scores of a teacher up to {newest} in {run.ws.root}", hint, Exit.NO_INPUT)
-        taught = stored[-1]
-    if not youngest <= age(taught, day) <= oldest:
-        what = f"scores of teacher {taught}, student of {day}"
+        teacher_day = stored[-1]
+    if not youngest <= age(teacher_day, day) <= oldest:
+        what = f"scores of teacher {teacher_day}, student of {day}"
         hint = "dump fresher scores, or raise student.distill.max_age_days"
-        if age(taught, day) < youngest:
+        if age(teacher_day, day) < youngest:
             hint = "a student learns from an earlier teacher: see student.distill.min_age_days"
-        raise UserError(f"{what}: expected {youngest} to {oldest} days old, got {age(taught, day)}", hint)
-    return taught
+        raise UserError(f"{what}: expected {youngest} to {oldest} days old, got {age(teacher_day, day)}", hint)
+    return teacher_day
 
 
-def _stored(run: Run, day: dt.date, taught: dt.date) -> bool:
-    return any(run.ws.current("scores", d, f"teacher={taught}") for d in (taught, day))
+def _stored(run: Run, day: dt.date, teacher_day: dt.date) -> bool:
+    return any(run.ws.current("scores", d, f"teacher={teacher_day}") for d in (teacher_day, day))
 
 
-def find_scores(run: Run, day: dt.date, taught: dt.date) -> Found:
-    """The published dumps, by way and the day whose rows they are for. An absent one is announced and counts 0.
+def find_scores(run: Run, day: dt.date, teacher_day: dt.date) -> Found:
+    """The published dumps, by way and the day whose rows they are for. An absent one is logged and counts 0 rows.
 
     Raises:
         UserError: 66 there is none.
     """
     found: Found = {}
-    for way in effective_ways(run.config.student.distill, day, taught):
-        scored = day if way == "rescore" else taught
-        if run.ws.current("scores", scored, f"teacher={taught}"):
-            found[way, taught if way == "replay" else day] = run.parent("scores", scored, f"teacher={taught}")
+    for way in effective_ways(run.config.student.distill, day, teacher_day):
+        scored = day if way == "rescore" else teacher_day
+        if run.ws.current("scores", scored, f"teacher={teacher_day}"):
+            found[way, teacher_day if way == "replay" else day] = run.parent("scores", scored, f"teacher={teacher_day}")
         else:
-            todo = f"dmtl dump-logits --day {scored} --teacher-day {taught}"
-            run.log.say(f"{way}: no scores of {scored} by teacher {taught}, counts 0 ({todo})")
+            todo = f"dmtl dump-logits --day {scored} --teacher-day {teacher_day}"
+            run.log.say(f"{way}: no scores of {scored} by teacher {teacher_day}, counts 0 ({todo})")
     if not found:
-        hint = f"run dmtl dump-logits --day {taught} and --day {day} --teacher-day {taught}"
-        raise UserError(f"no scores by teacher {taught} for a student of {day}", hint, Exit.NO_INPUT)
+        hint = f"run dmtl dump-logits --day {teacher_day} and --day {day} --teacher-day {teacher_day}"
+        raise UserError(f"no scores by teacher {teacher_day} for a student of {day}", hint, Exit.NO_INPUT)
     return found
 
 
-def effective_ways(config: Distill, day: dt.date, taught: dt.date | None) -> tuple[Way, ...]:
-    """The ways by which a student of `day` learns from the scores of teacher `taught`.
+def effective_ways(config: Distill, day: dt.date, teacher_day: dt.date | None) -> tuple[Way, ...]:
+    """The ways by which a student of `day` learns from the scores of teacher `teacher_day`.
 
-    A teacher of the student's own day has one dump of it, which every way reads: it is learned once, by the way that
-    takes most of it.
+    A teacher of the student's own day has one dump of it, which every way reads: only the way that takes most of its
+    pairs is used.
     """
-    if taught is None:
+    if teacher_day is None:
         return ()
-    if taught != day:
+    if teacher_day != day:
         return config.ways
     return (next(way for way in ("replay", "rescore", "match") if way in config.ways),)
 
 
 def scores_facts(
-    run: Run, day: dt.date, scores: Found, judge: Parent | None
+    run: Run, day: dt.date, scores: Found, threshold_teacher: Parent | None
 ) -> tuple[float | None, dict[str, str] | None]:
-    """(threshold, teacher) of the scores; without scores the judge's threshold and no teacher.
+    """(threshold, teacher) of the scores; without scores, the threshold of `threshold_teacher` and no teacher.
 
     Raises:
         UserError: 65 dumps were scored by different runs of a teacher, or by one that was trained again since; 66
@@ -90,18 +90,18 @@ def scores_facts(
             what = f"student of {day}: expected scores by one run of teacher {facts[0]['teacher']['day']}, got"
             hint = f"run dmtl dump-logits --teacher-day {facts[0]['teacher']['day']} again for {' and '.join(days)}"
             raise UserError(f"{what} {' and '.join(sorted(teachers))}", hint)
-        taught = facts[0]["teacher"]
-        current = run.parent("teacher", dt.date.fromisoformat(taught["day"]))[1].run_id
-        if taught["run_id"] != current:
-            what = f"student of {day}: its scores are by run {taught['run_id']} of teacher {taught['day']}"
-            hint = f"that teacher is now run {current}: run dmtl dump-logits --teacher-day {taught['day']} again"
+        teacher = facts[0]["teacher"]
+        current = run.parent("teacher", dt.date.fromisoformat(teacher["day"]))[1].run_id
+        if teacher["run_id"] != current:
+            what = f"student of {day}: its scores are by run {teacher['run_id']} of teacher {teacher['day']}"
+            hint = f"that teacher is now run {current}: run dmtl dump-logits --teacher-day {teacher['day']} again"
             raise UserError(what, hint)
-        return facts[0]["threshold_seconds"], taught
+        return facts[0]["threshold_seconds"], teacher
     hard = run.config.student.hard
-    if judge is None and hard.label == "long_read" and run.config.data.events.duration:
+    if threshold_teacher is None and hard.label == "long_read" and run.config.data.events.duration:
         what = "a long_read student without scores needs a teacher's threshold"
         raise UserError(what, f"run dmtl train-teacher on a day before {day}", Exit.NO_INPUT)
-    return (judge[1].facts["threshold_seconds"] if judge else None), None
+    return (threshold_teacher[1].facts["threshold_seconds"] if threshold_teacher else None), None
 
 
 def age(scored: dt.date, day: dt.date) -> int:

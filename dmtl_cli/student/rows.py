@@ -31,13 +31,13 @@ _POOL = 1 << 18  # rows of several streams shuffled together
 
 @dataclass(frozen=True)
 class Stream:
-    """Rows of one way (or the hard labels) of one day."""
+    """Rows of one way, or with hard labels, of one day."""
 
     name: str
     offered: int
-    """pairs or events that it could have"""
+    """pairs or events of the day"""
     covered: int
-    """those that have a score; of hard labels, the rows that an epoch has at most"""
+    """those of them that have a score; with hard labels, the most rows that an epoch can have"""
     rows: Callable[[np.random.Generator], Iterator[StudentRows]]
 
 
@@ -50,10 +50,10 @@ def offsets(days: Iterable[Day]) -> dict[dt.date, tuple[int, int]]:
     return out
 
 
-def streams(
+def student_streams(
     found: Found, read: Mapping[dt.date, Day], day: dt.date, threshold: float | None, config: Student, scratch: Path
 ) -> list[Stream]:
-    """The streams that a student of `day` learns, of published dumps and (with w_hard) of the day's labels.
+    """The streams that a student of `day` learns from: published dumps and (with w_hard) the day's labels.
 
     Args:
         read: the days of the dumps, and `day`.
@@ -89,7 +89,7 @@ def _scored(way: Way, day: Day, parent: Parent, offset: tuple[int, int], config:
 def _grouped(
     found: Iterable[ScoredPairs], offset: tuple[int, int], config: Student, rng: np.random.Generator, *, shuffled: bool
 ) -> Iterator[StudentRows]:
-    """Rows of which those of a list, or of a user, stand together; else in random order.
+    """Rows with those of a list, or of a user, next to each other; else in random order.
 
     Args:
         shuffled: whether `found` is in random order already.
@@ -111,7 +111,7 @@ def coverage(streams: Sequence[Stream], ways: Sequence[Way], config: Distill, lo
     """Scored rows / rows offered of each way.
 
     Raises:
-        UserError: 80 one is below its floor, or there is nothing to learn; before any training.
+        UserError: 80 one is below its floor, or there is nothing to learn.
     """
     out: dict[str, float] = {}
     for way in ways:
@@ -128,8 +128,8 @@ def coverage(streams: Sequence[Stream], ways: Sequence[Way], config: Distill, lo
     return out
 
 
-def prior(streams: Sequence[Stream], rng: np.random.Generator) -> float:
-    """The bias a student starts from: the log-odds of the mean first target of a first block; 0 without targets."""
+def initial_bias(streams: Sequence[Stream], rng: np.random.Generator) -> float:
+    """A student's initial bias: log-odds of the mean first target in the first block that has one; 0 without any."""
     for stream in streams:
         for rows in stream.rows(rng):
             t = rows.labels.targets[:, :1]
@@ -149,7 +149,7 @@ def mix(streams: Sequence[tuple[Iterator[StudentRows], int]], rng: np.random.Gen
 
 
 class _Taker:
-    """Takes a given number of rows from a stream of blocks, as long as there are some; lists are taken whole."""
+    """Takes a given number of rows from a stream of blocks while it has some, and only whole lists."""
 
     def __init__(self, rows: Iterator[StudentRows]) -> None:
         self.rows = rows

@@ -57,7 +57,7 @@ def stored_section(manifest: Manifest) -> TeacherConfig:
 
 
 def refuse_other_tasks(folder: Path, manifest: Manifest, tasks: tuple[str, ...]) -> None:
-    """Raises UserError 65: a model predicts other tasks than the config names."""
+    """Raises UserError 65 if a published model predicts other tasks than the config names."""
     stored = manifest.facts["tasks"]
     if list(tasks) != stored:
         what = f"{folder}: its tasks are {', '.join(stored)}, the config's {', '.join(tasks)}"
@@ -65,7 +65,7 @@ def refuse_other_tasks(folder: Path, manifest: Manifest, tasks: tuple[str, ...])
 
 
 def refuse_another_model(before: Parent | None, config: Config) -> None:
-    """Raises UserError 65: a warm start would read the weights of one task or cross as another's, since their order
+    """Raises UserError 65 if a warm start would read the weights of one task or cross as another's, since their order
     alone tells them apart."""
     if before is None:
         return

@@ -16,15 +16,16 @@ from dmtl_cli.runs.run import Parent, Run
 from dmtl_cli.scores import calibration
 from dmtl_cli.scores.calibration import Calibration
 from dmtl_cli.teacher.frozen import Scorer
+from dmtl_cli.teacher.labels import labelled
 from dmtl_cli.teacher.model import Teacher
-from dmtl_cli.teacher.rows import held_out, labelled
+from dmtl_cli.teacher.rows import held_out
 
 Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Rows of one task, in arrays of one length; of a conversion: clicked rows with a known label."""
+    """Held-out rows of one task, [n] each: for a conversion, the clicked rows with a known label."""
 
     logit: Array
     label: Array
@@ -34,10 +35,10 @@ class HeldOut:
 def held_out_logits(
     run: Run, encoder: Encoder, model: Teacher, days: Sequence[Day], share: float, threshold: float | None
 ) -> dict[str, HeldOut]:
-    """By task the exposures that were kept from training."""
+    """The held-out exposures of each task, which training did not see."""
     parts: dict[str, list[tuple[Array, Array, Array]]] = {task: [] for task in run.config.tasks.names}
     for day in days:
-        scorer = Scorer(encoder, model, day, run.device, run.ranks, kept_bytes=0)  # a few rows
+        scorer = Scorer(encoder, model, day, run.device, run.ranks, kept_bytes=0)  # for a few rows
         for block in day.blocks():
             rows = labelled(block, threshold).take(np.flatnonzero(held_out(block, share, run.config.seed)))
             click, converted, known, weight = rows.labels
@@ -49,7 +50,7 @@ def held_out_logits(
 
 
 def calibrated(run: Run, held_out: dict[str, HeldOut], before: Parent | None) -> dict[str, Calibration]:
-    """A calibration a task, with that of the teacher before as prior; the identity in a log without exposures."""
+    """One calibration per task, with the previous teacher's as prior; the identity in a log without exposures."""
     if run.config.data.events.click is None:
         return dict.fromkeys(held_out, Calibration())
     earlier = {k: Calibration.from_dict(v) for k, v in before[1].facts["calibration"].items()} if before else {}

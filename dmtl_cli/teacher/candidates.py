@@ -1,4 +1,4 @@
-"""Pairs that are scored though nobody was shown them: the top of a recall source for each user."""
+"""Pairs that are scored without an exposure: the top of a recall source for each user."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ Ints = npt.NDArray[np.int64]
 def candidates(
     config: Scores, day: Day, active: Ints, retriever: Parent | None, ranks: Ranks = ALONE
 ) -> Iterator[Rows[None]]:
-    """For each active user the top items of the recall source, some users at a time, user by user; a rank's share.
+    """Yields each active user's top items of the recall source in blocks of users; each rank yields its own blocks.
 
-    The student retrieves from the day's own catalogue; without an export before the day popularity stands in.
+    The student retrieves from the day's own catalogue; popularity takes its place until there is an export.
     """
     if not config.candidates:
         return
@@ -42,6 +42,6 @@ def candidates(
             own = config.candidates if config.candidate_source == "student" else -(-config.candidates // 2)
             top = top_k(export.vectors(day.users[users], "user"), items, own)[0]
             found = np.concatenate([top, found[:, : config.candidates - own]], 1)
-        both = np.unique((users[:, None] * len(day.items) + found).ravel())  # an item of two sources comes once
+        both = np.unique((users[:, None] * len(day.items) + found).ravel())  # an item of both sources appears once
         user, item = np.divmod(both, len(day.items))
         yield pairs(user, item)

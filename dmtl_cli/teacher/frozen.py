@@ -23,9 +23,9 @@ from dmtl_cli.runs.manifest import Manifest
 from dmtl_cli.runs.ranks import ALONE, Ranks
 from dmtl_cli.scores.calibration import Calibration
 from dmtl_cli.teacher.build import build_teacher, refuse_other_tasks, stored_section
-from dmtl_cli.teacher.model import Half, Teacher, batch_logits
+from dmtl_cli.teacher.model import SideOutput, Teacher, batch_logits
 
-_ITEMS = 4_096  # of a catalogue computed at a time: below 32 MiB a tensor, above which malloc returns every page
+_ITEMS = 4_096  # of a catalogue at a time: below 32 MiB a tensor, above which malloc returns every page
 _KEPT_BYTES = 1 << 29
 
 
@@ -33,7 +33,7 @@ class FrozenTeacher:
     """A published teacher: its encoder, network and calibration.
 
     Raises:
-        UserError: 65 its features or its tasks are not those of the config.
+        UserError: 65 its features or its tasks differ from the config's.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, device: torch.device, config: Config) -> None:
@@ -48,6 +48,7 @@ class FrozenTeacher:
         self.device = device
 
     def on(self, day: Day) -> Scorer:
+        """A scorer of the day's users and items."""
         return Scorer(self.encoder, self.model, day, self.device)
 
 
@@ -55,8 +56,8 @@ class Scorer:
     """A teacher over the users and items of one day.
 
     Args:
-        ranks: the processes that score each batch together, as a sharded table needs them to.
-        kept_bytes: bytes it may keep of the day's items so that each is computed once.
+        ranks: the processes that score each batch together, as a sharded table requires.
+        kept_bytes: memory for the outputs of the day's items, so that each item is computed once.
     """
 
     def __init__(
@@ -83,8 +84,8 @@ class Scorer:
 
     @torch.no_grad()
     def lists(self, rows: Rows[Any], batch_size: int = 4_096) -> npt.NDArray[np.float32]:
-        """Logits [n, T] of pairs that have no event: event-level features of a user are their first of the day, context
-        is unknown. The user part is computed once per user and batch."""
+        """Logits [n, T] of pairs that have no event: event-level features of a user are the first of the day, the
+        context is unknown. The user part is computed once per user and batch."""
         return self._scored(self.no_event, pairs(rows.user, rows.item), batch_size)
 
     def _scored(self, batcher: Batcher, rows: Rows[None], batch_size: int) -> npt.NDArray[np.float32]:
@@ -103,15 +104,15 @@ class Scorer:
         return out
 
     @cached_property
-    def items(self) -> Half | None:
-        """What each item of the day brings to its rows; None where that is too much to keep, or shared by ranks."""
+    def items(self) -> SideOutput | None:
+        """The outputs of the day's items; None if they exceed `kept_bytes`, or if ranks share each batch."""
         outputs = len(self.model.net.first.bias)
         if self.ranks.size > 1 or len(self.tables.items) * outputs * 4 > self.kept_bytes:
             return None
         with torch.no_grad():
-            return Half(*(torch.cat(x) for x in zip(*self._item_blocks(), strict=True)))
+            return SideOutput(*(torch.cat(x) for x in zip(*self._item_blocks(), strict=True)))
 
-    def _item_blocks(self) -> Iterator[Half]:
+    def _item_blocks(self) -> Iterator[SideOutput]:
         for start in range(0, len(self.tables.items), _ITEMS):
             rows = np.arange(start, min(start + _ITEMS, len(self.tables.items)))
             yield self.model.item_side(side_of(self.tables.items.take(rows), self.device))
@@ -120,30 +121,30 @@ class Scorer:
     def catalogue(self, users: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.float32]]:
         """For each user row the logits [I, T] of the day's whole catalogue.
 
-        A catalogue has no event: event-level features of a user are their first of the day, context is unknown.
+        A catalogue has no event: event-level features of a user are the first of the day, the context is unknown.
         """
         encoded = self.encoder.encode(self.day.users[users], "user")
-        half = self.model.user_side(side_of(encoded, self.device))
-        nowhere = self.encoder.encode(pl.DataFrame({"": [0]}), "context")
-        context = self.model.context_row(side_of(nowhere, self.device))
+        user_outputs = self.model.user_side(side_of(encoded, self.device))
+        no_context = self.encoder.encode(pl.DataFrame({"": [0]}), "context")
+        context = self.model.context_row(side_of(no_context, self.device))
         blocks = list(_cut(self.items)) if self.items else list(self._item_blocks())
         for k in range(len(users)):
             logits = []
             for items in blocks:
                 every = torch.arange(len(items.part), device=self.device)
                 rows = torch.full_like(every, k), every, context.expand(len(every), -1)
-                logits.append(self.model.logits(half, items, *rows)[0])
+                logits.append(self.model.logits(user_outputs, items, *rows)[0])
             yield torch.cat(logits).float().cpu().numpy()
 
 
-def _cut(items: Half) -> Iterator[Half]:
-    """Blocks that a network which is not computed in chunks has memory for."""
+def _cut(items: SideOutput) -> Iterator[SideOutput]:
+    """Blocks small enough for a network that is not computed in chunks."""
     for start in range(0, len(items.part), 4 * _ITEMS):
-        yield Half(*(x[start : start + 4 * _ITEMS] for x in items))
+        yield SideOutput(*(x[start : start + 4 * _ITEMS] for x in items))
 
 
 def _by_rarer(rows: Rows[None]) -> npt.NDArray[np.int64]:
-    """Order in which the side with more distinct members stands together: each of them is then computed in one batch,
-    and the few of the other side in each."""
+    """An order that groups rows by the side with more distinct members: each of these is then computed in one batch,
+    and the fewer ones of the other side in every batch."""
     users, items = (len(np.unique(x)) for x in (rows.user, rows.item))
     return np.argsort(rows.user if users > items else rows.item, kind="stable")

@@ -9,7 +9,7 @@ from dmtl_cli.config.schema import Config
 from dmtl_cli.config.tasks import CLICK, with_click
 from dmtl_cli.nn.losses import bce, weighted_mean
 from dmtl_cli.scores.logits import product_logit
-from dmtl_cli.teacher.rows import TeacherLabels
+from dmtl_cli.teacher.labels import TeacherLabels
 
 
 def teacher_loss(
@@ -19,7 +19,7 @@ def teacher_loss(
     SIGIR 2018).
 
     ctr: all rows; ctX: rows whose conversion is known; X: clicked rows among them. ctX is a BCE on a logit: no product
-    of sigmoids, and finite values and gradients at any finite logits. A conversion counts only with a click and where
+    of sigmoids, so finite values and gradients at any finite logits. A conversion counts only with a click and where
     it is known.
 
     Returns:
@@ -38,8 +38,8 @@ def teacher_loss(
 
 
 def gate_numbers(gates_BTE: Tensor, tasks: tuple[str, ...]) -> dict[str, float | Tensor]:
-    """Per task the mean entropy of its gate (nats; ln E = even) and the largest mean load of an expert; of a network
-    with gates."""
+    """The mean entropy of each task's gate (nats; ln E = even) and the largest mean load of an expert; nothing for a
+    network without gates."""
     out: dict[str, float | Tensor] = {}
     if gates_BTE.shape[2] == 1:
         return out

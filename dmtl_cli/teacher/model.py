@@ -18,34 +18,39 @@ from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.runs.ranks import ALONE, Ranks
 from dmtl_cli.teacher.networks.network import Network
 
+USER, ITEM, ROW = 0, 1, 2
+"""parts of the input of the network's first layer; ROW: context and crosses, which no rows share"""
 
-class Half(NamedTuple):
-    """What a user or an item brings to its rows."""
+
+class SideOutput(NamedTuple):
+    """What the teacher computes once per user or item, for all of its rows."""
 
     part: Tensor
     """[N, K] added to the network's first layer; an item's includes the bias"""
     wide: Tensor
-    """[N, T, F + 1] each task's factors, then its bias; [N, T, 0] without"""
+    """[N, T, F + 1] each task's factors, then its bias; [N, T, 0] in a teacher without factors"""
     crossed: Tensor
-    """[N, L] rows in their embeddings of the values that crosses compare; -1: unknown, of a user"""
+    """[N, L] rows, in their embeddings, of the values that crosses compare; a user's out-of-vocabulary values are -1"""
 
 
 class Teacher(nn.Module):
     """Encoded rows in, logits of the tasks out: logit_k = network_k + b_u + b_i + <f_u, f_i>, task by task.
 
     The network's first layer is linear in x = [user, item, context], so its user part is computed once per distinct
-    user and its item part once per distinct item. A network of sums learns slowly that two ids match; the second term
-    is made for that: a factorization machine (Rendle, ICDM 2010) beside a network, as in DeepFM (Guo et al., IJCAI
-    2017), over pairs of a user's and an item's feature. f and b are sums over the features of a side; each task has
-    columns of its own in the table (as in STEM: Su et al., AAAI 2024), for what one clicks and what one reads differ.
+    user and its item part once per distinct item. A network of sums learns slowly that two ids match; the other terms
+    learn it fast: a factorization machine (Rendle, ICDM 2010) beside a network, as in DeepFM (Guo et al., IJCAI 2017),
+    over pairs of a user's and an item's feature. f and b are sums over the features of a side; each task has
+    columns of its own in the table (as in STEM: Su et al., AAAI 2024), since users click and read different items.
 
     With crosses x = [user, item, context, crosses], each ln(1 + n), n the pairs of equal values of a user's and an
     item's feature: overlap features (EasyRec, TorchEasyRec), which a tower cannot read and a teacher can (privileged
-    features: Xu et al., KDD 2020). They are counted, not logged, so a pair that was never shown has them too.
+    features: Xu et al., KDD 2020). They are counted from features, not from the log, so that a pair that was never
+    shown has them too.
 
     Args:
-        table: of D + T (F + 1) columns: the network's, then factors and a bias for each task; of D: no such term.
-        crosses: of each the user's and the item's columns in [ids, sequences] of their sides.
+        table: has D + T (F + 1) columns: the network's, then factors and a bias for each task; or D, without a
+            factorization machine.
+        crosses: the user's and the item's columns of each, in [ids, sequences] of their sides.
     """
 
     user_columns: Tensor
@@ -64,16 +69,18 @@ class Teacher(nn.Module):
         super().__init__()
         self.table, self.user, self.item, self.context, self.net = table, user, item, context, net
         self.embedding_dim, self.tasks = embedding_dim, len(net.towers)
-        self.user_lengths, self.item_lengths = ([len(cross[k]) for cross in crosses] for k in (0, 1))
-        for k, name in enumerate(("user_columns", "item_columns")):
+        self.user_lengths, self.item_lengths = ([len(cross[k]) for cross in crosses] for k in (USER, ITEM))
+        for k, name in ((USER, "user_columns"), (ITEM, "item_columns")):
             columns = torch.tensor([c for cross in crosses for c in cross[k]], dtype=torch.int64)
             self.register_buffer(name, columns, persistent=False)
 
-    def user_side(self, side: Side) -> Half:
+    def user_side(self, side: Side) -> SideOutput:
+        """Outputs of N encoded users."""
         (e,) = self.table(self.user.rows(side))
         return self._user(e, side)
 
-    def item_side(self, side: Side) -> Half:
+    def item_side(self, side: Side) -> SideOutput:
+        """Outputs of N encoded items."""
         (e,) = self.table(self.item.rows(side))
         return self._item(e, side)
 
@@ -83,15 +90,15 @@ class Teacher(nn.Module):
         return self._context(e, side)
 
     def logits(
-        self, user: Half, item: Half, user_index: Tensor, item_index: Tensor, context: Tensor
+        self, user: SideOutput, item: SideOutput, user_index: Tensor, item_index: Tensor, context: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Halves of N users and N items, each row's places [B] and context [B, R] -> logits [B, T], gates [B, T, E]."""
+        """Outputs of users and items, each row's places [B] and context [B, R] -> logits [B, T], gates [B, T, E]."""
         if self.user_lengths:
             crossed = self.crosses(user.crossed[user_index], item.crossed[item_index])
             context = torch.cat([context, crossed], 1)
-        weight = self.net.first.of_rows(2)
+        weight = self.net.first.row_weight(ROW)
         deep, gates = self.net(FirstLayer(user.part, item.part, user_index, item_index, context, weight))
-        deep = deep.to(user.wide.dtype)  # under bf16 products alone are of that type
+        deep = deep.to(user.wide.dtype)  # under bf16 only products have that type
         if not user.wide.shape[2]:
             return deep, gates
         u, i = user.wide.index_select(0, user_index), item.wide.index_select(0, item_index)
@@ -99,8 +106,8 @@ class Teacher(nn.Module):
 
     def crosses(self, user: Tensor, item: Tensor) -> Tensor:
         """ln(1 + pairs of equal known values) of rows' values, [B, L] each -> [B, X]."""
-        of_user, of_item = torch.split(user, self.user_lengths, 1), torch.split(item, self.item_lengths, 1)
-        n_XB = [(u[:, :, None] == i[:, None]).sum((1, 2)) for u, i in zip(of_user, of_item, strict=True)]
+        users, items = torch.split(user, self.user_lengths, 1), torch.split(item, self.item_lengths, 1)
+        n_XB = [(u[:, :, None] == i[:, None]).sum((1, 2)) for u, i in zip(users, items, strict=True)]
         return torch.stack(n_XB, 1).to(self.table.weight.dtype).log1p()
 
     def forward(
@@ -108,31 +115,31 @@ class Teacher(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Sides of N users, N items, B contexts and each row's place -> logits [B, T], gates [B, T, E]."""
         u, i, c = self.table(self.user.rows(user), self.item.rows(item), self.context.rows(context))
-        halves = self._user(u, user), self._item(i, item)
-        return self.logits(*halves, user_index, item_index, self._context(c, context))
+        outputs = self._user(u, user), self._item(i, item)
+        return self.logits(*outputs, user_index, item_index, self._context(c, context))
 
-    def _user(self, e_NKD: Tensor, side: Side) -> Half:
-        half = self._half(0, self.user, e_NKD, side, self.user_columns)
-        # row 0 is unknown or padding on both sides and must equal nothing: done here, it is done once a user
-        return half._replace(crossed=half.crossed.masked_fill(half.crossed == 0, -1))
+    def _user(self, e_NKD: Tensor, side: Side) -> SideOutput:
+        output = self._output(USER, self.user, e_NKD, side, self.user_columns)
+        # row 0 is out of vocabulary or padding on both sides and must equal nothing; masked here, once per user
+        return output._replace(crossed=output.crossed.masked_fill(output.crossed == 0, -1))
 
-    def _item(self, e_NKD: Tensor, side: Side) -> Half:
-        return self._half(1, self.item, e_NKD, side, self.item_columns)
+    def _item(self, e_NKD: Tensor, side: Side) -> SideOutput:
+        return self._output(ITEM, self.item, e_NKD, side, self.item_columns)
 
     def _context(self, e_NKD: Tensor, side: Side) -> Tensor:
         floats = side[2]
-        if not e_NKD.shape[1]:  # numbers alone: no gradient has to be made of them
+        if not e_NKD.shape[1]:  # floats alone need no gradient
             return floats
         return torch.cat([self.context.embeddings(e_NKD, side)[..., : self.embedding_dim].flatten(1), floats], 1)
 
-    def _half(self, k: int, embedder: SideEmbedder, e_NKD: Tensor, side: Side, columns: Tensor) -> Half:
+    def _output(self, k: int, embedder: SideEmbedder, e_NKD: Tensor, side: Side, columns: Tensor) -> SideOutput:
         ids, sequences, floats = side
         e_NCW = embedder.embeddings(e_NKD, side)
         x = torch.cat([e_NCW[..., : self.embedding_dim].flatten(1), floats], 1)
         wide = e_NCW[..., self.embedding_dim :].sum(1)
         wide = wide.view(len(x), self.tasks, wide.shape[1] // self.tasks)
-        part = self.net.first.part(k, x, bias=k == 1)
-        return Half(part, wide, torch.cat([ids, *sequences], 1)[:, columns])
+        part = self.net.first.part(k, x, bias=k == ITEM)
+        return SideOutput(part, wide, torch.cat([ids, *sequences], 1)[:, columns])
 
 
 def batch_logits(model: Teacher, batch: Batch[Any], ranks: Ranks = ALONE) -> tuple[Tensor, Tensor]:

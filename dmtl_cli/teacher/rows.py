@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,44 +13,20 @@ from dmtl_cli.data.log.day import Block, Day
 from dmtl_cli.data.log.hashing import GAMMA, splitmix64
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.rows import Ints, Rows, in_lists, in_runs
+from dmtl_cli.teacher.labels import TeacherLabels, TeacherRows, labelled
 
-A = TypeVar("A")
-Array = npt.NDArray[Any]
-MAX_HELD_OUT = 1_000_000  # rows: enough for two numbers a task, and they are kept in memory
-
-
-class TeacherLabels(NamedTuple, Generic[A]):
-    """The labels of n rows, as arrays or tensors."""
-
-    click: A
-    """[n] bool"""
-    converted: A
-    """[n, X] bool, a column for each conversion task: it counts with a click"""
-    known: A
-    """[n, X] bool: whether `converted` is known"""
-    weight: A
-    """[n] float32 >= 0"""
-
-
-TeacherRows = Rows[TeacherLabels[Array]]
-
-
-def labelled(block: Block, threshold: float | None) -> TeacherRows:
-    """The rows of a block of events."""
-    converted, known = zip(*block.conversions(threshold).values(), strict=True)
-    labels = TeacherLabels(block.click, np.stack(converted, 1), np.stack(known, 1), block.weight)
-    return Rows(block.user.astype(np.int64), block.item.astype(np.int64), labels, block.features)
+MAX_HELD_OUT = 1_000_000  # rows: enough for two numbers per task, and they are kept in memory
 
 
 def held_out(block: Block, share: float, seed: int) -> npt.NDArray[np.bool_]:
-    """[n] the share of events that are kept from training: a fixed hash of an event's position (splitmix64), so that
-    the same events are held out in every epoch and whatever the order of reading."""
+    """[n] bool: whether an event is kept from training, by a fixed hash of its position (splitmix64), so that the same
+    events are held out in every epoch and whatever the order of reading."""
     state = block.position.astype(np.uint64) + np.uint64(seed * GAMMA % 2**64)
     return (splitmix64(state) >> np.uint64(11)).astype(np.float64) / 2.0**53 < share
 
 
 def held_out_share(config: Config, rows: int) -> float:
-    """Share of that many logged rows that is held out; 0 in a log of clicks alone, which cannot calibrate."""
+    """Share of `rows` logged rows that is held out; 0 in a log of clicks alone, which cannot calibrate."""
     exposures = config.data.events.click is not None
     return min(config.teacher.calibration_share, MAX_HELD_OUT / rows) if exposures else 0.0
 
@@ -66,17 +41,17 @@ def rows_per_epoch(days: list[Day], config: Teacher) -> int:
 def teacher_rows(
     days: list[Day], threshold: float | None, config: Teacher, share: float, seed: int, rng: np.random.Generator
 ) -> Iterator[TeacherRows]:
-    """One epoch, day after day; row numbers are offset by the tables of the days before.
+    """The rows of one epoch, day after day; row numbers are offset by the tables of the days before.
 
     - exposed: the log's rows (clicks are positives, what was shown and not clicked is a negative).
-    - mixed: the same, and `negatives` drawn a row.
-    - sampled (DMTL's): clicks, and `negatives` drawn a click; exposed but unclicked rows are not negatives.
+    - mixed: the same, and `negatives` drawn per row.
+    - sampled (DMTL's): clicks, and `negatives` drawn per click; exposed but unclicked rows are not negatives.
 
     A drawn negative copies the user and the context of the row it is drawn for. With `user_rows` above 1 a list is rows
     of one user, which batches keep whole.
 
     Args:
-        share: of exposures that are held out.
+        share: the share of exposures that are held out.
     """
     users = items = 0
     for day in days:
@@ -101,7 +76,7 @@ def teacher_rows(
 
 
 def as_negatives(rows: TeacherRows, item: Ints, weight: float) -> TeacherRows:
-    """The same users in the same context beside other items, which they did not click; `weight` times their weight."""
+    """The same users in the same context with other items, which they did not click; `weight` times their weight."""
     click, converted, known, weights = rows.labels
     labels = TeacherLabels(
         np.zeros_like(click), np.zeros_like(converted), np.ones_like(known), weights * np.float32(weight)

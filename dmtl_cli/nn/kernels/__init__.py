@@ -1,1 +1,1 @@
-"""Forward and backward passes written by hand, each beside plain autograd. Imports nn.layers alone."""
+"""Hand-written forward and backward passes, each with a plain autograd version. Imports nn.layers alone."""

@@ -1,6 +1,6 @@
-"""Chunks of rows side by side on Python threads of one torch thread each.
+"""Computes chunks of rows side by side on Python threads of one torch thread each.
 
-Two small products at once beat one product on two threads, and what a chunk touches stays in a core's cache.
+Two small products at once beat one product on two threads, and the data of a chunk stays in a core's cache.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ X = TypeVar("X")
 
 
 def side_by_side(rows: int, size: int, work: Callable[[Spans], X], device: torch.device) -> list[X]:
-    """`work` without gradients on each thread's chunks of at most `size` rows, as many threads as torch has on a CPU.
+    """Runs `work` without gradients on each thread's chunks of at most `size` rows, on as many threads as torch has.
 
-    Which thread has which chunks depends on nothing but the numbers of rows and threads. Another device has its own
-    parallelism, and gets all chunks from one thread.
+    Which thread gets which chunks depends only on the numbers of rows and threads. A device other than a CPU has its
+    own parallelism, and gets all chunks from one thread.
 
     Returns:
-        What `work` returned, in the order of the rows: one result at least.
+        What `work` returned, in the order of the rows: at least one result.
     """
     threads = torch.get_num_threads() if device.type == "cpu" else 1
     chunks = -(-rows // size)
-    chunks = -(-chunks // threads) * threads  # as many for each thread
+    chunks = -(-chunks // threads) * threads  # the same number for each thread
     size = max(1, -(-rows // max(1, chunks)))
     spans = [(a, min(a + size, rows)) for a in range(0, rows, size)]
     each = max(1, -(-len(spans) // threads))
     shares = [spans[k : k + each] for k in range(0, len(spans), each)] or [[]]
 
     def in_thread(share: Spans) -> X:
-        with torch.no_grad(), torch.autocast(device.type, enabled=False):  # both are states of a thread
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):  # both are set per thread
             return work(share)
 
     if len(shares) == 1:

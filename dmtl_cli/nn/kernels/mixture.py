@@ -4,8 +4,8 @@ Plain autograd spends its time on memory: it keeps every intermediate of B rows,
 faulted in each step. Here rows go through all experts chunk by chunk, in buffers that are kept, several chunks at once
 on Python threads of one torch thread each: two products side by side beat one product on two threads.
 
-Shapes: B rows, n rows of a chunk, T tasks, E experts, H units of an expert's layer, K = E H + T E outputs of the
-network's first layer: the experts', then the gates'.
+Shapes: B rows, n rows of a chunk, U users, I items, R inputs of a row alone, T tasks, E experts, H units of an expert's
+layer, K = E H + T E outputs of the network's first layer: the experts', then the gates'.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def mixture(
 
     Args:
         weights, biases: of the experts' layers after the first, [E, H_in, H_out] and [E, 1, H_out] each.
-        dropped: [B, T, E] bool, experts that a gate does without.
+        dropped: [B, T, E] bool, the experts that each gate drops.
         shape: T, E.
 
     Returns:
@@ -65,7 +65,7 @@ class Buffers:
         return buffer[:n].view(shape)
 
     def give(self, name: str, tensor: Tensor) -> None:
-        """Gives back what was taken; nobody may read it any more."""
+        """Gives back what was taken; it may not be read any more."""
         self._free[name] = tensor.new_empty(0).set_(tensor.untyped_storage())  # the whole buffer, not the part in use
 
 
@@ -88,18 +88,18 @@ class _Pass:
 
     @property
     def width(self) -> int:
-        """All experts' units of the first layer."""
+        """Number of units that all experts have in their first layer."""
         return self.pre.shape[1] - self.tasks * self.experts
 
     def layer(self, k: int, e: int, a: int, b: int) -> Tensor:
-        """What expert e's layer k says, places a to b: [n, H]."""
+        """Output of expert e's layer k, places a to b: [n, H]."""
         if k:
             return self.later[k - 1][e, a:b]
         units = self.width // self.experts
         return self.pre[a:b, e * units : (e + 1) * units]
 
     def forward(self, mixed: Tensor, a: int, b: int, at: int) -> None:
-        """Rows a to b, kept at that place."""
+        """Mixes rows a to b into `mixed` [T, B, H] and keeps their activations from place `at` on."""
         first, to = self.first, at + b - a
         pre = self.pre[at:to]
         torch.index_select(first.item, 0, first.item_index[a:b], out=pre)
@@ -157,12 +157,17 @@ class _Sums:
     """Gradients of one thread's rows, float32 (float64 for float64)."""
 
     user: Tensor
+    """[U, K]"""
     item: Tensor
+    """[I, K]"""
     weight: Tensor
+    """[K, R]"""
     row: Tensor | None
-    """[B, R], shared by all threads: each fills in its rows"""
+    """[B, R], shared by all threads: each fills in its rows; None where R is 0"""
     weights: list[Tensor]
+    """[E, H_in, H_out] each"""
     biases: list[Tensor]
+    """[E, 1, H_out] each"""
 
     @staticmethod
     def zeros(x: _Pass, row: Tensor | None) -> _Sums:
@@ -245,14 +250,14 @@ def _give_back(ctx: Any) -> None:
 def relu_backward_(gradient: Tensor, output: Tensor) -> None:
     """Sets the gradient of a ReLU's output to 0 where that output is 0, in place: the gradient of its input.
 
-    torch has no public word for it; masking would need a tensor more. `threshold_backward` is the operator that torch's
-    own ReLU calls (seen in 2.13; tests/test_private_names.py names the versions).
+    torch has no public function for it, and masking would need another tensor. `threshold_backward` is the operator
+    that torch's own ReLU calls (seen in 2.13; tests/test_private_names.py names the versions).
     """
     torch.ops.aten.threshold_backward.grad_input(gradient, output, 0, grad_input=gradient)
 
 
 def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
-    """total += a @ b, summed in the type of `total` where products are of another."""
+    """total += a @ b, summed in the type of `total` if the factors have another."""
     if total.dtype == a.dtype:
         total.addmm_(a, b)
     else:

@@ -1,4 +1,4 @@
-"""In-batch softmax over the distinct users and items of a batch: by hand, and plainly.
+"""In-batch softmax over the distinct users and items of a batch: written by hand, and by plain autograd.
 
 Shapes: B rows, U users, I items, d length of a vector.
 """
@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from dmtl_cli.nn.kernels.chunks import Spans, side_by_side
 
-_USERS = 256  # of a chunk: with some thousand items its logits stay in a core's cache
+_USERS = 256  # users per chunk: with some thousand items its logits stay in a core's cache
 
 
 def in_batch_softmax(
@@ -22,13 +22,13 @@ def in_batch_softmax(
     """Weighted mean over rows of -log softmax of the row's own item among the items of all other rows.
 
     Logits are <u, v> - log q, the own one's included. Each row's item is a negative of every other row, as often as it
-    stands in the batch, but for rows of the same item (accidental hits). With l = user_vec item_vec' and c_j rows of
+    appears in the batch, but for rows of the same item (accidental hits). With l = user_vec item_vec' and c_j rows of
     item j, a row (u, i) adds log Z - (l_ui - log q_i), Z = sum over j of c_j e^(l_uj - log q_j), less c_i - 1 times i's
     own term. There are U I logits for B rows, and they exist chunk by chunk only.
 
     Args:
         user_vec, item_vec: [U, d], scaled, and [I, d].
-        log_q: [I] log of the chance that a row is of the item.
+        log_q: [I] log of the chance that a row has the item.
         user, item: [B] places of the rows' users and items.
         weight: [B] >= 0; a row of weight 0 has no loss but is still a negative.
     """
@@ -39,7 +39,7 @@ def in_batch_softmax(
 def in_batch_softmax_plain(
     user_vec: Tensor, item_vec: Tensor, log_q: Tensor, user: Tensor, item: Tensor, weight: Tensor
 ) -> Tensor:
-    """`in_batch_softmax` by plain autograd, which holds B I logits."""
+    """`in_batch_softmax` by plain autograd, which keeps B I logits."""
     weight = weight.to(user_vec.dtype)
     count = torch.bincount(item, minlength=len(item_vec))
     log_count = torch.where(count > 0, count.clamp(min=1).to(user_vec.dtype).log(), -torch.inf)
@@ -52,8 +52,8 @@ def in_batch_softmax_plain(
 
 
 class _InBatch(torch.autograd.Function):
-    """The gradient on l_uj is c_j e^(l_uj - log q_j) sum over u's rows of w_r / Z_r, and something less at a row's own
-    item. It is made with the loss: of the U I logits nothing is kept.
+    """The gradient on l_uj is c_j e^(l_uj - log q_j) sum over u's rows of w_r / Z_r, and less than that at a row's own
+    item. It is computed with the loss, so that none of the U I logits is kept.
     """
 
     @staticmethod
@@ -66,7 +66,7 @@ class _InBatch(torch.autograd.Function):
         user, item, weight = user[order], item[order], weight[order]
         count = torch.bincount(item, minlength=len(item_vec))
         log_count = count.clamp(min=1).to(user_vec.dtype).log()
-        # an item without a row is no negative of anybody
+        # an item without a row is never a negative
         shift = torch.where(count > 0, log_count - log_q, -torch.inf)
         ends = torch.searchsorted(user, torch.arange(len(user_vec) + 1, device=user.device)).tolist()
         d_user = torch.empty_like(user_vec)

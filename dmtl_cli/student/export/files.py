@@ -26,7 +26,7 @@ def write_export(folder: Path, student: DSSM, encoder: Encoder, day: Day) -> flo
     items = encoder.entities(day, "item")
     write_items(folder, day.items[ID], towers["item"], items)
     write_users(folder, day.users, _seen(day))
-    encoder.write(folder, described(student))
+    encoder.write(folder, score_facts(student))
     return _oov_share(encoder, items, day)
 
 
@@ -57,8 +57,8 @@ def write_users(folder: Path, users: pl.DataFrame, seen: pl.DataFrame) -> None:
     pq.write_table(out.to_arrow(compat_level=pl.CompatLevel.oldest()), folder / "users.parquet", compression="zstd")
 
 
-def described(student: DSSM) -> dict[str, Any]:
-    """What features.json says beyond features: how a score is made of two vectors."""
+def score_facts(student: DSSM) -> dict[str, Any]:
+    """What features.json has besides features: how two vectors give a score."""
     return {
         "score": "scale * dot(user_vector, item_vector) + bias",
         "scale": float(student.scale.detach()),

@@ -1,4 +1,4 @@
-"""A recorded tower as ONNX: one node an ATen call, of operators that every runtime has."""
+"""A recorded tower as ONNX: one node per ATen call, with operators that every runtime has."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TYPES = {
 
 
 def write(file: Path, program: Program) -> None:
-    """The same program gives the same bytes.
+    """Writes an ONNX file; the same program gives the same bytes.
 
     Raises:
         NotImplementedError: the tower calls an operator that has no node here.
@@ -30,8 +30,8 @@ def write(file: Path, program: Program) -> None:
     graph = _Graph(program)
     for call in program.calls:
         graph.add(call)
-    inputs = [_described(name, program.values[name]) for name in program.inputs]
-    output = _described("vector", program.values[program.output])
+    inputs = [_value_info(name, program.values[name]) for name in program.inputs]
+    output = _value_info("vector", program.values[program.output])
     model = helper.make_model(
         helper.make_graph(graph.nodes, "tower", inputs, [output], list(graph.initializers.values())),
         opset_imports=[helper.make_opsetid("", OPSET)],
@@ -42,7 +42,8 @@ def write(file: Path, program: Program) -> None:
     file.write_bytes(written)
 
 
-def _described(name: str, value: Value) -> onnx.ValueInfoProto:
+def _value_info(name: str, value: Value) -> onnx.ValueInfoProto:
+    """The type and shape of an input or output."""
     return helper.make_tensor_value_info(name, _TYPES[value.dtype], ["rows", *value.shape[1:]])
 
 
@@ -54,7 +55,7 @@ class _Graph:
             name: numpy_helper.from_array(weight.detach().numpy(), name) for name, weight in program.weights.items()
         }
         self.transposed: dict[str, str] = {}
-        """weights by the name of their transpose: a matrix product reads them as they lie"""
+        """weights by the name of their transpose: a matrix product reads them untransposed"""
 
     def add(self, call: Call) -> None:
         operator = str(call.op)
@@ -70,7 +71,7 @@ class _Graph:
         self.nodes.append(helper.make_node(kind, inputs, outputs, name=f"node_{outputs[0]}", **attributes))
 
     def constant(self, value: Any, dtype: type[np.generic] = np.int64) -> str:
-        """Name of an initializer that holds a number or a list of integers."""
+        """Name of an initializer for a number or a list of integers."""
         array = np.asarray(value, dtype)
         name = f"{array.dtype}_{'x'.join(map(str, array.ravel()))}" + ("" if array.ndim else "_scalar")
         self.initializers.setdefault(name, numpy_helper.from_array(array, name))

@@ -1,4 +1,4 @@
-"""A tower as a list of ATen calls, recorded while it runs: what its files are written from.
+"""A tower as a list of ATen calls, recorded while it runs; its files are written from them.
 
 The model's own `forward` is the one description of a tower. Recording it takes a millisecond and none of torch's
 compiler, whose import alone takes a second.
@@ -15,7 +15,7 @@ from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
 ROWS = -1
-"""in shapes and in arguments: the number of rows, which is any"""
+"""the number of rows in shapes and arguments, where any number is valid"""
 _CAT = torch.ops.aten.cat.default
 
 
@@ -78,7 +78,7 @@ def record(module: nn.Module, names: tuple[str, ...], two: tuple[Tensor, ...], t
     The module runs twice, and a size that differs is the number of rows.
 
     Args:
-        names: of the inputs.
+        names: the names of the inputs.
         two: inputs of two rows.
         three: inputs of three rows.
     """
@@ -110,7 +110,7 @@ def _recorded(module: nn.Module, names: tuple[str, ...], inputs: tuple[Tensor, .
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes each call and gives what it returns a name. Parts without elements are left out of a concatenation."""
+    """Records each call and names its outputs. Parts without elements are left out of a concatenation."""
 
     def __init__(self, named: dict[str, Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -120,7 +120,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Otherwise torch imports its compiler, half a second, only to keep it out of here."""
+        """Otherwise torch imports its compiler, which takes half a second, only to disable it here."""
         return False
 
     def __torch_dispatch__(self, op: OpOverload, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -148,7 +148,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _merged(a: Any, b: Any) -> Any:
-    """An argument or a shape, with ROWS where it differs between two numbers of rows."""
+    """An argument or a shape, with ROWS where two recordings of other numbers of rows differ."""
     if isinstance(a, list | tuple):
         return type(a)(_merged(x, y) for x, y in zip(a, b, strict=True))
     if type(a) is int and a != b:

@@ -1,7 +1,7 @@
 """A recorded tower as a torch.export program: the archive that `torch.export.load` of one version of torch reads.
 
 The names of fields are those of torch/_export/serde/schema.py in torch 2.13, the layout of the archive that of
-torch/export/pt2_archive. Neither is public, so `pt2_file` uses this writer beside that version alone.
+torch/export/pt2_archive. Neither is public, so `pt2_file` uses this writer with that version only.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch._export.serde import schema
 from dmtl_cli.student.export.program import ROWS, Program, Ref, Value
 
 SCHEMA = (8, 20)
-_OPSET = 10  # of ATen, as torch notes it
+_OPSET = 10  # of ATen, as torch stores it
 _SYMBOL = "s0"  # of the number of rows: torch's compiler knows a size by such a name
 _ROWS = {"as_expr": {"expr_str": f"Symbol('{_SYMBOL}', positive=True, integer=True)", "hint": {"as_int": 2}}}
 _CPU = {"type": "cpu", "index": None}
@@ -31,7 +31,7 @@ _POSITIONAL, _KEYWORD = 1, 2
 
 
 def write(file: Path, program: Program) -> None:
-    """The same program gives the same bytes: torch's writer of archives notes no time."""
+    """Writes the archive; the same program gives the same bytes, as torch's writer of archives stores no time."""
     parameters = {n: w for n, w in program.weights.items() if isinstance(w, nn.Parameter)}
     buffers = {n: w for n, w in program.weights.items() if n not in parameters}
     archive: Any = torch._C.PyTorchFileWriter(str(file))
@@ -48,7 +48,7 @@ def write(file: Path, program: Program) -> None:
                 "tensor_meta": _meta(Value.from_tensor(whole), kind == "weights"),
             }
         _write_json(archive, f"data/{kind}/model_{kind}_config.json", {"config": payload})
-    _write_json(archive, "models/model.json", _described(program))
+    _write_json(archive, "models/model.json", _exported_program(program))
     for name, content in {
         "data/sample_inputs/model.pt": b"",
         "archive_format": b"pt2",
@@ -63,7 +63,7 @@ def _write_json(archive: Any, name: str, content: dict[str, Any]) -> None:
     archive.write_record(name, encoded := json.dumps(content).encode(), len(encoded))
 
 
-def _described(program: Program) -> dict[str, Any]:
+def _exported_program(program: Program) -> dict[str, Any]:
     """An `ExportedProgram` of the schema."""
     return {
         "graph_module": {
@@ -130,7 +130,7 @@ def _argument(x: Any, names: dict[str, str]) -> dict[str, Any]:
     """An operator's argument, tagged with its type.
 
     Args:
-        names: of weights in the graph.
+        names: the names of weights in the graph.
     """
     if isinstance(x, Ref):
         return _tensor(names.get(x.name, x.name))
@@ -172,7 +172,7 @@ def _signature(program: Program) -> dict[str, Any]:
 
 
 def _calling(program: Program) -> dict[str, Any]:
-    """How the program is called: with its inputs by their place."""
+    """How the program is called: with positional inputs."""
     leaf: dict[str, Any] = {"type": None, "context": None, "children_spec": []}
     given = {"type": "builtins.tuple", "context": "null", "children_spec": [leaf] * len(program.inputs)}
     named = {"type": "builtins.dict", "context": "[]", "children_spec": []}

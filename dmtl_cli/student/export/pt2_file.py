@@ -18,7 +18,8 @@ TORCH = "2.13"
 
 
 def write(file: Path, program: Program, module: nn.Module, example: tuple[Tensor, ...]) -> None:
-    """Writes a tower: in milliseconds beside the version of torch that was looked at, else by torch's own exporter.
+    """Writes a tower: in milliseconds with the version of torch that the fast writer was made for, else by torch's own
+    exporter.
 
     Args:
         program: the tower as recorded.
@@ -42,7 +43,7 @@ def write_by_torch(file: Path, module: nn.Module, example: tuple[Tensor, ...]) -
     with _quiet():
         program = torch.export.export(module, example, dynamic_shapes=(tuple({0: rows} for _ in example),))
         for node in program.graph.nodes:
-            for key in ("stack_trace", "nn_module_stack", "source_fn_stack", "from_node"):  # say where it was made
+            for key in ("stack_trace", "nn_module_stack", "source_fn_stack", "from_node"):  # these name the source code
                 node.meta.pop(key, None)
         program.example_inputs = None  # would be the only pickle of the archive
         torch.export.save(program, file)
@@ -50,7 +51,7 @@ def write_by_torch(file: Path, module: nn.Module, example: tuple[Tensor, ...]) -
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """torch's exporter talks on stdout, through logging and in warnings: a stage is silent on success."""
+    """torch's exporter prints on stdout, logs and warns, while a stage is silent on success."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

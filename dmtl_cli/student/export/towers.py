@@ -1,4 +1,4 @@
-"""The two towers of a student, each alone, and their files: ONNX and torch.export programs.
+"""The two towers of a student as modules of their own, and their files: ONNX and torch.export programs.
 
 The same student gives the same bytes, wherever and whenever they are written.
 """
@@ -63,7 +63,7 @@ def arguments(encoded: Encoded, layout: Layout) -> tuple[Tensor, ...]:
 
 
 def zeros(rows: int, layout: Layout) -> tuple[Tensor, ...]:
-    """Arguments of so many rows of a side of which nothing is known."""
+    """Arguments of that many rows of a side, all out of vocabulary."""
     sequences = tuple(np.zeros((rows, length), np.int32) for _, length in layout.sequences)
     ids, floats = np.zeros((rows, len(layout.ids)), np.int32), np.zeros((rows, layout.floats), np.float32)
     return arguments(Encoded(ids, sequences, floats), layout)
@@ -83,7 +83,7 @@ def write_towers(folder: Path, student: DSSM, encoder: Encoder) -> dict[str, Tow
 
 @torch.no_grad()
 def vectors(tower: Tower, encoded: Encoded) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """[N, d] of N encoded rows."""
+    """The vectors [N, d] of N encoded rows."""
     out = []
     for start in range(0, len(encoded), _BLOCK):
         part = encoded.take(np.arange(start, min(start + _BLOCK, len(encoded))))

@@ -1,1 +1,1 @@
-"""The networks that a teacher may have, a file each. Imports config and nn."""
+"""The networks that a teacher may have, one per file. Imports config and nn."""

@@ -31,7 +31,7 @@ class MMoE(Network):
 
     Args:
         widths: lengths of the parts of x.
-        gate_dropout: probability that a gate loses an expert in training.
+        gate_dropout: probability that a gate drops an expert in training.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class MMoE(Network):
         self.kept = Buffers()
 
     def forward(self, first: FirstLayer) -> tuple[Tensor, Tensor]:
-        """Logits [B, T] and gates [B, T, E]; on a CPU by `mixture`, which is `rest` by hand."""
+        """Logits [B, T] and gates [B, T, E]; on a CPU by `mixture`, a `rest` written by hand."""
         if self.plain_autograd or first.item.device.type != "cpu":
             return super().forward(first)
         dropped = None

@@ -1,4 +1,4 @@
-"""What the networks of a teacher share: experts, gates, towers, and the seam between them and the teacher.
+"""What the networks of a teacher share: experts, gates, towers, and their interface to the teacher.
 
 Shapes: B rows, T tasks, E experts, H units of a layer, K outputs of a first layer.
 """
@@ -38,8 +38,8 @@ class Experts(nn.Module):
 def gate(scores: Tensor, dropout: float, training: bool) -> Tensor:
     """Softmax over experts, the last axis.
 
-    In training each expert is dropped with probability `dropout` and the rest renormalised (Zhao et al., RecSys 2019);
-    where all would be, none is. A softmax over those kept is that, and never 0 / 0.
+    In training each expert is dropped with probability `dropout` and the others renormalised (Zhao et al., RecSys
+    2019); where all would be dropped, none is. A softmax over those kept does that without 0 / 0.
     """
     scores = scores.float() if scores.dtype == torch.bfloat16 else scores
     if training and dropout:
@@ -48,26 +48,26 @@ def gate(scores: Tensor, dropout: float, training: bool) -> Tensor:
 
 
 def dropped_experts(like: Tensor, dropout: float) -> Tensor:
-    """Experts that gates do without, bool of the shape of `like`, experts last; never all of a gate."""
+    """Which experts each gate drops, bool of the shape of `like` with experts on the last axis; never all of a gate."""
     dropped = torch.rand_like(like) < dropout
     return dropped & ~dropped.all(-1, keepdim=True)
 
 
 class Towers(nn.ModuleList):
-    """One network a task, from its own vector to its logit."""
+    """One network per task, from its own vector to its logit."""
 
     def __init__(self, width: int, hidden_units: tuple[int, ...], num_tasks: int) -> None:
         super().__init__(mlp(width, (*hidden_units, 1), last_relu=False) for _ in range(num_tasks))
 
     def forward(self, h_TBH: Iterable[Tensor]) -> Tensor:
-        """[B, T], of the type of the weights: small products, and a logit is worth its digits."""
-        kind, device = next(self.parameters()).dtype, next(self.parameters()).device
+        """T tasks' [B, H] -> [B, T], in the type of the weights: products are small, and logits need precision."""
+        dtype, device = next(self.parameters()).dtype, next(self.parameters()).device
         with torch.autocast(device.type, enabled=False):
-            return torch.cat([tower(h_BH.to(kind)) for tower, h_BH in zip(self, h_TBH, strict=True)], 1)
+            return torch.cat([tower(h_BH.to(dtype)) for tower, h_BH in zip(self, h_TBH, strict=True)], 1)
 
 
 class Network(nn.Module):
-    """What a teacher is above its embeddings: a first layer linear in x, and the rest, which ends in towers.
+    """The part of a teacher above its embeddings: a first layer linear in x, and the rest, which ends in towers.
 
     A network is a module of this folder, named as `teacher.model` names it, with a function
     `build(config, widths, num_tasks)`.
@@ -76,7 +76,7 @@ class Network(nn.Module):
     first: SplitLinear
     towers: Towers
     plain_autograd = False
-    """whether to leave out kernels written by hand, where the network has one"""
+    """whether to compute without the kernel written by hand, if the network has one"""
 
     def forward(self, first: FirstLayer) -> tuple[Tensor, Tensor]:
         """Logits [B, T] and gates [B, T, E]."""

@@ -1,6 +1,6 @@
 """Progressive layered extraction (Tang et al., RecSys 2020): experts of one task beside shared ones, level by level.
 
-Shapes: B rows, G groups (one a task, then the shared one), H units of a layer, E experts that a gate mixes.
+Shapes: B rows, G groups (one per task, then the shared one), H units of a layer, E experts that a gate mixes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ def build(config: Teacher, widths: tuple[int, ...], num_tasks: int) -> PLE:
 class Extraction(nn.Module):
     """One level: each group's first-layer sums, of its experts and then of its gate -> each group's mixture.
 
-    A task mixes its own and the shared experts, the shared group mixes all; on the last level nobody reads the latter.
+    A task mixes its own and the shared experts, the shared group mixes all, but on the last
+    level, where nothing reads its mixture.
 
     Args:
         experts: how many each group has.
@@ -71,9 +72,9 @@ class PLE(Network):
 
     Args:
         widths: lengths of the parts of x.
-        num_experts: shared ones, on each level.
-        num_task_experts: of each task, on each level.
-        gate_dropout: probability that a gate loses an expert in training.
+        num_experts: shared experts on each level.
+        num_task_experts: experts of each task on each level.
+        gate_dropout: probability that a gate drops an expert in training.
     """
 
     def __init__(

@@ -1,0 +1,37 @@
+"""What a row teaches a teacher."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from dmtl_cli.data.log.day import Block
+from dmtl_cli.data.rows import Rows
+
+A = TypeVar("A")
+Array = npt.NDArray[Any]
+
+
+class TeacherLabels(NamedTuple, Generic[A]):
+    """The labels of n rows, as arrays or tensors."""
+
+    click: A
+    """[n] bool"""
+    converted: A
+    """[n, X] bool, a column for each conversion task: it counts with a click"""
+    known: A
+    """[n, X] bool: whether `converted` is known"""
+    weight: A
+    """[n] float32 >= 0"""
+
+
+TeacherRows = Rows[TeacherLabels[Array]]
+
+
+def labelled(block: Block, threshold: float | None) -> TeacherRows:
+    """The rows of a block of events, with the labels of every task."""
+    converted, known = zip(*block.conversions(threshold).values(), strict=True)
+    labels = TeacherLabels(block.click, np.stack(converted, 1), np.stack(known, 1), block.weight)
+    return Rows(block.user.astype(np.int64), block.item.astype(np.int64), labels, block.features)
