@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -297,3 +299,10 @@ def test_the_distributed_names_of_torch() -> None:
     finally:
         dist.destroy_process_group()
     seen("torch.distributed.TCPStore, PrefixStore and all_gather_single")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-"])
+def test_a_closed_stream_is_no_failure(chain: Project, closed: str) -> None:
+    command = f'"{sys.executable}" -m dmtl_cli.cli status --config "{chain.file}" {closed}'
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == "" and ("served" in done.stdout) == (closed == "2>&-")

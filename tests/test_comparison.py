@@ -538,3 +538,10 @@ def test_what_is_measured_does_not_depend_on_seed_or_setting(world: Path, tmp_pa
     assert len(exams[0].users) == 20 and 0 < exams[0].row_users.mean() < 1
     other = Exam.draw(days[1], 10.0, Tasks(), True, configs[0].evaluate)
     assert list(other.users) != list(exams[0].users), "another day, other users"
+
+
+def test_rows_are_in_one_order_without_an_oracle() -> None:
+    table = Table()
+    for model in ("student", "popularity", "click_only", "teacher", "mine"):
+        table.add(model, "ctr.auc", 0.5)
+    assert table.models == ["teacher", "student", "click_only", "mine", "popularity"]

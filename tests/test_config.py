@@ -561,6 +561,14 @@ def test_a_wrong_set(tmp_path: Path, entry: str, says: str) -> None:
     assert found[0].startswith(says), found
 
 
+def test_a_misspelt_key_comes_before_what_it_leaves_missing(tmp_path: Path) -> None:
+    found = mistakes(tmp_path, SMALL.replace("features:", "featurs:"))
+    assert [m.split(": ", 1)[1] for m in found] == [
+        "unknown key featurs, did you mean features?",
+        "features is required",
+    ]
+
+
 def test_a_set_below_an_empty_section(tmp_path: Path) -> None:
     found = mistakes(tmp_path, SMALL + "student:\n", "student.learning_rate=0.1")
     assert found == ["--set student.learning_rate=0.1: student is empty in the config"]

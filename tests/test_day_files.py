@@ -362,3 +362,14 @@ def test_a_log_remembers_what_it_found(own: Project) -> None:
     with pytest.raises(UserError, match="not there any more"):
         log.read(day, own.home)
     assert len(log.inputs(day)) == len(before) - 1 and len(log.read(day, own.home)) < 500
+
+
+def test_a_column_that_appears_twice(tmp_path: Path) -> None:
+    """Parquet allows it; which of them is meant cannot be known."""
+    assert checked(tmp_path, [columns()]).code == 0
+    (file,) = (tmp_path / "log").rglob("*.parquet")
+    table = pq.read_table(file, partitioning=None)
+    pq.write_table(table.append_column("click", table["click"]), file)
+    project = Project(tmp_path, {})
+    ended = project.call("check", "--day", DAYS[0])
+    assert ended.code == 65 and f"{file}: column click appears more than once" in ended.err

@@ -53,6 +53,13 @@ def main() -> None:
     # on a machine that does other work too, OpenMP's spinning threads wait for each other: 22 s in place of 4 seen
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     ending.raise_on_signals()
-    if ending.rank():
+    if ending.rank() or sys.stdout is None:  # None: closed, as by `>&-`
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 (until the end)
-    sys.exit(execute(sys.argv[1:]))
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
+    code = execute(sys.argv[1:])
+    if ending.started_by_torchrun():
+        # a library's thread that has not ended when destructors run would abort a rank whose work is done
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

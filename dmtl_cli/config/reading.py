@@ -45,7 +45,9 @@ def load_config(file: str | Path, overrides: Overrides = ()) -> Config:
     config, wrong = _validate(states[-1])
     if wrong:
         known = [set(_validate(state)[1]) for state in states]
-        found += [text for _, text in sorted(_located(m, name, overrides, marks, known) for m in wrong)]
+        told = sorted(_located(m, name, overrides, marks, known) for m in wrong)
+        # a misspelt key explains the required one that is missing
+        found += [text for _, text in sorted(told, key=lambda mistake: mistake[1].endswith(" is required"))]
     if found or config is None:
         raise UserError(found[0], code=Exit.CONFIG, others=tuple(found[1:]))
     return config

@@ -14,8 +14,10 @@ from dmtl_cli.config.reading import parse
 from dmtl_cli.config.schema import Config
 from dmtl_cli.config.student import Student
 
-EVALUATED = ("oracle", "teacher", "student_teacher", "student", "popularity", "random")
-"""the models of every evaluation"""
+TAUGHT = ("oracle", "teacher", "student_teacher", "student")
+UNTAUGHT = ("popularity", "random")
+EVALUATED = (*TAUGHT, *UNTAUGHT)
+"""the models of every evaluation, in the order of a table's rows: settings come between the two groups"""
 JOINT = "joint"
 PLAIN = "long_read_only"
 """the baseline that transfer is measured from: the same student, taught by labels"""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dmtl_cli.evaluate.settings import EVALUATED, PLAIN
+from dmtl_cli.evaluate.settings import EVALUATED, PLAIN, TAUGHT, UNTAUGHT
 
 SHOWN = (
     "read_seconds@50",
@@ -60,8 +60,8 @@ class Table:
     @property
     def models(self) -> list[str]:
         """The rows from the top: the best that there can be, teachers, students, and what learns nothing."""
-        known = [n for n in EVALUATED if n in self.numbers]
-        return [*known[:4], *(n for n in self.numbers if n not in EVALUATED), *known[4:]]
+        known = (*TAUGHT, *(n for n in self.numbers if n not in EVALUATED), *UNTAUGHT)
+        return [name for name in known if name in self.numbers]
 
     def seeds(self, model: str, metric: str) -> list[float]:
         """One number per seed."""

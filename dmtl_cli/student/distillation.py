@@ -19,15 +19,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, get_args
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dmtl_cli.config.student import Decay, ListLoss, PairWeight, RowLoss
+from dmtl_cli.config.student import Decay, PairWeight
 
 Loss = Callable[..., Tensor]
+LOSSES: dict[str, Loss] = {}
+"""every loss by name; `rows` and `lists` add to it"""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ def rows(per_row: Callable[..., Tensor]) -> Loss:
         each = per_row(s[scored].double(), t[scored].detach().double(), **options)
         return ((weight[scored] * each).sum() / max(len(each), 1)).to(s.dtype)
 
+    LOSSES[per_row.__name__] = loss
     return loss
 
 
@@ -84,6 +87,7 @@ def lists(per_list: Callable[..., Tensor]) -> Loss:
         each = per_list(Lists.collect(s, t, weight, group), **options)
         return (each.sum() / max(len(each), 1)).to(s.dtype)
 
+    LOSSES[per_list.__name__] = loss
     return loss
 
 
@@ -216,9 +220,6 @@ def plackett_luce(x: Lists, *, top_k: int = 10) -> Tensor:
     below = torch.where(x.rank < top_k, x.size[x.at] - x.rank, 1)  # each other row is compared with itself: loss 0
     i, j = _pairs(below)
     return x.sum(x.weight * (_logsumexp(x.s[j], i, len(x.s)) - x.s)) / x.size.clamp(max=top_k)
-
-
-LOSSES: dict[str, Loss] = {name: globals()[name] for kind in (RowLoss, ListLoss) for name in get_args(kind)}
 
 
 # -- lists by popularity -----------------------------------------------------------------------------------------------

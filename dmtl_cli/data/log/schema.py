@@ -34,8 +34,11 @@ class Footer:
 
     @staticmethod
     def read(file: File) -> Footer:
+        """Raises UserError 65 where two columns have one name."""
         with file.open() as parquet:
-            meta = parquet.metadata
+            meta, names = parquet.metadata, parquet.schema_arrow.names
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise UserError(f"{file}: column {twice[0]} appears more than once", "give each column its own name")
             rows = tuple(meta.row_group(k).num_rows for k in range(meta.num_row_groups))
             return Footer(parquet.schema_arrow, rows)
 
