@@ -373,3 +373,11 @@ def test_a_column_that_appears_twice(tmp_path: Path) -> None:
     project = Project(tmp_path, {})
     ended = project.call("check", "--day", DAYS[0])
     assert ended.code == 65 and f"{file}: column click appears more than once" in ended.err
+
+
+def test_another_partition_key_is_named(own: Project) -> None:
+    own.config["data"]["events"]["partition"] = "dt"
+    own.write()
+    ended = own.call("check", "--day", DAYS[0])
+    assert ended.code == 66 and f"no dt=YYYY-MM-DD folder there, but day={DAYS[0]}" in ended.err
+    assert "set partition: day of this table" in ended.err

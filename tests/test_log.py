@@ -368,7 +368,7 @@ def test_rows_are_numbered_within_their_file(tmp_path: Path, monkeypatch: pytest
 def test_types_that_differ_between_tables_or_files(tmp_path: Path) -> None:
     put(tmp_path, BASIC)
     put(tmp_path, {"user_id": ["1", "2"]}, "users/u.parquet")
-    with refused(Exit.DATA, "user ids are int64 in the events and string in the table"):
+    with refused(Exit.DATA, "u.parquet: user ids in column user_id are string, but user_id of the events is int64"):
         read(tmp_path, users=SideTable(path="users", key="user_id"))
     put(tmp_path, BASIC | {"user_id": ["1", "1", "2", "2", "3"]}, "events/day=2026-01-31/b.parquet")
     with refused(Exit.DATA, "user_id"):

@@ -117,7 +117,8 @@ def _override(raw: dict[str, Any], entry: str, marks: Marks) -> list[str]:
             else:
                 at = at[part]
         except (KeyError, IndexError, TypeError):
-            raise UserError(f"--set {entry}: there is nothing at {part} in the config", code=Exit.CONFIG) from None
+            hint = "give the whole list, e.g. a.b=[{c: 1}]" if isinstance(part, int) else ""
+            raise UserError(f"--set {entry}: there is nothing at {part} in the config", hint, Exit.CONFIG) from None
     for old in [place for place in marks if place[: len(parts)] == parts]:
         del marks[old]
     marks.update(dict.fromkeys((*inner, parts), COMMAND_LINE))

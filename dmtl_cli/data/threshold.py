@@ -30,7 +30,12 @@ def long_read_threshold(config: Config, days: Sequence[Day], before: Parent | No
     if not any((b.labels(threshold)[0] & (b.weight > 0)).any() for d in days for b in d.blocks()):
         label = "conversion" if threshold is None else f"long read (over {threshold:.1f} s)"
         what = f"day {days[-1].day}: not one of {clicks} clicks is a {label} of positive weight"
-        raise UserError(what, "check data.events")
+        hint = (
+            "check data.events.conversion"
+            if threshold is None
+            else "lower labels.long_read, or check data.events.duration"
+        )
+        raise UserError(what, hint)
     return threshold
 
 

@@ -123,8 +123,12 @@ class DayFinder:
         if key is not None:
             by_day = self._folders(path, key)
             if day not in by_day:
-                have = f"the log has {min(by_day)} .. {max(by_day)}" if by_day else f"no {key}=YYYY-MM-DD folder there"
-                raise self._no_folder(f"{path}/{key}={day}", what, f" ({have})", "retry when the day has arrived")
+                have, hint = f"no {key}=YYYY-MM-DD folder there", "retry when the day has arrived"
+                if by_day:
+                    have = f"the log has {min(by_day)} .. {max(by_day)}"
+                elif other := next((n for f in self.store.folders(path) if "=" in (n := PurePosixPath(f).name)), None):
+                    have, hint = f"{have}, but {other}", f"set partition: {other.partition('=')[0]} of this table"
+                raise self._no_folder(f"{path}/{key}={day}", what, f" ({have})", hint)
             folders = by_day[day]
         files = [f for folder in folders for f in self.store.files(folder)]
         if not files:

@@ -49,8 +49,11 @@ class Entities:
             return seen.sort(ID), 1.0
         table = self._read(self.table, self.keys[-1])
         if table[ID].dtype != seen[ID].dtype:
-            both = f"{_id_kind(seen[ID].dtype)} in the events and {_id_kind(table[ID].dtype)} in the table"
-            raise UserError(f"{self.side} ids are {both}: expected one type", "cast one of them")
+            in_events = f"{self.keys[0]} of the events is {_id_kind(seen[ID].dtype)}"
+            in_table = f"{self.table.where}: {self.side} ids in column {self.keys[-1]} are {_id_kind(table[ID].dtype)}"
+            raise UserError(
+                f"{in_table}, but {in_events}: expected one type", "write both as integers, or both as text"
+            )
         rate = len(seen.join(table, on=ID, how="semi")) / max(1, len(seen))
         return table.join(seen, on=ID, how="full", coalesce=True).sort(ID), rate
 
