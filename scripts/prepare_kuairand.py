@@ -1,11 +1,18 @@
-"""Turns a folder of KuaiRand CSV files into a log that configs/kuairand.yaml reads.
+"""Turns a folder of KuaiRand files into a log that configs/kuairand.yaml or configs/kuairand_pure.yaml reads.
 
-    python scripts/prepare_kuairand.py RAW [OUT=data/kuairand]
+    python scripts/prepare_kuairand.py RAW [OUT=data/kuairand] [--features FOLDER=RAW]
 
-RAW holds `log_standard_*.csv` (the official layouts; all parts are read) or `processed_standard_*.csv` (the subset of
-liked and hated exposures), `user_features*.csv` and `video_features_basic*.csv`; comma or TAB. Other files are not
+RAW holds the log, the first of these that is there, all its files together:
+
+    log_standard_*.csv                           the official layouts
+    processed_standard*.csv                      the subset of liked and hated exposures
+    train.parquet, val.parquet, test.parquet     official columns split by day, those of KuaiRand-Pure
+
+FOLDER holds `user_features*.csv` and `video_features_basic*.csv`. CSV files have comma or TAB. Other files are not
 read: `log_random_*` is another policy, `video_features_statistic_*` is counted over the whole period, the days to be
-predicted included. Tested on the subset and on small files with the official column names.
+predicted included. Of a split only the official columns are read: those it adds repeat outcomes (watch_ratio, finish,
+like, long_watch, is_positive) or the video table. Tested on the subset, on val and test of KuaiRand-Pure, and on small
+files with the official column names.
 
 OUT appears whole (a scratch folder, then a rename) and replaces the log of an earlier run:
 
@@ -47,35 +54,59 @@ USER_NUMBERS = (
 )
 VIDEO_TEXT = ("video_type", "upload_type", "tag")
 VIDEO_NUMBERS = ("author_id", "music_type")
+SPLITS = ("train.parquet", "val.parquet", "test.parquet")
+UNKNOWN = ("-124", "-124.0", "UNKNOWN")
+RAW_IS = "RAW is the folder with KuaiRand's files"
 
 
-def files(raw: Path, *patterns: str) -> list[Path]:
+def files(folder: Path, *patterns: str, hint: str) -> list[Path]:
     """Files of the first pattern that has any."""
     for pattern in patterns:
-        if found := sorted(raw.glob(pattern)):
+        if found := sorted(folder.glob(pattern)):
             return found
-    raise UserError(f"{raw}: no {' or '.join(patterns)}", "RAW is the folder with KuaiRand's CSV files", Exit.NO_INPUT)
+    raise UserError(f"{folder}: no {' or '.join(patterns)}", hint, Exit.NO_INPUT)
+
+
+def log_files(raw: Path) -> list[Path]:
+    """Files of the log in the first layout that is there."""
+    tables = ("log_standard_*.csv", "processed_standard*.csv")
+    splits = [raw / name for name in SPLITS if (raw / name).is_file()]
+    if splits and not any(file for pattern in tables for file in raw.glob(pattern)):
+        return splits
+    return files(raw, *tables, hint=f"{RAW_IS}; splits are {', '.join(SPLITS)}")
 
 
 def read(file: Path, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> pl.DataFrame:
     """Columns as text, so that every id is exact; cells that say `unknown` are null."""
+    if file.suffix == ".parquet":
+        return read_split(file, required, optional)
     with file.open(encoding="utf-8-sig") as f:
         header = f.readline().rstrip("\r\n")
     separator = "\t" if "\t" in header else ","
-    names = header.split(separator)
-    if missing := [c for c in required if c not in names]:
-        raise UserError(f"{file}: no column {missing[0]}, it has {', '.join(names[:30])}")
-    wanted = [c for c in (*required, *optional) if c in names]
+    wanted = wanted_columns(file, header.split(separator), required, optional)
     try:
         return pl.read_csv(
-            file,
-            separator=separator,
-            columns=wanted,
-            infer_schema=False,
-            null_values=["", "-124", "-124.0", "UNKNOWN"],
+            file, separator=separator, columns=wanted, infer_schema=False, null_values=["", *UNKNOWN]
         ).select(wanted)
     except pl.exceptions.PolarsError as e:
         raise UserError(f"{file}: not a CSV file: {e}") from None
+
+
+def read_split(file: Path, required: tuple[str, ...], optional: tuple[str, ...]) -> pl.DataFrame:
+    """Columns of a Parquet file as `read` gives those of a CSV file."""
+    try:
+        wanted = wanted_columns(file, list(pl.read_parquet_schema(file)), required, optional)
+        text = pl.col(wanted).cast(pl.String)
+        return pl.read_parquet(file, columns=wanted).select(pl.when(~text.is_in(UNKNOWN)).then(text))
+    except pl.exceptions.PolarsError as e:
+        raise UserError(f"{file}: not a Parquet file of numbers and text: {str(e).splitlines()[0]}") from None
+
+
+def wanted_columns(file: Path, names: list[str], required: tuple[str, ...], optional: tuple[str, ...]) -> list[str]:
+    """The columns to read. Raises UserError if a required one is missing."""
+    if missing := [c for c in required if c not in names]:
+        raise UserError(f"{file}: no column {missing[0]}, it has {', '.join(names[:30])}")
+    return [c for c in (*required, *optional) if c in names]
 
 
 def integers(table: pl.DataFrame, columns: tuple[str, ...], file: Path, needed: bool = False) -> pl.DataFrame:
@@ -93,7 +124,7 @@ def integers(table: pl.DataFrame, columns: tuple[str, ...], file: Path, needed: 
 def read_events(raw: Path) -> pl.DataFrame:
     """Every exposure once, in order; labels `like` and `hate` under their official names."""
     parts = []
-    for file in files(raw, "log_standard_*.csv", "processed_standard*.csv"):
+    for file in log_files(raw):
         part = integers(read(file, REQUIRED, (*OPTIONAL, *APART)), REQUIRED, file, needed=True)
         part = integers(part, OPTIONAL, file)
         day = part["date"].cast(pl.String).str.to_date("%Y%m%d", strict=False)
@@ -122,9 +153,11 @@ def read_events(raw: Path) -> pl.DataFrame:
     ).sort("time_ms", "user_id", "video_id", pl.all())
 
 
-def read_features(raw: Path, pattern: str, key: str, text: tuple[str, ...], numbers: tuple[str, ...]) -> pl.DataFrame:
+def read_features(
+    folder: Path, pattern: str, key: str, text: tuple[str, ...], numbers: tuple[str, ...]
+) -> pl.DataFrame:
     parts = []
-    for file in files(raw, pattern):
+    for file in files(folder, pattern, hint=f"{RAW_IS}; if the tables are elsewhere, give --features FOLDER"):
         part = read(file, (key, *text, *numbers))
         parts.append(integers(integers(part, (key,), file, needed=True), numbers, file))
     return pl.concat(parts).unique(key, keep="first", maintain_order=True)
@@ -203,20 +236,23 @@ def write(table: pl.DataFrame, folder: Path, day: dt.date) -> None:
     table.write_parquet(at / "part-0.parquet")
 
 
-def prepare(raw: Path, out: Path) -> list[tuple[dt.date, int, int, int]]:
-    """Writes the log; returns day, rows, users and videos of each day.
+def prepare(raw: Path, out: Path, features: Path | None = None) -> list[tuple[dt.date, int, int, int]]:
+    """Writes the log; returns day, rows, users and videos of each day. Feature tables are in `features`, or in `raw`.
 
     Raises:
         UserError: a file or column is missing, a value is not what it should be, or OUT is not a log to replace.
     """
     if not raw.is_dir():
-        raise UserError(f"{raw}: no such folder", "RAW is the folder with KuaiRand's CSV files", Exit.NO_INPUT)
+        raise UserError(f"{raw}: no such folder", RAW_IS, Exit.NO_INPUT)
+    features = features or raw
+    if not features.is_dir():
+        raise UserError(f"{features}: no such folder", "FOLDER is the one with user_features*.csv", Exit.NO_INPUT)
     kept = {p.name for p in out.iterdir()} - {"events", "users", "items"} if out.is_dir() else set()
     if kept or (out.exists() and not out.is_dir()):
         raise UserError(f"{out}: is not an earlier log, it will not be replaced", "give another OUT")
     log = read_events(raw)
-    user_features = read_features(raw, "user_features*.csv", "user_id", USER_TEXT, USER_NUMBERS)
-    video_features = read_features(raw, "video_features_basic*.csv", "video_id", VIDEO_TEXT, VIDEO_NUMBERS)
+    user_features = read_features(features, "user_features*.csv", "user_id", USER_TEXT, USER_NUMBERS)
+    video_features = read_features(features, "video_features_basic*.csv", "video_id", VIDEO_TEXT, VIDEO_NUMBERS)
 
     table = []
     scratch = out.with_name(f".{out.name}.{os.getpid()}")
@@ -239,12 +275,14 @@ def prepare(raw: Path, out: Path) -> list[tuple[dt.date, int, int, int]]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="KuaiRand CSV files -> a log for configs/kuairand.yaml")
-    parser.add_argument("raw", type=Path, metavar="RAW", help="folder with the CSV files")
+    parser = argparse.ArgumentParser(description="KuaiRand files -> a log for configs/kuairand*.yaml")
+    parser.add_argument("raw", type=Path, metavar="RAW", help="folder with the log")
     parser.add_argument("out", type=Path, metavar="OUT", nargs="?", default=Path("data/kuairand"))
+    tables = "folder with user_features*.csv and video_features_basic*.csv (default: RAW)"
+    parser.add_argument("--features", type=Path, metavar="FOLDER", help=tables)
     args = parser.parse_args(argv)
     try:
-        days = prepare(args.raw, args.out)
+        days = prepare(args.raw, args.out, args.features)
     except UserError as e:
         print(e.line(), file=sys.stderr)
         return int(e.code)

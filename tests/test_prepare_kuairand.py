@@ -20,7 +20,9 @@ from dmtl_cli.config.reading import load_config
 
 ROOT = Path(__file__).parents[1]
 RAW = Path(__file__).parents[2] / "shared/data/kuairand"
+PURE = RAW.with_name("kuairand_pure")
 CONFIG = ROOT / "configs/kuairand.yaml"
+PURE_CONFIG = ROOT / "configs/kuairand_pure.yaml"
 HUGE = 2**62 + 1  # a float would lose its last digit
 
 
@@ -171,6 +173,97 @@ def test_the_subset_layout_and_a_second_run(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["log", "raw"]
 
 
+ADDED = {"source_file": "log.csv", "watch_ratio": 0.5, "finish": 1, "like": 0, "long_watch": 1, "is_positive": 1}
+ADDED |= {"author_id": 5, "tag": "unknown", "upload_dt": "2022-04-09", "upload_date": 20220409, "freshness_days": 3}
+
+
+def write_splits(tmp: Path, **splits: list[dict[str, int]]) -> tuple[Path, Path]:
+    """Folders of the day splits and of the feature tables; columns are added as KuaiRand-Pure's splits add them."""
+    features = write_raw(tmp / "features", [])
+    (raw := tmp / "splits").mkdir()
+    for name, rows in splits.items():
+        pl.DataFrame([r | ADDED for r in rows]).write_parquet(raw / f"{name}.parquet")
+    return raw, features
+
+
+def parts(log: Path) -> dict[str, bytes]:
+    return {p.relative_to(log).as_posix(): p.read_bytes() for p in log.rglob("*.parquet")}
+
+
+def test_splits_give_the_log_of_the_csv_files(log: Path, tmp_path: Path) -> None:
+    """The answers of the tests above hold for splits too: not a byte differs. What a split adds is not read."""
+    raw, features = write_splits(tmp_path, val=ROWS[:3], test=ROWS[3:])
+    pl.DataFrame([row(9, 9, 20220408, 1, 1, 1)]).write_parquet(raw / "log_random.parquet")
+    assert prepare.main([str(raw), str(tmp_path / "log"), "--features", str(features)]) == 0
+    assert len(parts(log)) == 9 and parts(tmp_path / "log") == parts(log)
+    columns = {c for kind in ("events", "users", "items") for c in table(tmp_path / "log", kind, 10).columns}
+    assert columns & ADDED.keys() == {"author_id", "tag"}
+    items = table(tmp_path / "log", "items", 10)
+    assert items["author_id"].to_list() == [HUGE, None, None]  # those of the video table, not of the splits (5)
+    assert items["tag"].to_list() == ["39,68", None, None]
+
+
+def test_a_split_with_other_types_and_csv_files_beside_it(log: Path, tmp_path: Path) -> None:
+    raw, features = write_splits(tmp_path, train=ROWS[:2], val=ROWS[2:4], test=ROWS[4:])
+    kept = pl.read_parquet(raw / "test.parquet")
+    kept.with_columns(pl.col("date").cast(pl.String), pl.col("is_click").cast(pl.Float32)).write_parquet(
+        raw / "test.parquet"
+    )
+    assert prepare.main([str(raw), str(tmp_path / "log"), "--features", str(features)]) == 0
+    assert parts(tmp_path / "log") == parts(log)
+    for file in features.glob("*.csv"):
+        file.rename(raw / file.name)
+    write_csv(raw / "log_standard_4_08_to_4_21_pure.csv", LOG, ROWS[:3])
+    assert prepare.main([str(raw), str(tmp_path / "log")]) == 0  # CSV files go first, as they did before splits
+    assert [p.name for p in (tmp_path / "log/events").iterdir()] == ["day=2022-04-08"]
+
+
+def _split(raw: Path, change: pl.Expr) -> None:
+    pl.read_parquet(raw / "test.parquet").with_columns(change).write_parquet(raw / "test.parquet")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code", "said"),
+    [
+        (lambda raw: (raw / "val.parquet").write_bytes(b"no"), 65, "val.parquet: not a Parquet file"),
+        (lambda raw: _split(raw, pl.lit([1]).alias("time_ms")), 65, "test.parquet: not a Parquet file of numbers"),
+        (lambda raw: _split(raw, pl.lit(-124).alias("is_click")), 65, "is_click, row 1: expected a whole number"),
+        (lambda raw: _split(raw, pl.lit(1.5).alias("user_id")), 65, "row 1: expected a whole number, got '1.5'"),
+        (
+            lambda raw: pl.read_parquet(raw / "val.parquet").drop("long_view").write_parquet(raw / "val.parquet"),
+            *(65, "val.parquet: no column long_view"),
+        ),
+        (lambda raw: [f.unlink() for f in raw.iterdir()], 66, "no log_standard_*.csv or processed_standard*.csv"),
+    ],
+)
+def test_a_mistake_in_a_split_is_one_line(
+    spoil: Callable[[Path], Any], code: int, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw, features = write_splits(tmp_path, val=ROWS[:3], test=ROWS[3:])
+    spoil(raw)
+    assert prepare.main([str(raw), str(tmp_path / "log"), "--features", str(features)]) == code
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+    assert not (tmp_path / "log").exists()
+
+
+def test_splits_without_feature_tables_name_the_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    raw, features = write_splits(tmp_path, val=ROWS)
+    assert prepare.main([str(raw), str(tmp_path / "log")]) == 66
+    error = capsys.readouterr().err
+    assert "no user_features*.csv" in error and "--features FOLDER" in error
+    assert prepare.main([str(raw), str(tmp_path / "log"), "--features", str(features / "no")]) == 66
+    assert "features/no: no such folder" in capsys.readouterr().err
+
+
+def test_the_config_of_the_splits_is_that_of_the_subset() -> None:
+    ours, theirs = (load_config(c).model_dump() for c in (PURE_CONFIG, CONFIG))
+    assert (ours["data"].pop("root"), theirs["data"].pop("root")) == ("data/kuairand_pure", "data/kuairand")
+    windows = [c["teacher"].pop("first_window_days") for c in (ours, theirs)]
+    assert windows == [1, 7]
+    assert {k for k in ours if ours[k] != theirs[k]} == {"workspace"}
+
+
 def _no_users(raw: Path) -> None:
     (raw / "user_features_pure.csv").unlink()
 
@@ -288,3 +381,27 @@ def test_the_real_subset(tmp_path: Path) -> None:
             assert got["recent_clicks"] == [r["video_id"] for r in mine if r["is_click"]][-30:]
             read = [r["video_id"] for r in mine if r["is_click"] and r["play_time_ms"] > 30_000]
             assert got["recent_long_reads"] == read[-30:]
+
+
+@pytest.mark.skipif(not PURE.is_dir(), reason="shared/data/kuairand_pure is not here")
+def test_the_real_splits(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    days = prepare.prepare(PURE, log, RAW)
+    assert [day for day, *_ in days] == [dt.date(2022, 4, 25) + dt.timedelta(k) for k in range(14)]
+    counts = [rows for _, rows, _, _ in days]
+    assert sum(counts) == 222_869
+    raw = pl.concat([pl.read_parquet(PURE / f"{s}.parquet") for s in ("val", "test")]).unique()
+    assert dict(raw["date"].value_counts().iter_rows()) == {int(f"{day:%Y%m%d}"): rows for day, rows, _, _ in days}
+    users = table(log, "users", 27)
+    assert len(users) == raw["user_id"].n_unique() == 25_156
+    assert users["register_days"].null_count() == 0
+    assert pl.read_parquet(log / "items/day=2022-05-08/part-0.parquet")["author_id"].is_not_null().sum() == 6361
+    for kind, key, what in (("users", "user_id", "user"), ("items", "video_id", "item")):
+        before = raw.filter(pl.col("date") < 20220427)
+        rate = before["is_click"].mean()
+        expected = before.group_by(key).agg(pl.len(), clicks=pl.col("is_click").sum()).sort(key)
+        got = table(log, kind, 27).drop_nulls(f"{what}_exposures").sort(key)
+        assert got[key].to_list() == expected[key].to_list()
+        assert got[f"{what}_exposures"].to_list() == expected["len"].to_list()
+        shrunk = expected.select((pl.col("clicks") + 8 * rate) / (pl.col("len") + 8)).to_series()
+        assert got[f"{what}_click_rate"].to_list() == pytest.approx(shrunk.to_list())
