@@ -78,7 +78,7 @@ def teachers(draw: st.DrawFn) -> Teacher:
 @st.composite
 def losses(draw: st.DrawFn) -> KD:
     name = draw(st.sampled_from(sorted({*LISTS, "kl", "mse_logit", "mse_prob"})))
-    options = {option: LOSS[option] for option, takers in LOSS_OPTIONS.items() if name in takers and option in LOSS}
+    options = {option: LOSS[option] for option in LOSS_OPTIONS[name] if option in LOSS}
     options |= {"weight": rates, "target": names, "source_weights": st.builds(SourceWeights, candidate=rates)}
     options |= {"popularity_strata": counts} if name in LISTS else {}
     given_ = draw(some(options, loss=name))

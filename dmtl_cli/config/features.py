@@ -88,8 +88,13 @@ class Feature(Section):
         return "embedding_name" in KIND_OPTIONS[self.kind]
 
     @property
+    def is_bucketed(self) -> bool:
+        """Whether its number becomes a bucket, which is a row of an embedding."""
+        return self.boundaries is not None or self.num_buckets is not None
+
+    @property
     def embedding(self) -> str | None:
         """Name of the embedding this feature reads; None for a feature that stays a number."""
         if self.has_ids:
             return self.embedding_name or self.name
-        return self.name if self.kind == "numeric" and (self.boundaries or self.num_buckets) else None
+        return self.name if self.is_bucketed else None

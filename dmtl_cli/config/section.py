@@ -44,5 +44,6 @@ def without_effect(
     """
     for option in dict.fromkeys(name for names in options.values() for name in names):
         if option in given and option not in options[chosen]:
-            return option, " and ".join(word for word, names in options.items() if option in names)
+            *most, last = (word for word, names in options.items() if option in names)
+            return option, f"{', '.join(most)} and {last}" if most else last
     return None

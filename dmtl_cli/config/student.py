@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from dmtl_cli.config.section import Name, Positive, Rate, Section, Units, Weight
+from dmtl_cli.config.section import Name, Positive, Rate, Section, Units, Weight, without_effect
 from dmtl_cli.config.training import Training
 
 
@@ -33,15 +33,19 @@ RowLoss = Literal["kl", "mse_logit", "mse_prob"]
 ListLoss = Literal["listwise", "listwise_calibrated", "margin_mse", "pairwise", "rank_weight", "plackett_luce"]
 LISTS: tuple[str, ...] = get_args(ListLoss)
 _BLIND = tuple(loss for loss in LISTS if loss != "listwise_calibrated")  # they pull a calibrated logit away
-LOSS_OPTIONS: dict[str, tuple[str, ...]] = {
-    "temperature": ("kl", "mse_prob", "listwise", "listwise_calibrated"),
-    "pair_weight": ("pairwise",),
-    "decay": ("rank_weight",),
-    "decay_lambda": ("rank_weight",),
-    "top_k": ("plackett_luce",),
+_STRATA = "popularity_strata"  # not an option of a loss function: it cuts the lists that one gets
+LOSS_OPTIONS: dict[RowLoss | ListLoss, tuple[str, ...]] = {
+    "kl": ("temperature",),
+    "mse_logit": (),
+    "mse_prob": ("temperature",),
+    "listwise": ("temperature", _STRATA),
+    "listwise_calibrated": ("temperature", _STRATA),
+    "margin_mse": (_STRATA,),
+    "pairwise": ("pair_weight", _STRATA),
+    "rank_weight": ("decay", "decay_lambda", _STRATA),
+    "plackett_luce": ("top_k", _STRATA),
 }
-
-
+"""what each loss takes"""
 PairWeight = Literal["uniform", "gap", "ndcg"]
 Decay = Literal["exponential", "logarithmic", "linear"]
 
@@ -69,16 +73,15 @@ class KD(Section):
 
     @model_validator(mode="after")
     def _options_have_effect(self) -> KD:
-        for option, losses in {**LOSS_OPTIONS, "popularity_strata": LISTS}.items():
-            if option in self.model_fields_set and self.loss not in losses:
-                raise ValueError(f"{option} has no effect on {self.loss} (it is for {', '.join(losses)})")
+        if found := without_effect(LOSS_OPTIONS, self.loss, self.model_fields_set):
+            raise ValueError(f"{found[0]} has no effect on {self.loss} (it is for {found[1]})")
         if "decay_lambda" in self.model_fields_set and self.decay != "exponential":
             raise ValueError(f"decay_lambda has no effect on decay: {self.decay}")
         return self
 
     def options(self) -> dict[str, Any]:
         """Keyword arguments of the loss function."""
-        return {name: getattr(self, name) for name, losses in LOSS_OPTIONS.items() if self.loss in losses}
+        return {name: getattr(self, name) for name in LOSS_OPTIONS[self.loss] if name != _STRATA}
 
 
 class Distill(Section):

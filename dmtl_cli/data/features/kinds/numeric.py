@@ -24,18 +24,14 @@ class Numeric(Kind):
     is_measured = True
 
     @property
-    def bucketed(self) -> bool:
-        return self.feature.boundaries is not None or self.feature.num_buckets is not None
-
-    @property
     def part(self) -> IdColumn | FloatColumns:
-        return IdColumn(self.embedding, is_id=False) if self.bucketed else FloatColumns(1)
+        return IdColumn(self.embedding, is_id=False) if self.feature.is_bucketed else FloatColumns(1)
 
     def encode(self, values: pl.Series, learned: Learned) -> Array:
         """Row 1 + the number of edges at or below each value, 0 for null; or (value - mean) / deviation, 0 for null."""
         x = self._numbers(values)
         known = learned.numbers[self.feature.name]
-        if self.bucketed:
+        if self.feature.is_bucketed:
             edges = np.asarray(known["edges"])
             return np.where(np.isnan(x), 0, 1 + np.searchsorted(edges, x, side="right")).astype(np.int32)
         x = (x - known["mean"]) / known["std"]
@@ -59,13 +55,13 @@ class Numeric(Kind):
 
     def own_rows(self, learned: Learned) -> int | None:
         """A bucket more than there are edges, and the OOV row."""
-        return len(learned.numbers[self.feature.name]["edges"]) + 2 if self.bucketed else None
+        return len(learned.numbers[self.feature.name]["edges"]) + 2 if self.feature.is_bucketed else None
 
     def enough(self, rows: int, block: pl.Series) -> bool:
         return rows >= _SAMPLE
 
     def describe(self, values: pl.Series, encoded: Array) -> dict[str, Any]:
-        if self.bucketed:  # what is not finite is unknown too
+        if self.feature.is_bucketed:  # what is not finite is unknown too
             return {"unknown_share": share(encoded == 0)}
         return super().describe(values, encoded)
 
