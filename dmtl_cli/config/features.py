@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from dmtl_cli.config.profile import FromProfile
 from dmtl_cli.config.section import Column, Name, Positive, Section, without_effect
 
 Kind = Literal["categorical", "sequence", "numeric", "vector"]
@@ -16,7 +17,7 @@ KIND_OPTIONS: dict[Kind, tuple[str, ...]] = {
     "numeric": ("boundaries", "num_buckets", "transform"),
     "vector": ("dim",),
 }
-"""keys of a feature that a kind takes, besides name, side, kind, column and level, which every kind does"""
+"""keys of a feature that a kind takes, besides name, side, kind, column, profile and level, which every kind does"""
 
 
 class Feature(Section):
@@ -27,6 +28,8 @@ class Feature(Section):
     kind: Kind
     column: Column | None = None
     """default: the feature's name"""
+    profile: FromProfile | None = None
+    """in place of a column: what was known of the user or item when the day before ended"""
     level: Literal["entity", "event"] | None = None
     """event: read from each row as logged (the hour); default entity, for context event"""
     embedding_name: Name | None = None
@@ -72,6 +75,21 @@ class Feature(Section):
             raise ValueError("an item's features cannot change with the event; use side context")
         if self.side == "context" and self.level == "entity":
             raise ValueError("side context is read from each event; level entity contradicts it")
+        return self
+
+    @model_validator(mode="after")
+    def _profile_fits(self) -> Feature:
+        if self.profile is None:
+            return self
+        kind = "sequence" if self.profile.history else "numeric"
+        if self.kind != kind:
+            raise ValueError(f"profile.{self.profile.word} gives values of kind {kind}, got kind {self.kind}")
+        if self.side == "context" or (self.profile.history and self.side == "item"):
+            sides = "user" if self.profile.history else "user or item"
+            raise ValueError(f"profile.{self.profile.word} is known of side {sides}, got side {self.side}")
+        for option in ("column", "level", "separator"):
+            if option in self.model_fields_set:
+                raise ValueError(f"{option} has no effect with profile, which reads no column")
         return self
 
     @property

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from dmtl_cli.config.data import Data
+from dmtl_cli.config.automatic import automatic
+from dmtl_cli.config.data import Data, Events
 from dmtl_cli.config.errors import did_you_mean
 from dmtl_cli.config.evaluate import Evaluate
 from dmtl_cli.config.features import Feature
 from dmtl_cli.config.labels import Labels
+from dmtl_cli.config.profile import CLICK, EXPOSURE, READ, Profile
 from dmtl_cli.config.scores import Scores
 from dmtl_cli.config.section import Folder, Positive, Section, without_effect
 from dmtl_cli.config.student import Student
@@ -34,6 +36,7 @@ class Config(Section):
     data: Data
     features: Annotated[tuple[Feature, ...], Field(min_length=1)]
     labels: Labels = Labels()
+    profile: Profile = Profile()
     teacher: Teacher = Teacher()
     scores: Scores = Scores()
     student: Student = Student()
@@ -48,6 +51,17 @@ class Config(Section):
                 return raw | {"teacher": raw.get("teacher", {}) | {"samples": "sampled"}}
         except (KeyError, TypeError, AttributeError):  # another shape, which the fields' own checks report
             pass
+        return raw
+
+    @model_validator(mode="before")
+    @classmethod
+    def _automatic_features(cls, raw: Any) -> Any:
+        """Puts features in place of `features: auto`."""
+        if isinstance(raw, dict) and raw.get("features") == "auto":
+            try:
+                return raw | {"features": automatic(Events.model_validate(raw["data"]["events"]))}
+            except (KeyError, TypeError, ValidationError):  # the fields' own checks report it
+                return raw | {"features": (Feature(name="user_id", side="user", kind="categorical"),)}
         return raw
 
     @model_validator(mode="after")
@@ -81,8 +95,22 @@ def _features_are_inputs(config: Config) -> None:
     if twice := sorted({n for n in names if names.count(n) > 1}):
         raise ValueError(f"features: {', '.join(twice)} appears twice")
     for k, f in enumerate(config.features):
-        if f.source in config.data.events.outcome_columns:
+        if f.profile is None and f.source in config.data.events.outcome_columns:
             raise ValueError(f"features.{k} ({f.name}): {f.source} is an outcome, known only after the exposure")
+
+
+def _profiles_know_events(config: Config) -> None:
+    """Events of profiles are in the log, and no further conversion has the name of another event."""
+    events, further = config.data.events, sorted(config.data.events.conversions)
+    if taken := [name for name in further if name in (EXPOSURE, CLICK, READ)]:
+        raise ValueError(f"data.events.conversions: {taken[0]} is an event of every log, choose another name")
+    known = [*([EXPOSURE] if events.click else []), CLICK, READ, *further]
+    for k, f in enumerate(config.features):
+        for event in f.profile.events if f.profile else ():
+            if event not in known:
+                hint = did_you_mean(event, known) or f"; events are {', '.join(known)}"
+                alone = " (a log of clicks alone has no exposures)" if event == EXPOSURE else hint
+                raise ValueError(f"features.{k} ({f.name}): profile: no event is called {event}{alone}")
 
 
 def _embeddings_are_shared_by_equals(config: Config) -> None:
@@ -193,6 +221,7 @@ def _crossed(config: Config, at: str, side: str, name: str) -> Feature:
 
 CHECKS: tuple[Callable[[Config], None], ...] = (
     _features_are_inputs,
+    _profiles_know_events,
     _embeddings_are_shared_by_equals,
     _models_read_features,
     _labels_are_in_the_log,
