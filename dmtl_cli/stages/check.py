@@ -11,14 +11,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from dmtl_cli.config.days import before
 from dmtl_cli.config.features import Feature
 from dmtl_cli.config.schema import Config
+from dmtl_cli.data.days import columns, joined
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log import sizes
 from dmtl_cli.data.log.day import FEATURE, Day
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.log.shares import share_groups
+from dmtl_cli.data.profile.stored import Profile
 from dmtl_cli.runs.ranks import ALONE
+from dmtl_cli.runs.workspace import Workspace
 from dmtl_cli.teacher.rows import rows_per_epoch
 
 _BLOCKS = 32  # blocks of the day whose durations are described
@@ -31,9 +35,9 @@ def check(config: Config, day: dt.date) -> dict[str, Any]:
     Raises:
         UserError: what training would raise.
     """
-    log = Log(config.data, config.features)
+    log = Log(config.data, columns(config.features))
     with tempfile.TemporaryDirectory(prefix="dmtl-check-") as scratch:
-        read = log.read(day, Path(scratch))
+        read = _with_profile(config, log.read(day, Path(scratch)))
         encoder = Encoder(config.features).grow([read])
         changing = _items_that_change(log, read)
         features = [encoder.describe(read, f.name) | _doubts(f, read, changing) for f in config.features]
@@ -51,6 +55,14 @@ def check(config: Config, day: dt.date) -> dict[str, Any]:
             "features": features,
             "estimates": _estimates(config, read, encoder),
         }
+
+
+def _with_profile(config: Config, day: Day) -> Day:
+    """The day with what the workspace's newest profile before it gives; null where there is none."""
+    ws = Workspace(Path(config.workspace))
+    newest = ws.newest("profile", day.day)
+    found = ws.current("profile", newest) if newest else None
+    return joined(day, config.features, Profile.open(found) if found else None, before(day.day))
 
 
 def _labels(config: Config, day: Day) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from dmtl_cli.data.days import Days
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.day import Day
-from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.rows import Rows, pairs
 from dmtl_cli.runs.artifact import Publication
@@ -34,16 +34,16 @@ def dump_logits(run: Run, day: dt.date, teacher_day: dt.date | None = None) -> R
     teacher_day = teacher_day or day
     parent = run.parent("teacher", teacher_day, hint=f"run dmtl train-teacher --day {teacher_day}")
     retriever = run.newest("export", day) if config.candidates and config.candidate_source != "popularity" else None
-    log = Log(run.config.data, run.config.features if retriever else run.config.features_of("teacher"))
-    inputs = log.inputs(day)
-    parents = [parent, *([retriever] if retriever else [])]
+    log = Days(run, run.config.features if retriever else run.config.features_of("teacher"))
+    inputs = log.inputs([day])
+    parents = [p for p in (parent, retriever, *log.parents([day])) if p]
     work = partial(_dump, run, day, log, parent, retriever)
     sections = run.sections("teacher", "scores")
     return run.publish("scores", day, sections, inputs, parents, work, sub=f"teacher={teacher_day}")
 
 
 def _dump(
-    run: Run, day: dt.date, log: Log, parent: Parent, retriever: Parent | None, publication: Publication
+    run: Run, day: dt.date, log: Days, parent: Parent, retriever: Parent | None, publication: Publication
 ) -> Draft:
     config = run.config.scores
     read = log.read(day, publication.tmp, run.ranks)

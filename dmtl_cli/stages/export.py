@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from functools import partial
 
+from dmtl_cli.data.days import Days
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.data.log.reader import Log
 from dmtl_cli.nn import checkpoint
 from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.run import Draft, Parent, Result, Run
@@ -15,21 +15,29 @@ from dmtl_cli.student.export.files import write_export
 
 
 def export(run: Run, day: dt.date) -> Result:
-    """Exports the stored student of a day with the catalogue and the users of that day, and points LATEST at it.
+    """Exports the stored student of a day.
 
     Raises:
         UserError: 66 there is no student of that day.
     """
-    student = run.parent("student", day, hint=f"run dmtl train-student --day {day}")
-    log = Log(run.config.data, run.config.features_of("student"))
-    inputs = log.inputs(day)
+    return export_student(run, day, run.parent("student", day, hint=f"run dmtl train-student --day {day}"))
+
+
+def export_student(run: Run, day: dt.date, student: Parent) -> Result:
+    """Exports a student with the users and items as they are when `day` has ended, and points LATEST at it.
+
+    Raises:
+        UserError: 66 the day's log or profile is not there.
+    """
+    log = Days(run, run.config.features_of("student"))
+    inputs, parents = log.inputs_at_end(day), [student, *log.parents_at_end(day)]
     work, sections = partial(_export, day, log, student), run.sections("student")
-    return run.publish("export", day, sections, inputs, [student], work, latest=True, shared=False)
+    return run.publish("export", day, sections, inputs, parents, work, latest=True, shared=False)
 
 
-def _export(day: dt.date, log: Log, parent: Parent, publication: Publication) -> Draft:
+def _export(day: dt.date, log: Days, parent: Parent, publication: Publication) -> Draft:
     folder, manifest = parent
-    read = log.read(day, publication.tmp)
+    read = log.read_end(day, publication.tmp)
     encoder = Encoder.stored(folder, log.features)
     student = build_student(encoder, stored_section(manifest))
     checkpoint.load(folder, student, student.table)

@@ -7,6 +7,7 @@ import datetime as dt
 from dmtl_cli.config.errors import Exit, NotDue, UserError
 from dmtl_cli.runs.run import Result, Run
 from dmtl_cli.runs.workspace import CHAIN
+from dmtl_cli.stages.build_profile import build_profile
 from dmtl_cli.stages.dump_logits import dump_logits
 from dmtl_cli.stages.evaluate import evaluate
 from dmtl_cli.stages.train_student import train_student
@@ -27,8 +28,8 @@ def run_day(run: Run, day: dt.date) -> list[Result]:
 
 
 def learn_day(run: Run, day: dt.date, stages: Stages = ALL) -> list[Result]:
-    """Trains the day's teacher, dumps its scores and those of the teacher that the student learns from, trains and
-    exports the student.
+    """Builds the day's profile, trains its teacher, dumps its scores and those of the teacher that the student learns
+    from, trains and exports the student.
 
     A student that learns from scores is not due before there is a teacher old enough: by default not on the chain's
     first day.
@@ -38,6 +39,8 @@ def learn_day(run: Run, day: dt.date, stages: Stages = ALL) -> list[Result]:
     """
     results: list[Result] = []
     distill = run.config.student.distill
+    if "profile" in stages:
+        results += build_profile(run, day)
     if "teacher" in stages:
         results.append(train_teacher(run, day))
     youngest = day - dt.timedelta(days=distill.min_age_days)

@@ -10,7 +10,7 @@ from dmtl_cli.config.errors import UserError
 from dmtl_cli.runs.manifest import MANIFEST, Manifest
 from dmtl_cli.runs.workspace import CHAIN, Workspace
 
-COLUMNS = ("evaluation", "teacher", "scores", "rescores", "student", "export")
+COLUMNS = ("evaluation", "profile", "teacher", "scores", "rescores", "student", "export")
 
 
 def status(ws: Workspace, today: dt.date | None = None) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def _day(ws: Workspace, day: dt.date, *, begins: bool) -> dict[str, str]:
         state = _state(ws, column, day)
         if state == "missing" and ws.refusal_path(stage, day).exists():
             state = "refused"
-        if state == "missing" and begins and column not in ("teacher", "scores"):
+        if state == "missing" and begins and column not in ("profile", "teacher", "scores"):
             state = "not due"
         cells[column] = state
     return cells

@@ -21,8 +21,8 @@ from torch import Tensor
 from dmtl_cli.config.days import window
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.tasks import CLICK, READ, Tasks
+from dmtl_cli.data.days import Days
 from dmtl_cli.data.log.day import Day
-from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.data.threshold import long_read_threshold
@@ -72,22 +72,28 @@ def train_joint(run: Run, day: dt.date) -> Result:
     if not config.student.distill.w_kd:
         raise UserError("train-joint: student.distill.w_kd is 0, its student would learn nothing", code=Exit.CONFIG)
     before = run.newest("joint", day)
-    log = Log(config.data, config.features)
+    log = Days(run, config.features)
     days = window(day, config.teacher.window_days if before else config.teacher.first_window_days)
-    inputs = [one for d in days for one in log.inputs(d)]
-    work = partial(_learn, run, day, log, days, before)
-    parents = [before] if before else []
-    return run.publish("joint", day, run.sections("teacher", "scores", "student"), inputs, parents, work)
+    profiles = log.parents(days)
+    parents = [p for p in (before, *profiles) if p]
+    work = partial(_learn, run, day, log, days, before, profiles)
+    return run.publish("joint", day, run.sections("teacher", "scores", "student"), log.inputs(days), parents, work)
 
 
 def _learn(
-    run: Run, day: dt.date, log: Log, days: list[dt.date], before: Parent | None, publication: Publication
+    run: Run,
+    day: dt.date,
+    log: Days,
+    days: list[dt.date],
+    before: Parent | None,
+    profiles: list[Parent],
+    publication: Publication,
 ) -> Draft:
     config = run.config.teacher
     refuse_precision("teacher.precision", config.precision, run.device)
     refuse_precision("student.precision", run.config.student.precision, run.device)
     read = [log.read(d, publication.tmp, run.ranks) for d in days]
-    threshold = long_read_threshold(run.config, read, before)
+    threshold = long_read_threshold(run.config, read, before or next(iter(profiles), None))
     refuse_another_model(before, run.config)
     rng = run.rng("joint", day)
     teacher, student = _learners(run, day, read, before)

@@ -9,8 +9,8 @@ from functools import partial
 
 import torch
 
+from dmtl_cli.data.days import Days
 from dmtl_cli.data.log.day import Day
-from dmtl_cli.data.log.reader import Log
 from dmtl_cli.nn.fit import fit
 from dmtl_cli.nn.learner import Learner, grown_encoder
 from dmtl_cli.nn.precision import refuse_precision
@@ -48,26 +48,25 @@ def train_student(run: Run, day: dt.date, scores_day: dt.date | None = None) -> 
         scores_day: the teacher whose scores to use; default the newest of min_age_days to max_age_days.
     """
     config = run.config.student
-    log = Log(run.config.data, run.config.features_of("student"))
+    log = Days(run, run.config.features_of("student"))
     before = run.newest("student", day)
     teacher_day = choose_scores(run, day, scores_day) if config.distill.w_kd else None
     found = find_scores(run, day, teacher_day) if teacher_day else {}
     days = sorted({day, *(d for _, d in found)})
-    inputs = [one for d in days for one in log.inputs(d)]
     # without scores the newest teacher's threshold tells what a long read is
     needs_threshold = not found and config.hard.label == "long_read"
     threshold_teacher = run.newest("teacher", day + dt.timedelta(days=1)) if needs_threshold else None
     source = _Source(teacher_day, found, *scores_facts(run, day, found, threshold_teacher))
-    parents = [p for p in (before, threshold_teacher, *found.values()) if p]
+    parents = [p for p in (before, threshold_teacher, *found.values(), *log.parents(days)) if p]
     work = partial(_learn, run, day, log, days, before, source)
-    student = run.publish("student", day, run.sections("student"), inputs, parents, work)
+    student = run.publish("student", day, run.sections("student"), log.inputs(days), parents, work)
     return student, export(run, day)
 
 
 def _learn(
     run: Run,
     day: dt.date,
-    log: Log,
+    log: Days,
     days: list[dt.date],
     before: Parent | None,
     source: _Source,

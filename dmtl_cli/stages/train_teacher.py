@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dmtl_cli.config.days import window
 from dmtl_cli.config.tasks import CLICK
-from dmtl_cli.data.log.reader import Log
+from dmtl_cli.data.days import Days
 from dmtl_cli.data.threshold import long_read_threshold
 from dmtl_cli.evaluate import metrics
 from dmtl_cli.nn.batches import Batch
@@ -31,20 +31,26 @@ def train_teacher(run: Run, day: dt.date) -> Result:
     config = run.config.teacher
     before = run.newest("teacher", day)
     days = window(day, config.window_days if before else config.first_window_days)
-    log = Log(run.config.data, run.config.features_of("teacher"))
-    inputs = [one for d in days for one in log.inputs(d)]
-    parents = [before] if before else []
-    work = partial(_learn, run, day, log, days, before)
+    log = Days(run, run.config.features_of("teacher"))
+    inputs, profiles = log.inputs(days), log.parents(days)
+    parents = [p for p in (before, *profiles) if p]
+    work = partial(_learn, run, day, log, days, before, profiles)
     return run.publish("teacher", day, run.sections("teacher"), inputs, parents, work)
 
 
 def _learn(
-    run: Run, day: dt.date, log: Log, days: list[dt.date], before: Parent | None, publication: Publication
+    run: Run,
+    day: dt.date,
+    log: Days,
+    days: list[dt.date],
+    before: Parent | None,
+    profiles: list[Parent],
+    publication: Publication,
 ) -> Draft:
     config, tasks = run.config.teacher, run.config.tasks
     refuse_precision("teacher.precision", config.precision, run.device)
     read = [log.read(d, publication.tmp, run.ranks) for d in days]
-    threshold = long_read_threshold(run.config, read, before)
+    threshold = long_read_threshold(run.config, read, before or next(iter(profiles), None))
     refuse_another_model(before, run.config)
     encoder = grown_encoder(log.features, read, before)
 

@@ -34,7 +34,7 @@ class Encoder:
     vocabularies: dict[str, Vocabulary | Buckets] = field(default_factory=dict)
     """by embedding of ids"""
     numbers: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """by feature: {"edges": [...]} or {"mean", "std"}"""
+    """by feature: {"edges": [...]} or {"mean", "std"}; none of one whose values were null on every day so far"""
     id_kinds: dict[str, str] = field(default_factory=dict)
     """user, item -> int64 | string"""
 
@@ -89,7 +89,8 @@ class Encoder:
         numbers = dict(self.numbers)
         for kind in self.kinds:
             if kind.is_measured and kind.feature.name not in numbers:
-                numbers[kind.feature.name] = kind.measure([day_values(kind, day)[0] for day in days])
+                measured = kind.measure([day_values(kind, day)[0] for day in days])
+                numbers |= {kind.feature.name: measured} if measured else {}
         sharing: dict[str, list[Kind]] = {}
         for kind in self.kinds:
             if kind.has_vocabulary:

@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dmtl_cli.config.data import Data
+from dmtl_cli.config.data import Data, SideTable
 from dmtl_cli.config.days import folder_day
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.log.checks import SECONDS, Checked
@@ -78,12 +78,21 @@ class DayFinder:
         self.data, self.store = data, Store(data.root)
         self._spans: dict[File, list[_Span | None]] = {}
 
-    def find(self, day: dt.date) -> DayFiles:
-        """The day's files as they are now, identified."""
+    def find(self, day: dt.date, tables: dt.date | None = None) -> DayFiles:
+        """The day's files as they are now, identified.
+
+        Args:
+            tables: the day whose side tables to take where they are there; else, and by default, those of `day`.
+        """
         events, groups = self._event_files(day)
-        tables = {"user": self.data.users, "item": self.data.items}
-        sides = {s: tuple(self._files(t.path, t.partition, day, t.path)) for s, t in tables.items() if t is not None}
+        named = {"user": self.data.users, "item": self.data.items}
+        sides = {s: tuple(self._table_files(t, day, tables)) for s, t in named.items() if t is not None}
         return DayFiles(day, tuple(events), sides, groups, self.data.digest).identify()
+
+    def _table_files(self, table: SideTable, day: dt.date, other: dt.date | None) -> list[File]:
+        folders = self._folders(table.path, table.partition).get(other, []) if other else []
+        files = [f for folder in folders for f in self.store.files(folder)]
+        return files or self._files(table.path, table.partition, day, table.path)
 
     def _event_files(self, day: dt.date) -> tuple[list[File], dict[File, range]]:
         """The files that may have rows of the day, and which of their row groups."""

@@ -33,11 +33,12 @@ class Entities:
         if (beside := data.users if side == "user" else data.items) is not None:
             self.keys.append(beside.key)
 
-    def join(self, seen: pl.DataFrame) -> tuple[pl.DataFrame, float]:
+    def join(self, seen: pl.DataFrame, known: pl.Series | None = None) -> tuple[pl.DataFrame, float]:
         """All of the day, sorted by id, and the share of those seen in events that the side table has.
 
         Args:
             seen: `:id` and `:at` of each id in the events.
+            known: distinct ids that belong to the day whether or not its events or table have them.
 
         Returns:
             `:id`, `:at` (null of one that is in the side table alone), and the side table's features by name.
@@ -45,8 +46,11 @@ class Entities:
         Raises:
             UserError: 65 an id or a value does not fit, an id appears twice, ids are not of the type in the events.
         """
+        if known is not None:
+            known = self._same_type(known, seen)
         if self.table is None:
-            return seen.sort(ID), 1.0
+            whole = seen if known is None else pl.DataFrame({ID: known}).join(seen, on=ID, how="full", coalesce=True)
+            return whole.sort(ID), 1.0
         table = self._read(self.table, self.keys[-1])
         if table[ID].dtype != seen[ID].dtype:
             in_events = f"{self.keys[0]} of the events is {_id_kind(seen[ID].dtype)}"
@@ -55,7 +59,17 @@ class Entities:
                 f"{in_table}, but {in_events}: expected one type", "write both as integers, or both as text"
             )
         rate = len(seen.join(table, on=ID, how="semi")) / max(1, len(seen))
+        if known is not None:
+            table = table.join(pl.DataFrame({ID: known}), on=ID, how="full", coalesce=True)
         return table.join(seen, on=ID, how="full", coalesce=True).sort(ID), rate
+
+    def _same_type(self, known: pl.Series, seen: pl.DataFrame) -> pl.Series:
+        """Raises UserError 65 where ids known before are integers and those of the events text, or the reverse."""
+        if known.dtype != seen[ID].dtype:
+            now, before = _id_kind(seen[ID].dtype), _id_kind(known.dtype)
+            what = f"{self.keys[0]} of the events is {now}, but {self.side} ids of earlier days are {before}"
+            raise UserError(what, "give the ids their former type, or use a new workspace")
+        return known
 
     def complete(self, joined: pl.DataFrame, firsts: pl.DataFrame) -> pl.DataFrame:
         """`:id` and all features by name, in the config's order.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,49 +58,62 @@ class Log:
     def __init__(self, data: Data, features: tuple[Feature, ...]) -> None:
         self.data, self.features = data, features
         self._finder = DayFinder(data)
-        self._found: dict[dt.date, DayFiles] = {}
+        self._found: dict[tuple[dt.date, dt.date | None], DayFiles] = {}
 
-    def find(self, day: dt.date) -> DayFiles:
+    def find(self, day: dt.date, tables: dt.date | None = None) -> DayFiles:
         """The day's files as they are now. Later reads of the day use these files.
+
+        Args:
+            tables: the day whose side tables to take where they are there; else, and by default, those of `day`.
 
         Raises:
             UserError: 66 a folder, a file or the day is not there; 65 a file is not Parquet; 74 the storage fails.
         """
-        self._found[day] = self._finder.find(day)
-        return self._found[day]
+        self._found[day, tables] = self._finder.find(day, tables)
+        return self._found[day, tables]
 
-    def inputs(self, day: dt.date) -> list[dict[str, Any]]:
+    def inputs(self, day: dt.date, tables: dt.date | None = None) -> list[dict[str, Any]]:
         """What a stage reads of this day: path below data.root, rows, bytes and digest of each file. See `find`."""
-        return self.find(day).identities
+        return self.find(day, tables).identities
 
-    def open(self, day: dt.date) -> tuple[DayFiles, RawEvents]:
+    def open(self, day: dt.date, tables: dt.date | None = None) -> tuple[DayFiles, RawEvents]:
         """The files that `find` or `inputs` found (else those found now), and their rows.
 
         Raises:
             UserError: 65 a column is not there or of the wrong type; what `find` raises.
         """
-        found = self._found.get(day) or self.find(day)
+        found = self._found.get((day, tables)) or self.find(day, tables)
         return found, RawEvents(self.data, day, Schema.unify(found, self.data, self.features))
 
-    def read(self, day: dt.date, scratch: Path, ranks: Ranks = ALONE) -> Day:
+    def read(
+        self,
+        day: dt.date,
+        scratch: Path,
+        ranks: Ranks = ALONE,
+        *,
+        tables: dt.date | None = None,
+        known: Mapping[str, pl.Series] | None = None,
+    ) -> Day:
         """Checks a day and spools its events, from the files that `open` returns.
 
         Args:
             scratch: directory for the spool, of this rank and seen by all.
             ranks: the processes that read a share of the row groups each; all return the day that one rank would.
+            tables: as `find` takes it.
+            known: by side distinct ids that belong to the day whether or not its events or tables have them.
 
         Raises:
             UserError: 66 a day or table is not there or has no row, or a file changed since it was found; 65 a
                 column is missing or of the wrong type, an id is null or a float, a label is out of range; with file,
                 column and row.
         """
-        found, raw = self.open(day)
+        found, raw = self.open(day, tables)
         found.check_same(ranks)
         sides = {side: Entities(self.data, side, raw.schema.sides.get(side), self.features) for side in SIDES}
         seen = self._first_pass(raw, found, scratch, ranks)
         joined, facts = {}, {}
         for side, entities in sides.items():
-            joined[side], facts[f"{side}s_joined"] = entities.join(seen.ids[side])
+            joined[side], facts[f"{side}s_joined"] = entities.join(seen.ids[side], (known or {}).get(side))
         spool, tally, repeated, firsts = self._spool(raw, seen, joined, scratch)
         users, items = (entities.complete(joined[side], firsts[side]) for side, entities in sides.items())
         facts = tally.facts(len(repeated), durations=self.data.events.duration is not None) | facts

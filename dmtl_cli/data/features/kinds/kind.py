@@ -21,7 +21,7 @@ class Learned(NamedTuple):
     vocabularies: dict[str, Vocabulary | Buckets]
     """by embedding, of the kinds with `has_vocabulary`"""
     numbers: dict[str, dict[str, Any]]
-    """by feature, what `Kind.measure` returned; JSON values"""
+    """by feature, what `Kind.measure` returned; JSON values; absent while no value is known"""
 
 
 class Kind(ABC):
@@ -63,7 +63,9 @@ class Kind(ABC):
         raise NotImplementedError
 
     def measure(self, values: list[pl.Series]) -> dict[str, Any]:
-        """Raw values of the first window's days -> JSON values that encode keeps using from then on."""
+        """Raw values of the first window's days -> JSON values that encode keeps using from then on.
+
+        Empty where no value is known: the next days that a model learns are measured instead."""
         raise NotImplementedError
 
     def own_rows(self, learned: Learned) -> int | None:

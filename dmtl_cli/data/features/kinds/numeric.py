@@ -18,6 +18,7 @@ from dmtl_cli.data.features.layout import Array, FloatColumns, IdColumn
 
 _SAMPLE = 1_000_000  # events whose event-level numbers are measured
 _LARGEST = 10  # deviations from the mean
+_UNKNOWN: dict[str, Any] = {"edges": [], "mean": 0.0, "std": 1.0}  # of a feature that has not been measured yet
 
 
 class Numeric(Kind):
@@ -30,7 +31,7 @@ class Numeric(Kind):
     def encode(self, values: pl.Series, learned: Learned) -> Array:
         """Row 1 + the number of edges at or below each value, 0 for null; or (value - mean) / deviation, 0 for null."""
         x = self._numbers(values)
-        known = learned.numbers[self.feature.name]
+        known = learned.numbers.get(self.feature.name, _UNKNOWN)
         if self.feature.is_bucketed:
             edges = np.asarray(known["edges"])
             return np.where(np.isnan(x), 0, 1 + np.searchsorted(edges, x, side="right")).astype(np.int32)
@@ -39,23 +40,24 @@ class Numeric(Kind):
         return floats[:, None]
 
     def measure(self, values: list[pl.Series]) -> dict[str, Any]:
-        """`edges`, or `mean` and `std`."""
+        """`edges`, or `mean` and `std`; empty where no value is known, unless the edges are given."""
         f = self.feature
         x = np.concatenate([self._numbers(v) for v in values])
         x = np.sort(x[~np.isnan(x)])  # sorted: sums then do not depend on the order of reading
         if f.boundaries is not None:
             return {"edges": list(f.boundaries)}
+        if not len(x):
+            return {}
         if f.num_buckets is not None:
-            if not len(x):
-                return {"edges": []}
             return {"edges": np.unique(np.quantile(x, np.arange(1, f.num_buckets) / f.num_buckets)).tolist()}
-        if not len(x) or x[0] == x[-1]:  # the deviation of equal numbers is rounding, not 0
-            return {"mean": float(x[0]) if len(x) else 0.0, "std": 1.0}
+        if x[0] == x[-1]:  # the deviation of equal numbers is rounding, not 0
+            return {"mean": float(x[0]), "std": 1.0}
         return {"mean": float(x.mean()), "std": float(x.std()) or 1.0}
 
     def own_rows(self, learned: Learned) -> int | None:
         """A bucket more than there are edges, and the OOV row."""
-        return len(learned.numbers[self.feature.name]["edges"]) + 2 if self.feature.is_bucketed else None
+        edges = learned.numbers.get(self.feature.name, _UNKNOWN).get("edges", ())
+        return len(edges) + 2 if self.feature.is_bucketed else None
 
     def enough(self, rows: int, block: pl.Series) -> bool:
         return rows >= _SAMPLE

@@ -1,0 +1,152 @@
+"""Days of the log as models read them: raw features of their users and items, those that profiles give included."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from dmtl_cli.config.days import before
+from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.features import Feature
+from dmtl_cli.data.log.day import ID, Day
+from dmtl_cli.data.log.reader import Log
+from dmtl_cli.data.profile.stored import Profile, unknown
+from dmtl_cli.runs.ranks import ALONE, Ranks
+from dmtl_cli.runs.run import Parent, Run
+
+
+class Days:
+    """The days that a stage reads.
+
+    A day is joined with the newest profile before it, so its features know nothing of the day itself. On the first day
+    of a chain of profiles there is none, and what profiles give is null.
+
+    Args:
+        features: those to read. Without one that a profile gives no profile is read.
+    """
+
+    def __init__(self, run: Run, features: tuple[Feature, ...]) -> None:
+        self.run, self.features = run, features
+        self.log = Log(run.config.data, columns(features))
+        self._profiled = any(f.profile for f in features)
+        self._found: dict[dt.date, Parent | None] = {}
+
+    def inputs(self, days: Sequence[dt.date]) -> list[dict[str, Any]]:
+        """The files of these days, as `Log.inputs` names them. They are what `read` reads."""
+        return [one for day in days for one in self.log.inputs(day)]
+
+    def parents(self, days: Sequence[dt.date]) -> list[Parent]:
+        """The profiles that `read` joins to these days, oldest first.
+
+        Raises:
+            UserError: 66 the profile of the day before is not there; 65 it is damaged.
+        """
+        found = {day: self._before(day) for day in days}
+        return list({p[1].run_id: p for day in sorted(days) if (p := found[day]) is not None}.values())
+
+    def read(self, day: dt.date, scratch: Path, ranks: Ranks = ALONE) -> Day:
+        """The day with what is known on its morning, as `Log.read` reads it and raises.
+
+        Where a log has no item table, the profile's items are the day's catalogue beside those that are new that day.
+        """
+        parent = self._before(day)
+        profile = Profile.open(parent[0]) if parent else None
+        known = self._known(profile, ("item",))
+        return joined(self.log.read(day, scratch, ranks, known=known), self.features, profile, before(day))
+
+    def inputs_at_end(self, day: dt.date) -> list[dict[str, Any]]:
+        """The files that `read_end` reads."""
+        return self.log.inputs(day, before(day, -1))
+
+    def parents_at_end(self, day: dt.date) -> list[Parent]:
+        """The profile that `read_end` joins.
+
+        Raises:
+            UserError: 66 it is not there; 65 it is damaged.
+        """
+        hint = f"run dmtl build-profile --day {day}"
+        return [self.run.parent("profile", day, hint=hint)] if self._profiled else []
+
+    def read_end(self, day: dt.date, scratch: Path) -> Day:
+        """The users and items as they are when the day has ended: its profile, and the side tables of the day after
+        where they are there."""
+        parents = self.parents_at_end(day)
+        profile = Profile.open(parents[0][0]) if parents else None
+        known = self._known(profile, ("user", "item"))
+        return joined(
+            self.log.read(day, scratch, tables=before(day, -1), known=known), self.features, profile, as_of=day
+        )
+
+    def _before(self, day: dt.date) -> Parent | None:
+        if not self._profiled:
+            return None
+        if day not in self._found:
+            self._found[day] = self._find(day)
+        return self._found[day]
+
+    def _find(self, day: dt.date) -> Parent | None:
+        """Raises UserError 66 where a profile is due and not there."""
+        newest = self.run.ws.newest("profile", day)
+        due = day if newest is None else before(day)  # the first profile of a chain has none before it
+        if newest != due and self.run.ws.current("profile", due) is None and self._is_in_log(due):
+            where = self.run.ws.stage_dir("profile", due)
+            raise UserError(f"no published profile in {where}", f"run dmtl build-profile --day {due}", Exit.NO_INPUT)
+        return None if newest is None else self.run.parent("profile", newest)
+
+    def _is_in_log(self, day: dt.date) -> bool:
+        try:
+            self.log.find(day)
+        except UserError as e:
+            if e.code != Exit.NO_INPUT:
+                raise
+            return False
+        return True
+
+    def _known(self, profile: Profile | None, sides: Sequence[str]) -> dict[str, pl.Series]:
+        """Ids of the profile that belong to a day: none of a side whose features are read from events, as they would
+        be null, and no item that an item table does not list any more."""
+        tables = {"user": self.run.config.data.users, "item": self.run.config.data.items}
+        out: dict[str, pl.Series] = {}
+        for side in sides if profile else ():
+            named = {self.run.config.data.events.user, self.run.config.data.events.item}
+            inline = tables[side] is None and any(f.source not in named for f in self.log.features if f.side == side)
+            if not inline and (side == "user" or tables["item"] is None):
+                assert profile is not None
+                out[side] = profile.ids(side)
+        return out
+
+
+def columns(features: Sequence[Feature]) -> tuple[Feature, ...]:
+    """The features that are read from columns of the log."""
+    return tuple(f for f in features if f.profile is None)
+
+
+def joined(day: Day, features: Sequence[Feature], profile: Profile | None, as_of: dt.date) -> Day:
+    """The day with the features that a profile gives, in the order of the features.
+
+    Args:
+        day: with the features that columns give.
+        profile: None: they are null.
+        as_of: the last day that they know.
+    """
+    return replace(
+        day,
+        users=_joined(day.users, "user", features, profile, as_of),
+        items=_joined(day.items, "item", features, profile, as_of),
+    )
+
+
+def _joined(
+    table: pl.DataFrame, side: str, features: Sequence[Feature], profile: Profile | None, as_of: dt.date
+) -> pl.DataFrame:
+    mine = [f for f in features if f.side == side]
+    given = [f for f in mine if f.profile]
+    if not given:
+        return table
+    values = profile.features(side, table[ID], given, as_of) if profile else unknown(given, table[ID])
+    return table.hstack(values).select(ID, *(f.name for f in mine))
