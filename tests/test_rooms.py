@@ -26,7 +26,7 @@ FLOORS = [
     ["teacher", "student"],
     ["nn", "scores", "serving"],
     ["data"],
-    ["data.features"],
+    ["data.profile", "data.features"],
     ["data.log"],
     ["runs"],
     ["config"],

@@ -30,6 +30,15 @@ First = Annotated[str, typer.Option("--from", help="First day.", show_default=Fa
 Last = Annotated[str, typer.Option("--to", help="Last day.", show_default=False)]
 
 
+@commands.command("build-profile")
+@publishes("build-profile")
+def build_profile(call: Call, day: Day) -> list[Result]:
+    """Store what is known of users and items when a day ends, from the profile before it."""
+    from dmtl_cli.stages.build_profile import build_profile
+
+    return build_profile(call.run, parse_day(day))
+
+
 @commands.command("train-teacher")
 @publishes("train-teacher")
 def train_teacher(call: Call, day: Day) -> list[Result]:

@@ -26,7 +26,7 @@ def long_read_threshold(config: Config, days: Sequence[Day], before: Parent | No
     if clicks == 0:  # a model without positives would publish nonsense
         what = f"day {days[-1].day}: not one of {sum(map(len, days))} rows is a click"
         raise UserError(what, "check data.events.click")
-    threshold = _carried(before, config) if before else _measured(config, days)
+    threshold = carried_threshold(before, config) if before else _measured(config, days)
     if not any((b.labels(threshold)[0] & (b.weight > 0)).any() for d in days for b in d.blocks()):
         label = "conversion" if threshold is None else f"long read (over {threshold:.1f} s)"
         what = f"day {days[-1].day}: not one of {clicks} clicks is a {label} of positive weight"
@@ -56,7 +56,8 @@ def _measured(config: Config, days: Sequence[Day]) -> float | None:
     return float(sum(d.facts["duration_sum"] for d in days) / sum(d.facts["duration_rows"] for d in days))
 
 
-def _carried(before: Parent, config: Config) -> float | None:
+def carried_threshold(before: Parent, config: Config) -> float | None:
+    """The threshold of the chain. Raises UserError 65: the config asks for another one."""
     threshold: float | None = before[1].facts["threshold_seconds"]
     rule = config.labels.long_read
     if threshold is not None and isinstance(rule, float) and rule != threshold:

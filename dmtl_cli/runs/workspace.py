@@ -11,7 +11,7 @@ from dmtl_cli.config.days import folder_day
 from dmtl_cli.config.errors import Exit, UserError
 
 CHAIN = ("teacher", "scores", "student", "export")  # what a day publishes, in order
-STAGES = (*CHAIN, "joint", "evaluation", "compare")
+STAGES = (*CHAIN, "profile", "joint", "evaluation", "compare")
 _RUN = re.compile(r"run-[0-9a-f]{12}")
 _LATEST = re.compile(r"(day=\d{4}-\d\d-\d\d)/(run-[0-9a-f]{12})")
 

@@ -19,6 +19,7 @@ from dmtl_cli.data.log.spool import Spool, bucket_of
 Ints = npt.NDArray[np.int64]
 ID = ":id"  # the id column of users and items: no feature can be called that
 NO_REQUEST = -(2**63)  # the request of an event in a log without requests
+TIME = "_time"  # the log's time column where rows are to be ordered by it
 FEATURE = "x:"  # begins the name of an event-level feature's column in the spool
 
 
@@ -44,6 +45,8 @@ class Block:
     """raw event-level feature columns, by feature name; None without event-level features"""
     further: dict[str, npt.NDArray[np.int8]]
     """further conversions by name: 1, 0; -1 where unknown"""
+    time: pl.Series | None = None
+    """the log's time column as it is there; None where it has none, or times were not read (`Log.timed`)"""
 
     def __len__(self) -> int:
         return len(self.user)
@@ -157,7 +160,8 @@ def _block(frame: pl.DataFrame) -> Block:
     }
     base = {c: frame[c].to_numpy() for c in ("position", "user", "item", "duration", "conversion", "weight", "request")}
     features = pl.DataFrame(raw) if raw else None
-    return Block(click=frame["click"].to_numpy() == 1, features=features, further=further, **base)
+    time = frame[TIME] if TIME in frame.columns else None
+    return Block(click=frame["click"].to_numpy() == 1, features=features, further=further, time=time, **base)
 
 
 def _user_by_user(frame: pl.DataFrame, rng: np.random.Generator | None) -> pl.DataFrame:

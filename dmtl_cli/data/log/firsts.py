@@ -12,8 +12,7 @@ import pyarrow as pa
 
 from dmtl_cli.config.features import Feature
 from dmtl_cli.data.log import sizes
-from dmtl_cli.data.log.day import FEATURE, ID
-from dmtl_cli.data.log.raw import TIME
+from dmtl_cli.data.log.day import FEATURE, ID, TIME
 from dmtl_cli.data.log.spool import frame_of
 from dmtl_cli.runs.ranks import Ranks
 

@@ -12,13 +12,11 @@ import pyarrow as pa
 from dmtl_cli.config.data import Data
 from dmtl_cli.data.log import sizes
 from dmtl_cli.data.log.checks import Checked
-from dmtl_cli.data.log.day import FEATURE, NO_REQUEST
+from dmtl_cli.data.log.day import FEATURE, NO_REQUEST, TIME
 from dmtl_cli.data.log.labels import read_labels
 from dmtl_cli.data.log.schema import Schema
 from dmtl_cli.data.log.source import File
 
-TIME = "_time"
-"""the column by which the rows of `ids` are ordered"""
 Groups = list[tuple[File, range]]
 """row groups of files, in the order of the log"""
 
@@ -43,8 +41,12 @@ class RawEvents:
 
         return self._blocks(groups, {e.user, e.item, e.time}, columns)
 
-    def rows(self, groups: Groups) -> Iterator[pl.DataFrame]:
-        """Blocks of user, item, the labels (see `labels.read_labels`), request, and x:COLUMN of the features."""
+    def rows(self, groups: Groups, timed: bool = False) -> Iterator[pl.DataFrame]:
+        """Blocks of user, item, the labels (see `labels.read_labels`), request, and x:COLUMN of the features.
+
+        Args:
+            timed: whether to give `_time` too, the time column as it is, where the log has one.
+        """
         e = self.events
         features = self.schema.feature_columns
 
@@ -53,7 +55,8 @@ class RawEvents:
                 rows.request(e.request) if e.request else pl.Series(np.full(len(rows.frame), NO_REQUEST, np.int64))
             )
             raw = [_without_dictionary(rows.frame[c].alias(FEATURE + c)) for c in features]
-            return [*self._ids(rows), *read_labels(rows, e), request.alias("request"), *raw]
+            time = [_time(rows, e.time)] if timed and e.time else []
+            return [*self._ids(rows), *read_labels(rows, e), request.alias("request"), *time, *raw]
 
         named: set[str | None] = {
             e.user,
@@ -63,6 +66,7 @@ class RawEvents:
             e.conversion,
             e.weight,
             e.request,
+            e.time if timed else None,
             *e.conversions.values(),
         }
         return self._blocks(groups, named | set(features), columns)
@@ -97,6 +101,12 @@ class RawEvents:
                     row += len(frame)
             except (pa.ArrowException, OSError) as e:
                 raise file.refusal(e, f"damaged Parquet after row {row}") from None
+
+
+def _time(rows: Checked, column: str) -> pl.Series:
+    """The time column, checked, of the type that it has in the files."""
+    rows.time(column)
+    return rows.frame[column].alias(TIME)
 
 
 def _without_dictionary(s: pl.Series) -> pl.Series:

@@ -22,7 +22,7 @@ from dmtl_cli.config.data import Data
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.features import Feature
 from dmtl_cli.data.log import sizes
-from dmtl_cli.data.log.day import FEATURE, ID, Day, Ints
+from dmtl_cli.data.log.day import FEATURE, ID, TIME, Day, Ints
 from dmtl_cli.data.log.day_files import DayFiles, DayFinder, changed_error
 from dmtl_cli.data.log.entities import Entities
 from dmtl_cli.data.log.firsts import AT, Firsts, Taken
@@ -53,10 +53,12 @@ class Log:
 
     Args:
         features: those to read; columns of others are not touched.
+        timed: whether blocks have the time of their events, where the log has one.
     """
 
-    def __init__(self, data: Data, features: tuple[Feature, ...]) -> None:
+    def __init__(self, data: Data, features: tuple[Feature, ...], *, timed: bool = False) -> None:
         self.data, self.features = data, features
+        self.timed = timed and data.events.time is not None
         self._finder = DayFinder(data)
         self._found: dict[tuple[dt.date, dt.date | None], DayFiles] = {}
 
@@ -174,8 +176,9 @@ class Log:
         """Checked blocks of a share, as `_numbered` wants them; `taken` sees each in the order of the log."""
         columns = ["user", "item", "click", "duration", "conversion", "weight", "request"]
         columns += [FURTHER + name for name in self.data.events.conversions]
+        columns += [TIME] if self.timed else []
         features = [f for f in self.features if f.per_event]
-        for block in raw.rows(share.groups):
+        for block in raw.rows(share.groups, self.timed):
             for side in taken:
                 side.add(block)
             yield pl.DataFrame(
