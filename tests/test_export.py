@@ -35,11 +35,12 @@ from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.day import ID
 from dmtl_cli.serving.export import Export, input_names
 from dmtl_cli.serving.search import best_k, top_k
+from dmtl_cli.student.build import Blocks
 from dmtl_cli.student.dssm import DSSM
 from dmtl_cli.student.export import files as export
 from dmtl_cli.student.export import onnx_file, pt2_archive, pt2_file
 from dmtl_cli.student.export.program import record
-from dmtl_cli.student.export.towers import Tower, write_towers
+from dmtl_cli.student.export.towers import Tower, towers_of, write_towers
 from dmtl_cli.synth.generate import generate
 from dmtl_cli.teacher.model import Side
 
@@ -64,7 +65,7 @@ FILES = ["item_tower.onnx", "item_tower.pt2", "user_tower.onnx", "user_tower.pt2
 
 def write(folder: Path) -> None:
     folder.mkdir(parents=True)
-    write_towers(folder, a_student(FULL), FULL)
+    write_towers(folder, towers_of(Blocks(a_student(FULL)), FULL, 0.0))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -139,7 +140,8 @@ def assert_towers(folder: Path, student: DSSM, encoder: Encoder) -> None:
 def test_towers_of_every_layout(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     encoder, unit = LAYOUTS[name]
     student = a_student(encoder, unit=unit)
-    towers = write_towers(tmp_path, student, encoder)
+    towers = towers_of(Blocks(student), encoder, 0.0)
+    write_towers(tmp_path, towers)
     said = capfd.readouterr()
     assert not said.out and not said.err
     assert_towers(tmp_path, student, encoder)
@@ -175,7 +177,7 @@ def test_a_program_can_be_worked_on(written: dict[str, Path], tmp_path: Path) ->
 def test_another_torch_writes_its_programs_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pt2_file, "TORCH", "2.12")
     monkeypatch.setattr(pt2_archive, "write", None)
-    write_towers(tmp_path, a_student(FULL), FULL)
+    write_towers(tmp_path, towers_of(Blocks(a_student(FULL)), FULL, 0.0))
     assert_towers(tmp_path, a_student(FULL), FULL)
     assert b"stack_trace" not in members(tmp_path / "user_tower.pt2")["user_tower/models/model.json"]
 
@@ -212,12 +214,12 @@ def test_the_served_head_is_exported(written: dict[str, Path], tmp_path: Path) -
     with torch.no_grad():
         soft = student.heads(random_side(FULL, "user", 2, 0), random_side(FULL, "item", 2, 0))[1][0]
     assert np.abs(soft.numpy() - vectors_of(student, "user", random_side(FULL, "user", 2, 0))).max() > 0.1
-    write_towers(tmp_path, student, FULL)
+    write_towers(tmp_path, towers_of(Blocks(student), FULL, 0.0))
     for name in FILES:
         assert (tmp_path / name).read_bytes() == (written["here"] / name).read_bytes(), "as if there were no other"
-    facts = export.score_facts(student)
+    facts = export.score_facts(Blocks(student), 0.0)
     student.auxiliary.bias.data.fill_(3.0)
-    assert export.score_facts(student) == facts == export.score_facts(plain)
+    assert export.score_facts(Blocks(student), 0.0) == facts == export.score_facts(Blocks(plain), 0.0)
 
 
 def test_the_same_student_gives_the_same_bytes(written: dict[str, Path]) -> None:
@@ -294,7 +296,8 @@ def folder(written: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
     export.write_users(out, USERS, SEEN)
     # served without the context that a teacher has
     encoder = encoder_of(*USER, *ITEM, *CONTEXT)
-    Encoder(FULL.features, encoder.vocabularies, FULL.numbers, FULL.id_kinds).write(out, export.score_facts(student))
+    facts = export.score_facts(Blocks(student), 0.0)
+    Encoder(FULL.features, encoder.vocabularies, FULL.numbers, FULL.id_kinds).write(out, facts)
     return out
 
 

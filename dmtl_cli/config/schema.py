@@ -188,6 +188,8 @@ def _student_learns_what_is_there(config: Config) -> None:
             raise ValueError(f"student.distill.losses.{k}.target: no score is called {target}{hint}")
     if config.student.hard.duration_weighted and config.data.events.duration is None:
         raise ValueError("student.hard.duration_weighted needs data.events.duration")
+    if config.student.exposure.objective == "time_recall" and config.data.events.duration is None:
+        raise ValueError("student.exposure.objective: time_recall needs data.events.duration")
 
 
 def _crosses_are_of_features(config: Config) -> None:

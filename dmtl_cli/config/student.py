@@ -128,6 +128,38 @@ class Hard(Section):
     """pointwise: drawn per row"""
 
 
+class Exposure(Section):
+    """A second block of the served vectors, which learns what is shown to whom. The served score is kappa times its
+    score plus the preference."""
+
+    kappa: Weight | Literal["auto"] = 0.3
+    """how much of what is shown is served; 0: there is no such block; auto: what was best on the day before"""
+    objective: Literal["read_recall", "time_recall", "click_recall"] = "read_recall"
+    """kappa: auto: of what it must be the most"""
+    negatives: Annotated[int, Field(ge=0)] = 512
+    """items drawn uniformly from the day's catalogue for each batch, beside those of its rows"""
+    batch_size: Positive | None = None
+    """rows a step; default as the student's"""
+    epochs: Positive | None = None
+    """passes over the day's rows; default as the student's"""
+    embedding_dim: Positive | None = None
+    """columns of its own embedding table; default as the student's"""
+    hidden_units: Units | None = None
+    """layers of its own towers; default as the student's"""
+    learning_rate: Rate | None = None
+    """of its dense weights; default as the student's"""
+    embedding_learning_rate: Rate | None = None
+    """of its embedding table; default as the student's"""
+
+    @model_validator(mode="after")
+    def _options_have_effect(self) -> Exposure:
+        if self.kappa == 0 and (given := sorted(self.model_fields_set - {"kappa"})):
+            raise ValueError(f"{given[0]} has no effect on kappa: 0, which leaves the block out")
+        if "objective" in self.model_fields_set and self.kappa != "auto":
+            raise ValueError("objective has no effect on a kappa that is given; it is for kappa: auto")
+        return self
+
+
 class Student(Training):
     embedding_dim: Positive = 32
     hidden_units: Units = (128, 64)
@@ -137,15 +169,24 @@ class Student(Training):
     """scored rows of a user that stay together in a batch, where the user tower runs once; 1: rows as they come"""
     distill: Distill = Distill()
     hard: Hard = Hard()
+    exposure: Exposure = Exposure()
 
     @property
     def predicts(self) -> str | None:
-        """The score whose log-odds the served logit learns to be; None where labels or a loss of lists move it."""
+        """The score whose log-odds the preference learns to be; None where labels or a loss of lists move it."""
         kds = self.distill.losses
         level = {kd.target for kd in kds if kd.loss in get_args(RowLoss)}
         if self.distill.w_kd == 0 or self.hard.w_hard > 0 or any(kd.loss in _BLIND for kd in kds):
             return None
         return next(iter(level)) if len(level) == 1 and {kd.target for kd in kds} == level else None
+
+    @property
+    def exposure_block(self) -> Student:
+        """The section of the exposure block alone: its own sizes and rates, the rest as the student's. Its vectors are
+        plain, as unit ones cannot carry an item's level."""
+        kept = ("batch_size", "epochs", "embedding_dim", "hidden_units", "learning_rate", "embedding_learning_rate")
+        own = {name: value for name in kept if (value := getattr(self.exposure, name)) is not None}
+        return self.model_copy(update={**own, "vectors": "plain", "distill": Distill(), "hard": Hard()})
 
     @property
     def rows_together(self) -> int:

@@ -89,8 +89,12 @@ class Learner(Generic[M]):
         Returns:
             Sizes of the table, as metrics.
         """
-        untouched = forget_untouched(self.table, self.optimizers.table, run.ranks)
-        checkpoint.save(folder, self.model, self.table, self.optimizers, scratch)
         if run.ranks.first:
             self.encoder.write(folder)
+        return self.save(run, folder, scratch)
+
+    def save(self, run: Run, folder: Path, scratch: Path) -> dict[str, float]:
+        """`finish` for a model whose encoder another one writes."""
+        untouched = forget_untouched(self.table, self.optimizers.table, run.ranks)
+        checkpoint.save(folder, self.model, self.table, self.optimizers, scratch)
         return {"embedding.rows": sum(self.table.rows.values()), "embedding.untouched": untouched}

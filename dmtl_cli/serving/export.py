@@ -45,6 +45,17 @@ class Export:
             for side in ("user", "item")
         }
 
+    @property
+    def blocks(self) -> dict[str, slice]:
+        """Where in a vector each block is: `preference` and, where it is served, `exposure`: what is shown to whom."""
+        stored: dict[str, list[int]] = self.described.get("blocks", {"preference": [0, None]})
+        return {name: slice(*span) for name, span in stored.items()}
+
+    @property
+    def kappa(self) -> float:
+        """By what the exposure block counts in the score beside the preference; 0 where it is not served."""
+        return float(self.described.get("kappa", 0.0))
+
     @cached_property
     def items(self) -> tuple[pl.Series, Floats]:
         """(item ids [I], vectors [I, d]) as served."""
@@ -70,6 +81,9 @@ class Export:
     def vectors(self, frame: pl.DataFrame, side: str) -> Floats:
         """Raw features of N users or items (columns by feature name) -> [N, d] through the ONNX tower.
 
+        They need not have been there when the student learned: an unknown id is out of vocabulary, and the other
+        features tell what is known. So an item gets the vector it is retrieved by before anybody has seen it.
+
         Args:
             side: user or item.
 
@@ -93,12 +107,32 @@ class Export:
             out.append(session.run(None, {n: every[n] for n in names})[0])
         return np.concatenate(out)
 
+    def part(self, vectors: Floats, block: str) -> Floats:
+        """One block of vectors [N, d]. `score` of the preference's dot products is the preference's logit."""
+        return vectors[:, self.blocks[block]]
+
+    def with_kappa(self, users: Floats, kappa: float) -> Floats:
+        """Vectors of users [N, d] as they would be served with another kappa.
+
+        Raises:
+            UserError: 65 kappa is above 0 and the export has no exposure block.
+        """
+        if kappa == self.kappa:
+            return users
+        if "exposure" not in self.blocks:
+            what = f"export {self.folder}: kappa {kappa} needs an exposure block, it has {', '.join(self.blocks)}"
+            raise UserError(what, "set student.exposure.kappa above 0 and run dmtl export")
+        out = users.copy()
+        out[:, self.blocks["exposure"]] *= np.float32(kappa / self.kappa)
+        return out
+
     def score(self, dot: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """The student's logits of dot products, of any shape."""
         return self.described["scale"] * dot + self.described["bias"]  # type: ignore[no-any-return]
 
     def recommend(self, user: str, k: int, *, exclude_seen: bool = False) -> pl.DataFrame:
-        """The k best items of one served user: item_id and score (the student's logit), best first.
+        """The k best items of one served user: item_id and score, best first; with an exposure block also the two
+        parts that a score is the sum of, `exposure` and `preference` (a logit).
 
         Args:
             user: a user id as text, whatever its type in the log.
@@ -126,7 +160,11 @@ class Export:
             keep = ~ids.is_in(mine["seen_items"][0].implode())
             ids, vectors = ids.filter(keep), vectors[keep.to_numpy()]
         rows, dots = top_k(vector, vectors, k)
-        return pl.DataFrame({"item_id": ids.gather(rows[0]), "score": self.score(dots[0])})
+        found = {"item_id": ids.gather(rows[0]), "score": self.score(dots[0])}
+        if "exposure" in self.blocks:
+            part = {name: (vector[0, at] * vectors[rows[0], at]).sum(1) for name, at in self.blocks.items()}
+            found |= {"exposure": part["exposure"], "preference": self.score(part["preference"])}
+        return pl.DataFrame(found)
 
 
 def _features(users: pl.DataFrame) -> pl.DataFrame:

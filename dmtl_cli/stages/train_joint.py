@@ -36,7 +36,7 @@ from dmtl_cli.runs.ranks import Ranks
 from dmtl_cli.runs.run import Draft, Parent, Result, Run
 from dmtl_cli.scores.logits import product_logit
 from dmtl_cli.student import distillation
-from dmtl_cli.student.build import build_student
+from dmtl_cli.student.build import Blocks, build_student
 from dmtl_cli.student.dssm import DSSM, batch_heads, gathered
 from dmtl_cli.student.export.files import write_export
 from dmtl_cli.teacher.build import build_teacher, refuse_another_model
@@ -207,7 +207,8 @@ def _kd(student: DSSM, batch: Batch[Weights[Tensor]], logits: Tensor, tasks: Tas
 
 
 def _export(run: Run, publication: Publication, learner: Learner[DSSM], day: Day) -> float:
-    """Exports the student as it was stored; returns the share of the catalogue served by content alone."""
+    """Exports the student as it was stored, a preference alone; returns the share of the catalogue served by content
+    alone."""
     student = build_student(learner.encoder, run.config.student)
     checkpoint.load(publication.path / "student", student, student.table)
-    return write_export(publication.path, student, learner.encoder, day)
+    return write_export(publication.path, Blocks(student), learner.encoder, day, 0.0)

@@ -6,19 +6,26 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 
 from dmtl_cli.data.days import Days
 from dmtl_cli.data.log.day import Day
+<<<<<<< HEAD
+=======
+from dmtl_cli.data.log.reader import Log
+from dmtl_cli.nn.batches import Batcher
+>>>>>>> r5-shown
 from dmtl_cli.nn.fit import fit
 from dmtl_cli.nn.learner import Learner, grown_encoder
 from dmtl_cli.nn.precision import refuse_precision
 from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.run import Draft, Parent, Result, Run
 from dmtl_cli.stages.export import export
-from dmtl_cli.student.build import build_student
+from dmtl_cli.student.build import EXPOSURE, build_student
 from dmtl_cli.student.dssm import DSSM
+from dmtl_cli.student.exposure import ExposureLoss, shares, shown_batches
 from dmtl_cli.student.hard import log_q
 from dmtl_cli.student.loss import StudentLoss, freshness, popularity_strata
 from dmtl_cli.student.published import Found, age, choose_scores, effective_ways, find_scores, scores_facts
@@ -59,8 +66,21 @@ def train_student(run: Run, day: dt.date, scores_day: dt.date | None = None) -> 
     source = _Source(teacher_day, found, *scores_facts(run, day, found, threshold_teacher))
     parents = [p for p in (before, threshold_teacher, *found.values(), *log.parents(days)) if p]
     work = partial(_learn, run, day, log, days, before, source)
+<<<<<<< HEAD
     student = run.publish("student", day, run.sections("student"), log.inputs(days), parents, work)
+=======
+    student = run.publish("student", day, _sections(run), inputs, parents, work)
+>>>>>>> r5-shown
     return student, export(run, day)
+
+
+def _sections(run: Run) -> dict[str, Any]:
+    """The parts of the config that training depends on: how much of what is shown is served is chosen at export."""
+    whole = run.sections("student")
+    exposure = whole["student"]["exposure"]
+    if run.config.student.exposure.kappa:
+        exposure = {k: v for k, v in exposure.items() if k not in ("kappa", "objective")}
+    return whole | {"student": whole["student"] | {"exposure": exposure}}
 
 
 def _learn(
@@ -100,9 +120,46 @@ def _learn(
 
     counts = {"learned": int(learned.pop("rows", 0))} | _counts(streams)
     numbers = covered | learned | sizes | _scalars(learner.model, source.threshold)
+    if config.exposure.kappa:
+        counts[EXPOSURE] = len(read[day])
+        numbers |= _learn_exposure(run, day, read, batcher, before, publication)
     return Draft(
         rows=counts, metrics=numbers, facts=source.facts | {"predicts": config.predicts, "days": list(map(str, days))}
     )
+
+
+def _learn_exposure(
+    run: Run, day: dt.date, read: Mapping[dt.date, Day], batcher: Batcher, before: Parent | None, to: Publication
+) -> dict[str, float]:
+    """Trains and writes the exposure block. Its generators and weights are its own, so that the preference is the same
+    with and without it.
+
+    Args:
+        batcher: the preference's, whose encoded users and items it reads too.
+    """
+    config, encoder, tables = run.config.student.exposure_block, batcher.encoder, batcher.tables
+    run.seed_torch("student", day, EXPOSURE)
+    learner = Learner.build(run, config, encoder, partial(build_student, encoder, config))
+    if before and (before[0] / EXPOSURE).is_dir():  # without one it starts anew
+        learner.warm_start(before[0] / EXPOSURE)
+    rng, shown, n = run.rng("student", day, EXPOSURE), read[day], config.exposure.negatives
+    mine = Batcher(
+        encoder, tables, run.device, unknown_share=config.unknown_share, rng=rng, ranks=run.ranks, by="sides"
+    )
+    at = offsets(read.values())[day]
+    share = torch.from_numpy(shares(shown, at[1], len(tables.items))).to(run.device)
+    plain = run.config.plain_autograd
+    loss = ExposureLoss(learner.model, config, share, len(shown.items), run.ranks, plain=plain)
+    rows = config.rows_a_step(len(shown))
+    steps = config.epochs * -(-len(shown) // rows)
+    learned: dict[str, float] = {}
+    with run.log.progress(f"student {day}, {EXPOSURE}", config.epochs * len(shown) + steps * n) as progress:
+        for _ in range(config.epochs):
+            batches = shown_batches(shown, at, n, rows, mine, rng)
+            learned = fit([learner], batches, loss, progress, run.ranks)
+    (to.path / EXPOSURE).mkdir(exist_ok=True)
+    sizes = learner.save(run, to.path / EXPOSURE, to.path.parent)
+    return {f"{EXPOSURE}.loss": learned["loss"]} | {f"{EXPOSURE}.{name}": value for name, value in sizes.items()}
 
 
 def _loss(

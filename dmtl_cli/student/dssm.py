@@ -53,6 +53,13 @@ class DSSM(nn.Module):
         """The positive factor of served dot products; 1 for plain vectors."""
         return _scale(self.log_scale, self.bias)
 
+    @property
+    def length(self) -> int:
+        """The length of its vectors."""
+        last = self.user_tower[-1]
+        assert isinstance(last, nn.Linear)
+        return last.out_features
+
     def user_vectors(self, side: Side) -> Tensor:
         """Encoded users -> served vectors [N, d]."""
         (e,) = self.table(self.user.rows(side))

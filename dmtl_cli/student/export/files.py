@@ -16,21 +16,29 @@ import pyarrow.parquet as pq
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.data.log.day import ID, Day
-from dmtl_cli.student.dssm import DSSM
-from dmtl_cli.student.export.towers import Tower, vectors, write_towers
+from dmtl_cli.student.build import Blocks
+from dmtl_cli.student.export.towers import Served, towers_of, vectors, write_towers
 
 
-def write_export(folder: Path, student: DSSM, encoder: Encoder, day: Day) -> float:
-    """All files of an export; returns the share of the catalogue that is served by content alone."""
-    towers = write_towers(folder, student.eval(), encoder)
+def write_export(folder: Path, student: Blocks, encoder: Encoder, day: Day, kappa: float) -> float:
+    """All files of an export; returns the share of the catalogue that is served by content alone.
+
+    Args:
+        kappa: how much of what is shown is served beside the preference; 0: none, whatever the student learned.
+
+    Raises:
+        UserError: 65 kappa is above 0 and the student did not learn what is shown.
+    """
+    towers = towers_of(student, encoder, kappa)
+    write_towers(folder, towers)
     items = encoder.entities(day, "item")
     write_items(folder, day.items[ID], towers["item"], items)
     write_users(folder, day.users, _seen(day))
-    encoder.write(folder, score_facts(student))
+    encoder.write(folder, score_facts(student, kappa))
     return _oov_share(encoder, items, day)
 
 
-def write_items(folder: Path, ids: pl.Series, tower: Tower, encoded: Encoded) -> None:
+def write_items(folder: Path, ids: pl.Series, tower: Served, encoded: Encoded) -> None:
     """item_vectors.parquet: item_id and vector, a FixedSizeList<float32>."""
     made = vectors(tower, encoded)
     flat = pa.array(made.reshape(-1), pa.float32())
@@ -57,14 +65,20 @@ def write_users(folder: Path, users: pl.DataFrame, seen: pl.DataFrame) -> None:
     pq.write_table(out.to_arrow(compat_level=pl.CompatLevel.oldest()), folder / "users.parquet", compression="zstd")
 
 
-def score_facts(student: DSSM) -> dict[str, Any]:
-    """What features.json has besides features: how two vectors give a score."""
-    return {
+def score_facts(student: Blocks, kappa: float) -> dict[str, Any]:
+    """What features.json has besides features: how two vectors give a score; of two blocks where each is in them."""
+    preference, exposure = student.preference, student.exposure if kappa else None
+    facts: dict[str, Any] = {
         "score": "scale * dot(user_vector, item_vector) + bias",
-        "scale": float(student.scale.detach()),
-        "bias": float(student.bias.detach()),
-        "vectors": "unit" if student.unit else "plain",
+        "scale": 1.0 if exposure else float(preference.scale.detach()),
+        "bias": float(preference.bias.detach()),
+        "vectors": "unit" if preference.unit and not exposure else "plain",
     }
+    if exposure:
+        first, second = exposure.length, preference.length
+        blocks = {"exposure": [0, first], "preference": [first, first + second]}
+        facts |= {"kappa": kappa, "blocks": blocks}
+    return facts
 
 
 def _seen(day: Day) -> pl.DataFrame:

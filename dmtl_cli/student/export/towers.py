@@ -1,4 +1,4 @@
-"""The two towers of a student as modules of their own, and their files: ONNX and torch.export programs.
+"""A student's towers as modules of their own, one a side, and their files: ONNX and torch.export programs.
 
 The same student gives the same bytes, wherever and whenever they are written.
 """
@@ -13,12 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dmtl_cli.config.errors import UserError
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Encoded, Layout
 from dmtl_cli.nn.batches import side_of
 from dmtl_cli.nn.layers import Side, SideEmbedder
 from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.serving.export import input_names
+from dmtl_cli.student.build import Blocks
 from dmtl_cli.student.dssm import DSSM
 from dmtl_cli.student.export import onnx_file, pt2_file
 from dmtl_cli.student.export.program import record
@@ -27,7 +29,7 @@ _BLOCK = 65_536  # rows computed at a time
 
 
 class Tower(nn.Module):
-    """One side of a student: encoded rows -> vectors [N, d]. Has a copy of the weights of its side.
+    """One side of a block: encoded rows -> vectors [N, d]. Has a copy of the weights of its side.
 
     Inputs that a side lacks (no floats, say) are not arguments at all.
     """
@@ -55,6 +57,54 @@ class Tower(nn.Module):
         return torch.nn.functional.normalize(x, dim=1) if self.unit else x
 
 
+class SideBySide(nn.Module):
+    """One side of two blocks: encoded rows -> [a x, b t], the vectors x of one and t of the other, [N, d + e].
+
+    Args:
+        factors: (a, b) by which their dot products count, on the side of users; None: on that of items.
+    """
+
+    a: Tensor
+    b: Tensor
+
+    def __init__(self, exposure: Tower, preference: Tower, factors: tuple[float, float] | None) -> None:
+        super().__init__()
+        self.layout, self.exposure, self.preference, self.scaled = (
+            preference.layout,
+            exposure,
+            preference,
+            bool(factors),
+        )
+        if factors:  # tensors, which a recorded call names; a bare number would be lost
+            for name, factor in zip(("a", "b"), factors, strict=True):
+                self.register_buffer(name, torch.tensor(factor, dtype=torch.float32))
+
+    def forward(self, *given: Tensor) -> Tensor:
+        x, t = self.exposure(*given), self.preference(*given)
+        return torch.cat([x * self.a, t * self.b] if self.scaled else [x, t], 1)
+
+
+Served = Tower | SideBySide
+
+
+def towers_of(student: Blocks, encoder: Encoder, kappa: float) -> dict[str, Served]:
+    """The served towers by side: dot products are kappa times that of what is shown plus the preference's by its scale;
+    with kappa 0 they are the preference's alone.
+
+    Raises:
+        UserError: 65 kappa is above 0 and the student did not learn what is shown.
+    """
+    preference = {side: Tower(student.preference, side, encoder.layout(side)) for side in ("user", "item")}
+    if not kappa:
+        return {side: tower.eval().cpu() for side, tower in preference.items()}
+    if student.exposure is None:
+        what = f"student.exposure.kappa is {kappa}, but the student has no exposure block"
+        raise UserError(what, "run dmtl train-student again, or set kappa to 0")
+    exposure = {side: Tower(student.exposure, side, encoder.layout(side)) for side in ("user", "item")}
+    factors = {"user": (kappa, float(student.preference.scale.detach())), "item": None}
+    return {side: SideBySide(exposure[side], preference[side], factors[side]).eval().cpu() for side in factors}
+
+
 def arguments(encoded: Encoded, layout: Layout) -> tuple[Tensor, ...]:
     """A tower's arguments, in the order of its inputs."""
     side = side_of(encoded, torch.device("cpu"))
@@ -69,20 +119,17 @@ def zeros(rows: int, layout: Layout) -> tuple[Tensor, ...]:
     return arguments(Encoded(ids, sequences, floats), layout)
 
 
-def write_towers(folder: Path, student: DSSM, encoder: Encoder) -> dict[str, Tower]:
-    """Writes {user,item}_tower.{onnx,pt2}; returns the towers by side."""
-    towers = {}
-    for side in ("user", "item"):
-        layout = encoder.layout(side)
-        tower = towers[side] = Tower(student, side, layout).eval().cpu()
+def write_towers(folder: Path, towers: dict[str, Served]) -> None:
+    """Writes {user,item}_tower.{onnx,pt2}."""
+    for side, tower in towers.items():
+        layout = tower.layout
         program = record(tower, input_names(layout), zeros(2, layout), zeros(3, layout))
         onnx_file.write(folder / f"{side}_tower.onnx", program)
         pt2_file.write(folder / f"{side}_tower.pt2", program, tower, zeros(2, layout))
-    return towers
 
 
 @torch.no_grad()
-def vectors(tower: Tower, encoded: Encoded) -> np.ndarray[Any, np.dtype[np.float32]]:
+def vectors(tower: Served, encoded: Encoded) -> np.ndarray[Any, np.dtype[np.float32]]:
     """The vectors [N, d] of N encoded rows."""
     out = []
     for start in range(0, len(encoded), _BLOCK):

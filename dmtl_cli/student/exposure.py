@@ -1,0 +1,118 @@
+"""The exposure block: which items are shown to whom, learned from every row of the student's day, whatever its label.
+
+In-batch softmax with the logQ correction (Yi et al., RecSys 2019) over a batch's items and some drawn uniformly from
+the catalogue (mixed negative sampling: Yang et al., WWW 2020), so that <u, v> is log P(item is shown | user) up to a
+number of the user, and an item that was never shown is below those that were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from dmtl_cli.config.student import Student
+from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.rows import Rows
+from dmtl_cli.nn.batches import Batch, Batcher
+from dmtl_cli.nn.precision import autocast
+from dmtl_cli.runs.ranks import ALONE, Ranks
+from dmtl_cli.student.dssm import DSSM, batch_heads
+from dmtl_cli.student.hard import sampled_softmax
+
+A = TypeVar("A")
+
+
+class Shown(NamedTuple, Generic[A]):
+    """What a row teaches the exposure block."""
+
+    weight: A
+    """[n] float32; 0: no row of the log but a drawn item"""
+
+
+ShownRows = Rows[Shown[npt.NDArray[Any]]]
+ShownBatch = Batch[Shown[Tensor]]
+
+
+def shown_batches(
+    day: Day, offset: tuple[int, int], negatives: int, batch_size: int, batcher: Batcher, rng: np.random.Generator
+) -> Iterator[ShownBatch]:
+    """The day's rows in random order, `batch_size` a batch, each batch with `negatives` drawn items beside them.
+
+    Args:
+        offset: of the day's users and items in the batcher's stacked tables.
+    """
+    users, items = offset
+    for rows in batcher.cut(_shown_rows(day, users, items, rng), batch_size):
+        # an item without loss is a row of weight 0, of a user who is in the batch anyway
+        drawn = items + rng.integers(len(day.items), size=negatives)
+        beside: ShownRows = Rows(
+            np.full(negatives, rows.user[0]), drawn, Shown(np.zeros(negatives, rows.labels.weight.dtype))
+        )
+        yield batcher.batch(Rows.concat([rows, beside]))
+
+
+def _shown_rows(day: Day, users: int, items: int, rng: np.random.Generator) -> Iterator[ShownRows]:
+    for block in day.blocks(rng):
+        user, item = block.user.astype(np.int64), block.item.astype(np.int64)
+        yield Rows(users + user, items + item, Shown(block.weight))
+
+
+class ExposureLoss:
+    """The softmax loss of a batch of `shown_batches`.
+
+    Args:
+        share: [rows of the stacked items] each item's share of the day's rows.
+        catalogue: items that are drawn from.
+        plain: whether to compute by plain autograd, without kernels written by hand.
+    """
+
+    def __init__(
+        self,
+        student: DSSM,
+        config: Student,
+        share: Tensor,
+        catalogue: int,
+        ranks: Ranks = ALONE,
+        *,
+        plain: bool = False,
+    ) -> None:
+        self.student, self.precision, self.negatives = student, config.precision, config.exposure.negatives
+        self.share, self.catalogue, self.ranks, self.plain = share, catalogue, ranks, plain
+
+    def __call__(self, batch: ShownBatch, look: bool) -> tuple[Tensor, dict[str, float | Tensor]]:
+        with autocast(self.precision, batch.user_index.device):
+            (user, item), _ = batch_heads(self.student, batch, self.ranks)
+        # the rows are of one day, where an item has one row: distinct rows and distinct items ascend together
+        log_q = mixed_log_q(
+            self.share[torch.unique(batch.item_row)], len(batch) - self.negatives, self.negatives, self.catalogue
+        )
+        weight = batch.labels.weight
+        loss = sampled_softmax(user, item, 1.0, log_q, batch.user_index, batch.item_index, weight, plain=self.plain)
+        return loss, {}
+
+
+def mixed_log_q(share: Tensor, rows: int, negatives: int, catalogue: int) -> Tensor:
+    """[n] log of the chance that one of a batch's rows and drawn items is this item.
+
+    Args:
+        share: [n] the items' shares of the day's rows.
+        rows, negatives: rows of the log, and uniformly drawn items, in the batch.
+        catalogue: items that are drawn from.
+    """
+    return ((rows * share + negatives / catalogue) / (rows + negatives)).log()
+
+
+def shares(day: Day, offset: int, items: int) -> npt.NDArray[np.float32]:
+    """[items] each item's share of the day's rows.
+
+    Args:
+        offset: of the day's items in the model's stacked ones, of which there are `items`.
+    """
+    out = np.zeros(items, np.float32)
+    out[offset : offset + len(day.items)] = day.item_events / max(1, len(day))
+    return out
