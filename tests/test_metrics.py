@@ -21,8 +21,9 @@ from dmtl_cli.config.tasks import Tasks
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.evaluate import metrics
 from dmtl_cli.evaluate.exam import Exam, pairs
+from dmtl_cli.evaluate.lists import ItemList
 from dmtl_cli.evaluate.on_rows import on_rows
-from dmtl_cli.evaluate.rankers import AnyLabel, Popularity
+from dmtl_cli.evaluate.rankers import AnyLabel
 
 Rng = np.random.Generator
 
@@ -275,7 +276,7 @@ def test_one_score_stands_for_any_label() -> None:
 def test_an_item_feature_named_clicks_does_not_replace_popularity(tmp_path: Path) -> None:
     put(tmp_path, {"user_id": [1, 1], "item_id": [10, 11], "click": [1, 0], "seconds": [9.0, None], "clicks": [7, 8]})
     day = read(tmp_path, [Feature(name="clicks", side="item", kind="numeric")])
-    popularity = Popularity(pl.DataFrame({"item_id": [11, 12], "clicks": [3, 1]}), day)
+    popularity = ItemList(pl.DataFrame({"id": [11, 12], "count": [3, 1]}), day)
     shown = pairs(np.array([0, 0]), np.array([0, 1]), None)
     assert popularity.scores(shown)["ctr"].tolist() == [0, 3]
     assert popularity.retrieve(np.array([0]), 2)[0].tolist() == [[0, 1]]
@@ -322,5 +323,5 @@ def test_every_conversion_is_measured_on_the_rows_that_know_it(tmp_path: Path) -
         assert found[f"p.{label}.auc"] == pytest.approx(item, abs=1e-12)
     assert not given.all() and (liked[~click] == 1).any() and "t.ctcvr.auc" in found
     assert {k for k in found if "logloss" in k} == {f"t.{x}.logloss" for x in Taught.probabilities}
-    negatives = {k.split(".")[1] for k in found if k.endswith(("auc.uniform", "auc.popular"))}
+    negatives = {k.split(".")[1] for k in found if k.endswith(("auc.uniform", "auc.popular", "auc.shown"))}
     assert negatives == {"ctr", "ctcvr", "ctlike"}, "a score given a click says nothing of who was not shown"

@@ -21,13 +21,15 @@ class Negatives:
 
     day: Day
     alpha: float
+    shown: bool = False
+    """whether an item's exposures count in place of its clicks"""
 
     @cached_property
     def cumulative(self) -> npt.NDArray[np.float64]:
-        clicks = self.day.item_clicks.astype(np.float64)
-        if self.alpha == 0 or not clicks.any():
-            clicks = np.ones_like(clicks)
-        share = clicks ** (self.alpha or 1.0)
+        counts = (self.day.item_events if self.shown else self.day.item_clicks).astype(np.float64)
+        if self.alpha == 0 or not counts.any():
+            counts = np.ones_like(counts)
+        share = counts ** (self.alpha or 1.0)
         return np.cumsum(share / share.sum())
 
     def draw(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,13 @@ class Wanted:
     items: Ints
     seconds: Floats | None
 
+    def take(self, users: Ints) -> Wanted:
+        """What some of the users wanted."""
+        count = np.diff(self.indptr)[users]
+        indptr = np.concatenate([[0], np.cumsum(count)]).astype(np.int64)
+        at = np.arange(indptr[-1]) + np.repeat(self.indptr[users] - indptr[:-1], count)
+        return Wanted(indptr, self.items[at], None if self.seconds is None else self.seconds[at])
+
 
 @dataclass(frozen=True)
 class Exam:
@@ -91,26 +99,52 @@ class Exam:
     """[users] whose rows are measured: all, or of a large day a sample of whole users, so that memory is bounded and a
     user's rows stay together, as GAUC and tau need them"""
     users: Ints
-    """sampled users [U] to retrieve for, sorted, among those with events"""
+    """users [U] to retrieve for, sorted: all with events, or a sample of them"""
+    few: Ints
+    """places in `users`, sorted, of those for whom a ranker retrieves that scores every pair"""
+    seen: Bools | None
+    """[items] whether an event before the day had the item; None where that is not known"""
 
     @staticmethod
-    def draw(day: Day, threshold: float | None, tasks: Tasks, exposures: bool, settings: Evaluate) -> Exam:
+    def draw(
+        day: Day,
+        threshold: float | None,
+        tasks: Tasks,
+        exposures: bool,
+        settings: Evaluate,
+        seen: pl.Series | None = None,
+    ) -> Exam:
+        """What is measured of a day.
+
+        Args:
+            seen: ids of the items with an event before the day, as far as that is known.
+        """
         share = min(1.0, settings.max_rows / max(1, len(day)))
         row_users = fixed_rng("rows", day.day).random(len(day.users)) < share
         users = np.flatnonzero(day.user_events > 0)
         if len(users) > settings.max_users:
             users = np.sort(fixed_rng("users", day.day).choice(users, settings.max_users, replace=False))
-        return Exam(day, threshold, tasks, exposures, row_users, users)
+        few = np.arange(len(users))
+        if len(users) > settings.teacher_users:
+            few = np.sort(fixed_rng("few", day.day).choice(few, settings.teacher_users, replace=False))
+        old = None
+        if seen is not None:
+            old = np.zeros(len(day.items), np.bool_)
+            rows = day.rows_of(seen, "item")
+            old[rows[rows >= 0]] = True
+        return Exam(day, threshold, tasks, exposures, row_users, users, few, old)
 
     def samples(self) -> Iterator[Sample]:
         """The measured exposed rows, block by block."""
         rng = fixed_rng("negatives", self.day.day)
-        ways = {"uniform": Negatives(self.day, 0.0), "popular": Negatives(self.day, 1.0)}
+        ways = {"uniform": (Negatives(self.day, 0.0), rng), "popular": (Negatives(self.day, 1.0), rng)}
+        if self.exposures:
+            ways["shown"] = Negatives(self.day, 1.0, shown=True), fixed_rng("shown", self.day.day)
         for block in self.day.blocks():
             rows = np.flatnonzero(self.row_users[block.user])
             exposed = pairs(block.user, block.item, block.features).take(rows)
             clicked = exposed.take(np.flatnonzero(block.click[rows]))
-            drawn = {way: negatives.draw(clicked.user, rng) for way, negatives in ways.items()}
+            drawn = {way: negatives.draw(clicked.user, rng) for way, (negatives, rng) in ways.items()}
             measured, positive = self._labels(block)
             observed = Observed(
                 block.user[rows],
@@ -132,9 +166,10 @@ class Exam:
             positive |= {x: converted, with_click(x): converted}
         return measured, positive
 
+    @cached_property
     def wanted(self) -> dict[str, Wanted]:
-        """What the sampled users clicked and, of that, their long reads (`click`, `read`); clicks with their seconds
-        where the log has some."""
+        """What the users to retrieve for clicked and, of that, their long reads (`click`, `read`); clicks with their
+        seconds where the log has some."""
         place = np.full(len(self.day.users), -1)
         place[self.users] = np.arange(len(self.users))
         found: dict[str, list[pl.DataFrame]] = {"click": [], "read": []}

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dmtl_cli.evaluate.settings import BASELINES, JOINT
+from dmtl_cli.evaluate.settings import BASELINES, HISTORIES, JOINT, UNTAUGHT
 from dmtl_cli.evaluate.table import Table
 
 NAMED = {"student": "#c1121f", "student_teacher": "#003049", JOINT: "#2a7f62"}
 """colours of the models that every comparison has; baselines are grey, settings take the next colour and marker"""
 _COLOURS = ("#e08e0b", "#7b4fa3", "#3f8fd2", "#8a5a2b", "#d6579a", "#5b8c1a", "#159a9c")
-_MARKERS = ("o", "^", "s", "D", "v")
+_MARKERS = ("o", "^", "s", "D", "v", "P", "X", "<", ">")
 
 
 @dataclass(frozen=True)
@@ -34,16 +34,18 @@ def draw(table: Table, file: Path) -> None:
 
 
 def figure_of(table: Table) -> Any:
-    """A matplotlib figure of the top 50: one point per seed, one colour and marker per model."""
+    """A matplotlib figure of the top 50: one point per seed, one colour and marker per model; a line through what the
+    student of two blocks retrieves by other weights of exposure, from its preference alone (kappa 0)."""
     from matplotlib.figure import Figure
 
     x, y = _axes(table.numbers["student"])
     shown = [n for n in table.models if n not in ("oracle", "teacher") and table.seeds(n, x.metric)]
-    shown = [n for n in shown if table.seeds(n, y.metric)]
+    shown = [n for n in shown if table.seeds(n, y.metric) and not n.endswith(".preference")]
     figure = Figure(figsize=(8, max(4.4, 0.5 + 0.19 * len(shown))), layout="constrained")
     axes = figure.subplots()
     for name, style in _styles(shown).items():
         axes.scatter(table.seeds(name, x.metric), table.seeds(name, y.metric), label=name, **style)
+    _draw_curve(axes, table, x, y)
     axes.set(xlabel=x.label, ylabel=y.label)
     for axis in (axes.xaxis, axes.yaxis):
         _from_zero(axis)
@@ -52,6 +54,18 @@ def figure_of(table: Table) -> Any:
     if shown:
         figure.legend(loc="outside right upper", frameon=False, fontsize=8)
     return figure
+
+
+def _draw_curve(axes: Any, table: Table, x: Axis, y: Axis) -> None:
+    """The line over kappa, its ends marked with their kappa; nothing for a student of one block."""
+    across, up = table.curve(x.metric), table.curve(y.metric)
+    if not across or across.keys() != up.keys():
+        return
+    style = {"color": NAMED["student"], "linewidth": 1, "marker": ".", "markersize": 5, "zorder": 2}
+    axes.plot(list(across.values()), list(up.values()), label="student by kappa", **style)
+    for kappa in (min(across), max(across)):
+        at = across[kappa], up[kappa]
+        axes.annotate(f"kappa {kappa:g}", at, textcoords="offset points", xytext=(4, 4), fontsize=7)
 
 
 def _from_zero(axis: Any) -> None:
@@ -77,7 +91,7 @@ def _axes(metrics: Collection[str]) -> tuple[Axis, Axis]:
 
 def _styles(names: list[str]) -> dict[str, dict[str, Any]]:
     """Colour, marker and size of each model's points."""
-    grey = [n for n in names if n in (*BASELINES, "popularity", "random")]
+    grey = [n for n in names if n in (*BASELINES, *HISTORIES, *UNTAUGHT)]
     settings = [n for n in names if n not in NAMED and n not in grey]
     styles = {n: {"color": colour, "marker": "o", "s": 56, "zorder": 3} for n, colour in NAMED.items()}
     for k, name in enumerate(grey):

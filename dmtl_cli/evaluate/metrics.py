@@ -184,6 +184,100 @@ def retrieval(
     return out
 
 
+def weighted_recall(
+    topk: Array, relevant: tuple[Array, Array], weight: Array, ks: Sequence[int] = KS
+) -> dict[int, float]:
+    """By K the mean over users of the weight of their wanted items in the top K / that of all their wanted items.
+
+    With weights 1 it is recall. With 1 for some items and 0 for others it is the recall of those. With 1 / propensity
+    it is recall by self-normalised inverse propensities (Yang et al., RecSys 2018, equation 10; Schnabel et al., ICML
+    2016): an item that was shown seldom counts for those that were not shown at all.
+
+    Args:
+        topk, relevant: as `retrieval` takes them.
+        weight: [N] >= 0 of each wanted item.
+
+    Returns:
+        Without a user whose weights are above 0, nothing.
+    """
+    topk = np.asarray(topk, np.int64)
+    indptr, items, weights = _checked(len(topk), relevant, weight)
+    owner = np.repeat(np.arange(len(topk)), np.diff(indptr))
+    _, found, _ = _hits(topk, owner, items, weights)
+    total = np.bincount(owner, weights=weights, minlength=len(topk))
+    some = total > 0
+    return {k: float((found[some, :k].sum(1) / total[some]).mean()) for k in ks} if some.any() else {}
+
+
+def ceiling(relevant: tuple[Array, Array], retrievable: Array) -> float | None:
+    """Mean over users of the share of their wanted items that can be retrieved at all: no recall is above it.
+
+    Args:
+        relevant: (indptr [U + 1], item rows [N] >= 0), as `retrieval` takes it.
+        retrievable: [items] bool.
+
+    Returns:
+        None where no user wanted an item.
+    """
+    indptr, items, there = _checked(len(relevant[0]) - 1, relevant, np.asarray(retrievable)[relevant[1]])
+    owner = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
+    count, found = (np.bincount(owner, weights=w, minlength=len(indptr) - 1) for w in (np.ones(len(items)), there))
+    return float((found[count > 0] / count[count > 0]).mean()) if len(items) else None
+
+
+def inverse_propensity(exposures: Array, floor: float = 0.1) -> Floats:
+    """1 / propensity of each item [I], an item's propensity being its share of the exposures.
+
+    A share below `floor` times the even one (1 / items shown) counts as that, so that no weight is above
+    1 / floor times that of an item shown as often as the mean; without this clipping a few items that were shown
+    once would decide the result.
+
+    Args:
+        exposures: [I] >= 0; an item that was not shown has the largest weight.
+    """
+    shown = np.asarray(exposures, np.float64)
+    if not shown.sum() > 0:
+        return np.ones(len(shown))
+    share = shown / shown.sum()
+    return np.asarray(1 / np.maximum(share, floor / (shown > 0).sum()), np.float64)
+
+
+def coverage(topk: Array, items: int, ks: Sequence[int] = KS) -> dict[str, float]:
+    """`coverage@K`: share of a catalogue of `items` that is in the top K of any user.
+
+    Args:
+        topk: [U, K] places in the catalogue, best first; -1 where nothing was retrieved.
+    """
+    return {f"coverage@{k}": float((_times(topk[:, :k], items) > 0).mean()) for k in ks} if items else {}
+
+
+def gini(topk: Array, items: int, ks: Sequence[int] = KS) -> dict[str, float]:
+    """`gini@K`: Gini coefficient of how often each item of a catalogue is in a top K; 0: all equally often; where every
+    user gets the same K items 1 - K / items.
+
+    With x_1 <= ... <= x_n: sum_i (2 i - n - 1) x_i / (n sum x) (Gini 1912; Fleder & Hosanagar, Management Science 2009,
+    for recommendations).
+
+    Args:
+        topk, items: as `coverage` takes them.
+
+    Returns:
+        Nothing where nothing is retrieved.
+    """
+    out: dict[str, float] = {}
+    rank = 2.0 * np.arange(1, items + 1) - items - 1
+    for k in ks:
+        times = np.sort(_times(topk[:, :k], items)).astype(np.float64)
+        if times.sum() > 0:
+            out[f"gini@{k}"] = float((rank * times).sum() / (items * times.sum()))
+    return out
+
+
+def _times(topk: Array, items: int) -> Ints:
+    """How often each item of the catalogue was retrieved, [items]."""
+    return np.bincount(topk[topk >= 0], minlength=items)
+
+
 def _checked(users: int, relevant: tuple[Array, Array], gain: Array | None) -> tuple[Ints, Ints, Floats]:
     """(indptr, items, seconds with 0 where unknown), or a ValueError."""
     indptr, items = np.asarray(relevant[0], np.int64), np.asarray(relevant[1], np.int64)

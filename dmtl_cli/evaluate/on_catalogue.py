@@ -2,49 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
 from dmtl_cli.data.log.day import ID
 from dmtl_cli.evaluate import metrics
-from dmtl_cli.evaluate.exam import Exam, Ints, Wanted, fixed_rng
+from dmtl_cli.evaluate.exam import Exam, Floats, Ints, Wanted, fixed_rng
 from dmtl_cli.evaluate.metrics import KS
-from dmtl_cli.evaluate.rankers import Ranker
+from dmtl_cli.evaluate.rankers import PREFERENCE, Retriever, StudentRanker
 from dmtl_cli.evaluate.truth import Truth
 from dmtl_cli.serving.search import best_k
 
 FRESH = "fresh"
 """the student that retrieves from the measured day's items: its metrics are those of the student, with this suffix"""
+KAPPAS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0)
+"""weights of exposure that the trade is measured at"""
+TRADED = ("click.recall@50", "read.recall@50", "time_recall@50", "click_rate@50", "read_seconds@50")
+"""metrics of the trade: `student.<metric>.kappa=<kappa>`"""
+_PAIRS = 1 << 22  # whose worth is in memory at a time: 32 MB a matrix
 
 
-def on_catalogue(exam: Exam, rankers: Mapping[str, Ranker], truth: Truth | None) -> dict[str, float]:
-    """Recall, hit rate, NDCG and time recall of the top items of every ranker; with a known truth their worth, beside
-    the best and a random choice (`oracle`, `random`).
+@dataclass(frozen=True)
+class Retrieved:
+    """The top items of some of the users to retrieve for."""
+
+    who: Ints
+    """places [U] in the users to retrieve for"""
+    places: Ints
+    """[U, K] in `ids`, best first; -1: nothing"""
+    ids: pl.Series
+    """items that could be retrieved"""
+    rows: Ints
+    """row of each of these in the day's items; -1: the day does not have it"""
+
+    @staticmethod
+    def by(ranker: Retriever, exam: Exam, k: int) -> Retrieved:
+        """The top k of a ranker, a slow one's for fewer users."""
+        who = exam.few if ranker.slow else np.arange(len(exam.users))
+        places, ids = ranker.retrieve(exam.users[who], k)
+        return Retrieved(who, places, ids, exam.day.rows_of(ids, "item"))
+
+    @property
+    def items(self) -> Ints:
+        """[U, K] rows of the day's items, -1 where there is none."""
+        return np.append(self.rows, -1)[self.places]  # place -1 is the last
+
+
+def on_catalogue(exam: Exam, rankers: Mapping[str, Retriever], truth: Truth | None) -> dict[str, float]:
+    """Recall, hit rate, NDCG, time recall, coverage and Gini of the top items of every ranker; with a known truth their
+    worth, beside the best and a random choice (`oracle`, `random`).
 
     Returns:
         `<ranker>.<metric>@K`, `<ranker>.<label>.<metric>@K`; what is undefined is absent.
     """
     out: dict[str, float] = {}
-    tops: dict[str, Ints] = {}
-    wanted = exam.wanted()
+    items: dict[str, Ints] = {}
     for name, ranker in rankers.items():
-        places, ids = ranker.retrieve(exam.users, max(KS))
-        rows = exam.day.rows_of(ids, "item")
-        tops[name] = np.where(rows[places] >= 0, rows[places], -1)
-        out |= _named(name, _found(wanted, tops[name]))
-        if truth is not None:
-            out |= _named(name, _worth(truth, exam, ids, places))
+        top = Retrieved.by(ranker, exam, max(KS))
+        items[name] = top.items if top.who is exam.few else top.items[exam.few]
+        out |= _named(name, _found(exam, top) | _spread(top) | _worth(truth, exam, top))
     if truth is not None:
-        ids = exam.day.items[ID]
-        seconds = truth.read_seconds(_user_ids(exam).to_numpy(), ids.to_numpy())
-        random = fixed_rng("random", exam.day.day).random(seconds.shape)
-        for name, scores in (("oracle", seconds), ("random", random)):
-            out |= _named(name, _worth(truth, exam, ids, best_k(scores, max(KS))))
-    if {"student", "student_teacher"} <= set(tops):
-        common = metrics.overlap(tops["student"], tops["student_teacher"])
+        for name, top in _bounds(truth, exam):
+            out |= _named(name, _worth(truth, exam, top))
+    if {"student", "student_teacher"} <= set(items):
+        taught = PREFERENCE if PREFERENCE in items else "student"
+        common = metrics.overlap(items[taught], items["student_teacher"])
         out |= {f"student.teacher_{metric}": value for metric, value in common.items()}
+    return out
+
+
+def over_kappa(exam: Exam, student: StudentRanker, truth: Truth | None) -> dict[str, float]:
+    """What a student of two blocks retrieves by other weights of exposure, and its own; of one block nothing.
+
+    Returns:
+        `student.kappa` and `student.<metric>.kappa=<kappa>` of the TRADED metrics.
+    """
+    if student.kappa is None:
+        return {}
+    out = {"student.kappa": student.kappa}
+    for kappa in KAPPAS if student.kappa else KAPPAS[:1]:
+        top = Retrieved.by(student.at(kappa), exam, 50)
+        values = _recall(exam.wanted, top.items, ks=(50,)) | _worth(truth, exam, top, ks=(50,))
+        out |= {f"student.{m}.kappa={kappa:g}": values[m] for m in TRADED if m in values}
     return out
 
 
@@ -54,27 +96,91 @@ def _named(ranker: str, values: dict[str, float]) -> dict[str, float]:
     return {f"{ranker}.{metric}": value for metric, value in values.items()}
 
 
-def _user_ids(exam: Exam) -> pl.Series:
-    return exam.day.users[ID].gather(exam.users)
+# -- what was wanted ---------------------------------------------------------------------------------------------------
 
 
-def _found(wanted: dict[str, Wanted], top: Ints) -> dict[str, float]:
+def _found(exam: Exam, top: Retrieved) -> dict[str, float]:
+    """How much of what was wanted is in the top: all of it, items seen before and new ones, by propensity; and how much
+    could be."""
+    wanted = {label: those.take(top.who) for label, those in exam.wanted.items()}
+    items = top.items
+    out = _recall(wanted, items)
+    retrievable = np.zeros(len(exam.day.items), np.bool_)
+    retrievable[top.rows[top.rows >= 0]] = True
+    kinds: dict[str, Floats] = {}
+    if exam.seen is not None:
+        kinds |= {"seen": exam.seen.astype(np.float64), "new": (~exam.seen).astype(np.float64)}
+    if exam.exposures:
+        kinds["snips"] = metrics.inverse_propensity(exam.day.item_events)
+    for label, those in wanted.items():
+        relevant = those.indptr, those.items
+        if (most := metrics.ceiling(relevant, retrievable)) is not None:
+            out[f"{label}.ceiling"] = most
+        for kind, weight in kinds.items():
+            found = metrics.weighted_recall(items, relevant, weight[those.items])
+            out |= {f"{label}.recall@{k}.{kind}": value for k, value in found.items()}
+    return out
+
+
+def _recall(wanted: dict[str, Wanted], items: Ints, ks: tuple[int, ...] = KS) -> dict[str, float]:
     """How much of what was wanted is in the top [U, K] item rows; -1 is an item that the day does not have."""
     out: dict[str, float] = {}
     for label, those in wanted.items():
-        found = metrics.retrieval(top, (those.indptr, those.items), those.seconds)
+        found = metrics.retrieval(items, (those.indptr, those.items), those.seconds, ks)
         out |= {name if name.startswith("time") else f"{label}.{name}": value for name, value in found.items()}
     return out
 
 
-def _worth(truth: Truth, exam: Exam, ids: pl.Series, places: Ints) -> dict[str, float]:
-    """Expected click rate, long-read rate and read seconds of the top `places` [U, K] in `ids`, over sampled users."""
-    users, items = _user_ids(exam).to_numpy(), ids.to_numpy()
-    values = {"read_seconds": truth.read_seconds(users, items), "click_rate": truth.click_rate(users, items)}
+def _spread(top: Retrieved) -> dict[str, float]:
+    """How the top items of all users spread over what could be retrieved."""
+    return metrics.coverage(top.places, len(top.ids)) | metrics.gini(top.places, len(top.ids))
+
+
+# -- what it is worth --------------------------------------------------------------------------------------------------
+
+
+def _user_ids(exam: Exam, who: Ints) -> Ints:
+    return exam.day.users[ID].gather(exam.users[who]).to_numpy()
+
+
+def _worth(truth: Truth | None, exam: Exam, top: Retrieved, ks: tuple[int, ...] = KS) -> dict[str, float]:
+    """Expected click rate, long-read rate and read seconds of the top items, mean over users; without a truth none."""
+    if truth is None or not len(top.ids):
+        return {}
+    users, there = _user_ids(exam, top.who), top.places >= 0
+    items = top.ids.to_numpy()[np.maximum(top.places, 0)]
+    parts: dict[str, list[Floats]] = {"read_seconds": [], "click_rate": []}
     if exam.threshold is not None:
-        values["long_read_rate"] = truth.long_read_rate(users, items, exam.threshold)
-    out: dict[str, float] = {}
-    for name, of_all in values.items():
-        of_top = np.take_along_axis(of_all, places, 1)
-        out |= {f"{name}@{k}": float(of_top[:, :k].mean()) for k in KS}
-    return out
+        parts["long_read_rate"] = []
+    for block in _blocks(len(users), 8 * max(1, items.shape[1])):
+        pairs = users[block], items[block]
+        parts["read_seconds"].append(truth.read_seconds(*pairs))
+        parts["click_rate"].append(truth.click_rate(*pairs))
+        if exam.threshold is not None:
+            parts["long_read_rate"].append(truth.long_read_rate(*pairs, exam.threshold))
+    values = {name: np.concatenate(part) for name, part in parts.items()}
+    return {
+        f"{name}@{k}": float(value[:, :k][there[:, :k]].mean())
+        for name, value in values.items()
+        for k in ks
+        if there[:, :k].any()
+    }
+
+
+def _bounds(truth: Truth, exam: Exam) -> Iterator[tuple[str, Retrieved]]:
+    """The items of most expected read seconds, and random ones."""
+    who, ids = np.arange(len(exam.users)), exam.day.items[ID]
+    users, items, rng = _user_ids(exam, who), ids.to_numpy(), fixed_rng("random", exam.day.day)
+    best, random = [], []
+    for block in _blocks(len(users), len(items)):
+        seconds = truth.read_seconds(users[block], items)
+        best.append(best_k(seconds, max(KS)))
+        random.append(best_k(rng.random(seconds.shape), max(KS)))
+    for name, places in (("oracle", best), ("random", random)):
+        yield name, Retrieved(who, np.concatenate(places), ids, np.arange(len(ids)))
+
+
+def _blocks(users: int, width: int) -> Iterator[slice]:
+    """Users in blocks of at most _PAIRS pairs."""
+    step = max(1, _PAIRS // width)
+    return (slice(start, start + step) for start in range(0, users, step))

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from dmtl_cli.config.tasks import READ, with_click
 from dmtl_cli.evaluate import metrics
 from dmtl_cli.evaluate.exam import Exam, Observed, Sample, concat_by_name
-from dmtl_cli.evaluate.rankers import Ranker
+from dmtl_cli.evaluate.rankers import PREFERENCE, Ranker
 
 Array = npt.NDArray[Any]
 
@@ -53,7 +53,8 @@ def on_rows(exam: Exam, rankers: Mapping[str, Ranker]) -> dict[str, float]:
             measured = _label_metrics(exam, observed, scores[name], label, ranker.probable(label))
             found |= {f"{name}.{label}.{metric}": value for metric, value in measured.items()}
     if {"student", "student_teacher"} <= set(rankers):
-        one, other = (scores[name].exposed[with_click(READ)] for name in ("student", "student_teacher"))
+        taught = PREFERENCE if PREFERENCE in rankers else "student"
+        one, other = (scores[name].exposed[with_click(READ)] for name in (taught, "student_teacher"))
         found["student.kendall_tau"] = metrics.kendall_tau(one, other, observed.user)
     return {name: value for name, value in found.items() if value is not None and np.isfinite(value)}
 

@@ -1,7 +1,8 @@
-"""The models that can be measured, each behind the same three methods: a teacher, an exported student, popularity."""
+"""The models that can be measured, each behind the same methods: a teacher, and an exported student."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Protocol
@@ -22,8 +23,22 @@ from dmtl_cli.teacher.frozen import FrozenTeacher, Scorer
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
+PREFERENCE = "student.preference"
+"""a student of two blocks without what it learned of exposure, kappa 0: its metrics are named so"""
 
-class Ranker(Protocol):
+
+class Retriever(Protocol):
+    """What finds items for users."""
+
+    @property
+    def slow(self) -> bool:
+        """Whether it scores every pair of user and item, so that it retrieves for fewer users than others."""
+
+    def retrieve(self, users: Ints, k: int) -> tuple[Ints, pl.Series]:
+        """The best k items of user rows [U]: (places [U, K] in the ids, -1 for none; ids that it retrieves from)."""
+
+
+class Ranker(Retriever, Protocol):
     """A model that orders the items of a day."""
 
     def scores(self, rows: Rows[None]) -> Mapping[str, npt.NDArray[Any]]:
@@ -31,9 +46,6 @@ class Ranker(Protocol):
 
     def probable(self, label: str) -> bool:
         """Whether the score of a label is a calibrated log-probability."""
-
-    def retrieve(self, users: Ints, k: int) -> tuple[Ints, pl.Series]:
-        """The best k items of user rows [U]: (places [U, K] in the ids, ids of the items retrieved from)."""
 
 
 class AnyLabel(dict[str, npt.NDArray[Any]]):
@@ -49,6 +61,8 @@ class AnyLabel(dict[str, npt.NDArray[Any]]):
 
 class TeacherRanker:
     """A published teacher; it retrieves by scoring the day's whole catalogue."""
+
+    slow = True
 
     def __init__(self, parent: Parent, day: Day, run: Run) -> None:
         self.teacher = FrozenTeacher(*parent, run.device, run.config)
@@ -81,12 +95,18 @@ class TeacherRanker:
 class StudentRanker:
     """A student through its exported files, not the model that was trained.
 
+    Where the export has two blocks its score is kappa * exposure + preference, kappa being in the user's vector.
+
     Args:
         fresh: whether it retrieves from the measured day's items, in place of those it was exported with.
     """
 
+    slow = False
+
     def __init__(self, parent: Parent, day: Day, run: Run, *, fresh: bool = False) -> None:
         self.export, self.predicts, self.day, self.fresh = Export(parent[0]), parent[1].facts["predicts"], day, fresh
+        self.blocks: dict[str, list[int]] | None = self.export.described.get("blocks")
+        self.kappa: float | None = self.export.described["kappa"] if self.blocks else None
         Encoder.stored(parent[0], run.config.features_of("student"))  # refuses the features of another config
 
     @cached_property
@@ -97,8 +117,19 @@ class StudentRanker:
     def item_vectors(self) -> npt.NDArray[np.float32]:
         return self.export.vectors(self.day.items, "item")
 
+    def at(self, kappa: float) -> StudentRanker:
+        """The same student with another kappa; `self` has two blocks, and a kappa above 0 unless `kappa` is 0 too."""
+        if self.blocks is None or (kappa and not self.kappa):
+            raise ValueError(f"{self.export.folder}: no block to weigh by {kappa}")
+        vectors, _ = self.user_vectors.copy(), self.item_vectors  # computed once for all kappas
+        begin, end = self.blocks["exposure"]
+        vectors[:, begin:end] *= kappa / self.kappa if self.kappa else 0.0
+        other = copy.copy(self)
+        other.user_vectors, other.kappa = vectors, kappa
+        return other
+
     def probable(self, label: str) -> bool:
-        return bool(self.predicts == score_of(label))
+        return bool(self.predicts == score_of(label)) and not self.kappa
 
     def scores(self, rows: Rows[None]) -> Mapping[str, npt.NDArray[Any]]:
         dot = (self.user_vectors[rows.user] * self.item_vectors[rows.item]).sum(1, dtype=np.float64)
@@ -107,26 +138,3 @@ class StudentRanker:
     def retrieve(self, users: Ints, k: int) -> tuple[Ints, pl.Series]:
         ids, vectors = (self.day.items[ID], self.item_vectors) if self.fresh else self.export.items
         return top_k(self.user_vectors[users], vectors, k)[0], ids
-
-
-class Popularity:
-    """Items by the users who clicked them on an earlier day: the same list for every user.
-
-    Args:
-        clicks: `item_id` and `clicks`.
-    """
-
-    def __init__(self, clicks: pl.DataFrame, day: Day) -> None:
-        self.ids, counts = clicks["item_id"], clicks["clicks"].to_numpy()
-        self.order = np.argsort(-counts, kind="stable").astype(np.int64)
-        joined = day.items.select(ID).join(clicks, left_on=ID, right_on="item_id", how="left", maintain_order="left")
-        self.by_row = joined["clicks"].fill_null(0).to_numpy().astype(np.float64)
-
-    def probable(self, label: str) -> bool:
-        return False
-
-    def scores(self, rows: Rows[None]) -> Mapping[str, npt.NDArray[Any]]:
-        return AnyLabel(self.by_row[rows.item])
-
-    def retrieve(self, users: Ints, k: int) -> tuple[Ints, pl.Series]:
-        return np.tile(self.order[:k], (len(users), 1)), self.ids

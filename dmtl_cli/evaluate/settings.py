@@ -13,15 +13,20 @@ from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.reading import parse
 from dmtl_cli.config.schema import Config
 from dmtl_cli.config.student import Student
+from dmtl_cli.evaluate.history import EASE, IALS
+from dmtl_cli.evaluate.lists import LISTS
+from dmtl_cli.evaluate.rankers import PREFERENCE
 
-TAUGHT = ("oracle", "teacher", "student_teacher", "student")
-UNTAUGHT = ("popularity", "random")
+TAUGHT = ("oracle", "teacher", "student_teacher", "student", PREFERENCE)
+UNTAUGHT = (*LISTS, "random")
 EVALUATED = (*TAUGHT, *UNTAUGHT)
 """the models of every evaluation, in the order of a table's rows: settings come between the two groups"""
 JOINT = "joint"
 PLAIN = "long_read_only"
 """the baseline that transfer is measured from: the same student, taught by labels"""
 BASELINES = ("click_only", PLAIN, "duration_weighted")
+HISTORIES = (EASE, IALS)
+"""models of the long reads of earlier days, which no config changes"""
 FIXED = ("workspace", "seed", "threads", "device", "plain_autograd", "evaluate")
 """parts of a config that say where and how all settings run and what they are measured on"""
 
@@ -112,7 +117,7 @@ def _check_setting(where: str, name: Any, keys: dict[Any, Any]) -> None:
         if str(key).partition(".")[0] in FIXED:
             hint = f"{', '.join(FIXED)} are the same for all"
             raise UserError(f"{where}: {key} cannot differ", hint, Exit.CONFIG)
-    if name in (*EVALUATED, JOINT, *BASELINES):
+    if name in (*EVALUATED, JOINT, *BASELINES, *HISTORIES):
         raise UserError(f"{where} is a baseline's name", "choose another name", Exit.CONFIG)
     if not str(name).replace("_", "").replace("-", "").isalnum():
         raise UserError(f"{where} is not made of letters, digits, - and _", "choose another name", Exit.CONFIG)

@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from dmtl_cli.evaluate.lists import LISTS
+from dmtl_cli.evaluate.on_catalogue import KAPPAS, TRADED
+from dmtl_cli.evaluate.rankers import PREFERENCE
 from dmtl_cli.evaluate.settings import EVALUATED, PLAIN, TAUGHT, UNTAUGHT
 
 SHOWN = (
@@ -15,10 +18,11 @@ SHOWN = (
     "click_rate@50",
     "ctr.auc",
     "ctcvr.auc",
+    "ctcvr.auc.shown",
     "click.recall@50",
     "read.recall@50",
     "time_recall@50",
-    "teacher_overlap@50",
+    "coverage@50",
     "rows.learned",
     "seconds",
 )
@@ -39,15 +43,16 @@ class Table:
 
     def add_evaluations(self, setting: str, days: Sequence[Mapping[str, float]]) -> None:
         """Adds the metrics of one seed's evaluations, one per day. Those of the base, `student`, have its teacher and
-        the other models of a day too."""
+        the other models of a day too; a student of two blocks is two rows, `<setting>` and `<setting>.preference`."""
         found: dict[tuple[str, str], list[float]] = {}
         for metrics in days:
             for name, value in metrics.items():
-                model, _, metric = name.partition(".")
-                if model in EVALUATED and setting == "student":
+                model = PREFERENCE if name.startswith(f"{PREFERENCE}.") else name.partition(".")[0]
+                metric = name.removeprefix(f"{model}.")
+                if setting == "student" and model in EVALUATED:
                     found.setdefault((model, metric), []).append(value)
-                elif model == "student":
-                    found.setdefault((setting, metric), []).append(value)
+                elif model in ("student", PREFERENCE, setting):
+                    found.setdefault((model.replace("student", setting, 1), metric), []).append(value)
         for (model, metric), values in found.items():
             self.add(model, metric, float(np.mean(values)))
 
@@ -119,9 +124,38 @@ class Table:
         shown = [m for m in wanted if any(self.seeds(name, m) for name in self.models)]
         rows = [[name, *(self._text(name, m) for m in shown)] for name in self.models]
         moved = [f"{m} {share:.3f}" for m, share in self.transfer().items() if m in SHOWN]
-        notes = [f"not made: {name}: {why}" for name, why in self.refused.items()]
+        notes = [self.best_lists(), *([traded] if (traded := self.trade()) else [])]
+        notes += [f"not made: {name}: {why}" for name, why in self.refused.items()]
         notes += [f"transfer of {PLAIN} -> student_teacher: {', '.join(moved)}"] if moved else []
-        return "\n\n".join([_markdown(["model", *shown], rows), *notes])
+        return "\n\n".join([_markdown(["model", *shown], rows), *filter(None, notes)])
+
+    def best_lists(self) -> str:
+        """A line with the best impersonal list by each printed metric of retrieval; empty where there is none."""
+        found = []
+        for metric in (m for m in SHOWN if m in TRADED):
+            means = {name: mean for name in LISTS if (mean := self.mean(name, metric)) is not None}
+            if means:
+                best = max(means, key=means.__getitem__)
+                found.append(f"{metric} {self._text(best, metric)} ({best})")
+        return f"best impersonal list: {', '.join(found)}" if found else ""
+
+    def curve(self, metric: str) -> dict[float, float]:
+        """By kappa the mean of a metric of the base student; empty for a student of one block."""
+        means = {kappa: self.mean("student", f"{metric}.kappa={kappa:g}") for kappa in KAPPAS}
+        return {kappa: mean for kappa, mean in means.items() if mean is not None}
+
+    def trade(self) -> str:
+        """What the base student retrieves by each weight of exposure, one row per kappa; empty where it has one."""
+        curves = {metric: curve for metric in TRADED if (curve := self.curve(metric))}
+        if not curves:
+            return ""
+        metrics = list(curves)
+        rows = [
+            [f"{kappa:g}", *(self._text("student", f"{m}.kappa={kappa:g}") for m in metrics)]
+            for kappa in curves[metrics[0]]
+        ]
+        served = [f"served: {self._text('student', 'kappa')}", *(self._text("student", m) for m in metrics)]
+        return _markdown(["kappa", *metrics], [*rows, served])
 
     def whole(self) -> str:
         """One row per metric, one column per model."""

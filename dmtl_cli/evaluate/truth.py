@@ -74,7 +74,8 @@ class Law:
 
 @dataclass(frozen=True)
 class Truth:
-    """What every pair of a synthetic world is worth. Results are [U, I] for ids [U] and [I]."""
+    """What every pair of a synthetic world is worth. Results are [U, I] for ids [U] and [I], and [U, K] for ids [U] and
+    [U, K]: K items of each user's own."""
 
     law: Law
     users: dict[str, npt.NDArray[Any]]
@@ -102,7 +103,7 @@ class Truth:
     def click_rate(self, user_ids: npt.NDArray[Any], item_ids: npt.NDArray[Any]) -> Floats:
         """P(click) of an exposure."""
         user, item = _rows(self.users, user_ids, "user"), _rows(self.items, item_ids, "item")
-        return self.law.click_rate(self.users["z"][user] @ self.items["t"][item].T, self.items["bait"][item])
+        return self.law.click_rate(_dots(self.users["z"][user], self.items["t"][item]), self.items["bait"][item])
 
     def read_seconds(self, user_ids: npt.NDArray[Any], item_ids: npt.NDArray[Any]) -> Floats:
         """Expected read seconds of an exposure: P(click) times the mean of the lognormal seconds of a click."""
@@ -120,7 +121,7 @@ class Truth:
     def _log_seconds(self, user_ids: npt.NDArray[Any], item_ids: npt.NDArray[Any]) -> Floats:
         user, item = _rows(self.users, user_ids, "user"), _rows(self.items, item_ids, "item")
         i = self.items
-        return self.law.log_seconds(self.users["d"][user] @ i["e"][item].T, i["bait"][item], i["quality"][item])
+        return self.law.log_seconds(_dots(self.users["d"][user], i["e"][item]), i["bait"][item], i["quality"][item])
 
 
 def load_truth(folder: str | None) -> tuple[Truth | None, list[dict[str, Any]]]:
@@ -151,14 +152,19 @@ def _columns(file: Path) -> dict[str, npt.NDArray[Any]]:
     return {name: values[order] for name, values in out.items()}
 
 
+def _dots(users: Floats, items: Floats) -> Floats:
+    """Dot products of vectors: [U, 8] with [I, 8] gives [U, I], with [U, K, 8] gives [U, K]."""
+    return users @ items.T if items.ndim == 2 else np.einsum("ud,ukd->uk", users, items)
+
+
 def _rows(table: dict[str, npt.NDArray[Any]], ids: npt.NDArray[Any], side: str) -> Ints:
-    """Row of each id. Raises UserError 65 for one that the world does not have."""
+    """Row of each id, of any shape. Raises UserError 65 for one that the world does not have."""
     known, hint = table["id"], "is data.root the log of this world?"
     if len(ids) and ids.dtype.kind != "i":
-        raise UserError(f"data.truth: expected int64 {side} ids, got {ids.dtype} ({ids[0]})", hint)
+        raise UserError(f"data.truth: expected int64 {side} ids, got {ids.dtype} ({ids.flat[0]})", hint)
     wanted = ids.astype(np.int64)
     rows = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
     strange = np.flatnonzero(known[rows] != wanted)
     if len(strange):
-        raise UserError(f"data.truth: the world has no {side} {wanted[strange[0]]}", hint)
+        raise UserError(f"data.truth: the world has no {side} {wanted.flat[strange[0]]}", hint)
     return rows.astype(np.int64)

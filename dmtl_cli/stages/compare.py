@@ -16,13 +16,15 @@ import numpy as np
 
 from dmtl_cli.config.days import before, between
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.data.log.reader import Log
 from dmtl_cli.evaluate.figure import can_draw, draw
-from dmtl_cli.evaluate.settings import JOINT, Cell, Load, cells
+from dmtl_cli.evaluate.history import IALS, PastReads, has_implicit
+from dmtl_cli.evaluate.settings import HISTORIES, JOINT, Cell, Load, cells
 from dmtl_cli.evaluate.table import Table
 from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.run import Draft, Result, Run
 from dmtl_cli.runs.workspace import Workspace
-from dmtl_cli.stages.evaluate import evaluate
+from dmtl_cli.stages.evaluate import evaluate, evaluate_history
 from dmtl_cli.stages.run import ALL, Stages, learn_day
 from dmtl_cli.stages.train_joint import train_joint
 
@@ -66,6 +68,7 @@ def compare(
             for d in chain:
                 train_joint(base, d)
             _measure(replace(base, ws=_below(base.ws, JOINT, ALL | {JOINT})), JOINT, measured, table)
+    _measure_histories(bases[0], chain, measured, table)
     return _publish(run, measured, [base.config.seed for base in bases], table), table
 
 
@@ -138,6 +141,19 @@ def _measure(run: Run, name: str, days: list[dt.date], table: Table) -> None:
             table.add(name, metric, value)
     if (seconds := _seconds(run, (JOINT,) if name == JOINT else ("student", "export"))) is not None:
         table.seconds.setdefault(name, []).append(seconds)
+
+
+def _measure_histories(base: Run, chain: list[dt.date], measured: list[dt.date], table: Table) -> None:
+    """Evaluates models of the long reads of the chain's days before each measured one. They take no setting from the
+    config, and are measured once, whatever the number of seeds."""
+    if not has_implicit():
+        base.log.say("no ials: pip install implicit (or dmtl[baselines]) to have it")
+    past = PastReads(Log(base.config.data, ()))
+    for name in (h for h in HISTORIES if h != IALS or has_implicit()):
+        own = replace(base, ws=_below(base.ws, name, ALL), frozen=False)
+        results = [evaluate_history(own, day, name, [d for d in chain if d < day], past) for day in measured]
+        table.evaluations += [f"{name} {r.day} {r.run_id}" for r in results]
+        table.add_evaluations(name, [r.metrics for r in results])
 
 
 def _seconds(run: Run, stages: tuple[str, ...]) -> float | None:

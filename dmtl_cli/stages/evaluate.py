@@ -1,25 +1,30 @@
-"""evaluate: on day D's log, what was ready before D: the newest teacher and the newest export."""
+"""evaluate: on day D's log, what was ready before D: the newest teacher, the newest export, and what counts said."""
 
 from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
+from typing import Any
 
+from dmtl_cli.config.days import before
 from dmtl_cli.config.errors import NotDue
 from dmtl_cli.config.tasks import Tasks
 from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.log.reader import Log
+from dmtl_cli.evaluate import history
 from dmtl_cli.evaluate.exam import Exam
-from dmtl_cli.evaluate.on_catalogue import FRESH, on_catalogue
+from dmtl_cli.evaluate.history import Ease, HistoryRanker, Ials, PastReads
+from dmtl_cli.evaluate.lists import POPULARITY, Counters, ItemList, impersonal, seen_items
+from dmtl_cli.evaluate.on_catalogue import FRESH, on_catalogue, over_kappa
 from dmtl_cli.evaluate.on_rows import on_rows
-from dmtl_cli.evaluate.rankers import Popularity, Ranker, StudentRanker, TeacherRanker
+from dmtl_cli.evaluate.rankers import PREFERENCE, Ranker, StudentRanker, TeacherRanker
 from dmtl_cli.evaluate.truth import Truth, load_truth
 from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.run import Draft, Parent, Result, Run
 
 
 def evaluate(run: Run, day: dt.date, served: str = "export") -> Result:
-    """Measures the newest teacher and student before the day, and what is popular.
+    """Measures the newest teacher and student before the day, and lists that are the same for all users.
 
     Args:
         served: the stage whose towers are measured; `joint` for the reference.
@@ -35,7 +40,33 @@ def evaluate(run: Run, day: dt.date, served: str = "export") -> Result:
     def work(publication: Publication) -> Draft:
         return _measure(run, log.read(day, publication.tmp, run.ranks), models, truth)
 
-    return run.publish("evaluation", day, run.sections("evaluate"), inputs, list(models.named().values()), work)
+    return run.publish("evaluation", day, run.sections("evaluate"), inputs, models.parents, work)
+
+
+def evaluate_history(run: Run, day: dt.date, name: str, days: list[dt.date], past: PastReads) -> Result:
+    """Measures EASE or implicit ALS of the long reads of earlier days on what `evaluate` measures students on.
+
+    Args:
+        name: `history.EASE` or `history.IALS`.
+        days: whose long reads it learns.
+        past: the long reads of the log, kept from one call to the next.
+    """
+    models = _newest(run, day, "export")
+    truth, truth_files = load_truth(run.config.data.truth)
+    log = Log(run.config.data, run.config.features)
+    inputs = [file for d in days for file in past.log.inputs(d)] + log.inputs(day) + truth_files
+    numbers: dict[str, Any] = {"model": name, "decay": history.DECAY}
+    numbers |= {"most_items": history.MOST_ITEMS, "strength": history.STRENGTH} if name == history.EASE else {}
+    numbers |= {"factors": history.FACTORS, "alpha": history.ALPHA} if name == history.IALS else {}
+
+    def work(publication: Publication) -> Draft:
+        exam = _exam(run, log.read(day, publication.tmp), models)
+        reads = past.before(day, days, exam.threshold, publication.tmp)
+        ranker = _history_ranker(run, name, exam.day, reads)
+        return Draft(_rows(exam), on_catalogue(exam, {name: ranker}, truth))
+
+    config = run.sections("evaluate") | {"history": numbers}
+    return run.publish("evaluation", day, config, inputs, models.parents, work, shared=False)
 
 
 @dataclass(frozen=True)
@@ -44,43 +75,85 @@ class _Models:
     student: Parent | None
     student_teacher: Parent | None
     """the very teacher that scored the student; None for a student that saw no scores"""
+    profile: tuple[Parent, Counters] | None
+    """what was known of items when the day before ended"""
 
     def named(self) -> dict[str, Parent]:
         """Those that there are."""
         named = {"teacher": self.teacher, "student": self.student, "student_teacher": self.student_teacher}
         return {name: parent for name, parent in named.items() if parent is not None}
 
+    @property
+    def parents(self) -> list[Parent]:
+        return [*self.named().values(), *([self.profile[0]] if self.profile else [])]
+
+    @property
+    def scorer(self) -> Parent:
+        """The teacher whose tasks and threshold are measured."""
+        return self.student_teacher or self.teacher
+
 
 def _newest(run: Run, day: dt.date, served: str) -> _Models:
-    teacher, student = run.newest("teacher", day), run.newest(served, day)
+    teacher, student, profile = run.newest("teacher", day), run.newest(served, day), _profile(run, day)
     if teacher is None:
         raise NotDue(f"no teacher before {day}")
     if student is None or (taught := student[1].facts["teacher"]) is None:
-        return _Models(teacher, student, None)
+        return _Models(teacher, student, None, profile)
     scorer = run.parent("teacher", dt.date.fromisoformat(taught["day"]), run_id=taught["run_id"])
-    return _Models(teacher, student, scorer)
+    return _Models(teacher, student, scorer, profile)
+
+
+def _profile(run: Run, day: dt.date) -> tuple[Parent, Counters] | None:
+    """The newest profile before the day; None where there is none: then only clicks of the export's day are known."""
+    return None
+
+
+def _exam(run: Run, day: Day, models: _Models) -> Exam:
+    facts, exposures = models.scorer[1].facts, run.config.data.events.click is not None
+    known = models.profile
+    seen = seen_items(known[1], before(day.day), exposures=exposures) if known else None
+    tasks = Tasks.named(facts["tasks"])
+    return Exam.draw(day, facts["threshold_seconds"], tasks, exposures, run.config.evaluate, seen)
+
+
+def _rows(exam: Exam) -> dict[str, int]:
+    return {"events": len(exam.day), "users": len(exam.users), "items": len(exam.day.items)}
 
 
 def _measure(run: Run, day: Day, models: _Models, truth: Truth | None) -> Draft:
-    facts = (models.student_teacher or models.teacher)[1].facts
-    threshold, exposures = facts["threshold_seconds"], run.config.data.events.click is not None
-    exam = Exam.draw(day, threshold, Tasks.named(facts["tasks"]), exposures, run.config.evaluate)
-    rankers = _rankers(run, day, models)
+    exam = _exam(run, day, models)
+    rankers = _rankers(run, exam, models)
     numbers = on_rows(exam, rankers)
-    fresh = {FRESH: StudentRanker(models.student, day, run, fresh=True)} if models.student else {}
-    numbers |= on_catalogue(exam, rankers | fresh, truth)
-    if threshold is not None:
-        numbers["threshold.seconds"] = threshold
-    rows = {"events": len(day), "users": len(exam.users), "items": len(day.items)}
-    return Draft(rows, numbers, {name: manifest.as_parent() for name, (_, manifest) in models.named().items()})
+    if models.student:
+        rankers[FRESH] = StudentRanker(models.student, day, run, fresh=True)
+    numbers |= on_catalogue(exam, rankers, truth)
+    if isinstance(student := rankers.get("student"), StudentRanker):
+        numbers |= over_kappa(exam, student, truth)
+    if exam.threshold is not None:
+        numbers["threshold.seconds"] = exam.threshold
+    return Draft(_rows(exam), numbers, {name: manifest.as_parent() for name, (_, manifest) in models.named().items()})
 
 
-def _rankers(run: Run, day: Day, models: _Models) -> dict[str, Ranker]:
+def _rankers(run: Run, exam: Exam, models: _Models) -> dict[str, Ranker]:
+    day = exam.day
     rankers: dict[str, Ranker] = {"teacher": TeacherRanker(models.teacher, day, run)}
+    lists = impersonal(models.profile[1], before(day.day), exposures=exam.exposures) if models.profile else {}
     if models.student:
         rankers["student"] = student = StudentRanker(models.student, day, run)
-        rankers["popularity"] = Popularity(student.export.clicks, day)
+        if student.blocks:
+            rankers[PREFERENCE] = student.at(0.0)
+        lists = {POPULARITY: student.export.clicks.rename({"item_id": "id", "clicks": "count"})} | lists
+    rankers |= {name: ItemList(scores, day) for name, scores in lists.items()}
     if models.student_teacher:
         same = models.student_teacher[1].run_id == models.teacher[1].run_id
         rankers["student_teacher"] = rankers["teacher"] if same else TeacherRanker(models.student_teacher, day, run)
     return rankers
+
+
+def _history_ranker(run: Run, name: str, day: Day, reads: history.Reads) -> HistoryRanker:
+    if name == history.IALS:
+        return HistoryRanker(Ials.fit(reads, run.config.seed), reads, day)
+    kept = reads.most_read(history.MOST_ITEMS)
+    if len(kept.items) < len(reads.items):
+        run.log.say(f"{name} {day.day}: learns the {len(kept.items)} most read of {len(reads.items)} items")
+    return HistoryRanker(Ease.fit(kept), kept, day)

@@ -1,0 +1,93 @@
+"""Lists that are the same for every user, from what is known of items on the morning of the measured day."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from dmtl_cli.config.profile import CLICK, EXPOSURE, READ
+from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.rows import Rows
+from dmtl_cli.evaluate.rankers import AnyLabel, Ints
+
+POPULARITY, READ_POPULARITY, EXPOSURE_RATE = "popularity", "read_popularity", "exposure_rate"
+LISTS = (POPULARITY, READ_POPULARITY, EXPOSURE_RATE)
+"""in the order of a table's rows"""
+_HALF_LIFE = 1.0  # days
+_RATE_HALF_LIFE = 7.0
+_PRIOR = 20.0  # exposures that the mean rate counts for: with fewer of its own an item's rate is mostly noise
+
+
+class Counters(Protocol):
+    """What is known of users and items when a day ends."""
+
+    def counts(self, side: str, event: str, half_life_days: float, as_of: dt.date) -> pl.DataFrame:
+        """`id` and `count`: how often each had the event, as of the end of a day; a half-life of 0 is that day alone.
+        One row each, sorted by id."""
+
+
+class ItemList:
+    """One list of items for every user, best first.
+
+    Args:
+        scores: `id` and `count`, one row an item; what has a count of 0 or less is not retrieved, and equal counts are
+            in the order of the rows.
+    """
+
+    slow = False
+
+    def __init__(self, scores: pl.DataFrame, day: Day) -> None:
+        counted = scores.filter(pl.col("count") > 0)
+        self.ids = counted["id"]
+        self.order = np.argsort(-counted["count"].to_numpy().astype(np.float64), kind="stable").astype(np.int64)
+        self.by_row = np.zeros(len(day.items))
+        rows = day.rows_of(scores["id"], "item")
+        self.by_row[rows[rows >= 0]] = scores["count"].to_numpy()[rows >= 0]
+
+    def probable(self, label: str) -> bool:
+        return False
+
+    def scores(self, rows: Rows[None]) -> Mapping[str, npt.NDArray[Any]]:
+        return AnyLabel(self.by_row[rows.item])
+
+    def retrieve(self, users: Ints, k: int) -> tuple[Ints, pl.Series]:
+        return np.tile(self.order[:k], (len(users), 1)), self.ids
+
+
+def impersonal(counters: Counters, as_of: dt.date, *, exposures: bool) -> dict[str, pl.DataFrame]:
+    """By name the scores of every list that counters give, `id` and `count`.
+
+    - read_popularity: long reads with a half-life of a day.
+    - exposure_rate: exposures with a half-life of a day x long reads per exposure, both of these with a half-life of
+      a week: (reads + 20 m) / (exposures + 20) with m the mean rate. Not in logs of clicks alone.
+
+    Args:
+        exposures: whether the log has unclicked rows.
+    """
+    lists = {READ_POPULARITY: counters.counts("item", READ, _HALF_LIFE, as_of)}
+    if exposures:
+        shown, often, reads = (
+            counters.counts("item", event, half_life, as_of).rename({"count": name})
+            for name, event, half_life in (
+                ("shown", EXPOSURE, _HALF_LIFE),
+                ("often", EXPOSURE, _RATE_HALF_LIFE),
+                ("reads", READ, _RATE_HALF_LIFE),
+            )
+        )
+        joined = shown.join(often, on="id", how="left", maintain_order="left")
+        joined = joined.join(reads, on="id", how="left", maintain_order="left").fill_null(0.0)
+        mean = float(joined["reads"].sum()) / max(float(joined["often"].sum()), 1e-9)
+        rate = (pl.col("reads") + _PRIOR * mean) / (pl.col("often") + _PRIOR)
+        lists[EXPOSURE_RATE] = joined.select("id", count=pl.col("shown") * rate)
+    return lists
+
+
+def seen_items(counters: Counters, as_of: dt.date, *, exposures: bool) -> pl.Series:
+    """Ids of the items with an event before the measured day: an exposure or, in a log of clicks alone, a click."""
+    counted = counters.counts("item", EXPOSURE if exposures else CLICK, _RATE_HALF_LIFE, as_of)
+    return counted.filter(pl.col("count") > 0)["id"]
