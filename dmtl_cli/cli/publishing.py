@@ -67,6 +67,15 @@ def train_student(call: Call, day: Day, scores_day: ScoresDay = None) -> list[Re
     return [*train_student(call.run, parse_day(day), taught)]
 
 
+@commands.command("refresh")
+@publishes("refresh")
+def refresh(call: Call, day: LastDay = None) -> list[Result]:
+    """Export the newest student again, for a newer profile or newer side tables, without training."""
+    from dmtl_cli.stages.refresh import refresh
+
+    return [refresh(call.run, parse_day(day) if day else None)]
+
+
 @commands.command("export")
 @publishes("export")
 def export(call: Call, day: Day) -> list[Result]:

@@ -9,8 +9,9 @@ from typing import Any
 from dmtl_cli.config.days import before
 from dmtl_cli.config.errors import NotDue
 from dmtl_cli.config.tasks import Tasks
+from dmtl_cli.data.days import Days
 from dmtl_cli.data.log.day import Day
-from dmtl_cli.data.log.reader import Log
+from dmtl_cli.data.profile.stored import Profile
 from dmtl_cli.evaluate import history
 from dmtl_cli.evaluate.exam import Exam
 from dmtl_cli.evaluate.history import Ease, HistoryRanker, Ials, PastReads
@@ -34,13 +35,13 @@ def evaluate(run: Run, day: dt.date, served: str = "export") -> Result:
     """
     models = _newest(run, day, served)
     truth, truth_files = load_truth(run.config.data.truth)
-    log = Log(run.config.data, run.config.features)
-    inputs = log.inputs(day) + truth_files
+    log = Days(run, run.config.features)
+    inputs, parents = log.inputs([day]) + truth_files, _distinct([*models.parents, *log.parents([day])])
 
     def work(publication: Publication) -> Draft:
         return _measure(run, log.read(day, publication.tmp, run.ranks), models, truth)
 
-    return run.publish("evaluation", day, run.sections("evaluate"), inputs, models.parents, work)
+    return run.publish("evaluation", day, run.sections("evaluate"), inputs, parents, work)
 
 
 def evaluate_history(run: Run, day: dt.date, name: str, days: list[dt.date], past: PastReads) -> Result:
@@ -53,8 +54,9 @@ def evaluate_history(run: Run, day: dt.date, name: str, days: list[dt.date], pas
     """
     models = _newest(run, day, "export")
     truth, truth_files = load_truth(run.config.data.truth)
-    log = Log(run.config.data, run.config.features)
-    inputs = [file for d in days for file in past.log.inputs(d)] + log.inputs(day) + truth_files
+    log = Days(run, run.config.features)
+    inputs = [file for d in days for file in past.log.inputs(d)] + log.inputs([day]) + truth_files
+    parents = _distinct([*models.parents, *log.parents([day])])
     numbers: dict[str, Any] = {"model": name, "decay": history.DECAY}
     numbers |= {"most_items": history.MOST_ITEMS, "strength": history.STRENGTH} if name == history.EASE else {}
     numbers |= {"factors": history.FACTORS, "alpha": history.ALPHA} if name == history.IALS else {}
@@ -66,7 +68,7 @@ def evaluate_history(run: Run, day: dt.date, name: str, days: list[dt.date], pas
         return Draft(_rows(exam), on_catalogue(exam, {name: ranker}, truth))
 
     config = run.sections("evaluate") | {"history": numbers}
-    return run.publish("evaluation", day, config, inputs, models.parents, work, shared=False)
+    return run.publish("evaluation", day, config, inputs, parents, work, shared=False)
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,12 @@ def _newest(run: Run, day: dt.date, served: str) -> _Models:
 
 def _profile(run: Run, day: dt.date) -> tuple[Parent, Counters] | None:
     """The newest profile before the day; None where there is none: then only clicks of the export's day are known."""
-    return None
+    newest = run.newest("profile", day)
+    return (newest, Profile.open(newest[0])) if newest else None
+
+
+def _distinct(parents: list[Parent]) -> list[Parent]:
+    return list({manifest.run_id: (path, manifest) for path, manifest in parents}.values())
 
 
 def _exam(run: Run, day: Day, models: _Models) -> Exam:

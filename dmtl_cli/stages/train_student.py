@@ -12,11 +12,7 @@ import torch
 
 from dmtl_cli.data.days import Days
 from dmtl_cli.data.log.day import Day
-<<<<<<< HEAD
-=======
-from dmtl_cli.data.log.reader import Log
 from dmtl_cli.nn.batches import Batcher
->>>>>>> r5-shown
 from dmtl_cli.nn.fit import fit
 from dmtl_cli.nn.learner import Learner, grown_encoder
 from dmtl_cli.nn.precision import refuse_precision
@@ -66,11 +62,7 @@ def train_student(run: Run, day: dt.date, scores_day: dt.date | None = None) -> 
     source = _Source(teacher_day, found, *scores_facts(run, day, found, threshold_teacher))
     parents = [p for p in (before, threshold_teacher, *found.values(), *log.parents(days)) if p]
     work = partial(_learn, run, day, log, days, before, source)
-<<<<<<< HEAD
-    student = run.publish("student", day, run.sections("student"), log.inputs(days), parents, work)
-=======
-    student = run.publish("student", day, _sections(run), inputs, parents, work)
->>>>>>> r5-shown
+    student = run.publish("student", day, _sections(run), log.inputs(days), parents, work)
     return student, export(run, day)
 
 
