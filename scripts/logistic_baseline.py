@@ -3,10 +3,11 @@
     python scripts/logistic_baseline.py data/kuairand --train 2022-04-08..2022-04-14 --test 2022-04-15
     python scripts/logistic_baseline.py data/kuairand --days 2022-04-16..2022-04-21
 
-Reads the features that the config names, buckets and ids included, each as of its event's day. Prints a line of JSON a
-test day: the AUC of `click`, and of `clicked and read longer than the mean of the first window's clicks`, over all
-exposures (no drawn negatives). With --days each day is predicted after fitting all days before it, and a line with the
-mean follows. Edges, means and the threshold come from the first window only; C = .1 was chosen on days up to
+Reads the features that the config names, buckets and ids included, each as of its event's day. Those of profiles are
+computed here from all earlier days of the log; a rate without prior_strength is smoothed by `STRENGTH`. Prints a line
+of JSON a test day: the AUC of `click`, and of `clicked and read longer than the mean of the first window's clicks`,
+over all exposures (no drawn negatives). With --days each day is predicted after fitting all days before it, and a line
+with the mean follows. Edges, means and the threshold come from the first window only; C = .1 was chosen on days up to
 2022-04-15.
 """
 
@@ -34,6 +35,8 @@ from dmtl_cli.config.reading import load_config
 from dmtl_cli.config.schema import Config
 
 Numbers = npt.NDArray[np.float64]
+STRENGTH = 8
+"""events that the mean of a rate counts for"""
 
 
 def span(text: str, where: str) -> list[dt.date]:
@@ -45,19 +48,64 @@ def span(text: str, where: str) -> list[dt.date]:
     return days
 
 
-def read_day(root: Path, day: dt.date, config: Config) -> pl.DataFrame:
-    """Exposures of a day beside the day's users and items."""
-    data = config.data
-    if data.users is None or data.items is None or data.events.click is None or data.events.duration is None:
-        raise UserError("the baseline needs users, items, a click and a duration in the config", code=Exit.CONFIG)
-    folders = [root / path / f"day={day}" for path in (data.events.path, data.users.path, data.items.path)]
-    if missing := [f for f in folders if not any(f.glob("*.parquet"))]:
-        raise UserError(f"{missing[0]}: nothing there", "run scripts/prepare_kuairand.py first", Exit.NO_INPUT)
-    events, users, items = (pl.read_parquet(sorted(f.glob("*.parquet")), hive_partitioning=False) for f in folders)
-    users = users.rename({data.users.key: data.events.user})
-    items = items.rename({data.items.key: data.events.item})
-    rows = events.join(users, on=data.events.user, how="left", maintain_order="left")
-    return rows.join(items, on=data.events.item, how="left", maintain_order="left").with_columns(day=pl.lit(day))
+def read(root: Path, path: str, day: dt.date | None) -> pl.DataFrame:
+    """The table of a day, or the one of all days."""
+    folder = root / path / (f"day={day}" if day else "")
+    if not (files := sorted(folder.glob("*.parquet"))):
+        raise UserError(f"{folder}: nothing there", "run scripts/prepare_kuairand.py first", Exit.NO_INPUT)
+    return pl.read_parquet(files, hive_partitioning=False)
+
+
+def read_events(root: Path, days: list[dt.date], window: list[dt.date], config: Config) -> tuple[pl.DataFrame, float]:
+    """(exposures of the days with day, exposure, click and read; the seconds above which a read is long)."""
+    names = config.data.events
+    if names.click is None or names.duration is None:
+        raise UserError("the baseline needs a click and a duration in the config", code=Exit.CONFIG)
+    parts = [read(root, names.path, d).with_columns(day=d, exposure=True) for d in days]
+    log = pl.concat(parts, how="diagonal_relaxed")
+    click, seconds = pl.col(names.click) == 1, pl.col(names.duration)
+    threshold = log.filter(click & pl.col("day").is_in(window)).select(seconds.mean()).item() or 0.0
+    further = {name: click & (pl.col(column) == 1) for name, column in names.conversions.items()}
+    return log.with_columns(click=click, read=click & (seconds > threshold), **further), threshold
+
+
+def of_profile(f: Feature, past: pl.DataFrame, age: pl.Expr, item: str) -> pl.Expr:
+    """Value of a feature in a group of earlier events. `age` of an event: 0 on the last day before."""
+    p = f.profile
+    assert p is not None
+
+    def count(event: str) -> pl.Expr:
+        h = p.half_life_days
+        weight = pl.lit(1.0) if h is None else pl.lit(0.5).pow(age / h) if h else age == 0
+        return (pl.col(event).cast(pl.Float64) * weight).sum()
+
+    if p.history:
+        return pl.col(item).filter(pl.col(p.history)).tail(f.max_length)
+    if p.age:
+        return age.max() if p.age == "first_seen" else age.min()
+    counts = [count(event) for event in p.events]
+    if p.count:
+        return counts[0]
+    happened, of = counts
+    mean: float = past.select(happened / of).item()
+    strength = STRENGTH if p.prior_strength is None else p.prior_strength
+    return (happened + strength * mean) / (of + strength)
+
+
+def rows_of(root: Path, day: dt.date, log: pl.DataFrame, config: Config) -> pl.DataFrame:
+    """Exposures of a day beside its users and items, and what earlier days say of them."""
+    data, past, rows = config.data, log.filter(pl.col("day") < day), log.filter(pl.col("day") == day)
+    past = past.sort("day", *([data.events.time] if data.events.time else []), maintain_order=True)
+    age = (pl.lit(day) - pl.col("day")).dt.total_days() - 1
+    for side, key, table in (("user", data.events.user, data.users), ("item", data.events.item, data.items)):
+        if table:
+            known = read(root, table.path, day if table.partition else None).rename({table.key: key})
+            rows = rows.join(known, on=key, how="left", maintain_order="left")
+        profiles = [f for f in config.features if f.profile and f.side == side]
+        values = [of_profile(f, past, age, data.events.item).alias(f.name) for f in profiles]
+        known = past.group_by(key, maintain_order=True).agg(values)
+        rows = rows.join(known, on=key, how="left", maintain_order="left")
+    return rows
 
 
 def hashed(f: Feature, values: pl.Series, window: npt.NDArray[np.bool_]) -> Iterator[list[tuple[str, float]]]:
@@ -108,11 +156,9 @@ def score(x: Any, labels: dict[str, Numbers], train: Any, test: Any, c: float) -
     return out
 
 
-def days_to_fit(args: argparse.Namespace, config: Config) -> dict[dt.date, list[dt.date]]:
+def days_to_fit(args: argparse.Namespace, there: list[dt.date]) -> dict[dt.date, list[dt.date]]:
     """By test day the days to fit before it."""
     if args.days:
-        folders = sorted((args.root / config.data.events.path).glob("day=*"))
-        there = [d for p in folders if (d := folder_day(p.name.removeprefix("day=")))]
         fits = {test: [d for d in there if d < test] for test in span(args.days, "--days")}
     elif args.train and args.test:
         fits = {test: span(args.train, "--train") for test in span(args.test, "--test")}
@@ -124,24 +170,20 @@ def days_to_fit(args: argparse.Namespace, config: Config) -> dict[dt.date, list[
     return fits
 
 
-def labels(rows: pl.DataFrame, config: Config, window: npt.NDArray[np.bool_]) -> tuple[dict[str, Numbers], float]:
-    """(labels [rows] of ctr and ctcvr, nan where not known; the seconds above which a read is long)."""
-    click = rows[config.data.events.click or ""].cast(pl.Float64).to_numpy()
-    seconds = rows[config.data.events.duration or ""].cast(pl.Float64).fill_null(float("nan")).to_numpy()
-    threshold = float(np.nanmean(seconds[window & (click == 1)]))
-    read = np.where((click == 1) & np.isnan(seconds), np.nan, (click == 1) & (seconds > threshold))
-    return {"ctr": click, "ctcvr": read}, threshold
-
-
 def run(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     config = load_config(args.config)
     first = span(args.window, "--window")
-    fits = days_to_fit(args, config)
+    folders = sorted((args.root / config.data.events.path).glob("day=*"))
+    there = [d for p in folders if (d := folder_day(p.name.removeprefix("day=")))]
+    fits = days_to_fit(args, there)
     needed = sorted({*first, *fits, *(d for days in fits.values() for d in days)})
-    rows = pl.concat([read_day(args.root, d, config) for d in needed], how="diagonal_relaxed")
+    log, threshold = read_events(args.root, sorted({*there, *needed}), first, config)
+    rows = pl.concat([rows_of(args.root, d, log, config) for d in needed], how="diagonal_relaxed")
     day = rows["day"].to_numpy()
     window = np.isin(day, np.array(first, dtype=day.dtype))
-    y, threshold = labels(rows, config, window)
+    y = {
+        n: rows[c].cast(pl.Float64).fill_null(float("nan")).to_numpy() for n, c in (("ctr", "click"), ("ctcvr", "read"))
+    }
     x = design(rows, config.features, window)
     results = []
     for test, days in fits.items():

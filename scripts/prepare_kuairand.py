@@ -17,11 +17,14 @@ files with the official column names.
 OUT appears whole (a scratch folder, then a rename) and replaces the log of an earlier run:
 
     events/day=D/part-0.parquet  exposures of day D (Beijing time: the column `date`), in order of time, user, video
-    users/day=D/part-0.parquet   users of the log (no others), known features and what they did BEFORE day D
-    items/day=D/part-0.parquet   videos seen up to day D, known features and what was done with them BEFORE day D
+    users/part-0.parquet         users of the log (no others) and what is known of them, the same on all days
+    items/day=D/part-0.parquet   videos seen up to day D: their known features, and how long they are
 
-Unknown values (-124, UNKNOWN, an empty cell, a duration of 0) are null, and so is an empty history. Exact
-duplicates are dropped. Rates are shrunk towards the log's rate before day D as if by `SHRINK` further exposures.
+What users and videos did before a day (histories, counts, rates) is not here: the pipeline's profiles make it of the
+events. KuaiRand does not say when most videos were uploaded, so a video joins the catalogue on the first day that shows
+it. Being new in it therefore tells that it will be shown that day, which a real catalogue would not tell.
+
+Unknown values (-124, UNKNOWN, an empty cell, a duration of 0) are null. Exact duplicates are dropped.
 """
 
 from __future__ import annotations
@@ -36,12 +39,6 @@ from pathlib import Path
 import polars as pl
 
 from dmtl_cli.config.errors import Exit, UserError
-
-SHRINK = 8
-RECENT = 30
-READ_SECONDS = 30
-LENGTHS = {"still": (-1, 0), "short": (0, 12_000), "middle": (12_000, 50_000), "long": (50_000, 2**62)}
-"""classes of videos by milliseconds, (above, up to); `still`: no duration is known (0), pictures mostly"""
 
 REQUIRED = ("user_id", "video_id", "date", "hourmin", "time_ms", "is_click", "long_view", "play_time_ms", "duration_ms")
 APART = ("comment_stay_time", "profile_stay_time", "is_rand")
@@ -147,9 +144,7 @@ def read_events(raw: Path) -> pl.DataFrame:
         pl.col("is_click").cast(pl.Int8),
         (pl.col("play_time_ms") / 1000).alias("play_seconds"),
         *(pl.col(c).cast(pl.Int8) for c in ("long_view", *OPTIONAL) if c in log.columns and c != "tab"),
-        "play_time_ms",
         "duration_ms",
-        ((pl.col("is_click") == 1) & (pl.col("play_time_ms") > READ_SECONDS * 1000)).alias("read"),
     ).sort("time_ms", "user_id", "video_id", pl.all())
 
 
@@ -163,77 +158,25 @@ def read_features(
     return pl.concat(parts).unique(key, keep="first", maintain_order=True)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# What is known at the start of a day
-
-
-def shrunk(value: pl.Expr, count: pl.Expr, prior: float) -> pl.Expr:
-    """Sum of value over count, drawn towards the prior; null where there is nothing to count."""
-    return pl.when(count > 0).then((value + SHRINK * prior) / (count + SHRINK))
-
-
-def ratio(table: pl.DataFrame, value: pl.Expr, count: pl.Expr) -> float:
-    over = table.select(v=value, n=count).row(0, named=True)
-    return over["v"] / over["n"] if over["n"] else 0.0
-
-
-def history(before: pl.DataFrame, key: str) -> pl.DataFrame:
-    """Counts and rates of each user or video before the day. Sums of whole numbers: the same in any order of rows."""
-    who = key.removesuffix("_id").replace("video", "item")
-    clicked = pl.col("is_click") == 1
-    shown, clicks = pl.len(), clicked.sum()
-    watched = pl.col("play_time_ms").filter(clicked).sum()
-    counted: dict[str, tuple[pl.Expr, pl.Expr]] = {
-        "click_rate": (clicks, shown),
-        "read_rate": (pl.col("read").sum(), shown),
-        "click_seconds": (watched / 1000, clicks),
-    }
-    if who == "user":
-        for name, (above, to) in LENGTHS.items():
-            of_length = pl.col("duration_ms").is_between(above, to, closed="right")
-            counted[f"click_rate_{name}"] = ((clicked & of_length).sum(), of_length.sum())
-    else:
-        timed = clicked & (pl.col("duration_ms") > 0)
-        permille = 1000 * pl.min_horizontal("play_time_ms", "duration_ms") // pl.col("duration_ms").clip(1)
-        counted["completion"] = (permille.filter(timed).sum() / 1000, timed.sum())
-    rates = {f"{who}_{k}": shrunk(v, n, ratio(before, v, n)) for k, (v, n) in counted.items()}
-    lists = {
-        "recent_clicks": pl.col("video_id").filter(clicked).tail(RECENT),
-        "recent_long_reads": pl.col("video_id").filter("read").tail(RECENT),
-    }
-    return before.group_by(key, maintain_order=True).agg(
-        pl.len().cast(pl.Int64).alias(f"{who}_exposures"), **rates, **(lists if who == "user" else {})
-    )
-
-
-def users_of(log: pl.DataFrame, day: dt.date, features: pl.DataFrame) -> pl.DataFrame:
-    """Every user of the log, as known at the start of `day`."""
-    everyone = log.select(pl.col("user_id").unique().sort())
-    past = history(log.filter(pl.col("day") < day), "user_id")
-    known = everyone.join(features, on="user_id", how="left").join(past, on="user_id", how="left")
-    return known.sort("user_id")
+def users_of(log: pl.DataFrame, features: pl.DataFrame) -> pl.DataFrame:
+    """Every user of the log."""
+    return log.select(pl.col("user_id").unique().sort()).join(features, on="user_id", how="left", maintain_order="left")
 
 
 def items_of(log: pl.DataFrame, day: dt.date, features: pl.DataFrame) -> pl.DataFrame:
-    """Every video seen up to day `day`: what it is, and what earlier days did with it."""
-    longest = pl.col("duration_ms").max()
-    catalogue = log.filter(pl.col("day") <= day).group_by("video_id").agg(longest)
-    catalogue = catalogue.select(
-        "video_id", pl.when(pl.col("duration_ms") > 0).then(pl.col("duration_ms") / 1000).alias("duration_seconds")
-    )
-    past = history(log.filter(pl.col("day") < day), "video_id")
-    known = catalogue.join(features, on="video_id", how="left").join(past, on="video_id", how="left")
-    return known.sort("video_id")
+    """Every video seen up to day `day`."""
+    longest = pl.col("duration_ms").filter(pl.col("duration_ms") > 0).max() / 1000
+    catalogue = log.filter(pl.col("day") <= day).group_by("video_id").agg(longest.alias("duration_seconds"))
+    return catalogue.join(features, on="video_id", how="left").sort("video_id")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Writing
 
 
-def write(table: pl.DataFrame, folder: Path, day: dt.date) -> None:
-    at = folder / f"day={day}"
-    at.mkdir(parents=True)
-    table.write_parquet(at / "part-0.parquet")
+def write(table: pl.DataFrame, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    table.write_parquet(folder / "part-0.parquet")
 
 
 def prepare(raw: Path, out: Path, features: Path | None = None) -> list[tuple[dt.date, int, int, int]]:
@@ -257,11 +200,11 @@ def prepare(raw: Path, out: Path, features: Path | None = None) -> list[tuple[dt
     table = []
     scratch = out.with_name(f".{out.name}.{os.getpid()}")
     try:
+        write(users_of(log, user_features), scratch / "users")
         for day in log["day"].unique().sort():
             events = log.filter(pl.col("day") == day)
-            write(events.drop("day", "play_time_ms", "duration_ms", "read"), scratch / "events", day)
-            write(users_of(log, day, user_features), scratch / "users", day)
-            write(items_of(log, day, video_features), scratch / "items", day)
+            write(events.drop("day", "duration_ms"), scratch / f"events/day={day}")
+            write(items_of(log, day, video_features), scratch / f"items/day={day}")
             table.append((day, len(events), events["user_id"].n_unique(), events["video_id"].n_unique()))
         if out.exists():
             out.rename(old := out.with_name(f"{scratch.name}.old"))

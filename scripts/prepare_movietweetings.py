@@ -1,28 +1,30 @@
 """Turns a folder of MovieTweetings files into a log that configs/movietweetings.yaml reads.
 
-    python scripts/prepare_movietweetings.py RAW [OUT=data/movietweetings] [--days 90]
+    python scripts/prepare_movietweetings.py RAW [OUT=data/movietweetings] [--days N]
 
 RAW holds `ratings.dat` (user::film::rating::seconds) and `movies.dat` (film::title (year)::genre|genre), as in the
 snapshots of the data set; other files are not read. A row of the log is a rating: users tweet about films they saw, so
 every row is a click, and `liked` is a rating of 8 or more out of 10. There are no exposures.
 
 A day is a calendar day (UTC) of some 500 ratings: too few to learn from alone, enough to go on from. So the first
-teacher of a chain learns a long window (`teacher.first_window_days`), and users and items come with their history: all
-of RAW before the day, including the days before the last `--days`, which are not written.
+teacher of a chain learns a long window (`teacher.first_window_days`). With --days only the last N days are written;
+profiles know no others.
 
 OUT appears whole (a scratch folder, then a rename) and replaces the log of an earlier run:
 
     events/day=D/part-0.parquet  ratings of day D, in order of time, user, film
-    users/day=D/part-0.parquet   users who rated BEFORE day D, and what they rated
-    items/day=D/part-0.parquet   films rated BEFORE day D: title, year, genres, and how they were rated
+    items/day=D/part-0.parquet   films rated BEFORE day D: title, year, genres
 
-A film joins the catalogue the day after its first rating, and the ratings of that first day are left out of the events
-(they count as history the day after). In a log of clicks alone such a film would be in the day's catalogue only because
-it is about to be clicked: a model would learn `unseen, so clicked`, and be measured on it. `movies.dat` is not the
-catalogue either: it lists the films that will have been rated by the end.
+Users declare nothing, so there is no table of users. What users and films did before a day (histories, counts, rates)
+is not here either: the pipeline's profiles make it of the events.
 
-Ids are text: users unchanged, films as IMDb writes them (0114508 is tt0114508). Exact duplicates are dropped. Rates
-are shrunk towards the log's rate before day D as if by `SHRINK` further ratings.
+A film joins the catalogue the day after its first rating, and the ratings of that first day are left out of the events.
+In a log of clicks alone such a film would be in the day's catalogue only because it is about to be clicked: a model
+would learn `unseen, so clicked`, and be measured on it. `movies.dat` is not the catalogue either: it lists the films
+that will have been rated by the end. What is left out is unknown to profiles too: on its first day in the catalogue a
+film has no counts, and its first raters' histories lack it.
+
+Ids are text: users unchanged, films as IMDb writes them (0114508 is tt0114508). Exact duplicates are dropped.
 """
 
 from __future__ import annotations
@@ -42,9 +44,6 @@ import polars as pl
 from dmtl_cli.config.errors import Exit, UserError
 
 LIKED = 8
-SHRINK = 8
-RECENT = 30
-WEEK = dt.timedelta(days=7)
 
 RATING = re.compile(r"([^:\s]+)::([0-9]+)::(10|[0-9])::([0-9]{1,11})")
 FILM = re.compile(r"([0-9]+)::(.*)::([^:]*)")
@@ -108,56 +107,28 @@ def read_films(raw: Path) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schema, orient="row").unique("movie_id", keep="first", maintain_order=True)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# What is known at the start of a day
-
-
-def like_rate(before: pl.DataFrame) -> pl.Expr:
-    """Share of liked ratings, drawn towards that of all ratings before; sums of whole numbers: exact."""
-    prior = before["liked"].sum() / max(1, len(before))
-    return (pl.col("liked").sum() + SHRINK * prior) / (pl.len() + SHRINK)
-
-
-def users_of(log: pl.DataFrame, day: dt.date) -> pl.DataFrame:
-    """Every user who rated before the day; the lists end with the newest film."""
-    before = log.filter(pl.col("day") < day)
-    past = before.group_by("user_id", maintain_order=True).agg(
-        pl.len().cast(pl.Int64).alias("user_ratings"),
-        like_rate(before).alias("user_like_rate"),
-        pl.col("movie_id").tail(RECENT).alias("recent_films"),
-        pl.col("movie_id").filter("liked").tail(RECENT).alias("recent_liked"),
-    )
-    return past.sort("user_id")
-
-
 def items_of(log: pl.DataFrame, day: dt.date, films: pl.DataFrame) -> pl.DataFrame:
     """Every film that was rated before the day."""
-    before = log.filter(pl.col("day") < day)
-    past = before.group_by("movie_id").agg(
-        pl.len().cast(pl.Int64).alias("film_ratings"),
-        (pl.col("day") >= day - WEEK).sum().cast(pl.Int64).alias("film_week_ratings"),
-        like_rate(before).alias("film_like_rate"),
-    )
-    return past.join(films, on="movie_id", how="left").select(films.columns + past.columns[1:]).sort("movie_id")
+    before = log.filter(pl.col("day") < day).select(pl.col("movie_id").unique().sort())
+    return before.join(films, on="movie_id", how="left", maintain_order="left")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Writing
 
 
-def write(table: pl.DataFrame, folder: Path, day: dt.date) -> None:
-    at = folder / f"day={day}"
-    at.mkdir(parents=True)
-    table.write_parquet(at / "part-0.parquet")
+def write(table: pl.DataFrame, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    table.write_parquet(folder / "part-0.parquet")
 
 
-def prepare(raw: Path, out: Path, days: int = 90) -> list[Counts]:
-    """Writes the last `days` days of the log; returns the counts of each.
+def prepare(raw: Path, out: Path, days: int | None = None) -> list[Counts]:
+    """Writes the last `days` days of the log, or all; returns the counts of each.
 
     Raises:
         UserError: a file is missing, a line is not what it should be, no row is left, or OUT is not a log to replace.
     """
-    if days < 1:
+    if days is not None and days < 1:
         raise UserError(f"--days: expected 1 or more, got {days}", code=Exit.USAGE)
     if not raw.is_dir():
         hint = "RAW is the folder with ratings.dat and movies.dat"
@@ -166,8 +137,7 @@ def prepare(raw: Path, out: Path, days: int = 90) -> list[Counts]:
     if kept or (out.exists() and not out.is_dir()):
         raise UserError(f"{out}: is not an earlier log, it will not be replaced", "give another OUT")
     log, films = read_ratings(raw), read_films(raw)
-    last = log["day"][-1]
-    chosen = log.filter(pl.col("day") > last - dt.timedelta(days=min(days, (last - log["day"][0]).days + 1)))
+    chosen = log if days is None else log.filter((pl.col("day").max() - pl.col("day")).dt.total_days() < days)
     known = pl.col("first_day") < pl.col("day")
 
     table = []
@@ -176,13 +146,12 @@ def prepare(raw: Path, out: Path, days: int = 90) -> list[Counts]:
         for day in chosen.filter(known)["day"].unique().sort():
             of_day = chosen.filter(pl.col("day") == day)
             events = of_day.filter(known).drop("day", "first_day")
-            write(events, scratch / "events", day)
-            write(users_of(log, day), scratch / "users", day)
-            write(items_of(log, day, films), scratch / "items", day)
+            write(events, scratch / f"events/day={day}")
+            write(items_of(log, day, films), scratch / f"items/day={day}")
             counts = (len(events), events["user_id"].n_unique(), events["movie_id"].n_unique())
             table.append(Counts(day, *counts, len(of_day) - len(events)))
         if not table:
-            raise UserError(f"{raw / 'ratings.dat'}: no film is rated again on a later day", "give more --days")
+            raise UserError(f"{raw / 'ratings.dat'}: no film is rated again on a later day")
         if out.exists():
             out.rename(old := out.with_name(f"{scratch.name}.old"))
             scratch.rename(out)
@@ -198,7 +167,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="MovieTweetings files -> a log for configs/movietweetings.yaml")
     parser.add_argument("raw", type=Path, metavar="RAW", help="folder with ratings.dat and movies.dat")
     parser.add_argument("out", type=Path, metavar="OUT", nargs="?", default=Path("data/movietweetings"))
-    parser.add_argument("--days", type=int, default=90, help="how many days, the last ones (default 90)")
+    parser.add_argument("--days", type=int, metavar="N", help="how many days, the last ones (default: all)")
     args = parser.parse_args(argv)
     try:
         days = prepare(args.raw, args.out, args.days)

@@ -87,6 +87,10 @@ def table(log: Path, kind: str, day: int) -> pl.DataFrame:
     return pl.read_parquet(file, hive_partitioning=False)
 
 
+def users_of(log: Path) -> pl.DataFrame:
+    return pl.read_parquet(log / "users/part-0.parquet")
+
+
 @pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tmp = tmp_path_factory.mktemp("kuairand")
@@ -106,7 +110,7 @@ def test_days_come_from_the_date_column_and_duplicates_go(log: Path) -> None:
 
 
 def test_unknown_is_null_and_users_are_those_of_the_log(log: Path) -> None:
-    users = table(log, "users", 8)
+    users = users_of(log)
     assert users["user_id"].to_list() == [1, 2]
     assert users["user_active_degree"].to_list() == [None, None]
     assert users["is_live_streamer"].to_list() == [None, None]
@@ -117,40 +121,17 @@ def test_unknown_is_null_and_users_are_those_of_the_log(log: Path) -> None:
     assert items["author_id"].to_list() == [HUGE, None]
     assert items["tag"].to_list() == ["39,68", None]
     assert items["music_type"].to_list() == [9, None]
+    assert table(log, "items", 10)["video_id"].to_list() == [10, 11, HUGE]
 
 
-def test_history_is_of_earlier_days_only(log: Path) -> None:
-    for kind in ("users", "items"):
-        first, last = table(log, kind, 8), table(log, kind, 10)
-        history = [c for c in first.columns if c.startswith("recent_") or "exposures" in c or "_rate" in c]
-        assert len(history) > 2 and first.select(pl.col(history).is_null().all()).row(0) == (True,) * len(history)
-        assert first.schema == last.schema
-    user = table(log, "users", 10).row(0, named=True)
-    assert user["recent_clicks"] == [10]
-    assert user["recent_long_reads"] == [10]
-    assert user["user_exposures"] == 2
-    assert user["user_click_rate"] == pytest.approx((1 + 8 * 2 / 3) / (2 + 8))  # 2 of 3 exposures before the 10th
-    assert user["user_read_rate"] == pytest.approx((1 + 8 * 1 / 3) / (2 + 8))  # 30.0 s is not above 30 s
-    assert user["user_click_rate_still"] == pytest.approx((0 + 8 * 0) / (1 + 8))
-    assert user["user_click_rate_long"] is None
-    item = table(log, "items", 10).row(0, named=True)
-    assert (item["video_id"], item["item_exposures"]) == (10, 2)
-    assert item["item_click_seconds"] == pytest.approx((70 + 8 * 35) / (2 + 8))
-    assert item["item_completion"] == pytest.approx(1)
-    assert table(log, "items", 10)["item_exposures"].to_list() == [2, None, 1]  # 10, 11 (new that day), HUGE
-
-
-def test_outcomes_of_a_day_never_reach_its_tables(log: Path, tmp_path: Path) -> None:
-    """The whole of the last day turned over leaves its users and items as they were."""
+def test_outcomes_never_reach_users_and_items(log: Path, tmp_path: Path) -> None:
+    """The whole log turned over leaves users and items as they were."""
     outcomes = ("is_click", "long_view", "is_like")
-    turned = [
-        r | {c: 1 - r[c] for c in outcomes} | {"play_time_ms": 99_000} if r["date"] == 20220410 else r for r in ROWS
-    ]
+    turned = [r | {c: 1 - r[c] for c in outcomes} | {"play_time_ms": 99_000} for r in ROWS]
     assert prepare.main([str(write_raw(tmp_path / "raw", turned)), str(tmp_path / "log")]) == 0
     assert not table(tmp_path / "log", "events", 10).equals(table(log, "events", 10))
-    for day in (8, 9, 10):
-        for kind in ("users", "items"):
-            assert table(tmp_path / "log", kind, day).equals(table(log, kind, day))
+    kept, turned_over = ({k: v for k, v in parts(p).items() if "events" not in k} for p in (log, tmp_path / "log"))
+    assert len(kept) == 4 and kept == turned_over
 
 
 def test_the_subset_layout_and_a_second_run(tmp_path: Path) -> None:
@@ -195,8 +176,8 @@ def test_splits_give_the_log_of_the_csv_files(log: Path, tmp_path: Path) -> None
     raw, features = write_splits(tmp_path, val=ROWS[:3], test=ROWS[3:])
     pl.DataFrame([row(9, 9, 20220408, 1, 1, 1)]).write_parquet(raw / "log_random.parquet")
     assert prepare.main([str(raw), str(tmp_path / "log"), "--features", str(features)]) == 0
-    assert len(parts(log)) == 9 and parts(tmp_path / "log") == parts(log)
-    columns = {c for kind in ("events", "users", "items") for c in table(tmp_path / "log", kind, 10).columns}
+    assert len(parts(log)) == 7 and parts(tmp_path / "log") == parts(log)
+    columns = {c for kind in ("events", "items") for c in table(tmp_path / "log", kind, 10).columns}
     assert columns & ADDED.keys() == {"author_id", "tag"}
     items = table(tmp_path / "log", "items", 10)
     assert items["author_id"].to_list() == [HUGE, None, None]  # those of the video table, not of the splits (5)
@@ -316,27 +297,33 @@ def test_a_folder_that_is_no_log_is_not_replaced(tmp_path: Path, capsys: pytest.
 def test_the_config_reads_what_is_written(log: Path) -> None:
     config = load_config(CONFIG)
     written = {
-        "user": table(log, "users", 8).columns,
+        "user": users_of(log).columns,
         "item": table(log, "items", 8).columns,
         "context": table(log, "events", 8).columns,
     }
-    assert not [f.name for f in config.features if f.source not in written[f.side]]
+    assert not [f.name for f in config.features if not f.profile and f.source not in written[f.side]]
     assert config.teacher.first_window_days == 7
 
 
-def test_the_baseline_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("sklearn")
-    baseline = script("logistic_baseline")
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, int]]]:
+    """A log of three days, and its rows in order of time."""
+    tmp = tmp_path_factory.mktemp("drawn")
     draw = random.Random(1)
     rows = []
     for k in range(300):
         user, video = draw.randrange(9), draw.randrange(20)
         click = int(draw.random() < (video + 1) / 21)
         rows.append(row(user, video, 20220408 + k // 100, k, click, draw.randrange(60_000), 1000 * (video + 5)))
-    assert prepare.main([str(write_raw(tmp_path / "raw", rows)), str(tmp_path / "log")]) == 0
-    capsys.readouterr()
+    assert prepare.main([str(write_raw(tmp / "raw", rows)), str(tmp / "log")]) == 0
+    return tmp / "log", rows
+
+
+def test_the_baseline_runs(drawn: tuple[Path, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("sklearn")
+    baseline, log = script("logistic_baseline"), str(drawn[0])
     window = ["--window", "2022-04-08..2022-04-09"]
-    assert baseline.main([str(tmp_path / "log"), *window, "--days", "2022-04-09..2022-04-10"]) == 0
+    assert baseline.main([log, *window, "--days", "2022-04-09..2022-04-10"]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [(line["day"], line.get("fitted")) for line in lines] == [
         ("2022-04-09", "2022-04-08..2022-04-08"),
@@ -345,9 +332,33 @@ def test_the_baseline_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     ]
     assert lines[1]["ctr"]["auc"] > 0.6
     late = ["--train", "2022-04-08..2022-04-10", "--test", "2022-04-10"]
-    assert baseline.main([str(tmp_path / "log"), *window, *late]) == 2
-    assert baseline.main([str(tmp_path / "log"), *window, "--days", "2022-05-01"]) == 66
+    assert baseline.main([log, *window, *late]) == 2
+    assert baseline.main([log, *window, "--days", "2022-05-01"]) == 66
     assert capsys.readouterr().err.count("\n") == 2
+
+
+def test_the_baseline_knows_earlier_days_alone(drawn: tuple[Path, list[dict[str, int]]]) -> None:
+    """Values of profiles beside a plain loop."""
+    pytest.importorskip("sklearn")
+    baseline, config, days = script("logistic_baseline"), load_config(CONFIG), [dt.date(2022, 4, d) for d in (8, 9, 10)]
+    log, threshold = baseline.read_events(drawn[0], days, days[:2], config)
+    past = [r | {"weight": 0.5 ** ((20220409 - r["date"]) / 7)} for r in drawn[1] if r["date"] < 20220410]
+    clicked = [r for r in past if r["is_click"]]
+    assert threshold == pytest.approx(sum(r["play_time_ms"] for r in clicked) / len(clicked) / 1000)
+    long = [r for r in clicked if r["play_time_ms"] > 1000 * threshold]
+    mean = sum(r["weight"] for r in long) / sum(r["weight"] for r in clicked)
+    got = baseline.rows_of(drawn[0], days[2], log, config)
+    assert len(got) == 100
+    for one in got.rows(named=True):
+        clicks = [r for r in clicked if r["user_id"] == one["user_id"]]
+        assert one["user_click_history"] == [r["video_id"] for r in clicks][-50:]
+        reads = sum(r["weight"] for r in long if r["user_id"] == one["user_id"])
+        rate = (reads + 8 * mean) / (sum(r["weight"] for r in clicks) + 8)
+        assert one["user_read_rate"] == pytest.approx(rate)
+        shown = [r["date"] for r in past if r["video_id"] == one["video_id"]]
+        assert one["item_exposures_0d"] == shown.count(20220409)
+        assert one["item_exposures_1d"] == shown.count(20220409) + shown.count(20220408) / 2
+        assert one["item_age"] == 20220409 - min(shown)
 
 
 @pytest.mark.skipif(not RAW.is_dir(), reason="shared/data/kuairand is not here")
@@ -356,31 +367,17 @@ def test_the_real_subset(tmp_path: Path) -> None:
     days = prepare.prepare(RAW, log)
     assert (len(days), sum(rows for _, rows, _, _ in days)) == (14, 41_828 - 116)
     assert (days[0][0], days[-1][0]) == (dt.date(2022, 4, 8), dt.date(2022, 4, 21))
-    assert len(table(log, "users", 8)) == len(table(log, "users", 21)) == 664
+    assert len(users_of(log)) == 664
     assert len(table(log, "items", 21)) == 9359
 
     with next(RAW.glob("processed_standard*.csv")).open() as f:
-        raw = {
-            tuple(r.items()): {k: int(v) for k, v in r.items() if k != "timestamp"}
-            for r in csv.DictReader(f, delimiter="\t")
-        }
-    before = sorted((r for r in raw.values() if r["date"] < 20220415), key=lambda r: (r["time_ms"], r["video_id"]))
-    rate = sum(r["is_click"] for r in before) / len(before)
-    for kind, key, what in (("users", "user_id", "user"), ("items", "video_id", "item")):
-        counts: dict[int, int] = {}
-        for r in before:
-            counts[r[key]] = counts.get(r[key], 0) + 1
-        most = max(counts, key=lambda k: (counts[k], k))
-        mine = [r for r in before if r[key] == most]
-        got = table(log, kind, 15).filter(pl.col(key) == most).row(0, named=True)
-        assert got[f"{what}_exposures"] == len(mine)
-        assert got[f"{what}_click_rate"] == pytest.approx(
-            (sum(r["is_click"] for r in mine) + 8 * rate) / (len(mine) + 8)
-        )
-        if what == "user":
-            assert got["recent_clicks"] == [r["video_id"] for r in mine if r["is_click"]][-30:]
-            read = [r["video_id"] for r in mine if r["is_click"] and r["play_time_ms"] > 30_000]
-            assert got["recent_long_reads"] == read[-30:]
+        raw = [r for r in csv.DictReader(f, delimiter="\t") if r["date"] <= "20220415"]
+    lengths: dict[int, float] = {}
+    for r in raw:
+        video = int(r["video_id"])
+        lengths[video] = max(lengths.get(video, 0.0), int(r["duration_ms"]) / 1000)
+    catalogue = dict(table(log, "items", 15).select("video_id", pl.col("duration_seconds").fill_null(0.0)).iter_rows())
+    assert catalogue == pytest.approx(lengths)
 
 
 @pytest.mark.skipif(not PURE.is_dir(), reason="shared/data/kuairand_pure is not here")
@@ -392,16 +389,7 @@ def test_the_real_splits(tmp_path: Path) -> None:
     assert sum(counts) == 222_869
     raw = pl.concat([pl.read_parquet(PURE / f"{s}.parquet") for s in ("val", "test")]).unique()
     assert dict(raw["date"].value_counts().iter_rows()) == {int(f"{day:%Y%m%d}"): rows for day, rows, _, _ in days}
-    users = table(log, "users", 27)
+    users = users_of(log)
     assert len(users) == raw["user_id"].n_unique() == 25_156
     assert users["register_days"].null_count() == 0
     assert pl.read_parquet(log / "items/day=2022-05-08/part-0.parquet")["author_id"].is_not_null().sum() == 6361
-    for kind, key, what in (("users", "user_id", "user"), ("items", "video_id", "item")):
-        before = raw.filter(pl.col("date") < 20220427)
-        rate = before["is_click"].mean()
-        expected = before.group_by(key).agg(pl.len(), clicks=pl.col("is_click").sum()).sort(key)
-        got = table(log, kind, 27).drop_nulls(f"{what}_exposures").sort(key)
-        assert got[key].to_list() == expected[key].to_list()
-        assert got[f"{what}_exposures"].to_list() == expected["len"].to_list()
-        shrunk = expected.select((pl.col("clicks") + 8 * rate) / (pl.col("len") + 8)).to_series()
-        assert got[f"{what}_click_rate"].to_list() == pytest.approx(shrunk.to_list())

@@ -79,7 +79,8 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_days_are_utc_and_ids_stay_text(log: Path) -> None:
-    for kind in ("events", "users", "items"):  # every film of the 1st is new that day: nothing of it is left
+    assert sorted(p.name for p in log.iterdir()) == ["events", "items"]
+    for kind in ("events", "items"):  # every film of the 1st is new that day: nothing of it is left
         assert sorted(p.name for p in (log / kind).iterdir()) == ["day=2013-03-02", "day=2013-03-03"]
     second = table(log, "events", "2013-03-02")
     assert second.rows() == [("9", "tt0114508", MIDNIGHT, 0, False), ("007", "tt2844", MIDNIGHT + DAY - 1, 9, True)]
@@ -97,64 +98,29 @@ def test_films_are_those_rated_before_the_day(log: Path) -> None:
     assert third["genres"].to_list() == [None, "Action|Horror|Sci-Fi", "Crime"]
     assert third["year"].to_list() == [None, 1995, 1913]
     assert third["title"][2] == "Fantômas :: À l'ombre (II) (1913)"
-    assert second["film_ratings"].to_list() == [2, 1]  # the duplicate counts once
-    assert third["film_ratings"].to_list() == [1, 3, 2]
-    # 1 of 2 is liked; 2 of 3 are, of all before the day
-    assert second["film_like_rate"].to_list() == pytest.approx([(1 + 8 * 2 / 3) / 10, (1 + 8 * 2 / 3) / 9])
     assert second.schema == third.schema
 
 
-def test_a_week_is_the_seven_days_before(tmp_path: Path) -> None:
-    rows = [
-        ("1", "1", 8, NOON),
-        ("1", "2", 8, NOON + DAY),
-        ("2", "1", 8, NOON + 8 * DAY),
-        ("2", "2", 8, NOON + 8 * DAY),
-    ]
-    assert prepare.main([str(write_raw(tmp_path / "raw", rows)), str(tmp_path / "log")]) == 0
-    assert table(tmp_path / "log", "items", "2013-03-09")["film_week_ratings"].to_list() == [0, 1]
-
-
-def test_history_is_of_earlier_days_in_order(log: Path) -> None:
-    second = table(log, "users", "2013-03-02")
-    assert second["user_id"].to_list() == ["007", "7"]  # 9 is not known yet
-    assert second["recent_films"].to_list() == [["tt0114508"], ["tt0114508", "tt2844"]]
-    assert second["recent_liked"].to_list() == [["tt0114508"], ["tt2844"]]
-    assert second["user_like_rate"].to_list() == pytest.approx([(1 + 8 * 2 / 3) / 9, (1 + 8 * 2 / 3) / 10])
-    third = table(log, "users", "2013-03-03")
-    assert third["user_id"].to_list() == ["007", "7", "9"]
-    assert third["recent_films"].to_list()[1] == ["tt0114508", "tt2844", "tt0004936"]  # a left out rating is history
-    assert third["recent_liked"].to_list() == [["tt0114508", "tt2844"], ["tt2844", "tt0004936"], []]
-    assert third["user_ratings"].to_list() == [2, 3, 1]
-
-
-def test_recent_keeps_the_last_ones(tmp_path: Path) -> None:
-    rows = [("1", str(k), 8, NOON + k) for k in range(prepare.RECENT + 5)] + [("2", "3", 8, NOON + DAY)]
-    assert prepare.main([str(write_raw(tmp_path / "raw", rows)), str(tmp_path / "log")]) == 0
-    kept = table(tmp_path / "log", "users", "2013-03-02")["recent_films"].to_list()
-    assert kept == [[f"tt{k}" for k in range(5, prepare.RECENT + 5)]]
-
-
-def test_a_day_and_what_follows_never_reach_its_tables(log: Path, tmp_path: Path) -> None:
-    """With every rating from the 2nd on another one, by other users of other films, the tables of the 2nd are the same;
+def test_a_day_and_what_follows_never_reach_its_catalogue(log: Path, tmp_path: Path) -> None:
+    """With every rating from the 2nd on another one, by other users of other films, the films of the 2nd are the same;
     with those of the 3rd alone, the events of the 2nd too."""
     for day, changed in ((2, MIDNIGHT), (3, MIDNIGHT + DAY)):
         rows = [(u + "5", "2844", 10 - r, t) if t >= changed else (u, m, r, t) for u, m, r, t in RATINGS]
         raw = write_raw(tmp_path / f"raw{day}", rows)
         assert prepare.main([str(raw), str(tmp_path / f"log{day}")]) == 0
-        for kind in ("users", "items"):
-            assert table(tmp_path / f"log{day}", kind, f"2013-03-0{day}").equals(table(log, kind, f"2013-03-0{day}"))
+        items = table(tmp_path / f"log{day}", "items", f"2013-03-0{day}")
+        assert items.equals(table(log, "items", f"2013-03-0{day}"))
     assert table(tmp_path / "log3", "events", "2013-03-02").equals(table(log, "events", "2013-03-02"))
     assert not table(tmp_path / "log3", "events", "2013-03-03").equals(table(log, "events", "2013-03-03"))
 
 
-def test_days_are_the_last_ones_with_all_of_the_past(
+def test_days_are_the_last_ones_with_all_earlier_films(
     log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     raw = write_raw(tmp_path / "raw", RATINGS)
     assert prepare.main([str(raw), str(tmp_path / "log"), "--days", "1"]) == 0
     assert "1 days, 2 rows (1 of films that were new that day left out)" in capsys.readouterr().out
-    for kind in ("events", "users", "items"):
+    for kind in ("events", "items"):
         assert [p.name for p in (tmp_path / "log" / kind).iterdir()] == ["day=2013-03-03"]
         assert table(tmp_path / "log", kind, "2013-03-03").equals(table(log, kind, "2013-03-03"))
 
@@ -235,20 +201,20 @@ def test_a_folder_that_is_no_log_is_not_replaced(tmp_path: Path, capsys: pytest.
 
 def test_the_config_reads_what_is_written(log: Path, tmp_path: Path) -> None:
     config = load_config(CONFIG, [f"data.root={log}"])
-    day = Log(config.data, config.features).read(dt.date(2013, 3, 3), tmp_path)
-    assert (len(day), len(day.users), day.items[ID].to_list()) == (2, 3, ["tt0004936", "tt0114508", "tt2844"])
-    assert day.facts["items_joined"] == day.facts["users_joined"] == 1
+    columns = tuple(f for f in config.features if f.profile is None)
+    day = Log(config.data, columns).read(dt.date(2013, 3, 3), tmp_path)
+    assert (len(day), len(day.users), day.items[ID].to_list()) == (2, 2, ["tt0004936", "tt0114508", "tt2844"])
+    assert day.facts["items_joined"] == 1
     assert [b.labels(None)[0].tolist() for b in day.blocks()] == [[False, True]]
-    encoder = Encoder(config.features).grow([day])
+    encoder = Encoder(columns).grow([day])
     assert encoder.vocabularies["genres"].frame["value"].to_list() == ["Crime"]  # of films that were rated
-    films = set(encoder.vocabularies["movie_id"].frame["value"])
-    assert films == {"tt0114508", "tt2844", "tt0004936"}  # history and ids share it
+    assert set(encoder.vocabularies["movie_id"].frame["value"]) == {"tt2844", "tt0004936"}
 
 
 @pytest.mark.skipif(not RAW.is_dir(), reason="shared/data/movietweetings is not here")
 def test_the_real_snapshot(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    days = prepare.prepare(RAW, log, 186)
+    days = prepare.prepare(RAW, log)
     assert len(days) == 185  # of 186: on the first every film is new
     assert (days[0].day, days[-1].day) == (dt.date(2013, 3, 1), dt.date(2013, 9, 1))
     assert sum(d.rows + d.left_out for d in days) == 100_000 - 245
@@ -264,15 +230,7 @@ def test_the_real_snapshot(tmp_path: Path) -> None:
     assert got.select("time", "user_id", "movie_id", "rating").rows() == want
     assert got["liked"].to_list() == [r >= 8 for _, _, _, r in want]
 
-    items, users = table(log, "items", "2013-08-01"), table(log, "users", "2013-08-01")
-    assert set(items["movie_id"]) == films and set(users["user_id"]) == {u for _, u, _, _ in before}
+    items = table(log, "items", "2013-08-01")
+    assert set(items["movie_id"]) == films
     assert items["year"].null_count() == 0 and items["year"].is_between(1890, 2013).all()
-    who = "1074"
-    mine = [r for r in before if r[1] == who]
-    one = users.row(by_predicate=pl.col("user_id") == who, named=True)
-    assert one["user_ratings"] == len(mine) > 0
-    assert one["recent_films"] == [m for _, _, m, _ in mine][-30:]
-    assert one["recent_liked"] == [m for _, _, m, r in mine if r >= 8][-30:]
-    week = [m for t, _, m, _ in before if t >= start - 7 * DAY]
-    assert dict(items.select("movie_id", "film_week_ratings").rows()) == {m: week.count(m) for m in films}
     assert 0.5 < sum(r >= 8 for *_, r in rows) / 100_000 < 0.51
