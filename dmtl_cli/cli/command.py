@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import inspect
 import json
 from collections.abc import Callable
@@ -49,7 +50,7 @@ def publishes(
     def decorate(work: Work) -> Callable[..., None]:
         def command(**options: Any) -> None:
             shared = Shared(**{f.name: options.pop(f.name) for f in fields(Shared)})
-            day = options[dated[0]]
+            day = options[dated[0]] or str(dt.date.today())  # without one the log file has the day of the call
             _Process(name, (day, dated[1]), shared, summary, lambda call: work(call, **options)).run()
 
         command.__doc__ = work.__doc__

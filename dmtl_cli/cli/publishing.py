@@ -27,6 +27,9 @@ Settings = Annotated[
 ]
 Seeds = Annotated[str | None, typer.Option(help="Such as 1,2,3; default the config's seed.", show_default=False)]
 First = Annotated[str, typer.Option("--from", help="First day.", show_default=False)]
+LastDay = Annotated[
+    str | None, typer.Option("--day", help="The last day that what is served knows; default the newest.")
+]
 Last = Annotated[str, typer.Option("--to", help="Last day.", show_default=False)]
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from dmtl_cli.config.days import folder_day
 from dmtl_cli.config.errors import Exit, UserError
 
-CHAIN = ("teacher", "scores", "student", "export")  # what a day publishes, in order
-STAGES = (*CHAIN, "profile", "joint", "evaluation", "compare")
+CHAIN = ("profile", "teacher", "scores", "student", "export")  # what a day publishes, in order
+STAGES = (*CHAIN, "joint", "evaluation", "compare")
 _RUN = re.compile(r"run-[0-9a-f]{12}")
 _LATEST = re.compile(r"(day=\d{4}-\d\d-\d\d)/(run-[0-9a-f]{12})")
 
