@@ -108,17 +108,13 @@ def instants(rows: pl.DataFrame, day: dt.date) -> pl.Series:
     Where the log has no time, or the time is no instant within a day of `day`, it is the midnight that `day` begins
     with. It never decides the order of a history: the log's own values do.
     """
-    midnight = pl.lit(day).cast(pl.Datetime("us"))
-    if TIME not in rows.columns:
-        return rows.select(pl.repeat(midnight, pl.len())).to_series()
-    kind, time = rows[TIME].dtype, pl.col(TIME)
+    midnight = pl.repeat(day, pl.len()).cast(pl.Datetime("us"))
+    kind, time = rows.schema.get(TIME, pl.Null()), pl.col(TIME)
     if isinstance(kind, pl.Datetime):
         time = time.cast(pl.Datetime("us"))
     elif kind.is_numeric():
-        seconds = time.cast(pl.Float64).fill_nan(0.0)
-        time = (pl.when(seconds.abs() > SECONDS).then(seconds * 1e3).otherwise(seconds * 1e6)).cast(
-            pl.Int64, strict=False
-        )
+        number = time.cast(pl.Float64)
+        time = (number * pl.when(number > SECONDS).then(1e3).otherwise(1e6)).cast(pl.Int64, strict=False)
         time = time.cast(pl.Datetime("us"))
     else:
         time = midnight
