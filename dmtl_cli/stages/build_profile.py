@@ -104,10 +104,10 @@ def _build(
     today = read.get(day) or log.read(day, publication.tmp)
     known = Profile.open(parent[0]) if parent else None
     keep = run.config.profile.keep_days
-    events, done = update(known, today, plan, threshold, keep, publication.tmp, publication.path)
+    done = update(known, today, plan, threshold, keep, publication.tmp, publication.path)
     metrics: dict[str, float] = {}
     for side, of in done.items():
         metrics[f"{side}s.known_share"] = of.known / (of.known + of.new)
         metrics[f"{side}s.dropped"] = of.dropped
-    rows = {"events": events, **{f"{side}s": of.rows for side, of in done.items()}}
+    rows = {"events": len(today), **{f"{side}s": of.rows for side, of in done.items()}}
     return Draft(rows=rows, metrics=metrics, facts={"threshold_seconds": threshold, **facts})
