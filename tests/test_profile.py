@@ -286,6 +286,23 @@ def test_a_prior_finds_the_strength_of_drawn_rates() -> None:
     assert mean == pytest.approx(0.25, abs=0.005) and strength == pytest.approx(8, rel=0.05)
 
 
+@pytest.mark.parametrize("half_life", [1, 7])
+def test_decayed_events_are_worth_less_than_their_number(half_life: int) -> None:
+    """Rates drawn with strength 8, seen in thirty days of few events."""
+    rng = np.random.default_rng(5)
+    rates, names = rng.beta(2, 6, 50_000), ["count.click", "count.exposure", "count.exposure"]
+    counters = np.zeros((3, len(rates)))
+    for _ in range(30):
+        shown = rng.poisson(0.7, len(rates))
+        clicked = rng.binomial(shown, rates)
+        counters = counters * (0.5 ** (np.array([1, 1, 2]) / half_life))[:, None] + [clicked, shown, shown]
+    columns = [f"{name}.{h:g}" for name, h in zip(names, (half_life, half_life, half_life / 2), strict=True)]
+    fit = Fit([rate := Rate("item", "click", "exposure", float(half_life))], START)
+    fit.add(pl.DataFrame(dict(zip(columns, counters, strict=True))).with_columns(pl.lit(START).alias("last_seen")))
+    found = fit.priors()[rate]
+    assert found.mean == pytest.approx(0.25, abs=0.005) and found.strength == pytest.approx(8, rel=0.15)
+
+
 @pytest.mark.parametrize(
     ("k", "n", "expected"),
     [
@@ -294,9 +311,9 @@ def test_a_prior_finds_the_strength_of_drawn_rates() -> None:
         ([2.0, 4.0], [2.0, 4.0], (1.0, STRENGTHS[0])),
         ([5.0, 10.0], [10.0, 20.0], (0.5, STRENGTHS[1])),
         ([0.0, 90.0], [90.0, 90.0], (0.5, STRENGTHS[0])),
-        ([0.1, 0.0], [0.1, 0.3], (0.25, STRENGTHS[0])),
+        ([1.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0], (0.25, STRENGTHS[1])),
     ],
-    ids=["no event", "never", "always", "equal rates", "as far apart as can be", "decayed to nothing"],
+    ids=["no event", "never", "always", "equal rates", "as far apart as can be", "one event each"],
 )
 def test_priors_at_the_edge(k: list[float], n: list[float], expected: tuple[float, float]) -> None:
     mean, strength = prior(k, n)
