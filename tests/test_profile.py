@@ -503,6 +503,8 @@ def test_an_interrupted_beginning_goes_on(own: Project) -> None:
         shutil.rmtree(own.ws / "profile" / f"day={day}")
     again = build(own, 3)
     assert [(r["day"], r["run_id"]) for r in again] == [(r["day"], r["run_id"]) for r in whole[1:]]
+    shutil.rmtree(own.ws / "profile" / f"day={DAYS[2]}")
+    assert [r["day"] for r in build(own, 4)] == DAYS[2:4], "the window is completed before a day after it"
 
 
 def test_a_late_day_makes_those_after_it_stale(own: Project) -> None:

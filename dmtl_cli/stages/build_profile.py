@@ -48,10 +48,10 @@ def _days(run: Run, day: dt.date, log: Log) -> tuple[Days, Days]:
             return [day], window(_window_end(there), run.config.teacher.first_window_days)
         first = window(day, run.config.teacher.first_window_days)
         return [*_warm_days(run, first[0], log), *first], first
-    known = _manifest(run, newest)
-    if known is not None and day <= _window_end(known):  # the command that began the chain did not end
-        return between(before(newest, -1), day), []
-    return [day], []
+    there = _manifest(run, newest)
+    end = _window_end(there) if there is not None else newest
+    # Where the command that began the chain did not end, days of its window are missing.
+    return sorted({*between(before(newest, -1), min(day, end)), day}), []
 
 
 def _warm_days(run: Run, start: dt.date, log: Log) -> Days:
