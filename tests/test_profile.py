@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -404,6 +405,34 @@ def test_lists_are_made_of_counts(small: tuple[Profile, dict[str, Feature]]) -> 
     assert profile.counts("item", "exposure", 0.0, profile.day)["id"].to_list() == [10]
     with pytest.raises(UserError, match=r"no column count.click.3: .*built for other features"):
         profile.counts("item", "click", 3.0, as_of)
+
+
+@pytest.mark.parametrize("text", [False, True], ids=["integers", "text"])
+def test_row_groups_without_wanted_ids_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: bool
+) -> None:
+    """Ids of any range, in any order, over many row groups: each gets its own row."""
+    monkeypatch.setattr(update, "GROUP", 4)
+    config = config_of(tmp_path, SHAPES["exposures"], [feature("shown", "user", {"count": "exposure"})])
+    ids = [f"é{k:03d}" if text else k * 10 - 300 for k in range(60)]
+    row = {"item_id": 1, "at": dt.datetime(2026, 1, 1), "click": False, "seconds": None, "request": 1}
+    rows = [{"user_id": key, **row} for k, key in enumerate(ids) for _ in range(k + 1)]
+    write_day(tmp_path / "log", START, rows)
+    (folder := tmp_path / "profile").mkdir()
+    read = Log(config.data, (), timed=True).read(START, tmp_path)
+    update.update(None, read, Plan.of(config), THRESHOLD, 60, tmp_path, folder)
+    profile, rng, opened = Profile.open(folder), random.Random(1), []
+    group = pq.ParquetFile.read_row_group
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", lambda *a, **k: opened.append(a[1]) or group(*a, **k))
+    for start, end in ((0, 60), (17, 21), (58, 60), (0, 1), (30, 30)):
+        asked = rng.sample(range(start, end), end - start)
+        absent = ["a", "é0165", "ü"] if text else [-1000, -135, 1000]
+        opened.clear()
+        wanted = pl.Series([*(ids[k] for k in asked), *(absent if start == 17 else [])], dtype=read.users[":id"].dtype)
+        found = profile.features("user", wanted, [f for f in config.features if f.profile], START)
+        assert found["shown"].to_list() == [k + 1.0 for k in asked] + [0.0] * (len(wanted) - len(asked))
+        needed = {0, *(k // 4 for k in asked)}
+        assert set(opened) >= needed if start == 17 else set(opened) == needed
 
 
 def test_what_a_profile_does_not_have_is_refused(small: tuple[Profile, dict[str, Feature]], tmp_path: Path) -> None:
