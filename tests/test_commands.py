@@ -26,6 +26,7 @@ from dmtl_cli.runs.workspace import STAGES
 from dmtl_cli.synth.generate import generate
 
 PUBLISHING = {
+    "build-profile": ["day"],
     "train-teacher": ["day"],
     "dump-logits": ["day", "teacher_day"],
     "train-student": ["day", "scores_day"],

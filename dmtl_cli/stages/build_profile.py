@@ -48,10 +48,10 @@ def _days(run: Run, day: dt.date, log: Log) -> tuple[Days, Days]:
             return [day], window(_window_end(there), run.config.teacher.first_window_days)
         first = window(day, run.config.teacher.first_window_days)
         return [*_warm_days(run, first[0], log), *first], first
-    known = _manifest(run, newest)
-    if known is not None and day <= _window_end(known):  # the command that began the chain did not end
-        return between(before(newest, -1), day), []
-    return [day], []
+    there = _manifest(run, newest)
+    end = _window_end(there) if there is not None else newest
+    # Where the command that began the chain did not end, days of its window are missing.
+    return sorted({*between(before(newest, -1), min(day, end)), day}), []
 
 
 def _warm_days(run: Run, start: dt.date, log: Log) -> Days:
@@ -104,10 +104,10 @@ def _build(
     today = read.get(day) or log.read(day, publication.tmp)
     known = Profile.open(parent[0]) if parent else None
     keep = run.config.profile.keep_days
-    events, done = update(known, today, plan, threshold, keep, publication.tmp, publication.path)
+    done = update(known, today, plan, threshold, keep, publication.tmp, publication.path)
     metrics: dict[str, float] = {}
     for side, of in done.items():
         metrics[f"{side}s.known_share"] = of.known / (of.known + of.new)
         metrics[f"{side}s.dropped"] = of.dropped
-    rows = {"events": events, **{f"{side}s": of.rows for side, of in done.items()}}
+    rows = {"events": len(today), **{f"{side}s": of.rows for side, of in done.items()}}
     return Draft(rows=rows, metrics=metrics, facts={"threshold_seconds": threshold, **facts})

@@ -26,6 +26,11 @@ class Rate:
     of: str
     half_life_days: float | None
 
+    @property
+    def squares(self) -> float | None:
+        """Half-life of the counter that adds up squared weights of events: (0.5 ** (days / h)) ** 2."""
+        return None if self.half_life_days is None else self.half_life_days / 2
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -52,7 +57,8 @@ class Plan:
             else:
                 counts[f.side] |= {(event, p.half_life_days) for event in p.events}
             if p.rate is not None and p.of is not None:
-                rates.add(Rate(f.side, p.rate, p.of, p.half_life_days))
+                rates.add(rate := Rate(f.side, p.rate, p.of, p.half_life_days))
+                counts[f.side].add((rate.of, rate.squares))
         return Plan(
             {side: _in_order(some) for side, some in counts.items()},
             dict(sorted(histories.items())),

@@ -4,8 +4,11 @@ Rates k_i / n_i are taken as binomial draws around means that are drawn from a b
 introduction to empirical Bayes data analysis, The American Statistician 39, 1985). Its mean and strength (alpha + beta)
 are fitted by moments with weights n_i (J. C. Kleinman, Proportions with extraneous variance, JASA 68, 1973):
 
-    m = sum k / sum n,  S = sum n_i (k_i / n_i - m)**2,  with R rows
-    gamma = (S - m (1 - m) (R - 1)) / (m (1 - m) (sum n - sum n**2 / sum n - (R - 1))),  strength = 1 / gamma - 1
+    m = sum k / n,   n = sum n_i,   S = sum n_i (k_i / n_i - m)**2,   C = sum n_i / e_i (1 - n_i / n)
+    gamma = (S - m (1 - m) C) / (m (1 - m) (n - sum n_i**2 / n - C)),   strength = 1 / gamma - 1
+
+The noise of a rate is that of e_i events. Of decayed ones, with weights w, these are (sum w)**2 / sum w**2 (L. Kish,
+Survey sampling, 1965), where sum w**2 is the counter with half of the half-life; without decay e_i = n_i.
 """
 
 from __future__ import annotations
@@ -15,7 +18,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from dmtl_cli.data.profile.columns import decayed
@@ -42,40 +44,29 @@ class Fit:
 
     def __init__(self, rates: Sequence[Rate], day: dt.date) -> None:
         self.rates, self.day = rates, day
-        self._sums = np.zeros((len(rates), 7))
+        self._sums = np.zeros((len(rates), 6))
 
     def add(self, rows: pl.DataFrame) -> None:
         """Stored rows as they are when the day ends."""
         for sums, r in zip(self._sums, self.rates, strict=True):
-            k, n = (
-                rows.select(decayed(event, r.half_life_days, self.day)).to_series().to_numpy()
-                for event in (r.event, r.of)
-            )
-            sums[:2] += k[n > 0].sum(), n.sum()
-            # A decayed count below 1 may be one old event, whose rate is 0 or 1: binomial noise is not m (1 - m) / n.
-            k, n = k[n >= 1], n[n >= 1]
-            sums[2:] += len(n), k.sum(), n.sum(), (k * k / n).sum(), (n * n).sum()
+            counters = ((r.event, r.half_life_days), (r.of, r.half_life_days), (r.of, r.squares))
+            frame = rows.select(decayed(*one, self.day).alias(name) for name, one in zip("knw", counters, strict=True))
+            k, n, squares = frame.filter(pl.col("n") > 0).to_numpy().T
+            sums += k.sum(), n.sum(), (k * k / n).sum(), (n * n).sum(), (squares / n).sum(), squares.sum()
 
     def priors(self) -> dict[Rate, Prior]:
-        return {
-            rate: Prior(_mean(*sums[:2]), _strength(sums[2:]))
-            for rate, sums in zip(self.rates, self._sums, strict=True)
-        }
+        return {rate: _prior(*sums.tolist()) for rate, sums in zip(self.rates, self._sums, strict=True)}
 
 
-def _mean(k: float, n: float) -> float:
-    return float(k / n) if n else 0.0
-
-
-def _strength(sums: npt.NDArray[np.float64]) -> float:
-    """The least where no row tells anything, the most where rates differ no more than by chance."""
-    rows, k, n, kk_n, nn = sums.tolist()
-    m = _mean(k, n)
-    noise = m * (1 - m)
+def _prior(k: float, n: float, kk_n: float, nn: float, squares_n: float, squares: float) -> Prior:
+    """From sums over rows. Strength: the least where no row tells anything, the most where rates differ by chance."""
+    mean = k / n if n else 0.0
+    noise = mean * (1 - mean)
     if noise <= 0:
-        return STRENGTHS[0]
-    beyond = kk_n - k * m - noise * (rows - 1)
-    told = noise * (n - nn / n - (rows - 1))
+        return Prior(mean, STRENGTHS[0])
+    chance = squares_n - squares / n
+    beyond = kk_n - k * mean - noise * chance
+    told = noise * (n - nn / n - chance)
     if beyond <= 0 or told <= 0:
-        return STRENGTHS[1]
-    return float(np.clip(told / beyond - 1, *STRENGTHS))
+        return Prior(mean, STRENGTHS[1])
+    return Prior(mean, float(np.clip(told / beyond - 1, *STRENGTHS)))

@@ -71,6 +71,8 @@ class Profile:
     def features(self, side: str, ids: pl.Series, features: Sequence[Feature], as_of: dt.date) -> pl.DataFrame:
         """The values of features, as they are when day `as_of` ends.
 
+        Reads the row groups that may have one of the ids, one after the other: memory is what is returned.
+
         Args:
             ids: distinct, in any order.
             features: of that side, each with `profile`.
@@ -88,7 +90,8 @@ class Profile:
         self.require_ids(side, ids.dtype, "the log")
         wanted = pl.DataFrame({ID: ids}).sort(ID)
         values = [self._value(side, f, as_of) for f in features]
-        found = [_pick(rows, wanted).select(ID, *values) for rows in self._groups(side, self._columns(side, features))]
+        groups = self._groups(side, self._columns(side, features), wanted[ID])
+        found = [_pick(rows, wanted).select(ID, *values) for rows in groups]
         whole = pl.DataFrame({ID: ids}).join(pl.concat(found), on=ID, how="left", maintain_order="left")
         return whole.select(self._unseen(f) for f in features)
 
@@ -130,11 +133,13 @@ class Profile:
         with reading(_table(self.folder, side)):
             return list(pq.read_schema(_table(self.folder, side)).names)
 
-    def _groups(self, side: str, columns: list[str]) -> Iterator[pl.DataFrame]:
+    def _groups(self, side: str, columns: list[str], wanted: pl.Series | None = None) -> Iterator[pl.DataFrame]:
+        """Row groups: the first, which tells types, and those that may have one of the wanted ids, which are sorted."""
         path = _table(self.folder, side)
         with reading(path), pq.ParquetFile(path) as file:
             for k in range(file.num_row_groups):
-                yield frame_of(file.read_row_group(k, columns, use_threads=False))
+                if k == 0 or wanted is None or _may_have(file.metadata.row_group(k).column(0).statistics, wanted):
+                    yield frame_of(file.read_row_group(k, columns, use_threads=False))
 
     def _columns(self, side: str, features: Sequence[Feature]) -> list[str]:
         columns = {ID, LAST}
@@ -224,6 +229,12 @@ def _table(folder: Path, side: str) -> Path:
 
 def _name(kind: Ids) -> str:
     return next((name for name, stored in _KINDS.items() if stored == kind), str(kind))
+
+
+def _may_have(ids: pq.Statistics | None, wanted: pl.Series) -> bool:
+    if ids is None or not ids.has_min_max:
+        return True
+    return bool(wanted.search_sorted(ids.min, side="left") < wanted.search_sorted(ids.max, side="right"))
 
 
 def _pick(rows: pl.DataFrame, wanted: pl.DataFrame) -> pl.DataFrame:

@@ -27,6 +27,7 @@ SLICE_ROWS = 65_536
 """users or items of a slice, at most"""
 SLICE_EVENTS = 2_000_000
 """events of a slice's users, where one user has not more"""
+_NO_ROWS = pl.DataFrame(schema={"user": pl.Int32, "item": pl.Int32})
 Ints = npt.NDArray[np.int64]
 
 
@@ -40,7 +41,6 @@ class Today:
 
     def __init__(self, day: Day, plan: Plan, threshold: float | None, scratch: Path) -> None:
         self.day, self.plan, self.threshold = day, plan, threshold
-        self.events = 0
         self._tables = {"user": day.users, "item": day.items}
         self._counts = {
             side: {event: np.zeros(len(table), np.int32) for event in plan.counted(side)}
@@ -55,7 +55,8 @@ class Today:
         for k, (start, end) in enumerate(itertools.pairwise(cuts)):
             ids = self._tables[side][log_day.ID][start:end].alias(ID)
             counts = [pl.Series(TODAY + event, some[start:end]) for event, some in self._counts[side].items()]
-            yield pl.DataFrame([ids, *counts, *(self._histories(k, start, end) if side == "user" else [])])
+            histories = self._histories(k, start, end) if side == "user" else []
+            yield pl.DataFrame([ids, *counts, *histories])
 
     def _read(self, scratch: Path) -> Spool:
         """Counts the day's events and brings those of histories into the slices of their users."""
@@ -67,7 +68,6 @@ class Today:
     def _count(self, block: Block) -> pl.DataFrame:
         """Counts a block and returns the rows of histories: user, item, time, and whether each event happened."""
         flags = happened(block, self.threshold)
-        self.events += len(block)
         for rows, counts in ((block.user, self._counts["user"]), (block.item, self._counts["item"])):
             for event, some in counts.items():
                 np.add.at(some, rows if event == EXPOSURE else rows[flags[event]], 1)
@@ -83,16 +83,13 @@ class Today:
         if events is not None:
             events = events.sort(["user", *([TIME] if TIME in events.columns else [])], maintain_order=True)
         for event, length in self.plan.histories.items():
-            rows = self._none() if events is None else events.filter(pl.col(TODAY + event))
+            rows = _NO_ROWS if events is None else events.filter(pl.col(TODAY + event))
             kept, ends = _last(rows["user"].to_numpy() - start, end - start, length)
             rows = rows[kept]
             items = self.day.items[log_day.ID].gather(rows["item"])
             out.append(_lists(TODAY + history_column(event), items, ends))
             out.append(_lists(TODAY + time_column(event), instants(rows, self.day.day), ends))
         return out
-
-    def _none(self) -> pl.DataFrame:
-        return pl.DataFrame(schema={"user": pl.Int32, "item": pl.Int32})
 
 
 def happened(block: Block, threshold: float | None) -> dict[str, npt.NDArray[np.bool_]]:
@@ -103,22 +100,18 @@ def happened(block: Block, threshold: float | None) -> dict[str, npt.NDArray[np.
 
 
 def instants(rows: pl.DataFrame, day: dt.date) -> pl.Series:
-    """Time of each row in UTC, in microseconds: a timestamp, or a number of seconds or milliseconds since 1970.
+    """When each row happened, in microseconds of UTC: a timestamp, or a number of seconds or milliseconds since 1970.
 
-    Where the log has no time, or the time is no instant within a day of `day`, it is the midnight that `day` begins
-    with. It never decides the order of a history: the log's own values do.
+    Where the log has no time, or it is no instant of `day` or the days beside it (text, an hour), it is the midnight
+    that begins `day`. The order of a history is that of the log's own values.
     """
-    midnight = pl.lit(day).cast(pl.Datetime("us"))
-    if TIME not in rows.columns:
-        return rows.select(pl.repeat(midnight, pl.len())).to_series()
-    kind, time = rows[TIME].dtype, pl.col(TIME)
+    midnight = pl.repeat(day, pl.len()).cast(pl.Datetime("us"))
+    kind, time = rows.schema.get(TIME, pl.Null()), pl.col(TIME)
     if isinstance(kind, pl.Datetime):
         time = time.cast(pl.Datetime("us"))
     elif kind.is_numeric():
-        seconds = time.cast(pl.Float64).fill_nan(0.0)
-        time = (pl.when(seconds.abs() > SECONDS).then(seconds * 1e3).otherwise(seconds * 1e6)).cast(
-            pl.Int64, strict=False
-        )
+        number = time.cast(pl.Float64)
+        time = (number * pl.when(number > SECONDS).then(1e3).otherwise(1e6)).cast(pl.Int64, strict=False)
         time = time.cast(pl.Datetime("us"))
     else:
         time = midnight

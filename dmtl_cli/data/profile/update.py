@@ -51,16 +51,16 @@ class Updated:
 
 def update(
     before: Profile | None, day: Day, plan: Plan, threshold: float | None, keep_days: int, scratch: Path, folder: Path
-) -> tuple[int, dict[str, Updated]]:
+) -> dict[str, Updated]:
     """Writes the profile of `day` into `folder`.
 
     Args:
         before: the newest profile before the day.
-        day: read with times, without features.
+        day: read with times, without features and side tables: every user and item has events.
         threshold: seconds of a long read, None where a conversion is the label.
 
     Returns:
-        The day's events, and what was done by side.
+        What was done, by side.
 
     Raises:
         UserError: 65 ids are of another type than in the profile before.
@@ -84,7 +84,7 @@ def update(
         done[side] = merge.done
         priors |= fit.priors()
     write_facts(folder, day.day, threshold, ids, priors)
-    return today.events, done
+    return done
 
 
 class _Merge:
