@@ -102,7 +102,7 @@ def learned(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     log = a_log(home / "log", clicks_alone=request.param)
     project = a_project(home, log, clicks_alone=request.param, exposure={"kappa": 0.5, **SLOWLY})
     made = project.done("train-student", 1)
-    assert made["rows"]["exposure"] == ROWS and made["metrics"]["exposure.loss"] > 0
+    assert made["metrics"]["exposure.rows"] == ROWS and made["metrics"]["exposure.loss"] > 0
     return exported(project, 1), log
 
 

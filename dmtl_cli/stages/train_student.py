@@ -114,7 +114,6 @@ def _learn(
     counts = {"learned": int(learned.pop("rows", 0))} | _counts(streams)
     numbers = covered | learned | sizes | _scalars(learner.model, source.threshold)
     if config.exposure.kappa:
-        counts[EXPOSURE] = len(read[day])
         numbers |= _learn_exposure(run, day, read, batcher, before, publication)
     return Draft(
         rows=counts, metrics=numbers, facts=source.facts | {"predicts": config.predicts, "days": list(map(str, days))}
@@ -152,7 +151,8 @@ def _learn_exposure(
             learned = fit([learner], batches, loss, progress, run.ranks)
     (to.path / EXPOSURE).mkdir(exist_ok=True)
     sizes = learner.save(run, to.path / EXPOSURE, to.path.parent)
-    return {f"{EXPOSURE}.loss": learned["loss"]} | {f"{EXPOSURE}.{name}": value for name, value in sizes.items()}
+    numbers = {"rows": float(len(shown)), "loss": learned["loss"], **sizes}
+    return {f"{EXPOSURE}.{name}": value for name, value in numbers.items()}
 
 
 def _loss(
