@@ -85,6 +85,7 @@ MORE = {
     "Student.vectors": "`unit`: length 1, with a learned scale; `plain`: a dot product as it is",
     "Student.distill": "learning from scores",
     "Student.hard": "learning from labels",
+    "Student.exposure": "what is shown, served beside what is preferred",
 }
 
 

@@ -141,6 +141,21 @@ class Export:
         Raises:
             UserError: 66 the export does not know the user; 2 the id is not of the log's type.
         """
+        mine = self._served(user)
+        vector = self.vectors(_features(mine), "user")
+        ids, vectors = self.items
+        if exclude_seen and mine["seen_items"][0] is not None:
+            keep = ~ids.is_in(mine["seen_items"][0].implode())
+            ids, vectors = ids.filter(keep), vectors[keep.to_numpy()]
+        rows, dots = top_k(vector, vectors, k)
+        found = {"item_id": ids.gather(rows[0]), "score": self.score(dots[0])}
+        if "exposure" in self.blocks:
+            part = {name: (vector[0, at] * vectors[rows[0], at]).sum(1) for name, at in self.blocks.items()}
+            found |= {"exposure": part["exposure"], "preference": self.score(part["preference"])}
+        return pl.DataFrame(found)
+
+    def _served(self, user: str) -> pl.DataFrame:
+        """The one row of `users` of a user. Raises UserError as `recommend` does."""
         users = self.users
         if users["user_id"].dtype == pl.Int64:
             try:
@@ -154,17 +169,7 @@ class Export:
             example = users["user_id"][0]
             hint = f"users.parquet holds {len(users)} users, e.g. {example}"
             raise UserError(f"user {user} is not in the export {self.folder}", hint, Exit.NO_INPUT)
-        vector = self.vectors(_features(mine), "user")
-        ids, vectors = self.items
-        if exclude_seen and mine["seen_items"][0] is not None:
-            keep = ~ids.is_in(mine["seen_items"][0].implode())
-            ids, vectors = ids.filter(keep), vectors[keep.to_numpy()]
-        rows, dots = top_k(vector, vectors, k)
-        found = {"item_id": ids.gather(rows[0]), "score": self.score(dots[0])}
-        if "exposure" in self.blocks:
-            part = {name: (vector[0, at] * vectors[rows[0], at]).sum(1) for name, at in self.blocks.items()}
-            found |= {"exposure": part["exposure"], "preference": self.score(part["preference"])}
-        return pl.DataFrame(found)
+        return mine
 
 
 def _features(users: pl.DataFrame) -> pl.DataFrame:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from dmtl_cli.data.days import Days
 from dmtl_cli.data.log.day import Day
 from dmtl_cli.nn.batches import Batcher
-from dmtl_cli.nn.fit import fit
+from dmtl_cli.nn.fit import B, Numbers, fit
 from dmtl_cli.nn.learner import Learner, grown_encoder
 from dmtl_cli.nn.precision import refuse_precision
 from dmtl_cli.runs.artifact import Publication
@@ -23,6 +24,7 @@ from dmtl_cli.student.build import EXPOSURE, build_student
 from dmtl_cli.student.dssm import DSSM
 from dmtl_cli.student.exposure import ExposureLoss, shares, shown_batches
 from dmtl_cli.student.hard import log_q
+from dmtl_cli.student.labels import StudentBatch
 from dmtl_cli.student.loss import StudentLoss, freshness, popularity_strata
 from dmtl_cli.student.published import Found, age, choose_scores, effective_ways, find_scores, scores_facts
 from dmtl_cli.student.rows import Stream, coverage, initial_bias, mix, offsets, student_streams
@@ -101,19 +103,18 @@ def _learn(
     rng = run.rng("student", day)
     batcher = learner.batcher(run, list(read.values()), rng, by="sides", event_features=True)
     loss = _loss(run, day, learner.model, read, source, len(batcher.tables.items))
-    learned: dict[str, float] = {}
     offered = sum(s.covered for s in streams)
-    with run.log.progress(f"student {day}", config.epochs * offered) as progress:
-        for _ in range(config.epochs):
-            rows = mix([(s.rows(rng), s.covered) for s in streams], rng)
-            batches = batcher.batches(rows, config.rows_a_step(offered))
-            learned = fit([learner], batches, loss, progress, run.ranks)
+
+    def batches() -> Iterator[StudentBatch]:
+        rows = mix([(s.rows(rng), s.covered) for s in streams], rng)
+        return batcher.batches(rows, config.rows_a_step(offered))
+
+    learned = _fit(run, f"student {day}", learner, batches, loss, offered)
     sizes = learner.finish(run, publication.path, publication.path.parent)
 
     counts = {"learned": int(learned.pop("rows", 0))} | _counts(streams)
     numbers = covered | learned | sizes | _scalars(learner.model, source.threshold)
     if config.exposure.kappa:
-        counts[EXPOSURE] = len(read[day])
         numbers |= _learn_exposure(run, day, read, batcher, before, publication)
     return Draft(
         rows=counts, metrics=numbers, facts=source.facts | {"predicts": config.predicts, "days": list(map(str, days))}
@@ -143,15 +144,33 @@ def _learn_exposure(
     plain = run.config.plain_autograd
     loss = ExposureLoss(learner.model, config, share, len(shown.items), run.ranks, plain=plain)
     rows = config.rows_a_step(len(shown))
-    steps = config.epochs * -(-len(shown) // rows)
-    learned: dict[str, float] = {}
-    with run.log.progress(f"student {day}, {EXPOSURE}", config.epochs * len(shown) + steps * n) as progress:
-        for _ in range(config.epochs):
-            batches = shown_batches(shown, at, n, rows, mine, rng)
-            learned = fit([learner], batches, loss, progress, run.ranks)
+    batches = partial(shown_batches, shown, at, n, rows, mine, rng)
+    offered = len(shown) + n * -(-len(shown) // rows)
+    learned = _fit(run, f"student {day}, {EXPOSURE}", learner, batches, loss, offered)
     (to.path / EXPOSURE).mkdir(exist_ok=True)
     sizes = learner.save(run, to.path / EXPOSURE, to.path.parent)
-    return {f"{EXPOSURE}.loss": learned["loss"]} | {f"{EXPOSURE}.{name}": value for name, value in sizes.items()}
+    numbers = sizes | learned | {"rows": float(len(shown))}
+    return {f"{EXPOSURE}.{name}": value for name, value in numbers.items()}
+
+
+def _fit(
+    run: Run,
+    name: str,
+    learner: Learner[DSSM],
+    batches: Callable[[], Iterator[B]],
+    loss: Callable[[B, bool], tuple[Tensor, Numbers]],
+    rows: int,
+) -> dict[str, float]:
+    """Trains on the batches of every epoch; returns the numbers of the last one.
+
+    Args:
+        rows: of an epoch.
+    """
+    learned: dict[str, float] = {}
+    with run.log.progress(name, learner.config.epochs * rows) as progress:
+        for _ in range(learner.config.epochs):
+            learned = fit([learner], batches(), loss, progress, run.ranks)
+    return learned
 
 
 def _loss(

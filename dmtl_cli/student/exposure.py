@@ -2,11 +2,14 @@
 
 In-batch softmax with the logQ correction (Yi et al., RecSys 2019) over a batch's items and some drawn uniformly from
 the catalogue (mixed negative sampling: Yang et al., WWW 2020), so that <u, v> is log P(item is shown | user) up to a
-number of the user, and an item that was never shown is below those that were.
+number of the user, and an item that was never shown is below those that were. A row's own item counts in the
+denominator as often as a batch is expected to have it: counted once, an item that is much of what a user is shown would
+be put too high (Khrylchenko et al., arXiv 2507.09331).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -88,11 +91,10 @@ class ExposureLoss:
         with autocast(self.precision, batch.user_index.device):
             (user, item), _ = batch_heads(self.student, batch, self.ranks)
         # the rows are of one day, where an item has one row: distinct rows and distinct items ascend together
-        log_q = mixed_log_q(
-            self.share[torch.unique(batch.item_row)], len(batch) - self.negatives, self.negatives, self.catalogue
-        )
-        weight = batch.labels.weight
-        loss = sampled_softmax(user, item, 1.0, log_q, batch.user_index, batch.item_index, weight, plain=self.plain)
+        share, rows = self.share[torch.unique(batch.item_row)], len(batch) - self.negatives
+        log_q = mixed_log_q(share, rows, self.negatives, self.catalogue)
+        places = batch.user_index, batch.item_index, batch.labels.weight
+        loss = sampled_softmax(user, item, 1.0, log_q, *places, log_q + math.log(len(batch)), plain=self.plain)
         return loss, {}
 
 

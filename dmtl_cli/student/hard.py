@@ -157,6 +157,7 @@ def sampled_softmax(
     user: Tensor,
     item: Tensor,
     weight: Tensor,
+    log_own: Tensor | None = None,
     *,
     plain: bool = False,
 ) -> Tensor:
@@ -164,7 +165,7 @@ def sampled_softmax(
     if not len(item):
         return (user_vec.sum() + item_vec.sum()) * 0.0
     softmax = in_batch_softmax_plain if plain else in_batch_softmax
-    return softmax(scale * user_vec, item_vec, log_q, user, item, weight)
+    return softmax(scale * user_vec, item_vec, log_q, user, item, weight, log_own)
 
 
 def pointwise(s: Tensor, y: Tensor, weight: Tensor) -> Tensor:

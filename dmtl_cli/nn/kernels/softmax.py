@@ -17,7 +17,13 @@ _USERS = 256  # users per chunk: with some thousand items its logits stay in a c
 
 
 def in_batch_softmax(
-    user_vec: Tensor, item_vec: Tensor, log_q: Tensor, user: Tensor, item: Tensor, weight: Tensor
+    user_vec: Tensor,
+    item_vec: Tensor,
+    log_q: Tensor,
+    user: Tensor,
+    item: Tensor,
+    weight: Tensor,
+    log_own: Tensor | None = None,
 ) -> Tensor:
     """Weighted mean over rows of -log softmax of the row's own item among the items of all other rows.
 
@@ -31,13 +37,22 @@ def in_batch_softmax(
         log_q: [I] log of the chance that a row has the item.
         user, item: [B] places of the rows' users and items.
         weight: [B] >= 0; a row of weight 0 has no loss but is still a negative.
+        log_own: [I] log of how often a row's own item counts in its Z; default 0, once. With the number of times that a
+            batch is expected to have it, Z is an unbiased estimate (Khrylchenko et al., arXiv 2507.09331).
     """
-    loss: Tensor = _InBatch.apply(user_vec, item_vec, log_q, user, item, weight)  # type: ignore[no-untyped-call]
+    once = torch.zeros_like(log_q) if log_own is None else log_own
+    loss: Tensor = _InBatch.apply(user_vec, item_vec, log_q, user, item, weight, once)  # type: ignore[no-untyped-call]
     return loss
 
 
 def in_batch_softmax_plain(
-    user_vec: Tensor, item_vec: Tensor, log_q: Tensor, user: Tensor, item: Tensor, weight: Tensor
+    user_vec: Tensor,
+    item_vec: Tensor,
+    log_q: Tensor,
+    user: Tensor,
+    item: Tensor,
+    weight: Tensor,
+    log_own: Tensor | None = None,
 ) -> Tensor:
     """`in_batch_softmax` by plain autograd, which keeps B I logits."""
     weight = weight.to(user_vec.dtype)
@@ -45,7 +60,8 @@ def in_batch_softmax_plain(
     log_count = torch.where(count > 0, count.clamp(min=1).to(user_vec.dtype).log(), -torch.inf)
     x_UI = user_vec @ item_vec.T - log_q
     own_B1 = x_UI[user, item].unsqueeze(1)
-    others_BI = (x_UI + log_count)[user].scatter(1, item.unsqueeze(1), own_B1)
+    in_z_B1 = own_B1 if log_own is None else own_B1 + log_own[item].unsqueeze(1)
+    others_BI = (x_UI + log_count)[user].scatter(1, item.unsqueeze(1), in_z_B1)
     loss = torch.logsumexp(others_BI, 1) - own_B1.squeeze(1)
     total = weight.sum()
     return (weight * loss).sum() / torch.where(total > 0, total, 1.0)
@@ -58,7 +74,14 @@ class _InBatch(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, user_vec: Tensor, item_vec: Tensor, log_q: Tensor, user: Tensor, item: Tensor, weight: Tensor
+        ctx: Any,
+        user_vec: Tensor,
+        item_vec: Tensor,
+        log_q: Tensor,
+        user: Tensor,
+        item: Tensor,
+        weight: Tensor,
+        log_own: Tensor,
     ) -> Tensor:
         weight = weight.to(user_vec.dtype)
         weight = weight / torch.where(weight.sum() > 0, weight.sum(), 1.0)
@@ -82,7 +105,7 @@ class _InBatch(torch.autograd.Function):
                 x.sub_(top)
                 at_own = x.view(-1)[own] - log_count[i]
                 x.exp_()
-                theirs, e = x.view(-1)[own], at_own.exp()
+                theirs, e = x.view(-1)[own], (at_own + log_own[i]).exp()
                 # in float64: where one item is most of a batch, little is left of the sum
                 z = ((x.sum(1, dtype=torch.float64)[u] - theirs) + e).to(x.dtype)
                 loss += (w * (z.log() - at_own)).sum()
@@ -103,4 +126,4 @@ class _InBatch(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> Any:
         d_user, d_item = ctx.saved_tensors
-        return g * d_user, g * d_item, None, None, None, None
+        return g * d_user, g * d_item, None, None, None, None, None
