@@ -52,7 +52,7 @@ def cells(base: Config, load: Load, settings: dict[str, list[str]]) -> list[Cell
     Raises:
         UserError: 78 a setting is not a config.
     """
-    taught = frozenset({"teacher", "scores"})
+    taught = frozenset({"profile", "teacher", "scores"})
     out = [Cell(name, base.model_copy(update={"student": s}), taught, name) for name, s in baselines(base).items()]
     for name, sets in settings.items():
         try:
@@ -82,10 +82,13 @@ def baselines(config: Config) -> dict[str, Student]:
 def _shared(base: Config, config: Config) -> frozenset[str]:
     """Stages that a setting does not change."""
     same = {name for name in Config.model_fields if getattr(base, name) == getattr(config, name)}
-    if not {"data", "features", "labels", "teacher"} <= same:
+    if not {"data", "features", "labels", "profile"} <= same:
         return frozenset()
+    if "teacher" not in same:
+        return frozenset({"profile"})
     by_same_teacher = base.student.distill.min_age_days == config.student.distill.min_age_days
-    return frozenset({"teacher", "scores"} if "scores" in same and by_same_teacher else {"teacher"})
+    dumps = {"scores"} if "scores" in same and by_same_teacher else set()
+    return frozenset({"profile", "teacher", *dumps})
 
 
 def read_settings(file: Path) -> dict[str, list[str]]:
