@@ -80,9 +80,8 @@ def impersonal(counters: Counters, as_of: dt.date, *, exposures: bool) -> dict[s
             )
         )
         joined = shown.join(often, on="id", how="left", maintain_order="left")
-        joined = joined.join(reads, on="id", how="left", maintain_order="left").with_columns(
-            pl.col("often", "reads").fill_null(0.0)
-        )
+        joined = joined.join(reads, on="id", how="left", maintain_order="left")
+        joined = joined.with_columns(pl.exclude("id").fill_null(0.0))  # not the ids, which would become floats
         mean = float(joined["reads"].sum()) / max(float(joined["often"].sum()), 1e-9)
         rate = (pl.col("reads") + _PRIOR * mean) / (pl.col("often") + _PRIOR)
         lists[EXPOSURE_RATE] = joined.select("id", count=pl.col("shown") * rate)

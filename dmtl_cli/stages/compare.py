@@ -67,7 +67,7 @@ def compare(
         if base.config.student.distill.w_kd:
             for d in chain:
                 train_joint(base, d)
-            _measure(replace(base, ws=_below(base.ws, JOINT, ALL | {JOINT})), JOINT, measured, table)
+            _measure(replace(base, ws=_below(base.ws, JOINT, ALL | {"profile", JOINT})), JOINT, measured, table)
     _measure_histories(bases[0], chain, measured, table)
     return _publish(run, measured, [base.config.seed for base in bases], table), table
 
@@ -150,7 +150,7 @@ def _measure_histories(base: Run, chain: list[dt.date], measured: list[dt.date],
         base.log.say("no ials: pip install implicit (or dmtl[baselines]) to have it")
     past = PastReads(Log(base.config.data, ()))
     for name in (h for h in HISTORIES if h != IALS or has_implicit()):
-        own = replace(base, ws=_below(base.ws, name, ALL), frozen=False)
+        own = replace(base, ws=_below(base.ws, name, ALL | {"profile"}), frozen=False)
         results = [evaluate_history(own, day, name, [d for d in chain if d < day], past) for day in measured]
         table.evaluations += [f"{name} {r.day} {r.run_id}" for r in results]
         table.add_evaluations(name, [r.metrics for r in results])
