@@ -17,7 +17,7 @@ from dmtl_cli.data.log.day import ID, Day
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.profile.stored import Profile, unknown
 from dmtl_cli.runs.ranks import ALONE, Ranks
-from dmtl_cli.runs.run import Parent, Run
+from dmtl_cli.runs.run import Parent, Run, distinct
 
 
 class Days:
@@ -47,7 +47,7 @@ class Days:
             UserError: 66 the profile of the day before is not there; 65 it is damaged.
         """
         found = {day: self._before(day) for day in days}
-        return list({p[1].run_id: p for day in sorted(days) if (p := found[day]) is not None}.values())
+        return distinct(p for day in sorted(days) if (p := found[day]) is not None)
 
     def read(self, day: dt.date, scratch: Path, ranks: Ranks = ALONE) -> Day:
         """The day with what is known on its morning, as `Log.read` reads it and raises.

@@ -32,6 +32,11 @@ from dmtl_cli.runs.workspace import Workspace
 Parent = tuple[Path, Manifest]
 
 
+def distinct(parents: Iterable[Parent]) -> list[Parent]:
+    """Each published run once, in the order given."""
+    return list({path: (path, manifest) for path, manifest in parents}.values())
+
+
 @dataclass(frozen=True)
 class Result:
     """What a stage did, as `--json` prints it."""

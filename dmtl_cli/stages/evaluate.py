@@ -21,7 +21,7 @@ from dmtl_cli.evaluate.on_rows import on_rows
 from dmtl_cli.evaluate.rankers import PREFERENCE, Ranker, StudentRanker, TeacherRanker
 from dmtl_cli.evaluate.truth import Truth, load_truth
 from dmtl_cli.runs.artifact import Publication
-from dmtl_cli.runs.run import Draft, Parent, Result, Run
+from dmtl_cli.runs.run import Draft, Parent, Result, Run, distinct
 
 
 def evaluate(run: Run, day: dt.date, served: str = "export") -> Result:
@@ -36,7 +36,7 @@ def evaluate(run: Run, day: dt.date, served: str = "export") -> Result:
     models = _newest(run, day, served)
     truth, truth_files = load_truth(run.config.data.truth)
     log = Days(run, run.config.features)
-    inputs, parents = log.inputs([day]) + truth_files, _distinct([*models.parents, *log.parents([day])])
+    inputs, parents = log.inputs([day]) + truth_files, distinct([*models.parents, *log.parents([day])])
 
     def work(publication: Publication) -> Draft:
         return _measure(run, log.read(day, publication.tmp, run.ranks), models, truth)
@@ -56,7 +56,7 @@ def evaluate_history(run: Run, day: dt.date, name: str, days: list[dt.date], pas
     truth, truth_files = load_truth(run.config.data.truth)
     log = Days(run, run.config.features)
     inputs = [file for d in days for file in past.log.inputs(d)] + log.inputs([day]) + truth_files
-    parents = _distinct([*models.parents, *log.parents([day])])
+    parents = distinct([*models.parents, *log.parents([day])])
     numbers: dict[str, Any] = {"model": name, "decay": history.DECAY}
     numbers |= {"most_items": history.MOST_ITEMS, "strength": history.STRENGTH} if name == history.EASE else {}
     numbers |= {"factors": history.FACTORS, "alpha": history.ALPHA} if name == history.IALS else {}
@@ -109,10 +109,6 @@ def _profile(run: Run, day: dt.date) -> tuple[Parent, Counters] | None:
     """The newest profile before the day; None where there is none: then only clicks of the export's day are known."""
     newest = run.newest("profile", day)
     return (newest, Profile.open(newest[0])) if newest else None
-
-
-def _distinct(parents: list[Parent]) -> list[Parent]:
-    return list({manifest.run_id: (path, manifest) for path, manifest in parents}.values())
 
 
 def _exam(run: Run, day: Day, models: _Models) -> Exam:

@@ -7,11 +7,13 @@ from functools import partial
 
 from dmtl_cli.data.days import Days
 from dmtl_cli.data.features.encoder import Encoder
+from dmtl_cli.evaluate.exam import Exam
 from dmtl_cli.runs.artifact import Publication
-from dmtl_cli.runs.run import Draft, Parent, Result, Run
+from dmtl_cli.runs.run import Draft, Parent, Result, Run, distinct
 from dmtl_cli.student.build import stored_student
 from dmtl_cli.student.export.files import write_export
-from dmtl_cli.student.kappa import UNMEASURED
+from dmtl_cli.student.export.towers import block_vectors
+from dmtl_cli.student.kappa import UNMEASURED, best, curve
 
 
 def export(run: Run, day: dt.date) -> Result:
@@ -29,23 +31,50 @@ def export_student(run: Run, day: dt.date, student: Parent) -> Result:
     Raises:
         UserError: 66 the day's log or profile is not there.
     """
-    log = Days(run, run.config.features_of("student"))
+    log, auto = Days(run, run.config.features_of("student")), run.config.student.exposure.kappa == "auto"
     inputs, parents = log.inputs_at_end(day), [student, *log.parents_at_end(day)]
-    asked = run.config.student.exposure.kappa
-    kappa = UNMEASURED if asked == "auto" else asked
-    work, sections = partial(_export, day, log, student, kappa), run.sections("student")
-    return run.publish("export", day, sections, inputs, parents, work, latest=True, shared=False)
+    earlier = run.newest("student", day) if auto else None
+    if earlier:
+        inputs += log.inputs([day])
+        parents += [earlier, *log.parents([day])]
+    work, sections = partial(_export, run, day, log, student, earlier), run.sections("student")
+    return run.publish("export", day, sections, inputs, distinct(parents), work, latest=True, shared=False)
 
 
-def _export(day: dt.date, log: Days, parent: Parent, kappa: float, publication: Publication) -> Draft:
+def _export(
+    run: Run, day: dt.date, log: Days, parent: Parent, earlier: Parent | None, publication: Publication
+) -> Draft:
     folder, manifest = parent
+    asked = run.config.student.exposure.kappa
+    measured = _measured(run, day, log, earlier, publication) if earlier else {}
+    kappa = asked if asked != "auto" else best(measured) if measured else UNMEASURED
     read = log.read_end(day, publication.tmp)
     encoder = Encoder.stored(folder, log.features)
     student = stored_student(folder, manifest, encoder)
     unknown = write_export(publication.path, student, encoder, read, kappa)
     facts = {name: manifest.facts[name] for name in ("teacher", "threshold_seconds", "predicts")}
+    facts |= {"kappa": kappa, "kappa_curve": {str(k): value for k, value in measured.items()}}
     return Draft(
         rows={"items": len(read.items), "users": len(read.users)},
         metrics={"items.unknown_share": unknown},
         facts={"student": manifest.as_parent(), **facts},
     )
+
+
+def _measured(run: Run, day: dt.date, log: Days, earlier: Parent, publication: Publication) -> dict[float, float]:
+    """By kappa the objective on `day` of a student that did not learn it, had it served that morning's vectors: a
+    progressive validation. Empty where that student has one block, or the day has nothing to find."""
+    folder, manifest = earlier
+    encoder = Encoder.stored(folder, log.features)
+    student = stored_student(folder, manifest, encoder)
+    if student.exposure is None:
+        return {}
+    read = log.read(day, publication.tmp)
+    exposures = run.config.data.events.click is not None
+    exam = Exam.draw(read, manifest.facts["threshold_seconds"], run.config.tasks, exposures, run.config.evaluate)
+    label, _, _ = run.config.student.exposure.objective.partition("_")
+    wanted = exam.wanted["read" if label == "read" else "click"]
+    users = block_vectors(student, "user", encoder.entities(read, "user", None).take(exam.users), encoder)
+    items = block_vectors(student, "item", encoder.entities(read, "item", None), encoder)
+    seconds = wanted.seconds if label == "time" else None
+    return curve(users, items, (wanted.indptr, wanted.items), seconds) if len(wanted.items) else {}

@@ -24,6 +24,7 @@ from dmtl_cli.student.build import Blocks
 from dmtl_cli.student.dssm import DSSM
 from dmtl_cli.student.export import onnx_file, pt2_file
 from dmtl_cli.student.export.program import record
+from dmtl_cli.student.kappa import BlockVectors
 
 _BLOCK = 65_536  # rows computed at a time
 
@@ -103,6 +104,23 @@ def towers_of(student: Blocks, encoder: Encoder, kappa: float) -> dict[str, Serv
     exposure = {side: Tower(student.exposure, side, encoder.layout(side)) for side in ("user", "item")}
     factors = {"user": (kappa, float(student.preference.scale.detach())), "item": None}
     return {side: SideBySide(exposure[side], preference[side], factors[side]).eval().cpu() for side in factors}
+
+
+def block_vectors(student: Blocks, side: str, encoded: Encoded, encoder: Encoder) -> BlockVectors:
+    """The vectors of N encoded rows of a side by both blocks, so that any kappa can be measured.
+
+    Raises:
+        ValueError: the student has one block.
+    """
+    if student.exposure is None:
+        raise ValueError("expected a student with an exposure block")
+    layout = encoder.layout(side)
+    exposure, preference = (
+        vectors(Tower(b, side, layout).eval().cpu(), encoded) for b in (student.exposure, student.preference)
+    )
+    return BlockVectors(
+        exposure, preference * np.float32(student.preference.scale.detach()) if side == "user" else preference
+    )
 
 
 def arguments(encoded: Encoded, layout: Layout) -> tuple[Tensor, ...]:
