@@ -35,8 +35,8 @@ def export_student(run: Run, day: dt.date, student: Parent) -> Result:
     inputs, parents = log.inputs_at_end(day), [student, *log.parents_at_end(day)]
     earlier = run.newest("student", day) if auto else None
     if earlier:
-        inputs += log.inputs([day])
-        parents += [earlier, *log.parents([day])]
+        inputs = [*inputs, *log.inputs([day])]
+        parents = [*parents, earlier, *log.parents([day])]
     work, sections = partial(_export, run, day, log, student, earlier), run.sections("student")
     return run.publish("export", day, sections, inputs, distinct(parents), work, latest=True, shared=False)
 
