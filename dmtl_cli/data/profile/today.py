@@ -27,6 +27,7 @@ SLICE_ROWS = 65_536
 """users or items of a slice, at most"""
 SLICE_EVENTS = 2_000_000
 """events of a slice's users, where one user has not more"""
+_ONE = np.int32(1)  # of the counters' type: add.at is ten times as fast as with another
 _NO_ROWS = pl.DataFrame(schema={"user": pl.Int32, "item": pl.Int32})
 Ints = npt.NDArray[np.int64]
 
@@ -70,7 +71,7 @@ class Today:
         flags = happened(block, self.threshold)
         for rows, counts in ((block.user, self._counts["user"]), (block.item, self._counts["item"])):
             for event, some in counts.items():
-                np.add.at(some, rows if event == EXPOSURE else rows[flags[event]], 1)
+                np.add.at(some, rows if event == EXPOSURE else rows[flags[event]], _ONE)
         time = {} if block.time is None else {TIME: block.time}
         kept = {TODAY + event: flags[event] for event in self.plan.histories}
         frame = pl.DataFrame({"user": block.user, "item": block.item, **time, **kept})
