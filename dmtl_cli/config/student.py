@@ -136,10 +136,10 @@ class Exposure(Section):
     """how much of what is shown is served; 0: there is no such block; auto: what was best on the day before"""
     objective: Literal["read_recall", "time_recall", "click_recall"] = "read_recall"
     """kappa: auto: of what it must be the most"""
-    negatives: Annotated[int, Field(ge=0)] = 512
+    negatives: Annotated[int, Field(ge=0)] = 1024
     """items drawn uniformly from the day's catalogue for each batch, beside those of its rows"""
     batch_size: Positive | None = None
-    """rows a step; default as the student's"""
+    """rows a step; default a power of two from 64 to 4096 that makes an epoch some 256 steps"""
     epochs: Positive | None = None
     """passes over the day's rows; default as the student's"""
     embedding_dim: Positive | None = None
@@ -184,8 +184,9 @@ class Student(Training):
     def exposure_block(self) -> Student:
         """The section of the exposure block alone: its own sizes and rates, the rest as the student's. Its vectors are
         plain, as unit ones cannot carry an item's level."""
-        kept = ("batch_size", "epochs", "embedding_dim", "hidden_units", "learning_rate", "embedding_learning_rate")
+        kept = ("epochs", "embedding_dim", "hidden_units", "learning_rate", "embedding_learning_rate")
         own = {name: value for name in kept if (value := getattr(self.exposure, name)) is not None}
+        own["batch_size"] = self.exposure.batch_size
         return self.model_copy(update={**own, "vectors": "plain", "distill": Distill(), "hard": Hard()})
 
     @property

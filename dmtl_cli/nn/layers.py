@@ -74,6 +74,20 @@ def mlp(width: int, hidden_units: tuple[int, ...], *, last_relu: bool) -> nn.Seq
     return nn.Sequential(*layers)
 
 
+class WideAndDeep(nn.Module):
+    """mlp(x) + W x + b: a linear path beside the layers (Cheng et al., DLRS 2016), so that what is a sum of the inputs,
+    as the log of a count, is learned within few steps."""
+
+    def __init__(self, width: int, hidden_units: tuple[int, ...]) -> None:
+        super().__init__()
+        self.deep, self.wide = mlp(width, hidden_units, last_relu=False), nn.Linear(width, hidden_units[-1])
+        self.out_features = hidden_units[-1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, width] -> [N, hidden_units[-1]]."""
+        return self.deep(x) + self.wide(x)  # type: ignore[no-any-return]
+
+
 class SplitLinear(nn.Module):
     """nn.Linear over x = [x_0, x_1, ...] with one weight per part: W x + b = sum_k W_k x_k + b.
 

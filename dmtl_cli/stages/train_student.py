@@ -20,7 +20,7 @@ from dmtl_cli.nn.precision import refuse_precision
 from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.run import Draft, Parent, Result, Run
 from dmtl_cli.stages.export import export
-from dmtl_cli.student.build import EXPOSURE, build_student
+from dmtl_cli.student.build import EXPOSURE, build_exposure, build_student
 from dmtl_cli.student.dssm import DSSM
 from dmtl_cli.student.exposure import ExposureLoss, shares, shown_batches
 from dmtl_cli.student.hard import log_q
@@ -132,7 +132,7 @@ def _learn_exposure(
     """
     config, encoder, tables = run.config.student.exposure_block, batcher.encoder, batcher.tables
     run.seed_torch("student", day, EXPOSURE)
-    learner = Learner.build(run, config, encoder, partial(build_student, encoder, config))
+    learner = Learner.build(run, config, encoder, partial(build_exposure, encoder, run.config.student))
     if before and (before[0] / EXPOSURE).is_dir():  # without one it starts anew
         learner.warm_start(before[0] / EXPOSURE)
     rng, shown, n = run.rng("student", day, EXPOSURE), read[day], config.exposure.negatives

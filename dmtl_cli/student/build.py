@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import nn
+
 from dmtl_cli.config.stored import from_stored
 from dmtl_cli.config.student import Student as StudentConfig
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.nn import checkpoint
-from dmtl_cli.nn.layers import SideEmbedder, mlp
+from dmtl_cli.nn.layers import SideEmbedder, WideAndDeep, mlp
 from dmtl_cli.nn.sharded import TableOf
 from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.runs.manifest import Manifest
@@ -28,15 +30,29 @@ class Blocks:
     """what is shown to whom: log P(item | user shown something) up to a number of the user; None: not learned"""
 
 
+def build_exposure(encoder: Encoder, config: StudentConfig, table_of: TableOf = EmbeddingTable) -> DSSM:
+    """An untrained exposure block around a table that `table_of` makes."""
+    table, sides, widths = _inputs(encoder, config.exposure_block, table_of)
+    user, item = (nn.Sequential(WideAndDeep(width, config.exposure_block.hidden_units)) for width in widths)
+    return DSSM(table, *sides, user, item, unit=False)
+
+
 def build_student(encoder: Encoder, config: StudentConfig, table_of: TableOf = EmbeddingTable) -> DSSM:
-    """An untrained block around a table that `table_of` makes: the preference, or of `config.exposure_block` what is
-    shown."""
+    """An untrained preference around a table that `table_of` makes."""
+    table, sides, widths = _inputs(encoder, config, table_of)
+    user, item = (mlp(width, config.hidden_units, last_relu=False) for width in widths)
+    unit, auxiliary = config.vectors == "unit", config.distill.head == "auxiliary"
+    return DSSM(table, *sides, user, item, unit=unit, auxiliary=auxiliary)
+
+
+def _inputs(
+    encoder: Encoder, config: StudentConfig, table_of: TableOf
+) -> tuple[EmbeddingTable, tuple[SideEmbedder, SideEmbedder], list[int]]:
+    """A table, and of users and items what reads it and the length of a tower's input."""
     table = table_of(encoder.embedding_rows(), config.embedding_dim)
     layouts = [encoder.layout(s) for s in ("user", "item")]
     user, item = (SideEmbedder(table, lay.ids, lay.sequences) for lay in layouts)
-    towers = [mlp(lay.width(config.embedding_dim), config.hidden_units, last_relu=False) for lay in layouts]
-    unit, auxiliary = config.vectors == "unit", config.distill.head == "auxiliary"
-    return DSSM(table, user, item, towers[0], towers[1], unit=unit, auxiliary=auxiliary)
+    return table, (user, item), [lay.width(config.embedding_dim) for lay in layouts]
 
 
 def stored_section(manifest: Manifest) -> StudentConfig:
@@ -55,6 +71,6 @@ def stored_student(folder: Path, manifest: Manifest, encoder: Encoder) -> Blocks
     checkpoint.load(folder, preference, preference.table)
     if not (folder / EXPOSURE).is_dir():
         return Blocks(preference)
-    exposure = build_student(encoder, section.exposure_block)
+    exposure = build_exposure(encoder, section)
     checkpoint.load(folder / EXPOSURE, exposure, exposure.table)
     return Blocks(preference, exposure)

@@ -57,7 +57,7 @@ class DSSM(nn.Module):
     def length(self) -> int:
         """The length of its vectors."""
         last = self.user_tower[-1]
-        assert isinstance(last, nn.Linear)
+        assert isinstance(last.out_features, int)
         return last.out_features
 
     def user_vectors(self, side: Side) -> Tensor:
