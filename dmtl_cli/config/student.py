@@ -132,7 +132,7 @@ class Exposure(Section):
     """A second block of the served vectors, which learns what is shown to whom. The served score is kappa times its
     score plus the preference."""
 
-    kappa: Weight | Literal["auto"] = 0.3
+    kappa: Weight | Literal["auto"] = 0.6
     """how much of what is shown is served; 0: there is no such block; auto: what was best on the day before"""
     objective: Literal["read_recall", "time_recall", "click_recall"] = "read_recall"
     """kappa: auto: of what it must be the most"""
@@ -142,8 +142,8 @@ class Exposure(Section):
     """rows a step; default a power of two from 64 to 4096 that makes an epoch some 256 steps"""
     epochs: Positive | None = None
     """passes over the day's rows; default as the student's"""
-    embedding_dim: Positive | None = None
-    """columns of its own embedding table; default as the student's"""
+    embedding_dim: Positive = 16
+    """columns of its own embedding table"""
     hidden_units: Units | None = None
     """layers of its own towers; default as the student's"""
     learning_rate: Rate | None = None

@@ -36,6 +36,23 @@ class Days:
         self._profiled = any(f.profile for f in features)
         self._found: dict[dt.date, Parent | None] = {}
 
+    def has(self, day: dt.date) -> bool:
+        """Whether the log has the day."""
+        try:
+            self.log.find(day)
+        except UserError as e:
+            if e.code != Exit.NO_INPUT:
+                raise
+            return False
+        return True
+
+    def with_profile(self, days: Sequence[dt.date]) -> list[dt.date]:
+        """Those of the days that have a profile before them; all where none has, or no feature is from a profile.
+
+        A model that learns days with and without what profiles give takes null for little known.
+        """
+        return [d for d in days if self._profiled and self._before(d)] or list(days)
+
     def inputs(self, days: Sequence[dt.date]) -> list[dict[str, Any]]:
         """The files of these days, as `Log.inputs` names them. They are what `read` reads."""
         return [one for day in days for one in self.log.inputs(day)]
@@ -93,19 +110,10 @@ class Days:
         """Raises UserError 66 where a profile is due and not there."""
         newest = self.run.ws.newest("profile", day)
         due = day if newest is None else before(day)  # the first profile of a chain has none before it
-        if newest != due and self.run.ws.current("profile", due) is None and self._is_in_log(due):
+        if newest != due and self.run.ws.current("profile", due) is None and self.has(due):
             where = self.run.ws.stage_dir("profile", due)
             raise UserError(f"no published profile in {where}", f"run dmtl build-profile --day {due}", Exit.NO_INPUT)
         return None if newest is None else self.run.parent("profile", newest)
-
-    def _is_in_log(self, day: dt.date) -> bool:
-        try:
-            self.log.find(day)
-        except UserError as e:
-            if e.code != Exit.NO_INPUT:
-                raise
-            return False
-        return True
 
     def _known(self, profile: Profile | None, sides: Sequence[str]) -> dict[str, pl.Series]:
         """Ids of the profile that belong to a day: none of a side whose features are read from events, as they would

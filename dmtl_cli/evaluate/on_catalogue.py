@@ -18,7 +18,7 @@ from dmtl_cli.serving.search import best_k
 
 FRESH = "fresh"
 """the student that retrieves from the measured day's items: its metrics are those of the student, with this suffix"""
-KAPPAS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0)
+KAPPAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.0)
 """weights of exposure that the trade is measured at"""
 TRADED = ("click.recall@50", "read.recall@50", "time_recall@50", "click_rate@50", "read_seconds@50")
 """metrics of the trade: `student.<metric>.kappa=<kappa>`"""

@@ -12,7 +12,7 @@ from typing import Any
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.reading import parse
 from dmtl_cli.config.schema import Config
-from dmtl_cli.config.student import Student
+from dmtl_cli.config.student import Exposure, Student
 from dmtl_cli.evaluate.history import EASE, IALS
 from dmtl_cli.evaluate.lists import LISTS
 from dmtl_cli.evaluate.rankers import PREFERENCE
@@ -65,7 +65,7 @@ def cells(base: Config, load: Load, settings: dict[str, list[str]]) -> list[Cell
 
 
 def baselines(config: Config) -> dict[str, Student]:
-    """By name students that never see a score: the same code and settings, only the loss differs."""
+    """By name students that never see a score, nor what is shown: the same code and settings, only the loss differs."""
     labels: list[dict[str, Any]] = [
         {"label": "click", "duration_weighted": False},
         {"label": "long_read", "duration_weighted": False},
@@ -76,7 +76,8 @@ def baselines(config: Config) -> dict[str, Student]:
         del named["duration_weighted"]
     unscored = config.student.distill.model_copy(update={"w_kd": 0.0, "head": "served"})
     hard = {name: config.student.hard.model_copy(update={"w_hard": 1.0, **label}) for name, label in named.items()}
-    return {name: config.student.model_copy(update={"distill": unscored, "hard": h}) for name, h in hard.items()}
+    alone = {"distill": unscored, "exposure": Exposure(kappa=0.0)}
+    return {name: config.student.model_copy(update={**alone, "hard": h}) for name, h in hard.items()}
 
 
 def _shared(base: Config, config: Config) -> frozenset[str]:

@@ -74,6 +74,7 @@ def train_joint(run: Run, day: dt.date) -> Result:
     before = run.newest("joint", day)
     log = Days(run, config.features)
     days = window(day, config.teacher.window_days if before else config.teacher.first_window_days)
+    days = log.with_profile(days)
     profiles = log.parents(days)
     parents = [p for p in (before, *profiles) if p]
     work = partial(_learn, run, day, log, days, before, profiles)

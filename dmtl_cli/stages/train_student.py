@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dmtl_cli.config.days import window
 from dmtl_cli.data.days import Days
+from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.day import Day
-from dmtl_cli.nn.batches import Batcher
 from dmtl_cli.nn.fit import B, Numbers, fit
 from dmtl_cli.nn.learner import Learner, grown_encoder
 from dmtl_cli.nn.precision import refuse_precision
@@ -22,7 +23,7 @@ from dmtl_cli.runs.run import Draft, Parent, Result, Run
 from dmtl_cli.stages.export import export
 from dmtl_cli.student.build import EXPOSURE, build_exposure, build_student
 from dmtl_cli.student.dssm import DSSM
-from dmtl_cli.student.exposure import ExposureLoss, shares, shown_batches
+from dmtl_cli.student.exposure import ExposureLoss, shown_batches
 from dmtl_cli.student.hard import log_q
 from dmtl_cli.student.labels import StudentBatch
 from dmtl_cli.student.loss import StudentLoss, freshness, popularity_strata
@@ -62,10 +63,23 @@ def train_student(run: Run, day: dt.date, scores_day: dt.date | None = None) -> 
     needs_threshold = not found and config.hard.label == "long_read"
     threshold_teacher = run.newest("teacher", day + dt.timedelta(days=1)) if needs_threshold else None
     source = _Source(teacher_day, found, *scores_facts(run, day, found, threshold_teacher))
-    parents = [p for p in (before, threshold_teacher, *found.values(), *log.parents(days)) if p]
-    work = partial(_learn, run, day, log, days, before, source)
-    student = run.publish("student", day, _sections(run), log.inputs(days), parents, work)
+    shown = _shown_days(run, day, log, before)
+    every = sorted({*days, *shown})
+    parents = [p for p in (before, threshold_teacher, *found.values(), *log.parents(every)) if p]
+    work = partial(_learn, run, day, log, days, shown, before, source)
+    student = run.publish("student", day, _sections(run), log.inputs(every), parents, work)
     return student, export(run, day)
+
+
+def _shown_days(run: Run, day: dt.date, log: Days, before: Parent | None) -> list[dt.date]:
+    """The days whose exposures are learned: the student's own; before a chain's first also as many as its first teacher
+    learned, as far as the log has them."""
+    if not run.config.student.exposure.kappa:
+        return []
+    if before and (before[0] / EXPOSURE).is_dir():
+        return [day]
+    there = [d for d in window(day, run.config.teacher.first_window_days + 1) if d == day or log.has(d)]
+    return log.with_profile(there)
 
 
 def _sections(run: Run) -> dict[str, Any]:
@@ -82,6 +96,7 @@ def _learn(
     day: dt.date,
     log: Days,
     days: list[dt.date],
+    shown: list[dt.date],
     before: Parent | None,
     source: _Source,
     publication: Publication,
@@ -114,43 +129,41 @@ def _learn(
 
     counts = {"learned": int(learned.pop("rows", 0))} | _counts(streams)
     numbers = covered | learned | sizes | _scalars(learner.model, source.threshold)
-    if config.exposure.kappa:
-        numbers |= _learn_exposure(run, day, read, batcher, before, publication)
+    if shown:
+        in_turn = (read[d] if d in read else log.read(d, publication.tmp, run.ranks) for d in shown)
+        numbers |= _learn_exposure(run, day, in_turn, encoder, before, publication)
     return Draft(
         rows=counts, metrics=numbers, facts=source.facts | {"predicts": config.predicts, "days": list(map(str, days))}
     )
 
 
 def _learn_exposure(
-    run: Run, day: dt.date, read: Mapping[dt.date, Day], batcher: Batcher, before: Parent | None, to: Publication
+    run: Run, day: dt.date, days: Iterable[Day], encoder: Encoder, before: Parent | None, to: Publication
 ) -> dict[str, float]:
     """Trains and writes the exposure block. Its generators and weights are its own, so that the preference is the same
     with and without it.
 
     Args:
-        batcher: the preference's, whose encoded users and items it reads too.
+        days: whose exposures it learns, one after the other.
+        encoder: the preference's.
     """
-    config, encoder, tables = run.config.student.exposure_block, batcher.encoder, batcher.tables
+    config, rng = run.config.student.exposure_block, run.rng("student", day, EXPOSURE)
     run.seed_torch("student", day, EXPOSURE)
     learner = Learner.build(run, config, encoder, partial(build_exposure, encoder, run.config.student))
     if before and (before[0] / EXPOSURE).is_dir():  # without one it starts anew
         learner.warm_start(before[0] / EXPOSURE)
-    rng, shown, n = run.rng("student", day, EXPOSURE), read[day], config.exposure.negatives
-    mine = Batcher(
-        encoder, tables, run.device, unknown_share=config.unknown_share, rng=rng, ranks=run.ranks, by="sides"
-    )
-    at = offsets(read.values())[day]
-    share = torch.from_numpy(shares(shown, at[1], len(tables.items))).to(run.device)
-    plain = run.config.plain_autograd
-    loss = ExposureLoss(learner.model, config, share, len(shown.items), run.ranks, plain=plain)
-    rows = config.rows_a_step(len(shown))
-    batches = partial(shown_batches, shown, at, n, rows, mine, rng)
-    offered = len(shown) + n * -(-len(shown) // rows)
-    learned = _fit(run, f"student {day}, {EXPOSURE}", learner, batches, loss, offered)
+    learned: dict[str, float] = {}
+    for shown in days:
+        batcher, n = learner.batcher(run, [shown], rng, by="sides", event_features=True), config.exposure.negatives
+        loss = ExposureLoss(learner.model, config, shown, run.ranks, plain=run.config.plain_autograd)
+        rows = config.rows_a_step(len(shown))
+        batches = partial(shown_batches, shown, n, rows, batcher, rng)
+        offered = len(shown) + n * -(-len(shown) // rows)
+        learned = _fit(run, f"student {day}, {EXPOSURE}s of {shown.day}", learner, batches, loss, offered)
+        learned |= {"rows": float(len(shown))}
     (to.path / EXPOSURE).mkdir(exist_ok=True)
     sizes = learner.save(run, to.path / EXPOSURE, to.path.parent)
-    numbers = sizes | learned | {"rows": float(len(shown))}
-    return {f"{EXPOSURE}.{name}": value for name, value in numbers.items()}
+    return {f"{EXPOSURE}.{name}": value for name, value in (sizes | learned).items()}
 
 
 def _fit(

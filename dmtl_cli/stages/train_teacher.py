@@ -30,8 +30,8 @@ def train_teacher(run: Run, day: dt.date) -> Result:
     """Trains the teacher of `day` on a window of days, calibrates and publishes it."""
     config = run.config.teacher
     before = run.newest("teacher", day)
-    days = window(day, config.window_days if before else config.first_window_days)
     log = Days(run, run.config.features_of("teacher"))
+    days = log.with_profile(window(day, config.window_days if before else config.first_window_days))
     inputs, profiles = log.inputs(days), log.parents(days)
     parents = [p for p in (before, *profiles) if p]
     work = partial(_learn, run, day, log, days, before, profiles)

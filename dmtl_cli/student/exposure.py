@@ -42,35 +42,31 @@ ShownBatch = Batch[Shown[Tensor]]
 
 
 def shown_batches(
-    day: Day, offset: tuple[int, int], negatives: int, batch_size: int, batcher: Batcher, rng: np.random.Generator
+    day: Day, negatives: int, batch_size: int, batcher: Batcher, rng: np.random.Generator
 ) -> Iterator[ShownBatch]:
     """The day's rows in random order, `batch_size` a batch, each batch with `negatives` drawn items beside them.
 
     Args:
-        offset: of the day's users and items in the batcher's stacked tables.
+        batcher: of the day's tables alone.
     """
-    users, items = offset
-    for rows in batcher.cut(_shown_rows(day, users, items, rng), batch_size):
+    for rows in batcher.cut(_shown_rows(day, rng), batch_size):
         # an item without loss is a row of weight 0, of a user who is in the batch anyway
-        drawn = items + rng.integers(len(day.items), size=negatives)
+        drawn = rng.integers(len(day.items), size=negatives)
         beside: ShownRows = Rows(
             np.full(negatives, rows.user[0]), drawn, Shown(np.zeros(negatives, rows.labels.weight.dtype))
         )
         yield batcher.batch(Rows.concat([rows, beside]))
 
 
-def _shown_rows(day: Day, users: int, items: int, rng: np.random.Generator) -> Iterator[ShownRows]:
+def _shown_rows(day: Day, rng: np.random.Generator) -> Iterator[ShownRows]:
     for block in day.blocks(rng):
-        user, item = block.user.astype(np.int64), block.item.astype(np.int64)
-        yield Rows(users + user, items + item, Shown(block.weight))
+        yield Rows(block.user.astype(np.int64), block.item.astype(np.int64), Shown(block.weight))
 
 
 class ExposureLoss:
-    """The softmax loss of a batch of `shown_batches`.
+    """The softmax loss of a batch of `shown_batches` of a day.
 
     Args:
-        share: [rows of the stacked items] each item's share of the day's rows.
-        catalogue: items that are drawn from.
         plain: whether to compute by plain autograd, without kernels written by hand.
     """
 
@@ -78,14 +74,14 @@ class ExposureLoss:
         self,
         student: DSSM,
         config: Student,
-        share: Tensor,
-        catalogue: int,
+        day: Day,
         ranks: Ranks = ALONE,
         *,
         plain: bool = False,
     ) -> None:
         self.student, self.precision, self.negatives = student, config.precision, config.exposure.negatives
-        self.share, self.catalogue, self.ranks, self.plain = share, catalogue, ranks, plain
+        self.share = torch.from_numpy(shares(day)).to(student.bias.device)
+        self.catalogue, self.ranks, self.plain = len(day.items), ranks, plain
 
     def __call__(self, batch: ShownBatch, look: bool) -> tuple[Tensor, dict[str, float | Tensor]]:
         with autocast(self.precision, batch.user_index.device):
@@ -109,12 +105,6 @@ def mixed_log_q(share: Tensor, rows: int, negatives: int, catalogue: int) -> Ten
     return ((rows * share + negatives / catalogue) / (rows + negatives)).log()
 
 
-def shares(day: Day, offset: int, items: int) -> npt.NDArray[np.float32]:
-    """[items] each item's share of the day's rows.
-
-    Args:
-        offset: of the day's items in the model's stacked ones, of which there are `items`.
-    """
-    out = np.zeros(items, np.float32)
-    out[offset : offset + len(day.items)] = day.item_events / max(1, len(day))
-    return out
+def shares(day: Day) -> npt.NDArray[np.float32]:
+    """[I] each item's share of the day's rows."""
+    return (day.item_events / max(1, len(day))).astype(np.float32)
