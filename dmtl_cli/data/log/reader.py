@@ -190,13 +190,12 @@ def _numbered(events: Iterator[pl.DataFrame], joined: dict[str, pl.DataFrame], s
     """The day's events as the spool has them, POOL * BLOCK at a time: positions, row numbers for ids, event features
     by name; of the runs that begin in this rank's share."""
     pool = sizes.POOL * sizes.BLOCK
-    index = {s: t.select(pl.col(ID).alias(s)).with_row_index(f"{s}_row") for s, t in joined.items()}
 
     def runs() -> Iterator[pl.DataFrame]:
         rows = share.start
         for run in reblocked(events, pool, -share.start % pool):
-            for side, ids in index.items():
-                run = run.join(ids, on=side, how="left", maintain_order="left")
+            for side, table in joined.items():
+                run = run.join(_rows_of(run[side], table[ID]), on=side, how="left", maintain_order="left")
             yield run.select(
                 pl.Series("position", np.arange(rows, rows + len(run))),
                 pl.col("user_row").cast(pl.Int32).alias("user"),
@@ -208,3 +207,12 @@ def _numbered(events: Iterator[pl.DataFrame], joined: dict[str, pl.DataFrame], s
             rows += len(run)
 
     return share.runs(runs(), pool)
+
+
+def _rows_of(values: pl.Series, ids: pl.Series) -> pl.DataFrame:
+    """Each distinct value with its row in the sorted ids, null where it has none: columns `side` and `side_row`, where
+    `side` is the name of `values`. A join with all ids would hash them again for every run."""
+    some = values.unique().sort()
+    at = ids.search_sorted(some).clip(upper_bound=len(ids) - 1)
+    row = pl.when(pl.lit(ids.gather(at)) == pl.lit(some)).then(pl.lit(at)).alias(f"{values.name}_row")
+    return pl.DataFrame({values.name: some}).with_columns(row)

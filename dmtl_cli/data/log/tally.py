@@ -68,15 +68,15 @@ class Tally:
 
     def _count(self, block: pl.DataFrame, sign: int) -> None:
         self.rows += sign * len(block)
-        np.add.at(self.user_events, block["user"].to_numpy(), sign)
-        np.add.at(self.item_events, block["item"].to_numpy(), sign)
+        np.add.at(self.user_events, block["user"].to_numpy(), np.int64(sign))
+        np.add.at(self.item_events, block["item"].to_numpy(), np.int64(sign))
 
     def _count_clicks(self, clicks: pl.DataFrame, sign: int) -> float:
         """Counts clicks and returns their seconds."""
         seconds = clicks["duration"].to_numpy()
         known = ~np.isnan(seconds)
         self.clicks += sign * len(clicks)
-        np.add.at(self.item_clicks, clicks["item"].to_numpy(), sign)
+        np.add.at(self.item_clicks, clicks["item"].to_numpy(), np.int64(sign))
         self.known += sign * int(known.sum())
         self.unknown += sign * int((~known).sum())
         return float(seconds[known].sum(dtype=np.float64))
