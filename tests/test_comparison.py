@@ -193,7 +193,14 @@ def test_published_numbers_agree_with_the_printed_ones(compared: tuple[Project, 
         cell_ = numbers[name]["ctcvr.auc"]
         assert cell_["seeds"] == pytest.approx(by_hand(project, name, "ctcvr.auc"))
         assert cell_["mean"] == np.mean(cell_["seeds"]) and cell_["spread"] == np.ptp(cell_["seeds"])
-    every = cells_of((folder / "table.md").read_text(), 1)
+    trade = cells_of((folder / "table.md").read_text(), 1)
+    assert trade == cells_of(out, 1) and trade["0.3"].items() == trade["served: 0.300 (0.000)"].items()
+    for kappa, row in list(trade.items())[:-1]:
+        values = {m: by_hand(project, "student", f"{m}.kappa={kappa}") for m in row}
+        assert [float(x.split()[0]) for x in row.values()] == [
+            pytest.approx(np.mean(v), abs=0.051 if "seconds" in m else 0.00051) for m, v in values.items()
+        ]
+    every = cells_of((folder / "table.md").read_text(), 2)
     assert list(every) == sorted({m for of in numbers.values() for m in of})
     for metric, row in every.items():
         assert list(row) == [*MODELS, *(["transfer"] if transfer else [])]
