@@ -40,7 +40,7 @@ MORE = {
     "Config.threads": "of torch; `--threads` overrides it",
     "Config.device": "`auto`: cuda where torch sees a GPU; `--device` overrides it",
     "Config.data": "the log",
-    "Config.features": "what the models read; `auto`: what a log without side tables gives: ids, and by profiles histories, counts and rates",
+    "Config.features": "what the models read; `auto`: ids and, by profiles, histories, counters, rates and age",
     "Config.labels": "what a long read is",
     "Config.profile": "what is known of users and items when a day ends",
     "Config.teacher": "the MMoE",

@@ -264,7 +264,9 @@ def test_numbers_unknown_on_the_first_day_are_measured_later(tmp_path: Path) -> 
     numeric = {"shown", "clicks_0d", "clicks_1d", "age", "bucket"}
     assert [set(e.numbers) & numeric for e in encoders] == [set(), numeric, numeric]
     assert encoders[1].numbers == encoders[2].numbers, "measured once"
-    first, second = (json.loads((Path(one["path"]) / "features.json").read_text())["embedding_rows"] for one in made[:2])
+    first, second = (
+        json.loads((Path(one["path"]) / "features.json").read_text())["embedding_rows"] for one in made[:2]
+    )
     edges = encoders[1].numbers["bucket"]["edges"]
     assert first["bucket"] == 2 and second["bucket"] == len(edges) + 2 > 3
     frame = pl.DataFrame({"item_id": [1, 2], "clicks_1d": [3.0, None], "bucket": [9.0, None]})
