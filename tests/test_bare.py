@@ -98,3 +98,31 @@ def test_a_bare_log_is_served(tmp_path: Path, world: list[pl.DataFrame], label: 
     assert top.code == 0 and {i["item_id"] for i in json.loads(top.out)["items"]} <= set(whole["what"])
     events = {f.profile.events[0] for f in load_config(file).features if f.profile and f.profile.events}
     assert ("exposure" in events) == (label == WITH_CLICKS), "a log of clicks alone does not count what was shown"
+
+
+def test_check_shows_what_profiles_give(tmp_path: Path, world: list[pl.DataFrame]) -> None:
+    """Before there is one all is unknown, and no reason to doubt the log."""
+    file = tmp_path / "config.yaml"
+    file.write_text(CONFIG.format(home=tmp_path, label=WITH_CLICKS))
+    known = set(world[0]["what"])
+    frames = [world[0], world[1].filter(pl.col("what").is_in(known)), world[1]]
+    for day, frame in zip(DAYS[:3], frames, strict=True):
+        folder = tmp_path / "log/events" / f"day={day}"
+        folder.mkdir(parents=True)
+        frame.write_parquet(folder / "part-0.parquet")
+
+    def unknown(day: str) -> dict[str, float]:
+        found = dmtl("check", "--config", file, "--day", day, "--json")
+        assert (found.code, found.err) == (0, "")
+        return {f["name"]: f["unknown_share"] for f in found.json["features"]}
+
+    given = ("user_click_history", "item_clicks_1d", "item_click_rate", "item_age")
+    assert [unknown(DAYS[1])[name] for name in given] == [1.0] * 4
+    assert dmtl("build-profile", "--config", file, "--day", DAYS[0]).code == 0
+    assert "one value" not in dmtl("check", "--config", file, "--day", DAYS[1]).out
+    assert unknown(DAYS[1])["item_age"] == 0, "all one day old"
+    shares = unknown(DAYS[2])
+    assert shares["item_clicks_1d"] == shares["item_click_rate"] == 0
+    new = set(world[1]["what"]) - known
+    assert new and shares["item_age"] == pytest.approx(len(new) / world[1]["what"].n_unique(), abs=1e-4)
+    assert shares["user_click_history"] < 0.5

@@ -356,3 +356,28 @@ def test_exports_of_older_tables_are_made_again_before_a_comparison(project: Pro
     assert remade == [("export", DAYS[1]), ("evaluation", DAYS[2]), ("export", DAYS[2])], "nothing is trained"
     assert latest(project).endswith(current(project, "export", 3))
     assert project.call("compare", "--day", DAYS[3]).code == 0
+
+
+def test_a_setting_shares_the_profiles_that_it_does_not_change(project: Project, world: Path) -> None:
+    """And what is compared reads those that it has: a chain of another profile is another base."""
+    arrive(world, project.home / "log", 3, "events", *TABLES)
+    assert project.call("backfill", "--from", DAYS[0], "--to", DAYS[1]).code == 0
+    settings = project.home / "settings.yaml"
+    settings.write_text("short: {profile.keep_days: 1}\nslow: {student.learning_rate: 0.001}\n")
+    before = project.published()
+    ended = project.call("compare", "--day", DAYS[2], "--settings", settings)
+    assert ended.code == 0, ended.err
+    after = project.published()
+    assert all(after[k] == at for k, at in before.items() if (project.ws / k).is_file()), "what is served is only read"
+    own = {p.parent.parent.name.split("-")[0] for p in (project.ws / "compare").glob("*/profile/day=*")}
+    assert own == {"short"}
+    (short,) = (project.ws / "compare").glob("short-*")
+    (made,) = [manifest(p) for p in short.glob(f"student/day={DAYS[1]}/run-*")]
+    (profile,) = [p for p in made["parents"] if (p["stage"], p["day"]) == ("profile", DAYS[0])]
+    assert (short / f"profile/day={DAYS[0]}/CURRENT").read_text().strip() == f"run-{profile['run_id']}"
+    assert profile["run_id"] != current(project, "profile", 1)
+    for name in ("slow", "long_read_only", "joint"):
+        (folder,) = [p for p in (project.ws / "compare").iterdir() if p.name.split("-")[0] == name]
+        evaluated = [manifest(p) for p in folder.glob(f"evaluation/day={DAYS[2]}/run-*")]
+        (used,) = [p["run_id"] for p in evaluated[0]["parents"] if p["stage"] == "profile"]
+        assert used == current(project, "profile", 2), name
