@@ -24,7 +24,16 @@ from dmtl_cli.data.log import sizes
 from dmtl_cli.nn import precision
 from dmtl_cli.synth.generate import generate
 
-STAGES = ("train-teacher", "dump-logits", "train-student", "export", "evaluate", "train-joint", "compare")
+STAGES = (
+    "build-profile",
+    "train-teacher",
+    "dump-logits",
+    "train-student",
+    "export",
+    "evaluate",
+    "train-joint",
+    "compare",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -73,11 +82,11 @@ def by_stage(results: list[dict[str, Any]]) -> dict[tuple[str, str], list[dict[s
 
 def test_backfill_publishes_every_stage_of_every_day(chain: tuple[Project, list[dict[str, Any]]]) -> None:
     project, results = chain
-    first = ["teacher", "scores"]
+    first = ["profile", "teacher", "scores"]
     assert [r["stage"] for r in results if r["day"] == DAYS[0]] == first
     for day in DAYS[1:3]:
         said = [r["stage"] for r in results if r["day"] == day]
-        assert said == ["evaluation", "teacher", "scores", "scores", "student", "export"]
+        assert said == ["evaluation", "profile", "teacher", "scores", "scores", "student", "export"]
     for r in results:
         assert set(r) == JSON_KEYS and not r["up_to_date"]
         assert Path(r["path"]).name == f"run-{r['run_id']}" and (Path(r["path"]) / "manifest.json").is_file()
@@ -125,9 +134,11 @@ def test_each_stage_alone_makes_what_run_makes(
     other = Project.create(tmp_path / "other", tmp_path / "moved/log", tmp_path / "moved/truth")
     expected = by_stage(chain[1])
     steps = [
+        ("build-profile", 1, (), expected["profile", DAYS[0]][0]),
         ("train-teacher", 1, (), expected["teacher", DAYS[0]][0]),
         ("dump-logits", 1, (), expected["scores", DAYS[0]][0]),
         ("evaluate", 2, (), expected["evaluation", DAYS[1]][0]),
+        ("build-profile", 2, (), expected["profile", DAYS[1]][0]),
         ("dump-logits", 2, ("--teacher-day", DAYS[0]), expected["scores", DAYS[1]][1]),
         ("train-student", 2, (), expected["student", DAYS[1]][0]),
         ("export", 2, (), expected["export", DAYS[1]][0]),
@@ -156,7 +167,7 @@ def test_run_and_backfill_again_publish_nothing(project: Project) -> None:
     # the copy has other times: what counts is that nothing changes from here
     before = project.published()
     ended = project.stage("run", 3)
-    assert ended.code == 0 and all(r["up_to_date"] for r in ended.every) and len(ended.every) == 6
+    assert ended.code == 0 and all(r["up_to_date"] for r in ended.every) and len(ended.every) == 7
     ended = project.call("backfill", "--from", DAYS[0], "--to", DAYS[1])
     assert (ended.code, ended.out, ended.err) == (0, "", "")
     assert project.published() == before
@@ -199,7 +210,7 @@ def test_check_shows_the_day(chain: tuple[Project, list[dict[str, Any]]]) -> Non
     assert found["join"] == {"users_joined": 1.0, "items_joined": 1.0}
 
 
-def test_recommend(chain: tuple[Project, list[dict[str, Any]]]) -> None:
+def test_recommend(chain: tuple[Project, list[dict[str, Any]]], world: Path) -> None:
     project = chain[0]
     users = pl.read_parquet(Path(project.call("path", "export").out.strip()) / "users.parquet")
     reader = users.filter(pl.col("seen_items").list.len() >= 2)
@@ -207,9 +218,14 @@ def test_recommend(chain: tuple[Project, list[dict[str, Any]]]) -> None:
     top = project.call("recommend", "--user", user, "-k", 5)
     assert top.code == 0 and len(top.out.splitlines()) == 5
     all_items = project.call("recommend", "--user", user, "-k", 1000, "--json").json["items"]
-    assert len(all_items) == 120 and {i["item_id"] for i in all_items} >= seen
+    morning = pl.read_parquet(world / f"log/items/day={DAYS[3]}/*.parquet", hive_partitioning=False)["item_id"]
+    shown = events(world / "log", DAYS[2])["item_id"]
+    assert {*shown} > seen and {*morning} - {*shown}, "some are new this morning"
+    assert sorted(i["item_id"] for i in all_items) == sorted({*morning, *shown})
     scores = [i["score"] for i in all_items]
     assert scores == sorted(scores, reverse=True)
+    for item in all_items:
+        assert item["score"] == pytest.approx(item["exposure"] + item["preference"], abs=1e-5)
     assert [line.split("\t")[0] for line in top.out.splitlines()] == [str(i["item_id"]) for i in all_items[:5]]
     left = project.call("recommend", "--user", user, "-k", 1000, "--exclude-seen", "--json").json["items"]
     assert {i["item_id"] for i in left} == {i["item_id"] for i in all_items} - seen

@@ -30,6 +30,7 @@ PUBLISHING = {
     "train-teacher": ["day"],
     "dump-logits": ["day", "teacher_day"],
     "train-student": ["day", "scores_day"],
+    "refresh": ["day"],
     "export": ["day"],
     "evaluate": ["day"],
     "train-joint": ["day"],
@@ -151,15 +152,17 @@ def test_compare_names_the_key_that_differs(chain: Project) -> None:
     assert f"student of {DAYS[1]} was made with student.learning_rate 0.01, the config now says 0.02;" in err
     assert "backfill again with this config" in err and "--settings" in err
     err = compare(chain, seed=5)
-    assert f"teacher of {DAYS[0]} was made with seed 1, the config now says 5;" in err
+    assert f"profile of {DAYS[0]} was made with seed 1, the config now says 5;" in err, "the first stage of the chain"
 
 
 def test_compare_counts_further_differences_and_logs_them(chain: Project) -> None:
-    err = compare(chain, teacher__learning_rate=0.002, teacher__epochs=3, data__events__request="null")
-    assert f"teacher of {DAYS[0]} was made with data.events.request request_id, the config now says null" in err
+    err = compare(chain, teacher__learning_rate=0.002, teacher__epochs=3, teacher__num_experts=3)
+    assert f"teacher of {DAYS[0]} was made with teacher.epochs 2, the config now says 3" in err
     assert "(and 2 more, in " in err
     told = chain.logged("compare", 3)
-    assert "teacher.learning_rate 0.003, the config now says 0.002" in told and "teacher.epochs 2, the" in told
+    assert "teacher.learning_rate 0.003, the config now says 0.002" in told and "teacher.num_experts 2, the" in told
+    err = compare(chain, data__events__request="null")
+    assert f"profile of {DAYS[0]} was made with data.events.request request_id, the config now says null" in err
 
 
 def test_compare_names_a_feature_by_its_name(chain: Project) -> None:
@@ -178,7 +181,9 @@ def test_compare_names_an_input_that_changed(project: Project) -> None:
     frame[:-1].write_parquet(log / f"events/day={DAYS[1]}/part-0.parquet")
     err = compare(project)
     told = f"its input events/day={DAYS[1]}/part-0.parquet changed ({len(frame)} rows then, {len(frame) - 1} now);"
-    assert f"teacher of {DAYS[1]} was made before {told}" in err
+    assert f"profile of {DAYS[1]} was made before {told}" in err
+    project.done("build-profile", 2)
+    assert f"teacher of {DAYS[1]} was made before {told}" in compare(project)
     frame.write_parquet(log / f"events/day={DAYS[1]}/part-1.parquet")
     assert f"without the input events/day={DAYS[1]}/part-1.parquet" in compare(project) + project.logged("compare", 3)
 
@@ -186,16 +191,19 @@ def test_compare_names_an_input_that_changed(project: Project) -> None:
 def test_compare_names_a_version_that_differs(chain: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dmtl_cli.runs.run.__version__", "99.1")
     err = compare(chain)
-    assert f"teacher of {DAYS[0]} was made with dmtl {__version__}, now it is 99.1;" in err
+    assert f"profile of {DAYS[0]} was made with dmtl {__version__}, now it is 99.1;" in err
 
 
 def test_compare_names_a_parent_that_was_made_again(project: Project) -> None:
     log = Path(project.config["data"]["root"])
     events(log, DAYS[0])[:-1].write_parquet(log / f"events/day={DAYS[0]}/part-0.parquet")
-    again = project.done("train-teacher", 1)["run_id"]
+    commands = {"profile": "build-profile", "teacher": "train-teacher"}
+    again = {stage: project.done(command, 1)["run_id"] for stage, command in commands.items()}
     project.done("dump-logits", 1)
-    err = compare(project)
-    assert f"teacher of {DAYS[1]} was made before its parent teacher of {DAYS[0]} became run {again};" in err
+    for stage, command in commands.items():
+        err = compare(project)
+        assert f"{stage} of {DAYS[1]} was made before its parent {stage} of {DAYS[0]} became run {again[stage]};" in err
+        project.done(command, 2)
 
 
 def test_compare_tells_what_is_not_there_or_damaged(project: Project) -> None:

@@ -34,9 +34,19 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 BASELINES = ["click_only", "long_read_only", "duration_weighted"]
 OWN = {"wide": {"scores"}, "deep": {"teacher", "scores"}, **{name: set() for name in ("soft", *BASELINES)}}
-OF_A_DAY = ["oracle", "teacher", "student_teacher", "student", "popularity", "random"]
+TAUGHT = ["oracle", "teacher", "student_teacher", "student", "student.preference"]
+LISTS = ["popularity", "read_popularity", "exposure_rate"]
+OF_A_DAY = [*TAUGHT, *LISTS, "random"]
 ONCE = ["ease"]  # what learns from earlier days' long reads, once whatever the number of seeds
-MODELS = [*OF_A_DAY[:4], *BASELINES, *SETTINGS, "joint", *ONCE, *OF_A_DAY[4:]]
+
+
+def models(*students: str) -> list[str]:
+    """The rows of a table; a student of two blocks has two. The joint reference has one block."""
+    both = [name for student in students for name in (student, f"{student}.preference")]
+    return [*TAUGHT, *both, "joint", *ONCE, *LISTS, "random"]
+
+
+MODELS = models(*BASELINES, *SETTINGS)
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +100,7 @@ def cell(project: Project, name: str, seed: int) -> Path:
     base = project.ws / f"compare/seed={seed}" if seed > 1 else project.ws
     if name in OF_A_DAY:
         return base
+    name = name.removesuffix(".preference")
     (folder,) = [p for p in (base / "compare").iterdir() if re.fullmatch(rf"{name}(-[0-9a-f]{{6}})?", p.name)]
     return folder
 
@@ -105,6 +116,7 @@ def manifest(workspace: Path, stage: str, day: int) -> dict[str, Any]:
 def by_hand(project: Project, name: str, metric: str) -> list[float]:
     """A number a seed, from the evaluations alone."""
     kind, out = name if name in (*OF_A_DAY, *ONCE) else "student", []
+    kind += ".preference" if name.endswith(".preference") and kind == "student" else ""
     for seed in (1, 2) if name not in ONCE else (1,):
         days = [manifest(cell(project, name, seed), "evaluation", day)["metrics"] for day in (3, 4)]
         if values := [of[f"{kind}.{metric}"] for of in days if f"{kind}.{metric}" in of]:
@@ -139,11 +151,12 @@ def test_the_table_is_what_the_cells_evaluations_say(compared: tuple[Project, st
             assert said == expected, (name, metric)
             compared_cells += said != "-"
     assert compared_cells > 60
-    for name in ("oracle", "random", "popularity"):
+    for name in ("oracle", "random", *LISTS):
         spreads = {c.partition("(")[2] for m, c in table[name].items() if c != "-"}
         assert spreads <= {"0.0)", "0.000)"}, "what does not learn is measured alike whatever the seed"
     assert table["student"]["ctcvr.auc"].partition("(")[2] != "0.000)", "two seeds are two students"
-    assert len({table[name]["ctcvr.auc"] for name in ("student", *BASELINES, *SETTINGS, "joint")}) == 8
+    students = [name for name in MODELS if name.split(".")[0] in ("student", *BASELINES, *SETTINGS, "joint")]
+    assert len({table[name]["ctcvr.auc"] for name in students}) == len(students) == 2 * 7 + 1
 
 
 def test_rows_and_seconds_of_a_student(compared: tuple[Project, str, dict[str, int]]) -> None:
@@ -180,7 +193,14 @@ def test_published_numbers_agree_with_the_printed_ones(compared: tuple[Project, 
         cell_ = numbers[name]["ctcvr.auc"]
         assert cell_["seeds"] == pytest.approx(by_hand(project, name, "ctcvr.auc"))
         assert cell_["mean"] == np.mean(cell_["seeds"]) and cell_["spread"] == np.ptp(cell_["seeds"])
-    every = cells_of((folder / "table.md").read_text(), 1)
+    trade = cells_of((folder / "table.md").read_text(), 1)
+    assert trade == cells_of(out, 1) and trade["0.3"].items() == trade["served: 0.300 (0.000)"].items()
+    for kappa, row in list(trade.items())[:-1]:
+        values = {m: by_hand(project, "student", f"{m}.kappa={kappa}") for m in row}
+        assert [float(x.split()[0]) for x in row.values()] == [
+            pytest.approx(np.mean(v), abs=0.051 if "seconds" in m else 0.00051) for m, v in values.items()
+        ]
+    every = cells_of((folder / "table.md").read_text(), 2)
     assert list(every) == sorted({m for of in numbers.values() for m in of})
     for metric, row in every.items():
         assert list(row) == [*MODELS, *(["transfer"] if transfer else [])]
@@ -288,7 +308,7 @@ def test_a_failed_cell_is_resumed(project: Project, monkeypatch: pytest.MonkeyPa
     assert (cell(project, "plain", 1) / f"evaluation/day={DAYS[3]}/CURRENT").exists()
 
     ended = compare(project, settings=more)
-    assert ended.code == 0 and list(cells_of(ended.out)) == [*MODELS[:10], "plain", *MODELS[10:]]
+    assert ended.code == 0 and list(cells_of(ended.out)) == models(*BASELINES, *SETTINGS, "plain")
     after = project.published()
     made = after.keys() - half.keys()
     assert {k for k in made if "/plain-" not in k} == {
@@ -314,7 +334,7 @@ def test_one_seed_has_no_spread_and_no_transfer(project: Project, monkeypatch: p
     assert {p.name for p in Path(made["path"]).iterdir()} == {"table.md", "metrics.json", "manifest.json"}
     assert "no figure" in project.logged("compare", 4)
     table = cells_of((Path(made["path"]) / "table.md").read_text())
-    assert list(table) == [*OF_A_DAY[:4], *BASELINES, "joint", *ONCE, *OF_A_DAY[4:]] and "(" not in str(table)
+    assert list(table) == models(*BASELINES) and "(" not in str(table)
     metrics = manifest(project.ws, "evaluation", 4)["metrics"]
     assert table["student"]["ctcvr.auc"] == f"{metrics['student.ctcvr.auc']:.3f}", "--day alone without --since"
 

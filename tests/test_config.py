@@ -417,7 +417,7 @@ def test_options_that_have_one(tmp_path: Path, text: str) -> None:
 
 def test_every_kind_and_network_says_which_keys_it_takes() -> None:
     assert set(KIND_OPTIONS) == set(get_args(Kind)) and set(NETWORK_OPTIONS) == set(get_args(Network))
-    common = {"name", "side", "kind", "column", "level"}
+    common = {"name", "side", "kind", "column", "profile", "level"}
     assert {key for keys in KIND_OPTIONS.values() for key in keys} == Feature.model_fields.keys() - common
     assert {key for keys in NETWORK_OPTIONS.values() for key in keys} < Teacher.model_fields.keys()
 

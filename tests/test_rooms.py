@@ -32,9 +32,16 @@ FLOORS = [
     ["config"],
 ]
 COMPOSED = {  # stages that are made of others
-    "stages.run": {"stages.dump_logits", "stages.evaluate", "stages.train_student", "stages.train_teacher"},
+    "stages.run": {
+        "stages.build_profile",
+        "stages.dump_logits",
+        "stages.evaluate",
+        "stages.train_student",
+        "stages.train_teacher",
+    },
     "stages.compare": {"stages.run", "stages.evaluate", "stages.train_joint"},
     "stages.train_student": {"stages.export"},
+    "stages.refresh": {"stages.export"},
 }
 LIGHT = (
     "config.reading",

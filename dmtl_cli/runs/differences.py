@@ -92,7 +92,7 @@ def _input_changes(then: list[dict[str, Any]], now: list[dict[str, Any]]) -> Ite
     old, new = ({one["path"]: one for one in files} for files in (then, now))
     for path in dict.fromkeys([*old, *new]):
         if path not in new:
-            yield f"was made from the input {path}, which is gone"
+            yield f"was made from the input {path}, which it no longer reads"
         elif path not in old:
             yield f"was made without the input {path}"
         elif old[path] != new[path]:

@@ -128,9 +128,10 @@ def _items_that_change(log: Log, day: Day) -> dict[str, int]:
 
 
 def _doubts(f: Feature, day: Day, changing: dict[str, int]) -> dict[str, Any]:
-    """Doubts about a feature: one value for all users or items, or items with several values within the day."""
+    """Doubts about a feature: one value for all users or items, or items with several values within the day. What a
+    profile gives is not doubted: on the second day of a chain all items may have one age."""
     out: dict[str, Any] = {}
-    if not f.per_event:
+    if not f.per_event and f.profile is None:
         values = _active(f, day)
         if len(values) > 1 and not values.null_count() and values.n_unique() == 1:
             out["one_value"] = True
