@@ -129,7 +129,8 @@ def _learn(run: Run, chain: list[dt.date], stages: Stages, name: str, table: Tab
 
 def _measure(run: Run, name: str, days: list[dt.date], table: Table) -> None:
     """Evaluates one model and seed on every day; adds its metrics, and what its last student says of its rows."""
-    results = [evaluate(run, d, JOINT if name == JOINT else "export") for d in days]
+    served = JOINT if name == JOINT else "export"
+    results = [evaluate(run, d, served, beside=name == "student") for d in days]
     table.evaluations += [f"{name} {r.day} {r.run_id}" for r in results]
     table.add_evaluations(name, [r.metrics for r in results])
     student = run.newest("student", days[-1]) if name != JOINT else None

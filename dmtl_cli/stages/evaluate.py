@@ -24,11 +24,13 @@ from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.run import Draft, Parent, Result, Run, distinct
 
 
-def evaluate(run: Run, day: dt.date, served: str = "export") -> Result:
+def evaluate(run: Run, day: dt.date, served: str = "export", *, beside: bool = True) -> Result:
     """Measures the newest teacher and student before the day, and lists that are the same for all users.
 
     Args:
         served: the stage whose towers are measured; `joint` for the reference.
+        beside: whether the newest teacher and lists are measured too, which another setting of a student leaves as
+            they are.
 
     Raises:
         NotDue: nothing was published before the day.
@@ -39,9 +41,10 @@ def evaluate(run: Run, day: dt.date, served: str = "export") -> Result:
     inputs, parents = log.inputs([day]) + truth_files, distinct([*models.parents, *log.parents([day])])
 
     def work(publication: Publication) -> Draft:
-        return _measure(run, log.read(day, publication.tmp, run.ranks), models, truth)
+        return _measure(run, log.read(day, publication.tmp, run.ranks), models, truth, beside=beside)
 
-    return run.publish("evaluation", day, run.sections("evaluate"), inputs, parents, work)
+    config = run.sections("evaluate") | ({} if beside else {"beside": False})
+    return run.publish("evaluation", day, config, inputs, parents, work)
 
 
 def evaluate_history(run: Run, day: dt.date, name: str, days: list[dt.date], past: PastReads) -> Result:
@@ -123,9 +126,11 @@ def _rows(exam: Exam) -> dict[str, int]:
     return {"events": len(exam.day), "users": len(exam.users), "items": len(exam.day.items)}
 
 
-def _measure(run: Run, day: Day, models: _Models, truth: Truth | None) -> Draft:
+def _measure(run: Run, day: Day, models: _Models, truth: Truth | None, *, beside: bool) -> Draft:
     exam = _exam(run, day, models)
     rankers = _rankers(run, exam, models)
+    if not beside:
+        rankers = {name: ranker for name, ranker in rankers.items() if name.startswith("student")}
     numbers = on_rows(exam, rankers)
     if models.student:
         rankers[FRESH] = StudentRanker(models.student, day, run, fresh=True)
