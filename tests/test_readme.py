@@ -19,6 +19,8 @@ from dmtl_cli.config.reading import load_config
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+NEW = 901
+"""an article without an event, which the README's code names too"""
 
 
 def blocks(language: str) -> list[str]:
@@ -26,17 +28,23 @@ def blocks(language: str) -> list[str]:
 
 
 def write_log(root: Path, days: list[str]) -> None:
-    """A log as the README's config names it: bait is clicked, gems are read."""
+    """A log as the README's configs name it: bait is clicked, gems are read. A table of items each morning, in that of
+    01-03 one that nobody has seen."""
     rng = np.random.default_rng(0)
     for day in days:
         n = 3_000
+        midnight = dt.datetime.fromisoformat(f"{day}T00:00+00:00").timestamp()
+        at = np.sort(rng.uniform(midnight, midnight + 86_400, n)).astype(np.int64)
         user, item = rng.integers(0, 60, n), rng.integers(0, 40, n)
         click = rng.random(n) < np.where(item % 2, 0.7, 0.3)
-        read = np.where(item % 2, 3_000, 60_000) * rng.exponential(1, n)
-        frame = pl.DataFrame({"uid": user, "article": item, "clicked": click, "read_ms": read, "channel": item % 5})
-        folder = root / f"events/day={day}"
-        folder.mkdir(parents=True)
-        frame.write_parquet(folder / "part-0.parquet")
+        read = np.where(item % 2, 3, 60) * rng.exponential(1, n)
+        events = pl.DataFrame({"uid": user, "article": item, "at": at, "clicked": click, "read_seconds": read})
+        ids = np.append(np.arange(40), [NEW] if day == "2026-01-03" else []).astype(np.int64)
+        items = pl.DataFrame({"article": ids, "channel": ids % 5, "words": 100 * ids})
+        for name, frame in (("events", events), ("items", items)):
+            folder = root / f"{name}/day={day}"
+            folder.mkdir(parents=True)
+            frame.write_parquet(folder / "part-0.parquet")
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +52,8 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("readme")
     yesterday = dt.date.today() - dt.timedelta(days=1)
     write_log(folder / "mylog", ["2026-01-01", "2026-01-02", "2026-01-03", "2026-01-04", str(yesterday)])
-    (folder / "mylog.yaml").write_text(blocks("yaml")[0])
+    for file, text in zip(("mylog.yaml", "own.yaml", "try.yaml"), blocks("yaml"), strict=True):
+        (folder / file).write_text(text)
     return folder
 
 
@@ -61,18 +70,40 @@ def test_the_stages_one_by_one(here: Path, capfd: pytest.CaptureFixture[str], mo
     assert "40 items" in run(check.split("#")[0], here, capfd)
     run("dmtl backfill --config mylog.yaml --from 2026-01-01 --to 2026-01-02", here, capfd)
     (stages,) = [b for b in blocks("sh") if "dump-logits" in b]
-    assert [run(line, here, capfd) for line in stages.splitlines()] == [""] * 5
+    assert [run(line, here, capfd) for line in stages.splitlines()] == [""] * 6
     for command in re.findall(r"`(dmtl (?:backfill|status|compare) [^`]*)`", README.replace("\n", " ")):
         run(command, here, capfd)
 
 
+def test_the_smallest_config_is_small_and_names_five_columns(here: Path) -> None:
+    assert len(blocks("yaml")[0].splitlines()) <= 10
+    (events,) = (here / "mylog/events/day=2026-01-01").iterdir()
+    assert set(pl.read_parquet(events, hive_partitioning=False).columns) == set(
+        load_config(here / "mylog.yaml")
+        .data.events.model_dump(include={"user", "item", "time", "click", "duration"})
+        .values()
+    )
+
+
+def test_a_config_of_ones_own(here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(here)
+    run("dmtl backfill --config own.yaml --from 2026-01-01 --to 2026-01-02", here, capfd)
+    export = Path(run("dmtl path export --config own.yaml", here, capfd).strip())
+    assert NEW in pl.read_parquet(export / "item_vectors.parquet")["item_id"], "the next morning's table is there"
+    reads = pl.read_parquet(export / "users.parquet")["feature.recent_reads"]
+    assert reads.list.len().min() > 0 and (reads.explode() % 2 == 0).mean() > 0.9, "what was read up to the day's end"
+
+
 def test_which_method(here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(here)
-    (here / "try.yaml").write_text(blocks("yaml")[1])
     (compare,) = [b for b in blocks("sh") if "--settings try.yaml" in b]
     table = run(compare, here, capfd)
-    for row in ("student", "long_read_only", "joint", "listwise_too", "labels_too"):
+    for row in ("student", "student.preference", "long_read_only", "joint", "listwise_too", "labels_too"):
         assert re.search(rf"^\| {row} \| \d.* \(\d", table, re.M), table
+    for row in ("popularity", "read_popularity", "exposure_rate", "ease"):
+        assert re.search(rf"^\| {row} \| .*\d", table, re.M), table
+    assert re.search(r"^best impersonal list: read\.recall|^best impersonal list: click\.recall", table, re.M), table
+    assert re.search(r"^\| kappa \| .*read\.recall@50", table, re.M) and "| served: 0.600" in table
     folder = Path(run("dmtl path compare --config mylog.yaml", here, capfd).strip())
     assert {p.name for p in folder.iterdir()} == {"manifest.json", "table.md", "metrics.json", "figure.png"}
     fused = ["--set", "data.events.conversions={like: clicked}", "--set", "scores.fusion={pctr: 1, pcvr: 1, plike: .5}"]
@@ -82,24 +113,30 @@ def test_which_method(here: Path, capfd: pytest.CaptureFixture[str], monkeypatch
 
 def test_serving(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (code,) = blocks("python")
-    code += "\nprint(vectors.shape, len(item_ids))\nimport sys; assert 'torch' not in sys.modules"
+    code += "\nprint(vectors.shape, len(item_ids), new_vectors.shape)\nimport sys; assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=here, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "(60, 128) 40" in done.stdout, "both blocks"
+    assert "(60, 128) 40 (1, 128)" in done.stdout, "both blocks"
     gems = pl.Series([int(x) for x in re.findall(r"^│ (\d+) +┆", done.stdout, re.M)])
     assert len(gems) == 10 and (gems % 2 == 0).all(), f"what is read is not what is retrieved: {done.stdout}"
 
 
 def test_the_cron_recipe(here: Path) -> None:
     daily = blocks("sh")[1]
-    (cron,) = [b for b in blocks("") if b.startswith("30 3")]
-    assert cron.split("&& ", 1)[1].replace("\\%", "%") == daily, "crontab and command differ"
+    (crontab,) = [b for b in blocks("") if b.startswith("30 3")]
+    cron, hourly = (line.split("&& ", 1)[1] for line in crontab.splitlines())
+    assert f"{cron}\n".replace("\\%", "%") == daily, "crontab and command differ"
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(["sh", "-ec", daily], cwd=here, env=environment, capture_output=True, text=True)
     # the log has a gap of months before yesterday: the chain goes on, but no scores are young enough for a student
     assert (done.returncode, done.stdout) == (65, ""), done.stderr
     assert done.stderr.startswith("dmtl: error: scores of teacher 2026-01-03") and done.stderr.count("\n") == 1
     assert 'dmtl_exit_code{command="run"} 65' in (here / "dmtl.prom").read_text()
+    before = (here / "work/mylog/export/LATEST").read_text()
+    done = subprocess.run(["sh", "-ec", hourly], cwd=here, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    after = (here / "work/mylog/export/LATEST").read_text()
+    assert after > before, "yesterday's profile is there, and is served with the student before"
 
 
 def test_the_demo(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ _CDF_Y = np.array([0.5 * math.erfc(-x / math.sqrt(2.0)) for x in _CDF_X])
 
 @dataclass(frozen=True)
 class Law:
-    """How users behave: the numbers of docs/method.md section 10, kept with every world in world.json."""
+    """How users behave: the numbers of docs/method.md section 13, kept with every world in world.json."""
 
     click_bias: float = -2.0
     click_interest: float = 1.2

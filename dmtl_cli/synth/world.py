@@ -1,4 +1,4 @@
-"""Users and items of the click-bait world (docs/method.md section 10): their tastes, births and deaths.
+"""Users and items of the click-bait world (docs/method.md section 13): their tastes, births and deaths.
 
 Clicks and reading follow different interests, and bait draws clicks but not reading, so a model of clicks alone is
 measurably wrong. Vectors have 8 dimensions; U users, I items, n rows.
