@@ -47,6 +47,10 @@ from dmtl_cli.synth.generate import generate
 needs_torchrec = pytest.mark.skipif(
     importlib.util.find_spec("torchrec") is None, reason="scripts/install_torchrec.sh was not run"
 )
+PROFILED: list[dict[str, Any]] = [
+    {"name": "last", "side": "user", "kind": "sequence", "profile": {"history": "click"}, "embedding_name": "item_id"},
+    {"name": "clicks", "side": "item", "kind": "numeric", "profile": {"count": "click"}, "transform": "log1p"},
+]
 LONELY = 416  # rows of a batch: the last one of day 1 has one row, so one rank of two has none
 
 
@@ -295,16 +299,17 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def projects(log: Path) -> tuple[Project, Project]:
     """The chain of two days by one rank and by two."""
     config = BASE | {"teacher": BASE["teacher"] | {"batch_size": LONELY, "epochs": 1}}
-    config |= {"scores": {"negatives": 1}}
+    config |= {"scores": {"negatives": 1}, "features": [*BASE["features"], *PROFILED]}
     one, other = (Project.create(log.parent / name, log, config=config) for name in ("one", "two"))
     days = ("--from", DAYS[0], "--to", DAYS[1])
     assert one.call("backfill", *days, "--quiet").code == 0
     made = two(other, "backfill", *days).every
     assert [r["stage"] for r in made] == [
-        "teacher", "scores", "evaluation", "teacher", "scores", "scores", "student", "export"
+        "profile", "teacher", "scores",
+        "evaluation", "profile", "teacher", "scores", "scores", "student", "export",
     ]  # fmt: skip
     assert all(r.keys() == JSON_KEYS and not r["up_to_date"] for r in made)
-    assert made[0]["rows"]["learned"] % LONELY == 1
+    assert made[1]["rows"]["learned"] % LONELY == 1
     assert not other.scratch_left()
     return one, other
 
@@ -316,7 +321,8 @@ def current(project: Project, stage: str, day: int, sub: str = "") -> Path:
 
 def assert_close(a: Path, b: Path) -> None:
     """Weights and optimizers of two runs: the same but for rounding, of the order of 1e-5 where Adagrad began."""
-    for name in ("model.safetensors", "optimizer.safetensors"):
+    blocks = ("", "exposure/") if (a / "exposure").exists() else ("",)
+    for name in (block + file for block in blocks for file in ("model.safetensors", "optimizer.safetensors")):
         x, y = load_file(a / name), load_file(b / name)
         assert x.keys() == y.keys()
         for k in x:
