@@ -338,8 +338,8 @@ def test_two_ranks_learn_what_one_learns(projects: tuple[Project, Project], stag
 
 @needs_torchrec
 def test_two_ranks_learn_what_is_shown_as_one_does(projects: tuple[Project, Project]) -> None:
-    """Its first gradients are near zero, and Adagrad makes steps of their rounding, so weights differ. Their squares add
-    up to the same: a gradient that counts twice has four times as much."""
+    """Its first gradients are near zero, and Adagrad makes steps of their rounding, so weights differ. Their squares
+    add up to the same: a gradient that counts twice has four times as much."""
     x, y = (load_file(current(p, "student", 2) / "exposure/optimizer.safetensors") for p in projects)
     sums = {k: (float(x[k].sum()), float(y[k].sum())) for k in x if k.startswith(("embedding.", "exp_avg_sq.user"))}
     assert len(sums) > 8
