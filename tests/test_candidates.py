@@ -20,6 +20,7 @@ from worlds import BASE, DAYS, Project, events, reshape
 from dmtl_cli.config.reading import load_config
 from dmtl_cli.config.student import LISTS, ListLoss, RowLoss
 from dmtl_cli.config.training import Training
+from dmtl_cli.data.days import Days
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.day import ID, Day
 from dmtl_cli.data.log.reader import Log
@@ -27,6 +28,8 @@ from dmtl_cli.nn import checkpoint
 from dmtl_cli.nn.batches import side_of
 from dmtl_cli.nn.fit import LOOK_EVERY
 from dmtl_cli.runs.manifest import Manifest
+from dmtl_cli.runs.progress import RunLog
+from dmtl_cli.runs.run import Run
 from dmtl_cli.serving.export import Export
 from dmtl_cli.stages import train_student
 from dmtl_cli.student.build import build_student, stored_section
@@ -386,7 +389,8 @@ def test_the_auxiliary_head_is_not_served(project: Project, tmp_path: Path) -> N
     encoder = Encoder.stored(folder, config.features_of("student"))
     student = build_student(encoder, stored_section(Manifest.read(folder / "manifest.json")))
     checkpoint.load(folder, student, student.table)
-    day = read(project, 3, tmp_path)
+    run = Run.start(config, RunLog())
+    day = Days(run, config.features_of("student")).read_end(dt.date.fromisoformat(DAYS[2]), tmp_path)
     with torch.no_grad():
         sides = [side_of(encoder.entities(day, s, None), torch.device("cpu")) for s in ("user", "item")]
         (served_u, served_v), (_, soft_v) = student.eval().heads(*sides)

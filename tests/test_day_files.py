@@ -52,9 +52,9 @@ def between(monkeypatch: pytest.MonkeyPatch, change: Callable[[], object]) -> No
     """Changes the log after a stage made its key, before it reads."""
     read = Log.read
 
-    def late(log: Log, *arguments: Any) -> Day:
+    def late(log: Log, *arguments: Any, **named: Any) -> Day:
         change()
-        return read(log, *arguments)
+        return read(log, *arguments, **named)
 
     monkeypatch.setattr(Log, "read", late)
 

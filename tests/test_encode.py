@@ -389,12 +389,26 @@ def test_numbers_are_numpys(transform: str | None) -> None:
     assert odd[:3].tolist() == [0, 0, 0] and odd[3] == (10 if transform != "log1p" else odd[3]) and odd[3] <= 10
 
 
-@pytest.mark.parametrize("values", [[0.1] * 3, [None, None], [5]])
+@pytest.mark.parametrize("values", [[0.1] * 3, [5]])
 def test_a_number_that_never_changes_is_zero(values: list[Any]) -> None:
     day = a_day(items={"x": pl.Series(values, dtype=pl.Float64)})
     encoder = Encoder((numeric(),)).grow([day])
     assert encoder.numbers["x"]["std"] == 1.0
     assert encoder.entities(day, "item").floats[:, 0] == pytest.approx([0.0] * len(values), abs=1e-7)
+
+
+@pytest.mark.parametrize("options", [{}, {"transform": "log1p"}, {"num_buckets": 2}])
+def test_a_number_that_nobody_knows_is_measured_on_a_later_day(options: dict[str, Any]) -> None:
+    """Until then it is what null is, and as many rows as null and one bucket need."""
+    nothing, known = (a_day(items={"x": pl.Series(v, dtype=pl.Float64)}) for v in ([None, None], [1.0, 3.0]))
+    encoder = Encoder((numeric(**options),)).grow([nothing])
+    assert encoder.numbers == {} and encoder.embedding_rows() == ({"x": 2} if "num_buckets" in options else {})
+    before = encoder.entities(nothing, "item")
+    assert not before.floats.any() and not before.ids.any()
+    later = encoder.grow([known])
+    assert later.numbers == Encoder((numeric(**options),)).grow([known]).numbers
+    assert later.grow([a_day(items={"x": [100.0, 300.0]})]).numbers == later.numbers, "measured once"
+    assert later.embedding_rows() == ({"x": 3} if "num_buckets" in options else {})
 
 
 def test_vectors_are_checked() -> None:

@@ -359,6 +359,9 @@ def test_the_worth_of_some_pairs_is_that_of_all(world: Path) -> None:
 # -- a student of two blocks, and a profile, through the command line -------------------------------------------------
 
 
+ONE_BLOCK = BASE | {"student": BASE["student"] | {"exposure": {"kappa": 0}}}
+
+
 class TwoBlocks(rankers.Export):
     """The real export, its first half taken for exposure with kappa .5."""
 
@@ -383,7 +386,7 @@ class OfTheLog:
 
 @pytest.fixture(scope="module")
 def learned(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    project = Project.create(tmp_path_factory.mktemp("learned"), world / "log", world / "truth", BASE)
+    project = Project.create(tmp_path_factory.mktemp("learned"), world / "log", world / "truth", ONE_BLOCK)
     assert project.call("backfill", "--from", DAYS[0], "--to", DAYS[2]).code == 0
     return project
 
@@ -391,7 +394,7 @@ def learned(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
 @pytest.fixture
 def project(learned: Project, world: Path, tmp_path: Path) -> Iterator[Project]:
     """A copy, whose evaluations are still to make."""
-    made = Project.create(tmp_path, world / "log", world / "truth", BASE)
+    made = Project.create(tmp_path, world / "log", world / "truth", ONE_BLOCK)
     shutil.copytree(learned.ws, made.ws)
     shutil.rmtree(made.ws / "evaluation")
     return made
@@ -407,10 +410,15 @@ def with_profile(monkeypatch: pytest.MonkeyPatch, log: Path) -> None:
 def test_lists_and_new_items_come_from_the_profile(
     project: Project, world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    own = project.done("evaluate", 4)["metrics"]
+    shutil.rmtree(project.ws / "profile")
     plain = project.done("evaluate", 4)["metrics"]
     shutil.rmtree(project.ws / "evaluation")
     with_profile(monkeypatch, world / "log")
     found = project.done("evaluate", 4)["metrics"]
+    assert own.keys() == found.keys() and own.items() >= plain.items(), "the workspace's profile tells the same things"
+    seen = {k for k in found if k.endswith((".seen", ".new")) and not k.startswith(("read_pop", "exposure_rate"))}
+    assert {k: own[k] for k in seen} == {k: found[k] for k in seen} and len(seen) > 10, "whatever decays"
     assert found.items() >= plain.items(), "what a profile tells comes on top"
     assert {k.split(".")[0] for k in found.keys() - plain.keys()} >= {"read_popularity", "exposure_rate"}
     for name in ("read_popularity", "exposure_rate", "popularity"):

@@ -47,6 +47,10 @@ from dmtl_cli.synth.generate import generate
 needs_torchrec = pytest.mark.skipif(
     importlib.util.find_spec("torchrec") is None, reason="scripts/install_torchrec.sh was not run"
 )
+PROFILED: list[dict[str, Any]] = [
+    {"name": "last", "side": "user", "kind": "sequence", "profile": {"history": "click"}, "embedding_name": "item_id"},
+    {"name": "clicks", "side": "item", "kind": "numeric", "profile": {"count": "click"}, "transform": "log1p"},
+]
 LONELY = 416  # rows of a batch: the last one of day 1 has one row, so one rank of two has none
 
 
@@ -295,16 +299,17 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def projects(log: Path) -> tuple[Project, Project]:
     """The chain of two days by one rank and by two."""
     config = BASE | {"teacher": BASE["teacher"] | {"batch_size": LONELY, "epochs": 1}}
-    config |= {"scores": {"negatives": 1}}
+    config |= {"scores": {"negatives": 1}, "features": [*BASE["features"], *PROFILED]}
     one, other = (Project.create(log.parent / name, log, config=config) for name in ("one", "two"))
     days = ("--from", DAYS[0], "--to", DAYS[1])
     assert one.call("backfill", *days, "--quiet").code == 0
     made = two(other, "backfill", *days).every
     assert [r["stage"] for r in made] == [
-        "teacher", "scores", "evaluation", "teacher", "scores", "scores", "student", "export"
+        "profile", "teacher", "scores",
+        "evaluation", "profile", "teacher", "scores", "scores", "student", "export",
     ]  # fmt: skip
     assert all(r.keys() == JSON_KEYS and not r["up_to_date"] for r in made)
-    assert made[0]["rows"]["learned"] % LONELY == 1
+    assert made[1]["rows"]["learned"] % LONELY == 1
     assert not other.scratch_left()
     return one, other
 
@@ -329,6 +334,19 @@ def test_two_ranks_learn_what_one_learns(projects: tuple[Project, Project], stag
     assert_close(*(current(p, stage, 2) for p in projects))
     numbers = [json_of(current(p, stage, 2))["metrics"] for p in projects]
     assert numbers[0] == pytest.approx(numbers[1], rel=1e-4)
+
+
+@needs_torchrec
+def test_two_ranks_learn_what_is_shown_as_one_does(projects: tuple[Project, Project]) -> None:
+    """Its first gradients are near zero, and Adagrad makes steps of their rounding, so weights differ. Their squares
+    add up to the same: a gradient that counts twice has four times as much."""
+    x, y = (load_file(current(p, "student", 2) / "exposure/optimizer.safetensors") for p in projects)
+    sums = {k: (float(x[k].sum()), float(y[k].sum())) for k in x if k.startswith(("embedding.", "exp_avg_sq.user"))}
+    assert len(sums) > 8
+    for name, (one, other) in sums.items():
+        assert other == pytest.approx(one, rel=0.25), name
+    losses = [json_of(current(p, "student", 2))["metrics"]["exposure.loss"] for p in projects]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
 @needs_torchrec
