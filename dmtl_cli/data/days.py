@@ -77,8 +77,9 @@ class Days:
         return joined(self.log.read(day, scratch, ranks, known=known), self.features, profile, before(day))
 
     def inputs_at_end(self, day: dt.date) -> list[dict[str, Any]]:
-        """The files that `read_end` reads."""
-        return self.log.inputs(day, before(day, -1))
+        """The files that `read_end` and `retired` read."""
+        at_end = self.log.inputs(day, before(day, -1))
+        return at_end + [file for file in self.log.inputs(day) if file not in at_end]
 
     def parents_at_end(self, day: dt.date) -> list[Parent]:
         """The profile that `read_end` joins.
@@ -98,6 +99,15 @@ class Days:
         return joined(
             self.log.read(day, scratch, tables=before(day, -1), known=known), self.features, profile, as_of=day
         )
+
+    def retired(self, day: dt.date) -> pl.Series | None:
+        """Items that the item table of `day` lists and that of the day after does not; None where it is not there.
+
+        An item that neither lists is not retired: the table may be no catalogue.
+        """
+        listed = [self.log.listed("item", day, tables) for tables in (None, before(day, -1))]
+        then, now = listed
+        return None if then is None or now is None else then.filter(~then.is_in(now.implode()))
 
     def _before(self, day: dt.date) -> Parent | None:
         if not self._profiled:

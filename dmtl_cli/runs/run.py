@@ -237,6 +237,10 @@ class Run:
                 raise
             return False
 
+    def found(self, published: Parent) -> Result:
+        """The result of a run that is taken as it was published."""
+        return self._result(*published, seconds=None)
+
     def _result(self, path: Path, m: Manifest, *, seconds: float | None) -> Result:
         """Tells the log and the user of a run that took `seconds` to make, or (None) was published before."""
         up_to_date = seconds is None

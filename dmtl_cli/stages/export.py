@@ -31,6 +31,8 @@ def export_student(run: Run, day: dt.date, student: Parent) -> Result:
     Raises:
         UserError: 66 the day's log or profile is not there.
     """
+    if run.frozen and (served := _served(run, day, student)):
+        return served
     log, auto = Days(run, run.config.features_of("student")), run.config.student.exposure.kappa == "auto"
     inputs, parents = log.inputs_at_end(day), [student, *log.parents_at_end(day)]
     earlier = run.newest("student", day) if auto else None
@@ -39,6 +41,14 @@ def export_student(run: Run, day: dt.date, student: Parent) -> Result:
         parents = [*parents, earlier, *log.parents([day])]
     work, sections = partial(_export, run, day, log, student, earlier), run.sections("student")
     return run.publish("export", day, sections, inputs, distinct(parents), work, latest=True, shared=False)
+
+
+def _served(run: Run, day: dt.date, student: Parent) -> Result | None:
+    """The published export of a student, whatever tables came since; None where there is none."""
+    if run.ws.current("export", day) is None:
+        return None
+    published = run.parent("export", day)
+    return run.found(published) if published[1].facts["student"] == student[1].as_parent() else None
 
 
 def _export(
@@ -51,12 +61,12 @@ def _export(
     read = log.read_end(day, publication.tmp)
     encoder = Encoder.stored(folder, log.features)
     student = stored_student(folder, manifest, encoder)
-    unknown = write_export(publication.path, student, encoder, read, kappa)
+    catalogue = write_export(publication.path, student, encoder, read, kappa, log.retired(day))
     facts = {name: manifest.facts[name] for name in ("teacher", "threshold_seconds", "predicts")}
     facts |= {"kappa": kappa, "kappa_curve": {str(k): value for k, value in measured.items()}}
     return Draft(
-        rows={"items": len(read.items), "users": len(read.users)},
-        metrics={"items.unknown_share": unknown},
+        rows={"items": catalogue.items, "users": len(read.users)},
+        metrics={"items.unknown_share": catalogue.unknown_share},
         facts={"student": manifest.as_parent(), **facts},
     )
 

@@ -28,7 +28,7 @@ from dmtl_cli.data.log.entities import Entities
 from dmtl_cli.data.log.firsts import AT, Firsts, Taken
 from dmtl_cli.data.log.labels import FURTHER
 from dmtl_cli.data.log.raw import RawEvents
-from dmtl_cli.data.log.schema import Schema
+from dmtl_cli.data.log.schema import Schema, Table
 from dmtl_cli.data.log.shares import Share, reblocked, share_groups
 from dmtl_cli.data.log.spool import Spool, SpoolWriter, bucket_of
 from dmtl_cli.data.log.tally import Tally
@@ -86,6 +86,20 @@ class Log:
         """
         found = self._found.get((day, tables)) or self.find(day, tables)
         return found, RawEvents(self.data, day, Schema.unify(found, self.data, self.features))
+
+    def listed(self, side: str, day: dt.date, tables: dt.date | None = None) -> pl.Series | None:
+        """The distinct ids that a side table lists; None where there is no such table.
+
+        Args:
+            tables: as `find` takes it.
+
+        Raises:
+            UserError: 66 the table is not there; 65 an id does not fit or appears twice.
+        """
+        found = self._found.get((day, tables)) or self.find(day, tables)
+        if side not in found.tables:
+            return None
+        return Entities(self.data, side, Table(found.tables[side]), ()).listed()
 
     def read(
         self,

@@ -6,7 +6,7 @@ One run id for all of it, so that towers of two versions are never mixed.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -20,10 +20,21 @@ from dmtl_cli.student.build import Blocks
 from dmtl_cli.student.export.towers import Served, towers_of, vectors, write_towers
 
 
-def write_export(folder: Path, student: Blocks, encoder: Encoder, day: Day, kappa: float) -> float:
-    """All files of an export; returns the share of the catalogue that is served by content alone.
+class Catalogue(NamedTuple):
+    """The items of an export."""
+
+    items: int
+    unknown_share: float
+    """of them, those served by content alone"""
+
+
+def write_export(
+    folder: Path, student: Blocks, encoder: Encoder, day: Day, kappa: float, retired: pl.Series | None = None
+) -> Catalogue:
+    """All files of an export; returns what its items are.
 
     Args:
+        retired: ids of items that are not served any more.
         kappa: how much of what is shown is served beside the preference; 0: none, whatever the student learned.
 
     Raises:
@@ -31,11 +42,12 @@ def write_export(folder: Path, student: Blocks, encoder: Encoder, day: Day, kapp
     """
     towers = towers_of(student, encoder, kappa)
     write_towers(folder, towers)
-    items = encoder.entities(day, "item")
-    write_items(folder, day.items[ID], towers["item"], items)
+    served = day.items if retired is None else day.items.filter(~pl.col(ID).is_in(retired.implode()))
+    items = encoder.encode(served, "item", False)
+    write_items(folder, served[ID], towers["item"], items)
     write_users(folder, day.users, _seen(day))
     encoder.write(folder, score_facts(student, kappa))
-    return _oov_share(encoder, items, day)
+    return Catalogue(len(items), _oov_share(encoder, items))
 
 
 def write_items(folder: Path, ids: pl.Series, tower: Served, encoded: Encoded) -> None:
@@ -88,7 +100,7 @@ def _seen(day: Day) -> pl.DataFrame:
     return pairs.group_by(ID, maintain_order=True).agg("seen_items")
 
 
-def _oov_share(encoder: Encoder, items: Encoded, day: Day) -> float:
+def _oov_share(encoder: Encoder, items: Encoded) -> float:
     """Share of the catalogue whose every id is out of vocabulary: served by content alone."""
     ids = np.asarray(encoder.layout("item").is_id, np.bool_)
-    return float((items.ids[:, ids] == 0).all(1).mean()) if ids.any() and len(day.items) else 0.0
+    return float((items.ids[:, ids] == 0).all(1).mean()) if ids.any() and len(items) else 0.0
