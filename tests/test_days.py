@@ -163,6 +163,16 @@ def test_a_forgotten_profile_is_named(made: Project) -> None:
         read(made, 4, end=True)
 
 
+def test_a_profile_forgotten_before_a_gap_is_named(made: Project) -> None:
+    """The log has no day 3, and nobody made the profile of day 2."""
+    put(made.home / "log", 4, rows_of(4))
+    shutil.rmtree(made.home / f"log/events/day={DAYS[2]}")
+    for day in DAYS[1:3]:
+        shutil.rmtree(made.ws / f"profile/day={day}")
+    ended = made.stage("train-teacher", 4)
+    assert ended.code == 66 and f"run dmtl build-profile --day {DAYS[1]}" in ended.err
+
+
 def test_without_a_profile_the_chain_does_not_begin(tmp_path: Path) -> None:
     put(tmp_path / "log", 1, rows_of(1))
     ended = project_of(tmp_path).stage("train-teacher", 1)

@@ -626,3 +626,16 @@ def test_the_threshold_of_a_chain_does_not_move(own: Project) -> None:
     build(own, 2, labels__long_read=20.0)
     ended = own.call("build-profile", "--day", DAYS[2], labels__long_read=30.0)
     assert ended.code == 65 and "labels.long_read is 30 s, the chain's is 20 s" in ended.err
+
+
+def test_days_that_were_missed_are_made_first(own: Project) -> None:
+    """As if each had been made in its night; a day that the log lacks is left out."""
+    build(own, 2)
+    twin = Project.create(own.home / "twin", own.home / "log", config=own.config)
+    whole = [done for day in (2, 3, 4) for done in build(twin, day)]
+    made = build(own, 4)
+    assert [(r["day"], r["run_id"]) for r in made] == [(r["day"], r["run_id"]) for r in whole[2:]]
+    for day in (3, 4):
+        shutil.rmtree(own.ws / "profile" / f"day={DAYS[day - 1]}")
+    shutil.rmtree(own.home / "log" / "events" / f"day={DAYS[2]}")
+    assert [r["day"] for r in build(own, 4)] == DAYS[3:]

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from dmtl_cli.config.days import before
+from dmtl_cli.config.days import before, between
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.features import Feature
 from dmtl_cli.data.log.day import ID, Day
@@ -38,13 +38,7 @@ class Days:
 
     def has(self, day: dt.date) -> bool:
         """Whether the log has the day."""
-        try:
-            self.log.find(day)
-        except UserError as e:
-            if e.code != Exit.NO_INPUT:
-                raise
-            return False
-        return True
+        return self.log.has(day)
 
     def with_profile(self, days: Sequence[dt.date]) -> list[dt.date]:
         """Those of the days that have a profile before them; all where none has, or no feature is from a profile.
@@ -118,11 +112,14 @@ class Days:
 
     def _find(self, day: dt.date) -> Parent | None:
         """Raises UserError 66 where a profile is due and not there."""
-        newest = self.run.ws.newest("profile", day)
-        due = day if newest is None else before(day)  # the first profile of a chain has none before it
-        if newest != due and self.run.ws.current("profile", due) is None and self.has(due):
-            where = self.run.ws.stage_dir("profile", due)
-            raise UserError(f"no published profile in {where}", f"run dmtl build-profile --day {due}", Exit.NO_INPUT)
+        ws = self.run.ws
+        newest = ws.newest("profile", day)
+        # the first profile of a chain has none before it; later ones leave out the days that the log lacks
+        due = [day] if newest is None else between(before(newest, -1), before(day))
+        for d in reversed(due):
+            if ws.current("profile", d) is None and self.has(d):
+                where = ws.stage_dir("profile", d)
+                raise UserError(f"no published profile in {where}", f"run dmtl build-profile --day {d}", Exit.NO_INPUT)
         return None if newest is None else self.run.parent("profile", newest)
 
     def _known(self, profile: Profile | None, sides: Sequence[str]) -> dict[str, pl.Series]:

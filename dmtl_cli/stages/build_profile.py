@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 from functools import partial
+from itertools import takewhile
 from typing import Any
 
 from dmtl_cli.config.days import before, between, window
-from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.profile.plan import Plan
@@ -19,11 +19,11 @@ from dmtl_cli.runs.manifest import MANIFEST, Manifest
 from dmtl_cli.runs.run import Draft, Parent, Result, Run
 
 STAGE = "profile"
-Days = list[dt.date]
 
 
 def build_profile(run: Run, day: dt.date) -> list[Result]:
-    """Publishes the profile of `day`; where it begins a chain, those of the warm days and the first window before it.
+    """Publishes the profile of `day`; where it begins a chain, those of the warm days and the first window before it;
+    else those of the days since the newest profile that the log has, so that no event is left out.
 
     The chain's first profile names the whole first window in its key, as it measures the threshold of a long read
     there. Each later one is made of the one before it, and of its own day.
@@ -35,48 +35,25 @@ def build_profile(run: Run, day: dt.date) -> list[Result]:
     plan = Plan.of(run.config)
     alone = run.config.data.model_copy(update={"users": None, "items": None})  # ids of events: no side table is read
     log = Log(alone, (), timed=bool(plan.histories))
-    days, measured = _days(run, day, log)
+    days, measured = run.ranks.on_first(lambda: _days(run, day, log))  # before a rank publishes one of them
     return [_publish(run, plan, log, d, measured) for d in days]
 
 
-def _days(run: Run, day: dt.date, log: Log) -> tuple[Days, Days]:
+def _days(run: Run, day: dt.date, log: Log) -> tuple[list[dt.date], list[dt.date]]:
     """Days to publish, in order, and the chain's first window, where its first profile measures the threshold."""
     newest = run.ws.newest(STAGE, day)
-    if newest is None:
-        there = _manifest(run, day)
-        if there is not None and not there.parents:  # the first of a chain, again
-            return [day], window(_window_end(there), run.config.teacher.first_window_days)
-        first = window(day, run.config.teacher.first_window_days)
-        return [*_warm_days(run, first[0], log), *first], first
-    there = _manifest(run, newest)
-    end = _window_end(there) if there is not None else newest
-    # Where the command that began the chain did not end, days of its window are missing.
-    return sorted({*between(before(newest, -1), min(day, end)), day}), []
+    if newest is not None:
+        return [*filter(log.has, between(before(newest, -1), before(day))), day], []
+    there = run.ws.current(STAGE, day)
+    if there is not None and not (manifest := Manifest.read(there / MANIFEST)).parents:  # the first of a chain, again
+        end = dt.date.fromisoformat(manifest.facts["window"][1])
+        return [day], window(end, run.config.teacher.first_window_days)
+    first = window(day, run.config.teacher.first_window_days)
+    warm = takewhile(log.has, reversed(window(before(first[0]), run.config.profile.warm_days)))
+    return [*sorted(warm), *first], first
 
 
-def _warm_days(run: Run, start: dt.date, log: Log) -> Days:
-    """The days before `start` that the log has, without a gap, at most profile.warm_days."""
-    found: Days = []
-    try:
-        for k in range(1, run.config.profile.warm_days + 1):
-            log.find(before(start, k))
-            found.insert(0, before(start, k))
-    except UserError as e:
-        if e.code != Exit.NO_INPUT:
-            raise
-    return found
-
-
-def _manifest(run: Run, day: dt.date) -> Manifest | None:
-    path = run.ws.current(STAGE, day)
-    return None if path is None else Manifest.read(path / MANIFEST)
-
-
-def _window_end(manifest: Manifest) -> dt.date:
-    return dt.date.fromisoformat(manifest.facts["window"][1])
-
-
-def _publish(run: Run, plan: Plan, log: Log, day: dt.date, measured: Days) -> Result:
+def _publish(run: Run, plan: Plan, log: Log, day: dt.date, measured: list[dt.date]) -> Result:
     parent = run.newest(STAGE, day)
     sections = run.sections(STAGE)
     data = {k: v for k, v in sections["data"].items() if k not in ("users", "items")}
@@ -91,7 +68,13 @@ def _publish(run: Run, plan: Plan, log: Log, day: dt.date, measured: Days) -> Re
 
 
 def _build(
-    run: Run, plan: Plan, log: Log, day: dt.date, parent: Parent | None, measured: Days, publication: Publication
+    run: Run,
+    plan: Plan,
+    log: Log,
+    day: dt.date,
+    parent: Parent | None,
+    measured: list[dt.date],
+    publication: Publication,
 ) -> Draft:
     read: dict[dt.date, Day] = {}
     if parent is not None:

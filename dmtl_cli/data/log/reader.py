@@ -74,6 +74,16 @@ class Log:
         self._found[day, tables] = self._finder.find(day, tables)
         return self._found[day, tables]
 
+    def has(self, day: dt.date) -> bool:
+        """Whether the day is there. Raises UserError as `find` does, except for a day that is not there."""
+        try:
+            self.find(day)
+        except UserError as e:
+            if e.code != Exit.NO_INPUT:
+                raise
+            return False
+        return True
+
     def inputs(self, day: dt.date, tables: dt.date | None = None) -> list[dict[str, Any]]:
         """What a stage reads of this day: path below data.root, rows, bytes and digest of each file. See `find`."""
         return self.find(day, tables).identities
