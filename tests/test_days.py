@@ -227,6 +227,23 @@ def test_items_are_those_of_the_day_where_events_tell_of_them(tmp_path: Path) ->
     assert set(day.users[ID]) == {*rows_of(1)["user_id"], *rows_of(2)["user_id"]}, "of users nothing is inline"
 
 
+def test_a_day_has_the_same_items_whatever_a_model_reads(made: Project) -> None:
+    """Scores of drawn pairs are of items that the student's day has too."""
+    topic = {"name": "topic", "side": "item", "kind": "categorical"}
+    for k in (1, 2, 3):
+        put(made.home / "log", k, rows_of(k).with_columns(topic=pl.col("item_id") % 3))
+    for more, known in (([], {10, 11, 20, 21}), ([topic], set())):
+        made.config["features"] = [*IDS, *PROFILED, *more]
+        made.write()
+        run = Run.start(load_config(made.file), RunLog())
+        every, bare = (Days(run, some) for some in (run.config.features, run.config.features[:2]))
+        for name, days in {"every": every, "bare": bare}.items():
+            (scratch := made.home / f"{name}{len(more)}").mkdir()
+            assert set(days.read(DATES[2], scratch).items[ID]) - set(rows_of(3)["item_id"]) == known, name
+            assert [p[1].day for p in days.parents([DATES[2]])] == [DATES[1]]
+        assert bare.with_profile(DATES[:3]) == DATES[:3] and every.with_profile(DATES[:3]) == DATES[1:3]
+
+
 # -- ids ---------------------------------------------------------------------------------------------------------------
 
 

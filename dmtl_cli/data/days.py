@@ -24,16 +24,17 @@ class Days:
     """The days that a stage reads.
 
     A day is joined with the newest profile before it, so its features know nothing of the day itself. On the first day
-    of a chain of profiles there is none, and what profiles give is null.
+    of a chain of profiles there is none, and what profiles give is null. Profiles are read where a feature of the
+    config is from one, whoever reads it: which users and items belong to a day is the same for all stages.
 
     Args:
-        features: those to read. Without one that a profile gives no profile is read.
+        features: those to read.
     """
 
     def __init__(self, run: Run, features: tuple[Feature, ...]) -> None:
         self.run, self.features = run, features
         self.log = Log(run.config.data, columns(features))
-        self._profiled = any(f.profile for f in features)
+        self._profiled = any(f.profile for f in run.config.features)
         self._found: dict[dt.date, Parent | None] = {}
 
     def has(self, day: dt.date) -> bool:
@@ -41,11 +42,11 @@ class Days:
         return self.log.has(day)
 
     def with_profile(self, days: Sequence[dt.date]) -> list[dt.date]:
-        """Those of the days that have a profile before them; all where none has, or no feature is from a profile.
+        """Those of the days that have a profile before them; all where none has, or no feature read is from a profile.
 
         A model that learns days with and without what profiles give takes null for little known.
         """
-        return [d for d in days if self._profiled and self._before(d)] or list(days)
+        return [d for d in days if any(f.profile for f in self.features) and self._before(d)] or list(days)
 
     def inputs(self, days: Sequence[dt.date]) -> list[dict[str, Any]]:
         """The files of these days, as `Log.inputs` names them. They are what `read` reads."""
@@ -123,13 +124,14 @@ class Days:
         return None if newest is None else self.run.parent("profile", newest)
 
     def _known(self, profile: Profile | None, sides: Sequence[str]) -> dict[str, pl.Series]:
-        """Ids of the profile that belong to a day: none of a side whose features are read from events, as they would
+        """Ids of the profile that belong to a day: none of a side with a feature that is read from events, as it would
         be null, and no item that an item table does not list any more."""
         tables = {"user": self.run.config.data.users, "item": self.run.config.data.items}
         out: dict[str, pl.Series] = {}
         for side in sides if profile else ():
             named = {self.run.config.data.events.user, self.run.config.data.events.item}
-            inline = tables[side] is None and any(f.source not in named for f in self.log.features if f.side == side)
+            given = columns(self.run.config.features)
+            inline = tables[side] is None and any(f.source not in named for f in given if f.side == side)
             if not inline and (side == "user" or tables["item"] is None):
                 assert profile is not None
                 out[side] = profile.ids(side)
