@@ -352,6 +352,8 @@ def test_what_was_served_is_compared(project: Project, world: Path) -> None:
     before = current(project, "export", 3)
     assert project.call("compare", "--day", DAYS[3]).code == 0
     assert current(project, "export", 3) == before
+    ended = project.call("compare", "--day", DAYS[3], student__exposure__kappa=0.2)
+    assert ended.code == 65 and "student.exposure.kappa" in ended.err, "what was served had another kappa"
     ended = project.call("backfill", "--from", DAYS[1], "--to", DAYS[2], "--json")
     remade = [(r["stage"], r["day"]) for r in ended.every if not r["up_to_date"]]
     assert remade == [("export", DAYS[1]), ("evaluation", DAYS[2]), ("export", DAYS[2])], "nothing is trained"

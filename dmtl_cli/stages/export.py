@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from functools import partial
+from typing import Any
 
 from dmtl_cli.data.days import Days
 from dmtl_cli.data.features.encoder import Encoder
@@ -31,7 +32,8 @@ def export_student(run: Run, day: dt.date, student: Parent) -> Result:
     Raises:
         UserError: 66 the day's log or profile is not there.
     """
-    if run.frozen and (served := _served(run, day, student)):
+    sections = run.sections("student")
+    if run.frozen and (served := _served(run, day, student, sections)):
         return served
     log, auto = Days(run, run.config.features_of("student")), run.config.student.exposure.kappa == "auto"
     inputs, parents = log.inputs_at_end(day), [student, *log.parents_at_end(day)]
@@ -39,16 +41,18 @@ def export_student(run: Run, day: dt.date, student: Parent) -> Result:
     if earlier:
         inputs = [*inputs, *log.inputs([day])]
         parents = [*parents, earlier, *log.parents([day])]
-    work, sections = partial(_export, run, day, log, student, earlier), run.sections("student")
+        sections = run.sections("student", "evaluate")  # which says whose recall is measured
+    work = partial(_export, run, day, log, student, earlier)
     return run.publish("export", day, sections, inputs, distinct(parents), work, latest=True, shared=False)
 
 
-def _served(run: Run, day: dt.date, student: Parent) -> Result | None:
-    """The published export of a student, whatever tables came since; None where there is none."""
+def _served(run: Run, day: dt.date, student: Parent, sections: dict[str, Any]) -> Result | None:
+    """The published export of a student by this config, whatever tables came since; None where there is none."""
     if run.ws.current("export", day) is None:
         return None
     published = run.parent("export", day)
-    return run.found(published) if published[1].facts["student"] == student[1].as_parent() else None
+    same = all(published[1].config.get(name) == section for name, section in sections.items())
+    return run.found(published) if same and published[1].facts["student"] == student[1].as_parent() else None
 
 
 def _export(
@@ -73,7 +77,8 @@ def _export(
 
 def _measured(run: Run, day: dt.date, log: Days, earlier: Parent, publication: Publication) -> dict[float, float]:
     """By kappa the objective on `day` of a student that did not learn it, had it served that morning's vectors: a
-    progressive validation. Empty where that student has one block, or the day has nothing to find."""
+    progressive validation. Empty where that student has one block, or the day has nothing to find, or there is no
+    threshold that tells what a long read is."""
     folder, manifest = earlier
     encoder = Encoder.stored(folder, log.features)
     student = stored_student(folder, manifest, encoder)
@@ -81,10 +86,14 @@ def _measured(run: Run, day: dt.date, log: Days, earlier: Parent, publication: P
         return {}
     read = log.read(day, publication.tmp)
     exposures = run.config.data.events.click is not None
-    exam = Exam.draw(read, manifest.facts["threshold_seconds"], run.config.tasks, exposures, run.config.evaluate)
+    told = (m.facts["threshold_seconds"] for _, m in [earlier, *log.parents([day])])
+    threshold = next((seconds for seconds in told if seconds is not None), None)
+    exam = Exam.draw(read, threshold, run.config.tasks, exposures, run.config.evaluate)
     label, _, _ = run.config.student.exposure.objective.partition("_")
     wanted = exam.wanted["read" if label == "read" else "click"]
+    if not len(wanted.items) or (label == "time" and wanted.seconds is None):
+        return {}
     users = block_vectors(student, "user", encoder.entities(read, "user", None).take(exam.users), encoder)
     items = block_vectors(student, "item", encoder.entities(read, "item", None), encoder)
     seconds = wanted.seconds if label == "time" else None
-    return curve(users, items, (wanted.indptr, wanted.items), seconds) if len(wanted.items) else {}
+    return curve(users, items, (wanted.indptr, wanted.items), seconds)
