@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -401,6 +402,19 @@ def test_baselines_weigh_by_duration_only_where_they_say_so(world: Path, tmp_pat
     assert {name: hard.duration_weighted for name, hard in found.items()} == {
         "click_only": False, "long_read_only": False, "duration_weighted": True
     }  # fmt: skip
+
+
+def test_histories_learn_the_first_window_too() -> None:
+    """Of days 1 to 3 the first teacher, that of day 3; they are not behind what a student could learn."""
+    learned = {DAYS[2]: DAYS[:3], DAYS[3]: DAYS[3:4]}
+
+    class Chain:
+        def parent(self, stage: str, day: dt.date) -> tuple[None, Any]:
+            return None, SimpleNamespace(facts={"days": list(learned[str(day)])})
+
+    chain = [dt.date.fromisoformat(day) for day in learned]
+    found = comparison._learned_days(Chain(), chain)  # type: ignore[arg-type]
+    assert list(map(str, found)) == list(DAYS[:4])
 
 
 # -- a table made by hand ---------------------------------------------------------------------------------------------
