@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -41,8 +42,8 @@ ONCE = ["ease"]  # what learns from earlier days' long reads, once whatever the 
 
 
 def models(*students: str) -> list[str]:
-    """The rows of a table; a student of two blocks has two. The joint reference has one block."""
-    both = [name for student in students for name in (student, f"{student}.preference")]
+    """The rows of a table; a student of two blocks has two. Baselines and the joint reference have one block."""
+    both = [name for s in students for name in ([s] if s in BASELINES else [s, f"{s}.preference"])]
     return [*TAUGHT, *both, "joint", *ONCE, *LISTS, "random"]
 
 
@@ -156,7 +157,7 @@ def test_the_table_is_what_the_cells_evaluations_say(compared: tuple[Project, st
         assert spreads <= {"0.0)", "0.000)"}, "what does not learn is measured alike whatever the seed"
     assert table["student"]["ctcvr.auc"].partition("(")[2] != "0.000)", "two seeds are two students"
     students = [name for name in MODELS if name.split(".")[0] in ("student", *BASELINES, *SETTINGS, "joint")]
-    assert len({table[name]["ctcvr.auc"] for name in students}) == len(students) == 2 * 7 + 1
+    assert len({table[name]["ctcvr.auc"] for name in students}) == len(students) == 2 * (1 + len(SETTINGS)) + len(BASELINES) + 1
 
 
 def test_rows_and_seconds_of_a_student(compared: tuple[Project, str, dict[str, int]]) -> None:
@@ -194,7 +195,7 @@ def test_published_numbers_agree_with_the_printed_ones(compared: tuple[Project, 
         assert cell_["seeds"] == pytest.approx(by_hand(project, name, "ctcvr.auc"))
         assert cell_["mean"] == np.mean(cell_["seeds"]) and cell_["spread"] == np.ptp(cell_["seeds"])
     trade = cells_of((folder / "table.md").read_text(), 1)
-    assert trade == cells_of(out, 1) and trade["0.3"].items() == trade["served: 0.300 (0.000)"].items()
+    assert trade == cells_of(out, 1) and trade["0.6"].items() == trade["served: 0.600 (0.000)"].items()
     for kappa, row in list(trade.items())[:-1]:
         values = {m: by_hand(project, "student", f"{m}.kappa={kappa}") for m in row}
         assert [float(x.split()[0]) for x in row.values()] == [
@@ -208,7 +209,8 @@ def test_published_numbers_agree_with_the_printed_ones(compared: tuple[Project, 
         assert {n for n in MODELS if row[n] != "-"} == {n for n in MODELS if metric in numbers[n]}
         assert row.get("transfer", "-") == (f"{transfer[metric]:.3f}" if metric in transfer else "-")
     for metric, value in transfer.items():
-        plain, student, teacher = (numbers[n][metric]["mean"] for n in ("long_read_only", "student", "student_teacher"))
+        three = ("long_read_only", "student.preference", "student_teacher")
+        plain, student, teacher = (numbers[n][metric]["mean"] for n in three)
         assert value == pytest.approx((student - plain) / (teacher - plain))
 
 
@@ -402,6 +404,19 @@ def test_baselines_weigh_by_duration_only_where_they_say_so(world: Path, tmp_pat
     }  # fmt: skip
 
 
+def test_histories_learn_the_first_window_too() -> None:
+    """Of days 1 to 3 the first teacher, that of day 3; they are not behind what a student could learn."""
+    learned = {DAYS[2]: DAYS[:3], DAYS[3]: DAYS[3:4]}
+
+    class Chain:
+        def parent(self, stage: str, day: dt.date) -> tuple[None, Any]:
+            return None, SimpleNamespace(facts={"days": list(learned[str(day)])})
+
+    chain = [dt.date.fromisoformat(day) for day in learned]
+    found = comparison._learned_days(Chain(), chain)  # type: ignore[arg-type]
+    assert list(map(str, found)) == list(DAYS[:4])
+
+
 # -- a table made by hand ---------------------------------------------------------------------------------------------
 
 
@@ -415,6 +430,30 @@ def test_transfer() -> None:
     assert a_table([0.7, 0.8], [0.4, 0.6], [1.0, 1.0]).transfer() == {"m": pytest.approx(0.5)}
     assert a_table([0.2, 0.2], [0.4, 0.4], [0.8, 0.8]).transfer() == {"m": pytest.approx(-0.5)}
     assert a_table([1.0, 1.0], [0.5, 0.5], [0.75, 0.75]).transfer() == {"m": pytest.approx(2)}
+
+
+def test_transfer_is_of_the_preference_over_the_same_users() -> None:
+    """What a student retrieves by what is shown is not taught; and a teacher's users are some of the others'."""
+    table = a_table([0.9, 0.9], [0.5, 0.5], [1.0, 1.0])
+    table.numbers["student.preference"] = {"m": [0.75, 0.75]}
+    assert table.transfer() == {"m": pytest.approx(0.5)} and not table.fewer
+    whole, few = "read.recall@50", "read.recall@50.few"
+    numbers = {"student.preference": {whole: 0.9, few: 0.3}, "long_read_only": {whole: 0.8, few: 0.2}}
+    numbers |= {"student_teacher": {whole: 0.6}, "student": {whole: 0.7}}
+    table = Table({n: {m: [v, v] for m, v in own.items()} for n, own in numbers.items()})
+    for own in table.numbers.values():
+        own |= {"coverage@50": [len(own), len(own)], "ctr.auc": [0.5, 0.5]}
+    table.numbers["student_teacher"] |= {"coverage@50": [9.0, 9.0], "ctr.auc": [0.6, 0.6]}
+    assert table.fewer and table.transfer() == {whole: pytest.approx(0.25), "ctr.auc": 0.0}
+
+
+def test_markdown_says_which_rows_are_not_alike() -> None:
+    table = a_table([0.9, 0.9], [0.5, 0.5], [1.0, 1.0])
+    assert "their like" not in table.markdown() and "teacher_users" not in table.markdown()
+    table.numbers |= {"student.preference": {"read.recall@50.few": [0.5, 0.5]}, "joint": {"m": [0.5, 0.5]}}
+    notes = table.markdown().splitlines()
+    assert "long_read_only, joint did not learn what is shown: their like is student.preference, not student" in notes
+    assert "teachers retrieve for evaluate.teacher_users of the other rows' users" in notes
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,6 @@ from worlds import BASE, DAYS, Project
 
 from dmtl_cli.config.student import Student
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.data.log.day import ID, Day
 from dmtl_cli.nn.batches import Batcher, Tables
 from dmtl_cli.serving.export import Export
@@ -164,7 +163,7 @@ def test_it_goes_on_from_the_day_before_and_grows(both: dict[str, tuple[Project,
     assert (len(first[users]), len(second[users])) == (1 + USERS, 11 + USERS) and first[users].shape[1] == 4
     sums = [weights(made, "exposure", "optimizer.safetensors")["embedding.item_id"] for made in both["with"][1]]
     assert (sums[1][1:] > sums[0][1:]).all() and (sums[0][1:] > 0).all(), "its optimizer goes on too"
-    assert first["user_tower.0.weight"].shape == (6, 8), "a group and an id of 4 columns"
+    assert first["user_tower.0.wide.weight"].shape == (6, 8), "a group and an id of 4 columns"
 
 
 def test_another_kappa_is_exported_without_training(both: dict[str, tuple[Project, list[dict[str, Any]]]]) -> None:
@@ -221,11 +220,9 @@ def a_day(tmp_path: Path) -> Day:
 
 
 def batches(day: Day, encoder: Encoder, negatives: int, rows: int) -> list[ShownBatch]:
-    """Of a day whose users and items are stacked below those of another, equal one."""
-    sides = (Encoded.concat([encoder.entities(day, s, None)] * 2) for s in ("user", "item"))
-    batcher = Batcher(encoder, Tables(*sides), torch.device("cpu"))
-    at = len(day.users), len(day.items)
-    return list(shown_batches(day, at, negatives, rows, batcher, np.random.default_rng(0)))
+    tables = Tables(*(encoder.entities(day, s, None) for s in ("user", "item")))
+    batcher = Batcher(encoder, tables, torch.device("cpu"))
+    return list(shown_batches(day, negatives, rows, batcher, np.random.default_rng(0)))
 
 
 def test_a_batch_has_rows_of_every_label_and_drawn_items(a_day: Day) -> None:
@@ -234,7 +231,7 @@ def test_a_batch_has_rows_of_every_label_and_drawn_items(a_day: Day) -> None:
     assert [len(b) for b in found] == [19, 19, 11]
     rows, drawn = [], []
     for batch in found:
-        user, item, weight = batch.user.ids[batch.user_index, 0] - 1, batch.item_row - items, batch.labels.weight
+        user, item, weight = batch.user.ids[batch.user_index, 0] - 1, batch.item_row, batch.labels.weight
         assert (weight[-3:] == 0).all() and (batch.user_index[-3:] == batch.user_index[0]).all(), "no user of their own"
         rows += [*zip(user[:-3].tolist(), item[:-3].tolist(), weight[:-3].tolist(), strict=True)]
         drawn += item[-3:].tolist()
@@ -252,10 +249,10 @@ def test_the_loss_is_that_of_a_loop(negatives: int, plain: bool, a_day: Day) -> 
     batch is expected to have it."""
     encoder, items = encoder_of(*FEATURES), len(a_day.items)
     student = a_student(encoder, unit=False)
-    share = shares(a_day, items, 2 * items)
-    assert share[:items].sum() == 0 and share.sum() == pytest.approx(1)
+    share = shares(a_day)
+    assert len(share) == items and share.sum() == pytest.approx(1)
     config = Student.model_validate({"exposure": {"negatives": negatives}})
-    loss = ExposureLoss(student, config, torch.from_numpy(share), items, plain=plain)
+    loss = ExposureLoss(student, config, a_day, plain=plain)
     for batch in batches(a_day, encoder, negatives, 16):
         with torch.no_grad():
             u, v = student.user_vectors(batch.user).numpy(), student.item_vectors(batch.item).numpy()
@@ -271,14 +268,31 @@ def test_the_loss_is_that_of_a_loop(negatives: int, plain: bool, a_day: Day) -> 
         assert float(loss(batch, False)[0].detach()) == pytest.approx(total / sum(weight), rel=1e-5)
 
 
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize(("negatives", "weight"), [(0, 1.0), (5, 1.0), (5, 0.0)])
+def test_a_day_of_one_item_or_without_weight_is_finite(
+    negatives: int, weight: float, plain: bool, tmp_path: Path
+) -> None:
+    """Fewer items than are drawn, and fewer rows than a batch. Nothing can be told apart or learned."""
+    put(tmp_path, {"user_id": [1, 1], "item_id": [7, 7], "click": [1, 0], "seconds": [1.0, 1.0], "w": [weight] * 2})
+    day, encoder = read(tmp_path, FEATURES, weight="w"), encoder_of(*FEATURES)
+    student = a_student(encoder, unit=False)
+    loss = ExposureLoss(student, Student.model_validate({"exposure": {"negatives": negatives}}), day, plain=plain)
+    (batch,) = batches(day, encoder, negatives, 16)
+    value, _ = loss(batch, False)
+    value.backward()
+    assert float(value.detach()) == pytest.approx(np.log(2 + negatives) if weight else 0.0)
+    for name, p in student.named_parameters():
+        assert p.grad is None or float(p.grad.to_dense().abs().max()) < 1e-6, name
+
+
 def test_the_kernel_is_plain_autograd(a_day: Day) -> None:
-    encoder, items = encoder_of(*FEATURES), len(a_day.items)
-    share = torch.from_numpy(shares(a_day, items, 2 * items))
+    encoder = encoder_of(*FEATURES)
     config = Student.model_validate({"exposure": {"negatives": 5}})
     found = []
     for plain in (False, True):
         student = a_student(encoder, unit=False)
-        loss = ExposureLoss(student, config, share, items, plain=plain)
+        loss = ExposureLoss(student, config, a_day, plain=plain)
         loss(batches(a_day, encoder, 5, 40)[0], False)[0].backward()
         found.append({n: p.grad.to_dense() for n, p in student.named_parameters() if p.grad is not None})
     assert len(found[0]) == 9, "of a table and two towers"

@@ -17,6 +17,7 @@ from test_models import a_student, random_side
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.day import ID
+from dmtl_cli.nn.layers import WideAndDeep
 from dmtl_cli.serving.export import Export, input_names
 from dmtl_cli.student.build import Blocks
 from dmtl_cli.student.export import files, pt2_archive, pt2_file
@@ -26,10 +27,15 @@ KAPPA = 0.3
 
 
 def a_pair(encoder: Encoder = FULL, *, unit: bool = True, shown: bool = True) -> Blocks:
-    """Blocks of other sizes and weights; the preference has a bias."""
+    """Blocks of other sizes and weights, with towers as `build_exposure` has them; the preference has a bias."""
     preference = a_student(encoder, unit=unit)
     preference.bias.data.fill_(-0.4)
-    return Blocks(preference, a_student(encoder, 1, unit=False, units=(6, 3), dim=2) if shown else None)
+    if not shown:
+        return Blocks(preference)
+    exposure = a_student(encoder, 1, unit=False, units=(6, 3), dim=2)
+    for side in ("user_tower", "item_tower"):
+        setattr(exposure, side, torch.nn.Sequential(WideAndDeep(getattr(exposure, side)[0].in_features, (6, 3))))
+    return Blocks(preference, exposure)
 
 
 def expected(student: Blocks, of: str, n: int, encoder: Encoder, kappa: float) -> np.ndarray[Any, Any]:
@@ -128,6 +134,9 @@ def test_another_kappa_of_one_export(served: dict[float, Export]) -> None:
     before = users.copy()
     served[KAPPA].with_kappa(users, 0.0)
     np.testing.assert_array_equal(users, before)
+    with pytest.raises(UserError, match=r"expected a block, preference, got 'exposure'") as e:
+        served[0.0].part(users, "exposure")
+    assert e.value.code == Exit.DATA
     with pytest.raises(UserError, match=r"kappa 0\.5 needs an exposure block, it has preference") as e:
         served[0.0].with_kappa(users, 0.5)
     assert e.value.code == Exit.DATA

@@ -294,6 +294,36 @@ def test_softmax_by_hand_is_that_of_plain_autograd(seed: int, users: int, items:
         torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-10)
 
 
+def own_counted(u: Tensor, v: Tensor, log_q: Tensor, user: Tensor, item: Tensor, w: Tensor, log_own: Tensor) -> Tensor:
+    """Row by row: the own item so many times, and every other row's item that is another."""
+    losses = []
+    for r in range(len(item)):
+        logit = torch.stack([u[user[r]] @ v[j] - log_q[j] for j in item])
+        others = torch.cat([(logit[r] + log_own[item[r]])[None], logit[item != item[r]]])
+        losses.append(torch.logsumexp(others, 0) - logit[r])
+    return weighted_mean(torch.stack(losses), w)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.integers(1, 5), st.integers(1, 12), st.floats(0.1, 8))
+def test_a_rows_own_item_counts_as_often_as_is_said(seed: int, users: int, items: int, rows: int, size: float) -> None:
+    """By hand, by plain autograd and by the definition, each with its gradients."""
+    g = torch.Generator().manual_seed(seed)
+    u, v = (torch.randn(n, 3, dtype=F64, generator=g).mul_(size**0.5).requires_grad_() for n in (users, items))
+    log_q, log_own = (torch.randn(items, dtype=F64, generator=g) * 2 for _ in range(2))
+    user, item = (torch.randint(n, (rows,), generator=g) for n in (users, items))
+    w = torch.rand(rows, dtype=F64, generator=g) * (torch.rand(rows, generator=g) < 0.8)
+    found = []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(kernel, "_USERS", 2)
+        for softmax in (own_counted, in_batch_softmax, in_batch_softmax_plain):
+            loss = softmax(u, v, log_q, user, item, w, log_own)
+            found.append([loss, *torch.autograd.grad(3 * loss, (u, v))])
+    for one in found[1:]:
+        for ours, theirs in zip(one, found[0], strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-10)
+
+
 @pytest.mark.parametrize("plain", [False, True])
 def test_plain_leaves_out_what_is_written_by_hand(plain: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []

@@ -9,6 +9,7 @@ import shutil
 import sys
 import types
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,12 @@ from dmtl_cli.evaluate.exam import Exam
 from dmtl_cli.evaluate.figure import figure_of
 from dmtl_cli.evaluate.history import Ease, HistoryRanker, Ials, PastReads, Reads
 from dmtl_cli.evaluate.lists import ItemList, impersonal, seen_items
-from dmtl_cli.evaluate.on_catalogue import KAPPAS, TRADED, on_catalogue
+from dmtl_cli.evaluate.on_catalogue import TRADED, on_catalogue
 from dmtl_cli.evaluate.table import Table
 from dmtl_cli.evaluate.truth import Truth
-from dmtl_cli.runs.run import Run
+from dmtl_cli.runs.run import Parent, Run
 from dmtl_cli.stages import evaluate as evaluation
+from dmtl_cli.student.kappa import GRID
 from dmtl_cli.synth.generate import generate
 
 Ints = npt.NDArray[np.int64]
@@ -185,6 +187,29 @@ def test_a_slow_ranker_retrieves_for_fewer_users(tmp_path: Path) -> None:
     assert found["student.read.recall@10"] == found["student_teacher.read.recall@10"] == 1
     assert found["student.teacher_overlap@10"] == pytest.approx(0.1)
     assert found["student_teacher.coverage@10"] == pytest.approx(7 / n)
+    assert {k.split(".")[0] for k in found if k.endswith(".few")} == {"student"}
+
+
+def test_a_student_is_measured_on_a_teachers_users_too(tmp_path: Path) -> None:
+    """It finds what the teacher's users want and nothing else."""
+    n = 40
+    put(tmp_path, {"user_id": [*range(n)], "item_id": [*range(n)], "click": [1] * n, "seconds": [9.0] * n})
+    day = read(tmp_path)
+    exam = Exam.draw(day, 1.0, Tasks(), True, Evaluate(teacher_users=10))
+    chosen = exam.users[exam.few]
+
+    class Some:
+        slow = False
+
+        def retrieve(self, users: Ints, k: int) -> tuple[Ints, pl.Series]:
+            own = day.rows_of(day.users[ID].gather(users), "item")
+            return np.where(np.isin(users, chosen), own, -1)[:, None], day.items[ID]
+
+    found = on_catalogue(exam, {"student": Some()}, None)
+    for metric in ("read.recall@50", "click.recall@50", "time_recall@50"):
+        assert (found[f"student.{metric}"], found[f"student.{metric}.few"]) == (0.25, 1.0)
+    whole = Exam.draw(day, 1.0, Tasks(), True, Evaluate(teacher_users=n))
+    assert not [k for k in on_catalogue(whole, {"student": Some()}, None) if k.endswith("few")], "the same users"
 
 
 # -- lists ------------------------------------------------------------------------------------------------------------
@@ -436,7 +461,7 @@ def test_a_student_of_two_blocks_is_measured_by_kappa(project: Project, monkeypa
     found = project.done("evaluate", 4)["metrics"]
     assert found["student.kappa"] == 0.5
     for metric in TRADED:
-        values = {kappa: found[f"student.{metric}.kappa={kappa:g}"] for kappa in KAPPAS}
+        values = {kappa: found[f"student.{metric}.kappa={kappa:g}"] for kappa in GRID}
         assert values[0.5] == pytest.approx(found[f"student.{metric}"])
         assert values[0.0] == pytest.approx(found[f"student.preference.{metric}"])
         assert len(set(values.values())) > 2 or metric not in ("click_rate@50", "read_seconds@50"), values
@@ -445,6 +470,28 @@ def test_a_student_of_two_blocks_is_measured_by_kappa(project: Project, monkeypa
     assert {k: found[k] for k in same} == {k: plain[k] for k in same}
     assert found["student.kendall_tau"] != plain["student.kendall_tau"], "of the preference"
     assert "student.ctcvr.pcoc" not in found and "student.preference.ctcvr.pcoc" in found, "kappa 0 alone is calibrated"
+
+
+def test_a_student_whose_kappa_was_chosen_as_0_is_its_preference(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that days on which kappa: auto chose 0 have the rows of the others."""
+    plain = project.done("evaluate", 4)["metrics"]
+    made = rankers.StudentRanker.__init__
+
+    def chosen(self: Any, parent: Parent, *more: Any, **given: Any) -> None:
+        manifest = replace(parent[1], facts=parent[1].facts | {"kappa_curve": {"0.0": 0.2, "1.0": 0.1}})
+        made(self, (parent[0], manifest), *more, **given)
+
+    monkeypatch.setattr(rankers.StudentRanker, "__init__", chosen)
+    shutil.rmtree(project.ws / "evaluation")
+    found = project.done("evaluate", 4)["metrics"]
+    assert found["student.kappa"] == 0
+    assert {k: v for k, v in found.items() if "preference" not in k and "kappa" not in k} == plain
+    for metric in ("ctcvr.auc", "read.recall@50", "coverage@50"):
+        assert found[f"student.preference.{metric}"] == found[f"student.{metric}"]
+    assert found["student.read.recall@50.kappa=0"] == found["student.read.recall@50"]
+    assert "student.read.recall@50.kappa=1" not in found
 
 
 @pytest.mark.usefixtures("implicit")
@@ -458,7 +505,7 @@ def test_compare_shows_lists_histories_and_the_trade(
     table, trade = cells_of(ended.out), cells_of(ended.out, 1)
     assert {"student", "student.preference", "click_only.preference", "ease", "ials"} <= table.keys()
     assert list(table)[-4:] == ["popularity", "read_popularity", "exposure_rate", "random"]
-    assert list(trade) == [*(f"{kappa:g}" for kappa in KAPPAS), "served: 0.500"]
+    assert list(trade) == [*(f"{kappa:g}" for kappa in GRID), "served: 0.500"]
     assert (
         trade["0.5"] == trade["served: 0.500"]
         and trade["0"]["read.recall@50"] == table["student.preference"]["read.recall@50"]
@@ -473,16 +520,26 @@ def test_compare_shows_lists_histories_and_the_trade(
 
 def test_the_curve_of_a_figure_ends_at_its_kappas() -> None:
     both = "click.recall@50", "read.recall@50"
-    numbers = {f"{m}.kappa={kappa:g}": [kappa / 10] for kappa in KAPPAS for m in both}
+    numbers = {f"{m}.kappa={kappa:g}": [kappa / 10] for kappa in GRID for m in both}
     table = Table({"student": numbers | {m: [0.03] for m in both}})
     table.numbers["student.preference"] = {m: [0.0] for m in both}
     (axes,) = figure_of(table).axes
     (line,) = axes.lines
-    assert list(line.get_xdata()) == [kappa / 10 for kappa in KAPPAS] and len(axes.collections) == 1
+    assert list(line.get_xdata()) == [kappa / 10 for kappa in GRID] and len(axes.collections) == 1
     assert [text.get_text() for text in axes.texts] == ["kappa 0", "kappa 2"]
     assert table.trade().splitlines()[-1].startswith("| served: ")
     del table.numbers["student"]["read.recall@50.kappa=1"]
     assert not figure_of(table).axes[0].lines, "half a curve is none"
+
+
+def test_a_curve_is_of_the_same_days_throughout() -> None:
+    """On the second day kappa: auto chose 0: the preference is what is served."""
+    first = {f"student.read.recall@50{k}": v for k, v in ((".kappa=0", 0.1), (".kappa=1", 0.3), ("", 0.3))}
+    second = {f"student.read.recall@50{k}": 0.5 for k in (".kappa=0", "")}
+    table = Table()
+    table.add_evaluations("student", [first, second])
+    assert table.curve("read.recall@50") == {0.0: pytest.approx(0.3)}
+    assert table.mean("student", "read.recall@50") == pytest.approx(0.4)
 
 
 def test_method_documents_every_metric_of_an_evaluation(

@@ -44,7 +44,8 @@ def figure_of(table: Table) -> Any:
     figure = Figure(figsize=(8, max(4.4, 0.5 + 0.19 * len(shown))), layout="constrained")
     axes = figure.subplots()
     for name, style in _styles(shown).items():
-        axes.scatter(table.seeds(name, x.metric), table.seeds(name, y.metric), label=name, **style)
+        label = f"{name} (fewer users)" if name == "student_teacher" and table.fewer else name
+        axes.scatter(table.seeds(name, x.metric), table.seeds(name, y.metric), label=label, **style)
     _draw_curve(axes, table, x, y)
     axes.set(xlabel=x.label, ylabel=y.label)
     for axis in (axes.xaxis, axes.yaxis):
@@ -65,7 +66,7 @@ def _draw_curve(axes: Any, table: Table, x: Axis, y: Axis) -> None:
     axes.plot(list(across.values()), list(up.values()), label="student by kappa", **style)
     for kappa in (min(across), max(across)):
         at = across[kappa], up[kappa]
-        axes.annotate(f"kappa {kappa:g}", at, textcoords="offset points", xytext=(4, 4), fontsize=7)
+        axes.annotate(f"kappa {kappa:g}", at, textcoords="offset points", xytext=(5, -9), fontsize=7)
 
 
 def _from_zero(axis: Any) -> None:

@@ -15,13 +15,14 @@ from dmtl_cli.evaluate.metrics import KS
 from dmtl_cli.evaluate.rankers import PREFERENCE, Retriever, StudentRanker
 from dmtl_cli.evaluate.truth import Truth
 from dmtl_cli.serving.search import best_k
+from dmtl_cli.student.kappa import GRID
 
 FRESH = "fresh"
 """the student that retrieves from the measured day's items: its metrics are those of the student, with this suffix"""
-KAPPAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.0)
-"""weights of exposure that the trade is measured at"""
 TRADED = ("click.recall@50", "read.recall@50", "time_recall@50", "click_rate@50", "read_seconds@50")
 """metrics of the trade: `student.<metric>.kappa=<kappa>`"""
+FEW = "few"
+"""suffix of a student's TRADED metrics over the users of slow rankers alone, which a teacher's are comparable with"""
 _PAIRS = 1 << 22  # whose worth is in memory at a time: 32 MB a matrix
 
 
@@ -64,6 +65,9 @@ def on_catalogue(exam: Exam, rankers: Mapping[str, Retriever], truth: Truth | No
         top = Retrieved.by(ranker, exam, max(KS))
         items[name] = top.items if top.who is exam.few else top.items[exam.few]
         out |= _named(name, _found(exam, top) | _spread(top) | _worth(truth, exam, top))
+        if name in ("student", PREFERENCE) and len(exam.few) < len(exam.users):
+            some = Retrieved(exam.few, top.places[exam.few], top.ids, top.rows)
+            out |= {f"{name}.{metric}.{FEW}": value for metric, value in _traded(exam, some, truth).items()}
     if truth is not None:
         for name, top in _bounds(truth, exam):
             out |= _named(name, _worth(truth, exam, top))
@@ -80,14 +84,19 @@ def over_kappa(exam: Exam, student: StudentRanker, truth: Truth | None) -> dict[
     Returns:
         `student.kappa` and `student.<metric>.kappa=<kappa>` of the TRADED metrics.
     """
-    if student.kappa is None:
+    if not student.knows_shown:
         return {}
     out = {"student.kappa": student.kappa}
-    for kappa in KAPPAS if student.kappa else KAPPAS[:1]:
+    for kappa in GRID if student.kappa else GRID[:1]:
         top = Retrieved.by(student.at(kappa), exam, 50)
-        values = _recall(exam.wanted, top.items, ks=(50,)) | _worth(truth, exam, top, ks=(50,))
-        out |= {f"student.{m}.kappa={kappa:g}": values[m] for m in TRADED if m in values}
+        out |= {f"student.{m}.kappa={kappa:g}": value for m, value in _traded(exam, top, truth).items()}
     return out
+
+
+def _traded(exam: Exam, top: Retrieved, truth: Truth | None) -> dict[str, float]:
+    wanted = {label: those.take(top.who) for label, those in exam.wanted.items()}
+    values = _recall(wanted, top.items, ks=(50,)) | _worth(truth, exam, top, ks=(50,))
+    return {metric: values[metric] for metric in TRADED if metric in values}
 
 
 def _named(ranker: str, values: dict[str, float]) -> dict[str, float]:

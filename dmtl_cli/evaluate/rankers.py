@@ -105,8 +105,10 @@ class StudentRanker:
 
     def __init__(self, parent: Parent, day: Day, run: Run, *, fresh: bool = False) -> None:
         self.export, self.predicts, self.day, self.fresh = Export(parent[0]), parent[1].facts["predicts"], day, fresh
-        self.blocks: dict[str, list[int]] | None = self.export.described.get("blocks")
-        self.kappa: float | None = self.export.described["kappa"] if self.blocks else None
+        self.kappa = self.export.kappa
+        measured: dict[str, float] = parent[1].facts.get("kappa_curve") or {}
+        self.knows_shown = self.kappa > 0 or bool(measured)
+        """whether it learned what is shown; where it did and kappa: auto chose 0, it is served without"""
         Encoder.stored(parent[0], run.config.features_of("student"))  # refuses the features of another config
 
     @cached_property
@@ -118,14 +120,10 @@ class StudentRanker:
         return self.export.vectors(self.day.items, "item")
 
     def at(self, kappa: float) -> StudentRanker:
-        """The same student with another kappa; `self` has two blocks, and a kappa above 0 unless `kappa` is 0 too."""
-        if self.blocks is None or (kappa and not self.kappa):
-            raise ValueError(f"{self.export.folder}: no block to weigh by {kappa}")
-        vectors, _ = self.user_vectors.copy(), self.item_vectors  # computed once for all kappas
-        begin, end = self.blocks["exposure"]
-        vectors[:, begin:end] *= kappa / self.kappa if self.kappa else 0.0
+        """A student as it is served with another kappa; a student of one block has no other than 0."""
+        vectors, _ = self.user_vectors, self.item_vectors  # computed once for all kappas
         other = copy.copy(self)
-        other.user_vectors, other.kappa = vectors, kappa
+        other.user_vectors, other.kappa = self.export.with_kappa(vectors, kappa), kappa
         return other
 
     def probable(self, label: str) -> bool:

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from dmtl_cli.evaluate.lists import LISTS
-from dmtl_cli.evaluate.on_catalogue import KAPPAS, TRADED
+from dmtl_cli.evaluate.on_catalogue import FEW, TRADED
 from dmtl_cli.evaluate.rankers import PREFERENCE
-from dmtl_cli.evaluate.settings import EVALUATED, PLAIN, TAUGHT, UNTAUGHT
+from dmtl_cli.evaluate.settings import BASELINES, EVALUATED, JOINT, PLAIN, TAUGHT, UNTAUGHT
+from dmtl_cli.student.kappa import GRID
 
 SHOWN = (
     "read_seconds@50",
@@ -54,6 +55,8 @@ class Table:
                 elif model in ("student", PREFERENCE, setting):
                     found.setdefault((model.replace("student", setting, 1), metric), []).append(value)
         for (model, metric), values in found.items():
+            if ".kappa=" in metric and len(values) < len(days):
+                continue  # kappa: auto chose 0 on some day: a curve over other days than its neighbours'
             self.add(model, metric, float(np.mean(values)))
 
     def add(self, model: str, metric: str, value: float) -> None:
@@ -86,17 +89,31 @@ class Table:
     def transfer(self) -> dict[str, float]:
         """By metric (student - plain) / (student_teacher - plain), plain being the student that learns long reads from
         labels; where the teacher is above plain by more than twice the spread over the seeds. Undefined with one seed.
+
+        Of a student of two blocks its preference, which is what a teacher teaches. Where teachers retrieve for fewer
+        users, both students are measured on those users, and a metric that they do not have there is left out.
         """
-        out = {}
-        for metric in self.numbers["student"]:
-            three = [self.mean(n, metric) for n in ("student", PLAIN, "student_teacher")]
-            student, plain, teacher = three
-            if student is None or plain is None or teacher is None or len(self.numbers["student"][metric]) < 2:
+        taught, out = self._taught, {}
+        for metric in self.numbers[taught]:
+            same = f"{metric}.{FEW}" if self.fewer and _of_retrieval(metric) else metric
+            named = {taught: same, PLAIN: same, "student_teacher": metric}
+            student, plain, teacher = (self.mean(n, m) for n, m in named.items())
+            if student is None or plain is None or teacher is None or len(self.seeds(taught, same)) < 2:
                 continue
-            noise = max(self.spread(n, metric) for n in ("student", PLAIN, "student_teacher"))
+            noise = max(self.spread(n, m) for n, m in named.items())
             if teacher - plain > 2 * noise:
                 out[metric] = (student - plain) / (teacher - plain)
         return out
+
+    @property
+    def _taught(self) -> str:
+        """The row that a teacher's is the aim of."""
+        return PREFERENCE if PREFERENCE in self.numbers else "student"
+
+    @property
+    def fewer(self) -> bool:
+        """Whether teachers retrieved for fewer users than students."""
+        return any(metric.endswith(f".{FEW}") for metric in self.numbers.get(self._taught, {}))
 
     def means(self) -> dict[str, float]:
         """`<model>.<metric>`, and `transfer.<metric>`."""
@@ -124,10 +141,20 @@ class Table:
         shown = [m for m in wanted if any(self.seeds(name, m) for name in self.models)]
         rows = [[name, *(self._text(name, m) for m in shown)] for name in self.models]
         moved = [f"{m} {share:.3f}" for m, share in self.transfer().items() if m in SHOWN]
-        notes = [self.best_lists(), *([traded] if (traded := self.trade()) else [])]
+        notes = [self._populations(), self.best_lists(), self.trade()]
         notes += [f"not made: {name}: {why}" for name, why in self.refused.items()]
         notes += [f"transfer of {PLAIN} -> student_teacher: {', '.join(moved)}"] if moved else []
         return "\n\n".join([_markdown(["model", *shown], rows), *filter(None, notes)])
+
+    def _populations(self) -> str:
+        """What a reader must know before they compare two rows; empty where all rows are alike."""
+        notes = []
+        alone = [n for n in (*BASELINES, JOINT) if n in self.numbers]
+        if PREFERENCE in self.numbers and alone:
+            notes.append(f"{', '.join(alone)} did not learn what is shown: their like is {PREFERENCE}, not student")
+        if self.fewer:
+            notes.append("teachers retrieve for evaluate.teacher_users of the other rows' users")
+        return "\n".join(notes)
 
     def best_lists(self) -> str:
         """A line with the best impersonal list by each printed metric of retrieval; empty where there is none."""
@@ -141,7 +168,7 @@ class Table:
 
     def curve(self, metric: str) -> dict[float, float]:
         """By kappa the mean of a metric of the base student; empty for a student of one block."""
-        means = {kappa: self.mean("student", f"{metric}.kappa={kappa:g}") for kappa in KAPPAS}
+        means = {kappa: self.mean("student", f"{metric}.kappa={kappa:g}") for kappa in GRID}
         return {kappa: mean for kappa, mean in means.items() if mean is not None}
 
     def trade(self) -> str:
@@ -172,6 +199,10 @@ class Table:
         digits = 0 if metric.startswith("rows") else 1 if "seconds" in metric else 3
         several = len(self.seeds(model, metric)) > 1
         return f"{mean:.{digits}f}" + (f" ({self.spread(model, metric):.{digits}f})" if several else "")
+
+
+def _of_retrieval(metric: str) -> bool:
+    return "@" in metric or metric.endswith(".ceiling")
 
 
 def _markdown(head: list[str], rows: list[list[str]]) -> str:

@@ -108,11 +108,22 @@ class Export:
         return np.concatenate(out)
 
     def part(self, vectors: Floats, block: str) -> Floats:
-        """One block of vectors [N, d]. `score` of the preference's dot products is the preference's logit."""
+        """One block of vectors [N, d]. `score` of the preference's dot products is the preference's logit; those of
+        `exposure` are, over kappa, log P(shown) up to a number of the user.
+
+        Raises:
+            UserError: 65 the export has no such block.
+        """
+        if block not in self.blocks:
+            what = f"export {self.folder}: expected a block, {' or '.join(self.blocks)}, got {block!r}"
+            raise UserError(what, "exposure needs student.exposure.kappa above 0 and dmtl export")
         return vectors[:, self.blocks[block]]
 
     def with_kappa(self, users: Floats, kappa: float) -> Floats:
         """Vectors of users [N, d] as they would be served with another kappa.
+
+        Args:
+            users: as `vectors` gives them, by the export's own kappa.
 
         Raises:
             UserError: 65 kappa is above 0 and the export has no exposure block.

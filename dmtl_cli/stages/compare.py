@@ -145,16 +145,21 @@ def _measure(run: Run, name: str, days: list[dt.date], table: Table) -> None:
 
 
 def _measure_histories(base: Run, chain: list[dt.date], measured: list[dt.date], table: Table) -> None:
-    """Evaluates models of the long reads of the chain's days before each measured one. They take no setting from the
-    config, and are measured once, whatever the number of seeds."""
+    """Evaluates models of the long reads of the days before each measured one that the chain learned. They take no
+    setting from the config, and are measured once, whatever the number of seeds."""
     if not has_implicit():
         base.log.say("no ials: pip install implicit (or dmtl[baselines]) to have it")
-    past = PastReads(Log(base.config.data, ()))
+    past, learned = PastReads(Log(base.config.data, ())), _learned_days(base, chain)
     for name in (h for h in HISTORIES if h != IALS or has_implicit()):
         own = replace(base, ws=_below(base.ws, name, ALL | {"profile"}), frozen=False)
-        results = [evaluate_history(own, day, name, [d for d in chain if d < day], past) for day in measured]
+        results = [evaluate_history(own, day, name, [d for d in learned if d < day], past) for day in measured]
         table.evaluations += [f"{name} {r.day} {r.run_id}" for r in results]
         table.add_evaluations(name, [r.metrics for r in results])
+
+
+def _learned_days(run: Run, chain: list[dt.date]) -> list[dt.date]:
+    """The days that the teachers of a chain learned: the first one's whole window too, not the chain's days alone."""
+    return sorted({dt.date.fromisoformat(d) for day in chain for d in run.parent("teacher", day)[1].facts["days"]})
 
 
 def _seconds(run: Run, stages: tuple[str, ...]) -> float | None:

@@ -148,7 +148,7 @@ def _rankers(run: Run, exam: Exam, models: _Models) -> dict[str, Ranker]:
     lists = impersonal(models.profile[1], before(day.day), exposures=exam.exposures) if models.profile else {}
     if models.student:
         rankers["student"] = student = StudentRanker(models.student, day, run)
-        if student.blocks:
+        if student.knows_shown:
             rankers[PREFERENCE] = student.at(0.0)
         lists = {POPULARITY: student.export.clicks.rename({"item_id": "id", "clicks": "count"})} | lists
     rankers |= {name: ItemList(scores, day) for name, scores in lists.items()}

@@ -1,9 +1,9 @@
 """train-joint: DMTL as published: teacher and student in one loop on one day, every pair scored on the fly.
 
-The reference that the offline form is measured against; its student is never served. Like a student of stored scores it
-learns exposed and drawn pairs: those that the teacher draws, or `scores.negatives` per exposed row, which
-have weight 0 in the teacher's own loss. Rows that train-teacher would hold out are left out here too: both forms have
-seen the same.
+The reference that the offline form is measured against; its student is a preference alone, without what is shown, and
+is never served. Like a student of stored scores it learns exposed and drawn pairs: those that the teacher draws, or
+`scores.negatives` per exposed row, which have weight 0 in the teacher's own loss. Rows that train-teacher would hold
+out are left out here too: both forms have seen the same.
 """
 
 from __future__ import annotations
