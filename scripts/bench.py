@@ -478,6 +478,20 @@ def teacher(bench: Bench) -> list[Entry]:
     return out
 
 
+def profile(bench: Bench) -> list[Entry]:
+    """A day's profile with all that `features: auto` reads, beside the training of its teacher; both from Parquet."""
+
+    def stage(command: str, *sets: str) -> Callable[[int], Result]:
+        def measured(k: int) -> Result:
+            made = bench.dmtl(command, f"{command}-{k}", f"seed={k + 1}", *sets)
+            return made | {"rate": (made["rows"].get("log") or made["rows"]["events"]) / made["seconds"]}
+
+        return measured
+
+    done = in_turn(bench, {"profile": stage("build-profile", "features=auto"), "teacher": stage("train-teacher")})
+    return [entry(bench, "profile", done["profile"], done["teacher"], against="the day's teacher", precision=None)]
+
+
 def dump(bench: Bench) -> list[Entry]:
     """Scoring pairs into a dump, beside the rate of training on them."""
 
@@ -598,7 +612,7 @@ def scored(bench: Bench) -> None:
 
 
 WORKS: dict[str, Callable[[Bench], list[Entry]]] = {
-    w.__name__: w for w in (teacher, dump, student, reading, join, export, catalogue, growth, memory)
+    w.__name__: w for w in (teacher, profile, dump, student, reading, join, export, catalogue, growth, memory)
 }
 
 
