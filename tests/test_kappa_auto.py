@@ -13,6 +13,7 @@ import pytest
 from test_exposure import a_log, a_project, exported
 from worlds import DAYS, Project
 
+from dmtl_cli.config.student import Exposure
 from dmtl_cli.serving.export import Export
 from dmtl_cli.student import kappa
 from dmtl_cli.student.kappa import GRID, UNMEASURED
@@ -116,7 +117,8 @@ def test_it_is_the_best_on_a_day_that_the_student_before_did_not_learn(chain: Pr
 
 
 def test_the_first_export_has_the_default(chain: Project) -> None:
-    assert facts(chain, 1)["kappa"] == UNMEASURED == exported(chain, 1).kappa and facts(chain, 1)["kappa_curve"] == {}
+    assert facts(chain, 1)["kappa"] == exported(chain, 1).kappa == UNMEASURED == Exposure().kappa
+    assert facts(chain, 1)["kappa_curve"] == {}
 
 
 def test_another_student_before_is_another_key(chain: Project, log: Path, tmp_path: Path) -> None:

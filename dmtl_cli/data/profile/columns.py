@@ -15,7 +15,7 @@ ID = "id"
 FIRST, LAST = "first_seen", "last_seen"
 TODAY = "today."
 """begins the names of what a day adds"""
-Ids = pl.DataType | type[pl.DataType]
+Dtype = pl.DataType | type[pl.DataType]
 
 
 def count_column(event: str, half_life_days: float | None) -> str:

@@ -11,7 +11,7 @@ import polars as pl
 from dmtl_cli.config.automatic import HALF_LIVES
 from dmtl_cli.config.profile import CLICK, EXPOSURE, READ
 from dmtl_cli.config.schema import Config
-from dmtl_cli.data.profile.columns import FIRST, ID, LAST, Ids, count_column, history_column, time_column
+from dmtl_cli.data.profile.columns import FIRST, ID, LAST, Dtype, count_column, history_column, time_column
 
 Count = tuple[str, float | None]
 """an event and a half-life in days"""
@@ -78,9 +78,9 @@ class Plan:
         """The histories of a side: none of items."""
         return self.histories if side == "user" else {}
 
-    def schema(self, side: str, ids: dict[str, Ids]) -> dict[str, Ids]:
+    def schema(self, side: str, ids: dict[str, Dtype]) -> dict[str, Dtype]:
         """Columns and types of a stored side. `ids`: the type of ids by side."""
-        columns: dict[str, Ids] = {ID: ids[side], FIRST: pl.Date, LAST: pl.Date}
+        columns: dict[str, Dtype] = {ID: ids[side], FIRST: pl.Date, LAST: pl.Date}
         columns |= {count_column(*one): pl.Float32 for one in self.counts[side]}
         for event in self.kept(side):
             columns |= {history_column(event): pl.List(ids["item"]), time_column(event): pl.List(pl.Datetime("us"))}

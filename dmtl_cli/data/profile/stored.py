@@ -24,7 +24,7 @@ from dmtl_cli.data.log.spool import frame_of
 from dmtl_cli.data.profile.columns import (
     ID,
     LAST,
-    Ids,
+    Dtype,
     count_column,
     days_since,
     decayed,
@@ -111,7 +111,7 @@ class Profile:
         rows = (group.select(ID, count) for group in self._groups(side, [ID, LAST, column]))
         return pl.concat([group.filter(pl.col("count") > 0) for group in rows])
 
-    def rows(self, side: str, schema: Mapping[str, Ids]) -> Iterator[pl.DataFrame]:
+    def rows(self, side: str, schema: Mapping[str, Dtype]) -> Iterator[pl.DataFrame]:
         """Stored rows, sorted by id, a row group at a time; a counter that is not stored is 0, a history empty."""
         here = self._schema(side)
         columns = [c for c in schema if c in here]
@@ -123,7 +123,7 @@ class Profile:
         for group in self._groups(side, columns):
             yield group.with_columns(missing).select(list(schema))
 
-    def require_ids(self, side: str, kind: Ids, where: str) -> None:
+    def require_ids(self, side: str, kind: Dtype, where: str) -> None:
         """Raises UserError 65 where ids are of another type than the profile's."""
         if kind != self.kinds[side]:
             what = f"{where}: {side} ids are {_name(kind)}, the profile of {self.day} has {_name(self.kinds[side])}"
@@ -211,7 +211,7 @@ def table_writer(folder: Path, side: str, empty: pl.DataFrame) -> Iterator[Calla
 
 
 def write_facts(
-    folder: Path, day: dt.date, threshold: float | None, ids: dict[str, Ids], priors: dict[Rate, Prior]
+    folder: Path, day: dt.date, threshold: float | None, ids: dict[str, Dtype], priors: dict[Rate, Prior]
 ) -> None:
     names = {side: _name(kind) for side, kind in ids.items()}
     fitted = [{"rate": [*vars(rate).values()], **vars(prior)} for rate, prior in priors.items()]
@@ -227,7 +227,7 @@ def _table(folder: Path, side: str) -> Path:
     return folder / f"{side}s.parquet"
 
 
-def _name(kind: Ids) -> str:
+def _name(kind: Dtype) -> str:
     return next((name for name, stored in _KINDS.items() if stored == kind), str(kind))
 
 

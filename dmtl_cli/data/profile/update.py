@@ -20,7 +20,7 @@ from dmtl_cli.data.profile.columns import (
     ID,
     LAST,
     TODAY,
-    Ids,
+    Dtype,
     count_column,
     days_since,
     decayed,
@@ -65,7 +65,7 @@ def update(
     Raises:
         UserError: 65 ids are of another type than in the profile before.
     """
-    ids: dict[str, Ids] = {"user": day.users[log_day.ID].dtype, "item": day.items[log_day.ID].dtype}
+    ids: dict[str, Dtype] = {"user": day.users[log_day.ID].dtype, "item": day.items[log_day.ID].dtype}
     if before is not None:
         for side, kind in ids.items():
             before.require_ids(side, kind, f"day {day.day}")
