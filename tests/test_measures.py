@@ -528,6 +528,10 @@ def test_the_curve_of_a_figure_ends_at_its_kappas() -> None:
     assert list(line.get_xdata()) == [kappa / 10 for kappa in GRID] and len(axes.collections) == 1
     assert [text.get_text() for text in axes.texts] == ["kappa 0", "kappa 2"]
     assert table.trade().splitlines()[-1].startswith("| served: ")
+    table.numbers["student"]["kappa"] = [0.4, 0.8]
+    (axes,) = figure_of(table).axes
+    assert [text.get_text() for text in axes.texts] == ["kappa 0", "kappa 2", "served: 0.6"]
+    assert axes.lines[1].get_xydata().tolist() == [[pytest.approx(0.03)] * 2], "the mean of what is served"
     del table.numbers["student"]["read.recall@50.kappa=1"]
     assert not figure_of(table).axes[0].lines, "half a curve is none"
 

@@ -58,15 +58,20 @@ def figure_of(table: Table) -> Any:
 
 
 def _draw_curve(axes: Any, table: Table, x: Axis, y: Axis) -> None:
-    """The line over kappa, its ends marked with their kappa; nothing for a student of one block."""
+    """The line over kappa, of means over seeds; its ends and what is served (a ring) are marked with their kappa. Of a
+    student of one block nothing."""
     across, up = table.curve(x.metric), table.curve(y.metric)
     if not across or across.keys() != up.keys():
         return
     style = {"color": NAMED["student"], "linewidth": 1, "marker": ".", "markersize": 5, "zorder": 2}
-    axes.plot(list(across.values()), list(up.values()), label="student by kappa", **style)
-    for kappa in (min(across), max(across)):
-        at = across[kappa], up[kappa]
-        axes.annotate(f"kappa {kappa:g}", at, textcoords="offset points", xytext=(5, -9), fontsize=7)
+    axes.plot(list(across.values()), list(up.values()), label="student by kappa (means)", **style)
+    marked = {f"kappa {kappa:g}": (across[kappa], up[kappa]) for kappa in (min(across), max(across))}
+    served, right, high = (table.mean("student", m) for m in ("kappa", x.metric, y.metric))
+    if served and right is not None and high is not None:
+        marked[f"served: {served:.2g}"] = right, high
+        axes.plot(right, high, marker="o", markersize=8, markerfacecolor="none", markeredgecolor="black", zorder=5)
+    for text, at in marked.items():
+        axes.annotate(text, at, textcoords="offset points", xytext=(5, -9), fontsize=7, zorder=6)
 
 
 def _from_zero(axis: Any) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from dmtl_cli.evaluate.lists import LISTS
 from dmtl_cli.evaluate.on_catalogue import FEW, TRADED
 from dmtl_cli.evaluate.rankers import PREFERENCE
-from dmtl_cli.evaluate.settings import BASELINES, EVALUATED, JOINT, PLAIN, TAUGHT, UNTAUGHT
+from dmtl_cli.evaluate.settings import BASELINES, EVALUATED, HISTORIES, JOINT, PLAIN, TAUGHT, UNTAUGHT
 from dmtl_cli.student.kappa import GRID
 
 SHOWN = (
@@ -154,6 +154,9 @@ class Table:
             notes.append(f"{', '.join(alone)} did not learn what is shown: their like is {PREFERENCE}, not student")
         if self.fewer:
             notes.append("teachers retrieve for evaluate.teacher_users of the other rows' users")
+        lists = [n for n in (*HISTORIES, *LISTS) if self.seeds(n, "coverage@50")]
+        if lists:
+            notes.append(f"coverage is of what a row can retrieve, of {', '.join(lists)} items with events alone")
         return "\n".join(notes)
 
     def best_lists(self) -> str:
