@@ -132,7 +132,7 @@ class Exposure(Section):
     """A second block of the served vectors, which learns what is shown to whom. The served score is kappa times its
     score plus the preference."""
 
-    kappa: Weight | Literal["auto"] = 0.6
+    kappa: Weight | Literal["auto"] = 0.7
     """how much of what is shown is served; 0: there is no such block; auto: what was best on the day before"""
     objective: Literal["read_recall", "time_recall", "click_recall"] = "read_recall"
     """kappa: auto: of what it must be the most"""

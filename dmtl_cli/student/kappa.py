@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from dmtl_cli.serving.search import Floats, top_k
 
-GRID = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.5, 2.0)
-UNMEASURED = 0.6
+GRID = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0)
+UNMEASURED = 0.7
 """the kappa of a day before which there is nothing to measure it on"""
 K = 50
 
