@@ -196,7 +196,7 @@ def test_published_numbers_agree_with_the_printed_ones(compared: tuple[Project, 
         assert cell_["seeds"] == pytest.approx(by_hand(project, name, "ctcvr.auc"))
         assert cell_["mean"] == np.mean(cell_["seeds"]) and cell_["spread"] == np.ptp(cell_["seeds"])
     trade = cells_of((folder / "table.md").read_text(), 1)
-    assert trade == cells_of(out, 1) and trade["0.6"].items() == trade["served: 0.600 (0.000)"].items()
+    assert trade == cells_of(out, 1) and trade["0.7"].items() == trade["served: 0.700 (0.000)"].items()
     for kappa, row in list(trade.items())[:-1]:
         values = {m: by_hand(project, "student", f"{m}.kappa={kappa}") for m in row}
         assert [float(x.split()[0]) for x in row.values()] == [

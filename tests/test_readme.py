@@ -103,7 +103,7 @@ def test_which_method(here: Path, capfd: pytest.CaptureFixture[str], monkeypatch
     for row in ("popularity", "read_popularity", "exposure_rate", "ease"):
         assert re.search(rf"^\| {row} \| .*\d", table, re.M), table
     assert re.search(r"^best impersonal list: read\.recall|^best impersonal list: click\.recall", table, re.M), table
-    assert re.search(r"^\| kappa \| .*read\.recall@50", table, re.M) and "| served: 0.600" in table
+    assert re.search(r"^\| kappa \| .*read\.recall@50", table, re.M) and "| served: 0.700" in table
     folder = Path(run("dmtl path compare --config mylog.yaml", here, capfd).strip())
     assert {p.name for p in folder.iterdir()} == {"manifest.json", "table.md", "metrics.json", "figure.png"}
     fused = ["--set", "data.events.conversions={like: clicked}", "--set", "scores.fusion={pctr: 1, pcvr: 1, plike: .5}"]
