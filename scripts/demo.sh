@@ -2,7 +2,8 @@
 # Installs dmtl in an environment of its own, runs the daily chain over a generated click-bait world whose truth is
 # known, recommends for one user and prints a table. Runs from any folder, and may be run again.
 # DMTL_VENV: an environment to use as it is. DMTL_DEMO: where to work (default: work/demo and data/demo beside this).
-# Arguments go to `dmtl synth`: sh scripts/demo.sh --users 500 --items 300 --events-per-day 20000
+# Arguments go to `dmtl synth`: sh scripts/demo.sh --users 500 --items 300 --events-per-day 20000 (minutes less, but in so
+# small a world the table's order is another one: three days are too few for a teacher to learn tastes)
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
 . "$here/scripts/env.sh"

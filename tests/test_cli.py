@@ -86,7 +86,7 @@ def test_backfill_publishes_every_stage_of_every_day(chain: tuple[Project, list[
     assert [r["stage"] for r in results if r["day"] == DAYS[0]] == first
     for day in DAYS[1:3]:
         said = [r["stage"] for r in results if r["day"] == day]
-        assert said == ["evaluation", "profile", "teacher", "scores", "scores", "student", "export"]
+        assert said == ["profile", "evaluation", "teacher", "scores", "scores", "student", "export"]
     for r in results:
         assert set(r) == JSON_KEYS and not r["up_to_date"]
         assert Path(r["path"]).name == f"run-{r['run_id']}" and (Path(r["path"]) / "manifest.json").is_file()

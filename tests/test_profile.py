@@ -386,6 +386,24 @@ def test_rates_are_smoothed(small: tuple[Profile, dict[str, Feature]]) -> None:
     assert found["fitted"][0] == pytest.approx((2 + fitted.strength * 0.6) / (3 + fitted.strength))
 
 
+def test_a_read_rate_is_of_clicks_with_a_known_duration(tmp_path: Path) -> None:
+    """Item 10: four clicks, two with a duration, one of them a long read; item 11: one long read; an exposure each."""
+    rate = {"rate": "read", "of": "click", "prior_strength": 2.0}
+    features = [feature("read_rate", "item", rate), feature("ctcvr", "item", {**rate, "of": "exposure"})]
+    config = config_of(tmp_path, {"click": "click", "duration": "seconds"}, features)
+    seconds = {10: [THRESHOLD + 1, 1.0, None, None], 11: [THRESHOLD + 1]}
+    rows = [{"item_id": i, "click": True, "seconds": s} for i, known in seconds.items() for s in known]
+    rows += [{"item_id": i, "click": False, "seconds": None} for i in seconds]
+    write_day(tmp_path / "log", START, [{"user_id": 1, **row} for row in rows])
+    read = Log(config.data, (), timed=True).read(START, tmp_path)
+    update.update(None, read, Plan.of(config), THRESHOLD, 60, tmp_path, tmp_path)
+    found = Profile.open(tmp_path).features("item", pl.Series([10, 11]), config.features[-2:], START)
+    mean = 2 / 3  # of all clicks with a known duration
+    assert found["read_rate"].to_list() == pytest.approx([(1 + 2 * mean) / (2 + 2), (1 + 2 * mean) / (1 + 2)])
+    mean = 2 / 5  # an exposure without a click is known
+    assert found["ctcvr"].to_list() == pytest.approx([(1 + 2 * mean) / (3 + 2), (1 + 2 * mean) / (2 + 2)])
+
+
 def test_ages_and_histories_of_unknown_ids_are_null(small: tuple[Profile, dict[str, Feature]]) -> None:
     found = values(small, "item", [11, 10, 99], 4, "age", "rest")
     assert found["age"].to_list() == [4.0, 4.0, None] and found["rest"].to_list() == [4.0, 2.0, None]

@@ -343,6 +343,17 @@ def test_automatic_features_are_those_written_out(project: Project, tmp_path: Pa
         assert again["up_to_date"] and again["key"] == before["key"]
 
 
+def test_a_run_makes_up_for_a_night_that_was_missed(project: Project, world: Path) -> None:
+    """Its profile is made first, as evaluation needs it; the teacher of that night is not."""
+    for day in (3, 4):
+        arrive(world, project.home / "log", day, "events", *TABLES)
+    ended = project.call("run", "--day", DAYS[3], "--json")
+    assert ended.code == 0, ended.err
+    made = [(r["stage"], r["day"]) for r in ended.every if not r["up_to_date"]]
+    assert made[:3] == [("profile", DAYS[2]), ("profile", DAYS[3]), ("evaluation", DAYS[3])]
+    assert made[-1] == ("export", DAYS[3]) and ("teacher", DAYS[2]) not in made
+
+
 def test_what_was_served_is_compared(project: Project, world: Path) -> None:
     """Each night's export was made before the tables of the next morning were there, and is measured as it was."""
     for day in (3, 4):

@@ -135,7 +135,7 @@ def _seeds(text: str | None) -> list[int] | None:
 @commands.command("run")
 @publishes("run", summary=None)
 def run(call: Call, day: Day) -> list[Result]:
-    """The whole day: evaluate what was ready, train the teacher, dump its scores, train and export the student."""
+    """The whole day: build its profile, evaluate what was ready, train teacher and student, export."""
     from dmtl_cli.stages.run import run_day
 
     return run_day(call.run, parse_day(day))

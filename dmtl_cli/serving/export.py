@@ -29,10 +29,10 @@ def input_names(layout: Layout) -> tuple[str, ...]:
 class Export:
     """A published export directory."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | str) -> None:
         import onnxruntime
 
-        self.folder = folder
+        self.folder = folder = Path(folder)
         self.encoder = Encoder.read(folder)
         self.described: dict[str, Any] = json.loads((folder / "features.json").read_text())
         options = onnxruntime.SessionOptions()

@@ -18,13 +18,14 @@ ALL: Stages = frozenset(CHAIN)
 
 
 def run_day(run: Run, day: dt.date) -> list[Result]:
-    """Measures on the day what was ready before it, then learns the day."""
-    results: list[Result] = []
+    """Builds the day's profile, and those of days that were missed, which evaluation needs; measures on the day what
+    was ready before it, then learns the day."""
+    results = build_profile(run, day)
     try:
         results.append(evaluate(run, day))
     except NotDue as e:
         run.log.say(f"evaluation {day}: not due, {e}")
-    return results + learn_day(run, day)
+    return results + learn_day(run, day, ALL - {"profile"})
 
 
 def learn_day(run: Run, day: dt.date, stages: Stages = ALL) -> list[Result]:

@@ -27,22 +27,23 @@ def status(ws: Workspace, today: dt.date | None = None) -> dict[str, Any]:
     first = ws.days("teacher")[:1]
     served = ws.latest_day()
     return {
-        "days": {str(day): _day(ws, day, begins=bool(first) and day <= first[0]) for day in days},
+        "days": {str(day): _day(ws, day, first[0] if first else day) for day in days},
         "served": str(ws.latest()) if served else None,
         "served_day": str(served) if served else None,
         "served_age_days": ((today or dt.date.today()) - served).days if served else None,
     }
 
 
-def _day(ws: Workspace, day: dt.date, *, begins: bool) -> dict[str, str]:
-    """The state of each column; `begins`: no teacher is older, so what needs one is not due."""
+def _day(ws: Workspace, day: dt.date, first: dt.date) -> dict[str, str]:
+    """The state of each column; what needs a teacher before the day of the first one is not due."""
     cells = {}
+    due = COLUMNS if day > first else ("profile", "teacher", "scores") if day == first else ("profile",)
     for column in COLUMNS:
         stage = "scores" if column == "rescores" else column
         state = _state(ws, column, day)
         if state == "missing" and ws.refusal_path(stage, day).exists():
             state = "refused"
-        if state == "missing" and begins and column not in ("profile", "teacher", "scores"):
+        if state == "missing" and column not in due:
             state = "not due"
         cells[column] = state
     return cells

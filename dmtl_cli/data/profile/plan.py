@@ -27,6 +27,17 @@ class Rate:
     half_life_days: float | None
 
     @property
+    def base(self) -> str:
+        """The events it divides by: those of `of` that tell whether `event` happened. Of a click without a duration
+        nobody knows whether it was a long read."""
+        return self.of if self.event in (CLICK, EXPOSURE) else f"{self.of}.{self.event}"
+
+    @property
+    def counts(self) -> set[Count]:
+        """The counters it is made of."""
+        return {(self.event, self.half_life_days), (self.base, self.half_life_days), (self.base, self.squares)}
+
+    @property
     def squares(self) -> float | None:
         """Half-life of the counter that adds up squared weights of events: (0.5 ** (days / h)) ** 2."""
         return None if self.half_life_days is None else self.half_life_days / 2
@@ -54,11 +65,11 @@ class Plan:
                 continue
             if p.history is not None:
                 histories[p.history] = max(f.max_length, histories.get(p.history, 0))
-            else:
-                counts[f.side] |= {(event, p.half_life_days) for event in p.events}
-            if p.rate is not None and p.of is not None:
+            elif p.count is not None:
+                counts[f.side].add((p.count, p.half_life_days))
+            elif p.rate is not None and p.of is not None:
                 rates.add(rate := Rate(f.side, p.rate, p.of, p.half_life_days))
-                counts[f.side].add((rate.of, rate.squares))
+                counts[f.side] |= rate.counts
         return Plan(
             {side: _in_order(some) for side, some in counts.items()},
             dict(sorted(histories.items())),
@@ -73,6 +84,11 @@ class Plan:
     def counted(self, side: str) -> list[str]:
         """The events that a side counts."""
         return sorted({event for event, _ in self.counts[side]})
+
+    @property
+    def bases(self) -> set[tuple[str, str, str]]:
+        """(base, of, event) of every rate whose base is not an event by itself."""
+        return {(r.base, r.of, r.event) for r in self.rates if r.base != r.of}
 
     def kept(self, side: str) -> dict[str, int]:
         """The histories of a side: none of items."""

@@ -35,7 +35,7 @@ class Prior:
     def smoothed(self, rate: Rate, strength: float | None, as_of: dt.date) -> pl.Expr:
         """(count + strength * mean) / (count of + strength) of stored rows. `strength`: None for the fitted one."""
         a = self.strength if strength is None else strength
-        k, n = (decayed(event, rate.half_life_days, as_of) for event in (rate.event, rate.of))
+        k, n = (decayed(event, rate.half_life_days, as_of) for event in (rate.event, rate.base))
         return (k + a * self.mean) / (n + a)
 
 
@@ -49,7 +49,7 @@ class Fit:
     def add(self, rows: pl.DataFrame) -> None:
         """Stored rows as they are when the day ends."""
         for sums, r in zip(self._sums, self.rates, strict=True):
-            counters = ((r.event, r.half_life_days), (r.of, r.half_life_days), (r.of, r.squares))
+            counters = ((r.event, r.half_life_days), (r.base, r.half_life_days), (r.base, r.squares))
             frame = rows.select(decayed(*one, self.day).alias(name) for name, one in zip("knw", counters, strict=True))
             k, n, squares = frame.filter(pl.col("n") > 0).to_numpy().T
             sums += k.sum(), n.sum(), (k * k / n).sum(), (n * n).sum(), (squares / n).sum(), squares.sum()

@@ -150,7 +150,8 @@ class Profile:
             elif p.age is not None:
                 columns.add(p.age)
             else:
-                columns |= {count_column(event, p.half_life_days) for event in p.events}
+                events = [p.count] if p.count is not None else [_rate(f).event, _rate(f).base]
+                columns |= {count_column(event, p.half_life_days) for event in events}
         self._require(side, sorted(columns))
         return sorted(columns)
 

@@ -68,7 +68,7 @@ class Today:
 
     def _count(self, block: Block) -> pl.DataFrame:
         """Counts a block and returns the rows of histories: user, item, time, and whether each event happened."""
-        flags = happened(block, self.threshold)
+        flags = happened(block, self.threshold, self.plan)
         for rows, counts in ((block.user, self._counts["user"]), (block.item, self._counts["item"])):
             for event, some in counts.items():
                 np.add.at(some, rows if event == EXPOSURE else rows[flags[event]], _ONE)
@@ -93,11 +93,13 @@ class Today:
         return out
 
 
-def happened(block: Block, threshold: float | None) -> dict[str, npt.NDArray[np.bool_]]:
-    """[n] whether each row is an exposure, a click, a long read, and each further conversion."""
-    converted = {name: z for name, (z, _) in block.conversions(threshold).items()}
-    read = converted.pop(tasks.READ)
-    return {EXPOSURE: np.ones(len(block), np.bool_), CLICK: block.click, READ: read, **converted}
+def happened(block: Block, threshold: float | None, plan: Plan) -> dict[str, npt.NDArray[np.bool_]]:
+    """[n] whether each row is an exposure, a click, a long read, each further conversion, and a base of the plan's
+    rates."""
+    conversions = {READ if name == tasks.READ else name: both for name, both in block.conversions(threshold).items()}
+    flags = {EXPOSURE: np.ones(len(block), np.bool_), CLICK: block.click}
+    flags |= {name: z for name, (z, _) in conversions.items()}
+    return flags | {base: flags[of] & conversions[event][1] for base, of, event in plan.bases}
 
 
 def instants(rows: pl.DataFrame, day: dt.date) -> pl.Series:
