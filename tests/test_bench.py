@@ -269,7 +269,7 @@ def test_a_run_without_peers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--only", "teacher,tea"], "--only: tea is none of teacher, dump"),
+        (["--only", "teacher,tea"], "--only: tea is none of teacher, profile, dump"),
         (["--peers", "."], "--peers needs --peer-python"),
         (["--peers", ".", "--peer-python", "python"], "no peer_rechub.py"),
     ],

@@ -306,7 +306,7 @@ def projects(log: Path) -> tuple[Project, Project]:
     made = two(other, "backfill", *days).every
     assert [r["stage"] for r in made] == [
         "profile", "teacher", "scores",
-        "evaluation", "profile", "teacher", "scores", "scores", "student", "export",
+        "profile", "evaluation", "teacher", "scores", "scores", "student", "export",
     ]  # fmt: skip
     assert all(r.keys() == JSON_KEYS and not r["up_to_date"] for r in made)
     assert made[1]["rows"]["learned"] % LONELY == 1
