@@ -120,6 +120,8 @@ def test_check_shows_what_profiles_give(tmp_path: Path, world: list[pl.DataFrame
     assert [unknown(DAYS[1])[name] for name in given] == [1.0] * 4
     assert dmtl("build-profile", "--config", file, "--day", DAYS[0]).code == 0
     assert "one value" not in dmtl("check", "--config", file, "--day", DAYS[1]).out
+    told = ["no profile of an earlier day" in dmtl("check", "--config", file, "--day", day).out for day in DAYS[:2]]
+    assert told == [True, False]
     assert unknown(DAYS[1])["item_age"] == 0, "all one day old"
     shares = unknown(DAYS[2])
     assert shares["item_clicks_1d"] == shares["item_click_rate"] == 0

@@ -57,6 +57,8 @@ class Config(Section):
     @classmethod
     def _automatic_features(cls, raw: Any) -> Any:
         """Puts features in place of `features: auto`."""
+        if isinstance(raw, dict) and isinstance(word := raw.get("features"), str) and word != "auto":
+            raise ValueError(f"features: expected a list or auto, got {word!r}")
         if isinstance(raw, dict) and raw.get("features") == "auto":
             try:
                 return raw | {"features": automatic(Events.model_validate(raw["data"]["events"]))}

@@ -37,7 +37,8 @@ def check(config: Config, day: dt.date) -> dict[str, Any]:
     """
     log = Log(config.data, columns(config.features))
     with tempfile.TemporaryDirectory(prefix="dmtl-check-") as scratch:
-        read = _with_profile(config, log.read(day, Path(scratch)))
+        known = _profile(config, day)
+        read = joined(log.read(day, Path(scratch)), config.features, known, before(day))
         encoder = Encoder(config.features).grow([read])
         changing = _items_that_change(log, read)
         features = [encoder.describe(read, f.name) | _doubts(f, read, changing) for f in config.features]
@@ -53,16 +54,17 @@ def check(config: Config, day: dt.date) -> dict[str, Any]:
                 if getattr(config.data, k) is not None
             },
             "features": features,
+            **({"profile": str(known.day) if known else None} if any(f.profile for f in config.features) else {}),
             "estimates": _estimates(config, read, encoder),
         }
 
 
-def _with_profile(config: Config, day: Day) -> Day:
-    """The day with what the workspace's newest profile before it gives; null where there is none."""
+def _profile(config: Config, day: dt.date) -> Profile | None:
+    """The workspace's newest profile before the day; None where there is none."""
     ws = Workspace(Path(config.workspace))
-    newest = ws.newest("profile", day.day)
+    newest = ws.newest("profile", day)
     found = ws.current("profile", newest) if newest else None
-    return joined(day, config.features, Profile.open(found) if found else None, before(day.day))
+    return Profile.open(found) if found else None
 
 
 def _labels(config: Config, day: Day) -> dict[str, Any]:
@@ -143,6 +145,9 @@ def _doubts(f: Feature, day: Day, changing: dict[str, int]) -> dict[str, Any]:
 
 def described(found: dict[str, Any]) -> str:
     """What `check` found, as lines of text."""
+    notes = [note for f in found["features"] for note in _notes(f)]
+    if found.get("profile", "") is None:
+        notes.append("no profile of an earlier day: what profiles give is unknown until there is one")
     lines = [
         f"day {found['day']}: {found['rows']:,} rows, {found['users']:,} users, {found['items']:,} items",
         "labels: " + ", ".join(f"{k} {_words(v)}" for k, v in found["labels"].items()),
@@ -150,7 +155,7 @@ def described(found: dict[str, Any]) -> str:
         "",
         f"{'feature':24}{'side':9}{'kind':13}{'embedding':24}{'rows':>10}{'unknown':>9}",
         *(_row(f) for f in found["features"]),
-        *(note for f in found["features"] for note in _notes(f)),
+        *notes,
         "",
         "estimates (guesses): " + ", ".join(f"{k} {v}" for k, v in found["estimates"].items()),
     ]
