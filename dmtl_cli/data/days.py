@@ -100,8 +100,10 @@ class Days:
 
         An item that neither lists is not retired: the table may be no catalogue.
         """
-        listed = [self.log.listed("item", day, tables) for tables in (None, before(day, -1))]
-        then, now = listed
+        table = self.run.config.data.items
+        if table is None or table.partition is None:  # one table for all days retires nothing
+            return None
+        then, now = (self.log.listed("item", day, tables) for tables in (None, before(day, -1)))
         return None if then is None or now is None else then.filter(~then.is_in(now.implode()))
 
     def _before(self, day: dt.date) -> Parent | None:
