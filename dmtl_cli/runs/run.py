@@ -63,6 +63,8 @@ class Draft:
     metrics: dict[str, float]
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
     gates: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    warnings: list[str] = dataclasses.field(default_factory=list)
+    """doubts about what was made, each one line with what to do: `facts.warnings` of the manifest, where there are any"""
 
 
 Work = Callable[[Publication], Draft]
@@ -226,7 +228,10 @@ class Run:
         """What `Publication.seal` takes."""
         inexact = ["on CUDA the same key gives results equal within rounding, not the same bytes"]
         warnings = inexact if self.device.type == "cuda" else []
-        return recipe.fields() | vars(draft) | {"key_warnings": warnings}
+        made = {name: value for name, value in vars(draft).items() if name != "warnings"}
+        if draft.warnings:
+            made["facts"] = draft.facts | {"warnings": draft.warnings}
+        return recipe.fields() | made | {"key_warnings": warnings}
 
     def _serves(self) -> bool:
         """Whether LATEST names an export; publishing repairs one that does not."""
@@ -248,5 +253,7 @@ class Run:
         self.log.published(seconds, **result.to_dict())
         verb = "up to date" if up_to_date else "published"
         self.log.say(f"{m.stage} {m.day}: {verb} {m.run_id}")
+        for warning in m.facts.get("warnings", ()):
+            self.log.say(f"{m.stage} {m.day}: warning: {warning}")
         self.done.append(result)
         return result
