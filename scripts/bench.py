@@ -63,7 +63,7 @@ from dmtl_cli.teacher.frozen import FrozenTeacher
 from dmtl_cli.teacher.labels import TeacherLabels
 from dmtl_cli.teacher.loss import teacher_loss
 from dmtl_cli.teacher.model import batch_logits
-from dmtl_cli.teacher.rows import teacher_rows
+from dmtl_cli.teacher.rows import HoldOut, teacher_rows
 
 Entry = dict[str, Any]
 Result = dict[str, Any]
@@ -742,7 +742,7 @@ class Opened:
 
     def teacher_batches(self) -> Iterator[Batch[TeacherLabels[Tensor]]]:
         config = self.run.config
-        rows = teacher_rows([self.day], LONG_READ, config.teacher, 0.0, config.seed, self.rng)
+        rows = teacher_rows([self.day], LONG_READ, config.teacher, HoldOut(0.0, config.seed).kept, self.rng)
         return self.batcher.batches(rows, BATCH)
 
     def student_batches(self, config: Config) -> Iterator[StudentBatch]:

@@ -25,7 +25,7 @@ from dmtl_cli.serving.export import Export
 from dmtl_cli.serving.search import top_k
 from dmtl_cli.stages.train_joint import with_unlabelled
 from dmtl_cli.synth.generate import generate
-from dmtl_cli.teacher.rows import teacher_rows
+from dmtl_cli.teacher.rows import HoldOut, teacher_rows
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +138,7 @@ def test_pairs_beside(world: Path, tmp_path: Path) -> None:
         (tmp_path / day).mkdir()
         days.append(Log(config.data, config.features).read(dt.date.fromisoformat(day), tmp_path / day))
     rng = np.random.default_rng(0)
-    rows = Rows.concat(list(teacher_rows(days, 30.0, config.teacher, 0.0, 1, rng)))
+    rows = Rows.concat(list(teacher_rows(days, 30.0, config.teacher, HoldOut(0.0, 1).kept, rng)))
     rows = replace(rows, labels=rows.labels._replace(weight=rng.random(len(rows)).astype(np.float32)))
     whole, kd_weight = with_unlabelled(rows, [Negatives(d, 0.0) for d in days], 2, rng)
     n, users, items = len(rows), len(days[0].users), len(days[0].items)

@@ -5,6 +5,7 @@ import itertools
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import numpy.typing as npt
@@ -18,15 +19,16 @@ from test_rows import lists_of
 from dmtl_cli.config.features import Feature
 from dmtl_cli.config.teacher import Teacher
 from dmtl_cli.data.log import sizes
-from dmtl_cli.data.log.day import ID, Block, Day
+from dmtl_cli.data.log.day import ID, NO_REQUEST, Block, Day
 from dmtl_cli.data.log.spool import Spool
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.nn.batches import Batcher
 from dmtl_cli.teacher.labels import TeacherRows
-from dmtl_cli.teacher.rows import held_out, rows_per_epoch, teacher_rows
+from dmtl_cli.teacher.rows import HoldOut, rows_per_epoch, teacher_rows
 
 Ints = npt.NDArray[np.int64]
+MONDAY = dt.date(2026, 1, 5)
 HOUR = Feature(name="hour", side="context", kind="categorical")
 
 
@@ -104,7 +106,7 @@ def a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Day:
 
 def epoch(days: list[Day], samples: str, share: float = 0.0, seed: int = 1, **more: Any) -> TeacherRows:
     config = Teacher.model_validate({"samples": samples, **more})
-    return Rows.concat(list(teacher_rows(days, 30.0, config, share, seed, np.random.default_rng(seed))))
+    return Rows.concat(list(teacher_rows(days, 30.0, config, HoldOut(share, seed).kept, np.random.default_rng(seed))))
 
 
 def logged(day: Day) -> list[tuple[Any, ...]]:
@@ -204,31 +206,49 @@ def test_further_conversions_are_labels_of_their_own(tmp_path: Path) -> None:
 # -- held out ----------------------------------------------------------------------------------------------------------
 
 
-def block_of(position: Ints) -> Block:
-    n = len(position)
-    zeros = [np.zeros(n, kind) for kind in (np.int32, np.int32, np.bool_, np.float32, np.int8, np.float32, np.int64)]
-    return Block(position, *zeros, None, {})
+def block_of(user: Ints, request: Ints) -> Block:
+    n = len(user)
+    zeros = [np.zeros(n, kind) for kind in (np.int32, np.bool_, np.float32, np.int8, np.float32)]
+    return Block(np.arange(n), user.astype(np.int32), *zeros, request, None, {})
+
+
+def day_of(date: dt.date) -> Day:
+    return Mock(spec=Day, day=date)
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.integers(0, 2**31 - 1), st.floats(0, 0.9), st.integers(0, 2**40))
-def test_held_out_is_a_property_of_an_event(seed: int, share: float, start: int) -> None:
-    position = start + np.arange(3000)
-    once = held_out(block_of(position), share, seed)
-    order = np.random.default_rng(0).permutation(len(position))
-    assert np.array_equal(held_out(block_of(position[order]), share, seed), once[order])
-    assert abs(once.mean() - share) < 5 * np.sqrt(max(share * (1 - share), 1e-9) / len(position)) + 1e-9
-    assert (once <= held_out(block_of(position), min(0.95, share + 0.05), seed)).all(), "a larger share holds a smaller"
+@given(st.integers(0, 2**31 - 1), st.floats(0, 0.9), st.booleans())
+def test_held_out_are_whole_requests_or_users(seed: int, share: float, requests: bool) -> None:
+    rng, day = np.random.default_rng(0), day_of(MONDAY)
+    user = rng.integers(3000, size=12_000)
+    request = rng.integers(2, size=12_000) if requests else np.full(12_000, NO_REQUEST)
+    block, held = block_of(user, request), HoldOut(share, seed).held
+    once = held(day, block)
+    order = rng.permutation(len(user))
+    assert np.array_equal(held(day, block_of(user[order], request[order])), once[order])
+    groups = user * 2 + (request if requests else 0)
+    shares = np.bincount(groups, once) / np.maximum(1, np.bincount(groups))
+    assert set(shares.tolist()) <= {0.0, 1.0}, "all rows of a group, or none"
+    there = np.unique(groups)
+    mean, n = shares[there].mean(), len(there)
+    assert abs(mean - share) < 5 * np.sqrt(max(share * (1 - share), 1e-9) / n) + 1e-9
+    assert (once <= HoldOut(min(0.95, share + 0.05), seed).held(day, block)).all(), "a larger share holds a smaller"
+
+
+def test_another_day_holds_out_other_users() -> None:
+    block = block_of(np.arange(4000), np.full(4000, NO_REQUEST))
+    one, other = (HoldOut(0.3, 1).held(day_of(d), block) for d in (MONDAY, MONDAY + dt.timedelta(days=1)))
+    assert 0.05 < (one & other).mean() < 0.13, "independent: .09"
 
 
 def test_every_epoch_learns_the_same_rest(a_day: Day) -> None:
     one = epoch([a_day], "exposed", share=0.25)
-    config = Teacher(samples="exposed")
+    config, hold_out = Teacher(samples="exposed"), HoldOut(0.25, 1)
     for other_order in (5, 6):
         rng = np.random.default_rng(other_order)
-        again = Rows.concat(list(teacher_rows([a_day], 30.0, config, 0.25, 1, rng)))
+        again = Rows.concat(list(teacher_rows([a_day], 30.0, config, hold_out.kept, rng)))
         assert Counter(listed(again)) == Counter(listed(one))
-    kept = sum(int(held_out(b, 0.25, 1).sum()) for b in a_day.blocks())
+    kept = sum(int(hold_out.held(a_day, b).sum()) for b in a_day.blocks())
     assert len(one) == len(a_day) - kept and 45 < kept < 105
     assert Counter(listed(epoch([a_day], "exposed", share=0.25, seed=2))) != Counter(listed(one))
     mixed = Counter(listed(epoch([a_day], "mixed", share=0.25)))
@@ -255,7 +275,7 @@ def test_a_day_of_few_clicks_is_no_handful_of_steps(tmp_path: Path) -> None:
     put(tmp_path, columns | {"click": np.arange(n) % 100 == 0})
     day, config = read(tmp_path), Teacher(samples="sampled")
     size = config.rows_a_step(rows_per_epoch([day], config))
-    rows = teacher_rows([day], 30.0, config, 0.0, 1, rng)
+    rows = teacher_rows([day], 30.0, config, HoldOut(0.0, 1).kept, rng)
     steps = sum(1 for _ in Batcher.cut(rows, size))
     assert 100 < steps < 500 and n / 100 * 2 / config.rows_a_step(len(day)) < 12
 

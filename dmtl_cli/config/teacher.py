@@ -61,6 +61,7 @@ class Teacher(Training):
     """weight of a loss, default 1: ctr, ctcvr (all rows) and cvr (clicked rows; 0 is the paper's form); for a further
     conversion X ctX (all rows) and X (clicked rows)"""
     calibration_share: Share = 0.1
-    """share of exposed rows kept from training to fit an intercept and a slope per task"""
+    """share of requests (of a log without them: of a day's users) whose exposed rows are kept from training, to fit an
+    intercept and a slope per task"""
     crosses: tuple[Cross, ...] = ()
     """further inputs that no tower can read, as they belong to a pair: ln(1 + equal values of two features)"""

@@ -64,7 +64,7 @@ class Draft:
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
     gates: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     warnings: list[str] = dataclasses.field(default_factory=list)
-    """doubts about what was made, each one line with what to do: `facts.warnings` of the manifest, where there are any"""
+    """doubts about what was made, a line each with what to do: `facts.warnings` of the manifest, where there are any"""
 
 
 Work = Callable[[Publication], Draft]

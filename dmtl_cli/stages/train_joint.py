@@ -43,7 +43,7 @@ from dmtl_cli.teacher.build import build_teacher, refuse_another_model
 from dmtl_cli.teacher.labels import TeacherLabels, TeacherRows
 from dmtl_cli.teacher.loss import teacher_loss
 from dmtl_cli.teacher.model import Teacher, batch_logits
-from dmtl_cli.teacher.rows import as_negatives, held_out_share, rows_per_epoch, teacher_rows
+from dmtl_cli.teacher.rows import HoldOut, as_negatives, rows_per_epoch, teacher_rows
 
 A = TypeVar("A")
 
@@ -101,7 +101,7 @@ def _learn(
 
     logged, offered = sum(map(len, read)), rows_per_epoch(read, config)
     unlabelled = run.config.scores.negatives if config.samples == "exposed" else 0
-    share = held_out_share(run.config, logged)
+    hold_out = HoldOut.of(run.config, logged)
     for_teacher = teacher.batcher(run, read, rng, by="rows", event_features=False)
     for_student = student.batcher(run, read, rng, by="sides", event_features=True)
     draws = [Negatives(d, run.config.scores.alpha) for d in read]
@@ -109,7 +109,7 @@ def _learn(
     learned: dict[str, float] = {}
     with run.log.progress(f"joint {day}", config.epochs * offered * (1 + unlabelled)) as progress:
         for _ in range(config.epochs):
-            rows = teacher_rows(read, threshold, config, share, run.config.seed, rng)
+            rows = teacher_rows(read, threshold, config, hold_out.kept, rng)
             cut = for_teacher.cut(rows, config.rows_a_step(offered))
             batches = _batches(cut, for_teacher, for_student, draws, unlabelled, rng)
             learned = fit([teacher, student], batches, loss, progress, run.ranks)

@@ -23,7 +23,7 @@ from dmtl_cli.teacher.calibrate import HeldOut, calibrated, held_out_logits
 from dmtl_cli.teacher.labels import TeacherLabels
 from dmtl_cli.teacher.loss import gate_numbers, teacher_loss
 from dmtl_cli.teacher.model import Teacher, batch_logits
-from dmtl_cli.teacher.rows import held_out_share, rows_per_epoch, teacher_rows
+from dmtl_cli.teacher.rows import HoldOut, rows_per_epoch, teacher_rows
 
 
 def train_teacher(run: Run, day: dt.date) -> Result:
@@ -65,17 +65,17 @@ def _learn(
 
     rng = run.rng("teacher", day)
     logged, offered = sum(map(len, read)), rows_per_epoch(read, config)
-    share = held_out_share(run.config, logged)
+    hold_out = HoldOut.of(run.config, logged)
     batcher = learner.batcher(run, read, rng, by="rows", event_features=False)
     learned: dict[str, float] = {}
     with run.log.progress(f"teacher {day}", config.epochs * offered) as progress:
         for _ in range(config.epochs):
-            rows = teacher_rows(read, threshold, config, share, run.config.seed, rng)
+            rows = teacher_rows(read, threshold, config, hold_out.kept, rng)
             batches = batcher.batches(rows, config.rows_a_step(offered))
             learned = fit([learner], batches, partial(_loss, run, learner.model), progress, run.ranks)
     sizes = learner.finish(run, publication.path, publication.path.parent)
 
-    held_out = held_out_logits(run, encoder, learner.model, read, share, threshold)
+    held_out = held_out_logits(run, encoder, learner.model, read, hold_out, threshold)
     calibration = {k: c.to_dict() for k, c in calibrated(run, held_out, before).items()}
     facts = _facts(run, threshold, days) | {"calibration": calibration}
     counts = {"log": logged, "learned": int(learned.pop("rows", 0)), "held_out": len(held_out[CLICK].logit)}

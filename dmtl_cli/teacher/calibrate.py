@@ -18,7 +18,7 @@ from dmtl_cli.scores.calibration import Calibration
 from dmtl_cli.teacher.frozen import Scorer
 from dmtl_cli.teacher.labels import labelled
 from dmtl_cli.teacher.model import Teacher
-from dmtl_cli.teacher.rows import held_out
+from dmtl_cli.teacher.rows import HoldOut
 
 Array = npt.NDArray[Any]
 
@@ -33,14 +33,14 @@ class HeldOut:
 
 
 def held_out_logits(
-    run: Run, encoder: Encoder, model: Teacher, days: Sequence[Day], share: float, threshold: float | None
+    run: Run, encoder: Encoder, model: Teacher, days: Sequence[Day], hold_out: HoldOut, threshold: float | None
 ) -> dict[str, HeldOut]:
     """The held-out exposures of each task, which training did not see."""
     parts: dict[str, list[tuple[Array, Array, Array]]] = {task: [] for task in run.config.tasks.names}
     for day in days:
         scorer = Scorer(encoder, model, day, run.device, run.ranks, kept_bytes=0)  # for a few rows
         for block in day.blocks():
-            rows = labelled(block, threshold).take(np.flatnonzero(held_out(block, share, run.config.seed)))
+            rows = labelled(block, threshold).take(np.flatnonzero(hold_out.held(day, block)))
             click, converted, known, weight = rows.labels
             logits = scorer.pairs(pairs(rows.user, rows.item, rows.features))
             for k, task in enumerate(parts):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -18,20 +19,42 @@ from dmtl_cli.teacher.labels import TeacherLabels, TeacherRows, labelled
 MAX_HELD_OUT = 1_000_000  # rows: enough for two numbers per task, and they are kept in memory
 
 
-def held_out(block: Block, share: float, seed: int) -> npt.NDArray[np.bool_]:
-    """[n] bool: whether an event is kept from training, by a fixed hash of its position (splitmix64), so that the same
-    events are held out in every epoch and whatever the order of reading."""
-    state = block.position.astype(np.uint64) + np.uint64(seed * GAMMA % 2**64)
-    return (splitmix64(state) >> np.uint64(11)).astype(np.float64) / 2.0**53 < share
+Kept = Callable[[Day, Block], npt.NDArray[np.bool_]]
+"""which events of a block of a day are learned, [n] bool"""
 
 
-def held_out_share(config: Config, rows: int) -> float:
-    """Share of `rows` logged rows that is held out; 0 in a log of clicks alone, which cannot calibrate."""
-    exposures = config.data.events.click is not None
-    return min(config.teacher.calibration_share, MAX_HELD_OUT / rows) if exposures else 0.0
+@dataclass(frozen=True)
+class HoldOut:
+    """Which events are kept from training: whole requests, or where the log has none what a user saw in a day.
+
+    Rows of one request share what no feature says, so single rows of it would be easier to predict than the next day's.
+
+    Args:
+        share: of the requests (users), up to chance.
+    """
+
+    share: float
+    seed: int
+
+    @staticmethod
+    def of(config: Config, rows: int) -> HoldOut:
+        """For `rows` logged rows; nothing in a log of clicks alone, which cannot calibrate."""
+        exposures = config.data.events.click is not None
+        share = min(config.teacher.calibration_share, MAX_HELD_OUT / rows) if exposures else 0.0
+        return HoldOut(share, config.seed)
+
+    def held(self, day: Day, block: Block) -> npt.NDArray[np.bool_]:
+        """[n] bool, by a fixed hash (splitmix64) of day, user and request: the same events are held out in every epoch
+        and whatever the order of reading, and of a user other days."""
+        seed = np.int64((self.seed * GAMMA + day.day.toordinal()) % 2**63)
+        state = splitmix64(block.user.astype(np.int64) + splitmix64(block.request ^ seed).astype(np.int64))
+        return (splitmix64(state) >> np.uint64(11)).astype(np.float64) / 2.0**53 < self.share
+
+    def kept(self, day: Day, block: Block) -> npt.NDArray[np.bool_]:
+        return ~self.held(day, block)
 
 
-def rows_per_epoch(days: list[Day], config: Teacher) -> int:
+def rows_per_epoch(days: Sequence[Day], config: Teacher) -> int:
     """Rows that an epoch of `teacher_rows` has, the held-out ones included."""
     if config.samples == "sampled":
         return sum(int(d.facts["clicks"]) for d in days) * (1 + config.negatives)
@@ -39,7 +62,7 @@ def rows_per_epoch(days: list[Day], config: Teacher) -> int:
 
 
 def teacher_rows(
-    days: list[Day], threshold: float | None, config: Teacher, share: float, seed: int, rng: np.random.Generator
+    days: Sequence[Day], threshold: float | None, config: Teacher, kept: Kept, rng: np.random.Generator
 ) -> Iterator[TeacherRows]:
     """The rows of one epoch, day after day; row numbers are offset by the tables of the days before.
 
@@ -51,15 +74,15 @@ def teacher_rows(
     of one user, which batches keep whole.
 
     Args:
-        share: the share of exposures that are held out.
+        kept: which events are learned; the others are as if they were not in the log.
     """
     users = items = 0
     for day in days:
         negatives = Negatives(day, config.alpha)
         for block in day.blocks(rng, by_user=config.user_rows > 1):
-            keep = ~held_out(block, share, seed)
+            keep = kept(day, block)
             if config.samples == "sampled":
-                keep &= block.click
+                keep = keep & block.click
             logged = labelled(block, threshold).take(np.flatnonzero(keep))
             parts = [logged]
             for _ in range(config.negatives if config.samples != "exposed" else 0):
