@@ -22,7 +22,7 @@ DESIGN = Path(__file__).parent.parent / "docs" / "design.md"
 FLOORS = [
     ["cli"],
     ["stages", "synth"],
-    ["evaluate"],
+    ["evaluate", "tune"],
     ["teacher", "student"],
     ["nn", "scores", "serving"],
     ["data"],
@@ -40,6 +40,7 @@ COMPOSED = {  # stages that are made of others
         "stages.train_teacher",
     },
     "stages.compare": {"stages.run", "stages.evaluate", "stages.train_joint"},
+    "stages.train_teacher": {"stages.tune"},
     "stages.train_student": {"stages.export"},
     "stages.refresh": {"stages.export"},
 }

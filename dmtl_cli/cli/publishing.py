@@ -42,6 +42,18 @@ def build_profile(call: Call, day: Day) -> list[Result]:
     return build_profile(call.run, parse_day(day))
 
 
+@commands.command("tune")
+@publishes("tune")
+def tune(call: Call, day: Day) -> list[Result]:
+    """Let the log decide again what the config does not write: trials on the window that ends with a day."""
+    from dmtl_cli.stages.tune import table, tune
+
+    result = tune(call.run, parse_day(day))
+    if not call.options.as_json:
+        print(table(Path(result.path)))
+    return [result]
+
+
 @commands.command("train-teacher")
 @publishes("train-teacher")
 def train_teacher(call: Call, day: Day) -> list[Result]:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from dmtl_cli.config.auto import Auto
 from dmtl_cli.config.automatic import automatic
 from dmtl_cli.config.data import Data, Events
 from dmtl_cli.config.errors import did_you_mean
@@ -41,6 +42,7 @@ class Config(Section):
     scores: Scores = Scores()
     student: Student = Student()
     evaluate: Evaluate = Evaluate()
+    auto: Auto = Auto()
 
     @model_validator(mode="before")
     @classmethod

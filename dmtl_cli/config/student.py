@@ -181,6 +181,11 @@ class Student(Training):
         return next(iter(level)) if len(level) == 1 and {kd.target for kd in kds} == level else None
 
     @property
+    def learns_levels(self) -> bool:
+        """Whether a loss sees the scores themselves, not only the order or the differences of a list's."""
+        return any(kd.loss not in _BLIND for kd in self.distill.losses)
+
+    @property
     def exposure_block(self) -> Student:
         """The section of the exposure block alone: its own sizes and rates, the rest as the student's. Its vectors are
         plain, as unit ones cannot carry an item's level."""

@@ -30,8 +30,9 @@ class Cross(Section):
 class Teacher(Training):
     user_rows: Positive = 1
     """rows of a user that stay together in a batch, where the user's part is computed once; 1: rows in random order"""
-    first_window_days: Positive = 1
-    """days that the chain's first teacher learns from, ending with its own"""
+    first_window_days: Positive | None = None
+    """days that the chain's first teacher learns from, ending with its own; default the fewest that have 20,000 rows,
+    at most 60, as far as the log has them (with auto.budget: 0 one)"""
     window_days: Positive = 1
     """days that each later teacher learns from"""
     samples: Literal["exposed", "mixed", "sampled"] = "exposed"

@@ -13,6 +13,7 @@ import polars as pl
 from dmtl_cli.config.days import before, between
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.features import Feature
+from dmtl_cli.data.first_window import first_window
 from dmtl_cli.data.log.day import ID, Day
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.profile.stored import Profile, unknown
@@ -29,17 +30,22 @@ class Days:
 
     Args:
         features: those to read.
+        timed: whether blocks have the time of their events, where the log has one.
     """
 
-    def __init__(self, run: Run, features: tuple[Feature, ...]) -> None:
+    def __init__(self, run: Run, features: tuple[Feature, ...], *, timed: bool = False) -> None:
         self.run, self.features = run, features
-        self.log = Log(run.config.data, columns(features))
+        self.log = Log(run.config.data, columns(features), timed=timed)
         self._profiled = any(f.profile for f in run.config.features)
         self._found: dict[dt.date, Parent | None] = {}
 
     def has(self, day: dt.date) -> bool:
         """Whether the log has the day."""
         return self.log.has(day)
+
+    def first_window(self, day: dt.date) -> list[dt.date]:
+        """The days that a chain which begins with `day` learns first: see `first_window`."""
+        return first_window(self.run.config, self.log, day)
 
     def with_profile(self, days: Sequence[dt.date]) -> list[dt.date]:
         """Those of the days that have a profile before them; all where none has, or no feature read is from a profile.

@@ -10,7 +10,7 @@ from pathlib import Path
 from dmtl_cli.config.days import folder_day
 from dmtl_cli.config.errors import Exit, UserError
 
-CHAIN = ("profile", "teacher", "scores", "student", "export")  # what a day publishes, in order
+CHAIN = ("profile", "tune", "teacher", "scores", "student", "export")  # what a day publishes, in order
 STAGES = (*CHAIN, "joint", "evaluation", "compare")
 _RUN = re.compile(r"run-[0-9a-f]{12}")
 _LATEST = re.compile(r"(day=\d{4}-\d\d-\d\d)/(run-[0-9a-f]{12})")

@@ -8,6 +8,7 @@ from itertools import takewhile
 from typing import Any
 
 from dmtl_cli.config.days import before, between, window
+from dmtl_cli.data.first_window import first_window
 from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.profile.plan import Plan
@@ -46,9 +47,10 @@ def _days(run: Run, day: dt.date, log: Log) -> tuple[list[dt.date], list[dt.date
         return [*filter(log.has, between(before(newest, -1), before(day))), day], []
     there = run.ws.current(STAGE, day)
     if there is not None and not (manifest := Manifest.read(there / MANIFEST)).parents:  # the first of a chain, again
-        end = dt.date.fromisoformat(manifest.facts["window"][1])
-        return [day], window(end, run.config.teacher.first_window_days)
-    first = window(day, run.config.teacher.first_window_days)
+        start, end = map(dt.date.fromisoformat, manifest.facts["window"])
+        given = run.config.teacher.first_window_days
+        return [day], window(end, given) if given else between(start, end)
+    first = first_window(run.config, log, day)
     warm = takewhile(log.has, reversed(window(before(first[0]), run.config.profile.warm_days)))
     return [*sorted(warm), *first], first
 
@@ -60,7 +62,7 @@ def _publish(run: Run, plan: Plan, log: Log, day: dt.date, measured: list[dt.dat
     config: dict[str, Any] = {"data": data, "labels": sections["labels"], "profile": sections[STAGE]}
     config["plan"] = plan.to_json()
     if parent is None:
-        config["teacher"] = {"first_window_days": run.config.teacher.first_window_days}
+        config["teacher"] = {"first_window_days": len(measured)}
     read = [day] if parent else sorted({*measured, day})
     inputs = [one for d in read for one in log.inputs(d)]
     work = partial(_build, run, plan, log, day, parent, measured)

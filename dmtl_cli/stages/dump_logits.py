@@ -22,6 +22,7 @@ from dmtl_cli.scores.columns import column_names, score_columns
 from dmtl_cli.scores.writer import Chunks, Writer
 from dmtl_cli.teacher.candidates import candidates
 from dmtl_cli.teacher.frozen import FrozenTeacher, Scorer
+from dmtl_cli.tune.carried import tuned
 
 Ints = npt.NDArray[np.int64]
 Scored = tuple[str, Rows[None], Ints | None, npt.NDArray[np.float32]]
@@ -30,6 +31,7 @@ Scored = tuple[str, Rows[None], Ints | None, npt.NDArray[np.float32]]
 
 def dump_logits(run: Run, day: dt.date, teacher_day: dt.date | None = None) -> Result:
     """Stores the scores that the teacher of `teacher_day` (default `day`) gives to pairs of `day`."""
+    run = tuned(run, day)
     config = run.config.scores
     teacher_day = teacher_day or day
     parent = run.parent("teacher", teacher_day, hint=f"run dmtl train-teacher --day {teacher_day}")

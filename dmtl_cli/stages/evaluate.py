@@ -22,6 +22,7 @@ from dmtl_cli.evaluate.rankers import PREFERENCE, Ranker, StudentRanker, Teacher
 from dmtl_cli.evaluate.truth import Truth, load_truth
 from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.run import Draft, Parent, Result, Run, distinct
+from dmtl_cli.tune.carried import tuned
 
 
 def evaluate(run: Run, day: dt.date, served: str = "export", *, beside: bool = True) -> Result:
@@ -35,6 +36,7 @@ def evaluate(run: Run, day: dt.date, served: str = "export", *, beside: bool = T
     Raises:
         NotDue: nothing was published before the day.
     """
+    run = tuned(run, day)
     models = _newest(run, day, served)
     truth, truth_files = load_truth(run.config.data.truth)
     log = Days(run, run.config.features)

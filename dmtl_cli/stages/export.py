@@ -15,6 +15,7 @@ from dmtl_cli.student.build import stored_student
 from dmtl_cli.student.export.files import write_export
 from dmtl_cli.student.export.towers import block_vectors
 from dmtl_cli.student.kappa import UNMEASURED, best, curve
+from dmtl_cli.tune.carried import tuned
 
 
 def export(run: Run, day: dt.date) -> Result:
@@ -32,6 +33,7 @@ def export_student(run: Run, day: dt.date, student: Parent) -> Result:
     Raises:
         UserError: 66 the day's log or profile is not there.
     """
+    run = tuned(run, day)
     sections = run.sections("student")
     if run.frozen and (served := _served(run, day, student, sections)):
         return served

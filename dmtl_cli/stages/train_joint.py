@@ -44,6 +44,7 @@ from dmtl_cli.teacher.labels import TeacherLabels, TeacherRows
 from dmtl_cli.teacher.loss import teacher_loss
 from dmtl_cli.teacher.model import Teacher, batch_logits
 from dmtl_cli.teacher.rows import HoldOut, as_negatives, rows_per_epoch, teacher_rows
+from dmtl_cli.tune.carried import tuned
 
 A = TypeVar("A")
 
@@ -68,13 +69,13 @@ class Both:
 
 def train_joint(run: Run, day: dt.date) -> Result:
     """L = L_teacher + w_kd KL(stop_gradient(pctcvr) || sigmoid(s)) (DMTL, 2021), warm from the joint run before it."""
+    run = tuned(run, day)
     config = run.config
     if not config.student.distill.w_kd:
         raise UserError("train-joint: student.distill.w_kd is 0, its student would learn nothing", code=Exit.CONFIG)
     before = run.newest("joint", day)
     log = Days(run, config.features)
-    days = window(day, config.teacher.window_days if before else config.teacher.first_window_days)
-    days = log.with_profile(days)
+    days = log.with_profile(window(day, config.teacher.window_days) if before else log.first_window(day))
     profiles = log.parents(days)
     parents = [p for p in (before, *profiles) if p]
     work = partial(_learn, run, day, log, days, before, profiles)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dmtl_cli.config.days import window
+from dmtl_cli.config.days import before as before_day
 from dmtl_cli.data.days import Days
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.day import Day
@@ -29,6 +29,7 @@ from dmtl_cli.student.labels import StudentBatch
 from dmtl_cli.student.loss import StudentLoss, freshness, popularity_strata
 from dmtl_cli.student.published import Found, age, choose_scores, effective_ways, find_scores, scores_facts
 from dmtl_cli.student.rows import Stream, coverage, initial_bias, mix, offsets, student_streams
+from dmtl_cli.tune.carried import tuned
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ def train_student(run: Run, day: dt.date, scores_day: dt.date | None = None) -> 
     Args:
         scores_day: the teacher whose scores to use; default the newest of min_age_days to max_age_days.
     """
+    run = tuned(run, day)
     config = run.config.student
     log = Days(run, run.config.features_of("student"))
     log.parents_at_end(day)  # what the export needs, before hours of training
@@ -79,8 +81,8 @@ def _shown_days(run: Run, day: dt.date, log: Days, before: Parent | None) -> lis
         return []
     if before and (before[0] / EXPOSURE).is_dir():
         return [day]
-    there = [d for d in window(day, run.config.teacher.first_window_days + 1) if d == day or log.has(d)]
-    return log.with_profile(there)
+    window = log.first_window(before_day(day)) if log.has(before_day(day)) else []
+    return log.with_profile([*(d for d in window if log.has(d)), day])
 
 
 def _sections(run: Run) -> dict[str, Any]:

@@ -5,33 +5,32 @@ from __future__ import annotations
 import datetime as dt
 from functools import partial
 
-from torch import Tensor
-
 from dmtl_cli.config.days import window
 from dmtl_cli.config.tasks import CLICK
 from dmtl_cli.data.days import Days
 from dmtl_cli.data.threshold import long_read_threshold
 from dmtl_cli.evaluate import metrics
-from dmtl_cli.nn.batches import Batch
 from dmtl_cli.nn.fit import fit
 from dmtl_cli.nn.learner import Learner, grown_encoder
-from dmtl_cli.nn.precision import autocast, refuse_precision
+from dmtl_cli.nn.precision import refuse_precision
 from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.run import Draft, Parent, Result, Run
+from dmtl_cli.stages.tune import begin_chain
 from dmtl_cli.teacher.build import build_teacher, refuse_another_model
 from dmtl_cli.teacher.calibrate import HeldOut, calibrated, held_out_logits
-from dmtl_cli.teacher.labels import TeacherLabels
-from dmtl_cli.teacher.loss import gate_numbers, teacher_loss
-from dmtl_cli.teacher.model import Teacher, batch_logits
+from dmtl_cli.teacher.loss import batch_loss
 from dmtl_cli.teacher.rows import HoldOut, rows_per_epoch, teacher_rows
+from dmtl_cli.tune.carried import tuned
 
 
 def train_teacher(run: Run, day: dt.date) -> Result:
     """Trains the teacher of `day` on a window of days, calibrates and publishes it."""
+    begin_chain(run, day)
+    run = tuned(run, day)
     config = run.config.teacher
     before = run.newest("teacher", day)
     log = Days(run, run.config.features_of("teacher"))
-    days = log.with_profile(window(day, config.window_days if before else config.first_window_days))
+    days = log.with_profile(window(day, config.window_days) if before else log.first_window(day))
     inputs, profiles = log.inputs(days), log.parents(days)
     parents = [p for p in (before, *profiles) if p]
     work = partial(_learn, run, day, log, days, before, profiles)
@@ -72,7 +71,7 @@ def _learn(
         for _ in range(config.epochs):
             rows = teacher_rows(read, threshold, config, hold_out.kept, rng)
             batches = batcher.batches(rows, config.rows_a_step(offered))
-            learned = fit([learner], batches, partial(_loss, run, learner.model), progress, run.ranks)
+            learned = fit([learner], batches, partial(batch_loss, run, learner.model), progress, run.ranks)
     sizes = learner.finish(run, publication.path, publication.path.parent)
 
     held_out = held_out_logits(run, encoder, learner.model, read, hold_out, threshold)
@@ -80,15 +79,6 @@ def _learn(
     facts = _facts(run, threshold, days) | {"calibration": calibration}
     counts = {"log": logged, "learned": int(learned.pop("rows", 0)), "held_out": len(held_out[CLICK].logit)}
     return Draft(rows=counts, metrics=_numbers(learned, threshold, held_out) | sizes, facts=facts)
-
-
-def _loss(
-    run: Run, model: Teacher, batch: Batch[TeacherLabels[Tensor]], look: bool
-) -> tuple[Tensor, dict[str, float | Tensor]]:
-    with autocast(run.config.teacher.precision, run.device):
-        logits, gates = batch_logits(model, batch, run.ranks)
-    loss, parts = teacher_loss(run.config, logits, batch.labels)
-    return loss, parts | gate_numbers(gates, run.config.tasks.names)
 
 
 def _facts(run: Run, threshold: float | None, days: list[dt.date]) -> dict[str, object]:

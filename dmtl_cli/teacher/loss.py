@@ -7,9 +7,23 @@ from torch import Tensor
 
 from dmtl_cli.config.schema import Config
 from dmtl_cli.config.tasks import CLICK, with_click
+from dmtl_cli.nn.batches import Batch
 from dmtl_cli.nn.losses import bce, weighted_mean
+from dmtl_cli.nn.precision import autocast
+from dmtl_cli.runs.run import Run
 from dmtl_cli.scores.logits import product_logit
 from dmtl_cli.teacher.labels import TeacherLabels
+from dmtl_cli.teacher.model import Teacher, batch_logits
+
+
+def batch_loss(
+    run: Run, model: Teacher, batch: Batch[TeacherLabels[Tensor]], look: bool
+) -> tuple[Tensor, dict[str, float | Tensor]]:
+    """The loss of a batch and numbers to report, as `nn.fit` takes them."""
+    with autocast(run.config.teacher.precision, run.device):
+        logits, gates = batch_logits(model, batch, run.ranks)
+    loss, parts = teacher_loss(run.config, logits, batch.labels)
+    return loss, parts | gate_numbers(gates, run.config.tasks.names)
 
 
 def teacher_loss(

@@ -89,6 +89,20 @@ class DayFinder:
         sides = {s: tuple(self._table_files(t, day, tables)) for s, t in named.items() if t is not None}
         return DayFiles(day, tuple(events), sides, groups, self.data.digest).identify()
 
+    def rows(self, found: DayFiles) -> int:
+        """Rows of a day that was found, by footers alone: a file of several days has as many of each."""
+        total = 0.0
+        for file, identity in zip(found.events, found.identities, strict=False):
+            total += identity["rows"] * self._share(file, found.groups[file]) if found.groups else identity["rows"]
+        return round(total)
+
+    def _share(self, file: File, groups: range) -> float:
+        """A day's share of a file's rows, if its row groups are alike and so are the days of one."""
+        spans = self._spans[file]
+        known = [span for k in groups if (span := spans[k]) is not None]
+        days = (max(b for _, b in known) - min(a for a, _ in known)).days + 1 if known else 1
+        return len(groups) / len(spans) / days
+
     def _table_files(self, table: SideTable, day: dt.date, other: dt.date | None) -> list[File]:
         folders = self._folders(table.path, table.partition).get(other, []) if other else []
         files = [f for folder in folders for f in self.store.files(folder)]

@@ -1,0 +1,26 @@
+"""What a chain's log decided, as every stage reads it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import replace
+
+from dmtl_cli.config.days import before
+from dmtl_cli.runs.run import Run
+from dmtl_cli.tune.choices import chosen
+
+STAGE = "tune"
+
+
+def tuned(run: Run, day: dt.date) -> Run:
+    """The run with what the log decided up to `day` in place of what its config does not write; as it is where there
+    were no trials.
+
+    Raises:
+        UserError: 65 what was decided is damaged.
+    """
+    newest = run.ws.newest(STAGE, before(day, -1)) if run.config.auto.budget else None
+    if newest is None:
+        return run
+    _, manifest = run.parent(STAGE, newest)
+    return replace(run, config=chosen(run.config, manifest.facts["chosen"]))

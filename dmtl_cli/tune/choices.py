@@ -1,0 +1,98 @@
+"""The keys that a log decides where the config does not, and the values that are tried."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dmtl_cli.config.features import Feature
+from dmtl_cli.config.schema import Config
+
+Value = float | int | None
+Choice = dict[str, Value]
+"""values by dotted key; None: the rule that holds where the key is not written"""
+
+MIN_COUNT = "features.min_count"
+"""of every feature of ids that does not have one"""
+SHAPES = ("teacher.factor_dim", MIN_COUNT)
+"""keys that shape a model: they cannot change in a chain"""
+BATCH = "batch_size"
+LARGER = 4
+"""a batch size that is tried: so many times what the rule gives"""
+
+
+@dataclass(frozen=True)
+class Round:
+    """Keys that are searched together, as the best value of one depends on the others.
+
+    Args:
+        candidates: nearest to the default first; each is a change of what the rounds before chose.
+        cost: its part of the budget, beside the other rounds of a model.
+    """
+
+    keys: tuple[str, ...]
+    candidates: tuple[Choice, ...]
+    cost: float = 1.0
+
+
+def teacher_rounds(batch_size: int) -> tuple[Round, ...]:
+    """What is tried of a teacher.
+
+    Args:
+        batch_size: LARGER times what the rule gives.
+    """
+    return (
+        _grid({"teacher.embedding_learning_rate": (0.1, 0.05, 0.02, 0.005), "teacher.factor_dim": (16, 0)}, cost=2),
+        _grid({"teacher.learning_rate": (1e-3, 2e-3), "teacher.batch_size": (None, batch_size)}),
+        _one_by_one({"teacher.unknown_share": (0.05, 0.01, 0.2), MIN_COUNT: (1, 3)}),
+    )
+
+
+def student_rounds() -> tuple[Round, ...]:
+    """What is tried of a student."""
+    rates: dict[str, tuple[Value, ...]] = {
+        "student.embedding_learning_rate": (0.1, 0.05, 0.02),
+        "student.learning_rate": (1e-3, 3e-3),
+        "student.unknown_share": (0.05, 0.01),
+    }
+    return (_one_by_one(rates),)
+
+
+def _grid(values: Mapping[str, tuple[Value, ...]], cost: float = 1.0) -> Round:
+    """Every combination."""
+    found: list[Choice] = [{}]
+    for key, some in values.items():
+        found = [one | {key: value} for one in found for value in some]
+    return Round(tuple(values), tuple(found), cost)
+
+
+def _one_by_one(values: Mapping[str, tuple[Value, ...]]) -> Round:
+    """The first value of each, then one of them changed."""
+    first: Choice = {key: some[0] for key, some in values.items()}
+    return Round(tuple(values), (first, *(first | {key: v} for key, some in values.items() for v in some[1:])))
+
+
+def free(config: Config, key: str) -> bool:
+    """Whether the user left a key to the log."""
+    section, name = key.split(".")
+    if key == MIN_COUNT:
+        return any(_counts(f) for f in config.features)
+    return name not in getattr(config, section).model_fields_set
+
+
+def _counts(f: Feature) -> bool:
+    """Whether the log decides how often a value of the feature must occur."""
+    return f.has_ids and f.hash_bucket_size is None and "min_count" not in f.model_fields_set
+
+
+def chosen(config: Config, choice: Choice) -> Config:
+    """The config with a choice in place of what it does not write. Its checks hold: only numbers change."""
+    update: dict[str, object] = {}
+    for who in ("teacher", "student"):
+        mine = {k.partition(".")[2]: v for k, v in choice.items() if k.startswith(f"{who}.") and free(config, k)}
+        if mine:
+            update[who] = getattr(config, who).model_copy(update=mine)
+    if (least := choice.get(MIN_COUNT)) is not None:
+        features = (f.model_copy(update={"min_count": least}) if _counts(f) else f for f in config.features)
+        update["features"] = tuple(features)
+    return config.model_copy(update=update)

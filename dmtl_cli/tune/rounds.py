@@ -1,0 +1,91 @@
+"""Rounds of trials: each searches a few keys around what the rounds before it chose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+
+from dmtl_cli.config.errors import UserError
+from dmtl_cli.config.schema import Config
+from dmtl_cli.tune.choices import Choice, Round, Value, chosen, free
+from dmtl_cli.tune.search import Floats, Ints, Measured, best_epoch, first_share, halving
+
+Losses = Callable[[Config, float], Iterator[Floats]]
+"""of a config and a share of the users: the loss of each measured row after each epoch"""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a model's trials may cost, and what of their loss counts."""
+
+    rows: int
+    """of an epoch"""
+    budget: float
+    """rows that all trials may learn"""
+    worth: float
+    """see `search.first_within`"""
+
+
+@dataclass
+class Rounds:
+    """What was chosen so far, and every trial."""
+
+    config: Config
+    """as the user wrote it"""
+    choice: Choice = field(default_factory=dict)
+    tried: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def best(self) -> Config:
+        return chosen(self.config, self.choice)
+
+    def search(
+        self, who: Literal["teacher", "student"], rounds: Sequence[Round], losses: Losses, groups: Ints, plan: Plan
+    ) -> None:
+        """Searches the rounds of one model, and its epochs where they are free.
+
+        Args:
+            groups: [n] the user of each measured row.
+        """
+        fixed = None if free(self.config, f"{who}.epochs") else getattr(self.config, who).epochs
+        known: dict[tuple[tuple[str, Value], ...], Measured] = {}
+
+        def measure(candidates: Sequence[Choice], k: int, share: float) -> Measured:
+            choice = self.choice | candidates[k]
+            at = (*sorted(choice.items()), ("", share))
+            if at not in known:
+                known[at] = self._measured(losses, choice, share, groups, plan.worth, fixed)
+            return known[at]
+
+        for number, each in enumerate(rounds, 1):
+            candidates = self._candidates(each)
+            if len(candidates) < 2 and (number > 1 or fixed is not None):
+                continue
+            share = first_share(len(candidates), plan.rows, plan.budget * each.cost / sum(r.cost for r in rounds))
+            best, trials = halving(len(candidates), partial(measure, candidates), groups, plan.worth, share)
+            self.tried += [
+                {"model": who, "round": number, **candidates[k], "users": round(s, 4), "epochs": m.epochs}
+                | {"loss": round(m.mean, 6) if np.isfinite(m.mean) else None, "taken": k == best}
+                for k, s, m in trials
+            ]
+            taken = [m for k, _, m in trials if k == best][-1]
+            self.choice |= candidates[best] | ({} if fixed else {f"{who}.epochs": taken.epochs})
+
+    def _candidates(self, each: Round) -> list[Choice]:
+        """The distinct candidates of a round, less the keys that the log does not decide."""
+        keys = [key for key in each.keys if free(self.config, key)]
+        found = [{key: candidate[key] for key in keys} for candidate in each.candidates]
+        return [one for k, one in enumerate(found) if one not in found[:k]]
+
+    def _measured(
+        self, losses: Losses, choice: Choice, share: float, groups: Ints, worth: float, epochs: int | None
+    ) -> Measured:
+        """One trial; one that diverges has an infinite loss."""
+        try:
+            return best_epoch(losses(chosen(self.config, choice), share), groups, worth, epochs)
+        except UserError:
+            return Measured(epochs or 1, np.full(len(groups), np.inf))

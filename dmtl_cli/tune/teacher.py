@@ -1,0 +1,148 @@
+"""Trials of teachers: a candidate learns the early part of a window and is measured on the late one.
+
+n measured rows, T tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from dmtl_cli.config.schema import Config
+from dmtl_cli.config.tasks import READ
+from dmtl_cli.data.features.encoder import Encoder
+from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.rows import Rows
+from dmtl_cli.nn.batches import Batcher
+from dmtl_cli.nn.fit import fit
+from dmtl_cli.nn.learner import Learner
+from dmtl_cli.nn.optimizers import forget_untouched
+from dmtl_cli.runs.progress import Progress
+from dmtl_cli.runs.run import Run
+from dmtl_cli.scores import calibration
+from dmtl_cli.scores.calibration import Calibration, log_sigmoid
+from dmtl_cli.scores.logits import product_logit_numpy
+from dmtl_cli.teacher.build import build_teacher
+from dmtl_cli.teacher.labels import TeacherRows
+from dmtl_cli.teacher.loss import batch_loss
+from dmtl_cli.teacher.model import Teacher, batch_logits
+from dmtl_cli.teacher.rows import rows_per_epoch, teacher_rows
+from dmtl_cli.tune.cut import Cut
+
+Array = npt.NDArray[np.float64]
+SCORED = 4_096  # rows at a time
+
+
+class TeacherTrials:
+    """Teachers of one window.
+
+    Args:
+        days: as `Days.read` gives them.
+        threshold: seconds above which a read is long.
+    """
+
+    def __init__(self, run: Run, days: Sequence[Day], threshold: float | None, cut: Cut, progress: Progress) -> None:
+        self.run, self.days, self.threshold, self.cut, self.progress = run, days, threshold, cut, progress
+        self._encoders: dict[tuple[int, ...], Encoder] = {}
+
+    @cached_property
+    def measured(self) -> TeacherRows:
+        """The rows that every candidate is measured on: as it learns them, drawn ones included."""
+        config, rng = self.run.config.teacher, self.run.rng("tune", "measured")
+        return Rows.concat(list(teacher_rows(self.days, self.threshold, config, self.cut.measure, rng)))
+
+    @property
+    def can_be_measured(self) -> bool:
+        """Whether there are rows to learn, and clicks and long reads among some that are not."""
+        click, converted, _, _ = self.measured.labels
+        return self.rows > 0 and 0 < click.sum() < len(click) and bool((click & converted[:, 0]).any())
+
+    @property
+    def rows(self) -> int:
+        """Rows of an epoch of all users."""
+        return round(rows_per_epoch(self.days, self.run.config.teacher) * self.cut.rows / sum(map(len, self.days)))
+
+    def encoder(self, config: Config) -> Encoder:
+        """What the learned days teach of the features of a candidate."""
+        features = config.features_of("teacher")
+        key = tuple(f.min_count for f in features)
+        if key not in self._encoders:
+            self._encoders[key] = Encoder(features).grow(list(self.cut.learned))
+        return self._encoders[key]
+
+    def learning(self, config: Config, share: float) -> Iterator[tuple[Teacher, Batcher]]:
+        """A candidate after each epoch of a share of the users, as long as the caller goes on, with what makes batches
+        to be scored.
+
+        Raises:
+            UserError: training diverged.
+        """
+        run, section = replace(self.run, config=config), config.teacher
+        encoder = self.encoder(config)
+        run.seed_torch("tune", "teacher")
+        make = partial(build_teacher, encoder, section, len(config.tasks.names), plain_autograd=config.plain_autograd)
+        learner, rng = Learner.build(run, section, encoder, make), run.rng("tune", "teacher")
+        batcher = learner.batcher(run, self.days, rng, by="rows", event_features=False)
+        size = section.rows_a_step(round(self.rows * share))
+        while True:
+            rows = teacher_rows(self.days, self.threshold, section, self.cut.learn(share), rng)
+            fit([learner], batcher.batches(rows, size), partial(batch_loss, run, learner.model), self.progress)
+            forget_untouched(learner.table, learner.optimizers.table)
+            yield learner.model.eval(), Batcher(encoder, batcher.tables, run.device)
+
+    def losses(self, config: Config, share: float) -> Iterator[Array]:
+        """The log loss of each measured row after each epoch: see `log_losses`."""
+        read = config.tasks.names.index(READ)
+        for model, batcher in self.learning(config, share):
+            yield log_losses(logits_of(model, batcher, self.measured), self.measured, read)
+
+    def trained(self, config: Config) -> tuple[Teacher, Batcher]:
+        """A candidate that has learned all users for as many epochs as its config says."""
+        learning = self.learning(config, 1.0)
+        for _ in range(config.teacher.epochs - 1):
+            next(learning)
+        return next(learning)
+
+    def calibration(self, model: Teacher, batcher: Batcher) -> dict[str, Calibration]:
+        """What calibrates a candidate, by task, fitted on the measured rows."""
+        logits, (click, converted, known, weight) = logits_of(model, batcher, self.measured), self.measured.labels
+        found = {}
+        for k, task in enumerate(self.run.config.tasks.names):
+            label, rows = (converted[:, k - 1], click & known[:, k - 1]) if k else (click, slice(None))
+            found[task] = calibration.fit(logits[rows, k], label[rows], weight[rows])
+        return found
+
+
+@torch.no_grad()
+def logits_of(model: Teacher, batcher: Batcher, rows: Rows[Any]) -> npt.NDArray[np.float32]:
+    """[n, T] of rows in their context."""
+    parts = [batch_logits(model, batch)[0] for batch in batcher.batches([rows], SCORED)]
+    return torch.cat(parts).float().cpu().numpy()
+
+
+def log_losses(logits: npt.NDArray[np.float32], rows: TeacherRows, read: int) -> Array:
+    """The log loss of the click plus that of click and long read, [n], each after the intercept and slope that fit
+    these rows best: what a teacher can tell, whatever its level, which calibration sets.
+
+    Args:
+        logits: [n, T].
+        read: the column of the long read.
+    """
+    click, converted, known, weight = rows.labels
+    a = logits[:, 0].astype(np.float64)
+    both = product_logit_numpy(a, logits[:, read].astype(np.float64))
+    done = converted[:, read - 1] & click
+    clicked = _log_loss(a, click, weight)
+    return clicked + _log_loss(both, done, weight * known[:, read - 1])
+
+
+def _log_loss(logit: Array, label: npt.NDArray[np.bool_], weight: npt.NDArray[np.float32]) -> Array:
+    fitted = calibration.fit(logit, label, weight).apply(logit)
+    loss: Array = -(log_sigmoid(fitted) - (1 - label) * fitted) * weight
+    return loss
