@@ -58,13 +58,15 @@ def exposures(large: Path) -> dict[str, Any]:
     user, item = np.searchsorted(u["id"], of["user_id"]), np.searchsorted(i["id"], of["item_id"])
     zt, de = (u["z"][user] * i["t"][item]).sum(1), (u["d"][user] * i["e"][item]).sum(1)
     saved = np.log(of["base_price"] / of["price"])
-    phone, desktop = of["device"] == "phone", of["device"] == "desktop"
+    phone, desktop = ((of["device"] == name).astype(float) for name in ("phone", "desktop"))
     logit = -2.8 + 1.2 * zt / math.sqrt(8) + i["bait"][item] + 1.25 * saved
-    logit += 0.3 * np.cos((of["hour"] - 15) * math.pi / 12) - 0.2 * phone + 0.4 * desktop
+    daytime = np.cos((of["hour"] - 15) * math.pi / 12)
+    logit += 0.3 * daytime - 0.2 * phone + 0.4 * desktop
     of["rate"] = (1.0 + of["position"]) ** -0.5 / (1 + np.exp(-logit))
     of["mean"] = math.log(35) + 0.8 * de / math.sqrt(8) - 0.3 * i["bait"][item] + 0.4 * i["quality"][item]
     of["mean"] += 0.4 * saved - 0.1 * phone + 0.2 * desktop
-    return of | {"user": user, "item": item, "zt": zt, "bait": i["bait"][item]}
+    of |= {"user": user, "item": item, "zt": zt, "bait": i["bait"][item]}
+    return of | {"saved": saved, "daytime": daytime, "phone": phone, "desktop": desktop}
 
 
 # -- the truth ---------------------------------------------------------------------------------------------------------
@@ -105,9 +107,13 @@ def test_clicks_and_seconds_follow_the_law(exposures: dict[str, Any]) -> None:
         some = spread > 5
         assert some.sum() > 20
         assert (miss[some] ** 2 / spread[some]).mean() == pytest.approx(1, abs=6 * math.sqrt(2 / some.sum()))
+    for x in (exposures[name] for name in ("saved", "daytime", "phone", "desktop", "zt", "bait")):  # a score test each
+        assert abs(((click - rate) * x).sum()) < 4 * math.sqrt((rate * (1 - rate) * x**2).sum())
     clicked = click == 1
     z = (np.log(exposures["read_seconds"][clicked]) - exposures["mean"][clicked]) / 0.8
     assert abs(z.mean()) < 4 / math.sqrt(len(z)) and z.std() == pytest.approx(1, abs=0.03)
+    for x in (exposures[name][clicked] for name in ("saved", "phone", "desktop")):
+        assert abs((z * x).sum()) < 4 * math.sqrt((x**2).sum())
     assert np.isnan(exposures["read_seconds"][~clicked]).all()
 
 
