@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 DOCS = [f for f in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "data/README.md") if f.is_file()]
 CONTRACT = ROOT / "docs" / "contract.md"
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
-GENERATED = ("data/demo", "data/kuairand", "data/movietweetings")
+GENERATED = ("data/demo", "data/positions", "data/kuairand", "data/movietweetings")
 """folders that commands make"""
 PLACEHOLDERS = {"COMMAND", "<command>"}
 

@@ -18,14 +18,17 @@ commands = typer.Typer()
 def synth(
     out: Annotated[Path, typer.Argument(help="Folder to make.")] = Path("data/demo"),
     days: Annotated[int, typer.Option(min=1, help="How many days.")] = 3,
+    world: Annotated[
+        str, typer.Option(help="bait: clicks and reading differ; positions: large, sparse, with position and context.")
+    ] = "bait",
     start: Annotated[str, typer.Option(help="First day.")] = "2026-01-01",
-    users: Annotated[int, typer.Option(min=1)] = 5_000,
-    items: Annotated[int, typer.Option(min=1)] = 2_000,
+    users: Annotated[int, typer.Option(min=1, help="bait: all; positions: of a day.")] = 5_000,
+    items: Annotated[int | None, typer.Option(min=1, help="Alive a day; bait: 2000, positions: 100000.")] = None,
     events_per_day: Annotated[int, typer.Option(min=1)] = 300_000,
     seed: Annotated[int, typer.Option(min=0)] = 1,
 ) -> None:
-    """Generate a click-bait world whose right answer is known: OUT/log and OUT/truth."""
+    """Generate a world whose right answer is known: OUT/log and OUT/truth."""
     from dmtl_cli.synth.generate import generate
 
     first = parse_day(start, "--start")
-    generate(out, days, start=first, users=users, items=items, events_per_day=events_per_day, seed=seed)
+    generate(out, days, world=world, start=first, users=users, items=items, events_per_day=events_per_day, seed=seed)

@@ -24,6 +24,7 @@ TRADED = ("click.recall@50", "read.recall@50", "time_recall@50", "click_rate@50"
 FEW = "few"
 """suffix of a student's TRADED metrics over the users of slow rankers alone, which a teacher's are comparable with"""
 _PAIRS = 1 << 22  # whose worth is in memory at a time: 32 MB a matrix
+_BOUNDED = 1 << 26  # pairs of which the best are sought for all users: seconds
 
 
 @dataclass(frozen=True)
@@ -177,8 +178,9 @@ def _worth(truth: Truth | None, exam: Exam, top: Retrieved, ks: tuple[int, ...] 
 
 
 def _bounds(truth: Truth, exam: Exam) -> Iterator[tuple[str, Retrieved]]:
-    """The items of most expected read seconds, and random ones."""
-    who, ids = np.arange(len(exam.users)), exam.day.items[ID]
+    """The items of most expected read seconds, and random ones; of many pairs for fewer users, as a slow ranker's."""
+    ids = exam.day.items[ID]
+    who = np.arange(len(exam.users)) if len(exam.users) * len(ids) <= _BOUNDED else exam.few
     users, items, rng = _user_ids(exam, who), ids.to_numpy(), fixed_rng("random", exam.day.day)
     best, random = [], []
     for block in _blocks(len(users), len(items)):

@@ -18,64 +18,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dmtl_cli.config.errors import Exit, UserError
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+from dmtl_cli.evaluate.laws import BAIT, DIM, LAWS, Floats, Ints, Law
 
 FORMAT = 1
 """version of a world's files"""
-DIM = 8
-"""dimensions of interests and of items"""
 _CDF_X = np.linspace(-8.0, 8.0, 16_001)
 _CDF_Y = np.array([0.5 * math.erfc(-x / math.sqrt(2.0)) for x in _CDF_X])
 
 
 @dataclass(frozen=True)
-class Law:
-    """How users behave: the numbers of docs/method.md section 13, kept with every world in world.json."""
-
-    click_bias: float = -2.0
-    click_interest: float = 1.2
-    click_bait: float = 1.0
-    read_bias: float = math.log(35.0)
-    """log seconds"""
-    read_interest: float = 0.7
-    read_bait: float = -0.7
-    read_quality: float = 0.4
-    read_spread: float = 0.8
-    """standard deviation of log seconds"""
-    exposure_bait: float = 0.8
-    exposure_popular: float = 0.6
-    """share of exposures in proportion to exp(exposure_bait * bait); the rest is uniform"""
-    request_size: int = 10
-    """mean exposures of a request"""
-    request_ms: int = 30_000
-    """time within which a request's exposures happen"""
-    activity_shape: float = 1.0
-    """shape of the gamma distribution of a user's requests"""
-    recent: int = 20
-    """longest list of recent clicks"""
-    feature_noise: float = 0.5
-    """standard deviation of what is added to a vector, or to quality, before its cluster, category or author"""
-    clusters: int = 24
-    categories: int = 12
-    authors: int = 100
-
-    def click_rate(self, dots: Floats, bait: Floats) -> Floats:
-        """P(click) from z.t and bait, any broadcastable shapes."""
-        logit = self.click_bias + self.click_interest / math.sqrt(DIM) * dots + self.click_bait * bait
-        return np.asarray(1.0 / (1.0 + np.exp(-logit)), np.float64)
-
-    def log_seconds(self, dots: Floats, bait: Floats, quality: Floats) -> Floats:
-        """Mean of log read seconds of a clicked row from d.e, bait and quality, any broadcastable shapes."""
-        taste = self.read_interest / math.sqrt(DIM) * dots
-        return np.asarray(self.read_bias + taste + self.read_bait * bait + self.read_quality * quality, np.float64)
-
-
-@dataclass(frozen=True)
 class Truth:
     """What every pair of a synthetic world is worth. Results are [U, I] for ids [U] and [I], and [U, K] for ids [U] and
-    [U, K]: K items of each user's own."""
+    [U, K]: K items of each user's own.
+
+    Where a law has a context, a pair's worth is the law at the first position, at the base price, and with hour and
+    device at their mean effect, which is 0: all that a tower, which cannot read the context, could know.
+    """
 
     law: Law
     users: dict[str, npt.NDArray[Any]]
@@ -96,7 +54,7 @@ class Truth:
             if world["format"] != FORMAT:
                 raise UserError(f"{path}: expected a world of format {FORMAT}, got {world['format']}", "make it again")
             users, items = (_columns(path / name) for name in names[1:])
-            return cls(Law(**world["law"]), users, items)
+            return cls(LAWS[world.get("world", BAIT)](**world["law"]), users, items)
         except (ValueError, KeyError, TypeError, OSError, pa.ArrowException) as e:
             raise UserError(f"{path}: damaged truth of a synthetic world: {e}", "make it again with synth") from e
 

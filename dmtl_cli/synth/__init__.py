@@ -1,2 +1,2 @@
-"""The click-bait world, a generated log whose right answer is known; no stage imports it. Imports config and
-evaluate.truth."""
+"""Generated logs whose right answer is known, the click-bait world and that of positions; no stage imports them.
+Imports config, evaluate.laws and evaluate.truth."""

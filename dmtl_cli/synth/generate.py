@@ -1,4 +1,4 @@
-"""Writes a click-bait world to a folder, or the days that it lacks."""
+"""Writes a world to a folder, or the days that it lacks."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.synth.log import BLOCK, events, item_table, last_clicks, no_history, truth_tables, user_table
-from dmtl_cli.synth.world import World
+from dmtl_cli.evaluate.laws import BAIT
+from dmtl_cli.synth.bait import BaitWorld
+from dmtl_cli.synth.positions import PositionsWorld
+from dmtl_cli.synth.world import BLOCK, NO_HISTORY, World
 
+WORLDS: dict[str, type[World]] = {world.name: world for world in (BaitWorld, PositionsWorld)}
 _PLACING = ("truth", "log", "users", "items", "events")  # a day's events appear last
 
 
@@ -27,9 +30,10 @@ def generate(
     out: Path,
     days: int,
     *,
+    world: str = BAIT,
     start: dt.date = dt.date(2026, 1, 1),
     users: int = 5_000,
-    items: int = 2_000,
+    items: int | None = None,
     events_per_day: int = 300_000,
     churn: float = 0.05,
     seed: int = 1,
@@ -40,24 +44,30 @@ def generate(
 
     Args:
         out: folder of the world; made if it is not there.
+        world: bait or positions.
+        users: of bait all that there are, of positions those of a day (at most one a request).
+        items: alive each day; default of bait 2,000, of positions 100,000.
         churn: share of the items that die, and are replaced, before each day after the first (to a whole number).
 
     Raises:
         UserError: 2 a number is out of range; 73 OUT contains another world or something else, or cannot be made;
             75 another run is writing there.
     """
+    if (kind := WORLDS.get(world)) is None:
+        raise UserError(f"synth: world must be {' or '.join(WORLDS)}, got {world}", code=Exit.USAGE)
+    items = kind.default_items if items is None else items
     sizes = {"days": days, "users": users, "items": items, "events_per_day": events_per_day}
     _check_numbers(sizes, start, churn, seed)
-    world = World(start, users, items, events_per_day, float(churn), seed, days)
+    made = kind(start, users, items, events_per_day, float(churn), seed, days)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise UserError(f"cannot create {out}: {e.strerror}", "give another OUT", Exit.CANNOT_CREATE) from e
     with _alone(out):
-        world = dataclasses.replace(world, days=max(days, _days_there(out, world)))
-        missing = [k for k in range(days) if not all(f.is_file() for f in _files(out, world.day(k)))]
+        made = dataclasses.replace(made, days=max(days, _days_there(out, made)))
+        missing = [k for k in range(days) if not all(f.is_file() for f in _files(out, made.day(k)))]
         if missing or not all((out / "truth" / f"{name}.parquet").is_file() for name in ("users", "items")):
-            _add(out, world, missing)
+            _add(out, made, missing)
 
 
 def _check_numbers(sizes: dict[str, int], start: dt.date, churn: float, seed: int) -> None:
@@ -73,7 +83,7 @@ def _check_numbers(sizes: dict[str, int], start: dt.date, churn: float, seed: in
 
 def _add(out: Path, world: World, missing: Sequence[int]) -> None:
     """Writes the truth and the missing days in a scratch folder, then moves them to their places."""
-    truth = truth_tables(world)
+    truth = world.truth_tables()
     _same_draws(out, truth)
     scratch = out / ".synth-scratch"
     shutil.rmtree(scratch, ignore_errors=True)
@@ -111,9 +121,11 @@ def _days_there(out: Path, world: World) -> int:
     hint = f"give another OUT, or remove {out}/log and {out}/truth"
     try:
         there = json.loads((out / "truth" / "world.json").read_text("utf-8"))
-        days = int(there["days"])
+        days, name = int(there["days"]), there.get("world", BAIT)
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"{out} contains a log that synth did not make", hint, Exit.CANNOT_CREATE) from None
+    if name != world.name:
+        raise UserError(f"{out} contains another world ({name}, not {world.name})", hint, Exit.CANNOT_CREATE)
     mine = world.record()
     other = [k for k in sorted(mine | there) if k != "days" and mine.get(k) != there.get(k)]
     if other:
@@ -147,14 +159,12 @@ def _write_truth(out: Path, world: World, truth: dict[str, pa.Table]) -> None:
 
 def _write_days(out: Path, world: World, days: Sequence[int]) -> None:
     """Writes these days; those before them are drawn again, as recent clicks come from them."""
-    history = no_history()
+    history = NO_HISTORY
     for k in range(max(days, default=-1) + 1):
-        exposures, user, item = events(world, k)
+        made, history = world.tables(k, history)
         if k in days:
-            tables = user_table(world, history), item_table(world, k), exposures
-            for file, table in zip(_files(out, world.day(k)), tables, strict=True):
+            for file, table in zip(_files(out, world.day(k)), (made.users, made.items, made.events), strict=True):
                 _write(file, table)
-        history = last_clicks(world, history, user, item)
 
 
 def _write(file: Path, table: pa.Table) -> None:
