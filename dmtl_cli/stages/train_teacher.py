@@ -10,9 +10,11 @@ from torch import Tensor
 from dmtl_cli.config.days import window
 from dmtl_cli.config.tasks import CLICK
 from dmtl_cli.data.days import Days
+from dmtl_cli.data.features.encoder import Encoder
+from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.threshold import long_read_threshold
 from dmtl_cli.evaluate import metrics
-from dmtl_cli.nn.batches import Batch
+from dmtl_cli.nn.batches import Batch, Tables
 from dmtl_cli.nn.fit import fit
 from dmtl_cli.nn.learner import Learner, grown_encoder
 from dmtl_cli.nn.precision import autocast, refuse_precision
@@ -23,6 +25,7 @@ from dmtl_cli.teacher.calibrate import HeldOut, calibrated, held_out_logits
 from dmtl_cli.teacher.labels import TeacherLabels
 from dmtl_cli.teacher.loss import gate_numbers, teacher_loss
 from dmtl_cli.teacher.model import Teacher, batch_logits
+from dmtl_cli.teacher.regression import FOLDER, Regression
 from dmtl_cli.teacher.rows import held_out_share, rows_per_epoch, teacher_rows
 
 
@@ -79,7 +82,37 @@ def _learn(
     calibration = {k: c.to_dict() for k, c in calibrated(run, held_out, before).items()}
     facts = _facts(run, threshold, days) | {"calibration": calibration}
     counts = {"log": logged, "learned": int(learned.pop("rows", 0)), "held_out": len(held_out[CLICK].logit)}
+    sizes |= _learn_regression(run, publication, encoder, batcher.tables, read, threshold, share, before)
     return Draft(rows=counts, metrics=_numbers(learned, threshold, held_out) | sizes, facts=facts)
+
+
+def _learn_regression(
+    run: Run,
+    publication: Publication,
+    encoder: Encoder,
+    tables: Tables,
+    days: list[Day],
+    threshold: float | None,
+    share: float,
+    before: Parent | None,
+) -> dict[str, float]:
+    """Publishes a regression of the same rows beside the teacher, warm from the one before; its AUC on held-out rows.
+
+    Rank 0 learns it while the others wait.
+    """
+    config, tasks, seed = run.config.teacher, run.config.tasks, run.config.seed
+
+    def learn() -> dict[str, float]:
+        earlier = before[0] / FOLDER if before else None
+        model = Regression.read(earlier, tasks) if earlier and earlier.is_dir() else Regression.new(tasks)
+        rng = run.rng("regression", publication.day)
+        model.learn(encoder, tables, teacher_rows(days, threshold, config, share, seed, rng))
+        model.write(publication.path / FOLDER)
+        kept = model.held_out(encoder, tables, days, share, seed, threshold) if share else {}
+        aucs = {label: metrics.auc(x.label, x.logit, x.weight) for label, x in kept.items()}
+        return {f"held_out.regression.{label}.auc": auc for label, auc in aucs.items() if auc is not None}
+
+    return run.ranks.on_first(learn)
 
 
 def _loss(
