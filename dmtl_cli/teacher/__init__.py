@@ -1,1 +1,1 @@
-"""The teacher: networks, rows, loss, calibration, scoring. Imports nn, scores, serving and what is below."""
+"""The teacher: networks, rows, loss, calibration, scoring, the regression beside it. Imports nn, scores, serving and what is below."""
