@@ -37,14 +37,14 @@ BASELINES = ["click_only", "long_read_only", "duration_weighted"]
 OWN = {"wide": {"scores"}, "deep": {"teacher", "scores"}, **{name: set() for name in ("soft", *BASELINES)}}
 TAUGHT = ["oracle", "teacher", "student_teacher", "student", "student.preference"]
 LISTS = ["popularity", "read_popularity", "exposure_rate"]
-OF_A_DAY = [*TAUGHT, *LISTS, "random"]
+OF_A_DAY = [*TAUGHT, "regression", *LISTS, "random"]
 ONCE = ["ease"]  # what learns from earlier days' long reads, once whatever the number of seeds
 
 
 def models(*students: str) -> list[str]:
     """The rows of a table; a student of two blocks has two. Baselines and the joint reference have one block."""
     both = [name for s in students for name in ([s] if s in BASELINES else [s, f"{s}.preference"])]
-    return [*TAUGHT, *both, "joint", *ONCE, *LISTS, "random"]
+    return [*TAUGHT, *both, "joint", *ONCE, "regression", *LISTS, "random"]
 
 
 MODELS = models(*BASELINES, *SETTINGS)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import importlib.util
-import json
-import random
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -307,61 +305,6 @@ def test_the_config_reads_what_is_written(log: Path) -> None:
     }
     assert not [f.name for f in config.features if not f.profile and f.source not in written[f.side]]
     assert config.teacher.first_window_days == 7
-
-
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, int]]]:
-    """A log of three days, and its rows in order of time."""
-    tmp = tmp_path_factory.mktemp("drawn")
-    draw = random.Random(1)
-    rows = []
-    for k in range(300):
-        user, video = draw.randrange(9), draw.randrange(20)
-        click = int(draw.random() < (video + 1) / 21)
-        rows.append(row(user, video, 20220408 + k // 100, k, click, draw.randrange(60_000), 1000 * (video + 5)))
-    assert prepare.main([str(write_raw(tmp / "raw", rows)), str(tmp / "log")]) == 0
-    return tmp / "log", rows
-
-
-def test_the_baseline_runs(drawn: tuple[Path, Any], capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("sklearn")
-    baseline, log = script("logistic_baseline"), str(drawn[0])
-    window = ["--window", "2022-04-08..2022-04-09"]
-    assert baseline.main([log, *window, "--days", "2022-04-09..2022-04-10"]) == 0
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [(line["day"], line.get("fitted")) for line in lines] == [
-        ("2022-04-09", "2022-04-08..2022-04-08"),
-        ("2022-04-10", "2022-04-08..2022-04-09"),
-        ("mean", None),
-    ]
-    assert lines[1]["ctr"]["auc"] > 0.6
-    late = ["--train", "2022-04-08..2022-04-10", "--test", "2022-04-10"]
-    assert baseline.main([log, *window, *late]) == 2
-    assert baseline.main([log, *window, "--days", "2022-05-01"]) == 66
-    assert capsys.readouterr().err.count("\n") == 2
-
-
-def test_the_baseline_knows_earlier_days_alone(drawn: tuple[Path, list[dict[str, int]]]) -> None:
-    """Values of profiles beside a plain loop."""
-    pytest.importorskip("sklearn")
-    baseline, config, days = script("logistic_baseline"), load_config(CONFIG), [dt.date(2022, 4, d) for d in (8, 9, 10)]
-    log, threshold = baseline.read_events(drawn[0], days, days[:2], config)
-    past = [r | {"weight": 0.5 ** ((20220409 - r["date"]) / 7)} for r in drawn[1] if r["date"] < 20220410]
-    clicked = [r for r in past if r["is_click"]]
-    assert threshold == pytest.approx(sum(r["play_time_ms"] for r in clicked) / len(clicked) / 1000)
-    long = [r for r in clicked if r["play_time_ms"] > 1000 * threshold]
-    mean = sum(r["weight"] for r in long) / sum(r["weight"] for r in clicked)
-    got = baseline.rows_of(drawn[0], days[2], log, config)
-    assert len(got) == 100
-    for one in got.rows(named=True):
-        clicks = [r for r in clicked if r["user_id"] == one["user_id"]]
-        assert one["user_click_history"] == [r["video_id"] for r in clicks][-50:]
-        reads = sum(r["weight"] for r in long if r["user_id"] == one["user_id"])
-        rate = (reads + 8 * mean) / (sum(r["weight"] for r in clicks) + 8)
-        assert one["user_read_rate"] == pytest.approx(rate)
-        shown = [r["date"] for r in past if r["video_id"] == one["video_id"]]
-        assert one["item_exposures_0d"] == shown.count(20220409)
-        assert one["item_exposures_1d"] == shown.count(20220409) + shown.count(20220408) / 2
 
 
 @pytest.mark.skipif(not RAW.is_dir(), reason="shared/data/kuairand is not here")

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from dmtl_cli.config.tasks import READ, with_click
 from dmtl_cli.evaluate import metrics
 from dmtl_cli.evaluate.exam import Exam, Observed, Sample, concat_by_name
-from dmtl_cli.evaluate.rankers import PREFERENCE, Ranker
+from dmtl_cli.evaluate.paired import auc_gain
+from dmtl_cli.evaluate.rankers import PREFERENCE, REGRESSION, Ranker
 
 Array = npt.NDArray[Any]
 
@@ -56,7 +57,21 @@ def on_rows(exam: Exam, rankers: Mapping[str, Ranker]) -> dict[str, float]:
         taught = PREFERENCE if PREFERENCE in rankers else "student"
         one, other = (scores[name].exposed[with_click(READ)] for name in (taught, "student_teacher"))
         found["student.kendall_tau"] = metrics.kendall_tau(one, other, observed.user)
+    if exam.exposures and {REGRESSION, "teacher"} <= set(rankers):
+        found |= _beside(exam, observed, scores[REGRESSION], scores["teacher"])
     return {name: value for name, value in found.items() if value is not None and np.isfinite(value)}
+
+
+def _beside(exam: Exam, observed: Observed, regression: Scores, teacher: Scores) -> dict[str, float]:
+    """How far the regression is ahead of the teacher on the same rows, with the standard error of that."""
+    out: dict[str, float] = {}
+    for label in exam.tasks.labels:
+        rows = observed.measured[label]
+        one, other = (scores.exposed[label][rows] for scores in (regression, teacher))
+        gain = auc_gain(observed.positive[label][rows], one, other, observed.user[rows], observed.weight[rows])
+        if gain and label not in exam.tasks.conversions:
+            out |= {f"{REGRESSION}.{label}.auc_ahead": gain[0], f"{REGRESSION}.{label}.auc_ahead_se": gain[1]}
+    return out
 
 
 def _scores(ranker: Ranker, sample: Sample) -> Scores:

@@ -1,4 +1,4 @@
-"""The models that can be measured, each behind the same methods: a teacher, and an exported student."""
+"""The models that can be measured, each behind the same methods: a teacher, its regression, an exported student."""
 
 from __future__ import annotations
 
@@ -19,10 +19,13 @@ from dmtl_cli.runs.run import Parent, Run
 from dmtl_cli.serving.export import Export
 from dmtl_cli.serving.search import best_k, top_k
 from dmtl_cli.teacher.frozen import FrozenTeacher, Scorer
+from dmtl_cli.teacher.regression import FOLDER, Regression
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
+REGRESSION = "regression"
+"""the logistic regression that is published beside a teacher"""
 PREFERENCE = "student.preference"
 """a student of two blocks without what it learned of exposure, kappa 0: its metrics are named so"""
 
@@ -90,6 +93,56 @@ class TeacherRanker:
         label = with_click(READ)
         tops = [best_k(self._by_label(x)[label][None], k) for x in self.scorer.catalogue(mine)]
         return np.concatenate([top for each in self.ranks.gather_objects(tops) for top in each]), self.day.items[ID]
+
+
+class RegressionRanker:
+    """The regression of a published teacher.
+
+    A logit is a user's part plus an item's, so it retrieves the same list of the day's catalogue for every user.
+    """
+
+    slow = False
+
+    def __init__(self, parent: Parent, day: Day, run: Run) -> None:
+        folder, facts = parent[0], parent[1].facts
+        self.tasks, self.day = Tasks.named(facts["tasks"]), day
+        self.model = Regression.read(folder / FOLDER, self.tasks)
+        self.encoder = Encoder.stored(folder, run.config.features_of("teacher"))
+        self.calibrated = facts["calibrated"] and facts["sampling"]["samples"] == "exposed"
+        """whether it learned rows as they were shown; drawn ones would shift its probabilities"""
+
+    @staticmethod
+    def is_beside(parent: Parent) -> bool:
+        """Whether a teacher has one: those of earlier versions have none."""
+        return (parent[0] / FOLDER).is_dir()
+
+    @cached_property
+    def users(self) -> dict[str, Floats]:
+        """By label [users] what each adds to a logit."""
+        return self._sums("user")
+
+    @cached_property
+    def items(self) -> dict[str, Floats]:
+        """By label [items] what each adds to a logit."""
+        return self._sums("item")
+
+    def _sums(self, side: str) -> dict[str, Floats]:
+        encoded = self.encoder.entities(self.day, side)
+        return {label: self.model.sums(label, self.encoder, encoded, side) for label in self.model.weights}
+
+    def probable(self, label: str) -> bool:
+        return self.calibrated and label not in self.tasks.conversions
+
+    def scores(self, rows: Rows[None]) -> Mapping[str, npt.NDArray[Any]]:
+        """It learns `ctr` and each `ctX`; the score of X is the log of their ratio."""
+        log_p = {}
+        for label, own in self.model.own(self.encoder, rows).items():
+            log_p[label] = -np.logaddexp(0, -(self.users[label][rows.user] + self.items[label][rows.item] + own))
+        return log_p | {x: log_p[with_click(x)] - log_p[CLICK] for x in self.tasks.conversions}
+
+    def retrieve(self, users: Ints, k: int) -> tuple[Ints, pl.Series]:
+        best = best_k(self.items[with_click(READ)][None], k)
+        return np.repeat(best, len(users), axis=0), self.day.items[ID]
 
 
 class StudentRanker:

@@ -15,10 +15,10 @@ from dmtl_cli.config.schema import Config
 from dmtl_cli.config.student import Exposure, Student
 from dmtl_cli.evaluate.history import EASE, IALS
 from dmtl_cli.evaluate.lists import LISTS
-from dmtl_cli.evaluate.rankers import PREFERENCE
+from dmtl_cli.evaluate.rankers import PREFERENCE, REGRESSION
 
 TAUGHT = ("oracle", "teacher", "student_teacher", "student", PREFERENCE)
-UNTAUGHT = (*LISTS, "random")
+UNTAUGHT = (REGRESSION, *LISTS, "random")
 EVALUATED = (*TAUGHT, *UNTAUGHT)
 """the models of every evaluation, in the order of a table's rows: settings come between the two groups"""
 JOINT = "joint"

@@ -18,7 +18,7 @@ from dmtl_cli.evaluate.history import Ease, HistoryRanker, Ials, PastReads
 from dmtl_cli.evaluate.lists import POPULARITY, Counters, ItemList, impersonal, seen_items
 from dmtl_cli.evaluate.on_catalogue import FRESH, on_catalogue, over_kappa
 from dmtl_cli.evaluate.on_rows import on_rows
-from dmtl_cli.evaluate.rankers import PREFERENCE, Ranker, StudentRanker, TeacherRanker
+from dmtl_cli.evaluate.rankers import PREFERENCE, REGRESSION, Ranker, RegressionRanker, StudentRanker, TeacherRanker
 from dmtl_cli.evaluate.truth import Truth, load_truth
 from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.run import Draft, Parent, Result, Run, distinct
@@ -141,12 +141,27 @@ def _measure(run: Run, day: Day, models: _Models, truth: Truth | None, *, beside
         numbers |= over_kappa(exam, student, truth)
     if exam.threshold is not None:
         numbers["threshold.seconds"] = exam.threshold
-    return Draft(_rows(exam), numbers, {name: manifest.as_parent() for name, (_, manifest) in models.named().items()})
+    facts = {name: manifest.as_parent() for name, (_, manifest) in models.named().items()}
+    return Draft(_rows(exam), numbers, facts, warnings=_below_regression(numbers, exam.tasks, models.teacher[1].day))
+
+
+def _below_regression(numbers: dict[str, float], tasks: Tasks, teacher: dt.date) -> list[str]:
+    """A line for each label that the teacher orders worse than its regression, by more than two standard errors."""
+    lines = []
+    for label in (x for x in tasks.labels if f"{REGRESSION}.{x}.auc_ahead" in numbers):
+        ahead, error = (numbers[f"{REGRESSION}.{label}.{name}"] for name in ("auc_ahead", "auc_ahead_se"))
+        if ahead > 2 * error:
+            own, other = (f"{numbers[f'{name}.{label}.auc']:.3f}".lstrip("0") for name in ("teacher", REGRESSION))
+            what = f"the {label} AUC of teacher {teacher}, {own}, is below {other} of its regression on the same rows"
+            lines.append(f"{what}: run dmtl tune --day {teacher}, or lower teacher.embedding_learning_rate")
+    return lines
 
 
 def _rankers(run: Run, exam: Exam, models: _Models) -> dict[str, Ranker]:
     day = exam.day
     rankers: dict[str, Ranker] = {"teacher": TeacherRanker(models.teacher, day, run)}
+    if RegressionRanker.is_beside(models.teacher):
+        rankers[REGRESSION] = RegressionRanker(models.teacher, day, run)
     lists = impersonal(models.profile[1], before(day.day), exposures=exam.exposures) if models.profile else {}
     if models.student:
         rankers["student"] = student = StudentRanker(models.student, day, run)

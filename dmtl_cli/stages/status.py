@@ -1,14 +1,15 @@
-"""status: days by stages, and what is served."""
+"""status: days by stages, what is served, and what the newest runs warn of."""
 
 from __future__ import annotations
 
 import datetime as dt
+from contextlib import suppress
 from typing import Any
 
 from dmtl_cli.config.days import between
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.runs.manifest import MANIFEST, Manifest
-from dmtl_cli.runs.workspace import CHAIN, Workspace
+from dmtl_cli.runs.workspace import CHAIN, STAGES, Workspace
 
 COLUMNS = ("evaluation", "profile", "teacher", "scores", "rescores", "student", "export")
 
@@ -31,7 +32,19 @@ def status(ws: Workspace, today: dt.date | None = None) -> dict[str, Any]:
         "served": str(ws.latest()) if served else None,
         "served_day": str(served) if served else None,
         "served_age_days": ((today or dt.date.today()) - served).days if served else None,
+        "warnings": [warning for stage in STAGES for warning in _warnings(ws, stage)],
     }
+
+
+def _warnings(ws: Workspace, stage: str) -> list[dict[str, str]]:
+    """The doubts of the newest published day of a stage about what it made."""
+    day = max(ws.days(stage), default=None)
+    subs: list[str | None] = [*ws.subs(stage, day)] if day and stage == "scores" else [None]
+    found: dict[str, None] = {}
+    for run in (ws.current(stage, day, sub) for sub in subs) if day else ():
+        with suppress(UserError):  # a damaged run: the table says so
+            found |= dict.fromkeys(Manifest.read(run / MANIFEST).facts.get("warnings", ()) if run else ())
+    return [{"stage": stage, "day": str(day), "warning": warning} for warning in found]
 
 
 def _day(ws: Workspace, day: dt.date, first: dt.date) -> dict[str, str]:
@@ -73,9 +86,10 @@ def _current_runs(ws: Workspace, stage: str, text: str) -> set[str]:
 
 
 def described(found: dict[str, Any]) -> str:
-    """The table of days by columns, and the line about what is served."""
+    """The table of days by columns, the line about what is served, and a line for each warning."""
     lines = [f"{'day':12}" + "".join(f"{column:>12}" for column in COLUMNS)]
     lines += [f"{day:12}" + "".join(f"{cells[c]:>12}" for c in COLUMNS) for day, cells in found["days"].items()]
     served = found["served"]
     lines.append(f"served: {served or 'nothing yet'}" + (f" (age {found['served_age_days']} days)" if served else ""))
+    lines += ["{stage} {day}: warning: {warning}".format(**warning) for warning in found["warnings"]]
     return "\n".join(lines)

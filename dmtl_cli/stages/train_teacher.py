@@ -8,8 +8,11 @@ from functools import partial
 from dmtl_cli.config.days import window
 from dmtl_cli.config.tasks import CLICK
 from dmtl_cli.data.days import Days
+from dmtl_cli.data.features.encoder import Encoder
+from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.threshold import long_read_threshold
 from dmtl_cli.evaluate import metrics
+from dmtl_cli.nn.batches import Tables
 from dmtl_cli.nn.fit import fit
 from dmtl_cli.nn.learner import Learner, grown_encoder
 from dmtl_cli.nn.precision import refuse_precision
@@ -19,6 +22,7 @@ from dmtl_cli.stages.tune import begin_chain
 from dmtl_cli.teacher.build import build_teacher, refuse_another_model
 from dmtl_cli.teacher.calibrate import HeldOut, calibrated, held_out_logits
 from dmtl_cli.teacher.loss import batch_loss
+from dmtl_cli.teacher.regression import FOLDER, Regression
 from dmtl_cli.teacher.rows import HoldOut, rows_per_epoch, teacher_rows
 from dmtl_cli.tune.carried import tuned
 
@@ -78,7 +82,37 @@ def _learn(
     calibration = {k: c.to_dict() for k, c in calibrated(run, held_out, before).items()}
     facts = _facts(run, threshold, days) | {"calibration": calibration}
     counts = {"log": logged, "learned": int(learned.pop("rows", 0)), "held_out": len(held_out[CLICK].logit)}
+    sizes |= _learn_regression(run, publication, encoder, batcher.tables, read, threshold, hold_out, before)
     return Draft(rows=counts, metrics=_numbers(learned, threshold, held_out) | sizes, facts=facts)
+
+
+def _learn_regression(
+    run: Run,
+    publication: Publication,
+    encoder: Encoder,
+    tables: Tables,
+    days: list[Day],
+    threshold: float | None,
+    hold_out: HoldOut,
+    before: Parent | None,
+) -> dict[str, float]:
+    """Publishes a regression of the same rows beside the teacher, warm from the one before; its AUC on held-out rows.
+
+    Rank 0 learns it while the others wait.
+    """
+    config, tasks = run.config.teacher, run.config.tasks
+
+    def learn() -> dict[str, float]:
+        earlier = before[0] / FOLDER if before else None
+        model = Regression.read(earlier, tasks) if earlier and earlier.is_dir() else Regression.new(tasks)
+        rng = run.rng("regression", publication.day)
+        model.learn(encoder, tables, teacher_rows(days, threshold, config, hold_out.kept, rng))
+        model.write(publication.path / FOLDER)
+        kept = model.held_out(encoder, tables, days, hold_out, threshold)
+        aucs = {label: metrics.auc(x.label, x.logit, x.weight) for label, x in kept.items()}
+        return {f"held_out.regression.{label}.auc": auc for label, auc in aucs.items() if auc is not None}
+
+    return run.ranks.on_first(learn)
 
 
 def _facts(run: Run, threshold: float | None, days: list[dt.date]) -> dict[str, object]:

@@ -1,1 +1,1 @@
-"""The teacher: networks, rows, loss, calibration, scoring. Imports nn, scores, serving and what is below."""
+"""The teacher and its regression: networks, rows, loss, scoring. Imports nn, scores, serving and what is below."""

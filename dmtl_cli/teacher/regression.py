@@ -1,0 +1,188 @@
+"""A hashed logistic regression of all that the teacher reads: what a person would try first, as a baseline.
+
+Its weights have a Gaussian posterior of independent slots. A batch of rows is learned by moving to the weights that
+are most probable after it, with the posterior so far as prior (Laplace's approximation: Chapelle, Manavoglu and
+Rosales, ACM TIST 2014; Chapelle and Li, NIPS 2011, algorithm 3):
+
+    weights   <- argmin_w  sum_n c_n log(1 + exp(-s_n w x_n)) + 1/2 sum_i precision_i (w_i - weights_i)^2,  s_n = +-1
+    precision <- precision_i + sum_n c_n p_n (1 - p_n) x_ni^2
+
+so that rows may come batch by batch and day by day, a small day is learned to its end without being learned by heart,
+and there is no learning rate. Each day begins with less certainty than the one before ended with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.numpy import load_file, save_file
+
+from dmtl_cli.config.tasks import CLICK, Tasks, with_click
+from dmtl_cli.data.features.encoder import Encoder
+from dmtl_cli.data.features.layout import Encoded
+from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.rows import Rows
+from dmtl_cli.nn.batches import Batcher, Tables
+from dmtl_cli.teacher.calibrate import HeldOut
+from dmtl_cli.teacher.hashed import BIAS, SLOTS, Design, Floats, Sparse, own_cells
+from dmtl_cli.teacher.labels import TeacherLabels, TeacherRows, labelled
+from dmtl_cli.teacher.rows import HoldOut
+
+Array = npt.NDArray[Any]
+
+FOLDER = "regression"
+"""of a teacher's run"""
+PRIOR = 10.0
+"""precision of a weight before the first row: scikit-learn's C of .1"""
+MEMORY = 0.8
+"""share of what earlier days said that a day begins with"""
+BATCH = 1 << 18
+"""rows that are learned at once: bounds memory"""
+_STEPS = 50  # of L-BFGS; a batch takes some 20
+_NEAR = 0.1  # largest slope, of weights scaled to a curvature of 1, at which L-BFGS stops
+_ENTITIES = 1 << 16  # users or items whose cells are in memory at a time
+
+
+@dataclass(frozen=True)
+class Regression:
+    """One regression a label: `ctr`, and `ctX` of each conversion X, both on all rows."""
+
+    weights: dict[str, npt.NDArray[np.float32]]
+    """by label [slots]"""
+    precision: dict[str, npt.NDArray[np.float32]]
+    """by label [slots]"""
+
+    @staticmethod
+    def new(tasks: Tasks) -> Regression:
+        labels = (CLICK, *map(with_click, tasks.conversions))
+        weights = {label: np.zeros(SLOTS, np.float32) for label in labels}
+        return Regression(weights, {label: np.full(SLOTS, PRIOR, np.float32) for label in labels})
+
+    # -- learning ------------------------------------------------------------------------------------------------------
+
+    def learn(self, encoder: Encoder, tables: Tables, rows: Iterable[TeacherRows]) -> None:
+        """Learns rows over the encoded users and items of their days, in place."""
+        for precision in self.precision.values():
+            precision[:] = PRIOR + MEMORY * (precision - PRIOR)
+        for batch in Batcher.cut(rows, BATCH):
+            used, x = Design.of(encoder, tables, batch).compact()
+            squared = x.squared()
+            for label, positive, weight in targets(self.weights, batch.labels):
+                mean, precision = self.weights[label][used], self.precision[label][used]
+                if self.precision[label][BIAS] == PRIOR:  # the first rows: other weights begin beside their mean
+                    mean[used == BIAS] = _log_odds(positive, weight)
+                learned = posterior(x, squared, positive, weight, mean.astype(np.float64), precision.astype(np.float64))
+                self.weights[label][used], self.precision[label][used] = learned
+
+    # -- scoring -------------------------------------------------------------------------------------------------------
+
+    def held_out(
+        self, encoder: Encoder, tables: Tables, days: Iterable[Day], hold_out: HoldOut, threshold: float | None
+    ) -> dict[str, HeldOut]:
+        """By label the exposures of the days that `teacher_rows` leaves out."""
+        parts: dict[str, list[tuple[Array, Array, Array]]] = {label: [] for label in self.weights}
+        for rows in _held_out_rows(days, hold_out, threshold):
+            x = Design.of(encoder, tables, rows)
+            for label, positive, weight in targets(self.weights, rows.labels):
+                parts[label].append((x.times(self.weights[label]), positive, weight))
+        return {k: HeldOut(*map(np.concatenate, zip(*v, strict=True))) for k, v in parts.items() if v}
+
+    def sums(self, label: str, encoder: Encoder, encoded: Encoded, side: str) -> Floats:
+        """[n] what each user or item adds to a logit; an item the bias too."""
+        out = np.zeros(len(encoded))
+        for start in range(0, len(encoded), _ENTITIES):
+            here = np.arange(start, min(start + _ENTITIES, len(encoded)))
+            cells = Sparse.of(encoder, encoded.take(here), side, False)
+            out[here] = (cells.with_bias() if side == "item" else cells).times(self.weights[label])
+        return out
+
+    def own(self, encoder: Encoder, rows: Rows[Any]) -> dict[str, Floats]:
+        """By label [n] what each row adds to a logit beside its user and its item."""
+        cells = own_cells(encoder, rows)
+        return {label: cells.times(weights) for label, weights in self.weights.items()}
+
+    # -- at rest -------------------------------------------------------------------------------------------------------
+
+    def write(self, folder: Path) -> None:
+        """weights.safetensors: `slot` [n], the slots that rows had, and `<label>.weight` and `<label>.precision` of
+        each."""
+        folder.mkdir()
+        there = [x != PRIOR for x in self.precision.values()] + [x != 0 for x in self.weights.values()]
+        used = np.flatnonzero(np.any(there, axis=0))
+        named = {f"{label}.weight": x[used] for label, x in self.weights.items()}
+        named |= {f"{label}.precision": x[used] for label, x in self.precision.items()}
+        save_file({"slot": used.astype(np.int32)} | named, folder / "weights.safetensors")
+
+    @staticmethod
+    def read(folder: Path, tasks: Tasks) -> Regression:
+        """What `write` wrote of a teacher with these tasks."""
+        stored, out = load_file(folder / "weights.safetensors"), Regression.new(tasks)
+        for label in out.weights:
+            out.weights[label][stored["slot"]] = stored[f"{label}.weight"]
+            out.precision[label][stored["slot"]] = stored[f"{label}.precision"]
+        return out
+
+
+def targets(labels: Iterable[str], of: TeacherLabels[Array]) -> Iterator[tuple[str, Array, Array]]:
+    """(label, whether it is true [n], weight [n], 0 where it is not known) for `ctr` and each `ctX`, in that order."""
+    for k, label in enumerate(labels):
+        true, known = (of.click & of.converted[:, k - 1], of.known[:, k - 1]) if k else (of.click, True)
+        yield label, true, of.weight * known
+
+
+def posterior(
+    x: Design, squared: Design, positive: Array, weight: Array, mean: Floats, precision: Floats
+) -> tuple[Floats, Floats]:
+    """The mean and the precision of S weights after some rows, from those before them.
+
+    By L-BFGS over weights that are scaled by their curvature at the start.
+    """
+    y, c, width = positive.astype(np.float64), weight.astype(np.float64), len(mean)
+
+    def with_curvature(z: Floats) -> Floats:
+        p = _probability(z)
+        return precision + squared.summed(c * p * (1 - p), width)
+
+    scale = 1 / np.sqrt(with_curvature(x.times(mean)))
+    moved = torch.zeros(width, dtype=torch.float64, requires_grad=True)
+    solver = torch.optim.LBFGS(
+        [moved], max_iter=_STEPS, history_size=10, line_search_fn="strong_wolfe", tolerance_grad=_NEAR
+    )
+
+    def loss() -> float:
+        step = moved.detach().numpy() * scale
+        z = x.times(mean + step)
+        gradient = x.summed(c * (_probability(z) - y), width) + precision * step
+        moved.grad = torch.from_numpy(gradient * scale)
+        return float(np.dot(c, np.logaddexp(0, z) - y * z) + np.dot(precision, step**2) / 2)
+
+    solver.step(loss)  # type: ignore[no-untyped-call]
+    found = mean + moved.detach().numpy() * scale
+    return found, with_curvature(x.times(found))
+
+
+def _probability(z: Floats) -> Floats:
+    return np.exp(-np.logaddexp(0, -z))
+
+
+def _log_odds(positive: Array, weight: Array) -> float:
+    """Of the weighted mean, half a row added to each side."""
+    true, whole = float(weight[positive].sum()), float(weight.sum())
+    return float(np.log((true + 0.5) / (whole - true + 0.5)))
+
+
+def _held_out_rows(days: Iterable[Day], hold_out: HoldOut, threshold: float | None) -> Iterator[TeacherRows]:
+    """The held-out rows of days whose tables are stacked."""
+    users = items = 0
+    for day in days:
+        for block in day.blocks():
+            kept = np.flatnonzero(hold_out.held(day, block))
+            yield labelled(block, threshold).take(kept).shifted(users, items)
+        users += len(day.users)
+        items += len(day.items)
