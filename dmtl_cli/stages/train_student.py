@@ -15,6 +15,7 @@ from dmtl_cli.config.days import window
 from dmtl_cli.data.days import Days
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.day import Day
+from dmtl_cli.nn.doubts import few_steps
 from dmtl_cli.nn.fit import B, Numbers, fit
 from dmtl_cli.nn.learner import Learner, grown_encoder
 from dmtl_cli.nn.precision import refuse_precision
@@ -22,6 +23,7 @@ from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.run import Draft, Parent, Result, Run
 from dmtl_cli.stages.export import export
 from dmtl_cli.student.build import EXPOSURE, build_exposure, build_student
+from dmtl_cli.student.doubts import far_from_teacher
 from dmtl_cli.student.dssm import DSSM
 from dmtl_cli.student.exposure import ExposureLoss, shown_batches
 from dmtl_cli.student.hard import log_q
@@ -130,12 +132,14 @@ def _learn(
 
     counts = {"learned": int(learned.pop("rows", 0))} | _counts(streams)
     numbers = covered | learned | sizes | _scalars(learner.model, source.threshold)
+    r2 = loss.agreement.r2()
+    numbers |= {} if r2 is None else {"distill.r2": r2}
+    doubted = few_steps("student", offered, config.rows_a_step(offered), "dump more scores") + far_from_teacher(r2)
     if shown:
         in_turn = (read[d] if d in read else log.read(d, publication.tmp, run.ranks) for d in shown)
         numbers |= _learn_exposure(run, day, in_turn, encoder, before, publication)
-    return Draft(
-        rows=counts, metrics=numbers, facts=source.facts | {"predicts": config.predicts, "days": list(map(str, days))}
-    )
+    facts = source.facts | {"predicts": config.predicts, "days": list(map(str, days))}
+    return Draft(counts, numbers, facts, warnings=doubted)
 
 
 def _learn_exposure(

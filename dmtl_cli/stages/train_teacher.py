@@ -10,9 +10,11 @@ from torch import Tensor
 from dmtl_cli.config.days import window
 from dmtl_cli.config.tasks import CLICK
 from dmtl_cli.data.days import Days
+from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.threshold import long_read_threshold
 from dmtl_cli.evaluate import metrics
 from dmtl_cli.nn.batches import Batch
+from dmtl_cli.nn.doubts import few_steps
 from dmtl_cli.nn.fit import fit
 from dmtl_cli.nn.learner import Learner, grown_encoder
 from dmtl_cli.nn.precision import autocast, refuse_precision
@@ -20,6 +22,8 @@ from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.run import Draft, Parent, Result, Run
 from dmtl_cli.teacher.build import build_teacher, refuse_another_model
 from dmtl_cli.teacher.calibrate import HeldOut, calibrated, held_out_logits
+from dmtl_cli.teacher.doubts import leaks, overfits, rare
+from dmtl_cli.teacher.importance import carried, columns_of_the_log
 from dmtl_cli.teacher.labels import TeacherLabels
 from dmtl_cli.teacher.loss import gate_numbers, teacher_loss
 from dmtl_cli.teacher.model import Teacher, batch_logits
@@ -78,8 +82,29 @@ def _learn(
     held_out = held_out_logits(run, encoder, learner.model, read, share, threshold)
     calibration = {k: c.to_dict() for k, c in calibrated(run, held_out, before).items()}
     facts = _facts(run, threshold, days) | {"calibration": calibration}
+    doubted = _doubts(run, day, learner, read, threshold, learned, held_out)
     counts = {"log": logged, "learned": int(learned.pop("rows", 0)), "held_out": len(held_out[CLICK].logit)}
-    return Draft(rows=counts, metrics=_numbers(learned, threshold, held_out) | sizes, facts=facts)
+    return Draft(counts, _numbers(learned, threshold, held_out) | sizes, facts, warnings=doubted)
+
+
+def _doubts(
+    run: Run,
+    day: dt.date,
+    learner: Learner[Teacher],
+    read: list[Day],
+    threshold: float | None,
+    learned: dict[str, float],
+    held_out: dict[str, HeldOut],
+) -> list[str]:
+    """What is doubtful about the trained teacher, a line each."""
+    config, encoder, share = run.config.teacher, learner.encoder, held_out_share(run.config, sum(map(len, read)))
+    rows = rows_per_epoch(read, config)
+    out = few_steps("teacher", rows, config.rows_a_step(rows), "learn more days (teacher.window_days)")
+    if config.samples == "exposed" and share:  # else other rows are held out than learned
+        out += overfits(day, learned[f"loss.{CLICK}"], held_out[CLICK])
+    suspects = columns_of_the_log(encoder.features, run.config.data.events)
+    out += leaks(carried(encoder, learner.model, read, suspects, share, threshold, run.config.seed))
+    return out + rare(encoder.seen_once(read))
 
 
 def _loss(
