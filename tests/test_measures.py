@@ -408,6 +408,10 @@ class OfTheLog:
         kept = {"exposure": pl.lit(True), "click": pl.col("click") == 1, "read": pl.col("read_seconds") > 30}[event]
         return pl.concat(frames).filter(kept).group_by("item_id").len("count").sort("item_id").rename({"item_id": "id"})
 
+    def ids(self, side: str) -> pl.Series:
+        files = sorted(self.log.glob("events/*/*.parquet"))[:3]
+        return pl.concat([pl.read_parquet(f, hive_partitioning=False)[f"{side}_id"] for f in files]).unique().sort()
+
 
 @pytest.fixture(scope="module")
 def learned(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
