@@ -51,7 +51,7 @@ def test_held_out_far_from_learned() -> None:
 
 
 def test_a_share_of_the_gain_and_of_rows() -> None:
-    assert leaks({"age": 0.6, "price": 0.3}) == []
+    assert leaks({"age": 0.8, "price": 0.3}) == []
     assert leaks({"dwell": 1.2, "x": 0.83, "y": 0.1}) == [
         "feature dwell carries 100% of what the teacher gains over a constant: is it known before the exposure?",
         "feature x carries 83% of what the teacher gains over a constant: is it known before the exposure?",
@@ -120,14 +120,18 @@ def test_one_feature_of_encoded_rows_reordered_is_that_of_raw_rows(tmp_path: Pat
     expected = encoder.encode(frame.with_columns(frame[name][order]), "user")
     before = encoder.encode(frame, "user")
     got = encoder.reordered(before, "user", name, order)
-    for a, b in ((got.ids, expected.ids), (got.floats, expected.floats), *zip(got.sequences, expected.sequences)):
+    for a, b in (
+        (got.ids, expected.ids),
+        (got.floats, expected.floats),
+        *zip(got.sequences, expected.sequences, strict=True),
+    ):
         assert (a == b).all()
     assert (before.ids == encoder.encode(frame, "user").ids).all(), "what was given stays"
 
 
 # -- through the command line ------------------------------------------------------------------------------------------
 
-ROWS = 6000
+ROWS = 4800
 
 
 def columns(seed: int = 0, rows: int = ROWS) -> dict[str, Any]:
@@ -205,14 +209,12 @@ def test_a_healthy_log_is_not_doubted(healthy: Project) -> None:
     assert "occurs once" not in ended.out and ended.code == 0
 
 
-def test_a_doubt_is_a_line_on_the_terminal_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_doubt_is_a_line_of_what_is_said_too(tmp_path: Path) -> None:
     made = project(tmp_path)
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     made.done("train-teacher", 1, teacher__batch_size=512)
     (line,) = doubted(made, "teacher")
-    assert line.startswith("an epoch is 12 steps of 512 rows: lower teacher.batch_size, or learn more days")
-    log = made.logged("train-teacher", 1)
-    assert f"teacher {DAYS[0]}: warning: {line}" in log
+    assert line.startswith("an epoch is 10 steps of 512 rows: lower teacher.batch_size, or learn more days")
+    assert f"teacher {DAYS[0]}: warning: {line}" in made.logged("train-teacher", 1)
 
 
 def test_ids_learned_by_heart(tmp_path: Path) -> None:
