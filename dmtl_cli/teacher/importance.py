@@ -26,9 +26,10 @@ from dmtl_cli.teacher.rows import held_out
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 
-ROWS = 4_096
-SCORED = 1 << 16
-"""rows scored over all features: a second, however many features there are"""
+ROWS = 512, 4_096
+"""held-out rows, at least and at most"""
+SCORED = 1 << 14
+"""rows scored over all features, which takes half a second: a label in disguise shows in few rows"""
 FEWEST = 256
 """rows of a task, below which nothing is said"""
 ERRORS = 3.0
@@ -66,7 +67,7 @@ def carried(
         features: those to permute.
         share: the share of rows that was held out.
     """
-    n = min(ROWS, SCORED // max(1, len(features)))
+    n = int(np.clip(SCORED // max(1, len(features)), *ROWS))
     sample = _sample(encoder, days, min(share, n / max(1, sum(map(len, days)))), threshold, seed) if features else None
     if sample is None:
         return {}
