@@ -131,10 +131,9 @@ def _learn(
     sizes = learner.finish(run, publication.path, publication.path.parent)
 
     counts = {"learned": int(learned.pop("rows", 0))} | _counts(streams)
-    numbers = covered | learned | sizes | _scalars(learner.model, source.threshold)
-    r2 = loss.agreement.r2()
-    numbers |= {} if r2 is None else {"distill.r2": r2}
-    doubted = few_steps("student", offered, config.rows_a_step(offered), "dump more scores") + far_from_teacher(r2)
+    numbers = covered | learned | sizes | _scalars(loss, source.threshold)
+    doubted = few_steps("student", offered, config.rows_a_step(offered), "dump more scores")
+    doubted += far_from_teacher(numbers.get("distill.r2"))
     if shown:
         in_turn = (read[d] if d in read else log.read(d, publication.tmp, run.ranks) for d in shown)
         numbers |= _learn_exposure(run, day, in_turn, encoder, before, publication)
@@ -209,6 +208,8 @@ def _counts(streams: Sequence[Stream]) -> dict[str, int]:
     return counts
 
 
-def _scalars(student: DSSM, threshold: float | None) -> dict[str, float]:
+def _scalars(loss: StudentLoss, threshold: float | None) -> dict[str, float]:
+    student, r2 = loss.student, loss.agreement.r2()
     numbers = {"scale": float(student.scale.detach()), "bias": float(student.bias.detach())}
+    numbers |= {} if r2 is None else {"distill.r2": r2}
     return numbers | ({} if threshold is None else {"threshold.seconds": threshold})
