@@ -36,6 +36,15 @@ ERRORS = 3.0
 """standard errors that a gain must be above 0 to be divided by"""
 
 
+class Carried(NamedTuple):
+    """What the loss of a task goes up by where a feature's values are permuted."""
+
+    of_entropy: float
+    """divided by the loss of a constant: of what there is to know"""
+    of_gain: float
+    """divided by the teacher's gain over a constant: of what it knows"""
+
+
 class _Sample(NamedTuple):
     sides: dict[str, Encoded]
     """user, item, context: [n] each"""
@@ -55,9 +64,9 @@ def carried(
     share: float,
     threshold: float | None,
     seed: int,
-) -> dict[str, float]:
+) -> dict[str, Carried]:
     """By feature the share of the teacher's gain over a constant that is lost where the feature's values are permuted
-    among held-out rows (permutation importance: Breiman, Machine Learning 2001); of tasks the largest.
+    among held-out rows (permutation importance: Breiman, Machine Learning 2001), in the task that it tells most of.
 
     The gain is in log loss. An intercept and a slope are fitted to every score, so that what is lost is what the score
     no longer tells, not that it is too sure: a share is hardly above 1. Nothing is returned where the rows are too few
@@ -73,7 +82,7 @@ def carried(
         return {}
     rng, score = np.random.default_rng(seed), _Score(model, sample.sides)
     tasks = [task for task in _tasks(sample.labels, score.of({})) if task.gain is not None]
-    out: dict[str, float] = {}
+    out: dict[str, Carried] = {}
     for f in features if tasks else ():
         order = rng.permutation(len(sample.labels.click))
         logits = score.of({f.side: encoder.reordered(sample.sides[f.side], f.side, f.name, order)})
@@ -138,6 +147,7 @@ class _Task:
         self.loss = self._losses(logits)
         p = float((w * self.label).sum())
         constant = -self.label * np.log(p) - (1 - self.label) * np.log1p(-p)
+        self.entropy = float((w * constant).sum())
         gain = float((w * (constant - self.loss)).sum())
         error = float(np.sqrt((w**2 * (constant - self.loss - gain) ** 2).sum()))
         return gain if gain > ERRORS * error else None
@@ -148,10 +158,11 @@ class _Task:
         out: Floats = (1 - self.label) * x - log_sigmoid(x)
         return out
 
-    def lost(self, logits: Floats) -> float:
-        """The share of the gain that other logits lose."""
+    def lost(self, logits: Floats) -> Carried:
+        """What other logits lose."""
         assert self.gain is not None
-        return float((self.weight * (self._losses(logits) - self.loss)).sum() / self.weight.sum() / self.gain)
+        lost = float((self.weight * (self._losses(logits) - self.loss)).sum() / self.weight.sum())
+        return Carried(lost / self.entropy, lost / self.gain)
 
 
 def _tasks(labels: TeacherLabels[Array], logits: Floats) -> list[_Task]:
