@@ -23,7 +23,7 @@ from dmtl_cli.data.log.shares import share_groups
 from dmtl_cli.data.profile.stored import Profile
 from dmtl_cli.runs.ranks import ALONE
 from dmtl_cli.runs.workspace import Workspace
-from dmtl_cli.teacher.doubts import MOST_ROWS, rare
+from dmtl_cli.teacher.doubts import MOST_ROWS
 from dmtl_cli.teacher.rows import rows_per_epoch
 
 _BLOCKS = 32  # blocks of the day whose durations are described
@@ -188,5 +188,7 @@ def _notes(f: dict[str, Any]) -> list[str]:
     if f.get("one_value"):
         notes.append(f"{f['name']}: one value for all {f['side']}s: it tells nothing")
     if "seen_once_share" in f:
-        notes += [f"{f['name']}: {doubt}" for doubt in rare({f["name"]: f["seen_once_share"]})]
+        share = f"{f['seen_once_share']:.0%} of the day's rows have a value that occurs once"
+        hint = "set min_count: 2, or leave it out"
+        notes.append(f"{f['name']}: {share}: unless other days repeat it, it cannot be learned; {hint}")
     return notes
