@@ -74,7 +74,7 @@ def test_an_item_feature_that_changes_within_the_day(
 
 def test_a_user_feature_may_change(tmp_path: Path) -> None:
     made = project(
-        tmp_path, {"mood": list("abcdef")}, {"name": "mood", "side": "user", "kind": "categorical"},
+        tmp_path, {"mood": list("ababcc")}, {"name": "mood", "side": "user", "kind": "categorical"},
         {"name": "now", "side": "context", "kind": "categorical", "column": "mood"},
     )  # fmt: skip
     assert said(made, "mood") == said(made, "now") == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import importlib.machinery
+import json
 import re
 import shutil
 import sys
@@ -21,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_comparison import cells_of
 from test_log import put, read
-from worlds import BASE, DAYS, Project
+from worlds import BASE, DAYS, Project, events
 
 from dmtl_cli.config.evaluate import Evaluate
 from dmtl_cli.config.tasks import Tasks
@@ -33,6 +34,7 @@ from dmtl_cli.evaluate.figure import figure_of
 from dmtl_cli.evaluate.history import Ease, HistoryRanker, Ials, PastReads, Reads
 from dmtl_cli.evaluate.lists import ItemList, impersonal, seen_items
 from dmtl_cli.evaluate.on_catalogue import TRADED, on_catalogue
+from dmtl_cli.evaluate.on_rows import on_rows
 from dmtl_cli.evaluate.table import Table
 from dmtl_cli.evaluate.truth import Truth
 from dmtl_cli.runs.run import Parent, Run
@@ -145,6 +147,26 @@ def test_new_items_and_the_ceiling_of_a_list(tmp_path: Path) -> None:
     one = {"x": ItemList(pl.DataFrame({"id": [10], "count": [1.0]}), day)}
     unknown = on_catalogue(Exam.draw(day, 30.0, Tasks(), False, Evaluate()), one, None)
     assert not [k for k in unknown if k.endswith((".seen", ".new", ".snips"))]
+
+
+def test_new_users_are_measured_apart(tmp_path: Path) -> None:
+    """Users 2 and 3 have no event before the day; a list of 10 and 13."""
+    rows = {"user_id": [1, 1, 2, 2, 3, 3, 3], "item_id": [10, 11, 12, 10, 10, 12, 13], "click": [1, 1, 1, 0, 1, 1, 0]}
+    put(tmp_path, rows | {"seconds": [50.0, 60.0, 70.0, None, 90.0, 10.0, None]})
+    day = read(tmp_path)
+    ranker = ItemList(pl.DataFrame({"id": [10, 13], "count": [2.0, 1.0]}), day)
+    exam = Exam.draw(day, 30.0, Tasks(), True, Evaluate(), known=pl.Series([1, 99]))
+    found = on_catalogue(exam, {"x": ranker}, None)
+    assert found["x.read.recall@10"] == 0.5 and found["x.read.recall@10.new_users"] == 0.5, "(0 + 1) / 2"
+    assert found["x.click.recall@10.new_users"] == 0.25, "(0 + 1/2) / 2"
+    assert found["x.time_recall@10.new_users"] == pytest.approx((0 + 0.9) / 2)
+    # scores 2, 0, 0, 2, 2, 0, 1: clicked rows of new users have 0, 2, 0, the others 2, 1
+    assert on_rows(exam, {"x": ranker})["x.ctr.auc.new_users"] == pytest.approx((0 + 1.5 + 0) / 6)
+    nobody = Exam.draw(day, 30.0, Tasks(), True, Evaluate(), known=pl.Series([1, 2, 3]))
+    unknown = Exam.draw(day, 30.0, Tasks(), True, Evaluate())
+    for other in (nobody, unknown):
+        found = on_catalogue(other, {"x": ranker}, None) | on_rows(other, {"x": ranker})
+        assert not [k for k in found if "new_users" in k] and "x.ctr.auc" in found
 
 
 def test_negatives_are_drawn_by_exposures(tmp_path: Path) -> None:
@@ -408,6 +430,10 @@ class OfTheLog:
         kept = {"exposure": pl.lit(True), "click": pl.col("click") == 1, "read": pl.col("read_seconds") > 30}[event]
         return pl.concat(frames).filter(kept).group_by("item_id").len("count").sort("item_id").rename({"item_id": "id"})
 
+    def ids(self, side: str) -> pl.Series:
+        files = sorted(self.log.glob("events/*/*.parquet"))[:3]
+        return pl.concat([pl.read_parquet(f, hive_partitioning=False)[f"{side}_id"] for f in files]).unique().sort()
+
 
 @pytest.fixture(scope="module")
 def learned(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
@@ -450,6 +476,10 @@ def test_lists_and_new_items_come_from_the_profile(
         assert {
             f"{name}.{m}" for m in ("ctcvr.auc", "ctcvr.auc.shown", "read.recall@50", "coverage@50")
         } <= found.keys()
+    evaluation = project.ws / f"evaluation/day={DAYS[3]}"
+    manifest = json.loads(next(evaluation.glob("run-*/manifest.json")).read_text())
+    days = [set(events(world / "log", day)["user_id"]) for day in DAYS]
+    assert manifest["rows"]["new_users"] == len(days[3] - days[0] - days[1] - days[2])
     assert "student.read.recall@50.seen" in found and found["student.read.ceiling"] <= 1
 
 

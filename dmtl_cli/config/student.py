@@ -32,7 +32,8 @@ Way = Literal["replay", "match", "rescore"]
 RowLoss = Literal["kl", "mse_logit", "mse_prob"]
 ListLoss = Literal["listwise", "listwise_calibrated", "margin_mse", "pairwise", "rank_weight", "plackett_luce"]
 LISTS: tuple[str, ...] = get_args(ListLoss)
-_BLIND = tuple(loss for loss in LISTS if loss != "listwise_calibrated")  # they pull a calibrated logit away
+BLIND = tuple(loss for loss in LISTS if loss != "listwise_calibrated")
+"""losses that leave the level of a list free: they pull a calibrated logit away"""
 _STRATA = "popularity_strata"  # not an option of a loss function: it cuts the lists that one gets
 LOSS_OPTIONS: dict[RowLoss | ListLoss, tuple[str, ...]] = {
     "kl": ("temperature",),
@@ -176,14 +177,14 @@ class Student(Training):
         """The score whose log-odds the preference learns to be; None where labels or a loss of lists move it."""
         kds = self.distill.losses
         level = {kd.target for kd in kds if kd.loss in get_args(RowLoss)}
-        if self.distill.w_kd == 0 or self.hard.w_hard > 0 or any(kd.loss in _BLIND for kd in kds):
+        if self.distill.w_kd == 0 or self.hard.w_hard > 0 or any(kd.loss in BLIND for kd in kds):
             return None
         return next(iter(level)) if len(level) == 1 and {kd.target for kd in kds} == level else None
 
     @property
     def learns_levels(self) -> bool:
         """Whether a loss sees the scores themselves, not only the order or the differences of a list's."""
-        return any(kd.loss not in _BLIND for kd in self.distill.losses)
+        return any(kd.loss not in BLIND for kd in self.distill.losses)
 
     @property
     def exposure_block(self) -> Student:

@@ -104,6 +104,8 @@ class Exam:
     """places in `users`, sorted, of those for whom a ranker retrieves that scores every pair"""
     seen: Bools | None
     """[items] whether an event before the day had the item; None where that is not known"""
+    new_users: Bools | None = None
+    """[users] whether the user had no event before the day; None where that is not known"""
 
     @staticmethod
     def draw(
@@ -113,11 +115,13 @@ class Exam:
         exposures: bool,
         settings: Evaluate,
         seen: pl.Series | None = None,
+        known: pl.Series | None = None,
     ) -> Exam:
         """What is measured of a day.
 
         Args:
             seen: ids of the items with an event before the day, as far as that is known.
+            known: ids of the users with one.
         """
         share = min(1.0, settings.max_rows / max(1, len(day)))
         row_users = fixed_rng("rows", day.day).random(len(day.users)) < share
@@ -127,12 +131,9 @@ class Exam:
         few = np.arange(len(users))
         if len(users) > settings.teacher_users:
             few = np.sort(fixed_rng("few", day.day).choice(few, settings.teacher_users, replace=False))
-        old = None
-        if seen is not None:
-            old = np.zeros(len(day.items), np.bool_)
-            rows = day.rows_of(seen, "item")
-            old[rows[rows >= 0]] = True
-        return Exam(day, threshold, tasks, exposures, row_users, users, few, old)
+        old = None if seen is None else _among(day, seen, "item")
+        new = None if known is None else ~_among(day, known, "user")
+        return Exam(day, threshold, tasks, exposures, row_users, users, few, old, new)
 
     def samples(self) -> Iterator[Sample]:
         """The measured exposed rows, block by block."""
@@ -186,6 +187,14 @@ class Exam:
             name: _distinct(pl.concat(parts, rechunk=True), len(self.users), timed=timed and name == "click")
             for name, parts in found.items()
         }
+
+
+def _among(day: Day, ids: pl.Series, side: str) -> Bools:
+    """Whether each of the day's users, or items, is one of the ids."""
+    out = np.zeros(len(day.users if side == "user" else day.items), np.bool_)
+    rows = day.rows_of(ids, side)
+    out[rows[rows >= 0]] = True
+    return out
 
 
 def _distinct(hits: pl.DataFrame, users: int, *, timed: bool) -> Wanted:

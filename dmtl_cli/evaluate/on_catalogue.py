@@ -23,6 +23,8 @@ TRADED = ("click.recall@50", "read.recall@50", "time_recall@50", "click_rate@50"
 """metrics of the trade: `student.<metric>.kappa=<kappa>`"""
 FEW = "few"
 """suffix of a student's TRADED metrics over the users of slow rankers alone, which a teacher's are comparable with"""
+NEW_USERS = "new_users"
+"""suffix of metrics over the users without an event before the day alone"""
 _PAIRS = 1 << 22  # whose worth is in memory at a time: 32 MB a matrix
 _BOUNDED = 1 << 26  # pairs of which the best are sought for all users: seconds
 
@@ -110,8 +112,8 @@ def _named(ranker: str, values: dict[str, float]) -> dict[str, float]:
 
 
 def _found(exam: Exam, top: Retrieved) -> dict[str, float]:
-    """How much of what was wanted is in the top: all of it, items seen before and new ones, by propensity; and how much
-    could be."""
+    """How much of what was wanted is in the top: all of it, items seen before and new ones, by propensity, what new
+    users wanted; and how much could be."""
     wanted = {label: those.take(top.who) for label, those in exam.wanted.items()}
     items = top.items
     out = _recall(wanted, items)
@@ -129,7 +131,16 @@ def _found(exam: Exam, top: Retrieved) -> dict[str, float]:
         for kind, weight in kinds.items():
             found = metrics.weighted_recall(items, relevant, weight[those.items])
             out |= {f"{label}.recall@{k}.{kind}": value for k, value in found.items()}
-    return out
+    return out | _found_for_new(exam, top)
+
+
+def _found_for_new(exam: Exam, top: Retrieved) -> dict[str, float]:
+    """How much of what new users wanted is in their top."""
+    if exam.new_users is None:
+        return {}
+    new = np.flatnonzero(exam.new_users[exam.users[top.who]])
+    found = _recall({label: those.take(top.who[new]) for label, those in exam.wanted.items()}, top.items[new])
+    return {f"{name}.{NEW_USERS}": value for name, value in found.items() if "recall@" in name}
 
 
 def _recall(wanted: dict[str, Wanted], items: Ints, ks: tuple[int, ...] = KS) -> dict[str, float]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from dmtl_cli.config.tasks import READ, with_click
 from dmtl_cli.evaluate import metrics
 from dmtl_cli.evaluate.exam import Exam, Observed, Sample, concat_by_name
+from dmtl_cli.evaluate.on_catalogue import NEW_USERS
 from dmtl_cli.evaluate.paired import auc_gain
 from dmtl_cli.evaluate.rankers import PREFERENCE, REGRESSION, Ranker
 
@@ -93,6 +94,9 @@ def _label_metrics(
     out: dict[str, float | None] = {}
     if exam.exposures or given_click:
         out |= _exposed_metrics(positive[rows], score[rows], observed.user[rows], observed.weight[rows], probable)
+        if exam.new_users is not None and not given_click:
+            new = rows & exam.new_users[observed.user]
+            out[f"auc.{NEW_USERS}"] = metrics.auc(positive[new], score[new], observed.weight[new])
     if not given_click:
         hits = score[rows & positive]
         for way, valid in observed.valid.items():

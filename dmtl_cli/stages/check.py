@@ -23,6 +23,7 @@ from dmtl_cli.data.log.shares import share_groups
 from dmtl_cli.data.profile.stored import Profile
 from dmtl_cli.runs.ranks import ALONE
 from dmtl_cli.runs.workspace import Workspace
+from dmtl_cli.teacher.doubts import MOST_ROWS
 from dmtl_cli.teacher.rows import rows_per_epoch
 
 _BLOCKS = 32  # blocks of the day whose durations are described
@@ -41,7 +42,8 @@ def check(config: Config, day: dt.date) -> dict[str, Any]:
         read = joined(log.read(day, Path(scratch)), config.features, known, before(day))
         encoder = Encoder(config.features).grow([read])
         changing = _items_that_change(log, read)
-        features = [encoder.describe(read, f.name) | _doubts(f, read, changing) for f in config.features]
+        once = encoder.seen_once([read])
+        features = [encoder.describe(read, f.name) | _doubts(f, read, changing, once) for f in config.features]
         return {
             "day": str(day),
             "rows": len(read),
@@ -129,9 +131,10 @@ def _items_that_change(log: Log, day: Day) -> dict[str, int]:
     return {name: int(items.sum()) for name, items in changing.items()}
 
 
-def _doubts(f: Feature, day: Day, changing: dict[str, int]) -> dict[str, Any]:
-    """Doubts about a feature: one value for all users or items, or items with several values within the day. What a
-    profile gives is not doubted: on the second day of a chain all items may have one age."""
+def _doubts(f: Feature, day: Day, changing: dict[str, int], once: dict[str, float]) -> dict[str, Any]:
+    """Doubts about a feature: one value for all users or items, items with several values within the day, or mostly
+    values that occur once. What a profile gives is not doubted: on the second day of a chain all items may have one
+    age."""
     out: dict[str, Any] = {}
     if not f.per_event and f.profile is None:
         values = _active(f, day)
@@ -140,6 +143,8 @@ def _doubts(f: Feature, day: Day, changing: dict[str, int]) -> dict[str, Any]:
     if changing.get(f.name):
         out["items_that_change"] = changing[f.name]
         out["items_seen"] = int((day.item_events > 0).sum())
+    if once.get(f.name, 0) > MOST_ROWS:
+        out["seen_once_share"] = round(once[f.name], 4)
     return out
 
 
@@ -182,4 +187,8 @@ def _notes(f: dict[str, Any]) -> list[str]:
         notes.append(f"{f['name']}: {share}; the first is taken ({hint})")
     if f.get("one_value"):
         notes.append(f"{f['name']}: one value for all {f['side']}s: it tells nothing")
+    if "seen_once_share" in f:
+        share = f"{f['seen_once_share']:.0%} of the day's rows have a value that occurs once"
+        hint = "set min_count: 2, or leave it out"
+        notes.append(f"{f['name']}: {share}: unless other days repeat it, it cannot be learned; {hint}")
     return notes

@@ -15,7 +15,7 @@ from dmtl_cli.data.profile.stored import Profile
 from dmtl_cli.evaluate import history
 from dmtl_cli.evaluate.exam import Exam
 from dmtl_cli.evaluate.history import Ease, HistoryRanker, Ials, PastReads
-from dmtl_cli.evaluate.lists import POPULARITY, Counters, ItemList, impersonal, seen_items
+from dmtl_cli.evaluate.lists import POPULARITY, ItemList, impersonal, seen_items
 from dmtl_cli.evaluate.on_catalogue import FRESH, on_catalogue, over_kappa
 from dmtl_cli.evaluate.on_rows import on_rows
 from dmtl_cli.evaluate.rankers import PREFERENCE, REGRESSION, Ranker, RegressionRanker, StudentRanker, TeacherRanker
@@ -82,8 +82,8 @@ class _Models:
     student: Parent | None
     student_teacher: Parent | None
     """the very teacher that scored the student; None for a student that saw no scores"""
-    profile: tuple[Parent, Counters] | None
-    """what was known of items when the day before ended"""
+    profile: tuple[Parent, Profile] | None
+    """what was known of users and items when the day before ended"""
 
     def named(self) -> dict[str, Parent]:
         """Those that there are."""
@@ -110,7 +110,7 @@ def _newest(run: Run, day: dt.date, served: str) -> _Models:
     return _Models(teacher, student, scorer, profile)
 
 
-def _profile(run: Run, day: dt.date) -> tuple[Parent, Counters] | None:
+def _profile(run: Run, day: dt.date) -> tuple[Parent, Profile] | None:
     """The newest profile before the day; None where there is none: then only clicks of the export's day are known."""
     newest = run.newest("profile", day)
     return (newest, Profile.open(newest[0])) if newest else None
@@ -121,11 +121,13 @@ def _exam(run: Run, day: Day, models: _Models) -> Exam:
     known = models.profile
     seen = seen_items(known[1], before(day.day), exposures=exposures) if known else None
     tasks = Tasks.named(facts["tasks"])
-    return Exam.draw(day, facts["threshold_seconds"], tasks, exposures, run.config.evaluate, seen)
+    users = known[1].ids("user") if known else None
+    return Exam.draw(day, facts["threshold_seconds"], tasks, exposures, run.config.evaluate, seen, users)
 
 
 def _rows(exam: Exam) -> dict[str, int]:
-    return {"events": len(exam.day), "users": len(exam.users), "items": len(exam.day.items)}
+    rows = {"events": len(exam.day), "users": len(exam.users), "items": len(exam.day.items)}
+    return rows if exam.new_users is None else rows | {"new_users": int(exam.new_users[exam.users].sum())}
 
 
 def _measure(run: Run, day: Day, models: _Models, truth: Truth | None, *, beside: bool) -> Draft:

@@ -12,6 +12,7 @@ from dmtl_cli.evaluate.exam import Exam
 from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.run import Draft, Parent, Result, Run, distinct
 from dmtl_cli.student.build import stored_student
+from dmtl_cli.student.doubts import one_direction
 from dmtl_cli.student.export.files import write_export
 from dmtl_cli.student.export.towers import block_vectors
 from dmtl_cli.student.kappa import UNMEASURED, best, curve
@@ -72,8 +73,10 @@ def _export(
     facts |= {"kappa": kappa, "kappa_curve": {str(k): value for k, value in measured.items()}}
     return Draft(
         rows={"items": catalogue.items, "users": len(read.users)},
-        metrics={"items.unknown_share": catalogue.unknown_share},
+        metrics={"items.unknown_share": catalogue.unknown_share}
+        | {f"spread.{name}": value for name, value in catalogue.spread.items()},
         facts={"student": manifest.as_parent(), **facts},
+        warnings=one_direction(catalogue.spread),
     )
 
 

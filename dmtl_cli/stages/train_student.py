@@ -15,6 +15,7 @@ from dmtl_cli.config.days import before as before_day
 from dmtl_cli.data.days import Days
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.day import Day
+from dmtl_cli.nn.doubts import few_steps
 from dmtl_cli.nn.fit import B, Numbers, fit
 from dmtl_cli.nn.learner import Learner, grown_encoder
 from dmtl_cli.nn.precision import refuse_precision
@@ -22,6 +23,7 @@ from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.run import Draft, Parent, Result, Run
 from dmtl_cli.stages.export import export
 from dmtl_cli.student.build import EXPOSURE, build_exposure, build_student
+from dmtl_cli.student.doubts import far_from_teacher
 from dmtl_cli.student.dssm import DSSM
 from dmtl_cli.student.exposure import ExposureLoss, shown_batches
 from dmtl_cli.student.hard import log_q
@@ -131,13 +133,14 @@ def _learn(
     sizes = learner.finish(run, publication.path, publication.path.parent)
 
     counts = {"learned": int(learned.pop("rows", 0))} | _counts(streams)
-    numbers = covered | learned | sizes | _scalars(learner.model, source.threshold)
+    numbers = covered | learned | sizes | _scalars(loss, source.threshold)
+    doubted = few_steps("student", offered, config.rows_a_step(offered), "dump more scores")
+    doubted += far_from_teacher(numbers.get("distill.r2"))
     if shown:
         in_turn = (read[d] if d in read else log.read(d, publication.tmp, run.ranks) for d in shown)
         numbers |= _learn_exposure(run, day, in_turn, encoder, before, publication)
-    return Draft(
-        rows=counts, metrics=numbers, facts=source.facts | {"predicts": config.predicts, "days": list(map(str, days))}
-    )
+    facts = source.facts | {"predicts": config.predicts, "days": list(map(str, days))}
+    return Draft(counts, numbers, facts, warnings=doubted)
 
 
 def _learn_exposure(
@@ -207,6 +210,8 @@ def _counts(streams: Sequence[Stream]) -> dict[str, int]:
     return counts
 
 
-def _scalars(student: DSSM, threshold: float | None) -> dict[str, float]:
+def _scalars(loss: StudentLoss, threshold: float | None) -> dict[str, float]:
+    student, r2 = loss.student, loss.agreement.r2()
     numbers = {"scale": float(student.scale.detach()), "bias": float(student.bias.detach())}
+    numbers |= {} if r2 is None else {"distill.r2": r2}
     return numbers | ({} if threshold is None else {"threshold.seconds": threshold})

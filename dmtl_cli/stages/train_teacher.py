@@ -13,6 +13,7 @@ from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.threshold import long_read_threshold
 from dmtl_cli.evaluate import metrics
 from dmtl_cli.nn.batches import Tables
+from dmtl_cli.nn.doubts import few_steps
 from dmtl_cli.nn.fit import fit
 from dmtl_cli.nn.learner import Learner, grown_encoder
 from dmtl_cli.nn.precision import refuse_precision
@@ -21,7 +22,10 @@ from dmtl_cli.runs.run import Draft, Parent, Result, Run
 from dmtl_cli.stages.tune import begin_chain
 from dmtl_cli.teacher.build import build_teacher, refuse_another_model
 from dmtl_cli.teacher.calibrate import HeldOut, calibrated, held_out_logits
+from dmtl_cli.teacher.doubts import leaks, overfits, rare
+from dmtl_cli.teacher.importance import carried, columns_of_the_log
 from dmtl_cli.teacher.loss import batch_loss
+from dmtl_cli.teacher.model import Teacher
 from dmtl_cli.teacher.regression import FOLDER, Regression
 from dmtl_cli.teacher.rows import HoldOut, rows_per_epoch, teacher_rows
 from dmtl_cli.tune.carried import tuned
@@ -81,9 +85,30 @@ def _learn(
     held_out = held_out_logits(run, encoder, learner.model, read, hold_out, threshold)
     calibration = {k: c.to_dict() for k, c in calibrated(run, held_out, before).items()}
     facts = _facts(run, threshold, days) | {"calibration": calibration}
+    doubted = _doubts(run, day, learner, read, threshold, learned, held_out)
     counts = {"log": logged, "learned": int(learned.pop("rows", 0)), "held_out": len(held_out[CLICK].logit)}
     sizes |= _learn_regression(run, publication, encoder, batcher.tables, read, threshold, hold_out, before)
-    return Draft(rows=counts, metrics=_numbers(learned, threshold, held_out) | sizes, facts=facts)
+    return Draft(counts, _numbers(learned, threshold, held_out) | sizes, facts, warnings=doubted)
+
+
+def _doubts(
+    run: Run,
+    day: dt.date,
+    learner: Learner[Teacher],
+    read: list[Day],
+    threshold: float | None,
+    learned: dict[str, float],
+    held_out: dict[str, HeldOut],
+) -> list[str]:
+    """What is doubtful about the trained teacher, a line each."""
+    config, encoder, hold_out = run.config.teacher, learner.encoder, HoldOut.of(run.config, sum(map(len, read)))
+    rows = rows_per_epoch(read, config)
+    out = few_steps("teacher", rows, config.rows_a_step(rows), "learn more days (teacher.window_days)")
+    if config.samples == "exposed" and hold_out.share:  # else other rows are held out than learned
+        out += overfits(day, learned[f"loss.{CLICK}"], held_out[CLICK])
+    suspects = columns_of_the_log(encoder.features, run.config.data.events)
+    out += leaks(carried(encoder, learner.model, read, suspects, hold_out, threshold))
+    return out + rare(encoder.seen_once(read))
 
 
 def _learn_regression(

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dmtl_cli.config.student import Distill, Student
+from dmtl_cli.config.student import BLIND, Distill, Student
 from dmtl_cli.data.log.day import Day
 from dmtl_cli.nn.precision import autocast
 from dmtl_cli.runs.ranks import ALONE, Ranks
 from dmtl_cli.scores.columns import SOURCES
 from dmtl_cli.student import distillation
+from dmtl_cli.student.doubts import Agreement
 from dmtl_cli.student.dssm import DSSM, Vectors, batch_heads, gathered
 from dmtl_cli.student.hard import HARD
 from dmtl_cli.student.labels import StudentBatch
@@ -40,7 +41,7 @@ class StudentLoss:
         plain: bool = False,
     ) -> None:
         self.student, self.config, self.fresh, self.log_q, self.strata = student, config, fresh, log_q, strata
-        self.ranks, self.plain = ranks, plain
+        self.ranks, self.plain, self.agreement = ranks, plain, Agreement()
         sources = [[getattr(kd.source_weights, x) for x in SOURCES] for kd in config.distill.losses]
         self.source_weights = torch.tensor(sources, device=log_q.device)
 
@@ -67,20 +68,33 @@ class StudentLoss:
     def _distilled(self, batch: StudentBatch, s: Tensor, parts: dict[str, float | Tensor]) -> Tensor:
         """The weighted sum of the distillation losses of logits s [B]; where there are several, `parts` gets each."""
         config = self.config.distill
+        self._remember(s, batch)
         each = [kd.weight * self._one(k, s, batch) for k, kd in enumerate(config.losses)]
         if len(each) > 1:
             parts |= {f"loss.kd.{k}.{kd.loss}": each[k].detach() for k, kd in enumerate(config.losses)}
         return config.w_kd * self.fresh * torch.stack(each).sum()
 
-    def _one(self, k: int, s: Tensor, batch: StudentBatch) -> Tensor:
-        """One distillation loss over a batch. Lists are the batch's, cut by popularity where the loss asks for it."""
+    def _remember(self, s: Tensor, batch: StudentBatch) -> None:
+        """How the logits agree with the first loss's target, where this loss counts; losses that leave a
+        list's level free are measured within lists."""
+        losses = self.config.distill.losses
+        lists = batch.lists if all(kd.loss in BLIND for kd in losses) else None
+        self.agreement.add(s, self._target(0, batch)[0], lists)
+
+    def _target(self, k: int, batch: StudentBatch) -> tuple[Tensor, Tensor]:
+        """A loss's target [B], NaN where a row has none, and weights."""
         config, labels = self.config.distill, batch.labels
-        kd, lists = config.losses[k], batch.item_row if batch.lists is None else batch.lists
-        if kd.popularity_strata > 1:
-            lists = distillation.within(lists, self.strata[kd.popularity_strata][batch.item_row])
         weight = labels.kd_weight * self.source_weights[k][labels.source.long()]
         # for this loss a pair of a source of weight 0 has no score
-        t = torch.where(weight > 0, labels.targets[:, config.targets.index(kd.target)], torch.nan)
+        target = labels.targets[:, config.targets.index(config.losses[k].target)]
+        return torch.where(weight > 0, target, torch.nan), weight
+
+    def _one(self, k: int, s: Tensor, batch: StudentBatch) -> Tensor:
+        """One distillation loss over a batch. Lists are the batch's, cut by popularity where the loss asks for it."""
+        kd, lists = self.config.distill.losses[k], batch.item_row if batch.lists is None else batch.lists
+        if kd.popularity_strata > 1:
+            lists = distillation.within(lists, self.strata[kd.popularity_strata][batch.item_row])
+        t, weight = self._target(k, batch)
         return distillation.LOSSES[kd.loss](s, t, weight, lists, **kd.options())
 
 

@@ -17,10 +17,10 @@ import polars as pl
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.features import Feature
 from dmtl_cli.data.features.buckets import Buckets
-from dmtl_cli.data.features.growth import day_values, grown
+from dmtl_cli.data.features.growth import day_values, grown, share_once
 from dmtl_cli.data.features.kinds import kind_of
 from dmtl_cli.data.features.kinds.kind import Kind, Learned
-from dmtl_cli.data.features.layout import Encoded, FloatColumns, Layout, PaddedSequence
+from dmtl_cli.data.features.layout import Array, Encoded, FloatColumns, IdColumn, Layout, PaddedSequence
 from dmtl_cli.data.features.stored import Stored, read_files, write_files
 from dmtl_cli.data.features.vocabulary import Vocabulary
 from dmtl_cli.data.log.day import ID, Day
@@ -126,6 +126,41 @@ class Encoder:
     def entities(self, day: Day, side: str, per_event: bool | None = False) -> Encoded:
         """The day's users or items as numbers, row by row of the day's table."""
         return self.encode(day.users if side == "user" else day.items, side, per_event)
+
+    def reordered(self, encoded: Encoded, side: str, name: str, order: Array) -> Encoded:
+        """The encoded rows [n] of a side with one feature's values taken from the rows [n] that `order` names."""
+        kinds = self._kinds_of_side(side)
+        (k,) = (k for k, kind in enumerate(kinds) if kind.feature.name == name)
+        mine, before = kinds[k].part, [kind.part for kind in kinds[:k]]
+        ids, sequences, floats = encoded.ids.copy(), list(encoded.sequences), encoded.floats.copy()
+        at = sum(isinstance(part, type(mine)) for part in before)
+        if isinstance(mine, IdColumn):
+            ids[:, at] = ids[order, at]
+        elif isinstance(mine, PaddedSequence):
+            sequences[at] = sequences[at][order]
+        else:
+            first = sum(part.width for part in before if isinstance(part, FloatColumns))
+            columns = slice(first, first + mine.width)
+            floats[:, columns] = floats[order, columns]
+        return Encoded(ids, tuple(sequences), floats)
+
+    # -- facts ---------------------------------------------------------------------------------------------------------
+
+    def seen_once(self, days: list[Day]) -> dict[str, float]:
+        """By categorical feature the share of the days' events whose value these days had once, and none before.
+
+        Features that admit no such value, or have no vocabulary, are left out.
+
+        Args:
+            days: the last ones that it grew by.
+        """
+        out: dict[str, float] = {}
+        for kind in self.kinds:
+            f = kind.feature
+            vocabulary = self.vocabularies.get(kind.embedding)
+            if f.kind == "categorical" and f.min_count == 1 and isinstance(vocabulary, Vocabulary):
+                out[f.name] = share_once(kind, vocabulary, days)
+        return out
 
     def describe(self, day: Day, name: str) -> dict[str, Any]:
         """What `check` says of one feature: name, side, kind, the rows of its embedding, the share of the day's active

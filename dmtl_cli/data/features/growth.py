@@ -50,6 +50,20 @@ def grown(old: Vocabulary | Buckets | None, sharing: list[Kind], day: Day) -> Vo
     return old.grow(values, day.day, max(kind.feature.min_count for kind in sharing))
 
 
+def share_once(kind: Kind, vocabulary: Vocabulary, days: list[Day]) -> float:
+    """Share of the days' events whose value of a feature counts once in the vocabulary, which has grown by them."""
+    once = vocabulary.frame.filter(pl.col("count") == 1).select("value")
+    if not len(once):
+        return 0.0
+    found = events = 0
+    for day in days:
+        seen = kind.vocabulary_values(*day_values(kind, day))
+        events += int(seen["count"].sum())
+        # of a value that counts once only one event, so that a row each is enough
+        found += len(seen.filter(pl.col("count") == 1).join(once, on="value", how="semi"))
+    return found / max(1, events)
+
+
 def _type_of_values(
     before: pl.DataType | None, sharing: list[Kind], seen: list[pl.DataFrame], day: Day
 ) -> pl.DataType | None:

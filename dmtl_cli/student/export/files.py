@@ -17,7 +17,10 @@ from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.data.log.day import ID, Day
 from dmtl_cli.student.build import Blocks
+from dmtl_cli.student.doubts import spread
 from dmtl_cli.student.export.towers import Served, towers_of, vectors, write_towers
+
+_SPREAD = 4_096  # users, and items, whose vectors are compared: enough for two digits
 
 
 class Catalogue(NamedTuple):
@@ -26,6 +29,8 @@ class Catalogue(NamedTuple):
     items: int
     unknown_share: float
     """of them, those served by content alone"""
+    spread: dict[str, float]
+    """`doubts.spread` of some served vectors by `<side>.<block>`"""
 
 
 def write_export(
@@ -46,8 +51,14 @@ def write_export(
     items = encoder.encode(served, "item", False)
     write_items(folder, served[ID], towers["item"], items)
     write_users(folder, day.users, _seen(day))
-    encoder.write(folder, score_facts(student, kappa))
-    return Catalogue(len(items), _oov_share(encoder, items))
+    facts = score_facts(student, kappa)
+    encoder.write(folder, facts)
+    spreads: dict[str, float] = {}
+    for side, rows in (("user", day.users), ("item", served)):
+        made = vectors(towers[side], encoder.encode(_some(rows), side))
+        blocks = facts.get("blocks", {"preference": [0, None]})
+        spreads |= {f"{side}.{name}": spread(made[:, slice(*span)]) for name, span in blocks.items()}
+    return Catalogue(len(items), _oov_share(encoder, items), spreads)
 
 
 def write_items(folder: Path, ids: pl.Series, tower: Served, encoded: Encoded) -> None:
@@ -98,6 +109,11 @@ def _seen(day: Day) -> pl.DataFrame:
     user, item = np.divmod(day.clicked, len(day.items))
     pairs = pl.DataFrame({ID: day.users[ID].gather(user), "seen_items": day.items[ID].gather(item)})
     return pairs.group_by(ID, maintain_order=True).agg("seen_items")
+
+
+def _some(rows: pl.DataFrame) -> pl.DataFrame:
+    """At most _SPREAD rows, evenly from a table sorted by id."""
+    return rows[np.linspace(0, len(rows) - 1, min(len(rows), _SPREAD)).astype(np.int64)]
 
 
 def _oov_share(encoder: Encoder, items: Encoded) -> float:

@@ -1,0 +1,66 @@
+"""What is doubtful about a trained teacher, by its numbers; a doubt is one line with what to do."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+
+import numpy as np
+
+from dmtl_cli.scores.calibration import log_sigmoid
+from dmtl_cli.teacher.calibrate import HeldOut
+from dmtl_cli.teacher.importance import Carried
+
+FAR = 0.15
+"""of the loss on learned rows: a day's drift and dropped ids move the two by some percent, ids learned by heart by more
+than this"""
+ERRORS = 3.0
+"""standard errors of a mean: what is less may be chance"""
+MOST_OF_GAIN, MOST_OF_ENTROPY = 0.6, 0.4
+"""carried by one feature, both: a video's length is honest and has nine tenths of what KuaiRand's teacher knows of long
+reads, but three tenths of what there is to know; a label in disguise has nearly all of both"""
+MOST_ROWS = 0.5
+"""whose value occurs once"""
+
+
+def overfits(day: dt.date, learned: float, held_out: HeldOut) -> list[str]:
+    """Doubts about a teacher that knows the rows it learned better than others.
+
+    Args:
+        learned: log loss of click on the learned rows.
+        held_out: rows of the same kind.
+    """
+    x, y, w = (np.asarray(v, np.float64) for v in (held_out.logit, held_out.label, held_out.weight))
+    if len(x) < 2 or not w.sum():
+        return []
+    each = (1 - y) * x - log_sigmoid(x)
+    loss = float((w * each).sum() / w.sum())
+    error = float(np.sqrt((w**2 * (each - loss) ** 2).sum()) / w.sum())
+    if loss - learned <= max(FAR * learned, ERRORS * error):
+        return []
+    more = f"the loss of click is {loss:.3f} on held-out rows, {learned:.3f} on learned ones"
+    return [f"{more}: it overfits; lower teacher.embedding_learning_rate or epochs, or dmtl tune --day {day}"]
+
+
+def leaks(carried: Mapping[str, Carried]) -> list[str]:
+    """Doubts about features that may not be known when an item is shown (`importance.carried`)."""
+    return [
+        f"feature {name} carries {min(found.of_gain, 1.0):.0%} of what the teacher gains over a constant, "
+        f"{min(found.of_entropy, 1.0):.0%} of all there is to know: is it known before the exposure?"
+        for name, found in carried.items()
+        if found.of_gain > MOST_OF_GAIN and found.of_entropy > MOST_OF_ENTROPY
+    ]
+
+
+def rare(once: Mapping[str, float]) -> list[str]:
+    """Doubts about ids that no row repeats.
+
+    Args:
+        once: by feature the share of rows whose value occurs once (`Encoder.seen_once`).
+    """
+    return [
+        f"{share:.0%} of rows have a value of {name} that occurs once: it cannot be learned; "
+        "set min_count: 2, or leave it out"
+        for name, share in once.items()
+        if share > MOST_ROWS
+    ]

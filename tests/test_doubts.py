@@ -1,0 +1,280 @@
+"""What a stage doubts: each doubt by its numbers, and through the command line a log that provokes it beside one that
+provokes none."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_log import put, read
+from worlds import DAYS, Project
+
+from dmtl_cli.config.features import Feature
+from dmtl_cli.data.features.encoder import Encoder
+from dmtl_cli.nn.doubts import few_steps
+from dmtl_cli.student.doubts import Agreement, far_from_teacher, one_direction, spread
+from dmtl_cli.teacher.calibrate import HeldOut
+from dmtl_cli.teacher.doubts import leaks, overfits, rare
+from dmtl_cli.teacher.importance import Carried
+
+# -- by numbers --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("rows", "said"), [(64 * 256, ""), (63 * 256, "63 steps of 256"), (1, "1 step of 256 rows:")])
+def test_few_steps(rows: int, said: str) -> None:
+    (line,) = few_steps("teacher", rows, 256, "learn more days") or [""]
+    assert said in line and bool(said) == bool(line)
+    assert not said or line.endswith(": lower teacher.batch_size, or learn more days")
+
+
+def test_held_out_far_from_learned() -> None:
+    day, n = dt.date(2026, 1, 1), 1000
+    label = np.arange(n) % 2 == 0
+    sure = HeldOut(np.where(label, 2.0, -2.0), label, np.ones(n))  # each loses ln(1 + e^-2) = .1269
+    loss = math.log1p(math.exp(-2))
+    assert overfits(day, loss / 1.1, sure) == [], "a tenth is no doubt"
+    (line,) = overfits(day, loss / 1.2, sure)
+    assert line.startswith(f"the loss of click is {loss:.3f} on held-out rows, {loss / 1.2:.3f} on learned ones")
+    assert line.endswith("dmtl tune --day 2026-01-01")
+    noisy = HeldOut(np.where(label[:4], 4.0, 0.0), label[:4], np.ones(4))  # losses .018 and .693: an error of .17
+    assert overfits(day, 0.3, noisy) == [], "within three standard errors"
+    weighed = HeldOut(np.array([9.0, -9.0] * n), np.ones(2 * n), np.array([1.0, 0.0] * n))
+    assert overfits(day, 0.01, weighed) == [], "rows of weight 0 count for nothing"
+
+
+def test_a_share_of_the_gain_and_of_rows() -> None:
+    assert leaks({"length": Carried(0.3, 0.9), "hour": Carried(0.5, 0.6)}) == []
+    assert leaks({"dwell": Carried(0.9, 1.2), "x": Carried(0.41, 0.83), "y": Carried(0.01, 0.1)}) == [
+        "feature dwell carries 100% of what the teacher gains over a constant, 90% of all there is to know: "
+        "is it known before the exposure?",
+        "feature x carries 83% of what the teacher gains over a constant, 41% of all there is to know: "
+        "is it known before the exposure?",
+    ]
+    assert rare({"user_id": 0.5}) == []
+    assert rare({"user_id": 0.72}) == [
+        "72% of rows have a value of user_id that occurs once: it cannot be learned; set min_count: 2, or leave it out"
+    ]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40), st.booleans())
+def test_agreement_is_the_squared_correlation_of_the_last_rows(seed: int, keep: int, within: bool) -> None:
+    rng = np.random.default_rng(seed)
+    agreement, every = Agreement(keep), []
+    for _ in range(6):
+        n = int(rng.integers(1, 12))
+        s, t, lists = rng.normal(size=n), rng.normal(size=n), rng.integers(3, size=n)
+        t[rng.random(n) < 0.3] = np.nan
+        agreement.add(torch.tensor(s), torch.tensor(t), torch.tensor(lists) if within else None)
+        if within:
+            for k in range(3):
+                mine = (lists == k) & np.isfinite(t)
+                s[mine], t[mine] = (x[mine] - x[mine].sum() / max(1, mine.sum()) for x in (s, t))
+        every.append((s, t))
+    while sum(len(s) for s, _ in every[1:]) >= keep:
+        every.pop(0)
+    s, t = (np.concatenate(x) for x in zip(*every, strict=True))
+    known = np.isfinite(t)
+    got, varies = agreement.r2(), known.sum() > 2 and s[known].std() > 1e-9 and t[known].std() > 1e-9
+    if varies:
+        assert got == pytest.approx(np.corrcoef(s[known], t[known])[0, 1] ** 2, abs=1e-9)
+
+
+def test_a_student_far_from_its_teacher() -> None:
+    assert Agreement().r2() is None and far_from_teacher(None) == far_from_teacher(0.5) == []
+    (line,) = far_from_teacher(0.31)
+    assert line.startswith("explains 31% of its teacher's scores on the rows it learned: more epochs (student.epochs)")
+
+
+def test_spread_of_vectors() -> None:
+    assert spread(np.ones((5, 3))) == pytest.approx(0)
+    assert spread(np.concatenate([np.eye(4), -np.eye(4)])) == 1
+    assert spread(np.array([[3.0, 4.0], [3.0, -4.0]])) == pytest.approx(16 / 25)
+    assert spread(np.zeros((0, 3))) == spread(np.zeros((2, 3))) == 0
+    (line,) = one_direction({"item.preference": 0.004, "user.preference": 0.03})
+    assert line.startswith("item vectors (preference) are 100% one direction: all users are served nearly the same")
+
+
+FEATURES = [
+    Feature(name="user_id", side="user", kind="categorical"),
+    Feature(name="past", side="user", kind="sequence", max_length=2),
+    Feature(name="age", side="user", kind="numeric", num_buckets=2),
+    Feature(name="place", side="user", kind="vector", dim=2),
+    Feature(name="height", side="user", kind="numeric"),
+]
+
+
+@pytest.mark.parametrize("name", [f.name for f in FEATURES])
+def test_one_feature_of_encoded_rows_reordered_is_that_of_raw_rows(tmp_path: Path, name: str) -> None:
+    raw: dict[str, Any] = {"user_id": [1, 2, 3], "past": [[7], [7, 8], []], "age": [10.0, 20.0, 30.0]}
+    raw |= {"place": [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]], "height": [1.0, None, 3.0]}
+    put(tmp_path, raw | {"item_id": [1, 1, 1], "click": [1] * 3, "seconds": [1.0] * 3})
+    encoder = Encoder(tuple(FEATURES)).grow([read(tmp_path, tuple(FEATURES))])
+    frame, order = pl.DataFrame(raw), np.array([2, 0, 0])
+    expected = encoder.encode(frame.with_columns(frame[name][order]), "user")
+    before = encoder.encode(frame, "user")
+    got = encoder.reordered(before, "user", name, order)
+    for a, b in (
+        (got.ids, expected.ids),
+        (got.floats, expected.floats),
+        *zip(got.sequences, expected.sequences, strict=True),
+    ):
+        assert (a == b).all()
+    assert (before.ids == encoder.encode(frame, "user").ids).all(), "what was given stays"
+
+
+def test_what_an_earlier_day_had_is_not_seen_once(tmp_path: Path) -> None:
+    user, rare_too = FEATURES[0], Feature(name="kind", side="item", kind="categorical", min_count=2)
+    hashed = Feature(name="hour", side="context", kind="categorical", hash_bucket_size=9)
+    features, days = (user, rare_too, hashed), []
+    for k, users in enumerate(([1, 1, 2, 5], [2, 3])):
+        n = len(users)
+        frame = {"user_id": users, "kind": [*range(n)], "hour": [*range(n)], "item_id": [*range(n)]}
+        put(tmp_path / str(k), frame | {"click": [1] * n, "seconds": [1.0] * n})
+        days.append(read(tmp_path / str(k), features))
+    first = Encoder(features).grow(days[:1])
+    assert first.seen_once(days[:1]) == {"user_id": 0.5}, "2 and 5; others have no vocabulary, or do not admit them"
+    assert first.grow(days[1:]).seen_once(days[1:]) == {"user_id": 0.5}, "3 alone"
+    assert Encoder(features).grow(days).seen_once(days) == {"user_id": pytest.approx(2 / 6)}, "3 and 5"
+
+
+# -- through the command line ------------------------------------------------------------------------------------------
+
+ROWS = 4800
+
+
+def columns(seed: int = 0, rows: int = ROWS) -> dict[str, Any]:
+    """Users click what suits their taste, and read it long by its quality."""
+    rng = np.random.default_rng(seed)
+    user, item = rng.integers(60, size=rows), rng.integers(40, size=rows)
+    taste, topic, hour = user % 3, item % 3, rng.integers(24, size=rows)
+    score = 1.6 * (taste == topic) - 0.9 + 0.8 * ((item % 4) - 1.5) / 1.5 + 0.4 * np.sin(user) + 0.3 * (hour > 12)
+    click = rng.random(rows) < 1 / (1 + np.exp(-score))
+    seconds = np.where(click, np.exp(rng.normal(3 + 0.5 * (item % 5 == 0), 0.6, rows)), np.nan)
+    return {
+        "user_id": user, "item_id": item, "taste": taste, "topic": topic, "hour": hour, "click": click.astype(int),
+        "seconds": pl.Series(seconds, nan_to_null=True),
+    }  # fmt: skip
+
+
+MODEL: dict[str, Any] = {
+    "features": [
+        {"name": "user_id", "side": "user", "kind": "categorical"},
+        {"name": "taste", "side": "user", "kind": "categorical"},
+        {"name": "item_id", "side": "item", "kind": "categorical"},
+        {"name": "topic", "side": "item", "kind": "categorical"},
+        {"name": "hour", "side": "context", "kind": "categorical"},
+    ],
+    "teacher": {
+        "num_experts": 2, "expert_hidden_units": [8], "tower_hidden_units": [4], "embedding_dim": 4, "batch_size": 64,
+        "factor_dim": 4, "embedding_learning_rate": 0.05,
+    },
+    "student": {
+        "hidden_units": [8], "embedding_dim": 4, "batch_size": 64, "learning_rate": 0.01, "exposure": {"kappa": 0.0},
+    },
+}  # fmt: skip
+
+
+def project(home: Path, days: int = 1, feature: dict[str, Any] | None = None, **more: Any) -> Project:
+    for k, day in enumerate(DAYS[:days]):
+        folder = home / f"log/events/day={day}"
+        folder.mkdir(parents=True)
+        pl.DataFrame(columns(k) | more).write_parquet(folder / "a.parquet")
+    made = Project.create(home, home / "log")
+    made.config["data"] = {"root": str(home / "log"), "events": {"click": "click", "duration": "seconds"}}
+    made.config |= json.loads(json.dumps(MODEL))
+    made.config["features"] += [feature] if feature else []
+    made.write()
+    return made
+
+
+def doubted(made: Project, stage: str, day: int = 1) -> list[str]:
+    """The doubts that a published run has."""
+    folder = made.ws / stage / f"day={DAYS[day - 1]}"
+    manifest = json.loads((folder / (folder / "CURRENT").read_text().strip() / "manifest.json").read_text())
+    lines: list[str] = manifest["facts"].get("warnings", [])
+    return lines
+
+
+@pytest.fixture(scope="module")
+def healthy(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A day, its teacher and its scores."""
+    one = {"name": "one", "side": "item", "kind": "numeric"}  # the same for all items
+    made = project(tmp_path_factory.mktemp("healthy"), days=2, feature=one, one=1.0)
+    made.config["teacher"]["features"] = made.config["student"]["features"] = [f["name"] for f in MODEL["features"]]
+    made.config["student"]["features"].remove("hour")
+    made.write()
+    made.done("train-teacher", 1)
+    made.done("dump-logits", 1)
+    return made
+
+
+def test_a_healthy_log_is_not_doubted(healthy: Project) -> None:
+    assert doubted(healthy, "teacher") == []
+    found = healthy.done("train-student", 2, student__distill__floors__match=0, student__distill__ways="[replay]")
+    assert doubted(healthy, "student", 2) == doubted(healthy, "export", 2) == []
+    assert found["metrics"]["distill.r2"] > 0.7
+    ended = healthy.call("check", "--day", DAYS[0])
+    assert "occurs once" not in ended.out and ended.code == 0
+
+
+def test_a_doubt_is_a_line_of_what_is_said_too(tmp_path: Path) -> None:
+    made = project(tmp_path)
+    made.done("train-teacher", 1, teacher__batch_size=512)
+    (line,) = doubted(made, "teacher")
+    assert line.startswith("an epoch is 10 steps of 512 rows: lower teacher.batch_size, or learn more days")
+    assert f"teacher {DAYS[0]}: warning: {line}" in made.logged("train-teacher", 1)
+
+
+def test_ids_learned_by_heart(tmp_path: Path) -> None:
+    made = project(tmp_path)
+    made.done("train-teacher", 1, teacher__epochs=12, teacher__embedding_learning_rate=1.0)
+    assert [line for line in doubted(made, "teacher") if "it overfits" in line]
+
+
+@pytest.mark.parametrize("kind", ["numeric", "categorical"])
+def test_a_feature_that_is_the_label(tmp_path: Path, kind: str) -> None:
+    leak = columns()["click"] * 2
+    made = project(tmp_path, feature={"name": "leak", "side": "context", "kind": kind}, leak=leak)
+    made.done("train-teacher", 1, teacher__learning_rate=0.02)
+    (line,) = doubted(made, "teacher")
+    assert line.startswith("feature leak carries ") and line.endswith("is it known before the exposure?")
+
+
+def test_values_that_occur_once(tmp_path: Path) -> None:
+    session = np.where(np.arange(ROWS) % 4, np.arange(ROWS) + 10**6, 7)
+    made = project(tmp_path, feature={"name": "session", "side": "context", "kind": "categorical"}, session=session)
+    made.done("train-teacher", 1)
+    expected = "75% of rows have a value of session that occurs once: it cannot be learned; set min_count: 2"
+    assert [line for line in doubted(made, "teacher") if line.startswith(expected)]
+    ended = made.call("check", "--day", DAYS[0])
+    assert "session: 75% of the day's rows have a value that occurs once: unless other days repeat it" in ended.out
+    found = {f["name"]: f.get("seen_once_share") for f in made.stage("check", 1).json["features"]}
+    assert found.pop("session") == 0.75 and set(found.values()) == {None}
+    made.config["features"][-1]["min_count"] = 2
+    made.write()
+    assert "occurs once" not in made.call("check", "--day", DAYS[0]).out, "they do not enter the vocabulary"
+
+
+def test_a_student_that_learns_nothing(healthy: Project) -> None:
+    settings = {"student__learning_rate": 1e-9, "student__embedding_learning_rate": 1e-9}
+    settings |= {"student__distill__ways": "[replay]", "student__batch_size": 512}
+    healthy.done("train-student", 2, **settings)
+    steps, far = doubted(healthy, "student", 2)
+    assert "lower student.batch_size" in steps and far.startswith("explains ")
+
+
+def test_served_items_that_are_all_alike(healthy: Project) -> None:
+    """Its towers read nothing of an item but what all of them share."""
+    healthy.done("train-student", 2, student__distill__ways="[replay]", student__features="[user_id, taste, one]")
+    (line,) = doubted(healthy, "export", 2)
+    assert line.startswith("item vectors (preference) are 100% one direction")
