@@ -22,9 +22,9 @@ from dmtl_cli.config.features import Feature
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.nn.doubts import few_steps
 from dmtl_cli.student.doubts import Agreement, far_from_teacher, one_direction, spread
-from dmtl_cli.teacher.calibrate import HeldOut
 from dmtl_cli.teacher.doubts import leaks, overfits, rare
 from dmtl_cli.teacher.importance import Carried
+from dmtl_cli.teacher.labels import HeldOut
 
 # -- by numbers --------------------------------------------------------------------------------------------------------
 

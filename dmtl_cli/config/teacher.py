@@ -64,5 +64,8 @@ class Teacher(Training):
     calibration_share: Share = 0.1
     """share of requests (of a log without them: of a day's users) whose exposed rows are kept from training, to fit an
     intercept and a slope per task"""
+    blend_regression: bool = True
+    """the logits of a regression of the same rows are added to the network's, in the shares that held-out rows choose;
+    false: the network alone (a log of clicks alone has no such rows)"""
     crosses: tuple[Cross, ...] = ()
     """further inputs that no tower can read, as they belong to a pair: ln(1 + equal values of two features)"""

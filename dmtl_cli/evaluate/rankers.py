@@ -15,11 +15,13 @@ from dmtl_cli.config.tasks import CLICK, READ, Tasks, score_of, with_click
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.day import ID, Day
 from dmtl_cli.data.rows import Rows
+from dmtl_cli.nn.batches import Tables
 from dmtl_cli.runs.run import Parent, Run
+from dmtl_cli.scores.calibration import log_sigmoid
 from dmtl_cli.serving.export import Export
 from dmtl_cli.serving.search import best_k, top_k
 from dmtl_cli.teacher.frozen import FrozenTeacher, Scorer
-from dmtl_cli.teacher.regression import FOLDER, Regression
+from dmtl_cli.teacher.regression import FOLDER, OnDay, Regression
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -117,31 +119,18 @@ class RegressionRanker:
         return (parent[0] / FOLDER).is_dir()
 
     @cached_property
-    def users(self) -> dict[str, Floats]:
-        """By label [users] what each adds to a logit."""
-        return self._sums("user")
-
-    @cached_property
-    def items(self) -> dict[str, Floats]:
-        """By label [items] what each adds to a logit."""
-        return self._sums("item")
-
-    def _sums(self, side: str) -> dict[str, Floats]:
-        encoded = self.encoder.entities(self.day, side)
-        return {label: self.model.sums(label, self.encoder, encoded, side) for label in self.model.weights}
+    def on_day(self) -> OnDay:
+        entities = Tables(self.encoder.entities(self.day, "user"), self.encoder.entities(self.day, "item"))
+        return OnDay(self.model, self.encoder, entities)
 
     def probable(self, label: str) -> bool:
-        return self.calibrated and label not in self.tasks.conversions
+        return bool(self.calibrated)
 
     def scores(self, rows: Rows[None]) -> Mapping[str, npt.NDArray[Any]]:
-        """It learns `ctr` and each `ctX`; the score of X is the log of their ratio."""
-        log_p = {}
-        for label, own in self.model.own(self.encoder, rows).items():
-            log_p[label] = -np.logaddexp(0, -(self.users[label][rows.user] + self.items[label][rows.item] + own))
-        return log_p | {x: log_p[with_click(x)] - log_p[CLICK] for x in self.tasks.conversions}
+        return {label: log_sigmoid(logit) for label, logit in self.on_day.logits(rows).items()}
 
     def retrieve(self, users: Ints, k: int) -> tuple[Ints, pl.Series]:
-        best = best_k(self.items[with_click(READ)][None], k)
+        best = best_k(self.on_day.items[with_click(READ)][None], k)
         return np.repeat(best, len(users), axis=0), self.day.items[ID]
 
 

@@ -20,10 +20,12 @@ from dmtl_cli.nn.precision import refuse_precision
 from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.run import Draft, Parent, Result, Run
 from dmtl_cli.stages.tune import begin_chain
+from dmtl_cli.teacher.blend import Blend, blended
 from dmtl_cli.teacher.build import build_teacher, refuse_another_model
-from dmtl_cli.teacher.calibrate import HeldOut, calibrated, held_out_logits
+from dmtl_cli.teacher.calibrate import calibrated, held_out_logits
 from dmtl_cli.teacher.doubts import leaks, overfits, rare
 from dmtl_cli.teacher.importance import carried, columns_of_the_log
+from dmtl_cli.teacher.labels import HeldOut
 from dmtl_cli.teacher.loss import batch_loss
 from dmtl_cli.teacher.model import Teacher
 from dmtl_cli.teacher.regression import FOLDER, Regression
@@ -83,12 +85,12 @@ def _learn(
     sizes = learner.finish(run, publication.path, publication.path.parent)
 
     held_out = held_out_logits(run, encoder, learner.model, read, hold_out, threshold)
-    calibration = {k: c.to_dict() for k, c in calibrated(run, held_out, before).items()}
-    facts = _facts(run, threshold, days) | {"calibration": calibration}
     doubted = _doubts(run, day, learner, read, threshold, learned, held_out)
+    beside = _learn_regression(run, publication, encoder, batcher.tables, read, threshold, hold_out, before)
+    held_out, facts = _calibrated(run, held_out, beside, before)
     counts = {"log": logged, "learned": int(learned.pop("rows", 0)), "held_out": len(held_out[CLICK].logit)}
-    sizes |= _learn_regression(run, publication, encoder, batcher.tables, read, threshold, hold_out, before)
-    return Draft(counts, _numbers(learned, threshold, held_out) | sizes, facts, warnings=doubted)
+    numbers = _numbers(learned, threshold) | _aucs("held_out", held_out) | _aucs("held_out.regression", beside) | sizes
+    return Draft(counts, numbers, _facts(run, threshold, days) | facts, warnings=doubted)
 
 
 def _doubts(
@@ -120,24 +122,36 @@ def _learn_regression(
     threshold: float | None,
     hold_out: HoldOut,
     before: Parent | None,
-) -> dict[str, float]:
-    """Publishes a regression of the same rows beside the teacher, warm from the one before; its AUC on held-out rows.
+) -> dict[str, HeldOut]:
+    """Publishes a regression of the same rows beside the teacher, warm from the one before; its held-out rows by label.
 
     Rank 0 learns it while the others wait.
     """
     config, tasks = run.config.teacher, run.config.tasks
 
-    def learn() -> dict[str, float]:
+    def learn() -> dict[str, HeldOut]:
         earlier = before[0] / FOLDER if before else None
         model = Regression.read(earlier, tasks) if earlier and earlier.is_dir() else Regression.new(tasks)
         rng = run.rng("regression", publication.day)
         model.learn(encoder, tables, teacher_rows(days, threshold, config, hold_out.kept, rng))
         model.write(publication.path / FOLDER)
-        kept = model.held_out(encoder, tables, days, hold_out, threshold)
-        aucs = {label: metrics.auc(x.label, x.logit, x.weight) for label, x in kept.items()}
-        return {f"held_out.regression.{label}.auc": auc for label, auc in aucs.items() if auc is not None}
+        return model.held_out(encoder, tables, days, hold_out, threshold)
 
     return run.ranks.on_first(learn)
+
+
+def _calibrated(
+    run: Run, network: dict[str, HeldOut], beside: dict[str, HeldOut], before: Parent | None
+) -> tuple[dict[str, HeldOut], dict[str, object]]:
+    """Held-out rows with the regression blended in, and the facts of blend and calibration."""
+    facts: dict[str, object] = {}
+    if run.config.teacher.blend_regression and run.config.data.events.click is not None:
+        earlier = before[1].facts.get("blend") if before else None
+        blend = Blend.fit(network, beside, Blend.from_dict(earlier) if earlier else None)
+        network = {task: blended(rows, beside[task], blend.share(task)) for task, rows in network.items()}
+        facts["blend"] = blend.to_dict()
+    calibration = {task: c.to_dict() for task, c in calibrated(run, network, before).items()}
+    return network, facts | {"calibration": calibration}
 
 
 def _facts(run: Run, threshold: float | None, days: list[dt.date]) -> dict[str, object]:
@@ -151,11 +165,11 @@ def _facts(run: Run, threshold: float | None, days: list[dt.date]) -> dict[str, 
     }
 
 
-def _numbers(learned: dict[str, float], threshold: float | None, held_out: dict[str, HeldOut]) -> dict[str, float]:
+def _numbers(learned: dict[str, float], threshold: float | None) -> dict[str, float]:
     numbers = {k: v for k, v in learned.items() if k.startswith(("loss", "gate."))}
-    if threshold is not None:
-        numbers["threshold.seconds"] = threshold
-    for task, x in held_out.items():
-        if (auc := metrics.auc(x.label, x.logit, x.weight)) is not None:
-            numbers[f"held_out.{task}.auc"] = auc
-    return numbers
+    return numbers | ({} if threshold is None else {"threshold.seconds": threshold})
+
+
+def _aucs(name: str, rows: dict[str, HeldOut]) -> dict[str, float]:
+    found = {label: metrics.auc(x.label, x.logit, x.weight) for label, x in rows.items()}
+    return {f"{name}.{label}.auc": auc for label, auc in found.items() if auc is not None}

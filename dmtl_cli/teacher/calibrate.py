@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,20 +15,11 @@ from dmtl_cli.runs.run import Parent, Run
 from dmtl_cli.scores import calibration
 from dmtl_cli.scores.calibration import Calibration
 from dmtl_cli.teacher.frozen import Scorer
-from dmtl_cli.teacher.labels import labelled
+from dmtl_cli.teacher.labels import HeldOut, labelled
 from dmtl_cli.teacher.model import Teacher
 from dmtl_cli.teacher.rows import HoldOut
 
 Array = npt.NDArray[Any]
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """Held-out rows of one task, [n] each: for a conversion, the clicked rows with a known label."""
-
-    logit: Array
-    label: Array
-    weight: Array
 
 
 def held_out_logits(

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from dmtl_cli.scores.calibration import log_sigmoid
-from dmtl_cli.teacher.calibrate import HeldOut
 from dmtl_cli.teacher.importance import Carried
+from dmtl_cli.teacher.labels import HeldOut
 
 FAR = 0.15
 """of the loss on learned rows: a day's drift and dropped ids move the two by some percent, ids learned by heart by more

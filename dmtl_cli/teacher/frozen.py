@@ -22,8 +22,10 @@ from dmtl_cli.nn.batches import Batcher, Tables, side_of
 from dmtl_cli.runs.manifest import Manifest
 from dmtl_cli.runs.ranks import ALONE, Ranks
 from dmtl_cli.scores.calibration import Calibration
+from dmtl_cli.teacher.blend import Blend
 from dmtl_cli.teacher.build import build_teacher, refuse_other_tasks, stored_section
 from dmtl_cli.teacher.model import SideOutput, Teacher, batch_logits
+from dmtl_cli.teacher.regression import FOLDER, OnDay, Regression
 
 _ITEMS = 4_096  # of a catalogue at a time: below 32 MiB a tensor, above which malloc returns every page
 _KEPT_BYTES = 1 << 29
@@ -46,10 +48,13 @@ class FrozenTeacher:
         checkpoint.load(folder, self.model, self.model.table)
         self.model.to(device).eval()
         self.device = device
+        self.blend = Blend.from_dict(manifest.facts.get("blend", {}))
+        self.regression = Regression.read(folder / FOLDER, self.tasks) if self.blend.losses else None
 
     def on(self, day: Day) -> Scorer:
         """A scorer of the day's users and items."""
-        return Scorer(self.encoder, self.model, day, self.device)
+        beside = (self.regression, self.blend) if self.regression else None
+        return Scorer(self.encoder, self.model, day, self.device, beside=beside)
 
 
 class Scorer:
@@ -58,6 +63,7 @@ class Scorer:
     Args:
         ranks: the processes that score each batch together, as a sharded table requires.
         kept_bytes: memory for the outputs of the day's items, so that each item is computed once.
+        beside: the regression whose logits are blended with the network's, and in what shares.
     """
 
     def __init__(
@@ -68,6 +74,7 @@ class Scorer:
         device: torch.device,
         ranks: Ranks = ALONE,
         kept_bytes: int = _KEPT_BYTES,
+        beside: tuple[Regression, Blend] | None = None,
     ) -> None:
         self.encoder, self.model, self.device, self.ranks = encoder, model, device, ranks
         self.kept_bytes = kept_bytes
@@ -76,6 +83,7 @@ class Scorer:
         served = encoder.entities(day, "user", None) if encoder.features_of_side("user", True) else self.tables.users
         self.no_event = Batcher(encoder, Tables(served, self.tables.items), device, ranks=ranks)
         self.day = day
+        self.blended = Blended(*beside, encoder, self.tables) if beside else None
 
     @torch.no_grad()
     def pairs(self, rows: Rows[Any], batch_size: int = 4_096) -> npt.NDArray[np.float32]:
@@ -101,7 +109,7 @@ class Scorer:
                 logits, _ = batch_logits(model, batch, self.ranks)
             out[order[start : start + len(batch)]] = logits.float().cpu().numpy()
             start += len(batch)
-        return out
+        return self.blended.pairs(out, rows) if self.blended else out
 
     @cached_property
     def items(self) -> SideOutput | None:
@@ -128,13 +136,30 @@ class Scorer:
         no_context = self.encoder.encode(pl.DataFrame({"": [0]}), "context")
         context = self.model.context_row(side_of(no_context, self.device))
         blocks = list(_cut(self.items)) if self.items else list(self._item_blocks())
-        for k in range(len(users)):
+        every_item = np.arange(len(self.day.items))
+        for k, user in enumerate(users):
             logits = []
             for items in blocks:
                 every = torch.arange(len(items.part), device=self.device)
                 rows = torch.full_like(every, k), every, context.expand(len(every), -1)
                 logits.append(self.model.logits(user_outputs, items, *rows)[0])
-            yield torch.cat(logits).float().cpu().numpy()
+            found = torch.cat(logits).float().cpu().numpy()
+            yield self.blended.pairs(found, pairs(np.full(len(found), user), every_item)) if self.blended else found
+
+
+class Blended:
+    """The regression's part of a day's logits."""
+
+    def __init__(self, regression: Regression, blend: Blend, encoder: Encoder, tables: Tables) -> None:
+        self.on_day, self.blend, self.tasks = OnDay(regression, encoder, tables), blend, tuple(blend.losses)
+
+    def pairs(self, network: npt.NDArray[np.float32], rows: Rows[None]) -> npt.NDArray[np.float32]:
+        """Logits [n, T] of the network -> of both."""
+        if not any(self.blend.share(task) for task in self.tasks):
+            return network
+        beside = self.on_day.logits(rows)
+        mixed = [self.blend.apply(task, network[:, k], beside[task]) for k, task in enumerate(self.tasks)]
+        return np.stack(mixed, 1).astype(np.float32)
 
 
 def _cut(items: SideOutput) -> Iterator[SideOutput]:

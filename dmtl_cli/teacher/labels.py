@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -35,3 +36,12 @@ def labelled(block: Block, threshold: float | None) -> TeacherRows:
     converted, known = zip(*block.conversions(threshold).values(), strict=True)
     labels = TeacherLabels(block.click, np.stack(converted, 1), np.stack(known, 1), block.weight)
     return Rows(block.user.astype(np.int64), block.item.astype(np.int64), labels, block.features)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Held-out rows of one task, [n] each: for a conversion, the clicked rows with a known label."""
+
+    logit: Array
+    label: Array
+    weight: Array

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,14 @@ import numpy.typing as npt
 import torch
 from safetensors.numpy import load_file, save_file
 
-from dmtl_cli.config.tasks import CLICK, Tasks, with_click
+from dmtl_cli.config.tasks import Tasks
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.nn.batches import Batcher, Tables
-from dmtl_cli.teacher.calibrate import HeldOut
 from dmtl_cli.teacher.hashed import BIAS, SLOTS, Design, Floats, Sparse, own_cells
-from dmtl_cli.teacher.labels import TeacherLabels, TeacherRows, labelled
+from dmtl_cli.teacher.labels import HeldOut, TeacherLabels, TeacherRows, labelled
 from dmtl_cli.teacher.rows import HoldOut
 
 Array = npt.NDArray[Any]
@@ -51,7 +51,7 @@ _ENTITIES = 1 << 16  # users or items whose cells are in memory at a time
 
 @dataclass(frozen=True)
 class Regression:
-    """One regression a label: `ctr`, and `ctX` of each conversion X, both on all rows."""
+    """One regression a label of `Tasks.labels`: `ctr` and `ctX` on all rows, `X` on clicked ones."""
 
     weights: dict[str, npt.NDArray[np.float32]]
     """by label [slots]"""
@@ -60,9 +60,8 @@ class Regression:
 
     @staticmethod
     def new(tasks: Tasks) -> Regression:
-        labels = (CLICK, *map(with_click, tasks.conversions))
-        weights = {label: np.zeros(SLOTS, np.float32) for label in labels}
-        return Regression(weights, {label: np.full(SLOTS, PRIOR, np.float32) for label in labels})
+        weights = {label: np.zeros(SLOTS, np.float32) for label in tasks.labels}
+        return Regression(weights, {label: np.full(SLOTS, PRIOR, np.float32) for label in tasks.labels})
 
     # -- learning ------------------------------------------------------------------------------------------------------
 
@@ -73,7 +72,8 @@ class Regression:
         for batch in Batcher.cut(rows, BATCH):
             used, x = Design.of(encoder, tables, batch).compact()
             squared = x.squared()
-            for label, positive, weight in targets(self.weights, batch.labels):
+            for label, positive, known in targets(self.weights, batch.labels):
+                weight = batch.labels.weight * known
                 mean, precision = self.weights[label][used], self.precision[label][used]
                 if self.precision[label][BIAS] == PRIOR:  # the first rows: other weights begin beside their mean
                     mean[used == BIAS] = _log_odds(positive, weight)
@@ -85,27 +85,25 @@ class Regression:
     def held_out(
         self, encoder: Encoder, tables: Tables, days: Iterable[Day], hold_out: HoldOut, threshold: float | None
     ) -> dict[str, HeldOut]:
-        """By label the exposures of the days that `teacher_rows` leaves out."""
+        """By label the exposures of the days that `teacher_rows` leaves out, of X the clicked ones that know it."""
         parts: dict[str, list[tuple[Array, Array, Array]]] = {label: [] for label in self.weights}
         for rows in _held_out_rows(days, hold_out, threshold):
             x = Design.of(encoder, tables, rows)
-            for label, positive, weight in targets(self.weights, rows.labels):
-                parts[label].append((x.times(self.weights[label]), positive, weight))
+            for label, positive, known in targets(self.weights, rows.labels):
+                logit, weight = x.times(self.weights[label]), rows.labels.weight
+                parts[label].append((logit[known], positive[known], weight[known]))
         return {k: HeldOut(*map(np.concatenate, zip(*v, strict=True))) for k, v in parts.items() if v}
 
-    def sums(self, label: str, encoder: Encoder, encoded: Encoded, side: str) -> Floats:
-        """[n] what each user or item adds to a logit; an item the bias too."""
-        out = np.zeros(len(encoded))
+    def sums(self, encoder: Encoder, encoded: Encoded, side: str) -> dict[str, Floats]:
+        """By label [n] what each user or item adds to a logit; an item the bias too."""
+        out = {label: np.zeros(len(encoded)) for label in self.weights}
         for start in range(0, len(encoded), _ENTITIES):
             here = np.arange(start, min(start + _ENTITIES, len(encoded)))
             cells = Sparse.of(encoder, encoded.take(here), side, False)
-            out[here] = (cells.with_bias() if side == "item" else cells).times(self.weights[label])
+            cells = cells.with_bias() if side == "item" else cells
+            for label, weights in self.weights.items():
+                out[label][here] = cells.times(weights)
         return out
-
-    def own(self, encoder: Encoder, rows: Rows[Any]) -> dict[str, Floats]:
-        """By label [n] what each row adds to a logit beside its user and its item."""
-        cells = own_cells(encoder, rows)
-        return {label: cells.times(weights) for label, weights in self.weights.items()}
 
     # -- at rest -------------------------------------------------------------------------------------------------------
 
@@ -129,11 +127,44 @@ class Regression:
         return out
 
 
+class OnDay:
+    """A regression over the users and items of one day, whose parts of a logit are computed once.
+
+    Args:
+        tables: the day's users and items, encoded.
+    """
+
+    def __init__(self, model: Regression, encoder: Encoder, tables: Tables) -> None:
+        self.model, self.encoder, self.tables = model, encoder, tables
+
+    @cached_property
+    def users(self) -> dict[str, Floats]:
+        """By label [users] what each adds to a logit."""
+        return self.model.sums(self.encoder, self.tables.users, "user")
+
+    @cached_property
+    def items(self) -> dict[str, Floats]:
+        """By label [items] what each adds to a logit."""
+        return self.model.sums(self.encoder, self.tables.items, "item")
+
+    def logits(self, rows: Rows[Any]) -> dict[str, Floats]:
+        """By label [n] of pairs in their context; of rows without features it is unknown."""
+        cells, out = own_cells(self.encoder, rows), {}
+        for label, weights in self.model.weights.items():
+            out[label] = self.users[label][rows.user] + self.items[label][rows.item] + cells.times(weights)
+        return out
+
+
 def targets(labels: Iterable[str], of: TeacherLabels[Array]) -> Iterator[tuple[str, Array, Array]]:
-    """(label, whether it is true [n], weight [n], 0 where it is not known) for `ctr` and each `ctX`, in that order."""
+    """(label, whether it is true [n], whether a row is learned for it [n]), in the order of `Tasks.labels`: ctr, then X
+    and ctX of each conversion."""
     for k, label in enumerate(labels):
-        true, known = (of.click & of.converted[:, k - 1], of.known[:, k - 1]) if k else (of.click, True)
-        yield label, true, of.weight * known
+        if k == 0:
+            yield label, of.click, np.ones_like(of.click)
+        else:
+            place = (k - 1) // 2
+            known = of.known[:, place] & of.click if k % 2 else of.known[:, place]
+            yield label, of.click & of.converted[:, place], known
 
 
 def posterior(
