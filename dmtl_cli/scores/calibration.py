@@ -24,6 +24,9 @@ Matrix = tuple[tuple[float, float], tuple[float, float]]
 
 SLOPE_SD, INTERCEPT_SD = 0.3, 10.0  # of the prior of a chain's first fit, whose mean is slope 1, intercept 0
 WEAK: Matrix = ((SLOPE_SD**-2, 0.0), (0.0, INTERCEPT_SD**-2))
+LEVEL: Matrix = ((SLOPE_SD**-2, 0.0), (0.0, 0.1**-2))
+"""the same of a teacher that learned rows as they were shown: its level is right but for what it learned by heart, and
+a few hundred held-out rows know the level less well"""
 DECAY = 0.5  # share of the evidence so far that a new day's prior keeps
 MIN_SLOPE = 0.05  # a slope of 0 or less would lose or reverse the teacher's order
 
@@ -89,7 +92,12 @@ class Calibration:
 
 
 def fit(
-    logit: Array, y: Array, weight: Array | None = None, prior: Calibration | None = None, decay: float = DECAY
+    logit: Array,
+    y: Array,
+    weight: Array | None = None,
+    prior: Calibration | None = None,
+    decay: float = DECAY,
+    weak: Matrix = WEAK,
 ) -> Calibration:
     """The most probable slope and intercept (Platt scaling under a Gaussian prior, by Newton's method).
 
@@ -102,6 +110,7 @@ def fit(
         y: [n] bool or 0/1.
         weight: [n] >= 0: a row of weight 2 is two rows of evidence.
         prior: the previous day's estimate.
+        weak: precision of the weak prior.
 
     Returns:
         The estimate; its precision is the prior's plus this day's. Without rows, or with one class, the prior as it is.
@@ -119,7 +128,7 @@ def fit(
     mean = np.array([before.slope, before.intercept])
     if not 0 < (w * y).sum() < w.sum():
         return Calibration(before.slope, before.intercept, before.precision)
-    precision = np.array(WEAK) if prior is None else decay * np.array(prior.precision) + (1 - decay) * np.array(WEAK)
+    precision = np.array(weak) if prior is None else decay * np.array(prior.precision) + (1 - decay) * np.array(weak)
 
     theta, hessian = _newton(x, y, w, mean, precision, mean, np.array([True, True]))
     if theta[0] < MIN_SLOPE:

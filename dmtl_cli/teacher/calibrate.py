@@ -44,4 +44,5 @@ def calibrated(run: Run, held_out: dict[str, HeldOut], before: Parent | None) ->
     if run.config.data.events.click is None:
         return dict.fromkeys(held_out, Calibration())
     earlier = {k: Calibration.from_dict(v) for k, v in before[1].facts["calibration"].items()} if before else {}
-    return {k: calibration.fit(x.logit, x.label, x.weight, earlier.get(k)) for k, x in held_out.items()}
+    weak = calibration.LEVEL if run.config.teacher.samples == "exposed" else calibration.WEAK
+    return {k: calibration.fit(x.logit, x.label, x.weight, earlier.get(k), weak=weak) for k, x in held_out.items()}

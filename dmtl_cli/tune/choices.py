@@ -44,7 +44,7 @@ def teacher_rounds(batch_size: int) -> tuple[Round, ...]:
     return (
         _grid({"teacher.embedding_learning_rate": (0.1, 0.05, 0.02, 0.005), "teacher.factor_dim": (16, 0)}, cost=2),
         _grid({"teacher.learning_rate": (1e-3, 2e-3), "teacher.batch_size": (None, batch_size)}),
-        _one_by_one({"teacher.unknown_share": (0.05, 0.01, 0.2), MIN_COUNT: (1, 3)}),
+        _one_by_one({"teacher.unknown_share": (0.05, 0.01, 0.2, 0.5), MIN_COUNT: (1, 3)}),
     )
 
 
@@ -53,7 +53,7 @@ def student_rounds() -> tuple[Round, ...]:
     rates: dict[str, tuple[Value, ...]] = {
         "student.embedding_learning_rate": (0.1, 0.05, 0.02),
         "student.learning_rate": (1e-3, 3e-3),
-        "student.unknown_share": (0.05, 0.01),
+        "student.unknown_share": (0.05, 0.01, 0.3),
     }
     return (_one_by_one(rates),)
 
