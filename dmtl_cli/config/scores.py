@@ -19,4 +19,7 @@ class Scores(Section):
     """the top of the newest export before the day, of the day's clicks, or half of each; popularity until an export"""
     fusion: dict[Name, Rate] = Field(default={})
     """exponents of a further score pfused = product of p ** exponent, e.g. {pctr: 1, pcvr: 0.5}; of pctr, pcvr, pX"""
+    context: Literal["unknown", "logged"] = "unknown"
+    """how pairs are scored: as a catalogue is, without the context that no tower can read (a position, a price of the
+    moment), or in the context of their row"""
     batch_size: Positive = 16384

@@ -85,7 +85,8 @@ def _events(run: Run, day: Day, scorer: Scorer, rng: np.random.Generator) -> Ite
             continue
         exposed = pairs(block.user, block.item, block.features)
         drawn = [pairs(block.user, item, block.features).take(np.flatnonzero(valid)) for item, valid in draws]
-        logits = scorer.pairs(Rows.concat([exposed, *drawn]), config.batch_size)
+        score = scorer.pairs if config.context == "logged" else scorer.lists
+        logits = score(Rows.concat([exposed, *drawn]), config.batch_size)
         begin = 0
         for rows in (exposed, *drawn):
             end = begin + len(rows)
@@ -103,4 +104,5 @@ def _facts(run: Run, teacher: Manifest) -> dict[str, object]:
     config = run.config.scores
     facts = {k: teacher.facts[k] for k in ("threshold_seconds", "calibrated", "calibration", "sampling")}
     draws = {"negatives": config.negatives, "alpha": config.alpha, "candidates": config.candidates}
+    draws |= {"context": config.context}
     return facts | {"teacher": teacher.as_parent(), "draws": draws, "fusion": config.fusion}

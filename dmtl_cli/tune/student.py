@@ -131,7 +131,8 @@ class StudentTrials:
             for block in day.blocks():
                 chosen = np.flatnonzero(kept(day, block))
                 user, request = block.user[chosen].astype(np.int64), block.request[chosen]
-                exposed = pairs(user, block.item[chosen], None if block.features is None else block.features[chosen])
+                logged = self.run.config.scores.context == "logged" and block.features is not None
+                exposed = pairs(user, block.item[chosen], block.features[chosen] if logged else None)  # type: ignore[index]
                 parts.append(self._targets(exposed.shifted(users, items), "exposed", request))
                 for _ in range(self.run.config.scores.negatives):
                     item, valid = negatives.draw(user, rng)
