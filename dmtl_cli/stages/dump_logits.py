@@ -103,6 +103,5 @@ def _candidates(run: Run, day: Day, scorer: Scorer, active: Ints, retriever: Par
 def _facts(run: Run, teacher: Manifest) -> dict[str, object]:
     config = run.config.scores
     facts = {k: teacher.facts[k] for k in ("threshold_seconds", "calibrated", "calibration", "sampling")}
-    draws = {"negatives": config.negatives, "alpha": config.alpha, "candidates": config.candidates}
-    draws |= {"context": config.context}
+    draws = {name: getattr(config, name) for name in ("negatives", "alpha", "candidates", "context")}
     return facts | {"teacher": teacher.as_parent(), "draws": draws, "fusion": config.fusion}
