@@ -10,15 +10,18 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from dmtl_cli.config.scores import Scores
+from dmtl_cli.config.tasks import CLICK, READ
 from dmtl_cli.data.days import Days
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.day import Block, Day
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.rows import Rows, pairs
 from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.manifest import Manifest
 from dmtl_cli.runs.run import Draft, Parent, Result, Run
 from dmtl_cli.scores.columns import column_names, score_columns
+from dmtl_cli.scores.strata import spread
 from dmtl_cli.scores.writer import Chunks, Writer
 from dmtl_cli.teacher.candidates import candidates
 from dmtl_cli.teacher.frozen import FrozenTeacher, Scorer
@@ -26,6 +29,8 @@ from dmtl_cli.teacher.frozen import FrozenTeacher, Scorer
 Ints = npt.NDArray[np.int64]
 Scored = tuple[str, Rows[None], Ints | None, npt.NDArray[np.float32]]
 """pair source, pairs, their requests (of exposed ones), logits [n, T]"""
+Draw = tuple[Ints, npt.NDArray[np.bool_]]
+"""an item for each row of a block, and whether it is valid"""
 
 
 def dump_logits(run: Run, day: dt.date, teacher_day: dt.date | None = None) -> Result:
@@ -57,7 +62,7 @@ def _dump(
     with run.log.progress(f"scores {day}", total // run.ranks.size) as progress:
         scorer = teacher.on(read)
         for source, rows, request, logits in itertools.chain(
-            _events(run, read, scorer, rng), _candidates(run, read, scorer, active, retriever)
+            _events(run, read, teacher, scorer, rng), _candidates(run, read, scorer, active, retriever)
         ):
             by_task = dict(zip(teacher.tasks.names, logits.T, strict=True))
             scores = score_columns(by_task, teacher.calibration, config.fusion)
@@ -71,17 +76,22 @@ def _dump(
     return Draft(rows=counts, metrics=metrics, facts=_facts(run, parent[1]))
 
 
-def _events(run: Run, day: Day, scorer: Scorer, rng: np.random.Generator) -> Iterator[Scored]:
+def _events(run: Run, day: Day, teacher: FrozenTeacher, scorer: Scorer, rng: np.random.Generator) -> Iterator[Scored]:
     """The day's exposed pairs and the negatives drawn for them; a block is scored at once, as its pairs share users.
 
     Each rank scores its share of the blocks; the pairs are the same whatever the number of ranks.
     """
     config, negatives = run.config.scores, Negatives(day, run.config.scores.alpha)
     for k, block in enumerate(day.blocks()):
-        draws = [negatives.draw(block.user.astype(np.int64), rng) for _ in range(config.negatives)]
+        user = block.user.astype(np.int64)
+        draws = [negatives.draw(user, rng) for _ in range(config.negatives * config.stratify)]
         if not run.ranks.mine(k):
             continue
         exposed = pairs(block.user, block.item, block.features)
+        if config.stratify > 1:
+            yield "exposed", exposed, block.request, scorer.pairs(exposed, config.batch_size)
+            yield from _stratified(config, block, draws, teacher, scorer)
+            continue
         drawn = [pairs(block.user, item, block.features).take(np.flatnonzero(valid)) for item, valid in draws]
         logits = scorer.pairs(Rows.concat([exposed, *drawn]), config.batch_size)
         begin = 0
@@ -92,6 +102,22 @@ def _events(run: Run, day: Day, scorer: Scorer, rng: np.random.Generator) -> Ite
             begin = end
 
 
+def _stratified(
+    config: Scores, block: Block, draws: list[Draw], teacher: FrozenTeacher, scorer: Scorer
+) -> Iterator[Scored]:
+    """Of each row's draws the `negatives` whose pctcvr are spread evenly over theirs. The block is scored in parts, so
+    that there are never more pairs in memory than are kept."""
+    tasks = teacher.tasks.names
+    for part in np.array_split(np.arange(len(block)), config.stratify):
+        rows = [part[valid[part]] for _, valid in draws]
+        drawn = [pairs(block.user, item, block.features).take(at) for at, (item, _) in zip(rows, draws, strict=True)]
+        pool = Rows.concat(drawn)
+        logits = scorer.pairs(pool, config.batch_size)
+        log_p = sum(teacher.calibration[t].log_prob(logits[:, tasks.index(t)]) for t in (CLICK, READ))
+        kept = spread(np.asarray(log_p), np.concatenate(rows), config.negatives)
+        yield "negative", pool.take(kept), None, logits[kept]
+
+
 def _candidates(run: Run, day: Day, scorer: Scorer, active: Ints, retriever: Parent | None) -> Iterator[Scored]:
     for rows in candidates(run.config.scores, day, active, retriever, run.ranks):
         yield "candidate", rows, None, scorer.lists(rows, run.config.scores.batch_size)
@@ -100,5 +126,5 @@ def _candidates(run: Run, day: Day, scorer: Scorer, active: Ints, retriever: Par
 def _facts(run: Run, teacher: Manifest) -> dict[str, object]:
     config = run.config.scores
     facts = {k: teacher.facts[k] for k in ("threshold_seconds", "calibrated", "calibration", "sampling")}
-    draws = {"negatives": config.negatives, "alpha": config.alpha, "candidates": config.candidates}
+    draws = {name: getattr(config, name) for name in ("negatives", "stratify", "alpha", "candidates")}
     return facts | {"teacher": teacher.as_parent(), "draws": draws, "fusion": config.fusion}
