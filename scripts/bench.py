@@ -204,6 +204,8 @@ def config_of(folder: Path, days: int, threads: int) -> dict[str, Any]:
         "student": {
             **same,
             "hidden_units": list(VECTOR_UNITS),
+            "towers": "deep",
+            "vectors": "unit",
             "distill": {"min_age_days": 0},
             "hard": {"w_hard": 1.0},
         },

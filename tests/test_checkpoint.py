@@ -153,8 +153,9 @@ def refused(folder: Path, model: Any) -> str:
     [
         ({"units": (9, 5)}, "user_tower.0.weight"),
         ({"units": (8, 6)}, "user_tower.2.weight"),
-        ({"units": (8, 5, 5)}, "user_tower.4.weight"),
+        ({"units": (8, 5, 5)}, "user_tower.2.weight: expected (5, 8), got (5, 19)"),
         ({"units": (8,)}, "item_tower.2.bias"),
+        ({"towers": "deep"}, "user_tower.2.weight: expected (5, 8), got (5, 19)"),
         ({"unit": False}, "log_scale"),
         ({"auxiliary": True}, "auxiliary.log_scale: expected (), got nothing"),
     ],

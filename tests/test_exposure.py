@@ -163,7 +163,7 @@ def test_it_goes_on_from_the_day_before_and_grows(both: dict[str, tuple[Project,
     assert (len(first[users]), len(second[users])) == (1 + USERS, 11 + USERS) and first[users].shape[1] == 4
     sums = [weights(made, "exposure", "optimizer.safetensors")["embedding.item_id"] for made in both["with"][1]]
     assert (sums[1][1:] > sums[0][1:]).all() and (sums[0][1:] > 0).all(), "its optimizer goes on too"
-    assert first["user_tower.0.wide.weight"].shape == (6, 8), "a group and an id of 4 columns"
+    assert first["user_tower.0.weight"].shape == (6, 8), "a group and an id of 4 columns"
 
 
 def test_another_kappa_is_exported_without_training(both: dict[str, tuple[Project, list[dict[str, Any]]]]) -> None:

@@ -17,7 +17,6 @@ from test_models import a_student, random_side
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.day import ID
-from dmtl_cli.nn.layers import WideAndDeep
 from dmtl_cli.serving.export import Export, input_names
 from dmtl_cli.student.build import Blocks
 from dmtl_cli.student.export import files, pt2_archive, pt2_file
@@ -32,10 +31,7 @@ def a_pair(encoder: Encoder = FULL, *, unit: bool = True, shown: bool = True) ->
     preference.bias.data.fill_(-0.4)
     if not shown:
         return Blocks(preference)
-    exposure = a_student(encoder, 1, unit=False, units=(6, 3), dim=2)
-    for side in ("user_tower", "item_tower"):
-        setattr(exposure, side, torch.nn.Sequential(WideAndDeep(getattr(exposure, side)[0].in_features, (6, 3))))
-    return Blocks(preference, exposure)
+    return Blocks(preference, a_student(encoder, 1, unit=False, units=(6, 3), dim=2))
 
 
 def expected(student: Blocks, of: str, n: int, encoder: Encoder, kappa: float) -> np.ndarray[Any, Any]:

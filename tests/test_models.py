@@ -142,8 +142,10 @@ def a_student(
     units: tuple[int, ...] = (8, 5),
     auxiliary: bool = False,
     dim: int = DIM,
+    towers: str = "wide_and_deep",
 ) -> DSSM:
     config: dict[str, Any] = {"embedding_dim": dim, "hidden_units": units, "vectors": "unit" if unit else "plain"}
+    config["towers"] = towers
     if auxiliary:
         config |= {"distill": {"head": "auxiliary"}, "hard": {"w_hard": 1.0}}
     torch.manual_seed(seed)
@@ -645,10 +647,11 @@ def test_each_task_has_factors_of_its_own() -> None:
 # -- the student -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("towers", ["wide_and_deep", "deep"])
 @pytest.mark.parametrize("unit", [True, False], ids=["unit", "plain"])
-def test_dssm_is_scale_dot_bias(unit: bool) -> None:
+def test_dssm_is_scale_dot_bias(unit: bool, towers: str) -> None:
     encoder = encoder_of(*USER, *ITEM)
-    model = a_student(encoder, unit=unit).eval()
+    model = a_student(encoder, unit=unit, towers=towers).eval()
     with torch.no_grad():
         model.bias.fill_(-0.7)
         user, item = random_side(encoder, "user", 7, 1), random_side(encoder, "item", 7, 2)
@@ -658,7 +661,12 @@ def test_dssm_is_scale_dot_bias(unit: bool) -> None:
     for tower, of, x in ((model.user_tower, "user", user), (model.item_tower, "item", item)):
         h = plain_embedding(model.table, encoder, of, x).detach().double().numpy()
         w = [p.detach().double().numpy() for p in tower.parameters()]
-        h = np.maximum(h @ w[0].T + w[1], 0) @ w[2].T + w[3]
+        deep = np.maximum(h @ w[0].T + w[1], 0)
+        if towers == "wide_and_deep":  # x beside the layers' output: two products, added
+            width = h.shape[1]
+            h = h @ w[2][:, :width].T + deep @ w[2][:, width:].T + w[3]
+        else:
+            h = deep @ w[2].T + w[3]
         expected.append(h / np.linalg.norm(h, axis=1, keepdims=True) if unit else h)
     np.testing.assert_allclose(u.numpy(), expected[0], atol=2e-6)
     scale = 5.0 if unit else 1.0
@@ -713,7 +721,8 @@ def test_the_auxiliary_head_is_a_last_layer_of_its_own(unit: bool) -> None:
             (model.user_tower, "user", user, head.user),
             (model.item_tower, "item", item, head.item),
         ):
-            h = F.linear(plain_embedding(model.table, encoder, of, x), tower[0].weight, tower[0].bias).relu()
+            e = plain_embedding(model.table, encoder, of, x)
+            h = torch.cat([e, F.linear(e, tower[0].weight, tower[0].bias).relu()], 1)
             v = F.linear(h, last.weight, last.bias)
             expected.append(v / v.norm(dim=1, keepdim=True) if unit else v)
         torch.testing.assert_close(soft, tuple(expected))

@@ -25,10 +25,11 @@ Made = tuple[Project, dict[str, dict[str, Any]]]
 
 
 def a_config(*, plain: bool) -> dict[str, Any]:
-    """A student of labels alone: its in-batch softmax is the kernel, and it needs no scores."""
+    """A student of labels alone: its in-batch softmax is the kernel, and it needs no scores. Of unit
+    vectors, whose logits stay small: what is rounding in gradients, Adam scales up."""
     config = copy.deepcopy(BASE)
     config["teacher"]["epochs"] = 1
-    config["student"] |= {"distill": {"w_kd": 0}, "hard": {"w_hard": 1}}
+    config["student"] |= {"vectors": "unit", "distill": {"w_kd": 0}, "hard": {"w_hard": 1}}
     return config | ({"plain_autograd": True} if plain else {})
 
 

@@ -390,8 +390,9 @@ def test_one_rank_goes_on_where_two_stopped_and_back(projects: tuple[Project, Pr
 
 
 @needs_torchrec
+@pytest.mark.parametrize("drawn", [{}, {"negatives": 2, "stratify": 3}], ids=["plain", "stratified"])
 def test_a_dump_is_the_same_bytes_whatever_the_ranks(
-    projects: tuple[Project, Project], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    projects: tuple[Project, Project], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drawn: dict[str, int]
 ) -> None:
     """Blocks are made small, so that each rank has some; candidates too."""
     program = tmp_path / "small.py"
@@ -399,7 +400,7 @@ def test_a_dump_is_the_same_bytes_whatever_the_ranks(
     patch = "from dmtl_cli.data.log import sizes\nsizes.BLOCK = 1_000\n"
     program.write_text(f"{patch}from dmtl_cli.cli.main import main\nmain()\n")
     project = copy_of(projects[0], tmp_path)
-    project.config["scores"] |= {"candidates": 5, "candidate_source": "popularity"}
+    project.config["scores"] |= {"candidates": 5, "candidate_source": "popularity", **drawn}
     project.write()
     project.done("dump-logits", 2)
     expected = current(project, "scores", 2, f"teacher={DAYS[1]}")

@@ -165,7 +165,9 @@ class Student(Training):
     embedding_dim: Positive = 32
     hidden_units: Units = (128, 64)
     """widths of a tower's layers; the last is the length of the vectors"""
-    vectors: Literal["unit", "plain"] = "unit"
+    towers: Literal["wide_and_deep", "deep"] = "wide_and_deep"
+    """wide_and_deep: the last layer reads the tower's input too, a linear path beside the layers"""
+    vectors: Literal["unit", "plain"] = "plain"
     user_rows: Positive = 16
     """scored rows of a user that stay together in a batch, where the user tower runs once; 1: rows as they come"""
     distill: Distill = Distill()

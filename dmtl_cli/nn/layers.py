@@ -74,18 +74,34 @@ def mlp(width: int, hidden_units: tuple[int, ...], *, last_relu: bool) -> nn.Seq
     return nn.Sequential(*layers)
 
 
-class WideAndDeep(nn.Module):
-    """mlp(x) + W x + b: a linear path beside the layers (Cheng et al., DLRS 2016), so that what is a sum of the inputs,
-    as the log of a count, is learned within few steps."""
+class TowerLayers(nn.Sequential):
+    """`mlp`, without a ReLU at the end. With `wide` its last layer reads x too: a linear path beside the layers (Cheng
+    et al., DLRS 2016), so that what is a sum of the inputs, as the log of a count, or a product of two towers' inputs,
+    is learned within few steps."""
 
-    def __init__(self, width: int, hidden_units: tuple[int, ...]) -> None:
-        super().__init__()
-        self.deep, self.wide = mlp(width, hidden_units, last_relu=False), nn.Linear(width, hidden_units[-1])
-        self.out_features = hidden_units[-1]
+    def __init__(self, width: int, hidden_units: tuple[int, ...], *, wide: bool) -> None:
+        super().__init__(*mlp(width, hidden_units, last_relu=False))
+        self.wide = wide and len(hidden_units) > 1
+        if self.wide:
+            self[-1] = nn.Linear(width + hidden_units[-2], hidden_units[-1])
+
+    @property
+    def last(self) -> nn.Linear:
+        """The layer that makes the vectors."""
+        layer = self[-1]
+        assert isinstance(layer, nn.Linear)
+        return layer
+
+    def trunk(self, x: Tensor) -> Tensor:
+        """[N, width] -> what the last layer reads, [N, last.in_features]."""
+        h = x
+        for layer in list(self)[:-1]:
+            h = layer(h)
+        return torch.cat([x, h], 1) if self.wide else h
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, width] -> [N, hidden_units[-1]]."""
-        return self.deep(x) + self.wide(x)  # type: ignore[no-any-return]
+        return self.last(self.trunk(x))  # type: ignore[no-any-return]
 
 
 class SplitLinear(nn.Module):

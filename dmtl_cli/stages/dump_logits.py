@@ -10,15 +10,18 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from dmtl_cli.config.scores import Scores
+from dmtl_cli.config.tasks import CLICK, READ
 from dmtl_cli.data.days import Days
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.day import Block, Day
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.rows import Rows, pairs
 from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.manifest import Manifest
 from dmtl_cli.runs.run import Draft, Parent, Result, Run
 from dmtl_cli.scores.columns import column_names, score_columns
+from dmtl_cli.scores.strata import spread
 from dmtl_cli.scores.writer import Chunks, Writer
 from dmtl_cli.teacher.candidates import candidates
 from dmtl_cli.teacher.frozen import FrozenTeacher, Scorer
@@ -27,6 +30,8 @@ from dmtl_cli.tune.carried import tuned
 Ints = npt.NDArray[np.int64]
 Scored = tuple[str, Rows[None], Ints | None, npt.NDArray[np.float32]]
 """pair source, pairs, their requests (of exposed ones), logits [n, T]"""
+Draw = tuple[Ints, npt.NDArray[np.bool_]]
+"""an item for each row of a block, and whether it is valid"""
 
 
 def dump_logits(run: Run, day: dt.date, teacher_day: dt.date | None = None) -> Result:
@@ -59,7 +64,7 @@ def _dump(
     with run.log.progress(f"scores {day}", total // run.ranks.size) as progress:
         scorer = teacher.on(read)
         for source, rows, request, logits in itertools.chain(
-            _events(run, read, scorer, rng), _candidates(run, read, scorer, active, retriever)
+            _events(run, read, teacher, scorer, rng), _candidates(run, read, scorer, active, retriever)
         ):
             by_task = dict(zip(teacher.tasks.names, logits.T, strict=True))
             scores = score_columns(by_task, teacher.calibration, config.fusion)
@@ -73,26 +78,46 @@ def _dump(
     return Draft(rows=counts, metrics=metrics, facts=_facts(run, parent[1]))
 
 
-def _events(run: Run, day: Day, scorer: Scorer, rng: np.random.Generator) -> Iterator[Scored]:
+def _events(run: Run, day: Day, teacher: FrozenTeacher, scorer: Scorer, rng: np.random.Generator) -> Iterator[Scored]:
     """The day's exposed pairs and the negatives drawn for them; a block is scored at once, as its pairs share users.
 
     Each rank scores its share of the blocks; the pairs are the same whatever the number of ranks.
     """
     config, negatives = run.config.scores, Negatives(day, run.config.scores.alpha)
     for k, block in enumerate(day.blocks()):
-        draws = [negatives.draw(block.user.astype(np.int64), rng) for _ in range(config.negatives)]
+        user = block.user.astype(np.int64)
+        draws = [negatives.draw(user, rng) for _ in range(config.negatives * config.stratify)]
         if not run.ranks.mine(k):
             continue
         exposed = pairs(block.user, block.item, block.features)
+        if config.stratify > 1:
+            yield "exposed", exposed, block.request, scorer.lists(exposed, config.batch_size)
+            yield from _stratified(config, block, draws, teacher, scorer)
+            continue
         drawn = [pairs(block.user, item, block.features).take(np.flatnonzero(valid)) for item, valid in draws]
-        score = scorer.pairs if config.context == "logged" else scorer.lists
-        logits = score(Rows.concat([exposed, *drawn]), config.batch_size)
+        logits = scorer.lists(Rows.concat([exposed, *drawn]), config.batch_size)
         begin = 0
         for rows in (exposed, *drawn):
             end = begin + len(rows)
             source, request = ("exposed", block.request) if rows is exposed else ("negative", None)
             yield source, rows, request, logits[begin:end]
             begin = end
+
+
+def _stratified(
+    config: Scores, block: Block, draws: list[Draw], teacher: FrozenTeacher, scorer: Scorer
+) -> Iterator[Scored]:
+    """Of each row's draws the `negatives` whose pctcvr are spread evenly over theirs. The block is scored in parts, so
+    that there are never more pairs in memory than are kept."""
+    tasks = teacher.tasks.names
+    for part in np.array_split(np.arange(len(block)), config.stratify):
+        rows = [part[valid[part]] for _, valid in draws]
+        drawn = [pairs(block.user, item, block.features).take(at) for at, (item, _) in zip(rows, draws, strict=True)]
+        pool = Rows.concat(drawn)
+        logits = scorer.pairs(pool, config.batch_size)
+        log_p = sum(teacher.calibration[t].log_prob(logits[:, tasks.index(t)]) for t in (CLICK, READ))
+        kept = spread(np.asarray(log_p), np.concatenate(rows), config.negatives)
+        yield "negative", pool.take(kept), None, logits[kept]
 
 
 def _candidates(run: Run, day: Day, scorer: Scorer, active: Ints, retriever: Parent | None) -> Iterator[Scored]:
@@ -103,5 +128,5 @@ def _candidates(run: Run, day: Day, scorer: Scorer, active: Ints, retriever: Par
 def _facts(run: Run, teacher: Manifest) -> dict[str, object]:
     config = run.config.scores
     facts = {k: teacher.facts[k] for k in ("threshold_seconds", "calibrated", "calibration", "sampling")}
-    draws = {name: getattr(config, name) for name in ("negatives", "alpha", "candidates", "context")}
+    draws = {name: getattr(config, name) for name in ("negatives", "stratify", "alpha", "candidates")}
     return facts | {"teacher": teacher.as_parent(), "draws": draws, "fusion": config.fusion}

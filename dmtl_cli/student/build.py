@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import nn
-
 from dmtl_cli.config.stored import from_stored
 from dmtl_cli.config.student import Student as StudentConfig
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.nn import checkpoint
-from dmtl_cli.nn.layers import SideEmbedder, WideAndDeep, mlp
+from dmtl_cli.nn.layers import SideEmbedder, TowerLayers
 from dmtl_cli.nn.sharded import TableOf
 from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.runs.manifest import Manifest
@@ -33,14 +31,14 @@ class Blocks:
 def build_exposure(encoder: Encoder, config: StudentConfig, table_of: TableOf = EmbeddingTable) -> DSSM:
     """An untrained exposure block around a table that `table_of` makes."""
     table, sides, widths = _inputs(encoder, config.exposure_block, table_of)
-    user, item = (nn.Sequential(WideAndDeep(width, config.exposure_block.hidden_units)) for width in widths)
+    user, item = (TowerLayers(width, config.exposure_block.hidden_units, wide=True) for width in widths)
     return DSSM(table, *sides, user, item, unit=False)
 
 
 def build_student(encoder: Encoder, config: StudentConfig, table_of: TableOf = EmbeddingTable) -> DSSM:
     """An untrained preference around a table that `table_of` makes."""
     table, sides, widths = _inputs(encoder, config, table_of)
-    user, item = (mlp(width, config.hidden_units, last_relu=False) for width in widths)
+    user, item = (TowerLayers(width, config.hidden_units, wide=config.towers == "wide_and_deep") for width in widths)
     unit, auxiliary = config.vectors == "unit", config.distill.head == "auxiliary"
     return DSSM(table, *sides, user, item, unit=unit, auxiliary=auxiliary)
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dmtl_cli.nn.batches import Batch
-from dmtl_cli.nn.layers import Side, SideEmbedder
+from dmtl_cli.nn.layers import Side, SideEmbedder, TowerLayers
 from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.runs.ranks import ALONE, Ranks
 
@@ -30,8 +30,8 @@ class DSSM(nn.Module):
         table: EmbeddingTable,
         user: SideEmbedder,
         item: SideEmbedder,
-        user_tower: nn.Sequential,
-        item_tower: nn.Sequential,
+        user_tower: TowerLayers,
+        item_tower: TowerLayers,
         *,
         unit: bool,
         auxiliary: bool = False,
@@ -41,7 +41,7 @@ class DSSM(nn.Module):
         self.user_tower, self.item_tower, self.unit = user_tower, item_tower, unit
         self.log_scale = nn.Parameter(torch.tensor(INIT_SCALE).log()) if unit else None
         self.bias = nn.Parameter(torch.zeros(()))
-        self.auxiliary = Auxiliary(user_tower[-1], item_tower[-1], unit=unit) if auxiliary else None
+        self.auxiliary = Auxiliary(user_tower.last, item_tower.last, unit=unit) if auxiliary else None
 
     @property
     def soft_bias(self) -> nn.Parameter:
@@ -56,9 +56,7 @@ class DSSM(nn.Module):
     @property
     def length(self) -> int:
         """The length of its vectors."""
-        last = self.user_tower[-1]
-        assert isinstance(last.out_features, int)
-        return last.out_features
+        return self.user_tower.last.out_features
 
     def user_vectors(self, side: Side) -> Tensor:
         """Encoded users -> served vectors [N, d]."""
@@ -73,9 +71,9 @@ class DSSM(nn.Module):
     def heads(self, user: Side, item: Side) -> tuple[Vectors, Vectors]:
         """(user, item) vectors of the served head, and of the auxiliary one (the served ones where there is none)."""
         e_user, e_item = self.table(self.user.rows(user), self.item.rows(item))
-        u = self.user_tower[:-1](self.user(e_user, user))
-        v = self.item_tower[:-1](self.item(e_item, item))
-        served = self._finish(self.user_tower[-1](u)), self._finish(self.item_tower[-1](v))
+        u = self.user_tower.trunk(self.user(e_user, user))
+        v = self.item_tower.trunk(self.item(e_item, item))
+        served = self._finish(self.user_tower.last(u)), self._finish(self.item_tower.last(v))
         if self.auxiliary is None:
             return served, served
         return served, (self._finish(self.auxiliary.user(u)), self._finish(self.auxiliary.item(v)))
@@ -99,9 +97,8 @@ class DSSM(nn.Module):
 class Auxiliary(nn.Module):
     """A second last layer on both towers, with its own scale and bias. It shapes the towers and is not served."""
 
-    def __init__(self, user: nn.Module, item: nn.Module, *, unit: bool) -> None:
+    def __init__(self, user: nn.Linear, item: nn.Linear, *, unit: bool) -> None:
         super().__init__()
-        assert isinstance(user, nn.Linear) and isinstance(item, nn.Linear)
         self.user = nn.Linear(user.in_features, user.out_features)
         self.item = nn.Linear(item.in_features, item.out_features)
         self.log_scale = nn.Parameter(torch.tensor(INIT_SCALE).log()) if unit else None

@@ -131,12 +131,11 @@ class StudentTrials:
             for block in day.blocks():
                 chosen = np.flatnonzero(kept(day, block))
                 user, request = block.user[chosen].astype(np.int64), block.request[chosen]
-                logged = self.run.config.scores.context == "logged" and block.features is not None
-                exposed = pairs(user, block.item[chosen], block.features[chosen] if logged else None)  # type: ignore[index]
+                exposed = pairs(user, block.item[chosen])
                 parts.append(self._targets(exposed.shifted(users, items), "exposed", request))
                 for _ in range(self.run.config.scores.negatives):
                     item, valid = negatives.draw(user, rng)
-                    drawn = pairs(user, item, exposed.features).take(np.flatnonzero(valid))
+                    drawn = pairs(user, item).take(np.flatnonzero(valid))
                     parts.append(self._targets(drawn.shifted(users, items), "negative", None))
             users, items = users + len(day.users), items + len(day.items)
         return Rows.concat([part for part in parts if len(part)] or parts[:1])
