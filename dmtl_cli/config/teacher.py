@@ -64,6 +64,9 @@ class Teacher(Training):
     calibration_share: Share = 0.1
     """share of requests (of a log without them: of a day's users) whose exposed rows are kept from training, to fit an
     intercept and a slope per task"""
+    context_dropout: Share = 0.2
+    """share of rows whose context is hidden in training, so that the teacher knows what to expect without one: no tower
+    reads a context, so pairs for a student are scored without, and so is a catalogue"""
     blend_regression: bool = True
     """the logits of a regression of the same rows are added to the network's, in the shares that held-out rows choose;
     false: the network alone (a log of clicks alone has no such rows)"""

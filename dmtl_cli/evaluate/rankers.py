@@ -20,7 +20,7 @@ from dmtl_cli.runs.run import Parent, Run
 from dmtl_cli.scores.calibration import log_sigmoid
 from dmtl_cli.serving.export import Export
 from dmtl_cli.serving.search import best_k, top_k
-from dmtl_cli.teacher.frozen import FrozenTeacher, Scorer
+from dmtl_cli.teacher.frozen import Finish, FrozenTeacher, Scorer
 from dmtl_cli.teacher.regression import FOLDER, OnDay, Regression
 
 Floats = npt.NDArray[np.float64]
@@ -82,18 +82,19 @@ class TeacherRanker:
     def probable(self, label: str) -> bool:
         return self.calibrated
 
-    def _by_label(self, logits: npt.NDArray[np.float32]) -> dict[str, Floats]:
-        log_p = {t: self.teacher.calibration[t].log_prob(logits[:, k]) for k, t in enumerate(self.tasks.names)}
+    def _by_label(self, logits: npt.NDArray[np.float32], by: Finish) -> dict[str, Floats]:
+        log_p = {t: by.calibration[t].log_prob(logits[:, k]) for k, t in enumerate(self.tasks.names)}
         return log_p | {with_click(x): log_p[CLICK] + log_p[x] for x in self.tasks.conversions}
 
     def scores(self, rows: Rows[None]) -> Mapping[str, npt.NDArray[Any]]:
         mine = rows.take(self.ranks.slice(len(rows)))
-        return self._by_label(np.concatenate(self.ranks.gather_objects(self.scorer.pairs(mine))))
+        logits = np.concatenate(self.ranks.gather_objects(self.scorer.pairs(mine)))
+        return self._by_label(logits, self.teacher.in_context)
 
     def retrieve(self, users: Ints, k: int) -> tuple[Ints, pl.Series]:
         mine = users[self.ranks.slice(len(users))]
         label = with_click(READ)
-        tops = [best_k(self._by_label(x)[label][None], k) for x in self.scorer.catalogue(mine)]
+        tops = [best_k(self._by_label(x, self.teacher.no_context)[label][None], k) for x in self.scorer.catalogue(mine)]
         return np.concatenate([top for each in self.ranks.gather_objects(tops) for top in each]), self.day.items[ID]
 
 

@@ -89,6 +89,7 @@ class Batcher:
 
     Args:
         unknown_share: share of ids replaced by the out-of-vocabulary row (training only), so that row 0 is trained.
+        context_dropout: share of rows whose context is hidden (training only).
         ranks: the processes that share each batch.
         by: what they divide among themselves.
     """
@@ -100,13 +101,14 @@ class Batcher:
         device: torch.device,
         *,
         unknown_share: float = 0.0,
+        context_dropout: float = 0.0,
         rng: np.random.Generator | None = None,
         ranks: Ranks = ALONE,
         by: Literal["rows", "sides"] = "rows",
     ) -> None:
         self.encoder, self.tables, self.device = encoder, tables, device
         self.ranks, self.by = ranks, by
-        self.unknown_share, self.rng = unknown_share, rng
+        self.unknown_share, self.context_dropout, self.rng = unknown_share, context_dropout, rng
         self.user_events = bool(encoder.features_of_side("user", True)) and not _covers(encoder, tables)
         self.is_id = {s: np.asarray(encoder.layout(s).is_id, np.bool_) for s in ("user", "item", "context")}
 
@@ -144,7 +146,7 @@ class Batcher:
         user, user_index, users = self._users(rows.user, share, features)
         items, item_index, mine = self._distinct(rows.item, share)
         item = self._with_oov(self.tables.items.take(items[mine]), "item", len(items), mine)
-        context = self._with_oov(self.encoder.encode(features[share], "context"), "context", n, share)
+        context = self._context(rows.features, n, share)
         return Batch(
             side(user),
             side(item),
@@ -171,6 +173,17 @@ class Batcher:
         )
         return self._with_oov(joined, "user", len(user), share), np.arange(share.stop - share.start), len(user)
 
+    def _context(self, features: pl.DataFrame | None, n: int, share: slice) -> Encoded:
+        """What each row of this rank's share has beside its user and its item; hidden where there are no features, and
+        where training drops it."""
+        if features is None:
+            return hidden_context(self.encoder, share.stop - share.start)
+        encoded = self._with_oov(self.encoder.encode(features[share], "context"), "context", n, share)
+        known = np.ones(len(encoded), np.bool_)
+        if self.context_dropout and self.rng is not None and has_context(self.encoder):
+            known = (self.rng.random(n) >= self.context_dropout)[share]
+        return with_known(encoded, known)
+
     def _distinct(self, rows: Ints, share: slice) -> tuple[Ints, Ints, slice | Ints]:
         """The batch's distinct values; each row's place among those of this rank; which of them are this rank's."""
         distinct, index = distinct_of(rows)
@@ -185,6 +198,26 @@ class Batcher:
             return encoded
         lost = (self.rng.random((n, encoded.ids.shape[1])) < self.unknown_share)[mine] & self.is_id[side]
         return Encoded(np.where(lost, 0, encoded.ids), encoded.sequences, encoded.floats)
+
+
+def has_context(encoder: Encoder) -> bool:
+    """Whether a row has anything beside its user and its item."""
+    return bool(encoder.features_of_side("context"))
+
+
+def with_known(context: Encoded, known: npt.NDArray[np.bool_]) -> Encoded:
+    """Encoded contexts with a last float column that says whether they are known [n]; those that are not are hidden.
+    Where there is no context, nothing."""
+    if not context.ids.shape[1] + len(context.sequences) + context.floats.shape[1]:
+        return context
+    shown = known[:, None]
+    floats = np.concatenate([context.floats * shown, shown.astype(np.float32)], 1)
+    return Encoded(context.ids * shown, tuple(x * shown for x in context.sequences), floats)
+
+
+def hidden_context(encoder: Encoder, n: int) -> Encoded:
+    """n rows whose context is not known."""
+    return with_known(encoder.encode(pl.DataFrame({"": np.zeros(n)}), "context"), np.zeros(n, np.bool_))
 
 
 def distinct_of(rows: Ints) -> tuple[Ints, Ints]:

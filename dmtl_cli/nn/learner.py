@@ -68,17 +68,27 @@ class Learner(Generic[M]):
         *,
         by: Literal["rows", "sides"],
         event_features: bool,
+        context_dropout: float = 0.0,
     ) -> Batcher:
         """Makes batches over the days' users and items.
 
         Args:
             by: what of a batch several ranks divide among themselves.
             event_features: whether a user's event-level features are part of the user, as in a tower.
+            context_dropout: share of rows whose context is hidden.
         """
         per_event = None if event_features else False
         sides = (Encoded.concat([self.encoder.entities(d, s, per_event) for d in days]) for s in ("user", "item"))
-        share = self.config.unknown_share
-        return Batcher(self.encoder, Tables(*sides), run.device, unknown_share=share, rng=rng, ranks=run.ranks, by=by)
+        return Batcher(
+            self.encoder,
+            Tables(*sides),
+            run.device,
+            unknown_share=self.config.unknown_share,
+            context_dropout=context_dropout,
+            rng=rng,
+            ranks=run.ranks,
+            by=by,
+        )
 
     def finish(self, run: Run, folder: Path, scratch: Path) -> dict[str, float]:
         """Ends training and writes model, optimizer and encoder into a folder.

@@ -67,7 +67,7 @@ def _dump(
             _events(run, read, teacher, scorer, rng), _candidates(run, read, scorer, active, retriever)
         ):
             by_task = dict(zip(teacher.tasks.names, logits.T, strict=True))
-            scores = score_columns(by_task, teacher.calibration, config.fusion)
+            scores = score_columns(by_task, teacher.no_context.calibration, config.fusion)
             writer.add(rows.user, rows.item, source, scores, request)
             progress.step(len(rows))
     writer.chunks = Chunks.sum(run.ranks.gather_objects(writer.chunks))
@@ -114,8 +114,8 @@ def _stratified(
         rows = [part[valid[part]] for _, valid in draws]
         drawn = [pairs(block.user, item, block.features).take(at) for at, (item, _) in zip(rows, draws, strict=True)]
         pool = Rows.concat(drawn)
-        logits = scorer.pairs(pool, config.batch_size)
-        log_p = sum(teacher.calibration[t].log_prob(logits[:, tasks.index(t)]) for t in (CLICK, READ))
+        logits = scorer.lists(pool, config.batch_size)
+        log_p = sum(teacher.no_context.calibration[t].log_prob(logits[:, tasks.index(t)]) for t in (CLICK, READ))
         kept = spread(np.asarray(log_p), np.concatenate(rows), config.negatives)
         yield "negative", pool.take(kept), None, logits[kept]
 
@@ -127,6 +127,7 @@ def _candidates(run: Run, day: Day, scorer: Scorer, active: Ints, retriever: Par
 
 def _facts(run: Run, teacher: Manifest) -> dict[str, object]:
     config = run.config.scores
-    facts = {k: teacher.facts[k] for k in ("threshold_seconds", "calibrated", "calibration", "sampling")}
+    facts = {k: teacher.facts[k] for k in ("threshold_seconds", "calibrated", "sampling")}
+    facts["calibration"] = teacher.facts["no_context"]["calibration"]
     draws = {name: getattr(config, name) for name in ("negatives", "stratify", "alpha", "candidates")}
     return facts | {"teacher": teacher.as_parent(), "draws": draws, "fusion": config.fusion}

@@ -8,11 +8,9 @@ from functools import partial
 from dmtl_cli.config.days import window
 from dmtl_cli.config.tasks import CLICK
 from dmtl_cli.data.days import Days
-from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.threshold import long_read_threshold
 from dmtl_cli.evaluate import metrics
-from dmtl_cli.nn.batches import Tables
 from dmtl_cli.nn.doubts import few_steps
 from dmtl_cli.nn.fit import fit
 from dmtl_cli.nn.learner import Learner, grown_encoder
@@ -20,15 +18,13 @@ from dmtl_cli.nn.precision import refuse_precision
 from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.run import Draft, Parent, Result, Run
 from dmtl_cli.stages.tune import begin_chain
-from dmtl_cli.teacher.blend import Blend, blended
 from dmtl_cli.teacher.build import build_teacher, refuse_another_model
-from dmtl_cli.teacher.calibrate import calibrated, held_out_logits
+from dmtl_cli.teacher.calibrate import finish, held_out_logits
 from dmtl_cli.teacher.doubts import leaks, overfits, rare
 from dmtl_cli.teacher.importance import carried, columns_of_the_log
 from dmtl_cli.teacher.labels import HeldOut
 from dmtl_cli.teacher.loss import batch_loss
 from dmtl_cli.teacher.model import Teacher
-from dmtl_cli.teacher.regression import FOLDER, Regression
 from dmtl_cli.teacher.rows import HoldOut, rows_per_epoch, teacher_rows
 from dmtl_cli.tune.carried import tuned
 
@@ -75,7 +71,7 @@ def _learn(
     rng = run.rng("teacher", day)
     logged, offered = sum(map(len, read)), rows_per_epoch(read, config)
     hold_out = HoldOut.of(run.config, logged)
-    batcher = learner.batcher(run, read, rng, by="rows", event_features=False)
+    batcher = learner.batcher(run, read, rng, by="rows", event_features=False, context_dropout=config.context_dropout)
     learned: dict[str, float] = {}
     with run.log.progress(f"teacher {day}", config.epochs * offered) as progress:
         for _ in range(config.epochs):
@@ -84,13 +80,13 @@ def _learn(
             learned = fit([learner], batches, partial(batch_loss, run, learner.model), progress, run.ranks)
     sizes = learner.finish(run, publication.path, publication.path.parent)
 
-    held_out = held_out_logits(run, encoder, learner.model, read, hold_out, threshold)
-    doubted = _doubts(run, day, learner, read, threshold, learned, held_out)
-    beside = _learn_regression(run, publication, encoder, batcher.tables, read, threshold, hold_out, before)
-    held_out, facts = _calibrated(run, held_out, beside, before)
-    counts = {"log": logged, "learned": int(learned.pop("rows", 0)), "held_out": len(held_out[CLICK].logit)}
-    numbers = _numbers(learned, threshold) | _aucs("held_out", held_out) | _aucs("held_out.regression", beside) | sizes
-    return Draft(counts, numbers, _facts(run, threshold, days) | facts, warnings=doubted)
+    network = held_out_logits(run, encoder, learner.model, read, hold_out, threshold)
+    doubted = _doubts(run, day, learner, read, threshold, learned, network)
+    done = finish(run, publication, encoder, learner.model, batcher.tables, read, hold_out, threshold, before, network)
+    counts = {"log": logged, "learned": int(learned.pop("rows", 0)), "held_out": len(network[CLICK].logit)}
+    numbers = _numbers(learned, threshold) | sizes
+    numbers |= _aucs("held_out", done.held_out) | _aucs("held_out.regression", done.regression)
+    return Draft(counts, numbers, _facts(run, threshold, days) | done.facts, warnings=doubted)
 
 
 def _doubts(
@@ -111,47 +107,6 @@ def _doubts(
     suspects = columns_of_the_log(encoder.features, run.config.data.events)
     out += leaks(carried(encoder, learner.model, read, suspects, hold_out, threshold))
     return out + rare(encoder.seen_once(read))
-
-
-def _learn_regression(
-    run: Run,
-    publication: Publication,
-    encoder: Encoder,
-    tables: Tables,
-    days: list[Day],
-    threshold: float | None,
-    hold_out: HoldOut,
-    before: Parent | None,
-) -> dict[str, HeldOut]:
-    """Publishes a regression of the same rows beside the teacher, warm from the one before; its held-out rows by label.
-
-    Rank 0 learns it while the others wait.
-    """
-    config, tasks = run.config.teacher, run.config.tasks
-
-    def learn() -> dict[str, HeldOut]:
-        earlier = before[0] / FOLDER if before else None
-        model = Regression.read(earlier, tasks) if earlier and earlier.is_dir() else Regression.new(tasks)
-        rng = run.rng("regression", publication.day)
-        model.learn(encoder, tables, teacher_rows(days, threshold, config, hold_out.kept, rng))
-        model.write(publication.path / FOLDER)
-        return model.held_out(encoder, tables, days, hold_out, threshold)
-
-    return run.ranks.on_first(learn)
-
-
-def _calibrated(
-    run: Run, network: dict[str, HeldOut], beside: dict[str, HeldOut], before: Parent | None
-) -> tuple[dict[str, HeldOut], dict[str, object]]:
-    """Held-out rows with the regression blended in, and the facts of blend and calibration."""
-    facts: dict[str, object] = {}
-    if run.config.teacher.blend_regression and run.config.data.events.click is not None:
-        earlier = before[1].facts.get("blend") if before else None
-        blend = Blend.fit(network, beside, Blend.from_dict(earlier) if earlier else None)
-        network = {task: blended(rows, beside[task], blend.share(task)) for task, rows in network.items()}
-        facts["blend"] = blend.to_dict()
-    calibration = {task: c.to_dict() for task, c in calibrated(run, network, before).items()}
-    return network, facts | {"calibration": calibration}
 
 
 def _facts(run: Run, threshold: float | None, days: list[dt.date]) -> dict[str, object]:

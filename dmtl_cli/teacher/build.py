@@ -33,7 +33,8 @@ def build_teacher(
     table = table_of(encoder.embedding_rows(), config.embedding_dim + wide)
     layouts = [encoder.layout(s) for s in ("user", "item", "context")]
     user, item, context = (SideEmbedder(table, lay.ids, lay.sequences) for lay in layouts)
-    widths = tuple(lay.width(config.embedding_dim) for lay in layouts)
+    u, i, c = (lay.width(config.embedding_dim) for lay in layouts)
+    widths = u, i, c + 1 if c else 0  # of a context also whether it is known
     net = build_network(config, widths + ((len(config.crosses),) if config.crosses else ()), num_tasks)
     net.plain_autograd = plain_autograd
     columns = tuple((encoder.columns(c.user), encoder.columns(c.item)) for c in config.crosses)

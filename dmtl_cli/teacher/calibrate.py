@@ -1,48 +1,152 @@
-"""Calibrates a teacher on exposures that it did not learn."""
+"""What is done to a teacher once its network is trained, on exposures that it did not learn: a regression is blended
+in, and the logits are calibrated."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.day import Day
-from dmtl_cli.data.rows import pairs
+from dmtl_cli.nn.batches import Tables
+from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.run import Parent, Run
 from dmtl_cli.scores import calibration
 from dmtl_cli.scores.calibration import Calibration
+from dmtl_cli.teacher.blend import Blend, blended
 from dmtl_cli.teacher.frozen import Scorer
+from dmtl_cli.teacher.hashed import has_own
 from dmtl_cli.teacher.labels import HeldOut, labelled
 from dmtl_cli.teacher.model import Teacher
-from dmtl_cli.teacher.rows import HoldOut
+from dmtl_cli.teacher.regression import FOLDER, Regression
+from dmtl_cli.teacher.rows import HoldOut, teacher_rows
 
 Array = npt.NDArray[Any]
 
 
 def held_out_logits(
-    run: Run, encoder: Encoder, model: Teacher, days: Sequence[Day], hold_out: HoldOut, threshold: float | None
+    run: Run,
+    encoder: Encoder,
+    model: Teacher,
+    days: Sequence[Day],
+    hold_out: HoldOut,
+    threshold: float | None,
+    *,
+    context: bool = True,
 ) -> dict[str, HeldOut]:
-    """The held-out exposures of each task, which training did not see."""
+    """The held-out exposures of each task, which training did not see, in their context or without it."""
     parts: dict[str, list[tuple[Array, Array, Array]]] = {task: [] for task in run.config.tasks.names}
     for day in days:
         scorer = Scorer(encoder, model, day, run.device, run.ranks, kept_bytes=0)  # for a few rows
         for block in day.blocks():
             rows = labelled(block, threshold).take(np.flatnonzero(hold_out.held(day, block)))
             click, converted, known, weight = rows.labels
-            logits = scorer.pairs(pairs(rows.user, rows.item, rows.features))
+            logits = scorer.pairs(rows) if context else scorer.lists(rows)
             for k, task in enumerate(parts):
                 label, kept = (converted[:, k - 1], click & known[:, k - 1]) if k else (click, slice(None))
                 parts[task].append((logits[kept, k], label[kept], weight[kept]))
     return {k: HeldOut(*(np.concatenate(x) for x in zip(*v, strict=True))) for k, v in parts.items()}
 
 
-def calibrated(run: Run, held_out: dict[str, HeldOut], before: Parent | None) -> dict[str, Calibration]:
-    """One calibration per task, with the previous teacher's as prior; the identity in a log without exposures."""
+class Finished(NamedTuple):
+    """A trained teacher's last steps."""
+
+    held_out: dict[str, HeldOut]
+    """by task, in their context, as the teacher scores them"""
+    regression: dict[str, HeldOut]
+    """by label, as the regression does"""
+    facts: dict[str, Any]
+    """`blend` and `calibration` of pairs in their context, and of those without in `no_context`"""
+
+
+def finish(
+    run: Run,
+    publication: Publication,
+    encoder: Encoder,
+    model: Teacher,
+    tables: Tables,
+    days: Sequence[Day],
+    hold_out: HoldOut,
+    threshold: float | None,
+    before: Parent | None,
+    network: dict[str, HeldOut],
+) -> Finished:
+    """Publishes a regression of the same rows beside the network, blends and calibrates both, for pairs in their
+    context and for pairs without one.
+
+    Args:
+        tables: of the days, stacked.
+        network: the network's held-out rows in their context.
+    """
+    shown = network, _regression(run, publication, encoder, tables, days, hold_out, threshold, before, context=True)
+    hidden = shown
+    if has_own(encoder):
+        alone = held_out_logits(run, encoder, model, days, hold_out, threshold, context=False)
+        learned = _regression(run, publication, encoder, tables, days, hold_out, threshold, before, context=False)
+        hidden = alone, learned
+    earlier: dict[str, Any] = before[1].facts if before else {}
+    held_out, facts = _calibrated(run, *shown, earlier)
+    _, without = _calibrated(run, *hidden, earlier.get("no_context", {}))
+    return Finished(held_out, shown[1], facts | {"no_context": without})
+
+
+def _regression(
+    run: Run,
+    publication: Publication,
+    encoder: Encoder,
+    tables: Tables,
+    days: Sequence[Day],
+    hold_out: HoldOut,
+    threshold: float | None,
+    before: Parent | None,
+    *,
+    context: bool,
+) -> dict[str, HeldOut]:
+    """Publishes a regression of the rows that the teacher learned, warm from the one before; its held-out rows by
+    label. Rank 0 learns it while the others wait."""
+    config, tasks = run.config.teacher, run.config.tasks
+
+    def learn() -> dict[str, HeldOut]:
+        there = before is not None and (before[0] / FOLDER).is_dir()
+        model = Regression.new(tasks, context=context)
+        if before is not None and there:
+            model = Regression.read(before[0] / FOLDER, tasks, context=context)
+        rng = run.rng("regression", publication.day)
+        model.learn(encoder, tables, teacher_rows(days, threshold, config, hold_out.kept, rng))
+        model.write(publication.path / FOLDER)
+        return model.held_out(encoder, tables, days, hold_out, threshold)
+
+    return run.ranks.on_first(learn)
+
+
+def _calibrated(
+    run: Run, network: dict[str, HeldOut], regression: dict[str, HeldOut], before: Mapping[str, Any]
+) -> tuple[dict[str, HeldOut], dict[str, Any]]:
+    """Held-out rows with the regression blended in, and the facts of blend and calibration.
+
+    Args:
+        before: these facts of the teacher before.
+    """
+    facts: dict[str, Any] = {}
+    if run.config.teacher.blend_regression and run.config.data.events.click is not None:
+        blend = Blend.fit(network, regression, Blend.from_dict(before["blend"]) if "blend" in before else None)
+        network = {task: blended(rows, regression[task], blend.share(task)) for task, rows in network.items()}
+        facts["blend"] = blend.to_dict()
+    fitted = calibrated(run, network, before.get("calibration", {}))
+    return network, facts | {"calibration": {task: c.to_dict() for task, c in fitted.items()}}
+
+
+def calibrated(run: Run, held_out: dict[str, HeldOut], before: Mapping[str, Any]) -> dict[str, Calibration]:
+    """One calibration per task; the identity in a log without exposures.
+
+    Args:
+        before: the previous teacher's by task, the prior; empty where there is none.
+    """
     if run.config.data.events.click is None:
         return dict.fromkeys(held_out, Calibration())
-    earlier = {k: Calibration.from_dict(v) for k, v in before[1].facts["calibration"].items()} if before else {}
+    earlier = {k: Calibration.from_dict(v) for k, v in before.items()}
     weak = calibration.LEVEL if run.config.teacher.samples == "exposed" else calibration.WEAK
     return {k: calibration.fit(x.logit, x.label, x.weight, earlier.get(k), weak=weak) for k, x in held_out.items()}

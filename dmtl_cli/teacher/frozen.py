@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 import torch
 
 from dmtl_cli.config.schema import Config
@@ -18,17 +18,40 @@ from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.rows import Rows, pairs
 from dmtl_cli.nn import checkpoint
-from dmtl_cli.nn.batches import Batcher, Tables, side_of
+from dmtl_cli.nn.batches import Batcher, Tables, hidden_context, side_of
 from dmtl_cli.runs.manifest import Manifest
 from dmtl_cli.runs.ranks import ALONE, Ranks
 from dmtl_cli.scores.calibration import Calibration
 from dmtl_cli.teacher.blend import Blend
 from dmtl_cli.teacher.build import build_teacher, refuse_other_tasks, stored_section
+from dmtl_cli.teacher.hashed import has_own
 from dmtl_cli.teacher.model import SideOutput, Teacher, batch_logits
 from dmtl_cli.teacher.regression import FOLDER, OnDay, Regression
 
 _ITEMS = 4_096  # of a catalogue at a time: below 32 MiB a tensor, above which malloc returns every page
 _KEPT_BYTES = 1 << 29
+
+
+Beside = tuple[Regression, Blend]
+"""the regression whose logits are blended with a network's, and in what shares"""
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What becomes of a network's logits."""
+
+    calibration: dict[str, Calibration]
+    """by task"""
+    beside: Beside | None
+
+    @staticmethod
+    def stored(folder: Path, facts: Mapping[str, Any], tasks: Tasks, *, context: bool) -> Finish:
+        """Args: context: whether the regression reads it."""
+        calibration = {task: Calibration.from_dict(x) for task, x in facts["calibration"].items()}
+        if "blend" not in facts:
+            return Finish(calibration, None)
+        regression = Regression.read(folder / FOLDER, tasks, context=context)
+        return Finish(calibration, (regression, Blend.from_dict(facts["blend"])))
 
 
 class FrozenTeacher:
@@ -41,19 +64,20 @@ class FrozenTeacher:
     def __init__(self, folder: Path, manifest: Manifest, device: torch.device, config: Config) -> None:
         refuse_other_tasks(folder, manifest, config.tasks.names)
         self.encoder = Encoder.stored(folder, config.features_of("teacher"))
-        self.calibration = {k: Calibration.from_dict(v) for k, v in manifest.facts["calibration"].items()}
         self.tasks = Tasks.named(manifest.facts["tasks"])
         section, plain = stored_section(manifest), config.plain_autograd
         self.model = build_teacher(self.encoder, section, len(self.tasks.names), plain_autograd=plain)
         checkpoint.load(folder, self.model, self.model.table)
         self.model.to(device).eval()
         self.device = device
-        self.blend = Blend.from_dict(manifest.facts.get("blend", {}))
-        self.regression = Regression.read(folder / FOLDER, self.tasks) if self.blend.losses else None
+        self.in_context = Finish.stored(folder, manifest.facts, self.tasks, context=True)
+        self.no_context = Finish.stored(
+            folder, manifest.facts["no_context"], self.tasks, context=not has_own(self.encoder)
+        )
 
     def on(self, day: Day) -> Scorer:
         """A scorer of the day's users and items."""
-        beside = (self.regression, self.blend) if self.regression else None
+        beside = self.in_context.beside, self.no_context.beside
         return Scorer(self.encoder, self.model, day, self.device, beside=beside)
 
 
@@ -63,7 +87,7 @@ class Scorer:
     Args:
         ranks: the processes that score each batch together, as a sharded table requires.
         kept_bytes: memory for the outputs of the day's items, so that each item is computed once.
-        beside: the regression whose logits are blended with the network's, and in what shares.
+        beside: what is blended with the network's logits of pairs in their context, and of pairs without one.
     """
 
     def __init__(
@@ -74,7 +98,7 @@ class Scorer:
         device: torch.device,
         ranks: Ranks = ALONE,
         kept_bytes: int = _KEPT_BYTES,
-        beside: tuple[Regression, Blend] | None = None,
+        beside: tuple[Beside | None, Beside | None] = (None, None),
     ) -> None:
         self.encoder, self.model, self.device, self.ranks = encoder, model, device, ranks
         self.kept_bytes = kept_bytes
@@ -83,18 +107,20 @@ class Scorer:
         served = encoder.entities(day, "user", None) if encoder.features_of_side("user", True) else self.tables.users
         self.no_event = Batcher(encoder, Tables(served, self.tables.items), device, ranks=ranks)
         self.day = day
-        self.blended = Blended(*beside, encoder, self.tables) if beside else None
+        self.in_context, self.no_context = (Blended(*x, encoder, self.tables) if x else None for x in beside)
 
     @torch.no_grad()
     def pairs(self, rows: Rows[Any], batch_size: int = 4_096) -> npt.NDArray[np.float32]:
         """Logits [n, T] of pairs in their context."""
-        return self._scored(self.batcher, pairs(rows.user, rows.item, rows.features), batch_size)
+        found = self._scored(self.batcher, pairs(rows.user, rows.item, rows.features), batch_size)
+        return self.in_context.pairs(found, rows) if self.in_context else found
 
     @torch.no_grad()
     def lists(self, rows: Rows[Any], batch_size: int = 4_096) -> npt.NDArray[np.float32]:
         """Logits [n, T] of pairs that have no event: event-level features of a user are the first of the day, the
         context is unknown. The user part is computed once per user and batch."""
-        return self._scored(self.no_event, pairs(rows.user, rows.item), batch_size)
+        found = self._scored(self.no_event, pairs(rows.user, rows.item), batch_size)
+        return self.no_context.pairs(found, rows) if self.no_context else found
 
     def _scored(self, batcher: Batcher, rows: Rows[None], batch_size: int) -> npt.NDArray[np.float32]:
         model, items = self.model, self.items
@@ -109,7 +135,7 @@ class Scorer:
                 logits, _ = batch_logits(model, batch, self.ranks)
             out[order[start : start + len(batch)]] = logits.float().cpu().numpy()
             start += len(batch)
-        return self.blended.pairs(out, rows) if self.blended else out
+        return out
 
     @cached_property
     def items(self) -> SideOutput | None:
@@ -133,8 +159,7 @@ class Scorer:
         """
         encoded = self.encoder.encode(self.day.users[users], "user")
         user_outputs = self.model.user_side(side_of(encoded, self.device))
-        no_context = self.encoder.encode(pl.DataFrame({"": [0]}), "context")
-        context = self.model.context_row(side_of(no_context, self.device))
+        context = self.model.context_row(side_of(hidden_context(self.encoder, 1), self.device))
         blocks = list(_cut(self.items)) if self.items else list(self._item_blocks())
         every_item = np.arange(len(self.day.items))
         for k, user in enumerate(users):
@@ -144,7 +169,8 @@ class Scorer:
                 rows = torch.full_like(every, k), every, context.expand(len(every), -1)
                 logits.append(self.model.logits(user_outputs, items, *rows)[0])
             found = torch.cat(logits).float().cpu().numpy()
-            yield self.blended.pairs(found, pairs(np.full(len(found), user), every_item)) if self.blended else found
+            beside = self.no_context
+            yield beside.pairs(found, pairs(np.full(len(found), user), every_item)) if beside else found
 
 
 class Blended:

@@ -114,12 +114,14 @@ class Design:
     """[B] place of each row's item"""
 
     @staticmethod
-    def of(encoder: Encoder, tables: Tables, rows: Rows[Any]) -> Design:
+    def of(encoder: Encoder, tables: Tables, rows: Rows[Any], *, context: bool = True) -> Design:
+        """Args: context: whether the rows have what changes with the event."""
         users, user_index = distinct_of(rows.user)
         items, item_index = distinct_of(rows.item)
         user = Sparse.of(encoder, tables.users.take(users), "user", False)
         item = Sparse.of(encoder, tables.items.take(items), "item", False).with_bias()
-        return Design(user, item, own_cells(encoder, rows), user_index, item_index)
+        own = own_cells(encoder, rows) if context else Sparse.of_cells(len(rows), [])
+        return Design(user, item, own, user_index, item_index)
 
     def times(self, weights: Array) -> Floats:
         """[B] each row's product with the weights [slots]."""
@@ -168,3 +170,8 @@ def _of_lists(name: str, lists: npt.NDArray[np.int32]) -> Cells:
     empty = np.flatnonzero(known == 0)
     rows, values = np.concatenate([row, empty]), np.concatenate([lists[row, place], np.zeros_like(empty)])
     return rows, slots_of(name, values), (1 / np.maximum(known, 1)[rows]).astype(np.float32)
+
+
+def has_own(encoder: Encoder) -> bool:
+    """Whether anything changes with the event."""
+    return bool(encoder.features_of_side("context") or encoder.features_of_side("user", True))

@@ -16,7 +16,7 @@ from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.rows import Rows
-from dmtl_cli.nn.batches import side_of
+from dmtl_cli.nn.batches import side_of, with_known
 from dmtl_cli.scores import calibration
 from dmtl_cli.scores.calibration import log_sigmoid
 from dmtl_cli.teacher.labels import TeacherLabels, TeacherRows, labelled
@@ -108,7 +108,8 @@ def _sides(encoder: Encoder, day: Day, rows: Rows[Any]) -> dict[str, Encoded]:
     event = rows.features if rows.features is not None else pl.DataFrame({"": np.zeros(len(rows))})
     of_user = [event[f.name] for f in encoder.features_of_side("user", True)]
     frames = {"user": day.users[rows.user].with_columns(of_user), "item": day.items[rows.item], "context": event}
-    return {side: encoder.encode(frame, side) for side, frame in frames.items()}
+    sides = {side: encoder.encode(frame, side) for side, frame in frames.items()}
+    return sides | {"context": with_known(sides["context"], np.ones(len(event), np.bool_))}
 
 
 class _Score:

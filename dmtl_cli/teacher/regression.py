@@ -44,6 +44,7 @@ MEMORY = 0.8
 """share of what earlier days said that a day begins with"""
 BATCH = 1 << 18
 """rows that are learned at once: bounds memory"""
+_FILES = {True: "weights.safetensors", False: "no_context.safetensors"}
 _STEPS = 50  # of L-BFGS; a batch takes some 20
 _NEAR = 0.1  # largest slope, of weights scaled to a curvature of 1, at which L-BFGS stops
 _ENTITIES = 1 << 16  # users or items whose cells are in memory at a time
@@ -57,11 +58,14 @@ class Regression:
     """by label [slots]"""
     precision: dict[str, npt.NDArray[np.float32]]
     """by label [slots]"""
+    context: bool = True
+    """whether it reads what changes with the event. One that does tells nothing where that is not known: what a price
+    of the moment tells is told by the price that an item always has, once the other is gone"""
 
     @staticmethod
-    def new(tasks: Tasks) -> Regression:
+    def new(tasks: Tasks, *, context: bool = True) -> Regression:
         weights = {label: np.zeros(SLOTS, np.float32) for label in tasks.labels}
-        return Regression(weights, {label: np.full(SLOTS, PRIOR, np.float32) for label in tasks.labels})
+        return Regression(weights, {label: np.full(SLOTS, PRIOR, np.float32) for label in tasks.labels}, context)
 
     # -- learning ------------------------------------------------------------------------------------------------------
 
@@ -70,7 +74,7 @@ class Regression:
         for precision in self.precision.values():
             precision[:] = PRIOR + MEMORY * (precision - PRIOR)
         for batch in Batcher.cut(rows, BATCH):
-            used, x = Design.of(encoder, tables, batch).compact()
+            used, x = Design.of(encoder, tables, batch, context=self.context).compact()
             squared = x.squared()
             for label, positive, known in targets(self.weights, batch.labels):
                 weight = batch.labels.weight * known
@@ -88,7 +92,7 @@ class Regression:
         """By label the exposures of the days that `teacher_rows` leaves out, of X the clicked ones that know it."""
         parts: dict[str, list[tuple[Array, Array, Array]]] = {label: [] for label in self.weights}
         for rows in _held_out_rows(days, hold_out, threshold):
-            x = Design.of(encoder, tables, rows)
+            x = Design.of(encoder, tables, rows, context=self.context)
             for label, positive, known in targets(self.weights, rows.labels):
                 logit, weight = x.times(self.weights[label]), rows.labels.weight
                 parts[label].append((logit[known], positive[known], weight[known]))
@@ -108,19 +112,19 @@ class Regression:
     # -- at rest -------------------------------------------------------------------------------------------------------
 
     def write(self, folder: Path) -> None:
-        """weights.safetensors: `slot` [n], the slots that rows had, and `<label>.weight` and `<label>.precision` of
-        each."""
-        folder.mkdir()
+        """weights.safetensors, or without context no_context.safetensors: `slot` [n], the slots that rows had, and
+        `<label>.weight` and `<label>.precision` of each."""
+        folder.mkdir(exist_ok=True)
         there = [x != PRIOR for x in self.precision.values()] + [x != 0 for x in self.weights.values()]
         used = np.flatnonzero(np.any(there, axis=0))
         named = {f"{label}.weight": x[used] for label, x in self.weights.items()}
         named |= {f"{label}.precision": x[used] for label, x in self.precision.items()}
-        save_file({"slot": used.astype(np.int32)} | named, folder / "weights.safetensors")
+        save_file({"slot": used.astype(np.int32)} | named, folder / _FILES[self.context])
 
     @staticmethod
-    def read(folder: Path, tasks: Tasks) -> Regression:
+    def read(folder: Path, tasks: Tasks, *, context: bool = True) -> Regression:
         """What `write` wrote of a teacher with these tasks."""
-        stored, out = load_file(folder / "weights.safetensors"), Regression.new(tasks)
+        stored, out = load_file(folder / _FILES[context]), Regression.new(tasks, context=context)
         for label in out.weights:
             out.weights[label][stored["slot"]] = stored[f"{label}.weight"]
             out.precision[label][stored["slot"]] = stored[f"{label}.precision"]
@@ -149,7 +153,8 @@ class OnDay:
 
     def logits(self, rows: Rows[Any]) -> dict[str, Floats]:
         """By label [n] of pairs in their context; of rows without features it is unknown."""
-        cells, out = own_cells(self.encoder, rows), {}
+        cells = own_cells(self.encoder, rows) if self.model.context else Sparse.of_cells(len(rows), [])
+        out = {}
         for label, weights in self.model.weights.items():
             out[label] = self.users[label][rows.user] + self.items[label][rows.item] + cells.times(weights)
         return out

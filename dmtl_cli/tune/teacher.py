@@ -88,7 +88,9 @@ class TeacherTrials:
         run.seed_torch("tune", "teacher")
         make = partial(build_teacher, encoder, section, len(config.tasks.names), plain_autograd=config.plain_autograd)
         learner, rng = Learner.build(run, section, encoder, make), run.rng("tune", "teacher")
-        batcher = learner.batcher(run, self.days, rng, by="rows", event_features=False)
+        batcher = learner.batcher(
+            run, self.days, rng, by="rows", event_features=False, context_dropout=section.context_dropout
+        )
         size = section.rows_a_step(round(self.rows * share))
         while True:
             rows = teacher_rows(self.days, self.threshold, section, self.cut.learn(share), rng)
