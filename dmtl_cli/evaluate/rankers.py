@@ -21,6 +21,7 @@ from dmtl_cli.scores.calibration import log_sigmoid
 from dmtl_cli.serving.export import Export
 from dmtl_cli.serving.search import best_k, top_k
 from dmtl_cli.teacher.frozen import Finish, FrozenTeacher, Scorer
+from dmtl_cli.teacher.hashed import has_own
 from dmtl_cli.teacher.regression import FOLDER, OnDay, Regression
 
 Floats = npt.NDArray[np.float64]
@@ -101,7 +102,8 @@ class TeacherRanker:
 class RegressionRanker:
     """The regression of a published teacher.
 
-    A logit is a user's part plus an item's, so it retrieves the same list of the day's catalogue for every user.
+    A logit is a user's part plus an item's, so it retrieves the same list of the day's catalogue for every user: by the
+    regression without context, as a catalogue has none.
     """
 
     slow = False
@@ -109,8 +111,7 @@ class RegressionRanker:
     def __init__(self, parent: Parent, day: Day, run: Run) -> None:
         folder, facts = parent[0], parent[1].facts
         self.tasks, self.day = Tasks.named(facts["tasks"]), day
-        self.model = Regression.read(folder / FOLDER, self.tasks)
-        self.encoder = Encoder.stored(folder, run.config.features_of("teacher"))
+        self.folder, self.encoder = folder / FOLDER, Encoder.stored(folder, run.config.features_of("teacher"))
         self.calibrated = facts["calibrated"] and facts["sampling"]["samples"] == "exposed"
         """whether it learned rows as they were shown; drawn ones would shift its probabilities"""
 
@@ -120,9 +121,15 @@ class RegressionRanker:
         return (parent[0] / FOLDER).is_dir()
 
     @cached_property
+    def entities(self) -> Tables:
+        return Tables(self.encoder.entities(self.day, "user"), self.encoder.entities(self.day, "item"))
+
+    @cached_property
     def on_day(self) -> OnDay:
-        entities = Tables(self.encoder.entities(self.day, "user"), self.encoder.entities(self.day, "item"))
-        return OnDay(self.model, self.encoder, entities)
+        return self._on_day(context=True)
+
+    def _on_day(self, *, context: bool) -> OnDay:
+        return OnDay(Regression.read(self.folder, self.tasks, context=context), self.encoder, self.entities)
 
     def probable(self, label: str) -> bool:
         return bool(self.calibrated)
@@ -131,7 +138,8 @@ class RegressionRanker:
         return {label: log_sigmoid(logit) for label, logit in self.on_day.logits(rows).items()}
 
     def retrieve(self, users: Ints, k: int) -> tuple[Ints, pl.Series]:
-        best = best_k(self.on_day.items[with_click(READ)][None], k)
+        items = self._on_day(context=not has_own(self.encoder)).items
+        best = best_k(items[with_click(READ)][None], k)
         return np.repeat(best, len(users), axis=0), self.day.items[ID]
 
 
