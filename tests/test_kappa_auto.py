@@ -97,6 +97,8 @@ def project_of(home: Path, log: Path, objective: str, *, profiled: bool = True, 
 def chain(log: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Two days of a student whose objective is clicks. Read only."""
     project = project_of(tmp_path_factory.mktemp("chain"), log, "click_recall", profiled=False)
+    project.config["student"]["vectors"] = "unit"  # whose preference weighs enough for kappa to matter
+    project.write()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kappa, "K", K)
         for day in (1, 2):
