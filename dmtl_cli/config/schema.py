@@ -26,6 +26,10 @@ from dmtl_cli.config.tasks import FUSED, Tasks, score_of
 from dmtl_cli.config.teacher import NETWORK_OPTIONS, Teacher
 
 
+CLICKS_ALONE = 20
+"""negatives drawn a click where the log has no exposures"""
+
+
 class Config(Section):
     workspace: Folder
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
@@ -47,10 +51,12 @@ class Config(Section):
     @model_validator(mode="before")
     @classmethod
     def _clicks_alone(cls, raw: Any) -> Any:
-        """Sets the default of teacher.samples: a log of clicks alone has no exposures to learn from."""
+        """Sets the defaults of a log of clicks alone: it has no exposures to learn from, so pairs are drawn, and most
+        of a catalogue is hardly ever clicked, so many are."""
         try:
             if raw["data"]["events"].get("click") is None and "samples" not in raw.get("teacher", {}):
-                return raw | {"teacher": raw.get("teacher", {}) | {"samples": "sampled"}}
+                teacher = {"samples": "sampled", "negatives": CLICKS_ALONE} | raw.get("teacher", {})
+                return raw | {"teacher": teacher, "scores": {"negatives": CLICKS_ALONE} | raw.get("scores", {})}
         except (KeyError, TypeError, AttributeError):  # another shape, which the fields' own checks report
             pass
         return raw

@@ -39,7 +39,7 @@ class Teacher(Training):
     """exposed: exposed rows; mixed: those and drawn negatives; sampled: clicks and drawn negatives (the paper's; the
     default for a log of clicks alone)"""
     negatives: Positive = 1
-    """drawn per row (mixed) or per click (sampled)"""
+    """drawn per row (mixed) or per click (sampled); 20 in a log of clicks alone"""
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.0
     """a negative is drawn in proportion to clicks ** alpha"""
     negative_weight: Rate = 1.0
