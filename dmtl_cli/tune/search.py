@@ -67,7 +67,7 @@ def first_within(losses: Sequence[Floats], groups: Ints, worth: float) -> int:
     best = int(np.argmin([loss.mean() for loss in losses]))
     for k, loss in enumerate(losses[:best]):
         worse = loss - losses[best]
-        if worse.mean() <= max(standard_error(worse, groups), worth):
+        if np.isfinite(worse.mean()) and worse.mean() <= max(standard_error(worse, groups), worth):
             return k
     return best
 
