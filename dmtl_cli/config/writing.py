@@ -33,6 +33,7 @@ def write_keys(file: Path, keys: Keys, overrides: Overrides = ()) -> list[str]:
     """
     target = file.resolve()  # what a link names, which stays a link
     draft = target.with_name(f".{target.name}.{os.getpid()}")
+    load_config(file, overrides)  # it may have changed since the command began
     try:
         text = target.read_bytes().decode()
         changed, written = with_keys(text, keys, str(file))

@@ -21,6 +21,8 @@ from dmtl_cli.tune.rounds import Plan, Rounds
 from dmtl_cli.tune.student import kept_pairs
 from dmtl_cli.tune.table import aligned, word
 
+_SECONDS_A_STEP = 0.01  # beside its products: a cautious guess, and shown as one
+
 
 def rows_of_trials(config: Config, window: int, learned: int, epoch: int) -> int:
     """Rows that all trials learn, about.
@@ -64,7 +66,8 @@ def plan(config: Config, ws: Workspace, log: Log, read: Day, seconds_a_row: floa
         learned = round(rows * LEARNED)
         epoch = round(rows_per_epoch([read], config.teacher) * learned / max(1, len(read)))
         trials = rows_of_trials(config, rows, learned, epoch)
-        found["trials"] = {"rows": trials, "minutes": round(trials * seconds_a_row / 60, 1)}
+        seconds = trials * (seconds_a_row + _SECONDS_A_STEP / config.teacher.rows_a_step(epoch))
+        found["trials"] = {"rows": trials, "minutes": round(seconds / 60, 1)}
     return found
 
 
@@ -114,5 +117,6 @@ def described(found: dict[str, Any]) -> str:
     keys = [[k["key"], "" if k["from"] == "to be chosen" else word(k["value"]), k["from"]] for k in found["keys"]]
     lines += aligned(keys, left=3)
     if trials:
-        lines.append(f"trials learn some {trials['rows']:,} rows, {trials['minutes']} minutes (guesses)")
+        minutes = "under a minute" if trials["minutes"] < 1 else f"{trials['minutes']:.0f} minutes"
+        lines.append(f"trials learn some {trials['rows']:,} rows, {minutes} (guesses)")
     return "\n".join(lines)
