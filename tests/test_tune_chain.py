@@ -229,7 +229,9 @@ def test_a_plan_tells_what_a_run_would_choose(chain: Project, world: Path, tmp_p
     assert f"plan: goes on from the teacher of {DAYS[1]}; it learns {DAYS[2]}" in text
     assert "plan" not in chain.stage("check", 3).json
     begins = new.call("check", "--day", DAYS[0], "--plan").out
-    assert "plan: the chain begins" in begins and "to be chosen" in begins and "rows, under a minute (guesses)" in begins
+    assert (
+        "plan: the chain begins" in begins and "to be chosen" in begins and "rows, under a minute (guesses)" in begins
+    )
 
 
 # -- what is written ---------------------------------------------------------------------------------------------------
@@ -282,7 +284,7 @@ def decided(home: Path, days: list[dict[str, Any]], day: int = 1, **teacher: Any
     names = ("path", "partition", "user", "item", "click")
     events = {k: v for k, v in BASE["data"]["events"].items() if k in names} | {"duration": "read_seconds"}
     config["data"] = {"events": events}
-    ids = [("user_id", "user"), ("item_id", "item")]
+    ids = [("user_id", "user"), ("item_id", "item"), *([("kind", "item")] if "kind" in days[0] else [])]
     config["features"] = [{"name": n, "side": s, "kind": "categorical", "min_count": 1} for n, s in ids]
     config["teacher"] |= {"factor_dim": 0, "first_window_days": len(days)} | WRITTEN | teacher
     config["teacher"] = {k: v for k, v in config["teacher"].items() if v is not None}
@@ -313,9 +315,13 @@ def test_a_log_that_wants_many_epochs_has_them(tmp_path: Path) -> None:
 
 def test_a_log_of_ids_seen_once_or_twice_wants_a_slow_table(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
-    days = [columns(rng, 1_500, 1_500, 3_000, lambda u, i: 0.3) for _ in range(3)]
-    made = decided(tmp_path, days, 3, embedding_learning_rate=None, epochs=3, factor_dim=8)
+    days = []
+    for _ in range(3):  # of all that there is to know an item's kind is the most
+        day = columns(rng, 1_500, 1_500, 3_000, lambda u, i: np.where(i % 2, 0.5, 0.1))
+        days.append(day | {"kind": day["item_id"] % 2})
+    made = decided(tmp_path, days, 3, embedding_learning_rate=None, epochs=4, factor_dim=8, batch_size=128)
     tried = {t["teacher.embedding_learning_rate"]: t["loss"] for t in made["facts"]["tried"]}
+    print(tried)
     assert tried[0.1] == max(tried.values()) > tried[0.005] + 0.01
     assert made["facts"]["chosen"]["teacher.embedding_learning_rate"] < 0.05
 
