@@ -13,9 +13,10 @@ import numpy as np
 import polars as pl
 import pytest
 import yaml
-from worlds import BASE, DAYS, Project
+from worlds import BASE, DAYS, JSON_KEYS, Project
 
 from dmtl_cli.synth.generate import generate
+from dmtl_cli.tune.table import by_hand, keys_of
 
 WRITTEN = {"batch_size": 256, "learning_rate": 0.003, "unknown_share": 0.05}
 CONFIG: dict[str, Any] = copy.deepcopy(BASE) | {"auto": {"budget": 8}}
@@ -204,11 +205,7 @@ def test_the_table_has_a_row_a_trial(chain: Project, project: Project) -> None:
     assert len({len(line) for line in first}) == 1, "columns end below each other"
     chosen = dict(line.split() for line in lines[lines.index("chosen") + 1 :])
     assert {k: float(v) for k, v in chosen.items()} == facts["chosen"]
-    assert project.stage("tune", 1).json.keys() == {*ended_keys()}
-
-
-def ended_keys() -> set[str]:
-    return {"stage", "day", "key", "run_id", "path", "rows", "metrics", "gates", "up_to_date"}
+    assert project.stage("tune", 1).json.keys() == JSON_KEYS, "facts are in the manifest"
 
 
 def test_a_plan_tells_what_a_run_would_choose(chain: Project, world: Path, tmp_path: Path) -> None:
@@ -258,8 +255,6 @@ def test_what_was_chosen_is_written_into_the_config(project: Project) -> None:
 
 
 def test_min_count_is_told_to_be_written_by_hand() -> None:
-    from dmtl_cli.tune.table import by_hand, keys_of
-
     facts = {"chosen": {"features.min_count": 3, "teacher.batch_size": None, "teacher.factor_dim": 0}}
     assert keys_of(facts) == {"teacher": {"factor_dim": 0}}
     assert by_hand(facts) == ["write min_count: 3 by hand under each feature of ids that has none"]
@@ -321,7 +316,6 @@ def test_a_log_of_ids_seen_once_or_twice_wants_a_slow_table(tmp_path: Path) -> N
         days.append(day | {"kind": day["item_id"] % 2})
     made = decided(tmp_path, days, 3, embedding_learning_rate=None, epochs=4, factor_dim=8, batch_size=128)
     tried = {t["teacher.embedding_learning_rate"]: t["loss"] for t in made["facts"]["tried"]}
-    print(tried)
     assert tried[0.1] == max(tried.values()) > tried[0.005] + 0.01
     assert made["facts"]["chosen"]["teacher.embedding_learning_rate"] < 0.05
 
