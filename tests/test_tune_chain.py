@@ -249,6 +249,8 @@ def test_what_was_chosen_is_written_into_the_config(project: Project) -> None:
     assert config == yaml.safe_load(text)
     left = iter(after.splitlines())
     assert all(line in left for line in text.splitlines()), "comments and order stay"
+    made = project.published()
+    assert project.done("train-teacher", 1)["up_to_date"] and project.published() == made, "the same values, no trials"
     again = project.call("tune", "--day", DAYS[0], "--write")
     assert again.code == 0 and f"written to {project.file}: nothing" in again.out
     assert project.file.read_text() == after

@@ -12,12 +12,13 @@ from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.progress import Progress
 from dmtl_cli.runs.ranks import ALONE
 from dmtl_cli.runs.run import Draft, Parent, Result, Run
-from dmtl_cli.tune.carried import STAGE
+from dmtl_cli.tune.carried import STAGE, taken_over
 from dmtl_cli.tune.choices import LARGER, SHAPES, Choice, chosen, free, student_rounds, teacher_rounds
 from dmtl_cli.tune.cut import Cut
 from dmtl_cli.tune.plan import rows_of_trials
 from dmtl_cli.tune.rounds import Plan, Rounds
 from dmtl_cli.tune.student import StudentTrials
+from dmtl_cli.tune.table import span
 from dmtl_cli.tune.teacher import TeacherTrials, rows_an_epoch
 
 
@@ -34,9 +35,14 @@ def begin_chain(run: Run, day: dt.date) -> None:
 
 
 def _begins(run: Run, day: dt.date) -> bool:
-    """Whether a chain begins with `day`; a frozen one that has no trials began without."""
-    begun = run.ws.newest("teacher", day) is not None or run.ws.newest(STAGE, day) is not None
-    return not begun and not (run.frozen and run.ws.current(STAGE, day) is None)
+    """Whether trials are due: a chain begins with `day`, and not with choices that the user has written into the config
+    since, as `dmtl tune --write` does. A frozen chain that has no trials began without."""
+    if run.ws.newest("teacher", day) is not None or run.ws.newest(STAGE, day) is not None:
+        return False
+    if run.ws.current(STAGE, day) is None:
+        return not run.frozen
+    choices: Choice = run.parent(STAGE, day)[1].facts["chosen"]
+    return not taken_over(run.config, choices)
 
 
 def tune(run: Run, day: dt.date) -> Result:
@@ -87,7 +93,7 @@ def _tune(
 
 
 def _nothing_to_measure(days: list[dt.date]) -> str:
-    what = f"the late part of {days[0]} .. {days[-1]} has no clicks, or no long reads, to measure trials by"
+    what = f"the late part of {span(days)} has no clicks, or no long reads, to measure trials by"
     return f"{what}: every key has its default; dmtl tune of a later day tries again"
 
 

@@ -19,7 +19,7 @@ from dmtl_cli.tune.choices import MIN_COUNT, Choice, Round, Value, free, student
 from dmtl_cli.tune.cut import LEARNED
 from dmtl_cli.tune.rounds import Plan, Rounds
 from dmtl_cli.tune.student import kept_pairs
-from dmtl_cli.tune.table import aligned, word
+from dmtl_cli.tune.table import aligned, span, word
 
 _SECONDS_A_STEP = 0.01  # beside its products: a cautious guess, and shown as one
 
@@ -111,7 +111,7 @@ def _keys(config: Config, source: _Source) -> list[dict[str, Any]]:
 def described(found: dict[str, Any]) -> str:
     """A plan as lines of text."""
     days, earlier, trials = found["days"], found["teacher_before"], found["trials"]
-    learned = days[0] if len(days) == 1 else f"{days[0]} .. {days[-1]}, {len(days)} days"
+    learned = span(days) + (f", {len(days)} days" if len(days) > 1 else "")
     begins = f"goes on from the teacher of {earlier}" if earlier else "the chain begins"
     lines = [f"plan: {begins}; it learns {learned}"]
     keys = [[k["key"], "" if k["from"] == "to be chosen" else word(k["value"]), k["from"]] for k in found["keys"]]

@@ -15,9 +15,7 @@ def table(facts: dict[str, Any]) -> str:
     Args:
         facts: of a manifest of tune.
     """
-    days = facts["days"]
-    window = days[0] if len(days) == 1 else f"{days[0]} .. {days[-1]}"
-    lines = [f"measured on the late part of {window}, cut by {facts['measured_on']}"]
+    lines = [f"measured on the late part of {span(facts['days'])}, cut by {facts['measured_on']}"]
     for (model, number), trials in itertools.groupby(facts["tried"], lambda t: (t["model"], t["round"])):
         lines += ["", f"{model}, round {number}", *_round(list(trials))]
     chosen = [[key, word(value)] for key, value in facts["chosen"].items()]
@@ -61,6 +59,11 @@ def by_hand(facts: dict[str, Any]) -> list[str]:
     """What a person must write, where it differs from the default."""
     least = facts["chosen"].get(MIN_COUNT) or 1
     return [f"write min_count: {least} by hand under each feature of ids that has none"] if least > 1 else []
+
+
+def span(days: Sequence[object]) -> str:
+    """Days in words, the first and the last."""
+    return str(days[0]) if len(days) == 1 else f"{days[0]} .. {days[-1]}"
 
 
 def word(value: Value) -> str:
