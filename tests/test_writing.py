@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import BASE, Project
 
@@ -84,6 +84,7 @@ sections = st.dictionaries(names, scalars | st.lists(scalars, max_size=3), max_s
 configs = st.dictionaries(st.sampled_from(["teacher", "student", "data", "x"]), sections, min_size=1)
 
 
+@settings(deadline=None)
 @given(config=configs, keys=st.dictionaries(st.sampled_from(["teacher", "student"]), st.dictionaries(names, numbers)),
        flow=st.sampled_from([None, False]), indent=st.integers(2, 5), comment=st.booleans())  # fmt: skip
 def test_what_is_read_is_what_was_there_and_what_was_written(
