@@ -27,6 +27,7 @@ from dmtl_cli.synth.generate import generate
 
 PUBLISHING = {
     "build-profile": ["day"],
+    "tune": ["day", "write"],
     "train-teacher": ["day"],
     "dump-logits": ["day", "teacher_day"],
     "train-student": ["day", "scores_day"],

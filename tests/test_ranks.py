@@ -51,7 +51,7 @@ PROFILED: list[dict[str, Any]] = [
     {"name": "last", "side": "user", "kind": "sequence", "profile": {"history": "click"}, "embedding_name": "item_id"},
     {"name": "clicks", "side": "item", "kind": "numeric", "profile": {"count": "click"}, "transform": "log1p"},
 ]
-LONELY = 416  # rows of a batch: the last one of day 1 has one row, so one rank of two has none
+LONELY = 457  # rows of a batch: the last one of day 1 has one row, so one rank of two has none
 
 
 # -- shares ------------------------------------------------------------------------------------------------------------
@@ -422,6 +422,20 @@ def test_the_joint_loop_learns_the_same(projects: tuple[Project, Project], tmp_p
 
 
 # -- failure -----------------------------------------------------------------------------------------------------------
+
+
+@needs_torchrec
+def test_one_rank_makes_the_trials_and_the_other_waits(projects: tuple[Project, Project], tmp_path: Path) -> None:
+    one, other = (copy_of(projects[0], tmp_path / name) for name in ("one", "two"))
+    for project in (one, other):
+        project.config["teacher"] |= {"factor_dim": 4, "unknown_share": 0.05}
+        project.config["student"] = project.config["student"] | {"epochs": 1}
+        project.config["auto"] = {"budget": 8}
+        project.write()
+    one.done("tune", 1)
+    made = two(other, "tune", "--day", DAYS[0]).json
+    facts = [json_of(current(p, "tune", 1))["facts"] for p in (one, other)]
+    assert facts[0] == facts[1] and len(facts[0]["tried"]) > 2 and made["stage"] == "tune"
 
 
 @needs_torchrec

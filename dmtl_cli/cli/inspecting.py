@@ -18,6 +18,7 @@ from dmtl_cli.runs.workspace import STAGES, Workspace
 
 commands = typer.Typer()
 _STAGES = f"{', '.join(STAGES[:-1])} or {STAGES[-1]}"
+Plan = Annotated[bool, typer.Option("--plan", help="Tell what a run of the day would learn and choose.")]
 AsOf = Annotated[str | None, typer.Option(help="Judge freshness as of this day.", show_default=False)]
 MaxAge = Annotated[int | None, typer.Option(min=0, help="Exit 81 when the served day is older.", show_default=False)]
 User = Annotated[str, typer.Option(help="A user id of the export.", show_default=False)]
@@ -40,11 +41,17 @@ def _print(found: dict[str, Any], as_json: bool, described: Callable[[dict[str, 
 
 @commands.command("check")
 @guarded
-def check(config: ConfigFile, day: Day, sets: Sets = [], as_json: Json = False) -> None:  # noqa: B006
+def check(
+    config: ConfigFile,
+    day: Day,
+    plan: Plan = False,
+    sets: Sets = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
     """Validate the config and a day's log without training; show features, labels, join rates and estimates."""
     from dmtl_cli.stages.check import check, described
 
-    _print(check(load_config(config, sets), parse_day(day)), as_json, described)
+    _print(check(load_config(config, sets), parse_day(day), planned=plan), as_json, described)
 
 
 @commands.command("status")

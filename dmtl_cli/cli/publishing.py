@@ -12,6 +12,7 @@ from dmtl_cli.cli.command import Call, publishes
 from dmtl_cli.cli.options import Day
 from dmtl_cli.config.days import between, parse_day
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.writing import write_keys
 
 if TYPE_CHECKING:
     from dmtl_cli.runs.run import Result
@@ -30,6 +31,7 @@ First = Annotated[str, typer.Option("--from", help="First day.", show_default=Fa
 LastDay = Annotated[
     str | None, typer.Option("--day", help="The last day that what is served knows; default the newest.")
 ]
+Write = Annotated[bool, typer.Option("--write", help="Write what was chosen into the config.")]
 Last = Annotated[str, typer.Option("--to", help="Last day.", show_default=False)]
 
 
@@ -44,13 +46,21 @@ def build_profile(call: Call, day: Day) -> list[Result]:
 
 @commands.command("tune")
 @publishes("tune")
-def tune(call: Call, day: Day) -> list[Result]:
+def tune(call: Call, day: Day, write: Write = False) -> list[Result]:
     """Let the log decide again what the config does not write: trials on the window that ends with a day."""
-    from dmtl_cli.stages.tune import table, tune
+    from dmtl_cli.runs.manifest import MANIFEST, Manifest
+    from dmtl_cli.stages.tune import tune
+    from dmtl_cli.tune.table import by_hand, keys_of, table
 
     result = tune(call.run, parse_day(day))
+    facts = Manifest.read(Path(result.path) / MANIFEST).facts
+    lines = [table(facts)]
+    if write:
+        file, keys = call.options.config, keys_of(facts)
+        found = call.run.ranks.on_first(lambda: write_keys(file, keys, call.options.overrides()))
+        lines += ["", *(f"written to {file}: {each}" for each in found or ["nothing"]), *by_hand(facts)]
     if not call.options.as_json:
-        print(table(Path(result.path)))
+        print("\n".join(lines))
     return [result]
 
 

@@ -9,12 +9,15 @@ from dmtl_cli.config.section import Name, Positive, Rate, Section, Share
 
 class Training(Section):
     batch_size: Positive | None = None
-    """rows per step; default a power of two from 64 to 4096 that makes an epoch some 256 steps"""
+    """rows per step; default a power of two from 64 to 4096 that makes an epoch some 256 steps; a teacher's is chosen
+    by trials where it is not written, see auto"""
     epochs: Positive = 1
+    """passes over the rows of a run; chosen by trials where it is not written, see auto"""
     learning_rate: Rate = 1e-3
-    """learning rate of dense weights (Adam)"""
+    """learning rate of dense weights (Adam); chosen by trials where it is not written, see auto"""
     embedding_learning_rate: Rate | None = None
-    """learning rate of embedding tables; default 0.1, with embedding_optimizer: adam that of dense weights"""
+    """learning rate of embedding tables; chosen by trials where it is not written, see auto; without trials 0.1, with
+    embedding_optimizer: adam that of dense weights"""
     embedding_optimizer: Literal["rowwise_adagrad", "adam"] = "rowwise_adagrad"
     """adam: to compare with; each of its steps reads and writes all rows of the tables"""
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -22,7 +25,8 @@ class Training(Section):
     teacher's towers, sums of gradients and losses stay fp32"""
     embedding_dim: Positive = 16
     unknown_share: Share = 0.05
-    """share of ids replaced by the out-of-vocabulary (OOV) row while training, so that a new id finds a trained one"""
+    """share of ids replaced by the out-of-vocabulary (OOV) row while training, so that a new id finds a trained one;
+    chosen by trials where it is not written, see auto"""
     features: tuple[Name, ...] | None = None
     """names of the features the model reads; default all it may read"""
 

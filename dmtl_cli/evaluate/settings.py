@@ -52,7 +52,7 @@ def cells(base: Config, load: Load, settings: dict[str, list[str]]) -> list[Cell
     Raises:
         UserError: 78 a setting is not a config.
     """
-    taught = frozenset({"profile", "teacher", "scores"})
+    taught = frozenset({"profile", "tune", "teacher", "scores"})
     out = [Cell(name, base.model_copy(update={"student": s}), taught, name) for name, s in baselines(base).items()]
     for name, sets in settings.items():
         try:
@@ -81,16 +81,21 @@ def baselines(config: Config) -> dict[str, Student]:
 
 
 def _shared(base: Config, config: Config) -> frozenset[str]:
-    """Stages that a setting does not change."""
+    """Stages that a setting does not change. A key that it writes differs from one that the log decides, whatever its
+    value."""
+    written = [c.model_dump(include={"features", "teacher"}, exclude_unset=True) for c in (base, config)]
     same = {name for name in Config.model_fields if getattr(base, name) == getattr(config, name)}
-    first = base.teacher.first_window_days == config.teacher.first_window_days
-    if not (first and {"data", "features", "labels", "profile"} <= same):
+    same -= {name for name in ("features", "teacher") if written[0].get(name) != written[1].get(name)}
+    windows = [(c.teacher.first_window_days, c.auto.budget > 0) for c in (base, config)]
+    if windows[0] != windows[1] or not {"data", "features", "labels", "profile"} <= same:
         return frozenset()
-    if "teacher" not in same:
+    if "auto" not in same:
         return frozenset({"profile"})
+    if "teacher" not in same:
+        return frozenset({"profile", "tune"})
     by_same_teacher = base.student.distill.min_age_days == config.student.distill.min_age_days
     scored = {"scores"} if "scores" in same and by_same_teacher else set()
-    return frozenset({"profile", "teacher"} | scored)
+    return frozenset({"profile", "tune", "teacher"} | scored)
 
 
 def read_settings(file: Path) -> dict[str, list[str]]:

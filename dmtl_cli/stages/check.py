@@ -25,13 +25,17 @@ from dmtl_cli.runs.ranks import ALONE
 from dmtl_cli.runs.workspace import Workspace
 from dmtl_cli.teacher.doubts import MOST_ROWS
 from dmtl_cli.teacher.rows import rows_per_epoch
+from dmtl_cli.tune import plan
 
 _BLOCKS = 32  # blocks of the day whose durations are described
 _TEACHER_FLOPS = 2e10  # per second and thread, forward and backward: a cautious guess, and shown as one
 
 
-def check(config: Config, day: dt.date) -> dict[str, Any]:
+def check(config: Config, day: dt.date, *, planned: bool = False) -> dict[str, Any]:
     """Reads and encodes the day as training would.
+
+    Args:
+        planned: whether to tell what a run of the day would do.
 
     Raises:
         UserError: what training would raise.
@@ -44,7 +48,7 @@ def check(config: Config, day: dt.date) -> dict[str, Any]:
         changing = _items_that_change(log, read)
         once = encoder.seen_once([read])
         features = [encoder.describe(read, f.name) | _doubts(f, read, changing, once) for f in config.features]
-        return {
+        found = {
             "day": str(day),
             "rows": len(read),
             "users": len(read.users),
@@ -59,6 +63,10 @@ def check(config: Config, day: dt.date) -> dict[str, Any]:
             **({"profile": str(known.day) if known else None} if any(f.profile for f in config.features) else {}),
             "estimates": _estimates(config, read, encoder),
         }
+        if planned:
+            ws = Workspace(Path(config.workspace))
+            found["plan"] = plan.plan(config, ws, log, read, _seconds_a_row(config, encoder))
+        return found
 
 
 def _profile(config: Config, day: dt.date) -> Profile | None:
@@ -94,9 +102,6 @@ def _estimates(config: Config, day: Day, encoder: Encoder) -> dict[str, Any]:
     """Guesses: rows of the embedding table, memory and disk in MB, minutes of a teacher's training."""
     teacher = config.teacher
     rows = sum(encoder.embedding_rows().values())
-    width = sum(encoder.layout(s).width(teacher.embedding_dim) for s in ("user", "item", "context"))
-    first, *later = teacher.expert_hidden_units
-    multiplied = teacher.num_experts * (width * first + sum(a * b for a, b in itertools.pairwise((first, *later))))
     learned = rows_per_epoch([day], teacher) * teacher.epochs
     tables, spool = sum(t.estimated_size() for t in (day.users, day.items)), day.spool.bytes
     memory = rows * (teacher.embedding_dim + 1) * 8 + tables * 2 + spool / max(1, len(day) // sizes.BLOCK)
@@ -105,8 +110,17 @@ def _estimates(config: Config, day: Day, encoder: Encoder) -> dict[str, Any]:
         "table_rows": rows,
         "memory_mb": round(memory / 1e6 + 600),
         "disk_mb": round(disk / 1e6),
-        "teacher_minutes": round(learned * multiplied * 6 / (_TEACHER_FLOPS * config.threads) / 60, 1),
+        "teacher_minutes": round(learned * _seconds_a_row(config, encoder) / 60, 1),
     }
+
+
+def _seconds_a_row(config: Config, encoder: Encoder) -> float:
+    """Of a teacher's training."""
+    teacher = config.teacher
+    width = sum(encoder.layout(s).width(teacher.embedding_dim) for s in ("user", "item", "context"))
+    first, *later = teacher.expert_hidden_units
+    multiplied = teacher.num_experts * (width * first + sum(a * b for a, b in itertools.pairwise((first, *later))))
+    return multiplied * 6 / (_TEACHER_FLOPS * config.threads)
 
 
 def _active(f: Feature, day: Day) -> pl.Series:
@@ -163,6 +177,7 @@ def described(found: dict[str, Any]) -> str:
         *notes,
         "",
         "estimates (guesses): " + ", ".join(f"{k} {v}" for k, v in found["estimates"].items()),
+        *(["", plan.described(found["plan"])] if "plan" in found else []),
     ]
     return "\n".join(lines)
 

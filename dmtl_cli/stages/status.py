@@ -9,7 +9,7 @@ from typing import Any
 from dmtl_cli.config.days import between
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.runs.manifest import MANIFEST, Manifest
-from dmtl_cli.runs.workspace import CHAIN, STAGES, Workspace
+from dmtl_cli.runs.workspace import STAGES, Workspace
 
 COLUMNS = ("evaluation", "profile", "teacher", "scores", "rescores", "student", "export")
 
@@ -23,7 +23,7 @@ def status(ws: Workspace, today: dt.date | None = None) -> dict[str, Any]:
     Args:
         today: the day to judge freshness by; default the clock's.
     """
-    every = sorted({day for stage in ("evaluation", *CHAIN) for day in ws.days(stage)})
+    every = sorted({day for stage in COLUMNS if stage in STAGES for day in ws.days(stage)})
     days = between(every[0], max(every[-1], today or every[-1])) if every else []
     first = ws.days("teacher")[:1]
     served = ws.latest_day()

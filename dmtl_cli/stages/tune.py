@@ -5,28 +5,21 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from dmtl_cli.data.days import Days
 from dmtl_cli.data.threshold import long_read_threshold
 from dmtl_cli.runs.artifact import Publication
-from dmtl_cli.runs.manifest import MANIFEST, Manifest
 from dmtl_cli.runs.progress import Progress
 from dmtl_cli.runs.ranks import ALONE
 from dmtl_cli.runs.run import Draft, Parent, Result, Run
-from dmtl_cli.tune.carried import STAGE
-from dmtl_cli.tune.choices import LARGER, SHAPES, Choice, Value, chosen, student_rounds, teacher_rounds
+from dmtl_cli.tune.carried import STAGE, taken_over
+from dmtl_cli.tune.choices import LARGER, SHAPES, Choice, chosen, free, student_rounds, teacher_rounds
 from dmtl_cli.tune.cut import Cut
+from dmtl_cli.tune.plan import rows_of_trials
 from dmtl_cli.tune.rounds import Plan, Rounds
 from dmtl_cli.tune.student import StudentTrials
-from dmtl_cli.tune.teacher import TeacherTrials
-
-LEAST = 400_000
-"""rows that trials may always learn: under a minute"""
-WORTH, FAR = 1e-3, 1e-2
-"""differences of a teacher's log loss, and of a student's distance, that are worth nothing"""
-OF_TEACHERS = 3 / 4
-"""of the budget; the rest are rows of students, each with its drawn pairs"""
+from dmtl_cli.tune.table import span
+from dmtl_cli.tune.teacher import TeacherTrials, rows_an_epoch
 
 
 def begin_chain(run: Run, day: dt.date) -> None:
@@ -37,9 +30,19 @@ def begin_chain(run: Run, day: dt.date) -> None:
     Raises:
         UserError: as `tune` does.
     """
-    begun = run.ws.newest("teacher", day) is not None or run.ws.newest(STAGE, day) is not None
-    if run.config.auto.budget and not begun and STAGE not in run.ws.shared:
+    if run.config.auto.budget and STAGE not in run.ws.shared and run.ranks.on_first(lambda: _begins(run, day)):
         tune(run, day)
+
+
+def _begins(run: Run, day: dt.date) -> bool:
+    """Whether trials are due: a chain begins with `day`, and not with choices that the user has written into the config
+    since, as `dmtl tune --write` does. A frozen chain that has no trials began without."""
+    if run.ws.newest("teacher", day) is not None or run.ws.newest(STAGE, day) is not None:
+        return False
+    if run.ws.current(STAGE, day) is None:
+        return not run.frozen
+    choices: Choice = run.parent(STAGE, day)[1].facts["chosen"]
+    return not taken_over(run.config, choices)
 
 
 def tune(run: Run, day: dt.date) -> Result:
@@ -50,67 +53,55 @@ def tune(run: Run, day: dt.date) -> Result:
     """
     log = Days(run, run.config.features, timed=True)
     days = log.first_window(day)
-    profiles = log.parents(days)
-    carried = _shapes(run, day)
+    before, profiles = run.newest("teacher", day), log.parents(days)
+    carried = _shapes(run, day) if before else {}
     config = run.sections("teacher", "scores", "student", "auto") | {"carried": carried}
-    work = partial(_tune, run, log, log.with_profile(days), profiles, carried)
-    return run.publish(STAGE, day, config, log.inputs(days), profiles, work, shared=False)
+    parents = [p for p in (before, *profiles) if p]
+    work = partial(_tune, run, log, log.with_profile(days), next(iter(parents), None), carried)
+    return run.publish(STAGE, day, config, log.inputs(days), parents, work, shared=False)
 
 
 def _shapes(run: Run, day: dt.date) -> Choice:
-    """What a running chain chose of the keys that shape its models; nothing at its beginning."""
-    if run.ws.newest("teacher", day) is None:
-        return {}
-    newest = run.ws.newest(STAGE, day)
-    choices: Choice = run.parent(STAGE, newest)[1].facts["chosen"] if newest else {}
-    return {key: choices[key] for key in SHAPES if key in choices}
+    """The keys that shape the models of a running chain, as the log decided them or else their defaults."""
+    newest = run.newest(STAGE, day) if run.config.auto.budget else None
+    choices: Choice = newest[1].facts["chosen"] if newest else {}
+    defaults: Choice = {SHAPES[0]: run.config.teacher.factor_dim, SHAPES[1]: 1}
+    return {key: choices.get(key, default) for key, default in defaults.items() if free(run.config, key)}
 
 
 def _tune(
-    run: Run, log: Days, days: list[dt.date], profiles: list[Parent], carried: Choice, publication: Publication
+    run: Run, log: Days, days: list[dt.date], before: Parent | None, carried: Choice, publication: Publication
 ) -> Draft:
     run = replace(run, ranks=ALONE, config=chosen(run.config, carried))
     read = [log.read(d, publication.tmp) for d in days]
-    threshold = long_read_threshold(run.config, read, next(iter(profiles), None))
-    rows = sum(map(len, read))
-    cut, budget = Cut.of(read), max(LEAST, run.config.auto.budget * rows)
+    threshold = long_read_threshold(run.config, read, before)
+    window, cut = sum(map(len, read)), Cut.of(read)
     rounds = Rounds(run.config, dict(carried))
-    with run.log.progress(f"trials {days[-1]}") as progress:
+    learned = rows_of_trials(run.config, window, cut.rows, rows_an_epoch(read, run.config.teacher, cut))
+    with run.log.progress(f"trials {days[-1]}", learned) as progress:
         teachers = TeacherTrials(run, read, threshold, cut, progress)
-        if teachers.can_be_measured:
+        measurable = teachers.can_be_measured
+        if measurable:
             size = LARGER * run.config.teacher.rows_a_step(teachers.rows)
-            plan = Plan(teachers.rows, budget * OF_TEACHERS, WORTH)
+            plan = Plan.of(run.config, "teacher", window, teachers.rows)
             rounds.search("teacher", teacher_rounds(size), teachers.losses, teachers.measured.user, plan)
             if run.config.student.distill.w_kd:
-                _students(replace(run, config=rounds.best), teachers, rounds, budget * (1 - OF_TEACHERS), progress)
+                _students(replace(run, config=rounds.best), teachers, rounds, window, progress)
     facts = {"chosen": rounds.choice, "tried": rounds.tried, "measured_on": cut.by, "days": [str(d) for d in days]}
-    return Draft(rows={"window": rows, "learned": progress.rows}, metrics={}, facts=facts)
+    doubts = [] if measurable else [_nothing_to_measure(days)]
+    return Draft({"window": window, "learned": progress.rows}, {}, facts, warnings=doubts)
 
 
-def _students(run: Run, teachers: TeacherTrials, rounds: Rounds, budget: float, progress: Progress) -> None:
+def _nothing_to_measure(days: list[dt.date]) -> str:
+    what = f"the late part of {span(days)} has no clicks, or no long reads, to measure trials by"
+    return f"{what}: every key has its default; dmtl tune of a later day tries again"
+
+
+def _students(run: Run, teachers: TeacherTrials, rounds: Rounds, window: int, progress: Progress) -> None:
     """Searches students of the teacher that was chosen."""
     config = rounds.best
     model, batcher = teachers.trained(config)
     calibration = teachers.calibration(model, batcher)
     students = StudentTrials(run, teachers.days, teachers.cut, model, batcher, calibration, progress)
-    plan = Plan(students.rows, budget * (1 + config.scores.negatives), FAR)
+    plan = Plan.of(run.config, "student", window, students.rows)
     rounds.search("student", student_rounds(), students.losses, students.measured.user, plan)
-
-
-def table(folder: Path) -> str:
-    """What was tried, and what was chosen, as text."""
-    facts = Manifest.read(folder / MANIFEST).facts
-    lines = [f"measured on the late part of {facts['days'][0]} .. {facts['days'][-1]}, cut by {facts['measured_on']}"]
-    for trial in facts["tried"]:
-        values = {k: v for k, v in trial.items() if "." in k}
-        shown = ", ".join(f"{k.partition('.')[2]} {_word(v)}" for k, v in values.items()) or "as it is"
-        loss = "diverged" if trial["loss"] is None else f"{trial['loss']:.5f}"
-        mark = "*" if trial["taken"] else " "
-        line = f"{mark} {trial['model']:8}{shown:56}users {trial['users']:6.1%}  epochs {trial['epochs']}  loss {loss}"
-        lines.append(line)
-    chosen = ", ".join(f"{k}: {_word(v)}" for k, v in facts["chosen"].items()) or "nothing: every key is written"
-    return "\n".join([*lines, f"chosen: {chosen}"])
-
-
-def _word(value: Value) -> str:
-    return "by rule" if value is None else f"{value:g}"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import operator
 from dataclasses import replace
 
 from dmtl_cli.config.days import before
+from dmtl_cli.config.schema import Config
 from dmtl_cli.runs.run import Run
-from dmtl_cli.tune.choices import chosen
+from dmtl_cli.tune.choices import MIN_COUNT, Choice, chosen, free
 
 STAGE = "tune"
 
@@ -24,3 +26,9 @@ def tuned(run: Run, day: dt.date) -> Run:
         return run
     _, manifest = run.parent(STAGE, newest)
     return replace(run, config=chosen(run.config, manifest.facts["chosen"]))
+
+
+def taken_over(config: Config, choices: Choice) -> bool:
+    """Whether the user has written choices into the config, and no other values for what was chosen."""
+    written = {key: value for key, value in choices.items() if key != MIN_COUNT and not free(config, key)}
+    return bool(written) and all(operator.attrgetter(key)(config) == value for key, value in written.items())

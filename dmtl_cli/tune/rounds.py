@@ -12,10 +12,18 @@ import numpy as np
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.schema import Config
 from dmtl_cli.tune.choices import Choice, Round, Value, chosen, free
-from dmtl_cli.tune.search import Floats, Ints, Measured, best_epoch, first_share, halving
+from dmtl_cli.tune.search import TYPICAL, Floats, Ints, Measured, best_epoch, first_share, halving
 
 Losses = Callable[[Config, float], Iterator[Floats]]
 """of a config and a share of the users: the loss of each measured row after each epoch"""
+Who = Literal["teacher", "student"]
+
+LEAST = 400_000
+"""rows that trials may always learn: under a minute"""
+WORTH, FAR = 1e-3, 1e-2
+"""differences of a teacher's log loss, and of a student's distance, that are worth nothing"""
+OF_TEACHERS = 3 / 4
+"""of the budget; the rest are rows of students, each with its drawn pairs"""
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,19 @@ class Plan:
     """rows that all trials may learn"""
     worth: float
     """see `search.first_within`"""
+
+    @staticmethod
+    def of(config: Config, who: Who, window: int, rows: int) -> Plan:
+        """A model's part of the budget.
+
+        Args:
+            window: rows of the chain's first window.
+            rows: of an epoch.
+        """
+        budget = max(LEAST, config.auto.budget * window)
+        if who == "teacher":
+            return Plan(rows, budget * OF_TEACHERS, WORTH)
+        return Plan(rows, budget * (1 - OF_TEACHERS) * (1 + config.scores.negatives), FAR)
 
 
 @dataclass
@@ -43,15 +64,18 @@ class Rounds:
     def best(self) -> Config:
         return chosen(self.config, self.choice)
 
-    def search(
-        self, who: Literal["teacher", "student"], rounds: Sequence[Round], losses: Losses, groups: Ints, plan: Plan
-    ) -> None:
+    def expected(self, who: Who, rounds: Sequence[Round], plan: Plan) -> float:
+        """Rows that `search` will learn, about."""
+        searched = self._searched(who, rounds, plan)
+        return sum(min(len(candidates) * plan.rows * TYPICAL, budget) for _, candidates, budget in searched)
+
+    def search(self, who: Who, rounds: Sequence[Round], losses: Losses, groups: Ints, plan: Plan) -> None:
         """Searches the rounds of one model, and its epochs where they are free.
 
         Args:
             groups: [n] the user of each measured row.
         """
-        fixed = None if free(self.config, f"{who}.epochs") else getattr(self.config, who).epochs
+        fixed = self._epochs(who)
         known: dict[tuple[tuple[str, Value], ...], Measured] = {}
 
         def measure(candidates: Sequence[Choice], k: int, share: float) -> Measured:
@@ -61,11 +85,8 @@ class Rounds:
                 known[at] = self._measured(losses, choice, share, groups, plan.worth, fixed)
             return known[at]
 
-        for number, each in enumerate(rounds, 1):
-            candidates = self._candidates(each)
-            if len(candidates) < 2 and (number > 1 or fixed is not None):
-                continue
-            share = first_share(len(candidates), plan.rows, plan.budget * each.cost / sum(r.cost for r in rounds))
+        for number, candidates, budget in self._searched(who, rounds, plan):
+            share = first_share(len(candidates), plan.rows, budget)
             best, trials = halving(len(candidates), partial(measure, candidates), groups, plan.worth, share)
             self.tried += [
                 {"model": who, "round": number, **candidates[k], "users": round(s, 4), "epochs": m.epochs}
@@ -74,6 +95,20 @@ class Rounds:
             ]
             taken = [m for k, _, m in trials if k == best][-1]
             self.choice |= candidates[best] | ({} if fixed else {f"{who}.epochs": taken.epochs})
+
+    def _searched(self, who: Who, rounds: Sequence[Round], plan: Plan) -> Iterator[tuple[int, list[Choice], float]]:
+        """Number, candidates and budget of each round with something to choose; the first chooses epochs too."""
+        for number, each in enumerate(rounds, 1):
+            candidates = self._candidates(each)
+            if len(candidates) > 1 or (number == 1 and self._epochs(who) is None):
+                yield number, candidates, plan.budget * each.cost / sum(r.cost for r in rounds)
+
+    def _epochs(self, who: Who) -> int | None:
+        """Epochs that the user wrote."""
+        if free(self.config, f"{who}.epochs"):
+            return None
+        epochs: int = getattr(self.config, who).epochs
+        return epochs
 
     def _candidates(self, each: Round) -> list[Choice]:
         """The distinct candidates of a round, less the keys that the log does not decide."""

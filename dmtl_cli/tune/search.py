@@ -67,7 +67,7 @@ def first_within(losses: Sequence[Floats], groups: Ints, worth: float) -> int:
     best = int(np.argmin([loss.mean() for loss in losses]))
     for k, loss in enumerate(losses[:best]):
         worse = loss - losses[best]
-        if worse.mean() <= max(standard_error(worse, groups), worth):
+        if np.isfinite(worse.mean()) and worse.mean() <= max(standard_error(worse, groups), worth):
             return k
     return best
 
@@ -81,13 +81,15 @@ def standard_error(x: Floats, groups: Ints) -> float:
 
 
 def first_share(candidates: int, rows: int, budget: float) -> float:
-    """The share of the rows that candidates learn at first, so that all rungs stay within a budget of rows.
-
-    Each rung costs the same, as candidates become fewer as fast as their rows become more.
-    """
-    rungs = 1 + math.ceil(math.log(max(1, candidates), KEPT))
-    whole = candidates * rows * TYPICAL
-    return 1.0 if whole <= budget else min(1.0, budget / (whole * rungs))
+    """The share of the rows that candidates learn at first, so that all rungs together stay within a budget of rows
+    where each learns TYPICAL epochs, and the default is not among the better ones."""
+    if candidates * rows * TYPICAL <= budget:
+        return 1.0
+    alive, times, learned = candidates, 1, candidates
+    while alive > 2:
+        alive, times = math.ceil(alive / KEPT) + 1, times * KEPT
+        learned += alive * times
+    return min(1.0, budget / (learned * rows * TYPICAL))
 
 
 def halving(

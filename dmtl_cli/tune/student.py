@@ -70,12 +70,13 @@ class StudentTrials:
     @property
     def rows(self) -> int:
         """Pairs of an epoch of all users."""
-        return self.cut.rows * (1 + self.run.config.scores.negatives)
+        return kept_pairs(self.run.config, self.cut.rows)
 
     @cached_property
     def learned(self) -> StudentRows:
         """The scored pairs that candidates learn some of."""
-        return self._scored(self.cut.learn(min(1.0, MOST_PAIRS / self.rows)))
+        events = self.rows / (1 + self.run.config.scores.negatives)
+        return self._scored(self.cut.learn(min(1.0, events / max(1, self.cut.rows))))
 
     @cached_property
     def measured(self) -> StudentRows:
@@ -159,6 +160,11 @@ class StudentTrials:
         no_request = np.full(n, NO_REQUEST) if request is None else request
         lists = list_keys(pair_groups(everybody, rows.user, no_request), rows.user)
         return Rows(rows.user, rows.item, labels, None, lists)
+
+
+def kept_pairs(config: Config, events: int) -> int:
+    """Pairs of so many events, negatives included, that are kept in memory."""
+    return min(MOST_PAIRS, events * (1 + config.scores.negatives))
 
 
 def distances(config: Student, logit: Floats, target: Floats) -> Floats:

@@ -16,6 +16,7 @@ import torch
 
 from dmtl_cli.config.schema import Config
 from dmtl_cli.config.tasks import READ
+from dmtl_cli.config.teacher import Teacher as Section
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.rows import Rows
@@ -65,8 +66,8 @@ class TeacherTrials:
 
     @property
     def rows(self) -> int:
-        """Rows of an epoch of all users."""
-        return round(rows_per_epoch(self.days, self.run.config.teacher) * self.cut.rows / sum(map(len, self.days)))
+        """Rows of an epoch of all users, about."""
+        return rows_an_epoch(self.days, self.run.config.teacher, self.cut)
 
     def encoder(self, config: Config) -> Encoder:
         """What the learned days teach of the features of a candidate."""
@@ -119,6 +120,11 @@ class TeacherTrials:
             label, rows = (converted[:, k - 1], click & known[:, k - 1]) if k else (click, slice(None))
             found[task] = calibration.fit(logits[rows, k], label[rows], weight[rows])
         return found
+
+
+def rows_an_epoch(days: Sequence[Day], config: Section, cut: Cut) -> int:
+    """Rows of the early part that a teacher learns in an epoch, about."""
+    return round(rows_per_epoch(days, config) * cut.rows / max(1, sum(map(len, days))))
 
 
 @torch.no_grad()
