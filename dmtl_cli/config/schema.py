@@ -25,7 +25,6 @@ from dmtl_cli.config.student import Student
 from dmtl_cli.config.tasks import FUSED, Tasks, score_of
 from dmtl_cli.config.teacher import NETWORK_OPTIONS, Teacher
 
-
 CLICKS_ALONE = 20
 """negatives drawn a click where the log has no exposures"""
 

@@ -113,8 +113,9 @@ class TeacherTrials:
         return next(learning)
 
     def calibration(self, model: Teacher, batcher: Batcher) -> dict[str, Calibration]:
-        """What calibrates a candidate, by task, fitted on the measured rows."""
-        logits, (click, converted, known, weight) = logits_of(model, batcher, self.measured), self.measured.labels
+        """What calibrates a candidate without context, by task, fitted on the measured rows."""
+        rows = replace(self.measured, features=None)
+        logits, (click, converted, known, weight) = logits_of(model, batcher, rows), rows.labels
         found = {}
         for k, task in enumerate(self.run.config.tasks.names):
             label, rows = (converted[:, k - 1], click & known[:, k - 1]) if k else (click, slice(None))
