@@ -114,8 +114,8 @@ class TeacherTrials:
 
     def calibration(self, model: Teacher, batcher: Batcher) -> dict[str, Calibration]:
         """What calibrates a candidate without context, by task, fitted on the measured rows."""
-        rows = replace(self.measured, features=None)
-        logits, (click, converted, known, weight) = logits_of(model, batcher, rows), rows.labels
+        hidden: TeacherRows = replace(self.measured, features=None)
+        logits, (click, converted, known, weight) = logits_of(model, batcher, hidden), self.measured.labels
         found = {}
         for k, task in enumerate(self.run.config.tasks.names):
             label, rows = (converted[:, k - 1], click & known[:, k - 1]) if k else (click, slice(None))
