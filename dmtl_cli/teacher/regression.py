@@ -13,7 +13,7 @@ and there is no learning rate. Each day begins with less certainty than the one 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,12 +24,13 @@ import numpy.typing as npt
 import torch
 from safetensors.numpy import load_file, save_file
 
-from dmtl_cli.config.tasks import Tasks
+from dmtl_cli.config.tasks import CLICK, Tasks, with_click
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.nn.batches import Batcher, Tables
+from dmtl_cli.scores.calibration import log1mexp, log_sigmoid
 from dmtl_cli.teacher.hashed import BIAS, SLOTS, Design, Floats, Sparse, own_cells
 from dmtl_cli.teacher.labels import HeldOut, TeacherLabels, TeacherRows, labelled
 from dmtl_cli.teacher.rows import HoldOut
@@ -40,6 +41,8 @@ FOLDER = "regression"
 """of a teacher's run"""
 PRIOR = 10.0
 """precision of a weight before the first row: scikit-learn's C of .1"""
+MOST = 0.98
+"""greatest probability of a conversion given a click"""
 MEMORY = 0.8
 """share of what earlier days said that a day begins with"""
 BATCH = 1 << 18
@@ -52,7 +55,7 @@ _ENTITIES = 1 << 16  # users or items whose cells are in memory at a time
 
 @dataclass(frozen=True)
 class Regression:
-    """One regression a label of `Tasks.labels`: `ctr` and `ctX` on all rows, `X` on clicked ones."""
+    """A regression for `ctr` and one for `ctX` of each conversion X, on all rows; X follows: see `implied`."""
 
     weights: dict[str, npt.NDArray[np.float32]]
     """by label [slots]"""
@@ -64,8 +67,9 @@ class Regression:
 
     @staticmethod
     def new(tasks: Tasks, *, context: bool = True) -> Regression:
-        weights = {label: np.zeros(SLOTS, np.float32) for label in tasks.labels}
-        return Regression(weights, {label: np.full(SLOTS, PRIOR, np.float32) for label in tasks.labels}, context)
+        labels = (CLICK, *map(with_click, tasks.conversions))
+        weights = {label: np.zeros(SLOTS, np.float32) for label in labels}
+        return Regression(weights, {label: np.full(SLOTS, PRIOR, np.float32) for label in labels}, context)
 
     # -- learning ------------------------------------------------------------------------------------------------------
 
@@ -90,13 +94,16 @@ class Regression:
         self, encoder: Encoder, tables: Tables, days: Iterable[Day], hold_out: HoldOut, threshold: float | None
     ) -> dict[str, HeldOut]:
         """By label the exposures of the days that `teacher_rows` leaves out, of X the clicked ones that know it."""
-        parts: dict[str, list[tuple[Array, Array, Array]]] = {label: [] for label in self.weights}
+        parts: dict[str, list[tuple[Array, Array, Array]]] = {}
         for rows in _held_out_rows(days, hold_out, threshold):
             x = Design.of(encoder, tables, rows, context=self.context)
-            for label, positive, known in targets(self.weights, rows.labels):
-                logit, weight = x.times(self.weights[label]), rows.labels.weight
-                parts[label].append((logit[known], positive[known], weight[known]))
-        return {k: HeldOut(*map(np.concatenate, zip(*v, strict=True))) for k, v in parts.items() if v}
+            logits = implied({label: x.times(weights) for label, weights in self.weights.items()})
+            rated = {label: (positive, known) for label, positive, known in targets(self.weights, rows.labels)}
+            for label, logit in logits.items():
+                positive, known = rated.get(label) or rated[with_click(label)]
+                here = known if label in rated else known & rows.labels.click
+                parts.setdefault(label, []).append((logit[here], positive[here], rows.labels.weight[here]))
+        return {k: HeldOut(*map(np.concatenate, zip(*v, strict=True))) for k, v in parts.items()}
 
     def sums(self, encoder: Encoder, encoded: Encoded, side: str) -> dict[str, Floats]:
         """By label [n] what each user or item adds to a logit; an item the bias too."""
@@ -157,19 +164,30 @@ class OnDay:
         out = {}
         for label, weights in self.model.weights.items():
             out[label] = self.users[label][rows.user] + self.items[label][rows.item] + cells.times(weights)
-        return out
+        return implied(out)
 
 
 def targets(labels: Iterable[str], of: TeacherLabels[Array]) -> Iterator[tuple[str, Array, Array]]:
-    """(label, whether it is true [n], whether a row is learned for it [n]), in the order of `Tasks.labels`: ctr, then X
-    and ctX of each conversion."""
+    """(label, whether it is true [n], whether a row is learned for it [n]) for `ctr` and each `ctX`, in that order."""
     for k, label in enumerate(labels):
-        if k == 0:
-            yield label, of.click, np.ones_like(of.click)
-        else:
-            place = (k - 1) // 2
-            known = of.known[:, place] & of.click if k % 2 else of.known[:, place]
-            yield label, of.click & of.converted[:, place], known
+        true, known = (
+            (of.click & of.converted[:, k - 1], of.known[:, k - 1]) if k else (of.click, np.ones_like(of.click))
+        )
+        yield label, true, known
+
+
+def implied(logits: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Logits [n] of `ctr` and each `ctX` -> those and of each X: of p(click and X) / p(click), at most MOST.
+
+    A regression of clicked rows alone has fewer rows, and not those that a teacher is to order (the entire space: Ma et
+    al., SIGIR 2018).
+    """
+    out = dict(logits)
+    click, *both = logits
+    for label in both:
+        log_p = np.minimum(log_sigmoid(logits[label]) - log_sigmoid(logits[click]), np.log(MOST))
+        out[label.removeprefix(with_click(""))] = log_p - log1mexp(log_p)
+    return out
 
 
 def posterior(
