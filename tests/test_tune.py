@@ -226,6 +226,8 @@ def write_day(root: Path, day: str, rows: int = 600, time: Any = None, text: boo
     columns |= {"click": rng.random(rows) < 0.5, "seconds": rng.random(rows) * 99}
     if time == "ms":
         columns["at"] = seconds * 1_000 + 1_700_000_000_000
+    if time == "same":
+        columns["at"] = np.where(seconds < seconds.max() / 2, 1, 2)
     if time == "datetime":
         columns["at"] = [dt.datetime(2026, 1, 1) + dt.timedelta(seconds=int(s)) for s in seconds]
     folder = root / f"events/day={day}"
@@ -255,7 +257,7 @@ def users_of(day: Day, rows: Any) -> set[Any]:
 
 @pytest.mark.parametrize(
     ("days", "time", "by"),
-    [(4, None, "days"), (2, "ms", "days"), (1, "ms", "time"), (1, "datetime", "time"), (1, None, "users")],
+    [(4, None, "days"), (2, "ms", "days"), (1, "ms", "time"), (1, "datetime", "time"), (1, None, "users"), (1, "same", "users")],
 )
 def test_every_event_is_learned_or_measured(tmp_path: Path, days: int, time: str | None, by: str) -> None:
     cut = Cut.of(days_of(tmp_path, days, time=time))
@@ -285,6 +287,13 @@ def test_a_share_is_of_users_and_a_users_draw_is_the_same_on_every_day(tmp_path:
     assert all((b | ~a).all() for a, b in zip(few, more, strict=True)), "who has learned goes on"
     again = Cut.of(cut.days)
     assert all(map(np.array_equal, kept(again, again.learn(0.3)), few))
+
+
+def test_a_users_number_is_the_same_on_every_day(tmp_path: Path) -> None:
+    cut = Cut.of(days_of(tmp_path, 3))
+    ids = np.concatenate([day.users[ID].to_numpy() for day in cut.days])
+    first = dict(zip(ids, cut.users, strict=True))
+    assert [first[k] for k in ids] == cut.users.tolist() and len(set(first.values())) == len(first) == 90 < len(ids)
 
 
 def test_not_more_is_measured_than_tells_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

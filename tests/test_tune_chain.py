@@ -331,6 +331,13 @@ def test_a_late_part_without_a_click_decides_nothing(tmp_path: Path) -> None:
     assert f"the late part of {DAYS[0]} .. {DAYS[2]} has no clicks" in warning and "dmtl tune" in warning
 
 
+@pytest.mark.parametrize("user", [1, 2])
+def test_one_user_decides_nothing_on_either_side_of_the_cut(tmp_path: Path, user: int) -> None:
+    day = columns(np.random.default_rng(1), 1, 40, 300, lambda u, i: 0.5) | {"user_id": np.full(300, user)}
+    facts = decided(tmp_path, [day], 1, epochs=None)["facts"]
+    assert facts["measured_on"] == "users" and facts["tried"] == [] and len(facts["warnings"]) == 1
+
+
 def test_a_day_of_a_few_rows_decides_nothing(tmp_path: Path) -> None:
     few = {"user_id": [1, 2], "item_id": [1, 2], "click": [True, True], "read_seconds": [9.0, 1.0]}
     facts = decided(tmp_path, [few], 1, epochs=None)["facts"]

@@ -84,7 +84,7 @@ def _tune(
         if measurable:
             size = LARGER * run.config.teacher.rows_a_step(teachers.rows)
             plan = Plan.of(run.config, "teacher", window, teachers.rows)
-            rounds.search("teacher", teacher_rounds(size), teachers.losses, teachers.measured.user, plan)
+            rounds.search("teacher", teacher_rounds(size), teachers.losses, cut.users[teachers.measured.user], plan)
             if run.config.student.distill.w_kd:
                 _students(replace(run, config=rounds.best), teachers, rounds, window, progress)
     facts = {"chosen": rounds.choice, "tried": rounds.tried, "measured_on": cut.by, "days": [str(d) for d in days]}
@@ -94,7 +94,7 @@ def _tune(
 
 def _nothing_to_measure(days: list[dt.date]) -> str:
     what = f"the late part of {span(days)} has no clicks, or no long reads, to measure trials by"
-    return f"{what}: every key has its default; dmtl tune of a later day tries again"
+    return f"{what}, or the early part no rows: every key has its default; dmtl tune of a later day tries again"
 
 
 def _students(run: Run, teachers: TeacherTrials, rounds: Rounds, window: int, progress: Progress) -> None:
@@ -104,4 +104,5 @@ def _students(run: Run, teachers: TeacherTrials, rounds: Rounds, window: int, pr
     calibration = teachers.calibration(model, batcher)
     students = StudentTrials(run, teachers.days, teachers.cut, model, batcher, calibration, progress)
     plan = Plan.of(run.config, "student", window, students.rows)
-    rounds.search("student", student_rounds(), students.losses, students.measured.user, plan)
+    users = teachers.cut.users[students.measured.user]
+    rounds.search("student", student_rounds(), students.losses, users, plan)

@@ -62,7 +62,12 @@ class TeacherTrials:
     def can_be_measured(self) -> bool:
         """Whether there are rows to learn, and clicks and long reads among some that are not."""
         click, converted, _, _ = self.measured.labels
-        return self.rows > 0 and 0 < click.sum() < len(click) and bool((click & converted[:, 0]).any())
+        read = converted[:, self.run.config.tasks.conversions.index(READ)]
+        return 0 < click.sum() < len(click) and bool((click & read).any()) and self._learns()
+
+    def _learns(self) -> bool:
+        config, rng = self.run.config.teacher, self.run.rng("tune", "learned")
+        return any(map(len, teacher_rows(self.cut.learned, self.threshold, config, self.cut.learn(1.0), rng)))
 
     @property
     def rows(self) -> int:
@@ -94,7 +99,7 @@ class TeacherTrials:
         )
         size = section.rows_a_step(round(self.rows * share))
         while True:
-            rows = teacher_rows(self.days, self.threshold, section, self.cut.learn(share), rng)
+            rows = teacher_rows(self.cut.learned, self.threshold, section, self.cut.learn(share), rng)
             fit([learner], batcher.batches(rows, size), partial(batch_loss, run, learner.model), self.progress)
             forget_untouched(learner.table, learner.optimizers.table)
             yield learner.model.eval(), Batcher(encoder, batcher.tables, run.device)
