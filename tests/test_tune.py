@@ -115,7 +115,7 @@ def test_halving_takes_the_best_and_keeps_the_default_to_the_end() -> None:
 )
 def test_trials_stay_within_their_budget(means: list[float], rows: int, times: float) -> None:
     budget = rows * times
-    share = first_share(len(means), rows, budget)
+    share = first_share(len(means), rows * TYPICAL, budget)
     assert 0 < share <= 1
     _, tried = searched(means, share)
     assert sum(s for _, s in tried) * rows * TYPICAL <= budget * 1.000001
@@ -164,7 +164,7 @@ def rounds_of(config: Config, loss: Callable[[Config], float], budget: float = 1
     rounds = Rounds(config)
 
     def learn(candidate: Config, share: float) -> Iterator[Floats]:
-        yield from losses(*(loss(candidate) + abs(epoch - 2) for epoch in range(1, 9)))
+        yield from losses(*(loss(candidate) + abs(epoch - 2) for epoch in range(1, 30)))
 
     some = (Round(("teacher.embedding_learning_rate",), RATES), Round(("teacher.batch_size",), BATCHES))
     rounds.search("teacher", some, learn, GROUPS, Plan(100, budget, 1e-3))
@@ -194,6 +194,13 @@ def test_rounds_leave_what_is_written(tmp_path: Path) -> None:
     assert rounds.choice == {"teacher.epochs": 2} and len(rounds.tried) == 1, "epochs alone"
     rounds = rounds_of(config_of(tmp_path, embedding_learning_rate=0.3, batch_size=64, epochs=1), lambda c: 0)
     assert rounds.choice == {} and rounds.tried == []
+
+
+def test_written_epochs_count_in_the_budget(tmp_path: Path) -> None:
+    config = config_of(tmp_path, epochs=20, batch_size=64)
+    assert {t["users"] for t in rounds_of(config, lambda c: 0, budget=2 * 3 * 100 * 20).tried} == {1}
+    short = rounds_of(config, lambda c: 0, budget=2 * 3 * 100 * TYPICAL)
+    assert sum(t["users"] * t["epochs"] for t in short.tried) * 100 <= 3 * 100 * TYPICAL
 
 
 def test_a_candidate_that_diverges_is_not_taken(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.schema import Config
-from dmtl_cli.tune.choices import Choice, Round, Value, chosen, free
+from dmtl_cli.tune.choices import Choice, Round, chosen, free
 from dmtl_cli.tune.search import TYPICAL, Floats, Ints, Measured, best_epoch, first_share, halving
 
 Losses = Callable[[Config, float], Iterator[Floats]]
@@ -66,8 +66,8 @@ class Rounds:
 
     def expected(self, who: Who, rounds: Sequence[Round], plan: Plan) -> float:
         """Rows that `search` will learn, about."""
-        searched = self._searched(who, rounds, plan)
-        return sum(min(len(candidates) * plan.rows * TYPICAL, budget) for _, candidates, budget in searched)
+        cost, searched = self._cost(who, plan), self._searched(who, rounds, plan)
+        return sum(min(len(candidates) * cost, budget) for _, candidates, budget in searched)
 
     def search(self, who: Who, rounds: Sequence[Round], losses: Losses, groups: Ints, plan: Plan) -> None:
         """Searches the rounds of one model, and its epochs where they are free.
@@ -75,18 +75,13 @@ class Rounds:
         Args:
             groups: [n] the user of each measured row.
         """
-        fixed = self._epochs(who)
-        known: dict[tuple[tuple[str, Value], ...], Measured] = {}
+        fixed, cost = self._epochs(who), self._cost(who, plan)
 
         def measure(candidates: Sequence[Choice], k: int, share: float) -> Measured:
-            choice = self.choice | candidates[k]
-            at = (*sorted(choice.items()), ("", share))
-            if at not in known:
-                known[at] = self._measured(losses, choice, share, groups, plan.worth, fixed)
-            return known[at]
+            return self._measured(losses, self.choice | candidates[k], share, groups, plan.worth, fixed)
 
         for number, candidates, budget in self._searched(who, rounds, plan):
-            share = first_share(len(candidates), plan.rows, budget)
+            share = first_share(len(candidates), cost, budget)
             best, trials = halving(len(candidates), partial(measure, candidates), groups, plan.worth, share)
             self.tried += [
                 {"model": who, "round": number, **candidates[k], "users": round(s, 4), "epochs": m.epochs}
@@ -102,6 +97,10 @@ class Rounds:
             candidates = self._candidates(each)
             if len(candidates) > 1 or (number == 1 and self._epochs(who) is None):
                 yield number, candidates, plan.budget * each.cost / sum(r.cost for r in rounds)
+
+    def _cost(self, who: Who, plan: Plan) -> float:
+        """Rows that a candidate learns of all users, about."""
+        return plan.rows * (self._epochs(who) or TYPICAL)
 
     def _epochs(self, who: Who) -> int | None:
         """Epochs that the user wrote."""

@@ -16,7 +16,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 KEPT = 4
-"""of so many candidates one goes on, with so many times as many rows"""
+"""of so many candidates one goes on, with so many times as many users"""
 EPOCHS = 8
 """most epochs"""
 TYPICAL = 2.5
@@ -80,27 +80,32 @@ def standard_error(x: Floats, groups: Ints) -> float:
     return math.inf if count < 2 else float(np.sqrt((sums**2).sum() * count / (count - 1)) / len(x))
 
 
-def first_share(candidates: int, rows: int, budget: float) -> float:
-    """The share of the rows that candidates learn at first, so that all rungs together stay within a budget of rows
-    where each learns TYPICAL epochs, and the default is not among the better ones."""
-    if candidates * rows * TYPICAL <= budget:
+def first_share(candidates: int, cost: float, budget: float) -> float:
+    """The share of the users that candidates learn at first, so that all rungs together stay within a budget even where
+    the default is not among the better ones.
+
+    Args:
+        cost: rows that a candidate learns of all users, in all its epochs.
+        budget: rows.
+    """
+    if candidates * cost <= budget:
         return 1.0
     alive, times, learned = candidates, 1, candidates
     while alive > 2:
         alive, times = math.ceil(alive / KEPT) + 1, times * KEPT
         learned += alive * times
-    return min(1.0, budget / (learned * rows * TYPICAL))
+    return min(1.0, budget / (learned * cost))
 
 
 def halving(
     candidates: int, measure: Callable[[int, float], Measured], groups: Ints, worth: float, share: float
 ) -> tuple[int, list[tuple[int, float, Measured]]]:
-    """Measures all with a share of the rows, then the better quarter with four times as many, until all rows are used
-    or one is left. The first candidate, the default, always goes on.
+    """Measures all with a share of the users, then the better quarter with four times as many, until all users are in
+    or two are left. The first candidate, the default, always goes on.
 
     Args:
         candidates: C.
-        measure: of a candidate, learned from a share of the rows.
+        measure: of a candidate, learned from a share of the users.
 
     Returns:
         The one to take, and every trial in order: candidate, share and what was measured.
