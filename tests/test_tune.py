@@ -22,7 +22,7 @@ from dmtl_cli.config.reading import load_config
 from dmtl_cli.config.schema import Config
 from dmtl_cli.data.log.day import ID, Day
 from dmtl_cli.data.log.reader import Log
-from dmtl_cli.tune.choices import MIN_COUNT, Choice, Round, chosen, free
+from dmtl_cli.tune.choices import MIN_COUNT, Choice, Round, chosen, free, student_rounds, teacher_rounds, written
 from dmtl_cli.tune.cut import MOST_MEASURED, Cut
 from dmtl_cli.tune.rounds import Plan, Rounds
 from dmtl_cli.tune.search import EPOCHS, TYPICAL, Floats, Measured, best_epoch, first_share, first_within, halving
@@ -153,6 +153,33 @@ def test_min_count_is_free_as_long_as_one_feature_has_none(tmp_path: Path) -> No
     assert free(config, MIN_COUNT)
     written = tuple(f.model_copy(update={"min_count": 1}) for f in config.features)
     assert not free(config.model_copy(update={"features": written}), MIN_COUNT)
+
+
+def test_a_written_min_count_holds_for_the_features_that_share_its_embedding(tmp_path: Path) -> None:
+    whole = copy.deepcopy(BASE)
+    whole["features"][3]["min_count"] = 2  # item_id, whose embedding recent_clicks shares
+    config = load_config(Project.create(tmp_path, tmp_path, config=whole).file)
+    counts = {f.name: f.min_count for f in chosen(config, {MIN_COUNT: 7}).features}
+    assert counts == {f.name: 7 for f in config.features} | {"item_id": 2, "recent_clicks": 1}
+
+
+def test_adagrads_rates_are_not_tried_of_adam(tmp_path: Path) -> None:
+    config = config_of(tmp_path, embedding_optimizer="adam")
+    rate = "teacher.embedding_learning_rate"
+    assert not free(config, rate) and free(config, "student.embedding_learning_rate") and not written(config, rate)
+    assert chosen(config, {rate: 0.1}).teacher.table_rate == config.teacher.learning_rate
+
+
+def test_the_first_candidate_of_a_round_is_the_default(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    for each in (*teacher_rounds(4096), *student_rounds()):
+        made = chosen(config, each.candidates[0])
+        for who in ("teacher", "student"):
+            before, after = getattr(config, who), getattr(made, who)
+            assert after.table_rate == before.table_rate
+            same = {"embedding_learning_rate": after.embedding_learning_rate}
+            assert before.model_copy(update=same) == after
+        assert made.features == config.features
 
 
 RATES: tuple[Choice, ...] = tuple({"teacher.embedding_learning_rate": rate} for rate in (0.1, 0.05, 0.02))
