@@ -274,8 +274,10 @@ def log_of(home: Path, days: list[dict[str, Any]]) -> Path:
     return home / "log"
 
 
-def decided(home: Path, days: list[dict[str, Any]], day: int = 1, **teacher: Any) -> dict[str, Any]:
-    """The manifest of trials of teachers on a log of ids alone, all keys but some written."""
+def decided(
+    home: Path, days: list[dict[str, Any]], day: int = 1, student: dict[str, Any] | None = None, **teacher: Any
+) -> dict[str, Any]:
+    """The manifest of trials, of teachers where no student is given, on a log of ids alone, all keys but some written."""
     config = copy.deepcopy(BASE)
     config["auto"] = {"budget": 8}
     names = ("path", "partition", "user", "item", "click")
@@ -285,7 +287,7 @@ def decided(home: Path, days: list[dict[str, Any]], day: int = 1, **teacher: Any
     config["features"] = [{"name": n, "side": s, "kind": "categorical", "min_count": 1} for n, s in ids]
     config["teacher"] |= {"factor_dim": 0, "first_window_days": len(days)} | WRITTEN | teacher
     config["teacher"] = {k: v for k, v in config["teacher"].items() if v is not None}
-    config["student"] = {"distill": {"w_kd": 0}, "hard": {"w_hard": 1}}
+    config["student"] = student or {"distill": {"w_kd": 0}, "hard": {"w_hard": 1}}
     project = Project.create(home, log_of(home, days), config=config)
     project.done("tune", day)
     return manifest(project.ws, "tune", day)
@@ -329,6 +331,15 @@ def test_a_late_part_without_a_click_decides_nothing(tmp_path: Path) -> None:
     assert facts["chosen"] == {} and facts["tried"] == []
     (warning,) = facts["warnings"]
     assert f"the late part of {DAYS[0]} .. {DAYS[2]} has no clicks" in warning and "dmtl tune" in warning
+
+
+def test_trials_that_diverge_in_their_last_step_are_not_taken(tmp_path: Path) -> None:
+    day = columns(np.random.default_rng(1), 50, 40, 600, lambda u, i: np.where(i % 2, 0.9, 0.1))
+    extreme = {"learning_rate": 1e30, "batch_size": 4_096}  # one step an epoch
+    tried = decided(tmp_path / "teacher", [day], epochs=None, **extreme)["facts"]["tried"]
+    assert {t["loss"] for t in tried} == {None}
+    tried = decided(tmp_path / "student", [day], student=extreme | {"epochs": 1}, epochs=1)["facts"]["tried"]
+    assert {t["loss"] is None for t in tried if t["model"] == "student"} == {True}
 
 
 @pytest.mark.parametrize("user", [1, 2])

@@ -38,7 +38,7 @@ from dmtl_cli.student.rows import mean_log_odds
 from dmtl_cli.teacher.model import Teacher
 from dmtl_cli.teacher.rows import Kept
 from dmtl_cli.tune.cut import Cut
-from dmtl_cli.tune.teacher import SCORED, logits_of
+from dmtl_cli.tune.teacher import SCORED, finite, logits_of
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -121,12 +121,12 @@ class StudentTrials:
 
     @torch.no_grad()
     def _logits(self, model: DSSM, batcher: Batcher) -> Floats:
-        """[n] of the measured pairs."""
+        """[n] of the measured pairs. Raises UserError: one is not finite."""
         parts = []
         for batch in batcher.batches([replace(self.measured, lists=None)], SCORED):
             _, soft = batch_heads(model, batch)
             parts.append(model.soft_logits(*gathered(soft, batch)))
-        return torch.cat(parts).double().cpu().numpy()
+        return finite(torch.cat(parts)).double().cpu().numpy()
 
     def _scored(self, days: Sequence[Day], kept: Kept) -> StudentRows:
         """Exposed pairs and negatives drawn for them, with the teacher's scores; lists are those of a dump."""

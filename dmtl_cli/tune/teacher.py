@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
+from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.schema import Config
 from dmtl_cli.config.tasks import READ
 from dmtl_cli.config.teacher import Teacher as Section
@@ -135,9 +137,20 @@ def rows_an_epoch(days: Sequence[Day], config: Section, cut: Cut) -> int:
 
 @torch.no_grad()
 def logits_of(model: Teacher, batcher: Batcher, rows: Rows[Any]) -> npt.NDArray[np.float32]:
-    """[n, T] of rows in their context."""
+    """[n, T] of rows in their context.
+
+    Raises:
+        UserError: one is not finite.
+    """
     parts = [batch_logits(model, batch)[0] for batch in batcher.batches([rows], SCORED)]
-    return torch.cat(parts).float().cpu().numpy()
+    return finite(torch.cat(parts)).float().cpu().numpy()
+
+
+def finite(logits: Tensor) -> Tensor:
+    """Raises UserError where the last steps of a training have diverged, whose losses nobody saw."""
+    if not logits.isfinite().all():
+        raise UserError("training diverged: a logit is not finite", "lower learning_rate and embedding_learning_rate")
+    return logits
 
 
 def log_losses(logits: npt.NDArray[np.float32], rows: TeacherRows, read: int) -> Array:
