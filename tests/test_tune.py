@@ -291,7 +291,14 @@ def users_of(day: Day, rows: Any) -> set[Any]:
 
 @pytest.mark.parametrize(
     ("days", "time", "by"),
-    [(4, None, "days"), (2, "ms", "days"), (1, "ms", "time"), (1, "datetime", "time"), (1, None, "users"), (1, "same", "users")],
+    [
+        (4, None, "days"),
+        (2, "ms", "days"),
+        (1, "ms", "time"),
+        (1, "datetime", "time"),
+        (1, None, "users"),
+        (1, "same", "users"),
+    ],
 )
 def test_every_event_is_learned_or_measured(tmp_path: Path, days: int, time: str | None, by: str) -> None:
     cut = Cut.of(days_of(tmp_path, days, time=time))

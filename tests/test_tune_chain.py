@@ -16,7 +16,7 @@ import yaml
 from worlds import BASE, DAYS, JSON_KEYS, Project
 
 from dmtl_cli.synth.generate import generate
-from dmtl_cli.tune.table import by_hand, keys_of
+from dmtl_cli.tune.table import by_hand, keys_of, table
 
 WRITTEN = {"batch_size": 256, "learning_rate": 0.003, "unknown_share": 0.05}
 CONFIG: dict[str, Any] = copy.deepcopy(BASE) | {"auto": {"budget": 8}}
@@ -110,6 +110,8 @@ def test_the_same_log_decides_the_same_to_the_byte(chain: Project, world: Path, 
 
 def test_without_a_budget_there_are_no_trials(chain: Project, world: Path, tmp_path: Path) -> None:
     bare = a_project(tmp_path, world)
+    refused = bare.stage("tune", 1, auto__budget=0)
+    assert refused.code == 78 and "auto.budget is 0" in refused.err, "nothing would read them"
     bare.done("train-teacher", 1, auto__budget=0)
     assert days_of(bare.ws, "tune") == []
     assert manifest(bare.ws, "teacher", 1)["config"]["teacher"]["embedding_learning_rate"] is None
@@ -195,17 +197,24 @@ def test_the_table_has_a_row_a_trial(chain: Project, project: Project) -> None:
     facts = tuned(chain)
     lines = ended.out.splitlines()
     assert lines[0] == f"measured on the late part of {DAYS[0]}, cut by time"
+    assert lines[1].startswith("* taken")
     head = lines.index("teacher, round 1") + 1
     assert lines[head].split() == ["embedding_learning_rate", "users", "epochs", "loss"]
     rows = [line for line in lines if "%" in line]
     assert len(rows) == len(facts["tried"]) and sum("*" in row for row in rows) == sum(
         t["taken"] for t in facts["tried"]
     )
+    assert lines[lines.index("student, round 1") + 1].split()[-1] == "distance"
     first = lines[head : lines.index("", head)]
     assert len({len(line) for line in first}) == 1, "columns end below each other"
     chosen = dict(line.split() for line in lines[lines.index("chosen") + 1 :])
     assert {k: float(v) for k, v in chosen.items()} == facts["chosen"]
     assert project.stage("tune", 1).json.keys() == JSON_KEYS, "facts are in the manifest"
+
+
+def test_a_table_says_that_other_users_are_measured() -> None:
+    facts = {"chosen": {}, "tried": [], "days": DAYS[:1], "measured_on": "users"}
+    assert table(facts).splitlines()[0] == f"measured on a third of the users of {DAYS[0]}, the others are learned"
 
 
 def test_a_plan_tells_what_a_run_would_choose(chain: Project, world: Path, tmp_path: Path) -> None:
@@ -277,7 +286,7 @@ def log_of(home: Path, days: list[dict[str, Any]]) -> Path:
 def decided(
     home: Path, days: list[dict[str, Any]], day: int = 1, student: dict[str, Any] | None = None, **teacher: Any
 ) -> dict[str, Any]:
-    """The manifest of trials, of teachers where no student is given, on a log of ids alone, all keys but some written."""
+    """The manifest of trials on a log of ids alone, all keys but some written; without a student those of teachers."""
     config = copy.deepcopy(BASE)
     config["auto"] = {"budget": 8}
     names = ("path", "partition", "user", "item", "click")

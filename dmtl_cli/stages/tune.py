@@ -6,6 +6,7 @@ import datetime as dt
 from dataclasses import replace
 from functools import partial
 
+from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.days import Days
 from dmtl_cli.data.threshold import long_read_threshold
 from dmtl_cli.runs.artifact import Publication
@@ -49,8 +50,10 @@ def tune(run: Run, day: dt.date) -> Result:
     """Publishes the choices of the first window that ends with `day`.
 
     Raises:
-        UserError: 65, 66 what `Days.read` raises; 65 no row is a click or a long read.
+        UserError: 78 there is no budget; 65, 66 what `Days.read` raises; 65 no row is a click or a long read.
     """
+    if not run.config.auto.budget:
+        raise UserError("auto.budget is 0: no trials, and no stage reads any", "set auto.budget above 0", Exit.CONFIG)
     log = Days(run, run.config.features, timed=True)
     days = log.first_window(day)
     before, profiles = run.newest("teacher", day), log.parents(days)
