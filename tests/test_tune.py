@@ -199,8 +199,11 @@ def rounds_of(config: Config, loss: Callable[[Config], float], budget: float = 1
 
 
 def test_rounds_choose_one_after_the_other_with_epochs(tmp_path: Path) -> None:
+    trained = []
+
     def loss(c: Config) -> float:
         assert c.teacher.embedding_learning_rate is not None
+        trained.append((c.teacher.embedding_learning_rate, c.teacher.batch_size))
         return abs(c.teacher.embedding_learning_rate - 0.02) + (c.teacher.batch_size is None)
 
     rounds = rounds_of(config_of(tmp_path), loss)
@@ -209,6 +212,8 @@ def test_rounds_choose_one_after_the_other_with_epochs(tmp_path: Path) -> None:
         (1, False, 1), (1, False, 1), (1, True, 1), (2, False, 1), (2, True, 1)
     ]  # fmt: skip
     assert (rounds.best.teacher.batch_size, rounds.best.teacher.epochs) == (256, 2)
+    assert list(dict.fromkeys(trained)) == [(0.1, None), (0.05, None), (0.02, None), (0.02, 256)]
+    assert trained.count((0.02, None)) == trained.count((0.1, None)), "what is known is not learned again"
 
 
 def test_rounds_leave_what_is_written(tmp_path: Path) -> None:

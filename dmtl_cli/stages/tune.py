@@ -14,7 +14,7 @@ from dmtl_cli.runs.progress import Progress
 from dmtl_cli.runs.ranks import ALONE
 from dmtl_cli.runs.run import Draft, Parent, Result, Run
 from dmtl_cli.tune.carried import STAGE, taken_over
-from dmtl_cli.tune.choices import LARGER, SHAPES, Choice, chosen, free, student_rounds, teacher_rounds
+from dmtl_cli.tune.choices import FACTORS, LARGER, MIN_COUNT, Choice, chosen, free, student_rounds, teacher_rounds
 from dmtl_cli.tune.cut import Cut
 from dmtl_cli.tune.plan import rows_of_trials
 from dmtl_cli.tune.rounds import Plan, Rounds
@@ -65,10 +65,10 @@ def tune(run: Run, day: dt.date) -> Result:
 
 
 def _shapes(run: Run, day: dt.date) -> Choice:
-    """The keys that shape the models of a running chain, as the log decided them or else their defaults."""
+    """The keys that shape a running chain's models and cannot change, as the log decided them or else their defaults."""
     newest = run.newest(STAGE, day) if run.config.auto.budget else None
     choices: Choice = newest[1].facts["chosen"] if newest else {}
-    defaults: Choice = {SHAPES[0]: run.config.teacher.factor_dim, SHAPES[1]: 1}
+    defaults: Choice = {FACTORS: run.config.teacher.factor_dim, MIN_COUNT: 1}
     return {key: choices.get(key, default) for key, default in defaults.items() if free(run.config, key)}
 
 

@@ -14,8 +14,7 @@ Choice = dict[str, Value]
 MIN_COUNT = "features.min_count"
 """of every embedding of ids whose features have none"""
 RATE = "embedding_learning_rate"
-SHAPES = ("teacher.factor_dim", MIN_COUNT)
-"""keys that shape a model: they cannot change in a chain"""
+FACTORS = "teacher.factor_dim"
 LARGER = 4
 """a batch size that is tried: so many times what the rule gives"""
 
@@ -41,7 +40,7 @@ def teacher_rounds(batch_size: int) -> tuple[Round, ...]:
         batch_size: LARGER times what the rule gives.
     """
     return (
-        _grid({"teacher.embedding_learning_rate": (0.1, 0.05, 0.02, 0.005), "teacher.factor_dim": (16, 0)}, cost=2),
+        _grid({"teacher.embedding_learning_rate": (0.1, 0.05, 0.02, 0.005), FACTORS: (16, 0)}, cost=2),
         _grid({"teacher.learning_rate": (1e-3, 2e-3), "teacher.batch_size": (None, batch_size)}),
         _one_by_one({"teacher.unknown_share": (0.05, 0.01, 0.2, 0.5), MIN_COUNT: (1, 3)}),
     )

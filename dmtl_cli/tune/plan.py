@@ -117,6 +117,6 @@ def described(found: dict[str, Any]) -> str:
     keys = [[k["key"], "" if k["from"] == "to be chosen" else word(k["value"]), k["from"]] for k in found["keys"]]
     lines += aligned(keys, left=3)
     if trials:
-        minutes = "under a minute" if trials["minutes"] < 1 else f"{trials['minutes']:.0f} minutes"
+        minutes = "under a minute" if trials["minutes"] < 1 else f"{trials['minutes']:.0f} min"
         lines.append(f"trials learn some {trials['rows']:,} rows, {minutes} (guesses)")
     return "\n".join(lines)

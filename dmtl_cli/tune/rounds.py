@@ -76,9 +76,15 @@ class Rounds:
             groups: [n] the user of each measured row.
         """
         fixed, cost = self._epochs(who), self._cost(who, plan)
+        known: dict[tuple[str, float], Measured] = {}  # a round's default is what the round before took
 
         def measure(candidates: Sequence[Choice], k: int, share: float) -> Measured:
-            return self._measured(losses, self.choice | candidates[k], share, groups, plan.worth, fixed)
+            choice = {key: value for key, value in self.choice.items() if key != f"{who}.epochs"} | candidates[k]
+            config = chosen(self.config, choice)
+            at = config.model_dump_json(), share
+            if at not in known:
+                known[at] = _measured(losses(config, share), groups, plan.worth, fixed)
+            return known[at]
 
         for number, candidates, budget in self._searched(who, rounds, plan):
             share = first_share(len(candidates), cost, budget)
@@ -115,11 +121,10 @@ class Rounds:
         found = [{key: candidate[key] for key in keys} for candidate in each.candidates]
         return [one for k, one in enumerate(found) if one not in found[:k]]
 
-    def _measured(
-        self, losses: Losses, choice: Choice, share: float, groups: Ints, worth: float, epochs: int | None
-    ) -> Measured:
-        """One trial; one that diverges has an infinite loss."""
-        try:
-            return best_epoch(losses(chosen(self.config, choice), share), groups, worth, epochs)
-        except UserError:
-            return Measured(epochs or 1, np.full(len(groups), np.inf))
+
+def _measured(losses: Iterator[Floats], groups: Ints, worth: float, epochs: int | None) -> Measured:
+    """One trial; one that diverges has an infinite loss."""
+    try:
+        return best_epoch(losses, groups, worth, epochs)
+    except UserError:
+        return Measured(epochs or 1, np.full(len(groups), np.inf))
