@@ -65,7 +65,7 @@ def tune(run: Run, day: dt.date) -> Result:
 
 
 def _shapes(run: Run, day: dt.date) -> Choice:
-    """The keys that shape a running chain's models and cannot change, as the log decided them or else their defaults."""
+    """The keys that shape a running chain's models and cannot change, as the log decided them or else by default."""
     newest = run.newest(STAGE, day) if run.config.auto.budget else None
     choices: Choice = newest[1].facts["chosen"] if newest else {}
     defaults: Choice = {FACTORS: run.config.teacher.factor_dim, MIN_COUNT: 1}
