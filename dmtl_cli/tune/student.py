@@ -81,7 +81,7 @@ class StudentTrials:
     @cached_property
     def measured(self) -> StudentRows:
         """The scored pairs that every candidate is measured on."""
-        return self._scored(self.cut.measure)
+        return self._scored(self.cut.measure(1 + self.run.config.scores.negatives))
 
     def losses(self, config: Config, share: float) -> Iterator[Floats]:
         """How far a candidate is from its teacher on each measured pair, after each epoch: see `distances`.

@@ -56,7 +56,8 @@ class TeacherTrials:
     def measured(self) -> TeacherRows:
         """The rows that every candidate is measured on: as it learns them, drawn ones included."""
         config, rng = self.run.config.teacher, self.run.rng("tune", "measured")
-        return Rows.concat(list(teacher_rows(self.days, self.threshold, config, self.cut.measure, rng)))
+        drawn = rows_per_epoch(self.days, config) / max(1, sum(map(len, self.days)))
+        return Rows.concat(list(teacher_rows(self.days, self.threshold, config, self.cut.measure(drawn), rng)))
 
     @property
     def can_be_measured(self) -> bool:
