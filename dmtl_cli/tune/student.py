@@ -17,7 +17,6 @@ import torch
 
 from dmtl_cli.config.schema import Config
 from dmtl_cli.config.student import Hard, Student
-from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.day import NO_REQUEST, Day
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.rows import Rows, in_lists, pairs
@@ -37,6 +36,7 @@ from dmtl_cli.student.loss import StudentLoss, popularity_strata
 from dmtl_cli.teacher.model import Teacher
 from dmtl_cli.teacher.rows import Kept
 from dmtl_cli.tune.cut import Cut
+from dmtl_cli.tune.encodings import Encodings
 from dmtl_cli.tune.teacher import SCORED, logits_of
 
 Floats = npt.NDArray[np.float64]
@@ -65,7 +65,7 @@ class StudentTrials:
     ) -> None:
         self.run, self.days, self.cut, self.progress = run, days, cut, progress
         self.model, self.batcher, self.calibration = model, batcher, calibration
-        self._encoders: dict[tuple[int, ...], Encoder] = {}
+        self._encodings = Encodings(days, cut.learned, event_features=True)
 
     @property
     def rows(self) -> int:
@@ -90,16 +90,16 @@ class StudentTrials:
             UserError: training diverged.
         """
         run, section = replace(self.run, config=config), config.student.model_copy(update={"hard": Hard()})
-        encoder = Encoder(config.features_of("student")).grow(list(self.cut.learned))
+        encoder, tables = self._encodings.of(config.features_of("student"))
         run.seed_torch("tune", "student")
         learner, rng = Learner.build(run, section, encoder, partial(build_student, encoder, section)), run.rng("tune")
         learner.model.soft_bias.data.fill_(float(np.median(self.learned.labels.targets[:, 0])))
-        batcher = learner.batcher(run, self.days, rng, by="sides", event_features=True)
+        batcher = learner.batcher(run, self.days, rng, by="sides", event_features=True, tables=tables)
         few = self.learned.take(np.flatnonzero(self._some(share)))
-        items = torch.zeros(len(batcher.tables.items), device=run.device)
+        items = torch.zeros(len(tables.items), device=run.device)
         strata = popularity_strata(section.distill, self.days, run.device)
         loss = StudentLoss(learner.model, section, 1.0, items, strata, plain=config.plain_autograd)
-        scorer = Batcher(encoder, batcher.tables, run.device, by="sides")
+        scorer = Batcher(encoder, tables, run.device, by="sides")
         lists = few.lists
         assert lists is not None
         while True:
