@@ -183,6 +183,7 @@ def config_of(folder: Path, days: int, threads: int) -> dict[str, Any]:
         "workspace": str(folder / "work"),
         "threads": threads,
         "device": "cpu",
+        "auto": {"budget": 0},
         "data": {"root": str(folder), "events": {"path": "train", "click": "click", "duration": "duration"}},
         "features": [
             *categorical("user", ("user_id", *OF_USER)),
@@ -660,7 +661,8 @@ class Flat:
         u, i, y = batch.user_index, batch.item_index, batch.labels
         of_user = (batch.user.ids[u], batch.user.sequences[0][u], batch.user.floats[u])
         labels = [y.click.float(), y.converted[:, 0].float()] if isinstance(y, TeacherLabels) else [torch.zeros(len(u))]
-        return Flat(*of_user, batch.item.ids[i], batch.context.floats, torch.stack(labels, 1))
+        number = batch.context.floats[:, :1]  # and that it is known, which it is in every row
+        return Flat(*of_user, batch.item.ids[i], number, torch.stack(labels, 1))
 
 
 def layers(*widths: int) -> nn.Sequential:
