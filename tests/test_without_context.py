@@ -113,7 +113,7 @@ def test_every_part_of_a_hidden_context_is_row_0_or_nothing() -> None:
 # log-odds of a click: quality + 3 (base price - price of the moment), which is around the base price. So without the
 # moment's price the base price says nothing, while a model that always sees both learns a weight of 3 for it.
 
-ITEMS, N = 60, 6_000
+ITEMS, N = 60, 20_000
 FEATURES = [
     {"name": "user_id", "side": "user", "kind": "categorical"},
     {"name": "base", "side": "item", "kind": "numeric"},
@@ -165,7 +165,7 @@ def opened(project: Project, scratch: Path, *, day: int, of: int = 1) -> Opened:
 def prices(home: Path, log: Path, features: list[dict[str, Any]] = FEATURES, **teacher: Any) -> Project:
     data = {"events": {k: v for k, v in BASE["data"]["events"].items() if k != "time"}}
     config = BASE | {"data": data, "features": features, "labels": {"long_read": 20}}
-    return Project.create(home, log, config=config | {"teacher": BASE["teacher"] | {"epochs": 6} | teacher})
+    return Project.create(home, log, config=config | {"teacher": BASE["teacher"] | {"epochs": 3, "learning_rate": 0.01} | teacher})
 
 
 @pytest.fixture(scope="module")
