@@ -165,7 +165,9 @@ def opened(project: Project, scratch: Path, *, day: int, of: int = 1) -> Opened:
 def prices(home: Path, log: Path, features: list[dict[str, Any]] = FEATURES, **teacher: Any) -> Project:
     data = {"events": {k: v for k, v in BASE["data"]["events"].items() if k != "time"}}
     config = BASE | {"data": data, "features": features, "labels": {"long_read": 20}}
-    return Project.create(home, log, config=config | {"teacher": BASE["teacher"] | {"epochs": 3, "learning_rate": 0.01} | teacher})
+    return Project.create(
+        home, log, config=config | {"teacher": BASE["teacher"] | {"epochs": 3, "learning_rate": 0.01} | teacher}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -290,9 +292,7 @@ def test_the_second_day_goes_on_from_the_first_ones_facts(project: Project, tmp_
     encoder = two.teacher.encoder
     tables = Tables(encoder.entities(two.day, "user"), encoder.entities(two.day, "item"))
     for context, before, after in ((True, one.facts, two.facts), (False, *(x.facts["no_context"] for x in (one, two)))):
-        network = held_out_logits(
-            two.run, encoder, two.teacher.model, [two.day], hold_out, 20.0, context=context
-        )
+        network = held_out_logits(two.run, encoder, two.teacher.model, [two.day], hold_out, 20.0, context=context)
         learned = Regression.read(two.folder / "regression", Tasks(), context=context)
         beside = learned.held_out(encoder, tables, [two.day], hold_out, 20.0)
         for task in ("ctr", "cvr"):
