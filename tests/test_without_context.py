@@ -109,7 +109,7 @@ def test_every_part_of_a_hidden_context_is_row_0_or_nothing() -> None:
     assert found.ids.dtype == found.sequences[0].dtype == np.int32
 
 
-# -- a log whose items have a price of their own and one of the moment ---------------------------------------------------
+# -- a log whose items have a price of their own and one of the moment -------------------------------------------------
 # log-odds of a click: quality + 3 (base price - price of the moment), which is around the base price. So without the
 # moment's price the base price says nothing, while a model that always sees both learns a weight of 3 for it.
 
