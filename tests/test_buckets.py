@@ -79,6 +79,7 @@ def a_config() -> dict[str, Any]:
         {"name": "hour", "side": "context", "kind": "categorical", "hash_bucket_size": 30},
     ]
     config["teacher"] |= {"batch_size": 64, "epochs": 4, "learning_rate": 0.01, "crosses": [CROSS]}
+    config["teacher"]["calibration_share"] = 0.0  # all that the log has is learned
     config["student"] |= {"batch_size": 128, "epochs": 4}
     config["scores"] = {"negatives": 1, "candidates": 6}
     return config

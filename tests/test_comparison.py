@@ -290,13 +290,13 @@ def test_lost_cells_are_made_again_and_no_others(project: Project) -> None:
 
 def test_a_failed_cell_is_resumed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """A new setting, whose second seed fails at first: then only that cell and the table are left to do."""
-    more = SETTINGS | {"plain": {"student.vectors": "plain"}}
+    more = SETTINGS | {"unit": {"student.vectors": "unit"}}
     first, before = manifest(project.ws, "compare", 4)["run_id"], project.published()
     real, calls = comparison.evaluate, []
 
     def failing(run: Run, *rest: Any, **named: Any) -> Any:
         calls.append(str(run.ws.root))
-        if "seed=2/compare/plain-" in str(run.ws.root):
+        if "seed=2/compare/unit-" in str(run.ws.root):
             raise RuntimeError("power cut")
         return real(run, *rest, **named)
 
@@ -306,22 +306,22 @@ def test_a_failed_cell_is_resumed(project: Project, monkeypatch: pytest.MonkeyPa
     assert ended.code == 70 and "power cut" in ended.err and ended.out == ""
     assert manifest(project.ws, "compare", 4)["run_id"] == first, "the last table stands"
     half = project.published()
-    assert {k.split("/plain-")[0] for k in half.keys() - before.keys()} == {"compare", "compare/seed=2/compare"}
-    assert not (cell(project, "plain", 2) / "evaluation").exists()
-    assert (cell(project, "plain", 1) / f"evaluation/day={DAYS[3]}/CURRENT").exists()
+    assert {k.split("/unit-")[0] for k in half.keys() - before.keys()} == {"compare", "compare/seed=2/compare"}
+    assert not (cell(project, "unit", 2) / "evaluation").exists()
+    assert (cell(project, "unit", 1) / f"evaluation/day={DAYS[3]}/CURRENT").exists()
 
     ended = compare(project, settings=more)
-    assert ended.code == 0 and list(cells_of(ended.out)) == models(*BASELINES, *SETTINGS, "plain")
+    assert ended.code == 0 and list(cells_of(ended.out)) == models(*BASELINES, *SETTINGS, "unit")
     after = project.published()
     made = after.keys() - half.keys()
-    assert {k for k in made if "/plain-" not in k} == {
+    assert {k for k in made if "/unit-" not in k} == {
         k for k in made if k.startswith(f"compare/day={DAYS[3]}/run-{manifest(project.ws, 'compare', 4)['run_id']}")
     }
-    assert all(k.startswith("compare/seed=2/") for k in made if "/plain-" in k)
+    assert all(k.startswith("compare/seed=2/") for k in made if "/unit-" in k)
     for k in before:
         assert after[k] == before[k] or not (project.ws / k).is_file() or k == f"compare/day={DAYS[3]}/CURRENT"
     table = cells_of(ended.out)
-    assert table["plain"]["ctcvr.auc"] != table["student"]["ctcvr.auc"]
+    assert table["unit"]["ctcvr.auc"] != table["student"]["ctcvr.auc"]
 
 
 def test_one_seed_has_no_spread_and_no_transfer(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
