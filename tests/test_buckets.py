@@ -79,7 +79,6 @@ def a_config() -> dict[str, Any]:
         {"name": "hour", "side": "context", "kind": "categorical", "hash_bucket_size": 30},
     ]
     config["teacher"] |= {"batch_size": 64, "epochs": 4, "learning_rate": 0.01, "crosses": [CROSS]}
-    config["teacher"]["calibration_share"] = 0.0  # all that the log has is learned
     config["student"] |= {"batch_size": 128, "epochs": 4}
     config["scores"] = {"negatives": 1, "candidates": 6}
     return config
@@ -141,7 +140,8 @@ def test_a_table_keeps_its_rows_from_day_to_day(chain: tuple[Project, dict[tuple
                 assert len(weights) == SIZE + 1
                 same = (weights == weights[0]).all(1)
                 assert same[0] and same[[r for r in range(SIZE + 1) if r not in touched]].all(), "nothing untrained"
-                assert same[touched].sum() <= (stage == "student"), "the rows of ids are learned"  # OLD, of day 1
+                unlearned = USERS // 5 if (stage, name) == ("teacher", "embedding.user_id") else stage == "student"
+                assert same[touched].sum() <= unlearned, "but for users held out, and a student's OLD, of day 1"
         assert all(pl.read_parquet(f / "vocabularies.parquet").is_empty() for f in folders)
     first, second = (load_file(Path(made["teacher", d]["path"]) / "model.safetensors") for d in DAYS[:2])
     old, others = row_of(OLD), [row_of(item_id(k)) for k in range(ITEMS)]

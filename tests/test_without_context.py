@@ -356,10 +356,18 @@ def test_the_chain_through_the_command_line(project: Project) -> None:
     assert found["teacher.ctr.auc"] > 0.8, "the price of the moment tells most"
     assert abs(found["teacher.ctr.auc"] - found["regression.ctr.auc"]) < 0.02
     assert found["teacher.ctr.pcoc"] == pytest.approx(1, abs=0.1)
-    alone = prices(project.home / "alone", Path(project.config["data"]["root"]), blend_regression=False)
+
+
+@pytest.mark.parametrize("teacher", [{"blend_regression": False}, {"calibration_share": 0.0}], ids=str)
+def test_the_network_alone(log: Path, tmp_path: Path, teacher: dict[str, Any]) -> None:
+    """Where it is wished, and where no held-out row could choose a share."""
+    alone = prices(tmp_path, log, **teacher)
     alone.done("train-teacher", 1)
-    facts = Manifest.read(next(alone.ws.glob("teacher/day=*/run-*/manifest.json"))).facts
-    assert "blend" not in facts and "blend" not in facts["no_context"] and facts["no_context"]["calibration"]
+    at = opened(alone, tmp_path, day=1)
+    assert "blend" not in at.facts and set(at.facts["no_context"]) == {"calibration"}
+    some = pairs(np.arange(20), np.arange(20))
+    network = Scorer(at.teacher.encoder, at.teacher.model, at.day, at.run.device)
+    assert np.array_equal(at.teacher.on(at.day).lists(some), network.lists(some))
 
 
 def test_a_network_without_context_columns_is_as_wide_as_its_sides() -> None:
