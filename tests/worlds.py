@@ -23,7 +23,6 @@ BASE: dict[str, Any] = {
     "seed": 1,
     "auto": {"budget": 0},
     "threads": 1,
-    "auto": {"budget": 0},
     "data": {
         "events": {
             "path": "events",
