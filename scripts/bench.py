@@ -82,6 +82,8 @@ FLOP = 6 * (EXPERTS * (WIDTH * 256 + 256 * 128) + 2 * (WIDTH * EXPERTS + 128 * 6
 
 PLAIN = "plain reference"
 PRECISIONS = ("fp32", "bf16") if has_bf16(torch.device("cpu")) else ("fp32",)
+HELD_OUT = "teacher.calibration_share=0.1"
+"""as shipped: what is scored is then blended with the regression; the teacher that is beside a plain one learns all"""
 VARIANTS: dict[str, tuple[str, list[str]]] = {
     "fp32": ("fp32", []),
     "bf16": ("bf16", ["teacher.precision=bf16"]),
@@ -183,6 +185,7 @@ def config_of(folder: Path, days: int, threads: int) -> dict[str, Any]:
         "workspace": str(folder / "work"),
         "threads": threads,
         "device": "cpu",
+        "auto": {"budget": 0},
         "data": {"root": str(folder), "events": {"path": "train", "click": "click", "duration": "duration"}},
         "features": [
             *categorical("user", ("user_id", *OF_USER)),
@@ -191,7 +194,6 @@ def config_of(folder: Path, days: int, threads: int) -> dict[str, Any]:
             *numbers,
         ],
         "labels": {"long_read": LONG_READ},
-        "auto": {"budget": 0},
         "teacher": {
             **same,
             "first_window_days": days,
@@ -499,7 +501,7 @@ def dump(bench: Bench) -> list[Entry]:
     """Scoring pairs into a dump, beside the rate of training on them."""
 
     def stage(command: str, k: int) -> Result:
-        return bench.dmtl(command, "dump", f"seed={k + 1}")
+        return bench.dmtl(command, "dump", f"seed={k + 1}", HELD_OUT)
 
     done = in_turn(bench, {c: partial(stage, c) for c in ("train-teacher", "dump-logits")})
     return [entry(bench, "dump of scores", done["dump-logits"], done["train-teacher"], against="dmtl's training")]
@@ -610,7 +612,7 @@ def scored(bench: Bench) -> None:
     """A teacher of the log and its dump, in the workspace `scored`; made once."""
     if not (bench.log / "work" / "scored" / "scores").exists():
         bench.say("a teacher and its scores")
-        bench.dmtl("train-teacher", "scored")
+        bench.dmtl("train-teacher", "scored", HELD_OUT)
         bench.dmtl("dump-logits", "scored")
 
 
@@ -661,7 +663,8 @@ class Flat:
         u, i, y = batch.user_index, batch.item_index, batch.labels
         of_user = (batch.user.ids[u], batch.user.sequences[0][u], batch.user.floats[u])
         labels = [y.click.float(), y.converted[:, 0].float()] if isinstance(y, TeacherLabels) else [torch.zeros(len(u))]
-        return Flat(*of_user, batch.item.ids[i], batch.context.floats, torch.stack(labels, 1))
+        number = batch.context.floats[:, :1]  # and that it is known, which it is in every row
+        return Flat(*of_user, batch.item.ids[i], number, torch.stack(labels, 1))
 
 
 def layers(*widths: int) -> nn.Sequential:

@@ -108,7 +108,9 @@ def test_the_plain_teacher_is_dmtls(opened: Any) -> None:
     plain = bench.PlainTeacher(at.encoder.embedding_rows())
     same_embeddings(plain, model.table)
     net: Any = model.net
-    whole, bias, n = torch.cat(list(net.first.weights), 1), net.first.bias, bench.EXPERT_UNITS[0]
+    n, (*parts, context) = bench.EXPERT_UNITS[0], net.first.weights
+    known = context[:, -1]  # a column of ones, as no context is hidden
+    whole, bias = torch.cat([*parts, context[:, :-1]], 1), net.first.bias + known
     for e, expert in enumerate(plain.experts):
         assign(expert[0], whole[e * n : (e + 1) * n], bias[e * n : (e + 1) * n])
         assign(expert[2], net.experts.weights[0][e].T, net.experts.biases[0][e, 0])

@@ -25,6 +25,7 @@ from dmtl_cli.data.days import Days
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.day import ID, Day
 from dmtl_cli.data.log.reader import Log
+from dmtl_cli.data.rows import pairs
 from dmtl_cli.nn import checkpoint
 from dmtl_cli.nn.batches import side_of
 from dmtl_cli.nn.fit import LOOK_EVERY
@@ -270,25 +271,24 @@ def test_another_student_makes_candidates_stale(project: Project) -> None:
 # -- their scores ------------------------------------------------------------------------------------------------------
 
 
-def test_candidates_are_scored_without_a_context(chain: Project, tmp_path: Path) -> None:
-    """As the teacher scores a catalogue; an exposed row of the same pair is scored at its position."""
+def test_every_pair_is_scored_without_a_context(chain: Project, tmp_path: Path) -> None:
+    """As the teacher scores a catalogue; in its context an exposed row has another score."""
     frame, _ = dumped(chain, 3, 2)
     day, config = read(chain, 3, tmp_path), load_config(chain.file)
     folder = Path(chain.call("path", "teacher", "--day", DAYS[1]).out.strip())
     manifest = Manifest.read(folder / "manifest.json")
     teacher = FrozenTeacher(folder, manifest, torch.device("cpu"), config)
-    whole = np.stack(list(teacher.on(day).catalogue(np.arange(len(day.users)))))  # [U, I, T]
+    scorer = teacher.on(day)
+    whole = np.stack(list(scorer.catalogue(np.arange(len(day.users)))))  # [U, I, T]
     row = {name: day.rows_of(frame[f"{name}_id"], name) for name in ("user", "item")}
-    expected = whole[row["user"], row["item"]]
-    far = {}
-    for source in ("candidate", "exposed"):
-        here = (frame["pair_source"] == source).to_numpy()
-        logits = frame.select("ctr_logit", "cvr_logit").to_numpy()[here]
-        far[source] = np.abs(logits - expected[here]).max()
-    assert far["candidate"] < 1e-5 and far["exposed"] > 1e-3
-    chosen = frame.filter(pl.col("pair_source") == "candidate")
-    p = np.exp(teacher.calibration["ctr"].log_prob(chosen["ctr_logit"].to_numpy()))
-    np.testing.assert_allclose(chosen["pctr"], p, rtol=1e-5)
+    logits = frame.select("ctr_logit", "cvr_logit").to_numpy()
+    np.testing.assert_allclose(logits, whole[row["user"], row["item"]], atol=1e-5)
+    assert set(frame["pair_source"]) == {"exposed", "negative", "candidate"}
+    p = np.exp(teacher.no_context.calibration["ctr"].log_prob(frame["ctr_logit"].to_numpy()))
+    np.testing.assert_allclose(frame["pctr"], p, rtol=1e-5)
+    (block,) = day.blocks()
+    in_context = scorer.pairs(pairs(block.user, block.item, block.features))
+    assert np.abs(in_context - whole[block.user, block.item]).max() > 1e-3
 
 
 # -- how they weigh in a student ---------------------------------------------------------------------------------------

@@ -239,7 +239,7 @@ def test_ids_learned_by_heart(tmp_path: Path) -> None:
     made = project(tmp_path, request=np.arange(ROWS))  # held out are rows of users who are learned too
     made.config["data"]["events"]["request"] = "request"
     made.write()
-    rates = {"teacher__learning_rate": 0.01, "teacher__embedding_learning_rate": 0.3}
+    rates = {"teacher__learning_rate": 0.01, "teacher__embedding_learning_rate": 0.3, "teacher__context_dropout": 0}
     made.done("train-teacher", 1, teacher__epochs=20, **rates)
     assert [line for line in doubted(made, "teacher") if "it overfits" in line]
 

@@ -29,7 +29,7 @@ from dmtl_cli.data.features.vocabulary import Vocabulary
 from dmtl_cli.data.log.day import ID, Day
 from dmtl_cli.data.log.spool import Spool
 from dmtl_cli.data.rows import Rows, pairs
-from dmtl_cli.nn.batches import Batcher, Tables, distinct_of, side_of
+from dmtl_cli.nn.batches import Batcher, Tables, distinct_of, side_of, with_known
 from dmtl_cli.nn.layers import Side, SideEmbedder, SplitLinear
 from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.student.build import build_student
@@ -100,7 +100,7 @@ def encoder_of(*features: Feature, **sizes: int) -> Encoder:
 
 
 def random_encoded(encoder: Encoder, of: str, n: int, rng: np.random.Generator) -> Encoded:
-    """Rows of one side; every third row's sequences are empty, some ids are unknown."""
+    """Rows of one side; every third row's sequences are empty, some ids are unknown, every sixth context is hidden."""
     layout, rows = encoder.layout(of), encoder.embedding_rows()
     sequences = []
     for name, length in layout.sequences:
@@ -108,11 +108,12 @@ def random_encoded(encoder: Encoder, of: str, n: int, rng: np.random.Generator) 
         drawn = rng.integers(1, rows[name], (n, length))
         sequences.append(np.where(np.arange(length) < lengths[:, None], drawn, 0).astype(np.int32))
     ids = [rng.integers(0, rows[name], n) for name in layout.ids]
-    return Encoded(
+    encoded = Encoded(
         np.stack(ids, 1).astype(np.int32) if ids else np.zeros((n, 0), np.int32),
         tuple(sequences),
         rng.normal(size=(n, layout.floats)).astype(np.float32),
     )
+    return with_known(encoded, np.arange(n) % 6 > 0) if of == "context" else encoded
 
 
 def random_side(encoder: Encoder, of: str, n: int, seed: int, dtype: torch.dtype = torch.float32) -> Side:
@@ -196,7 +197,7 @@ def test_side_embedder_is_ids_then_masked_means_then_floats(of: str) -> None:
     x = random_side(encoder, of, 9, 1)
     embedder = SideEmbedder(table, layout.ids, layout.sequences)
     out = embedder(*table(embedder.rows(x)), x)
-    assert out.shape == (9, layout.width(DIM))
+    assert out.shape == (9, layout.width(DIM) + (of == "context"))
     torch.testing.assert_close(out, plain_embedding(table, encoder, of, x), rtol=0, atol=1e-8)
 
 
@@ -406,7 +407,7 @@ def random_sides(encoder: Encoder, seed: int, dtype: torch.dtype = torch.float32
 @EACH
 def test_a_teacher_is_its_plain_form_gradients_too(features: tuple[Feature, ...], more: dict[str, Any]) -> None:
     encoder = encoder_of(*features)
-    model = a_teacher(encoder, **more).double()
+    model = a_teacher(encoder, seed=1, **more).double()
     user, item, context = random_sides(encoder, 5, torch.float64)
     logits, gates = model(user, item, context, USERS, ITEMS)
     plain = plain_teacher(model, encoder, rows_of(user, USERS), rows_of(item, ITEMS), context)
@@ -816,13 +817,15 @@ def raw_items(n: int = 8) -> pl.DataFrame:
     )
 
 
-@pytest.mark.parametrize("event", [False, True], ids=["entity", "event"])
+@pytest.mark.parametrize(
+    ("event", "context"), [(False, CONTEXT), (True, ()), (True, CONTEXT)], ids=["entity", "event", "event and context"]
+)
 @pytest.mark.parametrize("name", ["mmoe", "shared_bottom", "ple deep", "no factors"])
 def test_catalogue_is_pairs_of_each_user_with_every_item(
-    name: str, event: bool, monkeypatch: pytest.MonkeyPatch
+    name: str, event: bool, context: tuple[Feature, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device = (feature("device", "user", "categorical", level="event"),) if event else ()
-    encoder = encoder_of(*USER, *device, *ITEM, *CONTEXT)
+    encoder = encoder_of(*USER, *device, *ITEM, *context)
     day = a_day(raw_users(), raw_items())
     scorer = Scorer(encoder, a_teacher(encoder, **NETWORKS[name]).eval(), day, CPU)
     monkeypatch.setattr(scoring, "_ITEMS", 3)
@@ -834,7 +837,10 @@ def test_catalogue_is_pairs_of_each_user_with_every_item(
     features = day.users.select("device")[pair[0]] if event else None
     for batch_size in (7, 8_192):
         scored = scorer.pairs(pairs(*pair, features), batch_size)
+        if event and context:  # a pair of an event has a context, of nulls here
+            assert np.abs(found.reshape(-1, tasks) - scored).max() > 1e-3
+            scored = found.reshape(-1, tasks)
         np.testing.assert_allclose(found.reshape(-1, tasks), scored, atol=1e-5, rtol=1e-5)
-        np.testing.assert_allclose(scorer.lists(pairs(*pair), batch_size), scored, atol=1e-5, rtol=1e-5)
+        np.testing.assert_allclose(scorer.lists(pairs(*pair, features), batch_size), scored, atol=1e-5, rtol=1e-5)
     assert scorer.pairs(pairs(users[:0], users[:0])).shape == (0, tasks)
     assert found.std() > 1e-3

@@ -91,12 +91,13 @@ def test_a_dump_has_the_strata_of_what_was_drawn(project: Project, tmp_path: Pat
     scorer, rng = teacher.on(day), run.rng("scores", day.day, day.day)
     (block,) = day.blocks()
     draws = [Negatives(day, 0.0).draw(block.user.astype(np.int64), rng) for _ in range(12)]
-    logits = [scorer.pairs(pairs(block.user, item, block.features)) for item, _ in draws]
+    logits = [scorer.lists(pairs(block.user, item, block.features)) for item, _ in draws]
     ids = {side: getattr(day, f"{side}s")[ID].to_list() for side in ("user", "item")}
     expected: Counter[tuple[Any, Any]] = Counter()
     for n in range(len(block)):
         drawn = [k for k in range(12) if draws[k][1][n]]
-        p = [sum(teacher.calibration[t].log_prob(logits[k][n, c]) for c, t in enumerate(("ctr", "cvr"))) for k in drawn]
+        mine = [{"ctr": logits[k][n, 0], "cvr": logits[k][n, 1]} for k in drawn]
+        p = [sum(teacher.no_context.calibration[t].log_prob(x) for t, x in logit.items()) for logit in mine]
         items = (draws[drawn[k]][0][n] for k in one_by_one([float(x) for x in p], 3))
         expected.update((ids["user"][block.user[n]], ids["item"][i]) for i in items)
     drawn_rows = dumped(project).filter(pl.col("pair_source") == "negative")

@@ -308,7 +308,7 @@ def users_of(day: Day, rows: Any) -> set[Any]:
 def test_every_event_is_learned_or_measured(tmp_path: Path, days: int, time: str | None, by: str) -> None:
     cut = Cut.of(days_of(tmp_path, days, time=time))
     assert cut.by == by
-    learned, measured = kept(cut, cut.learn(1.0)), kept(cut, cut.measure)
+    learned, measured = kept(cut, cut.learn(1.0)), kept(cut, cut.measure())
     for early, late in zip(learned, measured, strict=True):
         assert (early ^ late).all(), "one of both, never both"
     total = sum(map(len, learned))
@@ -345,6 +345,6 @@ def test_a_users_number_is_the_same_on_every_day(tmp_path: Path) -> None:
 def test_not_more_is_measured_than_tells_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dmtl_cli.tune.cut.MOST_MEASURED", 300)
     cut = Cut.of(days_of(tmp_path, 4))
-    measured = kept(cut, cut.measure)[-1]
+    measured = kept(cut, cut.measure())[-1]
     assert MOST_MEASURED > 600 and 150 < measured.sum() < 450
     assert users_of(cut.days[-1], measured).isdisjoint(users_of(cut.days[-1], ~measured)), "whole users"

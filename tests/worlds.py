@@ -21,8 +21,8 @@ JSON_KEYS = {"stage", "day", "key", "run_id", "path", "rows", "metrics", "gates"
 
 BASE: dict[str, Any] = {
     "seed": 1,
-    "threads": 1,
     "auto": {"budget": 0},
+    "threads": 1,
     "data": {
         "events": {
             "path": "events",

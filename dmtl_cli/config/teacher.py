@@ -70,6 +70,7 @@ class Teacher(Training):
     reads a context, so pairs for a student are scored without, and so is a catalogue"""
     blend_regression: bool = True
     """the logits of a regression of the same rows are added to the network's, in the shares that held-out rows choose;
-    false: the network alone (a log of clicks alone has no such rows)"""
+    false: the network alone (a log of clicks alone, and
+    calibration_share: 0, have no such rows)"""
     crosses: tuple[Cross, ...] = ()
     """further inputs that no tower can read, as they belong to a pair: ln(1 + equal values of two features)"""

@@ -1,1 +1,1 @@
-"""How good a model is on a day: rankers, metrics, tables. Imports teacher, student, serving, data, runs and config."""
+"""How good a model is on a day: rankers, metrics, tables. Imports teacher, student and what is below."""

@@ -9,7 +9,7 @@ computes pairs, or of the users and items for two towers. What a loss needs cove
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, Literal
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Encoded
+from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.rows import L, Rows, map_labels
 from dmtl_cli.nn.layers import Side
 from dmtl_cli.runs.ranks import ALONE, Ranks
@@ -66,6 +67,17 @@ class Tables:
 
     users: Encoded
     items: Encoded
+
+
+def stacked(encoder: Encoder, days: Sequence[Day], *, event_features: bool) -> Tables:
+    """The users and items of days, encoded.
+
+    Args:
+        event_features: whether a user's event-level features are part of the user, as in a tower.
+    """
+    per_event = None if event_features else False
+    users, items = (Encoded.concat([encoder.entities(d, side, per_event) for d in days]) for side in ("user", "item"))
+    return Tables(users, items)
 
 
 def to_device(device: torch.device, array: npt.NDArray[Any]) -> Tensor:

@@ -13,10 +13,9 @@ import torch
 from dmtl_cli.config.features import Feature
 from dmtl_cli.config.training import Training
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.data.log.day import Day
 from dmtl_cli.nn import checkpoint
-from dmtl_cli.nn.batches import Batcher, Tables
+from dmtl_cli.nn.batches import Batcher, Tables, stacked
 from dmtl_cli.nn.optimizers import Optimizers, forget_untouched
 from dmtl_cli.nn.sharded import TableOf, table_of
 from dmtl_cli.nn.table import EmbeddingTable
@@ -69,6 +68,7 @@ class Learner(Generic[M]):
         by: Literal["rows", "sides"],
         event_features: bool,
         context_dropout: float = 0.0,
+        tables: Tables | None = None,
     ) -> Batcher:
         """Makes batches over the days' users and items.
 
@@ -76,12 +76,11 @@ class Learner(Generic[M]):
             by: what of a batch several ranks divide among themselves.
             event_features: whether a user's event-level features are part of the user, as in a tower.
             context_dropout: share of rows whose context is hidden.
+            tables: the users and items, where they are encoded already.
         """
-        per_event = None if event_features else False
-        sides = (Encoded.concat([self.encoder.entities(d, s, per_event) for d in days]) for s in ("user", "item"))
         return Batcher(
             self.encoder,
-            Tables(*sides),
+            tables or stacked(self.encoder, days, event_features=event_features),
             run.device,
             unknown_share=self.config.unknown_share,
             context_dropout=context_dropout,

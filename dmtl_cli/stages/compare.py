@@ -27,6 +27,8 @@ from dmtl_cli.runs.workspace import Workspace
 from dmtl_cli.stages.evaluate import evaluate, evaluate_history
 from dmtl_cli.stages.run import ALL, Stages, learn_day
 from dmtl_cli.stages.train_joint import train_joint
+from dmtl_cli.tune.carried import STAGE as TUNE
+from dmtl_cli.tune.table import word
 
 
 def compare(
@@ -182,6 +184,8 @@ def _publish(run: Run, measured: list[dt.date], seeds: list[int], table: Table) 
         run.log.say("no figure: pip install matplotlib (or dmtl[plot]) to have one")
     days = f"{measured[0]} .. {measured[-1]}" if len(measured) > 1 else f"{measured[0]}"
     head = f"Measured on {days}, seeds {', '.join(map(str, seeds))}: means (largest less smallest seed)."
+    if (decided := _decided(run, measured[-1])) is not None:
+        head += f"\n\n{decided}"
 
     def work(publication: Publication) -> Draft:
         _write(table, head, publication.path)
@@ -191,6 +195,15 @@ def _publish(run: Run, measured: list[dt.date], seeds: list[int], table: Table) 
 
     config = run.sections("evaluate") | {"evaluations": table.evaluations, "refused": table.refused, "figure": drawn}
     return run.publish("compare", measured[-1], config, [], [], work, shared=False)
+
+
+def _decided(run: Run, day: dt.date) -> str | None:
+    """What the log decided of the config of the first seed; None where there were no trials."""
+    newest = run.newest(TUNE, before(day, -1))
+    if newest is None:
+        return None
+    chosen = (f"{key} {word(value)}" for key, value in newest[1].facts["chosen"].items())
+    return f"Decided by the log of {newest[1].day}: {', '.join(chosen)}."
 
 
 def _write(table: Table, head: str, folder: Path) -> None:

@@ -128,6 +128,6 @@ def _candidates(run: Run, day: Day, scorer: Scorer, active: Ints, retriever: Par
 def _facts(run: Run, teacher: Manifest) -> dict[str, object]:
     config = run.config.scores
     facts = {k: teacher.facts[k] for k in ("threshold_seconds", "calibrated", "sampling")}
-    facts["calibration"] = teacher.facts["no_context"]["calibration"]
+    facts["calibration"] = teacher.facts.get("no_context", teacher.facts)["calibration"]
     draws = {name: getattr(config, name) for name in ("negatives", "stratify", "alpha", "candidates")}
     return facts | {"teacher": teacher.as_parent(), "draws": draws, "fusion": config.fusion}

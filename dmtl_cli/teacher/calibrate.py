@@ -130,8 +130,8 @@ def _calibrated(
     Args:
         before: these facts of the teacher before.
     """
-    facts: dict[str, Any] = {}
-    if run.config.teacher.blend_regression and run.config.data.events.click is not None:
+    config, facts = run.config.teacher, dict[str, Any]()
+    if config.blend_regression and config.calibration_share and run.config.data.events.click is not None:
         blend = Blend.fit(network, regression, Blend.from_dict(before["blend"]) if "blend" in before else None)
         network = {task: blended(rows, regression[task], blend.share(task)) for task, rows in network.items()}
         facts["blend"] = blend.to_dict()

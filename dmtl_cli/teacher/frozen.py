@@ -55,7 +55,8 @@ class Finish:
 
 
 class FrozenTeacher:
-    """A published teacher: its encoder, network and calibration.
+    """A published teacher: its encoder, its network, and what becomes of the logits of pairs in their context and of
+    pairs without one.
 
     Raises:
         UserError: 65 its features or its tasks differ from the config's.
@@ -71,9 +72,8 @@ class FrozenTeacher:
         self.model.to(device).eval()
         self.device = device
         self.in_context = Finish.stored(folder, manifest.facts, self.tasks, context=True)
-        self.no_context = Finish.stored(
-            folder, manifest.facts["no_context"], self.tasks, context=not has_own(self.encoder)
-        )
+        hidden = manifest.facts.get("no_context", manifest.facts)  # teachers of earlier versions have one for both
+        self.no_context = Finish.stored(folder, hidden, self.tasks, context=not has_own(self.encoder))
 
     def on(self, day: Day) -> Scorer:
         """A scorer of the day's users and items."""

@@ -27,7 +27,7 @@ Ints = npt.NDArray[np.int64]
 LEARNED = 2 / 3
 """of the days, of a day's time or of its users"""
 MOST_MEASURED = 50_000
-"""rows that a candidate is measured on, up to chance"""
+"""pairs that a candidate is measured on, up to chance"""
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,16 @@ class Cut:
 
         return kept
 
-    @property
-    def measure(self) -> Kept:
-        """The events that are measured, of so many users that there are some MOST_MEASURED."""
+    def measure(self, pairs: float = 1.0) -> Kept:
+        """The events that are measured, of so many users that there are some MOST_MEASURED pairs.
+
+        Args:
+            pairs: that an event is measured by: itself, and what is drawn for it.
+        """
         last = self.learned[-1].day
         after = [day for day in self.days if day.day > last]
         rows = sum(map(len, after)) if after else len(self.days[-1]) * (1 - LEARNED)
-        share = min(1.0, MOST_MEASURED / max(1.0, rows))
+        share = min(1.0, MOST_MEASURED / max(1.0, rows * pairs))
 
         def kept(day: Day, block: Block) -> Bools:
             if self.by == "days" and day.day <= last:

@@ -17,7 +17,6 @@ import torch
 
 from dmtl_cli.config.schema import Config
 from dmtl_cli.config.student import Hard, Student
-from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.day import NO_REQUEST, Day
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.rows import Rows, in_lists, pairs
@@ -38,6 +37,7 @@ from dmtl_cli.student.rows import mean_log_odds
 from dmtl_cli.teacher.model import Teacher
 from dmtl_cli.teacher.rows import Kept
 from dmtl_cli.tune.cut import Cut
+from dmtl_cli.tune.encodings import Encodings
 from dmtl_cli.tune.teacher import SCORED, finite, logits_of
 
 Floats = npt.NDArray[np.float64]
@@ -66,11 +66,7 @@ class StudentTrials:
     ) -> None:
         self.run, self.days, self.cut, self.progress = run, days, cut, progress
         self.model, self.batcher, self.calibration = model, batcher, calibration
-
-    @cached_property
-    def encoder(self) -> Encoder:
-        """What the learned days teach of the features of every candidate."""
-        return Encoder(self.run.config.features_of("student")).grow(list(self.cut.learned))
+        self._encodings = Encodings(days, cut.learned, event_features=True)
 
     @property
     def rows(self) -> int:
@@ -91,7 +87,7 @@ class StudentTrials:
     @cached_property
     def measured(self) -> StudentRows:
         """The scored pairs that every candidate is measured on."""
-        return self._scored(self.days, self.cut.measure)
+        return self._scored(self.days, self.cut.measure(1 + self.run.config.scores.negatives))
 
     def losses(self, config: Config, share: float) -> Iterator[Floats]:
         """How far a candidate is from its teacher on each measured pair, after each epoch: see `distances`.
@@ -100,17 +96,17 @@ class StudentTrials:
             UserError: training diverged.
         """
         run, section = replace(self.run, config=config), config.student.model_copy(update={"hard": Hard()})
-        encoder = self.encoder
+        encoder, tables = self._encodings.of(config.features_of("student"))
         run.seed_torch("tune", "student")
         learner, rng = Learner.build(run, section, encoder, partial(build_student, encoder, section)), run.rng("tune")
         few = self.learned.take(np.flatnonzero(self.cut.draws[self.learned.user] < share * self._kept))
         if len(few):
             learner.model.soft_bias.data.fill_(mean_log_odds(few.labels.targets[:, 0]))
-        batcher = learner.batcher(run, self.days, rng, by="sides", event_features=True)
-        items = torch.zeros(len(batcher.tables.items), device=run.device)
+        batcher = learner.batcher(run, self.days, rng, by="sides", event_features=True, tables=tables)
+        items = torch.zeros(len(tables.items), device=run.device)
         strata = popularity_strata(section.distill, self.days, run.device)
         loss = StudentLoss(learner.model, section, 1.0, items, strata, plain=config.plain_autograd)
-        scorer = Batcher(encoder, batcher.tables, run.device, by="sides")
+        scorer = Batcher(encoder, tables, run.device, by="sides")
         lists = few.lists
         assert lists is not None
         while True:

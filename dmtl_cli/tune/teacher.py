@@ -19,7 +19,6 @@ from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.schema import Config
 from dmtl_cli.config.tasks import READ
 from dmtl_cli.config.teacher import Teacher as Section
-from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.nn.batches import Batcher
@@ -37,6 +36,7 @@ from dmtl_cli.teacher.loss import batch_loss
 from dmtl_cli.teacher.model import Teacher, batch_logits
 from dmtl_cli.teacher.rows import rows_per_epoch, teacher_rows
 from dmtl_cli.tune.cut import Cut
+from dmtl_cli.tune.encodings import Encodings
 
 Array = npt.NDArray[np.float64]
 SCORED = 4_096  # rows at a time
@@ -52,13 +52,14 @@ class TeacherTrials:
 
     def __init__(self, run: Run, days: Sequence[Day], threshold: float | None, cut: Cut, progress: Progress) -> None:
         self.run, self.days, self.threshold, self.cut, self.progress = run, days, threshold, cut, progress
-        self._encoders: dict[tuple[int, ...], Encoder] = {}
+        self._encodings = Encodings(days, cut.learned, event_features=False)
 
     @cached_property
     def measured(self) -> TeacherRows:
         """The rows that every candidate is measured on: as it learns them, drawn ones included."""
         config, rng = self.run.config.teacher, self.run.rng("tune", "measured")
-        return Rows.concat(list(teacher_rows(self.days, self.threshold, config, self.cut.measure, rng)))
+        drawn = rows_per_epoch(self.days, config) / max(1, sum(map(len, self.days)))
+        return Rows.concat(list(teacher_rows(self.days, self.threshold, config, self.cut.measure(drawn), rng)))
 
     @property
     def can_be_measured(self) -> bool:
@@ -76,14 +77,6 @@ class TeacherTrials:
         """Rows of an epoch of all users, about."""
         return rows_an_epoch(self.days, self.run.config.teacher, self.cut)
 
-    def encoder(self, config: Config) -> Encoder:
-        """What the learned days teach of the features of a candidate."""
-        features = config.features_of("teacher")
-        key = tuple(f.min_count for f in features)
-        if key not in self._encoders:
-            self._encoders[key] = Encoder(features).grow(list(self.cut.learned))
-        return self._encoders[key]
-
     def learning(self, config: Config, share: float) -> Iterator[tuple[Teacher, Batcher]]:
         """A candidate after each epoch of a share of the users, as long as the caller goes on, with what makes batches
         to be scored.
@@ -92,19 +85,20 @@ class TeacherTrials:
             UserError: training diverged.
         """
         run, section = replace(self.run, config=config), config.teacher
-        encoder = self.encoder(config)
+        encoder, tables = self._encodings.of(config.features_of("teacher"))
         run.seed_torch("tune", "teacher")
         make = partial(build_teacher, encoder, section, len(config.tasks.names), plain_autograd=config.plain_autograd)
         learner, rng = Learner.build(run, section, encoder, make), run.rng("tune", "teacher")
+        hidden = section.context_dropout
         batcher = learner.batcher(
-            run, self.days, rng, by="rows", event_features=False, context_dropout=section.context_dropout
+            run, self.days, rng, by="rows", event_features=False, context_dropout=hidden, tables=tables
         )
         size = section.rows_a_step(round(self.rows * share))
         while True:
             rows = teacher_rows(self.cut.learned, self.threshold, section, self.cut.learn(share), rng)
             fit([learner], batcher.batches(rows, size), partial(batch_loss, run, learner.model), self.progress)
             forget_untouched(learner.table, learner.optimizers.table)
-            yield learner.model.eval(), Batcher(encoder, batcher.tables, run.device)
+            yield learner.model.eval(), Batcher(encoder, tables, run.device)
 
     def losses(self, config: Config, share: float) -> Iterator[Array]:
         """The log loss of each measured row after each epoch: see `log_losses`."""

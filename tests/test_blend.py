@@ -1,0 +1,140 @@
+"""The regression's share of a teacher's logits: what held-out rows choose, day after day, and when they are few."""
+
+import json
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+
+from dmtl_cli.data.rows import pairs
+from dmtl_cli.evaluate import metrics
+from dmtl_cli.teacher.blend import DOUBT, MEMORY, SHARES, Blend, blended
+from dmtl_cli.teacher.frozen import Blended
+from dmtl_cli.teacher.labels import HeldOut
+
+Floats = npt.NDArray[np.float64]
+
+
+def rows(n: int, seed: int, *, network: float, regression: float) -> tuple[dict[str, HeldOut], dict[str, HeldOut]]:
+    """Clicks of log-odds a + b - 1; the network has so much of a, the regression so much of b, beside noise."""
+    rng = np.random.default_rng(seed)
+    a, b, noise, other = rng.normal(size=(4, n))
+    y = rng.random(n) < 1 / (1 + np.exp(1 - a - b))
+    w = np.ones(n, np.float32)
+    mine = (network * a + (1 - network) * noise).astype(np.float32)
+    return {"ctr": HeldOut(mine, y, w)}, {"ctr": HeldOut(regression * b + (1 - regression) * other, y, w)}
+
+
+@pytest.mark.parametrize(
+    ("network", "regression", "low", "high"), [(0, 1, 0.9, 1), (1, 0, 0, 0.1), (1, 1, 0.4, 0.6), (0, 0, 0.1, 0.9)]
+)
+def test_who_tells_something_is_heard(network: float, regression: float, low: float, high: float) -> None:
+    both = rows(20_000, 0, network=network, regression=regression)
+    assert low <= Blend.fit(*both, None).share("ctr") <= high
+
+
+def test_two_halves_are_better_than_each() -> None:
+    network, regression = rows(20_000, 1, network=1, regression=1)
+    share = Blend.fit(network, regression, None).share("ctr")
+    aucs = []
+    for s in (0.0, share, 1.0):
+        mixed = blended(network["ctr"], regression["ctr"], s)
+        auc = metrics.auc(mixed.label, mixed.logit)
+        assert auc is not None
+        aucs.append(auc)
+    assert aucs[1] > max(aucs[0], aucs[2]) + 0.05
+    fresh = [x["ctr"] for x in rows(20_000, 2, network=1, regression=1)]
+    mixed = blended(*fresh, share)
+    again = metrics.auc(mixed.label, mixed.logit)
+    assert again and again == pytest.approx(aucs[1], abs=0.02), "on rows that chose nothing too"
+
+
+def test_losses_are_those_of_a_logistic_regression_on_the_blended_logit() -> None:
+    network, regression = rows(4_000, 3, network=0.7, regression=0.6)
+    losses = Blend.fit(network, regression, None).losses["ctr"]
+    assert min(losses) == 0.0
+    plain = []
+    for share in SHARES:
+        x = (1 - share) * network["ctr"].logit.astype(np.float64) + share * regression["ctr"].logit
+        p = LogisticRegression(C=np.inf, tol=1e-10).fit(x[:, None], network["ctr"].label).predict_proba(x[:, None])
+        plain.append(-np.log(p[np.arange(len(x)), network["ctr"].label.astype(int)]).sum())
+    np.testing.assert_allclose(losses, np.array(plain) - min(plain), rtol=0.01, atol=0.2)
+
+
+def test_a_row_of_weight_two_is_two_rows() -> None:
+    network, regression = rows(300, 4, network=0.8, regression=0.8)
+    w = np.random.default_rng(0).integers(0, 3, 300)
+
+    def change(x: dict[str, HeldOut], *, repeat: bool) -> dict[str, HeldOut]:
+        (a,) = x.values()
+        if repeat:
+            return {"ctr": HeldOut(np.repeat(a.logit, w), np.repeat(a.label, w), np.ones(w.sum(), np.float32))}
+        return {"ctr": HeldOut(a.logit, a.label, w.astype(np.float32))}
+
+    one, other = (Blend.fit(change(network, repeat=r), change(regression, repeat=r), None) for r in (False, True))
+    np.testing.assert_allclose(one.losses["ctr"], other.losses["ctr"], atol=1e-6)
+
+
+def test_a_day_begins_with_part_of_what_earlier_days_said() -> None:
+    first = Blend.fit(*rows(3_000, 5, network=0, regression=1), None)
+    today = rows(3_000, 6, network=1, regression=0)
+    alone, after = Blend.fit(*today, None), Blend.fit(*today, first)
+    np.testing.assert_allclose(after.losses["ctr"], MEMORY * np.array(first.losses["ctr"]) + alone.losses["ctr"])
+    assert first.share("ctr") >= 0.9 and alone.share("ctr") <= 0.1
+    assert 0.2 <= after.share("ctr") <= 0.8, "a day that contradicts an equal one before it"
+    for seed in range(7, 17):
+        after = Blend.fit(*rows(3_000, seed, network=1, regression=0), after)
+    assert after.share("ctr") <= 0.1, "days that agree override it"
+    nothing = {"ctr": HeldOut(np.zeros(0), np.zeros(0, bool), np.zeros(0, np.float32))}
+    quiet = Blend.fit(nothing, nothing, first)
+    np.testing.assert_allclose(quiet.losses["ctr"], MEMORY * np.array(first.losses["ctr"]))
+
+
+@pytest.mark.parametrize(("gain", "share"), [(0, 0.5), (6.4, 0.6), (12.8, 0.7), (-12.8, 0.3), (33, 1), (-33, 0)])
+def test_the_doubt_is_a_parabola(gain: float, share: float) -> None:
+    """Of losses -gain s + DOUBT (2 s - 1)^2 the least is at s = .5 + gain / (8 DOUBT)."""
+    assert DOUBT == 8
+    assert Blend({"ctr": tuple(-gain * s for s in SHARES)}).share("ctr") == pytest.approx(share)
+
+
+def test_few_rows_do_not_decide_alone() -> None:
+    assert Blend.fit(*rows(0, 0, network=1, regression=0), None).share("ctr") == 0.5
+    few = [Blend.fit(*rows(40, seed, network=1, regression=0), None).share("ctr") for seed in range(20)]
+    assert min(few) >= 0.2 and np.mean(few) < 0.5, "they lean to the better one"
+    one_class = HeldOut(np.array([0.5, 3.0]), np.zeros(2, bool), np.ones(2, np.float32))
+    assert 0 <= Blend.fit({"ctr": one_class}, {"ctr": one_class}, None).share("ctr") <= 1
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(0, 1e6), min_size=len(SHARES), max_size=len(SHARES)))
+def test_survives_json_bit_for_bit(losses: list[float]) -> None:
+    blend = Blend({"ctr": tuple(losses), "cvr": (0.0,) * len(SHARES)})
+    stored = json.loads(json.dumps(blend.to_dict()))
+    assert Blend.from_dict(stored) == blend and stored["ctr"]["share"] == blend.share("ctr")
+
+
+class Known:
+    """In place of a regression on a day: logits by label, more than the tasks."""
+
+    def logits(self, rows: Any) -> dict[str, Floats]:
+        return {"ctr": np.full(len(rows), 4.0), "cvr": np.full(len(rows), -2.0), "ctcvr": np.full(len(rows), 99.0)}
+
+
+def test_logits_are_blended_task_by_task_in_float32() -> None:
+    some, network = pairs(np.arange(3), np.arange(3)), np.arange(6, dtype=np.float32).reshape(3, 2)
+    beside = Blended.__new__(Blended)
+    beside.on_day, beside.tasks = Known(), ("ctr", "cvr")  # type: ignore[assignment]
+    for gain, shares in ((12.8, (0.7, 0.3)), (33, (1.0, 0.0))):
+        lean = tuple(-gain * s for s in SHARES)
+        beside.blend = Blend({"ctr": lean, "cvr": tuple(-x for x in lean)})
+        found = beside.pairs(network, some)
+        a, c = shares
+        expected = np.stack([(1 - a) * network[:, 0] + a * 4, (1 - c) * network[:, 1] - c * 2], 1)
+        assert found.dtype == np.float32 and found.shape == (3, 2)
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+    beside.blend = Blend(dict.fromkeys(("ctr", "cvr"), tuple(33 * s for s in SHARES)))
+    assert beside.pairs(network, some) is network, "a regression without a share is not computed"
