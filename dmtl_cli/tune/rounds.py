@@ -12,7 +12,7 @@ import numpy as np
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.schema import Config
 from dmtl_cli.tune.choices import Choice, Round, chosen, free
-from dmtl_cli.tune.search import TYPICAL, Floats, Ints, Measured, best_epoch, first_share, halving
+from dmtl_cli.tune.search import TYPICAL, Floats, Ints, Measured, best_epoch, halving
 
 Losses = Callable[[Config, float], Iterator[Floats]]
 """of a config and a share of the users: the loss of each measured row after each epoch"""
@@ -87,8 +87,8 @@ class Rounds:
             return known[at]
 
         for number, candidates, budget in self._searched(who, rounds, plan):
-            share = first_share(len(candidates), cost, budget)
-            best, trials = halving(len(candidates), partial(measure, candidates), groups, plan.worth, share)
+            some = partial(measure, candidates)
+            best, trials = halving(len(candidates), some, groups, plan.worth, budget / max(1.0, cost))
             self.tried += [
                 {"model": who, "round": number, **candidates[k], "users": round(s, 4), "epochs": m.epochs}
                 | {"loss": round(m.mean, 6) if np.isfinite(m.mean) else None, "taken": k == best}
