@@ -216,6 +216,19 @@ def test_rounds_choose_one_after_the_other_with_epochs(tmp_path: Path) -> None:
     assert trained.count((0.02, None)) == trained.count((0.1, None)), "what is known is not learned again"
 
 
+def test_epochs_are_those_of_the_trial_with_the_most_users(tmp_path: Path) -> None:
+    rounds = Rounds(config_of(tmp_path))
+
+    def learn(candidate: Config, share: float) -> Iterator[Floats]:
+        best = 2 if share > 0.5 else 5
+        yield from losses(*(abs(epoch - best) for epoch in range(1, 9)))
+
+    some = (Round(("teacher.embedding_learning_rate",), RATES, 20), Round(("teacher.batch_size",), BATCHES))
+    rounds.search("teacher", some, learn, GROUPS, Plan(100, 3 * 100 * TYPICAL * 21 / 20, 1e-3))
+    assert [t["users"] for t in rounds.tried if t["taken"]] == [1, 0.075]
+    assert rounds.choice["teacher.epochs"] == 2
+
+
 def test_rounds_leave_what_is_written(tmp_path: Path) -> None:
     rounds = rounds_of(
         config_of(tmp_path, embedding_learning_rate=0.3, epochs=4), lambda c: c.teacher.batch_size is None

@@ -76,6 +76,7 @@ class Rounds:
             groups: [n] the user of each measured row.
         """
         fixed, cost = self._epochs(who), self._cost(who, plan)
+        widest = 0.0
         known: dict[tuple[str, float], Measured] = {}  # a round's default is what the round before took
 
         def measure(candidates: Sequence[Choice], k: int, share: float) -> Measured:
@@ -94,8 +95,10 @@ class Rounds:
                 | {"loss": round(m.mean, 6) if np.isfinite(m.mean) else None, "taken": k == best}
                 for k, s, m in trials
             ]
-            taken = [m for k, _, m in trials if k == best][-1]
-            self.choice |= candidates[best] | ({} if fixed else {f"{who}.epochs": taken.epochs})
+            most, taken = [(s, m) for k, s, m in trials if k == best][-1]
+            self.choice |= candidates[best]
+            if fixed is None and most >= widest:  # fewer users want more epochs
+                widest, self.choice[f"{who}.epochs"] = most, taken.epochs
 
     def _searched(self, who: Who, rounds: Sequence[Round], plan: Plan) -> Iterator[tuple[int, list[Choice], float]]:
         """Number, candidates and budget of each round with something to choose; the first chooses epochs too."""
