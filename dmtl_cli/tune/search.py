@@ -38,8 +38,8 @@ class Measured:
 
 
 def best_epoch(losses: Iterable[Floats], groups: Ints, worth: float, epochs: int | None = None) -> Measured:
-    """Learns until an epoch makes the mean loss worse, or two in a row gain less than `worth`; the fewest epochs that no
-    more are clearly better than.
+    """Learns until an epoch makes the mean loss worse, or two in a row gain less than `worth`; the fewest epochs that
+    no more are clearly better than.
 
     Args:
         losses: [n] of the measured rows after each epoch, computed as it is taken.
