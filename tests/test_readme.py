@@ -66,12 +66,12 @@ def run(command: str, folder: Path, capfd: pytest.CaptureFixture[str]) -> str:
 
 def test_the_stages_one_by_one(here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(here)
-    (check,) = [b for b in blocks("sh") if "dmtl check" in b]
-    assert "40 items" in run(check.split("#")[0], here, capfd)
+    check, plan = (b.split("#")[0] for b in blocks("sh") if "dmtl check" in b)
+    assert "40 items" in run(check, here, capfd) and "to be chosen" in run(plan, here, capfd)
     run("dmtl backfill --config mylog.yaml --from 2026-01-01 --to 2026-01-02", here, capfd)
     (stages,) = [b for b in blocks("sh") if "dump-logits" in b]
     assert [run(line, here, capfd) for line in stages.splitlines()] == [""] * 6
-    for command in re.findall(r"`(dmtl (?:backfill|status|compare) [^`]*)`", README.replace("\n", " ")):
+    for command in re.findall(r"`(dmtl (?:backfill|status|compare|tune) [^`]*)`", README.replace("\n", " ")):
         run(command, here, capfd)
 
 

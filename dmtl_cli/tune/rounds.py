@@ -18,7 +18,7 @@ Losses = Callable[[Config, float], Iterator[Floats]]
 """of a config and a share of the users: the loss of each measured row after each epoch"""
 Who = Literal["teacher", "student"]
 
-LEAST = 400_000
+LEAST = 200_000
 """rows that trials may always learn: under a minute"""
 WORTH, FAR = 1e-3, 1e-2
 """differences of a teacher's log loss, and of a student's distance, that are worth nothing"""
