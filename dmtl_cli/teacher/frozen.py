@@ -51,7 +51,8 @@ class Finish:
         if "blend" not in facts:
             return Finish(calibration, None)
         regression = Regression.read(folder / FOLDER, tasks, context=context)
-        return Finish(calibration, (regression, Blend.from_dict(facts["blend"])))
+        shares = {task: facts["blend"][task] for task in tasks.names}  # a manifest sorts them by name
+        return Finish(calibration, (regression, Blend.from_dict(shares)))
 
 
 class FrozenTeacher:
