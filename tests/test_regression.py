@@ -353,6 +353,8 @@ def test_every_user_gets_the_same_list_and_a_teacher_of_before_has_none(
     (run,) = old.ws.glob(f"teacher/day={DAYS[1]}/run-*")
     without_files(run, "regression/")  # nor a fact of pairs without a context
     assert not [name for name in old.done("evaluate", 3)["metrics"] if name.startswith("regression")]
+    facts = Manifest.read(Path(old.done("train-teacher", 3)["path"]) / MANIFEST).facts
+    assert facts["no_context"] == {name: facts[name] for name in facts["no_context"]}, "without a context all is one"
 
 
 def without_files(run: Path, folder: str) -> None:

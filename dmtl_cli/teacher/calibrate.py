@@ -17,7 +17,7 @@ from dmtl_cli.runs.run import Parent, Run
 from dmtl_cli.scores import calibration
 from dmtl_cli.scores.calibration import Calibration
 from dmtl_cli.teacher.blend import Blend, blended
-from dmtl_cli.teacher.frozen import Scorer
+from dmtl_cli.teacher.frozen import Scorer, without_context
 from dmtl_cli.teacher.hashed import has_own
 from dmtl_cli.teacher.labels import HeldOut, labelled
 from dmtl_cli.teacher.model import Teacher
@@ -89,7 +89,7 @@ def finish(
         hidden = alone, learned
     earlier: dict[str, Any] = before[1].facts if before else {}
     held_out, facts = _calibrated(run, *shown, earlier)
-    _, without = _calibrated(run, *hidden, earlier.get("no_context", {}))
+    _, without = _calibrated(run, *hidden, without_context(earlier))
     return Finished(held_out, shown[1], facts | {"no_context": without})
 
 

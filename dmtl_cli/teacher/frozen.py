@@ -55,6 +55,13 @@ class Finish:
         return Finish(calibration, (regression, Blend.from_dict(shares)))
 
 
+def without_context(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Of a teacher's facts `blend` and `calibration` of pairs without a context; in teachers of earlier versions they
+    are those of all pairs."""
+    found: Mapping[str, Any] = facts.get("no_context", facts)
+    return found
+
+
 class FrozenTeacher:
     """A published teacher: its encoder, its network, and what becomes of the logits of pairs in their context and of
     pairs without one.
@@ -73,8 +80,8 @@ class FrozenTeacher:
         self.model.to(device).eval()
         self.device = device
         self.in_context = Finish.stored(folder, manifest.facts, self.tasks, context=True)
-        hidden = manifest.facts.get("no_context", manifest.facts)  # teachers of earlier versions have one for both
-        self.no_context = Finish.stored(folder, hidden, self.tasks, context=not has_own(self.encoder))
+        hidden, reads_it = without_context(manifest.facts), not has_own(self.encoder)
+        self.no_context = Finish.stored(folder, hidden, self.tasks, context=reads_it)
 
     def on(self, day: Day) -> Scorer:
         """A scorer of the day's users and items."""
