@@ -194,7 +194,6 @@ def config_of(folder: Path, days: int, threads: int) -> dict[str, Any]:
             *numbers,
         ],
         "labels": {"long_read": LONG_READ},
-        "auto": {"budget": 0},
         "teacher": {
             **same,
             "first_window_days": days,

@@ -33,8 +33,8 @@ class Blend:
     """The regression's share of each task's logit."""
 
     losses: dict[str, tuple[float, ...]]
-    """by task, in the order of the network's outputs, [S] the log loss of held-out rows so far, in nats; older days count
-    less"""
+    """by task [S] the log loss of held-out rows so far, in nats; older days count less. Tasks are in the order of the
+    network's outputs"""
 
     def share(self, task: str) -> float:
         """The share of least loss; the first of several."""
