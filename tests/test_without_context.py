@@ -381,8 +381,8 @@ def test_a_tiny_log_may_be_held_out_whole(tmp_path: Path) -> None:
     """One request, nine tenths of the requests held out, and a seed that takes it: there is no loss to compare with."""
     (folder := tmp_path / "log" / "events" / f"day={DAYS[0]}").mkdir(parents=True)
     rows = np.arange(40)
-    frame = {"user_id": rows * 0, "item_id": rows, "request_id": rows * 0, "click": rows % 3 == 0, "read_seconds": rows * 1.0}
-    numbers = dict.fromkeys(("base", "quality"), rows % 5 / 5)
-    pl.DataFrame(frame | numbers).with_columns(pl.col("click").cast(pl.Int64)).write_parquet(folder / "a.parquet")
-    made = prices(tmp_path, tmp_path / "log", FEATURES[:3], calibration_share=0.9).done("train-teacher", 1)
+    columns = {"user_id": rows * 0, "item_id": rows, "request_id": rows * 0, "click": (rows % 3 == 0).astype(int)}
+    numbers = {"read_seconds": rows * 1.0, "base": rows / 40, "quality": rows / 40}
+    pl.DataFrame(columns | numbers).write_parquet(folder / "a.parquet")
+    made = prices(tmp_path, tmp_path / "log", FEATURES[:3], calibration_share=0.9).done("train-teacher", 1, seed=2)
     assert made["rows"] == {"log": 40, "learned": 0, "held_out": 40}
