@@ -72,7 +72,7 @@ class TeacherRanker:
 
     def __init__(self, parent: Parent, day: Day, run: Run) -> None:
         self.teacher = FrozenTeacher(*parent, run.device, run.config)
-        self.tasks = Tasks.named(parent[1].facts["tasks"])
+        self.tasks = self.teacher.tasks
         self.day, self.ranks = day, run.ranks
         self.calibrated = bool(parent[1].facts["calibrated"])
 
