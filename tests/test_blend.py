@@ -16,7 +16,7 @@ from dmtl_cli.data.rows import pairs
 from dmtl_cli.evaluate import metrics
 from dmtl_cli.runs.manifest import canonical
 from dmtl_cli.scores.calibration import Calibration
-from dmtl_cli.teacher.blend import DOUBT, MEMORY, SHARES, Blend, blended
+from dmtl_cli.teacher.blend import MEMORY, PENALTY, SHARES, Blend, blended
 from dmtl_cli.teacher.frozen import Blended, Finish
 from dmtl_cli.teacher.labels import HeldOut
 from dmtl_cli.teacher.regression import FOLDER, Regression
@@ -100,9 +100,9 @@ def test_a_day_begins_with_part_of_what_earlier_days_said() -> None:
 
 
 @pytest.mark.parametrize(("gain", "share"), [(0, 0.5), (6.4, 0.6), (12.8, 0.7), (-12.8, 0.3), (33, 1), (-33, 0)])
-def test_the_doubt_is_a_parabola(gain: float, share: float) -> None:
-    """Of losses -gain s + DOUBT (2 s - 1)^2 the least is at s = .5 + gain / (8 DOUBT)."""
-    assert DOUBT == 8
+def test_the_penalty_is_a_parabola(gain: float, share: float) -> None:
+    """Of losses -gain s + PENALTY (2 s - 1)^2 the least is at s = .5 + gain / (8 PENALTY)."""
+    assert PENALTY == 8
     assert Blend({"ctr": tuple(-gain * s for s in SHARES)}).share("ctr") == pytest.approx(share)
 
 

@@ -18,7 +18,7 @@ from dmtl_cli.scores import calibration
 from dmtl_cli.scores.calibration import Calibration
 from dmtl_cli.teacher.blend import Blend, blended
 from dmtl_cli.teacher.frozen import Scorer, without_context
-from dmtl_cli.teacher.hashed import has_own
+from dmtl_cli.teacher.hashed import has_event_features
 from dmtl_cli.teacher.labels import HeldOut
 from dmtl_cli.teacher.model import Teacher
 from dmtl_cli.teacher.regression import FOLDER, Regression
@@ -71,7 +71,7 @@ def finish(run: Run, publication: Publication, trained: Trained) -> Finished:
     context and for pairs without one."""
     shown = held_out_logits(run, trained), _regression(run, publication, trained, context=True)
     hidden = shown
-    if has_own(trained.encoder):
+    if has_event_features(trained.encoder):
         alone = held_out_logits(run, trained, context=False)
         hidden = alone, _regression(run, publication, trained, context=False)
     earlier: dict[str, Any] = trained.before[1].facts if trained.before else {}

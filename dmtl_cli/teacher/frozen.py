@@ -24,7 +24,7 @@ from dmtl_cli.runs.ranks import ALONE, Ranks
 from dmtl_cli.scores.calibration import Calibration
 from dmtl_cli.teacher.blend import Blend
 from dmtl_cli.teacher.build import build_teacher, refuse_other_tasks, stored_section
-from dmtl_cli.teacher.hashed import has_own
+from dmtl_cli.teacher.hashed import has_event_features
 from dmtl_cli.teacher.model import SideOutput, Teacher, batch_logits
 from dmtl_cli.teacher.regression import FOLDER, OnDay, Regression
 
@@ -80,7 +80,7 @@ class FrozenTeacher:
         self.model.to(device).eval()
         self.device = device
         self.in_context = Finish.stored(folder, manifest.facts, self.tasks, context=True)
-        hidden, reads_it = without_context(manifest.facts), not has_own(self.encoder)
+        hidden, reads_it = without_context(manifest.facts), not has_event_features(self.encoder)
         self.no_context = Finish.stored(folder, hidden, self.tasks, context=reads_it)
 
     def on(self, day: Day) -> Scorer:

@@ -30,7 +30,7 @@ from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.nn.batches import Batcher, Tables
 from dmtl_cli.scores.calibration import log1mexp, log_sigmoid
-from dmtl_cli.teacher.hashed import BIAS, SLOTS, Design, Floats, Sparse, own_cells
+from dmtl_cli.teacher.hashed import BIAS, SLOTS, Design, Floats, Sparse, event_cells
 from dmtl_cli.teacher.labels import HeldOut, TeacherLabels, TeacherRows
 from dmtl_cli.teacher.rows import Window
 
@@ -161,7 +161,7 @@ class OnDay:
 
     def logits(self, rows: Rows[Any]) -> dict[str, Floats]:
         """By label [n] of pairs in their context; of rows without features it is unknown."""
-        cells = own_cells(self.encoder, rows) if self.model.context else Sparse.of_cells(len(rows), [])
+        cells = event_cells(self.encoder, rows) if self.model.context else Sparse.of_cells(len(rows), [])
         out = {}
         for label, weights in self.model.weights.items():
             out[label] = self.users[label][rows.user] + self.items[label][rows.item] + cells.times(weights)
