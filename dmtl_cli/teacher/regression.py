@@ -101,8 +101,9 @@ class Regression:
             logits = implied({label: x.times(weights) for label, weights in self.weights.items()})
             rated = {label: (positive, known) for label, positive, known in targets(self.weights, rows.labels)}
             for label, logit in logits.items():
-                positive, known = rated.get(label) or rated[with_click(label)]
-                here = known if label in rated else known & rows.labels.click
+                given_click = label not in rated
+                positive, known = rated[with_click(label) if given_click else label]
+                here = known & rows.labels.click if given_click else known
                 parts.setdefault(label, []).append((logit[here], positive[here], rows.labels.weight[here]))
         return {k: HeldOut(*map(np.concatenate, zip(*v, strict=True))) for k, v in parts.items()}
 
@@ -170,11 +171,10 @@ class OnDay:
 
 def targets(labels: Iterable[str], of: TeacherLabels[Array]) -> Iterator[tuple[str, Array, Array]]:
     """(label, whether it is true [n], whether a row is learned for it [n]) for `ctr` and each `ctX`, in that order."""
-    for k, label in enumerate(labels):
-        true, known = (
-            (of.click & of.converted[:, k - 1], of.known[:, k - 1]) if k else (of.click, np.ones_like(of.click))
-        )
-        yield label, true, known
+    click, *both = labels
+    yield click, of.click, np.ones_like(of.click)
+    for k, label in enumerate(both):
+        yield label, of.click & of.converted[:, k], of.known[:, k]
 
 
 def implied(logits: Mapping[str, Floats]) -> dict[str, Floats]:
