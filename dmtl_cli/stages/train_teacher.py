@@ -74,7 +74,7 @@ def _learn(
     learned: dict[str, float] = {}
     with run.log.progress(f"teacher {day}", config.epochs * offered) as progress:
         for _ in range(config.epochs):
-            batches = batcher.batches(learning.learned(config, rng), config.rows_a_step(offered))
+            batches = batcher.batches(learning.rows(config, rng), config.rows_a_step(offered))
             learned = fit([learner], batches, partial(batch_loss, run, learner.model), progress, run.ranks)
     sizes = learner.finish(run, publication.path, publication.path.parent)
 

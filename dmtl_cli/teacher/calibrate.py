@@ -89,7 +89,7 @@ def _regression(run: Run, publication: Publication, trained: Trained, *, context
         model = Regression.new(tasks, context=context)
         if before is not None and (before[0] / FOLDER).is_dir():
             model = Regression.read(before[0] / FOLDER, tasks, context=context)
-        rows = window.learned(run.config.teacher, run.rng("regression", publication.day))
+        rows = window.rows(run.config.teacher, run.rng("regression", publication.day))
         model.learn(trained.encoder, trained.tables, rows)
         model.write(publication.path / FOLDER)
         return model.held_out(trained.encoder, trained.tables, window)

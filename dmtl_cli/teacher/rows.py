@@ -63,7 +63,7 @@ class Window:
     """seconds of a long read"""
     hold_out: HoldOut
 
-    def learned(self, config: Teacher, rng: np.random.Generator) -> Iterator[TeacherRows]:
+    def rows(self, config: Teacher, rng: np.random.Generator) -> Iterator[TeacherRows]:
         """The rows of one epoch (`teacher_rows`)."""
         return teacher_rows(self.days, self.threshold, config, self.hold_out.kept, rng)
 
