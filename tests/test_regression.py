@@ -159,7 +159,7 @@ def test_two_days_are_newtons_two_posteriors(tmp_path: Path, exact: None) -> Non
     encoder, model = Encoder(FEATURES), Regression.new(TASKS)
     mean = {label: np.zeros(SLOTS) for label in model.weights}
     precision = {label: np.full(SLOTS, PRIOR) for label in model.weights}
-    assert list(mean) == ["ctr", "cvr", "ctcvr", "like", "ctlike"]
+    assert list(mean) == ["ctr", "ctcvr", "ctlike"]
     for k in range(2):
         day = write_log(tmp_path / str(k), 150, seed=k)
         encoder = encoder.grow([day])
@@ -171,7 +171,7 @@ def test_two_days_are_newtons_two_posteriors(tmp_path: Path, exact: None) -> Non
         (block,) = day.blocks()
         known = {"ctr": (block.click, np.ones(len(rows), bool))}
         for name, (y, there) in block.conversions(30.0).items():
-            known |= {name: (y, there & block.click), f"ct{name}": (y, there)}
+            known |= {f"ct{name}": (y, there)}
         for label, (y, there) in known.items():
             c = block.weight * there
             if k == 0:
@@ -182,6 +182,16 @@ def test_two_days_are_newtons_two_posteriors(tmp_path: Path, exact: None) -> Non
             mean[label][slots], precision[label][slots] = found
             np.testing.assert_allclose(model.weights[label], mean[label], atol=2e-4)
             np.testing.assert_allclose(model.precision[label], precision[label], rtol=2e-3)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.floats(-30, 30), st.floats(-30, 30)), min_size=1, max_size=20))
+def test_a_conversion_given_a_click_is_what_two_labels_of_all_rows_imply(logits: list[tuple[float, float]]) -> None:
+    click, both = np.array(logits).T
+    found = regression.implied({"ctr": click, "ctcvr": both})
+    assert list(found) == ["ctr", "ctcvr", "cvr"] and np.isfinite(found["cvr"]).all()
+    p, q = (1 / (1 + np.exp(-x)) for x in (click, both))
+    np.testing.assert_allclose(1 / (1 + np.exp(-found["cvr"])), np.minimum(q / p, regression.MOST), rtol=1e-6)
 
 
 def test_what_clicks_depend_on_is_found(tmp_path: Path) -> None:

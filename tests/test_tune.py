@@ -22,10 +22,10 @@ from dmtl_cli.config.reading import load_config
 from dmtl_cli.config.schema import Config
 from dmtl_cli.data.log.day import ID, Day
 from dmtl_cli.data.log.reader import Log
-from dmtl_cli.tune.choices import MIN_COUNT, Choice, Round, chosen, free
+from dmtl_cli.tune.choices import MIN_COUNT, Choice, Round, chosen, free, student_rounds, teacher_rounds, written
 from dmtl_cli.tune.cut import MOST_MEASURED, Cut
 from dmtl_cli.tune.rounds import Plan, Rounds
-from dmtl_cli.tune.search import EPOCHS, TYPICAL, Floats, Measured, best_epoch, first_share, first_within, halving
+from dmtl_cli.tune.search import EPOCHS, TYPICAL, Floats, Measured, best_epoch, first_within, halving
 from dmtl_cli.tune.search import standard_error as error_of
 
 GROUPS = np.repeat(np.arange(50), 4)
@@ -93,34 +93,34 @@ def test_written_epochs_are_learned_whatever_they_cost() -> None:
     assert (best.epochs, best.mean, taken) == (3, pytest.approx(3), [1, 2, 3])
 
 
-def searched(means: list[float], share: float) -> tuple[int, list[tuple[int, float]]]:
+def searched(means: list[float], budget: float) -> tuple[int, list[tuple[int, float]]]:
     """What is taken, and each trial's candidate and share."""
-    found, tried = halving(len(means), lambda k, _: Measured(1, losses(means[k])[0]), GROUPS, 1e-3, share)
+    found, tried = halving(len(means), lambda k, _: Measured(1, losses(means[k])[0]), GROUPS, 1e-3, budget)
     return found, [(k, s) for k, s, _ in tried]
 
 
 def test_halving_takes_the_best_and_keeps_the_default_to_the_end() -> None:
-    found, tried = searched([9, 8, 7, 6, 5, 4, 3, 1], 1 / 16)
+    found, tried = searched([9, 8, 7, 6, 5, 4, 3, 1], 1.5)  # .5 a rung
     assert found == 7
-    assert tried == [*((k, 1 / 16) for k in range(8)), (0, 0.25), (6, 0.25), (7, 0.25), (0, 1.0), (7, 1.0)]
+    assert tried == [*((k, 1 / 16) for k in range(8)), *((k, 1 / 6) for k in (0, 6, 7)), (0, 0.25), (7, 0.25)]
+    found, tried = searched([3, 8, 7, 6, 5, 4, 9, 1], 1.5)
+    assert tried[8:] == [(0, 0.5), (7, 0.5)], "what a rung less has saved is learned by the last two"
     assert searched([1, 8, 7, 6], 0.1)[0] == 0
-    assert searched([9, 8], 0.1) == (1, [(0, 0.1), (1, 0.1)]), "two are not halved"
-    assert searched([2, 1, 3], 1.0) == (1, [(0, 1.0), (1, 1.0), (2, 1.0)])
+    assert searched([9, 8], 0.2) == (1, [(0, 0.1), (1, 0.1)]), "two are not halved"
+    assert searched([2, 1, 3], 3.0) == (1, [(0, 1.0), (1, 1.0), (2, 1.0)])
 
 
 @given(
     means=st.lists(st.floats(0, 9), min_size=1, max_size=14),
-    rows=st.integers(1, 10**6),
     times=st.floats(0.01, 30),
 )
-def test_trials_stay_within_their_budget(means: list[float], rows: int, times: float) -> None:
-    budget = rows * times
-    share = first_share(len(means), rows, budget)
-    assert 0 < share <= 1
-    _, tried = searched(means, share)
-    assert sum(s for _, s in tried) * rows * TYPICAL <= budget * 1.000001
-    if len(means) * TYPICAL <= times:
-        assert share == 1, "what can be measured on all rows is"
+def test_trials_stay_within_their_budget(means: list[float], times: float) -> None:
+    _, tried = searched(means, times)
+    shares = [s for _, s in tried]
+    assert 0 < min(shares) <= max(shares) <= 1 and sum(shares) <= times * 1.000001
+    assert sum(shares) >= 0.99 * min(times, 2) or len(means) == 1 == max(shares), "and use what they have"
+    if len(means) <= times:
+        assert min(shares) == 1, "what can be measured on all rows is"
 
 
 # -- keys --------------------------------------------------------------------------------------------------------------
@@ -155,6 +155,33 @@ def test_min_count_is_free_as_long_as_one_feature_has_none(tmp_path: Path) -> No
     assert not free(config.model_copy(update={"features": written}), MIN_COUNT)
 
 
+def test_a_written_min_count_holds_for_the_features_that_share_its_embedding(tmp_path: Path) -> None:
+    whole = copy.deepcopy(BASE)
+    whole["features"][3]["min_count"] = 2  # item_id, whose embedding recent_clicks shares
+    config = load_config(Project.create(tmp_path, tmp_path, config=whole).file)
+    counts = {f.name: f.min_count for f in chosen(config, {MIN_COUNT: 7}).features}
+    assert counts == {f.name: 7 for f in config.features} | {"item_id": 2, "recent_clicks": 1}
+
+
+def test_adagrads_rates_are_not_tried_of_adam(tmp_path: Path) -> None:
+    config = config_of(tmp_path, embedding_optimizer="adam")
+    rate = "teacher.embedding_learning_rate"
+    assert not free(config, rate) and free(config, "student.embedding_learning_rate") and not written(config, rate)
+    assert chosen(config, {rate: 0.1}).teacher.table_rate == config.teacher.learning_rate
+
+
+def test_the_first_candidate_of_a_round_is_the_default(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    for each in (*teacher_rounds(4096), *student_rounds()):
+        made = chosen(config, each.candidates[0])
+        for who in ("teacher", "student"):
+            before, after = getattr(config, who), getattr(made, who)
+            assert after.table_rate == before.table_rate
+            same = {"embedding_learning_rate": after.embedding_learning_rate}
+            assert before.model_copy(update=same) == after
+        assert made.features == config.features
+
+
 RATES: tuple[Choice, ...] = tuple({"teacher.embedding_learning_rate": rate} for rate in (0.1, 0.05, 0.02))
 BATCHES: tuple[Choice, ...] = tuple({"teacher.batch_size": size} for size in (None, 256))
 
@@ -164,7 +191,7 @@ def rounds_of(config: Config, loss: Callable[[Config], float], budget: float = 1
     rounds = Rounds(config)
 
     def learn(candidate: Config, share: float) -> Iterator[Floats]:
-        yield from losses(*(loss(candidate) + abs(epoch - 2) for epoch in range(1, 9)))
+        yield from losses(*(loss(candidate) + abs(epoch - 2) for epoch in range(1, 30)))
 
     some = (Round(("teacher.embedding_learning_rate",), RATES), Round(("teacher.batch_size",), BATCHES))
     rounds.search("teacher", some, learn, GROUPS, Plan(100, budget, 1e-3))
@@ -172,8 +199,11 @@ def rounds_of(config: Config, loss: Callable[[Config], float], budget: float = 1
 
 
 def test_rounds_choose_one_after_the_other_with_epochs(tmp_path: Path) -> None:
+    trained = []
+
     def loss(c: Config) -> float:
         assert c.teacher.embedding_learning_rate is not None
+        trained.append((c.teacher.embedding_learning_rate, c.teacher.batch_size))
         return abs(c.teacher.embedding_learning_rate - 0.02) + (c.teacher.batch_size is None)
 
     rounds = rounds_of(config_of(tmp_path), loss)
@@ -182,6 +212,21 @@ def test_rounds_choose_one_after_the_other_with_epochs(tmp_path: Path) -> None:
         (1, False, 1), (1, False, 1), (1, True, 1), (2, False, 1), (2, True, 1)
     ]  # fmt: skip
     assert (rounds.best.teacher.batch_size, rounds.best.teacher.epochs) == (256, 2)
+    assert list(dict.fromkeys(trained)) == [(0.1, None), (0.05, None), (0.02, None), (0.02, 256)]
+    assert trained.count((0.02, None)) == trained.count((0.1, None)), "what is known is not learned again"
+
+
+def test_epochs_are_those_of_the_trial_with_the_most_users(tmp_path: Path) -> None:
+    rounds = Rounds(config_of(tmp_path))
+
+    def learn(candidate: Config, share: float) -> Iterator[Floats]:
+        best = 2 if share > 0.5 else 5
+        yield from losses(*(abs(epoch - best) for epoch in range(1, 9)))
+
+    some = (Round(("teacher.embedding_learning_rate",), RATES, 20), Round(("teacher.batch_size",), BATCHES))
+    rounds.search("teacher", some, learn, GROUPS, Plan(100, 3 * 100 * TYPICAL * 21 / 20, 1e-3))
+    assert [t["users"] for t in rounds.tried if t["taken"]] == [1, 0.075]
+    assert rounds.choice["teacher.epochs"] == 2
 
 
 def test_rounds_leave_what_is_written(tmp_path: Path) -> None:
@@ -194,6 +239,13 @@ def test_rounds_leave_what_is_written(tmp_path: Path) -> None:
     assert rounds.choice == {"teacher.epochs": 2} and len(rounds.tried) == 1, "epochs alone"
     rounds = rounds_of(config_of(tmp_path, embedding_learning_rate=0.3, batch_size=64, epochs=1), lambda c: 0)
     assert rounds.choice == {} and rounds.tried == []
+
+
+def test_written_epochs_count_in_the_budget(tmp_path: Path) -> None:
+    config = config_of(tmp_path, epochs=20, batch_size=64)
+    assert {t["users"] for t in rounds_of(config, lambda c: 0, budget=2 * 3 * 100 * 20).tried} == {1}
+    short = rounds_of(config, lambda c: 0, budget=2 * 3 * 100 * TYPICAL)
+    assert sum(t["users"] * t["epochs"] for t in short.tried) * 100 <= 3 * 100 * TYPICAL
 
 
 def test_a_candidate_that_diverges_is_not_taken(tmp_path: Path) -> None:
@@ -226,6 +278,8 @@ def write_day(root: Path, day: str, rows: int = 600, time: Any = None, text: boo
     columns |= {"click": rng.random(rows) < 0.5, "seconds": rng.random(rows) * 99}
     if time == "ms":
         columns["at"] = seconds * 1_000 + 1_700_000_000_000
+    if time == "same":
+        columns["at"] = np.where(seconds < seconds.max() / 2, 1, 2)
     if time == "datetime":
         columns["at"] = [dt.datetime(2026, 1, 1) + dt.timedelta(seconds=int(s)) for s in seconds]
     folder = root / f"events/day={day}"
@@ -255,7 +309,14 @@ def users_of(day: Day, rows: Any) -> set[Any]:
 
 @pytest.mark.parametrize(
     ("days", "time", "by"),
-    [(4, None, "days"), (2, "ms", "days"), (1, "ms", "time"), (1, "datetime", "time"), (1, None, "users")],
+    [
+        (4, None, "days"),
+        (2, "ms", "days"),
+        (1, "ms", "time"),
+        (1, "datetime", "time"),
+        (1, None, "users"),
+        (1, "same", "users"),
+    ],
 )
 def test_every_event_is_learned_or_measured(tmp_path: Path, days: int, time: str | None, by: str) -> None:
     cut = Cut.of(days_of(tmp_path, days, time=time))
@@ -285,6 +346,13 @@ def test_a_share_is_of_users_and_a_users_draw_is_the_same_on_every_day(tmp_path:
     assert all((b | ~a).all() for a, b in zip(few, more, strict=True)), "who has learned goes on"
     again = Cut.of(cut.days)
     assert all(map(np.array_equal, kept(again, again.learn(0.3)), few))
+
+
+def test_a_users_number_is_the_same_on_every_day(tmp_path: Path) -> None:
+    cut = Cut.of(days_of(tmp_path, 3))
+    ids = np.concatenate([day.users[ID].to_numpy() for day in cut.days])
+    first = dict(zip(ids, cut.users, strict=True))
+    assert [first[k] for k in ids] == cut.users.tolist() and len(set(first.values())) == len(first) == 90 < len(ids)
 
 
 def test_not_more_is_measured_than_tells_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

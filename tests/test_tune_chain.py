@@ -16,7 +16,7 @@ import yaml
 from worlds import BASE, DAYS, JSON_KEYS, Project
 
 from dmtl_cli.synth.generate import generate
-from dmtl_cli.tune.table import by_hand, keys_of
+from dmtl_cli.tune.table import by_hand, keys_of, table
 
 WRITTEN = {"batch_size": 256, "learning_rate": 0.003, "unknown_share": 0.05}
 CONFIG: dict[str, Any] = copy.deepcopy(BASE) | {"auto": {"budget": 8}}
@@ -110,6 +110,8 @@ def test_the_same_log_decides_the_same_to_the_byte(chain: Project, world: Path, 
 
 def test_without_a_budget_there_are_no_trials(chain: Project, world: Path, tmp_path: Path) -> None:
     bare = a_project(tmp_path, world)
+    refused = bare.stage("tune", 1, auto__budget=0)
+    assert refused.code == 78 and "auto.budget is 0" in refused.err, "nothing would read them"
     bare.done("train-teacher", 1, auto__budget=0)
     assert days_of(bare.ws, "tune") == []
     assert manifest(bare.ws, "teacher", 1)["config"]["teacher"]["embedding_learning_rate"] is None
@@ -195,17 +197,24 @@ def test_the_table_has_a_row_a_trial(chain: Project, project: Project) -> None:
     facts = tuned(chain)
     lines = ended.out.splitlines()
     assert lines[0] == f"measured on the late part of {DAYS[0]}, cut by time"
+    assert lines[1].startswith("* taken")
     head = lines.index("teacher, round 1") + 1
     assert lines[head].split() == ["embedding_learning_rate", "users", "epochs", "loss"]
     rows = [line for line in lines if "%" in line]
     assert len(rows) == len(facts["tried"]) and sum("*" in row for row in rows) == sum(
         t["taken"] for t in facts["tried"]
     )
+    assert lines[lines.index("student, round 1") + 1].split()[-1] == "distance"
     first = lines[head : lines.index("", head)]
     assert len({len(line) for line in first}) == 1, "columns end below each other"
     chosen = dict(line.split() for line in lines[lines.index("chosen") + 1 :])
     assert {k: float(v) for k, v in chosen.items()} == facts["chosen"]
     assert project.stage("tune", 1).json.keys() == JSON_KEYS, "facts are in the manifest"
+
+
+def test_a_table_says_that_other_users_are_measured() -> None:
+    facts = {"chosen": {}, "tried": [], "days": DAYS[:1], "measured_on": "users"}
+    assert table(facts).splitlines()[0] == f"measured on a third of the users of {DAYS[0]}, the others are learned"
 
 
 def test_a_plan_tells_what_a_run_would_choose(chain: Project, world: Path, tmp_path: Path) -> None:
@@ -274,8 +283,10 @@ def log_of(home: Path, days: list[dict[str, Any]]) -> Path:
     return home / "log"
 
 
-def decided(home: Path, days: list[dict[str, Any]], day: int = 1, **teacher: Any) -> dict[str, Any]:
-    """The manifest of trials of teachers on a log of ids alone, all keys but some written."""
+def decided(
+    home: Path, days: list[dict[str, Any]], day: int = 1, student: dict[str, Any] | None = None, **teacher: Any
+) -> dict[str, Any]:
+    """The manifest of trials on a log of ids alone, all keys but some written; without a student those of teachers."""
     config = copy.deepcopy(BASE)
     config["auto"] = {"budget": 8}
     names = ("path", "partition", "user", "item", "click")
@@ -285,7 +296,7 @@ def decided(home: Path, days: list[dict[str, Any]], day: int = 1, **teacher: Any
     config["features"] = [{"name": n, "side": s, "kind": "categorical", "min_count": 1} for n, s in ids]
     config["teacher"] |= {"factor_dim": 0, "first_window_days": len(days)} | WRITTEN | teacher
     config["teacher"] = {k: v for k, v in config["teacher"].items() if v is not None}
-    config["student"] = {"distill": {"w_kd": 0}, "hard": {"w_hard": 1}}
+    config["student"] = student or {"distill": {"w_kd": 0}, "hard": {"w_hard": 1}}
     project = Project.create(home, log_of(home, days), config=config)
     project.done("tune", day)
     return manifest(project.ws, "tune", day)
@@ -329,6 +340,22 @@ def test_a_late_part_without_a_click_decides_nothing(tmp_path: Path) -> None:
     assert facts["chosen"] == {} and facts["tried"] == []
     (warning,) = facts["warnings"]
     assert f"the late part of {DAYS[0]} .. {DAYS[2]} has no clicks" in warning and "dmtl tune" in warning
+
+
+def test_trials_that_diverge_in_their_last_step_are_not_taken(tmp_path: Path) -> None:
+    day = columns(np.random.default_rng(1), 50, 40, 600, lambda u, i: np.where(i % 2, 0.9, 0.1))
+    extreme = {"learning_rate": 1e30, "batch_size": 4_096}  # one step an epoch
+    tried = decided(tmp_path / "teacher", [day], epochs=None, **extreme)["facts"]["tried"]
+    assert {t["loss"] for t in tried} == {None}
+    tried = decided(tmp_path / "student", [day], student=extreme | {"epochs": 1}, epochs=1)["facts"]["tried"]
+    assert {t["loss"] is None for t in tried if t["model"] == "student"} == {True}
+
+
+@pytest.mark.parametrize("user", [1, 2])
+def test_one_user_decides_nothing_on_either_side_of_the_cut(tmp_path: Path, user: int) -> None:
+    day = columns(np.random.default_rng(1), 1, 40, 300, lambda u, i: 0.5) | {"user_id": np.full(300, user)}
+    facts = decided(tmp_path, [day], 1, epochs=None)["facts"]
+    assert facts["measured_on"] == "users" and facts["tried"] == [] and len(facts["warnings"]) == 1
 
 
 def test_a_day_of_a_few_rows_decides_nothing(tmp_path: Path) -> None:

@@ -29,11 +29,12 @@ from dmtl_cli.runs.manifest import Manifest
 from dmtl_cli.runs.progress import RunLog
 from dmtl_cli.runs.ranks import Ranks
 from dmtl_cli.runs.run import Run
+from dmtl_cli.scores.calibration import log_sigmoid
 from dmtl_cli.teacher.calibrate import Trained, held_out_logits
 from dmtl_cli.teacher.frozen import FrozenTeacher, Scorer
 from dmtl_cli.teacher.hashed import BIAS, slots_of
 from dmtl_cli.teacher.labels import labelled
-from dmtl_cli.teacher.regression import Regression
+from dmtl_cli.teacher.regression import MOST, Regression
 from dmtl_cli.teacher.rows import HoldOut, Window
 
 Array = npt.NDArray[Any]
@@ -245,7 +246,7 @@ def test_each_regression_has_a_file_and_goes_on_from_its_own(project: Project, l
         for name in ("weights", "no_context")
     }
     for name, (one, two) in stored.items():
-        assert {f"{x}.weight" for x in ("ctr", "cvr", "ctcvr")} < set(one)
+        assert {f"{x}.weight" for x in ("ctr", "ctcvr")} < set(one)
         assert (price in one["slot"]) == (price in two["slot"]) == (name == "weights")
         sure = [x["ctr.precision"][x["slot"] == BIAS][0] for x in (one, two)]
         assert 1.5 * sure[0] < sure[1] < 2.1 * sure[0], "warm from the day before"
@@ -329,13 +330,16 @@ def test_stored_scores_are_blended_and_calibrated_by_hand(project: Project, tmp_
     stored = load_file(at.folder / "regression" / "no_context.safetensors")
     encoder, no_context = at.teacher.encoder, at.facts["no_context"]
     e_user, e_item = encoder.entities(at.day, "user"), encoder.entities(at.day, "item")
-    p = {}
-    for k, task in enumerate(("ctr", "cvr")):
+    p, labels = {}, {}
+    for task in ("ctr", "ctcvr"):
         weight = dict(zip(stored["slot"].tolist(), stored[f"{task}.weight"].tolist(), strict=True))
         of_user = [weight.get(int(s), 0.0) for s in slots_of("user_id", e_user.ids[:, 0])]
         of_base, of_quality = (weight[int(slots_of(name, np.zeros(1))[0])] for name in ("base", "quality"))
         of_item = weight[BIAS] + e_item.floats @ np.array([of_base, of_quality])
-        regression = np.array(of_user)[u] + of_item[i]
+        labels[task] = np.array(of_user)[u] + of_item[i]
+    chance = np.minimum(np.exp(log_sigmoid(labels["ctcvr"]) - log_sigmoid(labels["ctr"])), MOST)
+    implied = {"ctr": labels["ctr"], "cvr": np.log(chance / (1 - chance))}
+    for k, (task, regression) in enumerate(implied.items()):
         share = no_context["blend"][task]["share"]
         logit = (1 - share) * network[:, k] + share * regression
         np.testing.assert_allclose(dump[f"{task}_logit"], logit, atol=1e-4)

@@ -22,7 +22,6 @@ JSON_KEYS = {"stage", "day", "key", "run_id", "path", "rows", "metrics", "gates"
 BASE: dict[str, Any] = {
     "seed": 1,
     "threads": 1,
-    "auto": {"budget": 0},
     "data": {
         "events": {
             "path": "events",

@@ -35,8 +35,8 @@ class Feature(Section):
     embedding_name: Name | None = None
     """features of one embedding_name share a vocabulary and its embedding (a history and item_id)"""
     min_count: Positive = 1
-    """categorical, sequence: events before a value is admitted to the vocabulary; chosen by trials where it is not
-    written, see auto"""
+    """categorical, sequence: events before a value is admitted to the vocabulary; chosen by trials where no feature of
+    its embedding has one, see auto"""
     hash_bucket_size: Annotated[int, Field(ge=1, lt=2**31)] | None = None
     """categorical, sequence: no vocabulary; a value is row 1 + hash mod that many, which others may share"""
     max_length: Positive = 50

@@ -16,8 +16,8 @@ class Training(Section):
     learning_rate: Rate = 1e-3
     """learning rate of dense weights (Adam); chosen by trials where it is not written, see auto"""
     embedding_learning_rate: Rate | None = None
-    """learning rate of embedding tables; chosen by trials where it is not written, see auto; without trials 0.1, with
-    embedding_optimizer: adam that of dense weights"""
+    """learning rate of embedding tables; chosen by trials where it is not written, see auto; without trials 0.1. With
+    embedding_optimizer: adam no trials, and that of dense weights"""
     embedding_optimizer: Literal["rowwise_adagrad", "adam"] = "rowwise_adagrad"
     """adam: to compare with; each of its steps reads and writes all rows of the tables"""
     precision: Literal["fp32", "bf16"] = "fp32"

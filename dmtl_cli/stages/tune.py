@@ -6,6 +6,7 @@ import datetime as dt
 from dataclasses import replace
 from functools import partial
 
+from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.days import Days
 from dmtl_cli.data.threshold import long_read_threshold
 from dmtl_cli.runs.artifact import Publication
@@ -13,7 +14,7 @@ from dmtl_cli.runs.progress import Progress
 from dmtl_cli.runs.ranks import ALONE
 from dmtl_cli.runs.run import Draft, Parent, Result, Run
 from dmtl_cli.tune.carried import STAGE, taken_over
-from dmtl_cli.tune.choices import LARGER, SHAPES, Choice, chosen, free, student_rounds, teacher_rounds
+from dmtl_cli.tune.choices import FACTORS, LARGER, MIN_COUNT, Choice, chosen, free, student_rounds, teacher_rounds
 from dmtl_cli.tune.cut import Cut
 from dmtl_cli.tune.plan import rows_of_trials
 from dmtl_cli.tune.rounds import Plan, Rounds
@@ -49,8 +50,10 @@ def tune(run: Run, day: dt.date) -> Result:
     """Publishes the choices of the first window that ends with `day`.
 
     Raises:
-        UserError: 65, 66 what `Days.read` raises; 65 no row is a click or a long read.
+        UserError: 78 there is no budget; 65, 66 what `Days.read` raises; 65 no row is a click or a long read.
     """
+    if not run.config.auto.budget:
+        raise UserError("auto.budget is 0: no trials, and no stage reads any", "set auto.budget above 0", Exit.CONFIG)
     log = Days(run, run.config.features, timed=True)
     days = log.first_window(day)
     before, profiles = run.newest("teacher", day), log.parents(days)
@@ -62,10 +65,10 @@ def tune(run: Run, day: dt.date) -> Result:
 
 
 def _shapes(run: Run, day: dt.date) -> Choice:
-    """The keys that shape the models of a running chain, as the log decided them or else their defaults."""
+    """The keys that shape a running chain's models and cannot change, as the log decided them or else by default."""
     newest = run.newest(STAGE, day) if run.config.auto.budget else None
     choices: Choice = newest[1].facts["chosen"] if newest else {}
-    defaults: Choice = {SHAPES[0]: run.config.teacher.factor_dim, SHAPES[1]: 1}
+    defaults: Choice = {FACTORS: run.config.teacher.factor_dim, MIN_COUNT: 1}
     return {key: choices.get(key, default) for key, default in defaults.items() if free(run.config, key)}
 
 
@@ -84,7 +87,7 @@ def _tune(
         if measurable:
             size = LARGER * run.config.teacher.rows_a_step(teachers.rows)
             plan = Plan.of(run.config, "teacher", window, teachers.rows)
-            rounds.search("teacher", teacher_rounds(size), teachers.losses, teachers.measured.user, plan)
+            rounds.search("teacher", teacher_rounds(size), teachers.losses, cut.users[teachers.measured.user], plan)
             if run.config.student.distill.w_kd:
                 _students(replace(run, config=rounds.best), teachers, rounds, window, progress)
     facts = {"chosen": rounds.choice, "tried": rounds.tried, "measured_on": cut.by, "days": [str(d) for d in days]}
@@ -94,7 +97,7 @@ def _tune(
 
 def _nothing_to_measure(days: list[dt.date]) -> str:
     what = f"the late part of {span(days)} has no clicks, or no long reads, to measure trials by"
-    return f"{what}: every key has its default; dmtl tune of a later day tries again"
+    return f"{what}, or the early part no rows: every key has its default; dmtl tune of a later day tries again"
 
 
 def _students(run: Run, teachers: TeacherTrials, rounds: Rounds, window: int, progress: Progress) -> None:
@@ -104,4 +107,5 @@ def _students(run: Run, teachers: TeacherTrials, rounds: Rounds, window: int, pr
     calibration = teachers.calibration(model, batcher)
     students = StudentTrials(run, teachers.days, teachers.cut, model, batcher, calibration, progress)
     plan = Plan.of(run.config, "student", window, students.rows)
-    rounds.search("student", student_rounds(), students.losses, students.measured.user, plan)
+    users = teachers.cut.users[students.measured.user]
+    rounds.search("student", student_rounds(), students.losses, users, plan)

@@ -10,8 +10,10 @@ import datetime as dt
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from dmtl_cli.config.student import Distill, Student, Way
 from dmtl_cli.data.log.day import Day
@@ -134,9 +136,14 @@ def initial_bias(streams: Sequence[Stream], rng: np.random.Generator) -> float:
         for rows in stream.rows(rng):
             t = rows.labels.targets[:, :1]
             if np.isfinite(t).any():
-                p = float(np.clip((1 / (1 + np.exp(-t[np.isfinite(t)]))).mean(), 1e-4, 1 - 1e-4))
-                return float(np.log(p / (1 - p)))
+                return mean_log_odds(t[np.isfinite(t)])
     return 0.0
+
+
+def mean_log_odds(targets: npt.NDArray[Any]) -> float:
+    """Log-odds of the mean probability of finite targets, within 1e-4 of 0 and of 1."""
+    p = float(np.clip((1 / (1 + np.exp(-targets))).mean(), 1e-4, 1 - 1e-4))
+    return float(np.log(p / (1 - p)))
 
 
 def mix(streams: Sequence[tuple[Iterator[StudentRows], int]], rng: np.random.Generator) -> Iterator[StudentRows]:

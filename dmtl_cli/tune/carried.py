@@ -9,7 +9,7 @@ from dataclasses import replace
 from dmtl_cli.config.days import before
 from dmtl_cli.config.schema import Config
 from dmtl_cli.runs.run import Run
-from dmtl_cli.tune.choices import MIN_COUNT, Choice, chosen, free
+from dmtl_cli.tune.choices import Choice, chosen, written
 
 STAGE = "tune"
 
@@ -30,5 +30,5 @@ def tuned(run: Run, day: dt.date) -> Run:
 
 def taken_over(config: Config, choices: Choice) -> bool:
     """Whether the user has written choices into the config, and no other values for what was chosen."""
-    written = {key: value for key, value in choices.items() if key != MIN_COUNT and not free(config, key)}
-    return bool(written) and all(operator.attrgetter(key)(config) == value for key, value in written.items())
+    same = [(operator.attrgetter(key)(config), value) for key, value in choices.items() if written(config, key)]
+    return bool(same) and all(one == other for one, other in same)

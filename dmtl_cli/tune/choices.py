@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dmtl_cli.config.features import Feature
 from dmtl_cli.config.schema import Config
 
 Value = float | int | None
@@ -13,10 +12,9 @@ Choice = dict[str, Value]
 """values by dotted key; None: the rule that holds where the key is not written"""
 
 MIN_COUNT = "features.min_count"
-"""of every feature of ids that does not have one"""
-SHAPES = ("teacher.factor_dim", MIN_COUNT)
-"""keys that shape a model: they cannot change in a chain"""
-BATCH = "batch_size"
+"""of every embedding of ids whose features have none"""
+RATE = "embedding_learning_rate"
+FACTORS = "teacher.factor_dim"
 LARGER = 4
 """a batch size that is tried: so many times what the rule gives"""
 
@@ -42,7 +40,7 @@ def teacher_rounds(batch_size: int) -> tuple[Round, ...]:
         batch_size: LARGER times what the rule gives.
     """
     return (
-        _grid({"teacher.embedding_learning_rate": (0.1, 0.05, 0.02, 0.005), "teacher.factor_dim": (16, 0)}, cost=2),
+        _grid({"teacher.embedding_learning_rate": (0.1, 0.05, 0.02, 0.005), FACTORS: (16, 0)}, cost=2),
         _grid({"teacher.learning_rate": (1e-3, 2e-3), "teacher.batch_size": (None, batch_size)}),
         _one_by_one({"teacher.unknown_share": (0.05, 0.01, 0.2, 0.5), MIN_COUNT: (1, 3)}),
     )
@@ -72,17 +70,27 @@ def _one_by_one(values: Mapping[str, tuple[Value, ...]]) -> Round:
     return Round(tuple(values), (first, *(first | {key: v} for key, some in values.items() for v in some[1:])))
 
 
+def written(config: Config, key: str) -> bool:
+    """Whether the user has written a key of a model."""
+    section, _, name = key.partition(".")
+    return key != MIN_COUNT and name in getattr(config, section).model_fields_set
+
+
 def free(config: Config, key: str) -> bool:
-    """Whether the user left a key to the log."""
-    section, name = key.split(".")
+    """Whether the log decides a key. Rates of tables are tried of row-wise Adagrad: Adam's is that of dense weights."""
     if key == MIN_COUNT:
-        return any(_counts(f) for f in config.features)
-    return name not in getattr(config, section).model_fields_set
+        return bool(_counted(config))
+    section, _, name = key.partition(".")
+    by_rule = name == RATE and getattr(config, section).embedding_optimizer == "adam"
+    return not by_rule and not written(config, key)
 
 
-def _counts(f: Feature) -> bool:
-    """Whether the log decides how often a value of the feature must occur."""
-    return f.has_ids and f.hash_bucket_size is None and "min_count" not in f.model_fields_set
+def _counted(config: Config) -> set[str]:
+    """The features of which the log decides how often a value must occur: those of an embedding of ids where no feature
+    has a number, as the largest of an embedding's features holds."""
+    ids = [f for f in config.features if f.has_ids and f.hash_bucket_size is None]
+    fixed = {f.embedding for f in ids if "min_count" in f.model_fields_set}
+    return {f.name for f in ids if f.embedding not in fixed}
 
 
 def chosen(config: Config, choice: Choice) -> Config:
@@ -93,6 +101,7 @@ def chosen(config: Config, choice: Choice) -> Config:
         if mine:
             update[who] = getattr(config, who).model_copy(update=mine)
     if (least := choice.get(MIN_COUNT)) is not None:
-        features = (f.model_copy(update={"min_count": least}) if _counts(f) else f for f in config.features)
+        names = _counted(config)
+        features = (f.model_copy(update={"min_count": least}) if f.name in names else f for f in config.features)
         update["features"] = tuple(features)
     return config.model_copy(update=update)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -21,6 +22,7 @@ from dmtl_cli.teacher.rows import Kept
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 LEARNED = 2 / 3
 """of the days, of a day's time or of its users"""
@@ -42,12 +44,16 @@ class Cut:
 
     @staticmethod
     def of(days: Sequence[Day]) -> Cut:
-        """By days where there are several, else by time where the log has one, else by users."""
+        """By days where there are several, else by time where the log has one that some events come after, else by
+        users."""
         if len(days) > 1:
             return Cut(days, "days", days[: max(1, round(len(days) * LEARNED))])
         times = [t for block in days[0].blocks() if (t := block.time) is not None and t.dtype != pl.String]
-        moment = pl.concat(times).to_physical().cast(pl.Float64).quantile(LEARNED) if times else None
-        return Cut(days, "users" if moment is None else "time", days, moment)
+        at = pl.concat(times).to_physical().cast(pl.Float64) if times else pl.Series(dtype=pl.Float64)
+        moment = at.quantile(LEARNED)
+        if moment is None or not (at > moment).any():
+            return Cut(days, "users", days)
+        return Cut(days, "time", days, moment)
 
     def learn(self, share: float) -> Kept:
         """The events that are learned, of a share of the users."""
@@ -84,13 +90,25 @@ class Cut:
         """Events that are learned, about."""
         return round(sum(map(len, self.learned)) * (1.0 if self.by == "days" else LEARNED))
 
+    @cached_property
+    def draws(self) -> Floats:
+        """[users of all days, day after day] from 0 to 1, of a user the same on every day: `learn(share)` takes those
+        below the share."""
+        return np.concatenate([self._sample(day) for day in self.days])
+
+    @cached_property
+    def users(self) -> Ints:
+        """[users of all days, day after day] a number of each, of a user the same on every day."""
+        numbers: Ints = np.unique(self.draws, return_inverse=True)[1]
+        return numbers
+
     def _early(self, day: Day, block: Block) -> Bools:
         if self.by == "days":
             return np.ones(len(block), np.bool_)
         if block.time is None or self.moment is None:
             early: Bools = self._draw(day, 1)[block.user] < LEARNED
             return early
-        found: Bools = (block.time.to_physical().cast(pl.Float64) <= self.moment).fill_null(True).to_numpy()
+        found: Bools = (block.time.to_physical().cast(pl.Float64) <= self.moment).to_numpy()
         return found
 
     def _sample(self, day: Day) -> Floats:

@@ -15,7 +15,7 @@ from dmtl_cli.runs.manifest import verify
 from dmtl_cli.runs.workspace import Workspace
 from dmtl_cli.teacher.rows import rows_per_epoch
 from dmtl_cli.tune.carried import STAGE
-from dmtl_cli.tune.choices import MIN_COUNT, Choice, Round, Value, free, student_rounds, teacher_rounds
+from dmtl_cli.tune.choices import MIN_COUNT, Choice, Round, Value, free, student_rounds, teacher_rounds, written
 from dmtl_cli.tune.cut import LEARNED
 from dmtl_cli.tune.rounds import Plan, Rounds
 from dmtl_cli.tune.student import kept_pairs
@@ -99,7 +99,7 @@ def _keys(config: Config, source: _Source) -> list[dict[str, Any]]:
         rounds.append(("student", student_rounds()))
     found = []
     for key in [key for who, some in rounds for key in (*(k for each in some for k in each.keys), f"{who}.epochs")]:
-        if key == MIN_COUNT and not free(config, key):  # each feature has its own
+        if not free(config, key) and not written(config, key):  # min_count of each feature, the rate of Adam
             continue
         section, name = key.split(".")
         value = 1 if key == MIN_COUNT else getattr(getattr(config, section), name)
@@ -117,6 +117,6 @@ def described(found: dict[str, Any]) -> str:
     keys = [[k["key"], "" if k["from"] == "to be chosen" else word(k["value"]), k["from"]] for k in found["keys"]]
     lines += aligned(keys, left=3)
     if trials:
-        minutes = "under a minute" if trials["minutes"] < 1 else f"{trials['minutes']:.0f} minutes"
+        minutes = "under a minute" if trials["minutes"] < 1 else f"{trials['minutes']:.0f} min"
         lines.append(f"trials learn some {trials['rows']:,} rows, {minutes} (guesses)")
     return "\n".join(lines)

@@ -11,8 +11,8 @@ import numpy as np
 
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.schema import Config
-from dmtl_cli.tune.choices import Choice, Round, Value, chosen, free
-from dmtl_cli.tune.search import TYPICAL, Floats, Ints, Measured, best_epoch, first_share, halving
+from dmtl_cli.tune.choices import Choice, Round, chosen, free
+from dmtl_cli.tune.search import TYPICAL, Floats, Ints, Measured, best_epoch, halving
 
 Losses = Callable[[Config, float], Iterator[Floats]]
 """of a config and a share of the users: the loss of each measured row after each epoch"""
@@ -66,8 +66,8 @@ class Rounds:
 
     def expected(self, who: Who, rounds: Sequence[Round], plan: Plan) -> float:
         """Rows that `search` will learn, about."""
-        searched = self._searched(who, rounds, plan)
-        return sum(min(len(candidates) * plan.rows * TYPICAL, budget) for _, candidates, budget in searched)
+        cost, searched = self._cost(who, plan), self._searched(who, rounds, plan)
+        return sum(min(len(candidates) * cost, budget) for _, candidates, budget in searched)
 
     def search(self, who: Who, rounds: Sequence[Round], losses: Losses, groups: Ints, plan: Plan) -> None:
         """Searches the rounds of one model, and its epochs where they are free.
@@ -75,26 +75,30 @@ class Rounds:
         Args:
             groups: [n] the user of each measured row.
         """
-        fixed = self._epochs(who)
-        known: dict[tuple[tuple[str, Value], ...], Measured] = {}
+        fixed, cost = self._epochs(who), self._cost(who, plan)
+        widest = 0.0
+        known: dict[tuple[str, float], Measured] = {}  # a round's default is what the round before took
 
         def measure(candidates: Sequence[Choice], k: int, share: float) -> Measured:
-            choice = self.choice | candidates[k]
-            at = (*sorted(choice.items()), ("", share))
+            choice = {key: value for key, value in self.choice.items() if key != f"{who}.epochs"} | candidates[k]
+            config = chosen(self.config, choice)
+            at = config.model_dump_json(), share
             if at not in known:
-                known[at] = self._measured(losses, choice, share, groups, plan.worth, fixed)
+                known[at] = _measured(losses(config, share), groups, plan.worth, fixed)
             return known[at]
 
         for number, candidates, budget in self._searched(who, rounds, plan):
-            share = first_share(len(candidates), plan.rows, budget)
-            best, trials = halving(len(candidates), partial(measure, candidates), groups, plan.worth, share)
+            some = partial(measure, candidates)
+            best, trials = halving(len(candidates), some, groups, plan.worth, budget / max(1.0, cost))
             self.tried += [
                 {"model": who, "round": number, **candidates[k], "users": round(s, 4), "epochs": m.epochs}
                 | {"loss": round(m.mean, 6) if np.isfinite(m.mean) else None, "taken": k == best}
                 for k, s, m in trials
             ]
-            taken = [m for k, _, m in trials if k == best][-1]
-            self.choice |= candidates[best] | ({} if fixed else {f"{who}.epochs": taken.epochs})
+            most, taken = [(s, m) for k, s, m in trials if k == best][-1]
+            self.choice |= candidates[best]
+            if fixed is None and most >= widest:  # fewer users want more epochs
+                widest, self.choice[f"{who}.epochs"] = most, taken.epochs
 
     def _searched(self, who: Who, rounds: Sequence[Round], plan: Plan) -> Iterator[tuple[int, list[Choice], float]]:
         """Number, candidates and budget of each round with something to choose; the first chooses epochs too."""
@@ -102,6 +106,10 @@ class Rounds:
             candidates = self._candidates(each)
             if len(candidates) > 1 or (number == 1 and self._epochs(who) is None):
                 yield number, candidates, plan.budget * each.cost / sum(r.cost for r in rounds)
+
+    def _cost(self, who: Who, plan: Plan) -> float:
+        """Rows that a candidate learns of all users, about."""
+        return plan.rows * (self._epochs(who) or TYPICAL)
 
     def _epochs(self, who: Who) -> int | None:
         """Epochs that the user wrote."""
@@ -116,11 +124,10 @@ class Rounds:
         found = [{key: candidate[key] for key in keys} for candidate in each.candidates]
         return [one for k, one in enumerate(found) if one not in found[:k]]
 
-    def _measured(
-        self, losses: Losses, choice: Choice, share: float, groups: Ints, worth: float, epochs: int | None
-    ) -> Measured:
-        """One trial; one that diverges has an infinite loss."""
-        try:
-            return best_epoch(losses(chosen(self.config, choice), share), groups, worth, epochs)
-        except UserError:
-            return Measured(epochs or 1, np.full(len(groups), np.inf))
+
+def _measured(losses: Iterator[Floats], groups: Ints, worth: float, epochs: int | None) -> Measured:
+    """One trial; one that diverges has an infinite loss."""
+    try:
+        return best_epoch(losses, groups, worth, epochs)
+    except UserError:
+        return Measured(epochs or 1, np.full(len(groups), np.inf))

@@ -5,6 +5,7 @@ C candidates, n measured rows.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 KEPT = 4
-"""of so many candidates one goes on, with so many times as many rows"""
+"""of so many candidates one goes on"""
 EPOCHS = 8
 """most epochs"""
 TYPICAL = 2.5
@@ -37,7 +38,8 @@ class Measured:
 
 
 def best_epoch(losses: Iterable[Floats], groups: Ints, worth: float, epochs: int | None = None) -> Measured:
-    """Learns until an epoch makes the mean loss worse; the fewest epochs that no more are clearly better than.
+    """Learns until an epoch makes the mean loss worse, or two in a row gain less than `worth`; the fewest epochs that
+    no more are clearly better than.
 
     Args:
         losses: [n] of the measured rows after each epoch, computed as it is taken.
@@ -48,8 +50,9 @@ def best_epoch(losses: Iterable[Floats], groups: Ints, worth: float, epochs: int
     found: list[Floats] = []
     for loss in losses:
         found.append(loss)
-        worse = len(found) > 1 and found[-1].mean() > found[-2].mean()
-        if len(found) == (epochs or EPOCHS) or (epochs is None and worse):
+        gains = [float(a.mean() - b.mean()) for a, b in itertools.pairwise(found[-3:])]
+        ends = bool(gains) and (gains[-1] < 0 or (len(gains) == 2 and max(gains) < worth))
+        if len(found) == (epochs or EPOCHS) or (epochs is None and ends):
             break
     k = len(found) - 1 if epochs else first_within(found, groups, worth)
     return Measured(k + 1, found[k])
@@ -80,27 +83,17 @@ def standard_error(x: Floats, groups: Ints) -> float:
     return math.inf if count < 2 else float(np.sqrt((sums**2).sum() * count / (count - 1)) / len(x))
 
 
-def first_share(candidates: int, rows: int, budget: float) -> float:
-    """The share of the rows that candidates learn at first, so that all rungs together stay within a budget of rows
-    where each learns TYPICAL epochs, and the default is not among the better ones."""
-    if candidates * rows * TYPICAL <= budget:
-        return 1.0
-    alive, times, learned = candidates, 1, candidates
-    while alive > 2:
-        alive, times = math.ceil(alive / KEPT) + 1, times * KEPT
-        learned += alive * times
-    return min(1.0, budget / (learned * rows * TYPICAL))
-
-
 def halving(
-    candidates: int, measure: Callable[[int, float], Measured], groups: Ints, worth: float, share: float
+    candidates: int, measure: Callable[[int, float], Measured], groups: Ints, worth: float, budget: float
 ) -> tuple[int, list[tuple[int, float, Measured]]]:
-    """Measures all with a share of the rows, then the better quarter with four times as many, until all rows are used
-    or one is left. The first candidate, the default, always goes on.
+    """Successive halving (Karnin, Koren and Somekh, ICML 2013): each rung has an equal part of what is left of the
+    budget, learns as large a share of the users as that allows, and the better quarter goes on, until two are left or
+    all users are in. The first candidate, the default, always goes on.
 
     Args:
         candidates: C.
-        measure: of a candidate, learned from a share of the rows.
+        measure: of a candidate, learned from a share of the users.
+        budget: so many candidates may learn all users.
 
     Returns:
         The one to take, and every trial in order: candidate, share and what was measured.
@@ -108,10 +101,17 @@ def halving(
     tried: list[tuple[int, float, Measured]] = []
     alive = list(range(candidates))
     while True:
+        count = len(alive)
+        share = 1.0 if count <= budget else min(1.0, budget / (_rungs(count) * count))
+        budget -= share * count
         now = {k: measure(k, share) for k in alive}
         tried += [(k, share, measured) for k, measured in now.items()]
-        if share >= 1 or len(alive) <= 2:
+        if share >= 1 or count <= 2:
             return alive[first_within([now[k].loss for k in alive], groups, worth)], tried
-        best = sorted(alive, key=lambda k: now[k].mean)[: math.ceil(len(alive) / KEPT)]
+        best = sorted(alive, key=lambda k: now[k].mean)[: math.ceil(count / KEPT)]
         alive = sorted({alive[0], *best})
-        share = min(1.0, share * KEPT)
+
+
+def _rungs(candidates: int) -> int:
+    """Most rungs of so many candidates: the default may not be among the better ones."""
+    return 1 if candidates <= 2 else 1 + _rungs(math.ceil(candidates / KEPT) + 1)

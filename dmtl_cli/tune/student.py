@@ -33,11 +33,12 @@ from dmtl_cli.student.build import build_student
 from dmtl_cli.student.dssm import DSSM, batch_heads, gathered
 from dmtl_cli.student.labels import StudentLabels, StudentRows
 from dmtl_cli.student.loss import StudentLoss, popularity_strata
+from dmtl_cli.student.rows import mean_log_odds
 from dmtl_cli.teacher.model import Teacher
 from dmtl_cli.teacher.rows import Kept
 from dmtl_cli.tune.cut import Cut
 from dmtl_cli.tune.encodings import Encodings
-from dmtl_cli.tune.teacher import SCORED, logits_of
+from dmtl_cli.tune.teacher import SCORED, finite, logits_of
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -75,13 +76,18 @@ class StudentTrials:
     @cached_property
     def learned(self) -> StudentRows:
         """The scored pairs that candidates learn some of."""
+        return self._scored(self.cut.learned, self.cut.learn(self._kept))
+
+    @property
+    def _kept(self) -> float:
+        """The share of the users whose pairs are kept."""
         events = self.rows / (1 + self.run.config.scores.negatives)
-        return self._scored(self.cut.learn(min(1.0, events / max(1, self.cut.rows))))
+        return min(1.0, events / max(1, self.cut.rows))
 
     @cached_property
     def measured(self) -> StudentRows:
         """The scored pairs that every candidate is measured on."""
-        return self._scored(self.cut.measure(1 + self.run.config.scores.negatives))
+        return self._scored(self.days, self.cut.measure(1 + self.run.config.scores.negatives))
 
     def losses(self, config: Config, share: float) -> Iterator[Floats]:
         """How far a candidate is from its teacher on each measured pair, after each epoch: see `distances`.
@@ -93,9 +99,10 @@ class StudentTrials:
         encoder, tables = self._encodings.of(config.features_of("student"))
         run.seed_torch("tune", "student")
         learner, rng = Learner.build(run, section, encoder, partial(build_student, encoder, section)), run.rng("tune")
-        learner.model.soft_bias.data.fill_(float(np.median(self.learned.labels.targets[:, 0])))
+        few = self.learned.take(np.flatnonzero(self.cut.draws[self.learned.user] < share * self._kept))
+        if len(few):
+            learner.model.soft_bias.data.fill_(mean_log_odds(few.labels.targets[:, 0]))
         batcher = learner.batcher(run, self.days, rng, by="sides", event_features=True, tables=tables)
-        few = self.learned.take(np.flatnonzero(self._some(share)))
         items = torch.zeros(len(tables.items), device=run.device)
         strata = popularity_strata(section.distill, self.days, run.device)
         loss = StudentLoss(learner.model, section, 1.0, items, strata, plain=config.plain_autograd)
@@ -108,26 +115,21 @@ class StudentTrials:
             forget_untouched(learner.table, learner.optimizers.table)
             yield distances(section, self._logits(learner.model.eval(), scorer), self.measured.labels.targets[:, 0])
 
-    def _some(self, share: float) -> npt.NDArray[np.bool_]:
-        """Whether a learned pair is of a user in the share: [n]."""
-        users = self.run.rng("tune", "students' users").random(len(self.batcher.tables.users))
-        return users[self.learned.user] < share
-
     @torch.no_grad()
     def _logits(self, model: DSSM, batcher: Batcher) -> Floats:
-        """[n] of the measured pairs."""
+        """[n] of the measured pairs. Raises UserError: one is not finite."""
         parts = []
         for batch in batcher.batches([replace(self.measured, lists=None)], SCORED):
             _, soft = batch_heads(model, batch)
             parts.append(model.soft_logits(*gathered(soft, batch)))
-        return torch.cat(parts).double().cpu().numpy()
+        return finite(torch.cat(parts)).double().cpu().numpy()
 
-    def _scored(self, kept: Kept) -> StudentRows:
+    def _scored(self, days: Sequence[Day], kept: Kept) -> StudentRows:
         """Exposed pairs and negatives drawn for them, with the teacher's scores; lists are those of a dump."""
         parts: list[StudentRows] = []
         users = items = 0
         rng = self.run.rng("tune", "pairs")
-        for day in self.days:
+        for day in days:
             negatives = Negatives(day, self.run.config.scores.alpha)
             for block in day.blocks():
                 chosen = np.flatnonzero(kept(day, block))

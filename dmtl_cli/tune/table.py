@@ -15,16 +15,23 @@ def table(facts: dict[str, Any]) -> str:
     Args:
         facts: of a manifest of tune.
     """
-    lines = [f"measured on the late part of {span(facts['days'])}, cut by {facts['measured_on']}"]
+    lines = [_measured_on(facts), "* taken: the first, from the default on, that the least is not clearly better than"]
     for (model, number), trials in itertools.groupby(facts["tried"], lambda t: (t["model"], t["round"])):
-        lines += ["", f"{model}, round {number}", *_round(list(trials))]
+        loss = "distance" if model == "student" else "loss"
+        lines += ["", f"{model}, round {number}", *_round(list(trials), loss)]
     chosen = [[key, word(value)] for key, value in facts["chosen"].items()]
     return "\n".join([*lines, "", "chosen" if chosen else "chosen: nothing", *aligned(chosen, left=2)])
 
 
-def _round(trials: Sequence[dict[str, Any]]) -> list[str]:
+def _measured_on(facts: dict[str, Any]) -> str:
+    if facts["measured_on"] == "users":
+        return f"measured on a third of the users of {span(facts['days'])}, the others are learned"
+    return f"measured on the late part of {span(facts['days'])}, cut by {facts['measured_on']}"
+
+
+def _round(trials: Sequence[dict[str, Any]], loss: str) -> list[str]:
     keys = [key for key in trials[0] if "." in key]
-    head = ["", *(key.partition(".")[2] for key in keys), "users", "epochs", "loss"]
+    head = ["", *(key.partition(".")[2] for key in keys), "users", "epochs", loss]
     rows = [["*" if t["taken"] else "", *(word(t[key]) for key in keys), *_measured(t)] for t in trials]
     return aligned([head, *rows], left=1)
 

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
+from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.schema import Config
 from dmtl_cli.config.tasks import READ
 from dmtl_cli.config.teacher import Teacher as Section
@@ -63,7 +65,12 @@ class TeacherTrials:
     def can_be_measured(self) -> bool:
         """Whether there are rows to learn, and clicks and long reads among some that are not."""
         click, converted, _, _ = self.measured.labels
-        return self.rows > 0 and 0 < click.sum() < len(click) and bool((click & converted[:, 0]).any())
+        read = converted[:, self.run.config.tasks.conversions.index(READ)]
+        return 0 < click.sum() < len(click) and bool((click & read).any()) and self._learns()
+
+    def _learns(self) -> bool:
+        config, rng = self.run.config.teacher, self.run.rng("tune", "learned")
+        return any(map(len, teacher_rows(self.cut.learned, self.threshold, config, self.cut.learn(1.0), rng)))
 
     @property
     def rows(self) -> int:
@@ -88,7 +95,7 @@ class TeacherTrials:
         )
         size = section.rows_a_step(round(self.rows * share))
         while True:
-            rows = teacher_rows(self.days, self.threshold, section, self.cut.learn(share), rng)
+            rows = teacher_rows(self.cut.learned, self.threshold, section, self.cut.learn(share), rng)
             fit([learner], batcher.batches(rows, size), partial(batch_loss, run, learner.model), self.progress)
             forget_untouched(learner.table, learner.optimizers.table)
             yield learner.model.eval(), Batcher(encoder, tables, run.device)
@@ -124,9 +131,20 @@ def rows_an_epoch(days: Sequence[Day], config: Section, cut: Cut) -> int:
 
 @torch.no_grad()
 def logits_of(model: Teacher, batcher: Batcher, rows: Rows[Any]) -> npt.NDArray[np.float32]:
-    """[n, T] of rows in their context."""
+    """[n, T] of rows in their context.
+
+    Raises:
+        UserError: one is not finite.
+    """
     parts = [batch_logits(model, batch)[0] for batch in batcher.batches([rows], SCORED)]
-    return torch.cat(parts).float().cpu().numpy()
+    return finite(torch.cat(parts)).float().cpu().numpy()
+
+
+def finite(logits: Tensor) -> Tensor:
+    """Raises UserError where the last steps of a training have diverged, whose losses nobody saw."""
+    if not logits.isfinite().all():
+        raise UserError("training diverged: a logit is not finite", "lower learning_rate and embedding_learning_rate")
+    return logits
 
 
 def log_losses(logits: npt.NDArray[np.float32], rows: TeacherRows, read: int) -> Array:
