@@ -21,6 +21,7 @@ JSON_KEYS = {"stage", "day", "key", "run_id", "path", "rows", "metrics", "gates"
 
 BASE: dict[str, Any] = {
     "seed": 1,
+    "auto": {"budget": 0},
     "threads": 1,
     "data": {
         "events": {
