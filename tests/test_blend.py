@@ -1,6 +1,7 @@
 """The regression's share of a teacher's logits: what held-out rows choose, day after day, and when they are few."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
+from dmtl_cli.config.tasks import Tasks
 from dmtl_cli.data.rows import pairs
 from dmtl_cli.evaluate import metrics
-from dmtl_cli.teacher.blend import DOUBT, MEMORY, SHARES, Blend, blended
-from dmtl_cli.teacher.frozen import Blended
+from dmtl_cli.runs.manifest import canonical
+from dmtl_cli.scores.calibration import Calibration
+from dmtl_cli.teacher.blend import MEMORY, PENALTY, SHARES, Blend, blended
+from dmtl_cli.teacher.frozen import Blended, Finish
 from dmtl_cli.teacher.labels import HeldOut
+from dmtl_cli.teacher.regression import FOLDER, Regression
 
 Floats = npt.NDArray[np.float64]
 
@@ -95,9 +100,9 @@ def test_a_day_begins_with_part_of_what_earlier_days_said() -> None:
 
 
 @pytest.mark.parametrize(("gain", "share"), [(0, 0.5), (6.4, 0.6), (12.8, 0.7), (-12.8, 0.3), (33, 1), (-33, 0)])
-def test_the_doubt_is_a_parabola(gain: float, share: float) -> None:
-    """Of losses -gain s + DOUBT (2 s - 1)^2 the least is at s = .5 + gain / (8 DOUBT)."""
-    assert DOUBT == 8
+def test_the_penalty_is_a_parabola(gain: float, share: float) -> None:
+    """Of losses -gain s + PENALTY (2 s - 1)^2 the least is at s = .5 + gain / (8 PENALTY)."""
+    assert PENALTY == 8
     assert Blend({"ctr": tuple(-gain * s for s in SHARES)}).share("ctr") == pytest.approx(share)
 
 
@@ -121,7 +126,7 @@ class Known:
     """In place of a regression on a day: logits by label, more than the tasks."""
 
     def logits(self, rows: Any) -> dict[str, Floats]:
-        return {"ctr": np.full(len(rows), 4.0), "cvr": np.full(len(rows), -2.0), "ctcvr": np.full(len(rows), 99.0)}
+        return {k: np.full(len(rows), v) for k, v in {"ctr": 4.0, "cvr": -2.0, "ctcvr": 99.0, "add": 7.0}.items()}
 
 
 def test_logits_are_blended_task_by_task_in_float32() -> None:
@@ -138,3 +143,19 @@ def test_logits_are_blended_task_by_task_in_float32() -> None:
         np.testing.assert_allclose(found, expected, rtol=1e-6)
     beside.blend = Blend(dict.fromkeys(("ctr", "cvr"), tuple(33 * s for s in SHARES)))
     assert beside.pairs(network, some) is network, "a regression without a share is not computed"
+
+
+def test_shares_find_their_task_whatever_the_order_in_a_manifest(tmp_path: Path) -> None:
+    """A manifest sorts names: `add` and `ctr` before `cvr`, while the outputs of a model are ctr, cvr, add."""
+    tasks = Tasks(("add",))
+    Regression.new(tasks).write(tmp_path / FOLDER)
+    all_network, all_regression = (tuple(gain * s for s in SHARES) for gain in (33, -33))
+    blend = Blend({"ctr": all_network, "cvr": all_network, "add": all_regression})
+    calibration = {task: Calibration().to_dict() for task in tasks.names}
+    facts = json.loads(canonical({"blend": blend.to_dict(), "calibration": calibration}))
+    beside = Finish.stored(tmp_path, facts, tasks, context=True).beside
+    assert beside
+    blended = Blended(*beside, None, None)  # type: ignore[arg-type]
+    blended.on_day = Known()  # type: ignore[assignment]
+    found = blended.pairs(np.zeros((3, 3), np.float32), pairs(np.arange(3), np.arange(3)))
+    np.testing.assert_array_equal(found, [[0, 0, 7]] * 3)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from dmtl_cli.config.tasks import Tasks
-from dmtl_cli.scores.calibration import MIN_SLOPE, WEAK, Calibration, fit, log1mexp, log_sigmoid, target_logit
+from dmtl_cli.scores.calibration import LEVEL, MIN_SLOPE, WEAK, Calibration, fit, log1mexp, log_sigmoid, target_logit
 
 Floats = npt.NDArray[np.float64]
 EXTREMES = np.array([-1000.0, -80, -1, 0, 1, 80, 1000])
@@ -231,3 +231,11 @@ def test_target_logit_keeps_the_digits_a_float32_probability_loses() -> None:
     with np.errstate(divide="ignore"):
         p = np.float32(1 / (1 + math.exp(-20)))
         assert abs(np.log(p) - np.log1p(-p)) > 1e3, "the logit of the rounded float32 is infinite"
+
+
+def test_a_first_day_of_one_class_leaves_its_own_weak_prior() -> None:
+    """A teacher of exposed rows knows its level well (LEVEL): a quiet first day must not make the second forget it."""
+    quiet = fit(np.zeros(3), np.zeros(3), weak=LEVEL)
+    assert (quiet.slope, quiet.intercept, quiet.precision, quiet.rows) == (1.0, 0.0, LEVEL, 0)
+    day = simulated(500, 1.0, -0.5)
+    assert fit(*day, prior=quiet, weak=LEVEL) == fit(*day, weak=LEVEL)

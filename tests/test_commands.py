@@ -266,6 +266,8 @@ def test_status_finds_rescores_by_an_older_teacher(fresh: Project) -> None:
     assert rescores()[2] == "published", "the day's own teacher does not rescore it"
     (Path(fresh.call("path", "scores", "--teacher-day", DAYS[0]).out.strip()) / "manifest.json").write_text("{")
     assert rescores()[2] == "damaged"
+    fresh.ws.joinpath("teacher", f"day={DAYS[2]}", "CURRENT").write_text("nothing")
+    assert fresh.call("status", "--json").json["days"][DAYS[2]]["teacher"] == "damaged"
 
 
 # -- names of torch that may change with its versions ------------------------------------------------------------------

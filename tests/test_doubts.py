@@ -23,7 +23,7 @@ from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.nn.doubts import few_steps
 from dmtl_cli.student.doubts import Agreement, far_from_teacher, one_direction, spread
 from dmtl_cli.teacher.doubts import leaks, overfits, rare
-from dmtl_cli.teacher.importance import Carried
+from dmtl_cli.teacher.importance import Importance
 from dmtl_cli.teacher.labels import HeldOut
 
 # -- by numbers --------------------------------------------------------------------------------------------------------
@@ -52,8 +52,8 @@ def test_held_out_far_from_learned() -> None:
 
 
 def test_a_share_of_the_gain_and_of_rows() -> None:
-    assert leaks({"length": Carried(0.3, 0.9), "hour": Carried(0.5, 0.6)}) == []
-    assert leaks({"dwell": Carried(0.9, 1.2), "x": Carried(0.41, 0.83), "y": Carried(0.01, 0.1)}) == [
+    assert leaks({"length": Importance(0.3, 0.9), "hour": Importance(0.5, 0.6)}) == []
+    assert leaks({"dwell": Importance(0.9, 1.2), "x": Importance(0.41, 0.83), "y": Importance(0.01, 0.1)}) == [
         "feature dwell carries 100% of what the teacher gains over a constant, 90% of all there is to know: "
         "is it known before the exposure?",
         "feature x carries 83% of what the teacher gains over a constant, 41% of all there is to know: "

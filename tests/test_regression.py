@@ -31,7 +31,7 @@ from dmtl_cli.teacher import regression
 from dmtl_cli.teacher.hashed import BIAS, SLOTS, Design, slots_of
 from dmtl_cli.teacher.labels import TeacherRows, labelled
 from dmtl_cli.teacher.regression import BATCH, MEMORY, PRIOR, OnDay, Regression
-from dmtl_cli.teacher.rows import HoldOut, teacher_rows
+from dmtl_cli.teacher.rows import HoldOut, Window, teacher_rows
 
 Array = npt.NDArray[Any]
 TASKS = Tasks(("like",))
@@ -205,7 +205,7 @@ def test_what_clicks_depend_on_is_found(tmp_path: Path) -> None:
     encoder, model = Encoder(features).grow([day]), Regression.new(Tasks())
     tables, hold_out = tables_of(encoder, day), HoldOut(0.1, 1)
     model.learn(encoder, tables, teacher_rows([day], 30.0, Teacher(), hold_out.kept, rng))
-    kept = model.held_out(encoder, tables, [day], hold_out, 30.0)["ctr"]
+    kept = model.held_out(encoder, tables, Window([day], 30.0, hold_out))["ctr"]
     assert 1_000 < len(kept.label) < 3_000, "a tenth of 300 users, within three standard errors"
     on_day = OnDay(model, encoder, tables)
     by_item = on_day.items["ctr"]
@@ -363,6 +363,8 @@ def test_every_user_gets_the_same_list_and_a_teacher_of_before_has_none(
     (run,) = old.ws.glob(f"teacher/day={DAYS[1]}/run-*")
     without_files(run, "regression/")  # nor a fact of pairs without a context
     assert not [name for name in old.done("evaluate", 3)["metrics"] if name.startswith("regression")]
+    facts = Manifest.read(Path(old.done("train-teacher", 3)["path"]) / MANIFEST).facts
+    assert facts["no_context"] == {name: facts[name] for name in facts["no_context"]}, "without a context all is one"
 
 
 def without_files(run: Path, folder: str) -> None:

@@ -30,12 +30,12 @@ from dmtl_cli.runs.progress import RunLog
 from dmtl_cli.runs.ranks import Ranks
 from dmtl_cli.runs.run import Run
 from dmtl_cli.scores.calibration import log_sigmoid
-from dmtl_cli.teacher.calibrate import held_out_logits
+from dmtl_cli.teacher.calibrate import Trained, held_out_logits
 from dmtl_cli.teacher.frozen import FrozenTeacher, Scorer
 from dmtl_cli.teacher.hashed import BIAS, slots_of
 from dmtl_cli.teacher.labels import labelled
 from dmtl_cli.teacher.regression import MOST, Regression
-from dmtl_cli.teacher.rows import HoldOut
+from dmtl_cli.teacher.rows import HoldOut, Window
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -292,10 +292,12 @@ def test_the_second_day_goes_on_from_the_first_ones_facts(project: Project, tmp_
     hold_out = HoldOut.of(two.run.config, len(two.day))
     encoder = two.teacher.encoder
     tables = Tables(encoder.entities(two.day, "user"), encoder.entities(two.day, "item"))
+    window = Window([two.day], 20.0, hold_out)
+    trained = Trained(encoder, two.teacher.model, window, tables, None)
     for context, before, after in ((True, one.facts, two.facts), (False, *(x.facts["no_context"] for x in (one, two)))):
-        network = held_out_logits(two.run, encoder, two.teacher.model, [two.day], hold_out, 20.0, context=context)
+        network = held_out_logits(two.run, trained, context=context)
         learned = Regression.read(two.folder / "regression", Tasks(), context=context)
-        beside = learned.held_out(encoder, tables, [two.day], hold_out, 20.0)
+        beside = learned.held_out(encoder, tables, window)
         for task in ("ctr", "cvr"):
             assert np.array_equal(network[task].label, beside[task].label), "the same rows in the same order"
             mixed = [plain_loss(network[task], beside[task], s / 10) for s in range(11)]
@@ -377,3 +379,14 @@ def test_the_network_alone(log: Path, tmp_path: Path, teacher: dict[str, Any]) -
 def test_a_network_without_context_columns_is_as_wide_as_its_sides() -> None:
     widths = [a_teacher(encoder_of(*USER, *ITEM, *context)).net.first.weights[2].shape[1] for context in ((), CONTEXT)]
     assert widths == [0, 2 * 4 + 1], "two embeddings, and whether they are known"
+
+
+def test_a_tiny_log_may_be_held_out_whole(tmp_path: Path) -> None:
+    """One request, nine tenths of the requests held out, and a seed that takes it: there is no loss to compare with."""
+    (folder := tmp_path / "log" / "events" / f"day={DAYS[0]}").mkdir(parents=True)
+    rows = np.arange(40)
+    columns = {"user_id": rows * 0, "item_id": rows, "request_id": rows * 0, "click": (rows % 3 == 0).astype(int)}
+    numbers = {"read_seconds": rows * 1.0, "base": rows / 40, "quality": rows / 40}
+    pl.DataFrame(columns | numbers).write_parquet(folder / "a.parquet")
+    made = prices(tmp_path, tmp_path / "log", FEATURES[:3], calibration_share=0.9).done("train-teacher", 1, seed=2)
+    assert made["rows"] == {"log": 40, "learned": 0, "held_out": 40}

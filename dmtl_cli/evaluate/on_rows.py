@@ -64,13 +64,13 @@ def on_rows(exam: Exam, rankers: Mapping[str, Ranker]) -> dict[str, float]:
 
 
 def _beside(exam: Exam, observed: Observed, regression: Scores, teacher: Scores) -> dict[str, float]:
-    """How far the regression is ahead of the teacher on the same rows, with the standard error of that."""
+    """How far the regression is ahead of the teacher in the labels of all rows, with the standard error of that."""
     out: dict[str, float] = {}
-    for label in exam.tasks.labels:
+    for label in (x for x in exam.tasks.labels if x not in exam.tasks.conversions):
         rows = observed.measured[label]
         one, other = (scores.exposed[label][rows] for scores in (regression, teacher))
         gain = auc_gain(observed.positive[label][rows], one, other, observed.user[rows], observed.weight[rows])
-        if gain and label not in exam.tasks.conversions:
+        if gain:
             out |= {f"{REGRESSION}.{label}.auc_ahead": gain[0], f"{REGRESSION}.{label}.auc_ahead_se": gain[1]}
     return out
 

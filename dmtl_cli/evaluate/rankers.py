@@ -21,7 +21,7 @@ from dmtl_cli.scores.calibration import log_sigmoid
 from dmtl_cli.serving.export import Export
 from dmtl_cli.serving.search import best_k, top_k
 from dmtl_cli.teacher.frozen import Finish, FrozenTeacher, Scorer
-from dmtl_cli.teacher.hashed import has_own
+from dmtl_cli.teacher.hashed import has_event_features
 from dmtl_cli.teacher.regression import FOLDER, OnDay, Regression
 
 Floats = npt.NDArray[np.float64]
@@ -72,7 +72,7 @@ class TeacherRanker:
 
     def __init__(self, parent: Parent, day: Day, run: Run) -> None:
         self.teacher = FrozenTeacher(*parent, run.device, run.config)
-        self.tasks = Tasks.named(parent[1].facts["tasks"])
+        self.tasks = self.teacher.tasks
         self.day, self.ranks = day, run.ranks
         self.calibrated = bool(parent[1].facts["calibrated"])
 
@@ -138,7 +138,7 @@ class RegressionRanker:
         return {label: log_sigmoid(logit) for label, logit in self.on_day.logits(rows).items()}
 
     def retrieve(self, users: Ints, k: int) -> tuple[Ints, pl.Series]:
-        items = self._on_day(context=not has_own(self.encoder)).items
+        items = self._on_day(context=not has_event_features(self.encoder)).items
         best = best_k(items[with_click(READ)][None], k)
         return np.repeat(best, len(users), axis=0), self.day.items[ID]
 

@@ -124,11 +124,11 @@ def fit(
         raise ValueError(f"lengths differ: {len(x)} logits, {len(y)} labels, {len(w)} weights")
     if not (np.isfinite(x).all() and ((y == 0) | (y == 1)).all() and np.isfinite(w).all() and (w >= 0).all()):
         raise ValueError("expected finite logits, labels 0 and 1, and weights >= 0")
-    before = prior or Calibration()
+    before = prior or Calibration(precision=weak)
     mean = np.array([before.slope, before.intercept])
     if not 0 < (w * y).sum() < w.sum():
         return Calibration(before.slope, before.intercept, before.precision)
-    precision = np.array(weak) if prior is None else decay * np.array(prior.precision) + (1 - decay) * np.array(weak)
+    precision = decay * np.array(before.precision) + (1 - decay) * np.array(weak)
 
     theta, hessian = _newton(x, y, w, mean, precision, mean, np.array([True, True]))
     if theta[0] < MIN_SLOPE:

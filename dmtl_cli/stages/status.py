@@ -39,10 +39,13 @@ def status(ws: Workspace, today: dt.date | None = None) -> dict[str, Any]:
 def _warnings(ws: Workspace, stage: str) -> list[dict[str, str]]:
     """The doubts of the newest published day of a stage about what it made."""
     day = max(ws.days(stage), default=None)
-    subs: list[str | None] = [*ws.subs(stage, day)] if day and stage == "scores" else [None]
+    if day is None:
+        return []
+    subs: list[str | None] = [*ws.subs(stage, day)] if stage == "scores" else [None]
     found: dict[str, None] = {}
-    for run in (ws.current(stage, day, sub) for sub in subs) if day else ():
+    for sub in subs:
         with suppress(UserError):  # a damaged run: the table says so
+            run = ws.current(stage, day, sub)
             found |= dict.fromkeys(Manifest.read(run / MANIFEST).facts.get("warnings", ()) if run else ())
     return [{"stage": stage, "day": str(day), "warning": warning} for warning in found]
 

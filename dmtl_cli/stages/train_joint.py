@@ -43,7 +43,7 @@ from dmtl_cli.teacher.build import build_teacher, refuse_another_model
 from dmtl_cli.teacher.labels import TeacherLabels, TeacherRows
 from dmtl_cli.teacher.loss import teacher_loss
 from dmtl_cli.teacher.model import Teacher, batch_logits
-from dmtl_cli.teacher.rows import HoldOut, as_negatives, rows_per_epoch, teacher_rows
+from dmtl_cli.teacher.rows import HoldOut, Window, as_negatives, rows_per_epoch
 from dmtl_cli.tune.carried import tuned
 
 A = TypeVar("A")
@@ -102,7 +102,7 @@ def _learn(
 
     logged, offered = sum(map(len, read)), rows_per_epoch(read, config)
     unlabelled = run.config.scores.negatives if config.samples == "exposed" else 0
-    hold_out = HoldOut.of(run.config, logged)
+    learning = Window(read, threshold, HoldOut.of(run.config, logged))
     for_teacher = teacher.batcher(run, read, rng, by="rows", event_features=False)
     for_student = student.batcher(run, read, rng, by="sides", event_features=True)
     draws = [Negatives(d, run.config.scores.alpha) for d in read]
@@ -110,8 +110,7 @@ def _learn(
     learned: dict[str, float] = {}
     with run.log.progress(f"joint {day}", config.epochs * offered * (1 + unlabelled)) as progress:
         for _ in range(config.epochs):
-            rows = teacher_rows(read, threshold, config, hold_out.kept, rng)
-            cut = for_teacher.cut(rows, config.rows_a_step(offered))
+            cut = for_teacher.cut(learning.rows(config, rng), config.rows_a_step(offered))
             batches = _batches(cut, for_teacher, for_student, draws, unlabelled, rng)
             learned = fit([teacher, student], batches, loss, progress, run.ranks)
     for name, learner in (("teacher", teacher), ("student", student)):
@@ -119,13 +118,8 @@ def _learn(
         learner.finish(run, publication.path / name, publication.path.parent)
 
     unknown = run.ranks.on_first(partial(_export, run, publication, student, read[-1]))
-    facts = {
-        "threshold_seconds": threshold,
-        "tasks": run.config.tasks.names,
-        "teacher": None,
-        "predicts": None,  # what it learned was not calibrated
-        "days": [str(d) for d in days],
-    }
+    facts = {"threshold_seconds": threshold, "tasks": run.config.tasks.names, "days": [str(d) for d in days]}
+    facts |= {"teacher": None, "predicts": None}  # what it learned was not calibrated
     counts = {"log": logged, "learned": int(learned.pop("rows", 0))}
     numbers = {k: v for k, v in learned.items() if k.startswith("loss")}
     return Draft(rows=counts, metrics=numbers | {"items.unknown_share": unknown}, facts=facts)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from functools import partial
 
 from dmtl_cli.config.days import window
 from dmtl_cli.config.tasks import CLICK
 from dmtl_cli.data.days import Days
-from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.threshold import long_read_threshold
 from dmtl_cli.evaluate import metrics
 from dmtl_cli.nn.doubts import few_steps
@@ -19,13 +19,12 @@ from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.run import Draft, Parent, Result, Run
 from dmtl_cli.stages.tune import begin_chain
 from dmtl_cli.teacher.build import build_teacher, refuse_another_model
-from dmtl_cli.teacher.calibrate import finish, held_out_logits
+from dmtl_cli.teacher.calibrate import Trained, finish
 from dmtl_cli.teacher.doubts import leaks, overfits, rare
-from dmtl_cli.teacher.importance import carried, columns_of_the_log
+from dmtl_cli.teacher.importance import columns_of_the_log, importances
 from dmtl_cli.teacher.labels import HeldOut
 from dmtl_cli.teacher.loss import batch_loss
-from dmtl_cli.teacher.model import Teacher
-from dmtl_cli.teacher.rows import HoldOut, rows_per_epoch, teacher_rows
+from dmtl_cli.teacher.rows import HoldOut, Window, rows_per_epoch
 from dmtl_cli.tune.carried import tuned
 
 
@@ -70,43 +69,40 @@ def _learn(
 
     rng = run.rng("teacher", day)
     logged, offered = sum(map(len, read)), rows_per_epoch(read, config)
-    hold_out = HoldOut.of(run.config, logged)
+    learning = Window(read, threshold, HoldOut.of(run.config, logged))
     batcher = learner.batcher(run, read, rng, by="rows", event_features=False, context_dropout=config.context_dropout)
     learned: dict[str, float] = {}
     with run.log.progress(f"teacher {day}", config.epochs * offered) as progress:
         for _ in range(config.epochs):
-            rows = teacher_rows(read, threshold, config, hold_out.kept, rng)
-            batches = batcher.batches(rows, config.rows_a_step(offered))
+            batches = batcher.batches(learning.rows(config, rng), config.rows_a_step(offered))
             learned = fit([learner], batches, partial(batch_loss, run, learner.model), progress, run.ranks)
     sizes = learner.finish(run, publication.path, publication.path.parent)
 
-    network = held_out_logits(run, encoder, learner.model, read, hold_out, threshold)
-    doubted = _doubts(run, day, learner, read, threshold, learned, network)
-    done = finish(run, publication, encoder, learner.model, batcher.tables, read, hold_out, threshold, before, network)
-    counts = {"log": logged, "learned": int(learned.pop("rows", 0)), "held_out": len(network[CLICK].logit)}
+    trained = Trained(encoder, learner.model, learning, batcher.tables, before)
+    done = finish(run, publication, trained)
+    loss = learned.get(f"loss.{CLICK}", math.inf)  # all rows may be held out of a tiny log
+    doubted = _doubts(run, day, trained, loss, done.network[CLICK])
+    counts = {"log": logged, "learned": int(learned.pop("rows", 0)), "held_out": len(done.network[CLICK].logit)}
     numbers = _numbers(learned, threshold) | sizes
-    numbers |= _aucs("held_out", done.held_out) | _aucs("held_out.regression", done.regression)
+    numbers |= _aucs("held_out", done.blended) | _aucs("held_out.regression", done.regression)
     return Draft(counts, numbers, _facts(run, threshold, days) | done.facts, warnings=doubted)
 
 
-def _doubts(
-    run: Run,
-    day: dt.date,
-    learner: Learner[Teacher],
-    read: list[Day],
-    threshold: float | None,
-    learned: dict[str, float],
-    held_out: dict[str, HeldOut],
-) -> list[str]:
-    """What is doubtful about the trained teacher, a line each."""
-    config, encoder, hold_out = run.config.teacher, learner.encoder, HoldOut.of(run.config, sum(map(len, read)))
-    rows = rows_per_epoch(read, config)
+def _doubts(run: Run, day: dt.date, trained: Trained, learned: float, held_out: HeldOut) -> list[str]:
+    """What is doubtful about the trained network, a line each.
+
+    Args:
+        learned: its loss of click on the rows of the last epoch.
+        held_out: its logits of click.
+    """
+    config, encoder, window = run.config.teacher, trained.encoder, trained.window
+    rows = rows_per_epoch(window.days, config)
     out = few_steps("teacher", rows, config.rows_a_step(rows), "learn more days (teacher.window_days)")
-    if config.samples == "exposed" and hold_out.share:  # else other rows are held out than learned
-        out += overfits(day, learned[f"loss.{CLICK}"], held_out[CLICK])
+    if config.samples == "exposed" and window.hold_out.share:  # else other rows are held out than learned
+        out += overfits(day, learned, held_out)
     suspects = columns_of_the_log(encoder.features, run.config.data.events)
-    out += leaks(carried(encoder, learner.model, read, suspects, hold_out, threshold))
-    return out + rare(encoder.seen_once(read))
+    out += leaks(importances(encoder, trained.model, window, suspects))
+    return out + rare(encoder.seen_once(window.days))
 
 
 def _facts(run: Run, threshold: float | None, days: list[dt.date]) -> dict[str, object]:

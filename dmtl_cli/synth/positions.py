@@ -94,27 +94,29 @@ class PositionsWorld(World):
 
     def tables(self, k: int, history: History) -> tuple[DayTables, History]:
         """Day k. A request can show an item twice (rarely, at the default size)."""
-        (visitors, first_new), shelf = self._visitors(k), _Shelf(self, k)
+        (visitors, first_new), catalogue = self._visitors(k), _Catalogue(self, k)
         views = self.rng("views", k)
-        before = self._views(history, shelf, views, visitors[visitors >= first_new], self.law.landing_views)
-        events, user, item = self._events(k, visitors, shelf)
+        before = self._views(history, catalogue, views, visitors[visitors >= first_new], self.law.landing_views)
+        events, user, item = self._events(k, visitors, catalogue)
         users = {name: values[visitors] for name, values in self.users.features.items()}
         session = before.lists(visitors, self.items.id)
         table = pa.table({"user_id": self.users.id[visitors]} | users | {"session_items": session})
         after = before.with_later(user, item, self.law.recent)
-        after = self._views(after, shelf, views, visitors, self.law.other_views)
+        after = self._views(after, catalogue, views, visitors, self.law.other_views)
         return DayTables(table, self.item_table(k), events), after
 
-    def _views(self, history: History, shelf: _Shelf, rng: np.random.Generator, users: Ints, mean: int) -> History:
+    def _views(
+        self, history: History, catalogue: _Catalogue, rng: np.random.Generator, users: Ints, mean: int
+    ) -> History:
         """The history after these users viewed items that match them, geometrically many of them."""
         user = np.repeat(users, rng.geometric(1 / mean, len(users)))
-        return history.with_later(user, shelf.matched(rng, user), self.law.recent)
+        return history.with_later(user, catalogue.matched(rng, user), self.law.recent)
 
-    def _events(self, k: int, visitors: Ints, shelf: _Shelf) -> tuple[pa.Table, Ints, Ints]:
+    def _events(self, k: int, visitors: Ints, catalogue: _Catalogue) -> tuple[pa.Table, Ints, Ints]:
         """The exposures of day k, and its clicks in the order of time: rows of users and of items."""
         rng, since = self.rng("events", k), self.since_epoch(k)
         request, position, (user, begin, device) = self._requests(rng, visitors)
-        item = self._in_order(rng, user, shelf.shown(rng, user), request)
+        item = self._in_order(rng, user, catalogue.shown(rng, user), request)
         base, hour = self.items.features["base_price"][item], begin // _HOUR_MS
         price = self._prices(rng, base)
         click, seconds = self.reactions(rng, user, item, self._context(position, hour, device, np.log(base / price)))
@@ -168,7 +170,7 @@ class PositionsWorld(World):
         return np.asarray(np.maximum(0.01, np.round(base * (1 - share), 2)), np.float64)
 
 
-class _Shelf:
+class _Catalogue:
     """The items alive on a day by their click cluster, and how often they are shown to whom."""
 
     def __init__(self, world: PositionsWorld, k: int) -> None:

@@ -24,7 +24,7 @@ SHARES = tuple(k / 10 for k in range(11))
 """of the regression, that are tried"""
 MEMORY = 0.8
 """share of what earlier days said that a day begins with, as the regression's own"""
-DOUBT = 8.0
+PENALTY = 8.0
 """nats by which all network, or all regression, must be better than half of each: few rows do not decide alone"""
 
 
@@ -33,11 +33,12 @@ class Blend:
     """The regression's share of each task's logit."""
 
     losses: dict[str, tuple[float, ...]]
-    """by task [S] the log loss of held-out rows so far, in nats; older days count less"""
+    """by task [S] the log loss of held-out rows so far, in nats; older days count less. Tasks are in the order of the
+    network's outputs"""
 
     def share(self, task: str) -> float:
         """The share of least loss; the first of several."""
-        prior = [DOUBT * (2 * share - 1) ** 2 for share in SHARES]
+        prior = [PENALTY * (2 * share - 1) ** 2 for share in SHARES]
         return SHARES[int(np.argmin(np.add(self.losses[task], prior)))]
 
     @staticmethod

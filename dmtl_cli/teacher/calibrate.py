@@ -3,46 +3,48 @@ in, and the logits are calibrated."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.data.log.day import Day
 from dmtl_cli.nn.batches import Tables
 from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.run import Parent, Run
 from dmtl_cli.scores import calibration
 from dmtl_cli.scores.calibration import Calibration
 from dmtl_cli.teacher.blend import Blend, blended
-from dmtl_cli.teacher.frozen import Scorer
-from dmtl_cli.teacher.hashed import has_own
-from dmtl_cli.teacher.labels import HeldOut, labelled
+from dmtl_cli.teacher.frozen import Scorer, without_context
+from dmtl_cli.teacher.hashed import has_event_features
+from dmtl_cli.teacher.labels import HeldOut
 from dmtl_cli.teacher.model import Teacher
 from dmtl_cli.teacher.regression import FOLDER, Regression
-from dmtl_cli.teacher.rows import HoldOut, teacher_rows
+from dmtl_cli.teacher.rows import Window
 
 Array = npt.NDArray[Any]
 
 
-def held_out_logits(
-    run: Run,
-    encoder: Encoder,
-    model: Teacher,
-    days: Sequence[Day],
-    hold_out: HoldOut,
-    threshold: float | None,
-    *,
-    context: bool = True,
-) -> dict[str, HeldOut]:
-    """The held-out exposures of each task, which training did not see, in their context or without it."""
+@dataclass(frozen=True)
+class Trained:
+    """A teacher whose network is trained, and what it learned."""
+
+    encoder: Encoder
+    model: Teacher
+    window: Window
+    tables: Tables
+    """of its days, stacked"""
+    before: Parent | None
+
+
+def held_out_logits(run: Run, trained: Trained, *, context: bool = True) -> dict[str, HeldOut]:
+    """The network's logits of the held-out exposures of each task, in their context or without it."""
     parts: dict[str, list[tuple[Array, Array, Array]]] = {task: [] for task in run.config.tasks.names}
-    for day in days:
-        scorer = Scorer(encoder, model, day, run.device, run.ranks, kept_bytes=0)  # for a few rows
-        for block in day.blocks():
-            rows = labelled(block, threshold).take(np.flatnonzero(hold_out.held(day, block)))
+    for day in trained.window.days:
+        scorer = Scorer(trained.encoder, trained.model, day, run.device, run.ranks, kept_bytes=0)  # for a few rows
+        for rows in trained.window.held_out(day):
             click, converted, known, weight = rows.labels
             logits = scorer.pairs(rows) if context else scorer.lists(rows)
             for k, task in enumerate(parts):
@@ -54,70 +56,43 @@ def held_out_logits(
 class Finished(NamedTuple):
     """A trained teacher's last steps."""
 
-    held_out: dict[str, HeldOut]
-    """by task, in their context, as the teacher scores them"""
+    network: dict[str, HeldOut]
+    """held-out rows by task, in their context, as the network scores them"""
     regression: dict[str, HeldOut]
     """by label, as the regression does"""
+    blended: dict[str, HeldOut]
+    """by task, as the teacher does"""
     facts: dict[str, Any]
     """`blend` and `calibration` of pairs in their context, and of those without in `no_context`"""
 
 
-def finish(
-    run: Run,
-    publication: Publication,
-    encoder: Encoder,
-    model: Teacher,
-    tables: Tables,
-    days: Sequence[Day],
-    hold_out: HoldOut,
-    threshold: float | None,
-    before: Parent | None,
-    network: dict[str, HeldOut],
-) -> Finished:
+def finish(run: Run, publication: Publication, trained: Trained) -> Finished:
     """Publishes a regression of the same rows beside the network, blends and calibrates both, for pairs in their
-    context and for pairs without one.
-
-    Args:
-        tables: of the days, stacked.
-        network: the network's held-out rows in their context.
-    """
-    shown = network, _regression(run, publication, encoder, tables, days, hold_out, threshold, before, context=True)
+    context and for pairs without one."""
+    shown = held_out_logits(run, trained), _regression(run, publication, trained, context=True)
     hidden = shown
-    if has_own(encoder):
-        alone = held_out_logits(run, encoder, model, days, hold_out, threshold, context=False)
-        learned = _regression(run, publication, encoder, tables, days, hold_out, threshold, before, context=False)
-        hidden = alone, learned
-    earlier: dict[str, Any] = before[1].facts if before else {}
-    held_out, facts = _calibrated(run, *shown, earlier)
-    _, without = _calibrated(run, *hidden, earlier.get("no_context", {}))
-    return Finished(held_out, shown[1], facts | {"no_context": without})
+    if has_event_features(trained.encoder):
+        alone = held_out_logits(run, trained, context=False)
+        hidden = alone, _regression(run, publication, trained, context=False)
+    earlier: dict[str, Any] = trained.before[1].facts if trained.before else {}
+    both, facts = _calibrated(run, *shown, earlier)
+    _, without = _calibrated(run, *hidden, without_context(earlier))
+    return Finished(*shown, both, facts | {"no_context": without})
 
 
-def _regression(
-    run: Run,
-    publication: Publication,
-    encoder: Encoder,
-    tables: Tables,
-    days: Sequence[Day],
-    hold_out: HoldOut,
-    threshold: float | None,
-    before: Parent | None,
-    *,
-    context: bool,
-) -> dict[str, HeldOut]:
+def _regression(run: Run, publication: Publication, trained: Trained, *, context: bool) -> dict[str, HeldOut]:
     """Publishes a regression of the rows that the teacher learned, warm from the one before; its held-out rows by
     label. Rank 0 learns it while the others wait."""
-    config, tasks = run.config.teacher, run.config.tasks
+    tasks, before, window = run.config.tasks, trained.before, trained.window
 
     def learn() -> dict[str, HeldOut]:
-        there = before is not None and (before[0] / FOLDER).is_dir()
         model = Regression.new(tasks, context=context)
-        if before is not None and there:
+        if before is not None and (before[0] / FOLDER).is_dir():
             model = Regression.read(before[0] / FOLDER, tasks, context=context)
-        rng = run.rng("regression", publication.day)
-        model.learn(encoder, tables, teacher_rows(days, threshold, config, hold_out.kept, rng))
+        rows = window.rows(run.config.teacher, run.rng("regression", publication.day))
+        model.learn(trained.encoder, trained.tables, rows)
         model.write(publication.path / FOLDER)
-        return model.held_out(encoder, tables, days, hold_out, threshold)
+        return model.held_out(trained.encoder, trained.tables, window)
 
     return run.ranks.on_first(learn)
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from dmtl_cli.scores.calibration import log_sigmoid
-from dmtl_cli.teacher.importance import Carried
+from dmtl_cli.teacher.importance import Importance
 from dmtl_cli.teacher.labels import HeldOut
 
 FAR = 0.15
@@ -42,12 +42,12 @@ def overfits(day: dt.date, learned: float, held_out: HeldOut) -> list[str]:
     return [f"{more}: it overfits; lower teacher.embedding_learning_rate or epochs, or dmtl tune --day {day}"]
 
 
-def leaks(carried: Mapping[str, Carried]) -> list[str]:
-    """Doubts about features that may not be known when an item is shown (`importance.carried`)."""
+def leaks(importances: Mapping[str, Importance]) -> list[str]:
+    """Doubts about features that may not be known when an item is shown (`importance.importances`)."""
     return [
         f"feature {name} carries {min(found.of_gain, 1.0):.0%} of what the teacher gains over a constant, "
         f"{min(found.of_entropy, 1.0):.0%} of all there is to know: is it known before the exposure?"
-        for name, found in carried.items()
+        for name, found in importances.items()
         if found.of_gain > MOST_OF_GAIN and found.of_entropy > MOST_OF_ENTROPY
     ]
 

@@ -24,7 +24,7 @@ from dmtl_cli.runs.ranks import ALONE, Ranks
 from dmtl_cli.scores.calibration import Calibration
 from dmtl_cli.teacher.blend import Blend
 from dmtl_cli.teacher.build import build_teacher, refuse_other_tasks, stored_section
-from dmtl_cli.teacher.hashed import has_own
+from dmtl_cli.teacher.hashed import has_event_features
 from dmtl_cli.teacher.model import SideOutput, Teacher, batch_logits
 from dmtl_cli.teacher.regression import FOLDER, OnDay, Regression
 
@@ -51,7 +51,15 @@ class Finish:
         if "blend" not in facts:
             return Finish(calibration, None)
         regression = Regression.read(folder / FOLDER, tasks, context=context)
-        return Finish(calibration, (regression, Blend.from_dict(facts["blend"])))
+        shares = {task: facts["blend"][task] for task in tasks.names}  # a manifest sorts them by name
+        return Finish(calibration, (regression, Blend.from_dict(shares)))
+
+
+def without_context(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Of a teacher's facts `blend` and `calibration` of pairs without a context; in teachers of earlier versions they
+    are those of all pairs."""
+    found: Mapping[str, Any] = facts.get("no_context", facts)
+    return found
 
 
 class FrozenTeacher:
@@ -72,8 +80,8 @@ class FrozenTeacher:
         self.model.to(device).eval()
         self.device = device
         self.in_context = Finish.stored(folder, manifest.facts, self.tasks, context=True)
-        hidden = manifest.facts.get("no_context", manifest.facts)  # teachers of earlier versions have one for both
-        self.no_context = Finish.stored(folder, hidden, self.tasks, context=not has_own(self.encoder))
+        hidden, reads_it = without_context(manifest.facts), not has_event_features(self.encoder)
+        self.no_context = Finish.stored(folder, hidden, self.tasks, context=reads_it)
 
     def on(self, day: Day) -> Scorer:
         """A scorer of the day's users and items."""

@@ -100,13 +100,13 @@ class Sparse:
 
 @dataclass(frozen=True)
 class Design:
-    """B rows, each the sum of a user's, an item's and its own, so that a user's part is computed once."""
+    """B rows, each the sum of a user's, an item's and its event's, so that a user's part is computed once."""
 
     user: Sparse
     """distinct users"""
     item: Sparse
     """distinct items, with the bias"""
-    own: Sparse
+    event: Sparse
     """what changes with the event: B rows"""
     user_index: Ints
     """[B] place of each row's user"""
@@ -120,19 +120,19 @@ class Design:
         items, item_index = distinct_of(rows.item)
         user = Sparse.of(encoder, tables.users.take(users), "user", False)
         item = Sparse.of(encoder, tables.items.take(items), "item", False).with_bias()
-        own = own_cells(encoder, rows) if context else Sparse.of_cells(len(rows), [])
-        return Design(user, item, own, user_index, item_index)
+        event = event_cells(encoder, rows) if context else Sparse.of_cells(len(rows), [])
+        return Design(user, item, event, user_index, item_index)
 
     def times(self, weights: Array) -> Floats:
         """[B] each row's product with the weights [slots]."""
         user, item = self.user.times(weights), self.item.times(weights)
-        return user[self.user_index] + item[self.item_index] + self.own.times(weights)
+        return user[self.user_index] + item[self.item_index] + self.event.times(weights)
 
     def summed(self, per_row: Floats, width: int) -> Floats:
         """[width] the sum of the rows, each times its number."""
         by_user = _sums(self.user_index, per_row, self.user.n)
         by_item = _sums(self.item_index, per_row, self.item.n)
-        return self.user.summed(by_user, width) + self.item.summed(by_item, width) + self.own.summed(per_row, width)
+        return self.user.summed(by_user, width) + self.item.summed(by_item, width) + self.event.summed(per_row, width)
 
     def squared(self) -> Design:
         """Each cell's square in its place."""
@@ -141,13 +141,13 @@ class Design:
     def compact(self) -> tuple[Ints, Design]:
         """(slots that the rows have, sorted [S]; the same rows with 0 .. S - 1 as slots)."""
         there = np.zeros(SLOTS, np.bool_)
-        for part in (self.user, self.item, self.own):
+        for part in (self.user, self.item, self.event):
             there[part.slot] = True
         place = np.cumsum(there) - 1
         return np.flatnonzero(there), self._mapped(lambda x: Sparse(x.n, x.row, place[x.slot], x.value))
 
     def _mapped(self, change: Callable[[Sparse], Sparse]) -> Design:
-        return replace(self, user=change(self.user), item=change(self.item), own=change(self.own))
+        return replace(self, user=change(self.user), item=change(self.item), event=change(self.event))
 
 
 def _sums(at: Ints, values: Array, n: int) -> Floats:
@@ -155,7 +155,7 @@ def _sums(at: Ints, values: Array, n: int) -> Floats:
     return np.bincount(at, values, n).astype(np.float64, copy=False)
 
 
-def own_cells(encoder: Encoder, rows: Rows[Any]) -> Sparse:
+def event_cells(encoder: Encoder, rows: Rows[Any]) -> Sparse:
     """What changes with the event: its context, and event-level features of its user."""
     features = rows.features if rows.features is not None else pl.DataFrame({"": np.zeros(len(rows))})
     levels: list[tuple[str, bool | None]] = [("context", None), ("user", True)]
@@ -172,6 +172,6 @@ def _of_lists(name: str, lists: npt.NDArray[np.int32]) -> Cells:
     return rows, slots_of(name, values), (1 / np.maximum(known, 1)[rows]).astype(np.float32)
 
 
-def has_own(encoder: Encoder) -> bool:
+def has_event_features(encoder: Encoder) -> bool:
     """Whether anything changes with the event."""
     return bool(encoder.features_of_side("context") or encoder.features_of_side("user", True))

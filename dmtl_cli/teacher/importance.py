@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,9 +20,9 @@ from dmtl_cli.data.rows import Rows
 from dmtl_cli.nn.batches import side_of, with_known
 from dmtl_cli.scores import calibration
 from dmtl_cli.scores.calibration import log_sigmoid
-from dmtl_cli.teacher.labels import TeacherLabels, TeacherRows, labelled
+from dmtl_cli.teacher.labels import TeacherLabels
 from dmtl_cli.teacher.model import Teacher
-from dmtl_cli.teacher.rows import HoldOut
+from dmtl_cli.teacher.rows import Window
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -36,7 +37,7 @@ ERRORS = 3.0
 """standard errors that a gain must be above 0 to be divided by"""
 
 
-class Carried(NamedTuple):
+class Importance(NamedTuple):
     """What the loss of a task goes up by where a feature's values are permuted."""
 
     of_entropy: float
@@ -56,14 +57,7 @@ def columns_of_the_log(features: Sequence[Feature], events: Events) -> list[Feat
     return [f for f in features if f.profile is None and f.source not in (events.user, events.item)]
 
 
-def carried(
-    encoder: Encoder,
-    model: Teacher,
-    days: Sequence[Day],
-    features: Sequence[Feature],
-    hold_out: HoldOut,
-    threshold: float | None,
-) -> dict[str, Carried]:
+def importances(encoder: Encoder, model: Teacher, window: Window, features: Sequence[Feature]) -> dict[str, Importance]:
     """By feature the share of the teacher's gain over a constant that is lost where the feature's values are permuted
     among held-out rows (permutation importance: Breiman, Machine Learning 2001), in the task that it tells most of.
 
@@ -75,13 +69,14 @@ def carried(
         features: those to permute.
     """
     n = int(np.clip(SCORED // max(1, len(features)), *ROWS))
-    some = HoldOut(min(hold_out.share, n / max(1, sum(map(len, days)))), hold_out.seed)
-    sample = _sample(encoder, days, some, threshold) if features else None
+    hold_out = window.hold_out
+    some = replace(hold_out, share=min(hold_out.share, n / max(1, sum(map(len, window.days)))))
+    sample = _sample(encoder, replace(window, hold_out=some)) if features else None
     if sample is None:
         return {}
     rng, score = np.random.default_rng(hold_out.seed), _Score(model, sample.sides)
     tasks = [task for task in _tasks(sample.labels, score.of({})) if task.gain is not None]
-    out: dict[str, Carried] = {}
+    out: dict[str, Importance] = {}
     for f in features if tasks else ():
         order = rng.permutation(len(sample.labels.click))
         logits = score.of({f.side: encoder.reordered(sample.sides[f.side], f.side, f.name, order)})
@@ -89,13 +84,9 @@ def carried(
     return out
 
 
-def _sample(encoder: Encoder, days: Sequence[Day], hold_out: HoldOut, threshold: float | None) -> _Sample | None:
+def _sample(encoder: Encoder, window: Window) -> _Sample | None:
     """The held-out rows of the days."""
-    parts: list[tuple[dict[str, Encoded], TeacherRows]] = []
-    for day in days:
-        for block in day.blocks():
-            rows = labelled(block, threshold).take(np.flatnonzero(hold_out.held(day, block)))
-            parts.append((_sides(encoder, day, rows), rows))
+    parts = [(_sides(encoder, day, rows), rows) for day in window.days for rows in window.held_out(day)]
     sides = {side: Encoded.concat([part[side] for part, _ in parts]) for side in ("user", "item", "context")}
     labels = [rows.labels for _, rows in parts]
     if not sum(len(x.click) for x in labels):
@@ -158,11 +149,11 @@ class _Task:
         out: Floats = (1 - self.label) * x - log_sigmoid(x)
         return out
 
-    def lost(self, logits: Floats) -> Carried:
+    def lost(self, logits: Floats) -> Importance:
         """What other logits lose."""
         assert self.gain is not None
         lost = float((self.weight * (self._losses(logits) - self.loss)).sum() / self.weight.sum())
-        return Carried(lost / self.entropy, lost / self.gain)
+        return Importance(lost / self.entropy, lost / self.gain)
 
 
 def _tasks(labels: TeacherLabels[Array], logits: Floats) -> list[_Task]:

@@ -27,13 +27,12 @@ from safetensors.numpy import load_file, save_file
 from dmtl_cli.config.tasks import CLICK, Tasks, with_click
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Encoded
-from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.nn.batches import Batcher, Tables
 from dmtl_cli.scores.calibration import log1mexp, log_sigmoid
-from dmtl_cli.teacher.hashed import BIAS, SLOTS, Design, Floats, Sparse, own_cells
-from dmtl_cli.teacher.labels import HeldOut, TeacherLabels, TeacherRows, labelled
-from dmtl_cli.teacher.rows import HoldOut
+from dmtl_cli.teacher.hashed import BIAS, SLOTS, Design, Floats, Sparse, event_cells
+from dmtl_cli.teacher.labels import HeldOut, TeacherLabels, TeacherRows
+from dmtl_cli.teacher.rows import Window
 
 Array = npt.NDArray[Any]
 
@@ -90,18 +89,21 @@ class Regression:
 
     # -- scoring -------------------------------------------------------------------------------------------------------
 
-    def held_out(
-        self, encoder: Encoder, tables: Tables, days: Iterable[Day], hold_out: HoldOut, threshold: float | None
-    ) -> dict[str, HeldOut]:
-        """By label the exposures of the days that `teacher_rows` leaves out, of X the clicked ones that know it."""
+    def held_out(self, encoder: Encoder, tables: Tables, window: Window) -> dict[str, HeldOut]:
+        """By label the held-out exposures of the days, of X the clicked ones that know it.
+
+        Args:
+            tables: of the days, stacked.
+        """
         parts: dict[str, list[tuple[Array, Array, Array]]] = {}
-        for rows in _held_out_rows(days, hold_out, threshold):
+        for rows in _held_out_rows(window):
             x = Design.of(encoder, tables, rows, context=self.context)
             logits = implied({label: x.times(weights) for label, weights in self.weights.items()})
             rated = {label: (positive, known) for label, positive, known in targets(self.weights, rows.labels)}
             for label, logit in logits.items():
-                positive, known = rated.get(label) or rated[with_click(label)]
-                here = known if label in rated else known & rows.labels.click
+                given_click = label not in rated
+                positive, known = rated[with_click(label) if given_click else label]
+                here = known & rows.labels.click if given_click else known
                 parts.setdefault(label, []).append((logit[here], positive[here], rows.labels.weight[here]))
         return {k: HeldOut(*map(np.concatenate, zip(*v, strict=True))) for k, v in parts.items()}
 
@@ -160,7 +162,7 @@ class OnDay:
 
     def logits(self, rows: Rows[Any]) -> dict[str, Floats]:
         """By label [n] of pairs in their context; of rows without features it is unknown."""
-        cells = own_cells(self.encoder, rows) if self.model.context else Sparse.of_cells(len(rows), [])
+        cells = event_cells(self.encoder, rows) if self.model.context else Sparse.of_cells(len(rows), [])
         out = {}
         for label, weights in self.model.weights.items():
             out[label] = self.users[label][rows.user] + self.items[label][rows.item] + cells.times(weights)
@@ -169,11 +171,10 @@ class OnDay:
 
 def targets(labels: Iterable[str], of: TeacherLabels[Array]) -> Iterator[tuple[str, Array, Array]]:
     """(label, whether it is true [n], whether a row is learned for it [n]) for `ctr` and each `ctX`, in that order."""
-    for k, label in enumerate(labels):
-        true, known = (
-            (of.click & of.converted[:, k - 1], of.known[:, k - 1]) if k else (of.click, np.ones_like(of.click))
-        )
-        yield label, true, known
+    click, *both = labels
+    yield click, of.click, np.ones_like(of.click)
+    for k, label in enumerate(both):
+        yield label, of.click & of.converted[:, k], of.known[:, k]
 
 
 def implied(logits: Mapping[str, Floats]) -> dict[str, Floats]:
@@ -231,12 +232,11 @@ def _log_odds(positive: Array, weight: Array) -> float:
     return float(np.log((true + 0.5) / (whole - true + 0.5)))
 
 
-def _held_out_rows(days: Iterable[Day], hold_out: HoldOut, threshold: float | None) -> Iterator[TeacherRows]:
+def _held_out_rows(window: Window) -> Iterator[TeacherRows]:
     """The held-out rows of days whose tables are stacked."""
     users = items = 0
-    for day in days:
-        for block in day.blocks():
-            kept = np.flatnonzero(hold_out.held(day, block))
-            yield labelled(block, threshold).take(kept).shifted(users, items)
+    for day in window.days:
+        for rows in window.held_out(day):
+            yield rows.shifted(users, items)
         users += len(day.users)
         items += len(day.items)

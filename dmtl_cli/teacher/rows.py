@@ -54,6 +54,25 @@ class HoldOut:
         return ~self.held(day, block)
 
 
+@dataclass(frozen=True)
+class Window:
+    """The days of a teacher: what it learns of them, and what is held out."""
+
+    days: list[Day]
+    threshold: float | None
+    """seconds of a long read"""
+    hold_out: HoldOut
+
+    def rows(self, config: Teacher, rng: np.random.Generator) -> Iterator[TeacherRows]:
+        """The rows of one epoch (`teacher_rows`)."""
+        return teacher_rows(self.days, self.threshold, config, self.hold_out.kept, rng)
+
+    def held_out(self, day: Day) -> Iterator[TeacherRows]:
+        """The held-out exposures of one of the days, block by block."""
+        for block in day.blocks():
+            yield labelled(block, self.threshold).take(np.flatnonzero(self.hold_out.held(day, block)))
+
+
 def rows_per_epoch(days: Sequence[Day], config: Teacher) -> int:
     """Rows that an epoch of `teacher_rows` has, the held-out ones included."""
     if config.samples == "sampled":
