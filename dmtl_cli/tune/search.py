@@ -5,7 +5,6 @@ C candidates, n measured rows.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -38,8 +37,8 @@ class Measured:
 
 
 def best_epoch(losses: Iterable[Floats], groups: Ints, worth: float, epochs: int | None = None) -> Measured:
-    """Learns until an epoch makes the mean loss worse, or two in a row gain less than `worth`; the fewest epochs that
-    no more are clearly better than.
+    """Learns until an epoch makes the mean loss worse; the fewest epochs that no more are clearly better than. An epoch
+    that gains nothing does not end it: a table that is slow has not begun to learn.
 
     Args:
         losses: [n] of the measured rows after each epoch, computed as it is taken.
@@ -50,9 +49,8 @@ def best_epoch(losses: Iterable[Floats], groups: Ints, worth: float, epochs: int
     found: list[Floats] = []
     for loss in losses:
         found.append(loss)
-        gains = [float(a.mean() - b.mean()) for a, b in itertools.pairwise(found[-3:])]
-        ends = bool(gains) and (gains[-1] < 0 or (len(gains) == 2 and max(gains) < worth))
-        if len(found) == (epochs or EPOCHS) or (epochs is None and ends):
+        worse = len(found) > 1 and found[-1].mean() > found[-2].mean()
+        if len(found) == (epochs or EPOCHS) or (epochs is None and worse):
             break
     k = len(found) - 1 if epochs else first_within(found, groups, worth)
     return Measured(k + 1, found[k])
