@@ -229,7 +229,8 @@ def with_known(context: Encoded, known: npt.NDArray[np.bool_]) -> Encoded:
 
 def hidden_context(encoder: Encoder, n: int) -> Encoded:
     """n rows whose context is not known."""
-    return with_known(encoder.encode(pl.DataFrame({"": np.zeros(n)}), "context"), np.zeros(n, np.bool_))
+    one = with_known(encoder.encode(pl.DataFrame({"": [0]}), "context"), np.zeros(1, np.bool_))
+    return one.take(np.zeros(n, np.int64))
 
 
 def distinct_of(rows: Ints) -> tuple[Ints, Ints]:

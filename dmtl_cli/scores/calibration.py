@@ -38,6 +38,12 @@ def log_sigmoid(x: Array) -> Floats:
     return out
 
 
+def log_loss(logit: Array, y: Array) -> Floats:
+    """-y log p - (1 - y) log(1 - p) of p = sigmoid(logit), [n] each; y is 0 or 1."""
+    out: Floats = (1 - y) * np.asarray(logit, np.float64) - log_sigmoid(logit)
+    return out
+
+
 def log1mexp(x: Array) -> Floats:
     """log(1 - exp(x)) for x <= 0, in the two branches of Mächler (2012); -inf at 0.
 
@@ -137,6 +143,12 @@ def fit(
     return Calibration(float(theta[0]), float(theta[1]), ((a, b), (c, d)), int((w > 0).sum()))
 
 
+def fitted_loss(logit: Array, y: Array, weight: Array) -> Floats:
+    """The log loss of each row, [n], after the intercept and slope that fit these rows best: what a score tells,
+    whatever its level. The weights count for the fit alone."""
+    return log_loss(fit(logit, y, weight).apply(logit), y)
+
+
 def _newton(
     x: Floats, y: Floats, w: Floats, mean: Floats, precision: Floats, start: Floats, free: npt.NDArray[np.bool_]
 ) -> tuple[Floats, Floats]:
@@ -149,7 +161,7 @@ def _newton(
     def objective(theta: Floats) -> float:
         z = theta[0] * x + theta[1]
         off = theta - mean
-        return float(-(w * (log_sigmoid(z) - (1 - y) * z)).sum() + off @ precision @ off / 2)
+        return float((w * log_loss(z, y)).sum() + off @ precision @ off / 2)
 
     def slopes(theta: Floats) -> tuple[Floats, Floats]:
         p = np.exp(log_sigmoid(theta[0] * x + theta[1]))

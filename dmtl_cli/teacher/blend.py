@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dmtl_cli.scores import calibration
+from dmtl_cli.scores.calibration import fitted_loss
 from dmtl_cli.teacher.labels import HeldOut
 
 Floats = npt.NDArray[np.float64]
@@ -78,8 +78,4 @@ def blended(network: HeldOut, regression: HeldOut, share: float) -> HeldOut:
 
 def _loss(rows: HeldOut) -> float:
     """The log loss after the intercept and slope that fit best: the level is calibration's."""
-    if not len(rows.logit):
-        return 0.0
-    fitted = calibration.fit(rows.logit, rows.label, rows.weight).apply(rows.logit)
-    loss = np.logaddexp(0, fitted) - rows.label * fitted
-    return float(np.dot(rows.weight.astype(np.float64), loss))
+    return float(np.dot(rows.weight.astype(np.float64), fitted_loss(rows.logit, rows.label, rows.weight)))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from dmtl_cli.scores.calibration import log_sigmoid
+from dmtl_cli.scores.calibration import log_loss
 from dmtl_cli.teacher.importance import Importance
 from dmtl_cli.teacher.labels import HeldOut
 
@@ -33,7 +33,7 @@ def overfits(day: dt.date, learned: float, held_out: HeldOut) -> list[str]:
     x, y, w = (np.asarray(v, np.float64) for v in (held_out.logit, held_out.label, held_out.weight))
     if len(x) < 2 or not w.sum():
         return []
-    each = (1 - y) * x - log_sigmoid(x)
+    each = log_loss(x, y)
     loss = float((w * each).sum() / w.sum())
     error = float(np.sqrt((w**2 * (each - loss) ** 2).sum()) / w.sum())
     if loss - learned <= max(FAR * learned, ERRORS * error):

@@ -18,8 +18,7 @@ from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.nn.batches import side_of, with_known
-from dmtl_cli.scores import calibration
-from dmtl_cli.scores.calibration import log_sigmoid
+from dmtl_cli.scores.calibration import fitted_loss
 from dmtl_cli.teacher.labels import TeacherLabels
 from dmtl_cli.teacher.model import Teacher
 from dmtl_cli.teacher.rows import Window
@@ -144,10 +143,7 @@ class _Task:
         return gain if gain > ERRORS * error else None
 
     def _losses(self, logits: Floats) -> Floats:
-        x = logits[self.rows, self.k]
-        x = calibration.fit(x, self.label, self.weight).apply(x)
-        out: Floats = (1 - self.label) * x - log_sigmoid(x)
-        return out
+        return fitted_loss(logits[self.rows, self.k], self.label, self.weight)
 
     def lost(self, logits: Floats) -> Importance:
         """What other logits lose."""

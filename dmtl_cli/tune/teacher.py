@@ -28,7 +28,7 @@ from dmtl_cli.nn.optimizers import forget_untouched
 from dmtl_cli.runs.progress import Progress
 from dmtl_cli.runs.run import Run
 from dmtl_cli.scores import calibration
-from dmtl_cli.scores.calibration import Calibration, log_sigmoid
+from dmtl_cli.scores.calibration import Calibration, fitted_loss
 from dmtl_cli.scores.logits import product_logit_numpy
 from dmtl_cli.teacher.build import build_teacher
 from dmtl_cli.teacher.labels import TeacherRows
@@ -159,11 +159,6 @@ def log_losses(logits: npt.NDArray[np.float32], rows: TeacherRows, read: int) ->
     a = logits[:, 0].astype(np.float64)
     both = product_logit_numpy(a, logits[:, read].astype(np.float64))
     done = converted[:, read - 1] & click
-    clicked = _log_loss(a, click, weight)
-    return clicked + _log_loss(both, done, weight * known[:, read - 1])
-
-
-def _log_loss(logit: Array, label: npt.NDArray[np.bool_], weight: npt.NDArray[np.float32]) -> Array:
-    fitted = calibration.fit(logit, label, weight).apply(logit)
-    loss: Array = -(log_sigmoid(fitted) - (1 - label) * fitted) * weight
-    return loss
+    rated = weight * known[:, read - 1]
+    out: Array = weight * fitted_loss(a, click, weight) + rated * fitted_loss(both, done, rated)
+    return out

@@ -87,7 +87,7 @@ class Log:
     def rows(self, day: dt.date) -> int:
         """Rows of the day, repeated clicks included, by its files' footers; of a file of several days its share of
         them. See `find`."""
-        return self._finder.rows(self.find(day))
+        return self._finder.rows(self._found.get((day, None)) or self.find(day))
 
     def inputs(self, day: dt.date, tables: dt.date | None = None) -> list[dict[str, Any]]:
         """What a stage reads of this day: path below data.root, rows, bytes and digest of each file. See `find`."""
