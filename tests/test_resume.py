@@ -46,6 +46,7 @@ def config() -> dict[str, Any]:
     request = {"name": "request", "side": "context", "kind": "categorical", "column": "request_id"}
     whole["features"].append(request | {"hash_bucket_size": 20})
     whole["teacher"] |= {"gate_dropout": 0.2, "samples": "mixed", "negatives": 2, "unknown_share": 0.1}
+    whole["student"] |= {"embedding_optimizer": "adam", "embedding_learning_rate": 0.01}  # the teacher has the other
     whole["student"] |= {"epochs": 2, "hard": {"w_hard": 0.5, "loss": "pointwise"}}
     whole["checkpoint_minutes"] = EACH_STEP
     return whole
