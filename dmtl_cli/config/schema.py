@@ -21,7 +21,7 @@ from dmtl_cli.config.gates import Gates
 from dmtl_cli.config.labels import Labels
 from dmtl_cli.config.profile import CLICK, EXPOSURE, READ, Profile
 from dmtl_cli.config.scores import Scores
-from dmtl_cli.config.section import Folder, Positive, Section, without_effect
+from dmtl_cli.config.section import Folder, Positive, Section, Weight, without_effect
 from dmtl_cli.config.student import Student
 from dmtl_cli.config.tasks import FUSED, Tasks, score_of
 from dmtl_cli.config.teacher import NETWORK_OPTIONS, Teacher
@@ -38,6 +38,9 @@ class Config(Section):
     plain_autograd: bool = False
     """true: every hand-written forward and backward pass (experts' mixture, in-batch softmax) is replaced by plain
     autograd: slower, to compare with"""
+    checkpoint_minutes: Weight = 10.0
+    """minutes of training between checkpoints, from which a stage that was killed goes on; 0: none. No part of any key.
+    Several processes (torchrun) write none"""
     data: Data
     features: Annotated[tuple[Feature, ...], Field(min_length=1)]
     labels: Labels = Labels()

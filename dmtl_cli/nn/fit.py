@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from dmtl_cli.config.errors import UserError
+from dmtl_cli.nn.learner import Learner
 from dmtl_cli.nn.optimizers import Optimizers
+from dmtl_cli.nn.resume import Course
 from dmtl_cli.runs.progress import Progress
 from dmtl_cli.runs.ranks import ALONE, Ranks
+from dmtl_cli.runs.run import Run
 
 LOOK_EVERY = 16  # steps between reads of a number, each of which waits for the device
 B = TypeVar("B", bound=Sized)
 Numbers = Mapping[str, float | Tensor]
+LossOf = Callable[[B, bool], tuple[Tensor, Numbers]]
 
 
 class Trained(Protocol):
@@ -28,12 +32,39 @@ class Trained(Protocol):
     def optimizers(self) -> Optimizers: ...
 
 
+def train(
+    run: Run,
+    name: str,
+    learners: Sequence[Learner[Any]],
+    batches: Callable[[], Iterable[B]],
+    loss_of: LossOf[B],
+    rows: int,
+    course: Course,
+) -> dict[str, float]:
+    """Trains on the batches of every epoch, or goes on with it; returns the numbers of the last epoch.
+
+    Args:
+        name: of the progress.
+        learners: models that share the loss, for as many epochs as the first is configured.
+        batches: makes those of an epoch, none of them before it is taken.
+        loss_of: as `fit` takes it.
+        rows: of an epoch, about.
+    """
+    learned: dict[str, float] = {}
+    epochs = learners[0].config.epochs
+    with run.log.progress(name, epochs * rows) as progress:
+        for _ in range(epochs):
+            learned = fit(learners, batches(), loss_of, progress, run.ranks, course)
+    return learned
+
+
 def fit(
     learners: Sequence[Trained],
     batches: Iterable[B],
-    loss_of: Callable[[B, bool], tuple[Tensor, Numbers]],
+    loss_of: LossOf[B],
     progress: Progress,
     ranks: Ranks = ALONE,
+    course: Course | None = None,
 ) -> dict[str, float]:
     """Trains on every batch once.
 
@@ -41,6 +72,7 @@ def fit(
         learners: models that share the loss.
         loss_of: takes a batch and whether this step reports costly numbers too; returns the batch's mean loss and
             numbers to report. All ranks return the same, computed from what they gathered.
+        course: what goes on where a killed process stopped; of a pass that was over before, nothing is done.
 
     Returns:
         Row-weighted means of the loss and of each number over the batches that reported it, and `rows`.
@@ -50,8 +82,8 @@ def fit(
     """
     for learner in learners:
         learner.model.train()
-    means = _Means()
-    for k, batch in enumerate(batches):
+    means, numbered = _Means(), enumerate(batches)
+    for k, batch in course.remaining(numbered, means, progress) if course else numbered:
         loss, parts = loss_of(batch, k % LOOK_EVERY == 0)
         loss.backward()  # type: ignore[no-untyped-call]
         for learner in learners:
@@ -61,7 +93,11 @@ def fit(
         progress.step(len(batch), loss.detach())
         if k % LOOK_EVERY == 0:
             means.refuse_divergence()
+        if course:
+            course.step()
     means.refuse_divergence()
+    if course:
+        course.end()
     for learner in learners:
         learner.model.eval()
     return means.by_name()
@@ -79,6 +115,13 @@ class _Means:
             now = rows * torch.as_tensor(value, dtype=torch.float64).detach()
             self._sums[name] = self._sums[name] + now if name in self._sums else now
             self._rows[name] = self._rows.get(name, 0) + rows
+
+    def state(self) -> dict[str, Tensor]:
+        return {k: torch.stack([v, torch.full_like(v, self._rows[k])]) for k, v in self._sums.items()}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        for name, both in state.items():
+            self._sums[name], self._rows[name] = both[0].clone(), int(both[1])
 
     def by_name(self) -> dict[str, float]:
         rows = float(self._rows.get("loss", 0))

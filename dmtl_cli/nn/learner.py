@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
@@ -58,6 +58,22 @@ class Learner(Generic[M]):
     def warm_start(self, folder: Path) -> None:
         """Continues from a published model and its optimizers. Raises UserError 65 if it has another shape."""
         checkpoint.load(folder, self.model, self.table, self.optimizers)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Weights as `weight.NAME`, and the optimizers' state of each as `STATE.NAME`."""
+        out: dict[str, torch.Tensor] = {}
+        for name, p in self.model.named_parameters():
+            out |= {f"{key}.{name}": value for key, value in self.optimizers.state_of(p).items()}
+            out[f"weight.{name}"] = p.detach()
+        return out
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Takes over what `state` of the same model gave, bit by bit."""
+        for name, p in self.model.named_parameters():
+            mine = {k.removesuffix(f".{name}"): v for k, v in state.items() if k.partition(".")[2] == name}
+            p.data.copy_(mine.pop("weight"))
+            if mine:
+                self.optimizers.restore(p, mine)
 
     def batcher(
         self,

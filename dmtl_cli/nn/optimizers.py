@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -48,6 +49,18 @@ class Optimizers:
         for optimizer in (self.dense, self.table):
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+
+    def state_of(self, parameter: nn.Parameter) -> dict[str, Tensor]:
+        """All that is kept of a parameter from step to step; nothing before its first step. Not of a sharded table."""
+        assert not isinstance(self.table, Fused)
+        mine = self.table if parameter in self.table.state else self.dense
+        return dict(mine.state.get(parameter, {}))
+
+    def restore(self, parameter: nn.Parameter, state: Mapping[str, Tensor]) -> None:
+        """Takes over what `state_of` gave."""
+        assert not isinstance(self.table, Fused)
+        mine = self.table if parameter in self.table.state else self.dense
+        mine.state[parameter] = {name: value.to(parameter.device, copy=True) for name, value in state.items()}
 
 
 @torch.no_grad()

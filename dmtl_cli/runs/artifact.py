@@ -82,6 +82,8 @@ class Publication:
     latest: bool
     path: Path
     tmp: Path
+    checkpoint: Path
+    """a file for where its training stands, which outlives the process; removed once the run is published"""
     sealed: bool = False
 
     def seal(self, fields: Mapping[str, Any]) -> tuple[Path, Manifest]:
@@ -187,9 +189,10 @@ def _check_target(target: Path, scratch: Path) -> None:
 
 @contextmanager
 def publish(
-    ws: Workspace, stage: str, day: dt.date, sub: str | None = None, *, latest: bool = False
+    ws: Workspace, stage: str, day: dt.date, sub: str | None = None, *, latest: bool = False, key: str = ""
 ) -> Iterator[Publication]:
     """Locks a stage's day and makes a run of it; published by `seal`, else discarded. `latest` moves export/LATEST too.
+    `key`: the run's, whose checkpoint stays until the run is published or refused; those of other keys are removed.
 
     Raises UserError: locked (another run), cannot create, I/O (also for a full disk met by a library in the body).
     """
@@ -198,7 +201,8 @@ def publish(
     lock = ws.lock_path(stage, day, sub)
     with locked(lock):
         # Named after the lock: while this process has it, whatever is here belongs to a dead run.
-        home = ws.scratch() / lock.stem
+        home, checkpoint = ws.scratch() / lock.stem, ws.checkpoint_path(stage, day, key)
+        ws.clear_checkpoints(stage, day, keep=checkpoint)
         try:
             with creating(home):
                 if home.exists():
@@ -206,8 +210,11 @@ def publish(
                 for folder in (home, home / "run", home / "tmp"):
                     make_dirs(folder)
                 _check_target(ws.stage_dir(stage, day, sub), home)
-            yield Publication(ws, stage, day, sub, latest, home / "run", home / "tmp")
+            yield Publication(ws, stage, day, sub, latest, home / "run", home / "tmp", checkpoint)
+            ws.clear_checkpoints(stage, day)
         except Exception as error:
+            if isinstance(error, UserError) and error.code == Exit.REFUSED:
+                ws.clear_checkpoints(stage, day)
             if full := disk_error(error, ws.root):
                 raise full from error
             raise

@@ -185,7 +185,7 @@ class Run:
         if found := self.ranks.on_first(lambda: self._published(recipe, sub, latest)):
             return self._result(*found, seconds=None)
         start = time.perf_counter()
-        with self._publication(stage, day, sub, latest) as publication, self._refusal_kept(stage, day):
+        with self._publication(recipe, sub, latest) as publication, self._refusal_kept(stage, day):
             draft = work(publication) if shared else self.ranks.on_first(lambda: work(publication))
             path, manifest = self.ranks.on_first(lambda: self._seal(publication, recipe, draft))
         self.ws.refusal_path(stage, day).unlink(missing_ok=True)
@@ -195,6 +195,8 @@ class Run:
         """The published run of a recipe, None where it must be made. Raises UserError where a frozen run has none."""
         found = up_to_date(self.ws, recipe.stage, recipe.day, sub, recipe.key)
         if found and (not latest or self._serves()):
+            if not self.frozen:
+                self.ws.clear_checkpoints(recipe.stage, recipe.day)
             return found
         if not self.frozen:
             return None
@@ -204,12 +206,13 @@ class Run:
         raise why_not_there(self.ws, recipe, sub)
 
     @contextmanager
-    def _publication(self, stage: str, day: dt.date, sub: str | None, latest: bool) -> Iterator[Publication]:
+    def _publication(self, recipe: Recipe, sub: str | None, latest: bool) -> Iterator[Publication]:
         """The folder that rank 0 locked and will publish, with a scratch folder for each rank."""
         with ExitStack() as stack:
 
             def begin() -> Publication:
-                return stack.enter_context(publish(self.ws, stage, day, sub, latest=latest))
+                made = publish(self.ws, recipe.stage, recipe.day, sub, latest=latest, key=recipe.key)
+                return stack.enter_context(made)
 
             shared = self.ranks.on_first(begin)
             if self.ranks.size > 1:

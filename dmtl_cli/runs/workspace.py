@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,6 +126,17 @@ class Workspace:
 
     def scratch(self) -> Path:
         return self.root / "scratch"
+
+    def checkpoint_path(self, stage: str, day: dt.date, key: str) -> Path:
+        """Where the training of a run of this key stood last, until the run is published."""
+        return self.scratch() / f"checkpoint-{_flat(stage)}-{day}-{key[:12]}.safetensors"
+
+    def clear_checkpoints(self, stage: str, day: dt.date, keep: Path | None = None) -> None:
+        """Removes what a stage's trainings left of a day, all but `keep`, as far as the disk lets it."""
+        for file in self.scratch().glob(f"checkpoint-{_flat(stage)}-{day}-*"):
+            if file != keep:
+                with suppress(OSError):
+                    file.unlink()
 
     def refusal_path(self, stage: str, day: dt.date) -> Path:
         """Why a stage last refused to publish a day, until it publishes it."""

@@ -28,9 +28,10 @@ from dmtl_cli.data.rows import Rows
 from dmtl_cli.data.threshold import long_read_threshold
 from dmtl_cli.nn import checkpoint
 from dmtl_cli.nn.batches import Batch, Batcher
-from dmtl_cli.nn.fit import fit
+from dmtl_cli.nn.fit import train
 from dmtl_cli.nn.learner import Learner, grown_encoder
 from dmtl_cli.nn.precision import autocast, refuse_precision
+from dmtl_cli.nn.resume import Checkpoints
 from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.ranks import Ranks
 from dmtl_cli.runs.run import Draft, Parent, Result, Run
@@ -107,12 +108,14 @@ def _learn(
     for_student = student.batcher(run, read, rng, by="sides", event_features=True)
     draws = [Negatives(d, run.config.scores.alpha) for d in read]
     loss = partial(_loss, run, teacher.model, student.model)
-    learned: dict[str, float] = {}
-    with run.log.progress(f"joint {day}", config.epochs * offered * (1 + unlabelled)) as progress:
-        for _ in range(config.epochs):
-            cut = for_teacher.cut(learning.rows(config, rng), config.rows_a_step(offered))
-            batches = _batches(cut, for_teacher, for_student, draws, unlabelled, rng)
-            learned = fit([teacher, student], batches, loss, progress, run.ranks)
+
+    def batches() -> Iterator[Both]:
+        cut = for_teacher.cut(learning.rows(config, rng), config.rows_a_step(offered))
+        return _batches(cut, for_teacher, for_student, draws, unlabelled, rng)
+
+    course = Checkpoints(run, publication).course("joint", {"teacher": teacher, "student": student}, rng)
+    rows = offered * (1 + unlabelled)
+    learned = train(run, f"joint {day}", [teacher, student], batches, loss, rows, course)
     for name, learner in (("teacher", teacher), ("student", student)):
         (publication.path / name).mkdir(exist_ok=True)
         learner.finish(run, publication.path / name, publication.path.parent)

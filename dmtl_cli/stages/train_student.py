@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from dmtl_cli.config.days import before as before_day
 from dmtl_cli.data.days import Days
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.day import Day
 from dmtl_cli.nn.doubts import few_steps
-from dmtl_cli.nn.fit import B, Numbers, fit
+from dmtl_cli.nn.fit import train
 from dmtl_cli.nn.learner import Learner, grown_encoder
 from dmtl_cli.nn.precision import refuse_precision
+from dmtl_cli.nn.resume import Checkpoints
 from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.run import Draft, Parent, Result, Run
 from dmtl_cli.stages.export import export
@@ -113,14 +113,7 @@ def _learn(
     streams = student_streams(source.found, read, day, source.threshold, config, publication.tmp)
     covered = coverage(streams, effective_ways(config.distill, day, source.teacher_day), config.distill, run.log)
 
-    run.seed_torch("student", day)
-    learner = Learner.build(run, config, encoder, partial(build_student, encoder, config))
-    if before:
-        learner.warm_start(before[0])
-    else:
-        learner.model.soft_bias.data.fill_(initial_bias(streams, run.rng("student", day, "prior")))
-
-    rng = run.rng("student", day)
+    learner, rng = _learner(run, day, encoder, before, streams), run.rng("student", day)
     batcher = learner.batcher(run, list(read.values()), rng, by="sides", event_features=True)
     loss = _loss(run, day, learner.model, read, source, len(batcher.tables.items))
     offered = sum(s.covered for s in streams)
@@ -129,7 +122,9 @@ def _learn(
         rows = mix([(s.rows(rng), s.covered) for s in streams], rng)
         return batcher.batches(rows, config.rows_a_step(offered))
 
-    learned = _fit(run, f"student {day}", learner, batches, loss, offered)
+    checkpoints = Checkpoints(run, publication)
+    course = checkpoints.course("preference", {"model": learner, "agreement": loss.agreement}, rng)
+    learned = train(run, f"student {day}", [learner], batches, loss, offered, course)
     sizes = learner.finish(run, publication.path, publication.path.parent)
 
     counts = {"learned": int(learned.pop("rows", 0))} | _counts(streams)
@@ -138,13 +133,31 @@ def _learn(
     doubted += far_from_teacher(numbers.get("distill.r2"))
     if shown:
         in_turn = (read[d] if d in read else log.read(d, publication.tmp, run.ranks) for d in shown)
-        numbers |= _learn_exposure(run, day, in_turn, encoder, before, publication)
+        numbers |= _learn_exposure(run, day, in_turn, encoder, before, publication, checkpoints)
     facts = source.facts | {"predicts": config.predicts, "days": list(map(str, days))}
     return Draft(counts, numbers, facts, warnings=doubted)
 
 
+def _learner(
+    run: Run, day: dt.date, encoder: Encoder, before: Parent | None, streams: Sequence[Stream]
+) -> Learner[DSSM]:
+    run.seed_torch("student", day)
+    learner = Learner.build(run, run.config.student, encoder, partial(build_student, encoder, run.config.student))
+    if before:
+        learner.warm_start(before[0])
+    else:
+        learner.model.soft_bias.data.fill_(initial_bias(streams, run.rng("student", day, "prior")))
+    return learner
+
+
 def _learn_exposure(
-    run: Run, day: dt.date, days: Iterable[Day], encoder: Encoder, before: Parent | None, to: Publication
+    run: Run,
+    day: dt.date,
+    days: Iterable[Day],
+    encoder: Encoder,
+    before: Parent | None,
+    to: Publication,
+    checkpoints: Checkpoints,
 ) -> dict[str, float]:
     """Trains and writes the exposure block. Its generators and weights are its own, so that the preference is the same
     with and without it.
@@ -158,38 +171,20 @@ def _learn_exposure(
     learner = Learner.build(run, config, encoder, partial(build_exposure, encoder, run.config.student))
     if before and (before[0] / EXPOSURE).is_dir():  # without one it starts anew
         learner.warm_start(before[0] / EXPOSURE)
+    course = checkpoints.course(EXPOSURE, {"model": learner}, rng)
     learned: dict[str, float] = {}
     for shown in days:
         batcher, n = learner.batcher(run, [shown], rng, by="sides", event_features=True), config.exposure.negatives
         loss = ExposureLoss(learner.model, config, shown, run.ranks, plain=run.config.plain_autograd)
         rows = config.rows_a_step(len(shown))
+        name = f"student {day}, {EXPOSURE}s of {shown.day}"
         batches = partial(shown_batches, shown, n, rows, batcher, rng)
         offered = len(shown) + n * -(-len(shown) // rows)
-        learned = _fit(run, f"student {day}, {EXPOSURE}s of {shown.day}", learner, batches, loss, offered)
+        learned = train(run, name, [learner], batches, loss, offered, course)
         learned |= {"rows": float(len(shown))}
     (to.path / EXPOSURE).mkdir(exist_ok=True)
     sizes = learner.save(run, to.path / EXPOSURE, to.path.parent)
     return {f"{EXPOSURE}.{name}": value for name, value in (sizes | learned).items()}
-
-
-def _fit(
-    run: Run,
-    name: str,
-    learner: Learner[DSSM],
-    batches: Callable[[], Iterator[B]],
-    loss: Callable[[B, bool], tuple[Tensor, Numbers]],
-    rows: int,
-) -> dict[str, float]:
-    """Trains on the batches of every epoch; returns the numbers of the last one.
-
-    Args:
-        rows: of an epoch.
-    """
-    learned: dict[str, float] = {}
-    with run.log.progress(name, learner.config.epochs * rows) as progress:
-        for _ in range(learner.config.epochs):
-            learned = fit([learner], batches(), loss, progress, run.ranks)
-    return learned
 
 
 def _loss(

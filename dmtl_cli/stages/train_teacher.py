@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from collections.abc import Iterator
 from functools import partial
+
+from torch import Tensor
 
 from dmtl_cli.config.days import window
 from dmtl_cli.config.tasks import CLICK
 from dmtl_cli.data.days import Days
+from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.threshold import long_read_threshold
 from dmtl_cli.evaluate import metrics
+from dmtl_cli.nn.batches import Batch
 from dmtl_cli.nn.doubts import few_steps
-from dmtl_cli.nn.fit import fit
+from dmtl_cli.nn.fit import train
 from dmtl_cli.nn.learner import Learner, grown_encoder
 from dmtl_cli.nn.precision import refuse_precision
+from dmtl_cli.nn.resume import Checkpoints
 from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.run import Draft, Parent, Result, Run
 from dmtl_cli.stages.tune import begin_chain
@@ -22,8 +28,9 @@ from dmtl_cli.teacher.build import build_teacher, refuse_another_model
 from dmtl_cli.teacher.calibrate import Trained, finish
 from dmtl_cli.teacher.doubts import leaks, overfits, rare
 from dmtl_cli.teacher.importance import columns_of_the_log, importances
-from dmtl_cli.teacher.labels import HeldOut
+from dmtl_cli.teacher.labels import HeldOut, TeacherLabels
 from dmtl_cli.teacher.loss import batch_loss
+from dmtl_cli.teacher.model import Teacher
 from dmtl_cli.teacher.rows import HoldOut, Window, rows_per_epoch
 from dmtl_cli.tune.carried import tuned
 
@@ -51,41 +58,46 @@ def _learn(
     profiles: list[Parent],
     publication: Publication,
 ) -> Draft:
-    config, tasks = run.config.teacher, run.config.tasks
+    config = run.config.teacher
     refuse_precision("teacher.precision", config.precision, run.device)
     read = [log.read(d, publication.tmp, run.ranks) for d in days]
     threshold = long_read_threshold(run.config, read, before or next(iter(profiles), None))
     refuse_another_model(before, run.config)
     encoder = grown_encoder(log.features, read, before)
 
+    learner, rng = _learner(run, day, encoder, before), run.rng("teacher", day)
+    logged, offered = sum(map(len, read)), rows_per_epoch(read, config)
+    learning = Window(read, threshold, HoldOut.of(run.config, logged))
+    batcher = learner.batcher(run, read, rng, by="rows", event_features=False, context_dropout=config.context_dropout)
+
+    def batches() -> Iterator[Batch[TeacherLabels[Tensor]]]:
+        return batcher.batches(learning.rows(config, rng), config.rows_a_step(offered))
+
+    course = Checkpoints(run, publication).course("teacher", {"model": learner}, rng)
+    loss = partial(batch_loss, run, learner.model)
+    learned = train(run, f"teacher {day}", [learner], batches, loss, offered, course)
+    sizes = learner.finish(run, publication.path, publication.path.parent)
+
+    trained = Trained(encoder, learner.model, learning, batcher.tables, before)
+    done = finish(run, publication, trained)
+    clicks = learned.get(f"loss.{CLICK}", math.inf)  # all rows may be held out of a tiny log
+    doubted = _doubts(run, day, trained, clicks, done.network[CLICK])
+    counts = {"log": logged, "learned": int(learned.pop("rows", 0)), "held_out": len(done.network[CLICK].logit)}
+    numbers = _numbers(learned, threshold) | sizes
+    numbers |= _aucs("held_out", done.blended) | _aucs("held_out.regression", done.regression)
+    return Draft(counts, numbers, _facts(run, threshold, days) | done.facts, warnings=doubted)
+
+
+def _learner(run: Run, day: dt.date, encoder: Encoder, before: Parent | None) -> Learner[Teacher]:
+    config, plain = run.config.teacher, run.config.plain_autograd
     run.seed_torch("teacher", day)
-    plain = run.config.plain_autograd
-    make = partial(build_teacher, encoder, config, len(tasks.names), plain_autograd=plain)
+    make = partial(build_teacher, encoder, config, len(run.config.tasks.names), plain_autograd=plain)
     learner = Learner.build(run, config, encoder, make)
     if before:
         learner.warm_start(before[0])
     if run.ranks.size > 1:  # each rank drops other experts
         run.seed_torch("teacher", day, run.ranks.rank)
-
-    rng = run.rng("teacher", day)
-    logged, offered = sum(map(len, read)), rows_per_epoch(read, config)
-    learning = Window(read, threshold, HoldOut.of(run.config, logged))
-    batcher = learner.batcher(run, read, rng, by="rows", event_features=False, context_dropout=config.context_dropout)
-    learned: dict[str, float] = {}
-    with run.log.progress(f"teacher {day}", config.epochs * offered) as progress:
-        for _ in range(config.epochs):
-            batches = batcher.batches(learning.rows(config, rng), config.rows_a_step(offered))
-            learned = fit([learner], batches, partial(batch_loss, run, learner.model), progress, run.ranks)
-    sizes = learner.finish(run, publication.path, publication.path.parent)
-
-    trained = Trained(encoder, learner.model, learning, batcher.tables, before)
-    done = finish(run, publication, trained)
-    loss = learned.get(f"loss.{CLICK}", math.inf)  # all rows may be held out of a tiny log
-    doubted = _doubts(run, day, trained, loss, done.network[CLICK])
-    counts = {"log": logged, "learned": int(learned.pop("rows", 0)), "held_out": len(done.network[CLICK].logit)}
-    numbers = _numbers(learned, threshold) | sizes
-    numbers |= _aucs("held_out", done.blended) | _aucs("held_out.regression", done.regression)
-    return Draft(counts, numbers, _facts(run, threshold, days) | done.facts, warnings=doubted)
+    return learner
 
 
 def _doubts(run: Run, day: dt.date, trained: Trained, learned: float, held_out: HeldOut) -> list[str]:

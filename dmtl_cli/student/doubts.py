@@ -43,11 +43,29 @@ class Agreement:
         while self._remembered - len(self._parts[0][0]) >= self.rows:
             self._remembered -= len(self._parts.popleft()[0])
 
+    def _joined(self) -> tuple[Tensor, Tensor]:
+        s, t = (torch.cat([x.cpu() for x in parts]) for parts in zip(*self._parts, strict=True))
+        return s, t
+
+    def state(self) -> dict[str, Tensor]:
+        """The remembered logits, and how many each batch had; nothing before the first."""
+        if not self._parts:
+            return {}
+        s, t = self._joined()
+        return {"s": s, "t": t, "rows": torch.tensor([len(s) for s, _ in self._parts])}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Takes over what `state` gave."""
+        if state:
+            sizes = state["rows"].tolist()
+            s, t = (torch.split(state[name].clone(), sizes) for name in ("s", "t"))
+            self._parts, self._remembered = deque(zip(s, t, strict=True)), sum(sizes)
+
     def r2(self) -> float | None:
         """The squared correlation of the two; None where one of them does not vary."""
         if not self._parts:
             return None
-        s, t = (torch.cat(x).cpu().numpy() for x in zip(*self._parts, strict=True))
+        s, t = (x.numpy() for x in self._joined())
         scored = np.isfinite(t)
         if scored.sum() < 2:
             return None
