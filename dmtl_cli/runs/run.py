@@ -9,7 +9,7 @@ import importlib.metadata
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -184,7 +184,8 @@ class Run:
         with self._publication(stage, day, sub, latest) as publication:
             draft = self._draft(work, publication, shared)
             path, manifest = self.ranks.on_first(lambda: publication.seal(self._fields(recipe, draft)))
-        self.ws.refusal_path(stage, day).unlink(missing_ok=True)
+        with suppress(OSError):  # what is published is not undone by a rejected/ that cannot be written
+            self.ws.refusal_path(stage, day).unlink(missing_ok=True)
         return self._result(path, manifest, seconds=time.perf_counter() - start)
 
     def _published(self, recipe: Recipe, sub: str | None, latest: bool) -> Parent | None:
@@ -201,7 +202,7 @@ class Run:
 
     @contextmanager
     def _publication(self, stage: str, day: dt.date, sub: str | None, latest: bool) -> Iterator[Publication]:
-        """The folder that rank 0 locked and will publish, with a scratch folder for each rank."""
+        """The folder that rank 0 will publish, with a scratch folder for each rank."""
         with ExitStack() as stack:
 
             def begin() -> Publication:
@@ -220,8 +221,9 @@ class Run:
         except UserError as e:
             if e.code == Exit.REFUSED and self.ranks.first:
                 refusal = self.ws.refusal_path(publication.stage, publication.day)
-                refusal.parent.mkdir(parents=True, exist_ok=True)
-                refusal.write_text(e.line() + "\n")
+                with suppress(OSError):
+                    refusal.parent.mkdir(parents=True, exist_ok=True)
+                    refusal.write_text(e.line() + "\n")
             raise
 
     def _fields(self, recipe: Recipe, draft: Draft) -> dict[str, Any]:
