@@ -19,7 +19,7 @@ from dmtl_cli.runs.ranks import ALONE, Ranks
 from dmtl_cli.runs.workspace import CHECKPOINT, Workspace
 
 POLL = 0.5  # seconds
-_HOLDER = re.compile(r"pid \d+ on \S+ since [\w:+-]+ \([\w =-]+\)")
+_HOLDER = re.compile(r"pid \d+ on [\w.-]+ since [\w:+-]+ \([\w =-]+\)")
 
 
 @contextmanager
