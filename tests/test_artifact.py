@@ -16,7 +16,6 @@ import pytest
 
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.runs.artifact import move_latest, publish, up_to_date
-from dmtl_cli.runs.disk import locked
 from dmtl_cli.runs.manifest import MANIFEST, Manifest, canonical, key_of, verify
 from dmtl_cli.runs.workspace import Workspace
 
@@ -256,39 +255,15 @@ def test_full_disk_in_the_body_is_io(ws: Workspace, error: Exception) -> None:
         raise FileNotFoundError(errno.ENOENT, "not a disk problem")
 
 
-def test_lock_of_another_process_and_of_a_dead_one(ws: Workspace) -> None:
-    ready, go = os.pipe()
-    child = os.fork()
-    if child == 0:
-        with publish(ws, "teacher", DAY) as pub:
-            (pub.path / "half").write_text("half")
-            os.write(go, b"x")
-            signal.pause()
-    os.read(ready, 1)
-    try:
-        with expect(Exit.LOCKED, "another run holds .*locks/teacher-2026-01-02.lock"), publish(ws, "teacher", DAY):
-            pass
-        assert [path.name for path in litter(ws)] == [f"teacher-{DAY}"], "a live run's scratch is left alone"
-        make(ws, stage="student")
-        make(ws, stage="teacher", day=DAY + dt.timedelta(1))
-    finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-    assert [path.name for path in litter(ws)] == [f"teacher-{DAY}"]
-    run = make(ws, stage="teacher")
-    assert litter(ws) == [] and not (run / "half").exists()
-
-
-def test_lock_ends_with_the_block_though_a_forked_worker_lives(ws: Workspace) -> None:
-    with publish(ws, "teacher", DAY):
-        worker = os.fork()
-        if worker == 0:
-            signal.pause()
-    try:
-        make(ws, stage="teacher")
-    finally:
-        os.kill(worker, signal.SIGKILL)
-        os.waitpid(worker, 0)
+def test_a_run_that_another_writer_places_meanwhile_is_taken(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    there, before = make(ws, stage="evaluation"), tree(ws)
+    with monkeypatch.context() as patch:  # as if it had appeared between the look and the rename
+        patch.setattr(os.path, "lexists", lambda path: False if Path(path) == there else Path(path).exists())
+        assert make(ws, stage="evaluation") == there
+        (there / "weights").write_text("bad")
+        with expect(Exit.DATA, "weights"):
+            make(ws, stage="evaluation")
+    assert tree(ws) == before and litter(ws) == []
 
 
 @pytest.mark.parametrize("mask", [0o027, 0o022, 0o002, 0o077])
@@ -537,7 +512,7 @@ def test_days_newest_and_subs(ws: Workspace) -> None:
     assert ws.subs("scores", day[2]) == [f"teacher={day[1]}", f"teacher={day[2]}"]
     assert ws.newest("scores", day[2]) == day[0] and ws.newest("scores", day[0]) is None
     assert ws.newest("teacher", DAY) is None
-    assert ws.lock_path("scores", DAY, "teacher=2026-01-01").name == f"scores-{DAY}-teacher=2026-01-01.lock"
+    assert ws.scratch_of("scores", DAY, "teacher=2026-01-01").name == f"scores-{DAY}-teacher=2026-01-01"
 
 
 def test_a_setting_shares_stages_and_writes_its_own(ws: Workspace) -> None:
@@ -553,7 +528,7 @@ def test_a_setting_shares_stages_and_writes_its_own(ws: Workspace) -> None:
     assert cell.latest() == served and ws.latest() == ws.current("export", DAY) == export
     assert ws.days("student") == [] and ws.days("compare") == []
     assert {f for f in tree(ws) if not f.startswith("compare/")} == whole
-    assert (cell.root / "locks").is_dir() and litter(cell) == []
+    assert cell.chain_lock == cell.root / "locks/chain.lock" and litter(cell) == []
 
 
 def test_relative_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -561,19 +536,3 @@ def test_relative_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for root in (".", "a/b", "../" + tmp_path.name + "/c"):
         make(Workspace(Path(root)))
         assert up_to_date(Workspace(Path(root)), "export", DAY, None, NEW)
-
-
-def test_locked_waits_when_asked(tmp_path: Path) -> None:
-    ready, go = os.pipe()
-    child = os.fork()
-    if child == 0:
-        with locked(tmp_path / "l"):
-            os.write(go, b"x")
-            signal.sigtimedwait([signal.SIGUSR1], 0.2)
-        os._exit(0)
-    os.read(ready, 1)
-    with expect(Exit.LOCKED), locked(tmp_path / "l"):
-        pass
-    with locked(tmp_path / "l", wait=True):
-        pass
-    assert os.waitpid(child, 0)[1] == 0

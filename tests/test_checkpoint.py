@@ -258,8 +258,8 @@ def test_a_setting_reads_what_it_shares_and_writes_its_own(tmp_path: Path) -> No
 
 def test_a_setting_locks_logs_and_serves_below_its_root(tmp_path: Path) -> None:
     ws = Workspace(tmp_path / "a", Workspace(tmp_path / "base"), frozenset({"teacher"}))
-    mine = [ws.latest_path, ws.scratch(), ws.rejected()]
-    mine += [f("teacher", DAY) for f in (ws.lock_path, ws.log_path, ws.refusal_path)]
+    mine = [ws.latest_path, ws.scratch(), ws.rejected(), ws.chain_lock]
+    mine += [f("teacher", DAY) for f in (ws.scratch_of, ws.log_path, ws.refusal_path)]
     assert all(p.is_relative_to(ws.root) for p in mine)
     of_the_base = ws.base
     assert of_the_base is not None and of_the_base.home("teacher") == tmp_path / "base" / "teacher"

@@ -514,7 +514,7 @@ def test_not_due_and_missing_predecessors(fresh: Project) -> None:
 
 
 def test_locked_by_another_process(fresh: Project) -> None:
-    lock = fresh.ws / "locks" / f"teacher-{DAYS[0]}.lock"
+    lock = fresh.ws / "locks" / "chain.lock"
     lock.parent.mkdir(parents=True)
     code = f"import fcntl,sys; f=open({str(lock)!r},'w'); fcntl.flock(f,2); print(1,flush=True); sys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:

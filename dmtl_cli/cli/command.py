@@ -7,16 +7,18 @@ import datetime as dt
 import inspect
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dmtl_cli.cli import ending
-from dmtl_cli.cli.options import Shared
+from dmtl_cli.cli.options import Shared, seconds
 from dmtl_cli.cli.textfile import check_writable, write_metrics
 from dmtl_cli.config.days import parse_day
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.schema import Config
+from dmtl_cli.runs.locks import holding
 from dmtl_cli.runs.progress import RunLog
 from dmtl_cli.runs.ranks import ALONE, Ranks
 from dmtl_cli.runs.workspace import Workspace
@@ -33,10 +35,17 @@ class Call:
 
     run: Run
     options: Shared
+    named: str
+    """the command and its day, for who finds the chain locked"""
+
+    def holding(self, ws: Workspace | None = None) -> AbstractContextManager[None]:
+        """Holds the chain of a workspace, by default the config's: see `locks.holding`."""
+        wait = seconds(self.options.lock_wait, "--lock-wait")
+        return holding(ws or self.run.ws, wait, self.named, self.run.ranks)
 
 
 def publishes(
-    name: str, *, dated: tuple[str, str] = ("day", "--day"), summary: int | None = -1
+    name: str, *, dated: tuple[str, str] = ("day", "--day"), summary: int | None = -1, holds: bool = True
 ) -> Callable[[Work], Callable[..., None]]:
     """Makes a command of a function (call: Call, own options) -> results.
 
@@ -45,13 +54,13 @@ def publishes(
     Args:
         dated: the parameter that names the day of the log file, and its option.
         summary: which result `--json` prints; None prints a line for each.
+        holds: whether the chain is held around the function; else the function does this itself.
     """
 
     def decorate(work: Work) -> Callable[..., None]:
         def command(**options: Any) -> None:
             shared = Shared(**{f.name: options.pop(f.name) for f in fields(Shared)})
-            day = options[dated[0]] or str(dt.date.today())  # without one the log file has the day of the call
-            _Process(name, (day, dated[1]), shared, summary, lambda call: work(call, **options)).run()
+            _Process(name, dated[1], options[dated[0]], shared, summary, holds, lambda c: work(c, **options)).run()
 
         command.__doc__ = work.__doc__
         command.__signature__ = _signature(work)  # type: ignore[attr-defined]
@@ -73,9 +82,11 @@ class _Process:
     """One command in this process, from its options to its end."""
 
     name: str
-    day: tuple[str, str]  # what was given, the option that gave it
+    dated: str  # the option that gives its day
+    given: str | None
     shared: Shared
     summary: int | None
+    holds: bool
     work: Callable[[Call], list[Result]]
     log: RunLog = field(default_factory=RunLog)
     ranks: Ranks = ALONE
@@ -95,7 +106,8 @@ class _Process:
         ending.leave(code, message)
 
     def _work(self) -> None:
-        parse_day(*self.day)
+        self._day()
+        seconds(self.shared.lock_wait, "--lock-wait")
         self.ranks = Ranks.join()
         if (file := self.shared.metrics_file) is not None:
             self.ranks.on_first(lambda: check_writable(file))
@@ -106,8 +118,9 @@ class _Process:
 
         run = Run.start(config, self.log, self.ranks, self.shared.force_publish)
         self.done = run.done
-        with run.ranks.together():
-            results = self.work(Call(run, self.shared))
+        call = Call(run, self.shared, f"dmtl {self.name}{f' {self.dated} {self.given}' if self.given else ''}")
+        with run.ranks.together(), call.holding() if self.holds else contextlib.nullcontext():
+            results = self.work(call)
         run.ranks.leave()
         if self.shared.as_json:
             self._print(results)
@@ -121,8 +134,12 @@ class _Process:
                 self.log.path = self._log_path(root)
             raise
 
+    def _day(self) -> dt.date:
+        """The day of the log file: without a given one that of the call."""
+        return parse_day(self.given, self.dated) if self.given else dt.date.today()
+
     def _log_path(self, root: Path) -> Path:
-        path = Workspace(root).log_path(self.name, parse_day(*self.day))
+        path = Workspace(root).log_path(self.name, self._day())
         return path.with_suffix(f".{ending.rank()}.jsonl") if ending.rank() else path
 
     def _print(self, results: list[Result]) -> None:

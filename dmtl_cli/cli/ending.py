@@ -102,8 +102,9 @@ def _note(log: RunLog, event: str, **fields: Any) -> Path | None:
             handle, name = tempfile.mkstemp(prefix=f"dmtl-{event}-", suffix=".jsonl")
             os.close(handle)
             log.path = Path(name)
-        log.write(event, **fields)
-    except (OSError, UserError):
+        if not log.write(event, **fields):
+            log.path = None
+    except OSError:
         log.path = None
     return log.path
 

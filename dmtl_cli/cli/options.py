@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Annotated, Literal
 import typer
 import yaml
 
+from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.reading import load_config
 from dmtl_cli.config.schema import Config
 
@@ -33,6 +35,18 @@ Force = Annotated[
     str | None,
     typer.Option("--force-publish", help="Publish in spite of quality gates, for this reason.", show_default=False),
 ]
+LockWait = Annotated[
+    str, typer.Option("--lock-wait", metavar="DURATION", help="Wait so long for another run: 30s, 10m, 2h.")
+]
+_DURATION = re.compile(r"0|(\d{1,6})([smh])")
+
+
+def seconds(text: str, where: str) -> float:
+    """`30s`, `10m`, `2h` or `0` -> seconds. Raises UserError (usage) for anything else."""
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        raise UserError(f"{where}: expected a duration such as 30s, 10m or 2h, got {text!r}", code=Exit.USAGE)
+    return float(found[1] or 0) * {"s": 1, "m": 60, "h": 3600}[found[2] or "s"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +64,7 @@ class Shared:
     device: Device = None
     metrics_file: Metrics = None
     force_publish: Force = None
+    lock_wait: LockWait = "0"
 
     def overrides(self, more: Iterable[str] = ()) -> list[str]:
         """What `--set`, `more`, `--threads` and `--device` ask for, as `--set` writes it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dmtl_cli.cli.command import Call, publishes
-from dmtl_cli.cli.options import Day
+from dmtl_cli.cli.options import Day, seconds
 from dmtl_cli.config.days import between, parse_day
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.writing import write_keys
@@ -33,6 +34,10 @@ LastDay = Annotated[
 ]
 Write = Annotated[bool, typer.Option("--write", help="Write what was chosen into the config.")]
 Last = Annotated[str, typer.Option("--to", help="Last day.", show_default=False)]
+Wait = Annotated[
+    str, typer.Option("--wait", metavar="DURATION", help="Wait so long for the day to be there: 30s, 10m, 2h.")
+]
+AllowGap = Annotated[bool, typer.Option("--allow-gap", help="Go on though the day before was never run.")]
 
 
 @commands.command("build-profile")
@@ -66,11 +71,20 @@ def tune(call: Call, day: Day, write: Write = False) -> list[Result]:
 
 @commands.command("train-teacher")
 @publishes("train-teacher")
-def train_teacher(call: Call, day: Day) -> list[Result]:
+def train_teacher(call: Call, day: Day, allow_gap: AllowGap = False) -> list[Result]:
     """Train the teacher on a day, warm from the teacher before it."""
     from dmtl_cli.stages.train_teacher import train_teacher
 
+    _refuse_gap(call, parse_day(day), allow_gap)
     return [train_teacher(call.run, parse_day(day))]
+
+
+def _refuse_gap(call: Call, day: dt.date, allowed: bool) -> None:
+    """Raises UserError 65 where a day before `day` was forgotten, unless that is allowed."""
+    from dmtl_cli.data.gap import refuse_gap
+
+    if not allowed:
+        call.run.ranks.on_first(lambda: refuse_gap(call.run, day))
 
 
 @commands.command("dump-logits")
@@ -129,7 +143,7 @@ def train_joint(call: Call, day: Day) -> list[Result]:
 
 
 @commands.command("compare")
-@publishes("compare")
+@publishes("compare", holds=False)
 def compare(call: Call, day: Day, since: Since = None, settings: Settings = None, seeds: Seeds = None) -> list[Result]:
     """Measure the student beside baselines, the joint reference and other settings, as one Markdown table."""
     from dmtl_cli.evaluate.settings import read_settings
@@ -139,7 +153,9 @@ def compare(call: Call, day: Day, since: Since = None, settings: Settings = None
     if first and first > last:
         raise UserError(f"--since {first} is after --day {last}", code=Exit.USAGE)
     tried = read_settings(settings) if settings else {}
-    result, table = compare(call.run, last, call.options.load, since=first, settings=tried, seeds=_seeds(seeds))
+    result, table = compare(
+        call.run, last, call.options.load, call.holding, since=first, settings=tried, seeds=_seeds(seeds)
+    )
     if not call.options.as_json:
         print(table.markdown())
     return [result]
@@ -155,21 +171,26 @@ def _seeds(text: str | None) -> list[int] | None:
 
 
 @commands.command("run")
-@publishes("run", summary=None)
-def run(call: Call, day: Day) -> list[Result]:
+@publishes("run", summary=None, holds=False)
+def run(call: Call, day: Day, wait: Wait = "0", allow_gap: AllowGap = False) -> list[Result]:
     """The whole day: build its profile, evaluate what was ready, train teacher and student, export."""
-    from dmtl_cli.stages.run import run_day
+    from dmtl_cli.stages.run import await_day, run_day
 
-    return run_day(call.run, parse_day(day))
+    wanted = parse_day(day)
+    await_day(call.run, wanted, seconds(wait, "--wait"))
+    with call.holding():
+        _refuse_gap(call, wanted, allow_gap)
+        return run_day(call.run, wanted)
 
 
 @commands.command("backfill")
 @publishes("backfill", dated=("first", "--from"), summary=None)
-def backfill(call: Call, first: First, last: Last) -> list[Result]:
+def backfill(call: Call, first: First, last: Last, allow_gap: AllowGap = False) -> list[Result]:
     """`run` for each day in order. A refused day (80) does not stop it; the exit code is the first failure's."""
     from dmtl_cli.stages.run import backfill
 
     a, b = parse_day(first, "--from"), parse_day(last, "--to")
     if a > b:
         raise UserError(f"--from {a} is after --to {b}", code=Exit.USAGE)
+    _refuse_gap(call, a, allow_gap)
     return backfill(call.run, between(a, b))

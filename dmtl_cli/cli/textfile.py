@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,8 +30,12 @@ def check_writable(file: Path) -> None:
 
 
 def write_metrics(file: Path, command: str, code: int, results: list[Result]) -> None:
-    """Writes the file whole or not at all. Raises UserError 73."""
+    """Writes the file whole or not at all; after a failure with the time of the last success that the file before it
+    had, so that a dead man's switch sees it grow old. Raises UserError 73."""
     lines = [f'dmtl_exit_code{{command="{command}"}} {code}']
+    stamp = f'dmtl_last_success_timestamp_seconds{{command="{command}"}} '
+    if (succeeded := _last(file, stamp) if code else str(int(time.time()))) is not None:
+        lines.append(stamp + succeeded)
     for r in results:
         lines += [
             f'dmtl_metric{{stage="{r.stage}",day="{r.day}",name="{k}"}} {v}' for k, v in sorted(r.metrics.items())
@@ -46,3 +51,13 @@ def write_metrics(file: Path, command: str, code: int, results: list[Result]) ->
     finally:
         with contextlib.suppress(OSError):
             draft.unlink()
+
+
+def _last(file: Path, stamp: str) -> str | None:
+    """The number after `stamp` in the file as it is; None where there is none."""
+    try:
+        lines = file.read_text(errors="replace").splitlines()
+    except OSError:
+        return None
+    found = [line.removeprefix(stamp) for line in lines if line.startswith(stamp)]
+    return found[-1] if found and found[-1].isdecimal() else None

@@ -5,6 +5,7 @@ is durable before the next begins, so a crash at any instant leaves the old day 
 """
 
 import datetime as dt
+import errno
 import hashlib
 import math
 import os
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.runs.disk import creating, disk_error, locked, make_dirs, point, sync_dir, sync_up, walk, write_text
+from dmtl_cli.runs.disk import creating, disk_error, make_dirs, point, sync_dir, sync_up, walk, write_text
 from dmtl_cli.runs.manifest import FORMAT, MANIFEST, SHAPES, Manifest, as_json, canonical, identity, verify
 from dmtl_cli.runs.workspace import Workspace, day_of
 
@@ -43,20 +44,20 @@ def up_to_date(ws: Workspace, stage: str, day: dt.date, sub: str | None, key: st
     if (manifest.stage, manifest.day) != (stage, day):
         return None
     with creating(ws.root):
-        sync_up(run.parent, ws.root)
+        sync_up(run.parent, ws.home(stage).parent)
     return run, manifest
 
 
 def move_latest(ws: Workspace, run: Path, *, back: bool = False) -> bool:
-    """Points LATEST at a published export run, to an older day only if `back`; returns whether it moved.
+    """Points LATEST at a published export run, to an older day only if `back`; returns whether it moved. The caller
+    holds the chain.
 
     Raises UserError: cannot create, or I/O.
     """
     day = day_of(run.parent)
     if day is None:
         raise ValueError(f"{run} is not a run of a day")
-    # Exports of two days hold different locks: without this one, the older could read LATEST first and write it last.
-    with locked(ws.root / "locks" / "LATEST.lock", wait=True), creating(ws.latest_path):
+    with creating(ws.latest_path):
         draft = ws.scratch() / "LATEST"
         draft.unlink(missing_ok=True)
         # A LATEST that names no day is repaired, yet not to an older day than the newest export.
@@ -106,7 +107,7 @@ class Publication:
         with creating(self.ws.root):
             manifest = self._write_manifest({**{name: SHAPES[name]() for name in _OPTIONAL}, **fields})
             run = self._place(manifest)
-            sync_up(run.parent, self.ws.root)
+            sync_up(run.parent, self.ws.home(self.stage).parent)
             # LATEST first: CURRENT is what a rerun looks at, so it must be the last thing to become true.
             if self.latest:
                 move_latest(self.ws, run)
@@ -164,7 +165,12 @@ class Publication:
                 return run
             except UserError:
                 self._reject(run)
-        self.path.replace(run)
+        try:
+            self.path.replace(run)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            verify(run)  # `compare`, which does not hold the chain, has placed the very same evaluation meanwhile
         return run
 
     def _reject(self, run: Path) -> None:
@@ -191,32 +197,30 @@ def _check_target(target: Path, scratch: Path) -> None:
 def publish(
     ws: Workspace, stage: str, day: dt.date, sub: str | None = None, *, latest: bool = False, key: str = ""
 ) -> Iterator[Publication]:
-    """Locks a stage's day and makes a run of it; published by `seal`, else discarded. `latest` moves export/LATEST too.
-    `key`: the run's, whose checkpoint stays until the run is published or refused; those of other keys are removed.
+    """Makes a run of a stage's day; published by `seal`, else discarded. `latest` moves export/LATEST too. The caller
+    holds the chain (`locks.holding`). `key`: the run's, whose checkpoint stays until the run is published or refused;
+    those of other keys are removed.
 
-    Raises UserError: locked (another run), cannot create, I/O (also for a full disk met by a library in the body).
+    Raises UserError: cannot create, I/O (also for a full disk met by a library in the body).
     """
     if latest and (stage, sub) != ("export", None):
         raise ValueError("only an export can be LATEST")
-    lock = ws.lock_path(stage, day, sub)
-    with locked(lock):
-        # Named after the lock: while this process has it, whatever is here belongs to a dead run.
-        home, checkpoint = ws.scratch() / lock.stem, ws.checkpoint_path(stage, day, key)
-        ws.clear_checkpoints(stage, day, keep=checkpoint)
-        try:
-            with creating(home):
-                if home.exists():
-                    shutil.rmtree(home)
-                for folder in (home, home / "run", home / "tmp"):
-                    make_dirs(folder)
-                _check_target(ws.stage_dir(stage, day, sub), home)
-            yield Publication(ws, stage, day, sub, latest, home / "run", home / "tmp", checkpoint)
+    home, checkpoint = ws.scratch_of(stage, day, sub), ws.checkpoint_path(stage, day, key)
+    ws.clear_checkpoints(stage, day, keep=checkpoint)
+    try:
+        with creating(home):
+            if home.exists():
+                shutil.rmtree(home)
+            for folder in (home, home / "run", home / "tmp"):
+                make_dirs(folder)
+            _check_target(ws.stage_dir(stage, day, sub), home)
+        yield Publication(ws, stage, day, sub, latest, home / "run", home / "tmp", checkpoint)
+        ws.clear_checkpoints(stage, day)
+    except Exception as error:
+        if isinstance(error, UserError) and error.code == Exit.REFUSED:
             ws.clear_checkpoints(stage, day)
-        except Exception as error:
-            if isinstance(error, UserError) and error.code == Exit.REFUSED:
-                ws.clear_checkpoints(stage, day)
-            if full := disk_error(error, ws.root):
-                raise full from error
-            raise
-        finally:
-            shutil.rmtree(home, ignore_errors=True)
+        if full := disk_error(error, ws.root):
+            raise full from error
+        raise
+    finally:
+        shutil.rmtree(home, ignore_errors=True)

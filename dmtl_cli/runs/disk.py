@@ -1,7 +1,6 @@
-"""Writes that survive a crash, locks that die with their process, and what a disk's errors mean to the user."""
+"""Writes that survive a crash, and what a disk's errors mean to the user."""
 
 import errno
-import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
@@ -112,27 +111,3 @@ def sha256_of(path: Path) -> str:
     """sha256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def locked(lock: Path, *, wait: bool = False) -> Iterator[None]:
-    """Holds an exclusive lock that dies with this process. The file stays: removing it would race.
-
-    Raises UserError: 75 another run holds it and `wait` is false; 73 the file cannot be created.
-    """
-    with creating(lock):
-        make_dirs(lock.parent)
-        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        with creating(lock):
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                raise UserError(f"another run holds {lock}", "retry later", Exit.LOCKED) from None
-        try:
-            yield
-        finally:
-            # Explicit: a forked worker that outlives this block shares the lock, and closing alone would leave it.
-            fcntl.flock(handle, fcntl.LOCK_UN)
-    finally:
-        os.close(handle)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import sys
 import time
@@ -14,9 +13,8 @@ from typing import Any, SupportsFloat
 
 from tqdm import tqdm
 
-from dmtl_cli.config.errors import Exit, UserError
-
 LOG_EVERY = 30.0  # seconds
+MOST = 8 << 20  # bytes of a log file
 SHOW_EVERY = 0.5
 
 
@@ -29,20 +27,21 @@ class RunLog:
     seconds_by_run: dict[str, float] = field(default_factory=dict)
     """seconds that each run published by this process took, by run id"""
 
-    def write(self, event: str, **fields: Any) -> None:
-        """Appends a line to the log, where there is one. Raises UserError: 74 the disk is full or broken, 73 other."""
+    def write(self, event: str, **fields: Any) -> bool:
+        """Appends a line to the log and returns whether it is there. A log that cannot be written stops no work. A file
+        of MOST bytes becomes `<name>.1`, in place of the one before."""
         if self.path is None:
-            return
+            return False
         entry = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event, **fields}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            if self.path.exists() and self.path.stat().st_size >= MOST:
+                self.path.replace(self.path.with_name(f"{self.path.name}.1"))
             with self.path.open("a", encoding="utf-8") as f:
                 f.write(json.dumps(entry, default=str) + "\n")
-        except OSError as e:
-            full = e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
-            hint = "free some space, run it again" if full else "check permissions, or set another workspace"
-            what = f"cannot write the log {self.path}: {e.strerror or e}"
-            raise UserError(what, hint, Exit.IO if full else Exit.CANNOT_CREATE) from e
+        except OSError:
+            return False
+        return True
 
     def published(self, seconds: float | None, **fields: Any) -> None:
         """Notes a run that took `seconds` to make, or (None) was found up to date."""
@@ -56,7 +55,7 @@ class RunLog:
     def took(folder: Path) -> dict[str, float]:
         """Seconds by run id from all logs of a folder; lines that cannot be read are passed over."""
         out: dict[str, float] = {}
-        for file in sorted(folder.glob("*.jsonl")):
+        for file in (*sorted(folder.glob("*.jsonl.1")), *sorted(folder.glob("*.jsonl"))):
             for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
                 try:
                     entry = json.loads(line)

@@ -188,7 +188,8 @@ class Run:
         with self._publication(recipe, sub, latest) as publication, self._refusal_kept(stage, day):
             draft = work(publication) if shared else self.ranks.on_first(lambda: work(publication))
             path, manifest = self.ranks.on_first(lambda: self._seal(publication, recipe, draft))
-        self.ws.refusal_path(stage, day).unlink(missing_ok=True)
+        with suppress(OSError):  # what is published is not undone by a rejected/ that cannot be written
+            self.ws.refusal_path(stage, day).unlink(missing_ok=True)
         return self._result(path, manifest, seconds=time.perf_counter() - start)
 
     def _published(self, recipe: Recipe, sub: str | None, latest: bool) -> Parent | None:
@@ -207,7 +208,7 @@ class Run:
 
     @contextmanager
     def _publication(self, recipe: Recipe, sub: str | None, latest: bool) -> Iterator[Publication]:
-        """The folder that rank 0 locked and will publish, with a scratch folder for each rank."""
+        """The folder that rank 0 will publish, with a scratch folder for each rank."""
         with ExitStack() as stack:
 
             def begin() -> Publication:

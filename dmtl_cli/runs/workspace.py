@@ -13,6 +13,7 @@ from dmtl_cli.config.errors import Exit, UserError
 
 CHAIN = ("profile", "tune", "teacher", "scores", "student", "export")  # what a day publishes, in order
 STAGES = (*CHAIN, "joint", "evaluation", "compare")
+CHECKPOINT = "checkpoint-"  # in scratch/: what a training that was stopped goes on from
 _RUN = re.compile(r"run-[0-9a-f]{12}")
 _LATEST = re.compile(r"(day=\d{4}-\d\d-\d\d)/(run-[0-9a-f]{12})")
 
@@ -118,8 +119,10 @@ class Workspace:
         found = _LATEST.fullmatch(_read_pointer(self.latest_path) or "")
         return day_of(Path(found[1])) if found else None
 
-    def lock_path(self, stage: str, day: dt.date, sub: str | None = None) -> Path:
-        return self.root / "locks" / f"{_flat(stage)}-{day}{'-' + sub if sub else ''}.lock"
+    @property
+    def chain_lock(self) -> Path:
+        """What a writer holds: see `locks.holding`."""
+        return self.root / "locks" / "chain.lock"
 
     def log_path(self, stage: str, day: dt.date) -> Path:
         return self.root / "logs" / f"{_flat(stage)}-{day}.jsonl"
@@ -137,6 +140,10 @@ class Workspace:
             if file != keep:
                 with suppress(OSError):
                     file.unlink()
+
+    def scratch_of(self, stage: str, day: dt.date, sub: str | None = None) -> Path:
+        """Where a run of a stage's day is made."""
+        return self.scratch() / f"{_flat(stage)}-{day}{'-' + sub if sub else ''}"
 
     def refusal_path(self, stage: str, day: dt.date) -> Path:
         """Why a stage last refused to publish a day, until it publishes it."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,18 +25,21 @@ from dmtl_cli.evaluate.settings import HISTORIES, JOINT, Cell, Load, cells
 from dmtl_cli.evaluate.table import Table
 from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.run import Draft, Result, Run
-from dmtl_cli.runs.workspace import Workspace
+from dmtl_cli.runs.workspace import STAGES, Workspace
 from dmtl_cli.stages.evaluate import evaluate, evaluate_history
 from dmtl_cli.stages.run import ALL, Stages, learn_day
 from dmtl_cli.stages.train_joint import train_joint
 from dmtl_cli.tune.carried import STAGE as TUNE
 from dmtl_cli.tune.table import word
 
+Holding = Callable[[Workspace], AbstractContextManager[None]]
+
 
 def compare(
     run: Run,
     day: dt.date,
     load: Load,
+    holding: Holding,
     *,
     since: dt.date | None = None,
     settings: dict[str, list[str]] | None = None,
@@ -48,6 +53,8 @@ def compare(
 
     Args:
         load: the config with more overrides.
+        holding: holds the chain of a workspace. That of the config's own seed is not held, so that its next day need
+            not wait for a comparison.
         settings: overrides by name.
         seeds: default the config's.
 
@@ -61,17 +68,43 @@ def compare(
     bases = [_base(run, seed, load) for seed in seeds or [run.config.seed]]
     cells_of = [cells(base.config, load, settings or {}) for base in bases]  # all, before any work
     table = Table()
-    for base, others in zip(bases, cells_of, strict=True):
-        _learn(replace(base, frozen=base is run), chain, ALL, "student", table)
-        _measure(base, "student", measured, table)
-        for cell in others:
-            _try(base, cell, chain, measured, table)
-        if base.config.student.distill.w_kd:
-            for d in chain:
-                train_joint(base, d)
-            _measure(replace(base, ws=_below(base.ws, JOINT, ALL | {"profile", JOINT})), JOINT, measured, table)
-    _measure_histories(bases[0], chain, measured, table)
-    return _publish(run, measured, [base.config.seed for base in bases], table), table
+    # publishes in the chain's folders, with a lock and a scratch folder of its own
+    beside = replace(run, ws=Workspace(run.ws.root / "compare", run.ws, frozenset(STAGES)))
+    with holding(beside.ws):
+        for base, others in zip(bases, cells_of, strict=True):
+            own = beside if base is run else base
+            with nullcontext() if own is beside else holding(own.ws):
+                _compare_seed(base, own, others, holding, chain, measured, table)
+        _measure_histories(bases[0], holding, chain, measured, table)
+        return _publish(beside, measured, [base.config.seed for base in bases], table), table
+
+
+def _compare_seed(
+    base: Run,
+    writing: Run,
+    others: list[Cell],
+    holding: Holding,
+    chain: list[dt.date],
+    measured: list[dt.date],
+    table: Table,
+) -> None:
+    """Learns and measures the student of a seed's chain, the cells beside it and the joint reference.
+
+    Args:
+        writing: publishes what belongs to the chain's folders; another run than `base` where the chain is only read.
+    """
+    _learn(replace(base, frozen=writing is not base), chain, ALL, "student", table)
+    _measure(writing, "student", measured, table)
+    for cell in others:
+        own = replace(base, config=cell.config, ws=_below(base.ws, cell.folder, cell.shared))
+        with holding(own.ws):
+            _try(own, cell, chain, measured, table)
+    if base.config.student.distill.w_kd:
+        for d in chain:
+            train_joint(writing, d)
+        own = replace(base, ws=_below(base.ws, JOINT, ALL | {"profile", JOINT}))
+        with holding(own.ws):
+            _measure(own, JOINT, measured, table)
 
 
 def _require_student(run: Run, first: dt.date) -> None:
@@ -101,9 +134,8 @@ def _base(run: Run, seed: int, load: Load) -> Run:
     return replace(run, config=load([f"seed={seed}"]), ws=Workspace(run.ws.root / "compare" / f"seed={seed}"))
 
 
-def _try(base: Run, cell: Cell, chain: list[dt.date], measured: list[dt.date], table: Table) -> None:
+def _try(own: Run, cell: Cell, chain: list[dt.date], measured: list[dt.date], table: Table) -> None:
     """Learns and measures a baseline or a setting."""
-    own = replace(base, config=cell.config, ws=_below(base.ws, cell.folder, cell.shared))
     _learn(own, chain, ALL - cell.shared, cell.name, table)
     _measure(own, cell.name, measured, table)
     if cell.name not in table.numbers:
@@ -146,7 +178,9 @@ def _measure(run: Run, name: str, days: list[dt.date], table: Table) -> None:
         table.seconds.setdefault(name, []).append(seconds)
 
 
-def _measure_histories(base: Run, chain: list[dt.date], measured: list[dt.date], table: Table) -> None:
+def _measure_histories(
+    base: Run, holding: Holding, chain: list[dt.date], measured: list[dt.date], table: Table
+) -> None:
     """Evaluates models of the long reads of the days before each measured one that the chain learned. They take no
     setting from the config, and are measured once, whatever the number of seeds."""
     if not has_implicit():
@@ -154,7 +188,8 @@ def _measure_histories(base: Run, chain: list[dt.date], measured: list[dt.date],
     past, learned = PastReads(Log(base.config.data, ())), _learned_days(base, chain)
     for name in (h for h in HISTORIES if h != IALS or has_implicit()):
         own = replace(base, ws=_below(base.ws, name, ALL | {"profile"}), frozen=False)
-        results = [evaluate_history(own, day, name, [d for d in learned if d < day], past) for day in measured]
+        with holding(own.ws):
+            results = [evaluate_history(own, day, name, [d for d in learned if d < day], past) for day in measured]
         table.evaluations += [f"{name} {r.day} {r.run_id}" for r in results]
         table.add_evaluations(name, [r.metrics for r in results])
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 
 from dmtl_cli.config.errors import Exit, NotDue, UserError
+from dmtl_cli.data.log.reader import Log
 from dmtl_cli.runs.run import Result, Run
 from dmtl_cli.runs.workspace import CHAIN
 from dmtl_cli.stages.build_profile import build_profile
@@ -15,6 +17,17 @@ from dmtl_cli.stages.train_teacher import train_teacher
 
 Stages = frozenset[str]  # names of workspace.CHAIN
 ALL: Stages = frozenset(CHAIN)
+MOST = 60.0  # seconds between two looks at a day that is not there
+
+
+def await_day(run: Run, day: dt.date, seconds: float) -> None:
+    """Returns when the log has the day, or after so many seconds: then `run_day` says what is not there. Looks again
+    after half a second, one, two, ... a minute."""
+    until, pause = time.monotonic() + seconds, 0.5
+    while run.ranks.on_first(lambda: time.monotonic() < until and not Log(run.config.data, ()).has(day)):
+        run.log.say(f"day {day} is not there yet")
+        time.sleep(max(0, min(pause, until - time.monotonic())))
+        pause = min(2 * pause, MOST)
 
 
 def run_day(run: Run, day: dt.date) -> list[Result]:
