@@ -48,8 +48,8 @@ def export_student(run: Run, day: dt.date, student: Parent) -> Result:
         sections = run.sections("student", "evaluate")  # which says whose recall is measured
     work = partial(_export, run, day, log, student, earlier)
     result = run.publish("export", day, sections, inputs, distinct(parents), work, latest=True, shared=False)
-    if run.ws.pin_path.exists() and str(served := there(run.ws.latest)) != result.path:
-        run.log.say(f"export {day}: not served, LATEST is pinned to {served} until dmtl rollback --unpin")
+    if run.ws.pin_path.exists() and str(latest := there(run.ws.latest)) != result.path:
+        run.log.say(f"export {day}: not served, LATEST is pinned to {latest} until dmtl rollback --unpin")
     return result
 
 

@@ -38,10 +38,10 @@ def status(ws: Workspace, data: Data, today: dt.date | None = None, *, inputs: b
     """
     runs = Runs(ws)
     log = days_of(data) if inputs or is_local(data) else None
-    gaps, first = _gaps(runs, log), next(iter(runs.days("teacher")), None)
-    days = _days(runs, log, gaps, today)
-    now = Now(data, days) if inputs else None
     refusals = _refusals(ws)
+    gaps, first = _gaps(runs, log), next(iter(runs.days("teacher")), None)
+    days = _days(runs, log, {*gaps, *(dt.date.fromisoformat(day) for _, day in refusals)}, today)
+    now = Now(data, days) if inputs else None
     table = {str(day): _day(runs, day, first or day, refusals, now) for day in days}
     served, problems = _served(ws)
     named = ws.latest_day() if served is None else dt.date.fromisoformat(served.parent.name.removeprefix("day="))
@@ -62,15 +62,18 @@ def status(ws: Workspace, data: Data, today: dt.date | None = None, *, inputs: b
 # -- which days --------------------------------------------------------------------------------------------------------
 
 
-def _days(runs: Runs, log: set[dt.date] | None, gaps: list[dt.date], today: dt.date | None) -> list[dt.date]:
+def _days(runs: Runs, log: set[dt.date] | None, lacking: set[dt.date], today: dt.date | None) -> list[dt.date]:
+    """Days with something published, those `lacking` it since, and what the log has after the last teacher."""
     every = {day for stage in COLUMNS if stage in STAGES for day in runs.days(stage)}
     if not every:
         return []
     taught = runs.days("teacher")
     start, last = taught[-1] if taught else min(every), max([*every, *([today] if today else [])])
     if log is None:
-        return sorted(every | {*(between(start, last) if (last - start).days <= _AHEAD else ())})
-    return sorted({*every, *gaps, *(day for day in log if start < day <= last)})
+        ahead = between(start, last) if (last - start).days <= _AHEAD else []
+    else:
+        ahead = [day for day in log if start < day <= last]
+    return sorted({*every, *ahead, *(day for day in lacking if day >= min(every))})
 
 
 def _gaps(runs: Runs, log: set[dt.date] | None) -> list[dt.date]:
