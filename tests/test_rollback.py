@@ -175,7 +175,7 @@ def test_a_pin_on_a_lost_run(chain: Chain) -> None:
     assert chain.called("rollback", "--unpin")["day"] == str(day(5)), "a day whose CURRENT names nothing is passed over"
 
 
-def test_disk_is_synced_before_latest(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pin_is_written_before_latest(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
     real = disk.point
     monkeypatch.setattr("dmtl_cli.runs.latest.point", lambda p, t, d: (order.append(p.name), real(p, t, d)))
