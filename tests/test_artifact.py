@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.runs.artifact import move_latest, publish, up_to_date
+from dmtl_cli.runs.artifact import publish, up_to_date
+from dmtl_cli.runs.latest import move_latest, pin
 from dmtl_cli.runs.manifest import MANIFEST, Manifest, canonical, key_of, verify
 from dmtl_cli.runs.workspace import Workspace
 
@@ -401,12 +402,14 @@ def test_latest_never_moves_to_an_older_day(ws: Workspace) -> None:
         unseen, _ = pub.seal(FIELDS)
     assert ws.latest() == again and ws.current("export", day[2]) == unseen
     assert not move_latest(ws, old) and ws.latest() == again
-    assert move_latest(ws, old, back=True) and ws.latest() == old
     ws.latest_path.write_text("garbage")
-    assert not move_latest(ws, old), "a broken LATEST is not healed to an older day"
-    assert move_latest(ws, unseen) and ws.latest() == unseen
+    assert not move_latest(ws, old) and ws.latest() == unseen, "a broken LATEST is healed to the newest day"
     shutil.rmtree(unseen)
-    assert not move_latest(ws, again), "nor one that names a lost run"
+    assert not move_latest(ws, old) and ws.latest() == again, "so is one that names a lost run"
+    pin(ws, old)
+    assert not move_latest(ws, again) and ws.latest() == old, "a pin holds it at an older day"
+    ws.latest_path.write_text(f"day={day[1]}/{again.name}\n")
+    assert not move_latest(ws, again) and ws.latest() == old, "also where a crash came between pin and LATEST"
     assert litter(ws) == []
     with pytest.raises(ValueError), publish(ws, "student", DAY, latest=True):
         pass

@@ -12,7 +12,7 @@ import typer
 from dmtl_cli.cli.ending import guarded
 from dmtl_cli.cli.options import ConfigFile, Day, Json, Sets
 from dmtl_cli.config.days import parse_day
-from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.errors import Exit, UserError, printable
 from dmtl_cli.config.reading import load_config
 from dmtl_cli.runs.workspace import STAGES, Workspace
 
@@ -20,6 +20,7 @@ commands = typer.Typer()
 _STAGES = f"{', '.join(STAGES[:-1])} or {STAGES[-1]}"
 Plan = Annotated[bool, typer.Option("--plan", help="Tell what a run of the day would learn and choose.")]
 AsOf = Annotated[str | None, typer.Option(help="Judge freshness as of this day.", show_default=False)]
+Inputs = Annotated[bool, typer.Option("--inputs", help="Compare the log's files with what was made of them.")]
 MaxAge = Annotated[int | None, typer.Option(min=0, help="Exit 81 when the served day is older.", show_default=False)]
 User = Annotated[str, typer.Option(help="A user id of the export.", show_default=False)]
 K = Annotated[int, typer.Option("-k", min=1, help="How many items.")]
@@ -61,14 +62,17 @@ def status(
     sets: Sets = [],  # noqa: B006
     day: AsOf = None,
     max_age: MaxAge = None,
+    inputs: Inputs = False,
     as_json: Json = False,
 ) -> None:
     """Days by stages: what is published, what is missing, what is served."""
     from dmtl_cli.stages.status import described, status
 
-    ws = _workspace(config, sets)
-    found = status(ws, parse_day(day) if day else None)
+    whole = load_config(config, sets)
+    ws = Workspace(Path(whole.workspace))
+    found = status(ws, whole.data, parse_day(day) if day else None, inputs=inputs)
     _print(found, as_json, described)
+    ws.latest()  # 65 where it names no run: the table says so too
     if max_age is not None and (found["served_age_days"] is None or found["served_age_days"] > max_age):
         age = f"{found['served_day']} is served, {found['served_age_days']} days old"
         raise UserError(
@@ -100,7 +104,7 @@ def recommend(
     if as_json:
         print(json.dumps({"user": user, "export": str(folder), "items": rows}))
     else:
-        print("\n".join(f"{row['item_id']}\t{row['score']:.4f}" for row in rows))
+        print("\n".join(f"{printable(str(row['item_id']))}\t{row['score']:.4f}" for row in rows))
 
 
 @commands.command("path")

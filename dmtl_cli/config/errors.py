@@ -43,7 +43,15 @@ class UserError(Exception):
         """One line of at most 400 characters, whatever the message contains."""
         more = f" (and {len(self.others)} more, see the log)" if self.others else ""
         text = " ".join(f"dmtl: error: {self.message}{more}{'; ' + self.hint if self.hint else ''}".split())
+        text = printable(text)
         return text if len(text) <= 400 else text[:397] + "..."
+
+
+def printable(text: str) -> str:
+    """A text as a terminal may show it: control and format characters, as of a hostile id or file, are escaped."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class NotDue(Exception):

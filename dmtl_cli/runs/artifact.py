@@ -19,8 +19,9 @@ from typing import Any
 
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.runs.disk import creating, disk_error, make_dirs, point, sync_dir, sync_up, walk, write_text
+from dmtl_cli.runs.latest import move_latest
 from dmtl_cli.runs.manifest import FORMAT, MANIFEST, SHAPES, Manifest, as_json, canonical, identity, verify
-from dmtl_cli.runs.workspace import Workspace, day_of
+from dmtl_cli.runs.workspace import Workspace
 
 # What a stage may leave out when it seals a run.
 _OPTIONAL = ("inputs", "parents", "rows", "metrics", "gates", "facts", "key_warnings")
@@ -46,30 +47,6 @@ def up_to_date(ws: Workspace, stage: str, day: dt.date, sub: str | None, key: st
     with creating(ws.root):
         sync_up(run.parent, ws.home(stage).parent)
     return run, manifest
-
-
-def move_latest(ws: Workspace, run: Path, *, back: bool = False) -> bool:
-    """Points LATEST at a published export run, to an older day only if `back`; returns whether it moved. The caller
-    holds the chain.
-
-    Raises UserError: cannot create, or I/O.
-    """
-    day = day_of(run.parent)
-    if day is None:
-        raise ValueError(f"{run} is not a run of a day")
-    with creating(ws.latest_path):
-        draft = ws.scratch() / "LATEST"
-        draft.unlink(missing_ok=True)
-        # A LATEST that names no day is repaired, yet not to an older day than the newest export.
-        floor = ws.latest_day() or max(ws.days("export"), default=day) if ws.latest_path.exists() else day
-        if day < floor and not back:
-            return False
-        make_dirs(draft.parent)
-        try:
-            point(ws.latest_path, f"{run.parent.name}/{run.name}", draft)
-        finally:
-            draft.unlink(missing_ok=True)
-        return True
 
 
 @dataclass

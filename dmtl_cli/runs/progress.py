@@ -72,10 +72,10 @@ class RunLog:
             tqdm.write(text, file=sys.stderr)
 
     @contextmanager
-    def progress(self, what: str, total: int | None = None) -> Iterator[Progress]:
-        """A bar over `total` rows; at its end a line of the log with rows per second."""
+    def progress(self, what: str, total: int | None = None, unit: str = "row") -> Iterator[Progress]:
+        """A bar over `total` rows (or bytes, as `unit` says); at its end a line of the log with rows per second."""
         bar = tqdm(
-            total=total, desc=what, unit="row", unit_scale=True, leave=False, disable=True if self.quiet else None
+            total=total, desc=what, unit=unit, unit_scale=True, leave=False, disable=True if self.quiet else None
         )
         progress = Progress(bar, self, what)
         try:

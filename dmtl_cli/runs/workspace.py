@@ -38,6 +38,20 @@ def _read_pointer(pointer: Path) -> str | None:
         raise UserError(f"cannot read {pointer}: {error.strerror}", code=Exit.IO) from error
 
 
+def _named(pointer: Path) -> Path | None:
+    """The run that LATEST or PINNED names. Raises UserError (data) if it names none that exists."""
+    text = _read_pointer(pointer)
+    if text is None:
+        return None
+    hint = "run dmtl rollback --unpin: it serves the newest published export"
+    run = pointer.parent / text
+    if not _LATEST.fullmatch(text) or day_of(run.parent) is None:
+        raise UserError(f"{pointer}: expected one line day=YYYY-MM-DD/run-<12 hex>, got {text[:40]!r}", hint)
+    if not run.is_dir():
+        raise UserError(f"{pointer} names {text}, which does not exist", hint)
+    return run
+
+
 @dataclass(frozen=True)
 class Workspace:
     """The folder all stages share.
@@ -100,19 +114,18 @@ class Workspace:
     def latest_path(self) -> Path:
         return self.root / "export" / "LATEST"
 
+    @property
+    def pin_path(self) -> Path:
+        """There while LATEST is held by hand; one line as in LATEST."""
+        return self.root / "export" / "PINNED"
+
     def latest(self) -> Path | None:
         """The served export run, None if there is none. Raises UserError (data) if LATEST names no run that exists."""
-        text = _read_pointer(self.latest_path)
-        if text is None:
-            return None
-        hint = "run dmtl train-student of the newest day again"
-        run = self.latest_path.parent / text
-        if not _LATEST.fullmatch(text) or day_of(run.parent) is None:
-            shape = "day=YYYY-MM-DD/run-<12 hex>"
-            raise UserError(f"{self.latest_path}: expected one line {shape}, got {text[:40]!r}", hint)
-        if not run.is_dir():
-            raise UserError(f"{self.latest_path} names {text}, which does not exist", hint)
-        return run
+        return _named(self.latest_path)
+
+    def pinned(self) -> Path | None:
+        """The export run that LATEST is held at, None if none is. Raises UserError (data) if PINNED names no run."""
+        return _named(self.pin_path)
 
     def latest_day(self) -> dt.date | None:
         """The day LATEST names, whether or not its run exists; None if LATEST is absent or names no day."""

@@ -10,6 +10,7 @@ from dmtl_cli.data.days import Days
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.evaluate.exam import Exam
 from dmtl_cli.runs.artifact import Publication
+from dmtl_cli.runs.latest import there
 from dmtl_cli.runs.run import Draft, Parent, Result, Run, distinct
 from dmtl_cli.student.build import stored_student
 from dmtl_cli.student.doubts import one_direction
@@ -46,7 +47,10 @@ def export_student(run: Run, day: dt.date, student: Parent) -> Result:
         parents = [*parents, earlier, *log.parents([day])]
         sections = run.sections("student", "evaluate")  # which says whose recall is measured
     work = partial(_export, run, day, log, student, earlier)
-    return run.publish("export", day, sections, inputs, distinct(parents), work, latest=True, shared=False)
+    result = run.publish("export", day, sections, inputs, distinct(parents), work, latest=True, shared=False)
+    if run.ws.pin_path.exists() and str(latest := there(run.ws.latest)) != result.path:
+        run.log.say(f"export {day}: not served, LATEST is pinned to {latest} until dmtl rollback --unpin")
+    return result
 
 
 def _served(run: Run, day: dt.date, student: Parent, sections: dict[str, Any]) -> Result | None:

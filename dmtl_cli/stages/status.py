@@ -1,63 +1,107 @@
-"""status: days by stages, what is served, and what the newest runs warn of."""
+"""status: days by stages, what is served, and what a person should know or do."""
 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
-from dmtl_cli.config.days import between
-from dmtl_cli.config.errors import UserError
-from dmtl_cli.runs.manifest import MANIFEST, Manifest
+from dmtl_cli.config.data import Data
+from dmtl_cli.config.days import between, parse_day
+from dmtl_cli.config.errors import Exit, UserError, printable
+from dmtl_cli.data.log.now import Now, days_of, is_local
+from dmtl_cli.runs.latest import newest_export, there
+from dmtl_cli.runs.manifest import Manifest
+from dmtl_cli.runs.reachable import Runs, parents
 from dmtl_cli.runs.workspace import STAGES, Workspace
 
 COLUMNS = ("evaluation", "profile", "teacher", "scores", "rescores", "student", "export")
+_AHEAD = 31  # days shown after the last one where the log cannot say which it has
+_HEAL = "run dmtl rollback --unpin: it serves the newest published export"
 
 
-def status(ws: Workspace, today: dt.date | None = None) -> dict[str, Any]:
+def status(ws: Workspace, data: Data, today: dt.date | None = None, *, inputs: bool = False) -> dict[str, Any]:
     """For each day the state of each stage; `rescores` are the day's scores by an earlier teacher, the newest one.
 
-    `published`; `refused`: a floor was not met, rejected/ says why; `stale`: its parent was published again since;
-    `damaged`: it cannot be read; `not due`: the chain begins here; `missing`.
+    `published`; `refused`: a floor was not met, rejected/ says why; `changed`: the log's files are others than those
+    that it was made of; `stale`: what it was made from was published again since, or that of its parents, ...;
+    `damaged`: it cannot be read; `not due`: the chain begins here; `missing`. Days are those of the workspace, those
+    that the log has between two of its teachers and after them, up to `today`.
 
     Args:
+        data: where the log is; its days are listed where it is a local folder with a folder a day.
         today: the day to judge freshness by; default the clock's.
+        inputs: whether to compare every day's files with what was made of them (their sizes and digests are read),
+            and to list the days of a log in a remote storage.
     """
-    every = sorted({day for stage in COLUMNS if stage in STAGES for day in ws.days(stage)})
-    days = between(every[0], max(every[-1], today or every[-1])) if every else []
-    first = ws.days("teacher")[:1]
-    served = ws.latest_day()
+    runs = Runs(ws)
+    log = days_of(data) if inputs or is_local(data) else None
+    refusals = _refusals(ws)
+    gaps, first = _gaps(runs, log), next(iter(runs.days("teacher")), None)
+    days = _days(runs, log, {*gaps, *(dt.date.fromisoformat(day) for _, day in refusals)}, today)
+    now = Now(data, days) if inputs else None
+    table = {str(day): _day(runs, day, first or day, refusals, now) for day in days}
+    served, problems = _served(ws)
+    named = ws.latest_day() if served is None else dt.date.fromisoformat(served.parent.name.removeprefix("day="))
     return {
-        "days": {str(day): _day(ws, day, first[0] if first else day) for day in days},
-        "served": str(ws.latest()) if served else None,
-        "served_day": str(served) if served else None,
-        "served_age_days": ((today or dt.date.today()) - served).days if served else None,
-        "warnings": [warning for stage in STAGES for warning in _warnings(ws, stage)],
+        "days": table,
+        "served": str(served) if served else None,
+        "served_day": str(named) if served else None,
+        "served_age_days": ((today or dt.date.today()) - named).days if served and named else None,
+        "pinned": str(pinned) if (pinned := there(ws.pinned)) else None,
+        "gaps": [str(day) for day in gaps],
+        "refused": [r for r in refusals.values() if r["day"] in table],
+        "problems": problems + [f"inputs of {line}" for line in (now.unreadable if now else [])],
+        "ungated": [{"stage": m.stage, "day": str(m.day)} for m in _newest(runs) if m.facts.get("ungated")],
+        "warnings": list(_warnings(runs)),
     }
 
 
-def _warnings(ws: Workspace, stage: str) -> list[dict[str, str]]:
-    """The doubts of the newest published day of a stage about what it made."""
-    day = max(ws.days(stage), default=None)
-    if day is None:
+# -- which days --------------------------------------------------------------------------------------------------------
+
+
+def _days(runs: Runs, log: set[dt.date] | None, lacking: set[dt.date], today: dt.date | None) -> list[dt.date]:
+    """Days with something published, those `lacking` it since, and what the log has after the last teacher."""
+    every = {day for stage in COLUMNS if stage in STAGES for day in runs.days(stage)}
+    if not every:
         return []
-    subs: list[str | None] = [*ws.subs(stage, day)] if stage == "scores" else [None]
-    found: dict[str, None] = {}
-    for sub in subs:
-        with suppress(UserError):  # a damaged run: the table says so
-            run = ws.current(stage, day, sub)
-            found |= dict.fromkeys(Manifest.read(run / MANIFEST).facts.get("warnings", ()) if run else ())
-    return [{"stage": stage, "day": str(day), "warning": warning} for warning in found]
+    taught = runs.days("teacher")
+    start, last = taught[-1] if taught else min(every), max([*every, *([today] if today else [])])
+    if log is None:
+        ahead = between(start, last) if (last - start).days <= _AHEAD else []
+    else:
+        ahead = [day for day in log if start < day <= last]
+    return sorted({*every, *ahead, *(day for day in lacking if day >= min(every))})
 
 
-def _day(ws: Workspace, day: dt.date, first: dt.date) -> dict[str, str]:
+def _gaps(runs: Runs, log: set[dt.date] | None) -> list[dt.date]:
+    """Days that the log has between a teacher and the one that it goes on from, and that were not refused."""
+    taught, found = runs.days("teacher"), set()
+    for day in taught if log else ():
+        try:
+            (run,) = runs.current("teacher", day).values()
+            before = max((p.day for p in parents(runs.manifest(run), run) if p.stage == "teacher"), default=day)
+        except UserError:  # a damaged one: the table says so
+            continue
+        if (day - before).days > 1:
+            found |= {gap for gap in log or () if before < gap < day}
+    return sorted(gap for gap in found - {*taught} if not runs.ws.refusal_path("teacher", gap).exists())
+
+
+# -- a day's states ----------------------------------------------------------------------------------------------------
+
+
+def _day(
+    runs: Runs, day: dt.date, first: dt.date, refusals: dict[tuple[str, str], dict[str, str]], now: Now | None
+) -> dict[str, str]:
     """The state of each column; what needs a teacher before the day of the first one is not due."""
     cells = {}
     due = COLUMNS if day > first else ("profile", "teacher", "scores") if day == first else ("profile",)
     for column in COLUMNS:
-        stage = "scores" if column == "rescores" else column
-        state = _state(ws, column, day)
-        if state == "missing" and ws.refusal_path(stage, day).exists():
+        state = _state(runs, column, day, now)
+        if state == "missing" and ("scores" if column == "rescores" else column, str(day)) in refusals:
             state = "refused"
         if state == "missing" and column not in due:
             state = "not due"
@@ -65,34 +109,95 @@ def _day(ws: Workspace, day: dt.date, first: dt.date) -> dict[str, str]:
     return cells
 
 
-def _state(ws: Workspace, column: str, day: dt.date) -> str:
+def _state(runs: Runs, column: str, day: dt.date, now: Now | None) -> str:
     try:
-        if column in ("scores", "rescores"):
-            teacher = day if column == "scores" else max((t for t in ws.scored_by(day) if t < day), default=None)
-            path = ws.current("scores", day, f"teacher={teacher}") if teacher else None
-        else:
-            path = ws.current(column, day)
-        if path is None:
+        run = _run(runs, column, day)
+        if run is None:
             return "missing"
-        parents = Manifest.read(path / MANIFEST).parents
-        fresh = all(f"run-{p['run_id']}" in _current_runs(ws, p["stage"], p["day"]) for p in parents)
+        manifest, stale = runs.manifest(run), runs.stale(run)
     except UserError:
         return "damaged"
-    return "published" if fresh else "stale"
+    if now is not None and now.changed(manifest.inputs):
+        return "changed"
+    return "stale" if stale else "published"
 
 
-def _current_runs(ws: Workspace, stage: str, text: str) -> set[str]:
-    """Names of the published runs of a day; scores have one for each teacher."""
-    day = dt.date.fromisoformat(text)
-    subs: list[str | None] = [*ws.subs(stage, day)] if stage == "scores" else [None]
-    return {run.name for sub in subs if (run := ws.current(stage, day, sub)) is not None}
+def _run(runs: Runs, column: str, day: dt.date) -> Path | None:
+    if column not in ("scores", "rescores"):
+        return runs.current(column, day).get(None)
+    scored = runs.current("scores", day)
+    if column == "scores":
+        return scored.get(f"teacher={day}")
+    return scored.get(max((sub for sub in scored if sub and sub < f"teacher={day}"), default=None))
+
+
+# -- what a person should know -----------------------------------------------------------------------------------------
+
+
+def _served(ws: Workspace) -> tuple[Path | None, list[str]]:
+    """What is served, and what is wrong with it, a line each with the command that heals it."""
+    problems = []
+    for named in (ws.latest, ws.pinned):
+        try:
+            named()
+        except UserError as e:
+            if e.code != Exit.DATA:
+                raise
+            problems.append(f"{e.message}; {e.hint}")
+    served, pinned = there(ws.latest), there(ws.pinned)
+    if served is None and not problems and newest_export(ws):
+        problems.append(f"there is no {ws.latest_path}; {_HEAL}")
+    if served and served.parent.name > f"day={dt.date.today()}":
+        problems.append(f"LATEST names {served.parent.name}, a day to come, so earlier days are not served; {_HEAL}")
+    if pinned and served and pinned != served:
+        problems.append(f"PINNED names {pinned.name}, LATEST {served.name}; run dmtl rollback --to {pinned.name}")
+    return served, problems
+
+
+def _refusals(ws: Workspace) -> dict[tuple[str, str], dict[str, str]]:
+    """The first line of why a stage last refused a day, by stage and day."""
+    found = {}
+    for file in sorted(ws.rejected().glob("*-????-??-??.txt")):
+        stage, day = file.stem[:-11], file.stem[-10:]
+        try:
+            parse_day(day)
+            reason = next(iter(file.read_text(encoding="utf-8", errors="replace").splitlines()), "")
+        except (OSError, UserError):
+            continue
+        found[stage, day] = {"stage": stage, "day": day, "reason": reason.removeprefix("dmtl: error: ")}
+    return found
+
+
+def _newest(runs: Runs) -> Iterator[Manifest]:
+    """Those of the newest day of each stage that can be read; of a damaged one the table says so."""
+    for stage in STAGES:
+        for day in runs.days(stage)[-1:]:
+            with suppress(UserError):
+                yield from [runs.manifest(run) for run in runs.current(stage, day).values()]
+
+
+def _warnings(runs: Runs) -> Iterator[dict[str, str]]:
+    """The doubts of the newest published day of each stage about what it made, each once."""
+    told: dict[tuple[str, str, str], None] = {}
+    for m in _newest(runs):
+        told |= dict.fromkeys((m.stage, str(m.day), str(warning)) for warning in m.facts.get("warnings", ()))
+    return ({"stage": stage, "day": day, "warning": warning} for stage, day, warning in told)
+
+
+# -- as text -----------------------------------------------------------------------------------------------------------
 
 
 def described(found: dict[str, Any]) -> str:
-    """The table of days by columns, the line about what is served, and a line for each warning."""
+    """The table of days by columns, the line about what is served, and a line for each thing to know."""
     lines = [f"{'day':12}" + "".join(f"{column:>12}" for column in COLUMNS)]
     lines += [f"{day:12}" + "".join(f"{cells[c]:>12}" for c in COLUMNS) for day, cells in found["days"].items()]
     served = found["served"]
     lines.append(f"served: {served or 'nothing yet'}" + (f" (age {found['served_age_days']} days)" if served else ""))
+    if found["pinned"]:
+        lines.append(f"pinned: {found['pinned']}; newer days are published and not served until dmtl rollback --unpin")
+    lines += [f"problem: {problem}" for problem in found["problems"]]
+    lines += [f"gap: the log has {day}, the chain has not; run dmtl backfill from there on" for day in found["gaps"]]
+    lines += ["{stage} {day}: refused: {reason}".format(**each) for each in found["refused"]]
+    lines += ["{stage} {day}: ungated: its gates were off".format(**each) for each in found["ungated"]]
     lines += ["{stage} {day}: warning: {warning}".format(**warning) for warning in found["warnings"]]
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))

@@ -1,0 +1,93 @@
+"""The commands that keep a workspace: go back to an earlier export, hash what is published, remove what is old."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dmtl_cli.cli.ending import guarded
+from dmtl_cli.cli.options import ConfigFile, Json, LockWait, Quiet, Sets, seconds
+from dmtl_cli.config.days import parse_day
+from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.reading import load_config
+from dmtl_cli.runs.progress import RunLog
+from dmtl_cli.runs.workspace import Workspace
+
+commands = typer.Typer()
+To = Annotated[
+    str | None, typer.Option(metavar="DAY|RUN", help="Default the export before the served one.", show_default=False)
+]
+Unpin = Annotated[bool, typer.Option("--unpin", help="Serve the newest export, and follow it again.")]
+OfDay = Annotated[str | None, typer.Option("--day", help="What is published of this day.", show_default=False)]
+All = Annotated[bool, typer.Option("--all", help="Every run, also superseded ones and those of comparisons.")]
+KeepDays = Annotated[int, typer.Option(min=1, help="Days before the newest to keep.", show_default=False)]
+Delete = Annotated[bool, typer.Option("--delete", help="Remove it; else only tell what would go.")]
+
+
+def _print(found: dict[str, Any], as_json: bool, described: Callable[[dict[str, Any]], str]) -> None:
+    print(json.dumps(found, sort_keys=True) if as_json else described(found))
+
+
+@commands.command("rollback")
+@guarded
+def rollback(
+    config: ConfigFile,
+    to: To = None,
+    unpin: Unpin = False,
+    sets: Sets = [],  # noqa: B006
+    as_json: Json = False,
+    lock_wait: LockWait = "0",
+) -> None:
+    """Serve an earlier export and hold LATEST there until --unpin."""
+    from dmtl_cli.runs.locks import holding
+    from dmtl_cli.stages.rollback import described, release, rollback
+
+    if to is not None and unpin:
+        raise UserError("--to and --unpin: expected one of them", code=Exit.USAGE)
+    ws = Workspace(Path(load_config(config, sets).workspace))
+    with holding(ws, seconds(lock_wait, "--lock-wait"), "rollback"):
+        found = release(ws) if unpin else rollback(ws, to)
+    _print(found, as_json, described)
+
+
+@commands.command("verify")
+@guarded
+def verify(
+    config: ConfigFile,
+    day: OfDay = None,
+    every: All = False,
+    sets: Sets = [],  # noqa: B006
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Hash what is served and newest with all that it was made from; exit 65 at the first flip."""
+    from dmtl_cli.stages.verify import described, verify_runs
+
+    if day is not None and every:
+        raise UserError("--day and --all: expected one of them", code=Exit.USAGE)
+    ws = Workspace(Path(load_config(config, sets).workspace))
+    found = verify_runs(ws, RunLog(quiet=quiet), day=parse_day(day) if day else None, every=every)
+    _print(found, as_json, described)
+
+
+@commands.command("gc")
+@guarded
+def gc(
+    config: ConfigFile,
+    keep_days: KeepDays,
+    delete: Delete = False,
+    sets: Sets = [],  # noqa: B006
+    as_json: Json = False,
+    lock_wait: LockWait = "0",
+) -> None:
+    """Remove superseded runs, old days, and what dead runs left. Without --delete only tell what would go."""
+    from dmtl_cli.stages.gc import described, gc
+
+    whole = load_config(config, sets)
+    ws, ages = Workspace(Path(whole.workspace)), whole.student.distill.max_age_days
+    wait = seconds(lock_wait, "--lock-wait")
+    _print(gc(ws, keep_days, ages, wait=wait, delete=delete), as_json, described)
