@@ -93,7 +93,8 @@ def test_kubernetes() -> None:
 def test_airflow() -> None:
     tree = ast.parse((CRON / "airflow_dag.py").read_text())
     keywords = {k.arg for n in ast.walk(tree) if isinstance(n, ast.Call) for k in n.keywords}
-    assert {"execution_timeout", "max_active_runs", "retries"} <= keywords
+    words = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)}
+    assert {"execution_timeout", "max_active_runs"} <= keywords and {"retries", "depends_on_past"} <= words
 
 
 def test_all_agree_on_what_needs_a_person() -> None:
