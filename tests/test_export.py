@@ -33,7 +33,8 @@ import dmtl_cli
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.day import ID
-from dmtl_cli.serving.export import Export, input_names
+from dmtl_cli.serving.export import Export
+from dmtl_cli.serving.files import input_names
 from dmtl_cli.serving.search import best_k, top_k
 from dmtl_cli.student.build import Blocks
 from dmtl_cli.student.dssm import DSSM

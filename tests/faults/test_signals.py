@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -113,7 +114,7 @@ def ended(tmp_path: Path, body: Callable[[], Any]) -> tuple[int, str]:
     if child == 0:
         try:
             os.dup2(os.open(file, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), 2)
-            sys.stderr, sys.stdout = open(2, "w", closefd=False), open(os.devnull, "w")
+            sys.stderr, sys.stdout = (os.fdopen(os.dup(n), "w") for n in (2, os.open(os.devnull, os.O_WRONLY)))
             default_handlers()
             signals.install()
             body()
@@ -167,10 +168,8 @@ def test_a_signal_in_a_destructor_is_not_lost(tmp_path: Path) -> None:
 
 def test_one_that_a_library_swallowed_does_not_hide_the_next(tmp_path: Path) -> None:
     def work() -> None:
-        try:
+        with contextlib.suppress(BaseException):
             send()
-        except BaseException:
-            pass
         send(signal.SIGHUP)
         raise AssertionError("not stopped")
 
