@@ -20,6 +20,7 @@ from pydantic import BaseModel, StringConstraints
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from dmtl_cli.config.gates import LIMITS
 from dmtl_cli.config.schema import Config
 from dmtl_cli.config.section import Section
 
@@ -47,7 +48,10 @@ MORE = {
     "Config.scores": "what a dump holds beside the exposed pairs",
     "Config.student": "the two towers",
     "Config.evaluate": "how much is measured",
+    "Config.gates": "what refuses a run before it is published (exit 80)",
     "Config.auto": "what the log decides where the config does not",
+    "Limit.least": "no smaller value passes",
+    "Limit.most": "no larger value passes",
     "Data.timezone": "whose days the instants of data.events.date_column are cut into",
     "Data.events": "the click log",
     "Data.users": "a table of users; absent: user features are read from the events",
@@ -201,8 +205,18 @@ def section(model: type[BaseModel], path: str, seen: dict[type[BaseModel], str])
     return "\n\n".join(parts)
 
 
+def limits() -> str:
+    """The table of measures that `gates.limits` may name, with their default limits."""
+    lines = ["## Measures", "", "What `gates.limits` names. The median is that of the published days before.", ""]
+    lines += ["| measure | default limit | of |", "|---|---|---|"]
+    for name, (limit, what) in LIMITS.items():
+        bounds = ", ".join(f"{key} {value:g}" for key, value in limit.model_dump(exclude_none=True).items())
+        lines.append(f"| `{name}` | {bounds} | {what} |")
+    return "\n".join(lines)
+
+
 def reference() -> str:
-    return f"{INTRO}\n{section(Config, '', {})}\n"
+    return f"{INTRO}\n{section(Config, '', {})}\n\n{limits()}\n"
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ class _Process:
         self.log.write("started", command=self.name, config=str(self.shared.config), sets=self.shared.overrides())
         from dmtl_cli.runs.run import Run
 
-        run = Run.start(config, self.log, self.ranks)
+        run = Run.start(config, self.log, self.ranks, self.shared.force_publish)
         self.done = run.done
         with run.ranks.together():
             results = self.work(Call(run, self.shared))

@@ -29,6 +29,10 @@ Metrics = Annotated[
     Path | None,
     typer.Option("--metrics-file", help="Write the result's metrics as a Prometheus textfile.", show_default=False),
 ]
+Force = Annotated[
+    str | None,
+    typer.Option("--force-publish", help="Publish in spite of quality gates, for this reason.", show_default=False),
+]
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Shared:
     threads: Threads = None
     device: Device = None
     metrics_file: Metrics = None
+    force_publish: Force = None
 
     def overrides(self, more: Iterable[str] = ()) -> list[str]:
         """What `--set`, `more`, `--threads` and `--device` ask for, as `--set` writes it."""

@@ -17,6 +17,7 @@ from dmtl_cli.config.data import Data, Events
 from dmtl_cli.config.errors import did_you_mean
 from dmtl_cli.config.evaluate import Evaluate
 from dmtl_cli.config.features import Feature
+from dmtl_cli.config.gates import Gates
 from dmtl_cli.config.labels import Labels
 from dmtl_cli.config.profile import CLICK, EXPOSURE, READ, Profile
 from dmtl_cli.config.scores import Scores
@@ -46,6 +47,7 @@ class Config(Section):
     student: Student = Student()
     evaluate: Evaluate = Evaluate()
     auto: Auto = Auto()
+    gates: Gates = Gates()
 
     @model_validator(mode="before")
     @classmethod

@@ -11,7 +11,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,6 +110,23 @@ class Publication:
                 move_latest(self.ws, run)
             point(run.parent / "CURRENT", run.name, self.path.parent / "CURRENT")
         return run, manifest
+
+    def reject(self, fields: Mapping[str, Any], reasons: list[str]) -> None:
+        """Moves `path` with its manifest and reasons to rejected/, where no stage reads it, in place of what was
+        rejected of this day before. Fields as of `seal`.
+
+        A rejected/ that cannot be written must not hide the reasons: it is left as it is.
+        """
+        self.sealed = True
+        aside = self.ws.rejected() / self.path.parent.name
+        with suppress(OSError):
+            self._write_manifest({**{name: SHAPES[name]() for name in _OPTIONAL}, **fields})
+            write_text(self.path / "reasons.txt", "\n".join(reasons) + "\n")
+            make_dirs(aside.parent)
+            if os.path.lexists(aside):
+                aside.replace(self.tmp / "rejected")
+            self.path.replace(aside)
+            sync_dir(aside.parent)
 
     def _write_manifest(self, fields: Mapping[str, Any]) -> Manifest:
         files, folders = walk(self.path)

@@ -9,7 +9,7 @@ import importlib.metadata
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from dmtl_cli.runs.artifact import Publication, publish, up_to_date
 from dmtl_cli.runs.contents import check_facts
 from dmtl_cli.runs.determinism import make_deterministic
 from dmtl_cli.runs.differences import why_not_there
+from dmtl_cli.runs.gates import Gate, Measure, judge, past, refusal
 from dmtl_cli.runs.manifest import MANIFEST, Manifest, verify
 from dmtl_cli.runs.progress import RunLog
 from dmtl_cli.runs.ranks import ALONE, Ranks
@@ -63,7 +64,8 @@ class Draft:
     rows: dict[str, int]
     metrics: dict[str, float]
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
-    gates: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    measures: list[Measure] = dataclasses.field(default_factory=list)
+    """what is judged before it is published (`runs/gates.py`)"""
     warnings: list[str] = dataclasses.field(default_factory=list)
     """doubts about what was made, a line each with what to do: `facts.warnings` of the manifest, where there are any"""
 
@@ -82,11 +84,13 @@ class Run:
     ranks: Ranks = ALONE
     frozen: bool = False
     """whether to publish nothing, only find what is published"""
+    forced: str | None = None
+    """the reason to publish in spite of quality gates"""
     done: list[Result] = dataclasses.field(default_factory=list)
     """every result so far, so that a later failure does not hide it"""
 
     @staticmethod
-    def start(config: Config, log: RunLog, ranks: Ranks = ALONE) -> Run:
+    def start(config: Config, log: RunLog, ranks: Ranks = ALONE, forced: str | None = None) -> Run:
         """Sets torch's threads and determinism for this process. Raises UserError 69: the device is not there."""
         name = config.device
         if name == "auto":
@@ -98,7 +102,7 @@ class Run:
         device = torch.device(name, ranks.local) if name == "cuda" and ranks.size > 1 else torch.device(name)
         if device.index is not None:
             torch.cuda.set_device(device)
-        return Run(config, Workspace(Path(config.workspace)), log, device, ranks)
+        return Run(config, Workspace(Path(config.workspace)), log, device, ranks, forced=forced)
 
     def rng(self, *words: object) -> np.random.Generator:
         """A generator for one purpose: the same seed and words give the same numbers, whatever else is drawn."""
@@ -183,9 +187,9 @@ class Run:
         if found := self.ranks.on_first(lambda: self._published(recipe, sub, latest)):
             return self._result(*found, seconds=None)
         start = time.perf_counter()
-        with self._publication(stage, day, sub, latest) as publication:
-            draft = self._draft(work, publication, shared)
-            path, manifest = self.ranks.on_first(lambda: publication.seal(self._fields(recipe, draft)))
+        with self._publication(stage, day, sub, latest) as publication, self._refusal_kept(stage, day):
+            draft = work(publication) if shared else self.ranks.on_first(lambda: work(publication))
+            path, manifest = self.ranks.on_first(lambda: self._seal(publication, recipe, draft))
         self.ws.refusal_path(stage, day).unlink(missing_ok=True)
         return self._result(path, manifest, seconds=time.perf_counter() - start)
 
@@ -198,7 +202,7 @@ class Run:
             return None
         refusal = self.ws.refusal_path(recipe.stage, recipe.day)
         if refusal.exists():
-            raise UserError(refusal.read_text().strip().removeprefix("dmtl: error: "), code=Exit.REFUSED)
+            raise UserError(refusal.read_text().partition("\n")[0].removeprefix("dmtl: error: "), code=Exit.REFUSED)
         raise why_not_there(self.ws, recipe, sub)
 
     @contextmanager
@@ -215,25 +219,41 @@ class Run:
                 shared.tmp.mkdir()
             yield shared
 
-    def _draft(self, work: Work, publication: Publication, shared: bool) -> Draft:
-        """What `work` wrote; where it refuses to publish, its reason is stored for `status`."""
+    @contextmanager
+    def _refusal_kept(self, stage: str, day: dt.date) -> Iterator[None]:
+        """Stores why a run is refused, for `status`; a rejected/ that cannot be written must not hide the reason."""
         try:
-            return work(publication) if shared else self.ranks.on_first(lambda: work(publication))
+            yield
         except UserError as e:
             if e.code == Exit.REFUSED and self.ranks.first:
-                refusal = self.ws.refusal_path(publication.stage, publication.day)
-                refusal.parent.mkdir(parents=True, exist_ok=True)
-                refusal.write_text(e.line() + "\n")
+                refusal = self.ws.refusal_path(stage, day)
+                with suppress(OSError):
+                    refusal.parent.mkdir(parents=True, exist_ok=True)
+                    refusal.write_text("\n".join([e.line(), *e.others]) + "\n")
             raise
 
-    def _fields(self, recipe: Recipe, draft: Draft) -> dict[str, Any]:
+    def _seal(self, publication: Publication, recipe: Recipe, draft: Draft) -> Parent:
+        """Publishes what was written, or moves it to rejected/ where gates refuse it. Raises UserError 80 then."""
+        config = self.config.gates
+        gates = judge(draft.measures, config, past(self.ws, recipe.stage, recipe.day, config.days, publication.sub))
+        failed = sorted((gate for gate in gates if not gate.passed), key=lambda gate: not gate.integrity)
+        fields = self._fields(recipe, draft, gates)
+        if failed and (self.forced is None or failed[0].integrity):
+            error = refusal(recipe.stage, recipe.day, failed)
+            publication.reject(fields, [error.line(), *error.others])
+            raise error
+        if failed:
+            fields["facts"] = fields["facts"] | {"forced": self.forced}
+        return publication.seal(fields)
+
+    def _fields(self, recipe: Recipe, draft: Draft, gates: list[Gate]) -> dict[str, Any]:
         """What `Publication.seal` takes."""
         inexact = ["on CUDA the same key gives results equal within rounding, not the same bytes"]
         warnings = inexact if self.device.type == "cuda" else []
-        made = {name: value for name, value in vars(draft).items() if name != "warnings"}
-        if draft.warnings:
-            made["facts"] = draft.facts | {"warnings": draft.warnings}
-        return recipe.fields() | made | {"key_warnings": warnings}
+        facts = draft.facts | ({"warnings": draft.warnings} if draft.warnings else {})
+        facts |= {} if self.config.gates.quality else {"ungated": True}
+        made = {"rows": draft.rows, "metrics": draft.metrics, "facts": facts}
+        return recipe.fields() | made | {"gates": [gate.to_json() for gate in gates], "key_warnings": warnings}
 
     def _serves(self) -> bool:
         """Whether LATEST names an export; publishing repairs one that does not."""

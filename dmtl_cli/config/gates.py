@@ -1,0 +1,77 @@
+"""`gates`: the limits that a run must meet to be published."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from dmtl_cli.config.errors import did_you_mean
+from dmtl_cli.config.section import Positive, Section
+
+
+class Limit(Section):
+    """What one measure may be. A key that is absent is no limit."""
+
+    least: float | None = None
+    most: float | None = None
+    ratio: Annotated[float, Field(gt=1)] | None = None
+    """how many times the trailing median, or which part of it, is allowed"""
+    shift: Annotated[float, Field(gt=0)] | None = None
+    """how far from the trailing median is allowed"""
+
+
+LIMITS: Mapping[str, tuple[Limit, str]] = {
+    "inputs.rows": (Limit(ratio=5), "rows of the day"),
+    "inputs.users": (Limit(least=2, ratio=5), "users of the day"),
+    "inputs.items": (Limit(least=2, ratio=5), "items of the day"),
+    "inputs.click_rate": (Limit(most=0.99, ratio=2.5), "clicks a row, where the log has exposures"),
+    "inputs.conversion_rate": (Limit(ratio=2.5), "conversions (long reads) a click"),
+    "inputs.duration": (Limit(ratio=5), "seconds of a click: `.mean`, `.p50`, `.p99`"),
+    "inputs.duration.max": (Limit(most=7 * 86_400), "the longest, in seconds"),
+    "inputs.null_share": (Limit(shift=0.2), "share of rows without a value, by feature"),
+    "inputs.new_share": (Limit(shift=0.3), "share of `.users` and `.items` that no profile knows"),
+    "inputs.duplicates": (Limit(shift=0.2), "share of rows that another row repeats"),
+    "teacher.auc": (Limit(least=0.53, shift=0.1), "AUC of a task on held-out rows"),
+    "teacher.pcoc": (Limit(least=0.5, most=2.0), "predicted over observed of a task on held-out rows"),
+    "teacher.ne": (Limit(ratio=1.25), "loss of a task on rows before they are learned, over that of its mean"),
+    "teacher.beside_regression": (Limit(least=-0.01), "AUC of a task on held-out rows less the regression's"),
+    "teacher.gate": (Limit(most=0.999), "the largest mean share of one expert, by task"),
+    "teacher.moved": (Limit(least=1e-6), "how far training moved the dense weights, over their size"),
+    "scores.quantile": (Limit(shift=1.5), "quantiles of a task's logits"),
+    "student.kd": (Limit(most=1.0), "distillation loss over that of a constant"),
+    "student.moved": (Limit(least=1e-6), "how far training moved the dense weights, over their size"),
+    "export.recall": (Limit(ratio=3), "Recall@50 on the day, by label"),
+    "export.over_popularity": (Limit(least=0.1), "Recall@50 on the day over that of the day's most popular items"),
+    "export.spread": (Limit(least=0.001), "1 less the share of one direction in a side's vectors"),
+    "export.norm": (Limit(ratio=10), "mean length of a side's vectors"),
+    "export.unknown_items": (Limit(most=0.9, shift=0.3), "share of items that have the vector of the unknown"),
+}
+"""By the name of a measure, or the beginning of its names, its default limit and what is measured."""
+
+
+class Gates(Section):
+    quality: bool = True
+    """false: only integrity is judged (finite numbers, files that agree), which `status` says"""
+    days: Positive = 7
+    """how many published days before make the trailing median"""
+    errors: Annotated[float, Field(ge=0)] = 4.0
+    """standard errors of a measure by which its limit is widened"""
+    limits: dict[str, Limit] = Field(default={})
+    """by measure, in place of its default limit; `{}` for none"""
+
+    @model_validator(mode="after")
+    def _known(self) -> Gates:
+        for name in self.limits:
+            if name not in LIMITS:
+                raise ValueError(f"limits: no measure is called {name}{did_you_mean(name, LIMITS)}")
+        return self
+
+    def limit(self, measure: str) -> Limit:
+        """The limit of a measure: of the longest name that it has or begins with, at a dot."""
+        names = [measure, *(measure[:k] for k in reversed(range(len(measure))) if measure[k] == ".")]
+        found = next((name for name in names if name in LIMITS), None)
+        if found is None:
+            raise KeyError(measure)
+        return self.limits.get(found, LIMITS[found][0])

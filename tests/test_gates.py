@@ -1,0 +1,65 @@
+"""Gates: judged measures by hand, and what becomes of a run that they refuse."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dmtl_cli.config.gates import Gates, Limit
+from dmtl_cli.runs.gates import Measure, exactly, judge
+
+LIMITED = Gates(limits={"inputs.rows": Limit(least=10, ratio=2), "inputs.null_share": Limit(shift=0.1)}, errors=3)
+
+
+@pytest.mark.parametrize(
+    ("value", "past", "error", "passed"),
+    [
+        (10.0, [], 0.0, True),
+        (9.9, [], 0.0, False),
+        (9.9, [], 0.1, True),  # 10 - 3 x .1
+        (101.0, [50.0, 1000.0, 40.0], 0.0, False),  # median 50
+        (100.0, [50.0, 1000.0, 40.0], 0.0, True),
+        (24.9, [50.0], 0.0, False),
+        (24.9, [50.0], 0.1, True),
+        (math.nan, [], 0.0, False),
+        (math.inf, [], 0.0, False),
+    ],
+)
+def test_floors_and_ratios(value: float, past: list[float], error: float, passed: bool) -> None:
+    [gate] = judge([Measure("inputs.rows", value, error)], LIMITED, {"inputs.rows": past})
+    assert gate.passed is passed
+    assert gate.baseline == (sorted(past)[len(past) // 2] if past else None)
+    json.dumps(gate.to_json(), allow_nan=False)
+
+
+def test_a_limit_is_that_of_the_longest_name() -> None:
+    share, longest = Measure("inputs.null_share.user.age", 0.31), Measure("inputs.duration.max", 1e15)
+    gates = judge([share, longest], LIMITED, {"inputs.null_share.user.age": [0.2]})
+    assert [(g.name, g.passed) for g in gates] == [
+        ("inputs.duration.max", False),
+        ("inputs.null_share.user.age", False),
+    ]
+    assert gates[1].limit == pytest.approx((0.1, 0.3))
+    with pytest.raises(KeyError):
+        judge([Measure("nothing", 1.0)], LIMITED, {})
+
+
+def test_integrity_is_judged_whatever_the_config_says() -> None:
+    off = Gates(quality=False)
+    gates = judge([exactly("rows", 9, 10), Measure("inputs.rows", 0.0)], off, {})
+    assert [(g.name, g.passed, g.integrity) for g in gates] == [("rows", False, True)]
+    assert gates[0].line() == "rows is 9, expected 10"
+
+
+@given(st.lists(st.floats(1, 1e6), min_size=1, max_size=7), st.floats(0.5, 2.0), st.floats(0, 10))
+def test_a_value_within_the_ratio_of_the_median_passes(past: list[float], times: float, error: float) -> None:
+    value = statistics.median(past) * times * (1 - 1e-9 * math.copysign(1, times - 1))
+    [gate] = judge(
+        [Measure("inputs.rows", value, error)], Gates(limits={"inputs.rows": Limit(ratio=2)}), {"inputs.rows": past}
+    )
+    assert gate.passed
