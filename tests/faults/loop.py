@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import random
 import shutil
@@ -36,36 +35,37 @@ from dmtl_cli.config.errors import Exit, UserError  # noqa: E402
 from dmtl_cli.runs.manifest import verify  # noqa: E402
 
 DAYS = ("2026-01-01", "2026-01-02")
-STAGES = {  # stage: the command that publishes it and its day
-    "profile": ("build-profile", DAYS[0]),
-    "tune": ("tune", DAYS[0]),
-    "teacher": ("train-teacher", DAYS[0]),
-    "scores": ("dump-logits", DAYS[0]),
-    "student": ("train-student", DAYS[1]),
-    "export": ("export", DAYS[1]),
-    "evaluation": ("evaluate", DAYS[1]),
-    "joint": ("train-joint", DAYS[0]),
+CHAIN = [  # the commands that make the workspace from which all cases start
+    ("build-profile", DAYS[0]),
+    ("train-teacher", DAYS[0]),
+    ("dump-logits", DAYS[0]),
+    ("build-profile", DAYS[1]),
+    ("train-student", DAYS[1]),
+    ("evaluate", DAYS[1]),
+    ("train-joint", DAYS[0]),
+]
+STAGES: dict[str, tuple[str, str, list[str], list[str]]] = {
+    # stage: its command, the day, options beside the config's, what is not there before its first run
+    "profile": ("build-profile", DAYS[0], [], ["profile"]),
+    "tune": ("tune", DAYS[0], ["--set", "auto.budget=0.01"], []),
+    "teacher": ("train-teacher", DAYS[0], [], ["teacher"]),
+    "scores": ("dump-logits", DAYS[0], [], ["scores"]),
+    "student": ("train-student", DAYS[1], [], ["student", "export"]),
+    "export": ("export", DAYS[1], [], ["export"]),
+    "evaluation": ("evaluate", DAYS[1], [], ["evaluation"]),
+    "joint": ("train-joint", DAYS[0], [], ["joint"]),
 }
-BEFORE = {  # commands whose results a stage starts from
-    "profile": [],
-    "tune": ["profile"],
-    "teacher": ["profile"],
-    "scores": ["profile", "teacher"],
-    "student": ["profile", "teacher", "scores"],
-    "export": ["profile", "teacher", "scores", "student"],
-    "evaluation": ["profile", "teacher"],
-    "joint": ["profile"],
-}
-# Exit codes that a command may have after a fault: not 70, and not 2 or 78, which are the user's.
+# Exit codes that a command may have after a fault: not 70, and not those that are the user's mistakes
 ALLOWED = {0, *(int(code) for code in Exit if code not in (Exit.USAGE, Exit.BUG, Exit.CONFIG, Exit.STALE))}
 CONFIG = """\
 workspace: {home}/ws
 seed: 1
 threads: 1
 features: auto
-auto: {{budget: {budget}}}
+auto: {{budget: 0}}
+gates: {{quality: false}}
 data: {{root: {log}, events: {{user: user_id, item: item_id, time: time, click: click, duration: read_seconds}}}}
-teacher: {{num_experts: 2, expert_hidden_units: [4], tower_hidden_units: [4], embedding_dim: 2, batch_size: 64{epochs}}}
+teacher: {{num_experts: 2, expert_hidden_units: [4], tower_hidden_units: [4], embedding_dim: 2, batch_size: 64}}
 student: {{hidden_units: [4], embedding_dim: 2, batch_size: 64}}
 scores: {{negatives: 1}}
 evaluate: {{max_users: 5}}
@@ -80,6 +80,7 @@ def forked(body: Callable[[], None], stderr: Path) -> int:
     try:
         os.dup2(os.open(stderr, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o644), 2)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.stderr, sys.stdout = (os.fdopen(os.dup(n), "w") for n in (2, 1))
         body()
     finally:
         os._exit(99)
@@ -101,85 +102,68 @@ def pointers(ws: Path) -> dict[str, str]:
     return found
 
 
+def run(home: Path, log: Path, command: list[str], *, kind: str = "kill", at: int = 0) -> int:
+    """The exit code of a command in a child, by the config of a folder; how many operations it had is in `count`."""
+    (home / "config.yaml").write_text(CONFIG.format(home=home, log=log))
+    name, *arguments = command
+
+    def body() -> None:
+        injection, end = Injection(home / "ws", kind, at), os._exit
+
+        def ended(code: int) -> None:
+            (home / "count").write_text(str(injection.count))
+            end(code)
+
+        os._exit = ended  # type: ignore[assignment]
+        sys.argv = ["dmtl", name, "--config", str(home / "config.yaml"), *arguments]
+        injection.install()
+        cli.main()
+
+    return forked(body, home / "stderr")
+
+
+def must(home: Path, log: Path, command: list[str]) -> None:
+    if code := run(home, log, command):
+        raise SystemExit(f"{' '.join(command)}: exit {code}: {(home / 'stderr').read_text()}")
+
+
 @dataclass
 class Case:
-    """One stage on a tiny log, published for the first time or again by another seed."""
+    """One stage, published for the first time or again by another seed."""
 
     stage: str
     again: bool
+    base: Path
+    """a workspace in which all stages are published"""
     home: Path
+    log: Path
 
-    def prepare(self, log: Path) -> None:
-        """Makes the workspace before the command, the one after it, and counts its operations."""
-        self.before, self.after = self.home / "before", self.home / "after"
-        self.home.mkdir(parents=True)
-        tuned = self.stage == "tune"
-        text = CONFIG.format(home="{home}", log=log, budget=0.01 if tuned else 0, epochs="" if tuned else ", epochs: 1")
-        self.config = text
-        self._write(self.before)
-        for stage in BEFORE[self.stage]:
-            self._must(self.before, STAGES[stage], again=False)
-            if stage == "teacher":  # the next day's command reads what it left
-                continue
-        if self.again:
-            self._must(self.before, STAGES[self.stage], again=False)
-        (self.before / "ws").mkdir(exist_ok=True)
-        self.copy(self.after)
-        counted = self.home / "count"
-        self._must(self.after, STAGES[self.stage], again=self.again, count=counted)
-        self.operations = int(counted.read_text())
-        self.old, self.new = pointers(self.before / "ws"), pointers(self.after / "ws")
-        self.whole = contents(self.after / "ws")
-
-    def copy(self, home: Path) -> None:
-        if home.exists():
-            shutil.rmtree(home)
-        shutil.copytree(self.before, home)
-        self._write(home)
-
-    def _write(self, home: Path) -> None:
-        home.mkdir(exist_ok=True)
-        (home / "config.yaml").write_text(self.config.format(home=home) if False else self.config.replace("{home}", str(home)))
-
-    def run(self, home: Path, step: tuple[str, str], *, again: bool, kind: str = "kill", at: int = 0,
-            count: Path | None = None) -> int:  # fmt: skip
-        command, day = step
-        arguments = ["dmtl", command, "--config", str(home / "config.yaml"), "--day", day]
-        arguments += ["--set", "seed=2"] if again else []
-
-        def body() -> None:
-            injection = Injection(home / "ws", kind, at)
-            real = os._exit
-
-            def ended(code: int) -> None:
-                if count is not None:
-                    count.write_text(str(injection.count))
-                real(code)
-
-            os._exit = ended  # type: ignore[assignment]
-            sys.argv = arguments
-            sys.stderr, sys.stdout = (os.fdopen(os.dup(n), "w") for n in (2, 1))
-            injection.install()
-            cli.main()
-
-        return forked(body, home / "stderr")
-
-    def _must(self, home: Path, step: tuple[str, str], *, again: bool, count: Path | None = None) -> None:
-        code = self.run(home, step, again=again, count=count)
-        if code:
-            raise SystemExit(f"{self.stage}: {' '.join(step)}: exit {code}: {(home / 'stderr').read_text()}")
+    def __post_init__(self) -> None:
+        """Runs the command undisturbed, which tells how many operations it has and what it publishes."""
+        name, day, options, absent = STAGES[self.stage]
+        self.command = [name, "--day", day, *options, *(["--set", "seed=2"] if self.again else [])]
+        before, after = self.home / "before", self.home / "after"
+        shutil.copytree(self.base / "ws", before / "ws")
+        for gone in [] if self.again else absent:
+            shutil.rmtree(before / "ws" / gone)
+        if self.again and self.stage == "tune":
+            must(before, self.log, self.command[:-2])
+        shutil.copytree(before, after)
+        must(after, self.log, self.command)
+        self.operations = int((after / "count").read_text())
+        self.old, self.new = pointers(before / "ws"), pointers(after / "ws")
+        self.whole = contents(after / "ws")
 
     def inject(self, kind: str, at: int) -> list[str]:
         """What is wrong after a fault at an operation and after the rerun; nothing, where all is as it must be."""
-        home, wrong = self.home / "faulty", []
-        self.copy(home)
-        code = self.run(home, STAGES[self.stage], again=self.again, kind=kind, at=at)
+        home, wrong = self.home / "faulty", list[str]()
+        shutil.rmtree(home, ignore_errors=True)
+        shutil.copytree(self.home / "before", home)
+        code = run(home, self.log, self.command, kind=kind, at=at)
         wrong += self._ended(kind, code, (home / "stderr").read_text())
         wrong += self._pointers(home / "ws")
-        code = self.run(home, STAGES[self.stage], again=self.again)
-        if code:
-            wrong.append(f"rerun: exit {code}: {(home / 'stderr').read_text().strip()}")
-            return wrong
+        if code := run(home, self.log, self.command):
+            return [*wrong, f"rerun: exit {code}: {(home / 'stderr').read_text().strip()}"]
         found = contents(home / "ws")
         differ = sorted(name for name in found.keys() | self.whole.keys() if found.get(name) != self.whole.get(name))
         if differ:
@@ -206,19 +190,18 @@ class Case:
 
 
 @contextlib.contextmanager
-def world() -> Iterator[Path]:
-    """A folder with a log of two days, made in a child as it needs polars."""
+def world() -> Iterator[tuple[Path, Path]]:
+    """A folder with a workspace in which all stages are published, and its log of two days."""
     with tempfile.TemporaryDirectory(prefix="dmtl-faults-") as name:
-        home = Path(name)
-
-        def generate() -> None:
-            cli.main()
-
-        sys.argv = ["dmtl", "synth", str(home / "world"), "--days", "2", "--users", "8", "--items", "10"]
+        home, log = Path(name) / "base", Path(name) / "world/log"
+        home.mkdir()
+        sys.argv = ["dmtl", "synth", str(log.parent), "--days", "2", "--users", "8", "--items", "10"]
         sys.argv += ["--events-per-day", "40", "--start", DAYS[0]]
-        if code := forked(generate, home / "stderr"):
+        if code := forked(cli.main, home / "stderr"):
             raise SystemExit(f"synth: exit {code}: {(home / 'stderr').read_text()}")
-        yield home
+        for command, day in CHAIN:
+            must(home, log, [command, "--day", day])
+        yield home, log
 
 
 def imports() -> None:
@@ -229,52 +212,44 @@ def imports() -> None:
     import dmtl_cli.synth.generate  # noqa: F401
 
 
-def drawn(cases: dict[tuple[str, bool], Case], options: argparse.Namespace) -> list[tuple[Case, str, int]]:
-    kinds = [options.kind] if options.kind else list(KINDS)
-    every = [
-        (case, kind, at)
-        for case in cases.values()
-        for kind in kinds
-        for at in ([options.at] if options.at else range(1, case.operations + 1))
-    ]
-    rng = random.Random(options.seed)
-    return rng.sample(every, min(options.sample, len(every))) if options.sample else every
-
-
-def main() -> int:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stage", choices=STAGES, help="default: all")
     parser.add_argument("--first", action="store_true", help="only where the stage publishes for the first time")
     parser.add_argument("--again", action="store_true", help="only where it publishes again")
     parser.add_argument("--kind", choices=KINDS, help="default: all")
     parser.add_argument("--at", type=int, default=0, help="number of the operation; default: all")
-    parser.add_argument("--sample", type=int, default=0, help="how many injections to draw; default: all")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sample", type=int, default=0, help="how many injections of a stage to draw; default: all")
+    parser.add_argument("--stages", type=int, default=0, help="how many stages to draw; default: all")
+    parser.add_argument("--seed", type=int, default=0, help="of what is drawn")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no injection later")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> int:
+    options, start = arguments(), time.monotonic()
+    rng = random.Random(options.seed)
     imports()
-    start, failed, done = time.monotonic(), 0, 0
-    with world() as home:
-        wanted = [
-            (stage, again)
-            for stage in ([options.stage] if options.stage else STAGES)
-            for again in (False, True)
-            if not (options.first and again) and not (options.again and not again)
-        ]
-        cases = {key: Case(*key, home / f"{key[0]}-{key[1]}") for key in wanted}
-        for case in cases.values():
-            case.prepare(home / "world/log")
-        for case, kind, at in drawn(cases, options):
-            if time.monotonic() - start > options.seconds:
-                break
-            done += 1
-            if wrong := case.inject(kind, at):
-                failed += 1
-                which = "--again" if case.again else "--first"
-                print(f"{'; '.join(wrong)}\n  python {sys.argv[0] if False else 'tests/faults/loop.py'} "
-                      f"--stage {case.stage} {which} --kind {kind} --at {at}", flush=True)  # fmt: skip
-        sizes = {f"{c.stage}{' again' if c.again else ''}": c.operations for c in cases.values()}
-    print(json.dumps({"injections": done, "failed": failed, "operations": sizes}))
+    failed, done = 0, dict[str, int]()
+    with world() as (base, log):
+        wanted = [(s, again) for s in ([options.stage] if options.stage else STAGES) for again in (False, True)]
+        wanted = [(s, again) for s, again in wanted if not ((options.first and again) or (options.again and not again))]
+        for stage, again in rng.sample(wanted, options.stages or len(wanted)):
+            which = f"{stage} {'--again' if again else '--first'}"
+            case = Case(stage, again, base, base.parent / which, log)
+            places = [options.at] if options.at else range(1, case.operations + 1)
+            every = [(kind, at) for kind in ([options.kind] if options.kind else KINDS) for at in places]
+            done[which] = 0
+            for kind, at in rng.sample(every, min(options.sample or len(every), len(every))):
+                if time.monotonic() - start > options.seconds:
+                    break
+                done[which] += 1
+                if wrong := case.inject(kind, at):
+                    failed += 1
+                    print("; ".join(wrong))
+                    print(f"  python tests/faults/loop.py --stage {which} --kind {kind} --at {at}", flush=True)
+            print(f"{which}: {case.operations} operations, {done[which]} injections", flush=True)
+    print(f"{sum(done.values())} injections, {failed} failed")
     return int(failed > 0)
 
 
