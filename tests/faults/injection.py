@@ -39,7 +39,7 @@ class Injection:
         os.open = self._counted(os.open, self._opened)
         builtins.open = io.open = self._file(io.open)
 
-    # -- where an operation is ------------------------------------------------------------------------------------------
+    # -- where an operation is -----------------------------------------------------------------------------------------
 
     def _named(self, args: tuple[Any, ...], options: dict[str, Any]) -> str:
         folder = options.get("dir_fd")
@@ -57,7 +57,7 @@ class Injection:
     def _here(self, path: str) -> bool:
         return bool(path) and os.path.abspath(path).startswith(self.root)  # noqa: PTH100
 
-    # -- what happens ---------------------------------------------------------------------------------------------------
+    # -- what happens --------------------------------------------------------------------------------------------------
 
     def _counted(self, real: Callable[..., Any], where: Callable[..., str]) -> Callable[..., Any]:
         def call(*args: Any, **options: Any) -> Any:
