@@ -57,6 +57,8 @@ STAGES: dict[str, tuple[str, str, list[str], list[str]]] = {
 }
 # Exit codes that a command may have after a fault: not 70, and not those that are the user's mistakes
 ALLOWED = {0, *(int(code) for code in Exit if code not in (Exit.USAGE, Exit.BUG, Exit.CONFIG, Exit.STALE))}
+UNREAD = {"logs", "locks", "scratch", "rejected"}
+"""folders that no stage reads"""
 CONFIG = """\
 workspace: {home}/ws
 seed: 1
@@ -88,17 +90,15 @@ def forked(body: Callable[[], None], stderr: Path) -> int:
 
 def contents(ws: Path) -> dict[str, bytes]:
     """What is published, by path: files of runs and pointers."""
-    skipped = {"logs", "locks", "scratch", "rejected"}
-    files = (path for path in ws.rglob("*") if path.is_file())
-    return {name: p.read_bytes() for p in files if (name := str(p.relative_to(ws))).split("/")[0] not in skipped}
+    files = ((str(path.relative_to(ws)), path) for path in ws.rglob("*") if path.is_file())
+    return {name: path.read_bytes() for name, path in files if name.partition("/")[0] not in UNREAD}
 
 
 def pointers(ws: Path) -> dict[str, str]:
     """What each CURRENT and LATEST names. Raises UserError unless that is a whole run."""
-    found = {}
-    for pointer in (p for name in ("CURRENT", "LATEST") for p in ws.rglob(name)):
-        found[str(pointer.relative_to(ws))] = text = pointer.read_text()
-        verify(pointer.parent / text.strip())
+    found = {name: text.decode() for name, text in contents(ws).items() if name.endswith(("/CURRENT", "/LATEST"))}
+    for name, text in found.items():
+        verify((ws / name).parent / text.strip())
     return found
 
 
