@@ -33,7 +33,8 @@ import dmtl_cli
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.day import ID
-from dmtl_cli.serving.export import Export, input_names
+from dmtl_cli.serving.export import Export
+from dmtl_cli.serving.files import input_names, read_users
 from dmtl_cli.serving.search import best_k, top_k
 from dmtl_cli.student.build import Blocks
 from dmtl_cli.student.dssm import DSSM
@@ -378,6 +379,9 @@ def test_text_ids(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     text = pl.read_parquet(folder / "users.parquet").with_columns(user_id=pl.format("u{}", "user_id"))
     text.write_parquet(tmp_path / "users.parquet")
+    described = json.loads((folder / "features.json").read_text())
+    described["id_kinds"]["user"] = "string"
+    (tmp_path / "features.json").write_text(json.dumps(described))
     served, known = Export(tmp_path), Export(folder)
     assert served.recommend("u4", 3).equals(known.recommend("4", 3))
     for user in ("4", "ann"):
@@ -449,7 +453,7 @@ def test_users_are_read_as_they_were_written(names: set[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         export.write_users(Path(folder), raw, pl.DataFrame({ID: [2], "seen_items": [[8, 9]]}))
         served = Export.__new__(Export)
-        served.folder = Path(folder)
+        served.users = read_users(Path(folder), pl.Int64(), pl.Int64(), sorted(names))
         assert served.users.columns == ["user_id", "seen_items", *sorted(f"feature.{name}" for name in names)]
         assert served.users["user_id"].to_list() == [1, 2, 3]
         assert served.users["seen_items"].to_list() == [None, [8, 9], None]

@@ -17,7 +17,8 @@ from test_models import a_student, random_side
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.day import ID
-from dmtl_cli.serving.export import Export, input_names
+from dmtl_cli.serving.export import Export
+from dmtl_cli.serving.files import input_names
 from dmtl_cli.student.build import Blocks
 from dmtl_cli.student.export import files, pt2_archive, pt2_file
 from dmtl_cli.student.export.towers import towers_of, write_towers

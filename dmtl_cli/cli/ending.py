@@ -1,4 +1,4 @@
-"""How a command ends: its exit code, one line on stderr, signals, torchrun's other processes."""
+"""How a command ends: its exit code, one line on stderr, torchrun's other processes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 import typer
 
+from dmtl_cli.cli import signals
 from dmtl_cli.config.errors import Exit, NotDue, UserError
 from dmtl_cli.runs.progress import RunLog
 
@@ -43,7 +44,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
 def leave(code: int, message: str) -> None:
     """Prints the message of a failure and ends the command with its code."""
     if message:
-        print(message, file=sys.stderr)
+        signals.tell(message)
     if code:
         raise typer.Exit(code)
 
@@ -52,7 +53,7 @@ def outcome(work: Callable[[], None], log: RunLog) -> tuple[int, str]:
     """Does the work and returns (exit code, the line to print). Details of a failure go to the log."""
     try:
         try:
-            with _signals_ignored_on_failure():
+            with signals.raising(), _signals_ignored_on_failure():
                 work()
         except NotDue as e:
             log.say(f"not due: {e}")
@@ -60,7 +61,7 @@ def outcome(work: Callable[[], None], log: RunLog) -> tuple[int, str]:
     except UserError as e:
         return _refused(e, log)
     except KeyboardInterrupt as e:
-        return _stopped(e.number if isinstance(e, Stopped) else signal.SIGINT, log)
+        return _stopped(e.number if isinstance(e, signals.Stopped) else signal.SIGINT, log)
     except typer.Exit:
         raise
     except BrokenPipeError:
@@ -78,6 +79,28 @@ def outcome(work: Callable[[], None], log: RunLog) -> tuple[int, str]:
     return 0, ""
 
 
+def end(code: int) -> NoReturn:
+    """Ends the process, without the destructors of libraries: a thread of theirs that has not ended would abort a
+    process whose work is done, and Python would print the traceback of a signal that came meanwhile."""
+    try:
+        sys.stdout.flush()
+    except OSError as e:
+        code = code or not_printed(e)
+    with contextlib.suppress(OSError):
+        sys.stderr.flush()
+    os._exit(code)
+
+
+def not_printed(error: OSError) -> int:
+    """The exit code where stdout cannot be written, after a line about it, unless its reader is gone."""
+    _drop_stdout()
+    if isinstance(error, BrokenPipeError):
+        return 128 + signal.SIGPIPE
+    what = f"cannot write stdout: {error.strerror or error}"
+    signals.tell(UserError(what, "check the disk, run it again").line())
+    return int(Exit.IO)
+
+
 def _refused(e: UserError, log: RunLog) -> tuple[int, str]:
     where = _note(log, "refused", message=e.message, hint=e.hint, others=e.others)
     if e.others and where:
@@ -86,8 +109,9 @@ def _refused(e: UserError, log: RunLog) -> tuple[int, str]:
 
 
 def _stopped(number: int, log: RunLog) -> tuple[int, str]:
-    terminated = "terminated, by hand or as another rank is gone" if started_by_torchrun() else "terminated"
-    how = terminated if number == signal.SIGTERM else "interrupted"
+    how = signals.ending(number)
+    if number == signal.SIGTERM and started_by_torchrun():
+        how += ", by hand or as another rank is gone"
     _note(log, "stopped", signal=int(number))
     return 128 + number, UserError(f"{how}; what was running is not published", "run it again").line()
 
@@ -119,27 +143,6 @@ def _drop_stdout() -> None:
     """Keeps Python's exit from failing again on what could not be written."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-# -- signals -----------------------------------------------------------------------------------------------------------
-
-
-class Stopped(KeyboardInterrupt):
-    """A signal that asks to end, as an exception: scratch is cleared and locks are released on the way out."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.number = number
-
-
-def raise_on_signals() -> None:
-    """Turns SIGTERM and SIGHUP into `Stopped`, as Python turns SIGINT into KeyboardInterrupt."""
-
-    def stop(number: int, frame: object) -> NoReturn:
-        raise Stopped(number)
-
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, stop)
 
 
 @contextlib.contextmanager

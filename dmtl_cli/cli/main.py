@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,7 @@ from typing import Annotated
 import typer
 
 from dmtl_cli import __version__
-from dmtl_cli.cli import ending, inspecting, keeping, publishing, synth
+from dmtl_cli.cli import ending, inspecting, keeping, publishing, signals, synth
 from dmtl_cli.config.errors import Exit, UserError
 
 app = typer.Typer(
@@ -36,6 +37,10 @@ def execute(arguments: list[str]) -> int:
     """Runs one command; its exit code. A mistake in the arguments is one line too."""
     try:
         return int(app(arguments, prog_name="dmtl", standalone_mode=False) or 0)
+    except OSError as e:  # what prints help; a command's work ends in `ending.outcome`
+        return ending.not_printed(e)
+    except SystemExit:  # typer's, where the reader of its help is gone
+        return 128 + signal.SIGPIPE
     except Exception as e:
         if not hasattr(e, "format_message"):  # typer's own: click, or typer's copy of it
             raise
@@ -44,7 +49,7 @@ def execute(arguments: list[str]) -> int:
             return int(Exit.USAGE)
         text = str(e.format_message()).rstrip(".").replace("Value error, ", "").replace("Input should", "it should")
         command = getattr(getattr(e, "ctx", None), "command_path", "dmtl")
-        print(UserError(text[:1].lower() + text[1:], f"see {command} --help").line(), file=sys.stderr)
+        signals.tell(UserError(text[:1].lower() + text[1:], f"see {command} --help").line())
         return int(Exit.USAGE)
 
 
@@ -52,14 +57,8 @@ def main() -> None:
     """The program `dmtl`, also one of many that torchrun started."""
     # on a machine that does other work too, OpenMP's spinning threads wait for each other: 22 s in place of 4 seen
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    ending.raise_on_signals()
+    signals.install()
     if ending.rank() or sys.stdout is None:  # None: closed, as by `>&-`
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 (until the end)
     sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
-    code = execute(sys.argv[1:])
-    if ending.started_by_torchrun():
-        # a library's thread that has not ended when destructors run would abort a rank whose work is done
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
+    ending.end(execute(sys.argv[1:]))

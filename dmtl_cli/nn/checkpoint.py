@@ -16,9 +16,11 @@ from dmtl_cli.nn.optimizers import Optimizers
 from dmtl_cli.nn.sharded import ShardedTable, randn
 from dmtl_cli.nn.table import INIT_STD, EmbeddingTable
 from dmtl_cli.nn.table_optimizers import TableAdam
+from dmtl_cli.runs.contents import decoding
 
 _TABLE = "embedding."
 _TABLE_STEP = "step.embedding"
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 def _key(state: str) -> str:
@@ -88,7 +90,7 @@ def load(folder: Path, model: nn.Module, table: EmbeddingTable, optimizers: Opti
     New rows start from their embedding's out-of-vocabulary row, with a little noise so that they can diverge.
 
     Raises:
-        UserError: the stored model has another architecture.
+        UserError: 65 the stored model has another architecture, or numbers that are not finite.
     """
     weights = _read(folder / "model.safetensors")
     expected = {*_dense(model, table), *(_TABLE + name for name in table.rows)}
@@ -108,18 +110,26 @@ def load(folder: Path, model: nn.Module, table: EmbeddingTable, optimizers: Opti
             for name in table.rows:
                 _fill(name, kept, table, whole, folder, noise=False)
         if isinstance(optimizers.table, TableAdam):
-            optimizers.table.state[table.weight]["step"].copy_(state[_TABLE_STEP])
+            _copy(_TABLE_STEP, state, optimizers.table.state[table.weight]["step"], folder)
         for n, p in _dense(model, table).items():
-            moments = {k: state[f"{k}.{n}"] for k in ("step", "exp_avg", "exp_avg_sq") if f"{k}.{n}" in state}
-            if moments:
-                optimizers.dense.state[p] = {k: v.to(p.device) for k, v in moments.items()}
+            if moments := [k for k in _MOMENTS if f"{k}.{n}" in state]:
+                optimizers.dense.state[p] = {k: _moment(f"{k}.{n}", state, p, folder) for k in moments}
+
+
+def _moment(name: str, state: dict[str, Tensor], weight: nn.Parameter, folder: Path) -> Tensor:
+    """What the optimizer of dense weights stored for one of them: a number of steps, or a tensor of its shape."""
+    into = state[name].new_empty(() if name.startswith("step.") else weight.shape)
+    _copy(name, state, into, folder)
+    return into.to(weight.device)
 
 
 def _read(file: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(file)
-    except Exception as e:  # safetensors raises its own, plain and OS errors
-        raise UserError(f"{file}: not readable: {e}", "run the stage that wrote it again") from None
+    with decoding(file):
+        found = load_file(file)
+        for name, part in found.items():
+            if not torch.isfinite(part).all():
+                raise ValueError(f"{name} has numbers that are not finite")
+        return found
 
 
 def _copy(name: str, stored: dict[str, Tensor], into: Tensor, folder: Path) -> None:

@@ -21,10 +21,11 @@ from dmtl_cli import __version__
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.schema import Config
 from dmtl_cli.runs.artifact import Publication, publish, up_to_date
+from dmtl_cli.runs.contents import check_facts
 from dmtl_cli.runs.determinism import make_deterministic
 from dmtl_cli.runs.differences import why_not_there
 from dmtl_cli.runs.gates import Gate, Measure, judge, past, refusal
-from dmtl_cli.runs.manifest import Manifest, verify
+from dmtl_cli.runs.manifest import MANIFEST, Manifest, verify
 from dmtl_cli.runs.progress import RunLog
 from dmtl_cli.runs.ranks import ALONE, Ranks
 from dmtl_cli.runs.recipe import Recipe
@@ -144,6 +145,7 @@ class Run:
         manifest = verify(path)
         if manifest.stage != stage or manifest.day != day:
             raise UserError(f"{path}: expected {stage} of {day}, found {manifest.stage} of {manifest.day}")
+        check_facts(path / MANIFEST, stage, manifest.facts)
         return path, manifest
 
     def newest(self, stage: str, before: dt.date) -> Parent | None:

@@ -17,6 +17,7 @@ from dmtl_cli.config.tasks import FUSED, Tasks, logit_column, score_of
 from dmtl_cli.data.log import sizes
 from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.log.spool import frame_of
+from dmtl_cli.runs.contents import decoding
 from dmtl_cli.scores.calibration import Calibration, target_logit
 from dmtl_cli.scores.columns import SOURCES, column_names
 from dmtl_cli.scores.groups import list_keys
@@ -78,7 +79,7 @@ class Reader:
         self._groups: list[tuple[Path, int]] = []  # part and row group
         scores = column_names(self.tasks, fused=bool(self.fusion))
         for part in sorted(folder.glob("part-*.parquet")):
-            with pq.ParquetFile(part) as file:
+            with decoding(part), pq.ParquetFile(part) as file:
                 _check_types(part, file.schema_arrow, _TYPES | dict.fromkeys(scores, _SCORE))
                 self.rows += file.metadata.num_rows
                 self._groups += [(part, g) for g in range(file.num_row_groups)]
@@ -90,7 +91,7 @@ class Reader:
         pool: list[pa.Table] = []
         for n, k in enumerate(order):
             part, group = self._groups[k]
-            with pq.ParquetFile(part, pre_buffer=False) as file:
+            with decoding(part), pq.ParquetFile(part, pre_buffer=False) as file:
                 pool.append(file.read_row_group(group, columns=list(columns), use_threads=False))
             if len(pool) == sizes.POOL or n == len(order) - 1 or sum(map(len, pool)) >= 2 * sizes.POOL * sizes.BLOCK:
                 yield frame_of(pa.concat_tables(pool))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,37 +12,24 @@ import polars as pl
 
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.data.features.layout import Encoded, Layout
+from dmtl_cli.data.features.layout import Encoded
+from dmtl_cli.runs.contents import decoding, read_json
+from dmtl_cli.serving.files import check_described, input_names, open_tower, read_users, read_vectors
 from dmtl_cli.serving.search import Floats, top_k
 
 _BLOCK = 8_192  # rows computed at a time
-
-
-def input_names(layout: Layout) -> tuple[str, ...]:
-    """Inputs of a tower: ids [N, C], sequence_k [N, L_k], floats [N, F]; only those that the side has."""
-    names = ["ids"] if layout.ids else []
-    names += [f"sequence_{k}" for k in range(len(layout.sequences))]
-    return tuple(names + (["floats"] if layout.floats else []))
 
 
 class Export:
     """A published export directory."""
 
     def __init__(self, folder: Path | str) -> None:
-        import onnxruntime
-
         self.folder = folder = Path(folder)
         self.encoder = Encoder.read(folder)
-        self.described: dict[str, Any] = json.loads((folder / "features.json").read_text())
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1  # the same sums in the same order on every machine
-        options.log_severity_level = 3
-        self.sessions = {
-            side: onnxruntime.InferenceSession(
-                folder / f"{side}_tower.onnx", options, providers=["CPUExecutionProvider"]
-            )
-            for side in ("user", "item")
-        }
+        self.described = read_json(folder / "features.json")
+        with decoding(folder / "features.json"):
+            check_described(self.described)
+        self.sessions = {side: open_tower(folder, side, self.encoder.layout(side)) for side in ("user", "item")}
 
     @property
     def blocks(self) -> dict[str, slice]:
@@ -59,13 +45,16 @@ class Export:
     @cached_property
     def items(self) -> tuple[pl.Series, Floats]:
         """(item ids [I], vectors [I, d]) as served."""
-        frame = pl.read_parquet(self.folder / "item_vectors.parquet", use_pyarrow=False)
-        return frame["item_id"], np.ascontiguousarray(frame["vector"].to_numpy())
+        return read_vectors(self.folder, self._ids("item"))
 
     @cached_property
     def users(self) -> pl.DataFrame:
         """user_id, seen_items, and served raw features as `feature.<name>`."""
-        return pl.read_parquet(self.folder / "users.parquet")
+        named = [f.name for f in self.encoder.features_of_side("user", per_event=False)]
+        return read_users(self.folder, self._ids("user"), self._ids("item"), named)
+
+    def _ids(self, side: str) -> pl.DataType:
+        return pl.String() if self.encoder.id_kinds[side] == "string" else pl.Int64()
 
     @property
     def clicks(self) -> pl.DataFrame:
@@ -104,7 +93,11 @@ class Export:
             part = encoded.take(np.arange(start, min(start + _BLOCK, len(encoded))))
             every = {"ids": part.ids.astype(np.int64), "floats": part.floats}
             every |= {f"sequence_{k}": s.astype(np.int64) for k, s in enumerate(part.sequences)}
-            out.append(session.run(None, {n: every[n] for n in names})[0])
+            with decoding(self.folder / f"{side}_tower.onnx"):
+                vectors = session.run(None, {n: every[n] for n in names})[0]
+                if not np.isfinite(vectors).all():
+                    raise ValueError("its vectors are not finite")
+            out.append(vectors)
         return np.concatenate(out)
 
     def part(self, vectors: Floats, block: str) -> Floats:

@@ -12,7 +12,8 @@ from dmtl_cli.nn import checkpoint
 from dmtl_cli.nn.layers import SideEmbedder, TowerLayers
 from dmtl_cli.nn.sharded import TableOf
 from dmtl_cli.nn.table import EmbeddingTable
-from dmtl_cli.runs.manifest import Manifest
+from dmtl_cli.runs.contents import decoding
+from dmtl_cli.runs.manifest import MANIFEST, Manifest
 from dmtl_cli.student.dssm import DSSM
 
 EXPOSURE = "exposure"
@@ -64,7 +65,8 @@ def stored_student(folder: Path, manifest: Manifest, encoder: Encoder) -> Blocks
     Raises:
         UserError: 65 a file is damaged.
     """
-    section = stored_section(manifest)
+    with decoding(folder / MANIFEST):
+        section = stored_section(manifest)
     preference = build_student(encoder, section)
     checkpoint.load(folder, preference, preference.table)
     if not (folder / EXPOSURE).is_dir():

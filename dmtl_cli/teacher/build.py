@@ -14,7 +14,8 @@ from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.nn.layers import SideEmbedder
 from dmtl_cli.nn.sharded import TableOf
 from dmtl_cli.nn.table import EmbeddingTable
-from dmtl_cli.runs.manifest import Manifest
+from dmtl_cli.runs.contents import decoding
+from dmtl_cli.runs.manifest import MANIFEST, Manifest
 from dmtl_cli.runs.run import Parent
 from dmtl_cli.teacher.model import Teacher
 from dmtl_cli.teacher.networks.network import Network
@@ -72,6 +73,8 @@ def refuse_another_model(before: Parent | None, config: Config) -> None:
         return
     refuse_other_tasks(*before, config.tasks.names)
     crosses: list[dict[str, Any]] = [cross.model_dump() for cross in config.teacher.crosses]
-    if before[1].config["teacher"]["crosses"] != crosses:
+    with decoding(before[0] / MANIFEST):
+        stored = before[1].config["teacher"]["crosses"]
+    if stored != crosses:
         what = f"{before[0]}: the model's crosses are not the config's"
         raise UserError(what, "use a new workspace for other crosses")

@@ -19,7 +19,8 @@ from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.rows import Rows, pairs
 from dmtl_cli.nn import checkpoint
 from dmtl_cli.nn.batches import Batcher, Tables, hidden_context, side_of
-from dmtl_cli.runs.manifest import Manifest
+from dmtl_cli.runs.contents import decoding
+from dmtl_cli.runs.manifest import MANIFEST, Manifest
 from dmtl_cli.runs.ranks import ALONE, Ranks
 from dmtl_cli.scores.calibration import Calibration
 from dmtl_cli.teacher.blend import Blend
@@ -74,8 +75,10 @@ class FrozenTeacher:
         refuse_other_tasks(folder, manifest, config.tasks.names)
         self.encoder = Encoder.stored(folder, config.features_of("teacher"))
         self.tasks = Tasks.named(manifest.facts["tasks"])
-        section, plain = stored_section(manifest), config.plain_autograd
-        self.model = build_teacher(self.encoder, section, len(self.tasks.names), plain_autograd=plain)
+        with decoding(folder / MANIFEST):
+            section = stored_section(manifest)
+        count = len(self.tasks.names)
+        self.model = build_teacher(self.encoder, section, count, plain_autograd=config.plain_autograd)
         checkpoint.load(folder, self.model, self.model.table)
         self.model.to(device).eval()
         self.device = device

@@ -29,6 +29,7 @@ from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.nn.batches import Batcher, Tables
+from dmtl_cli.runs.contents import decoding
 from dmtl_cli.scores.calibration import log1mexp, log_sigmoid
 from dmtl_cli.teacher.hashed import BIAS, SLOTS, Design, Floats, Sparse, event_cells
 from dmtl_cli.teacher.labels import HeldOut, TeacherLabels, TeacherRows
@@ -132,11 +133,16 @@ class Regression:
 
     @staticmethod
     def read(folder: Path, tasks: Tasks, *, context: bool = True) -> Regression:
-        """What `write` wrote of a teacher with these tasks."""
-        stored, out = load_file(folder / _FILES[context]), Regression.new(tasks, context=context)
-        for label in out.weights:
-            out.weights[label][stored["slot"]] = stored[f"{label}.weight"]
-            out.precision[label][stored["slot"]] = stored[f"{label}.precision"]
+        """What `write` wrote of a teacher with these tasks. Raises UserError 65: it is something else."""
+        file, out = folder / _FILES[context], Regression.new(tasks, context=context)
+        with decoding(file):
+            stored = load_file(file)
+            for label in out.weights:
+                for name, into in (("weight", out.weights[label]), ("precision", out.precision[label])):
+                    numbers = stored[f"{label}.{name}"]
+                    if numbers.shape != stored["slot"].shape or not np.isfinite(numbers).all():
+                        raise ValueError(f"{label}.{name}: expected a finite number for each slot")
+                    into[stored["slot"]] = numbers
         return out
 
 

@@ -1,1 +1,1 @@
-"""From raw feature values to numbers, and what a chain learns of them; a file per kind. Imports config and data.log."""
+"""From raw feature values to numbers, and what a chain learns of them. Imports config, runs, data.log."""

@@ -16,6 +16,7 @@ from dmtl_cli.data.features.buckets import HASHES, Buckets
 from dmtl_cli.data.features.kinds import kind_of
 from dmtl_cli.data.features.kinds.kind import Learned
 from dmtl_cli.data.features.vocabulary import Vocabulary
+from dmtl_cli.runs.contents import decoding, read_json
 
 FORMAT = 1
 _TYPED = {"embedding": pl.String, "int_value": pl.Int64, "text_value": pl.String}
@@ -51,25 +52,41 @@ def read_files(folder: Path) -> Stored:
     """Reads what `write_files` wrote.
 
     Raises:
-        UserError: 65 another format.
+        UserError: 65 another format, or what `write_files` does not write.
     """
-    described = json.loads((folder / "features.json").read_text())
-    if described["format"] != FORMAT:
-        raise UserError(
-            f"{folder}/features.json: format {described['format']}, this dmtl reads {FORMAT}",
-            "use the dmtl that wrote it",
-        )
+    path = folder / "features.json"
+    described = read_json(path)
+    if (found := described.get("format")) != FORMAT:
+        raise UserError(f"{path}: format {found!r}, this dmtl reads {FORMAT}", "use the dmtl that wrote it")
+    with decoding(path):
+        features, numbers, types = _read_features(described["features"])
+        id_kinds, rows = described["id_kinds"], described["embedding_rows"]
+        if id_kinds.keys() != {"user", "item"} or not {*id_kinds.values()} <= {"int64", "string"}:
+            raise ValueError(f"id_kinds: expected int64 or string of user and item, got {id_kinds}")
+    path = folder / "vocabularies.parquet"
+    with decoding(path):
+        vocabularies = _read_vocabularies(path, features, types)
+        for name, vocabulary in vocabularies.items():
+            if rows.get(name) != vocabulary.rows:
+                raise ValueError(f"{name}: expected the {rows.get(name)} rows of features.json, got {vocabulary.rows}")
+    return Stored(tuple(features), Learned(vocabularies, numbers), id_kinds)
+
+
+def _read_features(
+    entries: list[dict[str, Any]],
+) -> tuple[list[Feature], dict[str, dict[str, Any]], dict[str, pl.DataType | None]]:
+    """Features, what was measured of each, and by embedding the type that a hash has. Raises ValueError and others."""
     fields = set(Feature.model_fields)
     features, numbers, types = [], {}, {}
-    for f in described["features"]:
+    for f in entries:
         features.append(from_stored(Feature, {k: v for k, v in f.items() if k in fields}))
         rest = {k: v for k, v in f.items() if k not in fields}
         if (kind := kind_of(features[-1])).has_vocabulary:
             types[kind.embedding] = HASHES.get(rest.pop("hash", ""))
         if rest:
+            kind.check(rest)
             numbers[f["name"]] = rest
-    vocabularies = _read_vocabularies(folder, features, types)
-    return Stored(tuple(features), Learned(vocabularies, numbers), described["id_kinds"])
+    return features, numbers, types
 
 
 def _described(f: Feature, learned: Learned) -> dict[str, Any]:
@@ -97,10 +114,12 @@ def _write_vocabularies(folder: Path, vocabularies: dict[str, Vocabulary | Bucke
 
 
 def _read_vocabularies(
-    folder: Path, features: list[Feature], types: dict[str, pl.DataType | None]
+    path: Path, features: list[Feature], types: dict[str, pl.DataType | None]
 ) -> dict[str, Vocabulary | Buckets]:
-    whole = pl.from_arrow(pq.read_table(folder / "vocabularies.parquet"))
-    assert isinstance(whole, pl.DataFrame)
+    """Raises ValueError, or what libraries raise, for what `_write_vocabularies` does not write."""
+    whole = pl.from_arrow(pq.read_table(path))
+    if not isinstance(whole, pl.DataFrame) or dict(whole.schema) != _SCHEMA:
+        raise ValueError(f"expected the columns {', '.join(_SCHEMA)} in their types")
     vocabularies: dict[str, Vocabulary | Buckets] = {}
     for kind in map(kind_of, features):
         if not kind.has_vocabulary:
@@ -111,5 +130,7 @@ def _read_vocabularies(
             continue
         kept = whole.filter(pl.col("embedding") == name)
         value = "int_value" if kept["int_value"].null_count() == 0 and len(kept) else "text_value"
-        vocabularies[name] = Vocabulary(kept.select(pl.col(value).alias("value"), "row", "count", "last_seen"))
+        vocabulary = Vocabulary(kept.select(pl.col(value).alias("value"), "row", "count", "last_seen"))
+        vocabulary.check(name)
+        vocabularies[name] = vocabulary
     return vocabularies

@@ -34,6 +34,17 @@ class Vocabulary:
         """Int64 or String; None until a day has a value."""
         return self.frame["value"].dtype if len(self.frame) else None
 
+    def check(self, name: str) -> None:
+        """Raises ValueError unless values are distinct and sorted, and rows are 0 or count from 1 without a gap."""
+        frame = self.frame
+        values, rows = frame["value"], frame["row"]
+        if frame.null_count().sum_horizontal().sum():
+            raise ValueError(f"{name}: expected no null")
+        if not values.is_sorted() or values.n_unique() < len(values):
+            raise ValueError(f"{name}: expected distinct values in their order")
+        if not np.array_equal(np.sort(rows.filter(rows != 0).to_numpy()), np.arange(1, self.rows)):
+            raise ValueError(f"{name}: expected rows that count from 1")
+
     def lookup(self, values: pl.Series) -> npt.NDArray[np.int32]:
         """Row of each value, [n]; 0 where it has none."""
         known = self.frame.select("value", "row")

@@ -13,6 +13,7 @@ import polars as pl
 
 ID = "id"
 FIRST, LAST = "first_seen", "last_seen"
+COUNT, HISTORY = "count.", "history."
 TODAY = "today."
 """begins the names of what a day adds"""
 Dtype = pl.DataType | type[pl.DataType]
@@ -20,11 +21,11 @@ Dtype = pl.DataType | type[pl.DataType]
 
 def count_column(event: str, half_life_days: float | None) -> str:
     """`count.click.7`; `count.click.all` without a half-life."""
-    return f"count.{event}.{'all' if half_life_days is None else repr(float(half_life_days)).removesuffix('.0')}"
+    return f"{COUNT}{event}.{'all' if half_life_days is None else repr(float(half_life_days)).removesuffix('.0')}"
 
 
 def history_column(event: str) -> str:
-    return f"history.{event}"
+    return f"{HISTORY}{event}"
 
 
 def time_column(event: str) -> str:

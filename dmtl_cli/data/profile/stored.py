@@ -22,6 +22,9 @@ from dmtl_cli.config.features import Feature
 from dmtl_cli.config.profile import FromProfile
 from dmtl_cli.data.log.spool import frame_of
 from dmtl_cli.data.profile.columns import (
+    COUNT,
+    FIRST,
+    HISTORY,
     ID,
     LAST,
     Dtype,
@@ -32,7 +35,7 @@ from dmtl_cli.data.profile.columns import (
 )
 from dmtl_cli.data.profile.plan import Rate
 from dmtl_cli.data.profile.priors import Prior
-from dmtl_cli.runs.disk import reading
+from dmtl_cli.runs.contents import decoding, read_json
 
 FORMAT = 1
 GROUP = 65_536
@@ -55,16 +58,18 @@ class Profile:
 
     @staticmethod
     def open(folder: Path) -> Profile:
-        """Raises UserError: 65 it is of another format, 74 it cannot be read."""
+        """Raises UserError: 65 it is of another format or damaged, 74 it cannot be read."""
         path = folder / _FACTS
-        with reading(path):
-            facts = json.loads(path.read_bytes())
+        facts = read_json(path)
         if (found := facts.get("format")) != FORMAT:
             hint = "run dmtl build-profile of its day again, or use the dmtl that wrote it"
             raise UserError(f"{path}: format {found!r}, this dmtl reads {FORMAT}", hint)
-        priors = {Rate(*p["rate"]): Prior(p["mean"], p["strength"]) for p in facts["priors"]}
-        kinds = {side: _KINDS[kind] for side, kind in facts["ids"].items()}
-        return Profile(folder, dt.date.fromisoformat(facts["day"]), facts["threshold_seconds"], kinds, priors)
+        with decoding(path):
+            priors = {Rate(*p["rate"]): Prior(float(p["mean"]), float(p["strength"])) for p in facts["priors"]}
+            kinds = {side: _KINDS[facts["ids"][side]] for side in ("user", "item")}
+            seconds = facts["threshold_seconds"]
+            threshold = None if seconds is None else float(seconds)
+            return Profile(folder, dt.date.fromisoformat(facts["day"]), threshold, kinds, priors)
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -130,16 +135,32 @@ class Profile:
             raise UserError(what, "give the ids their former type, or use a new workspace")
 
     def _schema(self, side: str) -> list[str]:
-        with reading(_table(self.folder, side)):
+        with decoding(_table(self.folder, side)):
             return list(pq.read_schema(_table(self.folder, side)).names)
 
     def _groups(self, side: str, columns: list[str], wanted: pl.Series | None = None) -> Iterator[pl.DataFrame]:
         """Row groups: the first, which tells types, and those that may have one of the wanted ids, which are sorted."""
         path = _table(self.folder, side)
-        with reading(path), pq.ParquetFile(path) as file:
+        with decoding(path), pq.ParquetFile(path) as file:
+            if not file.metadata.num_rows:
+                raise ValueError("it has no rows")
             for k in range(file.num_row_groups):
                 if k == 0 or wanted is None or _may_have(file.metadata.row_group(k).column(0).statistics, wanted):
-                    yield frame_of(file.read_row_group(k, columns, use_threads=False))
+                    yield self._checked(side, frame_of(file.read_row_group(k, columns, use_threads=False)))
+
+    def _checked(self, side: str, rows: pl.DataFrame) -> pl.DataFrame:
+        """Rows of a row group as they are. Raises ValueError: ids are not in order, or a column is of another type or
+        has what no profile has."""
+        types = {ID: self.kinds[side], FIRST: pl.Date(), LAST: pl.Date()}
+        for name, column in zip(rows.columns, rows, strict=True):
+            kind = types.get(name) or (pl.Float32() if name.startswith(COUNT) else column.dtype)
+            if name.startswith(HISTORY):
+                kind = pl.List(self.kinds["item"])
+            if column.dtype != kind or column.null_count() or (kind == pl.Float32 and not column.is_finite().all()):
+                raise ValueError(f"{name}: expected {kind}, no null and nothing that is not finite, got {column.dtype}")
+        if not rows[ID].is_sorted():
+            raise ValueError(f"{ID}: expected ids in order")
+        return rows
 
     def _columns(self, side: str, features: Sequence[Feature]) -> list[str]:
         columns = {ID, LAST}

@@ -19,7 +19,7 @@ from dmtl_cli.data.features.layout import Encoded, Layout
 from dmtl_cli.nn.batches import side_of
 from dmtl_cli.nn.layers import Side, SideEmbedder
 from dmtl_cli.nn.table import EmbeddingTable
-from dmtl_cli.serving.export import input_names
+from dmtl_cli.serving.files import input_names
 from dmtl_cli.student.build import Blocks
 from dmtl_cli.student.dssm import DSSM
 from dmtl_cli.student.export import onnx_file, pt2_file

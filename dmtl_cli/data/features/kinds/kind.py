@@ -68,6 +68,10 @@ class Kind(ABC):
         Empty where no value is known: the next days that a model learns are measured instead."""
         raise NotImplementedError
 
+    def check(self, measured: dict[str, Any]) -> None:
+        """Raises ValueError where what a publication says `measure` returned is nothing it returns."""
+        return
+
     def own_rows(self, learned: Learned) -> int | None:
         """Rows of an embedding that no vocabulary sizes, the out-of-vocabulary (OOV) row included."""
         return None

@@ -54,6 +54,16 @@ class Numeric(Kind):
             return {"mean": float(x[0]), "std": 1.0}
         return {"mean": float(x.mean()), "std": float(x.std()) or 1.0}
 
+    def check(self, measured: dict[str, Any]) -> None:
+        names = ["edges"] if self.feature.is_bucketed else ["mean", "std"]
+        if sorted(measured) != names:
+            raise ValueError(f"feature {self.feature.name}: expected {', '.join(names)}, got {', '.join(measured)}")
+        numbers = measured["edges"] if self.feature.is_bucketed else [measured["mean"], measured["std"]]
+        if not all(isinstance(x, int | float) for x in numbers):
+            raise ValueError(f"feature {self.feature.name}: expected numbers, got {numbers}")
+        if numbers != sorted(numbers) if self.feature.is_bucketed else measured["std"] <= 0:
+            raise ValueError(f"feature {self.feature.name}: expected edges in order, or a std above 0, got {numbers}")
+
     def own_rows(self, learned: Learned) -> int | None:
         """A bucket more than there are edges, and the OOV row."""
         edges = learned.numbers.get(self.feature.name, _UNKNOWN).get("edges", ())
