@@ -75,8 +75,8 @@ def parse(text: str, file: str, place: Place = ()) -> tuple[Any, Marks, list[str
 
 
 class _Refused(yaml.MarkedYAMLError):
-    def __init__(self, problem: str, node: yaml.Node | yaml.Event) -> None:
-        super().__init__(problem=problem, problem_mark=node.start_mark)
+    def __init__(self, problem: str, mark: Any) -> None:
+        super().__init__(problem=problem, problem_mark=mark)
 
 
 class _Loader(yaml.SafeLoader):
@@ -90,9 +90,9 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         self.depth, self.values = self.depth + 1, self.values + 1
         if self.depth > DEEPEST + 1:
-            raise _Refused(f"nested more than {DEEPEST} deep", self.peek_event())
+            raise _Refused(f"nested more than {DEEPEST} deep", self.get_mark())
         if self.values > MOST_VALUES:
-            raise _Refused(f"more than {MOST_VALUES:,} values", self.peek_event())
+            raise _Refused(f"more than {MOST_VALUES:,} values", self.get_mark())
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
@@ -122,9 +122,9 @@ class _Tree:
         self.marks.setdefault(place, node.start_mark.line + 1)
         self._depth, self._values = self._depth + 1, self._values + 1
         if self._depth > DEEPEST + 1:
-            raise _Refused(f"nested more than {DEEPEST} deep, or an anchor contains itself", node)
+            raise _Refused(f"nested more than {DEEPEST} deep, or an anchor contains itself", node.start_mark)
         if self._values > MOST_VALUES:
-            raise _Refused(f"more than {MOST_VALUES:,} values, with those that aliases repeat", node)
+            raise _Refused(f"more than {MOST_VALUES:,} values, with those that aliases repeat", node.start_mark)
         out = self._of(node, loader, place)
         self._depth -= 1
         return out
@@ -143,7 +143,7 @@ class _Tree:
         for key, value in node.value:
             line = key.start_mark.line + 1
             if not isinstance(key, yaml.ScalarNode):
-                raise _Refused("a key is a list or a mapping, expected text", key)
+                raise _Refused("a key is a list or a mapping, expected text", key.start_mark)
             name = str(key.value)
             if name in out:
                 self.found.append(f"{self.file}:{line}: {name} appears twice in one mapping")
