@@ -63,6 +63,12 @@ class Events(Section):
         return None if self.date_column else self.partition or "day"
 
     @property
+    def read_columns(self) -> set[str]:
+        """All that are named here but for outcomes, which nothing reads."""
+        named = (self.user, self.item, self.time, self.click, self.duration, self.conversion, self.weight, self.request)
+        return {c for c in (*named, self.date_column) if c} | set(self.conversions.values())
+
+    @property
     def outcome_columns(self) -> set[str]:
         named = (self.click, self.duration, self.conversion, self.weight)
         return {c for c in named if c} | set(self.outcomes) | set(self.conversions.values())

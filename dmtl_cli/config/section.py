@@ -34,7 +34,9 @@ def _file_name(name: str) -> str:
 
 FileName = Annotated[str, AfterValidator(_file_name)]
 
-_UNITS = {"": 1} | {f"{letter}{i}B": (1024 if i else 1000) ** k for k, letter in enumerate("KMGT", 1) for i in ("", "i")}
+_UNITS = {"": 1} | {
+    f"{letter}{i}B": (1024 if i else 1000) ** k for k, letter in enumerate("KMGT", 1) for i in ("", "i")
+}
 
 
 def _bytes(given: object) -> object:
