@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator, model_validator
 
-from dmtl_cli.config.section import Column, FileName, Folder, Name, Section
 from dmtl_cli.config.secrets import has_credentials
+from dmtl_cli.config.section import Column, FileName, Folder, Name, Section
 from dmtl_cli.config.tasks import is_reserved
 
 NO_CREDENTIALS = "credentials belong in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)"
