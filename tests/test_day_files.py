@@ -258,7 +258,10 @@ def test_a_side_table_of_parts_that_lack_a_column(tmp_path: Path) -> None:
         ({}, {"item_id": [1] * N}, None, ("1.parquet: column item_id is int64", "string in", "0.parquet")),
         ({}, {"seconds": None}, None, ("1.parquet: data.events.duration expects column seconds, which is not in it",)),
         ({}, {"user_id": None}, None, ("1.parquet: data.events.user expects column user_id, which is not in it",)),
-        ({}, {}, CATEGORICAL, ("0.parquet and 1 more: feature x expects column x (columns: ", "(columns: click,")),
+        (
+            {}, {"click": [1] * N}, CATEGORICAL,
+            ("0.parquet and 1 more: feature x expects column x (columns: ", "(columns: click,"),
+        ),
         ({"x": [2**53 + 1] * N}, {"x": [1.0] * N}, CATEGORICAL, ("0.parquet: column x: ", "double over all files")),
     ],
 )  # fmt: skip

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from worlds import BASE, Project
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.config.reading import load_config, parse
+from dmtl_cli.config.parsing import parse
+from dmtl_cli.config.reading import load_config
 from dmtl_cli.config.writing import Keys, with_keys, write_keys
 
 KEYS: Keys = {"teacher": {"embedding_learning_rate": 0.02, "epochs": 3}, "student": {"epochs": 2}}

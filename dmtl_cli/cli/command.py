@@ -18,6 +18,7 @@ from dmtl_cli.cli.textfile import check_writable, write_metrics
 from dmtl_cli.config.days import parse_day
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.schema import Config
+from dmtl_cli.config.secrets import masked_override
 from dmtl_cli.runs.locks import holding
 from dmtl_cli.runs.progress import RunLog
 from dmtl_cli.runs.ranks import ALONE, Ranks
@@ -113,7 +114,12 @@ class _Process:
             self.ranks.on_first(lambda: check_writable(file))
         config = self._config()
         self.log.path = self._log_path(Path(config.workspace))
-        self.log.write("started", command=self.name, config=str(self.shared.config), sets=self.shared.overrides())
+        self.log.write(
+            "started",
+            command=self.name,
+            config=str(self.shared.config),
+            sets=[masked_override(one) for one in self.shared.overrides()],
+        )
         from dmtl_cli.runs.run import Run
 
         run = Run.start(config, self.log, self.ranks, self.shared.force_publish)

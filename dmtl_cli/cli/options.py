@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-import yaml
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.config.reading import load_config
+from dmtl_cli.config.reading import load_config, named_workspace
 from dmtl_cli.config.schema import Config
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="The config, a YAML file.", show_default=False)]
@@ -77,9 +76,4 @@ class Shared:
 
     def named_workspace(self) -> Path | None:
         """The workspace that a broken config names, if it does, so that all its mistakes can be logged there."""
-        try:
-            named = yaml.safe_load(self.config.read_text())["workspace"]
-        except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
-            named = None
-        named = next((s.partition("=")[2] for s in reversed(self.sets) if s.startswith("workspace=")), named)
-        return Path(named) if isinstance(named, str) and named else None
+        return named_workspace(self.config, self.sets)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 from urllib.parse import parse_qsl, urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator, model_validator
 
-from dmtl_cli.config.section import Column, Folder, Name, Section
+from dmtl_cli.config.secrets import has_credentials
+from dmtl_cli.config.section import Column, FileName, Folder, Name, Section
 from dmtl_cli.config.tasks import is_reserved
+
+NO_CREDENTIALS = "credentials belong in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)"
 
 
 class Events(Section):
@@ -21,6 +25,9 @@ class Events(Section):
     """hive key of the day folders, e.g. `day` for day=2026-01-31 (or =20260131); default `day` without date_column"""
     date_column: Column | None = None
     """a date or timestamp column that gives the day instead; a timestamp needs data.timezone"""
+    success_file: FileName | None = None
+    """the file that a finished day's folder has (path itself, with date_column), e.g. _SUCCESS of Spark; a day without
+    it is not read (66); absent: whatever is there is read"""
     user: Column = "user_id"
     item: Column = "item_id"
     time: Column | None = None
@@ -56,6 +63,12 @@ class Events(Section):
         return None if self.date_column else self.partition or "day"
 
     @property
+    def read_columns(self) -> set[str]:
+        """All that are named here but for outcomes, which nothing reads."""
+        named = (self.user, self.item, self.time, self.click, self.duration, self.conversion, self.weight, self.request)
+        return {c for c in (*named, self.date_column) if c} | set(self.conversions.values())
+
+    @property
     def outcome_columns(self) -> set[str]:
         named = (self.click, self.duration, self.conversion, self.weight)
         return {c for c in named if c} | set(self.outcomes) | set(self.conversions.values())
@@ -68,6 +81,8 @@ class SideTable(Section):
     key: Column
     partition: Name | None = None
     """hive key where there is one table per day; absent: one static table"""
+    success_file: FileName | None = None
+    """as of the events, in the folder of a day's table"""
 
 
 class Data(Section):
@@ -79,8 +94,9 @@ class Data(Section):
     timezone: str | None = None
     truth: Folder | None = None
     """folder of a synthetic world's truth: adds expected read seconds to an evaluation"""
-    digest: Literal["footer", "full"] = "footer"
-    """what identifies an input file: size, rows and Parquet footer, or the sha256 of all its bytes"""
+    digest: Literal["auto", "footer", "full"] = "auto"
+    """what identifies an input file: `full`: the sha256 of all its bytes; `footer`: size, rows and Parquet footer,
+    which a flipped bit of its values leaves alone; `auto`: full up to 256 MiB, footer above"""
     events: Events
     users: SideTable | None = None
     items: SideTable | None = None
@@ -91,12 +107,13 @@ class Data(Section):
         if "://" in root:
             uri = urlsplit(root)
             options = dict(parse_qsl(uri.query, keep_blank_values=True))
-            if "@" in uri.netloc:
-                raise ValueError("credentials belong in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)")
+            if "@" in uri.netloc or has_credentials(root):
+                raise ValueError(NO_CREDENTIALS)
             if uri.scheme != "s3" or not uri.netloc or uri.fragment:
                 raise ValueError(f"expected a local folder or s3://bucket/prefix, got {root!r}")
             if unknown := sorted(options.keys() - {"region", "scheme", "endpoint_override"}):
-                raise ValueError(f"unknown option {unknown[0]}, expected region, scheme or endpoint_override")
+                named = f" {unknown[0]}" if re.fullmatch("[a-z_]{1,30}", unknown[0]) else ""
+                raise ValueError(f"unknown option{named}, expected region, scheme or endpoint_override")
             if "" in options.values() or options.get("scheme", "http") not in ("http", "https"):
                 raise ValueError("expected a value of each option, and http or https of scheme")
         return root

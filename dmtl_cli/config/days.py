@@ -1,30 +1,41 @@
 """Days as the command line and the folders write them."""
 
 import datetime as dt
+import re
 
 from dmtl_cli.config.errors import Exit, UserError
 
+EARLIEST = dt.date(1900, 1, 1)
+"""a day before it is a writer's mistake: none is accepted"""
+
 
 def parse_day(text: str, where: str = "--day") -> dt.date:
-    """`YYYY-MM-DD` -> date. Raises UserError (usage) for anything else."""
-    try:
-        if len(text) != 10:
-            raise ValueError
-        return dt.date.fromisoformat(text)
-    except ValueError:
-        raise UserError(f"{where}: expected a day as YYYY-MM-DD, got {text!r}", code=Exit.USAGE) from None
+    """`YYYY-MM-DD` -> date. Raises UserError (usage) for anything else, and for a day before `EARLIEST`."""
+    day = _day(text, r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+    if day is None:
+        raise UserError(f"{where}: expected a day as YYYY-MM-DD, from {EARLIEST} on, got {text!r}", code=Exit.USAGE)
+    return day
 
 
 def folder_day(text: str) -> dt.date | None:
     """The day a partition folder names: `2026-01-31` or `20260131`; None for any other text."""
+    return _day(text, r"[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{8}")
+
+
+def _day(text: str, form: str) -> dt.date | None:
     try:
-        return dt.date.fromisoformat(text) if len(text) in (8, 10) else None
+        day = dt.date.fromisoformat(text) if re.fullmatch(form, text) else None
     except ValueError:
         return None
+    return day if day and day >= EARLIEST else None
 
 
 def before(day: dt.date, days: int = 1) -> dt.date:
-    return day - dt.timedelta(days=days)
+    """The day so many days before, or after where `days` is negative. Raises UserError (usage): a calendar has none."""
+    try:
+        return day - dt.timedelta(days=days)
+    except OverflowError:
+        raise UserError(f"day {day}: expected one with {abs(days)} more beside it", code=Exit.USAGE) from None
 
 
 def window(last: dt.date, days: int) -> list[dt.date]:

@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import IntEnum
 
+from dmtl_cli.config.secrets import masked
+
+_MOST = 10_000
+"""characters of a message that are kept, for the log"""
+
 
 class Exit(IntEnum):
     """Exit codes a cron job can rely on (sysexits.h where one fits)."""
@@ -25,6 +30,8 @@ class Exit(IntEnum):
 class UserError(Exception):
     """A mistake in the input, said in one line: what was expected, what came, where; then what to do.
 
+    Whatever it quotes: credentials are masked, and of a very long text the beginning is kept.
+
     Args:
         message: what is wrong and where (file, column, row or config line).
         hint: what to do about it.
@@ -33,24 +40,24 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str, hint: str = "", code: Exit = Exit.DATA, others: tuple[str, ...] = ()) -> None:
-        super().__init__(message)
-        self.message, self.hint, self.code, self.others = message, hint, code, others
+        self.message, self.hint, self.code = masked(message[:_MOST]), masked(hint[:_MOST]), code
+        self.others = tuple(masked(other[:_MOST]) for other in others)
+        super().__init__(self.message)
 
     def __reduce__(self) -> tuple[type[UserError], tuple[object, ...]]:
         return type(self), (self.message, self.hint, self.code, self.others)
 
     def line(self) -> str:
-        """One line of at most 400 characters, whatever the message contains."""
+        """One line of at most 400 printable characters, whatever the message contains."""
         more = f" (and {len(self.others)} more, see the log)" if self.others else ""
-        text = " ".join(f"dmtl: error: {self.message}{more}{'; ' + self.hint if self.hint else ''}".split())
-        text = printable(text)
+        said = f"dmtl: error: {self.message}{more}{'; ' + self.hint if self.hint else ''}"
+        text = printable(" ".join(said.split()))
         return text if len(text) <= 400 else text[:397] + "..."
 
 
 def printable(text: str) -> str:
-    """A text as a terminal may show it: control and format characters, as of a hostile id or file, are escaped."""
-    if text.isprintable():
-        return text
+    """The text with an escape in place of what a terminal would obey or hide: control characters, marks that turn the
+    direction of writing, half of a surrogate pair."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

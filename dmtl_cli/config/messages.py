@@ -10,10 +10,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from dmtl_cli.config.errors import did_you_mean
+from dmtl_cli.config.parsing import Place
 from dmtl_cli.config.schema import Config
-
-Place = tuple[str | int, ...]
-"""keys and positions in lists that lead to a value"""
 
 WORDS = {
     "int_type": "a whole number",
@@ -47,6 +45,7 @@ def mistakes(error: ValidationError, raw: dict[str, Any]) -> list[Mistake]:
     """Everything that is wrong with `raw`, the mapping that did not validate; its lists are tuples."""
     errors = [(_existing(raw, e["loc"]), e) for e in error.errors(include_url=False)]
     found: list[Mistake] = []
+    above = {place[:k] for place, _ in errors for k in range(len(place))}
     wrong: dict[Place, list[Any]] = {}
     for place, e in errors:
         match e["type"]:
@@ -58,7 +57,7 @@ def mistakes(error: ValidationError, raw: dict[str, Any]) -> list[Mistake]:
             case "value_error":
                 said = str(e["ctx"]["error"])
                 found.append(Mistake(_named(raw, place, said), f"{dotted(place)}: {said}" if place else said))
-            case _ if not any(other[: len(place)] == place != other for other, _ in errors):
+            case _ if place not in above:
                 wrong.setdefault(place, []).append(e)  # unless what is below it says more
     return list(dict.fromkeys(found + [Mistake(p, _unexpected(raw, p, es)) for p, es in wrong.items()]))
 

@@ -1,25 +1,22 @@
-"""Reads a config: YAML in which every value has a line, `--set`, and every mistake at once.
-
-Numbers such as `1e-3`, which YAML 1.1 reads as text, are accepted as numbers; `yes`/`no` and dates stay the text that
-the user typed; a key given twice is an error.
-"""
+"""Reads a config: a YAML, `--set`, and every mistake at once."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
+from dmtl_cli.config.data import NO_CREDENTIALS
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.config.messages import Mistake, Place, mistakes, shown
+from dmtl_cli.config.messages import Mistake, dotted, mistakes, shown
+from dmtl_cli.config.parsing import DEEPEST, Marks, Place, parse, text_of
 from dmtl_cli.config.schema import Config
+from dmtl_cli.config.secrets import has_credentials, masked_override
 
 Overrides = list[str] | tuple[str, ...]
-Marks = dict[Place, int]
-"""the line of every value, from 1"""
 COMMAND_LINE = 0
 """the mark of a value that --set gives"""
 
@@ -35,7 +32,8 @@ def load_config(file: str | Path, overrides: Overrides = ()) -> Config:
         UserError: with every mistake found; the first is its message.
     """
     name = str(file)
-    raw, marks, found = parse(_text(name), name)
+    raw, marks, found = parse(text_of(name), name)
+    _refuse_credentials(raw, marks, name)
     if not isinstance(raw, dict):
         raise UserError(f"{name}:1: expected keys and values, got {shown(raw)}", code=Exit.CONFIG)
     states = [_tuples(raw)]
@@ -53,13 +51,36 @@ def load_config(file: str | Path, overrides: Overrides = ()) -> Config:
     return config
 
 
-def _text(name: str) -> str:
+def named_workspace(file: Path, overrides: Overrides = ()) -> Path | None:
+    """The workspace that a broken config names, if it does, so that its mistakes can be logged there."""
     try:
-        return Path(name).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{name}: no such config file", "give --config FILE", Exit.CONFIG) from None
-    except (OSError, UnicodeDecodeError) as e:
-        raise UserError(f"{name}: cannot be read as text: {e}", code=Exit.CONFIG) from None
+        raw = parse(text_of(file), str(file))[0]
+    except UserError:
+        raw = None
+    named = raw.get("workspace") if isinstance(raw, dict) else None
+    named = next((s.partition("=")[2] for s in reversed(overrides) if s.startswith("workspace=")), named)
+    return Path(named) if isinstance(named, str) and named and "\0" not in named else None
+
+
+def _refuse_credentials(raw: Any, marks: Marks, file: str, place: Place = ()) -> None:
+    """Raises UserError 78 where a value contains some, without a word of it."""
+    for at in _credentials(raw, place):
+        where = f"{file}:{marks.get(at, 1)}" if file else "--set"
+        raise UserError(f"{where}: {dotted(at)}: {NO_CREDENTIALS}", "they are not shown here", Exit.CONFIG)
+
+
+def _credentials(value: Any, place: Place) -> Iterator[Place]:
+    """Places of values, and of what is below a key, that contain credentials."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if has_credentials(key):
+                yield place
+            yield from _credentials(inner, (*place, key))
+    elif isinstance(value, list):
+        for k, inner in enumerate(value):
+            yield from _credentials(inner, (*place, k))
+    elif isinstance(value, str) and has_credentials(value):
+        yield place
 
 
 def _tuples(value: Any) -> Any:
@@ -90,7 +111,7 @@ def _located(
     for entry, before, after in reversed(list(zip(overrides, known, known[1:], strict=False))):
         if mistake not in before:
             if before <= after:  # else the mistake may have been there, hidden by one that this override fixes
-                return COMMAND_LINE, f"--set {entry}: {mistake.text}"
+                return COMMAND_LINE, f"--set {masked_override(entry)}: {mistake.text}"
             break
     return line, f"{file}:{line}: {mistake.text}"
 
@@ -98,10 +119,12 @@ def _located(
 def _override(raw: dict[str, Any], entry: str, marks: Marks) -> list[str]:
     """Puts one `a.b=c` in place; returns the keys that c gives twice."""
     key, equals, value = entry.partition("=")
-    parts: Place = tuple(int(p) if p.isdigit() else p for p in key.split("."))
-    if not equals or "" in parts:
+    entry = masked_override(entry)
+    parts: Place = tuple(int(p) if re.fullmatch("[0-9]{1,9}", p) else p for p in key.split("."))
+    if not equals or "" in parts or len(parts) > DEEPEST:
         raise UserError(f"--set {entry}: expected dotted.key=value", code=Exit.USAGE)
     parsed, inner, found = parse(value, f"--set {entry}", parts)
+    _refuse_credentials(parsed, {}, "", parts)
     at: Any = raw
     for k, part in enumerate(parts):
         if at is None:
@@ -125,73 +148,3 @@ def _override(raw: dict[str, Any], entry: str, marks: Marks) -> list[str]:
     for k in range(1, len(parts)):
         marks.setdefault(parts[:k], COMMAND_LINE)
     return found
-
-
-# -- YAML with marks ---------------------------------------------------------------------------------------------------
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2's plain scalars: only true/false are booleans, 1e-3 is a number, a date is text."""
-
-
-_Loader.yaml_implicit_resolvers = {}
-for _tag, _pattern, _first in (
-    ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
-    ("bool", r"^(?:true|True|false|False)$", list("tTfF")),
-    ("int", r"^[-+]?(?:0|[1-9][0-9_]*)$", list("-+0123456789")),
-    ("float", r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$", list("-+.0123456789")),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
-
-
-def parse(text: str, file: str, place: Place = ()) -> tuple[Any, Marks, list[str]]:
-    """(contents of a YAML, the line of every value, keys given twice).
-
-    Args:
-        text: the YAML.
-        file: its name in messages.
-        place: its place in the config.
-
-    Raises:
-        UserError: 78 it is not YAML.
-    """
-    marks: Marks = {}
-    found: list[str] = []
-    loader: _Loader | None = None
-    try:
-        loader = _Loader(text)
-        node = loader.get_single_node()
-        return (None if node is None else _plain(node, loader, place, marks, found, file)), marks, found
-    except yaml.MarkedYAMLError as e:
-        line = e.problem_mark.line + 1 if e.problem_mark else 1
-        raise UserError(f"{file}:{line}: not YAML: {e.problem}", "check indentation and quotes", Exit.CONFIG) from None
-    except yaml.reader.ReaderError as e:
-        line = text.count("\n", 0, e.position) + 1
-        raise UserError(f"{file}:{line}: not YAML: {e.reason}", code=Exit.CONFIG) from None
-    except (yaml.YAMLError, ValueError) as e:  # ValueError: a tag such as !!int on other text
-        line = marks[next(reversed(marks))] if marks else 1
-        raise UserError(f"{file}:{line}: not YAML: {e}", code=Exit.CONFIG) from None
-    except RecursionError:
-        raise UserError(f"{file}:1: not YAML that ends: an anchor contains itself", code=Exit.CONFIG) from None
-    finally:
-        if loader is not None:
-            loader.dispose()
-
-
-def _plain(node: yaml.Node, loader: _Loader, place: Place, marks: Marks, found: list[str], file: str) -> Any:
-    """A composed node as plain Python, noting the line of every key and refusing a key given twice."""
-    marks.setdefault(place, node.start_mark.line + 1)
-    if isinstance(node, yaml.MappingNode):
-        out: dict[str, Any] = {}
-        for key, value in node.value:
-            name = str(key.value)
-            if name in out:
-                found.append(f"{file}:{key.start_mark.line + 1}: {name} appears twice in one mapping")
-            marks[(*place, name)] = key.start_mark.line + 1
-            out[name] = _plain(value, loader, (*place, name), marks, found, file)
-        return out
-    if isinstance(node, yaml.SequenceNode):
-        return [_plain(v, loader, (*place, k), marks, found, file) for k, v in enumerate(node.value)]
-    if node.tag == "tag:yaml.org,2002:float":
-        return float(node.value)
-    return loader.construct_object(node)

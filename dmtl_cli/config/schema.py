@@ -21,7 +21,7 @@ from dmtl_cli.config.gates import Gates
 from dmtl_cli.config.labels import Labels
 from dmtl_cli.config.profile import CLICK, EXPOSURE, READ, Profile
 from dmtl_cli.config.scores import Scores
-from dmtl_cli.config.section import Folder, Positive, Section, Weight, without_effect
+from dmtl_cli.config.section import Folder, Positive, Section, Size, Weight, without_effect
 from dmtl_cli.config.student import Student
 from dmtl_cli.config.tasks import FUSED, Tasks, score_of
 from dmtl_cli.config.teacher import NETWORK_OPTIONS, Teacher
@@ -35,6 +35,9 @@ class Config(Section):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
     threads: Positive = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    max_memory: Size | None = None
+    """bytes, or text such as 8GB or 8GiB: a day whose rows and columns would need more at once, as the footers of its
+    files tell, is refused before it is read (65); absent: half of the machine's"""
     plain_autograd: bool = False
     """true: every hand-written forward and backward pass (experts' mixture, in-batch softmax) is replaced by plain
     autograd: slower, to compare with"""

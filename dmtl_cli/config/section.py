@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Annotated, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 Column = Annotated[str, StringConstraints(min_length=1)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
@@ -25,8 +26,34 @@ def _local(folder: str) -> str:
 Folder = Annotated[str, AfterValidator(_local)]
 
 
+def _file_name(name: str) -> str:
+    if "/" in name or name.strip(".") == "" or "\0" in name:
+        raise ValueError(f"expected a file's name such as _SUCCESS, got {name!r}")
+    return name
+
+
+FileName = Annotated[str, AfterValidator(_file_name)]
+
+_UNITS = {"": 1} | {
+    f"{letter}{i}B": (1024 if i else 1000) ** k for k, letter in enumerate("KMGT", 1) for i in ("", "i")
+}
+
+
+def _bytes(given: object) -> object:
+    """8GB -> 8,000,000,000; 8GiB -> 8 * 2 ** 30; a whole number as it is."""
+    if not isinstance(given, str):
+        return given
+    found = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,3})?) ?([KMGT]i?B|)", given)
+    if found is None:
+        raise ValueError(f"expected bytes, or text such as 8GB or 8GiB, got {given!r}")
+    return int(float(found[1]) * _UNITS[found[2]])
+
+
+Size = Annotated[int, BeforeValidator(_bytes), Field(ge=1_000_000)]
+
+
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, hide_input_in_errors=True)
 
 
 Word = TypeVar("Word", bound=str)

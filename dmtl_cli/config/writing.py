@@ -12,7 +12,8 @@ from pathlib import Path
 import yaml
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.config.reading import Overrides, load_config, parse
+from dmtl_cli.config.parsing import parse
+from dmtl_cli.config.reading import Overrides, load_config
 
 Keys = Mapping[str, Mapping[str, int | float]]
 """values by section and key"""

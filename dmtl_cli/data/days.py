@@ -35,7 +35,8 @@ class Days:
 
     def __init__(self, run: Run, features: tuple[Feature, ...], *, timed: bool = False) -> None:
         self.run, self.features = run, features
-        self.log = Log(run.config.data, columns(features), timed=timed)
+        memory = run.config.max_memory
+        self.log = Log(run.config.data, columns(features), timed=timed, max_memory=memory)
         self._profiled = any(f.profile for f in run.config.features)
         self._found: dict[dt.date, Parent | None] = {}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.config.reading import parse
+from dmtl_cli.config.parsing import parse, text_of
 from dmtl_cli.config.schema import Config
 from dmtl_cli.config.student import Exposure, Student
 from dmtl_cli.evaluate.history import EASE, IALS
@@ -105,11 +105,7 @@ def read_settings(file: Path) -> dict[str, list[str]]:
     Raises:
         UserError: 78 it is not such a YAML.
     """
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as e:
-        raise UserError(f"{file}: cannot be read: {e}", code=Exit.CONFIG) from None
-    raw, _, mistakes = parse(text, str(file))
+    raw, _, mistakes = parse(text_of(file, "settings"), str(file))
     if mistakes:
         raise UserError(mistakes[0], code=Exit.CONFIG)
     if not isinstance(raw, dict) or not all(isinstance(keys, dict) for keys in raw.values()):

@@ -35,7 +35,7 @@ def build_profile(run: Run, day: dt.date) -> list[Result]:
     """
     plan = Plan.of(run.config)
     alone = run.config.data.model_copy(update={"users": None, "items": None})  # ids of events: no side table is read
-    log = Log(alone, (), timed=bool(plan.histories))
+    log = Log(alone, (), timed=bool(plan.histories), max_memory=run.config.max_memory)
     days, measured = run.ranks.on_first(lambda: _days(run, day, log))  # before a rank publishes one of them
     return [_publish(run, plan, log, d, measured) for d in days]
 

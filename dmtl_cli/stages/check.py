@@ -18,6 +18,7 @@ from dmtl_cli.data.days import columns, joined
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log import sizes
 from dmtl_cli.data.log.day import FEATURE, Day
+from dmtl_cli.data.log.day_files import SUCCESS
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.log.shares import share_groups
 from dmtl_cli.data.profile.stored import Profile
@@ -40,7 +41,7 @@ def check(config: Config, day: dt.date, *, planned: bool = False) -> dict[str, A
     Raises:
         UserError: what training would raise.
     """
-    log = Log(config.data, columns(config.features))
+    log = Log(config.data, columns(config.features), max_memory=config.max_memory)
     with tempfile.TemporaryDirectory(prefix="dmtl-check-") as scratch:
         known = _profile(config, day)
         read = joined(log.read(day, Path(scratch)), config.features, known, before(day))
@@ -62,6 +63,7 @@ def check(config: Config, day: dt.date, *, planned: bool = False) -> dict[str, A
             "features": features,
             **({"profile": str(known.day) if known else None} if any(f.profile for f in config.features) else {}),
             "estimates": _estimates(config, read, encoder),
+            **({"finished": finished} if (finished := log.finished(day)) else {}),
         }
         if planned:
             ws = Workspace(Path(config.workspace))
@@ -175,11 +177,17 @@ def described(found: dict[str, Any]) -> str:
         f"{'feature':24}{'side':9}{'kind':13}{'embedding':24}{'rows':>10}{'unknown':>9}",
         *(_row(f) for f in found["features"]),
         *notes,
+        *map(_marked, found.get("finished", ())),
         "",
         "estimates (guesses): " + ", ".join(f"{k} {v}" for k, v in found["estimates"].items()),
         *(["", plan.described(found["plan"])] if "plan" in found else []),
     ]
     return "\n".join(lines)
+
+
+def _marked(table: str) -> str:
+    hint = f"set data.{table}.success_file: {SUCCESS}, and a day that is still being written is not read"
+    return f"{table}: the day's folder has {SUCCESS}; {hint}"
 
 
 def _words(value: Any) -> str:

@@ -185,7 +185,7 @@ def _measure_histories(
     setting from the config, and are measured once, whatever the number of seeds."""
     if not has_implicit():
         base.log.say("no ials: pip install implicit (or dmtl[baselines]) to have it")
-    past, learned = PastReads(Log(base.config.data, ())), _learned_days(base, chain)
+    past, learned = PastReads(Log(base.config.data, (), max_memory=base.config.max_memory)), _learned_days(base, chain)
     for name in (h for h in HISTORIES if h != IALS or has_implicit()):
         own = replace(base, ws=_below(base.ws, name, ALL | {"profile"}), frozen=False)
         with holding(own.ws):

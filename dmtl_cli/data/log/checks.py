@@ -12,6 +12,10 @@ SECONDS = 100_000_000_000
 """up to here an integer instant is seconds since 1970 (the year 5138), above it milliseconds"""
 
 
+LONGEST = 1 << 20
+"""bytes of an id"""
+
+
 class Checked:
     """Columns of one block, each as the type the rest relies on. Every method raises UserError 65.
 
@@ -46,8 +50,13 @@ class Checked:
             self._refuse(column, out.is_null(), "an id within int64, never null")
             return out
         if s.dtype in (pl.String, pl.Categorical, pl.Enum):
-            self._refuse(column, s.is_null() | (s.cast(pl.String) == ""), "an id, never null or empty")
-            return s.cast(pl.String)
+            text = s.cast(pl.String)
+            self._refuse(column, text.is_null() | (text == ""), "an id, never null or empty")
+            if len(long := (text.str.len_bytes() > LONGEST).arg_true()):
+                where = f"{self.file}: column {column}, row {self.first_row + int(long[0])}"
+                got = text.str.len_bytes()[int(long[0])]
+                raise UserError(f"{where}: expected an id of at most {LONGEST:,} bytes, got {got:,}")
+            return text
         raise self._wrong_type(column, "ids as integers or text", "a float loses ids above 2**53")
 
     def flag(self, column: str, nulls: bool) -> pl.Series:

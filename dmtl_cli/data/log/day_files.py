@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -11,13 +12,17 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dmtl_cli.config.data import Data, SideTable
+from dmtl_cli.config.data import Data, Events, SideTable
 from dmtl_cli.config.days import folder_day
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.log.checks import SECONDS, Checked
 from dmtl_cli.data.log.source import File, Store
 from dmtl_cli.runs.ranks import Ranks
 
+FULL = 256 << 20
+"""bytes up to which `digest: auto` hashes all of a file"""
+SUCCESS = "_SUCCESS"
+"""what Spark and Hadoop write into a folder that is finished"""
 _Span = tuple[dt.date, dt.date]
 
 
@@ -32,7 +37,7 @@ class DayFiles:
     groups: dict[File, range]
     """row groups that may have rows of the day, by file; a file not named (all, without a date column) is read whole"""
     digest: str
-    """data.digest: footer or full"""
+    """data.digest: auto, footer or full"""
     identities: list[dict[str, Any]] = field(default_factory=list)
     """path below data.root, rows, bytes and digest of each file, events first"""
 
@@ -42,9 +47,20 @@ class DayFiles:
 
     def identify(self) -> DayFiles:
         """The same files with their identities."""
-        full = self.digest == "full"
-        found = [file.identify(full) for file in self.every]
+        found = [self._identity(file) for file in self.every]
         return DayFiles(self.day, self.events, self.tables, self.groups, self.digest, found)
+
+    def check_distinct(self) -> None:
+        """Raises UserError 65 where two files of a table have the same bytes; files without rows may."""
+        begin = 0
+        for files in (self.events, *self.tables.values()):
+            identities = self.identities[begin : (begin := begin + len(files))]
+            if twins := _twins(files, identities):
+                one, other = twins
+                raise UserError(f"{one} and {other} have the same bytes", "remove one of them, or rows count twice")
+
+    def _identity(self, file: File) -> dict[str, Any]:
+        return file.identify(full=self.digest == "full" or (self.digest == "auto" and file.size <= FULL))
 
     def check_same(self, ranks: Ranks) -> None:
         """Raises UserError 66 where the ranks of a run found different files."""
@@ -58,10 +74,26 @@ class DayFiles:
         mine = [pair for k, pair in enumerate(zip(self.every, self.identities, strict=True)) if ranks.mine(k)]
         folders = {str(PurePosixPath(file.path).parent): file.store for file, _ in mine}
         there = {file for folder, store in folders.items() for file in store.files(folder)}
-        other = [str(f) for f, was in mine if f.identify(self.digest == "full") != was or f not in there]
+        other = [str(f) for f, was in mine if self._identity(f) != was or f not in there]
         for found in ranks.gather_objects(other):
             if found:
                 raise changed_error(found[0])
+
+
+def _twins(files: Sequence[File], identities: Sequence[dict[str, Any]]) -> tuple[File, File] | None:
+    """Two files with rows and the same bytes, if there are. Where digests are of footers, equal ones are a suspicion:
+    all bytes decide."""
+    alike: dict[tuple[str, int], list[File]] = {}
+    for file, identity in zip(files, identities, strict=True):
+        if identity["rows"]:
+            alike.setdefault((identity["digest"], identity["bytes"]), []).append(file)
+    for (digest, _), some in alike.items():
+        first: dict[str, File] = {}
+        for file in some if len(some) > 1 else ():
+            whole = file.identify(full=True)["digest"] if digest.startswith("footer:") else digest
+            if (other := first.setdefault(whole, file)) is not file:
+                return other, file
+    return None
 
 
 def changed_error(what: str) -> UserError:
@@ -71,7 +103,8 @@ def changed_error(what: str) -> UserError:
 class DayFinder:
     """Looks for the files of a day below data.root.
 
-    Every method raises UserError: 66 the day, a folder or a file is not there, 74 the storage fails.
+    Every method raises UserError: 66 the day, a folder or a file is not there, or the day is not finished; 65 a day has
+    two folders, or a file is there twice; 74 the storage fails.
     """
 
     def __init__(self, data: Data) -> None:
@@ -87,7 +120,18 @@ class DayFinder:
         events, groups = self._event_files(day)
         named = {"user": self.data.users, "item": self.data.items}
         sides = {s: tuple(self._table_files(t, day, tables)) for s, t in named.items() if t is not None}
-        return DayFiles(day, tuple(events), sides, groups, self.data.digest).identify()
+        found = DayFiles(day, tuple(events), sides, groups, self.data.digest).identify()
+        found.check_distinct()
+        return found
+
+    def finished(self, day: dt.date) -> list[str]:
+        """Tables (events, users, items) whose folder of the day has a `SUCCESS` that the config does not look for."""
+        keys = {"events": self.data.events.hive_key} | {
+            name: table.partition for name in ("users", "items") if (table := getattr(self.data, name)) is not None
+        }
+        unused = {name: key for name, key in keys.items() if getattr(self.data, name).success_file is None}
+        places = {n: self._folders(getattr(self.data, n).path, key).get(day, []) for n, key in unused.items() if key}
+        return [name for name, folders in places.items() if any(self.store.is_file(f"{f}/{SUCCESS}") for f in folders)]
 
     def rows(self, found: DayFiles) -> int:
         """Rows of a day that was found, by footers alone: a file of several days has as many of each."""
@@ -105,13 +149,16 @@ class DayFinder:
 
     def _table_files(self, table: SideTable, day: dt.date, other: dt.date | None) -> list[File]:
         folders = self._folders(table.path, table.partition).get(other, []) if other else []
-        files = [f for folder in folders for f in self.store.files(folder)]
-        return files or self._files(table.path, table.partition, day, table.path)
+        if folders and self._is_finished(folders[0], table):
+            files = self.store.files(self._only(folders, table.path))
+            if files:
+                return files
+        return self._files(table, table.partition, day, table.path)
 
     def _event_files(self, day: dt.date) -> tuple[list[File], dict[File, range]]:
         """The files that may have rows of the day, and which of their row groups."""
         events = self.data.events
-        files = self._files(events.path, events.hive_key, day, "events")
+        files = self._files(events, events.hive_key, day, "events")
         if events.date_column is None:
             return files, {}
         groups = {file: self._groups(file, day, events.date_column) for file in files}
@@ -137,27 +184,40 @@ class DayFinder:
                 found.setdefault(day, []).append(folder)
         return found
 
-    def _files(self, path: str, key: str | None, day: dt.date, what: str) -> list[File]:
-        """The files of a table: all below `path`, or of the day's folder there. `what` names the table in messages."""
-        if not self.store.is_folder(path):
+    def _files(self, table: Events | SideTable, key: str | None, day: dt.date, what: str) -> list[File]:
+        """The files of a table: all below its path, or of the day's folder there. `what` names it in messages."""
+        if not self.store.is_folder(table.path):
             hint = "set data.root and the path below it (a local one is relative to the current folder)"
-            raise self._no_folder(path, what, "", hint)
-        folders = [path]
-        if key is not None:
-            by_day = self._folders(path, key)
-            if day not in by_day:
-                have, hint = f"no {key}=YYYY-MM-DD folder there", "retry when the day has arrived"
-                if by_day:
-                    have = f"the log has {min(by_day)} .. {max(by_day)}"
-                elif other := next((n for f in self.store.folders(path) if "=" in (n := PurePosixPath(f).name)), None):
-                    have, hint = f"{have}, but {other}", f"set partition: {other.partition('=')[0]} of this table"
-                raise self._no_folder(f"{path}/{key}={day}", what, f" ({have})", hint)
-            folders = by_day[day]
-        files = [f for folder in folders for f in self.store.files(folder)]
-        if not files:
-            where = self.store.where(folders[0])
-            raise UserError(f"{what}: {where} contains no *.parquet file", "retry when it is written", Exit.NO_INPUT)
-        return files
+            raise self._no_folder(table.path, what, "", hint)
+        folder = table.path if key is None else self._day_folder(table.path, key, day, what)
+        where = self.store.where(folder)
+        if not self._is_finished(folder, table):
+            hint = "retry when it is written"
+            raise UserError(f"{what}: {where} has no {table.success_file}: not finished", hint, Exit.NO_INPUT)
+        if files := self.store.files(folder):
+            return files
+        raise UserError(f"{what}: {where} contains no *.parquet file", "retry when it is written", Exit.NO_INPUT)
+
+    def _day_folder(self, path: str, key: str, day: dt.date, what: str) -> str:
+        by_day = self._folders(path, key)
+        if day in by_day:
+            return self._only(by_day[day], what)
+        have, hint = f"no {key}=YYYY-MM-DD folder there", "retry when the day has arrived"
+        if by_day:
+            have = f"the log has {min(by_day)} .. {max(by_day)}"
+        elif other := next((n for f in self.store.folders(path) if "=" in (n := PurePosixPath(f).name)), None):
+            have, hint = f"{have}, but {other}", f"set partition: {other.partition('=')[0]} of this table"
+        raise self._no_folder(f"{path}/{key}={day}", what, f" ({have})", hint)
+
+    def _only(self, folders: list[str], what: str) -> str:
+        """Raises UserError 65 where a day has two folders: which is right, and whether rows are in both, is unknown."""
+        if len(folders) > 1:
+            one, other = map(self.store.where, folders[:2])
+            raise UserError(f"{what}: {one} and {other} are of one day", "keep one of them")
+        return folders[0]
+
+    def _is_finished(self, folder: str, table: Events | SideTable) -> bool:
+        return table.success_file is None or self.store.is_file(f"{folder}/{table.success_file}")
 
     def _no_folder(self, path: str, what: str, have: str, hint: str) -> UserError:
         if file := self.store.file_in_place_of(path):

@@ -21,7 +21,7 @@ import polars as pl
 from dmtl_cli.config.data import Data
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.features import Feature
-from dmtl_cli.data.log import sizes
+from dmtl_cli.data.log import memory, sizes
 from dmtl_cli.data.log.day import FEATURE, ID, TIME, Day, Ints
 from dmtl_cli.data.log.day_files import DayFiles, DayFinder, changed_error
 from dmtl_cli.data.log.entities import Entities
@@ -54,10 +54,14 @@ class Log:
     Args:
         features: those to read; columns of others are not touched.
         timed: whether blocks have the time of their events, where the log has one.
+        max_memory: bytes that a day may take at once; None: half of the machine's.
     """
 
-    def __init__(self, data: Data, features: tuple[Feature, ...], *, timed: bool = False) -> None:
+    def __init__(
+        self, data: Data, features: tuple[Feature, ...], *, timed: bool = False, max_memory: int | None = None
+    ) -> None:
         self.data, self.features = data, features
+        self.max_memory = max_memory or memory.half_of_the_machine()
         self.timed = timed and data.events.time is not None
         self._finder = DayFinder(data)
         self._found: dict[tuple[dt.date, dt.date | None], DayFiles] = {}
@@ -97,10 +101,27 @@ class Log:
         """The files that `find` or `inputs` found (else those found now), and their rows.
 
         Raises:
-            UserError: 65 a column is not there or of the wrong type; what `find` raises.
+            UserError: 65 a column is not there or of the wrong type, or the day needs too much memory; what `find`
+                raises.
         """
         found = self._found.get((day, tables)) or self.find(day, tables)
-        return found, RawEvents(self.data, day, Schema.unify(found, self.data, self.features))
+        schema = Schema.unify(found, self.data, self.features)
+        memory.check(schema, self._columns(schema), found.groups, self.max_memory)
+        return found, RawEvents(self.data, day, schema)
+
+    def finished(self, day: dt.date) -> list[str]:
+        """Tables whose writer marks a finished day, which the config does not look for: see `DayFinder.finished`."""
+        return self._finder.finished(day)
+
+    def _columns(self, schema: Schema) -> dict[str, set[str]]:
+        """The columns that are read, of events, user and item."""
+        keys = {"user": self.data.users, "item": self.data.items}
+        sides = {
+            side: {f.source for f in self.features if f.side == side} | {table.key}
+            for side, table in keys.items()
+            if table is not None
+        }
+        return {"events": self.data.events.read_columns | set(schema.feature_columns), **sides}
 
     def listed(self, side: str, day: dt.date, tables: dt.date | None = None) -> pl.Series | None:
         """The distinct ids that a side table lists; None where there is no such table.
@@ -114,7 +135,9 @@ class Log:
         found = self._found.get((day, tables)) or self.find(day, tables)
         if side not in found.tables:
             return None
-        return Entities(self.data, side, Table(found.tables[side]), ()).listed()
+        table, entities = Table(found.tables[side]), Entities(self.data, side, None, ())
+        memory.check_table(table, entities.keys[-1:], self.max_memory)
+        return Entities(self.data, side, table, ()).listed()
 
     def read(
         self,

@@ -31,6 +31,7 @@ class Footer:
     schema: pa.Schema
     rows: tuple[int, ...]
     """rows of each row group"""
+    meta: pq.FileMetaData
 
     @staticmethod
     def read(file: File) -> Footer:
@@ -40,7 +41,7 @@ class Footer:
             if twice := sorted({name for name in names if names.count(name) > 1}):
                 raise UserError(f"{file}: column {twice[0]} appears more than once", "give each column its own name")
             rows = tuple(meta.row_group(k).num_rows for k in range(meta.num_row_groups))
-            return Footer(parquet.schema_arrow, rows)
+            return Footer(parquet.schema_arrow, rows, meta)
 
 
 class Table:

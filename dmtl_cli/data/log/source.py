@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -26,6 +26,7 @@ from dmtl_cli.config.errors import Exit, UserError
 CONNECT, SILENCE, ATTEMPTS = 5, 10, 3  # seconds, seconds, and how often: an outage is reported within half a minute
 _UNREADABLE = "not a readable Parquet file"
 _CHUNK = 8 << 20  # bytes per request where a file is read whole
+_REGULAR = "expected a regular file, found a FIFO, a device or a socket"
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,19 @@ class File:
         return self.store.where(str(PurePosixPath(self.path).parent))
 
     @contextlib.contextmanager
-    def open(self) -> Iterator[pq.ParquetFile]:
-        """Raises UserError: 65 not Parquet, 66 gone or replaced, 74 the storage fails. Later reads of it may fail
-        too: see `refusal`."""
+    def open(self, dictionaries: Sequence[str] = ()) -> Iterator[pq.ParquetFile]:
+        """The file, opened. Later reads of it may fail too: see `refusal`.
+
+        Args:
+            dictionaries: text columns, by their path in the schema, to be read as dictionaries.
+
+        Raises:
+            UserError: 65 not Parquet, 66 gone or replaced, 74 the storage fails.
+        """
         with self._bytes() as raw:
             try:
-                parquet = pq.ParquetFile(raw, pre_buffer=False)  # which would keep all row groups that are read
+                # pre_buffer would keep all row groups that are read
+                parquet = pq.ParquetFile(raw, pre_buffer=False, read_dictionary=list(dictionaries))
             except (pa.ArrowException, OSError) as e:
                 raise self.refusal(e, _UNREADABLE) from None
             yield parquet
@@ -80,6 +88,8 @@ class File:
 
     @contextlib.contextmanager
     def _bytes(self) -> Iterator[pa.NativeFile]:
+        if self.store.is_special(self.path):  # opening a FIFO would wait for a writer
+            raise UserError(f"{self}: {_REGULAR}", "remove it, or write a Parquet file")
         try:
             raw = self.store.fs.open_input_file(str(self.store.root / self.path))
         except OSError as e:
@@ -110,6 +120,13 @@ class Store:
     def is_folder(self, path: str) -> bool:
         return self._type(self.root / path, path) is fs.FileType.Directory
 
+    def is_file(self, path: str) -> bool:
+        return self._type(self.root / path, path) is fs.FileType.File
+
+    def is_special(self, path: str) -> bool:
+        """Whether it is a FIFO, a device or a socket, also through a link."""
+        return self._local and self._type(self.root / path, path) is fs.FileType.Unknown
+
     def file_in_place_of(self, path: str) -> str | None:
         """The file in the place where `path` needs a folder (root, or a part of the path), as messages name it."""
         parts = [".", *(str(p) for p in reversed(PurePosixPath(path).parents) if str(p) != "."), path]
@@ -129,17 +146,23 @@ class Store:
         return [str(p) for p in sorted(PurePosixPath(p).relative_to(self.root) for p in found)]
 
     def files(self, path: str) -> list[File]:
-        """The *.parquet files at any depth of a folder, by path; none whose name begins with a dot or underscore."""
+        """The *.parquet files at any depth of a folder, by path.
+
+        A name that begins with a dot or underscore, a file's or that of a folder between, marks what a writer has not
+        finished or keeps for itself: such files are left out. A FIFO or device is listed, and refused when it is
+        opened; so is a link to nowhere, as rows would be missing unnoticed.
+        """
+        folder = self.root / path
         with self._as_user_error(path):
-            if self._local:  # pyarrow's own list leaves out a link to nowhere: rows would be missing unnoticed
-                found = self.fs.get_file_info([str(p) for p in Path(self.root / path).rglob("*.parquet")])
+            if self._local:  # pyarrow's own list leaves out a link to nowhere
+                found = self.fs.get_file_info([str(p) for p in Path(folder).rglob("*.parquet")])
             else:
-                found = [i for i in self._listed(path, recursive=True) if i.type == fs.FileType.File]
-        named = [(PurePosixPath(i.path), i) for i in found]
+                found = self._listed(path, recursive=True)
+        named = [(PurePosixPath(i.path), i) for i in found if i.type is not fs.FileType.Directory]
         return [
             File(self, str(p.relative_to(self.root)), i.size or 0, i.mtime_ns or 0)
             for p, i in sorted(named, key=lambda x: x[0])
-            if p.suffix == ".parquet" and p.name[0] not in "._"
+            if p.suffix == ".parquet" and not any(part[0] in "._" for part in p.relative_to(folder).parts)
         ]
 
     def _listed(self, path: str, recursive: bool = False) -> list[fs.FileInfo]:
