@@ -76,7 +76,7 @@ def fresh(log: Path, tmp_path: Path) -> Project:
 
 def test_every_command_that_publishes_has_the_shared_options() -> None:
     group: Any = typer.main.get_command(app)
-    rest = ["sets", "as_json", "quiet", "threads", "device", "metrics_file", "lock_wait"]
+    rest = ["sets", "as_json", "quiet", "threads", "device", "metrics_file", "force_publish", "lock_wait"]
     for name, own in PUBLISHING.items():
         assert [p.name for p in group.commands[name].params] == ["config", *own, *rest], name
     assert list(group.commands) == [

@@ -158,10 +158,14 @@ def test_the_lock_file_holds_no_secret(fresh: Project, monkeypatch: pytest.Monke
     lock = fresh.ws / "locks/chain.lock"
     held = []
     monkeypatch.setattr("dmtl_cli.stages.run.run_day", lambda *_: held.append(lock.read_text()) or [])
-    monkeypatch.setattr("dmtl_cli.stages.refresh.refresh", lambda *_: held.append(lock.read_text()) or sys.exit(0))
+
+    def refused(*_: object) -> None:
+        held.append(lock.read_text())
+        raise UserError("stop here")
+
+    monkeypatch.setattr("dmtl_cli.stages.refresh.refresh", refused)
     assert fresh.call("run", "--day", DAYS[0], seed=987654321).code == 0
-    with pytest.raises(SystemExit):
-        fresh.call("refresh", seed=987654321)
+    assert fresh.call("refresh", seed=987654321).code == 65
     assert [text.partition("(")[2] for text in held] == [f"dmtl run --day {DAYS[0]})", "dmtl refresh)"]
     assert not any("987654321" in text for text in held) and lock.read_text() == ""
 

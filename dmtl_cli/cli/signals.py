@@ -34,6 +34,7 @@ class _State:
 
 def install() -> None:
     """Handles the signals, less those that the caller has this process ignore, as `nohup` does."""
+    _State.working = _State.told = False
     for number in NUMBERS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _stop)
