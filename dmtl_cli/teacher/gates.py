@@ -17,6 +17,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.nn.learner import Learner
 from dmtl_cli.runs.gates import Measure, exactly
 from dmtl_cli.scores.calibration import Calibration
@@ -48,12 +49,17 @@ class Start:
 
     def moved(self, learner: Learner[Teacher]) -> list[Measure]:
         """`teacher.moved.dense` and `.embedding`: |after - before| / |before|. To be called before rows that no step
-        touched are overwritten."""
+        touched are overwritten.
+
+        Raises UserError 80: a weight is not finite, so that nothing can be scored.
+        """
         pairs = [(before, _dense(learner)[name].detach()) for name, before in self.dense.items()]
         out = [Measure("teacher.moved.dense", _relative(pairs), hint=_RATE)]
         if self.rows is not None:
             pairs = [(self.rows, learner.table.weight.detach().sum(1))]
             out.append(Measure("teacher.moved.embedding", _relative(pairs), hint=_RATE))
+        if not all(math.isfinite(m.value) for m in out):
+            raise UserError("training diverged: weights are not finite", _RATE, Exit.REFUSED)
         return out
 
 
@@ -82,7 +88,7 @@ def first_epoch(numbers: Mapping[str, float], tasks: tuple[str, ...]) -> list[Me
         if rows and 0 < rate < 1:
             value = loss / -(rate * math.log(rate) + (1 - rate) * math.log1p(-rate))
             # a log loss is as spread as an exponential variable; of rare labels it is known as well as their number
-            error = value / math.sqrt(rows * min(rate, 1 - rate))
+            error = value / math.sqrt(2 * rows * min(rate, 1 - rate))
             out.append(Measure(f"teacher.ne.{task}", value, error, hint=f"{_NOISE} or {_RATE}"))
     return out
 
