@@ -314,6 +314,7 @@ def bad(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = Project.create(tmp_path_factory.mktemp("bad"), world / "log")
     project.config["teacher"] |= {"learning_rate": 1e-9, "embedding_learning_rate": 50.0, "epochs": 1}
     project.config["teacher"]["blend_regression"] = False
+    project.config["gates"] = {"quality": False}  # which would refuse this teacher
     project.write()
     for day in (1, 2):
         project.done("train-teacher", day)

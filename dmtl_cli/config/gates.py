@@ -20,25 +20,38 @@ class Limit(Section):
     """how many times the trailing median, or which part of it, is allowed"""
     shift: Annotated[float, Field(gt=0)] | None = None
     """how far from the trailing median is allowed"""
+    rise: Annotated[float, Field(gt=0)] | None = None
+    """how far above the trailing median is allowed, of what may fall"""
+    fall: Annotated[float, Field(gt=0)] | None = None
+    """how far below the trailing median is allowed, of what may rise"""
 
 
 LIMITS: Mapping[str, tuple[Limit, str]] = {
-    "inputs.rows": (Limit(ratio=5), "rows of the day"),
-    "inputs.users": (Limit(least=2, ratio=5), "users of the day"),
-    "inputs.items": (Limit(least=2, ratio=5), "items of the day"),
-    "inputs.click_rate": (Limit(most=0.99, ratio=2.5), "clicks a row, where the log has exposures"),
-    "inputs.conversion_rate": (Limit(ratio=2.5), "conversions (long reads) a click"),
-    "inputs.duration": (Limit(ratio=5), "seconds of a click: `.mean`, `.p50`, `.p99`"),
-    "inputs.duration.max": (Limit(most=7 * 86_400), "the longest, in seconds"),
-    "inputs.null_share": (Limit(shift=0.2), "share of rows without a value, by feature"),
-    "inputs.new_share": (Limit(shift=0.3), "share of `.users` and `.items` that no profile knows"),
-    "inputs.duplicates": (Limit(shift=0.2), "share of rows that another row repeats"),
-    "teacher.auc": (Limit(least=0.53, shift=0.1), "AUC of a task on held-out rows"),
+    "inputs.rows": (Limit(ratio=8), "rows of the day"),
+    "inputs.users": (Limit(ratio=8), "users of the day"),
+    "inputs.items": (Limit(ratio=8), "items of the day"),
+    "inputs.largest": (Limit(most=0.9), "largest share of the rows that one of `.users` or `.items` has"),
+    "inputs.click_rate": (Limit(most=0.98, ratio=2.5), "clicks a row, where the log has exposures"),
+    "inputs.conversion_rate": (Limit(ratio=2.5), "conversions (long reads) a click, by task"),
+    "inputs.duration": (Limit(ratio=5), "seconds of a click: `.mean`"),
+    "inputs.duration.p50": (Limit(most=4 * 3_600, ratio=5), "their median"),
+    "inputs.duration.p99": (Limit(most=86_400, ratio=5), "their 99th percentile"),
+    "inputs.duration.max": (Limit(most=7 * 86_400), "the longest of any row, in seconds"),
+    "inputs.null_share": (Limit(rise=0.2), "share of rows without a value, by feature of the teacher"),
+    "inputs.new_share": (Limit(rise=0.3), "share of `.users` and `.items` that no profile knows"),
+    "inputs.duplicates": (Limit(rise=0.2), "share of rows that repeat another one"),
+    "teacher.auc": (Limit(least=0.53, fall=0.1), "AUC of a task on held-out rows"),
     "teacher.pcoc": (Limit(least=0.5, most=2.0), "predicted over observed of a task on held-out rows"),
-    "teacher.ne": (Limit(ratio=1.25), "loss of a task on rows before they are learned, over that of its mean"),
+    "teacher.ne": (
+        Limit(most=100.0, rise=0.12),
+        "loss of a task on rows before they are learned, over that of its mean",
+    ),
     "teacher.beside_regression": (Limit(least=-0.01), "AUC of a task on held-out rows less the regression's"),
     "teacher.gate": (Limit(most=0.999), "the largest mean share of one expert, by task"),
-    "teacher.moved": (Limit(least=1e-6), "how far training moved the dense weights, over their size"),
+    "teacher.moved": (
+        Limit(least=1e-6, most=1e5),
+        "how far training moved `.dense` weights and the `.embedding` table, over their size",
+    ),
     "scores.quantile": (Limit(shift=1.5), "quantiles of a task's logits"),
     "student.kd": (Limit(most=1.0), "distillation loss over that of a constant"),
     "student.moved": (Limit(least=1e-6), "how far training moved the dense weights, over their size"),

@@ -124,10 +124,11 @@ class Days:
         """Raises UserError 66 where a profile is due and not there."""
         ws = self.run.ws
         newest = ws.newest("profile", day)
-        # the first profile of a chain has none before it; later ones leave out the days that the log lacks
+        # the first profile of a chain has none before it; later ones leave out days that are refused or not there
         due = [day] if newest is None else between(before(newest, -1), before(day))
         for d in reversed(due):
-            if ws.current("profile", d) is None and self.has(d):
+            refused = newest is not None and ws.refusal_path("profile", d).exists()
+            if ws.current("profile", d) is None and not refused and self.has(d):
                 where = ws.stage_dir("profile", d)
                 raise UserError(f"no published profile in {where}", f"run dmtl build-profile --day {d}", Exit.NO_INPUT)
         return None if newest is None else self.run.parent("profile", newest)

@@ -40,8 +40,9 @@ def train(
     loss_of: LossOf[B],
     rows: int,
     course: Course,
-) -> dict[str, float]:
-    """Trains on the batches of every epoch, or goes on with it; returns the numbers of the last epoch.
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Trains on the batches of every epoch, or goes on with it; returns the numbers of the first epoch, whose rows were
+    not learned when they were measured, and of the last.
 
     Args:
         name: of the progress.
@@ -50,12 +51,13 @@ def train(
         loss_of: as `fit` takes it.
         rows: of an epoch, about.
     """
-    learned: dict[str, float] = {}
-    epochs = learners[0].config.epochs
+    first, learned, epochs = _First(), dict[str, float](), learners[0].config.epochs
+    course.keep("first", first)
     with run.log.progress(name, epochs * rows) as progress:
         for _ in range(epochs):
             learned = fit(learners, batches(), loss_of, progress, run.ranks, course)
-    return learned
+            first.numbers = first.numbers or dict(learned)
+    return first.numbers, learned
 
 
 def fit(
@@ -101,6 +103,19 @@ def fit(
     for learner in learners:
         learner.model.eval()
     return means.by_name()
+
+
+class _First:
+    """The numbers of the first epoch, which whoever goes on with a later one needs too."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[str, float] = {}
+
+    def state(self) -> dict[str, Tensor]:
+        return {name: torch.tensor(value, dtype=torch.float64) for name, value in self.numbers.items()}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        self.numbers = {name: float(value) for name, value in state.items()}
 
 
 class _Means:

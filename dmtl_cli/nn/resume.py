@@ -205,6 +205,10 @@ class Course:
             self._checkpoints.refuse_other_batches()
         self._progress.step(place.rows)
 
+    def keep(self, part: str, kept: Kept) -> None:
+        """Keeps something more, which is empty before the first pass."""
+        self._kept[part] = kept
+
     def step(self) -> None:
         """Counts a batch that is done."""
         self._batches += 1

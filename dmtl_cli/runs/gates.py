@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.config.gates import Gates
+from dmtl_cli.config.gates import Gates, Limit
 from dmtl_cli.runs.manifest import MANIFEST, Manifest
 from dmtl_cli.runs.workspace import Workspace
 
@@ -99,23 +99,22 @@ def _judged(m: Measure, gates: Gates, past: Sequence[float]) -> Gate:
         limit, slack = gates.limit(m.name), gates.errors * m.error
         least = None if limit.least is None else limit.least - slack
         most = None if limit.most is None else limit.most + slack
-        if past and (limit.ratio or limit.shift):
+        if past and (limit.ratio or limit.shift or limit.rise or limit.fall):
             baseline = statistics.median(past)
-            low, high = _around(baseline, limit.ratio, limit.shift)
-            least, most = _larger(least, low - slack), _smaller(most, high + slack)
+            low, high = _around(baseline, limit)
+            least = least if low is None else _larger(least, low - slack)
+            most = most if high is None else _smaller(most, high + slack)
     finite = math.isfinite(m.value)
     passed = finite and (least is None or m.value >= least) and (most is None or m.value <= most)
     return Gate(m.name, m.value if finite else None, (least, most), baseline, passed, m.integrity, m.hint)
 
 
-def _around(median: float, ratio: float | None, shift: float | None) -> tuple[float, float]:
-    """The widest of both: a ratio means nothing near 0, nor a shift far from it."""
-    low, high = median, median
-    if ratio:
-        low, high = min(median / ratio, median * ratio), max(median / ratio, median * ratio)
-    if shift:
-        low, high = min(low, median - shift), max(high, median + shift)
-    return low, high
+def _around(median: float, limit: Limit) -> tuple[float | None, float | None]:
+    """The widest of ratio and shifts: a ratio means nothing near 0, nor a shift far from it."""
+    times = () if limit.ratio is None else (median / limit.ratio, median * limit.ratio)
+    lows = [*times, *(median - by for by in (limit.shift, limit.fall) if by)]
+    highs = [*times, *(median + by for by in (limit.shift, limit.rise) if by)]
+    return min(lows, default=None), max(highs, default=None)
 
 
 def _larger(a: float | None, b: float) -> float:

@@ -8,7 +8,9 @@ from itertools import takewhile
 from typing import Any
 
 from dmtl_cli.config.days import before, between, window
+from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.first_window import first_window
+from dmtl_cli.data.gates import day_measures, window_measures
 from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.profile.plan import Plan
@@ -31,13 +33,22 @@ def build_profile(run: Run, day: dt.date) -> list[Result]:
 
     Raises:
         UserError: 66 a day of the log is not there; 65 a parent is damaged, ids have changed their type, there is no
-            threshold to be measured, or the config asks for another one than the chain's.
+            threshold to be measured, or the config asks for another one than the chain's; 80 the day is refused. An
+            earlier one that is refused is left out.
     """
     plan = Plan.of(run.config)
     alone = run.config.data.model_copy(update={"users": None, "items": None})  # ids of events: no side table is read
     log = Log(alone, (), timed=bool(plan.histories), max_memory=run.config.max_memory)
     days, measured = run.ranks.on_first(lambda: _days(run, day, log))  # before a rank publishes one of them
-    return [_publish(run, plan, log, d, measured) for d in days]
+    found: list[Result] = []
+    for d in days:
+        try:
+            found.append(_publish(run, plan, log, d, measured))
+        except UserError as e:
+            if e.code != Exit.REFUSED or d == day:
+                raise
+            run.log.say(f"{e.line()}; day {d} is left out")
+    return found
 
 
 def _days(run: Run, day: dt.date, log: Log) -> tuple[list[dt.date], list[dt.date]]:
@@ -90,9 +101,12 @@ def _build(
     known = Profile.open(parent[0]) if parent else None
     keep = run.config.profile.keep_days
     done = update(known, today, plan, threshold, keep, publication.tmp, publication.path)
+    exposures = run.config.data.events.click is not None
+    measures = day_measures(today, threshold, exposures, None if known is None else done)
+    measures += window_measures(d for d in read.values() if d is not today)
     metrics: dict[str, float] = {}
     for side, of in done.items():
         metrics[f"{side}s.known_share"] = of.known / (of.known + of.new)
         metrics[f"{side}s.dropped"] = of.dropped
     rows = {"events": len(today), **{f"{side}s": of.rows for side, of in done.items()}}
-    return Draft(rows=rows, metrics=metrics, facts={"threshold_seconds": threshold, **facts})
+    return Draft(rows=rows, metrics=metrics, facts={"threshold_seconds": threshold, **facts}, measures=measures)

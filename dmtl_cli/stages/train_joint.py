@@ -115,7 +115,7 @@ def _learn(
 
     course = Checkpoints(run, publication).course("joint", {"teacher": teacher, "student": student}, rng)
     rows = offered * (1 + unlabelled)
-    learned = train(run, f"joint {day}", [teacher, student], batches, loss, rows, course)
+    _, learned = train(run, f"joint {day}", [teacher, student], batches, loss, rows, course)
     for name, learner in (("teacher", teacher), ("student", student)):
         (publication.path / name).mkdir(exist_ok=True)
         learner.finish(run, publication.path / name, publication.path.parent)

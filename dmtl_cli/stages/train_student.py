@@ -124,7 +124,7 @@ def _learn(
 
     checkpoints = Checkpoints(run, publication)
     course = checkpoints.course("preference", {"model": learner, "agreement": loss.agreement}, rng)
-    learned = train(run, f"student {day}", [learner], batches, loss, offered, course)
+    _, learned = train(run, f"student {day}", [learner], batches, loss, offered, course)
     sizes = learner.finish(run, publication.path, publication.path.parent)
 
     counts = {"learned": int(learned.pop("rows", 0))} | _counts(streams)
@@ -180,7 +180,7 @@ def _learn_exposure(
         name = f"student {day}, {EXPOSURE}s of {shown.day}"
         batches = partial(shown_batches, shown, n, rows, batcher, rng)
         offered = len(shown) + n * -(-len(shown) // rows)
-        learned = train(run, name, [learner], batches, loss, offered, course)
+        _, learned = train(run, name, [learner], batches, loss, offered, course)
         learned |= {"rows": float(len(shown))}
     (to.path / EXPOSURE).mkdir(exist_ok=True)
     sizes = learner.save(run, to.path / EXPOSURE, to.path.parent)

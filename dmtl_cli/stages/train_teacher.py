@@ -11,8 +11,10 @@ from torch import Tensor
 
 from dmtl_cli.config.days import window
 from dmtl_cli.config.tasks import CLICK
-from dmtl_cli.data.days import Days
+from dmtl_cli.data.days import Days, columns
 from dmtl_cli.data.features.encoder import Encoder
+from dmtl_cli.data.gates import null_shares
+from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.threshold import long_read_threshold
 from dmtl_cli.evaluate import metrics
 from dmtl_cli.nn.batches import Batch
@@ -22,10 +24,12 @@ from dmtl_cli.nn.learner import Learner, grown_encoder
 from dmtl_cli.nn.precision import refuse_precision
 from dmtl_cli.nn.resume import Checkpoints
 from dmtl_cli.runs.artifact import Publication
+from dmtl_cli.runs.gates import Measure
 from dmtl_cli.runs.run import Draft, Parent, Result, Run
 from dmtl_cli.stages.tune import begin_chain
+from dmtl_cli.teacher import gates
 from dmtl_cli.teacher.build import build_teacher, refuse_another_model
-from dmtl_cli.teacher.calibrate import Trained, finish
+from dmtl_cli.teacher.calibrate import Finished, Trained, finish
 from dmtl_cli.teacher.doubts import leaks, overfits, rare
 from dmtl_cli.teacher.importance import columns_of_the_log, importances
 from dmtl_cli.teacher.labels import HeldOut, TeacherLabels
@@ -65,7 +69,8 @@ def _learn(
     refuse_another_model(before, run.config)
     encoder = grown_encoder(log.features, read, before)
 
-    learner, rng = _learner(run, day, encoder, before), run.rng("teacher", day)
+    learner, start = _learner(run, day, encoder, before)
+    rng = run.rng("teacher", day)
     logged, offered = sum(map(len, read)), rows_per_epoch(read, config)
     learning = Window(read, threshold, HoldOut.of(run.config, logged))
     batcher = learner.batcher(run, read, rng, by="rows", event_features=False, context_dropout=config.context_dropout)
@@ -75,7 +80,8 @@ def _learn(
 
     course = Checkpoints(run, publication).course("teacher", {"model": learner}, rng)
     loss = partial(batch_loss, run, learner.model)
-    learned = train(run, f"teacher {day}", [learner], batches, loss, offered, course)
+    unseen, learned = train(run, f"teacher {day}", [learner], batches, loss, offered, course)
+    measures = start.moved(learner) if learned.get("rows") else []
     sizes = learner.finish(run, publication.path, publication.path.parent)
 
     trained = Trained(encoder, learner.model, learning, batcher.tables, before)
@@ -85,19 +91,42 @@ def _learn(
     counts = {"log": logged, "learned": int(learned.pop("rows", 0)), "held_out": len(done.network[CLICK].logit)}
     numbers = _numbers(learned, threshold) | sizes
     numbers |= _aucs("held_out", done.blended) | _aucs("held_out.regression", done.regression)
-    return Draft(counts, numbers, _facts(run, threshold, days) | done.facts, warnings=doubted)
+    if run.ranks.first:
+        measures += _measures(run, publication, read[-1], done, unseen, learned)
+    return Draft(counts, numbers, _facts(run, threshold, days) | done.facts, measures, doubted)
 
 
-def _learner(run: Run, day: dt.date, encoder: Encoder, before: Parent | None) -> Learner[Teacher]:
+def _learner(run: Run, day: dt.date, encoder: Encoder, before: Parent | None) -> tuple[Learner[Teacher], gates.Start]:
+    """The teacher before training, and where it starts from."""
     config, plain = run.config.teacher, run.config.plain_autograd
     run.seed_torch("teacher", day)
     make = partial(build_teacher, encoder, config, len(run.config.tasks.names), plain_autograd=plain)
     learner = Learner.build(run, config, encoder, make)
     if before:
         learner.warm_start(before[0])
+    start = gates.Start.of(learner)
     if run.ranks.size > 1:  # each rank drops other experts
         run.seed_torch("teacher", day, run.ranks.rank)
-    return learner
+    return learner, start
+
+
+def _measures(
+    run: Run, publication: Publication, today: Day, done: Finished, unseen: dict[str, float], learned: dict[str, float]
+) -> list[Measure]:
+    """What is judged, but for how far the weights have moved.
+
+    Args:
+        unseen, learned: numbers of the first epoch and of the last.
+    """
+    tasks, ids = run.config.tasks.names, (run.config.data.events.user, run.config.data.events.item)
+    features = [f for f in columns(run.config.features_of("teacher")) if f.source not in ids]
+    return [
+        *null_shares(today, features),
+        *gates.first_epoch(unseen, tasks),
+        *gates.gate_loads(learned, tasks),
+        *gates.on_held_out(done.blended, done.regression, done.facts["calibration"]),
+        gates.finite_files(publication.path),
+    ]
 
 
 def _doubts(run: Run, day: dt.date, trained: Trained, learned: float, held_out: HeldOut) -> list[str]:

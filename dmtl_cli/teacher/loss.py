@@ -23,7 +23,7 @@ def batch_loss(
     with autocast(run.config.teacher.precision, run.device):
         logits, gates = batch_logits(model, batch, run.ranks)
     loss, parts = teacher_loss(run.config, logits, batch.labels)
-    return loss, parts | gate_numbers(gates, run.config.tasks.names)
+    return loss, parts | gate_numbers(gates, run.config.tasks.names) | rates(run.config, batch.labels)
 
 
 def teacher_loss(
@@ -49,6 +49,18 @@ def teacher_loss(
         parts[name] = weighted_mean(bce(c, z), weight * (known & clicked))
     total = torch.stack([config.task_weight(name) * part for name, part in parts.items()]).sum()
     return total, {f"loss.{name}": part.detach() for name, part in parts.items()}
+
+
+def rates(config: Config, labels: TeacherLabels[Tensor]) -> dict[str, float | Tensor]:
+    """Of each task the mean label of the rows that its loss is of, `rate.NAME`, and of a conversion the share of such
+    rows, `share.NAME`."""
+    clicked, weight = labels.click.bool(), labels.weight
+    out: dict[str, float | Tensor] = {f"rate.{CLICK}": weighted_mean(clicked.to(weight.dtype), weight)}
+    for k, name in enumerate(config.tasks.conversions):
+        kept = labels.known[:, k].bool() & clicked
+        out[f"rate.{name}"] = weighted_mean((labels.converted[:, k] > 0).to(weight.dtype), weight * kept)
+        out[f"share.{name}"] = kept.to(weight.dtype).mean()
+    return out
 
 
 def gate_numbers(gates_BTE: Tensor, tasks: tuple[str, ...]) -> dict[str, float | Tensor]:

@@ -1,0 +1,187 @@
+"""What is judged of a trained teacher: what it learned of its day, what it knows of held-out rows, and its files.
+
+n rows, k rows of the rarer class.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.nn.learner import Learner
+from dmtl_cli.runs.gates import Measure, exactly
+from dmtl_cli.scores.calibration import Calibration
+from dmtl_cli.teacher.labels import HeldOut
+from dmtl_cli.teacher.model import Teacher
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+_RATE = "lower or raise teacher.learning_rate and teacher.embedding_learning_rate"
+_NOISE = "do the day's labels belong to its rows?"
+
+
+@dataclass(frozen=True)
+class Start:
+    """The weights that a training begins with: the dense ones, and of the table one number a row."""
+
+    dense: dict[str, Tensor]
+    rows: Tensor | None
+    """[rows] sums of the table's rows; None of a sharded table"""
+
+    @staticmethod
+    def of(learner: Learner[Teacher]) -> Start:
+        whole = len(learner.table.local) == sum(learner.table.rows.values())
+        return Start(
+            {name: p.detach().clone() for name, p in _dense(learner).items()},
+            learner.table.weight.detach().sum(1) if whole else None,
+        )
+
+    def moved(self, learner: Learner[Teacher]) -> list[Measure]:
+        """`teacher.moved.dense` and `.embedding`: |after - before| / |before|. To be called before rows that no step
+        touched are overwritten.
+
+        Raises UserError 80: a weight is not finite, so that nothing can be scored.
+        """
+        pairs = [(before, _dense(learner)[name].detach()) for name, before in self.dense.items()]
+        out = [Measure("teacher.moved.dense", _relative(pairs), hint=_RATE)]
+        if self.rows is not None:
+            pairs = [(self.rows, learner.table.weight.detach().sum(1))]
+            out.append(Measure("teacher.moved.embedding", _relative(pairs), hint=_RATE))
+        if not all(math.isfinite(m.value) for m in out):
+            raise UserError("training diverged: weights are not finite", _RATE, Exit.REFUSED)
+        return out
+
+
+def _dense(learner: Learner[Teacher]) -> dict[str, Tensor]:
+    return {name: p for name, p in learner.model.named_parameters() if p is not learner.table.weight}
+
+
+def _relative(pairs: list[tuple[Tensor, Tensor]]) -> float:
+    change = sum(float((after.double() - before.double()).square().sum()) for before, after in pairs)
+    size = sum(float(before.double().square().sum()) for before, _ in pairs)
+    return math.sqrt(change / size) if size else math.sqrt(change)
+
+
+def first_epoch(numbers: Mapping[str, float], tasks: tuple[str, ...]) -> list[Measure]:
+    """By task `teacher.ne`: the loss of rows before they are learned, over that of their mean label (normalised
+    entropy: He et al., ADKDD 2014), by which a day is held against the model that meets it (progressive validation:
+    Blum et al., COLT 1999).
+
+    Args:
+        numbers: means over the first epoch, as `loss.batch_loss` reports them.
+    """
+    out = []
+    for task in tasks:
+        loss, rate = (numbers.get(f"{kind}.{task}", 0.0) for kind in ("loss", "rate"))
+        rows = numbers.get("rows", 0.0) * numbers.get(f"share.{task}", 1.0)
+        if rows and 0 < rate < 1:
+            value = loss / -(rate * math.log(rate) + (1 - rate) * math.log1p(-rate))
+            # a log loss is as spread as an exponential variable; of rare labels it is known as well as their number
+            error = value / math.sqrt(2 * rows * min(rate, 1 - rate))
+            out.append(Measure(f"teacher.ne.{task}", value, error, hint=f"{_NOISE} or {_RATE}"))
+    return out
+
+
+def gate_loads(numbers: Mapping[str, float], tasks: tuple[str, ...]) -> list[Measure]:
+    """By task the largest mean share of an expert in the last epoch; nothing for a network without gates."""
+    hint = f"one expert has all of a gate: raise teacher.gate_dropout, or {_RATE}"
+    loads = {task: numbers.get(f"gate.{task}.max") for task in tasks}
+    return [Measure(f"teacher.gate.{task}", load, hint=hint) for task, load in loads.items() if load is not None]
+
+
+def on_held_out(
+    teacher: Mapping[str, HeldOut], regression: Mapping[str, HeldOut], calibration: Mapping[str, Mapping[str, Any]]
+) -> list[Measure]:
+    """By task, where its held-out rows have both classes: AUC, AUC less the regression's, and predicted over observed.
+
+    Args:
+        teacher, regression: the same rows of each task; `regression` may have more.
+        calibration: as `facts` of a manifest has them.
+    """
+    out = [_calibrated(calibration)]
+    for task, rows in teacher.items():
+        y, w = rows.label.astype(np.bool_), rows.weight.astype(np.float64)
+        if not (w @ y > 0 and w @ ~y > 0):
+            continue
+        logit, other = (x.logit.astype(np.float64) for x in (rows, regression[task]))
+        value, error = auc(y, logit, w)
+        out.append(Measure(f"teacher.auc.{task}", value, error, hint=_NOISE))
+        gain, error = auc_gain(y, logit, other, w)
+        hint = "the regression orders this day better: see dmtl tune, or teacher.blend_regression"
+        out.append(Measure(f"teacher.beside_regression.{task}", gain, error, hint=hint))
+        p = np.exp(Calibration.from_dict(calibration[task]).log_prob(logit))
+        ratio = float(w @ p) / float(w @ y)
+        error = ratio * float(np.sqrt(w**2 @ p)) / max(float(w @ p), np.finfo(np.float64).tiny)
+        out.append(Measure(f"teacher.pcoc.{task}", ratio, error, hint="calibration does not fit the held-out rows"))
+    return out
+
+
+def _calibrated(calibration: Mapping[str, Mapping[str, Any]]) -> Measure:
+    """How many tasks have a calibration that is not finite or does not rise."""
+    every = [Calibration.from_dict(c) for c in calibration.values()]
+    broken = sum(not (math.isfinite(c.slope) and math.isfinite(c.intercept) and c.slope > 0) for c in every)
+    return exactly("teacher.calibration.broken", broken, 0, _RATE)
+
+
+def auc(y: Bools, score: Floats, weight: Floats) -> tuple[float, float]:
+    """AUC and its standard error: DeLong's (DeLong, DeLong and Clarke-Pearson, Biometrics 1988), to which half a row of
+    the rarer class is added, since a few rows may all be on one side by chance.
+
+    Args:
+        y: [n] with both classes.
+        weight: [n] >= 0.
+    """
+    return _gain(y, won(y, score, weight), weight)
+
+
+def auc_gain(y: Bools, score: Floats, other: Floats, weight: Floats) -> tuple[float, float]:
+    """AUC of `score` less that of `other` on the same rows, and its standard error as of `auc`, of what rows win."""
+    return _gain(y, won(y, score, weight) - won(y, other, weight), weight)
+
+
+def _gain(y: Bools, each: Floats, weight: Floats) -> tuple[float, float]:
+    variance = 0.0
+    for of in (y, ~y):
+        w = weight[of] / weight[of].sum()
+        variance += float(np.square(w * (each[of] - w @ each[of])).sum())
+    value = float(weight[y] @ each[y] / weight[y].sum())
+    k = min(_rows(weight[y]), _rows(weight[~y]))
+    return value, math.sqrt(variance + (0.5 / k) ** 2)
+
+
+def _rows(weight: Floats) -> float:
+    """How many rows of weight 1 say as much."""
+    return float(weight.sum() ** 2 / np.square(weight).sum())
+
+
+def won(y: Bools, score: Floats, weight: Floats) -> Floats:
+    """[n] the share of the other class's weight that a row is on the right side of; a tie counts half."""
+    _, at = np.unique(score, return_inverse=True)
+    out = np.zeros(len(y))
+    for mine in (y, ~y):
+        mass = np.bincount(at, weight * ~mine)
+        below = np.cumsum(mass) - mass / 2
+        right = below if mine is y else mass.sum() - below
+        out[mine] = right[at[mine]] / mass.sum()
+    return out
+
+
+def finite_files(folder: Path) -> Measure:
+    """How many numbers in a run's *.safetensors are not finite, read back tensor by tensor."""
+    broken = 0
+    for file in sorted(folder.rglob("*.safetensors")):
+        with safe_open(file, "pt") as stored:
+            for name in stored.keys():  # noqa: SIM118, it is no mapping
+                broken += int((~torch.isfinite(stored.get_tensor(name))).sum())
+    return exactly("teacher.not_finite", broken, 0, f"training diverged: {_RATE}")

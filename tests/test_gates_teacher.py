@@ -1,0 +1,216 @@
+"""What is judged of a teacher: by numbers beside plain loops, and bad teachers through the command line."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from test_gates_inputs import a_config, a_log, change, manifest, rejected
+from worlds import DAYS, Project
+
+from dmtl_cli.evaluate import metrics
+from dmtl_cli.nn.learner import Learner
+from dmtl_cli.scores.calibration import Calibration
+from dmtl_cli.stages import train_teacher
+from dmtl_cli.teacher.gates import auc, auc_gain, finite_files, first_epoch, gate_loads, on_held_out, won
+from dmtl_cli.teacher.labels import HeldOut
+
+# -- numbers -----------------------------------------------------------------------------------------------------------
+
+ROWS = st.lists(
+    st.tuples(st.booleans(), st.integers(-3, 3), st.integers(-3, 3), st.sampled_from([0.5, 1.0, 2.0])),
+    min_size=2,
+    max_size=14,
+).filter(lambda rows: 0 < sum(row[0] for row in rows) < len(rows))
+
+
+@given(ROWS)
+def test_auc_and_its_error_are_those_of_a_loop(rows: list[tuple[bool, int, int, float]]) -> None:
+    y, score, other, w = (np.array(x) for x in zip(*rows, strict=True))
+    score, other = score.astype(np.float64), other.astype(np.float64)
+    found, error = auc(y, score, w)
+    assert found == pytest.approx(metrics.auc(y, score, w))
+    gain, of_gain = auc_gain(y, score, other, w)
+    assert gain == pytest.approx(found - metrics.auc(y, other, w), abs=1e-12)
+    assert (error, of_gain) == pytest.approx((by_hand(y, [score], w), by_hand(y, [score, other], w)))
+
+
+def by_hand(y: Any, scores: list[Any], w: Any) -> float:
+    """DeLong's error by loops over pairs of rows; of two scores, that of their difference."""
+    n, variance, fewest = len(y), 0.0, math.inf
+
+    def wins(score: Any, k: int) -> float:
+        others = [j for j in range(n) if y[j] != y[k]]
+        sign = 1 if y[k] else -1
+        won_by = [w[j] * (0.5 + 0.5 * np.sign(sign * (score[k] - score[j]))) for j in others]
+        return float(sum(won_by) / sum(w[j] for j in others))
+
+    for of in (True, False):
+        mine = [k for k in range(n) if y[k] == of]
+        each = [wins(scores[0], k) - (wins(scores[1], k) if len(scores) > 1 else 0.0) for k in mine]
+        total = sum(w[k] for k in mine)
+        mean = sum(w[k] * v for k, v in zip(mine, each, strict=True)) / total
+        variance += sum((w[k] * (v - mean) / total) ** 2 for k, v in zip(mine, each, strict=True))
+        fewest = min(fewest, total**2 / sum(w[k] ** 2 for k in mine))
+    return math.sqrt(variance + (0.5 / fewest) ** 2)
+
+
+def test_the_error_is_about_that_of_many_draws() -> None:
+    rng, found = np.random.default_rng(1), []
+    for _ in range(300):
+        y = rng.random(200) < 0.3
+        found.append(auc(y, rng.normal(size=200) + y, np.ones(200)))
+    values, errors = np.array(found).T
+    assert errors.mean() == pytest.approx(values.std(), rel=0.15)
+    assert won(y, np.zeros(200), np.ones(200)).tolist() == [0.5] * 200
+
+
+def test_the_loss_over_that_of_the_mean() -> None:
+    numbers = {"rows": 1000.0, "loss.ctr": 0.25, "rate.ctr": 0.1, "loss.cvr": 0.6, "rate.cvr": 0.5, "share.cvr": 0.1}
+    ctr, cvr = first_epoch(numbers, ("ctr", "cvr"))
+    entropy = -0.1 * math.log(0.1) - 0.9 * math.log(0.9)
+    assert ctr.name == "teacher.ne.ctr"
+    assert (ctr.value, ctr.error) == pytest.approx((0.25 / entropy, 0.25 / entropy / 200**0.5))
+    assert cvr.value == pytest.approx(0.6 / math.log(2)) and cvr.error == pytest.approx(cvr.value / 10)
+    assert first_epoch({"rows": 9.0, "loss.ctr": 0.1, "rate.ctr": 1.0}, ("ctr",)) == [], "one class"
+    assert first_epoch({}, ("ctr",)) == [], "nothing was learned"
+    assert [(m.name, m.value) for m in gate_loads({"gate.ctr.max": 1.0}, ("ctr", "cvr"))] == [("teacher.gate.ctr", 1.0)]
+
+
+def test_held_out_rows_of_both_classes_are_judged() -> None:
+    y = np.array([1, 0, 1, 0], np.int8)
+    rows = HeldOut(np.log([3.0, 1 / 3, 1.0, 1.0]), y, np.ones(4, np.float32))
+    one = HeldOut(rows.logit, np.ones(4), rows.weight)
+    same = Calibration().to_dict()
+    found = {
+        m.name: m
+        for m in on_held_out({"ctr": rows, "cvr": one}, {"ctr": rows, "cvr": one}, dict.fromkeys(("ctr", "cvr"), same))
+    }
+    assert found.keys() == {
+        f"teacher.{k}" for k in ("calibration.broken", "auc.ctr", "beside_regression.ctr", "pcoc.ctr")
+    }
+    assert found["teacher.pcoc.ctr"].value == pytest.approx(1.0)
+    assert found["teacher.pcoc.ctr"].error == pytest.approx(2**-0.5)
+    assert found["teacher.auc.ctr"].value == 0.875 and found["teacher.beside_regression.ctr"].value == 0
+    for slope in (0.0, -1.0, math.nan):
+        [broken] = on_held_out({}, {}, {"ctr": same | {"slope": slope}})
+        assert broken.value == 1 and broken.integrity
+
+
+def test_every_number_of_every_file_is_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "regression").mkdir()
+    save_file({"a": torch.ones(3), "b": torch.arange(4)}, tmp_path / "model.safetensors")
+    assert finite_files(tmp_path).value == 0
+    save_file({"w": torch.tensor([1.0, math.nan, -math.inf])}, tmp_path / "regression" / "weights.safetensors")
+    assert finite_files(tmp_path).value == 2
+
+
+# -- bad teachers ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Two good teachers; read only."""
+    home = tmp_path_factory.mktemp("chain")
+    made = Project.create(home, a_log(home / "log"), config=a_config())
+    for day in (1, 2):
+        made.done("train-teacher", day)
+    return made
+
+
+@pytest.fixture
+def project(chain: Project, tmp_path: Path) -> Project:
+    """A copy of the chain and of its log, to be changed."""
+    shutil.copytree(chain.home / "log", tmp_path / "log")
+    shutil.copytree(chain.ws, tmp_path / "ws", symlinks=True)
+    return Project.create(tmp_path, tmp_path / "log", config=a_config())
+
+
+def test_good_teachers_pass_and_say_what_was_judged(chain: Project) -> None:
+    gates = {gate["name"]: gate for gate in manifest(chain, "teacher", 2)["gates"]}
+    assert all(gate["passed"] for gate in gates.values())
+    of_task = {f"teacher.{k}.{t}" for k in ("auc", "beside_regression", "gate", "ne", "pcoc") for t in ("ctr", "cvr")}
+    whole = {f"teacher.{k}" for k in ("calibration.broken", "moved.dense", "moved.embedding", "not_finite")}
+    assert gates.keys() == of_task | whole | {"inputs.null_share.colour", "inputs.null_share.hour"}
+    assert gates["teacher.auc.ctr"]["value"] > 0.75 and gates["teacher.ne.ctr"]["value"] < 0.85
+
+
+RATES = ("learning_rate", "embedding_learning_rate")
+
+
+@pytest.mark.parametrize("day", [1, 3])
+@pytest.mark.parametrize("rate", ["1e6", "1e-12"])
+@pytest.mark.parametrize("name", RATES)
+def test_a_learning_rate_far_off_is_refused(project: Project, name: str, rate: str, day: int) -> None:
+    if day == 1:
+        shutil.rmtree(project.ws)
+    ended = project.stage("train-teacher", day, **{f"teacher__{name}": rate})
+    assert ended.code in (65, 80), ended.err
+    assert not (project.ws / "teacher" / f"day={DAYS[day - 1]}" / "CURRENT").exists()
+
+
+def permuted(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.with_columns(frame["click"].sample(fraction=1.0, shuffle=True, seed=1))
+
+
+def test_clicks_of_other_rows_are_refused_unless_forced(project: Project) -> None:
+    change(project, 3, permuted)
+    ended = project.stage("train-teacher", 3)
+    reasons = rejected(project, "teacher", 3)
+    assert ended.code == 80 and "teacher.ne.ctr" in reasons and "teacher.auc.ctr" in reasons, ended.err
+    assert project.done("train-teacher", 3, "--force-publish", "an experiment")["metrics"]
+    assert manifest(project, "teacher", 3)["facts"]["forced"] == "an experiment"
+    assert project.done("train-teacher", 3)["up_to_date"]
+
+
+def test_a_limit_can_be_changed(project: Project) -> None:
+    change(project, 3, permuted)
+    limits = "{teacher.auc: {least: 0.1}, teacher.ne: {}, teacher.beside_regression: {}}"
+    gates = {gate["name"]: gate for gate in project.done("train-teacher", 3, gates__limits=limits)["gates"]}
+    assert gates["teacher.ne.ctr"]["limit"] == [None, None] and gates["teacher.auc.ctr"]["limit"][0] < 0.1
+
+
+def test_a_weight_that_is_no_number_is_refused_whatever_is_forced(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last step breaks the model, after the last loss that was looked at."""
+    whole = train_teacher.fit
+
+    def fit(learners: Any, *rest: Any) -> dict[str, float]:
+        numbers = whole(learners, *rest)
+        learners[0].model.net.first.bias.data[0] = math.nan
+        return numbers
+
+    monkeypatch.setattr(train_teacher, "fit", fit)
+    ended = project.stage("train-teacher", 3, "--force-publish", "please", teacher__epochs=1)
+    assert ended.code == 80 and "weights are not finite" in ended.err, ended.err
+
+
+@pytest.mark.parametrize("file", ["optimizer", "model"])
+def test_a_file_with_nan_is_refused_whatever_is_forced(
+    project: Project, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    whole = Learner.finish
+
+    def finish(learner: Learner[Any], run: Any, folder: Path, scratch: Path) -> dict[str, float]:
+        sizes = whole(learner, run, folder, scratch)
+        stored = load_file(folder / f"{file}.safetensors")
+        name = next(k for k, v in stored.items() if v.ndim)
+        stored[name].view(-1)[0] = math.inf
+        save_file(stored, folder / f"{file}.safetensors")
+        return sizes
+
+    monkeypatch.setattr(Learner, "finish", finish)
+    for force in ([], ["--force-publish", "please"]):
+        ended = project.stage("train-teacher", 3, *force, gates__quality=False)
+        assert ended.code == 80 and "teacher.not_finite is 1, expected 0" in ended.err, ended.err
+    assert "teacher.not_finite" in rejected(project, "teacher", 3)
