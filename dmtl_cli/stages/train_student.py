@@ -20,12 +20,16 @@ from dmtl_cli.nn.fit import B, Numbers, fit
 from dmtl_cli.nn.learner import Learner, grown_encoder
 from dmtl_cli.nn.precision import refuse_precision
 from dmtl_cli.runs.artifact import Publication
-from dmtl_cli.runs.run import Draft, Parent, Result, Run
+from dmtl_cli.runs.gates import Measure
+from dmtl_cli.runs.run import Draft, Parent, Result, Run, distinct
+from dmtl_cli.scores.gates import refuse_broken
+from dmtl_cli.scores.reader import Reader
 from dmtl_cli.stages.export import export
 from dmtl_cli.student.build import EXPOSURE, build_exposure, build_student
 from dmtl_cli.student.doubts import far_from_teacher
 from dmtl_cli.student.dssm import DSSM
 from dmtl_cli.student.exposure import ExposureLoss, shown_batches
+from dmtl_cli.student.gates import Moved, finite, refuse_not_finite
 from dmtl_cli.student.hard import log_q
 from dmtl_cli.student.labels import StudentBatch
 from dmtl_cli.student.loss import StudentLoss, freshness, popularity_strata
@@ -109,6 +113,7 @@ def _learn(
     config = run.config.student
     refuse_precision("student.precision", config.precision, run.device)
     read = {d: log.read(d, publication.tmp, run.ranks) for d in days}
+    run.ranks.on_first(lambda: _refuse_broken(before, source, log, read))
     encoder = grown_encoder(log.features, list(read.values()), before)
     streams = student_streams(source.found, read, day, source.threshold, config, publication.tmp)
     covered = coverage(streams, effective_ways(config.distill, day, source.teacher_day), config.distill, run.log)
@@ -120,7 +125,7 @@ def _learn(
     else:
         learner.model.soft_bias.data.fill_(initial_bias(streams, run.rng("student", day, "prior")))
 
-    rng = run.rng("student", day)
+    moved, rng = Moved(learner.model, learner.table), run.rng("student", day)
     batcher = learner.batcher(run, list(read.values()), rng, by="sides", event_features=True)
     loss = _loss(run, day, learner.model, read, source, len(batcher.tables.items))
     offered = sum(s.covered for s in streams)
@@ -136,17 +141,32 @@ def _learn(
     numbers = covered | learned | sizes | _scalars(loss, source.threshold)
     doubted = few_steps("student", offered, config.rows_a_step(offered), "dump more scores")
     doubted += far_from_teacher(numbers.get("distill.r2"))
+    measures = [*loss.distance.measure(loss.agreement.signed_r2()), moved.measure("preference")]
     if shown:
         in_turn = (read[d] if d in read else log.read(d, publication.tmp, run.ranks) for d in shown)
-        numbers |= _learn_exposure(run, day, in_turn, encoder, before, publication)
+        exposed, measured = _learn_exposure(run, day, in_turn, encoder, before, publication)
+        numbers, measures = numbers | exposed, measures + measured
+    if run.ranks.first:
+        measures.append(finite(publication.path))
     facts = source.facts | {"predicts": config.predicts, "days": list(map(str, days))}
-    return Draft(counts, numbers, facts, warnings=doubted)
+    return Draft(counts, numbers, facts, measures, doubted)
+
+
+def _refuse_broken(before: Parent | None, source: _Source, log: Days, read: Mapping[dt.date, Day]) -> None:
+    """Raises UserError 65: a table of scores breaks a promise, or a weight of the student before is not finite."""
+    if before:
+        refuse_not_finite(before[0])
+    for folder, manifest in distinct(source.found.values()):
+        # the log's own rows, where its files are those that were scored
+        same = manifest.day in read and log.inputs([manifest.day]) == manifest.inputs
+        rows = len(read[manifest.day]) if same else manifest.facts.get("log_rows")
+        refuse_broken(Reader(folder, manifest.facts), manifest, rows)
 
 
 def _learn_exposure(
     run: Run, day: dt.date, days: Iterable[Day], encoder: Encoder, before: Parent | None, to: Publication
-) -> dict[str, float]:
-    """Trains and writes the exposure block. Its generators and weights are its own, so that the preference is the same
+) -> tuple[dict[str, float], list[Measure]]:
+    """Trains and writes the exposure block; returns its numbers and how far it moved. Its generators and weights are its own, so that the preference is the same
     with and without it.
 
     Args:
@@ -158,7 +178,7 @@ def _learn_exposure(
     learner = Learner.build(run, config, encoder, partial(build_exposure, encoder, run.config.student))
     if before and (before[0] / EXPOSURE).is_dir():  # without one it starts anew
         learner.warm_start(before[0] / EXPOSURE)
-    learned: dict[str, float] = {}
+    moved, learned = Moved(learner.model, learner.table), dict[str, float]()
     for shown in days:
         batcher, n = learner.batcher(run, [shown], rng, by="sides", event_features=True), config.exposure.negatives
         loss = ExposureLoss(learner.model, config, shown, run.ranks, plain=run.config.plain_autograd)
@@ -169,7 +189,8 @@ def _learn_exposure(
         learned |= {"rows": float(len(shown))}
     (to.path / EXPOSURE).mkdir(exist_ok=True)
     sizes = learner.save(run, to.path / EXPOSURE, to.path.parent)
-    return {f"{EXPOSURE}.{name}": value for name, value in (sizes | learned).items()}
+    measures = [moved.measure(EXPOSURE)] if learned.get("rows") else []
+    return {f"{EXPOSURE}.{name}": value for name, value in (sizes | learned).items()}, measures
 
 
 def _fit(
