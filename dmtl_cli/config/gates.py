@@ -48,7 +48,10 @@ LIMITS: Mapping[str, tuple[Limit, str]] = {
     "export.over_popularity": (Limit(least=0.1), "Recall@50 on the day over that of the day's most popular items"),
     "export.spread": (Limit(least=0.001), "1 less the share of one direction in a side's vectors"),
     "export.norm": (Limit(ratio=10), "mean length of a side's vectors"),
-    "export.unknown_items": (Limit(most=0.9, shift=0.3), "share of items that have the vector of the unknown"),
+    "export.unknown_items": (
+        Limit(most=0.99, shift=0.3),
+        "share of items that no id tells apart: served by content alone",
+    ),
 }
 """By the name of a measure, or the beginning of its names, its default limit and what is measured."""
 

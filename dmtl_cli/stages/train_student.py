@@ -166,8 +166,8 @@ def _refuse_broken(before: Parent | None, source: _Source, log: Days, read: Mapp
 def _learn_exposure(
     run: Run, day: dt.date, days: Iterable[Day], encoder: Encoder, before: Parent | None, to: Publication
 ) -> tuple[dict[str, float], list[Measure]]:
-    """Trains and writes the exposure block; returns its numbers and how far it moved. Its generators and weights are its own, so that the preference is the same
-    with and without it.
+    """Trains and writes the exposure block. Its generators and weights are its own, so that the preference is the same
+    with and without it. Returns its numbers, and how far it moved.
 
     Args:
         days: whose exposures it learns, one after the other.

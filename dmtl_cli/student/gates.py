@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -124,6 +124,13 @@ class Moved:
             for parts in ([p.detach() - b for p, b in zip(self._dense, self._before, strict=True)], self._before)
         )
         return Measure(f"student.moved.{block}", moved / size if size else moved)
+
+
+def of_vectors(spread: Mapping[str, float], norm: Mapping[str, float], unknown_share: float) -> list[Measure]:
+    """What an export's vectors look like: the arguments are those of `export.files.Catalogue`."""
+    out = [Measure(f"export.spread.{name}", value) for name, value in spread.items()]
+    out += [Measure(f"export.norm.{side}", value) for side, value in norm.items()]
+    return [*out, Measure("export.unknown_items", unknown_share)]
 
 
 def finite(folder: Path) -> Measure:
