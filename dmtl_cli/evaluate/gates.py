@@ -58,5 +58,7 @@ def _of_each(wanted: Wanted, top: npt.NDArray[np.int64]) -> npt.NDArray[np.float
 
 
 def _error(x: npt.NDArray[np.float64]) -> float:
-    """The standard error of a mean; 1, the most that a recall may be off, of one user."""
-    return float(x.std(ddof=1)) / math.sqrt(len(x)) if len(x) > 1 else 1.0
+    """The standard error of a mean over users; at least what one user counts, as a few who found nothing do not differ
+    from each other either."""
+    spread = float(x.std(ddof=1)) / math.sqrt(len(x)) if len(x) > 1 else 1.0
+    return max(spread, 1 / len(x))

@@ -166,7 +166,9 @@ def _count(out: Audit, faults: list[Fault], part: Path, row: int, frame: pl.Data
             "products": f"{score_of(CLICK)} times its conversion's",
             "order": "ranks from 1 within group and pair_source, ascending",
         }[kind]
-        out.first = f"{part}: row {row + at}: {column}: expected {expected}, got {frame[column][at]}"
+        value = frame[column][at]
+        came = f"{value:g}" if isinstance(value, float) else value
+        out.first = f"{part}: row {row + at}: {column}: expected {expected}, got {came}"
 
 
 def _histogram(logits: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
