@@ -18,10 +18,11 @@ from test_gates_inputs import a_config, a_log, change, manifest, rejected
 from worlds import DAYS, Project
 
 from dmtl_cli.evaluate import metrics
+from dmtl_cli.nn.gates import not_finite
 from dmtl_cli.nn.learner import Learner
 from dmtl_cli.scores.calibration import Calibration
 from dmtl_cli.stages import train_teacher
-from dmtl_cli.teacher.gates import auc, auc_gain, finite_files, first_epoch, gate_loads, on_held_out, won
+from dmtl_cli.teacher.gates import auc, auc_gain, first_epoch, gate_loads, on_held_out, won
 from dmtl_cli.teacher.labels import HeldOut
 
 # -- numbers -----------------------------------------------------------------------------------------------------------
@@ -109,9 +110,10 @@ def test_held_out_rows_of_both_classes_are_judged() -> None:
 def test_every_number_of_every_file_is_looked_at(tmp_path: Path) -> None:
     (tmp_path / "regression").mkdir()
     save_file({"a": torch.ones(3), "b": torch.arange(4)}, tmp_path / "model.safetensors")
-    assert finite_files(tmp_path).value == 0
+    assert not_finite(tmp_path, "teacher").value == 0
     save_file({"w": torch.tensor([1.0, math.nan, -math.inf])}, tmp_path / "regression" / "weights.safetensors")
-    assert finite_files(tmp_path).value == 2
+    found = not_finite(tmp_path, "teacher")
+    assert found.value == 2 and found.hint.startswith("weights.safetensors: w[1]")
 
 
 # -- bad teachers ------------------------------------------------------------------------------------------------------

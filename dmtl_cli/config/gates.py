@@ -52,14 +52,22 @@ LIMITS: Mapping[str, tuple[Limit, str]] = {
         Limit(least=1e-6, most=1e5),
         "how far training moved `.dense` weights and the `.embedding` table, over their size",
     ),
-    "scores.quantile": (Limit(shift=1.5), "quantiles of a task's logits"),
-    "student.kd": (Limit(most=1.0), "distillation loss over that of a constant"),
-    "student.moved": (Limit(least=1e-6), "how far training moved the dense weights, over their size"),
+    "scores.p01": (Limit(shift=4), "1% of a task's logits of exposed pairs are below"),
+    "scores.p50": (Limit(shift=2), "the median of a task's logits of exposed pairs"),
+    "scores.p99": (Limit(shift=4), "1% of a task's logits of exposed pairs are above"),
+    "student.kd": (Limit(most=1.0), "distillation loss over that of the best constant"),
+    "student.moved": (
+        Limit(least=1e-6, most=1e5),
+        "how far training moved a block's `.dense` weights and its `.embedding` table, over their size",
+    ),
     "export.recall": (Limit(ratio=3), "Recall@50 on the day, by label"),
     "export.over_popularity": (Limit(least=0.1), "Recall@50 on the day over that of the day's most popular items"),
     "export.spread": (Limit(least=0.001), "1 less the share of one direction in a side's vectors"),
     "export.norm": (Limit(ratio=10), "mean length of a side's vectors"),
-    "export.unknown_items": (Limit(most=0.9, shift=0.3), "share of items that have the vector of the unknown"),
+    "export.unknown_items": (
+        Limit(most=0.99, shift=0.3),
+        "share of items that no id tells apart: served by content alone",
+    ),
 }
 """By the name of a measure, or the beginning of its names, its default limit and what is measured."""
 

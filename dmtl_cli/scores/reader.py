@@ -23,7 +23,7 @@ from dmtl_cli.scores.columns import SOURCES, column_names
 from dmtl_cli.scores.groups import list_keys
 
 Ints = npt.NDArray[np.int64]
-_RERUN = "run dump-logits again"
+RERUN = "run dump-logits again"
 
 
 def _is_text(t: pa.DataType) -> bool:
@@ -73,7 +73,7 @@ class Reader:
         self.fusion: dict[str, float] = facts["fusion"]
         single = [score_of(task) for task in self.tasks.names]
         if unknown := sorted(self.fusion.keys() - set(single)):
-            raise UserError(f"{folder}: {FUSED} is made of {unknown[0]}, expected {', '.join(single)}", _RERUN)
+            raise UserError(f"{folder}: {FUSED} is made of {unknown[0]}, expected {', '.join(single)}", RERUN)
         self.logits = [logit_column(task) for task in self.tasks.names]
         self.rows = 0
         self._groups: list[tuple[Path, int]] = []  # part and row group
@@ -97,6 +97,16 @@ class Reader:
                 yield frame_of(pa.concat_tables(pool))
                 pool = []
 
+    def row_groups(self, columns: Sequence[str]) -> Iterator[tuple[Path, int, pl.DataFrame]]:
+        """Every row group in order, with its file and the number of its first row there."""
+        at, row = None, 0
+        for part, group in self._groups:
+            at, row = part, row if part == at else 0
+            with pq.ParquetFile(part, pre_buffer=False) as file:
+                table = file.read_row_group(group, columns=list(columns), use_threads=False)
+            yield part, row, frame_of(table)
+            row += len(table)
+
     def targets(self, frame: pl.DataFrame, names: Sequence[str]) -> npt.NDArray[np.float64]:
         """[n, K] teacher logits t = log p - log(1 - p) of the K scores named, in float64 from the logits as trained.
 
@@ -105,7 +115,7 @@ class Reader:
         """
         factors = self.tasks.factors(self.fusion)
         if missing := [n for n in names if n not in factors]:
-            raise UserError(f"{self.folder}: expected score {missing[0]}, holds {', '.join(factors)}", _RERUN)
+            raise UserError(f"{self.folder}: expected score {missing[0]}, holds {', '.join(factors)}", RERUN)
         out = np.empty((len(frame), len(names)))
         for k, name in enumerate(names):
             logits = {task: frame[logit_column(task)].to_numpy() for task in factors[name]}
@@ -153,6 +163,6 @@ def day_rows(day: Day, frame: pl.DataFrame) -> tuple[Ints, Ints]:
 def _check_types(part: Path, schema: pa.Schema, expected: dict[str, tuple[str, Any]]) -> None:
     for name, (words, fits) in expected.items():
         if name not in schema.names:
-            raise UserError(f"{part}: expected score column {name}", _RERUN)
+            raise UserError(f"{part}: expected score column {name}", RERUN)
         if not fits(schema.field(name).type):
-            raise UserError(f"{part}: column {name}: expected {words}, got {schema.field(name).type}", _RERUN)
+            raise UserError(f"{part}: column {name}: expected {words}, got {schema.field(name).type}", RERUN)

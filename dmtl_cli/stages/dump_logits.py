@@ -18,9 +18,12 @@ from dmtl_cli.data.log.day import Block, Day
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.rows import Rows, pairs
 from dmtl_cli.runs.artifact import Publication
+from dmtl_cli.runs.gates import Measure
 from dmtl_cli.runs.manifest import Manifest
 from dmtl_cli.runs.run import Draft, Parent, Result, Run
 from dmtl_cli.scores.columns import column_names, score_columns
+from dmtl_cli.scores.gates import audit
+from dmtl_cli.scores.reader import Reader
 from dmtl_cli.scores.strata import spread
 from dmtl_cli.scores.writer import Chunks, Writer
 from dmtl_cli.teacher.candidates import candidates
@@ -71,11 +74,15 @@ def _dump(
             writer.add(rows.user, rows.item, source, scores, request)
             progress.step(len(rows))
     writer.chunks = Chunks.sum(run.ranks.gather_objects(writer.chunks))
+    counts = {"scores": writer.chunks.rows, **writer.chunks.sources}
+    facts = _facts(run, parent[1]) | {"log_rows": len(read)}
+    measures: list[Measure] = []
     if run.ranks.first:
         writer.finish(publication.path)
-    counts = {"scores": writer.chunks.rows, **writer.chunks.sources}
+        expected = writer.chunks.sources | {"exposed": len(read)}
+        measures = audit(Reader(publication.path, facts), day).measures(expected)
     metrics = {f"rows.{k}": float(v) for k, v in counts.items()}
-    return Draft(rows=counts, metrics=metrics, facts=_facts(run, parent[1]))
+    return Draft(rows=counts, metrics=metrics, facts=facts, measures=measures)
 
 
 def _events(run: Run, day: Day, teacher: FrozenTeacher, scorer: Scorer, rng: np.random.Generator) -> Iterator[Scored]:

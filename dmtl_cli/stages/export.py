@@ -8,14 +8,19 @@ from typing import Any
 
 from dmtl_cli.data.days import Days
 from dmtl_cli.data.features.encoder import Encoder
+from dmtl_cli.data.log.day import ID, Day
 from dmtl_cli.evaluate.exam import Exam
+from dmtl_cli.evaluate.gates import SAMPLE, recall
 from dmtl_cli.runs.artifact import Publication
+from dmtl_cli.runs.gates import Measure
 from dmtl_cli.runs.latest import there
 from dmtl_cli.runs.run import Draft, Parent, Result, Run, distinct
-from dmtl_cli.student.build import stored_student
+from dmtl_cli.student.build import Blocks, stored_student
 from dmtl_cli.student.doubts import one_direction
-from dmtl_cli.student.export.files import write_export
-from dmtl_cli.student.export.towers import block_vectors
+from dmtl_cli.student.export.files import Catalogue, score_facts, write_export
+from dmtl_cli.student.export.read_back import read_back
+from dmtl_cli.student.export.towers import block_vectors, vectors
+from dmtl_cli.student.gates import of_vectors
 from dmtl_cli.student.kappa import UNMEASURED, best, curve
 from dmtl_cli.tune.carried import tuned
 
@@ -80,8 +85,36 @@ def _export(
         metrics={"items.unknown_share": catalogue.unknown_share}
         | {f"spread.{name}": value for name, value in catalogue.spread.items()},
         facts={"student": manifest.as_parent(), **facts},
+        measures=[
+            *of_vectors(catalogue.spread, catalogue.norm, catalogue.unknown_share),
+            *_read_back(publication, catalogue, student, kappa, encoder, read),
+            *_recall(run, catalogue, encoder, read, manifest.facts["threshold_seconds"]),
+        ],
         warnings=one_direction(catalogue.spread),
     )
+
+
+def _read_back(
+    publication: Publication, catalogue: Catalogue, student: Blocks, kappa: float, encoder: Encoder, read: Day
+) -> list[Measure]:
+    """Whether the files say what the student says."""
+    facts = score_facts(student, kappa)
+    tables = {"user": read.users, "item": catalogue.served}
+    return read_back(
+        publication.path, publication.tmp, catalogue.towers, encoder, tables, facts["scale"], facts["bias"]
+    )
+
+
+def _recall(run: Run, catalogue: Catalogue, encoder: Encoder, read: Day, threshold: float | None) -> list[Measure]:
+    """How much of its own day the export finds. What a long read is may be unknown."""
+    events = run.config.data.events
+    exam = Exam.draw(read, threshold, run.config.tasks, events.click is not None, SAMPLE)
+    if not len(exam.users) or not len(catalogue.served):
+        return []
+    labels = ("click", "read") if threshold is not None or events.conversion is not None else ("click",)
+    users = vectors(catalogue.towers["user"], encoder.encode(read.users[exam.users], "user"))
+    served = read.rows_of(catalogue.served[ID], "item")
+    return recall(exam, labels, users, catalogue.vectors, served)
 
 
 def _measured(run: Run, day: dt.date, log: Days, earlier: Parent, publication: Publication) -> dict[float, float]:

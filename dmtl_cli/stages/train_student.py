@@ -16,11 +16,15 @@ from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.day import Day
 from dmtl_cli.nn.doubts import few_steps
 from dmtl_cli.nn.fit import train
+from dmtl_cli.nn.gates import Start, not_finite
 from dmtl_cli.nn.learner import Learner, grown_encoder
 from dmtl_cli.nn.precision import refuse_precision
 from dmtl_cli.nn.resume import Checkpoints
 from dmtl_cli.runs.artifact import Publication
-from dmtl_cli.runs.run import Draft, Parent, Result, Run
+from dmtl_cli.runs.gates import Measure
+from dmtl_cli.runs.run import Draft, Parent, Result, Run, distinct
+from dmtl_cli.scores.gates import refuse_broken
+from dmtl_cli.scores.reader import Reader
 from dmtl_cli.stages.export import export
 from dmtl_cli.student.build import EXPOSURE, build_exposure, build_student
 from dmtl_cli.student.doubts import far_from_teacher
@@ -109,11 +113,13 @@ def _learn(
     config = run.config.student
     refuse_precision("student.precision", config.precision, run.device)
     read = {d: log.read(d, publication.tmp, run.ranks) for d in days}
+    run.ranks.on_first(lambda: _refuse_broken(source, log, read))
     encoder = grown_encoder(log.features, list(read.values()), before)
     streams = student_streams(source.found, read, day, source.threshold, config, publication.tmp)
     covered = coverage(streams, effective_ways(config.distill, day, source.teacher_day), config.distill, run.log)
 
     learner, rng = _learner(run, day, encoder, before, streams), run.rng("student", day)
+    start = Start.of(learner)
     batcher = learner.batcher(run, list(read.values()), rng, by="sides", event_features=True)
     loss = _loss(run, day, learner.model, read, source, len(batcher.tables.items))
     offered = sum(s.covered for s in streams)
@@ -123,19 +129,35 @@ def _learn(
         return batcher.batches(rows, config.rows_a_step(offered))
 
     checkpoints = Checkpoints(run, publication)
-    course = checkpoints.course("preference", {"model": learner, "agreement": loss.agreement}, rng)
+    course = checkpoints.course(
+        "preference", {"model": learner, "agreement": loss.agreement, "distance": loss.distance}, rng
+    )
     _, learned = train(run, f"student {day}", [learner], batches, loss, offered, course)
+    moved = start.moved(learner, "student.moved.preference") if learned.get("rows") else []
     sizes = learner.finish(run, publication.path, publication.path.parent)
 
     counts = {"learned": int(learned.pop("rows", 0))} | _counts(streams)
     numbers = covered | learned | sizes | _scalars(loss, source.threshold)
     doubted = few_steps("student", offered, config.rows_a_step(offered), "dump more scores")
     doubted += far_from_teacher(numbers.get("distill.r2"))
+    measures = loss.distance.measure(loss.agreement.signed_r2()) + moved
     if shown:
         in_turn = (read[d] if d in read else log.read(d, publication.tmp, run.ranks) for d in shown)
-        numbers |= _learn_exposure(run, day, in_turn, encoder, before, publication, checkpoints)
+        exposed, measured = _learn_exposure(run, day, in_turn, encoder, before, publication, checkpoints)
+        numbers, measures = numbers | exposed, measures + measured
+    if run.ranks.first:
+        measures.append(not_finite(publication.path, "student"))
     facts = source.facts | {"predicts": config.predicts, "days": list(map(str, days))}
-    return Draft(counts, numbers, facts, warnings=doubted)
+    return Draft(counts, numbers, facts, measures, doubted)
+
+
+def _refuse_broken(source: _Source, log: Days, read: Mapping[dt.date, Day]) -> None:
+    """Raises UserError 65: a table of scores breaks a promise."""
+    for folder, manifest in distinct(source.found.values()):
+        # the log's own rows, where its files are those that were scored
+        same = manifest.day in read and log.inputs([manifest.day]) == manifest.inputs
+        rows = len(read[manifest.day]) if same else manifest.facts.get("log_rows")
+        refuse_broken(Reader(folder, manifest.facts), manifest, rows)
 
 
 def _learner(
@@ -158,9 +180,9 @@ def _learn_exposure(
     before: Parent | None,
     to: Publication,
     checkpoints: Checkpoints,
-) -> dict[str, float]:
+) -> tuple[dict[str, float], list[Measure]]:
     """Trains and writes the exposure block. Its generators and weights are its own, so that the preference is the same
-    with and without it.
+    with and without it. Returns its numbers, and how far it moved.
 
     Args:
         days: whose exposures it learns, one after the other.
@@ -172,7 +194,7 @@ def _learn_exposure(
     if before and (before[0] / EXPOSURE).is_dir():  # without one it starts anew
         learner.warm_start(before[0] / EXPOSURE)
     course = checkpoints.course(EXPOSURE, {"model": learner}, rng)
-    learned: dict[str, float] = {}
+    start, learned = Start.of(learner), dict[str, float]()
     for shown in days:
         batcher, n = learner.batcher(run, [shown], rng, by="sides", event_features=True), config.exposure.negatives
         loss = ExposureLoss(learner.model, config, shown, run.ranks, plain=run.config.plain_autograd)
@@ -182,9 +204,10 @@ def _learn_exposure(
         offered = len(shown) + n * -(-len(shown) // rows)
         _, learned = train(run, name, [learner], batches, loss, offered, course)
         learned |= {"rows": float(len(shown))}
+    moved = start.moved(learner, f"student.moved.{EXPOSURE}") if learned.get("rows") else []
     (to.path / EXPOSURE).mkdir(exist_ok=True)
     sizes = learner.save(run, to.path / EXPOSURE, to.path.parent)
-    return {f"{EXPOSURE}.{name}": value for name, value in (sizes | learned).items()}
+    return {f"{EXPOSURE}.{name}": value for name, value in (sizes | learned).items()}, moved
 
 
 def _loss(

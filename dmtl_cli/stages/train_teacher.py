@@ -20,6 +20,7 @@ from dmtl_cli.evaluate import metrics
 from dmtl_cli.nn.batches import Batch
 from dmtl_cli.nn.doubts import few_steps
 from dmtl_cli.nn.fit import train
+from dmtl_cli.nn.gates import Start, not_finite
 from dmtl_cli.nn.learner import Learner, grown_encoder
 from dmtl_cli.nn.precision import refuse_precision
 from dmtl_cli.nn.resume import Checkpoints
@@ -81,7 +82,7 @@ def _learn(
     course = Checkpoints(run, publication).course("teacher", {"model": learner}, rng)
     loss = partial(batch_loss, run, learner.model)
     unseen, learned = train(run, f"teacher {day}", [learner], batches, loss, offered, course)
-    measures = start.moved(learner) if learned.get("rows") else []
+    measures = start.moved(learner, "teacher.moved") if learned.get("rows") else []
     sizes = learner.finish(run, publication.path, publication.path.parent)
 
     trained = Trained(encoder, learner.model, learning, batcher.tables, before)
@@ -96,7 +97,7 @@ def _learn(
     return Draft(counts, numbers, _facts(run, threshold, days) | done.facts, measures, doubted)
 
 
-def _learner(run: Run, day: dt.date, encoder: Encoder, before: Parent | None) -> tuple[Learner[Teacher], gates.Start]:
+def _learner(run: Run, day: dt.date, encoder: Encoder, before: Parent | None) -> tuple[Learner[Teacher], Start]:
     """The teacher before training, and where it starts from."""
     config, plain = run.config.teacher, run.config.plain_autograd
     run.seed_torch("teacher", day)
@@ -104,7 +105,7 @@ def _learner(run: Run, day: dt.date, encoder: Encoder, before: Parent | None) ->
     learner = Learner.build(run, config, encoder, make)
     if before:
         learner.warm_start(before[0])
-    start = gates.Start.of(learner)
+    start = Start.of(learner)
     if run.ranks.size > 1:  # each rank drops other experts
         run.seed_torch("teacher", day, run.ranks.rank)
     return learner, start
@@ -125,7 +126,7 @@ def _measures(
         *gates.first_epoch(unseen, tasks),
         *gates.gate_loads(learned, tasks),
         *gates.on_held_out(done.blended, done.regression, done.facts["calibration"]),
-        gates.finite_files(publication.path),
+        not_finite(publication.path, "teacher"),
     ]
 
 

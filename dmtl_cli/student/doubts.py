@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
@@ -63,6 +64,11 @@ class Agreement:
 
     def r2(self) -> float | None:
         """The squared correlation of the two; None where one of them does not vary."""
+        signed = self.signed_r2()
+        return None if signed is None else abs(signed)
+
+    def signed_r2(self) -> float | None:
+        """`r2`, below 0 where the student orders rows the other way."""
         if not self._parts:
             return None
         s, t = (x.numpy() for x in self._joined())
@@ -71,7 +77,8 @@ class Agreement:
             return None
         s, t = (x[scored] - x[scored].mean() for x in (s, t))
         both = float((s * s).sum() * (t * t).sum())
-        return float((s * t).sum()) ** 2 / both if both > 0 else None
+        together = float((s * t).sum())
+        return math.copysign(together**2 / both, together) if both > 0 else None
 
 
 def _within(x: Tensor, lists: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from dmtl_cli.scores.columns import SOURCES
 from dmtl_cli.student import distillation
 from dmtl_cli.student.doubts import Agreement
 from dmtl_cli.student.dssm import DSSM, Vectors, batch_heads, gathered
+from dmtl_cli.student.gates import Asked, Distance
 from dmtl_cli.student.hard import HARD
 from dmtl_cli.student.labels import StudentBatch
 
@@ -42,6 +43,7 @@ class StudentLoss:
     ) -> None:
         self.student, self.config, self.fresh, self.log_q, self.strata = student, config, fresh, log_q, strata
         self.ranks, self.plain, self.agreement = ranks, plain, Agreement()
+        self.distance = Distance(config.distill.losses)
         sources = [[getattr(kd.source_weights, x) for x in SOURCES] for kd in config.distill.losses]
         self.source_weights = torch.tensor(sources, device=log_q.device)
 
@@ -69,7 +71,12 @@ class StudentLoss:
         """The weighted sum of the distillation losses of logits s [B]; where there are several, `parts` gets each."""
         config = self.config.distill
         self._remember(s, batch)
-        each = [kd.weight * self._one(k, s, batch) for k, kd in enumerate(config.losses)]
+        asked = [self._asked(k, batch) for k in range(len(config.losses))]
+        self.distance.add(s, asked)
+        each = [
+            kd.weight * distillation.LOSSES[kd.loss](s, *of, **kd.options())
+            for kd, of in zip(config.losses, asked, strict=True)
+        ]
         if len(each) > 1:
             parts |= {f"loss.kd.{k}.{kd.loss}": each[k].detach() for k, kd in enumerate(config.losses)}
         return config.w_kd * self.fresh * torch.stack(each).sum()
@@ -89,13 +96,12 @@ class StudentLoss:
         target = labels.targets[:, config.targets.index(config.losses[k].target)]
         return torch.where(weight > 0, target, torch.nan), weight
 
-    def _one(self, k: int, s: Tensor, batch: StudentBatch) -> Tensor:
-        """One distillation loss over a batch. Lists are the batch's, cut by popularity where the loss asks for it."""
+    def _asked(self, k: int, batch: StudentBatch) -> Asked:
+        """What a distillation loss is measured by. Lists are the batch's, cut by popularity where the loss asks."""
         kd, lists = self.config.distill.losses[k], batch.item_row if batch.lists is None else batch.lists
         if kd.popularity_strata > 1:
             lists = distillation.within(lists, self.strata[kd.popularity_strata][batch.item_row])
-        t, weight = self._target(k, batch)
-        return distillation.LOSSES[kd.loss](s, t, weight, lists, **kd.options())
+        return *self._target(k, batch), lists
 
 
 def _gradients(terms: dict[str, Tensor], served: Vectors) -> dict[str, float | Tensor]:

@@ -7,70 +7,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from safetensors import safe_open
-from torch import Tensor
 
-from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.nn.learner import Learner
 from dmtl_cli.runs.gates import Measure, exactly
 from dmtl_cli.scores.calibration import Calibration
 from dmtl_cli.teacher.labels import HeldOut
-from dmtl_cli.teacher.model import Teacher
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 _RATE = "lower or raise teacher.learning_rate and teacher.embedding_learning_rate"
 _NOISE = "do the day's labels belong to its rows?"
-
-
-@dataclass(frozen=True)
-class Start:
-    """The weights that a training begins with: the dense ones, and of the table one number a row."""
-
-    dense: dict[str, Tensor]
-    rows: Tensor | None
-    """[rows] sums of the table's rows; None of a sharded table"""
-
-    @staticmethod
-    def of(learner: Learner[Teacher]) -> Start:
-        whole = len(learner.table.local) == sum(learner.table.rows.values())
-        return Start(
-            {name: p.detach().clone() for name, p in _dense(learner).items()},
-            learner.table.weight.detach().sum(1) if whole else None,
-        )
-
-    def moved(self, learner: Learner[Teacher]) -> list[Measure]:
-        """`teacher.moved.dense` and `.embedding`: |after - before| / |before|. To be called before rows that no step
-        touched are overwritten.
-
-        Raises UserError 80: a weight is not finite, so that nothing can be scored.
-        """
-        pairs = [(before, _dense(learner)[name].detach()) for name, before in self.dense.items()]
-        out = [Measure("teacher.moved.dense", _relative(pairs), hint=_RATE)]
-        if self.rows is not None:
-            pairs = [(self.rows, learner.table.weight.detach().sum(1))]
-            out.append(Measure("teacher.moved.embedding", _relative(pairs), hint=_RATE))
-        if not all(math.isfinite(m.value) for m in out):
-            raise UserError("training diverged: weights are not finite", _RATE, Exit.REFUSED)
-        return out
-
-
-def _dense(learner: Learner[Teacher]) -> dict[str, Tensor]:
-    return {name: p for name, p in learner.model.named_parameters() if p is not learner.table.weight}
-
-
-def _relative(pairs: list[tuple[Tensor, Tensor]]) -> float:
-    change = sum(float((after.double() - before.double()).square().sum()) for before, after in pairs)
-    size = sum(float(before.double().square().sum()) for before, _ in pairs)
-    return math.sqrt(change / size) if size else math.sqrt(change)
 
 
 def first_epoch(numbers: Mapping[str, float], tasks: tuple[str, ...]) -> list[Measure]:
@@ -175,13 +125,3 @@ def won(y: Bools, score: Floats, weight: Floats) -> Floats:
         right = below if mine is y else mass.sum() - below
         out[mine] = right[at[mine]] / mass.sum()
     return out
-
-
-def finite_files(folder: Path) -> Measure:
-    """How many numbers in a run's *.safetensors are not finite, read back tensor by tensor."""
-    broken = 0
-    for file in sorted(folder.rglob("*.safetensors")):
-        with safe_open(file, "pt") as stored:
-            for name in stored.keys():  # noqa: SIM118, it is no mapping
-                broken += int((~torch.isfinite(stored.get_tensor(name))).sum())
-    return exactly("teacher.not_finite", broken, 0, f"training diverged: {_RATE}")

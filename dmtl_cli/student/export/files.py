@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.data.log.day import ID, Day
+from dmtl_cli.serving.search import Floats
 from dmtl_cli.student.build import Blocks
 from dmtl_cli.student.doubts import spread
 from dmtl_cli.student.export.towers import Served, towers_of, vectors, write_towers
@@ -31,6 +32,13 @@ class Catalogue(NamedTuple):
     """of them, those served by content alone"""
     spread: dict[str, float]
     """`doubts.spread` of some served vectors by `<side>.<block>`"""
+    norm: dict[str, float]
+    """mean length of some served vectors by side"""
+    towers: dict[str, Served]
+    served: pl.DataFrame
+    """raw features of its items"""
+    vectors: Floats
+    """[I, d] of its items"""
 
 
 def write_export(
@@ -49,20 +57,22 @@ def write_export(
     write_towers(folder, towers)
     served = day.items if retired is None else day.items.filter(~pl.col(ID).is_in(retired.implode()))
     items = encoder.encode(served, "item", False)
-    write_items(folder, served[ID], towers["item"], items)
+    stored = write_items(folder, served[ID], towers["item"], items)
     write_users(folder, day.users, _seen(day))
     facts = score_facts(student, kappa)
     encoder.write(folder, facts)
     spreads: dict[str, float] = {}
+    norms: dict[str, float] = {}
     for side, rows in (("user", day.users), ("item", served)):
         made = vectors(towers[side], encoder.encode(_some(rows), side))
         blocks = facts.get("blocks", {"preference": [0, None]})
         spreads |= {f"{side}.{name}": spread(made[:, slice(*span)]) for name, span in blocks.items()}
-    return Catalogue(len(items), _oov_share(encoder, items), spreads)
+        norms[side] = float(np.linalg.norm(made.astype(np.float64), axis=1).mean()) if len(made) else 0.0
+    return Catalogue(len(items), _oov_share(encoder, items), spreads, norms, towers, served, stored)
 
 
-def write_items(folder: Path, ids: pl.Series, tower: Served, encoded: Encoded) -> None:
-    """item_vectors.parquet: item_id and vector, a FixedSizeList<float32>."""
+def write_items(folder: Path, ids: pl.Series, tower: Served, encoded: Encoded) -> Floats:
+    """Writes item_vectors.parquet: item_id and vector, a FixedSizeList<float32>; returns the vectors."""
     made = vectors(tower, encoded)
     flat = pa.array(made.reshape(-1), pa.float32())
     table = pa.table(
@@ -72,6 +82,7 @@ def write_items(folder: Path, ids: pl.Series, tower: Served, encoded: Encoded) -
         }
     )
     pq.write_table(table, folder / "item_vectors.parquet", compression="zstd")
+    return made
 
 
 def write_users(folder: Path, users: pl.DataFrame, seen: pl.DataFrame) -> None:

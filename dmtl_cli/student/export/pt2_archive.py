@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch._export.serde import schema
 
 from dmtl_cli.student.export.program import ROWS, Program, Ref, Value
@@ -57,6 +58,62 @@ def write(file: Path, program: Program) -> None:
     }.items():
         archive.write_record(name, content, len(content))
     archive.write_end_of_file()
+
+
+def read(file: Path) -> Callable[..., Tensor]:
+    """A written program as a function of its inputs: its calls with its weights, as the archive has them."""
+    archive: Any = torch._C.PyTorchFileReader(str(file))
+    program = json.loads(archive.get_record("models/model.json"))["graph_module"]
+    weights: dict[str, Tensor] = {}
+    for kind in ("weights", "constants"):
+        stored = json.loads(archive.get_record(f"data/{kind}/model_{kind}_config.json"))["config"]
+        for name, entry in stored.items():
+            weights[name] = _tensor_of(archive.get_record(f"data/{kind}/{entry['path_name']}"), entry["tensor_meta"])
+    specs = [next(iter(spec.items())) for spec in program["signature"]["input_specs"]]
+    graph = program["graph"]
+
+    def call(*inputs: Tensor) -> Tensor:
+        given = iter(inputs)
+        values: dict[str, Any] = {}
+        for kind, spec in specs:
+            arg = spec["arg"]
+            name = arg["as_tensor"]["name"] if kind == "user_input" else arg["name"]
+            values[name] = next(given) if kind == "user_input" else weights[spec[f"{kind}_name"]]
+        for node in graph["nodes"]:
+            _replay(node, values)
+        out: Tensor = values[graph["outputs"][0]["as_tensor"]["name"]]
+        return out
+
+    return call
+
+
+def _tensor_of(raw: bytes, meta: dict[str, Any]) -> Tensor:
+    dtype = next(t for t, code in _TYPES.items() if code == meta["dtype"])
+    sizes = [size["as_int"] for size in meta["sizes"]]
+    return torch.frombuffer(bytearray(raw), dtype=dtype).reshape(sizes) if raw else torch.zeros(sizes, dtype=dtype)
+
+
+def _replay(node: dict[str, Any], values: dict[str, Any]) -> None:
+    """Runs one call and stores what it returns by name."""
+
+    def value(arg: dict[str, Any]) -> Any:
+        ((tag, x),) = arg.items()
+        if tag == "as_tensor":
+            return values[x["name"]]
+        if tag == "as_tensors":
+            return [values[y["name"]] for y in x]
+        return next(t for t, code in _TYPES.items() if code == x) if tag == "as_scalar_type" else x
+
+    namespace, operator, overload = node["target"].removeprefix("torch.ops.").split(".")
+    function = getattr(getattr(getattr(torch.ops, namespace), operator), overload)
+    positional = [value(i["arg"]) for i in node["inputs"] if i["kind"] == _POSITIONAL]
+    named = {i["name"]: value(i["arg"]) for i in node["inputs"] if i["kind"] == _KEYWORD}
+    result = function(*positional, **named)
+    ((tag, names),) = node["outputs"][0].items()
+    if tag == "as_tensors":
+        values.update({n["name"]: x for n, x in zip(names, result, strict=True)})
+    else:
+        values[names["name"]] = result
 
 
 def _write_json(archive: Any, name: str, content: dict[str, Any]) -> None:

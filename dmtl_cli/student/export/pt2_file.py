@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,6 +31,22 @@ def write(file: Path, program: Program, module: nn.Module, example: tuple[Tensor
         pt2_archive.write(file, program)
     else:
         write_by_torch(file, module, example)
+
+
+def read(file: Path) -> Callable[..., Tensor]:
+    """A written tower as a function of its inputs: what the fast writer wrote is replayed call by call, as torch's own
+    reader would import its compiler, which takes a second.
+
+    Raises:
+        Exception: of whatever kind; the file is no program, or a damaged one.
+    """
+    if torch.__version__.startswith(TORCH + "."):
+        from dmtl_cli.student.export import pt2_archive
+
+        return pt2_archive.read(file)
+    with _quiet():
+        module: Callable[..., Tensor] = torch.export.load(file).module()
+    return module
 
 
 def write_by_torch(file: Path, module: nn.Module, example: tuple[Tensor, ...]) -> None:

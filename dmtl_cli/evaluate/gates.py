@@ -1,0 +1,64 @@
+"""How much of its own day an export finds: whether it tells users apart at all, not how good it is."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from dmtl_cli.config.evaluate import Evaluate
+from dmtl_cli.evaluate.exam import Exam, Wanted
+from dmtl_cli.runs.gates import Measure
+from dmtl_cli.serving.search import Floats, best_k, top_k
+
+SAMPLE = Evaluate(max_users=500)
+"""the users of a day that are retrieved for"""
+K = 50
+
+
+def recall(
+    exam: Exam, labels: tuple[str, ...], users: Floats, items: Floats, served: npt.NDArray[np.int64]
+) -> list[Measure]:
+    """Recall@50 of what users did that day, by label, and over that of the day's most clicked items.
+
+    In sample: the student learned scores of this day's pairs, and the list is of the day itself. Absent where nobody
+    wanted anything.
+
+    Args:
+        labels: click, read.
+        users: [U, d] vectors of the exam's users.
+        items: [I, d] vectors of the served items.
+        served: [I] their rows in the day's items, ascending.
+    """
+    found, _ = top_k(users, items, K)
+    popular = best_k(exam.day.item_clicks[served][None], K)
+    out: list[Measure] = []
+    for label in labels:
+        wanted = exam.wanted[label]
+        some = np.diff(wanted.indptr) > 0
+        if not some.any():
+            continue
+        ours, theirs = (_of_each(wanted, served[top])[some] for top in (found, popular.repeat(len(users), 0)))
+        out.append(Measure(f"export.recall.{label}", float(ours.mean()), _error(ours)))
+        if theirs.any():
+            ratio = float(ours.mean() / theirs.mean())
+            error = _error(ours - ratio * theirs) / float(theirs.mean())
+            out.append(Measure(f"export.over_popularity.{label}", ratio, error))
+    return out
+
+
+def _of_each(wanted: Wanted, top: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """[U] share of what each user wanted that is among their rows `top` [U, K]; 0 where they wanted nothing."""
+    count = np.diff(wanted.indptr)
+    owner = np.repeat(np.arange(len(count)), count)
+    hit = (top[owner] == wanted.items[:, None]).any(1)
+    share: npt.NDArray[np.float64] = np.bincount(owner, hit, len(count)) / np.maximum(count, 1)
+    return share
+
+
+def _error(x: npt.NDArray[np.float64]) -> float:
+    """The standard error of a mean over users; at least what one user counts, as a few who found nothing do not differ
+    from each other either."""
+    spread = float(x.std(ddof=1)) / math.sqrt(len(x)) if len(x) > 1 else 1.0
+    return max(spread, 1 / len(x))

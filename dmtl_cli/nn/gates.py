@@ -1,0 +1,69 @@
+"""What every training is judged by: how far it moved the weights, and that all that it wrote is finite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from torch import Tensor
+
+from dmtl_cli.nn.learner import Learner
+from dmtl_cli.runs.contents import decoding
+from dmtl_cli.runs.gates import Measure, exactly
+
+_RATE = "lower or raise learning_rate and embedding_learning_rate"
+
+
+@dataclass(frozen=True)
+class Start:
+    """The weights that a training begins with: the dense ones, and of the table one number a row."""
+
+    dense: list[Tensor]
+    rows: Tensor | None
+    """[rows] sums of the table's rows; None of a sharded table"""
+
+    @staticmethod
+    def of(learner: Learner[Any]) -> Start:
+        return Start([p.clone() for p in _dense(learner)], _rows(learner))
+
+    def moved(self, learner: Learner[Any], name: str) -> list[Measure]:
+        """`<name>.dense` and `.embedding`: |after - before| / |before|, not finite where a weight is not. To be
+        called before rows that no step touched are overwritten."""
+        pairs = zip(self.dense, _dense(learner), strict=True)
+        out = [Measure(f"{name}.dense", _relative([*pairs]), hint=_RATE)]
+        if self.rows is not None and (now := _rows(learner)) is not None:
+            out.append(Measure(f"{name}.embedding", _relative([(self.rows, now)]), hint=_RATE))
+        return out
+
+
+def _dense(learner: Learner[Any]) -> list[Tensor]:
+    return [p.detach() for p in learner.model.parameters() if p is not learner.table.weight]
+
+
+def _rows(learner: Learner[Any]) -> Tensor | None:
+    whole = len(learner.table.local) == sum(learner.table.rows.values())
+    return learner.table.weight.detach().sum(1) if whole else None
+
+
+def _relative(pairs: Sequence[tuple[Tensor, Tensor]]) -> float:
+    change = sum(float((after.double() - before.double()).square().sum()) for before, after in pairs)
+    size = sum(float(before.double().square().sum()) for before, _ in pairs)
+    return math.sqrt(change / size) if size else math.sqrt(change)
+
+
+def not_finite(folder: Path, name: str) -> Measure:
+    """`<name>.not_finite`: how many numbers in a run's *.safetensors are not finite, read back tensor by tensor; the
+    hint names the first."""
+    broken, first = 0, ""
+    for file in sorted(folder.rglob("*.safetensors")):
+        with decoding(file), safe_open(file, "pt") as stored:
+            for key in sorted(stored.keys()):
+                bad = ~stored.get_tensor(key).isfinite()
+                if bad.any():
+                    broken += int(bad.sum())
+                    first = first or f"{file.name}: {key}{bad.nonzero()[0].tolist()}: training diverged: {_RATE}"
+    return exactly(f"{name}.not_finite", broken, 0, first)

@@ -1,0 +1,143 @@
+"""What a trained student is judged by: how near it is to its teacher, how far training moved it, finite weights."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from dmtl_cli.config.student import KD
+from dmtl_cli.runs.gates import Measure
+from dmtl_cli.student.distillation import LOSSES
+
+_FOLDS = 8  # parts of the remembered rows, whose ratios give the standard error
+Asked = tuple[Tensor, Tensor, Tensor]
+"""a loss's target [B], NaN where a row has none, weight [B] and list [B]"""
+
+
+class Distance:
+    """The distillation loss of the rows learned last, beside that of the best constant.
+
+    Args:
+        losses: as the config has them.
+        rows: how many rows it remembers; few, as a student changes while it learns.
+    """
+
+    def __init__(self, losses: Sequence[KD], rows: int = 16_384) -> None:
+        self.losses, self.rows, self._remembered = losses, rows, 0
+        self._parts: deque[tuple[Tensor, list[Asked]]] = deque()
+
+    def add(self, s: Tensor, asked: list[Asked]) -> None:
+        """Student logits [B], and what each loss measures them by."""
+        self._parts.append((s.detach(), asked))
+        self._remembered += len(s)
+        while self._remembered - len(self._parts[0][0]) >= self.rows:
+            self._remembered -= len(self._parts.popleft()[0])
+
+    def state(self) -> dict[str, Tensor]:
+        """The remembered rows, and how many each batch had; nothing before the first."""
+        if not self._parts:
+            return {}
+        every = {"s": torch.cat([s for s, _ in self._parts]), "rows": torch.tensor([len(s) for s, _ in self._parts])}
+        for k in range(len(self.losses)):
+            for x, name in enumerate(("target", "weight", "list")):
+                every[f"{name}.{k}"] = torch.cat([asked[k][x] for _, asked in self._parts])
+        return every
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Takes over what `state` gave."""
+        if not state:
+            return
+        sizes, split = (
+            state["rows"].tolist(),
+            {k: torch.split(v.clone(), state["rows"].tolist()) for k, v in state.items() if k != "rows"},
+        )
+        self._parts = deque(
+            (
+                split["s"][n],
+                [
+                    (split[f"target.{k}"][n], split[f"weight.{k}"][n], split[f"list.{k}"][n])
+                    for k in range(len(self.losses))
+                ],
+            )
+            for n in range(len(sizes))
+        )
+        self._remembered = sum(sizes)
+
+    def measure(self, signed_r2: float | None) -> list[Measure]:
+        """`student.kd`: the loss over that of the best constant, with its standard error (a jackknife over parts of the
+        rows, or of the lists). Absent where there is nothing to tell, as where the teacher gives one score to all.
+
+        Args:
+            signed_r2: what the student explains of its teacher's scores, below 0 where it orders them the other way:
+                for losses that no constant is best of, 1 less this is the measure.
+        """
+        sums = torch.stack([self._sums(fold) for fold in range(_FOLDS)]) if self._parts else torch.zeros(_FOLDS, 2)
+        ours, constant = (float(x) for x in sums.sum(0))
+        if constant > 1e-9:
+            left_out = sums.sum(0) - sums[sums[:, 1] > 0]
+            ratios = left_out[:, 0] / left_out[:, 1].clamp(min=1e-12)
+            n = len(ratios)
+            error = math.sqrt((n - 1) / n * float((ratios - ratios.mean()).square().sum())) if n > 1 else 1.0
+            return [Measure("student.kd", ours / constant, error if math.isfinite(error) else 0.0)]
+        if signed_r2 is None or any(_has_constant(kd) for kd in self.losses):
+            return []
+        return [Measure("student.kd", 1 - signed_r2)]
+
+    def _sums(self, fold: int) -> Tensor:
+        """[2]: the loss of one part of the rows, and that of the best constant of all rows."""
+        out = torch.zeros(2, dtype=torch.float64)
+        s = torch.cat([s for s, _ in self._parts])
+        part = torch.cat([torch.full_like(s, k, dtype=torch.int64) for k, (s, _) in enumerate(self._parts)])
+        for k, kd in enumerate(self.losses):
+            if not _has_constant(kd):
+                continue
+            t, weight, lists = (torch.cat([asked[k][x] for _, asked in self._parts]) for x in range(3))
+            # lists are numbered batch by batch
+            _, lists = torch.unique(torch.stack([part, lists]), dim=1, return_inverse=True)
+            key = torch.arange(len(t), device=t.device) if kd.loss in _CONSTANTS else lists
+            mine = torch.where(key % _FOLDS == fold, t, torch.nan)
+            count = _counted(kd, mine, lists)
+            for at, logits in enumerate((s, torch.full_like(s, _constant(kd, t, weight)))):
+                loss = LOSSES[kd.loss](logits.double(), mine, weight.double(), lists, **kd.options())
+                out[at] += kd.weight * count * float(loss)
+        return out
+
+
+_CONSTANTS = ("kl", "mse_logit", "mse_prob")  # losses with a best constant; of lists every constant is alike
+
+
+def _has_constant(kd: KD) -> bool:
+    return kd.loss != "rank_weight"  # falls as all logits rise
+
+
+def _constant(kd: KD, t: Tensor, weight: Tensor) -> float:
+    """The logit that has the least loss of all that are the same for every row."""
+    scored = ~t.isnan()
+    t, weight = t[scored].double(), weight[scored].double()
+    total = float(weight.sum())
+    if kd.loss not in _CONSTANTS or not total:
+        return 0.0
+    if kd.loss == "mse_logit":
+        return float((weight * t).sum()) / total
+    # of kl and mse_prob: the mean of the softened probabilities
+    p = (weight * torch.sigmoid(t / kd.temperature)).sum() / total
+    return kd.temperature * float(torch.logit(p, eps=1e-12))
+
+
+def _counted(kd: KD, t: Tensor, lists: Tensor) -> int:
+    """Over how many rows, or lists of two rows or more, a loss is a mean."""
+    scored = ~t.isnan()
+    if kd.loss in _CONSTANTS:
+        return int(scored.sum())
+    return int((torch.unique(lists[scored], return_counts=True)[1] > 1).sum())
+
+
+def of_vectors(spread: Mapping[str, float], norm: Mapping[str, float], unknown_share: float) -> list[Measure]:
+    """What an export's vectors look like: the arguments are those of `export.files.Catalogue`."""
+    out = [Measure(f"export.spread.{name}", value) for name, value in spread.items()]
+    out += [Measure(f"export.norm.{side}", value) for side, value in norm.items()]
+    return [*out, Measure("export.unknown_items", unknown_share)]
