@@ -79,7 +79,7 @@ def test_every_command_that_publishes_has_the_shared_options() -> None:
     rest = ["sets", "as_json", "quiet", "threads", "device", "metrics_file"]
     for name, own in PUBLISHING.items():
         assert [p.name for p in group.commands[name].params] == ["config", *own, *rest], name
-    assert list(group.commands) == [*PUBLISHING, "check", "status", "recommend", "path", "synth"]
+    assert list(group.commands) == [*PUBLISHING, "forget", "check", "status", "recommend", "path", "synth"]
 
 
 def test_a_day_that_is_none_is_told_by_its_option(fresh: Project) -> None:

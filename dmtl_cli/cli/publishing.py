@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,15 +10,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dmtl_cli.cli.command import Call, publishes
-from dmtl_cli.cli.options import Day
+from dmtl_cli.cli.ending import guarded
+from dmtl_cli.cli.options import ConfigFile, Day, Json, Sets
 from dmtl_cli.config.days import between, parse_day
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.reading import load_config
 from dmtl_cli.config.writing import write_keys
 
 if TYPE_CHECKING:
     from dmtl_cli.runs.run import Result
 
 commands = typer.Typer()
+UsersFile = Annotated[Path, typer.Option("--users", help="A file with a user id a line.", show_default=False)]
 TeacherDay = Annotated[str | None, typer.Option(help="Score with the teacher of this day.", show_default=False)]
 ScoresDay = Annotated[str | None, typer.Option(help="Learn from the scores of this day's teacher.", show_default=False)]
 Since = Annotated[
@@ -173,3 +177,19 @@ def backfill(call: Call, first: First, last: Last) -> list[Result]:
     if a > b:
         raise UserError(f"--from {a} is after --to {b}", code=Exit.USAGE)
     return backfill(call.run, between(a, b))
+
+
+@commands.command("forget")
+@guarded
+def forget(
+    config: ConfigFile,
+    users: UsersFile,
+    sets: Sets = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Publish everything again without some users; remove the runs that held them."""
+    from dmtl_cli.runs.workspace import Workspace
+    from dmtl_cli.stages.forget import described, forget
+
+    found = forget(Workspace(Path(load_config(config, sets).workspace)), users)
+    print(json.dumps(found, sort_keys=True) if as_json else described(found))

@@ -14,7 +14,10 @@ _SEARCHED = 32  # values known for each one asked for, above which a search cost
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Values of one embedding in their order: `value`, `row` (0: waiting for admission), `count`, `last_seen`."""
+    """Values of one embedding in their order: `value`, `row` (0: waiting for admission), `count`, `last_seen`.
+
+    A row whose value was forgotten stays, with null, so that no other value gets what it learned.
+    """
 
     frame: pl.DataFrame
 
@@ -32,7 +35,11 @@ class Vocabulary:
     @property
     def dtype(self) -> pl.DataType | None:
         """Int64 or String; None until a day has a value."""
-        return self.frame["value"].dtype if len(self.frame) else None
+        return self.frame["value"].dtype if self.frame["value"].count() else None
+
+    def of_type(self, dtype: pl.DataType) -> Vocabulary:
+        """The same rows, where no value is known, for values of a type."""
+        return Vocabulary(self.frame.with_columns(pl.col("value").cast(dtype)))
 
     def lookup(self, values: pl.Series) -> npt.NDArray[np.int32]:
         """Row of each value, [n]; 0 where it has none."""
