@@ -59,7 +59,7 @@ def forget(ws: Workspace, file: Path) -> dict[str, Any]:
     again = list(renew(graph, users.change))
     left = Graph(ws.root)
     doomed = _doomed(left, users)
-    freed = remove(doomed) + sum(sweep(each) for each in dict.fromkeys([ws, *left.workspaces]))
+    freed = remove(doomed) + sum(map(sweep, left.workspaces))
     return {
         "users": len(users.found),
         "unknown": len(users.ids) - len(users.found),
@@ -294,17 +294,14 @@ def _embeddings(folder: Path, manifest: Manifest) -> list[str]:
 
 def _numbers(m: Manifest, held: Mapping[str, dict[str, int]]) -> tuple[dict[str, int], dict[str, float]]:
     """Rows and metrics of a manifest that count what was removed, as they are without it."""
-    rows, metrics = dict(m.rows), dict(m.metrics)
-    for name, counts in held.items():
-        removed = counts if m.stage == "scores" else {}
-        if name == "users.parquet":
-            removed = {"users": counts["rows"]}
-        if m.stage == "scores":
-            removed = counts | {"scores": sum(counts.values())}
-        for what, n in removed.items():
-            rows = rows | ({what: rows[what] - n} if what in rows else {})
-            metric = f"rows.{what}"
-            metrics = metrics | ({metric: metrics[metric] - n} if metric in metrics else {})
+    removed: dict[str, int] = {}
+    if m.stage == "scores":
+        removed = {source: sum(counts.get(source, 0) for counts in held.values()) for source in SOURCES}
+        removed["scores"] = sum(removed.values())
+    elif "users.parquet" in held:
+        removed = {"users": held["users.parquet"]["rows"]}
+    rows = {name: n - removed.get(name, 0) for name, n in m.rows.items()}
+    metrics = {name: x - removed.get(name.removeprefix("rows."), 0) for name, x in m.metrics.items()}
     return rows, metrics
 
 
