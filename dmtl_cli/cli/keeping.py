@@ -49,7 +49,7 @@ def rollback(
     if to is not None and unpin:
         raise UserError("--to and --unpin: expected one of them", code=Exit.USAGE)
     ws = Workspace(Path(load_config(config, sets).workspace))
-    with holding(ws, seconds(lock_wait, "--lock-wait"), "rollback"):
+    with holding(ws, seconds(lock_wait, "--lock-wait"), "dmtl rollback"):
         found = release(ws) if unpin else rollback(ws, to)
     _print(found, as_json, described)
 

@@ -9,7 +9,7 @@ import re
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -43,6 +43,15 @@ def holding(ws: Workspace, wait: float, command: str, ranks: Ranks = ALONE) -> I
     with ExitStack() as stack:
         while not ranks.on_first(lambda: _take(stack, ws, until, command)):
             time.sleep(POLL)
+        yield
+
+
+@contextmanager
+def holding_all(every: Iterable[Workspace], wait: float, command: str) -> Iterator[None]:
+    """Holds the chains of several workspaces, as `holding` does each. Raises UserError as it does."""
+    with ExitStack() as stack:
+        for ws in every:
+            stack.enter_context(holding(ws, wait, command))
         yield
 
 

@@ -176,3 +176,9 @@ def workspaces(ws: Workspace) -> Iterator[Workspace]:
     for folder in sorted(below.glob("*")):
         if folder.is_dir() and folder.name not in _HIDDEN and day_of(folder) is None:
             yield from workspaces(Workspace(folder))
+
+
+def writers(ws: Workspace) -> list[Workspace]:
+    """A workspace and those of its comparisons whose chains a command may hold."""
+    compared = Workspace(ws.root / "compare")
+    return [ws, *([compared] if compared.root.is_dir() else []), *[*workspaces(ws)][1:]]

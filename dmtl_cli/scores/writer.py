@@ -107,16 +107,8 @@ class Writer:
         keys = ["group", "source", _RANKED_BY, "item", "user", *logits]
         order = frame.select(pl.arg_sort_by(keys, descending=[k == _RANKED_BY for k in keys])).to_series()
         group, source = (frame[c].gather(order).to_numpy() for c in ("group", "source"))
-        begins = np.flatnonzero(np.append(True, (group[1:] != group[:-1]) | (source[1:] != source[:-1]))[: len(group)])
-        lengths = np.diff(np.append(begins, len(group)))
-        rank = (1 + np.arange(len(group)) - np.repeat(begins, lengths)).astype(np.int32)
-        with pq.ParquetWriter(
-            file,
-            self._table(frame[:0], rank[:0]).schema,
-            compression="zstd",
-            use_dictionary=["user_id", "item_id", "day", "pair_source", "group"],
-            column_encoding=dict.fromkeys(self.columns, "BYTE_STREAM_SPLIT"),
-        ) as writer:
+        rank = ranks(group, source)
+        with part_writer(file, self._table(frame[:0], rank[:0]).schema) as writer:
             for start, end in itertools.pairwise(_cuts(group)):
                 table = self._table(frame[order[start:end]], rank[start:end])
                 writer.write_table(table, row_group_size=end - start)
@@ -131,6 +123,21 @@ class Writer:
             pl.Series("rank", rank),
             *self.columns,
         ).to_arrow(compat_level=pl.CompatLevel.oldest())
+
+
+def ranks(group: Ints, source: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+    """[n] the place of each sorted row within its group and source, from 1."""
+    begins = np.flatnonzero(np.append(True, (group[1:] != group[:-1]) | (source[1:] != source[:-1]))[: len(group)])
+    lengths = np.diff(np.append(begins, len(group)))
+    return (1 + np.arange(len(group)) - np.repeat(begins, lengths)).astype(np.int32)
+
+
+def part_writer(file: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    """Of a score table's part: whoever writes one gives it the same bytes."""
+    repeated = ("user_id", "item_id", "day", "pair_source", "group")
+    scores = [name for name in schema.names if name not in (*repeated, "rank")]
+    encoding = dict.fromkeys(scores, "BYTE_STREAM_SPLIT")
+    return pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=[*repeated], column_encoding=encoding)
 
 
 def _cuts(group: npt.NDArray[np.int64]) -> list[int]:

@@ -8,7 +8,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from typing import Any
 from dmtl_cli.config.days import before, folder_day
 from dmtl_cli.config.errors import UserError, printable
 from dmtl_cli.runs.disk import creating, make_dirs, sync_dir
-from dmtl_cli.runs.locks import holding
-from dmtl_cli.runs.reachable import Runs, folders, references, workspaces
+from dmtl_cli.runs.locks import holding_all
+from dmtl_cli.runs.reachable import Runs, folders, references, workspaces, writers
 from dmtl_cli.runs.workspace import CHAIN, CHECKPOINT, STAGES, Workspace
 
 _DAY = 86_400  # seconds
@@ -48,14 +48,12 @@ def gc(ws: Workspace, keep_days: int, max_age_days: int, *, delete: bool, wait: 
     Raises:
         UserError: 65 a kept run is damaged, so that what it needs is not known; 75 a run or a comparison is going on.
     """
-    with ExitStack() as stack:
-        for each in _writers(ws):
-            stack.enter_context(holding(each, wait, "gc"))
+    with holding_all(writers(ws), wait, "dmtl gc"):
         today = dt.date.today()
         days = sorted((day for stage in CHAIN for day in ws.days(stage)), key=lambda d: (d <= today, d))
         first = before(days[-1], keep_days) if days else dt.date.min
         later = min(first, before(days[-1], max_age_days)) if days else first
-        found = [*_runs(ws, first, later), *(w for each in _writers(ws) for w in _files(each, first, keep_days))]
+        found = [*_runs(ws, first, later), *(w for each in writers(ws) for w in _files(each, first, keep_days))]
         found += [w for below in [*workspaces(ws)][1:] for w in _runs(below, dt.date.min, dt.date.min)]
         sizes = [_size(waste.path) for waste in found]
         if delete:
@@ -64,12 +62,6 @@ def gc(ws: Workspace, keep_days: int, max_age_days: int, *, delete: bool, wait: 
                     _remove(waste)
     rows = [{"path": str(w.path), "bytes": n, "why": w.why} for w, n in zip(found, sizes, strict=True)]
     return {"keep_from": str(first), "removed": rows, "bytes": sum(sizes), "deleted": delete}
-
-
-def _writers(ws: Workspace) -> list[Workspace]:
-    """The workspaces whose chains a run or a comparison may hold."""
-    compared = Workspace(ws.root / "compare")
-    return [ws, *([compared] if compared.root.is_dir() else []), *[*workspaces(ws)][1:]]
 
 
 # -- what is not needed ------------------------------------------------------------------------------------------------

@@ -157,6 +157,8 @@ def _refuse_broken(source: _Source, log: Days, read: Mapping[dt.date, Day]) -> N
         # the log's own rows, where its files are those that were scored
         same = manifest.day in read and log.inputs([manifest.day]) == manifest.inputs
         rows = len(read[manifest.day]) if same else manifest.facts.get("log_rows")
+        forgotten = manifest.facts.get("forgotten", {}).get("exposed", 0)
+        rows = rows and rows - forgotten
         refuse_broken(Reader(folder, manifest.facts), manifest, rows)
 
 

@@ -51,20 +51,13 @@ class Distance:
         """Takes over what `state` gave."""
         if not state:
             return
-        sizes, split = (
-            state["rows"].tolist(),
-            {k: torch.split(v.clone(), state["rows"].tolist()) for k, v in state.items() if k != "rows"},
-        )
-        self._parts = deque(
-            (
-                split["s"][n],
-                [
-                    (split[f"target.{k}"][n], split[f"weight.{k}"][n], split[f"list.{k}"][n])
-                    for k in range(len(self.losses))
-                ],
-            )
-            for n in range(len(sizes))
-        )
+        sizes = state["rows"].tolist()
+        batches = {name: torch.split(whole.clone(), sizes) for name, whole in state.items() if name != "rows"}
+        asked: list[list[Asked]] = [[] for _ in sizes]
+        for k in range(len(self.losses)):
+            for n, each in enumerate(zip(*(batches[f"{x}.{k}"] for x in ("target", "weight", "list")), strict=True)):
+                asked[n].append(each)
+        self._parts = deque(zip(batches["s"], asked, strict=True))
         self._remembered = sum(sizes)
 
     def measure(self, signed_r2: float | None) -> list[Measure]:

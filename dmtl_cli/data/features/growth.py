@@ -44,8 +44,9 @@ def grown(old: Vocabulary | Buckets | None, sharing: list[Kind], day: Day) -> Vo
     dtype = _type_of_values(old.dtype if old is not None else None, sharing, seen, day)
     if size := sharing[0].feature.hash_bucket_size:
         return Buckets(size, dtype)
-    if not isinstance(old, Vocabulary) or old.dtype is None:
-        old = Vocabulary.empty(dtype or pl.String())
+    old = old if isinstance(old, Vocabulary) else Vocabulary.empty(pl.String())
+    if old.dtype is None:
+        old = old.of_type(dtype or pl.String())
     values = pl.concat([s.with_columns(pl.col("value").cast(old.frame["value"].dtype)) for s in seen])
     return old.grow(values, day.day, max(kind.feature.min_count for kind in sharing))
 

@@ -129,7 +129,7 @@ def _read_vocabularies(
             vocabularies[name] = Buckets(size, types[name])
             continue
         kept = whole.filter(pl.col("embedding") == name)
-        value = "int_value" if kept["int_value"].null_count() == 0 and len(kept) else "text_value"
+        value = "int_value" if kept["int_value"].count() else "text_value"  # a row that lost its value has neither
         vocabulary = Vocabulary(kept.select(pl.col(value).alias("value"), "row", "count", "last_seen"))
         vocabulary.check(name)
         vocabularies[name] = vocabulary

@@ -14,7 +14,10 @@ _SEARCHED = 32  # values known for each one asked for, above which a search cost
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Values of one embedding in their order: `value`, `row` (0: waiting for admission), `count`, `last_seen`."""
+    """Values of one embedding in their order: `value`, `row` (0: waiting for admission), `count`, `last_seen`.
+
+    A row whose value was forgotten stays, with null, so that no other value gets what it learned.
+    """
 
     frame: pl.DataFrame
 
@@ -32,15 +35,23 @@ class Vocabulary:
     @property
     def dtype(self) -> pl.DataType | None:
         """Int64 or String; None until a day has a value."""
-        return self.frame["value"].dtype if len(self.frame) else None
+        return self.frame["value"].dtype if self.frame["value"].count() else None
+
+    def of_type(self, dtype: pl.DataType) -> Vocabulary:
+        """The same rows, where no value is known, for values of a type."""
+        return Vocabulary(self.frame.with_columns(pl.col("value").cast(dtype)))
 
     def check(self, name: str) -> None:
-        """Raises ValueError unless values are distinct and sorted, and rows are 0 or count from 1 without a gap."""
+        """Raises ValueError unless values are distinct and sorted, and rows are 0 or count from 1 without a gap.
+
+        A value is null where its user was forgotten: it is first, and has no count.
+        """
         frame = self.frame
         values, rows = frame["value"], frame["row"]
-        if frame.null_count().sum_horizontal().sum():
+        known = values.drop_nulls()
+        if frame.drop("value").null_count().sum_horizontal().sum() or frame.filter(values.is_null())["count"].any():
             raise ValueError(f"{name}: expected no null")
-        if not values.is_sorted() or values.n_unique() < len(values):
+        if not values.is_sorted() or known.n_unique() < len(known):
             raise ValueError(f"{name}: expected distinct values in their order")
         if not np.array_equal(np.sort(rows.filter(rows != 0).to_numpy()), np.arange(1, self.rows)):
             raise ValueError(f"{name}: expected rows that count from 1")

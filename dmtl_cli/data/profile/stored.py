@@ -126,7 +126,8 @@ class Profile:
             if c not in here
         ]
         for group in self._groups(side, columns):
-            yield group.with_columns(missing).select(list(schema))
+            if len(group):
+                yield group.with_columns(missing).select(list(schema))
 
     def require_ids(self, side: str, kind: Dtype, where: str) -> None:
         """Raises UserError 65 where ids are of another type than the profile's."""
@@ -139,11 +140,12 @@ class Profile:
             return list(pq.read_schema(_table(self.folder, side)).names)
 
     def _groups(self, side: str, columns: list[str], wanted: pl.Series | None = None) -> Iterator[pl.DataFrame]:
-        """Row groups: the first, which tells types, and those that may have one of the wanted ids, which are sorted."""
+        """Row groups: the first, which tells types (one of no rows where there is none), and those that may have one of
+        the wanted ids, which are sorted."""
         path = _table(self.folder, side)
         with decoding(path), pq.ParquetFile(path) as file:
-            if not file.metadata.num_rows:
-                raise ValueError("it has no rows")
+            if not file.num_row_groups:
+                yield frame_of(file.schema_arrow.empty_table().select(columns))
             for k in range(file.num_row_groups):
                 if k == 0 or wanted is None or _may_have(file.metadata.row_group(k).column(0).statistics, wanted):
                     yield self._checked(side, frame_of(file.read_row_group(k, columns, use_threads=False)))
@@ -261,6 +263,8 @@ def _may_have(ids: pq.Statistics | None, wanted: pl.Series) -> bool:
 
 def _pick(rows: pl.DataFrame, wanted: pl.DataFrame) -> pl.DataFrame:
     """The rows whose ids are wanted; both are sorted by id."""
+    if not len(rows):
+        return rows
     start = int(wanted[ID].search_sorted(rows[ID][0], side="left"))
     end = int(wanted[ID].search_sorted(rows[ID][-1], side="right"))
     return rows.join(wanted[start:end], on=ID, how="semi")
