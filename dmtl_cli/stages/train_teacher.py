@@ -9,6 +9,7 @@ from functools import partial
 from dmtl_cli.config.days import window
 from dmtl_cli.config.tasks import CLICK
 from dmtl_cli.data.days import Days, columns
+from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.gates import null_shares
 from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.threshold import long_read_threshold
@@ -28,6 +29,7 @@ from dmtl_cli.teacher.doubts import leaks, overfits, rare
 from dmtl_cli.teacher.importance import columns_of_the_log, importances
 from dmtl_cli.teacher.labels import HeldOut
 from dmtl_cli.teacher.loss import batch_loss
+from dmtl_cli.teacher.model import Teacher
 from dmtl_cli.teacher.rows import HoldOut, Window, rows_per_epoch
 from dmtl_cli.tune.carried import tuned
 
@@ -55,19 +57,14 @@ def _learn(
     profiles: list[Parent],
     publication: Publication,
 ) -> Draft:
-    config, tasks = run.config.teacher, run.config.tasks
+    config = run.config.teacher
     refuse_precision("teacher.precision", config.precision, run.device)
     read = [log.read(d, publication.tmp, run.ranks) for d in days]
     threshold = long_read_threshold(run.config, read, before or next(iter(profiles), None))
     refuse_another_model(before, run.config)
     encoder = grown_encoder(log.features, read, before)
 
-    run.seed_torch("teacher", day)
-    plain = run.config.plain_autograd
-    make = partial(build_teacher, encoder, config, len(tasks.names), plain_autograd=plain)
-    learner = Learner.build(run, config, encoder, make)
-    if before:
-        learner.warm_start(before[0])
+    learner = _begun(run, day, encoder, before)
     start = gates.Start.of(learner)
     if run.ranks.size > 1:  # each rank drops other experts
         run.seed_torch("teacher", day, run.ranks.rank)
@@ -91,11 +88,21 @@ def _learn(
     loss = learned.get(f"loss.{CLICK}", math.inf)  # all rows may be held out of a tiny log
     doubted = _doubts(run, day, trained, loss, done.network[CLICK])
     counts = {"log": logged, "learned": int(learned.pop("rows", 0)), "held_out": len(done.network[CLICK].logit)}
-    numbers = _numbers(learned, threshold) | sizes
-    numbers |= _aucs("held_out", done.blended) | _aucs("held_out.regression", done.regression)
+    numbers = _numbers(learned, threshold, done) | sizes
     if run.ranks.first:
         measures += _measures(run, publication, read[-1], done, unseen, learned)
     return Draft(counts, numbers, _facts(run, threshold, days) | done.facts, measures, doubted)
+
+
+def _begun(run: Run, day: dt.date, encoder: Encoder, before: Parent | None) -> Learner[Teacher]:
+    """An untrained teacher, or the one before, whose vocabularies have grown."""
+    run.seed_torch("teacher", day)
+    config, tasks, plain = run.config.teacher, run.config.tasks, run.config.plain_autograd
+    make = partial(build_teacher, encoder, config, len(tasks.names), plain_autograd=plain)
+    learner = Learner.build(run, config, encoder, make)
+    if before:
+        learner.warm_start(before[0])
+    return learner
 
 
 def _measures(
@@ -145,8 +152,9 @@ def _facts(run: Run, threshold: float | None, days: list[dt.date]) -> dict[str, 
     }
 
 
-def _numbers(learned: dict[str, float], threshold: float | None) -> dict[str, float]:
+def _numbers(learned: dict[str, float], threshold: float | None, done: Finished) -> dict[str, float]:
     numbers = {k: v for k, v in learned.items() if k.startswith(("loss", "gate."))}
+    numbers |= _aucs("held_out", done.blended) | _aucs("held_out.regression", done.regression)
     return numbers | ({} if threshold is None else {"threshold.seconds": threshold})
 
 
