@@ -50,9 +50,8 @@ def day_measures(
         out += share("inputs.click_rate", tally.clicks, rows, hint)
     for name, (true, known) in tally.conversions.items():
         out += share(f"inputs.conversion_rate.{name}", true, known, "look at the day's labels")
-    repeated = len(day.repeated)
-    hint = "rows are there twice: was the day delivered twice?"
-    out += share("inputs.duplicates", tally.duplicates + repeated, rows + repeated, hint)
+    every, hint = rows + len(day.repeated), "rows are there twice: was the day delivered twice?"
+    out += share("inputs.duplicates", tally.duplicates + every - rows, every, hint)
     hint = "ids are new: have they changed their meaning?"
     for side, of in (done or {}).items():
         out += share(f"inputs.new_share.{side}s", of.new, of.known + of.new, hint)

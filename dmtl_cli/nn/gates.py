@@ -11,6 +11,7 @@ from typing import Any
 from safetensors import safe_open
 from torch import Tensor
 
+from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.nn.learner import Learner
 from dmtl_cli.runs.contents import decoding
 from dmtl_cli.runs.gates import Measure, exactly
@@ -31,12 +32,17 @@ class Start:
         return Start([p.clone() for p in _dense(learner)], _rows(learner))
 
     def moved(self, learner: Learner[Any], name: str) -> list[Measure]:
-        """`<name>.dense` and `.embedding`: |after - before| / |before|, not finite where a weight is not. To be
-        called before rows that no step touched are overwritten."""
+        """`<name>.dense` and `.embedding`: |after - before| / |before|. To be called before rows that no step touched
+        are overwritten.
+
+        Raises UserError 80: a weight is not finite, so that nothing can be scored.
+        """
         pairs = zip(self.dense, _dense(learner), strict=True)
         out = [Measure(f"{name}.dense", _relative([*pairs]), hint=_RATE)]
         if self.rows is not None and (now := _rows(learner)) is not None:
             out.append(Measure(f"{name}.embedding", _relative([(self.rows, now)]), hint=_RATE))
+        if not all(math.isfinite(m.value) for m in out):
+            raise UserError("training diverged: weights are not finite", _RATE, Exit.REFUSED)
         return out
 
 

@@ -90,8 +90,7 @@ def _learn(
     clicks = learned.get(f"loss.{CLICK}", math.inf)  # all rows may be held out of a tiny log
     doubted = _doubts(run, day, trained, clicks, done.network[CLICK])
     counts = {"log": logged, "learned": int(learned.pop("rows", 0)), "held_out": len(done.network[CLICK].logit)}
-    numbers = _numbers(learned, threshold) | sizes
-    numbers |= _aucs("held_out", done.blended) | _aucs("held_out.regression", done.regression)
+    numbers = _numbers(learned, threshold, done) | sizes
     if run.ranks.first:
         measures += _measures(run, publication, read[-1], done, unseen, learned)
     return Draft(counts, numbers, _facts(run, threshold, days) | done.facts, measures, doubted)
@@ -158,9 +157,10 @@ def _facts(run: Run, threshold: float | None, days: list[dt.date]) -> dict[str, 
     }
 
 
-def _numbers(learned: dict[str, float], threshold: float | None) -> dict[str, float]:
+def _numbers(learned: dict[str, float], threshold: float | None, done: Finished) -> dict[str, float]:
     numbers = {k: v for k, v in learned.items() if k.startswith(("loss", "gate."))}
-    return numbers | ({} if threshold is None else {"threshold.seconds": threshold})
+    numbers |= {} if threshold is None else {"threshold.seconds": threshold}
+    return numbers | _aucs("held_out", done.blended) | _aucs("held_out.regression", done.regression)
 
 
 def _aucs(name: str, rows: dict[str, HeldOut]) -> dict[str, float]:

@@ -49,7 +49,10 @@ class Vocabulary:
         frame = self.frame
         values, rows = frame["value"], frame["row"]
         known = values.drop_nulls()
-        if frame.drop("value").null_count().sum_horizontal().sum() or (frame.filter(values.is_null())["count"] != 0).any():
+        if (
+            frame.drop("value").null_count().sum_horizontal().sum()
+            or (frame.filter(values.is_null())["count"] != 0).any()
+        ):
             raise ValueError(f"{name}: expected no null")
         if not values.is_sorted() or known.n_unique() < len(known):
             raise ValueError(f"{name}: expected distinct values in their order")
