@@ -42,6 +42,7 @@ from dmtl_cli.teacher.frozen import FrozenTeacher
 
 C = 8
 STILL = {"student__learning_rate": 1e-12, "student__embedding_learning_rate": 1e-12, "student__unknown_share": 0}
+STILL |= {"gates__quality": "false"}  # which would refuse a student that does not learn
 """a student that does not move: its losses are sums that can be told by hand"""
 REPLAY = {"student__distill__ways": "[replay]"}
 

@@ -270,7 +270,7 @@ def test_values_that_occur_once(tmp_path: Path) -> None:
 
 def test_a_student_that_learns_nothing(healthy: Project) -> None:
     settings = {"student__learning_rate": 1e-9, "student__embedding_learning_rate": 1e-9}
-    settings |= {"student__distill__ways": "[replay]", "student__batch_size": 512}
+    settings |= {"student__distill__ways": "[replay]", "student__batch_size": 512, "gates__quality": "false"}
     healthy.done("train-student", 2, **settings)
     steps, far = doubted(healthy, "student", 2)
     assert "lower student.batch_size" in steps and far.startswith("explains ")
@@ -278,6 +278,7 @@ def test_a_student_that_learns_nothing(healthy: Project) -> None:
 
 def test_served_items_that_are_all_alike(healthy: Project) -> None:
     """Its towers read nothing of an item but what all of them share."""
-    healthy.done("train-student", 2, student__distill__ways="[replay]", student__features="[user_id, taste, one]")
+    blind = {"student__distill__ways": "[replay]", "student__features": "[user_id, taste, one]"}
+    healthy.done("train-student", 2, **blind, gates__quality="false")  # the gate of spread would refuse it
     (line,) = doubted(healthy, "export", 2)
     assert line.startswith("item vectors (preference) are 100% one direction")

@@ -189,12 +189,28 @@ def test_a_constant_of_lists_is_any(loss: Any) -> None:
 
 @pytest.mark.parametrize(("signed", "value"), [(0.8, 0.2), (-0.8, 1.8)])
 def test_a_loss_without_a_constant_is_judged_by_what_it_explains(signed: float, value: float) -> None:
-    distance = Distance((KD(loss="rank_weight"),))
     s, t, weight, lists = asked(3)
-    distance.add(s, [(t, weight, lists)])
-    (m,) = distance.measure(signed)
-    assert m.value == pytest.approx(value)
-    assert distance.measure(None) == []
+    for distance in (Distance((KD(loss="rank_weight"),)), Distance((KD(),), pulled=True)):
+        distance.add(s, [(t, weight, lists)])
+        (m,) = distance.measure(signed)
+        assert m.value == pytest.approx(value)
+        assert distance.measure(None) == []
+
+
+def test_two_losses_have_one_constant() -> None:
+    g = torch.Generator().manual_seed(1)
+    near, far = torch.randn(ROWS, generator=g), torch.randn(ROWS, generator=g) + 6
+    both, ones = (near + far) / 2, torch.ones(ROWS)
+    lists = torch.arange(ROWS) // 8
+    distance = Distance((KD(loss="mse_logit"), KD(loss="mse_logit", target="pctr", weight=3.0)))
+    distance.add(both, [(near, ones, lists), (far, ones, lists)])
+    (m,) = distance.measure(None)
+
+    def total(s: torch.Tensor) -> float:
+        return float((s - near).square().mean() + 3 * (s - far).square().mean())
+
+    constants = [torch.full((ROWS,), float(t.mean())) for t in (near, far)]
+    assert m.value == pytest.approx(total(both) / min(map(total, constants)), rel=1e-5)
 
 
 def test_only_the_rows_learned_last_count() -> None:

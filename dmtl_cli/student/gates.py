@@ -23,11 +23,13 @@ class Distance:
 
     Args:
         losses: as the config has them.
+        pulled: whether labels train the same logits, so that their level is not the teacher's.
         rows: how many rows it remembers; few, as a student changes while it learns.
     """
 
-    def __init__(self, losses: Sequence[KD], rows: int = 16_384) -> None:
+    def __init__(self, losses: Sequence[KD], *, pulled: bool = False, rows: int = 16_384) -> None:
         self.losses, self.rows, self._remembered = losses, rows, 0
+        self._beside_constant = not pulled and all(kd.loss != "rank_weight" for kd in losses)  # it pulls logits up
         self._parts: deque[tuple[Tensor, list[Asked]]] = deque()
 
     def add(self, s: Tensor, asked: list[Asked]) -> None:
@@ -68,43 +70,45 @@ class Distance:
             signed_r2: what the student explains of its teacher's scores, below 0 where it orders them the other way:
                 for losses that no constant is best of, 1 less this is the measure.
         """
-        sums = torch.stack([self._sums(fold) for fold in range(_FOLDS)]) if self._parts else torch.zeros(_FOLDS, 2)
-        ours, constant = (float(x) for x in sums.sum(0))
-        if constant > 1e-9:
-            left_out = sums.sum(0) - sums[sums[:, 1] > 0]
-            ratios = left_out[:, 0] / left_out[:, 1].clamp(min=1e-12)
-            n = len(ratios)
-            error = math.sqrt((n - 1) / n * float((ratios - ratios.mean()).square().sum())) if n > 1 else 1.0
-            return [Measure("student.kd", ours / constant, error if math.isfinite(error) else 0.0)]
-        if signed_r2 is None or any(_has_constant(kd) for kd in self.losses):
+        if not self._beside_constant:
+            return [] if signed_r2 is None else [Measure("student.kd", 1 - signed_r2)]
+        if not self._parts:
             return []
-        return [Measure("student.kd", 1 - signed_r2)]
-
-    def _sums(self, fold: int) -> Tensor:
-        """[2]: the loss of one part of the rows, and that of the best constant of all rows."""
-        out = torch.zeros(2, dtype=torch.float64)
         s = torch.cat([s for s, _ in self._parts])
-        part = torch.cat([torch.full_like(s, k, dtype=torch.int64) for k, (s, _) in enumerate(self._parts)])
+        ours = self._sums(s)
+        constant = min((self._sums(torch.full_like(s, c)) for c in self._constants()), key=lambda x: float(x.sum()))
+        if float(constant.sum()) <= 1e-9:
+            return []
+        some = constant > 0
+        left_out = (ours.sum() - ours[some]) / (constant.sum() - constant[some]).clamp(min=1e-12)
+        n = len(left_out)
+        error = math.sqrt((n - 1) / n * float((left_out - left_out.mean()).square().sum())) if n > 1 else 1.0
+        return [Measure("student.kd", float(ours.sum() / constant.sum()), error if math.isfinite(error) else 0.0)]
+
+    def _asked(self, k: int) -> Asked:
+        """What a loss measures all remembered rows by. Lists are numbered batch by batch; here in one."""
+        t, weight, lists = (torch.cat([asked[k][x] for _, asked in self._parts]) for x in range(3))
+        part = torch.cat([torch.full_like(asked[k][2], n) for n, (_, asked) in enumerate(self._parts)])
+        return t, weight.double(), torch.unique(torch.stack([part, lists]), dim=1, return_inverse=True)[1]
+
+    def _constants(self) -> list[float]:
+        """The constant that is best for each loss, of which the one that is best for their sum is taken."""
+        return [_constant(kd, *self._asked(k)[:2]) for k, kd in enumerate(self.losses)]
+
+    def _sums(self, logits: Tensor) -> Tensor:
+        """[_FOLDS] the weighted losses of logits [N], summed over the rows, or the lists, of each part."""
+        out = torch.zeros(_FOLDS, dtype=torch.float64)
         for k, kd in enumerate(self.losses):
-            if not _has_constant(kd):
-                continue
-            t, weight, lists = (torch.cat([asked[k][x] for _, asked in self._parts]) for x in range(3))
-            # lists are numbered batch by batch
-            _, lists = torch.unique(torch.stack([part, lists]), dim=1, return_inverse=True)
+            t, weight, lists = self._asked(k)
             key = torch.arange(len(t), device=t.device) if kd.loss in _CONSTANTS else lists
-            mine = torch.where(key % _FOLDS == fold, t, torch.nan)
-            count = _counted(kd, mine, lists)
-            for at, logits in enumerate((s, torch.full_like(s, _constant(kd, t, weight)))):
-                loss = LOSSES[kd.loss](logits.double(), mine, weight.double(), lists, **kd.options())
-                out[at] += kd.weight * count * float(loss)
+            for fold in range(_FOLDS):
+                mine = torch.where(key % _FOLDS == fold, t, torch.nan)
+                loss = LOSSES[kd.loss](logits.double(), mine, weight, lists, **kd.options())
+                out[fold] += kd.weight * _counted(kd, mine, lists) * float(loss)
         return out
 
 
 _CONSTANTS = ("kl", "mse_logit", "mse_prob")  # losses with a best constant; of lists every constant is alike
-
-
-def _has_constant(kd: KD) -> bool:
-    return kd.loss != "rank_weight"  # falls as all logits rise
 
 
 def _constant(kd: KD, t: Tensor, weight: Tensor) -> float:

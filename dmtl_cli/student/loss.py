@@ -43,7 +43,8 @@ class StudentLoss:
     ) -> None:
         self.student, self.config, self.fresh, self.log_q, self.strata = student, config, fresh, log_q, strata
         self.ranks, self.plain, self.agreement = ranks, plain, Agreement()
-        self.distance = Distance(config.distill.losses)
+        pulled = config.hard.w_hard > 0 and config.distill.head == "served"
+        self.distance = Distance(config.distill.losses, pulled=pulled)
         sources = [[getattr(kd.source_weights, x) for x in SOURCES] for kd in config.distill.losses]
         self.source_weights = torch.tensor(sources, device=log_q.device)
 
