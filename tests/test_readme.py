@@ -141,6 +141,10 @@ def test_the_cron_recipe(here: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     after = (here / "work/mylog/export/LATEST").read_text()
     assert after > before, "yesterday's profile is there, and is served with the student before"
+    (keeping,) = [b for b in blocks("sh") if b.startswith("dmtl status")]
+    for line in keeping.splitlines():
+        done = subprocess.run(["sh", "-ec", line], cwd=here, env=environment, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "") and done.stdout, line
 
 
 def test_the_demo(tmp_path: Path) -> None:
