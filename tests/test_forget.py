@@ -269,8 +269,11 @@ def test_all_users_may_go(project: Project, chain: Project) -> None:
     everyone = {user for f, column in tables(chain) for user in pl.read_parquet(f)[column]}
     assert forget(project, sorted(everyone))["users"] == len(everyone)
     whole(project)
-    assert project.done("build-profile", 3)["rows"]["users"] > 0
-    assert project.done("train-teacher", 3)["rows"]["log"] > 0
+    ended = project.stage("build-profile", 3)
+    assert ended.code == 80 and "inputs.new_share.users is 1" in ended.err, "nobody is known any more"
+    forced = ("--force-publish", "everybody asked to be forgotten")
+    assert project.done("build-profile", 3, *forced)["rows"]["users"] > 0
+    assert project.done("train-teacher", 3, *forced)["rows"]["log"] > 0
 
 
 # -- pointers, leftovers, comparisons ----------------------------------------------------------------------------------
@@ -480,8 +483,11 @@ def test_a_vocabulary_keeps_its_rows(
         Feature(name="who_paid", side="context", kind="categorical", column="user_id", embedding_name="payer"),
         Feature(name="uploader", side="item", kind="categorical", column="user_id", embedding_name="uploader"),
     )
-    vocabularies = {n: Vocabulary(frame.cast({"row": pl.Int32})) for n in ("user_id", "payer", "uploader")}
-    write_files(folder, Stored(features, Learned({**vocabularies}, {}), {"user": "x", "item": "x"}), {})
+    vocabularies = {
+        n: Vocabulary(frame.cast({"row": pl.Int32, "count": pl.Int64})) for n in ("user_id", "payer", "uploader")
+    }
+    stored = Stored(features, Learned({**vocabularies}, {}), {"user": "int64", "item": "int64"})
+    write_files(folder, stored, {"embedding_rows": {n: v.rows for n, v in vocabularies.items()}})
     users = _Users(pl.Series("id", list(map(str, gone)) if text else gone, dtype=kind))
     out = folder / "out"
     out.mkdir()

@@ -492,7 +492,7 @@ def test_a_batch_holds_each_user_and_item_once(context: tuple[Feature, ...]) -> 
 
 
 def test_an_unknown_model() -> None:
-    with pytest.raises(ValueError, match="input_value='mlp'"):
+    with pytest.raises(ValueError, match="'mmoe', 'ple' or 'shared_bottom'"):
         a_teacher(encoder_of(*USER, *ITEM), model="mlp")
 
 

@@ -13,6 +13,7 @@ from dmtl_cli.config.student import KD
 from dmtl_cli.runs.gates import Measure
 from dmtl_cli.student.distillation import LOSSES
 
+_FIRST = 5.0  # steps in which a student has yet to find its level: so much is it off after the first
 _FOLDS = 8  # parts of the remembered rows, whose ratios give the standard error
 Asked = tuple[Tensor, Tensor, Tensor]
 """a loss's target [B], NaN where a row has none, weight [B] and list [B]"""
@@ -28,13 +29,14 @@ class Distance:
     """
 
     def __init__(self, losses: Sequence[KD], *, pulled: bool = False, rows: int = 16_384) -> None:
-        self.losses, self.rows, self._remembered = losses, rows, 0
+        self.losses, self.rows, self._remembered, self._steps = losses, rows, 0, 0
         self._beside_constant = not pulled and all(kd.loss != "rank_weight" for kd in losses)  # it pulls logits up
         self._parts: deque[tuple[Tensor, list[Asked]]] = deque()
 
     def add(self, s: Tensor, asked: list[Asked]) -> None:
         """Student logits [B], and what each loss measures them by."""
         self._parts.append((s.detach(), asked))
+        self._steps += 1
         self._remembered += len(s)
         while self._remembered - len(self._parts[0][0]) >= self.rows:
             self._remembered -= len(self._parts.popleft()[0])
@@ -44,6 +46,7 @@ class Distance:
         if not self._parts:
             return {}
         every = {"s": torch.cat([s for s, _ in self._parts]), "rows": torch.tensor([len(s) for s, _ in self._parts])}
+        every["steps"] = torch.tensor(self._steps)
         for k in range(len(self.losses)):
             for x, name in enumerate(("target", "weight", "list")):
                 every[f"{name}.{k}"] = torch.cat([asked[k][x] for _, asked in self._parts])
@@ -54,17 +57,20 @@ class Distance:
         if not state:
             return
         sizes = state["rows"].tolist()
-        batches = {name: torch.split(whole.clone(), sizes) for name, whole in state.items() if name != "rows"}
+        batches = {
+            name: torch.split(whole.clone(), sizes) for name, whole in state.items() if whole.ndim and name != "rows"
+        }
         asked: list[list[Asked]] = [[] for _ in sizes]
         for k in range(len(self.losses)):
             for n, each in enumerate(zip(*(batches[f"{x}.{k}"] for x in ("target", "weight", "list")), strict=True)):
                 asked[n].append(each)
         self._parts = deque(zip(batches["s"], asked, strict=True))
-        self._remembered = sum(sizes)
+        self._remembered, self._steps = sum(sizes), int(state["steps"])
 
     def measure(self, signed_r2: float | None) -> list[Measure]:
-        """`student.kd`: the loss over that of the best constant, with its standard error (a jackknife over parts of the
-        rows, or of the lists). Absent where there is nothing to tell, as where the teacher gives one score to all.
+        """`student.kd`: the loss over that of the best constant. Absent where there is nothing to tell, as where the
+        teacher gives one score to all. Its standard error is a jackknife over parts of the rows, or of the lists, and
+        what a student of few steps has not had time for.
 
         Args:
             signed_r2: what the student explains of its teacher's scores, below 0 where it orders them the other way:
@@ -83,7 +89,8 @@ class Distance:
         left_out = (ours.sum() - ours[some]) / (constant.sum() - constant[some]).clamp(min=1e-12)
         n = len(left_out)
         error = math.sqrt((n - 1) / n * float((left_out - left_out.mean()).square().sum())) if n > 1 else 1.0
-        return [Measure("student.kd", float(ours.sum() / constant.sum()), error if math.isfinite(error) else 0.0)]
+        error = math.hypot(error if math.isfinite(error) else 0.0, _FIRST / self._steps)
+        return [Measure("student.kd", float(ours.sum() / constant.sum()), error)]
 
     def _asked(self, k: int) -> Asked:
         """What a loss measures all remembered rows by. Lists are numbered batch by batch; here in one."""

@@ -26,7 +26,8 @@ _NOISE = "do the day's labels belong to its rows?"
 def first_epoch(numbers: Mapping[str, float], tasks: tuple[str, ...]) -> list[Measure]:
     """By task `teacher.ne`: the loss of rows before they are learned, over that of their mean label (normalised
     entropy: He et al., ADKDD 2014), by which a day is held against the model that meets it (progressive validation:
-    Blum et al., COLT 1999).
+    Blum et al., COLT 1999). 1 where it is less: a model that is better than the mean has met its own kind of day,
+    however much better it was on others.
 
     Args:
         numbers: means over the first epoch, as `loss.batch_loss` reports them.
@@ -39,7 +40,7 @@ def first_epoch(numbers: Mapping[str, float], tasks: tuple[str, ...]) -> list[Me
             value = loss / -(rate * math.log(rate) + (1 - rate) * math.log1p(-rate))
             # a log loss is as spread as an exponential variable; of rare labels it is known as well as their number
             error = value / math.sqrt(2 * rows * min(rate, 1 - rate))
-            out.append(Measure(f"teacher.ne.{task}", value, error, hint=f"{_NOISE} or {_RATE}"))
+            out.append(Measure(f"teacher.ne.{task}", max(value, 1.0), error, hint=f"{_NOISE} or {_RATE}"))
     return out
 
 

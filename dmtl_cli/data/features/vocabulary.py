@@ -48,13 +48,10 @@ class Vocabulary:
         """
         frame = self.frame
         values, rows = frame["value"], frame["row"]
-        known = values.drop_nulls()
-        if (
-            frame.drop("value").null_count().sum_horizontal().sum()
-            or (frame.filter(values.is_null())["count"] != 0).any()
-        ):
+        known, forgotten = frame.filter(values.is_not_null()), frame.filter(values.is_null())
+        if known.null_count().sum_horizontal().sum() or (forgotten["count"] != 0).any() or rows.null_count():
             raise ValueError(f"{name}: expected no null")
-        if not values.is_sorted() or known.n_unique() < len(known):
+        if not values.is_sorted() or known["value"].n_unique() < len(known):
             raise ValueError(f"{name}: expected distinct values in their order")
         if not np.array_equal(np.sort(rows.filter(rows != 0).to_numpy()), np.arange(1, self.rows)):
             raise ValueError(f"{name}: expected rows that count from 1")
