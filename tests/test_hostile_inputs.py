@@ -217,6 +217,23 @@ def test_a_small_file_of_large_values(
     assert "times its size" in ended.err
 
 
+def test_values_of_one_prefix_are_counted_a_few_at_a_time(own: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """40 ids of a megabyte, of which the file has one."""
+    ids = pa.array(["x" * 1_000_000 + str(k) for k in range(40)])
+    options = {"use_dictionary": False, "column_encoding": {"user_id": "DELTA_BYTE_ARRAY"}}
+    file = write(own.home, "a.parquet", frame(40).set_column(0, "user_id", ids), **options)
+    for name, value in (("SMALL", 30_000_000), ("EXPANDS", 5), ("_AT_ONCE", 4_000_000)):
+        monkeypatch.setattr(memory, name, value, raising=False)
+    default, counting = pa.default_memory_pool(), pa.system_memory_pool()
+    pa.set_memory_pool(counting)
+    try:
+        ended = checked(own)
+    finally:
+        pa.set_memory_pool(default)
+    assert ended.code == 65 and f"{file}: its columns take more than" in ended.err
+    assert counting.max_memory() < 20_000_000
+
+
 def test_columns_that_nothing_reads_cost_nothing(own: Project) -> None:
     write(own.home, "a.parquet", frame(500, t=REPEATED))
     assert checked(own, "--set", "max_memory=5MB").code == 0

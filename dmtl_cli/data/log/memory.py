@@ -32,7 +32,7 @@ _OFFSET = 4
 _HEADERS = 1 << 20  # bytes of headers, at most
 _REPEATING = {"PLAIN_DICTIONARY", "RLE_DICTIONARY"}
 _PREFIXED = "DELTA_BYTE_ARRAY"
-_PREFIXED_ROWS = 1024
+_AT_ONCE = 64 << 20  # bytes of text that shares prefixes, in one look: a value has at most what its column encodes
 _CERTAIN = 65_536  # bytes that a column's text may take without a look at it
 _CGROUP = Path("/sys/fs/cgroup/memory.max")
 
@@ -121,13 +121,14 @@ def _by_footer(file: File, meta: pq.FileMetaData, k: int, columns: Collection[st
 def _text_bytes(table: Table, file: File, group: int, column: int, enough: int) -> int:
     """Bytes of a text column in a row group; where they are more than `enough`, a number above it."""
     leaf = table.footers[file].meta.schema.column(column).path
-    prefixed = _PREFIXED in table.footers[file].meta.row_group(group).column(column).encodings
+    chunk = table.footers[file].meta.row_group(group).column(column)
+    prefixed = _PREFIXED in chunk.encodings
+    rows = min(1024, max(1, _AT_ONCE // chunk.total_uncompressed_size)) if prefixed else sizes.BLOCK
     total = 0
     with file.open(() if prefixed else (leaf,)) as parquet:
         try:
-            rows = _PREFIXED_ROWS if prefixed else sizes.BLOCK
             for batch in parquet.iter_batches(rows, [group], [leaf], use_threads=False):
-                total += _length(batch.column(0)) if batch.num_columns else 0
+                total += batch.nbytes if prefixed or not batch.num_columns else _length(batch.column(0))
                 if total > enough:
                     break
         except (pa.ArrowException, OSError) as e:
@@ -136,16 +137,14 @@ def _text_bytes(table: Table, file: File, group: int, column: int, enough: int) 
 
 
 def _length(values: pa.Array) -> int:
-    """Bytes of the text in a column, in its lists too."""
+    """Bytes of the text in a column that was read as a dictionary, in its lists too."""
     kind = values.type
     if pa.types.is_dictionary(kind):
         lengths = pc.binary_length(values.dictionary).cast(pa.int64())
         return int(pc.sum(lengths.take(values.indices)).as_py() or 0)
     if pa.types.is_struct(kind):
         return sum(map(_length, values.flatten()))
-    if pa.types.is_nested(kind):
-        return _length(values.flatten())
-    return int(pc.sum(pc.binary_length(values).cast(pa.int64())).as_py() or 0)
+    return _length(values.flatten())
 
 
 def _too_large(file: File, needed: int, limit: int) -> UserError:
