@@ -56,6 +56,14 @@ def test_what_was_written_is_what_is_read(written: tuple[Path, dict[str, Served]
         assert 0 <= found[f"export.{way}"] < 1e-5, way
 
 
+def test_what_lies_in_the_working_directory_is_not_imported(
+    written: tuple[Path, dict[str, Served]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "polars.py").write_text("raise RuntimeError")
+    assert judged(*written, tmp_path)["export.readable"] == 1
+
+
 def other_vectors(change: Callable[[np.ndarray], None]) -> Callable[[Path], None]:
     def tamper(folder: Path) -> None:
         stored = pl.read_parquet(folder / "item_vectors.parquet", use_pyarrow=False)

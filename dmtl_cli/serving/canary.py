@@ -20,7 +20,6 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-import dmtl_cli
 from dmtl_cli.serving.export import Export
 
 _PAIRS, _ITEMS, _FOUND = "pairs.parquet", "items.parquet", "found.json"
@@ -42,9 +41,8 @@ def write(folder: Path, pairs: pl.DataFrame, items: pl.DataFrame) -> None:
 
 def read_back(export: Path, canaries: Path) -> dict[str, float] | str:
     """What a fresh process finds in an export (see `look`), or the last line of why it could not read it."""
-    here = str(Path(dmtl_cli.__file__).parents[1])
-    path = os.pathsep.join(p for p in (here, os.environ.get("PYTHONPATH")) if p)
-    command = [sys.executable, "-m", __name__, str(export), str(canaries)]
+    path = os.pathsep.join(map(os.path.abspath, sys.path))  # it imports what this process does
+    command = [sys.executable, "-P", "-m", __name__, str(export), str(canaries)]
     ended = subprocess.run(
         command,
         env={**os.environ, "PYTHONPATH": path, "POLARS_MAX_THREADS": "1"},
