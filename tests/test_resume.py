@@ -26,12 +26,15 @@ from worlds import BASE, DAYS, Project
 
 from dmtl_cli.cli.main import execute
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.student import KD
 from dmtl_cli.nn.resume import Checkpoints, Course
 from dmtl_cli.runs.artifact import publish
+from dmtl_cli.runs.gates import Measure
 from dmtl_cli.runs.progress import RunLog
 from dmtl_cli.runs.ranks import ALONE, Ranks
 from dmtl_cli.runs.workspace import Workspace
 from dmtl_cli.student.doubts import Agreement
+from dmtl_cli.student.gates import Distance
 from dmtl_cli.synth.generate import generate
 
 PROCESSES = multiprocessing.get_context("forkserver")  # a process that never computed, so that it may be forked
@@ -331,19 +334,32 @@ def test_one_is_due_every_so_many_minutes(tmp_path: Path, monkeypatch: pytest.Mo
     assert written == [6, 12], "each look at the clock takes 100 s"
 
 
-def test_agreement_goes_on_with_what_it_remembered() -> None:
+def agreement(remembers: Agreement, s: Tensor, t: Tensor) -> float | None:
+    remembers.add(s, t, None)
+    return remembers.r2()
+
+
+def distance(remembers: Distance, s: Tensor, t: Tensor) -> list[Measure]:
+    remembers.add(s, [(t, torch.ones(len(s)), torch.arange(len(s)) % 2)] * 2)
+    return remembers.measure(None)
+
+
+MAKE: list[tuple[Any, Any]] = [
+    (lambda: Agreement(8), agreement),
+    (lambda: Distance((KD(), KD(loss="pairwise")), rows=8), distance),
+]
+
+
+@pytest.mark.parametrize(("make", "add"), MAKE)
+def test_what_is_remembered_of_the_last_rows_goes_on(make: Any, add: Any) -> None:
     rng = torch.Generator().manual_seed(1)
     parts = [torch.randn(2, n, generator=rng) for n in (5, 3, 4, 6, 2)]
-    whole = Agreement(8)
-    for s, t in parts:
-        whole.add(s, t, None)
+    whole = make()
+    found = [add(whole, s, t) for s, t in parts]
     for k in range(len(parts)):
-        before, after = Agreement(8), Agreement(8)
+        before, after = make(), make()
         for s, t in parts[:k]:
-            before.add(s, t, None)
+            add(before, s, t)
         after.restore(before.state())
-        for s, t in parts[k:]:
-            after.add(s, t, None)
-        assert after.r2() == whole.r2() and {n: x.tolist() for n, x in after.state().items()} == {
-            n: x.tolist() for n, x in whole.state().items()
-        }
+        assert [add(after, s, t) for s, t in parts[k:]] == found[k:]
+        assert {n: x.tolist() for n, x in after.state().items()} == {n: x.tolist() for n, x in whole.state().items()}

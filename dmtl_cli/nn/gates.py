@@ -25,7 +25,7 @@ class Start:
 
     dense: list[Tensor]
     rows: Tensor | None
-    """[rows] sums of the table's rows; None of a sharded table"""
+    """[rows] sums of the table's rows; None of a sharded table, or one without rows"""
 
     @staticmethod
     def of(learner: Learner[Any]) -> Start:
@@ -51,8 +51,8 @@ def _dense(learner: Learner[Any]) -> list[Tensor]:
 
 
 def _rows(learner: Learner[Any]) -> Tensor | None:
-    whole = len(learner.table.local) == sum(learner.table.rows.values())
-    return learner.table.weight.detach().sum(1) if whole else None
+    rows = sum(learner.table.rows.values())
+    return learner.table.weight.detach().sum(1) if rows and len(learner.table.local) == rows else None
 
 
 def _relative(pairs: Sequence[tuple[Tensor, Tensor]]) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from dmtl_cli.student.recent import Recent
 
 LEAST_R2 = 0.5
 """of the variance of a teacher's scores: a tower cannot read a context, which is some of it, but hardly half"""
@@ -26,8 +27,8 @@ class Agreement:
     """
 
     def __init__(self, rows: int = 65_536) -> None:
-        self.rows, self._remembered = rows, 0
-        self._parts: deque[tuple[Tensor, Tensor]] = deque()
+        self._recent = Recent(rows)
+        self.state, self.restore = self._recent.state, self._recent.restore
 
     def add(self, s: Tensor, t: Tensor, lists: Tensor | None) -> None:
         """Student and teacher logits [B], NaN where a row has no score.
@@ -39,28 +40,7 @@ class Agreement:
         s = torch.where(t.isnan(), torch.nan, s)
         if lists is not None:
             s, t = _within(s, lists), _within(t, lists)
-        self._parts.append((s, t))
-        self._remembered += len(s)
-        while self._remembered - len(self._parts[0][0]) >= self.rows:
-            self._remembered -= len(self._parts.popleft()[0])
-
-    def _joined(self) -> tuple[Tensor, Tensor]:
-        s, t = (torch.cat([x.cpu() for x in parts]) for parts in zip(*self._parts, strict=True))
-        return s, t
-
-    def state(self) -> dict[str, Tensor]:
-        """The remembered logits, and how many each batch had; nothing before the first."""
-        if not self._parts:
-            return {}
-        s, t = self._joined()
-        return {"s": s, "t": t, "rows": torch.tensor([len(s) for s, _ in self._parts])}
-
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Takes over what `state` gave."""
-        if state:
-            sizes = state["rows"].tolist()
-            s, t = (torch.split(state[name].clone(), sizes) for name in ("s", "t"))
-            self._parts, self._remembered = deque(zip(s, t, strict=True)), sum(sizes)
+        self._recent.add({"s": s, "t": t})
 
     def r2(self) -> float | None:
         """The squared correlation of the two; None where one of them does not vary."""
@@ -69,9 +49,10 @@ class Agreement:
 
     def signed_r2(self) -> float | None:
         """`r2`, below 0 where the student orders rows the other way."""
-        if not self._parts:
+        whole = self._recent.whole()
+        if not whole:
             return None
-        s, t = (x.numpy() for x in self._joined())
+        s, t = (whole[name].numpy() for name in ("s", "t"))
         scored = np.isfinite(t)
         if scored.sum() < 2:
             return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -12,7 +11,9 @@ from torch import Tensor
 from dmtl_cli.config.student import KD
 from dmtl_cli.runs.gates import Measure
 from dmtl_cli.student.distillation import LOSSES
+from dmtl_cli.student.recent import Recent
 
+_ASKED = ("target", "weight", "list")
 _FIRST = 5.0  # steps in which a student has yet to find its level: so much is it off after the first
 _FOLDS = 8  # parts of the remembered rows, whose ratios give the standard error
 Asked = tuple[Tensor, Tensor, Tensor]
@@ -29,43 +30,14 @@ class Distance:
     """
 
     def __init__(self, losses: Sequence[KD], *, pulled: bool = False, rows: int = 16_384) -> None:
-        self.losses, self.rows, self._remembered, self._steps = losses, rows, 0, 0
+        self.losses, self._recent = losses, Recent(rows)
+        self.state, self.restore = self._recent.state, self._recent.restore
         self._beside_constant = not pulled and all(kd.loss != "rank_weight" for kd in losses)  # it pulls logits up
-        self._parts: deque[tuple[Tensor, list[Asked]]] = deque()
 
     def add(self, s: Tensor, asked: list[Asked]) -> None:
         """Student logits [B], and what each loss measures them by."""
-        self._parts.append((s.detach(), asked))
-        self._steps += 1
-        self._remembered += len(s)
-        while self._remembered - len(self._parts[0][0]) >= self.rows:
-            self._remembered -= len(self._parts.popleft()[0])
-
-    def state(self) -> dict[str, Tensor]:
-        """The remembered rows, and how many each batch had; nothing before the first."""
-        if not self._parts:
-            return {}
-        every = {"s": torch.cat([s for s, _ in self._parts]), "rows": torch.tensor([len(s) for s, _ in self._parts])}
-        every["steps"] = torch.tensor(self._steps)
-        for k in range(len(self.losses)):
-            for x, name in enumerate(("target", "weight", "list")):
-                every[f"{name}.{k}"] = torch.cat([asked[k][x] for _, asked in self._parts])
-        return every
-
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Takes over what `state` gave."""
-        if not state:
-            return
-        sizes = state["rows"].tolist()
-        batches = {
-            name: torch.split(whole.clone(), sizes) for name, whole in state.items() if whole.ndim and name != "rows"
-        }
-        asked: list[list[Asked]] = [[] for _ in sizes]
-        for k in range(len(self.losses)):
-            for n, each in enumerate(zip(*(batches[f"{x}.{k}"] for x in ("target", "weight", "list")), strict=True)):
-                asked[n].append(each)
-        self._parts = deque(zip(batches["s"], asked, strict=True))
-        self._remembered, self._steps = sum(sizes), int(state["steps"])
+        of = {f"{name}.{k}": x for k, each in enumerate(asked) for name, x in zip(_ASKED, each, strict=True)}
+        self._recent.add({"s": s.detach(), **of})
 
     def measure(self, signed_r2: float | None) -> list[Measure]:
         """`student.kd`: the loss over that of the best constant. Absent where there is nothing to tell, as where the
@@ -78,36 +50,35 @@ class Distance:
         """
         if not self._beside_constant:
             return [] if signed_r2 is None else [Measure("student.kd", 1 - signed_r2)]
-        if not self._parts:
+        whole = self._recent.whole()
+        if not whole:
             return []
-        s = torch.cat([s for s, _ in self._parts])
-        ours = self._sums(s)
-        constant = min((self._sums(torch.full_like(s, c)) for c in self._constants()), key=lambda x: float(x.sum()))
+        asked = [self._asked(k, whole) for k in range(len(self.losses))]
+        constants = (_constant(kd, *of[:2]) for kd, of in zip(self.losses, asked, strict=True))
+        ours = self._sums(whole["s"], asked)
+        theirs = (self._sums(torch.full_like(whole["s"], c), asked) for c in constants)
+        constant = min(theirs, key=lambda x: float(x.sum()))  # of those that are best for one loss
         if float(constant.sum()) <= 1e-9:
             return []
         some = constant > 0
         left_out = (ours.sum() - ours[some]) / (constant.sum() - constant[some]).clamp(min=1e-12)
         n = len(left_out)
         error = math.sqrt((n - 1) / n * float((left_out - left_out.mean()).square().sum())) if n > 1 else 1.0
-        error = math.hypot(error if math.isfinite(error) else 0.0, _FIRST / self._steps)
+        error = math.hypot(error if math.isfinite(error) else 0.0, _FIRST / self._recent.steps)
         return [Measure("student.kd", float(ours.sum() / constant.sum()), error)]
 
-    def _asked(self, k: int) -> Asked:
+    def _asked(self, k: int, whole: dict[str, Tensor]) -> Asked:
         """What a loss measures all remembered rows by. Lists are numbered batch by batch; here in one."""
-        t, weight, lists = (torch.cat([asked[k][x] for _, asked in self._parts]) for x in range(3))
-        part = torch.cat([torch.full_like(asked[k][2], n) for n, (_, asked) in enumerate(self._parts)])
-        return t, weight.double(), torch.unique(torch.stack([part, lists]), dim=1, return_inverse=True)[1]
+        t, weight, lists = (whole[f"{name}.{k}"] for name in _ASKED)
+        sizes = torch.tensor(self._recent.sizes())
+        batch = torch.repeat_interleave(torch.arange(len(sizes)), sizes).to(lists.dtype)
+        return t, weight.double(), torch.unique(torch.stack([batch, lists]), dim=1, return_inverse=True)[1]
 
-    def _constants(self) -> list[float]:
-        """The constant that is best for each loss, of which the one that is best for their sum is taken."""
-        return [_constant(kd, *self._asked(k)[:2]) for k, kd in enumerate(self.losses)]
-
-    def _sums(self, logits: Tensor) -> Tensor:
+    def _sums(self, logits: Tensor, asked: list[Asked]) -> Tensor:
         """[_FOLDS] the weighted losses of logits [N], summed over the rows, or the lists, of each part."""
         out = torch.zeros(_FOLDS, dtype=torch.float64)
-        for k, kd in enumerate(self.losses):
-            t, weight, lists = self._asked(k)
-            key = torch.arange(len(t), device=t.device) if kd.loss in _CONSTANTS else lists
+        for kd, (t, weight, lists) in zip(self.losses, asked, strict=True):
+            key = torch.arange(len(t)) if kd.loss in _CONSTANTS else lists
             for fold in range(_FOLDS):
                 mine = torch.where(key % _FOLDS == fold, t, torch.nan)
                 loss = LOSSES[kd.loss](logits.double(), mine, weight, lists, **kd.options())
