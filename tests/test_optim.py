@@ -270,7 +270,7 @@ def test_fit_refuses_a_loss_that_is_not_finite(bad: float) -> None:
     stream[1].labels.y[0] = bad
     with pytest.raises(UserError, match=r"diverged: the loss is (nan|inf) within the first 28 rows") as e:
         train(model, iter(stream))
-    assert e.value.code == Exit.DATA and "learning_rate" in e.value.hint
+    assert e.value.code == Exit.REFUSED and "learning_rate" in e.value.hint
 
 
 # -- rows that no step touched -----------------------------------------------------------------------------------------

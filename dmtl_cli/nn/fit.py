@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from dmtl_cli.config.errors import UserError
+from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.nn.learner import Learner
 from dmtl_cli.nn.optimizers import Optimizers
 from dmtl_cli.nn.resume import Course
@@ -80,7 +80,7 @@ def fit(
         Row-weighted means of the loss and of each number over the batches that reported it, and `rows`.
 
     Raises:
-        UserError: the loss is not finite; nothing of this run may be published.
+        UserError: 80 the loss is not finite; nothing of this run may be published.
     """
     for learner in learners:
         learner.model.train()
@@ -146,4 +146,5 @@ class _Means:
         total, rows = float(self._sums.get("loss", 0.0)), self._rows.get("loss", 0)
         if not math.isfinite(total):
             hint = "lower learning_rate and embedding_learning_rate, or look for extreme feature values with dmtl check"
-            raise UserError(f"training diverged: the loss is {total} within the first {rows} rows", hint)
+            what = f"training diverged: the loss is {total} within the first {rows} rows"
+            raise UserError(what, hint, Exit.REFUSED)
