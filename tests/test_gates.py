@@ -33,8 +33,20 @@ LIMITED = Gates(limits={"inputs.rows": Limit(least=10, ratio=2), "inputs.null_sh
 def test_floors_and_ratios(value: float, past: list[float], error: float, passed: bool) -> None:
     [gate] = judge([Measure("inputs.rows", value, error)], LIMITED, {"inputs.rows": past})
     assert gate.passed is passed
-    assert gate.baseline == (sorted(past)[len(past) // 2] if past else None)
+    assert gate.baseline == (statistics.median(past) if past else None)
     json.dumps(gate.to_json(), allow_nan=False)
+
+
+def test_of_two_days_either_may_be_the_one_that_was_forced() -> None:
+    for past in ([20.0, 20_000.0], [20_000.0, 20.0]):
+        judged = [judge([Measure("inputs.rows", v)], LIMITED, {"inputs.rows": past}) for v in (9, 20, 41e3)]
+        assert [gate.passed for [gate] in judged] == [False, True, False]
+
+
+def test_a_recall_may_rise_as_far_as_it_can() -> None:
+    for value, passed in ((1.0, True), (0.01, False)):
+        [gate] = judge([Measure("export.recall.click", value)], Gates(), {"export.recall.click": [0.05]})
+        assert gate.passed is passed
 
 
 def test_a_limit_is_that_of_the_longest_name() -> None:

@@ -161,6 +161,14 @@ def test_a_forced_day_is_published_with_the_reason(project: Project) -> None:
     assert project.done("build-profile", 3)["up_to_date"]
 
 
+def test_the_reason_of_a_day_is_not_that_of_a_refused_one_before(project: Project) -> None:
+    for day in (3, 4):
+        change(project, day, lambda frame: frame.with_columns(click=pl.lit(1)))
+    assert project.stage("build-profile", 3).code == 80
+    assert project.done("build-profile", 4, "--force-publish", "a day of gifts")["day"] == DAYS[3]
+    assert not (project.ws / "profile" / f"day={DAYS[2]}" / "CURRENT").exists()
+
+
 def test_a_chain_begins_with_floors_alone(tmp_path: Path) -> None:
     """A first window whose first day has one long duration, which would be the threshold's."""
     project = Project.create(tmp_path, a_log(tmp_path / "log"), config=a_config())
@@ -183,8 +191,8 @@ def test_a_column_without_values_is_refused_by_who_reads_it(project: Project) ->
 def test_good_days_pass_with_their_baselines(project: Project) -> None:
     made = project.done("build-profile", 3)
     gates = {gate["name"]: gate for gate in made["gates"]}
-    rows, before = gates["inputs.rows"], [manifest(project, "profile", day)["rows"]["events"] for day in (1, 2)]
-    assert rows["passed"] and rows["baseline"] == sum(before) / 2
+    rows, before = gates["inputs.rows"], manifest(project, "profile", 2)["rows"]["events"]
+    assert rows["passed"] and rows["baseline"] == before
     low, high = rows["baseline"] / 8, rows["baseline"] * 8
     slack = 4 * rows["value"] ** 0.5
     assert rows["limit"] == pytest.approx([low - slack, high + slack])
@@ -234,6 +242,15 @@ def test_a_share_has_an_error_where_all_rows_agree() -> None:
     assert share("inputs.click_rate", 0, 0) == []
 
 
+def test_the_first_day_may_be_a_part_of_one(tmp_path: Path) -> None:
+    project = Project.create(tmp_path, a_log(tmp_path / "log"), config=a_config())
+    change(project, 1, lambda frame: frame[: ROWS // 20])
+    project.done("build-profile", 1)
+    for day in (2, 3):
+        [rows] = [gate for gate in project.done("build-profile", day)["gates"] if gate["name"] == "inputs.rows"]
+        assert rows["baseline"] == (None if day == 2 else ROWS)
+
+
 def test_duplicates_and_nulls_are_counted_row_by_row(tmp_path: Path) -> None:
     rows = {
         "user_id": [1, 1, 1, 2, 2, 3],
@@ -256,7 +273,7 @@ def test_duplicates_and_nulls_are_counted_row_by_row(tmp_path: Path) -> None:
 
     found = values(null_shares(day, features))
     assert found == pytest.approx({"null_share.hour": 2 / 6, "null_share.colour": 4 / 6})
-    found = values(day_measures(day, 2.0, exposures=True, done=None))
+    found = values(day_measures(day, 2.0, exposures=True, done={}))
     assert found["duplicates"] == pytest.approx(1 / 6)
     assert found["conversion_rate.cvr"] == 1 / 2 and found["click_rate"] == 3 / 6
     assert found["largest.users"] == 3 / 6 and found["items"] == 2

@@ -157,7 +157,7 @@ def test_a_learning_rate_far_off_is_refused(project: Project, name: str, rate: s
     if day == 1:
         shutil.rmtree(project.ws)
     ended = project.stage("train-teacher", day, **{f"teacher__{name}": rate})
-    assert ended.code in (65, 80), ended.err
+    assert ended.code == 80, ended.err
     assert not (project.ws / "teacher" / f"day={DAYS[day - 1]}" / "CURRENT").exists()
 
 
@@ -180,6 +180,13 @@ def test_a_limit_can_be_changed(project: Project) -> None:
     limits = "{teacher.auc: {least: 0.1}, teacher.ne: {}, teacher.beside_regression: {}}"
     gates = {gate["name"]: gate for gate in project.done("train-teacher", 3, gates__limits=limits)["gates"]}
     assert gates["teacher.ne.ctr"]["limit"] == [None, None] and gates["teacher.auc.ctr"]["limit"][0] < 0.1
+
+
+def test_a_model_without_a_table_is_not_held_to_move_one(tmp_path: Path) -> None:
+    config = a_config()
+    config["features"] = [{"name": f"{s}_id", "side": s, "kind": "numeric"} for s in ("user", "item")]
+    made = Project.create(tmp_path, a_log(tmp_path / "log"), config=config).done("train-teacher", 1)
+    assert [g["name"] for g in made["gates"] if "moved" in g["name"]] == ["teacher.moved.dense"]
 
 
 def test_a_weight_that_is_no_number_is_refused_whatever_is_forced(

@@ -40,11 +40,13 @@ def day_measures(
     rows, tally = len(day), _Tally(threshold)
     for block in day.blocks(by_user=True):
         tally.add(block)
-    out = [_count("inputs.rows", rows)]
+    counts, out = {"rows": rows}, list[Measure]()
     for side, events in (("users", day.user_events), ("items", day.item_events)):
         hint = f"nearly all rows are of one of the {side}: look at data.events and the day"
-        out.append(_count(f"inputs.{side}", int((events > 0).sum())))
+        counts[side] = int((events > 0).sum())
         out += share(f"inputs.largest.{side}", int(events.max(initial=0)), rows, hint)
+    if done is not None:  # the first day of a log is often a part of one: it is no baseline
+        out += [_count(f"inputs.{name}", n) for name, n in counts.items()]
     if exposures:
         hint = "look at data.events.click; a log of clicks alone has none"
         out += share("inputs.click_rate", tally.clicks, rows, hint)

@@ -101,7 +101,8 @@ def _judged(m: Measure, gates: Gates, past: Sequence[float]) -> Gate:
         most = None if limit.most is None else limit.most + slack
         if past and (limit.ratio or limit.shift or limit.rise or limit.fall):
             baseline = statistics.median(past)
-            low, high = _around(baseline, limit)
+            # of an even number of days both in the middle: of two, one may be a day that was forced
+            low, high = _around(statistics.median_low(past), limit)[0], _around(statistics.median_high(past), limit)[1]
             least = least if low is None else _larger(least, low - slack)
             most = most if high is None else _smaller(most, high + slack)
     finite = math.isfinite(m.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from functools import partial
 from itertools import takewhile
 from typing import Any
@@ -41,9 +42,10 @@ def build_profile(run: Run, day: dt.date) -> list[Result]:
     log = Log(alone, (), timed=bool(plan.histories), max_memory=run.config.max_memory)
     days, measured = run.ranks.on_first(lambda: _days(run, day, log))  # before a rank publishes one of them
     found: list[Result] = []
+    unforced = replace(run, forced=None)  # the reason is of `day` alone
     for d in days:
         try:
-            found.append(_publish(run, plan, log, d, measured))
+            found.append(_publish(run if d == day else unforced, plan, log, d, measured))
         except UserError as e:
             if e.code != Exit.REFUSED or d == day:
                 raise
