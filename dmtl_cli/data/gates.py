@@ -35,7 +35,7 @@ def day_measures(
         day: without features; with times, where the log has them and duplicates are to be told by them.
         threshold: seconds of a long read, None where a conversion is the label.
         exposures: whether the log has rows that are no click.
-        done: by side what its profile did, None where it is the first and all ids are new.
+        done: by side what its profile did; None where it is the first, whose ids are all new and counts no baseline.
     """
     rows, tally = len(day), _Tally(threshold)
     for block in day.blocks(by_user=True):
