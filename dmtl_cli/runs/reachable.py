@@ -179,6 +179,9 @@ def workspaces(ws: Workspace) -> Iterator[Workspace]:
 
 
 def writers(ws: Workspace) -> list[Workspace]:
-    """A workspace and those of its comparisons whose chains a command may hold."""
-    compared = Workspace(ws.root / "compare")
-    return [ws, *([compared] if compared.root.is_dir() else []), *[*workspaces(ws)][1:]]
+    """A workspace and those of its comparisons whose chains a command may hold.
+
+    The one of compare/ is among them before there is any comparison, so that none begins meanwhile.
+    """
+    outer, *inner = workspaces(ws)
+    return [outer, Workspace(ws.root / "compare"), *inner]

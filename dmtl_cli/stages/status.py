@@ -81,13 +81,13 @@ def _gaps(runs: Runs, log: set[dt.date] | None) -> list[dt.date]:
     taught, found = runs.days("teacher"), set()
     for day in taught if log else ():
         try:
-            (run,) = runs.current("teacher", day).values()
+            run = runs.current("teacher", day)[None]
             before = max((p.day for p in parents(runs.manifest(run), run) if p.stage == "teacher"), default=day)
-        except UserError:  # a damaged one: the table says so
+        except (UserError, KeyError):  # damaged, as the table says, or removed meanwhile
             continue
         if (day - before).days > 1:
             found |= {gap for gap in log or () if before < gap < day}
-    return sorted(gap for gap in found - {*taught} if not runs.ws.refusal_path("teacher", gap).exists())
+    return sorted(gap for gap in found - {*taught} if not runs.ws.refused(gap))
 
 
 # -- a day's states ----------------------------------------------------------------------------------------------------
@@ -196,7 +196,8 @@ def described(found: dict[str, Any]) -> str:
     if found["pinned"]:
         lines.append(f"pinned: {found['pinned']}; newer days are published and not served until dmtl rollback --unpin")
     lines += [f"problem: {problem}" for problem in found["problems"]]
-    lines += [f"gap: the log has {day}, the chain has not; run dmtl backfill from there on" for day in found["gaps"]]
+    heal = f"run dmtl backfill --from {{}} --to {max(found['days'], default='')}"
+    lines += [f"gap: the log has {day}, the chain has not; {heal.format(day)}" for day in found["gaps"]]
     lines += ["{stage} {day}: refused: {reason}".format(**each) for each in found["refused"]]
     lines += ["{stage} {day}: ungated: its gates were off".format(**each) for each in found["ungated"]]
     lines += ["{stage} {day}: warning: {warning}".format(**warning) for warning in found["warnings"]]
