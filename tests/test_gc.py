@@ -263,6 +263,8 @@ def test_a_chain_goes_on_to_the_byte(tmp_path: Path) -> None:
                 age(run, 2)
             assert other.call("gc", "--keep-days", 1, "--delete").code == 0
             assert not (other.ws / f"teacher/day={DAYS[0]}").exists()
+            table = other.call("status", "--json").json["days"]
+            assert "stale" not in {state for cells in table.values() for state in cells.values()}
             again = other.call("run", "--day", last[0], "--json")
             assert again.code == 0 and all(r["up_to_date"] for r in again.every), again.err
         else:

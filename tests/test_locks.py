@@ -290,8 +290,17 @@ def test_a_chain_goes_on_after_a_refused_day(project: Project) -> None:
 def test_a_chain_that_has_not_begun_has_no_gap(fresh: Project) -> None:
     fresh.done("train-teacher", 2)
     fresh.done("train-teacher", 1)
-    far = fresh.call("run", "--day", "9999-12-31")
-    assert far.code == 66, "told at once"
+
+
+@pytest.mark.parametrize(
+    "command", [("run",), ("run", "--allow-gap"), ("train-teacher", "--allow-gap"), ("build-profile",)]
+)
+def test_a_day_far_ahead_is_told_at_once(project: Project, command: tuple[str, ...]) -> None:
+    """Not after a look at each of the three million days between."""
+    start = time.process_time()
+    ended = project.call(*command, "--day", "9999-12-31", features="auto")
+    assert ended.code == 66 and "9999-12-31" in ended.err
+    assert time.process_time() - start < 15
 
 
 # -- what the dead left ------------------------------------------------------------------------------------------------

@@ -57,6 +57,12 @@ def test_a_parent_whose_day_is_gone_tells_nothing(chain: Chain) -> None:
     assert stale(chain) == set()
 
 
+def test_scores_of_another_teacher_do_not_replace_those_that_are_gone(chain: Chain) -> None:
+    """As `gc` leaves them: a student's last day has scores by its teacher and by the day's own."""
+    shutil.rmtree(chain.ws.stage_dir("scores", day(3), f"teacher={day(2)}"))
+    assert chain.ws.subs("scores", day(3)) == [f"teacher={day(3)}"] and stale(chain) == set()
+
+
 @pytest.mark.parametrize(
     "parents", ['[{"stage": "teacher"}]', "[7]", '[{"stage":"../x","day":"2026-01-01","run_id":"a"}]']
 )
@@ -142,6 +148,9 @@ def test_newest_runs_without_gates(chain: Chain) -> None:
     assert chain.status()["ungated"] == [], "it is not the newest"
     chain.make("student", day(5), (), "again", facts={"ungated": True})
     assert chain.status()["ungated"] == [{"stage": "student", "day": str(day(5))}]
+    for teacher in (4, 5):
+        chain.make("scores", day(5), (), "again", sub=f"teacher={day(teacher)}", facts={"ungated": True})
+    assert len(chain.status()["ungated"]) == 2, "each once"
     assert f"student {day(5)}: ungated" in chain.project.call("status").out
 
 

@@ -54,7 +54,7 @@ def status(ws: Workspace, data: Data, today: dt.date | None = None, *, inputs: b
         "gaps": [str(day) for day in gaps],
         "refused": [r for r in refusals.values() if r["day"] in table],
         "problems": problems + [f"inputs of {line}" for line in (now.unreadable if now else [])],
-        "ungated": [{"stage": m.stage, "day": str(m.day)} for m in _newest(runs) if m.facts.get("ungated")],
+        "ungated": list(_ungated(runs)),
         "warnings": list(_warnings(runs)),
     }
 
@@ -174,6 +174,12 @@ def _newest(runs: Runs) -> Iterator[Manifest]:
         for day in runs.days(stage)[-1:]:
             with suppress(UserError):
                 yield from [runs.manifest(run) for run in runs.current(stage, day).values()]
+
+
+def _ungated(runs: Runs) -> Iterator[dict[str, str]]:
+    """The newest published day of each stage, where its gates were off, once."""
+    found = dict.fromkeys((m.stage, str(m.day)) for m in _newest(runs) if m.facts.get("ungated"))
+    return ({"stage": stage, "day": day} for stage, day in found)
 
 
 def _warnings(runs: Runs) -> Iterator[dict[str, str]]:
