@@ -253,7 +253,7 @@ def test_a_chain_goes_on_to_the_byte(tmp_path: Path) -> None:
     generate(tmp_path, 6, start=dt.date(2026, 1, 1), users=40, items=40, events_per_day=300, seed=1)
     config = copy.deepcopy(BASE)
     config["student"]["distill"] = {"max_age_days": 1}
-    config["features"] = "auto"
+    config |= {"features": "auto", "gates": {"quality": False}}  # so small a log teaches by chance
     one, other = (Project.create(tmp_path / name, tmp_path / "log", config=config) for name in ("one", "other"))
     last = ["2026-01-05", "2026-01-06"]
     for project in (one, other):

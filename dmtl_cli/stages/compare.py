@@ -59,8 +59,8 @@ def compare(
         seeds: default the config's.
 
     Raises:
-        UserError: 66 no student was exported before the first measured day, or the log lacks one; 65 the chain is of another config, log or
-            version; 78 a setting is not a config.
+        UserError: 66 no student was exported before the first measured day, or a measured day is not there; 65 the
+            chain is of another config, log or version; 78 a setting is not a config.
     """
     measured = between(since or day, day)
     _require_student(run, measured[0])
