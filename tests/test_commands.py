@@ -81,7 +81,6 @@ def test_every_command_that_publishes_has_the_shared_options() -> None:
         assert [p.name for p in group.commands[name].params] == ["config", *own, *rest], name
     assert list(group.commands) == [
         *PUBLISHING,
-        "forget",
         "check",
         "status",
         "recommend",
@@ -89,6 +88,7 @@ def test_every_command_that_publishes_has_the_shared_options() -> None:
         "rollback",
         "verify",
         "gc",
+        "forget",
         "synth",
     ]
 

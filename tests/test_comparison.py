@@ -584,6 +584,8 @@ def test_days_that_cannot_be_compared(compared: tuple[Project, str, dict[str, in
     assert f"measure from {DAYS[2]} on" in early.err
     absent = project.call("compare", "--day", "2026-01-05")
     assert absent.code == 66 and "2026-01-05" in absent.err
+    looked = (project.ws / "logs/compare-2026-01-05.jsonl").read_text()
+    assert '"up_to_date"' not in looked, "it is told before the chain is made"
 
 
 # -- what is measured on ----------------------------------------------------------------------------------------------

@@ -24,8 +24,10 @@ from dmtl_cli.config.features import Feature
 from dmtl_cli.data.features.kinds.kind import Learned
 from dmtl_cli.data.features.stored import Stored, read_files, write_files
 from dmtl_cli.data.features.vocabulary import Vocabulary
+from dmtl_cli.runs import disk
 from dmtl_cli.runs.manifest import verify
 from dmtl_cli.runs.rewriting import Graph
+from dmtl_cli.runs.workspace import Workspace
 from dmtl_cli.scores.columns import SOURCES
 from dmtl_cli.scores.writer import part_writer
 from dmtl_cli.stages.forget import _Users
@@ -128,7 +130,7 @@ def tree(project: Project) -> dict[str, bytes]:
 
 def whole(project: Project) -> None:
     """Every run is intact, every parent there is, nothing is stale."""
-    graph = Graph(project.ws)
+    graph = Graph(Workspace(project.ws))
     assert not graph.unreached()
     for path in graph.everywhere:
         manifest = verify(path)
@@ -194,7 +196,7 @@ def test_what_names_nobody_is_not_written_twice(chain: Project, project: Project
     assert (new.st_ino, new.st_mtime_ns, new.st_nlink) == (old.st_ino, old.st_mtime_ns, 1)
     weights = sum(p.stat().st_size for p in project.ws.rglob("*.safetensors"))
     assert 0 < found["freed_bytes"] < weights, "of hard links nothing is freed"
-    assert found["removed_runs"] == found["runs"] == len(Graph(project.ws).everywhere)
+    assert found["removed_runs"] == found["runs"] == len(Graph(Workspace(project.ws)).everywhere)
 
 
 def test_a_filesystem_without_links(
@@ -313,7 +315,12 @@ def test_comparisons_are_rewritten_with_their_base(project: Project, gone: list[
     assert (ended.code, ended.err) == (0, "")
     assert project.done("compare", 3)["rows"]["evaluations"] > 3
     assert {name.split("/")[0] for name in holding(project.ws / "compare", gone)} >= {"click_only", "long_read_only"}
+    left = [project.ws / "compare" / name for name in ("rejected/joint-x/users", "scratch/checkpoint-joint-x")]
+    for file in left:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("x")
     forget(project, gone)
+    assert not any(file.exists() for file in left), "a joint run is made there"
     assert holding(project.ws, gone) == set()
     whole(project)
     assert project.done("compare", 3)["up_to_date"], "its table names the new evaluations"
@@ -351,11 +358,11 @@ def killed(project: Project, users: list[int], after: int, monkeypatch: pytest.M
 def test_a_call_that_is_killed_is_finished_by_the_next(
     forgotten: Project, chain: Project, project: Project, gone: list[int], part: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runs = len(Graph(chain.ws).everywhere)
+    runs = len(Graph(Workspace(chain.ws)).everywhere)
     renames = 3 * runs + 1  # into place, CURRENT, out of the way; one LATEST
     after = round(part * renames)
     killed(project, gone, after, monkeypatch)
-    graph = Graph(project.ws)
+    graph = Graph(Workspace(project.ws))
     for path in graph.pointers.values():
         verify(path)  # every stage has its old run or its new one
     assert len(graph.everywhere) != runs or after == 0 or part > 0.66
@@ -366,17 +373,32 @@ def test_a_call_that_is_killed_is_finished_by_the_next(
 def test_the_renames_are_those_counted(
     chain: Project, project: Project, gone: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert killed(project, gone, 10_000, monkeypatch) == 3 * len(Graph(chain.ws).everywhere) + 1
+    assert killed(project, gone, 10_000, monkeypatch) == 3 * len(Graph(Workspace(chain.ws)).everywhere) + 1
 
 
 def test_others_are_forgotten_after_a_kill(
     chain: Project, project: Project, gone: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Half of a call for one user, then a call for both: what names an old run is led to the newest one."""
-    killed(project, gone[:1], round(1.1 * len(Graph(chain.ws).everywhere)), monkeypatch)
+    killed(project, gone[:1], round(1.1 * len(Graph(Workspace(chain.ws)).everywhere)), monkeypatch)
     forget(project, gone)
     assert holding(project.ws, gone) == set()
     whole(project)
+
+
+def test_the_pin_moves_before_latest(project: Project, gone: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other way round, a crash between them and the next publication would serve forgotten users again."""
+    moved: list[str] = []
+
+    def point(pointer: Path, text: str, draft: Path) -> None:
+        moved.append(pointer.name)
+        disk.point(pointer, text, draft)
+
+    ended = project.call("rollback", "--to", DAYS[1])
+    assert ended.code == 0, ended.err
+    monkeypatch.setattr("dmtl_cli.runs.rewriting.point", point)
+    forget(project, gone)
+    assert [name for name in moved if name != "CURRENT"] == ["PINNED", "LATEST"]
 
 
 def test_a_damaged_run_is_not_published_again(project: Project, gone: list[int]) -> None:

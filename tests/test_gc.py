@@ -14,6 +14,8 @@ import pytest
 from chains import Chain, age, day
 from worlds import BASE, DAYS, Project
 
+from dmtl_cli.config.errors import UserError
+from dmtl_cli.runs.locks import holding
 from dmtl_cli.runs.reachable import folders
 from dmtl_cli.runs.workspace import Workspace
 from dmtl_cli.synth.generate import generate
@@ -44,13 +46,17 @@ def gone(chain: Chain, *arguments: object) -> list[str]:
 
 
 def test_nothing_goes_without_delete(chain: Chain) -> None:
+    left = chain.project.ws / "scratch/teacher-2026-01-12/run/model"
+    left.parent.mkdir(parents=True)
+    left.write_text("x")
     before = chain.project.published()
     found = chain.called("gc", "--keep-days", 2)
+    assert left.exists() and str(left.parent.parent) in {row["path"] for row in found["removed"]}
     assert found["removed"] and found["bytes"] > 0 and not found["deleted"] and found["keep_from"] == str(day(10))
     out = chain.project.call("gc", "--keep-days", 2).out
-    assert f"would remove {len(found['removed'])}" in out and "dmtl gc --delete removes them" in out
-    assert chain.project.published() == before
-    sizes = sum(f.stat().st_size for row in found["removed"] for f in Path(row["path"]).glob("*"))
+    assert f"would remove {len(found['removed'])}" in out and "--delete removes them" in out
+    assert {k: v for k, v in chain.project.published().items() if k != "compare"} == before, "but for a lock"
+    sizes = sum(f.stat().st_size for row in found["removed"] for f in Path(row["path"]).rglob("*") if f.is_file())
     assert found["bytes"] == sizes
 
 
@@ -154,6 +160,37 @@ def test_comparisons_lose_what_is_superseded_alone(chain: Chain) -> None:
     assert told == [str(other)] and len(inner.days("evaluation")) == 10
 
 
+def test_a_refused_day_stays_known(tmp_path: Path) -> None:
+    """Teacher and profile of day 10 went on from day 8: without the refusal, day 9 would be missed between them."""
+    chain = Chain(tmp_path, 8)
+    (chain.project.home / f"log/events/day={day(9)}").mkdir()
+    for n in (10, 11, 12):
+        chain.run(n)
+    calm(chain)
+    (chain.project.ws / "rejected").mkdir()
+    known, old = (chain.project.ws / f"rejected/profile-{day(n)}.txt" for n in (9, 2))
+    for file in (known, old):
+        file.write_text("dmtl: error: rows")
+        age(file, 30)
+    assert str(old) in gone(chain, "--delete")
+    assert known.exists() and chain.status()["gaps"] == []
+
+
+def test_no_comparison_begins_meanwhile(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one of a workspace neither: it reads what goes."""
+    codes = []
+
+    def compared(*_: object) -> list[object]:
+        with pytest.raises(UserError) as e, holding(Workspace(chain.project.ws / "compare"), 0, "dmtl compare"):
+            pass
+        codes.append(e.value.code)
+        return []
+
+    monkeypatch.setattr("dmtl_cli.stages.gc._files", compared)
+    gone(chain)
+    assert codes and {*codes} == {75}
+
+
 @pytest.mark.parametrize("held", ["", "compare", "compare/one-abcdef", "compare/seed=2/compare/two-123456"])
 def test_it_waits_for_runs_and_comparisons(chain: Chain, held: str) -> None:
     lock = chain.project.ws / held / "locks/chain.lock"
@@ -216,7 +253,7 @@ def test_a_chain_goes_on_to_the_byte(tmp_path: Path) -> None:
     generate(tmp_path, 6, start=dt.date(2026, 1, 1), users=40, items=40, events_per_day=300, seed=1)
     config = copy.deepcopy(BASE)
     config["student"]["distill"] = {"max_age_days": 1}
-    config["features"] = "auto"
+    config |= {"features": "auto", "gates": {"quality": False}}  # so small a log teaches by chance
     one, other = (Project.create(tmp_path / name, tmp_path / "log", config=config) for name in ("one", "other"))
     last = ["2026-01-05", "2026-01-06"]
     for project in (one, other):
@@ -226,6 +263,8 @@ def test_a_chain_goes_on_to_the_byte(tmp_path: Path) -> None:
                 age(run, 2)
             assert other.call("gc", "--keep-days", 1, "--delete").code == 0
             assert not (other.ws / f"teacher/day={DAYS[0]}").exists()
+            table = other.call("status", "--json").json["days"]
+            assert "stale" not in {state for cells in table.values() for state in cells.values()}
             again = other.call("run", "--day", last[0], "--json")
             assert again.code == 0 and all(r["up_to_date"] for r in again.every), again.err
         else:

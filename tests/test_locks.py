@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import fcntl
 import json
@@ -22,7 +23,7 @@ from worlds import DAYS, Project, assert_one_line
 
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.runs import progress
-from dmtl_cli.runs.locks import holding
+from dmtl_cli.runs.locks import holding, holding_all
 from dmtl_cli.runs.progress import RunLog
 from dmtl_cli.runs.workspace import Workspace
 from dmtl_cli.synth.generate import generate
@@ -239,6 +240,25 @@ def test_compare_needs_not_the_chain_but_its_own_folders(project: Project) -> No
         assert "compare/click_only/locks/chain.lock" in project.stage("compare", 3).err
 
 
+def test_several_chains_are_waited_for_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one is free after a second, the other never: two seconds in all."""
+    now, chains = 0.0, [Workspace(tmp_path / name) for name in "ab"]
+    with contextlib.ExitStack() as first, holding(chains[1], 0, "dmtl run"):
+        first.enter_context(holding(chains[0], 0, "dmtl run"))
+
+        def sleep(seconds: float) -> None:
+            nonlocal now
+            now += seconds
+            if now == 1:
+                first.close()
+
+        monkeypatch.setattr("dmtl_cli.runs.locks.time.sleep", sleep)
+        monkeypatch.setattr("dmtl_cli.runs.locks.time.monotonic", lambda: now)
+        with pytest.raises(UserError), holding_all(chains, 2, "dmtl gc"):
+            pass
+    assert now == 2
+
+
 # -- gaps --------------------------------------------------------------------------------------------------------------
 
 
@@ -248,7 +268,7 @@ def test_a_day_after_a_forgotten_one_is_refused(project: Project, command: str) 
     before = project.published()
     ended = project.call(command, *days)
     assert ended.code == 65 and project.published() == before
-    assert f"day {DAYS[2]} of the log is not in the workspace; run {DAYS[2]} first, or --allow-gap" in ended.err
+    assert f"day {DAYS[2]} of the log is not in the workspace; run dmtl run --day {DAYS[2]} first" in ended.err
     shutil.rmtree(project.home / "log" / "events" / f"day={DAYS[2]}")
     if command == "train-teacher":
         assert project.call(command, *days).code == 0, "a day that the log lacks is no gap"
@@ -270,8 +290,17 @@ def test_a_chain_goes_on_after_a_refused_day(project: Project) -> None:
 def test_a_chain_that_has_not_begun_has_no_gap(fresh: Project) -> None:
     fresh.done("train-teacher", 2)
     fresh.done("train-teacher", 1)
-    far = fresh.call("run", "--day", "9999-12-31")
-    assert far.code == 66, "told at once"
+
+
+@pytest.mark.parametrize(
+    "command", [("run",), ("run", "--allow-gap"), ("train-teacher", "--allow-gap"), ("build-profile",)]
+)
+def test_a_day_far_ahead_is_told_at_once(project: Project, command: tuple[str, ...]) -> None:
+    """Not after a look at each of the three million days between."""
+    start = time.process_time()
+    ended = project.call(*command, "--day", "9999-12-31", features="auto")
+    assert ended.code == 66 and "9999-12-31" in ended.err
+    assert time.process_time() - start < 15
 
 
 # -- what the dead left ------------------------------------------------------------------------------------------------

@@ -78,6 +78,7 @@ def test_a_damaged_export_is_not_served(chain: Chain) -> None:
 
 def test_it_waits_its_turn(chain: Chain) -> None:
     lock = chain.project.ws / "locks" / "chain.lock"
+    lock.parent.mkdir()
     with lock.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         assert chain.project.call("rollback").code == chain.project.call("rollback", "--unpin").code == 75
@@ -93,8 +94,9 @@ def test_a_fault_at_every_step_leaves_a_whole_run_served(
     for step in range(1, 40):
         chain = Chain(tmp_path / str(step), 4)
         chain.called("rollback", "--to", day(3))
-        if not (failed := _fails_at(chain, step, command, monkeypatch)):
+        if (code := _fails_at(chain, step, command, monkeypatch)) is None:
             break
+        assert code in (0, 74), "who holds the lock is not worth a failure"
         served = chain.ws.latest()
         assert served in (chain.export(3), chain.export(2), chain.export(4)) and verify(served)
         if chain.pointer("PINNED") not in (None, chain.pointer("LATEST")):
@@ -103,11 +105,12 @@ def test_a_fault_at_every_step_leaves_a_whole_run_served(
             chain.run(5)
             assert chain.pointer("LATEST") == pinned, "the next day finishes what was begun"
         chain.called("rollback", *command)
-        assert chain.status()["problems"] == [] and failed
-    assert step > 3
+        assert chain.status()["problems"] == []
+    assert step > 8
 
 
-def _fails_at(chain: Chain, step: int, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> bool:
+def _fails_at(chain: Chain, step: int, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> int | None:
+    """The exit code; None where the command makes fewer changes."""
     left = [step]
 
     def failing(real: Callable[..., object]) -> Callable[..., object]:
@@ -123,7 +126,8 @@ def _fails_at(chain: Chain, step: int, command: tuple[str, ...], monkeypatch: py
         patch.setattr(os, "fsync", failing(os.fsync))
         patch.setattr(os, "replace", failing(os.replace))
         patch.setattr(os, "unlink", failing(os.unlink))
-        return chain.project.call("rollback", *command).code == 74
+        code = chain.project.call("rollback", *command).code
+    return code if left[0] <= 0 else None
 
 
 # -- a LATEST that names nothing, or a day to come ---------------------------------------------------------------------
@@ -159,11 +163,21 @@ def test_a_day_to_come_is_named_and_left(chain: Chain) -> None:
     """A mistyped year must not keep every later day from being served."""
     chain.make("export", dt.date(2999, 1, 1), ("student", "profile"))
     assert "2999" in str(chain.pointer("LATEST"))
+    ended = chain.project.call("status", "--max-age", 300)
+    assert ended.code == 81 and "2999-01-01 is served, -" in ended.err, "no later day will ever be served"
     (problem,) = chain.status()["problems"]
     assert "day=2999-01-01, a day to come" in problem and "run dmtl rollback --unpin" in problem
     assert chain.called("rollback", "--unpin")["day"] == str(day(4))
     chain.run(5)
     assert chain.pointer("LATEST") == line(chain.export(5)) and chain.status()["problems"] == []
+
+
+def test_a_lost_latest_is_not_led_to_a_day_to_come(tmp_path: Path) -> None:
+    chain = Chain(tmp_path, 1)
+    chain.make("export", dt.date(2999, 1, 1), ())
+    (chain.project.ws / "export/LATEST").unlink()
+    chain.run(2)
+    assert chain.pointer("LATEST") == line(chain.export(2))
 
 
 def test_a_pin_on_a_lost_run(chain: Chain) -> None:

@@ -10,6 +10,7 @@ import pytest
 from chains import Chain, day
 from worlds import DAYS, Project, events
 
+from dmtl_cli.runs.workspace import Workspace
 from dmtl_cli.synth.generate import generate
 
 
@@ -56,6 +57,12 @@ def test_a_parent_whose_day_is_gone_tells_nothing(chain: Chain) -> None:
     assert stale(chain) == set()
 
 
+def test_scores_of_another_teacher_do_not_replace_those_that_are_gone(chain: Chain) -> None:
+    """As `gc` leaves them: a student's last day has scores by its teacher and by the day's own."""
+    shutil.rmtree(chain.ws.stage_dir("scores", day(3), f"teacher={day(2)}"))
+    assert chain.ws.subs("scores", day(3)) == [f"teacher={day(3)}"] and stale(chain) == set()
+
+
 @pytest.mark.parametrize(
     "parents", ['[{"stage": "teacher"}]', "[7]", '[{"stage":"../x","day":"2026-01-01","run_id":"a"}]']
 )
@@ -83,11 +90,14 @@ def test_a_gap_is_a_day_of_the_log_between_two_teachers(tmp_path: Path) -> None:
     assert chain.status()["gaps"] == [str(day(3)), str(day(4))]
     assert chain.status()["days"][str(day(3))]["teacher"] == "missing"
     assert f"gap: the log has {day(3)}" in chain.project.call("status").out
+    assert f"run dmtl backfill --from {day(3)} --to {day(5)}\n" in chain.project.call("status").out
     refusal = chain.project.ws / f"rejected/teacher-{day(3)}.txt"
     refusal.parent.mkdir()
     refusal.write_text("dmtl: error: AUC of ctr .51")
     assert chain.status()["gaps"] == [str(day(4))], "a refused day is no accident"
     assert chain.status()["days"][str(day(3))]["teacher"] == "refused"
+    (refusal.parent / f"profile-{day(4)}.txt").write_text("dmtl: error: rows")
+    assert chain.status()["gaps"] == [], "whichever stage refused it"
 
 
 def test_the_reason_of_a_refusal(chain: Chain) -> None:
@@ -119,6 +129,16 @@ def test_without_a_log_to_list_some_days_are_shown(chain: Chain) -> None:
     assert remote.code == 0 and remote.json["gaps"] == [], "no request is made"
 
 
+def test_a_day_that_is_removed_meanwhile(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`gc` takes CURRENT away after `status` has seen it."""
+    real = Workspace.current
+    last = day(5)
+    monkeypatch.setattr(
+        Workspace, "current", lambda ws, stage, d, sub=None: None if d == last else real(ws, stage, d, sub)
+    )
+    assert chain.status()["days"][str(last)]["teacher"] == "missing"
+
+
 # -- what a person should know -----------------------------------------------------------------------------------------
 
 
@@ -128,6 +148,9 @@ def test_newest_runs_without_gates(chain: Chain) -> None:
     assert chain.status()["ungated"] == [], "it is not the newest"
     chain.make("student", day(5), (), "again", facts={"ungated": True})
     assert chain.status()["ungated"] == [{"stage": "student", "day": str(day(5))}]
+    for teacher in (4, 5):
+        chain.make("scores", day(5), (), "again", sub=f"teacher={day(teacher)}", facts={"ungated": True})
+    assert len(chain.status()["ungated"]) == 2, "each once"
     assert f"student {day(5)}: ungated" in chain.project.call("status").out
 
 
@@ -146,7 +169,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     home = tmp_path_factory.mktemp("models")
     generate(home, 3, start=dt.date(2026, 1, 1), users=40, items=40, events_per_day=400, seed=1)
     made = Project.create(home, home / "log")
-    made.config["features"] = "auto"
+    made.config |= {"features": "auto", "gates": {"quality": False}}  # so small a log teaches by chance
     made.write()
     ended = made.call("backfill", "--from", DAYS[0], "--to", DAYS[2])
     assert (ended.code, ended.err) == (0, "")
@@ -207,7 +230,20 @@ def test_an_up_to_date_day_heals_a_lost_latest(project: Project) -> None:
 
 
 def test_a_pinned_chain_says_so(project: Project) -> None:
-    assert project.call("rollback").code == 0
-    assert project.call("run", "--day", DAYS[2]).code == 0
-    assert f"export {DAYS[2]}: not served, LATEST is pinned to " in project.logged("run", 3)
+    served = project.call("rollback", "--json").json["served"]
+    every = project.call("run", "--day", DAYS[2], "--json").every
+    assert {r["stage"]: r.get("pinned") for r in every if "pinned" in r} == {"export": served}
+    assert f"export {DAYS[2]}: not served, LATEST is pinned to {served} until" in project.logged("run", 3)
+    assert project.done("train-student", 3)["pinned"] == project.call("refresh", "--json").json["pinned"] == served
     assert project.call("rollback", "--unpin").code == 0
+    assert not any("pinned" in r for r in project.call("run", "--day", DAYS[2], "--json").every)
+
+
+def test_a_day_that_is_up_to_date_is_not_refused_any_more(project: Project) -> None:
+    """It was by another config, which was put back."""
+    refusal = project.ws / f"rejected/teacher-{DAYS[2]}.txt"
+    refusal.parent.mkdir(exist_ok=True)
+    refusal.write_text("dmtl: error: AUC of ctr .51")
+    assert "teacher" in {each["stage"] for each in project.call("status", "--json").json["refused"]}
+    assert project.done("train-teacher", 3)["up_to_date"]
+    assert "teacher" not in {each["stage"] for each in project.call("status", "--json").json["refused"]}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from chains import Chain, day
 
+from dmtl_cli.runs.manifest import Manifest, verify
 from dmtl_cli.runs.workspace import Workspace
 
 
@@ -26,7 +27,7 @@ def test_a_whole_workspace(chain: Chain) -> None:
     runs = len(list(chain.project.ws.rglob("manifest.json")))
     found = chain.called("verify", "--all")
     assert (found["runs"], found["files"], found["gone"]) == (runs, runs, [])
-    assert found["bytes"] == sum(f.stat().st_size for f in chain.project.ws.rglob("run-*/*"))
+    assert found["bytes"] == sum(f.stat().st_size for f in chain.project.ws.rglob("run-*/file"))
     assert chain.called("verify", "--day", day(3))["runs"] == 7
     ended = chain.project.call("verify")
     assert ended.code == 0 and ended.err == "" and "all as published" in ended.out
@@ -88,6 +89,20 @@ def test_names_of_a_hostile_manifest_do_not_reach_the_terminal(chain: Chain) -> 
     (chain.export(4) / "evil\x1b[2J").write_text("x")
     ended = chain.project.call("verify")
     assert ended.code == 65 and "evil\\x1b[2J is not listed" in ended.err and "\x1b" not in ended.err
+
+
+def test_a_run_that_is_removed_meanwhile_is_no_damage(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `gc` does, which does not wait for it."""
+    victim, runs = chain.ws.current("profile", day(1)), chain.called("verify", "--all")["runs"]
+    assert victim is not None
+
+    def removed(run: Path) -> Manifest:
+        if run == victim:
+            shutil.rmtree(run)
+        return verify(run)
+
+    monkeypatch.setattr("dmtl_cli.stages.verify.verify", removed)
+    assert chain.called("verify", "--all")["runs"] == runs - 1
 
 
 def test_usage(chain: Chain) -> None:

@@ -150,8 +150,9 @@ class _Process:
 
     def _print(self, results: list[Result]) -> None:
         shown = [r.to_dict() for r in results]
-        if self.summary is not None:  # a command is up to date only if all that it publishes is
-            shown = [shown[self.summary] | {"up_to_date": all(r.up_to_date for r in results)}]
+        if self.summary is not None:  # what is true of the command, not of this result alone
+            pinned = next(({"pinned": r.pinned} for r in results if r.pinned), {})
+            shown = [shown[self.summary] | pinned | {"up_to_date": all(r.up_to_date for r in results)}]
         for each in shown:
             print(json.dumps(each, sort_keys=True))
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from dmtl_cli.cli.ending import guarded
-from dmtl_cli.cli.options import ConfigFile, Day, Json, Sets
+from dmtl_cli.cli.options import ConfigFile, Day, Json, Sets, show, workspace
 from dmtl_cli.config.days import parse_day
 from dmtl_cli.config.errors import Exit, UserError, printable
 from dmtl_cli.config.reading import load_config
@@ -32,14 +31,6 @@ StageDay = Annotated[
 TeacherDay = Annotated[str | None, typer.Option(help="For scores: the day of their teacher.", show_default=False)]
 
 
-def _workspace(config: Path, sets: list[str]) -> Workspace:
-    return Workspace(Path(load_config(config, sets).workspace))
-
-
-def _print(found: dict[str, Any], as_json: bool, described: Callable[[dict[str, Any]], str]) -> None:
-    print(json.dumps(found, sort_keys=True, default=str) if as_json else described(found))
-
-
 @commands.command("check")
 @guarded
 def check(
@@ -52,7 +43,7 @@ def check(
     """Validate the config and a day's log without training; show features, labels, join rates and estimates."""
     from dmtl_cli.stages.check import check, described
 
-    _print(check(load_config(config, sets), parse_day(day), planned=plan), as_json, described)
+    show(check(load_config(config, sets), parse_day(day), planned=plan), as_json, described)
 
 
 @commands.command("status")
@@ -71,15 +62,18 @@ def status(
     whole = load_config(config, sets)
     ws = Workspace(Path(whole.workspace))
     found = status(ws, whole.data, parse_day(day) if day else None, inputs=inputs)
-    _print(found, as_json, described)
+    show(found, as_json, described)
     ws.latest()  # 65 where it names no run: the table says so too
-    if max_age is not None and (found["served_age_days"] is None or found["served_age_days"] > max_age):
-        age = f"{found['served_day']} is served, {found['served_age_days']} days old"
-        raise UserError(
-            f"{age if found['served_day'] else 'no export is served'}: expected at most {max_age} days",
-            f"see which stage failed in {ws.root / 'logs'}",
-            Exit.STALE,
-        )
+    if max_age is not None:
+        _refuse_old(found["served_day"], found["served_age_days"], max_age, ws)
+
+
+def _refuse_old(served: str | None, age: int | None, most: int, ws: Workspace) -> None:
+    """Raises UserError 81. A day to come is no young one: LATEST stays there, whatever is published."""
+    if age is None or not 0 <= age <= most:
+        told = "no export is served" if age is None else f"{served} is served, {age} days old"
+        hint = f"dmtl status shows why, {ws.root / 'logs'} which stage failed"
+        raise UserError(f"{told}: expected 0 to {most} days", hint, Exit.STALE)
 
 
 @commands.command("recommend")
@@ -96,7 +90,7 @@ def recommend(
     from dmtl_cli.runs.manifest import verify
     from dmtl_cli.serving.export import Export
 
-    folder = _workspace(config, sets).latest()
+    folder = workspace(config, sets).latest()
     if folder is None:
         raise UserError("no export is served yet", "run dmtl train-student first", Exit.NO_INPUT)
     verify(folder)
@@ -117,7 +111,7 @@ def path(
     sets: Sets = [],  # noqa: B006
 ) -> None:
     """Print the published directory of a stage."""
-    ws = _workspace(config, sets)
+    ws = workspace(config, sets)
     if stage not in STAGES:
         raise UserError(f"stage {stage!r}: expected one of {', '.join(STAGES)}", code=Exit.USAGE)
     days = ws.days(stage)

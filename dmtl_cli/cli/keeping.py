@@ -1,16 +1,15 @@
-"""The commands that keep a workspace: go back to an earlier export, hash what is published, remove what is old."""
+"""The commands that keep a workspace: go back to an earlier export, hash what is published, remove what is old, or of
+users who are to be forgotten."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from dmtl_cli.cli.ending import guarded
-from dmtl_cli.cli.options import ConfigFile, Json, LockWait, Quiet, Sets, seconds
+from dmtl_cli.cli.options import ConfigFile, Json, LockWait, Quiet, Sets, seconds, show, workspace
 from dmtl_cli.config.days import parse_day
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.reading import load_config
@@ -25,11 +24,8 @@ Unpin = Annotated[bool, typer.Option("--unpin", help="Serve the newest export, a
 OfDay = Annotated[str | None, typer.Option("--day", help="What is published of this day.", show_default=False)]
 All = Annotated[bool, typer.Option("--all", help="Every run, also superseded ones and those of comparisons.")]
 KeepDays = Annotated[int, typer.Option(min=1, help="Days before the newest to keep.", show_default=False)]
+UsersFile = Annotated[Path, typer.Option("--users", help="A file with a user id a line.", show_default=False)]
 Delete = Annotated[bool, typer.Option("--delete", help="Remove it; else only tell what would go.")]
-
-
-def _print(found: dict[str, Any], as_json: bool, described: Callable[[dict[str, Any]], str]) -> None:
-    print(json.dumps(found, sort_keys=True) if as_json else described(found))
 
 
 @commands.command("rollback")
@@ -48,10 +44,10 @@ def rollback(
 
     if to is not None and unpin:
         raise UserError("--to and --unpin: expected one of them", code=Exit.USAGE)
-    ws = Workspace(Path(load_config(config, sets).workspace))
+    ws = workspace(config, sets)
     with holding(ws, seconds(lock_wait, "--lock-wait"), "dmtl rollback"):
         found = release(ws) if unpin else rollback(ws, to)
-    _print(found, as_json, described)
+    show(found, as_json, described)
 
 
 @commands.command("verify")
@@ -69,9 +65,9 @@ def verify(
 
     if day is not None and every:
         raise UserError("--day and --all: expected one of them", code=Exit.USAGE)
-    ws = Workspace(Path(load_config(config, sets).workspace))
-    found = verify_runs(ws, RunLog(quiet=quiet), day=parse_day(day) if day else None, every=every)
-    _print(found, as_json, described)
+    wanted = parse_day(day) if day else None
+    found = verify_runs(workspace(config, sets), RunLog(quiet=quiet), day=wanted, every=every)
+    show(found, as_json, described)
 
 
 @commands.command("gc")
@@ -90,4 +86,19 @@ def gc(
     whole = load_config(config, sets)
     ws, ages = Workspace(Path(whole.workspace)), whole.student.distill.max_age_days
     wait = seconds(lock_wait, "--lock-wait")
-    _print(gc(ws, keep_days, ages, wait=wait, delete=delete), as_json, described)
+    show(gc(ws, keep_days, ages, wait=wait, delete=delete), as_json, described)
+
+
+@commands.command("forget")
+@guarded
+def forget(
+    config: ConfigFile,
+    users: UsersFile,
+    sets: Sets = [],  # noqa: B006
+    as_json: Json = False,
+    lock_wait: LockWait = "0",
+) -> None:
+    """Publish everything again without some users; remove the runs that held them."""
+    from dmtl_cli.stages.forget import described, forget
+
+    show(forget(workspace(config, sets), users, seconds(lock_wait, "--lock-wait")), as_json, described)

@@ -1,18 +1,20 @@
-"""The options that several commands have, each written once."""
+"""The options that several commands have, each written once, and what is made of them."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.reading import load_config, named_workspace
 from dmtl_cli.config.schema import Config
+from dmtl_cli.runs.workspace import Workspace
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="The config, a YAML file.", show_default=False)]
 Day = Annotated[str, typer.Option("--day", help="YYYY-MM-DD.", show_default=False)]
@@ -46,6 +48,16 @@ def seconds(text: str, where: str) -> float:
     if found is None:
         raise UserError(f"{where}: expected a duration such as 30s, 10m or 2h, got {text!r}", code=Exit.USAGE)
     return float(found[1] or 0) * {"s": 1, "m": 60, "h": 3600}[found[2] or "s"]
+
+
+def workspace(config: Path, sets: list[str]) -> Workspace:
+    """The workspace of a config. Raises UserError 78."""
+    return Workspace(Path(load_config(config, sets).workspace))
+
+
+def show(found: dict[str, Any], as_json: bool, described: Callable[[dict[str, Any]], str]) -> None:
+    """Prints a result as `--json` says, else as `described` does."""
+    print(json.dumps(found, sort_keys=True, default=str) if as_json else described(found))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,18 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dmtl_cli.cli.command import Call, publishes
-from dmtl_cli.cli.ending import guarded
-from dmtl_cli.cli.options import ConfigFile, Day, Json, LockWait, Sets, seconds
+from dmtl_cli.cli.options import Day, seconds
 from dmtl_cli.config.days import between, parse_day
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.config.reading import load_config
 from dmtl_cli.config.writing import write_keys
 
 if TYPE_CHECKING:
     from dmtl_cli.runs.run import Result
 
 commands = typer.Typer()
-UsersFile = Annotated[Path, typer.Option("--users", help="A file with a user id a line.", show_default=False)]
 TeacherDay = Annotated[str | None, typer.Option(help="Score with the teacher of this day.", show_default=False)]
 ScoresDay = Annotated[str | None, typer.Option(help="Learn from the scores of this day's teacher.", show_default=False)]
 Since = Annotated[
@@ -198,21 +194,3 @@ def backfill(call: Call, first: First, last: Last, allow_gap: AllowGap = False) 
         raise UserError(f"--from {a} is after --to {b}", code=Exit.USAGE)
     _refuse_gap(call, a, allow_gap)
     return backfill(call.run, between(a, b))
-
-
-@commands.command("forget")
-@guarded
-def forget(
-    config: ConfigFile,
-    users: UsersFile,
-    sets: Sets = [],  # noqa: B006
-    as_json: Json = False,
-    lock_wait: LockWait = "0",
-) -> None:
-    """Publish everything again without some users; remove the runs that held them."""
-    from dmtl_cli.runs.workspace import Workspace
-    from dmtl_cli.stages.forget import described, forget
-
-    ws = Workspace(Path(load_config(config, sets).workspace))
-    found = forget(ws, users, seconds(lock_wait, "--lock-wait"))
-    print(json.dumps(found, sort_keys=True) if as_json else described(found))

@@ -126,7 +126,7 @@ class Days:
         newest = ws.newest("profile", day)
         # the first profile of a chain has none before it; later ones leave out days that are refused or not there
         due = [day] if newest is None else between(before(newest, -1), before(day))
-        for d in reversed(due):
+        for d in reversed(due) if self.has(day) else ():  # else reading the day says so, however far it is
             refused = newest is not None and ws.refusal_path("profile", d).exists()
             if ws.current("profile", d) is None and not refused and self.has(d):
                 where = ws.stage_dir("profile", d)

@@ -8,7 +8,6 @@ from dmtl_cli.config.days import before, between
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.runs.run import Run
-from dmtl_cli.runs.workspace import CHAIN
 
 
 def refuse_gap(run: Run, day: dt.date) -> None:
@@ -24,5 +23,6 @@ def refuse_gap(run: Run, day: dt.date) -> None:
         return
     log.find(day)  # 66 for a day that is not there, however far it is from the chain
     for d in between(before(newest, -1), before(day)):
-        if log.has(d) and not any(run.ws.refusal_path(stage, d).exists() for stage in CHAIN):
-            raise UserError(f"day {d} of the log is not in the workspace", f"run {d} first, or --allow-gap")
+        if log.has(d) and not run.ws.refused(d):
+            hint = f"run dmtl run --day {d} first, or give --allow-gap"
+            raise UserError(f"day {d} of the log is not in the workspace", hint)

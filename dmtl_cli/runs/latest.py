@@ -19,22 +19,30 @@ def move_latest(ws: Workspace, run: Path) -> bool:
     """Lets LATEST follow a run that was just published; returns whether it names the run.
 
     It does not where another run is pinned or a newer day is served. A LATEST that names no run is pointed at the
-    newest published export, this one among them.
+    newest published export, this one among them, unless it is pinned: then it is a person's to choose.
 
     Raises UserError: cannot create, or I/O.
     """
-    if day_of(run.parent) is None:
-        raise ValueError(f"{run} is not a run of a day")
     served = there(ws.latest)
     if ws.pin_path.exists():
         target = there(ws.pinned) or served
     elif served is None:
-        target = max([run, *filter(None, [newest_export(ws)])], key=lambda r: r.parent.name)
+        target = max([run, *filter(None, [newest_export(ws)])], key=lambda r: precedence(_day(r)))
     else:
-        target = run if run.parent.name >= served.parent.name else served
+        target = run if _day(run) >= _day(served) else served
     if target is not None and (target != served or target == run):
         _point(ws, ws.latest_path, target)
     return target == run
+
+
+def held(ws: Workspace) -> Path | None:
+    """The export that is served while LATEST is pinned; None where it follows the newest day."""
+    return there(ws.latest) if ws.pin_path.exists() else None
+
+
+def precedence(day: dt.date) -> tuple[bool, dt.date]:
+    """Sorts days, those to come before all others: a mistyped year is not the newest day."""
+    return day <= dt.date.today(), day
 
 
 def pin(ws: Workspace, run: Path) -> None:
@@ -58,8 +66,7 @@ def newest_export(ws: Workspace, before: dt.date | None = None) -> Path | None:
     A day whose CURRENT names no run is passed over.
     """
     days = [day for day in ws.days("export") if before is None or day < before]
-    today = dt.date.today()
-    for day in sorted(days, key=lambda d: (d <= today, d), reverse=True):
+    for day in sorted(days, key=precedence, reverse=True):
         if (run := there(lambda: ws.current("export", day))) is not None:  # noqa: B023 (called at once)
             return run
     return None
@@ -73,6 +80,13 @@ def there(named: Callable[[], Path | None]) -> Path | None:
         if e.code != Exit.DATA:
             raise
         return None
+
+
+def _day(run: Path) -> dt.date:
+    day = day_of(run.parent)
+    if day is None:
+        raise ValueError(f"{run} is not a run of a day")
+    return day
 
 
 def _point(ws: Workspace, pointer: Path, run: Path) -> None:

@@ -43,15 +43,21 @@ def holding(ws: Workspace, wait: float, command: str, ranks: Ranks = ALONE) -> I
     with ExitStack() as stack:
         while not ranks.on_first(lambda: _take(stack, ws, until, command)):
             time.sleep(POLL)
+        ranks.on_first(lambda: _sweep(ws.scratch()))
         yield
 
 
 @contextmanager
 def holding_all(every: Iterable[Workspace], wait: float, command: str) -> Iterator[None]:
-    """Holds the chains of several workspaces, as `holding` does each. Raises UserError as it does."""
+    """Holds the chains of several workspaces, waiting so long for all of them together, and clears nothing.
+
+    Raises UserError as `holding` does.
+    """
+    until = time.monotonic() + wait
     with ExitStack() as stack:
         for ws in every:
-            stack.enter_context(holding(ws, wait, command))
+            while not _take(stack, ws, until, command):
+                time.sleep(POLL)
         yield
 
 
@@ -76,7 +82,6 @@ def _take(stack: ExitStack, ws: Workspace, until: float, command: str) -> bool:
     stack.callback(_sign, handle, "")
     since = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     _sign(handle, f"pid {os.getpid()} on {socket.gethostname()} since {since} ({command})")
-    _sweep(ws.scratch())
     return True
 
 

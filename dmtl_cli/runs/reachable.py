@@ -82,7 +82,10 @@ class Runs:
 
     def _left_behind(self, child: Manifest, parent: Ref) -> bool:
         try:
-            published = self.current(parent.stage, parent.day).values()
+            by_sub = self.current(parent.stage, parent.day)
+            if parent.stage == "scores" and (teacher := _ref(child.facts.get("teacher"))) is not None:
+                by_sub = {sub: run for sub, run in by_sub.items() if sub == f"teacher={teacher.day}"}
+            published = by_sub.values()
             same = next((run for run in published if run.name == f"run-{parent.run_id}"), None)
             if same is None:
                 return bool(published)
@@ -179,6 +182,9 @@ def workspaces(ws: Workspace) -> Iterator[Workspace]:
 
 
 def writers(ws: Workspace) -> list[Workspace]:
-    """A workspace and those of its comparisons whose chains a command may hold."""
-    compared = Workspace(ws.root / "compare")
-    return [ws, *([compared] if compared.root.is_dir() else []), *[*workspaces(ws)][1:]]
+    """A workspace and those of its comparisons whose chains a command may hold.
+
+    The one of compare/ is among them before there is any comparison, so that none begins meanwhile.
+    """
+    outer, *inner = workspaces(ws)
+    return [outer, Workspace(ws.root / "compare"), *inner]

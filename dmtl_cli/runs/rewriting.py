@@ -20,13 +20,13 @@ from typing import Any, NamedTuple
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.runs.disk import creating, make_dirs, point, sha256_of, sync_dir, sync_up, walk, write_text
 from dmtl_cli.runs.manifest import MANIFEST, Manifest, as_json, canonical, identity, verify
+from dmtl_cli.runs.reachable import folders, workspaces
 from dmtl_cli.runs.recipe import Recipe
-from dmtl_cli.runs.workspace import STAGES, Workspace
+from dmtl_cli.runs.workspace import Workspace
 
 REPLACES = "replaces"
-_RUN = re.compile(r"run-[0-9a-f]{12}")
 _ID = re.compile(r"[0-9a-f]{12}")
-_POINTERS = ("export/LATEST", "export/PINNED", "*/day=*/CURRENT", "*/day=*/*/CURRENT")  # in the order they are moved
+_POINTERS = ("export/PINNED", "export/LATEST", "*/day=*/CURRENT", "*/day=*/*/CURRENT")  # in the order they are moved
 Rewrite = Callable[[Path, Path], None]
 """writes another file in place of one: (from, to)"""
 
@@ -49,23 +49,17 @@ class Change(NamedTuple):
     facts: dict[str, Any]
 
 
-def workspaces(root: Path) -> list[Workspace]:
-    """A workspace and those of `compare` below it, the outer ones first."""
-    inner = sorted(p for p in (root / "compare").glob("*") if p.is_dir() and not p.name.startswith("day="))
-    return [Workspace(root), *(ws for folder in inner for ws in workspaces(folder))]
-
-
 class Graph:
     """The runs of a workspace and of those below it that a pointer names, and all that these were made from.
 
     Raises UserError: 65 a manifest among them is damaged, 74 it cannot be read.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.workspaces = workspaces(root)
-        self.everywhere = {path: ws for ws in self.workspaces for path in _folders(ws)}
+    def __init__(self, outer: Workspace) -> None:
+        every = list(workspaces(outer))
+        self.everywhere = {path: ws for ws in every for _, _, path in folders(ws)}
         """every run that there is"""
-        self.pointers = {pointer: run for ws in self.workspaces for pointer, run in _pointers(ws)}
+        self.pointers = {pointer: run for ws in every for pointer, run in _pointers(ws)}
         self.reached: dict[str, list[Published]] = {}
         """by id, in every place; a parent that is gone is not here"""
         by_id: dict[str, list[Path]] = {}
@@ -80,8 +74,8 @@ class Graph:
             manifest = Manifest.read(path / MANIFEST)
             self.reached.setdefault(manifest.run_id, []).append(Published(self.everywhere[path], path, manifest))
             left += [place for named in _named(manifest) for place in by_id.get(named, ())]
-        every = [places[0].manifest for places in self.reached.values()]
-        self.heirs: dict[str, str] = {m.facts[REPLACES]: m.run_id for m in every if REPLACES in m.facts}
+        manifests = [places[0].manifest for places in self.reached.values()]
+        self.heirs: dict[str, str] = {m.facts[REPLACES]: m.run_id for m in manifests if REPLACES in m.facts}
 
     def order(self) -> list[str]:
         """Ids: a run after those that it names, and after its heir."""
@@ -157,15 +151,6 @@ def _alone(folder: Path) -> int:
     """Bytes of the files below a folder that stand nowhere else."""
     states = [file.lstat() for file in walk(folder)[0]]
     return sum(state.st_size for state in states if state.st_nlink == 1)
-
-
-def _folders(ws: Workspace) -> Iterator[Path]:
-    """The folder of every run of every stage."""
-    for stage in STAGES:
-        for pattern in ("day=*/run-*", "day=*/*/run-*"):
-            for path in sorted(ws.home(stage).glob(pattern)):
-                if _RUN.fullmatch(path.name) and not path.parent.name.startswith("run-") and path.is_dir():
-                    yield path
 
 
 def _pointers(ws: Workspace) -> Iterator[tuple[Path, Path]]:
@@ -274,7 +259,8 @@ def _whole(path: Path) -> bool:
 
 
 def _move(graph: Graph, run: Published, heir: Path) -> None:
-    """Points what names a run at its heir: LATEST first, as CURRENT is what a rerun looks at."""
+    """Points what names a run at its heir: PINNED first, as LATEST is led to it after a crash; CURRENT last, as it is
+    what a rerun looks at."""
     for pointer, named in graph.pointers.items():
         if named == run.path:
             with creating(run.ws.root):

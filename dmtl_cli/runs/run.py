@@ -25,6 +25,7 @@ from dmtl_cli.runs.contents import check_facts
 from dmtl_cli.runs.determinism import make_deterministic
 from dmtl_cli.runs.differences import why_not_there
 from dmtl_cli.runs.gates import Gate, Measure, judge, past, refusal
+from dmtl_cli.runs.latest import held, there
 from dmtl_cli.runs.manifest import MANIFEST, Manifest, verify
 from dmtl_cli.runs.progress import RunLog
 from dmtl_cli.runs.ranks import ALONE, Ranks
@@ -52,9 +53,13 @@ class Result:
     metrics: dict[str, float]
     gates: list[dict[str, Any]]
     up_to_date: bool
+    pinned: str | None = None
+    """of an export that is not served, as LATEST is pinned: the run that is"""
 
     def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        """Without `pinned` where it is served."""
+        shown = dataclasses.asdict(self)
+        return shown if self.pinned else {name: value for name, value in shown.items() if name != "pinned"}
 
 
 @dataclass(frozen=True)
@@ -190,16 +195,16 @@ class Run:
         with self._publication(recipe, sub, latest) as publication, self._refusal_kept(stage, day):
             draft = work(publication) if shared else self.ranks.on_first(lambda: work(publication))
             path, manifest = self.ranks.on_first(lambda: self._seal(publication, recipe, draft))
-        with suppress(OSError):  # what is published is not undone by a rejected/ that cannot be written
-            self.ws.refusal_path(stage, day).unlink(missing_ok=True)
+        self._accept(stage, day)
         return self._result(path, manifest, seconds=time.perf_counter() - start)
 
     def _published(self, recipe: Recipe, sub: str | None, latest: bool) -> Parent | None:
         """The published run of a recipe, None where it must be made. Raises UserError where a frozen run has none."""
         found = up_to_date(self.ws, recipe.stage, recipe.day, sub, recipe.key)
-        if found and (not latest or self._serves()):
+        if found and (not latest or there(self.ws.latest)):  # publishing repairs a LATEST that names no export
             if not self.frozen:
                 self.ws.clear_checkpoints(recipe.stage, recipe.day)
+                self._accept(recipe.stage, recipe.day)
             return found
         if not self.frozen:
             return None
@@ -236,6 +241,11 @@ class Run:
                     refusal.write_text("\n".join([e.line(), *e.others]) + "\n")
             raise
 
+    def _accept(self, stage: str, day: dt.date) -> None:
+        """Removes why a stage refused a day before, now that it is published."""
+        with suppress(OSError):  # what is published is not undone by a rejected/ that cannot be written
+            self.ws.refusal_path(stage, day).unlink(missing_ok=True)
+
     def _seal(self, publication: Publication, recipe: Recipe, draft: Draft) -> Parent:
         """Publishes what was written, or moves it to rejected/ where gates refuse it. Raises UserError 80 then."""
         config = self.config.gates
@@ -259,15 +269,6 @@ class Run:
         made = {"rows": draft.rows, "metrics": draft.metrics, "facts": facts}
         return recipe.fields() | made | {"gates": [gate.to_json() for gate in gates], "key_warnings": warnings}
 
-    def _serves(self) -> bool:
-        """Whether LATEST names an export; publishing repairs one that does not."""
-        try:
-            return self.ws.latest() is not None
-        except UserError as e:
-            if e.code != Exit.DATA:
-                raise
-            return False
-
     def found(self, published: Parent) -> Result:
         """The result of a run that is taken as it was published."""
         return self._result(*published, seconds=None)
@@ -275,10 +276,14 @@ class Run:
     def _result(self, path: Path, m: Manifest, *, seconds: float | None) -> Result:
         """Tells the log and the user of a run that took `seconds` to make, or (None) was published before."""
         up_to_date = seconds is None
-        result = Result(m.stage, str(m.day), m.key, m.run_id, str(path), m.rows, m.metrics, m.gates, up_to_date)
+        served = held(self.ws) if m.stage == "export" else None
+        pinned = str(served) if served and served != path else None
+        result = Result(m.stage, str(m.day), m.key, m.run_id, str(path), m.rows, m.metrics, m.gates, up_to_date, pinned)
         self.log.published(seconds, **result.to_dict())
         verb = "up to date" if up_to_date else "published"
         self.log.say(f"{m.stage} {m.day}: {verb} {m.run_id}")
+        if pinned:
+            self.log.say(f"{m.stage} {m.day}: not served, LATEST is pinned to {pinned} until dmtl rollback --unpin")
         for warning in m.facts.get("warnings", ()):
             self.log.say(f"{m.stage} {m.day}: warning: {warning}")
         self.done.append(result)

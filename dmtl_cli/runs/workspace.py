@@ -162,5 +162,9 @@ class Workspace:
         """Why a stage last refused to publish a day, until it publishes it."""
         return self.rejected() / f"{_flat(stage)}-{day}.txt"
 
+    def refused(self, day: dt.date) -> bool:
+        """Whether a stage of the chain refused the day, which the chain then goes on without."""
+        return any(self.refusal_path(stage, day).exists() for stage in CHAIN)
+
     def rejected(self) -> Path:
         return self.root / "rejected"

@@ -57,6 +57,7 @@ def _days(run: Run, day: dt.date, log: Log) -> tuple[list[dt.date], list[dt.date
     """Days to publish, in order, and the chain's first window, where its first profile measures the threshold."""
     newest = run.ws.newest(STAGE, day)
     if newest is not None:
+        log.find(day)  # 66 for a day that is not there, however many lie between
         return [*filter(log.has, between(before(newest, -1), before(day))), day], []
     there = run.ws.current(STAGE, day)
     if there is not None and not (manifest := Manifest.read(there / MANIFEST)).parents:  # the first of a chain, again

@@ -59,11 +59,13 @@ def compare(
         seeds: default the config's.
 
     Raises:
-        UserError: 66 no student was exported before the first measured day; 65 the chain is of another config, log or
-            version; 78 a setting is not a config.
+        UserError: 66 no student was exported before the first measured day, or a measured day is not there; 65 the
+            chain is of another config, log or version; 78 a setting is not a config.
     """
     measured = between(since or day, day)
     _require_student(run, measured[0])
+    for d in measured:  # before hours of training
+        Log(run.config.data, ()).find(d)
     chain = [d for d in run.ws.days("teacher") if d < day]
     bases = [_base(run, seed, load) for seed in seeds or [run.config.seed]]
     cells_of = [cells(base.config, load, settings or {}) for base in bases]  # all, before any work

@@ -61,14 +61,13 @@ def forget(ws: Workspace, file: Path, wait: float = 0) -> dict[str, Any]:
 
 
 def _forget(ws: Workspace, file: Path) -> dict[str, Any]:
-    graph = Graph(ws.root)
+    graph = Graph(ws)
     if not graph.everywhere:
         raise UserError(f"no published run in {ws.root}", "is it the workspace of this config?", Exit.NO_INPUT)
     users = _Users(_read_ids(file, _kind(graph)))
     again = list(renew(graph, users.change))
-    left = Graph(ws.root)
-    doomed = _doomed(left, users)
-    freed = remove(doomed) + sum(map(sweep, left.workspaces))
+    doomed = _doomed(Graph(ws), users)
+    freed = remove(doomed) + sum(map(sweep, writers(ws)))
     return {
         "users": len(users.found),
         "unknown": len(users.ids) - len(users.found),

@@ -16,12 +16,14 @@ from typing import Any
 from dmtl_cli.config.days import before, folder_day
 from dmtl_cli.config.errors import UserError, printable
 from dmtl_cli.runs.disk import creating, make_dirs, sync_dir
+from dmtl_cli.runs.latest import precedence
 from dmtl_cli.runs.locks import holding_all
 from dmtl_cli.runs.reachable import Runs, folders, references, workspaces, writers
 from dmtl_cli.runs.workspace import CHAIN, CHECKPOINT, STAGES, Workspace
 
 _DAY = 86_400  # seconds
 _LATER = ("teacher", "scores")  # of these a student reads days that it is not of
+_WARM = ("profile", "teacher")  # stages that go on from the day before
 _SUPERSEDED = "superseded"
 
 
@@ -49,12 +51,13 @@ def gc(ws: Workspace, keep_days: int, max_age_days: int, *, delete: bool, wait: 
         UserError: 65 a kept run is damaged, so that what it needs is not known; 75 a run or a comparison is going on.
     """
     with holding_all(writers(ws), wait, "dmtl gc"):
-        today = dt.date.today()
-        days = sorted((day for stage in CHAIN for day in ws.days(stage)), key=lambda d: (d <= today, d))
-        first = before(days[-1], keep_days) if days else dt.date.min
-        later = min(first, before(days[-1], max_age_days)) if days else first
-        found = [*_runs(ws, first, later), *(w for each in writers(ws) for w in _files(each, first, keep_days))]
-        found += [w for below in [*workspaces(ws)][1:] for w in _runs(below, dt.date.min, dt.date.min)]
+        newest = max((day for stage in CHAIN for day in ws.days(stage)), key=precedence, default=None)
+        first = before(newest, keep_days) if newest else dt.date.min
+        later = min(first, before(newest, max_age_days)) if newest else first
+        found = [*_runs(ws, first, later)]
+        oldest = _oldest_link(ws, {waste.path for waste in found})
+        found += [waste for each in writers(ws) for waste in _files(each, oldest, keep_days)]
+        found += [waste for below in [*workspaces(ws)][1:] for waste in _runs(below, dt.date.min, dt.date.min)]
         sizes = [_size(waste.path) for waste in found]
         if delete:
             for waste in found:
@@ -94,8 +97,15 @@ def _young_exports(ws: Workspace) -> set[Path]:
     return {run for run in ws.home("export").glob("day=*/run-*") if run.is_dir() and _age(run) < _DAY}
 
 
-def _files(ws: Workspace, first: dt.date, keep_days: int) -> Iterator[_Waste]:
-    """What no stage reads: scratch, logs, refusals and locks. Every writer of the workspace is shut out."""
+def _oldest_link(ws: Workspace, waste: set[Path]) -> dt.date:
+    """The first day whose profile or teacher stays: after it, a day that is not there must be known as refused, as the
+    next run would miss its profile, and `status` call it a gap."""
+    links = (day for stage, day, run in folders(ws) if stage in _WARM and run not in waste)
+    return min(links, default=dt.date.max)
+
+
+def _files(ws: Workspace, oldest: dt.date, keep_days: int) -> Iterator[_Waste]:
+    """What no stage reads: scratch, logs, refusals of days before `oldest`, and locks. Every writer is shut out."""
     old = keep_days * _DAY
     for path in sorted(ws.scratch().glob("*")):
         if not path.name.startswith(CHECKPOINT) or _age(path) > old:
@@ -105,7 +115,7 @@ def _files(ws: Workspace, first: dt.date, keep_days: int) -> Iterator[_Waste]:
             yield _Waste(ws, path, f"a log of more than {keep_days} days ago")
     for path in sorted(ws.rejected().glob("*")):
         days = [day for text in re.findall(r"\d{4}-\d\d-\d\d", path.name) if (day := folder_day(text))]
-        if _age(path) > old and all(day < first for day in days):  # of a kept day it tells why it is not there
+        if _age(path) > old and all(day < oldest for day in days):
             yield _Waste(ws, path, f"a refusal of more than {keep_days} days ago")
     for path in sorted((ws.root / "locks").glob("*.lock")):
         if path.name != "chain.lock":
@@ -166,6 +176,7 @@ def described(found: dict[str, Any]) -> str:
     """A line for each thing with its bytes, and what they sum up to."""
     lines = [f"{row['bytes']:>14,}  {row['path']}  ({row['why']})" for row in found["removed"]]
     verb = "removed" if found["deleted"] else "would remove"
-    after = "" if found["deleted"] or not lines else "; dmtl gc --delete removes them"
-    lines.append(f"{verb} {len(lines)} of {found['bytes']:,} bytes; days are kept from {found['keep_from']} on{after}")
+    after = "" if found["deleted"] or not lines else "; --delete removes them"
+    total = f"{verb} {len(lines)} files and folders, {found['bytes']:,} bytes"
+    lines.append(f"{total}; days are kept from {found['keep_from']} on{after}")
     return "\n".join(map(printable, lines))

@@ -54,7 +54,7 @@ def status(ws: Workspace, data: Data, today: dt.date | None = None, *, inputs: b
         "gaps": [str(day) for day in gaps],
         "refused": [r for r in refusals.values() if r["day"] in table],
         "problems": problems + [f"inputs of {line}" for line in (now.unreadable if now else [])],
-        "ungated": [{"stage": m.stage, "day": str(m.day)} for m in _newest(runs) if m.facts.get("ungated")],
+        "ungated": list(_ungated(runs)),
         "warnings": list(_warnings(runs)),
     }
 
@@ -81,13 +81,13 @@ def _gaps(runs: Runs, log: set[dt.date] | None) -> list[dt.date]:
     taught, found = runs.days("teacher"), set()
     for day in taught if log else ():
         try:
-            (run,) = runs.current("teacher", day).values()
+            run = runs.current("teacher", day)[None]
             before = max((p.day for p in parents(runs.manifest(run), run) if p.stage == "teacher"), default=day)
-        except UserError:  # a damaged one: the table says so
+        except (UserError, KeyError):  # damaged, as the table says, or removed meanwhile
             continue
         if (day - before).days > 1:
             found |= {gap for gap in log or () if before < gap < day}
-    return sorted(gap for gap in found - {*taught} if not runs.ws.refusal_path("teacher", gap).exists())
+    return sorted(gap for gap in found - {*taught} if not runs.ws.refused(gap))
 
 
 # -- a day's states ----------------------------------------------------------------------------------------------------
@@ -176,6 +176,12 @@ def _newest(runs: Runs) -> Iterator[Manifest]:
                 yield from [runs.manifest(run) for run in runs.current(stage, day).values()]
 
 
+def _ungated(runs: Runs) -> Iterator[dict[str, str]]:
+    """The newest published day of each stage, where its gates were off, once."""
+    found = dict.fromkeys((m.stage, str(m.day)) for m in _newest(runs) if m.facts.get("ungated"))
+    return ({"stage": stage, "day": day} for stage, day in found)
+
+
 def _warnings(runs: Runs) -> Iterator[dict[str, str]]:
     """The doubts of the newest published day of each stage about what it made, each once."""
     told: dict[tuple[str, str, str], None] = {}
@@ -196,7 +202,8 @@ def described(found: dict[str, Any]) -> str:
     if found["pinned"]:
         lines.append(f"pinned: {found['pinned']}; newer days are published and not served until dmtl rollback --unpin")
     lines += [f"problem: {problem}" for problem in found["problems"]]
-    lines += [f"gap: the log has {day}, the chain has not; run dmtl backfill from there on" for day in found["gaps"]]
+    heal = f"run dmtl backfill --from {{}} --to {max(found['days'], default='')}"
+    lines += [f"gap: the log has {day}, the chain has not; {heal.format(day)}" for day in found["gaps"]]
     lines += ["{stage} {day}: refused: {reason}".format(**each) for each in found["refused"]]
     lines += ["{stage} {day}: ungated: its gates were off".format(**each) for each in found["ungated"]]
     lines += ["{stage} {day}: warning: {warning}".format(**warning) for warning in found["warnings"]]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.runs.manifest import MANIFEST, verify
+from dmtl_cli.runs.manifest import MANIFEST, Manifest, verify
 from dmtl_cli.runs.progress import RunLog
 from dmtl_cli.runs.reachable import Runs, folders, workspaces
 from dmtl_cli.runs.workspace import STAGES, Workspace, day_of
@@ -28,20 +28,28 @@ def verify_runs(ws: Workspace, log: RunLog, *, day: dt.date | None = None, every
             nothing is published of the day; 74 a file cannot be read.
     """
     runs, gone = _chosen(ws, day, every)
-    sizes = {run: sum(f.stat().st_size for f in run.rglob("*") if f.is_file()) for run in runs}
     done = {"runs": 0, "files": 0, "bytes": 0}
-    with log.progress("verify", sum(sizes.values()), unit="B") as progress:
+    with log.progress("verify", len(runs), unit="run") as progress:
         for run in runs:
-            manifest = verify(run)
-            folder = next(p for p in run.parents if day_of(p))
-            if (manifest.stage, manifest.day) != (folder.parent.name, day_of(folder)):
-                what = f"expected {folder.parent.name} of {day_of(folder)}, found {manifest.stage} of {manifest.day}"
-                raise UserError(f"{run / MANIFEST}: {what}")
+            progress.step(1)
+            try:
+                manifest = verify(run)
+            except UserError:
+                if run.is_dir():
+                    raise
+                continue  # `gc` or `forget` has removed it meanwhile
+            _check_place(run, manifest)
             done["runs"] += 1
             done["files"] += len(manifest.files)
-            done["bytes"] += sizes[run]
-            progress.step(sizes[run])
+            done["bytes"] += sum(file["bytes"] for file in manifest.files)
     return {**done, "gone": gone}
+
+
+def _check_place(run: Path, manifest: Manifest) -> None:
+    folder = next(p for p in run.parents if day_of(p))
+    if (manifest.stage, manifest.day) != (folder.parent.name, day_of(folder)):
+        what = f"expected {folder.parent.name} of {day_of(folder)}, found {manifest.stage} of {manifest.day}"
+        raise UserError(f"{run / MANIFEST}: {what}")
 
 
 def _chosen(ws: Workspace, day: dt.date | None, every: bool) -> tuple[list[Path], list[str]]:
