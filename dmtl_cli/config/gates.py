@@ -47,7 +47,7 @@ LIMITS: Mapping[str, tuple[Limit, str]] = {
         "loss of a task on rows before they are learned, over that of its mean, where it is above 1",
     ),
     "teacher.beside_regression": (Limit(least=-0.01), "AUC of a task on held-out rows less the regression's"),
-    "teacher.gate": (Limit(most=0.999), "the largest mean share of one expert, by task"),
+    "teacher.gate": (Limit(most=0.99999), "the largest mean share of one expert, by task"),
     "teacher.moved": (
         Limit(least=1e-6, most=1e5),
         "how far training moved `.dense` weights and the `.embedding` table, over their size",
