@@ -24,6 +24,7 @@ from dmtl_cli.scores.calibration import Calibration
 from dmtl_cli.stages import train_teacher
 from dmtl_cli.teacher.gates import auc, auc_gain, first_epoch, gate_loads, on_held_out, won
 from dmtl_cli.teacher.labels import HeldOut
+from dmtl_cli.teacher.loss import _auc as batch_auc
 
 # -- numbers -----------------------------------------------------------------------------------------------------------
 
@@ -88,6 +89,25 @@ def test_the_loss_over_that_of_the_mean() -> None:
     assert [(m.name, m.value) for m in gate_loads({"gate.ctr.max": 1.0}, ("ctr", "cvr"))] == [("teacher.gate.ctr", 1.0)]
 
 
+@given(st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=1, max_size=30))
+def test_the_auc_of_a_batch_is_that_of_a_loop(rows: list[tuple[int, bool]]) -> None:
+    logit, y = torch.tensor([s for s, _ in rows], dtype=torch.float32), torch.tensor([y for _, y in rows])
+    pairs = [(a, b) for a, up in rows if up for b, down in rows if not down]
+    found = batch_auc(logit, y)
+    if not pairs:
+        assert found is None
+    else:
+        assert float(found) == pytest.approx(sum((a > b) + (a == b) / 2 for a, b in pairs) / len(pairs))  # type: ignore[arg-type]
+
+
+def test_the_error_of_an_auc_is_about_that_of_many_draws() -> None:
+    rng = np.random.default_rng(2)
+    values = [auc(y, rng.normal(size=400) + y, np.ones(400))[0] for y in (rng.random((200, 400)) < 0.3)]
+    numbers = {"rows": 400.0, "loss.ctr": 0.5, "rate.ctr": 0.3, "auc.ctr": float(np.mean(values))}
+    _, order = first_epoch(numbers, ("ctr",))
+    assert order.name == "teacher.next_auc.ctr" and order.error == pytest.approx(np.std(values), rel=0.15)
+
+
 def test_held_out_rows_of_both_classes_are_judged() -> None:
     y = np.array([1, 0, 1, 0], np.int8)
     rows = HeldOut(np.log([3.0, 1 / 3, 1.0, 1.0]), y, np.ones(4, np.float32))
@@ -141,7 +161,11 @@ def project(chain: Project, tmp_path: Path) -> Project:
 def test_good_teachers_pass_and_say_what_was_judged(chain: Project) -> None:
     gates = {gate["name"]: gate for gate in manifest(chain, "teacher", 2)["gates"]}
     assert all(gate["passed"] for gate in gates.values())
-    of_task = {f"teacher.{k}.{t}" for k in ("auc", "beside_regression", "gate", "ne", "pcoc") for t in ("ctr", "cvr")}
+    of_task = {
+        f"teacher.{k}.{t}"
+        for k in ("auc", "beside_regression", "gate", "ne", "next_auc", "pcoc")
+        for t in ("ctr", "cvr")
+    }
     whole = {f"teacher.{k}" for k in ("calibration.broken", "moved.dense", "moved.embedding", "not_finite")}
     assert gates.keys() == of_task | whole | {"inputs.null_share.colour", "inputs.null_share.hour"}
     assert gates["teacher.auc.ctr"]["value"] > 0.75 and gates["teacher.ne.ctr"]["value"] == 1

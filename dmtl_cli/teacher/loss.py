@@ -23,7 +23,8 @@ def batch_loss(
     with autocast(run.config.teacher.precision, run.device):
         logits, gates = batch_logits(model, batch, run.ranks)
     loss, parts = teacher_loss(run.config, logits, batch.labels)
-    return loss, parts | gate_numbers(gates, run.config.tasks.names) | rates(run.config, batch.labels)
+    parts |= gate_numbers(gates, run.config.tasks.names) | rates(run.config, batch.labels)
+    return loss, parts | aucs(run.config, logits.detach(), batch.labels)
 
 
 def teacher_loss(
@@ -61,6 +62,29 @@ def rates(config: Config, labels: TeacherLabels[Tensor]) -> dict[str, float | Te
         out[f"rate.{name}"] = weighted_mean((labels.converted[:, k] > 0).to(weight.dtype), weight * kept)
         out[f"share.{name}"] = kept.to(weight.dtype).mean()
     return out
+
+
+def aucs(config: Config, logits_BT: Tensor, labels: TeacherLabels[Tensor]) -> dict[str, float | Tensor]:
+    """`auc.NAME` of each task on the batch's rows that its loss is of, weights left aside; absent where the batch has
+    one class."""
+    clicked = labels.click.bool()
+    found = {CLICK: _auc(logits_BT[:, 0], clicked)}
+    for k, name in enumerate(config.tasks.conversions):
+        kept = labels.known[:, k].bool() & clicked
+        found[name] = _auc(logits_BT[kept, k + 1], labels.converted[kept, k] > 0)
+    return {f"auc.{name}": auc for name, auc in found.items() if auc is not None}
+
+
+def _auc(logit: Tensor, y: Tensor) -> Tensor | None:
+    """The share of pairs of a positive and a negative row that are in order, a tie counting half; None without one."""
+    positive = int(y.sum())
+    if not 0 < positive < len(y):
+        return None
+    ordered = logit.float().sort().values
+    own = logit[y].float().contiguous()
+    below = torch.searchsorted(ordered, own) + torch.searchsorted(ordered, own, right=True)
+    # of both counts' mean, the positives themselves are half their square
+    return (below.double().sum() / 2 - positive**2 / 2) / (positive * (len(y) - positive))
 
 
 def gate_numbers(gates_BTE: Tensor, tasks: tuple[str, ...]) -> dict[str, float | Tensor]:
