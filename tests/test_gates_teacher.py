@@ -201,7 +201,7 @@ def test_clicks_of_other_rows_are_refused_unless_forced(project: Project) -> Non
 
 def test_a_limit_can_be_changed(project: Project) -> None:
     change(project, 3, permuted)
-    limits = "{teacher.auc: {least: 0.1}, teacher.ne: {}, teacher.beside_regression: {}}"
+    limits = "{teacher.auc: {least: 0.1}, teacher.ne: {}, teacher.next_auc: {}, teacher.beside_regression: {}}"
     gates = {gate["name"]: gate for gate in project.done("train-teacher", 3, gates__limits=limits)["gates"]}
     assert gates["teacher.ne.ctr"]["limit"] == [None, None] and gates["teacher.auc.ctr"]["limit"][0] < 0.1
 
