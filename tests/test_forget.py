@@ -125,7 +125,7 @@ def tree(project: Project) -> dict[str, bytes]:
     """Everything published."""
     files = (p for p in project.ws.rglob("*") if p.is_file())
     named = {p.relative_to(project.ws).as_posix(): p for p in files}
-    return {name: p.read_bytes() for name, p in named.items() if name.partition("/")[0] not in HIDDEN}
+    return {name: p.read_bytes() for name, p in named.items() if not {*name.split("/")} & {*HIDDEN}}
 
 
 def whole(project: Project) -> None:
