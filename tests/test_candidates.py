@@ -50,7 +50,7 @@ REPLAY = {"student__distill__ways": "[replay]"}
 @pytest.fixture
 def no_export(monkeypatch: pytest.MonkeyPatch) -> None:
     """Students alone."""
-    made = SimpleNamespace(up_to_date=True, to_dict=dict)
+    made = SimpleNamespace(up_to_date=True, pinned=None, to_dict=dict)
     monkeypatch.setattr(train_student, "export", lambda run, day: made)
 
 

@@ -128,7 +128,9 @@ def test_the_cron_recipe(here: Path) -> None:
     assert f"{cron}\n".replace("\\%", "%") == daily, "crontab and command differ"
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(["sh", "-ec", daily], cwd=here, env=environment, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (65, "") and "run 2026-01-04 first" in done.stderr, done.stderr
+    assert (done.returncode, done.stdout) == (65, "") and "run dmtl run --day 2026-01-04 first" in done.stderr, (
+        done.stderr
+    )
     forgotten = "dmtl run --config mylog.yaml --day 2026-01-04"
     subprocess.run(["sh", "-ec", forgotten], cwd=here, env=environment, check=True)
     done = subprocess.run(["sh", "-ec", daily], cwd=here, env=environment, capture_output=True, text=True)
