@@ -152,6 +152,10 @@ def test_newest_runs_without_gates(chain: Chain) -> None:
         chain.make("scores", day(5), (), "again", sub=f"teacher={day(teacher)}", facts={"ungated": True})
     assert len(chain.status()["ungated"]) == 2, "each once"
     assert f"student {day(5)}: ungated" in chain.project.call("status").out
+    assert chain.status()["forced"] == []
+    chain.make("student", day(5), (), "forced", facts={"forced": "launch day"})
+    assert chain.status()["forced"] == [{"stage": "student", "day": str(day(5)), "reason": "launch day"}]
+    assert f"student {day(5)}: forced: launch day" in chain.project.call("status").out
 
 
 def test_warnings_do_not_command_the_terminal(chain: Chain) -> None:

@@ -55,6 +55,7 @@ def status(ws: Workspace, data: Data, today: dt.date | None = None, *, inputs: b
         "refused": [r for r in refusals.values() if r["day"] in table],
         "problems": problems + [f"inputs of {line}" for line in (now.unreadable if now else [])],
         "ungated": list(_ungated(runs)),
+        "forced": list(_forced(runs)),
         "warnings": list(_warnings(runs)),
     }
 
@@ -182,6 +183,12 @@ def _ungated(runs: Runs) -> Iterator[dict[str, str]]:
     return ({"stage": stage, "day": day} for stage, day in found)
 
 
+def _forced(runs: Runs) -> Iterator[dict[str, str]]:
+    """The newest published day of each stage, where it was published in spite of a gate, with the reason."""
+    found = dict.fromkeys((m.stage, str(m.day), str(m.facts["forced"])) for m in _newest(runs) if "forced" in m.facts)
+    return ({"stage": stage, "day": day, "reason": reason} for stage, day, reason in found)
+
+
 def _warnings(runs: Runs) -> Iterator[dict[str, str]]:
     """The doubts of the newest published day of each stage about what it made, each once."""
     told: dict[tuple[str, str, str], None] = {}
@@ -206,5 +213,6 @@ def described(found: dict[str, Any]) -> str:
     lines += [f"gap: the log has {day}, the chain has not; {heal.format(day)}" for day in found["gaps"]]
     lines += ["{stage} {day}: refused: {reason}".format(**each) for each in found["refused"]]
     lines += ["{stage} {day}: ungated: its gates were off".format(**each) for each in found["ungated"]]
+    lines += ["{stage} {day}: forced: {reason}".format(**each) for each in found["forced"]]
     lines += ["{stage} {day}: warning: {warning}".format(**warning) for warning in found["warnings"]]
     return "\n".join(map(printable, lines))
