@@ -477,5 +477,5 @@ def test_a_killed_rank_ends_the_other_and_nothing_is_published(
             run.terminate()
     assert run.returncode != 0
     (line,) = failed(err)
-    assert "terminated" in line and "run it again" in line  # within an import less is said
+    assert ("another" in line or "terminated" in line) and "run it again" in line  # less is said within an import
     assert project.published() == before  # torchrun's signal may cut the clearing of scratch short: the next run's work
