@@ -24,7 +24,7 @@ from dmtl_cli.scores.calibration import Calibration
 from dmtl_cli.stages import train_teacher
 from dmtl_cli.teacher.gates import auc, auc_gain, first_epoch, gate_loads, on_held_out, won
 from dmtl_cli.teacher.labels import HeldOut
-from dmtl_cli.teacher.loss import _auc as batch_auc
+from dmtl_cli.teacher.loss import _in_order
 
 # -- numbers -----------------------------------------------------------------------------------------------------------
 
@@ -91,19 +91,20 @@ def test_the_loss_over_that_of_the_mean() -> None:
 
 @given(st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=1, max_size=30))
 def test_the_auc_of_a_batch_is_that_of_a_loop(rows: list[tuple[int, bool]]) -> None:
+    """Every third row is of another task, and counts for neither class."""
     logit, y = torch.tensor([s for s, _ in rows], dtype=torch.float32), torch.tensor([y for _, y in rows])
-    pairs = [(a, b) for a, up in rows if up for b, down in rows if not down]
-    found = batch_auc(logit, y)
-    if not pairs:
-        assert found is None
-    else:
-        assert float(found) == pytest.approx(sum((a > b) + (a == b) / 2 for a, b in pairs) / len(pairs))  # type: ignore[arg-type]
+    kept = torch.arange(len(rows)) % 3 > 0
+    up, down = ([s for k, (s, of) in enumerate(rows) if of is label and k % 3] for label in (True, False))
+    pairs = [(a, b) for a in up for b in down]
+    ordered, number = _in_order(logit, kept & y, kept & ~y)
+    assert (float(ordered), float(number)) == (sum((a > b) + (a == b) / 2 for a, b in pairs), len(pairs))
 
 
 def test_the_error_of_an_auc_is_about_that_of_many_draws() -> None:
     rng = np.random.default_rng(2)
     values = [auc(y, rng.normal(size=400) + y, np.ones(400))[0] for y in (rng.random((200, 400)) < 0.3)]
-    numbers = {"rows": 400.0, "loss.ctr": 0.5, "rate.ctr": 0.3, "auc.ctr": float(np.mean(values))}
+    numbers = {"rows": 400.0, "loss.ctr": 0.5, "rate.ctr": 0.3}
+    numbers |= {"pairs.ctr": 1000.0, "ordered.ctr": 1000 * float(np.mean(values))}
     _, order = first_epoch(numbers, ("ctr",))
     assert order.name == "teacher.next_auc.ctr" and order.error == pytest.approx(np.std(values), rel=0.15)
 

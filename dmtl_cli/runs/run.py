@@ -249,7 +249,8 @@ class Run:
     def _seal(self, publication: Publication, recipe: Recipe, draft: Draft) -> Parent:
         """Publishes what was written, or moves it to rejected/ where gates refuse it. Raises UserError 80 then."""
         config = self.config.gates
-        gates = judge(draft.measures, config, past(self.ws, recipe.stage, recipe.day, config.days, publication.sub))
+        days = config.days if draft.measures and config.quality else 0
+        gates = judge(draft.measures, config, past(self.ws, recipe.stage, recipe.day, days, publication.sub))
         failed = sorted((gate for gate in gates if not gate.passed), key=lambda gate: not gate.integrity)
         fields = self._fields(recipe, draft, gates)
         if failed and (self.forced is None or failed[0].integrity):

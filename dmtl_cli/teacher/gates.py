@@ -27,7 +27,7 @@ def first_epoch(numbers: Mapping[str, float], tasks: tuple[str, ...]) -> list[Me
     """By task `teacher.ne`: the loss of rows before they are learned, over that of their mean label (normalised
     entropy: He et al., ADKDD 2014), by which a day is held against the model that meets it (progressive validation:
     Blum et al., COLT 1999). 1 where it is less: a model that is better than the mean has met its own kind of day,
-    however much better it was on others. And `teacher.next_auc`: the mean of the batches' AUC, before each is learned.
+    however much better it was on others. And `teacher.next_auc`: AUC of pairs within a batch, before it is learned.
 
     Args:
         numbers: means over the first epoch, as `loss.batch_loss` reports them.
@@ -41,7 +41,8 @@ def first_epoch(numbers: Mapping[str, float], tasks: tuple[str, ...]) -> list[Me
             # a log loss is as spread as an exponential variable; of rare labels it is known as well as their number
             error = value / math.sqrt(2 * rows * min(rate, 1 - rate))
             out.append(Measure(f"teacher.ne.{task}", max(value, 1.0), error, hint=f"{_NOISE} or {_RATE}"))
-            if (order := numbers.get(f"auc.{task}")) is not None:
+            if pairs := numbers.get(f"pairs.{task}"):
+                order = numbers[f"ordered.{task}"] / pairs
                 error = _hanley_mcneil(order, rows * rate, rows * (1 - rate))
                 out.append(Measure(f"teacher.next_auc.{task}", order, error, hint=_NOISE))
     return out

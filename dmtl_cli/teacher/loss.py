@@ -24,7 +24,7 @@ def batch_loss(
         logits, gates = batch_logits(model, batch, run.ranks)
     loss, parts = teacher_loss(run.config, logits, batch.labels)
     parts |= gate_numbers(gates, run.config.tasks.names) | rates(run.config, batch.labels)
-    return loss, parts | aucs(run.config, logits.detach(), batch.labels)
+    return loss, parts | pairs_in_order(run.config, logits.detach(), batch.labels)
 
 
 def teacher_loss(
@@ -64,27 +64,25 @@ def rates(config: Config, labels: TeacherLabels[Tensor]) -> dict[str, float | Te
     return out
 
 
-def aucs(config: Config, logits_BT: Tensor, labels: TeacherLabels[Tensor]) -> dict[str, float | Tensor]:
-    """`auc.NAME` of each task on the batch's rows that its loss is of, weights left aside; absent where the batch has
-    one class."""
+def pairs_in_order(config: Config, logits_BT: Tensor, labels: TeacherLabels[Tensor]) -> dict[str, Tensor]:
+    """Of each task, on the batch's rows that its loss is of, weights left aside: `pairs.NAME` of a positive and a
+    negative row, and `ordered.NAME`, how many of them are in order. Their ratio is the AUC; no number is read."""
     clicked = labels.click.bool()
-    found = {CLICK: _auc(logits_BT[:, 0], clicked)}
+    of = {CLICK: (torch.ones_like(clicked), clicked)}
     for k, name in enumerate(config.tasks.conversions):
-        kept = labels.known[:, k].bool() & clicked
-        found[name] = _auc(logits_BT[kept, k + 1], labels.converted[kept, k] > 0)
-    return {f"auc.{name}": auc for name, auc in found.items() if auc is not None}
+        of[name] = (labels.known[:, k].bool() & clicked, labels.converted[:, k] > 0)
+    out: dict[str, Tensor] = {}
+    for k, (name, (kept, y)) in enumerate(of.items()):
+        out[f"ordered.{name}"], out[f"pairs.{name}"] = _in_order(logits_BT[:, k].float(), kept & y, kept & ~y)
+    return out
 
 
-def _auc(logit: Tensor, y: Tensor) -> Tensor | None:
-    """The share of pairs of a positive and a negative row that are in order, a tie counting half; None without one."""
-    positive = int(y.sum())
-    if not 0 < positive < len(y):
-        return None
-    ordered = logit.float().sort().values
-    own = logit[y].float().contiguous()
-    below = torch.searchsorted(ordered, own) + torch.searchsorted(ordered, own, right=True)
-    # of both counts' mean, the positives themselves are half their square
-    return (below.double().sum() / 2 - positive**2 / 2) / (positive * (len(y) - positive))
+def _in_order(logit: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
+    """How many pairs of a positive and a negative row [B] are in order, a tie counting half, and how many there are."""
+    below = torch.where(negative, logit, torch.inf).sort().values  # what is no negative is below none
+    own = logit.contiguous()
+    twice = torch.searchsorted(below, own) + torch.searchsorted(below, own, right=True)
+    return torch.where(positive, twice, 0).sum() / 2.0, positive.sum().double() * negative.sum()
 
 
 def gate_numbers(gates_BTE: Tensor, tasks: tuple[str, ...]) -> dict[str, float | Tensor]:
