@@ -46,7 +46,7 @@ LIMITS: Mapping[str, tuple[Limit, str]] = {
         Limit(most=100.0, rise=0.05),
         "loss of a task on rows before they are learned, over that of its mean, where it is above 1",
     ),
-    "teacher.next_auc": (Limit(fall=0.1), "AUC of a task on rows before they are learned"),
+    "teacher.next_auc": (Limit(fall=0.05), "AUC of a task on rows before they are learned"),
     "teacher.beside_regression": (Limit(least=-0.01), "AUC of a task on held-out rows less the regression's"),
     "teacher.gate": (Limit(most=0.99999), "the largest mean share of one expert, by task"),
     "teacher.moved": (
