@@ -149,3 +149,15 @@ def test_quantiles_of_a_log_without_exposures_are_absent() -> None:
         Gates(), {"scores.p50.ctr": [40.0]},
     )  # fmt: skip
     assert not gate.passed and gate.baseline == 40.0
+
+
+def test_a_refusal_of_one_teachers_scores_stays_when_anothers_are_published(project: Project) -> None:
+    folder = project.ws / "rejected"
+    folder.mkdir()
+    own, other = (folder / f"scores-{DAYS[1]}.teacher={day}.txt" for day in (DAYS[0], DAYS[1]))
+    for refusal in (own, other):
+        refusal.write_text("dmtl: error: too few exposed pairs")
+    project.done("dump-logits", 2, "--teacher-day", DAYS[0])
+    assert (own.exists(), other.exists()) == (False, True)
+    shown = json.loads(project.call("status", "--json").out)
+    assert shown["refused"] == [{"stage": "scores", "day": str(DAYS[1]), "reason": "too few exposed pairs"}]

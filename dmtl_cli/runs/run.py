@@ -192,10 +192,10 @@ class Run:
         if found := self.ranks.on_first(lambda: self._published(recipe, sub, latest)):
             return self._result(*found, seconds=None)
         start = time.perf_counter()
-        with self._publication(recipe, sub, latest) as publication, self._refusal_kept(stage, day):
+        with self._publication(recipe, sub, latest) as publication, self._refusal_kept(stage, day, sub):
             draft = work(publication) if shared else self.ranks.on_first(lambda: work(publication))
             path, manifest = self.ranks.on_first(lambda: self._seal(publication, recipe, draft))
-        self._accept(stage, day)
+        self._accept(stage, day, sub)
         return self._result(path, manifest, seconds=time.perf_counter() - start)
 
     def _published(self, recipe: Recipe, sub: str | None, latest: bool) -> Parent | None:
@@ -204,11 +204,11 @@ class Run:
         if found and (not latest or there(self.ws.latest)):  # publishing repairs a LATEST that names no export
             if not self.frozen:
                 self.ws.clear_checkpoints(recipe.stage, recipe.day)
-                self._accept(recipe.stage, recipe.day)
+                self._accept(recipe.stage, recipe.day, sub)
             return found
         if not self.frozen:
             return None
-        refusal = self.ws.refusal_path(recipe.stage, recipe.day)
+        refusal = self.ws.refusal_path(recipe.stage, recipe.day, sub)
         if refusal.exists():
             raise UserError(refusal.read_text().partition("\n")[0].removeprefix("dmtl: error: "), code=Exit.REFUSED)
         raise why_not_there(self.ws, recipe, sub)
@@ -229,22 +229,22 @@ class Run:
             yield shared
 
     @contextmanager
-    def _refusal_kept(self, stage: str, day: dt.date) -> Iterator[None]:
+    def _refusal_kept(self, stage: str, day: dt.date, sub: str | None) -> Iterator[None]:
         """Stores why a run is refused, for `status`; a rejected/ that cannot be written must not hide the reason."""
         try:
             yield
         except UserError as e:
             if e.code == Exit.REFUSED and self.ranks.first:
-                refusal = self.ws.refusal_path(stage, day)
+                refusal = self.ws.refusal_path(stage, day, sub)
                 with suppress(OSError):
                     refusal.parent.mkdir(parents=True, exist_ok=True)
                     refusal.write_text("\n".join([e.line(), *e.others]) + "\n")
             raise
 
-    def _accept(self, stage: str, day: dt.date) -> None:
+    def _accept(self, stage: str, day: dt.date, sub: str | None) -> None:
         """Removes why a stage refused a day before, now that it is published."""
         with suppress(OSError):  # what is published is not undone by a rejected/ that cannot be written
-            self.ws.refusal_path(stage, day).unlink(missing_ok=True)
+            self.ws.refusal_path(stage, day, sub).unlink(missing_ok=True)
 
     def _seal(self, publication: Publication, recipe: Recipe, draft: Draft) -> Parent:
         """Publishes what was written, or moves it to rejected/ where gates refuse it. Raises UserError 80 then."""

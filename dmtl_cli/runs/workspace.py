@@ -158,13 +158,18 @@ class Workspace:
         """Where a run of a stage's day is made."""
         return self.scratch() / f"{_flat(stage)}-{day}{'-' + sub if sub else ''}"
 
-    def refusal_path(self, stage: str, day: dt.date) -> Path:
-        """Why a stage last refused to publish a day, until it publishes it."""
-        return self.rejected() / f"{_flat(stage)}-{day}.txt"
+    def refusal_path(self, stage: str, day: dt.date, sub: str | None = None) -> Path:
+        """Why a stage last refused to publish a day, until it publishes it; of scores, one text a teacher."""
+        return self.rejected() / f"{_flat(stage)}-{day}{'.' + sub if sub else ''}.txt"
+
+    def refusals(self, stage: str = "*", day: object = "????-??-??") -> list[Path]:
+        """The texts of refusals, sorted."""
+        texts = (f"{_flat(stage)}-{day}{end}.txt" for end in ("", ".teacher=*"))
+        return sorted(path for text in texts for path in self.rejected().glob(text))
 
     def refused(self, day: dt.date) -> bool:
         """Whether a stage of the chain refused the day, which the chain then goes on without."""
-        return any(self.refusal_path(stage, day).exists() for stage in CHAIN)
+        return any(self.refusals(stage, day) for stage in CHAIN)
 
     def rejected(self) -> Path:
         return self.root / "rejected"

@@ -158,8 +158,9 @@ def _served(ws: Workspace) -> tuple[Path | None, list[str]]:
 def _refusals(ws: Workspace) -> dict[tuple[str, str], dict[str, str]]:
     """The first line of why a stage last refused a day, by stage and day."""
     found = {}
-    for file in sorted(ws.rejected().glob("*-????-??-??.txt")):
-        stage, day = file.stem[:-11], file.stem[-10:]
+    for file in ws.refusals():
+        name = file.stem.partition(".teacher=")[0]
+        stage, day = name[:-11], name[-10:]
         try:
             parse_day(day)
             reason = next(iter(file.read_text(encoding="utf-8", errors="replace").splitlines()), "")
