@@ -157,7 +157,8 @@ TEXTS = st.one_of(
     st.text("+-0159. |,ab\u00e9\u0301", max_size=6),
     st.sampled_from(["item-07", "DE", "a|b||c", "\u00e9", "9223372036854775807", "9223372036854775808", "-0", "５"]),
 )
-INTS = st.one_of(st.integers(-(2**63), 2**64), st.integers(-3, 70))
+INTS = st.one_of(st.integers(-(2**63), 2**63 - 1), st.integers(-3, 70))
+BEYOND = st.integers(2**63, 2**64 - 1)
 FLOATS = st.one_of(st.floats(), st.integers(-50, 70).map(float), st.sampled_from([-0.0, 2.0**53, 2.0**54, 18.0]))
 ONE_TYPE = (TEXTS, INTS, FLOATS, st.booleans())
 LISTS = st.one_of(*(st.lists(st.one_of(st.none(), of), max_size=6) for of in ONE_TYPE))
@@ -179,7 +180,7 @@ VOCABULARIES = known(pl.read_parquet(folder_of("shown") / "vocabularies.parquet"
 
 def values_of(name: str) -> st.SearchStrategy[Any]:
     kind = DESCRIBED[name]["kind"]
-    most = {"sequence": LISTS, "vector": VECTORS}.get(kind, st.one_of(*ONE_TYPE))
+    most = {"sequence": LISTS, "vector": VECTORS}.get(kind, st.one_of(*ONE_TYPE, BEYOND))
     return st.one_of(st.none(), most, most, TEXTS if kind != "vector" else LISTS, LISTS)
 
 
