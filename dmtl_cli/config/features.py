@@ -41,7 +41,7 @@ class Feature(Section):
     """categorical, sequence: no vocabulary; a value is row 1 + hash mod that many, which others may share"""
     max_length: Positive = 50
     """sequence: the last values kept"""
-    separator: str | None = None
+    separator: Annotated[str, Field(min_length=1)] | None = None
     """sequence: splits a text column, e.g. '|'"""
     boundaries: Annotated[tuple[float, ...], Field(min_length=1)] | None = None
     """numeric: bucket edges, ascending"""

@@ -47,8 +47,8 @@ class Categorical(Kind):
 
 
 def as_ids(name: str, values: pl.Series, type_hint: str, fraction_hint: str) -> pl.Series:
-    """Values as Int64 or String (Null where there are none); a whole float is the integer it was read from, since a
-    null made the column float.
+    """Values as Int64 or String (Null where there are none): NaN and empty text are null, and a whole float is the
+    integer it was read from, since a null made the column float.
 
     Args:
         name: the feature, for errors.
@@ -72,7 +72,8 @@ def as_ids(name: str, values: pl.Series, type_hint: str, fraction_hint: str) -> 
             raise UserError(f"feature {name}: a categorical value is not whole (up to 2^53): {first!r}", fraction_hint)
         return whole.cast(pl.Int64)
     if values.dtype in (pl.String, pl.Categorical, pl.Enum):
-        return values.cast(pl.String)
+        text = values.cast(pl.String)
+        return text.set(text == "", None)
     if values.dtype == pl.Null:
         return values
     raise UserError(f"feature {name}: expected integers or text, got {values.dtype}", type_hint)

@@ -18,7 +18,6 @@ from dmtl_cli.data.features.layout import Array, FloatColumns, IdColumn
 
 _SAMPLE = 1_000_000  # events whose event-level numbers are measured
 _LARGEST = 10  # deviations from the mean
-_UNKNOWN: dict[str, Any] = {"edges": [], "mean": 0.0, "std": 1.0}  # of a feature that has not been measured yet
 
 
 class Numeric(Kind):
@@ -29,9 +28,12 @@ class Numeric(Kind):
         return IdColumn(self.embedding, is_id=False) if self.feature.is_bucketed else FloatColumns(1)
 
     def encode(self, values: pl.Series, learned: Learned) -> Array:
-        """Row 1 + the number of edges at or below each value, 0 for null; or (value - mean) / deviation, 0 for null."""
+        """Row 1 + the number of edges at or below each value, or (value - mean) / deviation; 0 for null, and for every
+        value of a feature that has not been measured yet."""
         x = self._numbers(values)
-        known = learned.numbers.get(self.feature.name, _UNKNOWN)
+        known = learned.numbers.get(self.feature.name)
+        if known is None:
+            x, known = np.full(len(x), np.nan), {"edges": [], "mean": 0.0, "std": 1.0}
         if self.feature.is_bucketed:
             edges = np.asarray(known["edges"])
             return np.where(np.isnan(x), 0, 1 + np.searchsorted(edges, x, side="right")).astype(np.int32)
@@ -66,7 +68,7 @@ class Numeric(Kind):
 
     def own_rows(self, learned: Learned) -> int | None:
         """A bucket more than there are edges, and the OOV row."""
-        edges = learned.numbers.get(self.feature.name, _UNKNOWN).get("edges", ())
+        edges = learned.numbers.get(self.feature.name, {}).get("edges", ())
         return len(edges) + 2 if self.feature.is_bucketed else None
 
     def enough(self, rows: int, block: pl.Series) -> bool:

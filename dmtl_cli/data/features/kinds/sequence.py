@@ -48,7 +48,7 @@ class Sequence(Kind):
     def _lists(self, values: pl.Series) -> pl.Series:
         f = self.feature
         if values.dtype == pl.String and f.separator is not None:
-            return values.str.split(f.separator).list.eval(pl.element().filter(pl.element() != ""))
+            return values.str.split(f.separator)
         if values.dtype == pl.Null:
             return values.cast(pl.List(pl.Int64))
         if isinstance(values.dtype, pl.Array):

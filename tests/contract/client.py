@@ -1,0 +1,82 @@
+"""A client of an export, from docs/export.md alone: `client.py EXPORT < REQUESTS > ANSWERS`, a JSON text a line."""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pyarrow.parquet as pq
+
+
+def as_id(v, text):
+    if v is None or v == "" or v != v:
+        return None
+    if not isinstance(v, str):
+        if v % 1 or not -(2**63) <= v < 2**63 or (isinstance(v, float) and abs(v) > 2**53):
+            raise ValueError(f"no id: {v}")
+        v = str(int(v))
+    number = int(v) if v.encode()[v[0] in "+-" :].isdigit() else 2**63
+    return v if text else number if -(2**63) <= number < 2**63 else None
+
+
+def row_of(f, v, vocabularies):
+    text, rows = vocabularies.get(f.get("embedding_name", f["name"]), (f.get("hash") == "blake2b64", {}))
+    if (v := as_id(v, text)) is None or "hash" not in f:
+        return rows.get(v, 0)
+    z = int.from_bytes(hashlib.blake2b(v.encode(), digest_size=8).digest(), "big") if text else v + 0x9E3779B97F4A7C15
+    for shift, factor in [] if text else [(30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)]:
+        z = (z % 2**64 ^ z % 2**64 >> shift) * factor
+    return 1 + z % 2**64 % f["hash_bucket_size"]
+
+
+def encode(features, vocabularies, raw):
+    inputs, ids, floats = {}, [], []
+    for f in sorted(features, key=lambda f: f.get("level") == "event"):
+        v, name, size = raw.get(f["name"]), f"sequence_{len(inputs)}", f["max_length"]
+        if f["kind"] == "categorical":
+            ids.append(row_of(f, v, vocabularies))
+        elif f["kind"] == "sequence":
+            v = v.split(f["separator"]) if isinstance(v, str) else v or []
+            inputs[name] = ([r for r in (row_of(f, x, vocabularies) for x in v) if r][-size:] + [0] * size)[:size]
+        elif f["kind"] == "vector":
+            x = np.array([0.0 if e is None else e + 0.0 for e in v or [0] * f["dim"]]).reshape(f["dim"])
+            floats.extend(np.where(abs(x) <= np.finfo(np.float32).max, x, 0))
+        else:
+            x = float(v) if v is not None and abs(v) < np.inf else np.nan
+            x = np.sign(x) * np.log1p(abs(x)) if f.get("transform") == "log1p" else x
+            if "boundaries" in f or "num_buckets" in f:
+                ids.append(1 + sum(edge <= x for edge in f["edges"]) if x == x and "edges" in f else 0)
+            else:
+                floats.append(np.nan_to_num(np.clip((x - f["mean"]) / f["std"], -10, 10)) if "mean" in f else 0)
+    inputs |= {"ids": ids, "floats": np.array(floats, np.float32)}
+    return {n: np.array([x]) for n, x in inputs.items() if len(x)}
+
+
+def main(root):
+    folder = root / (root / "LATEST").read_text().strip()
+    about, vocabularies = json.loads((folder / "features.json").read_text()), {}
+    files = (folder / f"{name}.parquet" for name in ("vocabularies", "users", "item_vectors"))
+    rows, users, items = (pq.read_table(file).to_pylist() for file in files)
+    for row, v in [(r, v) for r in rows for v in (r["int_value"], r["text_value"]) if v is not None]:
+        vocabularies.setdefault(row["embedding"], (isinstance(v, str), {}))[1][v] = row["row"]
+    towers = {side: onnxruntime.InferenceSession(folder / f"{side}_tower.onnx") for side in ("user", "item")}
+    ids, vectors = [item["item_id"] for item in items], np.array([item["vector"] for item in items])
+    for line in sys.stdin:
+        asked = json.loads(line, object_hook=lambda d: float(d["float"]) if "float" in d else d)
+        side, user = asked.get("side", "user"), next((u for u in users if str(u["user_id"]) == asked.get("user")), {})
+        raw = asked.get("raw") or {name[8:]: v for name, v in user.items() if name.startswith("feature.")}
+        try:
+            inputs = encode([f for f in about["features"] if f["side"] == side], vocabularies, raw)
+            vector = towers[side].run(None, inputs)[0][0]
+            dots, seen = (vectors * vector).sum(1).astype(np.float32), asked.get("exclude_seen") and user["seen_items"]
+            best = [k for k in np.argsort(-dots, kind="stable") if ids[k] not in (seen or [])][: asked.get("k", 0)]
+            top = [{"item_id": str(ids[k]), "score": about["scale"] * float(dots[k]) + about["bias"]} for k in best]
+            print(json.dumps({n: x[0].tolist() for n, x in inputs.items()} | {"vector": vector.tolist(), "items": top}))
+        except (KeyError, TypeError, ValueError):
+            print('{"error": true}')
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

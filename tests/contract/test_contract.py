@@ -1,0 +1,226 @@
+"""The frozen exports answer what tests/contract/frozen/cases.json says: asked by dmtl, and by clients that were written
+from docs/export.md alone and import nothing of it."""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from dmtl_cli.config.errors import UserError
+from dmtl_cli.config.features import Feature
+from dmtl_cli.data.features.kinds import kind_of
+from dmtl_cli.data.log.hashing import blake2b64, splitmix64
+from dmtl_cli.serving.export import Export
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+FROZEN = HERE / "frozen"
+CASES = json.loads((FROZEN / "cases.json").read_text())
+WORLDS = ("shown", "plain")
+TOLERANCE = 1e-6
+
+CLEAN = """
+import runpy, sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        if top not in {"numpy", "pyarrow", "onnxruntime"} | sys.stdlib_module_names:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Refuse())
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def cases_of(world: str) -> list[dict[str, Any]]:
+    return [case for case in CASES if case["export"] == world]
+
+
+def folder_of(world: str) -> Path:
+    return FROZEN / world / (FROZEN / world / "LATEST").read_text().strip()
+
+
+def check(case: dict[str, Any], found: dict[str, Any]) -> None:
+    """One answer of a client: ids exactly, floats and vectors within TOLERANCE, orders exactly."""
+    expected = case["expected"]
+    if "error" in expected or "error" in found:
+        assert found == expected, case["why"]
+        return
+    inputs = {name: row for name, row in found.items() if name not in ("vector", "items")}
+    assert inputs.keys() == expected["inputs"].keys()
+    for name, row in expected["inputs"].items():
+        if name == "floats":
+            assert inputs[name] == pytest.approx(row, rel=TOLERANCE, abs=TOLERANCE), case["why"]
+        else:
+            assert inputs[name] == row, case["why"]
+    assert found["vector"] == pytest.approx(expected["vector"], abs=TOLERANCE), case["why"]
+    wanted = expected.get("items", [])
+    assert [i["item_id"] for i in found["items"]] == [i["item_id"] for i in wanted], case["why"]
+    assert [i["score"] for i in found["items"]] == pytest.approx([i["score"] for i in wanted], abs=1e-5)
+
+
+def ask(command: list[str], world: str) -> None:
+    """Asks a client everything, without telling what is expected."""
+    cases = cases_of(world)
+    lines = "".join(json.dumps(case["request"]) + "\n" for case in cases)
+    done = subprocess.run(
+        [*command, str(FROZEN / world)], input=lines, capture_output=True, text=True, encoding="utf-8", timeout=120
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    for case, answer in zip(cases, done.stdout.splitlines(), strict=True):
+        check(case, json.loads(answer))
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_a_client_of_sixty_lines(world: str) -> None:
+    ask([sys.executable, "-I", "-W", "error", "-c", CLEAN, str(HERE / "client.py")], world)
+
+
+def test_the_client_is_as_small_as_is_said() -> None:
+    text = (HERE / "client.py").read_text()
+    tops = {a.name for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Import) for a in n.names}
+    tops |= {str(n.module) for n in ast.walk(ast.parse(text)) if isinstance(n, ast.ImportFrom)}
+    assert tops == {"hashlib", "json", "sys", "pathlib", "numpy", "onnxruntime", "pyarrow.parquet"}
+    body = text[text.index("def ") : text.index("if __name__")]
+    assert sum(bool(line.strip()) for line in body.splitlines()) <= 60
+
+
+@pytest.mark.skipif(
+    shutil.which("node") is None or not (HERE / "node_modules").is_dir(),
+    reason="no node, or no packages: npm ci --ignore-scripts in tests/contract",
+)
+@pytest.mark.parametrize("world", WORLDS)
+def test_a_client_in_javascript(world: str) -> None:
+    ask(["node", str(HERE / "client.mjs")], world)
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_dmtl_answers_the_same(world: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Today's encoder reads the raw values of the frozen cases as it did."""
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    made = runpy.run_path(str(ROOT / "scripts" / "contract_vectors.py"))
+    export = Export(folder_of(world))
+    asked = [(why, made["tagged"](request)) for why, request in made["CASES"][world]]
+    cases = cases_of(world)
+    assert asked == [(case["why"], case["request"]) for case in cases], "python scripts/contract_vectors.py"
+    for (_, request), case in zip(made["CASES"][world], cases, strict=True):
+        found = made["answer"](export, request)
+        check(case, found if "error" in found else {"items": [], **found.pop("inputs"), **found})
+        if "user" in request:
+            top = export.recommend(request["user"], request["k"], exclude_seen=request.get("exclude_seen", False))
+            wanted = case["expected"]["items"]
+            assert top["score"].to_list() == pytest.approx([i["score"] for i in wanted], abs=1e-5)
+            clear = [
+                k for k in range(len(wanted)) if sum(abs(i["score"] - wanted[k]["score"]) < 1e-5 for i in wanted) == 1
+            ]
+            assert [str(top["item_id"][k]) for k in clear] == [wanted[k]["item_id"] for k in clear] and len(clear) > 4
+
+
+def test_the_cases_have_every_kind_and_ties() -> None:
+    described = json.loads((folder_of("shown") / "features.json").read_text())
+    features = {f["name"]: f for f in described["features"]}
+    assert {f["kind"] for f in features.values()} == {"categorical", "sequence", "numeric", "vector"}
+    asked = {name for case in cases_of("shown") for name in case["request"].get("raw", {})}
+    assert asked == features.keys() and described["blocks"].keys() == {"exposure", "preference"}
+    assert {f.get("hash") for f in features.values()} == {None, "splitmix64", "blake2b64"}
+    assert "hash" not in features["silent"] and "edges" not in features["asleep"] and "mean" not in features["dormant"]
+    tied = [i["score"] for case in CASES for i in case["expected"].get("items", [])]
+    assert len(set(tied)) < len(tied)
+    forgotten = pl.read_parquet(folder_of("plain") / "vocabularies.parquet").filter(
+        pl.col("int_value").is_null() & pl.col("text_value").is_null()
+    )
+    assert forgotten["row"].len() == 1 and forgotten["row"][0] > 0
+    waiting = pl.read_parquet(folder_of("shown") / "vocabularies.parquet").filter(pl.col("row") == 0)
+    assert waiting["text_value"].to_list() == ["rare"]
+
+
+CLIENT = runpy.run_path(str(HERE / "client.py"))
+SHOWN = Export(folder_of("shown"))
+DESCRIBED = {f["name"]: f for f in SHOWN.described["features"]}
+TEXTS = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=6),
+    st.text("+-0159. |,ab\u00e9\u0301", max_size=6),
+    st.sampled_from(["item-07", "DE", "a|b||c", "\u00e9", "9223372036854775807", "9223372036854775808", "-0", "５"]),
+)
+INTS = st.one_of(st.integers(-(2**63), 2**63 - 1), st.integers(-3, 70))
+BEYOND = st.integers(2**63, 2**64 - 1)
+FLOATS = st.one_of(st.floats(), st.integers(-50, 70).map(float), st.sampled_from([-0.0, 2.0**53, 2.0**54, 18.0]))
+ONE_TYPE = (TEXTS, INTS, FLOATS, st.booleans())
+LISTS = st.one_of(*(st.lists(st.one_of(st.none(), of), max_size=6) for of in ONE_TYPE))
+VECTORS = st.one_of(st.lists(st.one_of(st.none(), st.floats()), max_size=3), st.just([1, 2, 3]))
+
+
+def known(rows: Any) -> dict[str, tuple[bool, dict[Any, int]]]:
+    """The vocabularies of an export, as the client reads them."""
+    out: dict[str, tuple[bool, dict[Any, int]]] = {}
+    for r in rows:
+        for v in (r["int_value"], r["text_value"]):
+            if v is not None:
+                out.setdefault(r["embedding"], (isinstance(v, str), {}))[1][v] = r["row"]
+    return out
+
+
+VOCABULARIES = known(pl.read_parquet(folder_of("shown") / "vocabularies.parquet").to_dicts())
+
+
+def values_of(name: str) -> st.SearchStrategy[Any]:
+    kind = DESCRIBED[name]["kind"]
+    most = {"sequence": LISTS, "vector": VECTORS}.get(kind, st.one_of(*ONE_TYPE, BEYOND))
+    return st.one_of(st.none(), most, most, TEXTS if kind != "vector" else LISTS, LISTS)
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.sampled_from(sorted(DESCRIBED)).flatmap(lambda name: st.tuples(st.just(name), values_of(name))))
+def test_the_client_encodes_as_dmtl_does(case: tuple[str, Any]) -> None:
+    name, value = case
+    (feature,) = (f for f in SHOWN.encoder.features if f.name == name)
+    try:
+        (expected,) = kind_of(feature).encode(pl.Series([value]), SHOWN.encoder.learned)
+    except UserError:
+        expected = None
+    try:
+        inputs = CLIENT["encode"]([DESCRIBED[name]], VOCABULARIES, {name: value})
+    except (KeyError, TypeError, ValueError):
+        inputs = None
+    assert (inputs is None) == (expected is None)
+    if inputs is not None:
+        (found,) = inputs.values()
+        assert np.ravel(found).tolist() == pytest.approx(np.ravel(expected).tolist(), rel=TOLERANCE, abs=1e-30)
+
+
+def test_hashes_of_the_document() -> None:
+    said = re.findall(
+        r"^\| `(splitmix64|blake2b64)` \| (.*?) \| (0x\w{16}) \|", (ROOT / "docs/export.md").read_text(), re.M
+    )
+    assert {name for name, *_ in said} == {"splitmix64", "blake2b64"} and len(said) >= 8
+    for name, value, hexed in said:
+        of = json.loads(value.strip("`"))
+        found = blake2b64(of) if name == "blake2b64" else int(splitmix64(np.array([of]))[0])
+        assert f"0x{found:016X}" == hexed
+
+
+def test_a_separator_separates() -> None:
+    with pytest.raises(ValidationError, match="separator"):
+        Feature(name="tags", side="item", kind="sequence", separator="")
+
+
+def test_a_client_reads_every_float_alike() -> None:
+    """The cases hold floats that JSON cannot write as {"float": text}."""
+    tagged = [v for case in CASES for v in case["request"].get("raw", {}).values() if isinstance(v, dict)]
+    assert {v["float"] for v in tagged} == {"NaN", "Infinity", "-Infinity"}
+    assert all(not math.isfinite(float(v["float"])) for v in tagged)
