@@ -124,7 +124,8 @@ def recommend_to(
         with creating(out):
             for start in range(0, len(users), slice_size):
                 mine, there = _with_features(export, users[start : start + slice_size])
-                unknown += users[start : start + slice_size].join(mine, on=_ID, how="anti")[_ID].cast(pl.String)
+                missing = users[start : start + slice_size].join(mine, on=_ID, how="anti")[_ID]
+                unknown.extend(missing.cast(pl.String).to_list())
                 known, cold = known + there, cold + len(mine) - there
                 if len(mine):
                     table = _table(export, mine, k, exclude_seen)

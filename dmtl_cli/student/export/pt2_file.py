@@ -62,8 +62,13 @@ def write_by_torch(file: Path, module: nn.Module, example: tuple[Tensor, ...], k
     with _quiet():
         program = torch.export.export(module, example, dynamic_shapes=(tuple({0: rows} for _ in example),))
         for node in program.graph.nodes:
-            for key in ("stack_trace", "nn_module_stack", "source_fn_stack", "from_node"):  # these name the source code
-                node.meta.pop(key, None)
+            for word in (
+                "stack_trace",
+                "nn_module_stack",
+                "source_fn_stack",
+                "from_node",
+            ):  # these name the source code
+                node.meta.pop(word, None)
         program.example_inputs = None  # would be the only pickle of the archive
         torch.export.save(program, file, extra_files={KEY: key} if key else None)
 
