@@ -404,8 +404,29 @@ def test_values_are_looked_up_in_the_file(tmp_path: Path, text: bool, monkeypatc
     assert "frame" not in vars(found) and found.largest == 101
     assert found.frame.equals(whole.frame) and found.rows == 102
     assert VocabularyFile(path, "a").lookup(asked).tolist() == [0] * 5
-    with pytest.raises(ValueError, match="mine: row 101, the embedding has 101 rows"):
-        found.check_largest(101)
+    for one in (found, VocabularyFile(path, "mine")):
+        one.check_rows(102)
+        with pytest.raises(ValueError, match="mine: expected the 101 rows of"):
+            one.check_rows(101)
+
+
+def test_a_file_of_an_earlier_version_is_read_whole(tmp_path: Path) -> None:
+    """Its row groups have several embeddings."""
+    _write_vocabularies(tmp_path / "new", {"a": VOCABULARY, "b": VOCABULARY}, "")
+    pq.write_table(pq.read_table(tmp_path / "new"), tmp_path / "old")
+    found = VocabularyFile(tmp_path / "old", "b")
+    found.check_rows(4)
+    assert found.lookup(pl.Series([3, 4, None])).tolist() == [2, 0, 0] and found.groups is None
+    with pytest.raises(ValueError, match="b: expected the 5 rows"):
+        found.check_rows(5)
+
+
+VOCABULARY = Vocabulary(
+    pl.DataFrame(
+        {"value": [1, 3, 5], "row": [1, 2, 3], "count": [1, 1, 1], "last_seen": [dt.date(2026, 1, 1)] * 3},
+        schema_overrides={"row": pl.Int32},
+    )
+)
 
 
 def test_only_row_groups_that_may_hold_a_value_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

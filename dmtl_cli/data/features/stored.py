@@ -78,7 +78,7 @@ def read_files(folder: Path, *, lazily: bool = False) -> Stored:
         vocabularies = read(path, features, types)
         for name, vocabulary in vocabularies.items():
             if isinstance(vocabulary, VocabularyFile):
-                vocabulary.check_largest(rows[name])
+                vocabulary.check_rows(rows[name])
             elif rows.get(name) != vocabulary.rows:
                 raise ValueError(f"{name}: expected the {rows.get(name)} rows of features.json, got {vocabulary.rows}")
     return Stored(tuple(features), Learned(vocabularies, numbers), id_kinds)

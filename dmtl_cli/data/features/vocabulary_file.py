@@ -27,16 +27,16 @@ class VocabularyFile(Vocabulary):
     def __init__(self, path: Path, embedding: str) -> None:
         metadata = pq.read_metadata(path)
         ranges = [limits(metadata, at, "embedding") for at in range(metadata.num_row_groups)]
-        alone = all(least is not None and least == most for least, most in ranges)
+        last = [limits(metadata, at, "row")[1] for at in range(metadata.num_row_groups)]
+        alone = None not in last and all(least is not None and least == most for least, most in ranges)
         mine = [at for at, (least, _) in enumerate(ranges) if least == embedding or not alone]
         text = any(limits(metadata, at, "text_value")[0] is not None for at in mine)
-        largest = [limits(metadata, at, "row")[1] for at in mine]
         self.__dict__ |= {
             "path": path,
             "embedding": embedding,
             "mine": mine,
             "column": "text_value" if text else "int_value",
-            "largest": max((row for row in largest if row is not None), default=0),
+            "largest": max((last[at] for at in mine), default=0) if alone else None,
             "groups": RowGroups(path, "text_value" if text else "int_value", mine) if alone else None,
         }
 
@@ -45,7 +45,7 @@ class VocabularyFile(Vocabulary):
     mine: list[int]
     """the row groups that it is in"""
     column: str
-    largest: int
+    largest: int | None
     """of the rows that values have, as the file's footer says"""
     groups: RowGroups | None
 
@@ -61,10 +61,11 @@ class VocabularyFile(Vocabulary):
             read.check(self.embedding)
         return read.frame
 
-    def check_largest(self, rows: int) -> None:
-        """Raises ValueError where a value has a row beyond those of the embedding, the OOV row included."""
-        if self.groups and self.largest >= rows:
-            raise ValueError(f"{self.embedding}: row {self.largest}, the embedding has {rows} rows")
+    def check_rows(self, rows: int) -> None:
+        """Raises ValueError where its values do not have the rows of the embedding, the OOV row included."""
+        found = self.rows if self.largest is None else self.largest + 1
+        if found != rows:
+            raise ValueError(f"{self.embedding}: expected the {rows} rows of features.json, got {found}")
 
     def lookup(self, values: pl.Series) -> npt.NDArray[np.int32]:
         """As `Vocabulary.lookup`. Raises UserError 65: the file makes no sense."""
