@@ -47,6 +47,7 @@ MORE = {
     "Config.teacher": "the MMoE",
     "Config.scores": "what a dump holds beside the exposed pairs",
     "Config.student": "the two towers",
+    "Config.export": "how item vectors are stored and searched",
     "Config.evaluate": "how much is measured",
     "Config.gates": "what refuses a run before it is published (exit 80)",
     "Config.auto": "what the log decides where the config does not",

@@ -41,7 +41,7 @@ from dmtl_cli.student.dssm import DSSM
 from dmtl_cli.student.export import files as export
 from dmtl_cli.student.export import onnx_file, pt2_archive, pt2_file
 from dmtl_cli.student.export.program import record
-from dmtl_cli.student.export.towers import Tower, towers_of, write_towers
+from dmtl_cli.student.export.towers import Tower, towers_of, vectors, write_towers
 from dmtl_cli.synth.generate import generate
 from dmtl_cli.teacher.model import Side
 
@@ -293,7 +293,7 @@ def folder(written: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
     student = a_student(FULL).eval()
     student.bias.data.fill_(-0.4)
     tower = Tower(student, "item", FULL.layout("item"))
-    export.write_items(out, ITEMS[ID], tower, FULL.encode(ITEMS, "item"))
+    export.write_items(out, ITEMS[ID], vectors(tower, FULL.encode(ITEMS, "item")))
     export.write_users(out, USERS, SEEN)
     # served without the context that a teacher has
     encoder = encoder_of(*USER, *ITEM, *CONTEXT)

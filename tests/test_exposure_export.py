@@ -21,7 +21,7 @@ from dmtl_cli.serving.export import Export
 from dmtl_cli.serving.files import input_names
 from dmtl_cli.student.build import Blocks
 from dmtl_cli.student.export import files, pt2_archive, pt2_file
-from dmtl_cli.student.export.towers import towers_of, write_towers
+from dmtl_cli.student.export.towers import towers_of, vectors, write_towers
 
 KAPPA = 0.3
 
@@ -93,7 +93,7 @@ def publish(folder: Path, kappa: float) -> Export:
     student = a_pair()
     towers = towers_of(student, FULL, kappa)
     write_towers(folder, towers)
-    files.write_items(folder, ITEMS[ID], towers["item"], FULL.encode(ITEMS, "item"))
+    files.write_items(folder, ITEMS[ID], vectors(towers["item"], FULL.encode(ITEMS, "item")))
     files.write_users(folder, USERS, SEEN)
     FULL.write(folder, files.score_facts(student, kappa))
     return Export(folder)

@@ -1,8 +1,7 @@
-"""The commands that change nothing: they show a day of the log, what is published, what is served."""
+"""The commands that change nothing: they show a day of the log, what is published."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +10,7 @@ import typer
 from dmtl_cli.cli.ending import guarded
 from dmtl_cli.cli.options import ConfigFile, Day, Json, Sets, show, workspace
 from dmtl_cli.config.days import parse_day
-from dmtl_cli.config.errors import Exit, UserError, printable
+from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.reading import load_config
 from dmtl_cli.runs.workspace import STAGES, Workspace
 
@@ -21,9 +20,6 @@ Plan = Annotated[bool, typer.Option("--plan", help="Tell what a run of the day w
 AsOf = Annotated[str | None, typer.Option(help="Judge freshness as of this day.", show_default=False)]
 Inputs = Annotated[bool, typer.Option("--inputs", help="Compare the log's files with what was made of them.")]
 MaxAge = Annotated[int | None, typer.Option(min=0, help="Exit 81 when the served day is older.", show_default=False)]
-User = Annotated[str, typer.Option(help="A user id of the export.", show_default=False)]
-K = Annotated[int, typer.Option("-k", min=1, help="How many items.")]
-ExcludeSeen = Annotated[bool, typer.Option("--exclude-seen", help="Leave out what the user clicked recently.")]
 Stage = Annotated[str, typer.Argument(help=f"{_STAGES}.")]
 StageDay = Annotated[
     str | None, typer.Option("--day", help="Default the newest; for export the served one.", show_default=False)
@@ -74,31 +70,6 @@ def _refuse_old(served: str | None, age: int | None, most: int, ws: Workspace) -
         told = "no export is served" if age is None else f"{served} is served, {age} days old"
         hint = f"dmtl status shows why, {ws.root / 'logs'} which stage failed"
         raise UserError(f"{told}: expected 0 to {most} days", hint, Exit.STALE)
-
-
-@commands.command("recommend")
-@guarded
-def recommend(
-    config: ConfigFile,
-    user: User,
-    k: K = 20,
-    exclude_seen: ExcludeSeen = False,
-    sets: Sets = [],  # noqa: B006
-    as_json: Json = False,
-) -> None:
-    """The top items of a user, from the export that is served."""
-    from dmtl_cli.runs.manifest import verify
-    from dmtl_cli.serving.export import Export
-
-    folder = workspace(config, sets).latest()
-    if folder is None:
-        raise UserError("no export is served yet", "run dmtl train-student first", Exit.NO_INPUT)
-    verify(folder)
-    rows = Export(folder).recommend(user, k, exclude_seen=exclude_seen).rows(named=True)
-    if as_json:
-        print(json.dumps({"user": user, "export": str(folder), "items": rows}))
-    else:
-        print("\n".join(f"{printable(str(row['item_id']))}\t{row['score']:.4f}" for row in rows))
 
 
 @commands.command("path")

@@ -16,6 +16,7 @@ from dmtl_cli.config.automatic import automatic
 from dmtl_cli.config.data import Data, Events
 from dmtl_cli.config.errors import did_you_mean
 from dmtl_cli.config.evaluate import Evaluate
+from dmtl_cli.config.export import Export
 from dmtl_cli.config.features import Feature
 from dmtl_cli.config.gates import Gates
 from dmtl_cli.config.labels import Labels
@@ -51,6 +52,7 @@ class Config(Section):
     teacher: Teacher = Teacher()
     scores: Scores = Scores()
     student: Student = Student()
+    export: Export = Export()
     evaluate: Evaluate = Evaluate()
     auto: Auto = Auto()
     gates: Gates = Gates()

@@ -62,6 +62,8 @@ class Publication:
     tmp: Path
     checkpoint: Path
     """a file for where its training stands, which outlives the process; removed once the run is published"""
+    key: str = ""
+    """the run's, which files that are made to leave the workspace carry"""
     sealed: bool = False
 
     def seal(self, fields: Mapping[str, Any]) -> tuple[Path, Manifest]:
@@ -191,7 +193,7 @@ def publish(
             for folder in (home, home / "run", home / "tmp"):
                 make_dirs(folder)
             _check_target(ws.stage_dir(stage, day, sub), home)
-        yield Publication(ws, stage, day, sub, latest, home / "run", home / "tmp", checkpoint)
+        yield Publication(ws, stage, day, sub, latest, home / "run", home / "tmp", checkpoint, key)
         ws.clear_checkpoints(stage, day)
     except Exception as error:
         if isinstance(error, UserError) and error.code == Exit.REFUSED:

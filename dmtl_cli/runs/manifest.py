@@ -107,13 +107,17 @@ class Manifest:
         return {"stage": self.stage, "day": str(self.day), "run_id": self.run_id}
 
 
-def verify(run_dir: Path, *, quick: bool = False) -> Manifest:
+def verify(run_dir: Path, *, quick: bool = False, moved: bool = False) -> Manifest:
     """The manifest of a run that is whole: its id, and every file's size and (unless `quick`) hash.
+
+    Args:
+        moved: whether its folder may have another name, as on a server.
 
     Raises UserError naming the file: data for what is missing, changed or not listed; I/O for what cannot be read.
     """
     manifest = Manifest.read(run_dir / MANIFEST)
-    if not manifest.run_id == identity(vars(manifest)) == run_dir.name.removeprefix("run-"):
+    named = manifest.run_id if moved else run_dir.name.removeprefix("run-")
+    if not manifest.run_id == identity(vars(manifest)) == named:
         raise UserError(f"{run_dir / MANIFEST} was changed, or its folder renamed", RERUN)
     with reading(run_dir):
         found = {path.relative_to(run_dir).as_posix(): path for path in walk(run_dir)[0]}

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.runs.disk import creating, make_dirs, point, sha256_of, sync_dir, sync_up, walk, write_text
+from dmtl_cli.runs.keyed import MADE_BY
 from dmtl_cli.runs.manifest import MANIFEST, Manifest, as_json, canonical, identity, verify
 from dmtl_cli.runs.reachable import folders, workspaces
 from dmtl_cli.runs.recipe import Recipe
@@ -231,6 +232,7 @@ def _document(
     m = dataclasses.replace(manifest, parents=_renamed(manifest.parents, now), config=_renamed(manifest.config, now))
     recipe = Recipe(m.stage, m.day, m.config, m.seed, m.versions, m.threads, m.inputs, m.parents)
     facts = _renamed({k: v for k, v in change.facts.items() if k != REPLACES}, now) | {REPLACES: manifest.run_id}
+    facts |= {MADE_BY: manifest.facts.get(MADE_BY, manifest.key)}
     made = {"rows": change.rows, "metrics": change.metrics, "facts": facts, "files": files, "key": recipe.key}
     document: dict[str, Any] = as_json(vars(m) | made)
     return document | {"run_id": identity(document)}

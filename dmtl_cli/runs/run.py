@@ -96,7 +96,9 @@ class Run:
 
     @staticmethod
     def start(config: Config, log: RunLog, ranks: Ranks = ALONE, forced: str | None = None) -> Run:
-        """Sets torch's threads and determinism for this process. Raises UserError 69: the device is not there."""
+        """Sets torch's threads and determinism for this process. Raises UserError 69: the device is not there; 78
+        an index is asked for that no library builds."""
+        config.export.refuse_without_faiss()
         name = config.device
         if name == "auto":
             name = "cuda" if torch.cuda.is_available() else "cpu"

@@ -62,9 +62,10 @@ def look(folder: Path, canaries: Path) -> dict[str, float]:
     """Loads every file but the torch programs.
 
     Returns:
-        onnx, stored: the largest error of a pair's score over its size, by ONNX towers, and with the stored vector of
-        its item in place of the tower's. items, users: rows. repeated: ids that a row before has. unknown: canaries
-        whose user or item is not there. not_finite: stored vectors with a number that is not.
+        onnx, stored, mapped: the largest error of a pair's score over its size, by ONNX towers, and with the vector of
+        its item that the table, or the mapped file, has in place of the tower's. items, users: rows. repeated: ids that
+        a row before has. unknown: canaries whose user or item is not there. not_finite: stored vectors with a number
+        that is not.
     """
     export = Export(folder)
     pairs, raw = pl.read_parquet(canaries / _PAIRS), pl.read_parquet(canaries / _ITEMS)
@@ -81,8 +82,11 @@ def look(folder: Path, canaries: Path) -> dict[str, float]:
         return out
     named = {c: c.removeprefix("feature.") for c in users.kept.columns if c.startswith("feature.")}
     u = export.vectors(users.kept.select(named.keys()).rename(named), "user")[users.at].astype(np.float64)
-    v, stored = export.vectors(raw, "item"), items.kept["vector"].to_numpy()[items.at]
-    for name, other in (("onnx", v), ("stored", stored)):
+    v, stored = export.vectors(raw, "item"), _floats(items.kept)[items.at]
+    ids, mapped = export.items
+    place = ids.to_frame("item_id").with_row_index("at").filter(ids.is_in(pairs["item_id"].implode()))
+    at = pairs.select("item_id").join(place, on="item_id", how="left", maintain_order="left")["at"].to_numpy()
+    for name, other in (("onnx", v), ("stored", stored), ("mapped", mapped[at])):
         off = np.abs(export.score((u * other).sum(1)) - pairs["score"].to_numpy())
         out[name] = float((off / pairs["size"].to_numpy()).max())
     return out
@@ -105,8 +109,7 @@ class _Table:
             ids.append(frame[key])
             kept.append(frame.filter(pl.col(key).is_in(wanted.implode())))
             if "vector" in frame.columns and len(frame):
-                flat = frame["vector"].explode().to_numpy().reshape(len(frame), -1)
-                out.not_finite += int((~np.isfinite(flat).all(1)).sum())
+                out.not_finite += int((~np.isfinite(_floats(frame)).all(1)).sum())
         whole = pl.concat(ids)
         out.repeated = len(whole) - whole.n_unique() + whole.null_count()
         out.kept = pl.concat(kept).unique(key, keep="first", maintain_order=True)
@@ -114,6 +117,12 @@ class _Table:
         joined = wanted.to_frame(key).join(place, on=key, how="left", maintain_order="left")
         out.at = joined["at"].fill_null(-1).to_numpy()
         return out
+
+
+def _floats(frame: pl.DataFrame) -> Floats:
+    """The vectors that rows of item_vectors.parquet stand for."""
+    found = frame["vector"].to_numpy().astype(np.float64)
+    return found * frame["scale"].to_numpy()[:, None] if "scale" in frame.columns else found
 
 
 def _batches(file: Path) -> Iterator[pl.DataFrame]:

@@ -14,22 +14,71 @@ from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.runs.contents import decoding, read_json
-from dmtl_cli.serving.files import check_described, input_names, open_tower, read_users, read_vectors
-from dmtl_cli.serving.search import Floats, top_k
+from dmtl_cli.serving.files import StoredUsers, input_names, open_tower, read_users
+from dmtl_cli.serving.index import Index
+from dmtl_cli.serving.opening import check_described, check_files, find, key_of
+from dmtl_cli.serving.search import Floats, Ints, Pairs, top_k
+from dmtl_cli.serving.vectors import MAPPED, MappedVectors, read_ids, read_table
 
 _BLOCK = 8_192  # rows computed at a time
+_FETCHED = 1_024  # items that an index is asked for at most; above, all are compared
 
 
 class Export:
-    """A published export directory."""
+    """A published export directory.
 
-    def __init__(self, folder: Path | str) -> None:
+    Args:
+        folder: of one run, whose files are taken as they are but for their keys.
+        lazily: whether a file is read when it is needed first, and of vocabularies and users a few rows at a time.
+
+    Raises:
+        UserError: 65 files of two runs; a file that is missing or makes no sense.
+    """
+
+    def __init__(self, folder: Path | str, *, lazily: bool = False) -> None:
         self.folder = folder = Path(folder)
-        self.encoder = Encoder.read(folder)
+        self.key = key_of(folder)
+        """of the run that all files are of; None of an export of an earlier version"""
+        self.encoder = Encoder.read(folder, lazily=lazily)
         self.described = read_json(folder / "features.json")
         with decoding(folder / "features.json"):
-            check_described(self.described)
-        self.sessions = {side: open_tower(folder, side, self.encoder.layout(side)) for side in ("user", "item")}
+            check_described(self.described, self.encoder)
+        self._mapped = MappedVectors(folder) if (folder / MAPPED).is_file() else None
+        self._sessions: dict[str, Any] = {}
+        for side in () if lazily else ("user", "item"):
+            self._session(side)
+
+    @staticmethod
+    def open(root: Path | str, verify: bool = True) -> Export:
+        """The export that a server serves.
+
+        Args:
+            root: a workspace, its export/, or the folder of one export. LATEST is followed once.
+            verify: whether every byte is hashed against the manifest, and towers and vocabularies are read; else sizes
+                and keys are compared, and the rest is read when it is needed.
+
+        Raises:
+            UserError: 66 there is none; 65 it is not whole, of two runs, or makes no sense; 74.
+        """
+        folder = find(Path(root))
+        check_files(folder, hashes=verify)
+        return Export(folder, lazily=not verify)
+
+    def load(self) -> Export:
+        """Reads whatever requests need: towers, vectors, index, users and vocabularies. Returns itself."""
+        for side in ("user", "item"):
+            self._session(side)
+        for vocabulary in self.encoder.vocabularies.values():
+            _ = vocabulary.rows
+        _ = self.items, self.users, self._index, self._places
+        return self
+
+    def _session(self, side: str) -> Any:
+        if side not in self._sessions:
+            width = self._mapped.width if self._mapped else None
+            rows = self.described["embedding_rows"]
+            self._sessions[side] = open_tower(self.folder, side, self.encoder.layout(side), rows, width)
+        return self._sessions[side]
 
     @property
     def blocks(self) -> dict[str, slice]:
@@ -42,19 +91,49 @@ class Export:
         """By what the exposure block counts in the score beside the preference; 0 where it is not served."""
         return float(self.described.get("kappa", 0.0))
 
+    # -- items and users -----------------------------------------------------------------------------------------------
+
     @cached_property
     def items(self) -> tuple[pl.Series, Floats]:
-        """(item ids [I], vectors [I, d]) as served."""
-        return read_vectors(self.folder, self._ids("item"))
+        """(item ids [I], vectors [I, d]) as served; float32 vectors are mapped, others become float32."""
+        if self._mapped is None:
+            ids, found = read_table(self.folder, self._ids("item"))
+        else:
+            ids = read_ids(self.folder, self._ids("item"), self._mapped.rows)
+            found = self._mapped.read().floats()
+        return ids, found
+
+    @cached_property
+    def _index(self) -> Index | None:
+        ids, found = self.items
+        return Index(self.folder, len(ids), found.shape[1]) if Index.usable(self.folder) else None
+
+    @cached_property
+    def _places(self) -> pl.DataFrame:
+        """Item ids in their order, and the row of each."""
+        return self.items[0].alias("id").to_frame().with_row_index("row").sort("id")
 
     @cached_property
     def users(self) -> pl.DataFrame:
         """user_id, seen_items, and served raw features as `feature.<name>`."""
-        named = [f.name for f in self.encoder.features_of_side("user", per_event=False)]
-        return read_users(self.folder, self._ids("user"), self._ids("item"), named)
+        return read_users(self.folder, self._ids("user"), self._ids("item"), self._named)
+
+    @cached_property
+    def stored_users(self) -> StoredUsers:
+        """The same, read a few users at a time."""
+        return StoredUsers(self.folder, self._ids("user"), self._ids("item"), self._named)
+
+    @property
+    def _named(self) -> list[str]:
+        return [f.name for f in self.encoder.features_of_side("user", per_event=False)]
 
     def _ids(self, side: str) -> pl.DataType:
         return pl.String() if self.encoder.id_kinds[side] == "string" else pl.Int64()
+
+    @property
+    def user_ids(self) -> pl.DataType:
+        """Int64 or String."""
+        return self._ids("user")
 
     @property
     def clicks(self) -> pl.DataFrame:
@@ -65,7 +144,7 @@ class Export:
     @property
     def user_features(self) -> pl.DataFrame:
         """Raw features of the served users by feature name, in the order of `users`."""
-        return _features(self.users)
+        return raw_features(self.users)
 
     def vectors(self, frame: pl.DataFrame, side: str) -> Floats:
         """Raw features of N users or items (columns by feature name) -> [N, d] through the ONNX tower.
@@ -87,7 +166,7 @@ class Export:
 
     def _run(self, encoded: Encoded, side: str) -> Floats:
         names = input_names(self.encoder.layout(side))
-        session = self.sessions[side]
+        session = self._session(side)
         out = []
         for start in range(0, max(1, len(encoded)), _BLOCK):  # runs once without rows too, for the length of vectors
             part = encoded.take(np.arange(start, min(start + _BLOCK, len(encoded))))
@@ -134,6 +213,90 @@ class Export:
         """The student's logits of dot products, of any shape."""
         return self.described["scale"] * dot + self.described["bias"]  # type: ignore[no-any-return]
 
+    # -- retrieval -----------------------------------------------------------------------------------------------------
+
+    def recommend_rows(
+        self,
+        frame: pl.DataFrame,
+        k: int,
+        *,
+        exclude: pl.Series | None = None,
+        among: npt.NDArray[np.bool_] | None = None,
+    ) -> pl.DataFrame:
+        """The k best items of users given by their raw features, known or not: what one user, a batch and a server get.
+
+        Args:
+            frame: [n] raw features, columns by feature name, as `vectors` takes them.
+            exclude: [n] lists of item ids that a user must not get, or null.
+            among: [I] whether an item of `items` may be given at all.
+
+        Returns:
+            `row` (of `frame`), `rank` (from 1), `item_id` and `score`, best first; with an exposure block also the two
+            parts that a score is the sum of, `exposure` and `preference` (a logit). Fewer than k where no more are
+            left.
+
+        Raises:
+            UserError: 65 as `vectors`; the files make no sense.
+        """
+        users = self.vectors(frame, "user")
+        rows, dots = self.search(users, k, exclude=exclude, among=among)
+        ids, items = self.items
+        owner, place = np.nonzero(rows >= 0)
+        found_rows = rows[owner, place]
+        found = {
+            "row": owner.astype(np.int64),
+            "rank": (place + 1).astype(np.int32),
+            "item_id": ids.gather(found_rows),
+            "score": self.score(dots[owner, place]),
+        }
+        if "exposure" in self.blocks:
+            part = {name: (users[owner, at] * items[found_rows, at]).sum(1) for name, at in self.blocks.items()}
+            found |= {"exposure": part["exposure"], "preference": self.score(part["preference"])}
+        return pl.DataFrame(found)
+
+    def search(
+        self,
+        users: Floats,
+        k: int,
+        *,
+        exclude: pl.Series | None = None,
+        among: npt.NDArray[np.bool_] | None = None,
+    ) -> tuple[Ints, Floats]:
+        """Rows of `items` [n, k] and dot products [n, k] of vectors of users [n, d], best first, ties by row; -1 and
+        -inf behind the last where fewer are left.
+
+        By the export's index, where it has one and faiss is installed: it is asked for as many more as a user excludes.
+        With `among`, or where many are excluded, all items are compared.
+
+        Args:
+            exclude, among: as of `recommend_rows`.
+        """
+        items = self.items[1]
+        barred = self._barred(exclude) if exclude is not None else None
+        most = int(np.bincount(barred.user).max(initial=0)) if barred is not None else 0
+        if among is not None or self._index is None or k + most > _FETCHED:
+            with decoding(self.folder / MAPPED):
+                return top_k(users, items, k, barred, among)
+        k = min(k, len(items))
+        rows, dots = self._index.search(users, min(k + most, len(items)))
+        if barred is not None:
+            keys = barred.user * len(items) + barred.item
+            out = np.isin(np.arange(len(users))[:, None] * len(items) + rows, keys) & (rows >= 0)
+            rows, dots = np.where(out, -1, rows), np.where(out, np.float32(-np.inf), dots)
+            order = np.argsort(rows < 0, axis=1, kind="stable")
+            rows, dots = np.take_along_axis(rows, order, 1), np.take_along_axis(dots, order, 1)
+        return rows[:, :k], dots[:, :k]
+
+    def _barred(self, exclude: pl.Series) -> Pairs:
+        """Users' rows and the rows of the items that they exclude; ids that are no item are left out."""
+        lists = pl.DataFrame({"user": np.arange(len(exclude)), "id": exclude.cast(pl.List(self._ids("item")))})
+        pairs = lists.filter(pl.col("id").list.len() > 0).explode("id").drop_nulls()
+        known = self._places
+        at = known["id"].search_sorted(pairs["id"]).to_numpy()
+        found = known[np.minimum(at, len(known) - 1)]
+        pairs = pairs.with_columns(item=found["row"].cast(pl.Int64)).filter(found["id"] == pairs["id"])
+        return Pairs(pairs["user"].to_numpy(), pairs["item"].to_numpy())
+
     def recommend(self, user: str, k: int, *, exclude_seen: bool = False) -> pl.DataFrame:
         """The k best items of one served user: item_id and score, best first; with an exposure block also the two
         parts that a score is the sum of, `exposure` and `preference` (a logit).
@@ -146,37 +309,27 @@ class Export:
             UserError: 66 the export does not know the user; 2 the id is not of the log's type.
         """
         mine = self._served(user)
-        vector = self.vectors(_features(mine), "user")
-        ids, vectors = self.items
-        if exclude_seen and mine["seen_items"][0] is not None:
-            keep = ~ids.is_in(mine["seen_items"][0].implode())
-            ids, vectors = ids.filter(keep), vectors[keep.to_numpy()]
-        rows, dots = top_k(vector, vectors, k)
-        found = {"item_id": ids.gather(rows[0]), "score": self.score(dots[0])}
-        if "exposure" in self.blocks:
-            part = {name: (vector[0, at] * vectors[rows[0], at]).sum(1) for name, at in self.blocks.items()}
-            found |= {"exposure": part["exposure"], "preference": self.score(part["preference"])}
-        return pl.DataFrame(found)
+        seen = mine["seen_items"] if exclude_seen else None
+        return self.recommend_rows(raw_features(mine), k, exclude=seen).drop("row", "rank")
 
     def _served(self, user: str) -> pl.DataFrame:
         """The one row of `users` of a user. Raises UserError as `recommend` does."""
-        users = self.users
-        if users["user_id"].dtype == pl.Int64:
+        users = self.stored_users
+        wanted: int | str = user
+        if self.user_ids == pl.Int64:
             try:
-                wanted: int | str = int(user)
+                wanted = int(user)
             except ValueError:
                 raise UserError(f"--user: expected an integer id, got {user!r}", code=Exit.USAGE) from None
-        else:
-            wanted = user
-        mine = users.filter(pl.col("user_id").cast(pl.String) == str(wanted))  # as text: an integer may not fit 64 bits
+        fits = isinstance(wanted, str) or -(2**63) <= wanted < 2**63
+        mine = users.among(pl.Series([wanted] if fits else [], dtype=self.user_ids))
         if not len(mine):
-            example = users["user_id"][0]
-            hint = f"users.parquet holds {len(users)} users, e.g. {example}"
+            hint = f"users.parquet holds {len(users)} users, e.g. {users.example}"
             raise UserError(f"user {user} is not in the export {self.folder}", hint, Exit.NO_INPUT)
         return mine
 
 
-def _features(users: pl.DataFrame) -> pl.DataFrame:
+def raw_features(users: pl.DataFrame) -> pl.DataFrame:
     """Raw features by feature name, of rows of users.parquet."""
     named = {c: c.removeprefix("feature.") for c in users.columns if c.startswith("feature.")}
     return users.select(named.keys()).rename(named)

@@ -2,29 +2,62 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
 _PRODUCTS = 1 << 24  # dot products in memory at a time: 64 MB
 
 
-def top_k(users: Floats, items: Floats, k: int) -> tuple[npt.NDArray[np.int64], Floats]:
+class Pairs(NamedTuple):
+    """Items that some users must not get."""
+
+    user: Ints
+    """[n] rows of users, ascending"""
+    item: Ints
+    """[n] rows of items"""
+
+    def of(self, start: int, stop: int) -> Pairs:
+        """Those of users from `start` to `stop`, counted from `start`."""
+        first, last = np.searchsorted(self.user, [start, stop])
+        return Pairs(self.user[first:last] - start, self.item[first:last])
+
+
+def top_k(
+    users: Floats, items: Floats, k: int, barred: Pairs | None = None, among: npt.NDArray[np.bool_] | None = None
+) -> tuple[Ints, Floats]:
     """Exact search: for vectors [U, d] and [I, d] the k largest dot products of each user, best first.
 
+    Args:
+        barred: what users must not get.
+        among: [I] whether an item may be found.
+
     Returns:
-        item rows [U, k] and dot products [U, k]; ties go to the smaller row.
+        item rows [U, k] and dot products [U, k]; ties go to the smaller row. A user who may get fewer than k has -1 and
+        -inf behind them.
+
+    Raises:
+        ValueError: a dot product is not finite.
     """
     k = min(k, len(items))
     rows, dots = [], []
     step = max(1, _PRODUCTS // max(1, len(items)))
-    for start in range(0, len(users), step):
+    for start in range(0, max(1, len(users)), step):
         dot = users[start : start + step] @ items.T
+        if not np.isfinite(dot.sum(dtype=np.float64)):
+            raise ValueError("vectors are not finite")
+        if among is not None:
+            dot[:, ~among] = -np.inf
+        if barred is not None:
+            mine = barred.of(start, start + len(dot))
+            dot[mine.user, mine.item] = -np.inf
         best = best_k(dot, k)
-        rows.append(best)
-        dots.append(np.take_along_axis(dot, best, 1))
+        found = np.take_along_axis(dot, best, 1)
+        rows.append(np.where(np.isneginf(found), -1, best))
+        dots.append(found)
     return np.concatenate(rows), np.concatenate(dots)
 
 

@@ -6,6 +6,7 @@ import datetime as dt
 from functools import partial
 from typing import Any
 
+from dmtl_cli.config.export import Numbers, faiss_version
 from dmtl_cli.data.days import Days
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.day import ID, Day
@@ -40,7 +41,7 @@ def export_student(run: Run, day: dt.date, student: Parent) -> Result:
         UserError: 66 the day's log or profile is not there.
     """
     run = tuned(run, day)
-    sections = run.sections("student")
+    sections = _sections(run)
     if run.frozen and (served := _served(run, day, student, sections)):
         return served
     log, auto = Days(run, run.config.features_of("student")), run.config.student.exposure.kappa == "auto"
@@ -49,9 +50,17 @@ def export_student(run: Run, day: dt.date, student: Parent) -> Result:
     if earlier:
         inputs = [*inputs, *log.inputs([day])]
         parents = [*parents, earlier, *log.parents([day])]
-        sections = run.sections("student", "evaluate")  # which says whose recall is measured
+        sections = _sections(run, "evaluate")  # which says whose recall is measured
     work = partial(_export, run, day, log, student, earlier)
     return run.publish("export", day, sections, inputs, distinct(parents), work, latest=True, shared=False)
+
+
+def _sections(run: Run, *more: str) -> dict[str, Any]:
+    """The parts of the config that an export depends on, and the version of the library that builds an index."""
+    whole = run.sections("student", "export", *more)
+    if run.config.export.index == "exact":
+        return whole
+    return whole | {"export": whole["export"] | {"faiss": faiss_version()}}
 
 
 def _served(run: Run, day: dt.date, student: Parent, sections: dict[str, Any]) -> Result | None:
@@ -73,32 +82,41 @@ def _export(
     read = log.read_end(day, publication.tmp)
     encoder = Encoder.stored(folder, log.features)
     student = stored_student(folder, manifest, encoder)
-    catalogue = write_export(publication.path, student, encoder, read, kappa, log.retired(day))
+    catalogue = write_export(
+        publication.path, student, encoder, read, kappa, log.retired(day), run.config.export, publication.key
+    )
     facts = {name: manifest.facts[name] for name in ("teacher", "threshold_seconds", "predicts")}
     facts |= {"kappa": kappa, "kappa_curve": {str(k): value for k, value in measured.items()}}
     return Draft(
         rows={"items": catalogue.items, "users": len(read.users)},
         metrics={"items.unknown_share": catalogue.unknown_share}
-        | {f"spread.{name}": value for name, value in catalogue.spread.items()},
+        | {f"spread.{name}": value for name, value in catalogue.spread.items()}
+        | catalogue.kept.metrics,
         facts={"student": manifest.as_parent(), **facts},
         measures=[
             *of_vectors(catalogue.spread, catalogue.norm, catalogue.unknown_share),
-            *_read_back(publication, catalogue, student, kappa, encoder, read),
+            *catalogue.kept.measures,
+            *_read_back(publication, catalogue, student, kappa, encoder, read, run.config.export.vectors),
             *_recall(run, catalogue, encoder, read, manifest.facts["threshold_seconds"]),
         ],
-        warnings=one_direction(catalogue.spread),
+        warnings=[*one_direction(catalogue.spread), *catalogue.kept.warnings],
     )
 
 
 def _read_back(
-    publication: Publication, catalogue: Catalogue, student: Blocks, kappa: float, encoder: Encoder, read: Day
+    publication: Publication,
+    catalogue: Catalogue,
+    student: Blocks,
+    kappa: float,
+    encoder: Encoder,
+    read: Day,
+    numbers: Numbers,
 ) -> list[Measure]:
     """Whether the files say what the student says."""
     facts = score_facts(student, kappa)
     tables = {"user": read.users, "item": catalogue.served}
-    return read_back(
-        publication.path, publication.tmp, catalogue.towers, encoder, tables, facts["scale"], facts["bias"]
-    )
+    folder, scratch = publication.path, publication.tmp
+    return read_back(folder, scratch, catalogue.towers, encoder, tables, facts["scale"], facts["bias"], numbers)
 
 
 def _recall(run: Run, catalogue: Catalogue, encoder: Encoder, read: Day, threshold: float | None) -> list[Measure]:

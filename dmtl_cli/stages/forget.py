@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.data.features.stored import write_values
 from dmtl_cli.data.log.spool import frame_of
 from dmtl_cli.runs.disk import RERUN, disk_error, reading
 from dmtl_cli.runs.locks import holding_all
@@ -278,8 +279,7 @@ class _Users:
         nameless = pl.col("int_value").is_null() & pl.col("text_value").is_null()
         place = pl.when(nameless).then(pl.col("row")).otherwise(pl.lit(2**31 - 1))
         rows = rows.sort(pl.col("embedding"), place, maintain_order=True)
-        table = rows.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema)
-        pq.write_table(table, new, compression="zstd")
+        write_values(new, rows, schema)
 
 
 def _column(stage: str, name: str) -> str | None:

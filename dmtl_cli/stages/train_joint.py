@@ -210,4 +210,4 @@ def _export(run: Run, publication: Publication, learner: Learner[DSSM], day: Day
     alone."""
     student = build_student(learner.encoder, run.config.student)
     checkpoint.load(publication.path / "student", student, student.table)
-    return write_export(publication.path, Blocks(student), learner.encoder, day, 0.0).unknown_share
+    return write_export(publication.path, Blocks(student), learner.encoder, day, 0.0, key=publication.key).unknown_share

@@ -181,11 +181,12 @@ class Encoder:
 
     # -- at rest -------------------------------------------------------------------------------------------------------
 
-    def write(self, folder: Path, more: dict[str, Any] | None = None) -> None:
+    def write(self, folder: Path, more: dict[str, Any] | None = None, key: str = "") -> None:
         """features.json and vocabularies.parquet: how raw values become a model's inputs.
 
         Args:
             more: JSON values that features.json has beside its own.
+            key: the run's, where the files are to carry it.
         """
         layouts = {side: self.layout(side) for side in ("user", "item")}
         facts = {
@@ -195,11 +196,12 @@ class Encoder:
                 for side, lay in layouts.items()
             },
         }
-        write_files(folder, Stored(self.features, self.learned, self.id_kinds), facts | (more or {}))
+        write_files(folder, Stored(self.features, self.learned, self.id_kinds), facts | (more or {}), key)
 
     @staticmethod
-    def read(folder: Path) -> Encoder:
-        features, learned, id_kinds = read_files(folder)
+    def read(folder: Path, *, lazily: bool = False) -> Encoder:
+        """What `write` wrote; `lazily` without reading vocabularies, whose values are looked up in their file."""
+        features, learned, id_kinds = read_files(folder, lazily=lazily)
         return Encoder(features, learned.vocabularies, learned.numbers, id_kinds)
 
     @staticmethod

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dmtl_cli.config.errors import UserError
@@ -16,9 +17,12 @@ from dmtl_cli.data.features.buckets import HASHES, Buckets
 from dmtl_cli.data.features.kinds import kind_of
 from dmtl_cli.data.features.kinds.kind import Learned
 from dmtl_cli.data.features.vocabulary import Vocabulary
+from dmtl_cli.data.features.vocabulary_file import VocabularyFile
 from dmtl_cli.runs.contents import decoding, read_json
+from dmtl_cli.runs.keyed import with_key
 
 FORMAT = 1
+_GROUP = 16_384  # values in a row group of vocabularies.parquet
 _TYPED = {"embedding": pl.String, "int_value": pl.Int64, "text_value": pl.String}
 _SCHEMA = _TYPED | {"row": pl.Int32, "count": pl.Int64, "last_seen": pl.Date}
 
@@ -32,24 +36,29 @@ class Stored(NamedTuple):
     """user, item -> int64 | string"""
 
 
-def write_files(folder: Path, stored: Stored, facts: dict[str, Any]) -> None:
+def write_files(folder: Path, stored: Stored, facts: dict[str, Any], key: str = "") -> None:
     """Writes features.json and vocabularies.parquet.
 
     Args:
         facts: JSON values by name, which features.json has beside its own.
+        key: the run's, where the files are to carry it.
     """
     described = {
         "format": FORMAT,
         "id_kinds": stored.id_kinds,
         "features": [_described(f, stored.learned) for f in stored.features],
         **facts,
+        **({"key": key} if key else {}),
     }
     (folder / "features.json").write_text(json.dumps(described, indent=1, sort_keys=True, allow_nan=False) + "\n")
-    _write_vocabularies(folder, stored.learned.vocabularies)
+    _write_vocabularies(folder / "vocabularies.parquet", stored.learned.vocabularies, key)
 
 
-def read_files(folder: Path) -> Stored:
+def read_files(folder: Path, *, lazily: bool = False) -> Stored:
     """Reads what `write_files` wrote.
+
+    Args:
+        lazily: whether vocabularies stay in their file, and a few values are looked up there.
 
     Raises:
         UserError: 65 another format, or what `write_files` does not write.
@@ -65,9 +74,12 @@ def read_files(folder: Path) -> Stored:
             raise ValueError(f"id_kinds: expected int64 or string of user and item, got {id_kinds}")
     path = folder / "vocabularies.parquet"
     with decoding(path):
-        vocabularies = _read_vocabularies(path, features, types)
+        read = _open_vocabularies if lazily else _read_vocabularies
+        vocabularies = read(path, features, types)
         for name, vocabulary in vocabularies.items():
-            if rows.get(name) != vocabulary.rows:
+            if isinstance(vocabulary, VocabularyFile):
+                vocabulary.check_rows(rows[name])
+            elif rows.get(name) != vocabulary.rows:
                 raise ValueError(f"{name}: expected the {rows.get(name)} rows of features.json, got {vocabulary.rows}")
     return Stored(tuple(features), Learned(vocabularies, numbers), id_kinds)
 
@@ -97,7 +109,7 @@ def _described(f: Feature, learned: Learned) -> dict[str, Any]:
     return entry | ({"hash": rows.hash} if isinstance(rows, Buckets) and rows.hash else {})
 
 
-def _write_vocabularies(folder: Path, vocabularies: dict[str, Vocabulary | Buckets]) -> None:
+def _write_vocabularies(file: Path, vocabularies: dict[str, Vocabulary | Buckets], key: str) -> None:
     """Values of every vocabulary; buckets have none to keep."""
     frames = []
     for name, vocabulary in sorted(vocabularies.items()):
@@ -108,17 +120,36 @@ def _write_vocabularies(folder: Path, vocabularies: dict[str, Vocabulary | Bucke
         missing = pl.lit(None, pl.Int64 if text else pl.String).alias("int_value" if text else "text_value")
         frames.append(values.with_columns(pl.lit(name).alias("embedding"), missing))
     whole = pl.concat([f.select(*_SCHEMA) for f in frames]) if frames else pl.DataFrame(schema=_SCHEMA)
-    pq.write_table(
-        whole.to_arrow(compat_level=pl.CompatLevel.oldest()), folder / "vocabularies.parquet", compression="zstd"
-    )
+    schema = whole.head(0).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
+    write_values(file, whole, with_key(schema, key))
+
+
+def write_values(file: Path, whole: pl.DataFrame, schema: pa.Schema) -> None:
+    """vocabularies.parquet of entries that are sorted by embedding and value: a row group has entries of one embedding,
+    so that a few values are found without the others."""
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        for part in whole.partition_by("embedding", maintain_order=True):
+            table = part.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema)
+            writer.write_table(table, row_group_size=_GROUP)
+
+
+def _open_vocabularies(
+    path: Path, features: list[Feature], types: dict[str, pl.DataType | None]
+) -> dict[str, Vocabulary | Buckets]:
+    """As `_read_vocabularies`, without reading values. Raises ValueError and others."""
+    if dict(pl.read_parquet_schema(path)) != _SCHEMA:
+        raise ValueError(f"expected the columns {', '.join(_SCHEMA)} in their types")
+    kinds = [kind for kind in map(kind_of, features) if kind.has_vocabulary]
+    hashed = {k.embedding: Buckets(size, types[k.embedding]) for k in kinds if (size := k.feature.hash_bucket_size)}
+    return {k.embedding: hashed.get(k.embedding) or VocabularyFile(path, k.embedding) for k in kinds}
 
 
 def _read_vocabularies(
     path: Path, features: list[Feature], types: dict[str, pl.DataType | None]
 ) -> dict[str, Vocabulary | Buckets]:
     """Raises ValueError, or what libraries raise, for what `_write_vocabularies` does not write."""
-    whole = pl.from_arrow(pq.read_table(path))
-    if not isinstance(whole, pl.DataFrame) or dict(whole.schema) != _SCHEMA:
+    whole = _frame(pq.read_table(path))
+    if dict(whole.schema) != _SCHEMA:
         raise ValueError(f"expected the columns {', '.join(_SCHEMA)} in their types")
     vocabularies: dict[str, Vocabulary | Buckets] = {}
     for kind in map(kind_of, features):
@@ -134,3 +165,10 @@ def _read_vocabularies(
         vocabulary.check(name)
         vocabularies[name] = vocabulary
     return vocabularies
+
+
+def _frame(table: pa.Table) -> pl.DataFrame:
+    found = pl.from_arrow(table)
+    if not isinstance(found, pl.DataFrame):
+        raise ValueError("expected a table")
+    return found

@@ -9,18 +9,25 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
-import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dmtl_cli.config.export import Export, Numbers
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.data.log.day import ID, Day
+from dmtl_cli.runs.keyed import with_key
+from dmtl_cli.serving import vectors as stored
 from dmtl_cli.serving.search import Floats
 from dmtl_cli.student.build import Blocks
 from dmtl_cli.student.doubts import spread
+from dmtl_cli.student.export.kept import Kept, write_index
 from dmtl_cli.student.export.towers import Served, towers_of, vectors, write_towers
 
+FLOAT32 = Export(index="exact")
+"""what is written where a config has no say: vectors as the tower makes them"""
+_GROUP = 8_192  # users in a row group
 _SPREAD = 4_096  # users, and items, whose vectors are compared: enough for two digits
 
 
@@ -38,55 +45,61 @@ class Catalogue(NamedTuple):
     served: pl.DataFrame
     """raw features of its items"""
     vectors: Floats
-    """[I, d] of its items"""
+    """[I, d] of its items, as stored"""
+    kept: Kept
+    """what stored numbers and an index keep of exact search"""
 
 
 def write_export(
-    folder: Path, student: Blocks, encoder: Encoder, day: Day, kappa: float, retired: pl.Series | None = None
+    folder: Path,
+    student: Blocks,
+    encoder: Encoder,
+    day: Day,
+    kappa: float,
+    retired: pl.Series | None = None,
+    settings: Export = FLOAT32,
+    key: str = "",
 ) -> Catalogue:
     """All files of an export; returns what its items are.
 
     Args:
         retired: ids of items that are not served any more.
         kappa: how much of what is shown is served beside the preference; 0: none, whatever the student learned.
+        settings: of stored vectors and their index.
+        key: the run's, which every file carries.
 
     Raises:
         UserError: 65 kappa is above 0 and the student did not learn what is shown.
     """
     towers = towers_of(student, encoder, kappa)
-    write_towers(folder, towers)
+    write_towers(folder, towers, key)
     served = day.items if retired is None else day.items.filter(~pl.col(ID).is_in(retired.implode()))
     items = encoder.encode(served, "item", False)
-    stored = write_items(folder, served[ID], towers["item"], items)
-    write_users(folder, day.users, _seen(day))
+    exact = vectors(towers["item"], items)
+    as_stored = write_items(folder, served[ID], exact, settings.vectors, key)
+    write_users(folder, day.users, _seen(day), key)
     facts = score_facts(student, kappa)
-    encoder.write(folder, facts)
-    spreads: dict[str, float] = {}
-    norms: dict[str, float] = {}
-    for side, rows in (("user", day.users), ("item", served)):
-        made = vectors(towers[side], encoder.encode(_some(rows), side))
-        blocks = facts.get("blocks", {"preference": [0, None]})
-        spreads |= {f"{side}.{name}": spread(made[:, slice(*span)]) for name, span in blocks.items()}
-        norms[side] = float(np.linalg.norm(made.astype(np.float64), axis=1).mean()) if len(made) else 0.0
-    return Catalogue(len(items), _oov_share(encoder, items), spreads, norms, towers, served, stored)
+    encoder.write(folder, facts, key)
+    blocks = facts.get("blocks", {"preference": [0, None]})
+    some = {"user": vectors(towers["user"], encoder.encode(_some(day.users), "user")), "item": exact[_places(served)]}
+    spreads = {
+        f"{side}.{name}": spread(made[:, slice(*span)]) for side, made in some.items() for name, span in blocks.items()
+    }
+    norms = {s: float(np.linalg.norm(v.astype(np.float64), axis=1).mean()) if len(v) else 0.0 for s, v in some.items()}
+    kept = write_index(folder, settings, some["user"], exact, as_stored, key)
+    return Catalogue(len(items), _oov_share(encoder, items), spreads, norms, towers, served, as_stored, kept)
 
 
-def write_items(folder: Path, ids: pl.Series, tower: Served, encoded: Encoded) -> Floats:
-    """Writes item_vectors.parquet: item_id and vector, a FixedSizeList<float32>; returns the vectors."""
-    made = vectors(tower, encoded)
-    flat = pa.array(made.reshape(-1), pa.float32())
-    table = pa.table(
-        {
-            "item_id": ids.to_arrow(compat_level=pl.CompatLevel.oldest()),
-            "vector": pa.FixedSizeListArray.from_arrays(flat, made.shape[1]),
-        }
-    )
-    pq.write_table(table, folder / "item_vectors.parquet", compression="zstd")
-    return made
+def write_items(folder: Path, ids: pl.Series, made: Floats, numbers: Numbers = "float32", key: str = "") -> Floats:
+    """Writes both files of item vectors [I, d]; returns the vectors that the stored numbers stand for."""
+    found = stored.quantised(made, numbers)
+    stored.write(folder, ids, found, key)
+    return found.floats()
 
 
-def write_users(folder: Path, users: pl.DataFrame, seen: pl.DataFrame) -> None:
-    """users.parquet: user_id, `seen_items` (what they clicked lately) and the raw features that they are served with.
+def write_users(folder: Path, users: pl.DataFrame, seen: pl.DataFrame, key: str = "") -> None:
+    """users.parquet: user_id, `seen_items` (what they clicked lately) and the raw features that they are served with;
+    sorted by user_id, in row groups so small that one user's row is read in a moment.
 
     Args:
         users: column `:id` and raw features by name.
@@ -96,7 +109,9 @@ def write_users(folder: Path, users: pl.DataFrame, seen: pl.DataFrame) -> None:
     features = [pl.col(name).alias(f"feature.{name}") for name in sorted(users.columns) if name != ID]
     served = users.select(ID, *features).join(seen, on=ID, how="left").sort(ID)
     out = served.select(pl.col(ID).alias("user_id"), "seen_items", pl.exclude(ID, "seen_items"))
-    pq.write_table(out.to_arrow(compat_level=pl.CompatLevel.oldest()), folder / "users.parquet", compression="zstd")
+    table = out.to_arrow(compat_level=pl.CompatLevel.oldest())
+    table = table.cast(with_key(table.schema, key))
+    pq.write_table(table, folder / "users.parquet", compression="zstd", row_group_size=_GROUP)
 
 
 def score_facts(student: Blocks, kappa: float) -> dict[str, Any]:
@@ -122,9 +137,13 @@ def _seen(day: Day) -> pl.DataFrame:
     return pairs.group_by(ID, maintain_order=True).agg("seen_items")
 
 
+def _places(rows: pl.DataFrame) -> npt.NDArray[np.int64]:
+    """At most _SPREAD places, evenly in a table sorted by id."""
+    return np.linspace(0, len(rows) - 1, min(len(rows), _SPREAD)).astype(np.int64)
+
+
 def _some(rows: pl.DataFrame) -> pl.DataFrame:
-    """At most _SPREAD rows, evenly from a table sorted by id."""
-    return rows[np.linspace(0, len(rows) - 1, min(len(rows), _SPREAD)).astype(np.int64)]
+    return rows[_places(rows)]
 
 
 def _oov_share(encoder: Encoder, items: Encoded) -> float:

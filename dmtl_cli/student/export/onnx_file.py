@@ -10,10 +10,15 @@ import numpy as np
 import onnx
 import torch
 from onnx import helper, numpy_helper
+from torch import Tensor
 
+from dmtl_cli.runs.keyed import KEY, append_key
 from dmtl_cli.student.export.program import Call, Program, Ref, Value
 
 OPSET, IR = 20, 10
+INLINE = 2**31 - 2**20
+"""bytes of weights in the file itself: a protobuf message ends at 2 GiB. More are in a file beside it"""
+_PAGE = 4_096  # where a weight may begin there, so that it can be mapped
 _TYPES = {
     torch.float32: onnx.TensorProto.FLOAT,
     torch.int64: onnx.TensorProto.INT64,
@@ -21,13 +26,21 @@ _TYPES = {
 }
 
 
-def write(file: Path, program: Program) -> None:
+def write(file: Path, program: Program, key: str = "") -> None:
     """Writes an ONNX file; the same program gives the same bytes.
+
+    Weights of more than `INLINE` bytes are written beside it, as ONNX external data: `file` with `.data` behind its
+    name.
+
+    Args:
+        key: the run's, where the files are to carry it.
 
     Raises:
         NotImplementedError: the tower calls an operator that has no node here.
     """
-    graph = _Graph(program)
+    beside = file.with_name(f"{file.name}.data")
+    large = sum(weight.nbytes for weight in program.weights.values()) > INLINE
+    graph = _Graph(program, _write_beside(beside, program.weights, key) if large else _inline(program.weights))
     for call in program.calls:
         graph.add(call)
     inputs = [_value_info(name, program.values[name]) for name in program.inputs]
@@ -37,9 +50,35 @@ def write(file: Path, program: Program) -> None:
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR,
     )
+    if key:
+        helper.set_model_props(model, {KEY: key})
     written = model.SerializeToString(deterministic=True)
-    onnx.checker.check_model(written)
     file.write_bytes(written)
+    onnx.checker.check_model(str(file) if large else written)
+
+
+def _inline(weights: dict[str, Tensor]) -> dict[str, onnx.TensorProto]:
+    return {name: numpy_helper.from_array(weight.detach().numpy(), name) for name, weight in weights.items()}
+
+
+def _write_beside(file: Path, weights: dict[str, Tensor], key: str) -> dict[str, onnx.TensorProto]:
+    """Writes weights one after the other; what the ONNX file has in their place."""
+    out = {}
+    with file.open("wb") as handle:
+        for name, weight in weights.items():
+            array = np.ascontiguousarray(weight.detach().numpy())
+            handle.write(bytes(-handle.tell() % _PAGE))
+            where = {"location": file.name, "offset": str(handle.tell()), "length": str(array.nbytes)}
+            handle.write(array.data)
+            out[name] = onnx.TensorProto(
+                name=name,
+                dims=array.shape,
+                data_type=_TYPES[weight.dtype],
+                data_location=onnx.TensorProto.EXTERNAL,
+                external_data=[onnx.StringStringEntryProto(key=k, value=v) for k, v in where.items()],
+            )
+    append_key(file, key)
+    return out
 
 
 def _value_info(name: str, value: Value) -> onnx.ValueInfoProto:
@@ -48,12 +87,10 @@ def _value_info(name: str, value: Value) -> onnx.ValueInfoProto:
 
 
 class _Graph:
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, weights: dict[str, onnx.TensorProto]) -> None:
         self.program = program
         self.nodes: list[onnx.NodeProto] = []
-        self.initializers = {
-            name: numpy_helper.from_array(weight.detach().numpy(), name) for name, weight in program.weights.items()
-        }
+        self.initializers = weights
         self.transposed: dict[str, str] = {}
         """weights by the name of their transpose: a matrix product reads them untransposed"""
 

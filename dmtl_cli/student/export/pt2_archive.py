@@ -7,6 +7,7 @@ torch/export/pt2_archive. Neither is public, so `pt2_file` uses this writer with
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch._export.serde import schema
 
+from dmtl_cli.runs.keyed import KEY
 from dmtl_cli.student.export.program import ROWS, Program, Ref, Value
 
 SCHEMA = (8, 20)
@@ -31,8 +33,12 @@ _TYPES = {
 _POSITIONAL, _KEYWORD = 1, 2
 
 
-def write(file: Path, program: Program) -> None:
-    """Writes the archive; the same program gives the same bytes, as torch's writer of archives stores no time."""
+def write(file: Path, program: Program, key: str = "") -> None:
+    """Writes the archive; the same program gives the same bytes, as torch's writer of archives stores no time.
+
+    Args:
+        key: the run's, where the file is to carry it: an extra file.
+    """
     parameters = {n: w for n, w in program.weights.items() if isinstance(w, nn.Parameter)}
     buffers = {n: w for n, w in program.weights.items() if n not in parameters}
     archive: Any = torch._C.PyTorchFileWriter(str(file))
@@ -40,7 +46,9 @@ def write(file: Path, program: Program) -> None:
     for kind, prefix, tensors in (("weights", "weight", parameters), ("constants", "tensor", buffers)):
         payload = {}
         for k, (name, tensor) in enumerate(tensors.items()):
-            whole = tensor.detach().clone(memory_format=torch.contiguous_format)  # alone in its storage
+            whole = tensor.detach().contiguous()
+            if whole.untyped_storage().nbytes() != whole.nbytes:
+                whole = whole.clone()  # alone in its storage
             archive.write_record(f"data/{kind}/{prefix}_{k}", whole.untyped_storage(), whole.nbytes)
             payload[name] = {
                 "path_name": f"{prefix}_{k}",
@@ -55,6 +63,7 @@ def write(file: Path, program: Program) -> None:
         "archive_format": b"pt2",
         "archive_version": b"0",
         "byteorder": sys.byteorder.encode(),
+        **({f"extra/{KEY}": key.encode()} if key else {}),
     }.items():
         archive.write_record(name, content, len(content))
     archive.write_end_of_file()
@@ -68,7 +77,7 @@ def read(file: Path) -> Callable[..., Tensor]:
     for kind in ("weights", "constants"):
         stored = json.loads(archive.get_record(f"data/{kind}/model_{kind}_config.json"))["config"]
         for name, entry in stored.items():
-            weights[name] = _tensor_of(archive.get_record(f"data/{kind}/{entry['path_name']}"), entry["tensor_meta"])
+            weights[name] = _tensor_of(archive, f"data/{kind}/{entry['path_name']}", entry["tensor_meta"])
     specs = [next(iter(spec.items())) for spec in program["signature"]["input_specs"]]
     graph = program["graph"]
 
@@ -87,10 +96,15 @@ def read(file: Path) -> Callable[..., Tensor]:
     return call
 
 
-def _tensor_of(raw: bytes, meta: dict[str, Any]) -> Tensor:
+def _tensor_of(archive: Any, name: str, meta: dict[str, Any]) -> Tensor:
     dtype = next(t for t, code in _TYPES.items() if code == meta["dtype"])
     sizes = [size["as_int"] for size in meta["sizes"]]
-    return torch.frombuffer(bytearray(raw), dtype=dtype).reshape(sizes) if raw else torch.zeros(sizes, dtype=dtype)
+    if not (numbers := math.prod(sizes)):
+        return torch.zeros(sizes, dtype=dtype)
+    read: Tensor = archive.get_storage_from_record(name, numbers, dtype)  # without a copy; it has no shape
+    whole = torch.empty(0, dtype=dtype)
+    whole.set_(read.untyped_storage(), 0, (numbers,), (1,))
+    return whole.reshape(sizes)
 
 
 def _replay(node: dict[str, Any], values: dict[str, Any]) -> None:

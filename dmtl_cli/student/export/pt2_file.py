@@ -11,26 +11,28 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from dmtl_cli.runs.keyed import KEY
 from dmtl_cli.student.export.program import Program
 
 TORCH = "2.13"
 """the version of torch whose reader the fast writer was made for"""
 
 
-def write(file: Path, program: Program, module: nn.Module, example: tuple[Tensor, ...]) -> None:
+def write(file: Path, program: Program, module: nn.Module, example: tuple[Tensor, ...], key: str = "") -> None:
     """Writes a tower: in milliseconds with the version of torch that the fast writer was made for, else by torch's own
     exporter.
 
     Args:
         program: the tower as recorded.
         example: inputs of two rows.
+        key: the run's, where the file is to carry it: the extra file `dmtl.key`.
     """
     if torch.__version__.startswith(TORCH + "."):
         from dmtl_cli.student.export import pt2_archive  # imports private names, which another version may lack
 
-        pt2_archive.write(file, program)
+        pt2_archive.write(file, program, key)
     else:
-        write_by_torch(file, module, example)
+        write_by_torch(file, module, example, key)
 
 
 def read(file: Path) -> Callable[..., Tensor]:
@@ -49,20 +51,26 @@ def read(file: Path) -> Callable[..., Tensor]:
     return module
 
 
-def write_by_torch(file: Path, module: nn.Module, example: tuple[Tensor, ...]) -> None:
+def write_by_torch(file: Path, module: nn.Module, example: tuple[Tensor, ...], key: str = "") -> None:
     """The same program as torch's own exporter writes it, for any number of rows.
 
     Args:
         example: inputs of two rows.
+        key: as of `write`.
     """
     rows = torch.export.Dim("rows", min=1)
     with _quiet():
         program = torch.export.export(module, example, dynamic_shapes=(tuple({0: rows} for _ in example),))
         for node in program.graph.nodes:
-            for key in ("stack_trace", "nn_module_stack", "source_fn_stack", "from_node"):  # these name the source code
-                node.meta.pop(key, None)
+            for word in (
+                "stack_trace",
+                "nn_module_stack",
+                "source_fn_stack",
+                "from_node",
+            ):  # these name the source code
+                node.meta.pop(word, None)
         program.example_inputs = None  # would be the only pickle of the archive
-        torch.export.save(program, file)
+        torch.export.save(program, file, extra_files={KEY: key} if key else None)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from dmtl_cli.config.export import Numbers
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.data.log.day import ID
@@ -23,6 +24,8 @@ from dmtl_cli.student.export.towers import Served, arguments, vectors
 PAIRS = 256
 TOLERANCE = 1e-4
 """of a score, over 1 + |scale| |u| |v|: float32 sums in another order differ by some 1e-6 of these lengths"""
+ROUNDED: dict[Numbers, float] = {"float32": TOLERANCE, "float16": 1e-3, "int8": 5e-2}
+"""the same of stored vectors: float16 has 11 bits; int8 is off by 1 / 254 of a vector's largest number at most"""
 
 
 def read_back(
@@ -33,6 +36,7 @@ def read_back(
     tables: dict[str, pl.DataFrame],
     scale: float,
     bias: float,
+    numbers: Numbers = "float32",
 ) -> list[Measure]:
     """Integrity of a written export.
 
@@ -40,6 +44,7 @@ def read_back(
         scratch: where the canaries are written.
         tables: raw features of all its users and items, by side, with their id.
         scale, bias: by which a dot product is a score.
+        numbers: of the stored vectors.
     """
     rows = _pairs(len(tables["user"]), len(tables["item"]))
     raw = {side: table[rows[side]] for side, table in tables.items()}
@@ -57,8 +62,8 @@ def read_back(
     there = canary.read_back(folder, scratch / "canaries")
     if isinstance(there, str):
         return [*out, exactly("export.readable", 0, 1, f"a fresh process could not read it: {there}")]
-    for name in ("onnx", "stored"):
-        out += [Measure(f"export.{name}", there[name], most=TOLERANCE)] if name in there else []
+    for name, most in (("onnx", TOLERANCE), ("stored", ROUNDED[numbers]), ("mapped", ROUNDED[numbers])):
+        out += [Measure(f"export.{name}", there[name], most=most)] if name in there else []
     counts = {"items": len(tables["item"]), "users": len(tables["user"]), "repeated": 0, "unknown": 0, "not_finite": 0}
     return [
         *out,

@@ -137,13 +137,13 @@ def zeros(rows: int, layout: Layout) -> tuple[Tensor, ...]:
     return arguments(Encoded(ids, sequences, floats), layout)
 
 
-def write_towers(folder: Path, towers: dict[str, Served]) -> None:
-    """Writes {user,item}_tower.{onnx,pt2}."""
+def write_towers(folder: Path, towers: dict[str, Served], key: str = "") -> None:
+    """Writes {user,item}_tower.{onnx,pt2}, with the key of their run where there is one."""
     for side, tower in towers.items():
         layout = tower.layout
         program = record(tower, input_names(layout), zeros(2, layout), zeros(3, layout))
-        onnx_file.write(folder / f"{side}_tower.onnx", program)
-        pt2_file.write(folder / f"{side}_tower.pt2", program, tower, zeros(2, layout))
+        onnx_file.write(folder / f"{side}_tower.onnx", program, key)
+        pt2_file.write(folder / f"{side}_tower.pt2", program, tower, zeros(2, layout), key)
 
 
 @torch.no_grad()

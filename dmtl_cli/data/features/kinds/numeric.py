@@ -6,6 +6,7 @@ meaning from day to day.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -61,8 +62,8 @@ class Numeric(Kind):
         if sorted(measured) != names:
             raise ValueError(f"feature {self.feature.name}: expected {', '.join(names)}, got {', '.join(measured)}")
         numbers = measured["edges"] if self.feature.is_bucketed else [measured["mean"], measured["std"]]
-        if not all(isinstance(x, int | float) for x in numbers):
-            raise ValueError(f"feature {self.feature.name}: expected numbers, got {numbers}")
+        if not all(isinstance(x, int | float) and math.isfinite(x) for x in numbers):
+            raise ValueError(f"feature {self.feature.name}: expected finite numbers, got {numbers}")
         if numbers != sorted(numbers) if self.feature.is_bucketed else measured["std"] <= 0:
             raise ValueError(f"feature {self.feature.name}: expected edges in order, or a std above 0, got {numbers}")
 

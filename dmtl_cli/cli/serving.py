@@ -1,0 +1,80 @@
+"""The command that answers from the export that is served: for one user, or for a file of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dmtl_cli.cli.ending import guarded
+from dmtl_cli.cli.options import ConfigFile, Json, Sets, workspace
+from dmtl_cli.config.errors import Exit, UserError, printable
+
+if TYPE_CHECKING:
+    from dmtl_cli.serving.export import Export
+
+commands = typer.Typer()
+User = Annotated[str | None, typer.Option(help="A user id of the export.", show_default=False)]
+Users = Annotated[
+    Path | None,
+    typer.Option(help="Parquet or CSV with user_id (and raw features), or an id a line.", show_default=False),
+]
+Out = Annotated[
+    Path | None, typer.Option("-o", "--out", help="With --users: the Parquet file to write.", show_default=False)
+]
+K = Annotated[int, typer.Option("-k", min=1, help="How many items.")]
+ExcludeSeen = Annotated[bool, typer.Option("--exclude-seen", help="Leave out what the user clicked recently.")]
+Verify = Annotated[bool, typer.Option("--verify", help="Hash every file of the export first, not only its size.")]
+
+
+@commands.command("recommend")
+@guarded
+def recommend(
+    config: ConfigFile,
+    user: User = None,
+    users: Users = None,
+    out: Out = None,
+    k: K = 20,
+    exclude_seen: ExcludeSeen = False,
+    verify: Verify = False,
+    sets: Sets = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """The top items of a user, or of every user of a file, from the export that is served."""
+    if (user is None) == (users is None) or (users is None) != (out is None):
+        raise UserError("expected --user ID, or --users FILE with -o FILE.parquet", code=Exit.USAGE)
+    if out is not None and out.suffix != ".parquet":
+        raise UserError(f"-o {out}: expected a name that ends in .parquet", code=Exit.USAGE)
+    from dmtl_cli.serving.export import Export
+
+    export = Export.open(workspace(config, sets).root, verify)
+    if user is not None:
+        _one(export, user, k, exclude_seen, as_json)
+    elif users is not None and out is not None:
+        _many(export, users, out, k, exclude_seen, as_json)
+
+
+def _one(export: Export, user: str, k: int, exclude_seen: bool, as_json: bool) -> None:
+    rows = export.recommend(user, k, exclude_seen=exclude_seen).rows(named=True)
+    if as_json:
+        # an int64 does not fit the numbers of most readers of JSON
+        items = [row | {"item_id": str(row["item_id"])} for row in rows]
+        print(json.dumps({"user": user, "export": str(export.folder), "items": items}))
+    else:
+        print("\n".join(f"{printable(str(row['item_id']))}\t{row['score']:.4f}" for row in rows))
+
+
+def _many(export: Export, users: Path, out: Path, k: int, exclude_seen: bool, as_json: bool) -> None:
+    from dmtl_cli.serving.batch import read_users, recommend_to
+
+    features = [f.name for f in export.encoder.features_of_side("user")]
+    found = recommend_to(export, read_users(users, export.user_ids, features), out, k, exclude_seen=exclude_seen)
+    counts = {"known": found.known, "cold": found.cold, "unknown": len(found.unknown)}
+    if as_json:
+        print(json.dumps({"export": str(export.folder), "out": str(out), **counts}))
+    elif found.unknown:
+        some = ", ".join(map(printable, found.unknown[:3])) + (", ..." if len(found.unknown) > 3 else "")
+        told = f"{len(found.unknown)} users are not in the export and left out: {some}"
+        typer.echo(f"dmtl: {found.known + found.cold} users in {out}; {told}", err=True)

@@ -1,0 +1,52 @@
+"""What is kept of exact search when item vectors are stored in fewer bits, or found by an index."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from dmtl_cli.config.export import Export, has_faiss
+from dmtl_cli.runs.gates import Measure
+from dmtl_cli.serving import index
+from dmtl_cli.serving.search import Floats, top_k
+
+K = 50
+USERS = 500
+"""whose lists are compared, evenly from those of the day"""
+
+
+class Kept(NamedTuple):
+    metrics: dict[str, float]
+    measures: list[Measure]
+    warnings: list[str]
+
+
+def write_index(folder: Path, settings: Export, users: Floats, exact: Floats, stored: Floats, key: str = "") -> Kept:
+    """Writes index.faiss where the settings want one, and measures Recall@50 against exact search.
+
+    Args:
+        users: [U, d] of the day.
+        exact: [I, d] as the tower made them.
+        stored: [I, d] what the stored ones stand for.
+    """
+    some = users[np.linspace(0, len(users) - 1, min(len(users), USERS)).astype(np.int64)]
+    out = Kept({}, [], [])
+    kind = settings.index_of(len(stored))
+    if not len(some) or not len(stored):
+        return out
+    lists = top_k(some, stored, K)[0]
+    if settings.vectors != "float32":
+        out.metrics[f"vectors.recall@{K}"] = float(index.recall(top_k(some, exact, K)[0], lists).mean())
+    if kind == "exact":
+        return out
+    if not has_faiss():
+        said = f"{len(stored)} items are searched exactly, as faiss is not installed: pip install 'dmtl[index]'"
+        return Kept(out.metrics, [], [f"export.index: auto: {said}, or set export.index: exact"])
+    shares = index.recall(lists, index.write(folder, stored, kind, some, lists, key))
+    out.metrics[f"index.recall@{K}"] = share = float(shares.mean())
+    error = float(shares.std(ddof=1)) / math.sqrt(len(shares)) if len(shares) > 1 else 0.0
+    hint = "set export.index: exact, or the other kind of index"
+    return Kept(out.metrics, [Measure("export.index_recall", share, error, hint=hint)], [])

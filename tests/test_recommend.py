@@ -1,0 +1,106 @@
+"""`dmtl recommend` for one user and for a file of them over a real chain; the keys that `dmtl forget` leaves."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+from worlds import Project
+
+from dmtl_cli.runs.manifest import MANIFEST
+from dmtl_cli.serving import Export
+from dmtl_cli.synth.generate import generate
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Two days, whose export has int8 vectors and an index."""
+    home = tmp_path_factory.mktemp("chain")
+    generate(home / "world", 2, start=dt.date(2026, 1, 1), users=60, items=80, events_per_day=800, seed=1)
+    project = Project.create(home, home / "world" / "log")
+    project.config["export"] = {"vectors": "int8", "index": "ivf"}
+    project = Project.create(home, home / "world" / "log", config=project.config)
+    for day in (1, 2):
+        assert project.stage("run", day).code == 0
+    return project
+
+
+def the_export(project: Project) -> Path:
+    return Path(project.call("path", "export").out.strip())
+
+
+def test_its_manifest_says_what_is_kept(chain: Project) -> None:
+    document = json.loads((the_export(chain) / MANIFEST).read_text())
+    assert 0.8 < document["metrics"]["vectors.recall@50"] <= 1
+    assert document["metrics"]["index.recall@50"] > 0.9
+    gates = {gate["name"]: gate for gate in document["gates"]}
+    assert gates["export.index_recall"]["kind"] == "quality" and gates["export.index_recall"]["passed"]
+    assert gates["export.mapped"]["passed"] and document["config"]["export"]["faiss"]
+    assert Export.open(chain.ws).key == document["key"]
+
+
+def test_a_batch_is_one_after_the_other(chain: Project, tmp_path: Path) -> None:
+    users = pl.read_parquet(the_export(chain) / "users.parquet")["user_id"].to_list()
+    (tmp_path / "users.txt").write_text("".join(f"{u}\n" for u in [*users[:9], 10**9]))
+    out = tmp_path / "top.parquet"
+    ended = chain.call("recommend", "--users", tmp_path / "users.txt", "-o", out, "-k", 5)
+    assert (ended.code, ended.out) == (0, "")
+    assert ended.err == f"dmtl: 9 users in {out}; 1 users are not in the export and left out: 1000000000\n"
+    whole, first = pl.read_parquet(out), out.read_bytes()
+    for user in users[:9]:
+        one = chain.call("recommend", "--user", user, "-k", 5, "--json").json["items"]
+        assert whole.filter(pl.col("user_id") == user)["item_id"].to_list() == [row["item_id"] for row in one]
+    told = chain.call("recommend", "--users", tmp_path / "users.txt", "-o", out, "-k", 5, "--json").json
+    assert {k: told[k] for k in ("known", "cold", "unknown")} == {"known": 9, "cold": 0, "unknown": 1}
+    assert out.read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    "given", [[], ["--user", 1, "--users", "x"], ["--users", "x"], ["--user", 1, "-o", "x.parquet"]]
+)
+def test_one_or_many(chain: Project, given: list[object]) -> None:
+    ended = chain.call("recommend", *given)
+    assert ended.code == 2 and "--users FILE with -o" in ended.err
+
+
+def test_a_table_is_named_parquet_and_appears_whole(chain: Project, tmp_path: Path) -> None:
+    (tmp_path / "users.txt").write_text("1\n")
+    assert chain.call("recommend", "--users", tmp_path / "users.txt", "-o", tmp_path / "x.csv").code == 2
+    ended = chain.call("recommend", "--users", tmp_path / "users.txt", "-o", tmp_path / "no" / "x.parquet")
+    assert ended.code in (66, 73) and ended.err.count("\n") == 1
+
+
+def test_only_verify_hashes(chain: Project) -> None:
+    run = the_export(chain)
+    file = run / "item_tower.pt2"
+    whole = file.read_bytes()
+    user = pl.read_parquet(run / "users.parquet")["user_id"][0]
+    try:
+        file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        ended = chain.call("recommend", "--user", user, "--verify")
+        assert ended.code == 65 and "item_tower.pt2" in ended.err
+        file.write_bytes(whole[:-1])
+        ended = chain.call("recommend", "--user", user)
+        assert ended.code == 65 and "item_tower.pt2" in ended.err
+    finally:
+        file.write_bytes(whole)
+
+
+def test_forget_keeps_the_keys(chain: Project, tmp_path: Path) -> None:
+    """Files that are written again carry the key that the others have, which the manifest then names."""
+    shutil.copytree(chain.home, tmp_path / "home")
+    project = Project.create(tmp_path / "home", Path(chain.config["data"]["root"]), config=chain.config)
+    before = Export.open(project.ws)
+    gone = before.users["user_id"][0]
+    (tmp_path / "gone").write_text(f"{gone}\n")
+    assert project.call("forget", "--users", tmp_path / "gone").code == 0
+    after = Export.open(project.ws)
+    assert after.folder != before.folder and after.key == before.key
+    document = json.loads((after.folder / MANIFEST).read_text())
+    assert document["facts"]["files_key"] == after.key != document["key"]
+    assert gone not in after.users["user_id"]
+    assert project.stage("run", 2).code == 0
