@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import gzip
 import io
 import uuid
@@ -14,12 +13,12 @@ import pyarrow as pa
 from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.noop import NoopCatalog
 from pyiceberg.io.pyarrow import PyArrowFileIO
+from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC
+from pyiceberg.serializers import ToOutputFile
 from pyiceberg.table import CommitTableResponse, Table
 from pyiceberg.table.metadata import new_table_metadata
 from pyiceberg.table.sorting import UNSORTED_SORT_ORDER
 from pyiceberg.table.update import update_table_metadata
-from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC
-from pyiceberg.serializers import ToOutputFile
 
 FORMATS = ("parquet", "csv", "csv.gz", "csv.zst", "json", "json.gz", "delta", "iceberg")
 
@@ -68,7 +67,13 @@ class IcebergTable(NoopCatalog):
         rows = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
         if self.table is None:
             schema = Catalog._convert_schema_if_needed(rows.schema)
-            metadata = new_table_metadata(schema, UNPARTITIONED_PARTITION_SPEC, UNSORTED_SORT_ORDER, f"file://{self.folder}", {"format-version": "2"})
+            metadata = new_table_metadata(
+                schema,
+                UNPARTITIONED_PARTITION_SPEC,
+                UNSORTED_SORT_ORDER,
+                f"file://{self.folder}",
+                {"format-version": "2"},
+            )
             self.table = self._at(metadata, 0)
         self.table.append(rows)
 
