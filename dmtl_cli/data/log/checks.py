@@ -40,6 +40,8 @@ class Checked:
             raise UserError(f"{where}: expected {expected}, got {self.frame[column][k]!r}")
 
     def _wrong_type(self, column: str, expected: str, hint: str = "") -> UserError:
+        if isinstance(self.file, File) and self.file.origin and self.frame[column].dtype == pl.String:
+            hint = f"set data.types.{column}"
         return UserError(f"{self.file}: column {column}: expected {expected}, got {self.frame[column].dtype}", hint)
 
     def ids(self, column: str) -> pl.Series:

@@ -259,7 +259,10 @@ def _by_day(rows: Rows, column: str, timezone: str | None, source: Source) -> It
     if column not in rows.frame:
         names = ", ".join(rows.frame.columns[:12])
         raise UserError(f"{source.where}: no column {column}, which tells the day (columns: {names})")
-    days = Checked(rows.frame, source.where, rows.first).date(column, timezone)
+    try:
+        days = Checked(rows.frame, source.where, rows.first).date(column, timezone)
+    except UserError as e:
+        raise UserError(e.message, e.hint or f"set data.types.{column}: datetime, date or int64", e.code) from None
     distinct = days.unique().sort()
     for day in distinct:
         yield f"day={day}", rows.frame if len(distinct) == 1 else rows.only(days == day)
