@@ -61,7 +61,7 @@ MORE = {
     "Events.item": "column: an integer or text, never null",
     "Events.duration_unit": "of the duration column",
     "Events.weight": "column, 0 or more: a row's weight in all but replay and rescore; absent: 1",
-    "SideTable.path": "folder below data.root",
+    "Data.csv": "how CSV files are written",
     "SideTable.key": "its id column; one row an id and day",
     "Feature.name": "of the feature, once",
     "Feature.side": "whose it is; a tower never reads context",

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
+from dmtl_cli.config.pattern import DayPattern
 from dmtl_cli.config.secrets import has_credentials
 from dmtl_cli.config.section import Column, FileName, Folder, Name, Section
 from dmtl_cli.config.tasks import is_reserved
@@ -16,18 +24,97 @@ from dmtl_cli.config.tasks import is_reserved
 NO_CREDENTIALS = "credentials belong in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)"
 
 
-class Events(Section):
+Format = Literal["parquet", "csv", "json", "delta", "iceberg"]
+Type = Literal["text", "int64", "float64", "bool", "date", "datetime"]
+
+
+def _one_character(text: str) -> str:
+    if len(text) != 1 or not text.isascii() or text in "\r\n":
+        raise ValueError(f"expected one ASCII character, got {text!r}")
+    return text
+
+
+Character = Annotated[str, AfterValidator(_one_character)]
+
+
+class Csv(Section):
+    """How CSV files are written: UTF-8, a row a line, the first line naming the columns."""
+
+    separator: Character | None = None
+    """between two values; absent: a tab in *.tsv, a comma elsewhere"""
+    quote_char: Character | None = '"'
+    """around a value that contains a separator, a newline or (doubled) itself; null: no value is quoted"""
+    columns: tuple[Column, ...] | None = None
+    """names of the columns where files have no line that names them"""
+    null_values: tuple[str, ...] = ()
+    """what stands for null beside nothing at all, e.g. NULL or \\N"""
+
+    @model_validator(mode="after")
+    def _is_readable(self) -> Csv:
+        if self.separator is not None and self.separator == self.quote_char:
+            raise ValueError("separator: expected another character than quote_char")
+        if twice := sorted({c for c in self.columns or () if (self.columns or ()).count(c) > 1}):
+            raise ValueError(f"columns: {twice[0]} appears twice")
+        return self
+
+
+def _without_new(section: Section, dumped: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Keys that a config of Parquet does not have are left out at their defaults: its runs keep their keys."""
+    fields = type(section).model_fields
+    return {k: v for k, v in dumped.items() if k not in names or getattr(section, k) != fields[k].default}
+
+
+class Table(Section):
+    """Files below data.root."""
+
+    path: str
+    """folder or file below data.root. `{day}` in it stands for the day, as 2026-01-31 or 20260131, `{day:%Y/%m/%d}`
+    writes it in another way, `*` for any text: events/{day}, events_{day:%Y%m%d}.csv, {day:%Y-%m-%d}T*.json.gz"""
+    partition: Name | None = None
+    """hive key of the day folders, e.g. `day` for day=2026-01-31 (or =20260131); of a Delta or Iceberg table, its
+    column of the day"""
+    success_file: FileName | None = None
+    """the file that a finished day's folder has (path itself, where a column tells the day), e.g. _SUCCESS of Spark; a
+    day without it is not read (66); beside dated file names, with `{day}` in it; absent: whatever is there is read"""
+    format: Format | None = None
+    """absent: data.format"""
+    csv: Csv | None = None
+    """absent: data.csv"""
+    types: dict[Column, Type] = Field(default={})
+    """of columns, beside data.types"""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without_new(self, dump(self), ("format", "csv", "types"))
+
+    @property
+    def is_dated(self) -> bool:
+        """Whether the path has the day in it."""
+        return "{day" in self.path
+
+    @field_validator("path")
+    @classmethod
+    def _pattern(cls, path: str) -> str:
+        if "{" in path or "}" in path:
+            DayPattern(path)
+        elif "*" in path:
+            raise ValueError(f"`*` stands beside {{day}} alone, got {path!r}")
+        return path
+
+    @model_validator(mode="after")
+    def _one_day(self) -> Table:
+        if self.is_dated and self.partition:
+            raise ValueError("give {day} in path or partition, not both")
+        return self
+
+
+class Events(Table):
     """Where the click log is and what its columns are called."""
 
     path: str = "events"
-    """folder below data.root"""
-    partition: Name | None = None
-    """hive key of the day folders, e.g. `day` for day=2026-01-31 (or =20260131); default `day` without date_column"""
+    """folder or file below data.root, with the day in it where `{day}` stands: see `path` of data.users"""
     date_column: Column | None = None
     """a date or timestamp column that gives the day instead; a timestamp needs data.timezone"""
-    success_file: FileName | None = None
-    """the file that a finished day's folder has (path itself, with date_column), e.g. _SUCCESS of Spark; a day without
-    it is not read (66); absent: whatever is there is read"""
     user: Column = "user_id"
     item: Column = "item_id"
     time: Column | None = None
@@ -51,16 +138,16 @@ class Events(Section):
     def _one_of_each(self) -> Events:
         if (self.duration is None) == (self.conversion is None):
             raise ValueError("give exactly one of duration and conversion: it defines the second label")
-        if self.partition and self.date_column:
-            raise ValueError("give partition or date_column, not both")
+        if self.date_column and (self.partition or self.is_dated):
+            raise ValueError(f"give {'partition' if self.partition else '{day} in path'} or date_column, not both")
         if taken := sorted(n for n in self.conversions if is_reserved(n)):
             raise ValueError(f"conversions: {taken[0]} would be taken for another task or score, choose another name")
         return self
 
     @property
     def hive_key(self) -> str | None:
-        """Key of the day folders; None where a column gives the day."""
-        return None if self.date_column else self.partition or "day"
+        """Key of the day folders; None where a column, or the path, gives the day."""
+        return None if self.date_column or self.is_dated else self.partition or "day"
 
     @property
     def read_columns(self) -> set[str]:
@@ -74,15 +161,19 @@ class Events(Section):
         return {c for c in named if c} | set(self.outcomes) | set(self.conversions.values())
 
 
-class SideTable(Section):
-    """Attributes of users or items as of a day's start."""
+class SideTable(Table):
+    """Attributes of users or items as of a day's start: one table a day where partition or path tell it, else one for
+    all days."""
 
-    path: str
     key: Column
-    partition: Name | None = None
-    """hive key where there is one table per day; absent: one static table"""
-    success_file: FileName | None = None
-    """as of the events, in the folder of a day's table"""
+
+    @property
+    def hive_key(self) -> str | None:
+        return self.partition
+
+    @property
+    def is_daily(self) -> bool:
+        return self.is_dated or self.partition is not None
 
 
 class Data(Section):
@@ -97,6 +188,15 @@ class Data(Section):
     digest: Literal["auto", "footer", "full"] = "auto"
     """what identifies an input file: `full`: the sha256 of all its bytes; `footer`: size, rows and Parquet footer,
     which a flipped bit of its values leaves alone; `auto`: full up to 256 MiB, footer above"""
+    format: Format = "parquet"
+    """of all tables that name no other: `csv` (*.csv, *.tsv), `json` (a JSON object a line: *.json, *.jsonl, *.ndjson),
+    both also compressed (.gz, .zst); `delta` and `iceberg`: tables, of which the newest version is read (extras). What
+    is not Parquet is converted into workspace/converted/"""
+    csv: Csv = Csv()
+    types: dict[Column, Type] = Field(default={})
+    """of columns in csv and json: text, int64, float64, bool, date or datetime (ISO 8601, UTC where it names no
+    zone). Absent: labels (click, conversions: bool; duration, weight: float64) have their own, other columns of a csv
+    are text, those of json as they are written"""
     events: Events
     users: SideTable | None = None
     items: SideTable | None = None
@@ -117,6 +217,30 @@ class Data(Section):
             if "" in options.values() or options.get("scheme", "http") not in ("http", "https"):
                 raise ValueError("expected a value of each option, and http or https of scheme")
         return root
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without_new(self, dump(self), ("format", "csv", "types"))
+
+    def format_of(self, table: Table) -> Format:
+        return table.format or self.format
+
+    @model_validator(mode="after")
+    def _formats_fit(self) -> Data:
+        """No option is given that no table's format takes, and a Delta or Iceberg table has its day in a column."""
+        tables = {n: t for n in ("events", "users", "items") if (t := getattr(self, n)) is not None}
+        formats = {name: self.format_of(table) for name, table in tables.items()}
+        for option, takes in (("csv", ("csv",)), ("types", ("csv", "json"))):
+            if option in self.model_fields_set and not set(takes) & set(formats.values()):
+                raise ValueError(f"{option} has no effect: no table is of format {' or '.join(takes)}")
+            for name, table in tables.items():
+                if option in table.model_fields_set and formats[name] not in takes:
+                    raise ValueError(f"{name}.{option} has no effect on format: {formats[name]}")
+        for name, table in tables.items():
+            if formats[name] in ("delta", "iceberg") and (table.is_dated or table.success_file):
+                option = "path: {day}" if table.is_dated else "success_file"
+                raise ValueError(f"{name}.{option} has no effect on format: {formats[name]}: a table knows its files")
+        return self
 
     @field_validator("timezone")
     @classmethod

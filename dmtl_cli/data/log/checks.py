@@ -25,7 +25,7 @@ class Checked:
         first_row: number of the block's first row in its file, for messages.
     """
 
-    def __init__(self, frame: pl.DataFrame, file: File, first_row: int) -> None:
+    def __init__(self, frame: pl.DataFrame, file: File | str, first_row: int) -> None:
         self.frame, self.file, self.first_row = frame, file, first_row
 
     def _values(self, column: str) -> pl.Series:
@@ -40,6 +40,8 @@ class Checked:
             raise UserError(f"{where}: expected {expected}, got {self.frame[column][k]!r}")
 
     def _wrong_type(self, column: str, expected: str, hint: str = "") -> UserError:
+        if isinstance(self.file, File) and self.file.origin and self.frame[column].dtype == pl.String:
+            hint = f"set data.types.{column}"
         return UserError(f"{self.file}: column {column}: expected {expected}, got {self.frame[column].dtype}", hint)
 
     def ids(self, column: str) -> pl.Series:

@@ -227,7 +227,10 @@ def _require_feature(f: Feature, table: Table, beside: list[Table]) -> None:
     kind = table.type(f.source)
     if refused := column_types.refusal(f, kind):
         takes, hint = refused
-        where = f"{table.first_with(f.source)}: feature {f.name}: column {f.source} is {kind}"
+        file = table.first_with(f.source)
+        if file.origin and types.is_large_string(kind):
+            hint = f"set data.types.{f.source}, or {hint}"
+        where = f"{file}: feature {f.name}: column {f.source} is {kind}"
         raise UserError(f"{where}, kind {f.kind} expects {takes}", hint)
 
 

@@ -1,0 +1,368 @@
+"""What a conversion keeps and refuses: any text, rows in order, one line for what is wrong, nothing half."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from formats import encoded, write
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from worlds import DAYS, Project
+
+from dmtl_cli.config.data import Csv, Data, Events
+from dmtl_cli.config.errors import UserError
+from dmtl_cli.data.log import converted, lake, text_rows, waiting
+from dmtl_cli.data.log.converted import TextFile
+from dmtl_cli.data.log.day_files import DayFinder
+from dmtl_cli.runs.workspace import Workspace
+from dmtl_cli.stages.forget import _remove_conversions
+from dmtl_cli.stages.gc import _conversions, _remove
+
+FIRST, SECOND = dt.date(2026, 1, 1), dt.date(2026, 1, 2)
+HEAD = "user_id,item_id,d,click,seconds\n"
+
+
+def finder(root: Path, kind: str = "csv", **more: Any) -> DayFinder:
+    events = Events(
+        **{"path": f"e.{kind}", "date_column": "d", "click": "click", "duration": "seconds"} | more.pop("events", {})
+    )
+    return DayFinder(Data(root=str(root), format=kind, timezone="UTC", events=events, **more), root / "ws/converted")  # type: ignore[arg-type]
+
+
+def rows(*days: int, user: int = 1) -> str:
+    return "".join(f"{user},i{k},2026-01-0{day},true,1.5\n" for k, day in enumerate(days))
+
+
+def table(found: DayFinder, day: dt.date = FIRST) -> pl.DataFrame:
+    return pl.concat([pl.read_parquet(found._converted.folder / f.path) for f in found.find(day).events])  # type: ignore[union-attr]
+
+
+# -- what is read ------------------------------------------------------------------------------------------------------
+
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=6) | st.sampled_from(
+    ['"', '""', "\n", ",", '",\n"']
+)
+columns = st.lists(
+    st.tuples(st.integers(1, 3), st.none() | texts, st.none() | texts, st.none() | st.integers(-9, 9)),
+    min_size=1,
+    max_size=30,
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(given_rows=columns, kind=st.sampled_from(["csv", "csv.gz", "json"]), size=st.integers(40, 400))
+def test_any_text_comes_back_in_order(
+    tmp_path_factory: pytest.TempPathFactory, given_rows: list[tuple[int, Any, Any, Any]], kind: str, size: int
+) -> None:
+    """Whatever the size of slices, and of what waits in memory."""
+    root = tmp_path_factory.mktemp("any")
+    whole = pl.DataFrame(given_rows, {"day": pl.Int64, "a": pl.String, "b": pl.String, "n": pl.Int64}, orient="row")
+    whole = whole.with_columns(d=pl.format("2026-01-0{}", "day"))
+    write(whole, root, "e", kind)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text_rows, "SLICE", size)
+        patch.setattr(waiting, "WAITING", size)
+        found = finder(
+            root,
+            kind.partition(".")[0],
+            events={"path": f"e.{kind}"},
+            types={"n": "int64", "day": "int64", "a": "text", "b": "text"},
+        )
+        for day in whole["day"].unique():
+            expected = whole.filter(pl.col("day") == day)
+            got = table(found, dt.date(2026, 1, day))
+            assert got.select(pl.col(c).cast(k) for c, k in expected.schema.items()).equals(expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({}, "user_id,item_id,d,click,seconds\r\n1,\"a\r\nb\",2026-01-01,1,\r\n"),
+        ({"separator": "|"}, 'user_id|item_id|d|click|seconds\n1|"a\nb"|2026-01-01|TRUE|NULL\n'),
+        ({"columns": ("user_id", "item_id", "d", "click", "seconds")}, '1,"a\nb","2026-01-01","true",""'),
+        ({"separator": ";", "quote_char": "'"}, "\ufeff'user_id';item_id;d;click;seconds\n1;'a\nb';20260101;1;\\N\n"),
+    ],
+)  # fmt: skip
+def test_ways_to_write_a_csv(tmp_path: Path, options: dict[str, Any], text: str) -> None:
+    (tmp_path / "e.csv").write_bytes(text.encode())
+    got = table(finder(tmp_path, csv=Csv(**options, null_values=("NULL", "\\N"))))
+    assert got["item_id"].str.replace("\r", "").to_list() == ["a\nb"]
+    assert (got["user_id"][0], got["click"][0], got["seconds"][0]) == ("1", True, None)
+
+
+def test_unquoted_values_and_tabs(tmp_path: Path) -> None:
+    (tmp_path / "e.tsv").write_text(
+        'user_id\titem_id\td\tclick\tseconds\n1\t5" wide\t2026-01-01\t1\t2\n1\t"x\t2026-01-01\t1\t2\n'
+    )
+    found = finder(tmp_path, csv=Csv(quote_char=None), events={"path": "e.tsv"})
+    assert table(found)["item_id"].to_list() == ['5" wide', '"x']
+
+
+def test_types(tmp_path: Path) -> None:
+    times = ["2026-01-01T10:00:00Z", "2026-01-01 18:00:00.5+08:00", "2026-01-01T10:00", "2026-01-01", ""]
+    (tmp_path / "e.csv").write_text("d,t,f,i,b,x\n" + "".join(f"20260101,{t},1e3,-5,False,2026-01-31\n" for t in times))
+    found = finder(tmp_path, types={"t": "datetime", "f": "float64", "i": "int64", "b": "bool", "x": "date"})
+    got = table(found)
+    ten = dt.datetime(2026, 1, 1, 10, tzinfo=dt.UTC)
+    assert got["t"].to_list() == [ten, ten + dt.timedelta(seconds=0.5), ten, ten.replace(hour=0), None]
+    assert got.row(0)[2:] == (1000.0, -5, False, dt.date(2026, 1, 31))
+
+
+def test_json_values(tmp_path: Path) -> None:
+    lines = [
+        '{"d": "2026-01-01", "l": [1, 2], "n": 1, "o": {"x": 1}}',
+        "",
+        '{"d": "2026-01-01", "l": [], "n": 1.5, "new": "é"}',
+    ]
+    lines += ['{"d": "2026-01-02", "l": ["a"], "n": 3, "o": {}}']
+    (tmp_path / "e.json").write_text("\n".join(lines))
+    found = finder(tmp_path, "json")
+    one, two = table(found), table(found, SECOND)
+    assert one.schema["l"] == pl.List(pl.Int64) and two.schema["l"] == pl.List(pl.String), "of the day's rows alone"
+    assert one["n"].to_list() == [1.0, 1.5] and two["n"].to_list() == [3] and "new" not in two.columns
+    assert isinstance(one.schema["o"], pl.Struct)
+
+
+# -- what is converted again -------------------------------------------------------------------------------------------
+
+
+def test_a_source_that_grows_makes_no_older_day_stale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "e.csv"
+    file.write_text(HEAD + rows(1, 2, 1))
+    found = finder(tmp_path)
+    before = found.find(FIRST)
+    with file.open("a") as more:
+        more.write(rows(2, 2))
+    after = found.find(FIRST)
+    assert after.identities == before.identities and after.events == before.events, "the very same file"
+    assert len(table(found, SECOND)) == 3
+    file.write_text(HEAD + rows(1))
+    assert len(table(found)) == 1
+    with pytest.raises(UserError, match="of day 2026-01-02"):
+        found.find(SECOND)
+    reads: list[object] = []
+    monkeypatch.setattr(TextFile, "rows", lambda self: reads.append(self) or iter(()))
+    finder(tmp_path).find(FIRST)
+    assert reads == [], "nothing has changed"
+    monkeypatch.undo()
+    assert finder(tmp_path, csv=Csv(null_values=("i0",))).find(FIRST).identities != before.identities
+    (tmp_path / "ws/converted/events/day=2026-01-01/e.csv.parquet").unlink()
+    assert finder(tmp_path).find(FIRST).identities[0]["rows"] == 1
+
+
+def test_files_of_a_folder(tmp_path: Path) -> None:
+    """One that is added is read alone, one that is gone leaves nothing."""
+    (tmp_path / "e").mkdir()
+    for k in (1, 2):
+        (tmp_path / f"e/{k}.csv").write_text(HEAD + rows(1, 2, user=k))
+    found = finder(tmp_path, events={"path": "e"})
+    before = found.find(FIRST)
+    (tmp_path / "e/3.csv.gz").write_bytes(encoded(pl.DataFrame({"d": ["2026-01-01"], "user_id": ["3"]}), "csv.gz"))
+    assert found.find(FIRST).events[:2] == before.events and len(found.find(SECOND).events) == 2
+    (tmp_path / "e/2.csv").unlink()
+    assert [f.path.rpartition("/")[2] for f in found.find(FIRST).events] == ["1.csv.parquet", "3.csv.gz.parquet"]
+    assert not list((tmp_path / "ws").rglob("*2.csv*"))
+
+
+@pytest.mark.parametrize("name", ["write", "json.dumps", "filecmp.cmp"])
+def test_a_conversion_that_dies_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    file = tmp_path / "e.csv"
+    file.write_text(HEAD + rows(1, 2))
+    finder(tmp_path).find(FIRST)
+    old = {day: finder(tmp_path).find(day).identities for day in (FIRST, SECOND)}
+    stamp = file.stat()
+    file.write_text(HEAD + rows(1, 2, user=7))
+
+    def dies(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        target = waiting.Waiting if name == "write" else getattr(converted, name.split(".")[0])
+        patch.setattr(target, name.split(".")[-1], dies)
+        with pytest.raises(KeyboardInterrupt):
+            finder(tmp_path).find(SECOND)
+    file.write_text(HEAD + rows(1, 2))
+    os.utime(file, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    assert {day: finder(tmp_path).find(day).identities for day in (FIRST, SECOND)} == old
+    assert not (tmp_path / "ws/converted/.scratch").exists() or name == "write"
+
+
+LOOK = """
+import datetime, sys
+from pathlib import Path
+from test_formats_converted import finder
+for day in (1, 2):
+    print(finder(Path(sys.argv[1])).find(datetime.date(2026, 1, day)).identities[0]["digest"])
+"""
+
+
+def test_two_commands_at_once(tmp_path: Path) -> None:
+    (tmp_path / "e.csv").write_text(HEAD + rows(*[1, 2] * 10_000))
+    command = [sys.executable, "-c", LOOK, str(tmp_path)]
+    paths = os.pathsep.join(["tests", *sys.path])
+    both = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": paths})
+        for _ in "ab"
+    ]
+    found = [one.communicate(timeout=60)[0].split() for one in both]
+    assert found[0] == found[1] == [finder(tmp_path).find(day).identities[0]["digest"] for day in (FIRST, SECOND)]
+
+
+# -- what is refused ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "words"),
+    [
+        (HEAD + "x,y,2026-01-01,maybe,1\n", 65, r"e\.csv: row 2, column click: .*maybe.*; .*data\.types\.click"),
+        (HEAD + "x,y,2026-01-01,1,long\n", 65, "row 2, column seconds: expected float64, got 'long'"),
+        (HEAD + rows(1) + "1,2\n", 65, r"e\.csv: row 3: expected 5 values, got 2"),
+        (HEAD + rows(1) + "1,2,3,4,5,6\n", 65, "row 3: expected 5 values, got 6"),
+        (HEAD + rows(1) + '1,"2,3,4\n' + rows(1, 1), 65, "from row 3 on a quoted text has no end"),
+        (HEAD + rows(1) + "1,caf\udce9,2026-01-01,1,1\n", 65, r"line 3: not UTF-8 \(byte 0xe9\); .*iconv"),
+        (HEAD + "1,a,01/31/2026,1,1\n", 65, "column d, row 2: expected a day as YYYY-MM-DD or .*, got '01/31/2026'"),
+        ("user_id,item_id,day\n1,2,3\n", 65, r"no column d, which tells the day \(columns: user_id, item_id, day\)"),
+        ("d,d\n1,2\n", 65, "column 'd' appears more than once"),
+        ("d,,x\n1,2,3\n", 65, "row 1: expected names of columns"),
+        ("", 66, r"e\.csv: empty; retry"),
+        (HEAD, 66, "no file of .*e.csv has a d of day 2026-01-01"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_in_a_csv(tmp_path: Path, text: str, code: int, words: str) -> None:
+    (tmp_path / "e.csv").write_bytes(text.encode("utf-8", "surrogateescape"))
+    refused(finder(tmp_path), code, words)
+    assert not list((tmp_path / "ws").rglob("*.parquet"))
+
+
+def refused(found: DayFinder, code: int, words: str) -> None:
+    with pytest.raises(UserError) as raised:
+        found.find(FIRST)
+    assert raised.value.code == code and re.search(words, raised.value.line()), raised.value.line()
+
+
+GOOD = '{"d": "2026-01-01", "user_id": 1}\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (GOOD + '{"d": "2026-01-01", "user_id": \n', "line 2: expected a JSON object: Expecting value"),
+        (GOOD + "\n[1]\n", "line 3: expected a JSON object: got b'\\[1\\]'"),
+        (GOOD + '{"d": "2026-01-01", "x": NaN}\n', "line 2: expected a JSON object: NaN is no JSON"),
+        (GOOD + '{"d": "2026-01-01", "user_id": true}\n', "from line 1 on a column has values that no type holds"),
+        (
+            GOOD + '{"d": "2026-01-01", "user_id": 9223372036854775808}\n',
+            "column user_id, from line 1 on: an integer beyond int64",
+        ),
+        (GOOD + '{"d": "2026-01-01", "user_id": [1]}\n', "e.json: "),
+    ],
+)
+def test_what_is_wrong_in_json(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "e.json").write_text(text)
+    refused(finder(tmp_path, "json"), 65, words)
+
+
+def test_a_damaged_archive(tmp_path: Path) -> None:
+    whole = encoded(pl.DataFrame({"d": ["2026-01-01"] * 500, "x": range(500)}), "csv.gz")
+    for damaged, words in ((whole[:-30], "damaged gzip"), (b"not zipped", "damaged gzip")):
+        (tmp_path / "e.csv.gz").write_bytes(damaged)
+        refused(finder(tmp_path, events={"path": "e.csv.gz"}), 65, words)
+
+
+def test_a_missing_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lake.importlib.util, "find_spec", lambda _: None)
+    for kind in ("delta", "iceberg"):
+        refused(finder(tmp_path, kind), 78, rf"pip install 'dmtl\[{kind}\]'")
+
+
+def test_tables_that_are_not_there(tmp_path: Path) -> None:
+    refused(finder(tmp_path, "delta"), 66, "no Delta table there")
+    refused(finder(tmp_path, "iceberg"), 66, "no Iceberg table there")
+    refused(finder(tmp_path, "iceberg", events={"path": "e/v1.metadata.json"}), 66, "v1.metadata.json: not there")
+
+
+@pytest.mark.parametrize(
+    ("features", "configuration", "words"),
+    [
+        (["columnMapping"], {}, "needs columnMapping"),
+        ([], {"delta.columnMapping.mode": "name"}, r"needs columnMapping \(name\)"),
+        (["typeWidening"], {}, "needs typeWidening"),
+        (["deletionVectors"], {}, "has deletion vectors"),
+    ],
+)
+def test_delta_tables_that_are_not_plain(features: list[str], configuration: dict[str, str], words: str) -> None:
+    class Faked:
+        reader_features, min_reader_version = features, 3
+
+        def protocol(self) -> Faked:
+            return self
+
+        def metadata(self) -> Faked:
+            return self
+
+        def deletion_vectors(self) -> pl.DataFrame:
+            return pl.DataFrame({"path": ["x"]})
+
+    Faked.configuration = configuration  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match=words):
+        lake._require_plain(Faked(), "s3://b/t")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"csv": {"separator": ";"}}, "data: csv has no effect: no table is of format csv"),
+        ({"types": {"x": "int64"}}, "data: types has no effect: no table is of format csv or json"),
+        ({"format": "csv", "csv": {"separator": ";;"}}, "expected one ASCII character, got ';;'"),
+        ({"format": "csv", "csv": {"separator": '"'}}, "separator: expected another character than quote_char"),
+        ({"format": "csv", "csv": {"columns": ["a", "a"]}}, "columns: a appears twice"),
+        ({"format": "orc"}, "expected 'parquet', 'csv', 'json', 'delta' or 'iceberg'"),
+        ({"events": {"path": "e/{day}", "partition": "dt"}}, "give {day} in path or partition, not both"),
+        ({"events": {"path": "e/{day}", "date_column": "d"}}, "give {day} in path or date_column, not both"),
+        ({"events": {"path": "e/{day:%Y}"}}, "expected year, month and day"),
+        ({"events": {"path": "e/{day:%H}"}}, "expected %Y, %m, %d and %j in {day:...}, got %H"),
+        ({"events": {"path": "e/*.csv"}}, "`*` stands beside {day} alone"),
+        ({"events": {"path": "e/{date}"}}, "expected {day}, or a form of it"),
+        ({"format": "delta", "events": {"path": "e/{day}"}}, "events.path: {day} has no effect on format: delta"),
+        ({"users": {"path": "u", "key": "k", "csv": {}}}, "users.csv has no effect on format: parquet"),
+    ],
+)  # fmt: skip
+def test_options_that_contradict(tmp_path: Path, change: dict[str, Any], words: str) -> None:
+    made = Project.create(tmp_path, tmp_path)
+    data = made.config["data"]
+    for name in ("users", "items"):
+        del data[name]
+    del data["events"]["partition"]
+    data["events"] |= change.pop("events", {})
+    made.config["data"] |= change
+    made.write()
+    ended = made.call("check", "--day", DAYS[0])
+    assert ended.code == 78 and words in ended.err, ended.err
+
+
+# -- what goes ---------------------------------------------------------------------------------------------------------
+
+
+def test_gc_and_forget_remove_conversions(tmp_path: Path) -> None:
+    """gc those of days that it does not keep, forget all: they have users' rows."""
+    ws = Workspace(tmp_path / "ws")
+    (tmp_path / "e.csv").write_text(HEAD + rows(1, 2))
+    finder(tmp_path).find(FIRST)
+    gone = tmp_path / "ws/converted/events/day=2026-01-01"
+    for delete in (False, True):
+        found = [*_conversions(ws, SECOND)]
+        assert [waste.path for waste in found] == [gone]
+        if delete:
+            _remove(found[0])
+    assert not gone.exists() and finder(tmp_path).find(SECOND).identities[0]["rows"] == 1 and not gone.exists()
+    assert finder(tmp_path).find(FIRST).identities[0]["rows"] == 1, "converted again"
+    assert _remove_conversions(ws) > 1000 and not (tmp_path / "ws/converted").exists() and _remove_conversions(ws) == 0
+    assert finder(tmp_path).find(FIRST).identities[0]["rows"] == 1
