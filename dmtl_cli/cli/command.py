@@ -6,13 +6,14 @@ import contextlib
 import datetime as dt
 import inspect
 import json
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dmtl_cli.cli import ending
+from dmtl_cli.cli import colours, ending
 from dmtl_cli.cli.options import Shared, seconds
 from dmtl_cli.cli.textfile import check_writable, write_metrics
 from dmtl_cli.config.days import parse_day
@@ -95,6 +96,7 @@ class _Process:
 
     def run(self) -> None:
         self.log.quiet = self.shared.quiet or ending.rank() > 0
+        self.log.paint = lambda line: colours.painted(line, sys.stderr)
         code, message = ending.outcome(self._work, self.log)
         try:
             self._report(code)
@@ -120,8 +122,10 @@ class _Process:
             config=str(self.shared.config),
             sets=[masked_override(one) for one in self.shared.overrides()],
         )
+        from dmtl_cli.cli.said import telling
         from dmtl_cli.runs.run import Run
 
+        self.log.listeners.append(telling(self.log))
         run = Run.start(config, self.log, self.ranks, self.shared.force_publish)
         self.done = run.done
         call = Call(run, self.shared, f"dmtl {self.name}{f' {self.dated} {self.given}' if self.given else ''}")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from dmtl_cli.cli import colours
 from dmtl_cli.cli.ending import guarded
 from dmtl_cli.cli.options import ConfigFile, Day, Json, Sets, show, workspace
 from dmtl_cli.config.days import parse_day
@@ -57,12 +59,13 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Days by stages: what is published, what is missing, what is served."""
+    from dmtl_cli.cli.said import newest
     from dmtl_cli.stages.status import described, status
 
     whole = load_config(config, sets)
     ws = Workspace(Path(whole.workspace))
-    found = status(ws, whole.data, parse_day(day) if day else None, inputs=inputs)
-    show(found, as_json, described)
+    found = status(ws, whole.data, parse_day(day) if day else None, inputs=inputs) | {"newest": newest(ws)}
+    show(found, as_json, lambda found: colours.painted(described(found), sys.stdout))
     ws.latest()  # 65 where it names no run: the table says so too
     if max_age is not None:
         _refuse_old(found["served_day"], found["served_age_days"], max_age, ws)

@@ -68,12 +68,22 @@ def _export(
 ) -> Draft:
     folder, manifest = parent
     asked = run.config.student.exposure.kappa
-    measured = _measured(run, day, log, earlier, publication) if earlier else {}
-    kappa = asked if asked != "auto" else best(measured) if measured else UNMEASURED
-    read = log.read_end(day, publication.tmp)
-    encoder = Encoder.stored(folder, log.features)
-    student = stored_student(folder, manifest, encoder)
-    catalogue = write_export(publication.path, student, encoder, read, kappa, log.retired(day))
+    with run.log.progress(f"export {day}", 5 if earlier else 4, "step") as bar:
+        measured = {}
+        if earlier:
+            bar.next("weighing exposure")
+            measured = _measured(run, day, log, earlier, publication)
+        kappa = asked if asked != "auto" else best(measured) if measured else UNMEASURED
+        bar.next("reading users and items")
+        read = log.read_end(day, publication.tmp)
+        encoder = Encoder.stored(folder, log.features)
+        student = stored_student(folder, manifest, encoder)
+        bar.next("towers and vectors")
+        catalogue = write_export(publication.path, student, encoder, read, kappa, log.retired(day))
+        bar.next("reading the files back")
+        measures = _read_back(publication, catalogue, student, kappa, encoder, read)
+        bar.next("recall of its own day")
+        measures += _recall(run, catalogue, encoder, read, manifest.facts["threshold_seconds"])
     facts = {name: manifest.facts[name] for name in ("teacher", "threshold_seconds", "predicts")}
     facts |= {"kappa": kappa, "kappa_curve": {str(k): value for k, value in measured.items()}}
     return Draft(
@@ -81,11 +91,7 @@ def _export(
         metrics={"items.unknown_share": catalogue.unknown_share}
         | {f"spread.{name}": value for name, value in catalogue.spread.items()},
         facts={"student": manifest.as_parent(), **facts},
-        measures=[
-            *of_vectors(catalogue.spread, catalogue.norm, catalogue.unknown_share),
-            *_read_back(publication, catalogue, student, kappa, encoder, read),
-            *_recall(run, catalogue, encoder, read, manifest.facts["threshold_seconds"]),
-        ],
+        measures=[*of_vectors(catalogue.spread, catalogue.norm, catalogue.unknown_share), *measures],
         warnings=one_direction(catalogue.spread),
     )
 
