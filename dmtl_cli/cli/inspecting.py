@@ -11,7 +11,7 @@ import typer
 
 from dmtl_cli.cli import colours
 from dmtl_cli.cli.ending import guarded
-from dmtl_cli.cli.options import ConfigFile, Day, Json, Sets, show, workspace
+from dmtl_cli.cli.options import BEGIN, LOOKING, SERVING, ConfigFile, Day, Json, Sets, listed, show, workspace
 from dmtl_cli.config.days import parse_day
 from dmtl_cli.config.errors import Exit, UserError, printable
 from dmtl_cli.config.reading import load_config
@@ -19,21 +19,30 @@ from dmtl_cli.runs.workspace import STAGES, Workspace
 
 commands = typer.Typer()
 _STAGES = f"{', '.join(STAGES[:-1])} or {STAGES[-1]}"
-Plan = Annotated[bool, typer.Option("--plan", help="Tell what a run of the day would learn and choose.")]
-AsOf = Annotated[str | None, typer.Option(help="Judge freshness as of this day.", show_default=False)]
-Inputs = Annotated[bool, typer.Option("--inputs", help="Compare the log's files with what was made of them.")]
-MaxAge = Annotated[int | None, typer.Option(min=0, help="Exit 81 when the served day is older.", show_default=False)]
-User = Annotated[str, typer.Option(help="A user id of the export.", show_default=False)]
-K = Annotated[int, typer.Option("-k", min=1, help="How many items.")]
-ExcludeSeen = Annotated[bool, typer.Option("--exclude-seen", help="Leave out what the user clicked recently.")]
+Plan = Annotated[bool, typer.Option("--plan", metavar="", help="Tell what a run of the day would learn and choose.")]
+AsOf = Annotated[str | None, typer.Option(metavar="DAY", help="Judge freshness as of this day.", show_default=False)]
+Inputs = Annotated[
+    bool, typer.Option("--inputs", metavar="", help="Compare the log's files with what was made of them.")
+]
+MaxAge = Annotated[
+    int | None, typer.Option(metavar="DAYS", min=0, help="Exit 81 when the served day is older.", show_default=False)
+]
+User = Annotated[str, typer.Option(metavar="ID", help="A user id of the export.", show_default=False)]
+K = Annotated[int, typer.Option("-k", metavar="N", min=1, help="How many items.")]
+ExcludeSeen = Annotated[
+    bool, typer.Option("--exclude-seen", metavar="", help="Leave out what the user clicked recently.")
+]
 Stage = Annotated[str, typer.Argument(help=f"{_STAGES}.")]
 StageDay = Annotated[
-    str | None, typer.Option("--day", help="Default the newest; for export the served one.", show_default=False)
+    str | None,
+    typer.Option("--day", metavar="DAY", help="Default the newest; for export the served one.", show_default=False),
 ]
-TeacherDay = Annotated[str | None, typer.Option(help="For scores: the day of their teacher.", show_default=False)]
+TeacherDay = Annotated[
+    str | None, typer.Option(metavar="DAY", help="For scores: the day of their teacher.", show_default=False)
+]
 
 
-@commands.command("check")
+@listed(commands, "check", BEGIN, "--config mylog.yaml --day 2026-01-02")
 @guarded
 def check(
     config: ConfigFile,
@@ -48,7 +57,7 @@ def check(
     show(check(load_config(config, sets), parse_day(day), planned=plan), as_json, described)
 
 
-@commands.command("status")
+@listed(commands, "status", LOOKING, "--config mylog.yaml --max-age 1")
 @guarded
 def status(
     config: ConfigFile,
@@ -79,7 +88,7 @@ def _refuse_old(served: str | None, age: int | None, most: int, ws: Workspace) -
         raise UserError(f"{told}: expected 0 to {most} days", hint, Exit.STALE)
 
 
-@commands.command("recommend")
+@listed(commands, "recommend", SERVING, "--config mylog.yaml --user 42 -k 10")
 @guarded
 def recommend(
     config: ConfigFile,
@@ -104,7 +113,7 @@ def recommend(
         print("\n".join(f"{printable(str(row['item_id']))}\t{row['score']:.4f}" for row in rows))
 
 
-@commands.command("path")
+@listed(commands, "path", LOOKING, "export --config mylog.yaml")
 @guarded
 def path(
     stage: Stage,

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from dmtl_cli.config.errors import UserError
-from dmtl_cli.evaluate.lists import LISTS
 from dmtl_cli.runs.manifest import Manifest
 from dmtl_cli.runs.progress import RunLog
 from dmtl_cli.runs.reachable import Runs
@@ -20,6 +19,7 @@ from dmtl_cli.runs.workspace import STAGES, Workspace
 DAYS = 3  # of which `status` shows numbers
 _LOGS = 20  # newest log files in which it looks for seconds
 _LABELS = {"ctr": "click", "cvr": "read"}  # as a person calls what a task predicts; others by their name
+LISTS = ("popularity", "read_popularity", "exposure_rate")  # as evaluate/lists.py, which imports torch, names them
 _SOURCES = {"exposed": "shown", "negative": "drawn", "candidate": "retrieved"}
 _ROWS = {"profile": "events", "tune": "learned", "teacher": "log", "student": "learned", "evaluation": "events"}
 """which of a manifest's rows a person calls the rows of the stage"""
