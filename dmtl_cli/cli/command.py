@@ -122,10 +122,9 @@ class _Process:
             config=str(self.shared.config),
             sets=[masked_override(one) for one in self.shared.overrides()],
         )
-        from dmtl_cli.cli.said import telling
+        self._listen(config)
         from dmtl_cli.runs.run import Run
 
-        self.log.listeners.append(telling(self.log))
         run = Run.start(config, self.log, self.ranks, self.shared.force_publish)
         self.done = run.done
         call = Call(run, self.shared, f"dmtl {self.name}{f' {self.dated} {self.given}' if self.given else ''}")
@@ -134,6 +133,15 @@ class _Process:
         run.ranks.leave()
         if self.shared.as_json:
             self._print(results)
+
+    def _listen(self, config: Config) -> None:
+        """What hears of each result: the terminal, and on the rank that publishes the trackers."""
+        from dmtl_cli.cli.said import telling
+        from dmtl_cli.cli.trackers.tracking import listen
+
+        self.log.listeners.append(telling(self.log))
+        if not ending.rank():
+            listen(config.tracking, Path(config.workspace), self.log)
 
     def _config(self) -> Config:
         """The config; its mistakes go to the log of the workspace that it names, where there is one."""
@@ -167,4 +175,4 @@ class _Process:
                 for each in self.done:
                     print(json.dumps(each.to_dict(), sort_keys=True))
         if self.shared.metrics_file is not None and not ending.rank():
-            write_metrics(self.shared.metrics_file, self.name, code, self.done)
+            write_metrics(self.shared.metrics_file, self.name, code, self.done, self.log)

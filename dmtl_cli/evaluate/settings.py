@@ -27,7 +27,7 @@ PLAIN = "long_read_only"
 BASELINES = ("click_only", PLAIN, "duration_weighted")
 HISTORIES = (EASE, IALS)
 """models of the long reads of earlier days, which no config changes"""
-FIXED = ("workspace", "seed", "threads", "device", "plain_autograd", "evaluate")
+FIXED = ("workspace", "seed", "threads", "device", "plain_autograd", "evaluate", "tracking")
 """parts of a config that say where and how all settings run and what they are measured on"""
 
 Load = Callable[[list[str]], Config]
