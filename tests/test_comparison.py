@@ -35,6 +35,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 BASELINES = ["click_only", "long_read_only", "duration_weighted"]
 OWN = {"wide": {"scores"}, "deep": {"teacher", "scores"}, **{name: set() for name in ("soft", *BASELINES)}}
+OF_OWN = {name: [f"{name}.teacher"] for name, own in OWN.items() if "teacher" in own}
 TAUGHT = ["oracle", "teacher", "student_teacher", "student", "student.preference"]
 LISTS = ["popularity", "read_popularity", "exposure_rate"]
 OF_A_DAY = [*TAUGHT, "regression", *LISTS, "random"]
@@ -43,7 +44,7 @@ ONCE = ["ease"]  # what learns from earlier days' long reads, once whatever the 
 
 def models(*students: str) -> list[str]:
     """The rows of a table; a student of two blocks has two. Baselines and the joint reference have one block."""
-    both = [name for s in students for name in ([s] if s in BASELINES else [s, f"{s}.preference"])]
+    both = [name for s in students for name in ([s] if s in BASELINES else [s, f"{s}.preference", *OF_OWN.get(s, [])])]
     return [*TAUGHT, *both, "joint", *ONCE, "regression", *LISTS, "random"]
 
 
@@ -102,7 +103,7 @@ def cell(project: Project, name: str, seed: int) -> Path:
     base = project.ws / f"compare/seed={seed}" if seed > 1 else project.ws
     if name in OF_A_DAY:
         return base
-    name = name.removesuffix(".preference")
+    name = name.removesuffix(".preference").removesuffix(".teacher")
     (folder,) = [p for p in (base / "compare").iterdir() if re.fullmatch(rf"{name}(-[0-9a-f]{{6}})?", p.name)]
     return folder
 
@@ -118,6 +119,7 @@ def manifest(workspace: Path, stage: str, day: int) -> dict[str, Any]:
 def by_hand(project: Project, name: str, metric: str) -> list[float]:
     """A number a seed, from the evaluations alone."""
     kind, out = name if name in (*OF_A_DAY, *ONCE) else "student", []
+    kind = "student_teacher" if name.endswith(".teacher") else kind
     kind += ".preference" if name.endswith(".preference") and kind == "student" else ""
     for seed in (1, 2) if name not in ONCE else (1,):
         days = [manifest(cell(project, name, seed), "evaluation", day)["metrics"] for day in (3, 4)]
@@ -158,7 +160,7 @@ def test_the_table_is_what_the_cells_evaluations_say(compared: tuple[Project, st
         assert spreads <= {"0.0)", "0.000)"}, "what does not learn is measured alike whatever the seed"
     assert table["student"]["ctcvr.auc"].partition("(")[2] != "0.000)", "two seeds are two students"
     students = [name for name in MODELS if name.split(".")[0] in ("student", *BASELINES, *SETTINGS, "joint")]
-    assert len(students) == 2 * (1 + len(SETTINGS)) + len(BASELINES) + 1
+    assert len(students) == 2 * (1 + len(SETTINGS)) + len(BASELINES) + 1 + len(OF_OWN)
     assert len({table[name]["ctcvr.auc"] for name in students}) == len(students)
 
 

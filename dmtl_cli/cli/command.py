@@ -92,6 +92,7 @@ class _Process:
     work: Callable[[Call], list[Result]]
     log: RunLog = field(default_factory=RunLog)
     ranks: Ranks = ALONE
+    workspace: Path = Path()
     done: list[Result] = field(default_factory=list)
 
     def run(self) -> None:
@@ -115,7 +116,8 @@ class _Process:
         if (file := self.shared.metrics_file) is not None:
             self.ranks.on_first(lambda: check_writable(file))
         config = self._config()
-        self.log.path = self._log_path(Path(config.workspace))
+        self.workspace = Path(config.workspace)
+        self.log.path = self._log_path(self.workspace)
         self.log.write(
             "started",
             command=self.name,
@@ -141,7 +143,7 @@ class _Process:
 
         self.log.listeners.append(telling(self.log))
         if not ending.rank():
-            listen(config.tracking, Path(config.workspace), self.log)
+            listen(config.tracking, self.workspace, self.log)
 
     def _config(self) -> Config:
         """The config; its mistakes go to the log of the workspace that it names, where there is one."""
@@ -175,4 +177,10 @@ class _Process:
                 for each in self.done:
                     print(json.dumps(each.to_dict(), sort_keys=True))
         if self.shared.metrics_file is not None and not ending.rank():
-            write_metrics(self.shared.metrics_file, self.name, code, self.done, self.log)
+            chain = [result for result in self.done if self._is_chain(result)]
+            write_metrics(self.shared.metrics_file, self.name, code, chain, self.log)
+
+    def _is_chain(self, result: Result) -> bool:
+        """Whether a result is of the chain, or a comparison as a whole; not of one of its cells."""
+        cells = self.workspace / "compare"
+        return result.stage == "compare" or not Path(result.path).is_relative_to(cells)

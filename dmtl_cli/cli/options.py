@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -77,6 +77,17 @@ def seconds(text: str, where: str) -> float:
     if found is None:
         raise UserError(f"{where}: expected a duration such as 30s, 10m or 2h, got {text!r}", code=Exit.USAGE)
     return float(found[1] or 0) * {"s": 1, "m": 60, "h": 3600}[found[2] or "s"]
+
+
+def names_of(text: str, known: Sequence[str], where: str) -> tuple[str, ...]:
+    """`all`, `none` or `a,b` -> names, in the order of the known ones. Raises UserError (usage) for anything else."""
+    if text in ("all", "none"):
+        return tuple(known) if text == "all" else ()
+    given = text.split(",")
+    if unknown := [name for name in given if name not in known]:
+        what = f"{where}: expected all, none or some of {', '.join(known)}, got {unknown[0]!r}"
+        raise UserError(what, code=Exit.USAGE)
+    return tuple(name for name in known if name in given)
 
 
 def workspace(config: Path, sets: list[str]) -> Workspace:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dmtl_cli.cli.command import Call, publishes
-from dmtl_cli.cli.options import DAILY, STEPS, STUDYING, Day, listed, seconds
+from dmtl_cli.cli.options import DAILY, STEPS, STUDYING, Day, listed, names_of, seconds
 from dmtl_cli.config.days import between, parse_day
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.writing import write_keys
@@ -35,6 +35,14 @@ Settings = Annotated[
 ]
 Seeds = Annotated[
     str | None, typer.Option(metavar="N,N,...", help="Such as 1,2,3; default the config's seed.", show_default=False)
+]
+Baselines = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME,...",
+        help="What to have beside the student and the settings: all, none, or some of click_only, long_read_only, "
+        "duration_weighted, joint, ease, ials.",
+    ),
 ]
 First = Annotated[str, typer.Option("--from", metavar="DAY", help="First day.", show_default=False)]
 LastDay = Annotated[
@@ -143,17 +151,32 @@ def train_joint(call: Call, day: Day) -> list[Result]:
 
 @listed(commands, "compare", STUDYING, "--config mylog.yaml --since 2026-01-05 --day 2026-01-07 --seeds 1,2,3")
 @publishes("compare", holds=False)
-def compare(call: Call, day: Day, since: Since = None, settings: Settings = None, seeds: Seeds = None) -> list[Result]:
+def compare(
+    call: Call,
+    day: Day,
+    since: Since = None,
+    settings: Settings = None,
+    seeds: Seeds = None,
+    baselines: Baselines = "all",
+) -> list[Result]:
     """Measure the student beside baselines, the joint reference and other settings, as one Markdown table."""
-    from dmtl_cli.evaluate.settings import read_settings
+    from dmtl_cli.evaluate.settings import BESIDE, read_settings
     from dmtl_cli.stages.compare import compare
 
     last, first = parse_day(day), parse_day(since, "--since") if since else None
     if first and first > last:
         raise UserError(f"--since {first} is after --day {last}", code=Exit.USAGE)
     tried = read_settings(settings) if settings else {}
+    beside = names_of(baselines, BESIDE, "--baselines")
     result, table = compare(
-        call.run, last, call.options.load, call.holding, since=first, settings=tried, seeds=_seeds(seeds)
+        call.run,
+        last,
+        call.options.load,
+        call.holding,
+        since=first,
+        settings=tried,
+        seeds=_seeds(seeds),
+        beside=beside,
     )
     if not call.options.as_json:
         print(table.markdown())

@@ -77,7 +77,7 @@ def write_metrics(file: Path, command: str, code: int, results: list[Result], lo
 
 
 def _newest(results: list[Result]) -> dict[str, Result]:
-    """The result of the newest day of each stage; `rescores` are scores of a day by an earlier teacher, as in `status`."""
+    """The result of the newest day of each stage; `rescores` are a day's scores by an earlier teacher."""
     out: dict[str, Result] = {}
     for result in results:
         earlier = result.stage == "scores" and Path(result.path).parent.name != f"teacher={result.day}"

@@ -7,6 +7,7 @@ import logging
 import os
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import unquote, urlsplit
 
 for _name, _value in {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -42,14 +43,16 @@ class Mlflow:
 
     def __init__(self, uri: str, experiment: str, *, artifacts: bool) -> None:
         logging.getLogger("mlflow").setLevel(logging.ERROR)
-        self.client = MlflowClient(tracking_uri=uri if "://" in uri else Path(uri).resolve().as_uri())
+        uri = uri if "://" in uri else Path(uri).resolve().as_uri()
+        self.folder = Path(unquote(urlsplit(uri).path)) if uri.startswith("file:") else None
+        self.client = MlflowClient(tracking_uri=uri)
         found = self.client.get_experiment_by_name(experiment)
         self.experiment = found.experiment_id if found else self.client.create_experiment(experiment)
         self.artifacts = artifacts
 
     def publish(self, run: Published) -> None:
         m = run.manifest
-        if self.client.search_runs([self.experiment], f"tags.run_id = '{m.run_id}'", max_results=1):
+        if self._has(m.run_id):
             return
         tags = {"stage": m.stage, "day": str(m.day), "key": m.key, "run_id": m.run_id, "path": str(run.path.resolve())}
         made = self.client.create_run(self.experiment, tags={"group": run.group}, run_name=run.name).info.run_id
@@ -62,6 +65,13 @@ class Mlflow:
         # the id comes last: a run that was cut short has none, and is not taken for whole
         self.client.log_batch(made, tags=[RunTag(name, value) for name, value in tags.items()])
         self.client.set_terminated(made)
+
+    def _has(self, run_id: str) -> bool:
+        """Whether a run has this id. In a folder MLflow would read every number of every run to tell."""
+        if self.folder is None:
+            return bool(self.client.search_runs([self.experiment], f"tags.run_id = '{run_id}'", max_results=1))
+        files = (self.folder / self.experiment).glob("*/tags/run_id")
+        return any(file.read_text() == run_id for file in files)
 
 
 def _params(m: Manifest) -> list[Param]:

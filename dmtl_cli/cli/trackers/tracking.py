@@ -103,7 +103,7 @@ class _Listener:
         """Those of the trainings that a run was made by: a stage that was refused left its own."""
         kept, self.log.losses = self.log.losses or {}, {}
         named = {name: points for name, points in kept.items() if name.startswith(m.stage) and str(m.day) in name}
-        return {"_".join(name.replace(str(m.day), "").split()): points for name, points in named.items()}
+        return {"_".join(re.sub(r"[\d-]{10}|\W", " ", name).split()): points for name, points in named.items()}
 
     def _cell(self, path: Path) -> str:
         """Which cell of a comparison a run belongs to, as its folders are called; "" for the chain."""
