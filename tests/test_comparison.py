@@ -6,6 +6,7 @@ import copy
 import datetime as dt
 import importlib.util
 import json
+import math
 import re
 import shutil
 from pathlib import Path
@@ -128,6 +129,12 @@ def by_hand(project: Project, name: str, metric: str) -> list[float]:
     return out
 
 
+def errors_by_hand(project: Project, name: str, metric: str) -> list[float]:
+    """The standard error over users of each day."""
+    days = [manifest(cell(project, name, 1), "evaluation", day)["metrics"] for day in (3, 4)]
+    return [of[f"{name}.{metric}.se"] for of in days if f"{name}.{metric}.se" in of]
+
+
 def cells_of(text: str, k: int = 0) -> dict[str, dict[str, str]]:
     """The k-th Markdown table of a text by row and column."""
     tables = [block for block in text.split("\n\n") if block.startswith("| ")]
@@ -151,6 +158,8 @@ def test_the_table_is_what_the_cells_evaluations_say(compared: tuple[Project, st
                 continue
             values, digits = by_hand(project, name, metric), 1 if "seconds" in metric else 3
             spread = f" ({max(values) - min(values):.{digits}f})" if len(values) > 1 else ""
+            if name in ONCE and (errors := errors_by_hand(project, name, metric)):
+                spread = f" ±{math.sqrt(sum(e * e for e in errors)) / len(errors):.{digits}f}"
             expected = f"{np.mean(values):.{digits}f}{spread}" if values else "-"
             assert said == expected, (name, metric)
             compared_cells += said != "-"
@@ -206,7 +215,7 @@ def test_published_numbers_agree_with_the_printed_ones(compared: tuple[Project, 
             pytest.approx(np.mean(v), abs=0.051 if "seconds" in m else 0.00051) for m, v in values.items()
         ]
     every = cells_of((folder / "table.md").read_text(), 2)
-    assert list(every) == sorted({m for of in numbers.values() for m in of})
+    assert list(every) == sorted({m for of in numbers.values() for m in of if ".se." not in f"{m}."})
     for metric, row in every.items():
         assert list(row) == [*MODELS, *(["transfer"] if transfer else [])]
         assert [row[n] for n in MODELS] == [stored[n].get(metric, row[n]) for n in MODELS]
@@ -342,7 +351,31 @@ def test_one_seed_has_no_spread_and_no_transfer(project: Project, monkeypatch: p
     table = cells_of((Path(made["path"]) / "table.md").read_text())
     assert list(table) == models(*BASELINES) and "(" not in str(table)
     metrics = manifest(project.ws, "evaluation", 4)["metrics"]
-    assert table["student"]["ctcvr.auc"] == f"{metrics['student.ctcvr.auc']:.3f}", "--day alone without --since"
+    both = f"{metrics['student.ctcvr.auc']:.3f} ±{metrics['student.ctcvr.auc.se']:.3f}"
+    assert table["student"]["ctcvr.auc"] == both, "--day alone without --since; the error is that over users"
+
+
+def test_baselines_can_be_left_out(project: Project) -> None:
+    made = project.stage("compare", 4, "--baselines", "none").json
+    table = cells_of((Path(made["path"]) / "table.md").read_text())
+    assert list(table) == [*TAUGHT, "regression", *LISTS, "random"]
+    made = project.stage("compare", 4, "--baselines", "ease,click_only").json
+    more = cells_of((Path(made["path"]) / "table.md").read_text())
+    assert [name for name in more if name not in table] == ["click_only", "ease"]
+    ended = project.stage("compare", 4, "--baselines", "clicks")
+    assert ended.code == 2 and "--baselines: expected all, none or some of click_only, " in ended.err
+
+
+def test_a_comparison_says_where_it_is(compared: tuple[Project, str, dict[str, int]]) -> None:
+    """12 places of two seeds before every line, then the models of histories."""
+    logged = compared[0].logged("compare", 4)
+    for said in (
+        "2/16 click_only, seed 1: student ",
+        "7/16 deep, seed 1: teacher ",
+        "8/16 joint, seed 1: ",
+        "ease: evaluation",
+    ):
+        assert f'"text": "{said}' in logged, said
 
 
 def test_what_is_served_is_only_read(project: Project) -> None:

@@ -78,7 +78,8 @@ def a_manifest(stage: str, **fields: Any) -> Manifest:
                 "rows": {"exposed": 2992, "negative": 5984},
                 "gates": [{"name": "scores.p50.ctr", "value": 0.0}],
             },
-            "scores     2026-01-02  by teacher 2026-01-01  median P click .500  2,992 shown, 5,984 drawn  24 s  db81e78",
+            "scores     2026-01-02  by teacher 2026-01-01  median P click .500  2,992 shown, 5,984 drawn"
+            "  24 s  db81e78",
         ),
         (
             "student",
@@ -92,7 +93,8 @@ def a_manifest(stage: str, **fields: Any) -> Manifest:
                 "facts": {"kappa": 0.7},
                 "gates": [{"name": "export.recall.read", "value": 0.5}],
             },
-            "export     2026-01-02  recall@50 of its own day read .500  kappa 0.7  200 items, 3,000 users  24 s  db81e78",
+            "export     2026-01-02  recall@50 of its own day read .500  kappa 0.7  200 items, 3,000 users"
+            "  24 s  db81e78",
         ),
         (
             "evaluation",
@@ -105,8 +107,8 @@ def a_manifest(stage: str, **fields: Any) -> Manifest:
                 | {"teacher.ctr.auc": 0.66},
                 "rows": {"events": 10},
             },
-            "evaluation 2026-01-02  recall@50 read: served .400, best list .310 (exposure_rate)  teacher AUC click .660  10 rows"
-            " in 24 s  db81e78",
+            "evaluation 2026-01-02  recall@50 read: served .400, best list .310 (exposure_rate)"
+            "  teacher AUC click .660  10 rows in 24 s  db81e78",
         ),
     ],
 )
@@ -312,6 +314,7 @@ def test_completion_knows_commands_and_ends_well() -> None:
 
 def test_a_signal_ends_the_module_as_it_ends_dmtl(tmp_path: Path) -> None:
     """`python -m dmtl_cli` is the program: its handlers are there from the first import on."""
-    code = "import sys; sys.argv[0] = '/x/dmtl_cli/__main__.py'\nfrom dmtl_cli.cli import signals\nprint(signals.is_program())"
+    code = "import sys; sys.argv[0] = '/x/dmtl_cli/__main__.py'\n"
+    code += "from dmtl_cli.cli import signals\nprint(signals.is_program())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "True\n"

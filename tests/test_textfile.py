@@ -1,4 +1,4 @@
-"""--metrics-file: a textfile that Prometheus' own parser reads, which a failure does not empty and no day makes longer."""
+"""--metrics-file: a textfile that Prometheus' own parser reads, that no failure empties and no day makes longer."""
 
 from __future__ import annotations
 

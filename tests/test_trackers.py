@@ -11,7 +11,8 @@ import pytest
 from chains import Chain
 from worlds import DAYS, Project
 
-from dmtl_cli.cli.trackers.tracking import listen, metric_name
+from dmtl_cli.cli.trackers.published import metric_name
+from dmtl_cli.cli.trackers.tracking import listen
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.tracking import Tracking
 from dmtl_cli.runs.manifest import Manifest
@@ -140,7 +141,8 @@ def test_a_cell_of_a_comparison_says_which(tmp_path: Path) -> None:
     m, tracking = chain.newest["teacher"], Tracking(tensorboard=str(tmp_path / "board"))
     path = tmp_path / "ws/compare/seed=2/compare/deep-0a1b2c/teacher/day=2026-01-01/run-0"
     hear(tracking, tmp_path / "ws", path, m)
-    assert [p.name for p in (tmp_path / "board/by_day/teacher/seed=2/deep-0a1b2c").iterdir()][0].endswith(m.run_id)
+    (file,) = (tmp_path / "board/by_day/teacher/seed=2/deep-0a1b2c").iterdir()
+    assert file.name.endswith(m.run_id)
 
 
 def test_losses_of_another_run_are_not_taken_for_this_one(tmp_path: Path) -> None:

@@ -241,7 +241,8 @@ def _publish(run: Run, measured: list[dt.date], seeds: list[int], table: Table) 
     if not drawn:
         run.log.say("no figure: pip install matplotlib (or dmtl[plot]) to have one")
     days = f"{measured[0]} .. {measured[-1]}" if len(measured) > 1 else f"{measured[0]}"
-    spread = "(largest less smallest seed)" if len(seeds) > 1 else "±standard error over users"
+    spread = "±standard error over users"
+    spread = f"(largest less smallest seed), of one seed {spread}" if len(seeds) > 1 else spread
     head = f"Measured on {days}, seeds {', '.join(map(str, seeds))}: means {spread}."
     if (decided := _decided(run, measured[-1])) is not None:
         head += f"\n\n{decided}"

@@ -22,7 +22,7 @@ for _name, _value in {
 from mlflow.entities import Metric, Param, RunTag  # noqa: E402
 from mlflow.tracking import MlflowClient  # noqa: E402
 
-from dmtl_cli.cli.trackers.tracking import Published, leaves, metric_name  # noqa: E402
+from dmtl_cli.cli.trackers.published import Published, leaves, metric_name  # noqa: E402
 from dmtl_cli.runs.manifest import Manifest  # noqa: E402
 
 _LONGEST = 500  # characters of a parameter that every store takes

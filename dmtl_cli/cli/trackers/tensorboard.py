@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
-from dmtl_cli.cli.trackers.tracking import Published, metric_name
+from dmtl_cli.cli.trackers.published import Published, metric_name
 
 
 class TensorBoard:

@@ -2,45 +2,18 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import importlib.util
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+from dmtl_cli.cli.trackers.published import Published
 from dmtl_cli.config.errors import Exit, UserError, printable
 from dmtl_cli.config.tracking import Tracking
 from dmtl_cli.runs.manifest import Manifest
 from dmtl_cli.runs.progress import Point, RunLog
-
-
-@dataclass(frozen=True)
-class Published:
-    """What a tracker gets."""
-
-    name: str
-    """stage and day; of a comparison's cell also that"""
-    group: str
-    """the stage, of a comparison's cell below it: what one line over the days is drawn for"""
-    path: Path
-    manifest: Manifest
-    metrics: Mapping[str, float]
-    """the manifest's, `rows.<kind>`, and `seconds`"""
-    losses: Mapping[str, Sequence[Point]]
-    """of the trainings of this run, by name"""
-
-    @property
-    def step(self) -> int:
-        """The day as a number that a person reads on an axis: 20260131."""
-        return int(f"{self.manifest.day:%Y%m%d}")
-
-    @property
-    def at(self) -> float:
-        """Seconds since 1970 at the day's begin, UTC."""
-        return dt.datetime.combine(self.manifest.day, dt.time(), dt.UTC).timestamp()
 
 
 class Tracker(Protocol):
@@ -128,19 +101,3 @@ def _tensorboard(tracking: Tracking) -> Tracker:
     from dmtl_cli.cli.trackers.tensorboard import TensorBoard
 
     return TensorBoard(Path(str(tracking.tensorboard)))
-
-
-def leaves(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested config as `dotted.key` -> value; lists stay whole."""
-    out: dict[str, Any] = {}
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            out |= leaves(value, f"{prefix}{name}.")
-        else:
-            out[f"{prefix}{name}"] = value
-    return out
-
-
-def metric_name(name: str) -> str:
-    """A name in letters that every tracker takes: `read.recall@50.kappa=0.7` is `read.recall_at_50.kappa_0.7`."""
-    return re.sub(r"[^\w./ -]", "_", name.replace("@", "_at_"), flags=re.ASCII)
