@@ -33,8 +33,13 @@ def line(m: Manifest, seconds: float | None = None, *, up_to_date: bool = False)
 
 
 def telling(log: RunLog) -> Callable[[Path, Manifest, float | None], None]:
-    """A listener of the log that says the line of each result."""
-    return lambda _, m, seconds: log.say(line(m, seconds, up_to_date=seconds is None))
+    """A listener of the log that says the line of each result; in a comparison only of what it makes."""
+
+    def hear(_: Path, m: Manifest, seconds: float | None) -> None:
+        if seconds is not None or not log.place:
+            log.say(line(m, seconds, up_to_date=seconds is None))
+
+    return hear
 
 
 def newest(ws: Workspace) -> list[dict[str, Any]]:

@@ -71,7 +71,7 @@ def on_catalogue(
     items: dict[str, Ints] = {}
     with log.progress(f"evaluation {exam.day.day}: top {max(KS)}", len(rankers) + (truth is not None), "step") as bar:
         for name, ranker in rankers.items():
-            bar.next(name)
+            bar.next("student, of the day's items" if name == FRESH else name)
             top = Retrieved.by(ranker, exam, max(KS))
             items[name] = top.items if top.who is exam.few else top.items[exam.few]
             out |= _named(name, _found(exam, top) | _spread(top) | _worth(truth, exam, top))

@@ -44,7 +44,7 @@ def on_rows(exam: Exam, rankers: Mapping[str, Ranker], log: RunLog = SILENT) -> 
     rows: list[Observed] = []
     parts: dict[str, list[Scores]] = {name: [] for name in rankers}
     events = int(exam.day.user_events[exam.row_users].sum())
-    with log.progress(f"evaluation {exam.day.day}: rows by models", events * len(rankers)) as progress:
+    with log.progress(f"evaluation {exam.day.day}: scoring rows", events * len(rankers)) as progress:
         for sample in exam.samples():
             rows.append(sample.observed)
             for name, ranker in rankers.items():
