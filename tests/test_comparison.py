@@ -403,7 +403,8 @@ def test_a_setting_without_a_student_is_told_of(project: Project) -> None:
     ended = compare(project, settings=late)
     assert ended.code == 0 and f"not made: late: it has no student before {DAYS[2]}" in ended.out
     head = (Path(project.call("path", "compare").out.strip()) / "table.md").read_text().splitlines()[0]
-    assert head == f"Measured on {DAYS[2]} .. {DAYS[3]}, seeds 1, 2: means (largest less smallest seed)."
+    spread = "(largest less smallest seed), of one seed ±standard error over users"
+    assert head == f"Measured on {DAYS[2]} .. {DAYS[3]}, seeds 1, 2: means {spread}."
 
 
 def test_a_refused_day_of_the_chain_is_passed_over(world: Path, tmp_path: Path) -> None:

@@ -201,7 +201,8 @@ class Table:
             [f"{kappa:g}", *(self._text("student", f"{m}.kappa={kappa:g}") for m in metrics)]
             for kappa in curves[metrics[0]]
         ]
-        served = [f"served: {self._text('student', 'kappa')}", *(self._text("student", m) for m in metrics)]
+        served = [f"served: {self._text('student', 'kappa')}"]
+        served += [self._text("student", m).partition(" ±")[0] for m in metrics]  # as the rows by kappa are
         return _markdown(["kappa", *metrics], [*rows, served])
 
     def whole(self) -> str:
