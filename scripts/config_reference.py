@@ -50,6 +50,7 @@ MORE = {
     "Config.export": "how item vectors are stored and searched",
     "Config.evaluate": "how much is measured",
     "Config.gates": "what refuses a run before it is published (exit 80)",
+    "Config.tracking": "trackers that hear of what is published; no part of any key",
     "Config.auto": "what the log decides where the config does not",
     "Limit.least": "no smaller value passes",
     "Limit.most": "no larger value passes",

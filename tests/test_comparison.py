@@ -6,6 +6,7 @@ import copy
 import datetime as dt
 import importlib.util
 import json
+import math
 import re
 import shutil
 from pathlib import Path
@@ -35,6 +36,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 BASELINES = ["click_only", "long_read_only", "duration_weighted"]
 OWN = {"wide": {"scores"}, "deep": {"teacher", "scores"}, **{name: set() for name in ("soft", *BASELINES)}}
+OF_OWN = {name: [f"{name}.teacher"] for name, own in OWN.items() if "teacher" in own}
 TAUGHT = ["oracle", "teacher", "student_teacher", "student", "student.preference"]
 LISTS = ["popularity", "read_popularity", "exposure_rate"]
 OF_A_DAY = [*TAUGHT, "regression", *LISTS, "random"]
@@ -43,7 +45,7 @@ ONCE = ["ease"]  # what learns from earlier days' long reads, once whatever the 
 
 def models(*students: str) -> list[str]:
     """The rows of a table; a student of two blocks has two. Baselines and the joint reference have one block."""
-    both = [name for s in students for name in ([s] if s in BASELINES else [s, f"{s}.preference"])]
+    both = [name for s in students for name in ([s] if s in BASELINES else [s, f"{s}.preference", *OF_OWN.get(s, [])])]
     return [*TAUGHT, *both, "joint", *ONCE, "regression", *LISTS, "random"]
 
 
@@ -102,7 +104,7 @@ def cell(project: Project, name: str, seed: int) -> Path:
     base = project.ws / f"compare/seed={seed}" if seed > 1 else project.ws
     if name in OF_A_DAY:
         return base
-    name = name.removesuffix(".preference")
+    name = name.removesuffix(".preference").removesuffix(".teacher")
     (folder,) = [p for p in (base / "compare").iterdir() if re.fullmatch(rf"{name}(-[0-9a-f]{{6}})?", p.name)]
     return folder
 
@@ -118,12 +120,19 @@ def manifest(workspace: Path, stage: str, day: int) -> dict[str, Any]:
 def by_hand(project: Project, name: str, metric: str) -> list[float]:
     """A number a seed, from the evaluations alone."""
     kind, out = name if name in (*OF_A_DAY, *ONCE) else "student", []
+    kind = "student_teacher" if name.endswith(".teacher") else kind
     kind += ".preference" if name.endswith(".preference") and kind == "student" else ""
     for seed in (1, 2) if name not in ONCE else (1,):
         days = [manifest(cell(project, name, seed), "evaluation", day)["metrics"] for day in (3, 4)]
         if values := [of[f"{kind}.{metric}"] for of in days if f"{kind}.{metric}" in of]:
             out.append(sum(values) / len(values))
     return out
+
+
+def errors_by_hand(project: Project, name: str, metric: str) -> list[float]:
+    """The standard error over users of each day."""
+    days = [manifest(cell(project, name, 1), "evaluation", day)["metrics"] for day in (3, 4)]
+    return [of[f"{name}.{metric}.se"] for of in days if f"{name}.{metric}.se" in of]
 
 
 def cells_of(text: str, k: int = 0) -> dict[str, dict[str, str]]:
@@ -149,6 +158,8 @@ def test_the_table_is_what_the_cells_evaluations_say(compared: tuple[Project, st
                 continue
             values, digits = by_hand(project, name, metric), 1 if "seconds" in metric else 3
             spread = f" ({max(values) - min(values):.{digits}f})" if len(values) > 1 else ""
+            if name in ONCE and (errors := errors_by_hand(project, name, metric)):
+                spread = f" ±{math.sqrt(sum(e * e for e in errors)) / len(errors):.{digits}f}"
             expected = f"{np.mean(values):.{digits}f}{spread}" if values else "-"
             assert said == expected, (name, metric)
             compared_cells += said != "-"
@@ -158,7 +169,7 @@ def test_the_table_is_what_the_cells_evaluations_say(compared: tuple[Project, st
         assert spreads <= {"0.0)", "0.000)"}, "what does not learn is measured alike whatever the seed"
     assert table["student"]["ctcvr.auc"].partition("(")[2] != "0.000)", "two seeds are two students"
     students = [name for name in MODELS if name.split(".")[0] in ("student", *BASELINES, *SETTINGS, "joint")]
-    assert len(students) == 2 * (1 + len(SETTINGS)) + len(BASELINES) + 1
+    assert len(students) == 2 * (1 + len(SETTINGS)) + len(BASELINES) + 1 + len(OF_OWN)
     assert len({table[name]["ctcvr.auc"] for name in students}) == len(students)
 
 
@@ -204,7 +215,7 @@ def test_published_numbers_agree_with_the_printed_ones(compared: tuple[Project, 
             pytest.approx(np.mean(v), abs=0.051 if "seconds" in m else 0.00051) for m, v in values.items()
         ]
     every = cells_of((folder / "table.md").read_text(), 2)
-    assert list(every) == sorted({m for of in numbers.values() for m in of})
+    assert list(every) == sorted({m for of in numbers.values() for m in of if ".se." not in f"{m}."})
     for metric, row in every.items():
         assert list(row) == [*MODELS, *(["transfer"] if transfer else [])]
         assert [row[n] for n in MODELS] == [stored[n].get(metric, row[n]) for n in MODELS]
@@ -340,7 +351,31 @@ def test_one_seed_has_no_spread_and_no_transfer(project: Project, monkeypatch: p
     table = cells_of((Path(made["path"]) / "table.md").read_text())
     assert list(table) == models(*BASELINES) and "(" not in str(table)
     metrics = manifest(project.ws, "evaluation", 4)["metrics"]
-    assert table["student"]["ctcvr.auc"] == f"{metrics['student.ctcvr.auc']:.3f}", "--day alone without --since"
+    both = f"{metrics['student.ctcvr.auc']:.3f} ±{metrics['student.ctcvr.auc.se']:.3f}"
+    assert table["student"]["ctcvr.auc"] == both, "--day alone without --since; the error is that over users"
+
+
+def test_baselines_can_be_left_out(project: Project) -> None:
+    made = project.stage("compare", 4, "--baselines", "none").json
+    table = cells_of((Path(made["path"]) / "table.md").read_text())
+    assert list(table) == [*TAUGHT, "regression", *LISTS, "random"]
+    made = project.stage("compare", 4, "--baselines", "ease,click_only").json
+    more = cells_of((Path(made["path"]) / "table.md").read_text())
+    assert [name for name in more if name not in table] == ["click_only", "ease"]
+    ended = project.stage("compare", 4, "--baselines", "clicks")
+    assert ended.code == 2 and "--baselines: expected all, none or some of click_only, " in ended.err
+
+
+def test_a_comparison_says_where_it_is(compared: tuple[Project, str, dict[str, int]]) -> None:
+    """12 places of two seeds before every line, then the models of histories."""
+    logged = compared[0].logged("compare", 4)
+    for said in (
+        "2/16 click_only, seed 1: student ",
+        "7/16 deep, seed 1: teacher ",
+        "8/16 joint, seed 1: ",
+        "ease: evaluation",
+    ):
+        assert f'"text": "{said}' in logged, said
 
 
 def test_what_is_served_is_only_read(project: Project) -> None:
@@ -368,7 +403,8 @@ def test_a_setting_without_a_student_is_told_of(project: Project) -> None:
     ended = compare(project, settings=late)
     assert ended.code == 0 and f"not made: late: it has no student before {DAYS[2]}" in ended.out
     head = (Path(project.call("path", "compare").out.strip()) / "table.md").read_text().splitlines()[0]
-    assert head == f"Measured on {DAYS[2]} .. {DAYS[3]}, seeds 1, 2: means (largest less smallest seed)."
+    spread = "(largest less smallest seed), of one seed ±standard error over users"
+    assert head == f"Measured on {DAYS[2]} .. {DAYS[3]}, seeds 1, 2: means {spread}."
 
 
 def test_a_refused_day_of_the_chain_is_passed_over(world: Path, tmp_path: Path) -> None:

@@ -383,27 +383,28 @@ def test_waiting_for_a_day_is_bounded_and_quiet(project: Project) -> None:
 def test_the_metric_of_the_last_success_outlives_failures(project: Project) -> None:
     file = project.home / "m.prom"
 
-    def stamp() -> list[str]:
-        return re.findall(
+    def stamp() -> list[float]:
+        found = re.findall(
             r'^dmtl_last_success_timestamp_seconds\{command="train-teacher"\} (.*)$', file.read_text(), re.M
         )
+        return [float(text) for text in found]
 
     def call(day: str, code: int) -> None:
         assert project.call("train-teacher", "--day", day, "--metrics-file", file).code == code
-        assert f'dmtl_exit_code{{command="train-teacher"}} {code}\n' in file.read_text()
+        assert f'dmtl_exit_code{{command="train-teacher"}} {code}.0\n' in file.read_text()
 
     call("2026-01-09", 66)
     assert stamp() == [], "never yet"
     began = int(time.time())
     call(DAYS[1], 0)
     (first,) = stamp()
-    assert began <= int(first) <= time.time()
-    file.write_text(file.read_text().replace(first, "1700000000"))
+    assert began <= first <= time.time()
+    file.write_text('dmtl_last_success_timestamp_seconds{command="train-teacher"} 1700000000\n')
     call("2026-01-09", 66)
     call("2026-01-09", 66)
-    assert stamp() == ["1700000000"], "it grows old"
+    assert stamp() == [1.7e9], "it grows old"
     call(DAYS[1], 0)
-    assert int(stamp()[0]) >= began
+    assert stamp()[0] >= began
     file.write_bytes(b"\xff\xfe" + b'dmtl_last_success_timestamp_seconds{command="train-teacher"} 17e')
     call("2026-01-09", 66)
     assert stamp() == [], "what is torn is no time"

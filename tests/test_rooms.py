@@ -75,7 +75,7 @@ def found() -> dict[str, ast.Module]:
     for file in sorted(ROOT.rglob("*.py")):
         parts = file.relative_to(ROOT).with_suffix("").parts
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        if name:
+        if name not in ("", "__main__"):  # the program's door, which calls the command line
             out[name] = ast.parse(file.read_text())
     return out
 

@@ -6,13 +6,14 @@ import contextlib
 import datetime as dt
 import inspect
 import json
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dmtl_cli.cli import ending
+from dmtl_cli.cli import colours, ending
 from dmtl_cli.cli.options import Shared, seconds
 from dmtl_cli.cli.textfile import check_writable, write_metrics
 from dmtl_cli.config.days import parse_day
@@ -91,10 +92,12 @@ class _Process:
     work: Callable[[Call], list[Result]]
     log: RunLog = field(default_factory=RunLog)
     ranks: Ranks = ALONE
+    workspace: Path = Path()
     done: list[Result] = field(default_factory=list)
 
     def run(self) -> None:
         self.log.quiet = self.shared.quiet or ending.rank() > 0
+        self.log.paint = lambda line: colours.painted(line, sys.stderr)
         code, message = ending.outcome(self._work, self.log)
         try:
             self._report(code)
@@ -113,13 +116,15 @@ class _Process:
         if (file := self.shared.metrics_file) is not None:
             self.ranks.on_first(lambda: check_writable(file))
         config = self._config()
-        self.log.path = self._log_path(Path(config.workspace))
+        self.workspace = Path(config.workspace)
+        self.log.path = self._log_path(self.workspace)
         self.log.write(
             "started",
             command=self.name,
             config=str(self.shared.config),
             sets=[masked_override(one) for one in self.shared.overrides()],
         )
+        self._listen(config)
         from dmtl_cli.runs.run import Run
 
         run = Run.start(config, self.log, self.ranks, self.shared.force_publish)
@@ -130,6 +135,15 @@ class _Process:
         run.ranks.leave()
         if self.shared.as_json:
             self._print(results)
+
+    def _listen(self, config: Config) -> None:
+        """What hears of each result: the terminal, and on the rank that publishes the trackers."""
+        from dmtl_cli.cli.said import telling
+        from dmtl_cli.cli.trackers.tracking import listen
+
+        self.log.listeners.append(telling(self.log))
+        if not ending.rank():
+            listen(config.tracking, self.workspace, self.log)
 
     def _config(self) -> Config:
         """The config; its mistakes go to the log of the workspace that it names, where there is one."""
@@ -163,4 +177,10 @@ class _Process:
                 for each in self.done:
                     print(json.dumps(each.to_dict(), sort_keys=True))
         if self.shared.metrics_file is not None and not ending.rank():
-            write_metrics(self.shared.metrics_file, self.name, code, self.done)
+            chain = [result for result in self.done if self._is_chain(result)]
+            write_metrics(self.shared.metrics_file, self.name, code, chain, self.log)
+
+    def _is_chain(self, result: Result) -> bool:
+        """Whether a result is of the chain, or a comparison as a whole; not of one of its cells."""
+        cells = self.workspace / "compare"
+        return result.stage == "compare" or not Path(result.path).is_relative_to(cells)

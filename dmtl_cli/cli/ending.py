@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from dmtl_cli.cli import signals
+from dmtl_cli.cli import colours, signals
 from dmtl_cli.config.errors import Exit, NotDue, UserError
 from dmtl_cli.runs.progress import RunLog
 
@@ -44,7 +44,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
 def leave(code: int, message: str) -> None:
     """Prints the message of a failure and ends the command with its code."""
     if message:
-        signals.tell(message)
+        signals.tell(colours.painted(message, sys.stderr))
     if code:
         raise typer.Exit(code)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from dmtl_cli.cli import colours
 from dmtl_cli.cli.ending import guarded
-from dmtl_cli.cli.options import ConfigFile, Day, Json, Sets, show, workspace
+from dmtl_cli.cli.options import BEGIN, LOOKING, ConfigFile, Day, Json, Sets, listed, show, workspace
 from dmtl_cli.config.days import parse_day
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.reading import load_config
@@ -16,18 +18,25 @@ from dmtl_cli.runs.workspace import STAGES, Workspace
 
 commands = typer.Typer()
 _STAGES = f"{', '.join(STAGES[:-1])} or {STAGES[-1]}"
-Plan = Annotated[bool, typer.Option("--plan", help="Tell what a run of the day would learn and choose.")]
-AsOf = Annotated[str | None, typer.Option(help="Judge freshness as of this day.", show_default=False)]
-Inputs = Annotated[bool, typer.Option("--inputs", help="Compare the log's files with what was made of them.")]
-MaxAge = Annotated[int | None, typer.Option(min=0, help="Exit 81 when the served day is older.", show_default=False)]
+Plan = Annotated[bool, typer.Option("--plan", metavar="", help="Tell what a run of the day would learn and choose.")]
+AsOf = Annotated[str | None, typer.Option(metavar="DAY", help="Judge freshness as of this day.", show_default=False)]
+Inputs = Annotated[
+    bool, typer.Option("--inputs", metavar="", help="Compare the log's files with what was made of them.")
+]
+MaxAge = Annotated[
+    int | None, typer.Option(metavar="DAYS", min=0, help="Exit 81 when the served day is older.", show_default=False)
+]
 Stage = Annotated[str, typer.Argument(help=f"{_STAGES}.")]
 StageDay = Annotated[
-    str | None, typer.Option("--day", help="Default the newest; for export the served one.", show_default=False)
+    str | None,
+    typer.Option("--day", metavar="DAY", help="Default the newest; for export the served one.", show_default=False),
 ]
-TeacherDay = Annotated[str | None, typer.Option(help="For scores: the day of their teacher.", show_default=False)]
+TeacherDay = Annotated[
+    str | None, typer.Option(metavar="DAY", help="For scores: the day of their teacher.", show_default=False)
+]
 
 
-@commands.command("check")
+@listed(commands, "check", BEGIN, "--config mylog.yaml --day 2026-01-02")
 @guarded
 def check(
     config: ConfigFile,
@@ -42,7 +51,7 @@ def check(
     show(check(load_config(config, sets), parse_day(day), planned=plan), as_json, described)
 
 
-@commands.command("status")
+@listed(commands, "status", LOOKING, "--config mylog.yaml --max-age 1")
 @guarded
 def status(
     config: ConfigFile,
@@ -53,12 +62,13 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Days by stages: what is published, what is missing, what is served."""
+    from dmtl_cli.cli.said import newest
     from dmtl_cli.stages.status import described, status
 
     whole = load_config(config, sets)
     ws = Workspace(Path(whole.workspace))
-    found = status(ws, whole.data, parse_day(day) if day else None, inputs=inputs)
-    show(found, as_json, described)
+    found = status(ws, whole.data, parse_day(day) if day else None, inputs=inputs) | {"newest": newest(ws)}
+    show(found, as_json, lambda found: colours.painted(described(found), sys.stdout))
     ws.latest()  # 65 where it names no run: the table says so too
     if max_age is not None:
         _refuse_old(found["served_day"], found["served_age_days"], max_age, ws)
@@ -72,7 +82,7 @@ def _refuse_old(served: str | None, age: int | None, most: int, ws: Workspace) -
         raise UserError(f"{told}: expected 0 to {most} days", hint, Exit.STALE)
 
 
-@commands.command("path")
+@listed(commands, "path", LOOKING, "export --config mylog.yaml")
 @guarded
 def path(
     stage: Stage,

@@ -9,7 +9,19 @@ from typing import Annotated
 import typer
 
 from dmtl_cli.cli.ending import guarded
-from dmtl_cli.cli.options import ConfigFile, Json, LockWait, Quiet, Sets, seconds, show, workspace
+from dmtl_cli.cli.options import (
+    HOUSEKEEPING,
+    SERVING,
+    ConfigFile,
+    Json,
+    LockWait,
+    Quiet,
+    Sets,
+    listed,
+    seconds,
+    show,
+    workspace,
+)
 from dmtl_cli.config.days import parse_day
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.reading import load_config
@@ -20,15 +32,23 @@ commands = typer.Typer()
 To = Annotated[
     str | None, typer.Option(metavar="DAY|RUN", help="Default the export before the served one.", show_default=False)
 ]
-Unpin = Annotated[bool, typer.Option("--unpin", help="Serve the newest export, and follow it again.")]
-OfDay = Annotated[str | None, typer.Option("--day", help="What is published of this day.", show_default=False)]
-All = Annotated[bool, typer.Option("--all", help="Every run, also superseded ones and those of comparisons.")]
-KeepDays = Annotated[int, typer.Option(min=1, help="Days before the newest to keep.", show_default=False)]
-UsersFile = Annotated[Path, typer.Option("--users", help="A file with a user id a line.", show_default=False)]
-Delete = Annotated[bool, typer.Option("--delete", help="Remove it; else only tell what would go.")]
+Unpin = Annotated[bool, typer.Option("--unpin", metavar="", help="Serve the newest export, and follow it again.")]
+OfDay = Annotated[
+    str | None, typer.Option("--day", metavar="DAY", help="What is published of this day.", show_default=False)
+]
+All = Annotated[
+    bool, typer.Option("--all", metavar="", help="Every run, also superseded ones and those of comparisons.")
+]
+KeepDays = Annotated[
+    int, typer.Option(metavar="DAYS", min=1, help="Days before the newest to keep.", show_default=False)
+]
+UsersFile = Annotated[
+    Path, typer.Option("--users", metavar="FILE", help="A file with a user id a line.", show_default=False)
+]
+Delete = Annotated[bool, typer.Option("--delete", metavar="", help="Remove it; else only tell what would go.")]
 
 
-@commands.command("rollback")
+@listed(commands, "rollback", SERVING, "--config mylog.yaml --to 2026-01-02")
 @guarded
 def rollback(
     config: ConfigFile,
@@ -50,7 +70,7 @@ def rollback(
     show(found, as_json, described)
 
 
-@commands.command("verify")
+@listed(commands, "verify", HOUSEKEEPING, "--config mylog.yaml --all")
 @guarded
 def verify(
     config: ConfigFile,
@@ -70,7 +90,7 @@ def verify(
     show(found, as_json, described)
 
 
-@commands.command("gc")
+@listed(commands, "gc", HOUSEKEEPING, "--config mylog.yaml --keep-days 30 --delete")
 @guarded
 def gc(
     config: ConfigFile,
@@ -89,7 +109,7 @@ def gc(
     show(gc(ws, keep_days, ages, wait=wait, delete=delete), as_json, described)
 
 
-@commands.command("forget")
+@listed(commands, "forget", HOUSEKEEPING, "--config mylog.yaml --users leaving.txt")
 @guarded
 def forget(
     config: ConfigFile,

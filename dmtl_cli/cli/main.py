@@ -11,23 +11,25 @@ from typing import Annotated
 import typer
 
 from dmtl_cli import __version__
-from dmtl_cli.cli import ending, inspecting, keeping, publishing, serving, signals, synth
+from dmtl_cli.cli import colours, ending, inspecting, keeping, publishing, serving, signals, synth
+from dmtl_cli.cli.options import PANELS
 from dmtl_cli.config.errors import Exit, UserError
 
 app = typer.Typer(
     name="dmtl",
     help="Offline logit distillation for recommendation retrieval: train a teacher, store its scores, train a student.",
+    epilog="Begin with:  dmtl check --config mylog.yaml --day 2026-01-02",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    rich_markup_mode="rich",
 )
-for group in (publishing, inspecting, serving, keeping, synth):  # in the order of --help
-    app.add_typer(group.commands)
+for group in (publishing, inspecting, serving, keeping, synth):
+    app.registered_commands += group.commands.registered_commands
+app.registered_commands.sort(key=lambda command: PANELS.index(str(command.rich_help_panel)))  # the order of --help
 
 
 @app.callback(invoke_without_command=True)
-def _top(version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
+def _top(version: Annotated[bool, typer.Option("--version", metavar="", help="Show the version.")] = False) -> None:
     if version:
         print(__version__)
         raise typer.Exit
@@ -39,8 +41,8 @@ def execute(arguments: list[str]) -> int:
         return int(app(arguments, prog_name="dmtl", standalone_mode=False) or 0)
     except OSError as e:  # what prints help; a command's work ends in `ending.outcome`
         return ending.not_printed(e)
-    except SystemExit:  # typer's, where the reader of its help is gone
-        return 128 + signal.SIGPIPE
+    except SystemExit as e:  # typer's: completion is over (0), or the reader of its help is gone
+        return 128 + signal.SIGPIPE if e.code else 0
     except Exception as e:
         if not hasattr(e, "format_message"):  # typer's own: click, or typer's copy of it
             raise
@@ -58,6 +60,7 @@ def main() -> None:
     # on a machine that does other work too, OpenMP's spinning threads wait for each other: 22 s in place of 4 seen
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signals.install()
+    colours.follow_clicolor()
     if ending.rank() or sys.stdout is None:  # None: closed, as by `>&-`
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 (until the end)
     sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115

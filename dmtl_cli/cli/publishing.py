@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dmtl_cli.cli.command import Call, publishes
-from dmtl_cli.cli.options import Day, seconds
+from dmtl_cli.cli.options import DAILY, STEPS, STUDYING, Day, listed, names_of, seconds
 from dmtl_cli.config.days import between, parse_day
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.writing import write_keys
@@ -19,28 +19,44 @@ if TYPE_CHECKING:
     from dmtl_cli.runs.run import Result
 
 commands = typer.Typer()
-TeacherDay = Annotated[str | None, typer.Option(help="Score with the teacher of this day.", show_default=False)]
-ScoresDay = Annotated[str | None, typer.Option(help="Learn from the scores of this day's teacher.", show_default=False)]
+TeacherDay = Annotated[
+    str | None, typer.Option(metavar="DAY", help="Score with the teacher of this day.", show_default=False)
+]
+ScoresDay = Annotated[
+    str | None, typer.Option(metavar="DAY", help="Learn from the scores of this day's teacher.", show_default=False)
+]
 Since = Annotated[
-    str | None, typer.Option(help="Means over the days from this one on; default --day alone.", show_default=False)
+    str | None,
+    typer.Option(metavar="DAY", help="Means over the days from this one on; default --day alone.", show_default=False),
 ]
 Settings = Annotated[
-    Path | None, typer.Option(help="A YAML of settings to try: name: {dotted.key: value}.", show_default=False)
+    Path | None,
+    typer.Option(metavar="FILE", help="A YAML of settings to try: name: {dotted.key: value}.", show_default=False),
 ]
-Seeds = Annotated[str | None, typer.Option(help="Such as 1,2,3; default the config's seed.", show_default=False)]
-First = Annotated[str, typer.Option("--from", help="First day.", show_default=False)]
+Seeds = Annotated[
+    str | None, typer.Option(metavar="N,N,...", help="Such as 1,2,3; default the config's seed.", show_default=False)
+]
+Baselines = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME,...",
+        help="What to have beside the student and the settings: all, none, or some of click_only, long_read_only, "
+        "duration_weighted, joint, ease, ials.",
+    ),
+]
+First = Annotated[str, typer.Option("--from", metavar="DAY", help="First day.", show_default=False)]
 LastDay = Annotated[
-    str | None, typer.Option("--day", help="The last day that what is served knows; default the newest.")
+    str | None, typer.Option("--day", metavar="DAY", help="The last day that what is served knows; default the newest.")
 ]
-Write = Annotated[bool, typer.Option("--write", help="Write what was chosen into the config.")]
-Last = Annotated[str, typer.Option("--to", help="Last day.", show_default=False)]
+Write = Annotated[bool, typer.Option("--write", metavar="", help="Write what was chosen into the config.")]
+Last = Annotated[str, typer.Option("--to", metavar="DAY", help="Last day.", show_default=False)]
 Wait = Annotated[
     str, typer.Option("--wait", metavar="DURATION", help="Wait so long for the day to be there: 30s, 10m, 2h.")
 ]
-AllowGap = Annotated[bool, typer.Option("--allow-gap", help="Go on though the day before was never run.")]
+AllowGap = Annotated[bool, typer.Option("--allow-gap", metavar="", help="Go on though the day before was never run.")]
 
 
-@commands.command("build-profile")
+@listed(commands, "build-profile", STEPS, "--config mylog.yaml --day 2026-01-02")
 @publishes("build-profile")
 def build_profile(call: Call, day: Day) -> list[Result]:
     """Store what is known of users and items when a day ends, from the profile before it."""
@@ -49,7 +65,7 @@ def build_profile(call: Call, day: Day) -> list[Result]:
     return build_profile(call.run, parse_day(day))
 
 
-@commands.command("tune")
+@listed(commands, "tune", STUDYING, "--config mylog.yaml --day 2026-01-02 --write")
 @publishes("tune")
 def tune(call: Call, day: Day, write: Write = False) -> list[Result]:
     """Let the log decide again what the config does not write: trials on the window that ends with a day."""
@@ -69,7 +85,7 @@ def tune(call: Call, day: Day, write: Write = False) -> list[Result]:
     return [result]
 
 
-@commands.command("train-teacher")
+@listed(commands, "train-teacher", STEPS, "--config mylog.yaml --day 2026-01-02")
 @publishes("train-teacher")
 def train_teacher(call: Call, day: Day, allow_gap: AllowGap = False) -> list[Result]:
     """Train the teacher on a day, warm from the teacher before it."""
@@ -87,7 +103,7 @@ def _refuse_gap(call: Call, day: dt.date, allowed: bool) -> None:
         call.run.ranks.on_first(lambda: refuse_gap(call.run, day))
 
 
-@commands.command("dump-logits")
+@listed(commands, "dump-logits", STEPS, "--config mylog.yaml --day 2026-01-02 --teacher-day 2026-01-01")
 @publishes("dump-logits")
 def dump_logits(call: Call, day: Day, teacher_day: TeacherDay = None) -> list[Result]:
     """Store a teacher's scores of a day's pairs as Parquet."""
@@ -96,7 +112,7 @@ def dump_logits(call: Call, day: Day, teacher_day: TeacherDay = None) -> list[Re
     return [dump_logits(call.run, parse_day(day), parse_day(teacher_day, "--teacher-day") if teacher_day else None)]
 
 
-@commands.command("train-student")
+@listed(commands, "train-student", STEPS, "--config mylog.yaml --day 2026-01-02")
 @publishes("train-student", summary=0)
 def train_student(call: Call, day: Day, scores_day: ScoresDay = None) -> list[Result]:
     """Train the two-tower student of a day against stored scores, then export it."""
@@ -106,16 +122,7 @@ def train_student(call: Call, day: Day, scores_day: ScoresDay = None) -> list[Re
     return [*train_student(call.run, parse_day(day), taught)]
 
 
-@commands.command("refresh")
-@publishes("refresh")
-def refresh(call: Call, day: LastDay = None) -> list[Result]:
-    """Export the newest student again, for a newer profile or newer side tables, without training."""
-    from dmtl_cli.stages.refresh import refresh
-
-    return [refresh(call.run, parse_day(day) if day else None)]
-
-
-@commands.command("export")
+@listed(commands, "export", STEPS, "--config mylog.yaml --day 2026-01-02 --set student.exposure.kappa=0.5")
 @publishes("export")
 def export(call: Call, day: Day) -> list[Result]:
     """Write the export of a stored student again."""
@@ -124,7 +131,7 @@ def export(call: Call, day: Day) -> list[Result]:
     return [export(call.run, parse_day(day))]
 
 
-@commands.command("evaluate")
+@listed(commands, "evaluate", STEPS, "--config mylog.yaml --day 2026-01-03")
 @publishes("evaluate")
 def evaluate(call: Call, day: Day) -> list[Result]:
     """Measure on a day's log what was ready before that day."""
@@ -133,7 +140,7 @@ def evaluate(call: Call, day: Day) -> list[Result]:
     return [evaluate(call.run, parse_day(day))]
 
 
-@commands.command("train-joint")
+@listed(commands, "train-joint", STUDYING, "--config mylog.yaml --day 2026-01-02")
 @publishes("train-joint")
 def train_joint(call: Call, day: Day) -> list[Result]:
     """Train teacher and student in one loop on a day, the reference of the offline form; never served."""
@@ -142,19 +149,34 @@ def train_joint(call: Call, day: Day) -> list[Result]:
     return [train_joint(call.run, parse_day(day))]
 
 
-@commands.command("compare")
+@listed(commands, "compare", STUDYING, "--config mylog.yaml --since 2026-01-05 --day 2026-01-07 --seeds 1,2,3")
 @publishes("compare", holds=False)
-def compare(call: Call, day: Day, since: Since = None, settings: Settings = None, seeds: Seeds = None) -> list[Result]:
+def compare(
+    call: Call,
+    day: Day,
+    since: Since = None,
+    settings: Settings = None,
+    seeds: Seeds = None,
+    baselines: Baselines = "all",
+) -> list[Result]:
     """Measure the student beside baselines, the joint reference and other settings, as one Markdown table."""
-    from dmtl_cli.evaluate.settings import read_settings
+    from dmtl_cli.evaluate.settings import BESIDE, read_settings
     from dmtl_cli.stages.compare import compare
 
     last, first = parse_day(day), parse_day(since, "--since") if since else None
     if first and first > last:
         raise UserError(f"--since {first} is after --day {last}", code=Exit.USAGE)
     tried = read_settings(settings) if settings else {}
+    beside = names_of(baselines, BESIDE, "--baselines")
     result, table = compare(
-        call.run, last, call.options.load, call.holding, since=first, settings=tried, seeds=_seeds(seeds)
+        call.run,
+        last,
+        call.options.load,
+        call.holding,
+        since=first,
+        settings=tried,
+        seeds=_seeds(seeds),
+        beside=beside,
     )
     if not call.options.as_json:
         print(table.markdown())
@@ -170,7 +192,7 @@ def _seeds(text: str | None) -> list[int] | None:
     return seeds
 
 
-@commands.command("run")
+@listed(commands, "run", DAILY, "--config mylog.yaml --day 2026-01-02 --wait 3h")
 @publishes("run", summary=None, holds=False)
 def run(call: Call, day: Day, wait: Wait = "0", allow_gap: AllowGap = False) -> list[Result]:
     """The whole day: build its profile, evaluate what was ready, train teacher and student, export."""
@@ -183,7 +205,7 @@ def run(call: Call, day: Day, wait: Wait = "0", allow_gap: AllowGap = False) -> 
         return run_day(call.run, wanted)
 
 
-@commands.command("backfill")
+@listed(commands, "backfill", DAILY, "--config mylog.yaml --from 2026-01-01 --to 2026-01-07")
 @publishes("backfill", dated=("first", "--from"), summary=None)
 def backfill(call: Call, first: First, last: Last, allow_gap: AllowGap = False) -> list[Result]:
     """`run` for each day in order. A refused day (80) does not stop it; the exit code is the first failure's."""
@@ -194,3 +216,12 @@ def backfill(call: Call, first: First, last: Last, allow_gap: AllowGap = False) 
         raise UserError(f"--from {a} is after --to {b}", code=Exit.USAGE)
     _refuse_gap(call, a, allow_gap)
     return backfill(call.run, between(a, b))
+
+
+@listed(commands, "refresh", DAILY, "--config mylog.yaml")
+@publishes("refresh")
+def refresh(call: Call, day: LastDay = None) -> list[Result]:
+    """Export the newest student again, for a newer profile or newer side tables, without training."""
+    from dmtl_cli.stages.refresh import refresh
+
+    return [refresh(call.run, parse_day(day) if day else None)]

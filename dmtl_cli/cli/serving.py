@@ -9,27 +9,34 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dmtl_cli.cli.ending import guarded
-from dmtl_cli.cli.options import ConfigFile, Json, Sets, workspace
+from dmtl_cli.cli.options import SERVING, ConfigFile, Json, Sets, listed, workspace
 from dmtl_cli.config.errors import Exit, UserError, printable
 
 if TYPE_CHECKING:
     from dmtl_cli.serving.export import Export
 
 commands = typer.Typer()
-User = Annotated[str | None, typer.Option(help="A user id of the export.", show_default=False)]
+User = Annotated[str | None, typer.Option(metavar="ID", help="A user id of the export.", show_default=False)]
 Users = Annotated[
     Path | None,
-    typer.Option(help="Parquet or CSV with user_id (and raw features), or an id a line.", show_default=False),
+    typer.Option(
+        metavar="FILE", help="Parquet or CSV with user_id (and raw features), or an id a line.", show_default=False
+    ),
 ]
 Out = Annotated[
-    Path | None, typer.Option("-o", "--out", help="With --users: the Parquet file to write.", show_default=False)
+    Path | None,
+    typer.Option("-o", "--out", metavar="FILE", help="With --users: the Parquet file to write.", show_default=False),
 ]
-K = Annotated[int, typer.Option("-k", min=1, help="How many items.")]
-ExcludeSeen = Annotated[bool, typer.Option("--exclude-seen", help="Leave out what the user clicked recently.")]
-Verify = Annotated[bool, typer.Option("--verify", help="Hash every file of the export first, not only its size.")]
+K = Annotated[int, typer.Option("-k", metavar="N", min=1, help="How many items.")]
+ExcludeSeen = Annotated[
+    bool, typer.Option("--exclude-seen", metavar="", help="Leave out what the user clicked recently.")
+]
+Verify = Annotated[
+    bool, typer.Option("--verify", metavar="", help="Hash every file of the export first, not only its size.")
+]
 
 
-@commands.command("recommend")
+@listed(commands, "recommend", SERVING, "--config mylog.yaml --user 42 -k 10")
 @guarded
 def recommend(
     config: ConfigFile,

@@ -42,11 +42,12 @@ def install() -> None:
 
 
 def is_program() -> bool:
-    """Whether this process is `dmtl` or `python -m dmtl_cli.cli`, not another that imports the command line.
+    """Whether this process is `dmtl` or `python -m dmtl_cli`, not another that imports the command line.
 
-    While Python looks for a module to run, `sys.argv[0]` is -m.
+    While Python looks for a module to run, `sys.argv[0]` is -m; then it is the module's file.
     """
-    return bool(sys.argv) and (sys.argv[0] == "-m" or Path(sys.argv[0]).name.startswith("dmtl"))
+    named = Path(sys.argv[0]) if sys.argv else Path()
+    return named.name == "-m" or named.name.startswith("dmtl") or named.parent.name == "dmtl_cli"
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ from dmtl_cli.config.section import Folder, Positive, Section, Size, Weight, wit
 from dmtl_cli.config.student import Student
 from dmtl_cli.config.tasks import FUSED, Tasks, score_of
 from dmtl_cli.config.teacher import NETWORK_OPTIONS, Teacher
+from dmtl_cli.config.tracking import Tracking
 
 CLICKS_ALONE = 20
 """negatives drawn a click where the log has no exposures"""
@@ -56,6 +57,7 @@ class Config(Section):
     evaluate: Evaluate = Evaluate()
     auto: Auto = Auto()
     gates: Gates = Gates()
+    tracking: Tracking = Tracking()
 
     @model_validator(mode="before")
     @classmethod

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dmtl_cli.evaluate.settings import BASELINES, HISTORIES, JOINT, UNTAUGHT
-from dmtl_cli.evaluate.table import Table
+from dmtl_cli.evaluate.table import OWN_TEACHER, Table
 
 NAMED = {"student": "#c1121f", "student_teacher": "#003049", JOINT: "#2a7f62"}
 """colours of the models that every comparison has; baselines are grey, settings take the next colour and marker"""
@@ -40,7 +40,7 @@ def figure_of(table: Table) -> Any:
 
     x, y = _axes(table.numbers["student"])
     shown = [n for n in table.models if n not in ("oracle", "teacher") and table.seeds(n, x.metric)]
-    shown = [n for n in shown if table.seeds(n, y.metric) and not n.endswith(".preference")]
+    shown = [n for n in shown if table.seeds(n, y.metric) and not n.endswith((".preference", OWN_TEACHER))]
     figure = Figure(figsize=(8, max(4.4, 0.5 + 0.19 * len(shown))), layout="constrained")
     axes = figure.subplots()
     for name, style in _styles(shown).items():

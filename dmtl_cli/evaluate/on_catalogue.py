@@ -12,8 +12,10 @@ from dmtl_cli.data.log.day import ID
 from dmtl_cli.evaluate import metrics
 from dmtl_cli.evaluate.exam import Exam, Floats, Ints, Wanted, fixed_rng
 from dmtl_cli.evaluate.metrics import KS
+from dmtl_cli.evaluate.paired import share_error
 from dmtl_cli.evaluate.rankers import PREFERENCE, Retriever, StudentRanker
 from dmtl_cli.evaluate.truth import Truth
+from dmtl_cli.runs.progress import SILENT, RunLog
 from dmtl_cli.serving.search import best_k
 from dmtl_cli.student.kappa import GRID
 
@@ -55,25 +57,31 @@ class Retrieved:
         return np.append(self.rows, -1)[self.places]  # place -1 is the last
 
 
-def on_catalogue(exam: Exam, rankers: Mapping[str, Retriever], truth: Truth | None) -> dict[str, float]:
+def on_catalogue(
+    exam: Exam, rankers: Mapping[str, Retriever], truth: Truth | None, log: RunLog = SILENT
+) -> dict[str, float]:
     """Recall, hit rate, NDCG, time recall, coverage and Gini of the top items of every ranker; with a known truth their
     worth, beside the best and a random choice (`oracle`, `random`).
 
     Returns:
-        `<ranker>.<metric>@K`, `<ranker>.<label>.<metric>@K`; what is undefined is absent.
+        `<ranker>.<metric>@K`, `<ranker>.<label>.<metric>@K`, of recall@50 also the standard error over users (`.se`);
+        what is undefined is absent.
     """
     out: dict[str, float] = {}
     items: dict[str, Ints] = {}
-    for name, ranker in rankers.items():
-        top = Retrieved.by(ranker, exam, max(KS))
-        items[name] = top.items if top.who is exam.few else top.items[exam.few]
-        out |= _named(name, _found(exam, top) | _spread(top) | _worth(truth, exam, top))
-        if name in ("student", PREFERENCE) and len(exam.few) < len(exam.users):
-            some = Retrieved(exam.few, top.places[exam.few], top.ids, top.rows)
-            out |= {f"{name}.{metric}.{FEW}": value for metric, value in _traded(exam, some, truth).items()}
-    if truth is not None:
-        for name, top in _bounds(truth, exam):
-            out |= _named(name, _worth(truth, exam, top))
+    with log.progress(f"evaluation {exam.day.day}: top {max(KS)}", len(rankers) + (truth is not None), "step") as bar:
+        for name, ranker in rankers.items():
+            bar.next("student, of the day's items" if name == FRESH else name)
+            top = Retrieved.by(ranker, exam, max(KS))
+            items[name] = top.items if top.who is exam.few else top.items[exam.few]
+            out |= _named(name, _found(exam, top) | _spread(top) | _worth(truth, exam, top))
+            if name in ("student", PREFERENCE) and len(exam.few) < len(exam.users):
+                some = Retrieved(exam.few, top.places[exam.few], top.ids, top.rows)
+                out |= {f"{name}.{metric}.{FEW}": value for metric, value in _traded(exam, some, truth).items()}
+        if truth is not None:
+            bar.next("oracle")
+            for name, top in _bounds(truth, exam):
+                out |= _named(name, _worth(truth, exam, top))
     if {"student", "student_teacher"} <= set(items):
         taught = PREFERENCE if PREFERENCE in items else "student"
         common = metrics.overlap(items[taught], items["student_teacher"])
@@ -81,7 +89,7 @@ def on_catalogue(exam: Exam, rankers: Mapping[str, Retriever], truth: Truth | No
     return out
 
 
-def over_kappa(exam: Exam, student: StudentRanker, truth: Truth | None) -> dict[str, float]:
+def over_kappa(exam: Exam, student: StudentRanker, truth: Truth | None, log: RunLog = SILENT) -> dict[str, float]:
     """What a student of two blocks retrieves by other weights of exposure, and its own; of one block nothing.
 
     Returns:
@@ -90,9 +98,12 @@ def over_kappa(exam: Exam, student: StudentRanker, truth: Truth | None) -> dict[
     if not student.knows_shown:
         return {}
     out = {"student.kappa": student.kappa}
-    for kappa in GRID if student.kappa else GRID[:1]:
-        top = Retrieved.by(student.at(kappa), exam, 50)
-        out |= {f"student.{m}.kappa={kappa:g}": value for m, value in _traded(exam, top, truth).items()}
+    grid = GRID if student.kappa else GRID[:1]
+    with log.progress(f"evaluation {exam.day.day}: weights of exposure", len(grid), "step") as bar:
+        for kappa in grid:
+            bar.next(f"{kappa:g}")
+            top = Retrieved.by(student.at(kappa), exam, 50)
+            out |= {f"student.{m}.kappa={kappa:g}": value for m, value in _traded(exam, top, truth).items()}
     return out
 
 
@@ -116,7 +127,7 @@ def _found(exam: Exam, top: Retrieved) -> dict[str, float]:
     users wanted; and how much could be."""
     wanted = {label: those.take(top.who) for label, those in exam.wanted.items()}
     items = top.items
-    out = _recall(wanted, items)
+    out = _recall(wanted, items) | _errors(wanted, items[:, :50])
     retrievable = np.zeros(len(exam.day.items), np.bool_)
     retrievable[top.rows[top.rows >= 0]] = True
     kinds: dict[str, Floats] = {}
@@ -150,6 +161,14 @@ def _recall(wanted: dict[str, Wanted], items: Ints, ks: tuple[int, ...] = KS) ->
         found = metrics.retrieval(items, (those.indptr, those.items), those.seconds, ks)
         out |= {name if name.startswith("time") else f"{label}.{name}": value for name, value in found.items()}
     return out
+
+
+def _errors(wanted: dict[str, Wanted], items: Ints) -> dict[str, float]:
+    """The standard errors over users of recall@50 of the top [U, 50] item rows."""
+    out = {f"{label}.recall@50.se": share_error(items, those.indptr, those.items) for label, those in wanted.items()}
+    for those in (w for w in wanted.values() if w.seconds is not None):
+        out["time_recall@50.se"] = share_error(items, those.indptr, those.items, those.seconds)
+    return {name: error for name, error in out.items() if error is not None}
 
 
 def _spread(top: Retrieved) -> dict[str, float]:

@@ -13,8 +13,9 @@ from dmtl_cli.config.tasks import READ, with_click
 from dmtl_cli.evaluate import metrics
 from dmtl_cli.evaluate.exam import Exam, Observed, Sample, concat_by_name
 from dmtl_cli.evaluate.on_catalogue import NEW_USERS
-from dmtl_cli.evaluate.paired import auc_gain
+from dmtl_cli.evaluate.paired import auc_error, auc_gain
 from dmtl_cli.evaluate.rankers import PREFERENCE, REGRESSION, Ranker
+from dmtl_cli.runs.progress import SILENT, RunLog
 
 Array = npt.NDArray[Any]
 
@@ -34,18 +35,22 @@ class Scores:
         return Scores(concat_by_name([p.exposed for p in parts]), drawn)
 
 
-def on_rows(exam: Exam, rankers: Mapping[str, Ranker]) -> dict[str, float]:
+def on_rows(exam: Exam, rankers: Mapping[str, Ranker], log: RunLog = SILENT) -> dict[str, float]:
     """AUC, GAUC, logloss, NE and PCOC of every ranker and label on exposed rows, and its AUC against drawn negatives.
 
     Returns:
-        `<ranker>.<label>.<metric>`; what is undefined is absent.
+        `<ranker>.<label>.<metric>`, and `.se`, the standard error over users of an AUC; what is undefined is absent.
     """
     rows: list[Observed] = []
     parts: dict[str, list[Scores]] = {name: [] for name in rankers}
-    for sample in exam.samples():
-        rows.append(sample.observed)
-        for name, ranker in rankers.items():
-            parts[name].append(_scores(ranker, sample))
+    events = int(exam.day.user_events[exam.row_users].sum())
+    with log.progress(f"evaluation {exam.day.day}: scoring rows", events * len(rankers)) as progress:
+        for sample in exam.samples():
+            rows.append(sample.observed)
+            for name, ranker in rankers.items():
+                progress.at(name)
+                parts[name].append(_scores(ranker, sample))
+                progress.step(len(sample.exposed))
     observed = Observed.concat(rows)
     scores = {name: Scores.concat(parts.pop(name)) for name in rankers}
 
@@ -106,6 +111,7 @@ def _label_metrics(
 
 def _exposed_metrics(y: Array, score: Array, user: Array, weight: Array, probable: bool) -> dict[str, float | None]:
     out = {"auc": metrics.auc(y, score, weight), "gauc": metrics.gauc(y, score, user, weight)}
+    out["auc.se"] = auc_error(y, score, user, weight)
     if probable:
         p = np.exp(score)
         out["logloss"] = metrics.logloss(y, p, weight)

@@ -1,4 +1,4 @@
-"""How much better one score orders the same rows than another, and how sure that is."""
+"""How much better one score orders the same rows than another, and how sure a mean over users is."""
 
 from __future__ import annotations
 
@@ -36,6 +36,32 @@ def auc_gain(y: Array, score: Array, other: Array, group: Array, weight: Array) 
     gain = float((share * won)[y].sum())
     by_user = np.bincount(at, share * (won - gain))
     return gain, float(np.sqrt((by_user**2).sum() * len(users) / (len(users) - 1)))
+
+
+def auc_error(y: Array, score: Array, group: Array, weight: Array) -> float | None:
+    """The standard error of the AUC of a score, as that of its gain over a score that orders nothing."""
+    gain = auc_gain(y, score, np.zeros(len(y)), group, weight)
+    return None if gain is None else gain[1]
+
+
+def share_error(top: Array, indptr: Array, items: Array, weight: Array | None = None) -> float | None:
+    """The standard error over users of recall: of the mean of what share of each user's weight is in their top.
+
+    Args:
+        top: [U, K] item rows, -1 for none.
+        indptr, items: user u wanted the distinct items[indptr[u]:indptr[u + 1]].
+        weight: [N] of each wanted item; default 1 each. Users without any are left out.
+
+    Returns:
+        None with fewer than two such users.
+    """
+    owner = np.repeat(np.arange(len(top)), np.diff(indptr))
+    w = np.ones(len(items)) if weight is None else np.nan_to_num(weight.astype(np.float64))
+    hit = (top[owner] == items[:, None]).any(1)
+    whole = np.bincount(owner, w, len(top))
+    some = whole > 0
+    share = np.bincount(owner, w * hit, len(top))[some] / whole[some]
+    return float(share.std(ddof=1) / np.sqrt(len(share))) if len(share) > 1 else None
 
 
 def _won(y: Array, score: Array, w: Floats) -> Floats:

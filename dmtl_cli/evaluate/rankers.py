@@ -73,7 +73,8 @@ class TeacherRanker:
     def __init__(self, parent: Parent, day: Day, run: Run) -> None:
         self.teacher = FrozenTeacher(*parent, run.device, run.config)
         self.tasks = self.teacher.tasks
-        self.day, self.ranks = day, run.ranks
+        self.day, self.ranks, self.log = day, run.ranks, run.log
+        self.named = f"teacher {parent[1].day}"
         self.calibrated = bool(parent[1].facts["calibrated"])
 
     @cached_property
@@ -95,7 +96,11 @@ class TeacherRanker:
     def retrieve(self, users: Ints, k: int) -> tuple[Ints, pl.Series]:
         mine = users[self.ranks.slice(len(users))]
         label = with_click(READ)
-        tops = [best_k(self._by_label(x, self.teacher.no_context)[label][None], k) for x in self.scorer.catalogue(mine)]
+        tops = []
+        with self.log.progress(f"{self.named}: the catalogue", len(mine), "user") as progress:
+            for logits in self.scorer.catalogue(mine):
+                tops.append(best_k(self._by_label(logits, self.teacher.no_context)[label][None], k))
+                progress.step()
         return np.concatenate([top for each in self.ranks.gather_objects(tops) for top in each]), self.day.items[ID]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,9 @@ PLAIN = "long_read_only"
 BASELINES = ("click_only", PLAIN, "duration_weighted")
 HISTORIES = (EASE, IALS)
 """models of the long reads of earlier days, which no config changes"""
-FIXED = ("workspace", "seed", "threads", "device", "plain_autograd", "evaluate")
+BESIDE = (*BASELINES, JOINT, *HISTORIES)
+"""what a comparison has without being asked for"""
+FIXED = ("workspace", "seed", "threads", "device", "plain_autograd", "evaluate", "tracking")
 """parts of a config that say where and how all settings run and what they are measured on"""
 
 Load = Callable[[list[str]], Config]
@@ -46,14 +48,18 @@ class Cell:
     """its workspace, below compare/"""
 
 
-def cells(base: Config, load: Load, settings: dict[str, list[str]]) -> list[Cell]:
+def cells(base: Config, load: Load, settings: dict[str, list[str]], wanted: Collection[str] = BESIDE) -> list[Cell]:
     """Baselines, then settings; the folder of a setting names its keys, so that another one of that name starts anew.
+
+    Args:
+        wanted: which of BASELINES are made.
 
     Raises:
         UserError: 78 a setting is not a config.
     """
     taught = frozenset({"profile", "tune", "teacher", "scores"})
-    out = [Cell(name, base.model_copy(update={"student": s}), taught, name) for name, s in baselines(base).items()]
+    made = {name: s for name, s in baselines(base).items() if name in wanted}
+    out = [Cell(name, base.model_copy(update={"student": s}), taught, name) for name, s in made.items()]
     for name, sets in settings.items():
         try:
             config = load([*sets, f"seed={base.seed}"])
@@ -123,7 +129,7 @@ def _check_setting(where: str, name: Any, keys: dict[Any, Any]) -> None:
         if str(key).partition(".")[0] in FIXED:
             hint = f"{', '.join(FIXED)} are the same for all"
             raise UserError(f"{where}: {key} cannot differ", hint, Exit.CONFIG)
-    if name in (*EVALUATED, JOINT, *BASELINES, *HISTORIES):
+    if name in (*EVALUATED, *BESIDE):
         raise UserError(f"{where} is a baseline's name", "choose another name", Exit.CONFIG)
     if not str(name).replace("_", "").replace("-", "").isalnum():
         raise UserError(f"{where} is not made of letters, digits, - and _", "choose another name", Exit.CONFIG)

@@ -30,6 +30,10 @@ SHOWN = (
 """metrics that are printed, where any model has them"""
 
 
+OWN_TEACHER = ".teacher"
+"""suffix of the row of a setting's own teacher"""
+
+
 @dataclass
 class Table:
     """By model and metric one number per seed, the mean over the measured days."""
@@ -42,9 +46,13 @@ class Table:
     refused: dict[str, str] = field(default_factory=dict)
     """why a setting has no student, on some days or at all"""
 
-    def add_evaluations(self, setting: str, days: Sequence[Mapping[str, float]]) -> None:
+    def add_evaluations(self, setting: str, days: Sequence[Mapping[str, float]], *, teacher: bool = False) -> None:
         """Adds the metrics of one seed's evaluations, one per day. Those of the base, `student`, have its teacher and
-        the other models of a day too; a student of two blocks is two rows, `<setting>` and `<setting>.preference`."""
+        the other models of a day too; a student of two blocks is two rows, `<setting>` and `<setting>.preference`.
+
+        Args:
+            teacher: whether the setting has a teacher of its own, which is a row `<setting>.teacher`.
+        """
         found: dict[tuple[str, str], list[float]] = {}
         for metrics in days:
             for name, value in metrics.items():
@@ -52,12 +60,16 @@ class Table:
                 metric = name.removeprefix(f"{model}.")
                 if setting == "student" and model in EVALUATED:
                     found.setdefault((model, metric), []).append(value)
+                elif teacher and model == "student_teacher":
+                    found.setdefault((f"{setting}{OWN_TEACHER}", metric), []).append(value)
                 elif model in ("student", PREFERENCE, setting):
                     found.setdefault((model.replace("student", setting, 1), metric), []).append(value)
         for (model, metric), values in found.items():
             if ".kappa=" in metric and len(values) < len(days):
                 continue  # kappa: auto chose 0 on some day: a curve over other days than its neighbours'
-            self.add(model, metric, float(np.mean(values)))
+            # the mean of days whose users are taken as others each day
+            mean = float(np.sqrt(np.sum(np.square(values)))) / len(values) if _is_error(metric) else np.mean(values)
+            self.add(model, metric, float(mean))
 
     def add(self, model: str, metric: str, value: float) -> None:
         """Adds the number of one more seed."""
@@ -86,6 +98,11 @@ class Table:
         values = self.seeds(model, metric)
         return float(np.ptp(values)) if values else 0.0
 
+    def error(self, model: str, metric: str) -> float | None:
+        """The standard error over users; None where there is none, or several seeds tell more."""
+        found = self.seeds(model, f"{metric}.se")
+        return found[0] if len(found) == 1 else None
+
     def transfer(self) -> dict[str, float]:
         """By metric (student - plain) / (student_teacher - plain), plain being the student that learns long reads from
         labels; where the teacher is above plain by more than twice the spread over the seeds. Undefined with one seed.
@@ -94,7 +111,7 @@ class Table:
         users, both students are measured on those users, and a metric that they do not have there is left out.
         """
         taught, out = self._taught, {}
-        for metric in self.numbers[taught]:
+        for metric in (m for m in self.numbers[taught] if not _is_error(m)):
             same = f"{metric}.{FEW}" if self.fewer and _of_retrieval(metric) else metric
             named = {taught: same, PLAIN: same, "student_teacher": metric}
             student, plain, teacher = (self.mean(n, m) for n, m in named.items())
@@ -132,7 +149,7 @@ class Table:
     # -- Markdown ------------------------------------------------------------------------------------------------------
 
     def markdown(self, *, timed: bool = True) -> str:
-        """One row per model: means, and (spread over seeds) where there are several.
+        """One row per model: means, and (spread over seeds) where there are several, else ± standard error over users.
 
         Args:
             timed: whether to show the seconds too.
@@ -184,12 +201,13 @@ class Table:
             [f"{kappa:g}", *(self._text("student", f"{m}.kappa={kappa:g}") for m in metrics)]
             for kappa in curves[metrics[0]]
         ]
-        served = [f"served: {self._text('student', 'kappa')}", *(self._text("student", m) for m in metrics)]
+        served = [f"served: {self._text('student', 'kappa')}"]
+        served += [self._text("student", m).partition(" ±")[0] for m in metrics]  # as the rows by kappa are
         return _markdown(["kappa", *metrics], [*rows, served])
 
     def whole(self) -> str:
         """One row per metric, one column per model."""
-        metrics = sorted({m for own in self.numbers.values() for m in own})
+        metrics = sorted({m for own in self.numbers.values() for m in own if not _is_error(m)})
         columns = {n: {m: self._text(n, m) for m in metrics} for n in self.models}
         if transfer := self.transfer():
             columns["transfer"] = {m: f"{transfer[m]:.3f}" if m in transfer else "-" for m in metrics}
@@ -200,8 +218,14 @@ class Table:
         if mean is None:
             return "-"
         digits = 0 if metric.startswith("rows") else 1 if "seconds" in metric else 3
-        several = len(self.seeds(model, metric)) > 1
-        return f"{mean:.{digits}f}" + (f" ({self.spread(model, metric):.{digits}f})" if several else "")
+        text, error = f"{mean:.{digits}f}", self.error(model, metric)
+        if len(self.seeds(model, metric)) > 1:
+            return f"{text} ({self.spread(model, metric):.{digits}f})"
+        return text if error is None else f"{text} ±{error:.{digits}f}"
+
+
+def _is_error(metric: str) -> bool:
+    return metric.endswith(".se") or ".se." in metric
 
 
 def _of_retrieval(metric: str) -> bool:

@@ -4,18 +4,40 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, SupportsFloat
+from typing import TYPE_CHECKING, Any, NamedTuple, SupportsFloat
 
 from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from dmtl_cli.runs.manifest import Manifest
 
 LOG_EVERY = 30.0  # seconds
 MOST = 8 << 20  # bytes of a log file
 SHOW_EVERY = 0.5
+TICK = 1.0  # seconds between two looks at the clock of a bar that does not move
+POINTS = 100  # of a training's loss that are kept for trackers
+_CLOCK = "{desc}: {elapsed}"  # of work without a total
+_BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"  # of steps that are not of one length
+
+Listener = Callable[[Path, "Manifest", "float | None"], None]
+"""hears of each result, after it was published: its folder, its manifest, the seconds that it took to make, or None
+where it was up to date"""
+
+
+class Point(NamedTuple):
+    """The loss of one step of a training."""
+
+    rows: int
+    """learned so far"""
+    time: float
+    loss: SupportsFloat
+    """on the model's device until somebody reads it, as reading it waits for the device"""
 
 
 @dataclass
@@ -26,6 +48,13 @@ class RunLog:
     quiet: bool = False
     seconds_by_run: dict[str, float] = field(default_factory=dict)
     """seconds that each run published by this process took, by run id"""
+    place: str = ""
+    """what a comparison is at; stands before every line and bar"""
+    paint: Callable[[str], str] = str
+    """a line with a terminal's colours"""
+    listeners: list[Listener] = field(default_factory=list)
+    losses: dict[str, list[Point]] | None = None
+    """by name of a training up to POINTS of its steps, until somebody takes them; None: nobody wants them"""
 
     def write(self, event: str, **fields: Any) -> bool:
         """Appends a line to the log and returns whether it is there. A log that cannot be written stops no work. A file
@@ -52,10 +81,14 @@ class RunLog:
             self.write("published", seconds=seconds, **fields)
 
     @staticmethod
-    def took(folder: Path) -> dict[str, float]:
-        """Seconds by run id from all logs of a folder; lines that cannot be read are passed over."""
+    def took(folder: Path, *, newest: int | None = None) -> dict[str, float]:
+        """Seconds by run id from all logs of a folder, or some of the newest; lines that cannot be read are passed
+        over."""
         out: dict[str, float] = {}
-        for file in (*sorted(folder.glob("*.jsonl.1")), *sorted(folder.glob("*.jsonl"))):
+        files = [*sorted(folder.glob("*.jsonl.1")), *sorted(folder.glob("*.jsonl"))]
+        if newest is not None:
+            files = sorted(files, key=lambda file: file.stat().st_mtime)[-newest:]
+        for file in files:
             for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
                 try:
                     entry = json.loads(line)
@@ -67,19 +100,36 @@ class RunLog:
 
     def say(self, text: str) -> None:
         """Shows a line on a terminal, unless the run is quiet; writes it to the log in any case."""
+        text = f"{self.place}: {text}" if self.place else text
         self.write("say", text=text)
         if sys.stderr.isatty() and not self.quiet:
-            tqdm.write(text, file=sys.stderr)
+            tqdm.write(self.paint(text), file=sys.stderr)
+
+    @contextmanager
+    def at(self, place: str) -> Iterator[None]:
+        """Within it every line and bar begins with what a comparison is at."""
+        outer, self.place = self.place, place
+        try:
+            yield
+        finally:
+            self.place = outer
 
     @contextmanager
     def progress(self, what: str, total: int | None = None, unit: str = "row") -> Iterator[Progress]:
-        """A bar over `total` rows (or bytes, as `unit` says); at its end a line of the log with rows per second."""
+        """A bar over `total` rows (or users, steps, as `unit` says); at its end a line of the log with rows per second.
+
+        Without a total it is a clock. It ticks while a step is long.
+        """
+        shown = f"{self.place}: {what}" if self.place else what
+        form = _CLOCK if total is None else _BAR if unit == "step" else None
+        off = True if self.quiet else None
         bar = tqdm(
-            total=total, desc=what, unit=unit, unit_scale=True, leave=False, disable=True if self.quiet else None
+            total=total, desc=shown, unit=unit, unit_scale=unit != "step", leave=False, disable=off, bar_format=form
         )
         progress = Progress(bar, self, what)
         try:
-            yield progress
+            with _ticking(bar):
+                yield progress
         finally:
             bar.close()
             if progress.rows:
@@ -89,28 +139,78 @@ class RunLog:
                 )
 
 
+SILENT = RunLog(quiet=True)
+"""shows nothing and writes nothing"""
+
+
+@contextmanager
+def _ticking(bar: Any) -> Iterator[None]:
+    """Draws a visible bar again each second, so that its clock shows that work goes on."""
+    if bar.disable:
+        yield
+        return
+    over = threading.Event()
+
+    def tick() -> None:
+        while not over.wait(TICK):
+            bar.refresh()
+
+    thread = threading.Thread(target=tick, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 class Progress:
     """Rows done, rows per second, loss and seconds left: on a bar, and every LOG_EVERY seconds in the log."""
 
     def __init__(self, bar: Any, log: RunLog, what: str) -> None:
         self.bar, self.log, self.what = bar, log, what
-        self.rows = 0
+        self.rows = self.begun = 0
         self.start = self.logged = self.shown = time.perf_counter()
 
-    def step(self, rows: int, loss: SupportsFloat | None = None) -> None:
+    def next(self, what: str) -> None:
+        """Counts the step before it, where there was one, as done, and shows the one that begins."""
+        if self.rows < self.begun:
+            self.step()
+        self.begun += 1
+        self.at(what)
+
+    def at(self, what: str) -> None:
+        """Shows which of several things is done now."""
+        if not self.bar.disable:
+            self.bar.set_postfix_str(what)
+
+    def step(self, rows: int = 1, loss: SupportsFloat | None = None) -> None:
         """Counts rows that are done. `loss` is read only when it is shown: reading it may wait for a device."""
         self.rows += rows
         self.bar.update(rows)
         now = time.perf_counter()
-        if loss is not None and not self.bar.disable and now - self.shown > SHOW_EVERY:
-            self.shown = now
-            self.bar.set_postfix(loss=f"{float(loss):.4f}", refresh=False)
+        if loss is not None:
+            self._keep(rows, loss)
+            if not self.bar.disable and now - self.shown > SHOW_EVERY:
+                self.shown = now
+                self.bar.set_postfix(loss=f"{float(loss):.4f}", refresh=False)
         if now - self.logged > LOG_EVERY:
             self.logged = now
-            rate = self.rows / max(now - self.start, 1e-9)
-            left = (
-                round((self.bar.total - self.rows) / rate) if self.bar.total and self.rows <= self.bar.total else None
-            )
-            numbers = {"seconds": round(now - self.start, 1), "rows_per_second": round(rate), "seconds_left": left}
-            loss = None if loss is None else round(float(loss), 5)
-            self.log.write("progress", what=self.what, rows=self.rows, **numbers, loss=loss)
+            self._write(now - self.start, loss)
+
+    def _write(self, seconds: float, loss: SupportsFloat | None) -> None:
+        rate, total = self.rows / max(seconds, 1e-9), self.bar.total
+        left = round((total - self.rows) / rate) if total and self.rows <= total else None
+        numbers = {"seconds": round(seconds, 1), "rows_per_second": round(rate), "seconds_left": left}
+        loss = None if loss is None else round(float(loss), 5)
+        self.log.write("progress", what=self.what, rows=self.rows, **numbers, loss=loss)
+
+    def _keep(self, rows: int, loss: SupportsFloat) -> None:
+        """Keeps the loss of the first step of each of POINTS parts of a training, where somebody wants it."""
+        if self.log.losses is None or not self.bar.total:
+            return
+        part = self.bar.total / POINTS
+        if self.rows == rows or self.rows // part > (self.rows - rows) // part:
+            kept = self.log.losses.setdefault(self.what, [])
+            if len(kept) <= POINTS:
+                kept.append(Point(self.rows, time.time(), loss))

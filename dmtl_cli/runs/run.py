@@ -283,11 +283,12 @@ class Run:
         pinned = str(served) if served and served != path else None
         result = Result(m.stage, str(m.day), m.key, m.run_id, str(path), m.rows, m.metrics, m.gates, up_to_date, pinned)
         self.log.published(seconds, **result.to_dict())
-        verb = "up to date" if up_to_date else "published"
-        self.log.say(f"{m.stage} {m.day}: {verb} {m.run_id}")
+        for hears in self.log.listeners:
+            hears(path, m, seconds)
         if pinned:
             self.log.say(f"{m.stage} {m.day}: not served, LATEST is pinned to {pinned} until dmtl rollback --unpin")
-        for warning in m.facts.get("warnings", ()):
+        told = not (up_to_date and self.log.place)  # a comparison goes through many days that others made
+        for warning in m.facts.get("warnings", ()) if told else ():
             self.log.say(f"{m.stage} {m.day}: warning: {warning}")
         self.done.append(result)
         return result

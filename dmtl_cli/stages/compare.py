@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -22,9 +22,10 @@ from dmtl_cli.data.log.converted import conversions
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.evaluate.figure import can_draw, draw
 from dmtl_cli.evaluate.history import IALS, PastReads, has_implicit
-from dmtl_cli.evaluate.settings import HISTORIES, JOINT, Cell, Load, cells
+from dmtl_cli.evaluate.settings import BESIDE, HISTORIES, JOINT, Cell, Load, cells
 from dmtl_cli.evaluate.table import Table
 from dmtl_cli.runs.artifact import Publication
+from dmtl_cli.runs.progress import RunLog
 from dmtl_cli.runs.run import Draft, Result, Run
 from dmtl_cli.runs.workspace import STAGES, Workspace
 from dmtl_cli.stages.evaluate import evaluate, evaluate_history
@@ -45,6 +46,7 @@ def compare(
     since: dt.date | None = None,
     settings: dict[str, list[str]] | None = None,
     seeds: list[int] | None = None,
+    beside: Collection[str] = BESIDE,
 ) -> tuple[Result, Table]:
     """Makes what is missing, measures every setting and seed on `since` .. `day`, publishes tables and a figure.
 
@@ -58,6 +60,7 @@ def compare(
             not wait for a comparison.
         settings: overrides by name.
         seeds: default the config's.
+        beside: baselines, joint reference and models of histories to have.
 
     Raises:
         UserError: 66 no student was exported before the first measured day, or a measured day is not there; 65 the
@@ -69,17 +72,30 @@ def compare(
         Log(run.config.data, (), converted=conversions(run.config.workspace)).find(d)
     chain = [d for d in run.ws.days("teacher") if d < day]
     bases = [_base(run, seed, load) for seed in seeds or [run.config.seed]]
-    cells_of = [cells(base.config, load, settings or {}) for base in bases]  # all, before any work
+    cells_of = [cells(base.config, load, settings or {}, beside) for base in bases]  # all, before any work
     table = Table()
     # publishes in the chain's folders, with a lock and a scratch folder of its own
-    beside = replace(run, ws=Workspace(run.ws.root / "compare", run.ws, frozenset(STAGES)))
-    with holding(beside.ws):
+    aside = replace(run, ws=Workspace(run.ws.root / "compare", run.ws, frozenset(STAGES)))
+    at = _Places(run.log, len(bases), sum(map(len, cells_of)) + len(bases) * (1 + (JOINT in beside)))
+    with holding(aside.ws):
         for base, others in zip(bases, cells_of, strict=True):
-            own = beside if base is run else base
-            with nullcontext() if own is beside else holding(own.ws):
-                _compare_seed(base, own, others, holding, chain, measured, table)
-        _measure_histories(bases[0], holding, chain, measured, table)
-        return _publish(beside, measured, [base.config.seed for base in bases], table), table
+            own = aside if base is run else base
+            with nullcontext() if own is aside else holding(own.ws):
+                _compare_seed(base, own, others, holding, chain, measured, table, at, joint=JOINT in beside)
+        _measure_histories(bases[0], holding, chain, measured, table, beside)
+        return _publish(aside, measured, [base.config.seed for base in bases], table), table
+
+
+class _Places:
+    """Says at which setting a comparison is, before every line and bar."""
+
+    def __init__(self, log: RunLog, seeds: int, total: int) -> None:
+        self.log, self.seeds, self.total, self.count = log, seeds, total, 0
+
+    def __call__(self, name: str, run: Run) -> AbstractContextManager[None]:
+        self.count += 1
+        seed = f", seed {run.config.seed}" if self.seeds > 1 else ""
+        return self.log.at(f"{self.count}/{self.total} {name}{seed}")
 
 
 def _compare_seed(
@@ -90,23 +106,27 @@ def _compare_seed(
     chain: list[dt.date],
     measured: list[dt.date],
     table: Table,
+    at: _Places,
+    *,
+    joint: bool,
 ) -> None:
-    """Learns and measures the student of a seed's chain, the cells beside it and the joint reference.
+    """Learns and measures the student of a seed's chain, the cells beside it and (`joint`) the joint reference.
 
     Args:
         writing: publishes what belongs to the chain's folders; another run than `base` where the chain is only read.
     """
-    _learn(replace(base, frozen=writing is not base), chain, ALL, "student", table)
-    _measure(writing, "student", measured, table)
+    with at("student", base):
+        _learn(replace(base, frozen=writing is not base), chain, ALL, "student", table)
+        _measure(writing, "student", measured, table)
     for cell in others:
         own = replace(base, config=cell.config, ws=_below(base.ws, cell.folder, cell.shared))
-        with holding(own.ws):
+        with holding(own.ws), at(cell.name, base):
             _try(own, cell, chain, measured, table)
-    if base.config.student.distill.w_kd:
-        for d in chain:
-            train_joint(writing, d)
+    if joint and base.config.student.distill.w_kd:
         own = replace(base, ws=_below(base.ws, JOINT, ALL | {"profile", JOINT}))
-        with holding(own.ws):
+        with holding(own.ws), at(JOINT, base):
+            for d in chain:
+                train_joint(writing, d)
             _measure(own, JOINT, measured, table)
 
 
@@ -140,7 +160,7 @@ def _base(run: Run, seed: int, load: Load) -> Run:
 def _try(own: Run, cell: Cell, chain: list[dt.date], measured: list[dt.date], table: Table) -> None:
     """Learns and measures a baseline or a setting."""
     _learn(own, chain, ALL - cell.shared, cell.name, table)
-    _measure(own, cell.name, measured, table)
+    _measure(own, cell.name, measured, table, teacher="teacher" not in cell.shared)
     if cell.name not in table.numbers:
         table.refused.setdefault(cell.name, f"it has no student before {measured[0]}")
 
@@ -164,12 +184,13 @@ def _learn(run: Run, chain: list[dt.date], stages: Stages, name: str, table: Tab
         table.refused[name] = f"{len(refused)} of {len(chain)} days, the last: {refused[-1]}"
 
 
-def _measure(run: Run, name: str, days: list[dt.date], table: Table) -> None:
-    """Evaluates one model and seed on every day; adds its metrics, and what its last student says of its rows."""
+def _measure(run: Run, name: str, days: list[dt.date], table: Table, *, teacher: bool = False) -> None:
+    """Evaluates one model and seed on every day; adds its metrics, those of a `teacher` of its own too, and what its
+    last student says of its rows."""
     served = JOINT if name == JOINT else "export"
     results = [evaluate(run, d, served, beside=name == "student") for d in days]
     table.evaluations += [f"{name} {r.day} {r.run_id}" for r in results]
-    table.add_evaluations(name, [r.metrics for r in results])
+    table.add_evaluations(name, [r.metrics for r in results], teacher=teacher)
     student = run.newest("student", days[-1]) if name != JOINT else None
     if student is not None:
         _, manifest = student
@@ -182,18 +203,18 @@ def _measure(run: Run, name: str, days: list[dt.date], table: Table) -> None:
 
 
 def _measure_histories(
-    base: Run, holding: Holding, chain: list[dt.date], measured: list[dt.date], table: Table
+    base: Run, holding: Holding, chain: list[dt.date], measured: list[dt.date], table: Table, wanted: Collection[str]
 ) -> None:
     """Evaluates models of the long reads of the days before each measured one that the chain learned. They take no
     setting from the config, and are measured once, whatever the number of seeds."""
-    if not has_implicit():
+    if IALS in wanted and not has_implicit():
         base.log.say("no ials: pip install implicit (or dmtl[baselines]) to have it")
     place, memory = conversions(base.config.workspace), base.config.max_memory
     log = Log(base.config.data, (), max_memory=memory, converted=place)
     past, learned = PastReads(log), _learned_days(base, chain)
-    for name in (h for h in HISTORIES if h != IALS or has_implicit()):
+    for name in (h for h in HISTORIES if h in wanted and (h != IALS or has_implicit())):
         own = replace(base, ws=_below(base.ws, name, ALL | {"profile"}), frozen=False)
-        with holding(own.ws):
+        with holding(own.ws), base.log.at(name):
             results = [evaluate_history(own, day, name, [d for d in learned if d < day], past) for day in measured]
         table.evaluations += [f"{name} {r.day} {r.run_id}" for r in results]
         table.add_evaluations(name, [r.metrics for r in results])
@@ -223,7 +244,9 @@ def _publish(run: Run, measured: list[dt.date], seeds: list[int], table: Table) 
     if not drawn:
         run.log.say("no figure: pip install matplotlib (or dmtl[plot]) to have one")
     days = f"{measured[0]} .. {measured[-1]}" if len(measured) > 1 else f"{measured[0]}"
-    head = f"Measured on {days}, seeds {', '.join(map(str, seeds))}: means (largest less smallest seed)."
+    spread = "±standard error over users"
+    spread = f"(largest less smallest seed), of one seed {spread}" if len(seeds) > 1 else spread
+    head = f"Measured on {days}, seeds {', '.join(map(str, seeds))}: means {spread}."
     if (decided := _decided(run, measured[-1])) is not None:
         head += f"\n\n{decided}"
 

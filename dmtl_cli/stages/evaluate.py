@@ -21,6 +21,7 @@ from dmtl_cli.evaluate.on_rows import on_rows
 from dmtl_cli.evaluate.rankers import PREFERENCE, REGRESSION, Ranker, RegressionRanker, StudentRanker, TeacherRanker
 from dmtl_cli.evaluate.truth import Truth, load_truth
 from dmtl_cli.runs.artifact import Publication
+from dmtl_cli.runs.ranks import ALONE, Ranks
 from dmtl_cli.runs.run import Draft, Parent, Result, Run, distinct
 from dmtl_cli.tune.carried import tuned
 
@@ -43,7 +44,7 @@ def evaluate(run: Run, day: dt.date, served: str = "export", *, beside: bool = T
     inputs, parents = log.inputs([day]) + truth_files, distinct([*models.parents, *log.parents([day])])
 
     def work(publication: Publication) -> Draft:
-        return _measure(run, log.read(day, publication.tmp, run.ranks), models, truth, beside=beside)
+        return _measure(run, _read(run, log, day, publication, run.ranks), models, truth, beside=beside)
 
     config = run.sections("evaluate") | ({} if beside else {"beside": False})
     return run.publish("evaluation", day, config, inputs, parents, work)
@@ -67,10 +68,11 @@ def evaluate_history(run: Run, day: dt.date, name: str, days: list[dt.date], pas
     numbers |= {"factors": history.FACTORS, "alpha": history.ALPHA} if name == history.IALS else {}
 
     def work(publication: Publication) -> Draft:
-        exam = _exam(run, log.read(day, publication.tmp), models)
-        reads = past.before(day, days, exam.threshold, publication.tmp)
-        ranker = _history_ranker(run, name, exam.day, reads)
-        return Draft(_rows(exam), on_catalogue(exam, {name: ranker}, truth))
+        exam = _exam(run, _read(run, log, day, publication), models)
+        with run.log.progress(f"{name} {day}: learning {len(days)} days"):
+            reads = past.before(day, days, exam.threshold, publication.tmp)
+            ranker = _history_ranker(run, name, exam.day, reads)
+        return Draft(_rows(exam), on_catalogue(exam, {name: ranker}, truth, run.log))
 
     config = run.sections("evaluate") | {"history": numbers}
     return run.publish("evaluation", day, config, inputs, parents, work, shared=False)
@@ -116,6 +118,11 @@ def _profile(run: Run, day: dt.date) -> tuple[Parent, Profile] | None:
     return (newest, Profile.open(newest[0])) if newest else None
 
 
+def _read(run: Run, log: Days, day: dt.date, publication: Publication, ranks: Ranks = ALONE) -> Day:
+    with run.log.progress(f"evaluation {day}: reading the day"):
+        return log.read(day, publication.tmp, ranks)
+
+
 def _exam(run: Run, day: Day, models: _Models) -> Exam:
     facts, exposures = models.scorer[1].facts, run.config.data.events.click is not None
     known = models.profile
@@ -135,12 +142,12 @@ def _measure(run: Run, day: Day, models: _Models, truth: Truth | None, *, beside
     rankers = _rankers(run, exam, models)
     if not beside:
         rankers = {name: ranker for name, ranker in rankers.items() if name.startswith("student")}
-    numbers = on_rows(exam, rankers)
+    numbers = on_rows(exam, rankers, run.log)
     if models.student:
         rankers[FRESH] = StudentRanker(models.student, day, run, fresh=True)
-    numbers |= on_catalogue(exam, rankers, truth)
+    numbers |= on_catalogue(exam, rankers, truth, run.log)
     if isinstance(student := rankers.get("student"), StudentRanker):
-        numbers |= over_kappa(exam, student, truth)
+        numbers |= over_kappa(exam, student, truth, run.log)
     if exam.threshold is not None:
         numbers["threshold.seconds"] = exam.threshold
     facts = {name: manifest.as_parent() for name, (_, manifest) in models.named().items()}

@@ -77,14 +77,23 @@ def _export(
 ) -> Draft:
     folder, manifest = parent
     asked = run.config.student.exposure.kappa
-    measured = _measured(run, day, log, earlier, publication) if earlier else {}
-    kappa = asked if asked != "auto" else best(measured) if measured else UNMEASURED
-    read = log.read_end(day, publication.tmp)
-    encoder = Encoder.stored(folder, log.features)
-    student = stored_student(folder, manifest, encoder)
-    catalogue = write_export(
-        publication.path, student, encoder, read, kappa, log.retired(day), run.config.export, publication.key
-    )
+    with run.log.progress(f"export {day}", 5 if earlier else 4, "step") as bar:
+        measured = {}
+        if earlier:
+            bar.next("weighing exposure")
+            measured = _measured(run, day, log, earlier, publication)
+        kappa = asked if asked != "auto" else best(measured) if measured else UNMEASURED
+        bar.next("reading users and items")
+        read = log.read_end(day, publication.tmp)
+        encoder = Encoder.stored(folder, log.features)
+        student = stored_student(folder, manifest, encoder)
+        bar.next("towers and vectors")
+        retired, options = log.retired(day), run.config.export
+        catalogue = write_export(publication.path, student, encoder, read, kappa, retired, options, publication.key)
+        bar.next("reading the files back")
+        measures = _read_back(publication, catalogue, student, kappa, encoder, read, options.vectors)
+        bar.next("recall of its own day")
+        measures += _recall(run, catalogue, encoder, read, manifest.facts["threshold_seconds"])
     facts = {name: manifest.facts[name] for name in ("teacher", "threshold_seconds", "predicts")}
     facts |= {"kappa": kappa, "kappa_curve": {str(k): value for k, value in measured.items()}}
     return Draft(
@@ -96,8 +105,7 @@ def _export(
         measures=[
             *of_vectors(catalogue.spread, catalogue.norm, catalogue.unknown_share),
             *catalogue.kept.measures,
-            *_read_back(publication, catalogue, student, kappa, encoder, read, run.config.export.vectors),
-            *_recall(run, catalogue, encoder, read, manifest.facts["threshold_seconds"]),
+            *measures,
         ],
         warnings=[*one_direction(catalogue.spread), *catalogue.kept.warnings],
     )

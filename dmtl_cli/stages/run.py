@@ -66,7 +66,7 @@ def learn_day(run: Run, day: dt.date, stages: Stages = ALL) -> list[Result]:
         if taught is not None and taught != day and (day - taught).days <= distill.max_age_days:
             results.append(dump_logits(run, day, taught))
     if taught is None and distill.w_kd:
-        run.log.say(f"student {day}: not due, there is no teacher up to {youngest}")
+        run.log.say(f"student {day}: not due, it learns from a teacher of {youngest} or before, and there is none")
     elif "student" in stages:
         results += train_student(run, day)
     return results

@@ -203,9 +203,11 @@ def _warnings(runs: Runs) -> Iterator[dict[str, str]]:
 
 
 def described(found: dict[str, Any]) -> str:
-    """The table of days by columns, the line about what is served, and a line for each thing to know."""
+    """The table of days by columns, what the newest runs said, the line about what is served, and a line for each thing
+    to know."""
     lines = [f"{'day':12}" + "".join(f"{column:>12}" for column in COLUMNS)]
     lines += [f"{day:12}" + "".join(f"{cells[c]:>12}" for c in COLUMNS) for day, cells in found["days"].items()]
+    lines += ["", *(each["line"] for each in found["newest"]), ""] if found.get("newest") else []
     served = found["served"]
     lines.append(f"served: {served or 'nothing yet'}" + (f" (age {found['served_age_days']} days)" if served else ""))
     if found["pinned"]:

@@ -121,7 +121,8 @@ def coverage(streams: Sequence[Stream], ways: Sequence[Way], config: Distill, lo
         offered, covered = sum(s.offered for s in mine), sum(s.covered for s in mine)
         share = out[f"coverage.{way}"] = covered / offered if offered else 0.0
         out[f"rows.{way}"] = float(covered)
-        log.say(f"coverage of {way}: {covered} of {offered} rows ({share:.1%})")
+        told = f"student: {covered:,} of {offered:,} rows have a score to learn ({way}, {share:.1%})"
+        log.say(told) if covered < offered else log.write("say", text=told)
         floor = getattr(config.floors, way)
         what = f"coverage of {way} is {share:.3f} ({covered} of {offered} rows), below its floor {floor}"
         refuse_below(share, floor, what, f"dump the scores that {way} needs, or lower student.distill.floors.{way}")

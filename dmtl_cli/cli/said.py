@@ -1,0 +1,168 @@
+"""What a finished stage says: one line that a person can judge, made from its manifest; on the terminal as it ends,
+and in `status`."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from dmtl_cli.config.errors import UserError
+from dmtl_cli.runs.manifest import Manifest
+from dmtl_cli.runs.progress import RunLog
+from dmtl_cli.runs.reachable import Runs
+from dmtl_cli.runs.workspace import STAGES, Workspace
+
+DAYS = 3  # of which `status` shows numbers
+_LOGS = 20  # newest log files in which it looks for seconds
+_LABELS = {"ctr": "click", "cvr": "read"}  # as a person calls what a task predicts; others by their name
+LISTS = ("popularity", "read_popularity", "exposure_rate")  # as evaluate/lists.py, which imports torch, names them
+_SOURCES = {"exposed": "shown", "negative": "drawn", "candidate": "retrieved"}
+_ROWS = {"profile": "events", "tune": "learned", "teacher": "log", "student": "learned", "evaluation": "events"}
+"""which of a manifest's rows a person calls the rows of the stage"""
+
+
+def line(m: Manifest, seconds: float | None = None, *, up_to_date: bool = False) -> str:
+    """`teacher 2026-01-02  AUC click .771 read .743  PCOC 1.02  300,000 rows in 24 s  db81e78`."""
+    numbers = _NUMBERS.get(m.stage, _loss)(m)
+    parts = [f"{m.stage:<10} {m.day}", *numbers, "up to date" if up_to_date else _work(m, seconds), m.run_id[:7]]
+    return "  ".join(filter(None, parts))
+
+
+def telling(log: RunLog) -> Callable[[Path, Manifest, float | None], None]:
+    """A listener of the log that says the line of each result; in a comparison only of what it makes."""
+
+    def hear(_: Path, m: Manifest, seconds: float | None) -> None:
+        if seconds is not None or not log.place:
+            log.say(line(m, seconds, up_to_date=seconds is None))
+
+    return hear
+
+
+def newest(ws: Workspace) -> list[dict[str, Any]]:
+    """The line of every run of the newest published days, by day: stage, day, run_id, line. What cannot be read is
+    left out; the table of `status` tells of it."""
+    runs = Runs(ws)
+    days = sorted({day for stage in STAGES for day in runs.days(stage)})[-DAYS:]
+    found = [m for day in days for stage in STAGES if day in runs.days(stage) for m in _manifests(runs, stage, day)]
+    took = RunLog.took(ws.root / "logs", newest=_LOGS)
+    return [
+        {"stage": m.stage, "day": str(m.day), "run_id": m.run_id, "line": line(m, took.get(m.run_id))} for m in found
+    ]
+
+
+def _manifests(runs: Runs, stage: str, day: dt.date) -> Iterator[Manifest]:
+    with suppress(UserError):
+        for run in runs.current(stage, day).values():
+            with suppress(UserError):
+                yield runs.manifest(run)
+
+
+# -- the numbers of each stage -----------------------------------------------------------------------------------------
+
+
+def _profile(m: Manifest) -> list[str]:
+    shares = {what: m.metrics.get(f"{what}.known_share") for what in ("users", "items")}
+    known = [f"{what} {share:.0%}" for what, share in shares.items() if share is not None]
+    counts = f"{m.rows.get('users', 0):,} users, {m.rows.get('items', 0):,} items"
+    return [counts, f"known before: {', '.join(known)}" if known else ""]
+
+
+def _tune(m: Manifest) -> list[str]:
+    return [f"{len(m.facts.get('chosen', ()))} settings chosen in {len(m.facts.get('tried', ()))} trials"]
+
+
+def _teacher(m: Manifest) -> list[str]:
+    """AUC and PCOC of held-out rows; of a read given a click."""
+    tasks = [name.split(".")[1] for name in m.metrics if name.startswith("held_out.") and name.count(".") == 2]
+    labels = _LABELS | {task: task for task in sorted({*tasks} - {*_LABELS})}
+    aucs = _listed(m.metrics, "held_out.{}.auc", labels)
+    pcoc = _gates(m).get("teacher.pcoc.ctr")
+    return [f"AUC {aucs}", f"PCOC {pcoc:.2f}" if pcoc is not None else ""] if aucs else _loss(m)
+
+
+def _scores(m: Manifest) -> list[str]:
+    counts = [f"{m.rows[kind]:,} {word}" for kind, word in _SOURCES.items() if m.rows.get(kind)]
+    medians = {name: 1 / (1 + math.exp(-x)) for name, x in _gates(m).items() if name.startswith("scores.p50.")}
+    middle = _listed(medians, "scores.p50.{}", _LABELS)
+    return [_by(m), f"median P {middle}" if middle else "", ", ".join(counts)]
+
+
+def _student(m: Manifest) -> list[str]:
+    fit = m.metrics.get("distill.r2")
+    return [_by(m), *([f"R² to its scores {_short(fit)}"] if fit is not None else _loss(m))]
+
+
+def _export(m: Manifest) -> list[str]:
+    found, kappa = _listed(_gates(m), "export.recall.{}", {"click": "click", "read": "read"}), m.facts.get("kappa")
+    return [
+        f"recall@50 of its own day {found}" if found else "",
+        f"kappa {kappa:g}" if kappa else "",
+        f"{m.rows.get('items', 0):,} items, {m.rows.get('users', 0):,} users",
+    ]
+
+
+def _evaluation(m: Manifest) -> list[str]:
+    """Recall of what is served beside the best list that is the same for all, and AUC of the morning's teacher."""
+    label = "read" if any(name.endswith(".read.recall@50") for name in m.metrics) else "click"
+    known = {name: m.metrics.get(f"{name}.{label}.recall@50") for name in ("student", *LISTS)}
+    found = {name: value for name, value in known.items() if value is not None}
+    parts = [f"served {_short(found.pop('student'))}"] if "student" in found else []
+    if found:
+        best = max(found, key=found.__getitem__)
+        parts.append(f"best list {_short(found[best])} ({best})")
+    aucs = _listed(m.metrics, "teacher.{}.auc", _LABELS)
+    return [f"recall@50 {label}: {', '.join(parts)}" if parts else "", f"teacher AUC {aucs}" if aucs else ""]
+
+
+def _loss(m: Manifest) -> list[str]:
+    return [f"loss {m.metrics['loss']:.3f}"] if "loss" in m.metrics else []
+
+
+_NUMBERS: dict[str, Callable[[Manifest], list[str]]] = {
+    "profile": _profile,
+    "tune": _tune,
+    "teacher": _teacher,
+    "scores": _scores,
+    "student": _student,
+    "export": _export,
+    "evaluation": _evaluation,
+}
+
+
+# -- words -------------------------------------------------------------------------------------------------------------
+
+
+def _work(m: Manifest, seconds: float | None) -> str:
+    took = "" if seconds is None else _duration(seconds)
+    rows = m.rows.get(_ROWS.get(m.stage, ""))
+    return took if rows is None else f"{rows:,} rows{f' in {took}' if took else ''}"
+
+
+def _by(m: Manifest) -> str:
+    taught = m.facts.get("teacher")
+    return f"by teacher {taught['day']}" if taught else "taught by labels"
+
+
+def _gates(m: Manifest) -> dict[str, float]:
+    return {g["name"]: g["value"] for g in m.gates if isinstance(g.get("value"), int | float)}
+
+
+def _listed(values: Mapping[str, float], key: str, words: Mapping[str, str]) -> str:
+    """`click .771 read .743`: the values that there are, each after its word."""
+    return " ".join(f"{word} {_short(values[k])}" for name, word in words.items() if (k := key.format(name)) in values)
+
+
+def _short(x: float) -> str:
+    """Three digits, without a zero before the point."""
+    text = f"{x:.3f}"
+    return text[1:] if text.startswith("0.") else text
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -1,0 +1,320 @@
+"""What a person sees: bars that move, a line of numbers a stage, colours where they are wanted, help in groups."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import io
+import json
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+from chains import Chain, day
+
+from dmtl_cli.cli import colours, said
+from dmtl_cli.cli.main import app
+from dmtl_cli.cli.options import PANELS
+from dmtl_cli.evaluate.lists import LISTS
+from dmtl_cli.evaluate.paired import auc_error, share_error
+from dmtl_cli.runs.manifest import Manifest
+from dmtl_cli.runs.progress import POINTS, RunLog
+
+GROUP: Any = typer.main.get_command(app)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    made = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    for name in ("NO_COLOR", "CLICOLOR"):
+        monkeypatch.delenv(name, raising=False)
+    return made
+
+
+def a_manifest(stage: str, **fields: Any) -> Manifest:
+    whole = dict.fromkeys(Manifest.__dataclass_fields__, None) | {"rows": {}, "metrics": {}, "facts": {}, "gates": []}
+    return Manifest(**{**whole, "stage": stage, "day": day(2), "run_id": "db81e780aaaa", **fields})
+
+
+# -- a line a stage ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("stage", "fields", "expected"),
+    [
+        (
+            "teacher",
+            {
+                "metrics": {"held_out.ctr.auc": 0.7712, "held_out.cvr.auc": 0.743, "held_out.like.auc": 1.0},
+                "gates": [{"name": "teacher.pcoc.ctr", "value": 1.02}],
+                "rows": {"log": 300_000},
+            },
+            "teacher    2026-01-02  AUC click .771 read .743 like 1.000  PCOC 1.02  300,000 rows in 24 s  db81e78",
+        ),
+        (
+            "teacher",
+            {"metrics": {"loss": 0.5}, "rows": {"log": 9}},
+            "teacher    2026-01-02  loss 0.500  9 rows in 24 s  db81e78",
+        ),
+        (
+            "scores",
+            {
+                "facts": {"teacher": {"day": "2026-01-01"}},
+                "rows": {"exposed": 2992, "negative": 5984},
+                "gates": [{"name": "scores.p50.ctr", "value": 0.0}],
+            },
+            "scores     2026-01-02  by teacher 2026-01-01  median P click .500  2,992 shown, 5,984 drawn"
+            "  24 s  db81e78",
+        ),
+        (
+            "student",
+            {"facts": {"teacher": None}, "metrics": {"loss": 0.25}, "rows": {"learned": 7}},
+            "student    2026-01-02  taught by labels  loss 0.250  7 rows in 24 s  db81e78",
+        ),
+        (
+            "export",
+            {
+                "rows": {"items": 200, "users": 3000},
+                "facts": {"kappa": 0.7},
+                "gates": [{"name": "export.recall.read", "value": 0.5}],
+            },
+            "export     2026-01-02  recall@50 of its own day read .500  kappa 0.7  200 items, 3,000 users"
+            "  24 s  db81e78",
+        ),
+        (
+            "evaluation",
+            {
+                "metrics": {
+                    "student.read.recall@50": 0.4,
+                    "popularity.read.recall@50": 0.3,
+                    "exposure_rate.read.recall@50": 0.31,
+                }
+                | {"teacher.ctr.auc": 0.66},
+                "rows": {"events": 10},
+            },
+            "evaluation 2026-01-02  recall@50 read: served .400, best list .310 (exposure_rate)"
+            "  teacher AUC click .660  10 rows in 24 s  db81e78",
+        ),
+    ],
+)
+def test_a_stage_says_what_a_person_can_judge(stage: str, fields: dict[str, Any], expected: str) -> None:
+    assert said.line(a_manifest(stage, **fields), 24.2) == expected
+
+
+def test_an_up_to_date_stage_says_so(terminal: Terminal, tmp_path: Path) -> None:
+    log = RunLog(tmp_path / "log.jsonl")
+    hear = said.telling(log)
+    with contextlib.redirect_stderr(terminal):
+        hear(tmp_path, a_manifest("teacher", metrics={"loss": 0.5}), None)
+    assert terminal.getvalue() == "teacher    2026-01-02  loss 0.500  up to date  db81e78\n"
+    assert json.loads((tmp_path / "log.jsonl").read_text())["text"] == terminal.getvalue().rstrip()
+
+
+def test_the_lists_are_those_of_an_evaluation() -> None:
+    assert said.LISTS == LISTS
+
+
+def test_status_says_the_newest_days(tmp_path: Path) -> None:
+    chain = Chain(tmp_path, 5)
+    newest = chain.status()["newest"]
+    assert sorted({each["day"] for each in newest}) == [str(day(n)) for n in (3, 4, 5)]
+    assert [each["stage"] for each in newest if each["day"] == str(day(5))].count("scores") == 2
+    text = chain.project.call("status").out
+    assert all(each["line"] in text for each in newest) and "\x1b" not in text
+    assert f"by teacher {day(4)}" in text
+
+
+# -- colours -----------------------------------------------------------------------------------------------------------
+
+
+def test_states_have_colours(terminal: Terminal) -> None:
+    text = "2026-01-01  published  refused  stale  missing\nteacher    2026-01-02  loss 1  db81e78"
+    painted = colours.painted(text, terminal)
+    assert re.sub(r"\x1b\[\d+m", "", painted) == text
+    assert {word for _, word in re.findall(r"\x1b\[(\d+)m(.*?)\x1b\[0m", painted)} == {
+        "published", "refused", "stale", "missing", "teacher", "db81e78",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("CLICOLOR", "0"), ("TERM", "dumb")])
+def test_who_wants_no_colours_gets_none(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    assert colours.painted("refused", terminal) != "refused"
+    monkeypatch.setenv(name, value)
+    assert colours.painted("refused", terminal) == "refused"
+
+
+def test_files_and_cron_get_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    assert colours.painted("refused", io.StringIO()) == "refused"
+
+
+# -- bars --------------------------------------------------------------------------------------------------------------
+
+
+def on_a_terminal(code: str) -> str:
+    """What a program prints on a real terminal of 40 rows and 100 columns."""
+    primary, secondary = pty.openpty()
+    fcntl.ioctl(secondary, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    running = subprocess.Popen([sys.executable, "-c", code], stdout=secondary, stderr=secondary, close_fds=True)
+    os.close(secondary)
+    out = b""
+    while True:
+        try:
+            part = os.read(primary, 65536)
+        except OSError:  # Linux: the other end is closed
+            break
+        if not part:
+            break
+        out += part
+    os.close(primary)
+    assert running.wait() == 0, out
+    return out.decode()
+
+
+def test_a_bar_ticks_while_a_step_is_long() -> None:
+    shown = on_a_terminal(
+        "import time\n"
+        "import dmtl_cli.runs.progress as progress\n"
+        "progress.TICK = .05\n"
+        "log = progress.RunLog()\n"
+        "with log.at('2/9 click_only'), log.progress('export', 3, 'step') as bar:\n"
+        "    bar.next('towers')\n"
+        "    time.sleep(.4)\n"
+        "    bar.next('vectors')\n"
+        "with log.progress('reading'):\n"
+        "    time.sleep(.2)\n"
+        "log.say('done')\n"
+    )
+    assert shown.count("towers]") >= 5, "drawn again and again"
+    assert "2/9 click_only: export:  33%" in shown and "1/3" in shown and "vectors]" in shown
+    assert "reading: 00:00" in shown and shown.rstrip().endswith("done")
+
+
+def test_nothing_is_shown_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    log = RunLog()
+    with log.progress("export", 2, "step") as bar:
+        bar.next("towers")
+        bar.next("vectors")
+    log.say("done")
+    assert capsys.readouterr() == ("", "") and bar.rows == 1
+
+
+def test_losses_are_kept_without_being_read() -> None:
+    """At most POINTS of a training, and only where somebody wants them."""
+
+    class Unread:
+        def __float__(self) -> float:
+            raise AssertionError("reading it waits for the device")
+
+    log = RunLog(quiet=True)
+    with log.progress("teacher", 10_000) as bar:
+        for _ in range(1000):
+            bar.step(10, Unread())
+    assert log.losses is None
+    log.losses = {}
+    with log.progress("teacher", 10_000) as bar:
+        for _ in range(1000):
+            bar.step(10, Unread())
+    rows = [point.rows for point in log.losses["teacher"]]
+    assert len(rows) in (POINTS, POINTS + 1) and rows == sorted(rows) and rows[0] == 10 and rows[-1] == 10_000
+
+
+# -- errors over users -------------------------------------------------------------------------------------------------
+
+
+def test_the_error_of_recall_is_that_of_a_mean_over_users() -> None:
+    rng = np.random.default_rng(1)
+    indptr = np.array([0, 2, 2, 5, 6, 10])
+    items, seconds = rng.permutation(20)[:10], rng.random(10)
+    top = np.array([rng.permutation(20)[:8] for _ in range(5)])
+    for weight in (None, seconds):
+        shares = []
+        for user in range(5):
+            mine = range(indptr[user], indptr[user + 1])
+            w = [1.0 if weight is None else weight[k] for k in mine]
+            if sum(w):
+                shares.append(sum(x for x, k in zip(w, mine, strict=True) if items[k] in top[user]) / sum(w))
+        assert share_error(top, indptr, items, weight) == pytest.approx(np.std(shares, ddof=1) / len(shares) ** 0.5)
+    assert share_error(top[:1], indptr[:2], items[:2]) is None
+
+
+def test_the_error_of_auc_is_the_spread_over_logs() -> None:
+    """Of 400 logs of 60 users the AUC spreads as the error that each of them tells."""
+    rng = np.random.default_rng(2)
+    found, told = [], []
+    for _ in range(400):
+        user = np.repeat(np.arange(60), 4)
+        taste = rng.normal(size=60)[user]
+        y = rng.random(240) < 1 / (1 + np.exp(-taste))
+        score = taste * rng.normal(1, 0.5, 60)[user] + rng.normal(size=240)
+        above = (score[y][:, None] > score[~y]).mean()
+        found.append(above)
+        told.append(auc_error(y, score, user, np.ones(240)))
+    assert np.mean(told) == pytest.approx(np.std(found), rel=0.1)
+
+
+# -- help --------------------------------------------------------------------------------------------------------------
+
+
+def shown(*words: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "dmtl_cli", *words],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "80", **environment},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_help_has_every_command_whole_in_its_group() -> None:
+    text = shown("--help").replace("[ARGS]...", "")
+    assert "..." not in text and "…" not in text and "\x1b" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    panels = [found[1] for line in text.splitlines() if (found := re.match(r"╭─ (.*?) ─+╮", line))]
+    assert panels == ["Options", *(p for p in PANELS if any(c.rich_help_panel == p for c in GROUP.commands.values()))]
+    one = " ".join(re.sub(r"[│╭╮╰╯─]", " ", text).split())
+    for name, command in GROUP.commands.items():
+        assert f"{name} {' '.join(command.help.splitlines()[0].split())}" in one, name
+
+
+@pytest.mark.parametrize("name", list(GROUP.commands))
+def test_every_command_has_an_example_that_it_understands(name: str) -> None:
+    command = GROUP.commands[name]
+    assert command.rich_help_panel in PANELS
+    program, called, *words = command.epilog.removeprefix("Example:").split()
+    assert (program, called) == ("dmtl", name)
+    with command.make_context(name, words) as context:
+        assert all(context.params.get(p.name) is not None for p in command.params if p.required)
+
+
+def test_completion_knows_commands_and_ends_well() -> None:
+    found = shown(_DMTL_COMPLETE="complete_bash", COMP_WORDS="dmtl train", COMP_CWORD="1")
+    assert found.split() == ["train-teacher", "train-student", "train-joint"] or {*found.split()} == {
+        "train-teacher", "train-student", "train-joint",
+    }  # fmt: skip
+
+
+def test_a_signal_ends_the_module_as_it_ends_dmtl(tmp_path: Path) -> None:
+    """`python -m dmtl_cli` is the program: its handlers are there from the first import on."""
+    code = "import sys; sys.argv[0] = '/x/dmtl_cli/__main__.py'\n"
+    code += "from dmtl_cli.cli import signals\nprint(signals.is_program())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "True\n"
