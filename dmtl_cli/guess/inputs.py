@@ -55,7 +55,7 @@ def inputs_of(events: Table, roles: Roles, others: list[Table]) -> Inputs:
     for table in others:
         _place(table, events, roles, found)
     for name, side in found.sides.items():
-        frame = side.table.frame.unique(side.key.column, keep="last", maintain_order=True)
+        frame = side.table.frame.unique(side.key.column, keep="first", maintain_order=True)  # the newest day is first
         for c in frame.columns:
             if c != side.key.column:
                 _add(found, c, frame[c], name.removesuffix("s"), events, roles, own=True)
