@@ -186,7 +186,7 @@ def _reading(frame: pl.DataFrame, roles: Roles) -> None:
     """What tells a good click: a duration, else a conversion, else a rating."""
     left = [c for c in frame.columns if c not in roles.taken]
     long = [c for c in left if _may_last(frame, c) and not (roles.item and is_constant(frame, roles.item.column, c))]
-    roles.duration = _best(frame, long, words.DURATION, "a duration", lambda s: f"on average {_mean(s, roles):,.1f}")
+    roles.duration = _best(frame, long, words.DURATION, "a duration", _mean)
     if roles.duration:
         roles.unit, why = _unit(frame[roles.duration.column], roles.duration.column, roles, frame)
         roles.duration = Guess(roles.duration.column, f"{roles.duration.why}; {why}", roles.duration.others)
@@ -224,8 +224,8 @@ def _may_last(frame: pl.DataFrame, c: str) -> bool:
     return (s.min() or 0) >= 0 and s.n_unique() > 2 and not words.says(c, r"(ratio|rate|percent|pct|progress)")  # type: ignore[operator]
 
 
-def _mean(s: pl.Series, roles: Roles) -> float:
-    return float(s.cast(pl.Float64).fill_nan(None).mean() or 0)  # type: ignore[arg-type]
+def _mean(s: pl.Series) -> str:
+    return f"{float(s.cast(pl.Float64).fill_nan(None).mean() or 0):,.1f} on average"  # type: ignore[arg-type]
 
 
 def _unit(s: pl.Series, name: str, roles: Roles, frame: pl.DataFrame) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from dmtl_cli.guess.values import is_constant, time_unit, within
 
 SEPARATORS = ("|", ";", ",")
 _JOINED, _EMPTY, _OWN = 0.05, 0.95, 0.9
-_FEW_CODES, _LONGEST = 50, 50
+_FEW_CODES, _LONGEST, _FEW = 50, 50, 30
 
 
 @dataclass(frozen=True)
@@ -139,8 +139,8 @@ def _refusal(c: str, s: pl.Series, own: bool) -> str | None:
     if s.dtype.is_temporal() or time_unit(s) is not None:
         return "a time: a tower cannot read it (profiles know the age of items)"
     text = s.dtype in (pl.String, pl.Categorical, pl.Enum)
-    if (text or s.dtype.is_integer()) and len(known) > 100 and known.n_unique() > _OWN * len(known):
-        if not words.says(c, words.NUMBER) and not (text and _separator(known)):
+    if (text or s.dtype.is_integer()) and len(known) > _FEW and known.n_unique() > _OWN * len(known):
+        if not words.says(c, words.NUMBER) and not (text and _separator(c, known)):
             return f"nearly a value of its own for every {'row' if not own else 'id'}"
     return None
 
@@ -152,10 +152,10 @@ def _kind(c: str, s: pl.Series, items: pl.Series | None) -> tuple[str, dict[str,
         return _of_lists(s.cast(pl.List(s.dtype.inner)), items)  # type: ignore[attr-defined]
     if s.dtype in (pl.String, pl.Categorical, pl.Enum):
         known = known.cast(pl.String)
-        if (separator := _separator(known)) is not None:
+        if (separator := _separator(c, known)) is not None:
             pieces = known.str.split(separator)
             kind, options, why = _of_lists(pieces, items)
-            return kind, {"separator": separator, **options}, f"texts with {separator}: {why}"
+            return kind, {"separator": separator, **options}, f"texts cut at {separator!r}: {why}"
         return "categorical", {}, f"{known.n_unique():,} texts"
     if s.dtype == pl.Boolean:
         return "categorical", {}, "yes or no"
@@ -192,8 +192,10 @@ def _of_numbers(c: str, x: pl.Series, *, whole: bool) -> tuple[str, dict[str, An
     return "numeric", options, f"numbers from {low:,.6g} to {high:,.6g}{', with a long tail' if skewed else ''}"
 
 
-def _separator(s: pl.Series) -> str | None:
+def _separator(c: str, s: pl.Series) -> str | None:
     """What cuts texts into pieces that repeat; None where they are not lists."""
+    if c.endswith(":token_seq"):  # RecBole's
+        return " "
     for separator in SEPARATORS:
         if float(s.str.contains(separator, literal=True).mean() or 0) >= 0.2:  # type: ignore[arg-type]
             pieces = s.head(10_000).str.split(separator).explode()

@@ -40,8 +40,8 @@ class Written:
     """A config's text, and what keeps it from being one."""
 
     text: str
-    edits: list[tuple[int, str]] = field(default_factory=list)
-    """(line, what to do)"""
+    edits: list[tuple[int, str, str]] = field(default_factory=list)
+    """(line, key, what to do)"""
 
 
 def written(log: Log, workspace: str, about: list[str]) -> Written:
@@ -58,7 +58,8 @@ def written(log: Log, workspace: str, about: list[str]) -> Written:
         share = f"a rating above it is a good one: {log.roles.duration.why}"
         lines += ["", "labels:", f"  long_read: {log.roles.long_read:g}  # {share}"]
     text = "\n".join(lines) + "\n"
-    edits = [(k, line.split(f"# {EDIT}: ", 1)[1]) for k, line in enumerate(lines, 1) if f"# {EDIT}: " in line]
+    marked = re.compile(rf"\s*# (\w+): .*?# {EDIT}: (.*)")
+    edits = [(k, found[1], found[2]) for k, line in enumerate(lines, 1) if (found := marked.match(line))]
     return Written(text, edits)
 
 
@@ -163,7 +164,7 @@ def zone_of(s: pl.Series, unit: str) -> tuple[str, str]:
 def _place(table: Table, events: Table) -> list[str]:
     """Where a side table is, in keys of a flow mapping."""
     files = table.files
-    keys = [f"path: {_scalar(_path(table))}"]
+    keys = [f"path: {_scalar(path_of(table))}"]
     if files.partition:
         keys.append(f"partition: {files.partition}")
     if files.form != events.files.form:
@@ -174,7 +175,7 @@ def _place(table: Table, events: Table) -> list[str]:
     return keys
 
 
-def _path(table: Table) -> str:
+def path_of(table: Table) -> str:
     """The path that the config names: with days in it, a folder that has nothing else, or one file."""
     files = table.files
     first = files.files[0][0]
@@ -189,11 +190,11 @@ def _path(table: Table) -> str:
 def _events(log: Log) -> list[str]:
     files, roles, lines = log.events.files, log.roles, []
     span = f"  # {len(files.days)} days, {files.days[0][0]} .. {files.days[-1][0]}" if files.days else ""
-    lines.append(f"path: {_scalar(_path(log.events))}{span}")
+    lines.append(f"path: {_scalar(path_of(log.events))}{span}")
     if files.partition:
         lines.append(f"partition: {files.partition}")
     elif not files.days:
-        lines.append(_date_column(roles))
+        lines.append(_date_column(log))
     for role in ("user", "item"):
         lines.append(_role(log, role, f"name the column of the {role}'s id"))
     if roles.time is not None:
@@ -217,12 +218,17 @@ def _role(log: Log, role: str, todo: str) -> str:
     return f"# {role}: COLUMN  # {EDIT}: {todo}; no column is named like one: {_comment(listed)}"
 
 
-def _date_column(roles: Roles) -> str:
+def _date_column(log: Log) -> str:
+    roles = log.roles
     if roles.time is None:
         todo = "name a column of times or days, or cut the log into folders day=YYYY-MM-DD"
         return f"# date_column: COLUMN  # {EDIT}: {todo}; nothing looks like a day"
-    if roles.time_unit in ("us", "ns"):
-        return f"# date_column: {_scalar(roles.time.column)}  # {EDIT}: write it as a timestamp; {roles.time.why}"
+    if roles.time_unit in ("us", "ns") or log.events.frame[roles.time.column].dtype.is_float():
+        todo = f"write it as a timestamp, or as whole seconds or milliseconds; {roles.time.why}"
+        return f"# date_column: {_scalar(roles.time.column)}  # {EDIT}: {todo}"
+    if roles.time_unit == "text" and log.events.files.form not in (CSV, JSON):
+        todo = f"write it as a timestamp, which text is not; {roles.time.why}"
+        return f"# date_column: {_scalar(roles.time.column)}  # {EDIT}: {todo}"
     return f"date_column: {_scalar(roles.time.column)}  # it gives the day; {_comment(roles.time.why)}"
 
 
@@ -257,7 +263,7 @@ def _later(roles: Roles) -> list[str]:
         lines.append(f"# conversions: {{{named}}}  # tasks beside it, where you want them predicted and fused")
     named_already = {g.column for g in roles.named.values()}
     if outcomes := [g for g in roles.outcomes if g.column not in named_already]:
-        lines.append(f"outcomes:  # known only after the exposure: never features")
+        lines.append("outcomes:  # known only after the exposure: never features")
         lines += [f"  - {_scalar(g.column)}  # {_comment(g.why)}" for g in outcomes]
     return lines
 
@@ -319,7 +325,7 @@ def _named(column: str, side: str, taken: set[str]) -> str:
 
 
 def _unique(name: str, names: set[str], side: str) -> str:
-    if name in names:
+    if name in names and not name.startswith(f"{side}_"):
         name = f"{side}_{name}"
     k, first = 2, name
     while name in names:

@@ -14,7 +14,7 @@ from dmtl_cli.guess.columns import Guess, fits_events, roles_of, with_names
 from dmtl_cli.guess.inputs import inputs_of
 from dmtl_cli.guess.layout import Table, complete_day, tables
 from dmtl_cli.guess.values import local_days
-from dmtl_cli.guess.writing import Log, Written, written, zone_of
+from dmtl_cli.guess.writing import Log, path_of, written, zone_of
 
 
 def init(root: str, out: Path, *, force: bool = False) -> dict[str, Any]:
@@ -36,12 +36,12 @@ def init(root: str, out: Path, *, force: bool = False) -> dict[str, Any]:
     return {
         "config": str(out),
         "root": log.root,
-        "events": log.events.files.path,
+        "events": path_of(log.events),
         "format": log.events.files.form,
         "day": str(day) if day else None,
         "days": len(log.events.files.days),
         "roles": _roles(log),
-        "edits": [{"line": line, "what": what} for line, what in config.edits],
+        "edits": [{"line": line, "key": key, "what": what} for line, key, what in config.edits],
     }
 
 
@@ -49,11 +49,12 @@ def refuse_incomplete(found: dict[str, Any]) -> None:
     """Raises UserError 78 where the config has lines that a person must write first."""
     if not found["edits"]:
         return
-    first, *more = found["edits"]
-    others = tuple(f"line {e['line']}: {e['what']}" for e in more)
-    also = f" (also line {', '.join(str(e['line']) for e in more)})" if more else ""
-    what = f"{found['config']}:{first['line']}: could not be guessed{also}: {first['what']}"
-    raise UserError(what, f"edit it, then dmtl check --config {found['config']}", Exit.CONFIG, others[:0])
+    lines = ", ".join(str(edit["line"]) for edit in found["edits"])
+    named = {"date_column": "the day", "conversion": "the label", "duration": "the label"}
+    keys = list(dict.fromkeys(named.get(e["key"], f"the {e['key']}") for e in found["edits"]))
+    what = f"{found['config']}: {', '.join(keys)} could not be guessed"
+    many = "s" if len(found["edits"]) > 1 else ""
+    raise UserError(f"{what}: {found['edits'][0]['what']}", f"edit line{many} {lines}, then dmtl check", Exit.CONFIG)
 
 
 def _log(root: str) -> Log:
@@ -90,7 +91,7 @@ def _about(log: Log, root: str, out: Path, day: dt.date | None) -> list[str]:
     size, rows = sum(size for _, size in files.files), len(log.events.frame)
     several = f"{len(files.files):,} files" if len(files.files) > 1 else "1 file"
     return [
-        f"Written by dmtl init {root}: guesses from {rows:,} rows of {files.path} ({several}, {size / 1e6:,.1f} MB).",
+        f"Written by dmtl init {root}: guesses from {rows:,} rows of {path_of(log.events)} ({several}, {size / 1e6:,.1f} MB).",
         "A guess stands beside its reason; where it is wrong, edit the line. No setting of a model is written: the log",
         "decides.",
         f"Check:   dmtl check --config {out} --day {day or 'YYYY-MM-DD'}",
@@ -101,7 +102,7 @@ def _about(log: Log, root: str, out: Path, day: dt.date | None) -> list[str]:
 def _roles(log: Log) -> list[dict[str, str]]:
     """What was guessed, a line each."""
     named: list[tuple[str, Guess]] = list(log.roles.named.items())
-    named += [(f"{name} table", Guess(side.table.files.path, side.key.why)) for name, side in log.inputs.sides.items()]
+    named += [(f"{name} table", Guess(path_of(side.table), side.key.why)) for name, side in log.inputs.sides.items()]
     out = [{"role": role, "column": g.column, "why": g.why} for role, g in named]
     taken = {g.column for g in log.roles.named.values()}
     for role, columns in (
