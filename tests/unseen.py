@@ -85,7 +85,13 @@ def json_nested(home: Path) -> None:
     for k, day in enumerate(days_of(x)):
         at = dt.datetime.fromtimestamp(int(x["at"][k]), dt.timezone(dt.timedelta(hours=8))).isoformat()
         click = {"clicked": bool(x["click"][k]), "dwell_ms": int(1000 * x["seconds"][k])}
-        row = {"uid": f"u{x['user'][k]}", "sku": f"0{x['item'][k]:03d}", "ts": at, "result": click, "slot": int(x["position"][k])}
+        row = {
+            "uid": f"u{x['user'][k]}",
+            "sku": f"0{x['item'][k]:03d}",
+            "ts": at,
+            "result": click,
+            "slot": int(x["position"][k]),
+        }
         by.setdefault(day, []).append(json.dumps(row))
     for day, lines in by.items():
         (home / f"impressions-{day}.jsonl").write_text("\n".join(lines) + "\n")
@@ -105,8 +111,12 @@ def chinese(home: Path) -> None:
         }
     )
     frame.write_csv(home / "日志.csv")
-    pl.DataFrame({"用户编号": [f"{u:05d}" for u in range(USERS)], "城市": ["北京", "上海", "广州"] * (USERS // 3)}).write_csv(home / "用户.csv")
-    goods = pl.DataFrame({"商品编号": np.arange(ITEMS) + 10**6, "价格": np.linspace(1, 99, ITEMS), "类目": np.arange(ITEMS) % 5})
+    pl.DataFrame(
+        {"用户编号": [f"{u:05d}" for u in range(USERS)], "城市": ["北京", "上海", "广州"] * (USERS // 3)}
+    ).write_csv(home / "用户.csv")
+    goods = pl.DataFrame(
+        {"商品编号": np.arange(ITEMS) + 10**6, "价格": np.linspace(1, 99, ITEMS), "类目": np.arange(ITEMS) % 5}
+    )
     goods.write_csv(home / "商品.csv")
 
 

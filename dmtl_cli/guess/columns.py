@@ -17,11 +17,29 @@ from dmtl_cli.guess.values import (
     is_constant,
     is_id,
     is_unclicked_empty,
+    mean,
+    middle,
+    share,
+    span,
     time_unit,
 )
 
-_BEHAVIOURS = {"pv", "view", "click", "cart", "fav", "buy", "purchase", "addtocart", "transaction", "impression", "like"}
+_BEHAVIOURS = {
+    "pv",
+    "view",
+    "click",
+    "cart",
+    "fav",
+    "buy",
+    "purchase",
+    "addtocart",
+    "transaction",
+    "impression",
+    "like",
+}
 _LONG = 1500.0  # a middle duration above it is milliseconds: hardly anything is read for 25 minutes
+RARE = 0.002
+"""share of ones below which a conversion is too rare to be a task"""
 _GOOD = 0.3  # the share of ratings that should count as good at least
 
 
@@ -96,7 +114,7 @@ def with_names(frame: pl.DataFrame) -> pl.DataFrame:
 
     for k, c in enumerate(frame.columns):
         s = frame[c]
-        low, high = (s.min(), s.max()) if s.dtype.is_numeric() else (None, None)
+        low, high = span(s) if s.dtype.is_numeric() else (-1.0, -1.0)
         if time_unit(s) is not None:
             give("time", c)
         elif is_binary(s):
@@ -105,9 +123,9 @@ def with_names(frame: pl.DataFrame) -> pl.DataFrame:
             give("behavior", c)
         elif is_id(s) and not {"user_id", "item_id"} <= set(names.values()):
             give("item_id" if "user_id" in names.values() else "user_id", c)
-        elif low is not None and high is not None and 0 <= low and high <= 10 and s.n_unique() <= FEW:  # type: ignore[operator]
+        elif low is not None and high is not None and low >= 0 and high <= 10 and s.n_unique() <= FEW:
             give("rating", c)
-        elif low is not None and low >= 0 and s.dtype.is_float():  # type: ignore[operator]
+        elif low >= 0 and s.dtype.is_float():
             give("duration", c)
         else:
             names[c] = f"column_{k + 1}"
@@ -200,7 +218,7 @@ def _reading(frame: pl.DataFrame, roles: Roles) -> None:
     roles.further = {
         words.words(c).removeprefix("is ").replace(" ", "_"): Guess(c, f"{_share(frame[c])}, named like a conversion")
         for c in named
-        if float(frame[c].cast(pl.Float64).mean() or 0) >= 0.002  # type: ignore[arg-type]
+        if mean(frame[c]) >= RARE
     }
 
 
@@ -208,12 +226,12 @@ def _rating(frame: pl.DataFrame, left: Iterable[str], roles: Roles) -> None:
     """A rating in place of a duration: above some value a row is a good one."""
     for c in left:
         s = frame[c]
-        if words.by_name(c, words.RATING) and s.dtype.is_numeric() and 3 <= s.n_unique() <= 101 and (s.min() or 0) >= 0:  # type: ignore[operator]
+        if words.by_name(c, words.RATING) and s.dtype.is_numeric() and 3 <= s.n_unique() <= 101 and span(s)[0] >= 0:
             values = sorted(s.drop_nulls().unique().to_list())
-            above = [v for v in values[:-1] if float((s > v).mean() or 0) >= _GOOD] or values[:1]  # type: ignore[arg-type]
+            above = [v for v in values[:-1] if share(s > v) >= _GOOD] or values[:1]
             roles.long_read = float(above[-1])
-            share = float((s > above[-1]).mean() or 0)  # type: ignore[arg-type]
-            roles.duration = Guess(c, f"a rating from {values[0]:g} to {values[-1]:g}; {share:.0%} are above {above[-1]:g}")
+            good = f"{share(s > above[-1]):.0%} are above {above[-1]:g}"
+            roles.duration = Guess(c, f"a rating from {values[0]:g} to {values[-1]:g}; {good}")
             return
 
 
@@ -221,11 +239,11 @@ def _may_last(frame: pl.DataFrame, c: str) -> bool:
     s = frame[c]
     if not s.dtype.is_numeric() or is_binary(s) or time_unit(s) is not None:
         return False
-    return (s.min() or 0) >= 0 and s.n_unique() > 2 and not words.says(c, r"(ratio|rate|percent|pct|progress)")  # type: ignore[operator]
+    return span(s)[0] >= 0 and s.n_unique() > 2 and not words.says(c, words.RATIO)
 
 
 def _mean(s: pl.Series) -> str:
-    return f"{float(s.cast(pl.Float64).fill_nan(None).mean() or 0):,.1f} on average"  # type: ignore[arg-type]
+    return f"{mean(s):,.1f} on average"
 
 
 def _unit(s: pl.Series, name: str, roles: Roles, frame: pl.DataFrame) -> tuple[str, str]:
@@ -233,15 +251,15 @@ def _unit(s: pl.Series, name: str, roles: Roles, frame: pl.DataFrame) -> tuple[s
     x = s.cast(pl.Float64).fill_nan(None)
     if roles.click:
         x = x.filter(frame[roles.click.column].cast(pl.Int8).fill_null(0) == 1)
-    middle = float(x.filter(x > 0).median() or 0)  # type: ignore[arg-type]
+    usual = middle(x.filter(x > 0))
     said = words.words(name)
     if words.says(name, r"(ms|msec|msecs|millis|milliseconds)") or "毫秒" in said:
         return "ms", "its name says milliseconds"
     if words.says(name, r"(s|sec|secs|seconds|second)") or "秒" in said:
-        return "s", f"its name says seconds; the middle one of a click is {middle:,.1f}"
-    if middle > _LONG:
-        return "ms", f"the middle one of a click is {middle:,.0f}: as seconds that would be {middle / 60:,.0f} minutes"
-    return "s", f"the middle one of a click is {middle:,.1f}, which fits seconds"
+        return "s", f"its name says seconds; the middle one of a click is {usual:,.1f}"
+    if usual > _LONG:
+        return "ms", f"the middle one of a click is {usual:,.0f}: as seconds that would be {usual / 60:,.0f} minutes"
+    return "s", f"the middle one of a click is {usual:,.1f}, which fits seconds"
 
 
 def _outcomes(frame: pl.DataFrame, roles: Roles) -> None:
@@ -291,5 +309,5 @@ def _count(s: pl.Series) -> str:
 
 
 def _share(s: pl.Series) -> str:
-    ones = float(s.cast(pl.Float64).mean() or 0)  # type: ignore[arg-type]
+    ones = mean(s)
     return f"0/1, {ones:.0%} ones" if ones >= 0.01 else f"0/1, {ones:.2%} ones"

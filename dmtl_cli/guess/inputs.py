@@ -11,7 +11,7 @@ import polars as pl
 from dmtl_cli.guess import words
 from dmtl_cli.guess.columns import Guess, Roles
 from dmtl_cli.guess.layout import Table
-from dmtl_cli.guess.values import is_constant, time_unit, within
+from dmtl_cli.guess.values import is_constant, mean, share, span, time_unit, within
 
 SEPARATORS = ("|", ";", ",")
 _JOINED, _EMPTY, _OWN = 0.05, 0.95, 0.9
@@ -54,10 +54,11 @@ def inputs_of(events: Table, roles: Roles, others: list[Table]) -> Inputs:
     found = Inputs({}, [], [], [])
     for table in others:
         _place(table, events, roles, found)
-    for name, side in found.sides.items():
-        frame = side.table.frame.unique(side.key.column, keep="first", maintain_order=True)  # the newest day is first
+    for name, beside in found.sides.items():
+        key = beside.key.column
+        frame = beside.table.frame.unique(key, keep="first", maintain_order=True)  # the newest day is first
         for c in frame.columns:
-            if c != side.key.column:
+            if c != key:
                 _add(found, c, frame[c], name.removesuffix("s"), events, roles, own=True)
     taken = {i.column for i in found.used} | {g.column for g in found.unused}
     for c in events.frame.columns:
@@ -69,27 +70,27 @@ def inputs_of(events: Table, roles: Roles, others: list[Table]) -> Inputs:
 
 def _place(table: Table, events: Table, roles: Roles, found: Inputs) -> None:
     """Puts a table beside the events where its key is one of their ids."""
-    best: tuple[float, str, str] | None = None
-    for name, role in (("users", roles.user), ("items", roles.item)):
-        ids = events.frame[role.column] if role else None
-        for c in table.frame.columns if ids is not None and role is not None else ():
-            if table.frame[c].dtype.is_nested() or table.frame[c].dtype.is_float() or table.frame[c].dtype.is_temporal():
+    fits: list[tuple[float, str, str, float]] = []
+    for name, role, patterns in (("users", roles.user, words.USER), ("items", roles.item, words.ITEM)):
+        for k, c in enumerate(table.frame.columns if role else ()):
+            kind = table.frame[c].dtype
+            if role is None or kind.is_nested() or kind.is_float() or kind.is_temporal():
                 continue
-            named = c == role.column or words.by_name(c, words.USER if name == "users" else words.ITEM) > 0
-            share = within(ids, table.frame[c]) if named or c == table.frame.columns[0] else 0.0
-            if share >= _JOINED and (best is None or share + named > best[0]):
-                best = share + named, name, c
-    if best is None:
+            named = c == role.column or words.by_name(c, patterns) > 0
+            joined = within(events.frame[role.column], table.frame[c]) if named or k == 0 else 0.0
+            if joined >= _JOINED:
+                fits.append((joined + named, name, c, joined))
+    if not fits:
         found.other.append((table.files.path, "no column has the users or items of the events"))
         return
-    _, name, key = best
-    share = within(events.frame[getattr(roles, name.removesuffix("s")).column], table.frame[key])
-    day_rows = table.frame.unique(key).height / len(table.frame)
-    if name in found.sides or (day_rows < 0.5 and not table.files.days):
-        why = "its key is not unique" if name not in found.sides else f"a second table of {name}"
-        found.other.append((table.files.path, why))
-        return
-    found.sides[name] = Side(table, Guess(key, f"{share:.0%} of the sample's {name} are in it"))
+    _, name, key, joined = max(fits)
+    once = table.frame[key].n_unique() / len(table.frame)
+    if name in found.sides:
+        found.other.append((table.files.path, f"a second table of {name}"))
+    elif once < 1 and not table.files.days:
+        found.other.append((table.files.path, f"{name} appear in it more than once"))
+    else:
+        found.sides[name] = Side(table, Guess(key, f"{joined:.0%} of the sample's {name} are in it"))
 
 
 def _side_of(c: str, frame: pl.DataFrame, roles: Roles) -> str:
@@ -139,9 +140,9 @@ def _refusal(c: str, s: pl.Series, own: bool) -> str | None:
     if s.dtype.is_temporal() or time_unit(s) is not None:
         return "a time: a tower cannot read it (profiles know the age of items)"
     text = s.dtype in (pl.String, pl.Categorical, pl.Enum)
-    if (text or s.dtype.is_integer()) and len(known) > _FEW and known.n_unique() > _OWN * len(known):
-        if not words.says(c, words.NUMBER) and not (text and _separator(c, known)):
-            return f"nearly a value of its own for every {'row' if not own else 'id'}"
+    own_value = (text or s.dtype.is_integer()) and len(known) > _FEW and known.n_unique() > _OWN * len(known)
+    if own_value and not words.says(c, words.NUMBER) and not (text and _separator(c, known)):
+        return f"nearly a value of its own for every {'id' if own else 'row'}"
     return None
 
 
@@ -168,8 +169,9 @@ def _of_lists(s: pl.Series, items: pl.Series | None) -> tuple[str, dict[str, Any
     lengths = s.list.len()
     inner = s.explode().drop_nulls()
     if inner.dtype.is_float():
-        if lengths.drop_nulls().n_unique() == 1 and lengths.max() >= 2:  # type: ignore[operator]
-            return "vector", {"dim": int(lengths.max())}, f"lists of {lengths.max()} numbers each"  # type: ignore[arg-type]
+        least, most = (int(n) for n in span(lengths))
+        if least == most >= 2:
+            return "vector", {"dim": most}, f"lists of {most} numbers each"
         return "", {}, "lists of numbers of several lengths, which no kind of feature reads"
     if inner.dtype.is_nested():
         return "", {}, f"lists of {inner.dtype}, which no kind of feature reads"
@@ -178,14 +180,14 @@ def _of_lists(s: pl.Series, items: pl.Series | None) -> tuple[str, dict[str, Any
     if items is not None and within(inner, items) >= 0.2:
         share = within(inner, items)
         return "sequence", {"embedding_name": ":item", **options}, f"lists of items ({share:.0%} are in the sample)"
-    return "sequence", options, f"lists of {inner.n_unique():,} values, {lengths.mean() or 0:.1f} on average"
+    return "sequence", options, f"lists of {inner.n_unique():,} values, {mean(lengths):.1f} on average"
 
 
 def _of_numbers(c: str, x: pl.Series, *, whole: bool) -> tuple[str, dict[str, Any], str]:
-    distinct, low, high = x.n_unique(), float(x.min() or 0), float(x.max() or 0)  # type: ignore[arg-type]
+    distinct, (low, high) = x.n_unique(), span(x)
     whole = whole or bool((x.fill_nan(0) % 1 == 0).all())
     counted = words.says(c, words.NUMBER)
-    if whole and (distinct <= _FEW_CODES and not words.says(c, words.SKEWED) or not counted):
+    if whole and ((distinct <= _FEW_CODES and not words.says(c, words.SKEWED)) or not counted):
         return "categorical", {}, f"{distinct:,} whole numbers, taken as codes"
     skewed = low >= 0 and words.says(c, words.SKEWED)
     options: dict[str, Any] = {"transform": "log1p"} if skewed else {"num_buckets": 20}
@@ -197,10 +199,10 @@ def _separator(c: str, s: pl.Series) -> str | None:
     if c.endswith(":token_seq"):  # RecBole's
         return " "
     for separator in SEPARATORS:
-        if float(s.str.contains(separator, literal=True).mean() or 0) >= 0.2:  # type: ignore[arg-type]
+        if share(s.str.contains(separator, literal=True)) >= 0.2:
             pieces = s.head(10_000).str.split(separator).explode()
             plain = re.sub(r"\W", "", "".join(pieces.head(100).drop_nulls()))
-            repeat = pieces.n_unique() < min(0.5 * len(pieces), s.head(10_000).n_unique())
-            if plain and repeat and float(pieces.str.contains(r"^ |^[(\[]|[)\]]$").mean() or 0) < 0.2:  # type: ignore[arg-type]
+            repeat = pieces.n_unique() <= min(0.5 * len(pieces), s.head(10_000).n_unique())
+            if plain and repeat and share(pieces.str.contains(r"^ |^[(\[]|[)\]]$")) < 0.2:
                 return separator
     return None

@@ -143,7 +143,9 @@ def _listed(store: Store) -> list[tuple[str, int]]:
     try:
         found = store.fs.get_file_info(where)
     except OSError as e:
-        raise UserError(f"{store.where('')}: cannot be listed: {e}", "check the path and credentials", Exit.IO) from None
+        raise UserError(
+            f"{store.where('')}: cannot be listed: {e}", "check the path and credentials", Exit.IO
+        ) from None
     out = []
     for info in found:
         path = PurePosixPath(info.path).relative_to(store.root)

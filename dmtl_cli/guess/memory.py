@@ -14,6 +14,8 @@ KEPT = 1 << 29
 """bytes of the day's items that a scoring teacher keeps"""
 _FLOAT, _ID, _ROW = 4, 4, 60  # bytes of a number, of an encoded id, of an event in the spool
 _SORTED = 2_000_000  # score rows that are sorted at a time
+_TOWER = 65_536  # rows of a tower at a time
+_HELD = 1.1  # what an allocator holds of what was given back
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,12 @@ class Sizes:
     """of the teacher's first layer, for each user and each item"""
     batch: int
     """rows of a step"""
+    scored: int
+    """rows of a batch of a dump"""
     encoded: int
     """numbers of an encoded user and an encoded item together"""
+    embedded: int
+    """of them, places of the side that has more in an embedding"""
     scores: int
     """pairs of a dump"""
     preference: int
@@ -51,8 +57,8 @@ class Sizes:
 
 def peak(s: Sizes) -> int:
     """Bytes that a process which runs a day takes at most: the largest stage, above what every stage has."""
-    every = IMPORTS + (s.threads - 1) * THREAD + _day(s)
-    return every + max(_teacher(s), _dump(s), _evaluation(s), _student(s), _export(s))
+    largest = max(_teacher(s), _dump(s), _evaluation(s), _student(s), _export(s))
+    return IMPORTS + (s.threads - 1) * THREAD + round((_day(s) + largest) * _HELD)
 
 
 def _day(s: Sizes) -> int:
@@ -78,8 +84,10 @@ def _scorer(s: Sizes) -> int:
 
 
 def _dump(s: Sizes) -> int:
-    block = min(s.rows, sizes.BLOCK) * s.scores // max(1, s.rows) * 120
-    return _scorer(s) + max(block, min(s.scores, _SORTED) * 150)
+    """Blocks of pairs with their scores, and a batch of them in the teacher; or scores as they are sorted."""
+    pairs = min(s.rows, sizes.BLOCK) * s.scores // max(1, s.rows)
+    batch = min(pairs, s.scored) * s.outputs * _FLOAT * 3
+    return _scorer(s) + max(pairs * 120 + batch, min(s.scores, _SORTED) * 150)
 
 
 def _evaluation(s: Sizes) -> int:
@@ -96,7 +104,8 @@ def _student(s: Sizes) -> int:
 
 
 def _export(s: Sizes) -> int:
-    """The student, its towers' copies, and a tower as it is written: as a message, and as its bytes."""
+    """The student, its towers' copies, a tower as it is written (a message, and its bytes), and a block of vectors."""
     served = s.embeddings * (s.preference + s.exposure) * _FLOAT
     vectors = (s.users + s.items) * s.vector * _FLOAT * 2
-    return 2 * served + 3 * served // 2 + vectors
+    block = min(max(s.users, s.items), _TOWER) * s.embedded * (s.preference + s.exposure) * _FLOAT * 3
+    return 2 * served + 3 * served // 2 + vectors + block

@@ -151,7 +151,7 @@ def _unused(config: Config, day: Day, schema: Schema) -> Iterator[str]:
                 shared = f"embedding_name: {item_ids}, " if item_ids else ""
                 line = f"{{name: {c}, side: user, kind: sequence, {level}{shared}max_length: 50}}"
                 yield f"{c}: lists of the day's items that nothing reads: add {line} to features"
-            elif s.dtype.is_numeric() and words.says(c, r"(price|cost|amount|价格)") and s.n_unique() > 2:
+            elif s.dtype.is_numeric() and words.says(c, words.PRICE) and s.n_unique() > 2:
                 where = "context" if of_events else side
                 line = f"{{name: {c}, side: {where}, kind: numeric, transform: log1p}}"
                 yield f"{c}: numbers named like a price that nothing reads: add {line} to features"
@@ -175,4 +175,3 @@ def _lists_items(s: pl.Series, items: pl.Series) -> bool:
         return False
     inner = s.explode().drop_nulls()
     return len(inner) > 0 and not inner.dtype.is_nested() and not inner.dtype.is_float() and within(inner, items) > 0.3
-

@@ -16,6 +16,29 @@ LEAK = 0.9
 """AUC of a single column for the click above which it is hardly known before"""
 
 
+def share(mask: pl.Series) -> float:
+    """Share of the rows that are true, 0 where there are none."""
+    return float(mask.cast(pl.Float64).fill_null(0).to_numpy().mean()) if len(mask) else 0.0
+
+
+def span(s: pl.Series) -> tuple[float, float]:
+    """The least and the greatest number that is known; (0, 0) where none is."""
+    x = s.cast(pl.Float64).fill_nan(None).drop_nulls().to_numpy()
+    return (float(x.min()), float(x.max())) if len(x) else (0.0, 0.0)
+
+
+def middle(s: pl.Series) -> float:
+    """The median of the numbers that are known, 0 where none is."""
+    x = s.cast(pl.Float64).fill_nan(None).drop_nulls().to_numpy()
+    return float(np.median(x)) if len(x) else 0.0
+
+
+def mean(s: pl.Series) -> float:
+    """The mean of the numbers that are known, 0 where none is."""
+    x = s.cast(pl.Float64).fill_nan(None).drop_nulls().to_numpy()
+    return float(x.mean()) if len(x) else 0.0
+
+
 def is_binary(s: pl.Series) -> bool:
     """Whether values are 0 and 1, both of them; false where text says yes and no."""
     if s.dtype == pl.Boolean:
@@ -42,13 +65,13 @@ def time_unit(s: pl.Series) -> str | None:
     if s.dtype == pl.Date:
         return "date"
     if s.dtype == pl.String:
-        if known.str.contains(_CLOCK).mean() > 0.95:  # type: ignore[operator]
+        if share(known.str.contains(_CLOCK)) > 0.95:
             return "text"
         return "day" if known.str.contains(_ISO + "$").all() else None
     if not s.dtype.is_numeric() or s.dtype == pl.Boolean:
         return None
     low, high = float(known.quantile(0.01) or 0), float(known.quantile(0.99) or 0)
-    if 19_000_101 <= low and high <= 21_001_231 and (known.cast(pl.Int64) % 100).max() <= 31:  # type: ignore[operator]
+    if low >= 19_000_101 and high <= 21_001_231 and span(known.cast(pl.Int64) % 100)[1] <= 31:
         return "yyyymmdd"
     return next((unit for unit, by in _UNITS.items() if _FROM * by <= low and high <= _TO * by), None)
 
@@ -82,7 +105,7 @@ def is_constant(frame: pl.DataFrame, key: str, column: str) -> bool:
     by = by.filter(pl.col("n") > 1)
     if len(by) < FEW:
         return False
-    one, chance = (float((by[name] == 1).mean()) for name in ("v", "w"))  # type: ignore[arg-type]
+    one, chance = (share(by[name] == 1) for name in ("v", "w"))
     return one >= 0.98 and 1 - one < (1 - chance) / 5
 
 
@@ -109,7 +132,7 @@ def auc_of(s: pl.Series, click: pl.Series) -> float | None:
     if not (s.dtype.is_numeric() or s.dtype == pl.Boolean):
         return None
     x = s.cast(pl.Float64).fill_nan(None)
-    ranks = x.fill_null((x.min() or 0) - 1).rank("average").to_numpy()  # type: ignore[operator]
+    ranks = x.fill_null(span(x)[0] - 1).rank("average").to_numpy()
     n, m = int(label.sum()), int((~label).sum())
     found = float((ranks[label].sum() - n * (n + 1) / 2) / (n * m))
     return max(found, 1 - found)

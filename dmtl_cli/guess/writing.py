@@ -1,5 +1,5 @@
-"""Guesses as the text of a config: one line each, with its reason in a comment. What could not be guessed is a line too,
-as a comment that begins with EDIT."""
+"""Guesses as the text of a config: one line each, with its reason in a comment. What could not be guessed is a line
+too, as a comment that says EDIT."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import yaml
 from dmtl_cli.config.automatic import automatic
 from dmtl_cli.config.data import Events
 from dmtl_cli.config.features import Feature
+from dmtl_cli.guess import words
 from dmtl_cli.guess.columns import Guess, Roles
 from dmtl_cli.guess.inputs import Input, Inputs
 from dmtl_cli.guess.layout import Table
@@ -317,7 +318,7 @@ def _renamed(roles: Roles) -> bool:
 
 def _named(column: str, side: str, taken: set[str]) -> str:
     """A column's name as a feature's; one in another script is called by its side."""
-    bare = re.sub(r":(token|float|token_seq|float_seq)$", "", column)
+    bare = words.bare(column)
     if not bare.isascii():
         return f"{side}_id" if not taken else f"{side}_feature"
     name = re.sub(r"[^A-Za-z0-9_]", "_", bare)

@@ -16,7 +16,6 @@ from dmtl_cli.config.features import Feature
 from dmtl_cli.config.schema import Config
 from dmtl_cli.data.days import columns, joined
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.data.log import sizes
 from dmtl_cli.data.log.day import FEATURE, Day
 from dmtl_cli.data.log.day_files import SUCCESS
 from dmtl_cli.data.log.reader import Log
@@ -128,7 +127,7 @@ def _sizes(config: Config, day: Day, encoder: Encoder) -> memory.Sizes:
     teacher, student = config.teacher, config.student
     small = build_teacher(encoder, teacher, len(config.tasks.names), _small)
     layouts = [encoder.layout(side) for side in ("user", "item")]
-    encoded = sum(len(x.ids) + sum(n for _, n in x.sequences) + x.floats for x in layouts)
+    embedded = [len(x.ids) + sum(n for _, n in x.sequences) for x in layouts]
     blocks = 2 if student.exposure.kappa else 1
     return memory.Sizes(
         rows=len(day),
@@ -140,7 +139,9 @@ def _sizes(config: Config, day: Day, encoder: Encoder) -> memory.Sizes:
         wide=small.table.dim,
         outputs=len(small.net.first.bias),
         batch=teacher.rows_a_step(rows_per_epoch([day], teacher)),
-        encoded=encoded,
+        scored=config.scores.batch_size,
+        encoded=sum(embedded) + sum(x.floats for x in layouts),
+        embedded=max(embedded),
         scores=len(day) * (1 + config.scores.negatives),
         preference=student.embedding_dim,
         exposure=student.exposure.embedding_dim if blocks > 1 else 0,

@@ -60,10 +60,7 @@ def refuse_incomplete(found: dict[str, Any]) -> None:
 def _log(root: str) -> Log:
     """The tables below a root, the one that looks most like events and what lies beside it."""
     place, found = tables(root)
-    named = [
-        table if table.text is None or table.text.header else _with_names(table)
-        for table in found
-    ]
+    named = [table if table.text is None or table.text.header else _with_names(table) for table in found]
     known = [(fits_events(roles), roles, table) for table in named if (roles := roles_of(table.frame))]
     _, roles, events = max(known, key=lambda k: (k[0], k[2].bytes))
     others = [table for table in named if table is not events]
@@ -91,7 +88,8 @@ def _about(log: Log, root: str, out: Path, day: dt.date | None) -> list[str]:
     size, rows = sum(size for _, size in files.files), len(log.events.frame)
     several = f"{len(files.files):,} files" if len(files.files) > 1 else "1 file"
     return [
-        f"Written by dmtl init {root}: guesses from {rows:,} rows of {path_of(log.events)} ({several}, {size / 1e6:,.1f} MB).",
+        f"Written by dmtl init {root}: guesses from {rows:,} rows of {path_of(log.events)}",
+        f"({several}, {size / 1e6:,.1f} MB).",
         "A guess stands beside its reason; where it is wrong, edit the line. No setting of a model is written: the log",
         "decides.",
         f"Check:   dmtl check --config {out} --day {day or 'YYYY-MM-DD'}",
@@ -107,7 +105,10 @@ def _roles(log: Log) -> list[dict[str, str]]:
     taken = {g.column for g in log.roles.named.values()}
     for role, columns in (
         ("outcomes", [g.column for g in log.roles.outcomes if g.column not in taken]),
-        *((f"{side} features", [i.column for i in log.inputs.used if i.side == side]) for side in ("user", "item", "context")),
+        *(
+            (f"{side} features", [i.column for i in log.inputs.used if i.side == side])
+            for side in ("user", "item", "context")
+        ),
         ("not used", [g.column for g in log.inputs.unused]),
     ):
         if columns:
@@ -124,7 +125,9 @@ def _write(out: Path, text: str) -> None:
         draft.replace(out)
     except OSError as e:
         draft.unlink(missing_ok=True)
-        raise UserError(f"{out}: cannot be written: {e.strerror or e}", "name another with -o", Exit.CANNOT_CREATE) from None
+        raise UserError(
+            f"{out}: cannot be written: {e.strerror or e}", "name another with -o", Exit.CANNOT_CREATE
+        ) from None
 
 
 def described(found: dict[str, Any]) -> str:
