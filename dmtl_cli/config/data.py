@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from dmtl_cli.config.pattern import DayPattern
 from dmtl_cli.config.secrets import has_credentials
@@ -51,6 +58,12 @@ class Csv(Section):
         return self
 
 
+def _without_new(section: Section, dumped: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Keys that a config of Parquet does not have are left out at their defaults: its runs keep their keys."""
+    fields = type(section).model_fields
+    return {k: v for k, v in dumped.items() if k not in names or getattr(section, k) != fields[k].default}
+
+
 class Table(Section):
     """Files below data.root."""
 
@@ -69,6 +82,10 @@ class Table(Section):
     """absent: data.csv"""
     types: dict[Column, Type] = Field(default={})
     """of columns, beside data.types"""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without_new(self, dump(self), ("format", "csv", "types"))
 
     @property
     def is_dated(self) -> bool:
@@ -200,6 +217,10 @@ class Data(Section):
             if "" in options.values() or options.get("scheme", "http") not in ("http", "https"):
                 raise ValueError("expected a value of each option, and http or https of scheme")
         return root
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without_new(self, dump(self), ("format", "csv", "types"))
 
     def format_of(self, table: Table) -> Format:
         return table.format or self.format

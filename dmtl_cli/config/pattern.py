@@ -8,8 +8,8 @@ import re
 from dmtl_cli.config.days import EARLIEST, folder_day
 
 _DAY = re.compile(r"\{day(?::([^{}]*))?\}")
-_WHOLE = r"\d{4}-\d\d-\d\d|\d{8}"
-_DIGITS = {"Y": 4, "m": 2, "d": 2, "j": 3}
+_MARK = "\0"  # stands in for %, so that a % elsewhere in a path is itself
+_GROUPS = {"D": r"(\d{4}-\d\d-\d\d|\d{8})", "Y": r"(\d{4})", "m": r"(\d\d)", "d": r"(\d\d)", "j": r"(\d{3})"}
 _SOME = dt.date(2026, 1, 31)
 
 
@@ -24,11 +24,12 @@ class DayPattern:
         self.path = path
         if not _DAY.search(path) or set("{}") & set(_DAY.sub("", path)):
             raise ValueError(f"expected {{day}}, or a form of it such as {{day:%Y%m%d}}, got {path!r}")
-        written = _DAY.sub(lambda found: found[1] or "{day}", path)
-        if unknown := set(re.findall("%(.?)", "".join(_DAY.findall(path)))) - _DIGITS.keys():
+        if unknown := set(re.findall("%(.?)", "".join(_DAY.findall(path)))) - (_GROUPS.keys() - {"D"}):
             raise ValueError(f"expected %Y, %m, %d and %j in {{day:...}}, got %{min(unknown)}")
-        self.parts = written.split("/")
-        """of the path, folder by folder; a day in it is `{day}` or %Y, %m, %d and %j"""
+        marked = _DAY.sub(lambda found: (found[1] or "%D").replace("%", _MARK), path)
+        self.parts = marked.split("/")
+        """of the path, folder by folder, for `is_literal` and `matches`"""
+        self._kinds = re.findall(f"{_MARK}(.)", marked)
         self._regex = re.compile("/".join(map(_regex, self.parts)), re.DOTALL)
         if self.day_of(self.text(_SOME)) != _SOME:
             raise ValueError(f"expected year, month and day in {path!r}, as {{day:%Y%m%d}} has")
@@ -36,7 +37,7 @@ class DayPattern:
     @staticmethod
     def is_literal(part: str) -> bool:
         """Whether a part of the path is the name of one folder or file."""
-        return _regex(part) == re.escape(part)
+        return _MARK not in part and "*" not in part
 
     @staticmethod
     def matches(part: str, name: str) -> bool:
@@ -52,11 +53,10 @@ class DayPattern:
         found = self._regex.fullmatch(path)
         if found is None:
             return None
-        kinds = re.findall(r"(?:\{day\}|%([Ymdj]))", "/".join(self.parts))
         values: dict[str, set[str]] = {}
-        for kind, value in zip(kinds, found.groups(), strict=True):
+        for kind, value in zip(self._kinds, found.groups(), strict=True):
             values.setdefault(kind, set()).add(value)
-        wholes = {folder_day(text) for text in values.pop("", ())}
+        wholes = {folder_day(text) for text in values.pop("D", ())}
         if len(wholes) > 1 or None in wholes or any(len(some) > 1 for some in values.values()):
             return None
         parts = {kind: int(some.pop()) for kind, some in values.items()}
@@ -75,6 +75,6 @@ def _of_parts(parts: dict[str, int]) -> dt.date | None:
 
 
 def _regex(part: str) -> str:
-    pieces = re.split(r"(\{day\}|%[Ymdj]|\*)", part)
-    known = {"{day}": f"({_WHOLE})", "*": "[^/]*"} | {f"%{k}": rf"(\d{{{n}}})" for k, n in _DIGITS.items()}
+    pieces = re.split(f"({_MARK}.|\\*)", part)
+    known = {"*": "[^/]*"} | {_MARK + kind: group for kind, group in _GROUPS.items()}
     return "".join(known.get(piece, re.escape(piece)) for piece in pieces)

@@ -14,6 +14,7 @@ from dmtl_cli.config.days import before, between
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.features import Feature
 from dmtl_cli.data.first_window import first_window
+from dmtl_cli.data.log.converted import conversions
 from dmtl_cli.data.log.day import ID, Day
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.profile.stored import Profile, unknown
@@ -36,7 +37,13 @@ class Days:
     def __init__(self, run: Run, features: tuple[Feature, ...], *, timed: bool = False) -> None:
         self.run, self.features = run, features
         memory = run.config.max_memory
-        self.log = Log(run.config.data, columns(features), timed=timed, max_memory=memory)
+        self.log = Log(
+            run.config.data,
+            columns(features),
+            timed=timed,
+            max_memory=memory,
+            converted=conversions(run.config.workspace),
+        )
         self._profiled = any(f.profile for f in run.config.features)
         self._found: dict[dt.date, Parent | None] = {}
 
@@ -108,7 +115,7 @@ class Days:
         An item that neither lists is not retired: the table may be no catalogue.
         """
         table = self.run.config.data.items
-        if table is None or table.partition is None:  # one table for all days retires nothing
+        if table is None or not table.is_daily:  # one table for all days retires nothing
             return None
         then, now = (self.log.listed("item", day, tables) for tables in (None, before(day, -1)))
         return None if then is None or now is None else then.filter(~then.is_in(now.implode()))

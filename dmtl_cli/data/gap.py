@@ -6,6 +6,7 @@ import datetime as dt
 
 from dmtl_cli.config.days import before, between
 from dmtl_cli.config.errors import UserError
+from dmtl_cli.data.log.converted import conversions
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.runs.run import Run
 
@@ -18,7 +19,7 @@ def refuse_gap(run: Run, day: dt.date) -> None:
     Raises:
         UserError: 65 one of them lies in the log and was not run; what `Log.find` raises of these days and of `day`.
     """
-    newest, log = run.ws.newest("teacher", day), Log(run.config.data, ())
+    newest, log = run.ws.newest("teacher", day), Log(run.config.data, (), converted=conversions(run.config.workspace))
     if newest is None or before(day) == newest:
         return
     log.find(day)  # 66 for a day that is not there, however far it is from the chain

@@ -123,7 +123,7 @@ def with_names(frame: pl.DataFrame) -> pl.DataFrame:
             give("behavior", c)
         elif is_id(s) and not {"user_id", "item_id"} <= set(names.values()):
             give("item_id" if "user_id" in names.values() else "user_id", c)
-        elif low is not None and high is not None and low >= 0 and high <= 10 and s.n_unique() <= FEW:
+        elif low >= 0 and high <= 10 and s.n_unique() <= FEW:
             give("rating", c)
         elif low >= 0 and s.dtype.is_float():
             give("duration", c)

@@ -12,6 +12,7 @@ from dmtl_cli.config.days import before, between, window
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.first_window import first_window
 from dmtl_cli.data.gates import day_measures, window_measures
+from dmtl_cli.data.log.converted import conversions
 from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.profile.plan import Plan
@@ -39,7 +40,8 @@ def build_profile(run: Run, day: dt.date) -> list[Result]:
     """
     plan = Plan.of(run.config)
     alone = run.config.data.model_copy(update={"users": None, "items": None})  # ids of events: no side table is read
-    log = Log(alone, (), timed=bool(plan.histories), max_memory=run.config.max_memory)
+    place, memory = conversions(run.config.workspace), run.config.max_memory
+    log = Log(alone, (), timed=bool(plan.histories), max_memory=memory, converted=place)
     days, measured = run.ranks.on_first(lambda: _days(run, day, log))  # before a rank publishes one of them
     found: list[Result] = []
     unforced = replace(run, forced=None)  # the reason is of `day` alone

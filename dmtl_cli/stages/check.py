@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from dmtl_cli.config.features import Feature
 from dmtl_cli.config.schema import Config
 from dmtl_cli.data.days import columns, joined
 from dmtl_cli.data.features.encoder import Encoder
+from dmtl_cli.data.log.converted import conversions
 from dmtl_cli.data.log.day import FEATURE, Day
 from dmtl_cli.data.log.day_files import SUCCESS
 from dmtl_cli.data.log.reader import Log
@@ -46,8 +48,9 @@ def check(config: Config, day: dt.date, *, planned: bool = False) -> dict[str, A
         UserError: what training would raise.
     """
     refuse_unexportable(config)
-    log = Log(config.data, columns(config.features), max_memory=config.max_memory)
     with tempfile.TemporaryDirectory(prefix="dmtl-check-") as scratch:
+        place = conversions(config.workspace if os.access(config.workspace, os.W_OK) else scratch)
+        log = Log(config.data, columns(config.features), max_memory=config.max_memory, converted=place)
         known = _profile(config, day)
         read = joined(log.read(day, Path(scratch)), config.features, known, before(day))
         encoder = Encoder(config.features).grow([read])

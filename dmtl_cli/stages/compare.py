@@ -18,6 +18,7 @@ import numpy as np
 
 from dmtl_cli.config.days import before, between
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.data.log.converted import conversions
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.evaluate.figure import can_draw, draw
 from dmtl_cli.evaluate.history import IALS, PastReads, has_implicit
@@ -65,7 +66,7 @@ def compare(
     measured = between(since or day, day)
     _require_student(run, measured[0])
     for d in measured:  # before hours of training
-        Log(run.config.data, ()).find(d)
+        Log(run.config.data, (), converted=conversions(run.config.workspace)).find(d)
     chain = [d for d in run.ws.days("teacher") if d < day]
     bases = [_base(run, seed, load) for seed in seeds or [run.config.seed]]
     cells_of = [cells(base.config, load, settings or {}) for base in bases]  # all, before any work
@@ -187,7 +188,9 @@ def _measure_histories(
     setting from the config, and are measured once, whatever the number of seeds."""
     if not has_implicit():
         base.log.say("no ials: pip install implicit (or dmtl[baselines]) to have it")
-    past, learned = PastReads(Log(base.config.data, (), max_memory=base.config.max_memory)), _learned_days(base, chain)
+    place, memory = conversions(base.config.workspace), base.config.max_memory
+    log = Log(base.config.data, (), max_memory=memory, converted=place)
+    past, learned = PastReads(log), _learned_days(base, chain)
     for name in (h for h in HISTORIES if h != IALS or has_implicit()):
         own = replace(base, ws=_below(base.ws, name, ALL | {"profile"}), frozen=False)
         with holding(own.ws):

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.data.log.converted import conversions, locked
 from dmtl_cli.data.log.spool import frame_of
 from dmtl_cli.runs.disk import RERUN, disk_error, reading
 from dmtl_cli.runs.locks import holding_all
@@ -41,8 +42,9 @@ T = TypeVar("T")
 def forget(ws: Workspace, file: Path, wait: float = 0) -> dict[str, Any]:
     """Removes the users that a file names from all that is published, from compare's workspaces too.
 
-    Runs that held them and are not published any more go, and so does what is in scratch/ and was rejected. Killed at
-    any moment it leaves each stage old or new, and the next call finishes.
+    Runs that held them and are not published any more go, and so does what is in scratch/, was rejected, or was
+    converted from the log, which is the user's to clean. Killed at any moment it leaves each stage old or new, and the
+    next call finishes.
 
     Args:
         file: an id a line.
@@ -67,7 +69,7 @@ def _forget(ws: Workspace, file: Path) -> dict[str, Any]:
     users = _Users(_read_ids(file, _kind(graph)))
     again = list(renew(graph, users.change))
     doomed = _doomed(Graph(ws), users)
-    freed = remove(doomed) + sum(map(sweep, writers(ws)))
+    freed = remove(doomed) + sum(map(sweep, writers(ws))) + _remove_conversions(ws)
     return {
         "users": len(users.found),
         "unknown": len(users.ids) - len(users.found),
@@ -77,6 +79,15 @@ def _forget(ws: Workspace, file: Path) -> dict[str, Any]:
         "removed_runs": len(doomed),
         "freed_bytes": freed,
     }
+
+
+def _remove_conversions(ws: Workspace) -> int:
+    """What was converted from the log has its rows; the next command converts what the log has then."""
+    folder = conversions(str(ws.root))
+    if not folder.is_dir():
+        return 0
+    with locked(folder):
+        return remove({folder: ws})
 
 
 def described(found: dict[str, Any]) -> str:

@@ -15,11 +15,12 @@ from typing import Any
 
 from dmtl_cli.config.days import before, folder_day
 from dmtl_cli.config.errors import UserError, printable
+from dmtl_cli.data.log.converted import conversions
 from dmtl_cli.runs.disk import creating, make_dirs, sync_dir
 from dmtl_cli.runs.latest import precedence
 from dmtl_cli.runs.locks import holding_all
 from dmtl_cli.runs.reachable import Runs, folders, references, workspaces, writers
-from dmtl_cli.runs.workspace import CHAIN, CHECKPOINT, STAGES, Workspace
+from dmtl_cli.runs.workspace import CHAIN, CHECKPOINT, STAGES, Workspace, day_of
 
 _DAY = 86_400  # seconds
 _LATER = ("teacher", "scores")  # of these a student reads days that it is not of
@@ -57,6 +58,7 @@ def gc(ws: Workspace, keep_days: int, max_age_days: int, *, delete: bool, wait: 
         found = [*_runs(ws, first, later)]
         oldest = _oldest_link(ws, {waste.path for waste in found})
         found += [waste for each in writers(ws) for waste in _files(each, oldest, keep_days)]
+        found += _conversions(ws, later)
         found += [waste for below in [*workspaces(ws)][1:] for waste in _runs(below, dt.date.min, dt.date.min)]
         sizes = [_size(waste.path) for waste in found]
         if delete:
@@ -120,6 +122,14 @@ def _files(ws: Workspace, oldest: dt.date, keep_days: int) -> Iterator[_Waste]:
     for path in sorted((ws.root / "locks").glob("*.lock")):
         if path.name != "chain.lock":
             yield _Waste(ws, path, "a lock that no version uses any more")
+
+
+def _conversions(ws: Workspace, first: dt.date) -> Iterator[_Waste]:
+    """Days of the log that were converted to Parquet and that no kept run is made of; one that is read again is
+    converted again."""
+    for path in sorted(conversions(str(ws.root)).glob("*/day=*")):
+        if (day := day_of(path)) is not None and day < first:
+            yield _Waste(ws, path, f"converted, before {first}")
 
 
 def _age(path: Path) -> float:

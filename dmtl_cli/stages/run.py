@@ -6,6 +6,7 @@ import datetime as dt
 import time
 
 from dmtl_cli.config.errors import Exit, NotDue, UserError
+from dmtl_cli.data.log.converted import conversions
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.runs.run import Result, Run
 from dmtl_cli.runs.workspace import CHAIN
@@ -24,7 +25,8 @@ def await_day(run: Run, day: dt.date, seconds: float) -> None:
     """Returns when the log has the day, or after so many seconds: then `run_day` says what is not there. Looks again
     after half a second, one, two, ... a minute."""
     until, pause = time.monotonic() + seconds, 0.5
-    while run.ranks.on_first(lambda: time.monotonic() < until and not Log(run.config.data, ()).has(day)):
+    log = Log(run.config.data, (), converted=conversions(run.config.workspace))
+    while run.ranks.on_first(lambda: time.monotonic() < until and not log.has(day)):
         run.log.say(f"day {day} is not there yet")
         time.sleep(max(0, min(pause, until - time.monotonic())))
         pause = min(2 * pause, MOST)

@@ -11,6 +11,7 @@ from typing import Any
 from dmtl_cli.config.data import Data
 from dmtl_cli.config.days import between, parse_day
 from dmtl_cli.config.errors import Exit, UserError, printable
+from dmtl_cli.data.log.converted import conversions
 from dmtl_cli.data.log.now import Now, days_of, is_local
 from dmtl_cli.runs.latest import newest_export, there
 from dmtl_cli.runs.manifest import Manifest
@@ -41,7 +42,7 @@ def status(ws: Workspace, data: Data, today: dt.date | None = None, *, inputs: b
     refusals = _refusals(ws)
     gaps, first = _gaps(runs, log), next(iter(runs.days("teacher")), None)
     days = _days(runs, log, {*gaps, *(dt.date.fromisoformat(day) for _, day in refusals)}, today)
-    now = Now(data, days) if inputs else None
+    now = Now(data, days, conversions(str(ws.root))) if inputs else None
     table = {str(day): _day(runs, day, first or day, refusals, now) for day in days}
     served, problems = _served(ws)
     named = ws.latest_day() if served is None else dt.date.fromisoformat(served.parent.name.removeprefix("day="))

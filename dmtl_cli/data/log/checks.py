@@ -25,7 +25,7 @@ class Checked:
         first_row: number of the block's first row in its file, for messages.
     """
 
-    def __init__(self, frame: pl.DataFrame, file: File, first_row: int) -> None:
+    def __init__(self, frame: pl.DataFrame, file: File | str, first_row: int) -> None:
         self.frame, self.file, self.first_row = frame, file, first_row
 
     def _values(self, column: str) -> pl.Series:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dmtl_cli.config.data import Data, Events, SideTable
-from dmtl_cli.config.days import folder_day
+from dmtl_cli.config.data import Data
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.log.checks import SECONDS, Checked
+from dmtl_cli.data.log.converted import Converted
+from dmtl_cli.data.log.lake import LAKES
+from dmtl_cli.data.log.places import Places
 from dmtl_cli.data.log.source import File, Store
 from dmtl_cli.runs.ranks import Ranks
 
@@ -23,6 +25,8 @@ FULL = 256 << 20
 """bytes up to which `digest: auto` hashes all of a file"""
 SUCCESS = "_SUCCESS"
 """what Spark and Hadoop write into a folder that is finished"""
+TABLES = ("events", "users", "items")
+SIDES = {"users": "user", "items": "item"}
 _Span = tuple[dt.date, dt.date]
 
 
@@ -72,8 +76,8 @@ class DayFiles:
         """Raises UserError 66 where a file differs from what was identified: size, time of change, rows or digest.
         Each rank looks at a share."""
         mine = [pair for k, pair in enumerate(zip(self.every, self.identities, strict=True)) if ranks.mine(k)]
-        folders = {str(PurePosixPath(file.path).parent): file.store for file, _ in mine}
-        there = {file for folder, store in folders.items() for file in store.files(folder)}
+        folders = {(file.store, str(PurePosixPath(file.path).parent)) for file, _ in mine}
+        there = {file for store, folder in folders for file in store.files(folder, ("",))}
         other = [str(f) for f, was in mine if self._identity(f) != was or f not in there]
         for found in ranks.gather_objects(other):
             if found:
@@ -104,11 +108,17 @@ class DayFinder:
     """Looks for the files of a day below data.root.
 
     Every method raises UserError: 66 the day, a folder or a file is not there, or the day is not finished; 65 a day has
-    two folders, or a file is there twice; 74 the storage fails.
+    two folders, or a file is there twice; 74 the storage fails; and what converting a file raises.
+
+    Args:
+        converted: folder of what is not Parquet, converted; needed where the log has such tables.
     """
 
-    def __init__(self, data: Data) -> None:
+    def __init__(self, data: Data, converted: Path | None = None) -> None:
         self.data, self.store = data, Store(data.root)
+        self.tables = {n: t for n in TABLES if (t := getattr(data, n)) is not None}
+        self._places = {n: Places(self.store, n, t, data.format_of(t)) for n, t in self.tables.items()}
+        self._converted = Converted(data, self.store, converted) if converted else None
         self._spans: dict[File, list[_Span | None]] = {}
 
     def find(self, day: dt.date, tables: dt.date | None = None) -> DayFiles:
@@ -118,20 +128,14 @@ class DayFinder:
             tables: the day whose side tables to take where they are there; else, and by default, those of `day`.
         """
         events, groups = self._event_files(day)
-        named = {"user": self.data.users, "item": self.data.items}
-        sides = {s: tuple(self._table_files(t, day, tables)) for s, t in named.items() if t is not None}
+        sides = {side: tuple(self._side_files(n, day, tables)) for n, side in SIDES.items() if n in self.tables}
         found = DayFiles(day, tuple(events), sides, groups, self.data.digest).identify()
         found.check_distinct()
         return found
 
     def finished(self, day: dt.date) -> list[str]:
         """Tables (events, users, items) whose folder of the day has a `SUCCESS` that the config does not look for."""
-        keys = {"events": self.data.events.hive_key} | {
-            name: table.partition for name in ("users", "items") if (table := getattr(self.data, name)) is not None
-        }
-        unused = {name: key for name, key in keys.items() if getattr(self.data, name).success_file is None}
-        places = {n: self._folders(getattr(self.data, n).path, key).get(day, []) for n, key in unused.items() if key}
-        return [name for name, folders in places.items() if any(self.store.is_file(f"{f}/{SUCCESS}") for f in folders)]
+        return [n for n, places in self._places.items() if places.is_marked(day, SUCCESS)]
 
     def rows(self, found: DayFiles) -> int:
         """Rows of a day that was found, by footers alone: a file of several days has as many of each."""
@@ -147,18 +151,30 @@ class DayFinder:
         days = (max(b for _, b in known) - min(a for a, _ in known)).days + 1 if known else 1
         return len(groups) / len(spans) / days
 
-    def _table_files(self, table: SideTable, day: dt.date, other: dt.date | None) -> list[File]:
-        folders = self._folders(table.path, table.partition).get(other, []) if other else []
-        if folders and self._is_finished(folders[0], table):
-            files = self.store.files(self._only(folders, table.path))
-            if files:
-                return files
-        return self._files(table, table.partition, day, table.path)
+    def _side_files(self, name: str, day: dt.date, other: dt.date | None) -> list[File]:
+        """Those of `other` where they are there, else those of `day`."""
+        if other is not None and self.tables[name].is_daily:
+            try:
+                return self._files(name, other)
+            except UserError as e:
+                if e.code != Exit.NO_INPUT:
+                    raise
+        return self._files(name, day)
+
+    def _files(self, name: str, day: dt.date) -> list[File]:
+        """A table's files that may have rows of the day, as Parquet."""
+        table, kind = self.tables[name], self.data.format_of(self.tables[name])
+        if kind == "parquet":
+            return self._places[name].files(day)
+        if self._converted is None:
+            raise AssertionError(f"a log of {kind} needs a folder for what is converted")
+        if kind in LAKES:
+            return self._converted.lake(name, table, day)
+        return self._converted.texts(name, table, self._places[name].files(day), day)
 
     def _event_files(self, day: dt.date) -> tuple[list[File], dict[File, range]]:
         """The files that may have rows of the day, and which of their row groups."""
-        events = self.data.events
-        files = self._files(events, events.hive_key, day, "events")
+        events, files = self.data.events, self._files("events", day)
         if events.date_column is None:
             return files, {}
         groups = {file: self._groups(file, day, events.date_column) for file in files}
@@ -175,55 +191,6 @@ class DayFinder:
                 self._spans[file] = _spans(parquet, file, column, self.data.timezone)
         may = [k for k, span in enumerate(self._spans[file]) if span is None or span[0] <= day <= span[1]]
         return range(may[0], may[-1] + 1) if may else range(0)
-
-    def _folders(self, path: str, key: str | None) -> dict[dt.date, list[str]]:
-        found: dict[dt.date, list[str]] = {}
-        for folder in self.store.folders(path) if key else []:
-            name, _, value = PurePosixPath(folder).name.partition("=")
-            if name == key and (day := folder_day(value)) is not None:
-                found.setdefault(day, []).append(folder)
-        return found
-
-    def _files(self, table: Events | SideTable, key: str | None, day: dt.date, what: str) -> list[File]:
-        """The files of a table: all below its path, or of the day's folder there. `what` names it in messages."""
-        if not self.store.is_folder(table.path):
-            hint = "set data.root and the path below it (a local one is relative to the current folder)"
-            raise self._no_folder(table.path, what, "", hint)
-        folder = table.path if key is None else self._day_folder(table.path, key, day, what)
-        where = self.store.where(folder)
-        if not self._is_finished(folder, table):
-            hint = "retry when it is written"
-            raise UserError(f"{what}: {where} has no {table.success_file}: not finished", hint, Exit.NO_INPUT)
-        if files := self.store.files(folder):
-            return files
-        raise UserError(f"{what}: {where} contains no *.parquet file", "retry when it is written", Exit.NO_INPUT)
-
-    def _day_folder(self, path: str, key: str, day: dt.date, what: str) -> str:
-        by_day = self._folders(path, key)
-        if day in by_day:
-            return self._only(by_day[day], what)
-        have, hint = f"no {key}=YYYY-MM-DD folder there", "retry when the day has arrived"
-        if by_day:
-            have = f"the log has {min(by_day)} .. {max(by_day)}"
-        elif other := next((n for f in self.store.folders(path) if "=" in (n := PurePosixPath(f).name)), None):
-            have, hint = f"{have}, but {other}", f"set partition: {other.partition('=')[0]} of this table"
-        raise self._no_folder(f"{path}/{key}={day}", what, f" ({have})", hint)
-
-    def _only(self, folders: list[str], what: str) -> str:
-        """Raises UserError 65 where a day has two folders: which is right, and whether rows are in both, is unknown."""
-        if len(folders) > 1:
-            one, other = map(self.store.where, folders[:2])
-            raise UserError(f"{what}: {one} and {other} are of one day", "keep one of them")
-        return folders[0]
-
-    def _is_finished(self, folder: str, table: Events | SideTable) -> bool:
-        return table.success_file is None or self.store.is_file(f"{folder}/{table.success_file}")
-
-    def _no_folder(self, path: str, what: str, have: str, hint: str) -> UserError:
-        if file := self.store.file_in_place_of(path):
-            said = f"{what}: {file} is a file, expected a folder of *.parquet files"
-            return UserError(said, "name the folder that contains it", Exit.NO_INPUT)
-        return UserError(f"{what}: no folder {self.store.where(path)}{have}", hint, Exit.NO_INPUT)
 
 
 # -- what a footer says of a date column -------------------------------------------------------------------------------

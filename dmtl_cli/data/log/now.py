@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dmtl_cli.config.data import Data
-from dmtl_cli.config.days import folder_day
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.pattern import DayPattern
+from dmtl_cli.data.log.places import Places
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.log.source import Store
 
@@ -22,37 +23,36 @@ def is_local(data: Data) -> bool:
 
 
 def days_of(data: Data) -> set[dt.date] | None:
-    """Days that have a folder in the log; None where a column tells the day, or the log cannot be listed."""
-    key, found = data.events.hive_key, set()
-    if key is None:
-        return None
+    """Days that have a folder or file in the log; None where a column tells the day, or the log cannot be listed."""
     try:
-        folders = Store(data.root).folders(data.events.path)
+        places = Places(Store(data.root), "events", data.events, data.format_of(data.events))
+        return set(places.days()) or None
     except UserError:
         return None
-    for folder in folders:
-        name, _, value = PurePosixPath(folder).name.partition("=")
-        if name == key and (day := folder_day(value)) is not None:
-            found.add(day)
-    return found or None
 
 
 class Now:
-    """The files of some days of the log as they are now."""
+    """The files of some days of the log as they are now.
 
-    def __init__(self, data: Data, days: Iterable[dt.date]) -> None:
-        self._by_folder = data.events.hive_key is not None
+    Args:
+        converted: as `Log` takes it.
+    """
+
+    def __init__(self, data: Data, days: Iterable[dt.date], converted: Path | None = None) -> None:
+        tables = [t for t in (data.events, data.users, data.items) if t is not None and t.is_dated]
+        self._patterns = [DayPattern(table.path) for table in tables]
+        self._has_places = data.events.date_column is None
         self._files: dict[str, dict[str, Any]] = {}
         self.unreadable: list[str] = []
         """what cannot be compared, a line each"""
-        log = Log(data, ())
+        log = Log(data, (), converted=converted)
         for day in days:
             try:
                 self._files |= {one["path"]: one for one in log.inputs(day)}
             except UserError as e:
                 if e.code != Exit.NO_INPUT:  # a day that the log no longer has tells nothing
                     self.unreadable.append(f"{day}: {e.message}")
-        self._folders = _by_folder(self._files)
+        self._places = self._by_place(self._files)
 
     def changed(self, then: Inputs) -> bool:
         """Whether a file was replaced, or one was added to or taken from a day's folder that is still there."""
@@ -60,15 +60,16 @@ class Now:
         known = [one for one in then if isinstance(one, dict) and one.get("path") in self._files]
         if any(self._files[one["path"]] != one for one in known):
             return True
-        folders = _by_folder(paths).items()
-        return self._by_folder and any(names != self._folders[f] for f, names in folders if f in self._folders)
+        places = self._by_place(paths).items()
+        return self._has_places and any(names != self._places[p] for p, names in places if p in self._places)
 
-
-def _by_folder(paths: Iterable[str]) -> dict[str, set[str]]:
-    """Paths by the day's folder (or the table's, where it has none)."""
-    found: dict[str, set[str]] = {}
-    for path in paths:
-        parts = PurePosixPath(path).parts
-        ends = next((k for k, part in enumerate(parts) if "=" in part), len(parts) - 2)
-        found.setdefault("/".join(parts[: ends + 1]), set()).add(path)
-    return found
+    def _by_place(self, paths: Iterable[str]) -> dict[str, set[str]]:
+        """Paths by the day's folder or dated files (or the table's folder, where it has none of a day)."""
+        found: dict[str, set[str]] = {}
+        for path in paths:
+            parts = PurePosixPath(path).parts
+            heads = ["/".join(parts[: k + 1]) for k in range(len(parts))]
+            dated = (f"{p.path}:{d}" for p in self._patterns for h in heads if (d := p.day_of(h)))
+            hive = (head for head, part in zip(heads, parts, strict=True) if "=" in part)
+            found.setdefault(next(dated, next(hive, "/".join(parts[:-1]))), set()).add(path)
+        return found

@@ -29,7 +29,8 @@ from dmtl_cli.data.log.firsts import AT, Firsts, Taken
 from dmtl_cli.data.log.labels import FURTHER
 from dmtl_cli.data.log.raw import RawEvents
 from dmtl_cli.data.log.schema import Schema, Table
-from dmtl_cli.data.log.shares import Share, reblocked, share_groups
+from dmtl_cli.data.log.shares import Share, share_groups
+from dmtl_cli.data.log.sizes import reblocked
 from dmtl_cli.data.log.spool import Spool, SpoolWriter, bucket_of
 from dmtl_cli.data.log.tally import Tally
 from dmtl_cli.runs.ranks import ALONE, Ranks
@@ -55,15 +56,22 @@ class Log:
         features: those to read; columns of others are not touched.
         timed: whether blocks have the time of their events, where the log has one.
         max_memory: bytes that a day may take at once; None: half of the machine's.
+        converted: folder of what is not Parquet, converted; a log of Parquet needs none.
     """
 
     def __init__(
-        self, data: Data, features: tuple[Feature, ...], *, timed: bool = False, max_memory: int | None = None
+        self,
+        data: Data,
+        features: tuple[Feature, ...],
+        *,
+        timed: bool = False,
+        max_memory: int | None = None,
+        converted: Path | None = None,
     ) -> None:
         self.data, self.features = data, features
         self.max_memory = max_memory or memory.half_of_the_machine()
         self.timed = timed and data.events.time is not None
-        self._finder = DayFinder(data)
+        self._finder = DayFinder(data, converted)
         self._found: dict[tuple[dt.date, dt.date | None], DayFiles] = {}
 
     def find(self, day: dt.date, tables: dt.date | None = None) -> DayFiles:
@@ -73,7 +81,8 @@ class Log:
             tables: the day whose side tables to take where they are there; else, and by default, those of `day`.
 
         Raises:
-            UserError: 66 a folder, a file or the day is not there; 65 a file is not Parquet; 74 the storage fails.
+            UserError: 66 a folder, a file or the day is not there; 65 a file does not fit its format; 74 the storage
+                fails.
         """
         self._found[day, tables] = self._finder.find(day, tables)
         return self._found[day, tables]

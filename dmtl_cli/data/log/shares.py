@@ -76,18 +76,3 @@ class Share:
             if begins:
                 break
         yield pl.concat(parts, rechunk=True)
-
-
-def reblocked(frames: Iterator[pl.DataFrame], rows: int, first: int) -> Iterator[pl.DataFrame]:
-    """The same rows in frames of `rows` rows (the first of `first` where that is not 0; the last may have fewer)."""
-    parts: list[pl.DataFrame] = []
-    count, wanted = 0, first or rows
-    for frame in frames:
-        parts.append(frame)
-        count += len(frame)
-        while count >= wanted:
-            whole = pl.concat(parts, rechunk=True)
-            yield whole[:wanted]
-            parts, count, wanted = [whole[wanted:]], count - wanted, rows
-    if count:
-        yield pl.concat(parts, rechunk=True)

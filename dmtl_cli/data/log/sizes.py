@@ -1,8 +1,29 @@
 """How many rows a day's events are cut into: constants that reading and the score table share."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import polars as pl
+
 BLOCK = 65_536
 """rows of a record batch in the spool, at most"""
 POOL = 8
 """full record batches that are shuffled together; POOL * BLOCK rows are what a bucket should have"""
 MERGE = 1_000_000
 """values that are collected before they are merged into the distinct ones"""
+
+
+def reblocked(frames: Iterator[pl.DataFrame], rows: int, first: int) -> Iterator[pl.DataFrame]:
+    """The same rows in frames of `rows` rows (the first of `first` where that is not 0; the last may have fewer)."""
+    parts: list[pl.DataFrame] = []
+    count, wanted = 0, first or rows
+    for frame in frames:
+        parts.append(frame)
+        count += len(frame)
+        while count >= wanted:
+            whole = pl.concat(parts, rechunk=True)
+            yield whole[:wanted]
+            parts, count, wanted = [whole[wanted:]], count - wanted, rows
+    if count:
+        yield pl.concat(parts, rechunk=True)

@@ -1,8 +1,8 @@
-"""The log's input format: Parquet files in a local folder or in S3-compatible storage.
+"""Where the log's files lie: in a local folder or in S3-compatible storage. No other module knows of either.
 
-No other module knows of either. A further format (CSV, Delta) or place belongs here: a `Store` that lists
-folders and files, and a `File` that can be identified and opened. All are read through pyarrow's filesystems, by row
-group and column: no file is downloaded whole.
+A further place belongs here: a `Store` that lists folders and files, and a `File` that can be identified and opened.
+All are read through pyarrow's filesystems, Parquet by row group and column: no file is downloaded whole. Other formats
+are made Parquet first: see `converted`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -26,12 +26,14 @@ from dmtl_cli.config.errors import Exit, UserError
 CONNECT, SILENCE, ATTEMPTS = 5, 10, 3  # seconds, seconds, and how often: an outage is reported within half a minute
 _UNREADABLE = "not a readable Parquet file"
 _CHUNK = 8 << 20  # bytes per request where a file is read whole
+_COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
+PARQUET = (".parquet",)
 _REGULAR = "expected a regular file, found a FIFO, a device or a socket"
 
 
 @dataclass(frozen=True)
 class File:
-    """A Parquet file as it was listed. Its text is its location, for messages."""
+    """A file as it was listed. Its text is its location, for messages."""
 
     store: Store = field(repr=False, compare=False)
     path: str
@@ -39,14 +41,41 @@ class File:
     size: int
     modified_ns: int
     """nanoseconds since 1970, as exact as the storage reports"""
+    origin: str = field(default="", compare=False)
+    """location of what it was converted from"""
 
     def __str__(self) -> str:
-        return self.store.where(self.path)
+        where = self.store.where(self.path)
+        return f"{self.origin} (as {where})" if self.origin else where
 
     @property
     def parent(self) -> str:
         """Location of its folder, for messages."""
-        return self.store.where(str(PurePosixPath(self.path).parent))
+        return self.origin.rpartition("/")[0] or self.store.where(str(PurePosixPath(self.path).parent))
+
+    @property
+    def stamp(self) -> list[int]:
+        """What changes where a writer replaces the file, told without reading it."""
+        return [self.size, self.modified_ns]
+
+    @contextlib.contextmanager
+    def text(self) -> Iterator[Callable[[int], bytes]]:
+        """What reads the next bytes of a text file, at most so many; of *.gz and *.zst what they contain.
+
+        Raises:
+            UserError: 65 it is damaged, 66 gone or replaced, 74 the storage fails.
+        """
+        with self._bytes() as raw, contextlib.ExitStack() as stack:
+            codec = _COMPRESSED.get(PurePosixPath(self.path).suffix)
+            source = stack.enter_context(pa.CompressedInputStream(raw, codec)) if codec else raw
+
+            def read(size: int) -> bytes:
+                try:
+                    return source.read(size)  # type: ignore[no-any-return]
+                except (pa.ArrowException, OSError) as e:
+                    raise self.refusal(e, f"damaged {codec or 'file'}") from None
+
+            yield read
 
     @contextlib.contextmanager
     def open(self, dictionaries: Sequence[str] = ()) -> Iterator[pq.ParquetFile]:
@@ -145,8 +174,20 @@ class Store:
                 found = [i.path for i in self._listed(path) if i.type == fs.FileType.Directory]
         return [str(p) for p in sorted(PurePosixPath(p).relative_to(self.root) for p in found)]
 
-    def files(self, path: str) -> list[File]:
-        """The *.parquet files at any depth of a folder, by path.
+    def entries(self, path: str) -> list[str]:
+        """Sorted paths of the folders and files in a folder; none of one that is not there."""
+        with self._as_user_error(path):
+            found = list(map(str, Path(self.root / path).glob("*"))) if self._local else self._paths(path)
+        return [str(p) for p in sorted(PurePosixPath(p).relative_to(self.root) for p in found)]
+
+    def file(self, path: str) -> File:
+        """One file, whatever it is called."""
+        with self._as_user_error(path):
+            found = self.fs.get_file_info(str(self.root / path))
+        return File(self, path, found.size or 0, found.mtime_ns or 0)
+
+    def files(self, path: str, suffixes: Sequence[str] = PARQUET) -> list[File]:
+        """The files at any depth of a folder whose names end so, by path.
 
         A name that begins with a dot or underscore, a file's or that of a folder between, marks what a writer has not
         finished or keeps for itself: such files are left out. A FIFO or device is listed, and refused when it is
@@ -155,15 +196,19 @@ class Store:
         folder = self.root / path
         with self._as_user_error(path):
             if self._local:  # pyarrow's own list leaves out a link to nowhere
-                found = self.fs.get_file_info([str(p) for p in Path(folder).rglob("*.parquet")])
+                named_so = (p for suffix in suffixes for p in Path(folder).rglob(f"*{suffix}"))
+                found = self.fs.get_file_info([str(p) for p in named_so])
             else:
                 found = self._listed(path, recursive=True)
         named = [(PurePosixPath(i.path), i) for i in found if i.type is not fs.FileType.Directory]
         return [
             File(self, str(p.relative_to(self.root)), i.size or 0, i.mtime_ns or 0)
             for p, i in sorted(named, key=lambda x: x[0])
-            if p.suffix == ".parquet" and not any(part[0] in "._" for part in p.relative_to(folder).parts)
+            if p.name.endswith(tuple(suffixes)) and not any(part[0] in "._" for part in p.relative_to(folder).parts)
         ]
+
+    def _paths(self, path: str) -> list[str]:
+        return [i.path for i in self._listed(path)]
 
     def _listed(self, path: str, recursive: bool = False) -> list[fs.FileInfo]:
         where = fs.FileSelector(str(self.root / path), allow_not_found=True, recursive=recursive)

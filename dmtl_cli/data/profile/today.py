@@ -18,7 +18,7 @@ from dmtl_cli.data.log import day as log_day
 from dmtl_cli.data.log import sizes
 from dmtl_cli.data.log.checks import SECONDS
 from dmtl_cli.data.log.day import TIME, Block, Day
-from dmtl_cli.data.log.shares import reblocked
+from dmtl_cli.data.log.sizes import reblocked
 from dmtl_cli.data.log.spool import Spool, SpoolWriter
 from dmtl_cli.data.profile.columns import ID, TODAY, history_column, time_column
 from dmtl_cli.data.profile.plan import Plan

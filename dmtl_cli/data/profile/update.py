@@ -14,7 +14,7 @@ import polars as pl
 
 from dmtl_cli.data.log import day as log_day
 from dmtl_cli.data.log.day import Day
-from dmtl_cli.data.log.shares import reblocked
+from dmtl_cli.data.log.sizes import reblocked
 from dmtl_cli.data.profile.columns import (
     FIRST,
     ID,

@@ -1,0 +1,270 @@
+"""What is not Parquet, as Parquet: converted once into a folder, a file a day, and again where its source changes.
+
+    TABLE/day=2026-01-31/PATH.parquet   rows of a day of the source that lies at PATH below data.root
+    TABLE/all/PATH.parquet              a table of all days
+    .../.stamps/PATH.json               what the source was when it was converted, and what was made of it
+
+A source is read once from begin to end, whatever its size: rows wait by day in memory, or, above `WAITING` bytes, in
+files. The bytes of a day's file depend on that day's rows alone. So the day's identity stays where a source grows by
+other days, and a file whose bytes would be the same is left as it is, for those who read it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import fcntl
+import filecmp
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import polars as pl
+
+from dmtl_cli.config.data import Csv, Data, Events, SideTable
+from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.data.log import lake
+from dmtl_cli.data.log.checks import Checked
+from dmtl_cli.data.log.source import File, Store
+from dmtl_cli.data.log.text_rows import Rows, csv_rows, json_rows
+from dmtl_cli.data.log.types import typed, types_of
+from dmtl_cli.data.log.waiting import Waiting
+from dmtl_cli.runs.disk import creating, make_dirs, sync_dir, write_text
+
+FOLDER = "converted"
+"""below a workspace"""
+_VERSION = 1  # of what conversions are: another one converts everything again
+_ALL = "all"
+
+
+def conversions(workspace: str) -> Path:
+    """Where a workspace, and those of its comparisons, have what is converted."""
+    return Path(workspace) / FOLDER
+
+
+class Source(Protocol):
+    """Something to be converted by itself: a text file, or a data file of a table."""
+
+    @property
+    def path(self) -> str:
+        """below data.root"""
+
+    @property
+    def where(self) -> str:
+        """for messages"""
+
+    @property
+    def stamp(self) -> list[Any]:
+        """changes where the source does, and is told without reading it"""
+
+    def rows(self) -> Iterator[Rows]: ...
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """A CSV or JSON file with its settings."""
+
+    file: File
+    csv: Csv | None
+    """None: JSON lines"""
+    types: dict[str, Any]
+
+    @property
+    def path(self) -> str:
+        return self.file.path
+
+    @property
+    def where(self) -> str:
+        return str(self.file)
+
+    @property
+    def stamp(self) -> list[Any]:
+        now = self.file.store.file(self.file.path)
+        return [*now.stamp, self.csv.model_dump(mode="json") if self.csv else "json", self.types]
+
+    def rows(self) -> Iterator[Rows]:
+        nulls = self.csv.null_values if self.csv else ()
+        fit = partial(typed, types=self.types, nulls=nulls, where=self.where)
+        return csv_rows(self.file, self.csv, fit) if self.csv else json_rows(self.file, fit)
+
+
+class Converted:
+    """The conversions of a log. Two commands may use one folder at once: one converts, the other waits for it.
+
+    Every method raises UserError: 65 a value or row does not fit, 66 a source is empty, gone or changed, 73 or 74 the
+    folder or the storage fails.
+    """
+
+    def __init__(self, data: Data, log: Store, folder: Path) -> None:
+        self.data, self.log, self.folder = data, log, folder
+        self.store = Store(str(folder))
+
+    def texts(self, name: str, table: Events | SideTable, files: Sequence[File], day: dt.date) -> list[File]:
+        """What has rows of a day of these CSV or JSON files of a table."""
+        options = (table.csv or self.data.csv) if self.data.format_of(table) == "csv" else None
+        sources = [TextFile(file, options, types_of(self.data, table)) for file in files]
+        if isinstance(table, Events) and table.date_column:
+            return self._cut(name, sources, table.date_column, day)
+        return self._whole(name, sources, day if table.hive_key or table.is_dated else None)
+
+    def lake(self, name: str, table: Events | SideTable, day: dt.date) -> list[File]:
+        """What has rows of a day of a Delta or Iceberg table. Raises UserError 66 too where there is none."""
+        live = lake.delta_files if self.data.format_of(table) == "delta" else lake.iceberg_files
+        sources: Sequence[Source] = live(self.data, self.log, table.path)
+        column = (table.date_column if isinstance(table, Events) else None) or table.hive_key
+        found = self._cut(name, sources, column, day) if column else self._whole(name, sources, None)
+        if not found:
+            where = f"{self.log.where(table.path)} has no rows{f' with a {column} of day {day}' if column else ''}"
+            raise UserError(f"{name}: {where}", "retry when the day has arrived", Exit.NO_INPUT)
+        return found
+
+    def _whole(self, name: str, sources: Sequence[Source], day: dt.date | None) -> list[File]:
+        home = f"day={day}" if day else _ALL
+        with self._locked():
+            for source in sources:
+                self._ensure(f"{name}/{home}", source, None, ".")
+            if day is None:
+                self._prune(f"{name}/{home}", sources)
+            return [self._file(f"{name}/{home}/{_safe(source.path)}.parquet", source) for source in sources]
+
+    def _cut(self, name: str, sources: Sequence[Source], column: str, day: dt.date) -> list[File]:
+        """The files of a day, of sources of several days."""
+        with self._locked():
+            folders = [self._ensure(name, source, column, f"day={day}") for source in sources]
+            self._prune(name, sources)
+            return [
+                self._file(f"{name}/day={day}/{_safe(source.path)}.parquet", source)
+                for source, made in zip(sources, folders, strict=True)
+                if f"day={day}" in made
+            ]
+
+    def _file(self, path: str, source: Source) -> File:
+        found = self.store.file(path)
+        return File(self.store, path, found.size, found.modified_ns, source.where)
+
+    # -- one source ----------------------------------------------------------------------------------------------------
+
+    def _ensure(self, home: str, source: Source, column: str | None, wanted: str) -> dict[str, int]:
+        """Converts a source where that has not been done, or what was made of it is not there.
+
+        Args:
+            home: folder of what is made.
+            column: tells the day of a row; None: all rows are of one file.
+            wanted: the folder below `home` that is needed, as far as the source has rows of it.
+
+        Returns:
+            The bytes of each file by its folder below `home`.
+        """
+        stamp = self.folder / home / ".stamps" / f"{_safe(source.path)}.json"
+        now = [_VERSION, source.stamp, column, self.data.timezone if column else None]
+        made = _read(stamp, now)
+        if made is None or (wanted in made and self._size(home, wanted, source) != made[wanted]):
+            with creating(self.folder):
+                made = self._convert(home, source, column, stamp)
+                if [_VERSION, source.stamp, *now[2:]] != now:
+                    what = f"{source.where}: changed while it was converted"
+                    raise UserError(what, "retry when it is written", Exit.NO_INPUT)
+                self._publish(home, source, made, stamp, now)
+        return made
+
+    def _size(self, home: str, part: str, source: Source) -> int | None:
+        with contextlib.suppress(OSError):
+            return self._place(home, part, source).stat().st_size
+        return None
+
+    def _place(self, home: str, part: str, source: Source) -> Path:
+        return self.folder / home / part / f"{_safe(source.path)}.parquet"
+
+    def _convert(self, home: str, source: Source, column: str | None, stamp: Path) -> dict[str, int]:
+        """Writes into scratch, by folder below `home`."""
+        scratch = self.folder / ".scratch"
+        shutil.rmtree(scratch, ignore_errors=True)  # of who died: the lock is ours
+        scratch.mkdir(parents=True)
+        waiting = Waiting(scratch)
+        for rows in source.rows():
+            if column is None:
+                waiting.add(".", rows.frame)
+            elif len(rows.frame):
+                for part, frame in _by_day(rows, column, self.data.timezone, source):
+                    waiting.add(part, frame)
+        return {part: waiting.write(part, scratch / f"{k}.parquet") for k, part in enumerate(waiting.parts)}
+
+    def _publish(self, home: str, source: Source, made: dict[str, int], stamp: Path, now: list[Any]) -> None:
+        """Puts what is in scratch in its place. The stamp goes first and comes last: between, nothing is believed."""
+        old = (_read(stamp, None) or {}).keys() - made.keys()
+        stamp.unlink(missing_ok=True)
+        for part in old:
+            self._place(home, part, source).unlink(missing_ok=True)
+        for k, part in enumerate(made):
+            new, place = self.folder / ".scratch" / f"{k}.parquet", self._place(home, part, source)
+            make_dirs(place.parent)
+            if not (place.is_file() and filecmp.cmp(new, place, shallow=False)):
+                new.replace(place)
+                sync_dir(place.parent)
+        make_dirs(stamp.parent)
+        draft = self.folder / ".scratch" / "stamp"
+        write_text(draft, json.dumps({"source": now, "made": made}))
+        draft.replace(stamp)
+        shutil.rmtree(self.folder / ".scratch")
+
+    def _prune(self, home: str, sources: Sequence[Source]) -> None:
+        """Removes what was made of sources that are gone, as files of a table that was rewritten."""
+        stamps, known = self.folder / home / ".stamps", {f"{_safe(source.path)}.json" for source in sources}
+        for stamp in sorted(stamps.rglob("*.json")):
+            name = str(stamp.relative_to(stamps))
+            if name not in known:
+                with creating(stamp):
+                    made = _read(stamp, None) or {}
+                    stamp.unlink()
+                    for part in made:
+                        (self.folder / home / part / f"{name.removesuffix('.json')}.parquet").unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        with locked(self.folder):
+            yield
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds a folder of conversions, waiting for who holds it. Raises UserError 73, 74."""
+    lock = folder.with_name(f".{folder.name}.lock")
+    with creating(lock):
+        make_dirs(folder)
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        with creating(lock):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _read(stamp: Path, now: list[Any] | None) -> dict[str, int] | None:
+    """What was made, by folder; None where it is not known, or was made of another source than `now`."""
+    try:
+        found = json.loads(stamp.read_bytes())
+        made = {str(part): int(size) for part, size in found["made"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return made if now is None or found.get("source") == json.loads(json.dumps(now)) else None
+
+
+def _by_day(rows: Rows, column: str, timezone: str | None, source: Source) -> Iterator[tuple[str, pl.DataFrame]]:
+    if column not in rows.frame:
+        names = ", ".join(rows.frame.columns[:12])
+        raise UserError(f"{source.where}: no column {column}, which tells the day (columns: {names})")
+    days = Checked(rows.frame, source.where, rows.first).date(column, timezone)
+    distinct = days.unique().sort()
+    for day in distinct:
+        yield f"day={day}", rows.frame if len(distinct) == 1 else rows.only(days == day)
+
+
+def _safe(path: str) -> str:
+    """A path below data.root as one below the folder of conversions."""
+    return "/".join("up" if part == ".." else part for part in path.split("/") if part not in ("", "."))

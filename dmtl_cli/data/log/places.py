@@ -1,0 +1,138 @@
+"""Where the days of a table lie: a folder a day, dated files, or one place for all days."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import PurePosixPath
+
+from dmtl_cli.config.data import Events, Format, SideTable
+from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.pattern import DayPattern
+from dmtl_cli.data.log.source import PARQUET, File, Store
+
+_TEXT = {"csv": (".csv", ".tsv", ".txt"), "json": (".json", ".jsonl", ".ndjson")}
+SUFFIXES: dict[str, tuple[str, ...]] = {"parquet": PARQUET} | {
+    kind: tuple(s + c for s in some for c in ("", ".gz", ".zst")) for kind, some in _TEXT.items()
+}
+"""how names of files end, by format"""
+
+
+class Places:
+    """The places of a table's days. Methods raise UserError 74 where the storage fails.
+
+    Args:
+        name: events, users or items, for messages.
+    """
+
+    def __init__(self, store: Store, name: str, table: Events | SideTable, kind: Format) -> None:
+        self.store, self.name, self.table = store, name, table
+        self.suffixes = SUFFIXES.get(kind, ())
+        key = table.hive_key
+        self.pattern = (
+            DayPattern(table.path)
+            if table.is_dated
+            else DayPattern(f"{table.path}/{key}={{day}}")
+            if key is not None and kind in SUFFIXES
+            else None
+        )
+
+    def days(self) -> dict[dt.date, list[str]]:
+        """Paths by day, of folders or files; none where a column tells the day or all days have one place."""
+        found: dict[dt.date, list[str]] = {}
+        for path in self._matching():
+            if self.pattern and (day := self.pattern.day_of(path)) is not None:
+                found.setdefault(day, []).append(path)
+        return found
+
+    def files(self, day: dt.date) -> list[File]:
+        """The files that may have rows of a day.
+
+        Raises:
+            UserError: 66 a folder or file is not there, or the day is not finished; 65 a day has two places; 78
+                success_file names no day where files do.
+        """
+        if self.pattern is None:
+            return self._below(self.table.path, day)
+        if not self.table.is_dated and not self.store.is_folder(self.table.path):
+            raise self._no_folder(self.table.path, "")
+        by_day = self.days()
+        if day not in by_day:
+            raise self._no_day(day, by_day)
+        places = by_day[day]
+        if len(places) > 1 and "*" not in self.table.path:  # which is right, and whether rows are in both, is unknown
+            one, other = map(self.store.where, places[:2])
+            raise UserError(f"{self.name}: {one} and {other} are of one day", "keep one of them")
+        return [file for place in places for file in self._below(place, day)]
+
+    def is_marked(self, day: dt.date, success: str) -> bool:
+        """Whether a folder of the day has a file of this name that the config does not look for."""
+        if self.table.success_file is not None or self.pattern is None:
+            return False
+        return any(self.store.is_file(f"{place}/{success}") for place in self.days().get(day, ()))
+
+    def _matching(self) -> list[str]:
+        parts = self.pattern.parts if self.pattern else []
+        paths = [""] if parts else []
+        for k, part in enumerate(parts):
+            if DayPattern.is_literal(part):
+                paths = [f"{path}/{part}".lstrip("/") for path in paths]
+                continue
+            listed = self.store.entries if self.table.is_dated and k + 1 == len(parts) else self.store.folders
+            names = (entry for path in paths for entry in listed(path or "."))
+            paths = [entry for entry in names if self._is_meant(part, PurePosixPath(entry).name)]
+        return paths
+
+    def _is_meant(self, part: str, name: str) -> bool:
+        hidden = name[0] in "._" and part[0] != name[0]
+        return not hidden and DayPattern.matches(part, name)
+
+    def _below(self, place: str, day: dt.date) -> list[File]:
+        """The place itself where it is a file, else the files below it."""
+        is_file = (self.pattern is None or self.table.is_dated) and self.store.is_file(place)
+        if not is_file and not self.store.is_folder(place):
+            raise self._no_folder(place, "")
+        self._require_finished(place, is_file, day)
+        if is_file:
+            return [self.store.file(place)]
+        if files := self.store.files(place, self.suffixes):
+            return files
+        expected = " or ".join(f"*{s}" for s in self.suffixes[:2])
+        what = f"{self.name}: {self.store.where(place)} contains no {expected} file"
+        raise UserError(what, "retry when it is written", Exit.NO_INPUT)
+
+    def _require_finished(self, place: str, is_file: bool, day: dt.date) -> None:
+        success = self.table.success_file
+        if success is None:
+            return
+        if "{" in success:
+            success = DayPattern(success).text(day)
+        elif is_file and self.pattern is not None:
+            hint = "write {day} in it, as in path"
+            raise UserError(f"data.{self.name}.success_file: {success} is the same for all days", hint, Exit.CONFIG)
+        folder = str(PurePosixPath(place).parent) if is_file else place
+        if not self.store.is_file(f"{folder}/{success}"):
+            where = self.store.where(place)
+            what = f"{self.name}: {where} has no {success}: not finished"
+            raise UserError(what, "retry when it is written", Exit.NO_INPUT)
+
+    def _no_day(self, day: dt.date, by_day: dict[dt.date, list[str]]) -> UserError:
+        table, hint = self.table, "retry when the day has arrived"
+        path = table.path if table.is_dated else f"{table.path}/{table.hive_key}={{day}}"
+        have = (
+            f"no {PurePosixPath(path.replace('{day}', 'YYYY-MM-DD')).name} {'' if table.is_dated else 'folder '}there"
+        )
+        if by_day:
+            have = f"the log has {min(by_day)} .. {max(by_day)}"
+        elif not table.is_dated:
+            names = (PurePosixPath(f).name for f in self.store.folders(table.path))
+            if other := next((n for n in names if "=" in n), None):
+                have, hint = f"{have}, but {other}", f"set partition: {other.partition('=')[0]} of this table"
+        return self._no_folder(DayPattern(path).text(day), f" ({have})", hint)
+
+    def _no_folder(self, path: str, have: str, hint: str = "") -> UserError:
+        hint = hint or "set data.root and the path below it (a local one is relative to the current folder)"
+        if not self.table.is_dated and (file := self.store.file_in_place_of(path)):
+            said = f"{self.name}: {file} is a file, expected a folder of *{self.suffixes[0]} files"
+            return UserError(said, "name the folder that contains it", Exit.NO_INPUT)
+        what = "folder" if not self.table.is_dated else "folder or file"
+        return UserError(f"{self.name}: no {what} {self.store.where(path)}{have}", hint, Exit.NO_INPUT)

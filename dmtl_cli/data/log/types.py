@@ -1,0 +1,95 @@
+"""Columns of the types that the config names, from text or from what JSON has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import polars as pl
+
+from dmtl_cli.config.data import Data, Events, Table, Type
+from dmtl_cli.config.errors import UserError
+
+_BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
+_SAID = {"bool": "true, false, 1 or 0", "date": "a date as 2026-01-31", "datetime": "a time as 2026-01-31T23:59:59Z"}
+
+
+def types_of(data: Data, table: Table) -> dict[str, Type]:
+    """The types of a table's columns: in a CSV file labels have one of their own."""
+    given = data.types | table.types
+    if not isinstance(table, Events) or data.format_of(table) != "csv":
+        return given
+    flags = [c for c in (table.click, table.conversion, *table.conversions.values()) if c]
+    numbers = [c for c in (table.duration, table.weight) if c]
+    own: dict[str, Type] = {**dict.fromkeys(flags, "bool"), **dict.fromkeys(numbers, "float64")}
+    return own | given
+
+
+def typed(frame: pl.DataFrame, first: int, types: Mapping[str, Type], nulls: Sequence[str], where: str) -> pl.DataFrame:
+    """The frame with its columns of the types that are named.
+
+    Args:
+        first: number of its first row, for messages.
+        nulls: texts that mean null where the type is not text.
+        where: the file, for messages.
+
+    Raises:
+        UserError: 65 a value is none of its type.
+    """
+    return frame.with_columns(_typed(frame[c], kind, nulls, first, where) for c, kind in types.items() if c in frame)
+
+
+def _typed(given: pl.Series, kind: Type, nulls: Sequence[str], first: int, where: str) -> pl.Series:
+    values = given
+    if kind != "text" and values.dtype == pl.String:
+        values = values.set(values.is_in(["", *nulls]), None)
+    try:
+        out = _CASTS[kind](values) if values.dtype != pl.Null else values
+    except pl.exceptions.PolarsError:  # a list, or a number where a date is named
+        out = pl.Series(given.name, [None] * len(values))
+    bad = (out.is_null() & values.is_not_null()).arg_true()
+    if len(bad):
+        at, expected = int(bad[0]), _SAID.get(kind, kind)
+        what = f"{where}: row {first + at}, column {given.name}: expected {expected}, got {given[at]!r}"
+        raise UserError(what, f"correct it, or set data.types.{given.name}: text")
+    return out
+
+
+def _bool(values: pl.Series) -> pl.Series:
+    if values.dtype == pl.String:
+        return values.str.to_lowercase().replace_strict(_BOOLEANS, default=None, return_dtype=pl.Boolean)
+    return values.cast(pl.Float64).replace_strict({0.0: False, 1.0: True}, default=None, return_dtype=pl.Boolean)
+
+
+def _int64(values: pl.Series) -> pl.Series:
+    out = values.cast(pl.Int64, strict=False)
+    return out if not values.dtype.is_float() else out.set(out.cast(pl.Float64) != values, None)
+
+
+def _date(values: pl.Series) -> pl.Series:
+    if values.dtype.is_integer():
+        values = values.cast(pl.String)
+    return values.str.to_date("%Y-%m-%d", strict=False).fill_null(values.str.to_date("%Y%m%d", strict=False))
+
+
+def _datetime(values: pl.Series) -> pl.Series:
+    """In UTC; a time that names no zone is one of UTC."""
+    text = values.str.replace(" ", "T", literal=True)
+    found = text.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us", strict=False)
+    for form in ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M"):
+        if found.null_count() > text.null_count():
+            naive = text.str.to_datetime(form, time_unit="us", strict=False)
+            found = found.fill_null(naive.dt.replace_time_zone("UTC"))
+    if found.null_count() > text.null_count():
+        days = text.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us", "UTC"))
+        found = found.fill_null(days)
+    return found
+
+
+_CASTS: dict[Type, Callable[[pl.Series], pl.Series]] = {
+    "text": lambda values: values.cast(pl.String, strict=False),
+    "int64": _int64,
+    "float64": lambda values: values.cast(pl.Float64, strict=False),
+    "bool": _bool,
+    "date": _date,
+    "datetime": _datetime,
+}

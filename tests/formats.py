@@ -1,0 +1,90 @@
+"""One log in every format: frames written as Parquet, CSV, JSON lines, Delta and Iceberg tables."""
+
+from __future__ import annotations
+
+import datetime as dt
+import gzip
+import io
+import uuid
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+from pyiceberg.catalog import Catalog
+from pyiceberg.catalog.noop import NoopCatalog
+from pyiceberg.io.pyarrow import PyArrowFileIO
+from pyiceberg.table import CommitTableResponse, Table
+from pyiceberg.table.metadata import new_table_metadata
+from pyiceberg.table.sorting import UNSORTED_SORT_ORDER
+from pyiceberg.table.update import update_table_metadata
+from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC
+from pyiceberg.serializers import ToOutputFile
+
+FORMATS = ("parquet", "csv", "csv.gz", "csv.zst", "json", "json.gz", "delta", "iceberg")
+
+
+def write(frame: pl.DataFrame, root: Path, name: str, kind: str) -> str:
+    """Writes a table below root; its path below root, a file or, of Delta and Iceberg, a folder."""
+    root.mkdir(parents=True, exist_ok=True)
+    if kind == "delta":
+        from deltalake import write_deltalake
+
+        write_deltalake(str(root / name), frame.to_arrow(compat_level=pl.CompatLevel.oldest()), mode="append")
+        return name
+    if kind == "iceberg":
+        IcebergTable(root / name).append(frame)
+        return name
+    place = root / f"{name}.{kind}"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(encoded(frame, kind))
+    return f"{name}.{kind}"
+
+
+def encoded(frame: pl.DataFrame, kind: str) -> bytes:
+    """The bytes of a file: parquet, csv or json, the last two also with .gz or .zst."""
+    raw = io.BytesIO()
+    plain, _, codec = kind.partition(".")
+    if plain == "parquet":
+        frame.write_parquet(raw)
+    elif plain == "csv":
+        frame.write_csv(raw)
+    else:
+        frame.write_ndjson(raw)
+    if codec == "gz":
+        return gzip.compress(raw.getvalue())
+    return pa.compress(raw.getvalue(), "zstd", asbytes=True) if codec == "zst" else raw.getvalue()
+
+
+class IcebergTable(NoopCatalog):
+    """An Iceberg table in a folder, as a catalogue would write it: metadata/ and data/."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__("test")
+        self.folder, self.io = folder, PyArrowFileIO()
+        self.table: Table | None = None
+
+    def append(self, frame: pl.DataFrame, **partition: Any) -> None:
+        rows = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+        if self.table is None:
+            schema = Catalog._convert_schema_if_needed(rows.schema)
+            metadata = new_table_metadata(
+                schema,
+                UNPARTITIONED_PARTITION_SPEC,
+                UNSORTED_SORT_ORDER,
+                f"file://{self.folder}",
+                {"format-version": "2"},
+            )
+            self.table = self._at(metadata, 0)
+        self.table.append(rows)
+
+    def _at(self, metadata: Any, version: int) -> Table:
+        place = f"file://{self.folder}/metadata/{version:05}-{uuid.uuid4()}.metadata.json"
+        ToOutputFile.table_metadata(metadata, self.io.new_output(place))
+        return Table(("test", "table"), metadata, place, self.io, self)
+
+    def commit_table(self, table: Table, requirements: Any, updates: Any) -> CommitTableResponse:
+        metadata = update_table_metadata(table.metadata, updates)
+        version = int(Path(table.metadata_location).name[:5]) + 1
+        self.table = self._at(metadata, version)
+        return CommitTableResponse(metadata=metadata, metadata_location=self.table.metadata_location)
