@@ -35,6 +35,10 @@ class Log:
     roles: Roles
     inputs: Inputs
 
+    def is_nested(self, column: str) -> bool:
+        """Whether a column lies in an object of JSON, whose fields nothing reads."""
+        return self.events.files.form == JSON and "." in column
+
 
 @dataclass
 class Written:
@@ -199,12 +203,12 @@ def _events(log: Log) -> list[str]:
     for role in ("user", "item"):
         lines.append(_role(log, role, f"name the column of the {role}'s id"))
     if roles.time is not None:
-        lines.append(_line("time", roles.time))
+        lines.append(_line(log, "time", roles.time))
     else:
         lines.append("# time: COLUMN  # no column looks like a time: rows count in the order of the files")
     lines += _labels(log)
     if roles.request is not None:
-        lines.append(_line("request", roles.request))
+        lines.append(_line(log, "request", roles.request))
     else:
         lines.append("# request: COLUMN  # no column looks like a request (one served list)")
     return lines + _later(roles)
@@ -213,7 +217,7 @@ def _events(log: Log) -> list[str]:
 def _role(log: Log, role: str, todo: str) -> str:
     guess = getattr(log.roles, role)
     if guess is not None:
-        return _line(role, guess)
+        return _line(log, role, guess)
     columns = log.events.frame.columns
     listed = ", ".join(columns[:_MOST]) + (f" and {len(columns) - _MOST} more" if len(columns) > _MOST else "")
     return f"# {role}: COLUMN  # {EDIT}: {todo}; no column is named like one: {_comment(listed)}"
@@ -242,15 +246,15 @@ def _labels(log: Log) -> list[str]:
         return ["# click: COLUMN", f"# conversion: COLUMN  # {EDIT}: {_comment(todo)}"]
     lines = []
     if roles.click is not None:
-        lines.append(_line("click", roles.click))
+        lines.append(_line(log, "click", roles.click))
     else:
         lines.append("# click: COLUMN  # no column of 0 and 1 is named like a click: every row counts as one")
     if roles.duration is not None:
-        lines.append(_line("duration", roles.duration))
+        lines.append(_line(log, "duration", roles.duration))
         if roles.unit == "ms":
             lines.append("duration_unit: ms  # see duration")
     elif roles.conversion is not None:
-        lines.append(_line("conversion", roles.conversion))
+        lines.append(_line(log, "conversion", roles.conversion))
     else:
         todo = "name a duration, or a conversion (a column of 0 and 1): it tells a good click"
         lines.append(f"# duration: COLUMN  # {EDIT}: {todo}; nothing looks like one")
@@ -269,7 +273,11 @@ def _later(roles: Roles) -> list[str]:
     return lines
 
 
-def _line(role: str, guess: Guess) -> str:
+def _line(log: Log, role: str, guess: Guess) -> str:
+    if log.is_nested(guess.column):
+        flat = guess.column.replace(".", "_")
+        todo = f"it lies in an object, which is not read: write the lines flat, with a key {flat} (jq, or a view)"
+        return f"# {role}: {_scalar(guess.column)}  # {EDIT}: {_comment(todo)}"
     others = f"; or {', '.join(guess.others[:3])}" if guess.others else ""
     return f"{role}: {_scalar(guess.column)}  # {_comment(guess.why + others)}"
 
