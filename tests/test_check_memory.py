@@ -58,8 +58,8 @@ def log(home: Path, *, rows: int, users: int, items: int, features: int) -> Proj
 @pytest.mark.parametrize(
     "shape",
     [
-        {"rows": 12_000, "users": 9_000, "items": 60_000, "features": 1},
-        {"rows": 12_000, "users": 40_000, "items": 2_000, "features": 12},
+        {"rows": 4_000, "users": 3_000, "items": 60_000, "features": 1},
+        {"rows": 4_000, "users": 20_000, "items": 2_000, "features": 16},
     ],
     ids=["many items", "many features"],
 )

@@ -19,12 +19,28 @@ _HELD = 1.1  # what an allocator holds of what was given back
 
 
 @dataclass(frozen=True)
+class Side:
+    """The users or the items of a day, as they are encoded."""
+
+    rows: int
+    places: int
+    """of each in an embedding: one a categorical feature, as many as its length a sequence"""
+    columns: int
+    """vectors that a tower's input is made of: one a feature"""
+    floats: int
+
+    @property
+    def numbers(self) -> int:
+        return self.rows * (self.places + self.floats)
+
+
+@dataclass(frozen=True)
 class Sizes:
     """What decides the memory of a run; numbers of a day but for `days`."""
 
     rows: int
-    users: int
-    items: int
+    user: Side
+    item: Side
     tables: int
     """bytes of the raw tables of users and items"""
     days: int
@@ -39,16 +55,14 @@ class Sizes:
     """rows of a step"""
     scored: int
     """rows of a batch of a dump"""
-    encoded: int
-    """numbers of an encoded user and an encoded item together"""
-    embedded: int
-    """of them, places of the side that has more in an embedding"""
     scores: int
     """pairs of a dump"""
     preference: int
     """columns of the preference's table"""
     exposure: int
     """columns of the exposure block's table; 0: none"""
+    hidden: int
+    """outputs of a served tower's layers, all together"""
     vector: int
     """length of a served vector"""
     threads: int
@@ -64,7 +78,7 @@ def peak(s: Sizes) -> int:
 def _day(s: Sizes) -> int:
     """A day as it is read, and its users and items as numbers."""
     pool = min(s.rows, sizes.POOL * sizes.BLOCK) * _ROW * 3
-    return 2 * s.tables + 2 * (s.users + s.items) * s.encoded // 2 * _ID + pool
+    return 2 * s.tables + 2 * (s.user.numbers + s.item.numbers) * _ID + pool
 
 
 def _table(s: Sizes, columns: int) -> int:
@@ -79,7 +93,7 @@ def _teacher(s: Sizes) -> int:
 
 def _scorer(s: Sizes) -> int:
     """A published teacher and the outputs of the day's items, which are put together from blocks."""
-    items = s.items * s.outputs * _FLOAT
+    items = s.item.rows * s.outputs * _FLOAT
     return s.embeddings * s.wide * _FLOAT + (2 * items if items <= KEPT else 0)
 
 
@@ -92,20 +106,26 @@ def _dump(s: Sizes) -> int:
 
 def _evaluation(s: Sizes) -> int:
     """Two teachers, of which each scores the whole catalogue, beside the student's vectors of all users and items."""
-    items = s.items * s.outputs * _FLOAT
+    items = s.item.rows * s.outputs * _FLOAT
     teachers = 2 * s.embeddings * s.wide * _FLOAT + (3 * items if items <= KEPT else items)
-    return teachers + (s.users + s.items) * s.vector * _FLOAT * 2
+    return teachers + (s.user.rows + s.item.rows) * s.vector * _FLOAT * 2
 
 
 def _student(s: Sizes) -> int:
     """The preference, and then the exposure block beside it, whose batch has a logit for each of its items."""
-    logits = s.batch * min(s.items, s.batch + 1024) * _FLOAT * 4 if s.exposure else 0
+    logits = s.batch * min(s.item.rows, s.batch + 1024) * _FLOAT * 4 if s.exposure else 0
     return _table(s, s.preference) + (_table(s, s.exposure) if s.exposure else 0) + logits
 
 
 def _export(s: Sizes) -> int:
     """The student, its towers' copies, a tower as it is written (a message, and its bytes), and a block of vectors."""
     served = s.embeddings * (s.preference + s.exposure) * _FLOAT
-    vectors = (s.users + s.items) * s.vector * _FLOAT * 2
-    block = min(max(s.users, s.items), _TOWER) * s.embedded * (s.preference + s.exposure) * _FLOAT * 3
-    return 2 * served + 3 * served // 2 + vectors + block
+    vectors = (s.user.rows + s.item.rows) * s.vector * _FLOAT * 2
+    return 2 * served + 3 * served // 2 + vectors + max(_block(s, side) for side in (s.user, s.item))
+
+
+def _block(s: Sizes, side: Side) -> int:
+    """Rows of a tower: their places as int64, what these fetch, its input (joined, then normal), and its layers."""
+    width = max(s.preference, s.exposure)
+    row = side.places * (width * _FLOAT + 16) + side.columns * width * _FLOAT * 2 + s.hidden * _FLOAT * 2
+    return min(side.rows, _TOWER) * row

@@ -17,6 +17,7 @@ from dmtl_cli.config.features import Feature
 from dmtl_cli.config.schema import Config
 from dmtl_cli.data.days import columns, joined
 from dmtl_cli.data.features.encoder import Encoder
+from dmtl_cli.data.features.layout import Layout
 from dmtl_cli.data.log.converted import conversions
 from dmtl_cli.data.log.day import FEATURE, Day
 from dmtl_cli.data.log.day_files import SUCCESS
@@ -116,7 +117,7 @@ def _estimates(config: Config, day: Day, encoder: Encoder) -> dict[str, Any]:
     learned = rows_per_epoch([day], teacher) * teacher.epochs
     trained = size.embeddings * (size.wide + size.preference + size.exposure + 3) * 4
     exported = size.embeddings * (size.preference + size.exposure) * 4 * 2
-    disk = day.spool.bytes + size.scores * 20 * 2 + trained + exported + size.items * size.vector * 4
+    disk = day.spool.bytes + size.scores * 20 * 2 + trained + exported + size.item.rows * size.vector * 4
     return {
         "table_rows": size.embeddings,
         "memory_mb": round(memory.peak(size) / 1e6),
@@ -129,13 +130,11 @@ def _sizes(config: Config, day: Day, encoder: Encoder) -> memory.Sizes:
     """What decides the memory of a run of the day, where the chain goes on as it is."""
     teacher, student = config.teacher, config.student
     small = build_teacher(encoder, teacher, len(config.tasks.names), _small)
-    layouts = [encoder.layout(side) for side in ("user", "item")]
-    embedded = [len(x.ids) + sum(n for _, n in x.sequences) for x in layouts]
     blocks = 2 if student.exposure.kappa else 1
     return memory.Sizes(
         rows=len(day),
-        users=len(day.users),
-        items=len(day.items),
+        user=_side(len(day.users), encoder.layout("user")),
+        item=_side(len(day.items), encoder.layout("item")),
         tables=int(day.users.estimated_size() + day.items.estimated_size()),
         days=teacher.window_days,
         embeddings=sum(encoder.embedding_rows().values()),
@@ -143,15 +142,19 @@ def _sizes(config: Config, day: Day, encoder: Encoder) -> memory.Sizes:
         outputs=len(small.net.first.bias),
         batch=teacher.rows_a_step(rows_per_epoch([day], teacher)),
         scored=config.scores.batch_size,
-        encoded=sum(x.floats for x in layouts) + sum(embedded),
-        embedded=max(embedded),
         scores=len(day) * (1 + config.scores.negatives),
         preference=student.embedding_dim,
         exposure=student.exposure.embedding_dim if blocks > 1 else 0,
+        hidden=sum(student.hidden_units),
         vector=student.hidden_units[-1] * blocks,
         threads=config.threads,
         adam=teacher.embedding_optimizer == "adam",
     )
+
+
+def _side(rows: int, layout: Layout) -> memory.Side:
+    places = len(layout.ids) + sum(length for _, length in layout.sequences)
+    return memory.Side(rows, places, len(layout.ids) + len(layout.sequences), layout.floats)
 
 
 def _small(rows: dict[str, int], dim: int) -> EmbeddingTable:
