@@ -90,6 +90,7 @@ def test_every_command_that_publishes_has_the_shared_options() -> None:
         "gc",
         "forget",
         "synth",
+        "init",
     ]
 
 

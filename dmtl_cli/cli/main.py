@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (init, publishing, inspecting, keeping, synth):  # in the order of --help
+for group in (publishing, inspecting, keeping, synth, init):  # in the order of --help
     app.add_typer(group.commands)
 
 
