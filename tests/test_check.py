@@ -10,6 +10,7 @@ import pytest
 from worlds import DAYS, Project
 
 from dmtl_cli.data.log import sizes
+from dmtl_cli.student.export import onnx_file
 
 EVENTS: dict[str, Any] = {
     "user_id": [1, 1, 2, 2, 3, 3],
@@ -88,3 +89,16 @@ def test_a_feature_of_one_value(tmp_path: Path) -> None:
     assert said(made, "country") == [], "where it is known tells something"
     made = project(tmp_path / "item", {"by": ["x"] * 6}, AUTHOR)
     assert said(made, "author") == ["author: one value for all items: it tells nothing"]
+
+
+def test_a_student_that_cannot_be_exported_is_refused_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = project(tmp_path, {})
+    assert made.stage("check", 1).code == 0
+    monkeypatch.delitem(onnx_file._NODES, "aten.relu.default")
+    for command in ("check", "train-teacher", "train-student"):
+        ended = made.stage(command, 1)
+        assert ended.code == 78
+        assert "what it describes cannot be exported: a tower with aten.relu.default" in ended.err
+    assert not made.ws.exists() or made.ws.joinpath("teacher").exists() is False, "nothing was trained"

@@ -11,19 +11,19 @@ from typing import Annotated
 import typer
 
 from dmtl_cli import __version__
-from dmtl_cli.cli import colours, ending, inspecting, keeping, publishing, serving, signals, synth
+from dmtl_cli.cli import colours, ending, init, inspecting, keeping, publishing, serving, signals, synth
 from dmtl_cli.cli.options import PANELS
 from dmtl_cli.config.errors import Exit, UserError
 
 app = typer.Typer(
     name="dmtl",
     help="Offline logit distillation for recommendation retrieval: train a teacher, store its scores, train a student.",
-    epilog="Begin with:  dmtl check --config mylog.yaml --day 2026-01-02",
+    epilog="Begin with:  dmtl init PLACE_OF_YOUR_LOG -o mylog.yaml",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for group in (publishing, inspecting, serving, keeping, synth):
+for group in (publishing, inspecting, serving, keeping, synth, init):
     app.registered_commands += group.commands.registered_commands
 app.registered_commands.sort(key=lambda command: PANELS.index(str(command.rich_help_panel)))  # the order of --help
 

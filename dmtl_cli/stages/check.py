@@ -17,15 +17,20 @@ from dmtl_cli.config.features import Feature
 from dmtl_cli.config.schema import Config
 from dmtl_cli.data.days import columns, joined
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.data.log import sizes
+from dmtl_cli.data.features.layout import Layout
 from dmtl_cli.data.log.converted import conversions
 from dmtl_cli.data.log.day import FEATURE, Day
 from dmtl_cli.data.log.day_files import SUCCESS
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.log.shares import share_groups
 from dmtl_cli.data.profile.stored import Profile
+from dmtl_cli.guess import memory
+from dmtl_cli.guess.suggestions import suggestions
+from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.runs.ranks import ALONE
 from dmtl_cli.runs.workspace import Workspace
+from dmtl_cli.student.exportable import refuse_unexportable
+from dmtl_cli.teacher.build import build_teacher
 from dmtl_cli.teacher.doubts import MOST_ROWS
 from dmtl_cli.teacher.rows import rows_per_epoch
 from dmtl_cli.tune import plan
@@ -43,6 +48,7 @@ def check(config: Config, day: dt.date, *, planned: bool = False) -> dict[str, A
     Raises:
         UserError: what training would raise.
     """
+    refuse_unexportable(config)
     with tempfile.TemporaryDirectory(prefix="dmtl-check-") as scratch:
         place = conversions(config.workspace if os.access(config.workspace, os.W_OK) else scratch)
         log = Log(config.data, columns(config.features), max_memory=config.max_memory, converted=place)
@@ -65,6 +71,7 @@ def check(config: Config, day: dt.date, *, planned: bool = False) -> dict[str, A
             },
             "features": features,
             **({"profile": str(known.day) if known else None} if any(f.profile for f in config.features) else {}),
+            "suggestions": suggestions(config, log, read, encoder.embedding_rows()),
             "estimates": _estimates(config, read, encoder),
             **({"finished": finished} if (finished := log.finished(day)) else {}),
         }
@@ -106,17 +113,53 @@ def _labels(config: Config, day: Day) -> dict[str, Any]:
 def _estimates(config: Config, day: Day, encoder: Encoder) -> dict[str, Any]:
     """Guesses: rows of the embedding table, memory and disk in MB, minutes of a teacher's training."""
     teacher = config.teacher
-    rows = sum(encoder.embedding_rows().values())
+    size = _sizes(config, day, encoder)
     learned = rows_per_epoch([day], teacher) * teacher.epochs
-    tables, spool = sum(t.estimated_size() for t in (day.users, day.items)), day.spool.bytes
-    memory = rows * (teacher.embedding_dim + 1) * 8 + tables * 2 + spool / max(1, len(day) // sizes.BLOCK)
-    disk = spool + len(day) * (1 + config.scores.negatives) * 20 * 2 + rows * teacher.embedding_dim * 8
+    trained = size.embeddings * (size.wide + size.preference + size.exposure + 3) * 4
+    exported = size.embeddings * (size.preference + size.exposure) * 4 * 2
+    disk = day.spool.bytes + size.scores * 20 * 2 + trained + exported + size.item.rows * size.vector * 4
     return {
-        "table_rows": rows,
-        "memory_mb": round(memory / 1e6 + 600),
+        "table_rows": size.embeddings,
+        "memory_mb": round(memory.peak(size) / 1e6),
         "disk_mb": round(disk / 1e6),
         "teacher_minutes": round(learned * _seconds_a_row(config, encoder) / 60, 1),
     }
+
+
+def _sizes(config: Config, day: Day, encoder: Encoder) -> memory.Sizes:
+    """What decides the memory of a run of the day, where the chain goes on as it is."""
+    teacher, student = config.teacher, config.student
+    small = build_teacher(encoder, teacher, len(config.tasks.names), _small)
+    blocks = 2 if student.exposure.kappa else 1
+    return memory.Sizes(
+        rows=len(day),
+        user=_side(len(day.users), encoder.layout("user")),
+        item=_side(len(day.items), encoder.layout("item")),
+        tables=int(day.users.estimated_size() + day.items.estimated_size()),
+        days=teacher.window_days,
+        embeddings=sum(encoder.embedding_rows().values()),
+        wide=small.table.dim,
+        outputs=len(small.net.first.bias),
+        batch=teacher.rows_a_step(rows_per_epoch([day], teacher)),
+        scored=config.scores.batch_size,
+        scores=len(day) * (1 + config.scores.negatives),
+        preference=student.embedding_dim,
+        exposure=student.exposure.embedding_dim if blocks > 1 else 0,
+        hidden=sum(student.hidden_units),
+        vector=student.hidden_units[-1] * blocks,
+        threads=config.threads,
+        adam=teacher.embedding_optimizer == "adam",
+    )
+
+
+def _side(rows: int, layout: Layout) -> memory.Side:
+    places = len(layout.ids) + sum(length for _, length in layout.sequences)
+    return memory.Side(rows, places, len(layout.ids) + len(layout.sequences), layout.floats)
+
+
+def _small(rows: dict[str, int], dim: int) -> EmbeddingTable:
+    """A table without the rows: what a model's other sizes are does not depend on them."""
+    return EmbeddingTable(dict.fromkeys(rows, 1), dim)
 
 
 def _seconds_a_row(config: Config, encoder: Encoder) -> float:
@@ -180,6 +223,7 @@ def described(found: dict[str, Any]) -> str:
         f"{'feature':24}{'side':9}{'kind':13}{'embedding':24}{'rows':>10}{'unknown':>9}",
         *(_row(f) for f in found["features"]),
         *notes,
+        *found["suggestions"],
         *map(_marked, found.get("finished", ())),
         "",
         "estimates (guesses): " + ", ".join(f"{k} {v}" for k, v in found["estimates"].items()),

@@ -29,6 +29,7 @@ from dmtl_cli.stages.export import export
 from dmtl_cli.student.build import EXPOSURE, build_exposure, build_student
 from dmtl_cli.student.doubts import far_from_teacher
 from dmtl_cli.student.dssm import DSSM
+from dmtl_cli.student.exportable import refuse_unexportable
 from dmtl_cli.student.exposure import ExposureLoss, shown_batches
 from dmtl_cli.student.hard import log_q
 from dmtl_cli.student.labels import StudentBatch
@@ -61,6 +62,7 @@ def train_student(run: Run, day: dt.date, scores_day: dt.date | None = None) -> 
         scores_day: the teacher whose scores to use; default the newest of min_age_days to max_age_days.
     """
     run = tuned(run, day)
+    refuse_unexportable(run.config)
     config = run.config.student
     log = Days(run, run.config.features_of("student"))
     log.parents_at_end(day)  # what the export needs, before hours of training

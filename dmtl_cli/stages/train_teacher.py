@@ -28,6 +28,7 @@ from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.gates import Measure
 from dmtl_cli.runs.run import Draft, Parent, Result, Run
 from dmtl_cli.stages.tune import begin_chain
+from dmtl_cli.student.exportable import refuse_unexportable
 from dmtl_cli.teacher import gates
 from dmtl_cli.teacher.build import build_teacher, refuse_another_model
 from dmtl_cli.teacher.calibrate import Finished, Trained, finish
@@ -42,6 +43,7 @@ from dmtl_cli.tune.carried import tuned
 
 def train_teacher(run: Run, day: dt.date) -> Result:
     """Trains the teacher of `day` on a window of days, calibrates and publishes it."""
+    refuse_unexportable(run.config)
     begin_chain(run, day)
     run = tuned(run, day)
     config = run.config.teacher

@@ -1,0 +1,53 @@
+"""The command that makes a config of a log."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dmtl_cli.cli.ending import guarded
+from dmtl_cli.cli.options import BEGIN, Json, listed
+from dmtl_cli.config.days import parse_day
+from dmtl_cli.config.errors import UserError
+from dmtl_cli.config.reading import load_config
+
+commands = typer.Typer()
+
+
+@listed(commands, "init", BEGIN, "clicks/ -o mylog.yaml")
+@guarded
+def init(
+    log: Annotated[
+        str, typer.Argument(metavar="PLACE", help="The log: a folder or a file, local or s3://.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="The config to write.")] = Path("mylog.yaml"),
+    force: Annotated[bool, typer.Option("--force", metavar="", help="Write over a file that exists.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Guess a config from a log that is new, with a reason for each guess, and check its newest complete day."""
+    from dmtl_cli.stages.init import described, init, refuse_incomplete
+
+    found = init(log, out, force=force)
+    complete = found["day"] is not None and not found["edits"]
+    found["check"] = _checked(out, found["day"]) if complete else None
+    if as_json:
+        print(json.dumps(found, sort_keys=True))
+    else:
+        print(described(found))
+        if found["check"]:
+            print("\n" + found["check"])
+    refuse_incomplete(found)
+
+
+def _checked(config: Path, day: str) -> str:
+    """What `check` says of a day, or the one line by which it refuses it: a warning here, as the config is written."""
+    from dmtl_cli.stages.check import check, described
+
+    try:
+        found: dict[str, Any] = check(load_config(config), parse_day(day))
+    except UserError as e:
+        return f"check of {day}: {e.line()}"
+    return described(found)

@@ -1,0 +1,240 @@
+"""Which tables lie in a place: their formats, how they are cut into days, and the first rows of each."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+import polars as pl
+from pyarrow import fs
+
+from dmtl_cli.config.days import folder_day
+from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.data.log.source import Store
+from dmtl_cli.guess import samples
+from dmtl_cli.guess.samples import Text
+
+ROWS, ENOUGH = 200_000, 5_000
+"""rows of a sample at most, and at least where there are as many: keys of tables are compared"""
+_MOST = 8  # files of a sample
+_DAY = re.compile(
+    r"(?<![0-9])(?P<y>20[0-9]{2})(?P<a>[-_/.]?|/[a-z]+=)(?P<m>0[1-9]|1[0-2])(?P<b>[-_/.]?|/[a-z]+=)"
+    r"(?P<d>0[1-9]|[12][0-9]|3[01])(?![0-9])"
+)
+
+
+@dataclass(frozen=True)
+class Files:
+    """Files of one table: those that differ by a day, a number or a part alone."""
+
+    path: str
+    """below the root: a folder, or one file"""
+    form: str
+    files: tuple[tuple[str, int], ...]
+    """(path below the root, bytes), sorted"""
+    partition: str | None = None
+    """key of folders such as day=2026-01-31"""
+    pattern: str | None = None
+    """path of a day's files or folder as the config writes it, {day} in it, where names have the day"""
+    days: tuple[tuple[dt.date, int], ...] = ()
+    """(day, bytes) by folders or names, sorted"""
+    together: bool = False
+    """whether other tables are in its folder"""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with its first rows."""
+
+    files: Files
+    frame: pl.DataFrame
+    text: Text | None
+    """how it is written, where it is a CSV"""
+    day: dt.date | None
+    """the day of the rows, where folders or names have days"""
+
+    @property
+    def bytes(self) -> int:
+        return sum(size for _, size in self.files.files)
+
+
+def tables(root: str) -> tuple[str, list[Table]]:
+    """The root that the tables are below, and the tables, the largest first.
+
+    Args:
+        root: a folder or a file; local or s3://.
+
+    Raises:
+        UserError: 66 there is nothing, or nothing of a known format; 65 a file is damaged; 74 the storage fails.
+    """
+    root, one = _root_of(root)
+    store = Store(root)
+    listed = [f for f in _listed(store) if one is None or f[0] == one]
+    found = group(listed)
+    if not found:
+        what = f"{root}: no Parquet, CSV, JSON lines, Delta or Iceberg in it" if listed else f"{root}: nothing there"
+        raise UserError(what, "name the folder or the file of the log", Exit.NO_INPUT)
+    return root, sorted(_united([_read(store, files) for files in found]), key=lambda t: (-t.bytes, t.files.path))
+
+
+def _united(read: list[Table]) -> list[Table]:
+    """Files of one folder with the same columns are one table, whatever they are called."""
+    out: dict[tuple[object, ...], Table] = {}
+    for k, table in enumerate(read):
+        files = table.files
+        same = files.form, tuple(table.frame.columns), _folder(files.files[0][0]), None if not files.days else k
+        if (first := out.get(same)) is not None:
+            every = tuple(sorted(first.files.files + files.files))
+            table = replace(first, files=replace(first.files, path=_folder(every[0][0]), files=every))
+        out[same] = table
+    united = list(out.values())
+    folders = [_folder(t.files.files[0][0]) for t in united]
+    shared = [folders.count(folder) > 1 for folder in folders]
+    return [replace(t, files=replace(t.files, together=x)) for t, x in zip(united, shared, strict=True)]
+
+
+def complete_day(days: Iterable[tuple[dt.date, int]]) -> dt.date | None:
+    """The newest day that is not far smaller than the others, as one that is still being written is."""
+    ordered = sorted(days)
+    if len(ordered) > 2:
+        sizes = sorted(size for _, size in ordered[:-1])
+        if ordered[-1][1] < sizes[len(sizes) // 2] / 2:
+            return ordered[-2][0]
+    return ordered[-1][0] if ordered else None
+
+
+def group(listed: list[tuple[str, int]]) -> list[Files]:
+    """Files put together as tables: paths below a root and their bytes -> tables, by path."""
+    whole = _whole_tables(listed)
+    out = [Files(path, form, tuple(files)) for path, (form, files) in whole.items()]
+    kinds: dict[tuple[str, str | None, str], list[tuple[str, int, dt.date | None]]] = {}
+    for path, size in listed:
+        form = samples.format_of(path)
+        if form is None or any(_below(path, table) for table in whole):
+            continue
+        stem, key, day = _stem(path)
+        kinds.setdefault((stem, key, form), []).append((path, size, day))
+    out += [_files(stem, key, form, members) for (stem, key, form), members in kinds.items()]
+    return sorted(out, key=lambda f: f.path)
+
+
+def _root_of(root: str) -> tuple[str, str | None]:
+    """The folder of a root, and the file in it that alone is meant."""
+    if "://" in root:
+        bare, _, query = root.rstrip("/").partition("?")
+        if samples.format_of(bare.rsplit("/", 1)[1]) is None:
+            return root, None
+        folder, _, name = bare.rpartition("/")
+        return folder + (f"?{query}" if query else ""), name
+    place = Path(root)
+    if place.is_file():
+        return str(place.parent), place.name
+    if not place.is_dir():
+        raise UserError(f"{root}: nothing there", "name the folder or the file of the log", Exit.NO_INPUT)
+    return root, None
+
+
+def _listed(store: Store) -> list[tuple[str, int]]:
+    """Paths below the root and bytes of all files but hidden ones; a Delta table's log and Iceberg's metadata stay."""
+    where = fs.FileSelector(str(store.root), allow_not_found=True, recursive=True)
+    try:
+        found = store.fs.get_file_info(where)
+    except OSError as e:
+        raise UserError(
+            f"{store.where('')}: cannot be listed: {e}", "check the path and credentials", Exit.IO
+        ) from None
+    out = []
+    for info in found:
+        path = PurePosixPath(info.path).relative_to(store.root)
+        hidden = any(part[0] in "._" and part != "_delta_log" for part in path.parts)
+        if info.type is fs.FileType.File and not hidden:
+            out.append((str(path), info.size or 0))
+    return sorted(out)
+
+
+def _whole_tables(listed: list[tuple[str, int]]) -> dict[str, tuple[str, list[tuple[str, int]]]]:
+    """Folders that are a Delta or Iceberg table, with their files."""
+    roots: dict[str, str] = {}
+    for path, _ in listed:
+        parts = PurePosixPath(path).parts
+        if "_delta_log" in parts:
+            roots[_joined(parts[: parts.index("_delta_log")])] = samples.DELTA
+        elif path.endswith(".metadata.json") and len(parts) > 1 and parts[-2] == "metadata":
+            roots[_joined(parts[:-2])] = samples.ICEBERG
+    return {root: (form, [f for f in listed if _below(f[0], root)]) for root, form in roots.items()}
+
+
+def _stem(path: str) -> tuple[str, str | None, dt.date | None]:
+    """What the files of one table have in common, with {day} in place of one; the key of day folders; the day."""
+    parts = PurePosixPath(path).parts
+    for k, part in enumerate(parts[:-1]):
+        key, equals, value = part.partition("=")
+        if equals and (day := folder_day(value)) is not None:
+            return _joined(parts[:k]), key, day
+    if (found := _DAY.search(path)) is not None:
+        a, b = found["a"], found["b"]
+        word = "{day}" if a == b and a in ("", "-") else f"{{day:%Y{a}%m{b}%d}}"
+        rest, slash, _ = path[found.end() :].partition("/")  # below a day's folder any files are the day's
+        named = path[: found.start()] + word + (rest if slash else re.sub("[0-9]+", "*", rest))
+        try:
+            return named, None, dt.date(int(found["y"]), int(found["m"]), int(found["d"]))
+        except ValueError:
+            pass
+    return re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9]+", "*", path), None, None
+
+
+def _files(stem: str, key: str | None, form: str, members: list[tuple[str, int, dt.date | None]]) -> Files:
+    files = tuple(sorted((path, size) for path, size, _ in members))
+    by_day: dict[dt.date, int] = {}
+    for _, size, day in members:
+        if day is not None:
+            by_day[day] = by_day.get(day, 0) + size
+    days = tuple(sorted(by_day.items()))
+    if key is not None:
+        return Files(stem, form, files, key, days=days)
+    if days:
+        return Files(_folder(files[0][0]) if len(files) > 1 else files[0][0], form, files, pattern=stem, days=days)
+    return Files(files[0][0] if len(files) == 1 else _folder(files[0][0]), form, files)
+
+
+def _read(store: Store, files: Files) -> Table:
+    """The table with the first rows of a complete day, or of its first and last files."""
+    where = str(store.root / files.path)
+    if files.form in (samples.DELTA, samples.ICEBERG):
+        return Table(files, _of_library(store, files, where), None, None)
+    day = complete_day(files.days)
+    if day is None:
+        chosen = [f for f, _ in files.files[:: max(1, len(files.files) - 1)]]
+    else:  # that day, and of a small log the days before it
+        chosen = [f for f, _ in reversed(files.files) if (of := _stem(f)[2]) is not None and of <= day]
+    text: Text | None = None
+    frames: list[pl.DataFrame] = []
+    for path in chosen[:_MOST]:
+        frame, text = samples.head(store.fs, str(store.root / path), ROWS // min(len(chosen), 2), text)
+        frames.append(frame)
+        if day is not None and sum(map(len, frames)) >= ENOUGH:
+            break
+    return Table(files, pl.concat(frames, how="diagonal_relaxed"), text, day)
+
+
+def _of_library(store: Store, files: Files, where: str) -> pl.DataFrame:
+    uri = where if isinstance(store.fs, fs.LocalFileSystem) else f"s3://{where}"
+    if files.form == samples.DELTA:
+        return samples.delta(uri, ROWS, {})
+    last = max(p for p, _ in files.files if p.endswith(".metadata.json"))
+    return samples.iceberg(store.where(last), ROWS, {})
+
+
+def _below(path: str, folder: str) -> bool:
+    return folder == "." or path.startswith(f"{folder}/")
+
+
+def _folder(path: str) -> str:
+    return str(PurePosixPath(path).parent)
+
+
+def _joined(parts: tuple[str, ...]) -> str:
+    return "/".join(parts) or "."

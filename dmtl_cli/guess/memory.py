@@ -1,0 +1,131 @@
+"""How much memory a whole run of a day takes at its peak, from what each stage holds at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dmtl_cli.data.log import sizes
+
+IMPORTS = 340_000_000
+"""Python with torch, Polars, pyarrow and onnx"""
+THREAD = 80_000_000
+"""sums of gradients that each further thread has of its own: docs/performance.md"""
+KEPT = 1 << 29
+"""bytes of the day's items that a scoring teacher keeps"""
+_FLOAT, _ID, _ROW = 4, 4, 60  # bytes of a number, of an encoded id, of an event in the spool
+_SORTED = 2_000_000  # score rows that are sorted at a time
+_TOWER = 65_536  # rows of a tower at a time
+_HELD = 1.1  # what an allocator holds of what was given back
+
+
+@dataclass(frozen=True)
+class Side:
+    """The users or the items of a day, as they are encoded."""
+
+    rows: int
+    places: int
+    """of each in an embedding: one a categorical feature, as many as its length a sequence"""
+    columns: int
+    """vectors that a tower's input is made of: one a feature"""
+    floats: int
+
+    @property
+    def numbers(self) -> int:
+        return self.rows * (self.places + self.floats)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What decides the memory of a run; numbers of a day but for `days`."""
+
+    rows: int
+    user: Side
+    item: Side
+    tables: int
+    """bytes of the raw tables of users and items"""
+    days: int
+    """that the chain's first teacher learns"""
+    embeddings: int
+    """rows of a table"""
+    wide: int
+    """columns of the teacher's table"""
+    outputs: int
+    """of the teacher's first layer, for each user and each item"""
+    batch: int
+    """rows of a step"""
+    scored: int
+    """rows of a batch of a dump"""
+    scores: int
+    """pairs of a dump"""
+    preference: int
+    """columns of the preference's table"""
+    exposure: int
+    """columns of the exposure block's table; 0: none"""
+    hidden: int
+    """outputs of a served tower's layers, all together"""
+    vector: int
+    """length of a served vector"""
+    threads: int
+    adam: bool = False
+
+
+def peak(s: Sizes) -> int:
+    """Bytes that a process which runs a day takes at most: the largest stage, above what every stage has."""
+    largest = max(_teacher(s), _dump(s), _evaluation(s), _student(s), _export(s))
+    return IMPORTS + (s.threads - 1) * THREAD + round((_day(s) + largest) * _HELD)
+
+
+def _day(s: Sizes) -> int:
+    """A day as it is read, and its users and items as numbers."""
+    pool = min(s.rows, sizes.POOL * sizes.BLOCK) * _ROW * 3
+    return 2 * s.tables + 2 * (s.user.numbers + s.item.numbers) * _ID + pool
+
+
+def _table(s: Sizes, columns: int) -> int:
+    """A table in training: weights and their optimizer's state, and once more what is drawn first and written last."""
+    return s.embeddings * (columns * (4 if s.adam else 2) + 1) * _FLOAT
+
+
+def _teacher(s: Sizes) -> int:
+    step = s.batch * s.outputs * _FLOAT * 4
+    return _table(s, s.wide) + step + (s.days - 1) * _day(s)
+
+
+def _scorer(s: Sizes) -> int:
+    """A published teacher and the outputs of the day's items, which are put together from blocks."""
+    items = s.item.rows * s.outputs * _FLOAT
+    return s.embeddings * s.wide * _FLOAT + (2 * items if items <= KEPT else 0)
+
+
+def _dump(s: Sizes) -> int:
+    """Blocks of pairs with their scores, and a batch of them in the teacher; or scores as they are sorted."""
+    pairs = min(s.rows, sizes.BLOCK) * s.scores // max(1, s.rows)
+    batch = min(pairs, s.scored) * s.outputs * _FLOAT * 3
+    return _scorer(s) + max(pairs * 120 + batch, min(s.scores, _SORTED) * 150)
+
+
+def _evaluation(s: Sizes) -> int:
+    """Two teachers, of which each scores the whole catalogue, beside the student's vectors of all users and items."""
+    items = s.item.rows * s.outputs * _FLOAT
+    teachers = 2 * s.embeddings * s.wide * _FLOAT + (3 * items if items <= KEPT else items)
+    return teachers + (s.user.rows + s.item.rows) * s.vector * _FLOAT * 2
+
+
+def _student(s: Sizes) -> int:
+    """The preference, and then the exposure block beside it, whose batch has a logit for each of its items."""
+    logits = s.batch * min(s.item.rows, s.batch + 1024) * _FLOAT * 4 if s.exposure else 0
+    return _table(s, s.preference) + (_table(s, s.exposure) if s.exposure else 0) + logits
+
+
+def _export(s: Sizes) -> int:
+    """The student, its towers' copies, a tower as it is written (a message, and its bytes), and a block of vectors."""
+    served = s.embeddings * (s.preference + s.exposure) * _FLOAT
+    vectors = (s.user.rows + s.item.rows) * s.vector * _FLOAT * 2
+    return 2 * served + 3 * served // 2 + vectors + max(_block(s, side) for side in (s.user, s.item))
+
+
+def _block(s: Sizes, side: Side) -> int:
+    """Rows of a tower: their places as int64, what these fetch, its input (joined, then normal), and its layers."""
+    width = max(s.preference, s.exposure)
+    row = side.places * (width * _FLOAT + 16) + side.columns * width * _FLOAT * 2 + s.hidden * _FLOAT * 2
+    return min(side.rows, _TOWER) * row

@@ -1,0 +1,177 @@
+"""What looks mistaken about a day that was read: a line each, with the column, what was seen and what to write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import polars as pl
+import pyarrow as pa
+
+from dmtl_cli.config.days import before
+from dmtl_cli.config.features import Feature
+from dmtl_cli.config.schema import Config
+from dmtl_cli.data.log.day import ID, Block, Day
+from dmtl_cli.data.log.reader import Log
+from dmtl_cli.data.log.schema import Schema, Table
+from dmtl_cli.guess import words
+from dmtl_cli.guess.values import LEAK, auc_of, within
+
+MANY = 1_000_000
+"""rows of an embedding above which hash buckets are worth it"""
+LONG, SHORT = 7_200.0, 0.5
+"""seconds of a mean read that are hardly seconds: two hours, or half a second"""
+JOINED = 0.5
+"""share of the day's ids that a side table should have"""
+FEWER, FAR_FEWER = 0.4, 0.2
+"""of the smaller day beside it, or of the only one"""
+_ROWS = 20_000  # of an unused column
+
+
+def suggestions(config: Config, log: Log, day: Day, embeddings: Mapping[str, int]) -> list[str]:
+    """All that is found, in the order in which one would mend it.
+
+    Args:
+        day: as `log` reads it, with what profiles give.
+        embeddings: rows of each embedding.
+    """
+    _, raw = log.open(day.day)
+    return [
+        *_labels(config, day),
+        *_zone(config, raw.schema),
+        *_joins(config, day),
+        *_neighbours(log, day),
+        *_leaks(config, day),
+        *_many(config, embeddings),
+        *_unused(config, day, raw.schema),
+    ]
+
+
+def _labels(config: Config, day: Day) -> Iterator[str]:
+    events, facts = config.data.events, day.facts
+    rows, clicks = int(facts["rows"]), int(facts["clicks"])
+    if events.click and clicks in (0, rows):
+        said = "no row is a click" if not clicks else "every row is a click"
+        fix = "name another column, or leave data.events.click out where every row is one"
+        yield f"{events.click}: {said} of {rows:,}: {fix}"
+    if events.duration and clicks and not facts["duration_rows"]:
+        yield f"{events.duration}: no click has a duration: is it the right column for data.events.duration?"
+    elif events.duration and clicks:
+        mean = facts["duration_sum"] / facts["duration_rows"]
+        if mean > LONG and events.duration_unit == "s":
+            seen = f"a click is read for {mean:,.0f} seconds on average, {mean / 3600:,.1f} hours"
+            yield f"{events.duration}: {seen}: if it is milliseconds, set data.events.duration_unit: ms"
+        if 0 < mean < SHORT and events.duration_unit == "ms":
+            seen = f"a click is read for {1000 * mean:,.0f} milliseconds on average"
+            yield f"{events.duration}: {seen}: if it is seconds, set data.events.duration_unit: s"
+    if events.conversion and clicks:
+        good = sum(int(block.labels(None)[0].sum()) for block in day.blocks())
+        if good in (0, clicks):
+            seen = "no click" if not good else "every click"
+            yield f"{events.conversion}: {seen} of {clicks:,} has it: name another column in data.events.conversion"
+
+
+def _zone(config: Config, schema: Schema) -> Iterator[str]:
+    """A timestamp without a zone is UTC, and a zone then moves rows to another day."""
+    column, zone = config.data.events.date_column, config.data.timezone
+    if column is None or zone in (None, "UTC"):
+        return
+    kind = schema.events.type(column)
+    if pa.types.is_timestamp(kind) and kind.tz is None:
+        fix = f"if they are local times of {zone} already, set data.timezone: UTC"
+        yield f"{column}: timestamps without a zone are read as UTC, and days are cut in {zone}: {fix}"
+
+
+def _joins(config: Config, day: Day) -> Iterator[str]:
+    for name in ("users", "items"):
+        table, share = getattr(config.data, name), day.facts[f"{name}_joined"]
+        if table is not None and share < JOINED:
+            fix = f"is data.{name}.key the id that the events have, and the table of this day?"
+            yield f"{table.key}: the table of {name} has {share:.1%} of the day's {name}: {fix}"
+
+
+def _neighbours(log: Log, day: Day) -> Iterator[str]:
+    """A day that is much smaller than those beside it may still be being written."""
+    beside = [other for other in (before(day.day), before(day.day, -1)) if log.has(other)]
+    rows = [log.rows(other) for other in beside]
+    least = min((n for n in rows if n), default=0)
+    if len(day) < (FEWER if len(beside) == 2 else FAR_FEWER) * least:
+        shown = " and ".join(f"{n:,} on {other}" for other, n in zip(beside, rows, strict=True))
+        yield f"rows: {len(day):,} this day, {shown}: is it complete? success_file keeps dmtl from reading it too early"
+
+
+def _leaks(config: Config, day: Day) -> Iterator[str]:
+    """Features that tell a click by themselves, or are named like what follows one."""
+    block = next(day.blocks(), None)
+    fix = "if it is known only after the exposure, name it in data.events.outcomes and leave the feature out"
+    events = config.data.events
+    for f in config.features:
+        if f.profile or f.source in (events.user, events.item) or block is None:
+            continue
+        found = auc_of(_values(f, day, block), pl.Series(block.click)) if events.click else None
+        if found is not None and found > LEAK:
+            yield f"{f.name}: alone it tells the day's clicks with an AUC of {found:.2f}: {fix}"
+        elif f.per_event and words.is_known_after(f.source):
+            yield f"{f.name}: column {f.source} is named like what follows an exposure: {fix}"
+
+
+def _values(f: Feature, day: Day, block: Block) -> pl.Series:
+    """A feature's raw values, row by row."""
+    if f.per_event:
+        assert block.features is not None
+        return block.features[f.name]
+    table, rows = (day.users, block.user) if f.side == "user" else (day.items, block.item)
+    return table[f.name].gather(rows)
+
+
+def _many(config: Config, embeddings: Mapping[str, int]) -> Iterator[str]:
+    for name, rows in embeddings.items():
+        mine = [f for f in config.features if f.embedding == name and f.has_ids]
+        if mine and rows > MANY and mine[0].hash_bucket_size is None:
+            size = 1 << (rows // 4).bit_length()
+            why = f"{rows:,} values this day, a row of the embedding each, and more every day"
+            yield f"{mine[0].name}: {why}: set hash_bucket_size: {size}, or min_count: 2"
+
+
+# -- columns that nothing reads ----------------------------------------------------------------------------------------
+
+
+def _unused(config: Config, day: Day, schema: Schema) -> Iterator[str]:
+    """Lists of items, and prices, that no feature reads."""
+    events = config.data.events
+    read = events.read_columns | set(events.outcomes) | {f.source for f in config.features}
+    item_ids = next((f.embedding for f in config.features if f.source == events.item and f.embedding), None)
+    for side, table in (("user", schema.events), *schema.sides.items()):
+        of_events = table is schema.events
+        for c in sorted({name for footer in table.footers.values() for name in footer.schema.names} - read):
+            s = _head(table, c)
+            if s is None:
+                continue
+            if side == "user" and _lists_items(s, day.items[ID]):
+                level = "level: event, " if of_events else ""
+                shared = f"embedding_name: {item_ids}, " if item_ids else ""
+                line = f"{{name: {c}, side: user, kind: sequence, {level}{shared}max_length: 50}}"
+                yield f"{c}: lists of the day's items that nothing reads: add {line} to features"
+            elif s.dtype.is_numeric() and words.says(c, words.PRICE) and s.n_unique() > 2:
+                where = "context" if of_events else side
+                line = f"{{name: {c}, side: {where}, kind: numeric, transform: log1p}}"
+                yield f"{c}: numbers named like a price that nothing reads: add {line} to features"
+
+
+def _head(table: Table, column: str) -> pl.Series | None:
+    """The first values of a column; None where there are none, or a file cannot be read."""
+    file = table.first_with(column)
+    if not table.has_in(file, column):
+        return None
+    with table.open(file) as parquet:
+        for batch in parquet.iter_batches(_ROWS, columns=[column], use_threads=False):
+            frame = pl.from_arrow(pa.Table.from_batches([batch]))
+            return frame[column].drop_nulls() if isinstance(frame, pl.DataFrame) and column in frame.columns else None
+    return None
+
+
+def _lists_items(s: pl.Series, items: pl.Series) -> bool:
+    """Whether values are lists that are mostly items of the day."""
+    if s.dtype not in (pl.List, pl.Array):
+        return False
+    inner = s.explode().drop_nulls()
+    return len(inner) > 0 and not inner.dtype.is_nested() and not inner.dtype.is_float() and within(inner, items) > 0.3

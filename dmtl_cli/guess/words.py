@@ -1,0 +1,153 @@
+"""What columns tend to be called, in English and Chinese: the names by which a role is guessed."""
+
+from __future__ import annotations
+
+import re
+
+Patterns = tuple[tuple[str, int], ...]
+"""regular expressions over `words`, each with how surely a name that fits is of the role"""
+
+
+def _any(words: str) -> str:
+    """One of some words, given between spaces; `_` stands for a space within one."""
+    return "(" + "|".join(word.replace("_", " ") for word in words.split()) + ")"
+
+
+_ID = r"( ?" + _any("id ids key no code num number hash sk uuid idx index 编号 标识 号") + ")?$"
+_SPAN = _any("time duration second seconds sec secs ms msec msecs millis milliseconds minutes length")
+_UNIT = r"( ?" + _any("ms s sec second seconds millis") + ")?$"
+_FLAG = r"^" + _any("is has was if flag") + "? ?"
+_READING = _any(
+    "play watch dwell read stay listen view visit viewing consume engage engagement attention playing reading watching"
+)
+_ACTS = _any(
+    "click clk like hate dislike follow comment forward share favorite favourite fav collect cart buy bought purchase"
+    " order pay paid convert conversion download install subscribe profile_enter upvote vote rating rated stars finish"
+    " complete completion skip watch view viewed play played read dwell stay long_view effective_view engage feedback"
+    " response liked shared 点赞 收藏 购买 评论 转发 评分 加购 下单 完播"
+)
+_MEASURES = _any("flag label count yn s type ratio rate time ms seconds duration length pct percent")
+
+USER: Patterns = (
+    (
+        r"^" + _any("user uid usr member customer visitor viewer reader buyer reviewer 用户 会员 读者 买家") + _ID,
+        3,
+    ),
+    (r"^" + _any("client account guest listener person profile human 顾客 账号 访客") + _ID, 2),
+    (r"^" + _any("device cookie session 设备") + _ID, 1),
+)
+ITEM: Patterns = (
+    (
+        r"^"
+        + _any("item iid movie video photo article product goods sku asin song track book news")
+        + _ID
+        + "|^"
+        + _any("商品 物品 视频 电影 文章 图书 内容 歌曲 新闻 作品 笔记")
+        + _ID,
+        3,
+    ),
+    (
+        r"^"
+        + _any(
+            "music post doc document content note game app restaurant poi recipe job offer listing feed clip episode"
+            " course podcast title media pin tweet story hotel property"
+        )
+        + _ID,
+        2,
+    ),
+    (r"^" + _any("business shop store ad creative target object entity campaign artist 店铺 广告") + _ID, 1),
+)
+TIME: Patterns = (
+    (
+        r"^("
+        + _any("event log request click impression server client view exposure show action watch play")
+        + "? ?"
+        + _any("timestamp time ts datetime date_time at time_ms time_millis unixtime epoch")
+        + "|unix time|unix timestamp|时间|时间戳|.*(曝光|点击|行为)时间)( ?(ms|millis|s|sec|utc|local))?$",
+        3,
+    ),
+    (r"^((event|log)? ?date|day|dt|created( at)?|viewed at|clicked at|timestamp.*|review date|日期)$", 2),
+)
+CLICK: Patterns = (
+    (_FLAG + r"(click|clicked|clk|tapped|opened)( ?(flag|label|yn))?$|^(是否)?点击$|.* (clicked|is click)$", 3),
+    (r"^(label|target|y|response|interaction|标签)$", 1),
+)
+DURATION: Patterns = (
+    (_READING + "(ed|ing)? ?" + _SPAN + _UNIT, 3),
+    (r"(播放|停留|阅读|观看|收听)(时长|时间|秒数?|毫秒)", 3),
+    (r"^" + _any("dwell time_spent seconds time_on_page duration_played") + _UNIT, 3),
+    (r"^(duration|时长)" + _UNIT, 1),
+)
+CONVERSION: Patterns = (
+    (_any("buy bought purchase order pay paid conversion convert 购买 下单 支付 成交"), 4),
+    (_any("like favorite favourite fav collect upvote thumb 点赞 收藏 喜欢"), 3),
+    (_any("cart subscribe follow download install signup long_view finish complete 加购 关注 完播"), 2),
+    (_any("share forward comment 转发 评论 分享"), 1),
+)
+NOT_GOOD = _any("dislike unlike hate skip report block refund cancel 不喜欢")
+"""no conversion: the contrary of one"""
+REQUEST: Patterns = (
+    (
+        r"^"
+        + _any("request req impression imp slate list page_view pv trace search query serve 曝光 请求")
+        + " ?"
+        + _any("id key no uuid hash 编号")
+        + "$",
+        3,
+    ),
+    (r"^session( ?(id|key|no|uuid))?$|^会话", 1),
+)
+RATING: Patterns = ((r"^(rating|score|stars?|star rating|overall|评分|打分)$", 3),)
+BEHAVIOUR: Patterns = ((r"^(behaviou?r|action|event|feedback|interaction|行为)( ?(type|name|kind|类型))?$", 3),)
+NUMBER = _any(
+    "count counts cnt num number price amount cost age days day hours minutes seconds ms length size duration year"
+    " score rate ratio distance weight height position pos rank views likes clicks plays total avg mean sum level 价格"
+    " 数量 年龄 数 时长"
+)
+"""a number, not a code"""
+SKEWED = _any(
+    "price amount cost count counts cnt num number position pos rank views likes clicks plays total sum 价格 数量 数"
+)
+"""a number of which a few are far larger than most"""
+PRICE = _any("price cost amount 价格")
+HISTORY = _any("history hist recent last past previous clicked viewed session seq sequence 历史 最近")
+RATIO = _any("ratio rate percent pct progress")
+_AFTER = (
+    rf"^({_any('is has was if 是否')} ?)?{_ACTS}(ed)?( {_MEASURES})*$"
+    rf"|{_any('watch play view finish completion completed read scroll')}.*"
+    rf"{_any('ratio rate percent pct progress depth time duration seconds')}|完播"
+)
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_RECBOLE = re.compile(r":(token|float|token_seq|float_seq)$")
+
+
+def bare(name: str) -> str:
+    """A name without the type that RecBole writes behind it."""
+    return _RECBOLE.sub("", name)
+
+
+def words(name: str) -> str:
+    """A column's name as lower-case words: userId, user_id:token and User-ID are all `user id`; of a nested name the
+    whole path."""
+    return " ".join(re.sub(r"[^\w]+|_", " ", _CAMEL.sub(" ", bare(name))).lower().split())
+
+
+def by_name(name: str, patterns: Patterns) -> int:
+    """How well a name fits a role: 0 not at all, 3 or more surely."""
+    text = words(name)
+    last = text.rsplit(" ", 1)[-1] if "." in name else text
+    return max(
+        (score for pattern, score in patterns if re.search(pattern, text) or re.search(pattern, last)), default=0
+    )
+
+
+def says(name: str, pattern: str) -> bool:
+    """Whether one of the name's words is among the pattern's; in a script without spaces, whether it has one."""
+    if re.search(rf"(^| ){pattern}( |$)", words(name)) is not None:
+        return True
+    return not name.isascii() and any(not c.isascii() for found in re.finditer(pattern, name) for c in found[0])
+
+
+def is_known_after(name: str) -> bool:
+    """Whether a name is of something that is known only after an exposure."""
+    return re.search(_AFTER, words(name)) is not None

@@ -1,0 +1,391 @@
+"""Guesses as the text of a config: one line each, with its reason in a comment. What could not be guessed is a line
+too, as a comment that says EDIT."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+import yaml
+
+from dmtl_cli.config.automatic import automatic
+from dmtl_cli.config.data import Events
+from dmtl_cli.config.features import Feature
+from dmtl_cli.guess import words
+from dmtl_cli.guess.columns import Guess, Roles
+from dmtl_cli.guess.inputs import Input, Inputs
+from dmtl_cli.guess.layout import Table
+from dmtl_cli.guess.samples import CSV, DELTA, ICEBERG, JSON, PARQUET, Text
+from dmtl_cli.guess.values import ZONE
+
+EDIT = "EDIT"
+"""begins the comment of a line that a person has to write"""
+_MOST = 8  # columns that a comment lists
+_ITEM = ":item"  # the embedding of items, in guesses
+
+
+@dataclass
+class Log:
+    """What is known of a log."""
+
+    root: str
+    events: Table
+    roles: Roles
+    inputs: Inputs
+
+    def is_nested(self, column: str) -> bool:
+        """Whether a column lies in an object of JSON, whose fields nothing reads."""
+        return self.events.files.form == JSON and "." in column
+
+
+@dataclass
+class Written:
+    """A config's text, and what keeps it from being one."""
+
+    text: str
+    edits: list[tuple[int, str, str]] = field(default_factory=list)
+    """(line, key, what to do)"""
+
+
+def written(log: Log, workspace: str, about: list[str]) -> Written:
+    """The config of a log.
+
+    Args:
+        workspace: where it publishes.
+        about: comments at the top.
+    """
+    lines = [f"# {line}" for line in about]
+    lines += [f"workspace: {_scalar(workspace)}", "seed: 1", "threads: 1  # more is faster, where there are cores", ""]
+    lines += ["data:", *_indented(_data(log)), "", *_features(log)]
+    if log.roles.long_read is not None and log.roles.duration:
+        share = f"a rating above it is a good one: {log.roles.duration.why}"
+        lines += ["", "labels:", f"  long_read: {log.roles.long_read:g}  # {share}"]
+    text = "\n".join(lines) + "\n"
+    marked = re.compile(rf"\s*# (\w+): .*?# {EDIT}: (.*)")
+    edits = [(k, found[1], found[2]) for k, line in enumerate(lines, 1) if (found := marked.match(line))]
+    return Written(text, edits)
+
+
+# -- data --------------------------------------------------------------------------------------------------------------
+
+
+def _data(log: Log) -> list[str]:
+    files, roles = log.events.files, log.roles
+    lines = [f"root: {_scalar(log.root)}"]
+    if files.form != PARQUET:
+        lines.append(f"format: {files.form}")
+    lines += _csv(log.events)
+    lines += _types(log)
+    if not files.days:
+        lines += _zone(log)
+    lines += ["events:", *_indented(_events(log))]
+    if roles.user is None or roles.item is None:
+        return lines
+    for name in ("users", "items"):
+        if (side := log.inputs.sides.get(name)) is not None:
+            place = ", ".join(_place(side.table, log.events))
+            lines.append(f"{name}: {{{place}, key: {_scalar(side.key.column)}}}  # {side.key.why}")
+        else:
+            lines.append(f"# {name}: {{path: FOLDER, key: COLUMN}}  # no table of {name} was found beside the events")
+    lines += [f"# {path}: not used: {why}" for path, why in log.inputs.other]
+    return lines
+
+
+def _csv(table: Table) -> list[str]:
+    if table.text is None:
+        return []
+    keys = []
+    usual = "\t" if re.search(r"\.tsv(\.gz|\.zst)?$", table.files.files[0][0]) else ","
+    if table.text.separator != usual:
+        keys.append(f"  separator: {_quoted(table.text.separator)}")
+    if not table.text.header:
+        names = ", ".join(map(_scalar, table.frame.columns))
+        keys.append(f"  columns: [{names}]  # the files have no header: names by place and values, check them")
+    return ["csv:", *keys] if keys else []
+
+
+def _types(log: Log) -> list[str]:
+    """Types of the columns that are read from text: what is not named is text."""
+    tables = [log.events, *(side.table for side in log.inputs.sides.values())]
+    used = {g.column for g in log.roles.named.values()} | {g.column for g in log.roles.further.values()}
+    used |= {i.column for i in log.inputs.used} | {side.key.column for side in log.inputs.sides.values()}
+    found: dict[str, str] = {}
+    for table in tables:
+        for c in table.frame.columns if table.files.form in (CSV, JSON) else ():
+            if c in used and (kind := _type(c, table.frame[c], log.roles, table.files.form)) is not None:
+                found.setdefault(c, kind)
+    if not found:
+        return []
+    body = [f"  {_scalar(c)}: {kind}" for c, kind in found.items()]
+    return ["types:  # what is not here is read as text; an id such as 007 must stay text", *body]
+
+
+def _type(c: str, s: pl.Series, roles: Roles, form: str) -> str | None:
+    """Type of a column that is text, or in JSON what its values are; None for lists."""
+    if s.dtype.is_nested():
+        return None
+    flags = [roles.click, roles.conversion, *roles.further.values()]
+    if c in {g.column for g in flags if g}:
+        return "bool"
+    if roles.duration and c == roles.duration.column:
+        return "float64"
+    if roles.time and c == roles.time.column and roles.time_unit in ("text", "timestamp"):
+        return "datetime"
+    if roles.time and c == roles.time.column and roles.time_unit == "day":
+        return "date"
+    if s.dtype.is_integer():
+        return "int64"
+    if s.dtype.is_float():
+        return "float64"
+    return "bool" if s.dtype == pl.Boolean else "text" if form == CSV else None
+
+
+def _zone(log: Log) -> list[str]:
+    """data.timezone where a time gives the day, as far as values tell it."""
+    roles = log.roles
+    if roles.time is None or roles.time_unit in ("date", "day", "yyyymmdd"):
+        return []
+    zone, why = zone_of(log.events.frame[roles.time.column], roles.time_unit or "")
+    return [f"timezone: {zone}  # {why}: it decides which day a row is of"]
+
+
+def zone_of(s: pl.Series, unit: str) -> tuple[str, str]:
+    """A time zone's name, and why."""
+    if (named := getattr(s.dtype, "time_zone", None)) is not None:
+        return named, "the zone of the timestamps"
+    found = s.drop_nulls().str.extract(ZONE).drop_nulls().mode() if unit == "text" else pl.Series([], dtype=pl.String)
+    offset = re.fullmatch(r"([+-])([0-9]{2}):?([0-9]{2})", str(found[0])) if len(found) else None
+    if offset and int(offset[2]) and offset[3] == "00":
+        return f"Etc/GMT{'-' if offset[1] == '+' else '+'}{int(offset[2])}", f"the times end in {found[0]}"
+    if len(found):
+        return "UTC", f"the times end in {found[0]}"
+    if unit in ("timestamp", "text"):
+        return "UTC", "naive times are read as UTC; write the zone of your users, such as Asia/Shanghai"
+    return "UTC", "write the zone of your users, such as Asia/Shanghai"
+
+
+def _place(table: Table, events: Table) -> list[str]:
+    """Where a side table is, in keys of a flow mapping."""
+    files = table.files
+    keys = [f"path: {_scalar(path_of(table))}"]
+    if files.partition:
+        keys.append(f"partition: {files.partition}")
+    if files.form != events.files.form:
+        keys.append(f"format: {files.form}")
+    if table.text is not None and (table.text != (events.text or Text()) or not table.text.header):
+        columns = "" if table.text.header else f", columns: [{', '.join(map(_scalar, table.frame.columns))}]"
+        keys.append(f"csv: {{separator: {_quoted(table.text.separator)}{columns}}}")
+    return keys
+
+
+def path_of(table: Table) -> str:
+    """The path that the config names: with days in it, a folder that has nothing else, or one file."""
+    files = table.files
+    first = files.files[0][0]
+    if files.pattern is not None:
+        return files.pattern
+    if files.partition is not None or files.form in (DELTA, ICEBERG) or len(files.files) > 1:
+        return files.path
+    folder = first.rpartition("/")[0]
+    return folder if folder and not files.together else first
+
+
+def _events(log: Log) -> list[str]:
+    files, roles, lines = log.events.files, log.roles, []
+    span = f"  # {len(files.days)} days, {files.days[0][0]} .. {files.days[-1][0]}" if files.days else ""
+    lines.append(f"path: {_scalar(path_of(log.events))}{span}")
+    if files.partition:
+        lines.append(f"partition: {files.partition}")
+    elif not files.days:
+        lines.append(_date_column(log))
+    for role in ("user", "item"):
+        lines.append(_role(log, role, f"name the column of the {role}'s id"))
+    if roles.time is not None:
+        lines.append(_line(log, "time", roles.time))
+    else:
+        lines.append("# time: COLUMN  # no column looks like a time: rows count in the order of the files")
+    lines += _labels(log)
+    if roles.request is not None:
+        lines.append(_line(log, "request", roles.request))
+    else:
+        lines.append("# request: COLUMN  # no column looks like a request (one served list)")
+    return lines + _later(roles)
+
+
+def _role(log: Log, role: str, todo: str) -> str:
+    guess = getattr(log.roles, role)
+    if guess is not None:
+        return _line(log, role, guess)
+    columns = log.events.frame.columns
+    listed = ", ".join(columns[:_MOST]) + (f" and {len(columns) - _MOST} more" if len(columns) > _MOST else "")
+    return f"# {role}: COLUMN  # {EDIT}: {todo}; no column is named like one: {_comment(listed)}"
+
+
+def _date_column(log: Log) -> str:
+    roles = log.roles
+    if roles.time is None:
+        todo = "name a column of times or days, or cut the log into folders day=YYYY-MM-DD"
+        return f"# date_column: COLUMN  # {EDIT}: {todo}; nothing looks like a day"
+    if roles.time_unit in ("us", "ns") or log.events.frame[roles.time.column].dtype.is_float():
+        todo = f"write it as a timestamp, or as whole seconds or milliseconds; {roles.time.why}"
+        return f"# date_column: {_scalar(roles.time.column)}  # {EDIT}: {todo}"
+    if roles.time_unit == "text" and log.events.files.form not in (CSV, JSON):
+        todo = f"write it as a timestamp, which text is not; {roles.time.why}"
+        return f"# date_column: {_scalar(roles.time.column)}  # {EDIT}: {todo}"
+    return f"date_column: {_scalar(roles.time.column)}  # it gives the day; {_comment(roles.time.why)}"
+
+
+def _labels(log: Log) -> list[str]:
+    """click, and what tells a good one."""
+    roles = log.roles
+    if roles.behaviour is not None:
+        g = roles.behaviour
+        todo = f"{g.column} has {g.why}; write a row an exposure (or view) with 0/1 columns such as cart and buy"
+        return ["# click: COLUMN", f"# conversion: COLUMN  # {EDIT}: {_comment(todo)}"]
+    lines = []
+    if roles.click is not None:
+        lines.append(_line(log, "click", roles.click))
+    else:
+        lines.append("# click: COLUMN  # no column of 0 and 1 is named like a click: every row counts as one")
+    if roles.duration is not None:
+        lines.append(_line(log, "duration", roles.duration))
+        if roles.unit == "ms":
+            lines.append("duration_unit: ms  # see duration")
+    elif roles.conversion is not None:
+        lines.append(_line(log, "conversion", roles.conversion))
+    else:
+        todo = "name a duration, or a conversion (a column of 0 and 1): it tells a good click"
+        lines.append(f"# duration: COLUMN  # {EDIT}: {todo}; nothing looks like one")
+    return lines
+
+
+def _later(roles: Roles) -> list[str]:
+    lines = []
+    if roles.further:
+        named = ", ".join(f"{name}: {_scalar(g.column)}" for name, g in roles.further.items())
+        lines.append(f"# conversions: {{{named}}}  # tasks beside it, where you want them predicted and fused")
+    named_already = {g.column for g in roles.named.values()}
+    if outcomes := [g for g in roles.outcomes if g.column not in named_already]:
+        lines.append("outcomes:  # known only after the exposure: never features")
+        lines += [f"  - {_scalar(g.column)}  # {_comment(g.why)}" for g in outcomes]
+    return lines
+
+
+def _line(log: Log, role: str, guess: Guess) -> str:
+    if log.is_nested(guess.column):
+        flat = guess.column.replace(".", "_")
+        todo = f"it lies in an object, which is not read: write the lines flat, with a key {flat} (jq, or a view)"
+        return f"# {role}: {_scalar(guess.column)}  # {EDIT}: {_comment(todo)}"
+    others = f"; or {', '.join(guess.others[:3])}" if guess.others else ""
+    return f"{role}: {_scalar(guess.column)}  # {_comment(guess.why + others)}"
+
+
+# -- features ----------------------------------------------------------------------------------------------------------
+
+
+def _features(log: Log) -> list[str]:
+    """`auto` where the log has nothing but ids and events, else what auto gives and the columns beside it."""
+    roles, inputs = log.roles, log.inputs
+    why = [f"# {_comment(g.column)}: not used: {_comment(g.why)}" for g in inputs.unused]
+    events = _known(roles)
+    if events is None or not (inputs.used or _renamed(roles)):
+        return [*why, "features: auto  # ids, histories of clicks and reads, counters and rates: see docs/config.md"]
+    made = automatic(events)
+    names, used = {f.name for f in made}, []
+    for each in inputs.used:
+        name = _unique(_named(each.column, each.side, names), names, each.side)
+        names.add(name)
+        used.append(_input(each, name, made))
+    columns = {"user": roles.user, "item": roles.item}
+    lines = ["# A profile's values are of earlier days of this log.", "features:"]
+    for side in ("user", "item"):
+        guess = columns[side]
+        mine = [f for f in made if f.side == side]
+        lines += [f"  - {_flow(_as_given(f, guess.column if guess else ''))}" for f in mine]
+        lines += [f"  - {_flow(keys)}  # {_comment(each.why)}" for each, keys in used if each.side == side]
+    context = [f"  - {_flow(keys)}  # {_comment(each.why)}" for each, keys in used if each.side == "context"]
+    note = ["  # known before the item is shown? Else name it in data.events.outcomes:"] if context else []
+    return [*lines, *note, *context, *why]
+
+
+def _known(roles: Roles) -> Events | None:
+    """The events that `features: auto` is made for, with names that a feature can have; None where labels lack."""
+    if roles.user is None or roles.item is None or (roles.duration is None) == (roles.conversion is None):
+        return None
+    named = {role: "x" for role in ("click", "duration", "conversion") if getattr(roles, role) is not None}
+    user, item = (_named(g.column, side, set()) for side, g in (("user", roles.user), ("item", roles.item)))
+    return Events(user=user, item=item, **named)  # type: ignore[arg-type]
+
+
+def _renamed(roles: Roles) -> bool:
+    """Whether ids have names that a feature cannot have."""
+    return any(g is not None and not g.column.isascii() for g in (roles.user, roles.item))
+
+
+def _named(column: str, side: str, taken: set[str]) -> str:
+    """A column's name as a feature's; one in another script is called by its side."""
+    bare = words.bare(column)
+    if not bare.isascii():
+        return f"{side}_id" if not taken else f"{side}_feature"
+    name = re.sub(r"[^A-Za-z0-9_]", "_", bare)
+    return name if re.match(r"[A-Za-z_]", name) else f"_{name}"
+
+
+def _unique(name: str, names: set[str], side: str) -> str:
+    if name in names and not name.startswith(f"{side}_"):
+        name = f"{side}_{name}"
+    k, first = 2, name
+    while name in names:
+        name, k = f"{first}_{k}", k + 1
+    return name
+
+
+def _input(each: Input, name: str, made: tuple[Feature, ...]) -> tuple[Input, dict[str, Any]]:
+    keys: dict[str, Any] = {"name": name, "side": each.side, "kind": each.kind}
+    if name != each.column:
+        keys["column"] = each.column
+    options = dict(each.options)
+    if options.get("embedding_name") == _ITEM:
+        options["embedding_name"] = next(f.name for f in made if f.side == "item" and f.kind == "categorical")
+    return each, keys | options
+
+
+def _as_given(f: Feature, column: str) -> dict[str, Any]:
+    """A feature's keys as a person writes them."""
+    keys = f.model_dump(exclude_unset=True)
+    if f.profile is None:
+        keys["column"] = column
+        return {k: v for k, v in keys.items() if not (k == "column" and v == f.name)}
+    return keys | {"profile": f.profile.model_dump(exclude_unset=True)}
+
+
+def _flow(keys: dict[str, Any]) -> str:
+    inner = ", ".join(f"{k}: {_flow(v) if isinstance(v, dict) else _scalar(v)}" for k, v in keys.items())
+    return f"{{{inner}}}"
+
+
+# -- YAML --------------------------------------------------------------------------------------------------------------
+
+
+def _scalar(value: Any) -> str:
+    """A value that is itself in a block and in a flow of YAML."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if value in ("|", ";", ",", "\t"):
+        return _quoted(value)
+    return yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=10**9).strip()[1:-1]
+
+
+def _quoted(text: str) -> str:
+    return f'"{text}"'.replace("\t", "\\t")
+
+
+def _comment(text: str) -> str:
+    """Text that stays on its line."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def _indented(lines: list[str]) -> list[str]:
+    return [f"  {line}" for line in lines]

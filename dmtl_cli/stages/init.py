@@ -1,0 +1,152 @@
+"""init: a log that nobody has seen becomes a config, each guess with its reason beside it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.guess.columns import Guess, fits_events, roles_of, with_names
+from dmtl_cli.guess.inputs import inputs_of
+from dmtl_cli.guess.layout import Table, complete_day, tables
+from dmtl_cli.guess.values import local_days
+from dmtl_cli.guess.writing import Log, path_of, written, zone_of
+
+
+def init(root: str, out: Path, *, force: bool = False) -> dict[str, Any]:
+    """Writes a config for the log at `root`, and returns what was guessed.
+
+    Args:
+        root: a folder or a file; local or s3://.
+        force: whether to write over a file.
+
+    Raises:
+        UserError: 66 nothing of a known format is there; 65 a file is damaged; 73 `out` exists; 74 storage fails.
+    """
+    if out.exists() and not force:
+        raise UserError(f"{out} exists", "name another with -o, or give --force", Exit.CANNOT_CREATE)
+    log = _log(root)
+    day = _day(log)
+    config = written(log, f"work/{out.stem}", _about(log, root, out, day))
+    _write(out, config.text)
+    return {
+        "config": str(out),
+        "root": log.root,
+        "events": path_of(log.events),
+        "format": log.events.files.form,
+        "day": str(day) if day else None,
+        "days": len(log.events.files.days),
+        "roles": _roles(log),
+        "edits": [{"line": line, "key": key, "what": what} for line, key, what in config.edits],
+    }
+
+
+def refuse_incomplete(found: dict[str, Any]) -> None:
+    """Raises UserError 78 where the config has lines that a person must write first."""
+    if not found["edits"]:
+        return
+    lines = ", ".join(str(edit["line"]) for edit in found["edits"])
+    named = {"date_column": "the day", "conversion": "the label", "duration": "the label"}
+    keys = list(dict.fromkeys(named.get(e["key"], f"the {e['key']}") for e in found["edits"]))
+    what = f"{found['config']}: {', '.join(keys)} could not be guessed"
+    many = "s" if len(found["edits"]) > 1 else ""
+    raise UserError(f"{what}: {found['edits'][0]['what']}", f"edit line{many} {lines}, then dmtl check", Exit.CONFIG)
+
+
+def _log(root: str) -> Log:
+    """The tables below a root, the one that looks most like events and what lies beside it."""
+    place, found = tables(root)
+    named = [table if table.text is None or table.text.header else _with_names(table) for table in found]
+    known = [(fits_events(roles), roles, table) for table in named if (roles := roles_of(table.frame))]
+    _, roles, events = max(known, key=lambda k: (k[0], k[2].bytes))
+    others = [table for table in named if table is not events]
+    log = Log(place, events, roles, inputs_of(events, roles, others))
+    nested = [each for each in log.inputs.used if log.is_nested(each.column)]
+    log.inputs.used[:] = [each for each in log.inputs.used if each not in nested]
+    why = "it lies in an object, which is not read"
+    log.inputs.unused.extend(Guess(each.column, why) for each in nested)
+    return log
+
+
+def _with_names(table: Table) -> Table:
+    return Table(table.files, with_names(table.frame), table.text, table.day)
+
+
+def _day(log: Log) -> dt.date | None:
+    """The newest complete day: by folders and names, else by the sample's times."""
+    if log.events.files.days:
+        return complete_day(log.events.files.days)
+    time, unit = log.roles.time, log.roles.time_unit
+    if time is None or unit is None:
+        return None
+    s = log.events.frame[time.column]
+    days = local_days(s, unit, zone_of(s, unit)[0]).drop_nulls().value_counts().sort(pl.first())
+    return complete_day([(day, n) for day, n in days.iter_rows()])
+
+
+def _about(log: Log, root: str, out: Path, day: dt.date | None) -> list[str]:
+    files = log.events.files
+    size, rows = sum(size for _, size in files.files), len(log.events.frame)
+    several = f"{len(files.files):,} files" if len(files.files) > 1 else "1 file"
+    return [
+        f"Written by dmtl init {root}: guesses from {rows:,} rows of {path_of(log.events)}",
+        f"({several}, {size / 1e6:,.1f} MB).",
+        "A guess stands beside its reason; where it is wrong, edit the line. No setting of a model is written: the log",
+        "decides.",
+        f"Check:   dmtl check --config {out} --day {day or 'YYYY-MM-DD'}",
+        f"Run:     dmtl run --config {out} --day {day or 'YYYY-MM-DD'}",
+    ]
+
+
+def _roles(log: Log) -> list[dict[str, str]]:
+    """What was guessed, a line each."""
+    named: list[tuple[str, Guess]] = list(log.roles.named.items())
+    named += [(f"{name} table", Guess(path_of(side.table), side.key.why)) for name, side in log.inputs.sides.items()]
+    out = [{"role": role, "column": g.column, "why": g.why} for role, g in named]
+    taken = {g.column for g in log.roles.named.values()}
+    for role, columns in (
+        ("outcomes", [g.column for g in log.roles.outcomes if g.column not in taken]),
+        *(
+            (f"{side} features", [i.column for i in log.inputs.used if i.side == side])
+            for side in ("user", "item", "context")
+        ),
+        ("not used", [g.column for g in log.inputs.unused]),
+    ):
+        if columns:
+            out.append({"role": role, "column": f"{len(columns)}", "why": ", ".join(columns)})
+    return out
+
+
+def _write(out: Path, text: str) -> None:
+    """The file appears whole or not at all."""
+    draft = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(out)
+    except OSError as e:
+        draft.unlink(missing_ok=True)
+        raise UserError(
+            f"{out}: cannot be written: {e.strerror or e}", "name another with -o", Exit.CANNOT_CREATE
+        ) from None
+
+
+def described(found: dict[str, Any]) -> str:
+    """What was guessed, as lines of text."""
+    days = f", {found['days']} days" if found["days"] else ""
+    lines = [f"{found['events']}: {found['format']}{days}", ""]
+    lines += [f"{r['role']:17}{_short(r['column'], 24):26}{_short(r['why'], 110)}" for r in found["roles"]]
+    lines += [f"{'EDIT':17}{'line ' + str(e['line']):26}{_short(e['what'], 110)}" for e in found["edits"]]
+    day = found["day"] or "YYYY-MM-DD"
+    config = found["config"]
+    lines += ["", f"written: {config}", "next:"]
+    lines += [f"  dmtl check --config {config} --day {day}", f"  dmtl run --config {config} --day {day}"]
+    return "\n".join(lines)
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 3] + "..."

@@ -1,0 +1,75 @@
+"""The memory that `check` tells is that of a whole run: two logs that differ in what takes it, run for real."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from worlds import DAYS, Project
+
+CHILD = """
+import resource, subprocess, sys
+done = subprocess.run([sys.executable, "-m", "dmtl_cli.cli", *sys.argv[1:]], stdout=subprocess.DEVNULL)
+print(done.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
+def log(home: Path, *, rows: int, users: int, items: int, features: int) -> Project:
+    """Two days of events; users and items have so many features of their own, each with a value of its own an id."""
+    rng = np.random.default_rng(rows)
+    for day in DAYS[:2]:
+        click = (rng.random(rows) < 0.3).astype(np.int8)
+        frame = pl.DataFrame(
+            {
+                "user_id": rng.integers(0, users, rows),
+                "item_id": rng.integers(0, items, rows),
+                "click": click,
+                "read_seconds": rng.exponential(40, rows),
+            }
+        )
+        (home / f"log/events/day={day}").mkdir(parents=True)
+        frame.write_parquet(home / f"log/events/day={day}/a.parquet")
+    config: dict[str, Any] = {
+        "seed": 1,
+        "auto": {"budget": 0},
+        "data": {
+            "events": {"click": "click", "duration": "read_seconds"},
+            "users": {"path": "users", "key": "user_id"},
+            "items": {"path": "items", "key": "item_id"},
+        },
+        "features": [],
+        "gates": {"quality": False},
+        "evaluate": {"max_users": 20, "teacher_users": 1},
+    }
+    for side, n in (("user", users), ("item", items)):
+        names = [f"{side}_{k}" for k in range(features)]
+        (home / f"log/{side}s").mkdir()
+        table = {f"{side}_id": np.arange(n)} | {name: rng.permutation(n) for name in names}
+        pl.DataFrame(table).write_parquet(home / f"log/{side}s/a.parquet")
+        config["features"] += [{"name": x, "side": side, "kind": "categorical"} for x in (f"{side}_id", *names)]
+    return Project.create(home, home / "log", config=config)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"rows": 4_000, "users": 3_000, "items": 60_000, "features": 1},
+        {"rows": 4_000, "users": 20_000, "items": 2_000, "features": 16},
+    ],
+    ids=["many items", "many features"],
+)
+def test_the_memory_of_a_run(tmp_path: Path, shape: dict[str, int]) -> None:
+    made = log(tmp_path, **shape)
+    told = made.done("check", 2)["estimates"]["memory_mb"]
+    command = ["backfill", "--config", str(made.file), "--from", DAYS[0], "--to", DAYS[1], "--quiet"]
+    out = subprocess.run(
+        [sys.executable, "-c", CHILD, *command], capture_output=True, text=True, timeout=300, check=True
+    )
+    code, kilobytes = map(int, out.stdout.split())
+    assert code == 0, out.stderr
+    assert abs(told / (kilobytes * 1024 / 1e6) - 1) < 0.3, (told, kilobytes)

@@ -1,0 +1,209 @@
+"""`init` makes a config of logs as others write them: each with other names, formats, types and gaps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import unseen
+import yaml
+from worlds import Ended, dmtl
+
+from dmtl_cli.config.reading import load_config
+from dmtl_cli.config.schema import Config
+from dmtl_cli.synth.generate import generate
+
+Made = tuple[Ended, dict[str, Any], str]
+
+
+def made(home: Path, write: Callable[[Path], None], *more: str) -> Made:
+    """The command on a log: how it ended, the YAML that it wrote as values and as text."""
+    log = home / "log"
+    log.mkdir(parents=True)
+    write(log)
+    ended = dmtl("init", log, "-o", home / "mine.yaml", *more)
+    text = (home / "mine.yaml").read_text()
+    return ended, yaml.safe_load(text), text
+
+
+def config_of(home: Path) -> Config:
+    return load_config(home / "mine.yaml")
+
+
+def features(raw: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Those that no profile gives, by name."""
+    return {f["name"]: f for f in raw["features"] if "profile" not in f}
+
+
+def test_unicode_lists_and_milliseconds(tmp_path: Path) -> None:
+    ended, raw, text = made(tmp_path, unseen.unicode_and_lists)
+    assert ended.code == 0, ended.err
+    events = raw["data"]["events"]
+    assert events == {
+        "path": "clicks", "partition": "day", "user": "memberKey", "item": "articleId", "time": "eventTime",
+        "click": "wasClicked", "duration": "dwellTime", "duration_unit": "ms",
+    }  # fmt: skip
+    assert "users" not in raw["data"] and raw["data"]["items"] == {"path": "articles", "key": "articleId"}
+    read = features(raw)
+    history = {"side": "user", "kind": "sequence", "level": "event", "embedding_name": "articleId", "max_length": 3}
+    assert read["recentArticles"] == {"name": "recentArticles"} | history
+    assert read["topics"]["kind"] == "sequence" and read["embedding"] == {
+        "name": "embedding", "side": "item", "kind": "vector", "dim": 4,
+    }  # fmt: skip
+    assert {"user_click_history", "item_clicks_1d", "item_age"} <= {f["name"] for f in raw["features"]}, "profiles"
+    line = next(x for x in text.splitlines() if "dwellTime" in x)
+    assert "named like a duration" in line and "as seconds that would be" in line
+    assert "day 2026-03-03:" in ended.out and "milliseconds" not in ended.err, "check was run, and had no doubt"
+    config_of(tmp_path)
+
+
+def test_a_csv_without_a_header(tmp_path: Path) -> None:
+    _, raw, _ = made(tmp_path, unseen.csv_without_header)
+    data = raw["data"]
+    assert data["csv"] == {"separator": "\t", "columns": ["user_id", "item_id", "rating", "time"]}
+    assert data["types"] == {"user_id": "int64", "item_id": "int64", "rating": "float64", "time": "int64"}
+    assert (data["events"]["path"], data["events"]["date_column"]) == ("u.data.csv", "time")
+    assert data["events"]["duration"] == "rating" and raw["labels"] == {"long_read": 3}, "4 and 5 are good: 60%"
+    assert raw["features"] == "auto"
+    assert config_of(tmp_path).data.events.click is None
+
+
+def test_nested_json_lines_in_dated_files(tmp_path: Path) -> None:
+    ended, raw, text = made(tmp_path, unseen.json_nested)
+    data, events = raw["data"], raw["data"]["events"]
+    assert data["format"] == "json" and events["path"] == "impressions-{day}.jsonl" and "date_column" not in events
+    assert (events["user"], events["item"], events["time"]) == ("uid", "sku", "ts")
+    assert "# click: result.clicked  # EDIT: it lies in an object" in text and "duration" not in events
+    assert ended.code == 78 and "the click, the label could not be guessed: it lies in an object" in ended.err
+    assert data["types"]["ts"] == "datetime"
+    assert "sku" not in data["types"], "text in JSON is text: 0012 keeps its zero"
+    assert features(raw)["slot"]["side"] == "context"
+
+
+def test_chinese_columns_of_one_csv(tmp_path: Path) -> None:
+    _, raw, _ = made(tmp_path, unseen.chinese)
+    data, events = raw["data"], raw["data"]["events"]
+    assert (events["path"], events["date_column"]) == ("日志.csv", "时间戳")
+    assert (events["user"], events["item"]) == ("用户编号", "商品编号")
+    assert (events["click"], events["duration"]) == ("是否点击", "播放时长") and "duration_unit" not in events
+    assert data["users"] == {"path": "用户.csv", "key": "用户编号"}
+    assert data["items"] == {"path": "商品.csv", "key": "商品编号"}
+    assert data["types"]["用户编号"] == "text", "00012 is no number"
+    read = features(raw)
+    assert {f.get("column") for f in read.values()} == {"用户编号", "城市", "商品编号", "价格", "类目", "位置"}
+    assert next(f for f in read.values() if f["column"] == "价格")["transform"] == "log1p"
+    config_of(tmp_path)
+
+
+def test_positives_alone_in_folders_named_by_the_day(tmp_path: Path) -> None:
+    _, raw, text = made(tmp_path, unseen.positives)
+    events = raw["data"]["events"]
+    assert events["path"] == "views/{day}" and events["conversion"] == "purchased"
+    assert "click" not in events and "every row counts as one" in text
+    assert config_of(tmp_path).teacher.samples == "sampled"
+
+
+def test_purchases_in_one_parquet_file(tmp_path: Path) -> None:
+    _, raw, text = made(tmp_path, unseen.purchases)
+    events = raw["data"]["events"]
+    assert (events["click"], events["conversion"], events["request"]) == ("clicked", "ordered", "impression_id")
+    assert events["outcomes"] == ["revenue"] and "0 or empty wherever there was no click" in text
+    assert (events["path"], events["date_column"], raw["data"]["timezone"]) == ("log.parquet", "event_timestamp", "UTC")
+    assert "naive times are read as UTC" in text
+    assert {n: f["side"] for n, f in features(raw).items() if n in ("rank", "platform")} == {
+        "rank": "context", "platform": "context",
+    }  # fmt: skip
+
+
+def test_recbole_and_movielens(tmp_path: Path) -> None:
+    _, raw, _ = made(tmp_path / "recbole", unseen.recbole)
+    events = raw["data"]["events"]
+    assert (events["user"], events["item"], events["path"]) == ("user_id:token", "item_id:token", "toy.inter")
+    assert raw["data"]["items"]["path"] == "toy.item" and features(raw)["class"]["separator"] == " "
+    config_of(tmp_path / "recbole")
+    _, raw, text = made(tmp_path / "movielens", unseen.movielens)
+    events = raw["data"]["events"]
+    assert (events["user"], events["item"], events["path"]) == ("userId", "movieId", "ratings.csv")
+    assert raw["data"]["items"] == {"path": "movies.csv", "key": "movieId"} and raw["labels"] == {"long_read": 3.5}
+    assert features(raw)["genres"]["separator"] == "|" and "# title: not used" in text
+    config_of(tmp_path / "movielens")
+
+
+def test_anonymous_columns_are_said_and_the_file_is_there(tmp_path: Path) -> None:
+    ended, raw, text = made(tmp_path, unseen.criteo)
+    assert ended.code == 78 and "the day, the user, the item, the label could not be guessed" in ended.err
+    assert raw["data"]["events"]["click"] == "label"
+    lines = [k for k, line in enumerate(text.splitlines(), 1) if "# EDIT: " in line]
+    assert f"edit lines {', '.join(map(str, lines))}" in ended.err and len(lines) == 4
+
+
+def test_one_row_a_behaviour_is_said(tmp_path: Path) -> None:
+    ended, raw, _ = made(tmp_path, unseen.behaviours)
+    assert ended.code == 78 and "the label could not be guessed: behavior has one row a behaviour: pv 8" in ended.err
+    assert raw["data"]["csv"]["columns"] == ["user_id", "item_id", "column_3", "behavior", "time"]
+
+
+def test_nothing_is_written_over(tmp_path: Path) -> None:
+    made(tmp_path, unseen.positives)
+    first = (tmp_path / "mine.yaml").read_bytes()
+    (tmp_path / "mine.yaml").write_text("mine: 1\n")
+    ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml")
+    assert ended.code == 73 and "mine.yaml exists" in ended.err
+    assert (tmp_path / "mine.yaml").read_text() == "mine: 1\n"
+    dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", "--force")
+    assert (tmp_path / "mine.yaml").read_bytes() == first, "the same log gives the same bytes"
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code"),
+    [("nothing", None, 66), ("notes.md", b"# words", 66), ("bad.parquet", b"PAR1nonsense", 65), ("bad.json", b"{", 65)],
+)
+def test_what_is_no_log(tmp_path: Path, name: str, content: bytes | None, code: int) -> None:
+    where = tmp_path / "log"
+    if content is not None:
+        where.mkdir()
+        (where / name).write_bytes(content)
+    ended = dmtl("init", where, "-o", tmp_path / "mine.yaml")
+    assert ended.code == code and not (tmp_path / "mine.yaml").exists()
+
+
+def test_json_says_the_same(tmp_path: Path) -> None:
+    ended, raw, _ = made(tmp_path, unseen.unicode_and_lists, "--json")
+    found = ended.json
+    roles = {r["role"]: r["column"] for r in found["roles"]}
+    assert roles["user"] == raw["data"]["events"]["user"] and found["day"] == "2026-03-03" and found["edits"] == []
+    assert found["check"].startswith("day 2026-03-03: ")
+
+
+def test_delta_and_iceberg(tmp_path: Path) -> None:
+    deltalake = pytest.importorskip("deltalake")
+    x = unseen.drawn(11)
+    at = pl.Series(x["at"] * 1000).cast(pl.Datetime("us", "UTC"))
+    frame = pl.DataFrame(
+        {"user_id": x["user"], "item_id": x["item"], "ts": at, "is_click": x["click"], "play_seconds": x["seconds"]}
+    )
+    (tmp_path / "log").mkdir()
+    deltalake.write_deltalake(str(tmp_path / "log" / "clicks"), frame.to_arrow())
+    dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml")
+    data = yaml.safe_load((tmp_path / "mine.yaml").read_text())["data"]
+    assert (data["format"], data["events"]["path"], data["events"]["date_column"]) == ("delta", "clicks", "ts")
+    config_of(tmp_path)
+
+
+def test_a_generated_world(tmp_path: Path) -> None:
+    generate(tmp_path / "world", 3, users=100, items=60, events_per_day=1000)
+    ended = dmtl("init", tmp_path / "world" / "log", "-o", tmp_path / "mine.yaml", "--json")
+    raw = yaml.safe_load((tmp_path / "mine.yaml").read_text())
+    events = raw["data"]["events"]
+    assert ended.code == 0 and (events["user"], events["item"], events["request"]) == (
+        "user_id",
+        "item_id",
+        "request_id",
+    )
+    assert {"author", "category", "recent_clicks"} <= features(raw).keys()
+    assert features(raw)["recent_clicks"]["embedding_name"] == "item_id"
+    assert set(raw["data"]) == {"root", "events", "users", "items"}
