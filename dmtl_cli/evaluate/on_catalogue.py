@@ -55,18 +55,24 @@ class Retrieved:
         return np.append(self.rows, -1)[self.places]  # place -1 is the last
 
 
-def on_catalogue(exam: Exam, rankers: Mapping[str, Retriever], truth: Truth | None) -> dict[str, float]:
+def retrieve(exam: Exam, rankers: Mapping[str, Retriever]) -> dict[str, Retrieved]:
+    """The top items of every ranker, as many as are measured."""
+    return {name: Retrieved.by(ranker, exam, max(KS)) for name, ranker in rankers.items()}
+
+
+def on_catalogue(exam: Exam, tops: Mapping[str, Retrieved], truth: Truth | None) -> dict[str, float]:
     """Recall, hit rate, NDCG, time recall, coverage and Gini of the top items of every ranker; with a known truth their
     worth, beside the best and a random choice (`oracle`, `random`).
+
+    Args:
+        tops: what `retrieve` gives.
 
     Returns:
         `<ranker>.<metric>@K`, `<ranker>.<label>.<metric>@K`; what is undefined is absent.
     """
     out: dict[str, float] = {}
-    items: dict[str, Ints] = {}
-    for name, ranker in rankers.items():
-        top = Retrieved.by(ranker, exam, max(KS))
-        items[name] = top.items if top.who is exam.few else top.items[exam.few]
+    items = {name: for_few(exam, top) for name, top in tops.items()}
+    for name, top in tops.items():
         out |= _named(name, _found(exam, top) | _spread(top) | _worth(truth, exam, top))
         if name in ("student", PREFERENCE) and len(exam.few) < len(exam.users):
             some = Retrieved(exam.few, top.places[exam.few], top.ids, top.rows)
@@ -79,6 +85,11 @@ def on_catalogue(exam: Exam, rankers: Mapping[str, Retriever], truth: Truth | No
         common = metrics.overlap(items[taught], items["student_teacher"])
         out |= {f"student.teacher_{metric}": value for metric, value in common.items()}
     return out
+
+
+def for_few(exam: Exam, top: Retrieved) -> Ints:
+    """[few, K] the retrieved item rows of the users for whom slow rankers retrieve too."""
+    return top.items if top.who is exam.few else top.items[exam.few]
 
 
 def over_kappa(exam: Exam, student: StudentRanker, truth: Truth | None) -> dict[str, float]:

@@ -34,12 +34,17 @@ class Scores:
         return Scores(concat_by_name([p.exposed for p in parts]), drawn)
 
 
-def on_rows(exam: Exam, rankers: Mapping[str, Ranker]) -> dict[str, float]:
-    """AUC, GAUC, logloss, NE and PCOC of every ranker and label on exposed rows, and its AUC against drawn negatives.
+@dataclass(frozen=True)
+class Scored:
+    """The measured rows of a day, and what every ranker scores them."""
 
-    Returns:
-        `<ranker>.<label>.<metric>`; what is undefined is absent.
-    """
+    observed: Observed
+    by: dict[str, Scores]
+    """by ranker"""
+
+
+def score_rows(exam: Exam, rankers: Mapping[str, Ranker]) -> Scored:
+    """What every ranker scores the measured rows, block by block."""
     rows: list[Observed] = []
     parts: dict[str, list[Scores]] = {name: [] for name in rankers}
     for sample in exam.samples():
@@ -47,8 +52,19 @@ def on_rows(exam: Exam, rankers: Mapping[str, Ranker]) -> dict[str, float]:
         for name, ranker in rankers.items():
             parts[name].append(_scores(ranker, sample))
     observed = Observed.concat(rows)
-    scores = {name: Scores.concat(parts.pop(name)) for name in rankers}
+    return Scored(observed, {name: Scores.concat(parts.pop(name)) for name in rankers})
 
+
+def on_rows(exam: Exam, rankers: Mapping[str, Ranker], scored: Scored) -> dict[str, float]:
+    """AUC, GAUC, logloss, NE and PCOC of every ranker and label on exposed rows, and its AUC against drawn negatives.
+
+    Args:
+        scored: what `score_rows` gives of the same rankers.
+
+    Returns:
+        `<ranker>.<label>.<metric>`; what is undefined is absent.
+    """
+    observed, scores = scored.observed, scored.by
     found: dict[str, float | None] = {}
     for name, ranker in rankers.items():
         for label in exam.tasks.labels:
