@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from dmtl_cli import __version__
-from dmtl_cli.cli import ending, inspecting, keeping, publishing, signals, synth
+from dmtl_cli.cli import ending, inspecting, keeping, publishing, report, signals, synth
 from dmtl_cli.config.errors import Exit, UserError
 
 app = typer.Typer(
@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for group in (publishing, inspecting, keeping, synth):  # in the order of --help
+for group in (publishing, inspecting, report, keeping, synth):  # in the order of --help
     app.add_typer(group.commands)
 
 
