@@ -375,7 +375,7 @@ def bars(
 ) -> Chart:
     """A bar for each name, with its number at its end."""
     rows = [{"name": name, "value": value, "said": show(value)} for name, value in values.items()]
-    top = (most or max([*values.values(), 1e-9])) * 1.25
+    top = (most or max([*values.values(), 1e-9])) * 1.45
     y = {
         "field": "name",
         "type": "nominal",

@@ -254,8 +254,8 @@ def cost(facts: Facts) -> Section:
             peaks[name] = took["peak_bytes"]
     charts = [bars("seconds", seconds, duration)] if seconds else []
     if peaks:
-        charts.append(bars("peak memory of the process when it ended", peaks, size))
-    lead = "From logs. Memory is the most that the process has had up to then, all its stages together."
+        charts.append(bars("peak memory so far", peaks, size))
+    lead = "From logs. Memory is the most that the process had until the stage ended, its earlier stages included."
     return Section("cost", "Time and memory", lead if charts else "No log says how long the day took.", _side(charts))
 
 

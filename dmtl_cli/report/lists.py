@@ -91,12 +91,12 @@ def _titles(config: Config, run: Manifest, ids: set[Any]) -> tuple[str | None, d
         return None, {}
     inside = PurePosixPath(table.path)
     store = Store(config.data.root)
-    named = [PurePosixPath(one["path"]) for one in run.inputs if inside in PurePosixPath(one["path"]).parents]
+    read = [one for one in run.inputs if inside in PurePosixPath(one["path"]).parents]
     column: str | None = None
     titles: dict[Any, str] = {}
-    for path in named:
+    for one in read:
         try:
-            with File(store, str(path), 0, 0).open() as file:
+            with File(store, one["path"], one["bytes"], 0).open() as file:
                 column = column or _title_column(file, table.key)
                 if column is None:
                     return None, {}
