@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 from pathlib import Path
 
@@ -25,11 +26,16 @@ def library(folder: Path) -> str:
     kept = folder / f".library-{version}.js"
     if kept.is_file():
         return kept.read_text(encoding="utf-8")
-    import vl_convert
-
-    script = str(vl_convert.javascript_bundle())  # type: ignore[call-arg]  # its stub wants a snippet
+    script = _bundle()
     replace(kept, script)
     return script
+
+
+@functools.cache
+def _bundle() -> str:
+    import vl_convert
+
+    return str(vl_convert.javascript_bundle())  # type: ignore[call-arg]  # its stub wants a snippet
 
 
 def replace(file: Path, text: str) -> None:
