@@ -33,7 +33,7 @@ from dmtl_cli.scores.writer import part_writer
 from dmtl_cli.stages.forget import _Users
 from dmtl_cli.synth.generate import generate
 
-HIDDEN = {"logs", "locks", "scratch", "rejected"}
+HIDDEN = {"logs", "locks", "scratch", "rejected", "report"}
 
 
 @pytest.fixture(scope="module")

@@ -33,8 +33,8 @@ from dmtl_cli.evaluate.exam import Exam
 from dmtl_cli.evaluate.figure import figure_of
 from dmtl_cli.evaluate.history import Ease, HistoryRanker, Ials, PastReads, Reads
 from dmtl_cli.evaluate.lists import ItemList, impersonal, seen_items
-from dmtl_cli.evaluate.on_catalogue import TRADED, on_catalogue
-from dmtl_cli.evaluate.on_rows import on_rows
+from dmtl_cli.evaluate.on_catalogue import TRADED, on_catalogue, retrieve
+from dmtl_cli.evaluate.on_rows import on_rows, score_rows
 from dmtl_cli.evaluate.table import Table
 from dmtl_cli.evaluate.truth import Truth
 from dmtl_cli.runs.run import Parent, Run
@@ -44,6 +44,14 @@ from dmtl_cli.synth.generate import generate
 
 Ints = npt.NDArray[np.int64]
 seeds = st.integers(0, 2**32 - 1)
+
+
+def catalogue(exam: Exam, rankers: dict[str, Any]) -> dict[str, float]:
+    return on_catalogue(exam, retrieve(exam, rankers), None)
+
+
+def on_exposed(exam: Exam, rankers: dict[str, Any]) -> dict[str, float]:
+    return on_rows(exam, rankers, score_rows(exam, rankers))
 
 
 def drawn(seed: int) -> tuple[Ints, tuple[Ints, Ints], int]:
@@ -137,7 +145,7 @@ def test_new_items_and_the_ceiling_of_a_list(tmp_path: Path) -> None:
     put(tmp_path, frame | {"seconds": [50.0, 60.0, None, 70.0, None]})
     day = read(tmp_path)
     exam = Exam.draw(day, 30.0, Tasks(), True, Evaluate(), pl.Series([10, 12, 99]))
-    found = on_catalogue(exam, {"x": ItemList(pl.DataFrame({"id": [10, 13], "count": [2.0, 1.0]}), day)}, None)
+    found = catalogue(exam, {"x": ItemList(pl.DataFrame({"id": [10, 13], "count": [2.0, 1.0]}), day)})
     assert found["x.read.recall@50"] == 0.25 and found["x.read.ceiling"] == 0.25
     assert found["x.read.recall@50.seen"] == 0.5, "10 of user 1 yes, 12 of user 2 no"
     assert found["x.read.recall@50.new"] == 0.0, "11 of user 1"
@@ -145,7 +153,7 @@ def test_new_items_and_the_ceiling_of_a_list(tmp_path: Path) -> None:
     weight = dict(zip([10, 11, 12], 1 / np.array([0.4, 0.2, 0.2]), strict=True))
     assert found["x.read.recall@50.snips"] == pytest.approx(weight[10] / (weight[10] + weight[11]) / 2)
     one = {"x": ItemList(pl.DataFrame({"id": [10], "count": [1.0]}), day)}
-    unknown = on_catalogue(Exam.draw(day, 30.0, Tasks(), False, Evaluate()), one, None)
+    unknown = catalogue(Exam.draw(day, 30.0, Tasks(), False, Evaluate()), one)
     assert not [k for k in unknown if k.endswith((".seen", ".new", ".snips"))]
 
 
@@ -156,16 +164,16 @@ def test_new_users_are_measured_apart(tmp_path: Path) -> None:
     day = read(tmp_path)
     ranker = ItemList(pl.DataFrame({"id": [10, 13], "count": [2.0, 1.0]}), day)
     exam = Exam.draw(day, 30.0, Tasks(), True, Evaluate(), known=pl.Series([1, 99]))
-    found = on_catalogue(exam, {"x": ranker}, None)
+    found = catalogue(exam, {"x": ranker})
     assert found["x.read.recall@10"] == 0.5 and found["x.read.recall@10.new_users"] == 0.5, "(0 + 1) / 2"
     assert found["x.click.recall@10.new_users"] == 0.25, "(0 + 1/2) / 2"
     assert found["x.time_recall@10.new_users"] == pytest.approx((0 + 0.9) / 2)
     # scores 2, 0, 0, 2, 2, 0, 1: clicked rows of new users have 0, 2, 0, the others 2, 1
-    assert on_rows(exam, {"x": ranker})["x.ctr.auc.new_users"] == pytest.approx((0 + 1.5 + 0) / 6)
+    assert on_exposed(exam, {"x": ranker})["x.ctr.auc.new_users"] == pytest.approx((0 + 1.5 + 0) / 6)
     nobody = Exam.draw(day, 30.0, Tasks(), True, Evaluate(), known=pl.Series([1, 2, 3]))
     unknown = Exam.draw(day, 30.0, Tasks(), True, Evaluate())
     for other in (nobody, unknown):
-        found = on_catalogue(other, {"x": ranker}, None) | on_rows(other, {"x": ranker})
+        found = catalogue(other, {"x": ranker}) | on_exposed(other, {"x": ranker})
         assert not [k for k in found if "new_users" in k] and "x.ctr.auc" in found
 
 
@@ -204,7 +212,7 @@ def test_a_slow_ranker_retrieves_for_fewer_users(tmp_path: Path) -> None:
             return day.rows_of(day.users[ID].gather(users), "item")[:, None], day.items[ID]
 
     both = {"student": Own(False), "student_teacher": Own(True)}
-    found = on_catalogue(exam, both, None)
+    found = catalogue(exam, both)
     assert (both["student"].asked, both["student_teacher"].asked) == (30, 7)
     assert found["student.read.recall@10"] == found["student_teacher.read.recall@10"] == 1
     assert found["student.teacher_overlap@10"] == pytest.approx(0.1)
@@ -227,11 +235,11 @@ def test_a_student_is_measured_on_a_teachers_users_too(tmp_path: Path) -> None:
             own = day.rows_of(day.users[ID].gather(users), "item")
             return np.where(np.isin(users, chosen), own, -1)[:, None], day.items[ID]
 
-    found = on_catalogue(exam, {"student": Some()}, None)
+    found = catalogue(exam, {"student": Some()})
     for metric in ("read.recall@50", "click.recall@50", "time_recall@50"):
         assert (found[f"student.{metric}"], found[f"student.{metric}.few"]) == (0.25, 1.0)
     whole = Exam.draw(day, 1.0, Tasks(), True, Evaluate(teacher_users=n))
-    assert not [k for k in on_catalogue(whole, {"student": Some()}, None) if k.endswith("few")], "the same users"
+    assert not [k for k in catalogue(whole, {"student": Some()}) if k.endswith("few")], "the same users"
 
 
 # -- lists ------------------------------------------------------------------------------------------------------------
@@ -433,6 +441,10 @@ class OfTheLog:
     def ids(self, side: str) -> pl.Series:
         files = sorted(self.log.glob("events/*/*.parquet"))[:3]
         return pl.concat([pl.read_parquet(f, hive_partitioning=False)[f"{side}_id"] for f in files]).unique().sort()
+
+    def first_seen(self, side: str) -> pl.DataFrame:
+        ids = self.ids(side)
+        return pl.DataFrame({"id": ids, "first_seen": [dt.date(2026, 1, 1)] * len(ids)})
 
 
 @pytest.fixture(scope="module")

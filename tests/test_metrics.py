@@ -22,7 +22,7 @@ from dmtl_cli.data.rows import Rows
 from dmtl_cli.evaluate import metrics
 from dmtl_cli.evaluate.exam import Exam, pairs
 from dmtl_cli.evaluate.lists import ItemList
-from dmtl_cli.evaluate.on_rows import on_rows
+from dmtl_cli.evaluate.on_rows import on_rows, score_rows
 from dmtl_cli.evaluate.rankers import AnyLabel
 
 Rng = np.random.Generator
@@ -309,7 +309,8 @@ def test_every_conversion_is_measured_on_the_rows_that_know_it(tmp_path: Path) -
     put(tmp_path, frame | {"seconds": rng.random(n) * 60, "is_like": like, "w": 1 + rng.random(n)})
     day = read(tmp_path, weight="w", conversions={"like": "is_like"})
     exam = Exam.draw(day, 30.0, Tasks(("like",)), True, Evaluate(max_users=100, max_rows=10_000))
-    found = on_rows(exam, {"t": Taught(), "p": Flat()})  # type: ignore[dict-item]
+    rankers: dict[str, Any] = {"t": Taught(), "p": Flat()}
+    found = on_rows(exam, rankers, score_rows(exam, rankers))
     (block,) = day.blocks()
     scores = Taught().scores(pairs(block.user, block.item, None))
     click, liked = block.click, block.further["like"]

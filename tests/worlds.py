@@ -157,7 +157,7 @@ class Project:
 
     def published(self) -> dict[str, int]:
         """The time of change of every published file and pointer, in a comparison's workspaces too."""
-        hidden = {"logs", "locks", "scratch", "rejected"}
+        hidden = {"logs", "locks", "scratch", "rejected", "report"}
         return {
             str(p.relative_to(self.ws)): p.stat().st_mtime_ns
             for p in self.ws.rglob("*")

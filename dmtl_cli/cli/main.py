@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from dmtl_cli import __version__
-from dmtl_cli.cli import colours, ending, init, inspecting, keeping, publishing, serving, signals, synth
+from dmtl_cli.cli import colours, ending, init, inspecting, keeping, publishing, report, serving, signals, synth
 from dmtl_cli.cli.options import PANELS
 from dmtl_cli.config.errors import Exit, UserError
 
@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for group in (publishing, inspecting, serving, keeping, synth, init):
+for group in (publishing, inspecting, report, serving, keeping, synth, init):
     app.registered_commands += group.commands.registered_commands
 app.registered_commands.sort(key=lambda command: PANELS.index(str(command.rich_help_panel)))  # the order of --help
 

@@ -88,7 +88,12 @@ def impersonal(counters: Counters, as_of: dt.date, *, exposures: bool) -> dict[s
     return lists
 
 
+def known_counts(counters: Counters, as_of: dt.date, *, exposures: bool) -> pl.DataFrame:
+    """`id` and `count` of items with an event before the measured day: an exposure or, in a log of clicks alone, a
+    click, with a half-life of a week."""
+    return counters.counts("item", EXPOSURE if exposures else CLICK, _RATE_HALF_LIFE, as_of)
+
+
 def seen_items(counters: Counters, as_of: dt.date, *, exposures: bool) -> pl.Series:
-    """Ids of the items with an event before the measured day: an exposure or, in a log of clicks alone, a click."""
-    counted = counters.counts("item", EXPOSURE if exposures else CLICK, _RATE_HALF_LIFE, as_of)
-    return counted.filter(pl.col("count") > 0)["id"]
+    """Ids of the items with an event before the measured day."""
+    return known_counts(counters, as_of, exposures=exposures).filter(pl.col("count") > 0)["id"]

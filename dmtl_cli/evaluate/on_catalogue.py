@@ -57,36 +57,47 @@ class Retrieved:
         return np.append(self.rows, -1)[self.places]  # place -1 is the last
 
 
-def on_catalogue(
-    exam: Exam, rankers: Mapping[str, Retriever], truth: Truth | None, log: RunLog = SILENT
-) -> dict[str, float]:
+def retrieve(exam: Exam, rankers: Mapping[str, Retriever], log: RunLog = SILENT) -> dict[str, Retrieved]:
+    """The top items of every ranker, as many as are measured."""
+    tops = {}
+    with log.progress(f"evaluation {exam.day.day}: top {max(KS)}", len(rankers), "step") as bar:
+        for name, ranker in rankers.items():
+            bar.next("student, of the day's items" if name == FRESH else name)
+            tops[name] = Retrieved.by(ranker, exam, max(KS))
+    return tops
+
+
+def on_catalogue(exam: Exam, tops: Mapping[str, Retrieved], truth: Truth | None) -> dict[str, float]:
     """Recall, hit rate, NDCG, time recall, coverage and Gini of the top items of every ranker; with a known truth their
     worth, beside the best and a random choice (`oracle`, `random`).
+
+    Args:
+        tops: what `retrieve` gives.
 
     Returns:
         `<ranker>.<metric>@K`, `<ranker>.<label>.<metric>@K`, of recall@50 also the standard error over users (`.se`);
         what is undefined is absent.
     """
     out: dict[str, float] = {}
-    items: dict[str, Ints] = {}
-    with log.progress(f"evaluation {exam.day.day}: top {max(KS)}", len(rankers) + (truth is not None), "step") as bar:
-        for name, ranker in rankers.items():
-            bar.next("student, of the day's items" if name == FRESH else name)
-            top = Retrieved.by(ranker, exam, max(KS))
-            items[name] = top.items if top.who is exam.few else top.items[exam.few]
-            out |= _named(name, _found(exam, top) | _spread(top) | _worth(truth, exam, top))
-            if name in ("student", PREFERENCE) and len(exam.few) < len(exam.users):
-                some = Retrieved(exam.few, top.places[exam.few], top.ids, top.rows)
-                out |= {f"{name}.{metric}.{FEW}": value for metric, value in _traded(exam, some, truth).items()}
-        if truth is not None:
-            bar.next("oracle")
-            for name, top in _bounds(truth, exam):
-                out |= _named(name, _worth(truth, exam, top))
+    items = {name: for_few(exam, top) for name, top in tops.items()}
+    for name, top in tops.items():
+        out |= _named(name, _found(exam, top) | _spread(top) | _worth(truth, exam, top))
+        if name in ("student", PREFERENCE) and len(exam.few) < len(exam.users):
+            some = Retrieved(exam.few, top.places[exam.few], top.ids, top.rows)
+            out |= {f"{name}.{metric}.{FEW}": value for metric, value in _traded(exam, some, truth).items()}
+    if truth is not None:
+        for name, top in _bounds(truth, exam):
+            out |= _named(name, _worth(truth, exam, top))
     if {"student", "student_teacher"} <= set(items):
         taught = PREFERENCE if PREFERENCE in items else "student"
         common = metrics.overlap(items[taught], items["student_teacher"])
         out |= {f"student.teacher_{metric}": value for metric, value in common.items()}
     return out
+
+
+def for_few(exam: Exam, top: Retrieved) -> Ints:
+    """[few, K] the retrieved item rows of the users for whom slow rankers retrieve too."""
+    return top.items if top.who is exam.few else top.items[exam.few]
 
 
 def over_kappa(exam: Exam, student: StudentRanker, truth: Truth | None, log: RunLog = SILENT) -> dict[str, float]:

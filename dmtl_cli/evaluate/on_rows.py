@@ -35,12 +35,17 @@ class Scores:
         return Scores(concat_by_name([p.exposed for p in parts]), drawn)
 
 
-def on_rows(exam: Exam, rankers: Mapping[str, Ranker], log: RunLog = SILENT) -> dict[str, float]:
-    """AUC, GAUC, logloss, NE and PCOC of every ranker and label on exposed rows, and its AUC against drawn negatives.
+@dataclass(frozen=True)
+class Scored:
+    """The measured rows of a day, and what every ranker scores them."""
 
-    Returns:
-        `<ranker>.<label>.<metric>`, and `.se`, the standard error over users of an AUC; what is undefined is absent.
-    """
+    observed: Observed
+    by: dict[str, Scores]
+    """by ranker"""
+
+
+def score_rows(exam: Exam, rankers: Mapping[str, Ranker], log: RunLog = SILENT) -> Scored:
+    """What every ranker scores the measured rows, block by block."""
     rows: list[Observed] = []
     parts: dict[str, list[Scores]] = {name: [] for name in rankers}
     events = int(exam.day.user_events[exam.row_users].sum())
@@ -52,8 +57,19 @@ def on_rows(exam: Exam, rankers: Mapping[str, Ranker], log: RunLog = SILENT) -> 
                 parts[name].append(_scores(ranker, sample))
                 progress.step(len(sample.exposed))
     observed = Observed.concat(rows)
-    scores = {name: Scores.concat(parts.pop(name)) for name in rankers}
+    return Scored(observed, {name: Scores.concat(parts.pop(name)) for name in rankers})
 
+
+def on_rows(exam: Exam, rankers: Mapping[str, Ranker], scored: Scored) -> dict[str, float]:
+    """AUC, GAUC, logloss, NE and PCOC of every ranker and label on exposed rows, and its AUC against drawn negatives.
+
+    Args:
+        scored: what `score_rows` gives of the same rankers.
+
+    Returns:
+        `<ranker>.<label>.<metric>`; what is undefined is absent.
+    """
+    observed, scores = scored.observed, scored.by
     found: dict[str, float | None] = {}
     for name, ranker in rankers.items():
         for label in exam.tasks.labels:

@@ -17,6 +17,9 @@ from dmtl_cli.config.tasks import CLICK, READ
 
 AGAIN = "remove that run's folder, then run the stage that wrote it again"
 
+CURVES = "curves.json"
+"""a file of an evaluation: what its report draws beside metrics"""
+
 
 @contextmanager
 def decoding(path: Path) -> Iterator[None]:

@@ -45,6 +45,17 @@ def changes_since(recipe: Recipe, made: Manifest) -> list[str]:
     ]
 
 
+def config_changes(then: Manifest, now: Manifest) -> list[tuple[str, str, str]]:
+    """(dotted key, value then, value now) in words of what differs between the configs of two runs, seeds and threads
+    included."""
+    before, after = (m.config | {"seed": m.seed, "threads": m.threads} for m in (then, now))
+    return [(key, *(_said(value) for value in pair)) for key, *pair in differences(before, after)]  # type: ignore[misc]
+
+
+def _said(value: Any) -> str:
+    return "not there" if value is _ABSENT else _short(value)
+
+
 def differences(then: Any, now: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
     """(dotted key, value then, value now) of all that differs; a value that is not there is `_ABSENT`.
 

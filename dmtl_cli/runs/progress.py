@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import sys
 import threading
 import time
@@ -78,24 +79,32 @@ class RunLog:
             self.write("up_to_date", **fields)
         else:
             self.seconds_by_run[fields["run_id"]] = seconds = round(seconds, 2)
-            self.write("published", seconds=seconds, **fields)
+            self.write("published", seconds=seconds, peak_bytes=_peak_bytes(), **fields)
 
     @staticmethod
     def took(folder: Path, *, newest: int | None = None) -> dict[str, float]:
-        """Seconds by run id from all logs of a folder, or some of the newest; lines that cannot be read are passed
-        over."""
-        out: dict[str, float] = {}
+        """Seconds by run id, as `published_in`."""
+        return {run_id: entry["seconds"] for run_id, entry in RunLog.published_in(folder, newest=newest).items()}
+
+    @staticmethod
+    def published_in(folder: Path, *, newest: int | None = None) -> dict[str, dict[str, float]]:
+        """By run id `seconds` and, where its log has it, `peak_bytes`, from all logs of a folder or some of the newest;
+        lines that cannot be read are passed over."""
+        out: dict[str, dict[str, float]] = {}
         files = [*sorted(folder.glob("*.jsonl.1")), *sorted(folder.glob("*.jsonl"))]
         if newest is not None:
             files = sorted(files, key=lambda file: file.stat().st_mtime)[-newest:]
         for file in files:
             for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+                if '"published"' not in line:
+                    continue
                 try:
                     entry = json.loads(line)
                 except ValueError:
                     continue
                 if isinstance(entry, dict) and entry.get("event") == "published" and "seconds" in entry:
-                    out[str(entry["run_id"])] = float(entry["seconds"])
+                    numbers = {name: float(entry[name]) for name in ("seconds", "peak_bytes") if name in entry}
+                    out[str(entry["run_id"])] = numbers
         return out
 
     def say(self, text: str) -> None:
@@ -162,6 +171,12 @@ def _ticking(bar: Any) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
+
+
+def _peak_bytes() -> int:
+    """The most memory that this process has had resident so far: all its stages up to now."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak << 10  # Linux counts KiB
 
 
 class Progress:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import polars as pl
 
 from dmtl_cli.config.days import before
 from dmtl_cli.config.errors import NotDue
@@ -13,11 +16,12 @@ from dmtl_cli.data.days import Days
 from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.profile.stored import Profile
 from dmtl_cli.evaluate import history
+from dmtl_cli.evaluate.curves import curves_of, write_curves
 from dmtl_cli.evaluate.exam import Exam
 from dmtl_cli.evaluate.history import Ease, HistoryRanker, Ials, PastReads
-from dmtl_cli.evaluate.lists import POPULARITY, ItemList, impersonal, seen_items
-from dmtl_cli.evaluate.on_catalogue import FRESH, on_catalogue, over_kappa
-from dmtl_cli.evaluate.on_rows import on_rows
+from dmtl_cli.evaluate.lists import POPULARITY, ItemList, impersonal, known_counts, seen_items
+from dmtl_cli.evaluate.on_catalogue import FRESH, on_catalogue, over_kappa, retrieve
+from dmtl_cli.evaluate.on_rows import on_rows, score_rows
 from dmtl_cli.evaluate.rankers import PREFERENCE, REGRESSION, Ranker, RegressionRanker, StudentRanker, TeacherRanker
 from dmtl_cli.evaluate.truth import Truth, load_truth
 from dmtl_cli.runs.artifact import Publication
@@ -44,7 +48,8 @@ def evaluate(run: Run, day: dt.date, served: str = "export", *, beside: bool = T
     inputs, parents = log.inputs([day]) + truth_files, distinct([*models.parents, *log.parents([day])])
 
     def work(publication: Publication) -> Draft:
-        return _measure(run, _read(run, log, day, publication, run.ranks), models, truth, beside=beside)
+        read = _read(run, log, day, publication, run.ranks)
+        return _measure(run, read, models, truth, publication.path if beside else None)
 
     config = run.sections("evaluate") | ({} if beside else {"beside": False})
     return run.publish("evaluation", day, config, inputs, parents, work)
@@ -72,7 +77,7 @@ def evaluate_history(run: Run, day: dt.date, name: str, days: list[dt.date], pas
         with run.log.progress(f"{name} {day}: learning {len(days)} days"):
             reads = past.before(day, days, exam.threshold, publication.tmp)
             ranker = _history_ranker(run, name, exam.day, reads)
-        return Draft(_rows(exam), on_catalogue(exam, {name: ranker}, truth, run.log))
+        return Draft(_rows(exam), on_catalogue(exam, retrieve(exam, {name: ranker}, run.log), truth))
 
     config = run.sections("evaluate") | {"history": numbers}
     return run.publish("evaluation", day, config, inputs, parents, work, shared=False)
@@ -137,21 +142,41 @@ def _rows(exam: Exam) -> dict[str, int]:
     return rows if exam.new_users is None else rows | {"new_users": int(exam.new_users[exam.users].sum())}
 
 
-def _measure(run: Run, day: Day, models: _Models, truth: Truth | None, *, beside: bool) -> Draft:
+def _measure(run: Run, day: Day, models: _Models, truth: Truth | None, folder: Path | None) -> Draft:
+    """Measures the day.
+
+    Args:
+        folder: where to store what is drawn of it; None where the student alone is measured.
+    """
     exam = _exam(run, day, models)
     rankers = _rankers(run, exam, models)
-    if not beside:
+    if folder is None:
         rankers = {name: ranker for name, ranker in rankers.items() if name.startswith("student")}
-    numbers = on_rows(exam, rankers, run.log)
+    scored = score_rows(exam, rankers, run.log)
+    numbers = on_rows(exam, rankers, scored)
+    measured = dict(rankers)
     if models.student:
         rankers[FRESH] = StudentRanker(models.student, day, run, fresh=True)
-    numbers |= on_catalogue(exam, rankers, truth, run.log)
+    tops = retrieve(exam, rankers, run.log)
+    numbers |= on_catalogue(exam, tops, truth)
+    if folder is not None and run.ranks.first:
+        write_curves(folder, curves_of(exam, measured, scored, tops, _known_items(models, exam)))
     if isinstance(student := rankers.get("student"), StudentRanker):
         numbers |= over_kappa(exam, student, truth, run.log)
     if exam.threshold is not None:
         numbers["threshold.seconds"] = exam.threshold
     facts = {name: manifest.as_parent() for name, (_, manifest) in models.named().items()}
     return Draft(_rows(exam), numbers, facts, warnings=_below_regression(numbers, exam.tasks, models.teacher[1].day))
+
+
+def _known_items(models: _Models, exam: Exam) -> pl.DataFrame | None:
+    """`id`, `count` and `first_seen` of the items with an event before the day; None where no profile is."""
+    if models.profile is None:
+        return None
+    profile, as_of = models.profile[1], before(exam.day.day)
+    counts = known_counts(profile, as_of, exposures=exam.exposures)
+    first = profile.first_seen("item").join(counts, on="id", how="left", maintain_order="left")
+    return first.with_columns(pl.col("count").fill_null(0.0))
 
 
 def _below_regression(numbers: dict[str, float], tasks: Tasks, teacher: dt.date) -> list[str]:

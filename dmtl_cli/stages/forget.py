@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -44,8 +45,8 @@ def forget(ws: Workspace, file: Path, wait: float = 0) -> dict[str, Any]:
     """Removes the users that a file names from all that is published, from compare's workspaces too.
 
     Runs that held them and are not published any more go, and so does what is in scratch/, was rejected, or was
-    converted from the log, which is the user's to clean. Killed at any moment it leaves each stage old or new, and the
-    next call finishes.
+    converted from the log, which is the user's to clean, and every page of a report. Killed at any moment it leaves
+    each stage old or new, and the next call finishes.
 
     Args:
         file: an id a line.
@@ -71,6 +72,8 @@ def _forget(ws: Workspace, file: Path) -> dict[str, Any]:
     again = list(renew(graph, users.change))
     doomed = _doomed(Graph(ws), users)
     freed = remove(doomed) + sum(map(sweep, writers(ws))) + _remove_conversions(ws)
+    for each in writers(ws):  # a page may name users; dmtl report --index writes pages again
+        shutil.rmtree(each.root / "report", ignore_errors=True)
     return {
         "users": len(users.found),
         "unknown": len(users.ids) - len(users.found),

@@ -38,7 +38,8 @@ class _Waste:
 
 def gc(ws: Workspace, keep_days: int, max_age_days: int, *, delete: bool, wait: float = 0) -> dict[str, Any]:
     """What is not needed, removed where `delete`: runs that are superseded, or of a day more than `keep_days` before
-    the newest; scratch; logs, refusals and checkpoints of that age; locks of an older version.
+    the newest; scratch; logs, refusals and checkpoints of that age; pages of days that are gone; locks of an older
+    version.
 
     Never what is served or pinned, the newest run of a stage, what `keep_days` or `max_age_days` keep, what one of
     these names as a parent or in its facts, or an export of the last day, which a server may be reading. So every kept
@@ -107,7 +108,8 @@ def _oldest_link(ws: Workspace, waste: set[Path]) -> dt.date:
 
 
 def _files(ws: Workspace, oldest: dt.date, keep_days: int) -> Iterator[_Waste]:
-    """What no stage reads: scratch, logs, refusals of days before `oldest`, and locks. Every writer is shut out."""
+    """What no stage reads: scratch, logs, pages and refusals of days before `oldest`, and locks. Every writer is shut
+    out."""
     old = keep_days * _DAY
     for path in sorted(ws.scratch().glob("*")):
         if not path.name.startswith(CHECKPOINT) or _age(path) > old:
@@ -115,6 +117,9 @@ def _files(ws: Workspace, oldest: dt.date, keep_days: int) -> Iterator[_Waste]:
     for path in sorted((ws.root / "logs").glob("*")):
         if _age(path) > old:
             yield _Waste(ws, path, f"a log of more than {keep_days} days ago")
+    for path in sorted((ws.root / "report").glob("day=*.html")):
+        if (day := folder_day(path.stem.removeprefix("day="))) is not None and day < oldest:
+            yield _Waste(ws, path, "the page of a day that is gone")
     for path in sorted(ws.rejected().glob("*")):
         days = [day for text in re.findall(r"\d{4}-\d\d-\d\d", path.name) if (day := folder_day(text))]
         if _age(path) > old and all(day < oldest for day in days):

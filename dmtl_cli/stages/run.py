@@ -13,6 +13,7 @@ from dmtl_cli.runs.workspace import CHAIN
 from dmtl_cli.stages.build_profile import build_profile
 from dmtl_cli.stages.dump_logits import dump_logits
 from dmtl_cli.stages.evaluate import evaluate
+from dmtl_cli.stages.report import report_run
 from dmtl_cli.stages.train_student import train_student
 from dmtl_cli.stages.train_teacher import train_teacher
 
@@ -34,13 +35,20 @@ def await_day(run: Run, day: dt.date, seconds: float) -> None:
 
 def run_day(run: Run, day: dt.date) -> list[Result]:
     """Builds the day's profile, and those of days that were missed, which evaluation needs; measures on the day what
-    was ready before it, then learns the day."""
-    results = build_profile(run, day)
+    was ready before it, then learns the day. Writes the day's page, of a refused day too."""
     try:
-        results.append(evaluate(run, day))
-    except NotDue as e:
-        run.log.say(f"evaluation {day}: not due, {e}")
-    return results + learn_day(run, day, ALL - {"profile"})
+        results = build_profile(run, day)
+        try:
+            results.append(evaluate(run, day))
+        except NotDue as e:
+            run.log.say(f"evaluation {day}: not due, {e}")
+        results += learn_day(run, day, ALL - {"profile"})
+    except UserError as e:
+        if e.code == Exit.REFUSED:
+            report_run(run, day, again=True)
+        raise
+    report_run(run, day, again=not all(result.up_to_date for result in results))
+    return results
 
 
 def learn_day(run: Run, day: dt.date, stages: Stages = ALL) -> list[Result]:

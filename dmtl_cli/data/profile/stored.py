@@ -104,6 +104,10 @@ class Profile:
         """All ids, sorted."""
         return pl.concat([rows[ID] for rows in self._groups(side, [ID])])
 
+    def first_seen(self, side: str) -> pl.DataFrame:
+        """`id` and `first_seen`, the day of the first event, of every row, sorted by id."""
+        return pl.concat([rows.select(ID, FIRST) for rows in self._groups(side, [ID, FIRST])])
+
     def counts(self, side: str, event: str, half_life_days: float | None, as_of: dt.date) -> pl.DataFrame:
         """`id` and `count` (float64) of every row where it is above 0, as it is when day `as_of` ends.
 

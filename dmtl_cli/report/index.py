@@ -1,0 +1,91 @@
+"""The index of pages: a row a day with its headline, and how the headline moved."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dmtl_cli.config.days import folder_day
+from dmtl_cli.report.blocks import Cell, Charts, Section, Table, duration, number
+from dmtl_cli.report.charts import trend
+from dmtl_cli.report.facts import Facts
+from dmtl_cli.report.page import held_in
+
+_METRICS = (
+    ("AUC click", "teacher.ctr.auc"),
+    ("AUC read", "teacher.ctcvr.auc"),
+    ("PCOC click", "teacher.ctr.pcoc"),
+    ("Recall@50 read", "student.read.recall@50"),
+    ("yesterday's reads", "read_popularity.read.recall@50"),
+)
+
+
+def held_of(facts: Facts) -> dict[str, Any]:
+    """The headline that a page holds for the index."""
+    gates = facts.today.gates.values()
+    rows = facts.today.count("profile", "events")
+    took = [facts.took[m.run_id]["seconds"] for m in facts.runs if m.run_id in facts.took]
+    return {
+        "metrics": {name: facts.today.metric("evaluation", name) for _, name in _METRICS},
+        "rows": rows,
+        "gates": len(gates),
+        "failed": max(sum(not gate.get("passed") for gate in gates), len(facts.refused)),
+        "seconds": round(sum(took), 1) if took else None,
+        "warnings": sum(len(m.facts.get("warnings", ())) for m in facts.runs),
+        "served": None if facts.served is None else facts.served.parent.name.removeprefix("day="),
+        "exported": facts.run("export") is not None,
+    }
+
+
+def pages(folder: Path) -> dict[dt.date, Mapping[str, Any]]:
+    """What the pages of a folder hold, by day."""
+    found: dict[dt.date, Mapping[str, Any]] = {}
+    for file in sorted(folder.glob("day=*.html")):
+        day = folder_day(file.stem.removeprefix("day="))
+        held = held_in(file)
+        if day is not None and isinstance(held, dict):
+            found[day] = held
+    return found
+
+
+def index_sections(found: Mapping[dt.date, Mapping[str, Any]]) -> Sequence[Section]:
+    """Trends, then the table, the newest day first."""
+    days = sorted(found)
+    charts = [
+        trend("rows", days, {"rows": [found[d].get("rows") for d in days]}) if days else None,
+        *(_trend(days, found, word, [name]) for word, name in _METRICS[:3]),
+        _trend(days, found, "Recall@50, read", ["student.read.recall@50", "read_popularity.read.recall@50"])
+        if days
+        else None,
+        trend("time", days, {"time": [found[d].get("seconds") for d in days]}, show=duration) if days else None,
+    ]
+    head = ["day", "gates", "rows", *(word for word, _ in _METRICS), "time", "warnings"]
+    table = Table(head, [_row(day, found[day]) for day in reversed(days)])
+    lead = f"{len(days)} days with a page." if days else "No day has a page yet."
+    return [
+        Section("days", "Days", lead, [table] if days else []),
+        Section("trends", "Trends", "", [Charts([chart for chart in charts if chart is not None])]),
+    ]
+
+
+def _trend(
+    days: Sequence[dt.date], found: Mapping[dt.date, Mapping[str, Any]], title: str, names: Sequence[str]
+) -> Any:
+    series = {name.partition(".")[0]: [found[d].get("metrics", {}).get(name) for d in days] for name in names}
+    return trend(title, days, series) if days else None
+
+
+def _row(day: dt.date, held: Mapping[str, Any]) -> list[Cell]:
+    failed, count = held.get("failed") or 0, held.get("gates") or 0
+    gates: Cell = (f"{failed} failed", "bad") if failed else (f"{count} passed", "good") if count else ("none", "note")
+    metrics = [number(held.get("metrics", {}).get(name)) for _, name in _METRICS]
+    return [
+        (str(day), "", f"day={day}.html"),
+        gates,
+        number(held.get("rows")),
+        *metrics,
+        duration(held.get("seconds")),
+        held.get("warnings") or None,
+    ]

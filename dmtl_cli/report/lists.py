@@ -1,0 +1,138 @@
+"""A few users with what they did and what they are served, in words where the items have titles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from dmtl_cli.config.errors import UserError
+from dmtl_cli.config.schema import Config
+from dmtl_cli.data.log.source import File, Store
+from dmtl_cli.data.profile.stored import Profile
+from dmtl_cli.report.blocks import Section, Words
+from dmtl_cli.report.facts import Facts
+from dmtl_cli.runs.manifest import Manifest
+from dmtl_cli.runs.workspace import Workspace
+from dmtl_cli.serving.export import Export
+
+NAMES = ("title", "name", "headline", "caption", "subject", "text", "description")
+"""what a column of titles is called, the likeliest first"""
+_QUANTILES = (0.1, 0.5, 0.9)
+_HISTORY, _LIST = 8, 10
+_MOST = 512 << 20  # bytes of an export that are read for three lists
+_SAMPLE = 1_000  # rows that tell whether a column has titles
+_CUT = 120  # characters of a title
+
+Ids = list[Any]
+
+
+def lists(facts: Facts, ws: Workspace, config: Config) -> Section | None:
+    """The lists of three users of the day's export: one of few, one of middling, one of many clicks that day. None
+    where there is no export, or it is too large to be read for this."""
+    run, folder = facts.run("export"), ws.current("export", facts.day)
+    if run is None or folder is None or sum(f["bytes"] for f in run.files) > _MOST:
+        return None
+    export = Export(folder)
+    chosen = _chosen(export.users)
+    before = _histories(facts, ws, config, chosen["user_id"])
+    served = [export.recommend(str(user), _LIST)["item_id"].to_list() for user in chosen["user_id"]]
+    clicked = [(items or [])[-_HISTORY:][::-1] for items in chosen["seen_items"].to_list()]
+    columns = {"clicked that day": clicked, **before, "is served": served}
+    ids = {item for lists in columns.values() for items in lists for item in items}
+    column, titles = _titles(config, run, ids)
+    blocks = [
+        Words(f"User {user}", [(name, [_said(item, titles) for item in lists[k]]) for name, lists in columns.items()])
+        for k, user in enumerate(chosen["user_id"])
+    ]
+    words = (
+        f"Items by their column {column}." if column else "The items table has no column that looks like a title: ids."
+    )
+    lead = f"Three users of the day's export, of few, middling and many clicks that day; newest first. {words}"
+    return Section("lists", "A few lists", lead, blocks)
+
+
+def _said(item: Any, titles: Mapping[Any, str]) -> str:
+    title = titles.get(item)
+    return str(item) if title is None else title if len(title) <= _CUT else title[: _CUT - 1] + "…"
+
+
+def _chosen(users: pl.DataFrame) -> pl.DataFrame:
+    """Rows of users at some quantiles of their clicks; equal ones are in the order of their ids."""
+    ranked = users.select("user_id", "seen_items", clicks=pl.col("seen_items").list.len().fill_null(0))
+    active = ranked.filter(pl.col("clicks") > 0)
+    ranked = (active if len(active) else ranked).sort("clicks", "user_id")
+    return ranked[sorted({int(q * (len(ranked) - 1)) for q in _QUANTILES})]
+
+
+def _histories(facts: Facts, ws: Workspace, config: Config, users: pl.Series) -> dict[str, list[Ids]]:
+    """By what they did before, the last items of each user, newest first, as the day's profile has them."""
+    folder = ws.current("profile", facts.day)
+    features = [f for f in config.features if f.side == "user" and f.profile is not None and f.profile.history]
+    if folder is None or not features:
+        return {}
+    found = Profile.open(folder).features("user", users, features, facts.day)
+    words = {f.name: f"{f.profile.history}, up to that day" for f in features if f.profile}
+    lists = {
+        words[name]: [(items or [])[-_HISTORY:][::-1] for items in found[name].to_list()] for name in found.columns
+    }
+    return dict(list(lists.items())[-1:])  # the last one is the rarer event: reads beside clicks
+
+
+def _titles(config: Config, run: Manifest, ids: set[Any]) -> tuple[str | None, dict[Any, str]]:
+    """(the column of titles, title by id), from the files of the items table that the export read."""
+    table = config.data.items
+    if table is None:
+        return None, {}
+    inside = PurePosixPath(table.path)
+    store = Store(config.data.root)
+    read = [one for one in run.inputs if inside in PurePosixPath(one["path"]).parents]
+    column: str | None = None
+    titles: dict[Any, str] = {}
+    for one in read:
+        try:
+            with File(store, one["path"], one["bytes"], 0).open() as file:
+                column = column or _title_column(file, table.key)
+                if column is None:
+                    return None, {}
+                titles |= _of(file, table.key, column, ids)
+        except (UserError, pa.ArrowException, KeyError):  # the log has changed since: the lists are shown by their ids
+            continue
+    return column, titles
+
+
+def _of(file: pq.ParquetFile, key: str, column: str, ids: set[Any]) -> dict[Any, str]:
+    wanted = pa.array(sorted(ids))
+    out: dict[Any, str] = {}
+    for k in range(file.num_row_groups):
+        rows = file.read_row_group(k, [key, column], use_threads=False)
+        kept = rows.filter(pc.is_in(rows[key].cast(wanted.type), wanted))
+        pairs = zip(kept[key].cast(wanted.type).to_pylist(), kept[column].to_pylist(), strict=True)
+        out |= {item: " ".join(text.split()) for item, text in pairs if text and text.strip()}
+    return out
+
+
+def _title_column(file: pq.ParquetFile, key: str) -> str | None:
+    """A text column by a name of NAMES, else the one whose values are words, nearly all of them different."""
+    schema = file.schema_arrow
+    texts: list[str] = [
+        f.name for f in schema if f.name != key and (pa.types.is_string(f.type) or pa.types.is_large_string(f.type))
+    ]
+    by_name = {name.lower().rpartition("_")[2]: name for name in reversed(texts)}
+    named = [str(by_name[name]) for name in NAMES if name in by_name]
+    if named:
+        return named[0]
+    if not file.num_row_groups or not texts:
+        return None
+    first = next(file.iter_batches(_SAMPLE, row_groups=[0], columns=texts, use_threads=False), None)
+    return None if first is None else next((name for name in texts if _is_words(first.column(name).to_pylist())), None)
+
+
+def _is_words(values: Iterable[str | None]) -> bool:
+    known = [v for v in values if v]
+    return len(known) > 1 and len({*known}) > 0.8 * len(known) and sum(" " in v for v in known) > 0.5 * len(known)
