@@ -7,16 +7,18 @@ from typing import Annotated
 import typer
 
 from dmtl_cli.cli.ending import guarded
-from dmtl_cli.cli.options import ConfigFile, Json, Sets, show
+from dmtl_cli.cli.options import LOOKING, ConfigFile, Json, Sets, listed, show
 from dmtl_cli.config.days import parse_day
 from dmtl_cli.config.reading import load_config
 
 commands = typer.Typer()
-OfDay = Annotated[str | None, typer.Option("--day", help="Default the newest.", show_default=False)]
-Index = Annotated[bool, typer.Option("--index", help="The index of all days, and pages that are not there yet.")]
+OfDay = Annotated[str | None, typer.Option("--day", metavar="DAY", help="Default the newest.", show_default=False)]
+Index = Annotated[
+    bool, typer.Option("--index", metavar="", help="The index of all days, and pages that are not there yet.")
+]
 
 
-@commands.command("report")
+@listed(commands, "report", LOOKING, "--config mylog.yaml --day 2026-01-02")
 @guarded
 def report(
     config: ConfigFile,
