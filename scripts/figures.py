@@ -131,7 +131,7 @@ def kuairand(table: list[list[str]]) -> Any:
     figure.legend(loc="outside right upper", fontsize=8)
     figure.suptitle(
         "KuaiRand, 6 days: whole catalogue, settings chosen by hand on earlier days\n"
-        "Means of seeds 1, 2, 3; bars: as long as largest less smallest. Lists and EASE have no seed. Axes from 0.",
+        "Means of seeds 1, 2, 3 (lists and EASE have none); bar: as long as largest less smallest.\nAxes from 0.",
         x=0.01, ha="left", fontsize=10,
     )  # fmt: skip
     return figure

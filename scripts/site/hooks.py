@@ -1,4 +1,4 @@
-"""What mkdocs does to a page of docs/ beside its own work, so that one text reads well on a code host and on the site."""
+"""What is done to a page of docs/ before mkdocs reads it, so that one text does for a code host and for the site."""
 
 from __future__ import annotations
 
