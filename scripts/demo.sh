@@ -8,7 +8,7 @@ set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
 . "$here/scripts/env.sh"
 venv=${DMTL_VENV:-$here/.venv}
-[ -n "${DMTL_VENV:-}" ] || make_env "$venv" "$here" plot
+[ -n "${DMTL_VENV:-}" ] || make_env "$venv" "$here" train,plot,report
 dmtl=$venv/bin/dmtl
 work=${DMTL_DEMO:+$DMTL_DEMO/work}
 data=${DMTL_DEMO:+$DMTL_DEMO/data}
