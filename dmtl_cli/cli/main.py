@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for group in (publishing, inspecting, report, serving, keeping, synth, init):
+for group in (init, publishing, inspecting, report, serving, keeping, synth):
     app.registered_commands += group.commands.registered_commands
 app.registered_commands.sort(key=lambda command: PANELS.index(str(command.rich_help_panel)))  # the order of --help
 
