@@ -35,10 +35,6 @@ class Log:
     roles: Roles
     inputs: Inputs
 
-    def is_nested(self, column: str) -> bool:
-        """Whether a column lies in an object of JSON, whose fields nothing reads."""
-        return self.events.files.form == JSON and "." in column
-
 
 @dataclass
 class Written:
@@ -274,10 +270,6 @@ def _later(roles: Roles) -> list[str]:
 
 
 def _line(log: Log, role: str, guess: Guess) -> str:
-    if log.is_nested(guess.column):
-        flat = guess.column.replace(".", "_")
-        todo = f"it lies in an object, which is not read: write the lines flat, with a key {flat} (jq, or a view)"
-        return f"# {role}: {_scalar(guess.column)}  # {EDIT}: {_comment(todo)}"
     others = f"; or {', '.join(guess.others[:3])}" if guess.others else ""
     return f"{role}: {_scalar(guess.column)}  # {_comment(guess.why + others)}"
 

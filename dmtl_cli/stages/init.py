@@ -64,12 +64,7 @@ def _log(root: str) -> Log:
     known = [(fits_events(roles), roles, table) for table in named if (roles := roles_of(table.frame))]
     _, roles, events = max(known, key=lambda k: (k[0], k[2].bytes))
     others = [table for table in named if table is not events]
-    log = Log(place, events, roles, inputs_of(events, roles, others))
-    nested = [each for each in log.inputs.used if log.is_nested(each.column)]
-    log.inputs.used[:] = [each for each in log.inputs.used if each not in nested]
-    why = "it lies in an object, which is not read"
-    log.inputs.unused.extend(Guess(each.column, why) for each in nested)
-    return log
+    return Log(place, events, roles, inputs_of(events, roles, others))
 
 
 def _with_names(table: Table) -> Table:

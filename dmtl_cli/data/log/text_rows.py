@@ -197,7 +197,8 @@ def _require_utf8(file: File, text: bytes, number: int) -> None:
 
 
 def json_rows(file: File, typed: Typed) -> Iterator[JsonRows]:
-    """Rows of a file with a JSON object a line. A column of numbers and texts is text, one of objects holds no values.
+    """Rows of a file with a JSON object a line. Fields of an object are columns, `a.b`. A column of numbers and texts
+    is text, one of lists of objects holds no values.
 
     Raises:
         UserError: 65 a line is no JSON object, a column has values of several types or an integer beyond int64; 66 it
@@ -237,7 +238,19 @@ def _objects(file: File, lines: list[bytes], number: int) -> pl.DataFrame:
         raise UserError(
             f"{file}: column {large[0]}, from line {number} on: an integer beyond int64", "write it as text"
         )
-    return frame.with_columns(_without_fields(frame[name]) for name, kind in frame.schema.items() if _has_fields(kind))
+    flat = _flat(file, frame)
+    return flat.with_columns(_without_fields(flat[name]) for name, kind in flat.schema.items() if _has_fields(kind))
+
+
+def _flat(file: File, frame: pl.DataFrame) -> pl.DataFrame:
+    """The fields of an object as columns of their own: `b` of the object `a` is `a.b`. Raises UserError 65."""
+    while objects := [name for name, kind in frame.schema.items() if isinstance(kind, pl.Struct)]:
+        fields = [f for name in objects for f in frame[name].struct.unnest().rename(lambda f: f"{name}.{f}")]  # noqa: B023
+        frame = frame.drop(objects)
+        if twice := sorted({f.name for f in fields} & {*frame.columns}):
+            raise UserError(f"{file}: column {twice[0]} and a field of that name", "give one of them another name")
+        frame = frame.with_columns(fields)
+    return frame
 
 
 def _wrong_line(file: File, lines: list[bytes], number: int) -> UserError | None:
