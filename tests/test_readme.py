@@ -66,8 +66,12 @@ def run(command: str, folder: Path, capfd: pytest.CaptureFixture[str]) -> str:
 
 def test_the_stages_one_by_one(here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(here)
-    check, plan = (b.split("#")[0] for b in blocks("sh") if "dmtl check" in b)
-    assert "40 items" in run(check, here, capfd) and "to be chosen" in run(plan, here, capfd)
+    new, plan = (b for b in blocks("sh") if "dmtl check" in b)
+    init, check = new.splitlines()
+    assert "uid" in run(init, here, capfd) and "40 items" in run(check, here, capfd)
+    guessed, own = (load_config(here / name).data.events for name in ("guessed.yaml", "mylog.yaml"))
+    assert guessed == own.model_copy(update={"partition": guessed.partition})
+    assert "to be chosen" in run(plan.split("#")[0], here, capfd)
     run("dmtl backfill --config mylog.yaml --from 2026-01-01 --to 2026-01-02", here, capfd)
     (stages,) = [b for b in blocks("sh") if "dump-logits" in b]
     assert [run(line, here, capfd) for line in stages.splitlines()] == [""] * 6

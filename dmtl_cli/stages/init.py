@@ -16,6 +16,10 @@ from dmtl_cli.guess.layout import Table, complete_day, tables
 from dmtl_cli.guess.values import local_days
 from dmtl_cli.guess.writing import Log, path_of, written, zone_of
 
+FEW = 4
+"""days that a first chain takes"""
+DAY = dt.timedelta(1)
+
 
 def init(root: str, out: Path, *, force: bool = False) -> dict[str, Any]:
     """Writes a config for the log at `root`, and returns what was guessed.
@@ -31,7 +35,8 @@ def init(root: str, out: Path, *, force: bool = False) -> dict[str, Any]:
         raise UserError(f"{out} exists", "name another with -o, or give --force", Exit.CANNOT_CREATE)
     log = _log(root)
     day = _day(log)
-    config = written(log, f"work/{out.stem}", _about(log, root, out, day))
+    steps = _steps(out, _first(log, day), day)
+    config = written(log, f"work/{out.stem}", _about(log, root, steps))
     _write(out, config.text)
     return {
         "config": str(out),
@@ -40,6 +45,7 @@ def init(root: str, out: Path, *, force: bool = False) -> dict[str, Any]:
         "format": log.events.files.form,
         "day": str(day) if day else None,
         "days": len(log.events.files.days),
+        "next": steps,
         "roles": _roles(log),
         "edits": [{"line": line, "key": key, "what": what} for line, key, what in config.edits],
     }
@@ -73,17 +79,39 @@ def _with_names(table: Table) -> Table:
 
 def _day(log: Log) -> dt.date | None:
     """The newest complete day: by folders and names, else by the sample's times."""
+    return complete_day(_days(log).items())
+
+
+def _days(log: Log) -> dict[dt.date, int]:
+    """Days and how large each is: bytes by folders and names, else rows of the sample by their times."""
     if log.events.files.days:
-        return complete_day(log.events.files.days)
+        return dict(log.events.files.days)
     time, unit = log.roles.time, log.roles.time_unit
     if time is None or unit is None:
-        return None
+        return {}
     s = log.events.frame[time.column]
     days = local_days(s, unit, zone_of(s, unit)[0]).drop_nulls().value_counts().sort(pl.first())
-    return complete_day([(day, n) for day, n in days.iter_rows()])
+    return dict(days.iter_rows())
 
 
-def _about(log: Log, root: str, out: Path, day: dt.date | None) -> list[str]:
+def _steps(config: Path, first: dt.date | None, last: dt.date | None) -> list[str]:
+    """The commands from here to a served top K: a student is there from the second day on."""
+    many = first is not None and first != last
+    days = f"backfill --config {config} --from {first} --to {last}" if many else f"run --config {config} --day {last}"
+    lines = [f"check --config {config} --day {last}", days]
+    lines += [f"recommend --config {config} --user ID"] if many else []
+    return [f"dmtl {line}".replace(" None", " YYYY-MM-DD") for line in lines]
+
+
+def _first(log: Log, last: dt.date | None) -> dt.date | None:
+    """The first of at most FEW days that end with the last one and lie one after the other in the log."""
+    there, first = _days(log), last
+    while first is not None and first - DAY in there and last is not None and (last - first).days < FEW - 1:
+        first -= DAY
+    return first
+
+
+def _about(log: Log, root: str, steps: list[str]) -> list[str]:
     files = log.events.files
     size, rows = sum(size for _, size in files.files), len(log.events.frame)
     several = f"{len(files.files):,} files" if len(files.files) > 1 else "1 file"
@@ -92,8 +120,8 @@ def _about(log: Log, root: str, out: Path, day: dt.date | None) -> list[str]:
         f"({several}, {size / 1e6:,.1f} MB).",
         "A guess stands beside its reason; where it is wrong, edit the line. No setting of a model is written: the log",
         "decides.",
-        f"Check:   dmtl check --config {out} --day {day or 'YYYY-MM-DD'}",
-        f"Run:     dmtl run --config {out} --day {day or 'YYYY-MM-DD'}",
+        "Next:",
+        *(f"  {step}" for step in steps),
     ]
 
 
@@ -136,11 +164,7 @@ def described(found: dict[str, Any]) -> str:
     lines = [f"{found['events']}: {found['format']}{days}", ""]
     lines += [f"{r['role']:17}{_short(r['column'], 24):26}{_short(r['why'], 110)}" for r in found["roles"]]
     lines += [f"{'EDIT':17}{'line ' + str(e['line']):26}{_short(e['what'], 110)}" for e in found["edits"]]
-    day = found["day"] or "YYYY-MM-DD"
-    config = found["config"]
-    lines += ["", f"written: {config}", "next:"]
-    lines += [f"  dmtl check --config {config} --day {day}", f"  dmtl run --config {config} --day {day}"]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", f"written: {found['config']}", "next:", *(f"  {step}" for step in found["next"])])
 
 
 def _short(text: str, most: int) -> str:
