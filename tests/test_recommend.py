@@ -53,7 +53,9 @@ def test_a_batch_is_one_after_the_other(chain: Project, tmp_path: Path) -> None:
     whole, first = pl.read_parquet(out), out.read_bytes()
     for user in users[:9]:
         one = chain.call("recommend", "--user", user, "-k", 5, "--json").json["items"]
-        assert whole.filter(pl.col("user_id") == user)["item_id"].to_list() == [row["item_id"] for row in one]
+        assert whole.filter(pl.col("user_id") == user)["item_id"].cast(pl.String).to_list() == [
+            row["item_id"] for row in one
+        ]
     told = chain.call("recommend", "--users", tmp_path / "users.txt", "-o", out, "-k", 5, "--json").json
     assert {k: told[k] for k in ("known", "cold", "unknown")} == {"known": 9, "cold": 0, "unknown": 1}
     assert out.read_bytes() == first
