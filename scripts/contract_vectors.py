@@ -25,7 +25,7 @@ from contract_worlds import CASES, CONFIGS, DAYS, FORGOTTEN, tables_of
 
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.serving.export import Export
-from dmtl_cli.serving.files import input_names
+from dmtl_cli.serving.files import input_names, open_tower
 
 
 def publish(name: str, scratch: Path, out: Path) -> None:
@@ -67,8 +67,10 @@ def answer(export: Export, request: dict[str, Any]) -> dict[str, Any]:
         return {"error": True}
     named: dict[str, np.ndarray[Any, Any]] = {"ids": encoded.ids.astype(np.int64), "floats": encoded.floats}
     named |= {f"sequence_{k}": s.astype(np.int64) for k, s in enumerate(encoded.sequences)}
-    inputs = {name: named[name] for name in input_names(export.encoder.layout(side))}
-    vector = export.vectors(frame, side)[0]
+    layout = export.encoder.layout(side)
+    inputs = {name: named[name] for name in input_names(layout)}
+    tower = open_tower(export.folder, side, layout, export.described["embedding_rows"], None)
+    vector = tower.run(None, inputs)[0][0]
     out: dict[str, Any] = {
         "inputs": {name: rows[0].tolist() for name, rows in inputs.items()},
         "vector": vector.tolist(),

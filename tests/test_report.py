@@ -342,6 +342,14 @@ def test_gc_takes_pages_of_days_that_are_gone(tmp_path: Path) -> None:
     assert chain.project.call("report", "--index").code == 0
 
 
+def test_forget_takes_all_pages(project: Project, tmp_path: Path) -> None:
+    """A list may be of a user who is to be forgotten."""
+    shutil.copytree(project.ws, tmp_path / "ws")
+    (tmp_path / "users.txt").write_text("1\n")
+    ended = project.call("forget", "--users", tmp_path / "users.txt", workspace=tmp_path / "ws")
+    assert (ended.code, ended.err) == (0, "") and not (tmp_path / "ws/report").exists()
+
+
 # -- numbers -----------------------------------------------------------------------------------------------------------
 
 

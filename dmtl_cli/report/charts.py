@@ -9,40 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dmtl_cli.report.blocks import Chart, Mark, Table, number, share
+from dmtl_cli.report.style import STYLES
 
 Values = Sequence[float | None]
-STYLES = {  # of models, everywhere the same: name, colour, shape, dash
-    "teacher": ("teacher", "var(--blue)", "circle", []),
-    "student_teacher": ("student's teacher", "var(--blue)", "cross", [2, 2]),
-    "student": ("student, served", "var(--red)", "square", []),
-    "student.preference": ("student, preference", "var(--amber)", "triangle-up", []),
-    "regression": ("regression", "var(--green)", "diamond", [6, 3]),
-    "read_popularity": ("yesterday's reads", "var(--soft)", "triangle-down", [2, 3]),
-    "popularity": ("popularity", "var(--soft)", "cross", [6, 3]),
-    "exposure_rate": ("exposure rate", "var(--soft)", "diamond", [1, 3]),
-    "clicked": ("clicked that day", "var(--green)", "circle", [6, 3]),
-    "shown": ("shown that day", "var(--soft)", "square", [2, 3]),
-}
-FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
-"""as the page's style has it; a variable would be of no known width"""
-CONFIG: dict[str, Any] = {
-    "background": None,
-    "font": FONT,
-    "view": {"stroke": None},
-    "axis": {
-        "labelColor": "var(--muted)",
-        "titleColor": "var(--muted)",
-        "titleFontWeight": "normal",
-        "titleFontSize": 11,
-        "labelFontSize": 11,
-        "gridColor": "var(--line)",
-        "domain": False,
-        "ticks": False,
-        "labelPadding": 6,
-    },
-    "axisX": {"grid": False},
-    "legend": {"disable": True},
-}
 _SIZE = {"width": "container", "autosize": {"type": "fit", "contains": "padding"}}
 _SHORT, _TALL = 130, 210
 
@@ -86,15 +55,18 @@ def trend(
     layers += lines
     spec = _spec(layers, _SHORT) | {"data": {"values": rows}}
     _share_scale(spec, low, high, show)
-    newest = next((v for v in reversed(next(iter(there.values()))) if v is not None), None)
-    said = f"{title} by day, {days[0]} to {days[-1]}; " + "; ".join(
-        f"{_label(name)} {show(next((v for v in reversed(values) if v is not None), None))}"
-        for name, values in there.items()
-    )
+    said = f"{title} by day, {days[0]} to {days[-1]}; {_newest(there, show)}"
     table = _trend_table(days, there, limits, show)
-    return Chart(
-        title, spec, said, table, show(newest) if len(there) == 1 else "", _legend(there) if len(there) > 1 else ()
-    )
+    value, legend = (_last(next(iter(there.values())), show), []) if single else ("", _legend(there))
+    return Chart(title, spec, said, table, value, legend)
+
+
+def _newest(series: Mapping[str, Values], show: Callable[[float | None], str]) -> str:
+    return "; ".join(f"{_label(name)} {_last(values, show)}" for name, values in series.items())
+
+
+def _last(values: Values, show: Callable[[float | None], str]) -> str:
+    return show(next((v for v in reversed(values) if v is not None), None))
 
 
 def _lines(
@@ -226,12 +198,7 @@ def _trend_table(
 
 def reliability(title: str, curves: Mapping[str, Sequence[Mapping[str, float]]]) -> Chart:
     """Observed over predicted rate of bins, beside the diagonal of a calibrated model, with two standard errors."""
-    rows: list[dict[str, Any]] = []
-    for name, bins in curves.items():
-        for b in bins:
-            error = 2 * math.sqrt(max(b["observed"] * (1 - b["observed"]), 1e-9) / max(b["rows"], 1))
-            ends = {"low": max(0.0, b["observed"] - error), "high": b["observed"] + error}
-            rows.append({"model": _label(name), **{k: b[k] for k in ("predicted", "observed", "rows")}, **ends})
+    rows = _bins(curves)
     most = max([1e-6, *(max(row["predicted"], row["observed"]) for row in rows)]) * 1.08
     scale = {"domain": [0, most], "nice": False}
     diagonal = {
@@ -273,20 +240,24 @@ def reliability(title: str, curves: Mapping[str, Sequence[Mapping[str, float]]])
     return Chart(title, _spec(layers, _TALL + 30), said, table, legend=_legend(curves))
 
 
+def _bins(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> list[dict[str, Any]]:
+    """A row for each bin, with its rate two standard errors lower and higher."""
+    rows: list[dict[str, Any]] = []
+    for name, bins in curves.items():
+        for b in bins:
+            error = 2 * math.sqrt(max(b["observed"] * (1 - b["observed"]), 1e-9) / max(b["rows"], 1))
+            ends = {"low": max(0.0, b["observed"] - error), "high": b["observed"] + error}
+            rows.append({"model": _label(name), **{k: b[k] for k in ("predicted", "observed", "rows")}, **ends})
+    return rows
+
+
 def histogram(title: str, found: Mapping[str, Any], words: tuple[str, str]) -> Chart:
     """How scores are spread over rows with and without the label, each as shares of its own rows.
 
     Args:
         words: what rows with and without it are called.
     """
-    rows = []
-    bins = len(found["positive"])
-    step = (found["to"] - found["from"]) / bins
-    for name, word in zip(("negative", "positive"), reversed(words), strict=True):
-        total = max(1, sum(found[name]))
-        for k, count in enumerate(found[name]):
-            start = found["from"] + k * step
-            rows.append({"rows": word, "start": start, "end": start + step, "share": count / total, "count": count})
+    rows = _heights(found, words)
     names = [words[1], words[0]]
     colour = {"field": "rows", "type": "nominal", "scale": {"domain": names, "range": ["var(--soft)", "var(--red)"]}}
     x = {
@@ -330,6 +301,19 @@ def histogram(title: str, found: Mapping[str, Any], words: tuple[str, str]) -> C
     )
     legend = [Mark(words[1], "var(--soft)", "box", ()), Mark(words[0], "var(--red)", "", ())]
     return Chart(title, spec, f"{title}: scores of rows {words[0]} and {words[1]}", table, legend=legend)
+
+
+def _heights(found: Mapping[str, Any], words: tuple[str, str]) -> list[dict[str, Any]]:
+    """A row for each bin of the rows with and without the label, and its share of these."""
+    rows = []
+    bins = len(found["positive"])
+    step = (found["to"] - found["from"]) / bins
+    for name, word in zip(("negative", "positive"), reversed(words), strict=True):
+        total = max(1, sum(found[name]))
+        for k, count in enumerate(found[name]):
+            start = found["from"] + k * step
+            rows.append({"rows": word, "start": start, "end": start + step, "share": count / total, "count": count})
+    return rows
 
 
 def _quoted(text: str) -> str:

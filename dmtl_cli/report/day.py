@@ -83,7 +83,7 @@ def _quality_tiles(today: Numbers) -> Iterator[Tile]:
     known = [(label, value) for label, value in pcoc.items() if value is not None]
     if known:
         (label, first), *rest = known
-        state: State = "good" if abs(first - 1) < 0.1 else "note"
+        state: State = "good" if all(abs(value - 1) < 0.1 for _, value in known) else "note"
         yield Tile(f"PCOC, {TASKS[label]}", number(first), [f"{TASKS[n]} {number(v)}" for n, v in rest[:1]], state)
     for label in ("read", "click"):
         found = today.metric("evaluation", f"student.{label}.recall@50")

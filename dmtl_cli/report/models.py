@@ -9,9 +9,9 @@ from typing import Any
 
 from dmtl_cli.report import charts
 from dmtl_cli.report.blocks import Cell, Chart, Charts, Section, Table, number, share
-from dmtl_cli.report.charts import STYLES
 from dmtl_cli.report.day import TASKS
 from dmtl_cli.report.facts import Facts
+from dmtl_cli.report.style import STYLES
 
 _ABSENT = "The day's evaluation stored nothing to draw: there was none, or an earlier version made it."
 _RETRIEVED = ("student", "student.preference", "teacher", "read_popularity", "popularity", "clicked")

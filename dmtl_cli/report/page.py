@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dmtl_cli.report.blocks import Block, Cell, Chart, Charts, Lines, Mark, Section, Table, Tiles, Words, number
-from dmtl_cli.report.charts import CONFIG
+from dmtl_cli.report.style import CONFIG
 
 _SHAPES = {
     "circle": "M8.5 6a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0-7 0",
