@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import math
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,13 +15,19 @@ import httpx
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from serving_over_http import FULL, ITEMS, USERS, Running, point, publish_export, running
+from test_models import ITEM, encoder_of, feature
 
+from dmtl_cli.config.errors import UserError
 from dmtl_cli.serving import api
 from dmtl_cli.serving.answers import Answers, Users
 from dmtl_cli.serving.attributes import Attributes
 from dmtl_cli.serving.export import Export
+from dmtl_cli.serving.places import Places
 from dmtl_cli.serving.requests import Health, Made, Recommended
+from dmtl_cli.student.export import files
 
 FROZEN = Path(__file__).parent / "contract" / "frozen"
 
@@ -471,8 +477,31 @@ def test_an_export_of_an_earlier_version_has_no_attributes(tmp_path: Path) -> No
     assert Attributes(export.items[0], export.item_features).frame.columns == ["item_id"]
 
 
-def test_items_are_stored_without_vectors(home: Path) -> None:
+def test_items_are_stored_without_vectors(home: Path, tmp_path: Path) -> None:
     export = Export.open(home)
     assert export.item_features.equals(ITEMS.select("category", "item_id", "price", "tags"))
-    assert {f.name for f in FULL.features_of_side("item")} == {*export.item_features.columns}
-    assert all(math.isfinite(x) for x in export.item_features["price"])
+    encoder = encoder_of(*ITEM, feature("look", "item", "vector", dim=2))
+    files.write_item_features(tmp_path, ITEMS.with_columns(look=[0.5, 1.0]), encoder)
+    assert pl.read_parquet(tmp_path / "items.parquet").columns == [
+        "item_id",
+        *(f"feature.{name}" for name in ("category", "item_id", "price", "tags")),
+    ]
+
+
+def test_items_of_another_order_are_refused(home: Path, tmp_path: Path) -> None:
+    shutil.copytree(Export.open(home).folder, tmp_path / "run")
+    files.write_item_features(tmp_path / "run", ITEMS.reverse(), FULL, "00" * 32)
+    with pytest.raises(UserError, match=r"items.parquet: .* in their order") as e:
+        _ = Export(tmp_path / "run").item_features
+    assert e.value.code == 65
+
+
+@given(
+    st.lists(st.integers(-5, 5), unique=True), st.lists(st.none() | st.integers(-6, 6) | st.integers(2**62, 2**63 - 1))
+)
+def test_places_are_a_dictionary(ids: list[int], wanted: list[int | None]) -> None:
+    for dtype, name in ((pl.Int64, int), (pl.String, str)):
+        column = [name(i) for i in ids]
+        asked = [None if w is None else name(w) for w in wanted]
+        expected = [{v: n for n, v in enumerate(column)}.get(w, -1) for w in asked]
+        assert Places(pl.Series(column, dtype=dtype)).rows(pl.Series(asked, dtype=dtype)).tolist() == expected

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.errors import UserError
 from dmtl_cli.runs.manifest import MANIFEST, Manifest
 from dmtl_cli.serving.answers import Answers, Users
 from dmtl_cli.serving.attributes import Attributes, read_more
@@ -56,8 +56,8 @@ class Served:
                 self._stamp = stamp
                 self._say(f"dmtl: {self.items} was read again")
             self.problem = None
-        except (UserError, OSError, MemoryError) as e:
-            error = e if isinstance(e, UserError) else UserError(f"{type(e).__name__}: {e}", code=Exit.IO)
+        except Exception as e:  # whatever it is, the thread that follows must go on
+            error = e if isinstance(e, UserError) else UserError(f"{type(e).__name__}: {e}")
             self._metrics.failed_swaps.inc()
             if error.line() != self.problem:
                 self._say(f"{error.line()}; run {self.now.run_id} goes on")
