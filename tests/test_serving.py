@@ -59,6 +59,7 @@ def write(folder: Path, settings: Settings, key: str) -> kept.Kept:
     write_towers(folder, towers, key)
     made = vectors(towers["item"], FULL.encode(ITEMS, "item"))
     served = files.write_items(folder, ITEMS[ID], made, settings.vectors, key)
+    files.write_item_features(folder, ITEMS, FULL, key)
     files.write_users(folder, USERS, SEEN, key)
     FULL.write(folder, files.score_facts(student, 0.0), key)
     users = vectors(towers["user"], FULL.encode(USERS, "user"))
@@ -105,7 +106,7 @@ def test_every_file_carries_the_key(runs: dict[str, Path]) -> None:
         extra = {KEY: ""}
         torch.export.load(run / f"{side}_tower.pt2", extra_files=extra)
         found[f"{side}_tower.pt2"] = extra[KEY]
-    for name in ("item_vectors", "users", "vocabularies"):
+    for name in ("item_vectors", "items", "users", "vocabularies"):
         found[f"{name}.parquet"] = pq.read_metadata(run / f"{name}.parquet").metadata[KEY.encode()].decode()
     from safetensors import safe_open
 
