@@ -19,10 +19,10 @@ extras = project["optional-dependencies"]
 named = [*project["dependencies"], *(r for name in extras if name not in ("dev", "docs", "baselines") for r in extras[name])]
 for requirement in named:
     name, _, rest = requirement.partition(">=")
-    if name != "torch":  # its builds differ by machine: name one by PIP_CONSTRAINT
+    if name != "torch":  # its builds differ by machine: a file that PIP_CONSTRAINT names may choose
         print(f"{name}=={re.split('[,; ]', rest)[0]}")
 EOF
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$here[dev]" --constraint "$bounds"
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable "$here[dev]" --constraint "$bounds" ${PIP_CONSTRAINT:+--constraint "$PIP_CONSTRAINT"}
   printf %s "$want" >"$venv/.made-for"
 fi
 cd "$here"
