@@ -22,7 +22,6 @@ from worlds import BASE, DAYS, Project, dmtl
 
 from dmtl_cli.evaluate.curves import histogram, reliability
 from dmtl_cli.report import blocks, library, writing
-from dmtl_cli.report.lists import NAMES, _is_words
 from dmtl_cli.report.page import held_in
 from dmtl_cli.runs.progress import RunLog
 from dmtl_cli.synth.generate import generate
@@ -409,12 +408,6 @@ def test_sizes_and_durations() -> None:
     ]
     assert [blocks.duration(s) for s in (8.41, 600, 10_000)] == ["8.4 s", "10 min", "2.8 h"]
     assert blocks.share(0.2534) == "25.3%"
-
-
-def test_a_title_is_text_of_many_different_words() -> None:
-    assert NAMES[0] == "title" and _is_words(["The third man", "Ran", "A short film"])
-    assert not _is_words(["comedy drama", "comedy drama", "comedy drama"]) and not _is_words(["a1", "b2", "c3"])
-    assert not _is_words([None, None])
 
 
 def test_logs_tell_seconds_and_memory(tmp_path: Path) -> None:
