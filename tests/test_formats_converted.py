@@ -203,24 +203,23 @@ def test_a_conversion_that_dies_is_made_again(tmp_path: Path, monkeypatch: pytes
 
 
 LOOK = """
-import datetime, sys
-from pathlib import Path
-from test_formats_converted import finder
+import datetime, pathlib, sys
+from dmtl_cli.config.data import Data
+from dmtl_cli.data.log.day_files import DayFinder
+data, folder = sys.argv[1:]
+found = DayFinder(Data.model_validate_json(data), pathlib.Path(folder))
 for day in (1, 2):
-    print(finder(Path(sys.argv[1])).find(datetime.date(2026, 1, day)).identities[0]["digest"])
+    print(found.find(datetime.date(2026, 1, day)).identities[0]["digest"])
 """
 
 
 def test_two_commands_at_once(tmp_path: Path) -> None:
     (tmp_path / "e.csv").write_text(HEAD + rows(*[1, 2] * 10_000))
-    command = [sys.executable, "-c", LOOK, str(tmp_path)]
-    paths = os.pathsep.join(["tests", *sys.path])
-    both = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": paths})
-        for _ in "ab"
-    ]
+    here = finder(tmp_path)
+    command = [sys.executable, "-c", LOOK, here.data.model_dump_json(), str(tmp_path / "ws/converted")]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in "ab"]
     found = [one.communicate(timeout=60)[0].split() for one in both]
-    assert found[0] == found[1] == [finder(tmp_path).find(day).identities[0]["digest"] for day in (FIRST, SECOND)]
+    assert found[0] == found[1] == [here.find(day).identities[0]["digest"] for day in (FIRST, SECOND)]
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------
