@@ -36,6 +36,7 @@ def write(folder: Path, settings: Settings, key: str) -> kept.Kept:
     write_towers(folder, towers, key)
     made = vectors(towers["item"], FULL.encode(ITEMS, "item"))
     served = files.write_items(folder, ITEMS[ID], made, settings.vectors, key)
+    files.write_item_features(folder, ITEMS, FULL, key)
     files.write_users(folder, USERS, SEEN, key)
     FULL.write(folder, files.score_facts(student, 0.0), key)
     users = vectors(towers["user"], FULL.encode(USERS, "user"))

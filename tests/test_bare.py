@@ -95,7 +95,7 @@ def test_a_bare_log_is_served(tmp_path: Path, world: list[pl.DataFrame], label: 
         assert history[user[0]] == its or sorted(history[user[0]]) == sorted(its), "equal times may change places"
     user = users["user_id"][0]
     top = dmtl("recommend", "--config", file, "--user", user, "-k", 5, "--json")
-    assert top.code == 0 and {i["item_id"] for i in json.loads(top.out)["items"]} <= set(whole["what"])
+    assert top.code == 0 and {i["item_id"] for i in json.loads(top.out)["items"]} <= set(map(str, whole["what"]))
     events = {f.profile.events[0] for f in load_config(file).features if f.profile and f.profile.events}
     assert ("exposure" in events) == (label == WITH_CLICKS), "a log of clicks alone does not count what was shown"
 

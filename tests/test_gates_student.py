@@ -106,9 +106,9 @@ def test_a_student_that_learned_nothing_is_refused(project: Project, rates: dict
 def test_a_tower_whose_onnx_differs_is_refused(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     write = onnx_file.write
 
-    def tampered(file: Path, program: Program) -> None:
+    def tampered(file: Path, program: Program, key: str) -> None:
         weights = {n: w.detach() + 0.1 if w.is_floating_point() else w for n, w in program.weights.items()}
-        write(file, replace(program, weights=weights))
+        write(file, replace(program, weights=weights), key)
 
     monkeypatch.setattr(onnx_file, "write", tampered)
     refused(project, "export", "export.onnx", student__exposure__kappa=0.5)

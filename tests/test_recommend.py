@@ -40,7 +40,10 @@ def test_its_manifest_says_what_is_kept(chain: Project) -> None:
     gates = {gate["name"]: gate for gate in document["gates"]}
     assert gates["export.index_recall"]["kind"] == "quality" and gates["export.index_recall"]["passed"]
     assert gates["export.mapped"]["passed"] and document["config"]["export"]["faiss"]
-    assert Export.open(chain.ws).key == document["key"]
+    export = Export.open(chain.ws)
+    assert export.key == document["key"] and len(export.item_features) == len(export.items[0])
+    stored = {f.name for f in export.encoder.features_of_side("item") if f.kind != "vector"}
+    assert {*export.item_features.columns} == stored and export.item_features.null_count().sum_horizontal()[0] == 0
 
 
 def test_a_batch_is_one_after_the_other(chain: Project, tmp_path: Path) -> None:
@@ -53,7 +56,8 @@ def test_a_batch_is_one_after_the_other(chain: Project, tmp_path: Path) -> None:
     whole, first = pl.read_parquet(out), out.read_bytes()
     for user in users[:9]:
         one = chain.call("recommend", "--user", user, "-k", 5, "--json").json["items"]
-        assert whole.filter(pl.col("user_id") == user)["item_id"].to_list() == [row["item_id"] for row in one]
+        batch = whole.filter(pl.col("user_id") == user)["item_id"].cast(pl.String)
+        assert batch.to_list() == [row["item_id"] for row in one]
     told = chain.call("recommend", "--users", tmp_path / "users.txt", "-o", out, "-k", 5, "--json").json
     assert {k: told[k] for k in ("known", "cold", "unknown")} == {"known": 9, "cold": 0, "unknown": 1}
     assert out.read_bytes() == first

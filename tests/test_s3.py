@@ -155,8 +155,8 @@ def test_an_object_that_vanishes_between_listing_and_reading(
 ) -> None:
     listed = Store.files
 
-    def files(store: Store, path: str) -> list[File]:
-        found = listed(store, path)
+    def files(store: Store, path: str, *suffixes: Any) -> list[File]:
+        found = listed(store, path, *suffixes)
         for file in found:
             s3.fs.delete_file(f"bucket/{own.home.name}/{file.path}")
         return found

@@ -56,7 +56,7 @@ def test_every_file_carries_the_key(runs: dict[str, Path]) -> None:
         extra = {KEY: ""}
         torch.export.load(run / f"{side}_tower.pt2", extra_files=extra)
         found[f"{side}_tower.pt2"] = extra[KEY]
-    for name in ("item_vectors", "users", "vocabularies"):
+    for name in ("item_vectors", "items", "users", "vocabularies"):
         found[f"{name}.parquet"] = pq.read_metadata(run / f"{name}.parquet").metadata[KEY.encode()].decode()
     from safetensors import safe_open
 

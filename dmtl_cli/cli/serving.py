@@ -1,15 +1,18 @@
-"""The command that answers from the export that is served: for one user, or for a file of them."""
+"""The commands that answer from the export that is served: for one user, for a file of them, or over HTTP."""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dmtl_cli.cli import signals
 from dmtl_cli.cli.ending import guarded
-from dmtl_cli.cli.options import SERVING, ConfigFile, Json, Sets, listed, workspace
+from dmtl_cli.cli.options import SERVING, ConfigFile, Json, Sets, listed, seconds, workspace
 from dmtl_cli.config.errors import Exit, UserError, printable
 
 if TYPE_CHECKING:
@@ -33,6 +36,18 @@ ExcludeSeen = Annotated[
 ]
 Verify = Annotated[
     bool, typer.Option("--verify", metavar="", help="Hash every file of the export first, not only its size.")
+]
+Place = Annotated[Path, typer.Argument(metavar="PLACE", help="A workspace, its export/, or the folder of one export.")]
+Host = Annotated[str, typer.Option("--host", metavar="HOST", help="The address to listen at.")]
+Port = Annotated[int, typer.Option("--port", metavar="PORT", min=0, max=65_535, help="0: any that is free.")]
+Poll = Annotated[str, typer.Option("--poll", metavar="DURATION", help="How often LATEST is looked at: 1s, 10s, 1m.")]
+Computing = Annotated[
+    int | None,
+    typer.Option("--threads", metavar="N", min=1, max=256, help="Requests computed at a time; default: the cores."),
+]
+Items = Annotated[
+    Path | None,
+    typer.Option("--items", metavar="FILE", help="Parquet or CSV with item_id, and columns to filter by."),
 ]
 
 
@@ -85,3 +100,33 @@ def _many(export: Export, users: Path, out: Path, k: int, exclude_seen: bool, as
         some = ", ".join(map(printable, found.unknown[:3])) + (", ..." if len(found.unknown) > 3 else "")
         told = f"{len(found.unknown)} users are not in the export and left out: {some}"
         typer.echo(f"dmtl: {found.known + found.cold} users in {out}; {told}", err=True)
+
+
+@listed(commands, "serve", SERVING, "work/mylog --port 8000")
+@guarded
+def serve(
+    place: Place,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    poll: Poll = "10s",
+    threads: Computing = None,
+    items: Items = None,
+) -> None:
+    """Answers over HTTP from the export that LATEST names, and follows it."""
+    if (pause := seconds(poll, "--poll")) <= 0:
+        raise UserError(f"--poll: expected 1s or more, got {poll!r}", code=Exit.USAGE)
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")  # a request has one core; many make use of all
+    from dmtl_cli.serving.server import serve as serve_until_stopped
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        serve_until_stopped(place, host=host, port=port, poll=pause, threads=threads or cores, items=items, say=_say)
+    except signals.Stopped as stopped:  # raised once open requests were answered
+        if stopped.number == signal.SIGHUP:
+            raise
+        _say("dmtl: stopped")
+
+
+def _say(line: str) -> None:
+    typer.echo(printable(line), err=True)

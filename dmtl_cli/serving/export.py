@@ -14,9 +14,10 @@ from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.runs.contents import decoding, read_json
-from dmtl_cli.serving.files import StoredUsers, input_names, open_tower, read_users
+from dmtl_cli.serving.files import ITEMS, StoredUsers, input_names, open_tower, read_items, read_users
 from dmtl_cli.serving.index import Index
 from dmtl_cli.serving.opening import check_described, check_files, find, key_of
+from dmtl_cli.serving.places import Places
 from dmtl_cli.serving.search import Floats, Ints, Pairs, top_k
 from dmtl_cli.serving.vectors import MAPPED, MappedVectors, read_ids, read_table
 
@@ -109,9 +110,18 @@ class Export:
         return Index(self.folder, len(ids), found.shape[1]) if Index.usable(self.folder) else None
 
     @cached_property
-    def _places(self) -> pl.DataFrame:
-        """Item ids in their order, and the row of each."""
-        return self.items[0].alias("id").to_frame().with_row_index("row").sort("id")
+    def _places(self) -> Places:
+        return Places(self.items[0])
+
+    @cached_property
+    def item_features(self) -> pl.DataFrame:
+        """[I] raw features of `items` by feature name, but for those of kind vector; no column in an export of an
+        earlier version.
+        """
+        ids = self.items[0]
+        if not (self.folder / ITEMS).is_file():
+            return pl.DataFrame(height=len(ids))
+        return raw_features(read_items(self.folder, ids))
 
     @cached_property
     def users(self) -> pl.DataFrame:
@@ -240,7 +250,7 @@ class Export:
         """
         users = self.vectors(frame, "user")
         rows, dots = self.search(users, k, exclude=exclude, among=among)
-        ids, items = self.items
+        ids = self.items[0]
         owner, place = np.nonzero(rows >= 0)
         found_rows = rows[owner, place]
         found = {
@@ -249,17 +259,24 @@ class Export:
             "item_id": ids.gather(found_rows),
             "score": self.score(dots[owner, place]),
         }
-        if "exposure" in self.blocks:
-            part = {name: (users[owner, at] * items[found_rows, at]).sum(1) for name, at in self.blocks.items()}
-            found |= {"exposure": part["exposure"], "preference": self.score(part["preference"])}
-        return pl.DataFrame(found)
+        return pl.DataFrame(found | self.parts(users[owner], found_rows))
+
+    def parts(self, users: Floats, rows: Ints) -> dict[str, npt.NDArray[Any]]:
+        """What the scores of vectors of users [n, d] and rows of `items` [n] are the sum of: `exposure` [n] and
+        `preference` [n], a logit; nothing where the export has one block.
+        """
+        if "exposure" not in self.blocks:
+            return {}
+        items = self.items[1]
+        part = {name: (users[:, at] * items[rows, at]).sum(1) for name, at in self.blocks.items()}
+        return {"exposure": part["exposure"], "preference": self.score(part["preference"])}
 
     def search(
         self,
         users: Floats,
         k: int,
         *,
-        exclude: pl.Series | None = None,
+        exclude: pl.Series | Pairs | None = None,
         among: npt.NDArray[np.bool_] | None = None,
     ) -> tuple[Ints, Floats]:
         """Rows of `items` [n, k] and dot products [n, k] of vectors of users [n, d], best first, ties by row; -1 and
@@ -269,7 +286,8 @@ class Export:
         With `among`, or where many are excluded, all items are compared.
 
         Args:
-            exclude, among: as of `recommend_rows`.
+            exclude: as of `recommend_rows`, or rows of users and of `items`.
+            among: as of `recommend_rows`.
         """
         items = self.items[1]
         barred = self._barred(exclude) if exclude is not None else None
@@ -287,15 +305,18 @@ class Export:
             rows, dots = np.take_along_axis(rows, order, 1), np.take_along_axis(dots, order, 1)
         return rows[:, :k], dots[:, :k]
 
-    def _barred(self, exclude: pl.Series) -> Pairs:
+    def _barred(self, exclude: pl.Series | Pairs) -> Pairs:
         """Users' rows and the rows of the items that they exclude; ids that are no item are left out."""
+        if isinstance(exclude, Pairs):
+            return exclude
         lists = pl.DataFrame({"user": np.arange(len(exclude)), "id": exclude.cast(pl.List(self._ids("item")))})
-        pairs = lists.filter(pl.col("id").list.len() > 0).explode("id").drop_nulls()
-        known = self._places
-        at = known["id"].search_sorted(pairs["id"]).to_numpy()
-        found = known[np.minimum(at, len(known) - 1)]
-        pairs = pairs.with_columns(item=found["row"].cast(pl.Int64)).filter(found["id"] == pairs["id"])
-        return Pairs(pairs["user"].to_numpy(), pairs["item"].to_numpy())
+        pairs = lists.filter(pl.col("id").list.len() > 0).explode("id")
+        found = self.item_rows(pairs["id"])
+        return Pairs(pairs["user"].to_numpy()[found >= 0], found[found >= 0])
+
+    def item_rows(self, ids: pl.Series) -> Ints:
+        """[n] where in `items` some ids are; -1 where they are not."""
+        return self._places.rows(ids)
 
     def recommend(self, user: str, k: int, *, exclude_seen: bool = False) -> pl.DataFrame:
         """The k best items of one served user: item_id and score, best first; with an exposure block also the two
@@ -330,6 +351,6 @@ class Export:
 
 
 def raw_features(users: pl.DataFrame) -> pl.DataFrame:
-    """Raw features by feature name, of rows of users.parquet."""
+    """Raw features by feature name, of rows of users.parquet or items.parquet."""
     named = {c: c.removeprefix("feature.") for c in users.columns if c.startswith("feature.")}
     return users.select(named.keys()).rename(named)

@@ -1,4 +1,4 @@
-"""Towers and users of an export, read back: what does not fit the others is 65, as a server must not start with it."""
+"""Towers, users and items of an export, read back: what does not fit the others is 65, no server may start with it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dmtl_cli.runs.contents import decoding
 from dmtl_cli.serving.opening import check_weights
 from dmtl_cli.serving.vectors import check_ids
 
-USERS = "users.parquet"
+USERS, ITEMS = "users.parquet", "items.parquet"
 
 
 def input_names(layout: Layout) -> tuple[str, ...]:
@@ -70,6 +70,16 @@ def read_users(folder: Path, ids: pl.DataType, items: pl.DataType, features: Seq
         _check_users(frame, ids, items, features)
         if not len(frame):
             raise ValueError("it has no user")
+        return frame
+
+
+def read_items(folder: Path, ids: pl.Series) -> pl.DataFrame:
+    """items.parquet. Raises UserError 65: its items are not those of the vectors, one by one."""
+    path = folder / ITEMS
+    with decoding(path):
+        frame = pl.read_parquet(path)
+        if not frame["item_id"].equals(ids):
+            raise ValueError("expected the items of item_vectors.parquet in their order")
         return frame
 
 

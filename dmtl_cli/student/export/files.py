@@ -1,4 +1,4 @@
-"""The files of an export: both towers, item vectors, users, and how raw values become inputs.
+"""The files of an export: both towers, item vectors, users, items, and how raw values become inputs.
 
 One run id for all of it, so that towers of two versions are never mixed.
 """
@@ -19,6 +19,7 @@ from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.data.log.day import ID, Day
 from dmtl_cli.runs.keyed import with_key
 from dmtl_cli.serving import vectors as stored
+from dmtl_cli.serving.files import ITEMS, USERS
 from dmtl_cli.serving.search import Floats
 from dmtl_cli.student.build import Blocks
 from dmtl_cli.student.doubts import spread
@@ -27,7 +28,7 @@ from dmtl_cli.student.export.towers import Served, towers_of, vectors, write_tow
 
 FLOAT32 = Export(index="exact")
 """what is written where a config has no say: vectors as the tower makes them"""
-_GROUP = 8_192  # users in a row group
+_GROUP = 8_192  # rows in a row group
 _SPREAD = 4_096  # users, and items, whose vectors are compared: enough for two digits
 
 
@@ -77,6 +78,7 @@ def write_export(
     items = encoder.encode(served, "item", False)
     exact = vectors(towers["item"], items)
     as_stored = write_items(folder, served[ID], exact, settings.vectors, key)
+    write_item_features(folder, served, encoder, key)
     write_users(folder, day.users, _seen(day), key)
     facts = score_facts(student, kappa)
     encoder.write(folder, facts, key)
@@ -109,9 +111,24 @@ def write_users(folder: Path, users: pl.DataFrame, seen: pl.DataFrame, key: str 
     features = [pl.col(name).alias(f"feature.{name}") for name in sorted(users.columns) if name != ID]
     served = users.select(ID, *features).join(seen, on=ID, how="left").sort(ID)
     out = served.select(pl.col(ID).alias("user_id"), "seen_items", pl.exclude(ID, "seen_items"))
-    table = out.to_arrow(compat_level=pl.CompatLevel.oldest())
-    table = table.cast(with_key(table.schema, key))
-    pq.write_table(table, folder / "users.parquet", compression="zstd", row_group_size=_GROUP)
+    _write_table(out, folder / USERS, key)
+
+
+def write_item_features(folder: Path, items: pl.DataFrame, encoder: Encoder, key: str = "") -> None:
+    """items.parquet: item_id and raw features, by which a server filters, in the order of the vectors. Those of kind
+    vector, which nobody filters by, are left out: they may be larger than all the rest of an export.
+
+    Args:
+        items: column `:id` and raw features by name.
+    """
+    names = sorted(f.name for f in encoder.features_of_side("item") if f.kind != "vector")
+    features = [pl.col(name).alias(f"feature.{name}") for name in names if name in items.columns]
+    _write_table(items.select(pl.col(ID).alias("item_id"), *features), folder / ITEMS, key)
+
+
+def _write_table(frame: pl.DataFrame, file: Path, key: str) -> None:
+    table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+    pq.write_table(table.cast(with_key(table.schema, key)), file, compression="zstd", row_group_size=_GROUP)
 
 
 def score_facts(student: Blocks, kappa: float) -> dict[str, Any]:

@@ -1,0 +1,189 @@
+"""What one export answers: requests of the server as plain Python, without HTTP.
+
+An `Answers` never changes but for what it remembers, so that threads share one and a request keeps to the one that it
+began with.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from dmtl_cli.config.errors import UserError, did_you_mean
+from dmtl_cli.serving.attributes import Attributes
+from dmtl_cli.serving.export import Export, raw_features
+from dmtl_cli.serving.places import Places
+from dmtl_cli.serving.requests import Recommend, Row, Vectors
+from dmtl_cli.serving.search import Floats, Ints, Pairs
+
+Answer = dict[str, Any]
+
+
+class Refused(Exception):
+    """A request that cannot be answered, in one line, with the status of HTTP that says so."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class Users:
+    """The users of an export, with the vectors of those who were asked for before."""
+
+    def __init__(self, export: Export) -> None:
+        self._export = export
+        self._stored = export.users.rechunk()
+        self._raw = raw_features(self._stored)
+        self._places = Places(self._stored["user_id"])
+        width = export.items[1].shape[1]
+        self._vectors: Floats = np.zeros((len(self._stored), width), np.float32)  # memory is taken when it is written
+        self._made = np.zeros(len(self._stored), np.bool_)
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+    def rows(self, users: list[str]) -> Ints:
+        """[n] the row of each user, -1 of one who is not known. Raises Refused 400: no id of the export's type."""
+        return self._places.rows(_ids(users, self._export.user_ids, "user"))
+
+    def vectors(self, rows: Ints) -> Floats:
+        """[n, d] of known users, computed once."""
+        if len(missing := rows[~self._made[rows]]):
+            self._vectors[missing] = self._export.vectors(_some(self._raw, missing), "user")
+            self._made[missing] = True
+        return self._vectors[rows]
+
+    def raw(self, row: int) -> pl.DataFrame:
+        """[1] raw features of a known user."""
+        return self._raw[row : row + 1]
+
+    def seen(self, row: int) -> pl.Series:
+        """Ids of items that a known user clicked on the export's day."""
+        found: pl.Series | None = self._stored["seen_items"][row]
+        return pl.Series([], dtype=self._stored.schema["seen_items"].inner) if found is None else found  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """An export that is served."""
+
+    export: Export
+    day: dt.date
+    run_id: str
+    users: Users
+    attributes: Attributes
+    since: float = field(default_factory=time.monotonic)
+
+    @property
+    def identity(self) -> Answer:
+        return {"day": str(self.day), "run_id": self.run_id, "key": self.export.key}
+
+    def recommend(self, asked: Recommend) -> Answer:
+        """As `Recommended`. Raises Refused: 400, 404 a user who is not known, and no features."""
+        names: list[str | None] = [*asked.users] if asked.users else [asked.user]
+        known = np.full(1, -1) if names == [None] else self.users.rows([n for n in names if n is not None])
+        if asked.user is not None and known[0] < 0 and asked.features is None:
+            raise Refused(404, f"user {asked.user!r} is not in the export of {self.day}, and no features are given")
+        if asked.features is None:
+            answered = np.flatnonzero(known >= 0)
+            vectors = self.users.vectors(known[answered])
+        else:
+            answered = np.zeros(1, np.int64)
+            stored = self.users.raw(int(known[0])) if known[0] >= 0 else None
+            vectors = self._of_values([asked.features], "user", stored)
+        lists = self._lists(asked, vectors, known[answered]) if len(answered) else []
+        found = dict(zip(answered.tolist(), lists, strict=True))
+        results = [
+            {"user": name, "known": bool(row >= 0), "items": found.get(n, [])}
+            for n, (name, row) in enumerate(zip(names, known, strict=True))
+        ]
+        return {"export": self.identity, "results": results}
+
+    def vectors(self, asked: Vectors) -> Answer:
+        """As `Made`. Raises Refused 400."""
+        return {"export": self.identity, "vectors": self._of_values(asked.rows, asked.side).tolist()}
+
+    def _lists(self, asked: Recommend, vectors: Floats, known: Ints) -> list[list[Answer]]:
+        """The items of each of some users [n], who are at rows `known` of the users."""
+        if asked.kappa is not None:
+            try:
+                vectors = self.export.with_kappa(vectors, asked.kappa)
+            except UserError as e:
+                raise Refused(400, f"kappa: {_said(e)}") from None
+        among = self._among(asked) if asked.filter else None
+        rows, dots = self.export.search(vectors, asked.k, exclude=self._barred(asked, known), among=among)
+        owner, place = np.nonzero(rows >= 0)
+        found = rows[owner, place]
+        columns: dict[str, list[Any]] = {
+            "item_id": self.export.items[0].gather(found).cast(pl.String).to_list(),
+            "score": self.export.score(dots[owner, place]).tolist(),
+            **{name: part.tolist() for name, part in self.export.parts(vectors[owner], found).items()},
+        }
+        items = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        ends = np.cumsum((rows >= 0).sum(1))
+        return [items[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+
+    def _among(self, asked: Recommend) -> Any:
+        try:
+            return self.attributes.mask(asked.filter)
+        except UserError as e:
+            raise Refused(400, _said(e)) from None
+
+    def _barred(self, asked: Recommend, known: Ints) -> Pairs | None:
+        """What users at some rows must not get."""
+        everybody: Ints = np.zeros(0, np.int64)
+        if asked.exclude:
+            everybody = self.export.item_rows(_ids(asked.exclude, self.export.items[0].dtype, "exclude"))
+        lists = [everybody] * len(known)
+        if asked.exclude_seen:
+            seen = (self.export.item_rows(self.users.seen(int(row))) if row >= 0 else everybody for row in known)
+            lists = [np.concatenate([everybody, mine]) for mine in seen]
+        lists = [np.unique(mine[mine >= 0]) for mine in lists]
+        if not any(map(len, lists)):
+            return None
+        return Pairs(np.repeat(np.arange(len(lists)), list(map(len, lists))), np.concatenate(lists))
+
+    def _of_values(self, rows: list[Row], side: str, stored: pl.DataFrame | None = None) -> Floats:
+        """Vectors of raw values as they were sent; what is not named is null, or as `stored` [1] says."""
+        names = [f.name for f in self.export.encoder.features_of_side(side)]
+        if unknown := sorted({name for row in rows for name in row} - {*names}):
+            near = did_you_mean(unknown[0], names)
+            raise Refused(400, f"no feature {unknown[0]!r} of {side}s{near}; expected some of {', '.join(names)}")
+        columns = []
+        for name in names:
+            if stored is not None and name not in rows[0]:
+                columns.append(stored[name])
+                continue
+            try:
+                columns.append(pl.Series(name, [row.get(name) for row in rows], strict=True))
+            except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError):
+                raise Refused(400, f"feature {name}: expected values of one type that fits int64 or double") from None
+        try:
+            return self.export.vectors(pl.DataFrame(columns), side)
+        except UserError as e:
+            raise Refused(400, _said(e)) from None
+
+
+def _some(frame: pl.DataFrame, rows: Ints) -> pl.DataFrame:
+    """Rows of a frame; one is sliced, as a gather of a million lists takes 50 ms."""
+    return frame[int(rows[0]) : int(rows[0]) + 1] if len(rows) == 1 else frame[rows]
+
+
+def _ids(ids: list[str], kind: Any, where: str) -> pl.Series:
+    """Ids, given as text, in the type of the log; null where an int64 cannot be so large. Raises Refused 400."""
+    if kind == pl.String:
+        return pl.Series(ids, dtype=pl.String)
+    wrong = next((text for text in ids if not (text.isascii() and text.removeprefix("-").isdigit())), None)
+    if wrong is not None:
+        raise Refused(400, f"{where}: expected integers as text, got {wrong[:40]!r}")
+    numbers = [int(text) if len(text) < 21 else 2**63 for text in ids]
+    return pl.Series([n if -(2**63) <= n < 2**63 else None for n in numbers], dtype=pl.Int64)
+
+
+def _said(e: UserError) -> str:
+    return f"{e.message}; {e.hint}" if e.hint else e.message

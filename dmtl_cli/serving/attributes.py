@@ -1,0 +1,125 @@
+"""What is known of items, to filter by: the export's items.parquet, and a file of further columns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from dmtl_cli.config.errors import Exit, UserError, did_you_mean
+from dmtl_cli.runs.disk import reading
+from dmtl_cli.serving.requests import Range, Scalar
+
+Mask = npt.NDArray[np.bool_]
+Wanted = Mapping[str, "Range | list[Scalar] | Scalar"]
+_ID = "item_id"
+_MASKS = 64  # kept: most requests of a page have the same filter
+
+
+def read_more(file: Path, ids: pl.Series) -> pl.DataFrame:
+    """Columns of a Parquet or CSV file with `item_id`, for each of some items [I], null where it has none.
+
+    Raises:
+        UserError: 66 there is no such file; 65 it is neither, or has no ids of the items' type, each once; 74.
+    """
+    if not file.is_file():
+        raise UserError(f"--items {file}: there is no such file", "name a Parquet or CSV with item_id", Exit.NO_INPUT)
+    try:
+        with reading(file):
+            frame = (
+                pl.read_csv(file, schema_overrides={_ID: ids.dtype})
+                if file.suffix == ".csv"
+                else pl.read_parquet(file, hive_partitioning=False)
+            )
+    except pl.exceptions.PolarsError as e:
+        said = " ".join(str(e).split())[:120]
+        raise UserError(f"--items {file}: {type(e).__name__}: {said}", "give Parquet or CSV with item_id") from e
+    found = frame.schema.get(_ID)
+    if found != ids.dtype:
+        what = f"--items {file}: {_ID}: expected {ids.dtype}, got {found or 'no such column'}"
+        raise UserError(what, "give ids in the type of the log")
+    if frame[_ID].null_count() or frame[_ID].n_unique() < len(frame):
+        raise UserError(f"--items {file}: {_ID}: expected each once, and no null", "write a row an item")
+    return ids.alias(_ID).to_frame().join(frame, on=_ID, how="left", maintain_order="left").drop(_ID)
+
+
+class Attributes:
+    """Columns of items, row by row of `Export.items`.
+
+    Args:
+        ids: [I]
+        columns: [I] rows each; a later one replaces an earlier of its name.
+    """
+
+    def __init__(self, ids: pl.Series, *columns: pl.DataFrame) -> None:
+        series = {s.name: s for frame in columns for s in frame} | {_ID: ids.alias(_ID)}
+        self.frame = pl.DataFrame(list(series.values()))
+        self._masks: dict[str, Mask] = {}
+
+    def mask(self, wanted: Wanted) -> Mask:
+        """[I] whether an item has a wanted value in every column; a list has one where any of its values is wanted.
+
+        Raises:
+            UserError: no such column; a value of another type than the column's.
+        """
+        told = json.dumps({n: w.model_dump() if isinstance(w, Range) else w for n, w in wanted.items()})
+        if told not in self._masks:
+            holds = [self._holds(name, w) for name, w in wanted.items()]
+            every = pl.all_horizontal(pl.col(_ID).is_not_null(), *holds)  # a literal alone would be one row
+            mask = self.frame.select(every.fill_null(False)).to_series().to_numpy()
+            if len(self._masks) >= _MASKS:
+                self._masks.clear()
+            self._masks[told] = mask
+        return self._masks[told]
+
+    def _holds(self, name: str, wanted: Range | list[Scalar] | Scalar) -> pl.Expr:
+        if name not in self.frame.columns:
+            near = did_you_mean(name, self.frame.columns)
+            raise UserError(f"filter: no column {name!r}{near}", f"expected one of {', '.join(self.frame.columns)}")
+        column, dtype = pl.col(name), self.frame.schema[name]
+        is_list = isinstance(dtype, pl.List | pl.Array)
+        inner: Any = dtype.inner if isinstance(dtype, pl.List | pl.Array) else dtype
+        if isinstance(wanted, Range):
+            if is_list:
+                raise UserError(f"filter: {name}: a range of lists", "expected a value or a list of values")
+            ends = [(op, end) for op, end in (("ge", wanted.min), ("le", wanted.max)) if end is not None]
+            return pl.all_horizontal(True, *(getattr(column, op)(_typed(name, [end], inner)) for op, end in ends))
+        values = wanted if isinstance(wanted, list) else [wanted]
+        some = _typed(name, [v for v in values if v is not None], inner)
+        if is_list:
+            hit = column.list.eval(pl.element().is_in(some.implode())).list.any()
+        else:
+            hit = column.is_in(some.implode())
+        hit = hit.fill_null(False)
+        return hit | column.is_null() if None in values else hit
+
+
+def _typed(name: str, values: list[Scalar], dtype: Any) -> pl.Series:
+    """Values in the type of their column. Ids of integers may be text, days and times are (ISO 8601)."""
+    text = [v for v in values if isinstance(v, str)]
+    numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+    try:
+        if dtype == pl.Boolean:
+            fits = len(text) == len(numbers) == 0
+        elif dtype.is_integer():
+            fits = len(text) + len(numbers) == len(values)
+            values = [int(v) if isinstance(v, str) else v for v in values]
+        elif dtype.is_numeric():
+            fits = len(numbers) == len(values)
+            values = [float(v) for v in numbers]
+        else:
+            fits = len(text) == len(values)
+            if dtype.is_temporal():
+                return pl.Series(values, dtype=pl.String).str.strptime(dtype, strict=True)
+        if fits:
+            return pl.Series(values, dtype=dtype, strict=True)
+    except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError):
+        pass
+    raise UserError(
+        f"filter: {name}: expected {dtype}, got {', '.join(map(repr, values[:3]))}", "see the item's values"
+    )
