@@ -17,6 +17,8 @@ _EXTRAS = {
     "vl_convert": "report",
     "mlflow": "mlflow",
     "tensorboard": "tensorboard",
+    "matplotlib": "plot",
+    "implicit": "baselines",
 }
 """by the module"""
 
