@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,3 +29,11 @@ def s3() -> Iterator[Server]:
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         with serving() as server:
             yield server
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """An export of each of the settings in `exported`; read alone, as tests share them."""
+    from exported import SETTINGS, published
+
+    return {name: published(tmp_path_factory.mktemp(name), s) for name, s in SETTINGS.items()}

@@ -1,7 +1,8 @@
-"""The memory that `check` tells is that of a whole run: two logs that differ in what takes it, run for real."""
+"""The memory that `check` tells is that of a whole run, run for real."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,14 +10,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import pytest
 from worlds import DAYS, Project
-
-CHILD = """
-import resource, subprocess, sys
-done = subprocess.run([sys.executable, "-m", "dmtl_cli.cli", *sys.argv[1:]], stdout=subprocess.DEVNULL)
-print(done.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-"""
 
 
 def log(home: Path, *, rows: int, users: int, items: int, features: int) -> Project:
@@ -55,21 +49,13 @@ def log(home: Path, *, rows: int, users: int, items: int, features: int) -> Proj
     return Project.create(home, home / "log", config=config)
 
 
-@pytest.mark.parametrize(
-    "shape",
-    [
-        {"rows": 4_000, "users": 3_000, "items": 60_000, "features": 1},
-        {"rows": 4_000, "users": 20_000, "items": 2_000, "features": 16},
-    ],
-    ids=["many items", "many features"],
-)
-def test_the_memory_of_a_run(tmp_path: Path, shape: dict[str, int]) -> None:
-    made = log(tmp_path, **shape)
+def test_the_memory_of_a_run(tmp_path: Path) -> None:
+    """Within 20%, where 30% are promised: the same is measured on larger logs."""
+    made = log(tmp_path, rows=2_000, users=12_000, items=12_000, features=8)
     told = made.done("check", 2)["estimates"]["memory_mb"]
     command = ["backfill", "--config", str(made.file), "--from", DAYS[0], "--to", DAYS[1], "--quiet"]
-    out = subprocess.run(
-        [sys.executable, "-c", CHILD, *command], capture_output=True, text=True, timeout=300, check=True
-    )
-    code, kilobytes = map(int, out.stdout.split())
-    assert code == 0, out.stderr
-    assert abs(told / (kilobytes * 1024 / 1e6) - 1) < 0.3, (told, kilobytes)
+    running = subprocess.Popen([sys.executable, "-m", "dmtl_cli.cli", *command], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(running.pid, 0)
+    running.returncode = os.waitstatus_to_exitcode(status)
+    assert running.returncode == 0
+    assert abs(told / (usage.ru_maxrss * 1024 / 1e6) - 1) < 0.2, (told, usage.ru_maxrss)

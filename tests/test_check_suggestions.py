@@ -144,3 +144,11 @@ def test_a_table_of_others(tmp_path: Path) -> None:
     made.write()
     (line,) = said(made)
     assert line.startswith("user_id: the table of users has 25.0% of the day's users: ")
+
+
+def test_a_day_beside_it_that_is_being_written(tmp_path: Path) -> None:
+    made = project(tmp_path)
+    folder = tmp_path / f"log/events/day={DAYS[1]}"
+    folder.mkdir()
+    (folder / "a.parquet").write_bytes(b"PAR1 and no end")
+    assert said(made) == [], "it is no part of this day"

@@ -203,24 +203,23 @@ def test_a_conversion_that_dies_is_made_again(tmp_path: Path, monkeypatch: pytes
 
 
 LOOK = """
-import datetime, sys
-from pathlib import Path
-from test_formats_converted import finder
+import datetime, pathlib, sys
+from dmtl_cli.config.data import Data
+from dmtl_cli.data.log.day_files import DayFinder
+data, folder = sys.argv[1:]
+found = DayFinder(Data.model_validate_json(data), pathlib.Path(folder))
 for day in (1, 2):
-    print(finder(Path(sys.argv[1])).find(datetime.date(2026, 1, day)).identities[0]["digest"])
+    print(found.find(datetime.date(2026, 1, day)).identities[0]["digest"])
 """
 
 
 def test_two_commands_at_once(tmp_path: Path) -> None:
     (tmp_path / "e.csv").write_text(HEAD + rows(*[1, 2] * 10_000))
-    command = [sys.executable, "-c", LOOK, str(tmp_path)]
-    paths = os.pathsep.join(["tests", *sys.path])
-    both = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": paths})
-        for _ in "ab"
-    ]
+    here = finder(tmp_path)
+    command = [sys.executable, "-c", LOOK, here.data.model_dump_json(), str(tmp_path / "ws/converted")]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in "ab"]
     found = [one.communicate(timeout=60)[0].split() for one in both]
-    assert found[0] == found[1] == [finder(tmp_path).find(day).identities[0]["digest"] for day in (FIRST, SECOND)]
+    assert found[0] == found[1] == [here.find(day).identities[0]["digest"] for day in (FIRST, SECOND)]
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------
@@ -277,6 +276,16 @@ def test_what_is_wrong_in_json(tmp_path: Path, text: str, words: str) -> None:
     refused(finder(tmp_path, "json"), 65, words)
 
 
+@pytest.mark.parametrize(("first", "later"), [("1", "[1]"), ("[1]", '[{"a": 1}]')])
+def test_a_column_of_another_type_further_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, later: str
+) -> None:
+    monkeypatch.setattr(text_rows, "SLICE", 16)  # a row each
+    rows = [f'{{"d": "2026-01-01", "x": {x}}}\n' for x in (first, first, first, later)]
+    (tmp_path / "e.json").write_text("".join(rows))
+    refused(finder(tmp_path, "json"), 65, "e.json: from row [34] on a column has values of another type")
+
+
 def test_a_damaged_archive(tmp_path: Path) -> None:
     whole = encoded(pl.DataFrame({"d": ["2026-01-01"] * 500, "x": range(500)}), "csv.gz")
     for damaged, words in ((whole[:-30], "damaged gzip"), (b"not zipped", "damaged gzip")):
@@ -285,7 +294,7 @@ def test_a_damaged_archive(tmp_path: Path) -> None:
 
 
 def test_a_missing_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lake.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     for kind in ("delta", "iceberg"):
         refused(finder(tmp_path, kind), 78, rf"pip install 'dmtl\[{kind}\]'")
 
@@ -294,6 +303,8 @@ def test_tables_that_are_not_there(tmp_path: Path) -> None:
     refused(finder(tmp_path, "delta"), 66, "no Delta table there")
     refused(finder(tmp_path, "iceberg"), 66, "no Iceberg table there")
     refused(finder(tmp_path, "iceberg", events={"path": "e/v1.metadata.json"}), 66, "v1.metadata.json: not there")
+    (tmp_path / "v1.metadata.json").write_text("{}")
+    refused(finder(tmp_path, "iceberg", events={"path": "v1.metadata.json"}), 65, "the Iceberg table cannot be read")
 
 
 @pytest.mark.parametrize(

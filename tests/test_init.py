@@ -132,6 +132,31 @@ def test_recbole_and_movielens(tmp_path: Path) -> None:
     config_of(tmp_path / "movielens")
 
 
+def test_what_lies_beside_a_log(tmp_path: Path) -> None:
+    def write(log: Path) -> None:
+        unseen.movielens(log)
+        (log / "README.txt").write_text("Ratings\n=======\n\nThey are of films, by people, and free, as (see below).\n")
+        (log / "about.json").write_text('{\n "version": 1\n}\n')
+
+    _, raw, text = made(tmp_path, write)
+    assert raw["data"]["events"]["path"] == "ratings.csv"
+    for name, why in (("README.txt", "expected 1 values, got"), ("about.json", "line 1: expected a JSON object")):
+        (line,) = (x for x in text.splitlines() if f"# {name}: not used: " in x)
+        assert why in line
+
+
+def test_a_folder_of_one_file(tmp_path: Path) -> None:
+    """Whatever a format's file may be called, the folder is read by it."""
+
+    def write(log: Path) -> None:
+        (log / "toy").mkdir()
+        unseen.recbole(log / "toy")
+        (log / "toy/toy.item").unlink()
+
+    ended, raw, _ = made(tmp_path, write)
+    assert raw["data"]["events"]["path"] == "toy" and "contains no" not in ended.out, ended.out
+
+
 def test_anonymous_columns_are_said_and_the_file_is_there(tmp_path: Path) -> None:
     ended, raw, text = made(tmp_path, unseen.criteo)
     assert ended.code == 78 and "the day, the user, the item, the label could not be guessed" in ended.err
@@ -160,12 +185,17 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "content", "code"),
-    [("nothing", None, 66), ("notes.md", b"# words", 66), ("bad.parquet", b"PAR1nonsense", 65), ("bad.json", b"{", 65)],
-)
+    [
+        ("nothing", None, 66), ("notes.md", b"# words", 66), ("bad.parquet", b"PAR1nonsense", 65),
+        ("bad.json", b"{", 65),
+        ("numbers.json", b"5\n6\n", 65), ("empty.csv", b"", 66),
+        ("metadata/v1.metadata.json", b"{}", 65), ("_delta_log/0.json", b"nonsense", 66),
+    ],
+)  # fmt: skip
 def test_what_is_no_log(tmp_path: Path, name: str, content: bytes | None, code: int) -> None:
     where = tmp_path / "log"
     if content is not None:
-        where.mkdir()
+        (where / name).parent.mkdir(parents=True)
         (where / name).write_bytes(content)
     ended = dmtl("init", where, "-o", tmp_path / "mine.yaml")
     assert ended.code == code and not (tmp_path / "mine.yaml").exists()

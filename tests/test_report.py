@@ -22,7 +22,6 @@ from worlds import BASE, DAYS, Project, dmtl
 
 from dmtl_cli.evaluate.curves import histogram, reliability
 from dmtl_cli.report import blocks, library, writing
-from dmtl_cli.report.lists import NAMES, _is_words
 from dmtl_cli.report.page import held_in
 from dmtl_cli.runs.progress import RunLog
 from dmtl_cli.synth.generate import generate
@@ -117,7 +116,7 @@ def test_a_run_writes_the_page_of_its_day(project: Project) -> None:
     """And the index; neither is a run, and a rerun of what is up to date leaves them."""
     folder = project.ws / "report"
     assert {f.name for f in folder.glob("[!.]*")} == {*(f"day={d}.html" for d in DAYS[:3]), "index.html"}
-    assert not list(folder.glob(".*.new"))
+    assert not list(folder.glob(".*")), "no draft is left"
     before = {f: f.stat().st_mtime_ns for f in folder.glob("*.html")}
     assert project.call("run", "--day", DAYS[2]).code == 0
     assert {f: f.stat().st_mtime_ns for f in folder.glob("*.html")} == before
@@ -313,7 +312,7 @@ def test_errors_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert ended.code == 66 and "nothing of day 2030-01-01 is published" in ended.err
     assert dmtl("report", "--config", chain.project.file, "--day", "1.1.2026").code == 2
     monkeypatch.setattr(writing, "library", library.library)
-    monkeypatch.setattr(library, "_PACKAGE", "no-such-package")
+    monkeypatch.setattr("dmtl_cli.config.extras.has", lambda _: False)
     ended = chain.project.call("report")
     assert ended.code == 69 and "pip install 'dmtl[report]'" in ended.err
 
@@ -409,12 +408,6 @@ def test_sizes_and_durations() -> None:
     ]
     assert [blocks.duration(s) for s in (8.41, 600, 10_000)] == ["8.4 s", "10 min", "2.8 h"]
     assert blocks.share(0.2534) == "25.3%"
-
-
-def test_a_title_is_text_of_many_different_words() -> None:
-    assert NAMES[0] == "title" and _is_words(["The third man", "Ran", "A short film"])
-    assert not _is_words(["comedy drama", "comedy drama", "comedy drama"]) and not _is_words(["a1", "b2", "c3"])
-    assert not _is_words([None, None])
 
 
 def test_logs_tell_seconds_and_memory(tmp_path: Path) -> None:

@@ -17,10 +17,8 @@ import typer
 
 from dmtl_cli.cli import colours, signals
 from dmtl_cli.config.errors import Exit, NotDue, UserError
+from dmtl_cli.config.extras import install
 from dmtl_cli.runs.progress import RunLog
-
-_EXTRAS = {"torch": "train", "onnx": "train", "fastapi": "serve", "uvicorn": "serve"}
-"""what a server, or a machine that only looks, can do without, by the extra that brings it"""
 
 
 def started_by_torchrun() -> bool:
@@ -76,10 +74,8 @@ def outcome(work: Callable[[], None], log: RunLog) -> tuple[int, str]:
         what = f"cannot read or write {e.filename or 'stdout or a file'}: {e.strerror or e}"
         return int(Exit.IO), UserError(what, "check the disk, run it again").line()
     except Exception as e:
-        if isinstance(e, ModuleNotFoundError) and (extra := _EXTRAS.get((e.name or "").partition(".")[0])):
-            return _refused(
-                UserError(f"{e.name} is not installed", f"pip install 'dmtl[{extra}]'", Exit.NO_DEVICE), log
-            )
+        if isinstance(e, ModuleNotFoundError) and (hint := install((e.name or "").partition(".")[0])):
+            return _refused(UserError(f"{e.name} is not installed", hint, Exit.NO_DEVICE), log)
         where = _note(log, "bug", traceback=traceback.format_exc())
         hint = f"the traceback is in {where}, report it" if where else "report it"
         return int(Exit.BUG), UserError(f"bug: {type(e).__name__}: {_short(str(e))}", hint).line()

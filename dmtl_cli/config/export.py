@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from typing import Literal
 
-from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.extras import has, require
 from dmtl_cli.config.section import Section
 
 Numbers = Literal["float32", "float16", "int8"]
@@ -31,13 +30,8 @@ class Export(Section):
 
     def refuse_without_faiss(self) -> None:
         """Raises UserError 78: an index is asked for, and the library that builds it is not installed."""
-        if self.index in ("hnsw", "ivf") and not has_faiss():
-            what = f"export.index: {self.index} needs faiss, which is not installed"
-            raise UserError(what, "pip install 'dmtl[index]', or set export.index: exact", Exit.CONFIG)
-
-
-def has_faiss() -> bool:
-    return find_spec("faiss") is not None
+        if self.index in ("hnsw", "ivf"):
+            require("faiss", f"export.index: {self.index}")
 
 
 def faiss_version() -> str | None:
@@ -45,4 +39,4 @@ def faiss_version() -> str | None:
     for name in ("faiss-cpu", "faiss-gpu", "faiss"):
         with suppress(PackageNotFoundError):
             return version(name)
-    return "unknown" if has_faiss() else None
+    return "unknown" if has("faiss") else None

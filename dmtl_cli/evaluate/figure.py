@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dmtl_cli.config.extras import has
 from dmtl_cli.evaluate.settings import BASELINES, HISTORIES, JOINT, UNTAUGHT
 from dmtl_cli.evaluate.table import OWN_TEACHER, Table
 
@@ -25,7 +25,7 @@ class Axis:
 
 def can_draw() -> bool:
     """Whether matplotlib is installed."""
-    return importlib.util.find_spec("matplotlib") is not None
+    return has("matplotlib")
 
 
 def draw(table: Table, file: Path) -> None:

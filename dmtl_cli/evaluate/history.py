@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy.typing as npt
 import polars as pl
 import torch
 
+from dmtl_cli.config.extras import has
 from dmtl_cli.data.log.day import ID, Day
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.evaluate.rankers import Ints
@@ -37,7 +37,7 @@ _SCORES = 1 << 22  # in memory at a time: 16 MB
 
 def has_implicit() -> bool:
     """Whether the library of implicit ALS is installed."""
-    return importlib.util.find_spec("implicit") is not None
+    return has("implicit")
 
 
 # -- long reads --------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from pyarrow import fs
 
 from dmtl_cli.config.days import folder_day
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.data.log import lake
 from dmtl_cli.data.log.source import Store
 from dmtl_cli.guess import samples
 from dmtl_cli.guess.samples import Text
@@ -44,6 +45,10 @@ class Files:
     together: bool = False
     """whether other tables are in its folder"""
 
+    @property
+    def bytes(self) -> int:
+        return sum(size for _, size in self.files)
+
 
 @dataclass(frozen=True)
 class Table:
@@ -56,19 +61,28 @@ class Table:
     day: dt.date | None
     """the day of the rows, where folders or names have days"""
 
-    @property
-    def bytes(self) -> int:
-        return sum(size for _, size in self.files.files)
+
+@dataclass(frozen=True)
+class Found:
+    """What lies in a place."""
+
+    root: str
+    """the folder that paths are below"""
+    tables: list[Table]
+    """the largest first"""
+    unreadable: list[tuple[str, str]]
+    """(path, why): smaller than a table that is one, such as a README.txt"""
 
 
-def tables(root: str) -> tuple[str, list[Table]]:
-    """The root that the tables are below, and the tables, the largest first.
+def tables(root: str) -> Found:
+    """The tables in a place.
 
     Args:
         root: a folder or a file; local or s3://.
 
     Raises:
-        UserError: 66 there is nothing, or nothing of a known format; 65 a file is damaged; 74 the storage fails.
+        UserError: 66 there is nothing, or nothing of a known format; 65 the largest table is damaged; 74 the storage
+            fails.
     """
     root, one = _root_of(root)
     store = Store(root)
@@ -77,7 +91,17 @@ def tables(root: str) -> tuple[str, list[Table]]:
     if not found:
         what = f"{root}: no Parquet, CSV, JSON lines, Delta or Iceberg in it" if listed else f"{root}: nothing there"
         raise UserError(what, "name the folder or the file of the log", Exit.NO_INPUT)
-    return root, sorted(_united([_read(store, files) for files in found]), key=lambda t: (-t.bytes, t.files.path))
+    read: list[Table] = []
+    unreadable: list[tuple[str, str]] = []
+    for files in sorted(found, key=lambda f: (-f.bytes, f.path)):
+        try:
+            read.append(_read(root, store, files))
+        except UserError as e:
+            if not read or e.code not in (Exit.DATA, Exit.NO_INPUT):
+                raise
+            unreadable.append((files.path, e.message))
+    read.sort(key=lambda t: t.files.path)
+    return Found(root, sorted(_united(read), key=lambda t: (-t.files.bytes, t.files.path)), unreadable)
 
 
 def _united(read: list[Table]) -> list[Table]:
@@ -200,11 +224,10 @@ def _files(stem: str, key: str | None, form: str, members: list[tuple[str, int, 
     return Files(files[0][0] if len(files) == 1 else _folder(files[0][0]), form, files)
 
 
-def _read(store: Store, files: Files) -> Table:
+def _read(root: str, store: Store, files: Files) -> Table:
     """The table with the first rows of a complete day, or of its first and last files."""
-    where = str(store.root / files.path)
     if files.form in (samples.DELTA, samples.ICEBERG):
-        return Table(files, _of_library(store, files, where), None, None)
+        return Table(files, _of_library(root, store, files), None, None)
     day = complete_day(files.days)
     if day is None:
         chosen = [f for f, _ in files.files[:: max(1, len(files.files) - 1)]]
@@ -213,19 +236,16 @@ def _read(store: Store, files: Files) -> Table:
     text: Text | None = None
     frames: list[pl.DataFrame] = []
     for path in chosen[:_MOST]:
-        frame, text = samples.head(store.fs, str(store.root / path), ROWS // min(len(chosen), 2), text)
+        frame, text = samples.head(store.file(path), ROWS // min(len(chosen), 2), text)
         frames.append(frame)
         if day is not None and sum(map(len, frames)) >= ENOUGH:
             break
     return Table(files, pl.concat(frames, how="diagonal_relaxed"), text, day)
 
 
-def _of_library(store: Store, files: Files, where: str) -> pl.DataFrame:
-    uri = where if isinstance(store.fs, fs.LocalFileSystem) else f"s3://{where}"
-    if files.form == samples.DELTA:
-        return samples.delta(uri, ROWS, {})
-    last = max(p for p, _ in files.files if p.endswith(".metadata.json"))
-    return samples.iceberg(store.where(last), ROWS, {})
+def _of_library(root: str, store: Store, files: Files) -> pl.DataFrame:
+    live = lake.delta_files if files.form == samples.DELTA else lake.iceberg_files
+    return samples.first((rows for file in live(root, store, files.path) for rows in file.rows()), ROWS)
 
 
 def _below(path: str, folder: str) -> bool:

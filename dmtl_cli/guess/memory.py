@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from dmtl_cli.data.log import sizes
 
-IMPORTS = 340_000_000
-"""Python with torch, Polars, pyarrow and onnx"""
+IMPORTS = 560_000_000
+"""of a run of next to nothing: Python with torch, Polars, pyarrow, onnx and onnxruntime, and what these allocate"""
 THREAD = 80_000_000
 """sums of gradients that each further thread has of its own: docs/performance.md"""
 KEPT = 1 << 29

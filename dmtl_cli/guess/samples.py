@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
-import io
-import json
 import re
-import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
-from pyarrow import fs
 
-from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.data import Csv
+from dmtl_cli.data.log.places import SUFFIXES
+from dmtl_cli.data.log.source import File
+from dmtl_cli.data.log.text_rows import Rows, csv_rows, json_rows
 
 BYTES = 8 << 20
-"""of a text file's beginning"""
+"""of rows of a text file"""
+_HEAD = 64 << 10  # bytes by which a CSV's separator and header are told
 PARQUET, CSV, JSON, DELTA, ICEBERG = "parquet", "csv", "json", "delta", "iceberg"
-_EXTENSIONS = {
-    **dict.fromkeys((".parquet", ".pq"), PARQUET),
-    **dict.fromkeys((".csv", ".tsv", ".tab", ".txt", ".dat", ".inter", ".item", ".user"), CSV),
-    **dict.fromkeys((".jsonl", ".ndjson", ".json"), JSON),
-}
 _INTEGER, _NUMBER = r"^-?(0|[1-9][0-9]{0,17})$", r"^-?(0|[1-9][0-9]*)?(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
 _UNKNOWN = ("", "NULL", "null", "NA", "N/A", "nan", "NaN", "None", "\\N")
 
@@ -40,51 +34,52 @@ class Text:
 
 def format_of(name: str) -> str | None:
     """The format that a file's name says, compressed or not; None: none that is known."""
-    parts = re.findall(r"\.[a-z0-9]+", name.lower())
-    ends = parts[-2:-1] if parts and parts[-1] in (".gz", ".zst") else parts[-1:]
-    return _EXTENSIONS.get(ends[0]) if ends else None
+    return next((form for form, ends in SUFFIXES.items() if name.lower().endswith(ends)), None)
 
 
-def head(files: fs.FileSystem, path: str, rows: int, text: Text | None = None) -> tuple[pl.DataFrame, Text | None]:
-    """The first rows of a file, and how it is written where it is a CSV.
+def head(file: File, rows: int, text: Text | None = None) -> tuple[pl.DataFrame, Text | None]:
+    """The first rows of a file as they will be read, and how it is written where it is a CSV.
 
     Args:
         text: how a CSV is written; None: as its first lines look.
 
     Raises:
-        UserError: 65 it is not what its name says; 74 the storage fails.
+        UserError: 65 it is not what its name says; 66 it is empty; 74 the storage fails.
     """
-    form = format_of(path)
-    try:
-        if form == PARQUET:
-            return _parquet(files, path, rows), None
-        content = _beginning(files, path)
-        if form == JSON:
-            return _json_lines(content, rows), None
-        text = text or dialect(content)
-        return typed(_table(content, text, rows)), text
-    except (pa.ArrowException, pl.exceptions.PolarsError, UnicodeDecodeError, csv.Error, ValueError, zlib.error) as e:
-        raise UserError(f"{path}: not readable as {form}: {str(e).splitlines()[0]}", "is it damaged?") from None
-    except OSError as e:
-        raise UserError(f"{path}: cannot be read: {e}", "check the path and the credentials", Exit.IO) from None
+    form = format_of(file.path)
+    if form == PARQUET:
+        return _parquet(file, rows), None
+    if form == JSON:
+        return first(json_rows(file, _as_it_is), rows), None
+    text = text or dialect(_beginning(file))
+    names = None if text.header else tuple(f"column_{k + 1}" for k in range(_width(file, text)))
+    return typed(first(csv_rows(file, Csv(separator=text.separator, columns=names), _as_it_is), rows)), text
 
 
-def delta(uri: str, rows: int, options: dict[str, str]) -> pl.DataFrame:
-    """The first rows of a Delta table."""
-    try:
-        from deltalake import DeltaTable
-    except ImportError:
-        raise _extra("delta", "Delta", uri) from None
-    return _frame(DeltaTable(uri, storage_options=options or None).to_pyarrow_dataset().head(rows))
+def first(read: Iterable[Rows], rows: int) -> pl.DataFrame:
+    """So many rows of those that are read, or as many as BYTES hold."""
+    found: list[pl.DataFrame] = []
+    with contextlib.closing(iter(read)) as parts:  # type: ignore[type-var]
+        for part in parts:
+            found.append(part.frame)
+            if sum(map(len, found)) >= rows or sum(f.estimated_size() for f in found) >= BYTES:
+                break
+    return pl.concat(found, how="diagonal_relaxed").head(rows) if found else pl.DataFrame()
 
 
-def iceberg(metadata: str, rows: int, options: dict[str, str]) -> pl.DataFrame:
-    """The first rows of an Iceberg table, by the file of its metadata."""
-    try:
-        from pyiceberg.table import StaticTable
-    except ImportError:
-        raise _extra("iceberg", "Iceberg", metadata) from None
-    return _frame(StaticTable.from_metadata(metadata, dict(options)).scan(limit=rows).to_arrow())
+def _as_it_is(frame: pl.DataFrame, _: int) -> pl.DataFrame:
+    return frame
+
+
+def _beginning(file: File) -> bytes:
+    with file.text() as read:
+        content = read(_HEAD)
+    return content[: content.rfind(b"\n") + 1] or content
+
+
+def _width(file: File, text: Text) -> int:
+    lines = _beginning(file).decode("utf-8-sig", "replace").splitlines()
+    return len(next(csv.reader(lines[:1], delimiter=text.separator), []))
 
 
 def dialect(content: bytes) -> Text:
@@ -131,56 +126,17 @@ def _even(lines: Sequence[str], separator: str) -> int:
     return counts[0] if counts and counts[0] > 1 and counts.count(counts[0]) >= 0.9 * len(counts) else 0
 
 
-def _beginning(files: fs.FileSystem, path: str) -> bytes:
-    """Whole lines of a file's beginning, without its compression."""
-    with files.open_input_stream(path, compression="detect") as raw:
-        content: bytes = raw.read(BYTES)
-    whole = content.rfind(b"\n") + 1 if len(content) == BYTES else len(content)
-    return content[:whole] if whole else content
-
-
-def _table(content: bytes, text: Text, rows: int) -> pl.DataFrame:
-    quoted = {"separator": text.separator, "has_header": text.header, "infer_schema_length": 0}
-    frame = pl.read_csv(io.BytesIO(content), n_rows=rows, encoding="utf8-lossy", **quoted)  # type: ignore[arg-type]
-    return frame.rename({c: c.lstrip("\ufeff").strip() for c in frame.columns})
-
-
-def _json_lines(content: bytes, rows: int) -> pl.DataFrame:
-    lines = [line for line in content.splitlines()[:rows] if line.strip()]
-    if lines and lines[0].lstrip().startswith(b"["):
-        raise ValueError("a list, expected one object a line")
-    return pl.DataFrame(_flat([json.loads(line) for line in lines]), infer_schema_length=None, strict=False)
-
-
-def _flat(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Keys of nested objects as a.b."""
-
-    def flat(record: dict[str, Any], before: str = "") -> dict[str, Any]:
-        out: dict[str, Any] = {}
-        for key, value in record.items():
-            out |= flat(value, f"{before}{key}.") if isinstance(value, dict) else {before + key: value}
-        return out
-
-    return [flat(record) for record in records]
-
-
-def _parquet(files: fs.FileSystem, path: str, rows: int) -> pl.DataFrame:
-    with files.open_input_file(path) as raw:
-        parquet = pq.ParquetFile(raw, pre_buffer=False)
+def _parquet(file: File, rows: int) -> pl.DataFrame:
+    with file.open() as parquet:
         batches, have = [], 0
-        for batch in parquet.iter_batches(min(rows, 65_536), use_threads=False):
-            batches.append(batch)
-            have += len(batch)
-            if have >= rows:
-                break
-        return _frame(pa.Table.from_batches(batches, parquet.schema_arrow)).head(rows)
-
-
-def _frame(table: pa.Table) -> pl.DataFrame:
-    frame = pl.from_arrow(table)
+        try:
+            for batch in parquet.iter_batches(min(rows, 65_536), use_threads=False):
+                batches.append(batch)
+                have += len(batch)
+                if have >= rows:
+                    break
+        except (pa.ArrowException, OSError) as e:
+            raise file.refusal(e, "damaged Parquet") from None
+        frame = pl.from_arrow(pa.Table.from_batches(batches, parquet.schema_arrow))
     assert isinstance(frame, pl.DataFrame)
-    return frame
-
-
-def _extra(name: str, what: str, where: str) -> UserError:
-    return UserError(f"{where}: a {what} table needs a library", f"pip install 'dmtl[{name}]'", Exit.CONFIG)
+    return frame.head(rows)

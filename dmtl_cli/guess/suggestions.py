@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 
 import polars as pl
 import pyarrow as pa
 
 from dmtl_cli.config.days import before
+from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.features import Feature
 from dmtl_cli.config.schema import Config
 from dmtl_cli.data.log.day import ID, Block, Day
@@ -91,11 +94,13 @@ def _joins(config: Config, day: Day) -> Iterator[str]:
 
 def _neighbours(log: Log, day: Day) -> Iterator[str]:
     """A day that is much smaller than those beside it may still be being written."""
-    beside = [other for other in (before(day.day), before(day.day, -1)) if log.has(other)]
-    rows = [log.rows(other) for other in beside]
-    least = min((n for n in rows if n), default=0)
-    if len(day) < (FEWER if len(beside) == 2 else FAR_FEWER) * least:
-        shown = " and ".join(f"{n:,} on {other}" for other, n in zip(beside, rows, strict=True))
+    rows: dict[dt.date, int] = {}
+    for other in (before(day.day), before(day.day, -1)):
+        with suppress(UserError):  # not there, or being written as this is read
+            rows[other] = log.rows(other)
+    least = min((n for n in rows.values() if n), default=0)
+    if len(day) < (FEWER if len(rows) == 2 else FAR_FEWER) * least:
+        shown = " and ".join(f"{n:,} on {other}" for other, n in rows.items())
         yield f"rows: {len(day):,} this day, {shown}: is it complete? success_file keeps dmtl from reading it too early"
 
 

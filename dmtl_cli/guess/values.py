@@ -71,7 +71,7 @@ def time_unit(s: pl.Series) -> str | None:
     if not s.dtype.is_numeric() or s.dtype == pl.Boolean:
         return None
     low, high = float(known.quantile(0.01) or 0), float(known.quantile(0.99) or 0)
-    if low >= 19_000_101 and high <= 21_001_231 and span(known.cast(pl.Int64) % 100)[1] <= 31:
+    if low >= 19_000_101 and high <= 21_001_231 and span(known.cast(pl.Int64, strict=False) % 100)[1] <= 31:
         return "yyyymmdd"
     return next((unit for unit, by in _UNITS.items() if _FROM * by <= low and high <= _TO * by), None)
 

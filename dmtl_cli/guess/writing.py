@@ -13,6 +13,7 @@ import yaml
 from dmtl_cli.config.automatic import automatic
 from dmtl_cli.config.data import Events
 from dmtl_cli.config.features import Feature
+from dmtl_cli.data.log.text_rows import separator_of
 from dmtl_cli.guess import words
 from dmtl_cli.guess.columns import Guess, Roles
 from dmtl_cli.guess.inputs import Input, Inputs
@@ -85,7 +86,7 @@ def _data(log: Log) -> list[str]:
             lines.append(f"{name}: {{{place}, key: {_scalar(side.key.column)}}}  # {side.key.why}")
         else:
             lines.append(f"# {name}: {{path: FOLDER, key: COLUMN}}  # no table of {name} was found beside the events")
-    lines += [f"# {path}: not used: {why}" for path, why in log.inputs.other]
+    lines += [f"# {_comment(path)}: not used: {_comment(why)}" for path, why in log.inputs.other]
     return lines
 
 
@@ -93,8 +94,7 @@ def _csv(table: Table) -> list[str]:
     if table.text is None:
         return []
     keys = []
-    usual = "\t" if re.search(r"\.tsv(\.gz|\.zst)?$", table.files.files[0][0]) else ","
-    if table.text.separator != usual:
+    if table.text.separator != separator_of(table.files.files[0][0]):
         keys.append(f"  separator: {_quoted(table.text.separator)}")
     if not table.text.header:
         names = ", ".join(map(_scalar, table.frame.columns))

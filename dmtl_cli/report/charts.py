@@ -258,38 +258,7 @@ def histogram(title: str, found: Mapping[str, Any], words: tuple[str, str]) -> C
         words: what rows with and without it are called.
     """
     rows = _heights(found, words)
-    names = [words[1], words[0]]
-    colour = {"field": "rows", "type": "nominal", "scale": {"domain": names, "range": ["var(--soft)", "var(--red)"]}}
-    x = {
-        "field": "start",
-        "type": "quantitative",
-        "scale": {"nice": False, "zero": False, "domain": [found["from"], found["to"]]},
-    }
-    axis = {"title": "score, log-odds", "tickCount": 5, "grid": False}
-    y = {
-        "field": "share",
-        "type": "quantitative",
-        "axis": {"title": None, "format": ".0%", "tickCount": 3},
-        "stack": None,
-    }
-    tips = [{"field": "rows"}, {"field": "share", "format": ".1%"}, {"field": "count"}]
-    filled = {
-        "transform": [{"filter": f"datum.rows === {_quoted(words[1])}"}],
-        "mark": {"type": "bar", "opacity": 0.55, "binSpacing": 0},
-        "encoding": {
-            "x": {**x, "axis": axis, "bin": {"binned": True}},
-            "x2": {"field": "end"},
-            "y": y,
-            "color": colour,
-            "tooltip": tips,
-        },
-    }
-    outline = {
-        "transform": [{"filter": f"datum.rows === {_quoted(words[0])}"}],
-        "mark": {"type": "line", "interpolate": "step-after", "strokeWidth": 2},
-        "encoding": {"x": {**x, "axis": axis}, "y": y, "color": colour},
-    }
-    spec = _spec([filled, outline], _SHORT + 30) | {"data": {"values": rows}}
+    spec = _spec(_spread(found, words), _SHORT + 30) | {"data": {"values": rows}}
     first = {row["start"]: row for row in rows if row["rows"] == words[1]}
     table = Table(
         ["log-odds from", "to", *words],
@@ -301,6 +270,30 @@ def histogram(title: str, found: Mapping[str, Any], words: tuple[str, str]) -> C
     )
     legend = [Mark(words[1], "var(--soft)", "box", ()), Mark(words[0], "var(--red)", "", ())]
     return Chart(title, spec, f"{title}: scores of rows {words[0]} and {words[1]}", table, legend=legend)
+
+
+def _spread(found: Mapping[str, Any], words: tuple[str, str]) -> list[dict[str, Any]]:
+    """Bars of the rows without the label behind the outline of those with it."""
+    names = [words[1], words[0]]
+    colour = {"field": "rows", "type": "nominal", "scale": {"domain": names, "range": ["var(--soft)", "var(--red)"]}}
+    scale = {"nice": False, "zero": False, "domain": [found["from"], found["to"]]}
+    axis = {"title": "score, log-odds", "tickCount": 5, "grid": False}
+    x = {"field": "start", "type": "quantitative", "scale": scale, "axis": axis}
+    shares = {"title": None, "format": ".0%", "tickCount": 3}
+    y = {"field": "share", "type": "quantitative", "axis": shares, "stack": None}
+    tips = [{"field": "rows"}, {"field": "share", "format": ".1%"}, {"field": "count"}]
+    binned = {"x": {**x, "bin": {"binned": True}}, "x2": {"field": "end"}, "y": y, "color": colour, "tooltip": tips}
+    filled = {
+        "transform": [{"filter": f"datum.rows === {_quoted(words[1])}"}],
+        "mark": {"type": "bar", "opacity": 0.55, "binSpacing": 0},
+        "encoding": binned,
+    }
+    outline = {
+        "transform": [{"filter": f"datum.rows === {_quoted(words[0])}"}],
+        "mark": {"type": "line", "interpolate": "step-after", "strokeWidth": 2},
+        "encoding": {"x": x, "y": y, "color": colour},
+    }
+    return [filled, outline]
 
 
 def _heights(found: Mapping[str, Any], words: tuple[str, str]) -> list[dict[str, Any]]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import os
+import subprocess
+import sys
 from pathlib import Path
 
-from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.errors import Exit
+from dmtl_cli.config.extras import require
 from dmtl_cli.runs.disk import creating, make_dirs
-
-_PACKAGE = "vl-convert-python"
 
 
 def library(folder: Path) -> str:
@@ -18,12 +20,8 @@ def library(folder: Path) -> str:
     Raises:
         UserError: 69 the package is not installed; 73, 74 it cannot be kept.
     """
-    try:
-        version = importlib.metadata.version(_PACKAGE)
-    except importlib.metadata.PackageNotFoundError:
-        what = f"a report is drawn with {_PACKAGE}, which is not installed"
-        raise UserError(what, "pip install 'dmtl[report]'", Exit.NO_DEVICE) from None
-    kept = folder / f".library-{version}.js"
+    require("vl_convert", "a report", Exit.NO_DEVICE)
+    kept = folder / f".library-{importlib.metadata.version('vl-convert-python')}.js"
     if kept.is_file():
         return kept.read_text(encoding="utf-8")
     script = _bundle()
@@ -33,14 +31,15 @@ def library(folder: Path) -> str:
 
 @functools.cache
 def _bundle() -> str:
-    import vl_convert
-
-    return str(vl_convert.javascript_bundle())  # type: ignore[call-arg]  # its stub wants a snippet
+    """Made by a process of its own: its engine takes 120 MB, which the process of a run would hold to its end."""
+    code = "import sys, vl_convert; sys.stdout.buffer.write(vl_convert.javascript_bundle().encode())"
+    made = subprocess.run([sys.executable, "-c", code], stdin=subprocess.DEVNULL, capture_output=True, check=True)
+    return made.stdout.decode()
 
 
 def replace(file: Path, text: str) -> None:
     """Writes a file whole or not at all. Raises UserError 73, 74."""
-    draft = file.with_name(f".{file.name}.new")
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
     with creating(file):
         make_dirs(file.parent)
         try:

@@ -12,7 +12,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dmtl_cli.config.errors import UserError
+from dmtl_cli.config.pattern import DayPattern
 from dmtl_cli.config.schema import Config
+from dmtl_cli.data.log.converted import conversions
 from dmtl_cli.data.log.source import File, Store
 from dmtl_cli.data.profile.stored import Profile
 from dmtl_cli.report.blocks import Section, Words
@@ -89,9 +91,11 @@ def _titles(config: Config, run: Manifest, ids: set[Any]) -> tuple[str | None, d
     table = config.data.items
     if table is None:
         return None, {}
-    inside = PurePosixPath(table.path)
-    store = Store(config.data.root)
-    read = [one for one in run.inputs if inside in PurePosixPath(one["path"]).parents]
+    if config.data.format_of(table) == "parquet":
+        place, store = DayPattern(table.path) if table.is_dated else table.path, Store(config.data.root)
+    else:
+        place, store = "items", Store(str(conversions(config.workspace)))
+    read = [one for one in run.inputs if _is_in(one["path"], place)]
     column: str | None = None
     titles: dict[Any, str] = {}
     for one in read:
@@ -104,6 +108,12 @@ def _titles(config: Config, run: Manifest, ids: set[Any]) -> tuple[str | None, d
         except (UserError, pa.ArrowException, KeyError):  # the log has changed since: the lists are shown by their ids
             continue
     return column, titles
+
+
+def _is_in(path: str, place: DayPattern | str) -> bool:
+    """Whether a file is the place, or one of the places, of a table, or below it."""
+    above = [path, *map(str, PurePosixPath(path).parents)]
+    return place in above if isinstance(place, str) else any(place.day_of(p) is not None for p in above)
 
 
 def _of(file: pq.ParquetFile, key: str, column: str, ids: set[Any]) -> dict[Any, str]:

@@ -68,14 +68,15 @@ class Attributes:
             UserError: no such column; a value of another type than the column's.
         """
         told = json.dumps({n: w.model_dump() if isinstance(w, Range) else w for n, w in wanted.items()})
-        if told not in self._masks:
+        mask = self._masks.get(told)  # once: another thread may clear what is remembered
+        if mask is None:
             holds = [self._holds(name, w) for name, w in wanted.items()]
             every = pl.all_horizontal(pl.col(_ID).is_not_null(), *holds)  # a literal alone would be one row
             mask = self.frame.select(every.fill_null(False)).to_series().to_numpy()
             if len(self._masks) >= _MASKS:
                 self._masks.clear()
             self._masks[told] = mask
-        return self._masks[told]
+        return mask
 
     def _holds(self, name: str, wanted: Range | list[Scalar] | Scalar) -> pl.Expr:
         if name not in self.frame.columns:

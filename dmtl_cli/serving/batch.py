@@ -71,7 +71,7 @@ def _read(file: Path) -> pl.DataFrame:
         if file.suffix == ".parquet":
             return pl.read_parquet(file)
         if file.suffix == ".csv":
-            return pl.read_csv(file, schema_overrides={_ID: pl.String}, infer_schema_length=None)
+            return _csv(file)
         lines = (line.strip() for line in raw.decode("utf-8-sig").split("\n"))
         return pl.DataFrame({_ID: [line for line in lines if line]}, schema={_ID: pl.String})
     except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
@@ -79,6 +79,14 @@ def _read(file: Path) -> pl.DataFrame:
         raise UserError(
             f"--users {file}: {type(error).__name__}: {said}", "give Parquet, CSV, or an id a line"
         ) from error
+
+
+def _csv(file: Path) -> pl.DataFrame:
+    """Numbers where all values of a column are; a column with a value such as 007 is of text, and so are ids."""
+    text = pl.read_csv(file, infer_schema=False)
+    found = pl.read_csv(file, schema_overrides={_ID: pl.String}, infer_schema_length=None)
+    whole = [c for c in found.columns if found[c].dtype.is_integer()]
+    return found.with_columns(text[c] for c in whole if (found[c].cast(pl.String) != text[c]).any())
 
 
 def _as_ids(file: Path, ids: pl.Series, kind: pl.DataType) -> pl.Series:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from dmtl_cli.config.export import has_faiss
+from dmtl_cli.config.extras import has
 from dmtl_cli.runs.contents import decoding
 from dmtl_cli.runs.keyed import append_key
 from dmtl_cli.serving.search import Floats, Ints
@@ -124,7 +124,7 @@ class Index:
     @staticmethod
     def usable(folder: Path) -> bool:
         """Whether the export has an index and this machine the library."""
-        return (folder / FILE).is_file() and has_faiss()
+        return (folder / FILE).is_file() and has("faiss")
 
     def search(self, users: Floats, k: int) -> tuple[Ints, Floats]:
         """Rows [U, k] and dot products [U, k], best first, ties by row; where fewer were found -1 and -inf."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.extras import install
 
 _DRAIN = 30  # seconds that open requests have to end after SIGTERM
 
@@ -77,7 +78,7 @@ def _uvicorn() -> ModuleType:
         import fastapi  # noqa: F401
         import uvicorn
     except ImportError as e:
-        raise UserError(f"serve needs {e.name}", "pip install 'dmtl[serve]'", Exit.NO_DEVICE) from None
+        raise UserError(f"serve needs {e.name}, which is not installed", install("fastapi"), Exit.NO_DEVICE) from None
     return uvicorn
 
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from dmtl_cli.config.days import before, between
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.extras import install
 from dmtl_cli.data.log.converted import conversions
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.evaluate.figure import can_draw, draw
@@ -208,7 +209,7 @@ def _measure_histories(
     """Evaluates models of the long reads of the days before each measured one that the chain learned. They take no
     setting from the config, and are measured once, whatever the number of seeds."""
     if IALS in wanted and not has_implicit():
-        base.log.say("no ials: pip install implicit (or dmtl[baselines]) to have it")
+        base.log.say(f"no ials: implicit is not installed; {install('implicit')} to have it")
     place, memory = conversions(base.config.workspace), base.config.max_memory
     log = Log(base.config.data, (), max_memory=memory, converted=place)
     past, learned = PastReads(log), _learned_days(base, chain)
@@ -242,7 +243,7 @@ def _seconds(run: Run, stages: tuple[str, ...]) -> float | None:
 def _publish(run: Run, measured: list[dt.date], seeds: list[int], table: Table) -> Result:
     drawn = can_draw()
     if not drawn:
-        run.log.say("no figure: pip install matplotlib (or dmtl[plot]) to have one")
+        run.log.say(f"no figure: matplotlib is not installed; {install('matplotlib')} to have one")
     days = f"{measured[0]} .. {measured[-1]}" if len(measured) > 1 else f"{measured[0]}"
     spread = "±standard error over users"
     spread = f"(largest less smallest seed), of one seed {spread}" if len(seeds) > 1 else spread

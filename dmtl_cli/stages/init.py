@@ -65,12 +65,14 @@ def refuse_incomplete(found: dict[str, Any]) -> None:
 
 def _log(root: str) -> Log:
     """The tables below a root, the one that looks most like events and what lies beside it."""
-    place, found = tables(root)
-    named = [table if table.text is None or table.text.header else _with_names(table) for table in found]
+    found = tables(root)
+    named = [table if table.text is None or table.text.header else _with_names(table) for table in found.tables]
     known = [(fits_events(roles), roles, table) for table in named if (roles := roles_of(table.frame))]
-    _, roles, events = max(known, key=lambda k: (k[0], k[2].bytes))
+    _, roles, events = max(known, key=lambda k: (k[0], k[2].files.bytes))
     others = [table for table in named if table is not events]
-    return Log(place, events, roles, inputs_of(events, roles, others))
+    inputs = inputs_of(events, roles, others)
+    inputs.other.extend(found.unreadable)
+    return Log(found.root, events, roles, inputs)
 
 
 def _with_names(table: Table) -> Table:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import warnings
 from collections.abc import Callable
@@ -10,7 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from dmtl_cli.cli.trackers.published import Published
-from dmtl_cli.config.errors import Exit, UserError, printable
+from dmtl_cli.config.errors import printable
+from dmtl_cli.config.extras import require
 from dmtl_cli.config.tracking import Tracking
 from dmtl_cli.runs.manifest import Manifest
 from dmtl_cli.runs.progress import Point, RunLog
@@ -32,10 +32,10 @@ def listen(tracking: Tracking, workspace: Path, log: RunLog) -> None:
     """
     opened: list[tuple[str, Open]] = []
     if tracking.mlflow is not None:
-        _require("mlflow", "mlflow")
+        require("mlflow", "tracking.mlflow")
         opened.append((f"mlflow {tracking.mlflow}", lambda: _mlflow(tracking)))
     if tracking.tensorboard is not None:
-        _require("tensorboard", "tensorboard")
+        require("tensorboard", "tracking.tensorboard")
         opened.append((f"tensorboard {tracking.tensorboard}", lambda: _tensorboard(tracking)))
     if opened:
         log.losses = {}
@@ -83,12 +83,6 @@ class _Listener:
         below = path.relative_to(self.workspace).parts if path.is_relative_to(self.workspace) else ()
         dated = next((k for k, part in enumerate(below) if part.startswith("day=")), 0)
         return "/".join(part for part in below[: max(0, dated - 1)] if part != "compare")
-
-
-def _require(module: str, extra: str) -> None:
-    if importlib.util.find_spec(module) is None:
-        what = f"tracking.{extra}: {module} is not installed"
-        raise UserError(what, f"pip install 'dmtl[{extra}]'", Exit.CONFIG)
 
 
 def _mlflow(tracking: Tracking) -> Tracker:

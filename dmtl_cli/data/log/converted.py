@@ -115,7 +115,7 @@ class Converted:
     def lake(self, name: str, table: Events | SideTable, day: dt.date) -> list[File]:
         """What has rows of a day of a Delta or Iceberg table. Raises UserError 66 too where there is none."""
         live = lake.delta_files if self.data.format_of(table) == "delta" else lake.iceberg_files
-        sources: Sequence[Source] = live(self.data, self.log, table.path)
+        sources: Sequence[Source] = live(self.data.root, self.log, table.path)
         column = (table.date_column if isinstance(table, Events) else None) or table.hive_key
         found = self._cut(name, sources, column, day) if column else self._whole(name, sources, None)
         if not found:
@@ -187,11 +187,12 @@ class Converted:
         scratch.mkdir(parents=True)
         waiting = Waiting(scratch)
         for rows in source.rows():
-            if column is None:
-                waiting.add(".", rows.frame)
-            elif len(rows.frame):
+            try:
                 for part, frame in _by_day(rows, column, self.data.timezone, source):
                     waiting.add(part, frame)
+            except pl.exceptions.SchemaError as e:
+                what = f"{source.where}: from row {rows.first} on a column has values of another type: {e}"
+                raise UserError(what, "write one type in all rows") from None
         return {part: waiting.write(part, scratch / f"{k}.parquet") for k, part in enumerate(waiting.parts)}
 
     def _publish(self, home: str, source: Source, made: dict[str, int], stamp: Path, now: list[Any]) -> None:
@@ -255,7 +256,13 @@ def _read(stamp: Path, now: list[Any] | None) -> dict[str, int] | None:
     return made if now is None or found.get("source") == json.loads(json.dumps(now)) else None
 
 
-def _by_day(rows: Rows, column: str, timezone: str | None, source: Source) -> Iterator[tuple[str, pl.DataFrame]]:
+def _by_day(rows: Rows, column: str | None, timezone: str | None, source: Source) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Rows by the folder that they go to; without a column all of them to the one folder."""
+    if column is None:
+        yield ".", rows.frame
+        return
+    if not len(rows.frame):
+        return
     if column not in rows.frame:
         names = ", ".join(rows.frame.columns[:12])
         raise UserError(f"{source.where}: no column {column}, which tells the day (columns: {names})")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
@@ -12,8 +11,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import polars as pl
 import pyarrow as pa
 
-from dmtl_cli.config.data import Data
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.extras import require
 from dmtl_cli.data.log.source import File, Store
 from dmtl_cli.data.log.text_rows import Rows
 
@@ -22,12 +21,6 @@ BATCH = 65_536
 _HARMLESS = {"timestampNtz", "v2Checkpoint", "vacuumProtocolCheck", "deletionVectors"}
 """features of a Delta table that change nothing of how its live files are read, as long as none is deleted in part"""
 _METADATA = re.compile(r"v?(\d+).*\.metadata\.json")
-
-
-def require(extra: str, module: str) -> None:
-    """Raises UserError 78 where the library of a format is not installed."""
-    if importlib.util.find_spec(module) is None:
-        raise UserError(f"data.format: {extra} needs {module}", f"pip install 'dmtl[{extra}]'", Exit.CONFIG)
 
 
 # -- Delta -------------------------------------------------------------------------------------------------------------
@@ -61,20 +54,23 @@ class DeltaFile:
                 raise self.file.refusal(e, f"damaged Parquet after row {row}") from None
 
 
-def delta_files(data: Data, store: Store, path: str) -> list[DeltaFile]:
+def delta_files(root: str, store: Store, path: str) -> list[DeltaFile]:
     """The live files of the newest version.
+
+    Args:
+        root: data.root, with the options of its storage.
 
     Raises:
         UserError: 78 the library is not there; 66 there is no table; 65 it needs what is not read here, as deletion
             vectors or renamed columns; 74 the storage fails.
     """
-    require("delta", "deltalake")
+    require("deltalake", "data.format: delta")
     import deltalake
     from deltalake.exceptions import DeltaError, TableNotFoundError
 
     where = store.where(path)
     try:
-        table = deltalake.DeltaTable(where, storage_options=_delta_options(data.root))
+        table = deltalake.DeltaTable(where, storage_options=_delta_options(root))
         _require_plain(table, where)
         actions = pa.table(table.get_add_actions())
         types = pa.schema(table.schema().to_arrow())
@@ -128,7 +124,9 @@ class IcebergFile:
     def __init__(self, table: Any, task: Any, folder: str) -> None:
         self.table, self.task = table, task
         self.where = str(task.file.file_path)
-        self.path = f"{folder}/{PurePosixPath(urlsplit(self.where).path).name}"
+        # files of several partitions may have one name, so it takes the whole path to tell them apart
+        home, place = (urlsplit(str(x)).path for x in (table.location(), self.where))
+        self.path = f"{folder}/{place.removeprefix(home.rstrip('/')).lstrip('/')}"
 
     @property
     def stamp(self) -> list[Any]:
@@ -153,27 +151,29 @@ class IcebergFile:
             raise UserError(f"{self.where}: the Iceberg table's file cannot be read: {e}", "retry later") from None
 
 
-def iceberg_files(data: Data, store: Store, path: str) -> list[IcebergFile]:
+def iceberg_files(root: str, store: Store, path: str) -> list[IcebergFile]:
     """The live files of a table's current snapshot.
 
     Args:
+        root: data.root, with the options of its storage.
         path: the table's folder, or one of its *.metadata.json.
 
     Raises:
         UserError: 78 the library is not there; 66 there is no table; 65 it cannot be read, or two files are its newest
             metadata; 74 the storage fails.
     """
-    require("iceberg", "pyiceberg")
+    require("pyiceberg", "data.format: iceberg")
+    from pyiceberg.exceptions import ValidationError
     from pyiceberg.table import StaticTable
 
     metadata = path if path.endswith(".metadata.json") else _newest_metadata(store, path)
     where = store.where(metadata)
     try:
-        table = StaticTable.from_metadata(where, _iceberg_options(data.root))
+        table = StaticTable.from_metadata(where, _iceberg_options(root))
         tasks = list(table.scan().plan_files())
     except FileNotFoundError:
         raise UserError(f"{where}: not there", "name the table's folder or its metadata", Exit.NO_INPUT) from None
-    except (OSError, ValueError, KeyError, NotImplementedError) as e:
+    except (OSError, ValueError, KeyError, NotImplementedError, ValidationError) as e:
         raise UserError(
             f"{where}: the Iceberg table cannot be read: {e}", "see its format's version, or retry"
         ) from None

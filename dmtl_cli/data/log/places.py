@@ -10,7 +10,10 @@ from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.pattern import DayPattern
 from dmtl_cli.data.log.source import PARQUET, File, Store
 
-_TEXT = {"csv": (".csv", ".tsv", ".txt"), "json": (".json", ".jsonl", ".ndjson")}
+_TEXT = {
+    "csv": (".csv", ".tsv", ".txt", ".tab", ".dat", ".inter", ".item", ".user"),  # the last three are RecBole's
+    "json": (".json", ".jsonl", ".ndjson"),
+}
 SUFFIXES: dict[str, tuple[str, ...]] = {"parquet": PARQUET} | {
     kind: tuple(s + c for s in some for c in ("", ".gz", ".zst")) for kind, some in _TEXT.items()
 }

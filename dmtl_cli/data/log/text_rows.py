@@ -80,7 +80,7 @@ def csv_rows(file: File, options: Csv, typed: Typed) -> Iterator[Rows]:
         UserError: 65 a row has another number of values than the columns, a quoted text has no end, a column's name is
             there twice, it is not UTF-8; 66 it is empty, gone or changed; 74 the storage fails.
     """
-    separator = options.separator or ("\t" if ".tsv" in file.path.lower() else ",")
+    separator = options.separator or separator_of(file.path)
     row = _row(separator, options.quote_char)
     names, number = list(options.columns or ()), 1
     for text in _slices(file, _end_of_rows(row, options.quote_char)):
@@ -94,6 +94,11 @@ def csv_rows(file: File, options: Csv, typed: Typed) -> Iterator[Rows]:
         assert isinstance(frame, pl.DataFrame)
         yield Rows(typed(frame, number), number)
         number += len(frame)
+
+
+def separator_of(path: str) -> str:
+    """What stands between two values of a CSV file where the config does not say it."""
+    return "\t" if re.search(r"\.tsv(\.gz|\.zst)?$", path.lower()) else ","
 
 
 def _row(separator: str, quote: str | None) -> re.Pattern[bytes]:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dmtl_cli.config.export import Export, has_faiss
+from dmtl_cli.config.export import Export
+from dmtl_cli.config.extras import has, install
 from dmtl_cli.runs.gates import Measure
 from dmtl_cli.serving import index
 from dmtl_cli.serving.search import Floats, top_k
@@ -42,8 +43,8 @@ def write_index(folder: Path, settings: Export, users: Floats, exact: Floats, st
         out.metrics[f"vectors.recall@{K}"] = float(index.recall(top_k(some, exact, K)[0], lists).mean())
     if kind == "exact":
         return out
-    if not has_faiss():
-        said = f"{len(stored)} items are searched exactly, as faiss is not installed: pip install 'dmtl[index]'"
+    if not has("faiss"):
+        said = f"{len(stored)} items are searched exactly, as faiss is not installed: {install('faiss')}"
         return Kept(out.metrics, [], [f"export.index: auto: {said}, or set export.index: exact"])
     shares = index.recall(lists, index.write(folder, stored, kind, some, lists, key))
     out.metrics[f"index.recall@{K}"] = share = float(shares.mean())

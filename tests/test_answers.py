@@ -1,0 +1,133 @@
+"""An export answers one user, a batch and any rows alike, by its index or without it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+from exported import KEY_A, SETTINGS, USERS
+
+from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.data.log.day import ID
+from dmtl_cli.runs.keyed import KEY
+from dmtl_cli.serving import Export
+from dmtl_cli.serving import index as faiss_index
+from dmtl_cli.serving.batch import read_users, recommend_to
+from dmtl_cli.serving.search import top_k
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_rows_of_users_by_a_loop(runs: dict[str, Path], name: str) -> None:
+    """Exclusions of each user, items allowed to all, fewer left than asked for; an index finds the same."""
+    export = Export.open(runs[name])
+    frame = USERS.drop(ID)
+    users = export.vectors(frame, "user")
+    ids, items = export.items
+    rng = np.random.default_rng(0)
+    lists = [[int(x) for x in rng.choice(ids.to_numpy(), n, replace=False)] + [10**9] for n in rng.integers(0, 30, 40)]
+    exclude = pl.Series([None, *lists[1:]], dtype=pl.List(pl.Int64))
+    for among in (None, rng.random(len(ids)) < 0.2):
+        found = export.recommend_rows(frame, 10, exclude=exclude, among=among)
+        assert found.columns == ["row", "rank", "item_id", "score"]
+        for row in range(len(frame)):
+            scored = export.score(users[row] @ items.T)
+            barred = {*lists[row]} if row else set()
+            left = [i for i in range(len(ids)) if (among is None or among[i]) and ids[i] not in barred]
+            best = sorted(left, key=lambda i: (-scored[i], i))[:10]
+            mine = found.filter(pl.col("row") == row)
+            assert mine["item_id"].to_list() == [ids[i] for i in best]
+            assert mine["rank"].to_list() == [*range(1, len(best) + 1)]
+            np.testing.assert_allclose(mine["score"].to_numpy(), scored[best], atol=1e-5)
+    assert len(export.recommend_rows(frame[:0], 3)) == 0
+
+
+def test_vectors_that_are_not_finite_are_found(runs: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not finite"):
+        top_k(np.ones((1, 2), np.float32), np.array([[1, np.nan], [2, 3]], np.float32), 1)
+
+
+@pytest.mark.parametrize("name", ["float32", "hnsw"])
+def test_a_batch_is_one_after_the_other(runs: dict[str, Path], name: str, tmp_path: Path) -> None:
+    export = Export.open(runs[name], verify=False)
+    ids = [4, 10**6, 2, 6, 2, 20]
+    (tmp_path / "ids.txt").write_text("".join(f"{x}\n" for x in ids))
+    pl.DataFrame({"user_id": ids, "other": 1}).write_csv(tmp_path / "ids.csv")
+    pl.DataFrame({"user_id": ids}).write_parquet(tmp_path / "ids.parquet")
+    features = [f.name for f in export.encoder.features_of_side("user")]
+    tables = []
+    for kind in ("txt", "csv", "parquet"):
+        users = read_users(tmp_path / f"ids.{kind}", export.user_ids, features)
+        for size in (2, 100):
+            counts = recommend_to(export, users, tmp_path / "o.parquet", 7, exclude_seen=True, slice_size=size)
+            assert counts == (4, 0, ["1000000"])
+            tables.append(pl.read_parquet(tmp_path / "o.parquet"))
+    assert pq.read_metadata(tmp_path / "o.parquet").metadata[KEY.encode()].decode() == KEY_A
+    whole = tables[0]
+    assert all(t.select(pl.exclude("score")).equals(whole.select(pl.exclude("score"))) for t in tables)
+    assert whole.columns == ["user_id", "rank", "item_id", "score"] and whole["user_id"].is_sorted()
+    for user in (2, 4, 6, 20):
+        one = export.recommend(str(user), 7, exclude_seen=True)
+        mine = whole.filter(pl.col("user_id") == user)
+        assert mine["item_id"].to_list() == one["item_id"].to_list() and mine["rank"].to_list() == [*range(1, 8)]
+        np.testing.assert_allclose(mine["score"].to_numpy(), one["score"].to_numpy(), atol=1e-5)
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
+def test_a_batch_of_users_nobody_knows(runs: dict[str, Path], tmp_path: Path) -> None:
+    """Known ones are served as the export has them, whatever the file says."""
+    export = Export.open(runs["float32"])
+    features = [f.name for f in export.encoder.features_of_side("user")]
+    cold = USERS.drop(ID).with_columns(user_id=pl.col("user_id") + 1_001)
+    both = pl.concat([cold[:5], USERS.drop(ID)[:2].with_columns(taste=None)], how="vertical_relaxed")
+    both.write_parquet(tmp_path / "in.parquet")
+    users = read_users(tmp_path / "in.parquet", export.user_ids, features)
+    assert recommend_to(export, users, tmp_path / "out.parquet", 4) == (2, 5, [])
+    found = pl.read_parquet(tmp_path / "out.parquet")
+    expected = export.recommend_rows(cold[:5], 4)
+    assert found.filter(pl.col("user_id") > 1_000)["item_id"].to_list() == expected["item_id"].to_list()
+    first = str(USERS["user_id"][0])
+    assert found["item_id"][:4].to_list() == export.recommend(first, 4)["item_id"].to_list()
+    recommend_to(export, users, tmp_path / "again.parquet", 4)
+    assert (tmp_path / "again.parquet").read_bytes() == (tmp_path / "out.parquet").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "code", "said"),
+    [
+        ("no.txt", None, Exit.NO_INPUT, "no such file"),
+        ("empty.txt", "\n \n", Exit.NO_INPUT, "no user"),
+        ("word.txt", "2\nann\n", Exit.DATA, "row 2: expected a user id"),
+        ("huge.txt", f"{2**63}\n", Exit.DATA, "row 1"),
+        ("other.csv", "id\n2\n", Exit.DATA, "no column user_id"),
+        ("half.csv", "user_id,taste\n2,1\n", Exit.DATA, "no column history"),
+        ("bad.parquet", "PAR1", Exit.DATA, "bad.parquet"),
+        ("nobody.txt", "999999\n", Exit.NO_INPUT, "none of 1 users"),
+    ],
+)
+def test_files_of_users_that_are_refused(
+    runs: dict[str, Path], tmp_path: Path, name: str, text: str | None, code: Exit, said: str
+) -> None:
+    export = Export.open(runs["float32"])
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    features = [f.name for f in export.encoder.features_of_side("user")]
+    with pytest.raises(UserError, match=said) as e:
+        recommend_to(export, read_users(tmp_path / name, export.user_ids, features), tmp_path / "out.parquet", 3)
+    assert e.value.code == code and not (tmp_path / "out.parquet").exists()
+
+
+def test_without_the_library_an_index_is_passed_over(runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faiss_index, "has", lambda _: False)
+    found, exact = (Export.open(runs[name]).recommend("2", 9) for name in ("hnsw", "float32"))
+    assert found.equals(exact)
+
+
+def test_texts_that_look_like_numbers(tmp_path: Path) -> None:
+    """A column of a CSV with one that is none is text, so that 007 is not looked up as 7."""
+    (tmp_path / "in.csv").write_text("user_id,zip,age,price\n7,007,7,0.5\n8,12,8,1\n")
+    users = read_users(tmp_path / "in.csv", pl.Int64(), ["zip", "age", "price"])
+    assert users["zip"].to_list() == ["007", "12"]
+    assert users["age"].to_list() == [7, 8] and users["price"].to_list() == [0.5, 1.0]
