@@ -16,7 +16,7 @@ if [ "$(cat "$venv/.made-for" 2>/dev/null)" != "$want" ]; then
 import re, sys, tomllib
 project = tomllib.load(open(sys.argv[1], "rb"))["project"]
 extras = project["optional-dependencies"]
-named = [*project["dependencies"], *(r for name in extras if name not in ("dev", "docs", "baselines") for r in extras[name])]
+named = [*project["dependencies"], *(r for name in ("train", "index", "serve", "report") for r in extras[name])]
 for requirement in named:
     name, _, rest = requirement.partition(">=")
     if name != "torch":  # its builds differ by machine: a file that PIP_CONSTRAINT names may choose
