@@ -472,7 +472,9 @@ def test_the_items_file_is_read_again(home: Path, tmp_path: Path) -> None:
 
 
 def test_an_export_of_an_earlier_version_has_no_attributes(tmp_path: Path) -> None:
-    export = Export(FROZEN / "plain" / (FROZEN / "plain" / "LATEST").read_text().strip())
+    folder = shutil.copytree(FROZEN / "plain" / (FROZEN / "plain" / "LATEST").read_text().strip(), tmp_path / "export")
+    (folder / "items.parquet").unlink()
+    export = Export(folder)
     assert export.item_features.shape == (len(export.items[0]), 0)
     assert Attributes(export.items[0], export.item_features).frame.columns == ["item_id"]
 
