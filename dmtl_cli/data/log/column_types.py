@@ -16,6 +16,13 @@ def refusal(feature: Feature, column: pa.DataType) -> tuple[str, str] | None:
     return takes(feature, column) if takes and not types.is_null(column) else None
 
 
+def in_words(kind: pa.DataType) -> str:
+    """A type for messages: text and objects by these words, whatever their layout."""
+    if types.is_list(kind) or types.is_large_list(kind):
+        return f"lists of {in_words(kind.value_type)}"
+    return "text" if _is_text(kind) else "objects" if types.is_struct(kind) else str(kind)
+
+
 def _is_list(column: pa.DataType) -> bool:
     lists = (types.is_list, types.is_large_list, types.is_fixed_size_list)
     return any(is_one(column) for is_one in lists)
