@@ -264,9 +264,21 @@ NO_ID = "1,2,9\n,3,9\n1,3,9\n"
 @pytest.mark.parametrize(
     ("events", "text", "words"),
     [
-        ({"path": "{day}.csv"}, f"user_id,item_id,s\n{NO_ID}", r"2026-01-01\.csv: column user_id, row 3: expected an id"),
-        ({"path": "{day}.csv", "csv": Csv(columns=("user_id", "item_id", "s"))}, NO_ID, r"\.csv: column user_id, row 2: "),
-        ({"path": "2026-01-01.csv", "date_column": "d"}, "user_id,item_id,d,s\n,3,2026-01-01,9\n", "row 1 of those that"),
+        (
+            {"path": "{day}.csv"},
+            f"user_id,item_id,s\n{NO_ID}",
+            r"2026-01-01\.csv: column user_id, row 3: expected an id",
+        ),
+        (
+            {"path": "{day}.csv", "csv": Csv(columns=("user_id", "item_id", "s"))},
+            NO_ID,
+            r"\.csv: column user_id, row 2: ",
+        ),
+        (
+            {"path": "2026-01-01.csv", "date_column": "d"},
+            "user_id,item_id,d,s\n,3,2026-01-01,9\n",
+            "row 1 of those that",
+        ),
     ],
 )
 def test_a_row_without_an_id_is_named_as_in_its_source(

@@ -28,7 +28,13 @@ Users = Annotated[
 ]
 Out = Annotated[
     Path | None,
-    typer.Option("-o", "--out", metavar="FILE", help="With --users: the Parquet file to write; an earlier one is replaced.", show_default=False),
+    typer.Option(
+        "-o",
+        "--out",
+        metavar="FILE",
+        help="With --users: the Parquet file to write; an earlier one is replaced.",
+        show_default=False,
+    ),
 ]
 K = Annotated[int, typer.Option("-k", metavar="N", min=1, help="How many items.")]
 ExcludeSeen = Annotated[

@@ -27,6 +27,7 @@ from dmtl_cli.nn.resume import Checkpoints
 from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.gates import Measure
 from dmtl_cli.runs.run import Draft, Parent, Result, Run
+from dmtl_cli.stages.advised import slower
 from dmtl_cli.stages.tune import begin_chain
 from dmtl_cli.student.exportable import refuse_unexportable
 from dmtl_cli.teacher import gates
@@ -142,7 +143,7 @@ def _doubts(run: Run, day: dt.date, trained: Trained, learned: float, held_out: 
     rows = rows_per_epoch(window.days, config)
     out = few_steps("teacher", rows, config.rows_a_step(rows), "learn more days (teacher.window_days)")
     if config.samples == "exposed" and window.hold_out.share:  # else other rows are held out than learned
-        out += overfits(day, learned, held_out)
+        out += overfits(learned, held_out, slower(run, day))
     suspects = columns_of_the_log(encoder.features, run.config.data.events)
     out += leaks(importances(encoder, trained.model, window, suspects))
     return out + rare(encoder.seen_once(window.days))

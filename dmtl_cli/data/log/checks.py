@@ -49,7 +49,9 @@ class Checked:
         values = self.frame[column]
         if named and isinstance(self.file, File) and self.file.origin and values.dtype == pl.String:
             hint = f"set data.types.{column}: {named}"
-        return UserError(f"{self.file}: column {column}: expected {expected}, got {in_words(values.head(0).to_arrow().type)}", hint)
+        return UserError(
+            f"{self.file}: column {column}: expected {expected}, got {in_words(values.head(0).to_arrow().type)}", hint
+        )
 
     def ids(self, column: str) -> pl.Series:
         """int64 or text, exact, never null: a float cannot represent a large id."""
@@ -63,7 +65,9 @@ class Checked:
             self._refuse(column, text.is_null() | (text == ""), "an id, never null or empty")
             if len(long := (text.str.len_bytes() > LONGEST).arg_true()):
                 got = text.str.len_bytes()[int(long[0])]
-                raise UserError(f"{self._where(column, int(long[0]))}: expected an id of at most {LONGEST:,} bytes, got {got:,}")
+                raise UserError(
+                    f"{self._where(column, int(long[0]))}: expected an id of at most {LONGEST:,} bytes, got {got:,}"
+                )
             return text
         raise self._wrong_type(column, "ids as integers or text", "a float loses ids above 2**53")
 
