@@ -3,7 +3,6 @@ provokes none."""
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import math
 from pathlib import Path
@@ -27,11 +26,11 @@ from dmtl_cli.evaluate.doubts import below_lists, below_regression
 from dmtl_cli.nn.doubts import few_steps
 from dmtl_cli.runs.progress import RunLog
 from dmtl_cli.runs.run import Run
-from dmtl_cli.stages.advised import slower
 from dmtl_cli.student.doubts import Agreement, far_from_teacher, one_direction, spread
 from dmtl_cli.teacher.doubts import leaks, overfits, rare
 from dmtl_cli.teacher.importance import Importance
 from dmtl_cli.teacher.labels import HeldOut
+from dmtl_cli.tune.advised import slower
 
 RATE = {"teacher.embedding_learning_rate": 0.1}
 
@@ -46,7 +45,7 @@ def test_few_steps(rows: int, said: str) -> None:
 
 
 def test_held_out_far_from_learned() -> None:
-    day, n = dt.date(2026, 1, 1), 1000
+    n = 1000
     label = np.arange(n) % 2 == 0
     sure = HeldOut(np.where(label, 2.0, -2.0), label, np.ones(n))  # each loses ln(1 + e^-2) = .1269
     loss = math.log1p(math.exp(-2))
@@ -225,8 +224,8 @@ MODEL: dict[str, Any] = {
 
 
 def project(home: Path, days: int = 1, feature: dict[str, Any] | None = None, **more: Any) -> Project:
-    for k, day in enumerate(DAYS[:days]):
-        folder = home / f"log/events/day={day}"
+    for k, name in enumerate(DAYS[:days]):
+        folder = home / f"log/events/day={name}"
         folder.mkdir(parents=True)
         pl.DataFrame(columns(k) | more).write_parquet(folder / "a.parquet")
     made = Project.create(home, home / "log")

@@ -230,7 +230,7 @@ def test_two_commands_at_once(tmp_path: Path) -> None:
     ("text", "code", "words"),
     [
         (HEAD + "x,y,2026-01-01,maybe,1\n", 65, r"e\.csv: row 2, column click: .*maybe.*; .*leave the row out"),
-        (HEAD + "x,y,2026-01-01,1,long\n", 65, "row 2, column seconds: expected float64, got 'long'; .*data.csv.null_values"),
+        (HEAD + "x,y,2026-01-01,1,long\n", 65, "row 2, column seconds: expected float64, got 'long'; .*null_values"),
         (HEAD + rows(1) + "1,2\n", 65, r"e\.csv: row 3: expected 5 values, got 2"),
         (HEAD + rows(1) + "1,2,3,4,5,6\n", 65, "row 3: expected 5 values, got 6"),
         (HEAD + rows(1) + '1,"2,3,4\n' + rows(1, 1), 65, "from row 3 on a quoted text has no end"),

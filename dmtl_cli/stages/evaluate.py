@@ -28,7 +28,7 @@ from dmtl_cli.evaluate.truth import Truth, load_truth
 from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.ranks import ALONE, Ranks
 from dmtl_cli.runs.run import Draft, Parent, Result, Run, distinct
-from dmtl_cli.stages.advised import slower
+from dmtl_cli.tune.advised import slower
 from dmtl_cli.tune.carried import tuned
 
 

@@ -27,7 +27,6 @@ from dmtl_cli.nn.resume import Checkpoints
 from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.gates import Measure
 from dmtl_cli.runs.run import Draft, Parent, Result, Run
-from dmtl_cli.stages.advised import slower
 from dmtl_cli.stages.tune import begin_chain
 from dmtl_cli.student.exportable import refuse_unexportable
 from dmtl_cli.teacher import gates
@@ -39,6 +38,7 @@ from dmtl_cli.teacher.labels import HeldOut, TeacherLabels
 from dmtl_cli.teacher.loss import batch_loss
 from dmtl_cli.teacher.model import Teacher
 from dmtl_cli.teacher.rows import HoldOut, Window, rows_per_epoch
+from dmtl_cli.tune.advised import slower
 from dmtl_cli.tune.carried import tuned
 
 
