@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.data.log.column_types import in_words
+from dmtl_cli.data.log.column_types import words_of
 from dmtl_cli.data.log.hashing import blake2b64
 from dmtl_cli.data.log.source import File
 
@@ -49,9 +49,7 @@ class Checked:
         values = self.frame[column]
         if named and isinstance(self.file, File) and self.file.origin and values.dtype == pl.String:
             hint = f"set data.types.{column}: {named}"
-        return UserError(
-            f"{self.file}: column {column}: expected {expected}, got {in_words(values.head(0).to_arrow().type)}", hint
-        )
+        return UserError(f"{self.file}: column {column}: expected {expected}, got {words_of(values)}", hint)
 
     def ids(self, column: str) -> pl.Series:
         """int64 or text, exact, never null: a float cannot represent a large id."""

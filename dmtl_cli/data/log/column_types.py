@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import polars as pl
 import pyarrow as pa
 from pyarrow import types
 
@@ -21,6 +22,11 @@ def in_words(kind: pa.DataType) -> str:
     if types.is_list(kind) or types.is_large_list(kind):
         return f"lists of {in_words(kind.value_type)}"
     return "text" if _is_text(kind) else "objects" if types.is_struct(kind) else str(kind)
+
+
+def words_of(values: pl.Series) -> str:
+    """The type of a column's values: see `in_words`."""
+    return in_words(values.head(0).to_arrow().type)
 
 
 def _is_list(column: pa.DataType) -> bool:
