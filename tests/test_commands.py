@@ -18,7 +18,7 @@ from worlds import BASE, DAYS, Project, events
 
 from dmtl_cli import __version__
 from dmtl_cli.cli import publishing
-from dmtl_cli.cli.main import app
+from dmtl_cli.cli.main import app, execute
 from dmtl_cli.runs.determinism import make_deterministic
 from dmtl_cli.runs.differences import _ABSENT, differences
 from dmtl_cli.runs.ranks import Ranks, _gather_function, _open_store
@@ -317,3 +317,8 @@ def test_a_closed_stream_is_no_failure(chain: Project, closed: str) -> None:
     command = f'"{sys.executable}" -m dmtl_cli.cli status --config "{chain.file}" {closed}'
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
     assert done.returncode == 0 and done.stderr == "" and ("served" in done.stdout) == (closed == "2>&-")
+
+
+def test_a_command_that_is_spelled_wrong(capsys: pytest.CaptureFixture[str]) -> None:
+    assert execute(["chek"]) == 2
+    assert capsys.readouterr().err == "dmtl: error: no such command 'chek', did you mean 'check'; see dmtl --help\n"

@@ -252,10 +252,10 @@ def test_a_side_table_of_parts_that_lack_a_column(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("one", "other", "feature", "words"),
     [
-        ({"x": [1] * N}, {"x": ["a"] * N}, CATEGORICAL, ("1.parquet: column x is", "string", "int64 in", "0.parquet")),
+        ({"x": [1] * N}, {"x": ["a"] * N}, CATEGORICAL, ("1.parquet: column x is", "text", "int64 in", "0.parquet")),
         ({"x": [1] * N}, {"x": [[1]] * N}, CONTEXT, ("1.parquet: column x is", "list", "int64 in", "0.parquet")),
         ({}, {"user_id": [1.0] * N}, None, ("1.parquet: column user_id is double", "int64 in", "0.parquet")),
-        ({}, {"item_id": [1] * N}, None, ("1.parquet: column item_id is int64", "string in", "0.parquet")),
+        ({}, {"item_id": [1] * N}, None, ("1.parquet: column item_id is int64", "text in", "0.parquet")),
         ({}, {"seconds": None}, None, ("1.parquet: data.events.duration expects column seconds, which is not in it",)),
         ({}, {"user_id": None}, None, ("1.parquet: data.events.user expects column user_id, which is not in it",)),
         (

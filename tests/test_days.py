@@ -200,6 +200,20 @@ def test_without_an_item_table_the_catalogue_is_what_is_known(made: Project) -> 
     assert set(at_end.users[ID]) == {*rows_of(1)["user_id"], *rows_of(2)["user_id"], *rows_of(3)["user_id"]}
 
 
+def test_all_known_users_are_there_at_the_end_though_a_feature_is_read_from_events(tmp_path: Path) -> None:
+    for day in (1, 2):
+        put(tmp_path / "log", day, rows_of(day).with_columns(device=pl.lit("phone"), genre=pl.lit("g")))
+    inline = [("device", "user"), ("genre", "item")]
+    features = [*IDS, *PROFILED, *({"name": n, "side": side, "kind": "categorical"} for n, side in inline)]
+    project = project_of(tmp_path, features)
+    build(project, 1, 2)
+    day = read(project, 2, end=True)
+    now, before = set(rows_of(2)["user_id"]), set(rows_of(1)["user_id"])
+    assert before - now and set(day.users[ID]) == now | before
+    assert set(day.users.filter(pl.col("device").is_null())[ID]) == before - now, "null, as nothing is known today"
+    assert set(day.items[ID]) == set(rows_of(2)["item_id"]), "no item without its content"
+
+
 def test_with_an_item_table_the_catalogue_is_the_table(tmp_path: Path) -> None:
     for day in (1, 2, 3, 4):
         if day < 4:

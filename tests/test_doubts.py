@@ -3,7 +3,6 @@ provokes none."""
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import math
 from pathlib import Path
@@ -13,18 +12,27 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from chains import Chain, day
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_log import put, read
 from worlds import DAYS, Project
 
 from dmtl_cli.config.features import Feature
+from dmtl_cli.config.reading import load_config
+from dmtl_cli.config.tasks import Tasks
 from dmtl_cli.data.features.encoder import Encoder
+from dmtl_cli.evaluate.doubts import below_lists, below_regression
 from dmtl_cli.nn.doubts import few_steps
+from dmtl_cli.runs.progress import RunLog
+from dmtl_cli.runs.run import Run
 from dmtl_cli.student.doubts import Agreement, far_from_teacher, one_direction, spread
 from dmtl_cli.teacher.doubts import leaks, overfits, rare
 from dmtl_cli.teacher.importance import Importance
 from dmtl_cli.teacher.labels import HeldOut
+from dmtl_cli.tune.advised import slower
+
+RATE = {"teacher.embedding_learning_rate": 0.1}
 
 # -- by numbers --------------------------------------------------------------------------------------------------------
 
@@ -37,18 +45,49 @@ def test_few_steps(rows: int, said: str) -> None:
 
 
 def test_held_out_far_from_learned() -> None:
-    day, n = dt.date(2026, 1, 1), 1000
+    n = 1000
     label = np.arange(n) % 2 == 0
     sure = HeldOut(np.where(label, 2.0, -2.0), label, np.ones(n))  # each loses ln(1 + e^-2) = .1269
     loss = math.log1p(math.exp(-2))
-    assert overfits(day, loss / 1.1, sure) == [], "a tenth is no doubt"
-    (line,) = overfits(day, loss / 1.2, sure)
+    assert overfits(loss / 1.1, sure, "look") == [], "a tenth is no doubt"
+    (line,) = overfits(loss / 1.2, sure, "look")
     assert line.startswith(f"the loss of click is {loss:.3f} on held-out rows, {loss / 1.2:.3f} on learned ones")
-    assert line.endswith("dmtl tune --day 2026-01-01")
+    assert line.endswith(": look")
     noisy = HeldOut(np.where(label[:4], 4.0, 0.0), label[:4], np.ones(4))  # losses .018 and .693: an error of .17
-    assert overfits(day, 0.3, noisy) == [], "within three standard errors"
+    assert overfits(0.3, noisy, "look") == [], "within three standard errors"
     weighed = HeldOut(np.array([9.0, -9.0] * n), np.ones(2 * n), np.array([1.0, 0.0] * n))
-    assert overfits(day, 0.01, weighed) == [], "rows of weight 0 count for nothing"
+    assert overfits(0.01, weighed, "look") == [], "rows of weight 0 count for nothing"
+
+
+@pytest.mark.parametrize(("chosen", "lowers"), [(None, True), ({"teacher.learning_rate": 0.1}, True), (RATE, False)])
+def test_what_trials_chose_is_not_advised_against(
+    tmp_path: Path, chosen: dict[str, float] | None, lowers: bool
+) -> None:
+    chain = Chain(tmp_path)
+    if chosen is not None:
+        chain.make("tune", day(1), facts={"chosen": chosen})
+    chain.project.config["auto"] = {"budget": 1}
+    chain.project.write()
+    said = slower(Run.start(load_config(chain.project.file), RunLog()), day(2))
+    assert ("lower teacher.embedding_learning_rate" in said) == lowers
+    assert f"dmtl tune --config FILE --day {day(2)}" in said
+
+
+def test_shares_that_differ_are_told_apart() -> None:
+    numbers = {"regression.ctr.auc_ahead": 3e-5, "regression.ctr.auc_ahead_se": 1e-5}
+    numbers |= {"teacher.ctr.auc": 0.99996, "regression.ctr.auc": 0.99999}
+    (line,) = below_regression(numbers, Tasks(()), day(1), "look")
+    assert ", .99996, is below .99999 of its regression" in line and line.endswith(": look")
+    assert below_regression(numbers | {"regression.ctr.auc_ahead": 2e-5}, Tasks(()), day(1), "look") == []
+
+
+def test_what_is_served_beside_the_best_list() -> None:
+    found = {"popularity.read.recall@50": 0.05, "read_popularity.read.recall@50": 0.08}
+    errors = {"student.read.recall@50.se": 0.003, "read_popularity.read.recall@50.se": 0.004}
+    (line,) = below_lists(found | errors | {"student.read.recall@50": 0.0745}, day(1))
+    assert "student 2026-01-01 serves, .074, is below .080 of read_popularity" in line
+    assert below_lists(found | errors | {"student.read.recall@50": 0.0755}, day(1)) == [], "within .005"
+    assert below_lists(found, day(1)) == below_lists({"student.read.recall@50": 0.1}, day(1)) == []
 
 
 def test_a_share_of_the_gain_and_of_rows() -> None:
@@ -185,8 +224,8 @@ MODEL: dict[str, Any] = {
 
 
 def project(home: Path, days: int = 1, feature: dict[str, Any] | None = None, **more: Any) -> Project:
-    for k, day in enumerate(DAYS[:days]):
-        folder = home / f"log/events/day={day}"
+    for k, name in enumerate(DAYS[:days]):
+        folder = home / f"log/events/day={name}"
         folder.mkdir(parents=True)
         pl.DataFrame(columns(k) | more).write_parquet(folder / "a.parquet")
     made = Project.create(home, home / "log")

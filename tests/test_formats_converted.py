@@ -17,11 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import DAYS, Project
 
-from dmtl_cli.config.data import Csv, Data, Events
+from dmtl_cli.config.data import Csv, Data, Events, SideTable
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.data.log import converted, lake, text_rows, waiting
 from dmtl_cli.data.log.converted import TextFile
 from dmtl_cli.data.log.day_files import DayFinder
+from dmtl_cli.data.log.reader import Log
 from dmtl_cli.runs.workspace import Workspace
 from dmtl_cli.stages.forget import _remove_conversions
 from dmtl_cli.stages.gc import _conversions, _remove
@@ -228,8 +229,8 @@ def test_two_commands_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "code", "words"),
     [
-        (HEAD + "x,y,2026-01-01,maybe,1\n", 65, r"e\.csv: row 2, column click: .*maybe.*; .*data\.types\.click"),
-        (HEAD + "x,y,2026-01-01,1,long\n", 65, "row 2, column seconds: expected float64, got 'long'"),
+        (HEAD + "x,y,2026-01-01,maybe,1\n", 65, r"e\.csv: row 2, column click: .*maybe.*; .*leave the row out"),
+        (HEAD + "x,y,2026-01-01,1,long\n", 65, "row 2, column seconds: expected float64, got 'long'; .*null_values"),
         (HEAD + rows(1) + "1,2\n", 65, r"e\.csv: row 3: expected 5 values, got 2"),
         (HEAD + rows(1) + "1,2,3,4,5,6\n", 65, "row 3: expected 5 values, got 6"),
         (HEAD + rows(1) + '1,"2,3,4\n' + rows(1, 1), 65, "from row 3 on a quoted text has no end"),
@@ -246,6 +247,56 @@ def test_what_is_wrong_in_a_csv(tmp_path: Path, text: str, code: int, words: str
     (tmp_path / "e.csv").write_bytes(text.encode("utf-8", "surrogateescape"))
     refused(finder(tmp_path), code, words)
     assert not list((tmp_path / "ws").rglob("*.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("days", "words"),
+    [((2,), r"\(the log has 2026-01-02 alone\)"), ((2, 9, 3), r"\(the log has 2026-01-02 \.\. 2026-01-09\)")],
+)
+def test_a_day_that_a_csv_lacks(tmp_path: Path, days: tuple[int, ...], words: str) -> None:
+    (tmp_path / "e.csv").write_text(HEAD + rows(*days))
+    refused(finder(tmp_path), 66, words)
+
+
+NO_ID = "1,2,9\n,3,9\n1,3,9\n"
+
+
+@pytest.mark.parametrize(
+    ("events", "text", "words"),
+    [
+        (
+            {"path": "{day}.csv"},
+            f"user_id,item_id,s\n{NO_ID}",
+            r"2026-01-01\.csv: column user_id, row 3: expected an id",
+        ),
+        (
+            {"path": "{day}.csv", "csv": Csv(columns=("user_id", "item_id", "s"))},
+            NO_ID,
+            r"\.csv: column user_id, row 2: ",
+        ),
+        (
+            {"path": "2026-01-01.csv", "date_column": "d"},
+            "user_id,item_id,d,s\n,3,2026-01-01,9\n",
+            "row 1 of those that",
+        ),
+    ],
+)
+def test_a_row_without_an_id_is_named_as_in_its_source(
+    tmp_path: Path, events: dict[str, Any], text: str, words: str
+) -> None:
+    (tmp_path / "2026-01-01.csv").write_text(text)
+    data = Data(root=str(tmp_path), format="csv", events=Events(duration="s", **events))
+    with pytest.raises(UserError, match=words) as raised:
+        Log(data, (), converted=tmp_path / "ws").read(FIRST, tmp_path)
+    assert str(tmp_path / "ws") not in raised.value.message
+
+
+def test_an_id_twice_in_a_side_table_names_its_file(tmp_path: Path) -> None:
+    (tmp_path / "e.csv").write_text(HEAD + rows(1))
+    (tmp_path / "items.csv").write_text("k,title\n7,Ran\n7,Ran\n")
+    data = finder(tmp_path).data.model_copy(update={"items": SideTable(path="items.csv", key="k")})
+    with pytest.raises(UserError, match=r"/items\.csv: key k = '7' appears twice"):
+        Log(data, (), converted=tmp_path / "ws").read(FIRST, tmp_path)
 
 
 def refused(found: DayFinder, code: int, words: str) -> None:

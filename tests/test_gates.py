@@ -61,6 +61,36 @@ def test_a_limit_is_that_of_the_longest_name() -> None:
         judge([Measure("nothing", 1.0)], LIMITED, {})
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "past", "error", "limit"),
+    [
+        ("inputs.users", 50.0, 50.0, 20.0, (None, 480.0)),  # 50 / 8 - 4 x 20 is below 0
+        ("inputs.click_rate", 0.5, 0.6, 0.0, (0.24, 0.98)),
+        ("inputs.conversion_rate.cvr", 0.5, 0.6, 0.0, (0.24, None)),
+        ("inputs.users", 500.0, 50.0, 20.0, (None, 480.0)),
+        ("scores.p50.pctr", 0.5, 0.6, 0.0, (-3.4, 4.6)),
+    ],
+)
+def test_a_limit_that_nothing_could_fail_is_none(
+    name: str, value: float, past: float, error: float, limit: tuple[float | None, float | None]
+) -> None:
+    [gate] = judge([Measure(name, value, error)], Gates(), {name: [past]})
+    assert gate.passed == (value < 500) and gate.limit == (
+        limit[0] and pytest.approx(limit[0]),
+        limit[1] and pytest.approx(limit[1]),
+    )
+
+
+def test_how_far_a_value_is_beyond_its_limit() -> None:
+    past = {"inputs.duration.mean": [32.6], "inputs.conversion_rate.cvr": [0.4], "inputs.rows": [1000.0]}
+    measures = [Measure("inputs.duration.mean", 28_825.0), Measure("inputs.conversion_rate.cvr", 0.01)]
+    gates = {g.name: g.beyond for g in judge([*measures, Measure("inputs.rows", 1000.0)], Gates(), past)}
+    assert gates["inputs.duration.mean"] == pytest.approx(28_825 / 163 - 1)
+    assert gates["inputs.conversion_rate.cvr"] == pytest.approx(1 - 0.01 / 0.16) and gates["inputs.rows"] == 0
+    [broken] = judge([Measure("inputs.rows", math.nan)], Gates(), past)
+    assert broken.beyond == math.inf
+
+
 def test_integrity_is_judged_whatever_the_config_says() -> None:
     off = Gates(quality=False)
     gates = judge([exactly("rows", 9, 10), Measure("inputs.rows", 0.0)], off, {})

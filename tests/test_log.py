@@ -147,7 +147,7 @@ def test_further_conversions_count_with_a_click_and_nulls_are_unknown(tmp_path: 
         ("is_like", [0.0, 1.0, float("nan"), None, 1.0], ()),
         ("is_like", [0, 1, None, 2, 1], ("column is_like, row 3", "expected 0 or 1, got 2")),
         ("shared", [0.0, 0.5, 1.0, 1.0, 1.0], ("column shared, row 1", "got 0.5")),
-        ("shared", ["yes"] * 5, ("column shared", "a boolean or 0/1, got String")),
+        ("shared", ["yes"] * 5, ("column shared", "a boolean or 0/1, got text")),
     ],
 )
 def test_a_further_conversion_is_a_flag(tmp_path: Path, column: str, values: Any, words: tuple[str, ...]) -> None:
@@ -199,6 +199,12 @@ def test_partitions(tmp_path: Path, folder: str, key: str | None) -> None:
     (found,) = the_log(tmp_path, partition=key).inputs(DAY)
     assert found["path"] == f"events/{folder}/x.parquet"
     assert found["rows"] == 5 and len(found["digest"]) == 64, "of all bytes"
+
+
+def test_a_folder_that_is_not_there_is_named_as_its_neighbours_are(tmp_path: Path) -> None:
+    put(tmp_path, BASIC, "events/dt=20260131/x.parquet")
+    with refused(Exit.NO_INPUT, "events/dt=20260129 (the log has 2026-01-31 alone)"):
+        the_log(tmp_path, partition="dt").find(dt.date(2026, 1, 29))
 
 
 UTC = ZoneInfo("UTC")
@@ -337,7 +343,7 @@ def test_huge_integers_and_unicode_are_exact(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("column", "values", "words"),
     [
-        ("user_id", [1.0, 2.0, 3.0, 4.0, 5.0], ("column user_id", "Float64", "2**53")),
+        ("user_id", [1.0, 2.0, 3.0, 4.0, 5.0], ("column user_id", "double", "2**53")),
         ("user_id", [1, 2, None, 4, 5], ("column user_id, row 2", "null")),
         ("item_id", ["a", "b", "c", "", "e"], ("column item_id, row 3", "empty")),
         ("item_id", pl.Series([1, 2, 3, 4, 2**64 - 1], dtype=pl.UInt64), ("column item_id, row 4", "int64")),
@@ -397,7 +403,7 @@ def test_what_is_not_there_yet(tmp_path: Path) -> None:
     with refused(Exit.NO_INPUT, "no folder", tmp_path / "events"):
         read(tmp_path)
     put(tmp_path, BASIC, "events/day=2026-01-30/a.parquet")
-    with refused(Exit.NO_INPUT, "day=2026-01-31", "2026-01-30 .. 2026-01-30"):
+    with refused(Exit.NO_INPUT, "day=2026-01-31", "2026-01-30 alone"):
         read(tmp_path)
     (tmp_path / "events/day=2026-01-31").mkdir()
     with refused(Exit.NO_INPUT, "no *.parquet"):

@@ -52,7 +52,7 @@ def test_a_batch_is_one_after_the_other(chain: Project, tmp_path: Path) -> None:
     out = tmp_path / "top.parquet"
     ended = chain.call("recommend", "--users", tmp_path / "users.txt", "-o", out, "-k", 5)
     assert (ended.code, ended.out) == (0, "")
-    assert ended.err == f"dmtl: 9 users in {out}; 1 users are not in the export and left out: 1000000000\n"
+    assert ended.err == f"dmtl: 9 users in {out}; 1 user not in the export and left out: 1000000000\n"
     whole, first = pl.read_parquet(out), out.read_bytes()
     for user in users[:9]:
         one = chain.call("recommend", "--user", user, "-k", 5, "--json").json["items"]

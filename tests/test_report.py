@@ -22,6 +22,7 @@ from worlds import BASE, DAYS, Project, dmtl
 
 from dmtl_cli.evaluate.curves import histogram, reliability
 from dmtl_cli.report import blocks, library, writing
+from dmtl_cli.report.day import _pcoc_tile
 from dmtl_cli.report.page import held_in
 from dmtl_cli.runs.progress import RunLog
 from dmtl_cli.synth.generate import generate
@@ -350,6 +351,14 @@ def test_forget_takes_all_pages(project: Project, tmp_path: Path) -> None:
 
 
 # -- numbers -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_mark_of_a_pcoc_is_that_of_its_number() -> None:
+    tiles = [_pcoc_tile([("ctr", ctr), ("ctcvr", both)]) for ctr, both in ((1.02, 1.3), (1.2, 1.0), (1.0, 1.05))]
+    assert [tile.state for tile in tiles] == ["", "note", "good"]
+    assert [tile.beside for tile in tiles] == [
+        ["click and read 1.300, more than .1 from 1"], ["click and read 1.000"], ["click and read 1.050"],
+    ]  # fmt: skip
 
 
 def test_reliability_by_hand() -> None:

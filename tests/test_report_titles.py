@@ -14,7 +14,7 @@ from worlds import DAYS
 from dmtl_cli.config.schema import Config
 from dmtl_cli.data.log.converted import conversions
 from dmtl_cli.data.log.reader import Log
-from dmtl_cli.report.lists import NAMES, _is_words, _titles
+from dmtl_cli.report.lists import NAMES, _is_words, _named_by, _titles
 
 
 def test_a_title_is_text_of_many_different_words() -> None:
@@ -45,4 +45,7 @@ def test_titles_of_a_table_of_any_format_and_layout(tmp_path: Path, path: str) -
     )
     log = Log(config.data, (), converted=conversions(config.workspace))
     run = SimpleNamespace(inputs=log.inputs(dt.date(2026, 1, 1)))
+    assert "no column" in _named_by(config, None) and "title" in _named_by(config, "title")
+    bare = config.model_copy(update={"data": config.data.model_copy(update={"items": None})})
+    assert "no table of items" in _named_by(bare, None)
     assert _titles(config, run, {7, 9}) == ("title", {7: "The third man"})  # type: ignore[arg-type]

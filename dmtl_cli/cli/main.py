@@ -49,7 +49,8 @@ def execute(arguments: list[str]) -> int:
         if type(e).__name__ == "NoArgsIsHelpError":
             print(e.format_message())
             return int(Exit.USAGE)
-        text = str(e.format_message()).rstrip(".").replace("Value error, ", "").replace("Input should", "it should")
+        text = str(e.format_message()).rstrip(".?").replace("Value error, ", "").replace("Input should", "it should")
+        text = text.replace(". Did you mean", ", did you mean")
         command = getattr(getattr(e, "ctx", None), "command_path", "dmtl")
         signals.tell(UserError(text[:1].lower() + text[1:], f"see {command} --help").line())
         return int(Exit.USAGE)

@@ -28,7 +28,13 @@ Users = Annotated[
 ]
 Out = Annotated[
     Path | None,
-    typer.Option("-o", "--out", metavar="FILE", help="With --users: the Parquet file to write.", show_default=False),
+    typer.Option(
+        "-o",
+        "--out",
+        metavar="FILE",
+        help="With --users: the Parquet file to write; an earlier one is replaced.",
+        show_default=False,
+    ),
 ]
 K = Annotated[int, typer.Option("-k", metavar="N", min=1, help="How many items.")]
 ExcludeSeen = Annotated[
@@ -98,8 +104,12 @@ def _many(export: Export, users: Path, out: Path, k: int, exclude_seen: bool, as
         print(json.dumps({"export": str(export.folder), "out": str(out), **counts}))
     elif found.unknown:
         some = ", ".join(map(printable, found.unknown[:3])) + (", ..." if len(found.unknown) > 3 else "")
-        told = f"{len(found.unknown)} users are not in the export and left out: {some}"
-        typer.echo(f"dmtl: {found.known + found.cold} users in {out}; {told}", err=True)
+        told = f"{_users(len(found.unknown))} not in the export and left out: {some}"
+        typer.echo(f"dmtl: {_users(found.known + found.cold)} in {out}; {told}", err=True)
+
+
+def _users(count: int) -> str:
+    return f"{count} user{'s' * (count != 1)}"
 
 
 @listed(commands, "serve", SERVING, "work/mylog --port 8000")

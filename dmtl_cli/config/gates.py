@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -72,6 +73,20 @@ LIMITS: Mapping[str, tuple[Limit, str]] = {
     ),
 }
 """By the name of a measure, or the beginning of its names, its default limit and what is measured."""
+
+
+_SIGNED = ("teacher.beside_regression", "scores.")
+_SHARES = (
+    *("inputs.largest", "inputs.click_rate", "inputs.conversion_rate", "inputs.null_share", "inputs.new_share"),
+    *("inputs.duplicates", "teacher.auc", "teacher.next_auc", "teacher.gate"),
+    *("export.recall", "export.index_recall", "export.spread", "export.unknown_items"),
+)
+
+
+def possible(measure: str) -> tuple[float, float]:
+    """The least and the most that a measure can be."""
+    least = -math.inf if measure.startswith(_SIGNED) else 0.0
+    return least, 1.0 if measure.startswith(_SHARES) else math.inf
 
 
 class Gates(Section):

@@ -141,18 +141,15 @@ class Days:
         return None if newest is None else self.run.parent("profile", newest)
 
     def _known(self, profile: Profile | None, sides: Sequence[str]) -> dict[str, pl.Series]:
-        """Ids of the profile that belong to a day: none of a side with a feature that is read from events, as it would
-        be null, and no item that an item table does not list any more."""
-        tables = {"user": self.run.config.data.users, "item": self.run.config.data.items}
-        out: dict[str, pl.Series] = {}
-        for side in sides if profile else ():
-            named = {self.run.config.data.events.user, self.run.config.data.events.item}
-            given = columns(self.run.config.features)
-            inline = tables[side] is None and any(f.source not in named for f in given if f.side == side)
-            if not inline and (side == "user" or tables["item"] is None):
-                assert profile is not None
-                out[side] = profile.ids(side)
-        return out
+        """Ids of the profile that belong to a day: all users, of whom a feature that is read from events is null where
+        the day has none of theirs; items unless a feature is read from events, as none is served without its content,
+        or an item table does not list them any more."""
+        if profile is None:
+            return {}
+        data, given = self.run.config.data, columns(self.run.config.features)
+        content = any(f.source not in (data.events.user, data.events.item) for f in given if f.side == "item")
+        meant = {"user": True, "item": data.items is None and not content}
+        return {side: profile.ids(side) for side in sides if meant[side]}
 
 
 def columns(features: Sequence[Feature]) -> tuple[Feature, ...]:

@@ -173,7 +173,8 @@ class Table:
             notes.append("teachers retrieve for evaluate.teacher_users of the other rows' users")
         lists = [n for n in (*HISTORIES, *LISTS) if self.seeds(n, "coverage@50")]
         if lists:
-            notes.append(f"coverage is of what a row can retrieve, of {', '.join(lists)} items with events alone")
+            share = "coverage@50: the share of the items that a row can retrieve which are in the top 50 of any user"
+            notes.append(f"{share}; {', '.join(lists)} can retrieve items with events alone")
         return "\n".join(notes)
 
     def best_lists(self) -> str:

@@ -82,9 +82,7 @@ def _quality_tiles(today: Numbers) -> Iterator[Tile]:
     pcoc = {label: today.metric("evaluation", f"teacher.{label}.pcoc") for label in ("ctr", "ctcvr", "cvr")}
     known = [(label, value) for label, value in pcoc.items() if value is not None]
     if known:
-        (label, first), *rest = known
-        state: State = "good" if all(abs(value - 1) < 0.1 for _, value in known) else "note"
-        yield Tile(f"PCOC, {TASKS[label]}", number(first), [f"{TASKS[n]} {number(v)}" for n, v in rest[:1]], state)
+        yield _pcoc_tile(known)
     for label in ("read", "click"):
         found = today.metric("evaluation", f"student.{label}.recall@50")
         if found is not None:
@@ -92,6 +90,18 @@ def _quality_tiles(today: Numbers) -> Iterator[Tile]:
             beside = [f"{word} {number(value)}" for word, value in lists.items() if value is not None]
             best = max((value for value in lists.values() if value is not None), default=None)
             yield Tile(f"Recall@50, {label}", number(found), beside, _beside(found, best))
+
+
+def _pcoc_tile(known: Sequence[tuple[str, float]]) -> Tile:
+    """The mark is that of the first label; what is far from 1 of the others says so itself."""
+    (label, first), *rest = known
+    near = [abs(value - 1) < 0.1 for _, value in known]
+    state: State = "note" if not near[0] else "good" if all(near) else ""
+    lines = [
+        f"{TASKS[name]} {number(value)}{'' if is_near else ', more than .1 from 1'}"
+        for (name, value), is_near in zip(rest, near[1:], strict=True)
+    ]
+    return Tile(f"PCOC, {TASKS[label]}", number(first), lines, state)
 
 
 def _beside(value: float, other: float | None) -> State:

@@ -52,11 +52,17 @@ def lists(facts: Facts, ws: Workspace, config: Config) -> Section | None:
         Words(f"User {user}", [(name, [_said(item, titles) for item in lists[k]]) for name, lists in columns.items()])
         for k, user in enumerate(chosen["user_id"])
     ]
-    words = (
-        f"Items by their column {column}." if column else "The items table has no column that looks like a title: ids."
-    )
-    lead = f"Three users of the day's export, of few, middling and many clicks that day; newest first. {words}"
+    lead = "Three users of the day's export, of few, middling and many clicks that day; newest first. "
+    lead += _named_by(config, column)
     return Section("lists", "A few lists", lead, blocks)
+
+
+def _named_by(config: Config, column: str | None) -> str:
+    if column:
+        return f"Items by their column {column}."
+    if config.data.items is None:
+        return "Items by their ids: the log has no table of items (data.items) that could name them."
+    return "The items table has no column that looks like a title: ids."
 
 
 def _said(item: Any, titles: Mapping[Any, str]) -> str:

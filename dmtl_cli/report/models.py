@@ -64,6 +64,12 @@ def _task(entry: tuple[str, Any]) -> tuple[int, str]:
     return (order.index(entry[0]) if entry[0] in order else len(order)), entry[0]
 
 
+COVERAGE = (
+    "Coverage: the share of the items that a row can retrieve which are in the top 50 of any of these users; a list "
+    "that is the same for all can retrieve items with events alone."
+)
+
+
 def distillation(facts: Facts) -> Section:
     """Teacher and student side by side."""
     days, today = [n.day for n in facts.days], facts.today
@@ -134,7 +140,7 @@ def retrieved(facts: Facts) -> Section | None:
             )
     if rows:
         blocks.append(Table(["top 50 of", "coverage", "Gini", "of the student's too"], rows))
-    lead = "The top 50 of the users that are measured, beside what they clicked."
+    lead = f"The top 50 of the users that are measured, beside what they clicked. {COVERAGE}"
     return Section("retrieved", "What is retrieved", lead, blocks) if blocks else None
 
 
@@ -193,7 +199,8 @@ def trials(facts: Facts) -> Section | None:
     chosen: list[Sequence[Cell]] = [
         [key, "by rule" if v is None else number(v)] for key, v in run.facts.get("chosen", {}).items()
     ]
-    lead = f"What the log decided on {run.facts['days'][0]} to {run.facts['days'][-1]}."
+    first, last = run.facts["days"][0], run.facts["days"][-1]
+    lead = f"What the log decided on {first}{'' if first == last else f' to {last}'}."
     return Section("trials", "Trials", lead, [Charts(drawn), Table(["chosen", "value"], chosen), *tables])
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.config.gates import Gates, Limit
+from dmtl_cli.config.gates import Gates, Limit, possible
 from dmtl_cli.runs.manifest import MANIFEST, Manifest
 from dmtl_cli.runs.workspace import Workspace
 
@@ -51,7 +51,8 @@ def exactly(name: str, value: float, expected: float, hint: str = "") -> Measure
 
 @dataclass(frozen=True)
 class Gate:
-    """A judged measure. `value` is None where it was not finite, `baseline` where there are no days before."""
+    """A judged measure. `value` is None where it was not finite, `baseline` where there are no days before; a limit
+    that no value of the measure could fail is None."""
 
     name: str
     value: float | None
@@ -60,6 +61,16 @@ class Gate:
     passed: bool
     integrity: bool
     hint: str = ""
+
+    @property
+    def beyond(self) -> float:
+        """How far the value is beyond a limit, as a multiple of it; 0 within."""
+        if self.value is None:
+            return math.inf
+        least, most = self.limit
+        below = 0.0 if least is None else (least - self.value) / (abs(least) or 1e-9)
+        above = 0.0 if most is None else (self.value - most) / (abs(most) or 1e-9)
+        return max(0.0, below, above)
 
     def to_json(self) -> dict[str, Any]:
         """The entry of `gates` in a manifest."""
@@ -107,6 +118,10 @@ def _judged(m: Measure, gates: Gates, past: Sequence[float]) -> Gate:
             most = most if high is None else _smaller(most, high + slack)
     finite = math.isfinite(m.value)
     passed = finite and (least is None or m.value >= least) and (most is None or m.value <= most)
+    if not m.integrity:
+        low_end, high_end = possible(m.name)
+        least = None if least is not None and least <= min(low_end, m.value) else least
+        most = None if most is not None and most >= max(high_end, m.value) else most
     return Gate(m.name, m.value if finite else None, (least, most), baseline, passed, m.integrity, m.hint)
 
 

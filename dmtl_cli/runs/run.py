@@ -253,7 +253,8 @@ class Run:
         config = self.config.gates
         days = config.days if draft.measures and config.quality else 0
         gates = judge(draft.measures, config, past(self.ws, recipe.stage, recipe.day, days, publication.sub))
-        failed = sorted((gate for gate in gates if not gate.passed), key=lambda gate: not gate.integrity)
+        failed = [gate for gate in gates if not gate.passed]
+        failed.sort(key=lambda gate: (not gate.integrity, -gate.beyond))  # the first line is what most people read
         fields = self._fields(recipe, draft, gates)
         if failed and (self.forced is None or failed[0].integrity):
             error = refusal(recipe.stage, recipe.day, failed)

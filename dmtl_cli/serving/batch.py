@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.data.log.column_types import words_of
 from dmtl_cli.runs.disk import creating, reading, sync_dir
 from dmtl_cli.runs.keyed import with_key
 from dmtl_cli.serving.export import Export, raw_features
@@ -102,7 +103,9 @@ def _as_ids(file: Path, ids: pl.Series, kind: pl.DataType) -> pl.Series:
     else:
         found = ids.cast(kind, strict=False) if ids.dtype.is_integer() else None
     if found is None:
-        raise UserError(f"--users {file}: {_ID}: expected {kind}, got {ids.dtype}", "give ids in the type of the log")
+        expected = "text" if kind == pl.String else "integers"
+        what = f"--users {file}: {_ID}: expected {expected}, got {words_of(ids)}"
+        raise UserError(what, "give ids in the type of the log")
     if found.null_count():
         row = int(found.is_null().arg_max() or 0)
         what = f"--users {file}: row {row + 1}: expected a user id ({kind}), got {ids[row]!r}"

@@ -17,6 +17,7 @@ from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.profile.stored import Profile
 from dmtl_cli.evaluate import history
 from dmtl_cli.evaluate.curves import curves_of, write_curves
+from dmtl_cli.evaluate.doubts import below_lists, below_regression
 from dmtl_cli.evaluate.exam import Exam
 from dmtl_cli.evaluate.history import Ease, HistoryRanker, Ials, PastReads
 from dmtl_cli.evaluate.lists import POPULARITY, ItemList, impersonal, known_counts, seen_items
@@ -27,6 +28,7 @@ from dmtl_cli.evaluate.truth import Truth, load_truth
 from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.ranks import ALONE, Ranks
 from dmtl_cli.runs.run import Draft, Parent, Result, Run, distinct
+from dmtl_cli.tune.advised import slower
 from dmtl_cli.tune.carried import tuned
 
 
@@ -166,7 +168,13 @@ def _measure(run: Run, day: Day, models: _Models, truth: Truth | None, folder: P
     if exam.threshold is not None:
         numbers["threshold.seconds"] = exam.threshold
     facts = {name: manifest.as_parent() for name, (_, manifest) in models.named().items()}
-    return Draft(_rows(exam), numbers, facts, warnings=_below_regression(numbers, exam.tasks, models.teacher[1].day))
+    return Draft(_rows(exam), numbers, facts, warnings=_doubts(run, numbers, exam.tasks, models))
+
+
+def _doubts(run: Run, numbers: dict[str, float], tasks: Tasks, models: _Models) -> list[str]:
+    teacher = models.teacher[1].day
+    out = below_regression(numbers, tasks, teacher, slower(run, teacher))
+    return out + (below_lists(numbers, models.student[1].day) if models.student else [])
 
 
 def _known_items(models: _Models, exam: Exam) -> pl.DataFrame | None:
@@ -177,18 +185,6 @@ def _known_items(models: _Models, exam: Exam) -> pl.DataFrame | None:
     counts = known_counts(profile, as_of, exposures=exam.exposures)
     first = profile.first_seen("item").join(counts, on="id", how="left", maintain_order="left")
     return first.with_columns(pl.col("count").fill_null(0.0))
-
-
-def _below_regression(numbers: dict[str, float], tasks: Tasks, teacher: dt.date) -> list[str]:
-    """A line for each label that the teacher orders worse than its regression, by more than two standard errors."""
-    lines = []
-    for label in (x for x in tasks.labels if f"{REGRESSION}.{x}.auc_ahead" in numbers):
-        ahead, error = (numbers[f"{REGRESSION}.{label}.{name}"] for name in ("auc_ahead", "auc_ahead_se"))
-        if ahead > 2 * error:
-            own, other = (f"{numbers[f'{name}.{label}.auc']:.3f}".lstrip("0") for name in ("teacher", REGRESSION))
-            what = f"the {label} AUC of teacher {teacher}, {own}, is below {other} of its regression on the same rows"
-            lines.append(f"{what}: run dmtl tune --day {teacher}, or lower teacher.embedding_learning_rate")
-    return lines
 
 
 def _rankers(run: Run, exam: Exam, models: _Models) -> dict[str, Ranker]:

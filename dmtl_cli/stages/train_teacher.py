@@ -38,6 +38,7 @@ from dmtl_cli.teacher.labels import HeldOut, TeacherLabels
 from dmtl_cli.teacher.loss import batch_loss
 from dmtl_cli.teacher.model import Teacher
 from dmtl_cli.teacher.rows import HoldOut, Window, rows_per_epoch
+from dmtl_cli.tune.advised import slower
 from dmtl_cli.tune.carried import tuned
 
 
@@ -142,7 +143,7 @@ def _doubts(run: Run, day: dt.date, trained: Trained, learned: float, held_out: 
     rows = rows_per_epoch(window.days, config)
     out = few_steps("teacher", rows, config.rows_a_step(rows), "learn more days (teacher.window_days)")
     if config.samples == "exposed" and window.hold_out.share:  # else other rows are held out than learned
-        out += overfits(day, learned, held_out)
+        out += overfits(learned, held_out, slower(run, day))
     suspects = columns_of_the_log(encoder.features, run.config.data.events)
     out += leaks(importances(encoder, trained.model, window, suspects))
     return out + rare(encoder.seen_once(window.days))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Mapping
 
 import numpy as np
@@ -23,12 +22,13 @@ MOST_ROWS = 0.5
 """whose value occurs once"""
 
 
-def overfits(day: dt.date, learned: float, held_out: HeldOut) -> list[str]:
+def overfits(learned: float, held_out: HeldOut, advice: str) -> list[str]:
     """Doubts about a teacher that knows the rows it learned better than others.
 
     Args:
         learned: log loss of click on the learned rows.
         held_out: rows of the same kind.
+        advice: what to do.
     """
     x, y, w = (np.asarray(v, np.float64) for v in (held_out.logit, held_out.label, held_out.weight))
     if len(x) < 2 or not w.sum():
@@ -39,7 +39,7 @@ def overfits(day: dt.date, learned: float, held_out: HeldOut) -> list[str]:
     if loss - learned <= max(FAR * learned, ERRORS * error):
         return []
     more = f"the loss of click is {loss:.3f} on held-out rows, {learned:.3f} on learned ones"
-    return [f"{more}: it overfits; lower teacher.embedding_learning_rate or epochs, or dmtl tune --day {day}"]
+    return [f"{more}: {advice}"]
 
 
 def leaks(importances: Mapping[str, Importance]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.data.log.column_types import words_of
 from dmtl_cli.data.log.hashing import blake2b64
 from dmtl_cli.data.log.source import File
 
@@ -36,13 +37,19 @@ class Checked:
         at = bad.arg_true()
         if len(at):
             k = int(at[0])
-            where = f"{self.file}: column {column}, row {self.first_row + k}"
-            raise UserError(f"{where}: expected {expected}, got {self.frame[column][k]!r}")
+            raise UserError(f"{self._where(column, k)}: expected {expected}, got {self.frame[column][k]!r}")
 
-    def _wrong_type(self, column: str, expected: str, hint: str = "") -> UserError:
-        if isinstance(self.file, File) and self.file.origin and self.frame[column].dtype == pl.String:
-            hint = f"set data.types.{column}"
-        return UserError(f"{self.file}: column {column}: expected {expected}, got {self.frame[column].dtype}", hint)
+    def _where(self, column: str, k: int) -> str:
+        """The place of row k of the block, for messages."""
+        row = self.first_row + k
+        return f"{self.file}: column {column}, {self.file.row(row) if isinstance(self.file, File) else f'row {row}'}"
+
+    def _wrong_type(self, column: str, expected: str, hint: str = "", named: str = "") -> UserError:
+        """`named`: the type of the config that serves in place of a text file's text."""
+        values = self.frame[column]
+        if named and isinstance(self.file, File) and self.file.origin and values.dtype == pl.String:
+            hint = f"set data.types.{column}: {named}"
+        return UserError(f"{self.file}: column {column}: expected {expected}, got {words_of(values)}", hint)
 
     def ids(self, column: str) -> pl.Series:
         """int64 or text, exact, never null: a float cannot represent a large id."""
@@ -55,9 +62,10 @@ class Checked:
             text = s.cast(pl.String)
             self._refuse(column, text.is_null() | (text == ""), "an id, never null or empty")
             if len(long := (text.str.len_bytes() > LONGEST).arg_true()):
-                where = f"{self.file}: column {column}, row {self.first_row + int(long[0])}"
                 got = text.str.len_bytes()[int(long[0])]
-                raise UserError(f"{where}: expected an id of at most {LONGEST:,} bytes, got {got:,}")
+                raise UserError(
+                    f"{self._where(column, int(long[0]))}: expected an id of at most {LONGEST:,} bytes, got {got:,}"
+                )
             return text
         raise self._wrong_type(column, "ids as integers or text", "a float loses ids above 2**53")
 
@@ -65,7 +73,7 @@ class Checked:
         """int8: 1, 0, and -1 for a null, which is refused unless `nulls`."""
         s = self._values(column)
         if not (s.dtype in (pl.Boolean, pl.Null) or s.dtype.is_numeric()):
-            raise self._wrong_type(column, "a boolean or 0/1")
+            raise self._wrong_type(column, "a boolean or 0/1", named="bool")
         if s.dtype.is_float():
             s = s.fill_nan(None)
         bad = ~s.cast(pl.Float64).is_in([0.0, 1.0])
@@ -76,7 +84,7 @@ class Checked:
         """float64, finite, not negative; null, or NaN, as null, which is refused unless `nulls`."""
         s = self._values(column)
         if not (s.dtype == pl.Null or s.dtype.is_numeric()):
-            raise self._wrong_type(column, "a number")
+            raise self._wrong_type(column, "a number", named="float64")
         s = s.cast(pl.Float64).fill_nan(None)
         self._refuse(column, ((s < 0) | s.is_infinite()).fill_null(not nulls), "a finite number, not negative")
         return s

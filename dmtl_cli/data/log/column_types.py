@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import polars as pl
 import pyarrow as pa
 from pyarrow import types
 
@@ -14,6 +15,18 @@ def refusal(feature: Feature, column: pa.DataType) -> tuple[str, str] | None:
     """(what the feature's kind takes, what to do) where it cannot take the column's type, else None."""
     takes = _TAKES.get(feature.kind)
     return takes(feature, column) if takes and not types.is_null(column) else None
+
+
+def in_words(kind: pa.DataType) -> str:
+    """A type for messages: text and objects by these words, whatever their layout."""
+    if types.is_list(kind) or types.is_large_list(kind):
+        return f"lists of {in_words(kind.value_type)}"
+    return "text" if _is_text(kind) else "objects" if types.is_struct(kind) else str(kind)
+
+
+def words_of(values: pl.Series) -> str:
+    """The type of a column's values: see `in_words`."""
+    return in_words(values.head(0).to_arrow().type)
 
 
 def _is_list(column: pa.DataType) -> bool:

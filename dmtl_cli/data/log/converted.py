@@ -32,7 +32,7 @@ from dmtl_cli.data.log import lake
 from dmtl_cli.data.log.checks import Checked
 from dmtl_cli.data.log.source import File, Store
 from dmtl_cli.data.log.text_rows import Rows, csv_rows, json_rows
-from dmtl_cli.data.log.types import typed, types_of
+from dmtl_cli.data.log.types import remedies_of, typed, types_of
 from dmtl_cli.data.log.waiting import Waiting
 from dmtl_cli.runs.disk import creating, make_dirs, sync_dir, write_text
 
@@ -73,6 +73,7 @@ class TextFile:
     csv: Csv | None
     """None: JSON lines"""
     types: dict[str, Any]
+    remedies: dict[str, str]
 
     @property
     def path(self) -> str:
@@ -87,9 +88,14 @@ class TextFile:
         now = self.file.store.file(self.file.path)
         return [*now.stamp, self.csv.model_dump(mode="json") if self.csv else "json", self.types]
 
+    @property
+    def first_row(self) -> int | None:
+        """Number of its first row, for messages; None where blank lines between rows have numbers too."""
+        return None if self.csv is None else 1 if self.csv.columns else 2
+
     def rows(self) -> Iterator[Rows]:
         nulls = self.csv.null_values if self.csv else ()
-        fit = partial(typed, types=self.types, nulls=nulls, where=self.where)
+        fit = partial(typed, types=self.types, nulls=nulls, where=self.where, remedies=self.remedies)
         return csv_rows(self.file, self.csv, fit) if self.csv else json_rows(self.file, fit)
 
 
@@ -107,7 +113,8 @@ class Converted:
     def texts(self, name: str, table: Events | SideTable, files: Sequence[File], day: dt.date) -> list[File]:
         """What has rows of a day of these CSV or JSON files of a table."""
         options = (table.csv or self.data.csv) if self.data.format_of(table) == "csv" else None
-        sources = [TextFile(file, options, types_of(self.data, table)) for file in files]
+        types, remedies = types_of(self.data, table), remedies_of(table, options is not None)
+        sources = [TextFile(file, options, types, remedies) for file in files]
         if isinstance(table, Events) and table.date_column:
             return self._cut(name, sources, table.date_column, day)
         return self._whole(name, sources, day if table.hive_key or table.is_dated else None)
@@ -130,7 +137,14 @@ class Converted:
                 self._ensure(f"{name}/{home}", source, None, ".")
             if day is None:
                 self._prune(f"{name}/{home}", sources)
-            return [self._file(f"{name}/{home}/{_safe(source.path)}.parquet", source) for source in sources]
+            return [
+                self._file(
+                    f"{name}/{home}/{_safe(source.path)}.parquet",
+                    source,
+                    source.first_row if isinstance(source, TextFile) else None,
+                )
+                for source in sources
+            ]
 
     def _cut(self, name: str, sources: Sequence[Source], column: str, day: dt.date) -> list[File]:
         """The files of a day, of sources of several days."""
@@ -143,9 +157,15 @@ class Converted:
                 if f"day={day}" in made
             ]
 
-    def _file(self, path: str, source: Source) -> File:
+    def _file(self, path: str, source: Source, first_row: int | None = None) -> File:
         found = self.store.file(path)
-        return File(self.store, path, found.size, found.modified_ns, source.where)
+        return File(self.store, path, found.size, found.modified_ns, source.where, first_row)
+
+    def days(self, name: str) -> list[dt.date]:
+        """The days that were found in the sources of a table, sorted."""
+        stamps = (self.folder / name / ".stamps").rglob("*.json")
+        parts = {part for stamp in stamps for part in _read(stamp, None) or {} if part.startswith("day=")}
+        return sorted(dt.date.fromisoformat(part.removeprefix("day=")) for part in parts)
 
     # -- one source ----------------------------------------------------------------------------------------------------
 
@@ -269,7 +289,9 @@ def _by_day(rows: Rows, column: str | None, timezone: str | None, source: Source
     try:
         days = Checked(rows.frame, source.where, rows.first).date(column, timezone)
     except UserError as e:
-        raise UserError(e.message, e.hint or f"set data.types.{column}: datetime, date or int64", e.code) from None
+        untyped = rows.frame[column].dtype == pl.String
+        remedy = f"set data.types.{column}: datetime, date or int64" if untyped else "correct it, or leave the row out"
+        raise UserError(e.message, e.hint or remedy, e.code) from None
     distinct = days.unique().sort()
     for day in distinct:
         yield f"day={day}", rows.frame if len(distinct) == 1 else rows.only(days == day)

@@ -17,7 +17,7 @@ from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.log.checks import SECONDS, Checked
 from dmtl_cli.data.log.converted import Converted
 from dmtl_cli.data.log.lake import LAKES
-from dmtl_cli.data.log.places import Places
+from dmtl_cli.data.log.places import Places, span
 from dmtl_cli.data.log.source import File, Store
 from dmtl_cli.runs.ranks import Ranks
 
@@ -180,9 +180,17 @@ class DayFinder:
         groups = {file: self._groups(file, day, events.date_column) for file in files}
         groups = {file: some for file, some in groups.items() if some}
         if not groups:
-            where = f"no file of {self.store.where(events.path)} has a {events.date_column} of day {day}"
+            where = f"no file of {self.store.where(events.path)} has a {events.date_column} of day {day}{self._have()}"
             raise UserError(f"events: {where}", "retry when the day has arrived", Exit.NO_INPUT)
         return list(groups), groups
+
+    def _have(self) -> str:
+        """Which days the events have, as far as their files say it, for messages."""
+        if self.data.format_of(self.data.events) == "parquet":
+            days = [end for spans in self._spans.values() for pair in spans for end in pair or ()]
+        else:
+            days = self._converted.days("events") if self._converted else []
+        return f" ({span(days)})" if days else ""
 
     def _groups(self, file: File, day: dt.date, column: str) -> range:
         """The file's row groups from the first to the last that may have rows of the day."""

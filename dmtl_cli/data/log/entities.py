@@ -103,7 +103,8 @@ class Entities:
             frames.append(pl.DataFrame([Checked(frame, file, 0).ids(key).alias(ID), *features]))
         whole = pl.concat(frames)
         if (twice := whole[ID].is_duplicated()).any():
-            where = f"{table.files[0].parent}: key {key} = {whole[ID].filter(twice)[0]!r} appears twice"
+            place = table.files[0].parent if len(table.files) > 1 else table.files[0]
+            where = f"{place}: key {key} = {whole[ID].filter(twice)[0]!r} appears twice"
             raise UserError(where, "write one row per id and day")
         return whole
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Collection
 from pathlib import PurePosixPath
 
 from dmtl_cli.config.data import Events, Format, SideTable
@@ -18,6 +19,12 @@ SUFFIXES: dict[str, tuple[str, ...]] = {"parquet": PARQUET} | {
     kind: tuple(s + c for s in some for c in ("", ".gz", ".zst")) for kind, some in _TEXT.items()
 }
 """how names of files end, by format"""
+
+
+def span(days: Collection[dt.date]) -> str:
+    """Which days there are, at least one, for messages."""
+    first, last = min(days), max(days)
+    return f"the log has {first} .. {last}" if first < last else f"the log has {first} alone"
 
 
 class Places:
@@ -125,12 +132,15 @@ class Places:
             f"no {PurePosixPath(path.replace('{day}', 'YYYY-MM-DD')).name} {'' if table.is_dated else 'folder '}there"
         )
         if by_day:
-            have = f"the log has {min(by_day)} .. {max(by_day)}"
+            have = span(by_day)
         elif not table.is_dated:
             names = (PurePosixPath(f).name for f in self.store.folders(table.path))
             if other := next((n for n in names if "=" in n), None):
                 have, hint = f"{have}, but {other}", f"set partition: {other.partition('=')[0]} of this table"
-        return self._no_folder(DayPattern(path).text(day), f" ({have})", hint)
+        text = DayPattern(path).text(day)
+        if by_day and all(str(day) not in place for day, some in by_day.items() for place in some):
+            text = text.replace(str(day), f"{day:%Y%m%d}")  # as its neighbours are written
+        return self._no_folder(text, f" ({have})", hint)
 
     def _no_folder(self, path: str, have: str, hint: str = "") -> UserError:
         hint = hint or "set data.root and the path below it (a local one is relative to the current folder)"

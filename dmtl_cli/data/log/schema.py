@@ -230,12 +230,15 @@ def _require_feature(f: Feature, table: Table, beside: list[Table]) -> None:
         file = table.first_with(f.source)
         if file.origin and types.is_large_string(kind):
             hint = f"set data.types.{f.source}, or {hint}"
-        where = f"{file}: feature {f.name}: column {f.source} is {kind}"
+        where = f"{file}: feature {f.name}: column {f.source} is {column_types.in_words(kind)}"
         raise UserError(f"{where}, kind {f.kind} expects {takes}", hint)
 
 
 def _disagree(file: File, column: str, kind: pa.DataType, other: File, its: pa.DataType, hint: str) -> UserError:
-    return UserError(f"{file}: column {column} is {kind}, but {its} in {other}", hint)
+    words, others = column_types.in_words(kind), column_types.in_words(its)
+    if words == others:
+        words, others = str(kind), str(its)
+    return UserError(f"{file}: column {column} is {words}, but {others} in {other}", hint)
 
 
 def _id_kind(kind: pa.DataType) -> str:

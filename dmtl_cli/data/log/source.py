@@ -43,10 +43,17 @@ class File:
     """nanoseconds since 1970, as exact as the storage reports"""
     origin: str = field(default="", compare=False)
     """location of what it was converted from"""
+    origin_row: int | None = field(default=None, compare=False)
+    """number of its first row there; None where its rows are some of those"""
 
     def __str__(self) -> str:
-        where = self.store.where(self.path)
-        return f"{self.origin} (as {where})" if self.origin else where
+        return self.origin or self.store.where(self.path)
+
+    def row(self, k: int) -> str:
+        """Row k, from 0, as messages name it."""
+        if not self.origin:
+            return f"row {k}"
+        return f"row {k + 1} of those that are read" if self.origin_row is None else f"row {self.origin_row + k}"
 
     @property
     def parent(self) -> str:
@@ -113,6 +120,9 @@ class File:
         """What a failed read says: that the storage fails (66, 74), or that the bytes are wrong (65, `damage`)."""
         if isinstance(error, FileNotFoundError):
             return UserError(f"{self}: not there any more", "retry later", Exit.NO_INPUT)
+        if self.origin:
+            what = f"{self}: what it was converted to ({self.store.where(self.path)}): {damage}: {error}"
+            return UserError(what, "remove that file and run it again")
         return _remote(str(self), error) or UserError(f"{self}: {damage}: {error}", "write the file again")
 
     @contextlib.contextmanager

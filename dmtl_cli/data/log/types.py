@@ -24,21 +24,44 @@ def types_of(data: Data, table: Table) -> dict[str, Type]:
     return own | given
 
 
-def typed(frame: pl.DataFrame, first: int, types: Mapping[str, Type], nulls: Sequence[str], where: str) -> pl.DataFrame:
+def remedies_of(table: Table, csv: bool) -> dict[str, str]:
+    """What to do with a value that does not parse, by column: of labels and times, which text would not serve."""
+    if not isinstance(table, Events):
+        return {}
+    row = "correct it, or leave the row out"
+    null = f"correct it, or where it means unknown {'name it in data.csv.null_values' if csv else 'write null'}"
+    optional = (table.duration, table.conversion, *table.conversions.values())
+    required = (table.click, table.weight, table.time, table.date_column)
+    return {c: null for c in optional if c} | {c: row for c in required if c}
+
+
+def typed(
+    frame: pl.DataFrame,
+    first: int,
+    types: Mapping[str, Type],
+    nulls: Sequence[str],
+    where: str,
+    remedies: Mapping[str, str],
+) -> pl.DataFrame:
     """The frame with its columns of the types that are named.
 
     Args:
         first: number of its first row, for messages.
         nulls: texts that mean null where the type is not text.
         where: the file, for messages.
+        remedies: as `remedies_of` gives them.
 
     Raises:
         UserError: 65 a value is none of its type.
     """
-    return frame.with_columns(_typed(frame[c], kind, nulls, first, where) for c, kind in types.items() if c in frame)
+    return frame.with_columns(
+        _typed(frame[c], kind, nulls, first, where, remedies.get(c, f"correct it, or set data.types.{c}: text"))
+        for c, kind in types.items()
+        if c in frame
+    )
 
 
-def _typed(given: pl.Series, kind: Type, nulls: Sequence[str], first: int, where: str) -> pl.Series:
+def _typed(given: pl.Series, kind: Type, nulls: Sequence[str], first: int, where: str, remedy: str) -> pl.Series:
     values = given
     if kind != "text" and values.dtype == pl.String:
         values = values.set(values.is_in(["", *nulls]), None)
@@ -50,7 +73,7 @@ def _typed(given: pl.Series, kind: Type, nulls: Sequence[str], first: int, where
     if len(bad):
         at, expected = int(bad[0]), _SAID.get(kind, kind)
         what = f"{where}: row {first + at}, column {given.name}: expected {expected}, got {given[at]!r}"
-        raise UserError(what, f"correct it, or set data.types.{given.name}: text")
+        raise UserError(what, remedy)
     return out
 
 

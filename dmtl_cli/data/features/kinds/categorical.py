@@ -10,6 +10,7 @@ import polars as pl
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.data.features.kinds.kind import Kind, Learned, share
 from dmtl_cli.data.features.layout import Array, IdColumn
+from dmtl_cli.data.log.column_types import words_of
 
 _EXACT = 2.0**53  # above, a float is no longer the integer it was read from
 
@@ -76,4 +77,4 @@ def as_ids(name: str, values: pl.Series, type_hint: str, fraction_hint: str) -> 
         return text.set(text == "", None)
     if values.dtype == pl.Null:
         return values
-    raise UserError(f"feature {name}: expected integers or text, got {values.dtype}", type_hint)
+    raise UserError(f"feature {name}: expected integers or text, got {words_of(values)}", type_hint)

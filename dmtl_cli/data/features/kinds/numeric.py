@@ -16,6 +16,7 @@ import polars as pl
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.data.features.kinds.kind import Kind, Learned, share
 from dmtl_cli.data.features.layout import Array, FloatColumns, IdColumn
+from dmtl_cli.data.log.column_types import words_of
 
 _SAMPLE = 1_000_000  # events whose event-level numbers are measured
 _LARGEST = 10  # deviations from the mean
@@ -85,7 +86,9 @@ class Numeric(Kind):
         if values.dtype == pl.Null:
             return np.full(len(values), np.nan)
         if not (values.dtype.is_numeric() or values.dtype == pl.Boolean):
-            raise UserError(f"feature {self.feature.name}: expected numbers, got {values.dtype}", _hint(values.dtype))
+            raise UserError(
+                f"feature {self.feature.name}: expected numbers, got {words_of(values)}", _hint(values.dtype)
+            )
         x = values.cast(pl.Float64).to_numpy()
         x = np.where(np.isfinite(x), x, np.nan)
         return np.sign(x) * np.log1p(np.abs(x)) if self.feature.transform == "log1p" else x

@@ -11,6 +11,7 @@ from dmtl_cli.config.errors import UserError
 from dmtl_cli.data.features.kinds.categorical import as_ids
 from dmtl_cli.data.features.kinds.kind import Kind, Learned, share
 from dmtl_cli.data.features.layout import Array, PaddedSequence
+from dmtl_cli.data.log.column_types import words_of
 
 
 class Sequence(Kind):
@@ -57,7 +58,7 @@ class Sequence(Kind):
             hint = (
                 "give separator, e.g. '|', or kind: categorical" if values.dtype == pl.String else "kind: categorical"
             )
-            raise UserError(f"feature {f.name}: expected a list of values, got {values.dtype}", hint)
+            raise UserError(f"feature {f.name}: expected a list of values, got {words_of(values)}", hint)
         return values
 
     def _flat(self, values: pl.Series) -> pl.Series:

@@ -8,6 +8,7 @@ import polars as pl
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.data.features.kinds.kind import Kind, Learned
 from dmtl_cli.data.features.layout import Array, FloatColumns
+from dmtl_cli.data.log.column_types import words_of
 
 
 class Vector(Kind):
@@ -36,11 +37,11 @@ class Vector(Kind):
         expected = f"feature {self.feature.name}: expected"
         if not isinstance(values.dtype, pl.List | pl.Array):
             hint = "kind: numeric" if values.dtype.is_numeric() else "make it lists of numbers"
-            raise UserError(f"{expected} a list of {self.dim} numbers, got {values.dtype}", hint)
+            raise UserError(f"{expected} a list of {self.dim} numbers, got {words_of(values)}", hint)
         inner = values.dtype.inner
         if not (inner.is_numeric() or inner in (pl.Boolean, pl.Null)):
             hint = "kind: sequence for a list of ids"
-            raise UserError(f"{expected} lists of {self.dim} numbers, got {values.dtype}", hint)
+            raise UserError(f"{expected} lists of {self.dim} numbers, got {words_of(values)}", hint)
         lists = values.cast(pl.List(pl.Float32))
         lengths = lists.list.len()
         if len(bad := ((lengths != self.dim) & (lengths > 0)).fill_null(False).arg_true()):

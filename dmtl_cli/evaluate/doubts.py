@@ -1,0 +1,48 @@
+"""What is doubtful about models by what a day says of them; a doubt is one line with what to do."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Mapping
+
+from dmtl_cli.config.tasks import Tasks
+from dmtl_cli.evaluate.lists import LISTS
+from dmtl_cli.evaluate.rankers import REGRESSION
+
+_FOUND = "read.recall@50"
+
+
+def below_regression(numbers: Mapping[str, float], tasks: Tasks, teacher: dt.date, advice: str) -> list[str]:
+    """A line for each label that the teacher orders worse than its regression, by more than two standard errors."""
+    lines = []
+    for label in (x for x in tasks.labels if f"{REGRESSION}.{x}.auc_ahead" in numbers):
+        ahead, error = (numbers[f"{REGRESSION}.{label}.{name}"] for name in ("auc_ahead", "auc_ahead_se"))
+        if ahead > 2 * error:
+            own, other = _apart(*(numbers[f"{name}.{label}.auc"] for name in ("teacher", REGRESSION)))
+            what = f"the {label} AUC of teacher {teacher}, {own}, is below {other} of its regression on the same rows"
+            lines.append(f"{what}: {advice}")
+    return lines
+
+
+def below_lists(numbers: Mapping[str, float], student: dt.date) -> list[str]:
+    """A line where what is served finds less of what is read than the best list that is the same for all users, by more
+    than the standard error of the difference (as of independent ones)."""
+    lists = {name: numbers[f"{name}.{_FOUND}"] for name in LISTS if f"{name}.{_FOUND}" in numbers}
+    own = numbers.get(f"student.{_FOUND}")
+    if own is None or not lists:
+        return []
+    best = max(lists, key=lambda name: lists[name])
+    error = math.hypot(*(numbers.get(f"{name}.{_FOUND}.se", 0.0) for name in ("student", best)))
+    if lists[best] - own <= error:
+        return []
+    less, more = _apart(own, lists[best])
+    what = f"Recall@50 of reads of what student {student} serves, {less}, is below {more} of {best}"
+    return [f"{what}, one list for all users: it needs more rows or days, or the log has little that tells users apart"]
+
+
+def _apart(one: float, other: float) -> tuple[str, str]:
+    """Two shares with as many digits as tell them apart, three or more."""
+    shown = ([f"{x:.{digits}f}" for x in (one, other)] for digits in range(3, 17))
+    less, more = next((pair for pair in shown if pair[0] != pair[1]), (str(one), str(other)))
+    return less.removeprefix("0"), more.removeprefix("0")

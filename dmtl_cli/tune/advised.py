@@ -1,0 +1,23 @@
+"""What a teacher that learned rows by heart needs: never another value than the one that trials chose."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from dmtl_cli.config.days import before
+from dmtl_cli.runs.run import Run
+from dmtl_cli.tune.carried import STAGE
+
+_RATE = "teacher.embedding_learning_rate"
+
+
+def slower(run: Run, day: dt.date) -> str:
+    """What to do about the teacher of a day that learned too fast.
+
+    Raises:
+        UserError: 65 what trials chose is damaged.
+    """
+    again = f"dmtl tune --config FILE --day {day}"
+    newest = run.ws.newest(STAGE, before(day, -1)) if run.config.auto.budget else None
+    chosen = {} if newest is None else run.parent(STAGE, newest)[1].facts["chosen"]
+    return f"{again} tries its values anew" if _RATE in chosen else f"it overfits; lower {_RATE} or epochs, or {again}"
