@@ -106,6 +106,21 @@ def test_positives_alone_in_folders_named_by_the_day(tmp_path: Path) -> None:
     assert config_of(tmp_path).teacher.samples == "sampled"
 
 
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        ("day=%Y-%m-%d/x.parquet", "day={day}"), ("dt=%Y%m%d/x.parquet", "dt={day}"),
+        ("%Y-%m-%d/x.parquet", "{day}"), ("%Y%m%d/x.parquet", "{day}"), ("%Y-%m-%d.parquet", "{day}.parquet"),
+        ("clicks_%Y%m%d.parquet", "clicks_{day}.parquet"), ("a/day=%Y-%m-%d/x.parquet", "a"),
+        ("%Y/%m/%d/x.parquet", "{day:%Y/%m/%d}"),
+    ],
+)  # fmt: skip
+def test_days_directly_in_the_place(tmp_path: Path, pattern: str, path: str) -> None:
+    ended, raw, _ = made(tmp_path, lambda home: unseen.in_place(home, pattern))
+    assert raw["data"]["events"]["path"] == path and ended.code == 0
+    assert "day 2026-03-03: " in ended.out and "check of" not in ended.out, "check read it"
+
+
 def test_purchases_in_one_parquet_file(tmp_path: Path) -> None:
     _, raw, text = made(tmp_path, unseen.purchases)
     events = raw["data"]["events"]

@@ -46,6 +46,18 @@ def by_day(folder: Path, frame: pl.DataFrame, x: Columns) -> None:
         part.drop(":d").write_parquet(folder / f"day={day}" / "part-0.parquet")
 
 
+def in_place(home: Path, pattern: str) -> None:
+    """Days directly in the place: %Y, %m and %d in the path of each day's file."""
+    x = drawn(12)
+    frame = pl.DataFrame(
+        {"user_id": x["user"], "item_id": x["item"], "ts": x["at"], "is_click": x["click"], "play_seconds": x["seconds"]}
+    )
+    for (day,), part in frame.with_columns(pl.Series(":d", days_of(x))).group_by(":d", maintain_order=True):
+        path = home / dt.date.fromisoformat(str(day)).strftime(pattern)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.drop(":d").write_parquet(path)
+
+
 def unicode_and_lists(home: Path) -> None:
     """Text ids in any script, nested lists, milliseconds of reading, timestamps, no user table."""
     x, rng = drawn(1), np.random.default_rng(1)

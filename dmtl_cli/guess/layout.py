@@ -217,8 +217,10 @@ def _files(stem: str, key: str | None, form: str, members: list[tuple[str, int, 
         if day is not None:
             by_day[day] = by_day.get(day, 0) + size
     days = tuple(sorted(by_day.items()))
-    if key is not None:
+    if key is not None and stem != ".":
         return Files(stem, form, files, key, days=days)
+    if key is not None:  # the root has no name of its own that a config could join to day=...
+        return Files(stem, form, files, pattern=f"{key}={{day}}", days=days)
     if days:
         return Files(_folder(files[0][0]) if len(files) > 1 else files[0][0], form, files, pattern=stem, days=days)
     return Files(files[0][0] if len(files) == 1 else _folder(files[0][0]), form, files)
