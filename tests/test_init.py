@@ -121,6 +121,36 @@ def test_days_directly_in_the_place(tmp_path: Path, pattern: str, path: str) -> 
     assert "day 2026-03-03: " in ended.out and "check of" not in ended.out, "check read it"
 
 
+def test_names_that_say_nothing_are_options(tmp_path: Path) -> None:
+    ended, raw, text = made(tmp_path / "bare", unseen.abbreviated)
+    assert ended.code == 78 and raw["features"] == "auto"
+    (line,) = (x for x in text.splitlines() if "# user: COLUMN" in x)
+    assert "or give init --user COLUMN: mbr_no, cntnt_no" in line
+    assert "# users or items: {path: members, key: mbr_no}  # a table of one of them? 100% of the sample's" in text
+    assert "# users or items: {path: contents, key: cntnt_no}" in text
+    assert "context features" not in ended.out, "an id is no feature"
+    roles = ("--user", "mbr_no", "--item", "cntnt_no", "--click", "act", "--duration", "len")
+    ended, raw, text = made(tmp_path / "told", unseen.abbreviated, *roles)
+    events = raw["data"]["events"]
+    assert ended.code == 0 and [events[k[2:]] for k in roles[::2]] == [*roles[1::2]], ended.err
+    assert raw["data"]["users"] == {"path": "members", "key": "mbr_no"} and raw["data"]["items"]["key"] == "cntnt_no"
+    assert {"city", "kind", "place"} <= features(raw).keys() and "as --user says: " in text
+    assert {"mbr_no", "cntnt_no"} & {r["name"] for r in raw["features"]} == {"mbr_no", "cntnt_no"}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--user", "nobody"), "--user: events has no column nobody; it has mbr_no, cntnt_no, ts"),
+        (("--user", "ts", "--item", "ts"), "--user: ts is given twice"),
+    ],
+)
+def test_a_given_column_that_is_not_there(tmp_path: Path, options: tuple[str, ...], said: str) -> None:
+    unseen.abbreviated(tmp_path / "log")
+    ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", *options)
+    assert ended.code == 2 and said in ended.err and not (tmp_path / "mine.yaml").exists()
+
+
 def test_purchases_in_one_parquet_file(tmp_path: Path) -> None:
     _, raw, text = made(tmp_path, unseen.purchases)
     events = raw["data"]["events"]

@@ -3,7 +3,7 @@ be."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -86,9 +86,16 @@ class Roles:
         return {g.column for g in (*self.named.values(), *self.further.values(), *self.outcomes)}
 
 
-def roles_of(frame: pl.DataFrame) -> Roles:
-    """The roles of a table's columns, by its first rows."""
+def roles_of(frame: pl.DataFrame, given: Mapping[str, str]) -> Roles:
+    """The roles of a table's columns, by its first rows.
+
+    Args:
+        given: columns of user, item, click or duration that need no guess; those of another table are left out.
+    """
     roles = Roles()
+    for role, c in given.items():
+        if c in frame.columns:
+            setattr(roles, role, Guess(c, f"as --{role} says: {_EVIDENCE[role](frame[c])}"))
     _entities(frame, roles)
     _time(frame, roles)
     _request(frame, roles)
@@ -132,12 +139,17 @@ def with_names(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.rename(names)
 
 
+def may_be_ids(frame: pl.DataFrame) -> list[str]:
+    """Columns that have ids, and no times."""
+    return [c for c in frame.columns if is_id(frame[c]) and time_unit(frame[c]) is None]
+
+
 def _entities(frame: pl.DataFrame, roles: Roles) -> None:
     """The user and the item: by name, else the columns that end in id."""
-    ids = [c for c in frame.columns if is_id(frame[c]) and time_unit(frame[c]) is None]
-    roles.user = _best(frame, ids, words.USER, "a user")
-    rest = [c for c in ids if roles.user is None or c != roles.user.column]
-    roles.item = _best(frame, rest, words.ITEM, "an item")
+    ids = [c for c in may_be_ids(frame) if c not in roles.taken]
+    roles.user = roles.user or _best(frame, ids, words.USER, "a user")
+    rest = [c for c in ids if c not in roles.taken]
+    roles.item = roles.item or _best(frame, rest, words.ITEM, "an item")
     called = [c for c in ids if words.words(c).endswith(("id", "编号")) and frame[c].n_unique() > FEW]
     called = [c for c in called if not words.by_name(c, words.REQUEST) and c not in roles.taken]
     called.sort(key=lambda c: -frame[c].n_unique())
@@ -187,7 +199,7 @@ def _request(frame: pl.DataFrame, roles: Roles) -> None:
 
 def _click(frame: pl.DataFrame, roles: Roles) -> None:
     binary = [c for c in frame.columns if c not in roles.taken and is_binary(frame[c])]
-    roles.click = _best(frame, binary, words.CLICK, "a click", _share)
+    roles.click = roles.click or _best(frame, binary, words.CLICK, "a click", _share)
     for c in frame.columns if roles.click is None else ():
         s = frame[c]
         if c in roles.taken or s.dtype not in (pl.String, pl.Categorical, pl.Int64) or not 2 <= s.n_unique() <= 12:
@@ -204,7 +216,7 @@ def _reading(frame: pl.DataFrame, roles: Roles) -> None:
     """What tells a good click: a duration, else a conversion, else a rating."""
     left = [c for c in frame.columns if c not in roles.taken]
     long = [c for c in left if _may_last(frame, c) and not (roles.item and is_constant(frame, roles.item.column, c))]
-    roles.duration = _best(frame, long, words.DURATION, "a duration", _mean)
+    roles.duration = roles.duration or _best(frame, long, words.DURATION, "a duration", _mean)
     if roles.duration:
         roles.unit, why = _unit(frame[roles.duration.column], roles.duration.column, roles, frame)
         roles.duration = Guess(roles.duration.column, f"{roles.duration.why}; {why}", roles.duration.others)
@@ -311,3 +323,6 @@ def _count(s: pl.Series) -> str:
 def _share(s: pl.Series) -> str:
     ones = mean(s)
     return f"0/1, {ones:.0%} ones" if ones >= 0.01 else f"0/1, {ones:.2%} ones"
+
+
+_EVIDENCE = {"user": _count, "item": _count, "click": _share, "duration": _mean}

@@ -9,9 +9,9 @@ from typing import Any
 import polars as pl
 
 from dmtl_cli.guess import words
-from dmtl_cli.guess.columns import Guess, Roles
+from dmtl_cli.guess.columns import Guess, Roles, may_be_ids
 from dmtl_cli.guess.layout import Table
-from dmtl_cli.guess.values import is_constant, mean, share, span, time_unit, within
+from dmtl_cli.guess.values import is_constant, is_id, mean, share, span, time_unit, within
 
 SEPARATORS = ("|", ";", ",")
 _JOINED, _EMPTY, _OWN = 0.05, 0.95, 0.9
@@ -47,13 +47,17 @@ class Inputs:
     unused: list[Guess]
     other: list[tuple[str, str]]
     """tables that are neither, and why"""
+    perhaps: list[Side]
+    """those that have ids of the events, where it is not known which are users or items"""
 
 
 def inputs_of(events: Table, roles: Roles, others: list[Table]) -> Inputs:
     """Features by the columns of all tables. A column is a user's or an item's where it does not change with events."""
-    found = Inputs({}, [], [], [])
+    found = Inputs({}, [], [], [], [])
     for table in others:
         _place(table, events, roles, found)
+    if roles.user is None or roles.item is None:  # whose a column is cannot be told: an id would be a feature
+        return found
     for name, beside in found.sides.items():
         key = beside.key.column
         frame = beside.table.frame.unique(key, keep="first", maintain_order=True)  # the newest day is first
@@ -80,6 +84,9 @@ def _place(table: Table, events: Table, roles: Roles, found: Inputs) -> None:
             joined = within(events.frame[role.column], table.frame[c]) if named or k == 0 else 0.0
             if joined >= _JOINED:
                 fits.append((joined + named, name, c, joined))
+    if not fits and (roles.user is None or roles.item is None) and (side := _perhaps(table, events)) is not None:
+        found.perhaps.append(side)
+        return
     if not fits:
         found.other.append((table.files.path, "no column has the users or items of the events"))
         return
@@ -91,6 +98,22 @@ def _place(table: Table, events: Table, roles: Roles, found: Inputs) -> None:
         found.other.append((table.files.path, f"{name} appear in it more than once"))
     else:
         found.sides[name] = Side(table, Guess(key, f"{joined:.0%} of the sample's {name} are in it"))
+
+
+def _perhaps(table: Table, events: Table) -> Side | None:
+    """A table with a row for each id of some column of the events."""
+    fits: list[tuple[float, str, str]] = []
+    for k, key in enumerate(table.frame.columns):
+        s = table.frame[key]
+        if not is_id(s) or (s.n_unique() < len(s) and not table.files.days):
+            continue
+        for c in may_be_ids(events.frame):
+            if (c == key or k == 0) and (joined := within(events.frame[c], s)) >= _JOINED:
+                fits.append((joined + (c == key), c, key))
+    if not fits:
+        return None
+    joined, c, key = max(fits)
+    return Side(table, Guess(key, f"{joined - (c == key):.0%} of the sample's {c} are in it"))
 
 
 def _side_of(c: str, frame: pl.DataFrame, roles: Roles) -> str:

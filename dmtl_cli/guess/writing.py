@@ -15,15 +15,16 @@ from dmtl_cli.config.data import Events
 from dmtl_cli.config.features import Feature
 from dmtl_cli.data.log.text_rows import separator_of
 from dmtl_cli.guess import words
-from dmtl_cli.guess.columns import Guess, Roles
+from dmtl_cli.guess.columns import Guess, Roles, may_be_ids
 from dmtl_cli.guess.inputs import Input, Inputs
 from dmtl_cli.guess.layout import Table
 from dmtl_cli.guess.samples import CSV, DELTA, ICEBERG, JSON, PARQUET, Text
-from dmtl_cli.guess.values import ZONE
+from dmtl_cli.guess.values import FEW, ZONE
 
 EDIT = "EDIT"
 """begins the comment of a line that a person has to write"""
 _MOST = 8  # columns that a comment lists
+_OWN = 0.9  # of the rows have a value of their own: no user or item
 _ITEM = ":item"  # the embedding of items, in guesses
 
 
@@ -78,9 +79,11 @@ def _data(log: Log) -> list[str]:
     if not files.days:
         lines += _zone(log)
     lines += ["events:", *_indented(_events(log))]
-    if roles.user is None or roles.item is None:
-        return lines
-    for name in ("users", "items"):
+    for side in log.inputs.perhaps:
+        place = ", ".join(_place(side.table, log.events))
+        key = f"key: {_scalar(side.key.column)}"
+        lines.append(f"# users or items: {{{place}, {key}}}  # a table of one of them? {_comment(side.key.why)}")
+    for name in ("users", "items") if roles.user and roles.item else ():
         if (side := log.inputs.sides.get(name)) is not None:
             place = ", ".join(_place(side.table, log.events))
             lines.append(f"{name}: {{{place}, key: {_scalar(side.key.column)}}}  # {side.key.why}")
@@ -214,9 +217,22 @@ def _role(log: Log, role: str, todo: str) -> str:
     guess = getattr(log.roles, role)
     if guess is not None:
         return _line(log, role, guess)
-    columns = log.events.frame.columns
-    listed = ", ".join(columns[:_MOST]) + (f" and {len(columns) - _MOST} more" if len(columns) > _MOST else "")
-    return f"# {role}: COLUMN  # {EDIT}: {todo}; no column is named like one: {_comment(listed)}"
+    columns, left = log.events.frame.columns, candidates(log)
+    if left:
+        return f"# {role}: COLUMN  # {EDIT}: {todo}, or give init --{role} COLUMN: {_comment(_few(left))}"
+    return f"# {role}: COLUMN  # {EDIT}: {todo}; no column is named like one: {_comment(_few(columns))}"
+
+
+def candidates(log: Log) -> list[str]:
+    """Columns that may be the user or the item where no name says so: those with several rows an id, the most ids
+    first."""
+    frame, taken = log.events.frame, log.roles.taken
+    count = {c: frame[c].n_unique() for c in may_be_ids(frame) if c not in taken}
+    return sorted((c for c, n in count.items() if FEW < n < _OWN * len(frame)), key=lambda c: -count[c])
+
+
+def _few(columns: list[str]) -> str:
+    return ", ".join(columns[:_MOST]) + (f" and {len(columns) - _MOST} more" if len(columns) > _MOST else "")
 
 
 def _date_column(log: Log) -> str:
@@ -252,7 +268,7 @@ def _labels(log: Log) -> list[str]:
     elif roles.conversion is not None:
         lines.append(_line(log, "conversion", roles.conversion))
     else:
-        todo = "name a duration, or a conversion (a column of 0 and 1): it tells a good click"
+        todo = "name a duration (or give init --duration COLUMN), or a conversion (a column of 0 and 1): it tells a good click"
         lines.append(f"# duration: COLUMN  # {EDIT}: {todo}; nothing looks like one")
     return lines
 
