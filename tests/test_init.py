@@ -121,6 +121,23 @@ def test_days_directly_in_the_place(tmp_path: Path, pattern: str, path: str) -> 
     assert "day 2026-03-03: " in ended.out and "check of" not in ended.out, "check read it"
 
 
+@pytest.mark.parametrize("name", ["session_id", "sess_no", "sid", "vst"])
+def test_a_visit_is_a_request(tmp_path: Path, name: str) -> None:
+    ended, raw, text = made(tmp_path, lambda home: unseen.visits(home, name))
+    assert raw["data"]["events"]["request"] == name and "10.0 rows each, all of one user" in text
+    assert "gadget" in features(raw) and ended.code == 0
+
+
+def test_a_flag_that_may_be_the_click(tmp_path: Path) -> None:
+    ended, raw, text = made(tmp_path, lambda home: unseen.visits(home, "sid"))
+    assert "click" not in raw["data"]["events"] and ended.code == 0
+    (line,) = (x for x in text.splitlines() if "# click: COLUMN" in x)
+    explained = "act (0/1, 30% ones; where it is 0 there is no watch_time), promo (0/1, 50% ones)"
+    assert line.endswith(f"every row counts as one; it may be (init --click COLUMN): {explained}")
+    assert "click            every row                 or --click with one of: act (0/1, " in ended.out
+    assert "act: it is 1 in" in ended.out, "check says it too"
+
+
 def test_names_that_say_nothing_are_options(tmp_path: Path) -> None:
     ended, raw, text = made(tmp_path / "bare", unseen.abbreviated)
     assert ended.code == 78 and raw["features"] == "auto"

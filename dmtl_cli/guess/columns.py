@@ -3,6 +3,7 @@ be."""
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -13,6 +14,7 @@ from dmtl_cli.guess.values import (
     FEW,
     LEAK,
     auc_of,
+    instants,
     is_binary,
     is_constant,
     is_id,
@@ -40,6 +42,8 @@ _BEHAVIOURS = {
 _LONG = 1500.0  # a middle duration above it is milliseconds: hardly anything is read for 25 minutes
 RARE = 0.002
 """share of ones below which a conversion is too rare to be a task"""
+_VISIT = dt.timedelta(hours=6)
+"""the longest time between rows of one request, or one visit"""
 _GOOD = 0.3  # the share of ratings that should count as good at least
 
 
@@ -63,6 +67,8 @@ class Roles:
     time_unit: str | None = None
     """see `values.time_unit`"""
     click: Guess | None = None
+    flags: list[Guess] = field(default_factory=list)
+    """columns of 0 and 1 that may be the click where none is named like one, the likeliest first"""
     duration: Guess | None = None
     unit: str = "s"
     long_read: float | None = None
@@ -80,6 +86,11 @@ class Roles:
         """Those that a column was found for."""
         every = ("user", "item", "time", "click", "duration", "conversion", "request", "behaviour")
         return {role: guess for role in every if (guess := getattr(self, role)) is not None}
+
+    @property
+    def perhaps_clicks(self) -> str:
+        """`flags` in words."""
+        return ", ".join(f"{g.column} ({g.why})" for g in self.flags)
 
     @property
     def taken(self) -> set[str]:
@@ -101,6 +112,7 @@ def roles_of(frame: pl.DataFrame, given: Mapping[str, str]) -> Roles:
     _request(frame, roles)
     _click(frame, roles)
     _reading(frame, roles)
+    _flags(frame, roles)
     _outcomes(frame, roles)
     return roles
 
@@ -195,6 +207,22 @@ def _request(frame: pl.DataFrame, roles: Roles) -> None:
         if roles.user and size >= 1.2 and is_constant(frame, c, roles.user.column):
             roles.request = Guess(c, f"{size:.1f} rows each, all of one user", tuple(x for x in ids if x != c))
             return
+    _visits(frame, roles)
+
+
+def _visits(frame: pl.DataFrame, roles: Roles) -> None:
+    """An id that no name tells: several rows each, all of one user within hours, and several of a user."""
+    if roles.user is None or roles.time is None:
+        return
+    at, users = instants(frame[roles.time.column], roles.time_unit or ""), frame[roles.user.column].n_unique()
+    for c in may_be_ids(frame) if at is not None else ():
+        count = frame[c].n_unique()
+        if c in roles.taken or count < max(FEW, 1.5 * users) or len(frame) / count < 1.2:
+            continue
+        lasts = pl.DataFrame({"k": frame[c], "t": at}).group_by("k").agg(pl.col("t").max() - pl.col("t").min())["t"]
+        if share(lasts <= _VISIT) >= 0.98 and is_constant(frame, c, roles.user.column):
+            roles.request = Guess(c, f"{len(frame) / count:.1f} rows each, all of one user within hours")
+            return
 
 
 def _click(frame: pl.DataFrame, roles: Roles) -> None:
@@ -232,6 +260,21 @@ def _reading(frame: pl.DataFrame, roles: Roles) -> None:
         for c in named
         if mean(frame[c]) >= RARE
     }
+
+
+def _flags(frame: pl.DataFrame, roles: Roles) -> None:
+    """What may be the click: a column that says which rows have a duration, then any other of 0 and 1."""
+    if roles.click or roles.behaviour:
+        return
+    duration = frame[roles.duration.column] if roles.duration else None
+    found: list[tuple[bool, Guess]] = []
+    for c in frame.columns:
+        if c in roles.taken or not is_binary(frame[c]):
+            continue
+        explains = duration is not None and is_unclicked_empty(duration, frame[c])
+        said = f"; where it is 0 there is no {roles.duration.column}" if explains and roles.duration else ""
+        found.append((explains, Guess(c, _share(frame[c]) + said)))
+    roles.flags = [g for _, g in sorted(found, key=lambda f: not f[0])]
 
 
 def _rating(frame: pl.DataFrame, left: Iterable[str], roles: Roles) -> None:

@@ -84,11 +84,21 @@ def local_days(s: pl.Series, unit: str, zone: str) -> pl.Series:
     if unit == "text":
         aware = s.str.replace("Z$", "+00:00").str.replace(" ", "T", n=1)
         return aware.str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False)
-    if unit == "timestamp":
-        at = s if getattr(s.dtype, "time_zone", None) else s.dt.replace_time_zone("UTC")
-    else:
-        at = (s.cast(pl.Float64) * (1000 / _UNITS[unit])).cast(pl.Int64).cast(pl.Datetime("ms", "UTC"))
+    at = instants(s, unit)
+    assert at is not None
     return at.dt.convert_time_zone(zone).dt.date()
+
+
+def instants(s: pl.Series, unit: str) -> pl.Series | None:
+    """Each value as a timestamp, naive ones as UTC, those of text without their zone; None where it has no clock."""
+    if unit == "timestamp":
+        return s if getattr(s.dtype, "time_zone", None) else s.dt.replace_time_zone("UTC")
+    if unit == "text":
+        clock = s.str.slice(0, 19).str.replace(" ", "T", n=1)
+        return clock.str.to_datetime("%Y-%m-%dT%H:%M:%S", time_zone="UTC", strict=False)
+    if unit not in _UNITS:
+        return None
+    return (s.cast(pl.Float64) * (1000 / _UNITS[unit])).cast(pl.Int64).cast(pl.Datetime("ms", "UTC"))
 
 
 def is_constant(frame: pl.DataFrame, key: str, column: str) -> bool:

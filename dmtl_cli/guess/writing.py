@@ -79,10 +79,10 @@ def _data(log: Log) -> list[str]:
     if not files.days:
         lines += _zone(log)
     lines += ["events:", *_indented(_events(log))]
-    for side in log.inputs.perhaps:
-        place = ", ".join(_place(side.table, log.events))
-        key = f"key: {_scalar(side.key.column)}"
-        lines.append(f"# users or items: {{{place}, {key}}}  # a table of one of them? {_comment(side.key.why)}")
+    for one in log.inputs.perhaps:
+        place = ", ".join(_place(one.table, log.events))
+        key = f"key: {_scalar(one.key.column)}"
+        lines.append(f"# users or items: {{{place}, {key}}}  # a table of one of them? {_comment(one.key.why)}")
     for name in ("users", "items") if roles.user and roles.item else ():
         if (side := log.inputs.sides.get(name)) is not None:
             place = ", ".join(_place(side.table, log.events))
@@ -260,7 +260,9 @@ def _labels(log: Log) -> list[str]:
     if roles.click is not None:
         lines.append(_line(log, "click", roles.click))
     else:
-        lines.append("# click: COLUMN  # no column of 0 and 1 is named like a click: every row counts as one")
+        perhaps = f"; it may be (init --click COLUMN): {_comment(flags)}" if (flags := roles.perhaps_clicks) else ""
+        none = "no column of 0 and 1 is named like a click: every row counts as one"
+        lines.append(f"# click: COLUMN  # {none}{perhaps}")
     if roles.duration is not None:
         lines.append(_line(log, "duration", roles.duration))
         if roles.unit == "ms":
@@ -268,7 +270,7 @@ def _labels(log: Log) -> list[str]:
     elif roles.conversion is not None:
         lines.append(_line(log, "conversion", roles.conversion))
     else:
-        todo = "name a duration (or give init --duration COLUMN), or a conversion (a column of 0 and 1): it tells a good click"
+        todo = "name a duration (init --duration COLUMN), or a conversion (a column of 0 and 1): it tells a good click"
         lines.append(f"# duration: COLUMN  # {EDIT}: {todo}; nothing looks like one")
     return lines
 

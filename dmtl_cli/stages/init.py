@@ -31,7 +31,8 @@ def init(root: str, out: Path, given: Mapping[str, str], *, force: bool = False)
         force: whether to write over a file.
 
     Raises:
-        UserError: 2 no table has a given column; 66 nothing of a known format is there; 65 a file is damaged; 73 `out` exists; 74 storage fails.
+        UserError: 2 no table has a given column; 66 nothing of a known format is there; 65 a file is damaged; 73 `out` exists;
+            74 storage fails.
     """
     if out.exists() and not force:
         raise UserError(f"{out} exists", "name another with -o, or give --force", Exit.CANNOT_CREATE)
@@ -149,6 +150,8 @@ def _roles(log: Log) -> list[dict[str, str]]:
     """What was guessed, a line each."""
     named: list[tuple[str, Guess]] = list(log.roles.named.items())
     named += [(f"{name} table", Guess(path_of(side.table), side.key.why)) for name, side in log.inputs.sides.items()]
+    if log.roles.click is None and log.roles.perhaps_clicks:
+        named.append(("click", Guess("every row", f"or --click with one of: {log.roles.perhaps_clicks}")))
     named += [("a side table?", Guess(path_of(side.table), side.key.why)) for side in log.inputs.perhaps]
     out = [{"role": role, "column": g.column, "why": g.why} for role, g in named]
     taken = {g.column for g in log.roles.named.values()}
