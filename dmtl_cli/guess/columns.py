@@ -69,6 +69,8 @@ class Roles:
     click: Guess | None = None
     flags: list[Guess] = field(default_factory=list)
     """columns of 0 and 1 that may be the click where none is named like one, the likeliest first"""
+    after: set[str] = field(default_factory=set)
+    """those of `flags` that say which rows have a duration: none is known before the exposure"""
     duration: Guess | None = None
     unit: str = "s"
     long_read: float | None = None
@@ -267,14 +269,15 @@ def _flags(frame: pl.DataFrame, roles: Roles) -> None:
     if roles.click or roles.behaviour:
         return
     duration = frame[roles.duration.column] if roles.duration else None
-    found: list[tuple[bool, Guess]] = []
     for c in frame.columns:
         if c in roles.taken or not is_binary(frame[c]):
             continue
-        explains = duration is not None and is_unclicked_empty(duration, frame[c])
-        said = f"; where it is 0 there is no {roles.duration.column}" if explains and roles.duration else ""
-        found.append((explains, Guess(c, _share(frame[c]) + said)))
-    roles.flags = [g for _, g in sorted(found, key=lambda f: not f[0])]
+        said = ""
+        if roles.duration and duration is not None and is_unclicked_empty(duration, frame[c]):
+            said = f"; where it is 0 there is no {roles.duration.column}"
+            roles.after.add(c)
+        roles.flags.append(Guess(c, _share(frame[c]) + said))
+    roles.flags.sort(key=lambda g: g.column not in roles.after)
 
 
 def _rating(frame: pl.DataFrame, left: Iterable[str], roles: Roles) -> None:

@@ -84,12 +84,13 @@ def tables(root: str) -> Found:
         UserError: 66 there is nothing, or nothing of a known format; 65 the largest table is damaged; 74 the storage
             fails.
     """
-    root, one = _root_of(root)
+    root, one = _root_of(given := root)
     store = Store(root)
     listed = [f for f in _listed(store) if one is None or f[0] == one]
     found = group(listed)
     if not found:
-        what = f"{root}: no Parquet, CSV, JSON lines, Delta or Iceberg in it" if listed else f"{root}: nothing there"
+        none = "nothing there" if not listed else f"no Parquet, CSV, JSON lines, Delta or Iceberg{' in it' * (not one)}"
+        what = f"{given}: {none}"
         raise UserError(what, "name the folder or the file of the log", Exit.NO_INPUT)
     read: list[Table] = []
     unreadable: list[tuple[str, str]] = []

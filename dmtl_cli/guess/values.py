@@ -10,6 +10,7 @@ _CLOCK = _ISO + r"[T ][0-2][0-9]:[0-5][0-9]"
 ZONE = r"(Z|[+-][0-9]{2}:?[0-9]{2})$"
 _UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _FROM, _TO = 946_684_800, 4_102_444_800  # 2000 and 2100, in seconds since 1970
+_TAIL, _SKEW = 10.0, 2.0
 FEW = 20
 """rows, users or items below which nothing is concluded"""
 LEAK = 0.9
@@ -31,6 +32,16 @@ def middle(s: pl.Series) -> float:
     """The median of the numbers that are known, 0 where none is."""
     x = s.cast(pl.Float64).fill_nan(None).drop_nulls().to_numpy()
     return float(np.median(x)) if len(x) else 0.0
+
+
+def has_long_tail(s: pl.Series) -> bool:
+    """Whether a few of the numbers, none below 0, are far larger than most: the 99th percentile is ten medians, or the
+    skewness is above 2, that of an exponential distribution."""
+    x = s.cast(pl.Float64).fill_nan(None).drop_nulls().to_numpy()
+    if len(x) < FEW or x.std() == 0:
+        return False
+    p99, p50 = np.percentile(x, [99, 50])
+    return bool(p99 >= _TAIL * p50 and p99 > 0) or bool((((x - x.mean()) / x.std()) ** 3).mean() > _SKEW)
 
 
 def mean(s: pl.Series) -> float:

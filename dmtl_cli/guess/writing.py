@@ -3,6 +3,7 @@ too, as a comment that says EDIT."""
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -111,6 +112,7 @@ def _types(log: Log) -> list[str]:
     used = {g.column for g in log.roles.named.values()} | {g.column for g in log.roles.further.values()}
     used |= {i.column for i in log.inputs.used} | {side.key.column for side in log.inputs.sides.values()}
     found: dict[str, str] = {}
+    forms = {table.files.form for table in tables}
     for table in tables:
         for c in table.frame.columns if table.files.form in (CSV, JSON) else ():
             if c in used and (kind := _type(c, table.frame[c], log.roles, table.files.form)) is not None:
@@ -118,7 +120,8 @@ def _types(log: Log) -> list[str]:
     if not found:
         return []
     body = [f"  {_scalar(c)}: {kind}" for c, kind in found.items()]
-    return ["types:  # what is not here is read as text; an id such as 007 must stay text", *body]
+    rest = "what is not here is read as text" if CSV in forms else "what is not here keeps the type that it has"
+    return [f"types:  # {rest}; an id such as 007 must stay text", *body]
 
 
 def _type(c: str, s: pl.Series, roles: Roles, form: str) -> str | None:
@@ -193,7 +196,7 @@ def path_of(table: Table) -> str:
 
 def _events(log: Log) -> list[str]:
     files, roles, lines = log.events.files, log.roles, []
-    span = f"  # {len(files.days)} days, {files.days[0][0]} .. {files.days[-1][0]}" if files.days else ""
+    span = f"  # {_span(files.days)}" if files.days else ""
     lines.append(f"path: {_scalar(path_of(log.events))}{span}")
     if files.partition:
         lines.append(f"partition: {files.partition}")
@@ -211,6 +214,16 @@ def _events(log: Log) -> list[str]:
     else:
         lines.append("# request: COLUMN  # no column looks like a request (one served list)")
     return lines + _later(roles)
+
+
+def _span(days: tuple[tuple[dt.date, int], ...]) -> str:
+    first, last = days[0][0], days[-1][0]
+    return count(len(days), "day") + (f", {first} .. {last}" if len(days) > 1 else f", {first}")
+
+
+def count(n: int, what: str) -> str:
+    """1 day, 2 days."""
+    return f"{n:,} {what}{'s' if n != 1 else ''}"
 
 
 def _role(log: Log, role: str, todo: str) -> str:

@@ -15,7 +15,7 @@ from dmtl_cli.guess.columns import Guess, Roles, fits_events, roles_of, with_nam
 from dmtl_cli.guess.inputs import inputs_of
 from dmtl_cli.guess.layout import Table, complete_day, tables
 from dmtl_cli.guess.values import local_days
-from dmtl_cli.guess.writing import Log, path_of, written, zone_of
+from dmtl_cli.guess.writing import Log, count, path_of, written, zone_of
 
 FEW = 4
 """days that a first chain takes"""
@@ -31,8 +31,8 @@ def init(root: str, out: Path, given: Mapping[str, str], *, force: bool = False)
         force: whether to write over a file.
 
     Raises:
-        UserError: 2 no table has a given column; 66 nothing of a known format is there; 65 a file is damaged; 73 `out` exists;
-            74 storage fails.
+        UserError: 2 no table has a given column; 66 nothing of a known format is there; 65 a file is damaged; 73 `out`
+            exists; 74 storage fails.
     """
     if out.exists() and not force:
         raise UserError(f"{out} exists", "name another with -o, or give --force", Exit.CANNOT_CREATE)
@@ -118,24 +118,31 @@ def _days(log: Log) -> dict[dt.date, int]:
 def _steps(config: Path, first: dt.date | None, last: dt.date | None) -> list[str]:
     """The commands from here to a served top K: a student is there from the second day on."""
     many = first is not None and first != last
-    days = f"backfill --config {config} --from {first} --to {last}" if many else f"run --config {config} --day {last}"
+    alone = "  # a student needs a second day (or student.distill.min_age_days: 0)"
+    days = (
+        f"backfill --config {config} --from {first} --to {last}"
+        if many
+        else f"run --config {config} --day {last}{alone}"
+    )
     lines = [f"check --config {config} --day {last}", days]
     lines += [f"recommend --config {config} --user ID"] if many else []
     return [f"dmtl {line}".replace(" None", " YYYY-MM-DD") for line in lines]
 
 
 def _first(log: Log, last: dt.date | None) -> dt.date | None:
-    """The first of at most FEW days that end with the last one and lie one after the other in the log."""
+    """The first of at most FEW days that end with the last one and lie one after the other in the log; where there are
+    three, not the first day of the log, of which no profile knows anything."""
     there, first = _days(log), last
     while first is not None and first - DAY in there and last is not None and (last - first).days < FEW - 1:
         first -= DAY
-    return first
+    spare = first is not None and last is not None and (last - first).days >= 2
+    return first + DAY if first is not None and spare and first == min(there) else first
 
 
 def _about(log: Log, root: str, steps: list[str]) -> list[str]:
     files = log.events.files
     size, rows = sum(size for _, size in files.files), len(log.events.frame)
-    several = f"{len(files.files):,} files" if len(files.files) > 1 else "1 file"
+    several = count(len(files.files), "file")
     return [
         f"Written by dmtl init {root}: guesses from {rows:,} rows of {path_of(log.events)}",
         f"({several}, {size / 1e6:,.1f} MB).",
@@ -184,7 +191,7 @@ def _write(out: Path, text: str) -> None:
 
 def described(found: dict[str, Any]) -> str:
     """What was guessed, as lines of text."""
-    days = f", {found['days']} days" if found["days"] else ""
+    days = f", {count(found['days'], 'day')}" if found["days"] else ""
     lines = [f"{found['events']}: {found['format']}{days}", ""]
     lines += [f"{r['role']:17}{_short(r['column'], 24):26}{_short(r['why'], 110)}" for r in found["roles"]]
     lines += [f"{'EDIT':17}{'line ' + str(e['line']):26}{_short(e['what'], 110)}" for e in found["edits"]]
