@@ -151,3 +151,8 @@ def says(name: str, pattern: str) -> bool:
 def is_known_after(name: str) -> bool:
     """Whether a name is of something that is known only after an exposure."""
     return re.search(_AFTER, words(name)) is not None
+
+
+def count(n: int, what: str) -> str:
+    """1 day, 2 days."""
+    return f"{n:,} {what}{'s' if n != 1 else ''}"

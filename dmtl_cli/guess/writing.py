@@ -218,12 +218,7 @@ def _events(log: Log) -> list[str]:
 
 def _span(days: tuple[tuple[dt.date, int], ...]) -> str:
     first, last = days[0][0], days[-1][0]
-    return count(len(days), "day") + (f", {first} .. {last}" if len(days) > 1 else f", {first}")
-
-
-def count(n: int, what: str) -> str:
-    """1 day, 2 days."""
-    return f"{n:,} {what}{'s' if n != 1 else ''}"
+    return words.count(len(days), "day") + (f", {first} .. {last}" if len(days) > 1 else f", {first}")
 
 
 def _role(log: Log, role: str, todo: str) -> str:
