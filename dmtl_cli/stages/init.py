@@ -15,8 +15,8 @@ from dmtl_cli.guess.columns import Guess, Roles, fits_events, roles_of, with_nam
 from dmtl_cli.guess.inputs import inputs_of
 from dmtl_cli.guess.layout import Table, complete_day, tables
 from dmtl_cli.guess.values import local_days
-from dmtl_cli.guess.writing import Log, path_of, written, zone_of
 from dmtl_cli.guess.words import count
+from dmtl_cli.guess.writing import Log, path_of, written, zone_of
 
 FEW = 4
 """days that a first chain takes"""
