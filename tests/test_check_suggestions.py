@@ -143,6 +143,8 @@ def test_a_table_of_others(tmp_path: Path) -> None:
     made.config["data"]["users"] = {"path": "users", "key": "user_id"}
     made.write()
     (line,) = said(made)
+    shown = made.call("check", "--day", DAYS[0]).out
+    assert f"day {DAYS[0]}: {N} rows of 40 users and 30 items (90 and 30 with those of the tables)" in shown
     assert line.startswith("user_id: the table of users has 25.0% of the day's users: ")
 
 

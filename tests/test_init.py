@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def test_nested_json_lines_in_dated_files(tmp_path: Path) -> None:
     assert (events["user"], events["item"], events["time"]) == ("uid", "sku", "ts")
     assert (events["click"], events["duration"]) == ("result.clicked", "result.dwell_ms")
     assert events["duration_unit"] == "ms" and "EDIT" not in text and ended.code == 0
-    assert data["types"]["ts"] == "datetime"
+    assert data["types"]["ts"] == "datetime" and "types:  # what is not here keeps the type that it has" in text
     assert "sku" not in data["types"], "text in JSON is text: 0012 keeps its zero"
     assert features(raw)["slot"]["side"] == "context"
 
@@ -94,7 +95,8 @@ def test_chinese_columns_of_one_csv(tmp_path: Path) -> None:
     assert data["types"]["用户编号"] == "text", "00012 is no number"
     read = features(raw)
     assert {f.get("column") for f in read.values()} == {"用户编号", "城市", "商品编号", "价格", "类目", "位置"}
-    assert next(f for f in read.values() if f["column"] == "价格")["transform"] == "log1p"
+    price = next(f for f in read.values() if f["column"] == "价格")
+    assert "transform" not in price and price["num_buckets"] == 20, "uniform prices have no long tail"
     config_of(tmp_path)
 
 
@@ -104,6 +106,114 @@ def test_positives_alone_in_folders_named_by_the_day(tmp_path: Path) -> None:
     assert events["path"] == "views/{day}" and events["conversion"] == "purchased"
     assert "click" not in events and "every row counts as one" in text
     assert config_of(tmp_path).teacher.samples == "sampled"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        ("day=%Y-%m-%d/x.parquet", "day={day}"), ("dt=%Y%m%d/x.parquet", "dt={day}"),
+        ("%Y-%m-%d/x.parquet", "{day}"), ("%Y%m%d/x.parquet", "{day}"), ("%Y-%m-%d.parquet", "{day}.parquet"),
+        ("clicks_%Y%m%d.parquet", "clicks_{day}.parquet"), ("a/day=%Y-%m-%d/x.parquet", "a"),
+        ("%Y/%m/%d/x.parquet", "{day:%Y/%m/%d}"),
+    ],
+)  # fmt: skip
+def test_days_directly_in_the_place(tmp_path: Path, pattern: str, path: str) -> None:
+    ended, raw, _ = made(tmp_path, lambda home: unseen.in_place(home, pattern))
+    assert raw["data"]["events"]["path"] == path and ended.code == 0
+    assert "day 2026-03-03: " in ended.out and "check of" not in ended.out, "check read it"
+
+
+@pytest.mark.parametrize("name", ["session_id", "sess_no", "sid", "vst"])
+def test_a_visit_is_a_request(tmp_path: Path, name: str) -> None:
+    ended, raw, text = made(tmp_path, lambda home: unseen.visits(home, name))
+    assert raw["data"]["events"]["request"] == name and "10.0 rows each, all of one user" in text
+    assert "gadget" in features(raw) and ended.code == 0
+
+
+def test_a_flag_that_may_be_the_click(tmp_path: Path) -> None:
+    ended, raw, text = made(tmp_path, lambda home: unseen.visits(home, "sid"))
+    assert "click" not in raw["data"]["events"] and ended.code == 0
+    (line,) = (x for x in text.splitlines() if "# click: COLUMN" in x)
+    explained = "act (0/1, 30% ones; where it is 0 there is no watch_time), promo (0/1, 50% ones)"
+    assert line.endswith(f"every row counts as one; it may be (init --click COLUMN): {explained}")
+    assert "click            every row                 or --click with one of: act (0/1, " in ended.out
+    assert "act: it is 1 in" in ended.out, "check says it too"
+
+
+def test_texts_that_are_lists_and_a_long_tail(tmp_path: Path) -> None:
+    def write(home: Path) -> None:
+        unseen.visits(home, "sid")
+        goods = {
+            "item_id": range(unseen.ITEMS),
+            "embedding": [f"[{k / 7}, -1e-3, {k}]" for k in range(unseen.ITEMS)],
+            "price": [1.5**k for k in range(unseen.ITEMS)],
+            "discount_price": [10.0 + k for k in range(unseen.ITEMS)],
+        }
+        pl.DataFrame(goods).write_parquet(home / "goods.parquet")
+
+    _, raw, text = made(tmp_path, write)
+    assert "# embedding: not used: a list of 3 numbers as text; write it as Parquet lists" in text
+    assert features(raw)["price"]["transform"] == "log1p" and "with a long tail" in text
+    assert features(raw)["discount_price"]["num_buckets"] == 20
+
+
+def test_the_first_chain_has_a_day_of_history_before_it(tmp_path: Path) -> None:
+    ended, _, text = made(tmp_path / "three", unseen.positives)
+    assert "--from 2026-03-02 --to 2026-03-03" in ended.out and "second day" not in ended.out
+    assert "  # 3 days, 2026-03-01 .. 2026-03-03" in text
+
+    def one(home: Path) -> None:
+        unseen.positives(home)
+        for day in ("2026-03-01", "2026-03-02"):
+            shutil.rmtree(home / "views" / day)
+
+    ended, _, text = made(tmp_path / "one", one)
+    assert "--day 2026-03-03  # a student needs a second day (or student.distill.min_age_days: 0)" in ended.out
+    assert "parquet, 1 day\n" in ended.out and "# 1 day, 2026-03-03\n" in text
+
+
+def test_a_file_of_another_kind_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.xlsx").write_bytes(b"x")
+    ended = dmtl("init", tmp_path / "x.xlsx", "-o", tmp_path / "mine.yaml")
+    assert ended.code == 66 and f"{tmp_path}/x.xlsx: no Parquet, CSV, JSON lines, Delta or Iceberg;" in ended.err
+
+
+def test_a_ragged_row_is_told(tmp_path: Path) -> None:
+    lines = ["user_id,item_id,ts,click", *(f"{k % 7},{k % 5},{1772323200 + k},1" for k in range(50))]
+    lines[20] += ",2"
+    (tmp_path / "x.csv").write_text("\n".join(lines))
+    ended = dmtl("init", tmp_path / "x.csv", "-o", tmp_path / "mine.yaml")
+    assert ended.code == 65 and "x.csv: row 21: expected 4 values, got 5" in ended.err, ended.err
+
+
+def test_names_that_say_nothing_are_options(tmp_path: Path) -> None:
+    ended, raw, text = made(tmp_path / "bare", unseen.abbreviated)
+    assert ended.code == 78 and raw["features"] == "auto"
+    (line,) = (x for x in text.splitlines() if "# user: COLUMN" in x)
+    assert "or give init --user COLUMN: mbr_no, cntnt_no" in line
+    assert "# users or items: {path: members, key: mbr_no}  # a table of one of them? 100% of the sample's" in text
+    assert "# users or items: {path: contents, key: cntnt_no}" in text
+    assert "context features" not in ended.out, "an id is no feature"
+    roles = ("--user", "mbr_no", "--item", "cntnt_no", "--click", "act", "--duration", "len")
+    ended, raw, text = made(tmp_path / "told", unseen.abbreviated, *roles)
+    events = raw["data"]["events"]
+    assert ended.code == 0 and [events[k[2:]] for k in roles[::2]] == [*roles[1::2]], ended.err
+    assert raw["data"]["users"] == {"path": "members", "key": "mbr_no"} and raw["data"]["items"]["key"] == "cntnt_no"
+    assert {"city", "kind", "place"} <= features(raw).keys() and "as --user says: " in text
+    assert {"mbr_no", "cntnt_no"} & {r["name"] for r in raw["features"]} == {"mbr_no", "cntnt_no"}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--user", "nobody"), "--user: events has no column nobody; it has mbr_no, cntnt_no, ts"),
+        (("--user", "ts", "--item", "ts"), "--user: ts is given twice"),
+    ],
+)
+def test_a_given_column_that_is_not_there(tmp_path: Path, options: tuple[str, ...], said: str) -> None:
+    unseen.abbreviated(tmp_path / "log")
+    ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", *options)
+    assert ended.code == 2 and said in ended.err and not (tmp_path / "mine.yaml").exists()
 
 
 def test_purchases_in_one_parquet_file(tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ import pytest
 import yaml
 from worlds import BASE, DAYS, JSON_KEYS, Project
 
+from dmtl_cli.config.reading import load_config
 from dmtl_cli.synth.generate import generate
+from dmtl_cli.tune.plan import rows_of_trials
 from dmtl_cli.tune.table import by_hand, keys_of, table
 
 WRITTEN = {"batch_size": 256, "learning_rate": 0.003, "unknown_share": 0.05}
@@ -212,6 +214,15 @@ def test_the_table_has_a_row_a_trial(chain: Project, project: Project) -> None:
     assert project.stage("tune", 1).json.keys() == JSON_KEYS, "facts are in the manifest"
 
 
+def test_a_guess_of_trials_follows_the_budget_of_a_large_log(tmp_path: Path) -> None:
+    def guess(budget: float, window: int) -> int:
+        config = load_config(Project.create(tmp_path, tmp_path, config=CONFIG | {"auto": {"budget": budget}}).file)
+        return rows_of_trials(config, window, window * 2 // 3, window * 2 // 3)
+
+    assert guess(8, 5_000) == guess(1, 5_000), "some rows may always be learned"
+    assert guess(8, 1_000_000) > 3 * guess(1, 1_000_000) > 0
+
+
 def test_a_table_says_that_other_users_are_measured() -> None:
     facts = {"chosen": {}, "tried": [], "days": DAYS[:1], "measured_on": "users"}
     assert table(facts).splitlines()[0] == f"measured on a third of the users of {DAYS[0]}, the others are learned"
@@ -224,7 +235,10 @@ def test_a_plan_tells_what_a_run_would_choose(chain: Project, world: Path, tmp_p
     assert {k["key"] for k in plan["keys"] if k["from"] == "to be chosen"} == CHOSEN
     written = {k["key"]: k["value"] for k in plan["keys"] if k["from"] == "written"}
     assert written["teacher.factor_dim"] == 4 and written["student.epochs"] == 1
-    assert plan["trials"]["rows"] > 900 and plan["trials"]["minutes"] < 1
+    assert plan["trials"]["rows"] > 900 and plan["trials"]["minutes"] < 1 and plan["trials"]["least"]
+    one = new.stage("check", 1, "--plan").json["plan"]["trials"]["rows"]
+    learned = manifest(chain.ws, "tune", 1)["rows"]["learned"]
+    assert 0.6 < one / learned < 1.6, "a guess, and of what the trials of that day have learned"
     assert not new.ws.exists() or days_of(new.ws, "tune") == [], "nothing is made"
 
     plan = chain.stage("check", 3, "--plan").json["plan"]

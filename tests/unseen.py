@@ -46,6 +46,55 @@ def by_day(folder: Path, frame: pl.DataFrame, x: Columns) -> None:
         part.drop(":d").write_parquet(folder / f"day={day}" / "part-0.parquet")
 
 
+def in_place(home: Path, pattern: str) -> None:
+    """Days directly in the place: %Y, %m and %d in the path of each day's file."""
+    x = drawn(12)
+    frame = pl.DataFrame(
+        {
+            "user_id": x["user"],
+            "item_id": x["item"],
+            "ts": x["at"],
+            "is_click": x["click"],
+            "play_seconds": x["seconds"],
+        }
+    )
+    for (day,), part in frame.with_columns(pl.Series(":d", days_of(x))).group_by(":d", maintain_order=True):
+        path = home / dt.date.fromisoformat(str(day)).strftime(pattern)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.drop(":d").write_parquet(path)
+
+
+def visits(home: Path, name: str) -> None:
+    """Visits of several rows with an id under a name; a device of each user; a flag that no name tells a click by."""
+    x = drawn(14)
+    at = int(START.timestamp()) + (x["request"] * 2000) + x["position"] * 30
+    frame = {"user_id": x["user"], "item_id": x["item"], "ts": at, "act": x["click"], "watch_time": x["seconds"]}
+    frame |= {"gadget": x["user"] * 7 + 3, name: x["request"] + 90_000, "promo": x["position"] % 2}
+    by_day(home / "events", pl.DataFrame(frame), {"at": at})
+
+
+def abbreviated(home: Path) -> None:
+    """Names that say nothing: mbr_no, cntnt_no, act_yn, stay; tables of both beside the events."""
+    x = drawn(13)
+    frame = pl.DataFrame(
+        {
+            "mbr_no": x["user"] + 10**6,
+            "cntnt_no": x["item"] + 500,
+            "ts": x["at"],
+            "act": x["click"],
+            "len": x["seconds"],
+        }
+    )
+    by_day(home / "events", frame.with_columns(place=pl.Series(x["position"])), x)
+    (home / "members").mkdir()
+    (home / "contents").mkdir()
+    members = {"mbr_no": np.arange(USERS) + 10**6, "city": ["a", "b", "c"] * (USERS // 3)}
+    pl.DataFrame(members).write_parquet(home / "members/all.parquet")
+    pl.DataFrame({"cntnt_no": np.arange(ITEMS) + 500, "kind": ["x", "y"] * (ITEMS // 2)}).write_parquet(
+        home / "contents/all.parquet"
+    )
+
+
 def unicode_and_lists(home: Path) -> None:
     """Text ids in any script, nested lists, milliseconds of reading, timestamps, no user table."""
     x, rng = drawn(1), np.random.default_rng(1)

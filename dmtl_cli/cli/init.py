@@ -17,6 +17,10 @@ from dmtl_cli.config.reading import load_config
 commands = typer.Typer()
 
 
+def _column(what: str) -> Any:
+    return typer.Option(metavar="COLUMN", help=f"The column of {what}, where no name says it.", show_default=False)
+
+
 @listed(commands, "init", BEGIN, "clicks/ -o mylog.yaml")
 @guarded
 def init(
@@ -24,13 +28,18 @@ def init(
         str, typer.Argument(metavar="PLACE", help="The log: a folder or a file, local or s3://.", show_default=False)
     ],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="The config to write.")] = Path("mylog.yaml"),
+    user: Annotated[str | None, _column("the users' ids")] = None,
+    item: Annotated[str | None, _column("the items' ids")] = None,
+    click: Annotated[str | None, _column("clicks, 0 or 1")] = None,
+    duration: Annotated[str | None, _column("how long an item was read")] = None,
     force: Annotated[bool, typer.Option("--force", metavar="", help="Write over a file that exists.")] = False,
     as_json: Json = False,
 ) -> None:
     """Guess a config from a log that is new, with a reason for each guess, and check its newest complete day."""
     from dmtl_cli.stages.init import described, init, refuse_incomplete
 
-    found = init(log, out, force=force)
+    given = {"user": user, "item": item, "click": click, "duration": duration}
+    found = init(log, out, {role: column for role, column in given.items() if column is not None}, force=force)
     complete = found["day"] is not None and not found["edits"]
     found["check"] = _checked(out, found["day"]) if complete else None
     if as_json:

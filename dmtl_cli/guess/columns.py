@@ -3,7 +3,8 @@ be."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import datetime as dt
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -13,6 +14,7 @@ from dmtl_cli.guess.values import (
     FEW,
     LEAK,
     auc_of,
+    instants,
     is_binary,
     is_constant,
     is_id,
@@ -40,6 +42,8 @@ _BEHAVIOURS = {
 _LONG = 1500.0  # a middle duration above it is milliseconds: hardly anything is read for 25 minutes
 RARE = 0.002
 """share of ones below which a conversion is too rare to be a task"""
+_VISIT = dt.timedelta(hours=6)
+"""the longest time between rows of one request, or one visit"""
 _GOOD = 0.3  # the share of ratings that should count as good at least
 
 
@@ -63,6 +67,10 @@ class Roles:
     time_unit: str | None = None
     """see `values.time_unit`"""
     click: Guess | None = None
+    flags: list[Guess] = field(default_factory=list)
+    """columns of 0 and 1 that may be the click where none is named like one, the likeliest first"""
+    after: set[str] = field(default_factory=set)
+    """those of `flags` that say which rows have a duration: none is known before the exposure"""
     duration: Guess | None = None
     unit: str = "s"
     long_read: float | None = None
@@ -82,18 +90,31 @@ class Roles:
         return {role: guess for role in every if (guess := getattr(self, role)) is not None}
 
     @property
+    def perhaps_clicks(self) -> str:
+        """`flags` in words."""
+        return ", ".join(f"{g.column} ({g.why})" for g in self.flags)
+
+    @property
     def taken(self) -> set[str]:
         return {g.column for g in (*self.named.values(), *self.further.values(), *self.outcomes)}
 
 
-def roles_of(frame: pl.DataFrame) -> Roles:
-    """The roles of a table's columns, by its first rows."""
+def roles_of(frame: pl.DataFrame, given: Mapping[str, str]) -> Roles:
+    """The roles of a table's columns, by its first rows.
+
+    Args:
+        given: columns of user, item, click or duration that need no guess; those of another table are left out.
+    """
     roles = Roles()
+    for role, c in given.items():
+        if c in frame.columns:
+            setattr(roles, role, Guess(c, f"as --{role} says: {_EVIDENCE[role](frame[c])}"))
     _entities(frame, roles)
     _time(frame, roles)
     _request(frame, roles)
     _click(frame, roles)
     _reading(frame, roles)
+    _flags(frame, roles)
     _outcomes(frame, roles)
     return roles
 
@@ -132,12 +153,17 @@ def with_names(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.rename(names)
 
 
+def may_be_ids(frame: pl.DataFrame) -> list[str]:
+    """Columns that have ids, and no times."""
+    return [c for c in frame.columns if is_id(frame[c]) and time_unit(frame[c]) is None]
+
+
 def _entities(frame: pl.DataFrame, roles: Roles) -> None:
     """The user and the item: by name, else the columns that end in id."""
-    ids = [c for c in frame.columns if is_id(frame[c]) and time_unit(frame[c]) is None]
-    roles.user = _best(frame, ids, words.USER, "a user")
-    rest = [c for c in ids if roles.user is None or c != roles.user.column]
-    roles.item = _best(frame, rest, words.ITEM, "an item")
+    ids = [c for c in may_be_ids(frame) if c not in roles.taken]
+    roles.user = roles.user or _best(frame, ids, words.USER, "a user")
+    rest = [c for c in ids if c not in roles.taken]
+    roles.item = roles.item or _best(frame, rest, words.ITEM, "an item")
     called = [c for c in ids if words.words(c).endswith(("id", "编号")) and frame[c].n_unique() > FEW]
     called = [c for c in called if not words.by_name(c, words.REQUEST) and c not in roles.taken]
     called.sort(key=lambda c: -frame[c].n_unique())
@@ -183,11 +209,27 @@ def _request(frame: pl.DataFrame, roles: Roles) -> None:
         if roles.user and size >= 1.2 and is_constant(frame, c, roles.user.column):
             roles.request = Guess(c, f"{size:.1f} rows each, all of one user", tuple(x for x in ids if x != c))
             return
+    _visits(frame, roles)
+
+
+def _visits(frame: pl.DataFrame, roles: Roles) -> None:
+    """An id that no name tells: several rows each, all of one user within hours, and several of a user."""
+    if roles.user is None or roles.time is None:
+        return
+    at, users = instants(frame[roles.time.column], roles.time_unit or ""), frame[roles.user.column].n_unique()
+    for c in may_be_ids(frame) if at is not None else ():
+        count = frame[c].n_unique()
+        if c in roles.taken or count < max(FEW, 1.5 * users) or len(frame) / count < 1.2:
+            continue
+        lasts = pl.DataFrame({"k": frame[c], "t": at}).group_by("k").agg(pl.col("t").max() - pl.col("t").min())["t"]
+        if share(lasts <= _VISIT) >= 0.98 and is_constant(frame, c, roles.user.column):
+            roles.request = Guess(c, f"{len(frame) / count:.1f} rows each, all of one user within hours")
+            return
 
 
 def _click(frame: pl.DataFrame, roles: Roles) -> None:
     binary = [c for c in frame.columns if c not in roles.taken and is_binary(frame[c])]
-    roles.click = _best(frame, binary, words.CLICK, "a click", _share)
+    roles.click = roles.click or _best(frame, binary, words.CLICK, "a click", _share)
     for c in frame.columns if roles.click is None else ():
         s = frame[c]
         if c in roles.taken or s.dtype not in (pl.String, pl.Categorical, pl.Int64) or not 2 <= s.n_unique() <= 12:
@@ -204,7 +246,7 @@ def _reading(frame: pl.DataFrame, roles: Roles) -> None:
     """What tells a good click: a duration, else a conversion, else a rating."""
     left = [c for c in frame.columns if c not in roles.taken]
     long = [c for c in left if _may_last(frame, c) and not (roles.item and is_constant(frame, roles.item.column, c))]
-    roles.duration = _best(frame, long, words.DURATION, "a duration", _mean)
+    roles.duration = roles.duration or _best(frame, long, words.DURATION, "a duration", _mean)
     if roles.duration:
         roles.unit, why = _unit(frame[roles.duration.column], roles.duration.column, roles, frame)
         roles.duration = Guess(roles.duration.column, f"{roles.duration.why}; {why}", roles.duration.others)
@@ -220,6 +262,22 @@ def _reading(frame: pl.DataFrame, roles: Roles) -> None:
         for c in named
         if mean(frame[c]) >= RARE
     }
+
+
+def _flags(frame: pl.DataFrame, roles: Roles) -> None:
+    """What may be the click: a column that says which rows have a duration, then any other of 0 and 1."""
+    if roles.click or roles.behaviour:
+        return
+    duration = frame[roles.duration.column] if roles.duration else None
+    for c in frame.columns:
+        if c in roles.taken or not is_binary(frame[c]):
+            continue
+        said = ""
+        if roles.duration and duration is not None and is_unclicked_empty(duration, frame[c]):
+            said = f"; where it is 0 there is no {roles.duration.column}"
+            roles.after.add(c)
+        roles.flags.append(Guess(c, _share(frame[c]) + said))
+    roles.flags.sort(key=lambda g: g.column not in roles.after)
 
 
 def _rating(frame: pl.DataFrame, left: Iterable[str], roles: Roles) -> None:
@@ -311,3 +369,6 @@ def _count(s: pl.Series) -> str:
 def _share(s: pl.Series) -> str:
     ones = mean(s)
     return f"0/1, {ones:.0%} ones" if ones >= 0.01 else f"0/1, {ones:.2%} ones"
+
+
+_EVIDENCE = {"user": _count, "item": _count, "click": _share, "duration": _mean}

@@ -9,12 +9,13 @@ from typing import Any
 import polars as pl
 
 from dmtl_cli.guess import words
-from dmtl_cli.guess.columns import Guess, Roles
+from dmtl_cli.guess.columns import Guess, Roles, may_be_ids
 from dmtl_cli.guess.layout import Table
-from dmtl_cli.guess.values import is_constant, mean, share, span, time_unit, within
+from dmtl_cli.guess.values import has_long_tail, is_constant, is_id, mean, share, span, time_unit, within
 
 SEPARATORS = ("|", ";", ",")
 _JOINED, _EMPTY, _OWN = 0.05, 0.95, 0.9
+_LIST = r"^\s*\[\s*-?[0-9.]+([eE][+-]?[0-9]+)?(\s*,\s*-?[0-9.]+([eE][+-]?[0-9]+)?)+\s*\]\s*$"
 _FEW_CODES, _LONGEST, _FEW = 50, 50, 30
 
 
@@ -47,13 +48,17 @@ class Inputs:
     unused: list[Guess]
     other: list[tuple[str, str]]
     """tables that are neither, and why"""
+    perhaps: list[Side]
+    """those that have ids of the events, where it is not known which are users or items"""
 
 
 def inputs_of(events: Table, roles: Roles, others: list[Table]) -> Inputs:
     """Features by the columns of all tables. A column is a user's or an item's where it does not change with events."""
-    found = Inputs({}, [], [], [])
+    found = Inputs({}, [], [], [], [])
     for table in others:
         _place(table, events, roles, found)
+    if roles.user is None or roles.item is None:  # whose a column is cannot be told: an id would be a feature
+        return found
     for name, beside in found.sides.items():
         key = beside.key.column
         frame = beside.table.frame.unique(key, keep="first", maintain_order=True)  # the newest day is first
@@ -62,7 +67,9 @@ def inputs_of(events: Table, roles: Roles, others: list[Table]) -> Inputs:
                 _add(found, c, frame[c], name.removesuffix("s"), events, roles, own=True)
     taken = {i.column for i in found.used} | {g.column for g in found.unused}
     for c in events.frame.columns:
-        if c not in roles.taken and c not in taken:
+        if c in roles.after:
+            found.unused.append(Guess(c, "it says which rows have a duration: is it the click?"))
+        elif c not in roles.taken and c not in taken:
             side = _side_of(c, events.frame, roles)
             _add(found, c, events.frame[c], side, events, roles, own=False)
     return found
@@ -80,6 +87,9 @@ def _place(table: Table, events: Table, roles: Roles, found: Inputs) -> None:
             joined = within(events.frame[role.column], table.frame[c]) if named or k == 0 else 0.0
             if joined >= _JOINED:
                 fits.append((joined + named, name, c, joined))
+    if not fits and (roles.user is None or roles.item is None) and (side := _perhaps(table, events)) is not None:
+        found.perhaps.append(side)
+        return
     if not fits:
         found.other.append((table.files.path, "no column has the users or items of the events"))
         return
@@ -91,6 +101,22 @@ def _place(table: Table, events: Table, roles: Roles, found: Inputs) -> None:
         found.other.append((table.files.path, f"{name} appear in it more than once"))
     else:
         found.sides[name] = Side(table, Guess(key, f"{joined:.0%} of the sample's {name} are in it"))
+
+
+def _perhaps(table: Table, events: Table) -> Side | None:
+    """A table with a row for each id of some column of the events."""
+    fits: list[tuple[float, str, str]] = []
+    for k, key in enumerate(table.frame.columns):
+        s = table.frame[key]
+        if not is_id(s) or (s.n_unique() < len(s) and not table.files.days):
+            continue
+        for c in may_be_ids(events.frame):
+            if (c == key or k == 0) and (joined := within(events.frame[c], s)) >= _JOINED:
+                fits.append((joined + (c == key), c, key))
+    if not fits:
+        return None
+    joined, c, key = max(fits)
+    return Side(table, Guess(key, f"{joined - (c == key):.0%} of the sample's {c} are in it"))
 
 
 def _side_of(c: str, frame: pl.DataFrame, roles: Roles) -> str:
@@ -137,6 +163,8 @@ def _refusal(c: str, s: pl.Series, own: bool) -> str | None:
         return None if known.list.len().max() else "all its lists are empty"
     if known.n_unique() == 1 and not s.null_count():
         return "one value alone"
+    if (numbers := _numbers_in_text(known)) is not None:
+        return f"{numbers} as text; write it as Parquet lists"
     if s.dtype.is_temporal() or time_unit(s) is not None:
         return "a time: a tower cannot read it (profiles know the age of items)"
     text = s.dtype in (pl.String, pl.Categorical, pl.Enum)
@@ -144,6 +172,14 @@ def _refusal(c: str, s: pl.Series, own: bool) -> str | None:
     if own_value and not words.says(c, words.NUMBER) and not (text and _separator(c, known)):
         return f"nearly a value of its own for every {'id' if own else 'row'}"
     return None
+
+
+def _numbers_in_text(s: pl.Series) -> str | None:
+    """What texts such as [0.1, 0.2] are; None where they are no lists of numbers."""
+    if s.dtype != pl.String or not s.head(100).str.contains(_LIST).all():
+        return None
+    lengths = (s.head(100).str.count_matches(",", literal=True) + 1).unique().to_list()
+    return f"a list of {lengths[0]} numbers" if len(lengths) == 1 else "a list of numbers"
 
 
 def _kind(c: str, s: pl.Series, items: pl.Series | None) -> tuple[str, dict[str, Any], str]:
@@ -189,7 +225,7 @@ def _of_numbers(c: str, x: pl.Series, *, whole: bool) -> tuple[str, dict[str, An
     counted = words.says(c, words.NUMBER)
     if whole and ((distinct <= _FEW_CODES and not words.says(c, words.SKEWED)) or not counted):
         return "categorical", {}, f"{distinct:,} whole numbers, taken as codes"
-    skewed = low >= 0 and words.says(c, words.SKEWED)
+    skewed = low >= 0 and words.says(c, words.SKEWED) and has_long_tail(x)
     options: dict[str, Any] = {"transform": "log1p"} if skewed else {"num_buckets": 20}
     return "numeric", options, f"numbers from {low:,.6g} to {high:,.6g}{', with a long tail' if skewed else ''}"
 

@@ -84,12 +84,13 @@ def tables(root: str) -> Found:
         UserError: 66 there is nothing, or nothing of a known format; 65 the largest table is damaged; 74 the storage
             fails.
     """
-    root, one = _root_of(root)
+    root, one = _root_of(given := root)
     store = Store(root)
     listed = [f for f in _listed(store) if one is None or f[0] == one]
     found = group(listed)
     if not found:
-        what = f"{root}: no Parquet, CSV, JSON lines, Delta or Iceberg in it" if listed else f"{root}: nothing there"
+        none = "nothing there" if not listed else f"no Parquet, CSV, JSON lines, Delta or Iceberg{' in it' * (not one)}"
+        what = f"{given}: {none}"
         raise UserError(what, "name the folder or the file of the log", Exit.NO_INPUT)
     read: list[Table] = []
     unreadable: list[tuple[str, str]] = []
@@ -217,8 +218,10 @@ def _files(stem: str, key: str | None, form: str, members: list[tuple[str, int, 
         if day is not None:
             by_day[day] = by_day.get(day, 0) + size
     days = tuple(sorted(by_day.items()))
-    if key is not None:
+    if key is not None and stem != ".":
         return Files(stem, form, files, key, days=days)
+    if key is not None:  # the root has no name of its own that a config could join to day=...
+        return Files(stem, form, files, pattern=f"{key}={{day}}", days=days)
     if days:
         return Files(_folder(files[0][0]) if len(files) > 1 else files[0][0], form, files, pattern=stem, days=days)
     return Files(files[0][0] if len(files) == 1 else _folder(files[0][0]), form, files)

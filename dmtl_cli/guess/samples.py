@@ -98,7 +98,7 @@ def dialect(content: bytes) -> Text:
 
 def typed(frame: pl.DataFrame) -> pl.DataFrame:
     """Text columns as what all their values are: integers, numbers or booleans; an id such as 007 stays text."""
-    return frame.with_columns([_typed(frame[c]) for c in frame.columns])
+    return frame.with_columns([_typed(frame[c]) for c in frame.columns if frame[c].dtype == pl.String])
 
 
 def _typed(s: pl.Series) -> pl.Series:

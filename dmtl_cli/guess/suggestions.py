@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
 import polars as pl
@@ -16,8 +16,8 @@ from dmtl_cli.config.schema import Config
 from dmtl_cli.data.log.day import ID, Block, Day
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.log.schema import Schema, Table
-from dmtl_cli.guess import words
-from dmtl_cli.guess.values import LEAK, auc_of, within
+from dmtl_cli.guess import samples, words
+from dmtl_cli.guess.values import LEAK, auc_of, is_binary, is_unclicked_empty, mean, share, within
 
 MANY = 1_000_000
 """rows of an embedding above which hash buckets are worth it"""
@@ -27,6 +27,8 @@ JOINED = 0.5
 """share of the day's ids that a side table should have"""
 FEWER, FAR_FEWER = 0.4, 0.2
 """of the smaller day beside it, or of the only one"""
+_EMPTY = 0.2
+"""share of rows without a duration from which on these rows are hardly clicks"""
 _ROWS = 20_000  # of an unused column
 
 
@@ -40,6 +42,7 @@ def suggestions(config: Config, log: Log, day: Day, embeddings: Mapping[str, int
     _, raw = log.open(day.day)
     return [
         *_labels(config, day),
+        *_unnamed_click(config, raw.schema),
         *_zone(config, raw.schema),
         *_joins(config, day),
         *_neighbours(log, day),
@@ -71,6 +74,24 @@ def _labels(config: Config, day: Day) -> Iterator[str]:
         if good in (0, clicks):
             seen = "no click" if not good else "every click"
             yield f"{events.conversion}: {seen} of {clicks:,} has it: name another column in data.events.conversion"
+
+
+def _unnamed_click(config: Config, schema: Schema) -> Iterator[str]:
+    """A column of 0 and 1 that says which rows have a duration, where every row counts as a click."""
+    events, table = config.data.events, schema.events
+    if events.click is not None or events.duration is None:
+        return
+    read = {events.duration, events.user, events.item, events.time}
+    frame = _first_rows(table, sorted(_names(table) - read - {None}), events.duration)
+    if frame is None or not frame[events.duration].dtype.is_numeric():
+        return
+    duration = frame[events.duration].cast(pl.Float64).fill_nan(None).fill_null(0)
+    empty = share(duration == 0)
+    for c in frame.columns if empty >= _EMPTY else ():
+        if c != events.duration and is_binary(frame[c]) and is_unclicked_empty(duration, frame[c]):
+            there = 1 - empty
+            seen = f"it is 1 in {mean(frame[c]):.0%} of rows, and only these have a {events.duration} ({there:.0%})"
+            yield f"{c}: {seen}, yet every row counts as a click: set data.events.click: {c}"
 
 
 def _zone(config: Config, schema: Schema) -> Iterator[str]:
@@ -147,7 +168,7 @@ def _unused(config: Config, day: Day, schema: Schema) -> Iterator[str]:
     item_ids = next((f.embedding for f in config.features if f.source == events.item and f.embedding), None)
     for side, table in (("user", schema.events), *schema.sides.items()):
         of_events = table is schema.events
-        for c in sorted({name for footer in table.footers.values() for name in footer.schema.names} - read):
+        for c in sorted(_names(table) - read):
             s = _head(table, c)
             if s is None:
                 continue
@@ -160,6 +181,22 @@ def _unused(config: Config, day: Day, schema: Schema) -> Iterator[str]:
                 where = "context" if of_events else side
                 line = f"{{name: {c}, side: {where}, kind: numeric, transform: log1p}}"
                 yield f"{c}: numbers named like a price that nothing reads: add {line} to features"
+
+
+def _names(table: Table) -> set[str]:
+    """All columns of a table."""
+    return {name for footer in table.footers.values() for name in footer.schema.names}
+
+
+def _first_rows(table: Table, names: Sequence[str], beside: str) -> pl.DataFrame | None:
+    """The first rows of some columns and of the one beside them, as far as its file has them."""
+    file = table.first_with(beside)
+    there = [c for c in (*names, beside) if table.has_in(file, c)]
+    with table.open(file) as parquet:
+        for batch in parquet.iter_batches(_ROWS, columns=there, use_threads=False):
+            frame = pl.from_arrow(pa.Table.from_batches([batch]))
+            return samples.typed(frame) if isinstance(frame, pl.DataFrame) else None
+    return None
 
 
 def _head(table: Table, column: str) -> pl.Series | None:

@@ -10,6 +10,7 @@ _CLOCK = _ISO + r"[T ][0-2][0-9]:[0-5][0-9]"
 ZONE = r"(Z|[+-][0-9]{2}:?[0-9]{2})$"
 _UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _FROM, _TO = 946_684_800, 4_102_444_800  # 2000 and 2100, in seconds since 1970
+_TAIL, _SKEW = 10.0, 2.0
 FEW = 20
 """rows, users or items below which nothing is concluded"""
 LEAK = 0.9
@@ -31,6 +32,16 @@ def middle(s: pl.Series) -> float:
     """The median of the numbers that are known, 0 where none is."""
     x = s.cast(pl.Float64).fill_nan(None).drop_nulls().to_numpy()
     return float(np.median(x)) if len(x) else 0.0
+
+
+def has_long_tail(s: pl.Series) -> bool:
+    """Whether a few of the numbers, none below 0, are far larger than most: the 99th percentile is ten medians, or the
+    skewness is above 2, that of an exponential distribution."""
+    x = s.cast(pl.Float64).fill_nan(None).drop_nulls().to_numpy()
+    if len(x) < FEW or x.std() == 0:
+        return False
+    p99, p50 = np.percentile(x, [99, 50])
+    return bool(p99 >= _TAIL * p50 and p99 > 0) or bool((((x - x.mean()) / x.std()) ** 3).mean() > _SKEW)
 
 
 def mean(s: pl.Series) -> float:
@@ -84,11 +95,21 @@ def local_days(s: pl.Series, unit: str, zone: str) -> pl.Series:
     if unit == "text":
         aware = s.str.replace("Z$", "+00:00").str.replace(" ", "T", n=1)
         return aware.str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False)
-    if unit == "timestamp":
-        at = s if getattr(s.dtype, "time_zone", None) else s.dt.replace_time_zone("UTC")
-    else:
-        at = (s.cast(pl.Float64) * (1000 / _UNITS[unit])).cast(pl.Int64).cast(pl.Datetime("ms", "UTC"))
+    at = instants(s, unit)
+    assert at is not None
     return at.dt.convert_time_zone(zone).dt.date()
+
+
+def instants(s: pl.Series, unit: str) -> pl.Series | None:
+    """Each value as a timestamp, naive ones as UTC, those of text without their zone; None where it has no clock."""
+    if unit == "timestamp":
+        return s if getattr(s.dtype, "time_zone", None) else s.dt.replace_time_zone("UTC")
+    if unit == "text":
+        clock = s.str.slice(0, 19).str.replace(" ", "T", n=1)
+        return clock.str.to_datetime("%Y-%m-%dT%H:%M:%S", time_zone="UTC", strict=False)
+    if unit not in _UNITS:
+        return None
+    return (s.cast(pl.Float64) * (1000 / _UNITS[unit])).cast(pl.Int64).cast(pl.Datetime("ms", "UTC"))
 
 
 def is_constant(frame: pl.DataFrame, key: str, column: str) -> bool:

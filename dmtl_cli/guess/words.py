@@ -95,7 +95,7 @@ REQUEST: Patterns = (
         + "$",
         3,
     ),
-    (r"^session( ?(id|key|no|uuid))?$|^会话", 1),
+    (r"^(session|sess|sid|visit)( ?(id|key|no|num|number|uuid))?$|^会话", 1),
 )
 RATING: Patterns = ((r"^(rating|score|stars?|star rating|overall|评分|打分)$", 3),)
 BEHAVIOUR: Patterns = ((r"^(behaviou?r|action|event|feedback|interaction|行为)( ?(type|name|kind|类型))?$", 3),)
@@ -151,3 +151,8 @@ def says(name: str, pattern: str) -> bool:
 def is_known_after(name: str) -> bool:
     """Whether a name is of something that is known only after an exposure."""
     return re.search(_AFTER, words(name)) is not None
+
+
+def count(n: int, what: str) -> str:
+    """1 day, 2 days."""
+    return f"{n:,} {what}{'s' if n != 1 else ''}"

@@ -3,6 +3,7 @@ too, as a comment that says EDIT."""
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,15 +16,16 @@ from dmtl_cli.config.data import Events
 from dmtl_cli.config.features import Feature
 from dmtl_cli.data.log.text_rows import separator_of
 from dmtl_cli.guess import words
-from dmtl_cli.guess.columns import Guess, Roles
+from dmtl_cli.guess.columns import Guess, Roles, may_be_ids
 from dmtl_cli.guess.inputs import Input, Inputs
 from dmtl_cli.guess.layout import Table
 from dmtl_cli.guess.samples import CSV, DELTA, ICEBERG, JSON, PARQUET, Text
-from dmtl_cli.guess.values import ZONE
+from dmtl_cli.guess.values import FEW, ZONE
 
 EDIT = "EDIT"
 """begins the comment of a line that a person has to write"""
 _MOST = 8  # columns that a comment lists
+_OWN = 0.9  # of the rows have a value of their own: no user or item
 _ITEM = ":item"  # the embedding of items, in guesses
 
 
@@ -78,9 +80,11 @@ def _data(log: Log) -> list[str]:
     if not files.days:
         lines += _zone(log)
     lines += ["events:", *_indented(_events(log))]
-    if roles.user is None or roles.item is None:
-        return lines
-    for name in ("users", "items"):
+    for one in log.inputs.perhaps:
+        place = ", ".join(_place(one.table, log.events))
+        key = f"key: {_scalar(one.key.column)}"
+        lines.append(f"# users or items: {{{place}, {key}}}  # a table of one of them? {_comment(one.key.why)}")
+    for name in ("users", "items") if roles.user and roles.item else ():
         if (side := log.inputs.sides.get(name)) is not None:
             place = ", ".join(_place(side.table, log.events))
             lines.append(f"{name}: {{{place}, key: {_scalar(side.key.column)}}}  # {side.key.why}")
@@ -108,6 +112,7 @@ def _types(log: Log) -> list[str]:
     used = {g.column for g in log.roles.named.values()} | {g.column for g in log.roles.further.values()}
     used |= {i.column for i in log.inputs.used} | {side.key.column for side in log.inputs.sides.values()}
     found: dict[str, str] = {}
+    forms = {table.files.form for table in tables}
     for table in tables:
         for c in table.frame.columns if table.files.form in (CSV, JSON) else ():
             if c in used and (kind := _type(c, table.frame[c], log.roles, table.files.form)) is not None:
@@ -115,7 +120,8 @@ def _types(log: Log) -> list[str]:
     if not found:
         return []
     body = [f"  {_scalar(c)}: {kind}" for c, kind in found.items()]
-    return ["types:  # what is not here is read as text; an id such as 007 must stay text", *body]
+    rest = "what is not here is read as text" if CSV in forms else "what is not here keeps the type that it has"
+    return [f"types:  # {rest}; an id such as 007 must stay text", *body]
 
 
 def _type(c: str, s: pl.Series, roles: Roles, form: str) -> str | None:
@@ -190,7 +196,7 @@ def path_of(table: Table) -> str:
 
 def _events(log: Log) -> list[str]:
     files, roles, lines = log.events.files, log.roles, []
-    span = f"  # {len(files.days)} days, {files.days[0][0]} .. {files.days[-1][0]}" if files.days else ""
+    span = f"  # {_span(files.days)}" if files.days else ""
     lines.append(f"path: {_scalar(path_of(log.events))}{span}")
     if files.partition:
         lines.append(f"partition: {files.partition}")
@@ -210,13 +216,31 @@ def _events(log: Log) -> list[str]:
     return lines + _later(roles)
 
 
+def _span(days: tuple[tuple[dt.date, int], ...]) -> str:
+    first, last = days[0][0], days[-1][0]
+    return words.count(len(days), "day") + (f", {first} .. {last}" if len(days) > 1 else f", {first}")
+
+
 def _role(log: Log, role: str, todo: str) -> str:
     guess = getattr(log.roles, role)
     if guess is not None:
         return _line(log, role, guess)
-    columns = log.events.frame.columns
-    listed = ", ".join(columns[:_MOST]) + (f" and {len(columns) - _MOST} more" if len(columns) > _MOST else "")
-    return f"# {role}: COLUMN  # {EDIT}: {todo}; no column is named like one: {_comment(listed)}"
+    columns, left = log.events.frame.columns, candidates(log)
+    if left:
+        return f"# {role}: COLUMN  # {EDIT}: {todo}, or give init --{role} COLUMN: {_comment(_few(left))}"
+    return f"# {role}: COLUMN  # {EDIT}: {todo}; no column is named like one: {_comment(_few(columns))}"
+
+
+def candidates(log: Log) -> list[str]:
+    """Columns that may be the user or the item where no name says so: those with several rows an id, the most ids
+    first."""
+    frame, taken = log.events.frame, log.roles.taken
+    count = {c: frame[c].n_unique() for c in may_be_ids(frame) if c not in taken}
+    return sorted((c for c, n in count.items() if FEW < n < _OWN * len(frame)), key=lambda c: -count[c])
+
+
+def _few(columns: list[str]) -> str:
+    return ", ".join(columns[:_MOST]) + (f" and {len(columns) - _MOST} more" if len(columns) > _MOST else "")
 
 
 def _date_column(log: Log) -> str:
@@ -244,7 +268,9 @@ def _labels(log: Log) -> list[str]:
     if roles.click is not None:
         lines.append(_line(log, "click", roles.click))
     else:
-        lines.append("# click: COLUMN  # no column of 0 and 1 is named like a click: every row counts as one")
+        perhaps = f"; it may be (init --click COLUMN): {_comment(flags)}" if (flags := roles.perhaps_clicks) else ""
+        none = "no column of 0 and 1 is named like a click: every row counts as one"
+        lines.append(f"# click: COLUMN  # {none}{perhaps}")
     if roles.duration is not None:
         lines.append(_line(log, "duration", roles.duration))
         if roles.unit == "ms":
@@ -252,7 +278,7 @@ def _labels(log: Log) -> list[str]:
     elif roles.conversion is not None:
         lines.append(_line(log, "conversion", roles.conversion))
     else:
-        todo = "name a duration, or a conversion (a column of 0 and 1): it tells a good click"
+        todo = "name a duration (init --duration COLUMN), or a conversion (a column of 0 and 1): it tells a good click"
         lines.append(f"# duration: COLUMN  # {EDIT}: {todo}; nothing looks like one")
     return lines
 

@@ -26,6 +26,7 @@ from dmtl_cli.data.log.shares import share_groups
 from dmtl_cli.data.profile.stored import Profile
 from dmtl_cli.guess import memory
 from dmtl_cli.guess.suggestions import suggestions
+from dmtl_cli.guess.words import count
 from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.runs.ranks import ALONE
 from dmtl_cli.runs.workspace import Workspace
@@ -63,6 +64,7 @@ def check(config: Config, day: dt.date, *, planned: bool = False) -> dict[str, A
             "rows": len(read),
             "users": len(read.users),
             "items": len(read.items),
+            "with_events": {"users": int((read.user_events > 0).sum()), "items": int((read.item_events > 0).sum())},
             "labels": _labels(config, read),
             "join": {
                 f"{k}_joined": round(read.facts[f"{k}_joined"], 4)
@@ -216,7 +218,7 @@ def described(found: dict[str, Any]) -> str:
     if found.get("profile", "") is None:
         notes.append("no profile of an earlier day: what profiles give is unknown until there is one")
     lines = [
-        f"day {found['day']}: {found['rows']:,} rows, {found['users']:,} users, {found['items']:,} items",
+        f"day {found['day']}: {_counts(found)}",
         "labels: " + ", ".join(f"{k} {_words(v)}" for k, v in found["labels"].items()),
         *(f"the table of {k.removesuffix('_joined')} has {v:.1%} of the day's" for k, v in found["join"].items()),
         "",
@@ -230,6 +232,15 @@ def described(found: dict[str, Any]) -> str:
         *(["", plan.described(found["plan"])] if "plan" in found else []),
     ]
     return "\n".join(lines)
+
+
+def _counts(found: dict[str, Any]) -> str:
+    """5,000 rows of 531 users and 397 items (600 and 500 in tables)."""
+    active = found["with_events"]
+    seen = f"{count(active['users'], 'user')} and {count(active['items'], 'item')}"
+    tables = found["users"] != active["users"] or found["items"] != active["items"]
+    more = f" ({found['users']:,} and {found['items']:,} with those of the tables)" if tables else ""
+    return f"{count(found['rows'], 'row')} of {seen}{more}"
 
 
 def _marked(table: str) -> str:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.guess.columns import Guess, fits_events, roles_of, with_names
+from dmtl_cli.guess.columns import Guess, Roles, fits_events, roles_of, with_names
 from dmtl_cli.guess.inputs import inputs_of
 from dmtl_cli.guess.layout import Table, complete_day, tables
 from dmtl_cli.guess.values import local_days
+from dmtl_cli.guess.words import count
 from dmtl_cli.guess.writing import Log, path_of, written, zone_of
 
 FEW = 4
@@ -21,19 +23,21 @@ FEW = 4
 DAY = dt.timedelta(1)
 
 
-def init(root: str, out: Path, *, force: bool = False) -> dict[str, Any]:
+def init(root: str, out: Path, given: Mapping[str, str], *, force: bool = False) -> dict[str, Any]:
     """Writes a config for the log at `root`, and returns what was guessed.
 
     Args:
         root: a folder or a file; local or s3://.
+        given: columns of user, item, click or duration that are not to be guessed.
         force: whether to write over a file.
 
     Raises:
-        UserError: 66 nothing of a known format is there; 65 a file is damaged; 73 `out` exists; 74 storage fails.
+        UserError: 2 no table has a given column; 66 nothing of a known format is there; 65 a file is damaged; 73 `out`
+            exists; 74 storage fails.
     """
     if out.exists() and not force:
         raise UserError(f"{out} exists", "name another with -o, or give --force", Exit.CANNOT_CREATE)
-    log = _log(root)
+    log = _log(root, given)
     day = _day(log)
     steps = _steps(out, _first(log, day), day)
     config = written(log, f"work/{out.stem}", _about(log, root, steps))
@@ -63,16 +67,32 @@ def refuse_incomplete(found: dict[str, Any]) -> None:
     raise UserError(f"{what}: {found['edits'][0]['what']}", f"edit line{many} {lines}, then dmtl check", Exit.CONFIG)
 
 
-def _log(root: str) -> Log:
+def _log(root: str, given: Mapping[str, str]) -> Log:
     """The tables below a root, the one that looks most like events and what lies beside it."""
     found = tables(root)
     named = [table if table.text is None or table.text.header else _with_names(table) for table in found.tables]
-    known = [(fits_events(roles), roles, table) for table in named if (roles := roles_of(table.frame))]
-    _, roles, events = max(known, key=lambda k: (k[0], k[2].files.bytes))
+    known = [(roles_of(table.frame, given), table) for table in named]
+
+    def likeness(of: tuple[Roles, Table]) -> tuple[int, int, int]:
+        roles, table = of
+        return sum(c in table.frame.columns for c in given.values()), fits_events(roles), table.files.bytes
+
+    roles, events = max(known, key=likeness)
+    _refuse_unknown(given, events)
     others = [table for table in named if table is not events]
     inputs = inputs_of(events, roles, others)
     inputs.other.extend(found.unreadable)
     return Log(found.root, events, roles, inputs)
+
+
+def _refuse_unknown(given: Mapping[str, str], events: Table) -> None:
+    columns = events.frame.columns
+    for role, column in given.items():
+        if column not in columns:
+            what = f"--{role}: {path_of(events)} has no column {column}"
+            raise UserError(what, f"it has {', '.join(columns)}", Exit.USAGE)
+        if [*given.values()].count(column) > 1:
+            raise UserError(f"--{role}: {column} is given twice", "a column has one role", Exit.USAGE)
 
 
 def _with_names(table: Table) -> Table:
@@ -99,24 +119,31 @@ def _days(log: Log) -> dict[dt.date, int]:
 def _steps(config: Path, first: dt.date | None, last: dt.date | None) -> list[str]:
     """The commands from here to a served top K: a student is there from the second day on."""
     many = first is not None and first != last
-    days = f"backfill --config {config} --from {first} --to {last}" if many else f"run --config {config} --day {last}"
+    alone = "  # a student needs a second day (or student.distill.min_age_days: 0)"
+    days = (
+        f"backfill --config {config} --from {first} --to {last}"
+        if many
+        else f"run --config {config} --day {last}{alone}"
+    )
     lines = [f"check --config {config} --day {last}", days]
     lines += [f"recommend --config {config} --user ID"] if many else []
     return [f"dmtl {line}".replace(" None", " YYYY-MM-DD") for line in lines]
 
 
 def _first(log: Log, last: dt.date | None) -> dt.date | None:
-    """The first of at most FEW days that end with the last one and lie one after the other in the log."""
+    """The first of at most FEW days that end with the last one and lie one after the other in the log; where there are
+    three, not the first day of the log, of which no profile knows anything."""
     there, first = _days(log), last
     while first is not None and first - DAY in there and last is not None and (last - first).days < FEW - 1:
         first -= DAY
-    return first
+    spare = first is not None and last is not None and (last - first).days >= 2
+    return first + DAY if first is not None and spare and first == min(there) else first
 
 
 def _about(log: Log, root: str, steps: list[str]) -> list[str]:
     files = log.events.files
     size, rows = sum(size for _, size in files.files), len(log.events.frame)
-    several = f"{len(files.files):,} files" if len(files.files) > 1 else "1 file"
+    several = count(len(files.files), "file")
     return [
         f"Written by dmtl init {root}: guesses from {rows:,} rows of {path_of(log.events)}",
         f"({several}, {size / 1e6:,.1f} MB).",
@@ -131,6 +158,9 @@ def _roles(log: Log) -> list[dict[str, str]]:
     """What was guessed, a line each."""
     named: list[tuple[str, Guess]] = list(log.roles.named.items())
     named += [(f"{name} table", Guess(path_of(side.table), side.key.why)) for name, side in log.inputs.sides.items()]
+    if log.roles.click is None and log.roles.perhaps_clicks:
+        named.append(("click", Guess("every row", f"or --click with one of: {log.roles.perhaps_clicks}")))
+    named += [("a side table?", Guess(path_of(side.table), side.key.why)) for side in log.inputs.perhaps]
     out = [{"role": role, "column": g.column, "why": g.why} for role, g in named]
     taken = {g.column for g in log.roles.named.values()}
     for role, columns in (
@@ -162,7 +192,7 @@ def _write(out: Path, text: str) -> None:
 
 def described(found: dict[str, Any]) -> str:
     """What was guessed, as lines of text."""
-    days = f", {found['days']} days" if found["days"] else ""
+    days = f", {count(found['days'], 'day')}" if found["days"] else ""
     lines = [f"{found['events']}: {found['format']}{days}", ""]
     lines += [f"{r['role']:17}{_short(r['column'], 24):26}{_short(r['why'], 110)}" for r in found["roles"]]
     lines += [f"{'EDIT':17}{'line ' + str(e['line']):26}{_short(e['what'], 110)}" for e in found["edits"]]
