@@ -206,8 +206,10 @@ def test_names_that_say_nothing_are_options(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--user", "nobody"), "--user: events has no column nobody; it has mbr_no, cntnt_no, ts"),
+        (("--user", "nobody"), "--user: events has no column nobody; it has mbr_no, cntnt_no, ts, act"),
         (("--user", "ts", "--item", "ts"), "--user: ts is given twice"),
+        (("--click", "word"), "--click: expected a column of 0 and 1, word is String; name another"),
+        (("--duration", "word"), "--duration: expected a column of numbers, word is String; name another"),
     ],
 )
 def test_a_given_column_that_is_not_there(tmp_path: Path, options: tuple[str, ...], said: str) -> None:

@@ -85,7 +85,7 @@ def abbreviated(home: Path) -> None:
             "len": x["seconds"],
         }
     )
-    by_day(home / "events", frame.with_columns(place=pl.Series(x["position"])), x)
+    by_day(home / "events", frame.with_columns(place=pl.Series(x["position"]), word=pl.lit("yes")), x)
     (home / "members").mkdir()
     (home / "contents").mkdir()
     members = {"mbr_no": np.arange(USERS) + 10**6, "city": ["a", "b", "c"] * (USERS // 3)}

@@ -103,11 +103,12 @@ def roles_of(frame: pl.DataFrame, given: Mapping[str, str]) -> Roles:
     """The roles of a table's columns, by its first rows.
 
     Args:
-        given: columns of user, item, click or duration that need no guess; those of another table are left out.
+        given: columns of user, item, click or duration that need no guess; those of another table, and those of a type
+            that the role cannot have, are left out.
     """
     roles = Roles()
     for role, c in given.items():
-        if c in frame.columns:
+        if c in frame.columns and _can_be(role, frame[c].dtype):
             setattr(roles, role, Guess(c, f"as --{role} says: {_EVIDENCE[role](frame[c])}"))
     _entities(frame, roles)
     _time(frame, roles)
@@ -124,6 +125,12 @@ def fits_events(roles: Roles) -> int:
     if roles.user is None or roles.item is None:
         return 0
     return 1 + len(roles.named)
+
+
+def _can_be(role: str, kind: pl.DataType) -> bool:
+    if role in ("user", "item"):
+        return not kind.is_nested()
+    return kind.is_numeric() or (role == "click" and kind == pl.Boolean)
 
 
 def with_names(frame: pl.DataFrame) -> pl.DataFrame:

@@ -67,7 +67,7 @@ def inputs_of(events: Table, roles: Roles, others: list[Table]) -> Inputs:
                 _add(found, c, frame[c], name.removesuffix("s"), events, roles, own=True)
     taken = {i.column for i in found.used} | {g.column for g in found.unused}
     for c in events.frame.columns:
-        if c in roles.after:
+        if c in roles.after - roles.taken:
             found.unused.append(Guess(c, "it says which rows have a duration: is it the click?"))
         elif c not in roles.taken and c not in taken:
             side = _side_of(c, events.frame, roles)

@@ -78,14 +78,15 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
         return sum(c in table.frame.columns for c in given.values()), fits_events(roles), table.files.bytes
 
     roles, events = max(known, key=likeness)
-    _refuse_unknown(given, events)
+    _refuse_given(given, events, roles)
     others = [table for table in named if table is not events]
     inputs = inputs_of(events, roles, others)
     inputs.other.extend(found.unreadable)
     return Log(found.root, events, roles, inputs)
 
 
-def _refuse_unknown(given: Mapping[str, str], events: Table) -> None:
+def _refuse_given(given: Mapping[str, str], events: Table, roles: Roles) -> None:
+    """Raises UserError 2 where a given column is not there, or cannot be what it is given as."""
     columns = events.frame.columns
     for role, column in given.items():
         if column not in columns:
@@ -93,6 +94,11 @@ def _refuse_unknown(given: Mapping[str, str], events: Table) -> None:
             raise UserError(what, f"it has {', '.join(columns)}", Exit.USAGE)
         if [*given.values()].count(column) > 1:
             raise UserError(f"--{role}: {column} is given twice", "a column has one role", Exit.USAGE)
+        guess = getattr(roles, role)
+        if guess is None or guess.column != column:
+            needed = {"click": "0 and 1", "duration": "numbers"}.get(role, "ids")
+            what = f"--{role}: expected a column of {needed}, {column} is {events.frame[column].dtype}"
+            raise UserError(what, "name another", Exit.USAGE)
 
 
 def _with_names(table: Table) -> Table:
