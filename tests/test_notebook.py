@@ -29,7 +29,7 @@ def test_from_a_frame_to_a_top_k(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
     *_, check, chain, top, unknown = (c for c in notebook.cells if c.cell_type == "code")
-    assert "60 users, 40 items" in text_of(check)
+    assert "60 users and 40 items" in text_of(check)
     assert "served:" in text_of(chain)
     assert text_of(top).count("False") >= 8, f"bait is retrieved: {text_of(top)}"
     found = [int(i) for i in text_of(unknown).strip("[]").split(",")]

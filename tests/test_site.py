@@ -128,7 +128,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with contextlib.chdir(folder):
         said = [dmtl(line) for block in blocks("index.md", "sh") for line in block.splitlines()]
     _, check, *_, status, best = said
-    assert re.search(r"1,\d\d\d rows, \d+ users, \d+ items", check), check
+    assert re.search(r"1,\d\d\d rows of \d+ users and \d+ items", check), check
     assert "served: work/tiny/export/day=2026-01-02" in status and len(best.splitlines()) == 5
     return folder
 
@@ -205,7 +205,7 @@ def test_a_log_of_another_library_is_read(
     (command,) = blocks(f"{page}.md", "sh")
     (tmp_path / shlex.split(command)[3]).write_text(blocks(f"{page}.md", "yaml")[0])
     said = dmtl(command)
-    assert "60 rows, 7 users, 5 items" in said
+    assert "60 rows of 7 users and 5 items" in said
     assert re.search(r"(genre|cate_id) +item .* 0\.0%", said), said
 
 
