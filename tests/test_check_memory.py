@@ -17,7 +17,7 @@ running = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
 _, status, usage = os.wait4(running.pid, 0)
 print(os.waitstatus_to_exitcode(status), usage.ru_maxrss)
 """
-"""a small process that starts the command: Linux counts the memory of who starts a process to it, and tests are large"""
+"""a small process that starts the command: to a process Linux counts who started it, and tests are large"""
 
 
 def log(home: Path, *, rows: int, users: int, items: int, features: int) -> Project:
