@@ -2,21 +2,24 @@
 # Installs dmtl in an environment of its own, runs the daily chain over a generated click-bait world whose truth is
 # known, recommends for one user and prints a table. Runs from any folder, and may be run again.
 # DMTL_VENV: an environment to use as it is. DMTL_DEMO: where to work (default: work/demo and data/demo beside this).
-# Arguments go to `dmtl synth`: sh scripts/demo.sh --users 500 --items 300 --events-per-day 20000 (minutes less, but in so
-# small a world the table's order is another one: three days are too few for a teacher to learn tastes)
+# --full: the world of README's table, whose trials alone take a quarter of an hour. Other arguments go to `dmtl synth`.
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
 . "$here/scripts/env.sh"
 venv=${DMTL_VENV:-$here/.venv}
 [ -n "${DMTL_VENV:-}" ] || make_env "$venv" "$here" train,plot,report
 dmtl=$venv/bin/dmtl
-work=${DMTL_DEMO:+$DMTL_DEMO/work}
-data=${DMTL_DEMO:+$DMTL_DEMO/data}
-data=${data:-$here/data/demo}
+world=demo
+case ${1:-} in
+  --full) world=demo-full && shift ;;
+  "") set -- --users 500 --items 300 --events-per-day 20000 ;;
+esac
+work=${DMTL_DEMO:-$here/work/$world}${DMTL_DEMO:+/work}
+data=${DMTL_DEMO:-$here/data/$world}${DMTL_DEMO:+/data}
 
 echo "A world of clicks, some of them baited: four days in $data"
 "$dmtl" synth "$data" --days 4 "$@"
-set -- --config "$here/configs/demo.yaml" --set "workspace=${work:-$here/work/demo}" \
+set -- --config "$here/configs/demo.yaml" --set "workspace=$work" \
   --set "data.root=$data/log" --set "data.truth=$data/truth"
 echo "The daily chain of three days: evaluation, teacher, scores, student"
 "$dmtl" backfill "$@" --from 2026-01-01 --to 2026-01-03

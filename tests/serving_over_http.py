@@ -54,6 +54,14 @@ def point(home: Path, run: Path) -> None:
     draft.replace(home / "export" / "LATEST")
 
 
+def publish_two(home: Path) -> Path:
+    """A workspace of two exports, the second without the first one's items; LATEST names the first."""
+    first = publish_export(home, 0)
+    publish_export(home, 1, ITEMS[30:])
+    point(home, first)
+    return home
+
+
 @dataclass
 class Running:
     """A server and what it said."""

@@ -428,3 +428,4 @@ def test_logs_tell_seconds_and_memory(tmp_path: Path) -> None:
     assert found["a" * 12]["seconds"] == 1.23 and 1e7 < found["a" * 12]["peak_bytes"] < 1e12
     assert found["c"] == {"seconds": 2.0} and "b" * 12 not in found
     assert RunLog.took(tmp_path / "logs") == {"a" * 12: 1.23, "c": 2.0}
+    assert RunLog.took(tmp_path / "logs", {"c", "b" * 12}) == {"c": 2.0}

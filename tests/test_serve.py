@@ -17,7 +17,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from serving_over_http import FULL, ITEMS, USERS, Running, point, publish_export, running
+from serving_over_http import FULL, ITEMS, USERS, Running, point, publish_export, publish_two, running
 from test_models import ITEM, encoder_of, feature
 
 from dmtl_cli.config.errors import UserError
@@ -34,12 +34,7 @@ FROZEN = Path(__file__).parent / "contract" / "frozen"
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace of two exports, the second without the first one's items; LATEST names the first."""
-    out = tmp_path_factory.mktemp("home")
-    first = publish_export(out, 0)
-    publish_export(out, 1, ITEMS[30:])
-    point(out, first)
-    return out
+    return publish_two(tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture(scope="module")

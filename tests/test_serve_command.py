@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from serving_over_http import ITEMS, point, publish_export
+from serving_over_http import point, publish_two
 from worlds import dmtl
 
 # the libraries that train are not there, as in an installation that only serves
@@ -32,11 +32,7 @@ main()
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("home")
-    first = publish_export(out, 0)
-    publish_export(out, 1, ITEMS[30:])
-    point(out, first)
-    return out
+    return publish_two(tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture(scope="module")

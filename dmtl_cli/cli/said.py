@@ -17,7 +17,6 @@ from dmtl_cli.runs.reachable import Runs
 from dmtl_cli.runs.workspace import STAGES, Workspace
 
 DAYS = 3  # of which `status` shows numbers
-_LOGS = 20  # newest log files in which it looks for seconds
 _LABELS = {"ctr": "click", "cvr": "read"}  # as a person calls what a task predicts; others by their name
 LISTS = ("popularity", "read_popularity", "exposure_rate")  # as evaluate/lists.py, which imports torch, names them
 _SOURCES = {"exposed": "shown", "negative": "drawn", "candidate": "retrieved"}
@@ -48,7 +47,7 @@ def newest(ws: Workspace) -> list[dict[str, Any]]:
     runs = Runs(ws)
     days = sorted({day for stage in STAGES for day in runs.days(stage)})[-DAYS:]
     found = [m for day in days for stage in STAGES if day in runs.days(stage) for m in _manifests(runs, stage, day)]
-    took = RunLog.took(ws.root / "logs", newest=_LOGS)
+    took = RunLog.took(ws.root / "logs", {m.run_id for m in found})
     return [
         {"stage": m.stage, "day": str(m.day), "run_id": m.run_id, "line": line(m, took.get(m.run_id))} for m in found
     ]

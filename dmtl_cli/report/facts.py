@@ -92,7 +92,7 @@ def gather(ws: Workspace, day: dt.date) -> Facts:
         [_numbers(ws, d) for d in days],
         {stage: m for stage in SHOWN if (m := _before(ws, stage, day)) is not None},
         _curves(ws, day),
-        RunLog.published_in(ws.root / "logs"),
+        RunLog.published_in(ws.root / "logs", {m.run_id for m in runs}),
         refused,
         there(ws.latest),
         there(ws.pinned),

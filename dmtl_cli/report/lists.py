@@ -40,7 +40,7 @@ def lists(facts: Facts, ws: Workspace, config: Config) -> Section | None:
     run, folder = facts.run("export"), ws.current("export", facts.day)
     if run is None or folder is None or sum(f["bytes"] for f in run.files) > _MOST:
         return None
-    export = Export(folder)
+    export = Export(folder, lazily=True)
     chosen = _chosen(export.users)
     before = _histories(facts, ws, config, chosen["user_id"])
     served = [export.recommend(str(user), _LIST)["item_id"].to_list() for user in chosen["user_id"]]

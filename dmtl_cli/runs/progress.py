@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 LOG_EVERY = 30.0  # seconds
 MOST = 8 << 20  # bytes of a log file
 SHOW_EVERY = 0.5
+_RUN_ID = re.compile('"run_id": "([^"]*)"')
 TICK = 1.0  # seconds between two looks at the clock of a bar that does not move
 POINTS = 100  # of a training's loss that are kept for trackers
 _CLOCK = "{desc}: {elapsed}"  # of work without a total
@@ -82,21 +84,23 @@ class RunLog:
             self.write("published", seconds=seconds, peak_bytes=_peak_bytes(), **fields)
 
     @staticmethod
-    def took(folder: Path, *, newest: int | None = None) -> dict[str, float]:
+    def took(folder: Path, run_ids: Collection[str] | None = None) -> dict[str, float]:
         """Seconds by run id, as `published_in`."""
-        return {run_id: entry["seconds"] for run_id, entry in RunLog.published_in(folder, newest=newest).items()}
+        return {run_id: entry["seconds"] for run_id, entry in RunLog.published_in(folder, run_ids).items()}
 
     @staticmethod
-    def published_in(folder: Path, *, newest: int | None = None) -> dict[str, dict[str, float]]:
-        """By run id `seconds` and, where its log has it, `peak_bytes`, from all logs of a folder or some of the newest;
-        lines that cannot be read are passed over."""
+    def published_in(folder: Path, run_ids: Collection[str] | None = None) -> dict[str, dict[str, float]]:
+        """By run id `seconds` and, where its log has it, `peak_bytes`, from all logs of a folder; lines that cannot be
+        read are passed over.
+
+        Args:
+            run_ids: the only ones that are wanted; a line of another, which is long, is not parsed.
+        """
         out: dict[str, dict[str, float]] = {}
-        files = [*sorted(folder.glob("*.jsonl.1")), *sorted(folder.glob("*.jsonl"))]
-        if newest is not None:
-            files = sorted(files, key=lambda file: file.stat().st_mtime)[-newest:]
-        for file in files:
+        for file in (*sorted(folder.glob("*.jsonl.1")), *sorted(folder.glob("*.jsonl"))):
             for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-                if '"published"' not in line:
+                named = _RUN_ID.search(line) if '"published"' in line else None
+                if named is None or (run_ids is not None and named[1] not in run_ids):
                     continue
                 try:
                     entry = json.loads(line)

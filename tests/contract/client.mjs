@@ -62,7 +62,7 @@ function sequenceOf(feature, value, vocabularies) {
 }
 
 function vectorOf(feature, value) {
-  const values = value == null || value.length === 0 ? Array(feature.dim).fill(null) : value
+  const values = value == null || (Array.isArray(value) && value.length === 0) ? Array(feature.dim).fill(null) : value
   if (!Array.isArray(values) || values.length !== feature.dim) throw new Refused(`no ${feature.dim} numbers: ${value}`)
   return values.map((v) => Math.fround(asNumber(v))).map((x) => (Number.isFinite(x) ? x : 0))
 }

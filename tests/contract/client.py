@@ -41,8 +41,8 @@ def encode(features, vocabularies, raw):
             v = v.split(f["separator"]) if isinstance(v, str) else v or []
             inputs[name] = ([r for r in (row_of(f, x, vocabularies) for x in v) if r][-size:] + [0] * size)[:size]
         elif f["kind"] == "vector":
-            x = np.array([0.0 if e is None else e + 0.0 for e in v or [0] * f["dim"]]).reshape(f["dim"])
-            floats.extend(np.where(abs(x) <= np.finfo(np.float32).max, x, 0))
+            x = np.array([0.0 if e is None else e + 0.0 for e in ([0] * f["dim"] if v in (None, []) else v)])
+            floats.extend(np.where(abs(x.reshape(f["dim"])) <= np.finfo(np.float32).max, x, 0))
         else:
             x = float(v) if v is not None and abs(v) < np.inf else np.nan
             x = np.sign(x) * np.log1p(abs(x)) if f.get("transform") == "log1p" else x

@@ -136,7 +136,7 @@ def test_the_cases_have_every_kind_and_ties() -> None:
     features = {f["name"]: f for f in described["features"]}
     assert {f["kind"] for f in features.values()} == {"categorical", "sequence", "numeric", "vector"}
     asked = {name for case in cases_of("shown") for name in case["request"].get("raw", {})}
-    assert asked == features.keys() and described["blocks"].keys() == {"exposure", "preference"}
+    assert asked == features.keys() | {"no_such"} and described["blocks"].keys() == {"exposure", "preference"}
     assert {f.get("hash") for f in features.values()} == {None, "splitmix64", "blake2b64"}
     assert "hash" not in features["silent"] and "edges" not in features["asleep"] and "mean" not in features["dormant"]
     tied = [i["score"] for case in CASES for i in case["expected"].get("items", [])]

@@ -44,7 +44,7 @@ class Waiting:
             self._spill()
 
     def write(self, part: str, file: Path) -> int:
-        """Writes the rows of a part; the file's bytes depend on these rows alone. Returns how many there are."""
+        """Writes the rows of a part; the file's bytes depend on these rows alone. Returns its size in bytes."""
         schema = _arrow(self._empty[part]).schema
         with pq.ParquetWriter(file, schema, compression="zstd", store_schema=True) as writer:
             for table in _row_groups(reblocked(self._of(part), _STEP, 0)):
