@@ -131,7 +131,8 @@ def test_the_frozen_answers(world: str) -> None:
             asked += 1
             if "raw" in request:
                 code, found = post(server, "/vectors", {"side": request["side"], "rows": [request["raw"]]})
-                assert (code == 400) == ("error" in expected), why
+                # a server refuses a name that is no feature, which is ignored in a table
+                assert (code == 400) == ("error" in expected or "no_such" in request["raw"]), why
                 if code == 200:
                     Made.model_validate(found)
                     assert found["vectors"][0] == pytest.approx(expected["vector"], abs=1e-6), why
