@@ -74,7 +74,9 @@ def _lines(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """(the rows, the layers that draw them)."""
     rows = [
-        {"day": str(day), "value": value, "model": _label(name), "newest": day == days[-1]}
+        {"day": str(day), "value": value if isinstance(value, int) else float(f"{value:.6g}")}
+        | ({} if single else {"model": _label(name)})
+        | ({"newest": True} if day == days[-1] else {})
         for name, values in series.items()
         for day, value in zip(days, values, strict=True)
         if value is not None
@@ -368,6 +370,28 @@ def bars(
     spec = _spec(layers, 22 * len(rows) + 8) | {"data": {"values": rows}}
     table = Table(["", title], [[name, show(value)] for name, value in values.items()])
     return Chart(title, spec, f"{title}: " + ", ".join(f"{r['name']} {r['said']}" for r in rows), table)
+
+
+def beside(title: str, labels: Sequence[str], now: Sequence[float], then: Sequence[float], value: str) -> Chart:
+    """A bar for each group's share of the day, and a line across it for that of the days before."""
+    names = ("this day", "days before")
+    shares = list(zip(labels, now, then, strict=True))
+    rows = [{"group": label, "now": a, "then": b} for label, a, b in shares]
+    tips = [
+        {"field": "group"},
+        *({"field": f, "format": ".1%", "title": t} for f, t in zip(("now", "then"), names, strict=True)),
+    ]
+    axis: dict[str, Any] = {"title": None, "labelColor": "var(--ink)", "labelLimit": 130}
+    y = {"field": "group", "type": "nominal", "sort": list(labels), "axis": axis}
+    x: dict[str, Any] = {"type": "quantitative", "axis": {"title": None, "format": ".0%", "tickCount": 4, "grid": True}}
+    bar = {"type": "bar", "color": "var(--blue)", "opacity": 0.75, "height": {"band": 0.62}}
+    tick = {"type": "tick", "color": "var(--red)", "thickness": 2, "bandSize": 13}
+    marks: list[tuple[str, dict[str, Any]]] = [("now", bar), ("then", tick)]
+    layers = [{"mark": mark, "encoding": {"x": {**x, "field": f}, "y": y, "tooltip": tips}} for f, mark in marks]
+    spec = _spec(layers, 17 * len(rows) + 34) | {"data": {"values": rows}}
+    table = Table(["", *names], [[label, share(a), share(b)] for label, a, b in shares])
+    legend = [Mark(names[0], "var(--blue)", "box", ()), Mark(names[1], "var(--red)", "", ())]
+    return Chart(title, spec, f"{title}: shares of events on this day and before", table, f"PSI {value}", legend)
 
 
 def dots(title: str, groups: Mapping[str, Sequence[tuple[float, bool]]], axis: str) -> Chart:

@@ -22,6 +22,8 @@ from dmtl_cli.report.blocks import (
 )
 from dmtl_cli.report.charts import bars, trend
 from dmtl_cli.report.facts import SHOWN, Facts, Numbers
+from dmtl_cli.report.features import drifts
+from dmtl_cli.report.style import STYLES
 from dmtl_cli.runs.differences import config_changes
 
 TASKS = {"ctr": "click", "cvr": "read of clicks", "ctcvr": "click and read"}
@@ -116,6 +118,13 @@ def _amount_tiles(facts: Facts) -> Iterator[Tile]:
     took = [facts.took[m.run_id]["seconds"] for m in facts.runs if m.run_id in facts.took]
     if took:
         yield Tile("time", duration(sum(took)), [f"{len(took)} runs"])
+    compared = [d for d in drifts(facts) if d.then]
+    if compared:
+        moved = [d.name for d in compared if d.moved]
+        more = [f"and {len(moved) - 3} more"] if len(moved) > 3 else []
+        yield Tile(
+            "features", f"{len(moved)} of {len(compared)} moved", [*moved[:3], *more], "note" if moved else "good"
+        )
     if told := warnings(facts):
         yield Tile("warnings", str(len(told)), ["see below"], "note")
 
@@ -251,8 +260,15 @@ def _limit(gate: Any) -> str:
 
 
 def cost(facts: Facts) -> Section:
-    """Seconds and memory of each stage, as logs have them."""
+    """Seconds of each stage as logs have them, and the peaks of memory of those that needed more than what the same
+    process did before: after the others it stood where it was, to the byte."""
     seconds, peaks = {}, {}
+    ids = {m.run_id for m in facts.runs}
+    first: dict[float, str] = {}
+    for run_id, took in facts.took.items():
+        if run_id in ids and "peak_bytes" in took:
+            first.setdefault(took["peak_bytes"], run_id)
+    raised = {*first.values()}
     for m in facts.runs:
         name = m.stage
         if m.stage == "scores":
@@ -260,12 +276,12 @@ def cost(facts: Facts) -> Section:
         took = facts.took.get(m.run_id, {})
         if "seconds" in took:
             seconds[name] = took["seconds"]
-        if "peak_bytes" in took:
+        if m.run_id in raised:
             peaks[name] = took["peak_bytes"]
     charts = [bars("seconds", seconds, duration)] if seconds else []
     if peaks:
-        charts.append(bars("peak memory so far", peaks, size))
-    lead = "From logs. Memory is the most that the process had until the stage ended, its earlier stages included."
+        charts.append(bars("peak memory, where a stage raised it", peaks, size))
+    lead = "From logs. Memory is that of the process so far; a stage that is not named needed no more than one before."
     return Section("cost", "Time and memory", lead if charts else "No log says how long the day took.", _side(charts))
 
 
@@ -329,3 +345,22 @@ def inputs(facts: Facts) -> Section:
     head = ["file", "rows", "bytes", "digest"]
     note = f"the first {most} of {len(rows)} files" if len(rows) > most else f"{len(rows)} files"
     return Section("inputs", "Inputs", lead, [Table(head, rows[:most], folded=note)] if rows else [])
+
+
+def every_metric(facts: Facts) -> Section | None:
+    """What the evaluation measured, a column a model; None where there was none."""
+    by_name: dict[str, dict[str, float]] = {}
+    for full, value in facts.today.metrics.items():
+        stage, _, name = full.partition(":")
+        model = max((m for m in STYLES if name.startswith(f"{m}.")), key=len, default=None)
+        if stage == "evaluation" and model and not name.endswith(".se") and ".kappa=" not in name:
+            by_name.setdefault(name.removeprefix(f"{model}."), {})[model] = value
+    if not by_name:
+        return None
+    models = [m for m in STYLES if any(m in found for found in by_name.values())]
+    rows: list[Sequence[Cell]] = [
+        [name, *(f"{found[m]:.4g}" if m in found else "–" for m in models)] for name, found in sorted(by_name.items())
+    ]
+    lead = "All that the evaluation measured of a model; docs/metrics.md says what each is."
+    head = ["metric", *(STYLES[m][0] for m in models)]
+    return Section("all", "All metrics", lead, [Table(head, rows, folded=f"{len(rows)} metrics")])

@@ -19,6 +19,8 @@ from dmtl_cli.runs.workspace import CHAIN, Workspace
 
 DAYS = 30
 """how many days of history a page shows, the page's own among them"""
+COMPARED = 7
+"""how many days before a feature is compared with"""
 SHOWN = ("evaluation", *CHAIN)
 """stages of a day, in the order in which `run` makes them, but for the profile, which comes first"""
 
@@ -57,8 +59,10 @@ class Facts:
     """the newest earlier run of each stage"""
     curves: Mapping[str, Any] | None
     """what the evaluation stored to be drawn; None where it stored nothing"""
+    curves_before: Sequence[Mapping[str, Any]]
+    """what the last COMPARED evaluations before the day stored"""
     took: Mapping[str, Mapping[str, float]]
-    """`seconds` and `peak_bytes` of runs by id, as far as logs have them"""
+    """`seconds` and `peak_bytes` of runs by id, as far as logs have them, in the order of the logs"""
     refused: Mapping[str, Sequence[str]]
     """by stage the reasons why it refused the day"""
     served: Path | None
@@ -92,6 +96,7 @@ def gather(ws: Workspace, day: dt.date) -> Facts:
         [_numbers(ws, d) for d in days],
         {stage: m for stage in SHOWN if (m := _before(ws, stage, day)) is not None},
         _curves(ws, day),
+        [found for d in _evaluated(ws, day) if (found := _curves(ws, d)) is not None],
         RunLog.published_in(ws.root / "logs", {m.run_id for m in runs}),
         refused,
         there(ws.latest),
@@ -153,6 +158,10 @@ def _refusal(ws: Workspace, stage: str, day: dt.date) -> list[str]:
     except OSError:
         return []
     return [line.removeprefix("dmtl: error: ") for line in text.splitlines() if line.strip()]
+
+
+def _evaluated(ws: Workspace, day: dt.date) -> Sequence[dt.date]:
+    return sorted(d for d in ws.days("evaluation") if d < day)[-COMPARED:]
 
 
 def _curves(ws: Workspace, day: dt.date) -> dict[str, Any] | None:

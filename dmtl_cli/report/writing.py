@@ -12,6 +12,7 @@ from dmtl_cli.report import day as days
 from dmtl_cli.report import models
 from dmtl_cli.report.blocks import Section
 from dmtl_cli.report.facts import SHOWN, Facts, gather
+from dmtl_cli.report.features import features
 from dmtl_cli.report.index import held_of, index_sections, pages
 from dmtl_cli.report.library import library, replace
 from dmtl_cli.report.lists import lists
@@ -73,6 +74,7 @@ def _sections(facts: Facts, ws: Workspace, config: Config) -> Sequence[Section]:
     found = [
         days.headline(facts),
         days.flow(facts),
+        features(facts, ws),
         days.metrics(facts),
         days.gates(facts),
         models.calibration(facts),
@@ -87,6 +89,7 @@ def _sections(facts: Facts, ws: Workspace, config: Config) -> Sequence[Section]:
         days.served(facts),
         days.config(facts),
         days.inputs(facts),
+        days.every_metric(facts),
     ]
     return [section for section in found if section is not None]
 

@@ -19,6 +19,7 @@ from dmtl_cli.evaluate import history
 from dmtl_cli.evaluate.curves import curves_of, write_curves
 from dmtl_cli.evaluate.doubts import below_lists, below_regression
 from dmtl_cli.evaluate.exam import Exam
+from dmtl_cli.evaluate.features import features_of
 from dmtl_cli.evaluate.history import Ease, HistoryRanker, Ials, PastReads
 from dmtl_cli.evaluate.lists import POPULARITY, ItemList, impersonal, known_counts, seen_items
 from dmtl_cli.evaluate.on_catalogue import FRESH, on_catalogue, over_kappa, retrieve
@@ -162,7 +163,10 @@ def _measure(run: Run, day: Day, models: _Models, truth: Truth | None, folder: P
     tops = retrieve(exam, rankers, run.log)
     numbers |= on_catalogue(exam, tops, truth)
     if folder is not None and run.ranks.first:
-        write_curves(folder, curves_of(exam, measured, scored, tops, _known_items(models, exam)))
+        drawn = curves_of(exam, measured, scored, tops, _known_items(models, exam))
+        if isinstance(teacher := rankers["teacher"], TeacherRanker):
+            drawn["features"] = features_of(day, teacher.teacher.encoder)
+        write_curves(folder, drawn)
     if isinstance(student := rankers.get("student"), StudentRanker):
         numbers |= over_kappa(exam, student, truth, run.log)
     if exam.threshold is not None:
