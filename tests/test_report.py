@@ -129,8 +129,8 @@ def test_the_page_says_what_manifests_say(project: Project, page: str) -> None:
         assert f"{evaluated['metrics'][name]:.3f}" in page, name
     order = re.findall(r'<section id="(\w+)"', page)
     assert order == [
-        *("headline", "flow", "metrics", "gates", "calibration", "scores", "distillation", "retrieved", "lists"),
-        *("experts", "cost", "warnings", "served", "config", "inputs"),
+        *("headline", "flow", "features", "metrics", "gates", "calibration", "scores", "distillation", "retrieved"),
+        *("lists", "experts", "cost", "warnings", "served", "config", "inputs", "all"),
     ]
     for manifest in project.ws.glob(f"*/day={DAYS[2]}/run-*/manifest.json"):
         assert json.loads(manifest.read_text())["run_id"] in page
