@@ -197,7 +197,7 @@ class _Names:
         if name not in self.values:
             kind = next((k for k in self.encoder.kinds if k.feature.name == name), None) if self.encoder else None
             vocabulary = self.encoder.vocabularies.get(kind.embedding) if self.encoder and kind else None
-            pairs = vocabulary.frame.filter(pl.col("row") > 0) if isinstance(vocabulary, Vocabulary) else None
+            pairs = vocabulary.frame.filter(pl.col("value").is_not_null()) if isinstance(vocabulary, Vocabulary) else None
             self.values[name] = {} if pairs is None else {r: str(v) for v, r in pairs.select("value", "row").rows()}
         return self.values[name]
 
