@@ -31,8 +31,8 @@ def features_of(day: Day, encoder: Encoder) -> dict[str, dict[str, Any]]:
     """By feature:
 
     - `side`, `kind`;
-    - `rows`: how many independent draws of its values tell as much, (sum w)^2 / sum w^2 of the events w that each user
-      or item counts for;
+    - `rows`: how many independent draws of its values tell as much, (sum w)^2 / sum w^2 of the events w that each item
+      counts for, or each user: of features of events too, as a user's are in few requests;
     - `null`: the share of the day's events without a value, of a list without any;
     - `unknown`: the share with a value, none of which the encoder knows; absent of numbers and of hash buckets;
     - `mean`: of numbers as they are in the log, of a list's known values their number; absent without any;
@@ -45,19 +45,29 @@ def features_of(day: Day, encoder: Encoder) -> dict[str, dict[str, Any]]:
         f = kind.feature
         table, events = (day.users, day.user_events) if f.side == "user" else (day.items, day.item_events)
         there = pl.Series(events > 0)
-        tally = _Tally(kind, encoder)
+        tally = _Tally(kind, encoder, _draws(events))
         tally.add(table[f.name].filter(there), events[events > 0].astype(np.float64))
         found[f.name] = tally.told()
     return found | _of_events(day, encoder)
 
 
 def _of_events(day: Day, encoder: Encoder) -> dict[str, dict[str, Any]]:
-    tallies = {kind.feature.name: _Tally(kind, encoder) for kind in encoder.kinds if kind.feature.per_event}
+    tallies = {
+        kind.feature.name: _Tally(kind, encoder, _draws(day.user_events))
+        for kind in encoder.kinds
+        if kind.feature.per_event
+    }
     for block in day.blocks() if tallies else ():
         assert block.features is not None
         for name, tally in tallies.items():
             tally.add(block.features[name], np.ones(len(block)))
     return {name: tally.told() for name, tally in tallies.items()}
+
+
+def _draws(events: npt.NDArray[Any]) -> float:
+    """How many users or items of as many events each tell as much as these (Kish's effective sample size)."""
+    w = events.astype(np.float64)
+    return float(w.sum() ** 2 / max(float(np.square(w).sum()), 1.0))
 
 
 @dataclass
@@ -66,8 +76,8 @@ class _Tally:
 
     kind: Kind
     encoder: Encoder
+    draws: float
     weight: float = 0.0
-    squares: float = 0.0
     null: float = 0.0
     unknown: float = 0.0
     total: float = 0.0
@@ -79,7 +89,6 @@ class _Tally:
         f = self.kind.feature
         encoded = self.kind.encode(values, self.encoder.learned)
         self.weight += float(events.sum())
-        self.squares += float(np.square(events).sum())
         known, group, number = self._grouped(values, encoded)
         null = _empty(values)
         self.null += float(events[null].sum())
@@ -122,7 +131,7 @@ class _Tally:
         """The entry of `features_of`."""
         f, every = self.kind.feature, max(self.weight, 1.0)
         out: dict[str, Any] = {"side": f.side, "kind": f.kind, "null": self.null / every}
-        out["rows"] = self.weight**2 / max(self.squares, 1.0)
+        out["rows"] = self.draws
         if f.has_ids and f.hash_bucket_size is None:
             out["unknown"] = self.unknown / every
         if self.numbers:

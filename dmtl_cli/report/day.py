@@ -353,7 +353,7 @@ def every_metric(facts: Facts) -> Section | None:
     for full, value in facts.today.metrics.items():
         stage, _, name = full.partition(":")
         model = max((m for m in STYLES if name.startswith(f"{m}.")), key=len, default=None)
-        if stage == "evaluation" and model and not name.endswith(".se") and ".kappa=" not in name:
+        if stage == "evaluation" and model and "se" not in name.split(".") and ".kappa=" not in name:
             by_name.setdefault(name.removeprefix(f"{model}."), {})[model] = value
     if not by_name:
         return None

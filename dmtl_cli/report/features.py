@@ -194,12 +194,13 @@ class _Names:
 
     def _of(self, name: str) -> dict[int, str]:
         """Values of a feature's embedding by their row."""
-        if name not in self.values:
-            kind = next((k for k in self.encoder.kinds if k.feature.name == name), None) if self.encoder else None
-            vocabulary = self.encoder.vocabularies.get(kind.embedding) if self.encoder and kind else None
-            pairs = vocabulary.frame.filter(pl.col("value").is_not_null()) if isinstance(vocabulary, Vocabulary) else None
-            self.values[name] = {} if pairs is None else {r: str(v) for v, r in pairs.select("value", "row").rows()}
-        return self.values[name]
+        if name not in self.values and self.encoder:
+            embedding = next((k.embedding for k in self.encoder.kinds if k.feature.name == name), "")
+            vocabulary = self.encoder.vocabularies.get(embedding)
+            if isinstance(vocabulary, Vocabulary):  # a value that was forgotten is null
+                known = vocabulary.frame.filter(pl.col("value").is_not_null()).select("row", "value")
+                self.values[name] = {row: str(value) for row, value in known.rows()}
+        return self.values.get(name, {})
 
 
 def _span(edges: Sequence[float], first: int, last: int, *, whole: bool) -> str:
