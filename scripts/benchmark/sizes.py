@@ -1,0 +1,13 @@
+"""How large the bench's log and models are: the same numbers for dmtl and for every peer. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+FIRST_DAY = dt.date(2026, 1, 1)
+USERS, ITEMS = 200_000, 50_000
+OF_USER = {"u0": 7, "u1": 50, "u2": 300, "u3": 1_000, "u4": 5_000, "u5": 24}
+OF_ITEM = {"i0": 20, "i1": 200, "i2": 2_000, "i3": 5_000, "i4": 10_000, "i5": 12}
+LONG_READ = 50.0  # seconds
+BATCH, DIM, EXPERTS, EXPERT_UNITS, TOWER_UNITS, VECTOR_UNITS = 4096, 16, 8, (256, 128), (64,), (128, 64)
+WIDTH = (2 + len(OF_USER) + len(OF_ITEM) + 1) * DIM + 2  # ids, features, history and two numbers
