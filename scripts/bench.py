@@ -1,11 +1,12 @@
 """Measures dmtl beside other implementations of the same models, on one log, in interleaved rounds of one run.
 
     python scripts/bench.py --quick
-    python scripts/bench.py --peers PEERS --make-env ENV --json bench.json --figure bench.png
+    python scripts/bench.py --json bench.json --figure bench.png
     python scripts/bench.py --markdown bench.json
 
-Makes a log of its own and prints a table; docs/performance.md says what is measured and how. Without --peers it
-measures dmtl and the plain reference of `benchmark/plain.py`. Each measurement has a process of its own.
+Makes a log and an environment for the peers of `scripts/peers`, and prints a table; docs/performance.md says what is
+measured and how. With --no-peers it measures dmtl and the plain reference of `benchmark/plain.py`. Each measurement has
+a process of its own.
 """
 
 from __future__ import annotations
@@ -17,19 +18,25 @@ import tempfile
 from pathlib import Path
 
 from benchmark.limits import PRECISIONS
-from benchmark.peers import PEERS, make_env
-from benchmark.processes import Bench
+from benchmark.peers import make_env
+from benchmark.processes import Bench, Failed
 from benchmark.sizes import USERS
 from benchmark.tables import Entry, figure, markdown
-from benchmark.works import VARIANTS, WORKS
+from benchmark.works import VARIANTS, WITH_PEERS, WORKS
 
 
 def options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="dmtl beside other implementations, in interleaved rounds")
     parser.add_argument("--folder", type=Path, default=Path("work/bench"), help="logs and workspaces; may be deleted")
-    parser.add_argument("--peers", type=Path, help="folder of peer_*.py; default none: dmtl and the plain reference")
-    parser.add_argument("--peer-python", type=Path, help="Python that has what the peers import")
-    parser.add_argument("--make-env", type=Path, metavar="FOLDER", help="make such an environment there")
+    parser.add_argument(
+        "--make-env",
+        type=Path,
+        metavar="FOLDER",
+        default=Path("work/peers"),
+        help="environment of the peers, made there once; default work/peers",
+    )
+    parser.add_argument("--peer-python", type=Path, help="Python that has scripts/peers/requirements.txt: none is made")
+    parser.add_argument("--no-peers", action="store_true", help="dmtl and the plain reference only")
     parser.add_argument("--rows", type=int, help="of the log; default 1,000,000, with --quick 50,000")
     parser.add_argument("--rounds", type=int, help="default 3, with --quick 2")
     parser.add_argument("--days", type=int, default=1, help="that the rows are spread over")
@@ -53,15 +60,21 @@ def chosen(args: argparse.Namespace, parser: argparse.ArgumentParser) -> list[st
     works = args.only.split(",") if args.only else list(WORKS)
     if unknown := [w for w in works if w not in WORKS]:
         parser.error(f"--only: {unknown[0]} is none of {', '.join(WORKS)}")
-    if args.peers and not (args.peer_python or args.make_env):
-        parser.error("--peers needs --peer-python PYTHON, or --make-env FOLDER to make one")
-    if args.peers and not any((args.peers / p.script).exists() for p in PEERS):
-        parser.error(f"--peers {args.peers}: no {', '.join(dict.fromkeys(p.script for p in PEERS))} there")
+    if args.no_peers and args.peer_python:
+        parser.error("--peer-python and --no-peers exclude each other")
     return works
+
+
+def peers_of(args: argparse.Namespace, works: list[str]) -> Path | None:
+    """Python that runs the peers; None where none is measured."""
+    if args.no_peers or not WITH_PEERS.intersection(works):
+        return None
+    return args.peer_python or make_env(args.make_env, args.timeout)
 
 
 def measured(args: argparse.Namespace, works: list[str]) -> tuple[list[Entry], list[str]]:
     """Entries of the works, and what failed."""
+    python = peers_of(args, works)
     rows = args.rows or (50_000 if args.quick else 1_000_000)
     args.folder.mkdir(parents=True, exist_ok=True)
     entries: list[Entry] = []
@@ -78,12 +91,8 @@ def measured(args: argparse.Namespace, works: list[str]) -> tuple[list[Entry], l
             sets=args.set,
             timeout=args.timeout,
             quick=args.quick,
-            peers=args.peers,
+            peers=python,
         )
-        if args.peers:
-            bench.python = make_env(args.make_env, args.timeout) if args.make_env else args.peer_python
-        else:
-            bench.say("no --peers: dmtl and the plain reference only")
         if "bf16" not in PRECISIONS:
             bench.say("this CPU has no bfloat16 products: fp32 only")
         bench.log_of(rows)
@@ -100,7 +109,12 @@ def main(argv: list[str] | None = None) -> int:
     if args.markdown:
         print(markdown(json.loads(args.markdown.read_text())))
         return 0
-    entries, failures = measured(args, chosen(args, parser))
+    works = chosen(args, parser)
+    try:
+        entries, failures = measured(args, works)
+    except Failed as e:
+        print(f"{e}\nwithout the peers: --no-peers", file=sys.stderr)
+        return 1
     if entries:
         print(markdown(entries))
     if args.figure and entries:

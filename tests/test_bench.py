@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import inspect
 import json
 import subprocess
 import sys
@@ -12,7 +13,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pytest
 import torch
@@ -40,11 +40,11 @@ def script(name: str) -> ModuleType:
 
 with pytest.MonkeyPatch.context() as patch:
     patch.syspath_prepend(ROOT / "scripts")
-    from benchmark import inside, limits, processes, sizes, tables
+    from benchmark import inside, limits, processes, sizes, tables, works
     from benchmark import plain as models
     from benchmark.log import config_of, make_log
 
-    bench, bench_peer = script("bench"), script("bench_peer")
+    bench = script("bench")
 
 
 @pytest.fixture(scope="module")
@@ -206,46 +206,6 @@ def test_works_take_turns() -> None:
     assert done["c"] == [{"rate": 0}, {"rate": 1}]
 
 
-def test_a_peers_held_out_day_goes_through_its_own_vocabularies(tmp_path: Path) -> None:
-    """As the peers' scripts do it: `load` of a folder asks `build_vocab` of the same."""
-    lines = "def build_vocab(folder): return folder\n"
-    lines += "def load(o): return {'from': build_vocab(o.dir), 'of': o.dir, 'rows': o.rows}, o.dir, None, 0\n"
-    common: dict[str, Any] = {}
-    exec(lines, common)
-    x, y = bench_peer.held_out({"o": Namespace(dir="train", rows=7), "load": common["load"]}, "test")
-    assert (x, y) == ({"from": "train", "of": "test", "rows": 0}, "test")
-
-
-class Probable(nn.Module):
-    def forward(self, x: dict[str, Tensor]) -> Tensor:
-        assert not self.training
-        return torch.stack([x["d0"], x["d1"] + x["a"]], 1)
-
-
-class Logits(nn.Module):
-    def loss(self, b: dict[str, Tensor]) -> Tensor:
-        assert not self.training and not b["ids"].is_floating_point()
-        z = torch.stack([b["dense"][:, 0], b["dense"][:, 1] + b["ids"][:, 0]], 1)
-        return nn.functional.binary_cross_entropy_with_logits(z, b["y"])
-
-
-class Predicts(nn.Module):
-    def predict(self, x: dict[str, Any], batch: int) -> Any:
-        return np.stack([x["d0"], x["d1"] + x["a"]], 1)
-
-
-@pytest.mark.parametrize("model", [Probable(), Logits(), Predicts()], ids=lambda m: type(m).__name__)
-def test_scores_of_each_kind_of_peer(model: nn.Module) -> None:
-    rng = np.random.default_rng(0)
-    n = bench_peer.BATCH + 10  # a batch and a part of one
-    x = {"a": rng.integers(0, 9, n), "hist": np.zeros((n, 2), np.int64)}
-    x |= {name: rng.normal(size=n).astype(np.float32) for name in ("d0", "d1")}
-    true_loss = nn.functional.binary_cross_entropy_with_logits
-    found = bench_peer.scores({"m": model.train(), "CAT": ["a"]}, x)
-    np.testing.assert_allclose(found, np.stack([x["d0"], x["d1"] + x["a"]], 1), rtol=1e-6)
-    assert nn.functional.binary_cross_entropy_with_logits is true_loss
-
-
 # -- the whole ---------------------------------------------------------------------------------------------------------
 
 NUMBERS = ("rate", "peer_rate", "ratio_median", "ratio_min", "ratio_max", "gemm_share", "rss_mb", "peer_rss_mb")
@@ -253,30 +213,35 @@ AUC = {"auc", "peer_auc", "auc_click_read", "peer_auc_click_read"}
 KEYS = {"work", "ours", "peer", "workers", "precision", "unit", "rows", "rounds", "machine"} | AUC
 
 
-def test_a_run_without_peers(tmp_path: Path) -> None:
+def test_a_run(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "scripts/bench.py"), "--folder", str(tmp_path / "work")]
-    command += ["--rows", "20000", "--rounds", "1", "--threads", "1", "--only", "dump"]
+    command += ["--rows", "20000", "--rounds", "1", "--threads", "1", "--only", "dump,reading"]
+    command += ["--peer-python", sys.executable]  # reading has one peer, which needs no library
     command += ["--json", str(tmp_path / "a.json"), "--figure", str(tmp_path / "a.png")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert "no --peers" in done.stderr
-    (dump,) = entries = json.loads((tmp_path / "a.json").read_text())
+    dump, read = entries = json.loads((tmp_path / "a.json").read_text())
     assert dump.keys() == {*KEYS, *NUMBERS}
     assert all(dump[k] is None or dump[k] > 0 for k in NUMBERS)
     assert dump["ratio_median"] == pytest.approx(dump["rate"] / dump["peer_rate"])
     assert (dump["rows"], dump["rounds"], dump["gemm_share"], dump["auc"]) == (20_000, 1, None, None)
     assert 50 < dump["rss_mb"] < 5_000
+    assert read["peer"] == "peers: arrays" and read["peer_rate"] > 0 and 50 < read["peer_rss_mb"] < 5_000
     assert done.stdout == tables.markdown(entries) + "\n" and "### dump of scores" in done.stdout
     assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
     assert not list((tmp_path / "work").iterdir()), "logs and workspaces are left behind"
+
+
+def test_works_with_peers_are_named() -> None:
+    asking = {name for name, work in works.WORKS.items() if "contenders(" in inspect.getsource(work)}
+    assert asking == works.WITH_PEERS
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--only", "teacher,tea"], "--only: tea is none of teacher, profile, dump"),
-        (["--peers", "."], "--peers needs --peer-python"),
-        (["--peers", ".", "--peer-python", "python"], "no peer_rechub.py"),
+        (["--no-peers", "--peer-python", "python"], "--peer-python and --no-peers exclude each other"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(

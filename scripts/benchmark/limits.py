@@ -6,11 +6,11 @@ import time
 
 import torch
 
-from benchmark.sizes import EXPERTS, WIDTH
+from benchmark.sizes import WEIGHTS
 from dmtl_cli.nn.precision import has_bf16
 
 PRECISIONS = ("fp32", "bf16") if has_bf16(torch.device("cpu")) else ("fp32",)
-FLOP = 6 * (EXPERTS * (WIDTH * 256 + 256 * 128) + 2 * (WIDTH * EXPERTS + 128 * 64 + 64))
+FLOP = 6 * WEIGHTS["mmoe"]
 """of a row of the teacher, forward and backward, products only, with nothing shared: 4.67 million"""
 
 

@@ -18,6 +18,7 @@ from benchmark.sizes import (
     EXPERT_UNITS,
     EXPERTS,
     FIRST_DAY,
+    HISTORY,
     ITEMS,
     LONG_READ,
     OF_ITEM,
@@ -61,7 +62,7 @@ class World:
     def day(self, n: int) -> Iterator[pa.Table]:
         """n rows of a day, a part at a time."""
         users = len(self.user_ids)
-        lengths = np.clip(self.rng.poisson(20, users), 0, 50)
+        lengths = np.clip(self.rng.poisson(20, users), 0, HISTORY)
         starts = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
         history = pa.ListArray.from_arrays(starts, pa.array(self.item_ids[self.items(int(lengths.sum()))]))
         mood_U = self.rng.normal(size=users).astype(np.float32)
@@ -114,7 +115,7 @@ def config_of(folder: Path, days: int, threads: int) -> dict[str, Any]:
     def categorical(side: str, names: Iterable[str]) -> list[dict[str, Any]]:
         return [{"name": name, "side": side, "kind": "categorical"} for name in names]
 
-    history = {"name": "hist", "side": "user", "kind": "sequence", "embedding_name": "item_id", "max_length": 50}
+    history = {"name": "hist", "side": "user", "kind": "sequence", "embedding_name": "item_id", "max_length": HISTORY}
     numbers = [{"name": n, "side": side, "kind": "numeric"} for n, side in (("d0", "user"), ("d1", "context"))]
     same = {"batch_size": BATCH, "embedding_dim": DIM, "unknown_share": 0.0}
     return {

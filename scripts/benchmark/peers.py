@@ -1,4 +1,4 @@
-"""The peers: which there are, their environments, and their scripts in processes of their own."""
+"""The peers of `scripts/peers`: which there are, the environment that they run in, and a run of one."""
 
 from __future__ import annotations
 
@@ -7,70 +7,67 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
+import torch
 
-from benchmark.inside import auc_of
 from benchmark.processes import SCRIPTS, Bench, Result, run
-from benchmark.sizes import BATCH
+
+REQUIREMENTS = SCRIPTS / "peers" / "requirements.txt"
 
 
 @dataclass(frozen=True)
 class Peer:
     name: str
-    script: str
+    module: str
     workers: int
+    has_dssm: bool
 
     @property
     def title(self) -> str:
         return f"{self.name}, {self.workers} workers"
 
 
-PEERS = (
-    Peer("torch-rechub", "peer_rechub.py", 0),
-    Peer("torch-rechub", "peer_rechub.py", 2),
-    Peer("deepctr-torch", "peer_deepctr.py", 0),
-    Peer("plain", "peer_plain.py", 0),
-    Peer("plain", "peer_plain.py", 2),
+LIBRARIES = (  # name, module, whether its loader has workers, whether it has a DSSM with in-batch softmax
+    ("torch-rechub", "rechub", True, True),
+    ("deepctr-torch", "deepctr", False, False),
+    ("NextRec", "nextrec", True, True),
+    ("FuxiCTR", "fuxictr", True, False),
+    ("plain", "plain", True, True),
 )
-NEEDS = ("torch", "polars", "pyarrow", "numpy", "torch-rechub", "deepctr-torch", "requests")
+PEERS = tuple(
+    Peer(name, module, workers, dssm)
+    for name, module, has_workers, dssm in LIBRARIES
+    for workers in ((0, 2) if has_workers else (0,))
+)
 
 
 def make_env(folder: Path, timeout: float) -> Path:
-    """An environment for the peers, made once; its Python."""
-    python = folder / "bin" / "python"
-    if not python.exists():
-        print(f"installing {', '.join(NEEDS)} into {folder}", file=sys.stderr, flush=True)
-        run([sys.executable, "-m", "venv", str(folder)], timeout)
-        run([str(python), "-m", "pip", "install", "--quiet", *NEEDS], timeout)
+    """The Python of an environment that has what the peers import; made, or made anew where something else is asked
+    for. Raises Failed, with what pip said."""
+    python, done = folder.resolve() / "bin" / "python", folder / "installed.txt"
+    wanted = f"torch=={torch.__version__.partition('+')[0]}\n{REQUIREMENTS.read_text()}"
+    if not done.exists() or done.read_text() != wanted:
+        print(f"installing the peers into {folder}: minutes, once", file=sys.stderr, flush=True)
+        run([sys.executable, "-m", "venv", "--clear", str(folder)], timeout)
+        asked = folder / "asked.txt"
+        asked.write_text(wanted)
+        run([str(python), "-m", "pip", "install", "--quiet", "--requirement", str(asked)], timeout)
+        asked.rename(done)
     return python
 
 
 def contenders(bench: Bench, model: str = "mmoe", workers: tuple[int, ...] = (0, 2)) -> list[Peer]:
-    """The peers that are there; only some have a two-tower model."""
-    there = [p for p in PEERS if bench.peers and (bench.peers / p.script).exists() and p.workers in workers]
-    return [p for p in there if model == "mmoe" or p.name != "deepctr-torch"]
+    """The peers of this run; only some have a two-tower model."""
+    asked = [p for p in PEERS if bench.peers and p.workers in workers]
+    return [p for p in asked if model == "mmoe" or p.has_dssm]
 
 
 def measure(
-    bench: Bench,
-    peer: Peer,
-    model: str,
-    seed: int = 0,
-    *,
-    log: Path | None = None,
-    epochs: int = 1,
-    scored: bool = False,
-    options: tuple[str, ...] = (),
+    bench: Bench, peer: Peer, model: str, seed: int = 0, *, log: Path | None = None, options: tuple[str, ...] = ()
 ) -> Result:
-    """A peer's script in a fresh process: the line that it prints, its rates under our names, and `auc` of the
-    held-out day."""
-    assert bench.peers and bench.python
-    log, scores = log or bench.log, bench.folder / "scores.npy"
-    command = [str(bench.python), str(SCRIPTS / "bench_peer.py"), str(bench.peers / peer.script)]
-    command += [str(log / "test"), str(scores) if scored else "-", str(seed)]
-    command += [str(log / "train"), model, str(BATCH), str(epochs), "--threads", str(bench.threads)]
+    """A peer in a fresh process: the line that it prints, with its rates under our names."""
+    command = [str(bench.peers), "-m", "peers", peer.module, str(log or bench.log), model, "--seed", str(seed)]
     command += ["--workers", str(peer.workers), *options]
-    out, _ = run(command, bench.timeout, **bench.environment, PYTHONDONTWRITEBYTECODE="1")
-    line: Result = json.loads([x for x in out.splitlines() if x.startswith("{")][-1])
-    line |= {"rate": line["rows_per_s"], "end_to_end": line["e2e_rows_per_s"]}
-    return line | ({"auc": auc_of(np.load(scores), log / "test")} if scored else {})
+    environment = bench.environment | {"PYTHONPATH": str(SCRIPTS), "PYTHONDONTWRITEBYTECODE": "1"}
+    out, _ = run(command, bench.timeout, **environment)
+    line: Result = json.loads(out.splitlines()[-1])
+    return line | {"rate": line["rows_per_s"], "end_to_end": line["e2e_rows_per_s"]}

@@ -63,7 +63,7 @@ class Bench:
     timeout: float
     quick: bool
     peers: Path | None = None
-    python: Path | None = None
+    """Python of the peers' environment; None: they are not measured"""
     failures: list[str] = field(default_factory=list)
 
     @property

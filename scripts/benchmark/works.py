@@ -41,7 +41,7 @@ def teacher(bench: Bench) -> list[Entry]:
         bench,
         {name: partial(train, name) for name in VARIANTS},
         {PLAIN: lambda k: bench.inside("plain_teacher", seed=k), "products": lambda k: bench.inside("products")}
-        | {title: partial(measure, bench, p, "mmoe", scored=True) for title, p in peers.items()},
+        | {title: partial(measure, bench, p, "mmoe") for title, p in peers.items()},
     )
     peaks = {p: middle(done["products"], p) for p in PRECISIONS}
     out = [
@@ -96,7 +96,7 @@ def student(bench: Bench) -> list[Entry]:
     def loop(precision: str, k: int) -> Result:
         return bench.inside("student_loop", f"student.precision={precision}", seed=k)
 
-    few = ("--inbatch", "1", "--rows", str(min(bench.rows, 200_000)))
+    few = ("--rows", str(min(bench.rows, 200_000)))
     peers = {p.title: p for p in contenders(bench, "dssm")}
     done = in_turn(
         bench,
@@ -114,7 +114,10 @@ def student(bench: Bench) -> list[Entry]:
 
 def reading(bench: Bench) -> list[Entry]:
     """From Parquet to batches with no model; peers: from Parquet to arrays."""
-    arrays = {p.title: partial(measure, bench, p, "mmoe", epochs=0) for p in contenders(bench, workers=(0,))[-1:]}
+    arrays = {
+        p.title: partial(measure, bench, p, "mmoe", options=("--prepare",))
+        for p in contenders(bench, workers=(0,))[-1:]
+    }
     done = in_turn(bench, {"dmtl": lambda k: bench.inside("reading_alone", seed=k)}, arrays)
     theirs = [r and r | {"rate": r["rows"] / r["prep_s"]} for title in arrays for r in done[title]]
     against = "peers: arrays" if arrays else ""
@@ -178,7 +181,9 @@ def memory(bench: Bench) -> list[Entry]:
         known: dict[str, Any] = {"work": "memory", "ours": mine, "variant": size, "rows": rows}
         peers = contenders(bench, workers=(0,))
         for p in peers:
-            theirs = [bench.attempt(f"memory: {p.name}, {size}", measure, bench, p, "mmoe", log=log, epochs=0)]
+            theirs = [
+                bench.attempt(f"memory: {p.name}, {size}", measure, bench, p, "mmoe", log=log, options=("--prepare",))
+            ]
             peaks = [r and {"rss_mb": r["rss_mb"]} for r in theirs]
             out.append(entry(bench, peer=peaks, against=p.name, workers=0, **known))
         out += [] if peers else [entry(bench, **known)]
@@ -196,3 +201,4 @@ def scored(bench: Bench) -> None:
 WORKS: dict[str, Callable[[Bench], list[Entry]]] = {
     w.__name__: w for w in (teacher, profile, dump, student, reading, join, export, catalogue, growth, memory)
 }
+WITH_PEERS = {"teacher", "student", "reading", "memory"}
