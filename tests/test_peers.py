@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -103,7 +104,7 @@ def test_a_run(log: Path, arguments: list[str]) -> None:
     assert (line["peer"], line["rows"]) == (f"torch {torch.__version__}", 4_000 if arguments[0] == "mmoe" else clicks)
     assert line["rows_per_s"] == pytest.approx(line["rows"] / line["train_s"])
     assert line["e2e_rows_per_s"] == pytest.approx(line["rows"] / (line["train_s"] + line["prep_s"]))
-    assert 100 < line["rss_mb"] < 5_000
+    assert 0 < line["read_s"] < line["prep_s"] and 100 < line["rss_mb"] < 5_000
     if arguments[0] == "mmoe":
         assert line["auc"].keys() == {"click", "click_read"} and all(0.3 < x < 1 for x in line["auc"].values())
 
@@ -181,9 +182,22 @@ def test_every_peer_has_a_file_and_a_pinned_requirement() -> None:
         assert ("def dssm(" in source) == p.has_dssm and "def mmoe(" in source
 
 
-def test_a_peer_that_ends_badly_says_why(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import argparse
+def test_quick_takes_a_number_of_workers_of_each_library() -> None:
+    bench: Any = argparse.Namespace(peers=Path("python"), quick=False)
+    assert peers.contenders(bench) == list(peers.PEERS)
+    assert {p.module for p in peers.contenders(bench, "dssm")} == {"rechub", "nextrec", "plain"}
+    assert [p.workers for p in peers.contenders(bench, "dssm")] == [0, 2] * 3
+    bench.quick = True
+    quick = [(p.module, p.workers) for p in peers.contenders(bench)]
+    assert quick == [("rechub", 2), ("deepctr", 0), ("nextrec", 2), ("fuxictr", 2), ("plain", 2)]
+    assert [p.workers for p in peers.contenders(bench, workers=0)] == [0] * 5, (
+        "of which memory and reading are measured"
+    )
+    bench.peers = None
+    assert peers.contenders(bench) == []
 
+
+def test_a_peer_that_ends_badly_says_why(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bench: Any = argparse.Namespace(peers=Path(sys.executable), log=log, timeout=60, environment={})
     nobody = peers.Peer("nobody", "nobody", 0, False)
     with pytest.raises(Failed, match="invalid choice: 'nobody'"):

@@ -55,10 +55,13 @@ def make_env(folder: Path, timeout: float) -> Path:
     return python
 
 
-def contenders(bench: Bench, model: str = "mmoe", workers: tuple[int, ...] = (0, 2)) -> list[Peer]:
-    """The peers of this run; only some have a two-tower model."""
-    asked = [p for p in PEERS if bench.peers and p.workers in workers]
-    return [p for p in asked if model == "mmoe" or p.has_dssm]
+def contenders(bench: Bench, model: str = "mmoe", workers: int | None = None) -> list[Peer]:
+    """The peers of this run that have such a model: with so many workers, or with all numbers of workers, of which
+    --quick takes each library's last."""
+    asked = [p for p in PEERS if bench.peers and (model == "mmoe" or p.has_dssm)]
+    if workers is not None:
+        return [p for p in asked if p.workers == workers]
+    return list({p.module: p for p in asked}.values()) if bench.quick else asked
 
 
 def measure(

@@ -115,11 +115,10 @@ def student(bench: Bench) -> list[Entry]:
 def reading(bench: Bench) -> list[Entry]:
     """From Parquet to batches with no model; peers: from Parquet to arrays."""
     arrays = {
-        p.title: partial(measure, bench, p, "mmoe", options=("--prepare",))
-        for p in contenders(bench, workers=(0,))[-1:]
+        p.title: partial(measure, bench, p, "mmoe", options=("--prepare",)) for p in contenders(bench, workers=0)[-1:]
     }
     done = in_turn(bench, {"dmtl": lambda k: bench.inside("reading_alone", seed=k)}, arrays)
-    theirs = [r and r | {"rate": r["rows"] / r["prep_s"]} for title in arrays for r in done[title]]
+    theirs = [r and r | {"rate": r["rows"] / r["read_s"]} for title in arrays for r in done[title]]
     against = "peers: arrays" if arrays else ""
     return [entry(bench, "reading", done["dmtl"], theirs, against=against, precision=None)]
 
@@ -179,7 +178,7 @@ def memory(bench: Bench) -> list[Entry]:
         log, size = bench.log_of(rows), f"{rows:,} rows"
         mine = [bench.attempt(f"memory: dmtl, {size}", bench.dmtl, "train-teacher", f"memory-{rows}", log=log)]
         known: dict[str, Any] = {"work": "memory", "ours": mine, "variant": size, "rows": rows}
-        peers = contenders(bench, workers=(0,))
+        peers = contenders(bench, workers=0)
         for p in peers:
             theirs = [
                 bench.attempt(f"memory: {p.name}, {size}", measure, bench, p, "mmoe", log=log, options=("--prepare",))

@@ -1,8 +1,8 @@
 """python -m peers NAME LOG mmoe|dssm: trains a peer on LOG/train and prints a line of JSON.
 
-`rows` that it learned, `prep_s` (reading, encoding, the library's own data set and model), `train_s` (its loop),
-`rows_per_s` of the loop, `e2e_rows_per_s` of both, `rss_mb` (the process's peak until then) and `auc` of LOG/test by
-label.
+`rows` that it learned, `read_s` (from Parquet to arrays), `prep_s` (that, and the library's own data set and model),
+`train_s` (its loop), `rows_per_s` of the loop, `e2e_rows_per_s` of preparation and loop, `rss_mb` (the process's peak
+until then) and `auc` of LOG/test by label.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ def measured(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     vocabularies = Vocabularies(log)
     rows = vocabularies.rows(log)
     del log
+    encoded = time.perf_counter()
     if args.model == "dssm":
         rows = rows.clicked()
     options = Options(args.batch, args.workers, args.seed, scratch)
@@ -68,6 +69,7 @@ def measured(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
         "model": args.model,
         "workers": args.workers,
         "rows": len(rows),
+        "read_s": encoded - start,
         "prep_s": ready - start,
         "train_s": trained - ready,
         "rows_per_s": n / (trained - ready),
