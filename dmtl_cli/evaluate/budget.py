@@ -32,7 +32,7 @@ _STAGES = 3.0e6  # of a day of no rows: imports, checks, files
 _EVALUATION = 0.8e6  # of a day of no rows
 _ENCODED = 16.0  # of a user or an item, by two teachers and the towers
 _MEASURED = 8.0  # of a row or a drawn item beside the pair
-_RETRIEVED = 400.0  # of a user whose retrieval is measured: the hits of twelve lists
+_RETRIEVED = 200.0  # of a user whose retrieval is measured: the hits of twelve lists
 _DOT = 0.06  # of a user and an item, in all lists that compare vectors: those of the student and of each kappa
 _LEAST = 0.25e6  # for rows, for users and for those of teachers, of however small a day
 

@@ -112,8 +112,7 @@ class Exam:
     users: Ints
     """users [U] to retrieve for, sorted: all with events, or a sample of them"""
     few: Ints
-    """places in `users`, sorted, of those for whom a ranker retrieves that scores every pair: of users who clicked
-    where there are enough"""
+    """places in `users`, sorted, of those for whom a ranker retrieves that scores every pair"""
     seen: Bools | None
     """[items] whether an event before the day had the item; None where that is not known"""
     new_users: Bools | None = None
@@ -139,8 +138,8 @@ class Exam:
             known: ids of the users with one.
             pace: what a day's work costs, of which `settings.share` is measured; without it no more bounds than those
                 that `settings` names.
-            clicked_first: whether slow rankers retrieve for users who clicked, as long as there are some: no recall is
-                of others. Not where all users count, as in the worth of a known truth.
+            clicked_first: whether a sample to retrieve for is of users who clicked, as long as there are some: no
+                recall is of others. Not where all users count, as in the worth of a known truth.
         """
         bounds = pace.bounds(day, settings) if pace else most(day, settings)
         users = np.flatnonzero(day.user_events > 0)
@@ -148,9 +147,9 @@ class Exam:
         if bounds.rows < 1 or min(bounds[1:]) < len(users):
             number = draw_users(day)
             row_users = number.astype(np.float64) < bounds.rows * 2.0**64
-            users = np.sort(users[np.argsort(number[users], kind="stable")[: bounds.users]])
             clicked = np.zeros(len(day.users), np.bool_)
             clicked[day.clicked // len(day.items)] = clicked_first
+            users = np.sort(users[np.lexsort((number[users], ~clicked[users]))[: bounds.users]])
             few = np.sort(np.lexsort((number[users], ~clicked[users]))[: bounds.few])
         old = None if seen is None else _among(day, seen, "item")
         new = None if known is None else ~_among(day, known, "user")

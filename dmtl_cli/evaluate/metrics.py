@@ -8,8 +8,8 @@ Shapes: n rows, U users, K retrieved items per user.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,8 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+
+Key = TypeVar("Key", str, int)
 
 KS = (10, 50, 100)
 """numbers of retrieved items that are measured"""
@@ -172,7 +174,7 @@ def retrieval(
     return means(retrieval_of_each(topk, relevant, gain, ks))
 
 
-def means(of_each: dict[str, Floats]) -> dict[str, float]:
+def means(of_each: Mapping[Key, Floats]) -> dict[Key, float]:
     """The mean of each metric over the users that have it; without one it is absent."""
     there = {name: values[~np.isnan(values)] for name, values in of_each.items()}
     return {name: float(values.mean()) for name, values in there.items() if len(values)}

@@ -173,7 +173,12 @@ class StudentRanker:
 
     @cached_property
     def user_vectors(self) -> npt.NDArray[np.float32]:
-        return self.export.vectors(self.day.users, "user")
+        """[users, d]; of users without an event, who are not measured, 0."""
+        active = np.flatnonzero(self.day.user_events > 0)
+        vectors = self.export.vectors(self.day.users[active], "user")
+        out = np.zeros((len(self.day.users), vectors.shape[1]), vectors.dtype)
+        out[active] = vectors
+        return out
 
     @cached_property
     def item_vectors(self) -> npt.NDArray[np.float32]:

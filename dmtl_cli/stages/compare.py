@@ -206,6 +206,7 @@ def _measure(run: Run, name: str, exams: _Exams, table: Table, *, teacher: bool 
     days, beside = exams.days, name == "student"
     results = [evaluate(run, d, served, beside=beside, pace=exams.paces[d], shared=exams.shared) for d in days]
     table.evaluations += [f"{name} {r.day} {r.run_id}" for r in results]
+    table.measured += [r.rows for r in results] if beside else []
     table.add_evaluations(name, [r.metrics for r in results], teacher=teacher)
     student = run.newest("student", days[-1]) if name != JOINT else None
     if student is not None:
