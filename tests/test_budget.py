@@ -30,7 +30,10 @@ from dmtl_cli.evaluate.exam import Exam, draw_users
 from dmtl_cli.evaluate.on_catalogue import on_catalogue, retrieve
 from dmtl_cli.evaluate.on_rows import on_rows, score_rows
 from dmtl_cli.evaluate.shared import Shared
+from dmtl_cli.runs.progress import SILENT
+from dmtl_cli.runs.run import Run
 from dmtl_cli.serving.search import best_k
+from dmtl_cli.stages.evaluate import evaluate
 from dmtl_cli.synth.generate import generate
 from dmtl_cli.teacher.frozen import Scorer
 
@@ -267,6 +270,30 @@ def test_pairs_that_teachers_score_are_within_the_bounds(project: Project, monke
     shutil.rmtree(project.ws / "evaluation")
     again = project.done("evaluate", 4, evaluate__share=0.1)
     assert again["metrics"] == made["metrics"] and not again["up_to_date"]
+
+
+def test_a_second_setting_of_a_teacher_scores_nothing_again(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `compare` evaluates settings of a student; the numbers are those of an evaluation alone."""
+    counted = []
+    pairs, catalogue = Scorer.pairs, Scorer.catalogue
+    monkeypatch.setattr(Scorer, "pairs", lambda *args: counted.append("rows") or pairs(*args))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(Scorer, "catalogue", lambda *args: counted.append("users") or catalogue(*args))  # type: ignore[func-returns-value]
+    run, day, shared = (
+        Run.start(load_config(project.file, ["evaluate.share=0.3"]), SILENT),
+        dt.date(2026, 1, 4),
+        Shared(),
+    )
+    pace = Pace.of(run.config)
+    evaluate(run, day, pace=pace, shared=shared)
+    assert {"rows", "users"} == set(counted)
+    counted.clear()
+    again = evaluate(run, day, beside=False, pace=pace, shared=shared)
+    assert not counted and not again.up_to_date
+    shutil.rmtree(project.ws / "evaluation")
+    alone = evaluate(run, day, beside=False, pace=pace)
+    assert counted and alone.metrics == again.metrics and alone.key == again.key
+    other = evaluate(run, day, beside=False, pace=replace(pace, event=9.0))
+    assert other.key != alone.key, "how much is measured is part of a run's key"
 
 
 # -- search ------------------------------------------------------------------------------------------------------------
