@@ -174,7 +174,7 @@ class Table:
         if taken == there == few:
             return ""
         some = f"retrieval is measured for {taken:,} of {there:,} users, that of teachers for {few:,}"
-        return f"{some}; evaluate.share: 1 measures more"
+        return f"{some}: as evaluate.share and max_users allow"
 
     def _populations(self) -> str:
         """What a reader must know before they compare two rows; empty where all rows are alike."""
