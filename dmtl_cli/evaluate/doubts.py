@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import math
 from collections.abc import Mapping
 
 from dmtl_cli.config.tasks import Tasks
@@ -27,13 +26,13 @@ def below_regression(numbers: Mapping[str, float], tasks: Tasks, teacher: dt.dat
 
 def below_lists(numbers: Mapping[str, float], student: dt.date) -> list[str]:
     """A line where what is served finds less of what is read than the best list that is the same for all users, by more
-    than the standard error of the difference (as of independent ones)."""
+    than the standard error of the difference over the same users."""
     lists = {name: numbers[f"{name}.{_FOUND}"] for name in LISTS if f"{name}.{_FOUND}" in numbers}
     own = numbers.get(f"student.{_FOUND}")
     if own is None or not lists:
         return []
     best = max(lists, key=lambda name: lists[name])
-    error = math.hypot(*(numbers.get(f"{name}.{_FOUND}.se", 0.0) for name in ("student", best)))
+    error = numbers.get(f"{best}.{_FOUND}.ahead_of_student.se", 0.0)
     if lists[best] - own <= error:
         return []
     less, more = _apart(own, lists[best])

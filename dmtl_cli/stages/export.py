@@ -58,6 +58,8 @@ def export_student(run: Run, day: dt.date, student: Parent) -> Result:
 def _sections(run: Run, *more: str) -> dict[str, Any]:
     """The parts of the config that an export depends on, and the version of the library that builds an index."""
     whole = run.sections("student", "export", *more)
+    if "evaluate" in whole:  # kappa is weighed on as many users as are named, whatever an evaluation costs
+        whole["evaluate"] = {k: v for k, v in whole["evaluate"].items() if k != "share"}
     if run.config.export.index == "exact":
         return whole
     return whole | {"export": whole["export"] | {"faiss": faiss_version()}}
