@@ -54,7 +54,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 class Linear(nn.Linear):
-    """`nn.Linear` that trains by `linear`; without gradients, or compiled, it is torch's own, which has a file format."""
+    """`nn.Linear` that trains by `linear`; without gradients, or compiled, it is torch's own, which has a format."""
 
     def forward(self, x: Tensor) -> Tensor:
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
