@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import polars as pl
@@ -37,12 +38,14 @@ class RawEvents:
         e = self.events
 
         def columns(rows: Checked) -> list[pl.Series]:
-            return [*self._ids(rows), *([rows.time(e.time).alias(TIME)] if e.time else [])]
+            sides = [rows.ids(e.user).alias("user"), rows.ids(e.item).alias("item")]
+            return [*sides, *([rows.time(e.time).alias(TIME)] if e.time else [])]
 
         return self._blocks(groups, {e.user, e.item, e.time}, columns)
 
     def rows(self, groups: Groups, timed: bool = False) -> Iterator[pl.DataFrame]:
-        """Blocks of user, item, the labels (see `labels.read_labels`), request, and x:COLUMN of the features.
+        """Blocks of the labels (see `labels.read_labels`), request, and x:COLUMN of the features; not of the ids, which
+        `ids` has decoded and checked.
 
         Args:
             timed: whether to give `_time` too, the time column as it is, where the log has one.
@@ -56,11 +59,9 @@ class RawEvents:
             )
             raw = [_without_dictionary(rows.frame[c].alias(FEATURE + c)) for c in features]
             time = [_time(rows, e.time)] if timed and e.time else []
-            return [*self._ids(rows), *read_labels(rows, e), request.alias("request"), *time, *raw]
+            return [*read_labels(rows, e), request.alias("request"), *time, *raw]
 
         named: set[str | None] = {
-            e.user,
-            e.item,
             e.click,
             e.duration,
             e.conversion,
@@ -70,9 +71,6 @@ class RawEvents:
             *e.conversions.values(),
         }
         return self._blocks(groups, named | set(features), columns)
-
-    def _ids(self, rows: Checked) -> list[pl.Series]:
-        return [rows.ids(self.events.user).alias("user"), rows.ids(self.events.item).alias("item")]
 
     def _blocks(
         self, groups: Groups, named: set[str | None], columns: Callable[[Checked], list[pl.Series]]
@@ -101,6 +99,15 @@ class RawEvents:
                     row += len(frame)
             except (pa.ArrowException, OSError) as e:
                 raise file.refusal(e, f"damaged Parquet after row {row}") from None
+
+
+def ahead(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """The same frames, each decoded on another thread while the one before it is used: two are in memory at once."""
+    with ThreadPoolExecutor(1, "decode") as thread:
+        coming = thread.submit(next, frames, None)
+        while (frame := coming.result()) is not None:
+            coming = thread.submit(next, frames, None)
+            yield frame
 
 
 def _time(rows: Checked, column: str) -> pl.Series:
