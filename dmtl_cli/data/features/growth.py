@@ -24,10 +24,9 @@ def day_values(kind: Kind, day: Day) -> tuple[pl.Series, pl.Series]:
         return table[f.name].filter(pl.Series(events > 0)), pl.Series("count", events[events > 0])
     blocks: list[pl.Series] = []
     rows = 0
-    for block in day.blocks():
-        assert block.features is not None
-        blocks.append(block.features[f.name])
-        rows += len(block)
+    for values in day.values(f.name):
+        blocks.append(values)
+        rows += len(values)
         if kind.enough(rows, blocks[-1]):
             break
     values = pl.concat(blocks)

@@ -6,14 +6,13 @@ import datetime as dt
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from dmtl_cli.config.data import Data
 from dmtl_cli.data.log import sizes
 from dmtl_cli.data.log.checks import Checked
-from dmtl_cli.data.log.day import FEATURE, NO_REQUEST, TIME
+from dmtl_cli.data.log.day import FEATURE, TIME
 from dmtl_cli.data.log.labels import read_labels
 from dmtl_cli.data.log.schema import Schema
 from dmtl_cli.data.log.source import File
@@ -44,8 +43,8 @@ class RawEvents:
         return self._blocks(groups, {e.user, e.item, e.time}, columns)
 
     def rows(self, groups: Groups, timed: bool = False) -> Iterator[pl.DataFrame]:
-        """Blocks of the labels (see `labels.read_labels`), request, and x:COLUMN of the features; not of the ids, which
-        `ids` has decoded and checked.
+        """Blocks of the labels (see `labels.read_labels`), request where the log has it, and x:COLUMN of the features.
+        The ids are those of `ids`, which has checked them.
 
         Args:
             timed: whether to give `_time` too, the time column as it is, where the log has one.
@@ -54,12 +53,10 @@ class RawEvents:
         features = self.schema.feature_columns
 
         def columns(rows: Checked) -> list[pl.Series]:
-            request = (
-                rows.request(e.request) if e.request else pl.Series(np.full(len(rows.frame), NO_REQUEST, np.int64))
-            )
+            request = [rows.request(e.request).alias("request")] if e.request else []
             raw = [_without_dictionary(rows.frame[c].alias(FEATURE + c)) for c in features]
             time = [_time(rows, e.time)] if timed and e.time else []
-            return [*read_labels(rows, e), request.alias("request"), *time, *raw]
+            return [*read_labels(rows, e), *request, *time, *raw]
 
         named: set[str | None] = {
             e.click,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -182,9 +183,11 @@ class Log:
         for side, entities in sides.items():
             joined[side], facts[f"{side}s_joined"] = entities.join(seen.ids[side], (known or {}).get(side))
         spool, tally, repeated, firsts = self._spool(raw, seen, joined, scratch)
-        users, items = (entities.complete(joined[side], firsts[side]) for side, entities in sides.items())
-        facts = tally.facts(len(repeated), durations=self.data.events.duration is not None) | facts
-        found.check_unchanged(ranks)
+        with ThreadPoolExecutor(1, "identify") as thread:
+            changed = thread.submit(found.changed, ranks)
+            users, items = (entities.complete(joined[side], firsts[side]) for side, entities in sides.items())
+            facts = tally.facts(len(repeated), durations=self.data.events.duration is not None) | facts
+        found.check_unchanged(ranks, changed.result())
         return Day(
             day, users, items, spool, tally.pairs.merged(), repeated,
             tally.user_events, tally.item_events, tally.item_clicks, facts,
@@ -238,9 +241,10 @@ class Log:
 
     def _events(self, raw: RawEvents, share: Share, taken: list[Taken]) -> Iterator[pl.DataFrame]:
         """Checked blocks of a share, as `_numbered` wants them; `taken` sees each in the order of the log."""
-        columns = ["click", "duration", "conversion", "weight", "request"]
-        columns += [FURTHER + name for name in self.data.events.conversions]
-        columns += [TIME] if self.timed else []
+        e = self.data.events
+        own = {"conversion": e.conversion, "weight": e.weight, "request": e.request, TIME: self.timed}
+        columns = ["click", "duration", *(c for c, there in own.items() if there)]
+        columns += [FURTHER + name for name in e.conversions]
         features = [f for f in self.features if f.per_event]
         for block in ahead(raw.rows(share.groups, self.timed)):
             for side in taken:
