@@ -8,7 +8,7 @@ import polars as pl
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.data.features.buckets import Buckets
 from dmtl_cli.data.features.kinds.kind import Kind
-from dmtl_cli.data.features.vocabulary import Vocabulary
+from dmtl_cli.data.features.vocabulary import Vocabulary, added_up
 from dmtl_cli.data.log.day import Day
 
 
@@ -46,7 +46,7 @@ def grown(old: Vocabulary | Buckets | None, sharing: list[Kind], day: Day) -> Vo
     old = old if isinstance(old, Vocabulary) else Vocabulary.empty(pl.String())
     if old.dtype is None:
         old = old.of_type(dtype or pl.String())
-    values = pl.concat([s.with_columns(pl.col("value").cast(old.frame["value"].dtype)) for s in seen])
+    values = pl.concat([added_up(s.with_columns(pl.col("value").cast(old.frame["value"].dtype))) for s in seen])
     return old.grow(values, day.day, max(kind.feature.min_count for kind in sharing))
 
 

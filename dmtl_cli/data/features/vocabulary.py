@@ -83,7 +83,8 @@ class Vocabulary:
 
     def grow(self, seen: pl.DataFrame, day: dt.date, min_count: int) -> Vocabulary:
         """Adds the day's values (`value`, `count`): counts add up, new rows in order of value once admitted."""
-        values, counts = _added_up(seen.filter(pl.col("value").is_not_null()) if seen["value"].null_count() else seen)
+        whole = added_up(seen)
+        values, counts = whole["value"], whole["count"].to_numpy()
         at = places(self.frame["value"], values)
         count, last_seen = self.frame["count"].to_numpy().copy(), self.frame["last_seen"]
         count[at[at >= 0]] += counts[at >= 0]
@@ -105,21 +106,22 @@ def _row_at(row: pl.Series, at: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     return np.append(row.to_numpy(), np.int32(0)).take(at)
 
 
-def _added_up(seen: pl.DataFrame) -> tuple[pl.Series, npt.NDArray[np.int64]]:
-    """The distinct values in their order, and the sum of the counts of each."""
-    values, count = seen["value"], seen["count"].cast(pl.Int64).to_numpy()
-    if values.dtype != pl.Int64:
-        whole = seen.group_by("value").agg(pl.col("count").sum()).sort("value")
-        return whole["value"], whole["count"].cast(pl.Int64).to_numpy()
-    numbers = values.to_numpy()
+def added_up(seen: pl.DataFrame) -> pl.DataFrame:
+    """The distinct values (`value`, no null) in their order, and the sum of the counts (`count`, int64) of each."""
+    if seen["value"].null_count():
+        seen = seen.filter(pl.col("value").is_not_null())
+    if seen["value"].dtype != pl.Int64:
+        return seen.group_by("value").agg(pl.col("count").sum().cast(pl.Int64)).sort("value")
+    numbers, count = seen["value"].to_numpy(), seen["count"].cast(pl.Int64).to_numpy()
     if increases(numbers):
-        return values, count
+        return seen.select("value", pl.col("count").cast(pl.Int64))
+    weights = None if (count == 1).all() else count
     first = int(numbers.min())
     if int(numbers.max()) - first < len(numbers):
         place = numbers - first
-        sums = np.bincount(place, count).astype(np.int64)
         there = np.flatnonzero(np.bincount(place))
-        return pl.Series("value", there + first), sums[there]
-    codes, distinct = encoded(values)
-    sums, order = np.bincount(codes, count).astype(np.int64), np.argsort(distinct.to_numpy())
-    return distinct.gather(order).alias("value"), sums[order]
+        return pl.DataFrame({"value": there + first, "count": np.bincount(place, weights).astype(np.int64)[there]})
+    codes, distinct = encoded(seen["value"])
+    order = np.argsort(distinct.to_numpy())
+    counts = np.bincount(codes, weights).astype(np.int64)
+    return pl.DataFrame({"value": distinct.gather(order), "count": counts[order]})
