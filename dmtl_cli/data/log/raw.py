@@ -37,17 +37,16 @@ class RawEvents:
         e = self.events
 
         def columns(rows: Checked) -> list[pl.Series]:
-            sides = [rows.ids(e.user).alias("user"), rows.ids(e.item).alias("item")]
-            return [*sides, *([rows.time(e.time).alias(TIME)] if e.time else [])]
+            return [*self._ids(rows), *([rows.time(e.time).alias(TIME)] if e.time else [])]
 
         return self._blocks(groups, {e.user, e.item, e.time}, columns)
 
-    def rows(self, groups: Groups, timed: bool = False) -> Iterator[pl.DataFrame]:
+    def rows(self, groups: Groups, timed: bool = False, ids: bool = True) -> Iterator[pl.DataFrame]:
         """Blocks of the labels (see `labels.read_labels`), request where the log has it, and x:COLUMN of the features.
-        The ids are those of `ids`, which has checked them.
 
         Args:
             timed: whether to give `_time` too, the time column as it is, where the log has one.
+            ids: whether to give user and item too, which `ids` has decoded and checked.
         """
         e = self.events
         features = self.schema.feature_columns
@@ -56,9 +55,11 @@ class RawEvents:
             request = [rows.request(e.request).alias("request")] if e.request else []
             raw = [_without_dictionary(rows.frame[c].alias(FEATURE + c)) for c in features]
             time = [_time(rows, e.time)] if timed and e.time else []
-            return [*read_labels(rows, e), *request, *time, *raw]
+            return [*(self._ids(rows) if ids else []), *read_labels(rows, e), *request, *time, *raw]
 
         named: set[str | None] = {
+            e.user if ids else None,
+            e.item if ids else None,
             e.click,
             e.duration,
             e.conversion,
@@ -68,6 +69,9 @@ class RawEvents:
             *e.conversions.values(),
         }
         return self._blocks(groups, named | set(features), columns)
+
+    def _ids(self, rows: Checked) -> list[pl.Series]:
+        return [rows.ids(self.events.user).alias("user"), rows.ids(self.events.item).alias("item")]
 
     def _blocks(
         self, groups: Groups, named: set[str | None], columns: Callable[[Checked], list[pl.Series]]

@@ -246,7 +246,7 @@ class Log:
         columns = ["click", "duration", *(c for c, there in own.items() if there)]
         columns += [FURTHER + name for name in e.conversions]
         features = [f for f in self.features if f.per_event]
-        for block in ahead(raw.rows(share.groups, self.timed)):
+        for block in ahead(raw.rows(share.groups, self.timed, ids=False)):
             for side in taken:
                 side.add(block)
             yield pl.DataFrame(
