@@ -158,7 +158,20 @@ def test_the_plain_student_is_dmtls(opened: Any) -> None:
 def test_flops_are_those_of_the_products() -> None:
     plain = models.PlainTeacher(dict.fromkeys(("user_id", "item_id", *sizes.OF_USER, *sizes.OF_ITEM), 2))
     linear = [m for m in plain.modules() if isinstance(m, nn.Linear)]
-    assert limits.FLOP == 6 * sum(m.weight.numel() for m in linear) == 4_668_864
+    alone = limits.teacher_step(limits.Shape(rows=10, users=10, items=10, embeddings=0))
+    assert alone.flop == 6 * sum(m.weight.numel() for m in linear) == 4_668_864
+    shared = limits.teacher_step(limits.Shape(rows=10, users=1, items=5, embeddings=0))
+    first = limits.FIRST * 6
+    assert alone.flop - shared.flop == pytest.approx(first * (0.9 * limits.USER + 0.5 * limits.ITEM))
+    two = models.PlainStudent(dict.fromkeys(("user_id", "item_id", *sizes.OF_USER, *sizes.OF_ITEM), 2))
+    towers = sum(m.weight.numel() for side in (two.user, two.item) for m in side.modules() if isinstance(m, nn.Linear))
+    products = sizes.VECTOR_UNITS[-1] * 10
+    assert limits.student_step(limits.Shape(10, 10, 10, 0)).flop == 6 * (towers + products)
+
+
+def test_a_limit_is_the_nearer_of_two() -> None:
+    assert limits.Need(flop=2e6, bytes=1e3).limit(gflops=100, gigabytes=10) == 50_000
+    assert limits.Need(flop=2e6, bytes=1e6).limit(gflops=100, gigabytes=10) == 10_000
 
 
 # -- processes and numbers ---------------------------------------------------------------------------------------------
@@ -177,16 +190,15 @@ def test_a_ratio_is_of_one_round() -> None:
     asked = Namespace(rows=10, threads=1)
     ours = [{"rate": 10.0, "rss_mb": 5}, {"rate": 40.0, "rss_mb": 7}, None, {"rate": 60.0, "rss_mb": 6}]
     peer = [{"rate": 5.0}, {"rate": 10.0}, {"rate": 1.0}, {"rate": 20.0, "auc": {"click": 0.5, "click_read": 0.6}}]
-    made = tables.entry(asked, "w", ours, peer, peak=limits.FLOP / 1e9 * 80)
+    made = tables.entry(asked, "w", ours, peer, limit=80.0)
     assert (made["rate"], made["peer_rate"], made["rounds"]) == (40.0, 7.5, 3)
     assert (made["ratio_median"], made["ratio_min"], made["ratio_max"]) == (3.0, 2.0, 4.0)
-    assert made["gemm_share"] == pytest.approx(0.5)
+    assert made["limit_share"] == pytest.approx(0.5)
     assert (made["rss_mb"], made["peer_rss_mb"]) == (6, None)
     assert [made[k] for k in ("auc", "peer_auc", "peer_auc_click_read")] == [None, 0.5, 0.6]
     alone = tables.entry(asked, "w", ours)
-    assert {alone[k] for k in ("peer", "peer_rate", "ratio_median", "ratio_min", "ratio_max", "gemm_share", "auc")} == {
-        None
-    }
+    none = ("peer", "peer_rate", "ratio_median", "ratio_min", "ratio_max", "limit", "limit_share", "auc")
+    assert {alone[k] for k in none} == {None}
     assert "40.00" in tables.markdown([alone]) and "**3.00** (2.00 to 4.00)" in tables.markdown([alone, made])
 
 
@@ -208,7 +220,8 @@ def test_works_take_turns() -> None:
 
 # -- the whole ---------------------------------------------------------------------------------------------------------
 
-NUMBERS = ("rate", "peer_rate", "ratio_median", "ratio_min", "ratio_max", "gemm_share", "rss_mb", "peer_rss_mb")
+NUMBERS = ("rate", "peer_rate", "ratio_median", "ratio_min", "ratio_max", "rss_mb", "peer_rss_mb")
+LIMIT = ("limit", "limit_share")
 AUC = {"auc", "peer_auc", "auc_click_read", "peer_auc_click_read"}
 KEYS = {"work", "ours", "peer", "workers", "precision", "unit", "rows", "rounds", "machine"} | AUC
 
@@ -221,10 +234,12 @@ def test_a_run(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     dump, read = entries = json.loads((tmp_path / "a.json").read_text())
-    assert dump.keys() == {*KEYS, *NUMBERS}
+    assert dump.keys() == {*KEYS, *NUMBERS, *LIMIT}
     assert all(dump[k] is None or dump[k] > 0 for k in NUMBERS)
+    for e in entries:  # no rate is above what the machine allows
+        assert 0 < e["limit_share"] < 1 and e["limit_share"] == pytest.approx(e["rate"] / e["limit"])
     assert dump["ratio_median"] == pytest.approx(dump["rate"] / dump["peer_rate"])
-    assert (dump["rows"], dump["rounds"], dump["gemm_share"], dump["auc"]) == (20_000, 1, None, None)
+    assert (dump["rows"], dump["rounds"], dump["auc"]) == (20_000, 1, None)
     assert 50 < dump["rss_mb"] < 5_000
     assert read["peer"] == "peers: arrays" and read["peer_rate"] > 0 and 50 < read["peer_rss_mb"] < 5_000
     assert done.stdout == tables.markdown(entries) + "\n" and "### dump of scores" in done.stdout

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmark.limits import products
+from benchmark.limits import Shape, decoding, peaks
 from benchmark.log import make_log
 from benchmark.plain import Flat, PlainStudent, PlainTeacher
 from benchmark.sizes import BATCH, FIRST_DAY, LONG_READ
@@ -132,8 +132,24 @@ def inside_make_log(o: dict[str, Any], scratch: Path) -> Result:
     return {}
 
 
-def inside_products(o: dict[str, Any], scratch: Path) -> Result:
-    return products(load_config(Path(o["config"]), o["sets"]).threads)
+def inside_peaks(o: dict[str, Any], scratch: Path) -> Result:
+    return peaks(load_config(Path(o["config"]), o["sets"]).threads)
+
+
+def inside_decoding(o: dict[str, Any], scratch: Path) -> Result:
+    config = load_config(Path(o["config"]), o["sets"])
+    return {"rate": decoding(Path(o["config"]).parent / config.data.events.path, config.threads)}
+
+
+def inside_shape(o: dict[str, Any], scratch: Path) -> Result:
+    """What batches of the teacher or the student have on average (`limits.Shape`)."""
+    at = Opened.open(o, o["who"], scratch)
+    batches = at.teacher_batches() if o["who"] == "teacher" else at.student_batches(at.run.config)
+    found = []
+    for b in batches:
+        columns = [*b.user.ids.T, *b.item.ids.T[1:], torch.cat([b.item.ids[:, 0], *map(torch.ravel, b.user.sequences)])]
+        found.append((len(b), *b.distinct, sum(len(torch.unique(c)) for c in columns)))
+    return asdict(Shape(*np.mean(found, 0).tolist()))
 
 
 def inside_plain_teacher(o: dict[str, Any], scratch: Path) -> Result:

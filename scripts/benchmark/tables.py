@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from benchmark.limits import FLOP
 from benchmark.processes import Bench, Result
 
 Entry = dict[str, Any]
@@ -30,14 +29,14 @@ def entry(
     workers: int | None = None,
     precision: str | None = "fp32",
     unit: str = "rows/s",
-    peak: float | None = None,
+    limit: float | None = None,
     rows: int | None = None,
 ) -> Entry:
     """Results of rounds as one entry of the table: medians, and ratios within a round.
 
     Args:
         rate: name of the rate in the results.
-        peak: GFLOP/s of products, of which the entry tells the share that the teacher reaches.
+        limit: the rate that the machine allows at most (`limits`), of which the entry tells the share that is reached.
     """
     paired = [a[rate] / b[rate] for a, b in zip(ours, peer, strict=False) if a and b and rate in b]
     rates, others = ([r[rate] for r in results if r and rate in r] for results in (ours, peer))
@@ -51,7 +50,8 @@ def entry(
         "ratio_median": median(paired) if paired else None,
         "ratio_min": min(paired, default=None),
         "ratio_max": max(paired, default=None),
-        "gemm_share": median(rates) * FLOP / 1e9 / peak if peak and rates else None,
+        "limit": limit,
+        "limit_share": median(rates) / limit if limit and rates else None,
         "rss_mb": middle(ours, "rss_mb"),
         "peer_rss_mb": middle(peer, "rss_mb"),
         "auc": auc.get("click"),
@@ -116,7 +116,7 @@ def cells_of(e: Entry) -> dict[str, str]:
         "against": against(e),
         e["unit"]: both("rate", ",.0f" if rate and rate >= 100 else ",.2f"),
         "ratio": f"**{ratio:.2f}** ({e['ratio_min']:.2f} to {e['ratio_max']:.2f})" if ratio else "",
-        "share of the peak": f"{e['gemm_share']:.0%}" if e["gemm_share"] else "",
+        "share of the limit": f"{e['limit_share']:.0%} of {e['limit']:,.0f}" if e["limit_share"] else "",
         "peak MB": both("rss_mb", ",.0f"),
         "AUC click": both("auc", ".4f"),
         "AUC click and read": both("auc_click_read", ".4f"),

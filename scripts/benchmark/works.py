@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from benchmark.limits import PRECISIONS
+from benchmark.limits import PRECISIONS, Need, Shape, scored_pair, student_step, teacher_step
 from benchmark.peers import contenders, measure
 from benchmark.processes import Bench, Result, in_turn
 from benchmark.tables import PLAIN, Entry, entry, middle, rates
@@ -26,6 +26,21 @@ VARIANTS: dict[str, tuple[str, list[str]]] = {
 VARIANTS = {name: way for name, way in VARIANTS.items() if way[0] in PRECISIONS}
 
 
+PEAKS = "peaks of the machine"
+
+
+def shape_of(bench: Bench, who: str, *sets: str) -> Shape:
+    """What a batch of the log has on average."""
+    found = bench.inside("shape", *sets, who=who)
+    return Shape(**{name: found[name] for name in Shape.__dataclass_fields__})
+
+
+def limit_of(need: Need, peaks: Sequence[Result | None], precision: str) -> float | None:
+    """The rate that the machine allows at most, of the medians of its peaks."""
+    gflops, gigabytes = middle(peaks, precision), middle(peaks, "memory")
+    return need.limit(gflops, gigabytes) if gflops and gigabytes else None
+
+
 def teacher(bench: Bench) -> list[Entry]:
     """Training the MMoE: the loop alone, and end to end from Parquet; held-out AUC after the same rows."""
 
@@ -40,18 +55,23 @@ def teacher(bench: Bench) -> list[Entry]:
     done = in_turn(
         bench,
         {name: partial(train, name) for name in VARIANTS},
-        {PLAIN: lambda k: bench.inside("plain_teacher", seed=k), "products": lambda k: bench.inside("products")}
+        {PLAIN: lambda k: bench.inside("plain_teacher", seed=k), PEAKS: lambda k: bench.inside("peaks")}
         | {title: partial(measure, bench, p, "mmoe") for title, p in peers.items()},
     )
-    peaks = {p: middle(done["products"], p) for p in PRECISIONS}
     out = [
-        entry(bench, "products", done["products"], rate=p, variant=p, precision=p, unit="GFLOP/s") for p in PRECISIONS
+        entry(bench, PEAKS, done[PEAKS], rate=p, variant=p, precision=None, unit="GB/s" if p == "memory" else "GFLOP/s")
+        for p in (*PRECISIONS, "memory")
     ]
+    needs = {
+        order: teacher_step(shape_of(bench, "teacher", f"teacher.user_rows={n}"))
+        for order, n in (("random order", 1), ("whole users", 50))
+    }
     for work, rate in (("teacher, training", "rate"), ("teacher, end to end", "end_to_end")):
         for name, (precision, _) in VARIANTS.items():
             known: dict[str, Any] = {"variant": name, "precision": precision, "rate": rate}
+            need = needs["whole users" if "whole users" in name else "random order"]
+            known["limit"] = limit_of(need, done[PEAKS], precision)
             if rate == "rate":
-                known["peak"] = peaks[precision]
                 out.append(entry(bench, work, done[name], done[PLAIN], against=PLAIN, **known))
             for title, p in peers.items():
                 out.append(entry(bench, work, done[name], done[title], against=p.name, workers=p.workers, **known))
@@ -80,8 +100,14 @@ def dump(bench: Bench) -> list[Entry]:
     def stage(command: str, k: int) -> Result:
         return bench.dmtl(command, "dump", f"seed={k + 1}", HELD_OUT)
 
-    done = in_turn(bench, {c: partial(stage, c) for c in ("train-teacher", "dump-logits")})
-    return [entry(bench, "dump of scores", done["dump-logits"], done["train-teacher"], against="dmtl's training")]
+    done = in_turn(
+        bench,
+        {c: partial(stage, c) for c in ("train-teacher", "dump-logits")},
+        {PEAKS: lambda k: bench.inside("peaks")},
+    )
+    limit = limit_of(scored_pair(), done[PEAKS], "fp32")
+    known: dict[str, Any] = {"against": "dmtl's training", "limit": limit}
+    return [entry(bench, "dump of scores", done["dump-logits"], done["train-teacher"], **known)]
 
 
 def student(bench: Bench) -> list[Entry]:
@@ -101,11 +127,16 @@ def student(bench: Bench) -> list[Entry]:
     done = in_turn(
         bench,
         {precision: partial(loop, precision) for precision in PRECISIONS},
-        {title: partial(measure, bench, p, "dssm", options=few) for title, p in peers.items()},
+        {PEAKS: lambda k: bench.inside("peaks")}
+        | {title: partial(measure, bench, p, "dssm", options=few) for title, p in peers.items()},
     )
+    need = student_step(shape_of(bench, "student"))
+    for e in out:
+        limit = limit_of(need, done[PEAKS], e["precision"])
+        e |= {"limit": limit, "limit_share": e["rate"] / limit if limit else None}
     for precision in PRECISIONS:
         known: dict[str, Any] = {"work": "student, training", "ours": done[precision]}
-        known |= {"variant": precision, "precision": precision}
+        known |= {"variant": precision, "precision": precision, "limit": limit_of(need, done[PEAKS], precision)}
         for title, p in peers.items():
             out.append(entry(bench, peer=done[title], against=p.name, workers=p.workers, **known))
         out += [] if peers else [entry(bench, **known)]
@@ -117,10 +148,12 @@ def reading(bench: Bench) -> list[Entry]:
     arrays = {
         p.title: partial(measure, bench, p, "mmoe", options=("--prepare",)) for p in contenders(bench, workers=0)[-1:]
     }
-    done = in_turn(bench, {"dmtl": lambda k: bench.inside("reading_alone", seed=k)}, arrays)
+    decoded = {"decoding": lambda k: bench.inside("decoding")}
+    done = in_turn(bench, {"dmtl": lambda k: bench.inside("reading_alone", seed=k)}, decoded | arrays)
     theirs = [r and r | {"rate": r["rows"] / r["read_s"]} for title in arrays for r in done[title]]
     against = "peers: arrays" if arrays else ""
-    return [entry(bench, "reading", done["dmtl"], theirs, against=against, precision=None)]
+    limit = middle(done["decoding"], "rate")
+    return [entry(bench, "reading", done["dmtl"], theirs, against=against, precision=None, limit=limit)]
 
 
 def join(bench: Bench) -> list[Entry]:
@@ -148,7 +181,10 @@ def catalogue(bench: Bench) -> list[Entry]:
     scored(bench)
     sizes = {"users": 4, "lists": 50} if bench.quick else {"users": 20, "lists": 500}
     found = {k: rates(v) for k, v in bench.inside("score_catalogue", **sizes).items() if k != "rss_mb"}
+    limit = limit_of(scored_pair(), [bench.inside("peaks")], "fp32")
     row_by_row: dict[str, Any] = {"peer": found["plain"], "against": f"{PLAIN}, row by row", "unit": "pairs/s"}
+    row_by_row |= {"limit": limit}
+    row_by_row["limit"] = limit
     return [
         entry(bench, "whole catalogue", found["catalogue"], **row_by_row),
         entry(bench, "candidates", found["lists"], **row_by_row),
