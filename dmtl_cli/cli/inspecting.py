@@ -10,10 +10,9 @@ import typer
 
 from dmtl_cli.cli import colours
 from dmtl_cli.cli.ending import guarded
-from dmtl_cli.cli.options import BEGIN, LOOKING, ConfigFile, Day, Json, Sets, listed, show, workspace
+from dmtl_cli.cli.options import BEGIN, LOOKING, ConfigFile, Day, Json, Sets, listed, load_config, show, workspace
 from dmtl_cli.config.days import parse_day
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.config.reading import load_config
 from dmtl_cli.runs.workspace import STAGES, Workspace
 
 commands = typer.Typer()

@@ -17,8 +17,6 @@ class EagerOptimizer(torch.optim.Optimizer):
 
     add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
     zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
-    state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
-    load_state_dict = inspect.unwrap(torch.optim.Optimizer.load_state_dict)
 
 
 class EagerAdam(EagerOptimizer, torch.optim.Adam):
