@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -64,6 +65,7 @@ def status(
     from dmtl_cli.cli.said import newest
     from dmtl_cli.stages.status import described, status
 
+    gc.disable()  # no manifest is in a cycle; to look for one among hundreds takes as long as to read them
     whole = load_config(config, sets)
     ws = Workspace(Path(whole.workspace))
     found = status(ws, whole.data, parse_day(day) if day else None, inputs=inputs) | {"newest": newest(ws)}
