@@ -108,7 +108,7 @@ def _floats(frame: pl.DataFrame) -> Floats:
 def _batches(file: Path) -> Iterator[pl.DataFrame]:
     """The rows of a file, at least one frame."""
     with pq.ParquetFile(file) as parquet:
-        yield _frame(parquet.schema_arrow.empty_table())
+        yield _frame(parquet.read_row_groups([]))  # schema.empty_table() imports pandas, where it is installed
         for batch in parquet.iter_batches(_BLOCK, use_threads=False):
             yield _frame(pa.Table.from_batches([batch]))
 
