@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import functools
 import hashlib
 import importlib.metadata
 import platform
@@ -34,6 +35,13 @@ from dmtl_cli.runs.recipe import Recipe
 from dmtl_cli.runs.workspace import Workspace
 
 Parent = tuple[Path, Manifest]
+_LIBRARIES = ("torch", "numpy", "polars", "pyarrow", "onnx", "onnxruntime", "safetensors")
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    """Those of the libraries whose numbers may differ from version to version."""
+    return {name: importlib.metadata.version(name) for name in _LIBRARIES}
 
 
 def distinct(parents: Iterable[Parent]) -> list[Parent]:
@@ -125,11 +133,10 @@ class Run:
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
 
     def versions(self) -> dict[str, str]:
-        named = ("torch", "numpy", "polars", "pyarrow", "onnx", "onnxruntime", "safetensors")
         return {
             "dmtl": __version__,
             "python": ".".join(platform.python_version_tuple()[:2]),
-            **{name: importlib.metadata.version(name) for name in named},
+            **_versions(),
             "device": self.device.type,
             "cpu": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
             **({"ranks": str(self.ranks.size)} if self.ranks.size > 1 else {}),
