@@ -6,8 +6,9 @@ Two small products at once beat one product on two threads, and the data of a ch
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -40,10 +41,17 @@ def side_by_side(rows: int, size: int, work: Callable[[Spans], X], device: torch
 
     if len(shares) == 1:
         return [in_thread(shares[0])]
-    pool = _pool(threads)
+    with one_thread():
+        return list(_pool(threads).map(in_thread, shares))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One torch thread: for many small operations, each of which costs less than to wake the others."""
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return list(pool.map(in_thread, shares))
+        yield
     finally:
         torch.set_num_threads(threads)
 
