@@ -42,8 +42,8 @@ def below_lists(numbers: Mapping[str, float], student: dt.date) -> list[str]:
 
 
 def far_from_clicks(numbers: Mapping[str, float], student: dt.date) -> list[str]:
-    """A line where what is served finds less than two thirds of what the best list finds of clicks: it is made to be
-    read, and a person who looks at clicks should know it."""
+    """A line where what is served, which is not `below_lists`, finds less than two thirds of what the best list finds
+    of clicks: it is made to be read, and a person who looks at clicks should know it."""
     own, (best, most) = numbers.get(f"student.{_CLICKED}"), _best(numbers, _CLICKED)
     if own is None or own >= CLICKS_LEFT * most:
         return []

@@ -181,7 +181,7 @@ def _doubts(run: Run, numbers: dict[str, float], tasks: Tasks, models: _Models) 
     if models.student is None:
         return out
     served = models.student[1].day
-    return [*out, *below_lists(numbers, served), *far_from_clicks(numbers, served)]
+    return out + (below_lists(numbers, served) or far_from_clicks(numbers, served))
 
 
 def _known_items(models: _Models, exam: Exam) -> pl.DataFrame | None:
