@@ -120,10 +120,15 @@ class Events(Table):
     time: Column | None = None
     """orders the rows of a day (first value of a user, recency); any sortable column"""
     click: Column | None = None
-    """boolean or 0/1; absent: every row is a click (a log of positives only, no exposures)"""
+    """boolean or 0/1; or the time of the click, a date or timestamp (or integers, seconds or milliseconds since 1970):
+    a row with one is a click. Absent: every row is a click (a log of positives only, no exposures)"""
+    null_click: Literal["refuse", "no_click"] = "refuse"
+    """what a null in click is where it is no date or timestamp: no_click, for writers that leave it empty"""
     duration: Column | None = None
     """how long a clicked item was read"""
     duration_unit: Literal["s", "ms"] = "s"
+    max_duration: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """seconds: a longer duration counts as this many (a page left open); absent: as it is written"""
     conversion: Column | None = None
     """a boolean column (like, purchase) instead of duration"""
     weight: Column | None = None
@@ -133,11 +138,24 @@ class Events(Table):
     """further conversion tasks by name, each a boolean column counted with a click (like: is_like); null: unknown"""
     outcomes: tuple[Column, ...] = ()
     """further columns known only after the exposure: never features"""
+    invalid_rows: Literal["refuse", "drop"] = "refuse"
+    """drop: rows without a user, item or time, with an id that cannot be one (empty, above 1 MiB, beyond int64), or
+    with a negative or infinite duration of a click are left out and counted by reason (of a row without a click such a
+    duration is unknown). A day that would lose more than half of its rows is refused all the same"""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        new = ("format", "csv", "types", "null_click", "max_duration", "invalid_rows")
+        return _without_new(self, dump(self), new)
 
     @model_validator(mode="after")
     def _one_of_each(self) -> Events:
         if (self.duration is None) == (self.conversion is None):
             raise ValueError("give exactly one of duration and conversion: it defines the second label")
+        if self.click is None and self.null_click != "refuse":
+            raise ValueError("null_click has no effect without click")
+        if self.duration is None and self.max_duration is not None:
+            raise ValueError("max_duration has no effect without duration")
         if self.date_column and (self.partition or self.is_dated):
             raise ValueError(f"give {'partition' if self.partition else '{day} in path'} or date_column, not both")
         if taken := sorted(n for n in self.conversions if is_reserved(n)):

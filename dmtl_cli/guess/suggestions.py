@@ -16,6 +16,7 @@ from dmtl_cli.config.schema import Config
 from dmtl_cli.data.log.day import ID, Block, Day
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.log.schema import Schema, Table
+from dmtl_cli.data.threshold import heavy_tail
 from dmtl_cli.guess import samples, words
 from dmtl_cli.guess.values import LEAK, auc_of, is_binary, is_unclicked_empty, mean, share, within
 
@@ -42,6 +43,7 @@ def suggestions(config: Config, log: Log, day: Day, embeddings: Mapping[str, int
     _, raw = log.open(day.day)
     return [
         *_labels(config, day),
+        *heavy_tail(config, [day]),
         *_unnamed_click(config, raw.schema),
         *_zone(config, raw.schema),
         *_joins(config, day),
@@ -111,6 +113,11 @@ def _joins(config: Config, day: Day) -> Iterator[str]:
         if table is not None and share < JOINED:
             fix = f"is data.{name}.key the id that the events have, and the table of this day?"
             yield f"{table.key}: the table of {name} has {share:.1%} of the day's {name}: {fix}"
+        elif name == "items" and table is not None and share < 1 and "items" not in config.export.model_fields_set:
+            seen = int((day.item_events > 0).sum())
+            lost = f"{round((1 - share) * seen):,} of the day's {seen:,} items are not in the table of items"
+            fix = "set export.items: listed to serve those of the table alone, or all"
+            yield f"{table.key}: {lost}, and are served all the same: {fix}"
 
 
 def _neighbours(log: Log, day: Day) -> Iterator[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ import polars as pl
 from dmtl_cli.config.data import Data
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.features import Feature
-from dmtl_cli.data.log import memory, sizes
+from dmtl_cli.data.log import invalid, memory, sizes
 from dmtl_cli.data.log.day import FEATURE, ID, TIME, Day, Ints
 from dmtl_cli.data.log.day_files import DayFiles, DayFinder, changed_error
 from dmtl_cli.data.log.entities import Entities
@@ -50,6 +51,8 @@ class _Seen:
     """rows of all ranks"""
     ids: dict[str, pl.DataFrame]
     """`:id` and `:at` by side"""
+    left_out: dict[str, int]
+    """rows of all ranks that are no events, by reason"""
     numberings: dict[str, Numbering]
     """the ids of this rank's rows, by side"""
 
@@ -173,13 +176,13 @@ class Log:
         Raises:
             UserError: 66 a day or table is not there or has no row, or a file changed since it was found; 65 a
                 column is missing or of the wrong type, an id is null or a float, a label is out of range; with file,
-                column and row.
+                column and row; or more rows than half would be left out.
         """
         found, raw = self.open(day, tables)
         found.check_same(ranks)
         sides = {side: Entities(self.data, side, raw.schema.sides.get(side), self.features) for side in SIDES}
         seen = self._first_pass(raw, found, scratch, ranks)
-        joined, facts = {}, {}
+        joined, facts = {}, invalid.facts_of(seen.left_out)
         for side, entities in sides.items():
             joined[side], facts[f"{side}s_joined"] = entities.join(seen.ids[side], (known or {}).get(side))
         spool, tally, repeated, firsts = self._spool(raw, seen, joined, scratch)
@@ -202,13 +205,15 @@ class Log:
             for side, numbering in numberings.items():
                 numbering.add(block[side], block[TIME] if TIME in block.columns else None)
             mine += len(block)
+        left_out = sum(ranks.gather_objects(Counter(raw.left_out)), Counter[str]())
         starts = list(itertools.accumulate(ranks.gather_objects(mine), initial=0))
+        invalid.require_most(found.day, starts[-1], left_out)
         if starts[-1] == 0:
             where = f"events: day {found.day} has no rows in {found.events[0].parent}"
             raise UserError(where, "retry later", Exit.NO_INPUT)
         ids = {side: numbering.done().gather(ranks, starts) for side, numbering in numberings.items()}
         share = Share(ranks, groups, starts[ranks.rank], scratch / f"head-{found.day}.arrow")
-        return _Seen(share, starts[-1], ids, numberings)
+        return _Seen(share, starts[-1], ids, left_out, numberings)
 
     def _spool(
         self, raw: RawEvents, seen: _Seen, joined: dict[str, pl.DataFrame], scratch: Path

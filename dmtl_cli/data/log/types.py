@@ -31,8 +31,11 @@ def remedies_of(table: Table, csv: bool) -> dict[str, str]:
     row = "correct it, or leave the row out"
     null = f"correct it, or where it means unknown {'name it in data.csv.null_values' if csv else 'write null'}"
     optional = (table.duration, table.conversion, *table.conversions.values())
-    required = (table.click, table.weight, table.time, table.date_column)
-    return {c: null for c in optional if c} | {c: row for c in required if c}
+    required = (table.weight, table.time, table.date_column)
+    found = {c: null for c in optional if c} | {c: row for c in required if c}
+    if table.click:
+        found[table.click] = f"correct it, or set data.types.{table.click}: datetime, if it is the time of the click"
+    return found
 
 
 def typed(
@@ -94,8 +97,8 @@ def _date(values: pl.Series) -> pl.Series:
     return values.str.to_date("%Y-%m-%d", strict=False).fill_null(values.str.to_date("%Y%m%d", strict=False))
 
 
-def _datetime(values: pl.Series) -> pl.Series:
-    """In UTC; a time that names no zone is one of UTC."""
+def iso_times(values: pl.Series) -> pl.Series:
+    """Texts in ISO 8601 as instants in UTC, null where one is not; a time that names no zone is one of UTC."""
     text = values.str.replace(" ", "T", literal=True)
     found = text.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us", strict=False)
     for form in ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M"):
@@ -114,5 +117,5 @@ _CASTS: dict[Type, Callable[[pl.Series], pl.Series]] = {
     "float64": lambda values: values.cast(pl.Float64, strict=False),
     "bool": _bool,
     "date": _date,
-    "datetime": _datetime,
+    "datetime": iso_times,
 }
