@@ -41,7 +41,7 @@ def init(
     given = {"user": user, "item": item, "click": click, "duration": duration}
     found = init(log, out, {role: column for role, column in given.items() if column is not None}, force=force)
     complete = found["day"] is not None and not found["edits"]
-    found["check"] = _checked(out, found["day"]) if complete else None
+    found["check"], refused = _checked(out, found["day"]) if complete else (None, None)
     if as_json:
         print(json.dumps(found, sort_keys=True))
     else:
@@ -49,14 +49,16 @@ def init(
         if found["check"]:
             print("\n" + found["check"])
     refuse_incomplete(found)
+    if refused is not None:
+        raise refused
 
 
-def _checked(config: Path, day: str) -> str:
-    """What `check` says of a day, or the one line by which it refuses it: a warning here, as the config is written."""
+def _checked(config: Path, day: str) -> tuple[str | None, UserError | None]:
+    """What `check` says of a day, or how it refuses it: the command then ends as `check` would, the config is there."""
     from dmtl_cli.stages.check import check, described
 
     try:
         found: dict[str, Any] = check(load_config(config), parse_day(day))
     except UserError as e:
-        return f"check of {day}: {e.line()}"
-    return described(found)
+        return f"check of {day}: {e.line()}", e
+    return described(found), None

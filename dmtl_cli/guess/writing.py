@@ -16,11 +16,13 @@ from dmtl_cli.config.data import Events
 from dmtl_cli.config.features import Feature
 from dmtl_cli.data.log.text_rows import separator_of
 from dmtl_cli.guess import words
-from dmtl_cli.guess.columns import Guess, Roles, may_be_ids
+from dmtl_cli.guess.columns import may_be_ids
 from dmtl_cli.guess.inputs import Input, Inputs
 from dmtl_cli.guess.layout import Table
+from dmtl_cli.guess.repairs import HOUR, invalid_rows, long_durations, unknown_clicks
+from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.samples import CSV, DELTA, ICEBERG, JSON, PARQUET, Text
-from dmtl_cli.guess.values import FEW, ZONE
+from dmtl_cli.guess.values import FEW, ZONE, is_flags
 
 EDIT = "EDIT"
 """begins the comment of a line that a person has to write"""
@@ -37,6 +39,9 @@ class Log:
     events: Table
     roles: Roles
     inputs: Inputs
+    days: dict[dt.date, int]
+    """how large each is: bytes by folders and names, else rows by the times of the whole log"""
+    warnings: list[str]
 
 
 @dataclass
@@ -55,7 +60,7 @@ def written(log: Log, workspace: str, about: list[str]) -> Written:
         workspace: where it publishes.
         about: comments at the top.
     """
-    lines = [f"# {line}" for line in about]
+    lines = [f"# {line}" for line in (*about, *(f"WARNING: {_comment(line)}" for line in log.warnings))]
     lines += [f"workspace: {_scalar(workspace)}", "seed: 1", "threads: 1  # more is faster, where there are cores", ""]
     lines += ["data:", *_indented(_data(log)), "", *_features(log)]
     if log.roles.long_read is not None and log.roles.duration:
@@ -87,7 +92,8 @@ def _data(log: Log) -> list[str]:
     for name in ("users", "items") if roles.user and roles.item else ():
         if (side := log.inputs.sides.get(name)) is not None:
             place = ", ".join(_place(side.table, log.events))
-            lines.append(f"{name}: {{{place}, key: {_scalar(side.key.column)}}}  # {side.key.why}")
+            why = "; ".join(filter(None, (side.key.why, side.caveat)))
+            lines.append(f"{name}: {{{place}, key: {_scalar(side.key.column)}}}  # {_comment(why)}")
         else:
             lines.append(f"# {name}: {{path: FOLDER, key: COLUMN}}  # no table of {name} was found beside the events")
     lines += [f"# {_comment(path)}: not used: {_comment(why)}" for path, why in log.inputs.other]
@@ -129,10 +135,12 @@ def _type(c: str, s: pl.Series, roles: Roles, form: str) -> str | None:
     if s.dtype.is_nested():
         return None
     flags = [roles.click, roles.conversion, *roles.further.values()]
-    if c in {g.column for g in flags if g}:
+    if c in {g.column for g in flags if g} and is_flags(s):
         return "bool"
     if roles.duration and c == roles.duration.column:
         return "float64"
+    if roles.click and c == roles.click.column and s.dtype == pl.String:
+        return "datetime"
     if roles.time and c == roles.time.column and roles.time_unit in ("text", "timestamp"):
         return "datetime"
     if roles.time and c == roles.time.column and roles.time_unit == "day":
@@ -209,6 +217,8 @@ def _events(log: Log) -> list[str]:
     else:
         lines.append("# time: COLUMN  # no column looks like a time: rows count in the order of the files")
     lines += _labels(log)
+    if (why := invalid_rows(log.events.frame, roles)) is not None:
+        lines.append(f"invalid_rows: drop  # {_comment(why)}: such rows are left out")
     if roles.request is not None:
         lines.append(_line(log, "request", roles.request))
     else:
@@ -267,6 +277,8 @@ def _labels(log: Log) -> list[str]:
     lines = []
     if roles.click is not None:
         lines.append(_line(log, "click", roles.click))
+        s = log.events.frame[roles.click.column]
+        lines += [f"null_click: no_click  # {_comment(why)}"] if (why := unknown_clicks(s)) else []
     else:
         perhaps = f"; it may be (init --click COLUMN): {_comment(flags)}" if (flags := roles.perhaps_clicks) else ""
         none = "no column of 0 and 1 is named like a click: every row counts as one"
@@ -275,6 +287,8 @@ def _labels(log: Log) -> list[str]:
         lines.append(_line(log, "duration", roles.duration))
         if roles.unit == "ms":
             lines.append("duration_unit: ms  # see duration")
+        if (why := long_durations(log.events.frame, roles)) is not None:
+            lines.append(f"# max_duration: {HOUR}  # seconds; {why}")
     elif roles.conversion is not None:
         lines.append(_line(log, "conversion", roles.conversion))
     else:
