@@ -27,6 +27,8 @@ _ROWS = {"profile": "events", "tune": "learned", "teacher": "log", "student": "l
 def line(m: Manifest, seconds: float | None = None, *, up_to_date: bool = False) -> str:
     """`teacher 2026-01-02  AUC click .771 read .743  PCOC 1.02  300,000 rows in 24 s  db81e78`."""
     numbers = _NUMBERS.get(m.stage, _loss)(m)
+    gone = sum(m.facts.get("left_out", {}).values())
+    numbers = [*numbers, f"{gone:,} rows left out" if gone else ""]
     parts = [f"{m.stage:<10} {m.day}", *numbers, "up to date" if up_to_date else _work(m, seconds), m.run_id[:7]]
     return "  ".join(filter(None, parts))
 

@@ -12,6 +12,11 @@ from dmtl_cli.config.schema import Config
 from dmtl_cli.data.log.day import Day
 from dmtl_cli.runs.run import Parent
 
+LEAST = 200
+"""clicks with a duration below which their tail is not judged"""
+MOST_OF_TOP = 1 / 3
+"""of all seconds, in the longest 1% of reads: exponential ones hold 6% there, lognormal ones of sigma 1.9 a third"""
+
 
 def long_read_threshold(config: Config, days: Sequence[Day], before: Parent | None) -> float | None:
     """Seconds above which a clicked row is a long read; None where a conversion column is the label.
@@ -54,6 +59,28 @@ def _measured(config: Config, days: Sequence[Day]) -> float | None:
         seconds = np.concatenate([b.duration[b.click] for d in days for b in d.blocks()])
         return float(np.nanquantile(seconds.astype(np.float64), rule.quantile))
     return float(sum(d.facts["duration_sum"] for d in days) / sum(d.facts["duration_rows"] for d in days))
+
+
+def heavy_tail(config: Config, days: Sequence[Day]) -> list[str]:
+    """A line where the mean of durations says little of what a read is: it is above nine tenths of them, or the longest
+    1% hold more than a third of all seconds. Empty where another rule than the mean is asked for."""
+    events = config.data.events
+    if events.duration is None or config.labels.long_read != "mean":
+        return []
+    every = np.concatenate([b.duration[b.click] for d in days for b in d.blocks()]).astype(np.float64)
+    known = np.sort(every[~np.isnan(every)])
+    total = float(known.sum())
+    if len(known) < LEAST or not total:
+        return []
+    median, p90, p99 = (float(q) for q in np.quantile(known, (0.5, 0.9, 0.99)))
+    mean, top = total / len(known), float(known[-(len(known) // 100) :].sum()) / total
+    if mean <= p90 and top <= MOST_OF_TOP:
+        return []
+    cap = float(f"{p99:.2g}")
+    seen = f"the mean of {mean:,.0f} s is that of a few: the longest 1% of reads hold {top:.0%} of all seconds"
+    long = f"90% last up to {p90:,.0f} s, and labels.long_read: mean calls {(known > mean).mean():.1%} of clicks long"
+    fix = f"set data.events.max_duration: {cap:g} (the mean is then {np.minimum(known, cap).mean():,.0f} s)"
+    return [f"{events.duration}: {seen}; {long}: {fix}, or labels.long_read: {{quantile: 0.5}} ({median:,.0f} s)"]
 
 
 def carried_threshold(before: Parent, config: Config) -> float | None:

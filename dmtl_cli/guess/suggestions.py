@@ -16,6 +16,7 @@ from dmtl_cli.config.schema import Config
 from dmtl_cli.data.log.day import ID, Block, Day
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.log.schema import Schema, Table
+from dmtl_cli.data.threshold import heavy_tail
 from dmtl_cli.guess import samples, words
 from dmtl_cli.guess.values import LEAK, auc_of, is_binary, is_unclicked_empty, mean, share, within
 
@@ -42,6 +43,7 @@ def suggestions(config: Config, log: Log, day: Day, embeddings: Mapping[str, int
     _, raw = log.open(day.day)
     return [
         *_labels(config, day),
+        *heavy_tail(config, [day]),
         *_unnamed_click(config, raw.schema),
         *_zone(config, raw.schema),
         *_joins(config, day),

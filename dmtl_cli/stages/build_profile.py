@@ -14,11 +14,12 @@ from dmtl_cli.data.first_window import first_window
 from dmtl_cli.data.gates import day_measures, window_measures
 from dmtl_cli.data.log.converted import conversions
 from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.invalid import left_out
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.profile.plan import Plan
 from dmtl_cli.data.profile.stored import Profile
 from dmtl_cli.data.profile.update import update
-from dmtl_cli.data.threshold import carried_threshold, long_read_threshold
+from dmtl_cli.data.threshold import carried_threshold, heavy_tail, long_read_threshold
 from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.manifest import MANIFEST, Manifest
 from dmtl_cli.runs.run import Draft, Parent, Result, Run
@@ -95,6 +96,7 @@ def _build(
     publication: Publication,
 ) -> Draft:
     read: dict[dt.date, Day] = {}
+    doubted: list[str] = []
     if parent is not None:
         threshold = carried_threshold(parent, run.config)
         facts = {"window": parent[1].facts["window"]}
@@ -102,6 +104,7 @@ def _build(
         read = {d: log.read(d, publication.tmp) for d in measured}
         threshold = long_read_threshold(run.config, list(read.values()), None)
         facts = {"window": [str(measured[0]), str(measured[-1])]}
+        doubted = heavy_tail(run.config, list(read.values()))
     today = read.get(day) or log.read(day, publication.tmp)
     known = Profile.open(parent[0]) if parent else None
     keep = run.config.profile.keep_days
@@ -114,4 +117,5 @@ def _build(
         metrics[f"{side}s.known_share"] = of.known / (of.known + of.new)
         metrics[f"{side}s.dropped"] = of.dropped
     rows = {"events": len(today), **{f"{side}s": of.rows for side, of in done.items()}}
-    return Draft(rows=rows, metrics=metrics, facts={"threshold_seconds": threshold, **facts}, measures=measures)
+    facts |= {"threshold_seconds": threshold, **left_out([today])}
+    return Draft(rows=rows, metrics=metrics, facts=facts, measures=measures, warnings=doubted)

@@ -19,8 +19,9 @@ from dmtl_cli.data.days import columns, joined
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Layout
 from dmtl_cli.data.log.converted import conversions
-from dmtl_cli.data.log.day import FEATURE, Day
+from dmtl_cli.data.log.day import FEATURE, TIME, Day
 from dmtl_cli.data.log.day_files import SUCCESS
+from dmtl_cli.data.log.invalid import in_words, reasons
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.log.shares import share_groups
 from dmtl_cli.data.profile.stored import Profile
@@ -52,7 +53,8 @@ def check(config: Config, day: dt.date, *, planned: bool = False) -> dict[str, A
     refuse_unexportable(config)
     with tempfile.TemporaryDirectory(prefix="dmtl-check-") as scratch:
         place = conversions(config.workspace if os.access(config.workspace, os.W_OK) else scratch)
-        log = Log(config.data, columns(config.features), max_memory=config.max_memory, converted=place)
+        given = columns(config.features)
+        log = Log(config.data, given, timed=True, max_memory=config.max_memory, converted=place)
         known = _profile(config, day)
         read = joined(log.read(day, Path(scratch)), config.features, known, before(day))
         encoder = Encoder(config.features).grow([read])
@@ -65,6 +67,8 @@ def check(config: Config, day: dt.date, *, planned: bool = False) -> dict[str, A
             "users": len(read.users),
             "items": len(read.items),
             "with_events": {"users": int((read.user_events > 0).sum()), "items": int((read.item_events > 0).sum())},
+            **({"left_out": gone} if (gone := reasons(read.facts)) else {}),
+            **_duplicates(config, read),
             "labels": _labels(config, read),
             "join": {
                 f"{k}_joined": round(read.facts[f"{k}_joined"], 4)
@@ -110,6 +114,17 @@ def _labels(config: Config, day: Day) -> dict[str, Any]:
         converted = sum(int(b.labels(None)[0].sum()) for b in day.blocks())
         out["conversion_rate"] = round(converted / max(1, facts["clicks"]), 4)
     return out
+
+
+def _duplicates(config: Config, day: Day) -> dict[str, int]:
+    """How many rows repeat another of the same user, item, request and time; nothing where the log has neither of the
+    last two."""
+    events = config.data.events
+    if not (events.request or events.time):
+        return {}
+    names = ["user", "item", *(["request"] if events.request else []), *([TIME] if events.time else [])]
+    buckets = (day.spool.bucket(k, names) for k in range(len(day.spool)))  # all rows of a user are in one
+    return {"duplicate_rows": sum(len(b) - b.n_unique() for b in buckets if b is not None)}
 
 
 def _estimates(config: Config, day: Day, encoder: Encoder) -> dict[str, Any]:
@@ -219,6 +234,8 @@ def described(found: dict[str, Any]) -> str:
         notes.append("no profile of an earlier day: what profiles give is unknown until there is one")
     lines = [
         f"day {found['day']}: {_counts(found)}",
+        *([in_words(found["rows"], found["left_out"])] if "left_out" in found else []),
+        *_repeats(found),
         "labels: " + ", ".join(f"{k} {_words(v)}" for k, v in found["labels"].items()),
         *(f"the table of {k.removesuffix('_joined')} has {v:.1%} of the day's" for k, v in found["join"].items()),
         "",
@@ -241,6 +258,14 @@ def _counts(found: dict[str, Any]) -> str:
     tables = found["users"] != active["users"] or found["items"] != active["items"]
     more = f" ({found['users']:,} and {found['items']:,} with those of the tables)" if tables else ""
     return f"{count(found['rows'], 'row')} of {seen}{more}"
+
+
+def _repeats(found: dict[str, Any]) -> list[str]:
+    if not (repeats := found.get("duplicate_rows")):
+        return []
+    rows = found["rows"] + found["labels"]["repeated_clicks"]
+    seen = f"{repeats:,} of {rows:,} rows ({repeats / rows:.1%}) repeat another (user, item, request and time)"
+    return [f"{seen}: a click counts once a request (repeated_clicks), other rows as often as they are there"]
 
 
 def _marked(table: str) -> str:

@@ -15,7 +15,8 @@ from dmtl_cli.data.days import Days, columns
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.gates import null_shares
 from dmtl_cli.data.log.day import Day
-from dmtl_cli.data.threshold import long_read_threshold
+from dmtl_cli.data.log.invalid import left_out
+from dmtl_cli.data.threshold import heavy_tail, long_read_threshold
 from dmtl_cli.evaluate import metrics
 from dmtl_cli.nn.batches import Batch
 from dmtl_cli.nn.doubts import few_steps
@@ -96,7 +97,10 @@ def _learn(
     numbers = _numbers(learned, threshold, done) | sizes
     if run.ranks.first:
         measures += _measures(run, publication, read[-1], done, unseen, learned)
-    return Draft(counts, numbers, _facts(run, threshold, days) | done.facts, measures, doubted)
+    if before is None and not profiles:  # else they carry what earlier days said
+        doubted = heavy_tail(run.config, read) + doubted
+    facts = _facts(run, threshold, days) | left_out(read) | done.facts
+    return Draft(counts, numbers, facts, measures, doubted)
 
 
 def _learner(run: Run, day: dt.date, encoder: Encoder, before: Parent | None) -> tuple[Learner[Teacher], Start]:

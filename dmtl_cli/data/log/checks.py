@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from copy import copy
+from types import MappingProxyType
+
 import polars as pl
 
 from dmtl_cli.config.errors import Exit, UserError
@@ -13,8 +17,13 @@ SECONDS = 100_000_000_000
 """up to here an integer instant is seconds since 1970 (the year 5138), above it milliseconds"""
 
 
+INSTANT = 1_000_000_000
+"""from here on (2001) an integer in the place of a flag is the time of the click"""
+
+
 LONGEST = 1 << 20
 """bytes of an id"""
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class Checked:
@@ -24,10 +33,28 @@ class Checked:
         frame: raw rows of a file.
         file: where they were read.
         first_row: number of the block's first row in its file, for messages.
+        remedies: what to do with a value that does not fit, by column; by `COLUMN?` with a null.
     """
 
-    def __init__(self, frame: pl.DataFrame, file: File | str, first_row: int) -> None:
-        self.frame, self.file, self.first_row = frame, file, first_row
+    def __init__(
+        self, frame: pl.DataFrame, file: File | str, first_row: int, remedies: Mapping[str, str] = NOTHING
+    ) -> None:
+        self.frame, self.file, self.first_row, self.remedies = frame, file, first_row, remedies
+        self._places: pl.Series | None = None  # of the rows in the block, where some were left out of it
+
+    def of(self, frame: pl.DataFrame) -> Checked:
+        """Other columns of the same rows."""
+        other = copy(self)
+        other.frame = frame
+        return other
+
+    def only(self, mask: pl.Series) -> Checked:
+        """The rows that are true in the mask; messages still name their places in the file."""
+        if mask.all():
+            return self
+        other = self.of(self.frame.filter(mask))
+        other._places = (pl.Series(range(len(mask))) if self._places is None else self._places).filter(mask)
+        return other
 
     def _values(self, column: str) -> pl.Series:
         """Under a plain name: Polars takes `*` and `^a$` for patterns."""
@@ -37,11 +64,15 @@ class Checked:
         at = bad.arg_true()
         if len(at):
             k = int(at[0])
-            raise UserError(f"{self._where(column, k)}: expected {expected}, got {self.frame[column][k]!r}")
+            got = self.frame[column][k]
+            raise UserError(f"{self._where(column, k)}: expected {expected}, got {got!r}", self._remedy(column, got))
+
+    def _remedy(self, column: str, got: object) -> str:
+        return (self.remedies.get(f"{column}?") if got is None else None) or self.remedies.get(column, "")
 
     def _where(self, column: str, k: int) -> str:
         """The place of row k of the block, for messages."""
-        row = self.first_row + k
+        row = self.first_row + (k if self._places is None else int(self._places[k]))
         return f"{self.file}: column {column}, {self.file.row(row) if isinstance(self.file, File) else f'row {row}'}"
 
     def _wrong_type(self, column: str, expected: str, hint: str = "", named: str = "") -> UserError:
@@ -64,10 +95,38 @@ class Checked:
             if len(long := (text.str.len_bytes() > LONGEST).arg_true()):
                 got = text.str.len_bytes()[int(long[0])]
                 raise UserError(
-                    f"{self._where(column, int(long[0]))}: expected an id of at most {LONGEST:,} bytes, got {got:,}"
+                    f"{self._where(column, int(long[0]))}: expected an id of at most {LONGEST:,} bytes, got {got:,}",
+                    self.remedies.get(column, ""),
                 )
             return text
         raise self._wrong_type(column, "ids as integers or text", "a float loses ids above 2**53")
+
+    def has_id(self, column: str) -> pl.Series:
+        """[n] whether `ids` would take the value; all true where it refuses the column's type."""
+        s = self._values(column)
+        if s.dtype.is_integer() or s.dtype == pl.Null:
+            return s.cast(pl.Int64, strict=False).is_not_null()
+        if s.dtype in (pl.String, pl.Categorical, pl.Enum):
+            return s.cast(pl.String).str.len_bytes().is_between(1, LONGEST).fill_null(False)
+        return s.is_not_null() | True
+
+    def click(self, column: str, nulls: bool) -> pl.Series:
+        """int8 1 or 0: a boolean, 0/1, or the time of a click, which is 1 where there is one.
+
+        Args:
+            nulls: whether a null of what is no date or timestamp is 0; else it is refused.
+        """
+        s = self._values(column)
+        if s.dtype.is_temporal():
+            return s.is_not_null().cast(pl.Int8)
+        if s.dtype == pl.String:
+            raise self._wrong_type(column, "a boolean, 0/1, or the time of a click", named="bool, or datetime")
+        if s.dtype.is_numeric():
+            s = s.cast(pl.Float64).fill_nan(None)  # a time as a float is one still
+            bad = ~((s == 0) | (s == 1) | s.is_between(INSTANT, float("inf"), closed="left"))
+            self._refuse(column, bad.fill_null(False), "0, 1, or the time of a click")
+            s = s.clip(upper_bound=1)
+        return self.of(pl.DataFrame([s.alias(column)])).flag(column, nulls).clip(lower_bound=0)
 
     def flag(self, column: str, nulls: bool) -> pl.Series:
         """int8: 1, 0, and -1 for a null, which is refused unless `nulls`."""
@@ -89,6 +148,14 @@ class Checked:
         self._refuse(column, ((s < 0) | s.is_infinite()).fill_null(not nulls), "a finite number, not negative")
         return s
 
+    def is_number(self, column: str) -> pl.Series:
+        """[n] whether `number` would take the value, or a null; all true where it refuses the column's type."""
+        s = self._values(column)
+        if not s.dtype.is_numeric():
+            return s.is_null() | True
+        s = s.cast(pl.Float64).fill_nan(None)
+        return ~((s < 0) | s.is_infinite()).fill_null(False)
+
     def request(self, column: str) -> pl.Series:
         """int64: the integer, or the first 63 bits of a text's hash."""
         s = self.ids(column)
@@ -109,35 +176,39 @@ class Checked:
             return s
         raise self._wrong_type(column, "a time: timestamp, number or text that sorts")
 
-    def date(self, column: str, timezone: str | None) -> pl.Series:
+    def date(self, column: str, timezone: str | None, nulls: bool = False) -> pl.Series:
         """The local day of each row: a date, yyyymmdd, YYYY-MM-DD text, or an instant in data.timezone.
+
+        Args:
+            nulls: whether a null is null; else it is refused.
 
         Raises:
             UserError: 78 an instant without `timezone`.
         """
         s = self._values(column)
+        free = s.is_null() & nulls
         if s.dtype == pl.Date:
-            self._refuse(column, s.is_null(), "a day, never null")
+            self._refuse(column, s.is_null() & ~free, "a day, never null")
             return s
         if s.dtype == pl.String:
             out = s.str.replace_all("-", "").str.to_date("%Y%m%d", strict=False)
-            self._refuse(column, out.is_null(), "a day as YYYY-MM-DD or YYYYMMDD")
+            self._refuse(column, out.is_null() & ~free, "a day as YYYY-MM-DD or YYYYMMDD")
             return out
         if s.dtype.is_integer() and len(s) and int(s.max() or 0) < 100_000_000:  # type: ignore[arg-type]
             out = s.cast(pl.String).str.to_date("%Y%m%d", strict=False)
-            self._refuse(column, out.is_null(), "a day as YYYYMMDD")
+            self._refuse(column, out.is_null() & ~free, "a day as YYYYMMDD")
             return out
         if s.dtype.is_integer():
             s = s.cast(pl.Int64)
             s = pl.select(pl.when(s > SECONDS).then(s).otherwise(s * 1000).cast(pl.Datetime("ms"))).to_series()
-        return self._day_of(column, s, timezone)
+        return self._day_of(column, s, timezone, free)
 
-    def _day_of(self, column: str, instants: pl.Series, timezone: str | None) -> pl.Series:
+    def _day_of(self, column: str, instants: pl.Series, timezone: str | None, free: pl.Series) -> pl.Series:
         if not isinstance(instants.dtype, pl.Datetime):
             raise self._wrong_type(column, "a date, a timestamp, yyyymmdd or epoch seconds / milliseconds")
         if timezone is None:
             hint = "set data.timezone, e.g. Asia/Shanghai: it decides the day"
             raise UserError(f"{self.file}: column {column} is an instant", hint, Exit.CONFIG)
-        self._refuse(column, instants.is_null(), "an instant, never null")
+        self._refuse(column, instants.is_null() & ~free, "an instant, never null")
         aware = instants.dt.replace_time_zone("UTC") if instants.dtype.time_zone is None else instants
         return aware.dt.convert_time_zone(timezone).dt.date()

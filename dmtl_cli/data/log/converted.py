@@ -30,6 +30,7 @@ from dmtl_cli.config.data import Csv, Data, Events, SideTable
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.log import lake
 from dmtl_cli.data.log.checks import Checked
+from dmtl_cli.data.log.invalid import remedies
 from dmtl_cli.data.log.source import File, Store
 from dmtl_cli.data.log.text_rows import Rows, csv_rows, json_rows
 from dmtl_cli.data.log.types import remedies_of, typed, types_of
@@ -74,6 +75,8 @@ class TextFile:
     """None: JSON lines"""
     types: dict[str, Any]
     remedies: dict[str, str]
+    finished: bool
+    """whether its writer marks what is finished: it may be empty then"""
 
     @property
     def path(self) -> str:
@@ -96,7 +99,9 @@ class TextFile:
     def rows(self) -> Iterator[Rows]:
         nulls = self.csv.null_values if self.csv else ()
         fit = partial(typed, types=self.types, nulls=nulls, where=self.where, remedies=self.remedies)
-        return csv_rows(self.file, self.csv, fit) if self.csv else json_rows(self.file, fit)
+        if self.csv:
+            return csv_rows(self.file, self.csv, fit, finished=self.finished)
+        return json_rows(self.file, fit, finished=self.finished)
 
 
 class Converted:
@@ -114,7 +119,8 @@ class Converted:
         """What has rows of a day of these CSV or JSON files of a table."""
         options = (table.csv or self.data.csv) if self.data.format_of(table) == "csv" else None
         types, remedies = types_of(self.data, table), remedies_of(table, options is not None)
-        sources = [TextFile(file, options, types, remedies) for file in files]
+        finished = table.success_file is not None
+        sources = [TextFile(file, options, types, remedies, finished) for file in files]
         if isinstance(table, Events) and table.date_column:
             return self._cut(name, sources, table.date_column, day)
         return self._whole(name, sources, day if table.hive_key or table.is_dated else None)
@@ -133,17 +139,20 @@ class Converted:
     def _whole(self, name: str, sources: Sequence[Source], day: dt.date | None) -> list[File]:
         home = f"day={day}" if day else _ALL
         with self._locked():
-            for source in sources:
-                self._ensure(f"{name}/{home}", source, None, ".")
+            made = [self._ensure(f"{name}/{home}", source, None, ".") for source in sources]
             if day is None:
                 self._prune(f"{name}/{home}", sources)
+            if not any(made):
+                where = f"{sources[0].where}{f' and {len(sources) - 1} more' if len(sources) > 1 else ''}"
+                raise UserError(f"{name}: {where}: empty", "retry when there is a row", Exit.NO_INPUT)
             return [
                 self._file(
                     f"{name}/{home}/{_safe(source.path)}.parquet",
                     source,
                     source.first_row if isinstance(source, TextFile) else None,
                 )
-                for source in sources
+                for source, parts in zip(sources, made, strict=True)
+                if parts
             ]
 
     def _cut(self, name: str, sources: Sequence[Source], column: str, day: dt.date) -> list[File]:
@@ -208,7 +217,7 @@ class Converted:
         waiting = Waiting(scratch)
         for rows in source.rows():
             try:
-                for part, frame in _by_day(rows, column, self.data.timezone, source):
+                for part, frame in _by_day(rows, column, self.data, source):
                     waiting.add(part, frame)
             except pl.exceptions.SchemaError as e:
                 what = f"{source.where}: from row {rows.first} on a column has values of another type: {e}"
@@ -276,8 +285,9 @@ def _read(stamp: Path, now: list[Any] | None) -> dict[str, int] | None:
     return made if now is None or found.get("source") == json.loads(json.dumps(now)) else None
 
 
-def _by_day(rows: Rows, column: str | None, timezone: str | None, source: Source) -> Iterator[tuple[str, pl.DataFrame]]:
-    """Rows by the folder that they go to; without a column all of them to the one folder."""
+def _by_day(rows: Rows, column: str | None, data: Data, source: Source) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Rows by the folder that they go to; without a column all of them to the one folder. A row without a day is of no
+    day, where the config leaves such rows out."""
     if column is None:
         yield ".", rows.frame
         return
@@ -286,15 +296,21 @@ def _by_day(rows: Rows, column: str | None, timezone: str | None, source: Source
     if column not in rows.frame:
         names = ", ".join(rows.frame.columns[:12])
         raise UserError(f"{source.where}: no column {column}, which tells the day (columns: {names})")
+    drop = data.events.invalid_rows == "drop" and column == data.events.date_column
     try:
-        days = Checked(rows.frame, source.where, rows.first).date(column, timezone)
+        checked = Checked(rows.frame, source.where, rows.first, remedies(data.events))
+        days = checked.date(column, data.timezone, nulls=drop)
     except UserError as e:
         untyped = rows.frame[column].dtype == pl.String
         remedy = f"set data.types.{column}: datetime, date or int64" if untyped else "correct it, or leave the row out"
         raise UserError(e.message, e.hint or remedy, e.code) from None
-    distinct = days.unique().sort()
+    if 2 * days.null_count() > len(days):
+        what = f"{source.where}: from row {rows.first} on more than half of the rows have no {column}"
+        raise UserError(what, "which tells the day: is it the right column?")
+    distinct = days.drop_nulls().unique().sort()
     for day in distinct:
-        yield f"day={day}", rows.frame if len(distinct) == 1 else rows.only(days == day)
+        whole = len(distinct) == 1 and not days.null_count()
+        yield f"day={day}", rows.frame if whole else rows.only((days == day).fill_null(False))
 
 
 def _safe(path: str) -> str:

@@ -86,7 +86,7 @@ class Day:
     facts: dict[str, float]
     """rows and clicks (without repeated ones), repeated_clicks, clicks_without_duration, duration_sum (seconds) and
     duration_rows of the clicks with a known duration, users_joined and items_joined (shares of ids that a side table
-    has)"""
+    has), and where rows were left out `left_out.REASON` of each reason (`invalid.REASONS`)"""
 
     def __len__(self) -> int:
         """Events, without repeated clicks."""

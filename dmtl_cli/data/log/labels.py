@@ -23,17 +23,16 @@ def read_labels(rows: Checked, events: Events) -> list[pl.Series]:
     """The label columns of a block of raw rows, as the spool keeps them.
 
     Returns:
-        click (int8: 0, 1; all 1 in a log of clicks), duration (float32 seconds, null where unknown), conversion (int8,
-        -1 where unknown), weight (float32, default 1), y:NAME of each further conversion (int8, -1 where unknown).
+        click (int8: 0, 1; all 1 in a log of clicks), duration (float32 seconds, at most `max_duration`, null where
+        unknown), conversion (int8, -1 where unknown), weight (float32, default 1), y:NAME of each further conversion
+        (int8, -1 where unknown).
 
     Raises:
         UserError: 65 a value that is no label, with file, column and row.
     """
     n = len(rows.frame)
-    click = rows.flag(events.click, nulls=False) if events.click else pl.Series(np.ones(n, np.int8))
-    duration = rows.number(events.duration) if events.duration else pl.Series([None] * n, dtype=pl.Float32)
-    if events.duration and events.duration_unit == "ms":
-        duration = duration / 1000.0
+    click = read_click(rows, events)
+    duration = _seconds(rows, events, click)
     bought = rows.flag(events.conversion, nulls=True) if events.conversion else pl.Series(np.full(n, -1, np.int8))
     weight = rows.number(events.weight, nulls=False) if events.weight else pl.Series(np.ones(n, np.float32))
     return [
@@ -43,6 +42,26 @@ def read_labels(rows: Checked, events: Events) -> list[pl.Series]:
         weight.cast(pl.Float32).alias("weight"),
         *(rows.flag(column, nulls=True).alias(FURTHER + name) for name, column in events.conversions.items()),
     ]
+
+
+def read_click(rows: Checked, events: Events) -> pl.Series:
+    """[n] int8 1 or 0, 1 in a log of clicks. Raises UserError 65."""
+    if events.click is None:
+        return pl.Series(np.ones(len(rows.frame), np.int8))
+    return rows.click(events.click, nulls=events.null_click == "no_click")
+
+
+def _seconds(rows: Checked, events: Events, click: pl.Series) -> pl.Series:
+    """[n] float, null where unknown. Raises UserError 65."""
+    if events.duration is None:
+        return pl.Series([None] * len(rows.frame), dtype=pl.Float32)
+    if events.invalid_rows == "drop":  # those of a click are left out: of another row it is not worth the row
+        blank = pl.when((click == 1) | rows.is_number(events.duration)).then(rows.frame[events.duration])
+        rows = rows.of(rows.frame.select(blank.alias(events.duration)))
+    duration = rows.number(events.duration)
+    if events.duration_unit == "ms":
+        duration = duration / 1000.0
+    return duration if events.max_duration is None else duration.clip(upper_bound=events.max_duration)
 
 
 def converted(

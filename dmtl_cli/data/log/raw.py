@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -10,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 
 from dmtl_cli.config.data import Data
-from dmtl_cli.data.log import sizes
+from dmtl_cli.data.log import invalid, sizes
 from dmtl_cli.data.log.checks import Checked
 from dmtl_cli.data.log.day import FEATURE, NO_REQUEST, TIME
 from dmtl_cli.data.log.labels import read_labels
@@ -31,6 +32,9 @@ class RawEvents:
     def __init__(self, data: Data, day: dt.date, schema: Schema) -> None:
         self.events, self.timezone = data.events, data.timezone
         self.day, self.schema = day, schema
+        self.left_out: Counter[str] = Counter()
+        """rows by the reason for which `invalid.valid` left them out, in all passes so far"""
+        self._remedies, self._judged = invalid.remedies(data.events), invalid.columns(data.events)
 
     def ids(self, groups: Groups) -> Iterator[pl.DataFrame]:
         """Blocks of user, item and, where the log has a time, `_time`."""
@@ -78,9 +82,13 @@ class RawEvents:
         self, groups: Groups, named: set[str | None], columns: Callable[[Checked], list[pl.Series]]
     ) -> Iterator[pl.DataFrame]:
         date = self.events.date_column
-        wanted = sorted(c for c in named | {date} if c is not None)
+        wanted = sorted(c for c in named | {date} | self._judged if c is not None)
         for file, some in groups:
             for rows in self._checked(file, some, wanted):
+                if self._judged and len(rows.frame):
+                    rows = invalid.valid(rows, self.events, self.timezone, self.day, self.left_out)
+                    if not len(rows.frame):
+                        continue
                 frame = pl.DataFrame(columns(rows))
                 if date is not None:
                     frame = frame.filter(rows.date(date, self.timezone) == self.day)
@@ -97,7 +105,7 @@ class RawEvents:
                 for batch in parquet.iter_batches(sizes.BLOCK, list(groups), here, use_threads=False):
                     frame = pl.from_arrow(table.fit(pa.Table.from_batches([batch]), unified, file))
                     assert isinstance(frame, pl.DataFrame)
-                    yield Checked(frame, file, row)
+                    yield Checked(frame, file, row, self._remedies)
                     row += len(frame)
             except (pa.ArrowException, OSError) as e:
                 raise file.refusal(e, f"damaged Parquet after row {row}") from None

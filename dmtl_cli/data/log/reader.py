@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ import polars as pl
 from dmtl_cli.config.data import Data
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.features import Feature
-from dmtl_cli.data.log import memory, sizes
+from dmtl_cli.data.log import invalid, memory, sizes
 from dmtl_cli.data.log.day import FEATURE, ID, TIME, Day, Ints
 from dmtl_cli.data.log.day_files import DayFiles, DayFinder, changed_error
 from dmtl_cli.data.log.entities import Entities
@@ -47,6 +48,8 @@ class _Seen:
     """rows of all ranks"""
     ids: dict[str, pl.DataFrame]
     """`:id` and `:at` by side"""
+    left_out: dict[str, int]
+    """rows of all ranks that are no events, by reason"""
 
 
 class Log:
@@ -168,13 +171,13 @@ class Log:
         Raises:
             UserError: 66 a day or table is not there or has no row, or a file changed since it was found; 65 a
                 column is missing or of the wrong type, an id is null or a float, a label is out of range; with file,
-                column and row.
+                column and row; or more rows than half would be left out.
         """
         found, raw = self.open(day, tables)
         found.check_same(ranks)
         sides = {side: Entities(self.data, side, raw.schema.sides.get(side), self.features) for side in SIDES}
         seen = self._first_pass(raw, found, scratch, ranks)
-        joined, facts = {}, {}
+        joined, facts = {}, invalid.facts_of(seen.left_out)
         for side, entities in sides.items():
             joined[side], facts[f"{side}s_joined"] = entities.join(seen.ids[side], (known or {}).get(side))
         spool, tally, repeated, firsts = self._spool(raw, seen, joined, scratch)
@@ -195,13 +198,15 @@ class Log:
             for side, first in firsts.items():
                 first.add(block, side)
             mine += len(block)
+        left_out = sum(ranks.gather_objects(Counter(raw.left_out)), Counter[str]())
         starts = list(itertools.accumulate(ranks.gather_objects(mine), initial=0))
+        invalid.require_most(found.day, starts[-1], left_out)
         if starts[-1] == 0:
             where = f"events: day {found.day} has no rows in {found.events[0].parent}"
             raise UserError(where, "retry later", Exit.NO_INPUT)
         ids = {side: first.gather(ranks, starts) for side, first in firsts.items()}
         share = Share(ranks, groups, starts[ranks.rank], scratch / f"head-{found.day}.arrow")
-        return _Seen(share, starts[-1], ids)
+        return _Seen(share, starts[-1], ids, left_out)
 
     def _spool(
         self, raw: RawEvents, seen: _Seen, joined: dict[str, pl.DataFrame], scratch: Path

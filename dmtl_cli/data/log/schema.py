@@ -113,6 +113,10 @@ class Table:
                 whole = wider
         return whole
 
+    def is_time(self, column: str) -> bool:
+        """Whether it is a date or timestamp in one of the files: another may have nulls of no type."""
+        return any(types.is_date(kind) or types.is_timestamp(kind) for _, kind in self._types(column))
+
     @contextlib.contextmanager
     def open(self, file: File) -> Iterator[pq.ParquetFile]:
         """Opens one of the files, as `File.open`; raises UserError 66 too where its columns have changed."""
@@ -172,7 +176,7 @@ class Schema:
     feature_columns: list[str]
     """sorted event columns that features are read from"""
     event_types: dict[str, pa.DataType]
-    """types of the event columns that need one over all files: those of features, and the time"""
+    """types of the event columns that need one over all files: those of features, the time, and that of a click"""
 
     @staticmethod
     def unify(found: DayFiles, data: Data, features: Sequence[Feature]) -> Schema:
@@ -197,7 +201,8 @@ class Schema:
             _require_feature(f, table, beside)
         from_events = {f.source for f in features if f.per_event or f in inline[f.side]}
         time = [data.events.time] if data.events.time else []
-        kinds_of = {c: events.type(c) for c in sorted({*from_events, *time})}
+        clicked = [data.events.click] if data.events.click and events.is_time(data.events.click) else []
+        kinds_of = {c: events.type(c) for c in sorted({*from_events, *time, *clicked})}
         return Schema(events, sides, inline, sorted(from_events), kinds_of)
 
 

@@ -70,20 +70,21 @@ class JsonRows(Rows):
 # -- CSV ---------------------------------------------------------------------------------------------------------------
 
 
-def csv_rows(file: File, options: Csv, typed: Typed) -> Iterator[Rows]:
+def csv_rows(file: File, options: Csv, typed: Typed, *, finished: bool = False) -> Iterator[Rows]:
     """Rows of a CSV file, null where nothing stands between two separators. Its first line is row 1.
 
     Args:
         typed: is given columns of text.
+        finished: whether it is known to be written: a file without a byte then has no rows.
 
     Raises:
         UserError: 65 a row has another number of values than the columns, a quoted text has no end, a column's name is
-            there twice, it is not UTF-8; 66 it is empty, gone or changed; 74 the storage fails.
+            there twice, it is not UTF-8; 66 it is empty and not `finished`, gone or changed; 74 the storage fails.
     """
     separator = options.separator or separator_of(file.path)
     row = _row(separator, options.quote_char)
     names, number = list(options.columns or ()), 1
-    for text in _slices(file, _end_of_rows(row, options.quote_char)):
+    for text in _slices(file, _end_of_rows(row, options.quote_char), finished):
         _require_utf8(file, text, number)
         if not names:
             head = row.match(text)
@@ -124,7 +125,7 @@ def _end_of_rows(row: re.Pattern[bytes], quote: str | None) -> Callable[[bytes],
     return end
 
 
-def _slices(file: File, end_of_rows: Callable[[bytes], int]) -> Iterator[bytes]:
+def _slices(file: File, end_of_rows: Callable[[bytes], int], finished: bool) -> Iterator[bytes]:
     """All text of a file, cut where rows end; a last row without a newline gets one. Raises UserError 65, 66, 74."""
     rest, row = b"", 1
     with file.text() as read:
@@ -143,8 +144,9 @@ def _slices(file: File, end_of_rows: Callable[[bytes], int]) -> Iterator[bytes]:
                 yield text[:end]
                 row += text.count(b"\n", 0, end)
             rest = text[end:]
-    if row == 1:
-        raise UserError(f"{file}: empty", "retry when it is written, or remove it", Exit.NO_INPUT)
+    if row == 1 and not finished:
+        hint = "retry when it is written, or remove it; a success_file would say that it is (data.events.success_file)"
+        raise UserError(f"{file}: empty", hint, Exit.NO_INPUT)
 
 
 def _names(file: File, head: bytes, separator: str, quote: str | None) -> list[str]:
@@ -201,16 +203,20 @@ def _require_utf8(file: File, text: bytes, number: int) -> None:
 # -- JSON lines --------------------------------------------------------------------------------------------------------
 
 
-def json_rows(file: File, typed: Typed) -> Iterator[JsonRows]:
+def json_rows(file: File, typed: Typed, *, finished: bool = False) -> Iterator[JsonRows]:
     """Rows of a file with a JSON object a line. Fields of an object are columns, `a.b`. A column of numbers and texts
     is text, one of lists of objects holds no values.
 
+    Args:
+        typed: is given the columns as they are written.
+        finished: as of `csv_rows`.
+
     Raises:
         UserError: 65 a line is no JSON object, a column has values of several types or an integer beyond int64; 66 it
-            is empty, gone or changed; 74 the storage fails.
+            is empty and not `finished`, gone or changed; 74 the storage fails.
     """
     number = 1
-    for text in _slices(file, lambda text: text.rfind(b"\n") + 1):
+    for text in _slices(file, lambda text: text.rfind(b"\n") + 1, finished):
         _require_utf8(file, text, number)
         lines = text.split(b"\n")[:-1]
         if not all(

@@ -31,8 +31,11 @@ def remedies_of(table: Table, csv: bool) -> dict[str, str]:
     row = "correct it, or leave the row out"
     null = f"correct it, or where it means unknown {'name it in data.csv.null_values' if csv else 'write null'}"
     optional = (table.duration, table.conversion, *table.conversions.values())
-    required = (table.click, table.weight, table.time, table.date_column)
-    return {c: null for c in optional if c} | {c: row for c in required if c}
+    required = (table.weight, table.time, table.date_column)
+    found = {c: null for c in optional if c} | {c: row for c in required if c}
+    if table.click:
+        found[table.click] = f"correct it, or set data.types.{table.click}: datetime, if it is the time of the click"
+    return found
 
 
 def typed(

@@ -1,0 +1,98 @@
+"""Rows that are no events: which are left out of a day where the config says so, and why."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+from dmtl_cli.config.data import Events
+from dmtl_cli.config.errors import UserError
+from dmtl_cli.data.log.checks import Checked
+from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.labels import read_click
+
+DAY = "day"
+FACT = "left_out."
+"""begins the name of a fact of a day: rows left out for a reason"""
+MOST = 0.5
+"""of a day's rows"""
+REASONS = {
+    "user": "no user id that can be one",
+    "item": "no item id that can be one",
+    "time": "no time",
+    "duration": "a negative or infinite duration of a click",
+    DAY: "no day",
+}
+"""why, in the order in which a row is looked at: it counts for the first"""
+
+
+def remedies(events: Events) -> dict[str, str]:
+    """What to do with a value that does not fit, as `Checked` takes it."""
+    drop = "correct it, or set data.events.invalid_rows: drop, which leaves out and counts such rows"
+    found = {c: drop for c in (events.user, events.item, events.duration) if c}
+    found |= {f"{c}?": drop for c in (events.time, events.date_column) if c}
+    if events.click:
+        found[f"{events.click}?"] = "set data.events.null_click: no_click, if null says that there was no click"
+    return found
+
+
+def columns(events: Events) -> set[str]:
+    """Those that decide whether a row is left out; none where none is."""
+    if events.invalid_rows == "refuse":
+        return set()
+    return {c for c in (events.user, events.item, events.time, events.click, events.duration) if c}
+
+
+def valid(rows: Checked, events: Events, timezone: str | None, day: dt.date, left_out: Counter[str]) -> Checked:
+    """The rows of the day that are events; the others are counted by reason. Raises UserError 65."""
+    if events.date_column:
+        days = rows.date(events.date_column, timezone, nulls=True)
+        left_out[DAY] += days.null_count()
+        rows = rows.only((days == day).fill_null(False))
+    good = {"user": rows.has_id(events.user), "item": rows.has_id(events.item)}
+    if events.time:
+        good["time"] = rows.frame[events.time].is_not_null()
+    if events.duration:
+        good["duration"] = (read_click(rows, events) == 0) | rows.is_number(events.duration)
+    keep = pl.Series([True]).new_from_index(0, len(rows.frame))
+    for reason, fits in good.items():
+        left_out[reason] += int((keep & ~fits).sum())
+        keep &= fits
+    return rows.only(keep)
+
+
+def require_most(day: dt.date, kept: int, left_out: Mapping[str, int]) -> None:
+    """Raises UserError 65 where more rows of a day were left out than kept; those of no day are not the day's."""
+    found = {reason: n for reason, n in left_out.items() if reason != DAY}
+    gone = sum(found.values())
+    if gone > MOST * (kept + gone):
+        what = f"events: day {day}: {in_words(kept, left_out)}"
+        raise UserError(what, f"look at the columns that data.events names: at most {MOST:.0%} may be left out")
+
+
+def facts_of(left_out: Mapping[str, int]) -> dict[str, float]:
+    """Facts of a day, by reasons that there were."""
+    return {FACT + reason: float(left_out[reason]) for reason in REASONS if left_out.get(reason)}
+
+
+def left_out(days: Sequence[Day]) -> dict[str, dict[str, int]]:
+    """`left_out` of a manifest's facts: rows that were left out of days, by reason; nothing where none was."""
+    found: Counter[str] = Counter()
+    for day in days:
+        found.update(reasons(day.facts))
+    return {"left_out": dict(found)} if found else {}
+
+
+def reasons(facts: Mapping[str, float]) -> dict[str, int]:
+    """Rows left out by reason, of a day's facts."""
+    return {name.removeprefix(FACT): int(n) for name, n in facts.items() if name.startswith(FACT)}
+
+
+def in_words(kept: int, left_out: Mapping[str, int]) -> str:
+    """`12 of 5,000 rows are left out (0.2%): 10 with no user id that can be one, 2 with no time`."""
+    gone = sum(left_out.values())
+    why = ", ".join(f"{left_out[reason]:,} with {words}" for reason, words in REASONS.items() if left_out.get(reason))
+    return f"{gone:,} of {kept + gone:,} rows are left out ({gone / max(1, kept + gone):.1%}): {why}"
