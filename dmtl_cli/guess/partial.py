@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from dmtl_cli.guess.layout import Table, columns_of
 from dmtl_cli.guess.roles import Roles
@@ -48,11 +50,22 @@ def _by_names(root: str, events: Table, often: list[str]) -> dict[str, str]:
     for c in often:
         if (c in early) == (c in late):
             continue
-        low, high = 0, len(days) - 1  # the first has what c is in `early`, the last what it is in `late`
-        while high - low > 1:
-            middle = (low + high) // 2
-            if days[middle] not in known:
-                known[days[middle]] = columns_of(root, events.files, days[middle], events.text)
-            low, high = (low, middle) if (c in known[days[middle]]) == (c in late) else (middle, high)
-        out[c] = f"from {days[high]} on only" if c in late else f"until {days[low]} only"
+        high = turn(days, partial(_has, root, events, c, known))
+        out[c] = f"from {days[high]} on only" if c in late else f"until {days[high - 1]} only"
     return out
+
+
+def _has(root: str, events: Table, column: str, known: dict[dt.date, frozenset[str]], day: dt.date) -> bool:
+    if day not in known:
+        known[day] = columns_of(root, events.files, day, events.text)
+    return column in known[day]
+
+
+def turn(days: Sequence[dt.date], has: Callable[[dt.date], bool]) -> int:
+    """The place, from 1 on, of a day that is as the last one is while the day before it is as the first one is, by
+    halving: few of the days are looked at."""
+    low, high, last = 0, len(days) - 1, has(days[-1])
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if has(days[middle]) == last else (middle, high)
+    return high

@@ -7,16 +7,13 @@ import polars as pl
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.values import is_flags, share
 
-HOUR = 3600
-"""seconds: few videos, and no page, are read for longer"""
-_FEW, _MUCH = 0.02, 0.25  # of the clicks are longer, and of all time they hold
-
 
 def unknown_clicks(click: pl.Series) -> str | None:
-    """What nulls a column of clicks has (`null_click`); None where it has none, or is the time of the click."""
-    if not is_flags(click) or not click.null_count():
+    """What nulls a column of clicks has (`null_click`); None where it has none, or where it is a date or timestamp, of
+    which a null is no click without a word."""
+    if not click.null_count() or (not click.dtype.is_numeric() and click.dtype != pl.Boolean):
         return None
-    return f"{_percent(share(click.is_null()))} of {click.name} is empty: no clicks?"
+    return f"{_percent(share(click.is_null()))} of {click.name} is empty: no click{'s?' if is_flags(click) else ''}"
 
 
 def invalid_rows(frame: pl.DataFrame, roles: Roles) -> str | None:
@@ -31,19 +28,6 @@ def invalid_rows(frame: pl.DataFrame, roles: Roles) -> str | None:
     if (x := _durations(frame, roles)) is not None and (below := share(x < 0)):
         why.append(f"{_percent(below)} of clicks have a {x.name} below 0")
     return "; ".join(why) or None
-
-
-def long_durations(frame: pl.DataFrame, roles: Roles) -> str | None:
-    """What few clicks of more than HOUR hold (`max_duration`); None where it is not much of all time."""
-    x = _durations(frame, roles)
-    if x is None or roles.long_read is not None:
-        return None
-    seconds = (x.filter(x > 0) / (1000 if roles.unit == "ms" else 1)).to_numpy()
-    long = seconds[seconds > HOUR]
-    if not len(long) or len(long) > _FEW * len(seconds) or long.sum() < _MUCH * seconds.sum():
-        return None
-    held = f"hold {long.sum() / seconds.sum():.0%} of all time: left open?"
-    return f"{_percent(len(long) / len(seconds))} of clicks last longer and {held}"
 
 
 def _durations(frame: pl.DataFrame, roles: Roles) -> pl.Series | None:

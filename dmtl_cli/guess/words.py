@@ -121,8 +121,9 @@ REQUEST: Patterns = (
 RATING: Patterns = ((r"^(rating|score|stars?|star rating|overall|评分|打分)$", 3),)
 BEHAVIOUR: Patterns = ((r"^(behaviou?r|action|event|feedback|interaction|行为)( ?(type|name|kind|类型))?$", 3),)
 NUMBER = _any(
-    "count counts cnt num number price amount cost age days day hours minutes seconds ms length size duration year"
-    " score rate ratio distance weight height position pos rank views likes clicks plays total avg mean sum level 价格"
+    "count counts cnt num number price amount cost age days day hours minutes seconds ms length len size duration year"
+    " words chars characters pages bytes width height lat lon latitude longitude"
+    " score rate ratio distance weight position pos rank views likes clicks plays total avg mean sum level 价格"
     " 数量 年龄 数 时长"
 )
 """a number, not a code"""

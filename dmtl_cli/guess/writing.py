@@ -19,7 +19,7 @@ from dmtl_cli.guess import words
 from dmtl_cli.guess.columns import may_be_ids
 from dmtl_cli.guess.inputs import Input, Inputs
 from dmtl_cli.guess.layout import Table
-from dmtl_cli.guess.repairs import HOUR, invalid_rows, long_durations, unknown_clicks
+from dmtl_cli.guess.repairs import invalid_rows, unknown_clicks
 from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.samples import CSV, DELTA, ICEBERG, JSON, PARQUET, Text
 from dmtl_cli.guess.values import FEW, ZONE, is_flags
@@ -287,8 +287,6 @@ def _labels(log: Log) -> list[str]:
         lines.append(_line(log, "duration", roles.duration))
         if roles.unit == "ms":
             lines.append("duration_unit: ms  # see duration")
-        if (why := long_durations(log.events.frame, roles)) is not None:
-            lines.append(f"# max_duration: {HOUR}  # seconds; {why}")
     elif roles.conversion is not None:
         lines.append(_line(log, "conversion", roles.conversion))
     else:
