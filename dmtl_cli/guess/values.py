@@ -146,7 +146,8 @@ def instants(s: pl.Series, unit: str) -> pl.Series | None:
     if unit == "text":
         clock = s.str.slice(0, 19).str.replace(" ", "T", n=1)
         naive = clock.str.to_datetime("%Y-%m-%dT%H:%M:%S", time_zone="UTC", strict=False)
-        part = pl.DataFrame({"t": naive, "z": s.str.slice(16).str.extract(ZONE)})
+        minutes_alone = clock.str.slice(0, 16).str.to_datetime("%Y-%m-%dT%H:%M", time_zone="UTC", strict=False)
+        part = pl.DataFrame({"t": naive.fill_null(minutes_alone), "z": s.str.slice(16).str.extract(ZONE)})
         hours, minutes = (pl.col("z").str.slice(k, 2).cast(pl.Int64, strict=False) for k in (1, -2))
         ahead = pl.when(pl.col("z").str.starts_with("-")).then(-1).otherwise(1) * (60 * hours + minutes)
         return part.select(pl.col("t") - pl.duration(minutes=ahead.fill_null(0)))["t"]

@@ -39,27 +39,36 @@ def read_whole(root: str, table: Table, time: str, unit: str, zone: str) -> tupl
             for day, rows in found.drop_nulls().value_counts().iter_rows():
                 days[day] = days.get(day, 0) + rows
         sampled.take(piece)
-    frames = [piece(max(1, ROWS // len(sampled.pieces))) for piece in sampled.pieces]
-    if not frames:
+    pieces = sampled.pieces
+    if not pieces:
         return table, days
+    frames = [piece(max(1, ROWS // len(pieces))) for piece in pieces]
     frame = types.joined(frames)
     frame, other = types.plain(samples.typed(frame) if table.files.form == samples.CSV else frame)
     return replace(table, frame=frame, other=other), dict(sorted(days.items()))
 
 
 class _Sample:
-    """Evenly spread pieces of a stream of unknown length: of each 1, 2, 4... one."""
+    """Evenly spread pieces of a stream of unknown length: of each 1, 2, 4... one, and the last."""
 
     def __init__(self) -> None:
-        self.pieces: list[_Piece] = []
+        self._spread: list[_Piece] = []
+        self._last: _Piece | None = None
         self._each, self._seen = 1, 0
 
+    @property
+    def pieces(self) -> list[_Piece]:
+        return self._spread if self._last is None else [*self._spread, self._last]
+
     def take(self, piece: _Piece) -> None:
-        if self._seen % self._each == 0:
-            self.pieces.append(piece)
+        taken = self._seen % self._each == 0
+        if taken:
+            self._spread.append(piece)
+        self._last = None if taken else piece
         self._seen += 1
-        if len(self.pieces) > _PLACES:
-            self.pieces, self._each = self.pieces[::2], 2 * self._each
+        if len(self._spread) > _PLACES:
+            self._last = piece
+            self._spread, self._each = self._spread[:-1:2], 2 * self._each
 
 
 def _rows(root: str, table: Table, time: str) -> Iterator[tuple[pl.Series | None, _Piece]]:
