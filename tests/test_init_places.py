@@ -221,10 +221,27 @@ def test_it_ends_as_its_check_does(tmp_path: Path) -> None:
     assert ended.code == 65 and ended.json["check"].startswith("check of 2026-03-01: ")
 
 
+def hourly(home: Path, marks: int) -> None:
+    """Three days of three hours, the last one without a row; the first days marked as finished."""
+    for d in range(3):
+        folder = home / f"events/{DAY + dt.timedelta(d)}"
+        folder.mkdir(parents=True)
+        for hour in range(3):
+            body = "".join(json.dumps(row) + "\n" for row in rows(200, 3 * d + hour).to_dicts())
+            (folder / f"part-{hour}.json.gz").write_bytes(gzip.compress(body.encode() if d < 2 or hour < 2 else b""))
+        if d < marks:
+            (folder / "_SUCCESS").touch()
+
+
 def test_an_empty_file_does_not_stop_it(tmp_path: Path) -> None:
-    for hour in range(3):
-        body = "".join(json.dumps(row) + "\n" for row in rows(200, hour).to_dicts()) if hour != 2 else ""
-        (tmp_path / f"log/2026-03-0{hour + 1}").mkdir(parents=True)
-        (tmp_path / f"log/2026-03-0{hour + 1}/part-1.json.gz").write_bytes(gzip.compress(body.encode()))
-    dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml")
-    assert "user: user_id" in (tmp_path / "mine.yaml").read_text()
+    ended, raw, _ = made(tmp_path, lambda home: hourly(home, 0))
+    assert raw["data"]["events"]["user"] == "user_id" and "success_file" not in raw["data"]["events"]
+    assert ended.code == 66 and "part-2.json.gz: empty" in ended.err, "nothing says that it is finished"
+
+
+@pytest.mark.parametrize(("marks", "day"), [(3, "2026-03-03"), (2, "2026-03-02"), (0, "2026-03-03")])
+def test_finished_days_are_marked(tmp_path: Path, marks: int, day: str) -> None:
+    ended, raw, _ = made(tmp_path, lambda home: hourly(home, marks))
+    assert (raw["data"]["events"].get("success_file") == "_SUCCESS") == (marks > 0)
+    assert f"--day {day}" in ended.out and ended.code == (0 if marks else 66), "a day without a mark is being written"
+    assert "set data.events.success_file" not in ended.out

@@ -30,7 +30,7 @@ def init(
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="The config to write.")] = Path("mylog.yaml"),
     user: Annotated[str | None, _column("the users' ids")] = None,
     item: Annotated[str | None, _column("the items' ids")] = None,
-    click: Annotated[str | None, _column("clicks, 0 or 1")] = None,
+    click: Annotated[str | None, _column("clicks, 0 and 1, or of their times")] = None,
     duration: Annotated[str | None, _column("how long an item was read")] = None,
     force: Annotated[bool, typer.Option("--force", metavar="", help="Write over a file that exists.")] = False,
     as_json: Json = False,

@@ -31,6 +31,7 @@ RARE = 0.002
 _LONG = 1500.0  # a middle duration above it is milliseconds: hardly anything is read for 25 minutes
 _GOOD = 0.3  # the share of ratings that should count as good at least
 _SURE = 4  # of a conversion's name: an order, which is a better label than a number that may be a duration
+_WITHOUT = 0.5  # of a conversion's rate among clicks: a button beside the item is pressed without a click too
 _BROKEN = 0.02  # of the durations may be below 0, as players report them
 _PLAYED = 0.05  # of the rows without a click may have a duration, as videos start by themselves
 
@@ -109,12 +110,15 @@ def _may_last(frame: pl.DataFrame, c: str) -> bool:
 
 
 def _may_convert(frame: pl.DataFrame, c: str, roles: Roles) -> bool:
-    """Whether a column of 0 and 1 may be an outcome: it is hardly ever 1 without a click, and is no attribute."""
+    """Whether a column of 0 and 1 may be an outcome: far more of the clicks have it than of the other rows, and it is
+    no attribute of a user or item."""
     if not is_binary(frame[c]) or words.says(c, words.NOT_GOOD):
         return False
     ones, clicked = clicks(frame[c]), roles.clicked(frame)
     if clicked is not None and clicked.any() and not clicked.all():
-        return bool(share(ones.filter(~clicked)) <= share(ones.filter(clicked)) / 5)
+        rates = share(ones.filter(clicked)), share(ones.filter(~clicked))
+        if rates[1] > rates[0] * _WITHOUT:
+            return False
     return not any(key and is_constant(frame, key.column, c) for key in (roles.user, roles.item))
 
 

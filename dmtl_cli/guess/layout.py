@@ -16,6 +16,7 @@ from pyarrow import fs
 from dmtl_cli.config.days import folder_day
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.log import lake
+from dmtl_cli.data.log.day_files import SUCCESS
 from dmtl_cli.data.log.source import Store
 from dmtl_cli.guess import samples, types
 from dmtl_cli.guess.samples import Text
@@ -79,6 +80,15 @@ class Found:
     """the largest first"""
     unreadable: list[tuple[str, str]]
     """(path, why): smaller than a table that is one, such as a README.txt"""
+    marked: frozenset[str] = frozenset()
+    """folders with a `SUCCESS`"""
+
+    def is_marked(self, files: Files, until: dt.date) -> bool:
+        """Whether the folder of every day up to one has a `SUCCESS`."""
+        place = files.pattern or f"{files.path}/{files.partition}={{day}}"
+        deep = len(PurePosixPath(place).parts)
+        folders = {_joined(PurePosixPath(f).parts[:deep]) for f, _ in files.files if (_stem(f)[2] or until) <= until}
+        return bool(files.days) and folders <= self.marked
 
 
 def tables(root: str) -> Found:
@@ -93,7 +103,8 @@ def tables(root: str) -> Found:
     """
     root, one = _root_of(given := root)
     store = Store(root)
-    listed = [f for f in _listed(store) if one is None or f[0] == one]
+    every, marked = _listed(store)
+    listed = [f for f in every if one is None or f[0] == one]
     found = group(listed)
     if not found:
         none = "nothing there" if not listed else f"no Parquet, CSV, JSON lines, Delta or Iceberg{' in it' * (not one)}"
@@ -109,7 +120,8 @@ def tables(root: str) -> Found:
                 raise
             unreadable.append((files.path, e.message))
     read.sort(key=lambda t: t.files.path)
-    return Found(root, sorted(_united(read), key=lambda t: (-t.files.bytes, t.files.path)), unreadable)
+    largest = sorted(_united(read), key=lambda t: (-t.files.bytes, t.files.path))
+    return Found(root, largest, unreadable, marked)
 
 
 def _united(read: list[Table]) -> list[Table]:
@@ -169,8 +181,9 @@ def _root_of(root: str) -> tuple[str, str | None]:
     return root, None
 
 
-def _listed(store: Store) -> list[tuple[str, int]]:
-    """Paths below the root and bytes of all files but hidden ones; a Delta table's log and Iceberg's metadata stay."""
+def _listed(store: Store) -> tuple[list[tuple[str, int]], frozenset[str]]:
+    """Paths below the root and bytes of all files but hidden ones; a Delta table's log and Iceberg's metadata stay.
+    And the folders with a `SUCCESS`."""
     where = fs.FileSelector(str(store.root), allow_not_found=True, recursive=True)
     try:
         found = store.fs.get_file_info(where)
@@ -178,13 +191,15 @@ def _listed(store: Store) -> list[tuple[str, int]]:
         raise UserError(
             f"{store.where('')}: cannot be listed: {e}", "check the path and credentials", Exit.IO
         ) from None
-    out = []
+    out, marked = [], set()
     for info in found:
         path = PurePosixPath(info.path).relative_to(store.root)
+        if path.name == SUCCESS:
+            marked.add(str(path.parent))
         hidden = any(part[0] in "._" and part != "_delta_log" for part in path.parts)
         if info.type is fs.FileType.File and not hidden:
             out.append((str(path), info.size or 0))
-    return sorted(out)
+    return sorted(out), frozenset(marked)
 
 
 def _whole_tables(listed: list[tuple[str, int]]) -> dict[str, tuple[str, list[tuple[str, int]]]]:

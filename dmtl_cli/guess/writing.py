@@ -14,6 +14,7 @@ import yaml
 from dmtl_cli.config.automatic import automatic
 from dmtl_cli.config.data import Events
 from dmtl_cli.config.features import Feature
+from dmtl_cli.data.log.day_files import SUCCESS
 from dmtl_cli.data.log.text_rows import separator_of
 from dmtl_cli.guess import words
 from dmtl_cli.guess.columns import may_be_ids
@@ -41,7 +42,11 @@ class Log:
     inputs: Inputs
     days: dict[dt.date, int]
     """how large each is: bytes by folders and names, else rows by the times of the whole log"""
+    day: dt.date | None
+    """the newest complete one"""
     warnings: list[str]
+    marked: bool = False
+    """whether the folder of each day up to it has a `SUCCESS`"""
 
 
 @dataclass
@@ -210,6 +215,10 @@ def _events(log: Log) -> list[str]:
         lines.append(f"partition: {files.partition}")
     elif not files.days:
         lines.append(_date_column(log))
+    if log.marked:
+        lines.append(
+            f"success_file: {SUCCESS}  # each day's folder has one: a day that is still being written is not read"
+        )
     for role in ("user", "item"):
         lines.append(_role(log, role, f"name the column of the {role}'s id"))
     if roles.time is not None:

@@ -22,6 +22,8 @@ from dmtl_cli.guess.writing import Log, path_of, written, zone_of
 
 FEW = 4
 """days that a first chain takes"""
+NEWEST = 3
+"""days of which one is to be the last that is marked as finished"""
 DAY = dt.timedelta(1)
 
 
@@ -40,7 +42,7 @@ def init(root: str, out: Path, given: Mapping[str, str], *, force: bool = False)
     if out.exists() and not force:
         raise UserError(f"{out} exists", "name another with -o, or give --force", Exit.CANNOT_CREATE)
     log = _log(root, given)
-    day = complete_day(log.days.items())
+    day = log.day
     steps = _steps(out, _first(log, day), day)
     config = written(log, f"work/{out.stem}", _about(log, root, steps))
     _write(out, config.text)
@@ -90,7 +92,10 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
         roles = roles_of(events.frame, given)
     inputs = inputs_of(events, roles, others, partial_columns(found.root, events, roles, zone))
     inputs.other.extend(found.unreadable)
-    return Log(found.root, events, roles, inputs, days, _warnings(events, roles))
+    newest = complete_day(days.items())
+    marked = [d for d in sorted(days)[-NEWEST:] if newest and d <= newest and found.is_marked(events.files, d)]
+    day = marked[-1] if marked else newest
+    return Log(found.root, events, roles, inputs, days, day, _warnings(events, roles), bool(marked))
 
 
 def _warnings(events: Table, roles: Roles) -> list[str]:
