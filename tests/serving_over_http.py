@@ -15,6 +15,7 @@ import polars as pl
 import uvicorn
 from test_models import ITEM, USER, a_student, encoder_of, raw_items, raw_users
 
+from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.day import ID
 from dmtl_cli.runs.artifact import publish
 from dmtl_cli.runs.workspace import Workspace
@@ -32,17 +33,17 @@ SEEN = pl.DataFrame({ID: [2, 4, 6], "seen_items": [[5, 7], [13], list(range(5, 1
 FIRST = dt.date(2026, 1, 1)
 
 
-def publish_export(home: Path, number: int, items: pl.DataFrame = ITEMS) -> Path:
+def publish_export(home: Path, number: int, items: pl.DataFrame = ITEMS, encoder: Encoder = FULL) -> Path:
     """The export of a day, counted from 0, of a student of its own; LATEST names it."""
     key = f"{number:02x}" * 32
     with publish(Workspace(home), "export", FIRST + dt.timedelta(days=number), latest=True, key=key) as pub:
-        student = Blocks(a_student(FULL, number).eval())
-        towers = towers_of(student, FULL, 0.0)
+        student = Blocks(a_student(encoder, number).eval())
+        towers = towers_of(student, encoder, 0.0)
         write_towers(pub.path, towers, key)
-        files.write_items(pub.path, items[ID], vectors(towers["item"], FULL.encode(items, "item")), key=key)
-        files.write_item_features(pub.path, items, FULL, key)
+        files.write_items(pub.path, items[ID], vectors(towers["item"], encoder.encode(items, "item")), key=key)
+        files.write_item_features(pub.path, items, encoder, key)
         files.write_users(pub.path, USERS, SEEN, key)
-        FULL.write(pub.path, files.score_facts(student, 0.0), key)
+        encoder.write(pub.path, files.score_facts(student, 0.0), key)
         run, _ = pub.seal({"key": key, "config": {}, "seed": 1, "versions": {}, "threads": 1})
     return run
 

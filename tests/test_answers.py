@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,10 @@ from dmtl_cli.data.log.day import ID
 from dmtl_cli.runs.keyed import KEY
 from dmtl_cli.serving import Export
 from dmtl_cli.serving import index as faiss_index
+from dmtl_cli.serving.answers import Answers, Users
+from dmtl_cli.serving.attributes import Attributes
 from dmtl_cli.serving.batch import read_users, recommend_to
+from dmtl_cli.serving.requests import Recommend
 from dmtl_cli.serving.search import top_k
 
 
@@ -77,7 +81,7 @@ def test_a_batch_is_one_after_the_other(runs: dict[str, Path], name: str, tmp_pa
 
 
 def test_a_batch_of_users_nobody_knows(runs: dict[str, Path], tmp_path: Path) -> None:
-    """Known ones are served as the export has them, whatever the file says."""
+    """Known ones are served as the export has them where the file says nothing."""
     export = Export.open(runs["float32"])
     features = [f.name for f in export.encoder.features_of_side("user")]
     cold = USERS.drop(ID).with_columns(user_id=pl.col("user_id") + 1_001)
@@ -94,6 +98,41 @@ def test_a_batch_of_users_nobody_knows(runs: dict[str, Path], tmp_path: Path) ->
     assert (tmp_path / "again.parquet").read_bytes() == (tmp_path / "out.parquet").read_bytes()
 
 
+def test_a_batch_by_some_features_is_what_http_answers(runs: dict[str, Path], tmp_path: Path) -> None:
+    """Known and unknown ids, and guests, who give what they know; a null of the file is as if it were not there."""
+    folder = runs["float32"]
+    export = Export.open(folder)
+    answers = Answers(export, dt.date(2026, 1, 1), "r", Users(export), Attributes(export.items[0]))
+    ids = [None, 4, 10**6, None, 2, 4]
+    history = [[1, 3], [2], [7, 8, 9], None, None, [1]]
+    pl.DataFrame({"other": 1, "history": history, "user_id": ids}).write_parquet(tmp_path / "in.parquet")
+    features = [f.name for f in export.encoder.features_of_side("user")]
+    users = read_users(tmp_path / "in.parquet", export.user_ids, features)
+    for size in (2, 100):
+        assert recommend_to(export, users, tmp_path / "out.parquet", 6, exclude_seen=True, slice_size=size) == (
+            2,
+            3,
+            [],
+        )
+        found = pl.read_parquet(tmp_path / "out.parquet")
+        assert found.columns == ["user_id", "row", "rank", "item_id", "score"]
+        assert found["user_id"].unique(maintain_order=True).to_list() == [2, 4, 10**6, None]
+        for row in (0, 1, 2, 3, 4):
+            given = {} if history[row] is None else {"history": history[row]}
+            name = None if ids[row] is None else str(ids[row])
+            sent = Recommend(user=name, features=given, k=6, exclude_seen=True)
+            wanted = answers.recommend(sent)["results"][0]["items"]
+            mine = found.filter(pl.col("row") == row)
+            assert mine["item_id"].cast(pl.String).to_list() == [item["item_id"] for item in wanted], row
+            np.testing.assert_allclose(mine["score"], [item["score"] for item in wanted], atol=1e-5)
+    assert 5 not in found["row"], "the second of one id"
+    pl.DataFrame({"history": [[1, 3], [5]]}).write_parquet(tmp_path / "guests.parquet")
+    guests = read_users(tmp_path / "guests.parquet", export.user_ids, features)
+    assert recommend_to(export, guests, tmp_path / "out.parquet", 6) == (0, 2, [])
+    of_guests = pl.read_parquet(tmp_path / "out.parquet")
+    assert of_guests["row"].to_list() == [0] * 6 + [1] * 6 and of_guests["user_id"].null_count() == 12
+
+
 @pytest.mark.parametrize(
     ("name", "text", "code", "said"),
     [
@@ -102,7 +141,13 @@ def test_a_batch_of_users_nobody_knows(runs: dict[str, Path], tmp_path: Path) ->
         ("word.txt", "2\nann\n", Exit.DATA, "row 2: expected a user id"),
         ("huge.txt", f"{2**63}\n", Exit.DATA, "row 1"),
         ("other.csv", "id\n2\n", Exit.DATA, "no column user_id"),
-        ("half.csv", "user_id,taste\n2,1\n", Exit.DATA, "no column history"),
+        ("null.csv", "user_id,other\n2,1\n,1\n", Exit.DATA, "row 2: expected a user id"),
+        (
+            "type.csv",
+            "user_id,taste\n2,x\n",
+            Exit.DATA,
+            "feature taste: expected lists of double, as the export has it, got text",
+        ),
         ("bad.parquet", "PAR1", Exit.DATA, "bad.parquet"),
         ("nobody.txt", "999999\n", Exit.NO_INPUT, "none of 1 users"),
     ],

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
-from dmtl_cli.serving.attributes import Attributes
+from dmtl_cli.config.features import Feature
+from dmtl_cli.serving.attributes import Attributes, in_pieces
 
 
 class Cleared(dict[str, object]):
@@ -21,3 +22,18 @@ def test_another_thread_clears_what_is_remembered() -> None:
     items._masks = Cleared()  # type: ignore[assignment]
     for _ in range(2):
         assert items.mask({"kind": "a"}).tolist() == [True, False, True]
+
+
+def test_a_text_of_several_values_is_wanted_by_one_of_them() -> None:
+    """The same items as where the log has lists."""
+    told = ["çocuk|müzik", "müzik", None, "çocuk", "çocuklar|spor", ""]
+    tags = Feature(name="tags", side="item", kind="sequence", separator="|")
+    plain = Feature(name="plain", side="item", kind="categorical")
+    texts = in_pieces(pl.DataFrame({"tags": told, "plain": told}), [tags, plain])
+    lists = pl.DataFrame({"tags": [None if t is None else t.split("|") for t in told], "plain": told})
+    for wanted in ("çocuk", ["çocuk", "spor"], "çocuk|müzik", None):
+        masks = [Attributes(pl.Series(range(6)), frame).mask({"tags": wanted}).tolist() for frame in (texts, lists)]
+        assert masks[0] == masks[1], wanted
+    items = Attributes(pl.Series(range(6)), texts)
+    assert items.mask({"tags": "çocuk"}).tolist() == [True, False, False, True, False, False]
+    assert items.mask({"plain": "çocuk"}).tolist() == [False, False, False, True, False, False], "no separator: whole"

@@ -22,7 +22,7 @@ from dmtl_cli.config.features import Feature
 from dmtl_cli.config.reading import load_config
 from dmtl_cli.config.tasks import Tasks
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.evaluate.doubts import below_lists, below_regression
+from dmtl_cli.evaluate.doubts import below_lists, below_regression, far_from_clicks
 from dmtl_cli.nn.doubts import few_steps
 from dmtl_cli.runs.progress import RunLog
 from dmtl_cli.runs.run import Run
@@ -88,6 +88,18 @@ def test_what_is_served_beside_the_best_list() -> None:
     assert "student 2026-01-01 serves, .074, is below .080 of read_popularity" in line
     assert below_lists(found | errors | {"student.read.recall@50": 0.0755}, day(1)) == [], "within .005"
     assert below_lists(found, day(1)) == below_lists({"student.read.recall@50": 0.1}, day(1)) == []
+
+
+def test_far_fewer_clicks_than_the_best_list() -> None:
+    found = {"popularity.click.recall@50": 0.3, "exposure_rate.click.recall@50": 0.2, "student.read.recall@50": 0.28}
+    found |= {"read_popularity.read.recall@50": 0.26}
+    (line,) = far_from_clicks(found | {"student.click.recall@50": 0.15}, day(1))
+    assert line == (
+        "Recall@50 of clicks of what student 2026-01-01 serves is .150, 50% of the .300 of popularity: it is made to "
+        "be read, not clicked; of reads it is .280, beside .260 of read_popularity"
+    )
+    assert far_from_clicks(found | {"student.click.recall@50": 0.21}, day(1)) == [], "more than two thirds"
+    assert far_from_clicks(found, day(1)) == far_from_clicks({"student.click.recall@50": 0.0}, day(1)) == []
 
 
 def test_a_share_of_the_gain_and_of_rows() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import gzip
+import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,9 @@ import numpy as np
 import polars as pl
 import pytest
 from worlds import DAYS, Project
+
+from dmtl_cli.runs.manifest import MANIFEST
+from dmtl_cli.synth.generate import generate
 
 BASE: dict[str, Any] = {
     "user_id": [1, 1, 2, 2, 3, 3],
@@ -263,3 +268,40 @@ def test_rows_that_are_there_twice_are_told(tmp_path: Path) -> None:
     assert "duplicate_rows" not in checked(project(tmp_path / "b", BASE)), "nothing tells a row from its twin"
     apart = twice | {"at": list(range(8))}
     assert checked(project(tmp_path / "c", apart, time="at", request="r"))["duplicate_rows"] == 0
+
+
+# -- a chain -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_chain_with_guests_is_that_of_the_others(tmp_path: Path) -> None:
+    """Every fifth row is a guest's: the models are those of a log without these rows, and manifests count them."""
+    generate(tmp_path / "world", 2, start=dt.date(2026, 1, 1), users=60, items=80, events_per_day=900, seed=1)
+    made: dict[str, Project] = {}
+    for name in ("plain", "guests"):
+        home = tmp_path / name
+        shutil.copytree(tmp_path / "world" / "log", home / "log")
+        for file in (home / "log" / "events").rglob("*.parquet") if name == "guests" else ():
+            rows = pl.read_parquet(file, hive_partitioning=False)
+            guests = rows[::5].with_columns(pl.lit(None, rows.schema["user_id"]).alias("user_id"))
+            at = [*range(len(rows)), *range(0, len(rows), 5)]
+            pl.concat([rows, guests])[np.argsort(at, kind="stable")].write_parquet(file)
+        made[name] = Project.create(home, home / "log")
+        made[name].config["data"]["events"]["invalid_rows"] = "drop"
+        made[name].write()
+        assert made[name].call("backfill", "--from", DAYS[0], "--to", DAYS[1]).code == 0
+    shown = {name: made[name].call("status").out for name in made}
+    assert "rows left out" in shown["guests"] and "left out" not in shown["plain"]
+    for stage in ("teacher", "student", "export"):
+        plain, guests = (manifest(made[name], stage) for name in ("plain", "guests"))
+        assert plain["metrics"] == guests["metrics"], stage
+        assert "left_out" not in plain["facts"]
+    found = manifest(made["guests"], "teacher")
+    assert found["facts"]["left_out"]["user"] >= found["rows"]["log"] // 5
+    ended = made["guests"].call("run", "--day", DAYS[1], "--set", "data.events.invalid_rows=refuse")
+    assert ended.code == 65 and DROP in ended.err
+
+
+def manifest(made: Project, stage: str) -> dict[str, Any]:
+    place = Path(made.call("path", stage, "--day", DAYS[1]).out.strip())
+    found: dict[str, Any] = json.loads((place / MANIFEST).read_text())
+    return found

@@ -395,3 +395,37 @@ def test_a_setting_shares_the_profiles_that_it_does_not_change(project: Project,
         evaluated = [manifest(p) for p in folder.glob(f"evaluation/day={DAYS[2]}/run-*")]
         (used,) = [p["run_id"] for p in evaluated[0]["parents"] if p["stage"] == "profile"]
         assert used == current(project, "profile", 2), name
+
+
+def test_items_that_the_catalogue_lacks(world: Path, tmp_path: Path) -> None:
+    """They are served and told, or with a key not served at all: of the log's items and of their lists."""
+    for day in (1, 2):
+        arrive(world, tmp_path / "log", day, "events", *TABLES)
+    shown = events(tmp_path / "log", DAYS[1])["item_id"].unique().sort()
+    gone = shown[::9].to_list()
+    for file in (tmp_path / "log" / "items").rglob("*.parquet"):
+        pl.read_parquet(file, hive_partitioning=False).filter(~pl.col("item_id").is_in(gone)).write_parquet(file)
+    project = a_project(tmp_path)
+    told = "items are not in the table of items, and are served all the same: set export.items: listed"
+    assert f"item_id: {len(gone)} of the day's {len(shown)} {told}" in project.call("check", "--day", DAYS[1]).out
+    ended = project.call("backfill", "--from", DAYS[0], "--to", DAYS[1])
+    assert ended.code == 0
+    warned = project.call("status").out
+    assert told in warned, warned
+    every = Export.open(project.ws).items[0]
+    assert {*gone} < {*every}
+    assert project.call("export", "--day", DAYS[1], "--set", "export.items=all").code == 0
+    ended = project.call("export", "--day", DAYS[1], "--set", "export.items=listed")
+    assert (ended.code, ended.err) == (0, "")
+    served = Export.open(project.ws)
+    assert served.items[0].to_list() == [item for item in every if item not in gone]
+    assert not {*served.recommend(str(served.stored_users.example), 1000)["item_id"]} & {*gone}
+    assert "not in the table" not in project.call("check", "--day", DAYS[1], "--set", "export.items=listed").out
+
+
+def test_a_catalogue_needs_a_table(tmp_path: Path) -> None:
+    project = a_project(tmp_path)
+    del project.config["data"]["items"]
+    project.write()
+    ended = project.call("check", "--day", DAYS[0], "--set", "export.items=listed")
+    assert ended.code == 78 and "export.items: listed needs data.items" in ended.err

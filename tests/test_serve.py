@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from serving_over_http import FULL, ITEMS, USERS, Running, point, publish_export, publish_two, running
-from test_models import ITEM, encoder_of, feature
+from test_models import ITEM, USER, encoder_of, feature
 
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.serving import api
@@ -55,6 +55,9 @@ def further() -> pl.DataFrame:
             "item_id": ids,
             "title": [f"Über {n % 7}" for n in ids],
             "stock": [n % 4 != 0 for n in ids],
+            "rank": [None if n % 5 == 0 else str(n / 2) for n in ids],
+            "seen_at": [f"2026-01-{1 + n % 28:02}T{n % 24:02}:30:00Z" for n in ids],
+            "published": [f"{1 + n % 28:02}.01.2026" for n in ids],
             "since": pl.Series(days).str.to_date(),
         }
     )
@@ -215,7 +218,10 @@ FILTERS: list[dict[str, Any]] = [
     {"title": ["Über 1", None]},
     {"stock": True, "category": 0},
     {"since": {"min": "2026-01-05", "max": "2026-01-09"}},
-    {"title": {"min": "Über 2", "max": "Über 4"}},
+    {"rank": {"min": 9, "max": 20.5}},
+    {"rank": {"max": "9"}},
+    {"seen_at": {"min": "2026-01-09T12:00:00Z", "max": "2026-01-20T00:00:00Z"}},
+    {"published": "09.01.2026"},
     {"item_id": ["6", "8", "999"]},
     {"item_id": {"min": "60"}},
     {"category": 7},
@@ -231,6 +237,9 @@ def test_a_filter_is_a_loop_over_the_items(server: Running, wanted: dict[str, An
         for name, w in wanted.items()
         if name == "item_id"
     }
+    table = table.with_columns(pl.col("rank").cast(pl.Float64))
+    if "rank" in wanted:
+        as_number["rank"] = {end: float(value) for end, value in wanted["rank"].items()}
     expected = {
         str(row["item_id"])
         for row in table.to_dicts()
@@ -242,6 +251,19 @@ def test_a_filter_is_a_loop_over_the_items(server: Running, wanted: dict[str, An
         top(server, user="8", k=3, filter=wanted, exclude=ranked[:2])
         == [item for item in ranked[2:] if item in expected][:3]
     )
+
+
+def test_a_text_with_a_separator_is_wanted_by_its_pieces(server: Running, tmp_path: Path) -> None:
+    """As where the log has lists."""
+    cut = feature("tags", "item", "sequence", max_length=3, separator="|")
+    encoder = encoder_of(*USER, *(cut if f.name == "tags" else f for f in ITEM))
+    texts = ITEMS.with_columns(pl.col("tags").cast(pl.List(pl.String)).list.join("|"))
+    publish_export(tmp_path, 0, texts, encoder)
+    with running(tmp_path) as other:
+        for tags in ([8, 21], [3]):
+            found = top(other, user="8", k=60, filter={"tags": [str(tag) for tag in tags]})
+            assert found and {*found} == {*top(server, user="8", k=60, filter={"tags": tags})}
+        assert top(other, user="8", filter={"tags": "7|8"}) == []
 
 
 def test_masks_do_not_grow_without_end(server: Running) -> None:
@@ -281,6 +303,12 @@ REFUSED: list[tuple[str, Any, int, str]] = [
     ("/recommend", {"user": "4", "filter": {"since": "May"}}, 400, "filter: since: expected Date"),
     ("/recommend", {"user": "4", "filter": {"tags": {"min": 1}}}, 400, "filter: tags: a range of lists"),
     ("/recommend", {"user": "4", "filter": {"price": {"least": 1}}}, 422, "filter.price"),
+    ("/recommend", {"user": "4", "filter": {"title": {"min": "Über 2"}}}, 400, "filter: title: a range of text; exp"),
+    ("/recommend", {"user": "4", "filter": {"published": {"min": "01.01.2026"}}}, 400, "ISO 8601 (2026-01-31), in all"),
+    ("/recommend", {"user": "4", "filter": {"published": {"max": "2026-01-31"}}}, 400, "filter: published: a range of"),
+    ("/recommend", {"user": "4", "filter": {"seen_at": {"min": "31.01.2026"}}}, 400, "filter: seen_at: a range of tex"),
+    ("/recommend", {"user": "4", "filter": {"rank": {"min": True}}}, 400, "filter: rank: a range of text"),
+    ("/recommend", {"user": "4", "filter": {"rank": {"min": "2026-01-01"}}}, 400, "filter: rank: a range of text"),
     ("/vectors", {"side": "items", "rows": [{}]}, 422, "side: it should be 'user' or 'item'"),
     ("/vectors", {"side": "item", "rows": []}, 422, "rows: "),
     ("/vectors", {"side": "item", "rows": [{"colour": 1}]}, 400, "no feature 'colour' of items"),

@@ -23,7 +23,7 @@ User = Annotated[str | None, typer.Option(metavar="ID", help="A user id of the e
 Users = Annotated[
     Path | None,
     typer.Option(
-        metavar="FILE", help="Parquet or CSV with user_id (and raw features), or an id a line.", show_default=False
+        metavar="FILE", help="Parquet or CSV with user_id, raw features, or both; or an id a line.", show_default=False
     ),
 ]
 Out = Annotated[
@@ -38,7 +38,7 @@ Out = Annotated[
 ]
 K = Annotated[int, typer.Option("-k", metavar="N", min=1, help="How many items.")]
 ExcludeSeen = Annotated[
-    bool, typer.Option("--exclude-seen", metavar="", help="Leave out what the user clicked recently.")
+    bool, typer.Option("--exclude-seen", metavar="", help="Leave out what the user clicked on the export's day.")
 ]
 Verify = Annotated[
     bool, typer.Option("--verify", metavar="", help="Hash every file of the export first, not only its size.")

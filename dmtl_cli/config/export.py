@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import SerializerFunctionWrapHandler, model_serializer
 
 from dmtl_cli.config.extras import has, require
 from dmtl_cli.config.section import Section
@@ -21,6 +23,16 @@ class Export(Section):
     index: Literal["auto", "exact", "hnsw", "ivf"] = "auto"
     """`exact`: every item is compared; `hnsw`, `ivf`: the export has an index of faiss (extra `index`), by which it is
     searched; `auto`: exact below 200,000 items, hnsw from there on, where faiss is installed"""
+
+    items: Literal["all", "listed"] = "all"
+    """which items are served: `all` of the log and of the table of items; `listed`: those of the table alone, where it
+    is the whole catalogue (data.items)"""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Exports of all items keep the keys that they had before one could say so."""
+        dumped: dict[str, Any] = dump(self)
+        return {k: v for k, v in dumped.items() if k != "items" or v != "all"}
 
     def index_of(self, items: int) -> Search:
         """What an export of that many items is searched by."""

@@ -213,6 +213,11 @@ def _student_learns_what_is_there(config: Config) -> None:
         raise ValueError("student.exposure.objective: time_recall needs data.events.duration")
 
 
+def _catalogue_is_a_table(config: Config) -> None:
+    if config.export.items == "listed" and config.data.items is None:
+        raise ValueError("export.items: listed needs data.items, the table that lists them")
+
+
 def _crosses_are_of_features(config: Config) -> None:
     """A cross counts equal rows of one embedding, and must be known for pairs without an event."""
     for k, cross in enumerate(config.teacher.crosses):
@@ -252,6 +257,7 @@ CHECKS: tuple[Callable[[Config], None], ...] = (
     _teacher_learns_its_tasks,
     _scores_are_of_tasks,
     _student_learns_what_is_there,
+    _catalogue_is_a_table,
     _crosses_are_of_features,
 )
 """run in this order; the first that fails is reported"""

@@ -120,6 +120,15 @@ class Days:
         then, now = (self.log.listed("item", day, tables) for tables in (None, before(day, -1)))
         return None if then is None or now is None else then.filter(~then.is_in(now.implode()))
 
+    def unlisted(self, day: dt.date, items: pl.Series) -> pl.Series:
+        """Those of some items that the item table, as `read_end` takes it, does not list; none without a table.
+
+        Raises:
+            UserError: 65 an id of the table does not fit or appears twice.
+        """
+        listed = self.log.listed("item", day, before(day, -1))
+        return items.clear() if listed is None else items.filter(~items.is_in(listed.implode()))
+
     def _before(self, day: dt.date) -> Parent | None:
         if not self._profiled:
             return None

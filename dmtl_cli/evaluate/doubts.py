@@ -10,7 +10,9 @@ from dmtl_cli.config.tasks import Tasks
 from dmtl_cli.evaluate.lists import LISTS
 from dmtl_cli.evaluate.rankers import REGRESSION
 
-_FOUND = "read.recall@50"
+_FOUND, _CLICKED = "read.recall@50", "click.recall@50"
+CLICKS_LEFT = 2 / 3
+"""of the best list's recall of clicks, from which on down it is said"""
 
 
 def below_regression(numbers: Mapping[str, float], tasks: Tasks, teacher: dt.date, advice: str) -> list[str]:
@@ -28,17 +30,39 @@ def below_regression(numbers: Mapping[str, float], tasks: Tasks, teacher: dt.dat
 def below_lists(numbers: Mapping[str, float], student: dt.date) -> list[str]:
     """A line where what is served finds less of what is read than the best list that is the same for all users, by more
     than the standard error of the difference (as of independent ones)."""
-    lists = {name: numbers[f"{name}.{_FOUND}"] for name in LISTS if f"{name}.{_FOUND}" in numbers}
-    own = numbers.get(f"student.{_FOUND}")
-    if own is None or not lists:
+    own, (best, most) = numbers.get(f"student.{_FOUND}"), _best(numbers, _FOUND)
+    if own is None or not best:
         return []
-    best = max(lists, key=lambda name: lists[name])
     error = math.hypot(*(numbers.get(f"{name}.{_FOUND}.se", 0.0) for name in ("student", best)))
-    if lists[best] - own <= error:
+    if most - own <= error:
         return []
-    less, more = _apart(own, lists[best])
+    less, more = _apart(own, most)
     what = f"Recall@50 of reads of what student {student} serves, {less}, is below {more} of {best}"
     return [f"{what}, one list for all users: it needs more rows or days, or the log has little that tells users apart"]
+
+
+def far_from_clicks(numbers: Mapping[str, float], student: dt.date) -> list[str]:
+    """A line where what is served finds less than two thirds of what the best list finds of clicks: it is made to be
+    read, and a person who looks at clicks should know it."""
+    own, (best, most) = numbers.get(f"student.{_CLICKED}"), _best(numbers, _CLICKED)
+    if own is None or own >= CLICKS_LEFT * most:
+        return []
+    found = f"{_short(own)}, {own / most:.0%} of the {_short(most)} of {best}"
+    what = f"Recall@50 of clicks of what student {student} serves is {found}"
+    read, (list_, reads) = numbers.get(f"student.{_FOUND}"), _best(numbers, _FOUND)
+    beside = f"; of reads it is {_short(read)}, beside {_short(reads)} of {list_}" if read is not None and list_ else ""
+    return [f"{what}: it is made to be read, not clicked{beside}"]
+
+
+def _best(numbers: Mapping[str, float], metric: str) -> tuple[str, float]:
+    """The best list that is the same for all users, and its number; none: "" and 0."""
+    found = {name: numbers[f"{name}.{metric}"] for name in LISTS if f"{name}.{metric}" in numbers}
+    best = max(found, key=lambda name: found[name], default="")
+    return best, found.get(best, 0.0)
+
+
+def _short(share: float) -> str:
+    return f"{share:.3f}".removeprefix("0")
 
 
 def _apart(one: float, other: float) -> tuple[str, str]:

@@ -119,6 +119,11 @@ def _joins(config: Config, day: Day) -> Iterator[str]:
         if table is not None and share < JOINED:
             fix = f"is data.{name}.key the id that the events have, and the table of this day?"
             yield f"{table.key}: the table of {name} has {share:.1%} of the day's {name}: {fix}"
+        elif name == "items" and table is not None and share < 1 and "items" not in config.export.model_fields_set:
+            seen = int((day.item_events > 0).sum())
+            lost = f"{round((1 - share) * seen):,} of the day's {seen:,} items are not in the table of items"
+            fix = "set export.items: listed to serve those of the table alone, or all"
+            yield f"{table.key}: {lost}, and are served all the same: {fix}"
 
 
 def _neighbours(log: Log, day: Day) -> Iterator[str]:

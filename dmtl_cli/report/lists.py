@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
 import polars as pl
+import polars.selectors as cs
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -48,6 +49,8 @@ def lists(facts: Facts, ws: Workspace, config: Config) -> Section | None:
     columns = {"clicked that day": clicked, **before, "is served": served}
     ids = {item for lists in columns.values() for items in lists for item in items}
     column, titles = _titles(config, run, ids)
+    if column is None:
+        column, titles = _titles_of(export, ids)
     blocks = [
         Words(f"User {user}", [(name, [_said(item, titles) for item in lists[k]]) for name, lists in columns.items()])
         for k, user in enumerate(chosen["user_id"])
@@ -61,7 +64,7 @@ def _named_by(config: Config, column: str | None) -> str:
     if column:
         return f"Items by their column {column}."
     if config.data.items is None:
-        return "Items by their ids: the log has no table of items (data.items) that could name them."
+        return "Items by their ids: neither a table of items (data.items) nor a text feature of items could name them."
     return "The items table has no column that looks like a title: ids."
 
 
@@ -139,14 +142,31 @@ def _title_column(file: pq.ParquetFile, key: str) -> str | None:
     texts: list[str] = [
         f.name for f in schema if f.name != key and (pa.types.is_string(f.type) or pa.types.is_large_string(f.type))
     ]
-    by_name = {name.lower().rpartition("_")[2]: name for name in reversed(texts)}
-    named = [str(by_name[name]) for name in NAMES if name in by_name]
-    if named:
-        return named[0]
+    if named := _named(texts):
+        return named
     if not file.num_row_groups or not texts:
         return None
     first = next(file.iter_batches(_SAMPLE, row_groups=[0], columns=texts, use_threads=False), None)
     return None if first is None else next((name for name in texts if _is_words(first.column(name).to_pylist())), None)
+
+
+def _named(texts: Sequence[str]) -> str | None:
+    """The likeliest of some columns by its name; None where no name says it."""
+    by_name = {name.lower().replace(".", "_").rpartition("_")[2]: name for name in reversed(texts)}
+    return next((by_name[name] for name in NAMES if name in by_name), None)
+
+
+def _titles_of(export: Export, ids: set[Any]) -> tuple[str | None, dict[Any, str]]:
+    """(the feature of titles, title by id), from the features that the export has of its items."""
+    known = export.item_features.select(cs.string())
+    column = _named(known.columns)
+    if column is None:
+        column = next((s.name for s in known if _is_words(s.drop_nulls().head(_SAMPLE))), None)
+    if column is None:
+        return None, {}
+    items = pl.DataFrame([export.items[0].alias("id"), known[column].alias("text")]).drop_nulls()
+    mine = items.filter(pl.col("id").is_in([*ids]))
+    return column, {item: " ".join(text.split()) for item, text in mine.iter_rows() if text.strip()}
 
 
 def _is_words(values: Iterable[str | None]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ import numpy.typing as npt
 import polars as pl
 
 from dmtl_cli.config.errors import Exit, UserError, did_you_mean
+from dmtl_cli.config.features import Feature
+from dmtl_cli.data.log.types import iso_times
 from dmtl_cli.runs.disk import reading
 from dmtl_cli.serving.requests import Range, Scalar
 
@@ -46,6 +48,13 @@ def read_more(file: Path, ids: pl.Series) -> pl.DataFrame:
     if frame[_ID].null_count() or frame[_ID].n_unique() < len(frame):
         raise UserError(f"--items {file}: {_ID}: expected each once, and no null", "write a row an item")
     return ids.alias(_ID).to_frame().join(frame, on=_ID, how="left", maintain_order="left").drop(_ID)
+
+
+def in_pieces(columns: pl.DataFrame, features: Iterable[Feature]) -> pl.DataFrame:
+    """The columns with texts of several values, of features with a separator, as lists of them."""
+    cut = {f.name: f.separator for f in features if f.separator is not None}
+    texts = [name for name in cut if columns.schema.get(name) == pl.String]
+    return columns.with_columns(pl.col(name).str.split(cut[name]) for name in texts)
 
 
 class Attributes:
@@ -89,6 +98,8 @@ class Attributes:
             if is_list:
                 raise UserError(f"filter: {name}: a range of lists", "expected a value or a list of values")
             ends = [(op, end) for op, end in (("ge", wanted.min), ("le", wanted.max)) if end is not None]
+            if inner in (pl.String, pl.Categorical, pl.Enum):
+                return _among_texts(name, self.frame[name].cast(pl.String), ends)
             return pl.all_horizontal(True, *(getattr(column, op)(_typed(name, [end], inner)) for op, end in ends))
         values = wanted if isinstance(wanted, list) else [wanted]
         some = _typed(name, [v for v in values if v is not None], inner)
@@ -98,6 +109,19 @@ class Attributes:
             hit = column.is_in(some.implode())
         hit = hit.fill_null(False)
         return hit | column.is_null() if None in values else hit
+
+
+def _among_texts(name: str, values: pl.Series, ends: Sequence[tuple[str, Scalar]]) -> pl.Expr:
+    """A range of a column of text [I]: of numbers, or of days and times, if all of it is. By its letters 2 is above 10,
+    and 01.02.2026 below 31.01.2026. Raises UserError."""
+    bounds = pl.Series([None if isinstance(end, bool) else str(end) for _, end in ends], dtype=pl.String)
+    for read in (lambda s: s.cast(pl.Float64, strict=False), iso_times):
+        found, low_high = read(values), read(bounds)
+        if found.null_count() == values.null_count() and not low_high.null_count():
+            some = (getattr(pl.lit(found), op)(low_high[k]) for k, (op, _) in enumerate(ends))
+            return pl.all_horizontal(True, *some)
+    expected = "expected numbers, or ISO 8601 (2026-01-31), in all of the column and in the filter"
+    raise UserError(f"filter: {name}: a range of text", f"{expected}; or name the values that you want")
 
 
 def _typed(name: str, values: list[Scalar], dtype: Any) -> pl.Series:

@@ -18,7 +18,8 @@ from dmtl_cli.runs.keyed import with_key
 from dmtl_cli.serving.export import Export, raw_features
 
 SLICE = 4_096  # users in memory at a time, and in a row group of the table
-_ID = "user_id"
+_ID, _ROW = "user_id", "row"
+_STORED = ":stored"  # ends the name of a column of the export beside one of the file
 
 
 class Counts(NamedTuple):
@@ -33,36 +34,36 @@ class Counts(NamedTuple):
 
 
 def read_users(file: Path, kind: pl.DataType, features: list[str]) -> pl.DataFrame:
-    """Users to recommend to, once each, sorted: `user_id`, and raw features where the file has them.
+    """Users to recommend to: `row` (of the file, from 0), `user_id`, and the raw features that the file has; each id
+    once, sorted, and behind them those without one.
 
     Args:
-        file: Parquet or CSV by its name, with a column user_id and perhaps features by name; else an id a line.
+        file: Parquet or CSV by its name, with a column user_id, or features by name, or both; else an id a line.
         kind: of user ids: Int64 or String.
-        features: what the user tower reads. A file that has some of them must have all.
+        features: what the user tower reads.
 
     Raises:
-        UserError: 66 there is no such file, or it has no user; 65 no column user_id, a null or an id of another type in
-            it, a feature without a column, no Parquet or CSV.
+        UserError: 66 there is no such file, or it has no user; 65 neither a column user_id nor a feature, an id of
+            another type, or a null among ids without features; no Parquet or CSV.
     """
     if not file.is_file():
         raise UserError(
             f"--users {file}: there is no such file", "name a Parquet, a CSV or an id a line", Exit.NO_INPUT
         )
     frame = _read(file)
-    if _ID not in frame.columns:
-        raise UserError(
-            f"--users {file}: no column {_ID} among {', '.join(frame.columns[:12])}", "rename the ids' column"
-        )
-    frame = frame.with_columns(_as_ids(file, frame[_ID], kind))
-    if given := [name for name in features if name in frame.columns and name != _ID]:
-        if missing := [name for name in features if name not in frame.columns]:
-            what = f"--users {file}: it has the feature {given[0]}, but no column {', '.join(missing)}"
-            raise UserError(what, "give all features of a user, null where one is not known, or none")
-    elif {*features} != {_ID}:
-        frame = frame.select(_ID)
+    given = [name for name in features if name in frame.columns and name != _ID]
+    if _ID in frame.columns:
+        frame = frame.with_columns(_as_ids(file, frame[_ID], kind, nulls=bool(given)))
+    elif given:
+        frame = frame.with_columns(pl.lit(None, kind).alias(_ID))
+    else:
+        what = f"--users {file}: no column {_ID} among {', '.join(frame.columns[:12])}"
+        raise UserError(what, "rename the ids' column, or give users without an id by their features")
     if not len(frame):
         raise UserError(f"--users {file}: it has no user", "write an id a line", Exit.NO_INPUT)
-    return frame.unique(_ID, keep="first", maintain_order=True).sort(_ID)
+    frame = frame.select(_ID, *given).with_row_index(_ROW).with_columns(pl.col(_ROW).cast(pl.Int64))
+    once = frame.filter(pl.col(_ID).is_null() | pl.col(_ID).is_first_distinct())
+    return once.sort(_ID, _ROW, nulls_last=True)
 
 
 def _read(file: Path) -> pl.DataFrame:
@@ -90,11 +91,12 @@ def _csv(file: Path) -> pl.DataFrame:
     return found.with_columns(text[c] for c in whole if (found[c].cast(pl.String) != text[c]).any())
 
 
-def _as_ids(file: Path, ids: pl.Series, kind: pl.DataType) -> pl.Series:
-    """Ids in the type of the export's. Raises UserError 65, naming the first that has none."""
+def _as_ids(file: Path, ids: pl.Series, kind: pl.DataType, nulls: bool) -> pl.Series:
+    """Ids in the type of the export's, null where there is none and there may be none. Raises UserError 65, naming the
+    first that does not fit."""
     found: pl.Series | None = None
-    if ids.dtype == kind:
-        found = ids
+    if ids.dtype in (kind, pl.Null):
+        found = ids.cast(kind)
     elif kind == pl.String:
         found = ids.cast(pl.String) if ids.dtype.is_integer() or ids.dtype in (pl.Categorical, pl.Enum) else None
     elif ids.dtype == pl.String:
@@ -106,8 +108,9 @@ def _as_ids(file: Path, ids: pl.Series, kind: pl.DataType) -> pl.Series:
         expected = "text" if kind == pl.String else "integers"
         what = f"--users {file}: {_ID}: expected {expected}, got {words_of(ids)}"
         raise UserError(what, "give ids in the type of the log")
-    if found.null_count():
-        row = int(found.is_null().arg_max() or 0)
+    wrong = found.is_null() & (ids.is_not_null() if nulls else True)
+    if wrong.any():
+        row = int(wrong.arg_max() or 0)
         what = f"--users {file}: row {row + 1}: expected a user id ({kind}), got {ids[row]!r}"
         raise UserError(what, "give ids in the type of the log")
     return found.cast(kind).alias(_ID)
@@ -117,7 +120,11 @@ def recommend_to(
     export: Export, users: pl.DataFrame, out: Path, k: int, *, exclude_seen: bool = False, slice_size: int = SLICE
 ) -> Counts:
     """Writes the top k of each user as Parquet: user_id, rank, item_id, score, and with an exposure block `exposure`
-    and `preference`; sorted by user_id and rank. The file appears whole, by rename.
+    and `preference`; sorted by user_id and rank. Where some have no id, `row` too, of the file, and they come last.
+    The file appears whole, by rename.
+
+    A user is served as over HTTP: one who is known as the export has them, but for the features that the file gives; of
+    others what the file does not give is unknown.
 
     Args:
         users: as `read_users` gives them.
@@ -125,21 +132,24 @@ def recommend_to(
         slice_size: users at a time: memory does not grow with users.
 
     Raises:
-        UserError: 66 nobody is known and no features are given; 73, 74 the table cannot be written.
+        UserError: 66 nobody is known and no features are given; 65 a feature is of another type; 73, 74 the table
+            cannot be written.
     """
     draft = out.with_name(f".{out.name}.{os.getpid()}")
     known = cold = 0
+    with_rows = users[_ID].null_count() > 0
     unknown: list[str] = []
     writer: pq.ParquetWriter | None = None
     try:
         with creating(out):
             for start in range(0, len(users), slice_size):
-                mine, there = _with_features(export, users[start : start + slice_size])
-                missing = users[start : start + slice_size].join(mine, on=_ID, how="anti")[_ID]
+                some = users[start : start + slice_size]
+                mine, there = _with_features(export, some)
+                missing = some.filter(~pl.col(_ROW).is_in(mine[_ROW].implode()))[_ID]
                 unknown.extend(missing.cast(pl.String).to_list())
                 known, cold = known + there, cold + len(mine) - there
                 if len(mine):
-                    table = _table(export, mine, k, exclude_seen)
+                    table = _table(export, mine, k, exclude_seen, with_rows)
                     writer = writer or pq.ParquetWriter(
                         draft, with_key(table.schema, export.key or ""), compression="zstd"
                     )
@@ -160,19 +170,37 @@ def recommend_to(
 
 
 def _with_features(export: Export, users: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-    """Those of some users that have features, by id: `user_id`, `seen_items` and `feature.NAME`; how many are known."""
+    """Those of some users that have features, in their order: `row`, `user_id`, `seen_items` and `feature.NAME`; how
+    many are known. Raises UserError 65."""
     stored = export.stored_users.among(users[_ID])
     names = [f.name for f in export.encoder.features_of_side("user")]
-    if not {*names} <= {*users.columns}:
-        return stored.sort(_ID), len(stored)
-    rest = users.join(stored, on=_ID, how="anti")
-    given = rest.select(_ID, *(pl.col(name).alias(f"feature.{name}") for name in names))
-    return pl.concat([stored, given], how="diagonal_relaxed").sort(_ID), len(stored)
+    given = [name for name in names if name in users.columns and name not in (_ID, _ROW)]
+    values = users.select(_ROW, _ID, *(_value(name, users[name], stored) for name in given))
+    known = values.join(stored, on=_ID, how="inner", maintain_order="left", suffix=_STORED)
+    both = [f"feature.{name}" for name in given if f"feature.{name}" in stored.columns]
+    known = known.with_columns(pl.coalesce(c, c + _STORED) for c in both).drop(c + _STORED for c in both)
+    if not given and {*names} != {_ID}:
+        return known, len(known)
+    rest = values.filter(~pl.col(_ROW).is_in(known[_ROW].implode()))
+    if _ID in names:
+        rest = rest.with_columns(pl.col(_ID).alias(f"feature.{_ID}"))
+    return pl.concat([known, rest], how="diagonal_relaxed").sort(_ID, _ROW, nulls_last=True), len(known)
 
 
-def _table(export: Export, users: pl.DataFrame, k: int, exclude_seen: bool) -> pa.Table:
-    """Lists of users with features, sorted."""
+def _value(name: str, values: pl.Series, stored: pl.DataFrame) -> pl.Series:
+    """A feature of a file under its name in users.parquet, of its type there."""
+    like = stored.get_column(f"feature.{name}", default=values)
+    try:
+        return (values if like.dtype == pl.Null else values.cast(like.dtype)).alias(f"feature.{name}")
+    except pl.exceptions.PolarsError:
+        what = f"--users: feature {name}: expected {words_of(like)}, as the export has it, got {words_of(values)}"
+        raise UserError(what, "write it as the log does") from None
+
+
+def _table(export: Export, users: pl.DataFrame, k: int, exclude_seen: bool, with_rows: bool) -> pa.Table:
+    """Lists of users with features, in their order."""
     seen = users["seen_items"] if exclude_seen else None
-    found = export.recommend_rows(raw_features(users), k, exclude=seen)
-    found = found.with_columns(users[_ID].gather(found["row"]).alias(_ID))
-    return found.select(_ID, pl.exclude("row", _ID)).to_arrow(compat_level=pl.CompatLevel.oldest())
+    found = export.recommend_rows(raw_features(users), k, exclude=seen).rename({"row": ":place"})
+    found = found.with_columns(users[name].gather(found[":place"]).alias(name) for name in (_ID, _ROW))
+    shown = [_ID, *([_ROW] if with_rows else [])]
+    return found.select(*shown, pl.exclude(":place", _ID, _ROW)).to_arrow(compat_level=pl.CompatLevel.oldest())

@@ -10,7 +10,7 @@ from pathlib import Path
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.runs.manifest import MANIFEST, Manifest
 from dmtl_cli.serving.answers import Answers, Users
-from dmtl_cli.serving.attributes import Attributes, read_more
+from dmtl_cli.serving.attributes import Attributes, in_pieces, read_more
 from dmtl_cli.serving.export import Export
 from dmtl_cli.serving.metrics import Metrics
 from dmtl_cli.serving.opening import find
@@ -84,7 +84,8 @@ class Served:
     def _attributes(self, export: Export) -> Attributes:
         ids = export.items[0]
         more = [] if self.items is None else [read_more(self.items, ids)]
-        return Attributes(ids, export.item_features, *more)
+        features = in_pieces(export.item_features, export.encoder.features_of_side("item"))
+        return Attributes(ids, features, *more)
 
     def _exchange(self, answers: Answers) -> None:
         self.now = answers

@@ -17,7 +17,7 @@ from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.profile.stored import Profile
 from dmtl_cli.evaluate import history
 from dmtl_cli.evaluate.curves import curves_of, write_curves
-from dmtl_cli.evaluate.doubts import below_lists, below_regression
+from dmtl_cli.evaluate.doubts import below_lists, below_regression, far_from_clicks
 from dmtl_cli.evaluate.exam import Exam
 from dmtl_cli.evaluate.features import features_of
 from dmtl_cli.evaluate.history import Ease, HistoryRanker, Ials, PastReads
@@ -178,7 +178,10 @@ def _measure(run: Run, day: Day, models: _Models, truth: Truth | None, folder: P
 def _doubts(run: Run, numbers: dict[str, float], tasks: Tasks, models: _Models) -> list[str]:
     teacher = models.teacher[1].day
     out = below_regression(numbers, tasks, teacher, slower(run, teacher))
-    return out + (below_lists(numbers, models.student[1].day) if models.student else [])
+    if models.student is None:
+        return out
+    served = models.student[1].day
+    return [*out, *below_lists(numbers, served), *far_from_clicks(numbers, served)]
 
 
 def _known_items(models: _Models, exam: Exam) -> pl.DataFrame | None:

@@ -6,6 +6,9 @@ import datetime as dt
 from functools import partial
 from typing import Any
 
+import polars as pl
+
+from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.export import Numbers, faiss_version
 from dmtl_cli.data.days import Days
 from dmtl_cli.data.features.encoder import Encoder
@@ -88,7 +91,8 @@ def _export(
         encoder = Encoder.stored(folder, log.features)
         student = stored_student(folder, manifest, encoder)
         bar.next("towers and vectors")
-        retired, options = log.retired(day), run.config.export
+        retired, unlisted = _not_served(run, log, day, read)
+        options = run.config.export
         catalogue = write_export(publication.path, student, encoder, read, kappa, retired, options, publication.key)
         bar.next("reading the files back")
         measures = _read_back(publication, catalogue, student, kappa, encoder, read, options.vectors)
@@ -107,8 +111,28 @@ def _export(
             *catalogue.kept.measures,
             *measures,
         ],
-        warnings=[*one_direction(catalogue.spread), *catalogue.kept.warnings],
+        warnings=[*one_direction(catalogue.spread), *catalogue.kept.warnings, *unlisted],
     )
+
+
+def _not_served(run: Run, log: Days, day: dt.date, read: Day) -> tuple[pl.Series | None, list[str]]:
+    """Items that are not served, None where all are; and a line about those that the catalogue lacks and that are.
+
+    Raises:
+        UserError: 65 the catalogue has none of the items, and it alone is to be served.
+    """
+    retired, options = log.retired(day), run.config.export
+    unlisted = log.unlisted(day, read.items[ID])
+    if options.items == "listed":
+        if len(unlisted) == len(read.items):
+            what = f"export.items: listed: the table of items has none of the {len(unlisted):,} items of the log"
+            raise UserError(what, "is data.items.key the id that the events have?")
+        return unlisted if retired is None else pl.concat([unlisted, retired]), []
+    kept = unlisted if retired is None else unlisted.filter(~unlisted.is_in(retired.implode()))
+    if not len(kept) or "items" in options.model_fields_set:
+        return retired, []
+    seen = f"{len(kept):,} of {len(read.items):,} items are not in the table of items, and are served all the same"
+    return retired, [f"{seen}: set export.items: listed if the table is the whole catalogue, or all if it is not"]
 
 
 def _read_back(

@@ -97,8 +97,8 @@ def _date(values: pl.Series) -> pl.Series:
     return values.str.to_date("%Y-%m-%d", strict=False).fill_null(values.str.to_date("%Y%m%d", strict=False))
 
 
-def _datetime(values: pl.Series) -> pl.Series:
-    """In UTC; a time that names no zone is one of UTC."""
+def iso_times(values: pl.Series) -> pl.Series:
+    """Texts in ISO 8601 as instants in UTC, null where one is not; a time that names no zone is one of UTC."""
     text = values.str.replace(" ", "T", literal=True)
     found = text.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us", strict=False)
     for form in ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M"):
@@ -117,5 +117,5 @@ _CASTS: dict[Type, Callable[[pl.Series], pl.Series]] = {
     "float64": lambda values: values.cast(pl.Float64, strict=False),
     "bool": _bool,
     "date": _date,
-    "datetime": _datetime,
+    "datetime": iso_times,
 }

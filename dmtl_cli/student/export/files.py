@@ -100,7 +100,7 @@ def write_items(folder: Path, ids: pl.Series, made: Floats, numbers: Numbers = "
 
 
 def write_users(folder: Path, users: pl.DataFrame, seen: pl.DataFrame, key: str = "") -> None:
-    """users.parquet: user_id, `seen_items` (what they clicked lately) and the raw features that they are served with;
+    """users.parquet: user_id, `seen_items` (what they clicked that day) and the raw features that they are served with;
     sorted by user_id, in row groups so small that one user's row is read in a moment.
 
     Args:
