@@ -167,6 +167,34 @@ def test_a_click_that_old_clients_leave_empty(tmp_path: Path) -> None:
     assert f"null_click: no_click  # {tapped.count(None) / len(tapped):.0%} of tapped is empty: no clicks?" in text
 
 
+@pytest.mark.parametrize("word", ["NULL", "\\N", "NA"])
+def test_words_for_null_in_a_csv(tmp_path: Path, word: str) -> None:
+    x = unseen.drawn(0)
+    seconds = [f"{s}" if c else word for s, c in zip(x["seconds"], x["click"], strict=True)]
+    country = ["TR", "NA", "DE"] * 400
+    write = frame(drop=("watch_seconds",), watch_seconds=seconds, country=country)
+    ended, raw, _ = made(tmp_path, lambda home: write.write_csv(home / "log.csv"))
+    assert raw["data"]["csv"] == {"null_values": [word]} and raw["data"]["events"]["duration"] == "watch_seconds"
+    assert ended.code == 0 and features(raw)["country"]["kind"] == "categorical", ended.err
+
+
+def test_null_as_a_word_is_no_user(tmp_path: Path) -> None:
+    x = unseen.drawn(0)
+    user = ["NULL" if u % 5 == 0 else f"u{u}" for u in x["user"]]
+    write = frame(drop=("user_id",), user_id=user, country=["TR", "NA", "DE"] * 400)
+    ended, raw, text = made(tmp_path, lambda home: write.write_csv(home / "log.csv"))
+    assert raw["data"]["csv"] == {"null_values": ["NULL"]}, "NA is a country"
+    assert f"user: user_id  # {len({*user} - {'NULL'})} texts, named like a user" in text
+    assert raw["data"]["events"]["invalid_rows"] == "drop" and ended.code == 0, ended.err
+
+
+def test_a_request_that_few_rows_have_is_none() -> None:
+    x = unseen.drawn(0)
+    some = [int(r) if r % 3 else None for r in x["request"]]
+    assert roles_of(frame(request_id=some), {}).request is None
+    assert roles_of(frame(request_id=x["request"]), {}).request is not None
+
+
 # -- what follows a click ----------------------------------------------------------------------------------------------
 
 

@@ -38,6 +38,7 @@ _BEHAVIOURS = {
 }
 _VISIT = dt.timedelta(hours=6)
 """the longest time between rows of one request, or one visit"""
+_ALONE = 0.01  # of the rows may be of no request
 _UNTIMED = 0.2  # of the rows may lack the time of the row
 _ROWS = 1_000  # from which on a user has more than FEW values, unless its name is surely a user's
 
@@ -184,6 +185,7 @@ _TIMES = {
 
 def _request(frame: pl.DataFrame, roles: Roles) -> None:
     ids = [c for c in frame.columns if c not in roles.taken and is_id(frame[c]) and words.by_name(c, words.REQUEST)]
+    ids = [c for c in ids if frame[c].null_count() <= _ALONE * len(frame)]
     for c in sorted(ids, key=lambda c: -words.by_name(c, words.REQUEST)):
         size = len(frame) / frame[c].n_unique()
         if roles.user and size >= 1.2 and is_constant(frame, c, roles.user.column, 0.98):
@@ -199,7 +201,8 @@ def _visits(frame: pl.DataFrame, roles: Roles) -> None:
     at, users = instants(frame[roles.time.column], roles.time_unit or ""), frame[roles.user.column].n_unique()
     for c in may_be_ids(frame) if at is not None else ():
         count = frame[c].n_unique()
-        if c in roles.taken or count < max(FEW, 1.5 * users) or len(frame) / count < 1.2:
+        lost = frame[c].null_count() > _ALONE * len(frame)
+        if lost or c in roles.taken or count < max(FEW, 1.5 * users) or len(frame) / count < 1.2:
             continue
         lasts = pl.DataFrame({"k": frame[c], "t": at}).group_by("k").agg(pl.col("t").max() - pl.col("t").min())["t"]
         if share(lasts <= _VISIT) >= 0.98 and is_constant(frame, c, roles.user.column, 0.98):

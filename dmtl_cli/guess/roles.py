@@ -89,7 +89,7 @@ def best(
 
 def count_of(s: pl.Series) -> str:
     kind = "integers" if s.dtype.is_integer() else "texts"
-    return f"{s.n_unique():,} {kind}"
+    return f"{s.drop_nulls().n_unique():,} {kind}"
 
 
 def share_of(s: pl.Series) -> str:

@@ -6,7 +6,7 @@ import contextlib
 import csv
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 import pyarrow as pa
@@ -22,6 +22,7 @@ BYTES = 8 << 20
 _HEAD = 64 << 10  # bytes by which a CSV's separator and header are told
 PARQUET, CSV, JSON, DELTA, ICEBERG = "parquet", "csv", "json", "delta", "iceberg"
 _INTEGER, _NUMBER = r"^-?(0|[1-9][0-9]{0,17})$", r"^-?(0|[1-9][0-9]*)?(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
+_WRITTEN = ("", "NULL", "null", "\\N")
 _UNKNOWN = ("", "NULL", "null", "NA", "N/A", "nan", "NaN", "None", "\\N")
 
 
@@ -31,6 +32,9 @@ class Text:
 
     separator: str = ","
     header: bool = True
+    nulls: tuple[str, ...] = ()
+    """words that stand for null: where other values are numbers or yes and no any such word, in text those that
+    databases write"""
 
 
 def format_of(name: str) -> str | None:
@@ -53,7 +57,7 @@ def head(file: File, rows: int, text: Text | None = None) -> tuple[pl.DataFrame,
     if form == JSON:
         return first(parts(file), rows), None
     text = text or dialect(_beginning(file))
-    return typed(first(parts(file, text), rows)), text
+    return as_typed(first(parts(file, text), rows), text)
 
 
 def parts(file: File, text: Text | None = None, names: tuple[str, ...] | None = None) -> Iterator[pl.DataFrame]:
@@ -114,23 +118,33 @@ def dialect(content: bytes) -> Text:
     return Text(separator, distinct and not numbers and not repeated)
 
 
+def as_typed(rows: pl.DataFrame, text: Text) -> tuple[pl.DataFrame, Text]:
+    """Rows of a CSV as `typed` gives them, and how it is written, the words for null in it added."""
+    frame = typed(rows)
+    found = {*text.nulls}
+    for c in (c for c in frame.columns if rows[c].dtype == pl.String):
+        words = rows[c].filter(rows[c].is_not_null() & frame[c].is_null()).unique()
+        found |= {word for word in words if word.strip()}
+    return frame, replace(text, nulls=tuple(sorted(found)))
+
+
 def typed(frame: pl.DataFrame) -> pl.DataFrame:
     """Text columns as what all their values are: integers, numbers or booleans; an id such as 007 stays text."""
     return frame.with_columns([_typed(frame[c]) for c in frame.columns if frame[c].dtype == pl.String])
 
 
 def _typed(s: pl.Series) -> pl.Series:
-    text = s.str.strip_chars()
-    text = text.set(text.is_in(list(_UNKNOWN)), None)
-    known = text.drop_nulls()
+    stripped = s.str.strip_chars()
+    text, values = (stripped.set(stripped.is_in(list(words)), None) for words in (_WRITTEN, _UNKNOWN))
+    known = values.drop_nulls()
     if not len(known):
         return text
     if known.str.contains(_INTEGER).all():
-        return text.cast(pl.Int64)
+        return values.cast(pl.Int64)
     if known.str.contains(_NUMBER).all() and not known.str.contains(r"^-?[0-9]{19,}$").any():
-        return text.cast(pl.Float64)
+        return values.cast(pl.Float64)
     if set(known.str.to_lowercase().unique()) <= {"true", "false"}:
-        return text.str.to_lowercase() == "true"
+        return values.str.to_lowercase() == "true"
     return text
 
 

@@ -43,9 +43,11 @@ def read_whole(root: str, table: Table, time: str, unit: str, zone: str) -> tupl
     if not pieces:
         return table, days
     frames = [piece(max(1, ROWS // len(pieces))) for piece in pieces]
-    frame = types.joined(frames)
-    frame, other = types.plain(samples.typed(frame) if table.files.form == samples.CSV else frame)
-    return replace(table, frame=frame, other=other), dict(sorted(days.items()))
+    frame, text = types.joined(frames), table.text
+    if text is not None:
+        frame, text = samples.as_typed(frame, text)
+    frame, other = types.plain(frame)
+    return replace(table, frame=frame, other=other, text=text), dict(sorted(days.items()))
 
 
 class _Sample:

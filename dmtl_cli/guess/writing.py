@@ -4,6 +4,7 @@ too, as a comment that says EDIT."""
 from __future__ import annotations
 
 import datetime as dt
+import json
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -114,7 +115,14 @@ def _csv(table: Table) -> list[str]:
     if not table.text.header:
         names = ", ".join(map(_scalar, table.frame.columns))
         keys.append(f"  columns: [{names}]  # the files have no header: names by place and values, check them")
+    if table.text.nulls:
+        keys.append(f"  null_values: [{', '.join(map(_word, table.text.nulls))}]  # beside numbers, in every column")
     return ["csv:", *keys] if keys else []
+
+
+def _word(text: str) -> str:
+    """A text that YAML takes for one, whatever it says."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _types(log: Log) -> list[str]:
@@ -191,7 +199,8 @@ def _place(table: Table, events: Table) -> list[str]:
         keys.append(f"format: {files.form}")
     if table.text is not None and (table.text != (events.text or Text()) or not table.text.header):
         columns = "" if table.text.header else f", columns: [{', '.join(map(_scalar, table.frame.columns))}]"
-        keys.append(f"csv: {{separator: {_quoted(table.text.separator)}{columns}}}")
+        nulls = f", null_values: [{', '.join(map(_word, table.text.nulls))}]" if table.text.nulls else ""
+        keys.append(f"csv: {{separator: {_quoted(table.text.separator)}{columns}{nulls}}}")
     return keys
 
 
