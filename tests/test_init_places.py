@@ -70,7 +70,7 @@ def test_partitions_without_days_are_one_table(tmp_path: Path) -> None:
         for k, c in enumerate(COUNTRIES):
             (home / f"log/country={c}").mkdir(parents=True)
             at = 1_772_323_200 + np.arange(300) * 600
-            rows(300, k, ts=at).write_parquet(home / f"log/country={c}/x-{k}.parquet")
+            rows(300, k, ts=at).write_parquet(home / f"log/country={c}/{'abcd'[k]}.parquet")
 
     ended, raw, _ = made(tmp_path, write)
     assert (raw["data"]["events"]["path"], raw["data"]["events"]["date_column"]) == ("log", "ts")

@@ -227,13 +227,14 @@ def test_prices_of_orders_are_no_duration() -> None:
 def test_attributes_are_no_conversions(tmp_path: Path) -> None:
     x = unseen.drawn(0)
     late = (x["click"] == 1) & (np.arange(len(x["click"])) % 4 == 0)
-    write = frame(subscriber=x["user"] % 3 == 0, paywall=x["item"] % 4 == 0, purchased=late)
+    own = {"subscriber": x["user"] % 3 == 0, "paywall": x["item"] % 4 == 0, "like_new": np.arange(1200) % 7 == 0}
+    write = frame(purchased=late, **own)
     _, raw, text = made(tmp_path, daily(write))
     assert "# conversions: {purchased: purchased}" in text
     assert features(raw)["subscriber"]["side"] == "user" and features(raw)["paywall"]["side"] == "item"
     roles = roles_of(write.drop("watch_seconds", "purchased"), {})
     assert roles.conversion is None and roles.further == {}
-    assert roles_of(write.drop("watch_seconds", "purchased", "clicked"), {}).conversion is None
+    assert roles_of(write.drop("watch_seconds", "purchased", "clicked", "like_new"), {}).conversion is None
 
 
 def test_decimal_commas_are_numbers(tmp_path: Path) -> None:
@@ -261,7 +262,7 @@ def test_presence_is_a_leak() -> None:
     lists = pl.Series("beacons", [["a"] if c and k % 50 else [] for k, c in enumerate(x["click"])])
     kept = np.mean([k % 50 > 0 for k in np.flatnonzero(x["click"])])
     assert auc_of(lists, click) == pytest.approx(0.5 + kept / 2)
-    commas = pl.Series("pct", [f"{c + k % 7 / 10:.1f}".replace(".", ",") for k, c in enumerate(x["click"])])
+    commas = pl.Series("pct", [f"{c + k % 70 / 100:.2f}".replace(".", ",") for k, c in enumerate(x["click"])])
     assert auc_of(commas, click) == 1.0
     assert {g.column for g in roles_of(frame(note=words, beacons=lists), {}).outcomes} >= {"note", "beacons"}
 
@@ -272,7 +273,7 @@ def test_presence_is_a_leak() -> None:
 def test_a_column_is_of_the_id_within_which_it_stays(tmp_path: Path) -> None:
     x = unseen.drawn(0)
     rng = np.random.default_rng(6)
-    tags = [None if rng.random() < 0.04 else [["a", "b"], ["c"], ["a"]][i % 3] for i in x["item"]]
+    tags = [None if rng.random() < 0.1 else [["a", "b"], ["c"], ["a"]][i % 3] for i in x["item"]]
     varies = [["p", "q"][: 1 + k % 2] for k in rng.integers(0, 9, 1200)]
     section = [f"s{i % 4}" if k < 1170 or i % 4 else "renamed" for k, i in enumerate(x["item"])]
     history = [[int(i) for i in rng.integers(0, 40, 3)] for _ in range(1200)]
