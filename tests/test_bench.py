@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import inspect
 import json
 import subprocess
 import sys
@@ -12,7 +13,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pytest
 import torch
@@ -38,26 +38,29 @@ def script(name: str) -> ModuleType:
     return module
 
 
-bench, bench_peer = script("bench"), script("bench_peer")
+with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(ROOT / "scripts")
+    from benchmark import inside, limits, processes, sizes, tables, works
+    from benchmark import plain as models
+    from benchmark.log import config_of, make_log
+
+    bench = script("bench")
 
 
 @pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two days of a small world, the day after them, and their config."""
     folder = tmp_path_factory.mktemp("bench")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bench, "USERS", 300)
-        patch.setattr(bench, "ITEMS", 200)
-        bench.make_log(folder, 4_000, 2, 500, 1.5)
-        bench.make_log(folder / "again", 4_000, 2, 500, 1.5)
-    (folder / "bench.yaml").write_text(yaml.safe_dump(bench.config_of(folder, 2, 1)))
+    for at in (folder, folder / "again"):
+        make_log(at, 4_000, 2, 500, 1.5, users=300, items=200)
+    (folder / "bench.yaml").write_text(yaml.safe_dump(config_of(folder, 2, 1)))
     return folder
 
 
 @pytest.fixture(scope="module")
 def opened(log: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     options = {"config": str(log / "bench.yaml"), "sets": [], "days": 2}
-    return lambda who: bench.Opened.open(options, who, tmp_path_factory.mktemp("scratch"))
+    return lambda who: inside.Opened.open(options, who, tmp_path_factory.mktemp("scratch"))
 
 
 # -- the log -----------------------------------------------------------------------------------------------------------
@@ -72,9 +75,9 @@ def test_the_log_is_a_folder_a_day_and_the_same_each_time(log: Path) -> None:
         assert day.equals(pl.read_parquet(log / "again" / file, hive_partitioning=False))
         assert 0.1 < day["click"].mean() < 0.5
         assert ((day["duration"] > 0) == (day["click"] == 1)).all()
-        of_user = day.select("user_id", *bench.OF_USER, "d0", "hist").unique()
+        of_user = day.select("user_id", *sizes.OF_USER, "d0", "hist").unique()
         assert of_user["user_id"].is_unique().all(), "what is a user's differs from row to row of their day"
-        assert day.select("item_id", *bench.OF_ITEM).unique()["item_id"].is_unique().all()
+        assert day.select("item_id", *sizes.OF_ITEM).unique()["item_id"].is_unique().all()
     assert not days[0]["hist"].equals(days[1]["hist"])
 
 
@@ -105,22 +108,22 @@ def test_the_plain_teacher_is_dmtls(opened: Any) -> None:
     at = opened("teacher")
     model = build_teacher(at.encoder, at.run.config.teacher, 2)
     model.table.weight.data.normal_()  # larger than at first, so that a wrong column would be seen
-    plain = bench.PlainTeacher(at.encoder.embedding_rows())
+    plain = models.PlainTeacher(at.encoder.embedding_rows())
     same_embeddings(plain, model.table)
     net: Any = model.net
-    n, (*parts, context) = bench.EXPERT_UNITS[0], net.first.weights
+    n, (*parts, context) = sizes.EXPERT_UNITS[0], net.first.weights
     known = context[:, -1]  # a column of ones, as no context is hidden
     whole, bias = torch.cat([*parts, context[:, :-1]], 1), net.first.bias + known
     for e, expert in enumerate(plain.experts):
         assign(expert[0], whole[e * n : (e + 1) * n], bias[e * n : (e + 1) * n])
         assign(expert[2], net.experts.weights[0][e].T, net.experts.biases[0][e, 0])
     for t in range(2):
-        rows = slice(bench.EXPERTS * (n + t), bench.EXPERTS * (n + t + 1))
+        rows = slice(sizes.EXPERTS * (n + t), sizes.EXPERTS * (n + t + 1))
         assign(plain.gates[t], whole[rows], bias[rows])
         assign(plain.towers[t][0][0], net.towers[t][0].weight, net.towers[t][0].bias)
         assign(plain.towers[t][1], net.towers[t][2].weight, net.towers[t][2].bias)
     batch = next(at.teacher_batches())
-    flat, (logits, _) = bench.Flat.from_batch(batch), batch_logits(model, batch)
+    flat, (logits, _) = models.Flat.from_batch(batch), batch_logits(model, batch)
     assert logits.std() > 0.01
     torch.testing.assert_close(plain(flat), logits, atol=2e-5, rtol=1e-4)
     ours = teacher_loss(at.run.config, logits, batch.labels)[0]
@@ -132,7 +135,7 @@ def test_the_plain_student_is_dmtls(opened: Any) -> None:
     config = at.run.config.student
     model = build_student(at.encoder, config)
     model.table.weight.data.normal_()
-    plain = bench.PlainStudent(at.encoder.embedding_rows())
+    plain = models.PlainStudent(at.encoder.embedding_rows())
     same_embeddings(plain, model.table)
     for mine, theirs in ((plain.user, model.user_tower), (plain.item, model.item_tower)):
         assign(mine[0][0], theirs[0].weight, theirs[0].bias)
@@ -141,7 +144,7 @@ def test_the_plain_student_is_dmtls(opened: Any) -> None:
     assert len(batch) > len(set(batch.item_row.tolist())), "no accidental hit to leave out"
     ours = StudentLoss(model, config, 1.0, at.log_q, {})(batch, False)[0]
     target = batch.labels.targets[:, 0].float()
-    theirs = plain.loss(bench.Flat.from_batch(batch), target, at.log_q[batch.item_row], batch.item_row)
+    theirs = plain.loss(models.Flat.from_batch(batch), target, at.log_q[batch.item_row], batch.item_row)
     torch.testing.assert_close(theirs, ours, atol=1e-4, rtol=1e-5)
     ours.backward()
     theirs.backward()
@@ -153,20 +156,33 @@ def test_the_plain_student_is_dmtls(opened: Any) -> None:
 
 
 def test_flops_are_those_of_the_products() -> None:
-    plain = bench.PlainTeacher(dict.fromkeys(("user_id", "item_id", *bench.OF_USER, *bench.OF_ITEM), 2))
+    plain = models.PlainTeacher(dict.fromkeys(("user_id", "item_id", *sizes.OF_USER, *sizes.OF_ITEM), 2))
     linear = [m for m in plain.modules() if isinstance(m, nn.Linear)]
-    assert bench.FLOP == 6 * sum(m.weight.numel() for m in linear) == 4_668_864
+    alone = limits.teacher_step(limits.Shape(rows=10, users=10, items=10, embeddings=0))
+    assert alone.flop == 6 * sum(m.weight.numel() for m in linear) == 4_668_864
+    shared = limits.teacher_step(limits.Shape(rows=10, users=1, items=5, embeddings=0))
+    first = limits.FIRST * 6
+    assert alone.flop - shared.flop == pytest.approx(first * (0.9 * limits.USER + 0.5 * limits.ITEM))
+    two = models.PlainStudent(dict.fromkeys(("user_id", "item_id", *sizes.OF_USER, *sizes.OF_ITEM), 2))
+    towers = sum(m.weight.numel() for side in (two.user, two.item) for m in side.modules() if isinstance(m, nn.Linear))
+    products = sizes.VECTOR_UNITS[-1] * 10
+    assert limits.student_step(limits.Shape(10, 10, 10, 0)).flop == 6 * (towers + products)
+
+
+def test_a_limit_is_the_nearer_of_two() -> None:
+    assert limits.Need(flop=2e6, bytes=1e3).limit(gflops=100, gigabytes=10) == 50_000
+    assert limits.Need(flop=2e6, bytes=1e6).limit(gflops=100, gigabytes=10) == 10_000
 
 
 # -- processes and numbers ---------------------------------------------------------------------------------------------
 
 
 def test_a_process_that_fails_says_why() -> None:
-    with pytest.raises(bench.Failed, match=r"(?s)exit code 3.*no such peer"):
-        bench.run([sys.executable, "-c", "import sys; sys.stderr.write('no such peer'); sys.exit(3)"], 60)
-    with pytest.raises(bench.Failed, match=r"after 0 s"):
-        bench.run(["sleep", "60"], 0.2)
-    out, mb = bench.run([sys.executable, "-c", "x = bytearray(200 << 20); print(len(x))"], 60)
+    with pytest.raises(processes.Failed, match=r"(?s)exit code 3.*no such peer"):
+        processes.run([sys.executable, "-c", "import sys; sys.stderr.write('no such peer'); sys.exit(3)"], 60)
+    with pytest.raises(processes.Failed, match=r"after 0 s"):
+        processes.run(["sleep", "60"], 0.2)
+    out, mb = processes.run([sys.executable, "-c", "x = bytearray(200 << 20); print(len(x))"], 60)
     assert out == f"{200 << 20}\n" and mb > 200
 
 
@@ -174,17 +190,16 @@ def test_a_ratio_is_of_one_round() -> None:
     asked = Namespace(rows=10, threads=1)
     ours = [{"rate": 10.0, "rss_mb": 5}, {"rate": 40.0, "rss_mb": 7}, None, {"rate": 60.0, "rss_mb": 6}]
     peer = [{"rate": 5.0}, {"rate": 10.0}, {"rate": 1.0}, {"rate": 20.0, "auc": {"click": 0.5, "click_read": 0.6}}]
-    made = bench.entry(asked, "w", ours, peer, peak=bench.FLOP / 1e9 * 80)
+    made = tables.entry(asked, "w", ours, peer, limit=80.0)
     assert (made["rate"], made["peer_rate"], made["rounds"]) == (40.0, 7.5, 3)
     assert (made["ratio_median"], made["ratio_min"], made["ratio_max"]) == (3.0, 2.0, 4.0)
-    assert made["gemm_share"] == pytest.approx(0.5)
+    assert made["limit_share"] == pytest.approx(0.5)
     assert (made["rss_mb"], made["peer_rss_mb"]) == (6, None)
     assert [made[k] for k in ("auc", "peer_auc", "peer_auc_click_read")] == [None, 0.5, 0.6]
-    alone = bench.entry(asked, "w", ours)
-    assert {alone[k] for k in ("peer", "peer_rate", "ratio_median", "ratio_min", "ratio_max", "gemm_share", "auc")} == {
-        None
-    }
-    assert "40.00" in bench.markdown([alone]) and "**3.00** (2.00 to 4.00)" in bench.markdown([alone, made])
+    alone = tables.entry(asked, "w", ours)
+    none = ("peer", "peer_rate", "ratio_median", "ratio_min", "ratio_max", "limit", "limit_share", "auc")
+    assert {alone[k] for k in none} == {None}
+    assert "40.00" in tables.markdown([alone]) and "**3.00** (2.00 to 4.00)" in tables.markdown([alone, made])
 
 
 def test_works_take_turns() -> None:
@@ -198,82 +213,50 @@ def test_works_take_turns() -> None:
     def works(*names: str) -> dict[str, Any]:
         return {n: functools.partial(work, n) for n in names}
 
-    done = bench.in_turn(asked, works("a", "b", "c"), works("x"))
+    done = processes.in_turn(asked, works("a", "b", "c"), works("x"))
     assert said == ["a", "x", "b", "c"] * 2
     assert done["c"] == [{"rate": 0}, {"rate": 1}]
 
 
-def test_a_peers_held_out_day_goes_through_its_own_vocabularies(tmp_path: Path) -> None:
-    """As the peers' scripts do it: `load` of a folder asks `build_vocab` of the same."""
-    lines = "def build_vocab(folder): return folder\n"
-    lines += "def load(o): return {'from': build_vocab(o.dir), 'of': o.dir, 'rows': o.rows}, o.dir, None, 0\n"
-    common: dict[str, Any] = {}
-    exec(lines, common)
-    x, y = bench_peer.held_out({"o": Namespace(dir="train", rows=7), "load": common["load"]}, "test")
-    assert (x, y) == ({"from": "train", "of": "test", "rows": 0}, "test")
-
-
-class Probable(nn.Module):
-    def forward(self, x: dict[str, Tensor]) -> Tensor:
-        assert not self.training
-        return torch.stack([x["d0"], x["d1"] + x["a"]], 1)
-
-
-class Logits(nn.Module):
-    def loss(self, b: dict[str, Tensor]) -> Tensor:
-        assert not self.training and not b["ids"].is_floating_point()
-        z = torch.stack([b["dense"][:, 0], b["dense"][:, 1] + b["ids"][:, 0]], 1)
-        return nn.functional.binary_cross_entropy_with_logits(z, b["y"])
-
-
-class Predicts(nn.Module):
-    def predict(self, x: dict[str, Any], batch: int) -> Any:
-        return np.stack([x["d0"], x["d1"] + x["a"]], 1)
-
-
-@pytest.mark.parametrize("model", [Probable(), Logits(), Predicts()], ids=lambda m: type(m).__name__)
-def test_scores_of_each_kind_of_peer(model: nn.Module) -> None:
-    rng = np.random.default_rng(0)
-    n = bench_peer.BATCH + 10  # a batch and a part of one
-    x = {"a": rng.integers(0, 9, n), "hist": np.zeros((n, 2), np.int64)}
-    x |= {name: rng.normal(size=n).astype(np.float32) for name in ("d0", "d1")}
-    true_loss = nn.functional.binary_cross_entropy_with_logits
-    found = bench_peer.scores({"m": model.train(), "CAT": ["a"]}, x)
-    np.testing.assert_allclose(found, np.stack([x["d0"], x["d1"] + x["a"]], 1), rtol=1e-6)
-    assert nn.functional.binary_cross_entropy_with_logits is true_loss
-
-
 # -- the whole ---------------------------------------------------------------------------------------------------------
 
-NUMBERS = ("rate", "peer_rate", "ratio_median", "ratio_min", "ratio_max", "gemm_share", "rss_mb", "peer_rss_mb")
+NUMBERS = ("rate", "peer_rate", "ratio_median", "ratio_min", "ratio_max", "rss_mb", "peer_rss_mb")
+LIMIT = ("limit", "limit_share")
 AUC = {"auc", "peer_auc", "auc_click_read", "peer_auc_click_read"}
 KEYS = {"work", "ours", "peer", "workers", "precision", "unit", "rows", "rounds", "machine"} | AUC
 
 
-def test_a_run_without_peers(tmp_path: Path) -> None:
+def test_a_run(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "scripts/bench.py"), "--folder", str(tmp_path / "work")]
-    command += ["--rows", "20000", "--rounds", "1", "--threads", "1", "--only", "dump"]
+    command += ["--rows", "20000", "--rounds", "1", "--threads", "1", "--only", "dump,reading"]
+    command += ["--peer-python", sys.executable]  # reading has one peer, which needs no library
     command += ["--json", str(tmp_path / "a.json"), "--figure", str(tmp_path / "a.png")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert "no --peers" in done.stderr
-    (dump,) = entries = json.loads((tmp_path / "a.json").read_text())
-    assert dump.keys() == {*KEYS, *NUMBERS}
+    dump, read = entries = json.loads((tmp_path / "a.json").read_text())
+    assert dump.keys() == {*KEYS, *NUMBERS, *LIMIT}
     assert all(dump[k] is None or dump[k] > 0 for k in NUMBERS)
+    for e in entries:  # no rate is above what the machine allows
+        assert 0 < e["limit_share"] < 1 and e["limit_share"] == pytest.approx(e["rate"] / e["limit"])
     assert dump["ratio_median"] == pytest.approx(dump["rate"] / dump["peer_rate"])
-    assert (dump["rows"], dump["rounds"], dump["gemm_share"], dump["auc"]) == (20_000, 1, None, None)
+    assert (dump["rows"], dump["rounds"], dump["auc"]) == (20_000, 1, None)
     assert 50 < dump["rss_mb"] < 5_000
-    assert done.stdout == bench.markdown(entries) + "\n" and "### dump of scores" in done.stdout
+    assert read["peer"] == "peers: arrays" and read["peer_rate"] > 0 and 50 < read["peer_rss_mb"] < 5_000
+    assert done.stdout == tables.markdown(entries) + "\n" and "### dump of scores" in done.stdout
     assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
     assert not list((tmp_path / "work").iterdir()), "logs and workspaces are left behind"
+
+
+def test_works_with_peers_are_named() -> None:
+    asking = {name for name, work in works.WORKS.items() if "contenders(" in inspect.getsource(work)}
+    assert asking == works.WITH_PEERS
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--only", "teacher,tea"], "--only: tea is none of teacher, profile, dump"),
-        (["--peers", "."], "--peers needs --peer-python"),
-        (["--peers", ".", "--peer-python", "python"], "no peer_rechub.py"),
+        (["--no-peers", "--peer-python", "python"], "--peer-python and --no-peers exclude each other"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(

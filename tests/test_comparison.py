@@ -487,12 +487,15 @@ def test_transfer_is_of_the_preference_over_the_same_users() -> None:
 
 def test_markdown_says_which_rows_are_not_alike() -> None:
     table = a_table([0.9, 0.9], [0.5, 0.5], [1.0, 1.0])
-    assert not [words for words in ("their like", "teacher_users", "can retrieve") if words in table.markdown()]
+    told = "their like", "other rows", "can retrieve", "measured for"
+    assert not [words for words in told if words in table.markdown()]
+    table.measured = [{"active_users": 900, "users": 300, "teacher_users": 4}] * 2
+    assert "measured for 600 of 1,800 users, that of teachers for 8: as evaluate.share" in table.markdown()
     table.numbers["popularity"] = {"coverage@50": [0.9, 0.9]}
     table.numbers |= {"student.preference": {"read.recall@50.few": [0.5, 0.5]}, "joint": {"m": [0.5, 0.5]}}
     notes = table.markdown().splitlines()
     assert "long_read_only, joint did not learn what is shown: their like is student.preference, not student" in notes
-    assert "teachers retrieve for evaluate.teacher_users of the other rows' users" in notes
+    assert "teachers retrieve for some of the other rows' users: beside them stand the students' .few" in notes
     share = "coverage@50: the share of the items that a row can retrieve which are in the top 50 of any user"
     assert f"{share}; popularity can retrieve items with events alone" in notes
 

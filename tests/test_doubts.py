@@ -83,7 +83,7 @@ def test_shares_that_differ_are_told_apart() -> None:
 
 def test_what_is_served_beside_the_best_list() -> None:
     found = {"popularity.read.recall@50": 0.05, "read_popularity.read.recall@50": 0.08}
-    errors = {"student.read.recall@50.se": 0.003, "read_popularity.read.recall@50.se": 0.004}
+    errors = {"read_popularity.read.recall@50.ahead_of_student.se": 0.005}  # over the same users
     (line,) = below_lists(found | errors | {"student.read.recall@50": 0.0745}, day(1))
     assert "student 2026-01-01 serves, .074, is below .080 of read_popularity" in line
     assert below_lists(found | errors | {"student.read.recall@50": 0.0755}, day(1)) == [], "within .005"

@@ -23,7 +23,7 @@ from dmtl_cli.data.features.kinds import KINDS, kind_of
 from dmtl_cli.data.features.kinds.kind import Kind, Learned
 from dmtl_cli.data.features.layout import Encoded, FloatColumns, IdColumn, PaddedSequence
 from dmtl_cli.data.features.vocabulary import Vocabulary
-from dmtl_cli.data.log.day import ID, Block, Day
+from dmtl_cli.data.log.day import ID, Day
 from dmtl_cli.data.log.spool import Spool
 
 FIRST = dt.date(2026, 1, 1)
@@ -331,14 +331,13 @@ def test_growing_reads_no_more_events_than_tell_the_type(monkeypatch: pytest.Mon
     logged = [([None, None], [None, []]), ([None, "x"], [[None], ["y"]]), (["z", "w"], [["y"], []])]
     read = []
 
-    def blocks(day: Day) -> Iterator[Block]:
+    def values(day: Day, name: str) -> Iterator[pl.Series]:
         for k, (device, tag) in enumerate(logged):
             read.append(k)
             schema = {"device": pl.String, "tags": pl.List(pl.String)}
-            frame = pl.DataFrame({"device": device, "tags": tag}, schema=schema)
-            yield Block(*[np.zeros(2)] * 8, features=frame, further={})  # type: ignore[arg-type]
+            yield pl.DataFrame({"device": device, "tags": tag}, schema=schema)[name]
 
-    monkeypatch.setattr(Day, "blocks", blocks)
+    monkeypatch.setattr(Day, "values", values)
     for f in (feature, tags):
         read.clear()
         grown = Encoder((f,)).grow([a_day()])

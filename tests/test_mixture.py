@@ -70,14 +70,13 @@ def test_it_is_the_plain_network(units: tuple[int, ...], rows: int, tasks: int, 
 
 
 @pytest.mark.parametrize("units", [(6,), (6, 5, 4)], ids=str)
-def test_without_gradients_it_is_the_same_in_less_memory(units: tuple[int, ...]) -> None:
+def test_without_gradients_it_is_the_same(units: tuple[int, ...]) -> None:
     net = a_network(units)
     first = a_first_layer(net, 50, torch.float32)
     grown = net(first)
     with torch.no_grad():
         for ours, theirs in zip(net(first), grown, strict=True):
             assert torch.equal(ours, theirs)
-    assert not net.kept._free, "nothing of it is kept"
 
 
 def test_no_rows() -> None:
@@ -135,7 +134,7 @@ def test_a_dropped_expert_has_no_part_and_no_gradient(monkeypatch: pytest.Monkey
     assert not torch.equal(logits, net(first)[0]) and plain.shape == gates.shape
 
 
-def test_activations_are_kept_for_the_next_step_only() -> None:
+def test_a_graph_has_its_own_activations_once() -> None:
     net = a_network()
     first = a_first_layer(net, 20, torch.float32)
     a, b = net(first)[0].sum(), net(first._replace(item=first.item * 2))[0].sum()  # two graphs alive at once
@@ -144,23 +143,6 @@ def test_activations_are_kept_for_the_next_step_only() -> None:
     assert torch.equal(torch.autograd.grad(a, first.user)[0], alone) and not torch.equal(alone, other)
     with pytest.raises(RuntimeError, match="once only"):
         torch.autograd.grad(b, first.user)
-
-
-def test_a_buffer_given_back_is_whole_again() -> None:
-    """However small the part of it that was in use."""
-    buffers, like = by_hand.Buffers(), torch.empty(0)
-    whole = buffers.take("x", (4, 5), like)
-    buffers.give("x", whole)
-    for shape, given in (((2, 3), slice(None)), ((20,), slice(7, 9)), ((1, 0), slice(None)), ((4, 5), slice(2, None))):
-        part = buffers.take("x", shape, like)
-        assert part.shape == shape and part.is_contiguous()
-        assert part.untyped_storage().data_ptr() == whole.data_ptr() and not part.storage_offset()
-        buffers.give("x", part[given])
-    again = buffers.take("x", (5, 4), like)
-    assert again.data_ptr() == whole.data_ptr() != buffers.take("x", (5, 4), like).data_ptr(), "taken once"
-    buffers.give("x", again)
-    other = [buffers.take("x", *asked) for asked in (((5, 5), like), ((2, 2), like.double()))]
-    assert [t.dtype for t in other] == [torch.float32, torch.float64], "too small, or of another type: a fresh one"
 
 
 def test_the_same_every_time() -> None:

@@ -20,7 +20,8 @@ CPU = torch.device("cpu")
 SEEN = {"2.13"}
 """minor versions of torch on which the private names were looked at"""
 NAMES = {
-    "torch.ops.mkldnn": "dmtl_cli/nn/precision.py has_bf16",
+    "torch.ops.mkldnn._is_mkldnn_bf16_supported": "dmtl_cli/nn/precision.py has_bf16",
+    "torch.ops.mkldnn._linear_pointwise": "dmtl_cli/nn/kernels/products.py _onednn",
     "torch.ops.aten.threshold_backward": "dmtl_cli/nn/kernels/mixture.py relu_backward_",
 }
 """private names, and the one function that calls each"""
@@ -43,7 +44,7 @@ def test_the_private_names_were_seen_on_this_torch() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_private_name_stands_in_one_function(name: str) -> None:
     code = {p.relative_to(ROOT).as_posix(): p.read_text() for p in (ROOT / "dmtl_cli").rglob("*.py")}
-    call = re.compile(rf"(?<!`){re.escape(name)}\.")  # in backquotes it is only spoken of
+    call = re.compile(rf"(?<!`){re.escape(name)}\b")  # in backquotes it is only spoken of
     assert {f: len(call.findall(text)) for f, text in code.items() if call.search(text)} == {NAMES[name].split()[0]: 1}
 
 

@@ -25,7 +25,8 @@ from dmtl_cli.cli import colours, said
 from dmtl_cli.cli.main import app
 from dmtl_cli.cli.options import PANELS
 from dmtl_cli.evaluate.lists import LISTS
-from dmtl_cli.evaluate.paired import auc_error, share_error
+from dmtl_cli.evaluate.metrics import retrieval_of_each
+from dmtl_cli.evaluate.paired import auc_error, mean_error
 from dmtl_cli.runs.manifest import Manifest
 from dmtl_cli.runs.progress import POINTS, RunLog
 
@@ -251,8 +252,24 @@ def test_the_error_of_recall_is_that_of_a_mean_over_users() -> None:
             w = [1.0 if weight is None else weight[k] for k in mine]
             if sum(w):
                 shares.append(sum(x for x, k in zip(w, mine, strict=True) if items[k] in top[user]) / sum(w))
-        assert share_error(top, indptr, items, weight) == pytest.approx(np.std(shares, ddof=1) / len(shares) ** 0.5)
-    assert share_error(top[:1], indptr[:2], items[:2]) is None
+        name = "recall@8" if weight is None else "time_recall@8"
+        found = retrieval_of_each(top, (indptr, items), weight, ks=(8,))[name]
+        assert np.isnan(found[1]) and len(shares) == 4, "who wants nothing has none"
+        assert mean_error(found) == pytest.approx(np.std(shares, ddof=1) / len(shares) ** 0.5)
+    assert mean_error(np.array([0.5, np.nan])) is None
+    assert mean_error(np.zeros(4)) == 0.25, "four who found nothing are not sure of the fifth"
+
+
+def test_the_error_of_recall_is_the_spread_over_samples_of_users() -> None:
+    """Of 2,000 samples of 80 users from a day of many, and of bootstraps of one, the mean spreads as the error says."""
+    rng = np.random.default_rng(3)
+    day = np.where(rng.random(50_000) < 0.3, np.nan, rng.beta(0.3, 2, 50_000))
+    samples = rng.choice(day, (2_000, 80))
+    told = [mean_error(sample) for sample in samples]
+    assert np.mean(told) == pytest.approx(np.nanmean(samples, 1).std(), rel=0.05)
+    one = samples[0]
+    again = np.nanmean(rng.choice(one, (4_000, 80)), 1)
+    assert mean_error(one) == pytest.approx(again.std(), rel=0.1)
 
 
 def test_the_error_of_auc_is_the_spread_over_logs() -> None:

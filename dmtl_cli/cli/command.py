@@ -18,7 +18,6 @@ from dmtl_cli.cli.options import Shared, seconds
 from dmtl_cli.cli.textfile import check_writable, write_metrics
 from dmtl_cli.config.days import parse_day
 from dmtl_cli.config.errors import UserError
-from dmtl_cli.config.schema import Config
 from dmtl_cli.config.secrets import masked_override
 from dmtl_cli.runs.locks import holding
 from dmtl_cli.runs.progress import RunLog
@@ -26,6 +25,7 @@ from dmtl_cli.runs.ranks import ALONE, Ranks
 from dmtl_cli.runs.workspace import Workspace
 
 if TYPE_CHECKING:
+    from dmtl_cli.config.schema import Config
     from dmtl_cli.runs.run import Result, Run
 
 Work = Callable[..., "list[Result]"]

@@ -9,10 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from dmtl_cli.cli.ending import guarded
-from dmtl_cli.cli.options import BEGIN, Json, listed
+from dmtl_cli.cli.options import BEGIN, Json, listed, load_config
 from dmtl_cli.config.days import parse_day
 from dmtl_cli.config.errors import UserError
-from dmtl_cli.config.reading import load_config
 
 commands = typer.Typer()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,10 +11,9 @@ import typer
 
 from dmtl_cli.cli import colours
 from dmtl_cli.cli.ending import guarded
-from dmtl_cli.cli.options import BEGIN, LOOKING, ConfigFile, Day, Json, Sets, listed, show, workspace
+from dmtl_cli.cli.options import BEGIN, LOOKING, ConfigFile, Day, Json, Sets, listed, load_config, show, workspace
 from dmtl_cli.config.days import parse_day
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.config.reading import load_config
 from dmtl_cli.runs.workspace import STAGES, Workspace
 
 commands = typer.Typer()
@@ -65,6 +65,7 @@ def status(
     from dmtl_cli.cli.said import newest
     from dmtl_cli.stages.status import described, status
 
+    gc.disable()  # no manifest is in a cycle; to look for one among hundreds takes as long as to read them
     whole = load_config(config, sets)
     ws = Workspace(Path(whole.workspace))
     found = status(ws, whole.data, parse_day(day) if day else None, inputs=inputs) | {"newest": newest(ws)}

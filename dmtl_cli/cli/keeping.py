@@ -18,13 +18,13 @@ from dmtl_cli.cli.options import (
     Quiet,
     Sets,
     listed,
+    load_config,
     seconds,
     show,
     workspace,
 )
 from dmtl_cli.config.days import parse_day
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.config.reading import load_config
 from dmtl_cli.runs.progress import RunLog
 from dmtl_cli.runs.workspace import Workspace
 

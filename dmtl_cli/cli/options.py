@@ -7,14 +7,15 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.config.reading import load_config, named_workspace
-from dmtl_cli.config.schema import Config
 from dmtl_cli.runs.workspace import Workspace
+
+if TYPE_CHECKING:
+    from dmtl_cli.config.schema import Config
 
 ConfigFile = Annotated[
     Path, typer.Option("--config", metavar="FILE", help="The config, a YAML file.", show_default=False)
@@ -90,6 +91,13 @@ def names_of(text: str, known: Sequence[str], where: str) -> tuple[str, ...]:
     return tuple(name for name in known if name in given)
 
 
+def load_config(file: Path, overrides: Sequence[str] = ()) -> Config:
+    """The config, its schema imported now: `--help` does without. Raises UserError 78."""
+    from dmtl_cli.config.reading import load_config
+
+    return load_config(file, tuple(overrides))
+
+
 def workspace(config: Path, sets: list[str]) -> Workspace:
     """The workspace of a config. Raises UserError 78."""
     return Workspace(Path(load_config(config, sets).workspace))
@@ -128,4 +136,6 @@ class Shared:
 
     def named_workspace(self) -> Path | None:
         """The workspace that a broken config names, if it does, so that all its mistakes can be logged there."""
+        from dmtl_cli.config.reading import named_workspace
+
         return named_workspace(self.config, self.sets)

@@ -13,7 +13,6 @@ from dmtl_cli.cli.command import Call, publishes
 from dmtl_cli.cli.options import DAILY, STEPS, STUDYING, Day, listed, names_of, seconds
 from dmtl_cli.config.days import between, parse_day
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.config.writing import write_keys
 
 if TYPE_CHECKING:
     from dmtl_cli.runs.run import Result
@@ -69,6 +68,7 @@ def build_profile(call: Call, day: Day) -> list[Result]:
 @publishes("tune")
 def tune(call: Call, day: Day, write: Write = False) -> list[Result]:
     """Let the log decide again what the config does not write: trials on the window that ends with a day."""
+    from dmtl_cli.config.writing import write_keys
     from dmtl_cli.runs.manifest import MANIFEST, Manifest
     from dmtl_cli.stages.tune import tune
     from dmtl_cli.tune.table import by_hand, keys_of, table

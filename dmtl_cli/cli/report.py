@@ -7,9 +7,8 @@ from typing import Annotated
 import typer
 
 from dmtl_cli.cli.ending import guarded
-from dmtl_cli.cli.options import LOOKING, ConfigFile, Json, Sets, listed, show
+from dmtl_cli.cli.options import LOOKING, ConfigFile, Json, Sets, listed, load_config, show
 from dmtl_cli.config.days import parse_day
-from dmtl_cli.config.reading import load_config
 
 commands = typer.Typer()
 OfDay = Annotated[str | None, typer.Option("--day", metavar="DAY", help="Default the newest.", show_default=False)]

@@ -111,10 +111,14 @@ def _evaluation(m: Manifest) -> list[str]:
     label = "read" if any(name.endswith(".read.recall@50") for name in m.metrics) else "click"
     known = {name: m.metrics.get(f"{name}.{label}.recall@50") for name in ("student", *LISTS)}
     found = {name: value for name, value in known.items() if value is not None}
-    parts = [f"served {_short(found.pop('student'))}"] if "student" in found else []
+    errors = {n: m.metrics.get(f"{n}.{label}.recall@50.se") for n in found}
+    shown = {n: _short(v) + (f" ±{_short(e)}" if (e := errors[n]) is not None else "") for n, v in found.items()}
+    parts = [f"served {shown['student']}"] if found.pop("student", None) is not None else []
     if found:
         best = max(found, key=found.__getitem__)
-        parts.append(f"best list {_short(found[best])} ({best})")
+        parts.append(f"best list {shown[best]} ({best})")
+    taken, there = m.rows.get("users", 0), m.rows.get("active_users", 0)
+    parts += [f"{taken:,} of {there:,} users"] if parts and taken < there else []
     aucs = _listed(m.metrics, "teacher.{}.auc", _LABELS)
     return [f"recall@50 {label}: {', '.join(parts)}" if parts else "", f"teacher AUC {aucs}" if aucs else ""]
 

@@ -10,6 +10,7 @@ import typer
 from dmtl_cli.cli.ending import guarded
 from dmtl_cli.cli.options import BEGIN, listed
 from dmtl_cli.config.days import parse_day
+from dmtl_cli.runs.progress import RunLog
 
 commands = typer.Typer()
 
@@ -38,4 +39,14 @@ def synth(
     from dmtl_cli.synth.generate import generate
 
     first = parse_day(start, "--start")
-    generate(out, days, world=world, start=first, users=users, items=items, events_per_day=events_per_day, seed=seed)
+    generate(
+        out,
+        days,
+        world=world,
+        start=first,
+        users=users,
+        items=items,
+        events_per_day=events_per_day,
+        seed=seed,
+        log=RunLog(),
+    )

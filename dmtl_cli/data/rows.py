@@ -33,12 +33,16 @@ class Rows(Generic[L]):
 
     def take(self, rows: Array | slice) -> Rows[L]:
         return Rows(
-            self.user[rows],
-            self.item[rows],
-            map_labels(lambda x: x[rows], self.labels),
+            _taken(self.user, rows),
+            _taken(self.item, rows),
+            map_labels(lambda x: _taken(x, rows), self.labels),
             None if self.features is None else self.features[rows],
-            None if self.lists is None else self.lists[rows],
+            None if self.lists is None else _taken(self.lists, rows),
         )
+
+    def where(self, kept: npt.NDArray[np.bool_]) -> Rows[L]:
+        """The rows that are kept; of all of them no copy."""
+        return self if kept.all() else self.take(np.flatnonzero(kept))
 
     def shuffled(self, rng: np.random.Generator) -> Rows[L]:
         """In random order; rows of one list stay together."""
@@ -50,6 +54,8 @@ class Rows(Generic[L]):
 
     def shifted(self, users: int, items: int) -> Rows[L]:
         """The same rows after so many rows of other days in the stacked tables."""
+        if not users and not items:
+            return self
         return Rows(self.user + users, self.item + items, self.labels, self.features, self.lists)
 
     @property
@@ -66,6 +72,8 @@ class Rows(Generic[L]):
         Raises:
             ValueError: some of them have features, labels or lists, and others have none.
         """
+        if len(parts) == 1:
+            return parts[0]
         columns = [p.labels for p in parts if p.labels is not None]
         framed = [p.features for p in parts if p.features is not None]
         listed = [p.lists for p in parts if p.lists is not None]
@@ -78,6 +86,10 @@ class Rows(Generic[L]):
             pl.concat(framed) if framed else None,
             np.concatenate(listed) if listed else None,
         )
+
+
+def _taken(values: Array, rows: Array | slice) -> Array:
+    return values[rows] if isinstance(rows, slice) else values.take(rows, 0)
 
 
 def map_labels(change: Callable[..., Any], labels: L, *others: L) -> L:

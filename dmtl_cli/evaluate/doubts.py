@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import math
 from collections.abc import Mapping
 
 from dmtl_cli.config.tasks import Tasks
@@ -29,11 +28,11 @@ def below_regression(numbers: Mapping[str, float], tasks: Tasks, teacher: dt.dat
 
 def below_lists(numbers: Mapping[str, float], student: dt.date) -> list[str]:
     """A line where what is served finds less of what is read than the best list that is the same for all users, by more
-    than the standard error of the difference (as of independent ones)."""
+    than the standard error of the difference over the same users."""
     own, (best, most) = numbers.get(f"student.{_FOUND}"), _best(numbers, _FOUND)
     if own is None or not best:
         return []
-    error = math.hypot(*(numbers.get(f"{name}.{_FOUND}.se", 0.0) for name in ("student", best)))
+    error = numbers.get(f"{best}.{_FOUND}.ahead_of_student.se", 0.0)
     if most - own <= error:
         return []
     less, more = _apart(own, most)
@@ -42,8 +41,8 @@ def below_lists(numbers: Mapping[str, float], student: dt.date) -> list[str]:
 
 
 def far_from_clicks(numbers: Mapping[str, float], student: dt.date) -> list[str]:
-    """A line where what is served finds less than two thirds of what the best list finds of clicks: it is made to be
-    read, and a person who looks at clicks should know it."""
+    """A line where what is served, which is not `below_lists`, finds less than two thirds of what the best list finds
+    of clicks: it is made to be read, and a person who looks at clicks should know it."""
     own, (best, most) = numbers.get(f"student.{_CLICKED}"), _best(numbers, _CLICKED)
     if own is None or own >= CLICKS_LEFT * most:
         return []

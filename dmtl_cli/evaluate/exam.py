@@ -17,9 +17,11 @@ import polars as pl
 
 from dmtl_cli.config.evaluate import Evaluate
 from dmtl_cli.config.tasks import CLICK, Tasks, with_click
-from dmtl_cli.data.log.day import Block, Day
+from dmtl_cli.data.log.day import ID, Block, Day
+from dmtl_cli.data.log.hashing import blake2b64, blake2b64_of, splitmix64
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.rows import Rows, pairs
+from dmtl_cli.evaluate.budget import Pace, most
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -29,6 +31,15 @@ Ints = npt.NDArray[np.int64]
 def fixed_rng(purpose: str, day: dt.date) -> np.random.Generator:
     """A generator that depends on the purpose and the day alone."""
     return np.random.default_rng(list(f"evaluate|{purpose}|{day}".encode()))
+
+
+def draw_users(day: Day) -> npt.NDArray[np.uint64]:
+    """[users] a number that depends on a user's id and the date alone: the users of the smallest are measured. So each
+    reading of a day has the same sample, and a larger sample has all users of a smaller one."""
+    ids, purpose = day.users[ID], f"evaluate|{day.day}"
+    if ids.dtype.is_integer():
+        return splitmix64(splitmix64(ids.to_numpy()) ^ np.uint64(blake2b64(purpose)))
+    return blake2b64_of(f"{purpose}|{text}" for text in ids)
 
 
 @dataclass(frozen=True)
@@ -116,21 +127,30 @@ class Exam:
         settings: Evaluate,
         seen: pl.Series | None = None,
         known: pl.Series | None = None,
+        *,
+        pace: Pace | None = None,
+        clicked_first: bool = True,
     ) -> Exam:
         """What is measured of a day.
 
         Args:
             seen: ids of the items with an event before the day, as far as that is known.
             known: ids of the users with one.
+            pace: what a day's work costs, of which `settings.share` is measured; without it no more bounds than those
+                that `settings` names.
+            clicked_first: whether a sample to retrieve for is of users who clicked, as long as there are some: no
+                recall is of others. Not where all users count, as in the worth of a known truth.
         """
-        share = min(1.0, settings.max_rows / max(1, len(day)))
-        row_users = fixed_rng("rows", day.day).random(len(day.users)) < share
+        bounds = pace.bounds(day, settings) if pace else most(day, settings)
         users = np.flatnonzero(day.user_events > 0)
-        if len(users) > settings.max_users:
-            users = np.sort(fixed_rng("users", day.day).choice(users, settings.max_users, replace=False))
-        few = np.arange(len(users))
-        if len(users) > settings.teacher_users:
-            few = np.sort(fixed_rng("few", day.day).choice(few, settings.teacher_users, replace=False))
+        few, row_users = np.arange(min(len(users), bounds.users)), np.ones(len(day.users), np.bool_)
+        if bounds.rows < 1 or min(bounds[1:]) < len(users):
+            number = draw_users(day)
+            row_users = number.astype(np.float64) < bounds.rows * 2.0**64
+            clicked = np.zeros(len(day.users), np.bool_)
+            clicked[day.clicked // len(day.items)] = clicked_first
+            users = np.sort(users[np.lexsort((number[users], ~clicked[users]))[: bounds.users]])
+            few = np.sort(np.lexsort((number[users], ~clicked[users]))[: bounds.few])
         old = None if seen is None else _among(day, seen, "item")
         new = None if known is None else ~_among(day, known, "user")
         return Exam(day, threshold, tasks, exposures, row_users, users, few, old, new)

@@ -8,8 +8,8 @@ Shapes: n rows, U users, K retrieved items per user.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,8 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+
+Key = TypeVar("Key", str, int)
 
 KS = (10, 50, 100)
 """numbers of retrieved items that are measured"""
@@ -169,25 +171,36 @@ def retrieval(
     Returns:
         `<metric>@K`; a metric without a user is absent.
     """
+    return means(retrieval_of_each(topk, relevant, gain, ks))
+
+
+def means(of_each: Mapping[Key, Floats]) -> dict[Key, float]:
+    """The mean of each metric over the users that have it; without one it is absent."""
+    there = {name: values[~np.isnan(values)] for name, values in of_each.items()}
+    return {name: float(values.mean()) for name, values in there.items() if len(values)}
+
+
+def retrieval_of_each(
+    topk: Array, relevant: tuple[Array, Array], gain: Array | None = None, ks: Sequence[int] = KS
+) -> dict[str, Floats]:
+    """What `retrieval` has the means of: [U] for each user, NaN where it is undefined."""
     topk = np.asarray(topk, np.int64)
     indptr, items, seconds = _checked(len(topk), relevant, gain)
     owner = np.repeat(np.arange(len(topk)), np.diff(indptr))
     hits, hit_seconds, count = _hits(topk, owner, items, seconds)
     total = np.bincount(owner, weights=seconds, minlength=len(topk))
-    some, timed = count > 0, total > 0
-    out: dict[str, float] = {}
+    out: dict[str, Floats] = {}
     for k in ks:
-        if some.any():
-            out |= _at(k, hits[some, :k], count[some])
-        if gain is not None and timed.any():
-            out[f"time_recall@{k}"] = float((hit_seconds[timed, :k].sum(1) / total[timed]).mean())
+        out |= _at(k, hits[:, :k], count)
+        if gain is not None:
+            out[f"time_recall@{k}"] = _share(hit_seconds[:, :k].sum(1), total)
     return out
 
 
 def weighted_recall(
     topk: Array, relevant: tuple[Array, Array], weight: Array, ks: Sequence[int] = KS
-) -> dict[int, float]:
-    """By K the mean over users of the weight of their wanted items in the top K / that of all their wanted items.
+) -> dict[int, Floats]:
+    """By K for each user [U] the weight of their wanted items in the top K / that of all their wanted items.
 
     With weights 1 it is recall. With 1 for some items and 0 for others it is the recall of those. With 1 / propensity
     it is recall by self-normalised inverse propensities (Yang et al., RecSys 2018, equation 10; Schnabel et al., ICML
@@ -198,15 +211,14 @@ def weighted_recall(
         weight: [N] >= 0 of each wanted item.
 
     Returns:
-        Without a user whose weights are above 0, nothing.
+        NaN for a user whose weights are 0.
     """
     topk = np.asarray(topk, np.int64)
     indptr, items, weights = _checked(len(topk), relevant, weight)
     owner = np.repeat(np.arange(len(topk)), np.diff(indptr))
     _, found, _ = _hits(topk, owner, items, weights)
     total = np.bincount(owner, weights=weights, minlength=len(topk))
-    some = total > 0
-    return {k: float((found[some, :k].sum(1) / total[some]).mean()) for k in ks} if some.any() else {}
+    return {k: _share(found[:, :k].sum(1), total) for k in ks}
 
 
 def ceiling(relevant: tuple[Array, Array], retrievable: Array) -> float | None:
@@ -308,20 +320,25 @@ def _hits(topk: Ints, owner: Ints, items: Ints, seconds: Floats) -> tuple[npt.ND
     return hits, np.where(hits, read[at], 0.0), count
 
 
-def _at(k: int, hits: npt.NDArray[np.bool_], count: Ints) -> dict[str, float]:
-    """Recall, hit rate and NDCG of the first k.
+def _at(k: int, hits: npt.NDArray[np.bool_], count: Ints) -> dict[str, Floats]:
+    """Recall, hit rate and NDCG [U] of the first k.
 
     Args:
         hits: [U, up to k].
-        count: items wanted [U], all above 0.
+        count: items wanted [U]; where it is 0 there is none of them.
     """
     discount = 1 / np.log2(np.arange(2, 2 + k))
-    dcg = (hits * discount[: hits.shape[1]]).sum(1)
+    dcg, ideal = (hits * discount[: hits.shape[1]]).sum(1), np.cumsum(discount)
     return {
-        f"recall@{k}": float((hits.sum(1) / count).mean()),
-        f"hitrate@{k}": float(hits.any(1).mean()),
-        f"ndcg@{k}": float((dcg / np.cumsum(discount)[np.minimum(k, count) - 1]).mean()),
+        f"recall@{k}": _share(hits.sum(1), count),
+        f"hitrate@{k}": np.where(count > 0, hits.any(1), np.nan),
+        f"ndcg@{k}": np.where(count > 0, dcg / ideal[np.clip(count, 1, k) - 1], np.nan),
     }
+
+
+def _share(part: Array, whole: Array) -> Floats:
+    """part / whole, NaN where the whole is 0."""
+    return np.where(whole > 0, part / np.where(whole > 0, whole, 1), np.nan)
 
 
 def overlap(topk_a: Array, topk_b: Array, ks: Sequence[int] = KS) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -11,8 +11,9 @@ import polars as pl
 from dmtl_cli.data.log.day import ID
 from dmtl_cli.evaluate import metrics
 from dmtl_cli.evaluate.exam import Exam, Floats, Ints, Wanted, fixed_rng
+from dmtl_cli.evaluate.lists import LISTS
 from dmtl_cli.evaluate.metrics import KS
-from dmtl_cli.evaluate.paired import share_error
+from dmtl_cli.evaluate.paired import mean_error
 from dmtl_cli.evaluate.rankers import PREFERENCE, Retriever, StudentRanker
 from dmtl_cli.evaluate.truth import Truth
 from dmtl_cli.runs.progress import SILENT, RunLog
@@ -28,7 +29,7 @@ FEW = "few"
 NEW_USERS = "new_users"
 """suffix of metrics over the users without an event before the day alone"""
 _PAIRS = 1 << 22  # whose worth is in memory at a time: 32 MB a matrix
-_BOUNDED = 1 << 26  # pairs of which the best are sought for all users: seconds
+_BOUNDED = 1 << 24  # pairs of which the best are sought for all users: a second
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,24 @@ class Retrieved:
         return np.append(self.rows, -1)[self.places]  # place -1 is the last
 
 
-def retrieve(exam: Exam, rankers: Mapping[str, Retriever], log: RunLog = SILENT) -> dict[str, Retrieved]:
-    """The top items of every ranker, as many as are measured."""
-    tops = {}
+def retrieve(
+    exam: Exam,
+    rankers: Mapping[str, Retriever],
+    log: RunLog = SILENT,
+    known: Mapping[str, Retrieved] | None = None,
+) -> dict[str, Retrieved]:
+    """The top items of every ranker, as many as are measured; of one that has two names once.
+
+    Args:
+        known: those that need not be sought again, by ranker.
+    """
+    tops = {name: replace(top, who=exam.few) for name, top in (known or {}).items()}
+    rankers = {name: ranker for name, ranker in rankers.items() if name not in tops}
     with log.progress(f"evaluation {exam.day.day}: top {max(KS)}", len(rankers), "step") as bar:
         for name, ranker in rankers.items():
             bar.next("student, of the day's items" if name == FRESH else name)
-            tops[name] = Retrieved.by(ranker, exam, max(KS))
+            same = next((other for other in rankers if other in tops and rankers[other] is ranker), None)
+            tops[name] = tops[same] if same else Retrieved.by(ranker, exam, max(KS))
     return tops
 
 
@@ -75,23 +87,50 @@ def on_catalogue(exam: Exam, tops: Mapping[str, Retrieved], truth: Truth | None)
         tops: what `retrieve` gives.
 
     Returns:
-        `<ranker>.<metric>@K`, `<ranker>.<label>.<metric>@K`, of recall@50 also the standard error over users (`.se`);
-        what is undefined is absent.
+        `<ranker>.<metric>@K`, `<ranker>.<label>.<metric>@K`, of recall and worth also the standard error over users
+        (`.se`); `<list>.<metric>.ahead_of_student` and `<student>.<metric>.ahead_of_teacher`; what is undefined is
+        absent.
     """
     out: dict[str, float] = {}
     items = {name: for_few(exam, top) for name, top in tops.items()}
+    found = {name: _found(exam, top) for name, top in tops.items()}
     for name, top in tops.items():
-        out |= _named(name, _found(exam, top) | _spread(top) | _worth(truth, exam, top))
+        out |= _named(name, _told(found[name] | _worth(truth, exam, top)) | _ceilings(exam, top) | _spread(top))
         if name in ("student", PREFERENCE) and len(exam.few) < len(exam.users):
             some = Retrieved(exam.few, top.places[exam.few], top.ids, top.rows)
-            out |= {f"{name}.{metric}.{FEW}": value for metric, value in _traded(exam, some, truth).items()}
+            traded = _traded(exam, some, truth)
+            out |= _told({f"{name}.{metric}.{FEW}": values for metric, values in traded.items()})
+    out |= _told(_ahead(exam, found))
     if truth is not None:
         for name, top in _bounds(truth, exam):
-            out |= _named(name, _worth(truth, exam, top))
+            out |= _named(name, _told(_worth(truth, exam, top)))
     if {"student", "student_teacher"} <= set(items):
         taught = PREFERENCE if PREFERENCE in items else "student"
         common = metrics.overlap(items[taught], items["student_teacher"])
         out |= {f"student.teacher_{metric}": value for metric, value in common.items()}
+    return out
+
+
+def _told(of_each: dict[str, Floats]) -> dict[str, float]:
+    """The mean of each metric over the users that have it and, but for hit rates and NDCG, its standard error."""
+    out = metrics.means(of_each)
+    for name in (n for n in list(out) if "hitrate" not in n and "ndcg" not in n):
+        if (error := mean_error(of_each[name])) is not None:
+            out[f"{name}.se"] = error
+    return out
+
+
+def _ahead(exam: Exam, found: Mapping[str, dict[str, Floats]]) -> dict[str, Floats]:
+    """For each user how much more of what they wanted lists find than the student, and the student than its teacher:
+    the same users, so the error of the mean is that of the differences."""
+    out: dict[str, Floats] = {}
+    for other, names in (("student", LISTS), ("student_teacher", ("student", PREFERENCE))):
+        for name in (n for n in names if {n, other} <= set(found)):
+            suffix = f"ahead_of_{other.removeprefix('student_')}"
+            for metric in (m for m in TRADED if m in found[name]):
+                one, two = found[name][metric], found[other][metric]
+                one = one if len(one) == len(two) else one[exam.few]
+                out[f"{name}.{metric}.{suffix}"] = one - two
     return out
 
 
@@ -109,16 +148,21 @@ def over_kappa(exam: Exam, student: StudentRanker, truth: Truth | None, log: Run
     if not student.knows_shown:
         return {}
     out = {"student.kappa": student.kappa}
-    grid = GRID if student.kappa else GRID[:1]
-    with log.progress(f"evaluation {exam.day.day}: weights of exposure", len(grid), "step") as bar:
-        for kappa in grid:
+    if not student.kappa:  # as exported, its vectors know no other
+        found = [student.retrieve(exam.users, 50)[0]]
+    else:
+        found, _ = student.retrieve_by_kappa(exam.users, 50, GRID)
+    ids = student.export.items[0]
+    rows, who = exam.day.rows_of(ids, "item"), np.arange(len(exam.users))
+    with log.progress(f"evaluation {exam.day.day}: weights of exposure", len(found), "step") as bar:
+        for kappa, places in zip(GRID, found, strict=False):
             bar.next(f"{kappa:g}")
-            top = Retrieved.by(student.at(kappa), exam, 50)
-            out |= {f"student.{m}.kappa={kappa:g}": value for m, value in _traded(exam, top, truth).items()}
+            traded = _traded(exam, Retrieved(who, places, ids, rows), truth)
+            out |= _told({f"student.{metric}.kappa={kappa:g}": values for metric, values in traded.items()})
     return out
 
 
-def _traded(exam: Exam, top: Retrieved, truth: Truth | None) -> dict[str, float]:
+def _traded(exam: Exam, top: Retrieved, truth: Truth | None) -> dict[str, Floats]:
     wanted = {label: those.take(top.who) for label, those in exam.wanted.items()}
     values = _recall(wanted, top.items, ks=(50,)) | _worth(truth, exam, top, ks=(50,))
     return {metric: values[metric] for metric in TRADED if metric in values}
@@ -133,53 +177,48 @@ def _named(ranker: str, values: dict[str, float]) -> dict[str, float]:
 # -- what was wanted ---------------------------------------------------------------------------------------------------
 
 
-def _found(exam: Exam, top: Retrieved) -> dict[str, float]:
-    """How much of what was wanted is in the top: all of it, items seen before and new ones, by propensity, what new
-    users wanted; and how much could be."""
+def _found(exam: Exam, top: Retrieved) -> dict[str, Floats]:
+    """How much of what each user [U] wanted is in their top: all of it, items seen before and new ones, by propensity;
+    and of new users alone. NaN where they wanted nothing."""
     wanted = {label: those.take(top.who) for label, those in exam.wanted.items()}
-    items = top.items
-    out = _recall(wanted, items) | _errors(wanted, items[:, :50])
-    retrievable = np.zeros(len(exam.day.items), np.bool_)
-    retrievable[top.rows[top.rows >= 0]] = True
+    out = _recall(wanted, top.items)
+    new_users = {}
+    if exam.new_users is not None:
+        new = exam.new_users[exam.users[top.who]]
+        named = (name for name in out if "recall@" in name)
+        new_users = {f"{name}.{NEW_USERS}": np.where(new, out[name], np.nan) for name in named}
     kinds: dict[str, Floats] = {}
     if exam.seen is not None:
         kinds |= {"seen": exam.seen.astype(np.float64), "new": (~exam.seen).astype(np.float64)}
     if exam.exposures:
         kinds["snips"] = metrics.inverse_propensity(exam.day.item_events)
     for label, those in wanted.items():
-        relevant = those.indptr, those.items
-        if (most := metrics.ceiling(relevant, retrievable)) is not None:
-            out[f"{label}.ceiling"] = most
         for kind, weight in kinds.items():
-            found = metrics.weighted_recall(items, relevant, weight[those.items])
-            out |= {f"{label}.recall@{k}.{kind}": value for k, value in found.items()}
-    return out | _found_for_new(exam, top)
+            found = metrics.weighted_recall(top.items, (those.indptr, those.items), weight[those.items])
+            out |= {f"{label}.recall@{k}.{kind}": values for k, values in found.items()}
+    return out | new_users
 
 
-def _found_for_new(exam: Exam, top: Retrieved) -> dict[str, float]:
-    """How much of what new users wanted is in their top."""
-    if exam.new_users is None:
-        return {}
-    new = np.flatnonzero(exam.new_users[exam.users[top.who]])
-    found = _recall({label: those.take(top.who[new]) for label, those in exam.wanted.items()}, top.items[new])
-    return {f"{name}.{NEW_USERS}": value for name, value in found.items() if "recall@" in name}
-
-
-def _recall(wanted: dict[str, Wanted], items: Ints, ks: tuple[int, ...] = KS) -> dict[str, float]:
-    """How much of what was wanted is in the top [U, K] item rows; -1 is an item that the day does not have."""
+def _ceilings(exam: Exam, top: Retrieved) -> dict[str, float]:
+    """How much of what was wanted could be in a top."""
+    retrievable = np.zeros(len(exam.day.items), np.bool_)
+    retrievable[top.rows[top.rows >= 0]] = True
     out: dict[str, float] = {}
-    for label, those in wanted.items():
-        found = metrics.retrieval(items, (those.indptr, those.items), those.seconds, ks)
-        out |= {name if name.startswith("time") else f"{label}.{name}": value for name, value in found.items()}
+    for label, those in exam.wanted.items():
+        own = those.take(top.who)
+        if (most := metrics.ceiling((own.indptr, own.items), retrievable)) is not None:
+            out[f"{label}.ceiling"] = most
     return out
 
 
-def _errors(wanted: dict[str, Wanted], items: Ints) -> dict[str, float]:
-    """The standard errors over users of recall@50 of the top [U, 50] item rows."""
-    out = {f"{label}.recall@50.se": share_error(items, those.indptr, those.items) for label, those in wanted.items()}
-    for those in (w for w in wanted.values() if w.seconds is not None):
-        out["time_recall@50.se"] = share_error(items, those.indptr, those.items, those.seconds)
-    return {name: error for name, error in out.items() if error is not None}
+def _recall(wanted: dict[str, Wanted], items: Ints, ks: tuple[int, ...] = KS) -> dict[str, Floats]:
+    """How much of what each user [U] wanted is in their top [U, K] item rows; -1 is an item that the day does not
+    have."""
+    out: dict[str, Floats] = {}
+    for label, those in wanted.items():
+        found = metrics.retrieval_of_each(items, (those.indptr, those.items), those.seconds, ks)
+        out |= {name if name.startswith("time") else f"{label}.{name}": values for name, values in found.items()}
+    return out
 
 
 def _spread(top: Retrieved) -> dict[str, float]:
@@ -194,8 +233,9 @@ def _user_ids(exam: Exam, who: Ints) -> Ints:
     return exam.day.users[ID].gather(exam.users[who]).to_numpy()
 
 
-def _worth(truth: Truth | None, exam: Exam, top: Retrieved, ks: tuple[int, ...] = KS) -> dict[str, float]:
-    """Expected click rate, long-read rate and read seconds of the top items, mean over users; without a truth none."""
+def _worth(truth: Truth | None, exam: Exam, top: Retrieved, ks: tuple[int, ...] = KS) -> dict[str, Floats]:
+    """Expected click rate, long-read rate and read seconds of each user's [U] top items, the mean of these; without a
+    truth none."""
     if truth is None or not len(top.ids):
         return {}
     users, there = _user_ids(exam, top.who), top.places >= 0
@@ -209,13 +249,13 @@ def _worth(truth: Truth | None, exam: Exam, top: Retrieved, ks: tuple[int, ...] 
         parts["click_rate"].append(truth.click_rate(*pairs))
         if exam.threshold is not None:
             parts["long_read_rate"].append(truth.long_read_rate(*pairs, exam.threshold))
-    values = {name: np.concatenate(part) for name, part in parts.items()}
-    return {
-        f"{name}@{k}": float(value[:, :k][there[:, :k]].mean())
-        for name, value in values.items()
-        for k in ks
-        if there[:, :k].any()
-    }
+    out: dict[str, Floats] = {}
+    for name, part in parts.items():
+        value = np.where(there, np.concatenate(part), 0.0)
+        for k in ks:
+            count = there[:, :k].sum(1)
+            out[f"{name}@{k}"] = np.where(count > 0, value[:, :k].sum(1) / np.maximum(count, 1), np.nan)
+    return out
 
 
 def _bounds(truth: Truth, exam: Exam) -> Iterator[tuple[str, Retrieved]]:

@@ -44,20 +44,30 @@ class Scored:
     """by ranker"""
 
 
-def score_rows(exam: Exam, rankers: Mapping[str, Ranker], log: RunLog = SILENT) -> Scored:
-    """What every ranker scores the measured rows, block by block."""
+def score_rows(
+    exam: Exam, rankers: Mapping[str, Ranker], log: RunLog = SILENT, known: Mapping[str, Scores] | None = None
+) -> Scored:
+    """What every ranker scores the measured rows, block by block; one that has two names once.
+
+    Args:
+        known: scores that need not be computed again, by ranker.
+    """
     rows: list[Observed] = []
-    parts: dict[str, list[Scores]] = {name: [] for name in rankers}
+    known = known or {}
+    rankers = {name: ranker for name, ranker in rankers.items() if name not in known}
+    first = {name: next(n for n in rankers if rankers[n] is ranker) for name, ranker in rankers.items()}
+    parts: dict[str, list[Scores]] = {name: [] for name in first.values()}
     events = int(exam.day.user_events[exam.row_users].sum())
-    with log.progress(f"evaluation {exam.day.day}: scoring rows", events * len(rankers)) as progress:
+    with log.progress(f"evaluation {exam.day.day}: scoring rows", events * len(parts)) as progress:
         for sample in exam.samples():
             rows.append(sample.observed)
-            for name, ranker in rankers.items():
+            for name, each in parts.items():
                 progress.at(name)
-                parts[name].append(_scores(ranker, sample))
+                each.append(_scores(rankers[name], sample))
                 progress.step(len(sample.exposed))
     observed = Observed.concat(rows)
-    return Scored(observed, {name: Scores.concat(parts.pop(name)) for name in rankers})
+    scores = {name: Scores.concat(each) for name, each in parts.items()}
+    return Scored(observed, {name: scores[one] for name, one in first.items()} | dict(known))
 
 
 def on_rows(exam: Exam, rankers: Mapping[str, Ranker], scored: Scored) -> dict[str, float]:

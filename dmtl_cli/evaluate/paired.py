@@ -44,24 +44,19 @@ def auc_error(y: Array, score: Array, group: Array, weight: Array) -> float | No
     return None if gain is None else gain[1]
 
 
-def share_error(top: Array, indptr: Array, items: Array, weight: Array | None = None) -> float | None:
-    """The standard error over users of recall: of the mean of what share of each user's weight is in their top.
+def mean_error(values: Floats) -> float | None:
+    """The standard error of the mean of some users' numbers [U]; NaN is a user who has none.
 
-    Args:
-        top: [U, K] item rows, -1 for none.
-        indptr, items: user u wanted the distinct items[indptr[u]:indptr[u + 1]].
-        weight: [N] of each wanted item; default 1 each. Users without any are left out.
+    Where all are alike (a few users of whom nobody found anything) their spread says nothing of the next user's: then
+    it is what one user counts.
 
     Returns:
-        None with fewer than two such users.
+        None with fewer than two users who have one.
     """
-    owner = np.repeat(np.arange(len(top)), np.diff(indptr))
-    w = np.ones(len(items)) if weight is None else np.nan_to_num(weight.astype(np.float64))
-    hit = (top[owner] == items[:, None]).any(1)
-    whole = np.bincount(owner, w, len(top))
-    some = whole > 0
-    share = np.bincount(owner, w * hit, len(top))[some] / whole[some]
-    return float(share.std(ddof=1) / np.sqrt(len(share))) if len(share) > 1 else None
+    there = values[~np.isnan(values)]
+    if len(there) < 2:
+        return None
+    return float(there.std(ddof=1) / np.sqrt(len(there))) or 1 / len(there)
 
 
 def _won(y: Array, score: Array, w: Floats) -> Floats:

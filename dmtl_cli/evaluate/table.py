@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dmtl_cli.evaluate.lists import LISTS
-from dmtl_cli.evaluate.on_catalogue import FEW, TRADED
+from dmtl_cli.evaluate.on_catalogue import FEW, FRESH, TRADED
 from dmtl_cli.evaluate.rankers import PREFERENCE
 from dmtl_cli.evaluate.settings import BASELINES, EVALUATED, HISTORIES, JOINT, PLAIN, TAUGHT, UNTAUGHT
 from dmtl_cli.student.kappa import GRID
@@ -43,6 +43,8 @@ class Table:
     """seconds per day that training and exporting a student took: from the logs, so not part of what is published"""
     evaluations: list[str] = field(default_factory=list)
     """the published runs that the numbers are from"""
+    measured: list[Mapping[str, int]] = field(default_factory=list)
+    """`rows` of the base's evaluations: how many users there were, and are measured"""
     refused: dict[str, str] = field(default_factory=dict)
     """why a setting has no student, on some days or at all"""
 
@@ -100,7 +102,8 @@ class Table:
 
     def error(self, model: str, metric: str) -> float | None:
         """The standard error over users; None where there is none, or several seeds tell more."""
-        found = self.seeds(model, f"{metric}.se")
+        plain = metric.removesuffix(f".{FRESH}")
+        found = self.seeds(model, f"{metric}.se" if plain == metric else f"{plain}.se.{FRESH}")
         return found[0] if len(found) == 1 else None
 
     def transfer(self) -> dict[str, float]:
@@ -158,10 +161,20 @@ class Table:
         shown = [m for m in wanted if any(self.seeds(name, m) for name in self.models)]
         rows = [[name, *(self._text(name, m) for m in shown)] for name in self.models]
         moved = [f"{m} {share:.3f}" for m, share in self.transfer().items() if m in SHOWN]
-        notes = [self._populations(), self.best_lists(), self.trade()]
+        notes = [self._sample(), self._populations(), self.best_lists(), self.trade()]
         notes += [f"not made: {name}: {why}" for name, why in self.refused.items()]
         notes += [f"transfer of {PLAIN} -> student_teacher: {', '.join(moved)}"] if moved else []
         return "\n\n".join([_markdown(["model", *shown], rows), *filter(None, notes)])
+
+    def _sample(self) -> str:
+        """How many users the rows are of, where those are not all; summed over days and seeds."""
+        there, taken, few = (
+            sum(rows.get(name, 0) for rows in self.measured) for name in ("active_users", "users", "teacher_users")
+        )
+        if taken == there == few:
+            return ""
+        some = f"retrieval is measured for {taken:,} of {there:,} users, that of teachers for {few:,}"
+        return f"{some}: as evaluate.share and max_users allow"
 
     def _populations(self) -> str:
         """What a reader must know before they compare two rows; empty where all rows are alike."""
@@ -170,7 +183,7 @@ class Table:
         if PREFERENCE in self.numbers and alone:
             notes.append(f"{', '.join(alone)} did not learn what is shown: their like is {PREFERENCE}, not student")
         if self.fewer:
-            notes.append("teachers retrieve for evaluate.teacher_users of the other rows' users")
+            notes.append("teachers retrieve for some of the other rows' users: beside them stand the students' .few")
         lists = [n for n in (*HISTORIES, *LISTS) if self.seeds(n, "coverage@50")]
         if lists:
             share = "coverage@50: the share of the items that a row can retrieve which are in the top 50 of any user"
@@ -203,7 +216,7 @@ class Table:
             for kappa in curves[metrics[0]]
         ]
         served = [f"served: {self._text('student', 'kappa')}"]
-        served += [self._text("student", m).partition(" ±")[0] for m in metrics]  # as the rows by kappa are
+        served += [self._text("student", m) for m in metrics]
         return _markdown(["kappa", *metrics], [*rows, served])
 
     def whole(self) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Generic, Literal
 
 import numpy as np
@@ -154,8 +154,7 @@ class Batcher:
         """The rows as tensors, with labels of the same type."""
         n, move, side = len(rows), partial(to_device, self.device), partial(side_of, device=self.device)
         share = self.ranks.slice(n) if self.by == "rows" else slice(0, n)
-        features = rows.features if rows.features is not None else pl.DataFrame({"": np.zeros(n)})
-        user, user_index, users = self._users(rows.user, share, features)
+        user, user_index, users = self._users(rows, share)
         items, item_index, mine = self._distinct(rows.item, share)
         item = self._with_oov(self.tables.items.take(items[mine]), "item", len(items), mine)
         context = self._context(rows.features, n, share)
@@ -171,12 +170,14 @@ class Batcher:
             (users, len(items)),
         )
 
-    def _users(self, user: Ints, share: slice, features: pl.DataFrame) -> tuple[Encoded, Ints, int]:
+    def _users(self, rows: Rows[Any], share: slice) -> tuple[Encoded, Ints, int]:
         """The users that this rank encodes, each row's place among the batch's, and how many the batch has."""
+        user = rows.user
         if not self.user_events:
             users, index, mine = self._distinct(user, share)
             return self._with_oov(self.tables.users.take(users[mine]), "user", len(users), mine), index, len(users)
         # part of a user changes with the event: no two rows share it
+        features = rows.features if rows.features is not None else pl.DataFrame({"": np.zeros(len(user))})
         entity, now = self.tables.users.take(user[share]), self.encoder.encode(features[share], "user", True)
         joined = Encoded(
             np.concatenate([entity.ids, now.ids], 1),
@@ -189,12 +190,17 @@ class Batcher:
         """What each row of this rank's share has beside its user and its item; hidden where there are no features, and
         where training drops it."""
         if features is None:
-            return hidden_context(self.encoder, share.stop - share.start)
+            return self._hidden.take(np.zeros(share.stop - share.start, np.int64))
         encoded = self._with_oov(self.encoder.encode(features[share], "context"), "context", n, share)
         known = np.ones(len(encoded), np.bool_)
         if self.context_dropout and self.rng is not None and has_context(self.encoder):
             known = (self.rng.random(n) >= self.context_dropout)[share]
         return with_known(encoded, known)
+
+    @cached_property
+    def _hidden(self) -> Encoded:
+        """One row's context that is not known."""
+        return hidden_context(self.encoder, 1)
 
     def _distinct(self, rows: Ints, share: slice) -> tuple[Ints, Ints, slice | Ints]:
         """The batch's distinct values; each row's place among those of this rank; which of them are this rank's."""

@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
 
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.nn.optimizers import Optimizers
@@ -73,6 +72,9 @@ def save(
 
 def _unsharded(table: ShardedTable, scratch: Path) -> dict[str, Tensor]:
     """All rows of a sharded table and its accumulators, on rank 0; nothing on the others."""
+    # imports torch's sharded tensors and sympy: a second, which one process does without
+    from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of TorchRec's tensor type, and of one process that reads everything
         state_dict_saver.save(table.state, checkpoint_id=scratch / "sharded")

@@ -10,9 +10,9 @@ import itertools
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dmtl_cli.nn.kernels.products import Linear, linear
 from dmtl_cli.nn.table import EmbeddingTable
 
 
@@ -68,7 +68,7 @@ def mlp(width: int, hidden_units: tuple[int, ...], *, last_relu: bool) -> nn.Seq
     """Linear layers with ReLU between; after the last one only if `last_relu`."""
     layers: list[nn.Module] = []
     for k, (fan_in, fan_out) in enumerate(itertools.pairwise((width, *hidden_units))):
-        layers.append(nn.Linear(fan_in, fan_out))
+        layers.append(Linear(fan_in, fan_out))
         if last_relu or k + 1 < len(hidden_units):
             layers.append(nn.ReLU())
     return nn.Sequential(*layers)
@@ -83,7 +83,7 @@ class TowerLayers(nn.Sequential):
         super().__init__(*mlp(width, hidden_units, last_relu=False))
         self.wide = wide and len(hidden_units) > 1
         if self.wide:
-            self[-1] = nn.Linear(width + hidden_units[-2], hidden_units[-1])
+            self[-1] = Linear(width + hidden_units[-2], hidden_units[-1])
 
     @property
     def last(self) -> nn.Linear:
@@ -123,7 +123,7 @@ class SplitLinear(nn.Module):
 
     def part(self, k: int, x: Tensor, *, bias: bool = False) -> Tensor:
         """[N, width_k] -> [N, K]."""
-        return F.linear(x, self.weights[k], self.bias if bias else None)
+        return linear(x, self.weights[k], self.bias if bias else None)
 
     def row_weight(self, k: int) -> Tensor:
         """[K, width_k + width_k+1 + ...]: weights of part k and those after it, which no rows share."""

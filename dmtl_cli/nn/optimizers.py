@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.training import Training
+from dmtl_cli.nn.eager import EagerAdam
 from dmtl_cli.nn.sharded import Fused, ShardedTable
 from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.nn.table_optimizers import RowWiseAdagrad, TableAdam
@@ -23,7 +24,7 @@ _FAST_RATE = 10.0
 class Optimizers:
     """The optimizers of the dense weights and of the embedding table."""
 
-    dense: torch.optim.Adam
+    dense: EagerAdam
     table: RowWiseAdagrad | TableAdam | Fused
 
     @staticmethod
@@ -34,7 +35,7 @@ class Optimizers:
             {"params": [p for n, p in named if n not in _FAST], "lr": config.learning_rate},
             {"params": [p for n, p in named if n in _FAST], "lr": config.learning_rate * _FAST_RATE},
         ]
-        dense = torch.optim.Adam([g for g in groups if g["params"]], lr=config.learning_rate, fused=True)
+        dense = EagerAdam([g for g in groups if g["params"]], lr=config.learning_rate, fused=True)
         table.sparse = config.embedding_optimizer != "adam"
         if isinstance(table, ShardedTable):
             if not table.sparse:

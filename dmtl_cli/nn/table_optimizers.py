@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
+from dmtl_cli.nn.eager import EagerAdam, EagerOptimizer
+
 EPS = 1e-8
 
 
-class RowWiseAdagrad(torch.optim.Optimizer):
+class RowWiseAdagrad(EagerOptimizer):
     """One accumulator per row: a += mean(g^2), w -= lr g / (sqrt(a) + eps).
 
     The rule of FBGEMM's EXACT_ROWWISE_ADAGRAD (Mudigere et al., ISCA 2022). Only rows with a gradient are read or
@@ -51,7 +53,7 @@ class RowWiseAdagrad(torch.optim.Optimizer):
                 p.index_add_(0, rows, values * (-group["lr"] / (a.sqrt() + group["eps"])).unsqueeze(1))
 
 
-class TableAdam(torch.optim.Adam):
+class TableAdam(EagerAdam):
     """Adam over whole tables, for comparison: every row has its moments, and each step updates all of them."""
 
     def __init__(self, params: Iterable[nn.Parameter], lr: float) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 import datetime as dt
 import hashlib
 import json
+import math
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +28,14 @@ def as_json(value: object) -> Any:
         raise TypeError(f"a manifest or key cannot hold a {type(other).__name__}")
 
     return json.loads(json.dumps(value, allow_nan=False, default=text))
+
+
+def _finite(number: str) -> float:
+    """A number of JSON. Raises ValueError for NaN, infinity and what is too large to be told from it."""
+    found = float(number)
+    if not math.isfinite(found):
+        raise ValueError(f"{number} is not finite")
+    return found
 
 
 def canonical(value: object) -> str:
@@ -81,7 +90,7 @@ class Manifest:
         with reading(path):
             raw = path.read_bytes()
         try:
-            document = as_json(json.loads(raw))
+            document = json.loads(raw, parse_float=_finite, parse_constant=_finite)
         except (ValueError, RecursionError) as error:
             raise UserError(f"{path}: not a manifest: {error}", RERUN) from None
         if not isinstance(document, dict):

@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, SupportsFloat
 
-from tqdm import tqdm
-
 if TYPE_CHECKING:
     from dmtl_cli.runs.manifest import Manifest
 
@@ -116,6 +114,8 @@ class RunLog:
         text = f"{self.place}: {text}" if self.place else text
         self.write("say", text=text)
         if sys.stderr.isatty() and not self.quiet:
+            from tqdm import tqdm
+
             tqdm.write(self.paint(text), file=sys.stderr)
 
     @contextmanager
@@ -133,6 +133,8 @@ class RunLog:
 
         Without a total it is a clock. It ticks while a step is long.
         """
+        from tqdm import tqdm  # its import takes as long as all of --help
+
         shown = f"{self.place}: {what}" if self.place else what
         form = _CLOCK if total is None else _BAR if unit == "step" else None
         off = True if self.quiet else None

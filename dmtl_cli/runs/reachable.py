@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import dataclasses
 import datetime as dt
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -54,10 +55,13 @@ class Runs:
         return self._current[stage, day]
 
     def manifest(self, run: Path) -> Manifest:
-        """Raises UserError as `Manifest.read` does."""
+        """A run's manifest without its config, which is most of it: hundreds of days are kept here.
+
+        Raises UserError as `Manifest.read` does.
+        """
         if run not in self._manifests:
             try:
-                self._manifests[run] = Manifest.read(run / MANIFEST)
+                self._manifests[run] = dataclasses.replace(Manifest.read(run / MANIFEST), config={})
             except UserError as e:
                 self._manifests[run] = e
         found = self._manifests[run]

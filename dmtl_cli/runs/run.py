@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import functools
 import hashlib
 import importlib.metadata
 import platform
@@ -20,6 +21,7 @@ import torch
 from dmtl_cli import __version__
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.schema import Config
+from dmtl_cli.runs.allocator import keep_freed_memory
 from dmtl_cli.runs.artifact import Publication, publish, up_to_date
 from dmtl_cli.runs.contents import check_facts
 from dmtl_cli.runs.determinism import make_deterministic
@@ -33,6 +35,13 @@ from dmtl_cli.runs.recipe import Recipe
 from dmtl_cli.runs.workspace import Workspace
 
 Parent = tuple[Path, Manifest]
+_LIBRARIES = ("torch", "numpy", "polars", "pyarrow", "onnx", "onnxruntime", "safetensors")
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    """Those of the libraries whose numbers may differ from version to version."""
+    return {name: importlib.metadata.version(name) for name in _LIBRARIES}
 
 
 def distinct(parents: Iterable[Parent]) -> list[Parent]:
@@ -105,6 +114,7 @@ class Run:
         elif name == "cuda" and not torch.cuda.is_available():
             raise UserError("device: cuda, but torch sees no GPU", "use --device cpu or auto", Exit.NO_DEVICE)
         torch.set_num_threads(config.threads)
+        keep_freed_memory()
         make_deterministic(name)
         device = torch.device(name, ranks.local) if name == "cuda" and ranks.size > 1 else torch.device(name)
         if device.index is not None:
@@ -123,11 +133,10 @@ class Run:
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
 
     def versions(self) -> dict[str, str]:
-        named = ("torch", "numpy", "polars", "pyarrow", "onnx", "onnxruntime", "safetensors")
         return {
             "dmtl": __version__,
             "python": ".".join(platform.python_version_tuple()[:2]),
-            **{name: importlib.metadata.version(name) for name in named},
+            **_versions(),
             "device": self.device.type,
             "cpu": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
             **({"ranks": str(self.ranks.size)} if self.ranks.size > 1 else {}),

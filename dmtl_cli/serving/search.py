@@ -10,6 +10,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 _PRODUCTS = 1 << 24  # dot products in memory at a time: 64 MB
+_BLOCK = 64  # scores whose largest is looked at first, where there are many
 
 
 class Pairs(NamedTuple):
@@ -66,6 +67,8 @@ def best_k(scores: npt.NDArray[Any], k: int) -> npt.NDArray[np.int64]:
     k = min(k, scores.shape[1])
     if not k:
         return np.zeros((len(scores), 0), np.int64)
+    if scores.shape[1] >= 8 * k * _BLOCK:
+        return np.stack([_best_of_many(row, k) for row in scores]) if len(scores) else np.zeros((0, k), np.int64)
     part = np.argpartition(-scores, k - 1, axis=1)[:, :k]
     least = np.take_along_axis(scores, part[:, k - 1 :], 1)
     for row in np.flatnonzero((scores >= least).sum(1) > k):  # equal to the last kept, but left out
@@ -73,3 +76,12 @@ def best_k(scores: npt.NDArray[Any], k: int) -> npt.NDArray[np.int64]:
     part = np.sort(part, 1)
     order = np.argsort(-np.take_along_axis(scores, part, 1), axis=1, kind="stable")
     return np.take_along_axis(part, order, 1).astype(np.int64)
+
+
+def _best_of_many(row: npt.NDArray[Any], k: int) -> npt.NDArray[np.int64]:
+    """`best_k` of one row, several times as fast on many scores: k blocks have a score of at least the k-th largest of
+    the blocks' largest, so no smaller one is among the best."""
+    blocks = len(row) // _BLOCK
+    most = row[: blocks * _BLOCK].reshape(blocks, _BLOCK).max(1)
+    there = np.flatnonzero(row >= np.partition(most, blocks - k)[blocks - k])
+    return there[np.argsort(-row[there], kind="stable")[:k]]

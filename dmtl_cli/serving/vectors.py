@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dmtl_cli.config.export import Numbers
+from dmtl_cli.data.log.numbers import arrow
 from dmtl_cli.runs.contents import decoding
 from dmtl_cli.runs.keyed import KEY, with_key
 from dmtl_cli.serving.search import Floats
@@ -68,12 +69,12 @@ def write(folder: Path, ids: pl.Series, stored: Stored, key: str = "") -> None:
         ids: [I]
     """
     width = stored.vector.shape[1]
-    flat = pa.array(np.ascontiguousarray(stored.vector).reshape(-1))
+    flat = arrow(np.ascontiguousarray(stored.vector).reshape(-1))
     columns = {
         "item_id": ids.to_arrow(compat_level=pl.CompatLevel.oldest()),
         "vector": pa.FixedSizeListArray.from_arrays(flat, width),
     }
-    columns |= {} if stored.scale is None else {"scale": pa.array(stored.scale)}
+    columns |= {} if stored.scale is None else {"scale": arrow(stored.scale)}
     table = pa.table(columns)
     split = [] if stored.scale is not None else ["vector.list.element"]  # of one byte a number nothing is split
     pq.write_table(

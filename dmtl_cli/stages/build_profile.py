@@ -108,7 +108,8 @@ def _build(
     today = read.get(day) or log.read(day, publication.tmp)
     known = Profile.open(parent[0]) if parent else None
     keep = run.config.profile.keep_days
-    done = update(known, today, plan, threshold, keep, publication.tmp, publication.path)
+    with run.log.progress(f"profile {day}"):
+        done = update(known, today, plan, threshold, keep, publication.tmp, publication.path)
     exposures = run.config.data.events.click is not None
     measures = day_measures(today, threshold, exposures, None if known is None else done)
     measures += window_measures(d for d in read.values() if d is not today)

@@ -11,7 +11,7 @@ import datetime as dt
 import json
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +21,11 @@ from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.extras import install
 from dmtl_cli.data.log.converted import conversions
 from dmtl_cli.data.log.reader import Log
+from dmtl_cli.evaluate.budget import Pace
 from dmtl_cli.evaluate.figure import can_draw, draw
 from dmtl_cli.evaluate.history import IALS, PastReads, has_implicit
 from dmtl_cli.evaluate.settings import BESIDE, HISTORIES, JOINT, Cell, Load, cells
+from dmtl_cli.evaluate.shared import Shared
 from dmtl_cli.evaluate.table import Table
 from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.progress import RunLog
@@ -33,6 +35,7 @@ from dmtl_cli.stages.evaluate import evaluate, evaluate_history
 from dmtl_cli.stages.run import ALL, Stages, learn_day
 from dmtl_cli.stages.train_joint import train_joint
 from dmtl_cli.tune.carried import STAGE as TUNE
+from dmtl_cli.tune.carried import tuned
 from dmtl_cli.tune.table import word
 
 Holding = Callable[[Workspace], AbstractContextManager[None]]
@@ -71,6 +74,7 @@ def compare(
     _require_student(run, measured[0])
     for d in measured:  # before hours of training
         Log(run.config.data, (), converted=conversions(run.config.workspace)).find(d)
+    exams = _Exams(measured, {d: Pace.of(tuned(run, d).config) for d in measured})
     chain = [d for d in run.ws.days("teacher") if d < day]
     bases = [_base(run, seed, load) for seed in seeds or [run.config.seed]]
     cells_of = [cells(base.config, load, settings or {}, beside) for base in bases]  # all, before any work
@@ -82,9 +86,19 @@ def compare(
         for base, others in zip(bases, cells_of, strict=True):
             own = aside if base is run else base
             with nullcontext() if own is aside else holding(own.ws):
-                _compare_seed(base, own, others, holding, chain, measured, table, at, joint=JOINT in beside)
-        _measure_histories(bases[0], holding, chain, measured, table, beside)
+                _compare_seed(base, own, others, holding, chain, exams, table, at, joint=JOINT in beside)
+        _measure_histories(bases[0], holding, chain, exams, table, beside)
         return _publish(aside, measured, [base.config.seed for base in bases], table), table
+
+
+@dataclass(frozen=True)
+class _Exams:
+    """The measured days, and what makes every setting's evaluation of one the same exam."""
+
+    days: list[dt.date]
+    paces: dict[dt.date, Pace]
+    """of the chain that is served: another setting's own would have other users measured"""
+    shared: Shared = field(default_factory=Shared)
 
 
 class _Places:
@@ -105,7 +119,7 @@ def _compare_seed(
     others: list[Cell],
     holding: Holding,
     chain: list[dt.date],
-    measured: list[dt.date],
+    exams: _Exams,
     table: Table,
     at: _Places,
     *,
@@ -118,17 +132,17 @@ def _compare_seed(
     """
     with at("student", base):
         _learn(replace(base, frozen=writing is not base), chain, ALL, "student", table)
-        _measure(writing, "student", measured, table)
+        _measure(writing, "student", exams, table)
     for cell in others:
         own = replace(base, config=cell.config, ws=_below(base.ws, cell.folder, cell.shared))
         with holding(own.ws), at(cell.name, base):
-            _try(own, cell, chain, measured, table)
+            _try(own, cell, chain, exams, table)
     if joint and base.config.student.distill.w_kd:
         own = replace(base, ws=_below(base.ws, JOINT, ALL | {"profile", JOINT}))
         with holding(own.ws), at(JOINT, base):
             for d in chain:
                 train_joint(writing, d)
-            _measure(own, JOINT, measured, table)
+            _measure(own, JOINT, exams, table)
 
 
 def _require_student(run: Run, first: dt.date) -> None:
@@ -158,12 +172,12 @@ def _base(run: Run, seed: int, load: Load) -> Run:
     return replace(run, config=load([f"seed={seed}"]), ws=Workspace(run.ws.root / "compare" / f"seed={seed}"))
 
 
-def _try(own: Run, cell: Cell, chain: list[dt.date], measured: list[dt.date], table: Table) -> None:
+def _try(own: Run, cell: Cell, chain: list[dt.date], exams: _Exams, table: Table) -> None:
     """Learns and measures a baseline or a setting."""
     _learn(own, chain, ALL - cell.shared, cell.name, table)
-    _measure(own, cell.name, measured, table, teacher="teacher" not in cell.shared)
+    _measure(own, cell.name, exams, table, teacher="teacher" not in cell.shared)
     if cell.name not in table.numbers:
-        table.refused.setdefault(cell.name, f"it has no student before {measured[0]}")
+        table.refused.setdefault(cell.name, f"it has no student before {exams.days[0]}")
 
 
 def _below(ws: Workspace, folder: str, shared: Stages) -> Workspace:
@@ -185,12 +199,14 @@ def _learn(run: Run, chain: list[dt.date], stages: Stages, name: str, table: Tab
         table.refused[name] = f"{len(refused)} of {len(chain)} days, the last: {refused[-1]}"
 
 
-def _measure(run: Run, name: str, days: list[dt.date], table: Table, *, teacher: bool = False) -> None:
+def _measure(run: Run, name: str, exams: _Exams, table: Table, *, teacher: bool = False) -> None:
     """Evaluates one model and seed on every day; adds its metrics, those of a `teacher` of its own too, and what its
     last student says of its rows."""
     served = JOINT if name == JOINT else "export"
-    results = [evaluate(run, d, served, beside=name == "student") for d in days]
+    days, beside = exams.days, name == "student"
+    results = [evaluate(run, d, served, beside=beside, pace=exams.paces[d], shared=exams.shared) for d in days]
     table.evaluations += [f"{name} {r.day} {r.run_id}" for r in results]
+    table.measured += [r.rows for r in results] if beside else []
     table.add_evaluations(name, [r.metrics for r in results], teacher=teacher)
     student = run.newest("student", days[-1]) if name != JOINT else None
     if student is not None:
@@ -204,7 +220,7 @@ def _measure(run: Run, name: str, days: list[dt.date], table: Table, *, teacher:
 
 
 def _measure_histories(
-    base: Run, holding: Holding, chain: list[dt.date], measured: list[dt.date], table: Table, wanted: Collection[str]
+    base: Run, holding: Holding, chain: list[dt.date], exams: _Exams, table: Table, wanted: Collection[str]
 ) -> None:
     """Evaluates models of the long reads of the days before each measured one that the chain learned. They take no
     setting from the config, and are measured once, whatever the number of seeds."""
@@ -216,7 +232,10 @@ def _measure_histories(
     for name in (h for h in HISTORIES if h in wanted and (h != IALS or has_implicit())):
         own = replace(base, ws=_below(base.ws, name, ALL | {"profile"}), frozen=False)
         with holding(own.ws), base.log.at(name):
-            results = [evaluate_history(own, day, name, [d for d in learned if d < day], past) for day in measured]
+            results = [
+                evaluate_history(own, day, name, [d for d in learned if d < day], past, exams.paces[day])
+                for day in exams.days
+            ]
         table.evaluations += [f"{name} {r.day} {r.run_id}" for r in results]
         table.add_evaluations(name, [r.metrics for r in results])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from dmtl_cli.data.days import Days
 from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.profile.stored import Profile
 from dmtl_cli.evaluate import history
+from dmtl_cli.evaluate.budget import Pace
 from dmtl_cli.evaluate.curves import curves_of, write_curves
 from dmtl_cli.evaluate.doubts import below_lists, below_regression, far_from_clicks
 from dmtl_cli.evaluate.exam import Exam
@@ -25,46 +27,61 @@ from dmtl_cli.evaluate.lists import POPULARITY, ItemList, impersonal, known_coun
 from dmtl_cli.evaluate.on_catalogue import FRESH, on_catalogue, over_kappa, retrieve
 from dmtl_cli.evaluate.on_rows import on_rows, score_rows
 from dmtl_cli.evaluate.rankers import PREFERENCE, REGRESSION, Ranker, RegressionRanker, StudentRanker, TeacherRanker
+from dmtl_cli.evaluate.shared import Shared
 from dmtl_cli.evaluate.truth import Truth, load_truth
 from dmtl_cli.runs.artifact import Publication
+from dmtl_cli.runs.manifest import Manifest
 from dmtl_cli.runs.ranks import ALONE, Ranks
 from dmtl_cli.runs.run import Draft, Parent, Result, Run, distinct
 from dmtl_cli.tune.advised import slower
 from dmtl_cli.tune.carried import tuned
 
 
-def evaluate(run: Run, day: dt.date, served: str = "export", *, beside: bool = True) -> Result:
+def evaluate(
+    run: Run,
+    day: dt.date,
+    served: str = "export",
+    *,
+    beside: bool = True,
+    pace: Pace | None = None,
+    shared: Shared | None = None,
+) -> Result:
     """Measures the newest teacher and student before the day, and lists that are the same for all users.
 
     Args:
         served: the stage whose towers are measured; `joint` for the reference.
         beside: whether the newest teacher and lists are measured too, which another setting of a student leaves as
             they are.
+        pace: what a day's work costs, by which it is bounded how much is measured; default that of the run's config.
+        shared: what teachers scored before, and will have scored.
 
     Raises:
         NotDue: nothing was published before the day.
     """
     run = tuned(run, day)
     models = _newest(run, day, served)
+    pace, shared = pace or Pace.of(run.config), shared or Shared()
     truth, truth_files = load_truth(run.config.data.truth)
     log = Days(run, run.config.features)
     inputs, parents = log.inputs([day]) + truth_files, distinct([*models.parents, *log.parents([day])])
 
     def work(publication: Publication) -> Draft:
         read = _read(run, log, day, publication, run.ranks)
-        return _measure(run, read, models, truth, publication.path if beside else None)
+        exam = _exam(run, read, models, pace, truth)
+        return _measure(run, exam, models, truth, shared, publication.path if beside else None)
 
-    config = run.sections("evaluate") | ({} if beside else {"beside": False})
+    config = run.sections("evaluate") | {"pace": pace.described()} | ({} if beside else {"beside": False})
     return run.publish("evaluation", day, config, inputs, parents, work)
 
 
-def evaluate_history(run: Run, day: dt.date, name: str, days: list[dt.date], past: PastReads) -> Result:
+def evaluate_history(run: Run, day: dt.date, name: str, days: list[dt.date], past: PastReads, pace: Pace) -> Result:
     """Measures EASE or implicit ALS of the long reads of earlier days on what `evaluate` measures students on.
 
     Args:
         name: `history.EASE` or `history.IALS`.
         days: whose long reads it learns.
         past: the long reads of the log, kept from one call to the next.
+        pace: as of `evaluate`.
     """
     models = _newest(run, day, "export")
     truth, truth_files = load_truth(run.config.data.truth)
@@ -76,13 +93,13 @@ def evaluate_history(run: Run, day: dt.date, name: str, days: list[dt.date], pas
     numbers |= {"factors": history.FACTORS, "alpha": history.ALPHA} if name == history.IALS else {}
 
     def work(publication: Publication) -> Draft:
-        exam = _exam(run, _read(run, log, day, publication), models)
+        exam = _exam(run, _read(run, log, day, publication), models, pace, truth)
         with run.log.progress(f"{name} {day}: learning {len(days)} days"):
             reads = past.before(day, days, exam.threshold, publication.tmp)
             ranker = _history_ranker(run, name, exam.day, reads)
         return Draft(_rows(exam), on_catalogue(exam, retrieve(exam, {name: ranker}, run.log), truth))
 
-    config = run.sections("evaluate") | {"history": numbers}
+    config = run.sections("evaluate") | {"pace": pace.described(), "history": numbers}
     return run.publish("evaluation", day, config, inputs, parents, work, shared=False)
 
 
@@ -103,6 +120,10 @@ class _Models:
     @property
     def parents(self) -> list[Parent]:
         return [*self.named().values(), *([self.profile[0]] if self.profile else [])]
+
+    def teachers(self, names: Collection[str]) -> dict[str, Manifest]:
+        """The teachers among some names."""
+        return {n: parent[1] for n, parent in self.named().items() if n != "student" and n in names}
 
     @property
     def scorer(self) -> Parent:
@@ -131,43 +152,50 @@ def _read(run: Run, log: Days, day: dt.date, publication: Publication, ranks: Ra
         return log.read(day, publication.tmp, ranks)
 
 
-def _exam(run: Run, day: Day, models: _Models) -> Exam:
+def _exam(run: Run, day: Day, models: _Models, pace: Pace, truth: Truth | None) -> Exam:
     facts, exposures = models.scorer[1].facts, run.config.data.events.click is not None
     known = models.profile
     seen = seen_items(known[1], before(day.day), exposures=exposures) if known else None
     tasks = Tasks.named(facts["tasks"])
     users = known[1].ids("user") if known else None
-    return Exam.draw(day, facts["threshold_seconds"], tasks, exposures, run.config.evaluate, seen, users)
+    settings, threshold = run.config.evaluate, facts["threshold_seconds"]
+    # the worth of a list is defined for users who click nothing too
+    clicked_first = truth is None
+    return Exam.draw(day, threshold, tasks, exposures, settings, seen, users, pace=pace, clicked_first=clicked_first)
 
 
 def _rows(exam: Exam) -> dict[str, int]:
-    rows = {"events": len(exam.day), "users": len(exam.users), "items": len(exam.day.items)}
+    """How much of the day there is, and how much of it is measured."""
+    day = exam.day
+    rows = {"events": len(day), "users": len(exam.users), "items": len(day.items), "teacher_users": len(exam.few)}
+    active, rows_of = int((day.user_events > 0).sum()), int(day.user_events[exam.row_users].sum())
+    rows |= {"active_users": active, "measured_events": min(len(day), rows_of)}
     return rows if exam.new_users is None else rows | {"new_users": int(exam.new_users[exam.users].sum())}
 
 
-def _measure(run: Run, day: Day, models: _Models, truth: Truth | None, folder: Path | None) -> Draft:
+def _measure(run: Run, exam: Exam, models: _Models, truth: Truth | None, shared: Shared, folder: Path | None) -> Draft:
     """Measures the day.
 
     Args:
         folder: where to store what is drawn of it; None where the student alone is measured.
     """
-    exam = _exam(run, day, models)
-    rankers = _rankers(run, exam, models)
-    if folder is None:
-        rankers = {name: ranker for name, ranker in rankers.items() if name.startswith("student")}
-    scored = score_rows(exam, rankers, run.log)
+    rankers = _rankers(run, exam, models, beside=folder is not None)
+    keys = {name: shared.key(exam, parent.run_id) for name, parent in models.teachers(rankers).items()}
+    scored = score_rows(exam, rankers, run.log, {n: shared.scores[k] for n, k in keys.items() if k in shared.scores})
     numbers = on_rows(exam, rankers, scored)
     measured = dict(rankers)
-    if models.student:
-        rankers[FRESH] = StudentRanker(models.student, day, run, fresh=True)
-    tops = retrieve(exam, rankers, run.log)
+    if isinstance(student := rankers.get("student"), StudentRanker):
+        rankers[FRESH] = student.of_the_day()
+    tops = retrieve(exam, rankers, run.log, {n: shared.tops[k] for n, k in keys.items() if k in shared.tops})
+    for name, key in keys.items():
+        shared.keep(key, scored.by[name], tops[name])
     numbers |= on_catalogue(exam, tops, truth)
     if folder is not None and run.ranks.first:
         drawn = curves_of(exam, measured, scored, tops, _known_items(models, exam))
         if isinstance(teacher := rankers["teacher"], TeacherRanker):
-            drawn["features"] = features_of(day, teacher.teacher.encoder)
+            drawn["features"] = features_of(exam.day, teacher.teacher.encoder)
         write_curves(folder, drawn)
-    if isinstance(student := rankers.get("student"), StudentRanker):
+    if isinstance(student, StudentRanker):
         numbers |= over_kappa(exam, student, truth, run.log)
     if exam.threshold is not None:
         numbers["threshold.seconds"] = exam.threshold
@@ -181,7 +209,7 @@ def _doubts(run: Run, numbers: dict[str, float], tasks: Tasks, models: _Models) 
     if models.student is None:
         return out
     served = models.student[1].day
-    return [*out, *below_lists(numbers, served), *far_from_clicks(numbers, served)]
+    return out + (below_lists(numbers, served) or far_from_clicks(numbers, served))
 
 
 def _known_items(models: _Models, exam: Exam) -> pl.DataFrame | None:
@@ -194,20 +222,29 @@ def _known_items(models: _Models, exam: Exam) -> pl.DataFrame | None:
     return first.with_columns(pl.col("count").fill_null(0.0))
 
 
-def _rankers(run: Run, exam: Exam, models: _Models) -> dict[str, Ranker]:
+def _rankers(run: Run, exam: Exam, models: _Models, *, beside: bool) -> dict[str, Ranker]:
+    """The models of a day by name.
+
+    Args:
+        beside: whether to have more than the student and its teacher.
+    """
     day = exam.day
-    rankers: dict[str, Ranker] = {"teacher": TeacherRanker(models.teacher, day, run)}
-    if RegressionRanker.is_beside(models.teacher):
-        rankers[REGRESSION] = RegressionRanker(models.teacher, day, run)
-    lists = impersonal(models.profile[1], before(day.day), exposures=exam.exposures) if models.profile else {}
+    rankers: dict[str, Ranker] = {}
+    lists: dict[str, pl.DataFrame] = {}
+    if beside:
+        rankers["teacher"] = teacher = TeacherRanker(models.teacher, day, run)
+        if RegressionRanker.is_beside(models.teacher):
+            rankers[REGRESSION] = RegressionRanker(models.teacher, teacher)
+        lists = impersonal(models.profile[1], before(day.day), exposures=exam.exposures) if models.profile else {}
     if models.student:
         rankers["student"] = student = StudentRanker(models.student, day, run)
         if student.knows_shown:
             rankers[PREFERENCE] = student.at(0.0)
-        lists = {POPULARITY: student.export.clicks.rename({"item_id": "id", "clicks": "count"})} | lists
+        if beside:
+            lists = {POPULARITY: student.export.clicks.rename({"item_id": "id", "clicks": "count"})} | lists
     rankers |= {name: ItemList(scores, day) for name, scores in lists.items()}
     if models.student_teacher:
-        same = models.student_teacher[1].run_id == models.teacher[1].run_id
+        same = beside and models.student_teacher[1].run_id == models.teacher[1].run_id
         rankers["student_teacher"] = rankers["teacher"] if same else TeacherRanker(models.student_teacher, day, run)
     return rankers
 

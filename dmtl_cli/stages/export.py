@@ -61,6 +61,8 @@ def export_student(run: Run, day: dt.date, student: Parent) -> Result:
 def _sections(run: Run, *more: str) -> dict[str, Any]:
     """The parts of the config that an export depends on, and the version of the library that builds an index."""
     whole = run.sections("student", "export", *more)
+    if "evaluate" in whole:  # kappa is weighed on as many users as are named, whatever an evaluation costs
+        whole["evaluate"] = {k: v for k, v in whole["evaluate"].items() if k != "share"}
     if run.config.export.index == "exact":
         return whole
     return whole | {"export": whole["export"] | {"faiss": faiss_version()}}
@@ -147,8 +149,8 @@ def _read_back(
     """Whether the files say what the student says."""
     facts = score_facts(student, kappa)
     tables = {"user": read.users, "item": catalogue.served}
-    folder, scratch = publication.path, publication.tmp
-    return read_back(folder, scratch, catalogue.towers, encoder, tables, facts["scale"], facts["bias"], numbers)
+    folder = publication.path
+    return read_back(folder, catalogue.towers, encoder, tables, facts["scale"], facts["bias"], numbers)
 
 
 def _recall(run: Run, catalogue: Catalogue, encoder: Encoder, read: Day, threshold: float | None) -> list[Measure]:

@@ -6,17 +6,19 @@ import datetime as dt
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dmtl_cli.config.data import Data
 from dmtl_cli.config.days import between, parse_day
 from dmtl_cli.config.errors import Exit, UserError, printable
-from dmtl_cli.data.log.converted import conversions
-from dmtl_cli.data.log.now import Now, days_of, is_local
+from dmtl_cli.data.log.places import days_of, is_local
 from dmtl_cli.runs.latest import newest_export, there
 from dmtl_cli.runs.manifest import Manifest
 from dmtl_cli.runs.reachable import Runs, parents
 from dmtl_cli.runs.workspace import STAGES, Workspace
+
+if TYPE_CHECKING:
+    from dmtl_cli.data.log.now import Now
 
 COLUMNS = ("evaluation", "profile", "teacher", "scores", "rescores", "student", "export")
 _AHEAD = 31  # days shown after the last one where the log cannot say which it has
@@ -42,7 +44,7 @@ def status(ws: Workspace, data: Data, today: dt.date | None = None, *, inputs: b
     refusals = _refusals(ws)
     gaps, first = _gaps(runs, log), next(iter(runs.days("teacher")), None)
     days = _days(runs, log, {*gaps, *(dt.date.fromisoformat(day) for _, day in refusals)}, today)
-    now = Now(data, days, conversions(str(ws.root))) if inputs else None
+    now = _now(ws, data, days) if inputs else None
     table = {str(day): _day(runs, day, first or day, refusals, now) for day in days}
     served, problems = _served(ws)
     named = ws.latest_day() if served is None else dt.date.fromisoformat(served.parent.name.removeprefix("day="))
@@ -59,6 +61,14 @@ def status(ws: Workspace, data: Data, today: dt.date | None = None, *, inputs: b
         "forced": list(_forced(runs)),
         "warnings": list(_warnings(runs)),
     }
+
+
+def _now(ws: Workspace, data: Data, days: list[dt.date]) -> Now:
+    """The log's files. What reads logs is imported now: without --inputs no file of the log is opened."""
+    from dmtl_cli.data.log.converted import conversions
+    from dmtl_cli.data.log.now import Now
+
+    return Now(data, days, conversions(str(ws.root)))
 
 
 # -- which days --------------------------------------------------------------------------------------------------------

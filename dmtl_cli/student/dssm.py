@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dmtl_cli.nn.batches import Batch
+from dmtl_cli.nn.kernels.products import Linear
 from dmtl_cli.nn.layers import Side, SideEmbedder, TowerLayers
 from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.runs.ranks import ALONE, Ranks
@@ -99,8 +100,8 @@ class Auxiliary(nn.Module):
 
     def __init__(self, user: nn.Linear, item: nn.Linear, *, unit: bool) -> None:
         super().__init__()
-        self.user = nn.Linear(user.in_features, user.out_features)
-        self.item = nn.Linear(item.in_features, item.out_features)
+        self.user = Linear(user.in_features, user.out_features)
+        self.item = Linear(item.in_features, item.out_features)
         self.log_scale = nn.Parameter(torch.tensor(INIT_SCALE).log()) if unit else None
         self.bias = nn.Parameter(torch.zeros(()))
 

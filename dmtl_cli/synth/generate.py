@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.evaluate.laws import BAIT
+from dmtl_cli.runs.progress import SILENT, RunLog
 from dmtl_cli.synth.bait import BaitWorld
 from dmtl_cli.synth.positions import PositionsWorld
 from dmtl_cli.synth.world import BLOCK, NO_HISTORY, World
@@ -37,6 +38,7 @@ def generate(
     events_per_day: int = 300_000,
     churn: float = 0.05,
     seed: int = 1,
+    log: RunLog = SILENT,
 ) -> None:
     """Writes OUT/log and OUT/truth, or adds the days that a world of the same parameters lacks.
 
@@ -48,6 +50,7 @@ def generate(
         users: of bait all that there are, of positions those of a day (at most one a request).
         items: alive each day; default of bait 2,000, of positions 100,000.
         churn: share of the items that die, and are replaced, before each day after the first (to a whole number).
+        log: shows a bar of days.
 
     Raises:
         UserError: 2 a number is out of range; 73 OUT contains another world or something else, or cannot be made;
@@ -67,7 +70,7 @@ def generate(
         made = dataclasses.replace(made, days=max(days, _days_there(out, made)))
         missing = [k for k in range(days) if not all(f.is_file() for f in _files(out, made.day(k)))]
         if missing or not all((out / "truth" / f"{name}.parquet").is_file() for name in ("users", "items")):
-            _add(out, made, missing)
+            _add(out, made, missing, log)
 
 
 def _check_numbers(sizes: dict[str, int], start: dt.date, churn: float, seed: int) -> None:
@@ -81,7 +84,7 @@ def _check_numbers(sizes: dict[str, int], start: dt.date, churn: float, seed: in
         raise UserError(f"synth: {sizes['days']} days from {start} end after {dt.date.max}", code=Exit.USAGE)
 
 
-def _add(out: Path, world: World, missing: Sequence[int]) -> None:
+def _add(out: Path, world: World, missing: Sequence[int], log: RunLog) -> None:
     """Writes the truth and the missing days in a scratch folder, then moves them to their places."""
     truth = world.truth_tables()
     _same_draws(out, truth)
@@ -89,7 +92,7 @@ def _add(out: Path, world: World, missing: Sequence[int]) -> None:
     shutil.rmtree(scratch, ignore_errors=True)
     try:
         _write_truth(scratch, world, truth)
-        _write_days(scratch, world, missing)
+        _write_days(scratch, world, missing, log)
         for part in ("truth", "log") if missing else ("truth",):
             _place(scratch / part, out / part)
     finally:
@@ -157,14 +160,16 @@ def _write_truth(out: Path, world: World, truth: dict[str, pa.Table]) -> None:
         os.fsync(f.fileno())
 
 
-def _write_days(out: Path, world: World, days: Sequence[int]) -> None:
+def _write_days(out: Path, world: World, days: Sequence[int], log: RunLog) -> None:
     """Writes these days; those before them are drawn again, as recent clicks come from them."""
-    history = NO_HISTORY
-    for k in range(max(days, default=-1) + 1):
-        made, history = world.tables(k, history)
-        if k in days:
-            for file, table in zip(_files(out, world.day(k)), (made.users, made.items, made.events), strict=True):
-                _write(file, table)
+    history, count = NO_HISTORY, max(days, default=-1) + 1
+    with log.progress(f"world {world.name}", count, "day") as progress:
+        for k in range(count):
+            made, history = world.tables(k, history)
+            if k in days:
+                for file, table in zip(_files(out, world.day(k)), (made.users, made.items, made.events), strict=True):
+                    _write(file, table)
+            progress.step()
 
 
 def _write(file: Path, table: pa.Table) -> None:

@@ -29,6 +29,7 @@ from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.nn.batches import Batcher, Tables
+from dmtl_cli.nn.eager import EagerLbfgs
 from dmtl_cli.runs.contents import decoding
 from dmtl_cli.scores.calibration import log1mexp, log_sigmoid
 from dmtl_cli.teacher.hashed import BIAS, SLOTS, Design, Floats, Sparse, event_cells
@@ -212,9 +213,7 @@ def posterior(
 
     scale = 1 / np.sqrt(with_curvature(x.times(mean)))
     moved = torch.zeros(width, dtype=torch.float64, requires_grad=True)
-    solver = torch.optim.LBFGS(
-        [moved], max_iter=_STEPS, history_size=10, line_search_fn="strong_wolfe", tolerance_grad=_NEAR
-    )
+    solver = EagerLbfgs([moved], max_iter=_STEPS, history_size=10, line_search_fn="strong_wolfe", tolerance_grad=_NEAR)
 
     def loss() -> float:
         step = moved.detach().numpy() * scale

@@ -102,7 +102,7 @@ def teacher_rows(
             keep = kept(day, block)
             if config.samples == "sampled":
                 keep = keep & block.click
-            logged = labelled(block, threshold).take(np.flatnonzero(keep))
+            logged = labelled(block, threshold).where(keep)
             parts = [logged]
             for _ in range(config.negatives if config.samples != "exposed" else 0):
                 item, valid = negatives.draw(logged.user, rng)

@@ -174,9 +174,8 @@ class Encoder:
             values, _ = day_values(kind, day)
             return facts | kind.describe(values, kind.encode(values, self.learned))
         nulls = total = 0
-        for block in day.blocks():
-            assert block.features is not None
-            nulls, total = nulls + block.features[name].null_count(), total + len(block)
+        for values in day.values(name):
+            nulls, total = nulls + values.null_count(), total + len(values)
         return facts | {"unknown_share": round(nulls / max(1, total), 4)}
 
     # -- at rest -------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import polars as pl
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.data.features.buckets import Buckets
 from dmtl_cli.data.features.kinds.kind import Kind
-from dmtl_cli.data.features.vocabulary import Vocabulary
+from dmtl_cli.data.features.vocabulary import Vocabulary, added_up
 from dmtl_cli.data.log.day import Day
 
 
@@ -24,10 +24,9 @@ def day_values(kind: Kind, day: Day) -> tuple[pl.Series, pl.Series]:
         return table[f.name].filter(pl.Series(events > 0)), pl.Series("count", events[events > 0])
     blocks: list[pl.Series] = []
     rows = 0
-    for block in day.blocks():
-        assert block.features is not None
-        blocks.append(block.features[f.name])
-        rows += len(block)
+    for values in day.values(f.name):
+        blocks.append(values)
+        rows += len(values)
         if kind.enough(rows, blocks[-1]):
             break
     values = pl.concat(blocks)
@@ -47,7 +46,7 @@ def grown(old: Vocabulary | Buckets | None, sharing: list[Kind], day: Day) -> Vo
     old = old if isinstance(old, Vocabulary) else Vocabulary.empty(pl.String())
     if old.dtype is None:
         old = old.of_type(dtype or pl.String())
-    values = pl.concat([s.with_columns(pl.col("value").cast(old.frame["value"].dtype)) for s in seen])
+    values = pl.concat([added_up(s.with_columns(pl.col("value").cast(old.frame["value"].dtype))) for s in seen])
     return old.grow(values, day.day, max(kind.feature.min_count for kind in sharing))
 
 

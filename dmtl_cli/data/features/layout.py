@@ -102,7 +102,10 @@ class Encoded:
         return len(self.ids)
 
     def take(self, rows: Array) -> Encoded:
-        return Encoded(self.ids[rows], tuple(s[rows] for s in self.sequences), self.floats[rows])
+        """The rows of these numbers."""
+        return Encoded(
+            self.ids.take(rows, 0), tuple(s.take(rows, 0) for s in self.sequences), self.floats.take(rows, 0)
+        )
 
     @staticmethod
     def concat(parts: list[Encoded]) -> Encoded:

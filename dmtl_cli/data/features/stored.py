@@ -148,7 +148,8 @@ def _read_vocabularies(
     path: Path, features: list[Feature], types: dict[str, pl.DataType | None]
 ) -> dict[str, Vocabulary | Buckets]:
     """Raises ValueError, or what libraries raise, for what `_write_vocabularies` does not write."""
-    whole = _frame(pq.read_table(path, partitioning=None))  # a folder is called day=...
+    with pq.ParquetFile(path) as file:  # pq.read_table imports what reads folders, and pandas where it is installed
+        whole = _frame(file.read())
     if dict(whole.schema) != _SCHEMA:
         raise ValueError(f"expected the columns {', '.join(_SCHEMA)} in their types")
     vocabularies: dict[str, Vocabulary | Buckets] = {}

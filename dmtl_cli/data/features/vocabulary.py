@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-_SEARCHED = 32  # values known for each one asked for, above which a search costs less than the hash table of a join
+from dmtl_cli.data.log.dictionary import Range, encoded, increases, places
+
+_SEARCHED = 32  # values known for each one asked for, above which a search costs less than a table
 
 
 @dataclass(frozen=True)
@@ -58,25 +61,67 @@ class Vocabulary:
 
     def lookup(self, values: pl.Series) -> npt.NDArray[np.int32]:
         """Row of each value, [n]; 0 where it has none."""
-        known = self.frame.select("value", "row")
-        asked = values.cast(known["value"].dtype, strict=False).alias("value")
+        known, row = self.frame["value"], self.frame["row"]
+        asked = values.cast(known.dtype, strict=False)
         if len(asked) * _SEARCHED < len(known):  # one user served, a batch's events
-            found = known[known["value"].search_sorted(asked).clip(upper_bound=len(known) - 1)]
-            return np.where((found["value"] == asked).fill_null(False), found["row"], np.int32(0))
-        rows = asked.to_frame().join(known, on="value", how="left", maintain_order="left")["row"]
-        return rows.fill_null(0).to_numpy()
+            return _row_at(row, places(known, asked))
+        if self._table is not None:
+            rows = self._table.lookup(asked.fill_null(0).to_numpy())
+            return np.where(asked.is_null().to_numpy(), np.int32(0), rows) if asked.null_count() else rows
+        if asked.dtype == pl.Int64 and not asked.null_count() and increases(asked.to_numpy()):  # a day's own ids
+            return _row_at(row, places(known, asked))
+        codes, distinct = encoded(asked)
+        return np.append(_row_at(row, places(known, distinct)), np.int32(0)).take(codes)
+
+    @cached_property
+    def _table(self) -> Range | None:
+        """Rows by value, of integers that are close to each other."""
+        known = self.frame.filter(pl.col("value").is_not_null())
+        if known["value"].dtype != pl.Int64:
+            return None
+        return Range.of(known["value"].to_numpy(), known["row"].to_numpy(), 0)
 
     def grow(self, seen: pl.DataFrame, day: dt.date, min_count: int) -> Vocabulary:
         """Adds the day's values (`value`, `count`): counts add up, new rows in order of value once admitted."""
-        seen = seen.filter(pl.col("value").is_not_null()).group_by("value").agg(pl.col("count").sum())
-        both = self.frame.join(seen, on="value", how="full", coalesce=True, suffix="_now")
-        both = both.select(
-            "value",
-            pl.col("row").fill_null(0),
-            (pl.col("count").fill_null(0) + pl.col("count_now").fill_null(0)).alias("count"),
-            pl.when(pl.col("count_now").is_not_null()).then(pl.lit(day)).otherwise("last_seen").alias("last_seen"),
-        ).sort("value")
-        new = (both["row"] == 0) & (both["count"] >= min_count)
+        whole = added_up(seen)
+        values, counts = whole["value"], whole["count"].to_numpy()
+        at = places(self.frame["value"], values)
+        count, last_seen = self.frame["count"].to_numpy().copy(), self.frame["last_seen"]
+        count[at[at >= 0]] += counts[at >= 0]
+        old = self.frame.with_columns(pl.Series("count", count), last_seen.scatter(at[at >= 0], day))
+        new = pl.DataFrame({"value": values.filter(pl.Series(at < 0)), "count": counts[at < 0]}).with_columns(
+            pl.lit(0, pl.Int32).alias("row"), pl.lit(day).alias("last_seen")
+        )
+        both = old if not len(new) else new.select(old.columns)
+        if len(old) and len(new):
+            both = pl.concat([old, both]).sort("value", maintain_order=True)
+        fresh = ((both["row"] == 0) & (both["count"] >= min_count)).to_numpy()
         rows = both["row"].to_numpy().copy()
-        rows[new.to_numpy()] = np.arange(self.rows, self.rows + int(new.sum()))
+        rows[fresh] = np.arange(self.rows, self.rows + int(fresh.sum()))
         return Vocabulary(both.with_columns(pl.Series("row", rows, dtype=pl.Int32)))
+
+
+def _row_at(row: pl.Series, at: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """The rows at these places, 0 at -1."""
+    return np.append(row.to_numpy(), np.int32(0)).take(at)
+
+
+def added_up(seen: pl.DataFrame) -> pl.DataFrame:
+    """The distinct values (`value`, no null) in their order, and the sum of the counts (`count`, int64) of each."""
+    if seen["value"].null_count():
+        seen = seen.filter(pl.col("value").is_not_null())
+    if seen["value"].dtype != pl.Int64:
+        return seen.group_by("value").agg(pl.col("count").sum().cast(pl.Int64)).sort("value")
+    numbers, count = seen["value"].to_numpy(), seen["count"].cast(pl.Int64).to_numpy()
+    if increases(numbers):
+        return seen.select("value", pl.col("count").cast(pl.Int64))
+    weights = None if (count == 1).all() else count
+    first = int(numbers.min())
+    if int(numbers.max()) - first < len(numbers):
+        place = numbers - first
+        there = np.flatnonzero(np.bincount(place))
+        return pl.DataFrame({"value": there + first, "count": np.bincount(place, weights).astype(np.int64)[there]})
+    codes, distinct = encoded(seen["value"])
+    order = np.argsort(distinct.to_numpy())
+    counts = np.bincount(codes, weights).astype(np.int64)
+    return pl.DataFrame({"value": distinct.gather(order), "count": counts[order]})

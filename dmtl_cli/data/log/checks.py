@@ -121,7 +121,7 @@ class Checked:
             return s.is_not_null().cast(pl.Int8)
         if s.dtype == pl.String:
             raise self._wrong_type(column, "a boolean, 0/1, or the time of a click", named="bool, or datetime")
-        if s.dtype.is_numeric():
+        if s.dtype.is_numeric() and float(s.max() or 0) >= INSTANT:  # type: ignore[arg-type]
             s = s.cast(pl.Float64).fill_nan(None)  # a time as a float is one still
             bad = ~((s == 0) | (s == 1) | s.is_between(INSTANT, float("inf"), closed="left"))
             self._refuse(column, bad.fill_null(False), "0, 1, or the time of a click")

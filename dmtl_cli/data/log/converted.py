@@ -32,7 +32,7 @@ from dmtl_cli.data.log import lake
 from dmtl_cli.data.log.checks import Checked
 from dmtl_cli.data.log.invalid import remedies
 from dmtl_cli.data.log.source import File, Store
-from dmtl_cli.data.log.text_rows import Rows, csv_rows, json_rows
+from dmtl_cli.data.log.text_rows import Rows, csv_rows, json_rows, unfinished
 from dmtl_cli.data.log.types import remedies_of, typed, types_of
 from dmtl_cli.data.log.waiting import Waiting
 from dmtl_cli.runs.disk import creating, make_dirs, sync_dir, write_text
@@ -142,6 +142,9 @@ class Converted:
             made = [self._ensure(f"{name}/{home}", source, None, ".") for source in sources]
             if day is None:
                 self._prune(f"{name}/{home}", sources)
+            for source, parts in zip(sources, made, strict=True):
+                if not parts and isinstance(source, TextFile) and not source.finished:
+                    raise unfinished(source.file)  # it was converted when a config said that it was
             if not any(made):
                 where = f"{sources[0].where}{f' and {len(sources) - 1} more' if len(sources) > 1 else ''}"
                 raise UserError(f"{name}: {where}: empty", "retry when there is a row", Exit.NO_INPUT)

@@ -103,7 +103,8 @@ class Day:
             buckets = np.arange(len(self.spool))
             for k in buckets if rng is None else rng.permutation(buckets):
                 if (frame := self.spool.bucket(int(k))) is not None:
-                    yield _block(_user_by_user(self._counted(frame), rng))
+                    frame = self._counted(frame)
+                    yield _block(frame, _user_by_user(frame, rng))
         else:
             yield from self._blocks(self.spool.whole, rng)
 
@@ -119,7 +120,14 @@ class Day:
         rows = sizes.BLOCK if rng is None else sizes.POOL * sizes.BLOCK
         for whole in self.spool.read(batches if rng is None else rng.permutation(batches), rows):
             frame = self._counted(whole)
-            yield _block(frame if rng is None else frame[rng.permutation(len(frame))])
+            yield _block(frame, None if rng is None else rng.permutation(len(frame)))
+
+    def values(self, name: str) -> Iterator[pl.Series]:
+        """One event-level feature of the events, in the order of `blocks` without rng; of the spool no other column is
+        read."""
+        columns = [*(["position"] if len(self.repeated) else []), FEATURE + name]
+        for frame in self.spool.read(self.spool.whole, sizes.BLOCK, columns):
+            yield self._counted(frame)[FEATURE + name].alias(name)
 
     def _counted(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The frame without repeated clicks."""
@@ -153,20 +161,36 @@ class Day:
         return found.cast(pl.Int64).fill_null(-1).to_numpy()
 
 
-def _block(frame: pl.DataFrame) -> Block:
-    raw = {c.removeprefix(FEATURE): frame[c] for c in frame.columns if c.startswith(FEATURE)}
-    further = {
-        c.removeprefix(labels.FURTHER): frame[c].to_numpy() for c in frame.columns if c.startswith(labels.FURTHER)
-    }
-    base = {c: frame[c].to_numpy() for c in ("position", "user", "item", "duration", "conversion", "weight", "request")}
-    features = pl.DataFrame(raw) if raw else None
+_ABSENT = {"conversion": np.int8(-1), "weight": np.float32(1), "request": np.int64(NO_REQUEST)}
+"""what a column has in each row where the log has none: the spool keeps no such column"""
+
+
+def _block(frame: pl.DataFrame, order: Ints | None) -> Block:
+    """The rows of the spool that `order` names, one after the other; None: all as they are."""
+    n = len(frame) if order is None else len(order)
+
+    def column(name: str) -> npt.NDArray[Any]:
+        if name in _ABSENT and name not in frame.columns:
+            return np.full(n, _ABSENT[name])
+        values = frame[name].to_numpy()
+        return values if order is None else values.take(order)
+
+    raw = frame.select(c for c in frame.columns if c.startswith(FEATURE))
+    raw = raw if order is None or not raw.width else raw[order]
     time = frame[TIME] if TIME in frame.columns else None
-    return Block(click=frame["click"].to_numpy() == 1, features=features, further=further, time=time, **base)
+    return Block(
+        **{name: column(name) for name in ("position", "user", "item", "duration", *_ABSENT)},
+        click=column("click") == 1,
+        features=raw.rename(lambda name: name.removeprefix(FEATURE)) if raw.width else None,
+        further={c.removeprefix(labels.FURTHER): column(c) for c in frame.columns if c.startswith(labels.FURTHER)},
+        time=time if time is None or order is None else time.gather(order),
+    )
 
 
-def _user_by_user(frame: pl.DataFrame, rng: np.random.Generator | None) -> pl.DataFrame:
+def _user_by_user(frame: pl.DataFrame, rng: np.random.Generator | None) -> Ints:
+    """The order in which the rows of a user are one after the other."""
     users, user = np.unique(frame["user"].to_numpy(), return_inverse=True)
     if rng is None:
-        return frame[np.argsort(user, kind="stable")]
+        return np.argsort(user, kind="stable")
     order = rng.permutation(len(frame))
-    return frame[order[np.argsort(rng.permutation(len(users))[user[order]], kind="stable")]]
+    return order[np.argsort(rng.permutation(len(users))[user[order]], kind="stable")]

@@ -72,14 +72,17 @@ class DayFiles:
         if any(found != every[0] for found in every):
             raise changed_error(f"events: day {self.day}")
 
-    def check_unchanged(self, ranks: Ranks) -> None:
-        """Raises UserError 66 where a file differs from what was identified: size, time of change, rows or digest.
-        Each rank looks at a share."""
+    def changed(self, ranks: Ranks) -> list[str]:
+        """The files that differ from what was identified: size, time of change, rows or digest. Each rank looks at a
+        share."""
         mine = [pair for k, pair in enumerate(zip(self.every, self.identities, strict=True)) if ranks.mine(k)]
         folders = {(file.store, str(PurePosixPath(file.path).parent)) for file, _ in mine}
         there = {file for store, folder in folders for file in store.files(folder, ("",))}
-        other = [str(f) for f, was in mine if self._identity(f) != was or f not in there]
-        for found in ranks.gather_objects(other):
+        return [str(f) for f, was in mine if self._identity(f) != was or f not in there]
+
+    def check_unchanged(self, ranks: Ranks, changed: list[str]) -> None:
+        """Raises UserError 66 where any rank found one that has `changed`."""
+        for found in ranks.gather_objects(changed):
             if found:
                 raise changed_error(found[0])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -84,7 +85,7 @@ class Entities:
             firsts: inline features of the ids in the events, in the order of their first events.
         """
         if inline := [c for c in firsts.columns if c not in joined.columns]:
-            place = joined[AT].rank("ordinal") - 1
+            place = _order_of(joined[AT])
             joined = joined.with_columns(firsts.select(pl.col(inline).gather(place)))
         columns = [joined[ID]]
         for f in self.features:  # the id itself is a feature under its key's name, known for every row
@@ -107,6 +108,15 @@ class Entities:
             where = f"{place}: key {key} = {whole[ID].filter(twice)[0]!r} appears twice"
             raise UserError(where, "write one row per id and day")
         return whole
+
+
+def _order_of(at: pl.Series) -> pl.Series:
+    """The place of each position among all of them; null for null."""
+    if at.null_count():
+        return at.rank("ordinal") - 1
+    place = np.empty(len(at), np.int64)
+    place[np.argsort(at.to_numpy())] = np.arange(len(at))
+    return pl.Series(place)
 
 
 def _rows(table: Table, file: File, columns: list[str]) -> pa.Table:

@@ -7,6 +7,7 @@ first by time, or in the order of the log where it has no time.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
@@ -16,6 +17,7 @@ from dmtl_cli.data.log.day import FEATURE, ID, TIME
 from dmtl_cli.data.log.spool import frame_of
 from dmtl_cli.runs.ranks import Ranks
 
+Ints = npt.NDArray[np.int64]
 AT = ":at"
 """position of an id's first event"""
 
@@ -25,15 +27,14 @@ class Firsts:
 
     def __init__(self) -> None:
         self._parts: list[pl.DataFrame] = []
-        self._rows = self._kept = self._read = 0
+        self._rows = self._kept = 0
 
-    def add(self, block: pl.DataFrame, side: str) -> None:
-        """Rows in log order, with their ids in column `side`, and perhaps `_time`."""
-        ids = pl.int_range(self._read, self._read + len(block), eager=True)
-        columns = [block[side].alias(ID), *([block[TIME]] if TIME in block.columns else []), ids.alias(AT)]
+    def add(self, ids: pl.Series, at: Ints, time: pl.Series | None) -> None:
+        """Distinct ids of a stretch of the stream, after those before it, with the place of the first event of each
+        and, where the log has one, its time."""
+        columns = [ids.alias(ID), *([] if time is None else [time.alias(TIME)]), pl.Series(AT, at)]
         self._parts.append(pl.DataFrame(columns))
-        self._read += len(block)
-        self._rows += len(block)
+        self._rows += len(ids)
         if self._rows > max(sizes.MERGE, 2 * self._kept):
             self._parts = [self._merged()]
             self._rows = self._kept = len(self._parts[0])
@@ -48,10 +49,12 @@ class Firsts:
         return self._merged().select(ID, AT)
 
     def _merged(self) -> pl.DataFrame:
+        if len(self._parts) == 1:
+            return self._parts[0]
         whole = pl.concat(self._parts)
         if TIME in whole.columns:
             whole = whole.sort(TIME, maintain_order=True)
-        return _compact(whole.unique(ID, keep="first", maintain_order=True))
+        return _compact(whole.unique(ID, keep="first"))
 
 
 class Taken:

@@ -24,22 +24,21 @@ def read_labels(rows: Checked, events: Events) -> list[pl.Series]:
 
     Returns:
         click (int8: 0, 1; all 1 in a log of clicks), duration (float32 seconds, at most `max_duration`, null where
-        unknown), conversion (int8, -1 where unknown), weight (float32, default 1), y:NAME of each further conversion
-        (int8, -1 where unknown).
+        unknown), where the log has them conversion (int8, -1 where unknown) and weight (float32), and y:NAME of each
+        further conversion (int8, -1 where unknown).
 
     Raises:
         UserError: 65 a value that is no label, with file, column and row.
     """
-    n = len(rows.frame)
     click = read_click(rows, events)
     duration = _seconds(rows, events, click)
-    bought = rows.flag(events.conversion, nulls=True) if events.conversion else pl.Series(np.full(n, -1, np.int8))
-    weight = rows.number(events.weight, nulls=False) if events.weight else pl.Series(np.ones(n, np.float32))
+    own = [rows.flag(events.conversion, nulls=True).alias("conversion")] if events.conversion else []
+    if events.weight:
+        own.append(rows.number(events.weight, nulls=False).cast(pl.Float32).alias("weight"))
     return [
         click.alias("click"),
         duration.cast(pl.Float32).alias("duration"),
-        bought.alias("conversion"),
-        weight.cast(pl.Float32).alias("weight"),
+        *own,
         *(rows.flag(column, nulls=True).alias(FURTHER + name) for name, column in events.conversions.items()),
     ]
 

@@ -1,4 +1,4 @@
-"""What the log has now: its days, and whether the files that were read of it have changed since."""
+"""Whether the files that were read of the log have changed since."""
 
 from __future__ import annotations
 
@@ -10,25 +10,9 @@ from typing import Any
 from dmtl_cli.config.data import Data
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.pattern import DayPattern
-from dmtl_cli.data.log.places import Places
 from dmtl_cli.data.log.reader import Log
-from dmtl_cli.data.log.source import Store
 
 Inputs = list[dict[str, Any]]  # of a manifest: path, rows, bytes and digest of each
-
-
-def is_local(data: Data) -> bool:
-    """Whether looking at the log costs no request."""
-    return "://" not in data.root
-
-
-def days_of(data: Data) -> set[dt.date] | None:
-    """Days that have a folder or file in the log; None where a column tells the day, or the log cannot be listed."""
-    try:
-        places = Places(Store(data.root), "events", data.events, data.format_of(data.events))
-        return set(places.days()) or None
-    except UserError:
-        return None
 
 
 class Now:

@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Collection
 from pathlib import PurePosixPath
 
-from dmtl_cli.config.data import Events, Format, SideTable
+from dmtl_cli.config.data import Data, Events, Format, SideTable
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.pattern import DayPattern
 from dmtl_cli.data.log.source import PARQUET, File, Store
@@ -149,3 +149,17 @@ class Places:
             return UserError(said, "name the folder that contains it", Exit.NO_INPUT)
         what = "folder" if not self.table.is_dated else "folder or file"
         return UserError(f"{self.name}: no {what} {self.store.where(path)}{have}", hint, Exit.NO_INPUT)
+
+
+def is_local(data: Data) -> bool:
+    """Whether looking at the log costs no request."""
+    return "://" not in data.root
+
+
+def days_of(data: Data) -> set[dt.date] | None:
+    """Days that have a folder or file in the log; None where a column tells the day, or the log cannot be listed."""
+    try:
+        places = Places(Store(data.root), "events", data.events, data.format_of(data.events))
+        return set(places.days()) or None
+    except UserError:
+        return None

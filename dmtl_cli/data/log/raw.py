@@ -5,15 +5,15 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 
 from dmtl_cli.config.data import Data
 from dmtl_cli.data.log import invalid, sizes
 from dmtl_cli.data.log.checks import Checked
-from dmtl_cli.data.log.day import FEATURE, NO_REQUEST, TIME
+from dmtl_cli.data.log.day import FEATURE, TIME
 from dmtl_cli.data.log.labels import read_labels
 from dmtl_cli.data.log.schema import Schema
 from dmtl_cli.data.log.source import File
@@ -45,26 +45,25 @@ class RawEvents:
 
         return self._blocks(groups, {e.user, e.item, e.time}, columns)
 
-    def rows(self, groups: Groups, timed: bool = False) -> Iterator[pl.DataFrame]:
-        """Blocks of user, item, the labels (see `labels.read_labels`), request, and x:COLUMN of the features.
+    def rows(self, groups: Groups, timed: bool = False, ids: bool = True) -> Iterator[pl.DataFrame]:
+        """Blocks of the labels (see `labels.read_labels`), request where the log has it, and x:COLUMN of the features.
 
         Args:
             timed: whether to give `_time` too, the time column as it is, where the log has one.
+            ids: whether to give user and item too, which `ids` has decoded and checked.
         """
         e = self.events
         features = self.schema.feature_columns
 
         def columns(rows: Checked) -> list[pl.Series]:
-            request = (
-                rows.request(e.request) if e.request else pl.Series(np.full(len(rows.frame), NO_REQUEST, np.int64))
-            )
+            request = [rows.request(e.request).alias("request")] if e.request else []
             raw = [_without_dictionary(rows.frame[c].alias(FEATURE + c)) for c in features]
             time = [_time(rows, e.time)] if timed and e.time else []
-            return [*self._ids(rows), *read_labels(rows, e), request.alias("request"), *time, *raw]
+            return [*(self._ids(rows) if ids else []), *read_labels(rows, e), *request, *time, *raw]
 
         named: set[str | None] = {
-            e.user,
-            e.item,
+            e.user if ids else None,
+            e.item if ids else None,
             e.click,
             e.duration,
             e.conversion,
@@ -109,6 +108,15 @@ class RawEvents:
                     row += len(frame)
             except (pa.ArrowException, OSError) as e:
                 raise file.refusal(e, f"damaged Parquet after row {row}") from None
+
+
+def ahead(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """The same frames, each decoded on another thread while the one before it is used: two are in memory at once."""
+    with ThreadPoolExecutor(1, "decode") as thread:
+        coming = thread.submit(next, frames, None)
+        while (frame := coming.result()) is not None:
+            coming = thread.submit(next, frames, None)
+            yield frame
 
 
 def _time(rows: Checked, column: str) -> pl.Series:

@@ -12,6 +12,7 @@ import datetime as dt
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,11 @@ from dmtl_cli.data.log import invalid, memory, sizes
 from dmtl_cli.data.log.day import FEATURE, ID, TIME, Day, Ints
 from dmtl_cli.data.log.day_files import DayFiles, DayFinder, changed_error
 from dmtl_cli.data.log.entities import Entities
-from dmtl_cli.data.log.firsts import AT, Firsts, Taken
+from dmtl_cli.data.log.firsts import AT, Taken
 from dmtl_cli.data.log.labels import FURTHER
-from dmtl_cli.data.log.raw import RawEvents
+from dmtl_cli.data.log.numbering import Cursor, Numbering
+from dmtl_cli.data.log.numbering import Rows as Ints32
+from dmtl_cli.data.log.raw import RawEvents, ahead
 from dmtl_cli.data.log.schema import Schema, Table
 from dmtl_cli.data.log.shares import Share, share_groups
 from dmtl_cli.data.log.sizes import reblocked
@@ -50,6 +53,8 @@ class _Seen:
     """`:id` and `:at` by side"""
     left_out: dict[str, int]
     """rows of all ranks that are no events, by reason"""
+    numberings: dict[str, Numbering]
+    """the ids of this rank's rows, by side"""
 
 
 class Log:
@@ -181,9 +186,11 @@ class Log:
         for side, entities in sides.items():
             joined[side], facts[f"{side}s_joined"] = entities.join(seen.ids[side], (known or {}).get(side))
         spool, tally, repeated, firsts = self._spool(raw, seen, joined, scratch)
-        users, items = (entities.complete(joined[side], firsts[side]) for side, entities in sides.items())
-        facts = tally.facts(len(repeated), durations=self.data.events.duration is not None) | facts
-        found.check_unchanged(ranks)
+        with ThreadPoolExecutor(1, "identify") as thread:
+            changed = thread.submit(found.changed, ranks)
+            users, items = (entities.complete(joined[side], firsts[side]) for side, entities in sides.items())
+            facts = tally.facts(len(repeated), durations=self.data.events.duration is not None) | facts
+        found.check_unchanged(ranks, changed.result())
         return Day(
             day, users, items, spool, tally.pairs.merged(), repeated,
             tally.user_events, tally.item_events, tally.item_clicks, facts,
@@ -191,12 +198,12 @@ class Log:
 
     def _first_pass(self, raw: RawEvents, found: DayFiles, scratch: Path, ranks: Ranks) -> _Seen:
         """Raises UserError 66 where the day has no row."""
-        firsts = {side: Firsts() for side in SIDES}
+        numberings = {side: Numbering(scratch, f"{side}s-{found.day}") for side in SIDES}
         groups = share_groups(raw.schema.events, found.groups, ranks)
         mine = 0
-        for block in raw.ids(groups):
-            for side, first in firsts.items():
-                first.add(block, side)
+        for block in ahead(raw.ids(groups)):
+            for side, numbering in numberings.items():
+                numbering.add(block[side], block[TIME] if TIME in block.columns else None)
             mine += len(block)
         left_out = sum(ranks.gather_objects(Counter(raw.left_out)), Counter[str]())
         starts = list(itertools.accumulate(ranks.gather_objects(mine), initial=0))
@@ -204,9 +211,9 @@ class Log:
         if starts[-1] == 0:
             where = f"events: day {found.day} has no rows in {found.events[0].parent}"
             raise UserError(where, "retry later", Exit.NO_INPUT)
-        ids = {side: first.gather(ranks, starts) for side, first in firsts.items()}
+        ids = {side: numbering.done().gather(ranks, starts) for side, numbering in numberings.items()}
         share = Share(ranks, groups, starts[ranks.rank], scratch / f"head-{found.day}.arrow")
-        return _Seen(share, starts[-1], ids, left_out)
+        return _Seen(share, starts[-1], ids, left_out, numberings)
 
     def _spool(
         self, raw: RawEvents, seen: _Seen, joined: dict[str, pl.DataFrame], scratch: Path
@@ -223,9 +230,8 @@ class Log:
         inline = raw.schema.inline.items()
         taken = {side: Taken(joined[side][AT], features, seen.share.start) for side, features in inline}
         writer = SpoolWriter(scratch / f"events-{raw.day}.arrow", buckets, sizes.BLOCK)
-        for run in _numbered(self._events(raw, seen.share, list(taken.values())), joined, seen.share):
-            if run["user"].null_count() or run["item"].null_count():
-                raise changed_error(f"events: day {raw.day}")
+        rows = {side: seen.numberings[side].rows(joined[side][ID]) for side in SIDES}
+        for run in _numbered(self._events(raw, seen.share, list(taken.values())), rows, seen.share, raw.day):
             for block in run.iter_slices(sizes.BLOCK):
                 tally.add(block)
             writer.add(run, bucket_of(run["user"].to_numpy(), buckets))
@@ -240,11 +246,12 @@ class Log:
 
     def _events(self, raw: RawEvents, share: Share, taken: list[Taken]) -> Iterator[pl.DataFrame]:
         """Checked blocks of a share, as `_numbered` wants them; `taken` sees each in the order of the log."""
-        columns = ["user", "item", "click", "duration", "conversion", "weight", "request"]
-        columns += [FURTHER + name for name in self.data.events.conversions]
-        columns += [TIME] if self.timed else []
+        e = self.data.events
+        own = {"conversion": e.conversion, "weight": e.weight, "request": e.request, TIME: self.timed}
+        columns = ["click", "duration", *(c for c, there in own.items() if there)]
+        columns += [FURTHER + name for name in e.conversions]
         features = [f for f in self.features if f.per_event]
-        for block in raw.rows(share.groups, self.timed):
+        for block in ahead(raw.rows(share.groups, self.timed, ids=False)):
             for side in taken:
                 side.add(block)
             yield pl.DataFrame(
@@ -252,33 +259,34 @@ class Log:
             )
 
 
-def _numbered(events: Iterator[pl.DataFrame], joined: dict[str, pl.DataFrame], share: Share) -> Iterator[pl.DataFrame]:
-    """The day's events as the spool has them, POOL * BLOCK at a time: positions, row numbers for ids, event features
-    by name; of the runs that begin in this rank's share."""
+def _numbered(
+    events: Iterator[pl.DataFrame], rows: dict[str, Iterator[Ints32]], share: Share, day: dt.date
+) -> Iterator[pl.DataFrame]:
+    """The day's events as the spool has them, POOL * BLOCK at a time: positions, row numbers of users and items, event
+    features by name; of the runs that begin in this rank's share.
+
+    Args:
+        rows: by side the row numbers of the stream.
+
+    Raises:
+        UserError: 66 there are more events than row numbers.
+    """
     pool = sizes.POOL * sizes.BLOCK
+    cursors = {side: Cursor(parts) for side, parts in rows.items()}
 
     def runs() -> Iterator[pl.DataFrame]:
-        rows = share.start
+        at = share.start
         for run in reblocked(events, pool, -share.start % pool):
-            for side, table in joined.items():
-                run = run.join(_rows_of(run[side], table[ID]), on=side, how="left", maintain_order="left")
+            numbers = {side: cursor.take(len(run)) for side, cursor in cursors.items()}
+            if any(len(some) < len(run) for some in numbers.values()):
+                raise changed_error(f"events: day {day}")
             yield run.select(
-                pl.Series("position", np.arange(rows, rows + len(run))),
-                pl.col("user_row").cast(pl.Int32).alias("user"),
-                pl.col("item_row").cast(pl.Int32).alias("item"),
+                pl.Series("position", np.arange(at, at + len(run))),
+                *(pl.Series(side, some) for side, some in numbers.items()),
                 "click",
                 pl.col("duration").fill_null(float("nan")),
-                pl.exclude("user", "item", "user_row", "item_row", "click", "duration"),
+                pl.exclude("click", "duration"),
             )
-            rows += len(run)
+            at += len(run)
 
     return share.runs(runs(), pool)
-
-
-def _rows_of(values: pl.Series, ids: pl.Series) -> pl.DataFrame:
-    """Each distinct value with its row in the sorted ids, null where it has none: columns `side` and `side_row`, where
-    `side` is the name of `values`. A join with all ids would hash them again for every run."""
-    some = values.unique().sort()
-    at = ids.search_sorted(some).clip(upper_bound=len(ids) - 1)
-    row = pl.when(pl.lit(ids.gather(at)) == pl.lit(some)).then(pl.lit(at)).alias(f"{values.name}_row")
-    return pl.DataFrame({values.name: some}).with_columns(row)

@@ -145,8 +145,13 @@ def _slices(file: File, end_of_rows: Callable[[bytes], int], finished: bool) -> 
                 row += text.count(b"\n", 0, end)
             rest = text[end:]
     if row == 1 and not finished:
-        hint = "retry when it is written, or remove it; a success_file would say that it is (data.events.success_file)"
-        raise UserError(f"{file}: empty", hint, Exit.NO_INPUT)
+        raise unfinished(file)
+
+
+def unfinished(file: File) -> UserError:
+    """What is said of a file without a byte, which may still be written."""
+    hint = "retry when it is written, or remove it; a success_file would say that it is (data.events.success_file)"
+    return UserError(f"{file}: empty", hint, Exit.NO_INPUT)
 
 
 def _names(file: File, head: bytes, separator: str, quote: str | None) -> list[str]:

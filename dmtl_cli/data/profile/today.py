@@ -18,6 +18,7 @@ from dmtl_cli.data.log import day as log_day
 from dmtl_cli.data.log import sizes
 from dmtl_cli.data.log.checks import SECONDS
 from dmtl_cli.data.log.day import TIME, Block, Day
+from dmtl_cli.data.log.numbers import arrow
 from dmtl_cli.data.log.sizes import reblocked
 from dmtl_cli.data.log.spool import Spool, SpoolWriter
 from dmtl_cli.data.profile.columns import ID, TODAY, history_column, time_column
@@ -140,6 +141,6 @@ def _last(owner: Ints, owners: int, length: int) -> tuple[Ints, Ints]:
 def _lists(name: str, values: pl.Series, ends: Ints) -> pl.Series:
     """The list of values that ends at each of `ends`."""
     flat = values.to_arrow(compat_level=pl.CompatLevel.oldest())
-    lists = pl.from_arrow(pa.LargeListArray.from_arrays(pa.array(np.append(0, ends), pa.int64()), flat))
+    lists = pl.from_arrow(pa.LargeListArray.from_arrays(arrow(np.append(0, ends).astype(np.int64)), flat))
     assert isinstance(lists, pl.Series)
     return lists.alias(name)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from dmtl_cli.nn.kernels.chunks import Spans, side_by_side
+from dmtl_cli.nn.kernels.products import add_across, product
 
 _USERS = 256  # users per chunk: with some thousand items its logits stay in a core's cache
 
@@ -99,7 +100,7 @@ class _InBatch(torch.autograd.Function):
             for a, b in spans:
                 rows = slice(ends[a], ends[b])
                 u, i, w = user[rows] - a, item[rows], weight[rows]
-                x = torch.addmm(shift, user_vec[a:b], item_vec.T)
+                x = product(user_vec[a:b], item_vec, shift)
                 top = x.amax(1, keepdim=True)
                 own = u * len(item_vec) + i
                 x.sub_(top)
@@ -112,8 +113,8 @@ class _InBatch(torch.autograd.Function):
                 w_z = w / z
                 x.mul_(x.new_zeros(b - a).index_add_(0, u, w_z).unsqueeze(1))
                 x.view(-1).index_add_(0, own, w_z * (e - theirs) - w)
-                torch.mm(x, item_vec, out=d_user[a:b])
-                d_item.addmm_(x.T, user_vec[a:b])
+                d_user[a:b] = product(x, item_vec.T)
+                add_across(d_item, x, user_vec[a:b])
             return loss, d_item
 
         (loss, d_item), *others = side_by_side(len(user_vec), _USERS, work, user_vec.device)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dmtl_cli.config.teacher import Teacher
-from dmtl_cli.nn.kernels.mixture import Buffers, mixture
+from dmtl_cli.nn.kernels.mixture import mixture
 from dmtl_cli.nn.layers import FirstLayer, SplitLinear
 from dmtl_cli.teacher.networks.network import Experts, Network, Towers, dropped_experts, gate
 
@@ -50,7 +50,6 @@ class MMoE(Network):
         self.first = SplitLinear(widths, self.hidden + num_tasks * num_experts)  # experts, then gates
         self.experts = Experts(num_experts, expert_hidden_units)
         self.towers = Towers(expert_hidden_units[-1], tower_hidden_units, num_tasks)
-        self.kept = Buffers()
 
     def forward(self, first: FirstLayer) -> tuple[Tensor, Tensor]:
         """Logits [B, T] and gates [B, T, E]; on a CPU by `mixture`, a `rest` written by hand."""
@@ -60,7 +59,7 @@ class MMoE(Network):
         if self.training and self.gate_dropout:
             dropped = dropped_experts(torch.empty(len(first.row), *self.gates), self.gate_dropout)
         experts = self.experts
-        mixed, gates = mixture(first, [*experts.weights], [*experts.biases], dropped, self.gates, self.kept)
+        mixed, gates = mixture(first, [*experts.weights], [*experts.biases], dropped, self.gates)
         return self.towers(mixed), gates
 
     def rest(self, pre_BK: Tensor) -> tuple[Tensor, Tensor]:

@@ -40,7 +40,8 @@ class Numeric(Kind):
             edges = np.asarray(known["edges"])
             return np.where(np.isnan(x), 0, 1 + np.searchsorted(edges, x, side="right")).astype(np.int32)
         x = (x - known["mean"]) / known["std"]
-        floats: npt.NDArray[np.float32] = np.nan_to_num(np.clip(x, -_LARGEST, _LARGEST), nan=0.0).astype(np.float32)
+        floats: npt.NDArray[np.float32] = np.clip(x, -_LARGEST, _LARGEST).astype(np.float32)
+        floats[np.isnan(floats)] = 0.0
         return floats[:, None]
 
     def measure(self, values: list[pl.Series]) -> dict[str, Any]:
@@ -90,7 +91,8 @@ class Numeric(Kind):
                 f"feature {self.feature.name}: expected numbers, got {words_of(values)}", _hint(values.dtype)
             )
         x = values.cast(pl.Float64).to_numpy()
-        x = np.where(np.isfinite(x), x, np.nan)
+        if not (finite := np.isfinite(x)).all():
+            x = np.where(finite, x, np.nan)
         return np.sign(x) * np.log1p(np.abs(x)) if self.feature.transform == "log1p" else x
 
 

@@ -78,11 +78,14 @@ def _padded(rows: Array, lengths: Array, max_length: int) -> Array:
     Args:
         lengths: [n], sum that of `rows`.
     """
-    owner = np.repeat(np.arange(len(lengths)), lengths)[rows > 0]
-    rows = rows[rows > 0]
-    known = np.bincount(owner, minlength=len(lengths))
-    place = np.arange(len(rows)) - np.repeat(np.cumsum(known) - known, known)
-    place -= np.repeat(np.maximum(known - max_length, 0), known)
+    known = rows > 0
+    if not known.all():
+        before = np.append(0, np.cumsum(known))
+        ends = np.cumsum(lengths)
+        rows, lengths = rows[known], before[ends] - before[ends - lengths]
+    if lengths.max(initial=0) > max_length:
+        late = np.arange(len(rows)) >= np.repeat(np.cumsum(lengths) - max_length, lengths)
+        rows, lengths = rows[late], np.minimum(lengths, max_length)
     out = np.zeros((len(lengths), max_length), np.int32)
-    out[owner[place >= 0], place[place >= 0]] = rows[place >= 0]
+    out[np.arange(max_length) < lengths[:, None]] = rows
     return out

@@ -1,0 +1,113 @@
+"""How much of a day an evaluation measures, so that it is a share of what the day costs.
+
+Work is counted in nominal microseconds of one core, from a day's size and the config, never timed: the same day gives
+the same budget on every machine. docs/experiments.md (2026-11-27) has the measurements behind the costs below.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
+
+import torch
+
+from dmtl_cli.config.evaluate import Evaluate
+from dmtl_cli.config.schema import Config
+from dmtl_cli.data.log.day import Day
+from dmtl_cli.teacher.build import build_network
+
+TEACHERS = 2
+"""the newest, and the one that scored the student"""
+DRAWN = 3
+"""items drawn beside each clicked row"""
+# nominal microseconds of what a day's stages do
+_FLOP = 1 / 50_000  # a floating point operation
+_PAIR = 0.8  # of a teacher's pair beside its products: gathered, blended, calibrated
+_SCORED = 5.0  # of a stored score beside the pair: encoded, matched, written
+_LEARNED = 60.0  # of a row that a teacher learns beside its products: encoded, embeddings, optimizer, regression
+_TAUGHT = 36.0  # of a row that a student learns
+_ENTITY = 60.0  # of a user or an item: read, encoded by each stage, exported
+_STAGES = 3.0e6  # of a day of no rows: imports, checks, files
+# and of what an evaluation does
+_EVALUATION = 0.8e6  # of a day of no rows
+_ENCODED = 16.0  # of a user or an item, by two teachers and the towers
+_MEASURED = 8.0  # of a row or a drawn item beside the pair
+_RETRIEVED = 200.0  # of a user whose retrieval is measured: the hits of twelve lists
+_DOT = 0.06  # of a user and an item, in all lists that compare vectors: those of the student and of each kappa
+_LEAST = 0.25e6  # for rows, for users and for those of teachers, of however small a day
+
+
+class Bounds(NamedTuple):
+    """How much of a day is measured at most."""
+
+    rows: float
+    """share of its users whose rows are"""
+    users: int
+    """users who are retrieved for"""
+    few: int
+    """of these, users for whom teachers retrieve"""
+
+
+def most(day: Day, settings: Evaluate) -> Bounds:
+    """The bounds that settings name, whatever a day costs."""
+    return Bounds(min(1.0, settings.max_rows / max(1, len(day))), settings.max_users, settings.teacher_users)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What the work of one day's stages costs by a config. One pace holds for all that a comparison measures, so that
+    no setting is measured on users of its own."""
+
+    pair: float
+    """nominal microseconds of a pair that a teacher scores"""
+    event: float
+    """of an event, in all stages but evaluation"""
+    candidates: int
+    """retrieved and scored for a user of the day, in all dumps"""
+
+    @staticmethod
+    def of(config: Config) -> Pace:
+        teacher, scores, student = config.teacher, config.scores, config.student
+        pair = _PAIR + _FLOP * operations(config)
+        dumps = 2 if student.distill.min_age_days else 1
+        each = 1 + scores.negatives * scores.stratify
+        learned = teacher.epochs * teacher.window_days * (3 * pair + _LEARNED)
+        taught = student.epochs * (dumps * (1 + scores.negatives) if student.distill.w_kd else 1) * _TAUGHT
+        return Pace(pair, learned + dumps * each * (pair + _SCORED) + taught, dumps * scores.candidates)
+
+    def described(self) -> dict[str, float]:
+        """As a run's key names it."""
+        return {name: round(value, 3) for name, value in asdict(self).items()}
+
+    def bounds(self, day: Day, settings: Evaluate) -> Bounds:
+        """What of a day can be measured within the share of its work that `settings` allows, and within their limits.
+
+        Half of it at most goes to rows. Of what they leave, half is the teachers' and half that of all others, unless
+        these have enough with less.
+        """
+        active, items, named = int((day.user_events > 0).sum()), max(1, len(day.items)), most(day, settings)
+        if settings.share == 1 or not active:
+            return named
+        left = self._budget(day, active, settings.share)
+        scored = (1 + DRAWN * day.facts["clicks"] / max(1, len(day))) * TEACHERS * (self.pair + _MEASURED)
+        row = len(day) * scored
+        rows = min(named.rows, max(left / 2, _LEAST) / max(1.0, row))
+        left -= rows * row
+        user, teacher = _RETRIEVED + _DOT * items, TEACHERS * self.pair * items
+        users = min(named.users, active, int(max(1.0, max(left / 2, _LEAST) / user)))
+        few = min(named.few, users, int(max(1.0, max(left - users * user, _LEAST) / teacher)))
+        return Bounds(rows, users, few)
+
+    def _budget(self, day: Day, active: int, share: float) -> float:
+        """Nominal microseconds for rows and retrieval."""
+        entities = len(day.users) + len(day.items)
+        work = _STAGES + len(day) * self.event + entities * _ENTITY + active * self.candidates * (self.pair + _SCORED)
+        return work * share / (1 - share) - _EVALUATION - entities * _ENCODED
+
+
+def operations(config: Config) -> int:
+    """Floating point operations of a teacher's network for a pair, less what users and items share."""
+    with torch.random.fork_rng(devices=[]):  # nothing else may depend on it
+        net = build_network(config.teacher, (1, 1), len(config.tasks.names))
+    own = sum(p.numel() for p in net.parameters()) - sum(p.numel() for p in net.first.parameters())
+    return 2 * own

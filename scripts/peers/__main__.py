@@ -1,0 +1,103 @@
+"""python -m peers NAME LOG mmoe|dssm: trains a peer on LOG/train and prints a line of JSON.
+
+`rows` that it learned, `read_s` (from Parquet to arrays), `prep_s` (that, and the library's own data set and model),
+`train_s` (its loop), `rows_per_s` of the loop, `e2e_rows_per_s` of preparation and loop, `rss_mb` (the process's peak
+until then) and `auc` of LOG/test by label.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from benchmark.sizes import BATCH, WEIGHTS
+from torch import nn
+
+from peers.rows import Options, Rows, Training, Vocabularies, read
+
+NAMES = ("plain", "rechub", "deepctr", "nextrec", "fuxictr")
+
+
+def auc(training: Training, held_out: Rows) -> dict[str, float]:
+    """Of each label, by `scores` of rows that were not learned."""
+    from sklearn.metrics import roc_auc_score
+
+    assert training.scores
+    scores = np.asarray(training.scores(held_out))
+    return {label: float(roc_auc_score(y, scores[:, k])) for k, (label, y) in enumerate(held_out.labels.items())}
+
+
+def weights(model: nn.Module) -> int:
+    """In products with what is computed of a row."""
+    return sum(m.weight.numel() for m in model.modules() if isinstance(m, nn.Linear))
+
+
+def measured(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
+    peer = importlib.import_module(f"peers.{args.name}")
+    torch.manual_seed(args.seed)
+    start = time.perf_counter()
+    log = read(args.log / "train", args.rows)
+    vocabularies = Vocabularies(log)
+    rows = vocabularies.rows(log)
+    del log
+    encoded = time.perf_counter()
+    if args.model == "dssm":
+        rows = rows.clicked()
+    options = Options(args.batch, args.workers, args.seed, scratch)
+    training: Training = getattr(peer, args.model)(rows, vocabularies.sizes, options)
+    ready = time.perf_counter()
+    if weights(training.model) != WEIGHTS[args.model]:
+        raise SystemExit(f"{args.name}: {weights(training.model):,} weights, where all have {WEIGHTS[args.model]:,}")
+    n = 0 if args.prepare else len(rows)
+    if n:
+        training.fit()
+    trained = time.perf_counter()
+    found = {
+        "peer": f"{peer.DISTRIBUTION} {version(peer.DISTRIBUTION)}",
+        "model": args.model,
+        "workers": args.workers,
+        "rows": len(rows),
+        "read_s": encoded - start,
+        "prep_s": ready - start,
+        "train_s": trained - ready,
+        "rows_per_s": n / (trained - ready),
+        "e2e_rows_per_s": n / (trained - start),
+        "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
+    if n and training.scores:
+        found["auc"] = auc(training, vocabularies.rows(read(args.log / "test")))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m peers", description="a library's MMoE or DSSM on the bench's log")
+    parser.add_argument("name", choices=NAMES)
+    parser.add_argument("log", type=lambda x: Path(x).resolve(), help="folder with train/ and test/")
+    parser.add_argument("model", choices=("mmoe", "dssm"))
+    parser.add_argument("--batch", type=int, default=BATCH)
+    parser.add_argument("--workers", type=int, default=0, help="of the DataLoader")
+    parser.add_argument("--rows", type=int, help="learn no more than these")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--prepare", action="store_true", help="stop before the first step")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        os.chdir(scratch)  # some write checkpoints and logs to where they run
+        with contextlib.redirect_stdout(sys.stderr):  # libraries print what they do
+            found = measured(args, Path(scratch))
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Products by oneDNN against float64, and against torch's own layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dmtl_cli.nn.kernels import products
+from dmtl_cli.nn.kernels.products import Linear, add_across, linear, product
+
+SHAPES = [(1100, 64, 32), (33, 300, 200), (2048, 2, 600), (700, 256, 9), (1, 1024, 1024), (3, 4, 5), (0, 4, 5)]
+"""n, K, M: all but the last two are large enough for oneDNN"""
+
+
+@pytest.fixture(params=["oneDNN", "torch"], autouse=True)
+def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    if request.param == "torch":
+        monkeypatch.setattr(products, "there", lambda: False)
+    elif not products.there():
+        pytest.skip("torch has no oneDNN here")
+    yield request.param
+
+
+def some(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(*shape).to(dtype)
+
+
+def strided(x: Tensor) -> Tensor:
+    """The same numbers within a wider tensor."""
+    wide = torch.full((x.shape[0], x.shape[1] + 3), torch.nan, dtype=x.dtype)
+    wide[:, 1:-2] = x
+    return wide[:, 1:-2]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("relu", [False, True])
+def test_a_product(shape: tuple[int, int, int], relu: bool) -> None:
+    torch.manual_seed(0)
+    n, k, m = shape
+    x, weight, bias = some(n, k), some(m, k), some(m)
+    true = x.double() @ weight.double().t() + bias.double()
+    true = (true.relu() if relu else true).float()
+    for a in (x, strided(x), x.t().contiguous().t()):
+        for w in (weight, strided(weight), weight.t().contiguous().t(), strided(weight.t().contiguous()).t()):
+            torch.testing.assert_close(product(a, w, bias, relu=relu), true, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(product(x, weight), (x.double() @ weight.double().t()).float(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+def test_a_sum_over_rows_is_added_to_what_is_there(shape: tuple[int, int, int], dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    n, k, m = shape
+    a, b = some(n, k, dtype=dtype), some(n, m, dtype=dtype)
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    before = some(k, m, dtype=wide)
+    true = before.double() + a.double().t() @ b.double()
+    near = {"rtol": 2e-2, "atol": 0.5} if dtype == torch.bfloat16 else {"rtol": 1e-4, "atol": 1e-3}
+    for x, y in ((a, b), (strided(a), strided(b))):
+        for total in (before.clone(), strided(before)):
+            add_across(total, x, y)
+            torch.testing.assert_close(total, true.to(wide), **near)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_layer_learns_as_torchs_own(dtype: torch.dtype, bias: bool) -> None:
+    torch.manual_seed(0)
+    ours, theirs = Linear(64, 48, bias=bias, dtype=dtype), nn.Linear(64, 48, bias=bias, dtype=dtype)
+    theirs.load_state_dict(ours.state_dict())
+    x, y = (some(900, 64, dtype=dtype) for _ in range(2))
+    y.copy_(x).requires_grad_(), x.requires_grad_()
+    weight = some(900, 48, dtype=dtype)
+    (ours(x) * weight).sum().backward(), (theirs(y) * weight).sum().backward()
+    pairs = [(x, y), *zip(ours.parameters(), theirs.parameters(), strict=True)]
+    for a, b in pairs:
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-4)
+
+
+def test_what_needs_no_gradient_gets_none() -> None:
+    x, weight = some(900, 64), some(48, 64).requires_grad_()
+    linear(x, weight).sum().backward()
+    assert x.grad is None and weight.grad is not None
+
+
+def test_gradients_are_those_of_finite_differences(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "_pays", lambda x, outputs: True)
+    monkeypatch.setattr(products, "_onednn", lambda x, w, b, then: nn.functional.linear(x, w, b))
+    x, w, b = (some(*s, dtype=torch.float64).requires_grad_() for s in ((5, 3), (4, 3), (4,)))
+    assert torch.autograd.gradcheck(linear, (x, w, b))
+
+
+def test_a_layer_without_gradients_is_torchs_own() -> None:
+    """Bit by bit, so that what is exported is what is computed here."""
+    ours, x = Linear(64, 48), some(900, 64)
+    with torch.no_grad():
+        assert torch.equal(ours(x), nn.functional.linear(x, ours.weight, ours.bias))
+
+
+def test_bfloat16_under_autocast_is_torchs_own() -> None:
+    x, weight = some(900, 64), some(48, 64)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert linear(x, weight).dtype == torch.bfloat16
