@@ -3,40 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
 import unseen
 import yaml
-from worlds import Ended, dmtl
+from initiated import config_of, features, made
+from worlds import dmtl
 
-from dmtl_cli.config.reading import load_config
-from dmtl_cli.config.schema import Config
 from dmtl_cli.synth.generate import generate
-
-Made = tuple[Ended, dict[str, Any], str]
-
-
-def made(home: Path, write: Callable[[Path], None], *more: str) -> Made:
-    """The command on a log: how it ended, the YAML that it wrote as values and as text."""
-    log = home / "log"
-    log.mkdir(parents=True)
-    write(log)
-    ended = dmtl("init", log, "-o", home / "mine.yaml", *more)
-    text = (home / "mine.yaml").read_text()
-    return ended, yaml.safe_load(text), text
-
-
-def config_of(home: Path) -> Config:
-    return load_config(home / "mine.yaml")
-
-
-def features(raw: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Those that no profile gives, by name."""
-    return {f["name"]: f for f in raw["features"] if "profile" not in f}
 
 
 def test_unicode_lists_and_milliseconds(tmp_path: Path) -> None:
@@ -208,8 +184,11 @@ def test_names_that_say_nothing_are_options(tmp_path: Path) -> None:
     [
         (("--user", "nobody"), "--user: events has no column nobody; it has mbr_no, cntnt_no, ts, act"),
         (("--user", "ts", "--item", "ts"), "--user: ts is given twice"),
-        (("--click", "word"), "--click: expected a column of 0 and 1, word is String; name another"),
-        (("--duration", "word"), "--duration: expected a column of numbers, word is String; name another"),
+        (
+            ("--click", "word"),
+            "--click: expected a column of 0 and 1, or of times, word is String, such as yes; name another",
+        ),
+        (("--duration", "word"), "--duration: expected a column of numbers, word is String, such as yes; name another"),
     ],
 )
 def test_a_given_column_that_is_not_there(tmp_path: Path, options: tuple[str, ...], said: str) -> None:

@@ -29,7 +29,7 @@ def init(
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="The config to write.")] = Path("mylog.yaml"),
     user: Annotated[str | None, _column("the users' ids")] = None,
     item: Annotated[str | None, _column("the items' ids")] = None,
-    click: Annotated[str | None, _column("clicks, 0 or 1")] = None,
+    click: Annotated[str | None, _column("clicks, 0 and 1, or of their times")] = None,
     duration: Annotated[str | None, _column("how long an item was read")] = None,
     force: Annotated[bool, typer.Option("--force", metavar="", help="Write over a file that exists.")] = False,
     as_json: Json = False,
@@ -40,7 +40,7 @@ def init(
     given = {"user": user, "item": item, "click": click, "duration": duration}
     found = init(log, out, {role: column for role, column in given.items() if column is not None}, force=force)
     complete = found["day"] is not None and not found["edits"]
-    found["check"] = _checked(out, found["day"]) if complete else None
+    found["check"], refused = _checked(out, found["day"]) if complete else (None, None)
     if as_json:
         print(json.dumps(found, sort_keys=True))
     else:
@@ -48,14 +48,16 @@ def init(
         if found["check"]:
             print("\n" + found["check"])
     refuse_incomplete(found)
+    if refused is not None:
+        raise refused
 
 
-def _checked(config: Path, day: str) -> str:
-    """What `check` says of a day, or the one line by which it refuses it: a warning here, as the config is written."""
+def _checked(config: Path, day: str) -> tuple[str | None, UserError | None]:
+    """What `check` says of a day, or how it refuses it: the command then ends as `check` would, the config is there."""
     from dmtl_cli.stages.check import check, described
 
     try:
         found: dict[str, Any] = check(load_config(config), parse_day(day))
     except UserError as e:
-        return f"check of {day}: {e.line()}"
-    return described(found)
+        return f"check of {day}: {e.line()}", e
+    return described(found), None

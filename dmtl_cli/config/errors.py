@@ -66,8 +66,11 @@ class NotDue(Exception):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`, did you mean X?` for the known word nearest to a mistyped one; "" where none is near."""
+    """`, did you mean X?` for the known word nearest to a mistyped one; "" where none is near. Of words with dots, such
+    as context.experiment.arm, the last parts are to be near too: the others are the same for many."""
     import difflib
 
-    close = difflib.get_close_matches(word, list(known), 1)
+    last = word.rsplit(".", 1)[-1]
+    near = [other for other in known if difflib.get_close_matches(last, [other.rsplit(".", 1)[-1]], 1)]
+    close = difflib.get_close_matches(word, near, 1)
     return f", did you mean {close[0]}?" if close else ""

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
 
 from dmtl_cli.guess import words
-from dmtl_cli.guess.columns import Guess, Roles, may_be_ids
-from dmtl_cli.guess.layout import Table
-from dmtl_cli.guess.values import has_long_tail, is_constant, is_id, mean, share, span, time_unit, within
+from dmtl_cli.guess.columns import may_be_ids, times_of
+from dmtl_cli.guess.layout import Table, partitions
+from dmtl_cli.guess.roles import Guess, Roles
+from dmtl_cli.guess.values import decimals, has_long_tail, is_constant, is_id, mean, share, span, within
 
-SEPARATORS = ("|", ";", ",")
+SEPARATORS = (" | ", "|", "; ", ";", ", ", ",")
 _JOINED, _EMPTY, _OWN = 0.05, 0.95, 0.9
+_ITEMS = 0.2  # of the values of lists are items, where they are histories
 _LIST = r"^\s*\[\s*-?[0-9.]+([eE][+-]?[0-9]+)?(\s*,\s*-?[0-9.]+([eE][+-]?[0-9]+)?)+\s*\]\s*$"
 _FEW_CODES, _LONGEST, _FEW = 50, 50, 30
 
@@ -25,6 +28,17 @@ class Side:
 
     table: Table
     key: Guess
+    totals: tuple[str, ...] = ()
+    """features of a table without days that later days change, as far as names tell"""
+
+    @property
+    def caveat(self) -> str | None:
+        """What a table without days says of a day: None where it has days."""
+        if self.table.files.days:
+            return None
+        what = "a running total" if len(self.totals) == 1 else "running totals"
+        named = f": {', '.join(self.totals)} may be {what}" if self.totals else ""
+        return f"one state for all days, also for those before it was written{named}"
 
 
 @dataclass(frozen=True)
@@ -52,36 +66,54 @@ class Inputs:
     """those that have ids of the events, where it is not known which are users or items"""
 
 
-def inputs_of(events: Table, roles: Roles, others: list[Table]) -> Inputs:
-    """Features by the columns of all tables. A column is a user's or an item's where it does not change with events."""
+def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping[str, str]) -> Inputs:
+    """Features by the columns of all tables. A column is a user's or an item's where it does not change with events.
+
+    Args:
+        partial: which days have a column, where not all do.
+    """
     found = Inputs({}, [], [], [], [])
     for table in others:
         _place(table, events, roles, found)
+    found.unused.extend(Guess(c, f"of type {kind}") for c, kind in events.other.items())
+    why = "a key of folders, which is no column: write it into the rows where it is to be a feature"
+    found.unused.extend(Guess(key, why) for key in partitions(events.files) if key not in events.frame.columns)
     if roles.user is None or roles.item is None:  # whose a column is cannot be told: an id would be a feature
         return found
     for name, beside in found.sides.items():
         key = beside.key.column
         frame = beside.table.frame.unique(key, keep="first", maintain_order=True)  # the newest day is first
+        times, before = times_of(frame), len(found.used)
         for c in frame.columns:
             if c != key:
-                _add(found, c, frame[c], name.removesuffix("s"), events, roles, own=True)
+                _add(found, frame[c], name.removesuffix("s"), events, roles, times, own=True)
+        found.unused.extend(Guess(c, f"of type {kind}") for c, kind in beside.table.other.items())
+        mine = [i.column for i in found.used[before:] if i.kind == "numeric" and words.says(i.column, words.TOTAL)]
+        found.sides[name] = replace(beside, totals=() if beside.table.files.days else tuple(mine))
     taken = {i.column for i in found.used} | {g.column for g in found.unused}
+    times = times_of(events.frame)
     for c in events.frame.columns:
         if c in roles.after - roles.taken:
             found.unused.append(Guess(c, "it says which rows have a duration: is it the click?"))
+        elif c in partial and c not in roles.taken:
+            found.unused.append(Guess(c, f"{partial[c]}: a feature is needed on every day that is learned"))
         elif c not in roles.taken and c not in taken:
             side = _side_of(c, events.frame, roles)
-            _add(found, c, events.frame[c], side, events, roles, own=False)
+            _add(found, events.frame[c], side, events, roles, times, own=False)
     return found
 
 
 def _place(table: Table, events: Table, roles: Roles, found: Inputs) -> None:
     """Puts a table beside the events where its key is one of their ids."""
+    columns = {*events.frame.columns}
+    if len(columns) > 3 and len(columns & {*table.frame.columns}) >= 0.8 * len(columns):
+        found.other.append((table.files.path, "it has the columns of the events: are its rows events too?"))
+        return
     fits: list[tuple[float, str, str, float]] = []
     for name, role, patterns in (("users", roles.user, words.USER), ("items", roles.item, words.ITEM)):
         for k, c in enumerate(table.frame.columns if role else ()):
             kind = table.frame[c].dtype
-            if role is None or kind.is_nested() or kind.is_float() or kind.is_temporal():
+            if role is None or not (kind.is_integer() or kind == pl.String):
                 continue
             named = c == role.column or words.by_name(c, patterns) > 0
             joined = within(events.frame[role.column], table.frame[c]) if named or k == 0 else 0.0
@@ -94,13 +126,26 @@ def _place(table: Table, events: Table, roles: Roles, found: Inputs) -> None:
         found.other.append((table.files.path, "no column has the users or items of the events"))
         return
     _, name, key, joined = max(fits)
-    once = table.frame[key].n_unique() / len(table.frame)
+    twice = None if table.files.days else _more_than_once(table.frame, name, key)
     if name in found.sides:
         found.other.append((table.files.path, f"a second table of {name}"))
-    elif once < 1 and not table.files.days:
-        found.other.append((table.files.path, f"{name} appear in it more than once"))
+    elif twice is not None:
+        found.other.append((table.files.path, twice))
     else:
         found.sides[name] = Side(table, Guess(key, f"{joined:.0%} of the sample's {name} are in it"))
+
+
+def _more_than_once(frame: pl.DataFrame, name: str, key: str) -> str | None:
+    """Which ids have several rows, and in what these differ; None where each has one."""
+    rows = frame.filter(pl.col(key).is_not_null())
+    ids = rows.group_by(key, maintain_order=True).agg(pl.len().alias(":n"), pl.exclude(key).n_unique())
+    twice = ids.filter(pl.col(":n") > 1)
+    if not len(twice):
+        return None
+    differ = [c for c in frame.columns if c != key and (twice[c] > 1).any()]
+    how = f"which differ in {', '.join(differ[:5])}" if differ else "which are the same"
+    many = f"{len(twice):,} of its {len(ids):,} {name} have several rows, {how} ({key}, such as {twice[key][0]})"
+    return f"{many}: keep one row of each, and it is {{key: {key}}} in data.{name}"
 
 
 def _perhaps(table: Table, events: Table) -> Side | None:
@@ -120,27 +165,41 @@ def _perhaps(table: Table, events: Table) -> Side | None:
 
 
 def _side_of(c: str, frame: pl.DataFrame, roles: Roles) -> str:
-    first = words.words(c).split(" ")[0] if words.words(c) else ""
-    if frame[c].dtype in (pl.List, pl.Array):
-        of_item = roles.item is not None and is_constant(frame, roles.item.column, c)
-        return "item" if of_item else "user"
-    for side in ("user", "item"):
+    """Whose a column of the events is: a user's or an item's where it is the same in all of their rows, a user's where
+    it is a list of items; what varies for both is of the context."""
+    s = frame[c]
+    for side in ("item", "user") if s.dtype == pl.List else ("user", "item"):
         key = getattr(roles, side)
-        if key is not None and (is_constant(frame, key.column, c) or first == side):
+        if key is not None and is_constant(frame, key.column, c):
             return side
-    return "context"
+    return "user" if roles.item is not None and _has_items(s, frame[roles.item.column]) else "context"
 
 
-def _add(found: Inputs, c: str, s: pl.Series, side: str, events: Table, roles: Roles, *, own: bool) -> None:
+def _has_items(s: pl.Series, items: pl.Series) -> bool:
+    """Whether values are lists that have some of the items."""
+    if s.dtype == pl.String and (separator := _separator(s.name, s.drop_nulls())) is not None:
+        s = s.drop_nulls().str.split(separator)
+    return s.dtype == pl.List and not _inner(s).dtype.is_float() and within(_inner(s), items) >= _ITEMS
+
+
+def _inner(s: pl.Series) -> pl.Series:
+    return s.drop_nulls().explode(empty_as_null=False, keep_nulls=False)
+
+
+def _add(
+    found: Inputs, s: pl.Series, side: str, events: Table, roles: Roles, times: Mapping[str, str], *, own: bool
+) -> None:
     """Puts a column among the features, or among what is left out.
 
     Args:
+        times: columns of the table that are times.
         own: whether it is of a side table.
     """
+    c = s.name
     if own and c in roles.taken:
         found.unused.append(Guess(c, "it has the name of a column of the events with another role"))
         return
-    refused = _refusal(c, s, own)
+    refused = _refusal(s, own, c in times)
     if refused is not None:
         found.unused.append(Guess(c, refused))
         return
@@ -154,20 +213,22 @@ def _add(found: Inputs, c: str, s: pl.Series, side: str, events: Table, roles: R
     found.used.append(Input(c, side, kind, options, why))
 
 
-def _refusal(c: str, s: pl.Series, own: bool) -> str | None:
+def _refusal(s: pl.Series, own: bool, is_time: bool) -> str | None:
     """Why a column is no feature."""
-    known = s.drop_nulls()
+    c, known = s.name, s.drop_nulls()
     if len(known) < (1 - _EMPTY) * len(s) or not len(known):
         return f"{1 - len(known) / max(1, len(s)):.0%} of it is empty"
     if known.dtype.is_nested():
-        return None if known.list.len().max() else "all its lists are empty"
+        return None if known.list.len().max() and len(_inner(s)) else "all its lists are empty"
     if known.n_unique() == 1 and not s.null_count():
         return "one value alone"
     if (numbers := _numbers_in_text(known)) is not None:
         return f"{numbers} as text; write it as Parquet lists"
-    if s.dtype.is_temporal() or time_unit(s) is not None:
+    if decimals(s) is not None:
+        return "numbers with a decimal comma are text: write them with a point where they are to be a feature"
+    if s.dtype.is_temporal() or is_time:
         return "a time: a tower cannot read it (profiles know the age of items)"
-    text = s.dtype in (pl.String, pl.Categorical, pl.Enum)
+    text = s.dtype == pl.String
     own_value = (text or s.dtype.is_integer()) and len(known) > _FEW and known.n_unique() > _OWN * len(known)
     if own_value and not words.says(c, words.NUMBER) and not (text and _separator(c, known)):
         return f"nearly a value of its own for every {'id' if own else 'row'}"
@@ -185,10 +246,9 @@ def _numbers_in_text(s: pl.Series) -> str | None:
 def _kind(c: str, s: pl.Series, items: pl.Series | None) -> tuple[str, dict[str, Any], str]:
     """Kind, options and reason of a column; kind "" where there is none."""
     known = s.drop_nulls()
-    if s.dtype in (pl.List, pl.Array):
-        return _of_lists(s.cast(pl.List(s.dtype.inner)), items)  # type: ignore[attr-defined]
-    if s.dtype in (pl.String, pl.Categorical, pl.Enum):
-        known = known.cast(pl.String)
+    if s.dtype == pl.List:
+        return _of_lists(s, items)
+    if s.dtype == pl.String:
         if (separator := _separator(c, known)) is not None:
             pieces = known.str.split(separator)
             kind, options, why = _of_lists(pieces, items)
@@ -197,33 +257,31 @@ def _kind(c: str, s: pl.Series, items: pl.Series | None) -> tuple[str, dict[str,
     if s.dtype == pl.Boolean:
         return "categorical", {}, "yes or no"
     if s.dtype.is_numeric():
-        return _of_numbers(c, known.cast(pl.Float64), whole=s.dtype.is_integer())
+        return _of_numbers(c, known.cast(pl.Float64), whole=s.dtype.is_integer(), codes=not s.dtype.is_decimal())
     return "", {}, f"of type {s.dtype}, which no kind of feature reads"
 
 
 def _of_lists(s: pl.Series, items: pl.Series | None) -> tuple[str, dict[str, Any], str]:
-    lengths = s.list.len()
-    inner = s.explode().drop_nulls()
+    lengths, inner = s.list.len(), _inner(s).drop_nulls()
     if inner.dtype.is_float():
         least, most = (int(n) for n in span(lengths))
         if least == most >= 2:
             return "vector", {"dim": most}, f"lists of {most} numbers each"
         return "", {}, "lists of numbers of several lengths, which no kind of feature reads"
-    if inner.dtype.is_nested():
+    if not (inner.dtype.is_integer() or inner.dtype in (pl.String, pl.Boolean)):
         return "", {}, f"lists of {inner.dtype}, which no kind of feature reads"
     long = int(lengths.quantile(0.95) or 1)
     options: dict[str, Any] = {"max_length": min(_LONGEST, max(2, long))}
-    if items is not None and within(inner, items) >= 0.2:
-        share = within(inner, items)
-        return "sequence", {"embedding_name": ":item", **options}, f"lists of items ({share:.0%} are in the sample)"
+    if items is not None and (there := within(inner, items)) >= _ITEMS:
+        return "sequence", {"embedding_name": ":item", **options}, f"lists of items ({there:.0%} are in the sample)"
     return "sequence", options, f"lists of {inner.n_unique():,} values, {mean(lengths):.1f} on average"
 
 
-def _of_numbers(c: str, x: pl.Series, *, whole: bool) -> tuple[str, dict[str, Any], str]:
+def _of_numbers(c: str, x: pl.Series, *, whole: bool, codes: bool) -> tuple[str, dict[str, Any], str]:
     distinct, (low, high) = x.n_unique(), span(x)
     whole = whole or bool((x.fill_nan(0) % 1 == 0).all())
     counted = words.says(c, words.NUMBER)
-    if whole and ((distinct <= _FEW_CODES and not words.says(c, words.SKEWED)) or not counted):
+    if codes and whole and ((distinct <= _FEW_CODES and not words.says(c, words.SKEWED)) or not counted):
         return "categorical", {}, f"{distinct:,} whole numbers, taken as codes"
     skewed = low >= 0 and words.says(c, words.SKEWED) and has_long_tail(x)
     options: dict[str, Any] = {"transform": "log1p"} if skewed else {"num_buckets": 20}

@@ -1,11 +1,13 @@
-"""Which tables lie in a place: their formats, how they are cut into days, and the first rows of each."""
+"""Which tables lie in a place: their formats, how they are cut into days, and some rows of each."""
 
 from __future__ import annotations
 
 import datetime as dt
+import itertools
+import os
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import polars as pl
@@ -14,13 +16,15 @@ from pyarrow import fs
 from dmtl_cli.config.days import folder_day
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.log import lake
+from dmtl_cli.data.log.day_files import SUCCESS
 from dmtl_cli.data.log.source import Store
-from dmtl_cli.guess import samples
+from dmtl_cli.guess import samples, types
 from dmtl_cli.guess.samples import Text
 
 ROWS, ENOUGH = 200_000, 5_000
 """rows of a sample at most, and at least where there are as many: keys of tables are compared"""
-_MOST = 8  # files of a sample
+_MOST, _AWAY = 8, 6_000  # files of a sample's day; rows of a file of the first day, and of one between
+_HIVE = re.compile(r"(?<![^/])([^/=]+)=[^/]+(?=/)")
 _DAY = re.compile(
     r"(?<![0-9])(?P<y>20[0-9]{2})(?P<a>[-_/.]?|/[a-z]+=)(?P<m>0[1-9]|1[0-2])(?P<b>[-_/.]?|/[a-z]+=)"
     r"(?P<d>0[1-9]|[12][0-9]|3[01])(?![0-9])"
@@ -52,14 +56,18 @@ class Files:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with its first rows."""
+    """A table with some of its rows."""
 
     files: Files
     frame: pl.DataFrame
     text: Text | None
     """how it is written, where it is a CSV"""
     day: dt.date | None
-    """the day of the rows, where folders or names have days"""
+    """the newest complete day, of which most rows are, where folders or names have days"""
+    other: dict[str, str] = field(default_factory=dict)
+    """types of the columns that are not in `frame`, as nothing can be guessed of them: see `types.plain`"""
+    pieces: tuple[tuple[dt.date, frozenset[str], int], ...] = ()
+    """(day, columns that have values, rows) of the rows of each day, where folders or names have days"""
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,15 @@ class Found:
     """the largest first"""
     unreadable: list[tuple[str, str]]
     """(path, why): smaller than a table that is one, such as a README.txt"""
+    marked: frozenset[str] = frozenset()
+    """folders with a `SUCCESS`"""
+
+    def is_marked(self, files: Files, until: dt.date) -> bool:
+        """Whether the folder of every day up to one has a `SUCCESS`."""
+        place = files.pattern or f"{files.path}/{files.partition}={{day}}"
+        deep = len(PurePosixPath(place).parts)
+        folders = {_joined(PurePosixPath(f).parts[:deep]) for f, _ in files.files if (_stem(f)[2] or until) <= until}
+        return bool(files.days) and folders <= self.marked
 
 
 def tables(root: str) -> Found:
@@ -86,7 +103,8 @@ def tables(root: str) -> Found:
     """
     root, one = _root_of(given := root)
     store = Store(root)
-    listed = [f for f in _listed(store) if one is None or f[0] == one]
+    every, marked = _listed(store)
+    listed = [f for f in every if one is None or f[0] == one]
     found = group(listed)
     if not found:
         none = "nothing there" if not listed else f"no Parquet, CSV, JSON lines, Delta or Iceberg{' in it' * (not one)}"
@@ -102,7 +120,8 @@ def tables(root: str) -> Found:
                 raise
             unreadable.append((files.path, e.message))
     read.sort(key=lambda t: t.files.path)
-    return Found(root, sorted(_united(read), key=lambda t: (-t.files.bytes, t.files.path)), unreadable)
+    largest = sorted(_united(read), key=lambda t: (-t.files.bytes, t.files.path))
+    return Found(root, largest, unreadable, marked)
 
 
 def _united(read: list[Table]) -> list[Table]:
@@ -110,13 +129,13 @@ def _united(read: list[Table]) -> list[Table]:
     out: dict[tuple[object, ...], Table] = {}
     for k, table in enumerate(read):
         files = table.files
-        same = files.form, tuple(table.frame.columns), _folder(files.files[0][0]), None if not files.days else k
+        same = files.form, tuple(table.frame.columns), _base(files), None if not files.days else k
         if (first := out.get(same)) is not None:
             every = tuple(sorted(first.files.files + files.files))
-            table = replace(first, files=replace(first.files, path=_folder(every[0][0]), files=every))
+            table = replace(first, files=replace(first.files, path=_base(first.files), files=every))
         out[same] = table
     united = list(out.values())
-    folders = [_folder(t.files.files[0][0]) for t in united]
+    folders = [_base(t.files) for t in united]
     shared = [folders.count(folder) > 1 for folder in folders]
     return [replace(t, files=replace(t.files, together=x)) for t, x in zip(united, shared, strict=True)]
 
@@ -162,8 +181,9 @@ def _root_of(root: str) -> tuple[str, str | None]:
     return root, None
 
 
-def _listed(store: Store) -> list[tuple[str, int]]:
-    """Paths below the root and bytes of all files but hidden ones; a Delta table's log and Iceberg's metadata stay."""
+def _listed(store: Store) -> tuple[list[tuple[str, int]], frozenset[str]]:
+    """Paths below the root and bytes of all files but hidden ones; a Delta table's log and Iceberg's metadata stay.
+    And the folders with a `SUCCESS`."""
     where = fs.FileSelector(str(store.root), allow_not_found=True, recursive=True)
     try:
         found = store.fs.get_file_info(where)
@@ -171,13 +191,15 @@ def _listed(store: Store) -> list[tuple[str, int]]:
         raise UserError(
             f"{store.where('')}: cannot be listed: {e}", "check the path and credentials", Exit.IO
         ) from None
-    out = []
+    out, marked = [], set()
     for info in found:
         path = PurePosixPath(info.path).relative_to(store.root)
+        if path.name == SUCCESS:
+            marked.add(str(path.parent))
         hidden = any(part[0] in "._" and part != "_delta_log" for part in path.parts)
         if info.type is fs.FileType.File and not hidden:
             out.append((str(path), info.size or 0))
-    return sorted(out)
+    return sorted(out), frozenset(marked)
 
 
 def _whole_tables(listed: list[tuple[str, int]]) -> dict[str, tuple[str, list[tuple[str, int]]]]:
@@ -193,22 +215,39 @@ def _whole_tables(listed: list[tuple[str, int]]) -> dict[str, tuple[str, list[tu
 
 
 def _stem(path: str) -> tuple[str, str | None, dt.date | None]:
-    """What the files of one table have in common, with {day} in place of one; the key of day folders; the day."""
+    """What the files of one table have in common, with {day} in place of one and * in place of the values of other
+    partitions; the key of day folders; the day."""
     parts = PurePosixPath(path).parts
     for k, part in enumerate(parts[:-1]):
         key, equals, value = part.partition("=")
         if equals and (day := folder_day(value)) is not None:
-            return _joined(parts[:k]), key, day
+            above = _joined(parts[:k])
+            if not _HIVE.search(f"{above}/"):
+                return above, key, day
+            word = "{day:%Y%m%d}" if value.isdigit() else "{day}"
+            return f"{_any_partition(above + '/')}{key}={word}", None, day
     if (found := _DAY.search(path)) is not None:
         a, b = found["a"], found["b"]
         word = "{day}" if a == b and a in ("", "-") else f"{{day:%Y{a}%m{b}%d}}"
         rest, slash, _ = path[found.end() :].partition("/")  # below a day's folder any files are the day's
-        named = path[: found.start()] + word + (rest if slash else re.sub("[0-9]+", "*", rest))
+        named = _any_partition(path[: found.start()]) + word + (rest if slash else re.sub("[0-9]+", "*", rest))
         try:
             return named, None, dt.date(int(found["y"]), int(found["m"]), int(found["d"]))
         except ValueError:
             pass
-    return re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9]+", "*", path), None, None
+    return re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9]+", "*", _any_partition(path)), None, None
+
+
+def _any_partition(path: str) -> str:
+    """A path with key=* in place of each folder key=value."""
+    return _HIVE.sub(r"\1=*", path)
+
+
+def partitions(files: Files) -> list[str]:
+    """Keys of the folders by which a table is cut, beside those of its days."""
+    pattern = files.pattern or f"{files.partition}={{day}}"
+    keys = {found[1] for path, _ in files.files for found in _HIVE.finditer(path)}
+    return sorted(key for key in keys if f"{key}={{day" not in pattern and f"{key}=%" not in pattern)
 
 
 def _files(stem: str, key: str | None, form: str, members: list[tuple[str, int, dt.date | None]]) -> Files:
@@ -223,32 +262,85 @@ def _files(stem: str, key: str | None, form: str, members: list[tuple[str, int, 
     if key is not None:  # the root has no name of its own that a config could join to day=...
         return Files(stem, form, files, pattern=f"{key}={{day}}", days=days)
     if days:
-        return Files(_folder(files[0][0]) if len(files) > 1 else files[0][0], form, files, pattern=stem, days=days)
-    return Files(files[0][0] if len(files) == 1 else _folder(files[0][0]), form, files)
+        pattern = re.sub(r"(?<![^/])[^/=]+=\*(?=/)", "*", stem)
+        return Files(_common(files) if len(files) > 1 else files[0][0], form, files, pattern=pattern, days=days)
+    return Files(files[0][0] if len(files) == 1 else _common(files), form, files)
 
 
 def _read(root: str, store: Store, files: Files) -> Table:
-    """The table with the first rows of a complete day, or of its first and last files."""
+    """The table with rows of a complete day, of the first day and one between them, or of its first and last files."""
     if files.form in (samples.DELTA, samples.ICEBERG):
-        return Table(files, _of_library(root, store, files), None, None)
+        frame, other = types.plain(_of_library(root, store, files))
+        return Table(files, frame, None, None, other)
     day = complete_day(files.days)
-    if day is None:
-        chosen = [f for f, _ in files.files[:: max(1, len(files.files) - 1)]]
-    else:  # that day, and of a small log the days before it
-        chosen = [f for f, _ in reversed(files.files) if (of := _stem(f)[2]) is not None and of <= day]
     text: Text | None = None
-    frames: list[pl.DataFrame] = []
-    for path in chosen[:_MOST]:
-        frame, text = samples.head(store.file(path), ROWS // min(len(chosen), 2), text)
-        frames.append(frame)
-        if day is not None and sum(map(len, frames)) >= ENOUGH:
-            break
-    return Table(files, pl.concat(frames, how="diagonal_relaxed"), text, day)
+    frames: list[tuple[dt.date | None, pl.DataFrame]] = []
+    missing: UserError | None = None
+    before = 0
+    for path, of, more in _chosen(files, day):
+        if not more and day is not None and before >= ENOUGH:
+            continue
+        try:
+            frame, text = samples.head(store.file(path), more or ROWS // _MOST, text)
+        except UserError as e:  # an empty file is no reason to stop where others have rows
+            if e.code != Exit.NO_INPUT:
+                raise
+            missing = e
+            continue
+        before += 0 if more and of != day else len(frame)
+        frames.append((of, frame))
+    if missing is not None and not frames:
+        raise missing
+    frame, other = types.plain(types.joined([frame for _, frame in frames]))
+    return Table(files, frame, text, day, other, _pieces(frames))
+
+
+def _chosen(files: Files, day: dt.date | None) -> list[tuple[str, dt.date | None, int]]:
+    """(file, day, rows) of a sample, the newest day first; rows 0: only as far as there are too few rows before it."""
+    if day is None:
+        ends = [f for f, _ in files.files[:: max(1, len(files.files) - 1)]]
+        return [(f, None, ROWS // len(ends[:2])) for f in ends[:_MOST]]
+    of: dict[dt.date, list[str]] = {}
+    for path, _ in files.files:
+        if (found := _stem(path)[2]) is not None and found <= day:
+            of.setdefault(found, []).append(path)
+    newest, *older = sorted(of, reverse=True)
+    mine = _spread(of[newest], _MOST)
+    away = {older[-1], older[len(older) // 2]} if older else set[dt.date]()
+    out: list[tuple[str, dt.date | None, int]] = [(f, newest, ROWS // max(2, len(mine))) for f in mine]
+    for d in older:
+        out += [(f, d, _AWAY if d in away else 0) for f in _spread(of[d], 2 if d in away else _MOST)]
+    return [chosen for k, chosen in enumerate(out) if chosen[2] or k < 8 * _MOST]
+
+
+def _spread(paths: list[str], most: int) -> list[str]:
+    """So many of the paths, the last and others evenly before it."""
+    k = min(most, len(paths))
+    return [paths[len(paths) - 1 - i * len(paths) // k] for i in range(k)]
+
+
+def _pieces(frames: list[tuple[dt.date | None, pl.DataFrame]]) -> tuple[tuple[dt.date, frozenset[str], int], ...]:
+    known: dict[dt.date, tuple[set[str], int]] = {}
+    for day, frame in frames:
+        if day is not None:
+            columns, rows = known.get(day, (set(), 0))
+            there = {c for c in frame.columns if frame[c].null_count() < len(frame)}
+            known[day] = columns | there, rows + len(frame)
+    return tuple((day, frozenset(columns), rows) for day, (columns, rows) in sorted(known.items()))
+
+
+def columns_of(root: str, files: Files, day: dt.date, text: Text | None, rows: int = 2_000) -> frozenset[str]:
+    """The columns that have values in the first rows of a day's files. Raises what `tables` does."""
+    store, there = Store(root), set()
+    for path in _spread([f for f, _ in files.files if _stem(f)[2] == day], 2):
+        frame, _ = samples.head(store.file(path), rows, text)
+        there |= {c for c in frame.columns if frame[c].null_count() < len(frame)}
+    return frozenset(there)
 
 
 def _of_library(root: str, store: Store, files: Files) -> pl.DataFrame:
     live = lake.delta_files if files.form == samples.DELTA else lake.iceberg_files
-    return samples.first((rows for file in live(root, store, files.path) for rows in file.rows()), ROWS)
+    return samples.first((rows.frame for file in live(root, store, files.path) for rows in file.rows()), ROWS)
 
 
 def _below(path: str, folder: str) -> bool:
@@ -257,6 +349,17 @@ def _below(path: str, folder: str) -> bool:
 
 def _folder(path: str) -> str:
     return str(PurePosixPath(path).parent)
+
+
+def _common(files: Sequence[tuple[str, int]]) -> str:
+    """The folder that all of these files are below."""
+    return os.path.commonpath([_folder(f"./{path}") for path, _ in files]) or "."
+
+
+def _base(files: Files) -> str:
+    """The folder of a table, above its partitions."""
+    stem = _folder(_any_partition(files.files[0][0]))
+    return _joined(tuple(itertools.takewhile(lambda part: "=" not in part, PurePosixPath(stem).parts)))
 
 
 def _joined(parts: tuple[str, ...]) -> str:

@@ -1,12 +1,12 @@
-"""The first rows of a file in any format, with values as precise as the text says and no more."""
+"""Rows of a file in any format, with values as precise as the text says and no more."""
 
 from __future__ import annotations
 
 import contextlib
 import csv
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import polars as pl
 import pyarrow as pa
@@ -15,12 +15,14 @@ from dmtl_cli.config.data import Csv
 from dmtl_cli.data.log.places import SUFFIXES
 from dmtl_cli.data.log.source import File
 from dmtl_cli.data.log.text_rows import Rows, csv_rows, json_rows
+from dmtl_cli.guess import types
 
 BYTES = 8 << 20
 """of rows of a text file"""
 _HEAD = 64 << 10  # bytes by which a CSV's separator and header are told
 PARQUET, CSV, JSON, DELTA, ICEBERG = "parquet", "csv", "json", "delta", "iceberg"
 _INTEGER, _NUMBER = r"^-?(0|[1-9][0-9]{0,17})$", r"^-?(0|[1-9][0-9]*)?(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
+_WRITTEN = ("", "NULL", "null", "\\N")
 _UNKNOWN = ("", "NULL", "null", "NA", "N/A", "nan", "NaN", "None", "\\N")
 
 
@@ -30,6 +32,9 @@ class Text:
 
     separator: str = ","
     header: bool = True
+    nulls: tuple[str, ...] = ()
+    """words that stand for null: where other values are numbers or yes and no any such word, in text those that
+    databases write"""
 
 
 def format_of(name: str) -> str | None:
@@ -48,23 +53,40 @@ def head(file: File, rows: int, text: Text | None = None) -> tuple[pl.DataFrame,
     """
     form = format_of(file.path)
     if form == PARQUET:
-        return _parquet(file, rows), None
+        return of_group(file, None, rows), None
     if form == JSON:
-        return first(json_rows(file, _as_it_is), rows), None
+        return first(parts(file), rows), None
     text = text or dialect(_beginning(file))
-    names = None if text.header else tuple(f"column_{k + 1}" for k in range(_width(file, text)))
-    return typed(first(csv_rows(file, Csv(separator=text.separator, columns=names), _as_it_is), rows)), text
+    return as_typed(first(parts(file, text), rows), text)
 
 
-def first(read: Iterable[Rows], rows: int) -> pl.DataFrame:
+def parts(file: File, text: Text | None = None, names: tuple[str, ...] | None = None) -> Iterator[pl.DataFrame]:
+    """All rows of a text file, some at a time; values of a CSV are text.
+
+    Args:
+        text: how a CSV is written; None: JSON lines.
+        names: of columns where there is no header; None: column_1 ...
+    """
+    if text is None:
+        read: Iterable[Rows] = json_rows(file, _as_it_is)
+    else:
+        if not text.header:
+            names = names or tuple(f"column_{k + 1}" for k in range(_width(file, text)))
+        read = csv_rows(file, Csv(separator=text.separator, columns=names), _as_it_is)
+    with contextlib.closing(iter(read)) as found:  # type: ignore[type-var]
+        for rows in found:
+            yield rows.frame
+
+
+def first(read: Iterable[pl.DataFrame], rows: int) -> pl.DataFrame:
     """So many rows of those that are read, or as many as BYTES hold."""
     found: list[pl.DataFrame] = []
-    with contextlib.closing(iter(read)) as parts:  # type: ignore[type-var]
-        for part in parts:
-            found.append(part.frame)
+    with contextlib.closing(iter(read)) as some:  # type: ignore[type-var]
+        for part in some:
+            found.append(part)
             if sum(map(len, found)) >= rows or sum(f.estimated_size() for f in found) >= BYTES:
                 break
-    return pl.concat(found, how="diagonal_relaxed").head(rows) if found else pl.DataFrame()
+    return types.joined(found).head(rows) if found else pl.DataFrame()
 
 
 def _as_it_is(frame: pl.DataFrame, _: int) -> pl.DataFrame:
@@ -96,23 +118,33 @@ def dialect(content: bytes) -> Text:
     return Text(separator, distinct and not numbers and not repeated)
 
 
+def as_typed(rows: pl.DataFrame, text: Text) -> tuple[pl.DataFrame, Text]:
+    """Rows of a CSV as `typed` gives them, and how it is written, the words for null in it added."""
+    frame = typed(rows)
+    found = {*text.nulls}
+    for c in (c for c in frame.columns if rows[c].dtype == pl.String):
+        words = rows[c].filter(rows[c].is_not_null() & frame[c].is_null()).unique()
+        found |= {word for word in words if word.strip()}
+    return frame, replace(text, nulls=tuple(sorted(found)))
+
+
 def typed(frame: pl.DataFrame) -> pl.DataFrame:
     """Text columns as what all their values are: integers, numbers or booleans; an id such as 007 stays text."""
     return frame.with_columns([_typed(frame[c]) for c in frame.columns if frame[c].dtype == pl.String])
 
 
 def _typed(s: pl.Series) -> pl.Series:
-    text = s.str.strip_chars()
-    text = text.set(text.is_in(list(_UNKNOWN)), None)
-    known = text.drop_nulls()
+    stripped = s.str.strip_chars()
+    text, values = (stripped.set(stripped.is_in(list(words)), None) for words in (_WRITTEN, _UNKNOWN))
+    known = values.drop_nulls()
     if not len(known):
         return text
     if known.str.contains(_INTEGER).all():
-        return text.cast(pl.Int64)
+        return values.cast(pl.Int64)
     if known.str.contains(_NUMBER).all() and not known.str.contains(r"^-?[0-9]{19,}$").any():
-        return text.cast(pl.Float64)
+        return values.cast(pl.Float64)
     if set(known.str.to_lowercase().unique()) <= {"true", "false"}:
-        return text.str.to_lowercase() == "true"
+        return values.str.to_lowercase() == "true"
     return text
 
 
@@ -126,11 +158,12 @@ def _even(lines: Sequence[str], separator: str) -> int:
     return counts[0] if counts and counts[0] > 1 and counts.count(counts[0]) >= 0.9 * len(counts) else 0
 
 
-def _parquet(file: File, rows: int) -> pl.DataFrame:
+def of_group(file: File, group: int | None, rows: int) -> pl.DataFrame:
+    """The first rows of a row group of a Parquet file, or (None) of the file. Raises UserError 65, 66, 74."""
     with file.open() as parquet:
-        batches, have = [], 0
+        batches, have, groups = [], 0, None if group is None else [group]
         try:
-            for batch in parquet.iter_batches(min(rows, 65_536), use_threads=False):
+            for batch in parquet.iter_batches(min(rows, 65_536), row_groups=groups, use_threads=False):
                 batches.append(batch)
                 have += len(batch)
                 if have >= rows:

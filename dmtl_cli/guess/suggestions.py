@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 
 import polars as pl
 import pyarrow as pa
@@ -14,10 +15,14 @@ from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.features import Feature
 from dmtl_cli.config.schema import Config
 from dmtl_cli.data.log.day import ID, Block, Day
+from dmtl_cli.data.log.places import Places
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.log.schema import Schema, Table
+from dmtl_cli.data.log.source import File, Store
+from dmtl_cli.data.log.text_rows import separator_of
 from dmtl_cli.data.threshold import heavy_tail
 from dmtl_cli.guess import samples, words
+from dmtl_cli.guess.partial import turn
 from dmtl_cli.guess.values import LEAK, auc_of, is_binary, is_unclicked_empty, mean, share, within
 
 MANY = 1_000_000
@@ -30,7 +35,7 @@ FEWER, FAR_FEWER = 0.4, 0.2
 """of the smaller day beside it, or of the only one"""
 _EMPTY = 0.2
 """share of rows without a duration from which on these rows are hardly clicks"""
-_ROWS = 20_000  # of an unused column
+_ROWS, _FIRST = 20_000, 2_000  # of an unused column, and of a file of another day
 
 
 def suggestions(config: Config, log: Log, day: Day, embeddings: Mapping[str, int]) -> list[str]:
@@ -48,6 +53,7 @@ def suggestions(config: Config, log: Log, day: Day, embeddings: Mapping[str, int
         *_zone(config, raw.schema),
         *_joins(config, day),
         *_neighbours(log, day),
+        *_older(config, day),
         *_leaks(config, day),
         *_many(config, embeddings),
         *_unused(config, day, raw.schema),
@@ -130,6 +136,40 @@ def _neighbours(log: Log, day: Day) -> Iterator[str]:
     if len(day) < (FEWER if len(rows) == 2 else FAR_FEWER) * least:
         shown = " and ".join(f"{n:,} on {other}" for other, n in rows.items())
         yield f"rows: {len(day):,} this day, {shown}: is it complete? success_file keeps dmtl from reading it too early"
+
+
+def _older(config: Config, day: Day) -> Iterator[str]:
+    """Features of columns that the first day of the log lacks in its first rows."""
+    events, data = config.data.events, config.data
+    places = Places(Store(data.root), "events", events, data.format_of(events))
+    days = sorted(d for d in places.days() if d <= day.day)
+    sides = {side for side in ("user", "item") if getattr(data, f"{side}s") is not None}
+    mine = [f for f in config.features if not f.profile and (f.per_event or f.side not in sides)]
+    if len(days) < 2 or (data.csv.columns or (events.csv and events.csv.columns)):
+        return
+    known: dict[dt.date, set[str]] = {}
+
+    def has(column: str, of: dt.date) -> bool:
+        if of not in known:
+            with suppress(UserError):  # nothing there, or damaged: its own check says so
+                files = places.files(of)
+                known[of] = {c for file in {files[0], files[-1]} for c in _filled(file, config)}
+        return column in known.get(of, {column})
+
+    for f in mine:
+        if has(f.source, days[-1]) and not has(f.source, days[0]):
+            since = days[turn(days, partial(has, f.source))]
+            fix = f"leave {f.name} out, or run the days from {since} on"
+            yield f"{f.source}: from {since} on only, the log has {days[0]}: a day without the column is refused: {fix}"
+
+
+def _filled(file: File, config: Config) -> list[str]:
+    """Columns of a Parquet file; of a text file those that have values in its first rows."""
+    csv = config.data.events.csv or config.data.csv
+    text = samples.Text(csv.separator or separator_of(file.path))
+    frame, _ = samples.head(file, _FIRST, text if samples.format_of(file.path) == samples.CSV else None)
+    there = samples.format_of(file.path) == samples.PARQUET
+    return [c for c, kind in frame.schema.items() if kind != pl.Null and (there or frame[c].null_count() < len(frame))]
 
 
 def _leaks(config: Config, day: Day) -> Iterator[str]:

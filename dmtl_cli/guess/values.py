@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from dmtl_cli.guess import words
+
 _ISO = r"^[12][0-9]{3}-[01][0-9]-[0-3][0-9]"
 _CLOCK = _ISO + r"[T ][0-2][0-9]:[0-5][0-9]"
 ZONE = r"(Z|[+-][0-9]{2}:?[0-9]{2})$"
 _UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-_FROM, _TO = 946_684_800, 4_102_444_800  # 2000 and 2100, in seconds since 1970
+_FROM, _TO = 946_684_800, 2_524_608_000  # 2000 and 2050, in seconds since 1970
+_DECIMAL = r"^-?[0-9]+(,[0-9]+)?$"
 _TAIL, _SKEW = 10.0, 2.0
 FEW = 20
 """rows, users or items below which nothing is concluded"""
@@ -51,23 +54,62 @@ def mean(s: pl.Series) -> float:
 
 
 def is_binary(s: pl.Series) -> bool:
-    """Whether values are 0 and 1, both of them; false where text says yes and no."""
-    if s.dtype == pl.Boolean:
-        return s.n_unique() > 1
-    if not s.dtype.is_numeric():
+    """Whether values are 0 and 1, both of them, or 1 and null; false where text says yes and no."""
+    if s.dtype != pl.Boolean and not (s.dtype.is_integer() or s.dtype.is_float()):
         return False
     found = set(s.drop_nulls().unique().to_list())
-    return found == {0, 1}
+    return found == {0, 1} or (found == {1} and s.null_count() > 0)
+
+
+def is_flags(s: pl.Series) -> bool:
+    """Whether values are 0 and 1, or one of them alone."""
+    if s.dtype == pl.Boolean:
+        return True
+    if not (s.dtype.is_integer() or s.dtype.is_float()):
+        return False
+    known = set(s.drop_nulls().unique().to_list())
+    return bool(known) and known <= {0, 1}
 
 
 def is_id(s: pl.Series) -> bool:
-    """Whether values can be ids: integers or text, hardly ever null, several."""
-    fits = s.dtype.is_integer() or s.dtype in (pl.String, pl.Categorical, pl.Enum)
-    return fits and s.null_count() <= 0.01 * len(s) and s.n_unique() > 1 and not is_binary(s)
+    """Whether values can be ids: integers or text, several. Rows without one (guests, say) may be up to half."""
+    fits = s.dtype.is_integer() or s.dtype == pl.String
+    return fits and s.null_count() <= 0.5 * len(s) and s.n_unique() > 1 and not is_binary(s)
+
+
+def decimals(s: pl.Series) -> pl.Series | None:
+    """The numbers of texts with a decimal comma, such as 87,5; None where they are none.
+
+    A list of two codes looks like one, but its second code has not as many digits in every row.
+    """
+    if s.dtype != pl.String:
+        return None
+    known = s.drop_nulls()
+    known = known.filter(known != "")
+    if not len(known) or not known.str.contains(_DECIMAL).all():
+        return None
+    places = known.str.extract(r",([0-9]+)$").drop_nulls().str.len_chars()
+    named = words.says(s.name, words.NUMBER) or words.says(s.name, words.RATIO)
+    if len(places) < len(known) / 2 or (places.n_unique() > 1 and not named):
+        return None
+    return s.str.replace(",", ".", literal=True).cast(pl.Float64, strict=False)
+
+
+def clicks(s: pl.Series) -> pl.Series:
+    """Which rows are clicks, by a column of 0 and 1 (null: none) or of the time of the click (null: none)."""
+    if is_flags(s):
+        return s.cast(pl.Int8).fill_null(0) == 1
+    return s.is_not_null() & (s != "") if s.dtype == pl.String else s.is_not_null()
+
+
+def is_time_or_null(s: pl.Series) -> bool:
+    """Whether a column has times in some rows and nothing in many others, as the time of a click has."""
+    return 0.02 <= s.null_count() / max(1, len(s)) < 1 and time_unit(s) is not None
 
 
 def time_unit(s: pl.Series) -> str | None:
-    """s, ms, us or ns since 1970; timestamp, date, text (ISO with a clock), day (text) or yyyymmdd; None: no time."""
+    """s, ms, us or ns since 1970; timestamp, date, text (ISO with a clock), day (text) or yyyymmdd; None: no time, as
+    integers that are named like an id never are."""
     known = s.drop_nulls()
     if not len(known):
         return None
@@ -79,7 +121,7 @@ def time_unit(s: pl.Series) -> str | None:
         if share(known.str.contains(_CLOCK)) > 0.95:
             return "text"
         return "day" if known.str.contains(_ISO + "$").all() else None
-    if not s.dtype.is_numeric() or s.dtype == pl.Boolean:
+    if not (s.dtype.is_integer() or s.dtype.is_float()) or words.is_named_id(s.name):
         return None
     low, high = float(known.quantile(0.01) or 0), float(known.quantile(0.99) or 0)
     if low >= 19_000_101 and high <= 21_001_231 and span(known.cast(pl.Int64, strict=False) % 100)[1] <= 31:
@@ -92,68 +134,98 @@ def local_days(s: pl.Series, unit: str, zone: str) -> pl.Series:
     if unit in ("date", "day", "yyyymmdd"):
         text = s.cast(pl.String).str.replace_all("-", "")
         return text.str.to_date("%Y%m%d", strict=False)
-    if unit == "text":
-        aware = s.str.replace("Z$", "+00:00").str.replace(" ", "T", n=1)
-        return aware.str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False)
     at = instants(s, unit)
     assert at is not None
     return at.dt.convert_time_zone(zone).dt.date()
 
 
 def instants(s: pl.Series, unit: str) -> pl.Series | None:
-    """Each value as a timestamp, naive ones as UTC, those of text without their zone; None where it has no clock."""
+    """Each value as a timestamp, naive ones as UTC; None where it has no clock."""
     if unit == "timestamp":
         return s if getattr(s.dtype, "time_zone", None) else s.dt.replace_time_zone("UTC")
     if unit == "text":
         clock = s.str.slice(0, 19).str.replace(" ", "T", n=1)
-        return clock.str.to_datetime("%Y-%m-%dT%H:%M:%S", time_zone="UTC", strict=False)
+        naive = clock.str.to_datetime("%Y-%m-%dT%H:%M:%S", time_zone="UTC", strict=False)
+        minutes_alone = clock.str.slice(0, 16).str.to_datetime("%Y-%m-%dT%H:%M", time_zone="UTC", strict=False)
+        part = pl.DataFrame({"t": naive.fill_null(minutes_alone), "z": s.str.slice(16).str.extract(ZONE)})
+        hours, minutes = (pl.col("z").str.slice(k, 2).cast(pl.Int64, strict=False) for k in (1, -2))
+        ahead = pl.when(pl.col("z").str.starts_with("-")).then(-1).otherwise(1) * (60 * hours + minutes)
+        return part.select(pl.col("t") - pl.duration(minutes=ahead.fill_null(0)))["t"]
     if unit not in _UNITS:
         return None
     return (s.cast(pl.Float64) * (1000 / _UNITS[unit])).cast(pl.Int64).cast(pl.Datetime("ms", "UTC"))
 
 
-def is_constant(frame: pl.DataFrame, key: str, column: str) -> bool:
-    """Whether nearly all ids with several rows have one value of a column, which they would not by chance; false where
-    there are few such ids."""
+def is_constant(frame: pl.DataFrame, key: str, column: str, least: float = 0.95) -> bool:
+    """Whether a column belongs to an id: nearly all rows of ids with several have the value that most rows of the id
+    have, which they would not by chance. False where there are few such ids.
+
+    Args:
+        least: share of these rows; below 1, as a name is corrected once and a section renamed.
+    """
     if key == column:
         return False
     value = frame[column]
-    seen = pl.DataFrame({"k": frame[key], "v": value.hash() if value.dtype.is_nested() else value}).drop_nulls()
+    codes = value.hash() if value.dtype.is_nested() else value
+    seen = pl.DataFrame({"k": frame[key], "v": codes, "there": value.is_not_null()}).filter("there").drop_nulls()
     if len(seen) < FEW:
         return False
     elsewhere = seen["v"].gather(np.random.default_rng(0).permutation(len(seen)))
-    by = seen.with_columns(elsewhere.alias("w")).group_by("k").agg(pl.len().alias("n"), pl.col("v", "w").n_unique())
-    by = by.filter(pl.col("n") > 1)
-    if len(by) < FEW:
+    seen = seen.with_columns(elsewhere.alias("w"))
+    ids = seen.group_by("k").len().filter(pl.col("len") > 1)
+    if len(ids) < FEW:
         return False
-    one, chance = (share(by[name] == 1) for name in ("v", "w"))
-    return one >= 0.98 and 1 - one < (1 - chance) / 5
+    rows = int(ids["len"].sum())
+
+    def agree(name: str) -> float:  # less each id's first row, which agrees with itself
+        most = seen.group_by("k", name).len().group_by("k").agg(pl.col("len").max()).join(ids.select("k"), on="k")
+        return (int(most["len"].sum()) - len(ids)) / (rows - len(ids))
+
+    one, chance = agree("v"), agree("w")
+    return one >= least and 1 - one < (1 - chance) / 5
 
 
-def is_unclicked_empty(s: pl.Series, click: pl.Series) -> bool:
-    """Whether a number is 0 or null wherever there was no click, and not where there was: it came after the click."""
-    if not s.dtype.is_numeric() and s.dtype != pl.Boolean:
+def is_there(s: pl.Series) -> pl.Series:
+    """Where a column has something: neither null, nor 0, nor empty text, nor an empty list."""
+    if s.dtype.is_numeric() or s.dtype == pl.Boolean:
+        return s.cast(pl.Float64).fill_nan(None).fill_null(0) != 0
+    if s.dtype == pl.String:
+        return s.fill_null("") != ""
+    return s.list.len().fill_null(0) > 0 if s.dtype == pl.List else s.is_not_null()
+
+
+def is_unclicked_empty(s: pl.Series, clicked: pl.Series, most: float = 0.002) -> bool:
+    """Whether there is nothing wherever there was no click, and not where there was: it came after the click.
+
+    Args:
+        clicked: as `clicks` gives it, or 0 and 1.
+        most: share of the rows without a click that may have something all the same.
+    """
+    there, label = is_there(s).to_numpy(), clicked.cast(pl.Int8).fill_null(0).to_numpy() == 1
+    if label.sum() < FEW or (~label).sum() < FEW or there[label].sum() < FEW:
         return False
-    there = (s.cast(pl.Float64).fill_nan(None).fill_null(0) != 0).to_numpy()
-    clicked = click.cast(pl.Int8).fill_null(0).to_numpy() == 1
-    if clicked.sum() < FEW or (~clicked).sum() < FEW or there[clicked].sum() < FEW:
-        return False
-    return bool(there[~clicked].mean() <= 0.002)
+    return bool(there[~label].mean() <= min(most, there[label].mean() / 10))
 
 
-def auc_of(s: pl.Series, click: pl.Series) -> float | None:
-    """AUC of one column for the click, in the better direction; of few words by their click rates. None: no number,
-    or too few rows of either kind."""
-    label = click.cast(pl.Int8).fill_null(0).to_numpy() == 1
+def auc_of(s: pl.Series, clicked: pl.Series) -> float | None:
+    """AUC of one column for the click, in the better direction, by its values or by whether it has one; of few words
+    by their click rates. None: too few rows of either kind, or nothing to order them by."""
+    label = clicked.cast(pl.Int8).fill_null(0).to_numpy() == 1
     if label.sum() < FEW or (~label).sum() < FEW:
         return None
-    if s.dtype == pl.String and 2 <= s.n_unique() <= FEW:
+    orders = [x.cast(pl.Float64)] if 0 < (x := is_there(s)).sum() < len(s) else []
+    if (numbers := decimals(s)) is not None:
+        s = numbers
+    elif s.dtype == pl.String and 2 <= s.n_unique() <= FEW:
         rates = pl.DataFrame({"v": s, "y": label}).group_by("v").agg(pl.col("y").mean())
         s = s.replace_strict(rates["v"], rates["y"], return_dtype=pl.Float64)
-    if not (s.dtype.is_numeric() or s.dtype == pl.Boolean):
-        return None
-    x = s.cast(pl.Float64).fill_nan(None)
-    ranks = x.fill_null(span(x)[0] - 1).rank("average").to_numpy()
+    if s.dtype.is_numeric() or s.dtype == pl.Boolean:
+        x = s.cast(pl.Float64).fill_nan(None)
+        orders.append(x.fill_null(span(x)[0] - 1))
+    return max((_auc(x.rank("average").to_numpy(), label) for x in orders), default=None)
+
+
+def _auc(ranks: np.ndarray, label: np.ndarray) -> float:
     n, m = int(label.sum()), int((~label).sum())
     found = float((ranks[label].sum() - n * (n + 1) / 2) / (n * m))
     return max(found, 1 - found)

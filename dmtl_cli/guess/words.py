@@ -19,6 +19,7 @@ _UNIT = r"( ?" + _any("ms s sec second seconds millis") + ")?$"
 _FLAG = r"^" + _any("is has was if flag") + "? ?"
 _READING = _any(
     "play watch dwell read stay listen view visit viewing consume engage engagement attention playing reading watching"
+    " heard listened played watched"
 )
 _ACTS = _any(
     "click clk like hate dislike follow comment forward share favorite favourite fav collect cart buy bought purchase"
@@ -70,23 +71,43 @@ TIME: Patterns = (
 )
 CLICK: Patterns = (
     (_FLAG + r"(click|clicked|clk|tapped|opened)( ?(flag|label|yn))?$|^(是否)?点击$|.* (clicked|is click)$", 3),
+    (r"^[a-z]+ " + _any("opened tapped started selected") + "$", 2),
     (r"^(label|target|y|response|interaction|标签)$", 1),
 )
+WHEN = _any("time ts at on date day timestamp datetime epoch utc created updated published modified 时间 日期")
+"""a time"""
+CLICK_TIME = (
+    r"^(first )?"
+    + _any("click clicked clk tap tapped open opened select selected")
+    + " ?"
+    + _any("at on time ts timestamp datetime date_time date ms time_ms epoch utc")
+    + "( (ms|s|sec|utc))?$|点击时间"
+)
+"""the time of a click, null without one"""
 DURATION: Patterns = (
     (_READING + "(ed|ing)? ?" + _SPAN + _UNIT, 3),
     (r"(播放|停留|阅读|观看|收听)(时长|时间|秒数?|毫秒)", 3),
     (r"^" + _any("dwell time_spent seconds time_on_page duration_played") + _UNIT, 3),
     (r"^(duration|时长)" + _UNIT, 1),
 )
+_DONE = "(s|d|ed|ing)?( |$)|"
 CONVERSION: Patterns = (
-    (_any("buy bought purchase order pay paid conversion convert 购买 下单 支付 成交"), 4),
-    (_any("like favorite favourite fav collect upvote thumb 点赞 收藏 喜欢"), 3),
-    (_any("cart subscribe follow download install signup long_view finish complete 加购 关注 完播"), 2),
-    (_any("share forward comment 转发 评论 分享"), 1),
+    ("(^| )" + _any("buy bought purchase order pay paid conversion convert") + _DONE + "购买|下单|支付|成交", 4),
+    ("(^| )" + _any("like favorite favourite fav collect upvote thumb") + _DONE + "点赞|收藏|喜欢", 3),
+    (
+        "(^| )"
+        + _any("cart addtocart subscribe follow download install signup long_view finish complete")
+        + _DONE
+        + "加购|关注|完播",
+        2,
+    ),
+    ("(^| )" + _any("share forward comment") + _DONE + "转发|评论|分享", 1),
 )
 NOT_GOOD = _any("dislike unlike hate skip report block refund cancel 不喜欢")
 """no conversion: the contrary of one"""
+POSITION: Patterns = ((r"(^| )(position|pos|rank|slot|index)$|位置$", 1),)
 REQUEST: Patterns = (
+    (r"^" + _any("request req slate") + "$", 3),
     (
         r"^"
         + _any("request req impression imp slate list page_view pv trace search query serve 曝光 请求")
@@ -100,8 +121,9 @@ REQUEST: Patterns = (
 RATING: Patterns = ((r"^(rating|score|stars?|star rating|overall|评分|打分)$", 3),)
 BEHAVIOUR: Patterns = ((r"^(behaviou?r|action|event|feedback|interaction|行为)( ?(type|name|kind|类型))?$", 3),)
 NUMBER = _any(
-    "count counts cnt num number price amount cost age days day hours minutes seconds ms length size duration year"
-    " score rate ratio distance weight height position pos rank views likes clicks plays total avg mean sum level 价格"
+    "count counts cnt num number price amount cost age days day hours minutes seconds ms length len size duration year"
+    " words chars characters pages bytes width height lat lon latitude longitude"
+    " score rate ratio distance weight position pos rank views likes clicks plays total avg mean sum level 价格"
     " 数量 年龄 数 时长"
 )
 """a number, not a code"""
@@ -109,6 +131,12 @@ SKEWED = _any(
     "price amount cost count counts cnt num number position pos rank views likes clicks plays total sum 价格 数量 数"
 )
 """a number of which a few are far larger than most"""
+TOTAL = _any(
+    "lifetime total totals sum count counts cnt num avg average mean rating ratings score last latest recent spend"
+    " spent spending balance points revenue orders purchases views clicks likes plays followers fans popularity ltv"
+    " 累计 总 数量"
+)
+"""a running total, or another value that later days change"""
 PRICE = _any("price cost amount 价格")
 HISTORY = _any("history hist recent last past previous clicked viewed session seq sequence 历史 最近")
 RATIO = _any("ratio rate percent pct progress")
@@ -139,6 +167,18 @@ def by_name(name: str, patterns: Patterns) -> int:
     return max(
         (score for pattern, score in patterns if re.search(pattern, text) or re.search(pattern, last)), default=0
     )
+
+
+def is_named_id(name: str) -> bool:
+    """Whether a name is that of an id: a number with such a name is no time, whatever its value."""
+    last = words(name.rsplit(".", 1)[-1])
+    named = re.search(r"(^| )(id|ids|uid|uuid|key|sku|asin|编号)$", last) is not None
+    return named or max(by_name(name, USER), by_name(name, ITEM)) >= 2
+
+
+def says_all(name: str, pattern: str) -> bool:
+    """Whether a name, or the last one of a nested name, is what a pattern says."""
+    return any(re.search(pattern, words(x)) is not None for x in (name, name.rsplit(".", 1)[-1]))
 
 
 def says(name: str, pattern: str) -> bool:

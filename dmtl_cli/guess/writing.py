@@ -4,6 +4,7 @@ too, as a comment that says EDIT."""
 from __future__ import annotations
 
 import datetime as dt
+import json
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,13 +15,16 @@ import yaml
 from dmtl_cli.config.automatic import automatic
 from dmtl_cli.config.data import Events
 from dmtl_cli.config.features import Feature
+from dmtl_cli.data.log.day_files import SUCCESS
 from dmtl_cli.data.log.text_rows import separator_of
 from dmtl_cli.guess import words
-from dmtl_cli.guess.columns import Guess, Roles, may_be_ids
+from dmtl_cli.guess.columns import may_be_ids
 from dmtl_cli.guess.inputs import Input, Inputs
 from dmtl_cli.guess.layout import Table
+from dmtl_cli.guess.repairs import invalid_rows, unknown_clicks
+from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.samples import CSV, DELTA, ICEBERG, JSON, PARQUET, Text
-from dmtl_cli.guess.values import FEW, ZONE
+from dmtl_cli.guess.values import FEW, ZONE, is_flags
 
 EDIT = "EDIT"
 """begins the comment of a line that a person has to write"""
@@ -37,6 +41,13 @@ class Log:
     events: Table
     roles: Roles
     inputs: Inputs
+    days: dict[dt.date, int]
+    """how large each is: bytes by folders and names, else rows by the times of the whole log"""
+    day: dt.date | None
+    """the newest complete one"""
+    warnings: list[str]
+    marked: bool = False
+    """whether the folder of each day up to it has a `SUCCESS`"""
 
 
 @dataclass
@@ -55,7 +66,7 @@ def written(log: Log, workspace: str, about: list[str]) -> Written:
         workspace: where it publishes.
         about: comments at the top.
     """
-    lines = [f"# {line}" for line in about]
+    lines = [f"# {line}" for line in (*about, *(f"WARNING: {_comment(line)}" for line in log.warnings))]
     lines += [f"workspace: {_scalar(workspace)}", "seed: 1", "threads: 1  # more is faster, where there are cores", ""]
     lines += ["data:", *_indented(_data(log)), "", *_features(log)]
     if log.roles.long_read is not None and log.roles.duration:
@@ -87,7 +98,8 @@ def _data(log: Log) -> list[str]:
     for name in ("users", "items") if roles.user and roles.item else ():
         if (side := log.inputs.sides.get(name)) is not None:
             place = ", ".join(_place(side.table, log.events))
-            lines.append(f"{name}: {{{place}, key: {_scalar(side.key.column)}}}  # {side.key.why}")
+            why = "; ".join(filter(None, (side.key.why, side.caveat)))
+            lines.append(f"{name}: {{{place}, key: {_scalar(side.key.column)}}}  # {_comment(why)}")
         else:
             lines.append(f"# {name}: {{path: FOLDER, key: COLUMN}}  # no table of {name} was found beside the events")
     lines += [f"# {_comment(path)}: not used: {_comment(why)}" for path, why in log.inputs.other]
@@ -103,7 +115,14 @@ def _csv(table: Table) -> list[str]:
     if not table.text.header:
         names = ", ".join(map(_scalar, table.frame.columns))
         keys.append(f"  columns: [{names}]  # the files have no header: names by place and values, check them")
+    if table.text.nulls:
+        keys.append(f"  null_values: [{', '.join(map(_word, table.text.nulls))}]  # beside numbers, in every column")
     return ["csv:", *keys] if keys else []
+
+
+def _word(text: str) -> str:
+    """A text that YAML takes for one, whatever it says."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _types(log: Log) -> list[str]:
@@ -129,10 +148,12 @@ def _type(c: str, s: pl.Series, roles: Roles, form: str) -> str | None:
     if s.dtype.is_nested():
         return None
     flags = [roles.click, roles.conversion, *roles.further.values()]
-    if c in {g.column for g in flags if g}:
+    if c in {g.column for g in flags if g} and is_flags(s):
         return "bool"
     if roles.duration and c == roles.duration.column:
         return "float64"
+    if roles.click and c == roles.click.column and s.dtype == pl.String:
+        return "datetime"
     if roles.time and c == roles.time.column and roles.time_unit in ("text", "timestamp"):
         return "datetime"
     if roles.time and c == roles.time.column and roles.time_unit == "day":
@@ -178,7 +199,8 @@ def _place(table: Table, events: Table) -> list[str]:
         keys.append(f"format: {files.form}")
     if table.text is not None and (table.text != (events.text or Text()) or not table.text.header):
         columns = "" if table.text.header else f", columns: [{', '.join(map(_scalar, table.frame.columns))}]"
-        keys.append(f"csv: {{separator: {_quoted(table.text.separator)}{columns}}}")
+        nulls = f", null_values: [{', '.join(map(_word, table.text.nulls))}]" if table.text.nulls else ""
+        keys.append(f"csv: {{separator: {_quoted(table.text.separator)}{columns}{nulls}}}")
     return keys
 
 
@@ -202,6 +224,10 @@ def _events(log: Log) -> list[str]:
         lines.append(f"partition: {files.partition}")
     elif not files.days:
         lines.append(_date_column(log))
+    if log.marked:
+        lines.append(
+            f"success_file: {SUCCESS}  # each day's folder has one: a day that is still being written is not read"
+        )
     for role in ("user", "item"):
         lines.append(_role(log, role, f"name the column of the {role}'s id"))
     if roles.time is not None:
@@ -209,6 +235,8 @@ def _events(log: Log) -> list[str]:
     else:
         lines.append("# time: COLUMN  # no column looks like a time: rows count in the order of the files")
     lines += _labels(log)
+    if (why := invalid_rows(log.events.frame, roles)) is not None:
+        lines.append(f"invalid_rows: drop  # {_comment(why)}: such rows are left out")
     if roles.request is not None:
         lines.append(_line(log, "request", roles.request))
     else:
@@ -267,6 +295,8 @@ def _labels(log: Log) -> list[str]:
     lines = []
     if roles.click is not None:
         lines.append(_line(log, "click", roles.click))
+        s = log.events.frame[roles.click.column]
+        lines += [f"null_click: no_click  # {_comment(why)}"] if (why := unknown_clicks(s)) else []
     else:
         perhaps = f"; it may be (init --click COLUMN): {_comment(flags)}" if (flags := roles.perhaps_clicks) else ""
         none = "no column of 0 and 1 is named like a click: every row counts as one"

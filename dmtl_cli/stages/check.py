@@ -27,6 +27,7 @@ from dmtl_cli.data.log.shares import share_groups
 from dmtl_cli.data.profile.stored import Profile
 from dmtl_cli.guess import memory
 from dmtl_cli.guess.suggestions import suggestions
+from dmtl_cli.guess.warnings import warnings
 from dmtl_cli.guess.words import count
 from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.runs.ranks import ALONE
@@ -77,6 +78,7 @@ def check(config: Config, day: dt.date, *, planned: bool = False) -> dict[str, A
             },
             "features": features,
             **({"profile": str(known.day) if known else None} if any(f.profile for f in config.features) else {}),
+            "warnings": _warnings(config, read),
             "suggestions": suggestions(config, log, read, encoder.embedding_rows()),
             "estimates": _estimates(config, read, encoder),
             **({"finished": finished} if (finished := log.finished(day)) else {}),
@@ -85,6 +87,11 @@ def check(config: Config, day: dt.date, *, planned: bool = False) -> dict[str, A
             ws = Workspace(Path(config.workspace))
             found["plan"] = plan.plan(config, ws, log, read, _seconds_a_row(config, encoder))
         return found
+
+
+def _warnings(config: Config, day: Day) -> list[str]:
+    users, items = int((day.user_events > 0).sum()), int((day.item_events > 0).sum())
+    return warnings(config.data.events.user, users, items, len(day), config.data.events.click)
 
 
 def _profile(config: Config, day: dt.date) -> Profile | None:
@@ -236,6 +243,7 @@ def described(found: dict[str, Any]) -> str:
         f"day {found['day']}: {_counts(found)}",
         *([in_words(found["rows"], found["left_out"])] if "left_out" in found else []),
         *_repeats(found),
+        *(f"WARNING: {line}" for line in found["warnings"]),
         "labels: " + ", ".join(f"{k} {_words(v)}" for k, v in found["labels"].items()),
         *(f"the table of {k.removesuffix('_joined')} has {v:.1%} of the day's" for k, v in found["join"].items()),
         "",

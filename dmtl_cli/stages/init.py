@@ -5,21 +5,25 @@ from __future__ import annotations
 import datetime as dt
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.guess.columns import Guess, Roles, fits_events, roles_of, with_names
-from dmtl_cli.guess.inputs import inputs_of
+from dmtl_cli.guess.columns import fits_events, roles_of, with_names
+from dmtl_cli.guess.inputs import Side, inputs_of
 from dmtl_cli.guess.layout import Table, complete_day, tables
-from dmtl_cli.guess.values import local_days
+from dmtl_cli.guess.partial import partial_columns
+from dmtl_cli.guess.roles import Guess, Roles
+from dmtl_cli.guess.warnings import warnings
+from dmtl_cli.guess.whole import read_whole
 from dmtl_cli.guess.words import count
 from dmtl_cli.guess.writing import Log, path_of, written, zone_of
 
 FEW = 4
 """days that a first chain takes"""
+NEWEST = 3
+"""days of which one is to be the last that is marked as finished"""
 DAY = dt.timedelta(1)
 
 
@@ -38,7 +42,7 @@ def init(root: str, out: Path, given: Mapping[str, str], *, force: bool = False)
     if out.exists() and not force:
         raise UserError(f"{out} exists", "name another with -o, or give --force", Exit.CANNOT_CREATE)
     log = _log(root, given)
-    day = _day(log)
+    day = log.day
     steps = _steps(out, _first(log, day), day)
     config = written(log, f"work/{out.stem}", _about(log, root, steps))
     _write(out, config.text)
@@ -48,7 +52,8 @@ def init(root: str, out: Path, given: Mapping[str, str], *, force: bool = False)
         "events": path_of(log.events),
         "format": log.events.files.form,
         "day": str(day) if day else None,
-        "days": len(log.events.files.days),
+        "days": len(log.days),
+        "warnings": log.warnings,
         "next": steps,
         "roles": _roles(log),
         "edits": [{"line": line, "key": key, "what": what} for line, key, what in config.edits],
@@ -80,15 +85,33 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     roles, events = max(known, key=likeness)
     _refuse_given(given, events, roles)
     others = [table for table in named if table is not events]
-    inputs = inputs_of(events, roles, others)
+    days, zone = dict(events.files.days), "UTC"
+    if not days and roles.time is not None and roles.time_unit is not None:
+        zone, _ = zone_of(events.frame[roles.time.column], roles.time_unit)
+        events, days = read_whole(found.root, events, roles.time.column, roles.time_unit, zone)
+        roles = roles_of(events.frame, given)
+    inputs = inputs_of(events, roles, others, partial_columns(found.root, events, roles, zone))
     inputs.other.extend(found.unreadable)
-    return Log(found.root, events, roles, inputs)
+    newest = complete_day(days.items())
+    marked = [d for d in sorted(days)[-NEWEST:] if newest and d <= newest and found.is_marked(events.files, d)]
+    day = marked[-1] if marked else newest
+    return Log(found.root, events, roles, inputs, days, day, _warnings(events, roles), bool(marked))
+
+
+def _warnings(events: Table, roles: Roles) -> list[str]:
+    if roles.user is None or roles.item is None or roles.behaviour is not None:
+        return []
+    users, items = (events.frame[g.column].drop_nulls().n_unique() for g in (roles.user, roles.item))
+    return warnings(roles.user.column, users, items, len(events.frame), roles.click.column if roles.click else None)
 
 
 def _refuse_given(given: Mapping[str, str], events: Table, roles: Roles) -> None:
     """Raises UserError 2 where a given column is not there, or cannot be what it is given as."""
     columns = events.frame.columns
     for role, column in given.items():
+        if column in events.other:
+            what = f"--{role}: {column} is of type {events.other[column]}, which nothing reads"
+            raise UserError(what, "name another", Exit.USAGE)
         if column not in columns:
             what = f"--{role}: {path_of(events)} has no column {column}"
             raise UserError(what, f"it has {', '.join(columns)}", Exit.USAGE)
@@ -96,30 +119,15 @@ def _refuse_given(given: Mapping[str, str], events: Table, roles: Roles) -> None
             raise UserError(f"--{role}: {column} is given twice", "a column has one role", Exit.USAGE)
         guess = getattr(roles, role)
         if guess is None or guess.column != column:
-            needed = {"click": "0 and 1", "duration": "numbers"}.get(role, "ids")
-            what = f"--{role}: expected a column of {needed}, {column} is {events.frame[column].dtype}"
+            needed = {"click": "0 and 1, or of times", "duration": "numbers"}.get(role, "ids")
+            seen = events.frame[column].drop_nulls().head(1).to_list()
+            kind = f"{events.frame[column].dtype}, such as {str(seen[0])[:40]}" if seen else events.frame[column].dtype
+            what = f"--{role}: expected a column of {needed}, {column} is {kind}"
             raise UserError(what, "name another", Exit.USAGE)
 
 
 def _with_names(table: Table) -> Table:
-    return Table(table.files, with_names(table.frame), table.text, table.day)
-
-
-def _day(log: Log) -> dt.date | None:
-    """The newest complete day: by folders and names, else by the sample's times."""
-    return complete_day(_days(log).items())
-
-
-def _days(log: Log) -> dict[dt.date, int]:
-    """Days and how large each is: bytes by folders and names, else rows of the sample by their times."""
-    if log.events.files.days:
-        return dict(log.events.files.days)
-    time, unit = log.roles.time, log.roles.time_unit
-    if time is None or unit is None:
-        return {}
-    s = log.events.frame[time.column]
-    days = local_days(s, unit, zone_of(s, unit)[0]).drop_nulls().value_counts().sort(pl.first())
-    return dict(days.iter_rows())
+    return replace(table, frame=with_names(table.frame))
 
 
 def _steps(config: Path, first: dt.date | None, last: dt.date | None) -> list[str]:
@@ -139,7 +147,7 @@ def _steps(config: Path, first: dt.date | None, last: dt.date | None) -> list[st
 def _first(log: Log, last: dt.date | None) -> dt.date | None:
     """The first of at most FEW days that end with the last one and lie one after the other in the log; where there are
     three, not the first day of the log, of which no profile knows anything."""
-    there, first = _days(log), last
+    there, first = log.days, last
     while first is not None and first - DAY in there and last is not None and (last - first).days < FEW - 1:
         first -= DAY
     spare = first is not None and last is not None and (last - first).days >= 2
@@ -163,7 +171,8 @@ def _about(log: Log, root: str, steps: list[str]) -> list[str]:
 def _roles(log: Log) -> list[dict[str, str]]:
     """What was guessed, a line each."""
     named: list[tuple[str, Guess]] = list(log.roles.named.items())
-    named += [(f"{name} table", Guess(path_of(side.table), side.key.why)) for name, side in log.inputs.sides.items()]
+    sides = log.inputs.sides.items()
+    named += [(f"{name} table", Guess(path_of(side.table), _about_side(side))) for name, side in sides]
     if log.roles.click is None and log.roles.perhaps_clicks:
         named.append(("click", Guess("every row", f"or --click with one of: {log.roles.perhaps_clicks}")))
     named += [("a side table?", Guess(path_of(side.table), side.key.why)) for side in log.inputs.perhaps]
@@ -180,6 +189,10 @@ def _roles(log: Log) -> list[dict[str, str]]:
         if columns:
             out.append({"role": role, "column": f"{len(columns)}", "why": ", ".join(columns)})
     return out
+
+
+def _about_side(side: Side) -> str:
+    return "; ".join(filter(None, (side.key.why, side.caveat)))
 
 
 def _write(out: Path, text: str) -> None:
@@ -201,6 +214,7 @@ def described(found: dict[str, Any]) -> str:
     days = f", {count(found['days'], 'day')}" if found["days"] else ""
     lines = [f"{found['events']}: {found['format']}{days}", ""]
     lines += [f"{r['role']:17}{_short(r['column'], 24):26}{_short(r['why'], 110)}" for r in found["roles"]]
+    lines += [f"WARNING: {line}" for line in found["warnings"]]
     lines += [f"{'EDIT':17}{'line ' + str(e['line']):26}{_short(e['what'], 110)}" for e in found["edits"]]
     return "\n".join([*lines, "", f"written: {found['config']}", "next:", *(f"  {step}" for step in found["next"])])
 

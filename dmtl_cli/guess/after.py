@@ -1,0 +1,169 @@
+"""What follows an exposure in an event table: the duration or conversion that tells a good click, and what else is
+known only afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import polars as pl
+
+from dmtl_cli.guess import words
+from dmtl_cli.guess.roles import Guess, Roles, best, mean_of, share_of
+from dmtl_cli.guess.values import (
+    FEW,
+    LEAK,
+    auc_of,
+    clicks,
+    has_long_tail,
+    is_binary,
+    is_constant,
+    is_there,
+    is_time_or_null,
+    is_unclicked_empty,
+    middle,
+    share,
+    span,
+    time_unit,
+)
+
+RARE = 0.002
+"""share of ones below which a conversion is too rare to be a task"""
+_LONG = 1500.0  # a middle duration above it is milliseconds: hardly anything is read for 25 minutes
+_GOOD = 0.3  # the share of ratings that should count as good at least
+_SURE = 4  # of a conversion's name: an order, which is a better label than a number that may be a duration
+_WITHOUT = 0.5  # of a conversion's rate among clicks: a button beside the item is pressed without a click too
+_BROKEN = 0.02  # of the durations may be below 0, as players report them
+_PLAYED = 0.05  # of the rows without a click may have a duration, as videos start by themselves
+
+
+def reading(frame: pl.DataFrame, roles: Roles) -> None:
+    """What tells a good click: a duration, else a conversion, else a rating."""
+    left = [c for c in frame.columns if c not in roles.taken]
+    long = [c for c in left if _may_last(frame, c) and not (roles.item and is_constant(frame, roles.item.column, c))]
+    good = [c for c in left if _may_convert(frame, c, roles)]
+    conversion = best(frame, good, words.CONVERSION, "a conversion", share_of)
+    named = best(frame, long, words.DURATION, "a duration", mean_of)
+    sure = conversion is not None and words.by_name(conversion.column, words.CONVERSION) >= _SURE
+    roles.duration = roles.duration or named or (None if sure else _by_values(frame, long, roles))
+    if roles.duration:
+        roles.unit, why = _unit(frame, roles.duration.column, roles)
+        roles.duration = Guess(roles.duration.column, f"{roles.duration.why}; {why}", roles.duration.others)
+    elif conversion is not None:
+        roles.conversion = conversion
+    else:
+        _rating(frame, left, roles)
+    also = [c for c in good if words.by_name(c, words.CONVERSION) and c not in roles.taken]
+    roles.further = {
+        words.words(c).removeprefix("is ").replace(" ", "_"): Guess(c, f"{share_of(frame[c])}, named like a conversion")
+        for c in also
+        if share(clicks(frame[c])) >= RARE
+    }
+
+
+def flags(frame: pl.DataFrame, roles: Roles) -> None:
+    """What may be the click: a column that says which rows have a duration, then any other of 0 and 1."""
+    if roles.click or roles.behaviour:
+        return
+    duration = frame[roles.duration.column] if roles.duration else None
+    for c in frame.columns:
+        timed = is_time_or_null(frame[c])
+        if c in roles.taken or not (is_binary(frame[c]) or timed):
+            continue
+        said = ""
+        if roles.duration and duration is not None and is_unclicked_empty(duration, clicks(frame[c])):
+            said = f"; where it is {'empty' if timed else 0} there is no {roles.duration.column}"
+            roles.after.add(c)
+        if said or not timed:
+            roles.flags.append(Guess(c, share_of(frame[c]) + said))
+    roles.flags.sort(key=lambda g: g.column not in roles.after)
+
+
+def outcomes(frame: pl.DataFrame, roles: Roles) -> None:
+    """Columns that are known only after the exposure: by their names, or because they tell the click by themselves."""
+    clicked = roles.clicked(frame)
+    for c in frame.columns:
+        if c in {g.column for g in roles.named.values()}:
+            continue
+        owned = any(key and is_constant(frame, key.column, c) for key in (roles.user, roles.item))
+        if owned or words.says(c, words.HISTORY):
+            continue
+        if why := _why_after(c, frame[c], clicked):
+            roles.outcomes.append(Guess(c, why))
+
+
+def _why_after(c: str, s: pl.Series, clicked: pl.Series | None) -> str | None:
+    if words.is_known_after(c) and not s.dtype.is_nested():
+        return "named like what follows an exposure"
+    if clicked is None:
+        return None
+    if is_unclicked_empty(s, clicked):
+        return "0 or empty wherever there was no click"
+    found = auc_of(s, clicked)
+    return f"alone it tells clicks with an AUC of {found:.2f}" if found is not None and found > LEAK else None
+
+
+def _may_last(frame: pl.DataFrame, c: str) -> bool:
+    s = frame[c]
+    if not s.dtype.is_numeric() or is_binary(s) or time_unit(s) is not None or words.says(c, words.RATIO):
+        return False
+    return share(s < 0) <= _BROKEN and s.n_unique() > 2
+
+
+def _may_convert(frame: pl.DataFrame, c: str, roles: Roles) -> bool:
+    """Whether a column of 0 and 1 may be an outcome: far more of the clicks have it than of the other rows, and it is
+    no attribute of a user or item."""
+    if not is_binary(frame[c]) or words.says(c, words.NOT_GOOD):
+        return False
+    ones, clicked = clicks(frame[c]), roles.clicked(frame)
+    if clicked is not None and clicked.any() and not clicked.all():
+        rates = share(ones.filter(clicked)), share(ones.filter(~clicked))
+        if rates[1] > rates[0] * _WITHOUT:
+            return False
+    return not any(key and is_constant(frame, key.column, c) for key in (roles.user, roles.item))
+
+
+def _by_values(frame: pl.DataFrame, columns: Iterable[str], roles: Roles) -> Guess | None:
+    """A number that no name tells: most clicks have one, hardly any other row, and a few are far larger than most."""
+    clicked = roles.clicked(frame)
+    if clicked is None:
+        return None
+    found: list[tuple[str, str]] = []
+    for c in columns:
+        s = frame[c]
+        if words.says(c, words.PRICE) or words.by_name(c, words.POSITION):
+            continue
+        there = is_there(s)
+        with_one = s.filter(clicked & there)
+        rates = share(there.filter(clicked)), share(there.filter(~clicked))
+        if rates[0] >= 0.5 and rates[1] <= _PLAYED and with_one.n_unique() > FEW and has_long_tail(with_one):
+            found.append((c, f"{rates[0]:.0%} of clicks have one, {rates[1]:.1%} of other rows, with a long tail"))
+    return Guess(found[0][0], found[0][1], tuple(c for c, _ in found[1:])) if found else None
+
+
+def _unit(frame: pl.DataFrame, name: str, roles: Roles) -> tuple[str, str]:
+    """s or ms, and why."""
+    x = frame[name].cast(pl.Float64).fill_nan(None)
+    if (clicked := roles.clicked(frame)) is not None:
+        x = x.filter(clicked)
+    usual = middle(x.filter(x > 0))
+    said = words.words(name)
+    if words.says(name, r"(ms|msec|msecs|millis|milliseconds)") or "毫秒" in said:
+        return "ms", "its name says milliseconds"
+    if words.says(name, r"(s|sec|secs|seconds|second)") or "秒" in said:
+        return "s", f"its name says seconds; the middle one of a click is {usual:,.1f}"
+    if usual > _LONG:
+        return "ms", f"the middle one of a click is {usual:,.0f}: as seconds that would be {usual / 60:,.0f} minutes"
+    return "s", f"the middle one of a click is {usual:,.1f}, which fits seconds"
+
+
+def _rating(frame: pl.DataFrame, left: Iterable[str], roles: Roles) -> None:
+    """A rating in place of a duration: above some value a row is a good one."""
+    for c in left:
+        s = frame[c]
+        if words.by_name(c, words.RATING) and s.dtype.is_numeric() and 3 <= s.n_unique() <= 101 and span(s)[0] >= 0:
+            values = sorted(float(v) for v in s.drop_nulls().unique())
+            above = [v for v in values[:-1] if share(s > v) >= _GOOD] or values[:1]
+            roles.long_read = float(above[-1])
+            good = f"{share(s > above[-1]):.0%} are above {above[-1]:g}"
+            roles.duration = Guess(c, f"a rating from {values[0]:g} to {values[-1]:g}; {good}")
+            return

@@ -1,0 +1,106 @@
+"""A role of an event table's columns, with its reason and what else it could be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from dmtl_cli.guess import words
+from dmtl_cli.guess.values import clicks, mean, share, span
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A column of a role."""
+
+    column: str
+    why: str
+    others: tuple[str, ...] = ()
+    """columns that fit the role too, the best first"""
+
+
+@dataclass
+class Roles:
+    """The roles of an event table's columns; None: no column looks like it."""
+
+    user: Guess | None = None
+    item: Guess | None = None
+    time: Guess | None = None
+    time_unit: str | None = None
+    """see `values.time_unit`"""
+    click: Guess | None = None
+    flags: list[Guess] = field(default_factory=list)
+    """columns of 0 and 1 that may be the click where none is named like one, the likeliest first"""
+    after: set[str] = field(default_factory=set)
+    """those of `flags` that say which rows have a duration: none is known before the exposure"""
+    duration: Guess | None = None
+    unit: str = "s"
+    long_read: float | None = None
+    """of a rating in place of a duration: above it a row is a good one"""
+    conversion: Guess | None = None
+    further: dict[str, Guess] = field(default_factory=dict)
+    """conversions beside the one that is learned, by name"""
+    request: Guess | None = None
+    outcomes: list[Guess] = field(default_factory=list)
+    behaviour: Guess | None = None
+    """says what each row is: one row a behaviour, which is no exposure with its outcomes"""
+
+    @property
+    def named(self) -> dict[str, Guess]:
+        """Those that a column was found for."""
+        every = ("user", "item", "time", "click", "duration", "conversion", "request", "behaviour")
+        return {role: guess for role in every if (guess := getattr(self, role)) is not None}
+
+    def clicked(self, frame: pl.DataFrame) -> pl.Series | None:
+        """Which rows are clicks; None where no column tells."""
+        return None if self.click is None else clicks(frame[self.click.column])
+
+    @property
+    def perhaps_clicks(self) -> str:
+        """`flags` in words."""
+        return ", ".join(f"{g.column} ({g.why})" for g in self.flags)
+
+    @property
+    def taken(self) -> set[str]:
+        return {g.column for g in (*self.named.values(), *self.further.values(), *self.outcomes)}
+
+
+def best(
+    frame: pl.DataFrame,
+    columns: Iterable[str],
+    patterns: tuple[tuple[str, int], ...],
+    what: str,
+    evidence: Callable[[pl.Series], str] | None = None,
+) -> Guess | None:
+    """The column whose name fits best, with its reason; of equal ones the first that has not far
+    fewer values."""
+    scores = {c: score for c in columns if (score := words.by_name(c, patterns))}
+    if not scores:
+        return None
+    many = {c: frame[c].n_unique() for c in scores}
+    far_fewer = {c: many[c] < max(n for x, n in many.items() if scores[x] == scores[c]) / 10 for c in scores}
+    ranked = sorted(scores, key=lambda c: (-scores[c], far_fewer[c], frame.columns.index(c)))
+    ranked = [c for c in ranked if scores[c] >= scores[ranked[0]] - 1]
+    seen = (evidence or count_of)(frame[ranked[0]])
+    return Guess(ranked[0], f"{seen}, named like {what}", tuple(ranked[1:]))
+
+
+def count_of(s: pl.Series) -> str:
+    kind = "integers" if s.dtype.is_integer() else "texts"
+    return f"{s.drop_nulls().n_unique():,} {kind}"
+
+
+def share_of(s: pl.Series) -> str:
+    """Of 0 and 1, or (`click` as a time) of what is there and what is not."""
+    ones, none = share(clicks(s)), s.null_count() / max(1, len(s))
+    shown = f"{ones:.0%}" if ones >= 0.01 else f"{ones:.2%}"
+    if not (s.dtype.is_numeric() or s.dtype == pl.Boolean) or span(s)[1] > 1:
+        return f"a time in {shown} of rows, empty in the others"
+    known = "1 or empty" if none and span(s)[0] == 1 else "0/1"
+    return f"{known}, {shown} ones" + (f", {none:.0%} empty" if none and known == "0/1" else "")
+
+
+def mean_of(s: pl.Series) -> str:
+    return f"{mean(s):,.1f} on average"

@@ -1,0 +1,68 @@
+"""Columns as guesses look at them: the types that a config can name, and what the others are called."""
+
+from __future__ import annotations
+
+import polars as pl
+
+_SINGLE = (
+    pl.Boolean, pl.String, pl.Date, pl.Float32, pl.Float64,
+    pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64,
+)  # fmt: skip
+
+
+def plain(frame: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, str]]:
+    """The columns that something can be guessed of, and the types of the others, by name.
+
+    Text in dictionaries becomes text, fixed lists become lists. Maps, objects, binary values, durations, times of day
+    and lists of these have no role and are no feature.
+    """
+    kept: list[pl.Series] = []
+    others: dict[str, str] = {}
+    for name, kind in frame.schema.items():
+        target = _target(kind)
+        if target is None:
+            others[name] = _called(kind)
+        else:
+            kept.append(frame[name] if target == kind else frame[name].cast(target))
+    return pl.DataFrame(kept), others
+
+
+def joined(frames: list[pl.DataFrame]) -> pl.DataFrame:
+    """The rows of several files; a column whose types do not fit each other is text where it can be, else its rows of
+    the first file's type alone have values."""
+    try:
+        return pl.concat(frames, how="diagonal_relaxed")
+    except pl.exceptions.PolarsError:
+        pass
+    kinds: dict[str, list[pl.DataType]] = {}
+    for frame in frames:
+        for name, kind in frame.schema.items():
+            if kind != pl.Null:
+                kinds.setdefault(name, []).append(kind)
+    mixed = {n for n, some in kinds.items() if len(set(some)) > 1 and not all(k.is_numeric() for k in some)}
+    texts = {n for n in mixed if not any(k.is_nested() or k in (pl.Binary, pl.Object) for k in kinds[n])}
+    out = []
+    for frame in frames:
+        lost = [n for n in mixed - texts if n in frame.columns and frame.schema[n] != kinds[n][0]]
+        out.append(frame.drop(lost).with_columns(pl.col(*texts & {*frame.columns}).cast(pl.String)))
+    return pl.concat(out, how="diagonal_relaxed")
+
+
+def _target(kind: pl.DataType) -> pl.DataType | None:
+    """The type in which values are looked at; None where they are not."""
+    if isinstance(kind, (pl.List, pl.Array)):
+        inner = _target(kind.inner)  # type: ignore[arg-type]
+        return None if inner is None or inner.is_nested() or inner.is_decimal() else pl.List(inner)
+    if isinstance(kind, (pl.Categorical, pl.Enum)):
+        return pl.String()
+    if kind == pl.Float16:
+        return pl.Float32()
+    return kind if kind in _SINGLE or kind.is_decimal() or isinstance(kind, pl.Datetime) else None
+
+
+def _called(kind: pl.DataType) -> str:
+    """A type in a few words."""
+    if kind == pl.Null:
+        return "nothing but nulls"
+    text = " ".join(str(kind).split())
+    return text if len(text) <= 60 else text[:57] + "..."
