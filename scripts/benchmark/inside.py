@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import importlib
 import itertools
 import json
 import sys
@@ -290,19 +291,18 @@ def inside_table_growth(o: dict[str, Any], scratch: Path) -> Result:
 
 
 def inside_day(o: dict[str, Any], scratch: Path) -> Result:
-    """`dmtl run` of a day in this process, after what it needs was imported: its seconds by stage, as its log has
-    them, and the rest of the time until the command ended (finding parents, hashing, the day's page)."""
+    """`dmtl run` of a day in this process, after its stages were imported: its seconds by stage, as its log has them,
+    and the rest of the time until the command ended (finding parents, hashing, the day's page, imports made late)."""
+    for module in ("dmtl_cli.stages.run", "dmtl_cli.student.export.onnx_file"):
+        importlib.import_module(module)
     arguments = ["run", "--config", o["config"], "--day", o["day"], "--quiet"]
     start = time.perf_counter()
     code = execute([*arguments, *(x for s in o["sets"] for x in ("--set", s))])
     seconds = time.perf_counter() - start
     if code:
         raise SystemExit(code)
-    log = load_config(Path(o["config"]), o["sets"])
-    lines = map(
-        json.loads,
-        Workspace(Path(log.workspace)).log_path("run", dt.date.fromisoformat(o["day"])).read_text().splitlines(),
-    )
+    ws = Workspace(Path(load_config(Path(o["config"]), o["sets"]).workspace))
+    lines = map(json.loads, ws.log_path("run", dt.date.fromisoformat(o["day"])).read_text().splitlines())
     published = [line for line in lines if line["event"] == "published"]
     steps = {stage_of(line["stage"], line["path"], o["day"]): line["seconds"] for line in published}
     return {"seconds": seconds, "steps": steps | {"between": seconds - sum(steps.values())}}
