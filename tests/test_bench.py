@@ -20,6 +20,9 @@ import yaml
 from torch import Tensor, nn
 
 from dmtl_cli.cli.main import execute
+from dmtl_cli.config.reading import load_config
+from dmtl_cli.config.student import Student
+from dmtl_cli.config.teacher import Teacher
 from dmtl_cli.student.build import build_student
 from dmtl_cli.student.loss import StudentLoss
 from dmtl_cli.teacher.build import build_teacher
@@ -40,9 +43,9 @@ def script(name: str) -> ModuleType:
 
 with pytest.MonkeyPatch.context() as patch:
     patch.syspath_prepend(ROOT / "scripts")
-    from benchmark import inside, limits, processes, sizes, tables, works
+    from benchmark import day, inside, limits, processes, sizes, tables, works
     from benchmark import plain as models
-    from benchmark.log import config_of, make_log
+    from benchmark.log import config_of, make_log, whole_day
 
     bench = script("bench")
 
@@ -87,6 +90,19 @@ def test_check_accepts_the_log(log: Path, path: str, day: str, rows: int, capfd:
     assert execute(["check", *config, "--day", day, "--json"]) == 0
     out, err = capfd.readouterr()
     assert err == "" and json.loads(out)["rows"] == rows
+
+
+def test_a_whole_day_is_as_shipped_but_for_sizes(log: Path, tmp_path: Path) -> None:
+    (tmp_path / "day.yaml").write_text(yaml.safe_dump(whole_day(config_of(log, 2, 1))))
+    config = load_config(tmp_path / "day.yaml", [])
+    sizes_of = {"batch_size": sizes.BATCH, "embedding_dim": sizes.DIM}
+    experts = {"num_experts": sizes.EXPERTS, "expert_hidden_units": sizes.EXPERT_UNITS}
+    assert config.teacher == Teacher(**sizes_of, **experts, tower_hidden_units=sizes.TOWER_UNITS)
+    assert config.student == Student(**sizes_of, hidden_units=sizes.VECTOR_UNITS)
+    assert config.auto.budget == 0, "trials are of a chain's first day"
+    given = {"workspace", "threads", "device", "auto", "data", "features", "labels", "teacher", "student"}
+    assert config.model_fields_set == given
+    assert config.scores.negatives == sizes.NEGATIVES, "peers score another number of pairs"
 
 
 # -- the plain reference -----------------------------------------------------------------------------------------------
@@ -218,12 +234,90 @@ def test_works_take_turns() -> None:
     assert done["c"] == [{"rate": 0}, {"rate": 1}]
 
 
+# -- a whole day -------------------------------------------------------------------------------------------------------
+
+
+def test_a_day_is_timed_by_stage(log: Path, tmp_path: Path) -> None:
+    config = whole_day(config_of(log, 1, 1)) | {"workspace": str(tmp_path / "work")}
+    (tmp_path / "day.yaml").write_text(yaml.safe_dump(config))
+    given = {"config": str(tmp_path / "day.yaml"), "sets": ["teacher.batch_size=128"], "day": "2026-01-01"}
+    made = inside.inside_day(given, tmp_path)
+    assert list(made["steps"]) == ["profile", "teacher", "scores, own teacher", "between"], "no student on a first day"
+    assert made["seconds"] == pytest.approx(sum(made["steps"].values()))
+    assert all(seconds > 0 for seconds in made["steps"].values())
+    with pytest.raises(SystemExit, match="66"):
+        inside.inside_day(given | {"day": "2026-01-09"}, tmp_path)
+
+
+def test_dumps_are_told_apart_by_their_teachers() -> None:
+    path = "work/scores/day=2026-01-03/teacher=2026-01-0{}/run-0"
+    told = [inside.stage_of("scores", path.format(k), "2026-01-03") for k in (3, 2)]
+    assert told == ["scores, own teacher", "scores, old teacher"]
+    assert inside.stage_of("teacher", "work/teacher/day=2026-01-03/run-0", "2026-01-03") == "teacher"
+
+
+class Pretended:
+    """A bench whose processes only note what they are asked for."""
+
+    rows, rounds, threads, held_out, activity, users = 1_000, 2, 1, 100, 1.5, 300
+    quick, peers = False, None
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.asked: list[str] = []
+
+    def say(self, text: str) -> None: ...
+
+    def attempt(self, what: str, work: Any, k: int) -> Any:
+        return work(k)
+
+    def inside(self, name: str, *sets: str, **options: Any) -> dict[str, Any]:
+        self.asked.append(f"{name} {options.get('day') or options['rows']}")
+        if name == "make_log":
+            Path(options["at"], "work/before").mkdir(parents=True)
+            return {}
+        workspace = next(s for s in sets if s.startswith("workspace=")).partition("=")[2]
+        assert Path(workspace, "found").read_text() == "01 02", "not a copy of the days before"
+        Path(workspace, "found").write_text("this day")
+        return {"seconds": 4.0, "steps": {"teacher": 3.0, "between": 1.0}, "rss_mb": 7}
+
+    def dmtl(self, command: str, where: str, *sets: str, day: Any, log: Path) -> dict[str, Any]:
+        self.asked.append(f"{command} {day}")
+        if command == "run":
+            file = log / "work" / where / "found"
+            file.write_text(f"{file.read_text()} 02" if file.exists() else "01")
+        return {"metrics": {"teacher.ctr.auc": 0.7, "teacher.ctcvr.auc": 0.6}}
+
+
+def test_every_round_of_a_day_begins_where_the_day_before_ended(tmp_path: Path) -> None:
+    bench: Any = Pretended(tmp_path)
+    (made,) = day.day(bench)
+    rounds = ["day 2026-01-03", "evaluate 2026-01-04"] * 2
+    assert bench.asked == ["make_log 3000", "run 2026-01-01", "run 2026-01-02", *rounds]
+    assert (made["work"], made["rate"], made["rss_mb"], made["auc"]) == ("whole day", 250.0, 7, 0.7)
+    assert made["steps"] == {"teacher": 3.0, "between": 1.0} and made["peer_steps"] is None
+    assert [f.name for f in (tmp_path / "days-1000/work").iterdir()] == ["before"], "workspaces are left behind"
+    assert "teacher 3.0; between 1.0" in tables.markdown([made])
+
+
 # -- the whole ---------------------------------------------------------------------------------------------------------
 
 NUMBERS = ("rate", "peer_rate", "ratio_median", "ratio_min", "ratio_max", "rss_mb", "peer_rss_mb")
 LIMIT = ("limit", "limit_share")
 AUC = {"auc", "peer_auc", "auc_click_read", "peer_auc_click_read"}
-KEYS = {"work", "ours", "peer", "workers", "precision", "unit", "rows", "rounds", "machine"} | AUC
+KEYS = {
+    "work",
+    "ours",
+    "peer",
+    "workers",
+    "precision",
+    "unit",
+    "rows",
+    "rounds",
+    "machine",
+    "steps",
+    "peer_steps",
+} | AUC
 
 
 def test_a_run(tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ with pytest.MonkeyPatch.context() as patch:
     from benchmark.processes import Failed
     from peers import __main__ as program
     from peers import plain
-    from peers.rows import CATEGORICAL, ITEM, USER, Rows, Training, Vocabularies, read
+    from peers.day import Work
+    from peers.rows import CATEGORICAL, ITEM, USER, Options, Rows, Training, Vocabularies, read
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +132,56 @@ def test_a_model_of_another_size_is_refused(log: Path, monkeypatch: pytest.Monke
         program.main()
 
 
+# -- a whole day -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def work(log: Path, tmp_path_factory: pytest.TempPathFactory) -> Work:
+    torch.manual_seed(1)
+    done = Work(plain, log / "train/day=2026-01-02", Options(256, 0, 3, tmp_path_factory.mktemp("day")))
+    done.run()
+    return done
+
+
+def test_a_day_has_the_steps_of_a_day(log: Path) -> None:
+    line = run(log, "day", "--batch", "256")
+    assert line["rows"] == 2_000, "more than the last day"
+    assert list(line["steps"]) == ["read", "teacher", "scores", "student", "vectors"]
+    assert line["rows_per_s"] == line["e2e_rows_per_s"] == pytest.approx(2_000 / sum(line["steps"].values()))
+    assert all(seconds > 0 for seconds in line["steps"].values()) and line["auc"].keys() == {"click", "click_read"}
+
+
+def test_drawn_pairs_have_whole_items(log: Path, work: Work) -> None:
+    at = np.random.default_rng(0).permutation(2_000)
+    drawn = work.rows.with_items(at)
+    for name in work.rows.x:
+        np.testing.assert_array_equal(drawn.x[name], work.rows.x[name][at] if name in ITEM else work.rows.x[name])
+    assert not drawn.y.any() and work.rows.y.any()
+
+
+def test_scores_are_stored_of_the_days_pairs_and_of_drawn_ones(log: Path, work: Work) -> None:
+    days = read(log / "train/day=2026-01-02")
+    stored = [pl.read_parquet(work.options.scratch / f"scores-{k}.parquet") for k in range(sizes.NEGATIVES + 1)]
+    assert stored[0]["user_id", "item_id"].equals(days["user_id", "item_id"])
+    assert work.ranker.scores is not None
+    expected = work.ranker.scores(work.rows)
+    np.testing.assert_allclose(stored[0]["click", "click_read"].to_numpy(), expected, rtol=1e-5)
+    for drawn in stored[1:]:
+        assert drawn["user_id"].equals(days["user_id"]) and drawn["item_id"].is_in(days["item_id"].implode()).all()
+        assert not drawn["item_id"].equals(days["item_id"])
+        assert len({*drawn["item_id"]}) > 100, "few items are drawn"
+
+
+def test_vectors_are_of_each_user_and_item_once(log: Path, work: Work) -> None:
+    days = read(log / "train/day=2026-01-02")
+    for side in ("user", "item"):
+        found = pl.read_parquet(work.options.scratch / f"{side}_vectors.parquet")
+        assert sorted(found[f"{side}_id"]) == sorted(days[f"{side}_id"].unique())
+        vectors = found["vector"].to_numpy()
+        assert vectors.shape == (len(found), 64) and np.unique(vectors, axis=0).shape == vectors.shape
+        np.testing.assert_allclose((vectors**2).sum(1), 1, rtol=1e-5)
+
+
 # -- their environment -------------------------------------------------------------------------------------------------
 
 
@@ -180,6 +231,7 @@ def test_every_peer_has_a_file_and_a_pinned_requirement() -> None:
         (name,) = [x.split('"')[1] for x in source.splitlines() if x.startswith("DISTRIBUTION")]
         assert name == "torch" or name in pinned
         assert ("def dssm(" in source) == p.has_dssm and "def mmoe(" in source
+        assert ("vectors=vectors" in source) == p.has_vectors
 
 
 def test_quick_takes_a_number_of_workers_of_each_library() -> None:
@@ -199,6 +251,6 @@ def test_quick_takes_a_number_of_workers_of_each_library() -> None:
 
 def test_a_peer_that_ends_badly_says_why(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bench: Any = argparse.Namespace(peers=Path(sys.executable), log=log, timeout=60, environment={})
-    nobody = peers.Peer("nobody", "nobody", 0, False)
+    nobody = peers.Peer("nobody", "nobody", 0, False, False)
     with pytest.raises(Failed, match="invalid choice: 'nobody'"):
         peers.measure(bench, nobody, "mmoe")

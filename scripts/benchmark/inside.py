@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import importlib
 import itertools
 import json
 import sys
@@ -23,6 +24,7 @@ from benchmark.limits import Shape, decoding, peaks
 from benchmark.log import make_log
 from benchmark.plain import Flat, PlainStudent, PlainTeacher
 from benchmark.sizes import BATCH, FIRST_DAY, LONG_READ
+from dmtl_cli.cli.main import execute
 from dmtl_cli.config.reading import load_config
 from dmtl_cli.config.schema import Config
 from dmtl_cli.data.features.encoder import Encoder
@@ -36,6 +38,7 @@ from dmtl_cli.nn.precision import autocast
 from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.runs.progress import RunLog
 from dmtl_cli.runs.run import Run
+from dmtl_cli.runs.workspace import Workspace
 from dmtl_cli.scores.matching import Matcher
 from dmtl_cli.scores.reader import Reader
 from dmtl_cli.student.build import build_student
@@ -301,6 +304,29 @@ def inside_table_growth(o: dict[str, Any], scratch: Path) -> Result:
     n = sum(rows.values())
     rates = in_rounds(o["rounds"], batches, *steps)
     return {**dict(zip(names, rates, strict=True)), "small_rows": n, "large_rows": n + MORE_ROWS}
+
+
+def inside_day(o: dict[str, Any], scratch: Path) -> Result:
+    """`dmtl run` of a day in this process, after its stages were imported: its seconds by stage, as its log has them,
+    and the rest of the time until the command ended (finding parents, hashing, the day's page, imports made late)."""
+    for module in ("dmtl_cli.stages.run", "dmtl_cli.student.export.onnx_file"):
+        importlib.import_module(module)
+    arguments = ["run", "--config", o["config"], "--day", o["day"], "--quiet"]
+    start = time.perf_counter()
+    code = execute([*arguments, *(x for s in o["sets"] for x in ("--set", s))])
+    seconds = time.perf_counter() - start
+    if code:
+        raise SystemExit(code)
+    ws = Workspace(Path(load_config(Path(o["config"]), o["sets"]).workspace))
+    lines = map(json.loads, ws.log_path("run", dt.date.fromisoformat(o["day"])).read_text().splitlines())
+    published = [line for line in lines if line["event"] == "published"]
+    steps = {stage_of(line["stage"], line["path"], o["day"]): line["seconds"] for line in published}
+    return {"seconds": seconds, "steps": steps | {"between": seconds - sum(steps.values())}}
+
+
+def stage_of(stage: str, path: str, day: str) -> str:
+    """A stage's name, that of the two dumps with the teacher that scored."""
+    return stage if stage != "scores" else f"scores, {'own' if f'teacher={day}' in path else 'old'} teacher"
 
 
 INSIDE = {name.removeprefix("inside_"): f for name, f in list(globals().items()) if name.startswith("inside_")}

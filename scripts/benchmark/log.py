@@ -151,3 +151,15 @@ def config_of(folder: Path, days: int, threads: int) -> dict[str, Any]:
         },
         "evaluate": {"max_users": 1},
     }
+
+
+def whole_day(config: dict[str, Any]) -> dict[str, Any]:
+    """A config of `config_of` with its sizes and batches alone: all else is as shipped, with calibration, the
+    regression beside the teacher, dropped ids and contexts, the exposure block and evaluation. Only trials are left
+    out, which a chain makes on its first day."""
+    sizes = {
+        "teacher": ("batch_size", "embedding_dim", "num_experts", "expert_hidden_units", "tower_hidden_units"),
+        "student": ("batch_size", "embedding_dim", "hidden_units"),
+    }
+    kept = {name: {key: config[name][key] for key in keys} for name, keys in sizes.items()}
+    return {name: part for name, part in config.items() if name != "evaluate"} | kept

@@ -20,22 +20,24 @@ class Peer:
     module: str
     workers: int
     has_dssm: bool
+    has_vectors: bool
+    """whether its script does a whole day's work"""
 
     @property
     def title(self) -> str:
         return f"{self.name}, {self.workers} workers"
 
 
-LIBRARIES = (  # name, module, whether its loader has workers, whether it has a DSSM with in-batch softmax
-    ("torch-rechub", "rechub", True, True),
-    ("deepctr-torch", "deepctr", False, False),
-    ("NextRec", "nextrec", True, True),
-    ("FuxiCTR", "fuxictr", True, False),
-    ("plain", "plain", True, True),
+LIBRARIES = (  # name, module, whether its loader has workers, a DSSM with in-batch softmax, that gives vectors
+    ("torch-rechub", "rechub", True, True, True),
+    ("deepctr-torch", "deepctr", False, False, False),
+    ("NextRec", "nextrec", True, True, False),
+    ("FuxiCTR", "fuxictr", True, False, False),
+    ("plain", "plain", True, True, True),
 )
 PEERS = tuple(
-    Peer(name, module, workers, dssm)
-    for name, module, has_workers, dssm in LIBRARIES
+    Peer(name, module, workers, dssm, vectors)
+    for name, module, has_workers, dssm, vectors in LIBRARIES
     for workers in ((0, 2) if has_workers else (0,))
 )
 

@@ -58,6 +58,8 @@ def entry(
         "peer_auc": peer_auc.get("click"),
         "auc_click_read": auc.get("click_read"),
         "peer_auc_click_read": peer_auc.get("click_read"),
+        "steps": by_step(ours),
+        "peer_steps": by_step(peer),
         "rate": median(rates) if rates else None,
         "peer_rate": median(others) if others else None,
         "unit": unit,
@@ -70,6 +72,12 @@ def entry(
 def middle(results: Sequence[Result | None], name: str) -> float | None:
     found = [r[name] for r in results if r and name in r]
     return median(found) if found else None
+
+
+def by_step(results: Sequence[Result | None]) -> dict[str, float] | None:
+    """Median seconds of each step, in the order of a process that tells them."""
+    found = [r["steps"] for r in results if r and "steps" in r]
+    return {name: median(steps[name] for steps in found) for name in found[0]} if found else None
 
 
 def mean_auc(results: Sequence[Result | None]) -> dict[str, float] | None:
@@ -104,6 +112,10 @@ def against(e: Entry) -> str:
     return (e["peer"] or "") + (f", {e['workers']} workers" if e["workers"] is not None else "")
 
 
+def told(steps: dict[str, float] | None) -> str:
+    return "; ".join(f"{name} {seconds:,.1f}" for name, seconds in (steps or {}).items())
+
+
 def cells_of(e: Entry) -> dict[str, str]:
     """An entry as text by column; of two numbers the first is dmtl's."""
 
@@ -120,6 +132,8 @@ def cells_of(e: Entry) -> dict[str, str]:
         "peak MB": both("rss_mb", ",.0f"),
         "AUC click": both("auc", ".4f"),
         "AUC click and read": both("auc_click_read", ".4f"),
+        "seconds of dmtl": told(e["steps"]),
+        "seconds of the other": told(e["peer_steps"]),
     }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from benchmark.day import day
 from benchmark.limits import PRECISIONS, Need, Shape, scored_pair, student_step, teacher_step
 from benchmark.peers import contenders, measure
 from benchmark.processes import Bench, Result, in_turn
@@ -234,6 +235,6 @@ def scored(bench: Bench) -> None:
 
 
 WORKS: dict[str, Callable[[Bench], list[Entry]]] = {
-    w.__name__: w for w in (teacher, profile, dump, student, reading, join, export, catalogue, growth, memory)
+    w.__name__: w for w in (teacher, profile, dump, student, day, reading, join, export, catalogue, growth, memory)
 }
-WITH_PEERS = {"teacher", "student", "reading", "memory"}
+WITH_PEERS = {"teacher", "student", "day", "reading", "memory"}

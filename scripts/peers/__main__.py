@@ -1,8 +1,9 @@
-"""python -m peers NAME LOG mmoe|dssm: trains a peer on LOG/train and prints a line of JSON.
+"""python -m peers NAME LOG mmoe|dssm|day: trains a peer on LOG/train and prints a line of JSON.
 
 `rows` that it learned, `read_s` (from Parquet to arrays), `prep_s` (that, and the library's own data set and model),
 `train_s` (its loop), `rows_per_s` of the loop, `e2e_rows_per_s` of preparation and loop, `rss_mb` (the process's peak
-until then) and `auc` of LOG/test by label.
+until then) and `auc` of LOG/test by label. With `day` it does the work of the last day of LOG/train, see `day.py`:
+`steps` are its seconds by step, and both rates are of all of them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import tempfile
 import time
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,7 @@ import torch
 from benchmark.sizes import BATCH, WEIGHTS
 from torch import nn
 
+from peers.day import Work
 from peers.rows import Options, Rows, Training, Vocabularies, read
 
 NAMES = ("plain", "rechub", "deepctr", "nextrec", "fuxictr")
@@ -44,9 +47,33 @@ def weights(model: nn.Module) -> int:
     return sum(m.weight.numel() for m in model.modules() if isinstance(m, nn.Linear))
 
 
-def measured(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
-    peer = importlib.import_module(f"peers.{args.name}")
-    torch.manual_seed(args.seed)
+def refuse_another_size(name: str, model: str, training: Training) -> None:
+    if weights(training.model) != WEIGHTS[model]:
+        raise SystemExit(f"{name}: {weights(training.model):,} weights, where all have {WEIGHTS[model]:,}")
+
+
+def described(args: argparse.Namespace, peer: ModuleType) -> dict[str, Any]:
+    """Who was measured, and the process's peak so far."""
+    return {
+        "peer": f"{peer.DISTRIBUTION} {version(peer.DISTRIBUTION)}",
+        "model": args.model,
+        "workers": args.workers,
+        "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
+
+
+def day(args: argparse.Namespace, peer: ModuleType, options: Options) -> dict[str, Any]:
+    work = Work(peer, max((args.log / "train").iterdir()), options)
+    work.run()
+    refuse_another_size(args.name, "mmoe", work.ranker)
+    refuse_another_size(args.name, "dssm", work.retriever)
+    rate = len(work.rows) / sum(work.seconds.values())
+    found = described(args, peer) | {"rows": len(work.rows), "steps": work.seconds}
+    found |= {"rows_per_s": rate, "e2e_rows_per_s": rate}
+    return found | {"auc": auc(work.ranker, work.vocabularies.rows(read(args.log / "test")))}
+
+
+def one_model(args: argparse.Namespace, peer: ModuleType, options: Options) -> dict[str, Any]:
     start = time.perf_counter()
     log = read(args.log / "train", args.rows)
     vocabularies = Vocabularies(log)
@@ -55,26 +82,20 @@ def measured(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     encoded = time.perf_counter()
     if args.model == "dssm":
         rows = rows.clicked()
-    options = Options(args.batch, args.workers, args.seed, scratch)
     training: Training = getattr(peer, args.model)(rows, vocabularies.sizes, options)
     ready = time.perf_counter()
-    if weights(training.model) != WEIGHTS[args.model]:
-        raise SystemExit(f"{args.name}: {weights(training.model):,} weights, where all have {WEIGHTS[args.model]:,}")
+    refuse_another_size(args.name, args.model, training)
     n = 0 if args.prepare else len(rows)
     if n:
         training.fit()
     trained = time.perf_counter()
-    found = {
-        "peer": f"{peer.DISTRIBUTION} {version(peer.DISTRIBUTION)}",
-        "model": args.model,
-        "workers": args.workers,
+    found = described(args, peer) | {
         "rows": len(rows),
         "read_s": encoded - start,
         "prep_s": ready - start,
         "train_s": trained - ready,
         "rows_per_s": n / (trained - ready),
         "e2e_rows_per_s": n / (trained - start),
-        "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
     if n and training.scores:
         found["auc"] = auc(training, vocabularies.rows(read(args.log / "test")))
@@ -85,7 +106,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m peers", description="a library's MMoE or DSSM on the bench's log")
     parser.add_argument("name", choices=NAMES)
     parser.add_argument("log", type=lambda x: Path(x).resolve(), help="folder with train/ and test/")
-    parser.add_argument("model", choices=("mmoe", "dssm"))
+    parser.add_argument("model", choices=("mmoe", "dssm", "day"))
     parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument("--workers", type=int, default=0, help="of the DataLoader")
     parser.add_argument("--rows", type=int, help="learn no more than these")
@@ -95,7 +116,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         os.chdir(scratch)  # some write checkpoints and logs to where they run
         with contextlib.redirect_stdout(sys.stderr):  # libraries print what they do
-            found = measured(args, Path(scratch))
+            peer = importlib.import_module(f"peers.{args.name}")
+            torch.manual_seed(args.seed)
+            options = Options(args.batch, args.workers, args.seed, Path(scratch))
+            found = (day if args.model == "day" else one_model)(args, peer, options)
     print(json.dumps(found))
 
 

@@ -83,10 +83,13 @@ class DSSM(Embeddings):
         user, item = (len(OF_USER) + 2) * DIM + 1, (len(OF_ITEM) + 1) * DIM
         self.user, self.item = (nn.Sequential(layers(n, hidden), nn.Linear(hidden, out)) for n in (user, item))
 
+    def vectors(self, b: Batch, side: str) -> Tensor:
+        """[B, 64], of length 1."""
+        return F.normalize(self.user(self.users(b)) if side == "user" else self.item(self.of(ITEM, b)), dim=1)
+
     def loss(self, b: Batch) -> Tensor:
         """Softmax over the batch's items."""
-        u = F.normalize(self.user(self.users(b)), dim=1)
-        v = F.normalize(self.item(self.of(ITEM, b)), dim=1)
+        u, v = self.vectors(b, "user"), self.vectors(b, "item")
         return F.cross_entropy(u @ v.T / TEMPERATURE, torch.arange(len(u)))
 
 
@@ -109,11 +112,19 @@ def mmoe(rows: Rows, sizes: dict[str, int], o: Options) -> Training:
     @torch.no_grad()
     def scores(held_out: Rows) -> Array:
         model.eval()
-        return torch.cat([model(b) for b in DataLoader(RowDataset(held_out), o.batch)]).numpy()
+        loader = DataLoader(RowDataset(held_out), o.batch, num_workers=o.workers)
+        return torch.cat([model(b) for b in loader]).numpy()
 
     return Training(model, fitting(model, rows, o), scores)
 
 
 def dssm(rows: Rows, sizes: dict[str, int], o: Options) -> Training:
     model = DSSM(sizes)
-    return Training(model, fitting(model, rows, o))
+
+    @torch.no_grad()
+    def vectors(of: Rows, side: str) -> Array:
+        model.eval()
+        loader = DataLoader(RowDataset(of), o.batch, num_workers=o.workers)
+        return torch.cat([model.vectors(b, side) for b in loader]).numpy()
+
+    return Training(model, fitting(model, rows, o), vectors=vectors)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from benchmark.sizes import DIM, EXPERT_UNITS, EXPERTS, TOWER_UNITS, VECTOR_UNITS
 from torch.utils.data import DataLoader
 from torch_rechub.basic.features import DenseFeature, SequenceFeature, SparseFeature
@@ -37,7 +38,7 @@ def mmoe(rows: Rows, sizes: dict[str, int], o: Options) -> Training:
     loader, *_ = DataGenerator(rows.x, rows.y).generate_dataloader(**other, batch_size=o.batch, num_workers=o.workers)
 
     def scores(held_out: Rows) -> Array:
-        return np.array(trainer.predict(model, DataLoader(PredictDataset(held_out.x), o.batch)))
+        return np.array(trainer.predict(model, DataLoader(PredictDataset(held_out.x), o.batch, num_workers=o.workers)))
 
     return Training(model, lambda: trainer.train_one_epoch(loader), scores)
 
@@ -48,4 +49,11 @@ def dssm(rows: Rows, sizes: dict[str, int], o: Options) -> Training:
     trainer = MatchTrainer(model, mode=0, in_batch_neg=True, n_epoch=1)
     generator = MatchDataGenerator(rows.x, rows.y[:, 0])
     loader, *_ = generator.generate_dataloader(rows.x, rows.x, o.batch, num_workers=o.workers)
-    return Training(model, lambda: trainer.train_one_epoch(loader))
+
+    def vectors(of: Rows, side: str) -> Array:
+        torch.save(model.state_dict(), o.scratch / "model.pth")  # its `fit` does, and it reads them from there
+        _, *loaders = generator.generate_dataloader(of.x, of.x, o.batch, num_workers=o.workers)
+        found = trainer.inference_embedding(model, side, loaders[side == "item"], str(o.scratch))
+        return np.asarray(found)
+
+    return Training(model, lambda: trainer.train_one_epoch(loader), vectors=vectors)

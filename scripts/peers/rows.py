@@ -37,10 +37,17 @@ class Rows:
     def __len__(self) -> int:
         return len(self.y)
 
+    def take(self, at: Array) -> Rows:
+        """Rows at some places, or where a mask is true."""
+        return Rows({name: values[at] for name, values in self.x.items()}, self.y[at])
+
     def clicked(self) -> Rows:
         """The rows with a click, of which an in-batch softmax learns."""
-        kept = self.y[:, 0] == 1
-        return Rows({name: values[kept] for name, values in self.x.items()}, self.y[kept])
+        return self.take(self.y[:, 0] == 1)
+
+    def with_items(self, at: Array) -> Rows:
+        """The same users and contexts, each with the item of another row; nobody knows the labels: 0."""
+        return Rows(self.x | {name: self.x[name][at] for name in ITEM}, np.zeros_like(self.y))
 
     @property
     def labels(self) -> dict[str, Array]:
@@ -76,8 +83,8 @@ class Vocabularies:
 
 
 def read(folder: Path, rows: int | None = None) -> pl.DataFrame:
-    """A folder of days, at most so many rows of it."""
-    files = sorted(folder.glob("*/*.parquet"))
+    """A folder of days, or of one day, at most so many rows of it."""
+    files = sorted(folder.rglob("*.parquet"))
     return pl.read_parquet(files, n_rows=rows, hive_partitioning=False)
 
 
@@ -93,8 +100,10 @@ class Options:
 
 @dataclass(frozen=True)
 class Training:
-    """A model that is ready to learn: `fit` trains it for an epoch, `scores` gives [n, 2] of other rows by label."""
+    """A model that is ready to learn: `fit` trains it for an epoch, `scores` gives [n, 2] of other rows by label,
+    `vectors` [n, 64] of their users or items, as the side `user` or `item` says."""
 
     model: nn.Module
     fit: Callable[[], Any]
     scores: Callable[[Rows], Array] | None = None
+    vectors: Callable[[Rows, str], Array] | None = None
