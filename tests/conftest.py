@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from storage import Server
 
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"):
     os.environ.setdefault(name, "1")
+
+settings.register_profile("no deadline", deadline=None)  # speed is measured in a benchmark, not in tests
+settings.load_profile("no deadline")
 
 
 @pytest.fixture(scope="session")
