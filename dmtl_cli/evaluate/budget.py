@@ -21,11 +21,11 @@ TEACHERS = 2
 DRAWN = 3
 """items drawn beside each clicked row"""
 # nominal microseconds of what a day's stages do
-_FLOP = 1 / 50_000  # a floating point operation
+_FLOP = 1 / 100_000  # a floating point operation
 _PAIR = 0.8  # of a teacher's pair beside its products: gathered, blended, calibrated
-_SCORED = 5.0  # of a stored score beside the pair: encoded, matched, written
-_LEARNED = 60.0  # of a row that a teacher learns beside its products: encoded, embeddings, optimizer, regression
-_TAUGHT = 36.0  # of a row that a student learns
+_SCORED = 3.0  # of a stored score beside the pair: encoded, matched, written
+_LEARNED = 45.0  # of a row that a teacher learns beside its products: encoded, embeddings, optimizer, regression
+_TAUGHT = 10.0  # of a row that a student learns
 _ENTITY = 60.0  # of a user or an item: read, encoded by each stage, exported
 _STAGES = 3.0e6  # of a day of no rows: imports, checks, files
 # and of what an evaluation does
