@@ -12,27 +12,39 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dmtl_cli.nn.layers import FirstLayer, SplitLinear, mlp
+from dmtl_cli.nn.layers import BatchNorm, FirstLayer, SplitLinear, mlp
 
 
 class Experts(nn.Module):
-    """E networks of one shape side by side, ReLU after every layer; their first layer is in a SplitLinear."""
+    """E networks of one shape side by side, ReLU after every layer; their first layer is in a SplitLinear.
 
-    def __init__(self, num_experts: int, hidden_units: tuple[int, ...]) -> None:
+    Args:
+        batch_norm: whether what each ReLU takes is normalised.
+    """
+
+    def __init__(self, num_experts: int, hidden_units: tuple[int, ...], *, batch_norm: bool = False) -> None:
         super().__init__()
-        self.num, self.units = num_experts, hidden_units[0]
+        self.num = num_experts
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
         for fan_in, fan_out in itertools.pairwise(hidden_units):
             layers = [nn.Linear(fan_in, fan_out) for _ in range(num_experts)]
             self.weights.append(nn.Parameter(torch.stack([m.weight.detach().t() for m in layers])))
             self.biases.append(nn.Parameter(torch.stack([m.bias.detach() for m in layers]).unsqueeze(1)))
+        self.norms = nn.ModuleList(BatchNorm(num_experts * n) for n in hidden_units if batch_norm)
+        """of the first layer, then of each later one; none without batch_norm"""
 
     def forward(self, pre: Tensor) -> Tensor:
         """First-layer sums [B, E H], expert by expert -> [E, B, H of the last layer]."""
-        h_EBH = F.relu(pre).view(len(pre), self.num, self.units).transpose(0, 1)
-        for weight, bias in zip(self.weights, self.biases, strict=True):
-            h_EBH = F.relu(torch.baddbmm(bias, h_EBH, weight))
+        h_EBH = self._activated(0, pre)
+        for k, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            h_EBH = torch.baddbmm(bias, h_EBH, weight)
+            h_EBH = self._activated(k + 1, h_EBH.transpose(0, 1).flatten(1)) if self.norms else F.relu(h_EBH)
         return h_EBH
+
+    def _activated(self, k: int, pre: Tensor) -> Tensor:
+        """What layer k gives, [B, E H] -> [E, B, H]: normalised, and its ReLU."""
+        h = F.relu(self.norms[k](pre) if self.norms else pre)
+        return h.view(len(h), self.num, h.shape[1] // self.num).transpose(0, 1)
 
 
 def gate(scores: Tensor, dropout: float, training: bool) -> Tensor:
@@ -56,8 +68,9 @@ def dropped_experts(like: Tensor, dropout: float) -> Tensor:
 class Towers(nn.ModuleList):
     """One network per task, from its own vector to its logit."""
 
-    def __init__(self, width: int, hidden_units: tuple[int, ...], num_tasks: int) -> None:
-        super().__init__(mlp(width, (*hidden_units, 1), last_relu=False) for _ in range(num_tasks))
+    def __init__(self, width: int, hidden_units: tuple[int, ...], num_tasks: int, *, batch_norm: bool = False) -> None:
+        units = (*hidden_units, 1)
+        super().__init__(mlp(width, units, last_relu=False, batch_norm=batch_norm) for _ in range(num_tasks))
 
     def forward(self, h_TBH: Iterable[Tensor]) -> Tensor:
         """T tasks' [B, H] -> [B, T], in the type of the weights: products are small, and logits need precision."""

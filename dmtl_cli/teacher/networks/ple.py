@@ -25,6 +25,7 @@ def build(config: Teacher, widths: tuple[int, ...], num_tasks: int) -> PLE:
         tower_hidden_units=config.tower_hidden_units,
         num_tasks=num_tasks,
         gate_dropout=config.gate_dropout,
+        batch_norm=config.batch_norm,
     )
 
 
@@ -39,11 +40,17 @@ class Extraction(nn.Module):
     """
 
     def __init__(
-        self, experts: Sequence[int], hidden_units: tuple[int, ...], *, last: bool, gate_dropout: float
+        self,
+        experts: Sequence[int],
+        hidden_units: tuple[int, ...],
+        *,
+        last: bool,
+        gate_dropout: float,
+        batch_norm: bool,
     ) -> None:
         super().__init__()
         self.counts, self.last, self.gate_dropout = list(experts), last, gate_dropout
-        self.experts = Experts(sum(experts), hidden_units)
+        self.experts = Experts(sum(experts), hidden_units, batch_norm=batch_norm)
         *own, shared = experts
         mixed = [n + shared for n in own] + [0 if last else sum(experts)]
         self.hidden = [n * hidden_units[0] for n in experts]
@@ -75,6 +82,7 @@ class PLE(Network):
         num_experts: shared experts on each level.
         num_task_experts: experts of each task on each level.
         gate_dropout: probability that a gate drops an expert in training.
+        batch_norm: whether layers of experts and towers are normalised before their ReLU.
     """
 
     def __init__(
@@ -88,18 +96,25 @@ class PLE(Network):
         tower_hidden_units: tuple[int, ...],
         num_tasks: int = 2,
         gate_dropout: float = 0.0,
+        batch_norm: bool = False,
     ) -> None:
         super().__init__()
         experts, out = [num_task_experts] * num_tasks + [num_experts], expert_hidden_units[-1]
         levels = [
-            Extraction(experts, expert_hidden_units, last=k + 1 == num_levels, gate_dropout=gate_dropout)
+            Extraction(
+                experts,
+                expert_hidden_units,
+                last=k + 1 == num_levels,
+                gate_dropout=gate_dropout,
+                batch_norm=batch_norm,
+            )
             for k in range(num_levels)
         ]
         self.widths = levels[0].widths
         self.first = SplitLinear(widths, sum(self.widths))
         self.later_first = nn.ModuleList(Linears(nn.Linear(out, n) for n in level.widths) for level in levels[1:])
         self.levels = nn.ModuleList(levels)
-        self.towers = Towers(out, tower_hidden_units, num_tasks)
+        self.towers = Towers(out, tower_hidden_units, num_tasks, batch_norm=batch_norm)
 
     def rest(self, pre_BK: Tensor) -> tuple[Tensor, Tensor]:
         """First-layer sums -> logits [B, T] and the last level's gates [B, T, E], own experts first."""
