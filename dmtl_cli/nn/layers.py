@@ -7,6 +7,7 @@ embedding_dim, T tasks, E experts, H units of a layer, K outputs of a first laye
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -94,6 +95,7 @@ class BatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, H] -> [B, H], of its type; with several ranks B is this one's share."""
+        x = x.contiguous()  # torch's backward of columns of a wider tensor takes ten times as long
         if self.training and self.ranks.size > 1:
             return self._over_ranks(x)
         if not self.training or len(x) == 1:
@@ -119,6 +121,19 @@ class BatchNorm(nn.Module):
         return out.to(x.dtype)
 
     @torch.no_grad()
+    def fold_into(self, weights: Sequence[Tensor], bias: Tensor, columns: slice = slice(None)) -> None:
+        """Makes a linear layer give what this one makes of its outputs in evaluation.
+
+        Args:
+            weights, bias: of that layer, [H, inputs] each and [H], changed in place.
+            columns: those of this one that the layer gives.
+        """
+        scale = (self.weight / torch.sqrt(self.running_var + self.EPS))[columns]
+        for weight in weights:
+            weight.mul_(scale[:, None])
+        bias.sub_(self.running_mean[columns]).mul_(scale).add_(self.bias[columns])
+
+    @torch.no_grad()
     def _remember(self, rows: Tensor, mean: Tensor, var: Tensor) -> None:
         """Args: rows: 0 changes nothing."""
         self.running_rows.copy_(torch.where(rows > 0, self.DECAY * self.running_rows + rows, self.running_rows))
@@ -139,6 +154,19 @@ def mlp(width: int, hidden_units: tuple[int, ...], *, last_relu: bool, batch_nor
         if last_relu or k + 1 < len(hidden_units):
             layers += [BatchNorm(fan_out), nn.ReLU()] if batch_norm else [nn.ReLU()]
     return nn.Sequential(*layers)
+
+
+def folded(layers: nn.Sequential) -> nn.Sequential:
+    """Layers of `mlp` whose normalisation is part of their weights: the same in evaluation, but for rounding."""
+    out: list[nn.Module] = []
+    for layer in layers:
+        if isinstance(layer, BatchNorm):
+            linear = out[-1]
+            assert isinstance(linear, nn.Linear)
+            layer.fold_into([linear.weight], linear.bias)
+        else:
+            out.append(layer)
+    return nn.Sequential(*out)
 
 
 class TowerLayers(nn.Sequential):
@@ -191,6 +219,10 @@ class SplitLinear(nn.Module):
     def part(self, k: int, x: Tensor, *, bias: bool = False) -> Tensor:
         """[N, width_k] -> [N, K]."""
         return linear(x, self.weights[k], self.bias if bias else None)
+
+    def outputs(self, at: slice) -> tuple[list[Tensor], Tensor]:
+        """Weights [n, width_k] of some of its K outputs, and their bias [n]: views."""
+        return [weight[at] for weight in self.weights], self.bias[at]
 
     def row_weight(self, k: int) -> Tensor:
         """[K, width_k + width_k+1 + ...]: weights of part k and those after it, which no rows share."""

@@ -74,3 +74,8 @@ class MMoE(Network):
         scores_BTE = pre_BK[:, self.hidden :].view(len(pre_BK), *self.gates)
         gates_BTE = gate(scores_BTE, self.gate_dropout, self.training)
         return self.towers(torch.einsum("bte,ebh->tbh", gates_BTE, h_EBH)), gates_BTE
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        self.experts.fold([self.first.outputs(slice(self.hidden))])
+        self.towers.fold()

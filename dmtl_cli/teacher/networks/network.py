@@ -6,13 +6,13 @@ Shapes: B rows, T tasks, E experts, H units of a layer, K outputs of a first lay
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dmtl_cli.nn.layers import BatchNorm, FirstLayer, SplitLinear, mlp
+from dmtl_cli.nn.layers import BatchNorm, FirstLayer, SplitLinear, folded, mlp
 
 
 class Experts(nn.Module):
@@ -40,6 +40,25 @@ class Experts(nn.Module):
             h_EBH = torch.baddbmm(bias, h_EBH, weight)
             h_EBH = self._activated(k + 1, h_EBH.transpose(0, 1).flatten(1)) if self.norms else F.relu(h_EBH)
         return h_EBH
+
+    def fold(self, first: Iterable[tuple[Sequence[Tensor], Tensor]]) -> None:
+        """Makes normalisation part of weights, as `Network.fold` does.
+
+        Args:
+            first: weights and bias of the layers that give the first sums, in their order.
+        """
+        if not self.norms:
+            return
+        norms = [norm for norm in self.norms if isinstance(norm, BatchNorm)]
+        at = 0
+        for weights, bias in first:
+            norms[0].fold_into(weights, bias, slice(at, at + len(bias)))
+            at += len(bias)
+        for norm, weight, bias in zip(norms[1:], self.weights, self.biases, strict=True):
+            units = weight.shape[2]
+            for e in range(self.num):
+                norm.fold_into([weight[e].t()], bias[e, 0], slice(e * units, (e + 1) * units))
+        self.norms = nn.ModuleList()
 
     def _activated(self, k: int, pre: Tensor) -> Tensor:
         """What layer k gives, [B, E H] -> [E, B, H]: normalised, and its ReLU."""
@@ -78,6 +97,12 @@ class Towers(nn.ModuleList):
         with torch.autocast(device.type, enabled=False):
             return torch.cat([tower(h_BH.to(dtype)) for tower, h_BH in zip(self, h_TBH, strict=True)], 1)
 
+    def fold(self) -> None:
+        """As `Network.fold`."""
+        for k, tower in enumerate(self):
+            assert isinstance(tower, nn.Sequential)
+            self[k] = folded(tower)
+
 
 class Network(nn.Module):
     """The part of a teacher above its embeddings: a first layer linear in x, and the rest, which ends in towers.
@@ -97,4 +122,10 @@ class Network(nn.Module):
 
     def rest(self, pre_BK: Tensor) -> tuple[Tensor, Tensor]:
         """First-layer sums -> logits [B, T] and gates [B, T, E]."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Makes normalisation part of the weights before it: a network that is trained no more gives the same but for
+        rounding, in the time of one without."""
         raise NotImplementedError

@@ -5,7 +5,8 @@ Shapes: B rows, G groups (one per task, then the shared one), H units of a layer
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -66,6 +67,11 @@ class Extraction(nn.Module):
         mixtures = [torch.einsum("be,ebh->bh", g, h) for g, h in zip(gates, seen, strict=True)]
         return mixtures, torch.stack(gates[: len(own)], 1)
 
+    def fold(self, first: Iterable[tuple[Sequence[Tensor], Tensor]]) -> None:
+        """Args: first: weights and bias of the layers that give each group's first sums."""
+        groups = zip(first, self.hidden, strict=True)
+        self.experts.fold(([w[:hidden] for w in weights], bias[:hidden]) for (weights, bias), hidden in groups)
+
 
 class Linears(nn.ModuleList):
     """First layers of a later level: a group's vector -> its first-layer sums."""
@@ -123,3 +129,13 @@ class PLE(Network):
         for linears, level in zip(self.later_first, later, strict=True):
             mixtures, gates_BTE = level(linears(mixtures))
         return self.towers(mixtures), gates_BTE
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        level, *later = (level for level in self.levels if isinstance(level, Extraction))
+        starts = [0, *itertools.accumulate(self.widths)]
+        level.fold(self.first.outputs(slice(a, b)) for a, b in itertools.pairwise(starts))
+        firsts = (linears for linears in self.later_first if isinstance(linears, Linears))
+        for linears, level in zip(firsts, later, strict=True):
+            level.fold(([x.weight], x.bias) for x in linears if isinstance(x, nn.Linear))
+        self.towers.fold()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from dmtl_cli.config.teacher import Teacher
-from dmtl_cli.nn.layers import BatchNorm, SplitLinear, mlp
+from dmtl_cli.nn.layers import BatchNorm, SplitLinear, folded, mlp
 from dmtl_cli.teacher.networks.network import Network, Towers
 
 
@@ -43,3 +44,10 @@ class SharedBottom(Network):
         h_BH = self.later(F.relu(self.norm(pre_BK) if self.norm else pre_BK))
         logits = self.towers([h_BH] * len(self.towers))
         return logits, logits.new_ones(*logits.shape, 1)
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        if self.norm:
+            self.norm.fold_into(*self.first.outputs(slice(None)))
+        self.norm, self.later = None, folded(self.later)
+        self.towers.fold()
