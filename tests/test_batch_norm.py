@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 import torch
 import torch.distributed as dist
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from test_checkpoint import ADAM, ENCODER, RATES, optimizers_of, refused
@@ -64,6 +64,7 @@ def stream(sizes: list[int], seed: int = 0) -> list[Tensor]:
 # -- the layer ---------------------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(steps=st.integers(1, 12), rows=st.integers(2, 9))
 def test_it_is_torchs_layer_without_its_first_values(steps: int, rows: int) -> None:
     """Outputs and gradients to the bit; of torch's running statistics .9 ** steps is still 0 and 1."""
@@ -83,6 +84,7 @@ def test_it_is_torchs_layer_without_its_first_values(steps: int, rows: int) -> N
     assert torch.equal(ours(x), torchs(x))
 
 
+@settings(deadline=None)
 @given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=8))
 def test_running_statistics_are_means_weighted_by_rows_and_age(sizes: list[int]) -> None:
     """A batch of one row has no variance and counts for nothing, nor does it age the others."""
