@@ -47,6 +47,7 @@ TEACHER: Keys = OPTIMIZER | {
     "negative_weight": rates,
     "expert_hidden_units": units,
     "tower_hidden_units": units,
+    "batch_norm": st.booleans(),
     "factor_dim": st.integers(0, 9),
     "task_weights": st.dictionaries(st.sampled_from(["ctr", "cvr", "ctlike"]), rates),
     "calibration_share": shares,

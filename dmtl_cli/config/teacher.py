@@ -54,6 +54,9 @@ class Teacher(Training):
     expert_hidden_units: Units = (128, 64)
     """widths of an expert's layers; shared_bottom: of the bottom's"""
     tower_hidden_units: Units = (32,)
+    batch_norm: bool = False
+    """layers of experts (shared_bottom: of the bottom) and of towers are normalised over the batch before their ReLU;
+    scoring uses running means and variances of the batches learned"""
     gate_dropout: Share = 0.0
     """mmoe, ple: chance that a gate drops an expert in training"""
     factor_dim: Annotated[int, Field(ge=0)] = 16

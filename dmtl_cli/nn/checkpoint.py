@@ -35,6 +35,12 @@ def _dense(model: nn.Module, table: EmbeddingTable) -> dict[str, nn.Parameter]:
     return {n: p for n, p in model.named_parameters() if p is not table.weight}
 
 
+def buffers(model: nn.Module) -> dict[str, Tensor]:
+    """What a model keeps beside its weights, by name: running statistics of its layers."""
+    kept = model.state_dict().keys()
+    return {name: buffer for name, buffer in model.named_buffers() if name in kept}
+
+
 def save(
     folder: Path,
     model: nn.Module,
@@ -54,7 +60,7 @@ def save(
         if not whole:
             return
     dense = _dense(model, table)
-    weights = {n: p.detach().cpu().contiguous() for n, p in dense.items()}
+    weights = {n: p.detach().cpu().contiguous() for n, p in (dense | buffers(model)).items()}
     save_file(weights | _parts(table, whole["weight"].cpu()), folder / "model.safetensors")
     if optimizers is None:
         return
@@ -95,11 +101,12 @@ def load(folder: Path, model: nn.Module, table: EmbeddingTable, optimizers: Opti
         UserError: 65 the stored model has another architecture, or numbers that are not finite.
     """
     weights = _read(folder / "model.safetensors")
-    expected = {*_dense(model, table), *(_TABLE + name for name in table.rows)}
+    kept = _dense(model, table) | buffers(model)
+    expected = {*kept, *(_TABLE + name for name in table.rows)}
     if more := sorted(weights.keys() - expected):
         hint = "the architecture or features changed: use a new workspace"
         raise UserError(f"{folder}: weight {more[0]}: this model has none of that name", hint)
-    for n, p in _dense(model, table).items():
+    for n, p in kept.items():
         _copy(n, weights, p.data, folder)
     with torch.no_grad():
         for name in table.rows:

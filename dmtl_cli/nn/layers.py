@@ -7,13 +7,16 @@ embedding_dim, T tasks, E experts, H units of a layer, K outputs of a first laye
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dmtl_cli.nn.kernels.products import Linear, linear
 from dmtl_cli.nn.table import EmbeddingTable
+from dmtl_cli.runs.ranks import ALONE, Ranks
 
 
 class Side(NamedTuple):
@@ -64,14 +67,106 @@ class SideEmbedder(nn.Module):
         return torch.cat([self.embeddings(e_NKD, side).flatten(1), side[2]], 1)
 
 
-def mlp(width: int, hidden_units: tuple[int, ...], *, last_relu: bool) -> nn.Sequential:
-    """Linear layers with ReLU between; after the last one only if `last_relu`."""
+class BatchNorm(nn.Module):
+    """Batch normalisation of columns (Ioffe and Szegedy, ICML 2015): gamma (x - mean) / sqrt(var + eps) + beta.
+
+    In training mean and variance are those of a batch's rows, on all ranks together. Otherwise they are running ones:
+    means over the batches learned, each weighted by its rows and by .9 ** (batches since). So after many batches of one
+    size they are those of `torch.nn.BatchNorm1d`, whose zeros and ones at the start fade by .9 a batch only, though a
+    small day has few batches; and a last batch of a few rows counts as such. A batch of one row has no variance: it is
+    normalised by the running ones.
+    """
+
+    DECAY, EPS = 0.9, 1e-5
+    running_mean: Tensor
+    """[H]"""
+    running_var: Tensor
+    """[H]"""
+    running_rows: Tensor
+    """[] the sum of weights"""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(width)), nn.Parameter(torch.zeros(width))
+        self.register_buffer("running_mean", torch.zeros(width))
+        self.register_buffer("running_var", torch.ones(width))
+        self.register_buffer("running_rows", torch.zeros(()))
+        self.ranks: Ranks = ALONE
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, H] -> [B, H], of its type; with several ranks B is this one's share."""
+        x = x.contiguous()  # torch's backward of columns of a wider tensor takes ten times as long
+        if self.training and self.ranks.size > 1:
+            return self._over_ranks(x)
+        if not self.training or len(x) == 1:
+            affine = self.running_mean, self.running_var, self.weight, self.bias
+            return F.batch_norm(x, *affine, training=False, eps=self.EPS)
+        mean, var = torch.zeros_like(self.running_mean), torch.ones_like(self.running_var)
+        # with a momentum of 1 it leaves this batch's mean and unbiased variance
+        out = F.batch_norm(x, mean, var, self.weight, self.bias, training=True, momentum=1.0, eps=self.EPS)
+        self._remember(torch.full_like(self.running_rows, len(x)), mean, var)
+        return out
+
+    def _over_ranks(self, x: Tensor) -> Tensor:
+        """torch's SyncBatchNorm is for GPUs only. No number is read, so that no rank waits for its device."""
+        wide = x.to(self.running_mean.dtype)
+        both = self.ranks.total(torch.cat([wide.sum(0), wide.new_full((1,), len(x))]))
+        n = both[-1].detach()
+        mean = both[:-1] / n
+        var = self.ranks.total((wide - mean).square().sum(0)) / n
+        mean, var = torch.where(n > 1, mean, self.running_mean), torch.where(n > 1, var, self.running_var)
+        out = (wide - mean) * torch.rsqrt(var + self.EPS) * self.weight + self.bias
+        rows = torch.where(n > 1, n, 0.0)
+        self._remember(rows, mean.detach(), var.detach() * n / (n - 1).clamp_min(1))
+        return out.to(x.dtype)
+
+    @torch.no_grad()
+    def fold_into(self, weights: Sequence[Tensor], bias: Tensor, columns: slice = slice(None)) -> None:
+        """Makes a linear layer give what this one makes of its outputs in evaluation.
+
+        Args:
+            weights, bias: of that layer, [H, inputs] each and [H], changed in place.
+            columns: those of this one that the layer gives.
+        """
+        scale = (self.weight / torch.sqrt(self.running_var + self.EPS))[columns]
+        for weight in weights:
+            weight.mul_(scale[:, None])
+        bias.sub_(self.running_mean[columns]).mul_(scale).add_(self.bias[columns])
+
+    @torch.no_grad()
+    def _remember(self, rows: Tensor, mean: Tensor, var: Tensor) -> None:
+        """Args: rows: 0 changes nothing."""
+        self.running_rows.copy_(torch.where(rows > 0, self.DECAY * self.running_rows + rows, self.running_rows))
+        share = rows / self.running_rows.clamp_min(1)
+        self.running_mean.lerp_(mean, share)
+        self.running_var.lerp_(var, share)
+
+
+def mlp(width: int, hidden_units: tuple[int, ...], *, last_relu: bool, batch_norm: bool = False) -> nn.Sequential:
+    """Linear layers with ReLU between; after the last one only if `last_relu`.
+
+    Args:
+        batch_norm: whether what a ReLU takes is normalised.
+    """
     layers: list[nn.Module] = []
     for k, (fan_in, fan_out) in enumerate(itertools.pairwise((width, *hidden_units))):
         layers.append(Linear(fan_in, fan_out))
         if last_relu or k + 1 < len(hidden_units):
-            layers.append(nn.ReLU())
+            layers += [BatchNorm(fan_out), nn.ReLU()] if batch_norm else [nn.ReLU()]
     return nn.Sequential(*layers)
+
+
+def folded(layers: nn.Sequential) -> nn.Sequential:
+    """Layers of `mlp` whose normalisation is part of their weights: the same in evaluation, but for rounding."""
+    out: list[nn.Module] = []
+    for layer in layers:
+        if isinstance(layer, BatchNorm):
+            linear = out[-1]
+            assert isinstance(linear, nn.Linear)
+            layer.fold_into([linear.weight], linear.bias)
+        else:
+            out.append(layer)
+    return nn.Sequential(*out)
 
 
 class TowerLayers(nn.Sequential):
@@ -124,6 +219,10 @@ class SplitLinear(nn.Module):
     def part(self, k: int, x: Tensor, *, bias: bool = False) -> Tensor:
         """[N, width_k] -> [N, K]."""
         return linear(x, self.weights[k], self.bias if bias else None)
+
+    def outputs(self, at: slice) -> tuple[list[Tensor], Tensor]:
+        """Weights [n, width_k] of some of its K outputs, and their bias [n]: views."""
+        return [weight[at] for weight in self.weights], self.bias[at]
 
     def row_weight(self, k: int) -> Tensor:
         """[K, width_k + width_k+1 + ...]: weights of part k and those after it, which no rows share."""

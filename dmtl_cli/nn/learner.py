@@ -60,8 +60,9 @@ class Learner(Generic[M]):
         checkpoint.load(folder, self.model, self.table, self.optimizers)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Weights as `weight.NAME`, and the optimizers' state of each as `STATE.NAME`."""
-        out: dict[str, torch.Tensor] = {}
+        """Weights as `weight.NAME`, the optimizers' state of each as `STATE.NAME`, and running statistics as
+        `buffer.NAME`."""
+        out = {f"buffer.{name}": buffer for name, buffer in checkpoint.buffers(self.model).items()}
         for name, p in self.model.named_parameters():
             out |= {f"{key}.{name}": value for key, value in self.optimizers.state_of(p).items()}
             out[f"weight.{name}"] = p.detach()
@@ -69,6 +70,8 @@ class Learner(Generic[M]):
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
         """Takes over what `state` of the same model gave, bit by bit."""
+        for name, buffer in checkpoint.buffers(self.model).items():
+            buffer.copy_(state[f"buffer.{name}"])
         for name, p in self.model.named_parameters():
             mine = {k.removesuffix(f".{name}"): v for k, v in state.items() if k.partition(".")[2] == name}
             p.data.copy_(mine.pop("weight"))

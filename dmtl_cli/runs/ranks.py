@@ -131,6 +131,13 @@ class Ranks:
             dist.all_reduce(x)
         return x
 
+    def total(self, x: Tensor) -> Tensor:
+        """The sum over ranks of a tensor of one shape, for autograd: what other ranks make of it counts too."""
+        if self.size == 1:
+            return x
+        out: Tensor = _total_function()(x)
+        return out
+
     # -- anything else -------------------------------------------------------------------------------------------------
 
     def gather_objects(self, mine: T) -> list[T]:
@@ -231,6 +238,28 @@ def _gather_function() -> Any:
             return gradient[ctx.mine] * ctx.size, None, None
 
     return Gather.apply
+
+
+@functools.cache
+def _total_function() -> Any:
+    """`Ranks.total` as an autograd function, made when it is first called."""
+    import torch
+    import torch.distributed as dist
+
+    class Total(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            whole = x.clone(memory_format=torch.contiguous_format)
+            dist.all_reduce(whole)
+            return whole
+
+        @staticmethod
+        def backward(ctx: Any, gradient: Tensor) -> Any:
+            whole = gradient.clone(memory_format=torch.contiguous_format)
+            dist.all_reduce(whole)
+            return whole
+
+    return Total.apply
 
 
 def _first_line(e: Exception) -> str:

@@ -11,8 +11,8 @@ from dmtl_cli.config.schema import Config
 from dmtl_cli.config.stored import from_stored
 from dmtl_cli.config.teacher import Teacher as TeacherConfig
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.nn.layers import SideEmbedder
-from dmtl_cli.nn.sharded import TableOf
+from dmtl_cli.nn.layers import BatchNorm, SideEmbedder
+from dmtl_cli.nn.sharded import ShardedTable, TableOf
 from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.runs.contents import decoding
 from dmtl_cli.runs.manifest import MANIFEST, Manifest
@@ -38,6 +38,9 @@ def build_teacher(
     widths = u, i, c + 1 if c else 0  # of a context also whether it is known
     net = build_network(config, widths + ((len(config.crosses),) if config.crosses else ()), num_tasks)
     net.plain_autograd = plain_autograd
+    for module in net.modules():
+        if isinstance(module, BatchNorm) and isinstance(table, ShardedTable):
+            module.ranks = table.ranks
     columns = tuple((encoder.columns(c.user), encoder.columns(c.item)) for c in config.crosses)
     return Teacher(table, user, item, context, net, config.embedding_dim, columns)
 

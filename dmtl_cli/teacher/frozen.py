@@ -80,7 +80,7 @@ class FrozenTeacher:
         count = len(self.tasks.names)
         self.model = build_teacher(self.encoder, section, count, plain_autograd=config.plain_autograd)
         checkpoint.load(folder, self.model, self.model.table)
-        self.model.to(device).eval()
+        self.model.to(device).eval().net.fold()
         self.device = device
         self.in_context = Finish.stored(folder, manifest.facts, self.tasks, context=True)
         hidden, reads_it = without_context(manifest.facts), not has_event_features(self.encoder)

@@ -23,6 +23,7 @@ def build(config: Teacher, widths: tuple[int, ...], num_tasks: int) -> MMoE:
         tower_hidden_units=config.tower_hidden_units,
         num_tasks=num_tasks,
         gate_dropout=config.gate_dropout,
+        batch_norm=config.batch_norm,
     )
 
 
@@ -32,6 +33,7 @@ class MMoE(Network):
     Args:
         widths: lengths of the parts of x.
         gate_dropout: probability that a gate drops an expert in training.
+        batch_norm: whether layers of experts and towers are normalised before their ReLU.
     """
 
     def __init__(
@@ -43,17 +45,21 @@ class MMoE(Network):
         tower_hidden_units: tuple[int, ...],
         num_tasks: int = 2,
         gate_dropout: float = 0.0,
+        batch_norm: bool = False,
     ) -> None:
         super().__init__()
         self.hidden, self.gates = num_experts * expert_hidden_units[0], (num_tasks, num_experts)
         self.gate_dropout = gate_dropout
         self.first = SplitLinear(widths, self.hidden + num_tasks * num_experts)  # experts, then gates
-        self.experts = Experts(num_experts, expert_hidden_units)
-        self.towers = Towers(expert_hidden_units[-1], tower_hidden_units, num_tasks)
+        self.experts = Experts(num_experts, expert_hidden_units, batch_norm=batch_norm)
+        self.towers = Towers(expert_hidden_units[-1], tower_hidden_units, num_tasks, batch_norm=batch_norm)
 
     def forward(self, first: FirstLayer) -> tuple[Tensor, Tensor]:
-        """Logits [B, T] and gates [B, T, E]; on a CPU by `mixture`, a `rest` written by hand."""
-        if self.plain_autograd or first.item.device.type != "cpu":
+        """Logits [B, T] and gates [B, T, E]; on a CPU by `mixture`, a `rest` written by hand.
+
+        That goes chunk by chunk of rows through all layers, so it cannot normalise over the rows of a batch.
+        """
+        if self.plain_autograd or self.experts.norms or first.item.device.type != "cpu":
             return super().forward(first)
         dropped = None
         if self.training and self.gate_dropout:
@@ -68,3 +74,8 @@ class MMoE(Network):
         scores_BTE = pre_BK[:, self.hidden :].view(len(pre_BK), *self.gates)
         gates_BTE = gate(scores_BTE, self.gate_dropout, self.training)
         return self.towers(torch.einsum("bte,ebh->tbh", gates_BTE, h_EBH)), gates_BTE
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        self.experts.fold([self.first.outputs(slice(self.hidden))])
+        self.towers.fold()
