@@ -117,6 +117,16 @@ def test_types(tmp_path: Path) -> None:
     assert got.row(0)[2:] == (1000.0, -5, False, dt.date(2026, 1, 31))
 
 
+@pytest.mark.parametrize("words", ["true,FALSE", "yes,No", "Y,n", "t,F", "1,0"])
+def test_words_for_yes_and_no(tmp_path: Path, words: str) -> None:
+    yes, no = words.split(",")
+    (tmp_path / "e.csv").write_text(f"d,b\n20260101,{yes}\n20260101,{no}\n20260101,\n")
+    assert table(finder(tmp_path, types={"b": "bool"}))["b"].to_list() == [True, False, None]
+    (tmp_path / "e.csv").write_text("d,b\n20260101,maybe\n")
+    with pytest.raises(UserError, match=r"row 2, column b: expected true, false, yes, no, Y, N, 1 or 0, got 'maybe'"):
+        table(finder(tmp_path, types={"b": "bool"}))
+
+
 def test_json_values(tmp_path: Path) -> None:
     lines = [
         '{"d": "2026-01-01", "l": [1, 2], "n": 1, "o": {"x": 1}}',

@@ -159,6 +159,16 @@ def test_a_click_as_text_of_a_csv(tmp_path: Path) -> None:
     assert raw["data"]["events"]["click"] == "opened_at" and raw["data"]["events"]["date_column"] == "ts"
 
 
+@pytest.mark.parametrize("words", [("Y", "N"), ("yes", "no"), ("T", "F")])
+def test_a_click_as_a_word_of_a_csv(tmp_path: Path, words: tuple[str, str]) -> None:
+    x = unseen.drawn(0)
+    said = [words[0] if c else words[1] for c in x["click"]]
+    write = frame(drop=("clicked",), clicked=said, ts=x["at"])
+    ended, raw, _ = made(tmp_path, lambda home: write.write_csv(home / "log.csv"))
+    assert ended.code == 0, ended.err
+    assert (raw["data"]["events"]["click"], raw["data"]["types"]["clicked"]) == ("clicked", "bool")
+
+
 def test_a_click_that_old_clients_leave_empty(tmp_path: Path) -> None:
     x = unseen.drawn(0)
     tapped = [True if c else None if u % 3 == 0 else False for c, u in zip(x["click"], x["user"], strict=True)]

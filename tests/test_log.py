@@ -399,6 +399,19 @@ def test_missing_columns(tmp_path: Path) -> None:
     assert rows(read(tmp_path, [hour]))["hour"].to_list() == [1] * 5 + [None] * 5, "one file has it: null in the other"
 
 
+def test_a_table_of_users_that_will_never_come(tmp_path: Path) -> None:
+    day, late = dt.date(2026, 1, 30), "where it never will, copy the day before it there"
+    table = SideTable(path="users", partition="day", key="user_id")
+    for n in (29, 30, 31):
+        put(tmp_path, BASIC, f"events/day=2026-01-{n}/a.parquet")
+    put(tmp_path, {"user_id": [1, 2]}, "users/day=2026-01-29/a.parquet")
+    with refused(Exit.NO_INPUT, "users: no folder", "retry when the day has arrived"):
+        read(tmp_path, day=day, users=table)
+    put(tmp_path, {"user_id": [1, 2]}, "users/day=2026-01-31/a.parquet")
+    with refused(Exit.NO_INPUT, "users: no folder", late):
+        read(tmp_path, day=day, users=table)
+
+
 def test_what_is_not_there_yet(tmp_path: Path) -> None:
     with refused(Exit.NO_INPUT, "no folder", tmp_path / "events"):
         read(tmp_path)

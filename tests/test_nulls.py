@@ -280,6 +280,21 @@ def test_rows_that_are_there_twice_are_told(tmp_path: Path) -> None:
     assert checked(project(tmp_path / "c", apart, time="at", request="r"))["duplicate_rows"] == 0
 
 
+def test_clicks_that_repeat_are_not_lost_rows(tmp_path: Path) -> None:
+    """Nine clicks of one user on one thing, as where a playlist was taken for the item; and a guest."""
+    frame = {"user_id": [1] * 10 + [None], "item_id": [10] * 10 + [11], "click": [1] * 9 + [0, 1]}
+    frame |= {"seconds": [5.0] * 11, "r": [1] * 11}
+    made = project(tmp_path, frame, request="r", invalid_rows="drop")
+    found = checked(made)
+    assert (found["rows"], found["labels"]["repeated_clicks"], found["left_out"]) == (2, 8, {"user": 1})
+    said = "89% of clicks repeat an earlier one of the same user, item and request: is item_id the item?"
+    assert any(line.startswith(said) for line in found["warnings"])
+    shown = made.call("check", "--day", DAYS[0]).out
+    assert "1 of 11 rows are left out (9.1%)" in shown and f"WARNING: {said}" in shown
+    once = project(tmp_path / "once", frame | {"r": list(range(11))}, request="r", invalid_rows="drop")
+    assert not any("repeat" in line for line in checked(once)["warnings"])
+
+
 # -- a chain -----------------------------------------------------------------------------------------------------------
 
 

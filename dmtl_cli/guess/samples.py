@@ -15,6 +15,7 @@ from dmtl_cli.config.data import Csv
 from dmtl_cli.data.log.places import SUFFIXES
 from dmtl_cli.data.log.source import File
 from dmtl_cli.data.log.text_rows import Rows, csv_rows, json_rows
+from dmtl_cli.data.log.types import BOOLEANS
 from dmtl_cli.guess import types
 
 BYTES = 8 << 20
@@ -22,6 +23,7 @@ BYTES = 8 << 20
 _HEAD = 64 << 10  # bytes by which a CSV's separator and header are told
 PARQUET, CSV, JSON, DELTA, ICEBERG = "parquet", "csv", "json", "delta", "iceberg"
 _INTEGER, _NUMBER = r"^-?(0|[1-9][0-9]{0,17})$", r"^-?(0|[1-9][0-9]*)?(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
+_YES_OR_NO = [{"true"}, {"false"}, {"true", "false"}, {"yes", "no"}, {"y", "n"}, {"t", "f"}]
 _WRITTEN = ("", "NULL", "null", "\\N")
 _UNKNOWN = ("", "NULL", "null", "NA", "N/A", "nan", "NaN", "None", "\\N")
 
@@ -143,8 +145,8 @@ def _typed(s: pl.Series) -> pl.Series:
         return values.cast(pl.Int64)
     if known.str.contains(_NUMBER).all() and not known.str.contains(r"^-?[0-9]{19,}$").any():
         return values.cast(pl.Float64)
-    if set(known.str.to_lowercase().unique()) <= {"true", "false"}:
-        return values.str.to_lowercase() == "true"
+    if any(set(known.str.to_lowercase().unique()) == pair for pair in _YES_OR_NO):
+        return values.str.to_lowercase().replace_strict(BOOLEANS, return_dtype=pl.Boolean)
     return text
 
 

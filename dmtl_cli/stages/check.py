@@ -91,7 +91,12 @@ def check(config: Config, day: dt.date, *, planned: bool = False) -> dict[str, A
 
 def _warnings(config: Config, day: Day) -> list[str]:
     users, items = int((day.user_events > 0).sum()), int((day.item_events > 0).sum())
-    return warnings(config.data.events.user, users, items, len(day), config.data.events.click)
+    events, repeated = config.data.events, int(day.facts["repeated_clicks"])
+    out = warnings(events.user, users, items, len(day), events.click)
+    if (share := repeated / max(1.0, repeated + day.facts["clicks"])) > 0.5:
+        what = f"{share:.0%} of clicks repeat an earlier one of the same user, item and request"
+        out.append(f"{what}: is {events.item} the item? Else look at data.events.request")
+    return out
 
 
 def _profile(config: Config, day: dt.date) -> Profile | None:
@@ -241,7 +246,7 @@ def described(found: dict[str, Any]) -> str:
         notes.append("no profile of an earlier day: what profiles give is unknown until there is one")
     lines = [
         f"day {found['day']}: {_counts(found)}",
-        *([in_words(found["rows"], found["left_out"])] if "left_out" in found else []),
+        *([in_words(_kept(found), found["left_out"])] if "left_out" in found else []),
         *_repeats(found),
         *(f"WARNING: {line}" for line in found["warnings"]),
         "labels: " + ", ".join(f"{k} {_words(v)}" for k, v in found["labels"].items()),
@@ -268,10 +273,15 @@ def _counts(found: dict[str, Any]) -> str:
     return f"{count(found['rows'], 'row')} of {seen}{more}"
 
 
+def _kept(found: dict[str, Any]) -> int:
+    """Rows of the log that are events, the repeated clicks too."""
+    return int(found["rows"] + found["labels"]["repeated_clicks"])
+
+
 def _repeats(found: dict[str, Any]) -> list[str]:
     if not (repeats := found.get("duplicate_rows")):
         return []
-    rows = found["rows"] + found["labels"]["repeated_clicks"]
+    rows = _kept(found)
     seen = f"{repeats:,} of {rows:,} rows ({repeats / rows:.1%}) repeat another (user, item, request and time)"
     return [f"{seen}: a click counts once a request (repeated_clicks), other rows as often as they are there"]
 

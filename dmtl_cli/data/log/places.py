@@ -133,6 +133,8 @@ class Places:
         )
         if by_day:
             have = span(by_day)
+            if self.name != "events" and min(by_day) < day < max(by_day):
+                hint = "retry when the day has arrived; where it never will, copy the day before it there"
         elif not table.is_dated:
             names = (PurePosixPath(f).name for f in self.store.folders(table.path))
             if other := next((n for n in names if "=" in n), None):

@@ -9,8 +9,13 @@ import polars as pl
 from dmtl_cli.config.data import Data, Events, Table, Type
 from dmtl_cli.config.errors import UserError
 
-_BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
-_SAID = {"bool": "true, false, 1 or 0", "date": "a date as 2026-01-31", "datetime": "a time as 2026-01-31T23:59:59Z"}
+BOOLEANS = dict.fromkeys(("true", "yes", "y", "t", "1"), True) | dict.fromkeys(("false", "no", "n", "f", "0"), False)
+"""what a text of yes or no means, in any case of its letters"""
+_SAID = {
+    "bool": "true, false, yes, no, Y, N, 1 or 0",
+    "date": "a date as 2026-01-31",
+    "datetime": "a time as 2026-01-31T23:59:59Z",
+}
 
 
 def types_of(data: Data, table: Table) -> dict[str, Type]:
@@ -82,7 +87,7 @@ def _typed(given: pl.Series, kind: Type, nulls: Sequence[str], first: int, where
 
 def _bool(values: pl.Series) -> pl.Series:
     if values.dtype == pl.String:
-        return values.str.to_lowercase().replace_strict(_BOOLEANS, default=None, return_dtype=pl.Boolean)
+        return values.str.to_lowercase().replace_strict(BOOLEANS, default=None, return_dtype=pl.Boolean)
     return values.cast(pl.Float64).replace_strict({0.0: False, 1.0: True}, default=None, return_dtype=pl.Boolean)
 
 
