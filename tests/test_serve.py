@@ -90,7 +90,11 @@ def test_a_known_user_gets_what_the_export_gives(server: Running, home: Path) ->
         assert [item["item_id"] for item in result["items"]] == [str(i) for i in expected["item_id"]]
         assert [item["score"] for item in result["items"]] == pytest.approx(expected["score"].to_list(), abs=1e-6)
     one = post(server, "/recommend", {"user": users[3], "k": 7, "exclude_seen": True})[1]["results"]
-    assert one == many["results"][3:4] and len(one[0]["items"]) == 7
+    alone, among = one[0].pop("items"), many["results"][3].pop("items")
+    assert one == many["results"][3:4] and len(alone) == 7
+    assert [x["item_id"] for x in alone] == [x["item_id"] for x in among]
+    # a product of many users may differ from that of one in its last digit
+    assert [x["score"] for x in alone] == pytest.approx([x["score"] for x in among], abs=1e-6)
     without = top(server, user=users[3], k=60)
     seen = {str(i) for i in range(5, 14)}
     assert seen & {*without} and not seen & {*top(server, user=users[3], k=60, exclude_seen=True)}
