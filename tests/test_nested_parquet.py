@@ -227,6 +227,15 @@ def test_a_field_beside_a_column_of_its_name(tmp_path: Path) -> None:
     assert_one_line(ended.err)
 
 
+def test_a_field_beside_a_column_of_its_name_in_a_delta_table(tmp_path: Path) -> None:
+    """Iceberg has no such table: its own names are dotted."""
+    write(pl.DataFrame({"a": [{"b": 1}], "a.b": [2]}), tmp_path, "events", "delta")
+    config = data(tmp_path, path="events", date_column="meta.at").model_copy(update={"format": "delta", "users": None})
+    with pytest.raises(UserError, match=r"\.parquet: column a\.b and a field of that name") as refused:
+        Log(config, (), converted=tmp_path / "converted").find(DAY)
+    assert refused.value.code == Exit.DATA
+
+
 def test_an_object_is_no_column(tmp_path: Path) -> None:
     made = project(tmp_path, objects())
     assert made.call("check", "--day", DAYS[0]).code == 0

@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import types
 
+from dmtl_cli.config.errors import UserError
+
 
 class Parquet:
     """An open Parquet file as all of the log reads it: its fields of objects are columns, `a.b.c` at any depth, null
@@ -22,11 +24,12 @@ class Parquet:
     """
 
     def __init__(self, file: pq.ParquetFile, *, nested: bool = True) -> None:
-        self._file = file
-        self._nested = nested and _has_objects(file.schema_arrow)
+        schema = file.schema_arrow
+        self._file, self._names = file, schema.names
+        self._nested = nested and _has_objects(schema)
         self.metadata: pq.FileMetaData = file.metadata
         self.num_row_groups: int = file.num_row_groups
-        self.schema_arrow: pa.Schema = _flat_schema(file.schema_arrow) if self._nested else file.schema_arrow
+        self.schema_arrow: pa.Schema = _flat_schema(schema) if self._nested else schema
 
     def iter_batches(self, *args: Any, **kwargs: Any) -> Iterator[pa.RecordBatch]:
         """As `pq.ParquetFile.iter_batches`."""
@@ -43,13 +46,15 @@ class Parquet:
         rows = self._file.read_row_group(*args, **kwargs)
         return flat(rows) if self._nested else rows
 
-    def twice(self) -> tuple[str, bool] | None:
-        """The first name that two columns have, and whether one of them is a field of an object; None without one."""
+    def require_names(self, where: object) -> None:
+        """Raises UserError 65, naming the file as `where`, where two columns have one name."""
         names = self.schema_arrow.names
         if len({*names}) == len(names):
-            return None
+            return
         name = min(name for name in names if names.count(name) > 1)
-        return name, self._file.schema_arrow.names.count(name) < names.count(name)
+        if self._names.count(name) < names.count(name):
+            raise UserError(f"{where}: column {name} and a field of that name", "give one of them another name")
+        raise UserError(f"{where}: column {name} appears more than once", "give each column its own name")
 
 
 def flat(rows: Any) -> Any:

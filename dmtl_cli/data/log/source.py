@@ -102,15 +102,8 @@ class File:
             except (pa.ArrowException, OSError) as e:
                 raise self.refusal(e, _UNREADABLE) from None
             flat = Parquet(parquet, nested=not self.origin)  # what was converted is flat
-            self._require_names(flat)
+            flat.require_names(self)
             yield flat
-
-    def _require_names(self, parquet: Parquet) -> None:
-        if (twice := parquet.twice()) is not None:
-            name, nested = twice
-            if nested:
-                raise UserError(f"{self}: column {name} and a field of that name", "give one of them another name")
-            raise UserError(f"{self}: column {name} appears more than once", "give each column its own name")
 
     def identify(self, full: bool) -> dict[str, Any]:
         """{path below data.root, rows, bytes, digest}; digest is the footer's sha256 or (full) that of all bytes."""
