@@ -10,12 +10,12 @@ import polars as pl
 import polars.selectors as cs
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.pattern import DayPattern
 from dmtl_cli.config.schema import Config
 from dmtl_cli.data.log.converted import conversions
+from dmtl_cli.data.log.parquet import Parquet
 from dmtl_cli.data.log.source import File, Store
 from dmtl_cli.data.profile.stored import Profile
 from dmtl_cli.report.blocks import Section, Words
@@ -125,7 +125,7 @@ def _is_in(path: str, place: DayPattern | str) -> bool:
     return place in above if isinstance(place, str) else any(place.day_of(p) is not None for p in above)
 
 
-def _of(file: pq.ParquetFile, key: str, column: str, ids: set[Any]) -> dict[Any, str]:
+def _of(file: Parquet, key: str, column: str, ids: set[Any]) -> dict[Any, str]:
     wanted = pa.array(sorted(ids))
     out: dict[Any, str] = {}
     for k in range(file.num_row_groups):
@@ -136,7 +136,7 @@ def _of(file: pq.ParquetFile, key: str, column: str, ids: set[Any]) -> dict[Any,
     return out
 
 
-def _title_column(file: pq.ParquetFile, key: str) -> str | None:
+def _title_column(file: Parquet, key: str) -> str | None:
     """A text column by a name of NAMES, else the one whose values are words, nearly all of them different."""
     schema = file.schema_arrow
     texts: list[str] = [

@@ -39,7 +39,7 @@ from dmtl_cli.runs.disk import creating, make_dirs, sync_dir, write_text
 
 FOLDER = "converted"
 """below a workspace"""
-_VERSION = 1  # of what conversions are: another one converts everything again
+_VERSION = 2  # of what conversions are: another one converts everything again
 _ALL = "all"
 
 

@@ -17,6 +17,7 @@ from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.log.checks import SECONDS, Checked
 from dmtl_cli.data.log.converted import Converted
 from dmtl_cli.data.log.lake import LAKES
+from dmtl_cli.data.log.parquet import Parquet
 from dmtl_cli.data.log.places import Places, span
 from dmtl_cli.data.log.source import File, Store
 from dmtl_cli.runs.ranks import Ranks
@@ -207,11 +208,11 @@ class DayFinder:
 # -- what a footer says of a date column -------------------------------------------------------------------------------
 
 
-def _spans(parquet: pq.ParquetFile, file: File, column: str, timezone: str | None) -> list[_Span | None]:
+def _spans(parquet: Parquet, file: File, column: str, timezone: str | None) -> list[_Span | None]:
     """First and last day of each row group by its statistics; None where they do not say."""
     meta = parquet.metadata
     at = next((k for k in range(meta.num_columns) if meta.schema.column(k).path == column), None)
-    if at is None:
+    if at is None or column not in parquet.schema_arrow.names:
         return [None] * meta.num_row_groups
     kind = parquet.schema_arrow.field(column).type
     found = (meta.row_group(g).column(at).statistics for g in range(meta.num_row_groups))

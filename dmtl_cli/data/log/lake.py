@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.extras import require
+from dmtl_cli.data.log.parquet import flat
 from dmtl_cli.data.log.source import File, Store
 from dmtl_cli.data.log.text_rows import Rows
 
@@ -141,7 +142,7 @@ class IcebergFile:
         scan = ArrowScan(metadata, self.table.io, self.table.schema(), AlwaysTrue())
         try:
             for batch in scan.to_record_batches([self.task]):
-                frame = pl.from_arrow(pa.Table.from_batches([batch]))
+                frame = pl.from_arrow(pa.Table.from_batches([flat(batch)]))
                 assert isinstance(frame, pl.DataFrame)
                 yield Rows(frame, row)
                 row += len(frame)

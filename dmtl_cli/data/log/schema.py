@@ -19,6 +19,7 @@ from dmtl_cli.config.errors import UserError, did_you_mean
 from dmtl_cli.config.features import Feature
 from dmtl_cli.data.log import column_types
 from dmtl_cli.data.log.day_files import DayFiles, changed_error
+from dmtl_cli.data.log.parquet import Parquet
 from dmtl_cli.data.log.source import File
 
 _LISTED = 12  # columns that a message lists; of more it gives the number
@@ -35,11 +36,9 @@ class Footer:
 
     @staticmethod
     def read(file: File) -> Footer:
-        """Raises UserError 65 where two columns have one name."""
+        """Raises UserError as `File.open`."""
         with file.open() as parquet:
-            meta, names = parquet.metadata, parquet.schema_arrow.names
-            if twice := sorted({name for name in names if names.count(name) > 1}):
-                raise UserError(f"{file}: column {twice[0]} appears more than once", "give each column its own name")
+            meta = parquet.metadata
             rows = tuple(meta.row_group(k).num_rows for k in range(meta.num_row_groups))
             return Footer(parquet.schema_arrow, rows, meta)
 
@@ -118,7 +117,7 @@ class Table:
         return any(types.is_date(kind) or types.is_timestamp(kind) for _, kind in self._types(column))
 
     @contextlib.contextmanager
-    def open(self, file: File) -> Iterator[pq.ParquetFile]:
+    def open(self, file: File) -> Iterator[Parquet]:
         """Opens one of the files, as `File.open`; raises UserError 66 too where its columns have changed."""
         with file.open() as parquet:
             if not parquet.schema_arrow.equals(self.footers[file].schema):
@@ -161,7 +160,9 @@ def missing(column: str, asked: str, tables: Sequence[Table]) -> str:
     """What a message says of a column that none of these tables has."""
     names = sorted({name for table in tables for footer in table.footers.values() for name in footer.schema.names})
     have = f"columns: {', '.join(names)}" if len(names) <= _LISTED else f"{len(names)} columns are there"
-    return f"{asked} column {column}{did_you_mean(column, names)} ({have})"
+    fields = [name for name in names if name.startswith(f"{column}.")]
+    meant = f", which has fields: name one, as {fields[0]}" if fields else did_you_mean(column, names)
+    return f"{asked} column {column}{meant} ({have})"
 
 
 @dataclass(frozen=True)

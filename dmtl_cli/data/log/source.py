@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.data.log.parquet import Parquet
 
 CONNECT, SILENCE, ATTEMPTS = 5, 10, 3  # seconds, seconds, and how often: an outage is reported within half a minute
 _UNREADABLE = "not a readable Parquet file"
@@ -85,14 +86,14 @@ class File:
             yield read
 
     @contextlib.contextmanager
-    def open(self, dictionaries: Sequence[str] = ()) -> Iterator[pq.ParquetFile]:
-        """The file, opened. Later reads of it may fail too: see `refusal`.
+    def open(self, dictionaries: Sequence[str] = ()) -> Iterator[Parquet]:
+        """The file, opened, its columns flat. Later reads of it may fail too: see `refusal`.
 
         Args:
             dictionaries: text columns, by their path in the schema, to be read as dictionaries.
 
         Raises:
-            UserError: 65 not Parquet, 66 gone or replaced, 74 the storage fails.
+            UserError: 65 not Parquet or two columns have one name, 66 gone or replaced, 74 the storage fails.
         """
         with self._bytes() as raw:
             try:
@@ -100,7 +101,9 @@ class File:
                 parquet = pq.ParquetFile(raw, pre_buffer=False, read_dictionary=list(dictionaries))
             except (pa.ArrowException, OSError) as e:
                 raise self.refusal(e, _UNREADABLE) from None
-            yield parquet
+            flat = Parquet(parquet, nested=not self.origin)  # what was converted is flat
+            flat.require_names(self)
+            yield flat
 
     def identify(self, full: bool) -> dict[str, Any]:
         """{path below data.root, rows, bytes, digest}; digest is the footer's sha256 or (full) that of all bytes."""
