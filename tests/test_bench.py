@@ -218,6 +218,14 @@ def test_a_ratio_is_of_one_round() -> None:
     assert "40.00" in tables.markdown([alone]) and "**3.00** (2.00 to 4.00)" in tables.markdown([alone, made])
 
 
+def test_entries_of_a_work_may_have_units_of_their_own() -> None:
+    asked = Namespace(rows=10, threads=1)
+    made = [tables.entry(asked, "peaks", [{"rate": 150.0}], unit=unit, variant=unit) for unit in ("GFLOP/s", "GB/s")]
+    assert tables.markdown(made).splitlines()[4:] == [
+        "| dmtl | GFLOP/s | GB/s |", "| --- | --- | --- |", "| GFLOP/s | 150 |  |", "| GB/s |  | 150 |",
+    ]  # fmt: skip
+
+
 def test_works_take_turns() -> None:
     said: list[str] = []
     asked = Namespace(rounds=2, attempt=lambda what, work, k: work(k))

@@ -102,8 +102,8 @@ def markdown(entries: list[Entry]) -> str:
     parts = [f"{entries[0]['machine']}; {entries[0]['rows']:,} rows, {max(e['rounds'] for e in entries)} rounds."]
     for work, some in itertools.groupby(entries, lambda e: e["work"]):
         cells = [cells_of(e) for e in some]
-        columns = [c for c in cells[0] if any(row[c] for row in cells)]
-        lines = [columns, ["---"] * len(columns), *([row[c] for c in columns] for row in cells)]
+        columns = [c for c in dict.fromkeys(c for row in cells for c in row) if any(row.get(c) for row in cells)]
+        lines = [columns, ["---"] * len(columns), *([row.get(c, "") for c in columns] for row in cells)]
         parts.append(f"### {work}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines))
     return "\n\n".join(parts)
 
