@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dmtl_cli.nn.kernels import mixture as by_hand
+from dmtl_cli.nn.kernels import products
 from dmtl_cli.nn.layers import FirstLayer
 from dmtl_cli.teacher.networks.mmoe import MMoE
 from dmtl_cli.teacher.networks.network import Network
@@ -100,6 +101,20 @@ def test_a_gradient_by_differences() -> None:
                 t.add_(step * d)
             ends.append(float(net(first)[0].sum()))
     assert by_gradient == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-6)
+
+
+@pytest.mark.skipif(not products.there(), reason="torch has no oneDNN here")
+@pytest.mark.parametrize("context", [0, R])
+def test_by_onednn_it_is_the_plain_network(monkeypatch: pytest.MonkeyPatch, context: int) -> None:
+    """Else so small products are torch's own; what is not finite stays so."""
+    monkeypatch.setattr(products, "SMALL", 0)
+    net = a_network((6, 5, 4))
+    first = a_first_layer(net, 40, torch.float32, context)
+    for ours, plain in zip(results(net, first, plain=False), results(net, first, plain=True), strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-5)
+    with torch.no_grad():
+        net.experts.weights[0][1, 2] = torch.nan
+    assert net(first)[0].isnan().all()
 
 
 def test_bfloat16_is_close_and_sums_in_float32() -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from dmtl_cli.nn.kernels.chunks import Spans, side_by_side
-from dmtl_cli.nn.kernels.products import add_across, product
+from dmtl_cli.nn.kernels.products import across, product
 from dmtl_cli.nn.layers import FirstLayer
 
 CHUNK = 1024  # rows: enough for products to be efficient and for Python not to count
@@ -88,7 +88,7 @@ class _Pass:
         for e in range(self.experts):
             layers = [self.sums(e, a, b).relu_()]
             for weight, bias in zip(self.weights, self.biases, strict=True):
-                layers.append(product(layers[-1], weight[e].t(), bias[e, 0], relu=True))
+                layers.append(product(layers[-1], weight[e].t(), bias[e, 0]).relu_())
             for t in range(self.tasks):
                 if e:
                     mixed[t, a:b].addcmul_(layers[-1], gates[:, t, e : e + 1])
@@ -111,7 +111,7 @@ class _Pass:
                 d.addcmul_(d_mixed[t, a:b], gates[:, t, e : e + 1])
             relu_backward_(d, out)
             for k, below in reversed([*enumerate(layers)]):
-                add_across(sums.weights[k][e], below, d)
+                sums.weights[k][e] += across(below, d)
                 sums.biases[k][e] += d.sum(0, keepdim=True, dtype=sums.biases[k].dtype)
                 d = product(d, self.weights[k][e])
                 relu_backward_(d, below)
@@ -119,7 +119,7 @@ class _Pass:
         g = self.gates[a:b]
         d_pre[:, self.columns(self.experts)] = (g * (d_gates - (d_gates * g).sum(2, keepdim=True))).flatten(1)
         if first.row.shape[1]:
-            add_across(sums.weight, first.row[a:b].to(d_pre.dtype), d_pre)
+            sums.weight += across(first.row[a:b].to(d_pre.dtype), d_pre)
         if sums.row is not None:
             sums.row[a:b] = product(first.weight.t(), d_pre).t()
         d_pre = d_pre.to(sums.user.dtype)

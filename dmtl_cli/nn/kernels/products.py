@@ -22,25 +22,21 @@ SMALL = 2**20
 """multiplications of a product below which finding oneDNN's kernel costs more than it saves"""
 
 
-def product(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, relu: bool = False) -> Tensor:
-    """x W^T + b and, if asked, its ReLU: [n, K], [M, K], [M] -> [n, M]; of any strides, and not for autograd."""
-    if _pays(x, len(weight)):
-        return _onednn(x, weight, bias, "relu" if relu else "none")
-    out = F.linear(x, weight, bias)
-    return out.relu_() if relu else out
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x W^T + b, [n, K], [M, K], [M] -> [n, M]; of any strides, and not for autograd."""
+    return _onednn(x, weight, bias) if _pays(x, len(weight)) else F.linear(x, weight, bias)
 
 
-def add_across(total: Tensor, a: Tensor, b: Tensor) -> None:
-    """total += a^T b, [K, M], [n, K], [n, M]: of a product's weight the gradient, in the type of `total`.
+def across(a: Tensor, b: Tensor) -> Tensor:
+    """a^T b, [n, K], [n, M] -> [K, M]: of a product's weight the gradient.
 
     With a K of a few it is ten times as fast as with such an M.
     """
     if not _pays(a, b.shape[1]):
-        total.addmm_(a.t(), b) if total.dtype == a.dtype else total.add_(a.t() @ b)
-    elif a.shape[1] <= b.shape[1]:  # the first factor is copied, so it is the smaller one
-        total.add_(_onednn(a.t(), b.t(), None, "none"))
-    else:
-        total.add_(_onednn(b.t(), a.t(), None, "none").t())
+        return a.t() @ b
+    if a.shape[1] <= b.shape[1]:  # the first factor is copied, so it is the smaller one
+        return _onednn(a.t(), b.t())
+    return _onednn(b.t(), a.t()).t()
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -73,13 +69,8 @@ class _Linear(torch.autograd.Function):
     def backward(ctx: Any, d: Tensor) -> Any:
         x, weight = ctx.saved_tensors
         d_x = product(d, weight.t()) if ctx.needs_input_grad[0] else None
-        d_weight = d_bias = None
-        if ctx.needs_input_grad[1]:
-            d_weight = torch.zeros_like(weight)
-            add_across(d_weight, d, x)
-        if ctx.needs_input_grad[2]:
-            d_bias = d.sum(0)
-        return d_x, d_weight, d_bias
+        d_weight = across(d, x) if ctx.needs_input_grad[1] else None
+        return d_x, d_weight, d.sum(0) if ctx.needs_input_grad[2] else None
 
 
 def _pays(x: Tensor, outputs: int) -> bool:
@@ -99,11 +90,12 @@ def there() -> bool:
     return bool(mkldnn.is_available()) and platform.machine() in ("x86_64", "AMD64")  # type: ignore[no-untyped-call]
 
 
-def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None, then: str) -> Tensor:
+def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """torch has no public function that multiplies float32 by oneDNN: this one is what its compiler calls (seen in
     2.13; tests/test_private_names.py names the versions). It copies an x that is not contiguous, and for a weight whose
-    rows or columns are not dense it has no fast kernel."""
+    rows or columns are not dense it has no fast kernel. It could take a ReLU along, but that one makes 0 of NaN, and a
+    training that diverges would not be seen to."""
     if not (weight.is_contiguous() or weight.t().is_contiguous()):
         weight = weight.contiguous()
-    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, then, [], "")
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return out

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from dmtl_cli.nn.kernels.chunks import Spans, side_by_side
-from dmtl_cli.nn.kernels.products import add_across, product
+from dmtl_cli.nn.kernels.products import across, product
 
 _USERS = 256  # users per chunk: with some thousand items its logits stay in a core's cache
 
@@ -114,7 +114,7 @@ class _InBatch(torch.autograd.Function):
                 x.mul_(x.new_zeros(b - a).index_add_(0, u, w_z).unsqueeze(1))
                 x.view(-1).index_add_(0, own, w_z * (e - theirs) - w)
                 d_user[a:b] = product(x, item_vec.T)
-                add_across(d_item, x, user_vec[a:b])
+                d_item += across(x, user_vec[a:b])
             return loss, d_item
 
         (loss, d_item), *others = side_by_side(len(user_vec), _USERS, work, user_vec.device)
