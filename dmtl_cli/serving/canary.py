@@ -1,7 +1,15 @@
-"""Reads an export from its files, as a server would, and scores some pairs whose scores are known."""
+"""Reads an export in a process of its own, as a server would, and scores some pairs whose scores are known.
+
+`python -m dmtl_cli.serving.canary EXPORT CANARIES` takes what `write` left in the folder CANARIES, and leaves there
+what it found. The process that made an export has everything in memory that the files may lack.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,35 +20,46 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.serving.export import Export
 
+_PAIRS, _ITEMS, _FOUND = "pairs.parquet", "items.parquet", "found.json"
 _BLOCK = 65_536  # rows in memory at a time
 Floats = npt.NDArray[np.float64]
 
 
-def read_back(export: Path, pairs: pl.DataFrame, items: pl.DataFrame) -> dict[str, float] | str:
-    """What is found in an export (see `look`), or in a line why it cannot be read.
-
-    Raises:
-        UserError: 74 the disk's errors, which say nothing of the files.
-    """
-    try:
-        return look(export, pairs, items)
-    except MemoryError:
-        raise
-    except Exception as error:  # whatever a damaged file raises
-        if isinstance(error, UserError) and error.code == Exit.IO:
-            raise
-        return " ".join(str(error).split()) or type(error).__name__
-
-
-def look(folder: Path, pairs: pl.DataFrame, raw: pl.DataFrame) -> dict[str, float]:
-    """Loads every file but the torch programs.
+def write(folder: Path, pairs: pl.DataFrame, items: pl.DataFrame) -> None:
+    """Writes the pairs to score.
 
     Args:
         pairs: `user_id`, `item_id`, `score` and `size`, which errors are divided by.
-        raw: the raw features of each pair's item, row by row; users' are in the export itself.
+        items: the raw features of each pair's item, row by row; users' are in the export itself.
+    """
+    folder.mkdir()
+    for name, frame in ((_PAIRS, pairs), (_ITEMS, items)):
+        pq.write_table(frame.to_arrow(compat_level=pl.CompatLevel.oldest()), folder / name)
+
+
+def read_back(export: Path, canaries: Path) -> dict[str, float] | str:
+    """What a fresh process finds in an export (see `look`), or the last line of why it could not read it."""
+    path = os.pathsep.join(map(os.path.abspath, sys.path))  # it imports what this process does
+    command = [sys.executable, "-P", "-m", __name__, str(export), str(canaries)]
+    ended = subprocess.run(
+        command,
+        env={**os.environ, "PYTHONPATH": path, "POLARS_MAX_THREADS": "1"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+    )
+    if ended.returncode == 0 and (canaries / _FOUND).is_file():
+        found: dict[str, float] = json.loads((canaries / _FOUND).read_text())
+        return found
+    said = ended.stderr.strip().splitlines()
+    return said[-1] if said else f"its reader ended with {ended.returncode}"
+
+
+def look(folder: Path, canaries: Path) -> dict[str, float]:
+    """Loads every file but the torch programs.
 
     Returns:
         onnx, stored, mapped: the largest error of a pair's score over its size, by ONNX towers, and with the vector of
@@ -49,6 +68,7 @@ def look(folder: Path, pairs: pl.DataFrame, raw: pl.DataFrame) -> dict[str, floa
         that is not.
     """
     export = Export(folder)
+    pairs, raw = pl.read_parquet(canaries / _PAIRS), pl.read_parquet(canaries / _ITEMS)
     users = _Table.read(folder / "users.parquet", "user_id", pairs["user_id"])
     items = _Table.read(folder / "item_vectors.parquet", "item_id", pairs["item_id"])
     out: dict[str, float] = {
@@ -117,3 +137,8 @@ def _frame(table: pa.Table) -> pl.DataFrame:
     frame: Any = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
     return frame
+
+
+if __name__ == "__main__":
+    there, given = map(Path, sys.argv[1:])
+    (given / _FOUND).write_text(json.dumps(look(there, given)))

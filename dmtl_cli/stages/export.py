@@ -149,8 +149,8 @@ def _read_back(
     """Whether the files say what the student says."""
     facts = score_facts(student, kappa)
     tables = {"user": read.users, "item": catalogue.served}
-    folder = publication.path
-    return read_back(folder, catalogue.towers, encoder, tables, facts["scale"], facts["bias"], numbers)
+    folder, scratch = publication.path, publication.tmp
+    return read_back(folder, scratch, catalogue.towers, encoder, tables, facts["scale"], facts["bias"], numbers)
 
 
 def _recall(run: Run, catalogue: Catalogue, encoder: Encoder, read: Day, threshold: float | None) -> list[Measure]:

@@ -1,7 +1,7 @@
 """Whether the files of an export say what the student in memory says: 256 pairs scored by every way there is.
 
-ONNX towers, stored vectors, vocabularies and users are read from the files as a server reads them
-(`serving/canary.py`), the torch programs from their archives.
+ONNX towers, stored vectors, vocabularies and users are read by a fresh process (`serving/canary.py`). The torch
+programs are read here, which has torch already: loading it anew costs more than a small day's export.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ ROUNDED: dict[Numbers, float] = {"float32": TOLERANCE, "float16": 1e-3, "int8": 
 
 def read_back(
     folder: Path,
+    scratch: Path,
     towers: dict[str, Served],
     encoder: Encoder,
     tables: dict[str, pl.DataFrame],
@@ -40,6 +41,7 @@ def read_back(
     """Integrity of a written export.
 
     Args:
+        scratch: where the canaries are written.
         tables: raw features of all its users and items, by side, with their id.
         scale, bias: by which a dot product is a score.
         numbers: of the stored vectors.
@@ -56,9 +58,10 @@ def read_back(
     size = 1 + abs(scale) * np.linalg.norm(u, axis=1) * np.linalg.norm(v, axis=1)
     ids = {f"{side}_id": frame[ID] for side, frame in raw.items()}
     scored = pl.DataFrame({**ids, "score": scale * (u * v).sum(1) + bias, "size": size})
-    there = canary.read_back(folder, scored, raw["item"].drop(ID))
+    canary.write(scratch / "canaries", scored, raw["item"].drop(ID))
+    there = canary.read_back(folder, scratch / "canaries")
     if isinstance(there, str):
-        return [*out, exactly("export.readable", 0, 1, f"it cannot be read: {there}")]
+        return [*out, exactly("export.readable", 0, 1, f"a fresh process could not read it: {there}")]
     for name, most in (("onnx", TOLERANCE), ("stored", ROUNDED[numbers]), ("mapped", ROUNDED[numbers])):
         out += [Measure(f"export.{name}", there[name], most=most)] if name in there else []
     counts = {"items": len(tables["item"]), "users": len(tables["user"]), "repeated": 0, "unknown": 0, "not_finite": 0}
