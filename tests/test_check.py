@@ -64,7 +64,7 @@ def test_an_item_feature_that_changes_within_the_day(
     kind = "sequence" if isinstance(values[0], list) else "categorical"
     made = project(tmp_path, {"by": values}, AUTHOR | {"kind": kind})
     expected = (
-        f"author: {items} of 3 items have several values this day; the first is taken "
+        f"author: {items} of 3 items have several values this day, or one and none; the first is taken "
         "(an item's own attribute does not change: side table, or side: context)"
     )
     assert said(made, "author") == ([expected] if items else [])

@@ -160,7 +160,7 @@ class Seconds:
         """Nothing where no click has a duration."""
         if not self.rows:
             return []
-        hint = "look at data.events.duration and duration_unit, and the day's durations"
+        hint = "look at data.events.duration and duration_unit, and at the day's longest (data.events.max_duration)"
         mean = self.total / self.rows
         spread = self.squares / self.rows - mean * mean if np.isfinite(self.squares) else 0.0
         of = {"mean": (mean, float(np.sqrt(max(0.0, spread) / self.rows)))}

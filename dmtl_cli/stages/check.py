@@ -306,7 +306,7 @@ def _notes(f: dict[str, Any]) -> list[str]:
     if "buckets" in f:
         notes.append(f"{f['name']}: {f['values']:,} values of the day fall into {f['buckets']:,} buckets")
     if "items_that_change" in f:
-        share = f"{f['items_that_change']:,} of {f['items_seen']:,} items have several values this day"
+        share = f"{f['items_that_change']:,} of {f['items_seen']:,} items have several values this day, or one and none"
         hint = "an item's own attribute does not change: side table, or side: context"
         notes.append(f"{f['name']}: {share}; the first is taken ({hint})")
     if f.get("one_value"):
