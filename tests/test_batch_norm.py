@@ -31,7 +31,7 @@ from dmtl_cli.config.training import Training
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.rows import pairs
 from dmtl_cli.nn import checkpoint
-from dmtl_cli.nn.layers import BatchNorm, FirstLayer
+from dmtl_cli.nn.layers import BatchNorm, FirstInput
 from dmtl_cli.runs.manifest import Manifest
 from dmtl_cli.runs.ranks import Ranks
 from dmtl_cli.stages import train_teacher
@@ -39,7 +39,7 @@ from dmtl_cli.teacher.build import build_teacher
 from dmtl_cli.teacher.frozen import FrozenTeacher, Scorer
 from dmtl_cli.teacher.networks import mmoe
 from dmtl_cli.teacher.networks.mmoe import MMoE
-from dmtl_cli.teacher.networks.network import Experts, Network
+from dmtl_cli.teacher.networks.network import Experts
 from dmtl_cli.teacher.networks.ple import PLE
 from dmtl_cli.teacher.networks.shared_bottom import SharedBottom
 
@@ -282,23 +282,23 @@ SHAPES: dict[str, Any] = {
 EACH = pytest.mark.parametrize("name", SHAPES)
 
 
-def a_first_layer(net: Network, rows: int = 40) -> FirstLayer:
-    """Of 5 users and 7 items, through the network's own first layer."""
+def an_input(rows: int = 40) -> FirstInput:
+    """Of 5 users and 7 items."""
     generator = torch.Generator().manual_seed(3)
 
     def drawn(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
-    user, item = net.first.part(0, drawn(5, 3)), net.first.part(1, drawn(7, 4), bias=True)
+    user, item = drawn(5, 3), drawn(7, 4)
     places = (torch.randint(0, n, (rows,), generator=generator) for n in (5, 7))
-    return FirstLayer(user, item, *places, drawn(rows, 2), net.first.row_weight(2))
+    return FirstInput(user, item, *places, drawn(rows, 2))
 
 
 @EACH
 def test_a_column_of_any_scale_and_level_trains_alike(name: str) -> None:
     """Every first layer of an expert is normalised, in training: of the gates, which are not, nothing moves."""
     net = SHAPES[name]()
-    before, gates = net(a_first_layer(net))
+    before, gates = net(an_input())
     experts = [net.experts] if isinstance(net, MMoE) else [net.levels[0].experts] if isinstance(net, PLE) else []
     hidden = torch.cat([torch.arange(a, b) for a, b in columns(net)])
     assert len(hidden) == sum(len(norms_of(e)[0].weight) for e in experts) or isinstance(net, SharedBottom)
@@ -306,11 +306,11 @@ def test_a_column_of_any_scale_and_level_trains_alike(name: str) -> None:
         for weight in net.first.weights:
             weight[hidden] *= 1.7
         net.first.bias[hidden] += 3.0
-    after, same = net(a_first_layer(net))
+    after, same = net(an_input())
     torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-4)  # but for eps
     torch.testing.assert_close(same, gates, rtol=1e-4, atol=1e-4)
     net.eval()
-    assert (net(a_first_layer(net))[0] - after).abs().max() > 1e-3, "running statistics are others"
+    assert (net(an_input())[0] - after).abs().max() > 1e-3, "running statistics are others"
 
 
 def columns(net: Any) -> list[tuple[int, int]]:
@@ -331,10 +331,10 @@ def test_folded_it_is_what_it_was_in_evaluation(name: str) -> None:
         torch.manual_seed(k)
         net.rest(torch.randn(50, len(net.first.bias), dtype=torch.float64) * 2 + 1)
     net.eval()
-    before = [x.detach() for x in net(a_first_layer(net))]
+    before = [x.detach() for x in net(an_input())]
     net.fold()
     assert not norms_of(net)
-    for ours, theirs in zip(net(a_first_layer(net)), before, strict=True):
+    for ours, theirs in zip(net(an_input()), before, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
     again = copy.deepcopy(net.state_dict())
     net.fold()
@@ -345,11 +345,11 @@ def test_only_a_folded_mmoe_takes_the_kernel(monkeypatch: pytest.MonkeyPatch) ->
     calls, kernel = [], mmoe.mixture
     monkeypatch.setattr(mmoe, "mixture", lambda *args: (calls.append(1), kernel(*args))[1])
     net = a_network()
-    net(a_first_layer(net))
-    net.eval()(a_first_layer(net))
+    net(an_input())
+    net.eval()(an_input())
     assert not calls
     net.fold()
-    net(a_first_layer(net))
+    net(an_input())
     assert calls == [1]
 
 

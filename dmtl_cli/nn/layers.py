@@ -220,6 +220,11 @@ class SplitLinear(nn.Module):
         """[N, width_k] -> [N, K]."""
         return linear(x, self.weights[k], self.bias if bias else None)
 
+    def parts(self, x: FirstInput) -> FirstLayer:
+        """Users' and items' parts, each computed once."""
+        user, item = self.part(0, x.user), self.part(1, x.item, bias=True)
+        return FirstLayer(user, item, x.user_index, x.item_index, x.row, self.row_weight(2))
+
     def outputs(self, at: slice) -> tuple[list[Tensor], Tensor]:
         """Weights [n, width_k] of some of its K outputs, and their bias [n]: views."""
         return [weight[at] for weight in self.weights], self.bias[at]
@@ -227,6 +232,21 @@ class SplitLinear(nn.Module):
     def row_weight(self, k: int) -> Tensor:
         """[K, width_k + width_k+1 + ...]: weights of part k and those after it, which no rows share."""
         return torch.cat(list(self.weights)[k:], 1)
+
+
+class FirstInput(NamedTuple):
+    """The input of a SplitLinear over [user, item, row]; a row's width may be 0."""
+
+    user: Tensor
+    """[U, width_0] distinct users"""
+    item: Tensor
+    """[I, width_1] distinct items"""
+    user_index: Tensor
+    """[B] place of each row's user"""
+    item_index: Tensor
+    """[B] place of each row's item"""
+    row: Tensor
+    """[B, R] what rows do not share"""
 
 
 class FirstLayer(NamedTuple):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dmtl_cli.nn.batches import Batch
-from dmtl_cli.nn.layers import FirstLayer, Side, SideEmbedder
+from dmtl_cli.nn.layers import FirstInput, FirstLayer, Side, SideEmbedder
 from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.runs.ranks import ALONE, Ranks
 from dmtl_cli.teacher.networks.network import Network
@@ -22,15 +22,27 @@ USER, ITEM, ROW = 0, 1, 2
 """parts of the input of the network's first layer; ROW: context and crosses, which no rows share"""
 
 
-class SideOutput(NamedTuple):
-    """What the teacher computes once per user or item, for all of its rows."""
+class SideInput(NamedTuple):
+    """What rows share of N users or items, before the network."""
 
-    part: Tensor
-    """[N, K] added to the network's first layer; an item's includes the bias"""
+    x: Tensor
+    """[N, V] what the network's first layer reads"""
     wide: Tensor
     """[N, T, F + 1] each task's factors, then its bias; [N, T, 0] in a teacher without factors"""
     crossed: Tensor
     """[N, L] rows, in their embeddings, of the values that crosses compare; a user's out-of-vocabulary values are -1"""
+
+
+class SideOutput(NamedTuple):
+    """`SideInput` of a frozen teacher, through the network's first layer."""
+
+    part: Tensor
+    """[N, K] added to the first layer's sums; an item's includes the bias"""
+    wide: Tensor
+    crossed: Tensor
+
+
+Half = SideInput | SideOutput
 
 
 class Teacher(nn.Module):
@@ -77,12 +89,14 @@ class Teacher(nn.Module):
     def user_side(self, side: Side) -> SideOutput:
         """Outputs of N encoded users."""
         (e,) = self.table(self.user.rows(side))
-        return self._user(e, side)
+        x, *others = self._user(e, side)
+        return SideOutput(self.net.first.part(USER, x), *others)
 
     def item_side(self, side: Side) -> SideOutput:
         """Outputs of N encoded items."""
         (e,) = self.table(self.item.rows(side))
-        return self._item(e, side)
+        x, *others = self._item(e, side)
+        return SideOutput(self.net.first.part(ITEM, x, bias=True), *others)
 
     def context_row(self, side: Side) -> Tensor:
         """[B, R] the context part of x."""
@@ -93,16 +107,9 @@ class Teacher(nn.Module):
         self, user: SideOutput, item: SideOutput, user_index: Tensor, item_index: Tensor, context: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Outputs of users and items, each row's places [B] and context [B, R] -> logits [B, T], gates [B, T, E]."""
-        if self.user_lengths:
-            crossed = self.crosses(user.crossed[user_index], item.crossed[item_index])
-            context = torch.cat([context, crossed], 1)
-        weight = self.net.first.row_weight(ROW)
-        deep, gates = self.net(FirstLayer(user.part, item.part, user_index, item_index, context, weight))
-        deep = deep.to(user.wide.dtype)  # under bf16 only products have that type
-        if not user.wide.shape[2]:
-            return deep, gates
-        u, i = user.wide.index_select(0, user_index), item.wide.index_select(0, item_index)
-        return deep + (u[..., :-1] * i[..., :-1]).sum(2) + u[..., -1] + i[..., -1], gates
+        row, weight = self._row(user, item, user_index, item_index, context), self.net.first.row_weight(ROW)
+        deep = self.net.of_parts(FirstLayer(user.part, item.part, user_index, item_index, row, weight))
+        return self._beside(user, item, user_index, item_index, deep)
 
     def crosses(self, user: Tensor, item: Tensor) -> Tensor:
         """ln(1 + pairs of equal known values) of rows' values, [B, L] each -> [B, X]."""
@@ -115,16 +122,34 @@ class Teacher(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Sides of N users, N items, B contexts and each row's place -> logits [B, T], gates [B, T, E]."""
         u, i, c = self.table(self.user.rows(user), self.item.rows(item), self.context.rows(context))
-        outputs = self._user(u, user), self._item(i, item)
-        return self.logits(*outputs, user_index, item_index, self._context(c, context))
+        users, items = self._user(u, user), self._item(i, item)
+        row = self._row(users, items, user_index, item_index, self._context(c, context))
+        deep = self.net(FirstInput(users.x, items.x, user_index, item_index, row))
+        return self._beside(users, items, user_index, item_index, deep)
 
-    def _user(self, e_NKD: Tensor, side: Side) -> SideOutput:
-        output = self._output(USER, self.user, e_NKD, side, self.user_columns)
+    def _row(self, user: Half, item: Half, user_index: Tensor, item_index: Tensor, context: Tensor) -> Tensor:
+        """[B, R] what no rows share: the context, then crosses."""
+        if not self.user_lengths:
+            return context
+        return torch.cat([context, self.crosses(user.crossed[user_index], item.crossed[item_index])], 1)
+
+    def _beside(
+        self, user: Half, item: Half, user_index: Tensor, item_index: Tensor, network: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """The network's logits and gates, to the logits what factors and biases say."""
+        deep, gates = network[0].to(user.wide.dtype), network[1]  # under bf16 only products have that type
+        if not user.wide.shape[2]:
+            return deep, gates
+        u, i = user.wide.index_select(0, user_index), item.wide.index_select(0, item_index)
+        return deep + (u[..., :-1] * i[..., :-1]).sum(2) + u[..., -1] + i[..., -1], gates
+
+    def _user(self, e_NKD: Tensor, side: Side) -> SideInput:
+        users = self._input(self.user, e_NKD, side, self.user_columns)
         # row 0 is out of vocabulary or padding on both sides and must equal nothing; masked here, once per user
-        return output._replace(crossed=output.crossed.masked_fill(output.crossed == 0, -1))
+        return users._replace(crossed=users.crossed.masked_fill(users.crossed == 0, -1))
 
-    def _item(self, e_NKD: Tensor, side: Side) -> SideOutput:
-        return self._output(ITEM, self.item, e_NKD, side, self.item_columns)
+    def _item(self, e_NKD: Tensor, side: Side) -> SideInput:
+        return self._input(self.item, e_NKD, side, self.item_columns)
 
     def _context(self, e_NKD: Tensor, side: Side) -> Tensor:
         floats = side[2]
@@ -132,14 +157,13 @@ class Teacher(nn.Module):
             return floats
         return torch.cat([self.context.embeddings(e_NKD, side)[..., : self.embedding_dim].flatten(1), floats], 1)
 
-    def _output(self, k: int, embedder: SideEmbedder, e_NKD: Tensor, side: Side, columns: Tensor) -> SideOutput:
+    def _input(self, embedder: SideEmbedder, e_NKD: Tensor, side: Side, columns: Tensor) -> SideInput:
         ids, sequences, floats = side
         e_NCW = embedder.embeddings(e_NKD, side)
         x = torch.cat([e_NCW[..., : self.embedding_dim].flatten(1), floats], 1)
         wide = e_NCW[..., self.embedding_dim :].sum(1)
         wide = wide.view(len(x), self.tasks, wide.shape[1] // self.tasks)
-        part = self.net.first.part(k, x, bias=k == ITEM)
-        return SideOutput(part, wide, torch.cat([ids, *sequences], 1)[:, columns])
+        return SideInput(x, wide, torch.cat([ids, *sequences], 1)[:, columns])
 
 
 def batch_logits(model: Teacher, batch: Batch[Any], ranks: Ranks = ALONE) -> tuple[Tensor, Tensor]:

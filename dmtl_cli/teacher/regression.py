@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.nn.batches import Batcher, Tables
 from dmtl_cli.nn.eager import EagerLbfgs
-from dmtl_cli.nn.kernels.chunks import one_thread
+from dmtl_cli.nn.kernels.chunks import on_threads, one_thread
 from dmtl_cli.runs.contents import decoding
 from dmtl_cli.scores.calibration import log1mexp, log_sigmoid
 from dmtl_cli.teacher.hashed import BIAS, SLOTS, Design, Floats, Sparse, event_cells
@@ -39,6 +39,8 @@ from dmtl_cli.teacher.labels import HeldOut, TeacherLabels, TeacherRows
 from dmtl_cli.teacher.rows import Window
 
 Array = npt.NDArray[Any]
+Target = tuple[str, Array, Array]
+"""a label, whether it is true [n], and whether a row is learned for it [n]"""
 
 FOLDER = "regression"
 """of a teacher's run"""
@@ -82,14 +84,17 @@ class Regression:
             precision[:] = PRIOR + MEMORY * (precision - PRIOR)
         for batch in Batcher.cut(rows, BATCH):
             used, x = Design.of(encoder, tables, batch, context=self.context).compact()
-            squared = x.squared()
-            for label, positive, known in targets(self.weights, batch.labels):
-                weight = batch.labels.weight * known
-                mean, precision = self.weights[label][used], self.precision[label][used]
-                if self.precision[label][BIAS] == PRIOR:  # the first rows: other weights begin beside their mean
-                    mean[used == BIAS] = _log_odds(positive, weight)
-                learned = posterior(x, squared, positive, weight, mean.astype(np.float64), precision.astype(np.float64))
-                self.weights[label][used], self.precision[label][used] = learned
+            learn = partial(self._learn, used, x, x.squared(), batch.labels.weight)
+            on_threads([*targets(self.weights, batch.labels)], learn, torch.device("cpu"))
+
+    def _learn(self, used: Array, x: Design, squared: Design, weight: Array, target: Target) -> None:
+        """Learns one label of some rows, whose slots are `used`."""
+        label, positive, known = target
+        mean, precision = self.weights[label][used], self.precision[label][used]
+        if self.precision[label][BIAS] == PRIOR:  # the first rows: other weights begin beside their mean
+            mean[used == BIAS] = _log_odds(positive, weight * known)
+        prior = mean.astype(np.float64), precision.astype(np.float64)
+        self.weights[label][used], self.precision[label][used] = posterior(x, squared, positive, weight * known, *prior)
 
     # -- scoring -------------------------------------------------------------------------------------------------------
 
@@ -178,7 +183,7 @@ class OnDay:
         return implied(out)
 
 
-def targets(labels: Iterable[str], of: TeacherLabels[Array]) -> Iterator[tuple[str, Array, Array]]:
+def targets(labels: Iterable[str], of: TeacherLabels[Array]) -> Iterator[Target]:
     """(label, whether it is true [n], whether a row is learned for it [n]) for `ctr` and each `ctX`, in that order."""
     click, *both = labels
     yield click, of.click, np.ones_like(of.click)

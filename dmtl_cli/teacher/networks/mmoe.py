@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from dmtl_cli.config.teacher import Teacher
-from dmtl_cli.nn.kernels.mixture import mixture
-from dmtl_cli.nn.layers import FirstLayer, SplitLinear
+from dmtl_cli.nn.kernels.mixture import mixture, mixture_of_sums
+from dmtl_cli.nn.layers import FirstInput, FirstLayer, SplitLinear
 from dmtl_cli.teacher.networks.network import Experts, Network, Towers, dropped_experts, gate
 
 
@@ -54,19 +54,28 @@ class MMoE(Network):
         self.experts = Experts(num_experts, expert_hidden_units, batch_norm=batch_norm)
         self.towers = Towers(expert_hidden_units[-1], tower_hidden_units, num_tasks, batch_norm=batch_norm)
 
-    def forward(self, first: FirstLayer) -> tuple[Tensor, Tensor]:
-        """Logits [B, T] and gates [B, T, E]; on a CPU by `mixture`, a `rest` written by hand.
+    def forward(self, x: FirstInput) -> tuple[Tensor, Tensor]:
+        """Logits [B, T] and gates [B, T, E]; on a CPU by `mixture`, which is written by hand.
 
         That goes chunk by chunk of rows through all layers, so it cannot normalise over the rows of a batch.
         """
-        if self.plain_autograd or self.experts.norms or first.item.device.type != "cpu":
-            return super().forward(first)
-        dropped = None
+        if not self._by_hand(x.user):
+            return super().forward(x)
+        dropped, experts = None, self.experts
         if self.training and self.gate_dropout:
-            dropped = dropped_experts(torch.empty(len(first.row), *self.gates), self.gate_dropout)
-        experts = self.experts
-        mixed, gates = mixture(first, [*experts.weights], [*experts.biases], dropped, self.gates)
+            dropped = dropped_experts(torch.empty(len(x.row), *self.gates), self.gate_dropout)
+        mixed, gates = mixture(x, self.first, [*experts.weights], [*experts.biases], dropped, self.gates)
         return self.towers(mixed), gates
+
+    def of_parts(self, first: FirstLayer) -> tuple[Tensor, Tensor]:
+        """As `forward`; by hand without gradients only."""
+        if torch.is_grad_enabled() or self.training or not self._by_hand(first.user):
+            return super().of_parts(first)
+        mixed, gates = mixture_of_sums(first, [*self.experts.weights], [*self.experts.biases], self.gates)
+        return self.towers(mixed), gates
+
+    def _by_hand(self, x: Tensor) -> bool:
+        return not self.plain_autograd and not self.experts.norms and x.device.type == "cpu"
 
     def rest(self, pre_BK: Tensor) -> tuple[Tensor, Tensor]:
         """First-layer sums -> logits [B, T] and gates [B, T, E]."""

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dmtl_cli.nn.layers import BatchNorm, FirstLayer, SplitLinear, folded, mlp
+from dmtl_cli.nn.layers import BatchNorm, FirstInput, FirstLayer, SplitLinear, folded, mlp
 
 
 class Experts(nn.Module):
@@ -116,8 +116,12 @@ class Network(nn.Module):
     plain_autograd = False
     """whether to compute without the kernel written by hand, if the network has one"""
 
-    def forward(self, first: FirstLayer) -> tuple[Tensor, Tensor]:
+    def forward(self, x: FirstInput) -> tuple[Tensor, Tensor]:
         """Logits [B, T] and gates [B, T, E]."""
+        return self.of_parts(self.first.parts(x))
+
+    def of_parts(self, first: FirstLayer) -> tuple[Tensor, Tensor]:
+        """`forward`, where users' and items' parts of the first layer were computed before: for a frozen network."""
         return self.rest(first.sums())
 
     def rest(self, pre_BK: Tensor) -> tuple[Tensor, Tensor]:
