@@ -184,6 +184,20 @@ class SideTable(Table):
     all days."""
 
     key: Column
+    lag_days: Annotated[int, Field(ge=0, le=366)] = 0
+    """how many days older than the day its table is. 1: each table is a snapshot of the end of its day, when it knows
+    that day's clicks, so day D reads that of D-1, and an export of D that of D; the table's own first day has none
+    before it and cannot be run (66)"""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without_new(self, dump(self), ("format", "csv", "types", "lag_days"))
+
+    @model_validator(mode="after")
+    def _lag_is_of_days(self) -> SideTable:
+        if self.lag_days and not self.is_daily:
+            raise ValueError("lag_days has no effect on one table for all days: give {day} in path, or partition")
+        return self
 
     @property
     def hive_key(self) -> str | None:

@@ -13,6 +13,7 @@ from dmtl_cli.guess import words
 from dmtl_cli.guess.columns import may_be_ids, times_of
 from dmtl_cli.guess.layout import Table, partitions
 from dmtl_cli.guess.roles import Guess, Roles
+from dmtl_cli.guess.snapshots import lagging
 from dmtl_cli.guess.values import decimals, has_long_tail, is_constant, is_id, mean, share, span, within
 
 SEPARATORS = (" | ", "|", "; ", ";", ", ", ",")
@@ -30,12 +31,14 @@ class Side:
     key: Guess
     totals: tuple[str, ...] = ()
     """features of a table without days that later days change, as far as names tell"""
+    late: str | None = None
+    """why the table of the day before is read: see `snapshots.lagging`"""
 
     @property
     def caveat(self) -> str | None:
-        """What a table without days says of a day: None where it has days."""
+        """What a table says of its day that a person should know: that it is written late, or is of no day."""
         if self.table.files.days:
-            return None
+            return self.late
         what = "a running total" if len(self.totals) == 1 else "running totals"
         named = f": {', '.join(self.totals)} may be {what}" if self.totals else ""
         return f"one state for all days, also for those before it was written{named}"
@@ -66,11 +69,12 @@ class Inputs:
     """those that have ids of the events, where it is not known which are users or items"""
 
 
-def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping[str, str]) -> Inputs:
+def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping[str, str], zone: str) -> Inputs:
     """Features by the columns of all tables. A column is a user's or an item's where it does not change with events.
 
     Args:
         partial: which days have a column, where not all do.
+        zone: in which a time gives the day, where no name does.
     """
     found = Inputs({}, [], [], [], [])
     for table in others:
@@ -89,7 +93,8 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
                 _add(found, frame[c], name.removesuffix("s"), events, roles, times, own=True)
         found.unused.extend(Guess(c, f"of type {kind}") for c, kind in beside.table.other.items())
         mine = [i.column for i in found.used[before:] if i.kind == "numeric" and words.says(i.column, words.TOTAL)]
-        found.sides[name] = replace(beside, totals=() if beside.table.files.days else tuple(mine))
+        late = lagging(beside.table, events, roles, zone)
+        found.sides[name] = replace(beside, totals=() if beside.table.files.days else tuple(mine), late=late)
     taken = {i.column for i in found.used} | {g.column for g in found.unused}
     times = times_of(events.frame)
     for c in events.frame.columns:

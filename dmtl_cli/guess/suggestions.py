@@ -10,6 +10,7 @@ from functools import partial
 import polars as pl
 import pyarrow as pa
 
+from dmtl_cli.config.data import SideTable
 from dmtl_cli.config.days import before
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.features import Feature
@@ -21,9 +22,19 @@ from dmtl_cli.data.log.schema import Schema, Table
 from dmtl_cli.data.log.source import File, Store
 from dmtl_cli.data.log.text_rows import separator_of
 from dmtl_cli.data.threshold import heavy_tail
-from dmtl_cli.guess import samples, words
+from dmtl_cli.guess import samples, snapshots, words
 from dmtl_cli.guess.partial import turn
-from dmtl_cli.guess.values import LEAK, auc_of, is_binary, is_unclicked_empty, mean, share, within
+from dmtl_cli.guess.values import (
+    LEAK,
+    auc_of,
+    instants,
+    is_binary,
+    is_unclicked_empty,
+    mean,
+    share,
+    time_unit,
+    within,
+)
 
 MANY = 1_000_000
 """rows of an embedding above which hash buckets are worth it"""
@@ -54,6 +65,7 @@ def suggestions(config: Config, log: Log, day: Day, embeddings: Mapping[str, int
         *_joins(config, day),
         *_neighbours(log, day),
         *_older(config, day),
+        *_late(config, day, raw.schema),
         *_leaks(config, day),
         *_many(config, embeddings),
         *_unused(config, day, raw.schema),
@@ -170,6 +182,62 @@ def _filled(file: File, config: Config) -> list[str]:
     frame, _ = samples.head(file, _FIRST, text if samples.format_of(file.path) == samples.CSV else None)
     there = samples.format_of(file.path) == samples.PARQUET
     return [c for c, kind in frame.schema.items() if kind != pl.Null and (there or frame[c].null_count() < len(frame))]
+
+
+def _late(config: Config, day: Day, schema: Schema) -> Iterator[str]:
+    """Side tables of days that were written when their day had passed, by their own times or the day's counts."""
+    for name, side, entities in (("users", "user", day.users), ("items", "item", day.items)):
+        table: SideTable | None = getattr(config.data, name)
+        if table is None or not table.is_daily:
+            continue
+        fix = f"set data.{name}.lag_days: {table.lag_days + 1}, and a day reads the table of the day before"
+        if (found := _last_written(schema.sides[side], day)) is not None:
+            column, at, gone = found
+            seen = f"the table of {name} has times up to {snapshots.said(at)}, after {gone:.0%} of the day's events"
+            yield f"{column}: {seen}: it knows what it is to predict: {fix}"
+            continue
+        counts = {"events": day.user_events if side == "user" else day.item_events}
+        counts |= {"clicks": day.item_clicks} if side == "item" else {}
+        for f in config.features:
+            if f.profile or f.side != side or not schema.sides[side].has(f.source) or f.per_event:
+                continue
+            for what, number in counts.items():
+                if snapshots.is_count_of(entities[f.name], pl.Series(number)):
+                    yield f"{f.name}: it is the number of the day's {what}, which no morning knows: {fix}"
+                    break
+
+
+def _last_written(table: Table, day: Day) -> tuple[str, dt.datetime, float] | None:
+    """(column, its newest time, share of the day's events before it) where a table's times say that it was written when
+    the day had passed."""
+    times = [block.time for block in day.blocks() if block.time is not None]
+    at = _instants(pl.concat(times)) if times else None
+    if at is None:
+        return None
+    heads = {c: s for c in sorted(_names(table)) if (s := _head(table, c)) is not None and not s.dtype.is_nested()}
+    clocks = {c: _instants(_whole(table, c)) for c, s in heads.items() if _instants(s) is not None}
+    found = snapshots.written_late({c: s for c, s in clocks.items() if s is not None}, at)
+    return None if found is None else (*found, share(at < found[1]))
+
+
+def _instants(s: pl.Series) -> pl.Series | None:
+    """Times as instants in UTC; None for what has no clock."""
+    unit = time_unit(s)
+    found = None if unit is None else instants(s, unit)
+    return None if found is None else found.dt.convert_time_zone("UTC")
+
+
+def _whole(table: Table, column: str) -> pl.Series:
+    """All values of a column that is in the first file with it."""
+    found = []
+    for file in table.files:
+        if table.has_in(file, column):
+            with table.open(file) as parquet:
+                frame = pl.from_arrow(parquet.read([column], use_threads=False))
+            if isinstance(frame, pl.DataFrame) and frame[column].dtype != pl.Null:
+                found.append(frame[column])
+    alike = [s for s in found if s.dtype == found[0].dtype]
+    return pl.concat(alike).drop_nulls()
 
 
 def _leaks(config: Config, day: Day) -> Iterator[str]:

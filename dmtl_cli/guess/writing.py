@@ -97,9 +97,11 @@ def _data(log: Log) -> list[str]:
         lines.append(f"# users or items: {{{place}, {key}}}  # a table of one of them? {_comment(one.key.why)}")
     for name in ("users", "items") if roles.user and roles.item else ():
         if (side := log.inputs.sides.get(name)) is not None:
-            place = ", ".join(_place(side.table, log.events))
-            why = "; ".join(filter(None, (side.key.why, side.caveat)))
-            lines.append(f"{name}: {{{place}, key: {_scalar(side.key.column)}}}  # {_comment(why)}")
+            place = ", ".join([*_place(side.table, log.events), f"key: {_scalar(side.key.column)}"])
+            lag = ", lag_days: 1" if side.late else ""
+            read = "so day D reads that of D-1; 0 if it is a table of the morning" if side.late else None
+            why = "; ".join(filter(None, (side.key.why, side.caveat, read)))
+            lines.append(f"{name}: {{{place}{lag}}}  # {_comment(why)}")
         else:
             lines.append(f"# {name}: {{path: FOLDER, key: COLUMN}}  # no table of {name} was found beside the events")
     lines += [f"# {_comment(path)}: not used: {_comment(why)}" for path, why in log.inputs.other]

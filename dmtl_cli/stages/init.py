@@ -90,7 +90,7 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
         zone, _ = zone_of(events.frame[roles.time.column], roles.time_unit)
         events, days = read_whole(found.root, events, roles.time.column, roles.time_unit, zone)
         roles = roles_of(events.frame, given)
-    inputs = inputs_of(events, roles, others, partial_columns(found.root, events, roles, zone))
+    inputs = inputs_of(events, roles, others, partial_columns(found.root, events, roles, zone), zone)
     inputs.other.extend(found.unreadable)
     newest = complete_day(days.items())
     marked = [d for d in sorted(days)[-NEWEST:] if newest and d <= newest and found.is_marked(events.files, d)]
@@ -146,12 +146,14 @@ def _steps(config: Path, first: dt.date | None, last: dt.date | None) -> list[st
 
 def _first(log: Log, last: dt.date | None) -> dt.date | None:
     """The first of at most FEW days that end with the last one and lie one after the other in the log; where there are
-    three, not the first day of the log, of which no profile knows anything."""
-    there, first = log.days, last
+    three, not the first day of the log, of which no profile knows anything; and none before which a table that is
+    written late has no day."""
+    late = [{day for day, _ in side.table.files.days} for side in log.inputs.sides.values() if side.late]
+    there, first = [day for day in log.days if all(day - DAY in days for days in late)], last
     while first is not None and first - DAY in there and last is not None and (last - first).days < FEW - 1:
         first -= DAY
     spare = first is not None and last is not None and (last - first).days >= 2
-    return first + DAY if first is not None and spare and first == min(there) else first
+    return first + DAY if first is not None and spare and first == min(log.days) else first
 
 
 def _about(log: Log, root: str, steps: list[str]) -> list[str]:
