@@ -25,7 +25,7 @@ NO_CREDENTIALS = "credentials belong in the environment (AWS_ACCESS_KEY_ID, AWS_
 
 
 Format = Literal["parquet", "csv", "json", "delta", "iceberg"]
-Type = Literal["text", "int64", "float64", "bool", "date", "datetime"]
+Type = Literal["text", "int64", "float64", "bool", "date", "datetime", "list<text>", "list<int64>", "list<float64>"]
 
 
 def _one_character(text: str) -> str:
@@ -227,7 +227,8 @@ class Data(Section):
     csv: Csv = Csv()
     types: dict[Column, Type] = Field(default={})
     """of columns in csv and json: text, int64, float64, bool, date or datetime (ISO 8601, UTC where it names no
-    zone). Absent: labels (click, conversions: bool; duration, weight: float64) have their own, other columns of a csv
+    zone); list<text>, list<int64> or list<float64> of a text that is a JSON array (or a Python list, as pandas writes
+    it). Absent: labels (click, conversions: bool; duration, weight: float64) have their own, other columns of a csv
     are text, those of json as they are written"""
     events: Events
     users: SideTable | None = None

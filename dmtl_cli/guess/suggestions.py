@@ -178,7 +178,7 @@ def _older(config: Config, day: Day) -> Iterator[str]:
 def _filled(file: File, config: Config) -> list[str]:
     """Columns of a Parquet file; of a text file those that have values in its first rows."""
     csv = config.data.events.csv or config.data.csv
-    text = samples.Text(csv.separator or separator_of(file.path))
+    text = samples.Text(csv.separator or separator_of(file.path), quoted=csv.quote_char is not None)
     frame, _ = samples.head(file, _FIRST, text if samples.format_of(file.path) == samples.CSV else None)
     there = samples.format_of(file.path) == samples.PARQUET
     return [c for c, kind in frame.schema.items() if kind != pl.Null and (there or frame[c].null_count() < len(frame))]
