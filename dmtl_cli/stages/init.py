@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import polars as pl
 
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.guess.columns import fits_events, roles_of, with_names
@@ -15,6 +19,7 @@ from dmtl_cli.guess.inputs import Side, inputs_of
 from dmtl_cli.guess.layout import Table, complete_day, tables
 from dmtl_cli.guess.partial import partial_columns
 from dmtl_cli.guess.roles import Guess, Roles
+from dmtl_cli.guess.values import local_days
 from dmtl_cli.guess.warnings import warnings
 from dmtl_cli.guess.whole import read_whole
 from dmtl_cli.guess.words import count
@@ -22,6 +27,7 @@ from dmtl_cli.guess.writing import Log, path_of, written, zone_of
 
 FEW = 4
 """days that a first chain takes"""
+_TYPED = 64  # users that may be the example, and characters of their id
 NEWEST = 3
 """days of which one is to be the last that is marked as finished"""
 DAY = dt.timedelta(1)
@@ -40,12 +46,12 @@ def init(root: str, out: Path, given: Mapping[str, str], *, force: bool = False)
             exists; 74 storage fails.
     """
     if out.exists() and not force:
-        raise UserError(f"{out} exists", "name another with -o, or give --force", Exit.CANNOT_CREATE)
+        raise _exists(out)
     log = _log(root, given)
     day = log.day
-    steps = _steps(out, _first(log, day), day)
+    steps = _steps(out, _first(log, day), day, _someone(log))
     config = written(log, f"work/{out.stem}", _about(log, root, steps))
-    _write(out, config.text)
+    _write(out, config.text, force=force)
     return {
         "config": str(out),
         "root": log.root,
@@ -130,8 +136,8 @@ def _with_names(table: Table) -> Table:
     return replace(table, frame=with_names(table.frame))
 
 
-def _steps(config: Path, first: dt.date | None, last: dt.date | None) -> list[str]:
-    """The commands from here to a served top K: a student is there from the second day on."""
+def _steps(config: Path, first: dt.date | None, last: dt.date | None, user: str) -> list[str]:
+    """The commands from here to a served top K of a user: a student is there from the second day on."""
     many = first is not None and first != last
     alone = "  # a student needs a second day (or student.distill.min_age_days: 0)"
     days = (
@@ -140,8 +146,27 @@ def _steps(config: Path, first: dt.date | None, last: dt.date | None) -> list[st
         else f"run --config {config} --day {last}{alone}"
     )
     lines = [f"check --config {config} --day {last}", days]
-    lines += [f"recommend --config {config} --user ID"] if many else []
-    return [f"dmtl {line}".replace(" None", " YYYY-MM-DD") for line in lines]
+    lines = [f"dmtl {line}".replace(" None", " YYYY-MM-DD") for line in lines]
+    return [*lines, *([f"dmtl recommend --config {config} --user {user}"] if many else [])]
+
+
+def _someone(log: Log) -> str:
+    """The user with most rows of the sample's newest complete day, as a shell reads them; ID where nobody's id could be
+    typed."""
+    roles, frame = log.roles, log.events.frame
+    if roles.user is None:
+        return "ID"
+    if log.events.files.days and log.day is not None:
+        of_day = log.events.of_day(log.day)
+        frame = frame if of_day is None else of_day
+    elif log.day is not None and roles.time is not None and roles.time_unit is not None:
+        times = frame[roles.time.column]
+        days = local_days(times, roles.time_unit, zone_of(times, roles.time_unit)[0])
+        frame = frame.filter((days == log.day).fill_null(False))
+    ids = frame.select(pl.col(roles.user.column).cast(pl.String).alias("id")).drop_nulls()
+    ranked = ids.group_by("id", maintain_order=True).len().sort("len", descending=True, maintain_order=True)
+    typed = (user for user in ranked["id"].head(_TYPED) if user.isprintable() and 0 < len(user) <= _TYPED)
+    return next(map(shlex.quote, typed), "ID")
 
 
 def _first(log: Log, last: dt.date | None) -> dt.date | None:
@@ -197,18 +222,40 @@ def _about_side(side: Side) -> str:
     return "; ".join(filter(None, (side.key.why, side.caveat)))
 
 
-def _write(out: Path, text: str) -> None:
-    """The file appears whole or not at all."""
+def _write(out: Path, text: str, *, force: bool) -> None:
+    """The file appears whole or not at all; without `force` only where there is none, also none of another `init` that
+    ends now. Raises UserError 73."""
     draft = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         draft.write_text(text, encoding="utf-8")
-        draft.replace(out)
+        if force:
+            draft.replace(out)
+        else:
+            _link(draft, out)
+    except FileExistsError:
+        raise _exists(out) from None
     except OSError as e:
-        draft.unlink(missing_ok=True)
-        raise UserError(
-            f"{out}: cannot be written: {e.strerror or e}", "name another with -o", Exit.CANNOT_CREATE
-        ) from None
+        hint = "name another with -o"
+        raise UserError(f"{out}: cannot be written: {e.strerror or e}", hint, Exit.CANNOT_CREATE) from None
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def _link(draft: Path, out: Path) -> None:
+    """Gives a file another name that nothing has. Raises FileExistsError."""
+    try:
+        out.hardlink_to(draft)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links: it appears at once, and is filled
+        with out.open("x", encoding="utf-8") as new:
+            new.write(draft.read_text(encoding="utf-8"))
+
+
+def _exists(out: Path) -> UserError:
+    return UserError(f"{out} exists", "name another with -o, or give --force", Exit.CANNOT_CREATE)
 
 
 def described(found: dict[str, Any]) -> str:
