@@ -103,6 +103,7 @@ ITEMS, USERS, ROWS = 60, 40, 2_000
 
 def write_log(home: Path, hour: float, *, days: int = 4, column: str = "updated_at", soon: bool = False) -> None:
     """Days of events around the clock beside a table of items that was written at an hour of each day."""
+    totals = np.random.default_rng(9).integers(0, 9_999, ITEMS)
     for k, day in enumerate(DAYS[:days]):
         rng = np.random.default_rng(k)
         midnight = dt.datetime.fromisoformat(day)
@@ -114,9 +115,11 @@ def write_log(home: Path, hour: float, *, days: int = 4, column: str = "updated_
             "clicked": click.astype(int), "read_seconds": np.where(click, rng.exponential(40.0, ROWS), 0.0),
         }  # fmt: skip
         end = midnight + dt.timedelta(hours=hour)
-        counts = np.bincount(item, minlength=ITEMS) if hour > 12 else rng.integers(0, 99, ITEMS)
+        today = np.bincount(item, minlength=ITEMS)
+        totals += today if hour > 12 else rng.integers(0, 99, ITEMS)
         items = {
-            "item_id": np.arange(ITEMS) + 5, "shown_today": counts, "words": rng.integers(100, 900, ITEMS),
+            "item_id": np.arange(ITEMS) + 5, "shown_today": today if hour > 12 else rng.integers(0, 99, ITEMS),
+            "views_total": totals, "words": rng.integers(100, 900, ITEMS),
             column: [end + dt.timedelta(days=9 * soon, seconds=-int(j)) for j in range(ITEMS)],
         }  # fmt: skip
         items |= {column: [midnight.date()] * ITEMS} if column == "made_on" else {}
@@ -132,6 +135,10 @@ def test_init_and_check_see_a_table_that_is_written_at_the_end_of_its_day(tmp_pa
     assert raw["data"]["items"] == {"path": "items", "partition": "day", "key": "item_id", "lag_days": 1}
     line = next(x for x in text.splitlines() if x.startswith("  items:"))
     assert "its updated_at of 2026-01-04 reaches 2026-01-04 23:48 UTC: it is written when its day has passed" in line
+    assert line.endswith(", so day D reads that of D-1 (lag_days: 0 if it is a table of the morning)")
+    assert (
+        "items table      items                     lag_days: 1, as its updated_at of 2026-01-04 reaches" in ended.out
+    )
     assert "knows what it is to predict" not in ended.out, "check had no doubt about the lagged table"
     assert f"backfill --config {tmp_path}/mine.yaml --from {DAYS[1]} --to {DAYS[3]}" in ended.out
     (tmp_path / "mine.yaml").write_text(text.replace(", lag_days: 1", ""))
@@ -145,12 +152,15 @@ def test_init_and_check_see_a_table_that_is_written_at_the_end_of_its_day(tmp_pa
 
 def test_the_days_own_counts_are_seen_without_a_time(tmp_path: Path) -> None:
     _, _, text = made(tmp_path, lambda home: write_log(home, 23.8, column="made_on"))
-    for lag, seen in ((0, 1), (1, 0)):
+    for lag in (0, 1):
         (tmp_path / "mine.yaml").write_text(text.replace("key: item_id}", f"key: item_id, lag_days: {lag}}}"))
         found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", DAYS[3], "--json").json["suggestions"]
-        assert [x.startswith("shown_today: it is the number of the day's events, which") for x in found] == [
-            True
-        ] * seen
+        fix = "which no morning knows: set data.items.lag_days: 1, and a day reads the table of the day before"
+        told = [
+            f"shown_today: it is the number of the day's events, {fix}",
+            f"views_total: since the table of the day before it has grown by the number of the day's events, {fix}",
+        ]
+        assert found == ([] if lag else told)
 
 
 @pytest.mark.parametrize("hour", [0.1, 4.0, -3.0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -65,7 +66,7 @@ def suggestions(config: Config, log: Log, day: Day, embeddings: Mapping[str, int
         *_joins(config, day),
         *_neighbours(log, day),
         *_older(config, day),
-        *_late(config, day, raw.schema),
+        *_late(config, log, day, raw.schema),
         *_leaks(config, day),
         *_many(config, embeddings),
         *_unused(config, day, raw.schema),
@@ -184,9 +185,9 @@ def _filled(file: File, config: Config) -> list[str]:
     return [c for c, kind in frame.schema.items() if kind != pl.Null and (there or frame[c].null_count() < len(frame))]
 
 
-def _late(config: Config, day: Day, schema: Schema) -> Iterator[str]:
+def _late(config: Config, log: Log, day: Day, schema: Schema) -> Iterator[str]:
     """Side tables of days that were written when their day had passed, by their own times or the day's counts."""
-    for name, side, entities in (("users", "user", day.users), ("items", "item", day.items)):
+    for name, side in (("users", "user"), ("items", "item")):
         table: SideTable | None = getattr(config.data, name)
         if table is None or not table.is_daily:
             continue
@@ -196,15 +197,29 @@ def _late(config: Config, day: Day, schema: Schema) -> Iterator[str]:
             seen = f"the table of {name} has times up to {snapshots.said(at)}, after {gone:.0%} of the day's events"
             yield f"{column}: {seen}: it knows what it is to predict: {fix}"
             continue
-        counts = {"events": day.user_events if side == "user" else day.item_events}
-        counts |= {"clicks": day.item_clicks} if side == "item" else {}
-        for f in config.features:
-            if f.profile or f.side != side or not schema.sides[side].has(f.source) or f.per_event:
-                continue
-            for what, number in counts.items():
-                if snapshots.is_count_of(entities[f.name], pl.Series(number)):
-                    yield f"{f.name}: it is the number of the day's {what}, which no morning knows: {fix}"
-                    break
+        mine = [f for f in config.features if f.side == side and not (f.profile or f.per_event)]
+        for column, counted in _counted(log, day, side, [f for f in mine if schema.sides[side].has(f.source)]):
+            yield f"{column}: {counted}, which no morning knows: {fix}"
+
+
+def _counted(log: Log, day: Day, side: str, features: list[Feature]) -> Iterator[tuple[str, str]]:
+    """(feature, what it counts) of numbers of a side table that count the day's own events."""
+    whole = day.users if side == "user" else day.items
+    counts = {"events": day.user_events} if side == "user" else {"events": day.item_events, "clicks": day.item_clicks}
+    mine = tuple(f for f in features if whole[f.name].dtype.is_numeric())
+    old = whole.select(ID)
+    with suppress(UserError):  # the log's first day, or one that cannot be read
+        if mine and (table := log.attributes(side, before(day.day), features=mine)) is not None:
+            old = old.join(table, on=ID, how="left", maintain_order="left") if table[ID].dtype == old[ID].dtype else old
+    for f in mine:
+        value = whole[f.name].cast(pl.Float64)
+        ways = {"it is": value}
+        if f.name in old.columns and old[f.name].dtype.is_numeric():
+            ways["since the table of the day before it has grown by"] = value - old[f.name].cast(pl.Float64)
+        for (way, x), (what, number) in itertools.product(ways.items(), counts.items()):
+            if snapshots.is_count_of(x, pl.Series(number)):
+                yield f.name, f"{way} the number of the day's {what}"
+                break
 
 
 def _last_written(table: Table, day: Day) -> tuple[str, dt.datetime, float] | None:

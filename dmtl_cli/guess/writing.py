@@ -101,8 +101,8 @@ def _data(log: Log) -> list[str]:
         if (side := log.inputs.sides.get(name)) is not None:
             place = ", ".join([*_place(side.table, log.events), f"key: {_scalar(side.key.column)}"])
             lag = ", lag_days: 1" if side.late else ""
-            read = "so day D reads that of D-1; 0 if it is a table of the morning" if side.late else None
-            why = "; ".join(filter(None, (side.key.why, side.caveat, read)))
+            read = ", so day D reads that of D-1 (lag_days: 0 if it is a table of the morning)" if side.late else ""
+            why = "; ".join(filter(None, (side.key.why, side.caveat))) + read
             lines.append(f"{name}: {{{place}{lag}}}  # {_comment(why)}")
         else:
             lines.append(f"# {name}: {{path: FOLDER, key: COLUMN}}  # no table of {name} was found beside the events")

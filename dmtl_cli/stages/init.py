@@ -219,6 +219,8 @@ def _roles(log: Log) -> list[dict[str, str]]:
 
 
 def _about_side(side: Side) -> str:
+    if side.late:
+        return f"lag_days: 1, as {side.late}; {side.key.why}"
     return "; ".join(filter(None, (side.key.why, side.caveat)))
 
 
