@@ -87,6 +87,10 @@ def test_what_is_a_list_of_a_type(kind: Any, good: list[str], bad: list[str]) ->
     assert lists(pl.Series(bad), kind).null_count() == len(bad)
 
 
+def test_what_json_has_as_lists_is_cast() -> None:
+    assert lists(pl.Series([[1, 2], None, []]), "list<float64>").to_list() == [[1.0, 2.0], None, []]
+
+
 def test_a_value_that_is_no_list_is_named(tmp_path: Path) -> None:
     columns = {"tags": [json.dumps(some_tags(k)) for k in range(ITEMS)]}
     made(tmp_path, lambda home: log_of(home, columns))

@@ -150,6 +150,13 @@ def test_init_and_check_see_a_table_that_is_written_at_the_end_of_its_day(tmp_pa
     )
 
 
+def test_a_log_of_one_day_is_read_all_the_same(tmp_path: Path) -> None:
+    """No table lies before it: the guess is left to a person, and check says it."""
+    ended, raw, _ = made(tmp_path, lambda home: write_log(home, 23.8, days=1))
+    assert ended.code == 0 and "lag_days" not in raw["data"]["items"]
+    assert "set data.items.lag_days: 1" in ended.out
+
+
 def test_the_days_own_counts_are_seen_without_a_time(tmp_path: Path) -> None:
     _, _, text = made(tmp_path, lambda home: write_log(home, 23.8, column="made_on"))
     for lag in (0, 1):

@@ -20,7 +20,7 @@ from dmtl_cli.guess import types
 
 BYTES = 8 << 20
 """of rows of a text file"""
-_SCANNED = 256 << 20  # bytes of a CSV in which quotes are looked for
+_SCANNED = 64 << 20  # bytes of a CSV in which quotes are looked for
 _HEAD = 64 << 10  # bytes by which a CSV's separator and header are told
 PARQUET, CSV, JSON, DELTA, ICEBERG = "parquet", "csv", "json", "delta", "iceberg"
 _FEW = 1_000  # texts by which it is told what lists hold

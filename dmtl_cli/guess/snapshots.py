@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
+from dmtl_cli.config.days import before
 from dmtl_cli.guess.columns import times_of
 from dmtl_cli.guess.layout import Table
 from dmtl_cli.guess.roles import Roles
@@ -45,7 +46,7 @@ def clocks(frame: pl.DataFrame) -> dict[str, pl.Series]:
 
 
 def lagging(table: Table, events: Table, roles: Roles, zone: str) -> str | None:
-    """Why a side table must be that of the day before; None where nothing says so."""
+    """Why a side table must be that of the day before; None where nothing says so, or there is none of that day."""
     if roles.time is None or roles.time_unit is None:
         return None
     column = roles.time.column
@@ -60,7 +61,7 @@ def lagging(table: Table, events: Table, roles: Roles, zone: str) -> str | None:
             there = None if known is None else instants(known[column], roles.time_unit)
         else:
             there = at.filter((of == day).fill_null(False))
-        if rows is None or there is None:
+        if rows is None or there is None or before(day) not in dict(table.files.days):
             continue
         if (found := written_late(clocks(rows), there)) is not None:
             return f"its {found[0]} of {day} reaches {said(found[1])}: it is written when its day has passed"

@@ -49,8 +49,9 @@ def init(root: str, out: Path, given: Mapping[str, str], *, force: bool = False)
         raise _exists(out)
     log = _log(root, given)
     day = log.day
-    steps = _steps(out, _first(log, day), day, _someone(log))
-    config = written(log, f"work/{out.stem}", _about(log, root, steps))
+    first, someone = _first(log, day), _someone(log)
+    about = _about(log, root, _steps(out, first, day, "ID"))  # a config is kept and shared: it names nobody
+    config = written(log, f"work/{out.stem}", about)
     _write(out, config.text, force=force)
     return {
         "config": str(out),
@@ -60,7 +61,7 @@ def init(root: str, out: Path, given: Mapping[str, str], *, force: bool = False)
         "day": str(day) if day else None,
         "days": len(log.days),
         "warnings": log.warnings,
-        "next": steps,
+        "next": _steps(out, first, day, someone),
         "roles": _roles(log),
         "edits": [{"line": line, "key": key, "what": what} for line, key, what in config.edits],
     }
