@@ -78,13 +78,25 @@ def test_lists_in_text_are_read_as_lists(tmp_path: Path) -> None:
     ("kind", "good", "bad"),
     [
         ("list<text>", ['["a", null]', "['it''s']", "[]"], ["a", '["a"', "[1]", '{"a": 1}', '"a"', "[" * 9999]),
-        ("list<int64>", ["[1, -2]", "[ ]", f"[{2**63 - 1}]"], ["[1.5]", "[true]", '["1"]', f"[{2**63}]", "[[1]]"]),
-        ("list<float64>", ["[1, 0.5]", "[1e-3]"], ["[0.5 0.5]", '["x"]', "__import__('os')", "[__import__('os')]"]),
+        (
+            "list<int64>",
+            ["[1, -2]", "[ ]", f"[{2**63 - 1}]", "[1 -2\n 3]"],
+            ["[1.5]", "[true]", '["1"]', f"[{2**63}]", "[[1]]"],
+        ),
+        (
+            "list<float64>",
+            ["[1, 0.5]", "[1e-3]", "[ 0.5 -.5\n 1. nan]"],
+            ["[0.5 ... 1]", "0.5 1", '["x"]', "__import__('os')", "[__import__('os')]"],
+        ),
     ],
 )
 def test_what_is_a_list_of_a_type(kind: Any, good: list[str], bad: list[str]) -> None:
     assert lists(pl.Series([*good, None]), kind).null_count() == 1
     assert lists(pl.Series(bad), kind).null_count() == len(bad)
+
+
+def test_an_escape_that_python_doubts_is_no_warning() -> None:
+    assert lists(pl.Series(["['\\d']", "[1or 2]"]), "list<text>").to_list() == [["\\d"], None]
 
 
 def test_what_json_has_as_lists_is_cast() -> None:

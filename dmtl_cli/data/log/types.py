@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -147,13 +149,22 @@ def _list(text: str, known: tuple[type, ...]) -> list[Any] | None:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
-        try:
-            found = ast.literal_eval(text.strip()) if text.strip()[:1] == "[" else None
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            return None
+        found = _as_pandas_writes(text.strip(), known)
     if not isinstance(found, list) or not all(x is None or type(x) in known for x in found):
         return None
     return found if all(abs(x) < 2**63 for x in found if type(x) is int) else None
+
+
+def _as_pandas_writes(text: str, known: tuple[type, ...]) -> Any:
+    """A Python list, or the numbers of a numpy array, which have no commas; None where it is neither."""
+    if text[:1] != "[" or text[-1:] != "]":
+        return None
+    with suppress(ValueError, SyntaxError, MemoryError, RecursionError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what Python thinks of an escape is nothing that a log could mend
+        return ast.literal_eval(text)
+    with suppress(ValueError):
+        return None if str in known else [known[0](number) for number in text[1:-1].split()]
+    return None
 
 
 _CASTS: dict[Type, Callable[[pl.Series], pl.Series]] = {
