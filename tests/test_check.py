@@ -44,6 +44,10 @@ def said(made: Project, name: str) -> list[str]:
     return [line for line in ended.out.splitlines() if line.startswith(f"{name}: ")]
 
 
+LATER = (
+    "{name}: {seen} have none in their first row of this day and one later: it stays unknown, as a later one may tell "
+    "what happened meanwhile; write it in all rows, or in a table of {side}s"
+)
 AUTHOR = {"name": "author", "side": "item", "kind": "categorical", "column": "by"}
 
 
@@ -67,7 +71,8 @@ def test_an_item_feature_that_changes_within_the_day(
         f"author: {items} of 3 items have several values this day, or one and none; the first is taken "
         "(an item's own attribute does not change: side table, or side: context)"
     )
-    assert said(made, "author") == ([expected] if items else [])
+    none = [] if values[1] is not None else [LATER.format(name="author", seen="1 of 3 items", side="item")]
+    assert said(made, "author") == [*([expected] if items else []), *none]
     assert said(made, "price") == said(made, "age") == []
     (found,) = (f for f in made.stage("check", 1).json["features"] if f["name"] == "author")
     assert found.get("items_that_change", 0) == items
@@ -79,6 +84,21 @@ def test_a_user_feature_may_change(tmp_path: Path) -> None:
         {"name": "now", "side": "context", "kind": "categorical", "column": "mood"},
     )  # fmt: skip
     assert said(made, "mood") == said(made, "now") == []
+
+
+def test_a_user_feature_that_is_known_later(tmp_path: Path) -> None:
+    """The first row of each user has none; the day's value stays null, as it could be that of the first click."""
+    mood = {"name": "mood", "side": "user", "kind": "categorical"}
+    made = project(tmp_path, {"mood": [None, "a", None, "b", None, None]}, mood)
+    assert said(made, "mood") == [LATER.format(name="mood", seen="2 of 3 users", side="user")]
+    (found,) = (f for f in made.stage("check", 1).json["features"] if f["name"] == "mood")
+    assert (found["known_later"], found["seen"], found["unknown_share"]) == (2, 3, 1.0)
+    history = mood | {"kind": "sequence"}
+    assert said(project(tmp_path / "history", {"mood": [None, ["a"], None, ["b"], None, None]}, history), "mood") == []
+    side = project(tmp_path / "event", {"mood": [None, "a", None, "b", None, None]}, mood | {"level": "event"})
+    assert said(side, "mood") == [LATER.format(name="mood", seen="2 of 3 users", side="user")], (
+        "a student reads the first"
+    )
 
 
 def test_a_feature_of_one_value(tmp_path: Path) -> None:

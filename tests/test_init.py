@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -12,6 +15,7 @@ import yaml
 from initiated import config_of, features, made
 from worlds import dmtl
 
+from dmtl_cli.stages import init as init_stage
 from dmtl_cli.synth.generate import generate
 
 
@@ -272,6 +276,56 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
     dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", "--force")
     assert (tmp_path / "mine.yaml").read_bytes() == first, "the same log gives the same bytes"
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_of_two_at_once_one_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
+    """The other one writes while this one guesses; a file system may have no links."""
+    log, out = tmp_path / "log", tmp_path / "mine.yaml"
+    log.mkdir()
+    unseen.positives(log)
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", lambda self, target: os.link(tmp_path / "no", self))
+    read, alone = init_stage.tables, tmp_path / "alone.yaml"
+    assert dmtl("init", log, "-o", alone).code == 0 and "data:" in alone.read_text()
+
+    def meanwhile(root: str) -> Any:
+        out.write_text("other: 1\n")
+        return read(root)
+
+    monkeypatch.setattr(init_stage, "tables", meanwhile)
+    ended = dmtl("init", log, "-o", out)
+    assert ended.code == 73 and ended.err.endswith("mine.yaml exists; name another with -o, or give --force\n")
+    assert out.read_text() == "other: 1\n"
+    assert dmtl("init", log, "-o", out, "--force").code == 0 and "data:" in out.read_text()
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("name", ["{}", "-{}", "it's {}", "a;b {}", "\n{}"])
+@pytest.mark.parametrize("cut", ["folders", "times"])
+def test_the_example_is_a_user_of_the_day(tmp_path: Path, name: str, cut: str) -> None:
+    """The one with most rows of the newest day, quoted for a shell; nobody whose id cannot be typed."""
+    rows = 600
+    at = [1_767_225_600 + 432 * k for k in range(rows)]  # 2026-01-01 and the two days after it, 200 rows each
+    users = [name.format(1000 + (k if k < 400 else 7 if k % 3 == 0 else k % 150)) for k in range(rows)]
+    frame = {"user_id": users, "item_id": [f"i{k % 31}" for k in range(rows)], "ts": at}
+    frame |= {"clicked": [k % 2 for k in range(rows)], "read_seconds": [(k % 2) * (k % 40) * 1.5 for k in range(rows)]}
+    whole = pl.DataFrame(frame)
+    whole = whole.with_columns(pl.col("user_id").cast(pl.Int64)) if name in ("{}", "-{}") else whole
+
+    def write(home: Path) -> None:
+        for day, part in enumerate(whole.iter_slices(200)) if cut == "folders" else [(None, whole)]:
+            folder = home / ("events" if day is None else f"events/day=2026-01-0{day + 1}")
+            folder.mkdir(parents=True)
+            part.write_parquet(folder / "a.parquet")
+
+    ended, _, text = made(tmp_path, write)
+    (line,) = (x for x in ended.out.splitlines() if "dmtl recommend" in x)
+    told = shlex.split(line)[-1]
+    assert f"#   dmtl recommend --config {tmp_path}/mine.yaml --user ID\n" in text and told not in text.replace(
+        "ID", ""
+    )
+    assert told == ("ID" if name == "\n{}" else name.format(1007))
 
 
 @pytest.mark.parametrize(

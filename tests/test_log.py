@@ -503,6 +503,14 @@ def test_inline_features_take_the_first_value_of_the_day_by_time(
     assert unordered.users["standing"].to_list() == ["late", "x"], "without a time: in the log's order"
 
 
+def test_a_history_that_is_null_until_the_first_click_does_not_tell_it(tmp_path: Path) -> None:
+    """A user's first row has none: a later row's would be the item that they clicked."""
+    frame = {"user_id": [1, 1, 1, 2], "item_id": [5, 6, 7, 5], "click": [0, 1, 0, 0], "seconds": [0.0, 9.0, 0.0, 0.0]}
+    put(tmp_path, frame | {"time": [1, 2, 3, 4], "last_clicked": [None, None, 6, 7]})
+    last = Feature(name="last_clicked", side="user", kind="categorical")
+    assert read(tmp_path, [last], time="time").users["last_clicked"].to_list() == [None, 7]
+
+
 def test_side_tables_join_the_union_of_ids(tmp_path: Path) -> None:
     put(tmp_path, BASIC | {"city": ["a", "b", "c", "d", "e"]})
     put(tmp_path, {"key": [2, 9], "age": [20, 90]}, "users/day=2026-01-31/u.parquet")

@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 from worlds import DAYS, Project
 
+from dmtl_cli.data.threshold import PLAIN, longest_read
 from dmtl_cli.runs.manifest import MANIFEST
 from dmtl_cli.synth.generate import generate
 
@@ -244,13 +245,38 @@ def test_a_mean_above_what_people_read_is_said(tmp_path: Path) -> None:
     made = tailed(tmp_path)
     (said,) = [line for line in checked(made)["suggestions"] if "labels.long_read" in line]
     clicked = pl.read_parquet(tmp_path / f"log/events/day={DAYS[0]}/0.parquet").filter(pl.col("click") == 1)["seconds"]
-    cap = float(re.search(r"max_duration: (\d+)", said)[1])  # type: ignore[index]
     assert f"the mean of {clicked.mean():,.0f} s is that of a few" in said
-    assert f"(the mean is then {clicked.clip(upper_bound=cap).mean():,.0f} s)" in said
+    cap, above = 180, (clicked > 180).sum()  # quartiles of 22 and 47 s: the fence is 147 s
+    longer = f"3 minutes: {above} clicks ({above / len(clicked):.1%}) last longer"
+    mean = clicked.clip(upper_bound=cap).mean()
+    assert f"set data.events.max_duration: {cap} ({longer}, the mean is then {mean:,.0f} s), or labels." in said
     assert f"{{quantile: 0.5}} ({clicked.median():,.0f} s)" in said
     assert not any(
         "labels.long_read" in line for line in checked(tailed(tmp_path / "b", max_duration=60.0))["suggestions"]
     )
+
+
+@pytest.mark.parametrize("middle", [2.0, 30.0, 45.0, 400.0])
+@pytest.mark.parametrize("spread", [0.5, 1.0, 1.5, 2.0, 2.5])
+@pytest.mark.parametrize("left_open", [0.0, 0.03, 0.2])
+def test_the_longest_read_is_a_plain_number_that_ends_the_doubt(middle: float, spread: float, left_open: float) -> None:
+    """Lognormal reads, of which some stay open for half a day: what is suggested is one of PLAIN, leaves nine tenths as
+    they are and ends the doubt; where few were left open and reads are minutes at most, these are cut."""
+    rng = np.random.default_rng(1)
+    read = middle * np.exp(spread * rng.standard_normal(20_000))
+    known = np.sort(np.where(rng.random(len(read)) < left_open, 43_200.0 + rng.random(len(read)), read))
+    cap = longest_read(known)
+    if cap is None:
+        assert left_open > 0.1, "more than a tenth was left open: nine tenths of the reads last as long"
+        return
+    assert cap in PLAIN and np.quantile(known, 0.9) <= cap
+    capped = np.minimum(known, cap)
+    assert capped.mean() <= np.quantile(capped, 0.9) and capped[-200:].sum() <= capped.sum() / 3
+    if left_open == 0.03 and middle < 100 and spread <= 1.5:
+        assert cap <= 3_600 and (known > cap).mean() < 0.05, "not the p99, which is half a day"
+    if not left_open and (known > cap).mean() > 0.01 and cap < PLAIN[-1]:
+        more = np.minimum(known, PLAIN[PLAIN.index(cap) + 1])
+        assert more.mean() > np.quantile(more, 0.9) or more[-200:].sum() > more.sum() / 3, "no more is cut than must be"
 
 
 def test_the_first_training_says_it_too(tmp_path: Path) -> None:

@@ -111,6 +111,23 @@ def a_manifest(stage: str, **fields: Any) -> Manifest:
             "evaluation 2026-01-02  recall@50 read: served .400, best list .310 (exposure_rate)"
             "  teacher AUC click .660  10 rows in 24 s  db81e78",
         ),
+        (
+            "evaluation",
+            {
+                "metrics": {
+                    "student.read.recall@50": 0.4,
+                    "student.read.recall@50.se": 0.02,
+                    "popularity.read.recall@50": 0.3,
+                    "student.click.recall@50": 0.2,
+                    "student.click.recall@50.se": 0.01,
+                    "popularity.click.recall@50": 0.25,
+                    "read_popularity.click.recall@50": 0.24,
+                },
+                "rows": {"events": 10, "users": 3, "active_users": 9},
+            },
+            "evaluation 2026-01-02  recall@50 read: served .400 ±.020, best list .300 (popularity); "
+            "click: served .200, best list .250 (popularity), 3 of 9 users  10 rows in 24 s  db81e78",
+        ),
     ],
 )
 def test_a_stage_says_what_a_person_can_judge(stage: str, fields: dict[str, Any], expected: str) -> None:

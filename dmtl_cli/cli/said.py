@@ -107,20 +107,32 @@ def _export(m: Manifest) -> list[str]:
 
 
 def _evaluation(m: Manifest) -> list[str]:
-    """Recall of what is served beside the best list that is the same for all, and AUC of the morning's teacher."""
-    label = "read" if any(name.endswith(".read.recall@50") for name in m.metrics) else "click"
+    """Recall of what is served beside the best list that is the same for all, of reads and of clicks; AUC of the
+    morning's teacher."""
+    found = {label: _recalls(m, label, errors=k == 0) for k, label in enumerate(_recalled(m))}
+    told = "; ".join(f"{label}: {recalls}" for label, recalls in found.items() if recalls)
+    taken, there = m.rows.get("users", 0), m.rows.get("active_users", 0)
+    parts = [f"recall@50 {told}" if told else "", f"{taken:,} of {there:,} users" if told and taken < there else ""]
+    aucs = _listed(m.metrics, "teacher.{}.auc", _LABELS)
+    return [", ".join(filter(None, parts)), f"teacher AUC {aucs}" if aucs else ""]
+
+
+def _recalled(m: Manifest) -> list[str]:
+    """Whose recall was measured: of reads, then of clicks."""
+    return [label for label in ("read", "click") if any(name.endswith(f".{label}.recall@50") for name in m.metrics)]
+
+
+def _recalls(m: Manifest, label: str, *, errors: bool) -> str:
+    """`served .212 ±.010, best list .179 ±.009 (popularity)`."""
     known = {name: m.metrics.get(f"{name}.{label}.recall@50") for name in ("student", *LISTS)}
     found = {name: value for name, value in known.items() if value is not None}
-    errors = {n: m.metrics.get(f"{n}.{label}.recall@50.se") for n in found}
-    shown = {n: _short(v) + (f" ±{_short(e)}" if (e := errors[n]) is not None else "") for n, v in found.items()}
+    of = {n: m.metrics.get(f"{n}.{label}.recall@50.se") if errors else None for n in found}
+    shown = {n: _short(v) + (f" ±{_short(e)}" if (e := of[n]) is not None else "") for n, v in found.items()}
     parts = [f"served {shown['student']}"] if found.pop("student", None) is not None else []
     if found:
         best = max(found, key=found.__getitem__)
         parts.append(f"best list {shown[best]} ({best})")
-    taken, there = m.rows.get("users", 0), m.rows.get("active_users", 0)
-    parts += [f"{taken:,} of {there:,} users"] if parts and taken < there else []
-    aucs = _listed(m.metrics, "teacher.{}.auc", _LABELS)
-    return [f"recall@50 {label}: {', '.join(parts)}" if parts else "", f"teacher AUC {aucs}" if aucs else ""]
+    return ", ".join(parts)
 
 
 def _loss(m: Manifest) -> list[str]:

@@ -25,7 +25,7 @@ NO_CREDENTIALS = "credentials belong in the environment (AWS_ACCESS_KEY_ID, AWS_
 
 
 Format = Literal["parquet", "csv", "json", "delta", "iceberg"]
-Type = Literal["text", "int64", "float64", "bool", "date", "datetime"]
+Type = Literal["text", "int64", "float64", "bool", "date", "datetime", "list<text>", "list<int64>", "list<float64>"]
 
 
 def _one_character(text: str) -> str:
@@ -184,6 +184,20 @@ class SideTable(Table):
     all days."""
 
     key: Column
+    lag_days: Annotated[int, Field(ge=0, le=366)] = 0
+    """how many days older than the day its table is. 1: each table is a snapshot of the end of its day, when it knows
+    that day's clicks, so day D reads that of D-1, and an export of D that of D; the table's own first day has none
+    before it and cannot be run (66)"""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without_new(self, dump(self), ("format", "csv", "types", "lag_days"))
+
+    @model_validator(mode="after")
+    def _lag_is_of_days(self) -> SideTable:
+        if self.lag_days and not self.is_daily:
+            raise ValueError("lag_days has no effect on one table for all days: give {day} in path, or partition")
+        return self
 
     @property
     def hive_key(self) -> str | None:
@@ -213,8 +227,9 @@ class Data(Section):
     csv: Csv = Csv()
     types: dict[Column, Type] = Field(default={})
     """of columns in csv and json: text, int64, float64, bool, date or datetime (ISO 8601, UTC where it names no
-    zone). Absent: labels (click, conversions: bool; duration, weight: float64) have their own, other columns of a csv
-    are text, those of json as they are written"""
+    zone); list<text>, list<int64> or list<float64> of a text that is a JSON array (or a Python list or numpy array, as
+    pandas writes them). Absent: labels (click, conversions: bool; duration, weight: float64) have their own, other
+    columns of a csv are text, those of json as they are written"""
     events: Events
     users: SideTable | None = None
     items: SideTable | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.labels import Quantile
@@ -16,6 +17,14 @@ LEAST = 200
 """clicks with a duration below which their tail is not judged"""
 MOST_OF_TOP = 1 / 3
 """of all seconds, in the longest 1% of reads: exponential ones hold 6% there, lognormal ones of sigma 1.9 a third"""
+_MINUTE, _HOUR = 60, 3600
+PLAIN = (
+    1, 2, 5, 10, 20, 30,
+    *(n * _MINUTE for n in (1, 2, 3, 5, 10, 15, 20, 30)),
+    *(n * _HOUR for n in (1, 2, 3, 4, 6, 12, 24)),
+)  # fmt: skip
+"""seconds that a person would take for the longest read"""
+Floats = npt.NDArray[np.float64]
 
 
 def long_read_threshold(config: Config, days: Sequence[Day], before: Parent | None) -> float | None:
@@ -69,18 +78,55 @@ def heavy_tail(config: Config, days: Sequence[Day]) -> list[str]:
         return []
     every = np.concatenate([b.duration[b.click] for d in days for b in d.blocks()]).astype(np.float64)
     known = np.sort(every[~np.isnan(every)])
-    total = float(known.sum())
-    if len(known) < LEAST or not total:
+    if len(known) < LEAST or not _is_of_a_few(known):
         return []
-    median, p90, p99 = (float(q) for q in np.quantile(known, (0.5, 0.9, 0.99)))
-    mean, top = total / len(known), float(known[-(len(known) // 100) :].sum()) / total
-    if mean <= p90 and top <= MOST_OF_TOP:
-        return []
-    cap = float(f"{p99:.2g}")
-    seen = f"the mean of {mean:,.0f} s is that of a few: the longest 1% of reads hold {top:.0%} of all seconds"
+    mean, (median, p90) = known.mean(), np.quantile(known, (0.5, 0.9))
+    seen = f"the mean of {mean:,.0f} s is that of a few: the longest 1% of reads hold {_top(known):.0%} of all seconds"
     long = f"90% last up to {p90:,.0f} s, and labels.long_read: mean calls {(known > mean).mean():.1%} of clicks long"
-    fix = f"set data.events.max_duration: {cap:g} (the mean is then {np.minimum(known, cap).mean():,.0f} s)"
-    return [f"{events.duration}: {seen}; {long}: {fix}, or labels.long_read: {{quantile: 0.5}} ({median:,.0f} s)"]
+    fix = f"labels.long_read: {{quantile: 0.5}} ({median:,.0f} s)"
+    if (cap := longest_read(known)) is not None:
+        above, mean = int((known > cap).sum()), np.minimum(known, cap).mean()
+        gives = f"{above:,} clicks ({above / len(known):.1%}) last longer, the mean is then {mean:,.0f} s"
+        fix = f"set data.events.max_duration: {cap} ({in_words(cap)}: {gives}), or {fix}"
+    return [f"{events.duration}: {seen}; {long}: {fix}"]
+
+
+def longest_read(seconds: Floats) -> int | None:
+    """A plain number of seconds, minutes or hours above which a read is hardly one; None where no such number makes the
+    mean that of most reads.
+
+    It is the first of PLAIN from the fence of the logarithms on, Q3 + 1.5 (Q3 - Q1) (Tukey, Exploratory Data Analysis,
+    1977), as durations are skewed, or from the 99th percentile where that is less; a shorter one, not below nine tenths
+    of the reads, where the mean would still be that of a few.
+
+    Args:
+        seconds: [n] of all clicks that have them, sorted.
+    """
+    read = seconds[seconds > 0]
+    q1, q3 = np.quantile(read, (0.25, 0.75))
+    p90, p99 = np.quantile(seconds, (0.9, 0.99))
+    fence = min(q3 * (q3 / q1) ** 1.5, p99)
+    above = next((k for k, plain in enumerate(PLAIN) if plain >= fence), len(PLAIN) - 1)
+    fits = (c for c in reversed(PLAIN[: above + 1]) if c >= p90 and not _is_of_a_few(np.minimum(seconds, c)))
+    return next(fits, None)
+
+
+def _is_of_a_few(known: Floats) -> bool:
+    """Whether the mean of sorted durations says little of most of them."""
+    return bool(known.sum()) and bool(known.mean() > np.quantile(known, 0.9) or _top(known) > MOST_OF_TOP)
+
+
+def _top(known: Floats) -> float:
+    """The share of all seconds in the longest 1% of sorted durations."""
+    return float(known[-(len(known) // 100) :].sum() / known.sum())
+
+
+def in_words(seconds: int) -> str:
+    """1800 -> 30 minutes."""
+    for unit, of in (("hour", 3600), ("minute", 60)):
+        if seconds % of == 0:
+            return f"{seconds // of} {unit}{'s' if seconds > of else ''}"
+    return f"{seconds} second{'s' if seconds > 1 else ''}"
 
 
 def carried_threshold(before: Parent, config: Config) -> float | None:

@@ -13,10 +13,12 @@ from dmtl_cli.guess import words
 from dmtl_cli.guess.columns import may_be_ids, times_of
 from dmtl_cli.guess.layout import Table, partitions
 from dmtl_cli.guess.roles import Guess, Roles
-from dmtl_cli.guess.values import decimals, has_long_tail, is_constant, is_id, mean, share, span, within
+from dmtl_cli.guess.snapshots import lagging
+from dmtl_cli.guess.values import FEW, decimals, has_long_tail, is_constant, is_id, mean, share, span, within
 
 SEPARATORS = (" | ", "|", "; ", ";", ", ", ",")
 _JOINED, _EMPTY, _OWN = 0.05, 0.95, 0.9
+_ALONE = 0.95  # of the pieces of texts are whole texts elsewhere
 _ITEMS = 0.2  # of the values of lists are items, where they are histories
 _LIST = r"^\s*\[\s*-?[0-9.]+([eE][+-]?[0-9]+)?(\s*,\s*-?[0-9.]+([eE][+-]?[0-9]+)?)+\s*\]\s*$"
 _FEW_CODES, _LONGEST, _FEW = 50, 50, 30
@@ -30,12 +32,14 @@ class Side:
     key: Guess
     totals: tuple[str, ...] = ()
     """features of a table without days that later days change, as far as names tell"""
+    late: str | None = None
+    """why the table of the day before is read: see `snapshots.lagging`"""
 
     @property
     def caveat(self) -> str | None:
-        """What a table without days says of a day: None where it has days."""
+        """What a table says of its day that a person should know: that it is written late, or is of no day."""
         if self.table.files.days:
-            return None
+            return self.late
         what = "a running total" if len(self.totals) == 1 else "running totals"
         named = f": {', '.join(self.totals)} may be {what}" if self.totals else ""
         return f"one state for all days, also for those before it was written{named}"
@@ -66,11 +70,12 @@ class Inputs:
     """those that have ids of the events, where it is not known which are users or items"""
 
 
-def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping[str, str]) -> Inputs:
+def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping[str, str], zone: str) -> Inputs:
     """Features by the columns of all tables. A column is a user's or an item's where it does not change with events.
 
     Args:
         partial: which days have a column, where not all do.
+        zone: in which a time gives the day, where no name does.
     """
     found = Inputs({}, [], [], [], [])
     for table in others:
@@ -89,7 +94,8 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
                 _add(found, frame[c], name.removesuffix("s"), events, roles, times, own=True)
         found.unused.extend(Guess(c, f"of type {kind}") for c, kind in beside.table.other.items())
         mine = [i.column for i in found.used[before:] if i.kind == "numeric" and words.says(i.column, words.TOTAL)]
-        found.sides[name] = replace(beside, totals=() if beside.table.files.days else tuple(mine))
+        late = lagging(beside.table, events, roles, zone)
+        found.sides[name] = replace(beside, totals=() if beside.table.files.days else tuple(mine), late=late)
     taken = {i.column for i in found.used} | {g.column for g in found.unused}
     times = times_of(events.frame)
     for c in events.frame.columns:
@@ -253,7 +259,8 @@ def _kind(c: str, s: pl.Series, items: pl.Series | None) -> tuple[str, dict[str,
             pieces = known.str.split(separator)
             kind, options, why = _of_lists(pieces, items)
             return kind, {"separator": separator, **options}, f"texts cut at {separator!r}: {why}"
-        return "categorical", {}, f"{known.n_unique():,} texts"
+        whole = "; lists as text, each taken as one value: write them as lists" if _is_bracketed(known) else ""
+        return "categorical", {}, f"{known.n_unique():,} texts{whole}"
     if s.dtype == pl.Boolean:
         return "categorical", {}, "yes or no"
     if s.dtype.is_numeric():
@@ -288,6 +295,10 @@ def _of_numbers(c: str, x: pl.Series, *, whole: bool, codes: bool) -> tuple[str,
     return "numeric", options, f"numbers from {low:,.6g} to {high:,.6g}{', with a long tail' if skewed else ''}"
 
 
+def _is_bracketed(s: pl.Series) -> bool:
+    return bool(s.head(100).str.contains(r"^\[.*\]$").all())
+
+
 def _separator(c: str, s: pl.Series) -> str | None:
     """What cuts texts into pieces that repeat; None where they are not lists."""
     if c.endswith(":token_seq"):  # RecBole's
@@ -299,4 +310,16 @@ def _separator(c: str, s: pl.Series) -> str | None:
             repeat = pieces.n_unique() <= min(0.5 * len(pieces), s.head(10_000).n_unique())
             if plain and repeat and share(pieces.str.contains(r"^ |^[(\[]|[)\]]$")) < 0.2:
                 return separator
+        if _are_alone_elsewhere(s, separator):
+            return separator
     return None
+
+
+def _are_alone_elsewhere(s: pl.Series, separator: str) -> bool:
+    """Whether the pieces of the few texts that a separator cuts are whole texts of other rows, as those of
+    `phone|desktop` are, and those of `Paris, France` are not."""
+    cut = s.str.contains(separator, literal=True).fill_null(False)
+    pieces = s.filter(cut).str.split(separator).explode()
+    if cut.sum() < FEW or pieces.n_unique() < 2:
+        return False
+    return share(pieces.is_in(s.filter(~cut).unique().implode())) >= _ALONE

@@ -69,6 +69,15 @@ class Table:
     pieces: tuple[tuple[dt.date, frozenset[str], int], ...] = ()
     """(day, columns that have values, rows) of the rows of each day, where folders or names have days"""
 
+    def of_day(self, day: dt.date) -> pl.DataFrame | None:
+        """The rows of a day; None where there are none. The newest day is first in `frame`."""
+        at = 0
+        for other, _, rows in reversed(self.pieces):
+            if other == day:
+                return self.frame.slice(at, rows)
+            at += rows
+        return None
+
 
 @dataclass(frozen=True)
 class Found:

@@ -15,13 +15,15 @@ from dmtl_cli.config.data import Csv
 from dmtl_cli.data.log.places import SUFFIXES
 from dmtl_cli.data.log.source import File
 from dmtl_cli.data.log.text_rows import Rows, csv_rows, json_rows
-from dmtl_cli.data.log.types import BOOLEANS
+from dmtl_cli.data.log.types import BOOLEANS, LISTS, lists
 from dmtl_cli.guess import types
 
 BYTES = 8 << 20
 """of rows of a text file"""
+_SCANNED = 64 << 20  # bytes of a CSV in which quotes are looked for
 _HEAD = 64 << 10  # bytes by which a CSV's separator and header are told
 PARQUET, CSV, JSON, DELTA, ICEBERG = "parquet", "csv", "json", "delta", "iceberg"
+_FEW = 1_000  # texts by which it is told what lists hold
 _INTEGER, _NUMBER = r"^-?(0|[1-9][0-9]{0,17})$", r"^-?(0|[1-9][0-9]*)?(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
 _YES_OR_NO = [{"true"}, {"false"}, {"true", "false"}, {"yes", "no"}, {"y", "n"}, {"t", "f"}]
 _WRITTEN = ("", "NULL", "null", "\\N")
@@ -34,6 +36,8 @@ class Text:
 
     separator: str = ","
     header: bool = True
+    quoted: bool = True
+    """false: a quote is a part of the text like any other character"""
     nulls: tuple[str, ...] = ()
     """words that stand for null: where other values are numbers or yes and no any such word, in text those that
     databases write"""
@@ -58,7 +62,11 @@ def head(file: File, rows: int, text: Text | None = None) -> tuple[pl.DataFrame,
         return of_group(file, None, rows), None
     if form == JSON:
         return first(parts(file), rows), None
-    text = text or dialect(_beginning(file))
+    content = _beginning(file)
+    plain = dialect(content, quoted=False) if text is None else replace(text, quoted=False)
+    text = text or dialect(content)
+    if text.quoted and has_lone_quotes(file, plain.separator):
+        text = plain
     return as_typed(first(parts(file, text), rows), text)
 
 
@@ -74,7 +82,8 @@ def parts(file: File, text: Text | None = None, names: tuple[str, ...] | None = 
     else:
         if not text.header:
             names = names or tuple(f"column_{k + 1}" for k in range(_width(file, text)))
-        read = csv_rows(file, Csv(separator=text.separator, columns=names), _as_it_is)
+        quote = '"' if text.quoted else None
+        read = csv_rows(file, Csv(separator=text.separator, quote_char=quote, columns=names), _as_it_is)
     with contextlib.closing(iter(read)) as found:  # type: ignore[type-var]
         for rows in found:
             yield rows.frame
@@ -103,21 +112,60 @@ def _beginning(file: File) -> bytes:
 
 def _width(file: File, text: Text) -> int:
     lines = _beginning(file).decode("utf-8-sig", "replace").splitlines()
-    return len(next(csv.reader(lines[:1], delimiter=text.separator), []))
+    return len(next(_cells(lines[:1], text.separator, text.quoted), []))
 
 
-def dialect(content: bytes) -> Text:
+def dialect(content: bytes, *, quoted: bool = True) -> Text:
     """Separator and header of a CSV, by its first lines.
 
     A header has no number and no value of another line where the other lines have numbers.
     """
     lines = [line for line in content.decode("utf-8-sig", "replace").splitlines()[:50] if line.strip()]
-    separator = max(",\t;|", key=lambda s: (_even(lines, s), s == ","))
-    first, *rest = list(csv.reader(lines, delimiter=separator)) or [[]]
+    separator = max(",\t;|", key=lambda s: (_even(lines, s, quoted), s == ","))
+    first, *rest = list(_cells(lines, separator, quoted)) or [[]]
     numbers = any(_is_number(cell) for cell in first)
     distinct = len({cell.strip() for cell in first}) == len(first) and all(cell.strip() for cell in first)
     repeated = any(cell in {row[k] for row in rest if k < len(row)} for k, cell in enumerate(first))
-    return Text(separator, distinct and not numbers and not repeated)
+    return Text(separator, distinct and not numbers and not repeated, quoted)
+
+
+def _cells(lines: Sequence[str], separator: str, quoted: bool) -> Iterator[list[str]]:
+    return csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
+
+
+def has_lone_quotes(file: File, separator: str) -> bool:
+    """Whether quotes of a CSV are text: one begins a value that no quote ends in its line, or ends before the value
+    does, and yet all lines have as many separators.
+
+    Where quotes are what they seem, a separator or newline between two of them makes a line with another number.
+    """
+    sign = separator.encode()
+    s = re.escape(sign)
+    odd = re.compile(rb'(?:^|%b)"(?:[^"\n]|"")*+(?:\n|"[^"%b\r\n])' % (s, s), re.MULTILINE)
+    each, lone = 0, False
+    for text in _whole_lines(file):
+        rows = text.strip(b"\r\n")
+        each = each or rows.partition(b"\n")[0].count(sign)
+        if each == 0 or rows.count(sign) != each * (rows.count(b"\n") + 1):
+            return False
+        if b'"' in rows and odd.search(text) is not None:
+            if any(line.count(sign) != each for line in rows.split(b"\n")):
+                return False
+            lone = True
+    return lone
+
+
+def _whole_lines(file: File) -> Iterator[bytes]:
+    """The first text of a file, some lines at a time."""
+    done, rest = 0, b""
+    with file.text() as read:
+        while done < _SCANNED and (more := read(BYTES)):
+            done += len(more)
+            text, newline, rest = (rest + more).rpartition(b"\n")
+            if text.strip():
+                yield text + newline
+    if rest.strip() and done < _SCANNED:
+        yield rest + b"\n"
 
 
 def as_typed(rows: pl.DataFrame, text: Text) -> tuple[pl.DataFrame, Text]:
@@ -147,16 +195,29 @@ def _typed(s: pl.Series) -> pl.Series:
         return values.cast(pl.Float64)
     if any(set(known.str.to_lowercase().unique()) == pair for pair in _YES_OR_NO):
         return values.str.to_lowercase().replace_strict(BOOLEANS, return_dtype=pl.Boolean)
-    return text
+    found = _as_lists(values)
+    return text if found is None else found
+
+
+def _as_lists(values: pl.Series) -> pl.Series | None:
+    """Texts that are all JSON arrays (or Python lists) of one type, as lists; None where they are not, or all empty."""
+    known = values.drop_nulls()
+    if not (known.str.starts_with("[") & known.str.ends_with("]")).all():
+        return None
+    for kind in LISTS:
+        if not lists(known.head(_FEW), kind).null_count():
+            found = lists(values, kind)
+            return found if found.null_count() == values.null_count() and (found.list.len() > 0).any() else None
+    return None
 
 
 def _is_number(cell: str) -> bool:
     return bool(cell.strip()) and re.match(_NUMBER, cell.strip()) is not None
 
 
-def _even(lines: Sequence[str], separator: str) -> int:
+def _even(lines: Sequence[str], separator: str, quoted: bool) -> int:
     """Columns where all lines have as many, else 0."""
-    counts = [len(row) for row in csv.reader(lines, delimiter=separator)]
+    counts = [len(row) for row in _cells(lines, separator, quoted)]
     return counts[0] if counts and counts[0] > 1 and counts.count(counts[0]) >= 0.9 * len(counts) else 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -10,6 +11,7 @@ from functools import partial
 import polars as pl
 import pyarrow as pa
 
+from dmtl_cli.config.data import SideTable
 from dmtl_cli.config.days import before
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.features import Feature
@@ -21,9 +23,19 @@ from dmtl_cli.data.log.schema import Schema, Table
 from dmtl_cli.data.log.source import File, Store
 from dmtl_cli.data.log.text_rows import separator_of
 from dmtl_cli.data.threshold import heavy_tail
-from dmtl_cli.guess import samples, words
+from dmtl_cli.guess import samples, snapshots, words
 from dmtl_cli.guess.partial import turn
-from dmtl_cli.guess.values import LEAK, auc_of, is_binary, is_unclicked_empty, mean, share, within
+from dmtl_cli.guess.values import (
+    LEAK,
+    auc_of,
+    instants,
+    is_binary,
+    is_unclicked_empty,
+    mean,
+    share,
+    time_unit,
+    within,
+)
 
 MANY = 1_000_000
 """rows of an embedding above which hash buckets are worth it"""
@@ -54,6 +66,7 @@ def suggestions(config: Config, log: Log, day: Day, embeddings: Mapping[str, int
         *_joins(config, day),
         *_neighbours(log, day),
         *_older(config, day),
+        *_late(config, log, day, raw.schema),
         *_leaks(config, day),
         *_many(config, embeddings),
         *_unused(config, day, raw.schema),
@@ -166,10 +179,80 @@ def _older(config: Config, day: Day) -> Iterator[str]:
 def _filled(file: File, config: Config) -> list[str]:
     """Columns of a Parquet file; of a text file those that have values in its first rows."""
     csv = config.data.events.csv or config.data.csv
-    text = samples.Text(csv.separator or separator_of(file.path))
+    text = samples.Text(csv.separator or separator_of(file.path), quoted=csv.quote_char is not None)
     frame, _ = samples.head(file, _FIRST, text if samples.format_of(file.path) == samples.CSV else None)
     there = samples.format_of(file.path) == samples.PARQUET
     return [c for c, kind in frame.schema.items() if kind != pl.Null and (there or frame[c].null_count() < len(frame))]
+
+
+def _late(config: Config, log: Log, day: Day, schema: Schema) -> Iterator[str]:
+    """Side tables of days that were written when their day had passed, by their own times or the day's counts."""
+    for name, side in (("users", "user"), ("items", "item")):
+        table: SideTable | None = getattr(config.data, name)
+        if table is None or not table.is_daily:
+            continue
+        fix = f"set data.{name}.lag_days: {table.lag_days + 1}, and a day reads the table of the day before"
+        if (found := _last_written(schema.sides[side], day)) is not None:
+            column, at, gone = found
+            seen = f"the table of {name} has times up to {snapshots.said(at)}, after {gone:.0%} of the day's events"
+            yield f"{column}: {seen}: it knows what it is to predict: {fix}"
+            continue
+        mine = [f for f in config.features if f.side == side and not (f.profile or f.per_event)]
+        for column, counted in _counted(log, day, side, [f for f in mine if schema.sides[side].has(f.source)]):
+            yield f"{column}: {counted}, which no morning knows: {fix}"
+
+
+def _counted(log: Log, day: Day, side: str, features: list[Feature]) -> Iterator[tuple[str, str]]:
+    """(feature, what it counts) of numbers of a side table that count the day's own events."""
+    whole = day.users if side == "user" else day.items
+    counts = {"events": day.user_events} if side == "user" else {"events": day.item_events, "clicks": day.item_clicks}
+    mine = tuple(f for f in features if whole[f.name].dtype.is_numeric())
+    old = whole.select(ID)
+    with suppress(UserError):  # the log's first day, or one that cannot be read
+        if mine and (table := log.attributes(side, before(day.day), features=mine)) is not None:
+            old = old.join(table, on=ID, how="left", maintain_order="left") if table[ID].dtype == old[ID].dtype else old
+    for f in mine:
+        value = whole[f.name].cast(pl.Float64)
+        ways = {"it is": value}
+        if f.name in old.columns and old[f.name].dtype.is_numeric():
+            ways["since the table of the day before it has grown by"] = value - old[f.name].cast(pl.Float64)
+        for (way, x), (what, number) in itertools.product(ways.items(), counts.items()):
+            if snapshots.is_count_of(x, pl.Series(number)):
+                yield f.name, f"{way} the number of the day's {what}"
+                break
+
+
+def _last_written(table: Table, day: Day) -> tuple[str, dt.datetime, float] | None:
+    """(column, its newest time, share of the day's events before it) where a table's times say that it was written when
+    the day had passed."""
+    times = [block.time for block in day.blocks() if block.time is not None]
+    at = _instants(pl.concat(times)) if times else None
+    if at is None:
+        return None
+    heads = {c: s for c in sorted(_names(table)) if (s := _head(table, c)) is not None and not s.dtype.is_nested()}
+    clocks = {c: _instants(_whole(table, c)) for c, s in heads.items() if _instants(s) is not None}
+    found = snapshots.written_late({c: s for c, s in clocks.items() if s is not None}, at)
+    return None if found is None else (*found, share(at < found[1]))
+
+
+def _instants(s: pl.Series) -> pl.Series | None:
+    """Times as instants in UTC; None for what has no clock."""
+    unit = time_unit(s)
+    found = None if unit is None else instants(s, unit)
+    return None if found is None else found.dt.convert_time_zone("UTC")
+
+
+def _whole(table: Table, column: str) -> pl.Series:
+    """All values of a column that is in the first file with it."""
+    found = []
+    for file in table.files:
+        if table.has_in(file, column):
+            with table.open(file) as parquet:
+                frame = pl.from_arrow(parquet.read([column], use_threads=False))
+            if isinstance(frame, pl.DataFrame) and frame[column].dtype != pl.Null:
+                found.append(frame[column])
+    alike = [s for s in found if s.dtype == found[0].dtype]
+    return pl.concat(alike).drop_nulls()
 
 
 def _leaks(config: Config, day: Day) -> Iterator[str]:

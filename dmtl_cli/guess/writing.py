@@ -17,6 +17,7 @@ from dmtl_cli.config.data import Events
 from dmtl_cli.config.features import Feature
 from dmtl_cli.data.log.day_files import SUCCESS
 from dmtl_cli.data.log.text_rows import separator_of
+from dmtl_cli.data.log.types import LISTS
 from dmtl_cli.guess import words
 from dmtl_cli.guess.columns import may_be_ids
 from dmtl_cli.guess.inputs import Input, Inputs
@@ -30,6 +31,7 @@ EDIT = "EDIT"
 """begins the comment of a line that a person has to write"""
 _MOST = 8  # columns that a comment lists
 _OWN = 0.9  # of the rows have a value of their own: no user or item
+_LONE = "a value begins with a quote that does not end it, yet all lines have as many values: quotes are text"
 _ITEM = ":item"  # the embedding of items, in guesses
 
 
@@ -97,9 +99,11 @@ def _data(log: Log) -> list[str]:
         lines.append(f"# users or items: {{{place}, {key}}}  # a table of one of them? {_comment(one.key.why)}")
     for name in ("users", "items") if roles.user and roles.item else ():
         if (side := log.inputs.sides.get(name)) is not None:
-            place = ", ".join(_place(side.table, log.events))
-            why = "; ".join(filter(None, (side.key.why, side.caveat)))
-            lines.append(f"{name}: {{{place}, key: {_scalar(side.key.column)}}}  # {_comment(why)}")
+            place = ", ".join([*_place(side.table, log.events), f"key: {_scalar(side.key.column)}"])
+            lag = ", lag_days: 1" if side.late else ""
+            read = ", so day D reads that of D-1 (lag_days: 0 if it is a table of the morning)" if side.late else ""
+            why = "; ".join(filter(None, (side.key.why, side.caveat))) + read
+            lines.append(f"{name}: {{{place}{lag}}}  # {_comment(why)}")
         else:
             lines.append(f"# {name}: {{path: FOLDER, key: COLUMN}}  # no table of {name} was found beside the events")
     lines += [f"# {_comment(path)}: not used: {_comment(why)}" for path, why in log.inputs.other]
@@ -112,6 +116,8 @@ def _csv(table: Table) -> list[str]:
     keys = []
     if table.text.separator != separator_of(table.files.files[0][0]):
         keys.append(f"  separator: {_quoted(table.text.separator)}")
+    if not table.text.quoted:
+        keys.append(f"  quote_char: null  # {_LONE}")
     if not table.text.header:
         names = ", ".join(map(_scalar, table.frame.columns))
         keys.append(f"  columns: [{names}]  # the files have no header: names by place and values, check them")
@@ -144,9 +150,10 @@ def _types(log: Log) -> list[str]:
 
 
 def _type(c: str, s: pl.Series, roles: Roles, form: str) -> str | None:
-    """Type of a column that is text, or in JSON what its values are; None for lists."""
-    if s.dtype.is_nested():
-        return None
+    """Type of a column that is text, or in JSON what its values are; None for what JSON has as lists."""
+    if s.dtype == pl.List:
+        kinds = {inner: kind for kind, (inner, _) in LISTS.items()}
+        return kinds.get(s.dtype.inner) if form == CSV else None  # type: ignore[attr-defined]
     flags = [roles.click, roles.conversion, *roles.further.values()]
     if c in {g.column for g in flags if g} and is_flags(s):
         return "bool"
@@ -200,7 +207,8 @@ def _place(table: Table, events: Table) -> list[str]:
     if table.text is not None and (table.text != (events.text or Text()) or not table.text.header):
         columns = "" if table.text.header else f", columns: [{', '.join(map(_scalar, table.frame.columns))}]"
         nulls = f", null_values: [{', '.join(map(_word, table.text.nulls))}]" if table.text.nulls else ""
-        keys.append(f"csv: {{separator: {_quoted(table.text.separator)}{columns}{nulls}}}")
+        quote = "" if table.text.quoted else ", quote_char: null"
+        keys.append(f"csv: {{separator: {_quoted(table.text.separator)}{quote}{columns}{nulls}}}")
     return keys
 
 

@@ -59,9 +59,9 @@ def check(config: Config, day: dt.date, *, planned: bool = False) -> dict[str, A
         known = _profile(config, day)
         read = joined(log.read(day, Path(scratch)), config.features, known, before(day))
         encoder = Encoder(config.features).grow([read])
-        changing = _items_that_change(log, read)
+        changing, late = _values_after_the_first(log, read)
         once = encoder.seen_once([read])
-        features = [encoder.describe(read, f.name) | _doubts(f, read, changing, once) for f in config.features]
+        features = [encoder.describe(read, f.name) | _doubts(f, read, changing, late, once) for f in config.features]
         found = {
             "day": str(day),
             "rows": len(read),
@@ -206,26 +206,34 @@ def _active(f: Feature, day: Day) -> pl.Series:
     return table[f.name].filter(pl.Series(events > 0))
 
 
-def _items_that_change(log: Log, day: Day) -> dict[str, int]:
-    """Items with several values of an inline feature within the day, of which only the first is read.
+def _values_after_the_first(log: Log, day: Day) -> tuple[dict[str, int], dict[str, int]]:
+    """By the name of an inline feature: items with several values within the day, of which only the first is read, and
+    users or items whose first row has none and a later one has.
 
-    By feature name. It takes one more pass over a day that was read, and raises the same UserErrors as reading it.
+    It takes one more pass over a day that was read, and raises the same UserErrors as reading it.
     """
     found, raw = log.open(day.day)
-    features = [f for f in raw.schema.inline["item"] if f.source != log.data.events.item]
-    changing = {f.name: np.zeros(len(day.items), np.bool_) for f in features}
-    for block in raw.rows(share_groups(raw.schema.events, found.groups, ALONE)) if features else ():
-        item = day.rows_of(block["item"], "item")
-        for f in features:
-            other = day.items[f.name].gather(item).ne_missing(block[FEATURE + f.source])
-            changing[f.name][item[other.to_numpy()]] = True
-    return {name: int(items.sum()) for name, items in changing.items()}
+    tables = {"user": day.users, "item": day.items}
+    ids = {log.data.events.user, log.data.events.item}
+    inline = [(side, f) for side, some in raw.schema.inline.items() for f in some if f.source not in ids]
+    changing, late = ({f.name: np.zeros(len(tables[side]), np.bool_) for side, f in inline} for _ in range(2))
+    for block in raw.rows(share_groups(raw.schema.events, found.groups, ALONE)) if inline else ():
+        rows = {side: day.rows_of(block[side], side) for side in {side for side, _ in inline}}
+        for side, f in inline:
+            first, value = tables[side][f.name].gather(rows[side]), block[FEATURE + f.source]
+            changing[f.name][rows[side][first.ne_missing(value).to_numpy()]] = True
+            late[f.name][rows[side][(first.is_null() & value.is_not_null()).to_numpy()]] = True
+    of_items = {f.name for side, f in inline if side == "item"}
+    several = {name: int(ids.sum()) for name, ids in changing.items() if name in of_items}
+    return several, {name: int(ids.sum()) for name, ids in late.items()}
 
 
-def _doubts(f: Feature, day: Day, changing: dict[str, int], once: dict[str, float]) -> dict[str, Any]:
-    """Doubts about a feature: one value for all users or items, items with several values within the day, or mostly
-    values that occur once. What a profile gives is not doubted: on the second day of a chain all items may have one
-    age."""
+def _doubts(
+    f: Feature, day: Day, changing: dict[str, int], late: dict[str, int], once: dict[str, float]
+) -> dict[str, Any]:
+    """Doubts about a feature: one value for all users or items, items with several values within the day, users or
+    items without one in their first row alone, or mostly values that occur once. What a profile gives is not doubted:
+    on the second day of a chain all items may have one age."""
     out: dict[str, Any] = {}
     if not f.per_event and f.profile is None:
         values = _active(f, day)
@@ -234,6 +242,9 @@ def _doubts(f: Feature, day: Day, changing: dict[str, int], once: dict[str, floa
     if changing.get(f.name):
         out["items_that_change"] = changing[f.name]
         out["items_seen"] = int((day.item_events > 0).sum())
+    if late.get(f.name) and f.kind != "sequence":  # a history begins with none
+        out["known_later"] = late[f.name]
+        out["seen"] = int(((day.user_events if f.side == "user" else day.item_events) > 0).sum())
     if once.get(f.name, 0) > MOST_ROWS:
         out["seen_once_share"] = round(once[f.name], 4)
     return out
@@ -309,6 +320,12 @@ def _notes(f: dict[str, Any]) -> list[str]:
         share = f"{f['items_that_change']:,} of {f['items_seen']:,} items have several values this day, or one and none"
         hint = "an item's own attribute does not change: side table, or side: context"
         notes.append(f"{f['name']}: {share}; the first is taken ({hint})")
+    if "known_later" in f:
+        seen = (
+            f"{f['known_later']:,} of {f['seen']:,} {f['side']}s have none in their first row of this day and one later"
+        )
+        why = "it stays unknown, as a later one may tell what happened meanwhile"
+        notes.append(f"{f['name']}: {seen}: {why}; write it in all rows, or in a table of {f['side']}s")
     if f.get("one_value"):
         notes.append(f"{f['name']}: one value for all {f['side']}s: it tells nothing")
     if "seen_once_share" in f:

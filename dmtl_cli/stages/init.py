@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import polars as pl
 
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.guess.columns import fits_events, roles_of, with_names
@@ -15,6 +19,7 @@ from dmtl_cli.guess.inputs import Side, inputs_of
 from dmtl_cli.guess.layout import Table, complete_day, tables
 from dmtl_cli.guess.partial import partial_columns
 from dmtl_cli.guess.roles import Guess, Roles
+from dmtl_cli.guess.values import local_days
 from dmtl_cli.guess.warnings import warnings
 from dmtl_cli.guess.whole import read_whole
 from dmtl_cli.guess.words import count
@@ -22,6 +27,7 @@ from dmtl_cli.guess.writing import Log, path_of, written, zone_of
 
 FEW = 4
 """days that a first chain takes"""
+_TYPED = 64  # users that may be the example, and characters of their id
 NEWEST = 3
 """days of which one is to be the last that is marked as finished"""
 DAY = dt.timedelta(1)
@@ -40,12 +46,13 @@ def init(root: str, out: Path, given: Mapping[str, str], *, force: bool = False)
             exists; 74 storage fails.
     """
     if out.exists() and not force:
-        raise UserError(f"{out} exists", "name another with -o, or give --force", Exit.CANNOT_CREATE)
+        raise _exists(out)
     log = _log(root, given)
     day = log.day
-    steps = _steps(out, _first(log, day), day)
-    config = written(log, f"work/{out.stem}", _about(log, root, steps))
-    _write(out, config.text)
+    first, someone = _first(log, day), _someone(log)
+    about = _about(log, root, _steps(out, first, day, "ID"))  # a config is kept and shared: it names nobody
+    config = written(log, f"work/{out.stem}", about)
+    _write(out, config.text, force=force)
     return {
         "config": str(out),
         "root": log.root,
@@ -54,7 +61,7 @@ def init(root: str, out: Path, given: Mapping[str, str], *, force: bool = False)
         "day": str(day) if day else None,
         "days": len(log.days),
         "warnings": log.warnings,
-        "next": steps,
+        "next": _steps(out, first, day, someone),
         "roles": _roles(log),
         "edits": [{"line": line, "key": key, "what": what} for line, key, what in config.edits],
     }
@@ -90,7 +97,7 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
         zone, _ = zone_of(events.frame[roles.time.column], roles.time_unit)
         events, days = read_whole(found.root, events, roles.time.column, roles.time_unit, zone)
         roles = roles_of(events.frame, given)
-    inputs = inputs_of(events, roles, others, partial_columns(found.root, events, roles, zone))
+    inputs = inputs_of(events, roles, others, partial_columns(found.root, events, roles, zone), zone)
     inputs.other.extend(found.unreadable)
     newest = complete_day(days.items())
     marked = [d for d in sorted(days)[-NEWEST:] if newest and d <= newest and found.is_marked(events.files, d)]
@@ -130,8 +137,8 @@ def _with_names(table: Table) -> Table:
     return replace(table, frame=with_names(table.frame))
 
 
-def _steps(config: Path, first: dt.date | None, last: dt.date | None) -> list[str]:
-    """The commands from here to a served top K: a student is there from the second day on."""
+def _steps(config: Path, first: dt.date | None, last: dt.date | None, user: str) -> list[str]:
+    """The commands from here to a served top K of a user: a student is there from the second day on."""
     many = first is not None and first != last
     alone = "  # a student needs a second day (or student.distill.min_age_days: 0)"
     days = (
@@ -140,18 +147,39 @@ def _steps(config: Path, first: dt.date | None, last: dt.date | None) -> list[st
         else f"run --config {config} --day {last}{alone}"
     )
     lines = [f"check --config {config} --day {last}", days]
-    lines += [f"recommend --config {config} --user ID"] if many else []
-    return [f"dmtl {line}".replace(" None", " YYYY-MM-DD") for line in lines]
+    lines = [f"dmtl {line}".replace(" None", " YYYY-MM-DD") for line in lines]
+    return [*lines, *([f"dmtl recommend --config {config} --user {user}"] if many else [])]
+
+
+def _someone(log: Log) -> str:
+    """The user with most rows of the sample's newest complete day, as a shell reads them; ID where nobody's id could be
+    typed."""
+    roles, frame = log.roles, log.events.frame
+    if roles.user is None:
+        return "ID"
+    if log.events.files.days and log.day is not None:
+        of_day = log.events.of_day(log.day)
+        frame = frame if of_day is None else of_day
+    elif log.day is not None and roles.time is not None and roles.time_unit is not None:
+        times = frame[roles.time.column]
+        days = local_days(times, roles.time_unit, zone_of(times, roles.time_unit)[0])
+        frame = frame.filter((days == log.day).fill_null(False))
+    ids = frame.select(pl.col(roles.user.column).cast(pl.String).alias("id")).drop_nulls()
+    ranked = ids.group_by("id", maintain_order=True).len().sort("len", descending=True, maintain_order=True)
+    typed = (user for user in ranked["id"].head(_TYPED) if user.isprintable() and 0 < len(user) <= _TYPED)
+    return next(map(shlex.quote, typed), "ID")
 
 
 def _first(log: Log, last: dt.date | None) -> dt.date | None:
     """The first of at most FEW days that end with the last one and lie one after the other in the log; where there are
-    three, not the first day of the log, of which no profile knows anything."""
-    there, first = log.days, last
+    three, not the first day of the log, of which no profile knows anything; and none before which a table that is
+    written late has no day."""
+    late = [{day for day, _ in side.table.files.days} for side in log.inputs.sides.values() if side.late]
+    there, first = [day for day in log.days if all(day - DAY in days for days in late)], last
     while first is not None and first - DAY in there and last is not None and (last - first).days < FEW - 1:
         first -= DAY
     spare = first is not None and last is not None and (last - first).days >= 2
-    return first + DAY if first is not None and spare and first == min(there) else first
+    return first + DAY if first is not None and spare and first == min(log.days) else first
 
 
 def _about(log: Log, root: str, steps: list[str]) -> list[str]:
@@ -192,21 +220,45 @@ def _roles(log: Log) -> list[dict[str, str]]:
 
 
 def _about_side(side: Side) -> str:
+    if side.late:
+        return f"lag_days: 1, as {side.late}; {side.key.why}"
     return "; ".join(filter(None, (side.key.why, side.caveat)))
 
 
-def _write(out: Path, text: str) -> None:
-    """The file appears whole or not at all."""
+def _write(out: Path, text: str, *, force: bool) -> None:
+    """The file appears whole or not at all; without `force` only where there is none, also none of another `init` that
+    ends now. Raises UserError 73."""
     draft = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         draft.write_text(text, encoding="utf-8")
-        draft.replace(out)
+        if force:
+            draft.replace(out)
+        else:
+            _link(draft, out)
+    except FileExistsError:
+        raise _exists(out) from None
     except OSError as e:
-        draft.unlink(missing_ok=True)
-        raise UserError(
-            f"{out}: cannot be written: {e.strerror or e}", "name another with -o", Exit.CANNOT_CREATE
-        ) from None
+        hint = "name another with -o"
+        raise UserError(f"{out}: cannot be written: {e.strerror or e}", hint, Exit.CANNOT_CREATE) from None
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def _link(draft: Path, out: Path) -> None:
+    """Gives a file another name that nothing has. Raises FileExistsError."""
+    try:
+        out.hardlink_to(draft)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links: it appears at once, and is filled
+        with out.open("x", encoding="utf-8") as new:
+            new.write(draft.read_text(encoding="utf-8"))
+
+
+def _exists(out: Path) -> UserError:
+    return UserError(f"{out} exists", "name another with -o, or give --force", Exit.CANNOT_CREATE)
 
 
 def described(found: dict[str, Any]) -> str:

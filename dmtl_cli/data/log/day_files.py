@@ -12,7 +12,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dmtl_cli.config.data import Data
+from dmtl_cli.config.data import Data, SideTable
+from dmtl_cli.config.days import before
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.log.checks import SECONDS, Checked
 from dmtl_cli.data.log.converted import Converted
@@ -139,7 +140,7 @@ class DayFinder:
 
     def finished(self, day: dt.date) -> list[str]:
         """Tables (events, users, items) whose folder of the day has a `SUCCESS` that the config does not look for."""
-        return [n for n, places in self._places.items() if places.is_marked(day, SUCCESS)]
+        return [n for n, places in self._places.items() if places.is_marked(self._day_of(n, day), SUCCESS)]
 
     def rows(self, found: DayFiles) -> int:
         """Rows of a day that was found, by footers alone: a file of several days has as many of each."""
@@ -159,11 +160,31 @@ class DayFinder:
         """Those of `other` where they are there, else those of `day`."""
         if other is not None and self.tables[name].is_daily:
             try:
-                return self._files(name, other)
+                return self._files(name, self._day_of(name, other))
             except UserError as e:
                 if e.code != Exit.NO_INPUT:
                     raise
-        return self._files(name, day)
+        try:
+            return self._files(name, self._day_of(name, day))
+        except UserError as e:
+            if e.code == Exit.NO_INPUT and (lag := self._lag(name)):
+                raise self._no_snapshot(name, day, lag, e) from None
+            raise
+
+    def _lag(self, name: str) -> int:
+        table = self.tables[name]
+        return table.lag_days if isinstance(table, SideTable) else 0
+
+    def _day_of(self, name: str, day: dt.date) -> dt.date:
+        """The day of the table that a day reads."""
+        return before(day, self._lag(name))
+
+    def _no_snapshot(self, name: str, day: dt.date, lag: int, error: UserError) -> UserError:
+        """What is said of a day whose snapshot, of an earlier day, is not there."""
+        first, hint = min(self._places[name].days(), default=None), error.hint
+        if first is not None and self._day_of(name, day) < first:
+            hint = f"begin with day {before(first, -lag)}"
+        return UserError(f"{error.message}, which day {day} reads (data.{name}.lag_days: {lag})", hint, error.code)
 
     def _files(self, name: str, day: dt.date) -> list[File]:
         """A table's files that may have rows of the day, as Parquet."""

@@ -64,10 +64,10 @@ class Entities:
             table = table.join(pl.DataFrame({ID: known}), on=ID, how="full", coalesce=True)
         return table.join(seen, on=ID, how="full", coalesce=True).sort(ID), rate
 
-    def listed(self) -> pl.Series:
-        """The ids of the side table. Raises UserError 65 as `join` does of a table."""
+    def listed(self) -> pl.DataFrame:
+        """The side table: `:id`, and features by name. Raises UserError 65 as `join` does of a table."""
         assert self.table is not None
-        return self._read(self.table, self.keys[-1])[ID]
+        return self._read(self.table, self.keys[-1])
 
     def _same_type(self, known: pl.Series, seen: pl.DataFrame) -> pl.Series:
         """Raises UserError 65 where ids known before are integers and those of the events text, or the reverse."""

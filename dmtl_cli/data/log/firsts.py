@@ -1,7 +1,8 @@
 """An id's first event of the day, and the inline features of that event.
 
 A later value could reflect what the user did in between, so each user and item takes its features from one event: the
-first by time, or in the order of the log where it has no time.
+first by time, or in the order of the log where it has no time. A null is taken too, though a later event has a value: a
+history that is null until the first click would else tell that click.
 """
 
 from __future__ import annotations

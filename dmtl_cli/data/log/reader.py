@@ -149,12 +149,21 @@ class Log:
         Raises:
             UserError: 66 the table is not there; 65 an id does not fit or appears twice.
         """
+        listed = self.attributes(side, day, tables, ())
+        return None if listed is None else listed[ID]
+
+    def attributes(
+        self, side: str, day: dt.date, tables: dt.date | None = None, features: tuple[Feature, ...] | None = None
+    ) -> pl.DataFrame | None:
+        """`:id` and features (default: all that are read) of a side table, as `listed` takes and raises."""
         found = self._found.get((day, tables)) or self.find(day, tables)
         if side not in found.tables:
             return None
-        table, entities = Table(found.tables[side]), Entities(self.data, side, None, ())
-        memory.check_table(table, entities.keys[-1:], self.max_memory)
-        return Entities(self.data, side, table, ()).listed()
+        entities = Entities(self.data, side, Table(found.tables[side]), self.features if features is None else features)
+        assert entities.table is not None
+        read = [entities.keys[-1], *(f.source for f in entities.features)]
+        memory.check_table(entities.table, read, self.max_memory)
+        return entities.listed()
 
     def read(
         self,

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
 
 import polars as pl
 
@@ -15,7 +21,16 @@ _SAID = {
     "bool": "true, false, yes, no, Y, N, 1 or 0",
     "date": "a date as 2026-01-31",
     "datetime": "a time as 2026-01-31T23:59:59Z",
+    "list<text>": 'a list as ["a", "b"]',
+    "list<int64>": "a list as [1, 2]",
+    "list<float64>": "a list as [0.1, 2]",
 }
+LISTS: dict[Type, tuple[pl.DataType, tuple[type, ...]]] = {
+    "list<text>": (pl.String(), (str,)),
+    "list<int64>": (pl.Int64(), (int,)),
+    "list<float64>": (pl.Float64(), (float, int)),
+}
+"""types of what a list holds, and what Python calls its values"""
 
 
 def types_of(data: Data, table: Table) -> dict[str, Type]:
@@ -116,6 +131,42 @@ def iso_times(values: pl.Series) -> pl.Series:
     return found
 
 
+def lists(values: pl.Series, kind: Type) -> pl.Series:
+    """Texts that are JSON arrays, or Python lists, as lists of a type; null where one is not. Lists as they are."""
+    inner, known = LISTS[kind]
+    if values.dtype != pl.String:
+        return values.cast(pl.List(inner))
+    texts = values.drop_nulls().unique(maintain_order=True)
+    found = pl.Series("list", [_list(text, known) for text in texts], dtype=pl.List(inner))
+    return (
+        values.to_frame("text")
+        .join(pl.DataFrame([texts.alias("text"), found]), on="text", how="left", maintain_order="left")["list"]
+        .alias(values.name)
+    )
+
+
+def _list(text: str, known: tuple[type, ...]) -> list[Any] | None:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = _as_pandas_writes(text.strip(), known)
+    if not isinstance(found, list) or not all(x is None or type(x) in known for x in found):
+        return None
+    return found if all(abs(x) < 2**63 for x in found if type(x) is int) else None
+
+
+def _as_pandas_writes(text: str, known: tuple[type, ...]) -> Any:
+    """A Python list, or the numbers of a numpy array, which have no commas; None where it is neither."""
+    if text[:1] != "[" or text[-1:] != "]":
+        return None
+    with suppress(ValueError, SyntaxError, MemoryError, RecursionError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what Python thinks of an escape is nothing that a log could mend
+        return ast.literal_eval(text)
+    with suppress(ValueError):
+        return None if str in known else [known[0](number) for number in text[1:-1].split()]
+    return None
+
+
 _CASTS: dict[Type, Callable[[pl.Series], pl.Series]] = {
     "text": lambda values: values.cast(pl.String, strict=False),
     "int64": _int64,
@@ -123,4 +174,5 @@ _CASTS: dict[Type, Callable[[pl.Series], pl.Series]] = {
     "bool": _bool,
     "date": _date,
     "datetime": iso_times,
+    **{kind: partial(lists, kind=kind) for kind in LISTS},
 }
