@@ -136,7 +136,7 @@ class Scorer:
     def _scored(self, batcher: Batcher, rows: Rows[None], batch_size: int) -> npt.NDArray[np.float32]:
         model, items = self.model, self.items
         out = np.zeros((len(rows), model.tasks), np.float32)
-        order = np.argsort(rows.user, kind="stable") if items else _by_rarer(rows)
+        order = _by_user(rows, batch_size) if items else _by_rarer(rows)
         start = 0
         for batch in batcher.batches(iter([rows.take(order)] if len(rows) else []), batch_size):
             if items:
@@ -203,6 +203,16 @@ def _cut(items: SideOutput) -> Iterator[SideOutput]:
     """Blocks small enough for a network that is not computed in chunks."""
     for start in range(0, len(items.part), 4 * _ITEMS):
         yield SideOutput(*(x[start : start + 4 * _ITEMS] for x in items))
+
+
+def _by_user(rows: Rows[None], batch_size: int) -> npt.NDArray[np.int64]:
+    """An order by user; within each batch by item, so that outputs of many items, which no cache holds, are read in
+    the order they lie in."""
+    order = np.argsort(rows.user, kind="stable")
+    for start in range(0, len(order), batch_size):
+        batch = order[start : start + batch_size]
+        batch[:] = batch[rows.item[batch].argsort(kind="stable")]
+    return order
 
 
 def _by_rarer(rows: Rows[None]) -> npt.NDArray[np.int64]:

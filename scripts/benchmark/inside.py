@@ -22,6 +22,7 @@ from torch import Tensor
 
 from benchmark.limits import Shape, decoding, peaks
 from benchmark.log import make_log
+from benchmark.operators import by_kind
 from benchmark.plain import Flat, PlainStudent, PlainTeacher
 from benchmark.sizes import BATCH, FIRST_DAY, LONG_READ
 from dmtl_cli.cli.main import execute
@@ -191,19 +192,13 @@ def inside_reading_alone(o: dict[str, Any], scratch: Path) -> Result:
 def inside_student_steps(o: dict[str, Any], scratch: Path) -> Result:
     """The same batches through dmtl's student and the plain one."""
     at = Opened.open(o, "student", scratch)
-    config = at.run.config.student
     batches = list(itertools.islice((b for b in at.student_batches(at.run.config) if len(b) == BATCH), 12))
     batches = batches or list(at.student_batches(at.run.config))
-    model, plain = build_student(at.encoder, config), PlainStudent(at.encoder.embedding_rows())
-    optimizers, adam = Optimizers.build(model, model.table, config), torch.optim.Adam(plain.parameters(), 1e-3)
-    loss = StudentLoss(model, config, 1.0, at.log_q, {})
+    ours, plain = student_step(at), PlainStudent(at.encoder.embedding_rows())
+    adam = torch.optim.Adam(plain.parameters(), 1e-3)
     flats = {
         id(b): (Flat.from_batch(b), b.labels.targets[:, 0].float(), at.log_q[b.item_row], b.item_row) for b in batches
     }
-
-    def ours(b: StudentBatch) -> None:
-        loss(b, False)[0].backward()  # type: ignore[no-untyped-call]
-        optimizers.step()
 
     mine, theirs = in_rounds(
         o["rounds"], batches, ours, lambda b: plainly(lambda: plain.loss(*flats[id(b)]), adam)
@@ -214,14 +209,10 @@ def inside_student_steps(o: dict[str, Any], scratch: Path) -> Result:
 def inside_student_loop(o: dict[str, Any], scratch: Path) -> Result:
     """dmtl's student from the spool on: blocks, rows, batches, steps."""
     at = Opened.open(o, "student", scratch)
-    config = at.run.config.student
-    model = build_student(at.encoder, config)
-    optimizers = Optimizers.build(model, model.table, config)
-    loss = StudentLoss(model, config, 1.0, at.log_q, {})
+    step = student_step(at)
     start, rows = time.perf_counter(), 0
     for b in at.student_batches(at.run.config):
-        loss(b, False)[0].backward()  # type: ignore[no-untyped-call]
-        optimizers.step()
+        step(b)
         rows += len(b)
     return {"rate": rows / (time.perf_counter() - start)}
 
@@ -274,25 +265,62 @@ def inside_score_catalogue(o: dict[str, Any], scratch: Path) -> Result:
     return found
 
 
+def teacher_step(at: Opened, more: dict[str, int] | None = None) -> Callable[[Batch[TeacherLabels[Tensor]]], None]:
+    """A step of an untrained teacher on a batch.
+
+    Args:
+        more: rows of its table beside those of the log, by name.
+    """
+    config = at.run.config
+    model = build_teacher(at.encoder, config.teacher, len(config.tasks.names))
+    if more:
+        model.table = EmbeddingTable(model.table.rows | more, model.table.dim)
+    optimizers = Optimizers.build(model, model.table, config.teacher)
+
+    def step(b: Batch[TeacherLabels[Tensor]]) -> None:
+        with autocast(config.teacher.precision, at.run.device):
+            logits, _ = batch_logits(model, b)
+        teacher_loss(config, logits, b.labels)[0].backward()  # type: ignore[no-untyped-call]
+        optimizers.step()
+
+    return step
+
+
+def student_step(at: Opened) -> Callable[[StudentBatch], None]:
+    """A step of an untrained student on a batch."""
+    config = at.run.config.student
+    model = build_student(at.encoder, config)
+    optimizers = Optimizers.build(model, model.table, config)
+    loss = StudentLoss(model, config, 1.0, at.log_q, {})
+
+    def step(b: StudentBatch) -> None:
+        loss(b, False)[0].backward()  # type: ignore[no-untyped-call]
+        optimizers.step()
+
+    return step
+
+
+def inside_operators(o: dict[str, Any], scratch: Path) -> Result:
+    """Milliseconds of a step by kind of operator."""
+    torch.set_num_threads(1)
+    at = Opened.open(o, o["who"], scratch)
+    torch.set_num_threads(1)
+    if o["who"] == "teacher":
+        steps = by_kind(teacher_step(at), itertools.islice(at.teacher_batches(), 12))
+    else:
+        steps = by_kind(student_step(at), itertools.islice(at.student_batches(at.run.config), 12))
+    return {"steps": steps, "rate": sum(steps.values())}
+
+
 def inside_table_growth(o: dict[str, Any], scratch: Path) -> Result:
     """Steps of the teacher and of the plain one, with the log's own embedding rows and with 5,000,000 more."""
     at = Opened.open(o, "teacher", scratch)
-    config, rows = at.run.config, at.encoder.embedding_rows()
+    rows = at.encoder.embedding_rows()
     batches = list(itertools.islice(at.teacher_batches(), 6))
     flats = {id(b): Flat.from_batch(b) for b in batches}
 
     def ours(more: dict[str, int]) -> Callable[[Batch[TeacherLabels[Tensor]]], None]:
-        model = build_teacher(at.encoder, config.teacher, len(config.tasks.names))
-        model.table = EmbeddingTable(model.table.rows | more, model.table.dim)
-        optimizers = Optimizers.build(model, model.table, config.teacher)
-
-        def step(b: Batch[TeacherLabels[Tensor]]) -> None:
-            with autocast(config.teacher.precision, at.run.device):
-                logits, _ = batch_logits(model, b)
-            teacher_loss(config, logits, b.labels)[0].backward()  # type: ignore[no-untyped-call]
-            optimizers.step()
-
-        return step
+        return teacher_step(at, more)
 
     def plain(more: int) -> Callable[[Batch[Any]], None]:
         model = PlainTeacher(rows, more)

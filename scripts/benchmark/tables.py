@@ -132,7 +132,7 @@ def cells_of(e: Entry) -> dict[str, str]:
         "peak MB": both("rss_mb", ",.0f"),
         "AUC click": both("auc", ".4f"),
         "AUC click and read": both("auc_click_read", ".4f"),
-        "seconds of dmtl": told(e["steps"]),
+        f"{'ms' if e['unit'].startswith('ms') else 'seconds'} of dmtl": told(e["steps"]),
         "seconds of the other": told(e["peer_steps"]),
     }
 

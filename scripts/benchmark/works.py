@@ -157,6 +157,21 @@ def reading(bench: Bench) -> list[Entry]:
     return [entry(bench, "reading", done["dmtl"], theirs, against=against, precision=None, limit=limit)]
 
 
+def operators(bench: Bench) -> list[Entry]:
+    """What a training step's processor time is spent on, on one thread, by torch's profiler."""
+    works: dict[str, tuple[str, list[str]]] = {
+        "teacher, random order": ("teacher", []),
+        "teacher, whole users": ("teacher", ["teacher.user_rows=50"]),
+        "student": ("student", []),
+    }
+    out = []
+    for name, (who, sets) in works.items():
+        found = [bench.inside("operators", *sets, who=who)]
+        known: dict[str, Any] = {"variant": name, "unit": "ms a step", "precision": None}
+        out.append(entry(bench, "a step by kind of operator", found, **known))
+    return out
+
+
 def join(bench: Bench) -> list[Entry]:
     """`match`: a day's stored scores looked up by the pairs of the next day."""
     scored(bench)
@@ -185,7 +200,6 @@ def catalogue(bench: Bench) -> list[Entry]:
     limit = limit_of(scored_pair(), [bench.inside("peaks")], "fp32")
     row_by_row: dict[str, Any] = {"peer": found["plain"], "against": f"{PLAIN}, row by row", "unit": "pairs/s"}
     row_by_row |= {"limit": limit}
-    row_by_row["limit"] = limit
     return [
         entry(bench, "whole catalogue", found["catalogue"], **row_by_row),
         entry(bench, "candidates", found["lists"], **row_by_row),
@@ -235,6 +249,20 @@ def scored(bench: Bench) -> None:
 
 
 WORKS: dict[str, Callable[[Bench], list[Entry]]] = {
-    w.__name__: w for w in (teacher, profile, dump, student, day, reading, join, export, catalogue, growth, memory)
+    w.__name__: w
+    for w in (
+        teacher,
+        profile,
+        dump,
+        student,
+        operators,
+        day,
+        reading,
+        join,
+        export,
+        catalogue,
+        growth,
+        memory,
+    )
 }
 WITH_PEERS = {"teacher", "student", "day", "reading", "memory"}
