@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from dmtl_cli.config.schema import Config
 from dmtl_cli.config.tasks import Tasks
@@ -169,19 +170,26 @@ class Scorer:
         A catalogue has no event: event-level features of a user are the first of the day, the context is unknown.
         """
         encoded = self.encoder.encode(self.day.users[users], "user")
-        user_outputs = self.model.user_side(side_of(encoded, self.device))
-        context = self.model.context_row(side_of(hidden_context(self.encoder, 1), self.device))
+        outputs = self.model.user_side(side_of(encoded, self.device))
         blocks = list(_cut(self.items)) if self.items else list(self._item_blocks())
-        every_item = np.arange(len(self.day.items))
-        for k, user in enumerate(users):
-            logits = []
-            for items in blocks:
-                every = torch.arange(len(items.part), device=self.device)
-                rows = torch.full_like(every, k), every, context.expand(len(every), -1)
-                logits.append(self.model.logits(user_outputs, items, *rows)[0])
-            found = torch.cat(logits).float().cpu().numpy()
-            beside = self.no_context
-            yield beside.pairs(found, pairs(np.full(len(found), user), every_item)) if beside else found
+        every, beside = np.arange(len(self.day.items)), self.no_context
+        together = max(1, _ITEMS // max(1, len(every)))  # users of a small catalogue
+        for start in range(0, len(users), together):
+            some = users[start : start + together]
+            of_some = torch.arange(start, start + len(some), device=self.device)
+            found = torch.cat([self._every_pair(outputs, of_some, items) for items in blocks], 1).float().cpu().numpy()
+            if beside:
+                rows = pairs(np.repeat(some, len(every)), np.tile(every, len(some)))
+                found = beside.pairs(found.reshape(len(rows), -1), rows).reshape(found.shape)
+            yield from found
+
+    def _every_pair(self, user: SideOutput, rows: Tensor, item: SideOutput) -> Tensor:
+        """Logits [n, N, T] of users' n `rows` with each of N items, without a context."""
+        n, items = len(rows), len(item.part)
+        context = self.model.context_row(side_of(hidden_context(self.encoder, 1), self.device))
+        of_user, of_item = rows.repeat_interleave(items), torch.arange(items, device=self.device).repeat(n)
+        logits, _ = self.model.logits(user, item, of_user, of_item, context.expand(n * items, -1))
+        return logits.view(n, items, -1)
 
 
 class Blended:
