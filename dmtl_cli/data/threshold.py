@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.labels import Quantile
@@ -56,8 +58,7 @@ def _measured(config: Config, days: Sequence[Day]) -> float | None:
             "set data.events.duration to the right column, or labels.long_read to seconds",
         )
     if isinstance(rule, Quantile):
-        seconds = np.concatenate([b.duration[b.click] for d in days for b in d.blocks()])
-        return float(np.nanquantile(seconds.astype(np.float64), rule.quantile))
+        return _quantile(_known_seconds(days), rule.quantile)
     return float(sum(d.facts["duration_sum"] for d in days) / sum(d.facts["duration_rows"] for d in days))
 
 
@@ -67,20 +68,38 @@ def heavy_tail(config: Config, days: Sequence[Day]) -> list[str]:
     events = config.data.events
     if events.duration is None or config.labels.long_read != "mean":
         return []
-    every = np.concatenate([b.duration[b.click] for d in days for b in d.blocks()]).astype(np.float64)
-    known = np.sort(every[~np.isnan(every)])
-    total = float(known.sum())
+    known = _known_seconds(days)
+    total = float(known.sum(dtype=np.float64))
     if len(known) < LEAST or not total:
         return []
-    median, p90, p99 = (float(q) for q in np.quantile(known, (0.5, 0.9, 0.99)))
-    mean, top = total / len(known), float(known[-(len(known) // 100) :].sum()) / total
+    median, p90, p99 = (_quantile(known, q) for q in (0.5, 0.9, 0.99))
+    mean, top = total / len(known), float(known[-(len(known) // 100) :].sum(dtype=np.float64)) / total
     if mean <= p90 and top <= MOST_OF_TOP:
         return []
     cap = float(f"{p99:.2g}")
     seen = f"the mean of {mean:,.0f} s is that of a few: the longest 1% of reads hold {top:.0%} of all seconds"
     long = f"90% last up to {p90:,.0f} s, and labels.long_read: mean calls {(known > mean).mean():.1%} of clicks long"
-    fix = f"set data.events.max_duration: {cap:g} (the mean is then {np.minimum(known, cap).mean():,.0f} s)"
+    capped = float(np.minimum(known, np.float32(cap)).mean(dtype=np.float64))
+    fix = f"set data.events.max_duration: {cap:g} (the mean is then {capped:,.0f} s)"
     return [f"{events.duration}: {seen}; {long}: {fix}, or labels.long_read: {{quantile: 0.5}} ({median:,.0f} s)"]
+
+
+def _known_seconds(days: Sequence[Day]) -> npt.NDArray[np.float32]:
+    """The durations of clicks that have one, sorted; 8 bytes each while they are put together."""
+    found = [np.zeros(0, np.float32)]
+    for block in (b for d in days for b in d.blocks()):
+        seconds = block.duration[block.click]
+        found.append(seconds[~np.isnan(seconds)])
+    known = np.concatenate(found)
+    known.sort()
+    return known
+
+
+def _quantile(known: npt.NDArray[np.float32], q: float) -> float:
+    """As `np.quantile` of them as float64, which would copy them."""
+    place = (len(known) - 1) * q
+    around = known[[math.floor(place), math.ceil(place)]].astype(np.float64)
+    return float(np.quantile(around, place - math.floor(place)))
 
 
 def carried_threshold(before: Parent, config: Config) -> float | None:
