@@ -1,0 +1,94 @@
+"""What more ranks would take, from what one and two of them did.
+
+A rank's processor seconds in a phase are of three parts: what is divided among ranks, what each does alike, and what
+the first does alone. One rank has all three, two ranks tell them apart. A collective takes a latency for each message
+that follows another in it, and a time for each byte that a rank sends (Hockney's model; rings as in Thakur,
+Rabenseifner and Gropp, IJHPCA 2005).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+KINDS = ("all_reduce", "all_gather", "all_to_all", "objects")
+
+
+def messages(kind: str, n: int) -> float:
+    """That follow one another in a collective of n ranks: a ring around once, or twice where sums come back; of objects
+    their sizes go around first."""
+    return {"all_reduce": 2.0, "all_gather": 1.0, "all_to_all": 1.0, "objects": 2.0}[kind] * (n - 1)
+
+
+def sent(kind: str, n: int) -> float:
+    """Bytes that each of n ranks sends for a byte of the message, as two ranks have it: a tensor that is summed or put
+    together is as large for any number of ranks, what a rank exchanges is its share of a batch, an object its own."""
+    if kind == "objects":
+        return n - 1.0
+    return {"all_reduce": 2.0, "all_gather": 1.0, "all_to_all": 2.0 / n}[kind] * (n - 1) / n
+
+
+@dataclass(frozen=True)
+class Link:
+    """Seconds of one kind of collective."""
+
+    latency: float
+    """of a message"""
+    byte: float
+    """of a byte that a rank sends"""
+
+    @staticmethod
+    def of(kind: str, small: tuple[float, float], large: tuple[float, float], n: int = 2) -> Link:
+        """From (bytes, seconds) of a small and of a large message among n ranks."""
+        byte = max(0.0, (large[1] - small[1]) / ((large[0] - small[0]) * sent(kind, n)))
+        return Link(max(0.0, small[1] - byte * small[0] * sent(kind, n)) / messages(kind, n), byte)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Processor seconds of a phase, and its collectives as two ranks make them."""
+
+    divided: float
+    alike: float
+    first: float
+    calls: Mapping[str, float]
+    """by kind, of a rank"""
+    bytes: Mapping[str, float]
+    """by kind, of a rank's messages"""
+    steps: Sequence[float] = (1.0,)
+    """how long steps were, as shares of their mean, at the end of which ranks wait for each other"""
+
+    @staticmethod
+    def of(
+        one: float, two: Sequence[float], calls: Mapping[str, float], size: Mapping[str, float], steps: Sequence[float]
+    ) -> Phase:
+        """From the seconds of one rank alone and of each of two, without their collectives.
+
+        What two take beside what one did, each does alike; it is not negative, nor more than the second rank took.
+        """
+        alike = min(max(0.0, sum(two) - one), two[1], one)
+        first = min(max(0.0, two[0] - two[1]), one - alike)
+        mean = sum(steps) / len(steps) if steps else 0.0
+        return Phase(one - alike - first, alike, first, calls, size, [x / mean for x in steps] if mean else (1.0,))
+
+    def communication(self, links: Mapping[str, Link], n: int) -> float:
+        """Seconds of one of n ranks."""
+        if n == 1:
+            return 0.0
+        return sum(
+            self.calls[kind] * messages(kind, n) * link.latency + self.bytes[kind] * sent(kind, n) * link.byte
+            for kind, link in links.items()
+        )
+
+    def cpu(self, links: Mapping[str, Link], n: int) -> float:
+        """Processor seconds of all n ranks."""
+        return self.divided + self.first + n * (self.alike + self.communication(links, n))
+
+    def elapsed(self, links: Mapping[str, Link], n: int, rng: np.random.Generator, rounds: int = 256) -> float:
+        """Seconds until the last of n ranks with a core each is done: in each step they wait for the slowest, whose
+        length is drawn from the measured ones."""
+        drawn = rng.choice(np.asarray(self.steps, np.float64), (rounds, n)) if n > 1 else np.ones((1, 1))
+        slowest = float(drawn.max(1).mean())
+        return self.first + self.alike + self.divided / n * slowest + self.communication(links, n)
