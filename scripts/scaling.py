@@ -19,7 +19,6 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -31,6 +30,10 @@ WORKS = ("train-teacher", "dump-logits", "train-student")
 MISSED = 0.2
 Found = Mapping[str, Any]
 """what a rank wrote (`benchmark/rank.py`)"""
+Links = Mapping[str, Mapping[str, Link]]
+"""by what seconds are of (`cpu` of one rank, `clock`), by kind of collective"""
+Phases = Mapping[str, Mapping[str, Phase]]
+"""by work, by name"""
 
 
 def run(bench: Bench, ranks: int, *command: str) -> list[Any]:
@@ -85,66 +88,93 @@ def totals(ranks: Sequence[Found]) -> tuple[float, float]:
     return sum(x for r in ranks for x in r["cpu"].values()) + within, within
 
 
-def middle(rounds: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    return median(r[0] for r in rounds), median(r[1] for r in rounds)
+def least(rounds: Sequence[Sequence[Found]]) -> list[Found]:
+    """Of several rounds the least seconds of each rank in each phase: other work on the machine only adds to them."""
+    return [_least(each) for each in zip(*rounds, strict=True)]
 
 
-def report(found: dict[int, list[dict[str, list[Found]]]], links: dict[str, dict[str, Link]], args: Any) -> int:
-    """Prints all tables as Markdown; 1 where a prediction misses."""
-    lines, worst, largest = (
-        [f"Load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores, {args.rows:,} rows.", ""],
-        0.0,
-        max(found),
-    )
-    lines += ["| work | ranks | CPU s, all ranks | in collectives | efficiency | simulated CPU s | missed by |"]
+def _least(rounds: Sequence[Found]) -> Found:
+    """Of one rank; its steps are those of the round that trained in the least seconds."""
+    cpu = {p: min(r["cpu"].get(p, 0.0) for r in rounds) for p in rounds[0]["cpu"]}
+    collectives = {
+        phase: {
+            kind: [*x[:2], *(min(r["collectives"][phase][kind][at] for r in rounds) for at in (2, 3))]
+            for kind, x in kinds.items()
+        }
+        for phase, kinds in rounds[0]["collectives"].items()
+    }
+    quickest = min(rounds, key=lambda r: r["cpu"].get("training", 0.0))
+    return {"cpu": cpu, "collectives": collectives, "steps": quickest["steps"]}
+
+
+def measured_table(ranks: dict[str, dict[int, list[Found]]], phases: Phases, links: Links) -> tuple[list[str], float]:
+    """Its lines, and by what share the simulation misses most ranks at most."""
+    lines = ["| work | ranks | CPU s, all ranks | in collectives | efficiency | simulated CPU s | missed by |"]
     lines += ["|---|---:|---:|---:|---:|---:|---:|"]
-    more = ["| work | ranks, a core each | seconds | in collectives | times as fast as one | efficiency |"]
-    more += ["|---|---:|---:|---:|---:|---:|"]
-    parts = ["| work | phase | divided, s | each rank alike, s | the first alone, s | calls | MB |"]
-    parts += ["|---|---|---:|---:|---:|---:|---:|"]
-    rng = np.random.default_rng(0)
-    for work in WORKS:
-        phases = phases_of(*_middle_round(found, work))
-        alone = middle([totals(r[work]) for r in found[1]])[0]
-        for n, rounds in sorted(found.items()):
-            whole, within = middle([totals(r[work]) for r in rounds])
-            told = sum(p.cpu(links["cpu"], n) for p in phases.values())
-            miss = told / whole - 1
-            worst = max(worst, abs(miss)) if n == largest else worst
+    worst = 0.0
+    for work, by_number in ranks.items():
+        alone = totals(by_number[1])[0]
+        for n, some in by_number.items():
+            whole, within = totals(some)
+            told = sum(p.cpu(links["cpu"], n) for p in phases[work].values())
+            worst = max(worst, abs(told / whole - 1)) if n == max(by_number) else worst
             share = f"{within / whole:.1%} | {alone / whole:.0%}"
-            lines.append(f"| {work} | {n} | {whole:.1f} | {share} | {told:.1f} | {miss:+.0%} |")
-        one = sum(p.elapsed(links["clock"], 1, rng) for p in phases.values())
-        for n in args.simulate:
-            seconds = sum(p.elapsed(links["clock"], n, rng) for p in phases.values())
-            within = sum(p.communication(links["clock"], n) for p in phases.values())
-            share = f"{within / seconds:.0%} | {one / seconds:.1f} | {one / seconds / n:.0%}"
-            more.append(f"| {work} | {n} | {seconds:.2f} | {share} |")
-        for name, p in phases.items():
-            numbers = f"{p.divided:.2f} | {p.alike:.2f} | {p.first:.2f} | {sum(p.calls.values()):.0f}"
-            parts.append(f"| {work} | {name} | {numbers} | {sum(p.bytes.values()) / 1e6:.1f} |")
-    each = [
-        "| collective | microseconds a message, CPU | on the clock | GB/s, CPU | on the clock |",
+            lines.append(f"| {work} | {n} | {whole:.1f} | {share} | {told:.1f} | {told / whole - 1:+.0%} |")
+    return lines, worst
+
+
+def slopes_table(phases: Phases, rows: int) -> list[str]:
+    lines = ["| work | phase | us a row: divided | each alike | each of several | the first, s | calls | MB |"]
+    lines += ["|---|---|---:|---:|---:|---:|---:|---:|"]
+    for work, by_name in phases.items():
+        for name, p in by_name.items():
+            of_a_row = " | ".join(f"{x / rows * 1e6:.1f}" for x in (p.divided, p.alike, p.further))
+            numbers = f"{of_a_row} | {p.first:.2f}"
+            calls = f"{sum(p.calls.values()):.0f} | {sum(p.bytes.values()) / 1e6:.1f}"
+            lines.append(f"| {work} | {name} | {numbers} | {calls} |")
+    return lines
+
+
+def links_table(links: Links) -> list[str]:
+    lines = [
+        "| collective | us a message, CPU | on the clock | GB/s, CPU | on the clock |",
         "|---|---:|---:|---:|---:|",
     ]
     for kind in KINDS:
         cpu, clock = links["cpu"][kind], links["clock"][kind]
         speeds = [f"{1e-9 / x.byte:.2f}" if x.byte else "" for x in (cpu, clock)]
-        each.append(f"| {kind} | {cpu.latency * 1e6:.0f} | {clock.latency * 1e6:.0f} | {speeds[0]} | {speeds[1]} |")
-    text = "\n".join([*lines, "", *parts, "", *each, "", *more, ""])
+        lines.append(f"| {kind} | {cpu.latency * 1e6:.0f} | {clock.latency * 1e6:.0f} | {speeds[0]} | {speeds[1]} |")
+    return lines
+
+
+def simulated_table(phases: Phases, links: Links, numbers: Sequence[int]) -> list[str]:
+    lines = ["| work | ranks, a core each | seconds | in collectives | times as fast as one | efficiency |"]
+    lines += ["|---|---:|---:|---:|---:|---:|"]
+    rng = np.random.default_rng(0)
+    for work, by_name in phases.items():
+        one = sum(p.elapsed(links["clock"], 1, rng) for p in by_name.values())
+        for n in numbers:
+            seconds = sum(p.elapsed(links["clock"], n, rng) for p in by_name.values())
+            within = sum(p.communication(links["clock"], n) for p in by_name.values())
+            share = f"{within / seconds:.0%} | {one / seconds:.1f} | {one / seconds / n:.0%}"
+            lines.append(f"| {work} | {n} | {seconds:.2f} | {share} |")
+    return lines
+
+
+def report(found: dict[int, list[dict[str, list[Found]]]], links: Links, args: argparse.Namespace) -> int:
+    """Prints all tables as Markdown; 1 where a prediction misses."""
+    ranks = {w: {n: least([r[w] for r in rounds]) for n, rounds in sorted(found.items())} for w in WORKS}
+    phases = {work: phases_of(by_number[1][0], by_number[2]) for work, by_number in ranks.items()}
+    lines, worst = measured_table(ranks, phases, links)
+    where = f"Load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores, {args.rows:,} rows, least of {args.rounds} rounds."
+    tables = [[where], lines, slopes_table(phases, args.rows), links_table(links)]
+    tables.append(simulated_table(phases, links, args.simulate))
+    text = "\n\n".join("\n".join(table) for table in tables)
     print(text)
     if args.markdown:
-        args.markdown.write_text(text)
-    print(f"the simulation misses {largest} ranks by {worst:.0%} at most", file=sys.stderr)
+        args.markdown.write_text(text + "\n")
+    print(f"the simulation misses {max(found)} ranks by {worst:.0%} at most", file=sys.stderr)
     return int(worst > MISSED)
-
-
-def _middle_round(found: dict[int, list[dict[str, list[Found]]]], work: str) -> tuple[Found, list[Found]]:
-    """One rank and two, each of the round with the median of processor seconds."""
-    chosen = []
-    for n in (1, 2):
-        order = sorted((r[work] for r in found[n]), key=lambda ranks: totals(ranks)[0])
-        chosen.append(order[(len(order) - 1) // 2])
-    return chosen[0][0], chosen[1]
 
 
 def links_of(ranks: Sequence[Mapping[str, list[list[float]]]]) -> dict[str, dict[str, Link]]:
@@ -168,18 +198,26 @@ def main() -> int:
     parser.add_argument("--simulate", type=int, nargs="+", default=[1, 4, 16, 64])
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="over dmtl's config")
     parser.add_argument("--markdown", type=Path, help="write what is printed")
+    parser.add_argument("--json", type=Path, help="write what was measured")
+    parser.add_argument("--read", type=Path, metavar="JSON", help="only print the tables of an earlier run's --json")
     args = parser.parse_args()
+    if args.read:
+        kept = json.loads(args.read.read_text())
+        args.rows, args.rounds = kept["rows"], kept["rounds"]
+        return report({int(n): rounds for n, rounds in kept["found"].items()}, links_of(kept["links"]), args)
     if not {1, 2} <= set(args.ranks):
         parser.error("--ranks: one and two ranks are what the simulation knows")
     args.folder.mkdir(parents=True, exist_ok=True)
     bench = Bench(args.folder.resolve(), args.rows, 1, 1, 1_000, 1.5, args.users, 1, args.set, 3600, quick=False)
-    links = links_of(run(bench, 2))
+    links = run(bench, 2)
     found: dict[int, list[dict[str, list[Found]]]] = {n: [] for n in args.ranks}
     with tempfile.TemporaryDirectory(dir=bench.folder) as place:
         for k in range(args.rounds):
             for n in args.ranks:
                 found[n].append(measured(bench, n, str(Path(place) / f"{n}-{k}")))
-    return report(found, links, args)
+    if args.json:
+        args.json.write_text(json.dumps({"rows": args.rows, "rounds": args.rounds, "links": links, "found": found}))
+    return report(found, links_of(links), args)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log import sizes
 from dmtl_cli.data.log.mapped import ArrayFile, TableFile
 from dmtl_cli.data.log.reader import Log
+from dmtl_cli.runs.disk import disk_error
 
 DAY = dt.date(2026, 1, 1)
 
@@ -57,10 +58,14 @@ def test_a_full_disk_is_told(tmp_path: Path) -> None:
     """By the device that always is full."""
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full")
-    table = TableFile(Path("/dev/full"))
-    with pytest.raises(OSError, match="No space left"):
-        for _ in range(64):
-            table.add(pl.DataFrame({"x": np.zeros(100_000)}))
+    table, array = TableFile(Path("/dev/full")), ArrayFile[np.float64](tmp_path)
+    array._file.close()
+    array._file = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115
+    for file in (table.add, lambda frame: array.add(frame["x"].to_numpy())):
+        with pytest.raises(OSError, match="No space left") as raised:
+            for _ in range(64):
+                file(pl.DataFrame({"x": np.zeros(100_000)}))
+        assert disk_error(raised.value, tmp_path) is not None, "exit code 74, not a bug"
 
 
 @pytest.mark.parametrize("beside", [False, True], ids=["events alone", "side table"])

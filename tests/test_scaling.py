@@ -41,7 +41,7 @@ def test_by_hand() -> None:
 
 def test_ranks_wait_for_the_slowest() -> None:
     """Of two kinds of step, of which each rank draws one, all of 64 ranks draw the fast one never."""
-    phase = Phase(64, 0, 0, NONE, NONE, (0.5, 1.5))
+    phase = Phase(64, 0, 0, NONE, NONE, steps=(0.5, 1.5))
     assert phase.elapsed(LINKS, 64, np.random.default_rng(0)) == pytest.approx(1.5, rel=1e-6)
     two = phase.elapsed(LINKS, 2, np.random.default_rng(0), rounds=100_000)
     assert two == pytest.approx(32 * (0.25 * 0.5 + 0.75 * 1.5), rel=0.01)
@@ -54,7 +54,15 @@ def test_parts_are_told_apart(divided: float, alike: float, first: float) -> Non
     two = alike + first + divided / 2, alike + divided / 2
     found = Phase.of(one, two, NONE, NONE, [3.0, 1.0])
     assert (found.divided, found.alike, found.first) == pytest.approx((divided, alike, first), abs=1e-6)
-    assert list(found.steps) == [1.5, 0.5]
+    assert list(found.steps) == [1.5, 0.5] and found.further == pytest.approx(0, abs=1e-6)
+
+
+def test_what_is_dearer_for_several_is_that_of_each() -> None:
+    """One takes 3 s, each of two 5 s: nothing is divided, and four take 20 s."""
+    found = Phase.of(3, (5, 5), NONE, NONE, [])
+    assert (found.divided, found.alike, found.further) == (0, 3, 2)
+    assert (found.cpu(LINKS, 1), found.cpu(LINKS, 2), found.cpu(LINKS, 4)) == (3, 10, 20)
+    assert found.elapsed(LINKS, 4, np.random.default_rng(0)) == 5
 
 
 @given(st.sampled_from(KINDS), st.integers(2, 64), st.floats(1e-6, 1e-2), st.floats(1e-11, 1e-8))

@@ -1,8 +1,9 @@
 """What more ranks would take, from what one and two of them did.
 
 A rank's processor seconds in a phase are of three parts: what is divided among ranks, what each does alike, and what
-the first does alone. One rank has all three, two ranks tell them apart. A collective takes a latency for each message
-that follows another in it, and a time for each byte that a rank sends (Hockney's model; rings as in Thakur,
+the first does alone. One rank has all three, two ranks tell them apart. What each of several takes beside that, as a
+sharded table does, shows only where two take more than twice what one did. A collective takes a latency for each
+message that follows another in it, and a time for each byte that a rank sends (Hockney's model; rings as in Thakur,
 Rabenseifner and Gropp, IJHPCA 2005).
 """
 
@@ -57,6 +58,8 @@ class Phase:
     """by kind, of a rank"""
     bytes: Mapping[str, float]
     """by kind, of a rank's messages"""
+    further: float = 0.0
+    """of each of several ranks, more than one alone takes for the same"""
     steps: Sequence[float] = (1.0,)
     """how long steps were, as shares of their mean, at the end of which ranks wait for each other"""
 
@@ -66,12 +69,14 @@ class Phase:
     ) -> Phase:
         """From the seconds of one rank alone and of each of two, without their collectives.
 
-        What two take beside what one did, each does alike; it is not negative, nor more than the second rank took.
+        What two take beside what one did, each does alike: between nothing and all that one did.
         """
-        alike = min(max(0.0, sum(two) - one), two[1], one)
+        alike = min(max(0.0, sum(two) - one), one)
         first = min(max(0.0, two[0] - two[1]), one - alike)
+        further = max(0.0, sum(two) / 2 - one)
         mean = sum(steps) / len(steps) if steps else 0.0
-        return Phase(one - alike - first, alike, first, calls, size, [x / mean for x in steps] if mean else (1.0,))
+        shares = [x / mean for x in steps] if mean else (1.0,)
+        return Phase(one - alike - first, alike, first, calls, size, further, shares)
 
     def communication(self, links: Mapping[str, Link], n: int) -> float:
         """Seconds of one of n ranks."""
@@ -84,11 +89,14 @@ class Phase:
 
     def cpu(self, links: Mapping[str, Link], n: int) -> float:
         """Processor seconds of all n ranks."""
-        return self.divided + self.first + n * (self.alike + self.communication(links, n))
+        return self.divided + self.first + n * (self._of_each(n) + self.communication(links, n))
+
+    def _of_each(self, n: int) -> float:
+        return self.alike + (self.further if n > 1 else 0.0)
 
     def elapsed(self, links: Mapping[str, Link], n: int, rng: np.random.Generator, rounds: int = 256) -> float:
         """Seconds until the last of n ranks with a core each is done: in each step they wait for the slowest, whose
         length is drawn from the measured ones."""
         drawn = rng.choice(np.asarray(self.steps, np.float64), (rounds, n)) if n > 1 else np.ones((1, 1))
         slowest = float(drawn.max(1).mean())
-        return self.first + self.alike + self.divided / n * slowest + self.communication(links, n)
+        return self.first + self._of_each(n) + self.divided / n * slowest + self.communication(links, n)

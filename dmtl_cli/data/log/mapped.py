@@ -27,25 +27,29 @@ class ArrayFile(Generic[K]):
     """
 
     def __init__(self, folder: Path) -> None:
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
         self._rows = 0
         self._like: npt.NDArray[K] | None = None
 
     def add(self, array: npt.NDArray[K]) -> None:
         """Raises OSError: the disk is full."""
-        np.ascontiguousarray(array).tofile(self._file)
+        left = memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+        while len(left):  # numpy's tofile does not say why it wrote less
+            left = left[self._file.write(left) :]
         self._rows += len(array)
         self._like = array[:0] if self._like is None else self._like
+
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):  # else there was no room for one
+            self._file.close()  # a mapping outlives its file
 
     def done(self) -> npt.NDArray[K]:
         """All that were added, which cannot be written to."""
         assert self._like is not None
         shape = (self._rows, *self._like.shape[1:])
-        self._file.flush()
-        with self._file as file:
-            if not np.prod(shape):
-                return np.zeros(shape, self._like.dtype)
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        if not np.prod(shape):
+            return np.zeros(shape, self._like.dtype)
+        mapped = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
         return np.frombuffer(mapped, self._like.dtype).reshape(shape)
 
 
