@@ -1,6 +1,6 @@
 """What 1, 2 and 4 ranks on this machine take, and what more would, by a simulation that predicts the 4-rank runs.
 
-    python scripts/scaling.py --rows 200000 --markdown scaling.md
+    python scripts/scaling.py --rounds 3 --markdown scaling.md
 
 Trains a teacher, dumps its scores and trains a student of the bench's log, with each number of ranks, under torchrun
 (scripts/install_torchrec.sh installs what that needs). Seconds are of processors: four ranks of a machine of two cores
@@ -55,10 +55,10 @@ def run(bench: Bench, ranks: int, *command: str) -> list[Any]:
         return [json.loads(Path(f"{out}.{k}.json").read_text()) for k in range(ranks)]
 
 
-def measured(bench: Bench, ranks: int, place: str) -> dict[str, list[Found]]:
+def measured(bench: Bench, works: Sequence[str], ranks: int, place: str) -> dict[str, list[Found]]:
     """By work what each rank did."""
     log, out = bench.log, {}
-    for work in WORKS:
+    for work in works:
         bench.say(f"{work}, {ranks} ranks")
         given = ["--config", str(log / "bench.yaml"), "--day", str(bench.day), "--quiet"]
         sets = [f"workspace={log / 'work' / place}", "gates.quality=false", *bench.sets]  # few rows are no chain
@@ -147,11 +147,15 @@ def links_table(links: Links) -> list[str]:
     return lines
 
 
-def simulated_table(phases: Phases, links: Links, numbers: Sequence[int]) -> list[str]:
+def simulated_table(phases: Phases, links: Links, numbers: Sequence[int], factor: float) -> list[str]:
+    """Of a day of so many times as many rows; what is no phase is the same for any day."""
     lines = ["| work | ranks, a core each | seconds | in collectives | times as fast as one | efficiency |"]
     lines += ["|---|---:|---:|---:|---:|---:|"]
     rng = np.random.default_rng(0)
-    for work, by_name in phases.items():
+    for work, measured in phases.items():
+        by_name = {
+            name: p if name == "rest" else p.times(factor, steps=name == "training") for name, p in measured.items()
+        }
         one = sum(p.elapsed(links["clock"], 1, rng) for p in by_name.values())
         for n in numbers:
             seconds = sum(p.elapsed(links["clock"], n, rng) for p in by_name.values())
@@ -163,12 +167,14 @@ def simulated_table(phases: Phases, links: Links, numbers: Sequence[int]) -> lis
 
 def report(found: dict[int, list[dict[str, list[Found]]]], links: Links, args: argparse.Namespace) -> int:
     """Prints all tables as Markdown; 1 where a prediction misses."""
-    ranks = {w: {n: least([r[w] for r in rounds]) for n, rounds in sorted(found.items())} for w in WORKS}
+    ranks = {w: {n: least([r[w] for r in rounds]) for n, rounds in sorted(found.items())} for w in args.only}
     phases = {work: phases_of(by_number[1][0], by_number[2]) for work, by_number in ranks.items()}
     lines, worst = measured_table(ranks, phases, links)
     where = f"Load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores, {args.rows:,} rows, least of {args.rounds} rounds."
     tables = [[where], lines, slopes_table(phases, args.rows), links_table(links)]
-    tables.append(simulated_table(phases, links, args.simulate))
+    for rows in (args.rows, args.day):
+        tables.append([f"Simulated, {rows:,} rows:"])
+        tables.append(simulated_table(phases, links, args.simulate, rows / args.rows))
     text = "\n\n".join("\n".join(table) for table in tables)
     print(text)
     if args.markdown:
@@ -191,11 +197,13 @@ def links_of(ranks: Sequence[Mapping[str, list[list[float]]]]) -> dict[str, dict
 def main() -> int:
     parser = argparse.ArgumentParser(description="ranks on this machine, and a simulation of more")
     parser.add_argument("--folder", type=Path, default=Path("work/scaling"), help="log and workspaces; may be deleted")
-    parser.add_argument("--rows", type=int, default=200_000, help="of the log")
+    parser.add_argument("--rows", type=int, default=262_144, help="of the log; ranks score blocks of 65,536")
+    parser.add_argument("--only", nargs="+", choices=WORKS, default=list(WORKS), help="each needs those before it")
     parser.add_argument("--users", type=int, default=USERS, help="of the log")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 4], help="at least 1 and 2")
     parser.add_argument("--simulate", type=int, nargs="+", default=[1, 4, 16, 64])
+    parser.add_argument("--day", type=int, default=100_000_000, help="rows of a day to simulate beside that of the log")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="over dmtl's config")
     parser.add_argument("--markdown", type=Path, help="write what is printed")
     parser.add_argument("--json", type=Path, help="write what was measured")
@@ -203,7 +211,7 @@ def main() -> int:
     args = parser.parse_args()
     if args.read:
         kept = json.loads(args.read.read_text())
-        args.rows, args.rounds = kept["rows"], kept["rounds"]
+        args.rows, args.rounds, args.only = kept["rows"], kept["rounds"], kept["only"]
         return report({int(n): rounds for n, rounds in kept["found"].items()}, links_of(kept["links"]), args)
     if not {1, 2} <= set(args.ranks):
         parser.error("--ranks: one and two ranks are what the simulation knows")
@@ -214,9 +222,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=bench.folder) as place:
         for k in range(args.rounds):
             for n in args.ranks:
-                found[n].append(measured(bench, n, str(Path(place) / f"{n}-{k}")))
+                found[n].append(measured(bench, args.only, n, str(Path(place) / f"{n}-{k}")))
     if args.json:
-        args.json.write_text(json.dumps({"rows": args.rows, "rounds": args.rounds, "links": links, "found": found}))
+        args.json.write_text(
+            json.dumps(
+                {name: getattr(args, name) for name in ("rows", "rounds", "only")} | {"links": links, "found": found}
+            )
+        )
     return report(found, links_of(links), args)
 
 

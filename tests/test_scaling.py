@@ -57,6 +57,20 @@ def test_parts_are_told_apart(divided: float, alike: float, first: float) -> Non
     assert list(found.steps) == [1.5, 0.5] and found.further == pytest.approx(0, abs=1e-6)
 
 
+def test_what_the_first_does_alone_is_told_from_what_is_dearer() -> None:
+    """One takes 3 s, of which 1 by the first alone; each of two 4 s beside: four take 17 s."""
+    found = Phase.of(3, (5, 4), NONE, NONE, [])
+    assert (found.divided, found.alike, found.first, found.further) == (0, 2, 1, 2)
+    assert found.cpu(LINKS, 4) == 17
+    assert found.times(3, steps=True).cpu(LINKS, 4) == 51
+
+
+@pytest.mark.parametrize("steps", [False, True])
+def test_more_rows_have_more_steps(steps: bool) -> None:
+    phase = Phase(0, 0, 0, NONE | {"objects": 5}, NONE | {"objects": 1e6}).times(10, steps=steps)
+    assert phase.communication(LINKS, 2) == pytest.approx((5 * 2 * 0.001 + 1e6 * 1e-9) * (10 if steps else 1))
+
+
 def test_what_is_dearer_for_several_is_that_of_each() -> None:
     """One takes 3 s, each of two 5 s: nothing is divided, and four take 20 s."""
     found = Phase.of(3, (5, 5), NONE, NONE, [])

@@ -69,14 +69,26 @@ class Phase:
     ) -> Phase:
         """From the seconds of one rank alone and of each of two, without their collectives.
 
-        What two take beside what one did, each does alike: between nothing and all that one did.
+        What the first of two takes longer, it does alone. What two take beside what one did of the rest, each does
+        alike: between nothing and all of it.
         """
-        alike = min(max(0.0, sum(two) - one), one)
-        first = min(max(0.0, two[0] - two[1]), one - alike)
-        further = max(0.0, sum(two) / 2 - one)
+        first = min(max(0.0, two[0] - two[1]), one)
+        rest, each = one - first, (sum(two) - first) / 2
+        alike = min(max(0.0, 2 * each - rest), rest)
+        further = max(0.0, each - rest)
         mean = sum(steps) / len(steps) if steps else 0.0
         shares = [x / mean for x in steps] if mean else (1.0,)
-        return Phase(one - alike - first, alike, first, calls, size, further, shares)
+        return Phase(rest - alike, alike, first, calls, size, further, shares)
+
+    def times(self, factor: float, *, steps: bool) -> Phase:
+        """The phase of so many times as many rows of as many users and items.
+
+        Args:
+            steps: whether its collectives are those of steps, of which there are as many times as many.
+        """
+        calls, size = ({k: x * (factor if steps else 1) for k, x in each.items()} for each in (self.calls, self.bytes))
+        divided, alike, first, further = (x * factor for x in (self.divided, self.alike, self.first, self.further))
+        return Phase(divided, alike, first, calls, size, further, self.steps)
 
     def communication(self, links: Mapping[str, Link], n: int) -> float:
         """Seconds of one of n ranks."""

@@ -37,7 +37,7 @@ class ArrayFile(Generic[K]):
         while len(left):  # numpy's tofile does not say why it wrote less
             left = left[self._file.write(left) :]
         self._rows += len(array)
-        self._like = array[:0] if self._like is None else self._like
+        self._like = np.empty((0, *array.shape[1:]), array.dtype) if self._like is None else self._like
 
     def __del__(self) -> None:
         if hasattr(self, "_file"):  # else there was no room for one
