@@ -6,7 +6,7 @@ Trains a teacher, dumps its scores and trains a student of the bench's log, with
 (scripts/install_torchrec.sh installs what that needs). Seconds are of processors: four ranks of a machine of two cores
 share these, so that efficiency is what one rank takes over what all ranks take. The simulation (benchmark/simulated.py)
 knows one and two ranks, and collectives alone; the exit code is 1 where it misses the largest measured run by more than
-20%.
+20%. What it tells of more ranks is by all that was measured.
 """
 
 from __future__ import annotations
@@ -75,6 +75,12 @@ def phases_of(one: Found, two: Sequence[Found]) -> dict[str, Phase]:
         steps = two[0]["steps"][1:] if name == "training" else []
         out[name] = Phase.of(one["cpu"].get(name, 0.0), both, calls, size, steps)
     return out
+
+
+def refined(phases: Mapping[str, Phase], several: Mapping[int, Sequence[Found]]) -> dict[str, Phase]:
+    """The phases by what all numbers of ranks took."""
+    took = {name: {n: [r["cpu"].get(name, 0.0) for r in ranks] for n, ranks in several.items()} for name in phases}
+    return {name: phase.refined(took[name]) for name, phase in phases.items()}
 
 
 def _mean(ranks: Sequence[Found], phase: str, kind: str, at: int) -> float:
@@ -170,6 +176,7 @@ def report(found: dict[int, list[dict[str, list[Found]]]], links: Links, args: a
     ranks = {w: {n: least([r[w] for r in rounds]) for n, rounds in sorted(found.items())} for w in args.only}
     phases = {work: phases_of(by_number[1][0], by_number[2]) for work, by_number in ranks.items()}
     lines, worst = measured_table(ranks, phases, links)
+    phases = {w: refined(phases[w], {n: x for n, x in ranks[w].items() if n > 1}) for w in ranks}
     where = f"Load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores, {args.rows:,} rows, least of {args.rounds} rounds."
     tables = [[where], lines, slopes_table(phases, args.rows), links_table(links)]
     for rows in (args.rows, args.day):

@@ -57,6 +57,17 @@ def test_parts_are_told_apart(divided: float, alike: float, first: float) -> Non
     assert list(found.steps) == [1.5, 0.5] and found.further == pytest.approx(0, abs=1e-6)
 
 
+@given(SECONDS, SECONDS, SECONDS, SECONDS)
+def test_four_ranks_tell_what_two_do_not(divided: float, alike: float, first: float, further: float) -> None:
+    """Where several are dearer: one rank, two and four are what the parts make them."""
+    several = {n: [divided / n + alike + further + (first if k == 0 else 0) for k in range(n)] for n in (2, 4)}
+    found = Phase.of(divided + alike + first, several[2], NONE, NONE, [])
+    if found.first == pytest.approx(first):
+        found = found.refined(several)
+        made = found.divided, found.alike, found.first, found.further
+        assert made == pytest.approx((divided, alike, first, further), rel=1e-6, abs=1e-6)
+
+
 def test_what_the_first_does_alone_is_told_from_what_is_dearer() -> None:
     """One takes 3 s, of which 1 by the first alone; each of two 4 s beside: four take 17 s."""
     found = Phase.of(3, (5, 4), NONE, NONE, [])

@@ -132,7 +132,8 @@ def watch(timed: Timed) -> None:
 
 
 def name_phases(timed: Timed) -> None:
-    """Reading of days, training, and scoring of pairs are phases; the end of a step is where gradients are averaged."""
+    """Reading of days, training, what a teacher's is finished by (its regression, which the first rank learns) and
+    scoring of pairs are phases; the end of a step is where gradients are averaged."""
     import dmtl_cli.stages.train_student as student
     import dmtl_cli.stages.train_teacher as teacher
     from dmtl_cli.data.log.reader import Log
@@ -143,6 +144,7 @@ def name_phases(timed: Timed) -> None:
         (Log, "read", "reading"),
         (teacher, "train", "training"),
         (student, "train", "training"),
+        (teacher, "finish", "finishing"),
         (Scorer, "lists", "scoring"),
     ):
         inner = getattr(owner, name)

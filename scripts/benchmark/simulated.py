@@ -10,7 +10,7 @@ Rabenseifner and Gropp, IJHPCA 2005).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -79,6 +79,18 @@ class Phase:
         mean = sum(steps) / len(steps) if steps else 0.0
         shares = [x / mean for x in steps] if mean else (1.0,)
         return Phase(rest - alike, alike, first, calls, size, further, shares)
+
+    def refined(self, several: Mapping[int, Sequence[float]]) -> Phase:
+        """The phase by what each rank of several groups took, by their number of ranks: two do not tell what is divided
+        from what is dearer for several, so the least squares of D / n + E over all do."""
+        rest = self.divided + self.alike
+        each = np.array([(sum(x) - self.first) / n for n, x in several.items()])
+        share = 1 / np.array(list(several), np.float64)
+        spread = float(np.square(share - share.mean()).sum())
+        slope = float(((share - share.mean()) * each).sum()) / spread if spread else self.divided
+        divided = min(max(0.0, slope), rest)
+        further = max(0.0, float((each - divided * share).mean()) - (rest - divided))
+        return replace(self, divided=divided, alike=rest - divided, further=further)
 
     def times(self, factor: float, *, steps: bool) -> Phase:
         """The phase of so many times as many rows of as many users and items.
