@@ -233,15 +233,20 @@ EXPECTED: dict[str, str] = {
 @pytest.mark.parametrize("text_ids", [False, True], ids=["integers", "text"])
 @pytest.mark.parametrize("timed", [False, True], ids=["untimed", "timed"])
 @pytest.mark.parametrize("block", [300, 65_536], ids=["many buckets", "one bucket"])
+@pytest.mark.parametrize("held", [7, sizes.HELD], ids=["tables in files", "tables in memory"])
 def test_days_vocabularies_and_batches_are_as_before(
-    text_ids: bool, timed: bool, block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    text_ids: bool, timed: bool, block: int, held: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sizes, "HELD", held)
+    monkeypatch.setattr(sizes, "SLICE", min(held, 1 << 18))
     monkeypatch.setattr(sizes, "BLOCK", block)
     monkeypatch.setattr(sizes, "POOL", 2)
     monkeypatch.setattr(sizes, "MERGE", block)
     write_log(tmp_path / "log", text_ids)
     days = read(tmp_path / "log", tmp_path, timed)
     encoder = Encoder(FEATURES).grow(days[:1]).grow(days[1:])
+    in_files = stacked(encoder, days, event_features=True).users.folder is not None
+    assert in_files == (days[0].users.n_chunks() > 1) == (held < USERS), "or both ways are one"
     found = [
         digest_of_days(days),
         digest_of_vocabularies(encoder),

@@ -214,9 +214,14 @@ def batches_of(day: Day) -> list[pl.DataFrame]:
 
 @pytest.mark.parametrize("size", [2, 5, 30])  # of 30 some have no row group, and few a whole run
 @pytest.mark.parametrize("by", ["day folder", "date column"])
-def test_a_day_is_the_same_whoever_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, by: str) -> None:
+@pytest.mark.parametrize("held", [9, sizes.HELD], ids=["tables in files", "tables in memory"])
+def test_a_day_is_the_same_whoever_read_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, by: str, held: int
+) -> None:
     """Positions, record batches, buckets, firsts and facts, though runs begin in one share and end in another, and rows
     of guests are left out."""
+    monkeypatch.setattr(sizes, "HELD", held)
+    monkeypatch.setattr(sizes, "SLICE", min(held, 1 << 18))
     monkeypatch.setattr(sizes, "BLOCK", 16)
     monkeypatch.setattr(sizes, "POOL", 3)
     rng = np.random.default_rng(size)

@@ -140,7 +140,7 @@ class Exposure(Section):
     negatives: Annotated[int, Field(ge=0)] = 1024
     """items drawn uniformly from the day's catalogue for each batch, beside those of its rows"""
     batch_size: Positive | None = None
-    """rows a step; default a power of two from 64 to 4096 that makes an epoch some 256 steps"""
+    """rows a step; default the power of two from 64 to 4096 that makes an epoch nearest to 256 steps"""
     epochs: Positive | None = None
     """passes over the day's rows; default as the student's"""
     embedding_dim: Positive = 16

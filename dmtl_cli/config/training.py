@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from dmtl_cli.config.section import Name, Positive, Rate, Section, Share
 
+_STEPS = 256  # of an epoch
+
 
 class Training(Section):
     batch_size: Positive | None = None
-    """rows per step; default a power of two from 64 to 4096 that makes an epoch some 256 steps; a teacher's is chosen
-    by trials where it is not written, see auto"""
+    """rows per step; default the power of two from 64 to 4096 that makes an epoch nearest to 256 steps; a teacher's is
+    chosen by trials where it is not written, see auto"""
     epochs: Positive = 1
     """passes over the rows of a run; chosen by trials where it is not written, see auto"""
     learning_rate: Rate = 1e-3
@@ -38,4 +41,4 @@ class Training(Section):
 
     def rows_a_step(self, rows: int) -> int:
         """Batch size for an epoch of that many rows: a small log must not be a handful of steps."""
-        return self.batch_size or min(4096, max(64, 1 << max(0, rows // 256).bit_length() >> 1))
+        return self.batch_size or 1 << min(12, max(6, round(math.log2(max(1, rows) / _STEPS))))

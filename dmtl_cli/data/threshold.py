@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +26,7 @@ PLAIN = (
     *(n * _HOUR for n in (1, 2, 3, 4, 6, 12, 24)),
 )  # fmt: skip
 """seconds that a person would take for the longest read"""
-Floats = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.floating[Any]]
 
 
 def long_read_threshold(config: Config, days: Sequence[Day], before: Parent | None) -> float | None:
@@ -65,8 +67,7 @@ def _measured(config: Config, days: Sequence[Day]) -> float | None:
             "set data.events.duration to the right column, or labels.long_read to seconds",
         )
     if isinstance(rule, Quantile):
-        seconds = np.concatenate([b.duration[b.click] for d in days for b in d.blocks()])
-        return float(np.nanquantile(seconds.astype(np.float64), rule.quantile))
+        return _quantile(_known_seconds(days), rule.quantile)
     return float(sum(d.facts["duration_sum"] for d in days) / sum(d.facts["duration_rows"] for d in days))
 
 
@@ -76,16 +77,15 @@ def heavy_tail(config: Config, days: Sequence[Day]) -> list[str]:
     events = config.data.events
     if events.duration is None or config.labels.long_read != "mean":
         return []
-    every = np.concatenate([b.duration[b.click] for d in days for b in d.blocks()]).astype(np.float64)
-    known = np.sort(every[~np.isnan(every)])
+    known = _known_seconds(days)
     if len(known) < LEAST or not _is_of_a_few(known):
         return []
-    mean, (median, p90) = known.mean(), np.quantile(known, (0.5, 0.9))
+    mean, (median, p90) = _mean(known), (_quantile(known, q) for q in (0.5, 0.9))
     seen = f"the mean of {mean:,.0f} s is that of a few: the longest 1% of reads hold {_top(known):.0%} of all seconds"
     long = f"90% last up to {p90:,.0f} s, and labels.long_read: mean calls {(known > mean).mean():.1%} of clicks long"
     fix = f"labels.long_read: {{quantile: 0.5}} ({median:,.0f} s)"
     if (cap := longest_read(known)) is not None:
-        above, mean = int((known > cap).sum()), np.minimum(known, cap).mean()
+        above, mean = int((known > cap).sum()), _mean(np.minimum(known, np.float32(cap)))
         gives = f"{above:,} clicks ({above / len(known):.1%}) last longer, the mean is then {mean:,.0f} s"
         fix = f"set data.events.max_duration: {cap} ({in_words(cap)}: {gives}), or {fix}"
     return [f"{events.duration}: {seen}; {long}: {fix}"]
@@ -103,22 +103,26 @@ def longest_read(seconds: Floats) -> int | None:
         seconds: [n] of all clicks that have them, sorted.
     """
     read = seconds[seconds > 0]
-    q1, q3 = np.quantile(read, (0.25, 0.75))
-    p90, p99 = np.quantile(seconds, (0.9, 0.99))
+    q1, q3 = (_quantile(read, q) for q in (0.25, 0.75))
+    p90, p99 = (_quantile(seconds, q) for q in (0.9, 0.99))
     fence = min(q3 * (q3 / q1) ** 1.5, p99)
     above = next((k for k, plain in enumerate(PLAIN) if plain >= fence), len(PLAIN) - 1)
-    fits = (c for c in reversed(PLAIN[: above + 1]) if c >= p90 and not _is_of_a_few(np.minimum(seconds, c)))
+    fits = (
+        c for c in reversed(PLAIN[: above + 1]) if c >= p90 and not _is_of_a_few(np.minimum(seconds, np.float32(c)))
+    )
     return next(fits, None)
 
 
 def _is_of_a_few(known: Floats) -> bool:
     """Whether the mean of sorted durations says little of most of them."""
-    return bool(known.sum()) and bool(known.mean() > np.quantile(known, 0.9) or _top(known) > MOST_OF_TOP)
+    mean = _mean(known)
+    return bool(mean) and bool(mean > _quantile(known, 0.9) or _top(known) > MOST_OF_TOP)
 
 
 def _top(known: Floats) -> float:
     """The share of all seconds in the longest 1% of sorted durations."""
-    return float(known[-(len(known) // 100) :].sum() / known.sum())
+    last = known[-(len(known) // 100) :]
+    return float(last.sum(dtype=np.float64) / known.sum(dtype=np.float64))
 
 
 def in_words(seconds: int) -> str:
@@ -127,6 +131,28 @@ def in_words(seconds: int) -> str:
         if seconds % of == 0:
             return f"{seconds // of} {unit}{'s' if seconds > of else ''}"
     return f"{seconds} second{'s' if seconds > 1 else ''}"
+
+
+def _known_seconds(days: Sequence[Day]) -> Floats:
+    """The durations of clicks that have one, sorted; 8 bytes each while they are put together."""
+    found = [np.zeros(0, np.float32)]
+    for block in (b for d in days for b in d.blocks()):
+        seconds = block.duration[block.click]
+        found.append(seconds[~np.isnan(seconds)])
+    known = np.concatenate(found)
+    known.sort()
+    return known
+
+
+def _mean(known: Floats) -> float:
+    return float(known.mean(dtype=np.float64))
+
+
+def _quantile(known: Floats, q: float) -> float:
+    """As `np.quantile` of them as float64, which would copy them."""
+    place = (len(known) - 1) * q
+    around = known[[math.floor(place), math.ceil(place)]].astype(np.float64)
+    return float(np.quantile(around, place - math.floor(place)))
 
 
 def carried_threshold(before: Parent, config: Config) -> float | None:

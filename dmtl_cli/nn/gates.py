@@ -16,6 +16,7 @@ from dmtl_cli.nn.learner import Learner
 from dmtl_cli.runs.contents import decoding
 from dmtl_cli.runs.gates import Measure, exactly
 
+_ROWS = 1 << 20  # of a tensor that are in memory at a time
 _RATE = "lower or raise learning_rate and embedding_learning_rate"
 
 
@@ -62,14 +63,18 @@ def _relative(pairs: Sequence[tuple[Tensor, Tensor]]) -> float:
 
 
 def not_finite(folder: Path, name: str) -> Measure:
-    """`<name>.not_finite`: how many numbers in a run's *.safetensors are not finite, read back tensor by tensor; the
+    """`<name>.not_finite`: how many numbers in a run's *.safetensors are not finite, read back part by part; the
     hint names the first."""
     broken, first = 0, ""
     for file in sorted(folder.rglob("*.safetensors")):
         with decoding(file), safe_open(file, "pt") as stored:
             for key in sorted(stored.keys()):
-                bad = ~stored.get_tensor(key).isfinite()
-                if bad.any():
-                    broken += int(bad.sum())
-                    first = first or f"{file.name}: {key}{bad.nonzero()[0].tolist()}: training diverged: {_RATE}"
+                part = stored.get_slice(key)
+                for start in range(0, max(1, *part.get_shape()[:1]), _ROWS):
+                    bad = ~(part[start : start + _ROWS] if part.get_shape() else stored.get_tensor(key)).isfinite()
+                    if bad.any():
+                        broken += int(bad.sum())
+                        at = bad.nonzero()[0].tolist()
+                        at[:1] = [start + at[0]] if at else []
+                        first = first or f"{file.name}: {key}{at}: training diverged: {_RATE}"
     return exactly(f"{name}.not_finite", broken, 0, first)

@@ -29,7 +29,7 @@ class EmbeddingTable(nn.Module):
         self.weight = self._weight()
 
     def _weight(self) -> nn.Parameter:
-        return nn.Parameter(torch.randn(len(self.local), self.dim) * INIT_STD)
+        return nn.Parameter(torch.randn(len(self.local), self.dim).mul_(INIT_STD))
 
     def part(self, name: str) -> slice:
         """Rows of the table that belong to one embedding."""

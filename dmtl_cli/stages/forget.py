@@ -293,7 +293,7 @@ class _Users:
         nameless = pl.col("int_value").is_null() & pl.col("text_value").is_null()
         place = pl.when(nameless).then(pl.col("row")).otherwise(pl.lit(2**31 - 1))
         rows = rows.sort(pl.col("embedding"), place, maintain_order=True)
-        write_values(new, rows, schema)
+        write_values(new, rows.partition_by("embedding", maintain_order=True), schema)
 
 
 def _column(stage: str, name: str) -> str | None:

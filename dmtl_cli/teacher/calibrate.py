@@ -42,8 +42,13 @@ class Trained:
 def held_out_logits(run: Run, trained: Trained, *, context: bool = True) -> dict[str, HeldOut]:
     """The network's logits of the held-out exposures of each task, in their context or without it."""
     parts: dict[str, list[tuple[Array, Array, Array]]] = {task: [] for task in run.config.tasks.names}
+    users = items = 0
     for day in trained.window.days:
-        scorer = Scorer(trained.encoder, trained.model, day, run.device, run.ranks, kept_bytes=0)  # for a few rows
+        here = slice(users, users + len(day.users)), slice(items, items + len(day.items))
+        users, items = here[0].stop, here[1].stop
+        tables = Tables(trained.tables.users.slice(here[0]), trained.tables.items.slice(here[1]))
+        model, few = trained.model, 0  # bytes: items are computed for a few rows only
+        scorer = Scorer(trained.encoder, model, day, run.device, run.ranks, kept_bytes=few, tables=tables)
         for rows in trained.window.held_out(day):
             click, converted, known, weight = rows.labels
             logits = scorer.pairs(rows) if context else scorer.lists(rows)

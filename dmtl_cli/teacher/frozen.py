@@ -100,6 +100,7 @@ class Scorer:
         ranks: the processes that score each batch together, as a sharded table requires.
         kept_bytes: memory for the outputs of the day's items, so that each item is computed once.
         beside: what is blended with the network's logits of pairs in their context, and of pairs without one.
+        tables: the day's users and items, where they are encoded already.
     """
 
     def __init__(
@@ -111,15 +112,22 @@ class Scorer:
         ranks: Ranks = ALONE,
         kept_bytes: int = _KEPT_BYTES,
         beside: tuple[Beside | None, Beside | None] = (None, None),
+        tables: Tables | None = None,
     ) -> None:
         self.encoder, self.model, self.device, self.ranks = encoder, model, device, ranks
         self.kept_bytes = kept_bytes
-        self.tables = Tables(encoder.entities(day, "user"), encoder.entities(day, "item"))
+        self.tables = tables or Tables(encoder.entities(day, "user"), encoder.entities(day, "item"))
         self.batcher = Batcher(encoder, self.tables, device, ranks=ranks)
-        served = encoder.entities(day, "user", None) if encoder.features_of_side("user", True) else self.tables.users
-        self.no_event = Batcher(encoder, Tables(served, self.tables.items), device, ranks=ranks)
         self.day = day
         self.in_context, self.no_context = (Blended(*x, encoder, self.tables) if x else None for x in beside)
+
+    @cached_property
+    def no_event(self) -> Batcher:
+        """Of pairs that have no event."""
+        encoder, users = self.encoder, self.tables.users
+        if encoder.features_of_side("user", True):
+            users = encoder.entities(self.day, "user", None)
+        return Batcher(encoder, Tables(users, self.tables.items), self.device, ranks=self.ranks)
 
     @torch.no_grad()
     def pairs(self, rows: Rows[Any], batch_size: int = 4_096) -> npt.NDArray[np.float32]:

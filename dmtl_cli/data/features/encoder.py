@@ -23,6 +23,7 @@ from dmtl_cli.data.features.kinds.kind import Kind, Learned
 from dmtl_cli.data.features.layout import Array, Encoded, FloatColumns, IdColumn, Layout, PaddedSequence
 from dmtl_cli.data.features.stored import Stored, read_files, write_files
 from dmtl_cli.data.features.vocabulary import Vocabulary
+from dmtl_cli.data.log import sizes
 from dmtl_cli.data.log.day import ID, Day
 
 
@@ -89,7 +90,7 @@ class Encoder:
         numbers = dict(self.numbers)
         for kind in self.kinds:
             if kind.is_measured and kind.feature.name not in numbers:
-                measured = kind.measure([day_values(kind, day)[0] for day in days])
+                measured = kind.measure([values for day in days for values, _ in day_values(kind, day)])
                 numbers |= {kind.feature.name: measured} if measured else {}
         sharing: dict[str, list[Kind]] = {}
         for kind in self.kinds:
@@ -124,8 +125,13 @@ class Encoder:
         return Encoded.from_parts(n, ((k.part, k.encode(raw(k.feature.name), self.learned)) for k in kinds))
 
     def entities(self, day: Day, side: str, per_event: bool | None = False) -> Encoded:
-        """The day's users or items as numbers, row by row of the day's table."""
-        return self.encode(day.users if side == "user" else day.items, side, per_event)
+        """The day's users or items as numbers, row by row of the day's table; those of a table that lies in a file lie
+        in files beside the day's spool."""
+        table = day.users if side == "user" else day.items
+        if len(table) <= sizes.HELD:
+            return self.encode(table, side, per_event)
+        parts = (self.encode(part, side, per_event) for part in table.iter_slices(sizes.SLICE))
+        return Encoded.in_files(day.spool.file.parent, parts)
 
     def reordered(self, encoded: Encoded, side: str, name: str, order: Array) -> Encoded:
         """The encoded rows [n] of a side with one feature's values taken from the rows [n] that `order` names."""
@@ -171,7 +177,7 @@ class Encoder:
         if not isinstance(kind.part, FloatColumns):
             facts |= {"embedding": kind.embedding, "embedding_rows": self.embedding_rows()[kind.embedding]}
         if not f.per_event:
-            values, _ = day_values(kind, day)
+            values = pl.concat([values for values, _ in day_values(kind, day)])
             return facts | kind.describe(values, kind.encode(values, self.learned))
         nulls = total = 0
         for values in day.values(name):

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from dmtl_cli.data.log.mapped import ArrayFile
 
 Array = npt.NDArray[Any]
 
@@ -85,6 +88,8 @@ class Encoded:
     """[n, L] each"""
     floats: npt.NDArray[np.float32]
     """[n, F]"""
+    folder: Path | None = None
+    """where the files lie that the arrays are read from; None: they are in memory"""
 
     @staticmethod
     def from_parts(n: int, parts: Iterable[tuple[Part, Array]]) -> Encoded:
@@ -107,10 +112,31 @@ class Encoded:
             self.ids.take(rows, 0), tuple(s.take(rows, 0) for s in self.sequences), self.floats.take(rows, 0)
         )
 
+    def slice(self, rows: slice) -> Encoded:
+        """These rows, of which nothing is copied."""
+        return Encoded(self.ids[rows], tuple(s[rows] for s in self.sequences), self.floats[rows], self.folder)
+
     @staticmethod
     def concat(parts: list[Encoded]) -> Encoded:
+        """The rows of all parts, in a file where those of one of them are."""
+        if len(parts) == 1:
+            return parts[0]
+        if folder := next((p.folder for p in parts if p.folder), None):
+            return Encoded.in_files(folder, parts)
         return Encoded(
             np.concatenate([p.ids for p in parts]),
             tuple(np.concatenate(s) for s in zip(*(p.sequences for p in parts), strict=True)),
             np.concatenate([p.floats for p in parts]),
         )
+
+    @staticmethod
+    def in_files(folder: Path, parts: Iterable[Encoded]) -> Encoded:
+        """The rows of all parts, each dropped once it is in files of a folder. There is at least one part."""
+        files: list[ArrayFile[Any]] = []
+        for part in parts:
+            arrays = (part.ids, part.floats, *part.sequences)
+            files = files or [ArrayFile(folder) for _ in arrays]
+            for file, array in zip(files, arrays, strict=True):
+                file.add(array)
+        ids, floats, *sequences = (file.done() for file in files)
+        return Encoded(ids, tuple(sequences), floats, folder)

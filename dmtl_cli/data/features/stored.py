@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from dmtl_cli.runs.keyed import with_key
 
 FORMAT = 1
 _GROUP = 16_384  # values in a row group of vocabularies.parquet
+_AT_ONCE = 16 * _GROUP  # values of which a table is made
 _TYPED = {"embedding": pl.String, "int_value": pl.Int64, "text_value": pl.String}
 _SCHEMA = _TYPED | {"row": pl.Int32, "count": pl.Int64, "last_seen": pl.Date}
 
@@ -111,24 +113,31 @@ def _described(f: Feature, learned: Learned) -> dict[str, Any]:
 
 def _write_vocabularies(file: Path, vocabularies: dict[str, Vocabulary | Buckets], key: str) -> None:
     """Values of every vocabulary; buckets have none to keep."""
-    frames = []
-    for name, vocabulary in sorted(vocabularies.items()):
-        if isinstance(vocabulary, Buckets):
-            continue
-        text = vocabulary.frame["value"].dtype == pl.String
-        values = vocabulary.frame.rename({"value": "text_value" if text else "int_value"})
-        missing = pl.lit(None, pl.Int64 if text else pl.String).alias("int_value" if text else "text_value")
-        frames.append(values.with_columns(pl.lit(name).alias("embedding"), missing))
-    whole = pl.concat([f.select(*_SCHEMA) for f in frames]) if frames else pl.DataFrame(schema=_SCHEMA)
-    schema = whole.head(0).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
-    write_values(file, whole, with_key(schema, key))
+    schema = pl.DataFrame(schema=_SCHEMA).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
+    parts = (part for name in sorted(vocabularies) for part in _parts(name, vocabularies[name]))
+    write_values(file, parts, with_key(schema, key))
 
 
-def write_values(file: Path, whole: pl.DataFrame, schema: pa.Schema) -> None:
+def _parts(name: str, vocabulary: Vocabulary | Buckets) -> Iterator[pl.DataFrame]:
+    """The entries of one embedding, some row groups at a time."""
+    if isinstance(vocabulary, Buckets):
+        return
+    text = vocabulary.frame["value"].dtype == pl.String
+    missing = pl.lit(None, pl.Int64 if text else pl.String).alias("int_value" if text else "text_value")
+    for part in vocabulary.frame.iter_slices(_AT_ONCE):
+        values = part.rename({"value": "text_value" if text else "int_value"})
+        yield values.with_columns(pl.lit(name).alias("embedding"), missing).select(*_SCHEMA)
+
+
+def write_values(file: Path, parts: Iterable[pl.DataFrame], schema: pa.Schema) -> None:
     """vocabularies.parquet of entries that are sorted by embedding and value: a row group has entries of one embedding,
-    so that a few values are found without the others."""
+    so that a few values are found without the others.
+
+    Args:
+        parts: entries of one embedding each.
+    """
     with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        for part in whole.partition_by("embedding", maintain_order=True):
+        for part in parts:
             table = part.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema)
             writer.write_table(table, row_group_size=_GROUP)
 

@@ -76,9 +76,9 @@ class Vocabulary:
     @cached_property
     def _table(self) -> Range | None:
         """Rows by value, of integers that are close to each other."""
-        known = self.frame.filter(pl.col("value").is_not_null())
-        if known["value"].dtype != pl.Int64:
+        if self.frame["value"].dtype != pl.Int64:
             return None
+        known = self.frame[self.frame["value"].null_count() :]  # null comes first
         return Range.of(known["value"].to_numpy(), known["row"].to_numpy(), 0)
 
     def grow(self, seen: pl.DataFrame, day: dt.date, min_count: int) -> Vocabulary:
@@ -103,7 +103,9 @@ class Vocabulary:
 
 def _row_at(row: pl.Series, at: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     """The rows at these places, 0 at -1."""
-    return np.append(row.to_numpy(), np.int32(0)).take(at)
+    if not len(row):
+        return np.zeros(len(at), np.int32)
+    return np.where(at < 0, np.int32(0), row.to_numpy().take(at, mode="clip"))
 
 
 def added_up(seen: pl.DataFrame) -> pl.DataFrame:

@@ -81,7 +81,7 @@ class Entities:
         """`:id` and all features by name, in the config's order.
 
         Args:
-            joined: as `join` gives them.
+            joined: as `join` gives them, or rows of that one after the other.
             firsts: inline features of the ids in the events, in the order of their first events.
         """
         if inline := [c for c in firsts.columns if c not in joined.columns]:

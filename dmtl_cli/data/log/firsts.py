@@ -55,7 +55,8 @@ class Firsts:
         whole = pl.concat(self._parts)
         if TIME in whole.columns:
             whole = whole.sort(TIME, maintain_order=True)
-        return _compact(whole.unique(ID, keep="first"))
+        whole = whole.sort(ID, maintain_order=True)  # a hash table of all ids takes several times their own memory
+        return _compact(whole.filter((pl.col(ID) != pl.col(ID).shift(1)).fill_null(True)))
 
 
 class Taken:
@@ -81,6 +82,11 @@ class Taken:
             first = pl.DataFrame(columns)[self._at[here] - self._read]
             self._parts.append(first.to_arrow(compat_level=pl.CompatLevel.oldest()))
         self._read += len(block)
+
+    def drain(self) -> pl.DataFrame | None:
+        """What was taken since the last call, in log order; None without any."""
+        taken, self._parts = self._parts, []
+        return frame_of(pa.concat_tables(taken)) if taken else None
 
     def gather(self, ranks: Ranks) -> pl.DataFrame:
         """One row per id, in log order, over the streams of all ranks: columns by feature name."""

@@ -90,7 +90,7 @@ class Numbering:
         times = [time for _, time in self._parts if time is not None]
         time = pl.concat(times) if times else None
         with self._file.open("ab") as file:
-            codes.tofile(file)
+            file.write(codes.view(np.uint8).data)  # numpy's tofile does not say that the disk is full
         self._distinct.add(pl.DataFrame({ID: distinct}), np.zeros(len(distinct), np.int64))
         self._lengths.append(len(codes))
         at = first_places(codes, len(distinct), time)

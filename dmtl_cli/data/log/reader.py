@@ -27,7 +27,7 @@ from dmtl_cli.data.log import invalid, memory, sizes
 from dmtl_cli.data.log.day import FEATURE, ID, TIME, Day, Ints
 from dmtl_cli.data.log.day_files import DayFiles, DayFinder, changed_error
 from dmtl_cli.data.log.entities import Entities
-from dmtl_cli.data.log.firsts import AT, Taken
+from dmtl_cli.data.log.inline import Inline
 from dmtl_cli.data.log.labels import FURTHER
 from dmtl_cli.data.log.numbering import Cursor, Numbering
 from dmtl_cli.data.log.numbering import Rows as Ints32
@@ -197,7 +197,7 @@ class Log:
         spool, tally, repeated, firsts = self._spool(raw, seen, joined, scratch)
         with ThreadPoolExecutor(1, "identify") as thread:
             changed = thread.submit(found.changed, ranks)
-            users, items = (entities.complete(joined[side], firsts[side]) for side, entities in sides.items())
+            users, items = (firsts[side].table(entities, joined.pop(side)) for side, entities in sides.items())
             facts = tally.facts(len(repeated), durations=self.data.events.duration is not None) | facts
         found.check_unchanged(ranks, changed.result())
         return Day(
@@ -226,7 +226,7 @@ class Log:
 
     def _spool(
         self, raw: RawEvents, seen: _Seen, joined: dict[str, pl.DataFrame], scratch: Path
-    ) -> tuple[Spool, Tally, Ints, dict[str, pl.DataFrame]]:
+    ) -> tuple[Spool, Tally, Ints, dict[str, Inline]]:
         """The second pass; `joined` as `Entities.join` gives them.
 
         Returns:
@@ -237,7 +237,8 @@ class Log:
         buckets = -(-seen.rows // (sizes.POOL * sizes.BLOCK))
         tally = Tally(len(joined["user"]), len(joined["item"]))
         inline = raw.schema.inline.items()
-        taken = {side: Taken(joined[side][AT], features, seen.share.start) for side, features in inline}
+        files = {side: scratch / f"{side}s-{raw.day}.first" for side in SIDES}
+        taken = {side: Inline(files[side], joined[side], features, seen.share) for side, features in inline}
         writer = SpoolWriter(scratch / f"events-{raw.day}.arrow", buckets, sizes.BLOCK)
         rows = {side: seen.numberings[side].rows(joined[side][ID]) for side in SIDES}
         for run in _numbered(self._events(raw, seen.share, list(taken.values())), rows, seen.share, raw.day):
@@ -251,9 +252,9 @@ class Log:
         if self.data.events.request:
             repeated = np.sort(np.concatenate(ranks.gather_objects(tally.drop_repeated(spool, ranks))))
         whole = Tally.sum(ranks.gather_objects(tally))
-        return spool, whole, repeated, {side: one.gather(ranks) for side, one in taken.items()}
+        return spool, whole, repeated, {side: one.gather() for side, one in taken.items()}
 
-    def _events(self, raw: RawEvents, share: Share, taken: list[Taken]) -> Iterator[pl.DataFrame]:
+    def _events(self, raw: RawEvents, share: Share, taken: list[Inline]) -> Iterator[pl.DataFrame]:
         """Checked blocks of a share, as `_numbered` wants them; `taken` sees each in the order of the log."""
         e = self.data.events
         own = {"conversion": e.conversion, "weight": e.weight, "request": e.request, TIME: self.timed}

@@ -12,6 +12,10 @@ POOL = 8
 """full record batches that are shuffled together; POOL * BLOCK rows are what a bucket should have"""
 MERGE = 1_000_000
 """values that are collected before they are merged into the distinct ones"""
+HELD = 1 << 20
+"""users or items of a day whose tables are in memory; where there are more, these lie in files"""
+SLICE = 1 << 18
+"""rows of such a table that are made at a time"""
 
 
 def reblocked(frames: Iterator[pl.DataFrame], rows: int, first: int) -> Iterator[pl.DataFrame]:
