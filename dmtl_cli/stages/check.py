@@ -167,6 +167,7 @@ def _sizes(config: Config, day: Day, encoder: Encoder) -> memory.Sizes:
         embeddings=sum(encoder.embedding_rows().values()),
         wide=small.table.dim,
         outputs=len(small.net.first.bias),
+        expert=teacher.expert_hidden_units[0],
         batch=teacher.rows_a_step(rows_per_epoch([day], teacher)),
         scored=config.scores.batch_size,
         scores=len(day) * (1 + config.scores.negatives),

@@ -40,7 +40,8 @@ import runpy, sys
 class Refuse:
     def find_spec(self, name, path=None, target=None):
         top = name.partition(".")[0]
-        if top not in {"numpy", "pyarrow", "onnxruntime"} | sys.stdlib_module_names:
+        known = {"numpy", "pyarrow", "onnxruntime"} | sys.stdlib_module_names
+        if top not in known and not top.startswith("_sysconfigdata"):  # of the standard library, named by platform
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Refuse())
 sys.argv = sys.argv[1:]
