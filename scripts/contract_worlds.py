@@ -233,6 +233,9 @@ CASES: dict[str, list[tuple[str, dict[str, Any]]]] = {
         *_each(
             "taste", "user", [1, 0.5, 2], [True, 0.5, None], [None, NAN, INF], [None], [NAN, "1", 2.0], ["", 1.0, 2.0]
         ),
+        *_each("taste", "user", NAN),
+        *_each("history", "user", NAN),
+        *_each("topics", "user", NAN),
         *_each("taste", "user", [0.1, 1e-46, 16777217], [3.4028235677973366e38, 3.4028235e38, -3.5e38]),
         *_each("history", "user", [], None, [None], [""], ["item-07", "no", None, "item-07", "日本語", E_ACUTE]),
         *_each(
