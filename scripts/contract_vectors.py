@@ -26,6 +26,7 @@ from contract_worlds import CASES, CONFIGS, DAYS, FORGOTTEN, tables_of
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.serving.export import Export
 from dmtl_cli.serving.files import input_names, open_tower
+from dmtl_cli.serving.raw import column
 
 
 def publish(name: str, scratch: Path, out: Path) -> None:
@@ -59,16 +60,18 @@ def answer(export: Export, request: dict[str, Any]) -> dict[str, Any]:
     if "user" in request:
         row = export.users.filter(pl.col("user_id").cast(pl.String) == request["user"])
         frame = row.select(pl.col(c).alias(c.removeprefix("feature.")) for c in row.columns if c.startswith("feature."))
-    else:
-        frame = pl.DataFrame({":row": [0]} | {name: [value] for name, value in request["raw"].items()})
     try:
+        if "user" not in request:
+            raw = request["raw"]
+            named = [column(f, [raw[f.name]]) for f in export.encoder.features_of_side(side) if f.name in raw]
+            frame = pl.DataFrame([pl.Series(":row", [0]), *named])
         encoded = export.encoder.encode(frame, side)
     except UserError:
         return {"error": True}
-    named: dict[str, np.ndarray[Any, Any]] = {"ids": encoded.ids.astype(np.int64), "floats": encoded.floats}
-    named |= {f"sequence_{k}": s.astype(np.int64) for k, s in enumerate(encoded.sequences)}
+    found: dict[str, np.ndarray[Any, Any]] = {"ids": encoded.ids.astype(np.int64), "floats": encoded.floats}
+    found |= {f"sequence_{k}": s.astype(np.int64) for k, s in enumerate(encoded.sequences)}
     layout = export.encoder.layout(side)
-    inputs = {name: named[name] for name in input_names(layout)}
+    inputs = {name: found[name] for name in input_names(layout)}
     tower = open_tower(export.folder, side, layout, export.described["embedding_rows"], None)
     vector = tower.run(None, inputs)[0][0]
     out: dict[str, Any] = {

@@ -1,7 +1,7 @@
 """The two worlds of the frozen exports, and the raw values that their clients are asked about.
 
 `shown` has an exposure block, integer users, items of text, and every kind of feature. `plain` has one block of unit
-vectors, users of text, and items from one end of int64 to the other.
+vectors, users of text, and items from one end of int64 to the other. `coarse` is the same with item vectors of int8.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ BIG = 2**53 + 1  # the first integer that a double does not hold
 LEAST, MOST = -(2**63), 2**63 - 1
 NAN, INF = float("nan"), float("inf")
 E_ACUTE, E_AND_ACUTE = "\u00e9", "e\u0301"  # look the same, are not
+HALF = "\ud800"  # of a surrogate pair: JSON can write it, UTF-8 cannot
 
 _MODELS: dict[str, Any] = {
     "seed": 1,
@@ -106,6 +107,13 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "data": {**_DATA},
         "features": PLAIN,
         "student": {**_STUDENT, "vectors": "unit", "exposure": {"kappa": 0}},
+    },
+    "coarse": {
+        **_MODELS,
+        "data": {**_DATA},
+        "features": PLAIN,
+        "student": {**_STUDENT, "exposure": {"kappa": 0}},
+        "export": {"vectors": "int8", "index": "exact"},
     },
 }
 FORGOTTEN = {"plain": "user-05"}
@@ -212,6 +220,23 @@ CASES: dict[str, list[tuple[str, dict[str, Any]]]] = {
         *_each("device", "user", *_IDS, E_ACUTE, E_AND_ACUTE, "日本語", "😀", " "),
         *_each("cohort", "user", *_IDS, str(LEAST), str(MOST), str(MOST + 1), "unknown"),
         *_each("silent", "user", "a", "", None, 5, 5.5),
+        *(
+            (f"half of a surrogate pair in {n}", {"side": "user", "raw": {n: HALF}})
+            for n in ("user_id", "country", "device")
+        ),
+        *_each("silent", "user", HALF, f"{HALF}a"),
+        *_each("topics", "user", f"a|{HALF}", ["a", HALF], ["a", 5, None]),
+        *_each("lots", "user", [5, "5", 5.0], [True, 5], [None, 5.0, 7], [5.5, 1, 2, 3, 4], [NAN, 7, ""]),
+        *_each(
+            "lots", "user", [1, 2, 3, str(MOST + 1)], [NAN, MOST + 1], [MOST + 1, 1, 2, 3], ["", 5.5], [LEAST * 1.0]
+        ),
+        *_each(
+            "taste", "user", [1, 0.5, 2], [True, 0.5, None], [None, NAN, INF], [None], [NAN, "1", 2.0], ["", 1.0, 2.0]
+        ),
+        *_each("taste", "user", NAN),
+        *_each("history", "user", NAN),
+        *_each("topics", "user", NAN),
+        *_each("taste", "user", [0.1, 1e-46, 16777217], [3.4028235677973366e38, 3.4028235e38, -3.5e38]),
         *_each("history", "user", [], None, [None], [""], ["item-07", "no", None, "item-07", "日本語", E_ACUTE]),
         *_each(
             "history", "user", [f"item-{k:02d}" for k in range(5, 20)], ["item-05"] * 9, "item-05", [E_AND_ACUTE], ""
@@ -274,5 +299,11 @@ CASES: dict[str, list[tuple[str, dict[str, Any]]]] = {
         *_each("watched", "user", [105.0, 105.5], [True], list(range(105, 115))),
         *_each("item_id", "item", str(LEAST), str(MOST), str(BIG), -1, 0, 105, str(BIG - 1)),
         *_each("genre", "item", "a", "x", "", None),
+    ],
+    "coarse": [
+        *((f"a served user, {k}", {"user": str(user_id("coarse", k)), "k": ITEMS}) for k in range(6)),
+        ("more are asked for than are left", {"user": "user-03", "k": 99, "exclude_seen": True}),
+        ("k of those that are left", {"user": "user-04", "k": 7, "exclude_seen": True}),
+        *_each("watched", "user", [105, "106", 107.0, None], ["105", HALF]),
     ],
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 from worlds import DAYS, Project
+
+from dmtl_cli.guess import memory
+from dmtl_cli.guess.memory import Side, Sizes
 
 _BETWEEN = """
 import os, subprocess, sys
@@ -65,3 +69,24 @@ def test_the_memory_of_a_run(tmp_path: Path) -> None:
     code, used = map(int, subprocess.run(started, capture_output=True, check=True).stdout.split())
     assert code == 0
     assert abs(told / (used * 1024 / 1e6) - 1) < 0.2, (told, used)
+
+
+LARGE = Sizes(
+    rows=3_000_000, user=Side(762_611, 27, 8, 1), item=Side(49_839, 7, 7, 0), tables=163_602_836, days=1,
+    embeddings=836_169, wide=50, outputs=68, expert=32, batch=4096, scored=16_384, scores=15_000_000, preference=32,
+    exposure=16, hidden=192, vector=128, threads=1,
+)  # fmt: skip
+"""as `check` found the bench's log of 3 million rows, a million users and lists of 20"""
+
+
+def test_the_memory_that_was_measured_of_a_large_day() -> None:
+    """docs/experiments.md has how: bytes of processes that did one stage each, which takes too long for a test."""
+    begins = memory.IMPORTS + round(memory._day(LARGE) * memory._HELD)
+    for stage, used in ((memory._evaluation, 4.386e9), (memory._teacher, 2.182e9), (memory._dump, 1.594e9)):
+        told = begins + round(stage(LARGE) * memory._HELD)
+        assert abs(told / used - 1) < 0.2, (stage.__name__, told, used)
+    assert abs(memory.peak(LARGE) / 4.386e9 - 1) < 0.2
+    exported = begins + round(memory._export(LARGE) * memory._HELD)
+    assert abs(exported / 3.126e9 - 1) < 0.2, "of a whole run of a chain's first day, which has no evaluation"
+    four = dataclasses.replace(LARGE, threads=4)
+    assert 0 <= memory.peak(four) - memory.peak(LARGE) < 20e6, "a thread has an expert of its own, no more"

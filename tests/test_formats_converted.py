@@ -445,3 +445,60 @@ def test_gc_and_forget_remove_conversions(tmp_path: Path) -> None:
     assert finder(tmp_path).find(FIRST).identities[0]["rows"] == 1, "converted again"
     assert _remove_conversions(ws) > 1000 and not (tmp_path / "ws/converted").exists() and _remove_conversions(ws) == 0
     assert finder(tmp_path).find(FIRST).identities[0]["rows"] == 1
+
+
+# -- what check converts -----------------------------------------------------------------------------------------------
+
+
+def csv_log(tmp_path: Path) -> Project:
+    made = Project.create(tmp_path, tmp_path)
+    data = made.config["data"]
+    for name in ("users", "items"):
+        del data[name]
+    data["format"] = "csv"
+    data["events"] = {"path": "e.csv", "date_column": "d", "click": "click", "duration": "seconds"}
+    made.config["features"] = [{"name": f"{s}_id", "side": s, "kind": "categorical"} for s in ("user", "item")]
+    made.config["workspace"] = str(tmp_path / "not/yet/ws")
+    made.write()
+    (tmp_path / "e.csv").write_text(HEAD + rows(1, 1, 2))
+    return made
+
+
+def test_what_check_converts_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first check of a config makes the workspace's conversion, which all later commands find."""
+    made, place = csv_log(tmp_path), tmp_path / "not/yet/ws"
+    alone = {"e.csv", "config.yaml"}
+    for wrong in ("duration=secs", "date_column=day"):
+        assert made.call("check", "--day", DAYS[0], "--set", f"data.events.{wrong}").code == 65
+        assert {p.name for p in tmp_path.iterdir()} == alone
+    ended = made.call("check", "--day", DAYS[0], "--json")
+    assert ended.code == 0 and ended.json["rows"] == 2
+    assert [p.name for p in place.iterdir()] == ["converted"]
+    assert {p.name for p in tmp_path.iterdir()} == alone | {"not"}
+    files = {p: p.stat().st_mtime_ns for p in (place / "converted").rglob("*") if p.is_file()}
+    assert len(files) == 3, "a stamp, and a file of each day"
+    monkeypatch.setattr(converted, "csv_rows", None)  # whoever converts anew fails
+    again = made.call("check", "--day", DAYS[1], "--json")
+    assert again.code == 0 and again.json["rows"] == 1
+    assert {p: p.stat().st_mtime_ns for p in (place / "converted").rglob("*") if p.is_file()} == files
+
+
+def test_a_conversion_that_cannot_be_kept(tmp_path: Path) -> None:
+    """Another command's is left as it is, and an error leaves nothing."""
+    ws = tmp_path / "ws"
+    with converted.provisional(str(ws)) as place:
+        assert place.parent.parent == tmp_path and place.parent.name.startswith(".ws-check-")
+        place.mkdir()
+        (place / "mine").touch()
+        (ws / "converted").mkdir(parents=True)
+        (ws / "converted/theirs").touch()
+    assert [p.name for p in tmp_path.iterdir()] == ["ws"]
+    assert [p.name for p in (ws / "converted").iterdir()] == ["theirs"]
+    with converted.provisional(str(ws)) as place:
+        assert place == ws / "converted"
+    with pytest.raises(KeyboardInterrupt), converted.provisional(str(tmp_path / "other")) as place:
+        place.mkdir()
+        raise KeyboardInterrupt
+    with converted.provisional(str(tmp_path / "other")):
+        pass
+    assert [p.name for p in tmp_path.iterdir()] == ["ws"], "what converts nothing makes no workspace"

@@ -8,13 +8,15 @@ from dmtl_cli.data.log import sizes
 
 IMPORTS = 560_000_000
 """of a run of next to nothing: Python with torch, Polars, pyarrow, onnx and onnxruntime, and what these allocate"""
-THREAD = 80_000_000
-"""sums of gradients that each further thread has of its own: docs/performance.md"""
 KEPT = 1 << 29
 """bytes of the day's items that a scoring teacher keeps"""
 _FLOAT, _ID, _ROW = 4, 4, 60  # bytes of a number, of an encoded id, of an event in the spool
 _SORTED = 2_000_000  # score rows that are sorted at a time
 _TOWER = 65_536  # rows of a tower at a time
+_LEARNED = 1 << 18  # rows that the regression learns at once
+_CELL = 80  # bytes of each of their features: slot and value, squared and compact, as they are sorted and learned
+_RATED = 300  # bytes of a row that an evaluation measures
+_SHOWN = 4_096  # users whose vectors an export makes
 _HELD = 1.1  # what an allocator holds of what was given back
 
 
@@ -51,6 +53,8 @@ class Sizes:
     """columns of the teacher's table"""
     outputs: int
     """of the teacher's first layer, for each user and each item"""
+    expert: int
+    """those of one expert"""
     batch: int
     """rows of a step"""
     scored: int
@@ -72,7 +76,7 @@ class Sizes:
 def peak(s: Sizes) -> int:
     """Bytes that a process which runs a day takes at most: the largest stage, above what every stage has."""
     largest = max(_teacher(s), _dump(s), _evaluation(s), _student(s), _export(s))
-    return IMPORTS + (s.threads - 1) * THREAD + round((_day(s) + largest) * _HELD)
+    return IMPORTS + round((_day(s) + largest) * _HELD)
 
 
 def _day(s: Sizes) -> int:
@@ -87,8 +91,15 @@ def _table(s: Sizes, columns: int) -> int:
 
 
 def _teacher(s: Sizes) -> int:
-    step = s.batch * s.outputs * _FLOAT * 4
-    return _table(s, s.wide) + step + (s.days - 1) * _day(s)
+    """A step, in which each thread has an expert of its own; after it the regression, beside the trained table."""
+    step = s.batch * s.outputs * _FLOAT * 4 + s.threads * 2 * s.batch * s.expert * _FLOAT
+    return _table(s, s.wide) + max(step, _regression(s)) + (s.days - 1) * _day(s)
+
+
+def _regression(s: Sizes) -> int:
+    """A batch of rows as the cells of its users and items."""
+    rows = min(s.rows, _LEARNED)
+    return sum(min(rows, side.rows) * (side.places + side.floats) for side in (s.user, s.item)) * _CELL
 
 
 def _scorer(s: Sizes) -> int:
@@ -105,10 +116,11 @@ def _dump(s: Sizes) -> int:
 
 
 def _evaluation(s: Sizes) -> int:
-    """Two teachers, of which each scores the whole catalogue, beside the student's vectors of all users and items."""
+    """Two teachers, of which each scores the whole catalogue, beside the student's vectors of all users and items as
+    they are made, put in their places, and with another kappa; and what each model says of each row, with its order."""
     items = s.item.rows * s.outputs * _FLOAT
     teachers = 2 * s.embeddings * s.wide * _FLOAT + (3 * items if items <= KEPT else items)
-    return teachers + (s.user.rows + s.item.rows) * s.vector * _FLOAT * 2
+    return teachers + (s.user.rows + s.item.rows) * s.vector * _FLOAT * 3 + s.rows * _RATED
 
 
 def _student(s: Sizes) -> int:
@@ -118,10 +130,11 @@ def _student(s: Sizes) -> int:
 
 
 def _export(s: Sizes) -> int:
-    """The student, its towers' copies, a tower as it is written (a message, and its bytes), and a block of vectors."""
+    """The student, its towers' copies, a tower as it is written (a message, and its bytes), a block of vectors, and the
+    users' table as it is joined and sorted."""
     served = s.embeddings * (s.preference + s.exposure) * _FLOAT
-    vectors = (s.user.rows + s.item.rows) * s.vector * _FLOAT * 2
-    return 2 * served + 3 * served // 2 + vectors + max(_block(s, side) for side in (s.user, s.item))
+    vectors = (min(s.user.rows, _SHOWN) + s.item.rows) * s.vector * _FLOAT * 2
+    return 2 * served + 3 * served // 2 + vectors + 2 * s.tables + max(_block(s, side) for side in (s.user, s.item))
 
 
 def _block(s: Sizes, side: Side) -> int:

@@ -18,6 +18,7 @@ from dmtl_cli.config.errors import UserError, did_you_mean
 from dmtl_cli.serving.attributes import Attributes
 from dmtl_cli.serving.export import Export, raw_features
 from dmtl_cli.serving.places import Places
+from dmtl_cli.serving.raw import column
 from dmtl_cli.serving.requests import Recommend, Row, Vectors
 from dmtl_cli.serving.search import Floats, Ints, Pairs
 
@@ -150,20 +151,18 @@ class Answers:
 
     def _of_values(self, rows: list[Row], side: str, stored: pl.DataFrame | None = None) -> Floats:
         """Vectors of raw values as they were sent; what is not named is null, or as `stored` [1] says."""
-        names = [f.name for f in self.export.encoder.features_of_side(side)]
+        features = self.export.encoder.features_of_side(side)
+        names = [f.name for f in features]
         if unknown := sorted({name for row in rows for name in row} - {*names}):
             near = did_you_mean(unknown[0], names)
             raise Refused(400, f"no feature {unknown[0]!r} of {side}s{near}; expected some of {', '.join(names)}")
-        columns = []
-        for name in names:
-            if stored is not None and name not in rows[0]:
-                columns.append(stored[name])
-                continue
-            try:
-                columns.append(pl.Series(name, [row.get(name) for row in rows], strict=True))
-            except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError):
-                raise Refused(400, f"feature {name}: expected values of one type that fits int64 or double") from None
         try:
+            columns = [
+                stored[f.name]
+                if stored is not None and f.name not in rows[0]
+                else column(f, [r.get(f.name) for r in rows])
+                for f in features
+            ]
             return self.export.vectors(pl.DataFrame(columns), side)
         except UserError as e:
             raise Refused(400, _said(e)) from None
@@ -177,7 +176,10 @@ def _some(frame: pl.DataFrame, rows: Ints) -> pl.DataFrame:
 def _ids(ids: list[str], kind: Any, where: str) -> pl.Series:
     """Ids, given as text, in the type of the log; null where an int64 cannot be so large. Raises Refused 400."""
     if kind == pl.String:
-        return pl.Series(ids, dtype=pl.String)
+        try:
+            return pl.Series(ids, dtype=pl.String)
+        except UnicodeEncodeError:
+            raise Refused(400, f"{where}: text with half of a surrogate pair, which UTF-8 cannot write") from None
     wrong = next((text for text in ids if not (text.isascii() and text.removeprefix("-").isdigit())), None)
     if wrong is not None:
         raise Refused(400, f"{where}: expected integers as text, got {wrong[:40]!r}")

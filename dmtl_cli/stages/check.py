@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from dmtl_cli.config.schema import Config
 from dmtl_cli.data.days import columns, joined
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Layout
-from dmtl_cli.data.log.converted import conversions
+from dmtl_cli.data.log.converted import provisional
 from dmtl_cli.data.log.day import FEATURE, TIME, Day
 from dmtl_cli.data.log.day_files import SUCCESS
 from dmtl_cli.data.log.invalid import in_words, reasons
@@ -52,8 +51,7 @@ def check(config: Config, day: dt.date, *, planned: bool = False) -> dict[str, A
         UserError: what training would raise.
     """
     refuse_unexportable(config)
-    with tempfile.TemporaryDirectory(prefix="dmtl-check-") as scratch:
-        place = conversions(config.workspace if os.access(config.workspace, os.W_OK) else scratch)
+    with tempfile.TemporaryDirectory(prefix="dmtl-check-") as scratch, provisional(config.workspace) as place:
         given = columns(config.features)
         log = Log(config.data, given, timed=True, max_memory=config.max_memory, converted=place)
         known = _profile(config, day)
@@ -169,6 +167,7 @@ def _sizes(config: Config, day: Day, encoder: Encoder) -> memory.Sizes:
         embeddings=sum(encoder.embedding_rows().values()),
         wide=small.table.dim,
         outputs=len(small.net.first.bias),
+        expert=teacher.expert_hidden_units[0],
         batch=teacher.rows_a_step(rows_per_epoch([day], teacher)),
         scored=config.scores.batch_size,
         scores=len(day) * (1 + config.scores.negatives),

@@ -23,6 +23,7 @@ function asId(value, isText) {
   }
   if (typeof value === 'bigint') value = String(value)
   if (typeof value !== 'string') throw new Refused(`no id: ${value}`)
+  if (!value.isWellFormed()) throw new Refused('half of a surrogate pair')
   if (isText) return value
   if (!/^[+-]?[0-9]+$/.test(value)) return null
   const number = BigInt(value.replace(/^\+/, ''))
@@ -117,7 +118,10 @@ async function opened(root) {
     about: JSON.parse(readFileSync(`${folder}/features.json`, 'utf8')),
     vocabularies,
     towers: { user: await tower('user'), item: await tower('item') },
-    items: await table('item_vectors'),
+    items: (await table('item_vectors')).map(({ item_id, vector, scale = 1 }) => ({
+      item_id,
+      vector: Array.from(vector, (x) => Math.fround(x * scale)),
+    })),
     users: new Map((await table('users')).map((user) => [String(user.user_id), user])),
   }
 }

@@ -42,7 +42,7 @@ def encode(features, vocabularies, raw):
             inputs[name] = ([r for r in (row_of(f, x, vocabularies) for x in v) if r][-size:] + [0] * size)[:size]
         elif f["kind"] == "vector":
             x = np.array([0.0 if e is None else e + 0.0 for e in ([0] * f["dim"] if v in (None, []) else v)])
-            floats.extend(np.where(abs(x.reshape(f["dim"])) <= np.finfo(np.float32).max, x, 0))
+            floats.extend(np.where(abs(x.reshape(f["dim"])) < 2.0**128 - 2.0**103, x, 0))
         else:
             x = float(v) if v is not None and abs(v) < np.inf else np.nan
             x = np.sign(x) * np.log1p(abs(x)) if f.get("transform") == "log1p" else x
@@ -50,8 +50,7 @@ def encode(features, vocabularies, raw):
                 ids.append(1 + sum(edge <= x for edge in f["edges"]) if x == x and "edges" in f else 0)
             else:
                 floats.append(np.nan_to_num(np.clip((x - f["mean"]) / f["std"], -10, 10)) if "mean" in f else 0)
-    inputs |= {"ids": ids, "floats": np.array(floats, np.float32)}
-    return {n: np.array([x]) for n, x in inputs.items() if len(x)}
+    return {n: np.array([x]) for n, x in (inputs | {"ids": ids, "floats": np.float32(floats)}).items() if len(x)}
 
 
 def main(root):
@@ -62,7 +61,7 @@ def main(root):
     for row, v in [(r, v) for r in rows for v in (r["int_value"], r["text_value"]) if v is not None]:
         vocabularies.setdefault(row["embedding"], (isinstance(v, str), {}))[1][v] = row["row"]
     towers = {side: onnxruntime.InferenceSession(folder / f"{side}_tower.onnx") for side in ("user", "item")}
-    ids, vectors = [item["item_id"] for item in items], np.array([item["vector"] for item in items])
+    vectors = np.array([np.float32(i["vector"]) * np.float32(i.get("scale", 1)) for i in items], float)
     for line in sys.stdin:
         asked = json.loads(line, object_hook=lambda d: float(d["float"]) if "float" in d else d)
         side, user = asked.get("side", "user"), next((u for u in users if str(u["user_id"]) == asked.get("user")), {})
@@ -71,8 +70,9 @@ def main(root):
             inputs = encode([f for f in about["features"] if f["side"] == side], vocabularies, raw)
             vector = towers[side].run(None, inputs)[0][0]
             dots, seen = (vectors * vector).sum(1).astype(np.float32), asked.get("exclude_seen") and user["seen_items"]
-            best = [k for k in np.argsort(-dots, kind="stable") if ids[k] not in (seen or [])][: asked.get("k", 0)]
-            top = [{"item_id": str(ids[k]), "score": about["scale"] * float(dots[k]) + about["bias"]} for k in best]
+            left = [k for k in np.argsort(-dots, kind="stable") if items[k]["item_id"] not in (seen or [])]
+            scored = ((items[k]["item_id"], float(dots[k])) for k in left[: asked.get("k", 0)])
+            top = [{"item_id": str(i), "score": about["scale"] * dot + about["bias"]} for i, dot in scored]
             print(json.dumps({n: x[0].tolist() for n, x in inputs.items()} | {"vector": vector.tolist(), "items": top}))
         except (KeyError, TypeError, ValueError):
             print('{"error": true}')

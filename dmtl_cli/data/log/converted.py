@@ -18,6 +18,7 @@ import filecmp
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -46,6 +47,28 @@ _ALL = "all"
 def conversions(workspace: str) -> Path:
     """Where a workspace, and those of its comparisons, have what is converted."""
     return Path(workspace) / FOLDER
+
+
+@contextlib.contextmanager
+def provisional(workspace: str) -> Iterator[Path]:
+    """Where one who may be wrong, and makes no workspace then, has what it converts.
+
+    That is the workspace's own folder, or, while there is no workspace, a hidden one above it that moves there when the
+    block ends without an error and is gone otherwise. Where nothing can be written it is kept nowhere.
+    """
+    root, place = Path(workspace), conversions(workspace)
+    if root.exists() and os.access(root, os.W_OK):
+        yield place
+        return
+    above = next(folder for folder in root.absolute().parents if folder.is_dir())
+    beside = above if not root.exists() and os.access(above, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix=f".{root.name}-check-", dir=beside) as scratch:
+        made = Path(scratch) / FOLDER
+        yield made
+        if beside and made.is_dir():
+            with contextlib.suppress(OSError):  # another command converts there by now
+                make_dirs(root)
+                made.rename(place)
 
 
 class Source(Protocol):

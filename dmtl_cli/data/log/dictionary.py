@@ -78,7 +78,7 @@ def places(known: pl.Series, asked: pl.Series) -> Rows:
     order = asked.arg_sort().to_numpy()  # in their order, what is searched next is near
     some = asked.gather(order)
     found = known.search_sorted(some).clip(upper_bound=len(known) - 1)
-    return _unsorted(np.where((known.gather(found) == some).to_numpy(), found.to_numpy(), -1), order)
+    return _unsorted(np.where((known.gather(found) == some).to_numpy(), found.to_numpy().astype(np.int64), -1), order)
 
 
 def _places_of_integers(known: Ints, asked: Ints) -> Rows:

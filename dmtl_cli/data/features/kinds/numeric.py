@@ -66,7 +66,7 @@ class Numeric(Kind):
         numbers = measured["edges"] if self.feature.is_bucketed else [measured["mean"], measured["std"]]
         if not all(isinstance(x, int | float) and math.isfinite(x) for x in numbers):
             raise ValueError(f"feature {self.feature.name}: expected finite numbers, got {numbers}")
-        if numbers != sorted(numbers) if self.feature.is_bucketed else measured["std"] <= 0:
+        if not numbers or numbers != sorted(numbers) if self.feature.is_bucketed else measured["std"] <= 0:
             raise ValueError(f"feature {self.feature.name}: expected edges in order, or a std above 0, got {numbers}")
 
     def own_rows(self, learned: Learned) -> int | None:
