@@ -18,6 +18,7 @@ from test_gates_inputs import a_config, a_log, change, manifest, rejected
 from worlds import DAYS, Project
 
 from dmtl_cli.evaluate import metrics
+from dmtl_cli.nn import gates
 from dmtl_cli.nn.gates import not_finite
 from dmtl_cli.nn.learner import Learner
 from dmtl_cli.scores.calibration import Calibration
@@ -249,3 +250,19 @@ def test_a_file_with_nan_is_refused_whatever_is_forced(
         ended = project.stage("train-teacher", 3, *force, gates__quality=False)
         assert ended.code == 80 and "teacher.not_finite is 1, expected 0" in ended.err, ended.err
     assert "teacher.not_finite" in rejected(project, "teacher", 3)
+
+
+@pytest.mark.parametrize("rows", [2, 1 << 20], ids=["part by part", "at once"])
+def test_what_is_not_finite_is_counted_and_the_first_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    monkeypatch.setattr(gates, "_ROWS", rows)
+    table, scalar, empty = torch.ones(7, 3), torch.tensor(1.0), torch.ones(0, 3)
+    save_file({"empty": empty, "scalar": scalar, "table": table}, tmp_path / "model.safetensors")
+    assert not_finite(tmp_path, "teacher").value == 0
+    table[5, 1], table[6, 2] = torch.nan, torch.inf
+    save_file({"empty": empty, "scalar": scalar, "table": table}, tmp_path / "model.safetensors")
+    found = not_finite(tmp_path, "teacher")
+    assert found.value == 2 and "model.safetensors: table[5, 1]" in found.hint
+    save_file({"scalar": scalar * torch.nan}, tmp_path / "model.safetensors")
+    assert not_finite(tmp_path, "teacher").value == 1

@@ -70,11 +70,12 @@ def not_finite(folder: Path, name: str) -> Measure:
         with decoding(file), safe_open(file, "pt") as stored:
             for key in sorted(stored.keys()):
                 part = stored.get_slice(key)
-                for start in range(0, max(1, *part.get_shape()[:1]), _ROWS):
-                    bad = ~(part[start : start + _ROWS] if part.get_shape() else stored.get_tensor(key)).isfinite()
+                shape = part.get_shape()
+                for start in range(0, shape[0], _ROWS) if shape else [0]:
+                    bad = ~(part[start : start + _ROWS] if shape else stored.get_tensor(key)).isfinite()
                     if bad.any():
                         broken += int(bad.sum())
                         at = bad.nonzero()[0].tolist()
-                        at[:1] = [start + at[0]] if at else []
+                        at = [start + at[0], *at[1:]] if at else at
                         first = first or f"{file.name}: {key}{at}: training diverged: {_RATE}"
     return exactly(f"{name}.not_finite", broken, 0, first)
