@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from worlds import DAYS, Project
 
+from dmtl_cli.data.log import sizes
 from dmtl_cli.guess import memory
 from dmtl_cli.guess.memory import Side, Sizes
 
@@ -72,7 +73,7 @@ def test_the_memory_of_a_run(tmp_path: Path) -> None:
 
 
 LARGE = Sizes(
-    rows=3_000_000, user=Side(762_611, 27, 8, 1), item=Side(49_839, 7, 7, 0), tables=163_602_836, days=1,
+    rows=3_000_000, user=Side(762_611, 27, 8, 1, 160_802_836), item=Side(49_839, 7, 7, 0, 2_800_000), days=1,
     embeddings=836_169, wide=50, outputs=68, expert=32, batch=4096, scored=16_384, scores=15_000_000, preference=32,
     exposure=16, hidden=192, vector=128, threads=1,
 )  # fmt: skip
@@ -90,3 +91,5 @@ def test_the_memory_that_was_measured_of_a_large_day() -> None:
     assert abs(exported / 3.126e9 - 1) < 0.2, "of a whole run of a chain's first day, which has no evaluation"
     four = dataclasses.replace(LARGE, threads=4)
     assert 0 <= memory.peak(four) - memory.peak(LARGE) < 20e6, "a thread has an expert of its own, no more"
+    many = dataclasses.replace(LARGE, user=dataclasses.replace(LARGE.user, rows=sizes.HELD + 1))
+    assert memory._day(many) < memory._day(LARGE) / 2, "such a side lies in mapped files"

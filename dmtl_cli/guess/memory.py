@@ -30,10 +30,15 @@ class Side:
     columns: int
     """vectors that a tower's input is made of: one a feature"""
     floats: int
+    table: int
+    """bytes of the raw table"""
 
     @property
-    def numbers(self) -> int:
-        return self.rows * (self.places + self.floats)
+    def held(self) -> int:
+        """Bytes of memory: the raw table as it is made of parts, and once as numbers that are put together; those of a
+        larger side lie in mapped files."""
+        numbers = self.rows * (self.places + self.floats)
+        return 2 * self.table + 2 * numbers * _ID if self.rows <= sizes.HELD else 0
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,6 @@ class Sizes:
     rows: int
     user: Side
     item: Side
-    tables: int
-    """bytes of the raw tables of users and items"""
     days: int
     """that the chain's first teacher learns"""
     embeddings: int
@@ -82,7 +85,7 @@ def peak(s: Sizes) -> int:
 def _day(s: Sizes) -> int:
     """A day as it is read, and its users and items as numbers."""
     pool = min(s.rows, sizes.POOL * sizes.BLOCK) * _ROW * 3
-    return 2 * s.tables + 2 * (s.user.numbers + s.item.numbers) * _ID + pool
+    return s.user.held + s.item.held + pool
 
 
 def _table(s: Sizes, columns: int) -> int:
@@ -134,7 +137,13 @@ def _export(s: Sizes) -> int:
     users' table as it is joined and sorted."""
     served = s.embeddings * (s.preference + s.exposure) * _FLOAT
     vectors = (min(s.user.rows, _SHOWN) + s.item.rows) * s.vector * _FLOAT * 2
-    return 2 * served + 3 * served // 2 + vectors + 2 * s.tables + max(_block(s, side) for side in (s.user, s.item))
+    return (
+        2 * served
+        + 3 * served // 2
+        + vectors
+        + 2 * (s.user.table + s.item.table)
+        + max(_block(s, side) for side in (s.user, s.item))
+    )
 
 
 def _block(s: Sizes, side: Side) -> int:

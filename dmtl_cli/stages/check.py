@@ -160,9 +160,8 @@ def _sizes(config: Config, day: Day, encoder: Encoder) -> memory.Sizes:
     blocks = 2 if student.exposure.kappa else 1
     return memory.Sizes(
         rows=len(day),
-        user=_side(len(day.users), encoder.layout("user")),
-        item=_side(len(day.items), encoder.layout("item")),
-        tables=int(day.users.estimated_size() + day.items.estimated_size()),
+        user=_side(day.users, encoder.layout("user")),
+        item=_side(day.items, encoder.layout("item")),
         days=teacher.window_days,
         embeddings=sum(encoder.embedding_rows().values()),
         wide=small.table.dim,
@@ -180,9 +179,10 @@ def _sizes(config: Config, day: Day, encoder: Encoder) -> memory.Sizes:
     )
 
 
-def _side(rows: int, layout: Layout) -> memory.Side:
+def _side(table: pl.DataFrame, layout: Layout) -> memory.Side:
     places = len(layout.ids) + sum(length for _, length in layout.sequences)
-    return memory.Side(rows, places, len(layout.ids) + len(layout.sequences), layout.floats)
+    columns, size = len(layout.ids) + len(layout.sequences), int(table.estimated_size())
+    return memory.Side(len(table), places, columns, layout.floats, size)
 
 
 def _small(rows: dict[str, int], dim: int) -> EmbeddingTable:
