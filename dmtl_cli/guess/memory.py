@@ -137,13 +137,8 @@ def _export(s: Sizes) -> int:
     users' table as it is joined and sorted."""
     served = s.embeddings * (s.preference + s.exposure) * _FLOAT
     vectors = (min(s.user.rows, _SHOWN) + s.item.rows) * s.vector * _FLOAT * 2
-    return (
-        2 * served
-        + 3 * served // 2
-        + vectors
-        + 2 * (s.user.table + s.item.table)
-        + max(_block(s, side) for side in (s.user, s.item))
-    )
+    tables = 2 * (s.user.table + s.item.table)
+    return 2 * served + 3 * served // 2 + vectors + tables + max(_block(s, side) for side in (s.user, s.item))
 
 
 def _block(s: Sizes, side: Side) -> int:
