@@ -17,6 +17,7 @@ from dmtl_cli.config.data import Csv
 from dmtl_cli.data.log.source import Store
 from dmtl_cli.data.log.text_rows import csv_rows
 from dmtl_cli.data.log.types import lists
+from dmtl_cli.guess import samples
 from dmtl_cli.guess.samples import dialect, has_lone_quotes
 
 ROWS, ITEMS = 2_000, 120
@@ -77,7 +78,11 @@ def test_lists_in_text_are_read_as_lists(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "good", "bad"),
     [
-        ("list<text>", ['["a", null]', "['it''s']", "[]"], ["a", '["a"', "[1]", '{"a": 1}', '"a"', "[" * 9999]),
+        (
+            "list<text>",
+            ['["a", null]', "['it\\'s']", "[]"],
+            ["a", "['it''s']", '["a"', "[1]", '{"a": 1}', '"a"', "[" * 9999],
+        ),
         (
             "list<int64>",
             ["[1, -2]", "[ ]", f"[{2**63 - 1}]", "[1 -2\n 3]"],
@@ -186,3 +191,35 @@ def test_a_dump_is_read_row_by_row(tmp_path: Path, separator: str) -> None:
     options = Csv(separator=separator, quote_char=None)
     read = pl.concat([rows.frame for rows in csv_rows(file, options, lambda frame, _: frame)])
     assert [read.columns, *map(list, read.iter_rows())] == cells
+
+
+def test_texts_of_a_numpy_array_stay_apart() -> None:
+    """As pandas writes one: Python itself would join neighbours."""
+    texts = ["['a' 'b']", "['a' 'b', 'c']", "['it\\'s'\n \"x, y\"]", "['a' None]", "['a''b']", "['a' b]", "[nan 'a']"]
+    found = lists(pl.Series(texts), "list<text>").to_list()
+    assert found == [["a", "b"], ["a", "b", "c"], ["it's", "x, y"], ["a", None], None, None, None]
+
+
+def test_half_a_surrogate_pair_is_no_text() -> None:
+    assert lists(pl.Series(['["\\ud800x"]', '["\\ud83d\\ude00"]']), "list<text>").to_list() == [None, ["\U0001f600"]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "expected"),
+    [
+        ("list<int64>", [[1.0, 2.0], [1.5, 2.9], None, [], [None, 3.0]], [[1, 2], None, None, [], [None, 3]]),
+        ("list<int64>", [[True]], [None]),
+        ("list<float64>", [[1, 2], [None]], [[1.0, 2.0], [None]]),
+        ("list<text>", [["a"], [None]], [["a"], [None]]),
+        ("list<int64>", [["1", "2"], ["x"]], [[1, 2], None]),
+    ],
+)
+def test_lists_of_another_type_lose_no_value(kind: Any, given: list[Any], expected: list[Any]) -> None:
+    assert lists(pl.Series(given), kind).to_list() == expected
+
+
+def test_a_list_that_is_empty_for_long_is_guessed() -> None:
+    """Histories of a log's first rows are empty, and whole numbers may come before others."""
+    for first, then, kind in (("[]", "[1, 2]", pl.Int64), ("[1]", "[0.5]", pl.Float64)):
+        found = samples._typed(pl.Series([first] * 3_000 + [then]))
+        assert found.dtype == pl.List(kind), (first, then)

@@ -12,8 +12,9 @@ from torch import Tensor
 from dmtl_cli.nn.kernels import mixture as by_hand
 from dmtl_cli.nn.kernels import products
 from dmtl_cli.nn.layers import FirstInput
+from dmtl_cli.teacher.networks import mmoe, network
 from dmtl_cli.teacher.networks.mmoe import MMoE
-from dmtl_cli.teacher.networks.network import Network
+from dmtl_cli.teacher.networks.network import Network, dropped_experts
 
 USERS, ITEMS, R = 5, 7, 3
 
@@ -140,18 +141,19 @@ def test_bfloat16_is_close_and_sums_in_float32() -> None:
 
 
 def test_a_dropped_expert_has_no_part_and_no_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside plain autograd with the same experts dropped."""
     net = a_network(gate_dropout=0.5).double()
     first = an_input(net, 40)
     torch.manual_seed(5)
-    logits, gates = net(first)
-    assert 0.2 < float((gates == 0).double().mean()) < 0.6
-    torch.manual_seed(5)
-    _, plain = Network.of_parts(net, net.first.parts(first))
-    net.eval()
-    kept = net(first)[1]
-    again = torch.where(gates > 0, kept, 0)
-    torch.testing.assert_close(gates, again / again.sum(2, keepdim=True), rtol=1e-12, atol=0)
-    assert not torch.equal(logits, net(first)[0]) and plain.shape == gates.shape
+    dropped = dropped_experts(torch.empty(40, 2, 3), 0.5)
+    assert 0.2 < float(dropped.double().mean()) < 0.6
+    for module in (mmoe, network):
+        monkeypatch.setattr(module, "dropped_experts", lambda like, dropout: dropped)
+    ours, plain = (results(net, first, plain=plain) for plain in (False, True))
+    assert torch.equal(ours[1] == 0, dropped)
+    for a, b in zip(ours, plain, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+    assert not torch.equal(ours[0], net.eval()(first)[0])
 
 
 def test_a_graph_has_its_own_activations_once() -> None:

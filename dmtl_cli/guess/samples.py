@@ -141,7 +141,7 @@ def has_lone_quotes(file: File, separator: str) -> bool:
     """
     sign = separator.encode()
     s = re.escape(sign)
-    odd = re.compile(rb'(?:^|%b)"(?:[^"\n]|"")*+(?:\n|"[^"%b\r\n])' % (s, s), re.MULTILINE)
+    odd = re.compile(rb'(?:^|%b)"(?:[^"\n]|"")*+(?:\n|" *+[^" %b\r\n])' % (s, s), re.MULTILINE)
     each, lone = 0, False
     for text in _whole_lines(file):
         rows = text.strip(b"\r\n")
@@ -204,10 +204,12 @@ def _as_lists(values: pl.Series) -> pl.Series | None:
     known = values.drop_nulls()
     if not (known.str.starts_with("[") & known.str.ends_with("]")).all():
         return None
+    full = known.filter(~known.is_in(["[]"]))  # the first rows of a log have empty histories
     for kind in LISTS:
-        if not lists(known.head(_FEW), kind).null_count():
+        if len(full) and not lists(full.head(_FEW), kind).null_count():
             found = lists(values, kind)
-            return found if found.null_count() == values.null_count() and (found.list.len() > 0).any() else None
+            if found.null_count() == values.null_count() and (found.list.len() > 0).any():
+                return found
     return None
 
 

@@ -191,7 +191,9 @@ def _late(config: Config, log: Log, day: Day, schema: Schema) -> Iterator[str]:
         table: SideTable | None = getattr(config.data, name)
         if table is None or not table.is_daily:
             continue
-        fix = f"set data.{name}.lag_days: {table.lag_days + 1}, and a day reads the table of the day before"
+        lag = table.lag_days + 1
+        before = "the day before" if lag == 1 else f"{lag} days before"
+        fix = f"set data.{name}.lag_days: {lag}, and a day reads the table of {before}"
         if (found := _last_written(schema.sides[side], day)) is not None:
             column, at, gone = found
             seen = f"the table of {name} has times up to {snapshots.said(at)}, after {gone:.0%} of the day's events"

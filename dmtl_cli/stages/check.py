@@ -220,7 +220,8 @@ def _values_after_the_first(log: Log, day: Day) -> tuple[dict[str, int], dict[st
         rows = {side: day.rows_of(block[side], side) for side in {side for side, _ in inline}}
         for side, f in inline:
             first, value = tables[side][f.name].gather(rows[side]), block[FEATURE + f.source]
-            changing[f.name][rows[side][first.ne_missing(value).to_numpy()]] = True
+            if side == "item":
+                changing[f.name][rows[side][first.ne_missing(value).to_numpy()]] = True
             late[f.name][rows[side][(first.is_null() & value.is_not_null()).to_numpy()]] = True
     of_items = {f.name for side, f in inline if side == "item"}
     several = {name: int(ids.sum()) for name, ids in changing.items() if name in of_items}

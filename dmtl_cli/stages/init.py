@@ -254,7 +254,12 @@ def _link(draft: Path, out: Path) -> None:
         raise
     except OSError:  # a file system without links: it appears at once, and is filled
         with out.open("x", encoding="utf-8") as new:
-            new.write(draft.read_text(encoding="utf-8"))
+            try:
+                new.write(draft.read_text(encoding="utf-8"))
+                new.flush()
+            except OSError:
+                out.unlink(missing_ok=True)
+                raise
 
 
 def _exists(out: Path) -> UserError:

@@ -16,6 +16,32 @@ KINDS: dict[str, tuple[str, ...]] = {
     "optimizers": ("_fused_adam_",),
 }
 """operators of aten by kind; all others are `element by element`"""
+VIEWS = frozenset(
+    [
+        "as_strided",
+        "detach",
+        "empty",
+        "empty_like",
+        "empty_strided",
+        "expand",
+        "new_empty",
+        "permute",
+        "reshape",
+        "resize_",
+        "select",
+        "set_",
+        "slice",
+        "split",
+        "squeeze",
+        "t",
+        "to",
+        "transpose",
+        "unsqueeze",
+        "view",
+        "_to_copy",
+    ]
+)
+"""operators that compute nothing"""
 OTHERS, PYTHON = "element by element", "Python, autograd, calls"
 
 
@@ -32,8 +58,9 @@ def by_kind(step: Callable[[Any], None], batches: Iterable[Any]) -> dict[str, fl
             step(batch)
     found: dict[str, float] = {}
     for event in profiler.key_averages():
-        name = event.key.removeprefix("aten::")
-        is_operator = "::" in event.key
-        kind = kind_of.get(name, OTHERS) if is_operator else PYTHON
+        space, _, name = event.key.rpartition("::")
+        kind = kind_of.get(event.key, kind_of.get(name, OTHERS))
+        if space not in ("aten", "mkldnn") or name in VIEWS:
+            kind = PYTHON
         found[kind] = found.get(kind, 0.0) + event.self_cpu_time_total / 1e3 / len(batches)
     return dict(sorted(found.items(), key=lambda x: -x[1]))

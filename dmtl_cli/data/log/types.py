@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -132,10 +133,11 @@ def iso_times(values: pl.Series) -> pl.Series:
 
 
 def lists(values: pl.Series, kind: Type) -> pl.Series:
-    """Texts that are JSON arrays, or Python lists, as lists of a type; null where one is not. Lists as they are."""
+    """Texts that are JSON arrays, or lists as Python or numpy write them, or lists of another type, as lists of a type;
+    null where a text is none, or a value is not of the type."""
     inner, known = LISTS[kind]
     if values.dtype != pl.String:
-        return values.cast(pl.List(inner))
+        return _cast(values, inner)
     texts = values.drop_nulls().unique(maintain_order=True)
     found = pl.Series("list", [_list(text, known) for text in texts], dtype=pl.List(inner))
     return (
@@ -145,26 +147,52 @@ def lists(values: pl.Series, kind: Type) -> pl.Series:
     )
 
 
+def _cast(values: pl.Series, inner: pl.DataType) -> pl.Series:
+    """Lists of any type as those of another, null where one would lose a value; numbers are no booleans."""
+    x = pl.element()
+    cast = x.cast(inner, strict=False)
+    lost = cast.is_null()
+    if inner == pl.Int64:  # a float may have decimals
+        lost |= cast.cast(pl.Float64) != x.cast(pl.Float64, strict=False)
+    if values.dtype == pl.List(pl.Boolean) and inner != pl.String:
+        lost = x.is_not_null()
+    bad = values.list.eval(x.is_not_null() & lost.fill_null(True)).list.any()
+    as_lists = values.cast(pl.List(inner), strict=False)
+    return pl.select(pl.when(bad).then(None).otherwise(as_lists).alias(values.name)).to_series()
+
+
 def _list(text: str, known: tuple[type, ...]) -> list[Any] | None:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
-        found = _as_pandas_writes(text.strip(), known)
+        found = _as_python_writes(text.strip(), known)
     if not isinstance(found, list) or not all(x is None or type(x) in known for x in found):
+        return None
+    try:
+        "".join(x for x in found if isinstance(x, str)).encode()
+    except UnicodeEncodeError:  # half a surrogate pair is no text
         return None
     return found if all(abs(x) < 2**63 for x in found if type(x) is int) else None
 
 
-def _as_pandas_writes(text: str, known: tuple[type, ...]) -> Any:
-    """A Python list, or the numbers of a numpy array, which have no commas; None where it is neither."""
+def _as_python_writes(text: str, known: tuple[type, ...]) -> Any:
+    """A Python list or a numpy array, as pandas writes them; an array has no commas. None where it is neither."""
     if text[:1] != "[" or text[-1:] != "]":
         return None
     with suppress(ValueError, SyntaxError, MemoryError, RecursionError), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what Python thinks of an escape is nothing that a log could mend
-        return ast.literal_eval(text)
+        if str not in known:
+            return ast.literal_eval(text)
+        if _TEXTS.fullmatch(text):  # Python itself would join texts without a comma between them
+            return [ast.literal_eval(x) for x in re.findall(_TEXT, text, re.DOTALL)]
+        return None
     with suppress(ValueError):
-        return None if str in known else [known[0](number) for number in text[1:-1].split()]
+        return [known[0](number) for number in text[1:-1].split()]
     return None
+
+
+_TEXT = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|None"""
+_TEXTS = re.compile(rf"\[\s*(?:(?:{_TEXT})(?:\s*,\s*|\s+|(?=\])))*\]", re.DOTALL)
 
 
 _CASTS: dict[Type, Callable[[pl.Series], pl.Series]] = {

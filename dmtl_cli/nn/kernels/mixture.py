@@ -49,7 +49,7 @@ def mixture(
         dropped: [B, T, E] bool, the experts that each gate drops.
 
     Returns:
-        h [T, B, H] and g [B, T, E], float32, which takes no gradient.
+        h [T, B, H], of the type of the layers, and g [B, T, E], float32, which takes no gradient.
 
     Raises:
         RuntimeError: backward runs twice.
