@@ -16,31 +16,10 @@ KINDS: dict[str, tuple[str, ...]] = {
     "optimizers": ("_fused_adam_",),
 }
 """operators of aten by kind; all others are `element by element`"""
-VIEWS = frozenset(
-    [
-        "as_strided",
-        "detach",
-        "empty",
-        "empty_like",
-        "empty_strided",
-        "expand",
-        "new_empty",
-        "permute",
-        "reshape",
-        "resize_",
-        "select",
-        "set_",
-        "slice",
-        "split",
-        "squeeze",
-        "t",
-        "to",
-        "transpose",
-        "unsqueeze",
-        "view",
-        "_to_copy",
-    ]
-)
+VIEWS = (
+    "as_strided", "detach", "empty", "empty_like", "empty_strided", "expand", "new_empty", "permute", "reshape", "resize_",
+    "select", "set_", "slice", "split", "squeeze", "t", "to", "transpose", "unsqueeze", "view", "_to_copy",
+)  # fmt: skip
 """operators that compute nothing"""
 OTHERS, PYTHON = "element by element", "Python, autograd, calls"
 
