@@ -17,8 +17,8 @@ KINDS: dict[str, tuple[str, ...]] = {
 }
 """operators of aten by kind; all others are `element by element`"""
 VIEWS = (
-    "as_strided", "detach", "empty", "empty_like", "empty_strided", "expand", "new_empty", "permute", "reshape", "resize_",
-    "select", "set_", "slice", "split", "squeeze", "t", "to", "transpose", "unsqueeze", "view", "_to_copy",
+    "as_strided", "detach", "empty", "empty_like", "empty_strided", "expand", "new_empty", "permute", "reshape",
+    "resize_", "select", "set_", "slice", "split", "squeeze", "t", "to", "transpose", "unsqueeze", "view", "_to_copy",
 )  # fmt: skip
 """operators that compute nothing"""
 OTHERS, PYTHON = "element by element", "Python, autograd, calls"
