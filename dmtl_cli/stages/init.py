@@ -19,8 +19,9 @@ from dmtl_cli.guess.inputs import Side, inputs_of
 from dmtl_cli.guess.layout import Table, complete_day, tables
 from dmtl_cli.guess.partial import partial_columns
 from dmtl_cli.guess.roles import Guess, Roles
+from dmtl_cli.guess.samples import CSV, JSON
 from dmtl_cli.guess.values import local_days
-from dmtl_cli.guess.warnings import warnings
+from dmtl_cli.guess.warnings import null_ids, warnings
 from dmtl_cli.guess.whole import read_whole
 from dmtl_cli.guess.words import count
 from dmtl_cli.guess.writing import Log, path_of, written, zone_of
@@ -108,8 +109,12 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
 def _warnings(events: Table, roles: Roles) -> list[str]:
     if roles.user is None or roles.item is None or roles.behaviour is not None:
         return []
-    users, items = (events.frame[g.column].drop_nulls().n_unique() for g in (roles.user, roles.item))
-    return warnings(roles.user.column, users, items, len(events.frame), roles.click.column if roles.click else None)
+    ids = [(g.column, events.frame[g.column].drop_nulls().value_counts()) for g in (roles.user, roles.item)]
+    users, items = (len(counts) for _, counts in ids)
+    click = roles.click.column if roles.click else None
+    text = events.files.form in (CSV, JSON)
+    words = [line for c, counts in ids for line in null_ids(c, counts[c], counts["count"], text=text)]
+    return [*warnings(roles.user.column, users, items, len(events.frame), click), *words]
 
 
 def _refuse_given(given: Mapping[str, str], events: Table, roles: Roles) -> None:

@@ -1,0 +1,100 @@
+"""What `init` and `check` say of values that are not what they seem: words for none, prices as text, names in other
+scripts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import unseen
+from initiated import features, made
+from worlds import dmtl
+
+from dmtl_cli.guess.samples import typed, without_nulls
+
+
+def frame(**more: Any) -> pl.DataFrame:
+    x = unseen.drawn(0)
+    seen = {"user_id": "user", "item_id": "item", "ts": "at", "clicked": "click", "watch_seconds": "seconds"}
+    return pl.DataFrame({name: x[key] for name, key in seen.items()} | more)
+
+
+def parquet(rows: pl.DataFrame, home: Path) -> None:
+    unseen.by_day(home / "events", rows, unseen.drawn(0))
+
+
+def lines(rows: pl.DataFrame, home: Path) -> None:
+    """JSON lines, a file a day, each value as Python has it."""
+    for (day,), part in rows.with_columns(pl.Series(":d", unseen.days_of(unseen.drawn(0)))).group_by(":d"):
+        text = "".join(json.dumps(row) + "\n" for row in part.drop(":d").rows(named=True))
+        (home / f"log_{day}.json").write_text(text)
+
+
+# -- words for none ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("day", [True, False], ids=["a file a day", "one file"])
+def test_null_as_a_word_of_json_is_no_user(tmp_path: Path, day: bool) -> None:
+    user = ["NULL" if u % 5 == 0 else f"u{u}" for u in unseen.drawn(0)["user"]]
+    write = frame(brand=["-", "b1", "b2", "b3"] * 300, country=["TR", "NA", "DE"] * 400)
+    write = write.with_columns(user_id=pl.Series(user))
+
+    def one(home: Path) -> None:
+        write.write_ndjson(home / "log.json")
+
+    ended, raw, text = made(tmp_path, (lambda home: lines(write, home)) if day else one)
+    assert ended.code == 0 and raw["data"]["null_values"] == ["-", "NULL"], ended.err
+    assert raw["data"]["events"]["invalid_rows"] == "drop" and "NULL" not in text.split("user:")[1].split("item:")[0]
+    assert "--user NULL" not in ended.out and features(raw)["country"]["kind"] == "categorical"
+    said = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", "2026-03-02", "--json").json
+    assert said["left_out"]["user"] == sum(
+        d == "2026-03-02" and u == "NULL" for d, u in zip(unseen.days_of(unseen.drawn(0)), user, strict=True)
+    )
+    assert next(f for f in said["features"] if f["name"] == "brand")["unknown_share"] == pytest.approx(0.25, abs=0.2)
+
+
+def test_words_for_none_stand_beside_others() -> None:
+    rows = pl.DataFrame({
+        "id": ["007", "N/A", "8", "9"], "number": ["1", "2", "-", ""], "sign": ["+", "-", "+", "-"],
+        "list": ["[1]", "[2, 3]", "null", "[]"], "none": ["None", "a", "b", "c"],
+    })  # fmt: skip
+    out, found = without_nulls(rows)
+    assert found == ("", "-", "N/A", "None", "null")
+    assert out["id"].to_list() == ["007", None, "8", "9"] and out["number"].to_list() == [1, 2, None, None]
+    assert out["sign"].to_list() == rows["sign"].to_list(), "a sign is a value where nothing else is"
+    assert out["list"].to_list() == ["[1]", "[2, 3]", None, "[]"] and out["none"].null_count() == 1
+    assert typed(rows)["sign"].null_count() == 0
+    same = rows.select("sign")
+    assert without_nulls(same)[0].equals(same) and without_nulls(same)[1] == ()
+
+
+def test_a_word_for_none_in_parquet_is_told(tmp_path: Path) -> None:
+    user = ["NULL" if u % 5 == 0 else f"u{u}" for u in unseen.drawn(0)["user"]]
+    ended, _, text = made(tmp_path, lambda home: parquet(frame().with_columns(user_id=pl.Series(user)), home))
+    fix = (
+        "is an id: if it means none, write null in its place; data.events.invalid_rows: drop leaves rows without an id"
+    )
+    assert f"WARNING: user_id: 'NULL', in {user.count('NULL'):,} rows, {fix} out" in ended.out
+    assert f"# WARNING: user_id: 'NULL', in {user.count('NULL'):,} rows, {fix} out" in text
+    said = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", "2026-03-02", "--json").json["warnings"]
+    assert sum(f"rows, {fix}" in line for line in said) == 1
+
+
+def test_check_names_the_key_for_json(tmp_path: Path) -> None:
+    user = ["NULL" if u % 5 == 0 else f"u{u}" for u in unseen.drawn(0)["user"]]
+    made(tmp_path, lambda home: lines(frame().with_columns(user_id=pl.Series(user)), home))
+    config = tmp_path / "mine.yaml"
+    config.write_text("".join(x for x in config.read_text().splitlines(True) if not x.startswith("  null_values")))
+    ended = dmtl("check", "--config", config, "--day", "2026-03-02")
+    assert ended.code == 0 and "is an id: if it means none, name it in data.null_values;" in ended.out
+
+
+def test_null_values_need_text(tmp_path: Path) -> None:
+    made(tmp_path, lambda home: parquet(frame(), home))
+    config = tmp_path / "mine.yaml"
+    config.write_text(config.read_text().replace("data:\n", "data:\n  null_values: ['NULL']\n"))
+    ended = dmtl("check", "--config", config, "--day", "2026-03-02")
+    assert ended.code == 78 and "null_values has no effect: no table is of format csv or json" in ended.err
