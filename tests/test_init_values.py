@@ -4,6 +4,7 @@ scripts."""
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -98,3 +99,42 @@ def test_null_values_need_text(tmp_path: Path) -> None:
     config.write_text(config.read_text().replace("data:\n", "data:\n  null_values: ['NULL']\n"))
     ended = dmtl("check", "--config", config, "--day", "2026-03-02")
     assert ended.code == 78 and "null_values has no effect: no table is of format csv or json" in ended.err
+
+
+# -- lists of items ----------------------------------------------------------------------------------------------------
+
+
+def requests(home: Path) -> pl.DataFrame:
+    """A row a request, with what it showed and what was clicked of it."""
+    x = unseen.drawn(0)
+    rows = frame(request_id=x["request"]).with_columns(pl.format("v{}", "item_id").alias("item_id"))
+    one = rows.group_by("request_id", "user_id", maintain_order=True).agg(
+        pl.col("ts").first(), shown="item_id", clicked=pl.col("item_id").filter(pl.col("clicked") == 1)
+    )
+    unseen.by_day(home / "events", one, {"at": one["ts"].to_numpy()})
+    return one
+
+
+def test_a_list_of_items_a_request(tmp_path: Path) -> None:
+    written: list[pl.DataFrame] = []
+    ended, raw, text = made(tmp_path, lambda home: written.append(requests(home)))
+    line = re.search(
+        r"one row an item shown is needed, shown has lists of 10: explode it, in polars (log.*), and init again",
+        ended.err,
+    )
+    assert ended.code == 78 and line is not None and "item" not in raw["data"]["events"], ended.err
+    assert line[0] in text and ended.err.count("\n") == 1
+    out = eval(line[1], {"pl": pl, "log": written[0]})
+    assert len(out) == unseen.ROWS and out["shown"].dtype == pl.String
+    assert out["click"].sum() >= unseen.drawn(0)["click"].sum(), "an item shown twice is clicked twice"
+    named = dmtl("init", tmp_path / "log", "-o", tmp_path / "other.yaml", "--item", "shown")
+    assert named.code == 2 and f"--item: {line[0]}" in named.err
+
+
+def test_lists_of_few_codes_are_no_items(tmp_path: Path) -> None:
+    x = unseen.drawn(0)
+    write = frame(tags=[["a", "b"], ["c"]] * 600, score=[[0.5]] * 1200).drop("item_id")
+    ended, _, _ = made(tmp_path, lambda home: parquet(write, home))
+    assert ended.code == 78 and "one row an item" not in ended.err
+    named = dmtl("init", tmp_path / "log", "-o", tmp_path / "other.yaml", "--item", "score")
+    assert named.code == 2 and "expected a column of ids, score is List(Float64), such as [0.5]" in named.err

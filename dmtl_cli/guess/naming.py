@@ -8,9 +8,9 @@ from collections.abc import Set
 
 from dmtl_cli.guess import words
 
-_WHOLE = str.maketrans(
-    {"ß": "ss", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "ı": "i", "đ": "d", "Đ": "D", "æ": "ae", "œ": "oe"}
-)
+_WHOLE = str.maketrans({
+    "ß": "ss", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "ı": "i", "đ": "d", "Đ": "D", "æ": "ae", "œ": "oe",
+})  # fmt: skip
 """letters that are no letter and a mark"""
 
 
