@@ -14,7 +14,9 @@ import unseen
 from initiated import features, made
 from worlds import dmtl
 
+from dmtl_cli.guess.naming import feature_name
 from dmtl_cli.guess.samples import typed, without_nulls
+from dmtl_cli.guess.values import with_units
 
 
 @pytest.fixture(autouse=True)
@@ -141,3 +143,65 @@ def test_lists_of_few_codes_are_no_items(tmp_path: Path) -> None:
     assert ended.code == 78 and "one row an item" not in ended.err
     named = dmtl("init", tmp_path / "log", "-o", tmp_path / "other.yaml", "--item", "score")
     assert named.code == 2 and "expected a column of ids, score is List(Float64), such as [0.5]" in named.err
+
+
+@pytest.mark.parametrize("name", ["tags", "shown"])
+def test_tags_of_an_item_without_a_name_are_not_what_was_shown(tmp_path: Path, name: str) -> None:
+    x = unseen.drawn(0)
+    tags = {name: [[f"t{i}", f"t{i + 1}"] for i in x["item"]]}
+    write = frame(matter=x["item"] + 7_000, seen=[[f"t{k % 50}", f"t{k % 31}"] for k in range(1200)], **tags)
+    ended, _, _ = made(tmp_path, lambda home: parquet(write.drop("item_id"), home))
+    assert ended.code == 78 and "name the column of the item's id" in ended.err, ended.err
+
+
+# -- numbers with a unit -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "form", ["€ {}.62", "${}", "1.{:03d},50 kr", "{},99 €", "EUR {}.00", "{} kg", "{}kg", "1 {:03d},00 zł", "{}.5%"]
+)
+def test_numbers_with_a_unit_are_told(tmp_path: Path, form: str) -> None:
+    price = [form.format(int(i) + 100) for i in unseen.drawn(0)["item"]]
+    ended, raw, text = made(tmp_path, lambda home: parquet(frame(price=price, sale=price[::-1]), home))
+    said = f"40 texts such as {price[-1]!r}"
+    assert ended.code == 0 and features(raw)["price"] == {"name": "price", "side": "item", "kind": "categorical"}
+    told = [x for x in text.splitlines() if "name: price" in x or "name: sale" in x]
+    assert len(told) == 2 and all("look like numbers with a unit and are read as text" in x for x in told), told
+    found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", "2026-03-02", "--json").json["suggestions"]
+    found = [x for x in found if "write the number alone and set kind: numeric" in x]
+    assert [x.partition(":")[0] for x in found] == ["price", "sale"] and said.split("such")[0] in found[0]
+
+
+@pytest.mark.parametrize(
+    "form", ["b{}", "cat-{}", "{}.3.2", "Pixel {}", "{}", "K{:04d}", "{}a", "{} by Abba and others"]
+)
+def test_codes_are_no_numbers_with_a_unit(form: str) -> None:
+    assert with_units(pl.Series("c", [form.format(k) for k in range(100)])) is None
+    assert with_units(pl.Series("c", ["1 kg", "500 g"] * 100)) is None, "two classes"
+
+
+# -- names in other scripts --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("column", "name"),
+    [
+        ("posição", "posicao"),
+        ("Größe", "Grosse"),
+        ("şehir", "sehir"),
+        ("位置", "context_feature"),
+        ("prix (€)", "prix____"),
+    ],
+)
+def test_a_name_in_another_alphabet(column: str, name: str) -> None:
+    assert feature_name(column, "context", {"user_id"}) == name
+
+
+def test_names_stay_apart(tmp_path: Path) -> None:
+    x = unseen.drawn(0)
+    own = {"posição": x["position"], "posicao": 9 - x["position"], "usuário": x["user"]}
+    write = frame(**own).drop("user_id")
+    ended, raw, _ = made(tmp_path, lambda home: parquet(write, home), "--user", "usuário")
+    found = {f.get("column", f["name"]): f["name"] for f in raw["features"] if "profile" not in f}
+    assert ended.code == 0 and found["posição"] == "posicao" and found["posicao"] == "context_posicao", ended.err
+    assert len({f["name"] for f in raw["features"]}) == len(raw["features"])

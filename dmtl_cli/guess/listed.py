@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import polars as pl
 
-from dmtl_cli.guess.values import FEW, mean, within
+from dmtl_cli.guess import words
+from dmtl_cli.guess.values import FEW, is_constant, mean, within
 
 NEEDED = "one row an item shown is needed"
 """begins what is said of lists"""
 _CLICKED = 0.95  # of the values of a list are of the list of what was shown
+
+
+_SHOWN = (
+    "(shown|displayed|exposed|impressed|impressions|served|recommended|recs|candidates|slate|items|products|videos"
+    "|articles|movies)"
+)
+
+
+def may_be_shown(frame: pl.DataFrame, ids: Sequence[str]) -> pl.DataFrame:
+    """The columns of a log without an item, of which lists may be what was shown: lists that are the same in all rows
+    of an id are its tags, and where there is such an id, a list is what was shown by its name alone.
+
+    Args:
+        ids: columns that may be the item.
+    """
+    lists = [c for c, kind in frame.schema.items() if isinstance(kind, pl.List)]
+    own = {c for c in lists if any(is_constant(frame, key, c) for key in ids)}
+    unnamed = {c for c in lists if ids and not words.says(c, _SHOWN)}
+    return frame.drop(own | unnamed)
 
 
 def one_row_an_item(frame: pl.DataFrame, column: str | None = None) -> str | None:

@@ -23,7 +23,7 @@ def feature_name(column: str, side: str, taken: Set[str]) -> str:
     bare = words.bare(column)
     parts = unicodedata.normalize("NFKD", bare.translate(_WHOLE))
     letters = "".join(c for c in parts if not unicodedata.combining(c))
-    if not letters.isascii():
+    if any(c.isalpha() and not c.isascii() for c in letters):
         return f"{side}_id" if not taken else f"{side}_feature"
     name = re.sub(r"[^A-Za-z0-9_]", "_", letters)
     return name if re.match(r"[A-Za-z_]", name) else f"_{name}"

@@ -22,7 +22,7 @@ from dmtl_cli.guess import words
 from dmtl_cli.guess.columns import may_be_ids
 from dmtl_cli.guess.inputs import Input, Inputs
 from dmtl_cli.guess.layout import Table
-from dmtl_cli.guess.listed import one_row_an_item
+from dmtl_cli.guess.listed import may_be_shown, one_row_an_item
 from dmtl_cli.guess.naming import feature_name, unique
 from dmtl_cli.guess.repairs import invalid_rows, unknown_clicks
 from dmtl_cli.guess.roles import Guess, Roles
@@ -269,9 +269,10 @@ def _role(log: Log, role: str, todo: str) -> str:
     guess = getattr(log.roles, role)
     if guess is not None:
         return _line(log, role, guess)
-    if role == "item" and (lists := one_row_an_item(log.events.frame)) is not None:
-        return f"# {role}: COLUMN  # {EDIT}: {_comment(lists)}"
     columns, left = log.events.frame.columns, candidates(log)
+    shown = one_row_an_item(may_be_shown(log.events.frame, left)) if role == "item" else None
+    if shown is not None:
+        return f"# {role}: COLUMN  # {EDIT}: {_comment(shown)}"
     if left:
         return f"# {role}: COLUMN  # {EDIT}: {todo}, or give init --{role} COLUMN: {_comment(_few(left))}"
     return f"# {role}: COLUMN  # {EDIT}: {todo}; no column is named like one: {_comment(_few(columns))}"
