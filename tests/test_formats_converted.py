@@ -357,7 +357,7 @@ def test_a_damaged_archive(tmp_path: Path) -> None:
 def test_a_missing_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     for kind in ("delta", "iceberg"):
-        refused(finder(tmp_path, kind), 78, rf"pip install 'dmtl\[{kind}\]'")
+        refused(finder(tmp_path, kind), 78, rf"pip install -e '\.\[{kind}\]'")
 
 
 def test_tables_that_are_not_there(tmp_path: Path) -> None:
