@@ -52,6 +52,8 @@ class Log:
     warnings: list[str]
     marked: bool = False
     """whether the folder of each day up to it has a `SUCCESS`"""
+    sides: frozenset[str] = frozenset()
+    """side tables of which each day's folder has one"""
 
 
 @dataclass
@@ -105,6 +107,7 @@ def _data(log: Log) -> list[str]:
         if (side := log.inputs.sides.get(name)) is not None:
             place = ", ".join([*_place(side.table, log.events), f"key: {_scalar(side.key.column)}"])
             lag = ", lag_days: 1" if side.late else ""
+            lag += f", success_file: {SUCCESS}" if name in log.sides else ""
             read = ", so day D reads that of D-1 (lag_days: 0 if it is a table of the morning)" if side.late else ""
             why = "; ".join(filter(None, (side.key.why, side.caveat))) + read
             lines.append(f"{name}: {{{place}{lag}}}  # {_comment(why)}")

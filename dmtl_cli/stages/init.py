@@ -106,7 +106,9 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     newest = complete_day(days.items())
     marked = [d for d in sorted(days)[-NEWEST:] if newest and d <= newest and found.is_marked(events.files, d)]
     day = marked[-1] if marked else newest
-    return Log(found.root, events, roles, inputs, days, day, _warnings(events, roles), bool(marked))
+    told = _warnings(events, roles)
+    sides = frozenset(n for n, side in inputs.sides.items() if day and found.is_marked(side.table.files, day))
+    return Log(found.root, events, roles, inputs, days, day, told, bool(marked), sides)
 
 
 def _warnings(events: Table, roles: Roles) -> list[str]:
