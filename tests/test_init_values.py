@@ -166,7 +166,9 @@ def test_numbers_with_a_unit_are_told(tmp_path: Path, form: str) -> None:
     said = f"40 texts such as {price[-1]!r}"
     assert ended.code == 0 and features(raw)["price"] == {"name": "price", "side": "item", "kind": "categorical"}
     told = [x for x in text.splitlines() if "name: price" in x or "name: sale" in x]
-    assert len(told) == 2 and all("look like numbers with a unit and are read as text" in x for x in told), told
+    assert len(told) == 2 and all(
+        "are read as text, each a class of its own: write the number alone" in x for x in told
+    ), told
     found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", "2026-03-02", "--json").json["suggestions"]
     found = [x for x in found if "write the number alone and set kind: numeric" in x]
     assert [x.partition(":")[0] for x in found] == ["price", "sale"] and said.split("such")[0] in found[0]

@@ -267,7 +267,11 @@ def _kind(c: str, s: pl.Series, items: pl.Series | None) -> tuple[str, dict[str,
         return _of_lists(s, items)
     if s.dtype == pl.String:
         if (measured := with_units(known)) is not None:
-            return "categorical", {}, f"{measured}, hardly one twice: write the number alone where it is to be one"
+            return (
+                "categorical",
+                {},
+                f"{measured}, each a class of its own: write the number alone for a numeric feature",
+            )
         if (separator := _separator(c, known)) is not None:
             pieces = known.str.split(separator)
             kind, options, why = _of_lists(pieces, items)
