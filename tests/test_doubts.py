@@ -44,6 +44,10 @@ def test_few_steps(rows: int, said: str) -> None:
     assert not said or line.endswith(": lower teacher.batch_size, or learn more days")
 
 
+def test_the_smallest_batch_is_not_to_be_lowered() -> None:
+    assert few_steps("teacher", 64 * 63, 64, "learn more days") == ["an epoch is 63 steps of 64 rows: learn more days"]
+
+
 def test_held_out_far_from_learned() -> None:
     n = 1000
     label = np.arange(n) % 2 == 0

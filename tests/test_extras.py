@@ -26,6 +26,7 @@ def test_a_library_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError) as raised:
         extras.require("faiss", "export.index: hnsw")
     assert raised.value.code == Exit.CONFIG and raised.value.line() == (
-        "dmtl: error: export.index: hnsw needs faiss, which is not installed; pip install 'dmtl[index]'"
+        "dmtl: error: export.index: hnsw needs faiss, which is not installed; "
+        "in dmtl's clone, pip install -e '.[index]'"
     )
     assert extras.install("os") == ""

@@ -357,7 +357,7 @@ def test_a_damaged_archive(tmp_path: Path) -> None:
 def test_a_missing_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     for kind in ("delta", "iceberg"):
-        refused(finder(tmp_path, kind), 78, rf"pip install 'dmtl\[{kind}\]'")
+        refused(finder(tmp_path, kind), 78, rf"pip install -e '\.\[{kind}\]'")
 
 
 def test_tables_that_are_not_there(tmp_path: Path) -> None:
@@ -502,3 +502,26 @@ def test_a_conversion_that_cannot_be_kept(tmp_path: Path) -> None:
     with converted.provisional(str(tmp_path / "other")):
         pass
     assert [p.name for p in tmp_path.iterdir()] == ["ws"], "what converts nothing makes no workspace"
+
+
+@pytest.mark.parametrize("kind", ["csv", "json"])
+def test_null_values_of_all_text(tmp_path: Path, kind: str) -> None:
+    """In text and numbers alike, of a CSV beside its own words; another list converts again, none is as it was."""
+    texts = {"user_id": ["u", "NULL"], "item_id": ["-", "i"], "d": ["2026-01-01"] * 2, "click": ["1", "0"]}
+    write(pl.DataFrame(texts | {"seconds": ["NULL", "1.5"]}), tmp_path, "e", kind)
+    types = {"seconds": "float64", "click": "bool"}
+    more = (
+        {"csv": Csv(null_values=("-",)), "null_values": ("NULL",)} if kind == "csv" else {"null_values": ("NULL", "-")}
+    )
+    found = finder(tmp_path, kind, types=types, **more)
+    assert table(found).select("user_id", "item_id", "seconds").rows() == [("u", None, None), (None, "i", 1.5)]
+    before = found._converted.data.model_dump()  # type: ignore[union-attr]
+    assert (
+        before["null_values"]
+        and "null_values"
+        not in found._converted.data.model_copy(  # type: ignore[union-attr]
+            update={"null_values": ()}
+        ).model_dump()
+    )
+    plain = {k: v for k, v in types.items() if k != "seconds"} | {"seconds": "text"}
+    assert table(finder(tmp_path, kind, types=plain))["user_id"].to_list() == ["u", "NULL"]

@@ -245,3 +245,21 @@ def test_finished_days_are_marked(tmp_path: Path, marks: int, day: str) -> None:
     assert (raw["data"]["events"].get("success_file") == "_SUCCESS") == (marks > 0)
     assert f"--day {day}" in ended.out and ended.code == (0 if marks else 66), "a day without a mark is being written"
     assert "set data.events.success_file" not in ended.out
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_marked_side_table_is_written_so(tmp_path: Path, marked: bool) -> None:
+    def write(home: Path) -> None:
+        hourly(home, 3)
+        for d in range(3):
+            folder = home / f"items/{DAY + dt.timedelta(d)}"
+            folder.mkdir(parents=True)
+            items = sorted({int(row["item_id"]) for row in rows(200, 3 * d).to_dicts()})
+            body = "".join(json.dumps({"item_id": i, "kind": i % 3}) + "\n" for i in items)
+            (folder / "part-0.json.gz").write_bytes(gzip.compress(body.encode()))
+            if marked or d:
+                (folder / "_SUCCESS").touch()
+
+    ended, raw, _ = made(tmp_path, write)
+    assert raw["data"]["items"].get("success_file") == ("_SUCCESS" if marked else None)
+    assert ended.code == 0 and ("set data.items.success_file" in ended.out) == (not marked), ended.out + ended.err

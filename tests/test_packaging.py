@@ -78,7 +78,7 @@ def test_without_torch_what_trains_says_so_in_a_line(fresh: Project) -> None:
     config = ("--config", str(fresh.home / "config.yaml"))
     for command in ("train-teacher", "run"):
         ended = without_torch(command, *config, "--day", str(DAYS[0]))
-        said = "dmtl: error: torch is not installed; pip install 'dmtl[train]'\n"
+        said = "dmtl: error: torch is not installed; in dmtl's clone, pip install -e '.[train]'\n"
         assert (ended.returncode, ended.stderr) == (69, said), command
 
 

@@ -315,7 +315,7 @@ def test_errors_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(writing, "library", library.library)
     monkeypatch.setattr("dmtl_cli.config.extras.has", lambda _: False)
     ended = chain.project.call("report")
-    assert ended.code == 69 and "pip install 'dmtl[report]'" in ended.err
+    assert ended.code == 69 and "pip install -e '.[report]'" in ended.err
 
 
 def test_a_report_that_fails_fails_no_day(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

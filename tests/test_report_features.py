@@ -16,8 +16,8 @@ from worlds import BASE, DAYS, Project
 from dmtl_cli.config.reading import load_config
 from dmtl_cli.data.log.day import ID
 from dmtl_cli.report import library
-from dmtl_cli.report.day import cost
-from dmtl_cli.report.facts import Facts, gather
+from dmtl_cli.report.day import _quality_tiles, cost
+from dmtl_cli.report.facts import Facts, Numbers, gather
 from dmtl_cli.report.features import Drift, drifts, psi
 from dmtl_cli.report.page import render
 from dmtl_cli.report.writing import _sections
@@ -225,3 +225,12 @@ def test_days_of_other_edges_are_not_compared(project: Project) -> None:
     before[0]["features"]["price"]["edges"][0] -= 1
     by_name = {d.name: d for d in drifts(dataclasses.replace(facts, curves_before=before))}
     assert not by_name["price"].then and by_name["price"].psi is None and by_name["weight"].then
+
+
+def test_the_headline_has_the_best_list() -> None:
+    found = {"student": 0.3, "read_popularity": 0.1, "popularity": 0.2, "exposure_rate": 0.4}
+    named = {f"evaluation:{name}.read.recall@50": value for name, value in found.items()}
+    (tile,) = _quality_tiles(Numbers(dt.date(2026, 1, 2), named, {}, {}))
+    assert any("exposure rate" in line and ".4" in line for line in tile.beside) and tile.state == "note"
+    (tile,) = _quality_tiles(Numbers(dt.date(2026, 1, 2), {k: v for k, v in named.items() if "rate" not in k}, {}, {}))
+    assert tile.state == "good"

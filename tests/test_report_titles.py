@@ -65,5 +65,5 @@ def test_titles_of_a_table_of_any_format_and_layout(tmp_path: Path, path: str) -
     run = SimpleNamespace(inputs=log.inputs(dt.date(2026, 1, 1)))
     assert "no column" in _named_by(config, None) and "title" in _named_by(config, "title")
     bare = config.model_copy(update={"data": config.data.model_copy(update={"items": None})})
-    assert "neither a table of items" in _named_by(bare, None)
+    assert "no text feature of items is a title" in _named_by(bare, None)
     assert _titles(config, run, {7, 9}) == ("title", {7: "The third man"})  # type: ignore[arg-type]

@@ -101,4 +101,4 @@ def test_what_it_cannot_start_with(home: Path, tmp_path: Path, monkeypatch: pyte
     assert dmtl("serve", home, "--port", 65536).code == 2
     monkeypatch.setitem(sys.modules, "fastapi", None)
     extra = dmtl("serve", home)
-    assert extra.code == 69 and "pip install 'dmtl[serve]'" in extra.err
+    assert extra.code == 69 and "pip install -e '.[serve]'" in extra.err

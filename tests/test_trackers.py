@@ -158,7 +158,10 @@ def test_a_missing_library_is_one_line(project: Project, monkeypatch: pytest.Mon
     real = __import__("importlib.util").util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "mlflow" else real(name))
     ended = project.call("run", "--day", DAYS[1])
-    assert ended.code == 78 and "needs mlflow, which is not installed; pip install 'dmtl[mlflow]'" in ended.err
+    assert (
+        ended.code == 78
+        and "needs mlflow, which is not installed; in dmtl's clone, pip install -e '.[mlflow]'" in ended.err
+    )
 
 
 def test_a_tracker_is_no_part_of_a_key(project: Project) -> None:

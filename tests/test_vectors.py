@@ -92,12 +92,12 @@ def test_auto_is_exact_below_many_items(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(kept, "has", lambda _: False)
     monkeypatch.setattr(Settings, "index_of", lambda self, items: "hnsw")
     found = kept.write_index(tmp_path, Settings(), users, items, items)
-    assert not list(tmp_path.iterdir()) and "dmtl[index]" in found.warnings[0]
+    assert not list(tmp_path.iterdir()) and ".[index]" in found.warnings[0]
     monkeypatch.setattr("dmtl_cli.config.extras.has", lambda _: False)
     Settings().refuse_without_faiss()
     with pytest.raises(UserError, match=r"export\.index: hnsw needs faiss") as e:
         Settings(index="hnsw").refuse_without_faiss()
-    assert e.value.code == Exit.CONFIG and "dmtl[index]" in e.value.hint
+    assert e.value.code == Exit.CONFIG and ".[index]" in e.value.hint
 
 
 # -- lookups -----------------------------------------------------------------------------------------------------------

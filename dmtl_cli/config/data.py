@@ -225,6 +225,8 @@ class Data(Section):
     both also compressed (.gz, .zst); `delta` and `iceberg`: tables, of which the newest version is read (extras). What
     is not Parquet is converted into workspace/converted/"""
     csv: Csv = Csv()
+    null_values: tuple[str, ...] = ()
+    """texts of csv and json that stand for null, in every column: NULL, "-" (of csv beside data.csv.null_values)"""
     types: dict[Column, Type] = Field(default={})
     """of columns in csv and json: text, int64, float64, bool, date or datetime (ISO 8601, UTC where it names no
     zone); list<text>, list<int64> or list<float64> of a text that is a JSON array (or a Python list or numpy array, as
@@ -253,7 +255,7 @@ class Data(Section):
 
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _without_new(self, dump(self), ("format", "csv", "types"))
+        return _without_new(self, dump(self), ("format", "csv", "null_values", "types"))
 
     def format_of(self, table: Table) -> Format:
         return table.format or self.format
@@ -263,7 +265,8 @@ class Data(Section):
         """No option is given that no table's format takes, and a Delta or Iceberg table has its day in a column."""
         tables = {n: t for n in ("events", "users", "items") if (t := getattr(self, n)) is not None}
         formats = {name: self.format_of(table) for name, table in tables.items()}
-        for option, takes in (("csv", ("csv",)), ("types", ("csv", "json"))):
+        text = ("csv", "json")
+        for option, takes in (("csv", ("csv",)), ("null_values", text), ("types", text)):
             if option in self.model_fields_set and not set(takes) & set(formats.values()):
                 raise ValueError(f"{option} has no effect: no table is of format {' or '.join(takes)}")
             for name, table in tables.items():

@@ -29,9 +29,9 @@ def has(module: str) -> bool:
 
 
 def install(module: str) -> str:
-    """The command that installs a library; "" where no extra brings it."""
+    """What installs a library, in dmtl's clone as no public index has dmtl; "" where no extra brings it."""
     extra = _EXTRAS.get(module)
-    return f"pip install 'dmtl[{extra}]'" if extra else ""
+    return f"in dmtl's clone, pip install -e '.[{extra}]'" if extra else ""
 
 
 def require(module: str, what: str, code: Exit = Exit.CONFIG) -> None:

@@ -14,7 +14,18 @@ from dmtl_cli.guess.columns import may_be_ids, times_of
 from dmtl_cli.guess.layout import Table, partitions
 from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.snapshots import lagging
-from dmtl_cli.guess.values import FEW, decimals, has_long_tail, is_constant, is_id, mean, share, span, within
+from dmtl_cli.guess.values import (
+    FEW,
+    decimals,
+    has_long_tail,
+    is_constant,
+    is_id,
+    mean,
+    share,
+    span,
+    with_units,
+    within,
+)
 
 SEPARATORS = (" | ", "|", "; ", ";", ", ", ",")
 _JOINED, _EMPTY, _OWN = 0.05, 0.95, 0.9
@@ -255,6 +266,12 @@ def _kind(c: str, s: pl.Series, items: pl.Series | None) -> tuple[str, dict[str,
     if s.dtype == pl.List:
         return _of_lists(s, items)
     if s.dtype == pl.String:
+        if (measured := with_units(known)) is not None:
+            return (
+                "categorical",
+                {},
+                f"{measured}, each a class of its own: write the number alone for a numeric feature",
+            )
         if (separator := _separator(c, known)) is not None:
             pieces = known.str.split(separator)
             kind, options, why = _of_lists(pieces, items)

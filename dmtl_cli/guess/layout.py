@@ -68,6 +68,8 @@ class Table:
     """types of the columns that are not in `frame`, as nothing can be guessed of them: see `types.plain`"""
     pieces: tuple[tuple[dt.date, frozenset[str], int], ...] = ()
     """(day, columns that have values, rows) of the rows of each day, where folders or names have days"""
+    nulls: tuple[str, ...] = ()
+    """texts of JSON lines that stand for null"""
 
     def of_day(self, day: dt.date) -> pl.DataFrame | None:
         """The rows of a day; None where there are none. The newest day is first in `frame`."""
@@ -300,8 +302,10 @@ def _read(root: str, store: Store, files: Files) -> Table:
         frames.append((of, frame))
     if missing is not None and not frames:
         raise missing
-    frame, other = types.plain(types.joined([frame for _, frame in frames]))
-    return Table(files, frame, text, day, other, _pieces(frames))
+    rows = types.joined([frame for _, frame in frames])
+    rows, nulls = samples.without_nulls(rows) if files.form == samples.JSON else (rows, ())
+    frame, other = types.plain(rows)
+    return Table(files, frame, text, day, other, _pieces(frames), nulls)
 
 
 def _chosen(files: Files, day: dt.date | None) -> list[tuple[str, dt.date | None, int]]:

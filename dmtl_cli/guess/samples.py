@@ -23,11 +23,13 @@ BYTES = 8 << 20
 _SCANNED = 64 << 20  # bytes of a CSV in which quotes are looked for
 _HEAD = 64 << 10  # bytes by which a CSV's separator and header are told
 PARQUET, CSV, JSON, DELTA, ICEBERG = "parquet", "csv", "json", "delta", "iceberg"
+_BESIDE = 3  # texts that a column has beside words for null
 _FEW = 1_000  # texts by which it is told what lists hold
 _INTEGER, _NUMBER = r"^-?(0|[1-9][0-9]{0,17})$", r"^-?(0|[1-9][0-9]*)?(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
 _YES_OR_NO = [{"true"}, {"false"}, {"true", "false"}, {"yes", "no"}, {"y", "n"}, {"t", "f"}]
 _WRITTEN = ("", "NULL", "null", "\\N")
-_UNKNOWN = ("", "NULL", "null", "NA", "N/A", "nan", "NaN", "None", "\\N")
+_UNKNOWN = ("", "NULL", "null", "NA", "N/A", "nan", "NaN", "None", "-", "\\N")
+_SAID = ("None", "N/A", "-")  # null too in text, where other texts stand beside it
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,19 @@ def as_typed(rows: pl.DataFrame, text: Text) -> tuple[pl.DataFrame, Text]:
     return frame, replace(text, nulls=tuple(sorted(found)))
 
 
+def without_nulls(rows: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """Rows of JSON lines with null for the texts that stand for it, and these texts. A column that has them has the
+    type that its other values have; lists as text stay text."""
+    found: set[str] = set()
+    for c in (c for c, kind in rows.schema.items() if kind == pl.String):
+        known = _typed(rows[c])
+        gone = rows[c].is_not_null() & known.is_null()
+        if gone.any():
+            found |= set(rows[c].filter(gone))
+            rows = rows.with_columns(known if known.dtype != pl.List else rows[c].set(gone, None))
+    return rows, tuple(sorted(found))
+
+
 def typed(frame: pl.DataFrame) -> pl.DataFrame:
     """Text columns as what all their values are: integers, numbers or booleans; an id such as 007 stays text."""
     return frame.with_columns([_typed(frame[c]) for c in frame.columns if frame[c].dtype == pl.String])
@@ -185,7 +200,10 @@ def typed(frame: pl.DataFrame) -> pl.DataFrame:
 
 def _typed(s: pl.Series) -> pl.Series:
     stripped = s.str.strip_chars()
-    text, values = (stripped.set(stripped.is_in(list(words)), None) for words in (_WRITTEN, _UNKNOWN))
+    text, values, said = (
+        stripped.set(stripped.is_in(list(words)), None) for words in (_WRITTEN, _UNKNOWN, _WRITTEN + _SAID)
+    )
+    text = said if said.drop_nulls().n_unique() >= _BESIDE else text
     known = values.drop_nulls()
     if not len(known):
         return text

@@ -34,6 +34,7 @@ from dmtl_cli.guess.values import (
     mean,
     share,
     time_unit,
+    with_units,
     within,
 )
 
@@ -69,6 +70,7 @@ def suggestions(config: Config, log: Log, day: Day, embeddings: Mapping[str, int
         *_late(config, log, day, raw.schema),
         *_leaks(config, day),
         *_many(config, embeddings),
+        *_measured(config, day),
         *_unused(config, day, raw.schema),
     ]
 
@@ -288,6 +290,18 @@ def _many(config: Config, embeddings: Mapping[str, int]) -> Iterator[str]:
             size = 1 << (rows // 4).bit_length()
             why = f"{rows:,} values this day, a row of the embedding each, and more every day"
             yield f"{mine[0].name}: {why}: set hash_bucket_size: {size}, or min_count: 2"
+
+
+def _measured(config: Config, day: Day) -> Iterator[str]:
+    """Numbers with a unit that are read as text, each a value of its own."""
+    block = next(iter(day.blocks()), None)
+    for f in config.features:
+        if f.profile or f.kind != "categorical" or block is None:
+            continue
+        table = block.features if f.per_event else day.users if f.side == "user" else day.items
+        if table is not None and (what := with_units(table[f.name])) is not None:
+            fix = "write the number alone and set kind: numeric, or leave the feature out"
+            yield f"{f.name}: {what}, a row of the embedding each: {fix}"
 
 
 # -- columns that nothing reads ----------------------------------------------------------------------------------------

@@ -20,6 +20,13 @@ LEAK = 0.9
 """AUC of a single column for the click above which it is hardly known before"""
 
 
+_NUMBER = r"[+-]?[0-9](?:[0-9.,' \u00a0\u202f]*[0-9])?"
+_UNIT = r"(?:\s*\p{Sc}|\s*%|\s*(?:kr|zł|TL|kg|g|km|m|cm|mm|l|ml|min|h|s|ms|px|MB|GB)\.?|\s+\p{L}{1,5}\.?)"
+_WITH_UNIT = rf"^\s*(?:(?:[+-]?\p{{Sc}}|[A-Z]{{3}}\s)\s*{_NUMBER}{_UNIT}?|{_NUMBER}{_UNIT})\s*$"
+"""a currency before a number, or a unit behind it"""
+_MEASURED = 0.95  # of the texts are such
+
+
 def share(mask: pl.Series) -> float:
     """Share of the rows that are true, 0 where there are none."""
     return float(mask.cast(pl.Float64).fill_null(0).to_numpy().mean()) if len(mask) else 0.0
@@ -93,6 +100,16 @@ def decimals(s: pl.Series) -> pl.Series | None:
     if len(places) < len(known) / 2 or (places.n_unique() > 1 and not named):
         return None
     return s.str.replace(",", ".", literal=True).cast(pl.Float64, strict=False)
+
+
+def with_units(s: pl.Series) -> str | None:
+    """What texts such as € 36.62, 1.234,50 kr or 12 kg are, with one of them; None where they are no numbers with a
+    unit, or so few that they are classes."""
+    known = s.drop_nulls() if s.dtype == pl.String else s.head(0)
+    if known.n_unique() <= FEW or share(known.str.contains(_WITH_UNIT)) < _MEASURED:
+        return None
+    example = known.filter(known.str.contains(_WITH_UNIT))[0]
+    return f"{known.n_unique():,} texts such as {example!r} look like numbers with a unit and are read as text"
 
 
 def clicks(s: pl.Series) -> pl.Series:

@@ -43,11 +43,13 @@ def read_whole(root: str, table: Table, time: str, unit: str, zone: str) -> tupl
     if not pieces:
         return table, days
     frames = [piece(max(1, ROWS // len(pieces))) for piece in pieces]
-    frame, text = types.joined(frames), table.text
+    frame, text, nulls = types.joined(frames), table.text, table.nulls
     if text is not None:
         frame, text = samples.as_typed(frame, text)
+    elif table.files.form == samples.JSON:
+        frame, nulls = samples.without_nulls(frame)
     frame, other = types.plain(frame)
-    return replace(table, frame=frame, other=other, text=text), dict(sorted(days.items()))
+    return replace(table, frame=frame, other=other, text=text, nulls=nulls), dict(sorted(days.items()))
 
 
 class _Sample:

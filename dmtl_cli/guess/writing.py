@@ -22,6 +22,8 @@ from dmtl_cli.guess import words
 from dmtl_cli.guess.columns import may_be_ids
 from dmtl_cli.guess.inputs import Input, Inputs
 from dmtl_cli.guess.layout import Table
+from dmtl_cli.guess.listed import may_be_shown, one_row_an_item
+from dmtl_cli.guess.naming import feature_name, unique
 from dmtl_cli.guess.repairs import invalid_rows, unknown_clicks
 from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.samples import CSV, DELTA, ICEBERG, JSON, PARQUET, Text
@@ -50,6 +52,8 @@ class Log:
     warnings: list[str]
     marked: bool = False
     """whether the folder of each day up to it has a `SUCCESS`"""
+    sides: frozenset[str] = frozenset()
+    """side tables of which each day's folder has one"""
 
 
 @dataclass
@@ -89,6 +93,8 @@ def _data(log: Log) -> list[str]:
     if files.form != PARQUET:
         lines.append(f"format: {files.form}")
     lines += _csv(log.events)
+    if nulls := sorted({text for table in _tables(log) for text in table.nulls}):
+        lines.append(f"null_values: [{', '.join(map(_word, nulls))}]  # texts that stand for none, in every column")
     lines += _types(log)
     if not files.days:
         lines += _zone(log)
@@ -101,6 +107,7 @@ def _data(log: Log) -> list[str]:
         if (side := log.inputs.sides.get(name)) is not None:
             place = ", ".join([*_place(side.table, log.events), f"key: {_scalar(side.key.column)}"])
             lag = ", lag_days: 1" if side.late else ""
+            lag += f", success_file: {SUCCESS}" if name in log.sides else ""
             read = ", so day D reads that of D-1 (lag_days: 0 if it is a table of the morning)" if side.late else ""
             why = "; ".join(filter(None, (side.key.why, side.caveat))) + read
             lines.append(f"{name}: {{{place}{lag}}}  # {_comment(why)}")
@@ -131,9 +138,13 @@ def _word(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
+def _tables(log: Log) -> list[Table]:
+    return [log.events, *(side.table for side in log.inputs.sides.values())]
+
+
 def _types(log: Log) -> list[str]:
     """Types of the columns that are read from text: what is not named is text."""
-    tables = [log.events, *(side.table for side in log.inputs.sides.values())]
+    tables = _tables(log)
     used = {g.column for g in log.roles.named.values()} | {g.column for g in log.roles.further.values()}
     used |= {i.column for i in log.inputs.used} | {side.key.column for side in log.inputs.sides.values()}
     found: dict[str, str] = {}
@@ -262,6 +273,9 @@ def _role(log: Log, role: str, todo: str) -> str:
     if guess is not None:
         return _line(log, role, guess)
     columns, left = log.events.frame.columns, candidates(log)
+    shown = one_row_an_item(may_be_shown(log.events.frame, left)) if role == "item" else None
+    if shown is not None:
+        return f"# {role}: COLUMN  # {EDIT}: {_comment(shown)}"
     if left:
         return f"# {role}: COLUMN  # {EDIT}: {todo}, or give init --{role} COLUMN: {_comment(_few(left))}"
     return f"# {role}: COLUMN  # {EDIT}: {todo}; no column is named like one: {_comment(_few(columns))}"
@@ -351,7 +365,7 @@ def _features(log: Log) -> list[str]:
     made = automatic(events)
     names, used = {f.name for f in made}, []
     for each in inputs.used:
-        name = _unique(_named(each.column, each.side, names), names, each.side)
+        name = unique(feature_name(each.column, each.side, names), names, each.side)
         names.add(name)
         used.append(_input(each, name, made))
     columns = {"user": roles.user, "item": roles.item}
@@ -371,31 +385,13 @@ def _known(roles: Roles) -> Events | None:
     if roles.user is None or roles.item is None or (roles.duration is None) == (roles.conversion is None):
         return None
     named = {role: "x" for role in ("click", "duration", "conversion") if getattr(roles, role) is not None}
-    user, item = (_named(g.column, side, set()) for side, g in (("user", roles.user), ("item", roles.item)))
+    user, item = (feature_name(g.column, side, set()) for side, g in (("user", roles.user), ("item", roles.item)))
     return Events(user=user, item=item, **named)  # type: ignore[arg-type]
 
 
 def _renamed(roles: Roles) -> bool:
     """Whether ids have names that a feature cannot have."""
     return any(g is not None and not g.column.isascii() for g in (roles.user, roles.item))
-
-
-def _named(column: str, side: str, taken: set[str]) -> str:
-    """A column's name as a feature's; one in another script is called by its side."""
-    bare = words.bare(column)
-    if not bare.isascii():
-        return f"{side}_id" if not taken else f"{side}_feature"
-    name = re.sub(r"[^A-Za-z0-9_]", "_", bare)
-    return name if re.match(r"[A-Za-z_]", name) else f"_{name}"
-
-
-def _unique(name: str, names: set[str], side: str) -> str:
-    if name in names and not name.startswith(f"{side}_"):
-        name = f"{side}_{name}"
-    k, first = 2, name
-    while name in names:
-        name, k = f"{first}_{k}", k + 1
-    return name
 
 
 def _input(each: Input, name: str, made: tuple[Feature, ...]) -> tuple[Input, dict[str, Any]]:

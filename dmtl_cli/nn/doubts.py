@@ -4,6 +4,8 @@ from __future__ import annotations
 
 FEWEST_STEPS = 64
 """of an epoch: Adam with a rate of .001 moves a weight by at most .001 a step, so fewer leave a network where it was"""
+LEAST_ROWS = 64
+"""of a step where none is set: of fewer, a step is noise"""
 
 
 def few_steps(model: str, rows: int, rows_a_step: int, otherwise: str) -> list[str]:
@@ -18,4 +20,5 @@ def few_steps(model: str, rows: int, rows_a_step: int, otherwise: str) -> list[s
     if steps >= FEWEST_STEPS:
         return []
     epoch = f"an epoch is {steps} step{'s' * (steps != 1)} of {rows_a_step} rows"
-    return [f"{epoch}: lower {model}.batch_size, or {otherwise}"]
+    smaller = f"lower {model}.batch_size, or " if rows_a_step > LEAST_ROWS else ""
+    return [f"{epoch}: {smaller}{otherwise}"]

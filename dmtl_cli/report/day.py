@@ -27,7 +27,11 @@ from dmtl_cli.report.style import STYLES
 from dmtl_cli.runs.differences import config_changes
 
 TASKS = {"ctr": "click", "cvr": "read of clicks", "ctcvr": "click and read"}
-_LISTS = {"read_popularity": "yesterday's reads", "popularity": "popularity"}
+_LISTS = {
+    "read_popularity": "yesterday's reads",
+    "popularity": "popularity",
+    "exposure_rate": "exposure rate",
+}
 _FLOWS = (
     ("inputs.rows", "rows", number),
     ("inputs.users", "users", number),
@@ -176,7 +180,7 @@ def _measured(facts: Facts) -> Iterator[Chart | None]:
         ("time_recall@50", "Recall@50 of read seconds"),
         ("coverage@50", "Coverage@50 of the catalogue"),
     ):
-        yield _models(facts, word, ("student", "read_popularity", "popularity"), metric)
+        yield _models(facts, word, ("student", *_LISTS), metric)
 
 
 def _models(facts: Facts, title: str, models: Sequence[str], metric: str) -> Chart | None:

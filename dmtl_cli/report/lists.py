@@ -64,7 +64,8 @@ def _named_by(config: Config, column: str | None) -> str:
     if column:
         return f"Items by their column {column}."
     if config.data.items is None:
-        return "Items by their ids: neither a table of items (data.items) nor a text feature of items could name them."
+        what = "no text feature of items is a title, by its name or as words of nearly every item's own"
+        return f"Items by their ids: there is no table of items (data.items), and {what}."
     return "The items table has no column that looks like a title: ids."
 
 

@@ -133,6 +133,8 @@ async def _malformed(request: Request, e: Exception) -> Response:
         return _problem(422, "expected an object of JSON, with the header Content-Type: application/json")
     where = ".".join(str(part) for part in first["loc"] if part != "body")
     said = str(first["msg"]).removeprefix("Value error, ").replace("Input should", "it should")
+    if first["type"] == "string_type" and type(given := first.get("input")) is int:
+        said += f': ids are texts in JSON, "{given}"'
     return _problem(422, f"{where}: {said}" if where else said)
 
 

@@ -18,7 +18,7 @@ from dmtl_cli.data.days import columns, joined
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Layout
 from dmtl_cli.data.log.converted import provisional
-from dmtl_cli.data.log.day import FEATURE, TIME, Day
+from dmtl_cli.data.log.day import FEATURE, ID, TIME, Day
 from dmtl_cli.data.log.day_files import SUCCESS
 from dmtl_cli.data.log.invalid import in_words, reasons
 from dmtl_cli.data.log.reader import Log
@@ -26,7 +26,7 @@ from dmtl_cli.data.log.shares import share_groups
 from dmtl_cli.data.profile.stored import Profile
 from dmtl_cli.guess import memory
 from dmtl_cli.guess.suggestions import suggestions
-from dmtl_cli.guess.warnings import warnings
+from dmtl_cli.guess.warnings import null_ids, warnings
 from dmtl_cli.guess.words import count
 from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.runs.ranks import ALONE
@@ -91,6 +91,9 @@ def _warnings(config: Config, day: Day) -> list[str]:
     users, items = int((day.user_events > 0).sum()), int((day.item_events > 0).sum())
     events, repeated = config.data.events, int(day.facts["repeated_clicks"])
     out = warnings(events.user, users, items, len(day), events.click)
+    text = config.data.format_of(events) in ("csv", "json")
+    for column, table, n in ((events.user, day.users, day.user_events), (events.item, day.items, day.item_events)):
+        out += null_ids(column, table[ID].filter(pl.Series(n > 0)), pl.Series(n[n > 0]), text=text)
     if (share := repeated / max(1.0, repeated + day.facts["clicks"])) > 0.5:
         what = f"{share:.0%} of clicks repeat an earlier one of the same user, item and request"
         out.append(f"{what}: is {events.item} the item? Else look at data.events.request")

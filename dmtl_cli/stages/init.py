@@ -17,10 +17,12 @@ from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.guess.columns import fits_events, roles_of, with_names
 from dmtl_cli.guess.inputs import Side, inputs_of
 from dmtl_cli.guess.layout import Table, complete_day, tables
+from dmtl_cli.guess.listed import NEEDED, one_row_an_item
 from dmtl_cli.guess.partial import partial_columns
 from dmtl_cli.guess.roles import Guess, Roles
+from dmtl_cli.guess.samples import CSV, JSON
 from dmtl_cli.guess.values import local_days
-from dmtl_cli.guess.warnings import warnings
+from dmtl_cli.guess.warnings import null_ids, warnings
 from dmtl_cli.guess.whole import read_whole
 from dmtl_cli.guess.words import count
 from dmtl_cli.guess.writing import Log, path_of, written, zone_of
@@ -71,6 +73,8 @@ def refuse_incomplete(found: dict[str, Any]) -> None:
     """Raises UserError 78 where the config has lines that a person must write first."""
     if not found["edits"]:
         return
+    if lists := next((e["what"] for e in found["edits"] if e["what"].startswith(NEEDED)), None):
+        raise UserError(f"{found['config']}: the item could not be guessed: {lists}", "then init again", Exit.CONFIG)
     lines = ", ".join(str(edit["line"]) for edit in found["edits"])
     named = {"date_column": "the day", "conversion": "the label", "duration": "the label"}
     keys = list(dict.fromkeys(named.get(e["key"], f"the {e['key']}") for e in found["edits"]))
@@ -102,14 +106,20 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     newest = complete_day(days.items())
     marked = [d for d in sorted(days)[-NEWEST:] if newest and d <= newest and found.is_marked(events.files, d)]
     day = marked[-1] if marked else newest
-    return Log(found.root, events, roles, inputs, days, day, _warnings(events, roles), bool(marked))
+    told = _warnings(events, roles)
+    sides = frozenset(n for n, side in inputs.sides.items() if day and found.is_marked(side.table.files, day))
+    return Log(found.root, events, roles, inputs, days, day, told, bool(marked), sides)
 
 
 def _warnings(events: Table, roles: Roles) -> list[str]:
     if roles.user is None or roles.item is None or roles.behaviour is not None:
         return []
-    users, items = (events.frame[g.column].drop_nulls().n_unique() for g in (roles.user, roles.item))
-    return warnings(roles.user.column, users, items, len(events.frame), roles.click.column if roles.click else None)
+    ids = [(g.column, events.frame[g.column].drop_nulls().value_counts()) for g in (roles.user, roles.item)]
+    users, items = (len(counts) for _, counts in ids)
+    click = roles.click.column if roles.click else None
+    text = events.files.form in (CSV, JSON)
+    words = [line for c, counts in ids for line in null_ids(c, counts[c], counts["count"], text=text)]
+    return [*warnings(roles.user.column, users, items, len(events.frame), click), *words]
 
 
 def _refuse_given(given: Mapping[str, str], events: Table, roles: Roles) -> None:
@@ -126,9 +136,11 @@ def _refuse_given(given: Mapping[str, str], events: Table, roles: Roles) -> None
             raise UserError(f"--{role}: {column} is given twice", "a column has one role", Exit.USAGE)
         guess = getattr(roles, role)
         if guess is None or guess.column != column:
+            if role == "item" and (lists := one_row_an_item(events.frame, column)) is not None:
+                raise UserError(f"--item: {lists}", "an item is one id a row", Exit.USAGE)
             needed = {"click": "0 and 1, or of times", "duration": "numbers"}.get(role, "ids")
             seen = events.frame[column].drop_nulls().head(1).to_list()
-            kind = f"{events.frame[column].dtype}, such as {str(seen[0])[:40]}" if seen else events.frame[column].dtype
+            kind = f"{events.frame[column].dtype}, such as {_short(str(seen[0]), 40)}" if seen else "empty"
             what = f"--{role}: expected a column of {needed}, {column} is {kind}"
             raise UserError(what, "name another", Exit.USAGE)
 

@@ -34,7 +34,7 @@ from dmtl_cli.data.log.checks import Checked
 from dmtl_cli.data.log.invalid import remedies
 from dmtl_cli.data.log.source import File, Store
 from dmtl_cli.data.log.text_rows import Rows, csv_rows, json_rows, unfinished
-from dmtl_cli.data.log.types import remedies_of, typed, types_of
+from dmtl_cli.data.log.types import remedies_of, typed, types_of, without
 from dmtl_cli.data.log.waiting import Waiting
 from dmtl_cli.runs.disk import creating, make_dirs, sync_dir, write_text
 
@@ -100,6 +100,8 @@ class TextFile:
     remedies: dict[str, str]
     finished: bool
     """whether its writer marks what is finished: it may be empty then"""
+    nulls: tuple[str, ...] = ()
+    """texts that stand for null, of a CSV beside those of its settings"""
 
     @property
     def path(self) -> str:
@@ -112,7 +114,8 @@ class TextFile:
     @property
     def stamp(self) -> list[Any]:
         now = self.file.store.file(self.file.path)
-        return [*now.stamp, self.csv.model_dump(mode="json") if self.csv else "json", self.types]
+        form = self.csv.model_dump(mode="json") if self.csv else "json"
+        return [*now.stamp, form, self.types, *([self.nulls] if self.nulls else [])]
 
     @property
     def first_row(self) -> int | None:
@@ -120,11 +123,12 @@ class TextFile:
         return None if self.csv is None else 1 if self.csv.columns else 2
 
     def rows(self) -> Iterator[Rows]:
-        nulls = self.csv.null_values if self.csv else ()
+        nulls = (*(self.csv.null_values if self.csv else ()), *self.nulls)
         fit = partial(typed, types=self.types, nulls=nulls, where=self.where, remedies=self.remedies)
         if self.csv:
-            return csv_rows(self.file, self.csv, fit, finished=self.finished)
-        return json_rows(self.file, fit, finished=self.finished)
+            options = self.csv.model_copy(update={"null_values": nulls})
+            return csv_rows(self.file, options, fit, finished=self.finished)
+        return json_rows(self.file, lambda rows, first: fit(without(rows, nulls), first), finished=self.finished)
 
 
 class Converted:
@@ -143,7 +147,8 @@ class Converted:
         options = (table.csv or self.data.csv) if self.data.format_of(table) == "csv" else None
         types, remedies = types_of(self.data, table), remedies_of(table, options is not None)
         finished = table.success_file is not None
-        sources = [TextFile(file, options, types, remedies, finished) for file in files]
+        nulls = self.data.null_values
+        sources = [TextFile(file, options, types, remedies, finished, nulls) for file in files]
         if isinstance(table, Events) and table.date_column:
             return self._cut(name, sources, table.date_column, day)
         return self._whole(name, sources, day if table.hive_key or table.is_dated else None)

@@ -50,13 +50,19 @@ def remedies_of(table: Table, csv: bool) -> dict[str, str]:
     if not isinstance(table, Events):
         return {}
     row = "correct it, or leave the row out"
-    null = f"correct it, or where it means unknown {'name it in data.csv.null_values' if csv else 'write null'}"
+    null = f"correct it, or where it means unknown name it in data.{'csv.' if csv else ''}null_values"
     optional = (table.duration, table.conversion, *table.conversions.values())
     required = (table.weight, table.time, table.date_column)
     found = {c: null for c in optional if c} | {c: row for c in required if c}
     if table.click:
         found[table.click] = f"correct it, or set data.types.{table.click}: datetime, if it is the time of the click"
     return found
+
+
+def without(frame: pl.DataFrame, nulls: Sequence[str]) -> pl.DataFrame:
+    """The frame with null for each text that stands for it."""
+    texts = [c for c, kind in frame.schema.items() if kind == pl.String] if nulls else []
+    return frame.with_columns(frame[c].set(frame[c].is_in(list(nulls)), None) for c in texts)
 
 
 def typed(

@@ -1,0 +1,209 @@
+"""What `init` and `check` say of values that are not what they seem: words for none, prices as text, names in other
+scripts."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import unseen
+from initiated import features, made
+from worlds import dmtl
+
+from dmtl_cli.guess.naming import feature_name
+from dmtl_cli.guess.samples import typed, without_nulls
+from dmtl_cli.guess.values import with_units
+
+
+@pytest.fixture(autouse=True)
+def _at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The workspace that `init` writes is below the working folder, and holds conversions."""
+    monkeypatch.chdir(tmp_path)
+
+
+def frame(**more: Any) -> pl.DataFrame:
+    x = unseen.drawn(0)
+    seen = {"user_id": "user", "item_id": "item", "ts": "at", "clicked": "click", "watch_seconds": "seconds"}
+    return pl.DataFrame({name: x[key] for name, key in seen.items()} | more)
+
+
+def parquet(rows: pl.DataFrame, home: Path) -> None:
+    unseen.by_day(home / "events", rows, unseen.drawn(0))
+
+
+def lines(rows: pl.DataFrame, home: Path) -> None:
+    """JSON lines, a file a day, each value as Python has it."""
+    for (day,), part in rows.with_columns(pl.Series(":d", unseen.days_of(unseen.drawn(0)))).group_by(":d"):
+        text = "".join(json.dumps(row) + "\n" for row in part.drop(":d").rows(named=True))
+        (home / f"log_{day}.json").write_text(text)
+
+
+# -- words for none ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("day", [True, False], ids=["a file a day", "one file"])
+def test_null_as_a_word_of_json_is_no_user(tmp_path: Path, day: bool) -> None:
+    user = ["NULL" if u % 5 == 0 else f"u{u}" for u in unseen.drawn(0)["user"]]
+    write = frame(brand=["-", "b1", "b2", "b3"] * 300, country=["TR", "NA", "DE"] * 400)
+    write = write.with_columns(user_id=pl.Series(user))
+
+    def one(home: Path) -> None:
+        write.write_ndjson(home / "log.json")
+
+    ended, raw, text = made(tmp_path, (lambda home: lines(write, home)) if day else one)
+    assert ended.code == 0 and raw["data"]["null_values"] == ["-", "NULL"], ended.err
+    assert raw["data"]["events"]["invalid_rows"] == "drop" and "NULL" not in text.split("user:")[1].split("item:")[0]
+    assert "--user NULL" not in ended.out and features(raw)["country"]["kind"] == "categorical"
+    said = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", "2026-03-02", "--json").json
+    assert said["left_out"]["user"] == sum(
+        d == "2026-03-02" and u == "NULL" for d, u in zip(unseen.days_of(unseen.drawn(0)), user, strict=True)
+    )
+    assert next(f for f in said["features"] if f["name"] == "brand")["unknown_share"] == pytest.approx(0.25, abs=0.2)
+
+
+def test_words_for_none_stand_beside_others() -> None:
+    rows = pl.DataFrame({
+        "id": ["007", "N/A", "8", "9"], "number": ["1", "2", "-", ""], "sign": ["+", "-", "+", "-"],
+        "list": ["[1]", "[2, 3]", "null", "[]"], "none": ["None", "a", "b", "c"],
+    })  # fmt: skip
+    out, found = without_nulls(rows)
+    assert found == ("", "-", "N/A", "None", "null")
+    assert out["id"].to_list() == ["007", None, "8", "9"] and out["number"].to_list() == [1, 2, None, None]
+    assert out["sign"].to_list() == rows["sign"].to_list(), "a sign is a value where nothing else is"
+    assert out["list"].to_list() == ["[1]", "[2, 3]", None, "[]"] and out["none"].null_count() == 1
+    assert typed(rows)["sign"].null_count() == 0
+    same = rows.select("sign")
+    assert without_nulls(same)[0].equals(same) and without_nulls(same)[1] == ()
+
+
+def test_a_word_for_none_in_parquet_is_told(tmp_path: Path) -> None:
+    user = ["NULL" if u % 5 == 0 else f"u{u}" for u in unseen.drawn(0)["user"]]
+    ended, _, text = made(tmp_path, lambda home: parquet(frame().with_columns(user_id=pl.Series(user)), home))
+    fix = (
+        "is an id: if it means none, write null in its place; data.events.invalid_rows: drop leaves rows without an id"
+    )
+    assert f"WARNING: user_id: 'NULL', in {user.count('NULL'):,} rows, {fix} out" in ended.out
+    assert f"# WARNING: user_id: 'NULL', in {user.count('NULL'):,} rows, {fix} out" in text
+    said = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", "2026-03-02", "--json").json["warnings"]
+    assert sum(f"rows, {fix}" in line for line in said) == 1
+
+
+def test_check_names_the_key_for_json(tmp_path: Path) -> None:
+    user = ["NULL" if u % 5 == 0 else f"u{u}" for u in unseen.drawn(0)["user"]]
+    made(tmp_path, lambda home: lines(frame().with_columns(user_id=pl.Series(user)), home))
+    config = tmp_path / "mine.yaml"
+    config.write_text("".join(x for x in config.read_text().splitlines(True) if not x.startswith("  null_values")))
+    ended = dmtl("check", "--config", config, "--day", "2026-03-02")
+    assert ended.code == 0 and "is an id: if it means none, name it in data.null_values;" in ended.out
+
+
+def test_null_values_need_text(tmp_path: Path) -> None:
+    made(tmp_path, lambda home: parquet(frame(), home))
+    config = tmp_path / "mine.yaml"
+    config.write_text(config.read_text().replace("data:\n", "data:\n  null_values: ['NULL']\n"))
+    ended = dmtl("check", "--config", config, "--day", "2026-03-02")
+    assert ended.code == 78 and "null_values has no effect: no table is of format csv or json" in ended.err
+
+
+# -- lists of items ----------------------------------------------------------------------------------------------------
+
+
+def requests(home: Path) -> pl.DataFrame:
+    """A row a request, with what it showed and what was clicked of it."""
+    x = unseen.drawn(0)
+    rows = frame(request_id=x["request"]).with_columns(pl.format("v{}", "item_id").alias("item_id"))
+    one = rows.group_by("request_id", "user_id", maintain_order=True).agg(
+        pl.col("ts").first(), shown="item_id", clicked=pl.col("item_id").filter(pl.col("clicked") == 1)
+    )
+    unseen.by_day(home / "events", one, {"at": one["ts"].to_numpy()})
+    return one
+
+
+def test_a_list_of_items_a_request(tmp_path: Path) -> None:
+    written: list[pl.DataFrame] = []
+    ended, raw, text = made(tmp_path, lambda home: written.append(requests(home)))
+    needed = "one row an item shown is needed, shown has lists of 10: explode it, in polars"
+    line = re.search(rf"({needed} (log.*)); then init again", ended.err)
+    assert ended.code == 78 and line is not None and "item" not in raw["data"]["events"], ended.err
+    assert line[1] in text and ended.err.count("\n") == 1
+    out = eval(line[2], {"pl": pl, "log": written[0]})
+    assert len(out) == unseen.ROWS and out["shown"].dtype == pl.String
+    assert out["click"].sum() >= unseen.drawn(0)["click"].sum(), "an item shown twice is clicked twice"
+    named = dmtl("init", tmp_path / "log", "-o", tmp_path / "other.yaml", "--item", "shown")
+    assert named.code == 2 and f"--item: {line[1]}" in named.err
+
+
+def test_lists_of_few_codes_are_no_items(tmp_path: Path) -> None:
+    write = frame(tags=[["a", "b"], ["c"]] * 600, score=[[0.5]] * 1200).drop("item_id")
+    ended, _, _ = made(tmp_path, lambda home: parquet(write, home))
+    assert ended.code == 78 and "one row an item" not in ended.err
+    named = dmtl("init", tmp_path / "log", "-o", tmp_path / "other.yaml", "--item", "score")
+    assert named.code == 2 and "expected a column of ids, score is List(Float64), such as [0.5]" in named.err
+
+
+@pytest.mark.parametrize("name", ["tags", "shown"])
+def test_tags_of_an_item_without_a_name_are_not_what_was_shown(tmp_path: Path, name: str) -> None:
+    x = unseen.drawn(0)
+    tags = {name: [[f"t{i}", f"t{i + 1}"] for i in x["item"]]}
+    write = frame(matter=x["item"] + 7_000, seen=[[f"t{k % 50}", f"t{k % 31}"] for k in range(1200)], **tags)
+    ended, _, _ = made(tmp_path, lambda home: parquet(write.drop("item_id"), home))
+    assert ended.code == 78 and "name the column of the item's id" in ended.err, ended.err
+
+
+# -- numbers with a unit -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "form", ["€ {}.62", "${}", "1.{:03d},50 kr", "{},99 €", "EUR {}.00", "{} kg", "{}kg", "1 {:03d},00 zł", "{}.5%"]
+)
+def test_numbers_with_a_unit_are_told(tmp_path: Path, form: str) -> None:
+    price = [form.format(int(i) + 100) for i in unseen.drawn(0)["item"]]
+    ended, raw, text = made(tmp_path, lambda home: parquet(frame(price=price, sale=price[::-1]), home))
+    said = f"40 texts such as {price[-1]!r}"
+    assert ended.code == 0 and features(raw)["price"] == {"name": "price", "side": "item", "kind": "categorical"}
+    told = [x for x in text.splitlines() if "name: price" in x or "name: sale" in x]
+    assert len(told) == 2 and all(
+        "are read as text, each a class of its own: write the number alone" in x for x in told
+    ), told
+    found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", "2026-03-02", "--json").json["suggestions"]
+    found = [x for x in found if "write the number alone and set kind: numeric" in x]
+    assert [x.partition(":")[0] for x in found] == ["price", "sale"] and said.split("such")[0] in found[0]
+
+
+@pytest.mark.parametrize(
+    "form", ["b{}", "cat-{}", "{}.3.2", "Pixel {}", "{}", "K{:04d}", "{}a", "{} by Abba and others"]
+)
+def test_codes_are_no_numbers_with_a_unit(form: str) -> None:
+    assert with_units(pl.Series("c", [form.format(k) for k in range(100)])) is None
+    assert with_units(pl.Series("c", ["1 kg", "500 g"] * 100)) is None, "two classes"
+
+
+# -- names in other scripts --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("column", "name"),
+    [
+        ("posição", "posicao"),
+        ("Größe", "Grosse"),
+        ("şehir", "sehir"),
+        ("位置", "context_feature"),
+        ("prix (€)", "prix____"),
+    ],
+)
+def test_a_name_in_another_alphabet(column: str, name: str) -> None:
+    assert feature_name(column, "context", {"user_id"}) == name
+
+
+def test_names_stay_apart(tmp_path: Path) -> None:
+    x = unseen.drawn(0)
+    own = {"posição": x["position"], "posicao": 9 - x["position"], "usuário": x["user"]}
+    write = frame(**own).drop("user_id")
+    ended, raw, _ = made(tmp_path, lambda home: parquet(write, home), "--user", "usuário")
+    found = {f.get("column", f["name"]): f["name"] for f in raw["features"] if "profile" not in f}
+    assert ended.code == 0 and found["posição"] == "posicao" and found["posicao"] == "context_posicao", ended.err
+    assert len({f["name"] for f in raw["features"]}) == len(raw["features"])
