@@ -41,3 +41,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     from exported import SETTINGS, published
 
     return {name: published(tmp_path_factory.mktemp(name), s) for name, s in SETTINGS.items()}
+
+
+@pytest.fixture(autouse=True)
+def _working_folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`init` names a workspace in the working folder, which tests at once would share."""
+    if request.path.name.startswith("test_init"):
+        monkeypatch.chdir(tmp_path)

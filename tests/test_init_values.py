@@ -19,12 +19,6 @@ from dmtl_cli.guess.samples import typed, without_nulls
 from dmtl_cli.guess.values import with_units
 
 
-@pytest.fixture(autouse=True)
-def _at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The workspace that `init` writes is below the working folder, and holds conversions."""
-    monkeypatch.chdir(tmp_path)
-
-
 def frame(**more: Any) -> pl.DataFrame:
     x = unseen.drawn(0)
     seen = {"user_id": "user", "item_id": "item", "ts": "at", "clicked": "click", "watch_seconds": "seconds"}
