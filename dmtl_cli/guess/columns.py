@@ -58,7 +58,12 @@ def roles_of(frame: pl.DataFrame, given: Mapping[str, str]) -> Roles:
     _time(frame, roles)
     _request(frame, roles)
     _click(frame, roles)
+    told = roles.duration, roles.conversion
     after.reading(frame, roles)
+    if after.started(frame, roles):  # which rows are clicks tells durations and conversions better
+        roles.duration, roles.conversion = told
+        roles.further = {}
+        after.reading(frame, roles)
     after.flags(frame, roles)
     after.outcomes(frame, roles)
     return roles

@@ -256,16 +256,21 @@ def _whole(table: Table, column: str) -> pl.Series:
 
 
 def _leaks(config: Config, day: Day) -> Iterator[str]:
-    """Features that tell a click by themselves, or are named like what follows one."""
+    """Features that tell a click by themselves, or a conversion where every row is a click, or are named like what
+    follows one."""
     block = next(day.blocks(), None)
     fix = "if it is known only after the exposure, name it in data.events.outcomes and leave the feature out"
-    events = config.data.events
+    events, label, told = config.data.events, None, "clicks"
+    if block is not None and events.click:
+        label = pl.Series(block.click)
+    elif block is not None and events.conversion:
+        label, told = pl.Series(block.labels(None)[0]), events.conversion
     for f in config.features:
         if f.profile or f.source in (events.user, events.item) or block is None:
             continue
-        found = auc_of(_values(f, day, block), pl.Series(block.click)) if events.click else None
+        found = None if label is None else auc_of(_values(f, day, block), label)
         if found is not None and found > LEAK:
-            yield f"{f.name}: alone it tells the day's clicks with an AUC of {found:.2f}: {fix}"
+            yield f"{f.name}: alone it tells the day's {told} with an AUC of {found:.2f}: {fix}"
         elif f.per_event and words.is_known_after(f.source):
             yield f"{f.name}: column {f.source} is named like what follows an exposure: {fix}"
 
