@@ -300,7 +300,8 @@ def _read(root: str, store: Store, files: Files) -> Table:
         frames.append((of, frame))
     if missing is not None and not frames:
         raise missing
-    frame, other = types.plain(types.joined([frame for _, frame in frames]))
+    rows = types.joined([frame for _, frame in frames])
+    frame, other = types.plain(samples.as_flags(rows) if files.form == samples.JSON else rows)
     return Table(files, frame, text, day, other, _pieces(frames))
 
 

@@ -46,6 +46,8 @@ def read_whole(root: str, table: Table, time: str, unit: str, zone: str) -> tupl
     frame, text = types.joined(frames), table.text
     if text is not None:
         frame, text = samples.as_typed(frame, text)
+    elif table.files.form == samples.JSON:
+        frame = samples.as_flags(frame)
     frame, other = types.plain(frame)
     return replace(table, frame=frame, other=other, text=text), dict(sorted(days.items()))
 

@@ -23,7 +23,7 @@ MOST_OF_GAIN, MOST_OF_ENTROPY = 0.6, 0.4
 """carried by one feature, both: a video's length is honest and has nine tenths of what KuaiRand's teacher knows of long
 reads, but three tenths of what there is to know; a label in disguise has nearly all of both"""
 MOST_AUC, BOTH = 0.99, 50
-"""of a task on held-out rows, and its positives and negatives at least: what people do is hardly as certain"""
+"""of a task on rows that were not learned, and its positives and negatives at least: people are hardly as certain"""
 MOST_ROWS = 0.5
 """whose value occurs once"""
 
@@ -58,19 +58,20 @@ def leaks(importances: Mapping[str, Importance]) -> list[str]:
     ]
 
 
-def too_good(aucs: Mapping[str, float], labels: Mapping[str, Array]) -> list[str]:
+def too_good(aucs: Mapping[str, float], labels: Mapping[str, Array], where: str = "on held-out rows") -> list[str]:
     """Doubts about tasks that are told nearly without an error. Where several features know the label, `leaks` says
     nothing: each is of no importance beside the others.
 
     Args:
-        aucs: of held-out rows, by task.
+        aucs: of rows that were not learned, by task.
         labels: of these rows, [n] 0 or 1 each, by task.
+        where: what these rows are.
     """
     out = []
     for task, auc in aucs.items():
         positives = int(np.asarray(labels[task], np.bool_).sum())
         if auc > MOST_AUC and min(positives, len(labels[task]) - positives) >= BOTH:
-            seen = f"the held-out AUC of {task} is {auc:.3f} ({positives:,} positives)"
+            seen = f"the AUC of {task} {where} is {auc:.3f} ({positives:,} positives)"
             out.append(f"{seen}: a feature may be the label: is each known before the exposure?")
     return out
 
