@@ -19,18 +19,17 @@ from dmtl_cli.data.log.day_files import SUCCESS
 from dmtl_cli.data.log.text_rows import separator_of
 from dmtl_cli.data.log.types import LISTS
 from dmtl_cli.guess import words
-from dmtl_cli.guess.columns import may_be_ids
+from dmtl_cli.guess.columns import candidates
 from dmtl_cli.guess.inputs import Input, Inputs
 from dmtl_cli.guess.layout import Table
 from dmtl_cli.guess.repairs import invalid_rows, unknown_clicks
 from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.samples import CSV, DELTA, ICEBERG, JSON, PARQUET, Text
-from dmtl_cli.guess.values import FEW, ZONE, is_flags
+from dmtl_cli.guess.values import ZONE, is_flags
 
 EDIT = "EDIT"
 """begins the comment of a line that a person has to write"""
 _MOST = 8  # columns that a comment lists
-_OWN = 0.9  # of the rows have a value of their own: no user or item
 _LONE = "a value begins with a quote that does not end it, yet all lines have as many values: quotes are text"
 _ITEM = ":item"  # the embedding of items, in guesses
 
@@ -261,18 +260,10 @@ def _role(log: Log, role: str, todo: str) -> str:
     guess = getattr(log.roles, role)
     if guess is not None:
         return _line(log, role, guess)
-    columns, left = log.events.frame.columns, candidates(log)
+    columns, left = log.events.frame.columns, candidates(log.events.frame, log.roles)
     if left:
         return f"# {role}: COLUMN  # {EDIT}: {todo}, or give init --{role} COLUMN: {_comment(_few(left))}"
     return f"# {role}: COLUMN  # {EDIT}: {todo}; no column is named like one: {_comment(_few(columns))}"
-
-
-def candidates(log: Log) -> list[str]:
-    """Columns that may be the user or the item where no name says so: those with several rows an id, the most ids
-    first."""
-    frame, taken = log.events.frame, log.roles.taken
-    count = {c: frame[c].n_unique() for c in may_be_ids(frame) if c not in taken}
-    return sorted((c for c, n in count.items() if FEW < n < _OWN * len(frame)), key=lambda c: -count[c])
 
 
 def _few(columns: list[str]) -> str:

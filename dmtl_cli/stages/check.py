@@ -18,15 +18,15 @@ from dmtl_cli.data.days import columns, joined
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Layout
 from dmtl_cli.data.log.converted import provisional
-from dmtl_cli.data.log.day import FEATURE, TIME, Day
+from dmtl_cli.data.log.day import FEATURE, ID, TIME, Day
 from dmtl_cli.data.log.day_files import SUCCESS
 from dmtl_cli.data.log.invalid import in_words, reasons
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.log.shares import share_groups
 from dmtl_cli.data.profile.stored import Profile
 from dmtl_cli.guess import memory
-from dmtl_cli.guess.suggestions import suggestions
-from dmtl_cli.guess.warnings import warnings
+from dmtl_cli.guess.suggestions import other_rows, suggestions
+from dmtl_cli.guess.warnings import sessions, warnings
 from dmtl_cli.guess.words import count
 from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.runs.ranks import ALONE
@@ -76,7 +76,7 @@ def check(config: Config, day: dt.date, *, planned: bool = False) -> dict[str, A
             },
             "features": features,
             **({"profile": str(known.day) if known else None} if any(f.profile for f in config.features) else {}),
-            "warnings": _warnings(config, read),
+            "warnings": _warnings(config, read) + _sessions(config, read),
             "suggestions": suggestions(config, log, read, encoder.embedding_rows()),
             "estimates": _estimates(config, read, encoder),
             **({"finished": finished} if (finished := log.finished(day)) else {}),
@@ -95,6 +95,13 @@ def _warnings(config: Config, day: Day) -> list[str]:
         what = f"{share:.0%} of clicks repeat an earlier one of the same user, item and request"
         out.append(f"{what}: is {events.item} the item? Else look at data.events.request")
     return out
+
+
+def _sessions(config: Config, day: Day) -> list[str]:
+    """See `warnings.sessions`: the day's users beside those of some rows of another."""
+    user = config.data.events.user
+    others = other_rows(config, day.day, user)
+    return [] if others is None else sessions(user, day.users[ID].filter(pl.Series(day.user_events > 0)), others)
 
 
 def _profile(config: Config, day: dt.date) -> Profile | None:

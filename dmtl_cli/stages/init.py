@@ -16,11 +16,12 @@ import polars as pl
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.guess.columns import fits_events, roles_of, with_names
 from dmtl_cli.guess.inputs import Side, inputs_of
-from dmtl_cli.guess.layout import Table, complete_day, tables
+from dmtl_cli.guess.layout import ROWS, Table, complete_day, tables
 from dmtl_cli.guess.partial import partial_columns
 from dmtl_cli.guess.roles import Guess, Roles
+from dmtl_cli.guess.samples import BYTES
 from dmtl_cli.guess.values import local_days
-from dmtl_cli.guess.warnings import warnings
+from dmtl_cli.guess.warnings import sessions, warnings
 from dmtl_cli.guess.whole import read_whole
 from dmtl_cli.guess.words import count
 from dmtl_cli.guess.writing import Log, path_of, written, zone_of
@@ -28,6 +29,7 @@ from dmtl_cli.guess.writing import Log, path_of, written, zone_of
 FEW = 4
 """days that a first chain takes"""
 _TYPED = 64  # users that may be the example, and characters of their id
+_FILES = 8  # of a day that a sample reads: with fewer rows than one may give, all are there
 NEWEST = 3
 """days of which one is to be the last that is marked as finished"""
 DAY = dt.timedelta(1)
@@ -102,7 +104,8 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     newest = complete_day(days.items())
     marked = [d for d in sorted(days)[-NEWEST:] if newest and d <= newest and found.is_marked(events.files, d)]
     day = marked[-1] if marked else newest
-    return Log(found.root, events, roles, inputs, days, day, _warnings(events, roles), bool(marked))
+    warned = _warnings(events, roles) + _sessions(events, roles, days, newest, zone)
+    return Log(found.root, events, roles, inputs, days, day, warned, bool(marked))
 
 
 def _warnings(events: Table, roles: Roles) -> list[str]:
@@ -110,6 +113,22 @@ def _warnings(events: Table, roles: Roles) -> list[str]:
         return []
     users, items = (events.frame[g.column].drop_nulls().n_unique() for g in (roles.user, roles.item))
     return warnings(roles.user.column, users, items, len(events.frame), roles.click.column if roles.click else None)
+
+
+def _sessions(events: Table, roles: Roles, days: Mapping[dt.date, int], newest: dt.date | None, zone: str) -> list[str]:
+    """See `warnings.sessions`; nothing where the sample may lack users of the newest complete day."""
+    if roles.user is None or newest is None:
+        return []
+    frame, files = events.frame, events.files
+    ids = frame[roles.user.column]
+    if not files.days and roles.time is not None and roles.time_unit is not None:
+        of = local_days(frame[roles.time.column], roles.time_unit, zone)
+        mine, whole = (of == newest).fill_null(False), sum(days.values()) <= len(frame)
+        return sessions(roles.user.column, ids.filter(mine), ids.filter(~mine)) if whole else []
+    rows = next((rows for day, _, rows in events.pieces if day == newest), 0)
+    if not 0 < rows < ROWS // _FILES or frame.estimated_size() >= BYTES:
+        return []
+    return sessions(roles.user.column, ids.head(rows), ids.slice(rows))
 
 
 def _refuse_given(given: Mapping[str, str], events: Table, roles: Roles) -> None:
