@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 import unseen
 from initiated import features, made
+from worlds import dmtl
 
 from dmtl_cli.guess.columns import roles_of
 
@@ -76,3 +77,58 @@ def test_what_tells_a_conversion_is_an_outcome_where_every_row_is_a_click() -> N
     assert why.keys() == {"amt", "rush"}
     assert why["amt"] == "0 or empty wherever there was no bought"
     assert why["rush"].startswith("alone it tells bought with an AUC of 0.9")
+
+
+def bare(home: Path) -> None:
+    """No name tells a label, and what is no feature is known by one alone."""
+    x = unseen.drawn(24, 3_000)
+    frame = pl.DataFrame({"user_id": x["user"], "item_id": x["item"], "ts": x["at"], "begun": x["click"]})
+    frame = frame.with_columns(
+        well=pl.Series(x["bought"]),
+        spell=pl.Series((x["seconds"] > 20) * 3 + (x["seconds"] > 0) * 2),
+        place=pl.Series(x["position"]),
+        phone=pl.Series([f"phone {k % 3}" for k in x["user"]]),
+    )
+    unseen.by_day(home / "events", frame, x)
+
+
+def test_features_are_told_when_they_are_written(tmp_path: Path) -> None:
+    ended, raw, text = made(tmp_path / "bare", bare)
+    assert ended.code == 78 and raw["features"] == "auto" and "init --conversion COLUMN, of 0 and 1" in text
+    assert "context features" not in ended.out and "user features" not in ended.out
+    assert "no features yet  5 " in ended.out and "begun, well, spell, place, phone" in ended.out
+    assert "run init again with the options that EDIT names: it tells which of these are features: begun, " in text
+    ended, raw, _ = made(tmp_path / "told", bare, "--click", "begun", "--conversion", "well")
+    assert ended.code == 0 and raw["data"]["events"]["conversion"] == "well", ended.err
+    assert raw["data"]["events"]["click"] == "begun" and raw["data"]["events"]["outcomes"] == ["spell"]
+    assert features(raw).keys() == {"user_id", "item_id", "place", "phone"}
+    assert "columns that no feature reads" not in ended.out
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--conversion", "spell"), "--conversion: expected a column of 0 and 1, spell is Int64, such as "),
+        (("--conversion", "well", "--duration", "spell"), "--conversion: --duration is given too"),
+    ],
+)
+def test_a_conversion_that_cannot_be(tmp_path: Path, options: tuple[str, ...], said: str) -> None:
+    bare(tmp_path / "log")
+    ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", *options)
+    assert ended.code == 2 and said in ended.err and not (tmp_path / "mine.yaml").exists()
+
+
+def test_check_names_what_nothing_reads(tmp_path: Path) -> None:
+    """The label named by hand, the features left as they were."""
+    _, _, text = made(tmp_path, bare)
+    key = next(line for line in text.splitlines() if "# duration: COLUMN" in line)
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(text.replace(key, "    conversion: well"))
+    ended = dmtl("check", "--config", mine, "--day", "2026-03-03")
+    assert ended.code == 0 and "columns that no feature reads: begun, phone, place, spell\n" in ended.out, ended.err
+    assert dmtl("check", "--config", mine, "--day", "2026-03-03", "--json").json["unread"] == [
+        "begun",
+        "phone",
+        "place",
+        "spell",
+    ]

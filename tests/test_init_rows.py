@@ -169,9 +169,15 @@ def test_a_click_as_a_word_of_a_csv(tmp_path: Path, words: tuple[str, str]) -> N
     assert (raw["data"]["events"]["click"], raw["data"]["types"]["clicked"]) == ("clicked", "bool")
 
 
-@pytest.mark.parametrize("words", [("Y", "N"), ("yes", "no"), ("T", "F"), ("true", "false")])
-@pytest.mark.parametrize(("name", "given"), [("opened", ()), ("begun", ("--click", "begun"))])
-@pytest.mark.parametrize("days", [True, False])
+@pytest.mark.parametrize(
+    ("words", "name", "given", "days"),
+    [
+        (("Y", "N"), "opened", (), True),
+        (("yes", "no"), "opened", (), False),
+        (("T", "F"), "begun", ("--click", "begun"), True),
+        (("true", "false"), "begun", ("--click", "begun"), False),
+    ],
+)
 def test_a_click_as_a_word_of_json(
     tmp_path: Path, words: tuple[str, str], name: str, given: tuple[str, ...], days: bool
 ) -> None:

@@ -41,9 +41,11 @@ def reading(frame: pl.DataFrame, roles: Roles) -> None:
     left = [c for c in frame.columns if c not in roles.taken]
     long = [c for c in left if _may_last(frame, c) and not (roles.item and is_constant(frame, roles.item.column, c))]
     good = [c for c in left if _may_convert(frame, c, roles)]
-    conversion = best(frame, good, words.CONVERSION, "a conversion", share_of)
-    named = best(frame, long, words.DURATION, "a duration", mean_of)
-    sure = conversion is not None and words.by_name(conversion.column, words.CONVERSION) >= _SURE
+    conversion = roles.conversion or best(frame, good, words.CONVERSION, "a conversion", share_of)
+    named = None if roles.conversion else best(frame, long, words.DURATION, "a duration", mean_of)
+    sure = conversion is not None and (
+        roles.conversion is not None or words.by_name(conversion.column, words.CONVERSION) >= _SURE
+    )
     roles.duration = roles.duration or named or (None if sure else _by_values(frame, long, roles))
     if roles.duration:
         roles.unit, why = _unit(frame, roles.duration.column, roles)

@@ -53,8 +53,8 @@ def roles_of(frame: pl.DataFrame, given: Mapping[str, str]) -> Roles:
     """The roles of a table's columns, by its first rows.
 
     Args:
-        given: columns of user, item, click or duration that need no guess; those of another table, and those of a type
-            that the role cannot have, are left out.
+        given: columns of user, item, click, duration or conversion that need no guess; those of another table, and
+            those of a type that the role cannot have, are left out.
     """
     roles = Roles()
     for role, c in given.items():
@@ -85,7 +85,9 @@ def fits_events(roles: Roles) -> int:
 def _can_be(role: str, s: pl.Series) -> bool:
     if role in ("user", "item"):
         return s.dtype == pl.String or s.dtype.is_integer()
-    return s.dtype.is_numeric() if role == "duration" else is_flags(s) or time_unit(s) is not None
+    if role == "duration":
+        return s.dtype.is_numeric()
+    return is_flags(s) or (role == "click" and time_unit(s) is not None)
 
 
 def with_names(frame: pl.DataFrame) -> pl.DataFrame:
@@ -265,4 +267,4 @@ def _click(frame: pl.DataFrame, roles: Roles) -> None:
             return
 
 
-_EVIDENCE = {"user": count_of, "item": count_of, "click": share_of, "duration": mean_of}
+_EVIDENCE = {"user": count_of, "item": count_of, "click": share_of, "duration": mean_of, "conversion": share_of}

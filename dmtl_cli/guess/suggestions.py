@@ -332,6 +332,15 @@ def _many(config: Config, embeddings: Mapping[str, int]) -> Iterator[str]:
 # -- columns that nothing reads ----------------------------------------------------------------------------------------
 
 
+def unread(config: Config, schema: Schema) -> list[str]:
+    """The columns of the day's tables that neither labels, outcomes nor features name."""
+    data = config.data
+    read = data.events.read_columns | set(data.events.outcomes) | {f.source for f in config.features}
+    read |= {table.key for table in (data.users, data.items) if table is not None}
+    tables = [schema.events, *schema.sides.values()]
+    return list(dict.fromkeys(c for table in tables for c in sorted(_names(table) - read)))
+
+
 def _unused(config: Config, day: Day, schema: Schema) -> Iterator[str]:
     """Lists of items, and prices, that no feature reads."""
     events = config.data.events

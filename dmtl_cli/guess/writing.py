@@ -307,7 +307,8 @@ def _labels(log: Log) -> list[str]:
     elif roles.conversion is not None:
         lines.append(_line(log, "conversion", roles.conversion))
     else:
-        todo = "name a duration (init --duration COLUMN), or a conversion (a column of 0 and 1): it tells a good click"
+        either = "a duration (init --duration COLUMN), or a conversion (init --conversion COLUMN, of 0 and 1)"
+        todo = f"name {either}: it tells a good click"
         lines.append(f"# duration: COLUMN  # {EDIT}: {todo}; nothing looks like one")
     return lines
 
@@ -337,6 +338,9 @@ def _features(log: Log) -> list[str]:
     roles, inputs = log.roles, log.inputs
     why = [f"# {_comment(g.column)}: not used: {_comment(g.why)}" for g in inputs.unused]
     events = _known(roles)
+    if later := unwritten(log):
+        again = "run init again with the options that EDIT names: it tells which of these are features"
+        return [*why, f"features: auto  # {again}: {_comment(', '.join(later))}"]
     if events is None or not (inputs.used or _renamed(roles)):
         return [*why, "features: auto  # ids, histories of clicks and reads, counters and rates: see docs/config.md"]
     made = automatic(events)
@@ -355,6 +359,11 @@ def _features(log: Log) -> list[str]:
     context = [f"  - {_flow(keys)}  # {_comment(each.why)}" for each, keys in used if each.side == "context"]
     note = ["  # known before the item is shown? Else name it in data.events.outcomes:"] if context else []
     return [*lines, *note, *context, *why]
+
+
+def unwritten(log: Log) -> list[str]:
+    """Columns that would be features and are none yet: without a label it cannot be told what came of an exposure."""
+    return [i.column for i in log.inputs.used] if _known(log.roles) is None else []
 
 
 def _known(roles: Roles) -> Events | None:

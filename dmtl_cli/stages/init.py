@@ -24,7 +24,7 @@ from dmtl_cli.guess.values import local_days
 from dmtl_cli.guess.warnings import sessions, warnings
 from dmtl_cli.guess.whole import read_whole
 from dmtl_cli.guess.words import count
-from dmtl_cli.guess.writing import Log, path_of, written, zone_of
+from dmtl_cli.guess.writing import Log, path_of, unwritten, written, zone_of
 
 FEW = 4
 """days that a first chain takes"""
@@ -40,7 +40,7 @@ def init(root: str, out: Path, given: Mapping[str, str], *, force: bool = False)
 
     Args:
         root: a folder or a file; local or s3://.
-        given: columns of user, item, click or duration that are not to be guessed.
+        given: columns of user, item, click, duration or conversion that are not to be guessed.
         force: whether to write over a file.
 
     Raises:
@@ -134,6 +134,8 @@ def _sessions(events: Table, roles: Roles, days: Mapping[dt.date, int], newest: 
 def _refuse_given(given: Mapping[str, str], events: Table, roles: Roles) -> None:
     """Raises UserError 2 where a given column is not there, or cannot be what it is given as."""
     columns = events.frame.columns
+    if {"duration", "conversion"} <= given.keys():
+        raise UserError("--conversion: --duration is given too", "one of them tells a good click", Exit.USAGE)
     for role, column in given.items():
         if column in events.other:
             what = f"--{role}: {column} is of type {events.other[column]}, which nothing reads"
@@ -145,7 +147,7 @@ def _refuse_given(given: Mapping[str, str], events: Table, roles: Roles) -> None
             raise UserError(f"--{role}: {column} is given twice", "a column has one role", Exit.USAGE)
         guess = getattr(roles, role)
         if guess is None or guess.column != column:
-            needed = {"click": "0 and 1, or of times", "duration": "numbers"}.get(role, "ids")
+            needed = {"click": "0 and 1, or of times", "duration": "numbers", "conversion": "0 and 1"}.get(role, "ids")
             seen = events.frame[column].drop_nulls().head(1).to_list()
             kind = f"{events.frame[column].dtype}, such as {str(seen[0])[:40]}" if seen else events.frame[column].dtype
             what = f"--{role}: expected a column of {needed}, {column} is {kind}"
@@ -224,13 +226,12 @@ def _roles(log: Log) -> list[dict[str, str]]:
         named.append(("click", Guess("every row", f"or --click with one of: {log.roles.perhaps_clicks}")))
     named += [("a side table?", Guess(path_of(side.table), side.key.why)) for side in log.inputs.perhaps]
     out = [{"role": role, "column": g.column, "why": g.why} for role, g in named]
-    taken = {g.column for g in log.roles.named.values()}
+    taken, later = {g.column for g in log.roles.named.values()}, unwritten(log)
+    used = [] if later else log.inputs.used
     for role, columns in (
         ("outcomes", [g.column for g in log.roles.outcomes if g.column not in taken]),
-        *(
-            (f"{side} features", [i.column for i in log.inputs.used if i.side == side])
-            for side in ("user", "item", "context")
-        ),
+        *((f"{side} features", [i.column for i in used if i.side == side]) for side in ("user", "item", "context")),
+        ("no features yet", later),
         ("not used", [g.column for g in log.inputs.unused]),
     ):
         if columns:
