@@ -27,7 +27,7 @@ from dmtl_cli.nn.doubts import few_steps
 from dmtl_cli.runs.progress import RunLog
 from dmtl_cli.runs.run import Run
 from dmtl_cli.student.doubts import Agreement, far_from_teacher, one_direction, spread
-from dmtl_cli.teacher.doubts import leaks, overfits, rare
+from dmtl_cli.teacher.doubts import leaks, overfits, rare, too_good
 from dmtl_cli.teacher.importance import Importance
 from dmtl_cli.teacher.labels import HeldOut
 from dmtl_cli.tune.advised import slower
@@ -306,6 +306,42 @@ def test_a_feature_that_is_the_label(tmp_path: Path, kind: str) -> None:
     made.done("train-teacher", 1, teacher__learning_rate=0.02)
     (line,) = doubted(made, "teacher")
     assert line.startswith("feature leak carries ") and line.endswith("is it known before the exposure?")
+
+
+def test_a_label_that_is_known_twice(tmp_path: Path) -> None:
+    """Permuting one of two features that are the label tells nothing: the other is left."""
+    click = columns()["click"]
+    made = project(tmp_path, leak=click * 2, again=click * 3)
+    made.config["features"] += [{"name": n, "side": "context", "kind": "categorical"} for n in ("leak", "again")]
+    made.write()
+    made.done("train-teacher", 1, teacher__learning_rate=0.02)
+    (line,) = doubted(made, "teacher")
+    assert line.startswith("the AUC of ctr on held-out rows is 1.000 (") and "a feature may be the label" in line
+    (told,) = json.loads(made.call("status", "--json").out)["warnings"]
+    assert told == {"stage": "teacher", "day": DAYS[0], "warning": line}
+
+
+def test_labels_that_are_known_where_every_row_is_a_click(tmp_path: Path) -> None:
+    """No row is held out of such a log: the next day's evaluation says it."""
+    drawn = np.random.default_rng(5).random(ROWS) < 0.3
+    leak = {"leak": drawn * 2, "again": drawn * 3, "bought": drawn.astype(int)}
+    made = project(tmp_path, days=2, **leak)
+    made.config["data"]["events"] = {"conversion": "bought"}
+    made.config["features"] += [{"name": n, "side": "context", "kind": "categorical"} for n in ("leak", "again")]
+    made.write()
+    assert "leak: alone it tells the day's bought with an AUC of 1.00" in made.call("check", "--day", DAYS[0]).out
+    made.done("train-teacher", 1, teacher__learning_rate=0.02)
+    made.done("evaluate", 2)
+    (line,) = (x for x in doubted(made, "evaluation", 2) if "may be the label" in x)
+    assert line.startswith("the AUC of cvr on a day that was not learned is 1.000 (")
+
+
+def test_too_good_needs_rows_of_both_kinds() -> None:
+    few, many = np.arange(1_000) < 49, np.arange(1_000) < 50
+    assert too_good({"click": 0.995}, {"click": few}) == too_good({"click": 0.995}, {"click": ~few}) == []
+    assert too_good({"click": 0.99}, {"click": many}) == []
+    (line,) = too_good({"click": 0.995, "read": 0.8}, {"click": many, "read": many})
+    assert line.startswith("the AUC of click on held-out rows is 0.995 (50 positives): ")
 
 
 def test_values_that_occur_once(tmp_path: Path) -> None:

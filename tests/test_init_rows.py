@@ -169,6 +169,44 @@ def test_a_click_as_a_word_of_a_csv(tmp_path: Path, words: tuple[str, str]) -> N
     assert (raw["data"]["events"]["click"], raw["data"]["types"]["clicked"]) == ("clicked", "bool")
 
 
+@pytest.mark.parametrize(
+    ("words", "name", "given", "days"),
+    [
+        (("Y", "N"), "opened", (), True),
+        (("yes", "no"), "opened", (), False),
+        (("T", "F"), "begun", ("--click", "begun"), True),
+        (("true", "false"), "begun", ("--click", "begun"), False),
+    ],
+)
+def test_a_click_as_a_word_of_json(
+    tmp_path: Path, words: tuple[str, str], name: str, given: tuple[str, ...], days: bool
+) -> None:
+    """The config reads it as the booleans that it says: `check`, which init runs, counts them."""
+    x = unseen.drawn(0)
+    said, stock = ([words[0] if k else words[1] for k in v] for v in (x["click"], x["position"] % 3))
+    write = frame(drop=("clicked",))
+    write = write.with_columns(pl.Series(name, said), pl.Series("in_stock", stock))
+
+    def put(home: Path) -> None:
+        for (day,), part in write.with_columns(pl.Series(":d", unseen.days_of(x))).group_by(":d", maintain_order=True):
+            with (home / (f"log-{day}.json" if days else "log.json")).open("a") as f:
+                f.write(part.drop(":d").write_ndjson())
+
+    ended, raw, _ = made(tmp_path, put, *given)
+    assert ended.code == 0, ended.err
+    assert raw["data"]["events"]["click"] == name
+    assert raw["data"]["types"][name] == raw["data"]["types"]["in_stock"] == "bool"
+    assert features(raw)["in_stock"]["kind"] == "categorical"
+
+
+def test_a_word_that_may_be_the_click_is_listed(tmp_path: Path) -> None:
+    x = unseen.drawn(0)
+    write = frame(drop=("clicked",), ts=x["at"]).with_columns(begun=pl.Series(["Y" if c else "N" for c in x["click"]]))
+    ended, _, text = made(tmp_path, lambda home: write.write_ndjson(home / "log.json"))
+    (line,) = (x for x in text.splitlines() if "# click: COLUMN" in x)
+    assert "it may be (init --click COLUMN): begun (0/1, " in line and ended.code == 0, ended.err
+
+
 def test_a_click_that_old_clients_leave_empty(tmp_path: Path) -> None:
     x = unseen.drawn(0)
     tapped = [True if c else None if u % 3 == 0 else False for c, u in zip(x["click"], x["user"], strict=True)]

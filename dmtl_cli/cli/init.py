@@ -31,13 +31,14 @@ def init(
     item: Annotated[str | None, _column("the items' ids")] = None,
     click: Annotated[str | None, _column("clicks, 0 and 1, or of their times")] = None,
     duration: Annotated[str | None, _column("how long an item was read")] = None,
+    conversion: Annotated[str | None, _column("a good click, 0 and 1, in place of a duration")] = None,
     force: Annotated[bool, typer.Option("--force", metavar="", help="Write over a file that exists.")] = False,
     as_json: Json = False,
 ) -> None:
     """Guess a config from a log that is new, with a reason for each guess, and check its newest complete day."""
     from dmtl_cli.stages.init import described, init, refuse_incomplete
 
-    given = {"user": user, "item": item, "click": click, "duration": duration}
+    given = {"user": user, "item": item, "click": click, "duration": duration, "conversion": conversion}
     found = init(log, out, {role: column for role, column in given.items() if column is not None}, force=force)
     complete = found["day"] is not None and not found["edits"]
     found["check"], refused = _checked(out, found["day"]) if complete else (None, None)

@@ -228,10 +228,11 @@ class Data(Section):
     null_values: tuple[str, ...] = ()
     """texts of csv and json that stand for null, in every column: NULL, "-" (of csv beside data.csv.null_values)"""
     types: dict[Column, Type] = Field(default={})
-    """of columns in csv and json: text, int64, float64, bool, date or datetime (ISO 8601, UTC where it names no
-    zone); list<text>, list<int64> or list<float64> of a text that is a JSON array (or a Python list or numpy array, as
-    pandas writes them). Absent: labels (click, conversions: bool; duration, weight: float64) have their own, other
-    columns of a csv are text, those of json as they are written"""
+    """of columns in csv and json: text, int64, float64, bool (true or false, yes or no, y or n, t or f, 1 or 0, in any
+    case), date or datetime (ISO 8601, UTC where it names no zone); list<text>, list<int64> or list<float64> of a
+    text that is a JSON array (or a Python list or numpy array, as pandas writes them). Absent: labels (click,
+    conversions: bool; duration, weight: float64) have their own, other columns of a csv are text, those of json as
+    they are written"""
     events: Events
     users: SideTable | None = None
     items: SideTable | None = None

@@ -41,9 +41,11 @@ def reading(frame: pl.DataFrame, roles: Roles) -> None:
     left = [c for c in frame.columns if c not in roles.taken]
     long = [c for c in left if _may_last(frame, c) and not (roles.item and is_constant(frame, roles.item.column, c))]
     good = [c for c in left if _may_convert(frame, c, roles)]
-    conversion = best(frame, good, words.CONVERSION, "a conversion", share_of)
-    named = best(frame, long, words.DURATION, "a duration", mean_of)
-    sure = conversion is not None and words.by_name(conversion.column, words.CONVERSION) >= _SURE
+    conversion = roles.conversion or best(frame, good, words.CONVERSION, "a conversion", share_of)
+    named = None if roles.conversion else best(frame, long, words.DURATION, "a duration", mean_of)
+    sure = conversion is not None and (
+        roles.conversion is not None or words.by_name(conversion.column, words.CONVERSION) >= _SURE
+    )
     roles.duration = roles.duration or named or (None if sure else _by_values(frame, long, roles))
     if roles.duration:
         roles.unit, why = _unit(frame, roles.duration.column, roles)
@@ -58,6 +60,23 @@ def reading(frame: pl.DataFrame, roles: Roles) -> None:
         for c in also
         if share(clicks(frame[c])) >= RARE
     }
+
+
+def started(frame: pl.DataFrame, roles: Roles) -> bool:
+    """Finds the click by the label where no name tells it: a column of 0 and 1 without which there is no label, in the
+    label's own struct or named like a start."""
+    label = roles.duration or roles.conversion
+    if roles.click or roles.behaviour or roles.long_read is not None or label is None:
+        return False
+    struct = _struct(label.column)
+    for c in frame.columns:
+        if c in roles.taken or not is_binary(frame[c]) or words.by_name(c, words.CONVERSION):
+            continue
+        beside = struct and _struct(c) == struct
+        if (beside or words.by_name(c, words.STARTED)) and is_unclicked_empty(frame[label.column], clicks(frame[c])):
+            roles.click = Guess(c, f"{share_of(frame[c])}; where it is 0 there is no {label.column}")
+            return True
+    return False
 
 
 def flags(frame: pl.DataFrame, roles: Roles) -> None:
@@ -79,27 +98,54 @@ def flags(frame: pl.DataFrame, roles: Roles) -> None:
 
 
 def outcomes(frame: pl.DataFrame, roles: Roles) -> None:
-    """Columns that are known only after the exposure: by their names, or because they tell the click by themselves."""
-    clicked = roles.clicked(frame)
+    """Columns that are known only after the exposure: by their names, as they lie in a label's struct, or because they
+    tell the click by themselves; where every row is a click, the label."""
+    clicked, label, structs = *_told(frame, roles), _structs(roles)
     for c in frame.columns:
-        if c in {g.column for g in roles.named.values()}:
+        if c in {g.column for g in roles.named.values()} or c in roles.after:
             continue
         owned = any(key and is_constant(frame, key.column, c) for key in (roles.user, roles.item))
         if owned or words.says(c, words.HISTORY):
             continue
-        if why := _why_after(c, frame[c], clicked):
+        beside = [struct for struct in structs if c.startswith(f"{struct}.")]
+        why = f"in {beside[0]}, as a label is" if beside else _why_after(c, frame[c], clicked, label)
+        if why:
             roles.outcomes.append(Guess(c, why))
 
 
-def _why_after(c: str, s: pl.Series, clicked: pl.Series | None) -> str | None:
+def _struct(c: str) -> str:
+    return c.rpartition(".")[0]
+
+
+def _structs(roles: Roles) -> list[str]:
+    """Structs of labels, which have what came of an exposure; not one that has who saw what, or when, too."""
+    labels = [roles.click, roles.duration, roles.conversion, *roles.further.values()]
+    found = {_struct(g.column) for g in labels if g} - {""}
+    before = [g.column for g in (roles.user, roles.item, roles.time, roles.request) if g]
+    return sorted(x for x in found if not any(c.startswith(f"{x}.") for c in before))
+
+
+def _told(frame: pl.DataFrame, roles: Roles) -> tuple[pl.Series | None, str]:
+    """Which rows are clicks, else which have the label, and what that is called."""
+    if (clicked := roles.clicked(frame)) is not None:
+        return clicked, "click"
+    if roles.conversion is not None:
+        return clicks(frame[roles.conversion.column]), roles.conversion.column
+    if roles.duration is not None:
+        return is_there(frame[roles.duration.column]), roles.duration.column
+    return None, ""
+
+
+def _why_after(c: str, s: pl.Series, clicked: pl.Series | None, label: str) -> str | None:
     if words.is_known_after(c) and not s.dtype.is_nested():
         return "named like what follows an exposure"
     if clicked is None:
         return None
     if is_unclicked_empty(s, clicked):
-        return "0 or empty wherever there was no click"
+        return f"0 or empty wherever there was no {label}"
     found = auc_of(s, clicked)
-    return f"alone it tells clicks with an AUC of {found:.2f}" if found is not None and found > LEAK else None
+    told = "clicks" if label == "click" else label
+    return f"alone it tells {told} with an AUC of {found:.2f}" if found is not None and found > LEAK else None
 
 
 def _may_last(frame: pl.DataFrame, c: str) -> bool:

@@ -12,12 +12,16 @@ from dmtl_cli.guess import after, words
 from dmtl_cli.guess.roles import Guess, Roles, best, count_of, mean_of, share_of
 from dmtl_cli.guess.values import (
     FEW,
+    RETURN,
+    has_long_tail,
     instants,
     is_binary,
     is_constant,
     is_flags,
     is_id,
     is_time_or_null,
+    local_days,
+    returning,
     share,
     span,
     time_unit,
@@ -38,6 +42,8 @@ _BEHAVIOURS = {
 }
 _VISIT = dt.timedelta(hours=6)
 """the longest time between rows of one request, or one visit"""
+_OWN = 0.9  # of the rows have a value of their own: no user or item
+_ZEROS = 0.1  # of the rows may have one id
 _ALONE = 0.01  # of the rows may be of no request
 _UNTIMED = 0.2  # of the rows may lack the time of the row
 _ROWS = 1_000  # from which on a user has more than FEW values, unless its name is surely a user's
@@ -47,8 +53,8 @@ def roles_of(frame: pl.DataFrame, given: Mapping[str, str]) -> Roles:
     """The roles of a table's columns, by its first rows.
 
     Args:
-        given: columns of user, item, click or duration that need no guess; those of another table, and those of a type
-            that the role cannot have, are left out.
+        given: columns of user, item, click, duration or conversion that need no guess; those of another table, and
+            those of a type that the role cannot have, are left out.
     """
     roles = Roles()
     for role, c in given.items():
@@ -58,7 +64,12 @@ def roles_of(frame: pl.DataFrame, given: Mapping[str, str]) -> Roles:
     _time(frame, roles)
     _request(frame, roles)
     _click(frame, roles)
+    told = roles.duration, roles.conversion
     after.reading(frame, roles)
+    if after.started(frame, roles):  # which rows are clicks tells durations and conversions better
+        roles.duration, roles.conversion = told
+        roles.further = {}
+        after.reading(frame, roles)
     after.flags(frame, roles)
     after.outcomes(frame, roles)
     return roles
@@ -74,7 +85,9 @@ def fits_events(roles: Roles) -> int:
 def _can_be(role: str, s: pl.Series) -> bool:
     if role in ("user", "item"):
         return s.dtype == pl.String or s.dtype.is_integer()
-    return s.dtype.is_numeric() if role == "duration" else is_flags(s) or time_unit(s) is not None
+    if role == "duration":
+        return s.dtype.is_numeric()
+    return is_flags(s) or (role == "click" and time_unit(s) is not None)
 
 
 def with_names(frame: pl.DataFrame) -> pl.DataFrame:
@@ -130,6 +143,26 @@ def may_be_ids(frame: pl.DataFrame) -> list[str]:
     """Columns that have ids, and no times."""
     times = times_of(frame)
     return [c for c in frame.columns if is_id(frame[c]) and c not in times]
+
+
+def candidates(frame: pl.DataFrame, roles: Roles) -> list[str]:
+    """Columns that may be the user or the item where no name says so: those with several rows an id, first those whose
+    ids return on other days, as those of requests do not; numbers that look measured last; the most ids first."""
+    count = {c: frame[c].n_unique() for c in may_be_ids(frame) if c not in roles.taken}
+    days = None
+    if roles.time is not None and roles.time_unit is not None:
+        days = local_days(frame[roles.time.column], roles.time_unit, "UTC")
+
+    def rank(c: str) -> tuple[bool, bool, int]:
+        return _is_measured(frame[c]), days is not None and returning(frame[c], days) < RETURN, -count[c]
+
+    return sorted((c for c, n in count.items() if FEW < n < _OWN * len(frame)), key=rank)
+
+
+def _is_measured(s: pl.Series) -> bool:
+    """Whether integers are numbers by their name or as many are 0, as durations are, and no ids."""
+    named = words.says(s.name, words.NUMBER) or words.says(s.name, words.RATIO) or words.by_name(s.name, words.DURATION)
+    return s.dtype.is_integer() and (bool(named) or share(s == 0) > _ZEROS or has_long_tail(s))
 
 
 def _entities(frame: pl.DataFrame, roles: Roles) -> None:
@@ -234,4 +267,4 @@ def _click(frame: pl.DataFrame, roles: Roles) -> None:
             return
 
 
-_EVIDENCE = {"user": count_of, "item": count_of, "click": share_of, "duration": mean_of}
+_EVIDENCE = {"user": count_of, "item": count_of, "click": share_of, "duration": mean_of, "conversion": share_of}

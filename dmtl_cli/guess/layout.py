@@ -303,7 +303,10 @@ def _read(root: str, store: Store, files: Files) -> Table:
     if missing is not None and not frames:
         raise missing
     rows = types.joined([frame for _, frame in frames])
-    rows, nulls = samples.without_nulls(rows) if files.form == samples.JSON else (rows, ())
+    nulls: tuple[str, ...] = ()
+    if files.form == samples.JSON:
+        rows, nulls = samples.without_nulls(rows)
+        rows = samples.as_flags(rows)
     frame, other = types.plain(rows)
     return Table(files, frame, text, day, other, _pieces(frames), nulls)
 

@@ -211,10 +211,24 @@ def _typed(s: pl.Series) -> pl.Series:
         return values.cast(pl.Int64)
     if known.str.contains(_NUMBER).all() and not known.str.contains(r"^-?[0-9]{19,}$").any():
         return values.cast(pl.Float64)
-    if any(set(known.str.to_lowercase().unique()) == pair for pair in _YES_OR_NO):
+    if _is_yes_or_no(known):
         return values.str.to_lowercase().replace_strict(BOOLEANS, return_dtype=pl.Boolean)
     found = _as_lists(values)
     return text if found is None else found
+
+
+def as_flags(frame: pl.DataFrame) -> pl.DataFrame:
+    """Text columns of JSON that say yes and no in all rows that say something, as booleans: `data.types` reads them as
+    such."""
+    texts = [c for c in frame.columns if frame[c].dtype == pl.String]
+    flags = [c for c in texts if _is_yes_or_no(frame[c].filter(frame[c] != ""))]
+    read = pl.col(flags).str.to_lowercase().replace_strict(BOOLEANS, default=None, return_dtype=pl.Boolean)
+    return frame.with_columns(read) if flags else frame
+
+
+def _is_yes_or_no(known: pl.Series) -> bool:
+    """Whether texts, none of them null, are of one pair of words."""
+    return any(set(known.str.to_lowercase().unique()) == pair for pair in _YES_OR_NO)
 
 
 def _as_lists(values: pl.Series) -> pl.Series | None:

@@ -17,7 +17,7 @@ from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.features import Feature
 from dmtl_cli.config.schema import Config
 from dmtl_cli.data.log.day import ID, Block, Day
-from dmtl_cli.data.log.places import Places
+from dmtl_cli.data.log.places import SUFFIXES, Places
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.log.schema import Schema, Table
 from dmtl_cli.data.log.source import File, Store
@@ -31,6 +31,7 @@ from dmtl_cli.guess.values import (
     instants,
     is_binary,
     is_unclicked_empty,
+    local_days,
     mean,
     share,
     time_unit,
@@ -48,7 +49,7 @@ FEWER, FAR_FEWER = 0.4, 0.2
 """of the smaller day beside it, or of the only one"""
 _EMPTY = 0.2
 """share of rows without a duration from which on these rows are hardly clicks"""
-_ROWS, _FIRST = 20_000, 2_000  # of an unused column, and of a file of another day
+_ROWS, _FIRST = 20_000, 2_000  # of an unused column or another day's users, and of a file of another day
 
 
 def suggestions(config: Config, log: Log, day: Day, embeddings: Mapping[str, int]) -> list[str]:
@@ -178,11 +179,46 @@ def _older(config: Config, day: Day) -> Iterator[str]:
             yield f"{f.source}: from {since} on only, the log has {days[0]}: a day without the column is refused: {fix}"
 
 
-def _filled(file: File, config: Config) -> list[str]:
-    """Columns of a Parquet file; of a text file those that have values in its first rows."""
+def other_rows(config: Config, day: dt.date, column: str) -> pl.Series | None:
+    """A column in the first rows of the day before, or of another day; None where there are none to look at."""
+    events, data = config.data.events, config.data
+    form, csv = data.format_of(events), events.csv or data.csv
+    if form not in SUFFIXES or csv.columns:
+        return None
+    places = Places(Store(data.root), "events", events, form)
+    with suppress(UserError):  # nothing there, or damaged: its own check says so
+        by_day = sorted(d for d in places.days() if d != day)
+        other = next((d for d in reversed(by_day) if d < day), by_day[0] if by_day else None)
+        if other is None and events.date_column is None:
+            return None
+        files = places.files(other or day)
+        frames = [
+            _rows_of(file, config, _ROWS) for file in ({files[0].path: files[0], files[-1].path: files[-1]}).values()
+        ]
+        frames = [frame for frame in frames if column in frame.columns]
+        if other is None:
+            frames = [_of_others(frame, events.date_column or "", day, data.timezone or "UTC") for frame in frames]
+        return pl.concat([frame[column].cast(pl.String) for frame in frames]) if frames else None
+    return None
+
+
+def _of_others(frame: pl.DataFrame, time: str, day: dt.date, zone: str) -> pl.DataFrame:
+    """The rows that are of another day."""
+    unit = time_unit(frame[time]) if time in frame.columns else None
+    return (
+        frame.head(0) if unit is None else frame.filter((local_days(frame[time], unit, zone) != day).fill_null(False))
+    )
+
+
+def _rows_of(file: File, config: Config, rows: int) -> pl.DataFrame:
     csv = config.data.events.csv or config.data.csv
     text = samples.Text(csv.separator or separator_of(file.path), quoted=csv.quote_char is not None)
-    frame, _ = samples.head(file, _FIRST, text if samples.format_of(file.path) == samples.CSV else None)
+    return samples.head(file, rows, text if samples.format_of(file.path) == samples.CSV else None)[0]
+
+
+def _filled(file: File, config: Config) -> list[str]:
+    """Columns of a Parquet file; of a text file those that have values in its first rows."""
+    frame = _rows_of(file, config, _FIRST)
     there = samples.format_of(file.path) == samples.PARQUET
     return [c for c, kind in frame.schema.items() if kind != pl.Null and (there or frame[c].null_count() < len(frame))]
 
@@ -260,16 +296,21 @@ def _whole(table: Table, column: str) -> pl.Series:
 
 
 def _leaks(config: Config, day: Day) -> Iterator[str]:
-    """Features that tell a click by themselves, or are named like what follows one."""
+    """Features that tell a click by themselves, or a conversion where every row is a click, or are named like what
+    follows one."""
     block = next(day.blocks(), None)
     fix = "if it is known only after the exposure, name it in data.events.outcomes and leave the feature out"
-    events = config.data.events
+    events, label, told = config.data.events, None, "clicks"
+    if block is not None and events.click:
+        label = pl.Series(block.click)
+    elif block is not None and events.conversion:
+        label, told = pl.Series(block.labels(None)[0]), events.conversion
     for f in config.features:
         if f.profile or f.source in (events.user, events.item) or block is None:
             continue
-        found = auc_of(_values(f, day, block), pl.Series(block.click)) if events.click else None
+        found = None if label is None else auc_of(_values(f, day, block), label)
         if found is not None and found > LEAK:
-            yield f"{f.name}: alone it tells the day's clicks with an AUC of {found:.2f}: {fix}"
+            yield f"{f.name}: alone it tells the day's {told} with an AUC of {found:.2f}: {fix}"
         elif f.per_event and words.is_known_after(f.source):
             yield f"{f.name}: column {f.source} is named like what follows an exposure: {fix}"
 
@@ -305,6 +346,15 @@ def _measured(config: Config, day: Day) -> Iterator[str]:
 
 
 # -- columns that nothing reads ----------------------------------------------------------------------------------------
+
+
+def unread(config: Config, schema: Schema) -> list[str]:
+    """The columns of the day's tables that neither labels, outcomes nor features name."""
+    data = config.data
+    read = data.events.read_columns | set(data.events.outcomes) | {f.source for f in config.features}
+    read |= {table.key for table in (data.users, data.items) if table is not None}
+    tables = [schema.events, *schema.sides.values()]
+    return list(dict.fromkeys(c for table in tables for c in sorted(_names(table) - read)))
 
 
 def _unused(config: Config, day: Day, schema: Schema) -> Iterator[str]:

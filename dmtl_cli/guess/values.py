@@ -16,6 +16,8 @@ _DECIMAL = r"^-?[0-9]+(,[0-9]+)?$"
 _TAIL, _SKEW = 10.0, 2.0
 FEW = 20
 """rows, users or items below which nothing is concluded"""
+RETURN = 0.01
+"""share of ids that are there on another day, below which they are hardly those of users"""
 LEAK = 0.9
 """AUC of a single column for the click above which it is hardly known before"""
 
@@ -246,6 +248,14 @@ def _auc(ranks: np.ndarray, label: np.ndarray) -> float:
     n, m = int(label.sum()), int((~label).sum())
     found = float((ranks[label].sum() - n * (n + 1) / 2) / (n * m))
     return max(found, 1 - found)
+
+
+def returning(ids: pl.Series, days: pl.Series) -> float:
+    """Share of the ids with rows on several days; 1 where all rows are of one day, which says nothing of it."""
+    seen = pl.DataFrame({"id": ids, "day": days}).drop_nulls()
+    if seen["day"].n_unique() < 2:
+        return 1.0
+    return share(seen.group_by("id").agg(pl.col("day").n_unique() > 1)["day"])
 
 
 def within(ids: pl.Series, known: pl.Series) -> float:

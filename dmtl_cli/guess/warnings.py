@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
+from dmtl_cli.guess.values import RETURN, share
+
 USERS = 100
 """users below which hardly anything is learned"""
 _ITEMS, _ROWS = 20, 1_000  # items, and rows or requests, of a user
@@ -43,3 +45,22 @@ def null_ids(column: str, ids: pl.Series, rows: pl.Series, *, text: bool) -> lis
 
 
 _NONE = ["", "NULL", "Null", "null", "\\N", "None", "none", "N/A", "n/a", "NA", "NaN", "nan", "-", "undefined"]
+
+
+def sessions(user: str, of_day: pl.Series, others: pl.Series) -> list[str]:
+    """A line where no user, or almost none, returns: a request or a session was taken for the user.
+
+    Args:
+        of_day: the users of a day, all of them.
+        others: users of some rows of other days.
+    """
+    some = others.drop_nulls().cast(pl.String).unique()
+    if len(some) < USERS:
+        return []
+    back = share(some.is_in(of_day.drop_nulls().cast(pl.String).unique().implode()))
+    if back >= RETURN:
+        return []
+    seen = (
+        f"{back:.1%} of {len(some):,} ids of other days are there on this one" if back else "no id is there on two days"
+    )
+    return [f"{user}: {seen}: is it a request or a session? Else name the column of the users' ids in data.events.user"]

@@ -48,6 +48,7 @@ def read_whole(root: str, table: Table, time: str, unit: str, zone: str) -> tupl
         frame, text = samples.as_typed(frame, text)
     elif table.files.form == samples.JSON:
         frame, nulls = samples.without_nulls(frame)
+        frame = samples.as_flags(frame)
     frame, other = types.plain(frame)
     return replace(table, frame=frame, other=other, text=text, nulls=nulls), dict(sorted(days.items()))
 

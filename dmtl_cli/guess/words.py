@@ -74,6 +74,15 @@ CLICK: Patterns = (
     (r"^[a-z]+ " + _any("opened tapped started selected") + "$", 2),
     (r"^(label|target|y|response|interaction|标签)$", 1),
 )
+STARTED: Patterns = (
+    (
+        "(^| )"
+        + _any("play played open opened view viewed start started select selected tap tapped watched visited")
+        + "$",
+        1,
+    ),
+)
+"""an item was begun: a click, where the label says so too"""
 WHEN = _any("time ts at on date day timestamp datetime epoch utc created updated published modified 时间 日期")
 """a time"""
 CLICK_TIME = (
@@ -86,6 +95,7 @@ CLICK_TIME = (
 """the time of a click, null without one"""
 DURATION: Patterns = (
     (_READING + "(ed|ing)? ?" + _SPAN + _UNIT, 3),
+    (_READING + "(ed|ing)? s$", 3),
     (r"(播放|停留|阅读|观看|收听)(时长|时间|秒数?|毫秒)", 3),
     (r"^" + _any("dwell time_spent seconds time_on_page duration_played") + _UNIT, 3),
     (r"^(duration|时长)" + _UNIT, 1),

@@ -19,7 +19,7 @@ from dmtl_cli.data.log.day_files import SUCCESS
 from dmtl_cli.data.log.text_rows import separator_of
 from dmtl_cli.data.log.types import LISTS
 from dmtl_cli.guess import words
-from dmtl_cli.guess.columns import may_be_ids
+from dmtl_cli.guess.columns import candidates
 from dmtl_cli.guess.inputs import Input, Inputs
 from dmtl_cli.guess.layout import Table
 from dmtl_cli.guess.listed import may_be_shown, one_row_an_item
@@ -27,12 +27,11 @@ from dmtl_cli.guess.naming import feature_name, unique
 from dmtl_cli.guess.repairs import invalid_rows, unknown_clicks
 from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.samples import CSV, DELTA, ICEBERG, JSON, PARQUET, Text
-from dmtl_cli.guess.values import FEW, ZONE, is_flags
+from dmtl_cli.guess.values import ZONE, is_flags
 
 EDIT = "EDIT"
 """begins the comment of a line that a person has to write"""
 _MOST = 8  # columns that a comment lists
-_OWN = 0.9  # of the rows have a value of their own: no user or item
 _LONE = "a value begins with a quote that does not end it, yet all lines have as many values: quotes are text"
 _ITEM = ":item"  # the embedding of items, in guesses
 
@@ -272,21 +271,13 @@ def _role(log: Log, role: str, todo: str) -> str:
     guess = getattr(log.roles, role)
     if guess is not None:
         return _line(log, role, guess)
-    columns, left = log.events.frame.columns, candidates(log)
+    columns, left = log.events.frame.columns, candidates(log.events.frame, log.roles)
     shown = one_row_an_item(may_be_shown(log.events.frame, left)) if role == "item" else None
     if shown is not None:
         return f"# {role}: COLUMN  # {EDIT}: {_comment(shown)}"
     if left:
         return f"# {role}: COLUMN  # {EDIT}: {todo}, or give init --{role} COLUMN: {_comment(_few(left))}"
     return f"# {role}: COLUMN  # {EDIT}: {todo}; no column is named like one: {_comment(_few(columns))}"
-
-
-def candidates(log: Log) -> list[str]:
-    """Columns that may be the user or the item where no name says so: those with several rows an id, the most ids
-    first."""
-    frame, taken = log.events.frame, log.roles.taken
-    count = {c: frame[c].n_unique() for c in may_be_ids(frame) if c not in taken}
-    return sorted((c for c, n in count.items() if FEW < n < _OWN * len(frame)), key=lambda c: -count[c])
 
 
 def _few(columns: list[str]) -> str:
@@ -330,7 +321,8 @@ def _labels(log: Log) -> list[str]:
     elif roles.conversion is not None:
         lines.append(_line(log, "conversion", roles.conversion))
     else:
-        todo = "name a duration (init --duration COLUMN), or a conversion (a column of 0 and 1): it tells a good click"
+        either = "a duration (init --duration COLUMN), or a conversion (init --conversion COLUMN, of 0 and 1)"
+        todo = f"name {either}: it tells a good click"
         lines.append(f"# duration: COLUMN  # {EDIT}: {todo}; nothing looks like one")
     return lines
 
@@ -360,6 +352,9 @@ def _features(log: Log) -> list[str]:
     roles, inputs = log.roles, log.inputs
     why = [f"# {_comment(g.column)}: not used: {_comment(g.why)}" for g in inputs.unused]
     events = _known(roles)
+    if later := unwritten(log):
+        again = "run init again with the options that EDIT names: it tells which of these are features"
+        return [*why, f"features: auto  # {again}: {_comment(', '.join(later))}"]
     if events is None or not (inputs.used or _renamed(roles)):
         return [*why, "features: auto  # ids, histories of clicks and reads, counters and rates: see docs/config.md"]
     made = automatic(events)
@@ -378,6 +373,11 @@ def _features(log: Log) -> list[str]:
     context = [f"  - {_flow(keys)}  # {_comment(each.why)}" for each, keys in used if each.side == "context"]
     note = ["  # known before the item is shown? Else name it in data.events.outcomes:"] if context else []
     return [*lines, *note, *context, *why]
+
+
+def unwritten(log: Log) -> list[str]:
+    """Columns that would be features and are none yet: without a label it cannot be told what came of an exposure."""
+    return [i.column for i in log.inputs.used] if _known(log.roles) is None else []
 
 
 def _known(roles: Roles) -> Events | None:

@@ -25,8 +25,8 @@ from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.log.shares import share_groups
 from dmtl_cli.data.profile.stored import Profile
 from dmtl_cli.guess import memory
-from dmtl_cli.guess.suggestions import suggestions
-from dmtl_cli.guess.warnings import null_ids, warnings
+from dmtl_cli.guess.suggestions import other_rows, suggestions, unread
+from dmtl_cli.guess.warnings import null_ids, sessions, warnings
 from dmtl_cli.guess.words import count
 from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.runs.ranks import ALONE
@@ -38,6 +38,7 @@ from dmtl_cli.teacher.rows import rows_per_epoch
 from dmtl_cli.tune import plan
 
 _BLOCKS = 32  # blocks of the day whose durations are described
+_NAMED = 12  # columns that nothing reads
 _TEACHER_FLOPS = 2e10  # per second and thread, forward and backward: a cautious guess, and shown as one
 
 
@@ -76,8 +77,9 @@ def check(config: Config, day: dt.date, *, planned: bool = False) -> dict[str, A
             },
             "features": features,
             **({"profile": str(known.day) if known else None} if any(f.profile for f in config.features) else {}),
-            "warnings": _warnings(config, read),
+            "warnings": _warnings(config, read) + _sessions(config, read),
             "suggestions": suggestions(config, log, read, encoder.embedding_rows()),
+            "unread": unread(config, log.open(day)[1].schema),
             "estimates": _estimates(config, read, encoder),
             **({"finished": finished} if (finished := log.finished(day)) else {}),
         }
@@ -98,6 +100,13 @@ def _warnings(config: Config, day: Day) -> list[str]:
         what = f"{share:.0%} of clicks repeat an earlier one of the same user, item and request"
         out.append(f"{what}: is {events.item} the item? Else look at data.events.request")
     return out
+
+
+def _sessions(config: Config, day: Day) -> list[str]:
+    """See `warnings.sessions`: the day's users beside those of some rows of another."""
+    user = config.data.events.user
+    others = other_rows(config, day.day, user)
+    return [] if others is None else sessions(user, day.users[ID].filter(pl.Series(day.user_events > 0)), others)
 
 
 def _profile(config: Config, day: dt.date) -> Profile | None:
@@ -270,6 +279,7 @@ def described(found: dict[str, Any]) -> str:
         *(_row(f) for f in found["features"]),
         *notes,
         *found["suggestions"],
+        *_unread(found["unread"]),
         *map(_marked, found.get("finished", ())),
         "",
         "estimates (guesses): " + ", ".join(f"{k} {v}" for k, v in found["estimates"].items()),
@@ -298,6 +308,11 @@ def _repeats(found: dict[str, Any]) -> list[str]:
     rows = _kept(found)
     seen = f"{repeats:,} of {rows:,} rows ({repeats / rows:.1%}) repeat another (user, item, request and time)"
     return [f"{seen}: a click counts once a request (repeated_clicks), other rows as often as they are there"]
+
+
+def _unread(columns: list[str]) -> list[str]:
+    more = f" and {len(columns) - _NAMED} more" if len(columns) > _NAMED else ""
+    return [f"columns that no feature reads: {', '.join(columns[:_NAMED])}{more}"] if columns else []
 
 
 def _marked(table: str) -> str:

@@ -33,6 +33,7 @@ from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.manifest import Manifest
 from dmtl_cli.runs.ranks import ALONE, Ranks
 from dmtl_cli.runs.run import Draft, Parent, Result, Run, distinct
+from dmtl_cli.teacher.doubts import Array, too_good
 from dmtl_cli.tune.advised import slower
 from dmtl_cli.tune.carried import tuned
 
@@ -200,12 +201,21 @@ def _measure(run: Run, exam: Exam, models: _Models, truth: Truth | None, shared:
     if exam.threshold is not None:
         numbers["threshold.seconds"] = exam.threshold
     facts = {name: manifest.as_parent() for name, (_, manifest) in models.named().items()}
-    return Draft(_rows(exam), numbers, facts, warnings=_doubts(run, numbers, exam.tasks, models))
+    observed = scored.observed
+    labels = {label: observed.positive[label][rows] for label, rows in observed.measured.items()}
+    return Draft(_rows(exam), numbers, facts, warnings=_doubts(run, numbers, exam.tasks, models, labels))
 
 
-def _doubts(run: Run, numbers: dict[str, float], tasks: Tasks, models: _Models) -> list[str]:
+def _doubts(run: Run, numbers: dict[str, float], tasks: Tasks, models: _Models, labels: dict[str, Array]) -> list[str]:
+    """What is doubtful, a line each.
+
+    Args:
+        labels: of the measured rows, by label.
+    """
     teacher = models.teacher[1].day
-    out = below_regression(numbers, tasks, teacher, slower(run, teacher))
+    aucs = {label: auc for label in labels if (auc := numbers.get(f"teacher.{label}.auc")) is not None}
+    out = too_good(aucs, labels, "on a day that was not learned") if run.config.data.events.click is None else []
+    out += below_regression(numbers, tasks, teacher, slower(run, teacher))
     if models.student is None:
         return out
     served = models.student[1].day

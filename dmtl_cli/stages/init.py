@@ -16,20 +16,21 @@ import polars as pl
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.guess.columns import fits_events, roles_of, with_names
 from dmtl_cli.guess.inputs import Side, inputs_of
-from dmtl_cli.guess.layout import Table, complete_day, tables
+from dmtl_cli.guess.layout import ROWS, Table, complete_day, tables
 from dmtl_cli.guess.listed import NEEDED, one_row_an_item
 from dmtl_cli.guess.partial import partial_columns
 from dmtl_cli.guess.roles import Guess, Roles
-from dmtl_cli.guess.samples import CSV, JSON
+from dmtl_cli.guess.samples import BYTES, CSV, JSON
 from dmtl_cli.guess.values import local_days
-from dmtl_cli.guess.warnings import null_ids, warnings
+from dmtl_cli.guess.warnings import null_ids, sessions, warnings
 from dmtl_cli.guess.whole import read_whole
 from dmtl_cli.guess.words import count
-from dmtl_cli.guess.writing import Log, path_of, written, zone_of
+from dmtl_cli.guess.writing import Log, path_of, unwritten, written, zone_of
 
 FEW = 4
 """days that a first chain takes"""
 _TYPED = 64  # users that may be the example, and characters of their id
+_FILES = 8  # of a day that a sample reads: with fewer rows than one may give, all are there
 NEWEST = 3
 """days of which one is to be the last that is marked as finished"""
 DAY = dt.timedelta(1)
@@ -40,7 +41,7 @@ def init(root: str, out: Path, given: Mapping[str, str], *, force: bool = False)
 
     Args:
         root: a folder or a file; local or s3://.
-        given: columns of user, item, click or duration that are not to be guessed.
+        given: columns of user, item, click, duration or conversion that are not to be guessed.
         force: whether to write over a file.
 
     Raises:
@@ -106,7 +107,7 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     newest = complete_day(days.items())
     marked = [d for d in sorted(days)[-NEWEST:] if newest and d <= newest and found.is_marked(events.files, d)]
     day = marked[-1] if marked else newest
-    told = _warnings(events, roles)
+    told = _warnings(events, roles) + _sessions(events, roles, days, newest, zone)
     sides = frozenset(n for n, side in inputs.sides.items() if day and found.is_marked(side.table.files, day))
     return Log(found.root, events, roles, inputs, days, day, told, bool(marked), sides)
 
@@ -122,9 +123,27 @@ def _warnings(events: Table, roles: Roles) -> list[str]:
     return [*warnings(roles.user.column, users, items, len(events.frame), click), *words]
 
 
+def _sessions(events: Table, roles: Roles, days: Mapping[dt.date, int], newest: dt.date | None, zone: str) -> list[str]:
+    """See `warnings.sessions`; nothing where the sample may lack users of the newest complete day."""
+    if roles.user is None or newest is None:
+        return []
+    frame, files = events.frame, events.files
+    ids = frame[roles.user.column]
+    if not files.days and roles.time is not None and roles.time_unit is not None:
+        of = local_days(frame[roles.time.column], roles.time_unit, zone)
+        mine, whole = (of == newest).fill_null(False), sum(days.values()) <= len(frame)
+        return sessions(roles.user.column, ids.filter(mine), ids.filter(~mine)) if whole else []
+    rows = next((rows for day, _, rows in events.pieces if day == newest), 0)
+    if not 0 < rows < ROWS // _FILES or frame.estimated_size() >= BYTES:
+        return []
+    return sessions(roles.user.column, ids.head(rows), ids.slice(rows))
+
+
 def _refuse_given(given: Mapping[str, str], events: Table, roles: Roles) -> None:
     """Raises UserError 2 where a given column is not there, or cannot be what it is given as."""
     columns = events.frame.columns
+    if {"duration", "conversion"} <= given.keys():
+        raise UserError("--conversion: --duration is given too", "one of them tells a good click", Exit.USAGE)
     for role, column in given.items():
         if column in events.other:
             what = f"--{role}: {column} is of type {events.other[column]}, which nothing reads"
@@ -138,7 +157,7 @@ def _refuse_given(given: Mapping[str, str], events: Table, roles: Roles) -> None
         if guess is None or guess.column != column:
             if role == "item" and (lists := one_row_an_item(events.frame, column)) is not None:
                 raise UserError(f"--item: {lists}", "an item is one id a row", Exit.USAGE)
-            needed = {"click": "0 and 1, or of times", "duration": "numbers"}.get(role, "ids")
+            needed = {"click": "0 and 1, or of times", "duration": "numbers", "conversion": "0 and 1"}.get(role, "ids")
             seen = events.frame[column].drop_nulls().head(1).to_list()
             kind = f"{events.frame[column].dtype}, such as {_short(str(seen[0]), 40)}" if seen else "empty"
             what = f"--{role}: expected a column of {needed}, {column} is {kind}"
@@ -217,13 +236,12 @@ def _roles(log: Log) -> list[dict[str, str]]:
         named.append(("click", Guess("every row", f"or --click with one of: {log.roles.perhaps_clicks}")))
     named += [("a side table?", Guess(path_of(side.table), side.key.why)) for side in log.inputs.perhaps]
     out = [{"role": role, "column": g.column, "why": g.why} for role, g in named]
-    taken = {g.column for g in log.roles.named.values()}
+    taken, later = {g.column for g in log.roles.named.values()}, unwritten(log)
+    used = [] if later else log.inputs.used
     for role, columns in (
         ("outcomes", [g.column for g in log.roles.outcomes if g.column not in taken]),
-        *(
-            (f"{side} features", [i.column for i in log.inputs.used if i.side == side])
-            for side in ("user", "item", "context")
-        ),
+        *((f"{side} features", [i.column for i in used if i.side == side]) for side in ("user", "item", "context")),
+        ("no features yet", later),
         ("not used", [g.column for g in log.inputs.unused]),
     ):
         if columns:

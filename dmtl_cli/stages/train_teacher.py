@@ -33,7 +33,7 @@ from dmtl_cli.student.exportable import refuse_unexportable
 from dmtl_cli.teacher import gates
 from dmtl_cli.teacher.build import build_teacher, refuse_another_model
 from dmtl_cli.teacher.calibrate import Finished, Trained, finish
-from dmtl_cli.teacher.doubts import leaks, overfits, rare
+from dmtl_cli.teacher.doubts import leaks, overfits, rare, too_good
 from dmtl_cli.teacher.importance import columns_of_the_log, importances
 from dmtl_cli.teacher.labels import HeldOut, TeacherLabels
 from dmtl_cli.teacher.loss import batch_loss
@@ -92,7 +92,7 @@ def _learn(
     trained = Trained(encoder, learner.model, learning, batcher.tables, before)
     done = finish(run, publication, trained)
     clicks = learned.get(f"loss.{CLICK}", math.inf)  # all rows may be held out of a tiny log
-    doubted = _doubts(run, day, trained, clicks, done.network[CLICK])
+    doubted = _doubts(run, day, trained, clicks, done)
     counts = {"log": logged, "learned": int(learned.pop("rows", 0)), "held_out": len(done.network[CLICK].logit)}
     numbers = _numbers(learned, threshold, done) | sizes
     if run.ranks.first:
@@ -136,20 +136,22 @@ def _measures(
     ]
 
 
-def _doubts(run: Run, day: dt.date, trained: Trained, learned: float, held_out: HeldOut) -> list[str]:
+def _doubts(run: Run, day: dt.date, trained: Trained, learned: float, done: Finished) -> list[str]:
     """What is doubtful about the trained network, a line each.
 
     Args:
         learned: its loss of click on the rows of the last epoch.
-        held_out: its logits of click.
+        done: its logits on held-out rows.
     """
     config, encoder, window = run.config.teacher, trained.encoder, trained.window
     rows = rows_per_epoch(window.days, config)
     out = few_steps("teacher", rows, config.rows_a_step(rows), "learn more days (teacher.window_days)")
     if config.samples == "exposed" and window.hold_out.share:  # else other rows are held out than learned
-        out += overfits(learned, held_out, slower(run, day))
+        out += overfits(learned, done.network[CLICK], slower(run, day))
     suspects = columns_of_the_log(encoder.features, run.config.data.events)
-    out += leaks(importances(encoder, trained.model, window, suspects))
+    aucs = {task: auc for task, x in done.network.items() if (auc := _auc(x)) is not None}
+    labels = {task: x.label for task, x in done.network.items()}
+    out += leaks(importances(encoder, trained.model, window, suspects)) or too_good(aucs, labels)
     return out + rare(encoder.seen_once(window.days))
 
 
@@ -171,5 +173,8 @@ def _numbers(learned: dict[str, float], threshold: float | None, done: Finished)
 
 
 def _aucs(name: str, rows: dict[str, HeldOut]) -> dict[str, float]:
-    found = {label: metrics.auc(x.label, x.logit, x.weight) for label, x in rows.items()}
-    return {f"{name}.{label}.auc": auc for label, auc in found.items() if auc is not None}
+    return {f"{name}.{label}.auc": auc for label, x in rows.items() if (auc := _auc(x)) is not None}
+
+
+def _auc(x: HeldOut) -> float | None:
+    return metrics.auc(x.label, x.logit, x.weight)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from dmtl_cli.scores.calibration import log_loss
 from dmtl_cli.teacher.importance import Importance
 from dmtl_cli.teacher.labels import HeldOut
+
+Array = npt.NDArray[Any]
 
 FAR = 0.15
 """of the loss on learned rows: a day's drift and dropped ids move the two by some percent, ids learned by heart by more
@@ -18,6 +22,8 @@ ERRORS = 3.0
 MOST_OF_GAIN, MOST_OF_ENTROPY = 0.6, 0.4
 """carried by one feature, both: a video's length is honest and has nine tenths of what KuaiRand's teacher knows of long
 reads, but three tenths of what there is to know; a label in disguise has nearly all of both"""
+MOST_AUC, BOTH = 0.99, 50
+"""of a task on rows that were not learned, and its positives and negatives at least: people are hardly as certain"""
 MOST_ROWS = 0.5
 """whose value occurs once"""
 
@@ -50,6 +56,24 @@ def leaks(importances: Mapping[str, Importance]) -> list[str]:
         for name, found in importances.items()
         if found.of_gain > MOST_OF_GAIN and found.of_entropy > MOST_OF_ENTROPY
     ]
+
+
+def too_good(aucs: Mapping[str, float], labels: Mapping[str, Array], where: str = "on held-out rows") -> list[str]:
+    """Doubts about tasks that are told nearly without an error. Where several features know the label, `leaks` says
+    nothing: each is of no importance beside the others.
+
+    Args:
+        aucs: of rows that were not learned, by task.
+        labels: of these rows, [n] 0 or 1 each, by task.
+        where: what these rows are.
+    """
+    out = []
+    for task, auc in aucs.items():
+        positives = int(np.asarray(labels[task], np.bool_).sum())
+        if auc > MOST_AUC and min(positives, len(labels[task]) - positives) >= BOTH:
+            seen = f"the AUC of {task} {where} is {auc:.3f} ({positives:,} positives)"
+            out.append(f"{seen}: a feature may be the label: is each known before the exposure?")
+    return out
 
 
 def rare(once: Mapping[str, float]) -> list[str]:

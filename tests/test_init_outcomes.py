@@ -1,0 +1,134 @@
+"""`dmtl init` tells what came of an exposure from what was known before it, by structs and by the label."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import unseen
+from initiated import features, made
+from worlds import dmtl
+
+from dmtl_cli.guess.columns import roles_of
+
+
+def nested(home: Path, started: str = "played", struct: str = "outcome") -> None:
+    """Events whose outcomes are a struct: a start that no name tells as a click does, and what followed it."""
+    x = unseen.drawn(21, 3_000)
+    played = x["click"] == 1
+    outcome = {
+        started: played,
+        "watched_s": [float(s) if c else None for s, c in zip(x["seconds"], played, strict=True)],
+        "finished": [bool(b) if c else None for b, c in zip(x["bought"], played, strict=True)],
+        "noise": np.random.default_rng(0).integers(0, 5, len(played)),
+    }
+    frame = pl.DataFrame(
+        {
+            "meta": pl.DataFrame({"req": x["request"], "at": pl.Series(x["at"]).cast(pl.Int64) * 1000}).to_struct(),
+            "viewer": pl.DataFrame({"id": x["user"] + 5_000}).to_struct(),
+            "clip": pl.DataFrame({"ref": [f"c{i}" for i in x["item"]], "slot": x["position"]}).to_struct(),
+            struct: pl.DataFrame(outcome).to_struct(),
+        }
+    )
+    unseen.by_day(home / "impressions", frame, x)
+
+
+@pytest.mark.parametrize("started", ["played", "flag_7"])
+def test_a_start_in_the_struct_of_the_label_is_the_click(tmp_path: Path, started: str) -> None:
+    ended, raw, text = made(tmp_path, lambda home: nested(home, started), "--item", "clip.ref")
+    events = raw["data"]["events"]
+    assert ended.code == 0, ended.err
+    assert (events["click"], events["duration"]) == (f"outcome.{started}", "outcome.watched_s")
+    assert "where it is 0 there is no outcome.watched_s" in text
+    assert not [f for f in raw["features"] if str(f.get("column", "")).startswith("outcome.")]
+    assert set(events["outcomes"]) == {"outcome.finished", "outcome.noise"} and "clip_slot" in features(raw)
+    assert "in outcome, as a label is" in text and "every row counts as a click" not in ended.out
+
+
+def test_a_struct_of_the_whole_row_is_no_struct_of_outcomes() -> None:
+    x = unseen.drawn(22, 3_000)
+    noise = np.random.default_rng(0).integers(0, 5, len(x["user"]))
+    frame = pl.DataFrame({"e.user": x["user"], "e.item": x["item"], "e.click": x["click"]})
+    frame = frame.with_columns(pl.Series("e.dwell_time", x["seconds"]), pl.Series("e.place", noise))
+    roles = roles_of(frame, {})
+    assert {role: g.column for role, g in roles.named.items()} == {
+        "user": "e.user",
+        "item": "e.item",
+        "click": "e.click",
+        "duration": "e.dwell_time",
+    }
+    assert roles.outcomes == []
+
+
+def test_what_tells_a_conversion_is_an_outcome_where_every_row_is_a_click() -> None:
+    x, rng = unseen.drawn(23, 3_000), np.random.default_rng(0)
+    bought = x["click"] == 1
+    frame = pl.DataFrame({"user_id": x["user"], "item_id": x["item"], "bought": bought})
+    frame = frame.with_columns(
+        amt=pl.Series([str(n) if b else None for n, b in zip(rng.integers(0, 9, len(bought)), bought, strict=True)]),
+        rush=pl.Series(bought + rng.normal(0, 0.3, len(bought))),
+        place=pl.Series(rng.integers(0, 5, len(bought))),
+    )
+    roles = roles_of(frame, {})
+    assert roles.click is None and roles.conversion is not None and roles.conversion.column == "bought"
+    why = {g.column: g.why for g in roles.outcomes}
+    assert why.keys() == {"amt", "rush"}
+    assert why["amt"] == "0 or empty wherever there was no bought"
+    assert why["rush"].startswith("alone it tells bought with an AUC of 0.9")
+
+
+def bare(home: Path) -> None:
+    """No name tells a label, and what is no feature is known by one alone."""
+    x = unseen.drawn(24, 3_000)
+    frame = pl.DataFrame({"user_id": x["user"], "item_id": x["item"], "ts": x["at"], "begun": x["click"]})
+    frame = frame.with_columns(
+        well=pl.Series(x["bought"]),
+        spell=pl.Series((x["seconds"] > 20) * 3 + (x["seconds"] > 0) * 2),
+        place=pl.Series(x["position"]),
+        phone=pl.Series([f"phone {k % 3}" for k in x["user"]]),
+    )
+    unseen.by_day(home / "events", frame, x)
+
+
+def test_features_are_told_when_they_are_written(tmp_path: Path) -> None:
+    ended, raw, text = made(tmp_path / "bare", bare)
+    assert ended.code == 78 and raw["features"] == "auto" and "init --conversion COLUMN, of 0 and 1" in text
+    assert "context features" not in ended.out and "user features" not in ended.out
+    assert "no features yet  5 " in ended.out and "begun, well, spell, place, phone" in ended.out
+    assert "run init again with the options that EDIT names: it tells which of these are features: begun, " in text
+    ended, raw, _ = made(tmp_path / "told", bare, "--click", "begun", "--conversion", "well")
+    assert ended.code == 0 and raw["data"]["events"]["conversion"] == "well", ended.err
+    assert raw["data"]["events"]["click"] == "begun" and raw["data"]["events"]["outcomes"] == ["spell"]
+    assert features(raw).keys() == {"user_id", "item_id", "place", "phone"}
+    assert "columns that no feature reads" not in ended.out
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--conversion", "spell"), "--conversion: expected a column of 0 and 1, spell is Int64, such as "),
+        (("--conversion", "well", "--duration", "spell"), "--conversion: --duration is given too"),
+    ],
+)
+def test_a_conversion_that_cannot_be(tmp_path: Path, options: tuple[str, ...], said: str) -> None:
+    bare(tmp_path / "log")
+    ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", *options)
+    assert ended.code == 2 and said in ended.err and not (tmp_path / "mine.yaml").exists()
+
+
+def test_check_names_what_nothing_reads(tmp_path: Path) -> None:
+    """The label named by hand, the features left as they were."""
+    _, _, text = made(tmp_path, bare)
+    key = next(line for line in text.splitlines() if "# duration: COLUMN" in line)
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(text.replace(key, "    conversion: well"))
+    ended = dmtl("check", "--config", mine, "--day", "2026-03-03")
+    assert ended.code == 0 and "columns that no feature reads: begun, phone, place, spell\n" in ended.out, ended.err
+    assert dmtl("check", "--config", mine, "--day", "2026-03-03", "--json").json["unread"] == [
+        "begun",
+        "phone",
+        "place",
+        "spell",
+    ]
