@@ -2,7 +2,7 @@
 
 import datetime as dt
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +20,9 @@ from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.features import Feature
 from dmtl_cli.data.log import sizes
 from dmtl_cli.data.log.day import ID, NO_REQUEST, Block, Day
+from dmtl_cli.data.log.raw import RawEvents
 from dmtl_cli.data.log.reader import Log
+from dmtl_cli.data.log.source import File
 from dmtl_cli.data.log.tally import Distinct
 
 DAY = dt.date(2026, 1, 31)
@@ -655,6 +658,35 @@ def test_files_and_blocks_do_not_matter(tmp_path: Path, monkeypatch: pytest.Monk
     for name in ("clicked", "repeated", "user_events", "item_events", "item_clicks"):
         assert np.array_equal(getattr(one, name), getattr(two, name)), name
     assert one.facts == pytest.approx(two.facts)
+
+
+def test_lists_that_are_cut_otherwise_stay_in_their_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lists are decoded beside the other columns, and nothing says that both are cut alike."""
+    monkeypatch.setattr(sizes, "BLOCK", 16)
+    whole = pl.DataFrame(many())
+    whole.write_parquet(put(tmp_path, whole), row_group_size=37)
+    decoded = RawEvents._decoded
+
+    def cut_otherwise(self: RawEvents, file: File, groups: range, wanted: list[str]) -> Iterator[pl.DataFrame]:
+        frames = decoded(self, file, groups, wanted)
+        return sizes.reblocked(frames, 5, 3) if wanted == ["history"] else frames
+
+    monkeypatch.setattr(RawEvents, "_decoded", cut_otherwise)
+    found = rows(read(tmp_path, DEVICE)).sort("position")
+    for name, column in (("device", "device"), ("item", "item_id"), ("history", "history")):
+        assert found[name].to_list() == whole[column].to_list()
+
+
+def test_damaged_lists_name_the_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sizes, "BLOCK", 16)
+    file = put(tmp_path, many())
+    pl.DataFrame(many()).write_parquet(file, row_group_size=100)
+    history = pq.read_metadata(file).row_group(1).column(7)
+    assert history.path_in_schema.startswith("history")
+    whole, at = file.read_bytes(), history.data_page_offset
+    file.write_bytes(whole[:at] + b"\xff" * 32 + whole[at + 32 :])
+    with refused(Exit.DATA, file, "damaged Parquet after row 96"):  # the block in which the second row group begins
+        read(tmp_path, DEVICE, **MORE)
 
 
 def test_shuffled_blocks_are_a_permutation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

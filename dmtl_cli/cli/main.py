@@ -57,11 +57,16 @@ def execute(arguments: list[str]) -> int:
         return int(Exit.USAGE)
 
 
+def collect_garbage_rarely() -> None:
+    """Imports make objects that stay: to look at them after each 700 new ones is 5% of a small day."""
+    gc.set_threshold(50_000, 20, 50)
+
+
 def main() -> None:
     """The program `dmtl`, also one of many that torchrun started."""
     # on a machine that does other work too, OpenMP's spinning threads wait for each other: 22 s in place of 4 seen
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    gc.set_threshold(50_000, 20, 50)  # imports make objects that stay: to look at them each 700 is 5% of a small day
+    collect_garbage_rarely()
     signals.install()
     colours.follow_clicolor()
     if ending.rank() or sys.stdout is None:  # None: closed, as by `>&-`

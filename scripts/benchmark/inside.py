@@ -25,7 +25,7 @@ from benchmark.log import make_log
 from benchmark.operators import by_kind
 from benchmark.plain import Flat, PlainStudent, PlainTeacher
 from benchmark.sizes import BATCH, FIRST_DAY, LONG_READ
-from dmtl_cli.cli.main import execute
+from dmtl_cli.cli.main import collect_garbage_rarely, execute
 from dmtl_cli.config.reading import load_config
 from dmtl_cli.config.schema import Config
 from dmtl_cli.data.features.encoder import Encoder
@@ -361,5 +361,6 @@ INSIDE = {name.removeprefix("inside_"): f for name, f in list(globals().items())
 
 
 if __name__ == "__main__":
+    collect_garbage_rarely()  # as the program does
     with tempfile.TemporaryDirectory() as folder:
         print(json.dumps(INSIDE[sys.argv[1]](json.loads(sys.argv[2]), Path(folder))))

@@ -29,7 +29,7 @@ def words_of(values: pl.Series) -> str:
     return in_words(values.head(0).to_arrow().type)
 
 
-def _is_list(column: pa.DataType) -> bool:
+def is_list(column: pa.DataType) -> bool:
     lists = (types.is_list, types.is_large_list, types.is_fixed_size_list)
     return any(is_one(column) for is_one in lists)
 
@@ -53,11 +53,11 @@ def _is_single(column: pa.DataType) -> bool:
 def _categorical(_: Feature, column: pa.DataType) -> tuple[str, str] | None:
     if _is_single(column):
         return None
-    return "integers, booleans or text", "give kind: sequence" if _is_list(column) else "write it as integers or text"
+    return "integers, booleans or text", "give kind: sequence" if is_list(column) else "write it as integers or text"
 
 
 def _sequence(feature: Feature, column: pa.DataType) -> tuple[str, str] | None:
-    if _is_list(column):
+    if is_list(column):
         fits = _is_single(column.value_type)
         return None if fits else ("lists of integers or text", "write its elements as integers or text")
     if _is_text(column) or (types.is_dictionary(column) and _is_text(column.value_type)):
@@ -68,13 +68,13 @@ def _sequence(feature: Feature, column: pa.DataType) -> tuple[str, str] | None:
 def _numeric(_: Feature, column: pa.DataType) -> tuple[str, str] | None:
     if _is_number(column):
         return None
-    if _is_list(column):
+    if is_list(column):
         return "numbers", "give kind: vector (with dim) or kind: sequence"
     return "numbers", "give kind: categorical" if _is_single(column) else "write it as a number"
 
 
 def _vector(feature: Feature, column: pa.DataType) -> tuple[str, str] | None:
-    if _is_list(column):
+    if is_list(column):
         return None
     return f"lists of {feature.dim} numbers", "give kind: numeric" if _is_number(column) else "write it as lists"
 

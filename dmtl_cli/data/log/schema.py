@@ -71,6 +71,11 @@ class Table:
     def has_in(self, file: File, column: str) -> bool:
         return column in self.footers[file].schema.names
 
+    def lists_in(self, file: File, columns: Collection[str]) -> list[str]:
+        """Those of the columns that hold lists in the file."""
+        schema = self.footers[file].schema
+        return [c for c in columns if c in schema.names and column_types.is_list(schema.field(c).type)]
+
     def require(self, column: str, asked: str) -> None:
         """Raises UserError 65 where no file has the column. `asked`: the message's "data.events.click expects"."""
         if not self.has(column):

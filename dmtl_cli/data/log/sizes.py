@@ -23,6 +23,10 @@ def reblocked(frames: Iterator[pl.DataFrame], rows: int, first: int) -> Iterator
     parts: list[pl.DataFrame] = []
     count, wanted = 0, first or rows
     for frame in frames:
+        if not count and len(frame) == wanted:  # as it is, without a copy
+            yield frame
+            wanted = rows
+            continue
         parts.append(frame)
         count += len(frame)
         while count >= wanted:
