@@ -29,7 +29,8 @@ from dmtl_cli.data.features.vocabulary import Vocabulary
 from dmtl_cli.data.log.day import ID, Day
 from dmtl_cli.data.log.spool import Spool
 from dmtl_cli.data.rows import Rows, pairs
-from dmtl_cli.nn.batches import Batcher, Tables, distinct_of, side_of, with_known
+from dmtl_cli.nn.batches import Batcher, Tables, side_of, with_known
+from dmtl_cli.nn.kernels.distinct import distinct_of, distinct_rows
 from dmtl_cli.nn.layers import Side, SideEmbedder, SplitLinear
 from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.student.build import build_student
@@ -231,12 +232,16 @@ def test_a_lookup_is_plain_indexing_whose_gradient_has_each_row_once(shapes: lis
     torch.testing.assert_close(g.to_dense(), plain.grad.float(), rtol=0, atol=1e-5)
 
 
-@given(st.lists(st.integers(0, 5_000), max_size=40))
+@given(st.lists(st.integers(0, 5_000), max_size=40) | st.lists(st.integers(0, 5_000), min_size=700, max_size=720))
 def test_distinct_rows_are_those_of_unique(rows: list[int]) -> None:
-    """Both ways of it: 40 rows may reach beyond what is marked."""
+    """Both ways of it: 40 rows may reach beyond what is marked, 700 of 5,001 do not."""
     array = np.array(rows, np.int64)
     for ours, theirs in zip(distinct_of(array), np.unique(array, return_inverse=True), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+    for table in (5_001, 10**9):
+        asked = torch.from_numpy(array)
+        for found, expected in zip(distinct_rows(asked, table), torch.unique(asked, return_inverse=True), strict=True):
+            assert torch.equal(found, expected)
 
 
 def test_a_history_and_an_item_share_rows() -> None:

@@ -24,6 +24,7 @@ from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.rows import L, Rows, map_labels
+from dmtl_cli.nn.kernels.distinct import distinct_of
 from dmtl_cli.nn.layers import Side
 from dmtl_cli.runs.ranks import ALONE, Ranks
 
@@ -237,20 +238,6 @@ def hidden_context(encoder: Encoder, n: int) -> Encoded:
     """n rows whose context is not known."""
     one = with_known(encoder.encode(pl.DataFrame({"": [0]}), "context"), np.zeros(1, np.bool_))
     return one.take(np.zeros(n, np.int64))
-
-
-def distinct_of(rows: Ints) -> tuple[Ints, Ints]:
-    """np.unique of row numbers with its inverse, by marking instead of sorting where they are small enough for that."""
-    span = int(rows.max(initial=0)) + 1
-    if span > 64 * len(rows) + 1024:
-        distinct, index = np.unique(rows, return_inverse=True)
-        return distinct, index
-    there = np.zeros(span, np.bool_)
-    there[rows] = True
-    distinct = np.flatnonzero(there)
-    place = np.empty(span, np.int64)
-    place[distinct] = np.arange(len(distinct))
-    return distinct, place[rows]
 
 
 def _covers(encoder: Encoder, tables: Tables) -> bool:

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dmtl_cli.nn.kernels.distinct import distinct_rows
+
 INIT_STD = 0.01  # standard deviation of an embedding's initial values
 
 
@@ -55,9 +57,9 @@ class EmbeddingTable(nn.Module):
 
     def _at_once(self, rows: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Each distinct row is fetched once, so that its gradients add up before they reach the table."""
-        distinct, places = torch.unique(torch.cat([r.flatten() for r in rows]), return_inverse=True)
+        distinct, places = distinct_rows(torch.cat([r.flatten() for r in rows]), sum(self.rows.values()))
         fetched = self._fetch(distinct)
-        each = zip(places.split([r.numel() for r in rows]), rows, strict=True)
+        each = zip(torch.split(places, [r.numel() for r in rows]), rows, strict=True)
         return tuple(F.embedding(place.view(r.shape), fetched) for place, r in each)
 
     def _fetch(self, distinct: Tensor) -> Tensor:

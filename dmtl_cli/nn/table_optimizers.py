@@ -45,12 +45,20 @@ class RowWiseAdagrad(EagerOptimizer):
             for p in group["params"]:
                 if p.grad is None:
                     continue
-                g = p.grad.coalesce()
-                rows, values = g.indices()[0], g.values()
+                rows, values = _by_distinct_row(p.grad)
                 total = self.state[p]["sum"]
                 a = total[rows] + values.square().mean(1)
                 total[rows] = a
                 p.index_add_(0, rows, values * (-group["lr"] / (a.sqrt() + group["eps"])).unsqueeze(1))
+
+
+def _by_distinct_row(g: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows of a sparse gradient, each once, [n], and their values [n, D]. A table's own lookup gives them so, which
+    autograd does not know: `coalesce` alone would sort and copy them."""
+    rows = g._indices()[0]
+    if not g.is_coalesced() and (rows[1:] <= rows[:-1]).any():
+        g = g.coalesce()
+    return g._indices()[0], g._values()
 
 
 class TableAdam(EagerAdam):
