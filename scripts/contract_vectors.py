@@ -4,7 +4,8 @@ them must answer.
     python scripts/contract_vectors.py tests/contract/frozen
 
 An export that is there is kept; delete it where the files of an export change, and run this again. Inputs of towers
-must then be as before, unless the contract changes; vectors are those of the student that this machine trained.
+must then be as before, unless the contract changes; vectors are those of the student that this machine trained, and
+numbers at which two items are close (`_CLOSE`) are to be looked for again.
 """
 
 from __future__ import annotations

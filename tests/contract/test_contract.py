@@ -129,7 +129,7 @@ def test_a_client_refuses_another_format_and_files_of_two_runs(command: list[str
         folder = copy / (copy / "LATEST").read_text().strip()
         if name == "features.json":
             (folder / name).write_text((folder / name).read_text().replace('"format": 1', '"format": 2'))
-        elif name:  # the same columns and inputs, so that nothing but its key tells that it is another run's
+        elif name:
             shutil.copy(folder_of("coarse") / name, folder / name)
         done = subprocess.run([*command, str(copy)], input="", capture_output=True, text=True, timeout=120)
         assert (done.returncode == 0) == (name is None), (name, done.stderr)
