@@ -395,6 +395,7 @@ CASES: dict[str, list[tuple[str, dict[str, Any]]]] = {
         *((f"a served user, {k}", {"user": str(user_id("plain", k)), "k": 9}) for k in range(4)),
         ("what they clicked is left out", {"user": "user-03", "k": ITEMS, "exclude_seen": True}),
         ("kappa without blocks", {"user": "user-03", "kappa": 0.5, "k": 9}),
+        ("kappa 0 without blocks", {"user": "user-03", "kappa": 0, "k": 9}),
         *_each("user_id", "user", "user-01", "user-05", "User-01", "", None, 5),
         *_each("watched", "user", [str(LEAST), str(MOST), str(BIG)], [105.0, 106.0, None], ["105", "x", ""], [105] * 9),
         *_each("watched", "user", [105.0, 105.5], [True], list(range(105, 115))),

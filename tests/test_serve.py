@@ -160,6 +160,10 @@ def test_the_frozen_answers(world: str) -> None:
         if world == "plain":  # whose users are text
             code, found = post(server, "/recommend", {"users": ["user-01", "\ud800"]})
             assert (code, found["error"][:31]) == (400, "user: text with half of a surro") and not server.said
+        if world == "half":
+            rows = [{"account": of} for of in (2**53 + 1, str(2**53 + 1), 2**53)]
+            bare, text, below = post(server, "/vectors", {"side": "user", "rows": rows})[1]["vectors"]
+            assert bare == text != below, "a bare integer is read exactly"
         if world == "shown":
             check_kappa(server, export)
 

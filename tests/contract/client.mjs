@@ -169,7 +169,7 @@ async function answer(opened, { side = 'user', raw, user, kappa, k = 0, exclude_
   const inputs = encode(features, opened.vocabularies, raw)
   const tensors = Object.fromEntries(Object.entries(inputs).map(([name, row]) => [name, tensor(name, row)]))
   let vector = Array.from((await opened.towers[side].run(tensors)).vector.data)
-  if (kappa !== undefined) vector = withKappa(opened.about, vector, kappa)
+  if (kappa !== undefined && kappa !== (opened.about.kappa ?? 0)) vector = withKappa(opened.about, vector, kappa)
   const seen = new Set(exclude_seen ? served.seen_items ?? [] : [])
   return { ...inputs, vector, items: best(opened, vector, k, seen) }
 }

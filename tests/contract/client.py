@@ -86,7 +86,7 @@ def main(root):
         try:
             inputs = encode([f for f in about["features"] if f["side"] == side], vocabularies, raw)
             vector = towers[side].run(None, inputs)[0][0]
-            if "kappa" in asked:
+            if asked.get("kappa", about.get("kappa", 0)) != about.get("kappa", 0):
                 vector[slice(*about["blocks"]["exposure"])] *= asked["kappa"] / about["kappa"]
             seen = (asked.get("exclude_seen") and user.get("seen_items")) or []
             top = best(about, items, vectors, vector, seen, asked.get("k", 0))

@@ -35,6 +35,7 @@ FROZEN = HERE / "frozen"
 CASES = json.loads((FROZEN / "cases.json").read_text())
 WORLDS = ("shown", "plain", "coarse", "half")
 TOLERANCE = 1e-6
+BIG = 2**53 + 1
 
 CLEAN = """
 import runpy, sys
@@ -179,6 +180,20 @@ def test_a_wrong_client_is_told(mistake: str, tmp_path: Path) -> None:
             except AssertionError:
                 told.append(case["why"])
     assert bool(told) == (mistake in WRONG), told
+
+
+@pytest.mark.parametrize("command", CLIENTS)
+def test_a_bare_integer_of_2_to_the_53(command: list[str]) -> None:
+    """Python reads it exactly. A reader that keeps doubles cannot tell it from its neighbour, and must refuse it."""
+    lines = [json.dumps({"raw": {"account": of}}) for of in (BIG, str(BIG), BIG - 1, BIG - 2)]
+    call = [*command, str(FROZEN / "half")]
+    done = subprocess.run(call, input="\n".join(lines) + "\n", capture_output=True, text=True, timeout=120, check=True)
+    bare, text, *below = map(json.loads, done.stdout.splitlines())
+    assert "ids" in text and "ids" in below[1]
+    if command is IN_JAVASCRIPT:
+        assert bare == below[0] == {"error": True}
+    else:
+        assert bare == text != below[0]
 
 
 def test_no_two_items_are_so_close_that_clients_may_differ() -> None:
