@@ -1,10 +1,11 @@
-"""Makes tests/contract/frozen: two small exports, by the commands that a user calls, and cases.json, what a client of
+"""Makes tests/contract/frozen: four small exports, by the commands that a user calls, and cases.json, what a client of
 them must answer.
 
     python scripts/contract_vectors.py tests/contract/frozen
 
 An export that is there is kept; delete it where the files of an export change, and run this again. Inputs of towers
-must then be as before, unless the contract changes; vectors are those of the student that this machine trained.
+must then be as before, unless the contract changes; vectors are those of the student that this machine trained, and
+numbers at which two items are close (`_CLOSE`) are to be looked for again.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import yaml
 from contract_worlds import CASES, CONFIGS, DAYS, FORGOTTEN, tables_of
 
 from dmtl_cli.config.errors import UserError
+from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.serving.export import Export
 from dmtl_cli.serving.files import input_names, open_tower
 from dmtl_cli.serving.raw import column
@@ -56,32 +58,40 @@ def dmtl(scratch: Path, command: str, *arguments: object) -> None:
 
 def answer(export: Export, request: dict[str, Any]) -> dict[str, Any]:
     """What a client answers: inputs of the tower and vector of one user or item, and a user's best items."""
-    side = request.get("side", "user")
-    if "user" in request:
-        row = export.users.filter(pl.col("user_id").cast(pl.String) == request["user"])
-        frame = row.select(pl.col(c).alias(c.removeprefix("feature.")) for c in row.columns if c.startswith("feature."))
+    side, user = request.get("side", "user"), request.get("user")
+    row = export.users.filter(pl.col("user_id").cast(pl.String) == (user or ""))
+    stored = row.select(pl.col(c).alias(c.removeprefix("feature.")) for c in row.columns if c.startswith("feature."))
+    raw = ({} if user is None or len(row) else {"user_id": user}) | request.get("raw", {})
     try:
-        if "user" not in request:
-            raw = request["raw"]
-            named = [column(f, [raw[f.name]]) for f in export.encoder.features_of_side(side) if f.name in raw]
-            frame = pl.DataFrame([pl.Series(":row", [0]), *named])
-        encoded = export.encoder.encode(frame, side)
+        named = [column(f, [raw[f.name]]) for f in export.encoder.features_of_side(side) if f.name in raw]
+        frame = stored.with_columns(named) if len(row) else pl.DataFrame([pl.Series(":row", [0]), *named])
+        inputs = inputs_of(export.encoder.encode(frame, side), export, side)
+        vector = vector_of(inputs, export, side)
+        if "kappa" in request:
+            vector = export.with_kappa(vector, request["kappa"])
     except UserError:
         return {"error": True}
-    found: dict[str, np.ndarray[Any, Any]] = {"ids": encoded.ids.astype(np.int64), "floats": encoded.floats}
-    found |= {f"sequence_{k}": s.astype(np.int64) for k, s in enumerate(encoded.sequences)}
-    layout = export.encoder.layout(side)
-    inputs = {name: found[name] for name in input_names(layout)}
-    tower = open_tower(export.folder, side, layout, export.described["embedding_rows"], None)
-    vector = tower.run(None, inputs)[0][0]
     out: dict[str, Any] = {
         "inputs": {name: rows[0].tolist() for name, rows in inputs.items()},
-        "vector": vector.tolist(),
+        "vector": vector[0].tolist(),
     }
     if "k" in request:
-        seen = row["seen_items"].to_list()[0] or [] if request.get("exclude_seen") else []
-        out["items"] = best(export, vector, seen, request["k"])
+        seen = row["seen_items"].to_list()[0] or [] if request.get("exclude_seen") and len(row) else []
+        out["items"] = best(export, vector[0], seen, request["k"])
     return out
+
+
+def inputs_of(encoded: Encoded, export: Export, side: str) -> dict[str, np.ndarray[Any, Any]]:
+    """Inputs of a side's tower by name, a row of each."""
+    found: dict[str, np.ndarray[Any, Any]] = {"ids": encoded.ids.astype(np.int64), "floats": encoded.floats}
+    found |= {f"sequence_{k}": s.astype(np.int64) for k, s in enumerate(encoded.sequences)}
+    return {name: found[name] for name in input_names(export.encoder.layout(side))}
+
+
+def vector_of(inputs: dict[str, np.ndarray[Any, Any]], export: Export, side: str) -> np.ndarray[Any, Any]:
+    """[n, d]"""
+    tower = open_tower(export.folder, side, export.encoder.layout(side), export.described["embedding_rows"], None)
+    return np.asarray(tower.run(None, inputs)[0])
 
 
 def best(export: Export, vector: np.ndarray[Any, Any], seen: list[Any], k: int) -> list[dict[str, Any]]:

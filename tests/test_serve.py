@@ -111,9 +111,12 @@ def test_who_is_not_known(server: Running) -> None:
     code, found = post(server, "/recommend", {"user": "5"})
     assert code == 404 and found["error"].startswith("user '5' is not in the export of 2026-01-01")
     raw = {"history": [5, 6], "taste": [0.1, 0.2, 0.3]}
-    cold = [post(server, "/recommend", body)[1] for body in ({"features": raw}, {"user": "5", "features": raw})]
-    assert cold[0]["results"][0]["items"] == cold[1]["results"][0]["items"]
-    assert [c["results"][0]["known"] for c in cold] == [False, False]
+    bodies = [{"features": raw}, {"user": "5", "features": raw}, {"features": raw | {"user_id": "5"}}]
+    guest, named, by_id = (post(server, "/recommend", body)[1]["results"][0] for body in bodies)
+    assert not guest["known"] and not named["known"]
+    assert named["items"] == by_id["items"] != guest["items"], "an earlier day gave this id a row"
+    nobody = post(server, "/recommend", {"user": str(2**70), "features": raw})[1]["results"][0]
+    assert nobody["items"] == guest["items"]
     # the same raw values as a stored user has are that user
     stored = USERS.filter(pl.col("user_id") == 4).drop(":id").to_dicts()[0]
     assert top(server, features=stored) == top(server, user="4")
@@ -122,7 +125,7 @@ def test_who_is_not_known(server: Running) -> None:
     assert top(server, user="4", features=other) == expected != top(server, user="4"), "what is sent replaces"
 
 
-@pytest.mark.parametrize("world", ["shown", "plain", "coarse"])
+@pytest.mark.parametrize("world", ["shown", "plain", "coarse", "half"])
 def test_the_frozen_answers(world: str) -> None:
     """Raw values of every kind, as docs/export.md has them; NaN and infinity, which JSON has not, are left out."""
     folder = FROZEN / world / (FROZEN / world / "LATEST").read_text().strip()
@@ -130,29 +133,37 @@ def test_the_frozen_answers(world: str) -> None:
     with running(folder, load=False) as server:
         attributes = Attributes(export.items[0], export.item_features)
         server.served.now = Answers(export, dt.date(2026, 1, 3), "0" * 12, Users(export), attributes)
-        asked = 0
+        asked, users = 0, {*map(str, export.users["user_id"])}
         for case in json.loads((FROZEN / "cases.json").read_text()):
             request, expected, why = case["request"], case["expected"], case["why"]
             if case["export"] != world or '"float":' in json.dumps(request):
                 continue
             asked += 1
-            if "raw" in request:
+            if "raw" in request and "user" not in request:
                 code, found = post(server, "/vectors", {"side": request["side"], "rows": [request["raw"]]})
                 # a server refuses a name that is no feature, which is ignored in a table
                 assert (code in (400, 422)) == ("error" in expected or "no_such" in request["raw"]), why
-                if code == 200:
+                if code == 200 and "kappa" not in request:
                     Made.model_validate(found)
                     assert found["vectors"][0] == pytest.approx(expected["vector"], abs=1e-6), why
             if "k" in request:
-                body = {k: v for k, v in request.items() if k in ("user", "k", "exclude_seen")}
-                found = post(server, "/recommend", body | ({"features": request["raw"]} if "raw" in request else {}))[1]
-                items = found["results"][0]["items"]
-                assert [i["item_id"] for i in items] == [i["item_id"] for i in expected["items"]], why
-                assert [i["score"] for i in items] == pytest.approx([i["score"] for i in expected["items"]], abs=1e-5)
+                body = {k: v for k, v in request.items() if k in ("user", "k", "exclude_seen", "kappa")}
+                if "raw" in request or request["user"] not in users:
+                    body["features"] = request.get("raw", {})
+                code, found = post(server, "/recommend", body)
+                assert (code == 400) == ("error" in expected), why
+                items = found["results"][0]["items"] if code == 200 else []
+                wanted = expected.get("items", [])
+                assert [i["item_id"] for i in items] == [i["item_id"] for i in wanted], why
+                assert [i["score"] for i in items] == pytest.approx([i["score"] for i in wanted], abs=1e-5)
         assert asked > 9
         if world == "plain":  # whose users are text
             code, found = post(server, "/recommend", {"users": ["user-01", "\ud800"]})
             assert (code, found["error"][:31]) == (400, "user: text with half of a surro") and not server.said
+        if world == "half":
+            rows = [{"account": of} for of in (2**53 + 1, str(2**53 + 1), 2**53)]
+            bare, text, below = post(server, "/vectors", {"side": "user", "rows": rows})[1]["vectors"]
+            assert bare == text != below, "a bare integer is read exactly"
         if world == "shown":
             check_kappa(server, export)
 
@@ -338,6 +349,12 @@ REFUSED: list[tuple[str, Any, int, str]] = [
     ("/vectors", {"side": "item", "rows": [{"price": 1}, {"price": "x"}]}, 400, "price: expected values of one type"),
     ("/vectors", {"side": "item", "rows": [{"category": 10**30}]}, 400, "category"),
     ("/vectors", {"side": "item", "rows": [{"price": True}, {"price": [2.5]}]}, 400, "price: expected values of one"),
+    ("/vectors", {"side": "user", "rows": [{"history": [10**400]}]}, 400, "history: expected values of one type"),
+    ("/vectors", {"side": "user", "rows": [{"history": [2.0**53]}]}, 400, "not whole (below 2^53)"),
+    ("/recommend", {"user": "4", "filter": {"price": 10**400}}, 400, "filter: price"),
+    ("/recommend", {"user": "4", "filter": {"price": {"min": 10**400}}}, 400, "filter: price"),
+    ("/recommend", {"user": "4", "kappa": 10**400}, 422, "kappa: "),
+    ("/recommend", {"user": "4", "k": 10**400}, 422, "k: "),
     ("/recommend", {"user": "\ud800"}, 400, "user: expected integers as text"),
     ("/recommend", {"features": {"history": [5, "\ud800"]}}, 400, "history: text with half of a surrogate pair"),
     ("/recommend", {"features": {"\ud800": 5}}, 400, "no feature '\\ud800'"),
@@ -353,6 +370,24 @@ def test_a_refusal_is_one_line(server: Running, path: str, body: Any, code: int,
     assert (found, problem.keys()) == (code, {"error"}), problem
     assert said in problem["error"] and "\n" not in problem["error"] and len(problem["error"]) <= 400
     assert server.said == [], "a caller's mistake is not the server's"
+
+
+def test_integers_of_any_length(server: Running) -> None:
+    """Python's int() takes 4,300 digits of text, and a double ends at 2 ** 1024."""
+    code, found = post(
+        server, "/vectors", {"side": "item", "rows": [{"price": n} for n in (10**400, -(10**400), None)]}
+    )
+    assert code == 200 and found["vectors"][0] == found["vectors"][1] == found["vectors"][2]
+    rows = [{"history": [text]} for text in ("9" * 5_000, "x", "0" * 5_000 + "5", "5")]
+    made = post(server, "/vectors", {"side": "user", "rows": rows})[1]["vectors"]
+    assert made[0] == made[1] and made[2] == made[3] != made[0]
+    digits = "9" * 5_000
+    assert post(server, "/recommend", {"user": digits})[0] == 404
+    assert len(top(server, user="4", k=3, exclude=[digits])) == 3
+    for body in ('{"user": "4", "k": %s}', '{"features": {"price": %s}}'):
+        answer = server.client.post("/recommend", content=body % digits, headers={"Content-Type": "application/json"})
+        assert answer.status_code in (400, 422) and answer.json().keys() == {"error"}
+    assert server.said == []
 
 
 def test_bodies_have_an_end(server: Running) -> None:

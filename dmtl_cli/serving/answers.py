@@ -23,6 +23,8 @@ from dmtl_cli.serving.requests import Recommend, Row, Vectors
 from dmtl_cli.serving.search import Floats, Ints, Pairs
 
 Answer = dict[str, Any]
+_ID = "user_id"
+"""the feature that is the user's id, where it has this name; `recommend --users` takes it from that column too"""
 
 
 class Refused(Exception):
@@ -96,7 +98,7 @@ class Answers:
         else:
             answered = np.zeros(1, np.int64)
             stored = self.users.raw(int(known[0])) if known[0] >= 0 else None
-            vectors = self._of_values([asked.features], "user", stored)
+            vectors = self._of_values([self._named(asked) if stored is None else asked.features], "user", stored)
         lists = self._lists(asked, vectors, known[answered]) if len(answered) else []
         found = dict(zip(answered.tolist(), lists, strict=True))
         results = [
@@ -104,6 +106,11 @@ class Answers:
             for n, (name, row) in enumerate(zip(names, known, strict=True))
         ]
         return {"export": self.identity, "results": results}
+
+    def _named(self, asked: Recommend) -> Row:
+        """The features of someone who is not in the export, with their id: an earlier day may have given it a row."""
+        takes = any(f.name == _ID and f.has_ids for f in self.export.encoder.features_of_side("user"))
+        return ({_ID: asked.user} if takes and asked.user is not None else {}) | (asked.features or {})
 
     def vectors(self, asked: Vectors) -> Answer:
         """As `Made`. Raises Refused 400."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import polars as pl
@@ -9,7 +10,7 @@ import polars as pl
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.features import Feature
 
-_EXACT = 2.0**53  # up to here a float is the integer that it was written from
+_EXACT = 2.0**53  # below, a float is the integer that it was written from
 
 
 def column(feature: Feature, values: list[Any]) -> pl.Series:
@@ -17,13 +18,13 @@ def column(feature: Feature, values: list[Any]) -> pl.Series:
     writes 1.0 as 1 too.
 
     Raises:
-        UserError: 65 text with half of a surrogate pair; an integer beyond int64 where another number is a double's;
-            values of types that no column has.
+        UserError: 65 text with half of a surrogate pair; an id that no integer of 64 bits is; values of types that no
+            column has.
     """
     types = {type(v) for value in values for v in (value if isinstance(value, list) else [value]) if v is not None}
     types.discard(list)
     try:
-        if len(types) > 1:
+        if len(types) > 1 or (int in types and not feature.has_ids):
             values = [_one_type(feature, value, types) for value in values]
         return pl.Series(feature.name, values, strict=True)
     except UnicodeEncodeError:
@@ -40,12 +41,21 @@ def _one_type(feature: Feature, value: Any, types: set[type]) -> Any:
     if value is None or isinstance(value, str):
         return value
     if not feature.has_ids:
-        return float(value)
+        return _double(value)
     if isinstance(value, float):
         if value != value:
             return None
-        if not (value.is_integer() and abs(value) <= _EXACT):
+        if not (value.is_integer() and abs(value) < _EXACT):
             raise ValueError(value)
     if not -(2**63) <= value < 2**63:
         raise OverflowError(value)
     return str(int(value)) if str in types else int(value)
+
+
+def _double(value: bool | int | float) -> float:
+    """The double that is nearest; infinite where an integer is larger than any, as readers of JSON have it that keep
+    doubles alone."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf

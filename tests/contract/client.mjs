@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs'
 import { blake2b } from '@noble/hashes/blake2.js'
-import { asyncBufferFromFile, parquetReadObjects } from 'hyparquet'
+import { asyncBufferFromFile, parquetMetadataAsync, parquetReadObjects } from 'hyparquet'
 import { compressors } from 'hyparquet-compressors'
 import ort from 'onnxruntime-node'
 
@@ -18,7 +18,7 @@ function asId(value, isText) {
   if (value == null || value === '' || Number.isNaN(value)) return null
   if (typeof value === 'boolean') value = Number(value)
   if (typeof value === 'number') {
-    if (!Number.isInteger(value) || Math.abs(value) > 2 ** 53) throw new Refused(`no id: ${value}`)
+    if (!Number.isSafeInteger(value)) throw new Refused(`no id: ${value}`)
     value = BigInt(value)
   }
   if (typeof value === 'bigint') value = String(value)
@@ -102,11 +102,31 @@ function tensor(name, row) {
     : new ort.Tensor('int64', BigInt64Array.from(row, BigInt), [1, row.length])
 }
 
+// The key of a tower: onnxruntime-node does not show metadata_props, so it is looked for in the bytes.
+function keyOfTower(bytes) {
+  const words = Buffer.from('\n\x08dmtl.key\x12@', 'latin1')
+  const at = bytes.indexOf(words)
+  return at < 0 ? undefined : bytes.toString('latin1', at + words.length, at + words.length + 64)
+}
+
 async function opened(root) {
   const folder = `${root}/${readFileSync(`${root}/LATEST`, 'utf8').trim()}`
-  const table = async (name) =>
-    parquetReadObjects({ file: await asyncBufferFromFile(`${folder}/${name}.parquet`), compressors })
-  const tower = (side) => ort.InferenceSession.create(`${folder}/${side}_tower.onnx`)
+  const about = JSON.parse(readFileSync(`${folder}/features.json`, 'utf8'))
+  if (about.format !== 1) throw new Error(`format ${about.format}`)
+  const sameRun = (key, name) => {
+    if (key !== about.key) throw new Error(`${name} is of another run than features.json`)
+  }
+  const table = async (name) => {
+    const file = await asyncBufferFromFile(`${folder}/${name}.parquet`)
+    const metadata = await parquetMetadataAsync(file)
+    sameRun(metadata.key_value_metadata?.find(({ key }) => key === 'dmtl.key')?.value, name)
+    return parquetReadObjects({ file, metadata, compressors })
+  }
+  const tower = (side) => {
+    const bytes = readFileSync(`${folder}/${side}_tower.onnx`)
+    sameRun(keyOfTower(bytes), `${side}_tower`)
+    return ort.InferenceSession.create(bytes)
+  }
   const vocabularies = {}
   for (const { embedding, int_value, text_value, row } of await table('vocabularies')) {
     const value = text_value ?? int_value
@@ -115,7 +135,7 @@ async function opened(root) {
     vocabularies[embedding].rows.set(value, row)
   }
   return {
-    about: JSON.parse(readFileSync(`${folder}/features.json`, 'utf8')),
+    about,
     vocabularies,
     towers: { user: await tower('user'), item: await tower('item') },
     items: (await table('item_vectors')).map(({ item_id, vector, scale = 1 }) => ({
@@ -126,6 +146,13 @@ async function opened(root) {
   }
 }
 
+// The vector of a user as it would be with another kappa.
+function withKappa({ blocks, kappa }, vector, wanted) {
+  if (!blocks) throw new Refused('kappa without an exposure block')
+  const [from, to] = blocks.exposure
+  return vector.map((x, n) => (n >= from && n < to ? (x * wanted) / kappa : x))
+}
+
 // Sums in double, rounded to single; ties in the order of the rows.
 function best({ about, items }, vector, k, seen) {
   const dots = items.map((item) => Math.fround(item.vector.reduce((sum, x, n) => sum + x * vector[n], 0)))
@@ -134,14 +161,15 @@ function best({ about, items }, vector, k, seen) {
   return found.map((row) => ({ item_id: String(items[row].item_id), score: about.scale * dots[row] + about.bias }))
 }
 
-async function answer(opened, { side = 'user', raw, user, k = 0, exclude_seen = false }) {
-  const served = opened.users.get(user) ?? {}
+async function answer(opened, { side = 'user', raw, user, kappa, k = 0, exclude_seen = false }) {
+  const served = opened.users.get(user) ?? { 'feature.user_id': user }
   const named = Object.entries(served).filter(([name]) => name.startsWith('feature.'))
-  raw ??= Object.fromEntries(named.map(([name, value]) => [name.slice('feature.'.length), value]))
+  raw = { ...Object.fromEntries(named.map(([name, value]) => [name.slice('feature.'.length), value])), ...raw }
   const features = opened.about.features.filter((feature) => feature.side === side)
   const inputs = encode(features, opened.vocabularies, raw)
   const tensors = Object.fromEntries(Object.entries(inputs).map(([name, row]) => [name, tensor(name, row)]))
-  const vector = Array.from((await opened.towers[side].run(tensors)).vector.data)
+  let vector = Array.from((await opened.towers[side].run(tensors)).vector.data)
+  if (kappa !== undefined && kappa !== (opened.about.kappa ?? 0)) vector = withKappa(opened.about, vector, kappa)
   const seen = new Set(exclude_seen ? served.seen_items ?? [] : [])
   return { ...inputs, vector, items: best(opened, vector, k, seen) }
 }

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -32,8 +33,9 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 FROZEN = HERE / "frozen"
 CASES = json.loads((FROZEN / "cases.json").read_text())
-WORLDS = ("shown", "plain", "coarse")
+WORLDS = ("shown", "plain", "coarse", "half")
 TOLERANCE = 1e-6
+BIG = 2**53 + 1
 
 CLEAN = """
 import runpy, sys
@@ -47,6 +49,10 @@ sys.meta_path.insert(0, Refuse())
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
+
+
+IN_PYTHON = [sys.executable, "-I", "-W", "error", "-c", CLEAN, str(HERE / "client.py")]
+IN_JAVASCRIPT = ["node", str(HERE / "client.mjs")]
 
 
 def cases_of(world: str) -> list[dict[str, Any]]:
@@ -76,21 +82,23 @@ def check(case: dict[str, Any], found: dict[str, Any]) -> None:
     assert [i["score"] for i in found["items"]] == pytest.approx([i["score"] for i in wanted], abs=1e-5)
 
 
-def ask(command: list[str], world: str) -> None:
+def answers(command: list[str], world: str) -> subprocess.CompletedProcess[str]:
     """Asks a client everything, without telling what is expected."""
-    cases = cases_of(world)
-    lines = "".join(json.dumps(case["request"]) + "\n" for case in cases)
-    done = subprocess.run(
-        [*command, str(FROZEN / world)], input=lines, capture_output=True, text=True, encoding="utf-8", timeout=120
-    )
+    lines = "".join(json.dumps(case["request"]) + "\n" for case in cases_of(world))
+    call = [*command, str(FROZEN / world)]
+    return subprocess.run(call, input=lines, capture_output=True, text=True, encoding="utf-8", timeout=120)
+
+
+def ask(command: list[str], world: str) -> None:
+    done = answers(command, world)
     assert (done.returncode, done.stderr) == (0, "")
-    for case, answer in zip(cases, done.stdout.splitlines(), strict=True):
+    for case, answer in zip(cases_of(world), done.stdout.splitlines(), strict=True):
         check(case, json.loads(answer))
 
 
 @pytest.mark.parametrize("world", WORLDS)
-def test_a_client_of_sixty_lines(world: str) -> None:
-    ask([sys.executable, "-I", "-W", "error", "-c", CLEAN, str(HERE / "client.py")], world)
+def test_a_client_of_seventy_lines(world: str) -> None:
+    ask(IN_PYTHON, world)
 
 
 def test_the_client_is_as_small_as_is_said() -> None:
@@ -99,16 +107,110 @@ def test_the_client_is_as_small_as_is_said() -> None:
     tops |= {str(n.module) for n in ast.walk(ast.parse(text)) if isinstance(n, ast.ImportFrom)}
     assert tops == {"hashlib", "json", "sys", "pathlib", "numpy", "onnxruntime", "pyarrow.parquet"}
     body = text[text.index("def ") : text.index("if __name__")]
-    assert sum(bool(line.strip()) for line in body.splitlines()) <= 60
+    assert sum(bool(line.strip()) for line in body.splitlines()) <= 73
 
 
-@pytest.mark.skipif(
+NODE = pytest.mark.skipif(
     shutil.which("node") is None or not (HERE / "node_modules").is_dir(),
     reason="no node, or no packages: npm ci --ignore-scripts in tests/contract",
 )
+CLIENTS = [pytest.param(IN_PYTHON, id="python"), pytest.param(IN_JAVASCRIPT, id="javascript", marks=NODE)]
+
+
+@NODE
 @pytest.mark.parametrize("world", WORLDS)
 def test_a_client_in_javascript(world: str) -> None:
-    ask(["node", str(HERE / "client.mjs")], world)
+    ask(IN_JAVASCRIPT, world)
+
+
+@pytest.mark.parametrize("command", CLIENTS)
+def test_a_client_refuses_another_format_and_files_of_two_runs(command: list[str], tmp_path: Path) -> None:
+    read = ("vocabularies.parquet", "users.parquet", "item_vectors.parquet", "user_tower.onnx", "item_tower.onnx")
+    for name in (None, "features.json", *read):
+        copy = tmp_path / str(name)
+        shutil.copytree(FROZEN / "plain", copy)
+        folder = copy / (copy / "LATEST").read_text().strip()
+        if name == "features.json":
+            (folder / name).write_text((folder / name).read_text().replace('"format": 1', '"format": 2'))
+        elif name:
+            shutil.copy(folder_of("coarse") / name, folder / name)
+        done = subprocess.run([*command, str(copy)], input="", capture_output=True, text=True, timeout=120)
+        assert (done.returncode == 0) == (name is None), (name, done.stderr)
+
+
+WITHIN = "lambda a, b: a - b if abs(dots[a] - dots[b]) < 1e-5 else int(np.sign(dots[b] - dots[a]))"
+WRONG = {
+    "edges in single": ("edge <= x", "np.float32(edge) <= np.float32(x)"),
+    "ties within 1e-5": (
+        'np.argsort(-dots, kind="stable")',
+        f"sorted(range(len(dots)), key=__import__('functools').cmp_to_key({WITHIN}))",
+    ),
+    "no id of a user who is not there": ('{"feature.user_id": name}', "{}"),
+    "no value of the moment": ('asked.get("raw", {})', '({} if name else asked["raw"])'),
+    "kappa counts twice": ('asked["kappa"] / about["kappa"]', 'asked["kappa"]'),
+    "kappa of the other block": ('["exposure"]', '["preference"]'),
+    "2 ** 53 is exact": (">= 2**53", "> 2**53"),
+    "integers as doubles": ("{c[8:]: v for", "{c[8:]: float(v) if type(v) is int else v for"),
+    "a scale that is forgotten": ('np.float32(i.get("scale", 1))', "1"),
+    "hashes of UTF-16": ("hashlib.blake2b(v.encode()", "hashlib.blake2b(v.encode('utf-16-le')"),
+    "numbers end with int64": ("2**1024 - 2**970", "2**63"),
+}
+NEUTRAL = {
+    "nothing": ("import json", "import json"),
+    "a scale in double": ('* np.float32(i.get("scale", 1))', '* np.float64(i.get("scale", 1))'),
+    "sums in single": ("(vectors * vector).sum(1).astype(np.float32)", "(vectors.astype(np.float32) * vector).sum(1)"),
+    "sums that are not rounded": (".sum(1).astype(np.float32)", ".sum(1)"),
+}
+
+
+@pytest.mark.parametrize("mistake", WRONG | NEUTRAL)
+def test_a_wrong_client_is_told(mistake: str, tmp_path: Path) -> None:
+    """And one that differs in what is not promised is not."""
+    right, wrong = (WRONG | NEUTRAL)[mistake]
+    text = (HERE / "client.py").read_text()
+    assert text.count(right) == 1
+    (tmp_path / "client.py").write_text(text.replace(right, wrong))
+    told = []
+    for world in WORLDS:
+        done = answers([sys.executable, str(tmp_path / "client.py")], world)
+        assert done.returncode == 0, done.stderr
+        for case, answer in zip(cases_of(world), done.stdout.splitlines(), strict=True):
+            try:
+                check(case, json.loads(answer))
+            except AssertionError:
+                told.append(case["why"])
+    assert bool(told) == (mistake in WRONG), told
+
+
+@pytest.mark.parametrize("command", CLIENTS)
+def test_a_bare_integer_of_2_to_the_53(command: list[str]) -> None:
+    """Python reads it exactly. A reader that keeps doubles cannot tell it from its neighbour, and must refuse it."""
+    lines = [json.dumps({"raw": {"account": of}}) for of in (BIG, str(BIG), BIG - 1, BIG - 2)]
+    call = [*command, str(FROZEN / "half")]
+    done = subprocess.run(call, input="\n".join(lines) + "\n", capture_output=True, text=True, timeout=120, check=True)
+    bare, text, *below = map(json.loads, done.stdout.splitlines())
+    assert "ids" in text and "ids" in below[1]
+    if command is IN_JAVASCRIPT:
+        assert bare == below[0] == {"error": True}
+    else:
+        assert bare == text != below[0]
+
+
+def test_no_two_items_are_so_close_that_clients_may_differ() -> None:
+    """But for items of one vector: so the order of a frozen list is that of any sum, and of any machine's tower."""
+    lists = closest = 0
+    for world in WORLDS:
+        export = Export(folder_of(world))
+        stored = export.items[1].astype(np.float64)
+        for case in cases_of(world):
+            vector = np.asarray(case["expected"].get("vector", []), np.float64)
+            if case["expected"].get("items"):
+                found = {item["item_id"] for item in case["expected"]["items"]}
+                rows = np.unique(stored[export.items[0].cast(pl.String).is_in(found).to_numpy()], axis=0)
+                gaps = np.diff(np.sort(rows @ vector)) / (np.linalg.norm(vector) * np.linalg.norm(rows, axis=1).max())
+                assert gaps.min() > 4e-6, case["why"]
+                lists, closest = lists + 1, closest + (gaps.min() * np.linalg.norm(vector) < 1e-5)
+    assert lists > 50 and closest >= 4
 
 
 @pytest.mark.parametrize("world", WORLDS)
@@ -118,12 +220,12 @@ def test_dmtl_answers_the_same(world: str, monkeypatch: pytest.MonkeyPatch) -> N
     made = runpy.run_path(str(ROOT / "scripts" / "contract_vectors.py"))
     export = Export(folder_of(world))
     asked = [(why, made["tagged"](request)) for why, request in made["CASES"][world]]
-    cases = cases_of(world)
+    cases, users = cases_of(world), {*map(str, export.users["user_id"])}
     assert asked == [(case["why"], case["request"]) for case in cases], "python scripts/contract_vectors.py"
     for (_, request), case in zip(made["CASES"][world], cases, strict=True):
         found = made["answer"](export, request)
         check(case, found if "error" in found else {"items": [], **found.pop("inputs"), **found})
-        if "user" in request:
+        if request.get("user") in users and not request.keys() & {"raw", "kappa"}:
             top = export.recommend(request["user"], request["k"], exclude_seen=request.get("exclude_seen", False))
             wanted = case["expected"]["items"]
             assert top["score"].to_list() == pytest.approx([i["score"] for i in wanted], abs=1e-5)
@@ -215,6 +317,33 @@ def test_hashes_of_the_document() -> None:
         of = json.loads(value.strip("`"))
         found = blake2b64(of) if name == "blake2b64" else int(splitmix64(np.array([of]))[0])
         assert f"0x{found:016X}" == hexed
+
+
+def test_the_key_of_a_tower_is_found_in_its_bytes() -> None:
+    """Where a runtime does not show metadata_props: once in each, as docs/export.md has it."""
+    for world in WORLDS:
+        key = json.loads((folder_of(world) / "features.json").read_text())["key"].encode()
+        for side in ("user", "item"):
+            before, *after = (folder_of(world) / f"{side}_tower.onnx").read_bytes().split(b"\x0a\x08dmtl.key\x12\x40")
+            assert before and [rest[:64] for rest in after] == [key]
+
+
+def test_half_has_what_readers_stumble_over() -> None:
+    folder = folder_of("half")
+    assert pl.read_parquet_schema(folder / "item_vectors.parquet")["vector"] == pl.Array(pl.Float16, 8)
+    users = pq.read_schema(folder / "users.parquet")
+    kinds = {str(users.field(f"feature.{name}").type) for name in ("city", "account", "height", "points", "ratio")}
+    assert kinds == {
+        "dictionary<values=string, indices=uint32, ordered=0>",
+        "int64",
+        "decimal128(5, 2)",
+        "int32",
+        "float",
+    }
+    ids = pl.read_parquet(folder / "users.parquet")["user_id"].to_list()
+    assert ids == sorted(ids) != sorted(ids, key=lambda text: text.encode("utf-16-be"))
+    known = pl.read_parquet(folder / "vocabularies.parquet").filter(embedding="user_id")["text_value"]
+    assert [*{*known} - {*ids}] == ["user-22"]
 
 
 def test_vectors_of_int8_are_scaled() -> None:

@@ -12,7 +12,7 @@ from dmtl_cli.data.features.kinds.kind import Kind, Learned, share
 from dmtl_cli.data.features.layout import Array, IdColumn
 from dmtl_cli.data.log.column_types import words_of
 
-_EXACT = 2.0**53  # above, a float is no longer the integer it was read from
+_EXACT = 2.0**53  # from here on a float may be another integer than it was read from: 2 ** 53 + 1 is read as 2 ** 53
 
 
 class Categorical(Kind):
@@ -68,9 +68,9 @@ def as_ids(name: str, values: pl.Series, type_hint: str, fraction_hint: str) -> 
         return values.cast(pl.Int64)
     if values.dtype.is_float():
         whole = values.fill_nan(None)
-        if (bad := (whole != whole.floor()) | (whole.abs() > _EXACT)).any():
+        if (bad := (whole != whole.floor()) | (whole.abs() >= _EXACT)).any():
             first = whole.filter(bad.fill_null(False))[0]
-            raise UserError(f"feature {name}: a categorical value is not whole (up to 2^53): {first!r}", fraction_hint)
+            raise UserError(f"feature {name}: a categorical value is not whole (below 2^53): {first!r}", fraction_hint)
         return whole.cast(pl.Int64)
     if values.dtype in (pl.String, pl.Categorical, pl.Enum):
         text = values.cast(pl.String)
