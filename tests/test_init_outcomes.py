@@ -15,12 +15,13 @@ from dmtl_cli.guess.columns import roles_of
 
 
 def nested(home: Path, started: str = "played", struct: str = "outcome") -> None:
-    """Events whose outcomes are a struct: a start that no name tells as a click does, and what followed it."""
+    """Events whose outcomes are a struct: a start that no name tells as a click does, and what followed it, less the
+    durations of the shortest."""
     x = unseen.drawn(21, 3_000)
     played = x["click"] == 1
     outcome = {
         started: played,
-        "watched_s": [float(s) if c else None for s, c in zip(x["seconds"], played, strict=True)],
+        "watched_s": [float(s) if c and s > 3 else None for s, c in zip(x["seconds"], played, strict=True)],
         "finished": [bool(b) if c else None for b, c in zip(x["bought"], played, strict=True)],
         "noise": np.random.default_rng(0).integers(0, 5, len(played)),
     }

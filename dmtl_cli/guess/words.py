@@ -83,6 +83,11 @@ STARTED: Patterns = (
     ),
 )
 """an item was begun: a click, where the label says so too"""
+CLICKED: Patterns = (
+    (r"(^| )(is |ge|на)?(cli[ckq]|kli[ckq]|tıkla|tikla|клик|жат|ctr( |$))", 2),
+    *STARTED,
+)
+"""what clicks are called in other languages, where a name has to choose between flags that fit as well"""
 WHEN = _any("time ts at on date day timestamp datetime epoch utc created updated published modified 时间 日期")
 """a time"""
 CLICK_TIME = (
