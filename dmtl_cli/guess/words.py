@@ -58,6 +58,10 @@ ITEM: Patterns = (
     ),
     (r"^" + _any("business shop store ad creative target object entity campaign artist 店铺 广告") + _ID, 1),
 )
+OWNER: Patterns = (
+    (_any("author owner creator uploader seller publisher merchant vendor poster sender artist 作者 卖家") + "$", 2),
+)
+"""whose an item is"""
 TIME: Patterns = (
     (
         r"^("
@@ -176,12 +180,19 @@ def words(name: str) -> str:
 
 
 def by_name(name: str, patterns: Patterns) -> int:
-    """How well a name fits a role: 0 not at all, 3 or more surely."""
-    text = words(name)
-    last = text.rsplit(" ", 1)[-1] if "." in name else text
-    return max(
-        (score for pattern, score in patterns if re.search(pattern, text) or re.search(pattern, last)), default=0
-    )
+    """How well a name fits a role: 0 not at all, 3 or more surely. Of a nested name its end may fit, from any object
+    on or its last word: `event.user.id` is as sure as `user.id`."""
+    path = bare(name).split(".")
+    texts = {words(".".join(path[k:])) for k in range(len(path))}
+    if len(path) > 1:
+        texts.add(words(name).rsplit(" ", 1)[-1])
+    return max((score for pattern, score in patterns if any(re.search(pattern, x) for x in texts)), default=0)
+
+
+def is_within(name: str, patterns: Patterns) -> bool:
+    """Whether one of the objects that a nested name is in has a name of a role: `item` of `item.user_id`. A session,
+    say, is too weak a name of a user."""
+    return any(by_name(part, patterns) >= 2 for part in bare(name).split(".")[:-1])
 
 
 def is_named_id(name: str) -> bool:
