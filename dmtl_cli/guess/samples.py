@@ -213,17 +213,18 @@ def _typed(s: pl.Series) -> pl.Series:
         return values.cast(pl.Float64)
     if _is_yes_or_no(known):
         return values.str.to_lowercase().replace_strict(BOOLEANS, return_dtype=pl.Boolean)
-    found = _as_lists(values)
+    found = as_lists(values)
     return text if found is None else found
 
 
-def as_flags(frame: pl.DataFrame) -> pl.DataFrame:
-    """Text columns of JSON that say yes and no in all rows that say something, as booleans: `data.types` reads them as
-    such."""
+def as_named(frame: pl.DataFrame) -> tuple[pl.DataFrame, frozenset[str]]:
+    """Text columns of JSON that say yes and no in all rows that say something as booleans, and those whose texts are
+    lists as lists, as `data.types` reads them; and which these last ones are."""
     texts = [c for c in frame.columns if frame[c].dtype == pl.String]
     flags = [c for c in texts if _is_yes_or_no(frame[c].filter(frame[c] != ""))]
     read = pl.col(flags).str.to_lowercase().replace_strict(BOOLEANS, default=None, return_dtype=pl.Boolean)
-    return frame.with_columns(read) if flags else frame
+    found = [s for c in texts if (s := as_lists(frame[c])) is not None]
+    return frame.with_columns(*([read] if flags else []), *found), frozenset(s.name for s in found)
 
 
 def _is_yes_or_no(known: pl.Series) -> bool:
@@ -231,10 +232,10 @@ def _is_yes_or_no(known: pl.Series) -> bool:
     return any(set(known.str.to_lowercase().unique()) == pair for pair in _YES_OR_NO)
 
 
-def _as_lists(values: pl.Series) -> pl.Series | None:
+def as_lists(values: pl.Series) -> pl.Series | None:
     """Texts that are all JSON arrays (or Python lists) of one type, as lists; None where they are not, or all empty."""
     known = values.drop_nulls()
-    if not (known.str.starts_with("[") & known.str.ends_with("]")).all():
+    if not len(known) or not (known.str.starts_with("[") & known.str.ends_with("]")).all():
         return None
     full = known.filter(~known.is_in(["[]"]))  # the first rows of a log have empty histories
     for kind in LISTS:

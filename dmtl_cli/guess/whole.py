@@ -43,14 +43,14 @@ def read_whole(root: str, table: Table, time: str, unit: str, zone: str) -> tupl
     if not pieces:
         return table, days
     frames = [piece(max(1, ROWS // len(pieces))) for piece in pieces]
-    frame, text, nulls = types.joined(frames), table.text, table.nulls
+    frame, text, nulls, lists = types.joined(frames), table.text, table.nulls, table.lists
     if text is not None:
         frame, text = samples.as_typed(frame, text)
     elif table.files.form == samples.JSON:
         frame, nulls = samples.without_nulls(frame)
-        frame = samples.as_flags(frame)
+        frame, lists = samples.as_named(frame)
     frame, other = types.plain(frame)
-    return replace(table, frame=frame, other=other, text=text, nulls=nulls), dict(sorted(days.items()))
+    return replace(table, frame=frame, other=other, text=text, nulls=nulls, lists=lists), dict(sorted(days.items()))
 
 
 class _Sample:

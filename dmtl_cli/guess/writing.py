@@ -150,7 +150,7 @@ def _types(log: Log) -> list[str]:
     forms = {table.files.form for table in tables}
     for table in tables:
         for c in table.frame.columns if table.files.form in (CSV, JSON) else ():
-            if c in used and (kind := _type(c, table.frame[c], log.roles, table.files.form)) is not None:
+            if c in used and (kind := _type(c, table, log.roles)) is not None:
                 found.setdefault(c, kind)
     if not found:
         return []
@@ -159,11 +159,12 @@ def _types(log: Log) -> list[str]:
     return [f"types:  # {rest}; an id such as 007 must stay text", *body]
 
 
-def _type(c: str, s: pl.Series, roles: Roles, form: str) -> str | None:
+def _type(c: str, table: Table, roles: Roles) -> str | None:
     """Type of a column that is text, or in JSON what its values are; None for what JSON has as lists."""
+    s, form = table.frame[c], table.files.form
     if s.dtype == pl.List:
         kinds = {inner: kind for kind, (inner, _) in LISTS.items()}
-        return kinds.get(s.dtype.inner) if form == CSV else None  # type: ignore[attr-defined]
+        return kinds.get(s.dtype.inner) if form == CSV or c in table.lists else None  # type: ignore[attr-defined]
     flags = [roles.click, roles.conversion, *roles.further.values()]
     if c in {g.column for g in flags if g} and is_flags(s):
         return "bool"
