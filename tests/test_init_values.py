@@ -14,9 +14,11 @@ import unseen
 from initiated import features, made
 from worlds import dmtl
 
+from dmtl_cli.guess import words
 from dmtl_cli.guess.naming import feature_name
 from dmtl_cli.guess.samples import typed, without_nulls
 from dmtl_cli.guess.values import with_units
+from dmtl_cli.guess.warnings import null_ids
 
 
 def frame(**more: Any) -> pl.DataFrame:
@@ -72,6 +74,24 @@ def test_words_for_none_stand_beside_others() -> None:
     assert typed(rows)["sign"].null_count() == 0
     same = rows.select("sign")
     assert without_nulls(same)[0].equals(same) and without_nulls(same)[1] == ()
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+@pytest.mark.parametrize("word", words.NONE[1:])
+def test_a_word_that_is_doubted_as_an_id_is_none_beside_numbers(tmp_path: Path, form: str, word: str) -> None:
+    """One list for both: what `init` takes for null in a number is what it doubts in an id."""
+    age = pl.Series([word if k % 7 == 0 else str(18 + k % 50) for k in unseen.drawn(0)["user"]])
+    write = frame(user_age=age).with_columns(user_id=pl.Series([f"u{u}" for u in unseen.drawn(0)["user"]]))
+
+    def put(home: Path) -> None:
+        write.write_csv(home / "log.csv") if form == "csv" else write.write_ndjson(home / "log.json")
+
+    ended, raw, _ = made(tmp_path, put)
+    assert ended.code == 0, ended.err
+    assert raw["data"]["types"]["user_age"] == "int64" and "user_age" in features(raw)
+    assert (raw["data"]["csv"] if form == "csv" else raw["data"])["null_values"] == [word]
+    (told,) = null_ids("user_id", pl.Series(["u1", word, "NULLO"]), pl.Series([5, 2, 1]), text=True)
+    assert told.startswith(f"user_id: {word!r}, in 2 rows, is an id")
 
 
 def test_a_word_for_none_in_parquet_is_told(tmp_path: Path) -> None:

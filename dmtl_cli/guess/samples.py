@@ -16,7 +16,7 @@ from dmtl_cli.data.log.places import SUFFIXES
 from dmtl_cli.data.log.source import File
 from dmtl_cli.data.log.text_rows import Rows, csv_rows, json_rows
 from dmtl_cli.data.log.types import BOOLEANS, LISTS, lists
-from dmtl_cli.guess import types
+from dmtl_cli.guess import types, words
 
 BYTES = 8 << 20
 """of rows of a text file"""
@@ -27,9 +27,6 @@ _BESIDE = 3  # texts that a column has beside words for null
 _FEW = 1_000  # texts by which it is told what lists hold
 _INTEGER, _NUMBER = r"^-?(0|[1-9][0-9]{0,17})$", r"^-?(0|[1-9][0-9]*)?(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
 _YES_OR_NO = [{"true"}, {"false"}, {"true", "false"}, {"yes", "no"}, {"y", "n"}, {"t", "f"}]
-_WRITTEN = ("", "NULL", "null", "\\N")
-_UNKNOWN = ("", "NULL", "null", "NA", "N/A", "nan", "NaN", "None", "-", "\\N")
-_SAID = ("None", "N/A", "-")  # null too in text, where other texts stand beside it
 
 
 @dataclass(frozen=True)
@@ -175,8 +172,8 @@ def as_typed(rows: pl.DataFrame, text: Text) -> tuple[pl.DataFrame, Text]:
     frame = typed(rows)
     found = {*text.nulls}
     for c in (c for c in frame.columns if rows[c].dtype == pl.String):
-        words = rows[c].filter(rows[c].is_not_null() & frame[c].is_null()).unique()
-        found |= {word for word in words if word.strip()}
+        gone = rows[c].filter(rows[c].is_not_null() & frame[c].is_null()).unique()
+        found |= {text for text in gone if text.strip()}
     return frame, replace(text, nulls=tuple(sorted(found)))
 
 
@@ -201,7 +198,7 @@ def typed(frame: pl.DataFrame) -> pl.DataFrame:
 def _typed(s: pl.Series) -> pl.Series:
     stripped = s.str.strip_chars()
     text, values, said = (
-        stripped.set(stripped.is_in(list(words)), None) for words in (_WRITTEN, _UNKNOWN, _WRITTEN + _SAID)
+        stripped.set(stripped.is_in(none), None) for none in (words.DATABASES, words.NONE, words.SAID)
     )
     text = said if said.drop_nulls().n_unique() >= _BESIDE else text
     known = values.drop_nulls()

@@ -164,6 +164,13 @@ _AFTER = (
     rf"|{_any('watch play view finish completion completed read scroll')}.*"
     rf"{_any('ratio rate percent pct progress depth time duration seconds')}|完播"
 )
+DATABASES = ("", "NULL", "null", "\\N")
+"""texts that databases write for null: in any column of text they are none"""
+SAID = (*DATABASES, "None", "N/A", "n/a", "-")
+"""those of `NONE` that are none in a column where other texts stand beside them"""
+NONE = (*SAID, "Null", "none", "NA", "nan", "NaN", "undefined")
+"""texts that are no value where all others are numbers, yes and no or lists; where others are texts, such as ids, any
+of them may be one (NA is a country), and is doubted"""
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _RECBOLE = re.compile(r":(token|float|token_seq|float_seq)$")
 
