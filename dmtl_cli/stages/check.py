@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from dmtl_cli.guess.warnings import null_ids, sessions, warnings
 from dmtl_cli.guess.words import count
 from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.runs.ranks import ALONE
+from dmtl_cli.runs.scratch import scratch_folder
 from dmtl_cli.runs.workspace import Workspace
 from dmtl_cli.student.exportable import refuse_unexportable
 from dmtl_cli.teacher.build import build_teacher
@@ -53,11 +53,11 @@ def check(config: Config, day: dt.date, *, planned: bool = False) -> dict[str, A
         UserError: what training would raise.
     """
     refuse_unexportable(config)
-    with tempfile.TemporaryDirectory(prefix="dmtl-check-") as scratch, provisional(config.workspace) as place:
+    with scratch_folder("dmtl-check-") as scratch, provisional(config.workspace) as place:
         given = columns(config.features)
         log = Log(config.data, given, timed=True, max_memory=config.max_memory, converted=place)
         known = _profile(config, day)
-        read = joined(log.read(day, Path(scratch)), config.features, known, before(day))
+        read = joined(log.read(day, scratch), config.features, known, before(day))
         encoder = Encoder(config.features).grow([read])
         files, raw = log.open(day)
         changing, late = _values_after_the_first(log, files, raw, read)
