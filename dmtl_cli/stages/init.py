@@ -25,7 +25,8 @@ from dmtl_cli.guess.values import local_days
 from dmtl_cli.guess.warnings import null_ids, sessions, warnings
 from dmtl_cli.guess.whole import read_whole
 from dmtl_cli.guess.words import count
-from dmtl_cli.guess.writing import Log, path_of, unwritten, written, zone_of
+from dmtl_cli.guess.writing import Log, path_of, written, zone_of
+from dmtl_cli.guess.written_features import unwritten
 
 FEW = 4
 """days that a first chain takes"""
@@ -236,7 +237,7 @@ def _roles(log: Log) -> list[dict[str, str]]:
         named.append(("click", Guess("every row", f"or --click with one of: {log.roles.perhaps_clicks}")))
     named += [("a side table?", Guess(path_of(side.table), side.key.why)) for side in log.inputs.perhaps]
     out = [{"role": role, "column": g.column, "why": g.why} for role, g in named]
-    taken, later = {g.column for g in log.roles.named.values()}, unwritten(log)
+    taken, later = {g.column for g in log.roles.named.values()}, unwritten(log.roles, log.inputs)
     used = [] if later else log.inputs.used
     for role, columns in (
         ("outcomes", [g.column for g in log.roles.outcomes if g.column not in taken]),
