@@ -23,7 +23,7 @@ from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.samples import BYTES, CSV, JSON
 from dmtl_cli.guess.values import local_days
 from dmtl_cli.guess.warnings import null_ids, sessions, warnings
-from dmtl_cli.guess.whole import read_whole
+from dmtl_cli.guess.whole import LAKES, by_days, read_whole
 from dmtl_cli.guess.words import count
 from dmtl_cli.guess.writing import Log, path_of, written, zone_of
 from dmtl_cli.guess.written_features import unwritten
@@ -103,13 +103,15 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
         zone, _ = zone_of(events.frame[roles.time.column], roles.time_unit)
         events, days = read_whole(found.root, events, roles.time.column, roles.time_unit, zone)
         roles = roles_of(events.frame, given)
+    others = [by_days(found.root, table, roles, zone) for table in others]
     inputs = inputs_of(events, roles, others, partial_columns(found.root, events, roles, zone), zone)
     inputs.other.extend(found.unreadable)
     newest = complete_day(days.items())
     marked = [d for d in sorted(days)[-NEWEST:] if newest and d <= newest and found.is_marked(events.files, d)]
     day = marked[-1] if marked else newest
     told = _warnings(events, roles) + _sessions(events, roles, days, newest, zone)
-    sides = frozenset(n for n, side in inputs.sides.items() if day and found.is_marked(side.table.files, day))
+    cut = {n: side.table.files for n, side in inputs.sides.items() if side.table.files.form not in LAKES}
+    sides = frozenset(n for n, files in cut.items() if day and found.is_marked(files, day))
     return Log(found.root, events, roles, inputs, days, day, told, bool(marked), sides)
 
 
