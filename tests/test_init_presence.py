@@ -96,6 +96,8 @@ def test_both_sides_count() -> None:
     assert not just_where(there, pl.Series([True] * 45 + [False] * 55))
     assert not just_where(there, pl.Series([True] * 55 + [False] * 45))
     assert not just_where(there, ~flag)
+    often, more = pl.Series([True] * 650 + [False] * 350), pl.Series([1.0] * 662 + [0.0] * 338)
+    assert not just_where(more, often), "98% of those with a number, but 3% of the rows without the flag have one"
     assert just_where(pl.Series([0.0] * 50 + [None] * 50), flag) and not just_where(pl.Series([0.0] * 100), flag)
 
 
@@ -143,6 +145,26 @@ def test_an_attribute_of_a_user_or_item_is_no_click(key: str) -> None:
     length = np.random.default_rng(6).exponential(30.0, int(of.max()) + 1)[of] * flag
     assert some(log(filme=flag, extensão=length)) == (None, None)
     assert some(log(filme=flag, dwell_time=X["seconds"])) == (None, "dwell_time")
+
+
+def test_durations_of_members_alone_make_no_click_of_the_membership() -> None:
+    """The number is a row's, the flag is a user's."""
+    member = (X["user"] % 3 == 0).astype(int)
+    lasted = np.random.default_rng(8).exponential(30.0, ROWS) * member
+    assert some(log(membre=member, dwell_time=lasted)) == (None, "dwell_time")
+
+
+def test_a_reduction_of_an_item_is_no_duration() -> None:
+    """The flag is a row's, the number is an item's, where it is there."""
+    promo, each = RNG.integers(0, 2, ROWS), np.random.default_rng(9).exponential(30.0, unseen.ITEMS)
+    assert some(log(aktion=promo, rabatt=each[X["item"]] * promo)) == (None, None)
+
+
+@pytest.mark.parametrize("name", ["liked", "is_dislike", "finished"])
+def test_an_outcome_by_its_name_is_no_click(name: str) -> None:
+    lasted = np.random.default_rng(10).exponential(30.0, ROWS) * BOUGHT
+    assert some(log(**{name: BOUGHT, "dwell_time": lasted})) == (None, "dwell_time")
+    assert some(log(entrou=BOUGHT, dwell_time=lasted)) == ("entrou", "dwell_time"), "which it would be by its values"
 
 
 def test_a_price_by_name_and_a_number_of_few_values_are_no_duration() -> None:
