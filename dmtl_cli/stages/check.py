@@ -54,8 +54,7 @@ def check(config: Config, day: dt.date, *, planned: bool = False) -> dict[str, A
     """
     refuse_unexportable(config)
     with scratch_folder("dmtl-check-") as scratch, provisional(config.workspace) as place:
-        given = columns(config.features)
-        log = Log(config.data, given, timed=True, max_memory=config.max_memory, converted=place)
+        log = Log(config.data, columns(config.features), timed=True, max_memory=config.max_memory, converted=place)
         known = _profile(config, day)
         read = joined(log.read(day, scratch), config.features, known, before(day))
         encoder = Encoder(config.features).grow([read])
