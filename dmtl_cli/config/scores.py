@@ -10,7 +10,7 @@ from dmtl_cli.config.section import Name, Positive, Rate, Section
 
 
 class Scores(Section):
-    negatives: Annotated[int, Field(ge=0)] = 4
+    negatives: Annotated[int, Field(ge=0)] = 2
     """drawn per row of the log and scored beside it; 20 in a log of clicks alone"""
     stratify: Positive = 1
     """as many times more are drawn and scored, and those are kept that are spread evenly over a row's scores"""

@@ -10,7 +10,7 @@ OF_USER = {"u0": 7, "u1": 50, "u2": 300, "u3": 1_000, "u4": 5_000, "u5": 24}
 OF_ITEM = {"i0": 20, "i1": 200, "i2": 2_000, "i3": 5_000, "i4": 10_000, "i5": 12}
 LONG_READ, HISTORY = 50.0, 50  # seconds, items at most
 BATCH, DIM, EXPERTS, EXPERT_UNITS, TOWER_UNITS, VECTOR_UNITS = 4096, 16, 8, (256, 128), (64,), (128, 64)
-NEGATIVES = 4  # that a dump scores beside a row: dmtl's default
+NEGATIVES = 2  # that a dump scores beside a row: dmtl's default
 WIDTH = (2 + len(OF_USER) + len(OF_ITEM) + 1) * DIM + 2  # ids, features, history and two numbers
 WEIGHTS = {
     "mmoe": EXPERTS * (WIDTH * EXPERT_UNITS[0] + EXPERT_UNITS[0] * EXPERT_UNITS[1])
