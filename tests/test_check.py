@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 from worlds import DAYS, Project
 
-from dmtl_cli.data.log import sizes
+from dmtl_cli.data.log import schema, sizes
+from dmtl_cli.data.log.source import File
 from dmtl_cli.student.export import onnx_file
 
 EVENTS: dict[str, Any] = {
@@ -122,3 +123,17 @@ def test_a_student_that_cannot_be_exported_is_refused_before_training(
         assert ended.code == 78
         assert "what it describes cannot be exported: a tower with aten.relu.default" in ended.err
     assert not made.ws.exists() or made.ws.joinpath("teacher").exists() is False, "nothing was trained"
+
+
+def test_the_footers_of_a_day_are_read_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once as the day is read, once for all that looks at its columns: each is a request where storage is far."""
+    made = project(tmp_path, {"by": list("abacab"), "mood": list("ababcc")}, AUTHOR)
+    read, footers = schema.Footer.read, list[str]()
+
+    def counted(file: File) -> schema.Footer:
+        footers.append(file.path)
+        return read(file)
+
+    monkeypatch.setattr(schema.Footer, "read", staticmethod(counted))
+    assert made.stage("check", 1).json["unread"] == ["mood"]
+    assert footers == [f"events/day={DAYS[0]}/a.parquet"] * 2

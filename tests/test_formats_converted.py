@@ -239,7 +239,7 @@ def test_two_commands_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "code", "words"),
     [
-        (HEAD + "x,y,2026-01-01,maybe,1\n", 65, r"e\.csv: row 2, column click: .*maybe.*; .*types\.click: datetime"),
+        (HEAD + "x,y,2026-01-01,maybe,1\n", 65, r"e\.csv: row 2, column click: .*maybe.*; .*null_click: no_click"),
         (HEAD + "x,y,2026-01-01,1,long\n", 65, "row 2, column seconds: expected float64, got 'long'; .*null_values"),
         (HEAD + rows(1) + "1,2\n", 65, r"e\.csv: row 3: expected 5 values, got 2"),
         (HEAD + rows(1) + "1,2,3,4,5,6\n", 65, "row 3: expected 5 values, got 6"),

@@ -132,7 +132,7 @@ def test_texts_that_are_lists_and_a_long_tail(tmp_path: Path) -> None:
         pl.DataFrame(goods).write_parquet(home / "goods.parquet")
 
     _, raw, text = made(tmp_path, write)
-    assert "# embedding: not used: a list of 3 numbers as text; write it as Parquet lists" in text
+    assert "# embedding: not used: lists of 3 numbers as text; write them as lists, in polars log.with_" in text
     assert features(raw)["price"]["transform"] == "log1p" and "with a long tail" in text
     assert features(raw)["discount_price"]["num_buckets"] == 20
 

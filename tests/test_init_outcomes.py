@@ -15,12 +15,13 @@ from dmtl_cli.guess.columns import roles_of
 
 
 def nested(home: Path, started: str = "played", struct: str = "outcome") -> None:
-    """Events whose outcomes are a struct: a start that no name tells as a click does, and what followed it."""
+    """Events whose outcomes are a struct: a start that no name tells as a click does, and what followed it, less the
+    durations of the shortest."""
     x = unseen.drawn(21, 3_000)
     played = x["click"] == 1
     outcome = {
         started: played,
-        "watched_s": [float(s) if c else None for s, c in zip(x["seconds"], played, strict=True)],
+        "watched_s": [float(s) if c and s > 3 else None for s, c in zip(x["seconds"], played, strict=True)],
         "finished": [bool(b) if c else None for b, c in zip(x["bought"], played, strict=True)],
         "noise": np.random.default_rng(0).integers(0, 5, len(played)),
     }
@@ -60,6 +61,43 @@ def test_a_struct_of_the_whole_row_is_no_struct_of_outcomes() -> None:
         "duration": "e.dwell_time",
     }
     assert roles.outcomes == []
+
+
+@pytest.mark.parametrize("form", ["parquet", "json"])
+@pytest.mark.parametrize("path", ["event", "payload.event", "a.b.c"])
+@pytest.mark.parametrize("names", [("user_id", "item_id", "request_id"), ("userId", "videoId", "reqId")])
+def test_ids_in_an_object_of_any_name(tmp_path: Path, form: str, path: str, names: tuple[str, ...]) -> None:
+    """One object around the whole row, as a bus of events writes it, is no reason to ask for its columns."""
+    x = unseen.drawn(25, 3_000)
+    values = (x["user"], x["item"], x["request"] + 10**6)
+    inner = pl.DataFrame(dict(zip(names, values, strict=True)) | {"is_click": x["click"], "dwell_time": x["seconds"]})
+    whole = inner.with_columns(ts=x["at"], place=x["position"]).to_struct()
+    for name in reversed(path.split(".")[1:]):
+        whole = pl.DataFrame({name: whole}).to_struct()
+    frame = pl.DataFrame({path.split(".")[0]: whole})
+
+    def write(home: Path) -> None:
+        frame.write_ndjson(home / "log.json") if form == "json" else unseen.by_day(home / "events", frame, x)
+
+    ended, raw, _ = made(tmp_path, write)
+    events = raw["data"]["events"]
+    assert ended.code == 0, ended.err
+    assert [events[k] for k in ("user", "item", "request")] == [f"{path}.{name}" for name in names]
+    assert (events["click"], events["time"]) == (f"{path}.is_click", f"{path}.ts")
+
+
+@pytest.mark.parametrize("other", ["item.user_id", "e.video.author.user_id", "e.post.uid"])
+def test_the_user_of_an_item_is_not_the_one_who_saw_it(other: str) -> None:
+    """Whichever column comes first, and however many there are of each."""
+    x = unseen.drawn(26, 3_000)
+    values = {"user": x["user"] * 40 + x["item"], "own": x["user"] + 900, "item": x["item"], "mine": x["item"] % 30}
+    frame = pl.DataFrame({other: values["user"], "e.user.item_id": values["mine"]})
+    frame = frame.with_columns(pl.Series("e.user_id", values["own"]), pl.Series("e.item_id", values["item"]))
+    roles = roles_of(frame, {})
+    assert roles.user is not None and roles.item is not None
+    assert (roles.user.column, roles.item.column) == ("e.user_id", "e.item_id")
+    alone = roles_of(frame.drop("e.user_id"), {})
+    assert alone.user is not None and alone.user.column == other, "there is no other"
 
 
 def test_what_tells_a_conversion_is_an_outcome_where_every_row_is_a_click() -> None:

@@ -202,6 +202,7 @@ def test_a_click_as_a_word_of_json(
 def test_a_word_that_may_be_the_click_is_listed(tmp_path: Path) -> None:
     x = unseen.drawn(0)
     write = frame(drop=("clicked",), ts=x["at"]).with_columns(begun=pl.Series(["Y" if c else "N" for c in x["click"]]))
+    write = write.with_columns(pl.when(pl.col("watch_seconds") > 5).then("watch_seconds"))
     ended, _, text = made(tmp_path, lambda home: write.write_ndjson(home / "log.json"))
     (line,) = (x for x in text.splitlines() if "# click: COLUMN" in x)
     assert "it may be (init --click COLUMN): begun (0/1, " in line and ended.code == 0, ended.err

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import yaml
 from initiated import features, made
 from worlds import DAYS, dmtl
 
@@ -18,6 +19,7 @@ from dmtl_cli.data.log.source import Store
 from dmtl_cli.data.log.text_rows import csv_rows
 from dmtl_cli.data.log.types import lists
 from dmtl_cli.guess import samples
+from dmtl_cli.guess.listed import lists_in_text
 from dmtl_cli.guess.samples import dialect, has_lone_quotes
 
 ROWS, ITEMS = 2_000, 120
@@ -73,6 +75,75 @@ def test_lists_in_text_are_read_as_lists(tmp_path: Path) -> None:
     table = pl.read_parquet(next((tmp_path / "ws/converted/items").rglob("*.parquet")))
     assert table["tags"].to_list() == table["looks"].to_list() == [some_tags(k) for k in range(ITEMS)]
     assert table["codes"].to_list() == numbers and table["embedding"].to_list() == vectors
+
+
+WRITTEN: dict[str, Callable[[Any], str]] = {
+    "json": json.dumps, "python": str, "numpy": lambda v: str(np.array(v)).replace("\n", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+@pytest.mark.parametrize("place", ["column", "field"])
+def test_lists_in_the_text_of_parquet_are_told_with_what_makes_them_lists(
+    tmp_path: Path, written: str, place: str
+) -> None:
+    """The line is one that works: the log that it makes is guessed as a CSV with the same text is."""
+    wanted: dict[str, list[Any]] = {
+        "tags": [[TAGS[(k + j) % 6].replace("'", "") for j in range(1 + k % 3)] for k in range(ITEMS)],
+        "codes": [[(k + j) % 7 for j in range(1 + k % 3)] for k in range(ITEMS)],
+        "embedding": [[k / 8, -k / 4, 0.5] for k in range(ITEMS)],
+    }
+    columns = {c: [WRITTEN[written](v) for v in values] for c, values in wanted.items()}
+
+    def write(home: Path) -> None:
+        log_of(home, {})
+        pl.read_csv(home / "events.csv").write_parquet(home / "events.parquet")
+        (home / "events.csv").unlink()
+        (home / "items.csv").unlink()
+        items = pl.DataFrame({"item_id": [f"i{k}" for k in range(ITEMS)]} | columns)
+        if place == "field":
+            items = items.select("item_id", about=pl.struct(*wanted))
+        items.write_parquet(home / "items.parquet")
+
+    ended, raw, text = made(tmp_path, write)
+    assert ended.code == 0 and raw["features"] == "auto", ended.err
+    log = pl.read_parquet(tmp_path / "log/items.parquet")
+    for c in wanted:
+        name = c if place == "column" else f"about.{c}"
+        (line,) = (x for x in text.splitlines() if x.startswith(f"# {name}: not used: lists of "))
+        log = eval(line.partition("in polars ")[2], {"pl": pl, "log": log})
+        assert log[c].to_list() == wanted[c], line
+    log.select("item_id", *wanted).write_parquet(tmp_path / "log/items.parquet")
+    assert dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", "--force").code == 0
+    read = features(yaml.safe_load((tmp_path / "mine.yaml").read_text()))
+    assert [read[c]["kind"] for c in wanted] == ["sequence", "sequence", "vector"]
+
+
+def test_a_line_that_would_not_work_is_not_told() -> None:
+    told = lists_in_text(pl.Series("x", ['["a"]', "['it\\'s']", "['b' 'c']"]))
+    assert told == "lists of texts as text; write them as lists"
+    assert lists_in_text(pl.Series("x", ["[a, b]", "[c]"])) is None and lists_in_text(pl.Series("x", [1])) is None
+
+
+@pytest.mark.parametrize("days", [True, False])
+def test_lists_in_the_text_of_json_are_read_as_lists(tmp_path: Path, days: bool) -> None:
+    """`data.types` reads them; what JSON has as lists needs none."""
+    tags = [some_tags(k) for k in range(ROWS)]
+
+    def write(home: Path) -> None:
+        log_of(home, {}, tags=[json.dumps(t) for t in tags])
+        frame = pl.read_csv(home / "events.csv").with_columns(own=pl.Series(tags))
+        (home / "events.csv").unlink()
+        day = pl.from_epoch("ts").dt.date()
+        for (d,), part in frame.group_by(day if days else pl.lit("all"), maintain_order=True):
+            part.drop("literal", strict=False).write_ndjson(home / f"events-{d}.jsonl")
+
+    ended, raw, _ = made(tmp_path, write)
+    assert ended.code == 0 and raw["data"]["types"]["tags"] == "list<text>", ended.err
+    assert "own" not in raw["data"]["types"]
+    read = features(raw)
+    assert read["tags"] == read["own"] | {"name": "tags"} and read["tags"]["kind"] == "sequence"
+    assert "check of" not in ended.out and f"day {DAYS[3]}: " in ended.out
 
 
 @pytest.mark.parametrize(

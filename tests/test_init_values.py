@@ -14,9 +14,11 @@ import unseen
 from initiated import features, made
 from worlds import dmtl
 
+from dmtl_cli.guess import words
 from dmtl_cli.guess.naming import feature_name
 from dmtl_cli.guess.samples import typed, without_nulls
 from dmtl_cli.guess.values import with_units
+from dmtl_cli.guess.warnings import null_ids
 
 
 def frame(**more: Any) -> pl.DataFrame:
@@ -74,6 +76,24 @@ def test_words_for_none_stand_beside_others() -> None:
     assert without_nulls(same)[0].equals(same) and without_nulls(same)[1] == ()
 
 
+@pytest.mark.parametrize("form", ["csv", "json"])
+@pytest.mark.parametrize("word", words.NONE[1:])
+def test_a_word_that_is_doubted_as_an_id_is_none_beside_numbers(tmp_path: Path, form: str, word: str) -> None:
+    """One list for both: what `init` takes for null in a number is what it doubts in an id."""
+    age = pl.Series([word if k % 7 == 0 else str(18 + k % 50) for k in unseen.drawn(0)["user"]])
+    write = frame(user_age=age).with_columns(user_id=pl.Series([f"u{u}" for u in unseen.drawn(0)["user"]]))
+
+    def put(home: Path) -> None:
+        write.write_csv(home / "log.csv") if form == "csv" else write.write_ndjson(home / "log.json")
+
+    ended, raw, _ = made(tmp_path, put)
+    assert ended.code == 0, ended.err
+    assert raw["data"]["types"]["user_age"] == "int64" and "user_age" in features(raw)
+    assert (raw["data"]["csv"] if form == "csv" else raw["data"])["null_values"] == [word]
+    (told,) = null_ids("user_id", pl.Series(["u1", word, "NULLO"]), pl.Series([5, 2, 1]), text=True)
+    assert told.startswith(f"user_id: {word!r}, in 2 rows, is an id")
+
+
 def test_a_word_for_none_in_parquet_is_told(tmp_path: Path) -> None:
     user = ["NULL" if u % 5 == 0 else f"u{u}" for u in unseen.drawn(0)["user"]]
     ended, _, text = made(tmp_path, lambda home: parquet(frame().with_columns(user_id=pl.Series(user)), home))
@@ -93,6 +113,45 @@ def test_check_names_the_key_for_json(tmp_path: Path) -> None:
     config.write_text("".join(x for x in config.read_text().splitlines(True) if not x.startswith("  null_values")))
     ended = dmtl("check", "--config", config, "--day", "2026-03-02")
     assert ended.code == 0 and "is an id: if it means none, name it in data.null_values;" in ended.out
+
+
+UNKNOWN = "correct it, or where it means unknown name it in data.{}null_values"
+NO_CLICK = "correct it, or where it means no click name it in data.{}null_values and set data.events.null_click: "
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+@pytest.mark.parametrize(
+    ("column", "word", "hint"),
+    [
+        ("weight_kg", "n/a", UNKNOWN), ("weight_kg", "unknown", UNKNOWN), ("watch_seconds", "n/a", UNKNOWN),
+        ("clicked", "n/a", NO_CLICK), ("weight_kg", "12,5", "correct it, or set data.types.weight_kg: text"),
+        ("clicked", "2026-01-31", "or set data.types.clicked: datetime"), ("ts", "n/a", "or leave the row out"),
+    ],
+)  # fmt: skip
+def test_a_word_among_numbers_is_refused_with_the_key_that_takes_it(
+    tmp_path: Path, form: str, column: str, word: str, hint: str
+) -> None:
+    """The first such word comes after `init`; where the hint names a key, that key mends it."""
+    write = frame(weight_kg=[k % 90 + 0.5 for k in range(unseen.ROWS)])
+
+    def put(home: Path, rows: pl.DataFrame = write) -> None:
+        rows.write_csv(home / "log.csv") if form == "csv" else rows.write_ndjson(home / "log.json")
+
+    made(tmp_path, put)
+    config = tmp_path / "mine.yaml"
+    as_text = [word if k == 20 else str(v) for k, v in enumerate(write[column])]
+    rows = [row | {column: word} if k == 20 else row for k, row in enumerate(write.rows(named=True))]
+    put(tmp_path / "log", write.with_columns(pl.Series(column, as_text)))
+    if form == "json":
+        (tmp_path / "log/log.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    ended = dmtl("check", "--config", config, "--day", "2026-03-02")
+    key = "csv." if form == "csv" else ""
+    assert ended.code == 65 and f"column {column}: expected " in ended.err and hint.format(key) in ended.err
+    if "null_values" in hint:
+        told = "  csv: {null_values: [WORD]}\n" if form == "csv" else "  null_values: [WORD]\n"
+        config.write_text(config.read_text().replace("data:\n", f"data:\n{told.replace('WORD', word)}", 1))
+        config.write_text(config.read_text().replace("events:\n", "events:\n    null_click: no_click\n", 1))
+        assert dmtl("check", "--config", config, "--day", "2026-03-02").code == 0
 
 
 def test_null_values_need_text(tmp_path: Path) -> None:

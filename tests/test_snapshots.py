@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import formats
 import numpy as np
 import polars as pl
 import pytest
@@ -148,6 +149,63 @@ def test_init_and_check_see_a_table_that_is_written_at_the_end_of_its_day(tmp_pa
         "updated_at: the table of items has times up to 2026-01-04 23:48 UTC, after 99% of the day's events: it knows "
         "what it is to predict: set data.items.lag_days: 1, and a day reads the table of the day before"
     )
+
+
+@pytest.mark.parametrize("kind", ["delta", "iceberg"])
+@pytest.mark.parametrize("events", ["parquet", "lake"])
+@pytest.mark.parametrize("day", ["date", "text", "number"])
+@pytest.mark.parametrize(("hour", "late"), [(23.8, True), (4.0, False)])
+def test_a_lake_table_has_days_in_a_column(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, events: str, day: str, hour: float, late: bool
+) -> None:
+    """The same rows as of Parquet: the column is the partition, and the table's times say when it was written."""
+    monkeypatch.chdir(tmp_path)  # what is converted is kept in the working folder
+    pytest.importorskip("deltalake" if kind == "delta" else "pyiceberg")
+    form = {"date": pl.col("dt"), "text": pl.col("dt").cast(pl.String), "number": pl.col("dt").dt.strftime("%Y%m%d")}
+    column = form[day].cast(pl.Int64) if day == "number" else form[day]
+
+    def put(home: Path) -> None:
+        write_log(tmp_path / "old", hour)
+        for name in ("events", "items"):
+            days = [pl.read_parquet(tmp_path / f"old/{name}/day={d}/a.parquet") for d in DAYS]
+            if name == "events" and events == "parquet":
+                shutil.copytree(tmp_path / "old/events", home / "events")
+                continue
+            each = [f.with_columns(dt=pl.lit(dt.date.fromisoformat(d))) for f, d in zip(days, DAYS, strict=True)]
+            frame = pl.concat(each).with_columns(column.alias("dt")) if name == "items" else pl.concat(each).drop("dt")
+            formats.write(frame.sample(fraction=1.0, shuffle=True, seed=1), home, name, kind)
+
+    ended, raw, text = made(tmp_path, put)
+    assert ended.code == 0, ended.err
+    items = raw["data"]["items"]
+    assert {k: items.get(k) for k in ("path", "partition", "key")} == {
+        "path": "items", "partition": "dt", "key": "item_id",
+    }  # fmt: skip
+    assert items.get("lag_days") == (1 if late else None)
+    assert ("its updated_at of 2026-01-04 reaches 2026-01-04 23:48 UTC" in text) == late
+    assert "success_file" not in items and "dt" not in {f.get("column", f["name"]) for f in raw["features"]}
+    assert (
+        "the table of items has 100.0% of the day's" in ended.out and "lag_days: " not in ended.out.split("day 2026")[1]
+    )
+
+
+def test_a_lake_table_of_one_state_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A date of an item is an attribute, and rows that no column tells apart are said."""
+    monkeypatch.chdir(tmp_path)
+    pytest.importorskip("deltalake")
+    write_log(tmp_path / "old", 4.0)
+    items = pl.read_parquet(tmp_path / f"old/items/day={DAYS[0]}/a.parquet")
+    born = pl.Series("born", [dt.date(2025, 1, 1 + k % 28) for k in range(ITEMS)])
+
+    def put(home: Path, frame: pl.DataFrame) -> None:
+        shutil.copytree(tmp_path / "old/events", home / "events")
+        formats.write(frame, home, "items", "delta")
+
+    _, raw, _ = made(tmp_path / "one", lambda home: put(home, items.with_columns(born)))
+    assert raw["data"]["items"] == {"path": "items", "format": "delta", "key": "item_id"}
+    twice = pl.concat([items.with_columns(born)] * 2)
+    _, raw, text = made(tmp_path / "two", lambda home: put(home, twice))
+    assert "items" not in raw["data"] and "60 of its 60 items have several rows, which are the same" in text
 
 
 def test_a_log_of_one_day_is_read_all_the_same(tmp_path: Path) -> None:

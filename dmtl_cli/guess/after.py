@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import polars as pl
 
 from dmtl_cli.guess import words
+from dmtl_cli.guess.presence import by_duration, is_spread, just_where
 from dmtl_cli.guess.roles import Guess, Roles, best, mean_of, share_of
 from dmtl_cli.guess.values import (
     FEW,
@@ -39,7 +40,7 @@ _PLAYED = 0.05  # of the rows without a click may have a duration, as videos sta
 def reading(frame: pl.DataFrame, roles: Roles) -> None:
     """What tells a good click: a duration, else a conversion, else a rating."""
     left = [c for c in frame.columns if c not in roles.taken]
-    long = [c for c in left if _may_last(frame, c) and not (roles.item and is_constant(frame, roles.item.column, c))]
+    long = _durations(frame, left, roles)
     good = [c for c in left if _may_convert(frame, c, roles)]
     conversion = roles.conversion or best(frame, good, words.CONVERSION, "a conversion", share_of)
     named = None if roles.conversion else best(frame, long, words.DURATION, "a duration", mean_of)
@@ -63,20 +64,27 @@ def reading(frame: pl.DataFrame, roles: Roles) -> None:
 
 
 def started(frame: pl.DataFrame, roles: Roles) -> bool:
-    """Finds the click by the label where no name tells it: a column of 0 and 1 without which there is no label, in the
-    label's own struct or named like a start."""
-    label = roles.duration or roles.conversion
-    if roles.click or roles.behaviour or roles.long_read is not None or label is None:
+    """Finds the click by the label where no name tells it: the flag that is true just where there is a duration, else
+    one without which there is no label, in the label's own struct or named like a start."""
+    if roles.click or roles.behaviour or roles.long_read is not None:
         return False
+    left = [c for c in frame.columns if c not in roles.taken]
+    roles.click = by_duration(frame, roles, _durations(frame, left, roles)) or _before_label(frame, roles)
+    return roles.click is not None
+
+
+def _before_label(frame: pl.DataFrame, roles: Roles) -> Guess | None:
+    label = roles.duration or roles.conversion
+    if label is None:
+        return None
     struct = _struct(label.column)
     for c in frame.columns:
         if c in roles.taken or not is_binary(frame[c]) or words.by_name(c, words.CONVERSION):
             continue
         beside = struct and _struct(c) == struct
         if (beside or words.by_name(c, words.STARTED)) and is_unclicked_empty(frame[label.column], clicks(frame[c])):
-            roles.click = Guess(c, f"{share_of(frame[c])}; where it is 0 there is no {label.column}")
-            return True
-    return False
+            return Guess(c, f"{share_of(frame[c])}; where it is 0 there is no {label.column}")
+    return None
 
 
 def flags(frame: pl.DataFrame, roles: Roles) -> None:
@@ -148,6 +156,12 @@ def _why_after(c: str, s: pl.Series, clicked: pl.Series | None, label: str) -> s
     return f"alone it tells {told} with an AUC of {found:.2f}" if found is not None and found > LEAK else None
 
 
+def _durations(frame: pl.DataFrame, columns: Iterable[str], roles: Roles) -> list[str]:
+    """Numbers that differ within an item: how long one is says nothing of how long it was read."""
+    item = roles.item.column if roles.item else None
+    return [c for c in columns if _may_last(frame, c) and not (item is not None and is_constant(frame, item, c))]
+
+
 def _may_last(frame: pl.DataFrame, c: str) -> bool:
     s = frame[c]
     if not s.dtype.is_numeric() or is_binary(s) or time_unit(s) is not None or words.says(c, words.RATIO):
@@ -169,7 +183,8 @@ def _may_convert(frame: pl.DataFrame, c: str, roles: Roles) -> bool:
 
 
 def _by_values(frame: pl.DataFrame, columns: Iterable[str], roles: Roles) -> Guess | None:
-    """A number that no name tells: most clicks have one, hardly any other row, and a few are far larger than most."""
+    """A number that no name tells: most clicks have one, hardly any other row, and a few are far larger than most; it
+    need not be as uneven where it has a value just where there is a click."""
     clicked = roles.clicked(frame)
     if clicked is None:
         return None
@@ -181,8 +196,11 @@ def _by_values(frame: pl.DataFrame, columns: Iterable[str], roles: Roles) -> Gue
         there = is_there(s)
         with_one = s.filter(clicked & there)
         rates = share(there.filter(clicked)), share(there.filter(~clicked))
+        told = f"{rates[0]:.0%} of clicks have one, {rates[1]:.1%} of other rows"
         if rates[0] >= 0.5 and rates[1] <= _PLAYED and with_one.n_unique() > FEW and has_long_tail(with_one):
-            found.append((c, f"{rates[0]:.0%} of clicks have one, {rates[1]:.1%} of other rows, with a long tail"))
+            found.append((c, f"{told}, with a long tail"))
+        elif just_where(s, clicked) and is_spread(with_one):
+            found.append((c, told))
     return Guess(found[0][0], found[0][1], tuple(c for c, _ in found[1:])) if found else None
 
 

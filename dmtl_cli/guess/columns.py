@@ -168,9 +168,11 @@ def _is_measured(s: pl.Series) -> bool:
 def _entities(frame: pl.DataFrame, roles: Roles) -> None:
     """The user and the item: by name, else the columns that end in id."""
     ids = [c for c in may_be_ids(frame) if c not in roles.taken]
-    roles.user = roles.user or best(frame, _many(frame, ids, words.USER), words.USER, "a user")
+    users = _in_no_other(_many(frame, ids, words.USER), words.USER, words.ITEM + words.OWNER)
+    roles.user = roles.user or best(frame, users, words.USER, "a user")
     rest = [c for c in ids if c not in roles.taken]
-    roles.item = roles.item or best(frame, _many(frame, rest, words.ITEM), words.ITEM, "an item")
+    items = _in_no_other(_many(frame, rest, words.ITEM), words.ITEM, words.USER)
+    roles.item = roles.item or best(frame, items, words.ITEM, "an item")
     called = [c for c in ids if words.words(c).endswith(("id", "编号")) and frame[c].n_unique() > FEW]
     called = [c for c in called if not words.by_name(c, words.REQUEST) and c not in roles.taken]
     called.sort(key=lambda c: -frame[c].n_unique())
@@ -179,6 +181,13 @@ def _entities(frame: pl.DataFrame, roles: Roles) -> None:
             why = f"the id with most values that is left, {count_of(frame[called[0]])}"
             setattr(roles, role, Guess(called[0], why, tuple(called[1:])))
             called = called[1:]
+
+
+def _in_no_other(ids: list[str], patterns: words.Patterns, others: words.Patterns) -> list[str]:
+    """Those with a name of the role that are in no object of another one, as `item.user_id` is, which may be the item's
+    author; all of them where each is in one."""
+    named = [c for c in ids if words.by_name(c, patterns)]
+    return [c for c in named if not words.is_within(c, others)] or named
 
 
 def _many(frame: pl.DataFrame, ids: list[str], patterns: words.Patterns) -> list[str]:

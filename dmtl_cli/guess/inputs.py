@@ -12,6 +12,7 @@ import polars as pl
 from dmtl_cli.guess import words
 from dmtl_cli.guess.columns import may_be_ids, times_of
 from dmtl_cli.guess.layout import Table, partitions
+from dmtl_cli.guess.listed import lists_in_text
 from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.snapshots import lagging
 from dmtl_cli.guess.values import (
@@ -31,7 +32,6 @@ SEPARATORS = (" | ", "|", "; ", ";", ", ", ",")
 _JOINED, _EMPTY, _OWN = 0.05, 0.95, 0.9
 _ALONE = 0.95  # of the pieces of texts are whole texts elsewhere
 _ITEMS = 0.2  # of the values of lists are items, where they are histories
-_LIST = r"^\s*\[\s*-?[0-9.]+([eE][+-]?[0-9]+)?(\s*,\s*-?[0-9.]+([eE][+-]?[0-9]+)?)+\s*\]\s*$"
 _FEW_CODES, _LONGEST, _FEW = 50, 50, 30
 
 
@@ -239,8 +239,8 @@ def _refusal(s: pl.Series, own: bool, is_time: bool) -> str | None:
         return None if known.list.len().max() and len(_inner(s)) else "all its lists are empty"
     if known.n_unique() == 1 and not s.null_count():
         return "one value alone"
-    if (numbers := _numbers_in_text(known)) is not None:
-        return f"{numbers} as text; write it as Parquet lists"
+    if (written := lists_in_text(s)) is not None:
+        return written
     if decimals(s) is not None:
         return "numbers with a decimal comma are text: write them with a point where they are to be a feature"
     if s.dtype.is_temporal() or is_time:
@@ -250,14 +250,6 @@ def _refusal(s: pl.Series, own: bool, is_time: bool) -> str | None:
     if own_value and not words.says(c, words.NUMBER) and not (text and _separator(c, known)):
         return f"nearly a value of its own for every {'id' if own else 'row'}"
     return None
-
-
-def _numbers_in_text(s: pl.Series) -> str | None:
-    """What texts such as [0.1, 0.2] are; None where they are no lists of numbers."""
-    if s.dtype != pl.String or not s.head(100).str.contains(_LIST).all():
-        return None
-    lengths = (s.head(100).str.count_matches(",", literal=True) + 1).unique().to_list()
-    return f"a list of {lengths[0]} numbers" if len(lengths) == 1 else "a list of numbers"
 
 
 def _kind(c: str, s: pl.Series, items: pl.Series | None) -> tuple[str, dict[str, Any], str]:

@@ -70,6 +70,8 @@ class Table:
     """(day, columns that have values, rows) of the rows of each day, where folders or names have days"""
     nulls: tuple[str, ...] = ()
     """texts of JSON lines that stand for null"""
+    lists: frozenset[str] = frozenset()
+    """columns of JSON lines whose texts are lists"""
 
     def of_day(self, day: dt.date) -> pl.DataFrame | None:
         """The rows of a day; None where there are none. The newest day is first in `frame`."""
@@ -304,11 +306,12 @@ def _read(root: str, store: Store, files: Files) -> Table:
         raise missing
     rows = types.joined([frame for _, frame in frames])
     nulls: tuple[str, ...] = ()
+    lists = frozenset[str]()
     if files.form == samples.JSON:
         rows, nulls = samples.without_nulls(rows)
-        rows = samples.as_flags(rows)
+        rows, lists = samples.as_named(rows)
     frame, other = types.plain(rows)
-    return Table(files, frame, text, day, other, _pieces(frames), nulls)
+    return Table(files, frame, text, day, other, _pieces(frames), nulls, lists)
 
 
 def _chosen(files: Files, day: dt.date | None) -> list[tuple[str, dt.date | None, int]]:

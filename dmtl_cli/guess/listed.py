@@ -1,12 +1,14 @@
-"""Logs of a row a request, with a list of the items that it showed: what is to be done with them."""
+"""What is to be done with lists that a log cannot be read with: of the items that a request showed, and lists in the
+text of Parquet."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import polars as pl
 
-from dmtl_cli.guess import words
+from dmtl_cli.guess import samples, words
 from dmtl_cli.guess.values import FEW, is_constant, mean, within
 
 NEEDED = "one row an item shown is needed"
@@ -59,3 +61,42 @@ def _of_ids(s: pl.Series) -> bool:
 
 def _values(s: pl.Series) -> pl.Series:
     return s.drop_nulls().explode(empty_as_null=False, keep_nulls=False)
+
+
+def lists_in_text(s: pl.Series) -> str | None:
+    """What texts that are all lists of one type are, with a line of polars that makes lists of them, which was tried on
+    these texts; None where they are none."""
+    found = samples.as_lists(s) if s.dtype == pl.String else None
+    if found is None:
+        return None
+    assert isinstance(found.dtype, pl.List)
+    inner = found.dtype.inner
+    values, lengths = "texts" if inner == pl.String else "numbers", found.drop_nulls().list.len().unique().to_list()
+    what = f"lists of {f'{lengths[0]} ' if len(lengths) == 1 else ''}{values} as text; write them as lists"
+    for way, made in _decoded(pl.col(s.name), inner):
+        try:
+            fits = s.to_frame().select(made)[s.name].equals(found)
+        except pl.exceptions.PolarsError:
+            continue
+        if fits:
+            outer, *fields = s.name.split(".")
+            column = f"pl.col({_quoted(outer)})" + "".join(f".struct.field({_quoted(f)})" for f in fields)
+            return f"{what}, in polars log.with_columns({column}{way})"
+    return what
+
+
+def _decoded(column: pl.Expr, inner: object) -> list[tuple[str, pl.Expr]]:
+    """(behind the column's name, the same as it is computed): JSON, then numbers and texts as pandas writes them."""
+    kind = pl.List(inner)  # type: ignore[arg-type]
+    ways = [(f".str.json_decode(pl.List(pl.{inner}))", column.str.json_decode(kind))]
+    if inner == pl.String:
+        bare = column.str.extract_all("'[^']*'").list.eval(pl.element().str.strip_chars("'"))
+        ways.append((""".str.extract_all("'[^']*'").list.eval(pl.element().str.strip_chars("'"))""", bare))
+    else:
+        numbers = column.str.extract_all(r"[^\s,\[\]]+").cast(kind)
+        ways.append((rf""".str.extract_all(r"[^\s,\[\]]+").cast(pl.List(pl.{inner}))""", numbers))
+    return ways
+
+
+def _quoted(name: str) -> str:
+    return json.dumps(name, ensure_ascii=False)

@@ -16,7 +16,7 @@ from dmtl_cli.data.log.places import SUFFIXES
 from dmtl_cli.data.log.source import File
 from dmtl_cli.data.log.text_rows import Rows, csv_rows, json_rows
 from dmtl_cli.data.log.types import BOOLEANS, LISTS, lists
-from dmtl_cli.guess import types
+from dmtl_cli.guess import types, words
 
 BYTES = 8 << 20
 """of rows of a text file"""
@@ -27,9 +27,6 @@ _BESIDE = 3  # texts that a column has beside words for null
 _FEW = 1_000  # texts by which it is told what lists hold
 _INTEGER, _NUMBER = r"^-?(0|[1-9][0-9]{0,17})$", r"^-?(0|[1-9][0-9]*)?(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
 _YES_OR_NO = [{"true"}, {"false"}, {"true", "false"}, {"yes", "no"}, {"y", "n"}, {"t", "f"}]
-_WRITTEN = ("", "NULL", "null", "\\N")
-_UNKNOWN = ("", "NULL", "null", "NA", "N/A", "nan", "NaN", "None", "-", "\\N")
-_SAID = ("None", "N/A", "-")  # null too in text, where other texts stand beside it
 
 
 @dataclass(frozen=True)
@@ -175,8 +172,8 @@ def as_typed(rows: pl.DataFrame, text: Text) -> tuple[pl.DataFrame, Text]:
     frame = typed(rows)
     found = {*text.nulls}
     for c in (c for c in frame.columns if rows[c].dtype == pl.String):
-        words = rows[c].filter(rows[c].is_not_null() & frame[c].is_null()).unique()
-        found |= {word for word in words if word.strip()}
+        gone = rows[c].filter(rows[c].is_not_null() & frame[c].is_null()).unique()
+        found |= {text for text in gone if text.strip()}
     return frame, replace(text, nulls=tuple(sorted(found)))
 
 
@@ -201,7 +198,7 @@ def typed(frame: pl.DataFrame) -> pl.DataFrame:
 def _typed(s: pl.Series) -> pl.Series:
     stripped = s.str.strip_chars()
     text, values, said = (
-        stripped.set(stripped.is_in(list(words)), None) for words in (_WRITTEN, _UNKNOWN, _WRITTEN + _SAID)
+        stripped.set(stripped.is_in(none), None) for none in (words.DATABASES, words.NONE, words.SAID)
     )
     text = said if said.drop_nulls().n_unique() >= _BESIDE else text
     known = values.drop_nulls()
@@ -213,17 +210,18 @@ def _typed(s: pl.Series) -> pl.Series:
         return values.cast(pl.Float64)
     if _is_yes_or_no(known):
         return values.str.to_lowercase().replace_strict(BOOLEANS, return_dtype=pl.Boolean)
-    found = _as_lists(values)
+    found = as_lists(values)
     return text if found is None else found
 
 
-def as_flags(frame: pl.DataFrame) -> pl.DataFrame:
-    """Text columns of JSON that say yes and no in all rows that say something, as booleans: `data.types` reads them as
-    such."""
+def as_named(frame: pl.DataFrame) -> tuple[pl.DataFrame, frozenset[str]]:
+    """Text columns of JSON that say yes and no in all rows that say something as booleans, and those whose texts are
+    lists as lists, as `data.types` reads them; and which these last ones are."""
     texts = [c for c in frame.columns if frame[c].dtype == pl.String]
     flags = [c for c in texts if _is_yes_or_no(frame[c].filter(frame[c] != ""))]
     read = pl.col(flags).str.to_lowercase().replace_strict(BOOLEANS, default=None, return_dtype=pl.Boolean)
-    return frame.with_columns(read) if flags else frame
+    found = [s for c in texts if (s := as_lists(frame[c])) is not None]
+    return frame.with_columns(*([read] if flags else []), *found), frozenset(s.name for s in found)
 
 
 def _is_yes_or_no(known: pl.Series) -> bool:
@@ -231,10 +229,10 @@ def _is_yes_or_no(known: pl.Series) -> bool:
     return any(set(known.str.to_lowercase().unique()) == pair for pair in _YES_OR_NO)
 
 
-def _as_lists(values: pl.Series) -> pl.Series | None:
+def as_lists(values: pl.Series) -> pl.Series | None:
     """Texts that are all JSON arrays (or Python lists) of one type, as lists; None where they are not, or all empty."""
     known = values.drop_nulls()
-    if not (known.str.starts_with("[") & known.str.ends_with("]")).all():
+    if not len(known) or not (known.str.starts_with("[") & known.str.ends_with("]")).all():
         return None
     full = known.filter(~known.is_in(["[]"]))  # the first rows of a log have empty histories
     for kind in LISTS:

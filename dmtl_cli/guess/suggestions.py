@@ -52,27 +52,27 @@ _EMPTY = 0.2
 _ROWS, _FIRST = 20_000, 2_000  # of an unused column or another day's users, and of a file of another day
 
 
-def suggestions(config: Config, log: Log, day: Day, embeddings: Mapping[str, int]) -> list[str]:
+def suggestions(config: Config, log: Log, day: Day, schema: Schema, embeddings: Mapping[str, int]) -> list[str]:
     """All that is found, in the order in which one would mend it.
 
     Args:
         day: as `log` reads it, with what profiles give.
+        schema: of the day's files.
         embeddings: rows of each embedding.
     """
-    _, raw = log.open(day.day)
     return [
         *_labels(config, day),
         *heavy_tail(config, [day]),
-        *_unnamed_click(config, raw.schema),
-        *_zone(config, raw.schema),
+        *_unnamed_click(config, schema),
+        *_zone(config, schema),
         *_joins(config, day),
         *_neighbours(log, day),
         *_older(config, day),
-        *_late(config, log, day, raw.schema),
+        *_late(config, log, day, schema),
         *_leaks(config, day),
         *_many(config, embeddings),
         *_measured(config, day),
-        *_unused(config, day, raw.schema),
+        *_unused(config, day, schema),
     ]
 
 

@@ -13,7 +13,7 @@ ZONE = r"(Z|[+-][0-9]{2}:?[0-9]{2})$"
 _UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _FROM, _TO = 946_684_800, 2_524_608_000  # 2000 and 2050, in seconds since 1970
 _DECIMAL = r"^-?[0-9]+(,[0-9]+)?$"
-_TAIL, _SKEW = 10.0, 2.0
+_TAIL = 10.0
 FEW = 20
 """rows, users or items below which nothing is concluded"""
 RETURN = 0.01
@@ -46,14 +46,14 @@ def middle(s: pl.Series) -> float:
     return float(np.median(x)) if len(x) else 0.0
 
 
-def has_long_tail(s: pl.Series) -> bool:
+def has_long_tail(s: pl.Series, skewness: float = 2.0) -> bool:
     """Whether a few of the numbers, none below 0, are far larger than most: the 99th percentile is ten medians, or the
-    skewness is above 2, that of an exponential distribution."""
+    skewness is above 2, that of an exponential distribution, or above another one that is given."""
     x = s.cast(pl.Float64).fill_nan(None).drop_nulls().to_numpy()
     if len(x) < FEW or x.std() == 0:
         return False
     p99, p50 = np.percentile(x, [99, 50])
-    return bool(p99 >= _TAIL * p50 and p99 > 0) or bool((((x - x.mean()) / x.std()) ** 3).mean() > _SKEW)
+    return bool(p99 >= _TAIL * p50 and p99 > 0) or bool((((x - x.mean()) / x.std()) ** 3).mean() > skewness)
 
 
 def mean(s: pl.Series) -> float:

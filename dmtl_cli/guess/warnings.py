@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from dmtl_cli.guess import words
 from dmtl_cli.guess.values import RETURN, share
 
 USERS = 100
@@ -29,7 +30,7 @@ def warnings(user: str, users: int, items: int, rows: int, clicks: str | None) -
 
 
 def null_ids(column: str, ids: pl.Series, rows: pl.Series, *, text: bool) -> list[str]:
-    """A line for each id that is a word for none.
+    """A line for each id that is a word for none: see `words.NONE`.
 
     Args:
         ids: distinct ids of a column.
@@ -38,13 +39,10 @@ def null_ids(column: str, ids: pl.Series, rows: pl.Series, *, text: bool) -> lis
     """
     if ids.dtype != pl.String:
         return []
-    found = pl.DataFrame([ids.alias("id"), rows.alias("rows")]).filter(pl.col("id").is_in(_NONE)).sort("id")
+    found = pl.DataFrame([ids.alias("id"), rows.alias("rows")]).filter(pl.col("id").is_in(words.NONE)).sort("id")
     fix = "name it in data.null_values" if text else "write null in its place"
     drop = "data.events.invalid_rows: drop leaves rows without an id out"
     return [f"{column}: {word!r}, in {n:,} rows, is an id: if it means none, {fix}; {drop}" for word, n in found.rows()]
-
-
-_NONE = ["", "NULL", "Null", "null", "\\N", "None", "none", "N/A", "n/a", "NA", "NaN", "nan", "-", "undefined"]
 
 
 def sessions(user: str, of_day: pl.Series, others: pl.Series) -> list[str]:

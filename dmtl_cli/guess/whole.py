@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -12,11 +13,16 @@ import pyarrow as pa
 
 from dmtl_cli.data.log import lake
 from dmtl_cli.data.log.source import Store
-from dmtl_cli.guess import samples, types
+from dmtl_cli.guess import samples, types, words
 from dmtl_cli.guess.layout import ROWS, Table
-from dmtl_cli.guess.values import local_days
+from dmtl_cli.guess.roles import Roles
+from dmtl_cli.guess.values import is_id, local_days, time_unit
 
+LAKES = (samples.DELTA, samples.ICEBERG)
 _PLACES = 16  # of a sample
+_DAYS = ("date", "day", "yyyymmdd")
+_DAY = ":day"
+_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")  # that data.users.partition takes
 _Piece = Callable[[int], pl.DataFrame]  # at most so many rows of one place
 
 
@@ -43,14 +49,51 @@ def read_whole(root: str, table: Table, time: str, unit: str, zone: str) -> tupl
     if not pieces:
         return table, days
     frames = [piece(max(1, ROWS // len(pieces))) for piece in pieces]
-    frame, text, nulls = types.joined(frames), table.text, table.nulls
+    frame, text, nulls, lists = types.joined(frames), table.text, table.nulls, table.lists
     if text is not None:
         frame, text = samples.as_typed(frame, text)
     elif table.files.form == samples.JSON:
         frame, nulls = samples.without_nulls(frame)
-        frame = samples.as_flags(frame)
+        frame, lists = samples.as_named(frame)
     frame, other = types.plain(frame)
-    return replace(table, frame=frame, other=other, text=text, nulls=nulls), dict(sorted(days.items()))
+    return replace(table, frame=frame, other=other, text=text, nulls=nulls, lists=lists), dict(sorted(days.items()))
+
+
+def by_days(root: str, table: Table, roles: Roles, zone: str) -> Table:
+    """A Delta or Iceberg table in which a column of days tells the rows of a user or an item apart, as one of days; any
+    other table as it is. Days hold the number of their rows in place of bytes. Raises what `read_whole` does.
+
+    Args:
+        roles: of the events.
+        zone: in which days are cut.
+    """
+    column = _day_of_rows(table.frame, roles) if table.files.form in LAKES else None
+    unit = None if column is None else time_unit(table.frame[column])
+    if column is None or unit is None:
+        return table
+    found, days = read_whole(root, table, column, unit, zone)
+    day = local_days(found.frame[column], unit, zone).alias(_DAY)
+    frame = found.frame.with_columns(day).drop_nulls(_DAY).sort(_DAY, descending=True, maintain_order=True)
+    pieces = [
+        (of, frozenset(s.name for s in part.drop(column, _DAY) if s.null_count() < len(s)), len(part))
+        for (of,), part in frame.group_by(_DAY, maintain_order=True)
+    ]
+    files = replace(found.files, partition=column, days=tuple(days.items()))
+    return replace(found, files=files, frame=frame.drop(column, _DAY), day=max(days), pieces=tuple(reversed(pieces)))
+
+
+def _day_of_rows(frame: pl.DataFrame, roles: Roles) -> str | None:
+    """The column of days of which an id has one row each, where an id has several rows."""
+    ids = {g.column for g in (roles.user, roles.item) if g}
+    keys = [c for c in frame.columns if is_id(frame[c]) and (c in ids or words.by_name(c, words.USER + words.ITEM))]
+    days = [c for c in frame.columns if time_unit(frame[c]) in _DAYS and not frame[c].null_count()]
+    days = [c for c in days if _NAME.fullmatch(c)]
+    for day in sorted(days, key=lambda c: -words.by_name(c, words.TIME)):
+        for key in keys:
+            rows = frame.select(key, day).drop_nulls()
+            if rows[key].n_unique() < len(rows) == rows.n_unique():
+                return day
+    return None
 
 
 class _Sample:
@@ -79,7 +122,7 @@ class _Sample:
 def _rows(root: str, table: Table, time: str) -> Iterator[tuple[pl.Series | None, _Piece]]:
     """(times, rows) of each part of text files, and of Delta and Iceberg tables."""
     store, files = Store(root), table.files
-    if files.form in (samples.DELTA, samples.ICEBERG):
+    if files.form in LAKES:
         live = lake.delta_files if files.form == samples.DELTA else lake.iceberg_files
         frames = (rows.frame for file in live(root, store, files.path) for rows in file.rows())
     else:

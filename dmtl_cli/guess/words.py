@@ -58,6 +58,10 @@ ITEM: Patterns = (
     ),
     (r"^" + _any("business shop store ad creative target object entity campaign artist 店铺 广告") + _ID, 1),
 )
+OWNER: Patterns = (
+    (_any("author owner creator uploader seller publisher merchant vendor poster sender artist 作者 卖家") + "$", 2),
+)
+"""whose an item is"""
 TIME: Patterns = (
     (
         r"^("
@@ -83,6 +87,11 @@ STARTED: Patterns = (
     ),
 )
 """an item was begun: a click, where the label says so too"""
+CLICKED: Patterns = (
+    (r"(^| )(is |ge|на)?(cli[ckq]|kli[ckq]|tıkla|tikla|клик|жат|ctr( |$))", 2),
+    *STARTED,
+)
+"""what clicks are called in other languages, where a name has to choose between flags that fit as well"""
 WHEN = _any("time ts at on date day timestamp datetime epoch utc created updated published modified 时间 日期")
 """a time"""
 CLICK_TIME = (
@@ -155,6 +164,13 @@ _AFTER = (
     rf"|{_any('watch play view finish completion completed read scroll')}.*"
     rf"{_any('ratio rate percent pct progress depth time duration seconds')}|完播"
 )
+DATABASES = ("", "NULL", "null", "\\N")
+"""texts that databases write for null: in any column of text they are none"""
+SAID = (*DATABASES, "None", "N/A", "n/a", "-")
+"""those of `NONE` that are none in a column where other texts stand beside them"""
+NONE = (*SAID, "Null", "none", "NA", "nan", "NaN", "undefined")
+"""texts that are no value where all others are numbers, yes and no or lists; where others are texts, such as ids, any
+of them may be one (NA is a country), and is doubted"""
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _RECBOLE = re.compile(r":(token|float|token_seq|float_seq)$")
 
@@ -171,12 +187,19 @@ def words(name: str) -> str:
 
 
 def by_name(name: str, patterns: Patterns) -> int:
-    """How well a name fits a role: 0 not at all, 3 or more surely."""
-    text = words(name)
-    last = text.rsplit(" ", 1)[-1] if "." in name else text
-    return max(
-        (score for pattern, score in patterns if re.search(pattern, text) or re.search(pattern, last)), default=0
-    )
+    """How well a name fits a role: 0 not at all, 3 or more surely. Of a nested name its end may fit, from any object
+    on or its last word: `event.user.id` is as sure as `user.id`."""
+    path = bare(name).split(".")
+    texts = {words(".".join(path[k:])) for k in range(len(path))}
+    if len(path) > 1:
+        texts.add(words(name).rsplit(" ", 1)[-1])
+    return max((score for pattern, score in patterns if any(re.search(pattern, x) for x in texts)), default=0)
+
+
+def is_within(name: str, patterns: Patterns) -> bool:
+    """Whether one of the objects that a nested name is in has a name of a role: `item` of `item.user_id`. A session,
+    say, is too weak a name of a user."""
+    return any(by_name(part, patterns) >= 2 for part in bare(name).split(".")[:-1])
 
 
 def is_named_id(name: str) -> bool:

@@ -4,36 +4,30 @@ too, as a comment that says EDIT."""
 from __future__ import annotations
 
 import datetime as dt
-import json
 import re
 from dataclasses import dataclass, field
-from typing import Any
 
 import polars as pl
-import yaml
 
-from dmtl_cli.config.automatic import automatic
-from dmtl_cli.config.data import Events
-from dmtl_cli.config.features import Feature
 from dmtl_cli.data.log.day_files import SUCCESS
 from dmtl_cli.data.log.text_rows import separator_of
 from dmtl_cli.data.log.types import LISTS
 from dmtl_cli.guess import words
 from dmtl_cli.guess.columns import candidates
-from dmtl_cli.guess.inputs import Input, Inputs
+from dmtl_cli.guess.inputs import Inputs
 from dmtl_cli.guess.layout import Table
 from dmtl_cli.guess.listed import may_be_shown, one_row_an_item
-from dmtl_cli.guess.naming import feature_name, unique
 from dmtl_cli.guess.repairs import invalid_rows, unknown_clicks
 from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.samples import CSV, DELTA, ICEBERG, JSON, PARQUET, Text
 from dmtl_cli.guess.values import ZONE, is_flags
+from dmtl_cli.guess.written_features import feature_lines
+from dmtl_cli.guess.yaml_text import comment, indented, quoted, scalar, word
 
 EDIT = "EDIT"
 """begins the comment of a line that a person has to write"""
 _MOST = 8  # columns that a comment lists
 _LONE = "a value begins with a quote that does not end it, yet all lines have as many values: quotes are text"
-_ITEM = ":item"  # the embedding of items, in guesses
 
 
 @dataclass
@@ -71,9 +65,9 @@ def written(log: Log, workspace: str, about: list[str]) -> Written:
         workspace: where it publishes.
         about: comments at the top.
     """
-    lines = [f"# {line}" for line in (*about, *(f"WARNING: {_comment(line)}" for line in log.warnings))]
-    lines += [f"workspace: {_scalar(workspace)}", "seed: 1", "threads: 1  # more is faster, where there are cores", ""]
-    lines += ["data:", *_indented(_data(log)), "", *_features(log)]
+    lines = [f"# {line}" for line in (*about, *(f"WARNING: {comment(line)}" for line in log.warnings))]
+    lines += [f"workspace: {scalar(workspace)}", "seed: 1", "threads: 1  # more is faster, where there are cores", ""]
+    lines += ["data:", *indented(_data(log)), "", *feature_lines(log.roles, log.inputs)]
     if log.roles.long_read is not None and log.roles.duration:
         share = f"a rating above it is a good one: {log.roles.duration.why}"
         lines += ["", "labels:", f"  long_read: {log.roles.long_read:g}  # {share}"]
@@ -88,31 +82,31 @@ def written(log: Log, workspace: str, about: list[str]) -> Written:
 
 def _data(log: Log) -> list[str]:
     files, roles = log.events.files, log.roles
-    lines = [f"root: {_scalar(log.root)}"]
+    lines = [f"root: {scalar(log.root)}"]
     if files.form != PARQUET:
         lines.append(f"format: {files.form}")
     lines += _csv(log.events)
     if nulls := sorted({text for table in _tables(log) for text in table.nulls}):
-        lines.append(f"null_values: [{', '.join(map(_word, nulls))}]  # texts that stand for none, in every column")
+        lines.append(f"null_values: [{', '.join(map(word, nulls))}]  # texts that stand for none, in every column")
     lines += _types(log)
     if not files.days:
         lines += _zone(log)
-    lines += ["events:", *_indented(_events(log))]
+    lines += ["events:", *indented(_events(log))]
     for one in log.inputs.perhaps:
         place = ", ".join(_place(one.table, log.events))
-        key = f"key: {_scalar(one.key.column)}"
-        lines.append(f"# users or items: {{{place}, {key}}}  # a table of one of them? {_comment(one.key.why)}")
+        key = f"key: {scalar(one.key.column)}"
+        lines.append(f"# users or items: {{{place}, {key}}}  # a table of one of them? {comment(one.key.why)}")
     for name in ("users", "items") if roles.user and roles.item else ():
         if (side := log.inputs.sides.get(name)) is not None:
-            place = ", ".join([*_place(side.table, log.events), f"key: {_scalar(side.key.column)}"])
+            place = ", ".join([*_place(side.table, log.events), f"key: {scalar(side.key.column)}"])
             lag = ", lag_days: 1" if side.late else ""
             lag += f", success_file: {SUCCESS}" if name in log.sides else ""
             read = ", so day D reads that of D-1 (lag_days: 0 if it is a table of the morning)" if side.late else ""
             why = "; ".join(filter(None, (side.key.why, side.caveat))) + read
-            lines.append(f"{name}: {{{place}{lag}}}  # {_comment(why)}")
+            lines.append(f"{name}: {{{place}{lag}}}  # {comment(why)}")
         else:
             lines.append(f"# {name}: {{path: FOLDER, key: COLUMN}}  # no table of {name} was found beside the events")
-    lines += [f"# {_comment(path)}: not used: {_comment(why)}" for path, why in log.inputs.other]
+    lines += [f"# {comment(path)}: not used: {comment(why)}" for path, why in log.inputs.other]
     return lines
 
 
@@ -121,20 +115,15 @@ def _csv(table: Table) -> list[str]:
         return []
     keys = []
     if table.text.separator != separator_of(table.files.files[0][0]):
-        keys.append(f"  separator: {_quoted(table.text.separator)}")
+        keys.append(f"  separator: {quoted(table.text.separator)}")
     if not table.text.quoted:
         keys.append(f"  quote_char: null  # {_LONE}")
     if not table.text.header:
-        names = ", ".join(map(_scalar, table.frame.columns))
+        names = ", ".join(map(scalar, table.frame.columns))
         keys.append(f"  columns: [{names}]  # the files have no header: names by place and values, check them")
     if table.text.nulls:
-        keys.append(f"  null_values: [{', '.join(map(_word, table.text.nulls))}]  # beside numbers, in every column")
+        keys.append(f"  null_values: [{', '.join(map(word, table.text.nulls))}]  # beside numbers, in every column")
     return ["csv:", *keys] if keys else []
-
-
-def _word(text: str) -> str:
-    """A text that YAML takes for one, whatever it says."""
-    return json.dumps(text, ensure_ascii=False)
 
 
 def _tables(log: Log) -> list[Table]:
@@ -150,20 +139,21 @@ def _types(log: Log) -> list[str]:
     forms = {table.files.form for table in tables}
     for table in tables:
         for c in table.frame.columns if table.files.form in (CSV, JSON) else ():
-            if c in used and (kind := _type(c, table.frame[c], log.roles, table.files.form)) is not None:
+            if c in used and (kind := _type(c, table, log.roles)) is not None:
                 found.setdefault(c, kind)
     if not found:
         return []
-    body = [f"  {_scalar(c)}: {kind}" for c, kind in found.items()]
+    body = [f"  {scalar(c)}: {kind}" for c, kind in found.items()]
     rest = "what is not here is read as text" if CSV in forms else "what is not here keeps the type that it has"
     return [f"types:  # {rest}; an id such as 007 must stay text", *body]
 
 
-def _type(c: str, s: pl.Series, roles: Roles, form: str) -> str | None:
+def _type(c: str, table: Table, roles: Roles) -> str | None:
     """Type of a column that is text, or in JSON what its values are; None for what JSON has as lists."""
+    s, form = table.frame[c], table.files.form
     if s.dtype == pl.List:
         kinds = {inner: kind for kind, (inner, _) in LISTS.items()}
-        return kinds.get(s.dtype.inner) if form == CSV else None  # type: ignore[attr-defined]
+        return kinds.get(s.dtype.inner) if form == CSV or c in table.lists else None  # type: ignore[attr-defined]
     flags = [roles.click, roles.conversion, *roles.further.values()]
     if c in {g.column for g in flags if g} and is_flags(s):
         return "bool"
@@ -209,16 +199,16 @@ def zone_of(s: pl.Series, unit: str) -> tuple[str, str]:
 def _place(table: Table, events: Table) -> list[str]:
     """Where a side table is, in keys of a flow mapping."""
     files = table.files
-    keys = [f"path: {_scalar(path_of(table))}"]
+    keys = [f"path: {scalar(path_of(table))}"]
     if files.partition:
         keys.append(f"partition: {files.partition}")
     if files.form != events.files.form:
         keys.append(f"format: {files.form}")
     if table.text is not None and (table.text != (events.text or Text()) or not table.text.header):
-        columns = "" if table.text.header else f", columns: [{', '.join(map(_scalar, table.frame.columns))}]"
-        nulls = f", null_values: [{', '.join(map(_word, table.text.nulls))}]" if table.text.nulls else ""
+        columns = "" if table.text.header else f", columns: [{', '.join(map(scalar, table.frame.columns))}]"
+        nulls = f", null_values: [{', '.join(map(word, table.text.nulls))}]" if table.text.nulls else ""
         quote = "" if table.text.quoted else ", quote_char: null"
-        keys.append(f"csv: {{separator: {_quoted(table.text.separator)}{quote}{columns}{nulls}}}")
+        keys.append(f"csv: {{separator: {quoted(table.text.separator)}{quote}{columns}{nulls}}}")
     return keys
 
 
@@ -237,7 +227,7 @@ def path_of(table: Table) -> str:
 def _events(log: Log) -> list[str]:
     files, roles, lines = log.events.files, log.roles, []
     span = f"  # {_span(files.days)}" if files.days else ""
-    lines.append(f"path: {_scalar(path_of(log.events))}{span}")
+    lines.append(f"path: {scalar(path_of(log.events))}{span}")
     if files.partition:
         lines.append(f"partition: {files.partition}")
     elif not files.days:
@@ -254,7 +244,7 @@ def _events(log: Log) -> list[str]:
         lines.append("# time: COLUMN  # no column looks like a time: rows count in the order of the files")
     lines += _labels(log)
     if (why := invalid_rows(log.events.frame, roles)) is not None:
-        lines.append(f"invalid_rows: drop  # {_comment(why)}: such rows are left out")
+        lines.append(f"invalid_rows: drop  # {comment(why)}: such rows are left out")
     if roles.request is not None:
         lines.append(_line(log, "request", roles.request))
     else:
@@ -274,10 +264,10 @@ def _role(log: Log, role: str, todo: str) -> str:
     columns, left = log.events.frame.columns, candidates(log.events.frame, log.roles)
     shown = one_row_an_item(may_be_shown(log.events.frame, left)) if role == "item" else None
     if shown is not None:
-        return f"# {role}: COLUMN  # {EDIT}: {_comment(shown)}"
+        return f"# {role}: COLUMN  # {EDIT}: {comment(shown)}"
     if left:
-        return f"# {role}: COLUMN  # {EDIT}: {todo}, or give init --{role} COLUMN: {_comment(_few(left))}"
-    return f"# {role}: COLUMN  # {EDIT}: {todo}; no column is named like one: {_comment(_few(columns))}"
+        return f"# {role}: COLUMN  # {EDIT}: {todo}, or give init --{role} COLUMN: {comment(_few(left))}"
+    return f"# {role}: COLUMN  # {EDIT}: {todo}; no column is named like one: {comment(_few(columns))}"
 
 
 def _few(columns: list[str]) -> str:
@@ -291,11 +281,11 @@ def _date_column(log: Log) -> str:
         return f"# date_column: COLUMN  # {EDIT}: {todo}; nothing looks like a day"
     if roles.time_unit in ("us", "ns") or log.events.frame[roles.time.column].dtype.is_float():
         todo = f"write it as a timestamp, or as whole seconds or milliseconds; {roles.time.why}"
-        return f"# date_column: {_scalar(roles.time.column)}  # {EDIT}: {todo}"
+        return f"# date_column: {scalar(roles.time.column)}  # {EDIT}: {todo}"
     if roles.time_unit == "text" and log.events.files.form not in (CSV, JSON):
         todo = f"write it as a timestamp, which text is not; {roles.time.why}"
-        return f"# date_column: {_scalar(roles.time.column)}  # {EDIT}: {todo}"
-    return f"date_column: {_scalar(roles.time.column)}  # it gives the day; {_comment(roles.time.why)}"
+        return f"# date_column: {scalar(roles.time.column)}  # {EDIT}: {todo}"
+    return f"date_column: {scalar(roles.time.column)}  # it gives the day; {comment(roles.time.why)}"
 
 
 def _labels(log: Log) -> list[str]:
@@ -304,14 +294,14 @@ def _labels(log: Log) -> list[str]:
     if roles.behaviour is not None:
         g = roles.behaviour
         todo = f"{g.column} has {g.why}; write a row an exposure (or view) with 0/1 columns such as cart and buy"
-        return ["# click: COLUMN", f"# conversion: COLUMN  # {EDIT}: {_comment(todo)}"]
+        return ["# click: COLUMN", f"# conversion: COLUMN  # {EDIT}: {comment(todo)}"]
     lines = []
     if roles.click is not None:
         lines.append(_line(log, "click", roles.click))
         s = log.events.frame[roles.click.column]
-        lines += [f"null_click: no_click  # {_comment(why)}"] if (why := unknown_clicks(s)) else []
+        lines += [f"null_click: no_click  # {comment(why)}"] if (why := unknown_clicks(s)) else []
     else:
-        perhaps = f"; it may be (init --click COLUMN): {_comment(flags)}" if (flags := roles.perhaps_clicks) else ""
+        perhaps = f"; it may be (init --click COLUMN): {comment(flags)}" if (flags := roles.perhaps_clicks) else ""
         none = "no column of 0 and 1 is named like a click: every row counts as one"
         lines.append(f"# click: COLUMN  # {none}{perhaps}")
     if roles.duration is not None:
@@ -330,114 +320,15 @@ def _labels(log: Log) -> list[str]:
 def _later(roles: Roles) -> list[str]:
     lines = []
     if roles.further:
-        named = ", ".join(f"{name}: {_scalar(g.column)}" for name, g in roles.further.items())
+        named = ", ".join(f"{name}: {scalar(g.column)}" for name, g in roles.further.items())
         lines.append(f"# conversions: {{{named}}}  # tasks beside it, where you want them predicted and fused")
     named_already = {g.column for g in roles.named.values()}
     if outcomes := [g for g in roles.outcomes if g.column not in named_already]:
         lines.append("outcomes:  # known only after the exposure: never features")
-        lines += [f"  - {_scalar(g.column)}  # {_comment(g.why)}" for g in outcomes]
+        lines += [f"  - {scalar(g.column)}  # {comment(g.why)}" for g in outcomes]
     return lines
 
 
 def _line(log: Log, role: str, guess: Guess) -> str:
     others = f"; or {', '.join(guess.others[:3])}" if guess.others else ""
-    return f"{role}: {_scalar(guess.column)}  # {_comment(guess.why + others)}"
-
-
-# -- features ----------------------------------------------------------------------------------------------------------
-
-
-def _features(log: Log) -> list[str]:
-    """`auto` where the log has nothing but ids and events, else what auto gives and the columns beside it."""
-    roles, inputs = log.roles, log.inputs
-    why = [f"# {_comment(g.column)}: not used: {_comment(g.why)}" for g in inputs.unused]
-    events = _known(roles)
-    if later := unwritten(log):
-        again = "run init again with the options that EDIT names: it tells which of these are features"
-        return [*why, f"features: auto  # {again}: {_comment(', '.join(later))}"]
-    if events is None or not (inputs.used or _renamed(roles)):
-        return [*why, "features: auto  # ids, histories of clicks and reads, counters and rates: see docs/config.md"]
-    made = automatic(events)
-    names, used = {f.name for f in made}, []
-    for each in inputs.used:
-        name = unique(feature_name(each.column, each.side, names), names, each.side)
-        names.add(name)
-        used.append(_input(each, name, made))
-    columns = {"user": roles.user, "item": roles.item}
-    lines = ["# A profile's values are of earlier days of this log.", "features:"]
-    for side in ("user", "item"):
-        guess = columns[side]
-        mine = [f for f in made if f.side == side]
-        lines += [f"  - {_flow(_as_given(f, guess.column if guess else ''))}" for f in mine]
-        lines += [f"  - {_flow(keys)}  # {_comment(each.why)}" for each, keys in used if each.side == side]
-    context = [f"  - {_flow(keys)}  # {_comment(each.why)}" for each, keys in used if each.side == "context"]
-    note = ["  # known before the item is shown? Else name it in data.events.outcomes:"] if context else []
-    return [*lines, *note, *context, *why]
-
-
-def unwritten(log: Log) -> list[str]:
-    """Columns that would be features and are none yet: without a label it cannot be told what came of an exposure."""
-    return [i.column for i in log.inputs.used] if _known(log.roles) is None else []
-
-
-def _known(roles: Roles) -> Events | None:
-    """The events that `features: auto` is made for, with names that a feature can have; None where labels lack."""
-    if roles.user is None or roles.item is None or (roles.duration is None) == (roles.conversion is None):
-        return None
-    named = {role: "x" for role in ("click", "duration", "conversion") if getattr(roles, role) is not None}
-    user, item = (feature_name(g.column, side, set()) for side, g in (("user", roles.user), ("item", roles.item)))
-    return Events(user=user, item=item, **named)  # type: ignore[arg-type]
-
-
-def _renamed(roles: Roles) -> bool:
-    """Whether ids have names that a feature cannot have."""
-    return any(g is not None and not g.column.isascii() for g in (roles.user, roles.item))
-
-
-def _input(each: Input, name: str, made: tuple[Feature, ...]) -> tuple[Input, dict[str, Any]]:
-    keys: dict[str, Any] = {"name": name, "side": each.side, "kind": each.kind}
-    if name != each.column:
-        keys["column"] = each.column
-    options = dict(each.options)
-    if options.get("embedding_name") == _ITEM:
-        options["embedding_name"] = next(f.name for f in made if f.side == "item" and f.kind == "categorical")
-    return each, keys | options
-
-
-def _as_given(f: Feature, column: str) -> dict[str, Any]:
-    """A feature's keys as a person writes them."""
-    keys = f.model_dump(exclude_unset=True)
-    if f.profile is None:
-        keys["column"] = column
-        return {k: v for k, v in keys.items() if not (k == "column" and v == f.name)}
-    return keys | {"profile": f.profile.model_dump(exclude_unset=True)}
-
-
-def _flow(keys: dict[str, Any]) -> str:
-    inner = ", ".join(f"{k}: {_flow(v) if isinstance(v, dict) else _scalar(v)}" for k, v in keys.items())
-    return f"{{{inner}}}"
-
-
-# -- YAML --------------------------------------------------------------------------------------------------------------
-
-
-def _scalar(value: Any) -> str:
-    """A value that is itself in a block and in a flow of YAML."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if value in ("|", ";", ",", "\t"):
-        return _quoted(value)
-    return yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=10**9).strip()[1:-1]
-
-
-def _quoted(text: str) -> str:
-    return f'"{text}"'.replace("\t", "\\t")
-
-
-def _comment(text: str) -> str:
-    """Text that stays on its line."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
-
-
-def _indented(lines: list[str]) -> list[str]:
-    return [f"  {line}" for line in lines]
+    return f"{role}: {scalar(guess.column)}  # {comment(guess.why + others)}"

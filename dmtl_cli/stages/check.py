@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,9 @@ from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Layout
 from dmtl_cli.data.log.converted import provisional
 from dmtl_cli.data.log.day import FEATURE, ID, TIME, Day
-from dmtl_cli.data.log.day_files import SUCCESS
+from dmtl_cli.data.log.day_files import SUCCESS, DayFiles
 from dmtl_cli.data.log.invalid import in_words, reasons
+from dmtl_cli.data.log.raw import RawEvents
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.log.shares import share_groups
 from dmtl_cli.data.profile.stored import Profile
@@ -30,6 +30,7 @@ from dmtl_cli.guess.warnings import null_ids, sessions, warnings
 from dmtl_cli.guess.words import count
 from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.runs.ranks import ALONE
+from dmtl_cli.runs.scratch import scratch_folder
 from dmtl_cli.runs.workspace import Workspace
 from dmtl_cli.student.exportable import refuse_unexportable
 from dmtl_cli.teacher.build import build_teacher
@@ -52,13 +53,14 @@ def check(config: Config, day: dt.date, *, planned: bool = False) -> dict[str, A
         UserError: what training would raise.
     """
     refuse_unexportable(config)
-    with tempfile.TemporaryDirectory(prefix="dmtl-check-") as scratch, provisional(config.workspace) as place:
+    with scratch_folder("dmtl-check-") as scratch, provisional(config.workspace) as place:
         given = columns(config.features)
         log = Log(config.data, given, timed=True, max_memory=config.max_memory, converted=place)
         known = _profile(config, day)
-        read = joined(log.read(day, Path(scratch)), config.features, known, before(day))
+        read = joined(log.read(day, scratch), config.features, known, before(day))
         encoder = Encoder(config.features).grow([read])
-        changing, late = _values_after_the_first(log, read)
+        files, raw = log.open(day)
+        changing, late = _values_after_the_first(log, files, raw, read)
         once = encoder.seen_once([read])
         features = [encoder.describe(read, f.name) | _doubts(f, read, changing, late, once) for f in config.features]
         found = {
@@ -78,8 +80,8 @@ def check(config: Config, day: dt.date, *, planned: bool = False) -> dict[str, A
             "features": features,
             **({"profile": str(known.day) if known else None} if any(f.profile for f in config.features) else {}),
             "warnings": _warnings(config, read) + _sessions(config, read),
-            "suggestions": suggestions(config, log, read, encoder.embedding_rows()),
-            "unread": unread(config, log.open(day)[1].schema),
+            "suggestions": suggestions(config, log, read, raw.schema, encoder.embedding_rows()),
+            "unread": unread(config, raw.schema),
             "estimates": _estimates(config, read, encoder),
             **({"finished": finished} if (finished := log.finished(day)) else {}),
         }
@@ -217,18 +219,19 @@ def _active(f: Feature, day: Day) -> pl.Series:
     return table[f.name].filter(pl.Series(events > 0))
 
 
-def _values_after_the_first(log: Log, day: Day) -> tuple[dict[str, int], dict[str, int]]:
+def _values_after_the_first(
+    log: Log, files: DayFiles, raw: RawEvents, day: Day
+) -> tuple[dict[str, int], dict[str, int]]:
     """By the name of an inline feature: items with several values within the day, of which only the first is read, and
     users or items whose first row has none and a later one has.
 
     It takes one more pass over a day that was read, and raises the same UserErrors as reading it.
     """
-    found, raw = log.open(day.day)
     tables = {"user": day.users, "item": day.items}
     ids = {log.data.events.user, log.data.events.item}
     inline = [(side, f) for side, some in raw.schema.inline.items() for f in some if f.source not in ids]
     changing, late = ({f.name: np.zeros(len(tables[side]), np.bool_) for side, f in inline} for _ in range(2))
-    for block in raw.rows(share_groups(raw.schema.events, found.groups, ALONE)) if inline else ():
+    for block in raw.rows(share_groups(raw.schema.events, files.groups, ALONE)) if inline else ():
         rows = {side: day.rows_of(block[side], side) for side in {side for side, _ in inline}}
         for side, f in inline:
             first, value = tables[side][f.name].gather(rows[side]), block[FEATURE + f.source]

@@ -23,9 +23,10 @@ from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.samples import BYTES, CSV, JSON
 from dmtl_cli.guess.values import local_days
 from dmtl_cli.guess.warnings import null_ids, sessions, warnings
-from dmtl_cli.guess.whole import read_whole
+from dmtl_cli.guess.whole import LAKES, by_days, read_whole
 from dmtl_cli.guess.words import count
-from dmtl_cli.guess.writing import Log, path_of, unwritten, written, zone_of
+from dmtl_cli.guess.writing import Log, path_of, written, zone_of
+from dmtl_cli.guess.written_features import unwritten
 
 FEW = 4
 """days that a first chain takes"""
@@ -102,13 +103,15 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
         zone, _ = zone_of(events.frame[roles.time.column], roles.time_unit)
         events, days = read_whole(found.root, events, roles.time.column, roles.time_unit, zone)
         roles = roles_of(events.frame, given)
+    others = [by_days(found.root, table, roles, zone) for table in others]
     inputs = inputs_of(events, roles, others, partial_columns(found.root, events, roles, zone), zone)
     inputs.other.extend(found.unreadable)
     newest = complete_day(days.items())
     marked = [d for d in sorted(days)[-NEWEST:] if newest and d <= newest and found.is_marked(events.files, d)]
     day = marked[-1] if marked else newest
     told = _warnings(events, roles) + _sessions(events, roles, days, newest, zone)
-    sides = frozenset(n for n, side in inputs.sides.items() if day and found.is_marked(side.table.files, day))
+    cut = {n: side.table.files for n, side in inputs.sides.items() if side.table.files.form not in LAKES}
+    sides = frozenset(n for n, files in cut.items() if day and found.is_marked(files, day))
     return Log(found.root, events, roles, inputs, days, day, told, bool(marked), sides)
 
 
@@ -236,7 +239,7 @@ def _roles(log: Log) -> list[dict[str, str]]:
         named.append(("click", Guess("every row", f"or --click with one of: {log.roles.perhaps_clicks}")))
     named += [("a side table?", Guess(path_of(side.table), side.key.why)) for side in log.inputs.perhaps]
     out = [{"role": role, "column": g.column, "why": g.why} for role, g in named]
-    taken, later = {g.column for g in log.roles.named.values()}, unwritten(log)
+    taken, later = {g.column for g in log.roles.named.values()}, unwritten(log.roles, log.inputs)
     used = [] if later else log.inputs.used
     for role, columns in (
         ("outcomes", [g.column for g in log.roles.outcomes if g.column not in taken]),

@@ -18,7 +18,6 @@ import filecmp
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -37,6 +36,7 @@ from dmtl_cli.data.log.text_rows import Rows, csv_rows, json_rows, unfinished
 from dmtl_cli.data.log.types import remedies_of, typed, types_of, without
 from dmtl_cli.data.log.waiting import Waiting
 from dmtl_cli.runs.disk import creating, make_dirs, sync_dir, write_text
+from dmtl_cli.runs.scratch import remove_dead, scratch_folder
 
 FOLDER = "converted"
 """below a workspace"""
@@ -54,16 +54,18 @@ def provisional(workspace: str) -> Iterator[Path]:
     """Where one who may be wrong, and makes no workspace then, has what it converts.
 
     That is the workspace's own folder, or, while there is no workspace, a hidden one above it that moves there when the
-    block ends without an error and is gone otherwise. Where nothing can be written it is kept nowhere.
+    block ends without an error and is gone otherwise, if need be when the next one begins. Where nothing can be written
+    it is kept nowhere.
     """
-    root, place = Path(workspace), conversions(workspace)
+    root, place, prefix = Path(workspace), conversions(workspace), f".{Path(workspace).name}-check-"
+    above = next(folder for folder in root.absolute().parents if folder.is_dir())
     if root.exists() and os.access(root, os.W_OK):
+        remove_dead(prefix, above)
         yield place
         return
-    above = next(folder for folder in root.absolute().parents if folder.is_dir())
     beside = above if not root.exists() and os.access(above, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix=f".{root.name}-check-", dir=beside) as scratch:
-        made = Path(scratch) / FOLDER
+    with scratch_folder(prefix, beside) as scratch:
+        made = scratch / FOLDER
         yield made
         if beside and made.is_dir():
             with contextlib.suppress(OSError):  # another command converts there by now

@@ -26,6 +26,7 @@ _SAID = {
     "list<int64>": "a list as [1, 2]",
     "list<float64>": "a list as [0.1, 2]",
 }
+_WORD = re.compile(r"[^0-9\[\]{}]{1,20}")  # may stand for null, as n/a does
 LISTS: dict[Type, tuple[pl.DataType, tuple[type, ...]]] = {
     "list<text>": (pl.String(), (str,)),
     "list<int64>": (pl.Int64(), (int,)),
@@ -46,15 +47,19 @@ def types_of(data: Data, table: Table) -> dict[str, Type]:
 
 
 def remedies_of(table: Table, csv: bool) -> dict[str, str]:
-    """What to do with a value that does not parse, by column: of labels and times, which text would not serve."""
+    """What to do with a value that does not parse, by column: of labels and times, which text would not serve. By
+    `COLUMN?`, and `?` for those without one, with a text that may stand for null."""
+    key = f"data.{'csv.' if csv else ''}null_values"
+    null = f"correct it, or where it means unknown name it in {key}"
     if not isinstance(table, Events):
-        return {}
+        return {"?": null}
     row = "correct it, or leave the row out"
-    null = f"correct it, or where it means unknown name it in data.{'csv.' if csv else ''}null_values"
     optional = (table.duration, table.conversion, *table.conversions.values())
     required = (table.weight, table.time, table.date_column)
-    found = {c: null for c in optional if c} | {c: row for c in required if c}
+    found = {"?": null} | {c: null for c in optional if c} | {c: row for c in required if c}
     if table.click:
+        no_click = " and set data.events.null_click: no_click" if table.null_click == "refuse" else ""
+        found[f"{table.click}?"] = f"correct it, or where it means no click name it in {key}{no_click}"
         found[table.click] = f"correct it, or set data.types.{table.click}: datetime, if it is the time of the click"
     return found
 
@@ -85,13 +90,13 @@ def typed(
         UserError: 65 a value is none of its type.
     """
     return frame.with_columns(
-        _typed(frame[c], kind, nulls, first, where, remedies.get(c, f"correct it, or set data.types.{c}: text"))
-        for c, kind in types.items()
-        if c in frame
+        _typed(frame[c], kind, nulls, first, where, remedies) for c, kind in types.items() if c in frame
     )
 
 
-def _typed(given: pl.Series, kind: Type, nulls: Sequence[str], first: int, where: str, remedy: str) -> pl.Series:
+def _typed(
+    given: pl.Series, kind: Type, nulls: Sequence[str], first: int, where: str, remedies: Mapping[str, str]
+) -> pl.Series:
     values = given
     if kind != "text" and values.dtype == pl.String:
         values = values.set(values.is_in(["", *nulls]), None)
@@ -103,8 +108,15 @@ def _typed(given: pl.Series, kind: Type, nulls: Sequence[str], first: int, where
     if len(bad):
         at, expected = int(bad[0]), _SAID.get(kind, kind)
         what = f"{where}: row {first + at}, column {given.name}: expected {expected}, got {given[at]!r}"
-        raise UserError(what, remedy)
+        raise UserError(what, _remedy(given.name, given[at], remedies))
     return out
+
+
+def _remedy(column: str, got: object, remedies: Mapping[str, str]) -> str:
+    own, text = remedies.get(column), f"correct it, or set data.types.{column}: text"
+    if isinstance(got, str) and _WORD.fullmatch(got):
+        return remedies.get(f"{column}?") or own or remedies.get("?", text)
+    return own or text
 
 
 def _bool(values: pl.Series) -> pl.Series:

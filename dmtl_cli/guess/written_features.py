@@ -1,0 +1,80 @@
+"""The features of a config that `init` writes: what `auto` gives, and the columns beside it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dmtl_cli.config.automatic import automatic
+from dmtl_cli.config.data import Events
+from dmtl_cli.config.features import Feature
+from dmtl_cli.guess.inputs import Input, Inputs
+from dmtl_cli.guess.naming import feature_name, unique
+from dmtl_cli.guess.roles import Roles
+from dmtl_cli.guess.yaml_text import comment, flow
+
+_ITEM = ":item"  # the embedding of items, in guesses
+
+
+def feature_lines(roles: Roles, inputs: Inputs) -> list[str]:
+    """`auto` where the log has nothing but ids and events, else what auto gives and the columns beside it."""
+    why = [f"# {comment(g.column)}: not used: {comment(g.why)}" for g in inputs.unused]
+    events = _known(roles)
+    if later := unwritten(roles, inputs):
+        again = "run init again with the options that EDIT names: it tells which of these are features"
+        return [*why, f"features: auto  # {again}: {comment(', '.join(later))}"]
+    if events is None or not (inputs.used or _renamed(roles)):
+        return [*why, "features: auto  # ids, histories of clicks and reads, counters and rates: see docs/config.md"]
+    made = automatic(events)
+    names, used = {f.name for f in made}, []
+    for each in inputs.used:
+        name = unique(feature_name(each.column, each.side, names), names, each.side)
+        names.add(name)
+        used.append(_input(each, name, made))
+    columns = {"user": roles.user, "item": roles.item}
+    lines = ["# A profile's values are of earlier days of this log.", "features:"]
+    for side in ("user", "item"):
+        guess = columns[side]
+        mine = [f for f in made if f.side == side]
+        lines += [f"  - {flow(_as_given(f, guess.column if guess else ''))}" for f in mine]
+        lines += [f"  - {flow(keys)}  # {comment(each.why)}" for each, keys in used if each.side == side]
+    context = [f"  - {flow(keys)}  # {comment(each.why)}" for each, keys in used if each.side == "context"]
+    note = ["  # known before the item is shown? Else name it in data.events.outcomes:"] if context else []
+    return [*lines, *note, *context, *why]
+
+
+def unwritten(roles: Roles, inputs: Inputs) -> list[str]:
+    """Columns that would be features and are none yet: without a label it cannot be told what came of an exposure."""
+    return [i.column for i in inputs.used] if _known(roles) is None else []
+
+
+def _known(roles: Roles) -> Events | None:
+    """The events that `features: auto` is made for, with names that a feature can have; None where labels lack."""
+    if roles.user is None or roles.item is None or (roles.duration is None) == (roles.conversion is None):
+        return None
+    named = {role: "x" for role in ("click", "duration", "conversion") if getattr(roles, role) is not None}
+    user, item = (feature_name(g.column, side, set()) for side, g in (("user", roles.user), ("item", roles.item)))
+    return Events(user=user, item=item, **named)  # type: ignore[arg-type]
+
+
+def _renamed(roles: Roles) -> bool:
+    """Whether ids have names that a feature cannot have."""
+    return any(g is not None and not g.column.isascii() for g in (roles.user, roles.item))
+
+
+def _input(each: Input, name: str, made: tuple[Feature, ...]) -> tuple[Input, dict[str, Any]]:
+    keys: dict[str, Any] = {"name": name, "side": each.side, "kind": each.kind}
+    if name != each.column:
+        keys["column"] = each.column
+    options = dict(each.options)
+    if options.get("embedding_name") == _ITEM:
+        options["embedding_name"] = next(f.name for f in made if f.side == "item" and f.kind == "categorical")
+    return each, keys | options
+
+
+def _as_given(f: Feature, column: str) -> dict[str, Any]:
+    """A feature's keys as a person writes them."""
+    keys = f.model_dump(exclude_unset=True)
+    if f.profile is None:
+        keys["column"] = column
+        return {k: v for k, v in keys.items() if not (k == "column" and v == f.name)}
+    return keys | {"profile": f.profile.model_dump(exclude_unset=True)}

@@ -1,0 +1,162 @@
+"""`dmtl init` takes a flag for the click by what it stands beside, where its name is in no list."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import unseen
+from initiated import features, made
+
+from dmtl_cli.guess.columns import roles_of
+from dmtl_cli.guess.presence import just_where
+
+ROWS = 3_000
+X = unseen.drawn(41, ROWS)
+CLICK = X["click"] == 1
+RNG = np.random.default_rng(7)
+BOUGHT = (X["bought"] == 1).astype(int)
+SECONDS = X["seconds"].tolist()
+
+
+def log(**more: Any) -> pl.DataFrame:
+    ids = {"user_id": X["user"], "item_id": X["item"], "ts": X["at"], "slot": X["position"]}
+    return pl.DataFrame(ids | {k: v for k, v in more.items() if v is not None})
+
+
+def some(frame: pl.DataFrame) -> tuple[str | None, str | None]:
+    roles = roles_of(frame, {})
+    return roles.click and roles.click.column, roles.duration and roles.duration.column
+
+
+def null_else(values: Any, there: Any) -> list[Any]:
+    return [v if k else None for v, k in zip(values, there, strict=True)]
+
+
+# -- what is taken -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("form", "way"),
+    [("parquet", "bool and null"), ("parquet", "0/1 and 0"), ("csv", "0/1 and 0"), ("csv", "words and null")],
+)
+@pytest.mark.parametrize(
+    ("click", "duration"),
+    [("clicou", "play_s"), ("is_ctr", "dwell_time"), ("kliks", "verweilt"), ("b", "n"), ("нажал", "сек")],
+)
+def test_a_flag_beside_a_duration_is_the_click(tmp_path: Path, form: str, click: str, duration: str, way: str) -> None:
+    flag: Any = {"bool and null": CLICK.tolist(), "0/1 and 0": X["click"]}.get(way, ["NY"[k] for k in X["click"]])
+    lasted = SECONDS if way == "0/1 and 0" else null_else(SECONDS, CLICK)
+    frame = log(**{click: flag, duration: lasted, "promo": RNG.integers(0, 2, ROWS)})
+
+    def write(home: Path) -> None:
+        frame.write_csv(home / "log.csv") if form == "csv" else unseen.by_day(home / "events", frame, X)
+
+    ended, raw, text = made(tmp_path, write)
+    assert ended.code == 0, ended.err
+    events = raw["data"]["events"]
+    assert (events["click"], events["duration"]) == (click, duration)
+    true = 1 if way == "0/1 and 0" else "true"
+    (line,) = (x for x in text.splitlines() if x.strip().startswith("click: "))
+    assert line.endswith(f"ones; {duration} has a value just where it is {true}"), line
+    assert "promo" in features(raw) and "every row counts" not in ended.out
+
+
+def test_a_duration_of_zero_seconds_is_one_where_the_others_are_null() -> None:
+    """Whole seconds: many clicks have 0."""
+    lasted = null_else([math.floor(s / 20) for s in SECONDS], CLICK)
+    assert some(log(bejött=X["click"], dwell_time=lasted)) == ("bejött", "dwell_time")
+    zeros = [math.floor(s / 20) for s in SECONDS]
+    assert some(log(bejött=X["click"], dwell_time=zeros)) == (None, "dwell_time"), "0 says nothing then"
+
+
+@pytest.mark.parametrize(("broken", "taken"), [(0.015, True), (0.04, False)])
+@pytest.mark.parametrize("way", ["without a duration", "without a click"])
+def test_as_many_rows_agree(broken: float, taken: bool, way: str) -> None:
+    rows = np.flatnonzero(CLICK)[: int(broken * CLICK.sum())]
+    flag, lasted = X["click"].copy(), X["seconds"].copy()
+    (lasted if way == "without a duration" else flag)[rows] = 0
+    assert some(log(ouvert=flag, dwell_time=lasted)) == ("ouvert" if taken else None, "dwell_time")
+
+
+@pytest.mark.parametrize(("rate", "taken"), [(0.002, False), (0.02, True), (0.65, True), (0.8, False)])
+def test_clicks_are_neither_too_few_nor_too_many(rate: float, taken: bool) -> None:
+    flag = (np.random.default_rng(3).random(ROWS) < rate).astype(int)
+    lasted = np.random.default_rng(4).exponential(30.0, ROWS) * flag
+    assert (some(log(ouvert=flag, dwell_time=lasted))[0] == "ouvert") == taken
+
+
+def test_both_sides_count() -> None:
+    there, flag = pl.Series([1.0] * 50 + [0.0] * 50), pl.Series([True] * 50 + [False] * 50)
+    assert just_where(there, flag)
+    assert not just_where(there, pl.Series([True] * 45 + [False] * 55))
+    assert not just_where(there, pl.Series([True] * 55 + [False] * 45))
+    assert not just_where(there, ~flag)
+    assert just_where(pl.Series([0.0] * 50 + [None] * 50), flag) and not just_where(pl.Series([0.0] * 100), flag)
+
+
+# -- what is not -------------------------------------------------------------------------------------------------------
+
+
+def test_of_several_that_fit_a_name_chooses() -> None:
+    same = X["click"].copy()
+    same[np.flatnonzero(CLICK)[:3]] = 0
+    roles = roles_of(log(zx=same, clicou=X["click"], dwell_time=X["seconds"]), {})
+    assert roles.click is not None and (roles.click.column, roles.click.others) == ("clicou", ("zx",))
+
+
+def test_of_several_that_fit_and_no_name_tells_none_is_taken(tmp_path: Path) -> None:
+    frame = log(zx=X["click"], zy=X["click"], dwell_time=X["seconds"])
+    _, raw, text = made(tmp_path, lambda home: unseen.by_day(home / "events", frame, X))
+    assert "click" not in raw["data"]["events"]
+    (line,) = (x for x in text.splitlines() if "# click: COLUMN" in x)
+    assert "it may be (init --click COLUMN): zx (0/1, " in line and ", zy (0/1, " in line
+
+
+@pytest.mark.parametrize("deep", ["gostou", "liked"])
+def test_an_outcome_that_is_deeper_is_not_taken(deep: str) -> None:
+    """A like, or a purchase, is true more rarely than there is a duration."""
+    assert some(log(**{deep: BOUGHT, "dwell_time": X["seconds"]})) == (None, "dwell_time")
+    both = log(**{deep: BOUGHT, "clicou": X["click"], "dwell_time": X["seconds"]})
+    assert some(both) == ("clicou", "dwell_time")
+
+
+@pytest.mark.parametrize("duration", ["dwell_time", "tempo"])
+def test_the_amount_of_a_purchase_is_no_duration(duration: str) -> None:
+    """It stands beside a flag as a duration does, and fewer rows have it than have a duration."""
+    amount = np.random.default_rng(5).exponential(30.0, ROWS) * BOUGHT
+    frame = log(comprou=BOUGHT, montante=amount, clicou=X["click"], **{duration: X["seconds"]})
+    assert some(frame) == ("clicou", duration)
+    alone = some(frame.drop("clicou"))
+    assert alone == (None, "dwell_time" if duration == "dwell_time" else None), "the duration says that it is deeper"
+
+
+@pytest.mark.parametrize("key", ["user", "item"])
+def test_an_attribute_of_a_user_or_item_is_no_click(key: str) -> None:
+    """Clips have a length, and members of a club the days that they are in it."""
+    of = X[key]
+    flag = (of % 3 == 0).astype(int)
+    length = np.random.default_rng(6).exponential(30.0, int(of.max()) + 1)[of] * flag
+    assert some(log(filme=flag, extensão=length)) == (None, None)
+    assert some(log(filme=flag, dwell_time=X["seconds"])) == (None, "dwell_time")
+
+
+def test_a_price_by_name_and_a_number_of_few_values_are_no_duration() -> None:
+    promo = RNG.integers(0, 2, ROWS)
+    off = RNG.exponential(3.0, ROWS) * promo
+    assert some(log(aktion=promo, price_off=off)) == (None, None)
+    assert some(log(aktion=promo, rabatt=np.ceil(off).clip(0, 5))) == (None, None)
+    assert some(log(aktion=promo, rabatt=RNG.uniform(5, 50, ROWS) * promo)) == (None, None), "as many large as small"
+
+
+def test_without_ids_nothing_is_concluded() -> None:
+    """It cannot be told then whose an attribute is."""
+    frame = log(clicou=X["click"], tempo=X["seconds"]).rename({"user_id": "mbr_no", "item_id": "cntnt_no"})
+    assert some(frame) == (None, None)
+    given = roles_of(frame, {"user": "mbr_no", "item": "cntnt_no"})
+    assert given.click is not None and given.duration is not None
+    assert (given.click.column, given.duration.column) == ("clicou", "tempo")
