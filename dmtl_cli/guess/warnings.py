@@ -48,7 +48,7 @@ def null_ids(column: str, ids: pl.Series, rows: pl.Series, *, text: bool, droppe
     return [f"{column}: {word!r}, in {n:,} rows, is an id: if it means none, {fix}; {drop}" for word, n in found.rows()]
 
 
-def nobody(user: str, ids: pl.Series, rows: pl.Series, *, text: bool) -> list[str]:
+def nobody(user: str, ids: pl.Series, rows: pl.Series, *, text: bool, kept: bool = False) -> list[str]:
     """A line for each user that looks like nobody, or like many under one id: zeros, -1, a word such as guest, or one
     with far more rows than any other.
 
@@ -56,6 +56,7 @@ def nobody(user: str, ids: pl.Series, rows: pl.Series, *, text: bool) -> list[st
         ids: distinct ids of the column of users.
         rows: of each.
         text: whether the log is CSV or JSON.
+        kept: whether the line is written where it is kept and shared, and so names no id that may be a person's.
     """
     found = pl.DataFrame([ids.cast(pl.String).alias("id"), rows.cast(pl.Int64).alias("rows")]).drop_nulls()
     found = found.filter(~pl.col("id").is_in(words.NONE)).sort("rows", "id", descending=[True, False])
@@ -70,7 +71,8 @@ def nobody(user: str, ids: pl.Series, rows: pl.Series, *, text: bool) -> list[st
         lines.append(f"{seen}, {_null(text=text)} and set data.events.invalid_rows: drop, which leaves such rows out")
     if not named[0] and len(found) >= USERS and most > _CROWD * total and most >= _TIMES * second:
         times = f"{most / second:.1f} times as many as the next"
-        seen = f"{user}: {found['id'][0]!r} alone has {most:,} rows ({most / total:.1%}), {times}: is it one person?"
+        who = "one id" if kept else repr(found["id"][0])
+        seen = f"{user}: {who} alone has {most:,} rows ({most / total:.1%}), {times}: is it one person?"
         fix = f"If it is guests under one id, or a program, {_null(text=text)} and set data.events.invalid_rows: drop"
         lines.append(f"{seen} {fix}")
     return lines

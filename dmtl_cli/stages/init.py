@@ -125,7 +125,7 @@ def _warnings(events: Table, roles: Roles) -> list[str]:
     text = events.files.form in (CSV, JSON)
     dropped = invalid_rows(events.frame, roles) is not None  # as is then written
     words = [line for c, counts in ids for line in null_ids(c, counts[c], counts["count"], text=text, dropped=dropped)]
-    words += nobody(roles.user.column, ids[0][1][roles.user.column], ids[0][1]["count"], text=text)
+    words += nobody(roles.user.column, ids[0][1][roles.user.column], ids[0][1]["count"], text=text, kept=True)
     return [*warnings(roles.user.column, users, items, len(events.frame), click), *words]
 
 
