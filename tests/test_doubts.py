@@ -403,3 +403,18 @@ def test_served_items_that_are_all_alike(healthy: Project) -> None:
     healthy.done("train-student", 2, **blind, gates__quality="false")  # the gate of spread would refuse it
     (line,) = doubted(healthy, "export", 2)
     assert line.startswith("item vectors (preference) are 100% one direction")
+
+
+def test_what_is_shown_to_all_is_served_to_all(tmp_path: Path) -> None:
+    """Some of 160 items are shown to everybody, and exposure weighs far more than preference."""
+    made = project(tmp_path, 3)
+    for k, file in enumerate(sorted((tmp_path / "log").rglob("*.parquet"))):
+        copy = np.random.default_rng(k).choice(4, ROWS, p=[0.6, 0.25, 0.1, 0.05])  # of an item of 40, alike in all
+        pl.read_parquet(file).with_columns(pl.col("item_id") + 120 * copy).write_parquet(file)
+    settings = {"student__distill__floors__match": 0, "student__distill__ways": "[replay]", "gates__quality": "false"}
+    settings["student__exposure__kappa"] = 8
+    for command, of in (("train-teacher", 1), ("dump-logits", 1), ("train-student", 2), ("evaluate", 3)):
+        made.done(command, of, **settings)
+    (line,) = (x for x in doubted(made, "evaluation", 3) if "is nearly one list" in x)
+    assert f"student {DAYS[1]} serves " in line and "of 60 users have " in line and "or kappa, 8, is too high" in line
+    assert line in made.call("status").out
