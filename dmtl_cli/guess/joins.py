@@ -56,9 +56,9 @@ def fit(ids: pl.Series, listed: pl.Series) -> str | None:
     """
     if ids.dtype != pl.String or listed.dtype != pl.String:
         return None
-    lost = ids.filter(~ids.is_in(listed.implode()))
+    lost, free = ids.filter(~ids.is_in(listed.implode())), listed.filter(~listed.is_in(ids.implode()))
     for way, alike in _ALIKE.items():
-        table = pl.DataFrame({"key": alike(listed), "listed": listed}).unique("key", keep="first", maintain_order=True)
+        table = pl.DataFrame({"key": alike(free), "listed": free}).unique("key", keep="first", maintain_order=True)
         found = pl.DataFrame({"key": alike(lost), "id": lost}).join(table, on="key", maintain_order="left")
         if len(found) >= max(1.0, MORE * len(ids)):
             one, other = found["id"][0], found["listed"][0]

@@ -150,12 +150,12 @@ def _duplicates(config: Config, day: Day) -> dict[str, int]:
     if not (events.request or events.time):
         return {}
     names = ["user", "item", *(["request"] if events.request else []), *([TIME] if events.time else [])]
-    buckets = (day.spool.bucket(k, [*names, "position", "click"]) for k in range(len(day.spool)))
+    read = [*names, "position", "click"]
+    buckets = (day.spool.bucket(k, read) for k in range(len(day.spool)))  # all rows of a user are in one
     repeats = exposures = later = 0
-    for bucket in (b for b in buckets if b is not None):  # all rows of a user are in one
+    for bucket in (b.filter(b.select(names).is_duplicated()) for b in buckets if b is not None):
         first = pl.col("click").sort_by("position").first() == 1
         twice = bucket.group_by(names).agg(pl.len().alias("n"), first.alias("first"), (pl.col("click") == 1).any())
-        twice = twice.filter(pl.col("n") > 1)
         repeats, exposures = repeats + int((twice["n"] - 1).sum()), exposures + len(twice)
         later += int((twice["click"] & ~twice["first"]).sum())
     more = {"repeated_exposures": exposures, "clicked_later": later} if later else {}
