@@ -42,6 +42,8 @@ def test_one_id_with_far_more_rows_than_any_other() -> None:
     assert told(users, [59, 20, *rows[2:]]) == [], "not three times"
     assert told(users, [60, 20, *(20 for _ in rows[2:])]) == [], "not one in a hundred"
     assert told(users[:99], [900, *rows[1:99]]) == [], "of few users one may be so"
+    guests, line = told(["guest", *users], [90, 60, *rows[1:]])
+    assert LOOKS in guests and line.startswith("uid: 'u0' alone has 60 rows"), "a guest is no other user"
     (line,) = nobody("uid", pl.Series(users), pl.Series([90, *rows[1:]]), text=True, kept=True)
     assert "u0" not in line and line.startswith("uid: one id alone has 90 rows"), "a config is kept and shared"
     assert "name it in data.null_values" in line

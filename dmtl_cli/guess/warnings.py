@@ -60,18 +60,20 @@ def nobody(user: str, ids: pl.Series, rows: pl.Series, *, text: bool, kept: bool
     """
     found = pl.DataFrame([ids.cast(pl.String).alias("id"), rows.cast(pl.Int64).alias("rows")]).drop_nulls()
     found = found.filter(~pl.col("id").is_in(words.NONE)).sort("rows", "id", descending=[True, False])
-    if not len(found):
-        return []
-    total, (most, second) = int(found["rows"].sum()), (*found["rows"].head(2), 0, 0)[:2]
+    total = int(found["rows"].sum())
     named = found["id"].str.strip_chars().str.to_lowercase().str.contains(words.NOBODY)
     lines = []
     for k in named.arg_true():
         word, n = found.row(int(k))
         seen = f"{user}: {word!r}, in {n:,} rows ({n / total:.1%}), looks like nobody: if it stands for guests"
         lines.append(f"{seen}, {_null(text=text)} and set data.events.invalid_rows: drop, which leaves such rows out")
-    if not named[0] and len(found) >= USERS and most > _CROWD * total and most >= _TIMES * second:
+    people = found.filter(~named)
+    if len(people) < USERS:
+        return lines
+    most, second = people["rows"].head(2)
+    if most > _CROWD * total and most >= _TIMES * second:
         times = f"{most / second:.1f} times as many as the next"
-        who = "one id" if kept else repr(found["id"][0])
+        who = "one id" if kept else repr(people["id"][0])
         seen = f"{user}: {who} alone has {most:,} rows ({most / total:.1%}), {times}: is it one person?"
         fix = f"If it is guests under one id, or a program, {_null(text=text)} and set data.events.invalid_rows: drop"
         lines.append(f"{seen} {fix}")
