@@ -145,7 +145,9 @@ def test_a_table_of_others(tmp_path: Path) -> None:
     (line,) = said(made)
     shown = made.call("check", "--day", DAYS[0]).out
     assert f"day {DAYS[0]}: {N} rows of 40 users and 30 items (90 and 30 with those of the tables)" in shown
-    assert line.startswith("user_id: the table of users has 25.0% of the day's users: ")
+    assert line.startswith(
+        f"user_id: the table of users, {tmp_path}/log/users/a.parquet, has 25.0% of the day's users: "
+    )
 
 
 def test_a_day_beside_it_that_is_being_written(tmp_path: Path) -> None:

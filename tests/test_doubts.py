@@ -3,12 +3,14 @@ provokes none."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pytest
 import torch
@@ -22,7 +24,8 @@ from dmtl_cli.config.features import Feature
 from dmtl_cli.config.reading import load_config
 from dmtl_cli.config.tasks import Tasks
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.evaluate.doubts import below_lists, below_regression, far_from_clicks
+from dmtl_cli.evaluate.doubts import below_lists, below_regression, far_from_clicks, one_list
+from dmtl_cli.evaluate.on_catalogue import Retrieved
 from dmtl_cli.nn.doubts import few_steps
 from dmtl_cli.runs.progress import RunLog
 from dmtl_cli.runs.run import Run
@@ -104,6 +107,33 @@ def test_far_fewer_clicks_than_the_best_list() -> None:
     )
     assert far_from_clicks(found | {"student.click.recall@50": 0.21}, day(1)) == [], "more than two thirds"
     assert far_from_clicks(found, day(1)) == far_from_clicks({"student.click.recall@50": 0.0}, day(1)) == []
+
+
+def served(places: npt.NDArray[np.int64], items: int) -> Retrieved:
+    return Retrieved(np.arange(len(places)), places, pl.Series(range(items)), np.arange(items))
+
+
+@pytest.mark.parametrize("shared", [47, 48])
+def test_one_list_for_all(shared: int) -> None:
+    """Any two share `shared` of 50, and what else one has no other has: 94% are less than 95%."""
+    own = 50 - shared
+    places = np.stack([np.r_[np.arange(shared), shared + own * u + np.arange(own)] for u in range(30)])
+    pairs = [len(set(a) & set(b)) for a, b in itertools.combinations(places, 2)]
+    assert set(pairs) == {shared}
+    lines = one_list(served(places, 500), 0.7, day(1))
+    assert len(lines) == (shared == 48)
+    assert not lines or lines[0] == (
+        "what student 2026-01-01 serves is nearly one list: the top 50 of 30 users have 108 items in all, and any two "
+        "share 96%: this log tells users apart little, or kappa, 0.7, is too high (see the kappa table of dmtl compare)"
+    )
+
+
+def test_lists_that_must_be_alike_are_not_doubted() -> None:
+    same = np.tile(np.arange(50), (30, 1))
+    (line,) = one_list(served(same, 100), None, day(1))
+    assert "have 50 items in all" in line and "kappa" not in line
+    assert one_list(served(same, 99), 0.7, day(1)) == [], "of so few items half are in any list"
+    assert one_list(served(same[:19], 100), 0.7, day(1)) == one_list(served(same - 50, 100), 0.7, day(1)) == []
 
 
 def test_a_share_of_the_gain_and_of_rows() -> None:
@@ -373,3 +403,18 @@ def test_served_items_that_are_all_alike(healthy: Project) -> None:
     healthy.done("train-student", 2, **blind, gates__quality="false")  # the gate of spread would refuse it
     (line,) = doubted(healthy, "export", 2)
     assert line.startswith("item vectors (preference) are 100% one direction")
+
+
+def test_what_is_shown_to_all_is_served_to_all(tmp_path: Path) -> None:
+    """Some of 160 items are shown to everybody, and exposure weighs far more than preference."""
+    made = project(tmp_path, 3)
+    for k, file in enumerate(sorted((tmp_path / "log").rglob("*.parquet"))):
+        copy = np.random.default_rng(k).choice(4, ROWS, p=[0.6, 0.25, 0.1, 0.05])  # of an item of 40, alike in all
+        pl.read_parquet(file).with_columns(pl.col("item_id") + 120 * copy).write_parquet(file)
+    settings = {"student__distill__floors__match": 0, "student__distill__ways": "[replay]", "gates__quality": "false"}
+    settings["student__exposure__kappa"] = 8
+    for command, of in (("train-teacher", 1), ("dump-logits", 1), ("train-student", 2), ("evaluate", 3)):
+        made.done(command, of, **settings)
+    (line,) = (x for x in doubted(made, "evaluation", 3) if "is nearly one list" in x)
+    assert f"student {DAYS[1]} serves " in line and "of 60 users have " in line and "or kappa, 8, is too high" in line
+    assert line in made.call("status").out

@@ -306,6 +306,19 @@ def test_rows_that_are_there_twice_are_told(tmp_path: Path) -> None:
     assert checked(project(tmp_path / "c", apart, time="at", request="r"))["duplicate_rows"] == 0
 
 
+def test_repeats_that_differ_are_told(tmp_path: Path) -> None:
+    """An exposure that is sent before it is clicked, and again after it; one the other way round; one that is the
+    same."""
+    log = {"user_id": [1, 1, 2, 2, 3, 3, 4], "item_id": [5] * 7, "click": [0, 1, 1, 0, 0, 0, 1], "seconds": [9.0] * 7}
+    made = project(tmp_path, log | {"at": [7] * 7}, time="at")
+    found = checked(made)
+    assert (found["duplicate_rows"], found["repeated_exposures"], found["clicked_later"]) == (3, 3, 1)
+    line = "of 3 repeated exposures 1 were first without a click and then with one: keep the row with the click alone"
+    assert line in made.call("check", "--day", DAYS[0]).out
+    same = project(tmp_path / "same", log | {"click": [1, 1, 0, 0, 0, 0, 1], "at": [7] * 7}, time="at")
+    assert "clicked_later" not in checked(same) and "repeated exposure" not in same.call("check", "--day", DAYS[0]).out
+
+
 def test_clicks_that_repeat_are_not_lost_rows(tmp_path: Path) -> None:
     """Nine clicks of one user on one thing, as where a playlist was taken for the item; and a guest."""
     frame = {"user_id": [1] * 10 + [None], "item_id": [10] * 10 + [11], "click": [1] * 9 + [0, 1]}

@@ -222,8 +222,9 @@ def test_the_days_own_counts_are_seen_without_a_time(tmp_path: Path) -> None:
         found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", DAYS[3], "--json").json["suggestions"]
         fix = "which no morning knows: set data.items.lag_days: 1, and a day reads the table of the day before"
         told = [
-            f"shown_today: it is the number of the day's events, {fix}",
-            f"views_total: since the table of the day before it has grown by the number of the day's events, {fix}",
+            f"shown_today: it is the number of the day's events, for 100% of the 58 items with several, {fix}",
+            "views_total: its growth since the table of the day before is the number of the day's events, for 100% of "
+            f"the 58 items with several, {fix}",
         ]
         assert found == ([] if lag else told)
 

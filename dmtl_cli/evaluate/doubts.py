@@ -5,13 +5,20 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 
+import numpy as np
+
 from dmtl_cli.config.tasks import Tasks
 from dmtl_cli.evaluate.lists import LISTS
+from dmtl_cli.evaluate.on_catalogue import Retrieved
 from dmtl_cli.evaluate.rankers import REGRESSION
 
 _FOUND, _CLICKED = "read.recall@50", "click.recall@50"
 CLICKS_LEFT = 2 / 3
 """of the best list's recall of clicks, from which on down it is said"""
+
+ALIKE = 0.95
+"""of a user's top items that another user has too on average, from which on all are served nearly one list"""
+_K, _USERS = 50, 20  # items of a top, and users below which nothing is concluded
 
 
 def below_regression(numbers: Mapping[str, float], tasks: Tasks, teacher: dt.date, advice: str) -> list[str]:
@@ -51,6 +58,32 @@ def far_from_clicks(numbers: Mapping[str, float], student: dt.date) -> list[str]
     read, (list_, reads) = numbers.get(f"student.{_FOUND}"), _best(numbers, _FOUND)
     beside = f"; of reads it is {_short(read)}, beside {_short(reads)} of {list_}" if read is not None and list_ else ""
     return [f"{what}: it is made to be read, not clicked{beside}"]
+
+
+def one_list(top: Retrieved, kappa: float | None, student: dt.date) -> list[str]:
+    """A line where users are served nearly the same items, of a catalogue that has at least twice as many.
+
+    Args:
+        top: what is served.
+        kappa: the weight of exposure; None where the student knows no exposure.
+    """
+    places = top.places[:, :_K]
+    users, filled = len(places), int((places >= 0).sum())
+    if users < _USERS or len(top.ids) < 2 * _K or not filled:
+        return []
+    times = np.bincount(places[places >= 0])
+    alike = float((times * (times - 1)).sum()) / ((users - 1) * filled)  # of an item of one, how many others have it
+    if alike < ALIKE:
+        return []
+    seen = (
+        f"the top {_K} of {users:,} users have {int((times > 0).sum()):,} items in all, and any two share {alike:.0%}"
+    )
+    why = (
+        f"or kappa, {kappa:g}, is too high (see the kappa table of dmtl compare)"
+        if kappa
+        else "or it learned too little"
+    )
+    return [f"what student {student} serves is nearly one list: {seen}: this log tells users apart little, {why}"]
 
 
 def _best(numbers: Mapping[str, float], metric: str) -> tuple[str, float]:

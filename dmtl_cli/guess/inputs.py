@@ -14,7 +14,7 @@ from dmtl_cli.guess.columns import may_be_ids, times_of
 from dmtl_cli.guess.layout import Table, partitions
 from dmtl_cli.guess.listed import lists_in_text
 from dmtl_cli.guess.roles import Guess, Roles
-from dmtl_cli.guess.snapshots import lagging
+from dmtl_cli.guess.snapshots import lagging, totals_of
 from dmtl_cli.guess.values import (
     FEW,
     decimals,
@@ -42,7 +42,8 @@ class Side:
     table: Table
     key: Guess
     totals: tuple[str, ...] = ()
-    """features of a table without days that later days change, as far as names tell"""
+    """features of a table without days that later days change: those that follow the sample's own counts, or without
+    any those with such names"""
     late: str | None = None
     """why the table of the day before is read: see `snapshots.lagging`"""
 
@@ -104,9 +105,9 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
             if c != key:
                 _add(found, frame[c], name.removesuffix("s"), events, roles, times, own=True)
         found.unused.extend(Guess(c, f"of type {kind}") for c, kind in beside.table.other.items())
-        mine = [i.column for i in found.used[before:] if i.kind == "numeric" and words.says(i.column, words.TOTAL)]
+        totals = () if beside.table.files.days else _totals(frame, key, found.used[before:], events.frame, roles, name)
         late = lagging(beside.table, events, roles, zone)
-        found.sides[name] = replace(beside, totals=() if beside.table.files.days else tuple(mine), late=late)
+        found.sides[name] = replace(beside, totals=totals, late=late)
     taken = {i.column for i in found.used} | {g.column for g in found.unused}
     times = times_of(events.frame)
     for c in events.frame.columns:
@@ -118,6 +119,17 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
             side = _side_of(c, events.frame, roles)
             _add(found, events.frame[c], side, events, roles, times, own=False)
     return found
+
+
+def _totals(
+    frame: pl.DataFrame, key: str, used: list[Input], events: pl.DataFrame, roles: Roles, name: str
+) -> tuple[str, ...]:
+    """See `Side.totals`."""
+    role, clicked = getattr(roles, name.removesuffix("s")), roles.clicked(events)
+    every = pl.Series([True]).new_from_index(0, len(events)) if clicked is None else clicked
+    measured = totals_of(frame, key, [i.column for i in used], events[role.column], every)
+    named = (i.column for i in used if i.kind == "numeric" and words.says(i.column, words.TOTAL))
+    return tuple(measured) or tuple(named)
 
 
 def _place(table: Table, events: Table, roles: Roles, found: Inputs) -> None:

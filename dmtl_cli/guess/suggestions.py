@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 
 import polars as pl
 import pyarrow as pa
 
-from dmtl_cli.config.data import SideTable
 from dmtl_cli.config.days import before
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.features import Feature
@@ -19,16 +17,17 @@ from dmtl_cli.config.schema import Config
 from dmtl_cli.data.log.day import ID, Block, Day
 from dmtl_cli.data.log.places import SUFFIXES, Places
 from dmtl_cli.data.log.reader import Log
-from dmtl_cli.data.log.schema import Schema, Table
+from dmtl_cli.data.log.schema import Schema
 from dmtl_cli.data.log.source import File, Store
 from dmtl_cli.data.log.text_rows import separator_of
 from dmtl_cli.data.threshold import heavy_tail
-from dmtl_cli.guess import samples, snapshots, words
+from dmtl_cli.guess import raw_columns, samples, words
+from dmtl_cli.guess.joins import joins
+from dmtl_cli.guess.late import late_tables
 from dmtl_cli.guess.partial import turn
 from dmtl_cli.guess.values import (
     LEAK,
     auc_of,
-    instants,
     is_binary,
     is_unclicked_empty,
     local_days,
@@ -43,8 +42,6 @@ MANY = 1_000_000
 """rows of an embedding above which hash buckets are worth it"""
 LONG, SHORT = 7_200.0, 0.5
 """seconds of a mean read that are hardly seconds: two hours, or half a second"""
-JOINED = 0.5
-"""share of the day's ids that a side table should have"""
 FEWER, FAR_FEWER = 0.4, 0.2
 """of the smaller day beside it, or of the only one"""
 _EMPTY = 0.2
@@ -65,10 +62,10 @@ def suggestions(config: Config, log: Log, day: Day, schema: Schema, embeddings: 
         *heavy_tail(config, [day]),
         *_unnamed_click(config, schema),
         *_zone(config, schema),
-        *_joins(config, day),
+        *joins(config, log, day, schema),
         *_neighbours(log, day),
         *_older(config, day),
-        *_late(config, log, day, schema),
+        *late_tables(config, log, day, schema),
         *_leaks(config, day),
         *_many(config, embeddings),
         *_measured(config, day),
@@ -106,7 +103,7 @@ def _unnamed_click(config: Config, schema: Schema) -> Iterator[str]:
     if events.click is not None or events.duration is None:
         return
     read = {events.duration, events.user, events.item, events.time}
-    frame = _first_rows(table, sorted(_names(table) - read - {None}), events.duration)
+    frame = raw_columns.first_rows(table, sorted(raw_columns.names_of(table) - read - {None}), events.duration)
     if frame is None or not frame[events.duration].dtype.is_numeric():
         return
     duration = frame[events.duration].cast(pl.Float64).fill_nan(None).fill_null(0)
@@ -127,19 +124,6 @@ def _zone(config: Config, schema: Schema) -> Iterator[str]:
     if pa.types.is_timestamp(kind) and kind.tz is None:
         fix = f"if they are local times of {zone} already, set data.timezone: UTC"
         yield f"{column}: timestamps without a zone are read as UTC, and days are cut in {zone}: {fix}"
-
-
-def _joins(config: Config, day: Day) -> Iterator[str]:
-    for name in ("users", "items"):
-        table, share = getattr(config.data, name), day.facts[f"{name}_joined"]
-        if table is not None and share < JOINED:
-            fix = f"is data.{name}.key the id that the events have, and the table of this day?"
-            yield f"{table.key}: the table of {name} has {share:.1%} of the day's {name}: {fix}"
-        elif name == "items" and table is not None and share < 1 and "items" not in config.export.model_fields_set:
-            seen = int((day.item_events > 0).sum())
-            lost = f"{round((1 - share) * seen):,} of the day's {seen:,} items are not in the table of items"
-            fix = "set export.items: listed to serve those of the table alone, or all"
-            yield f"{table.key}: {lost}, and are served all the same: {fix}"
 
 
 def _neighbours(log: Log, day: Day) -> Iterator[str]:
@@ -223,78 +207,6 @@ def _filled(file: File, config: Config) -> list[str]:
     return [c for c, kind in frame.schema.items() if kind != pl.Null and (there or frame[c].null_count() < len(frame))]
 
 
-def _late(config: Config, log: Log, day: Day, schema: Schema) -> Iterator[str]:
-    """Side tables of days that were written when their day had passed, by their own times or the day's counts."""
-    for name, side in (("users", "user"), ("items", "item")):
-        table: SideTable | None = getattr(config.data, name)
-        if table is None or not table.is_daily:
-            continue
-        lag = table.lag_days + 1
-        before = "the day before" if lag == 1 else f"{lag} days before"
-        fix = f"set data.{name}.lag_days: {lag}, and a day reads the table of {before}"
-        if (found := _last_written(schema.sides[side], day)) is not None:
-            column, at, gone = found
-            seen = f"the table of {name} has times up to {snapshots.said(at)}, after {gone:.0%} of the day's events"
-            yield f"{column}: {seen}: it knows what it is to predict: {fix}"
-            continue
-        mine = [f for f in config.features if f.side == side and not (f.profile or f.per_event)]
-        for column, counted in _counted(log, day, side, [f for f in mine if schema.sides[side].has(f.source)]):
-            yield f"{column}: {counted}, which no morning knows: {fix}"
-
-
-def _counted(log: Log, day: Day, side: str, features: list[Feature]) -> Iterator[tuple[str, str]]:
-    """(feature, what it counts) of numbers of a side table that count the day's own events."""
-    whole = day.users if side == "user" else day.items
-    counts = {"events": day.user_events} if side == "user" else {"events": day.item_events, "clicks": day.item_clicks}
-    mine = tuple(f for f in features if whole[f.name].dtype.is_numeric())
-    old = whole.select(ID)
-    with suppress(UserError):  # the log's first day, or one that cannot be read
-        if mine and (table := log.attributes(side, before(day.day), features=mine)) is not None:
-            old = old.join(table, on=ID, how="left", maintain_order="left") if table[ID].dtype == old[ID].dtype else old
-    for f in mine:
-        value = whole[f.name].cast(pl.Float64)
-        ways = {"it is": value}
-        if f.name in old.columns and old[f.name].dtype.is_numeric():
-            ways["since the table of the day before it has grown by"] = value - old[f.name].cast(pl.Float64)
-        for (way, x), (what, number) in itertools.product(ways.items(), counts.items()):
-            if snapshots.is_count_of(x, pl.Series(number)):
-                yield f.name, f"{way} the number of the day's {what}"
-                break
-
-
-def _last_written(table: Table, day: Day) -> tuple[str, dt.datetime, float] | None:
-    """(column, its newest time, share of the day's events before it) where a table's times say that it was written when
-    the day had passed."""
-    times = [block.time for block in day.blocks() if block.time is not None]
-    at = _instants(pl.concat(times)) if times else None
-    if at is None:
-        return None
-    heads = {c: s for c in sorted(_names(table)) if (s := _head(table, c)) is not None and not s.dtype.is_nested()}
-    clocks = {c: _instants(_whole(table, c)) for c, s in heads.items() if _instants(s) is not None}
-    found = snapshots.written_late({c: s for c, s in clocks.items() if s is not None}, at)
-    return None if found is None else (*found, share(at < found[1]))
-
-
-def _instants(s: pl.Series) -> pl.Series | None:
-    """Times as instants in UTC; None for what has no clock."""
-    unit = time_unit(s)
-    found = None if unit is None else instants(s, unit)
-    return None if found is None else found.dt.convert_time_zone("UTC")
-
-
-def _whole(table: Table, column: str) -> pl.Series:
-    """All values of a column that is in the first file with it."""
-    found = []
-    for file in table.files:
-        if table.has_in(file, column):
-            with table.open(file) as parquet:
-                frame = pl.from_arrow(parquet.read([column], use_threads=False))
-            if isinstance(frame, pl.DataFrame) and frame[column].dtype != pl.Null:
-                found.append(frame[column])
-    alike = [s for s in found if s.dtype == found[0].dtype]
-    return pl.concat(alike).drop_nulls()
-
-
 def _leaks(config: Config, day: Day) -> Iterator[str]:
     """Features that tell a click by themselves, or a conversion where every row is a click, or are named like what
     follows one."""
@@ -354,7 +266,7 @@ def unread(config: Config, schema: Schema) -> list[str]:
     read = data.events.read_columns | set(data.events.outcomes) | {f.source for f in config.features}
     read |= {table.key for table in (data.users, data.items) if table is not None}
     tables = [schema.events, *schema.sides.values()]
-    return list(dict.fromkeys(c for table in tables for c in sorted(_names(table) - read)))
+    return list(dict.fromkeys(c for table in tables for c in sorted(raw_columns.names_of(table) - read)))
 
 
 def _unused(config: Config, day: Day, schema: Schema) -> Iterator[str]:
@@ -364,8 +276,8 @@ def _unused(config: Config, day: Day, schema: Schema) -> Iterator[str]:
     item_ids = next((f.embedding for f in config.features if f.source == events.item and f.embedding), None)
     for side, table in (("user", schema.events), *schema.sides.items()):
         of_events = table is schema.events
-        for c in sorted(_names(table) - read):
-            s = _head(table, c)
+        for c in sorted(raw_columns.names_of(table) - read):
+            s = raw_columns.head_of(table, c)
             if s is None:
                 continue
             if side == "user" and _lists_items(s, day.items[ID]):
@@ -377,34 +289,6 @@ def _unused(config: Config, day: Day, schema: Schema) -> Iterator[str]:
                 where = "context" if of_events else side
                 line = f"{{name: {c}, side: {where}, kind: numeric, transform: log1p}}"
                 yield f"{c}: numbers named like a price that nothing reads: add {line} to features"
-
-
-def _names(table: Table) -> set[str]:
-    """All columns of a table."""
-    return {name for footer in table.footers.values() for name in footer.schema.names}
-
-
-def _first_rows(table: Table, names: Sequence[str], beside: str) -> pl.DataFrame | None:
-    """The first rows of some columns and of the one beside them, as far as its file has them."""
-    file = table.first_with(beside)
-    there = [c for c in (*names, beside) if table.has_in(file, c)]
-    with table.open(file) as parquet:
-        for batch in parquet.iter_batches(_ROWS, columns=there, use_threads=False):
-            frame = pl.from_arrow(pa.Table.from_batches([batch]))
-            return samples.typed(frame) if isinstance(frame, pl.DataFrame) else None
-    return None
-
-
-def _head(table: Table, column: str) -> pl.Series | None:
-    """The first values of a column; None where there are none, or a file cannot be read."""
-    file = table.first_with(column)
-    if not table.has_in(file, column):
-        return None
-    with table.open(file) as parquet:
-        for batch in parquet.iter_batches(_ROWS, columns=[column], use_threads=False):
-            frame = pl.from_arrow(pa.Table.from_batches([batch]))
-            return frame[column].drop_nulls() if isinstance(frame, pl.DataFrame) and column in frame.columns else None
-    return None
 
 
 def _lists_items(s: pl.Series, items: pl.Series) -> bool:

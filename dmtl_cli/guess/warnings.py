@@ -10,6 +10,7 @@ from dmtl_cli.guess.values import RETURN, share
 USERS = 100
 """users below which hardly anything is learned"""
 _ITEMS, _ROWS = 20, 1_000  # items, and rows or requests, of a user
+_CROWD, _TIMES = 0.01, 3  # of all rows, and of those of the next user, that one alone has
 
 
 def warnings(user: str, users: int, items: int, rows: int, clicks: str | None) -> list[str]:
@@ -29,20 +30,58 @@ def warnings(user: str, users: int, items: int, rows: int, clicks: str | None) -
     return out
 
 
-def null_ids(column: str, ids: pl.Series, rows: pl.Series, *, text: bool) -> list[str]:
+def null_ids(column: str, ids: pl.Series, rows: pl.Series, *, text: bool, dropped: bool = False) -> list[str]:
     """A line for each id that is a word for none: see `words.NONE`.
 
     Args:
         ids: distinct ids of a column.
         rows: of each.
         text: whether the log is CSV or JSON.
+        dropped: whether rows without an id are left out, and so those of an empty text.
     """
     if ids.dtype != pl.String:
         return []
-    found = pl.DataFrame([ids.alias("id"), rows.alias("rows")]).filter(pl.col("id").is_in(words.NONE)).sort("id")
-    fix = "name it in data.null_values" if text else "write null in its place"
+    none = words.NONE[1:] if dropped else words.NONE
+    found = pl.DataFrame([ids.alias("id"), rows.alias("rows")]).filter(pl.col("id").is_in(none)).sort("id")
+    fix = _null(text=text)
     drop = "data.events.invalid_rows: drop leaves rows without an id out"
     return [f"{column}: {word!r}, in {n:,} rows, is an id: if it means none, {fix}; {drop}" for word, n in found.rows()]
+
+
+def nobody(user: str, ids: pl.Series, rows: pl.Series, *, text: bool, kept: bool = False) -> list[str]:
+    """A line for each user that looks like nobody, or like many under one id: zeros, -1, a word such as guest, or one
+    with far more rows than any other.
+
+    Args:
+        ids: distinct ids of the column of users.
+        rows: of each.
+        text: whether the log is CSV or JSON.
+        kept: whether the line is written where it is kept and shared, and so names no id that may be a person's.
+    """
+    found = pl.DataFrame([ids.cast(pl.String).alias("id"), rows.cast(pl.Int64).alias("rows")]).drop_nulls()
+    found = found.filter(~pl.col("id").is_in(words.NONE)).sort("rows", "id", descending=[True, False])
+    total = int(found["rows"].sum())
+    named = found["id"].str.strip_chars().str.to_lowercase().str.contains(words.NOBODY)
+    lines = []
+    for k in named.arg_true():
+        word, n = found.row(int(k))
+        seen = f"{user}: {word!r}, in {n:,} rows ({n / total:.1%}), looks like nobody: if it stands for guests"
+        lines.append(f"{seen}, {_null(text=text)} and set data.events.invalid_rows: drop, which leaves such rows out")
+    people = found.filter(~named)
+    if len(people) < USERS:
+        return lines
+    most, second = people["rows"].head(2)
+    if most > _CROWD * total and most >= _TIMES * second:
+        times = f"{most / second:.1f} times as many as the next"
+        who = "one id" if kept else repr(people["id"][0])
+        seen = f"{user}: {who} alone has {most:,} rows ({most / total:.1%}), {times}: is it one person?"
+        fix = f"If it is guests under one id, or a program, {_null(text=text)} and set data.events.invalid_rows: drop"
+        lines.append(f"{seen} {fix}")
+    return lines
+
+
+def _null(*, text: bool) -> str:
+    return "name it in data.null_values" if text else "write null in its place"
 
 
 def sessions(user: str, of_day: pl.Series, others: pl.Series) -> list[str]:

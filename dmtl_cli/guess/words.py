@@ -171,6 +171,17 @@ SAID = (*DATABASES, "None", "N/A", "n/a", "-")
 NONE = (*SAID, "Null", "none", "NA", "nan", "NaN", "undefined")
 """texts that are no value where all others are numbers, yes and no or lists; where others are texts, such as ids, any
 of them may be one (NA is a country), and is doubted"""
+NOBODY = (
+    r"^(0{3,}|0{8}-0{4}-0{4}-0{4}-0{12}|-1|(the_?)?"
+    + _any(
+        "guest guests guest_user anonymous anon anonymous_user unknown unknown_user nobody not_logged_in logged_out"
+        " gast gäste unbekannt anonym invitado anonimo anónimo anônimo desconocido desconhecido convidado visitante"
+        " invité invite anonyme inconnu ospite anonimo sconosciuto misafir gość гость аноним неизвестно"
+        " 游客 匿名 访客 未登录 ゲスト 未登録 비회원 게스트"
+    ).replace(" ", "[ _-]?")
+    + r")$"
+)
+"""ids, in lower case, of users that are nobody, or many under one id"""
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _RECBOLE = re.compile(r":(token|float|token_seq|float_seq)$")
 

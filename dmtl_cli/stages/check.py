@@ -26,7 +26,7 @@ from dmtl_cli.data.log.shares import share_groups
 from dmtl_cli.data.profile.stored import Profile
 from dmtl_cli.guess import memory
 from dmtl_cli.guess.suggestions import other_rows, suggestions, unread
-from dmtl_cli.guess.warnings import null_ids, sessions, warnings
+from dmtl_cli.guess.warnings import nobody, null_ids, sessions, warnings
 from dmtl_cli.guess.words import count
 from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.runs.ranks import ALONE
@@ -95,8 +95,11 @@ def _warnings(config: Config, day: Day) -> list[str]:
     events, repeated = config.data.events, int(day.facts["repeated_clicks"])
     out = warnings(events.user, users, items, len(day), events.click)
     text = config.data.format_of(events) in ("csv", "json")
+    dropped = events.invalid_rows == "drop"
     for column, table, n in ((events.user, day.users, day.user_events), (events.item, day.items, day.item_events)):
-        out += null_ids(column, table[ID].filter(pl.Series(n > 0)), pl.Series(n[n > 0]), text=text)
+        ids, rows = table[ID].filter(pl.Series(n > 0)), pl.Series(n[n > 0])
+        out += null_ids(column, ids, rows, text=text, dropped=dropped)
+        out += nobody(column, ids, rows, text=text) if column == events.user else []
     if (share := repeated / max(1.0, repeated + day.facts["clicks"])) > 0.5:
         what = f"{share:.0%} of clicks repeat an earlier one of the same user, item and request"
         out.append(f"{what}: is {events.item} the item? Else look at data.events.request")
@@ -140,14 +143,22 @@ def _labels(config: Config, day: Day) -> dict[str, Any]:
 
 
 def _duplicates(config: Config, day: Day) -> dict[str, int]:
-    """How many rows repeat another of the same user, item, request and time; nothing where the log has neither of the
-    last two."""
+    """How many rows repeat another of the same user, item, request and time, and how many of these exposures are first
+    in the log without a click and then with one; nothing where the log has neither request nor time."""
     events = config.data.events
     if not (events.request or events.time):
         return {}
     names = ["user", "item", *(["request"] if events.request else []), *([TIME] if events.time else [])]
-    buckets = (day.spool.bucket(k, names) for k in range(len(day.spool)))  # all rows of a user are in one
-    return {"duplicate_rows": sum(len(b) - b.n_unique() for b in buckets if b is not None)}
+    read = [*names, "position", "click"]
+    buckets = (day.spool.bucket(k, read) for k in range(len(day.spool)))  # all rows of a user are in one
+    repeats = exposures = later = 0
+    for bucket in (b.filter(b.select(names).is_duplicated()) for b in buckets if b is not None):
+        first = pl.col("click").sort_by("position").first() == 1
+        twice = bucket.group_by(names).agg(pl.len().alias("n"), first.alias("first"), (pl.col("click") == 1).any())
+        repeats, exposures = repeats + int((twice["n"] - 1).sum()), exposures + len(twice)
+        later += int((twice["click"] & ~twice["first"]).sum())
+    more = {"repeated_exposures": exposures, "clicked_later": later} if later else {}
+    return {"duplicate_rows": repeats, **more}
 
 
 def _estimates(config: Config, day: Day, encoder: Encoder) -> dict[str, Any]:
@@ -309,7 +320,12 @@ def _repeats(found: dict[str, Any]) -> list[str]:
         return []
     rows = _kept(found)
     seen = f"{repeats:,} of {rows:,} rows ({repeats / rows:.1%}) repeat another (user, item, request and time)"
-    return [f"{seen}: a click counts once a request (repeated_clicks), other rows as often as they are there"]
+    lines = [f"{seen}: a click counts once a request (repeated_clicks), other rows as often as they are there"]
+    if later := found.get("clicked_later"):
+        seen = f"of {count(found['repeated_exposures'], 'repeated exposure')} {later:,} were first without a click"
+        fix = "keep the row with the click alone, or each counts as an exposure without one too"
+        lines.append(f"{seen} and then with one: {fix}")
+    return lines
 
 
 def _unread(columns: list[str]) -> list[str]:

@@ -19,7 +19,7 @@ from dmtl_cli.data.profile.stored import Profile
 from dmtl_cli.evaluate import history
 from dmtl_cli.evaluate.budget import Pace
 from dmtl_cli.evaluate.curves import curves_of, write_curves
-from dmtl_cli.evaluate.doubts import below_lists, below_regression, far_from_clicks
+from dmtl_cli.evaluate.doubts import below_lists, below_regression, far_from_clicks, one_list
 from dmtl_cli.evaluate.exam import Exam
 from dmtl_cli.evaluate.features import features_of
 from dmtl_cli.evaluate.history import Ease, HistoryRanker, Ials, PastReads
@@ -203,7 +203,10 @@ def _measure(run: Run, exam: Exam, models: _Models, truth: Truth | None, shared:
     facts = {name: manifest.as_parent() for name, (_, manifest) in models.named().items()}
     observed = scored.observed
     labels = {label: observed.positive[label][rows] for label, rows in observed.measured.items()}
-    return Draft(_rows(exam), numbers, facts, warnings=_doubts(run, numbers, exam.tasks, models, labels))
+    doubts = _doubts(run, numbers, exam.tasks, models, labels)
+    if models.student is not None and "student" in tops:
+        doubts += one_list(tops["student"], numbers.get("student.kappa"), models.student[1].day)
+    return Draft(_rows(exam), numbers, facts, warnings=doubts)
 
 
 def _doubts(run: Run, numbers: dict[str, float], tasks: Tasks, models: _Models, labels: dict[str, Array]) -> list[str]:

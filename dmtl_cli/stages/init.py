@@ -19,10 +19,11 @@ from dmtl_cli.guess.inputs import Side, inputs_of
 from dmtl_cli.guess.layout import ROWS, Table, complete_day, tables
 from dmtl_cli.guess.listed import NEEDED, one_row_an_item
 from dmtl_cli.guess.partial import partial_columns
+from dmtl_cli.guess.repairs import invalid_rows
 from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.samples import BYTES, CSV, JSON
 from dmtl_cli.guess.values import local_days
-from dmtl_cli.guess.warnings import null_ids, sessions, warnings
+from dmtl_cli.guess.warnings import nobody, null_ids, sessions, warnings
 from dmtl_cli.guess.whole import LAKES, by_days, read_whole
 from dmtl_cli.guess.words import count
 from dmtl_cli.guess.writing import Log, path_of, written, zone_of
@@ -122,7 +123,9 @@ def _warnings(events: Table, roles: Roles) -> list[str]:
     users, items = (len(counts) for _, counts in ids)
     click = roles.click.column if roles.click else None
     text = events.files.form in (CSV, JSON)
-    words = [line for c, counts in ids for line in null_ids(c, counts[c], counts["count"], text=text)]
+    dropped = invalid_rows(events.frame, roles) is not None  # as is then written
+    words = [line for c, counts in ids for line in null_ids(c, counts[c], counts["count"], text=text, dropped=dropped)]
+    words += nobody(roles.user.column, ids[0][1][roles.user.column], ids[0][1]["count"], text=text, kept=True)
     return [*warnings(roles.user.column, users, items, len(events.frame), click), *words]
 
 

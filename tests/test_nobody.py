@@ -1,0 +1,75 @@
+"""Users that look like nobody: guests under one id, by a word or by far more rows than any other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+import unseen
+from initiated import made
+from worlds import dmtl
+
+from dmtl_cli.guess.warnings import nobody, null_ids
+
+LOOKS = "looks like nobody: if it stands for guests"
+
+
+def told(ids: list[str] | list[int], rows: list[int]) -> list[str]:
+    return nobody("uid", pl.Series(ids), pl.Series(rows), text=False)
+
+
+@pytest.mark.parametrize(
+    "word", ["000", "00000000", "-1", "guest", "Guest", "ANONYMOUS", "Gast", "not logged in", "游客"]
+)
+def test_words_for_nobody(word: str) -> None:
+    (line,) = told(["u1", word, "u2"], [6, 3, 1])
+    assert line.startswith(f"uid: {word!r}, in 3 rows (30.0%), {LOOKS}, write null in its place and set ")
+    assert line.endswith("data.events.invalid_rows: drop, which leaves such rows out")
+
+
+def test_integers_and_names_that_only_look_alike() -> None:
+    (line,) = told([1, -1, 0], [6, 3, 1])
+    assert line.startswith("uid: '-1', in 3 rows"), "0 may be the first of the users"
+    assert told(["0", "00", "guest7", "unknowns", "Gastón", "0001"], [1, 1, 1, 1, 1, 1]) == []
+
+
+def test_one_id_with_far_more_rows_than_any_other() -> None:
+    users, rows = [f"u{k}" for k in range(400)], [10] * 400
+    assert told(users, rows) == []
+    (line,) = told(users, [60, 20, *rows[2:]])
+    assert line.startswith("uid: 'u0' alone has 60 rows (1.5%), 3.0 times as many as the next: is it one person? ")
+    assert told(users, [59, 20, *rows[2:]]) == [], "not three times"
+    assert told(users, [60, 20, *(20 for _ in rows[2:])]) == [], "not one in a hundred"
+    assert told(users[:99], [900, *rows[1:99]]) == [], "of few users one may be so"
+    guests, line = told(["guest", *users], [90, 60, *rows[1:]])
+    assert LOOKS in guests and line.startswith("uid: 'u0' alone has 60 rows"), "a guest is no other user"
+    (line,) = nobody("uid", pl.Series(users), pl.Series([90, *rows[1:]]), text=True, kept=True)
+    assert "u0" not in line and line.startswith("uid: one id alone has 90 rows"), "a config is kept and shared"
+    assert "name it in data.null_values" in line
+
+
+def parquet(home: Path, guest: str) -> None:
+    x = unseen.drawn(3)
+    user = [guest if u % 6 == 0 else f"u{u}" for u in x["user"]]
+    frame = pl.DataFrame(
+        {"user_id": user, "item_id": x["item"], "ts": x["at"], "clicked": x["click"], "watch_seconds": x["seconds"]}
+    )
+    unseen.by_day(home / "events", frame, x)
+
+
+def test_init_and_check_tell_it(tmp_path: Path) -> None:
+    ended, _, text = made(tmp_path, lambda home: parquet(home, "gast"))
+    assert "# WARNING: user_id: 'gast', in " in text and LOOKS in ended.out
+    said = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", "2026-03-02", "--json").json["warnings"]
+    assert sum(LOOKS in line for line in said) == 1
+
+
+def test_an_empty_id_that_is_left_out_is_not_doubted(tmp_path: Path) -> None:
+    ended, raw, text = made(tmp_path, lambda home: parquet(home, ""))
+    assert ended.code == 0 and raw["data"]["events"]["invalid_rows"] == "drop", ended.err
+    assert "is an id: if it means none" not in ended.out + text
+    ids, rows = pl.Series(["", "NULL"]), pl.Series([2, 3])
+    assert len(null_ids("uid", ids, rows, text=False)) == 2
+    (line,) = null_ids("uid", ids, rows, text=False, dropped=True)
+    assert line.startswith("uid: 'NULL'")
