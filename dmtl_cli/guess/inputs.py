@@ -15,6 +15,7 @@ from dmtl_cli.guess.layout import Table, partitions
 from dmtl_cli.guess.listed import lists_in_text
 from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.snapshots import lagging
+from dmtl_cli.guess.spelling import JOINED, told
 from dmtl_cli.guess.values import (
     FEW,
     decimals,
@@ -29,8 +30,11 @@ from dmtl_cli.guess.values import (
 )
 
 SEPARATORS = (" | ", "|", "; ", ";", ", ", ",")
-_JOINED, _EMPTY, _OWN = 0.05, 0.95, 0.9
+_EMPTY, _OWN = 0.95, 0.9
 _ALONE = 0.95  # of the pieces of texts are whole texts elsewhere
+NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+"""the folder that Hive and Spark write rows into whose key is null"""
+_TIMED = 0.01  # of the rows of no day have a time
 _ITEMS = 0.2  # of the values of lists are items, where they are histories
 _FEW_CODES, _LONGEST, _FEW = 50, 50, 30
 
@@ -124,7 +128,7 @@ def _place(table: Table, events: Table, roles: Roles, found: Inputs) -> None:
     """Puts a table beside the events where its key is one of their ids."""
     columns = {*events.frame.columns}
     if len(columns) > 3 and len(columns & {*table.frame.columns}) >= 0.8 * len(columns):
-        found.other.append((table.files.path, "it has the columns of the events: are its rows events too?"))
+        found.other.append((table.files.path, _of_events(table, events, roles)))
         return
     fits: list[tuple[float, str, str, float]] = []
     for name, role, patterns in (("users", roles.user, words.USER), ("items", roles.item, words.ITEM)):
@@ -134,22 +138,52 @@ def _place(table: Table, events: Table, roles: Roles, found: Inputs) -> None:
                 continue
             named = c == role.column or words.by_name(c, patterns) > 0
             joined = within(events.frame[role.column], table.frame[c]) if named or k == 0 else 0.0
-            if joined >= _JOINED:
+            if joined >= JOINED:
                 fits.append((joined + named, name, c, joined))
     if not fits and (roles.user is None or roles.item is None) and (side := _perhaps(table, events)) is not None:
         found.perhaps.append(side)
         return
     if not fits:
-        found.other.append((table.files.path, "no column has the users or items of the events"))
+        found.other.append((table.files.path, _otherwise(table.frame, events, roles)))
         return
     _, name, key, joined = max(fits)
+    ids = events.frame[(roles.user if name == "users" else roles.item).column]  # type: ignore[union-attr]
     twice = None if table.files.days else _more_than_once(table.frame, name, key)
     if name in found.sides:
         found.other.append((table.files.path, f"a second table of {name}"))
     elif twice is not None:
         found.other.append((table.files.path, twice))
     else:
-        found.sides[name] = Side(table, Guess(key, f"{joined:.0%} of the sample's {name} are in it"))
+        why = f"{joined:.0%} of the sample's {name} are in it"
+        better = told(name, ids, table.frame[key], joined)
+        found.sides[name] = Side(table, Guess(key, f"{why}; {better[1]}" if better else why))
+
+
+def _otherwise(frame: pl.DataFrame, events: Table, roles: Roles) -> str:
+    """Why a table is not used: what is to be written, where its ids are those of the events in another writing."""
+    found: list[tuple[float, str]] = []
+    for name, role, patterns in (("users", roles.user, words.USER), ("items", roles.item, words.ITEM)):
+        for k, c in enumerate(frame.columns if role else ()):
+            named = role is not None and (c == role.column or words.by_name(c, patterns) > 0)
+            if role is not None and (named or k == 0):
+                so = told(name, events.frame[role.column], frame[c], 0.0)
+                found += [(so[0] + named, so[1])] if so else []
+    return max(found)[1] if found else "no column has the users or items of the events"
+
+
+def _of_events(table: Table, events: Table, roles: Roles) -> str:
+    """What is to be done with a table that has the columns of the events."""
+    if NO_PARTITION not in table.files.path or not events.files.days:
+        to = f"if they are, put its files beside those of {events.files.path}"
+        return f"it has the columns of the events: are its rows events too? {to}"
+    rows = "rows of events for which the writer had no day: dmtl reads a day by its name, so they are left out"
+    time = roles.time.column if roles.time else None
+    if time is None or time not in table.frame.columns:
+        return rows
+    there = share(table.frame[time].is_not_null())
+    if there < _TIMED:
+        return f"{rows}; {1 - there:.0%} of them have no {time} either"
+    return f"{rows}; {there:.0%} of them have a {time}: write them into the folder of the day that it tells, then init"
 
 
 def _more_than_once(frame: pl.DataFrame, name: str, key: str) -> str | None:
@@ -173,7 +207,7 @@ def _perhaps(table: Table, events: Table) -> Side | None:
         if not is_id(s) or (s.n_unique() < len(s) and not table.files.days):
             continue
         for c in may_be_ids(events.frame):
-            if (c == key or k == 0) and (joined := within(events.frame[c], s)) >= _JOINED:
+            if (c == key or k == 0) and (joined := within(events.frame[c], s)) >= JOINED:
                 fits.append((joined + (c == key), c, key))
     if not fits:
         return None

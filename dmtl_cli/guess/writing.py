@@ -27,6 +27,7 @@ from dmtl_cli.guess.yaml_text import comment, indented, quoted, scalar, word
 EDIT = "EDIT"
 """begins the comment of a line that a person has to write"""
 _MOST = 8  # columns that a comment lists
+_LONG_READ = "seconds above which a click is a long read; without it the mean of the durations of clicks"
 _LONE = "a value begins with a quote that does not end it, yet all lines have as many values: quotes are text"
 
 
@@ -71,6 +72,8 @@ def written(log: Log, workspace: str, about: list[str]) -> Written:
     if log.roles.long_read is not None and log.roles.duration:
         share = f"a rating above it is a good one: {log.roles.duration.why}"
         lines += ["", "labels:", f"  long_read: {log.roles.long_read:g}  # {share}"]
+    elif log.roles.duration is not None:
+        lines += ["", f"# labels: {{long_read: 30}}  # {_LONG_READ}"]
     text = "\n".join(lines) + "\n"
     marked = re.compile(rf"\s*# (\w+): .*?# {EDIT}: (.*)")
     edits = [(k, found[1], found[2]) for k, line in enumerate(lines, 1) if (found := marked.match(line))]
