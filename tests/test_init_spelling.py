@@ -28,8 +28,8 @@ ITEMS: dict[str, tuple[Callable[[int], Any], Callable[[int], Any], str]] = {
 def log(item: Callable[[int], Any]) -> pl.DataFrame:
     x = unseen.drawn(7)
     return pl.DataFrame({
-        "user_id": x["user"] + 7_000, "ware": [item(int(k) + 3) for k in x["item"]], "ts": x["at"], "is_click": x["click"],
-        "play_seconds": x["seconds"],
+        "user_id": x["user"] + 7_000, "ware": [item(int(k) + 3) for k in x["item"]], "ts": x["at"],
+        "is_click": x["click"], "play_seconds": x["seconds"],
     })  # fmt: skip
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
+from dataclasses import replace
 
 import polars as pl
 
 from dmtl_cli.guess import after, words
+from dmtl_cli.guess.kinds import has_days
 from dmtl_cli.guess.roles import Guess, Roles, best, count_of, mean_of, share_of
 from dmtl_cli.guess.values import (
     FEW,
@@ -41,7 +43,12 @@ _BEHAVIOURS = {
     "like",
 }
 _VISIT = dt.timedelta(hours=6)
-"""the longest time between rows of one request, or one visit"""
+"""the longest time between rows of one visit"""
+_MOMENT = dt.timedelta(minutes=1)
+"""that between rows of one request, which are shown together"""
+_BRIEF = 0.9  # of the requests last no longer
+_OF_ONE = 0.98  # of the rows of a request have one user
+_SEVERAL = 1.2  # rows a request
 _OWN = 0.9  # of the rows have a value of their own: no user or item
 _ZEROS = 0.1  # of the rows may have one id
 _ALONE = 0.01  # of the rows may be of no request
@@ -226,30 +233,47 @@ _TIMES = {
 
 
 def _request(frame: pl.DataFrame, roles: Roles) -> None:
-    ids = [c for c in frame.columns if c not in roles.taken and is_id(frame[c]) and words.by_name(c, words.REQUEST)]
-    ids = [c for c in ids if frame[c].null_count() <= _ALONE * len(frame)]
-    for c in sorted(ids, key=lambda c: -words.by_name(c, words.REQUEST)):
-        size = len(frame) / frame[c].n_unique()
-        if roles.user and size >= 1.2 and is_constant(frame, c, roles.user.column, 0.98):
-            roles.request = Guess(c, f"{size:.1f} rows each, all of one user", tuple(x for x in ids if x != c))
-            return
-    _visits(frame, roles)
-
-
-def _visits(frame: pl.DataFrame, roles: Roles) -> None:
-    """An id that no name tells: several rows each, all of one user within hours, and several of a user."""
-    if roles.user is None or roles.time is None:
+    """The smallest groups of several rows, of several items, that have one user and (nearly) one time, under any name;
+    else a request by its name, else the smallest that lasts some hours at most, such as a visit."""
+    if roles.user is None:
         return
-    at, users = instants(frame[roles.time.column], roles.time_unit or ""), frame[roles.user.column].n_unique()
-    for c in may_be_ids(frame) if at is not None else ():
-        count = frame[c].n_unique()
-        lost = frame[c].null_count() > _ALONE * len(frame)
-        if lost or c in roles.taken or count < max(FEW, 1.5 * users) or len(frame) / count < 1.2:
+    at = None if roles.time is None else instants(frame[roles.time.column], roles.time_unit or "")
+    named = [c for c in frame.columns if is_id(frame[c]) and words.by_name(c, words.REQUEST)]
+    ids = [c for c in (*named, *(may_be_ids(frame) if at is not None else ())) if c not in roles.taken]
+    found: list[tuple[tuple[bool, bool, float], Guess]] = []
+    for c in dict.fromkeys(c for c in ids if frame[c].null_count() <= _ALONE * len(frame)):
+        size, sure = len(frame) / frame[c].n_unique(), words.by_name(c, words.REQUEST)
+        if size < _SEVERAL or has_days(frame[c]) or not (sure or _has_many(frame, c, roles.user.column)):
             continue
-        lasts = pl.DataFrame({"k": frame[c], "t": at}).group_by("k").agg(pl.col("t").max() - pl.col("t").min())["t"]
-        if share(lasts <= _VISIT) >= 0.98 and is_constant(frame, c, roles.user.column, 0.98):
-            roles.request = Guess(c, f"{len(frame) / count:.1f} rows each, all of one user within hours")
-            return
+        lasts = _lasts(frame[c], at)
+        brief = lasts is not None and share(lasts <= _MOMENT) >= _BRIEF
+        if not sure and (lasts is None or share(lasts <= _VISIT) < _OF_ONE):
+            continue
+        if is_constant(frame, c, roles.user.column, _OF_ONE) and not _is_of_item(frame, c, roles):
+            when = " at one time" if brief else "" if sure else " within hours"
+            found.append(((not brief, sure < 3, size), Guess(c, f"{size:.1f} rows each, all of one user{when}")))
+    found.sort(key=lambda one: one[0])
+    if found:
+        others = [g.column for _, g in found[1:]]
+        others += [c for c in named if c not in (*others, found[0][1].column) and c not in roles.taken]
+        roles.request = replace(found[0][1], others=tuple(others))
+
+
+def _has_many(frame: pl.DataFrame, c: str, user: str) -> bool:
+    """Whether there are several ids of a user, as of visits."""
+    return frame[c].n_unique() >= max(FEW, 1.5 * frame[user].n_unique())
+
+
+def _is_of_item(frame: pl.DataFrame, c: str, roles: Roles) -> bool:
+    """Whether the rows of an id are of one item, as those of an exposure and its click are."""
+    return roles.item is not None and is_constant(frame, c, roles.item.column)
+
+
+def _lasts(ids: pl.Series, at: pl.Series | None) -> pl.Series | None:
+    """How long each id lasts."""
+    if at is None:
+        return None
+    return pl.DataFrame({"k": ids, "t": at}).group_by("k").agg(pl.col("t").max() - pl.col("t").min())["t"]
 
 
 def _clicked_at(frame: pl.DataFrame, roles: Roles) -> Guess | None:

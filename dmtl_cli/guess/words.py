@@ -143,21 +143,36 @@ NUMBER = _any(
     "count counts cnt num number price amount cost age days day hours minutes seconds ms length len size duration year"
     " words chars characters pages bytes width height lat lon latitude longitude"
     " score rate ratio distance weight position pos rank views likes clicks plays total avg mean sum level 价格"
-    " 数量 年龄 数 时长"
+    " 数量 年龄 数 时长 sec secs second minute minutes hour yen eur usd min mins"
+    " alter dauer minuten sekunden stunden tage anzahl menge preis kosten gewicht klicks [^ ]*dauer [^ ]*anzahl"
+    " [^ ]*preis edad minutos segundos horas dias días años cantidad precio monto importe peso visitas clics"
+    " idade anos preço preco quantidade cliques âge heures jours secondes nombre quantité quantite prix montant durée"
+    " duree età minuti secondi giorni quantità prezzo importo durata leeftijd seconden uren dagen aantal prijs"
+    " yaş yas dakika saniye adet fiyat fiyatı süre sure sayısı sayisi возраст минут минуты секунды количество цена"
+    " nenrei kakaku nagasa kaisu ruikei 年齢 価格 回数 秒数 分数"
 )
 """a number, not a code"""
 SKEWED = _any(
     "price amount cost count counts cnt num number position pos rank views likes clicks plays total sum 价格 数量 数"
+    " anzahl klicks preis [^ ]*preis precio monto importe visitas clics preço preco cliques prix montant prezzo prijs"
+    " aantal fiyat fiyatı adet цена количество kakaku ruikei 価格 回数"
 )
 """a number of which a few are far larger than most"""
 TOTAL = _any(
     "lifetime total totals sum count counts cnt num avg average mean rating ratings score last latest recent spend"
     " spent spending balance points revenue orders purchases views clicks likes plays followers fans popularity ltv"
-    " 累计 总 数量"
+    " 累计 总 数量 gesamt klicks acumulado toplam ruikei"
 )
 """a running total, or another value that later days change"""
-PRICE = _any("price cost amount 价格")
+PRICE = _any(
+    "price cost amount 价格 preis [^ ]*preis kosten precio monto importe preço preco prix montant prezzo prijs fiyat"
+    " fiyatı цена kakaku 価格"
+)
 HISTORY = _any("history hist recent last past previous clicked viewed session seq sequence 历史 最近")
+CODE = _any(
+    "id ids code codes key no nr zip plz postcode type kind class category group segment cluster bucket version"
+)
+"""a code, whatever its values look like"""
 RATIO = _any("ratio rate percent pct progress")
 _AFTER = (
     rf"^({_any('is has was if 是否')} ?)?{_ACTS}(ed)?( {_MEASURES})*$"
