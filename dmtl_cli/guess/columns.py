@@ -10,6 +10,7 @@ from dataclasses import replace
 import polars as pl
 
 from dmtl_cli.guess import after, words
+from dmtl_cli.guess.behaviours import behaviour_of
 from dmtl_cli.guess.kinds import has_days
 from dmtl_cli.guess.roles import Guess, Roles, best, count_of, mean_of, share_of
 from dmtl_cli.guess.values import (
@@ -288,16 +289,7 @@ def _click(frame: pl.DataFrame, roles: Roles) -> None:
     named = best(frame, binary, words.CLICK, "a click", share_of)
     sure = named is not None and words.by_name(named.column, words.CLICK) > 1
     roles.click = roles.click or (named if sure else _clicked_at(frame, roles) or named)
-    for c in frame.columns if roles.click is None else ():
-        s = frame[c]
-        if c in roles.taken or s.dtype not in (pl.String, pl.Categorical, pl.Int64) or not 2 <= s.n_unique() <= 12:
-            continue
-        known = {str(v).lower() for v in s.drop_nulls().unique()} & _BEHAVIOURS
-        if len(known) >= 2 or (words.by_name(c, words.BEHAVIOUR) and s.dtype == pl.String):
-            top = s.value_counts(sort=True).head(4)
-            shares = ", ".join(f"{v} {n / len(s):.0%}" for v, n in top.iter_rows())
-            roles.behaviour = Guess(c, f"one row a behaviour: {shares}")
-            return
+    roles.behaviour = behaviour_of(frame, roles) if roles.click is None else None
 
 
 _EVIDENCE = {"user": count_of, "item": count_of, "click": share_of, "duration": mean_of, "conversion": share_of}

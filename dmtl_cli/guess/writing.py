@@ -13,6 +13,7 @@ from dmtl_cli.data.log.day_files import SUCCESS
 from dmtl_cli.data.log.text_rows import separator_of
 from dmtl_cli.data.log.types import LISTS
 from dmtl_cli.guess import words
+from dmtl_cli.guess.behaviours import one_row_an_exposure
 from dmtl_cli.guess.columns import candidates
 from dmtl_cli.guess.inputs import Inputs
 from dmtl_cli.guess.layout import Table
@@ -27,6 +28,7 @@ from dmtl_cli.guess.yaml_text import comment, indented, quoted, scalar, word
 EDIT = "EDIT"
 """begins the comment of a line that a person has to write"""
 _MOST = 8  # columns that a comment lists
+_LINES = "One row an exposure: log is a frame of the rows of all days, as pl.read_parquet or pl.read_ndjson reads them."
 _LONG_READ = "seconds above which a click is a long read; without it the mean of the durations of clicks"
 _LONE = "a value begins with a quote that does not end it, yet all lines have as many values: quotes are text"
 
@@ -74,6 +76,8 @@ def written(log: Log, workspace: str, about: list[str]) -> Written:
         lines += ["", "labels:", f"  long_read: {log.roles.long_read:g}  # {share}"]
     elif log.roles.duration is not None:
         lines += ["", f"# labels: {{long_read: 30}}  # {_LONG_READ}"]
+    if made := one_row_an_exposure(log.events.frame, log.roles):
+        lines += ["", f"# {_LINES}", *(f"#   {line}" for line in made)]
     text = "\n".join(lines) + "\n"
     marked = re.compile(rf"\s*# (\w+): .*?# {EDIT}: (.*)")
     edits = [(k, found[1], found[2]) for k, line in enumerate(lines, 1) if (found := marked.match(line))]
@@ -296,7 +300,11 @@ def _labels(log: Log) -> list[str]:
     roles = log.roles
     if roles.behaviour is not None:
         g = roles.behaviour
-        todo = f"{g.column} has {g.why}; write a row an exposure (or view) with 0/1 columns such as cart and buy"
+        ids = (
+            "name the user and the item (init --user COLUMN --item COLUMN), and the lines of polars for it are written"
+        )
+        how = "the lines of polars at the end of this file do it" if roles.user and roles.item else ids
+        todo = f"{g.why}: write one row an exposure; {how}"
         return ["# click: COLUMN", f"# conversion: COLUMN  # {EDIT}: {comment(todo)}"]
     lines = []
     if roles.click is not None:
