@@ -149,3 +149,24 @@ def test_one_value_an_item_and_day_is_by_the_rows_of_the_day() -> None:
     assert is_of_day(frame, "sku", "tarif", days) and not is_of_day(frame, "sku", "tarif", None)
     assert not is_of_day(frame, "sku", "at", days)
     assert not is_of_day(frame, "sku", "tarif", pl.Series([None] * ROWS, dtype=pl.Date))
+
+
+# -- which id is the item ----------------------------------------------------------------------------------------------
+
+
+def test_a_code_of_one_user_is_no_item(tmp_path: Path) -> None:
+    """Of ids that no name tells, the one with most values may be that of a request or a row. Times that dmtl does not
+    read are said, with what to write."""
+    frame, x = rows(werk_nr=[f"w{i}" for i in np.random.default_rng(4).integers(0, 150, ROWS)])
+    frame = frame.select(
+        pl.Series("zeile_nr", range(ROWS)).cast(pl.String),
+        pl.Series("vorgang_nr", [f"p{p}" for p in PAGES]),
+        pl.from_epoch(pl.Series("zeit", x["at"]), "s").dt.strftime("%d.%m.%Y %H:%M:%S"),
+        "werk_nr", "is_click", "play_seconds", benutzer_nr="member_id",
+    )  # fmt: skip
+    ended, raw, text = made(tmp_path, lambda home: unseen.by_day(home / "log", frame, x))
+    events = raw["data"]["events"]
+    assert ended.code == 0 and (events["user"], events["item"]) == ("benutzer_nr", "werk_nr"), ended.err
+    (line,) = (line for line in text.splitlines() if "# time: COLUMN" in line)
+    assert "(zeit has times such as '0" in line and "write 2026-01-31 09:15:00 where they are to be read)" in line
+    assert "vorgang_nr" not in features(raw) and "zeile_nr" not in features(raw)

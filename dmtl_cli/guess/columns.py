@@ -181,14 +181,20 @@ def _entities(frame: pl.DataFrame, roles: Roles) -> None:
     rest = [c for c in ids if c not in roles.taken]
     items = _in_no_other(_many(frame, rest, words.ITEM), words.ITEM, words.USER)
     roles.item = roles.item or best(frame, items, words.ITEM, "an item")
-    called = [c for c in ids if words.words(c).endswith(("id", "编号")) and frame[c].n_unique() > FEW]
+    called = [c for c in ids if words.words(c).endswith(("id", "编号", " nr")) and frame[c].n_unique() > FEW]
     called = [c for c in called if not words.by_name(c, words.REQUEST) and c not in roles.taken]
+    called = [c for c in called if frame[c].n_unique() < _OWN * len(frame) and not _is_of_user(frame, c, roles)]
     called.sort(key=lambda c: -frame[c].n_unique())
     for role in ("item", "user"):
         if getattr(roles, role) is None and called and (roles.user or roles.item):
             why = f"the id with most values that is left, {count_of(frame[called[0]])}"
             setattr(roles, role, Guess(called[0], why, tuple(called[1:])))
             called = called[1:]
+
+
+def _is_of_user(frame: pl.DataFrame, c: str, roles: Roles) -> bool:
+    """Whether the rows of an id are of one user, as those of a request are, and of several items hardly ever."""
+    return roles.user is not None and is_constant(frame, c, roles.user.column, _OF_ONE)
 
 
 def _in_no_other(ids: list[str], patterns: words.Patterns, others: words.Patterns) -> list[str]:

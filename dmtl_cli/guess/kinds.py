@@ -10,7 +10,7 @@ import polars as pl
 
 from dmtl_cli.guess import words
 from dmtl_cli.guess.listed import lists_in_text
-from dmtl_cli.guess.values import FEW, decimals, has_long_tail, mean, share, span, with_units, within
+from dmtl_cli.guess.values import FEW, decimals, has_long_tail, mean, share, span, time_unit, with_units, within
 
 SEPARATORS = (" | ", "|", "; ", ";", ", ", ",")
 _EMPTY, _OWN = 0.95, 0.9
@@ -27,6 +27,7 @@ _DAYS = (
     r"|20[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01]))(?P<clock>[T ,]+[0-9]{1,2}:[0-9]{2}.*)?$"
 )
 """days as text, alone or before a clock"""
+_CLOCK = r"[0-9]:[0-9]{2}"
 _DATED = 0.95  # of the texts are such
 
 
@@ -100,11 +101,21 @@ def has_days(s: pl.Series) -> bool:
     return s.dtype == pl.String and share(s.drop_nulls().str.contains(_DAYS)) >= _DATED
 
 
+def times_unread(frame: pl.DataFrame) -> str | None:
+    """The first column of texts of times that are not written as dmtl reads them, with what to write; None where there
+    is none."""
+    for c in frame.columns:
+        known = frame[c].drop_nulls()
+        if has_days(known) and share(known.str.contains(_CLOCK)) >= _DATED and time_unit(known) is None:
+            return f"{c} has times such as {known[0]!r}: write 2026-01-31 09:15:00 where they are to be read"
+    return None
+
+
 def _as_days(known: pl.Series) -> str | None:
     """What texts of days or times are, and what to write in their place; None where they are none."""
     if not has_days(known):
         return None
-    clock = share(known.str.contains(r"[0-9]:[0-9]{2}")) > 0.5
+    clock = share(known.str.contains(_CLOCK)) > 0.5
     what = f"texts of {'times' if clock else 'days'} such as {known[0]!r}"
     return f"{what}: to be a feature it must be a number, such as the days from then to the day of the row"
 

@@ -16,6 +16,7 @@ from dmtl_cli.guess import words
 from dmtl_cli.guess.behaviours import one_row_an_exposure
 from dmtl_cli.guess.columns import candidates
 from dmtl_cli.guess.inputs import Inputs
+from dmtl_cli.guess.kinds import times_unread
 from dmtl_cli.guess.layout import Table
 from dmtl_cli.guess.listed import may_be_shown, one_row_an_item
 from dmtl_cli.guess.repairs import invalid_rows, unknown_clicks
@@ -248,7 +249,9 @@ def _events(log: Log) -> list[str]:
     if roles.time is not None:
         lines.append(_line(log, "time", roles.time))
     else:
-        lines.append("# time: COLUMN  # no column looks like a time: rows count in the order of the files")
+        unread = f" ({comment(told)})" if (told := times_unread(log.events.frame)) else ""
+        none = f"no column looks like a time{unread}: rows count in the order of the files"
+        lines.append(f"# time: COLUMN  # {none}")
     lines += _labels(log)
     if (why := invalid_rows(log.events.frame, roles)) is not None:
         lines.append(f"invalid_rows: drop  # {comment(why)}: such rows are left out")
@@ -285,7 +288,8 @@ def _date_column(log: Log) -> str:
     roles = log.roles
     if roles.time is None:
         todo = "name a column of times or days, or cut the log into folders day=YYYY-MM-DD"
-        return f"# date_column: COLUMN  # {EDIT}: {todo}; nothing looks like a day"
+        seen = times_unread(log.events.frame) or "nothing looks like a day"
+        return f"# date_column: COLUMN  # {EDIT}: {todo}; {comment(seen)}"
     if roles.time_unit in ("us", "ns") or log.events.frame[roles.time.column].dtype.is_float():
         todo = f"write it as a timestamp, or as whole seconds or milliseconds; {roles.time.why}"
         return f"# date_column: {scalar(roles.time.column)}  # {EDIT}: {todo}"
