@@ -261,8 +261,9 @@ def test_anonymous_columns_are_said_and_the_file_is_there(tmp_path: Path) -> Non
 
 
 def test_one_row_a_behaviour_is_said(tmp_path: Path) -> None:
-    ended, raw, _ = made(tmp_path, unseen.behaviours)
-    assert ended.code == 78 and "the label could not be guessed: behavior has one row a behaviour: pv 8" in ended.err
+    ended, raw, text = made(tmp_path, unseen.behaviours)
+    said = "behavior looks like one row a behaviour: exposure pv; conversion cart (cart), buy (buy), fav (like)"
+    assert ended.code == 78 and said in ended.err and "table = seen.with_columns(cart=" in text
     assert raw["data"]["csv"]["columns"] == ["user_id", "item_id", "column_3", "behavior", "time"]
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
+from dataclasses import replace
 
 import polars as pl
 
 from dmtl_cli.guess import after, words
+from dmtl_cli.guess.behaviours import behaviour_of
+from dmtl_cli.guess.kinds import has_days
 from dmtl_cli.guess.roles import Guess, Roles, best, count_of, mean_of, share_of
 from dmtl_cli.guess.values import (
     FEW,
@@ -41,7 +44,12 @@ _BEHAVIOURS = {
     "like",
 }
 _VISIT = dt.timedelta(hours=6)
-"""the longest time between rows of one request, or one visit"""
+"""the longest time between rows of one visit"""
+_MOMENT = dt.timedelta(minutes=1)
+"""that between rows of one request, which are shown together"""
+_BRIEF = 0.9  # of the requests last no longer
+_OF_ONE = 0.98  # of the rows of a request have one user
+_SEVERAL = 1.2  # rows a request
 _OWN = 0.9  # of the rows have a value of their own: no user or item
 _ZEROS = 0.1  # of the rows may have one id
 _ALONE = 0.01  # of the rows may be of no request
@@ -173,14 +181,20 @@ def _entities(frame: pl.DataFrame, roles: Roles) -> None:
     rest = [c for c in ids if c not in roles.taken]
     items = _in_no_other(_many(frame, rest, words.ITEM), words.ITEM, words.USER)
     roles.item = roles.item or best(frame, items, words.ITEM, "an item")
-    called = [c for c in ids if words.words(c).endswith(("id", "编号")) and frame[c].n_unique() > FEW]
+    called = [c for c in ids if words.words(c).endswith(("id", "编号", " nr")) and frame[c].n_unique() > FEW]
     called = [c for c in called if not words.by_name(c, words.REQUEST) and c not in roles.taken]
+    called = [c for c in called if frame[c].n_unique() < _OWN * len(frame) and not _is_of_user(frame, c, roles)]
     called.sort(key=lambda c: -frame[c].n_unique())
     for role in ("item", "user"):
         if getattr(roles, role) is None and called and (roles.user or roles.item):
             why = f"the id with most values that is left, {count_of(frame[called[0]])}"
             setattr(roles, role, Guess(called[0], why, tuple(called[1:])))
             called = called[1:]
+
+
+def _is_of_user(frame: pl.DataFrame, c: str, roles: Roles) -> bool:
+    """Whether the rows of an id are of one user, as those of a request are, and of several items hardly ever."""
+    return roles.user is not None and is_constant(frame, c, roles.user.column, _OF_ONE)
 
 
 def _in_no_other(ids: list[str], patterns: words.Patterns, others: words.Patterns) -> list[str]:
@@ -226,30 +240,47 @@ _TIMES = {
 
 
 def _request(frame: pl.DataFrame, roles: Roles) -> None:
-    ids = [c for c in frame.columns if c not in roles.taken and is_id(frame[c]) and words.by_name(c, words.REQUEST)]
-    ids = [c for c in ids if frame[c].null_count() <= _ALONE * len(frame)]
-    for c in sorted(ids, key=lambda c: -words.by_name(c, words.REQUEST)):
-        size = len(frame) / frame[c].n_unique()
-        if roles.user and size >= 1.2 and is_constant(frame, c, roles.user.column, 0.98):
-            roles.request = Guess(c, f"{size:.1f} rows each, all of one user", tuple(x for x in ids if x != c))
-            return
-    _visits(frame, roles)
-
-
-def _visits(frame: pl.DataFrame, roles: Roles) -> None:
-    """An id that no name tells: several rows each, all of one user within hours, and several of a user."""
-    if roles.user is None or roles.time is None:
+    """The smallest groups of several rows, of several items, that have one user and (nearly) one time, under any name;
+    else a request by its name, else the smallest that lasts some hours at most, such as a visit."""
+    if roles.user is None:
         return
-    at, users = instants(frame[roles.time.column], roles.time_unit or ""), frame[roles.user.column].n_unique()
-    for c in may_be_ids(frame) if at is not None else ():
-        count = frame[c].n_unique()
-        lost = frame[c].null_count() > _ALONE * len(frame)
-        if lost or c in roles.taken or count < max(FEW, 1.5 * users) or len(frame) / count < 1.2:
+    at = None if roles.time is None else instants(frame[roles.time.column], roles.time_unit or "")
+    named = [c for c in frame.columns if is_id(frame[c]) and words.by_name(c, words.REQUEST)]
+    ids = [c for c in (*named, *(may_be_ids(frame) if at is not None else ())) if c not in roles.taken]
+    found: list[tuple[tuple[bool, bool, float], Guess]] = []
+    for c in dict.fromkeys(c for c in ids if frame[c].null_count() <= _ALONE * len(frame)):
+        size, sure = len(frame) / frame[c].n_unique(), words.by_name(c, words.REQUEST)
+        if size < _SEVERAL or has_days(frame[c]) or not (sure or _has_many(frame, c, roles.user.column)):
             continue
-        lasts = pl.DataFrame({"k": frame[c], "t": at}).group_by("k").agg(pl.col("t").max() - pl.col("t").min())["t"]
-        if share(lasts <= _VISIT) >= 0.98 and is_constant(frame, c, roles.user.column, 0.98):
-            roles.request = Guess(c, f"{len(frame) / count:.1f} rows each, all of one user within hours")
-            return
+        lasts = _lasts(frame[c], at)
+        brief = lasts is not None and share(lasts <= _MOMENT) >= _BRIEF
+        if not sure and (lasts is None or share(lasts <= _VISIT) < _OF_ONE):
+            continue
+        if is_constant(frame, c, roles.user.column, _OF_ONE) and not _is_of_item(frame, c, roles):
+            when = " at one time" if brief else "" if sure else " within hours"
+            found.append(((not brief, sure < 3, size), Guess(c, f"{size:.1f} rows each, all of one user{when}")))
+    found.sort(key=lambda one: one[0])
+    if found:
+        others = [g.column for _, g in found[1:]]
+        others += [c for c in named if c not in (*others, found[0][1].column) and c not in roles.taken]
+        roles.request = replace(found[0][1], others=tuple(others))
+
+
+def _has_many(frame: pl.DataFrame, c: str, user: str) -> bool:
+    """Whether there are several ids of a user, as of visits."""
+    return frame[c].n_unique() >= max(FEW, 1.5 * frame[user].n_unique())
+
+
+def _is_of_item(frame: pl.DataFrame, c: str, roles: Roles) -> bool:
+    """Whether the rows of an id are of one item, as those of an exposure and its click are."""
+    return roles.item is not None and is_constant(frame, c, roles.item.column)
+
+
+def _lasts(ids: pl.Series, at: pl.Series | None) -> pl.Series | None:
+    """How long each id lasts."""
+    if at is None:
+        return None
+    return pl.DataFrame({"k": ids, "t": at}).group_by("k").agg(pl.col("t").max() - pl.col("t").min())["t"]
 
 
 def _clicked_at(frame: pl.DataFrame, roles: Roles) -> Guess | None:
@@ -264,16 +295,7 @@ def _click(frame: pl.DataFrame, roles: Roles) -> None:
     named = best(frame, binary, words.CLICK, "a click", share_of)
     sure = named is not None and words.by_name(named.column, words.CLICK) > 1
     roles.click = roles.click or (named if sure else _clicked_at(frame, roles) or named)
-    for c in frame.columns if roles.click is None else ():
-        s = frame[c]
-        if c in roles.taken or s.dtype not in (pl.String, pl.Categorical, pl.Int64) or not 2 <= s.n_unique() <= 12:
-            continue
-        known = {str(v).lower() for v in s.drop_nulls().unique()} & _BEHAVIOURS
-        if len(known) >= 2 or (words.by_name(c, words.BEHAVIOUR) and s.dtype == pl.String):
-            top = s.value_counts(sort=True).head(4)
-            shares = ", ".join(f"{v} {n / len(s):.0%}" for v, n in top.iter_rows())
-            roles.behaviour = Guess(c, f"one row a behaviour: {shares}")
-            return
+    roles.behaviour = behaviour_of(frame, roles) if roles.click is None else None
 
 
 _EVIDENCE = {"user": count_of, "item": count_of, "click": share_of, "duration": mean_of, "conversion": share_of}

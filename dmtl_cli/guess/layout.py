@@ -7,6 +7,7 @@ import itertools
 import os
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -29,6 +30,8 @@ _DAY = re.compile(
     r"(?<![0-9])(?P<y>20[0-9]{2})(?P<a>[-_/.]?|/[a-z]+=)(?P<m>0[1-9]|1[0-2])(?P<b>[-_/.]?|/[a-z]+=)"
     r"(?P<d>0[1-9]|[12][0-9]|3[01])(?![0-9])"
 )
+_MONTH_FIRST = re.compile(r"\{day:%m.%d.%Y\}")
+_YEAR_LAST = re.compile(r"(?<![0-9])(?P<a>[0-3][0-9])(?P<s>[-_.])(?P<b>[0-3][0-9])(?P=s)(?P<y>20[0-9]{2})(?![0-9])")
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,10 @@ class Files:
     @property
     def bytes(self) -> int:
         return sum(size for _, size in self.files)
+
+    def day_of(self, path: str) -> dt.date | None:
+        """The day that a path of the table has, as its pattern reads it."""
+        return _stem(path, _MONTH_FIRST.search(self.pattern or "") is not None)[2]
 
 
 @dataclass(frozen=True)
@@ -100,7 +107,9 @@ class Found:
         """Whether the folder of every day up to one has a `SUCCESS`."""
         place = files.pattern or f"{files.path}/{files.partition}={{day}}"
         deep = len(PurePosixPath(place).parts)
-        folders = {_joined(PurePosixPath(f).parts[:deep]) for f, _ in files.files if (_stem(f)[2] or until) <= until}
+        folders = {
+            _joined(PurePosixPath(f).parts[:deep]) for f, _ in files.files if (files.day_of(f) or until) <= until
+        }
         return bool(files.days) and folders <= self.marked
 
 
@@ -167,12 +176,13 @@ def group(listed: list[tuple[str, int]]) -> list[Files]:
     """Files put together as tables: paths below a root and their bytes -> tables, by path."""
     whole = _whole_tables(listed)
     out = [Files(path, form, tuple(files)) for path, (form, files) in whole.items()]
+    american = _month_first([path for path, _ in listed])
     kinds: dict[tuple[str, str | None, str], list[tuple[str, int, dt.date | None]]] = {}
     for path, size in listed:
         form = samples.format_of(path)
         if form is None or any(_below(path, table) for table in whole):
             continue
-        stem, key, day = _stem(path)
+        stem, key, day = _stem(path, path in american)
         kinds.setdefault((stem, key, form), []).append((path, size, day))
     out += [_files(stem, key, form, members) for (stem, key, form), members in kinds.items()]
     return sorted(out, key=lambda f: f.path)
@@ -227,9 +237,34 @@ def _whole_tables(listed: list[tuple[str, int]]) -> dict[str, tuple[str, list[tu
     return {root: (form, [f for f in listed if _below(f[0], root)]) for root, form in roots.items()}
 
 
-def _stem(path: str) -> tuple[str, str | None, dt.date | None]:
+def _month_first(paths: Sequence[str]) -> set[str]:
+    """Paths with days such as 03-27-2026. Of the files of a table no day is above 12 where the month is, or, where all
+    of either are at most 12, their days lie closer together than as 27-03-2026."""
+    tables: dict[str, list[tuple[str, int, int]]] = {}
+    for path in paths:
+        if (found := _YEAR_LAST.search(path)) is not None and not _DAY.search(path):
+            rest = re.sub("[0-9]+", "*", path[: found.start()] + path[found.end() :])
+            tables.setdefault(rest, []).append((path, int(found["a"]), int(found["b"])))
+    out: set[str] = set()
+    for members in tables.values():
+        first, second = max(a for _, a, _ in members), max(b for _, _, b in members)
+        if first > 12 >= second:
+            continue
+        spans = [[_stem(path, month_first)[2] for path, *_ in members] for month_first in (False, True)]
+        known = [[day for day in days if day] for days in spans]
+        closer = all(known) and max(known[1]) - min(known[1]) < max(known[0]) - min(known[0])
+        if second > 12 >= first or (max(first, second) <= 12 and closer):
+            out |= {path for path, *_ in members}
+    return out
+
+
+def _stem(path: str, month_first: bool = False) -> tuple[str, str | None, dt.date | None]:
     """What the files of one table have in common, with {day} in place of one and * in place of the values of other
-    partitions; the key of day folders; the day."""
+    partitions; the key of day folders; the day.
+
+    Args:
+        month_first: whether 03-04-2026 is the fourth of March.
+    """
     parts = PurePosixPath(path).parts
     for k, part in enumerate(parts[:-1]):
         key, equals, value = part.partition("=")
@@ -239,16 +274,29 @@ def _stem(path: str) -> tuple[str, str | None, dt.date | None]:
                 return above, key, day
             word = "{day:%Y%m%d}" if value.isdigit() else "{day}"
             return f"{_any_partition(above + '/')}{key}={word}", None, day
+    if (dated := _dated(path, month_first)) is not None:
+        found, word, day = dated
+        rest, slash, _ = path[found.end() :].partition("/")  # below a day's folder any files are the day's
+        named = _any_partition(path[: found.start()]) + word + (rest if slash else re.sub("[0-9]+", "*", rest))
+        return named, None, day
+    return re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9]+", "*", _any_partition(path)), None, None
+
+
+def _dated(path: str, month_first: bool) -> tuple[re.Match[str], str, dt.date] | None:
+    """Where a path has a day, how the config writes it, and the day."""
     if (found := _DAY.search(path)) is not None:
         a, b = found["a"], found["b"]
         word = "{day}" if a == b and a in ("", "-") else f"{{day:%Y{a}%m{b}%d}}"
-        rest, slash, _ = path[found.end() :].partition("/")  # below a day's folder any files are the day's
-        named = _any_partition(path[: found.start()]) + word + (rest if slash else re.sub("[0-9]+", "*", rest))
-        try:
-            return named, None, dt.date(int(found["y"]), int(found["m"]), int(found["d"]))
-        except ValueError:
-            pass
-    return re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9]+", "*", _any_partition(path)), None, None
+        month, day = found["m"], found["d"]
+    elif (found := _YEAR_LAST.search(path)) is not None:
+        between = found["s"]
+        word = f"{{day:%m{between}%d{between}%Y}}" if month_first else f"{{day:%d{between}%m{between}%Y}}"
+        month, day = (found["a"], found["b"]) if month_first else (found["b"], found["a"])
+    else:
+        return None
+    with suppress(ValueError):
+        return found, word, dt.date(int(found["y"]), int(month), int(day))
+    return None
 
 
 def _any_partition(path: str) -> str:
@@ -321,7 +369,7 @@ def _chosen(files: Files, day: dt.date | None) -> list[tuple[str, dt.date | None
         return [(f, None, ROWS // len(ends[:2])) for f in ends[:_MOST]]
     of: dict[dt.date, list[str]] = {}
     for path, _ in files.files:
-        if (found := _stem(path)[2]) is not None and found <= day:
+        if (found := files.day_of(path)) is not None and found <= day:
             of.setdefault(found, []).append(path)
     newest, *older = sorted(of, reverse=True)
     mine = _spread(of[newest], _MOST)
@@ -351,7 +399,7 @@ def _pieces(frames: list[tuple[dt.date | None, pl.DataFrame]]) -> tuple[tuple[dt
 def columns_of(root: str, files: Files, day: dt.date, text: Text | None, rows: int = 2_000) -> frozenset[str]:
     """The columns that have values in the first rows of a day's files. Raises what `tables` does."""
     store, there = Store(root), set()
-    for path in _spread([f for f, _ in files.files if _stem(f)[2] == day], 2):
+    for path in _spread([f for f, _ in files.files if files.day_of(f) == day], 2):
         frame, _ = samples.head(store.file(path), rows, text)
         there |= {c for c in frame.columns if frame[c].null_count() < len(frame)}
     return frozenset(there)

@@ -8,66 +8,74 @@ Patterns = tuple[tuple[str, int], ...]
 """regular expressions over `words`, each with how surely a name that fits is of the role"""
 
 
-def _any(words: str) -> str:
+def any_of(words: str) -> str:
     """One of some words, given between spaces; `_` stands for a space within one."""
     return "(" + "|".join(word.replace("_", " ") for word in words.split()) + ")"
 
 
-_ID = r"( ?" + _any("id ids key no code num number hash sk uuid idx index 编号 标识 号") + ")?$"
-_SPAN = _any("time duration second seconds sec secs ms msec msecs millis milliseconds minutes length")
-_UNIT = r"( ?" + _any("ms s sec second seconds millis") + ")?$"
-_FLAG = r"^" + _any("is has was if flag") + "? ?"
-_READING = _any(
+_ID = r"( ?" + any_of("id ids key no nr code num number hash sk uuid idx index 编号 标识 号") + ")?$"
+_SPAN = any_of("time duration second seconds sec secs ms msec msecs millis milliseconds minutes length")
+_UNIT = r"( ?" + any_of("ms s sec second seconds millis") + ")?$"
+_FLAG = r"^" + any_of("is has was if flag") + "? ?"
+_READING = any_of(
     "play watch dwell read stay listen view visit viewing consume engage engagement attention playing reading watching"
     " heard listened played watched"
 )
-_ACTS = _any(
+_ACTS = any_of(
     "click clk like hate dislike follow comment forward share favorite favourite fav collect cart buy bought purchase"
     " order pay paid convert conversion download install subscribe profile_enter upvote vote rating rated stars finish"
     " complete completion skip watch view viewed play played read dwell stay long_view effective_view engage feedback"
     " response liked shared 点赞 收藏 购买 评论 转发 评分 加购 下单 完播"
 )
-_MEASURES = _any("flag label count yn s type ratio rate time ms seconds duration length pct percent")
+_MEASURES = any_of("flag label count yn s type ratio rate time ms seconds duration length pct percent")
 
 USER: Patterns = (
     (
-        r"^" + _any("user uid usr member customer visitor viewer reader buyer reviewer 用户 会员 读者 买家") + _ID,
+        r"^" + any_of("user uid usr member customer visitor viewer reader buyer reviewer 用户 会员 读者 买家") + _ID,
         3,
     ),
-    (r"^" + _any("client account guest listener person profile human 顾客 账号 访客") + _ID, 2),
-    (r"^" + _any("device cookie session 设备") + _ID, 1),
+    (
+        r"^"
+        + any_of(
+            "client account guest listener person profile human usuario usuário utente utilisateur nutzer benutzer"
+            " kunde cliente gebruiker kullanıcı kullanici müşteri пользователь клиент kaiin 顾客 账号 访客"
+        )
+        + _ID,
+        2,
+    ),
+    (r"^" + any_of("device cookie session 设备") + _ID, 1),
 )
 ITEM: Patterns = (
     (
         r"^"
-        + _any("item iid movie video photo article product goods sku asin song track book news")
+        + any_of("item iid movie video photo article product goods sku asin song track book news")
         + _ID
         + "|^"
-        + _any("商品 物品 视频 电影 文章 图书 内容 歌曲 新闻 作品 笔记")
+        + any_of("商品 物品 视频 电影 文章 图书 内容 歌曲 新闻 作品 笔记")
         + _ID,
         3,
     ),
     (
         r"^"
-        + _any(
+        + any_of(
             "music post doc document content note game app restaurant poi recipe job offer listing feed clip episode"
             " course podcast title media pin tweet story hotel property"
         )
         + _ID,
         2,
     ),
-    (r"^" + _any("business shop store ad creative target object entity campaign artist 店铺 广告") + _ID, 1),
+    (r"^" + any_of("business shop store ad creative target object entity campaign artist 店铺 广告") + _ID, 1),
 )
 OWNER: Patterns = (
-    (_any("author owner creator uploader seller publisher merchant vendor poster sender artist 作者 卖家") + "$", 2),
+    (any_of("author owner creator uploader seller publisher merchant vendor poster sender artist 作者 卖家") + "$", 2),
 )
 """whose an item is"""
 TIME: Patterns = (
     (
         r"^("
-        + _any("event log request click impression server client view exposure show action watch play")
+        + any_of("event log request click impression server client view exposure show action watch play")
         + "? ?"
-        + _any("timestamp time ts datetime date_time at time_ms time_millis unixtime epoch")
+        + any_of("timestamp time ts datetime date_time at time_ms time_millis unixtime epoch")
         + "|unix time|unix timestamp|时间|时间戳|.*(曝光|点击|行为)时间)( ?(ms|millis|s|sec|utc|local))?$",
         3,
     ),
@@ -75,13 +83,13 @@ TIME: Patterns = (
 )
 CLICK: Patterns = (
     (_FLAG + r"(click|clicked|clk|tapped|opened)( ?(flag|label|yn))?$|^(是否)?点击$|.* (clicked|is click)$", 3),
-    (r"^[a-z]+ " + _any("opened tapped started selected") + "$", 2),
+    (r"^[a-z]+ " + any_of("opened tapped started selected") + "$", 2),
     (r"^(label|target|y|response|interaction|标签)$", 1),
 )
 STARTED: Patterns = (
     (
         "(^| )"
-        + _any("play played open opened view viewed start started select selected tap tapped watched visited")
+        + any_of("play played open opened view viewed start started select selected tap tapped watched visited")
         + "$",
         1,
     ),
@@ -92,13 +100,13 @@ CLICKED: Patterns = (
     *STARTED,
 )
 """what clicks are called in other languages, where a name has to choose between flags that fit as well"""
-WHEN = _any("time ts at on date day timestamp datetime epoch utc created updated published modified 时间 日期")
+WHEN = any_of("time ts at on date day timestamp datetime epoch utc created updated published modified 时间 日期")
 """a time"""
 CLICK_TIME = (
     r"^(first )?"
-    + _any("click clicked clk tap tapped open opened select selected")
+    + any_of("click clicked clk tap tapped open opened select selected")
     + " ?"
-    + _any("at on time ts timestamp datetime date_time date ms time_ms epoch utc")
+    + any_of("at on time ts timestamp datetime date_time date ms time_ms epoch utc")
     + "( (ms|s|sec|utc))?$|点击时间"
 )
 """the time of a click, null without one"""
@@ -106,63 +114,84 @@ DURATION: Patterns = (
     (_READING + "(ed|ing)? ?" + _SPAN + _UNIT, 3),
     (_READING + "(ed|ing)? s$", 3),
     (r"(播放|停留|阅读|观看|收听)(时长|时间|秒数?|毫秒)", 3),
-    (r"^" + _any("dwell time_spent seconds time_on_page duration_played") + _UNIT, 3),
+    (r"^" + any_of("dwell time_spent seconds time_on_page duration_played") + _UNIT, 3),
     (r"^(duration|时长)" + _UNIT, 1),
 )
 _DONE = "(s|d|ed|ing)?( |$)|"
 CONVERSION: Patterns = (
-    ("(^| )" + _any("buy bought purchase order pay paid conversion convert") + _DONE + "购买|下单|支付|成交", 4),
-    ("(^| )" + _any("like favorite favourite fav collect upvote thumb") + _DONE + "点赞|收藏|喜欢", 3),
+    ("(^| )" + any_of("buy bought purchase order pay paid conversion convert") + _DONE + "购买|下单|支付|成交", 4),
+    ("(^| )" + any_of("like favorite favourite fav collect upvote thumb") + _DONE + "点赞|收藏|喜欢", 3),
     (
         "(^| )"
-        + _any("cart addtocart subscribe follow download install signup long_view finish complete")
+        + any_of("cart addtocart subscribe follow download install signup long_view finish complete")
         + _DONE
         + "加购|关注|完播",
         2,
     ),
-    ("(^| )" + _any("share forward comment") + _DONE + "转发|评论|分享", 1),
+    ("(^| )" + any_of("share forward comment") + _DONE + "转发|评论|分享", 1),
 )
-NOT_GOOD = _any("dislike unlike hate skip report block refund cancel 不喜欢")
+NOT_GOOD = any_of("dislike unlike hate skip report block refund cancel 不喜欢")
 """no conversion: the contrary of one"""
 POSITION: Patterns = ((r"(^| )(position|pos|rank|slot|index)$|位置$", 1),)
 REQUEST: Patterns = (
-    (r"^" + _any("request req slate") + "$", 3),
+    (r"^" + any_of("request req slate") + "$", 3),
     (
         r"^"
-        + _any("request req impression imp slate list page_view pv trace search query serve 曝光 请求")
+        + any_of("request req impression imp slate list page_view pv trace search query serve 曝光 请求")
         + " ?"
-        + _any("id key no uuid hash 编号")
+        + any_of("id key no uuid hash 编号")
         + "$",
         3,
     ),
     (r"^(session|sess|sid|visit)( ?(id|key|no|num|number|uuid))?$|^会话", 1),
 )
 RATING: Patterns = ((r"^(rating|score|stars?|star rating|overall|评分|打分)$", 3),)
-BEHAVIOUR: Patterns = ((r"^(behaviou?r|action|event|feedback|interaction|行为)( ?(type|name|kind|类型))?$", 3),)
-NUMBER = _any(
+BEHAVIOUR: Patterns = (
+    (
+        r"^(behaviou?r|action|event|feedback|interaction|acci[oó]n|evento|a[cç][aã]o|aktion|ereignis|azione|évènement"
+        r"|événement|evenement|eylem|olay|действие|событие|行为|动作)( ?(type|name|kind|类型))?$",
+        3,
+    ),
+)
+NUMBER = any_of(
     "count counts cnt num number price amount cost age days day hours minutes seconds ms length len size duration year"
     " words chars characters pages bytes width height lat lon latitude longitude"
     " score rate ratio distance weight position pos rank views likes clicks plays total avg mean sum level 价格"
-    " 数量 年龄 数 时长"
+    " 数量 年龄 数 时长 sec secs second minute minutes hour yen eur usd min mins"
+    " alter dauer minuten sekunden stunden tage anzahl menge preis kosten gewicht klicks [^ ]*dauer [^ ]*anzahl"
+    " [^ ]*preis edad minutos segundos horas dias días años cantidad precio monto importe peso visitas clics"
+    " idade anos preço preco quantidade cliques âge heures jours secondes nombre quantité quantite prix montant durée"
+    " duree età minuti secondi giorni quantità prezzo importo durata leeftijd seconden uren dagen aantal prijs"
+    " yaş yas dakika saniye adet fiyat fiyatı süre sure sayısı sayisi возраст минут минуты секунды количество цена"
+    " nenrei kakaku nagasa kaisu ruikei 年齢 価格 回数 秒数 分数"
 )
 """a number, not a code"""
-SKEWED = _any(
+SKEWED = any_of(
     "price amount cost count counts cnt num number position pos rank views likes clicks plays total sum 价格 数量 数"
+    " anzahl klicks preis [^ ]*preis precio monto importe visitas clics preço preco cliques prix montant prezzo prijs"
+    " aantal fiyat fiyatı adet цена количество kakaku ruikei 価格 回数"
 )
 """a number of which a few are far larger than most"""
-TOTAL = _any(
+TOTAL = any_of(
     "lifetime total totals sum count counts cnt num avg average mean rating ratings score last latest recent spend"
     " spent spending balance points revenue orders purchases views clicks likes plays followers fans popularity ltv"
-    " 累计 总 数量"
+    " 累计 总 数量 gesamt klicks acumulado toplam ruikei"
 )
 """a running total, or another value that later days change"""
-PRICE = _any("price cost amount 价格")
-HISTORY = _any("history hist recent last past previous clicked viewed session seq sequence 历史 最近")
-RATIO = _any("ratio rate percent pct progress")
+PRICE = any_of(
+    "price cost amount 价格 preis [^ ]*preis kosten precio monto importe preço preco prix montant prezzo prijs fiyat"
+    " fiyatı цена kakaku 価格"
+)
+HISTORY = any_of("history hist recent last past previous clicked viewed session seq sequence 历史 最近")
+CODE = any_of(
+    "id ids code codes key no nr zip plz postcode type kind class category group segment cluster bucket version"
+)
+"""a code, whatever its values look like"""
+RATIO = any_of("ratio rate percent pct progress")
 _AFTER = (
-    rf"^({_any('is has was if 是否')} ?)?{_ACTS}(ed)?( {_MEASURES})*$"
-    rf"|{_any('watch play view finish completion completed read scroll')}.*"
-    rf"{_any('ratio rate percent pct progress depth time duration seconds')}|完播"
+    rf"^({any_of('is has was if 是否')} ?)?{_ACTS}(ed)?( {_MEASURES})*$"
+    rf"|{any_of('watch play view finish completion completed read scroll')}.*"
+    rf"{any_of('ratio rate percent pct progress depth time duration seconds')}|完播"
 )
 DATABASES = ("", "NULL", "null", "\\N")
 """texts that databases write for null: in any column of text they are none"""

@@ -13,8 +13,10 @@ from dmtl_cli.data.log.day_files import SUCCESS
 from dmtl_cli.data.log.text_rows import separator_of
 from dmtl_cli.data.log.types import LISTS
 from dmtl_cli.guess import words
+from dmtl_cli.guess.behaviours import one_row_an_exposure
 from dmtl_cli.guess.columns import candidates
 from dmtl_cli.guess.inputs import Inputs
+from dmtl_cli.guess.kinds import times_unread
 from dmtl_cli.guess.layout import Table
 from dmtl_cli.guess.listed import may_be_shown, one_row_an_item
 from dmtl_cli.guess.repairs import invalid_rows, unknown_clicks
@@ -27,6 +29,8 @@ from dmtl_cli.guess.yaml_text import comment, indented, quoted, scalar, word
 EDIT = "EDIT"
 """begins the comment of a line that a person has to write"""
 _MOST = 8  # columns that a comment lists
+_LINES = "One row an exposure: log is a frame of the rows of all days, as pl.read_parquet or pl.read_ndjson reads them."
+_LONG_READ = "seconds above which a click is a long read; without it the mean of the durations of clicks"
 _LONE = "a value begins with a quote that does not end it, yet all lines have as many values: quotes are text"
 
 
@@ -71,6 +75,10 @@ def written(log: Log, workspace: str, about: list[str]) -> Written:
     if log.roles.long_read is not None and log.roles.duration:
         share = f"a rating above it is a good one: {log.roles.duration.why}"
         lines += ["", "labels:", f"  long_read: {log.roles.long_read:g}  # {share}"]
+    elif log.roles.duration is not None:
+        lines += ["", f"# labels: {{long_read: 30}}  # {_LONG_READ}"]
+    if made := one_row_an_exposure(log.events.frame, log.roles):
+        lines += ["", f"# {_LINES}", *(f"#   {line}" for line in made)]
     text = "\n".join(lines) + "\n"
     marked = re.compile(rf"\s*# (\w+): .*?# {EDIT}: (.*)")
     edits = [(k, found[1], found[2]) for k, line in enumerate(lines, 1) if (found := marked.match(line))]
@@ -241,7 +249,9 @@ def _events(log: Log) -> list[str]:
     if roles.time is not None:
         lines.append(_line(log, "time", roles.time))
     else:
-        lines.append("# time: COLUMN  # no column looks like a time: rows count in the order of the files")
+        unread = f" ({comment(told)})" if (told := times_unread(log.events.frame)) else ""
+        none = f"no column looks like a time{unread}: rows count in the order of the files"
+        lines.append(f"# time: COLUMN  # {none}")
     lines += _labels(log)
     if (why := invalid_rows(log.events.frame, roles)) is not None:
         lines.append(f"invalid_rows: drop  # {comment(why)}: such rows are left out")
@@ -278,7 +288,8 @@ def _date_column(log: Log) -> str:
     roles = log.roles
     if roles.time is None:
         todo = "name a column of times or days, or cut the log into folders day=YYYY-MM-DD"
-        return f"# date_column: COLUMN  # {EDIT}: {todo}; nothing looks like a day"
+        seen = times_unread(log.events.frame) or "nothing looks like a day"
+        return f"# date_column: COLUMN  # {EDIT}: {todo}; {comment(seen)}"
     if roles.time_unit in ("us", "ns") or log.events.frame[roles.time.column].dtype.is_float():
         todo = f"write it as a timestamp, or as whole seconds or milliseconds; {roles.time.why}"
         return f"# date_column: {scalar(roles.time.column)}  # {EDIT}: {todo}"
@@ -293,7 +304,11 @@ def _labels(log: Log) -> list[str]:
     roles = log.roles
     if roles.behaviour is not None:
         g = roles.behaviour
-        todo = f"{g.column} has {g.why}; write a row an exposure (or view) with 0/1 columns such as cart and buy"
+        ids = (
+            "name the user and the item (init --user COLUMN --item COLUMN), and the lines of polars for it are written"
+        )
+        how = "the lines of polars at the end of this file do it" if roles.user and roles.item else ids
+        todo = f"{g.why}: write one row an exposure; {how}"
         return ["# click: COLUMN", f"# conversion: COLUMN  # {EDIT}: {comment(todo)}"]
     lines = []
     if roles.click is not None:

@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.guess.behaviours import LOOKS
 from dmtl_cli.guess.columns import fits_events, roles_of, with_names
 from dmtl_cli.guess.inputs import Side, inputs_of
 from dmtl_cli.guess.layout import ROWS, Table, complete_day, tables
@@ -78,6 +79,8 @@ def refuse_incomplete(found: dict[str, Any]) -> None:
         return
     if lists := next((e["what"] for e in found["edits"] if e["what"].startswith(NEEDED)), None):
         raise UserError(f"{found['config']}: the item could not be guessed: {lists}", "then init again", Exit.CONFIG)
+    if one := next((e["what"] for e in found["edits"] if LOOKS in e["what"]), None):
+        raise UserError(f"{found['config']}: {one}", "then init again", Exit.CONFIG)
     lines = ", ".join(str(edit["line"]) for edit in found["edits"])
     named = {"date_column": "the day", "conversion": "the label", "duration": "the label"}
     keys = list(dict.fromkeys(named.get(e["key"], f"the {e['key']}") for e in found["edits"]))

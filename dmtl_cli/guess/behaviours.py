@@ -1,0 +1,312 @@
+"""A log with a row an action: which column says what a row is, and the lines of polars that make one row an
+exposure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from dmtl_cli.guess import words
+from dmtl_cli.guess.roles import Guess, Roles
+from dmtl_cli.guess.values import FEW, is_constant, share
+
+LOOKS = "looks like one row a behaviour"
+"""is in what is said of such a log"""
+_MOST = 30  # behaviours
+_BEFORE = 0.3  # of the rows that are no exposure have one of their user and item before them, where words tell it
+_ORDERED = 0.8  # where no word tells it
+_CHANCE = 0.5  # as many at most, by chance
+_OWN, _HAVE = 0.95, 0.8  # of the exposures have a token of their own; of other rows have that of an exposure
+_DAYS = ("date", "day", "yyyymmdd")  # units of times without a clock
+_READ = 0.99  # of the times are read by a line of polars
+
+_UNDONE = words.any_of(
+    "remove[a-z]* delete[a-z]* cancel[a-z]* refund[a-z]* return[a-z]* dislike[a-z]*"
+    " unlike[a-z]* unfav[a-z]* hide skip[a-z]* report quitar[a-z]* elimin[a-z]* devol[a-z]*"
+    " storn[a-z]* entfern[a-z]* gelöscht supprim[a-z]* retir[a-z]* rimu[a-z]* rimo[a-z]*"
+    " verwijder[a-z]* çıkar[a-z]* cikar[a-z]* silme удал\\w* отмен\\w* 取消\\w* 删除\\w* 移除\\w*"
+    " 削除\\w*"
+)
+_GOOD = {
+    "cart": words.any_of(
+        "cart addtocart basket carrito carrinho cesta warenkorb panier carrello winkelwagen"
+        " sepet\\w* корзин\\w* 加购\\w* \\w*购物车 カート\\w* 장바구니"
+    ),
+    "buy": words.any_of(
+        "buy bought purchase[a-z]* order[a-z]* transaction paid pay payment compra compras"
+        " comprado comprar comprou pedido kauf\\w* gekauft bestell\\w* achat\\w* achet\\w*"
+        " commande\\w* acquist\\w* ordine koop gekocht aankoop satın\\w* satin sipariş\\w*"
+        " покуп\\w* заказ\\w* купл\\w* 购买\\w* 下单\\w* 支付\\w* 購入\\w* 구매"
+    ),
+    "like": words.any_of(
+        "like[a-z]* fav[a-z]* heart save[a-z]* bookmark[a-z]* gusta guardad\\w* curti\\w* gefällt"
+        " merken gemerkt aime preferit\\w* piace beğen\\w* begen\\w* нравится лайк\\w* избран\\w*"
+        " okiniiri 点赞\\w* 收藏\\w* いいね お気に入り 좋아요"
+    ),
+    "share": words.any_of("share[a-z]* compart\\w* teilen geteilt partag\\w* condivi\\w* 分享\\w* シェア 공유"),
+    "finish": words.any_of("finish[a-z]* complet[a-z]* 完播\\w*"),
+}
+_CLICK = words.any_of(
+    "cli[ckq]\\w* kli[ck]\\w* tap taps tapped tıkla\\w* tikla\\w* open opened select selected"
+    " клик\\w* нажат\\w* 点击\\w* 點擊\\w* クリック\\w* 클릭"
+)
+_EXPOSURE = words.any_of(
+    "pv view views viewed pageview impression[a-z]* imp impr expos[a-z]* show shown"
+    " display[a-z]* serve[a-z]* vista vistas visto visualiz\\w* impres\\w* mostrad\\w*"
+    " exibi\\w* vue vues vu affich\\w* ansicht\\w* anzeige\\w* angezeigt gezeigt gesehen"
+    " ausgespielt einblendung\\w* weergave\\w* getoond bekeken görüntül\\w* goruntul\\w*"
+    " gösteri\\w* gosteri\\w* показ\\w* просмотр\\w* 曝光\\w* 展示\\w* 浏览\\w* 表示\\w* 閲覧\\w*"
+    " インプレッション 노출 조회"
+)
+
+
+_BY_DAY = (
+    'for (day,), part in table.group_by(pl.col("at").dt.date()):', '    part.write_parquet(f"exposures_{day}.parquet")',
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Behaviours:
+    """The values of a column that says what each row is."""
+
+    column: str
+    exposure: tuple[str, ...]
+    click: tuple[str, ...]
+    good: dict[str, tuple[str, ...]]
+    """values by the column of 0 and 1 that they make"""
+    left: tuple[str, ...]
+    """those that make none"""
+
+    @property
+    def said(self) -> str:
+        good = ", ".join(f"{', '.join(values)} ({name})" for name, values in self.good.items())
+        kinds = {"exposure": ", ".join(self.exposure), "click": ", ".join(self.click), "conversion": good}
+        kinds["left out"] = ", ".join(self.left)
+        return "; ".join(f"{kind} {values}" for kind, values in kinds.items() if values)
+
+
+def behaviour_of(frame: pl.DataFrame, roles: Roles) -> Guess | None:
+    """The column that says what each row is: of few texts, among them words of an exposure and of a click or something
+    better, or named like an action, or of which one mostly precedes the others for a user and item; None where none
+    is. Of several the one named so, then the one whose exposures precede most."""
+    found: list[tuple[bool, float, str]] = []
+    for c in frame.columns:
+        s = frame[c]
+        if c in roles.taken or s.dtype != pl.String or not 2 <= s.drop_nulls().n_unique() <= _MOST:
+            continue
+        values, named = values_of(frame, c, roles), words.by_name(c, words.BEHAVIOUR) > 0
+        before = _before(frame, values, roles) if values else None
+        told = values is not None and _by_words(frame[c]) and (before is None or before >= _BEFORE)
+        ordered = values is not None and not told and before is not None and _is_ordered(frame, values, roles, before)
+        if named or told or ordered:
+            found.append((named, before or 0.0, c))
+    if not found:
+        return None
+    best = max(found, key=lambda one: one[:2])[2]
+    values = values_of(frame, best, roles)
+    return Guess(best, f"{best} {LOOKS}: {values.said if values else _shares(frame[best])}")
+
+
+def values_of(frame: pl.DataFrame, column: str, roles: Roles) -> Behaviours | None:
+    """The values of a column sorted into what they say, by words, else by how many and when; None where one kind is
+    all."""
+    counts = frame[column].drop_nulls().value_counts(sort=True)
+    every = [str(v) for v in counts[column]]
+    kinds = {v: _kind(v) for v in every}
+    if not {"exposure", "click", *_GOOD} & {*kinds.values()}:
+        kinds = dict.fromkeys(every, "good") | dict(zip(every, ("exposure", "click"), strict=False))
+    elif "exposure" not in kinds.values() and "click" in kinds.values():  # each click is an exposure
+        kinds = {v: "exposure" if kind == "click" else kind for v, kind in kinds.items()}
+    of = {kind: tuple(v for v in every if kinds[v] == kind) for kind in ("exposure", "click", "", *_GOOD, "good")}
+    good = {name: of[name] for name in (*_GOOD, "good") if of[name]}
+    if not of["exposure"] or not (of["click"] or good):
+        return None
+    return Behaviours(column, of["exposure"], of["click"], good, of[""])
+
+
+def _kind(value: str) -> str:
+    if words.says(value, _UNDONE):
+        return ""
+    good = next((name for name, pattern in _GOOD.items() if words.says(value, pattern)), None)
+    return good or ("click" if words.says(value, _CLICK) else "exposure" if words.says(value, _EXPOSURE) else "")
+
+
+def _by_words(s: pl.Series) -> bool:
+    kinds = {_kind(str(v)) for v in s.drop_nulls().unique()} - {""}
+    return len(kinds) >= 2 and bool(kinds & {"exposure", "click"})
+
+
+def _shares(s: pl.Series) -> str:
+    top = s.value_counts(sort=True).head(4)
+    return ", ".join(f"{v} {n / len(s):.0%}" for v, n in top.iter_rows())
+
+
+def _before(frame: pl.DataFrame, values: Behaviours, roles: Roles, said: pl.Series | None = None) -> float | None:
+    """Share of the rows that are no exposure of which one of the same user and item came before, or at the same time;
+    None where there are few, or user and item are not known.
+
+    Args:
+        said: what the rows are, in place of the column.
+    """
+    if roles.user is None or roles.item is None:
+        return None
+    at = _times(frame, roles)
+    rows = frame.select(pl.col(roles.user.column).alias("u"), pl.col(roles.item.column).alias("i"))
+    rows = rows.with_columns(at.alias("t"), (frame[values.column] if said is None else said).alias("v")).drop_nulls()
+    first = rows.filter(pl.col("v").is_in(values.exposure)).group_by("u", "i").agg(pl.col("t").min().alias("first"))
+    later = rows.filter(~pl.col("v").is_in(values.exposure)).join(first, on=["u", "i"], how="left")
+    return share(later["first"] <= later["t"]) if len(later) >= FEW else None
+
+
+def _is_ordered(frame: pl.DataFrame, values: Behaviours, roles: Roles, before: float) -> bool:
+    """Whether exposures precede the other rows far more often than by chance, of values that are no attribute."""
+    keys = [g.column for g in (roles.user, roles.item) if g]
+    if roles.time is None or before < _ORDERED or any(is_constant(frame, key, values.column) for key in keys):
+        return False
+    s = frame[values.column]
+    chance = _before(frame, values, roles, s.gather(np.random.default_rng(0).permutation(len(s))))
+    return chance is not None and chance <= _CHANCE * before
+
+
+def _times(frame: pl.DataFrame, roles: Roles) -> pl.Series:
+    made = _time_line(frame, roles)
+    return pl.Series("t", range(len(frame))) if made is None else frame.select(made[1].alias("t"))["t"]
+
+
+# -- the lines ---------------------------------------------------------------------------------------------------------
+
+
+def one_row_an_exposure(frame: pl.DataFrame, roles: Roles) -> list[str]:
+    """Lines of polars that make `table`, with a row an exposure and columns of 0 and 1 of what followed, of `log`, all
+    rows as one frame; none where the user or the item is not known.
+
+    An action belongs to the exposure with its token, where the log has one that both have; else to the last exposure
+    of its user and item before it.
+    """
+    values = None if roles.behaviour is None else values_of(frame, roles.behaviour.column, roles)
+    if values is None or roles.user is None or roles.item is None:
+        return []
+    taken = {c.split(".")[0] for c in frame.columns}
+    at, row, time = _free("at", taken), _free("row", taken), _time_line(frame, roles)
+    token = _token(frame, values, roles)
+    ids = [roles.user.column, roles.item.column, *([token] if token else [])]
+    ids += [roles.request.column] if roles.request and not token else []
+    names = [_alias(c, taken) for c in ids]
+    columns = [f"{name}={_path(c)}" for name, c in zip(names, ids, strict=True) if name != c]
+    columns += [f"{at}={time[0]}"] if time else []
+    keys, once = names[:2], names[2:] if token else [*names, at]
+    of = f"log.filter({_path(values.column)}.is_in("
+    known = f".drop_nulls({_texts(once)})" if token else ""
+    if token or (time and roles.time_unit not in _DAYS):  # a row that came twice
+        known += f'.unique({_texts(once)}, keep="first", maintain_order=True)'
+    lines = [
+        "import polars as pl",
+        f"log = log.with_columns({', '.join(columns)})"
+        + (f'.drop_nulls("{at}").sort("{at}")' if time else f'.with_row_index("{at}")'),
+        f'seen = {of}{_texts(values.exposure)})){known}.with_row_index("{row}")',
+    ]
+    made, last = [], False
+    for name, told in _made(values).items():
+        if token is not None and _has(frame, told, values, token, roles):
+            key = json.dumps(names[2], ensure_ascii=False)
+            flag = f"pl.col({key}).is_in({of}{_texts(told)}))[{key}].implode())"
+        else:
+            flag, last = f'pl.col("{row}").is_in(last({_texts(told)}))', True
+        made.append(f"{_free(name, taken)}={flag}.cast(pl.Int8)")
+    if last:
+        lines.append(_last(of, row, at, keys))
+    dropped = [row, *([] if "." in values.column else [values.column])]
+    return [
+        *lines, f"table = seen.with_columns({', '.join(made)}).drop({_texts(dropped)})",
+        *(line.replace('"at"', f'"{at}"') for line in (_BY_DAY if time and roles.time_unit != "yyyymmdd" else ())),
+    ]  # fmt: skip
+
+
+def _last(of: str, row: str, at: str, keys: list[str]) -> str:
+    """The line that finds the last exposure before each row of some behaviours."""
+    seen = f"seen.select({_texts([row, at, *keys])}).drop_nulls()"
+    by = f'on="{at}", by={_texts(keys)}, check_sortedness=False'
+    return (
+        f"last = lambda values: {of}values)).drop_nulls({_texts(keys)}).join_asof({seen}, {by})"
+        f'["{row}"].drop_nulls().implode()'
+    )
+
+
+def _made(values: Behaviours) -> dict[str, tuple[str, ...]]:
+    return ({"click": values.click} if values.click else {}) | values.good
+
+
+def _token(frame: pl.DataFrame, values: Behaviours, roles: Roles) -> str | None:
+    """The id that an exposure has for itself and that its click, or what follows, has too."""
+    shown = frame.filter(pl.col(values.column).is_in(values.exposure))
+    for c in frame.columns:
+        ids = shown[c].drop_nulls() if c not in roles.taken else None
+        if ids is None or not (ids.dtype == pl.String or ids.dtype.is_integer()) or len(ids) < _READ * len(shown):
+            continue
+        follows = next(iter(_made(values).values()))
+        if len(ids) >= FEW and ids.n_unique() >= _OWN * len(ids) and _has(frame, follows, values, c, roles):
+            return c
+    return None
+
+
+def _has(frame: pl.DataFrame, follows: tuple[str, ...], values: Behaviours, token: str, roles: Roles) -> bool:
+    """Whether most rows of some behaviours have a token, that of an exposure of their user and item; of those whose
+    user and item have one in the sample, which may lack it."""
+    assert roles.user is not None and roles.item is not None
+    keys = {"u": roles.user.column, "i": roles.item.column, "k": token}
+    rows = frame.select(pl.col(values.column).alias("v"), **{k: pl.col(c) for k, c in keys.items()})
+    shown = rows.filter(pl.col("v").is_in(values.exposure))
+    there = rows.filter(pl.col("v").is_in(follows))
+    if share(there["k"].is_not_null()) < _HAVE:
+        return False
+    there = there.join(shown, on=["u", "i"], how="semi")
+    return len(there) > 0 and share(there["k"].is_in(shown["k"].unique().implode())) >= _HAVE
+
+
+def _time_line(frame: pl.DataFrame, roles: Roles) -> tuple[str, pl.Expr] | None:
+    """The time as something that can be ordered, in polars; None where there is none."""
+    if roles.time is None:
+        return None
+    c, unit = roles.time.column, roles.time_unit
+    line, e = _path(c), pl.col(c)
+    if unit in ("s", "ms", "us", "ns"):
+        return f'pl.from_epoch({line}.cast(pl.Int64), time_unit="{unit}")', e
+    if unit == "day":
+        return f"{line}.str.to_date(strict=False)", e.str.to_date(strict=False)
+    if unit != "text":
+        return line, e
+    ways = [("", None), *((f'"{form}", ', form) for form in ("%Y-%m-%dT%H:%M:%S%.f%:z", "%Y-%m-%d %H:%M:%S%.f"))]
+    for text, form in ways:
+        made = e.str.to_datetime(form, time_zone="UTC", strict=False)
+        try:
+            read = frame.select(made.alias("t"))["t"]
+        except pl.exceptions.PolarsError:
+            continue
+        if read.count() >= _READ * frame[c].count():
+            return f'{line}.str.to_datetime({text}time_zone="UTC", strict=False)', made
+    return None
+
+
+def _path(c: str) -> str:
+    outer, *fields = c.split(".")
+    return f"pl.col({json.dumps(outer, ensure_ascii=False)})" + "".join(
+        f".struct.field({json.dumps(f, ensure_ascii=False)})" for f in fields
+    )
+
+
+def _alias(c: str, taken: set[str]) -> str:
+    """A name of its own for a field of an object."""
+    return _free(c.replace(".", "_"), taken) if "." in c else c
+
+
+def _free(name: str, taken: set[str]) -> str:
+    while name in taken:
+        name += "_"
+    return name
+
+
+def _texts(values: tuple[str, ...] | list[str]) -> str:
+    return json.dumps(list(values), ensure_ascii=False)
