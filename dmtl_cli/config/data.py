@@ -141,7 +141,9 @@ class Events(Table):
     invalid_rows: Literal["refuse", "drop"] = "refuse"
     """drop: rows without a user, item or time, with an id that cannot be one (empty, above 1 MiB, beyond int64), or
     with a negative or infinite duration of a click are left out and counted by reason (of a row without a click such a
-    duration is unknown). A day that would lose more than half of its rows is refused all the same"""
+    duration is unknown); so are lines of a csv with another number of values than the columns and lines of a json that
+    are no object, but no lines that a quote holds together. A day that would lose more than half of its rows is
+    refused all the same"""
 
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:

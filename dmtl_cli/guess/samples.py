@@ -70,19 +70,19 @@ def head(file: File, rows: int, text: Text | None = None) -> tuple[pl.DataFrame,
 
 
 def parts(file: File, text: Text | None = None, names: tuple[str, ...] | None = None) -> Iterator[pl.DataFrame]:
-    """All rows of a text file, some at a time; values of a CSV are text.
+    """All rows of a text file, some at a time, but for lines that do not parse; values of a CSV are text.
 
     Args:
         text: how a CSV is written; None: JSON lines.
         names: of columns where there is no header; None: column_1 ...
     """
     if text is None:
-        read: Iterable[Rows] = json_rows(file, _as_it_is)
+        read: Iterable[Rows] = json_rows(file, _as_it_is, invalid="drop")
     else:
         if not text.header:
             names = names or tuple(f"column_{k + 1}" for k in range(_width(file, text)))
         quote = '"' if text.quoted else None
-        read = csv_rows(file, Csv(separator=text.separator, quote_char=quote, columns=names), _as_it_is)
+        read = csv_rows(file, Csv(separator=text.separator, quote_char=quote, columns=names), _as_it_is, invalid="drop")
     with contextlib.closing(iter(read)) as found:  # type: ignore[type-var]
         for rows in found:
             yield rows.frame
@@ -99,7 +99,7 @@ def first(read: Iterable[pl.DataFrame], rows: int) -> pl.DataFrame:
     return types.joined(found).head(rows) if found else pl.DataFrame()
 
 
-def _as_it_is(frame: pl.DataFrame, _: int) -> pl.DataFrame:
+def _as_it_is(frame: pl.DataFrame, _: Sequence[int]) -> pl.DataFrame:
     return frame
 
 

@@ -34,13 +34,19 @@ class Checked:
         file: where they were read.
         first_row: number of the block's first row in its file, for messages.
         remedies: what to do with a value that does not fit, by column; by `COLUMN?` with a null.
+        places: of the rows in the block, from 0, where some were left out of it.
     """
 
     def __init__(
-        self, frame: pl.DataFrame, file: File | str, first_row: int, remedies: Mapping[str, str] = NOTHING
+        self,
+        frame: pl.DataFrame,
+        file: File | str,
+        first_row: int,
+        remedies: Mapping[str, str] = NOTHING,
+        places: pl.Series | None = None,
     ) -> None:
         self.frame, self.file, self.first_row, self.remedies = frame, file, first_row, remedies
-        self._places: pl.Series | None = None  # of the rows in the block, where some were left out of it
+        self._places = places
 
     def of(self, frame: pl.DataFrame) -> Checked:
         """Other columns of the same rows."""

@@ -72,7 +72,7 @@ def without(frame: pl.DataFrame, nulls: Sequence[str]) -> pl.DataFrame:
 
 def typed(
     frame: pl.DataFrame,
-    first: int,
+    numbers: Sequence[int],
     types: Mapping[str, Type],
     nulls: Sequence[str],
     where: str,
@@ -81,7 +81,7 @@ def typed(
     """The frame with its columns of the types that are named.
 
     Args:
-        first: number of its first row, for messages.
+        numbers: of its rows, for messages.
         nulls: texts that mean null where the type is not text.
         where: the file, for messages.
         remedies: as `remedies_of` gives them.
@@ -90,12 +90,12 @@ def typed(
         UserError: 65 a value is none of its type.
     """
     return frame.with_columns(
-        _typed(frame[c], kind, nulls, first, where, remedies) for c, kind in types.items() if c in frame
+        _typed(frame[c], kind, nulls, numbers, where, remedies) for c, kind in types.items() if c in frame
     )
 
 
 def _typed(
-    given: pl.Series, kind: Type, nulls: Sequence[str], first: int, where: str, remedies: Mapping[str, str]
+    given: pl.Series, kind: Type, nulls: Sequence[str], numbers: Sequence[int], where: str, remedies: Mapping[str, str]
 ) -> pl.Series:
     values = given
     if kind != "text" and values.dtype == pl.String:
@@ -107,7 +107,7 @@ def _typed(
     bad = (out.is_null() & values.is_not_null()).arg_true()
     if len(bad):
         at, expected = int(bad[0]), _SAID.get(kind, kind)
-        what = f"{where}: row {first + at}, column {given.name}: expected {expected}, got {given[at]!r}"
+        what = f"{where}: row {numbers[at]}, column {given.name}: expected {expected}, got {given[at]!r}"
         raise UserError(what, _remedy(given.name, given[at], remedies))
     return out
 
