@@ -109,6 +109,10 @@ DURATION: Patterns = (
     (r"^" + _any("dwell time_spent seconds time_on_page duration_played") + _UNIT, 3),
     (r"^(duration|时长)" + _UNIT, 1),
 )
+SPENT = _any(
+    "duration dwell stay watched listened played read runtime length dauer lesedauer duree durée duracion duración"
+)
+"""a length of time, of texts that look like one"""
 _DONE = "(s|d|ed|ing)?( |$)|"
 CONVERSION: Patterns = (
     ("(^| )" + _any("buy bought purchase order pay paid conversion convert") + _DONE + "购买|下单|支付|成交", 4),

@@ -15,12 +15,13 @@ import pyarrow.parquet as pq
 from dmtl_cli.config.data import Data, SideTable
 from dmtl_cli.config.days import before
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.data.log.checks import SECONDS, Checked
+from dmtl_cli.data.log.checks import Checked
 from dmtl_cli.data.log.converted import Converted
 from dmtl_cli.data.log.lake import LAKES
 from dmtl_cli.data.log.parquet import Parquet
 from dmtl_cli.data.log.places import Places, span
 from dmtl_cli.data.log.source import File, Store
+from dmtl_cli.data.log.types import unit_of
 from dmtl_cli.runs.ranks import Ranks
 
 FULL = 256 << 20
@@ -29,6 +30,7 @@ SUCCESS = "_SUCCESS"
 """what Spark and Hadoop write into a folder that is finished"""
 TABLES = ("events", "users", "items")
 SIDES = {"users": "user", "items": "item"}
+_ZONES = dt.timedelta(2)  # between texts of one order in zones that are furthest apart
 _Span = tuple[dt.date, dt.date]
 
 
@@ -253,8 +255,10 @@ def _span(stats: pq.Statistics, kind: pa.DataType, file: File, column: str, time
     except (UserError, pa.ArrowException, pl.exceptions.PolarsError, ValueError, OverflowError):
         return None  # reading the file says what is wrong, and in which row
     low, high = frame[column]
-    if isinstance(low, int) and low <= SECONDS < high:
+    if isinstance(low, (int, float)) and unit_of(low) != unit_of(high):
         return None  # seconds and milliseconds: not in order of time
+    if isinstance(low, str) and len(low) > len("2026-01-31"):  # a time: its zone is not in the order of its text
+        first, last = first - _ZONES, last + _ZONES
     if isinstance(low, str) and (len(low) != len(high) or low[:4] != high[:4]):  # 2026-12-31 sorts before 20260101
         return first.replace(month=1, day=1), last.replace(month=12, day=31)
     return first, last
