@@ -308,6 +308,8 @@ def test_numbers_since_1970_are_read_by_their_size(at: dt.datetime) -> None:
             assert instants(pl.Series([number])).to_list() == [at]
             assert instants(pl.Series([str(number)])).to_list() == [at]
     assert instants(pl.Series([20260131, 5, None])).null_count() == 3
+    (epoch,) = instants(pl.Series([0]), least=None)
+    assert epoch == dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 @pytest.mark.parametrize("kind", ["csv", "json"])

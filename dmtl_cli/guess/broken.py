@@ -71,7 +71,7 @@ def broken_lines(root: str, table: Table, days: tuple[dt.date, dt.date] | None) 
         try:
             for part in samples.rows_of(store.file(path), table.text, names):
                 lines, rows = lines + len(part.lost), rows + len(part.frame) + len(part.lost)
-                example = example or (part.lost[0].why if part.lost else "")
+                example = example or (part.lost[0].why.removeprefix(f"{store.where('')}/") if part.lost else "")
                 size += int(part.frame.estimated_size())
                 if size >= BYTES:
                     break

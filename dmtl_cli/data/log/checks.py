@@ -235,9 +235,7 @@ class Checked:
         if s.dtype.is_numeric():
             s = s.fill_nan(None) if s.dtype.is_float() else s
             free = s.is_null() & nulls
-            times = instants(s)
-            self._refuse(column, times.is_null() & s.is_not_null(), "yyyymmdd, or seconds or milliseconds since 1970")
-            s = times
+            s = instants(s, least=None)  # 0 is of 1970, another day
         return self._day_of(column, s, timezone, free)
 
     def _day_of(self, column: str, instants: pl.Series, timezone: str | None, free: pl.Series) -> pl.Series:

@@ -48,8 +48,8 @@ LISTS: dict[Type, tuple[pl.DataType, tuple[type, ...]]] = {
 SECONDS = 100_000_000_000
 """up to here a number that is an instant is seconds since 1970 (the year 5138), above it milliseconds, and above each
 thousandfold microseconds and nanoseconds"""
-_LEAST = 100_000_000
-"""seconds (1973): a smaller number is no instant"""
+LEAST = 100_000_000
+"""seconds (1973): a smaller number of text may be anything, or yyyymmdd"""
 _CLOCK = r"^\s*(?:([0-9]+):([0-5]?[0-9])|([0-9]+)):([0-5][0-9](?:\.[0-9]+)?)\s*$"
 
 
@@ -185,9 +185,13 @@ def clock_seconds(values: pl.Series) -> pl.Series:
     return part.select((60 * minutes + pl.col("4")).alias(values.name)).to_series()
 
 
-def instants(values: pl.Series) -> pl.Series:
+def instants(values: pl.Series, least: int | None = LEAST) -> pl.Series:
     """Numbers since 1970 in the unit that their size tells (see `SECONDS`), or texts in ISO 8601, as instants in UTC;
-    null where one is neither."""
+    null where one is neither.
+
+    Args:
+        least: a smaller number is none.
+    """
     if values.dtype == pl.String:
         out = iso_times(values)
         if out.null_count() == values.null_count():
@@ -198,7 +202,12 @@ def instants(values: pl.Series) -> pl.Series:
     larger = pl.when(x <= SECONDS * 1_000).then(x * 1_000).when(x <= SECONDS * 1_000_000).then(x).otherwise(smallest)
     us = pl.when(x <= SECONDS).then(x * 1_000_000).otherwise(larger)
     whole = values.cast(pl.Float64 if values.dtype.is_float() else pl.Int64, strict=False).alias("x").to_frame()
-    made = whole.select(pl.when(x >= _LEAST).then(us).cast(pl.Int64, strict=False).cast(pl.Datetime("us", "UTC")))
+    made = whole.select(
+        pl.when(True if least is None else x >= least)
+        .then(us)
+        .cast(pl.Int64, strict=False)
+        .cast(pl.Datetime("us", "UTC"))
+    )
     return made.to_series().alias(values.name)
 
 
