@@ -10,9 +10,11 @@ from typing import Any
 
 import polars as pl
 import pytest
-from worlds import Project
+from initiated import made as made_by_init
+from worlds import Project, dmtl
 
 from dmtl_cli.data.log import text_rows
+from dmtl_cli.guess import broken
 
 HEAD = "user_id;item_id;click;seconds\n"
 ROWS = [f"u{k % 3};i{k % 4};{k % 2};{k}.5" for k in range(12)]
@@ -194,3 +196,54 @@ def test_values_between_broken_lines_come_back(tmp_path: Path) -> None:
     assert made.call("check", "--day", DAY).code == 0
     place = next(made.home.rglob("converted/events/day=*/*.parquet"))
     assert pl.read_parquet(place)["seconds"].to_list() == [k + 0.5 for k in range(12)]
+
+
+# -- init --------------------------------------------------------------------------------------------------------------
+
+
+def five_days(home: Path, rows: int = 300, **broken: str) -> None:
+    """A file a day; of days that are named, as `d2`, with that line in the middle."""
+    for day in range(1, 6):
+        lines = [f"u{k % 120},i{k % 30},2026-01-0{day}T10:00:00Z,{k % 3 // 2},{k}.5" for k in range(rows)]
+        lines[150:150] = [broken[f"d{day}"]] if f"d{day}" in broken else []
+        head = "user_id,item_id,ts,clicked,seconds"
+        (home / f"events_2026-01-0{day}.csv").write_text("\n".join([head, *lines]) + "\n")
+
+
+def test_init_looks_through_the_days_that_it_proposes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line of a day in the middle is told with its place, and the proposed days are read; one before them is not."""
+    monkeypatch.chdir(tmp_path)
+    ended, raw, text = made_by_init(tmp_path / "a", lambda home: five_days(home, d3="u1,i1", d1="x"))
+    assert ended.code == 0 and "--from 2026-01-02 --to 2026-01-05" in ended.out, ended.err
+    (line,) = (x for x in text.splitlines() if "invalid_rows: drop" in x)
+    said = "1 line does not parse of 1,201 in 4 files, such as events_2026-01-03.csv: row 152: expected 5 values, got 2"
+    assert said in line and raw["data"]["events"]["invalid_rows"] == "drop"
+    ended = dmtl("check", "--config", tmp_path / "a/mine.yaml", "--day", "2026-01-03", "--json")
+    assert ended.json["left_out"] == {"line": 1} and ended.json["rows"] == 300
+    _, raw, _ = made_by_init(tmp_path / "b", lambda home: five_days(home, d1="x"))
+    assert "invalid_rows" not in raw["data"]["events"], "no proposed day needs it"
+
+
+def test_init_says_which_files_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No key helps where a quote swallows lines: a day of the backfill, of which the sample has no row, would end."""
+    monkeypatch.chdir(tmp_path)
+    ended, raw, _ = made_by_init(tmp_path, lambda home: five_days(home, 6_000, d4='"u1,i1'))
+    assert ended.code == 0 and "invalid_rows" not in raw["data"]["events"]
+    assert "events_2026-01-04.csv: from row 152 on a quoted text has no end: a run of its day would end" in ended.out
+
+
+def test_init_looks_at_so_many_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(broken, "BYTES", 1 << 14)
+    ended, raw, _ = made_by_init(tmp_path, lambda home: five_days(home, d3="x"))
+    assert "invalid_rows" not in raw["data"]["events"], "it was not looked at"
+    assert "lines that do not parse were looked for in 1 of 4 files, the newest first (0 MiB of rows)" in ended.out
+    ended = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", "2026-01-03")
+    assert ended.code == 65 and DROP in ended.err
+
+
+def test_a_run_says_how_many_lines_were_left_out(tmp_path: Path) -> None:
+    put(made := project(tmp_path, "csv", invalid_rows="drop"), "csv", [*lines_of("csv"), "x"])
+    ended = made.call("build-profile", "--day", DAY)
+    assert ended.code == 0
+    assert "1 rows left out" in made.call("status").out
