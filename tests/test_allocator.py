@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 PROGRAM = """
 import resource, sys
@@ -38,3 +39,36 @@ def test_freed_memory_serves_the_next_allocation() -> None:
     a_block = 20 * 2**20 // os.sysconf("SC_PAGE_SIZE")
     assert faults("kept") < 4 * a_block, "three blocks are faulted in once"
     assert faults("as it comes") > 8 * a_block, "else each time"
+
+
+SHAPES = """
+import sys
+from pathlib import Path
+import torch
+from dmtl_cli.nn.kernels.products import product
+from dmtl_cli.runs.allocator import keep_few_products
+def anonymous():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
+if sys.argv[1] == "few":
+    keep_few_products()
+torch.set_num_threads(1)
+weight, rows = torch.ones(256, 300), torch.ones(1200, 300)
+with torch.no_grad():
+    product(rows, weight)
+    before = anonymous()
+    for n in range(800, 1200):
+        product(rows[:n], weight)
+print(anonymous() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
+def test_a_product_of_another_shape_costs_no_memory_for_ever() -> None:
+    def grown(how: str) -> int:
+        env = {k: v for k, v in os.environ.items() if k != "ONEDNN_PRIMITIVE_CACHE_CAPACITY"}
+        run = subprocess.run([sys.executable, "-c", SHAPES, how], capture_output=True, text=True, env=env, check=True)
+        return int(run.stdout)
+
+    assert grown("few") < grown("as it comes") / 2

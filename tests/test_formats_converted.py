@@ -123,7 +123,9 @@ def test_words_for_yes_and_no(tmp_path: Path, words: str) -> None:
     (tmp_path / "e.csv").write_text(f"d,b\n20260101,{yes}\n20260101,{no}\n20260101,\n")
     assert table(finder(tmp_path, types={"b": "bool"}))["b"].to_list() == [True, False, None]
     (tmp_path / "e.csv").write_text("d,b\n20260101,maybe\n")
-    with pytest.raises(UserError, match=r"row 2, column b: expected true, false, yes, no, Y, N, 1 or 0, got 'maybe'"):
+    with pytest.raises(
+        UserError, match=r"row 2, column b: expected true, false, .*, or one pair such as J and N, got 'maybe'"
+    ):
         table(finder(tmp_path, types={"b": "bool"}))
 
 

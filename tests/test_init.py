@@ -159,11 +159,18 @@ def test_a_file_of_another_kind_is_named(tmp_path: Path) -> None:
 
 
 def test_a_ragged_row_is_told(tmp_path: Path) -> None:
-    lines = ["user_id,item_id,ts,click", *(f"{k % 7},{k % 5},{1772323200 + k},1" for k in range(50))]
+    """A few are left out, as the file says; where a tenth are, it is no table."""
+    lines = ["user_id,item_id,ts,click,seconds", *(f"{k % 7},{k % 5},{1772323200 + k},{k % 2},9" for k in range(50))]
     lines[20] += ",2"
     (tmp_path / "x.csv").write_text("\n".join(lines))
-    ended = dmtl("init", tmp_path / "x.csv", "-o", tmp_path / "mine.yaml")
-    assert ended.code == 65 and "x.csv: row 21: expected 4 values, got 5" in ended.err, ended.err
+    ended = dmtl("init", tmp_path / "x.csv", "-o", tmp_path / "mine.yaml", "--duration", "seconds")
+    (line,) = (x for x in (tmp_path / "mine.yaml").read_text().splitlines() if "invalid_rows: drop" in x)
+    assert ended.code == 0, ended.err
+    assert "1 line does not parse of 50 in 1 files, such as " in line and "x.csv: row 21: expected 5 values" in line
+    assert "1 of 50 rows are left out (2.0%): 1 line that does not parse" in ended.out
+    (tmp_path / "x.csv").write_text("\n".join([lines[0], *["1,2"] * 6, *lines[1:], ""]))
+    ended = dmtl("init", tmp_path / "x.csv", "-o", tmp_path / "other.yaml")
+    assert ended.code == 65 and "x.csv: row 2: expected 5 values, got 2; 7 of 56 lines do not parse" in ended.err
 
 
 def test_names_that_say_nothing_are_options(tmp_path: Path) -> None:
@@ -190,9 +197,12 @@ def test_names_that_say_nothing_are_options(tmp_path: Path) -> None:
         (("--user", "ts", "--item", "ts"), "--user: ts is given twice"),
         (
             ("--click", "word"),
-            "--click: expected a column of 0 and 1, or of times, word is String, such as yes; name another",
+            "or of times, word is String, such as yes; it has only yes: write 0 and 1 in their place, or name another",
         ),
-        (("--duration", "word"), "--duration: expected a column of numbers, word is String, such as yes; name another"),
+        (
+            ("--duration", "word"),
+            "--duration: expected a column of numbers, or 3:45, word is String, such as yes; it has only yes: write",
+        ),
     ],
 )
 def test_a_given_column_that_is_not_there(tmp_path: Path, options: tuple[str, ...], said: str) -> None:

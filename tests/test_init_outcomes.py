@@ -146,7 +146,7 @@ def test_features_are_told_when_they_are_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--conversion", "spell"), "--conversion: expected a column of 0 and 1, spell is Int64, such as "),
+        (("--conversion", "spell"), "(J and N, oui and non), spell is Int64, such as "),
         (("--conversion", "well", "--duration", "spell"), "--conversion: --duration is given too"),
     ],
 )

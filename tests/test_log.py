@@ -150,7 +150,8 @@ def test_further_conversions_count_with_a_click_and_nulls_are_unknown(tmp_path: 
         ("is_like", [0.0, 1.0, float("nan"), None, 1.0], ()),
         ("is_like", [0, 1, None, 2, 1], ("column is_like, row 3", "expected 0 or 1, got 2")),
         ("shared", [0.0, 0.5, 1.0, 1.0, 1.0], ("column shared, row 1", "got 0.5")),
-        ("shared", ["yes"] * 5, ("column shared", "a boolean or 0/1, got text")),
+        ("shared", ["x"] * 5, ("column shared", "a boolean, 0/1, or yes and no, got text")),
+        ("shared", ["J", "N", "Y", "N", "J"], ("column shared, row 0", "one pair of words, such as J and N, got 'J'")),
     ],
 )
 def test_a_further_conversion_is_a_flag(tmp_path: Path, column: str, values: Any, words: tuple[str, ...]) -> None:
@@ -352,7 +353,8 @@ def test_huge_integers_and_unicode_are_exact(tmp_path: Path) -> None:
         ("item_id", pl.Series([1, 2, 3, 4, 2**64 - 1], dtype=pl.UInt64), ("column item_id, row 4", "int64")),
         ("click", [0, 1, 2, 1, 0], ("column click, row 2", "got 2")),
         ("click", [0, None, 1, 1, 0], ("column click, row 1", "got None")),
-        ("click", ["yes"] * 5, ("column click", "0/1")),
+        ("click", ["x"] * 5, ("column click", "0/1")),
+        ("click", ["no", "yes", "perhaps", "no", "no"], ("column click, row 2", "'perhaps'")),
         ("seconds", [1.0, -1.0, 1.0, 1.0, 1.0], ("column seconds, row 1", "-1.0")),
         ("seconds", [1.0, 1.0, 1.0, float("inf"), 1.0], ("column seconds, row 3", "inf")),
         ("seconds", ["1"] * 5, ("column seconds", "a number")),

@@ -25,7 +25,9 @@ NO_CREDENTIALS = "credentials belong in the environment (AWS_ACCESS_KEY_ID, AWS_
 
 
 Format = Literal["parquet", "csv", "json", "delta", "iceberg"]
-Type = Literal["text", "int64", "float64", "bool", "date", "datetime", "list<text>", "list<int64>", "list<float64>"]
+Type = Literal[
+    "text", "int64", "float64", "bool", "date", "datetime", "clock", "list<text>", "list<int64>", "list<float64>"
+]
 
 
 def _one_character(text: str) -> str:
@@ -48,6 +50,13 @@ class Csv(Section):
     """names of the columns where files have no line that names them"""
     null_values: tuple[str, ...] = ()
     """what stands for null beside nothing at all, e.g. NULL or \\N"""
+    decimal: Literal[".", ","] = "."
+    """before the decimals of numbers (float64), as 49,8 has a comma; a number with the other one of the two, which may
+    stand between thousands, is refused"""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without_new(self, dump(self), ("decimal",))
 
     @model_validator(mode="after")
     def _is_readable(self) -> Csv:
@@ -114,19 +123,22 @@ class Events(Table):
     path: str = "events"
     """folder or file below data.root, with the day in it where `{day}` stands: see `path` of data.users"""
     date_column: Column | None = None
-    """a date or timestamp column that gives the day instead; a timestamp needs data.timezone"""
+    """a column that gives the day instead: a date, a timestamp, text in ISO 8601 or integers (yyyymmdd; seconds,
+    milliseconds, micro- or nanoseconds since 1970); what is no date needs data.timezone, in which days are cut"""
     user: Column = "user_id"
     item: Column = "item_id"
     time: Column | None = None
     """orders the rows of a day (first value of a user, recency); any sortable column"""
     click: Column | None = None
-    """boolean or 0/1; or the time of the click, a date or timestamp (or integers, seconds or milliseconds since 1970):
-    a row with one is a click. Absent: every row is a click (a log of positives only, no exposures)"""
+    """boolean, 0/1 or text such as yes and no or J and N (see data.types); or the time of the click, a date or
+    timestamp (or integers, seconds or milliseconds since 1970): a row with one is a click. Absent: every row is a click
+    (a log of positives only, no exposures)"""
     null_click: Literal["refuse", "no_click"] = "refuse"
     """what a null in click is where it is no date or timestamp: no_click, for writers that leave it empty"""
     duration: Column | None = None
-    """how long a clicked item was read"""
+    """how long a clicked item was read: a number, or text such as 3:45 or 1:02:03 (in csv data.types.COLUMN: clock)"""
     duration_unit: Literal["s", "ms"] = "s"
+    """of a number"""
     max_duration: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """seconds: a longer duration counts as this many (a page left open); absent: as it is written"""
     conversion: Column | None = None
@@ -141,7 +153,9 @@ class Events(Table):
     invalid_rows: Literal["refuse", "drop"] = "refuse"
     """drop: rows without a user, item or time, with an id that cannot be one (empty, above 1 MiB, beyond int64), or
     with a negative or infinite duration of a click are left out and counted by reason (of a row without a click such a
-    duration is unknown). A day that would lose more than half of its rows is refused all the same"""
+    duration is unknown); so are lines of a csv with another number of values than the columns and lines of a json that
+    are no object, but no lines that a quote holds together. A day that would lose more than half of its rows is
+    refused all the same"""
 
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -228,8 +242,10 @@ class Data(Section):
     null_values: tuple[str, ...] = ()
     """texts of csv and json that stand for null, in every column: NULL, "-" (of csv beside data.csv.null_values)"""
     types: dict[Column, Type] = Field(default={})
-    """of columns in csv and json: text, int64, float64, bool (true or false, yes or no, y or n, t or f, 1 or 0, in any
-    case), date or datetime (ISO 8601, UTC where it names no zone); list<text>, list<int64> or list<float64> of a
+    """of columns in csv and json: text, int64, float64 (a % behind it is left out), bool (true or false, yes or no, y
+    or n, t or f, 1 or 0, in any case; or one pair of another language, as J and N, oui and non, + and -), date,
+    datetime (ISO 8601, UTC where it names no zone; or seconds or milliseconds since 1970), clock (3:45 or 1:02:03 as
+    seconds); list<text>, list<int64> or list<float64> of a
     text that is a JSON array (or a Python list or numpy array, as pandas writes them). Absent: labels (click,
     conversions: bool; duration, weight: float64) have their own, other columns of a csv are text, those of json as
     they are written"""
@@ -273,6 +289,9 @@ class Data(Section):
             for name, table in tables.items():
                 if option in table.model_fields_set and formats[name] not in takes:
                     raise ValueError(f"{name}.{option} has no effect on format: {formats[name]}")
+        clock = (self.types | self.events.types).get(self.events.duration or "") == "clock"
+        if clock and self.events.duration_unit == "ms":
+            raise ValueError(f"events.duration_unit: ms has no effect: {self.events.duration} is a clock, of seconds")
         for name, table in tables.items():
             if formats[name] in ("delta", "iceberg") and (table.is_dated or table.success_file):
                 option = "path: {day}" if table.is_dated else "success_file"

@@ -79,6 +79,8 @@ class Table:
     """texts of JSON lines that stand for null"""
     lists: frozenset[str] = frozenset()
     """columns of JSON lines whose texts are lists"""
+    clocks: frozenset[str] = frozenset()
+    """columns of a text file whose texts are lengths of time, as 3:45; seconds in `frame`"""
 
     def of_day(self, day: dt.date) -> pl.DataFrame | None:
         """The rows of a day; None where there are none. The newest day is first in `frame`."""
@@ -358,8 +360,9 @@ def _read(root: str, store: Store, files: Files) -> Table:
     if files.form == samples.JSON:
         rows, nulls = samples.without_nulls(rows)
         rows, lists = samples.as_named(rows)
-    frame, other = types.plain(rows)
-    return Table(files, frame, text, day, other, _pieces(frames), nulls, lists)
+    clocks = types.clocks(rows) if files.form in (samples.CSV, samples.JSON) else frozenset[str]()
+    frame, other = types.plain(types.in_seconds(rows, clocks))
+    return Table(files, frame, text, day, other, _pieces(frames), nulls, lists, clocks)
 
 
 def _chosen(files: Files, day: dt.date | None) -> list[tuple[str, dt.date | None, int]]:
@@ -403,6 +406,13 @@ def columns_of(root: str, files: Files, day: dt.date, text: Text | None, rows: i
         frame, _ = samples.head(store.file(path), rows, text)
         there |= {c for c in frame.columns if frame[c].null_count() < len(frame)}
     return frozenset(there)
+
+
+def paths_of(files: Files, days: tuple[dt.date, dt.date] | None) -> list[str]:
+    """The files from a first to a last day by their names, of a table without days in its names all, sorted."""
+    if days is None or not files.days:
+        return [path for path, _ in files.files]
+    return [path for path, _ in files.files if (day := _stem(path)[2]) is not None and days[0] <= day <= days[1]]
 
 
 def _of_library(root: str, store: Store, files: Files) -> pl.DataFrame:

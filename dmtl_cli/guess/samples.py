@@ -5,28 +5,30 @@ from __future__ import annotations
 import contextlib
 import csv
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import polars as pl
 import pyarrow as pa
 
 from dmtl_cli.config.data import Csv
+from dmtl_cli.config.errors import UserError
 from dmtl_cli.data.log.places import SUFFIXES
 from dmtl_cli.data.log.source import File
 from dmtl_cli.data.log.text_rows import Rows, csv_rows, json_rows
-from dmtl_cli.data.log.types import BOOLEANS, LISTS, lists
+from dmtl_cli.data.log.types import LISTS, booleans, floats, lists
 from dmtl_cli.guess import types, words
+from dmtl_cli.guess.values import decimals, says_yes_or_no
 
 BYTES = 8 << 20
 """of rows of a text file"""
 _SCANNED = 64 << 20  # bytes of a CSV in which quotes are looked for
 _HEAD = 64 << 10  # bytes by which a CSV's separator and header are told
 PARQUET, CSV, JSON, DELTA, ICEBERG = "parquet", "csv", "json", "delta", "iceberg"
+_BROKEN = 0.1  # of the lines of a table may be none of its rows
 _BESIDE = 3  # texts that a column has beside words for null
 _FEW = 1_000  # texts by which it is told what lists hold
 _INTEGER, _NUMBER = r"^-?(0|[1-9][0-9]{0,17})$", r"^-?(0|[1-9][0-9]*)?(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
-_YES_OR_NO = [{"true"}, {"false"}, {"true", "false"}, {"yes", "no"}, {"y", "n"}, {"t", "f"}]
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Text:
     header: bool = True
     quoted: bool = True
     """false: a quote is a part of the text like any other character"""
+    decimal: str = "."
+    """before the decimals of numbers"""
     nulls: tuple[str, ...] = ()
     """words that stand for null: where other values are numbers or yes and no any such word, in text those that
     databases write"""
@@ -69,21 +73,36 @@ def head(file: File, rows: int, text: Text | None = None) -> tuple[pl.DataFrame,
     return as_typed(first(parts(file, text), rows), text)
 
 
-def parts(file: File, text: Text | None = None, names: tuple[str, ...] | None = None) -> Iterator[pl.DataFrame]:
-    """All rows of a text file, some at a time; values of a CSV are text.
+def rows_of(file: File, text: Text | None = None, names: tuple[str, ...] | None = None) -> Generator[Rows]:
+    """All rows of a text file, some at a time, with the lines that do not parse; values of a CSV are text.
 
     Args:
         text: how a CSV is written; None: JSON lines.
         names: of columns where there is no header; None: column_1 ...
+
+    Raises:
+        UserError: 65 more than a tenth of the lines do not parse; what `csv_rows` and `json_rows` raise.
     """
     if text is None:
-        read: Iterable[Rows] = json_rows(file, _as_it_is)
+        read: Iterable[Rows] = json_rows(file, _as_it_is, invalid="drop")
     else:
         if not text.header:
             names = names or tuple(f"column_{k + 1}" for k in range(_width(file, text)))
         quote = '"' if text.quoted else None
-        read = csv_rows(file, Csv(separator=text.separator, quote_char=quote, columns=names), _as_it_is)
+        options = Csv(separator=text.separator, quote_char=quote, columns=names)
+        read = csv_rows(file, options, _as_it_is, invalid="drop")
+    kept = lost = 0
     with contextlib.closing(iter(read)) as found:  # type: ignore[type-var]
+        for rows in found:
+            kept, lost = kept + len(rows.frame), lost + len(rows.lost)
+            if rows.lost and lost > _BROKEN * (kept + lost):
+                raise UserError(rows.lost[0].why, f"{lost:,} of {kept + lost:,} lines do not parse")
+            yield rows
+
+
+def parts(file: File, text: Text | None = None, names: tuple[str, ...] | None = None) -> Iterator[pl.DataFrame]:
+    """The rows of `rows_of`, which see, that parse."""
+    with contextlib.closing(rows_of(file, text, names)) as found:
         for rows in found:
             yield rows.frame
 
@@ -99,7 +118,7 @@ def first(read: Iterable[pl.DataFrame], rows: int) -> pl.DataFrame:
     return types.joined(found).head(rows) if found else pl.DataFrame()
 
 
-def _as_it_is(frame: pl.DataFrame, _: int) -> pl.DataFrame:
+def _as_it_is(frame: pl.DataFrame, _: Sequence[int]) -> pl.DataFrame:
     return frame
 
 
@@ -169,12 +188,27 @@ def _whole_lines(file: File) -> Iterator[bytes]:
 
 def as_typed(rows: pl.DataFrame, text: Text) -> tuple[pl.DataFrame, Text]:
     """Rows of a CSV as `typed` gives them, and how it is written, the words for null in it added."""
-    frame = typed(rows)
+    if text.decimal == "." and text.separator != "," and _has_commas(rows):
+        text = replace(text, decimal=",")
+    frame = typed(rows, text.decimal)
     found = {*text.nulls}
     for c in (c for c in frame.columns if rows[c].dtype == pl.String):
         gone = rows[c].filter(rows[c].is_not_null() & frame[c].is_null()).unique()
         found |= {text for text in gone if text.strip()}
     return frame, replace(text, nulls=tuple(sorted(found)))
+
+
+def _has_commas(rows: pl.DataFrame) -> bool:
+    """Whether numbers have a decimal comma: more columns of texts have one, surely, than a decimal point. Three digits
+    behind it in all rows may be thousands."""
+    commas = points = 0
+    for s in (rows[c] for c in rows.columns if rows[c].dtype == pl.String):
+        known = s.filter(~s.str.strip_chars().is_in(words.NONE))
+        if decimals(known) is not None:
+            commas += not known.str.contains(r"^-?[1-9][0-9]{0,2}(,[0-9]{3})?$").all()
+        elif len(known) and known.str.contains(_NUMBER).all():
+            points += known.str.contains(".", literal=True).any()
+    return commas > points
 
 
 def without_nulls(rows: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
@@ -190,43 +224,54 @@ def without_nulls(rows: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
     return rows, tuple(sorted(found))
 
 
-def typed(frame: pl.DataFrame) -> pl.DataFrame:
+def typed(frame: pl.DataFrame, decimal: str = ".") -> pl.DataFrame:
     """Text columns as what all their values are: integers, numbers or booleans; an id such as 007 stays text."""
-    return frame.with_columns([_typed(frame[c]) for c in frame.columns if frame[c].dtype == pl.String])
+    return frame.with_columns([_typed(frame[c], decimal) for c in frame.columns if frame[c].dtype == pl.String])
 
 
-def _typed(s: pl.Series) -> pl.Series:
+def _typed(s: pl.Series, decimal: str = ".") -> pl.Series:
     stripped = s.str.strip_chars()
     text, values, said = (
         stripped.set(stripped.is_in(none), None) for none in (words.DATABASES, words.NONE, words.SAID)
     )
     text = said if said.drop_nulls().n_unique() >= _BESIDE else text
     known = values.drop_nulls()
+    if "+" in known and says_yes_or_no(stripped.filter(stripped != "")):  # beside it - is no word for null
+        return booleans(stripped.set(stripped == "", None))
     if not len(known):
         return text
     if known.str.contains(_INTEGER).all():
         return values.cast(pl.Int64)
-    if known.str.contains(_NUMBER).all() and not known.str.contains(r"^-?[0-9]{19,}$").any():
-        return values.cast(pl.Float64)
-    if _is_yes_or_no(known):
-        return values.str.to_lowercase().replace_strict(BOOLEANS, return_dtype=pl.Boolean)
+    if decimal == "." and _are_numbers(known):
+        return floats(values)
+    if decimal != "." and (decimals(known) is not None or known.str.contains(rf"{_INTEGER[:-1]}\s?%$").all()):
+        return floats(values, decimal)
+    if says_yes_or_no(known):
+        return booleans(values)
     found = as_lists(values)
     return text if found is None else found
 
 
+def _are_numbers(known: pl.Series) -> bool:
+    """Whether texts are numbers, perhaps with a % behind some; integers beyond int64 are none."""
+    some = known.filter(~known.str.contains(_NUMBER))
+    if len(some) and not some.str.contains(rf"{_NUMBER[:-1]}\s?%$").all():
+        return False
+    return not known.str.contains(r"^-?[0-9]{19,}$").any()
+
+
 def as_named(frame: pl.DataFrame) -> tuple[pl.DataFrame, frozenset[str]]:
-    """Text columns of JSON that say yes and no in all rows that say something as booleans, and those whose texts are
-    lists as lists, as `data.types` reads them; and which these last ones are."""
+    """Text columns of JSON whose texts are lists as lists, as `data.types` reads them; and which these are. Numbers of
+    which some have a % behind them are numbers."""
     texts = [c for c in frame.columns if frame[c].dtype == pl.String]
-    flags = [c for c in texts if _is_yes_or_no(frame[c].filter(frame[c] != ""))]
-    read = pl.col(flags).str.to_lowercase().replace_strict(BOOLEANS, default=None, return_dtype=pl.Boolean)
     found = [s for c in texts if (s := as_lists(frame[c])) is not None]
-    return frame.with_columns(*([read] if flags else []), *found), frozenset(s.name for s in found)
+    shares = [floats(frame[c]) for c in texts if _has_percents(frame[c].drop_nulls())]
+    return frame.with_columns(*found, *shares), frozenset(s.name for s in found)
 
 
-def _is_yes_or_no(known: pl.Series) -> bool:
-    """Whether texts, none of them null, are of one pair of words."""
-    return any(set(known.str.to_lowercase().unique()) == pair for pair in _YES_OR_NO)
+def _has_percents(known: pl.Series) -> bool:
+    """Whether texts are numbers, some with a % behind them; without one they may be ids."""
+    return known.str.ends_with("%").any() and _are_numbers(known)
 
 
 def as_lists(values: pl.Series) -> pl.Series | None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import polars as pl
+
+from dmtl_cli.data.log.types import booleans, clock_seconds
+from dmtl_cli.guess.values import is_clock, says_yes_or_no
 
 _SINGLE = (
     pl.Boolean, pl.String, pl.Date, pl.Float32, pl.Float64,
@@ -13,7 +18,8 @@ _SINGLE = (
 def plain(frame: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, str]]:
     """The columns that something can be guessed of, and the types of the others, by name.
 
-    Text in dictionaries becomes text, fixed lists become lists. Maps, objects, binary values, durations, times of day
+    Text in dictionaries becomes text, text that says yes and no in all rows that say something becomes booleans, fixed
+    lists become lists. Maps, objects, binary values, durations, times of day
     and lists of these have no role and are no feature.
     """
     kept: list[pl.Series] = []
@@ -23,13 +29,31 @@ def plain(frame: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, str]]:
         if target is None:
             others[name] = _called(kind)
         else:
-            kept.append(frame[name] if target == kind else frame[name].cast(target))
+            kept.append(_flags(frame[name] if target == kind else frame[name].cast(target)))
     return pl.DataFrame(kept), others
 
 
+def clocks(frame: pl.DataFrame) -> frozenset[str]:
+    """The columns of a text file whose texts are lengths of time: see `values.is_clock`."""
+    return frozenset(c for c in frame.columns if is_clock(frame[c]))
+
+
+def in_seconds(frame: pl.DataFrame, columns: Iterable[str]) -> pl.DataFrame:
+    """The frame with texts such as 3:45 of some columns as seconds."""
+    return frame.with_columns(clock_seconds(frame[c].set(frame[c] == "", None)) for c in columns)
+
+
+def _flags(s: pl.Series) -> pl.Series:
+    if s.dtype != pl.String or not says_yes_or_no(s.filter(s != "")):
+        return s
+    return booleans(s)
+
+
 def joined(frames: list[pl.DataFrame]) -> pl.DataFrame:
-    """The rows of several files; a column whose types do not fit each other is text where it can be, else its rows of
-    the first file's type alone have values."""
+    """The rows of several files; text of yes or no is boolean where it is so in another file, a column whose types do
+    not fit each other is text where it can be, else its rows of the first file's type alone have values."""
+    flags = {name for frame in frames for name, kind in frame.schema.items() if kind == pl.Boolean}
+    frames = [_with_flags(frame, flags) for frame in frames]
     try:
         return pl.concat(frames, how="diagonal_relaxed")
     except pl.exceptions.PolarsError:
@@ -46,6 +70,15 @@ def joined(frames: list[pl.DataFrame]) -> pl.DataFrame:
         lost = [n for n in mixed - texts if n in frame.columns and frame.schema[n] != kinds[n][0]]
         out.append(frame.drop(lost).with_columns(pl.col(*texts & {*frame.columns}).cast(pl.String)))
     return pl.concat(out, how="diagonal_relaxed")
+
+
+def _with_flags(frame: pl.DataFrame, flags: set[str]) -> pl.DataFrame:
+    """Where the first rows of a file have but one of two words."""
+    texts = [frame[c] for c in frame.columns if c in flags and frame.schema[c] == pl.String]
+    read = [booleans(s.set(s == "", None)) for s in texts]
+    return frame.with_columns(
+        r for r, s in zip(read, texts, strict=True) if r.null_count() <= (s.fill_null("") == "").sum()
+    )
 
 
 def _target(kind: pl.DataType) -> pl.DataType | None:

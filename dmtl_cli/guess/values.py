@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from dmtl_cli.data.log.types import PAIRS, clock_seconds
 from dmtl_cli.guess import words
 
 _ISO = r"^[12][0-9]{3}-[01][0-9]-[0-3][0-9]"
@@ -80,6 +81,15 @@ def is_flags(s: pl.Series) -> bool:
     return bool(known) and known <= {0, 1}
 
 
+def says_yes_or_no(known: pl.Series) -> bool:
+    """Whether texts, none of them null, are of one pair of words: both of them, or true or false alone."""
+    some = {text.lower() for text in known.head(FEW).to_list()}  # most columns of text are told by their first values
+    if not any(some <= {*pair} for pair in PAIRS):
+        return False
+    there = set(known.str.to_lowercase().unique())
+    return there in ({"true"}, {"false"}) or any(there == {*pair} for pair in PAIRS[:4] + PAIRS[5:])
+
+
 def is_id(s: pl.Series) -> bool:
     """Whether values can be ids: integers or text, several. Rows without one (guests, say) may be up to half."""
     fits = s.dtype.is_integer() or s.dtype == pl.String
@@ -89,7 +99,8 @@ def is_id(s: pl.Series) -> bool:
 def decimals(s: pl.Series) -> pl.Series | None:
     """The numbers of texts with a decimal comma, such as 87,5; None where they are none.
 
-    A list of two codes looks like one, but its second code has not as many digits in every row.
+    A list of two codes looks like one, but its second code has not as many digits in every row; nor has a number that
+    ends without zeros, but most have all.
     """
     if s.dtype != pl.String:
         return None
@@ -99,9 +110,32 @@ def decimals(s: pl.Series) -> pl.Series | None:
         return None
     places = known.str.extract(r",([0-9]+)$").drop_nulls().str.len_chars()
     named = words.says(s.name, words.NUMBER) or words.says(s.name, words.RATIO)
-    if len(places) < len(known) / 2 or (places.n_unique() > 1 and not named):
+    ragged = places.n_unique() > 1 and not named
+    if len(places) < len(known) / 2 or (ragged and (known.str.ends_with("0").any() or not _are_full(places))):
         return None
     return s.str.replace(",", ".", literal=True).cast(pl.Float64, strict=False)
+
+
+def _are_full(places: pl.Series) -> bool:
+    """Whether most numbers have as many decimals as the one that has most, at least three: nine in ten have, of those
+    that are cut where they end in zeros."""
+    most = int(places.max() or 0)  # type: ignore[arg-type]
+    return most >= 3 and share(places == most) >= 0.8
+
+
+def is_clock(s: pl.Series) -> bool:
+    """Whether texts are lengths of time, such as 3:45: by the column's name, or, where few rows have one, as more of
+    them are short than long; a time of day has neither."""
+    if s.dtype != pl.String:
+        return False
+    known = s.filter(s != "")
+    if not len(known) or not known.head(FEW).str.contains(":", literal=True).all():
+        return False
+    x = clock_seconds(known)
+    if x.null_count() or words.says_all(s.name, words.CLICK_TIME) or words.by_name(s.name, words.TIME):
+        return False
+    named = words.by_name(s.name, words.DURATION) > 0 or words.says(s.name, words.SPENT)
+    return named or (len(known) <= 0.7 * len(s) and x.n_unique() > FEW and has_long_tail(x, 1.0))
 
 
 def with_units(s: pl.Series) -> str | None:

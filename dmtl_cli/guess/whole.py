@@ -55,8 +55,10 @@ def read_whole(root: str, table: Table, time: str, unit: str, zone: str) -> tupl
     elif table.files.form == samples.JSON:
         frame, nulls = samples.without_nulls(frame)
         frame, lists = samples.as_named(frame)
-    frame, other = types.plain(frame)
-    return replace(table, frame=frame, other=other, text=text, nulls=nulls, lists=lists), dict(sorted(days.items()))
+    clocks = types.clocks(frame) if table.files.form in (samples.CSV, samples.JSON) else frozenset[str]()
+    frame, other = types.plain(types.in_seconds(frame, clocks))
+    whole = replace(table, frame=frame, other=other, text=text, nulls=nulls, lists=lists, clocks=clocks)
+    return whole, dict(sorted(days.items()))
 
 
 def by_days(root: str, table: Table, roles: Roles, zone: str) -> Table:

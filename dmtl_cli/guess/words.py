@@ -117,6 +117,10 @@ DURATION: Patterns = (
     (r"^" + any_of("dwell time_spent seconds time_on_page duration_played") + _UNIT, 3),
     (r"^(duration|时长)" + _UNIT, 1),
 )
+SPENT = any_of(
+    "duration dwell stay watched listened played read runtime length dauer lesedauer duree durée duracion duración"
+)
+"""a length of time, of texts that look like one"""
 _DONE = "(s|d|ed|ing)?( |$)|"
 CONVERSION: Patterns = (
     ("(^| )" + any_of("buy bought purchase order pay paid conversion convert") + _DONE + "购买|下单|支付|成交", 4),
@@ -202,7 +206,7 @@ NONE = (*SAID, "Null", "none", "NA", "nan", "NaN", "undefined")
 of them may be one (NA is a country), and is doubted"""
 NOBODY = (
     r"^(0{3,}|0{8}-0{4}-0{4}-0{4}-0{12}|-1|(the_?)?"
-    + _any(
+    + any_of(
         "guest guests guest_user anonymous anon anonymous_user unknown unknown_user nobody not_logged_in logged_out"
         " gast gäste unbekannt anonym invitado anonimo anónimo anônimo desconocido desconhecido convidado visitante"
         " invité invite anonyme inconnu ospite anonimo sconosciuto misafir gość гость аноним неизвестно"

@@ -14,6 +14,7 @@ from dmtl_cli.data.log.text_rows import separator_of
 from dmtl_cli.data.log.types import LISTS
 from dmtl_cli.guess import words
 from dmtl_cli.guess.behaviours import one_row_an_exposure
+from dmtl_cli.guess.broken import Broken
 from dmtl_cli.guess.columns import candidates
 from dmtl_cli.guess.inputs import Inputs
 from dmtl_cli.guess.kinds import times_unread
@@ -51,6 +52,8 @@ class Log:
     """whether the folder of each day up to it has a `SUCCESS`"""
     sides: frozenset[str] = frozenset()
     """side tables of which each day's folder has one"""
+    broken: Broken | None = None
+    """lines of the events that do not parse"""
 
 
 @dataclass
@@ -126,6 +129,8 @@ def _csv(table: Table) -> list[str]:
         keys.append(f"  separator: {quoted(table.text.separator)}")
     if not table.text.quoted:
         keys.append(f"  quote_char: null  # {_LONE}")
+    if table.text.decimal != ".":
+        keys.append(f"  decimal: {quoted(table.text.decimal)}  # numbers such as 49,8")
     if not table.text.header:
         names = ", ".join(map(scalar, table.frame.columns))
         keys.append(f"  columns: [{names}]  # the files have no header: names by place and values, check them")
@@ -165,6 +170,8 @@ def _type(c: str, table: Table, roles: Roles) -> str | None:
     flags = [roles.click, roles.conversion, *roles.further.values()]
     if c in {g.column for g in flags if g} and is_flags(s):
         return "bool"
+    if c in table.clocks:
+        return "clock"
     if roles.duration and c == roles.duration.column:
         return "float64"
     if roles.click and c == roles.click.column and s.dtype == pl.String:
@@ -216,7 +223,8 @@ def _place(table: Table, events: Table) -> list[str]:
         columns = "" if table.text.header else f", columns: [{', '.join(map(scalar, table.frame.columns))}]"
         nulls = f", null_values: [{', '.join(map(word, table.text.nulls))}]" if table.text.nulls else ""
         quote = "" if table.text.quoted else ", quote_char: null"
-        keys.append(f"csv: {{separator: {quoted(table.text.separator)}{quote}{columns}{nulls}}}")
+        decimal = "" if table.text.decimal == "." else f", decimal: {quoted(table.text.decimal)}"
+        keys.append(f"csv: {{separator: {quoted(table.text.separator)}{quote}{decimal}{columns}{nulls}}}")
     return keys
 
 
@@ -253,7 +261,7 @@ def _events(log: Log) -> list[str]:
         none = f"no column looks like a time{unread}: rows count in the order of the files"
         lines.append(f"# time: COLUMN  # {none}")
     lines += _labels(log)
-    if (why := invalid_rows(log.events.frame, roles)) is not None:
+    if (why := invalid_rows(log.events.frame, roles, log.broken)) is not None:
         lines.append(f"invalid_rows: drop  # {comment(why)}: such rows are left out")
     if roles.request is not None:
         lines.append(_line(log, "request", roles.request))
@@ -290,12 +298,6 @@ def _date_column(log: Log) -> str:
         todo = "name a column of times or days, or cut the log into folders day=YYYY-MM-DD"
         seen = times_unread(log.events.frame) or "nothing looks like a day"
         return f"# date_column: COLUMN  # {EDIT}: {todo}; {comment(seen)}"
-    if roles.time_unit in ("us", "ns") or log.events.frame[roles.time.column].dtype.is_float():
-        todo = f"write it as a timestamp, or as whole seconds or milliseconds; {roles.time.why}"
-        return f"# date_column: {scalar(roles.time.column)}  # {EDIT}: {todo}"
-    if roles.time_unit == "text" and log.events.files.form not in (CSV, JSON):
-        todo = f"write it as a timestamp, which text is not; {roles.time.why}"
-        return f"# date_column: {scalar(roles.time.column)}  # {EDIT}: {todo}"
     return f"date_column: {scalar(roles.time.column)}  # it gives the day; {comment(roles.time.why)}"
 
 

@@ -1,13 +1,27 @@
-"""What the C library does with memory that is freed."""
+"""What becomes of memory that is freed, and how much is kept for later."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # glibc's malloc.h
 LARGEST = 2**25
 """bytes up to which glibc lets a block be kept"""
+
+
+PRIMITIVES = "64"
+"""of oneDNN, the compiled products of so many shapes"""
+
+
+def keep_few_products() -> None:
+    """Makes oneDNN keep the code of fewer shapes, before its first product.
+
+    A shape's is some .3 MB, each step has other shapes (its distinct users and items), and by default 1,024 are kept: a
+    fifth of a process's peak. To compile anew costs as much as to keep them (docs/experiments.md).
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", PRIMITIVES)
 
 
 def keep_freed_memory() -> None:

@@ -21,7 +21,7 @@ import torch
 from dmtl_cli import __version__
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.schema import Config
-from dmtl_cli.runs.allocator import keep_freed_memory
+from dmtl_cli.runs.allocator import keep_few_products, keep_freed_memory
 from dmtl_cli.runs.artifact import Publication, publish, up_to_date
 from dmtl_cli.runs.contents import check_facts
 from dmtl_cli.runs.determinism import make_deterministic
@@ -115,6 +115,7 @@ class Run:
             raise UserError("device: cuda, but torch sees no GPU", "use --device cpu or auto", Exit.NO_DEVICE)
         torch.set_num_threads(config.threads)
         keep_freed_memory()
+        keep_few_products()
         make_deterministic(name)
         device = torch.device(name, ranks.local) if name == "cuda" and ranks.size > 1 else torch.device(name)
         if device.index is not None:

@@ -14,15 +14,18 @@ from typing import Any
 import polars as pl
 
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.data.log.types import clock_seconds
 from dmtl_cli.guess.behaviours import LOOKS
+from dmtl_cli.guess.broken import broken_lines
 from dmtl_cli.guess.columns import fits_events, roles_of, with_names
 from dmtl_cli.guess.inputs import Side, inputs_of
 from dmtl_cli.guess.layout import ROWS, Table, complete_day, tables
 from dmtl_cli.guess.listed import NEEDED, one_row_an_item
 from dmtl_cli.guess.partial import partial_columns
-from dmtl_cli.guess.repairs import invalid_rows
+from dmtl_cli.guess.repairs import invalid_rows, unfit
 from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.samples import BYTES, CSV, JSON
+from dmtl_cli.guess.types import in_seconds
 from dmtl_cli.guess.values import local_days
 from dmtl_cli.guess.warnings import nobody, null_ids, sessions, warnings
 from dmtl_cli.guess.whole import LAKES, by_days, read_whole
@@ -56,6 +59,8 @@ def init(root: str, out: Path, given: Mapping[str, str], *, force: bool = False)
     log = _log(root, given)
     day = log.day
     first, someone = _first(log, day), _someone(log)
+    log.broken = broken_lines(log.root, log.events, (first, day) if first and day else None)
+    log.warnings += log.broken.warnings if log.broken else []
     about = _about(log, root, _steps(out, first, day, "ID"))  # a config is kept and shared: it names nobody
     config = written(log, f"work/{out.stem}", about)
     _write(out, config.text, force=force)
@@ -93,6 +98,7 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     """The tables below a root, the one that looks most like events and what lies beside it."""
     found = tables(root)
     named = [table if table.text is None or table.text.header else _with_names(table) for table in found.tables]
+    named = [_timed(table, given) for table in named]
     known = [(roles_of(table.frame, given), table) for table in named]
 
     def likeness(of: tuple[Roles, Table]) -> tuple[int, int, int]:
@@ -106,6 +112,7 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     if not days and roles.time is not None and roles.time_unit is not None:
         zone, _ = zone_of(events.frame[roles.time.column], roles.time_unit)
         events, days = read_whole(found.root, events, roles.time.column, roles.time_unit, zone)
+        events = _timed(events, given)
         roles = roles_of(events.frame, given)
     others = [by_days(found.root, table, roles, zone) for table in others]
     inputs = inputs_of(events, roles, others, partial_columns(found.root, events, roles, zone), zone)
@@ -119,6 +126,17 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     return Log(found.root, events, roles, inputs, days, day, told, bool(marked), sides)
 
 
+def _timed(table: Table, given: Mapping[str, str]) -> Table:
+    """The table with texts such as 3:45 of the given duration as seconds."""
+    c = given.get("duration")
+    if c not in table.frame.columns or table.frame[c].dtype != pl.String:
+        return table
+    known = table.frame[c].filter(table.frame[c] != "")
+    if not len(known) or clock_seconds(known).null_count():
+        return table
+    return replace(table, frame=in_seconds(table.frame, [c]), clocks=table.clocks | {c})
+
+
 def _warnings(events: Table, roles: Roles) -> list[str]:
     if roles.user is None or roles.item is None or roles.behaviour is not None:
         return []
@@ -126,7 +144,7 @@ def _warnings(events: Table, roles: Roles) -> list[str]:
     users, items = (len(counts) for _, counts in ids)
     click = roles.click.column if roles.click else None
     text = events.files.form in (CSV, JSON)
-    dropped = invalid_rows(events.frame, roles) is not None  # as is then written
+    dropped = invalid_rows(events.frame, roles, None) is not None  # as is then written
     words = [line for c, counts in ids for line in null_ids(c, counts[c], counts["count"], text=text, dropped=dropped)]
     words += nobody(roles.user.column, ids[0][1][roles.user.column], ids[0][1]["count"], text=text, kept=True)
     return [*warnings(roles.user.column, users, items, len(events.frame), click), *words]
@@ -166,11 +184,7 @@ def _refuse_given(given: Mapping[str, str], events: Table, roles: Roles) -> None
         if guess is None or guess.column != column:
             if role == "item" and (lists := one_row_an_item(events.frame, column)) is not None:
                 raise UserError(f"--item: {lists}", "an item is one id a row", Exit.USAGE)
-            needed = {"click": "0 and 1, or of times", "duration": "numbers", "conversion": "0 and 1"}.get(role, "ids")
-            seen = events.frame[column].drop_nulls().head(1).to_list()
-            kind = f"{events.frame[column].dtype}, such as {_short(str(seen[0]), 40)}" if seen else "empty"
-            what = f"--{role}: expected a column of {needed}, {column} is {kind}"
-            raise UserError(what, "name another", Exit.USAGE)
+            raise UserError(*unfit(role, events.frame[column]), Exit.USAGE)
 
 
 def _with_names(table: Table) -> Table:

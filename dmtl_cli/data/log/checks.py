@@ -12,10 +12,7 @@ from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.log.column_types import words_of
 from dmtl_cli.data.log.hashing import blake2b64
 from dmtl_cli.data.log.source import File
-
-SECONDS = 100_000_000_000
-"""up to here an integer instant is seconds since 1970 (the year 5138), above it milliseconds"""
-
+from dmtl_cli.data.log.types import WORDS, booleans, clock_seconds, instants, iso_times
 
 INSTANT = 1_000_000_000
 """from here on (2001) an integer in the place of a flag is the time of the click"""
@@ -23,6 +20,7 @@ INSTANT = 1_000_000_000
 
 LONGEST = 1 << 20
 """bytes of an id"""
+_TEXT = (pl.String, pl.Categorical, pl.Enum)
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -34,13 +32,19 @@ class Checked:
         file: where they were read.
         first_row: number of the block's first row in its file, for messages.
         remedies: what to do with a value that does not fit, by column; by `COLUMN?` with a null.
+        places: of the rows in the block, from 0, where some were left out of it.
     """
 
     def __init__(
-        self, frame: pl.DataFrame, file: File | str, first_row: int, remedies: Mapping[str, str] = NOTHING
+        self,
+        frame: pl.DataFrame,
+        file: File | str,
+        first_row: int,
+        remedies: Mapping[str, str] = NOTHING,
+        places: pl.Series | None = None,
     ) -> None:
         self.frame, self.file, self.first_row, self.remedies = frame, file, first_row, remedies
-        self._places: pl.Series | None = None  # of the rows in the block, where some were left out of it
+        self._places = places
 
     def of(self, frame: pl.DataFrame) -> Checked:
         """Other columns of the same rows."""
@@ -119,8 +123,9 @@ class Checked:
         s = self._values(column)
         if s.dtype.is_temporal():
             return s.is_not_null().cast(pl.Int8)
-        if s.dtype == pl.String:
-            raise self._wrong_type(column, "a boolean, 0/1, or the time of a click", named="bool, or datetime")
+        if s.dtype in _TEXT:
+            said = "a boolean, 0/1, yes and no, or the time of a click"
+            s = self._yes_or_no(column, said, named="bool, or datetime")
         if s.dtype.is_numeric() and float(s.max() or 0) >= INSTANT:  # type: ignore[arg-type]
             s = s.cast(pl.Float64).fill_nan(None)  # a time as a float is one still
             bad = ~((s == 0) | (s == 1) | s.is_between(INSTANT, float("inf"), closed="left"))
@@ -131,13 +136,38 @@ class Checked:
     def flag(self, column: str, nulls: bool) -> pl.Series:
         """int8: 1, 0, and -1 for a null, which is refused unless `nulls`."""
         s = self._values(column)
+        if s.dtype in _TEXT:
+            s = self._yes_or_no(column, "a boolean, 0/1, or yes and no", named="bool")
         if not (s.dtype in (pl.Boolean, pl.Null) or s.dtype.is_numeric()):
-            raise self._wrong_type(column, "a boolean or 0/1", named="bool")
+            raise self._wrong_type(column, "a boolean, 0/1, or yes and no", named="bool")
         if s.dtype.is_float():
             s = s.fill_nan(None)
         bad = ~s.cast(pl.Float64).is_in([0.0, 1.0])
         self._refuse(column, bad.fill_null(not nulls), "0 or 1")
         return s.cast(pl.Int8).fill_null(-1)
+
+    def _yes_or_no(self, column: str, expected: str, named: str) -> pl.Series:
+        """Texts of one of `types.PAIRS` as booleans, an empty text as null."""
+        text = self._values(column).cast(pl.String)
+        text = text.set(text == "", None)
+        out = booleans(text)
+        if text.count() and not text.str.to_lowercase().is_in(WORDS).any():
+            raise self._wrong_type(column, expected, named=named)
+        self._refuse(column, out.is_null() & text.is_not_null(), "yes and no as one pair of words, such as J and N")
+        return out
+
+    def is_text(self, column: str) -> bool:
+        return self.frame.schema[column] in _TEXT
+
+    def clock(self, column: str) -> pl.Series:
+        """float64 seconds of text such as 3:45 or 1:02:03, null where it is null or empty."""
+        text = self._values(column).cast(pl.String)
+        text = text.set(text == "", None)
+        out = clock_seconds(text)
+        if out.null_count() == len(out) > text.null_count():
+            raise self._wrong_type(column, "a number, or a clock as 3:45", named="float64, or clock")
+        self._refuse(column, out.is_null() & text.is_not_null(), "a clock as 3:45 or 1:02:03")
+        return out
 
     def number(self, column: str, nulls: bool = True) -> pl.Series:
         """float64, finite, not negative; null, or NaN, as null, which is refused unless `nulls`."""
@@ -177,7 +207,8 @@ class Checked:
         raise self._wrong_type(column, "a time: timestamp, number or text that sorts")
 
     def date(self, column: str, timezone: str | None, nulls: bool = False) -> pl.Series:
-        """The local day of each row: a date, yyyymmdd, YYYY-MM-DD text, or an instant in data.timezone.
+        """The local day of each row: a date, yyyymmdd, YYYY-MM-DD text, or, in data.timezone, an instant: a timestamp,
+        a number since 1970 (see `types.SECONDS`) or text in ISO 8601.
 
         Args:
             nulls: whether a null is null; else it is refused.
@@ -192,20 +223,24 @@ class Checked:
             return s
         if s.dtype == pl.String:
             out = s.str.replace_all("-", "").str.to_date("%Y%m%d", strict=False)
-            self._refuse(column, out.is_null() & ~free, "a day as YYYY-MM-DD or YYYYMMDD")
-            return out
+            if out.null_count() == s.null_count() or (times := iso_times(s)).null_count() == len(s):
+                self._refuse(column, out.is_null() & ~free, "a day as YYYY-MM-DD or YYYYMMDD, or a time in ISO 8601")
+                return out
+            self._refuse(column, times.is_null() & s.is_not_null(), "a time in ISO 8601")
+            return self._day_of(column, times, timezone, free)
         if s.dtype.is_integer() and len(s) and int(s.max() or 0) < 100_000_000:  # type: ignore[arg-type]
             out = s.cast(pl.String).str.to_date("%Y%m%d", strict=False)
             self._refuse(column, out.is_null() & ~free, "a day as YYYYMMDD")
             return out
-        if s.dtype.is_integer():
-            s = s.cast(pl.Int64)
-            s = pl.select(pl.when(s > SECONDS).then(s).otherwise(s * 1000).cast(pl.Datetime("ms"))).to_series()
+        if s.dtype.is_numeric():
+            s = s.fill_nan(None) if s.dtype.is_float() else s
+            free = s.is_null() & nulls
+            s = instants(s, least=None)  # 0 is of 1970, another day
         return self._day_of(column, s, timezone, free)
 
     def _day_of(self, column: str, instants: pl.Series, timezone: str | None, free: pl.Series) -> pl.Series:
         if not isinstance(instants.dtype, pl.Datetime):
-            raise self._wrong_type(column, "a date, a timestamp, yyyymmdd or epoch seconds / milliseconds")
+            raise self._wrong_type(column, "a date, a time, yyyymmdd or seconds or milliseconds since 1970")
         if timezone is None:
             hint = "set data.timezone, e.g. Asia/Shanghai: it decides the day"
             raise UserError(f"{self.file}: column {column} is an instant", hint, Exit.CONFIG)

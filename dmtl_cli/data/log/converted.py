@@ -18,8 +18,9 @@ import filecmp
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,9 +31,9 @@ from dmtl_cli.config.data import Csv, Data, Events, SideTable
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.log import lake
 from dmtl_cli.data.log.checks import Checked
-from dmtl_cli.data.log.invalid import remedies
+from dmtl_cli.data.log.invalid import LINE, MOST, remedies, require_most
 from dmtl_cli.data.log.source import File, Store
-from dmtl_cli.data.log.text_rows import Rows, csv_rows, json_rows, unfinished
+from dmtl_cli.data.log.text_rows import Invalid, Rows, csv_rows, json_rows, unfinished
 from dmtl_cli.data.log.types import remedies_of, typed, types_of, without
 from dmtl_cli.data.log.waiting import Waiting
 from dmtl_cli.runs.disk import creating, make_dirs, sync_dir, write_text
@@ -104,6 +105,8 @@ class TextFile:
     """whether its writer marks what is finished: it may be empty then"""
     nulls: tuple[str, ...] = ()
     """texts that stand for null, of a CSV beside those of its settings"""
+    invalid: Invalid = None
+    """what becomes of a line that does not parse"""
 
     @property
     def path(self) -> str:
@@ -117,7 +120,8 @@ class TextFile:
     def stamp(self) -> list[Any]:
         now = self.file.store.file(self.file.path)
         form = self.csv.model_dump(mode="json") if self.csv else "json"
-        return [*now.stamp, form, self.types, *([self.nulls] if self.nulls else [])]
+        drop = [{"invalid": self.invalid}] if self.invalid == "drop" else []
+        return [*now.stamp, form, self.types, *([self.nulls] if self.nulls else []), *drop]
 
     @property
     def first_row(self) -> int | None:
@@ -126,11 +130,26 @@ class TextFile:
 
     def rows(self) -> Iterator[Rows]:
         nulls = (*(self.csv.null_values if self.csv else ()), *self.nulls)
-        fit = partial(typed, types=self.types, nulls=nulls, where=self.where, remedies=self.remedies)
+        decimal = self.csv.decimal if self.csv else "."
+        fit = partial(typed, types=self.types, nulls=nulls, where=self.where, remedies=self.remedies, decimal=decimal)
         if self.csv:
             options = self.csv.model_copy(update={"null_values": nulls})
-            return csv_rows(self.file, options, fit, finished=self.finished)
-        return json_rows(self.file, lambda rows, first: fit(without(rows, nulls), first), finished=self.finished)
+            return csv_rows(self.file, options, fit, finished=self.finished, invalid=self.invalid)
+
+        def typed_json(rows: pl.DataFrame, numbers: Sequence[int]) -> pl.DataFrame:
+            return fit(without(rows, nulls), numbers)
+
+        return json_rows(self.file, typed_json, finished=self.finished, invalid=self.invalid)
+
+
+@dataclass
+class Made:
+    """What was made of a source."""
+
+    bytes: dict[str, int] = field(default_factory=dict)
+    """of each file, by its folder"""
+    lost: dict[str, int] = field(default_factory=dict)
+    """lines that do not parse and were left out, by the folder of the rows that they stand among"""
 
 
 class Converted:
@@ -144,13 +163,17 @@ class Converted:
         self.data, self.log, self.folder = data, log, folder
         self.store = Store(str(folder))
 
-    def texts(self, name: str, table: Events | SideTable, files: Sequence[File], day: dt.date) -> list[File]:
-        """What has rows of a day of these CSV or JSON files of a table."""
+    def texts(
+        self, name: str, table: Events | SideTable, files: Sequence[File], day: dt.date
+    ) -> tuple[list[File], int]:
+        """What has rows of a day of these CSV or JSON files of a table, and how many lines of the day do not parse and
+        are left out; a line in a file of several days is of the day of the row before it."""
         options = (table.csv or self.data.csv) if self.data.format_of(table) == "csv" else None
         types, remedies = types_of(self.data, table), remedies_of(table, options is not None)
         finished = table.success_file is not None
         nulls = self.data.null_values
-        sources = [TextFile(file, options, types, remedies, finished, nulls) for file in files]
+        invalid = table.invalid_rows if isinstance(table, Events) else None
+        sources = [TextFile(file, options, types, remedies, finished, nulls, invalid) for file in files]
         if isinstance(table, Events) and table.date_column:
             return self._cut(name, sources, table.date_column, day)
         return self._whole(name, sources, day if table.hive_key or table.is_dated else None)
@@ -160,44 +183,50 @@ class Converted:
         live = lake.delta_files if self.data.format_of(table) == "delta" else lake.iceberg_files
         sources: Sequence[Source] = live(self.data.root, self.log, table.path)
         column = (table.date_column if isinstance(table, Events) else None) or table.hive_key
-        found = self._cut(name, sources, column, day) if column else self._whole(name, sources, None)
+        found, _ = self._cut(name, sources, column, day) if column else self._whole(name, sources, None)
         if not found:
             where = f"{self.log.where(table.path)} has no rows{f' with a {column} of day {day}' if column else ''}"
             raise UserError(f"{name}: {where}", "retry when the day has arrived", Exit.NO_INPUT)
         return found
 
-    def _whole(self, name: str, sources: Sequence[Source], day: dt.date | None) -> list[File]:
+    def _whole(self, name: str, sources: Sequence[Source], day: dt.date | None) -> tuple[list[File], int]:
         home = f"day={day}" if day else _ALL
         with self._locked():
             made = [self._ensure(f"{name}/{home}", source, None, ".") for source in sources]
             if day is None:
                 self._prune(f"{name}/{home}", sources)
-            for source, parts in zip(sources, made, strict=True):
-                if not parts and isinstance(source, TextFile) and not source.finished:
+            lost = sum(one.lost.get(".", 0) for one in made)
+            for source, one in zip(sources, made, strict=True):
+                if not (one.bytes or one.lost) and isinstance(source, TextFile) and not source.finished:
                     raise unfinished(source.file)  # it was converted when a config said that it was
-            if not any(made):
+            if day and not any(one.bytes for one in made):
+                require_most(day, 0, {LINE: lost})
+            if not any(one.bytes for one in made):
                 where = f"{sources[0].where}{f' and {len(sources) - 1} more' if len(sources) > 1 else ''}"
                 raise UserError(f"{name}: {where}: empty", "retry when there is a row", Exit.NO_INPUT)
-            return [
+            files = [
                 self._file(
                     f"{name}/{home}/{_safe(source.path)}.parquet",
                     source,
-                    source.first_row if isinstance(source, TextFile) else None,
+                    source.first_row if isinstance(source, TextFile) and not one.lost else None,
                 )
-                for source, parts in zip(sources, made, strict=True)
-                if parts
+                for source, one in zip(sources, made, strict=True)
+                if one.bytes
             ]
+            return files, lost
 
-    def _cut(self, name: str, sources: Sequence[Source], column: str, day: dt.date) -> list[File]:
+    def _cut(self, name: str, sources: Sequence[Source], column: str, day: dt.date) -> tuple[list[File], int]:
         """The files of a day, of sources of several days."""
+        part = f"day={day}"
         with self._locked():
-            folders = [self._ensure(name, source, column, f"day={day}") for source in sources]
+            made = [self._ensure(name, source, column, part) for source in sources]
             self._prune(name, sources)
-            return [
-                self._file(f"{name}/day={day}/{_safe(source.path)}.parquet", source)
-                for source, made in zip(sources, folders, strict=True)
-                if f"day={day}" in made
+            files = [
+                self._file(f"{name}/{part}/{_safe(source.path)}.parquet", source)
+                for source, one in zip(sources, made, strict=True)
+                if part in one.bytes
             ]
+            return files, sum(one.lost.get(part, 0) for one in made)
 
     def _file(self, path: str, source: Source, first_row: int | None = None) -> File:
         found = self.store.file(path)
@@ -206,26 +235,23 @@ class Converted:
     def days(self, name: str) -> list[dt.date]:
         """The days that were found in the sources of a table, sorted."""
         stamps = (self.folder / name / ".stamps").rglob("*.json")
-        parts = {part for stamp in stamps for part in _read(stamp, None) or {} if part.startswith("day=")}
+        parts = {part for stamp in stamps for part in _bytes(stamp) if part.startswith("day=")}
         return sorted(dt.date.fromisoformat(part.removeprefix("day=")) for part in parts)
 
     # -- one source ----------------------------------------------------------------------------------------------------
 
-    def _ensure(self, home: str, source: Source, column: str | None, wanted: str) -> dict[str, int]:
+    def _ensure(self, home: str, source: Source, column: str | None, wanted: str) -> Made:
         """Converts a source where that has not been done, or what was made of it is not there.
 
         Args:
             home: folder of what is made.
             column: tells the day of a row; None: all rows are of one file.
             wanted: the folder below `home` that is needed, as far as the source has rows of it.
-
-        Returns:
-            The bytes of each file by its folder below `home`.
         """
         stamp = self.folder / home / ".stamps" / f"{_safe(source.path)}.json"
         now = [_VERSION, source.stamp, column, self.data.timezone if column else None]
         made = _read(stamp, now)
-        if made is None or (wanted in made and self._size(home, wanted, source) != made[wanted]):
+        if made is None or (wanted in made.bytes and self._size(home, wanted, source) != made.bytes[wanted]):
             with creating(self.folder):
                 made = self._convert(home, source, column, stamp)
                 if [_VERSION, source.stamp, *now[2:]] != now:
@@ -242,28 +268,39 @@ class Converted:
     def _place(self, home: str, part: str, source: Source) -> Path:
         return self.folder / home / part / f"{_safe(source.path)}.parquet"
 
-    def _convert(self, home: str, source: Source, column: str | None, stamp: Path) -> dict[str, int]:
-        """Writes into scratch, by folder below `home`."""
+    def _convert(self, home: str, source: Source, column: str | None, stamp: Path) -> Made:
+        """Writes into scratch, by folder below `home`. Raises UserError 65 where most lines of a source that is cut
+        into days do not parse: they are of no day that would be refused for them."""
         scratch = self.folder / ".scratch"
         shutil.rmtree(scratch, ignore_errors=True)  # of who died: the lock is ours
         scratch.mkdir(parents=True)
-        waiting = Waiting(scratch)
+        waiting, lost, kept = Waiting(scratch), list[tuple[str, str]](), 0
+        first = last = ""  # of the days of rows so far
         for rows in source.rows():
             try:
-                for part, frame in _by_day(rows, column, self.data, source):
+                days = None if column is None else _days(rows, column, self.data, source)
+                for part, frame in _by_day(rows, days):
                     waiting.add(part, frame)
+                for one in rows.lost:
+                    lost.append((_part(days, one.before) or last, one.why))
+                kept, last = kept + len(rows.frame), _part(days, len(rows.frame)) or last
+                first = first or last
             except pl.exceptions.SchemaError as e:
                 what = f"{source.where}: from row {rows.first} on a column has values of another type: {e}"
                 raise UserError(what, "write one type in all rows") from None
-        return {part: waiting.write(part, scratch / f"{k}.parquet") for k, part in enumerate(waiting.parts)}
+        if column is not None and len(lost) > MOST * (kept + len(lost)):
+            what = f"{lost[0][1]}; {len(lost):,} of {kept + len(lost):,} lines do not parse"
+            raise UserError(what, "is data.csv, or the format, as the file is written?")
+        written = {part: waiting.write(part, scratch / f"{k}.parquet") for k, part in enumerate(waiting.parts)}
+        return Made(written, dict(Counter(part or first for part, _ in lost)))
 
-    def _publish(self, home: str, source: Source, made: dict[str, int], stamp: Path, now: list[Any]) -> None:
+    def _publish(self, home: str, source: Source, made: Made, stamp: Path, now: list[Any]) -> None:
         """Puts what is in scratch in its place. The stamp goes first and comes last: between, nothing is believed."""
-        old = (_read(stamp, None) or {}).keys() - made.keys()
+        old = _bytes(stamp).keys() - made.bytes.keys()
         stamp.unlink(missing_ok=True)
         for part in old:
             self._place(home, part, source).unlink(missing_ok=True)
-        for k, part in enumerate(made):
+        for k, part in enumerate(made.bytes):
             new, place = self.folder / ".scratch" / f"{k}.parquet", self._place(home, part, source)
             make_dirs(place.parent)
             if not (place.is_file() and filecmp.cmp(new, place, shallow=False)):
@@ -271,7 +308,7 @@ class Converted:
                 sync_dir(place.parent)
         make_dirs(stamp.parent)
         draft = self.folder / ".scratch" / "stamp"
-        write_text(draft, json.dumps({"source": now, "made": made}))
+        write_text(draft, json.dumps({"source": now, "made": made.bytes, "lost": made.lost}))
         draft.replace(stamp)
         shutil.rmtree(self.folder / ".scratch")
 
@@ -282,7 +319,7 @@ class Converted:
             name = str(stamp.relative_to(stamps))
             if name not in known:
                 with creating(stamp):
-                    made = _read(stamp, None) or {}
+                    made = _bytes(stamp)
                     stamp.unlink()
                     for part in made:
                         (self.folder / home / part / f"{name.removesuffix('.json')}.parquet").unlink(missing_ok=True)
@@ -308,30 +345,34 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _read(stamp: Path, now: list[Any] | None) -> dict[str, int] | None:
-    """What was made, by folder; None where it is not known, or was made of another source than `now`."""
+def _bytes(stamp: Path) -> dict[str, int]:
+    """The bytes of what was made, by folder."""
+    made = _read(stamp, None)
+    return made.bytes if made else {}
+
+
+def _read(stamp: Path, now: list[Any] | None) -> Made | None:
+    """What was made; None where it is not known, or was made of another source than `now`."""
     try:
         found = json.loads(stamp.read_bytes())
-        made = {str(part): int(size) for part, size in found["made"].items()}
+        sizes, lost = found["made"], found.get("lost", {})  # a stamp of an earlier version has no lost lines
+        made = Made(*({str(part): int(n) for part, n in some.items()} for some in (sizes, lost)))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return made if now is None or found.get("source") == json.loads(json.dumps(now)) else None
 
 
-def _by_day(rows: Rows, column: str | None, data: Data, source: Source) -> Iterator[tuple[str, pl.DataFrame]]:
-    """Rows by the folder that they go to; without a column all of them to the one folder. A row without a day is of no
-    day, where the config leaves such rows out."""
-    if column is None:
-        yield ".", rows.frame
-        return
+def _days(rows: Rows, column: str, data: Data, source: Source) -> pl.Series:
+    """The day of each row. A row without one is of no day, where the config leaves such rows out."""
     if not len(rows.frame):
-        return
+        return pl.Series([], dtype=pl.Date)
     if column not in rows.frame:
         names = ", ".join(rows.frame.columns[:12])
         raise UserError(f"{source.where}: no column {column}, which tells the day (columns: {names})")
     drop = data.events.invalid_rows == "drop" and column == data.events.date_column
     try:
-        checked = Checked(rows.frame, source.where, rows.first, remedies(data.events))
+        places = None if isinstance(rows.numbers, range) else pl.Series(rows.numbers) - rows.first
+        checked = Checked(rows.frame, source.where, rows.first, remedies(data.events), places)
         days = checked.date(column, data.timezone, nulls=drop)
     except UserError as e:
         untyped = rows.frame[column].dtype == pl.String
@@ -340,6 +381,23 @@ def _by_day(rows: Rows, column: str | None, data: Data, source: Source) -> Itera
     if 2 * days.null_count() > len(days):
         what = f"{source.where}: from row {rows.first} on more than half of the rows have no {column}"
         raise UserError(what, "which tells the day: is it the right column?")
+    return days
+
+
+def _part(days: pl.Series | None, before: int) -> str:
+    """The folder of the last of so many rows, or of the first row of all; "" where it is of no day."""
+    if days is None:
+        return "."
+    day = days[max(0, before - 1)] if len(days) else None
+    return "" if day is None else f"day={day}"
+
+
+def _by_day(rows: Rows, days: pl.Series | None) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Rows by the folder that they go to; without days all of them to the one folder."""
+    if days is None:
+        if rows.frame.width:
+            yield ".", rows.frame
+        return
     distinct = days.drop_nulls().unique().sort()
     for day in distinct:
         whole = len(distinct) == 1 and not days.null_count()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,12 +15,13 @@ import pyarrow.parquet as pq
 from dmtl_cli.config.data import Data, SideTable
 from dmtl_cli.config.days import before
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.data.log.checks import SECONDS, Checked
+from dmtl_cli.data.log.checks import Checked
 from dmtl_cli.data.log.converted import Converted
 from dmtl_cli.data.log.lake import LAKES
 from dmtl_cli.data.log.parquet import Parquet
 from dmtl_cli.data.log.places import Places, span
 from dmtl_cli.data.log.source import File, Store
+from dmtl_cli.data.log.types import unit_of
 from dmtl_cli.runs.ranks import Ranks
 
 FULL = 256 << 20
@@ -29,6 +30,7 @@ SUCCESS = "_SUCCESS"
 """what Spark and Hadoop write into a folder that is finished"""
 TABLES = ("events", "users", "items")
 SIDES = {"users": "user", "items": "item"}
+_ZONES = dt.timedelta(2)  # between texts of one order in zones that are furthest apart
 _Span = tuple[dt.date, dt.date]
 
 
@@ -46,6 +48,8 @@ class DayFiles:
     """data.digest: auto, footer or full"""
     identities: list[dict[str, Any]] = field(default_factory=list)
     """path below data.root, rows, bytes and digest of each file, events first"""
+    lost: int = 0
+    """lines of events that do not parse and are left out"""
 
     @property
     def every(self) -> list[File]:
@@ -54,7 +58,7 @@ class DayFiles:
     def identify(self) -> DayFiles:
         """The same files with their identities."""
         found = [self._identity(file) for file in self.every]
-        return DayFiles(self.day, self.events, self.tables, self.groups, self.digest, found)
+        return replace(self, identities=found)
 
     def check_distinct(self) -> None:
         """Raises UserError 65 where two files of a table have the same bytes; files without rows may."""
@@ -132,9 +136,9 @@ class DayFinder:
         Args:
             tables: the day whose side tables to take where they are there; else, and by default, those of `day`.
         """
-        events, groups = self._event_files(day)
+        events, groups, lost = self._event_files(day)
         sides = {side: tuple(self._side_files(n, day, tables)) for n, side in SIDES.items() if n in self.tables}
-        found = DayFiles(day, tuple(events), sides, groups, self.data.digest).identify()
+        found = DayFiles(day, tuple(events), sides, groups, self.data.digest, lost=lost).identify()
         found.check_distinct()
         return found
 
@@ -160,12 +164,12 @@ class DayFinder:
         """Those of `other` where they are there, else those of `day`."""
         if other is not None and self.tables[name].is_daily:
             try:
-                return self._files(name, self._day_of(name, other))
+                return self._files(name, self._day_of(name, other))[0]
             except UserError as e:
                 if e.code != Exit.NO_INPUT:
                     raise
         try:
-            return self._files(name, self._day_of(name, day))
+            return self._files(name, self._day_of(name, day))[0]
         except UserError as e:
             if e.code == Exit.NO_INPUT and (lag := self._lag(name)):
                 raise self._no_snapshot(name, day, lag, e) from None
@@ -186,28 +190,28 @@ class DayFinder:
             hint = f"begin with day {before(first, -lag)}"
         return UserError(f"{error.message}, which day {day} reads (data.{name}.lag_days: {lag})", hint, error.code)
 
-    def _files(self, name: str, day: dt.date) -> list[File]:
-        """A table's files that may have rows of the day, as Parquet."""
+    def _files(self, name: str, day: dt.date) -> tuple[list[File], int]:
+        """A table's files that may have rows of the day, as Parquet, and how many lines of it do not parse."""
         table, kind = self.tables[name], self.data.format_of(self.tables[name])
         if kind == "parquet":
-            return self._places[name].files(day)
+            return self._places[name].files(day), 0
         if self._converted is None:
             raise AssertionError(f"a log of {kind} needs a folder for what is converted")
         if kind in LAKES:
-            return self._converted.lake(name, table, day)
+            return self._converted.lake(name, table, day), 0
         return self._converted.texts(name, table, self._places[name].files(day), day)
 
-    def _event_files(self, day: dt.date) -> tuple[list[File], dict[File, range]]:
-        """The files that may have rows of the day, and which of their row groups."""
-        events, files = self.data.events, self._files("events", day)
+    def _event_files(self, day: dt.date) -> tuple[list[File], dict[File, range], int]:
+        """The files that may have rows of the day, which of their row groups, and the lines that do not parse."""
+        events, (files, lost) = self.data.events, self._files("events", day)
         if events.date_column is None:
-            return files, {}
+            return files, {}, lost
         groups = {file: self._groups(file, day, events.date_column) for file in files}
         groups = {file: some for file, some in groups.items() if some}
         if not groups:
             where = f"no file of {self.store.where(events.path)} has a {events.date_column} of day {day}{self._have()}"
             raise UserError(f"events: {where}", "retry when the day has arrived", Exit.NO_INPUT)
-        return list(groups), groups
+        return list(groups), groups, lost
 
     def _have(self) -> str:
         """Which days the events have, as far as their files say it, for messages."""
@@ -251,8 +255,10 @@ def _span(stats: pq.Statistics, kind: pa.DataType, file: File, column: str, time
     except (UserError, pa.ArrowException, pl.exceptions.PolarsError, ValueError, OverflowError):
         return None  # reading the file says what is wrong, and in which row
     low, high = frame[column]
-    if isinstance(low, int) and low <= SECONDS < high:
+    if isinstance(low, (int, float)) and unit_of(low) != unit_of(high):
         return None  # seconds and milliseconds: not in order of time
+    if isinstance(low, str) and len(low) > len("2026-01-31"):  # a time: its zone is not in the order of its text
+        first, last = first - _ZONES, last + _ZONES
     if isinstance(low, str) and (len(low) != len(high) or low[:4] != high[:4]):  # 2026-12-31 sorts before 20260101
         return first.replace(month=1, day=1), last.replace(month=12, day=31)
     return first, last

@@ -14,17 +14,18 @@ from dmtl_cli.data.log.checks import Checked
 from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.log.labels import read_click
 
-DAY = "day"
+DAY, LINE = "day", "line"
 FACT = "left_out."
 """begins the name of a fact of a day: rows left out for a reason"""
 MOST = 0.5
 """of a day's rows"""
 REASONS = {
-    "user": "no user id that can be one",
-    "item": "no item id that can be one",
-    "time": "no time",
-    "duration": "a negative or infinite duration of a click",
-    DAY: "no day",
+    LINE: "line{s} that do{es} not parse",
+    "user": "with no user id that can be one",
+    "item": "with no item id that can be one",
+    "time": "with no time",
+    "duration": "with a negative or infinite duration of a click",
+    DAY: "with no day",
 }
 """why, in the order in which a row is looked at: it counts for the first"""
 
@@ -70,7 +71,9 @@ def require_most(day: dt.date, kept: int, left_out: Mapping[str, int]) -> None:
     gone = sum(found.values())
     if gone > MOST * (kept + gone):
         what = f"events: day {day}: {in_words(kept, left_out)}"
-        raise UserError(what, f"look at the columns that data.events names: at most {MOST:.0%} may be left out")
+        lines = 2 * left_out.get(LINE, 0) > gone
+        look = "is the format (data.csv) as the files are written?" if lines else "look at the columns of data.events"
+        raise UserError(what, f"{look}: at most {MOST:.0%} may be left out")
 
 
 def facts_of(left_out: Mapping[str, int]) -> dict[str, float]:
@@ -94,5 +97,6 @@ def reasons(facts: Mapping[str, float]) -> dict[str, int]:
 def in_words(kept: int, left_out: Mapping[str, int]) -> str:
     """`12 of 5,000 rows are left out (0.2%): 10 with no user id that can be one, 2 with no time`."""
     gone = sum(left_out.values())
-    why = ", ".join(f"{left_out[reason]:,} with {words}" for reason, words in REASONS.items() if left_out.get(reason))
+    some = {words: n for reason, words in REASONS.items() if (n := left_out.get(reason))}
+    why = ", ".join(f"{n:,} {w.format(s='s' * (n > 1), es='es' * (n == 1))}" for w, n in some.items())
     return f"{gone:,} of {kept + gone:,} rows are left out ({gone / max(1, kept + gone):.1%}): {why}"

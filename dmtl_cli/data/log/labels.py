@@ -57,8 +57,9 @@ def _seconds(rows: Checked, events: Events, click: pl.Series) -> pl.Series:
     if events.invalid_rows == "drop":  # those of a click are left out: of another row it is not worth the row
         blank = pl.when((click == 1) | rows.is_number(events.duration)).then(rows.frame[events.duration])
         rows = rows.of(rows.frame.select(blank.alias(events.duration)))
-    duration = rows.number(events.duration)
-    if events.duration_unit == "ms":
+    clock = rows.is_text(events.duration)
+    duration = rows.clock(events.duration) if clock else rows.number(events.duration)
+    if events.duration_unit == "ms" and not clock:
         duration = duration / 1000.0
     return duration if events.max_duration is None else duration.clip(upper_bound=events.max_duration)
 

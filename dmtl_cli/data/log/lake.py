@@ -49,7 +49,7 @@ class DeltaFile:
                         table = table.append_column(name, pa.repeat(constant, len(table)))
                     frame = pl.from_arrow(table)
                     assert isinstance(frame, pl.DataFrame)
-                    yield Rows(frame, row)
+                    yield Rows(frame, range(row, row + len(frame)))
                     row += len(frame)
             except (pa.ArrowException, OSError) as e:
                 raise self.file.refusal(e, f"damaged Parquet after row {row}") from None
@@ -144,7 +144,7 @@ class IcebergFile:
             for batch in scan.to_record_batches([self.task]):
                 frame = pl.from_arrow(pa.Table.from_batches([flat(batch)]))
                 assert isinstance(frame, pl.DataFrame)
-                yield Rows(frame, row)
+                yield Rows(frame, range(row, row + len(frame)))
                 row += len(frame)
         except FileNotFoundError:
             raise UserError(f"{self.where}: not there any more", "retry later", Exit.NO_INPUT) from None

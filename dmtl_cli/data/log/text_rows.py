@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, TypeVar
 
 import polars as pl
 import pyarrow as pa
@@ -25,8 +27,21 @@ SLICE = 8 << 20
 """bytes of text that are parsed at once"""
 LONGEST_ROW = 64 << 20
 """bytes of a row"""
+T = TypeVar("T")
 _BOM = b"\xef\xbb\xbf"
-_RAGGED = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")
+DROP = "set data.events.invalid_rows: drop, which leaves out and counts lines that do not parse"
+"""what to do about such a line of events"""
+Invalid = Literal["refuse", "drop"] | None
+"""`data.events.invalid_rows`: what becomes of a line that does not parse; None: it is refused, as no key is for it"""
+
+
+class Lost(NamedTuple):
+    """A line that does not parse, and was left out."""
+
+    before: int
+    """rows of its frame that lie before it"""
+    why: str
+    """its place, and what is wrong"""
 
 
 @dataclass(frozen=True)
@@ -34,48 +49,56 @@ class Rows:
     """Some rows of a file.
 
     Args:
-        first: number of the first row in its file, for messages.
+        numbers: of the rows in their file, for messages.
+        lost: lines among them that were left out.
     """
 
     frame: pl.DataFrame
-    first: int
+    numbers: Sequence[int]
+    lost: tuple[Lost, ...] = ()
+
+    @property
+    def first(self) -> int:
+        """Number of the first row."""
+        return self.numbers[0] if len(self.numbers) else 1
 
     def only(self, mask: pl.Series) -> pl.DataFrame:
         """The rows that are true in the mask."""
         return self.frame.filter(mask)
 
 
-Typed = Callable[[pl.DataFrame, int], pl.DataFrame]
-"""Gives columns the types that the config names. Arguments: the frame, the number of its first row."""
+Typed = Callable[[pl.DataFrame, Sequence[int]], pl.DataFrame]
+"""Gives columns the types that the config names. Arguments: the frame, the numbers of its rows."""
 
 
 @dataclass(frozen=True)
 class JsonRows(Rows):
     """Rows of JSON lines, one after the other."""
 
-    lines: list[bytes]
-    file: File
-    typed: Typed
-
-    @staticmethod
-    def of(file: File, lines: list[bytes], first: int, typed: Typed) -> JsonRows:
-        return JsonRows(typed(_objects(file, lines, first), first), first, lines, file, typed)
+    lines: list[bytes] = field(kw_only=True)
+    file: File = field(kw_only=True)
+    typed: Typed = field(kw_only=True)
 
     def only(self, mask: pl.Series) -> pl.DataFrame:
         """The rows that are true in the mask, of the types that their values alone have."""
-        lines = [line for line, keep in zip(self.lines, mask, strict=True) if keep]
-        return self.typed(_objects(self.file, lines, self.first), self.first)
+        lines, numbers = list(itertools.compress(self.lines, mask)), list(itertools.compress(self.numbers, mask))
+        return self.typed(_objects(self.file, lines, numbers), numbers)
 
 
 # -- CSV ---------------------------------------------------------------------------------------------------------------
 
 
-def csv_rows(file: File, options: Csv, typed: Typed, *, finished: bool = False) -> Iterator[Rows]:
+def csv_rows(
+    file: File, options: Csv, typed: Typed, *, finished: bool = False, invalid: Invalid = None
+) -> Iterator[Rows]:
     """Rows of a CSV file, null where nothing stands between two separators. Its first line is row 1.
 
     Args:
         typed: is given columns of text.
         finished: whether it is known to be written: a file without a byte then has no rows.
+        invalid: what becomes of a line with another number of values than the columns, and of a last line that ends
+            within a quoted text. A row of several lines is refused all the same: a quote that is missing, or one too
+            many, has swallowed lines that may be good.
 
     Raises:
         UserError: 65 a row has another number of values than the columns, a quoted text has no end, a column's name is
@@ -84,17 +107,56 @@ def csv_rows(file: File, options: Csv, typed: Typed, *, finished: bool = False) 
     separator = options.separator or separator_of(file.path)
     row = _row(separator, options.quote_char)
     names, number = list(options.columns or ()), 1
-    for text in _slices(file, _end_of_rows(row, options.quote_char), finished):
-        _require_utf8(file, text, number)
-        if not names:
-            head = row.match(text)
-            assert head is not None
-            names, number = _names(file, head[0], separator, options.quote_char), 2
-            text = text[head.end() :]
-        frame = pl.from_arrow(_table(file, text, names, number, separator, options))
-        assert isinstance(frame, pl.DataFrame)
-        yield Rows(typed(frame, number), number)
-        number += len(frame)
+    try:
+        for text in _slices(file, _end_of_rows(row, options.quote_char), finished):
+            _require_utf8(file, text, number)
+            if not names:
+                head = row.match(text)
+                assert head is not None
+                names, number = _names(file, head[0], separator, options.quote_char), 2
+                text = text[head.end() :]
+            ragged = _Ragged(file, number, invalid)
+            frame = pl.from_arrow(_table(file, text, names, number, separator, options, ragged))
+            assert isinstance(frame, pl.DataFrame)
+            numbers = ragged.numbers(len(frame))
+            yield Rows(typed(frame, numbers), numbers, tuple(ragged.lost))
+            number += len(frame) + len(ragged.lost)
+    except _UnendedError as e:
+        if e.lines > 1 or not names:
+            raise
+        if invalid != "drop":
+            raise UserError(e.message, f"{e.hint}; or {DROP}" if invalid else e.hint) from None
+        none = pl.DataFrame(schema=dict.fromkeys(names, pl.String()))
+        yield Rows(typed(none, ()), (), (Lost(0, e.message),))
+
+
+class _Ragged:
+    """What becomes of rows with another number of values than the columns, as Arrow comes to them."""
+
+    def __init__(self, file: File, first: int, invalid: Invalid) -> None:
+        self.file, self.first, self.invalid = file, first, invalid
+        self.lost: list[Lost] = []
+        self.refused: UserError | None = None
+
+    def __call__(self, row: arrow_csv.InvalidRow) -> str:
+        at, lines = row.number - 1, row.text.strip("\r\n").count("\n") + 1
+        what = f"{self.file}: row {self.first + at}: expected {row.expected_columns} values, got {row.actual_columns}"
+        if lines == 1 and self.invalid == "drop":
+            self.lost.append(Lost(at - len(self.lost), what))
+            return "skip"
+        hint = "correct it, or data.csv (separator, quote_char, columns)"
+        if lines > 1:
+            self.refused = UserError(f"{what}, in {lines} lines that a quote holds together", hint)
+        else:
+            self.refused = UserError(what, f"{hint}; or {DROP}" if self.invalid else hint)
+        return "error"
+
+    def numbers(self, rows: int) -> Sequence[int]:
+        """Of the rows that were not left out."""
+        if not self.lost:
+            return range(self.first, self.first + rows)
+        gone = {lost.before + k for k, lost in enumerate(self.lost)}
+        return [self.first + k for k in range(rows + len(gone)) if k not in gone]
 
 
 def separator_of(path: str) -> str:
@@ -137,15 +199,29 @@ def _slices(file: File, end_of_rows: Callable[[bytes], int], finished: bool) -> 
                 break
             text = rest + more if more or rest.endswith(b"\n") else rest + b"\n"
             end = end_of_rows(text)
-            if end == 0 and (not more or len(text) > LONGEST_ROW):
-                what = "a quoted text has no end" if not more else f"a row has more than {LONGEST_ROW >> 20} MiB"
-                raise UserError(f"{file}: from row {row} on {what}", "correct it, or set data.csv.quote_char: null")
+            hint = "correct it, or set data.csv.quote_char: null"
+            if end == 0 and not more:
+                raise _UnendedError(f"{file}: from row {row} on a quoted text has no end", hint, text.count(b"\n"))
+            if end == 0 and len(text) > LONGEST_ROW:
+                raise UserError(f"{file}: from row {row} on a row has more than {LONGEST_ROW >> 20} MiB", hint)
             if end:
                 yield text[:end]
                 row += text.count(b"\n", 0, end)
             rest = text[end:]
     if row == 1 and not finished:
         raise unfinished(file)
+
+
+class _UnendedError(UserError):
+    """A row that does not end.
+
+    Args:
+        lines: that it has.
+    """
+
+    def __init__(self, message: str, hint: str, lines: int) -> None:
+        super().__init__(message, hint)
+        self.lines = lines
 
 
 def unfinished(file: File) -> UserError:
@@ -169,7 +245,9 @@ def _names(file: File, head: bytes, separator: str, quote: str | None) -> list[s
     return names
 
 
-def _table(file: File, text: bytes, names: list[str], number: int, separator: str, options: Csv) -> pa.Table:
+def _table(
+    file: File, text: bytes, names: list[str], number: int, separator: str, options: Csv, ragged: _Ragged
+) -> pa.Table:
     if not text:
         return pa.table({name: pa.array([], pa.string()) for name in names})
     quote = options.quote_char
@@ -178,7 +256,10 @@ def _table(file: File, text: bytes, names: list[str], number: int, separator: st
             pa.BufferReader(text),
             arrow_csv.ReadOptions(use_threads=False, block_size=len(text) + 1, column_names=names),
             arrow_csv.ParseOptions(
-                delimiter=separator, quote_char=quote or False, newlines_in_values=quote is not None
+                delimiter=separator,
+                quote_char=quote or False,
+                newlines_in_values=quote is not None,
+                invalid_row_handler=ragged,
             ),
             arrow_csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()),
@@ -188,12 +269,9 @@ def _table(file: File, text: bytes, names: list[str], number: int, separator: st
             ),
         )
     except pa.ArrowInvalid as e:
-        found = _RAGGED.search(str(e))
-        if found is None:
+        if ragged.refused is None:
             raise UserError(f"{file}: from row {number} on: {e}", "is data.csv as the file is written?") from None
-        at, wanted, got = map(int, found.groups())
-        hint = "correct it, or data.csv (separator, quote_char, columns)"
-        raise UserError(f"{file}: row {number + at - 1}: expected {wanted} values, got {got}", hint) from None
+        raise ragged.refused from None
 
 
 def _require_utf8(file: File, text: bytes, number: int) -> None:
@@ -208,13 +286,14 @@ def _require_utf8(file: File, text: bytes, number: int) -> None:
 # -- JSON lines --------------------------------------------------------------------------------------------------------
 
 
-def json_rows(file: File, typed: Typed, *, finished: bool = False) -> Iterator[JsonRows]:
+def json_rows(file: File, typed: Typed, *, finished: bool = False, invalid: Invalid = None) -> Iterator[Rows]:
     """Rows of a file with a JSON object a line. Fields of an object are columns, `a.b`. A column of numbers and texts
     is text, one of lists of objects holds no values.
 
     Args:
         typed: is given the columns as they are written.
         finished: as of `csv_rows`.
+        invalid: what becomes of a line that is no JSON object.
 
     Raises:
         UserError: 65 a line is no JSON object, a column has values of several types or an integer beyond int64; 66 it
@@ -224,35 +303,53 @@ def json_rows(file: File, typed: Typed, *, finished: bool = False) -> Iterator[J
     for text in _slices(file, lambda text: text.rfind(b"\n") + 1, finished):
         _require_utf8(file, text, number)
         lines = text.split(b"\n")[:-1]
-        if not all(
-            line.strip() for line in lines
-        ):  # a number names a line of the file, so one that is left out ends a slice
-            yield from _between_blanks(file, lines, number, typed)
-        else:
-            yield JsonRows.of(file, lines, number, typed)
+        numbers: Sequence[int] = range(number, number + len(lines))
         number += len(lines)
+        if blank := [k for k, line in enumerate(lines) if not line.strip()]:
+            lines, numbers = _but(lines, blank), _but(numbers, blank)
+        if lines:
+            yield _json_rows(file, lines, numbers, typed, invalid)
 
 
-def _between_blanks(file: File, lines: list[bytes], number: int, typed: Typed) -> Iterator[JsonRows]:
-    some: list[bytes] = []
-    for k, line in enumerate([*lines, b""]):
-        if line.strip():
-            some.append(line)
-        elif some:
-            yield JsonRows.of(file, some, number + k - len(some), typed)
-            some = []
+def _json_rows(file: File, lines: list[bytes], numbers: Sequence[int], typed: Typed, invalid: Invalid) -> Rows:
+    lost: list[Lost] = []
+    try:
+        frame = _objects(file, lines, numbers)
+    except _NotParsedError as e:
+        if invalid is None:
+            raise
+        if invalid == "refuse":
+            raise UserError(e.message, f"{e.hint}, or {DROP}") from None
+        bad = [(k, wrong) for k, line in enumerate(lines) if (wrong := _wrong(line)) is not None]
+        lost = [Lost(k - n, _said(file, numbers[k], wrong)) for n, (k, wrong) in enumerate(bad)]
+        gone = [k for k, _ in bad]
+        lines, numbers = _but(lines, gone), _but(numbers, gone)
+        if not lines:
+            return Rows(pl.DataFrame(), (), tuple(lost))
+        frame = _objects(file, lines, numbers)
+    return JsonRows(typed(frame, numbers), numbers, tuple(lost), lines=lines, file=file, typed=typed)
 
 
-def _objects(file: File, lines: list[bytes], number: int) -> pl.DataFrame:
+def _but(some: Sequence[T], places: Sequence[int]) -> list[T]:
+    """Without those at some places."""
+    gone = set(places)
+    return [one for k, one in enumerate(some) if k not in gone]
+
+
+class _NotParsedError(UserError):
+    """A line that is no JSON object."""
+
+
+def _objects(file: File, lines: list[bytes], numbers: Sequence[int]) -> pl.DataFrame:
     try:
         frame = pl.read_ndjson(io.BytesIO(b"\n".join(lines)), infer_schema_length=None)
     except pl.exceptions.PolarsError as e:
-        raise _wrong_line(file, lines, number) or _mixed(file, number, e) from None
+        raise _wrong_line(file, lines, numbers) or _mixed(file, numbers[0], e) from None
     if len(frame) != len(lines):
-        raise _wrong_line(file, lines, number) or _mixed(file, number, "a line is not one object")
+        raise _wrong_line(file, lines, numbers) or _mixed(file, numbers[0], "a line is not one object")
     if large := [name for name, kind in frame.schema.items() if kind == pl.Int128]:
         raise UserError(
-            f"{file}: column {large[0]}, from line {number} on: an integer beyond int64", "write it as text"
+            f"{file}: column {large[0]}, from line {numbers[0]} on: an integer beyond int64", "write it as text"
         )
     flat = _flat(file, frame)
     return flat.with_columns(_without_fields(flat[name]) for name, kind in flat.schema.items() if _has_fields(kind))
@@ -269,15 +366,24 @@ def _flat(file: File, frame: pl.DataFrame) -> pl.DataFrame:
     return frame
 
 
-def _wrong_line(file: File, lines: list[bytes], number: int) -> UserError | None:
+def _wrong_line(file: File, lines: list[bytes], numbers: Sequence[int]) -> UserError | None:
     """What is wrong with the first line that is no JSON object; None where all are."""
-    for k, line in enumerate(lines):
-        try:
-            if not isinstance(json.loads(line, parse_constant=_refuse_constant), dict):
-                raise ValueError(f"got {line[:40]!r}")
-        except ValueError as e:
-            return UserError(f"{file}: line {number + k}: expected a JSON object: {e}", "write one object a line")
+    for line, number in zip(lines, numbers, strict=True):
+        if (wrong := _wrong(line)) is not None:
+            return _NotParsedError(_said(file, number, wrong), "write one object a line")
     return None
+
+
+def _wrong(line: bytes) -> str | None:
+    try:
+        found = json.loads(line, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as e:
+        return str(e)
+    return None if isinstance(found, dict) else f"got {line[:40]!r}"
+
+
+def _said(file: File, number: int, wrong: str) -> str:
+    return f"{file}: line {number}: expected a JSON object: {wrong}"
 
 
 def _refuse_constant(word: str) -> None:

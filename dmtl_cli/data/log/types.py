@@ -16,12 +16,22 @@ import polars as pl
 from dmtl_cli.config.data import Data, Events, Table, Type
 from dmtl_cli.config.errors import UserError
 
-BOOLEANS = dict.fromkeys(("true", "yes", "y", "t", "1"), True) | dict.fromkeys(("false", "no", "n", "f", "0"), False)
-"""what a text of yes or no means, in any case of its letters"""
+PAIRS = (
+    ("true", "false"), ("yes", "no"), ("y", "n"), ("t", "f"), ("1", "0"),
+    ("j", "n"), ("ja", "nein"), ("ja", "nej"), ("ja", "nee"), ("s", "n"), ("si", "no"), ("sí", "no"), ("sì", "no"),
+    ("sim", "não"), ("sim", "nao"), ("o", "n"), ("oui", "non"), ("tak", "nie"), ("да", "нет"), ("так", "ні"),
+    ("evet", "hayır"), ("はい", "いいえ"), ("是", "否"), ("예", "아니오"), ("+", "-"),
+)  # fmt: skip
+"""Texts of yes and no, in lower case. None is yes in one pair and no in another. O and N are French: the Greek N and O,
+of which N is the yes, are other letters."""
+WORDS = sorted({word for pair in PAIRS for word in pair})
+_MIXED = dict.fromkeys((yes for yes, _ in PAIRS[:5]), True) | dict.fromkeys((no for _, no in PAIRS[:5]), False)
+"""words that may stand beside each other in a column"""
 _SAID = {
-    "bool": "true, false, yes, no, Y, N, 1 or 0",
+    "bool": "true, false, yes, no, Y, N, 1 or 0, or one pair such as J and N",
     "date": "a date as 2026-01-31",
-    "datetime": "a time as 2026-01-31T23:59:59Z",
+    "datetime": "a time as 2026-01-31T23:59:59Z, or seconds or milliseconds since 1970",
+    "clock": "a length of time as 3:45 or 1:02:03",
     "list<text>": 'a list as ["a", "b"]',
     "list<int64>": "a list as [1, 2]",
     "list<float64>": "a list as [0.1, 2]",
@@ -33,6 +43,14 @@ LISTS: dict[Type, tuple[pl.DataType, tuple[type, ...]]] = {
     "list<float64>": (pl.Float64(), (float, int)),
 }
 """types of what a list holds, and what Python calls its values"""
+
+
+SECONDS = 100_000_000_000
+"""up to here a number that is an instant is seconds since 1970 (the year 5138), above it milliseconds, and above each
+thousandfold microseconds and nanoseconds"""
+LEAST = 100_000_000
+"""seconds (1973): a smaller number of text may be anything, or yyyymmdd"""
+_CLOCK = r"^\s*(?:([0-9]+):([0-5]?[0-9])|([0-9]+)):([0-5][0-9](?:\.[0-9]+)?)\s*$"
 
 
 def types_of(data: Data, table: Table) -> dict[str, Type]:
@@ -72,44 +90,54 @@ def without(frame: pl.DataFrame, nulls: Sequence[str]) -> pl.DataFrame:
 
 def typed(
     frame: pl.DataFrame,
-    first: int,
+    numbers: Sequence[int],
     types: Mapping[str, Type],
     nulls: Sequence[str],
     where: str,
     remedies: Mapping[str, str],
+    decimal: str = ".",
 ) -> pl.DataFrame:
     """The frame with its columns of the types that are named.
 
     Args:
-        first: number of its first row, for messages.
+        numbers: of its rows, for messages.
         nulls: texts that mean null where the type is not text.
         where: the file, for messages.
         remedies: as `remedies_of` gives them.
+        decimal: what stands before the decimals of numbers that are text: a point or a comma.
 
     Raises:
         UserError: 65 a value is none of its type.
     """
-    return frame.with_columns(
-        _typed(frame[c], kind, nulls, first, where, remedies) for c, kind in types.items() if c in frame
-    )
+    casts = _CASTS | {"float64": partial(floats, decimal=decimal)}
+
+    def column(name: str, kind: Type) -> pl.Series:
+        values, out = _cast_to(frame[name], casts[kind], nulls if kind != "text" else None)
+        bad = (out.is_null() & values.is_not_null()).arg_true()
+        if len(bad):
+            at, expected = int(bad[0]), _SAID.get(kind, kind)
+            comma = f" with a decimal {'comma' if decimal == ',' else 'point'} (data.csv.decimal)"
+            got = frame[name][at]
+            if kind == "float64" and isinstance(got, str) and re.fullmatch(r"\s*-?\d[\d.,]*\s*%?\s*", got):
+                expected += comma
+            what = f"{where}: row {numbers[at]}, column {name}: expected {expected}, got {got!r}"
+            raise UserError(what, _remedy(name, got, remedies))
+        return out
+
+    return frame.with_columns(column(c, kind) for c, kind in types.items() if c in frame)
 
 
-def _typed(
-    given: pl.Series, kind: Type, nulls: Sequence[str], first: int, where: str, remedies: Mapping[str, str]
-) -> pl.Series:
+def _cast_to(
+    given: pl.Series, cast: Callable[[pl.Series], pl.Series], nulls: Sequence[str] | None
+) -> tuple[pl.Series, pl.Series]:
+    """(values, with null for texts that mean it; of another type, with null too where one is none of it)."""
     values = given
-    if kind != "text" and values.dtype == pl.String:
+    if nulls is not None and values.dtype == pl.String:
         values = values.set(values.is_in(["", *nulls]), None)
     try:
-        out = _CASTS[kind](values) if values.dtype != pl.Null else values
+        return values, cast(values) if values.dtype != pl.Null else values
     except pl.exceptions.PolarsError:  # a list, or a number where a date is named
-        out = pl.Series(given.name, [None] * len(values))
-    bad = (out.is_null() & values.is_not_null()).arg_true()
-    if len(bad):
-        at, expected = int(bad[0]), _SAID.get(kind, kind)
-        what = f"{where}: row {first + at}, column {given.name}: expected {expected}, got {given[at]!r}"
-        raise UserError(what, _remedy(given.name, given[at], remedies))
-    return out
+        return values, pl.Series(given.name, [None] * len(values))
 
 
 def _remedy(column: str, got: object, remedies: Mapping[str, str]) -> str:
@@ -121,8 +149,71 @@ def _remedy(column: str, got: object, remedies: Mapping[str, str]) -> str:
 
 def _bool(values: pl.Series) -> pl.Series:
     if values.dtype == pl.String:
-        return values.str.to_lowercase().replace_strict(BOOLEANS, default=None, return_dtype=pl.Boolean)
+        return booleans(values)
     return values.cast(pl.Float64).replace_strict({0.0: False, 1.0: True}, default=None, return_dtype=pl.Boolean)
+
+
+def booleans(values: pl.Series) -> pl.Series:
+    """Texts of yes and no, in any case of their letters, as booleans; null where one is neither. English words may be
+    mixed; those of another language count where the column has no others than its `PAIRS`."""
+    text = values.str.to_lowercase()
+    there = set(text.drop_nulls().unique())
+    pair = next((pair for pair in PAIRS if there <= set(pair)), None)
+    known = _MIXED if pair is None else {pair[0]: True, pair[1]: False}
+    return text.replace_strict(known, default=None, return_dtype=pl.Boolean)
+
+
+def floats(values: pl.Series, decimal: str = ".") -> pl.Series:
+    """Texts as numbers, null where one is none. A % behind a number is left out: 91.0% is 91, not .91."""
+    if values.dtype != pl.String:
+        return values.cast(pl.Float64, strict=False)
+    if decimal != ".":
+        values = values.set(values.str.contains(".", literal=True), None).str.replace(decimal, ".", literal=True)
+    out = values.cast(pl.Float64, strict=False)
+    if out.null_count() > values.null_count():
+        out = out.fill_null(values.str.replace(r"\s*%$", "").cast(pl.Float64, strict=False))
+    return out
+
+
+def clock_seconds(values: pl.Series) -> pl.Series:
+    """Texts such as 3:45 (minutes, which may be 60 and more, and seconds) or 1:02:03 (hours before them) as seconds;
+    null where one is no such text."""
+    if values.dtype != pl.String:
+        return pl.Series(values.name, [None] * len(values), dtype=pl.Float64)
+    part = values.str.extract_groups(_CLOCK).struct.unnest().cast(pl.Float64)
+    minutes = 60 * pl.col("1").fill_null(0) + pl.col("2").fill_null(pl.col("3"))
+    return part.select((60 * minutes + pl.col("4")).alias(values.name)).to_series()
+
+
+def instants(values: pl.Series, least: int | None = LEAST) -> pl.Series:
+    """Numbers since 1970 in the unit that their size tells (see `SECONDS`), or texts in ISO 8601, as instants in UTC;
+    null where one is neither.
+
+    Args:
+        least: a smaller number is none.
+    """
+    if values.dtype == pl.String:
+        out = iso_times(values)
+        if out.null_count() == values.null_count():
+            return out
+        return out.fill_null(instants(values.set(~values.str.contains(r"^[0-9]{9,19}$"), None).cast(pl.Int64)))
+    x = pl.col("x")
+    smallest = x / 1_000 if values.dtype.is_float() else x // 1_000
+    larger = pl.when(x <= SECONDS * 1_000).then(x * 1_000).when(x <= SECONDS * 1_000_000).then(x).otherwise(smallest)
+    us = pl.when(x <= SECONDS).then(x * 1_000_000).otherwise(larger)
+    whole = values.cast(pl.Float64 if values.dtype.is_float() else pl.Int64, strict=False).alias("x").to_frame()
+    made = whole.select(
+        pl.when(True if least is None else x >= least)
+        .then(us)
+        .cast(pl.Int64, strict=False)
+        .cast(pl.Datetime("us", "UTC"))
+    )
+    return made.to_series().alias(values.name)
+
+
+def unit_of(x: float) -> int:
+    """Which unit the size of a number since 1970 tells: 0 for seconds, 1 for milliseconds and so on."""
+    return sum(abs(x) > SECONDS * 1_000**k for k in range(3))
 
 
 def _int64(values: pl.Series) -> pl.Series:
@@ -216,9 +307,10 @@ _TEXTS = re.compile(rf"\[\s*(?:(?:{_TEXT})(?:\s*,\s*|\s+|(?=\])))*\]", re.DOTALL
 _CASTS: dict[Type, Callable[[pl.Series], pl.Series]] = {
     "text": lambda values: values.cast(pl.String, strict=False),
     "int64": _int64,
-    "float64": lambda values: values.cast(pl.Float64, strict=False),
+    "float64": floats,
     "bool": _bool,
     "date": _date,
-    "datetime": iso_times,
+    "datetime": instants,
+    "clock": clock_seconds,
     **{kind: partial(lists, kind=kind) for kind in LISTS},
 }

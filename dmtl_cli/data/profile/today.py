@@ -16,11 +16,11 @@ from dmtl_cli.config import tasks
 from dmtl_cli.config.profile import CLICK, EXPOSURE, READ
 from dmtl_cli.data.log import day as log_day
 from dmtl_cli.data.log import sizes
-from dmtl_cli.data.log.checks import SECONDS
 from dmtl_cli.data.log.day import TIME, Block, Day
 from dmtl_cli.data.log.numbers import arrow
 from dmtl_cli.data.log.sizes import reblocked
 from dmtl_cli.data.log.spool import Spool, SpoolWriter
+from dmtl_cli.data.log.types import SECONDS
 from dmtl_cli.data.profile.columns import ID, TODAY, history_column, time_column
 from dmtl_cli.data.profile.plan import Plan
 
@@ -104,7 +104,8 @@ def happened(block: Block, threshold: float | None, plan: Plan) -> dict[str, npt
 
 
 def instants(rows: pl.DataFrame, day: dt.date) -> pl.Series:
-    """When each row happened, in microseconds of UTC: a timestamp, or a number of seconds or milliseconds since 1970.
+    """When each row happened, in microseconds of UTC: a timestamp, or a number since 1970 in the unit that its
+    size tells.
 
     Where the log has no time, or it is no instant of `day` or the days beside it (text, an hour), it is the midnight
     that begins `day`. The order of a history is that of the log's own values.
@@ -115,8 +116,9 @@ def instants(rows: pl.DataFrame, day: dt.date) -> pl.Series:
         time = time.cast(pl.Datetime("us"))
     elif kind.is_numeric():
         number = time.cast(pl.Float64)
-        time = (number * pl.when(number > SECONDS).then(1e3).otherwise(1e6)).cast(pl.Int64, strict=False)
-        time = time.cast(pl.Datetime("us"))
+        smaller = pl.when(number <= SECONDS * 1e3).then(1e3).when(number <= SECONDS * 1e6).then(1.0).otherwise(1e-3)
+        unit = pl.when(number <= SECONDS).then(1e6).otherwise(smaller)
+        time = (number * unit).cast(pl.Int64, strict=False).cast(pl.Datetime("us"))
     else:
         time = midnight
     near = (time - midnight).dt.total_days().is_between(-1, 1)
