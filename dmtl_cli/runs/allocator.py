@@ -11,17 +11,19 @@ LARGEST = 2**25
 """bytes up to which glibc lets a block be kept"""
 
 
-PRIMITIVES = "64"
-"""of oneDNN, the compiled products of so many shapes"""
+SHAPES = "64"
+"""of matrix products, whose compiled code is kept"""
 
 
 def keep_few_products() -> None:
-    """Makes oneDNN keep the code of fewer shapes, before its first product.
+    """Makes oneDNN, and torch above it, keep the code of fewer shapes; to be called before the first product.
 
-    A shape's is some .3 MB, each step has other shapes (its distinct users and items), and by default 1,024 are kept: a
-    fifth of a process's peak. To compile anew costs as much as to keep them (docs/experiments.md).
+    A shape's is some .4 MB, each step has other shapes (its distinct users and items), and by default either keeps
+    1,024: a fifth of a day's peak, and more in a process of several days. To compile anew costs as much as to keep
+    them (docs/experiments.md).
     """
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", PRIMITIVES)
+    for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+        os.environ.setdefault(name, SHAPES)
 
 
 def keep_freed_memory() -> None:
