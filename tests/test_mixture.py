@@ -187,5 +187,5 @@ def test_a_fault_in_a_thread_is_raised_and_the_threads_stay(threads: int) -> Non
     net = a_network()
     first = an_input(net, 20, torch.float32)
     with pytest.raises((IndexError, RuntimeError), match="index"):
-        net(first._replace(user_index=first.user_index + USERS))
+        net(first._replace(user_index=first.user_index + 10**6))
     assert torch.get_num_threads() == threads

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from dmtl_cli.nn.kernels.chunks import Spans, on_threads, spans, threads_of
-from dmtl_cli.nn.kernels.products import across, product
+from dmtl_cli.nn.kernels.products import across, even, product
 from dmtl_cli.nn.layers import FirstInput, FirstLayer, SplitLinear
 
 CHUNK = 1024  # rows: enough for products to be efficient and for Python not to count
@@ -279,7 +279,7 @@ class _Gradients(NamedTuple):
 
 @dataclass(frozen=True)
 class _First:
-    """The first layer's inputs and weights for items and users."""
+    """The first layer's inputs and weights for items and users, whose U and I are padded: see `even`."""
 
     user: Tensor
     """[U, V]"""
@@ -299,6 +299,7 @@ class _First:
 
     @staticmethod
     def of(user: Tensor, item: Tensor, weights: tuple[Tensor, Tensor, Tensor], row: int, needs_row: bool) -> _First:
+        user, item = even(user), even(item)
         return _First(user, item, *weights, row, needs_row, (user.t().contiguous().t(), item.t().contiguous().t()))
 
     def both(self, at: slice) -> tuple[Tensor, Tensor]:
@@ -371,6 +372,7 @@ class _Mixture(torch.autograd.Function):
         of_sides = user_weight, item_weight, bias
         first = _First.of(user.to(dtype), item.to(dtype), of_sides, row.shape[1], ctx.needs_input_grad[9])
         rows = _Rows(user_index, item_index, row.to(dtype), row_weight)
+        ctx.sizes = len(user), len(item)
         ctx.first, ctx.work = first, _Pass(first.both, rows, weights, biases, *shape, {} if grows else None)
         mixed, ctx.gates = ctx.work.forward(dropped)
         gates_BTE = ctx.gates.permute(2, 0, 1)
@@ -390,10 +392,11 @@ class _Mixture(torch.autograd.Function):
         found = on_threads(parts, lambda part: work.backward(part, narrow, d_mixed, d_gates, first), device)
         of_gates = work.backward_of_gates(gates, d_gates, first)
         sides = sum((x.user for x in found), of_gates.user), sum((x.item for x in found), of_gates.item)
+        user, item = (x[:n] for x, n in zip(sides, ctx.sizes, strict=True))
         row = _of_rows(parts, [x.row for x in found], 0) + of_gates.row if first.needs_row else None
         whole = (torch.cat([_of_experts(parts, [x.first[k] for x in found]), of_gates.first[k]]) for k in range(4))
         later = (_of_experts(parts, [x.later[k] for x in found]) for k in range(2 * len(work.weights)))
-        return None, None, None, None, None, *sides, None, None, row, *whole, *later
+        return None, None, None, None, None, user, item, None, None, row, *whole, *later
 
 
 def relu_backward_(gradient: Tensor, output: Tensor) -> None:

@@ -22,6 +22,17 @@ SMALL = 2**20
 """multiplications of a product below which finding oneDNN's kernel costs more than it saves"""
 
 
+EVEN = 64
+"""oneDNN compiles a product anew for each number of rows, and each batch has another number of distinct users and items:
+they are padded to a multiple of this one"""
+
+
+def even(x: Tensor) -> Tensor:
+    """[n, K] with rows of zeros up to a multiple of EVEN."""
+    missing = -len(x) % EVEN
+    return F.pad(x, (0, 0, 0, missing)) if missing else x
+
+
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x W^T + b, [n, K], [M, K], [M] -> [n, M]; of any strides, and not for autograd."""
     return _onednn(x, weight, bias) if _pays(x, len(weight)) else F.linear(x, weight, bias)
@@ -61,14 +72,15 @@ class Linear(nn.Linear):
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.rows, x = len(x), even(x)
         ctx.save_for_backward(x, weight)
-        return product(x, weight, bias)
+        return product(x, weight, bias)[: ctx.rows]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d: Tensor) -> Any:
-        x, weight = ctx.saved_tensors
-        d_x = product(d, weight.t()) if ctx.needs_input_grad[0] else None
+        (x, weight), d = ctx.saved_tensors, even(d)
+        d_x = product(d, weight.t())[: ctx.rows] if ctx.needs_input_grad[0] else None
         d_weight = across(d, x) if ctx.needs_input_grad[1] else None
         return d_x, d_weight, d.sum(0) if ctx.needs_input_grad[2] else None
 
