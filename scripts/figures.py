@@ -165,7 +165,7 @@ def performance(table: list[list[str]]) -> Any:
     figure.legend(handles=marks, loc="outside lower right", ncols=3, fontsize=8)
     figure.suptitle(
         "dmtl beside others on two cores, 300,000 rows\n"
-        "Point: median of three interleaved rounds, each of another seed; bar: least to greatest.",
+        "Point: median of two interleaved rounds, each of another seed; bar: least to greatest.",
         x=0.01, ha="left", fontsize=10,
     )  # fmt: skip
     return figure

@@ -23,8 +23,8 @@ SMALL = 2**20
 
 
 EVEN = 64
-"""oneDNN compiles a product anew for each number of rows, and each batch has another number of distinct users and items:
-they are padded to a multiple of this one"""
+"""oneDNN compiles a product anew for each number of rows, and batches differ in how many distinct users and items they
+have: they are padded to a multiple of it"""
 
 
 def even(x: Tensor) -> Tensor:
