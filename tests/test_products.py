@@ -96,6 +96,25 @@ def test_gradients_are_those_of_finite_differences(monkeypatch: pytest.MonkeyPat
     assert torch.autograd.gradcheck(linear, (x, w, b))
 
 
+def test_layers_and_their_gradients_see_few_numbers_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """oneDNN compiles each shape: 64 numbers of rows are one."""
+    shapes, compiled = set[tuple[int, ...]](), products._onednn
+
+    def onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        shapes.add((*x.shape, *weight.shape))
+        return compiled(x, weight, bias)
+
+    monkeypatch.setattr(products, "_onednn", onednn)
+    layer = Linear(96, 80)
+    for n in range(641, 705):
+        x = torch.randn(n, 96, requires_grad=True)
+        out = layer(x)
+        assert out.shape == (n, 80)
+        out.sum().backward()
+        assert x.grad is not None and x.grad.shape == x.shape
+    assert len(shapes) == (3 if products.there() else 0), "forward, of the input, of the weights"
+
+
 def test_a_layer_without_gradients_is_torchs_own() -> None:
     """Bit by bit, so that what is exported is what is computed here."""
     ours, x = Linear(64, 48), some(900, 64)

@@ -14,13 +14,16 @@ JOINED = 0.05
 _MORE = 0.05  # of the ids are in the table once they are written alike
 
 
-def told(name: str, ids: pl.Series, key: pl.Series, joined: float) -> tuple[float, str] | None:
+def told(
+    name: str, ids: pl.Series, key: pl.Series, joined: float, whose: str = "the sample's"
+) -> tuple[float, str] | None:
     """The share of the events' ids that a side table's key would have, and what is to be written for it, with a line of
     polars; None where that adds less than a twentieth of the ids.
 
     Args:
         name: of the table: users or items.
         joined: share of the distinct ids that are in the key as it is.
+        whose: the ids are.
     """
     if not (is_id(ids) and (is_id(key) or key.n_unique() == len(key))):
         return None
@@ -34,7 +37,7 @@ def told(name: str, ids: pl.Series, key: pl.Series, joined: float) -> tuple[floa
         if share >= max(JOINED, joined + _MORE) and (best is None or share > best[0]):
             lines = [_line(name, key.name, table_way)] if table_way else []
             lines += [_line("log", ids.name, events_way)] if events_way else []
-            so = f"{key.name} has {share:.0%} of the sample's {name} {how}"
+            so = f"{key.name} has {share:.0%} of {whose} {name} {how}"
             best = share, f"{so}: write it so, in polars {' and '.join(lines)}"
     return best
 

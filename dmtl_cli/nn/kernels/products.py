@@ -28,9 +28,9 @@ have: they are padded to a multiple of it"""
 
 
 def even(x: Tensor) -> Tensor:
-    """[n, K] with rows of zeros up to a multiple of EVEN."""
+    """[n, K] with rows of zeros up to a multiple of EVEN; on another device as it is."""
     missing = -len(x) % EVEN
-    return F.pad(x, (0, 0, 0, missing)) if missing else x
+    return F.pad(x, (0, 0, 0, missing)) if missing and x.device.type == "cpu" else x
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
