@@ -20,7 +20,7 @@ def block():
     torch.empty(20 * 2**18).fill_(1.0)  # 20 MiB, above what glibc keeps by itself at first
 block(), block()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(5):
+for _ in range(30):
     rows = [torch.empty(20 * 2**18).fill_(1.0) for _ in range(3)]
     del rows
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
@@ -37,8 +37,9 @@ def faults(how: str) -> int:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has no such setting")
 def test_freed_memory_serves_the_next_allocation() -> None:
     a_block = 20 * 2**20 // os.sysconf("SC_PAGE_SIZE")
-    assert faults("kept") < 4 * a_block, "three blocks are faulted in once"
-    assert faults("as it comes") > 8 * a_block, "else each time"
+    # An aligned block may find its old place too small by some bytes: up to 7 of 90 are faulted in, not always 3.
+    assert faults("kept") < 15 * a_block, "three blocks are faulted in, and a few beside them"
+    assert faults("as it comes") > 45 * a_block, "else each time"
 
 
 SHAPES = """
