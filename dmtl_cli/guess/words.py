@@ -201,7 +201,10 @@ DATABASES = ("", "NULL", "null", "\\N")
 """texts that databases write for null: in any column of text they are none"""
 SAID = (*DATABASES, "None", "N/A", "n/a", "-")
 """those of `NONE` that are none in a column where other texts stand beside them"""
-NONE = (*SAID, "Null", "none", "NA", "nan", "NaN", "undefined")
+NONE = (
+    *SAID, "Null", "none", "NA", "nan", "NaN", "undefined", "(null)", "(none)", "#N/A", "#NV", "k.A.", "k. A.",
+    "keine Angabe", "n.d.", "s/d", "s.d.", "б/д", "н/д", "无", "暂无", "不明", "なし", "없음",
+)  # fmt: skip
 """texts that are no value where all others are numbers, yes and no or lists; where others are texts, such as ids, any
 of them may be one (NA is a country), and is doubted"""
 NOBODY = (

@@ -188,7 +188,10 @@ def _refuse_given(given: Mapping[str, str], events: Table, roles: Roles) -> None
 
 
 def _with_names(table: Table) -> Table:
-    return replace(table, frame=with_names(table.frame))
+    frame = with_names(table.frame)
+    names = dict(zip(table.frame.columns, frame.columns, strict=True))
+    clocks = frozenset(names[c] for c in table.clocks)
+    return replace(table, frame=frame, clocks=clocks, formats={names[c]: kind for c, kind in table.formats.items()})
 
 
 def _steps(config: Path, first: dt.date | None, last: dt.date | None, user: str) -> list[str]:
