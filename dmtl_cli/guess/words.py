@@ -192,6 +192,17 @@ CODE = any_of(
 )
 """a code, whatever its values look like"""
 RATIO = any_of("ratio rate percent pct progress")
+PORTION: Patterns = (
+    (
+        "(^| )"
+        + any_of("watch watched play played view viewed read listen listened scroll completion completed finished")
+        + " "
+        + any_of("ratio rate percent percentage pct progress share fraction depth"),
+        3,
+    ),
+    ("完播率|播放(比例|进度|占比)", 3),
+)
+"""how much of an item was read, of 1 or of 100"""
 _AFTER = (
     rf"^({any_of('is has was if 是否')} ?)?{_ACTS}(ed)?( {_MEASURES})*$"
     rf"|{any_of('watch play view finish completion completed read scroll')}.*"

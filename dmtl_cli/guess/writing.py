@@ -13,6 +13,7 @@ from dmtl_cli.data.log.day_files import SUCCESS
 from dmtl_cli.data.log.text_rows import separator_of
 from dmtl_cli.data.log.types import LISTS
 from dmtl_cli.guess import words
+from dmtl_cli.guess.after import by_length
 from dmtl_cli.guess.behaviours import one_row_an_exposure
 from dmtl_cli.guess.broken import Broken
 from dmtl_cli.guess.columns import candidates
@@ -32,6 +33,7 @@ EDIT = "EDIT"
 _MOST = 8  # columns that a comment lists
 _LINES = "One row an exposure: log is a frame of the rows of all days, as pl.read_parquet or pl.read_ndjson reads them."
 _LONG_READ = "seconds above which a click is a long read; without it the mean of the durations of clicks"
+_SHARE = "Or by the share of an item that was read: write it into the log, then init --duration watched_share:"
 _LONE = "a value begins with a quote that does not end it, yet all lines have as many values: quotes are text"
 
 
@@ -76,10 +78,13 @@ def written(log: Log, workspace: str, about: list[str]) -> Written:
     lines += [f"workspace: {scalar(workspace)}", "seed: 1", "threads: 1  # more is faster, where there are cores", ""]
     lines += ["data:", *indented(_data(log)), "", *feature_lines(log.roles, log.inputs)]
     if log.roles.long_read is not None and log.roles.duration:
-        share = f"a rating above it is a good one: {log.roles.duration.why}"
+        what = "a rating" if words.by_name(log.roles.duration.column, words.RATING) else "a share of an item"
+        share = f"{what} above it is a good one: {log.roles.duration.why}"
         lines += ["", "labels:", f"  long_read: {log.roles.long_read:g}  # {share}"]
     elif log.roles.duration is not None:
         lines += ["", f"# labels: {{long_read: 30}}  # {_LONG_READ}"]
+        if (line := by_length(log.events.frame, log.roles)) is not None:
+            lines += [f"# {_SHARE}", f"#   {line}"]
     if made := one_row_an_exposure(log.events.frame, log.roles, log.events.formats):
         lines += ["", f"# {_LINES}", *(f"#   {line}" for line in made)]
     text = "\n".join(lines) + "\n"
