@@ -14,7 +14,7 @@ from initiated import made as made_by_init
 from worlds import Project, dmtl
 
 from dmtl_cli.data.log import text_rows
-from dmtl_cli.guess import broken
+from dmtl_cli.guess import doubts
 
 HEAD = "user_id;item_id;click;seconds\n"
 ROWS = [f"u{k % 3};i{k % 4};{k % 2};{k}.5" for k in range(12)]
@@ -234,7 +234,7 @@ def test_init_says_which_files_cannot_be_read(tmp_path: Path, monkeypatch: pytes
 
 def test_init_looks_at_so_many_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(broken, "BYTES", 1 << 14)
+    monkeypatch.setattr(doubts, "BYTES", 1 << 14)
     ended, raw, _ = made_by_init(tmp_path, lambda home: five_days(home, d3="x"))
     assert "invalid_rows" not in raw["data"]["events"], "it was not looked at"
     assert "lines that do not parse were looked for in 1 of 4 files, the newest first (0 MiB of rows)" in ended.out

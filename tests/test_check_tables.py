@@ -13,7 +13,7 @@ from initiated import made as initiated
 from scipy.stats import spearmanr
 from worlds import DAYS, Project
 
-from dmtl_cli.guess import snapshots
+from dmtl_cli.guess import late
 
 READERS, PLANTS, ROWS = 90, 70, 1_800
 LAG = "which no morning knows: set data.users.lag_days: 1, and a day reads the table of the day before"
@@ -133,8 +133,8 @@ def test_a_morning_knows_what_is_popular(tmp_path: Path) -> None:
 
 def test_constant_numbers_count_nothing() -> None:
     n = np.array([2] * 95 + [3, 4, 5, 6, 7])
-    assert snapshots.counted(pl.Series([2.0] * 100), n, lambda: None, "clicks", "users") is None
-    assert snapshots.counted(pl.Series(n.astype(float)), n, lambda: None, "clicks", "users") is not None
+    assert late.counted(pl.Series([2.0] * 100), n, lambda: None, "clicks", "users") is None
+    assert late.counted(pl.Series(n.astype(float)), n, lambda: None, "clicks", "users") is not None
 
 
 # -- a table of all days -----------------------------------------------------------------------------------------------
@@ -171,12 +171,12 @@ def test_follows_is_a_rank_correlation_that_no_single_id_makes() -> None:
     rng = np.random.default_rng(1)
     n = rng.integers(1, 30, 200)
     x = n * 2.0 + rng.normal(0, 3, 200)
-    assert snapshots.follows(pl.Series(x), n) >= spearmanr(x, n).statistic - 1e-12 > 0.9
+    assert late.follows(pl.Series(x), n) >= spearmanr(x, n).statistic - 1e-12 > 0.9
     one = rng.random(200)
     one[7], n[7] = 1e6, 10**6
-    assert np.corrcoef(one, n)[0, 1] > 0.99 and snapshots.follows(pl.Series(one), n) < 0.3
-    assert snapshots.follows(pl.Series([None] * 200, dtype=pl.Float64), n) == 0
-    assert snapshots.follows(pl.Series(one), n * 0) == 0, "no id has events"
+    assert np.corrcoef(one, n)[0, 1] > 0.99 and late.follows(pl.Series(one), n) < 0.3
+    assert late.follows(pl.Series([None] * 200, dtype=pl.Float64), n) == 0
+    assert late.follows(pl.Series(one), n * 0) == 0, "no id has events"
 
 
 # -- ids ---------------------------------------------------------------------------------------------------------------

@@ -15,8 +15,8 @@ from initiated import made
 from worlds import dmtl
 
 from dmtl_cli.config.errors import Exit
-from dmtl_cli.guess.behaviours import values_of
-from dmtl_cli.guess.columns import roles_of
+from dmtl_cli.guess.labels import roles_of
+from dmtl_cli.guess.rewrites import values_of
 from dmtl_cli.guess.roles import Roles
 
 PAGES, WIDE = 300, 6

@@ -18,8 +18,8 @@ from initiated import daily, features, frame, made
 from worlds import dmtl
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.guess.columns import roles_of
-from dmtl_cli.guess.types import joined, plain
+from dmtl_cli.guess.labels import roles_of
+from dmtl_cli.guess.texts import joined, plain
 from dmtl_cli.guess.values import auc_of, decimals, is_constant
 from dmtl_cli.stages.init import init
 

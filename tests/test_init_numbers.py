@@ -10,7 +10,8 @@ import pytest
 import unseen
 from initiated import features, made
 
-from dmtl_cli.guess.kinds import has_days, is_measured, kind_of
+from dmtl_cli.guess.features import is_measured, kind_of
+from dmtl_cli.guess.values import has_days
 
 N = 6_000
 

@@ -11,7 +11,7 @@ import unseen
 from initiated import features, made
 from worlds import dmtl
 
-from dmtl_cli.guess.columns import roles_of
+from dmtl_cli.guess.labels import roles_of
 
 
 def nested(home: Path, started: str = "played", struct: str = "outcome") -> None:

@@ -12,8 +12,7 @@ import pytest
 import unseen
 from initiated import features, made
 
-from dmtl_cli.guess.columns import roles_of
-from dmtl_cli.guess.presence import just_where
+from dmtl_cli.guess.labels import just_where, roles_of
 
 ROWS = 3_000
 X = unseen.drawn(41, ROWS)

@@ -11,8 +11,8 @@ import pytest
 import unseen
 from initiated import features, made
 
-from dmtl_cli.guess.columns import roles_of
-from dmtl_cli.guess.recurring import is_of_day, never_back
+from dmtl_cli.guess.features import is_of_day, never_back
+from dmtl_cli.guess.labels import roles_of
 
 ROWS, USERS, ITEMS = 7_200, 90, 120
 

@@ -16,7 +16,8 @@ from initiated import daily, features, frame, made
 from worlds import dmtl
 
 from dmtl_cli.config.errors import Exit
-from dmtl_cli.guess.columns import roles_of, times_of
+from dmtl_cli.guess.labels import roles_of
+from dmtl_cli.guess.roles import times_of
 
 
 def roles_in(text: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 import unseen
 from initiated import made
 
-from dmtl_cli.guess.spelling import told
+from dmtl_cli.guess.side_tables import told
 
 ITEMS: dict[str, tuple[Callable[[int], Any], Callable[[int], Any], str]] = {
     # of the events, of the table, what is said

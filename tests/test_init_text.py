@@ -18,9 +18,9 @@ from dmtl_cli.config.data import Csv
 from dmtl_cli.data.log.source import Store
 from dmtl_cli.data.log.text_rows import csv_rows
 from dmtl_cli.data.log.types import lists
-from dmtl_cli.guess import samples
-from dmtl_cli.guess.listed import lists_in_text
-from dmtl_cli.guess.samples import dialect, has_lone_quotes
+from dmtl_cli.guess import texts
+from dmtl_cli.guess.rewrites import lists_in_text
+from dmtl_cli.guess.rows import dialect, has_lone_quotes
 
 ROWS, ITEMS = 2_000, 120
 TAGS = ["drama", "action, slow", 'the "best"', "war", "noir", "kids"]
@@ -292,5 +292,5 @@ def test_lists_of_another_type_lose_no_value(kind: Any, given: list[Any], expect
 def test_a_list_that_is_empty_for_long_is_guessed() -> None:
     """Histories of a log's first rows are empty, and whole numbers may come before others."""
     for first, then, kind in (("[]", "[1, 2]", pl.Int64), ("[1]", "[0.5]", pl.Float64)):
-        found = samples._typed(pl.Series([first] * 3_000 + [then]))
+        found = texts._typed(pl.Series([first] * 3_000 + [then]))
         assert found.dtype == pl.List(kind), (first, then)

@@ -16,7 +16,7 @@ from initiated import features, made
 from worlds import dmtl
 
 from dmtl_cli.data.log.types import formatted
-from dmtl_cli.guess.types import formats_of
+from dmtl_cli.guess.texts import formats_of
 
 X = unseen.drawn(7)
 EARLY = int(dt.datetime(2026, 3, 2, tzinfo=dt.UTC).timestamp())  # no day above 12, as X has from the first of March on

@@ -15,10 +15,10 @@ from initiated import features, made
 from worlds import dmtl
 
 from dmtl_cli.guess import words
-from dmtl_cli.guess.naming import feature_name
-from dmtl_cli.guess.samples import one_words, typed, without_nulls
+from dmtl_cli.guess.doubts import null_ids
+from dmtl_cli.guess.feature_lines import feature_name
+from dmtl_cli.guess.texts import Text, as_named, one_words, typed
 from dmtl_cli.guess.values import with_units
-from dmtl_cli.guess.warnings import null_ids
 
 
 def frame(**more: Any) -> pl.DataFrame:
@@ -66,14 +66,15 @@ def test_words_for_none_stand_beside_others() -> None:
         "id": ["007", "N/A", "8", "9"], "number": ["1", "2", "-", ""], "sign": ["+", "-", "+", "-"],
         "list": ["[1]", "[2, 3]", "null", "[]"], "none": ["None", "a", "b", "c"],
     })  # fmt: skip
-    out, found, _ = without_nulls(rows)
+    out, text = as_named(rows, Text())
+    found = text.nulls
     assert found == ("", "-", "N/A", "None", "null")
     assert out["id"].to_list() == ["007", None, "8", "9"] and out["number"].to_list() == [1, 2, None, None]
     assert out["sign"].to_list() == rows["sign"].to_list(), "a sign is a value where nothing else is"
-    assert out["list"].to_list() == ["[1]", "[2, 3]", None, "[]"] and out["none"].null_count() == 1
+    assert out["list"].to_list() == [[1], [2, 3], None, []] and out["none"].null_count() == 1
     assert typed(rows)["sign"].null_count() == 0
     same = rows.select("sign")
-    assert without_nulls(same)[0].equals(same) and without_nulls(same)[1:] == ((), ())
+    assert as_named(same, Text())[0].equals(same) and as_named(same, Text())[1] == Text()
 
 
 @pytest.mark.parametrize("form", ["csv", "json"])

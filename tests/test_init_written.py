@@ -17,7 +17,7 @@ from initiated import made
 from worlds import DAYS, Ended, Project, dmtl
 
 from dmtl_cli.data.log.types import PAIRS, booleans, clock_seconds, floats, instants
-from dmtl_cli.guess.samples import Text, as_typed
+from dmtl_cli.guess.texts import Text, as_typed
 from dmtl_cli.guess.values import decimals, is_clock
 
 ROWS = 1_200

@@ -10,7 +10,7 @@ import unseen
 from initiated import made
 from worlds import dmtl
 
-from dmtl_cli.guess.warnings import nobody, null_ids
+from dmtl_cli.guess.doubts import nobody, null_ids
 
 LOOKS = "looks like nobody: if it stands for guests"
 

@@ -1,14 +1,32 @@
-"""A role of an event table's columns, with its reason and what else it could be."""
+"""The roles of an event table's columns, each with its reason and what else it could be: who saw what, when, in which
+request."""
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 
 from dmtl_cli.guess import words
-from dmtl_cli.guess.values import clicks, mean, share, span
+from dmtl_cli.guess.values import (
+    FEW,
+    RETURN,
+    clicks,
+    has_days,
+    has_long_tail,
+    instants,
+    is_binary,
+    is_constant,
+    is_id,
+    local_days,
+    mean,
+    returning,
+    share,
+    span,
+    time_unit,
+)
 
 
 @dataclass(frozen=True)
@@ -104,3 +122,222 @@ def share_of(s: pl.Series) -> str:
 
 def mean_of(s: pl.Series) -> str:
     return f"{mean(s):,.1f} on average"
+
+
+_BEHAVIOURS = {
+    "pv",
+    "view",
+    "click",
+    "cart",
+    "fav",
+    "buy",
+    "purchase",
+    "addtocart",
+    "transaction",
+    "impression",
+    "like",
+}
+_VISIT = dt.timedelta(hours=6)
+"""the longest time between rows of one visit"""
+_MOMENT = dt.timedelta(minutes=1)
+"""that between rows of one request, which are shown together"""
+_BRIEF = 0.9  # of the requests last no longer
+_OF_ONE = 0.98  # of the rows of a request have one user
+_SEVERAL = 1.2  # rows a request
+_OWN = 0.9  # of the rows have a value of their own: no user or item
+_ZEROS = 0.1  # of the rows may have one id
+_ALONE = 0.01  # of the rows may be of no request
+_UNTIMED = 0.2  # of the rows may lack the time of the row
+_ROWS = 1_000  # from which on a user has more than FEW values, unless its name is surely a user's
+
+
+def fits_events(roles: Roles) -> int:
+    """How much a table with these roles looks like events: both ids, then whatever else events have."""
+    if roles.user is None or roles.item is None:
+        return 0
+    return 1 + len(roles.named)
+
+
+def with_names(frame: pl.DataFrame) -> pl.DataFrame:
+    """The columns of a file without a header, named by place and values: a log mostly begins with user and item."""
+    names: dict[str, str] = {}
+
+    def give(name: str, c: str) -> None:
+        names[c] = name if name not in names.values() else f"column_{frame.columns.index(c) + 1}"
+
+    for k, c in enumerate(frame.columns):
+        s = frame[c]
+        low, high = span(s) if s.dtype.is_numeric() else (-1.0, -1.0)
+        if time_unit(s) is not None:
+            give("time", c)
+        elif is_binary(s):
+            give("click", c)
+        elif s.dtype == pl.String and len({str(v).lower() for v in s.unique()} & _BEHAVIOURS) >= 2:
+            give("behavior", c)
+        elif is_id(s) and not {"user_id", "item_id"} <= set(names.values()):
+            give("item_id" if "user_id" in names.values() else "user_id", c)
+        elif low >= 0 and high <= 10 and s.n_unique() <= FEW:
+            give("rating", c)
+        elif low >= 0 and s.dtype.is_float():
+            give("duration", c)
+        else:
+            names[c] = f"column_{k + 1}"
+    return frame.rename(names)
+
+
+def times_of(frame: pl.DataFrame) -> dict[str, str]:
+    """Columns of times with their `values.time_unit`.
+
+    Integers that could be seconds since 1970 are ids where they come back hours apart by another clock: a time passes
+    once.
+    """
+    units = {c: unit for c in frame.columns if (unit := time_unit(frame[c])) is not None}
+    whole = [c for c in units if not frame[c].null_count()]
+    clock = next((c for c in whole if units[c] == "timestamp" or _is_when(c)), None)
+    at = None if clock is None else instants(frame[clock], units[clock])
+    for c in [c for c in units if at is not None and frame[c].dtype.is_integer() and c != clock and not _is_when(c)]:
+        by = pl.DataFrame({"k": frame[c], "t": at}).drop_nulls().group_by("k")
+        lasts = by.agg(pl.col("t").max() - pl.col("t").min())["t"]
+        if len(frame) >= 3 * len(lasts) and share(lasts > _VISIT) > 0.5:
+            del units[c]
+    return units
+
+
+def _is_when(c: str) -> bool:
+    return words.by_name(c, words.TIME) > 0 or words.says(c, words.WHEN)
+
+
+def may_be_ids(frame: pl.DataFrame) -> list[str]:
+    """Columns that have ids, and no times."""
+    times = times_of(frame)
+    return [c for c in frame.columns if is_id(frame[c]) and c not in times]
+
+
+def candidates(frame: pl.DataFrame, roles: Roles) -> list[str]:
+    """Columns that may be the user or the item where no name says so: those with several rows an id, first those whose
+    ids return on other days, as those of requests do not; numbers that look measured last; the most ids first."""
+    count = {c: frame[c].n_unique() for c in may_be_ids(frame) if c not in roles.taken}
+    days = None
+    if roles.time is not None and roles.time_unit is not None:
+        days = local_days(frame[roles.time.column], roles.time_unit, "UTC")
+
+    def rank(c: str) -> tuple[bool, bool, int]:
+        return _is_measured(frame[c]), days is not None and returning(frame[c], days) < RETURN, -count[c]
+
+    return sorted((c for c, n in count.items() if FEW < n < _OWN * len(frame)), key=rank)
+
+
+def _is_measured(s: pl.Series) -> bool:
+    """Whether integers are numbers by their name or as many are 0, as durations are, and no ids."""
+    named = words.says(s.name, words.NUMBER) or words.says(s.name, words.RATIO) or words.by_name(s.name, words.DURATION)
+    return s.dtype.is_integer() and (bool(named) or share(s == 0) > _ZEROS or has_long_tail(s))
+
+
+def _entities(frame: pl.DataFrame, roles: Roles) -> None:
+    """The user and the item: by name, else the columns that end in id."""
+    ids = [c for c in may_be_ids(frame) if c not in roles.taken]
+    users = _in_no_other(_many(frame, ids, words.USER), words.USER, words.ITEM + words.OWNER)
+    roles.user = roles.user or best(frame, users, words.USER, "a user")
+    rest = [c for c in ids if c not in roles.taken]
+    items = _in_no_other(_many(frame, rest, words.ITEM), words.ITEM, words.USER)
+    roles.item = roles.item or best(frame, items, words.ITEM, "an item")
+    called = [c for c in ids if words.words(c).endswith(("id", "编号", " nr")) and frame[c].n_unique() > FEW]
+    called = [c for c in called if not words.by_name(c, words.REQUEST) and c not in roles.taken]
+    called = [c for c in called if frame[c].n_unique() < _OWN * len(frame) and not _is_of_user(frame, c, roles)]
+    called.sort(key=lambda c: -frame[c].n_unique())
+    for role in ("item", "user"):
+        if getattr(roles, role) is None and called and (roles.user or roles.item):
+            why = f"the id with most values that is left, {count_of(frame[called[0]])}"
+            setattr(roles, role, Guess(called[0], why, tuple(called[1:])))
+            called = called[1:]
+
+
+def _is_of_user(frame: pl.DataFrame, c: str, roles: Roles) -> bool:
+    """Whether the rows of an id are of one user, as those of a request are, and of several items hardly ever."""
+    return roles.user is not None and is_constant(frame, c, roles.user.column, _OF_ONE)
+
+
+def _in_no_other(ids: list[str], patterns: words.Patterns, others: words.Patterns) -> list[str]:
+    """Those with a name of the role that are in no object of another one, as `item.user_id` is, which may be the item's
+    author; all of them where each is in one."""
+    named = [c for c in ids if words.by_name(c, patterns)]
+    return [c for c in named if not words.is_within(c, others)] or named
+
+
+def _many(frame: pl.DataFrame, ids: list[str], patterns: words.Patterns) -> list[str]:
+    """Those with as many values as users or items have; of the surest names any."""
+    few = 0 if len(frame) < _ROWS else FEW
+    return [c for c in ids if words.by_name(c, patterns) >= 3 or frame[c].n_unique() > few]
+
+
+def _time(frame: pl.DataFrame, roles: Roles) -> None:
+    units = {c: unit for c, unit in times_of(frame).items() if c not in roles.taken}
+    units = {c: unit for c, unit in units.items() if frame[c].null_count() <= _UNTIMED * len(frame)}
+    owned = {c for c in units for key in (roles.user, roles.item) if key and is_constant(frame, key.column, c)}
+
+    def score(c: str) -> tuple[int, bool, bool, int]:
+        clock = units[c] not in ("date", "day", "yyyymmdd")
+        return words.by_name(c, words.TIME), clock, c not in owned, -frame.columns.index(c)
+
+    ranked = sorted((c for c in units if c not in owned or score(c)[0]), key=score, reverse=True)
+    if ranked:
+        found = ranked[0]
+        roles.time_unit = units[found]
+        roles.time = Guess(found, _TIMES[units[found]].format(frame[found].drop_nulls()[0]), tuple(ranked[1:]))
+
+
+_TIMES = {
+    "s": "seconds since 1970, such as {}",
+    "ms": "milliseconds since 1970, such as {}",
+    "us": "microseconds since 1970, such as {}",
+    "ns": "nanoseconds since 1970, such as {}",
+    "timestamp": "timestamps, such as {}",
+    "text": "text such as {}",
+    "date": "days, such as {}",
+    "day": "days as text, such as {}",
+    "yyyymmdd": "days as yyyymmdd, such as {}",
+}
+
+
+def _request(frame: pl.DataFrame, roles: Roles) -> None:
+    """The smallest groups of several rows, of several items, that have one user and (nearly) one time, under any name;
+    else a request by its name, else the smallest that lasts some hours at most, such as a visit."""
+    if roles.user is None:
+        return
+    at = None if roles.time is None else instants(frame[roles.time.column], roles.time_unit or "")
+    named = [c for c in frame.columns if is_id(frame[c]) and words.by_name(c, words.REQUEST)]
+    ids = [c for c in (*named, *(may_be_ids(frame) if at is not None else ())) if c not in roles.taken]
+    found: list[tuple[tuple[bool, bool, float], Guess]] = []
+    for c in dict.fromkeys(c for c in ids if frame[c].null_count() <= _ALONE * len(frame)):
+        size, sure = len(frame) / frame[c].n_unique(), words.by_name(c, words.REQUEST)
+        if size < _SEVERAL or has_days(frame[c]) or not (sure or _has_many(frame, c, roles.user.column)):
+            continue
+        lasts = _lasts(frame[c], at)
+        brief = lasts is not None and share(lasts <= _MOMENT) >= _BRIEF
+        if not sure and (lasts is None or share(lasts <= _VISIT) < _OF_ONE):
+            continue
+        if is_constant(frame, c, roles.user.column, _OF_ONE) and not _is_of_item(frame, c, roles):
+            when = " at one time" if brief else "" if sure else " within hours"
+            found.append(((not brief, sure < 3, size), Guess(c, f"{size:.1f} rows each, all of one user{when}")))
+    found.sort(key=lambda one: one[0])
+    if found:
+        others = [g.column for _, g in found[1:]]
+        others += [c for c in named if c not in (*others, found[0][1].column) and c not in roles.taken]
+        roles.request = replace(found[0][1], others=tuple(others))
+
+
+def _has_many(frame: pl.DataFrame, c: str, user: str) -> bool:
+    """Whether there are several ids of a user, as of visits."""
+    return frame[c].n_unique() >= max(FEW, 1.5 * frame[user].n_unique())
+
+
+def _is_of_item(frame: pl.DataFrame, c: str, roles: Roles) -> bool:
+    """Whether the rows of an id are of one item, as those of an exposure and its click are."""
+    return roles.item is not None and is_constant(frame, c, roles.item.column)
+
+
+def _lasts(ids: pl.Series, at: pl.Series | None) -> pl.Series | None:
+    """How long each id lasts."""
+    if at is None:
+        return None
+    return pl.DataFrame({"k": ids, "t": at}).group_by("k").agg(pl.col("t").max() - pl.col("t").min())["t"]

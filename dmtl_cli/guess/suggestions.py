@@ -21,10 +21,13 @@ from dmtl_cli.data.log.schema import Schema
 from dmtl_cli.data.log.source import File, Store
 from dmtl_cli.data.log.text_rows import separator_of
 from dmtl_cli.data.threshold import heavy_tail
-from dmtl_cli.guess import raw_columns, samples, words
-from dmtl_cli.guess.joins import joins
+from dmtl_cli.guess import words
+from dmtl_cli.guess.files import PARQUET, format_of
 from dmtl_cli.guess.late import late_tables
-from dmtl_cli.guess.partial import turn
+from dmtl_cli.guess.rows import first_rows, first_values, head_of, names_of
+from dmtl_cli.guess.side_tables import joins
+from dmtl_cli.guess.tables import turn
+from dmtl_cli.guess.texts import Text, typed
 from dmtl_cli.guess.values import (
     LEAK,
     auc_of,
@@ -103,7 +106,8 @@ def _unnamed_click(config: Config, schema: Schema) -> Iterator[str]:
     if events.click is not None or events.duration is None:
         return
     read = {events.duration, events.user, events.item, events.time}
-    frame = raw_columns.first_rows(table, sorted(raw_columns.names_of(table) - read - {None}), events.duration)
+    frame = first_rows(table, sorted(names_of(table) - read - {None}), events.duration)
+    frame = None if frame is None else typed(frame)
     if frame is None or not frame[events.duration].dtype.is_numeric():
         return
     duration = frame[events.duration].cast(pl.Float64).fill_nan(None).fill_null(0)
@@ -196,14 +200,14 @@ def _of_others(frame: pl.DataFrame, time: str, day: dt.date, zone: str) -> pl.Da
 
 def _rows_of(file: File, config: Config, rows: int) -> pl.DataFrame:
     csv = config.data.events.csv or config.data.csv
-    text = samples.Text(csv.separator or separator_of(file.path), quoted=csv.quote_char is not None)
-    return samples.head(file, rows, text if samples.format_of(file.path) == samples.CSV else None)[0]
+    text = Text(csv.separator or separator_of(file.path), quoted=csv.quote_char is not None)
+    return first_values(file, rows, text)
 
 
 def _filled(file: File, config: Config) -> list[str]:
     """Columns of a Parquet file; of a text file those that have values in its first rows."""
     frame = _rows_of(file, config, _FIRST)
-    there = samples.format_of(file.path) == samples.PARQUET
+    there = format_of(file.path) == PARQUET
     return [c for c, kind in frame.schema.items() if kind != pl.Null and (there or frame[c].null_count() < len(frame))]
 
 
@@ -266,7 +270,7 @@ def unread(config: Config, schema: Schema) -> list[str]:
     read = data.events.read_columns | set(data.events.outcomes) | {f.source for f in config.features}
     read |= {table.key for table in (data.users, data.items) if table is not None}
     tables = [schema.events, *schema.sides.values()]
-    return list(dict.fromkeys(c for table in tables for c in sorted(raw_columns.names_of(table) - read)))
+    return list(dict.fromkeys(c for table in tables for c in sorted(names_of(table) - read)))
 
 
 def _unused(config: Config, day: Day, schema: Schema) -> Iterator[str]:
@@ -276,8 +280,8 @@ def _unused(config: Config, day: Day, schema: Schema) -> Iterator[str]:
     item_ids = next((f.embedding for f in config.features if f.source == events.item and f.embedding), None)
     for side, table in (("user", schema.events), *schema.sides.items()):
         of_events = table is schema.events
-        for c in sorted(raw_columns.names_of(table) - read):
-            s = raw_columns.head_of(table, c)
+        for c in sorted(names_of(table) - read):
+            s = head_of(table, c)
             if s is None:
                 continue
             if side == "user" and _lists_items(s, day.items[ID]):

@@ -302,3 +302,18 @@ def within(ids: pl.Series, known: pl.Series) -> float:
     else:
         distinct, known = distinct.cast(pl.Int64, strict=False), known.cast(pl.Int64, strict=False)
     return float(np.mean(distinct.is_in(known.unique().implode()).to_numpy()))
+
+
+_DAYS = (
+    r"^(?:[12][0-9]{3}[-/.年][0-9]{1,2}[-/.月][0-9]{1,2}日?|[0-3]?[0-9][-/.][0-3]?[0-9][-/.][12][0-9]{3}"
+    r"|[0-3][0-9][-/.][0-1][0-9][-/.][0-9]{2}|[0-3]?[0-9]\.? +\p{L}{3,9}\.? +[12][0-9]{3}"
+    r"|20[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01]))(?P<clock>[T ,]+[0-9]{1,2}:[0-9]{2}.*)?$"
+)
+"""days as text, alone or before a clock"""
+_HAS_CLOCK = r"[0-9]:[0-9]{2}"
+_DATED = 0.95  # of the texts are such
+
+
+def has_days(s: pl.Series) -> bool:
+    """Whether texts are days or times as people write them."""
+    return s.dtype == pl.String and share(s.drop_nulls().str.contains(_DAYS)) >= _DATED

@@ -13,20 +13,16 @@ from dmtl_cli.data.log.day_files import SUCCESS
 from dmtl_cli.data.log.text_rows import separator_of
 from dmtl_cli.data.log.types import LISTS
 from dmtl_cli.guess import words
-from dmtl_cli.guess.after import by_length
-from dmtl_cli.guess.behaviours import one_row_an_exposure
-from dmtl_cli.guess.broken import Broken
-from dmtl_cli.guess.columns import candidates
-from dmtl_cli.guess.inputs import Inputs
-from dmtl_cli.guess.kinds import times_unread
-from dmtl_cli.guess.layout import Table
-from dmtl_cli.guess.listed import may_be_shown, one_row_an_item
-from dmtl_cli.guess.repairs import invalid_rows, unknown_clicks
-from dmtl_cli.guess.roles import Guess, Roles
-from dmtl_cli.guess.samples import CSV, DELTA, ICEBERG, JSON, PARQUET, Text
+from dmtl_cli.guess.doubts import Broken, invalid_rows, unknown_clicks
+from dmtl_cli.guess.feature_lines import comment, feature_lines, indented, quoted, scalar, word
+from dmtl_cli.guess.features import Inputs, times_unread
+from dmtl_cli.guess.files import CSV, DELTA, ICEBERG, JSON, PARQUET
+from dmtl_cli.guess.labels import by_length
+from dmtl_cli.guess.rewrites import may_be_shown, one_row_an_exposure, one_row_an_item
+from dmtl_cli.guess.roles import Guess, Roles, candidates
+from dmtl_cli.guess.tables import Table
+from dmtl_cli.guess.texts import Text
 from dmtl_cli.guess.values import ZONE, is_flags
-from dmtl_cli.guess.written_features import feature_lines
-from dmtl_cli.guess.yaml_text import comment, indented, quoted, scalar, word
 
 EDIT = "EDIT"
 """begins the comment of a line that a person has to write"""
@@ -85,7 +81,7 @@ def written(log: Log, workspace: str, about: list[str]) -> Written:
         lines += ["", f"# labels: {{long_read: 30}}  # {_LONG_READ}"]
         if (line := by_length(log.events.frame, log.roles)) is not None:
             lines += [f"# {_SHARE}", f"#   {line}"]
-    if made := one_row_an_exposure(log.events.frame, log.roles, log.events.formats):
+    if made := one_row_an_exposure(log.events.frame, log.roles, log.events.text.formats if log.events.text else {}):
         lines += ["", f"# {_LINES}", *(f"#   {line}" for line in made)]
     text = "\n".join(lines) + "\n"
     marked = re.compile(rf"\s*# (\w+): .*?# {EDIT}: (.*)")
@@ -102,8 +98,9 @@ def _data(log: Log) -> list[str]:
     if files.form != PARQUET:
         lines.append(f"format: {files.form}")
     lines += _csv(log.events)
-    if nulls := sorted({text for table in _tables(log) for text in table.nulls}):
-        alone = _alone(tuple(one for table in _tables(log) for one in table.alone))
+    lines_of = [table.text for table in _tables(log) if table.text and table.files.form == JSON]
+    if nulls := sorted({null for text in lines_of for null in text.nulls}):
+        alone = "".join(map(_alone, lines_of))
         lines.append(
             f"null_values: [{', '.join(map(word, nulls))}]  # texts that stand for none, in every column{alone}"
         )
@@ -121,7 +118,7 @@ def _data(log: Log) -> list[str]:
             lag = ", lag_days: 1" if side.late else ""
             lag += f", success_file: {SUCCESS}" if name in log.sides else ""
             read = ", so day D reads that of D-1 (lag_days: 0 if it is a table of the morning)" if side.late else ""
-            alone = _alone(side.table.text.alone if side.table.text else ())
+            alone = _alone(side.table.text) if side.table.text and side.table.files.form == CSV else ""
             why = "; ".join(filter(None, (side.key.why, side.caveat))) + read + alone
             lines.append(f"{name}: {{{place}{lag}}}  # {comment(why)}")
         else:
@@ -131,7 +128,7 @@ def _data(log: Log) -> list[str]:
 
 
 def _csv(table: Table) -> list[str]:
-    if table.text is None:
+    if table.text is None or table.files.form != CSV:
         return []
     keys = []
     if table.text.separator != separator_of(table.files.files[0][0]):
@@ -144,16 +141,17 @@ def _csv(table: Table) -> list[str]:
         names = ", ".join(map(scalar, table.frame.columns))
         keys.append(f"  columns: [{names}]  # the files have no header: names by place and values, check them")
     if table.text.nulls:
-        alone = _alone(table.text.alone)
+        alone = _alone(table.text)
         keys.append(
             f"  null_values: [{', '.join(map(word, table.text.nulls))}]  # beside numbers, in every column{alone}"
         )
     return ["csv:", *keys] if keys else []
 
 
-def _alone(pairs: tuple[tuple[str, str], ...]) -> str:
+def _alone(text: Text) -> str:
     """Why words that no list has stand for null."""
-    return "".join(f"; {text!r} is the one text among the numbers of {comment(c)}" for text, c in pairs)
+    told = sorted(text.alone.items())
+    return "".join(f"; {word!r} is the one text among the numbers of {comment(c)}" for word, c in told)
 
 
 def _tables(log: Log) -> list[Table]:
@@ -185,17 +183,17 @@ def _order(kind: str) -> str:
 
 def _type(c: str, table: Table, roles: Roles) -> str | None:
     """Type of a column that is text, or in JSON what its values are; None for what JSON has as lists."""
-    s, form = table.frame[c], table.files.form
+    s, form, text = table.frame[c], table.files.form, table.text or Text()
     if s.dtype == pl.List:
         kinds = {inner: kind for kind, (inner, _) in LISTS.items()}
-        return kinds.get(s.dtype.inner) if form == CSV or c in table.lists else None  # type: ignore[attr-defined]
+        return kinds.get(s.dtype.inner) if form == CSV or c in text.lists else None  # type: ignore[attr-defined]
     flags = [roles.click, roles.conversion, *roles.further.values()]
     if c in {g.column for g in flags if g} and is_flags(s):
         return "bool"
-    if c in table.clocks:
+    if c in text.clocks:
         return "clock"
-    if c in table.formats:
-        return table.formats[c]
+    if c in text.formats:
+        return text.formats[c]
     if roles.duration and c == roles.duration.column:
         return "float64"
     if roles.click and c == roles.click.column and s.dtype == pl.String:
@@ -243,7 +241,8 @@ def _place(table: Table, events: Table) -> list[str]:
         keys.append(f"partition: {files.partition}")
     if files.form != events.files.form:
         keys.append(f"format: {files.form}")
-    if table.text is not None and (table.text != (events.text or Text()) or not table.text.header):
+    own = (events.text if events.files.form == CSV else None) or Text()
+    if files.form == CSV and table.text is not None and (table.text != own or not table.text.header):
         columns = "" if table.text.header else f", columns: [{', '.join(map(scalar, table.frame.columns))}]"
         nulls = f", null_values: [{', '.join(map(word, table.text.nulls))}]" if table.text.nulls else ""
         quote = "" if table.text.quoted else ", quote_char: null"

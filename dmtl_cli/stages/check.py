@@ -25,8 +25,8 @@ from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.log.shares import share_groups
 from dmtl_cli.data.profile.stored import Profile
 from dmtl_cli.guess import memory
+from dmtl_cli.guess.doubts import nobody, null_ids, sessions, warnings
 from dmtl_cli.guess.suggestions import other_rows, suggestions, unread
-from dmtl_cli.guess.warnings import nobody, null_ids, sessions, warnings
 from dmtl_cli.guess.words import count
 from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.runs.ranks import ALONE
@@ -107,7 +107,7 @@ def _warnings(config: Config, day: Day) -> list[str]:
 
 
 def _sessions(config: Config, day: Day) -> list[str]:
-    """See `warnings.sessions`: the day's users beside those of some rows of another."""
+    """See `doubts.sessions`: the day's users beside those of some rows of another."""
     user = config.data.events.user
     others = other_rows(config, day.day, user)
     return [] if others is None else sessions(user, day.users[ID].filter(pl.Series(day.user_events > 0)), others)

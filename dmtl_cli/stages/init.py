@@ -15,23 +15,20 @@ import polars as pl
 
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.log.types import clock_seconds
-from dmtl_cli.guess.behaviours import LOOKS
-from dmtl_cli.guess.broken import broken_lines
-from dmtl_cli.guess.columns import fits_events, roles_of, with_names
-from dmtl_cli.guess.inputs import Side, inputs_of
-from dmtl_cli.guess.layout import ROWS, Table, complete_day, tables
-from dmtl_cli.guess.listed import NEEDED, one_row_an_item
-from dmtl_cli.guess.partial import partial_columns
-from dmtl_cli.guess.repairs import invalid_rows, unfit
-from dmtl_cli.guess.roles import Guess, Roles
-from dmtl_cli.guess.samples import BYTES, CSV, JSON
-from dmtl_cli.guess.types import in_seconds
+from dmtl_cli.guess.doubts import broken_lines, invalid_rows, nobody, null_ids, sessions, unfit, warnings
+from dmtl_cli.guess.feature_lines import unwritten
+from dmtl_cli.guess.features import inputs_of
+from dmtl_cli.guess.files import CSV, JSON, complete_day
+from dmtl_cli.guess.labels import roles_of
+from dmtl_cli.guess.rewrites import LOOKS, NEEDED, one_row_an_item
+from dmtl_cli.guess.roles import Guess, Roles, fits_events, with_names
+from dmtl_cli.guess.rows import BYTES
+from dmtl_cli.guess.side_tables import Side
+from dmtl_cli.guess.tables import LAKES, ROWS, Table, by_days, partial_columns, read_whole, tables
+from dmtl_cli.guess.texts import in_seconds
 from dmtl_cli.guess.values import local_days
-from dmtl_cli.guess.warnings import nobody, null_ids, sessions, warnings
-from dmtl_cli.guess.whole import LAKES, by_days, read_whole
 from dmtl_cli.guess.words import count
 from dmtl_cli.guess.writing import Log, path_of, written, zone_of
-from dmtl_cli.guess.written_features import unwritten
 
 FEW = 4
 """days that a first chain takes"""
@@ -150,7 +147,8 @@ def _timed(table: Table, given: Mapping[str, str]) -> Table:
     known = table.frame[c].filter(table.frame[c] != "")
     if not len(known) or clock_seconds(known).null_count():
         return table
-    return replace(table, frame=in_seconds(table.frame, [c]), clocks=table.clocks | {c})
+    text = table.text and replace(table.text, clocks=table.text.clocks | {c})
+    return replace(table, frame=in_seconds(table.frame, [c]), text=text)
 
 
 def _warnings(events: Table, roles: Roles) -> list[str]:
@@ -167,7 +165,7 @@ def _warnings(events: Table, roles: Roles) -> list[str]:
 
 
 def _sessions(events: Table, roles: Roles, days: Mapping[dt.date, int], newest: dt.date | None, zone: str) -> list[str]:
-    """See `warnings.sessions`; nothing where the sample may lack users of the newest complete day."""
+    """See `doubts.sessions`; nothing where the sample may lack users of the newest complete day."""
     if roles.user is None or newest is None:
         return []
     frame, files = events.frame, events.files
@@ -204,10 +202,12 @@ def _refuse_given(given: Mapping[str, str], events: Table, roles: Roles) -> None
 
 
 def _with_names(table: Table) -> Table:
-    frame = with_names(table.frame)
+    frame, text = with_names(table.frame), table.text
     names = dict(zip(table.frame.columns, frame.columns, strict=True))
-    clocks = frozenset(names[c] for c in table.clocks)
-    return replace(table, frame=frame, clocks=clocks, formats={names[c]: kind for c, kind in table.formats.items()})
+    if text is not None:
+        formats = {names[c]: kind for c, kind in text.formats.items()}
+        text = replace(text, clocks=frozenset(names[c] for c in text.clocks), formats=formats)
+    return replace(table, frame=frame, text=text)
 
 
 def _steps(config: Path, first: dt.date | None, last: dt.date | None, user: str) -> list[str]:

@@ -1,16 +1,21 @@
-"""The features of a config that `init` writes: what `auto` gives, and the columns beside it."""
+"""The features of a config that `init` writes, and text as YAML."""
 
 from __future__ import annotations
 
+import json
+import re
+import unicodedata
+from collections.abc import Set
 from typing import Any
+
+import yaml
 
 from dmtl_cli.config.automatic import automatic
 from dmtl_cli.config.data import Events
 from dmtl_cli.config.features import Feature
-from dmtl_cli.guess.inputs import Input, Inputs
-from dmtl_cli.guess.naming import feature_name, unique
+from dmtl_cli.guess import words
+from dmtl_cli.guess.features import Input, Inputs
 from dmtl_cli.guess.roles import Roles
-from dmtl_cli.guess.yaml_text import comment, flow
 
 _ITEM = ":item"  # the embedding of items, in guesses
 
@@ -78,3 +83,69 @@ def _as_given(f: Feature, column: str) -> dict[str, Any]:
         keys["column"] = column
         return {k: v for k, v in keys.items() if not (k == "column" and v == f.name)}
     return keys | {"profile": f.profile.model_dump(exclude_unset=True)}
+
+
+_WHOLE = str.maketrans({
+    "ß": "ss", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "ı": "i", "đ": "d", "Đ": "D", "æ": "ae", "œ": "oe",
+})  # fmt: skip
+"""letters that are no letter and a mark"""
+
+
+def feature_name(column: str, side: str, taken: Set[str]) -> str:
+    """A column's name as a feature's: `posição` is posicao; one in another script is called by its side.
+
+    Args:
+        taken: names of other features; an id is named before there are any.
+    """
+    bare = words.bare(column)
+    parts = unicodedata.normalize("NFKD", bare.translate(_WHOLE))
+    letters = "".join(c for c in parts if not unicodedata.combining(c))
+    if any(c.isalpha() and not c.isascii() for c in letters):
+        return f"{side}_id" if not taken else f"{side}_feature"
+    name = re.sub(r"[^A-Za-z0-9_]", "_", letters)
+    return name if re.match(r"[A-Za-z_]", name) else f"_{name}"
+
+
+def unique(name: str, names: Set[str], side: str) -> str:
+    """A name that none of the others is."""
+    if name in names and not name.startswith(f"{side}_"):
+        name = f"{side}_{name}"
+    k, first = 2, name
+    while name in names:
+        name, k = f"{first}_{k}", k + 1
+    return name
+
+
+def scalar(value: Any) -> str:
+    """A value that is itself in a block and in a flow of YAML."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if value in ("|", ";", ",", "\t"):
+        return quoted(value)
+    return yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=10**9).strip()[1:-1]
+
+
+def quoted(text: str) -> str:
+    """Text in double quotes, such as a separator."""
+    return f'"{text}"'.replace("\t", "\\t")
+
+
+def comment(text: str) -> str:
+    """Text that stays on its line."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def indented(lines: list[str]) -> list[str]:
+    """Lines of a block below a key."""
+    return [f"  {line}" for line in lines]
+
+
+def word(text: str) -> str:
+    """A text that YAML takes for one, whatever it says."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def flow(keys: dict[str, Any]) -> str:
+    """A flow mapping, with those in it."""
+    inner = ", ".join(f"{k}: {flow(v) if isinstance(v, dict) else scalar(v)}" for k, v in keys.items())
+    return f"{{{inner}}}"

@@ -1,0 +1,258 @@
+"""What is hardly so in a log that was understood, and rows that cannot be read as they are."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+import polars as pl
+
+from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.data.log.source import Store
+from dmtl_cli.data.log.types import WORDS, clock_seconds, floats
+from dmtl_cli.guess import words
+from dmtl_cli.guess.files import CSV, JSON, paths_of
+from dmtl_cli.guess.roles import Roles
+from dmtl_cli.guess.rows import rows_of
+from dmtl_cli.guess.tables import Table
+from dmtl_cli.guess.texts import Text
+from dmtl_cli.guess.values import RETURN, is_flags, share
+
+USERS = 100
+"""users below which hardly anything is learned"""
+_ITEMS, _ROWS = 20, 1_000  # items, and rows or requests, of a user
+_CROWD, _TIMES = 0.01, 3  # of all rows, and of those of the next user, that one alone has
+
+
+def warnings(user: str, users: int, items: int, rows: int, clicks: str | None) -> list[str]:
+    """A line each.
+
+    Args:
+        user: the column of users.
+        users: how many there are, as of `items` and `rows`.
+        clicks: the column of clicks.
+    """
+    out = []
+    seen = f"{user}: {users:,} user{'s' if users != 1 else ''} in {rows:,} rows of {items:,} items"
+    if users < USERS or items > _ITEMS * users or rows > _ROWS * users:
+        out.append(f"{seen}: is it the user? Else name the column of their ids in data.events.user")
+    if clicks is None:
+        out.append("no column of clicks (data.events.click): every row counts as a click")
+    return out
+
+
+def null_ids(column: str, ids: pl.Series, rows: pl.Series, *, text: bool, dropped: bool = False) -> list[str]:
+    """A line for each id that is a word for none: see `words.NONE`.
+
+    Args:
+        ids: distinct ids of a column.
+        rows: of each.
+        text: whether the log is CSV or JSON.
+        dropped: whether rows without an id are left out, and so those of an empty text.
+    """
+    if ids.dtype != pl.String:
+        return []
+    none = words.NONE[1:] if dropped else words.NONE
+    found = pl.DataFrame([ids.alias("id"), rows.alias("rows")]).filter(pl.col("id").is_in(none)).sort("id")
+    fix = _null(text=text)
+    drop = "data.events.invalid_rows: drop leaves rows without an id out"
+    return [f"{column}: {word!r}, in {n:,} rows, is an id: if it means none, {fix}; {drop}" for word, n in found.rows()]
+
+
+def nobody(user: str, ids: pl.Series, rows: pl.Series, *, text: bool, kept: bool = False) -> list[str]:
+    """A line for each user that looks like nobody, or like many under one id: zeros, -1, a word such as guest, or one
+    with far more rows than any other.
+
+    Args:
+        ids: distinct ids of the column of users.
+        rows: of each.
+        text: whether the log is CSV or JSON.
+        kept: whether the line is written where it is kept and shared, and so names no id that may be a person's.
+    """
+    found = pl.DataFrame([ids.cast(pl.String).alias("id"), rows.cast(pl.Int64).alias("rows")]).drop_nulls()
+    found = found.filter(~pl.col("id").is_in(words.NONE)).sort("rows", "id", descending=[True, False])
+    total = int(found["rows"].sum())
+    named = found["id"].str.strip_chars().str.to_lowercase().str.contains(words.NOBODY)
+    lines = []
+    for k in named.arg_true():
+        word, n = found.row(int(k))
+        seen = f"{user}: {word!r}, in {n:,} rows ({n / total:.1%}), looks like nobody: if it stands for guests"
+        lines.append(f"{seen}, {_null(text=text)} and set data.events.invalid_rows: drop, which leaves such rows out")
+    people = found.filter(~named)
+    if len(people) < USERS:
+        return lines
+    most, second = people["rows"].head(2)
+    if most > _CROWD * total and most >= _TIMES * second:
+        times = f"{most / second:.1f} times as many as the next"
+        who = "one id" if kept else repr(people["id"][0])
+        seen = f"{user}: {who} alone has {most:,} rows ({most / total:.1%}), {times}: is it one person?"
+        fix = f"If it is guests under one id, or a program, {_null(text=text)} and set data.events.invalid_rows: drop"
+        lines.append(f"{seen} {fix}")
+    return lines
+
+
+def _null(*, text: bool) -> str:
+    return "name it in data.null_values" if text else "write null in its place"
+
+
+def sessions(user: str, of_day: pl.Series, others: pl.Series) -> list[str]:
+    """A line where no user, or almost none, returns: a request or a session was taken for the user.
+
+    Args:
+        of_day: the users of a day, all of them.
+        others: users of some rows of other days.
+    """
+    some = others.drop_nulls().cast(pl.String).unique()
+    if len(some) < USERS:
+        return []
+    back = share(some.is_in(of_day.drop_nulls().cast(pl.String).unique().implode()))
+    if back >= RETURN:
+        return []
+    seen = (
+        f"{back:.1%} of {len(some):,} ids of other days are there on this one" if back else "no id is there on two days"
+    )
+    return [f"{user}: {seen}: is it a request or a session? Else name the column of the users' ids in data.events.user"]
+
+
+_FEW = 5  # values that a message lists
+
+
+def unknown_clicks(click: pl.Series) -> str | None:
+    """What nulls a column of clicks has (`null_click`); None where it has none, or where it is a date or timestamp, of
+    which a null is no click without a word."""
+    if not click.null_count() or (not click.dtype.is_numeric() and click.dtype != pl.Boolean):
+        return None
+    return f"{_percent(share(click.is_null()))} of {click.name} is empty: no click{'s?' if is_flags(click) else ''}"
+
+
+def invalid_rows(frame: pl.DataFrame, roles: Roles, broken: Broken | None) -> str | None:
+    """Which rows cannot be read (`invalid_rows`): lines that do not parse, rows without a user, item or time, or with a
+    duration below 0."""
+    why = [broken.why] if broken and broken.why else []
+    for guess in (roles.user, roles.item, roles.time):
+        if guess is None:
+            continue
+        s = frame[guess.column]
+        if empty := share(s.is_null() | (s == "") if s.dtype == pl.String else s.is_null()):
+            why.append(f"{_percent(empty)} of rows have no {guess.column}")
+    if (x := _durations(frame, roles)) is not None and (below := share(x < 0)):
+        why.append(f"{_percent(below)} of clicks have a {x.name} below 0")
+    return "; ".join(why) or None
+
+
+def unfit(role: str, s: pl.Series) -> tuple[str, str]:
+    """What is said of a column that cannot have the role that it is given, with a value that does not fit, and what
+    would help."""
+    flags, known = "0 and 1, or yes and no as one pair (J and N, oui and non)", s.drop_nulls()
+    needed = {"click": f"{flags}, or of times", "duration": "numbers, or 3:45", "conversion": flags}.get(role, "ids")
+    bad, hint = known, "name another"
+    if known.dtype == pl.String and needed != "ids":
+        fits = clock_seconds(known).is_not_null() | floats(known).is_not_null() if role == "duration" else _words(known)
+        bad = known if fits.all() else known.filter(~fits)
+        values = known.unique(maintain_order=True).head(_FEW + 1).to_list()
+        only = "only " * (len(values) == 1)
+        have = (
+            only + ", ".join(map(_short, values))
+            if len(values) <= _FEW
+            else f"{len(bad):,} such of {len(known):,} values"
+        )
+        hint = f"it has {have}: write {'seconds' if role == 'duration' else '0 and 1'} in their place, or name another"
+    elif known.dtype.is_numeric() and role in ("click", "conversion"):
+        bad = known.filter(~known.cast(pl.Float64).is_in([0.0, 1.0]))
+    kind = f"{s.dtype}, such as {_short(str(bad.head(1).to_list()[0]))}" if len(bad) else "empty"
+    return f"--{role}: expected a column of {needed}, {s.name} is {kind}", hint
+
+
+def _words(known: pl.Series) -> pl.Series:
+    return known.str.to_lowercase().is_in(WORDS)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _durations(frame: pl.DataFrame, roles: Roles) -> pl.Series | None:
+    """Those of clicks."""
+    if roles.duration is None:
+        return None
+    x, clicked = frame[roles.duration.column].cast(pl.Float64).fill_nan(None), roles.clicked(frame)
+    return (x if clicked is None else x.filter(clicked)).drop_nulls()
+
+
+def _percent(part: float) -> str:
+    return f"{part:.0%}" if part >= 0.01 else f"{part:.2%}"
+
+
+BYTES = 256 << 20
+"""of rows that are looked through"""
+
+
+@dataclass(frozen=True)
+class Broken:
+    """What was found in the text files of some days."""
+
+    lines: int
+    """that do not parse"""
+    rows: int
+    """lines that were looked at, these among them"""
+    example: str
+    """where the first one is, and what is wrong"""
+    looked: int
+    """files that were looked through to their end"""
+    files: int
+    refused: tuple[str, ...]
+    """why files cannot be read at all"""
+
+    @property
+    def why(self) -> str | None:
+        """What `invalid_rows` is written with; None where every line parses."""
+        if not self.lines:
+            return None
+        plural = "s do" if self.lines > 1 else " does"
+        return (
+            f"{self.lines:,} line{plural} not parse of {self.rows:,} in {self.looked:,} files, such as {self.example}"
+        )
+
+    @property
+    def warnings(self) -> list[str]:
+        """A line each: what no key helps, and that not all was looked at."""
+        out = [f"{why}: a run of its day would end there" for why in self.refused]
+        if self.looked < self.files:
+            seen = f"{self.looked:,} of {self.files:,} files, the newest first"
+            out.append(f"lines that do not parse were looked for in {seen} ({BYTES >> 20} MiB of rows)")
+        return out
+
+
+def broken_lines(root: str, table: Table, days: tuple[dt.date, dt.date] | None) -> Broken | None:
+    """Looks through the files of some days, the newest first, until `BYTES` of rows were seen. None where the table is
+    no CSV or JSON.
+
+    Args:
+        days: the first and the last; None: all files.
+
+    Raises:
+        UserError: 74 the storage fails.
+    """
+    if table.files.form not in (CSV, JSON):
+        return None
+    names = tuple(table.frame.columns) if table.text and not table.text.header else None
+    paths, store = paths_of(table.files, days), Store(root)
+    lines, rows, size, looked, example, refused = 0, 0, 0, 0, "", list[str]()
+    for path in reversed(paths):
+        if size >= BYTES:
+            break
+        try:
+            for part in rows_of(store.file(path), table.text or Text(), names):
+                lines, rows = lines + len(part.lost), rows + len(part.frame) + len(part.lost)
+                example = example or (part.lost[0].why.removeprefix(f"{store.where('')}/") if part.lost else "")
+                size += int(part.frame.estimated_size())
+                if size >= BYTES:
+                    break
+            else:
+                looked += 1
+        except UserError as e:
+            if e.code not in (Exit.DATA, Exit.NO_INPUT):
+                raise
+            looked += 1
+            refused += [e.message] if e.code == Exit.DATA else []  # one without rows ends no run where others have some
+    return Broken(lines, rows, example, looked, len(paths), tuple(refused))

@@ -1,0 +1,397 @@
+"""Which features the columns of events and side tables give, and why others give none."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from dmtl_cli.guess import words
+from dmtl_cli.guess.files import partitions
+from dmtl_cli.guess.late import lagging, totals_of
+from dmtl_cli.guess.rewrites import lists_in_text
+from dmtl_cli.guess.roles import Guess, Roles, times_of
+from dmtl_cli.guess.side_tables import Beside, place
+from dmtl_cli.guess.tables import Table
+from dmtl_cli.guess.texts import formats_of
+from dmtl_cli.guess.values import (
+    _DATED,
+    _HAS_CLOCK,
+    FEW,
+    decimals,
+    has_days,
+    has_long_tail,
+    is_constant,
+    local_days,
+    mean,
+    share,
+    span,
+    time_unit,
+    with_units,
+    within,
+)
+
+
+@dataclass(frozen=True)
+class Input:
+    """A column that is a feature."""
+
+    column: str
+    side: str
+    kind: str
+    options: dict[str, Any]
+    why: str
+
+
+@dataclass
+class Inputs(Beside):
+    """What models can read beside ids and profiles, and what of it is left out."""
+
+    used: list[Input] = field(default_factory=list)
+    unused: list[Guess] = field(default_factory=list)
+
+
+def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping[str, str], zone: str) -> Inputs:
+    """Features by the columns of all tables. A column is a user's or an item's where it does not change with events.
+
+    Args:
+        partial: which days have a column, where not all do.
+        zone: in which a time gives the day, where no name does.
+    """
+    found = Inputs()
+    for table in others:
+        place(table, events, roles, found)
+    found.unused.extend(Guess(c, f"of type {kind}") for c, kind in events.other.items())
+    why = "a key of folders, which is no column: write it into the rows where it is to be a feature"
+    found.unused.extend(Guess(key, why) for key in partitions(events.files) if key not in events.frame.columns)
+    if roles.user is None or roles.item is None:  # whose a column is cannot be told: an id would be a feature
+        return found
+    for name, beside in found.sides.items():
+        key = beside.key.column
+        frame = beside.table.frame.unique(key, keep="first", maintain_order=True)  # the newest day is first
+        times, before = times_of(frame), len(found.used)
+        for c in frame.columns:
+            if c != key:
+                _add(found, frame[c], name.removesuffix("s"), events, roles, times, own=True)
+        found.unused.extend(Guess(c, f"of type {kind}") for c, kind in beside.table.other.items())
+        totals = () if beside.table.files.days else _totals(frame, key, found.used[before:], events.frame, roles, name)
+        late = lagging(beside.table, events, roles, zone)
+        found.sides[name] = replace(beside, totals=totals, late=late)
+    taken = {i.column for i in found.used} | {g.column for g in found.unused}
+    times, days = times_of(events.frame), days_of_rows(events, roles, zone)
+    for c in events.frame.columns:
+        if c in roles.after - roles.taken:
+            found.unused.append(Guess(c, "it says which rows have a duration: is it the click?"))
+        elif c in partial and c not in roles.taken:
+            found.unused.append(Guess(c, f"{partial[c]}: a feature is needed on every day that is learned"))
+        elif c not in roles.taken and c not in taken:
+            side, of_day = _side_of(c, events.frame, roles, days)
+            _add(found, events.frame[c], side, events, roles, times, own=False)
+            _look_again(found, c, events.frame, roles, days, of_day=of_day)
+    return found
+
+
+def _totals(
+    frame: pl.DataFrame, key: str, used: list[Input], events: pl.DataFrame, roles: Roles, name: str
+) -> tuple[str, ...]:
+    """See `Side.totals`."""
+    role, clicked = getattr(roles, name.removesuffix("s")), roles.clicked(events)
+    every = pl.Series([True]).new_from_index(0, len(events)) if clicked is None else clicked
+    measured = totals_of(frame, key, [i.column for i in used], events[role.column], every)
+    named = (i.column for i in used if i.kind == "numeric" and words.says(i.column, words.TOTAL))
+    return tuple(measured) or tuple(named)
+
+
+def _look_again(
+    found: Inputs, c: str, frame: pl.DataFrame, roles: Roles, days: pl.Series | None, *, of_day: bool
+) -> None:
+    """Takes back a context of codes that never come back, and says where an item's value changes from day to day."""
+    if not found.used or found.used[-1].column != c:
+        return
+    made = found.used[-1]
+    if made.side == "context" and made.kind == "categorical":
+        users = frame[roles.user.column] if roles.user else None
+        if (why := never_back(frame[c], days, users)) is not None:
+            found.used.pop()
+            found.unused.append(Guess(c, why))
+    elif of_day:
+        found.used[-1] = replace(made, why=f"{made.why}; one value an item and day, which another day changes")
+
+
+def _side_of(c: str, frame: pl.DataFrame, roles: Roles, days: pl.Series | None) -> tuple[str, bool]:
+    """Whose a column of the events is, and whether it is an item's value of a day alone, as a price is: a user's or an
+    item's where it is the same in all of their rows, a user's where it is a list of items; what varies for both is of
+    the context."""
+    s = frame[c]
+    for side in ("item", "user") if s.dtype == pl.List else ("user", "item"):
+        key = getattr(roles, side)
+        if key is not None and is_constant(frame, key.column, c):
+            return side, False
+    if roles.item is not None and _has_items(s, frame[roles.item.column]):
+        return "user", False
+    if roles.item is not None and is_of_day(frame, roles.item.column, c, days):
+        return "item", True
+    return "context", False
+
+
+def _has_items(s: pl.Series, items: pl.Series) -> bool:
+    """Whether values are lists that have some of the items."""
+    if s.dtype == pl.String and (separator := separator_in(s.name, s.drop_nulls())) is not None:
+        s = s.drop_nulls().str.split(separator)
+    return s.dtype == pl.List and not values_in(s).dtype.is_float() and within(values_in(s), items) >= ITEMS
+
+
+def _add(
+    found: Inputs, s: pl.Series, side: str, events: Table, roles: Roles, times: Mapping[str, str], *, own: bool
+) -> None:
+    """Puts a column among the features, or among what is left out.
+
+    Args:
+        times: columns of the table that are times.
+        own: whether it is of a side table.
+    """
+    c = s.name
+    if own and c in roles.taken:
+        found.unused.append(Guess(c, "it has the name of a column of the events with another role"))
+        return
+    refused = refusal(s, own, c in times)
+    if refused is not None:
+        found.unused.append(Guess(c, refused))
+        return
+    items = events.frame[roles.item.column] if roles.item else None
+    kind, options, why = kind_of(c, s, items if side == "user" else None)
+    if kind == "":
+        found.unused.append(Guess(c, why))
+        return
+    if side == "user" and not own and not is_constant(events.frame, roles.user.column, c):  # type: ignore[union-attr]
+        options = {"level": "event", **options}
+    found.used.append(Input(c, side, kind, options, why))
+
+
+SEPARATORS = (" | ", "|", "; ", ";", ", ", ",")
+_EMPTY, _OWN = 0.95, 0.9
+_ALONE = 0.95  # of the pieces of texts are whole texts elsewhere
+ITEMS = 0.2
+"""share of the values of lists that are items, where they are histories"""
+_FEW_CODES, _LONGEST, _FEW = 50, 50, 30
+_EACH, _FILLED, _SMOOTH, _EDGE = 5, 0.5, 0.6, 0.05
+"""of numbers that are spread like a measure: rows a value, share of the numbers between least and greatest, correlation
+of the counts of neighbours, and how far from the ends the most frequent one is"""
+
+
+def refusal(s: pl.Series, own: bool, is_time: bool) -> str | None:
+    """Why a column is no feature."""
+    c, known = s.name, s.drop_nulls()
+    if len(known) < (1 - _EMPTY) * len(s) or not len(known):
+        return f"{1 - len(known) / max(1, len(s)):.0%} of it is empty"
+    if known.dtype.is_nested():
+        return None if known.list.len().max() and len(values_in(s)) else "all its lists are empty"
+    if known.n_unique() == 1 and not s.null_count():
+        return "one value alone"
+    if (written := lists_in_text(s)) is not None:
+        return written
+    if decimals(s) is not None:
+        return "numbers with a decimal comma are text: write them with a point where they are to be a feature"
+    if s.dtype.is_temporal() or is_time:
+        return "a time: a tower cannot read it (profiles know the age of items)"
+    text = s.dtype == pl.String
+    if text and (dated := _as_days(known)) is not None:
+        return dated
+    own_value = (text or s.dtype.is_integer()) and len(known) > _FEW and known.n_unique() > _OWN * len(known)
+    if own_value and not words.says(c, words.NUMBER) and not (text and separator_in(c, known)):
+        return f"nearly a value of its own for every {'id' if own else 'row'}"
+    return None
+
+
+def kind_of(c: str, s: pl.Series, items: pl.Series | None) -> tuple[str, dict[str, Any], str]:
+    """Kind, options and reason of a column; kind "" where there is none."""
+    known = s.drop_nulls()
+    if s.dtype == pl.List:
+        return _of_lists(s, items)
+    if s.dtype == pl.String:
+        if (measured := with_units(known)) is not None:
+            return (
+                "categorical",
+                {},
+                f"{measured}, each a class of its own: write the number alone for a numeric feature",
+            )
+        if (separator := separator_in(c, known)) is not None:
+            pieces = known.str.split(separator)
+            kind, options, why = _of_lists(pieces, items)
+            return kind, {"separator": separator, **options}, f"texts cut at {separator!r}: {why}"
+        whole = "; lists as text, each taken as one value: write them as lists" if _is_bracketed(known) else ""
+        return "categorical", {}, f"{known.n_unique():,} texts{whole}"
+    if s.dtype == pl.Boolean:
+        return "categorical", {}, "yes or no"
+    if s.dtype.is_numeric():
+        return _of_numbers(c, known.cast(pl.Float64), whole=s.dtype.is_integer(), codes=not s.dtype.is_decimal())
+    return "", {}, f"of type {s.dtype}, which no kind of feature reads"
+
+
+def _of_lists(s: pl.Series, items: pl.Series | None) -> tuple[str, dict[str, Any], str]:
+    lengths, inner = s.list.len(), values_in(s).drop_nulls()
+    if inner.dtype.is_float():
+        least, most = (int(n) for n in span(lengths))
+        if least == most >= 2:
+            return "vector", {"dim": most}, f"lists of {most} numbers each"
+        return "", {}, "lists of numbers of several lengths, which no kind of feature reads"
+    if not (inner.dtype.is_integer() or inner.dtype in (pl.String, pl.Boolean)):
+        return "", {}, f"lists of {inner.dtype}, which no kind of feature reads"
+    long = int(lengths.quantile(0.95) or 1)
+    options: dict[str, Any] = {"max_length": min(_LONGEST, max(2, long))}
+    if items is not None and (there := within(inner, items)) >= ITEMS:
+        return "sequence", {"embedding_name": ":item", **options}, f"lists of items ({there:.0%} are in the sample)"
+    return "sequence", options, f"lists of {inner.n_unique():,} values, {mean(lengths):.1f} on average"
+
+
+def times_unread(frame: pl.DataFrame, *, text: bool, days: bool = False) -> str | None:
+    """The first column of texts of times that are not written as dmtl reads them, with what to write; None where there
+    is none.
+
+    Args:
+        text: whether they are of CSV or JSON, where a format may be named.
+        days: whether days without a clock count too.
+    """
+    for c in frame.columns:
+        known = frame[c].drop_nulls()
+        both = formats_of(known) if text else []
+        if len(both) > 1 and (days or both[0].startswith("datetime")):
+            seen = f"{c} has {'times' if both[0].startswith('datetime') else 'days'} such as {known[0]!r}"
+            which = "no value above 12 tells whether the day or the month is first"
+            return f"{seen}, and {which}: write {c}: {both[0]}, or {both[1]}, in data.types and name it"
+        if has_days(known) and share(known.str.contains(_HAS_CLOCK)) >= _DATED and time_unit(known) is None:
+            return f"{c} has times such as {known[0]!r}: write 2026-01-31 09:15:00 where they are to be read"
+    return None
+
+
+def _as_days(known: pl.Series) -> str | None:
+    """What texts of days or times are, and what to write in their place; None where they are none."""
+    if not has_days(known):
+        return None
+    clock = share(known.str.contains(_HAS_CLOCK)) > 0.5
+    what = f"texts of {'times' if clock else 'days'} such as {known[0]!r}"
+    return f"{what}: to be a feature it must be a number, such as the days from then to the day of the row"
+
+
+def _of_numbers(c: str, x: pl.Series, *, whole: bool, codes: bool) -> tuple[str, dict[str, Any], str]:
+    distinct, (low, high) = x.n_unique(), span(x)
+    whole = whole or bool((x.fill_nan(0) % 1 == 0).all())
+    counted, few = words.says(c, words.NUMBER), distinct <= _FEW_CODES
+    spread = "" if counted or few or words.says(c, words.CODE) or not is_measured(x) else ", spread as a measure is"
+    if codes and whole and ((few and not words.says(c, words.SKEWED)) or not (counted or spread)):
+        return "categorical", {}, f"{distinct:,} whole numbers, taken as codes"
+    skewed = low >= 0 and words.says(c, words.SKEWED) and has_long_tail(x)
+    options: dict[str, Any] = {"transform": "log1p"} if skewed else {"num_buckets": 20}
+    tail = ", with a long tail" if skewed else ""
+    return "numeric", options, f"numbers from {low:,.6g} to {high:,.6g}{tail}{spread}"
+
+
+def is_measured(x: pl.Series) -> bool:
+    """Whether whole numbers are spread as a measure is and codes are not: most numbers of the range are there, each
+    about as often as its neighbours (rank correlation of .6), and the most frequent ones are not at an end of it, as
+    those of codes that were given by how frequent they are."""
+    known = x.filter(x.is_finite())
+    low, size = span(known)[0], span(known)[1] - span(known)[0] + 1
+    if len(known) < _EACH * _FILLED * size:
+        return False
+    counts = np.bincount((known - low).cast(pl.Int64).to_numpy())
+    if (counts > 0).mean() < _FILLED or len(known) < _EACH * (counts > 0).sum():
+        return False
+    near = np.convolve(counts, np.ones(3), "same")
+    edge = _EDGE * size
+    ranks = pl.DataFrame({"a": counts[:-1], "b": counts[1:]})
+    found = ranks.select(pl.corr("a", "b", method="spearman")).item()
+    return bool(found >= _SMOOTH and edge <= near.argmax() < size - edge)
+
+
+def _is_bracketed(s: pl.Series) -> bool:
+    return bool(s.head(100).str.contains(r"^\[.*\]$").all())
+
+
+def separator_in(c: str, s: pl.Series) -> str | None:
+    """What cuts texts into pieces that repeat; None where they are not lists."""
+    if c.endswith(":token_seq"):  # RecBole's
+        return " "
+    for separator in SEPARATORS:
+        if share(s.str.contains(separator, literal=True)) >= 0.2:
+            pieces = s.head(10_000).str.split(separator).explode()
+            plain = re.sub(r"\W", "", "".join(pieces.head(100).drop_nulls()))
+            repeat = pieces.n_unique() <= min(0.5 * len(pieces), s.head(10_000).n_unique())
+            if plain and repeat and share(pieces.str.contains(r"^ |^[(\[]|[)\]]$")) < 0.2:
+                return separator
+        if _are_alone_elsewhere(s, separator):
+            return separator
+    return None
+
+
+def _are_alone_elsewhere(s: pl.Series, separator: str) -> bool:
+    """Whether the pieces of the few texts that a separator cuts are whole texts of other rows, as those of
+    `phone|desktop` are, and those of `Paris, France` are not."""
+    cut = s.str.contains(separator, literal=True).fill_null(False)
+    pieces = s.filter(cut).str.split(separator).explode()
+    if cut.sum() < FEW or pieces.n_unique() < 2:
+        return False
+    return share(pieces.is_in(s.filter(~cut).unique().implode())) >= _ALONE
+
+
+def values_in(s: pl.Series) -> pl.Series:
+    """The values of lists."""
+    return s.drop_nulls().explode(empty_as_null=False, keep_nulls=False)
+
+
+_SEEN = 0.05  # of the rows of other days have a code of the day with most rows, or of another one
+_ROWS = 100  # of other days than that with most, below which nothing is concluded
+_OF_ONE = 0.98  # of the rows of a code have one user
+_TIMES = 1.5  # as many codes as users
+
+
+def days_of_rows(events: Table, roles: Roles, zone: str) -> pl.Series | None:
+    """The day of each row of the sample, by names of files or the rows' times; None where neither tells it."""
+    if events.pieces and sum(rows for _, _, rows in events.pieces) == len(events.frame):
+        days: list[dt.date] = [day for day, _, rows in reversed(events.pieces) for _ in range(rows)]
+        return pl.Series("day", days, dtype=pl.Date)
+    if roles.time is None or roles.time_unit is None or roles.time.column not in events.frame.columns:
+        return None
+    return local_days(events.frame[roles.time.column], roles.time_unit, zone)
+
+
+def never_back(s: pl.Series, days: pl.Series | None, users: pl.Series | None) -> str | None:
+    """Why codes are those of requests, sessions or rows, whatever they are called; None where they may be a feature.
+
+    Such codes do not come back on another day. Of rows of one day, they are told by their name or because each has one
+    user, of whom many have several.
+
+    Args:
+        days: of the rows, as users are; null where unknown.
+    """
+    if s.n_unique() <= FEW:
+        return None
+    seen = pl.DataFrame({"v": s, "d": days}).drop_nulls() if days is not None else pl.DataFrame({"v": [], "d": []})
+    most: pl.Series = seen["d"].mode().sort().head(1)
+    other = seen.filter(pl.col("d") != most[0]) if len(most) else seen
+    if len(other) >= _ROWS:
+        on = seen.group_by("v").agg(pl.col("d").n_unique() > 1)
+        back = share(other.join(on.rename({"d": "back"}), on="v", how="left")["back"])
+        if back >= _SEEN:
+            return None
+        few = f"{back:.0%} of them are" if back else "none of them is"
+        return f"{s.n_unique():,} codes, {few} there on another day: a request's, session's or row's"
+    if words.by_name(s.name, words.REQUEST):
+        return "named like a request or session"
+    if users is None or s.n_unique() < _TIMES * users.n_unique():
+        return None
+    of_one = is_constant(pl.DataFrame({"v": s, "u": users}), "v", "u", _OF_ONE)
+    return "codes of one user each, of whom many have several: a request's or session's" if of_one else None
+
+
+def is_of_day(frame: pl.DataFrame, item: str, column: str, days: pl.Series | None) -> bool:
+    """Whether a column has one value an item and day, in nearly all rows of the day with most rows."""
+    if days is None or not days.count():
+        return False
+    most = days.drop_nulls().mode().sort()
+    return is_constant(frame.filter((days == most[0]).fill_null(False)), item, column)

@@ -1,0 +1,217 @@
+"""Which files below a place are one table, and of which day each is."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+import os
+import re
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from dmtl_cli.config.days import folder_day
+from dmtl_cli.data.log.places import SUFFIXES
+
+PARQUET, CSV, JSON, DELTA, ICEBERG = "parquet", "csv", "json", "delta", "iceberg"
+
+
+def format_of(name: str) -> str | None:
+    """The format that a file's name says, compressed or not; None: none that is known."""
+    return next((form for form, ends in SUFFIXES.items() if name.lower().endswith(ends)), None)
+
+
+_HIVE = re.compile(r"(?<![^/])([^/=]+)=[^/]+(?=/)")
+_DAY = re.compile(
+    r"(?<![0-9])(?P<y>20[0-9]{2})(?P<a>[-_/.]?|/[a-z]+=)(?P<m>0[1-9]|1[0-2])(?P<b>[-_/.]?|/[a-z]+=)"
+    r"(?P<d>0[1-9]|[12][0-9]|3[01])(?![0-9])"
+)
+_MONTH_FIRST = re.compile(r"\{day:%m.%d.%Y\}")
+_YEAR_LAST = re.compile(r"(?<![0-9])(?P<a>[0-3][0-9])(?P<s>[-_.])(?P<b>[0-3][0-9])(?P=s)(?P<y>20[0-9]{2})(?![0-9])")
+
+
+@dataclass(frozen=True)
+class Files:
+    """Files of one table: those that differ by a day, a number or a part alone."""
+
+    path: str
+    """below the root: a folder, or one file"""
+    form: str
+    files: tuple[tuple[str, int], ...]
+    """(path below the root, bytes), sorted"""
+    partition: str | None = None
+    """key of folders such as day=2026-01-31"""
+    pattern: str | None = None
+    """path of a day's files or folder as the config writes it, {day} in it, where names have the day"""
+    days: tuple[tuple[dt.date, int], ...] = ()
+    """(day, bytes) by folders or names, sorted"""
+    together: bool = False
+    """whether other tables are in its folder"""
+
+    @property
+    def bytes(self) -> int:
+        return sum(size for _, size in self.files)
+
+    def day_of(self, path: str) -> dt.date | None:
+        """The day that a path of the table has, as its pattern reads it."""
+        return _stem(path, _MONTH_FIRST.search(self.pattern or "") is not None)[2]
+
+
+def complete_day(days: Iterable[tuple[dt.date, int]]) -> dt.date | None:
+    """The newest day that is not far smaller than the others, as one that is still being written is."""
+    ordered = sorted(days)
+    if len(ordered) > 2:
+        sizes = sorted(size for _, size in ordered[:-1])
+        if ordered[-1][1] < sizes[len(sizes) // 2] / 2:
+            return ordered[-2][0]
+    return ordered[-1][0] if ordered else None
+
+
+def group(listed: list[tuple[str, int]]) -> list[Files]:
+    """Files put together as tables: paths below a root and their bytes -> tables, by path."""
+    whole = _whole_tables(listed)
+    out = [Files(path, form, tuple(files)) for path, (form, files) in whole.items()]
+    american = _month_first([path for path, _ in listed])
+    kinds: dict[tuple[str, str | None, str], list[tuple[str, int, dt.date | None]]] = {}
+    for path, size in listed:
+        form = format_of(path)
+        if form is None or any(_below(path, table) for table in whole):
+            continue
+        stem, key, day = _stem(path, path in american)
+        kinds.setdefault((stem, key, form), []).append((path, size, day))
+    out += [_files(stem, key, form, members) for (stem, key, form), members in kinds.items()]
+    return sorted(out, key=lambda f: f.path)
+
+
+def _whole_tables(listed: list[tuple[str, int]]) -> dict[str, tuple[str, list[tuple[str, int]]]]:
+    """Folders that are a Delta or Iceberg table, with their files."""
+    roots: dict[str, str] = {}
+    for path, _ in listed:
+        parts = PurePosixPath(path).parts
+        if "_delta_log" in parts:
+            roots[_joined(parts[: parts.index("_delta_log")])] = DELTA
+        elif path.endswith(".metadata.json") and len(parts) > 1 and parts[-2] == "metadata":
+            roots[_joined(parts[:-2])] = ICEBERG
+    return {root: (form, [f for f in listed if _below(f[0], root)]) for root, form in roots.items()}
+
+
+def _month_first(paths: Sequence[str]) -> set[str]:
+    """Paths with days such as 03-27-2026. Of the files of a table no day is above 12 where the month is, or, where all
+    of either are at most 12, their days lie closer together than as 27-03-2026."""
+    tables: dict[str, list[tuple[str, int, int]]] = {}
+    for path in paths:
+        if (found := _YEAR_LAST.search(path)) is not None and not _DAY.search(path):
+            rest = re.sub("[0-9]+", "*", path[: found.start()] + path[found.end() :])
+            tables.setdefault(rest, []).append((path, int(found["a"]), int(found["b"])))
+    out: set[str] = set()
+    for members in tables.values():
+        first, second = max(a for _, a, _ in members), max(b for _, _, b in members)
+        if first > 12 >= second:
+            continue
+        spans = [[_stem(path, month_first)[2] for path, *_ in members] for month_first in (False, True)]
+        known = [[day for day in days if day] for days in spans]
+        closer = all(known) and max(known[1]) - min(known[1]) < max(known[0]) - min(known[0])
+        if second > 12 >= first or (max(first, second) <= 12 and closer):
+            out |= {path for path, *_ in members}
+    return out
+
+
+def _stem(path: str, month_first: bool = False) -> tuple[str, str | None, dt.date | None]:
+    """What the files of one table have in common, with {day} in place of one and * in place of the values of other
+    partitions; the key of day folders; the day.
+
+    Args:
+        month_first: whether 03-04-2026 is the fourth of March.
+    """
+    parts = PurePosixPath(path).parts
+    for k, part in enumerate(parts[:-1]):
+        key, equals, value = part.partition("=")
+        if equals and (day := folder_day(value)) is not None:
+            above = _joined(parts[:k])
+            if not _HIVE.search(f"{above}/"):
+                return above, key, day
+            word = "{day:%Y%m%d}" if value.isdigit() else "{day}"
+            return f"{_any_partition(above + '/')}{key}={word}", None, day
+    if (dated := _dated(path, month_first)) is not None:
+        found, word, day = dated
+        rest, slash, _ = path[found.end() :].partition("/")  # below a day's folder any files are the day's
+        named = _any_partition(path[: found.start()]) + word + (rest if slash else re.sub("[0-9]+", "*", rest))
+        return named, None, day
+    return re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9]+", "*", _any_partition(path)), None, None
+
+
+def _dated(path: str, month_first: bool) -> tuple[re.Match[str], str, dt.date] | None:
+    """Where a path has a day, how the config writes it, and the day."""
+    if (found := _DAY.search(path)) is not None:
+        a, b = found["a"], found["b"]
+        word = "{day}" if a == b and a in ("", "-") else f"{{day:%Y{a}%m{b}%d}}"
+        month, day = found["m"], found["d"]
+    elif (found := _YEAR_LAST.search(path)) is not None:
+        between = found["s"]
+        word = f"{{day:%m{between}%d{between}%Y}}" if month_first else f"{{day:%d{between}%m{between}%Y}}"
+        month, day = (found["a"], found["b"]) if month_first else (found["b"], found["a"])
+    else:
+        return None
+    with suppress(ValueError):
+        return found, word, dt.date(int(found["y"]), int(month), int(day))
+    return None
+
+
+def _any_partition(path: str) -> str:
+    """A path with key=* in place of each folder key=value."""
+    return _HIVE.sub(r"\1=*", path)
+
+
+def partitions(files: Files) -> list[str]:
+    """Keys of the folders by which a table is cut, beside those of its days."""
+    pattern = files.pattern or f"{files.partition}={{day}}"
+    keys = {found[1] for path, _ in files.files for found in _HIVE.finditer(path)}
+    return sorted(key for key in keys if f"{key}={{day" not in pattern and f"{key}=%" not in pattern)
+
+
+def _files(stem: str, key: str | None, form: str, members: list[tuple[str, int, dt.date | None]]) -> Files:
+    files = tuple(sorted((path, size) for path, size, _ in members))
+    by_day: dict[dt.date, int] = {}
+    for _, size, day in members:
+        if day is not None:
+            by_day[day] = by_day.get(day, 0) + size
+    days = tuple(sorted(by_day.items()))
+    if key is not None and stem != ".":
+        return Files(stem, form, files, key, days=days)
+    if key is not None:  # the root has no name of its own that a config could join to day=...
+        return Files(stem, form, files, pattern=f"{key}={{day}}", days=days)
+    if days:
+        pattern = re.sub(r"(?<![^/])[^/=]+=\*(?=/)", "*", stem)
+        return Files(_common(files) if len(files) > 1 else files[0][0], form, files, pattern=pattern, days=days)
+    return Files(files[0][0] if len(files) == 1 else _common(files), form, files)
+
+
+def paths_of(files: Files, days: tuple[dt.date, dt.date] | None) -> list[str]:
+    """The files from a first to a last day by their names, of a table without days in its names all, sorted."""
+    if days is None or not files.days:
+        return [path for path, _ in files.files]
+    return [path for path, _ in files.files if (day := _stem(path)[2]) is not None and days[0] <= day <= days[1]]
+
+
+def _below(path: str, folder: str) -> bool:
+    return folder == "." or path.startswith(f"{folder}/")
+
+
+def _folder(path: str) -> str:
+    return str(PurePosixPath(path).parent)
+
+
+def _common(files: Sequence[tuple[str, int]]) -> str:
+    """The folder that all of these files are below."""
+    return os.path.commonpath([_folder(f"./{path}") for path, _ in files]) or "."
+
+
+def _base(files: Files) -> str:
+    """The folder of a table, above its partitions."""
+    stem = _folder(_any_partition(files.files[0][0]))
+    return _joined(tuple(itertools.takewhile(lambda part: "=" not in part, PurePosixPath(stem).parts)))
+
+
+def _joined(parts: tuple[str, ...]) -> str:
+    return "/".join(parts) or "."

@@ -1,0 +1,235 @@
+"""Rows of a file in any format: of text as it stands, of Parquet a row group."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import re
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import replace
+
+import polars as pl
+import pyarrow as pa
+
+from dmtl_cli.config.data import Csv
+from dmtl_cli.config.errors import UserError
+from dmtl_cli.data.log.schema import Table
+from dmtl_cli.data.log.source import File
+from dmtl_cli.data.log.text_rows import Rows, csv_rows, json_rows
+from dmtl_cli.guess.files import CSV, JSON, PARQUET, format_of
+from dmtl_cli.guess.texts import _NUMBER, Text, as_typed, joined
+
+BYTES = 8 << 20
+"""of rows of a text file"""
+_SCANNED = 64 << 20  # bytes of a CSV in which quotes are looked for
+_HEAD = 64 << 10  # bytes by which a CSV's separator and header are told
+_BROKEN = 0.1  # of the lines of a table may be none of its rows
+
+
+def head(file: File, rows: int, text: Text | None = None) -> tuple[pl.DataFrame, Text | None]:
+    """The first rows of a file, those of text as they stand, and how text is written.
+
+    Args:
+        text: how a CSV is written; None: as its first lines look.
+
+    Raises:
+        UserError: 65 it is not what its name says; 66 it is empty; 74 the storage fails.
+    """
+    form = format_of(file.path)
+    if form == PARQUET:
+        return of_group(file, None, rows), None
+    if form == CSV:
+        content = _beginning(file)
+        plain = dialect(content, quoted=False) if text is None else replace(text, quoted=False)
+        text = text or dialect(content)
+        if text.quoted and has_lone_quotes(file, plain.separator):
+            text = plain
+    text = text or Text()
+    return first(parts(file, text), rows), text
+
+
+def first_values(file: File, rows: int, text: Text | None = None) -> pl.DataFrame:
+    """The first rows of a file with texts of a CSV as what they are: see `head`."""
+    frame, text = head(file, rows, text)
+    return as_typed(frame, text)[0] if text and format_of(file.path) == CSV else frame
+
+
+def rows_of(file: File, text: Text, names: tuple[str, ...] | None = None) -> Generator[Rows]:
+    """All rows of a text file, some at a time, with the lines that do not parse; values of a CSV are text.
+
+    Args:
+        text: how it is written, where it is a CSV.
+        names: of columns where there is no header; None: column_1 ...
+
+    Raises:
+        UserError: 65 more than a tenth of the lines do not parse; what `csv_rows` and `json_rows` raise.
+    """
+    if format_of(file.path) == JSON:
+        read: Iterable[Rows] = json_rows(file, _as_it_is, invalid="drop")
+    else:
+        if not text.header:
+            names = names or tuple(f"column_{k + 1}" for k in range(_width(file, text)))
+        quote = '"' if text.quoted else None
+        options = Csv(separator=text.separator, quote_char=quote, columns=names)
+        read = csv_rows(file, options, _as_it_is, invalid="drop")
+    kept = lost = 0
+    with contextlib.closing(iter(read)) as found:  # type: ignore[type-var]
+        for rows in found:
+            kept, lost = kept + len(rows.frame), lost + len(rows.lost)
+            if rows.lost and lost > _BROKEN * (kept + lost):
+                raise UserError(rows.lost[0].why, f"{lost:,} of {kept + lost:,} lines do not parse")
+            yield rows
+
+
+def parts(file: File, text: Text, names: tuple[str, ...] | None = None) -> Iterator[pl.DataFrame]:
+    """The rows of `rows_of`, which see, that parse."""
+    with contextlib.closing(rows_of(file, text, names)) as found:
+        for rows in found:
+            yield rows.frame
+
+
+def first(read: Iterable[pl.DataFrame], rows: int) -> pl.DataFrame:
+    """So many rows of those that are read, or as many as BYTES hold."""
+    found: list[pl.DataFrame] = []
+    with contextlib.closing(iter(read)) as some:  # type: ignore[type-var]
+        for part in some:
+            found.append(part)
+            if sum(map(len, found)) >= rows or sum(f.estimated_size() for f in found) >= BYTES:
+                break
+    return joined(found).head(rows) if found else pl.DataFrame()
+
+
+def _as_it_is(frame: pl.DataFrame, _: Sequence[int]) -> pl.DataFrame:
+    return frame
+
+
+def _beginning(file: File) -> bytes:
+    with file.text() as read:
+        content = read(_HEAD)
+    return content[: content.rfind(b"\n") + 1] or content
+
+
+def _width(file: File, text: Text) -> int:
+    lines = _beginning(file).decode("utf-8-sig", "replace").splitlines()
+    return len(next(_cells(lines[:1], text.separator, text.quoted), []))
+
+
+def dialect(content: bytes, *, quoted: bool = True) -> Text:
+    """Separator and header of a CSV, by its first lines.
+
+    A header has no number and no value of another line where the other lines have numbers.
+    """
+    lines = [line for line in content.decode("utf-8-sig", "replace").splitlines()[:50] if line.strip()]
+    separator = max(",\t;|", key=lambda s: (_even(lines, s, quoted), s == ","))
+    first, *rest = list(_cells(lines, separator, quoted)) or [[]]
+    numbers = any(_is_number(cell) for cell in first)
+    distinct = len({cell.strip() for cell in first}) == len(first) and all(cell.strip() for cell in first)
+    repeated = any(cell in {row[k] for row in rest if k < len(row)} for k, cell in enumerate(first))
+    return Text(separator, distinct and not numbers and not repeated, quoted)
+
+
+def _cells(lines: Sequence[str], separator: str, quoted: bool) -> Iterator[list[str]]:
+    return csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
+
+
+def has_lone_quotes(file: File, separator: str) -> bool:
+    """Whether quotes of a CSV are text: one begins a value that no quote ends in its line, or ends before the value
+    does, and yet all lines have as many separators.
+
+    Where quotes are what they seem, a separator or newline between two of them makes a line with another number.
+    """
+    sign = separator.encode()
+    s = re.escape(sign)
+    odd = re.compile(rb'(?:^|%b)"(?:[^"\n]|"")*+(?:\n|" *+[^" %b\r\n])' % (s, s), re.MULTILINE)
+    each, lone = 0, False
+    for text in _whole_lines(file):
+        rows = text.strip(b"\r\n")
+        each = each or rows.partition(b"\n")[0].count(sign)
+        if each == 0 or rows.count(sign) != each * (rows.count(b"\n") + 1):
+            return False
+        if b'"' in rows and odd.search(text) is not None:
+            if any(line.count(sign) != each for line in rows.split(b"\n")):
+                return False
+            lone = True
+    return lone
+
+
+def _whole_lines(file: File) -> Iterator[bytes]:
+    """The first text of a file, some lines at a time."""
+    done, rest = 0, b""
+    with file.text() as read:
+        while done < _SCANNED and (more := read(BYTES)):
+            done += len(more)
+            text, newline, rest = (rest + more).rpartition(b"\n")
+            if text.strip():
+                yield text + newline
+    if rest.strip() and done < _SCANNED:
+        yield rest + b"\n"
+
+
+def _is_number(cell: str) -> bool:
+    return bool(cell.strip()) and re.match(_NUMBER, cell.strip()) is not None
+
+
+def _even(lines: Sequence[str], separator: str, quoted: bool) -> int:
+    """Columns where all lines have as many, else 0."""
+    counts = [len(row) for row in _cells(lines, separator, quoted)]
+    return counts[0] if counts and counts[0] > 1 and counts.count(counts[0]) >= 0.9 * len(counts) else 0
+
+
+def of_group(file: File, group: int | None, rows: int) -> pl.DataFrame:
+    """The first rows of a row group of a Parquet file, or (None) of the file. Raises UserError 65, 66, 74."""
+    with file.open() as parquet:
+        batches, have, groups = [], 0, None if group is None else [group]
+        try:
+            for batch in parquet.iter_batches(min(rows, 65_536), row_groups=groups, use_threads=False):
+                batches.append(batch)
+                have += len(batch)
+                if have >= rows:
+                    break
+        except (pa.ArrowException, OSError) as e:
+            raise file.refusal(e, "damaged Parquet") from None
+        frame = pl.from_arrow(pa.Table.from_batches(batches, parquet.schema_arrow))
+    assert isinstance(frame, pl.DataFrame)
+    return frame.head(rows)
+
+
+_ROWS = 20_000
+
+
+def names_of(table: Table) -> set[str]:
+    """All columns of a table."""
+    return {name for footer in table.footers.values() for name in footer.schema.names}
+
+
+def first_rows(table: Table, names: Sequence[str], beside: str) -> pl.DataFrame | None:
+    """The first rows of some columns and of the one beside them, as far as its first file has them; None where it has
+    none."""
+    file = table.first_with(beside)
+    there = [c for c in dict.fromkeys((*names, beside)) if table.has_in(file, c)]
+    if beside not in there:
+        return None
+    with table.open(file) as parquet:
+        for batch in parquet.iter_batches(_ROWS, columns=there, use_threads=False):
+            frame = pl.from_arrow(pa.Table.from_batches([batch]))
+            return frame if isinstance(frame, pl.DataFrame) else None
+    return None
+
+
+def head_of(table: Table, column: str) -> pl.Series | None:
+    """The first values of a column; None where there are none."""
+    frame = first_rows(table, (), column)
+    return None if frame is None or column not in frame.columns else frame[column].drop_nulls()
+
+
+def whole(table: Table, column: str) -> pl.Series:
+    """All values of a column that is in the first file with it."""
+    found = []
+    for file in table.files:
+        if table.has_in(file, column):
+            with table.open(file) as parquet:
+                frame = pl.from_arrow(parquet.read([column], use_threads=False))
+            if isinstance(frame, pl.DataFrame) and frame[column].dtype != pl.Null:
+                found.append(frame[column])
+    alike = [s for s in found if s.dtype == found[0].dtype]
+    return pl.concat(alike).drop_nulls()

@@ -1,0 +1,247 @@
+"""Which tables belong to events as those of users or items, and what would make their ids fit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from dmtl_cli.config.schema import Config
+from dmtl_cli.data.log.day import ID, Day
+from dmtl_cli.data.log.reader import Log
+from dmtl_cli.data.log.schema import Schema
+from dmtl_cli.guess import words
+from dmtl_cli.guess.roles import Guess, Roles, may_be_ids
+from dmtl_cli.guess.tables import Table
+from dmtl_cli.guess.values import is_id, share, within
+
+NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+"""the folder that Hive and Spark write rows into whose key is null"""
+_TIMED = 0.01  # of the rows of no day have a time
+
+
+@dataclass(frozen=True)
+class Side:
+    """A side table."""
+
+    table: Table
+    key: Guess
+    totals: tuple[str, ...] = ()
+    """features of a table without days that later days change: those that follow the sample's own counts, or without
+    any those with such names"""
+    late: str | None = None
+    """why the table of the day before is read: see `late.lagging`"""
+
+    @property
+    def caveat(self) -> str | None:
+        """What a table says of its day that a person should know: that it is written late, or is of no day."""
+        if self.table.files.days:
+            return self.late
+        what = "a running total" if len(self.totals) == 1 else "running totals"
+        named = f": {', '.join(self.totals)} may be {what}" if self.totals else ""
+        return f"one state for all days, also for those before it was written{named}"
+
+
+@dataclass
+class Beside:
+    """The tables beside the events."""
+
+    sides: dict[str, Side] = field(default_factory=dict)
+    """by users and items"""
+    other: list[tuple[str, str]] = field(default_factory=list)
+    """tables that are neither, and why"""
+    perhaps: list[Side] = field(default_factory=list)
+    """those that have ids of the events, where it is not known which are users or items"""
+
+
+def place(table: Table, events: Table, roles: Roles, found: Beside) -> None:
+    """Puts a table beside the events where its key is one of their ids."""
+    columns = {*events.frame.columns}
+    if len(columns) > 3 and len(columns & {*table.frame.columns}) >= 0.8 * len(columns):
+        found.other.append((table.files.path, _of_events(table, events, roles)))
+        return
+    fits: list[tuple[float, str, str, float]] = []
+    for name, role, patterns in (("users", roles.user, words.USER), ("items", roles.item, words.ITEM)):
+        for k, c in enumerate(table.frame.columns if role else ()):
+            kind = table.frame[c].dtype
+            if role is None or not (kind.is_integer() or kind == pl.String):
+                continue
+            named = c == role.column or words.by_name(c, patterns) > 0
+            joined = within(events.frame[role.column], table.frame[c]) if named or k == 0 else 0.0
+            if joined >= JOINED:
+                fits.append((joined + named, name, c, joined))
+    if not fits and (roles.user is None or roles.item is None) and (side := _perhaps(table, events)) is not None:
+        found.perhaps.append(side)
+        return
+    if not fits:
+        found.other.append((table.files.path, _otherwise(table.frame, events, roles)))
+        return
+    _, name, key, joined = max(fits)
+    ids = events.frame[(roles.user if name == "users" else roles.item).column]  # type: ignore[union-attr]
+    twice = None if table.files.days else _more_than_once(table.frame, name, key)
+    if name in found.sides:
+        found.other.append((table.files.path, f"a second table of {name}"))
+    elif twice is not None:
+        found.other.append((table.files.path, twice))
+    else:
+        why = f"{joined:.0%} of the sample's {name} are in it"
+        better = told(name, ids, table.frame[key], joined)
+        found.sides[name] = Side(table, Guess(key, f"{why}; {better[1]}" if better else why))
+
+
+def _otherwise(frame: pl.DataFrame, events: Table, roles: Roles) -> str:
+    """Why a table is not used: what is to be written, where its ids are those of the events in another writing."""
+    found: list[tuple[float, str]] = []
+    for name, role, patterns in (("users", roles.user, words.USER), ("items", roles.item, words.ITEM)):
+        for k, c in enumerate(frame.columns if role else ()):
+            named = role is not None and (c == role.column or words.by_name(c, patterns) > 0)
+            if role is not None and (named or k == 0):
+                so = told(name, events.frame[role.column], frame[c], 0.0)
+                found += [(so[0] + named, so[1])] if so else []
+    return max(found)[1] if found else "no column has the users or items of the events"
+
+
+def _of_events(table: Table, events: Table, roles: Roles) -> str:
+    """What is to be done with a table that has the columns of the events."""
+    if NO_PARTITION not in table.files.path or not events.files.days:
+        to = f"if they are, put its files beside those of {events.files.path}"
+        return f"it has the columns of the events: are its rows events too? {to}"
+    rows = "rows of events for which the writer had no day: dmtl reads a day by its name, so they are left out"
+    time = roles.time.column if roles.time else None
+    if time is None or time not in table.frame.columns:
+        return rows
+    there = share(table.frame[time].is_not_null())
+    if there < _TIMED:
+        return f"{rows}; {1 - there:.0%} of them have no {time} either"
+    return f"{rows}; {there:.0%} of them have a {time}: write them into the folder of the day that it tells, then init"
+
+
+def _more_than_once(frame: pl.DataFrame, name: str, key: str) -> str | None:
+    """Which ids have several rows, and in what these differ; None where each has one."""
+    rows = frame.filter(pl.col(key).is_not_null())
+    ids = rows.group_by(key, maintain_order=True).agg(pl.len().alias(":n"), pl.exclude(key).n_unique())
+    twice = ids.filter(pl.col(":n") > 1)
+    if not len(twice):
+        return None
+    differ = [c for c in frame.columns if c != key and (twice[c] > 1).any()]
+    how = f"which differ in {', '.join(differ[:5])}" if differ else "which are the same"
+    many = f"{len(twice):,} of its {len(ids):,} {name} have several rows, {how} ({key}, such as {twice[key][0]})"
+    return f"{many}: keep one row of each, and it is {{key: {key}}} in data.{name}"
+
+
+def _perhaps(table: Table, events: Table) -> Side | None:
+    """A table with a row for each id of some column of the events."""
+    fits: list[tuple[float, str, str]] = []
+    for k, key in enumerate(table.frame.columns):
+        s = table.frame[key]
+        if not is_id(s) or (s.n_unique() < len(s) and not table.files.days):
+            continue
+        for c in may_be_ids(events.frame):
+            if (c == key or k == 0) and (joined := within(events.frame[c], s)) >= JOINED:
+                fits.append((joined + (c == key), c, key))
+    if not fits:
+        return None
+    joined, c, key = max(fits)
+    return Side(table, Guess(key, f"{joined - (c == key):.0%} of the sample's {c} are in it"))
+
+
+JOINED = 0.05
+"""share of the ids of events that a side table has at least"""
+_MORE = 0.05  # of the ids are in the table once they are written alike
+
+
+def told(
+    name: str, ids: pl.Series, key: pl.Series, joined: float, whose: str = "the sample's"
+) -> tuple[float, str] | None:
+    """The share of the events' ids that a side table's key would have, and what is to be written for it, with a line of
+    polars; None where that adds less than a twentieth of the ids.
+
+    Args:
+        name: of the table: users or items.
+        joined: share of the distinct ids that are in the key as it is.
+        whose: the ids are.
+    """
+    if not (is_id(ids) and (is_id(key) or key.n_unique() == len(key))):
+        return None
+    best: tuple[float, str] | None = None
+    for how, table_way, events_way in _ways(ids):
+        try:
+            mine, other = _written(ids, events_way), _written(key, table_way)
+        except pl.exceptions.PolarsError:
+            continue
+        share = within(mine, other)
+        if share >= max(JOINED, joined + _MORE) and (best is None or share > best[0]):
+            lines = [_line(name, key.name, table_way)] if table_way else []
+            lines += [_line("log", ids.name, events_way)] if events_way else []
+            so = f"{key.name} has {share:.0%} of {whose} {name} {how}"
+            best = share, f"{so}: write it so, in polars {' and '.join(lines)}"
+    return best
+
+
+_Way = tuple[str, Callable[[pl.Expr], pl.Expr]]
+"""what stands behind a column in polars, and the same as it is computed"""
+
+
+def _ways(ids: pl.Series) -> list[tuple[str, _Way | None, _Way | None]]:
+    """(in words, what to do with the key, with the ids of the events), the first where ids may stay as they are."""
+    lower: _Way = ".str.to_lowercase()", lambda e: e.str.to_lowercase()
+    upper: _Way = ".str.to_uppercase()", lambda e: e.str.to_uppercase()
+    bare: _Way = '.cast(pl.String).str.replace("^0+(.)", "$1")', lambda e: e.cast(pl.String).str.replace("^0+(.)", "$1")
+    strip: _Way = ".str.strip_chars()", lambda e: e.str.strip_chars()
+    if ids.dtype.is_integer():
+        return [("as integers", (".cast(pl.Int64, strict=False)", lambda e: e.cast(pl.Int64, strict=False)), None)]
+    width = ids.drop_nulls().str.len_chars().mode()
+    out: list[tuple[str, _Way | None, _Way | None]] = [
+        ("in lower case", lower, None), ("in upper case", upper, None), ("without the spaces around it", strip, None),
+    ]  # fmt: skip
+    if len(width):
+        n = int(width.sort()[-1])
+        padded: _Way = f".cast(pl.String).str.zfill({n})", lambda e: e.cast(pl.String).str.zfill(n)
+        out.append((f"with leading zeros, {n} characters long", padded, None))
+    return [
+        *out, ("without leading zeros", bare, None), ("in lower case, as the log's then", lower, lower),
+        ("without leading zeros, as the log's then", bare, bare),
+    ]  # fmt: skip
+
+
+def _written(s: pl.Series, way: _Way | None) -> pl.Series:
+    return s if way is None else s.to_frame().select(way[1](pl.col(s.name))).to_series()
+
+
+def _line(table: str, column: str, way: _Way) -> str:
+    outer, *fields = column.split(".")
+    path = f"pl.col({_quoted(outer)})" + "".join(f".struct.field({_quoted(f)})" for f in fields)
+    return f"{table}.with_columns({path}{way[0]})"
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+_MOSTLY = 0.5
+"""share of the day's ids that a side table should have"""
+
+
+def joins(config: Config, log: Log, day: Day, schema: Schema) -> Iterator[str]:
+    """A line for each side table that lacks ids of the day."""
+    for name, side in (("users", "user"), ("items", "item")):
+        table, joined = getattr(config.data, name), day.facts[f"{name}_joined"]
+        if table is None or joined == 1:
+            continue
+        whole, events = (day.users, day.user_events) if side == "user" else (day.items, day.item_events)
+        alike, listed = None, log.listed(side, day.day)
+        if listed is not None:
+            ids = whole[ID].filter(pl.Series(events > 0)).rename(getattr(config.data.events, side))
+            alike = told(name, ids, listed.rename(table.key), joined, "the day's")
+        if joined < _MOSTLY or alike:
+            fix = alike[1] if alike else f"is data.{name}.key the id that the events have, and the table of this day?"
+            seen = f"the table of {name}, {schema.sides[side].where}, has {joined:.1%} of the day's {name}"
+            yield f"{table.key}: {seen}: {fix}"
+        elif name == "items" and "items" not in config.export.model_fields_set:
+            seen_items = int((day.item_events > 0).sum())
+            lost = round((1 - joined) * seen_items)
+            what = f"{lost:,} of the day's {seen_items:,} items are not in the table of items"
+            hint = "set export.items: listed to serve those of the table alone, or all"
+            yield f"{table.key}: {what}, and are served all the same: {hint}"

@@ -1,0 +1,460 @@
+"""Which tables lie in a place, some rows of each, and which of their days have what."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import polars as pl
+import pyarrow as pa
+from pyarrow import fs
+
+from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.data.log import lake
+from dmtl_cli.data.log.day_files import SUCCESS
+from dmtl_cli.data.log.source import Store
+from dmtl_cli.data.log.types import formatted
+from dmtl_cli.guess import words
+from dmtl_cli.guess.files import (
+    DELTA,
+    ICEBERG,
+    PARQUET,
+    Files,
+    _base,
+    _joined,
+    complete_day,
+    format_of,
+    group,
+)
+from dmtl_cli.guess.roles import Roles
+from dmtl_cli.guess.rows import first, first_values, head, of_group, parts
+from dmtl_cli.guess.texts import Text, joined, plain, settled
+from dmtl_cli.guess.values import FEW, is_id, local_days, share, time_unit
+
+ROWS, ENOUGH = 200_000, 5_000
+"""rows of a sample at most, and at least where there are as many: keys of tables are compared"""
+_MOST, _AWAY = 8, 6_000  # files of a sample's day; rows of a file of the first day, and of one between
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with some of its rows."""
+
+    files: Files
+    frame: pl.DataFrame
+    text: Text | None
+    """how it is written, where it is a CSV or JSON lines"""
+    day: dt.date | None
+    """the newest complete day, of which most rows are, where folders or names have days"""
+    other: dict[str, str] = field(default_factory=dict)
+    """types of the columns that are not in `frame`, as nothing can be guessed of them: see `texts.plain`"""
+    pieces: tuple[tuple[dt.date, frozenset[str], int], ...] = ()
+    """(day, columns that have values, rows) of the rows of each day, where folders or names have days"""
+
+    def of_day(self, day: dt.date) -> pl.DataFrame | None:
+        """The rows of a day; None where there are none. The newest day is first in `frame`."""
+        at = 0
+        for other, _, rows in reversed(self.pieces):
+            if other == day:
+                return self.frame.slice(at, rows)
+            at += rows
+        return None
+
+
+@dataclass(frozen=True)
+class Found:
+    """What lies in a place."""
+
+    root: str
+    """the folder that paths are below"""
+    tables: list[Table]
+    """the largest first"""
+    unreadable: list[tuple[str, str]]
+    """(path, why): smaller than a table that is one, such as a README.txt"""
+    marked: frozenset[str] = frozenset()
+    """folders with a `SUCCESS`"""
+
+    def is_marked(self, files: Files, until: dt.date) -> bool:
+        """Whether the folder of every day up to one has a `SUCCESS`."""
+        place = files.pattern or f"{files.path}/{files.partition}={{day}}"
+        deep = len(PurePosixPath(place).parts)
+        folders = {
+            _joined(PurePosixPath(f).parts[:deep]) for f, _ in files.files if (files.day_of(f) or until) <= until
+        }
+        return bool(files.days) and folders <= self.marked
+
+
+def tables(root: str) -> Found:
+    """The tables in a place.
+
+    Args:
+        root: a folder or a file; local or s3://.
+
+    Raises:
+        UserError: 66 there is nothing, or nothing of a known format; 65 the largest table is damaged; 74 the storage
+            fails.
+    """
+    root, one = _root_of(given := root)
+    store = Store(root)
+    every, marked = _listed(store)
+    listed = [f for f in every if one is None or f[0] == one]
+    found = group(listed)
+    if not found:
+        none = "nothing there" if not listed else f"no Parquet, CSV, JSON lines, Delta or Iceberg{' in it' * (not one)}"
+        what = f"{given}: {none}"
+        raise UserError(what, "name the folder or the file of the log", Exit.NO_INPUT)
+    read: list[Table] = []
+    unreadable: list[tuple[str, str]] = []
+    for files in sorted(found, key=lambda f: (-f.bytes, f.path)):
+        try:
+            read.append(_read(root, store, files))
+        except UserError as e:
+            if not read or e.code not in (Exit.DATA, Exit.NO_INPUT):
+                raise
+            unreadable.append((files.path, e.message))
+    read.sort(key=lambda t: t.files.path)
+    largest = sorted(_united(read), key=lambda t: (-t.files.bytes, t.files.path))
+    return Found(root, largest, unreadable, marked)
+
+
+def _united(read: list[Table]) -> list[Table]:
+    """Files of one folder with the same columns are one table, whatever they are called."""
+    out: dict[tuple[object, ...], Table] = {}
+    for k, table in enumerate(read):
+        files = table.files
+        same = files.form, tuple(table.frame.columns), _base(files), None if not files.days else k
+        if (first := out.get(same)) is not None:
+            every = tuple(sorted(first.files.files + files.files))
+            table = replace(first, files=replace(first.files, path=_base(first.files), files=every))
+        out[same] = table
+    united = list(out.values())
+    folders = [_base(t.files) for t in united]
+    shared = [folders.count(folder) > 1 for folder in folders]
+    return [replace(t, files=replace(t.files, together=x)) for t, x in zip(united, shared, strict=True)]
+
+
+def _root_of(root: str) -> tuple[str, str | None]:
+    """The folder of a root, and the file in it that alone is meant."""
+    if "://" in root:
+        bare, _, query = root.rstrip("/").partition("?")
+        if format_of(bare.rsplit("/", 1)[1]) is None:
+            return root, None
+        folder, _, name = bare.rpartition("/")
+        return folder + (f"?{query}" if query else ""), name
+    place = Path(root)
+    if place.is_file():
+        return str(place.parent), place.name
+    if not place.is_dir():
+        raise UserError(f"{root}: nothing there", "name the folder or the file of the log", Exit.NO_INPUT)
+    return root, None
+
+
+def _listed(store: Store) -> tuple[list[tuple[str, int]], frozenset[str]]:
+    """Paths below the root and bytes of all files but hidden ones; a Delta table's log and Iceberg's metadata stay.
+    And the folders with a `SUCCESS`."""
+    where = fs.FileSelector(str(store.root), allow_not_found=True, recursive=True)
+    try:
+        found = store.fs.get_file_info(where)
+    except OSError as e:
+        raise UserError(
+            f"{store.where('')}: cannot be listed: {e}", "check the path and credentials", Exit.IO
+        ) from None
+    out, marked = [], set()
+    for info in found:
+        path = PurePosixPath(info.path).relative_to(store.root)
+        if path.name == SUCCESS:
+            marked.add(str(path.parent))
+        hidden = any(part[0] in "._" and part != "_delta_log" for part in path.parts)
+        if info.type is fs.FileType.File and not hidden:
+            out.append((str(path), info.size or 0))
+    return sorted(out), frozenset(marked)
+
+
+def _read(root: str, store: Store, files: Files) -> Table:
+    """The table with rows of a complete day, of the first day and one between them, or of its first and last files."""
+    if files.form in (DELTA, ICEBERG):
+        live = lake.delta_files if files.form == DELTA else lake.iceberg_files
+        read = first((rows.frame for file in live(root, store, files.path) for rows in file.rows()), ROWS)
+        return _looked_at(Table(files, read, None, None))
+    day = complete_day(files.days)
+    text: Text | None = None
+    frames: list[tuple[dt.date | None, pl.DataFrame]] = []
+    missing: UserError | None = None
+    before = 0
+    for path, of, more in _chosen(files, day):
+        if not more and day is not None and before >= ENOUGH:
+            continue
+        try:
+            frame, text = head(store.file(path), more or ROWS // _MOST, text)
+        except UserError as e:  # an empty file is no reason to stop where others have rows
+            if e.code != Exit.NO_INPUT:
+                raise
+            missing = e
+            continue
+        before += 0 if more and of != day else len(frame)
+        frames.append((of, frame))
+    if missing is not None and not frames:
+        raise missing
+    table = _looked_at(Table(files, joined([frame for _, frame in frames]), text, day))
+    return replace(table, pieces=_pieces([(of, len(frame)) for of, frame in frames], table.frame))
+
+
+def _looked_at(table: Table) -> Table:
+    """The table, of whose rows texts are as they stand, with the values and types in which guesses look at them."""
+    rows, text = table.frame, table.text
+    if text is not None:
+        rows, text = settled(rows, table.files.form, text)
+    frame, other = plain(rows)
+    return replace(table, frame=frame, text=text, other=other)
+
+
+def _chosen(files: Files, day: dt.date | None) -> list[tuple[str, dt.date | None, int]]:
+    """(file, day, rows) of a sample, the newest day first; rows 0: only as far as there are too few rows before it."""
+    if day is None:
+        ends = [f for f, _ in files.files[:: max(1, len(files.files) - 1)]]
+        return [(f, None, ROWS // len(ends[:2])) for f in ends[:_MOST]]
+    of: dict[dt.date, list[str]] = {}
+    for path, _ in files.files:
+        if (found := files.day_of(path)) is not None and found <= day:
+            of.setdefault(found, []).append(path)
+    newest, *older = sorted(of, reverse=True)
+    mine = _spread(of[newest], _MOST)
+    away = {older[-1], older[len(older) // 2]} if older else set[dt.date]()
+    out: list[tuple[str, dt.date | None, int]] = [(f, newest, ROWS // max(2, len(mine))) for f in mine]
+    for d in older:
+        out += [(f, d, _AWAY if d in away else 0) for f in _spread(of[d], 2 if d in away else _MOST)]
+    return [chosen for k, chosen in enumerate(out) if chosen[2] or k < 8 * _MOST]
+
+
+def _spread(paths: list[str], most: int) -> list[str]:
+    """So many of the paths, the last and others evenly before it."""
+    k = min(most, len(paths))
+    return [paths[len(paths) - 1 - i * len(paths) // k] for i in range(k)]
+
+
+def _pieces(
+    read: Sequence[tuple[dt.date | None, int]], frame: pl.DataFrame
+) -> tuple[tuple[dt.date, frozenset[str], int], ...]:
+    """See `Table.pieces`.
+
+    Args:
+        read: (day, rows) of each file, as they follow each other in the frame.
+    """
+    known: dict[dt.date, tuple[frozenset[str], int]] = {}
+    at = 0
+    for day, rows in read:
+        if day is not None:
+            columns, before = known.get(day, (frozenset(), 0))
+            known[day] = columns | _filled(frame.slice(at, rows)), before + rows
+        at += rows
+    return tuple((day, columns, rows) for day, (columns, rows) in sorted(known.items()))
+
+
+def _filled(frame: pl.DataFrame) -> frozenset[str]:
+    """The columns that have values."""
+    return frozenset(s.name for s in frame if s.null_count() < len(s))
+
+
+def columns_of(root: str, files: Files, day: dt.date, text: Text | None, rows: int = 2_000) -> frozenset[str]:
+    """The columns that have values in the first rows of a day's files. Raises what `tables` does."""
+    store, paths = Store(root), _spread([f for f, _ in files.files if files.day_of(f) == day], 2)
+    return frozenset[str]().union(*(_filled(first_values(store.file(path), rows, text)) for path in paths))
+
+
+LAKES = (DELTA, ICEBERG)
+_PLACES = 16  # of a sample
+_DAYS = ("date", "day", "yyyymmdd")
+_DAY = ":day"
+_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")  # that data.users.partition takes
+_Piece = Callable[[int], pl.DataFrame]  # at most so many rows of one place
+
+
+def read_whole(root: str, table: Table, time: str, unit: str, zone: str) -> tuple[Table, dict[dt.date, int]]:
+    """The table with rows of up to 16 places, and the rows of each day.
+
+    One pass: of Parquet only the column of times is read beside the sample, of text every row.
+
+    Args:
+        time: the column that tells the day, with its `values.time_unit` and the zone in which days are cut.
+
+    Raises:
+        UserError: 65 a file is damaged; 66 one is gone; 74 the storage fails.
+    """
+    sampled, days, formats = _Sample(), dict[dt.date, int](), table.text.formats if table.text else {}
+    for times, piece in (_parquet if table.files.form == PARQUET else _rows)(root, table, time):
+        if times is not None:
+            for day, rows in _days(times, unit, zone, formats.get(time)).drop_nulls().value_counts().iter_rows():
+                days[day] = days.get(day, 0) + rows
+        sampled.take(piece)
+    pieces = sampled.pieces
+    if not pieces:
+        return table, days
+    frames = [piece(max(1, ROWS // len(pieces))) for piece in pieces]
+    return _looked_at(replace(table, frame=joined(frames))), dict(sorted(days.items()))
+
+
+def _days(times: pl.Series, unit: str, zone: str, kind: str | None) -> pl.Series:
+    """The day of each time as the file has it.
+
+    Args:
+        kind: the type that reads it, where it is text in a format of its own.
+    """
+    if kind is not None:
+        times = formatted(times, kind)
+    elif times.dtype == pl.String and unit not in ("text", "day", "yyyymmdd"):
+        times = times.cast(pl.Float64, strict=False)
+    return local_days(times, unit, zone)
+
+
+def by_days(root: str, table: Table, roles: Roles, zone: str) -> Table:
+    """A Delta or Iceberg table in which a column of days tells the rows of a user or an item apart, as one of days; any
+    other table as it is. Days hold the number of their rows in place of bytes. Raises what `read_whole` does.
+
+    Args:
+        roles: of the events.
+        zone: in which days are cut.
+    """
+    column = _day_of_rows(table.frame, roles) if table.files.form in LAKES else None
+    unit = None if column is None else time_unit(table.frame[column])
+    if column is None or unit is None:
+        return table
+    found, days = read_whole(root, table, column, unit, zone)
+    day = local_days(found.frame[column], unit, zone).alias(_DAY)
+    frame = found.frame.with_columns(day).drop_nulls(_DAY).sort(_DAY, descending=True, maintain_order=True)
+    pieces = [
+        (of, _filled(part.drop(column, _DAY)), len(part)) for (of,), part in frame.group_by(_DAY, maintain_order=True)
+    ]
+    files = replace(found.files, partition=column, days=tuple(days.items()))
+    return replace(found, files=files, frame=frame.drop(column, _DAY), day=max(days), pieces=tuple(reversed(pieces)))
+
+
+def _day_of_rows(frame: pl.DataFrame, roles: Roles) -> str | None:
+    """The column of days of which an id has one row each, where an id has several rows."""
+    ids = {g.column for g in (roles.user, roles.item) if g}
+    keys = [c for c in frame.columns if is_id(frame[c]) and (c in ids or words.by_name(c, words.USER + words.ITEM))]
+    days = [c for c in frame.columns if time_unit(frame[c]) in _DAYS and not frame[c].null_count()]
+    days = [c for c in days if _NAME.fullmatch(c)]
+    for day in sorted(days, key=lambda c: -words.by_name(c, words.TIME)):
+        for key in keys:
+            rows = frame.select(key, day).drop_nulls()
+            if rows[key].n_unique() < len(rows) == rows.n_unique():
+                return day
+    return None
+
+
+class _Sample:
+    """Evenly spread pieces of a stream of unknown length: of each 1, 2, 4... one, and the last."""
+
+    def __init__(self) -> None:
+        self._spread: list[_Piece] = []
+        self._last: _Piece | None = None
+        self._each, self._seen = 1, 0
+
+    @property
+    def pieces(self) -> list[_Piece]:
+        return self._spread if self._last is None else [*self._spread, self._last]
+
+    def take(self, piece: _Piece) -> None:
+        taken = self._seen % self._each == 0
+        if taken:
+            self._spread.append(piece)
+        self._last = None if taken else piece
+        self._seen += 1
+        if len(self._spread) > _PLACES:
+            self._last = piece
+            self._spread, self._each = self._spread[:-1:2], 2 * self._each
+
+
+def _rows(root: str, table: Table, time: str) -> Iterator[tuple[pl.Series | None, _Piece]]:
+    """(times, rows) of each part of text files, and of Delta and Iceberg tables."""
+    store, files = Store(root), table.files
+    if files.form in LAKES:
+        live = lake.delta_files if files.form == DELTA else lake.iceberg_files
+        frames = (rows.frame for file in live(root, store, files.path) for rows in file.rows())
+    else:
+        names = tuple(table.frame.columns) if table.text and not table.text.header else None
+        frames = (part for path, _ in files.files for part in parts(store.file(path), table.text or Text(), names))
+    for frame in frames:
+        yield frame[time] if time in frame.columns else None, frame.head
+
+
+def _parquet(root: str, table: Table, time: str) -> Iterator[tuple[pl.Series | None, _Piece]]:
+    """(times, first rows) of each row group. Rows are read where the sample takes them."""
+    store = Store(root)
+    for path, _ in table.files.files:
+        file = store.file(path)
+        with file.open() as parquet:
+            groups, there = parquet.num_row_groups, time in parquet.schema_arrow.names
+            for group in range(groups):
+                times = None
+                if there:
+                    try:
+                        times = pl.Series(parquet.read_row_group(group, columns=[time], use_threads=False)[time])
+                    except (pa.ArrowException, OSError) as e:
+                        raise file.refusal(e, "damaged Parquet") from None
+                yield times, partial(of_group, file, group)
+
+
+_OFTEN = 0.1  # of the rows have a value where a column is not just rarely filled
+
+
+def partial_columns(root: str, events: Table, roles: Roles, zone: str) -> dict[str, str]:
+    """Which days have a column, where the first or the newest complete one lacks it. Raises what `tables` does.
+
+    Args:
+        zone: in which a time gives the day, where no name does.
+    """
+    often = [c for c in events.frame.columns if share(events.frame[c].is_not_null()) >= _OFTEN]
+    if events.files.days:
+        return _by_names(root, events, often)
+    if roles.time is None or roles.time_unit is None:
+        return {}
+    days = local_days(events.frame[roles.time.column], roles.time_unit, zone)
+    first, last = days.min(), days.max()
+    if not isinstance(first, dt.date) or not isinstance(last, dt.date) or min((days == first).sum(), len(days)) < FEW:
+        return {}
+    out = {}
+    for c in often:
+        there = days.filter(events.frame[c].is_not_null())
+        since, until = str(there.min()), str(there.max())
+        if since != str(first):
+            out[c] = f"from {since} on only"
+        elif until != str(last) and (days == last).sum() >= FEW:
+            out[c] = f"until {until} only"
+    return out
+
+
+def _by_names(root: str, events: Table, often: list[str]) -> dict[str, str]:
+    """By the samples of the first and the newest complete day, then by the first rows of days between them."""
+    if len(events.pieces) < 2 or events.pieces[0][2] < FEW:
+        return {}
+    (first, early, _), (newest, late, _) = events.pieces[0], events.pieces[-1]
+    days = [day for day, _ in events.files.days if first <= day <= newest]
+    known = {first: early, newest: late}
+    out = {}
+    for c in often:
+        if (c in early) == (c in late):
+            continue
+        high = turn(days, partial(_has, root, events, c, known))
+        out[c] = f"from {days[high]} on only" if c in late else f"until {days[high - 1]} only"
+    return out
+
+
+def _has(root: str, events: Table, column: str, known: dict[dt.date, frozenset[str]], day: dt.date) -> bool:
+    if day not in known:
+        known[day] = columns_of(root, events.files, day, events.text)
+    return column in known[day]
+
+
+def turn(days: Sequence[dt.date], has: Callable[[dt.date], bool]) -> int:
+    """The place, from 1 on, of a day that is as the last one is while the day before it is as the first one is, by
+    halving: few of the days are looked at."""
+    low, high, last = 0, len(days) - 1, has(days[-1])
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if has(days[middle]) == last else (middle, high)
+    return high

@@ -1,0 +1,278 @@
+"""Texts as the values that they are, as precise as they say and no more: numbers, yes and no, times, lists, words for
+null."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import polars as pl
+
+from dmtl_cli.data.log.types import LISTS, booleans, clock_seconds, floats, formatted, lists, without
+from dmtl_cli.guess import words
+from dmtl_cli.guess.files import CSV
+from dmtl_cli.guess.values import FEW, decimals, is_clock, says_yes_or_no
+
+_BESIDE = 3  # texts that a column has beside words for null
+_FEW = 1_000  # texts by which it is told what lists hold
+_INTEGER, _NUMBER = r"^-?(0|[1-9][0-9]{0,17})$", r"^-?(0|[1-9][0-9]*)?(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
+
+
+@dataclass(frozen=True)
+class Text:
+    """How a CSV, or JSON lines, are written."""
+
+    separator: str = ","
+    """of a CSV, as `header`, `quoted` and `decimal`"""
+    header: bool = True
+    quoted: bool = True
+    """false: a quote is a part of the text like any other character"""
+    decimal: str = "."
+    """before the decimals of numbers"""
+    nulls: tuple[str, ...] = ()
+    """words that stand for null: where other values are numbers or yes and no any such word, in text those that
+    databases write"""
+    alone: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """those of `nulls` that no list has, as they are the one text among the numbers of a column, with that column"""
+    lists: frozenset[str] = field(default=frozenset(), compare=False)
+    """columns of JSON lines whose texts are lists"""
+    clocks: frozenset[str] = field(default=frozenset(), compare=False)
+    """columns whose texts are lengths of time, as 3:45: seconds where they are settled"""
+    formats: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """types of the columns whose texts are days or times in a format that is not ISO 8601: see `formats_of`"""
+
+
+def settled(rows: pl.DataFrame, form: str, text: Text) -> tuple[pl.DataFrame, Text]:
+    """Rows of a text file, as they stand, with the values that its texts are; and how it is written, completed."""
+    rows, text = as_typed(rows, text) if form == CSV else as_named(rows, text)
+    clocks = frozenset(c for c in rows.columns if is_clock(rows[c]))
+    found = {c: formats_of(rows[c]) for c in rows.columns}
+    formats = {c: kinds[0] for c, kinds in found.items() if len(kinds) == 1}
+    times = [formatted(rows[c].set(rows[c] == "", None), kind) for c, kind in formats.items()]
+    return in_seconds(rows, clocks).with_columns(times), replace(text, clocks=clocks, formats=formats)
+
+
+def as_typed(rows: pl.DataFrame, text: Text) -> tuple[pl.DataFrame, Text]:
+    """Rows of a CSV as `typed` gives them, and how it is written, the words for null in it added."""
+    if text.decimal == "." and text.separator != "," and _has_commas(rows):
+        text = replace(text, decimal=",")
+    alone = {word: c for c, word in one_words(rows, text.decimal).items()} | dict(text.alone)
+    frame = typed(without(rows, [*alone]), text.decimal)
+    found = {*text.nulls}
+    for c in _texts(rows):
+        gone = rows[c].filter(rows[c].is_not_null() & frame[c].is_null()).unique()
+        found |= {text for text in gone if text.strip()}
+    return frame, replace(text, nulls=tuple(sorted(found)), alone=alone)
+
+
+def as_named(rows: pl.DataFrame, text: Text) -> tuple[pl.DataFrame, Text]:
+    """Rows of JSON lines: null for the texts that stand for it, and of the columns that have such texts the type of
+    their other values; lists for texts that are lists, and numbers for those of which some have a % behind them. And
+    which these are."""
+    alone = {word: c for c, word in one_words(rows).items()}
+    found, listed, made = {*alone}, set[str](), list[pl.Series]()
+    for s in without(rows, [*alone]).select(_texts(rows)):
+        known = _typed(s)
+        gone = s.is_not_null() & known.is_null()
+        found |= set(s.filter(gone))
+        blank = s.set(gone, None)
+        if (as_list := as_lists(blank)) is not None:
+            listed.add(s.name)
+            made.append(as_list)
+        elif gone.any() or s.name in alone.values():
+            made.append(known)
+        elif _has_percents(blank.drop_nulls()):
+            made.append(floats(blank))
+    return rows.with_columns(made), replace(text, nulls=tuple(sorted(found)), alone=alone, lists=frozenset(listed))
+
+
+def _texts(rows: pl.DataFrame) -> list[str]:
+    return [c for c, kind in rows.schema.items() if kind == pl.String]
+
+
+def _has_commas(rows: pl.DataFrame) -> bool:
+    """Whether numbers have a decimal comma: more columns of texts have one, surely, than a decimal point. Three digits
+    behind it in all rows may be thousands."""
+    commas = points = 0
+    for s in rows.select(_texts(rows)):
+        known = s.filter(~s.str.strip_chars().is_in(words.NONE))
+        if decimals(known) is not None:
+            commas += not known.str.contains(r"^-?[1-9][0-9]{0,2}(,[0-9]{3})?$").all()
+        elif len(known) and known.str.contains(_NUMBER).all():
+            points += known.str.contains(".", literal=True).any()
+    return commas > points
+
+
+def one_words(rows: pl.DataFrame, decimal: str = ".") -> dict[str, str]:
+    """The word of each column in which all other values are numbers, more than 20, and the word is in as many rows and
+    has no digit: it stands for null, whatever the language. One that is a value of another column of texts, such as
+    auto, stands for itself."""
+    found: dict[str, str] = {}
+    values: dict[str, set[str]] = {}
+    for c in _texts(rows):
+        known = rows[c].filter(~rows[c].is_in(words.NONE)).drop_nulls()
+        texts = known.filter(known.str.contains(r"^\D+$"))
+        values[c] = set(texts.unique().head(_FEW))
+        if len(values[c]) == 1 and len(texts) >= FEW:
+            rest = known.filter(known != texts[0])
+            if rest.n_unique() > FEW and _typed(rest, decimal).dtype.is_numeric():
+                found[c] = texts[0]
+    others = set[str]().union(*(some for c, some in values.items() if c not in found))
+    return {c: word for c, word in found.items() if word not in others}
+
+
+def typed(frame: pl.DataFrame, decimal: str = ".") -> pl.DataFrame:
+    """Text columns as what all their values are: integers, numbers or booleans; an id such as 007 stays text."""
+    return frame.with_columns([_typed(s, decimal) for s in frame.select(_texts(frame))])
+
+
+def _typed(s: pl.Series, decimal: str = ".") -> pl.Series:
+    stripped = s.str.strip_chars()
+    text, values, said = (
+        stripped.set(stripped.is_in(none), None) for none in (words.DATABASES, words.NONE, words.SAID)
+    )
+    text = said if said.drop_nulls().n_unique() >= _BESIDE else text
+    known = values.drop_nulls()
+    if "+" in known and says_yes_or_no(stripped.filter(stripped != "")):  # beside it - is no word for null
+        return booleans(stripped.set(stripped == "", None))
+    if not len(known):
+        return text
+    if known.str.contains(_INTEGER).all():
+        return values.cast(pl.Int64)
+    if decimal == "." and _are_numbers(known):
+        return floats(values)
+    if decimal != "." and (decimals(known) is not None or known.str.contains(rf"{_INTEGER[:-1]}\s?%$").all()):
+        return floats(values, decimal)
+    if says_yes_or_no(known):
+        return booleans(values)
+    found = as_lists(values)
+    return text if found is None else found
+
+
+def _are_numbers(known: pl.Series) -> bool:
+    """Whether texts are numbers, perhaps with a % behind some; integers beyond int64 are none."""
+    some = known.filter(~known.str.contains(_NUMBER))
+    if len(some) and not some.str.contains(rf"{_NUMBER[:-1]}\s?%$").all():
+        return False
+    return not known.str.contains(r"^-?[0-9]{19,}$").any()
+
+
+def _has_percents(known: pl.Series) -> bool:
+    """Whether texts are numbers, some with a % behind them; without one they may be ids."""
+    return known.str.ends_with("%").any() and _are_numbers(known)
+
+
+def as_lists(values: pl.Series) -> pl.Series | None:
+    """Texts that are all JSON arrays (or Python lists) of one type, as lists; None where they are not, or all empty."""
+    known = values.drop_nulls()
+    if not len(known) or not (known.str.starts_with("[") & known.str.ends_with("]")).all():
+        return None
+    full = known.filter(~known.is_in(["[]"]))  # the first rows of a log have empty histories
+    for kind in LISTS:
+        if len(full) and not lists(full.head(_FEW), kind).null_count():
+            found = lists(values, kind)
+            if found.null_count() == values.null_count() and (found.list.len() > 0).any():
+                return found
+    return None
+
+
+_DATED = re.compile(
+    r"\s*(?P<a>\d{1,4})(?P<sign>[./-])\d{1,2}(?P=sign)(?P<c>\d{4}|\d{1,2})"
+    r"(?:(?P<gap>[ ,T]+)\d{1,2}:\d{2}(?P<s>:\d{2})?(?P<f>[.]\d+)?(?P<half>\s?)(?P<p>[AaPp][Mm])?)?\s*"
+)
+_TRIED = 100  # texts that are tried before all are
+_SINGLE = (
+    pl.Boolean, pl.String, pl.Date, pl.Float32, pl.Float64,
+    pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64,
+)  # fmt: skip
+
+
+def plain(frame: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, str]]:
+    """The columns that something can be guessed of, and the types of the others, by name.
+
+    Text in dictionaries becomes text, text that says yes and no in all rows that say something becomes booleans, fixed
+    lists become lists. Maps, objects, binary values, durations, times of day
+    and lists of these have no role and are no feature.
+    """
+    kept: list[pl.Series] = []
+    others: dict[str, str] = {}
+    for name, kind in frame.schema.items():
+        target = _target(kind)
+        if target is None:
+            others[name] = _called(kind)
+        else:
+            kept.append(_flags(frame[name] if target == kind else frame[name].cast(target)))
+    return pl.DataFrame(kept), others
+
+
+def in_seconds(frame: pl.DataFrame, columns: Iterable[str]) -> pl.DataFrame:
+    """The frame with texts such as 3:45 of some columns as seconds."""
+    return frame.with_columns(clock_seconds(frame[c].set(frame[c] == "", None)) for c in columns)
+
+
+def formats_of(s: pl.Series) -> list[str]:
+    """The types, such as datetime:%d.%m.%Y %H:%M, that read all texts of a column; none where they are no such days or
+    times, or ISO 8601. Two where no number above 12 tells the day from the month; with points the day is first."""
+    known = s.filter(s != "") if s.dtype == pl.String else s.head(0)
+    shape = _DATED.fullmatch(known[0]) if len(known) else None
+    if shape is None or (len(shape["a"]) < 3 and len(shape["c"]) < 4) or (len(shape["a"]) > 2 and shape["sign"] == "-"):
+        return []
+    orders = ("%Y {} %m {} %d",) if len(shape["a"]) > 2 else ("%d {} %m {} %Y", "%m {} %d {} %Y")
+    clock = ""
+    if shape["gap"]:
+        clock = shape["gap"] + ("%I" if shape["p"] else "%H") + ":%M" + (":%S" if shape["s"] else "")
+        clock += ("%.f" if shape["f"] else "") + (f"{shape['half']}%p" if shape["p"] else "")
+    kind = "datetime" if clock else "date"
+    types = [f"{kind}:{order.replace(' ', '').format(*2 * shape['sign'])}{clock}" for order in orders]
+    fit = [
+        t for t in types if not formatted(known.head(_TRIED), t).null_count() and not formatted(known, t).null_count()
+    ]
+    return fit[:1] if shape["sign"] == "." else fit
+
+
+def _flags(s: pl.Series) -> pl.Series:
+    if s.dtype != pl.String or not says_yes_or_no(s.filter(s != "")):
+        return s
+    return booleans(s)
+
+
+def joined(frames: list[pl.DataFrame]) -> pl.DataFrame:
+    """The rows of several files; a column whose types do not fit each other is text where it can be, else its rows of
+    the first file's type alone have values."""
+    try:
+        return pl.concat(frames, how="diagonal_relaxed")
+    except pl.exceptions.PolarsError:
+        pass
+    kinds: dict[str, list[pl.DataType]] = {}
+    for frame in frames:
+        for name, kind in frame.schema.items():
+            if kind != pl.Null:
+                kinds.setdefault(name, []).append(kind)
+    mixed = {n for n, some in kinds.items() if len(set(some)) > 1 and not all(k.is_numeric() for k in some)}
+    texts = {n for n in mixed if not any(k.is_nested() or k in (pl.Binary, pl.Object) for k in kinds[n])}
+    out = []
+    for frame in frames:
+        lost = [n for n in mixed - texts if n in frame.columns and frame.schema[n] != kinds[n][0]]
+        out.append(frame.drop(lost).with_columns(pl.col(*texts & {*frame.columns}).cast(pl.String)))
+    return pl.concat(out, how="diagonal_relaxed")
+
+
+def _target(kind: pl.DataType) -> pl.DataType | None:
+    """The type in which values are looked at; None where they are not."""
+    if isinstance(kind, (pl.List, pl.Array)):
+        inner = _target(kind.inner)  # type: ignore[arg-type]
+        return None if inner is None or inner.is_nested() or inner.is_decimal() else pl.List(inner)
+    if isinstance(kind, (pl.Categorical, pl.Enum)):
+        return pl.String()
+    if kind == pl.Float16:
+        return pl.Float32()
+    return kind if kind in _SINGLE or kind.is_decimal() or isinstance(kind, pl.Datetime) else None
+
+
+def _called(kind: pl.DataType) -> str:
+    """A type in a few words."""
+    if kind == pl.Null:
+        return "nothing but nulls"
+    text = " ".join(str(kind).split())
+    return text if len(text) <= 60 else text[:57] + "..."
