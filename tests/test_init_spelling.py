@@ -11,6 +11,7 @@ import pytest
 import unseen
 from initiated import made
 
+from dmtl_cli.guess import side_tables
 from dmtl_cli.guess.side_tables import told
 
 ITEMS: dict[str, tuple[Callable[[int], Any], Callable[[int], Any], str]] = {
@@ -87,3 +88,25 @@ def test_other_ids_stay_other_ids() -> None:
     four = pl.Series("sku", [f"A{k}" if k < 4 else f"B{k}" for k in range(100)])
     assert told("items", ids, four, 0.0) is None, "4 of 100 are too few"
     assert told("items", ids, four.replace("B7", "A7"), 0.0) is not None
+
+
+@pytest.mark.parametrize("write", [str.upper, lambda i: i.zfill(12), lambda i: f" {i} "])
+def test_of_many_ids_a_part_is_compared(monkeypatch: pytest.MonkeyPatch, write: Callable[[str], str]) -> None:
+    """An id and its other writing are in the same part, so it has the share of all ids, but for the part's chance."""
+    events = pl.Series("uid", [f"{k:x}ab" for k in range(1, 40_001)])
+    key = pl.Series("key", [write(i) for i in events[:20_000]] + [f"other {k}" for k in range(20_000)])
+    every = told("users", events, key, 0.0)
+    monkeypatch.setattr(side_tables, "_COMPARED", 8_000)
+    monkeypatch.setattr(side_tables, "_SLICE", 7_000)
+    mine, other = side_tables._part(events, key)
+    some = told("users", events, key, 0.0)
+    assert 6_000 < len(mine) + len(other) < 10_000 and every is not None and some is not None
+    assert every[0] == 0.5 and some[0] == pytest.approx(0.5, abs=0.05)
+    assert some[1].split(" of the ")[1] == every[1].split(" of the ")[1]
+
+
+def test_of_many_ids_nulls_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(side_tables, "_COMPARED", 10)
+    ids = pl.Series("uid", ["a", None] * 50)
+    assert side_tables._part(ids, ids)[0].null_count() == 50
+    assert told("users", ids, ids.str.to_uppercase(), 0.0) is None, "one id is none"

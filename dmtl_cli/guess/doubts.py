@@ -16,7 +16,7 @@ from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.rows import rows_of
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.texts import Text
-from dmtl_cli.guess.values import RETURN, is_flags, share
+from dmtl_cli.guess.values import RETURN, is_flags, numbers, share
 
 USERS = 100
 """users below which hardly anything is learned"""
@@ -175,7 +175,7 @@ def _durations(frame: pl.DataFrame, roles: Roles) -> pl.Series | None:
     """Those of clicks."""
     if roles.duration is None:
         return None
-    x, clicked = frame[roles.duration.column].cast(pl.Float64).fill_nan(None), roles.clicked(frame)
+    x, clicked = numbers(frame[roles.duration.column]), roles.clicked(frame)
     return (x if clicked is None else x.filter(clicked)).drop_nulls()
 
 

@@ -27,11 +27,11 @@ from dmtl_cli.guess.values import (
     has_days,
     has_long_tail,
     is_constant,
-    local_days,
     mean,
     share,
     span,
     time_unit,
+    values_in,
     with_units,
     within,
 )
@@ -339,11 +339,6 @@ def _are_alone_elsewhere(s: pl.Series, separator: str) -> bool:
     return share(pieces.is_in(s.filter(~cut).unique().implode())) >= _ALONE
 
 
-def values_in(s: pl.Series) -> pl.Series:
-    """The values of lists."""
-    return s.drop_nulls().explode(empty_as_null=False, keep_nulls=False)
-
-
 _SEEN = 0.05  # of the rows of other days have a code of the day with most rows, or of another one
 _ROWS = 100  # of other days than that with most, below which nothing is concluded
 _OF_ONE = 0.98  # of the rows of a code have one user
@@ -355,9 +350,7 @@ def days_of_rows(events: Table, roles: Roles, zone: str) -> pl.Series | None:
     if events.pieces and sum(rows for _, _, rows in events.pieces) == len(events.frame):
         days: list[dt.date] = [day for day, _, rows in reversed(events.pieces) for _ in range(rows)]
         return pl.Series("day", days, dtype=pl.Date)
-    if roles.time is None or roles.time_unit is None or roles.time.column not in events.frame.columns:
-        return None
-    return local_days(events.frame[roles.time.column], roles.time_unit, zone)
+    return roles.days(events.frame, zone)
 
 
 def never_back(s: pl.Series, days: pl.Series | None, users: pl.Series | None) -> str | None:

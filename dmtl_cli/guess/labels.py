@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
 
 from dmtl_cli.guess import words
-from dmtl_cli.guess.rewrites import behaviour_of
-from dmtl_cli.guess.roles import Guess, Roles, _entities, _request, _time, best, count_of, mean_of, share_of
+from dmtl_cli.guess.rewrites import behaviour_of, polars_column
+from dmtl_cli.guess.roles import Guess, Roles, best, count_of, find_ids, find_request, find_time, mean_of, share_of
 from dmtl_cli.guess.values import (
     FEW,
     LEAK,
@@ -23,6 +22,7 @@ from dmtl_cli.guess.values import (
     is_time_or_null,
     is_unclicked_empty,
     middle,
+    numbers,
     share,
     span,
     time_unit,
@@ -40,9 +40,9 @@ def roles_of(frame: pl.DataFrame, given: Mapping[str, str]) -> Roles:
     for role, c in given.items():
         if c in frame.columns and _can_be(role, frame[c]):
             setattr(roles, role, Guess(c, f"as --{role} says: {_EVIDENCE[role](frame[c])}"))
-    _entities(frame, roles)
-    _time(frame, roles)
-    _request(frame, roles)
+    find_ids(frame, roles)
+    find_time(frame, roles)
+    find_request(frame, roles)
     _click(frame, roles)
     told = roles.duration, roles.conversion
     reading(frame, roles)
@@ -170,8 +170,7 @@ def outcomes(frame: pl.DataFrame, roles: Roles) -> None:
     for c in frame.columns:
         if c in {g.column for g in roles.named.values()} or c in roles.after:
             continue
-        owned = any(key and is_constant(frame, key.column, c) for key in (roles.user, roles.item))
-        if owned or words.says(c, words.HISTORY):
+        if roles.owns(frame, c) or words.says(c, words.HISTORY):
             continue
         beside = [struct for struct in structs if c.startswith(f"{struct}.")]
         why = f"in {beside[0]}, as a label is" if beside else _why_after(c, frame[c], clicked, label)
@@ -237,7 +236,7 @@ def _may_convert(frame: pl.DataFrame, c: str, roles: Roles) -> bool:
         rates = share(ones.filter(clicked)), share(ones.filter(~clicked))
         if rates[1] > rates[0] * _WITHOUT:
             return False
-    return not any(key and is_constant(frame, key.column, c) for key in (roles.user, roles.item))
+    return not roles.owns(frame, c)
 
 
 def _by_values(frame: pl.DataFrame, columns: Iterable[str], roles: Roles) -> Guess | None:
@@ -269,7 +268,7 @@ def _portion(frame: pl.DataFrame, columns: Iterable[str], roles: Roles) -> None:
         s = frame[c]
         if not s.dtype.is_numeric() or is_binary(s) or (item is not None and is_constant(frame, item, c)):
             continue
-        x = s.cast(pl.Float64).fill_nan(None)
+        x = numbers(s)
         x = (x if clicked is None else x.filter(clicked)).drop_nulls()
         usual = middle(x.filter(x > 0))
         if usual == 0 or usual > _WHOLE or share(x < 0) > _BROKEN or share(frame[c] > 2 * _WHOLE) > _BROKEN:
@@ -288,17 +287,17 @@ def by_length(frame: pl.DataFrame, roles: Roles) -> str | None:
     no column has it."""
     if roles.duration is None or roles.item is None or roles.long_read is not None:
         return None
-    x = frame[roles.duration.column].cast(pl.Float64).fill_nan(None)
+    x = numbers(frame[roles.duration.column])
     for c in frame.columns:
         named = words.by_name(c, words.DURATION) or words.says(c, words.SPENT)
         if c == roles.duration.column or not named or not frame[c].dtype.is_numeric():
             continue
-        length = frame[c].cast(pl.Float64).fill_nan(None)
+        length = numbers(frame[c])
         usual = middle((x / length).filter((x > 0) & (length > 0)))
         by = next((f for f in (1.0, 1_000.0, 0.001) if _LEAST <= usual * f <= _MOST), None)
         if by is None or not is_constant(frame, roles.item.column, c):
             continue
-        one, other = (f"pl.col({json.dumps(name, ensure_ascii=False)})" for name in (roles.duration.column, c))
+        one, other = polars_column(roles.duration.column), polars_column(c)
         unit = "" if by == 1 else f" * {by:g}"
         return f"log.with_columns(watched_share={one} / {other}{unit})"
     return None
@@ -306,7 +305,7 @@ def by_length(frame: pl.DataFrame, roles: Roles) -> str | None:
 
 def _unit(frame: pl.DataFrame, name: str, roles: Roles) -> tuple[str, str]:
     """s or ms, and why."""
-    x = frame[name].cast(pl.Float64).fill_nan(None)
+    x = numbers(frame[name])
     if (clicked := roles.clicked(frame)) is not None:
         x = x.filter(clicked)
     usual = middle(x.filter(x > 0))
@@ -346,9 +345,11 @@ def just_where(s: pl.Series, flag: pl.Series) -> bool:
     Args:
         flag: [n] of bool, without null.
     """
+    known = numbers(s).is_not_null()
+    ways = [is_there(s), *([] if known.all() else [known])]
     return any(
         min(share(there.filter(flag)), share(flag.filter(there)), 1 - share(there.filter(~flag))) >= _SAME
-        for there in _ways(s)
+        for there in ways
     )
 
 
@@ -372,38 +373,23 @@ def by_duration(frame: pl.DataFrame, roles: Roles, numbers: Sequence[str]) -> Gu
     lasting = [roles.duration.column] if roles.duration else [c for c in numbers if _may_be_lasting(frame, c, roles)]
     found: dict[str, str] = {}
     for c in frame.columns if lasting else ():
-        if c in roles.taken or not is_binary(frame[c]) or _is_named_otherwise(c):
+        named = words.by_name(c, words.CONVERSION) or words.says(c, words.NOT_GOOD)
+        if c in roles.taken or not is_binary(frame[c]) or named:
             continue
         flag = clicks(frame[c])
         if not _RARE <= share(flag) <= _OFTEN or flag.sum() < FEW or _is_deeper(frame, flag, lasting):
             continue
         beside = next((d for d in lasting if just_where(frame[d], flag)), None)
-        if beside is not None and not _is_owned(frame, c, roles):
+        if beside is not None and not roles.owns(frame, c):
             found[c] = beside
-    taken = _named_best(list(found))
-    if taken is None:
+    scores = {c: words.by_name(c, words.CLICKED) for c in found}
+    likeliest = [c for c in found if scores[c] == max(scores.values())]
+    if len(likeliest) != 1:
         return None
+    taken = likeliest[0]
     true = "true" if frame[taken].dtype == pl.Boolean else 1
     why = f"{share_of(frame[taken])}; {found[taken]} has a value just where it is {true}"
     return Guess(taken, why, tuple(c for c in found if c != taken))
-
-
-def _ways(s: pl.Series) -> list[pl.Series]:
-    """[n] of bool each: where a number is above 0, and where it is known if it is not everywhere."""
-    known = s.cast(pl.Float64).fill_nan(None).is_not_null()
-    return [is_there(s), *([known] if not known.all() else [])]
-
-
-def _named_best(found: list[str]) -> str | None:
-    if len(found) < 2:
-        return found[0] if found else None
-    scores = {c: words.by_name(c, words.CLICKED) for c in found}
-    best = [c for c in found if scores[c] == max(scores.values())]
-    return best[0] if len(best) == 1 else None
-
-
-def _is_named_otherwise(c: str) -> bool:
-    return words.by_name(c, words.CONVERSION) > 0 or words.says(c, words.NOT_GOOD)
 
 
 def _may_be_lasting(frame: pl.DataFrame, c: str, roles: Roles) -> bool:
@@ -413,13 +399,9 @@ def _may_be_lasting(frame: pl.DataFrame, c: str, roles: Roles) -> bool:
     there = is_there(frame[c])
     if not _RARE <= share(there) <= _OFTEN or not is_spread(frame[c].filter(there)):
         return False
-    return not _is_owned(frame.filter(there), c, roles)
+    return not roles.owns(frame.filter(there), c)
 
 
 def _is_deeper(frame: pl.DataFrame, flag: pl.Series, lasting: Sequence[str]) -> bool:
     there = [is_there(frame[c]) for c in lasting]
     return any(share(x) > _MORE * share(flag) and share(x.filter(flag)) >= _WITHIN for x in there)
-
-
-def _is_owned(frame: pl.DataFrame, c: str, roles: Roles) -> bool:
-    return any(key is not None and is_constant(frame, key.column, c) for key in (roles.user, roles.item))

@@ -28,7 +28,7 @@ from dmtl_cli.data.log.shares import share_groups
 from dmtl_cli.guess.roles import Roles, times_of
 from dmtl_cli.guess.rows import head_of, names_of, whole
 from dmtl_cli.guess.tables import Table
-from dmtl_cli.guess.values import FEW, instants, local_days, share, time_unit
+from dmtl_cli.guess.values import FEW, instants, numbers, share, time_unit
 from dmtl_cli.runs.ranks import ALONE
 
 Array = npt.NDArray[Any]
@@ -71,18 +71,15 @@ def clocks(frame: pl.DataFrame) -> dict[str, pl.Series]:
 
 def lagging(table: Table, events: Table, roles: Roles, zone: str) -> str | None:
     """Why a side table must be that of the day before; None where nothing says so, or there is none of that day."""
-    if roles.time is None or roles.time_unit is None:
-        return None
-    column = roles.time.column
-    at = instants(events.frame[column], roles.time_unit)
+    at = roles.instants(events.frame)
     if at is None:
         return None
-    of = None if events.files.days else local_days(events.frame[column], roles.time_unit, zone)
+    of = None if events.files.days else roles.days(events.frame, zone)
     for day, _, _ in reversed(table.pieces):
         rows = table.of_day(day)
         if of is None:
             known = events.of_day(day)
-            there = None if known is None else instants(known[column], roles.time_unit)
+            there = None if known is None else roles.instants(known)
         else:
             there = at.filter((of == day).fill_null(False))
         if rows is None or there is None or before(day) not in dict(table.files.days):
@@ -183,9 +180,9 @@ def totals_of(frame: pl.DataFrame, key: str, columns: Iterable[str], ids: pl.Ser
     rows = pl.DataFrame([ids.alias(key), clicked.cast(pl.Int64).alias(":clicks")])
     counts = rows.group_by(key).agg(pl.len().cast(pl.Int64).alias(":events"), pl.col(":clicks").sum())
     beside = frame.select(key, *columns).join(counts, on=key, how="left", maintain_order="left")
-    numbers = {c: s.cast(pl.Float64).fill_nan(None) for c in columns if (s := beside[c]).dtype.is_numeric()}
+    known = {c: numbers(s) for c in columns if (s := beside[c]).dtype.is_numeric()}
     by_id = [beside[c].fill_null(0).to_numpy() for c in (":events", ":clicks")]
-    return [c for c, x in numbers.items() if any(follows(x, n) >= _IN_SAMPLE for n in by_id)]
+    return [c for c, x in known.items() if any(follows(x, n) >= _IN_SAMPLE for n in by_id)]
 
 
 def _ranked(x: Array, y: Array) -> float:
@@ -250,10 +247,10 @@ def _counted(config: Config, log: Log, day: Day, side: str, features: list[Featu
         return _counts_of(config, log, before(day.day), day, side)
 
     for f in mine:
-        value = _numbers(whole[f.name])
+        value = numbers(whole[f.name])
         ways = {"it": value}
         if f.name in old.columns and old[f.name].dtype.is_numeric():
-            ways["its growth since the table of the day before"] = value - _numbers(old[f.name])
+            ways["its growth since the table of the day before"] = value - numbers(old[f.name])
         found: list[Counted] = []
         for (way, x), (what, n) in itertools.product(ways.items(), counts.items()):
 
@@ -270,7 +267,7 @@ def _counted(config: Config, log: Log, day: Day, side: str, features: list[Featu
 def _of_all_days(config: Config, log: Log, day: Day, side: str, features: list[Feature]) -> Iterator[str]:
     """Of a table that is one for all days: numbers that follow the log's own counts."""
     whole = _whole(day, side)
-    values = {f.name: _numbers(whole[f.name]) for f in features if whole[f.name].dtype.is_numeric()}
+    values = {f.name: numbers(whole[f.name]) for f in features if whole[f.name].dtype.is_numeric()}
     if not values:
         return
     counts = _counts(config, day, side)
@@ -285,10 +282,6 @@ def _of_all_days(config: Config, log: Log, day: Day, side: str, features: list[F
             seen = f"{column}: in a table of {side}s that is one for all days it follows {read}"
             why = f"correlation {short(r)}: if it was counted after them, it knows what it is to predict"
             yield f"{seen} ({why}): leave it out, or write a table a day (data.{side}s.partition)"
-
-
-def _numbers(s: pl.Series) -> pl.Series:
-    return s.cast(pl.Float64).fill_nan(None)
 
 
 def _whole(day: Day, side: str) -> pl.DataFrame:

@@ -13,7 +13,7 @@ import polars as pl
 from dmtl_cli.guess import words
 from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.texts import as_lists
-from dmtl_cli.guess.values import FEW, is_constant, mean, share, within
+from dmtl_cli.guess.values import FEW, is_constant, mean, share, values_in, within
 
 LOOKS = "looks like one row a behaviour"
 """is in what is said of such a log"""
@@ -165,8 +165,7 @@ def _before(frame: pl.DataFrame, values: Behaviours, roles: Roles, said: pl.Seri
 
 def _is_ordered(frame: pl.DataFrame, values: Behaviours, roles: Roles, before: float) -> bool:
     """Whether exposures precede the other rows far more often than by chance, of values that are no attribute."""
-    keys = [g.column for g in (roles.user, roles.item) if g]
-    if roles.time is None or before < _ORDERED or any(is_constant(frame, key, values.column) for key in keys):
+    if roles.time is None or before < _ORDERED or roles.owns(frame, values.column):
         return False
     s = frame[values.column]
     chance = _before(frame, values, roles, s.gather(np.random.default_rng(0).permutation(len(s))))
@@ -200,10 +199,10 @@ def one_row_an_exposure(frame: pl.DataFrame, roles: Roles, formats: Mapping[str,
     ids = [roles.user.column, roles.item.column, *([token] if token else [])]
     ids += [roles.request.column] if roles.request and not token else []
     names = [_alias(c, taken) for c in ids]
-    columns = [f"{name}={_path(c)}" for name, c in zip(names, ids, strict=True) if name != c]
+    columns = [f"{name}={polars_column(c)}" for name, c in zip(names, ids, strict=True) if name != c]
     columns += [f"{at}={time[0]}"] if time else []
     keys, once = names[:2], names[2:] if token else [*names, at]
-    of = f"log.filter({_path(values.column)}.is_in("
+    of = f"log.filter({polars_column(values.column)}.is_in("
     known = f".drop_nulls({_texts(once)})" if token else ""
     if token or (time and roles.time_unit not in _DAYS):  # a row that came twice
         known += f'.unique({_texts(once)}, keep="first", maintain_order=True)'
@@ -216,7 +215,7 @@ def one_row_an_exposure(frame: pl.DataFrame, roles: Roles, formats: Mapping[str,
     made, last = [], False
     for name, told in _made(values).items():
         if token is not None and _has(frame, told, values, token, roles):
-            key = json.dumps(names[2], ensure_ascii=False)
+            key = quoted(names[2])
             flag = f"pl.col({key}).is_in({of}{_texts(told)}))[{key}].implode())"
         else:
             flag, last = f'pl.col("{row}").is_in(last({_texts(told)}))', True
@@ -279,10 +278,10 @@ def _time_line(
     if roles.time is None:
         return None
     c, unit = roles.time.column, roles.time_unit
-    line, e = _path(c), pl.col(c)
+    line, e = polars_column(c), pl.col(c)
     if formats and c in formats:
         way, _, given = formats[c].partition(":")
-        return f"{line}.str.to_{way}({json.dumps(given)}, strict=False)", e
+        return f"{line}.str.to_{way}({quoted(given)}, strict=False)", e
     if unit in ("s", "ms", "us", "ns"):
         return f'pl.from_epoch({line}.cast(pl.Int64), time_unit="{unit}")', e
     if unit == "day":
@@ -301,11 +300,14 @@ def _time_line(
     return None
 
 
-def _path(c: str) -> str:
+def polars_column(c: str) -> str:
+    """A column, or a field of an object, as a line of polars names it."""
     outer, *fields = c.split(".")
-    return f"pl.col({json.dumps(outer, ensure_ascii=False)})" + "".join(
-        f".struct.field({json.dumps(f, ensure_ascii=False)})" for f in fields
-    )
+    return f"pl.col({quoted(outer)})" + "".join(f".struct.field({quoted(f)})" for f in fields)
+
+
+def quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _alias(c: str, taken: set[str]) -> str:
@@ -353,7 +355,7 @@ def one_row_an_item(frame: pl.DataFrame, column: str | None = None) -> str | Non
     Args:
         column: is taken for the items; None: the column of lists with most values.
     """
-    values = {c: _values(frame[c]) for c in frame.columns if _of_ids(frame[c])}
+    values = {c: values_in(frame[c]) for c in frame.columns if _of_ids(frame[c])}
     shown = column or max(values, key=lambda c: len(values[c]), default=None)
     if shown not in values or values[shown].n_unique() <= FEW:
         return None
@@ -369,10 +371,6 @@ def one_row_an_item(frame: pl.DataFrame, column: str | None = None) -> str | Non
 
 def _of_ids(s: pl.Series) -> bool:
     return isinstance(s.dtype, pl.List) and (s.dtype.inner == pl.String or s.dtype.inner.is_integer())
-
-
-def _values(s: pl.Series) -> pl.Series:
-    return s.drop_nulls().explode(empty_as_null=False, keep_nulls=False)
 
 
 def lists_in_text(s: pl.Series) -> str | None:
@@ -391,9 +389,7 @@ def lists_in_text(s: pl.Series) -> str | None:
         except pl.exceptions.PolarsError:
             continue
         if fits:
-            outer, *fields = s.name.split(".")
-            column = f"pl.col({_quoted(outer)})" + "".join(f".struct.field({_quoted(f)})" for f in fields)
-            return f"{what}, in polars log.with_columns({column}{way})"
+            return f"{what}, in polars log.with_columns({polars_column(s.name)}{way})"
     return what
 
 
@@ -408,7 +404,3 @@ def _decoded(column: pl.Expr, inner: object) -> list[tuple[str, pl.Expr]]:
         numbers = column.str.extract_all(r"[^\s,\[\]]+").cast(kind)
         ways.append((rf""".str.extract_all(r"[^\s,\[\]]+").cast(pl.List(pl.{inner}))""", numbers))
     return ways
-
-
-def _quoted(name: str) -> str:
-    return json.dumps(name, ensure_ascii=False)

@@ -75,6 +75,20 @@ class Roles:
         """Which rows are clicks; None where no column tells."""
         return None if self.click is None else clicks(frame[self.click.column])
 
+    def owns(self, frame: pl.DataFrame, c: str) -> bool:
+        """Whether a column belongs to the user or the item: see `values.is_constant`."""
+        return any(key is not None and is_constant(frame, key.column, c) for key in (self.user, self.item))
+
+    def instants(self, frame: pl.DataFrame) -> pl.Series | None:
+        """The instant of each row; None where no column has a clock."""
+        return None if self.time is None else instants(frame[self.time.column], self.time_unit or "")
+
+    def days(self, frame: pl.DataFrame, zone: str) -> pl.Series | None:
+        """The day of each row, null where it has none; None where no column tells it."""
+        if self.time is None or self.time_unit is None or self.time.column not in frame.columns:
+            return None
+        return local_days(frame[self.time.column], self.time_unit, zone)
+
     @property
     def perhaps_clicks(self) -> str:
         """`flags` in words."""
@@ -195,9 +209,10 @@ def times_of(frame: pl.DataFrame) -> dict[str, str]:
     whole = [c for c in units if not frame[c].null_count()]
     clock = next((c for c in whole if units[c] == "timestamp" or _is_when(c)), None)
     at = None if clock is None else instants(frame[clock], units[clock])
-    for c in [c for c in units if at is not None and frame[c].dtype.is_integer() and c != clock and not _is_when(c)]:
-        by = pl.DataFrame({"k": frame[c], "t": at}).drop_nulls().group_by("k")
-        lasts = by.agg(pl.col("t").max() - pl.col("t").min())["t"]
+    if at is None:
+        return units
+    for c in [c for c in units if frame[c].dtype.is_integer() and c != clock and not _is_when(c)]:
+        lasts = _lasting(frame[c], at)
         if len(frame) >= 3 * len(lasts) and share(lasts > _VISIT) > 0.5:
             del units[c]
     return units
@@ -217,9 +232,7 @@ def candidates(frame: pl.DataFrame, roles: Roles) -> list[str]:
     """Columns that may be the user or the item where no name says so: those with several rows an id, first those whose
     ids return on other days, as those of requests do not; numbers that look measured last; the most ids first."""
     count = {c: frame[c].n_unique() for c in may_be_ids(frame) if c not in roles.taken}
-    days = None
-    if roles.time is not None and roles.time_unit is not None:
-        days = local_days(frame[roles.time.column], roles.time_unit, "UTC")
+    days = roles.days(frame, "UTC")
 
     def rank(c: str) -> tuple[bool, bool, int]:
         return _is_measured(frame[c]), days is not None and returning(frame[c], days) < RETURN, -count[c]
@@ -233,7 +246,7 @@ def _is_measured(s: pl.Series) -> bool:
     return s.dtype.is_integer() and (bool(named) or share(s == 0) > _ZEROS or has_long_tail(s))
 
 
-def _entities(frame: pl.DataFrame, roles: Roles) -> None:
+def find_ids(frame: pl.DataFrame, roles: Roles) -> None:
     """The user and the item: by name, else the columns that end in id."""
     ids = [c for c in may_be_ids(frame) if c not in roles.taken]
     users = _in_no_other(_many(frame, ids, words.USER), words.USER, words.ITEM + words.OWNER)
@@ -270,10 +283,10 @@ def _many(frame: pl.DataFrame, ids: list[str], patterns: words.Patterns) -> list
     return [c for c in ids if words.by_name(c, patterns) >= 3 or frame[c].n_unique() > few]
 
 
-def _time(frame: pl.DataFrame, roles: Roles) -> None:
+def find_time(frame: pl.DataFrame, roles: Roles) -> None:
     units = {c: unit for c, unit in times_of(frame).items() if c not in roles.taken}
     units = {c: unit for c, unit in units.items() if frame[c].null_count() <= _UNTIMED * len(frame)}
-    owned = {c for c in units for key in (roles.user, roles.item) if key and is_constant(frame, key.column, c)}
+    owned = {c for c in units if roles.owns(frame, c)}
 
     def score(c: str) -> tuple[int, bool, bool, int]:
         clock = units[c] not in ("date", "day", "yyyymmdd")
@@ -299,24 +312,26 @@ _TIMES = {
 }
 
 
-def _request(frame: pl.DataFrame, roles: Roles) -> None:
+def find_request(frame: pl.DataFrame, roles: Roles) -> None:
     """The smallest groups of several rows, of several items, that have one user and (nearly) one time, under any name;
     else a request by its name, else the smallest that lasts some hours at most, such as a visit."""
     if roles.user is None:
         return
-    at = None if roles.time is None else instants(frame[roles.time.column], roles.time_unit or "")
+    at, item = roles.instants(frame), roles.item.column if roles.item else None
+    many = max(FEW, 1.5 * frame[roles.user.column].n_unique())  # of a user there are several, as of visits
     named = [c for c in frame.columns if is_id(frame[c]) and words.by_name(c, words.REQUEST)]
     ids = [c for c in (*named, *(may_be_ids(frame) if at is not None else ())) if c not in roles.taken]
     found: list[tuple[tuple[bool, bool, float], Guess]] = []
     for c in dict.fromkeys(c for c in ids if frame[c].null_count() <= _ALONE * len(frame)):
         size, sure = len(frame) / frame[c].n_unique(), words.by_name(c, words.REQUEST)
-        if size < _SEVERAL or has_days(frame[c]) or not (sure or _has_many(frame, c, roles.user.column)):
+        if size < _SEVERAL or has_days(frame[c]) or not (sure or frame[c].n_unique() >= many):
             continue
-        lasts = _lasts(frame[c], at)
+        lasts = None if at is None else _lasting(frame[c], at)
         brief = lasts is not None and share(lasts <= _MOMENT) >= _BRIEF
         if not sure and (lasts is None or share(lasts <= _VISIT) < _OF_ONE):
             continue
-        if is_constant(frame, c, roles.user.column, _OF_ONE) and not _is_of_item(frame, c, roles):
+        of_item = item is not None and is_constant(frame, c, item)  # as an exposure and its click are
+        if is_constant(frame, c, roles.user.column, _OF_ONE) and not of_item:
             when = " at one time" if brief else "" if sure else " within hours"
             found.append(((not brief, sure < 3, size), Guess(c, f"{size:.1f} rows each, all of one user{when}")))
     found.sort(key=lambda one: one[0])
@@ -326,18 +341,7 @@ def _request(frame: pl.DataFrame, roles: Roles) -> None:
         roles.request = replace(found[0][1], others=tuple(others))
 
 
-def _has_many(frame: pl.DataFrame, c: str, user: str) -> bool:
-    """Whether there are several ids of a user, as of visits."""
-    return frame[c].n_unique() >= max(FEW, 1.5 * frame[user].n_unique())
-
-
-def _is_of_item(frame: pl.DataFrame, c: str, roles: Roles) -> bool:
-    """Whether the rows of an id are of one item, as those of an exposure and its click are."""
-    return roles.item is not None and is_constant(frame, c, roles.item.column)
-
-
-def _lasts(ids: pl.Series, at: pl.Series | None) -> pl.Series | None:
+def _lasting(ids: pl.Series, at: pl.Series) -> pl.Series:
     """How long each id lasts."""
-    if at is None:
-        return None
-    return pl.DataFrame({"k": ids, "t": at}).group_by("k").agg(pl.col("t").max() - pl.col("t").min())["t"]
+    rows = pl.DataFrame({"k": ids, "t": at}).drop_nulls("k")
+    return rows.group_by("k").agg(pl.col("t").max() - pl.col("t").min())["t"]

@@ -17,7 +17,7 @@ from dmtl_cli.data.log.schema import Table
 from dmtl_cli.data.log.source import File
 from dmtl_cli.data.log.text_rows import Rows, csv_rows, json_rows
 from dmtl_cli.guess.files import CSV, JSON, PARQUET, format_of
-from dmtl_cli.guess.texts import _NUMBER, Text, as_typed, joined
+from dmtl_cli.guess.texts import NUMBER, Text, as_typed, joined
 
 BYTES = 8 << 20
 """of rows of a text file"""
@@ -168,7 +168,7 @@ def _whole_lines(file: File) -> Iterator[bytes]:
 
 
 def _is_number(cell: str) -> bool:
-    return bool(cell.strip()) and re.match(_NUMBER, cell.strip()) is not None
+    return bool(cell.strip()) and re.match(NUMBER, cell.strip()) is not None
 
 
 def _even(lines: Sequence[str], separator: str, quoted: bool) -> int:

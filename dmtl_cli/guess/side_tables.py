@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -13,6 +12,7 @@ from dmtl_cli.data.log.day import ID, Day
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.log.schema import Schema
 from dmtl_cli.guess import words
+from dmtl_cli.guess.rewrites import polars_column
 from dmtl_cli.guess.roles import Guess, Roles, may_be_ids
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.values import is_id, share, within
@@ -150,6 +150,7 @@ def _perhaps(table: Table, events: Table) -> Side | None:
 JOINED = 0.05
 """share of the ids of events that a side table has at least"""
 _MORE = 0.05  # of the ids are in the table once they are written alike
+_COMPARED, _SLICE = 500_000, 1_000_000  # ids that are written in each way; those that are looked at for it at a time
 
 
 def told(
@@ -163,6 +164,7 @@ def told(
         joined: share of the distinct ids that are in the key as it is.
         whose: the ids are.
     """
+    ids, key = _part(ids, key)
     if not (is_id(ids) and (is_id(key) or key.n_unique() == len(key))):
         return None
     best: tuple[float, str] | None = None
@@ -178,6 +180,23 @@ def told(
             so = f"{key.name} has {share:.0%} of {whose} {name} {how}"
             best = share, f"{so}: write it so, in polars {' and '.join(lines)}"
     return best
+
+
+def _part(ids: pl.Series, key: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """The ids of both whose bare writing, without case, spaces and leading zeros, falls into one of so many parts that
+    about `_COMPARED` are left: an id and its other writings fall into the same part. All where they are no more."""
+    parts = (len(ids) + len(key)) // _COMPARED
+    if parts < 2:
+        return ids, key
+
+    def mine(s: pl.Series) -> pl.Series:
+        bare = s.cast(pl.String).str.strip_chars().str.strip_chars_start("0").str.to_lowercase()
+        return s.filter((bare.hash(0) % parts == 0) | s.is_null())
+
+    def parted(s: pl.Series) -> pl.Series:
+        return pl.concat([mine(s.slice(at, _SLICE)) for at in range(0, max(1, len(s)), _SLICE)])
+
+    return parted(ids), parted(key)
 
 
 _Way = tuple[str, Callable[[pl.Expr], pl.Expr]]
@@ -211,13 +230,7 @@ def _written(s: pl.Series, way: _Way | None) -> pl.Series:
 
 
 def _line(table: str, column: str, way: _Way) -> str:
-    outer, *fields = column.split(".")
-    path = f"pl.col({_quoted(outer)})" + "".join(f".struct.field({_quoted(f)})" for f in fields)
-    return f"{table}.with_columns({path}{way[0]})"
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+    return f"{table}.with_columns({polars_column(column)}{way[0]})"
 
 
 _MOSTLY = 0.5

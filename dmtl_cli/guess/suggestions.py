@@ -35,6 +35,7 @@ from dmtl_cli.guess.values import (
     is_unclicked_empty,
     local_days,
     mean,
+    numbers,
     share,
     time_unit,
     with_units,
@@ -110,7 +111,7 @@ def _unnamed_click(config: Config, schema: Schema) -> Iterator[str]:
     frame = None if frame is None else typed(frame)
     if frame is None or not frame[events.duration].dtype.is_numeric():
         return
-    duration = frame[events.duration].cast(pl.Float64).fill_nan(None).fill_null(0)
+    duration = numbers(frame[events.duration]).fill_null(0)
     empty = share(duration == 0)
     for c in frame.columns if empty >= _EMPTY else ():
         if c != events.duration and is_binary(frame[c]) and is_unclicked_empty(duration, frame[c]):

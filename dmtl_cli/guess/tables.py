@@ -411,9 +411,8 @@ def partial_columns(root: str, events: Table, roles: Roles, zone: str) -> dict[s
     often = [c for c in events.frame.columns if share(events.frame[c].is_not_null()) >= _OFTEN]
     if events.files.days:
         return _by_names(root, events, often)
-    if roles.time is None or roles.time_unit is None:
+    if (days := roles.days(events.frame, zone)) is None:
         return {}
-    days = local_days(events.frame[roles.time.column], roles.time_unit, zone)
     first, last = days.min(), days.max()
     if not isinstance(first, dt.date) or not isinstance(last, dt.date) or min((days == first).sum(), len(days)) < FEW:
         return {}

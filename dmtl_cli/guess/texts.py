@@ -16,7 +16,7 @@ from dmtl_cli.guess.values import FEW, decimals, is_clock, says_yes_or_no
 
 _BESIDE = 3  # texts that a column has beside words for null
 _FEW = 1_000  # texts by which it is told what lists hold
-_INTEGER, _NUMBER = r"^-?(0|[1-9][0-9]{0,17})$", r"^-?(0|[1-9][0-9]*)?(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
+_INTEGER, NUMBER = r"^-?(0|[1-9][0-9]{0,17})$", r"^-?(0|[1-9][0-9]*)?(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def _has_commas(rows: pl.DataFrame) -> bool:
         known = s.filter(~s.str.strip_chars().is_in(words.NONE))
         if decimals(known) is not None:
             commas += not known.str.contains(r"^-?[1-9][0-9]{0,2}(,[0-9]{3})?$").all()
-        elif len(known) and known.str.contains(_NUMBER).all():
+        elif len(known) and known.str.contains(NUMBER).all():
             points += known.str.contains(".", literal=True).any()
     return commas > points
 
@@ -152,8 +152,8 @@ def _typed(s: pl.Series, decimal: str = ".") -> pl.Series:
 
 def _are_numbers(known: pl.Series) -> bool:
     """Whether texts are numbers, perhaps with a % behind some; integers beyond int64 are none."""
-    some = known.filter(~known.str.contains(_NUMBER))
-    if len(some) and not some.str.contains(rf"{_NUMBER[:-1]}\s?%$").all():
+    some = known.filter(~known.str.contains(NUMBER))
+    if len(some) and not some.str.contains(rf"{NUMBER[:-1]}\s?%$").all():
         return False
     return not known.str.contains(r"^-?[0-9]{19,}$").any()
 

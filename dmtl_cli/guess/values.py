@@ -30,6 +30,16 @@ _WITH_UNIT = rf"^\s*(?:(?:[+-]?\p{{Sc}}|[A-Z]{{3}}\s)\s*{_NUMBER}{_UNIT}?|{_NUMB
 _MEASURED = 0.95  # of the texts are such
 
 
+def numbers(s: pl.Series) -> pl.Series:
+    """The values as floats, null where one is none."""
+    return s.cast(pl.Float64).fill_nan(None)
+
+
+def values_in(s: pl.Series) -> pl.Series:
+    """The values of lists."""
+    return s.drop_nulls().explode(empty_as_null=False, keep_nulls=False)
+
+
 def share(mask: pl.Series) -> float:
     """Share of the rows that are true, 0 where there are none."""
     return float(mask.cast(pl.Float64).fill_null(0).to_numpy().mean()) if len(mask) else 0.0
@@ -37,20 +47,24 @@ def share(mask: pl.Series) -> float:
 
 def span(s: pl.Series) -> tuple[float, float]:
     """The least and the greatest number that is known; (0, 0) where none is."""
-    x = s.cast(pl.Float64).fill_nan(None).drop_nulls().to_numpy()
+    x = _known(s)
     return (float(x.min()), float(x.max())) if len(x) else (0.0, 0.0)
 
 
 def middle(s: pl.Series) -> float:
     """The median of the numbers that are known, 0 where none is."""
-    x = s.cast(pl.Float64).fill_nan(None).drop_nulls().to_numpy()
+    x = _known(s)
     return float(np.median(x)) if len(x) else 0.0
+
+
+def _known(s: pl.Series) -> np.ndarray:
+    return numbers(s).drop_nulls().to_numpy()
 
 
 def has_long_tail(s: pl.Series, skewness: float = 2.0) -> bool:
     """Whether a few of the numbers, none below 0, are far larger than most: the 99th percentile is ten medians, or the
     skewness is above 2, that of an exponential distribution, or above another one that is given."""
-    x = s.cast(pl.Float64).fill_nan(None).drop_nulls().to_numpy()
+    x = _known(s)
     if len(x) < FEW or x.std() == 0:
         return False
     p99, p50 = np.percentile(x, [99, 50])
@@ -59,7 +73,7 @@ def has_long_tail(s: pl.Series, skewness: float = 2.0) -> bool:
 
 def mean(s: pl.Series) -> float:
     """The mean of the numbers that are known, 0 where none is."""
-    x = s.cast(pl.Float64).fill_nan(None).drop_nulls().to_numpy()
+    x = _known(s)
     return float(x.mean()) if len(x) else 0.0
 
 
@@ -241,7 +255,7 @@ def is_constant(frame: pl.DataFrame, key: str, column: str, least: float = 0.95)
 def is_there(s: pl.Series) -> pl.Series:
     """Where a column has something: neither null, nor 0, nor empty text, nor an empty list."""
     if s.dtype.is_numeric() or s.dtype == pl.Boolean:
-        return s.cast(pl.Float64).fill_nan(None).fill_null(0) != 0
+        return numbers(s).fill_null(0) != 0
     if s.dtype == pl.String:
         return s.fill_null("") != ""
     return s.list.len().fill_null(0) > 0 if s.dtype == pl.List else s.is_not_null()
@@ -267,13 +281,13 @@ def auc_of(s: pl.Series, clicked: pl.Series) -> float | None:
     if label.sum() < FEW or (~label).sum() < FEW:
         return None
     orders = [x.cast(pl.Float64)] if 0 < (x := is_there(s)).sum() < len(s) else []
-    if (numbers := decimals(s)) is not None:
-        s = numbers
+    if (found := decimals(s)) is not None:
+        s = found
     elif s.dtype == pl.String and 2 <= s.n_unique() <= FEW:
         rates = pl.DataFrame({"v": s, "y": label}).group_by("v").agg(pl.col("y").mean())
         s = s.replace_strict(rates["v"], rates["y"], return_dtype=pl.Float64)
     if s.dtype.is_numeric() or s.dtype == pl.Boolean:
-        x = s.cast(pl.Float64).fill_nan(None)
+        x = numbers(s)
         orders.append(x.fill_null(span(x)[0] - 1))
     return max((_auc(x.rank("average").to_numpy(), label) for x in orders), default=None)
 

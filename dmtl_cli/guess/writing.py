@@ -130,22 +130,25 @@ def _data(log: Log) -> list[str]:
 def _csv(table: Table) -> list[str]:
     if table.text is None or table.files.form != CSV:
         return []
-    keys = []
-    if table.text.separator != separator_of(table.files.files[0][0]):
-        keys.append(f"  separator: {quoted(table.text.separator)}")
-    if not table.text.quoted:
-        keys.append(f"  quote_char: null  # {_LONE}")
-    if table.text.decimal != ".":
-        keys.append(f"  decimal: {quoted(table.text.decimal)}  # numbers such as 49,8")
-    if not table.text.header:
+    separator, *more = _csv_keys(table, table.text)
+    keys = more if table.text.separator == separator_of(table.files.files[0][0]) else [separator, *more]
+    return ["csv:", *(f"  {key}{why and f'  # {why}'}" for key, why in keys)] if keys else []
+
+
+def _csv_keys(table: Table, text: Text) -> list[tuple[str, str]]:
+    """(key and value, reason) of how a CSV is written; the separator first."""
+    keys = [(f"separator: {quoted(text.separator)}", "")]
+    if not text.quoted:
+        keys.append(("quote_char: null", _LONE))
+    if text.decimal != ".":
+        keys.append((f"decimal: {quoted(text.decimal)}", "numbers such as 49,8"))
+    if not text.header:
         names = ", ".join(map(scalar, table.frame.columns))
-        keys.append(f"  columns: [{names}]  # the files have no header: names by place and values, check them")
-    if table.text.nulls:
-        alone = _alone(table.text)
-        keys.append(
-            f"  null_values: [{', '.join(map(word, table.text.nulls))}]  # beside numbers, in every column{alone}"
-        )
-    return ["csv:", *keys] if keys else []
+        keys.append((f"columns: [{names}]", "the files have no header: names by place and values, check them"))
+    if text.nulls:
+        why = f"beside numbers, in every column{_alone(text)}"
+        keys.append((f"null_values: [{', '.join(map(word, text.nulls))}]", why))
+    return keys
 
 
 def _alone(text: Text) -> str:
@@ -243,11 +246,7 @@ def _place(table: Table, events: Table) -> list[str]:
         keys.append(f"format: {files.form}")
     own = (events.text if events.files.form == CSV else None) or Text()
     if files.form == CSV and table.text is not None and (table.text != own or not table.text.header):
-        columns = "" if table.text.header else f", columns: [{', '.join(map(scalar, table.frame.columns))}]"
-        nulls = f", null_values: [{', '.join(map(word, table.text.nulls))}]" if table.text.nulls else ""
-        quote = "" if table.text.quoted else ", quote_char: null"
-        decimal = "" if table.text.decimal == "." else f", decimal: {quoted(table.text.decimal)}"
-        keys.append(f"csv: {{separator: {quoted(table.text.separator)}{quote}{decimal}{columns}{nulls}}}")
+        keys.append(f"csv: {{{', '.join(key for key, _ in _csv_keys(table, table.text))}}}")
     return keys
 
 

@@ -170,8 +170,7 @@ def _sessions(events: Table, roles: Roles, days: Mapping[dt.date, int], newest: 
         return []
     frame, files = events.frame, events.files
     ids = frame[roles.user.column]
-    if not files.days and roles.time is not None and roles.time_unit is not None:
-        of = local_days(frame[roles.time.column], roles.time_unit, zone)
+    if not files.days and (of := roles.days(frame, zone)) is not None:
         mine, whole = (of == newest).fill_null(False), sum(days.values()) <= len(frame)
         return sessions(roles.user.column, ids.filter(mine), ids.filter(~mine)) if whole else []
     rows = next((rows for day, _, rows in events.pieces if day == newest), 0)
