@@ -96,6 +96,15 @@ def test_a_time_that_may_be_either_is_not_decided(tmp_path: Path, one: bool) -> 
     assert found.code == 0 and found.json["rows"] == unseen.days_of(x).count("2026-03-03"), found.err
 
 
+def test_check_sees_by_such_times_that_no_user_returns(tmp_path: Path) -> None:
+    frame, x = rows("%d.%m.%Y %H:%M")
+    visits = [f"{day}-{k % 150}" for k, day in enumerate(unseen.days_of(x))]
+    frame = frame.with_columns(user_id=pl.Series(visits))
+    made(tmp_path, lambda home: put(home, frame, x, "csv", one=True))
+    said = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", "2026-03-27", "--json").json["warnings"]
+    assert any("no id is there on two days: is it a request or a session?" in line for line in said)
+
+
 def test_a_table_with_such_times_is_late(tmp_path: Path) -> None:
     frame, x = rows("%d.%m.%Y %H:%M")
 

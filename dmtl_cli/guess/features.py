@@ -55,6 +55,13 @@ class Inputs(Beside):
     used: list[Input] = field(default_factory=list)
     unused: list[Guess] = field(default_factory=list)
 
+    def add(self, made: Input | Guess) -> None:
+        """Puts a column among the features, or among what is left out."""
+        if isinstance(made, Input):
+            self.used.append(made)
+        else:
+            self.unused.append(made)
+
 
 def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping[str, str], zone: str) -> Inputs:
     """Features by the columns of all tables. A column is a user's or an item's where it does not change with events.
@@ -77,7 +84,7 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
         times, before = times_of(frame), len(found.used)
         for c in frame.columns:
             if c != key:
-                _add(found, frame[c], name.removesuffix("s"), events, roles, times, own=True)
+                found.add(_made_of(frame[c], name.removesuffix("s"), events, roles, times, own=True))
         found.unused.extend(Guess(c, f"of type {kind}") for c, kind in beside.table.other.items())
         totals = () if beside.table.files.days else _totals(frame, key, found.used[before:], events.frame, roles, name)
         late = lagging(beside.table, events, roles, zone)
@@ -90,9 +97,7 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
         elif c in partial and c not in roles.taken:
             found.unused.append(Guess(c, f"{partial[c]}: a feature is needed on every day that is learned"))
         elif c not in roles.taken and c not in taken:
-            side, of_day = _side_of(c, events.frame, roles, days)
-            _add(found, events.frame[c], side, events, roles, times, own=False)
-            _look_again(found, c, events.frame, roles, days, of_day=of_day)
+            found.add(_of_events(c, events, roles, times, days))
     return found
 
 
@@ -105,22 +110,6 @@ def _totals(
     measured = totals_of(frame, key, [i.column for i in used], events[role.column], every)
     named = (i.column for i in used if i.kind == "numeric" and words.says(i.column, words.TOTAL))
     return tuple(measured) or tuple(named)
-
-
-def _look_again(
-    found: Inputs, c: str, frame: pl.DataFrame, roles: Roles, days: pl.Series | None, *, of_day: bool
-) -> None:
-    """Takes back a context of codes that never come back, and says where an item's value changes from day to day."""
-    if not found.used or found.used[-1].column != c:
-        return
-    made = found.used[-1]
-    if made.side == "context" and made.kind == "categorical":
-        users = frame[roles.user.column] if roles.user else None
-        if (why := never_back(frame[c], days, users)) is not None:
-            found.used.pop()
-            found.unused.append(Guess(c, why))
-    elif of_day:
-        found.used[-1] = replace(made, why=f"{made.why}; one value an item and day, which another day changes")
 
 
 def _side_of(c: str, frame: pl.DataFrame, roles: Roles, days: pl.Series | None) -> tuple[str, bool]:
@@ -146,10 +135,10 @@ def _has_items(s: pl.Series, items: pl.Series) -> bool:
     return s.dtype == pl.List and not values_in(s).dtype.is_float() and within(values_in(s), items) >= ITEMS
 
 
-def _add(
-    found: Inputs, s: pl.Series, side: str, events: Table, roles: Roles, times: Mapping[str, str], *, own: bool
-) -> None:
-    """Puts a column among the features, or among what is left out.
+def _made_of(
+    s: pl.Series, side: str, events: Table, roles: Roles, times: Mapping[str, str], *, own: bool
+) -> Input | Guess:
+    """A column as a feature, or why it is none.
 
     Args:
         times: columns of the table that are times.
@@ -157,20 +146,29 @@ def _add(
     """
     c = s.name
     if own and c in roles.taken:
-        found.unused.append(Guess(c, "it has the name of a column of the events with another role"))
-        return
-    refused = refusal(s, own, c in times)
-    if refused is not None:
-        found.unused.append(Guess(c, refused))
-        return
+        return Guess(c, "it has the name of a column of the events with another role")
+    if (refused := refusal(s, own, c in times)) is not None:
+        return Guess(c, refused)
     items = events.frame[roles.item.column] if roles.item else None
     kind, options, why = kind_of(c, s, items if side == "user" else None)
     if kind == "":
-        found.unused.append(Guess(c, why))
-        return
-    if side == "user" and not own and not is_constant(events.frame, roles.user.column, c):  # type: ignore[union-attr]
+        return Guess(c, why)
+    if side == "user" and not own and roles.user and not is_constant(events.frame, roles.user.column, c):
         options = {"level": "event", **options}
-    found.used.append(Input(c, side, kind, options, why))
+    return Input(c, side, kind, options, why)
+
+
+def _of_events(c: str, events: Table, roles: Roles, times: Mapping[str, str], days: pl.Series | None) -> Input | Guess:
+    """A column of the events as a feature, or why it is none: a context of codes that never come back is none."""
+    s = events.frame[c]
+    side, of_day = _side_of(c, events.frame, roles, days)
+    made = _made_of(s, side, events, roles, times, own=False)
+    if isinstance(made, Guess):
+        return made
+    if side == "context" and made.kind == "categorical":
+        why = never_back(s, days, events.frame[roles.user.column] if roles.user else None)
+        return made if why is None else Guess(c, why)
+    return replace(made, why=f"{made.why}; one value an item and day, which another day changes") if of_day else made
 
 
 SEPARATORS = (" | ", "|", "; ", ";", ", ", ",")

@@ -6,7 +6,6 @@ import datetime as dt
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -98,22 +97,10 @@ def short(r: float) -> str:
     return f"{r:.2f}".removeprefix("0")
 
 
-@dataclass(frozen=True)
-class Counted:
-    """How a number of a side table counts the day's events."""
-
-    strength: float
-    said: str
-    """a predicate; after `by` a clause"""
-
-    def by(self, subject: str) -> Counted:
-        return replace(self, said=f"{subject} {self.said}")
-
-
 def counted(
     values: pl.Series, counts: Ints, earlier: Callable[[], Ints | None], what: str, whose: str
-) -> Counted | None:
-    """How a column counts the day's events, which no table of the morning knows; None where it does not.
+) -> tuple[float, str] | None:
+    """(how surely, how) a column counts the day's events, which no table of the morning knows; None where it does not.
 
     It is the very number of nearly all ids with several, and not all as many; or that number of at least half of them
     and less of nearly all others, as what grows by today's events and forgets those of a week ago; or it is in their
@@ -133,9 +120,9 @@ def counted(
     same, not_above = float((x == counts)[some].mean()), float((x <= counts)[some].mean())
     of = f"the number of the day's {what}, for {same:.0%} of the {int(some.sum()):,} {whose} with several"
     if same >= _EQUAL:
-        return Counted(2 + same, f"is {of}")
+        return 2 + same, f"is {of}"
     if same >= _HALF and not_above >= _EQUAL:
-        return Counted(1 + same, f"is {of}, and less for others, as a count of some days forgets old ones")
+        return 1 + same, f"is {of}, and less for others, as a count of some days forgets old ones"
     active = known & (counts > 0)
     r = _ranked(x[active], counts[active])
     if r < FOLLOWS or (eve := earlier()) is None:
@@ -143,9 +130,7 @@ def counted(
     r_eve = _ranked(x[active], eve[active])
     if 1 - r**2 > (1 - r_eve**2) * _HALF:
         return None
-    return Counted(
-        r, f"follows the day's {what} (rank correlation {short(r)}; {short(r_eve)} with those of the day before)"
-    )
+    return r, f"follows the day's {what} (rank correlation {short(r)}; {short(r_eve)} with those of the day before)"
 
 
 def follows(values: pl.Series, counts: Ints) -> float:
@@ -251,7 +236,7 @@ def _counted(config: Config, log: Log, day: Day, side: str, features: list[Featu
         ways = {"it": value}
         if f.name in old.columns and old[f.name].dtype.is_numeric():
             ways["its growth since the table of the day before"] = value - numbers(old[f.name])
-        found: list[Counted] = []
+        found: list[tuple[float, str]] = []
         for (way, x), (what, n) in itertools.product(ways.items(), counts.items()):
 
             def earlier(what: str = what) -> npt.NDArray[np.int64] | None:
@@ -259,9 +244,9 @@ def _counted(config: Config, log: Log, day: Day, side: str, features: list[Featu
                 return None if known is None else known[what]
 
             if (one := counted(x, n, earlier, what, f"{side}s")) is not None:
-                found.append(one.by(way))
+                found.append((one[0], f"{way} {one[1]}"))
         if found:
-            yield f.name, max(found, key=lambda one: one.strength).said
+            yield f.name, max(found, key=lambda one: one[0])[1]
 
 
 def _of_all_days(config: Config, log: Log, day: Day, side: str, features: list[Feature]) -> Iterator[str]:

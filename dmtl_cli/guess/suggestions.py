@@ -20,6 +20,7 @@ from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.log.schema import Schema
 from dmtl_cli.data.log.source import File, Store
 from dmtl_cli.data.log.text_rows import separator_of
+from dmtl_cli.data.log.types import formatted
 from dmtl_cli.data.threshold import heavy_tail
 from dmtl_cli.guess import words
 from dmtl_cli.guess.files import PARQUET, format_of
@@ -181,22 +182,25 @@ def other_rows(config: Config, day: dt.date, column: str) -> pl.Series | None:
         if other is None and events.date_column is None:
             return None
         files = places.files(other or day)
-        frames = [
-            _rows_of(file, config, _ROWS) for file in ({files[0].path: files[0], files[-1].path: files[-1]}).values()
-        ]
-        frames = [frame for frame in frames if column in frame.columns]
+        ends = {file.path: file for file in (files[0], files[-1])}.values()
+        frames = [frame for file in ends if column in (frame := _rows_of(file, config, _ROWS)).columns]
         if other is None:
-            frames = [_of_others(frame, events.date_column or "", day, data.timezone or "UTC") for frame in frames]
+            frames = [_of_others(frame, config, day) for frame in frames]
         return pl.concat([frame[column].cast(pl.String) for frame in frames]) if frames else None
     return None
 
 
-def _of_others(frame: pl.DataFrame, time: str, day: dt.date, zone: str) -> pl.DataFrame:
-    """The rows that are of another day."""
-    unit = time_unit(frame[time]) if time in frame.columns else None
-    return (
-        frame.head(0) if unit is None else frame.filter((local_days(frame[time], unit, zone) != day).fill_null(False))
-    )
+def _of_others(frame: pl.DataFrame, config: Config, day: dt.date) -> pl.DataFrame:
+    """The rows that are of another day than one, by the column that gives it."""
+    data, time = config.data, config.data.events.date_column
+    if time is None or time not in frame.columns:
+        return frame.head(0)
+    kind = (data.types | data.events.types).get(time, "")
+    at = formatted(frame[time], kind) if ":" in kind else frame[time]
+    unit = time_unit(at)
+    if unit is None:
+        return frame.head(0)
+    return frame.filter((local_days(at, unit, data.timezone or "UTC") != day).fill_null(False))
 
 
 def _rows_of(file: File, config: Config, rows: int) -> pl.DataFrame:

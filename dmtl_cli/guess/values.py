@@ -79,20 +79,20 @@ def mean(s: pl.Series) -> float:
 
 def is_binary(s: pl.Series) -> bool:
     """Whether values are 0 and 1, both of them, or 1 and null; false where text says yes and no."""
-    if s.dtype != pl.Boolean and not (s.dtype.is_integer() or s.dtype.is_float()):
-        return False
-    found = set(s.drop_nulls().unique().to_list())
+    found = _distinct(s)
     return found == {0, 1} or (found == {1} and s.null_count() > 0)
 
 
 def is_flags(s: pl.Series) -> bool:
     """Whether values are 0 and 1, or one of them alone."""
-    if s.dtype == pl.Boolean:
-        return True
-    if not (s.dtype.is_integer() or s.dtype.is_float()):
-        return False
-    known = set(s.drop_nulls().unique().to_list())
-    return bool(known) and known <= {0, 1}
+    found = _distinct(s)
+    return s.dtype == pl.Boolean or (bool(found) and found <= {0, 1})
+
+
+def _distinct(s: pl.Series) -> set[float]:
+    """The values of booleans and numbers; empty of anything else."""
+    fits = s.dtype == pl.Boolean or s.dtype.is_integer() or s.dtype.is_float()
+    return set(s.drop_nulls().unique().to_list()) if fits else set()
 
 
 def says_yes_or_no(known: pl.Series) -> bool:
