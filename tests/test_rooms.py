@@ -171,6 +171,24 @@ def test_the_design_says_where_one_changes_what() -> None:
         assert names and set(names) <= defined, what
 
 
+def test_guesses_are_read_from_above() -> None:
+    """Each module of guess/ imports those that the design names before it, and no private name of another."""
+    text = DESIGN.read_text().split("**A log becomes a config**")[1].split("\n\n**")[0]
+    order = [
+        name
+        for line in text.splitlines()
+        if line.startswith("| `")
+        for name in re.findall(r"`(\w+)`", line.split("|")[1])
+    ]
+    mine = {name.removeprefix("guess."): tree for name, tree in MODULES.items() if name.startswith("guess.")}
+    assert sorted(order) == sorted(mine)
+    for name, tree in mine.items():
+        others = {m.removeprefix("guess.") for m in imported(tree) if m.startswith("guess.")}
+        assert others <= set(order[: order.index(name)]), name
+        private = [m for m in modules(tree) if m.startswith("dmtl_cli.guess.") and m.rsplit(".", 1)[1].startswith("_")]
+        assert not private, name
+
+
 def test_no_modules_import_each_other() -> None:
     graph = {name: imported(tree) - {name} for name, tree in MODULES.items()}
     list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError

@@ -22,6 +22,9 @@ USERS = 100
 """users below which hardly anything is learned"""
 _ITEMS, _ROWS = 20, 1_000  # items, and rows or requests, of a user
 _CROWD, _TIMES = 0.01, 3  # of all rows, and of those of the next user, that one alone has
+_FEW = 5  # values that a message lists
+BYTES = 256 << 20
+"""of rows that are looked through"""
 
 
 def warnings(user: str, users: int, items: int, rows: int, clicks: str | None) -> list[str]:
@@ -114,9 +117,6 @@ def sessions(user: str, of_day: pl.Series, others: pl.Series) -> list[str]:
     return [f"{user}: {seen}: is it a request or a session? Else name the column of the users' ids in data.events.user"]
 
 
-_FEW = 5  # values that a message lists
-
-
 def unknown_clicks(click: pl.Series) -> str | None:
     """What nulls a column of clicks has (`null_click`); None where it has none, or where it is a date or timestamp, of
     which a null is no click without a word."""
@@ -181,10 +181,6 @@ def _durations(frame: pl.DataFrame, roles: Roles) -> pl.Series | None:
 
 def _percent(part: float) -> str:
     return f"{part:.0%}" if part >= 0.01 else f"{part:.2%}"
-
-
-BYTES = 256 << 20
-"""of rows that are looked through"""
 
 
 @dataclass(frozen=True)

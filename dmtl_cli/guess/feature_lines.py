@@ -18,6 +18,10 @@ from dmtl_cli.guess.features import Input, Inputs
 from dmtl_cli.guess.roles import Roles
 
 _ITEM = ":item"  # the embedding of items, in guesses
+_WHOLE = str.maketrans({
+    "ß": "ss", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "ı": "i", "đ": "d", "Đ": "D", "æ": "ae", "œ": "oe",
+})  # fmt: skip
+"""letters that are no letter and a mark"""
 
 
 def feature_lines(roles: Roles, inputs: Inputs) -> list[str]:
@@ -83,12 +87,6 @@ def _as_given(f: Feature, column: str) -> dict[str, Any]:
         keys["column"] = column
         return {k: v for k, v in keys.items() if not (k == "column" and v == f.name)}
     return keys | {"profile": f.profile.model_dump(exclude_unset=True)}
-
-
-_WHOLE = str.maketrans({
-    "ß": "ss", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "ı": "i", "đ": "d", "Đ": "D", "æ": "ae", "œ": "oe",
-})  # fmt: skip
-"""letters that are no letter and a mark"""
 
 
 def feature_name(column: str, side: str, taken: Set[str]) -> str:

@@ -18,11 +18,9 @@ from dmtl_cli.guess.rewrites import lists_in_text
 from dmtl_cli.guess.roles import Guess, Roles, times_of
 from dmtl_cli.guess.side_tables import Beside, place
 from dmtl_cli.guess.tables import Table
-from dmtl_cli.guess.texts import formats_of
 from dmtl_cli.guess.values import (
-    _DATED,
-    _HAS_CLOCK,
     FEW,
+    clock_share,
     decimals,
     has_days,
     has_long_tail,
@@ -30,11 +28,24 @@ from dmtl_cli.guess.values import (
     mean,
     share,
     span,
-    time_unit,
     values_in,
     with_units,
     within,
 )
+
+SEPARATORS = (" | ", "|", "; ", ";", ", ", ",")
+_EMPTY, _OWN = 0.95, 0.9
+_ALONE = 0.95  # of the pieces of texts are whole texts elsewhere
+ITEMS = 0.2
+"""share of the values of lists that are items, where they are histories"""
+_FEW_CODES, _LONGEST, _FEW = 50, 50, 30
+_EACH, _FILLED, _SMOOTH, _EDGE = 5, 0.5, 0.6, 0.05
+"""of numbers that are spread like a measure: rows a value, share of the numbers between least and greatest, correlation
+of the counts of neighbours, and how far from the ends the most frequent one is"""
+_SEEN = 0.05  # of the rows of other days have a code of the day with most rows, or of another one
+_ROWS = 100  # of other days than that with most, below which nothing is concluded
+_OF_ONE = 0.98  # of the rows of a code have one user
+_TIMES = 1.5  # as many codes as users
 
 
 @dataclass(frozen=True)
@@ -171,17 +182,6 @@ def _of_events(c: str, events: Table, roles: Roles, times: Mapping[str, str], da
     return replace(made, why=f"{made.why}; one value an item and day, which another day changes") if of_day else made
 
 
-SEPARATORS = (" | ", "|", "; ", ";", ", ", ",")
-_EMPTY, _OWN = 0.95, 0.9
-_ALONE = 0.95  # of the pieces of texts are whole texts elsewhere
-ITEMS = 0.2
-"""share of the values of lists that are items, where they are histories"""
-_FEW_CODES, _LONGEST, _FEW = 50, 50, 30
-_EACH, _FILLED, _SMOOTH, _EDGE = 5, 0.5, 0.6, 0.05
-"""of numbers that are spread like a measure: rows a value, share of the numbers between least and greatest, correlation
-of the counts of neighbours, and how far from the ends the most frequent one is"""
-
-
 def refusal(s: pl.Series, own: bool, is_time: bool) -> str | None:
     """Why a column is no feature."""
     c, known = s.name, s.drop_nulls()
@@ -247,31 +247,11 @@ def _of_lists(s: pl.Series, items: pl.Series | None) -> tuple[str, dict[str, Any
     return "sequence", options, f"lists of {inner.n_unique():,} values, {mean(lengths):.1f} on average"
 
 
-def times_unread(frame: pl.DataFrame, *, text: bool, days: bool = False) -> str | None:
-    """The first column of texts of times that are not written as dmtl reads them, with what to write; None where there
-    is none.
-
-    Args:
-        text: whether they are of CSV or JSON, where a format may be named.
-        days: whether days without a clock count too.
-    """
-    for c in frame.columns:
-        known = frame[c].drop_nulls()
-        both = formats_of(known) if text else []
-        if len(both) > 1 and (days or both[0].startswith("datetime")):
-            seen = f"{c} has {'times' if both[0].startswith('datetime') else 'days'} such as {known[0]!r}"
-            which = "no value above 12 tells whether the day or the month is first"
-            return f"{seen}, and {which}: write {c}: {both[0]}, or {both[1]}, in data.types and name it"
-        if has_days(known) and share(known.str.contains(_HAS_CLOCK)) >= _DATED and time_unit(known) is None:
-            return f"{c} has times such as {known[0]!r}: write 2026-01-31 09:15:00 where they are to be read"
-    return None
-
-
 def _as_days(known: pl.Series) -> str | None:
     """What texts of days or times are, and what to write in their place; None where they are none."""
     if not has_days(known):
         return None
-    clock = share(known.str.contains(_HAS_CLOCK)) > 0.5
+    clock = clock_share(known) > 0.5
     what = f"texts of {'times' if clock else 'days'} such as {known[0]!r}"
     return f"{what}: to be a feature it must be a number, such as the days from then to the day of the row"
 
@@ -335,12 +315,6 @@ def _are_alone_elsewhere(s: pl.Series, separator: str) -> bool:
     if cut.sum() < FEW or pieces.n_unique() < 2:
         return False
     return share(pieces.is_in(s.filter(~cut).unique().implode())) >= _ALONE
-
-
-_SEEN = 0.05  # of the rows of other days have a code of the day with most rows, or of another one
-_ROWS = 100  # of other days than that with most, below which nothing is concluded
-_OF_ONE = 0.98  # of the rows of a code have one user
-_TIMES = 1.5  # as many codes as users
 
 
 def days_of_rows(events: Table, roles: Roles, zone: str) -> pl.Series | None:

@@ -1,4 +1,4 @@
-"""Which files below a place are one table, and of which day each is."""
+"""Which files lie in a place, which are one table, and of which day each is."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
+
+from pyarrow import fs
 
 from dmtl_cli.config.days import folder_day
+from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.data.log.day_files import SUCCESS
 from dmtl_cli.data.log.places import SUFFIXES
+from dmtl_cli.data.log.source import Store
 
 PARQUET, CSV, JSON, DELTA, ICEBERG = "parquet", "csv", "json", "delta", "iceberg"
 
@@ -90,9 +95,9 @@ def _whole_tables(listed: list[tuple[str, int]]) -> dict[str, tuple[str, list[tu
     for path, _ in listed:
         parts = PurePosixPath(path).parts
         if "_delta_log" in parts:
-            roots[_joined(parts[: parts.index("_delta_log")])] = DELTA
+            roots[joined_path(parts[: parts.index("_delta_log")])] = DELTA
         elif path.endswith(".metadata.json") and len(parts) > 1 and parts[-2] == "metadata":
-            roots[_joined(parts[:-2])] = ICEBERG
+            roots[joined_path(parts[:-2])] = ICEBERG
     return {root: (form, [f for f in listed if _below(f[0], root)]) for root, form in roots.items()}
 
 
@@ -128,7 +133,7 @@ def _stem(path: str, month_first: bool = False) -> tuple[str, str | None, dt.dat
     for k, part in enumerate(parts[:-1]):
         key, equals, value = part.partition("=")
         if equals and (day := folder_day(value)) is not None:
-            above = _joined(parts[:k])
+            above = joined_path(parts[:k])
             if not _HIVE.search(f"{above}/"):
                 return above, key, day
             word = "{day:%Y%m%d}" if value.isdigit() else "{day}"
@@ -207,11 +212,48 @@ def _common(files: Sequence[tuple[str, int]]) -> str:
     return os.path.commonpath([_folder(f"./{path}") for path, _ in files]) or "."
 
 
-def _base(files: Files) -> str:
+def base_of(files: Files) -> str:
     """The folder of a table, above its partitions."""
     stem = _folder(_any_partition(files.files[0][0]))
-    return _joined(tuple(itertools.takewhile(lambda part: "=" not in part, PurePosixPath(stem).parts)))
+    return joined_path(tuple(itertools.takewhile(lambda part: "=" not in part, PurePosixPath(stem).parts)))
 
 
-def _joined(parts: tuple[str, ...]) -> str:
+def joined_path(parts: tuple[str, ...]) -> str:
     return "/".join(parts) or "."
+
+
+def root_of(root: str) -> tuple[str, str | None]:
+    """The folder of a root, and the file in it that alone is meant."""
+    if "://" in root:
+        bare, _, query = root.rstrip("/").partition("?")
+        if format_of(bare.rsplit("/", 1)[1]) is None:
+            return root, None
+        folder, _, name = bare.rpartition("/")
+        return folder + (f"?{query}" if query else ""), name
+    place = Path(root)
+    if place.is_file():
+        return str(place.parent), place.name
+    if not place.is_dir():
+        raise UserError(f"{root}: nothing there", "name the folder or the file of the log", Exit.NO_INPUT)
+    return root, None
+
+
+def listed_in(store: Store) -> tuple[list[tuple[str, int]], frozenset[str]]:
+    """Paths below the root and bytes of all files but hidden ones; a Delta table's log and Iceberg's metadata stay.
+    And the folders with a `SUCCESS`."""
+    where = fs.FileSelector(str(store.root), allow_not_found=True, recursive=True)
+    try:
+        found = store.fs.get_file_info(where)
+    except OSError as e:
+        raise UserError(
+            f"{store.where('')}: cannot be listed: {e}", "check the path and credentials", Exit.IO
+        ) from None
+    out, marked = [], set()
+    for info in found:
+        path = PurePosixPath(info.path).relative_to(store.root)
+        if path.name == SUCCESS:
+            marked.add(str(path.parent))
+        hidden = any(part[0] in "._" and part != "_delta_log" for part in path.parts)
+        if info.type is fs.FileType.File and not hidden:
+            out.append((str(path), info.size or 0))
+    return sorted(out), frozenset(marked)

@@ -28,6 +28,23 @@ from dmtl_cli.guess.values import (
     time_unit,
 )
 
+_EVIDENCE = {"user": count_of, "item": count_of, "click": share_of, "duration": mean_of, "conversion": share_of}
+RARE = 0.002
+"""share of ones below which a conversion is too rare to be a task"""
+_LONG = 1500.0  # a middle duration above it is milliseconds: hardly anything is read for 25 minutes
+_GOOD = 0.3  # the share of ratings that should count as good at least
+_SURE = 4  # of a conversion's name: an order, which is a better label than a number that may be a duration
+_WITHOUT = 0.5  # of a conversion's rate among clicks: a button beside the item is pressed without a click too
+_BROKEN = 0.02  # of the durations may be below 0, as players report them
+_WHOLE = 100  # percent
+_LEVELS = (0.9, 0.75, 0.5, 0.25)  # of an item, above which it was read: the first that enough clicks are above
+_LEAST, _MOST = 0.05, 2.0  # that the middle one of a click is, of an item's length in the same unit
+_PLAYED = 0.05  # of the rows without a click may have a duration, as videos start by themselves
+_SAME = 0.98  # of the rows with either have the other
+_RARE, _OFTEN = 0.01, 0.7  # of the rows are clicks
+_MORE, _WITHIN = 1.05, 0.9  # times as many rows have a duration; of the rows of a flag are among them
+_SKEWED = 1.0  # that of a uniform or normal distribution is 0, of an exponential one 2
+
 
 def roles_of(frame: pl.DataFrame, given: Mapping[str, str]) -> Roles:
     """The roles of a table's columns, by its first rows.
@@ -76,21 +93,6 @@ def _click(frame: pl.DataFrame, roles: Roles) -> None:
     sure = named is not None and words.by_name(named.column, words.CLICK) > 1
     roles.click = roles.click or (named if sure else _clicked_at(frame, roles) or named)
     roles.behaviour = behaviour_of(frame, roles) if roles.click is None else None
-
-
-_EVIDENCE = {"user": count_of, "item": count_of, "click": share_of, "duration": mean_of, "conversion": share_of}
-
-RARE = 0.002
-"""share of ones below which a conversion is too rare to be a task"""
-_LONG = 1500.0  # a middle duration above it is milliseconds: hardly anything is read for 25 minutes
-_GOOD = 0.3  # the share of ratings that should count as good at least
-_SURE = 4  # of a conversion's name: an order, which is a better label than a number that may be a duration
-_WITHOUT = 0.5  # of a conversion's rate among clicks: a button beside the item is pressed without a click too
-_BROKEN = 0.02  # of the durations may be below 0, as players report them
-_WHOLE = 100  # percent
-_LEVELS = (0.9, 0.75, 0.5, 0.25)  # of an item, above which it was read: the first that enough clicks are above
-_LEAST, _MOST = 0.05, 2.0  # that the middle one of a click is, of an item's length in the same unit
-_PLAYED = 0.05  # of the rows without a click may have a duration, as videos start by themselves
 
 
 def reading(frame: pl.DataFrame, roles: Roles) -> None:
@@ -330,12 +332,6 @@ def _rating(frame: pl.DataFrame, left: Iterable[str], roles: Roles) -> None:
             good = f"{share(s > above[-1]):.0%} are above {above[-1]:g}"
             roles.duration = Guess(c, f"a rating from {values[0]:g} to {values[-1]:g}; {good}")
             return
-
-
-_SAME = 0.98  # of the rows with either have the other
-_RARE, _OFTEN = 0.01, 0.7  # of the rows are clicks
-_MORE, _WITHIN = 1.05, 0.9  # times as many rows have a duration; of the rows of a flag are among them
-_SKEWED = 1.0  # that of a uniform or normal distribution is 0, of an exponential one 2
 
 
 def just_where(s: pl.Series, flag: pl.Series) -> bool:

@@ -41,6 +41,11 @@ _SOON = dt.timedelta(days=2)  # after them; a later time is one that is yet to c
 _STRAY = 0.01  # of the events may be earlier ones that came late
 _EQUAL = 0.9  # of the ids have the day's very count
 _HALF, _LOOSELY = 0.5, 0.5  # of the ids, and of what a count does not explain; rank correlation of any count
+Counts = dict[str, npt.NDArray[np.int64]]
+"""how many events of the user or item in each row of a day, and how many clicks where a column tells them"""
+SUSPECT = 0.6
+"""correlation with the counts of one day, from which on other days are counted too"""
+_DAYS, _MOST_ROWS = 7, 2_000_000  # before and after the day, and rows of all of them
 
 
 def written_late(times: Mapping[str, pl.Series], at: pl.Series) -> tuple[str, dt.datetime] | None:
@@ -179,13 +184,6 @@ def _correlation(x: Array, y: Array) -> float:
     x, y = x - x.mean(), y - y.mean()
     both = float(np.sqrt((x * x).sum() * (y * y).sum()))
     return float((x * y).sum()) / both if both > 0 else 0.0
-
-
-Counts = dict[str, npt.NDArray[np.int64]]
-"""how many events of the user or item in each row of a day, and how many clicks where a column tells them"""
-SUSPECT = 0.6
-"""correlation with the counts of one day, from which on other days are counted too"""
-_DAYS, _MOST_ROWS = 7, 2_000_000  # before and after the day, and rows of all of them
 
 
 def late_tables(config: Config, log: Log, day: Day, schema: Schema) -> Iterator[str]:

@@ -24,7 +24,6 @@ _CHANCE = 0.5  # as many at most, by chance
 _OWN, _HAVE = 0.95, 0.8  # of the exposures have a token of their own; of other rows have that of an exposure
 _DAYS = ("date", "day", "yyyymmdd")  # units of times without a clock
 _READ = 0.99  # of the times are read by a line of polars
-
 _UNDONE = words.any_of(
     "remove[a-z]* delete[a-z]* cancel[a-z]* refund[a-z]* return[a-z]* dislike[a-z]*"
     " unlike[a-z]* unfav[a-z]* hide skip[a-z]* report quitar[a-z]* elimin[a-z]* devol[a-z]*"
@@ -63,11 +62,16 @@ _EXPOSURE = words.any_of(
     " gösteri\\w* gosteri\\w* показ\\w* просмотр\\w* 曝光\\w* 展示\\w* 浏览\\w* 表示\\w* 閲覧\\w*"
     " インプレッション 노출 조회"
 )
-
-
 _BY_DAY = (
     'for (day,), part in table.group_by(pl.col("at").dt.date()):', '    part.write_parquet(f"exposures_{day}.parquet")',
 )  # fmt: skip
+NEEDED = "one row an item shown is needed"
+"""begins what is said of lists"""
+_CLICKED = 0.95  # of the values of a list are of the list of what was shown
+_SHOWN = (
+    "(shown|displayed|exposed|impressed|impressions|served|recommended|recs|candidates|slate|items|products|videos"
+    "|articles|movies)"
+)
 
 
 @dataclass(frozen=True)
@@ -323,17 +327,6 @@ def _free(name: str, taken: set[str]) -> str:
 
 def _texts(values: tuple[str, ...] | list[str]) -> str:
     return json.dumps(list(values), ensure_ascii=False)
-
-
-NEEDED = "one row an item shown is needed"
-"""begins what is said of lists"""
-_CLICKED = 0.95  # of the values of a list are of the list of what was shown
-
-
-_SHOWN = (
-    "(shown|displayed|exposed|impressed|impressions|served|recommended|recs|candidates|slate|items|products|videos"
-    "|articles|movies)"
-)
 
 
 def may_be_shown(frame: pl.DataFrame, ids: Sequence[str]) -> pl.DataFrame:

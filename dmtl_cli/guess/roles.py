@@ -28,6 +28,43 @@ from dmtl_cli.guess.values import (
     time_unit,
 )
 
+_BEHAVIOURS = {
+    "pv",
+    "view",
+    "click",
+    "cart",
+    "fav",
+    "buy",
+    "purchase",
+    "addtocart",
+    "transaction",
+    "impression",
+    "like",
+}
+_VISIT = dt.timedelta(hours=6)
+"""the longest time between rows of one visit"""
+_MOMENT = dt.timedelta(minutes=1)
+"""that between rows of one request, which are shown together"""
+_BRIEF = 0.9  # of the requests last no longer
+_OF_ONE = 0.98  # of the rows of a request have one user
+_SEVERAL = 1.2  # rows a request
+_OWN = 0.9  # of the rows have a value of their own: no user or item
+_ZEROS = 0.1  # of the rows may have one id
+_ALONE = 0.01  # of the rows may be of no request
+_UNTIMED = 0.2  # of the rows may lack the time of the row
+_ROWS = 1_000  # from which on a user has more than FEW values, unless its name is surely a user's
+_TIMES = {
+    "s": "seconds since 1970, such as {}",
+    "ms": "milliseconds since 1970, such as {}",
+    "us": "microseconds since 1970, such as {}",
+    "ns": "nanoseconds since 1970, such as {}",
+    "timestamp": "timestamps, such as {}",
+    "text": "text such as {}",
+    "date": "days, such as {}",
+    "day": "days as text, such as {}",
+    "yyyymmdd": "days as yyyymmdd, such as {}",
+}
+
 
 @dataclass(frozen=True)
 class Guess:
@@ -136,33 +173,6 @@ def share_of(s: pl.Series) -> str:
 
 def mean_of(s: pl.Series) -> str:
     return f"{mean(s):,.1f} on average"
-
-
-_BEHAVIOURS = {
-    "pv",
-    "view",
-    "click",
-    "cart",
-    "fav",
-    "buy",
-    "purchase",
-    "addtocart",
-    "transaction",
-    "impression",
-    "like",
-}
-_VISIT = dt.timedelta(hours=6)
-"""the longest time between rows of one visit"""
-_MOMENT = dt.timedelta(minutes=1)
-"""that between rows of one request, which are shown together"""
-_BRIEF = 0.9  # of the requests last no longer
-_OF_ONE = 0.98  # of the rows of a request have one user
-_SEVERAL = 1.2  # rows a request
-_OWN = 0.9  # of the rows have a value of their own: no user or item
-_ZEROS = 0.1  # of the rows may have one id
-_ALONE = 0.01  # of the rows may be of no request
-_UNTIMED = 0.2  # of the rows may lack the time of the row
-_ROWS = 1_000  # from which on a user has more than FEW values, unless its name is surely a user's
 
 
 def fits_events(roles: Roles) -> int:
@@ -297,19 +307,6 @@ def find_time(frame: pl.DataFrame, roles: Roles) -> None:
         found = ranked[0]
         roles.time_unit = units[found]
         roles.time = Guess(found, _TIMES[units[found]].format(frame[found].drop_nulls()[0]), tuple(ranked[1:]))
-
-
-_TIMES = {
-    "s": "seconds since 1970, such as {}",
-    "ms": "milliseconds since 1970, such as {}",
-    "us": "microseconds since 1970, such as {}",
-    "ns": "nanoseconds since 1970, such as {}",
-    "timestamp": "timestamps, such as {}",
-    "text": "text such as {}",
-    "date": "days, such as {}",
-    "day": "days as text, such as {}",
-    "yyyymmdd": "days as yyyymmdd, such as {}",
-}
 
 
 def find_request(frame: pl.DataFrame, roles: Roles) -> None:

@@ -24,6 +24,7 @@ BYTES = 8 << 20
 _SCANNED = 64 << 20  # bytes of a CSV in which quotes are looked for
 _HEAD = 64 << 10  # bytes by which a CSV's separator and header are told
 _BROKEN = 0.1  # of the lines of a table may be none of its rows
+_ROWS = 20_000
 
 
 def head(file: File, rows: int, text: Text | None = None) -> tuple[pl.DataFrame, Text | None]:
@@ -192,9 +193,6 @@ def of_group(file: File, group: int | None, rows: int) -> pl.DataFrame:
         frame = pl.from_arrow(pa.Table.from_batches(batches, parquet.schema_arrow))
     assert isinstance(frame, pl.DataFrame)
     return frame.head(rows)
-
-
-_ROWS = 20_000
 
 
 def names_of(table: Table) -> set[str]:

@@ -20,6 +20,14 @@ from dmtl_cli.guess.values import is_id, share, within
 NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 """the folder that Hive and Spark write rows into whose key is null"""
 _TIMED = 0.01  # of the rows of no day have a time
+JOINED = 0.05
+"""share of the ids of events that a side table has at least"""
+_MORE = 0.05  # of the ids are in the table once they are written alike
+_COMPARED, _SLICE = 500_000, 1_000_000  # ids that are written in each way; those that are looked at for it at a time
+_Way = tuple[str, Callable[[pl.Expr], pl.Expr]]
+"""what stands behind a column in polars, and the same as it is computed"""
+_MOSTLY = 0.5
+"""share of the day's ids that a side table should have"""
 
 
 @dataclass(frozen=True)
@@ -147,12 +155,6 @@ def _perhaps(table: Table, events: Table) -> Side | None:
     return Side(table, Guess(key, f"{joined - (c == key):.0%} of the sample's {c} are in it"))
 
 
-JOINED = 0.05
-"""share of the ids of events that a side table has at least"""
-_MORE = 0.05  # of the ids are in the table once they are written alike
-_COMPARED, _SLICE = 500_000, 1_000_000  # ids that are written in each way; those that are looked at for it at a time
-
-
 def told(
     name: str, ids: pl.Series, key: pl.Series, joined: float, whose: str = "the sample's"
 ) -> tuple[float, str] | None:
@@ -199,10 +201,6 @@ def _part(ids: pl.Series, key: pl.Series) -> tuple[pl.Series, pl.Series]:
     return parted(ids), parted(key)
 
 
-_Way = tuple[str, Callable[[pl.Expr], pl.Expr]]
-"""what stands behind a column in polars, and the same as it is computed"""
-
-
 def _ways(ids: pl.Series) -> list[tuple[str, _Way | None, _Way | None]]:
     """(in words, what to do with the key, with the ids of the events), the first where ids may stay as they are."""
     lower: _Way = ".str.to_lowercase()", lambda e: e.str.to_lowercase()
@@ -231,10 +229,6 @@ def _written(s: pl.Series, way: _Way | None) -> pl.Series:
 
 def _line(table: str, column: str, way: _Way) -> str:
     return f"{table}.with_columns({polars_column(column)}{way[0]})"
-
-
-_MOSTLY = 0.5
-"""share of the day's ids that a side table should have"""
 
 
 def joins(config: Config, log: Log, day: Day, schema: Schema) -> Iterator[str]:

@@ -7,15 +7,13 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import polars as pl
 import pyarrow as pa
-from pyarrow import fs
 
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.log import lake
-from dmtl_cli.data.log.day_files import SUCCESS
 from dmtl_cli.data.log.source import Store
 from dmtl_cli.data.log.types import formatted
 from dmtl_cli.guess import words
@@ -24,11 +22,12 @@ from dmtl_cli.guess.files import (
     ICEBERG,
     PARQUET,
     Files,
-    _base,
-    _joined,
+    base_of,
     complete_day,
-    format_of,
     group,
+    joined_path,
+    listed_in,
+    root_of,
 )
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.rows import first, first_values, head, of_group, parts
@@ -38,6 +37,13 @@ from dmtl_cli.guess.values import FEW, is_id, local_days, share, time_unit
 ROWS, ENOUGH = 200_000, 5_000
 """rows of a sample at most, and at least where there are as many: keys of tables are compared"""
 _MOST, _AWAY = 8, 6_000  # files of a sample's day; rows of a file of the first day, and of one between
+LAKES = (DELTA, ICEBERG)
+_PLACES = 16  # of a sample
+_DAYS = ("date", "day", "yyyymmdd")
+_DAY = ":day"
+_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")  # that data.users.partition takes
+_Piece = Callable[[int], pl.DataFrame]  # at most so many rows of one place
+_OFTEN = 0.1  # of the rows have a value where a column is not just rarely filled
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,7 @@ class Found:
         place = files.pattern or f"{files.path}/{files.partition}={{day}}"
         deep = len(PurePosixPath(place).parts)
         folders = {
-            _joined(PurePosixPath(f).parts[:deep]) for f, _ in files.files if (files.day_of(f) or until) <= until
+            joined_path(PurePosixPath(f).parts[:deep]) for f, _ in files.files if (files.day_of(f) or until) <= until
         }
         return bool(files.days) and folders <= self.marked
 
@@ -98,9 +104,9 @@ def tables(root: str) -> Found:
         UserError: 66 there is nothing, or nothing of a known format; 65 the largest table is damaged; 74 the storage
             fails.
     """
-    root, one = _root_of(given := root)
+    root, one = root_of(given := root)
     store = Store(root)
-    every, marked = _listed(store)
+    every, marked = listed_in(store)
     listed = [f for f in every if one is None or f[0] == one]
     found = group(listed)
     if not found:
@@ -126,52 +132,15 @@ def _united(read: list[Table]) -> list[Table]:
     out: dict[tuple[object, ...], Table] = {}
     for k, table in enumerate(read):
         files = table.files
-        same = files.form, tuple(table.frame.columns), _base(files), None if not files.days else k
+        same = files.form, tuple(table.frame.columns), base_of(files), None if not files.days else k
         if (first := out.get(same)) is not None:
             every = tuple(sorted(first.files.files + files.files))
-            table = replace(first, files=replace(first.files, path=_base(first.files), files=every))
+            table = replace(first, files=replace(first.files, path=base_of(first.files), files=every))
         out[same] = table
     united = list(out.values())
-    folders = [_base(t.files) for t in united]
+    folders = [base_of(t.files) for t in united]
     shared = [folders.count(folder) > 1 for folder in folders]
     return [replace(t, files=replace(t.files, together=x)) for t, x in zip(united, shared, strict=True)]
-
-
-def _root_of(root: str) -> tuple[str, str | None]:
-    """The folder of a root, and the file in it that alone is meant."""
-    if "://" in root:
-        bare, _, query = root.rstrip("/").partition("?")
-        if format_of(bare.rsplit("/", 1)[1]) is None:
-            return root, None
-        folder, _, name = bare.rpartition("/")
-        return folder + (f"?{query}" if query else ""), name
-    place = Path(root)
-    if place.is_file():
-        return str(place.parent), place.name
-    if not place.is_dir():
-        raise UserError(f"{root}: nothing there", "name the folder or the file of the log", Exit.NO_INPUT)
-    return root, None
-
-
-def _listed(store: Store) -> tuple[list[tuple[str, int]], frozenset[str]]:
-    """Paths below the root and bytes of all files but hidden ones; a Delta table's log and Iceberg's metadata stay.
-    And the folders with a `SUCCESS`."""
-    where = fs.FileSelector(str(store.root), allow_not_found=True, recursive=True)
-    try:
-        found = store.fs.get_file_info(where)
-    except OSError as e:
-        raise UserError(
-            f"{store.where('')}: cannot be listed: {e}", "check the path and credentials", Exit.IO
-        ) from None
-    out, marked = [], set()
-    for info in found:
-        path = PurePosixPath(info.path).relative_to(store.root)
-        if path.name == SUCCESS:
-            marked.add(str(path.parent))
-        hidden = any(part[0] in "._" and part != "_delta_log" for part in path.parts)
-        if info.type is fs.FileType.File and not hidden:
-            out.append((str(path), info.size or 0))
-    return sorted(out), frozenset(marked)
 
 
 def _read(root: str, store: Store, files: Files) -> Table:
@@ -263,14 +232,6 @@ def columns_of(root: str, files: Files, day: dt.date, text: Text | None, rows: i
     """The columns that have values in the first rows of a day's files. Raises what `tables` does."""
     store, paths = Store(root), _spread([f for f, _ in files.files if files.day_of(f) == day], 2)
     return frozenset[str]().union(*(_filled(first_values(store.file(path), rows, text)) for path in paths))
-
-
-LAKES = (DELTA, ICEBERG)
-_PLACES = 16  # of a sample
-_DAYS = ("date", "day", "yyyymmdd")
-_DAY = ":day"
-_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")  # that data.users.partition takes
-_Piece = Callable[[int], pl.DataFrame]  # at most so many rows of one place
 
 
 def read_whole(root: str, table: Table, time: str, unit: str, zone: str) -> tuple[Table, dict[dt.date, int]]:
@@ -397,9 +358,6 @@ def _parquet(root: str, table: Table, time: str) -> Iterator[tuple[pl.Series | N
                     except (pa.ArrowException, OSError) as e:
                         raise file.refusal(e, "damaged Parquet") from None
                 yield times, partial(of_group, file, group)
-
-
-_OFTEN = 0.1  # of the rows have a value where a column is not just rarely filled
 
 
 def partial_columns(root: str, events: Table, roles: Roles, zone: str) -> dict[str, str]:

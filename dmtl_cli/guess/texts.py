@@ -12,11 +12,21 @@ import polars as pl
 from dmtl_cli.data.log.types import LISTS, booleans, clock_seconds, floats, formatted, lists, without
 from dmtl_cli.guess import words
 from dmtl_cli.guess.files import CSV
-from dmtl_cli.guess.values import FEW, decimals, is_clock, says_yes_or_no
+from dmtl_cli.guess.values import FEW, clock_share, decimals, has_days, is_clock, says_yes_or_no, time_unit
 
 _BESIDE = 3  # texts that a column has beside words for null
 _FEW = 1_000  # texts by which it is told what lists hold
 _INTEGER, NUMBER = r"^-?(0|[1-9][0-9]{0,17})$", r"^-?(0|[1-9][0-9]*)?(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
+_DATED = re.compile(
+    r"\s*(?P<a>\d{1,4})(?P<sign>[./-])\d{1,2}(?P=sign)(?P<c>\d{4}|\d{1,2})"
+    r"(?:(?P<gap>[ ,T]+)\d{1,2}:\d{2}(?P<s>:\d{2})?(?P<f>[.]\d+)?(?P<half>\s?)(?P<p>[AaPp][Mm])?)?\s*"
+)
+_CLOCKS = 0.95  # of the texts have a clock
+_TRIED = 100  # texts that are tried before all are
+_SINGLE = (
+    pl.Boolean, pl.String, pl.Date, pl.Float32, pl.Float64,
+    pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -177,17 +187,6 @@ def as_lists(values: pl.Series) -> pl.Series | None:
     return None
 
 
-_DATED = re.compile(
-    r"\s*(?P<a>\d{1,4})(?P<sign>[./-])\d{1,2}(?P=sign)(?P<c>\d{4}|\d{1,2})"
-    r"(?:(?P<gap>[ ,T]+)\d{1,2}:\d{2}(?P<s>:\d{2})?(?P<f>[.]\d+)?(?P<half>\s?)(?P<p>[AaPp][Mm])?)?\s*"
-)
-_TRIED = 100  # texts that are tried before all are
-_SINGLE = (
-    pl.Boolean, pl.String, pl.Date, pl.Float32, pl.Float64,
-    pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64,
-)  # fmt: skip
-
-
 def plain(frame: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, str]]:
     """The columns that something can be guessed of, and the types of the others, by name.
 
@@ -276,3 +275,23 @@ def _called(kind: pl.DataType) -> str:
         return "nothing but nulls"
     text = " ".join(str(kind).split())
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def times_unread(frame: pl.DataFrame, *, text: bool, days: bool = False) -> str | None:
+    """The first column of texts of times that are not written as dmtl reads them, with what to write; None where there
+    is none.
+
+    Args:
+        text: whether they are of CSV or JSON, where a format may be named.
+        days: whether days without a clock count too.
+    """
+    for c in frame.columns:
+        known = frame[c].drop_nulls()
+        both = formats_of(known) if text else []
+        if len(both) > 1 and (days or both[0].startswith("datetime")):
+            seen = f"{c} has {'times' if both[0].startswith('datetime') else 'days'} such as {known[0]!r}"
+            which = "no value above 12 tells whether the day or the month is first"
+            return f"{seen}, and {which}: write {c}: {both[0]}, or {both[1]}, in data.types and name it"
+        if has_days(known) and clock_share(known) >= _CLOCKS and time_unit(known) is None:
+            return f"{c} has times such as {known[0]!r}: write 2026-01-31 09:15:00 where they are to be read"
+    return None

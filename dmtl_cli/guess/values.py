@@ -21,13 +21,19 @@ RETURN = 0.01
 """share of ids that are there on another day, below which they are hardly those of users"""
 LEAK = 0.9
 """AUC of a single column for the click above which it is hardly known before"""
-
-
 _NUMBER = r"[+-]?[0-9](?:[0-9.,' \u00a0\u202f]*[0-9])?"
 _UNIT = r"(?:\s*\p{Sc}|\s*%|\s*(?:kr|zł|TL|kg|g|km|m|cm|mm|l|ml|min|h|s|ms|px|MB|GB)\.?|\s+\p{L}{1,5}\.?)"
 _WITH_UNIT = rf"^\s*(?:(?:[+-]?\p{{Sc}}|[A-Z]{{3}}\s)\s*{_NUMBER}{_UNIT}?|{_NUMBER}{_UNIT})\s*$"
 """a currency before a number, or a unit behind it"""
 _MEASURED = 0.95  # of the texts are such
+_DAYS = (
+    r"^(?:[12][0-9]{3}[-/.年][0-9]{1,2}[-/.月][0-9]{1,2}日?|[0-3]?[0-9][-/.][0-3]?[0-9][-/.][12][0-9]{3}"
+    r"|[0-3][0-9][-/.][0-1][0-9][-/.][0-9]{2}|[0-3]?[0-9]\.? +\p{L}{3,9}\.? +[12][0-9]{3}"
+    r"|20[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01]))(?P<clock>[T ,]+[0-9]{1,2}:[0-9]{2}.*)?$"
+)
+"""days as text, alone or before a clock"""
+_HAS_CLOCK = r"[0-9]:[0-9]{2}"
+_DATED = 0.95  # of the texts are such
 
 
 def numbers(s: pl.Series) -> pl.Series:
@@ -318,16 +324,11 @@ def within(ids: pl.Series, known: pl.Series) -> float:
     return float(np.mean(distinct.is_in(known.unique().implode()).to_numpy()))
 
 
-_DAYS = (
-    r"^(?:[12][0-9]{3}[-/.年][0-9]{1,2}[-/.月][0-9]{1,2}日?|[0-3]?[0-9][-/.][0-3]?[0-9][-/.][12][0-9]{3}"
-    r"|[0-3][0-9][-/.][0-1][0-9][-/.][0-9]{2}|[0-3]?[0-9]\.? +\p{L}{3,9}\.? +[12][0-9]{3}"
-    r"|20[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01]))(?P<clock>[T ,]+[0-9]{1,2}:[0-9]{2}.*)?$"
-)
-"""days as text, alone or before a clock"""
-_HAS_CLOCK = r"[0-9]:[0-9]{2}"
-_DATED = 0.95  # of the texts are such
-
-
 def has_days(s: pl.Series) -> bool:
     """Whether texts are days or times as people write them."""
     return s.dtype == pl.String and share(s.drop_nulls().str.contains(_DAYS)) >= _DATED
+
+
+def clock_share(s: pl.Series) -> float:
+    """Share of texts that have a time of day."""
+    return share(s.str.contains(_HAS_CLOCK))

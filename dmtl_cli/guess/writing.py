@@ -15,13 +15,13 @@ from dmtl_cli.data.log.types import LISTS
 from dmtl_cli.guess import words
 from dmtl_cli.guess.doubts import Broken, invalid_rows, unknown_clicks
 from dmtl_cli.guess.feature_lines import comment, feature_lines, indented, quoted, scalar, word
-from dmtl_cli.guess.features import Inputs, times_unread
+from dmtl_cli.guess.features import Inputs
 from dmtl_cli.guess.files import CSV, DELTA, ICEBERG, JSON, PARQUET
 from dmtl_cli.guess.labels import by_length
 from dmtl_cli.guess.rewrites import may_be_shown, one_row_an_exposure, one_row_an_item
 from dmtl_cli.guess.roles import Guess, Roles, candidates
 from dmtl_cli.guess.tables import Table
-from dmtl_cli.guess.texts import Text
+from dmtl_cli.guess.texts import Text, times_unread
 from dmtl_cli.guess.values import ZONE, is_flags
 
 EDIT = "EDIT"
