@@ -15,7 +15,6 @@ from dmtl_cli.guess.files import CSV, JSON, paths_of
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.rows import rows_of
 from dmtl_cli.guess.tables import Table
-from dmtl_cli.guess.texts import Text
 from dmtl_cli.guess.values import RETURN, is_flags, numbers, share
 
 USERS = 100
@@ -231,14 +230,13 @@ def broken_lines(root: str, table: Table, days: tuple[dt.date, dt.date] | None) 
     """
     if table.files.form not in (CSV, JSON):
         return None
-    names = tuple(table.frame.columns) if table.text and not table.text.header else None
     paths, store = paths_of(table.files, days), Store(root)
     lines, rows, size, looked, example, refused = 0, 0, 0, 0, "", list[str]()
     for path in reversed(paths):
         if size >= BYTES:
             break
         try:
-            for part in rows_of(store.file(path), table.text or Text(), names):
+            for part in rows_of(store.file(path), table.written, table.names):
                 lines, rows = lines + len(part.lost), rows + len(part.frame) + len(part.lost)
                 example = example or (part.lost[0].why.removeprefix(f"{store.where('')}/") if part.lost else "")
                 size += int(part.frame.estimated_size())

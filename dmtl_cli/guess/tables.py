@@ -61,6 +61,16 @@ class Table:
     pieces: tuple[tuple[dt.date, frozenset[str], int], ...] = ()
     """(day, columns that have values, rows) of the rows of each day, where folders or names have days"""
 
+    @property
+    def written(self) -> Text:
+        """How its texts are written; of a table without text as if they were plain."""
+        return self.text or Text()
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """Names of the columns, where the files have no header with them."""
+        return None if self.written.header else tuple(self.frame.columns)
+
     def of_day(self, day: dt.date) -> pl.DataFrame | None:
         """The rows of a day; None where there are none. The newest day is first in `frame`."""
         at = 0
@@ -245,7 +255,7 @@ def read_whole(root: str, table: Table, time: str, unit: str, zone: str) -> tupl
     Raises:
         UserError: 65 a file is damaged; 66 one is gone; 74 the storage fails.
     """
-    sampled, days, formats = _Sample(), dict[dt.date, int](), table.text.formats if table.text else {}
+    sampled, days, formats = _Sample(), dict[dt.date, int](), table.written.formats
     for times, piece in (_parquet if table.files.form == PARQUET else _rows)(root, table, time):
         if times is not None:
             for day, rows in _days(times, unit, zone, formats.get(time)).drop_nulls().value_counts().iter_rows():
@@ -337,8 +347,8 @@ def _rows(root: str, table: Table, time: str) -> Iterator[tuple[pl.Series | None
         live = lake.delta_files if files.form == DELTA else lake.iceberg_files
         frames = (rows.frame for file in live(root, store, files.path) for rows in file.rows())
     else:
-        names = tuple(table.frame.columns) if table.text and not table.text.header else None
-        frames = (part for path, _ in files.files for part in parts(store.file(path), table.text or Text(), names))
+        names = table.names
+        frames = (part for path, _ in files.files for part in parts(store.file(path), table.written, names))
     for frame in frames:
         yield frame[time] if time in frame.columns else None, frame.head
 

@@ -81,7 +81,7 @@ def written(log: Log, workspace: str, about: list[str]) -> Written:
         lines += ["", f"# labels: {{long_read: 30}}  # {_LONG_READ}"]
         if (line := by_length(log.events.frame, log.roles)) is not None:
             lines += [f"# {_SHARE}", f"#   {line}"]
-    if made := one_row_an_exposure(log.events.frame, log.roles, log.events.text.formats if log.events.text else {}):
+    if made := one_row_an_exposure(log.events.frame, log.roles, log.events.written.formats):
         lines += ["", f"# {_LINES}", *(f"#   {line}" for line in made)]
     text = "\n".join(lines) + "\n"
     marked = re.compile(rf"\s*# (\w+): .*?# {EDIT}: (.*)")
@@ -98,9 +98,9 @@ def _data(log: Log) -> list[str]:
     if files.form != PARQUET:
         lines.append(f"format: {files.form}")
     lines += _csv(log.events)
-    lines_of = [table.text for table in _tables(log) if table.text and table.files.form == JSON]
-    if nulls := sorted({null for text in lines_of for null in text.nulls}):
-        alone = "".join(map(_alone, lines_of))
+    of_json = [table.written for table in _tables(log) if table.files.form == JSON]
+    if nulls := sorted({null for text in of_json for null in text.nulls}):
+        alone = "".join(map(_alone, of_json))
         lines.append(
             f"null_values: [{', '.join(map(word, nulls))}]  # texts that stand for none, in every column{alone}"
         )
@@ -118,7 +118,7 @@ def _data(log: Log) -> list[str]:
             lag = ", lag_days: 1" if side.late else ""
             lag += f", success_file: {SUCCESS}" if name in log.sides else ""
             read = ", so day D reads that of D-1 (lag_days: 0 if it is a table of the morning)" if side.late else ""
-            alone = _alone(side.table.text) if side.table.text and side.table.files.form == CSV else ""
+            alone = _alone(side.table.written) if side.table.files.form == CSV else ""
             why = "; ".join(filter(None, (side.key.why, side.caveat))) + read + alone
             lines.append(f"{name}: {{{place}{lag}}}  # {comment(why)}")
         else:
@@ -128,15 +128,16 @@ def _data(log: Log) -> list[str]:
 
 
 def _csv(table: Table) -> list[str]:
-    if table.text is None or table.files.form != CSV:
+    if table.files.form != CSV:
         return []
-    separator, *more = _csv_keys(table, table.text)
-    keys = more if table.text.separator == separator_of(table.files.files[0][0]) else [separator, *more]
+    separator, *more = _csv_keys(table)
+    keys = more if table.written.separator == separator_of(table.files.files[0][0]) else [separator, *more]
     return ["csv:", *(f"  {key}{why and f'  # {why}'}" for key, why in keys)] if keys else []
 
 
-def _csv_keys(table: Table, text: Text) -> list[tuple[str, str]]:
+def _csv_keys(table: Table) -> list[tuple[str, str]]:
     """(key and value, reason) of how a CSV is written; the separator first."""
+    text = table.written
     keys = [(f"separator: {quoted(text.separator)}", "")]
     if not text.quoted:
         keys.append(("quote_char: null", _LONE))
@@ -186,7 +187,7 @@ def _order(kind: str) -> str:
 
 def _type(c: str, table: Table, roles: Roles) -> str | None:
     """Type of a column that is text, or in JSON what its values are; None for what JSON has as lists."""
-    s, form, text = table.frame[c], table.files.form, table.text or Text()
+    s, form, text = table.frame[c], table.files.form, table.written
     if s.dtype == pl.List:
         kinds = {inner: kind for kind, (inner, _) in LISTS.items()}
         return kinds.get(s.dtype.inner) if form == CSV or c in text.lists else None  # type: ignore[attr-defined]
@@ -244,9 +245,9 @@ def _place(table: Table, events: Table) -> list[str]:
         keys.append(f"partition: {files.partition}")
     if files.form != events.files.form:
         keys.append(f"format: {files.form}")
-    own = (events.text if events.files.form == CSV else None) or Text()
-    if files.form == CSV and table.text is not None and (table.text != own or not table.text.header):
-        keys.append(f"csv: {{{', '.join(key for key, _ in _csv_keys(table, table.text))}}}")
+    usual = events.written if events.files.form == CSV else Text()
+    if files.form == CSV and (table.written != usual or not table.written.header):
+        keys.append(f"csv: {{{', '.join(key for key, _ in _csv_keys(table))}}}")
     return keys
 
 

@@ -110,7 +110,7 @@ def refuse_incomplete(found: dict[str, Any]) -> None:
 def _log(root: str, given: Mapping[str, str]) -> Log:
     """The tables below a root, the one that looks most like events and what lies beside it."""
     found = tables(root)
-    named = [table if table.text is None or table.text.header else _with_names(table) for table in found.tables]
+    named = [table if table.written.header else _with_names(table) for table in found.tables]
     named = [_timed(table, given) for table in named]
     known = [(roles_of(table.frame, given), table) for table in named]
 
