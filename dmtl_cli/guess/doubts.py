@@ -15,7 +15,7 @@ from dmtl_cli.guess.files import CSV, JSON, paths_of
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.rows import rows_of
 from dmtl_cli.guess.tables import Table
-from dmtl_cli.guess.values import RETURN, is_flags, numbers, share
+from dmtl_cli.guess.values import RETURN, is_flags, share
 
 USERS = 100
 """users below which hardly anything is learned"""
@@ -134,7 +134,7 @@ def invalid_rows(frame: pl.DataFrame, roles: Roles, broken: Broken | None) -> st
         s = frame[guess.column]
         if empty := share(s.is_null() | (s == "") if s.dtype == pl.String else s.is_null()):
             why.append(f"{_percent(empty)} of rows have no {guess.column}")
-    if (x := _durations(frame, roles)) is not None and (below := share(x < 0)):
+    if (x := roles.durations(frame)) is not None and (below := share(x < 0)):
         why.append(f"{_percent(below)} of clicks have a {x.name} below 0")
     return "; ".join(why) or None
 
@@ -146,7 +146,10 @@ def unfit(role: str, s: pl.Series) -> tuple[str, str]:
     needed = {"click": f"{flags}, or of times", "duration": "numbers, or 3:45", "conversion": flags}.get(role, "ids")
     bad, hint = known, "name another"
     if known.dtype == pl.String and needed != "ids":
-        fits = clock_seconds(known).is_not_null() | floats(known).is_not_null() if role == "duration" else _words(known)
+        if role == "duration":
+            fits = clock_seconds(known).is_not_null() | floats(known).is_not_null()
+        else:
+            fits = known.str.to_lowercase().is_in(WORDS)
         bad = known if fits.all() else known.filter(~fits)
         values = known.unique(maintain_order=True).head(_FEW + 1).to_list()
         only = "only " * (len(values) == 1)
@@ -162,20 +165,8 @@ def unfit(role: str, s: pl.Series) -> tuple[str, str]:
     return f"--{role}: expected a column of {needed}, {s.name} is {kind}", hint
 
 
-def _words(known: pl.Series) -> pl.Series:
-    return known.str.to_lowercase().is_in(WORDS)
-
-
 def _short(text: str) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
-
-
-def _durations(frame: pl.DataFrame, roles: Roles) -> pl.Series | None:
-    """Those of clicks."""
-    if roles.duration is None:
-        return None
-    x, clicked = numbers(frame[roles.duration.column]), roles.clicked(frame)
-    return (x if clicked is None else x.filter(clicked)).drop_nulls()
 
 
 def _percent(part: float) -> str:

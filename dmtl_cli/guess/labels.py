@@ -265,13 +265,12 @@ def _by_values(frame: pl.DataFrame, columns: Iterable[str], roles: Roles) -> Gue
 
 def _portion(frame: pl.DataFrame, columns: Iterable[str], roles: Roles) -> None:
     """How much of an item was read, as a duration: above some share of the item a click is a good one."""
-    clicked, item = roles.clicked(frame), roles.item.column if roles.item else None
+    item = roles.item.column if roles.item else None
     for c in (c for c in columns if words.by_name(c, words.PORTION)):
         s = frame[c]
         if not s.dtype.is_numeric() or is_binary(s) or (item is not None and is_constant(frame, item, c)):
             continue
-        x = numbers(s)
-        x = (x if clicked is None else x.filter(clicked)).drop_nulls()
+        x = roles.of_clicks(frame, c)
         usual = middle(x.filter(x > 0))
         if usual == 0 or usual > _WHOLE or share(x < 0) > _BROKEN or share(frame[c] > 2 * _WHOLE) > _BROKEN:
             continue
@@ -307,9 +306,7 @@ def by_length(frame: pl.DataFrame, roles: Roles) -> str | None:
 
 def _unit(frame: pl.DataFrame, name: str, roles: Roles) -> tuple[str, str]:
     """s or ms, and why."""
-    x = numbers(frame[name])
-    if (clicked := roles.clicked(frame)) is not None:
-        x = x.filter(clicked)
+    x = roles.of_clicks(frame, name)
     usual = middle(x.filter(x > 0))
     said = words.words(name)
     if words.says(name, r"(ms|msec|msecs|millis|milliseconds)") or "毫秒" in said:

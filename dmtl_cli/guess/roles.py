@@ -22,6 +22,7 @@ from dmtl_cli.guess.values import (
     is_id,
     local_days,
     mean,
+    numbers,
     returning,
     share,
     span,
@@ -111,6 +112,15 @@ class Roles:
     def clicked(self, frame: pl.DataFrame) -> pl.Series | None:
         """Which rows are clicks; None where no column tells."""
         return None if self.click is None else clicks(frame[self.click.column])
+
+    def durations(self, frame: pl.DataFrame) -> pl.Series | None:
+        """The known durations of clicks; None where no column has any."""
+        return None if self.duration is None else self.of_clicks(frame, self.duration.column)
+
+    def of_clicks(self, frame: pl.DataFrame, column: str) -> pl.Series:
+        """The known numbers of a column in rows that are clicks."""
+        x, clicked = numbers(frame[column]), self.clicked(frame)
+        return (x if clicked is None else x.filter(clicked)).drop_nulls()
 
     def owns(self, frame: pl.DataFrame, c: str) -> bool:
         """Whether a column belongs to the user or the item: see `values.is_constant`."""

@@ -71,15 +71,9 @@ def place(table: Table, events: Table, roles: Roles, found: Beside) -> None:
         found.other.append((table.files.path, _of_events(table, events, roles)))
         return
     fits: list[tuple[float, str, str, float]] = []
-    for name, role, patterns in (("users", roles.user, words.USER), ("items", roles.item, words.ITEM)):
-        for k, c in enumerate(table.frame.columns if role else ()):
-            kind = table.frame[c].dtype
-            if role is None or not (kind.is_integer() or kind == pl.String):
-                continue
-            named = c == role.column or words.by_name(c, patterns) > 0
-            joined = within(events.frame[role.column], table.frame[c]) if named or k == 0 else 0.0
-            if joined >= JOINED:
-                fits.append((joined + named, name, c, joined))
+    for name, of_events, s, named in _keys(table.frame, events, roles):
+        if (s.dtype.is_integer() or s.dtype == pl.String) and (joined := within(of_events, s)) >= JOINED:
+            fits.append((joined + named, name, s.name, joined))
     if not fits and (roles.user is None or roles.item is None) and (side := _perhaps(table, events)) is not None:
         found.perhaps.append(side)
         return
@@ -99,15 +93,20 @@ def place(table: Table, events: Table, roles: Roles, found: Beside) -> None:
         found.sides[name] = Side(table, Guess(key, f"{why}; {better[1]}" if better else why))
 
 
-def _otherwise(frame: pl.DataFrame, events: Table, roles: Roles) -> str:
-    """Why a table is not used: what is to be written, where its ids are those of the events in another writing."""
-    found: list[tuple[float, str]] = []
+def _keys(frame: pl.DataFrame, events: Table, roles: Roles) -> Iterator[tuple[str, pl.Series, pl.Series, bool]]:
+    """(users or items, ids of the events, column, whether its name says so) of what may be a table's key: its first
+    column, and those that are named like these ids."""
     for name, role, patterns in (("users", roles.user, words.USER), ("items", roles.item, words.ITEM)):
         for k, c in enumerate(frame.columns if role else ()):
             named = role is not None and (c == role.column or words.by_name(c, patterns) > 0)
             if role is not None and (named or k == 0):
-                so = told(name, events.frame[role.column], frame[c], 0.0)
-                found += [(so[0] + named, so[1])] if so else []
+                yield name, events.frame[role.column], frame[c], named
+
+
+def _otherwise(frame: pl.DataFrame, events: Table, roles: Roles) -> str:
+    """Why a table is not used: what is to be written, where its ids are those of the events in another writing."""
+    keys = _keys(frame, events, roles)
+    found = [(so[0] + named, so[1]) for name, ids, key, named in keys if (so := told(name, ids, key, 0.0)) is not None]
     return max(found)[1] if found else "no column has the users or items of the events"
 
 

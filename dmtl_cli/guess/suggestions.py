@@ -238,11 +238,16 @@ def _leaks(config: Config, day: Day) -> Iterator[str]:
 
 def _values(f: Feature, day: Day, block: Block) -> pl.Series:
     """A feature's raw values, row by row."""
+    values = _table(f, day, block)[f.name]
+    return values if f.per_event else values.gather(block.user if f.side == "user" else block.item)
+
+
+def _table(f: Feature, day: Day, block: Block) -> pl.DataFrame:
+    """What has a feature's raw values: a row an event, a user or an item."""
     if f.per_event:
         assert block.features is not None
-        return block.features[f.name]
-    table, rows = (day.users, block.user) if f.side == "user" else (day.items, block.item)
-    return table[f.name].gather(rows)
+        return block.features
+    return day.users if f.side == "user" else day.items
 
 
 def _many(config: Config, embeddings: Mapping[str, int]) -> Iterator[str]:
@@ -260,8 +265,7 @@ def _measured(config: Config, day: Day) -> Iterator[str]:
     for f in config.features:
         if f.profile or f.kind != "categorical" or block is None:
             continue
-        table = block.features if f.per_event else day.users if f.side == "user" else day.items
-        if table is not None and (what := with_units(table[f.name])) is not None:
+        if (what := with_units(_table(f, day, block)[f.name])) is not None:
             fix = "write the number alone and set kind: numeric, or leave the feature out"
             yield f"{f.name}: {what}, a row of the embedding each: {fix}"
 
