@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import gzip
 import io
 import uuid
@@ -19,6 +20,9 @@ from pyiceberg.table import CommitTableResponse, Table
 from pyiceberg.table.metadata import new_table_metadata
 from pyiceberg.table.sorting import UNSORTED_SORT_ORDER
 from pyiceberg.table.update import update_table_metadata
+
+from dmtl_cli.config.data import Data, Events
+from dmtl_cli.data.log.day_files import DayFinder
 
 FORMATS = ("parquet", "csv", "csv.gz", "csv.zst", "json", "json.gz", "delta", "iceberg")
 
@@ -87,3 +91,25 @@ class IcebergTable(NoopCatalog):
         version = int(Path(table.metadata_location).name[:5]) + 1
         self.table = self._at(metadata, version)
         return CommitTableResponse(metadata=metadata, metadata_location=self.table.metadata_location)
+
+
+FIRST, SECOND = dt.date(2026, 1, 1), dt.date(2026, 1, 2)
+HEAD = "user_id,item_id,d,click,seconds\n"
+
+
+def finder(root: Path, kind: str = "csv", **more: Any) -> DayFinder:
+    """The files of a log of one file, whose rows have the columns of HEAD, as they are converted."""
+    events = Events(
+        **{"path": f"e.{kind}", "date_column": "d", "click": "click", "duration": "seconds"} | more.pop("events", {})
+    )
+    return DayFinder(Data(root=str(root), format=kind, timezone="UTC", events=events, **more), root / "ws/converted")  # type: ignore[arg-type]
+
+
+def rows(*days: int, user: int = 1) -> str:
+    """Lines below HEAD, one for each day of January."""
+    return "".join(f"{user},i{k},2026-01-0{day},true,1.5\n" for k, day in enumerate(days))
+
+
+def table(found: DayFinder, day: dt.date = FIRST) -> pl.DataFrame:
+    """What was converted of a day."""
+    return pl.concat([pl.read_parquet(found._converted.folder / f.path) for f in found.find(day).events])  # type: ignore[union-attr]

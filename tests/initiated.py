@@ -6,11 +6,28 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+import unseen
 import yaml
 from worlds import Ended, dmtl
 
 from dmtl_cli.config.reading import load_config
 from dmtl_cli.config.schema import Config
+
+SEEN = {"user": "user_id", "item": "item_id", "at": "ts", "click": "clicked", "seconds": "watch_seconds"}
+
+
+def frame(seed: int = 0, drop: tuple[str, ...] = (), **more: Any) -> pl.DataFrame:
+    """Exposures with plain names, without some columns and with others."""
+    x = unseen.drawn(seed)
+    named = {name: x[key] for key, name in SEEN.items() if name not in drop}
+    return pl.DataFrame(named | more)
+
+
+def daily(write: pl.DataFrame) -> Callable[[Path], None]:
+    at = write["ts"] if "ts" in write.columns else pl.Series(unseen.drawn(0)["at"])
+    return lambda home: unseen.by_day(home / "events", write, {"at": at})
+
 
 Made = tuple[Ended, dict[str, Any], str]
 

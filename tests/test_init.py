@@ -268,12 +268,21 @@ def test_anonymous_columns_are_said_and_the_file_is_there(tmp_path: Path) -> Non
     assert raw["data"]["events"]["click"] == "label"
     lines = [k for k, line in enumerate(text.splitlines(), 1) if "# EDIT: " in line]
     assert f"edit lines {', '.join(map(str, lines))}" in ended.err and len(lines) == 4
+    todo = " and ".join(
+        f"line {n} ({key})" for n, key in zip(lines, ("date_column", "user", "item", "duration"), strict=True)
+    )
+    check = f"dmtl check --config {tmp_path / 'mine.yaml'} --day YYYY-MM-DD"
+    assert ended.out.endswith(f"\nfirst: edit {todo} of {tmp_path / 'mine.yaml'}, then {check}\n"), ended.out
+    assert "backfill" not in ended.out and "next:" not in ended.out
 
 
 def test_one_row_a_behaviour_is_said(tmp_path: Path) -> None:
     ended, raw, text = made(tmp_path, unseen.behaviours)
     said = "behavior looks like one row a behaviour: exposure pv; conversion cart (cart), buy (buy), fav (like)"
     assert ended.code == 78 and said in ended.err and "table = seen.with_columns(cart=" in text
+    (line,) = (k for k, line in enumerate(text.splitlines(), 1) if "# EDIT: " in line)
+    todo = f"first: write the log as line {line} (conversion) of {tmp_path / 'mine.yaml'} says, then init again"
+    assert ended.out.splitlines()[-1] == todo and "next:" not in ended.out
     assert raw["data"]["csv"]["columns"] == ["user_id", "item_id", "column_3", "behavior", "time"]
 
 

@@ -170,3 +170,57 @@ def test_check_names_what_nothing_reads(tmp_path: Path) -> None:
         "place",
         "spell",
     ]
+
+
+# -- how much of an item was read --------------------------------------------------------------------------------------
+
+X = unseen.drawn(31, 3_000)
+LENGTH = np.random.default_rng(5).integers(20, 200, unseen.ITEMS)[X["item"]]
+PART = np.where(X["click"] == 1, np.random.default_rng(6).beta(1.2, 1.2, 3_000), 0.0)
+SEEN = pl.DataFrame({"user_id": X["user"], "item_id": X["item"], "ts": X["at"], "is_click": X["click"]})
+
+
+@pytest.mark.parametrize("of", [1, 100])
+@pytest.mark.parametrize(
+    ("name", "given"), [("watched_pct", ()), ("play_ratio", ()), ("watched_pct", ("--duration", "watched_pct"))]
+)
+def test_a_share_of_an_item_is_a_label_with_a_threshold(tmp_path: Path, of: int, name: str, given: tuple[str]) -> None:
+    frame = SEEN.with_columns(pl.Series(name, PART * of).round(4 if of == 1 else 1))
+    ended, raw, text = made(tmp_path, lambda home: unseen.by_day(home / "events", frame, X), *given)
+    assert ended.code == 0 and raw["data"]["events"]["duration"] == name, ended.err
+    clicked = frame.filter(pl.col("is_click") == 1)[name]
+    levels = [level * of for level in (0.9, 0.75, 0.5, 0.25) if (clicked > level * of).mean() >= 0.3]
+    assert raw["labels"] == {"long_read": max(levels)} and f"of an item was read, of {of};" in text
+    day = unseen.days_of(X)[0]
+    found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", day, "--json")
+    assert found.code == 0, found.err
+    assert found.json["labels"]["duration_seconds"]["p50"] == pytest.approx(of / 2, abs=0.1 * of)
+
+
+@pytest.mark.parametrize("kind", ["an item's own", "one of few values"])
+def test_a_share_that_no_reader_makes_is_no_label(tmp_path: Path, kind: str) -> None:
+    own = LENGTH / 250 if kind == "an item's own" else X["bought"]
+    frame = SEEN.with_columns(pl.Series("play_ratio", own))
+    ended, raw, _ = made(tmp_path, lambda home: unseen.by_day(home / "events", frame, X))
+    assert ended.code == 78 and "labels" not in raw and "duration" not in raw["data"]["events"]
+
+
+@pytest.mark.parametrize(("read", "length", "by"), [(1000, 1000, ""), (1, 1000, " * 1000"), (1000, 1, " * 0.001")])
+def test_the_share_of_an_item_is_a_line_of_polars(tmp_path: Path, read: int, length: int, by: str) -> None:
+    """Where an item's length is beside the duration, in whichever unit; the line makes a label that init takes."""
+    frame = SEEN.with_columns(play_time=pl.Series(PART * LENGTH * read).round(3), video_length=LENGTH * length)
+    ended, _, text = made(tmp_path / "a", lambda home: unseen.by_day(home / "events", frame, X))
+    line = f'log.with_columns(watched_share=pl.col("play_time") / pl.col("video_length"){by})'
+    assert ended.code == 0 and f"#   {line}\n" in text and "init --duration watched_share" in text, text
+    with_share = eval(line, {"pl": pl, "log": frame})
+    assert with_share["watched_share"].to_list() == pytest.approx(PART.tolist(), abs=1e-3)
+    ended, raw, _ = made(
+        tmp_path / "b", lambda home: unseen.by_day(home / "events", with_share, X), "--duration", "watched_share"
+    )
+    assert ended.code == 0 and raw["labels"]["long_read"] in (0.25, 0.5, 0.75), ended.err
+
+
+def test_no_share_of_what_is_no_length(tmp_path: Path) -> None:
+    frame = SEEN.with_columns(play_time=pl.Series(PART * LENGTH).round(3), runtime=pl.Series(LENGTH * 10**6))
+    ended, _, text = made(tmp_path, lambda home: unseen.by_day(home / "events", frame, X))
+    assert ended.code == 0 and "watched_share" not in text

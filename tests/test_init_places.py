@@ -216,6 +216,8 @@ def test_it_ends_as_its_check_does(tmp_path: Path) -> None:
     ended, raw, _ = made(tmp_path, write)
     assert raw["data"]["events"]["user"] == "user_id", "the config is there"
     assert ended.code == 65 and "check of 2026-03-01: dmtl: error: " in ended.out and "not a readable" in ended.err
+    first = f"first: correct what check refuses, then dmtl check --config {tmp_path / 'mine.yaml'} --day 2026-03-01"
+    assert first in ended.out.splitlines() and "backfill" not in ended.out and "next:" not in ended.out
     assert dmtl("check", "--config", tmp_path / "mine.yaml", "--day", "2026-03-01").code == 65
     ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", "--force", "--json")
     assert ended.code == 65 and ended.json["check"].startswith("check of 2026-03-01: ")

@@ -16,7 +16,7 @@ from worlds import dmtl
 
 from dmtl_cli.guess import words
 from dmtl_cli.guess.naming import feature_name
-from dmtl_cli.guess.samples import typed, without_nulls
+from dmtl_cli.guess.samples import one_words, typed, without_nulls
 from dmtl_cli.guess.values import with_units
 from dmtl_cli.guess.warnings import null_ids
 
@@ -66,14 +66,55 @@ def test_words_for_none_stand_beside_others() -> None:
         "id": ["007", "N/A", "8", "9"], "number": ["1", "2", "-", ""], "sign": ["+", "-", "+", "-"],
         "list": ["[1]", "[2, 3]", "null", "[]"], "none": ["None", "a", "b", "c"],
     })  # fmt: skip
-    out, found = without_nulls(rows)
+    out, found, _ = without_nulls(rows)
     assert found == ("", "-", "N/A", "None", "null")
     assert out["id"].to_list() == ["007", None, "8", "9"] and out["number"].to_list() == [1, 2, None, None]
     assert out["sign"].to_list() == rows["sign"].to_list(), "a sign is a value where nothing else is"
     assert out["list"].to_list() == ["[1]", "[2, 3]", None, "[]"] and out["none"].null_count() == 1
     assert typed(rows)["sign"].null_count() == 0
     same = rows.select("sign")
-    assert without_nulls(same)[0].equals(same) and without_nulls(same)[1] == ()
+    assert without_nulls(same)[0].equals(same) and without_nulls(same)[1:] == ((), ())
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+@pytest.mark.parametrize("day", [True, False], ids=["a file a day", "one file"])
+def test_the_one_word_among_numbers_is_none(tmp_path: Path, form: str, day: bool) -> None:
+    """Of a word that no list has, as other values are many numbers; a text of another column stays a text."""
+    users = unseen.drawn(0)["user"]
+    age = pl.Series([("weiß nicht" if u % 7 == 0 else str(18 + u % 50)) for u in users])
+    speed = pl.Series(["auto" if k % 3 == 0 else str(k % 90) for k in range(len(users))])
+    write = frame(alter=age, speed=speed, mode=["auto", "hand", "auto"] * 400)
+
+    def put(home: Path) -> None:
+        of = pl.Series(":d", unseen.days_of(unseen.drawn(0)) if day else ["all"] * len(users))
+        for (name,), part in write.with_columns(of).group_by(":d"):
+            file = home / f"log_{name}.{form}"
+            part.drop(":d").write_csv(file) if form == "csv" else part.drop(":d").write_ndjson(file)
+
+    ended, raw, text = made(tmp_path, put)
+    assert ended.code == 0, ended.err
+    assert (raw["data"]["csv"] if form == "csv" else raw["data"])["null_values"] == ["weiß nicht"]
+    assert "'weiß nicht' is the one text among the numbers of alter" in text
+    assert raw["data"]["types"]["alter"] == "int64" and "alter" in features(raw)
+    assert raw["data"]["types"].get("speed", "text") == "text" and features(raw)["speed"]["kind"] == "categorical"
+    said = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", "2026-03-02", "--json").json
+    unknown = {f["name"]: f["unknown_share"] for f in said["features"]}
+    here = {u for u, d in zip(users, unseen.days_of(unseen.drawn(0)), strict=True) if d == "2026-03-02"}
+    assert unknown["alter"] == pytest.approx(sum(u % 7 == 0 for u in here) / len(here), abs=1e-3)
+    assert unknown["mode"] == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ([*map(str, range(30)), *["unb."] * 21], {"n": "unb."}), ([*map(str, range(30)), *["?"] * 21], {"n": "?"}),
+        ([*map(str, range(30)), *["unb."] * 19], {}), ([*map(str, range(9)), *["X"] * 30], {}),
+        ([*map(str, range(30)), *["a", "b"] * 21], {}), ([*[f"0{k}" for k in range(30)], *["X"] * 30], {}),
+        ([*[f"a{k}" for k in range(30)], *["X"] * 30], {}), ([*map(str, range(30)), *["n1"] * 30], {}),
+    ],
+)  # fmt: skip
+def test_which_word_is_alone(values: list[str], found: dict[str, str]) -> None:
+    assert one_words(pl.DataFrame({"n": values})) == found
 
 
 @pytest.mark.parametrize("form", ["csv", "json"])

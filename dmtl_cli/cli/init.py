@@ -36,12 +36,14 @@ def init(
     as_json: Json = False,
 ) -> None:
     """Guess a config from a log that is new, with a reason for each guess, and check its newest complete day."""
-    from dmtl_cli.stages.init import described, init, refuse_incomplete
+    from dmtl_cli.stages.init import described, init, refuse_check, refuse_incomplete
 
     given = {"user": user, "item": item, "click": click, "duration": duration, "conversion": conversion}
     found = init(log, out, {role: column for role, column in given.items() if column is not None}, force=force)
     complete = found["day"] is not None and not found["edits"]
     found["check"], refused = _checked(out, found["day"]) if complete else (None, None)
+    if refused is not None:
+        refuse_check(found)
     if as_json:
         print(json.dumps(found, sort_keys=True))
     else:

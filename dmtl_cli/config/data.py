@@ -11,6 +11,7 @@ from pydantic import (
     AfterValidator,
     Field,
     SerializerFunctionWrapHandler,
+    WithJsonSchema,
     field_validator,
     model_serializer,
     model_validator,
@@ -25,9 +26,9 @@ NO_CREDENTIALS = "credentials belong in the environment (AWS_ACCESS_KEY_ID, AWS_
 
 
 Format = Literal["parquet", "csv", "json", "delta", "iceberg"]
-Type = Literal[
-    "text", "int64", "float64", "bool", "date", "datetime", "clock", "list<text>", "list<int64>", "list<float64>"
-]
+TYPES = ("text", "int64", "float64", "bool", "date", "datetime", "clock", "list<text>", "list<int64>", "list<float64>")
+_FORM = "^(date|datetime):.+"
+_DIRECTIVES = {*"dmbBYyHIMSpz%", ".f"}
 
 
 def _one_character(text: str) -> str:
@@ -36,6 +37,27 @@ def _one_character(text: str) -> str:
     return text
 
 
+def _type(text: str) -> str:
+    """A type, checked: of a format whether it tells a day, and for a datetime when in it."""
+    kind, _, form = text.partition(":")
+    if text in TYPES:
+        return text
+    if re.fullmatch(_FORM, text) is None:
+        raise ValueError(f"expected {', '.join(TYPES)}, or a format such as datetime:%d.%m.%Y %H:%M, got {text!r}")
+    there = set(re.findall(r"%(\.f|.?)", form))
+    if unknown := there - _DIRECTIVES:
+        raise ValueError(f"expected %d, %m, %b, %B, %Y, %y, %H, %I, %M, %S, %.f, %p and %z, got %{min(unknown)}")
+    day = "d" in there and there & {*"mbB"} and there & {*"Yy"}
+    clock = bool(there & {*"HI"}) and "M" in there and ("I" in there) == ("p" in there)
+    if not day or (not clock if kind == "datetime" else bool(there & {*"HIMSpz", ".f"})):
+        needed = "day, month and year" + (", %M, and %H or %I with %p" if kind == "datetime" else " alone")
+        raise ValueError(f"expected {needed} in a format of {kind}, got {form!r}")
+    return text
+
+
+Type = Annotated[
+    str, AfterValidator(_type), WithJsonSchema({"anyOf": [{"enum": list(TYPES)}, {"type": "string", "pattern": _FORM}]})
+]
 Character = Annotated[str, AfterValidator(_one_character)]
 
 
@@ -274,11 +296,11 @@ class Data(Section):
     types: dict[Column, Type] = Field(default={})
     """of columns in csv and json: text, int64, float64 (a % behind it is left out), bool (true or false, yes or no, y
     or n, t or f, 1 or 0, in any case; or one pair of another language, as J and N, oui and non, + and -), date,
-    datetime (ISO 8601, UTC where it names no zone; or seconds or milliseconds since 1970), clock (3:45 or 1:02:03 as
-    seconds); list<text>, list<int64> or list<float64> of a
-    text that is a JSON array (or a Python list or numpy array, as pandas writes them). Absent: labels (click,
-    conversions: bool; duration, weight: float64) have their own, other columns of a csv are text, those of json as
-    they are written"""
+    datetime (ISO 8601, UTC where it names no zone; or seconds or milliseconds since 1970), both also in a format of
+    strptime (datetime:%d.%m.%Y %H:%M:%S, date:%m/%d/%Y), clock (3:45 or 1:02:03 as seconds); list<text>, list<int64>
+    or list<float64> of a text that is a JSON array (or a Python list or numpy array, as pandas writes them). Absent:
+    labels (click, conversions: bool; duration, weight: float64) have their own, other columns of a csv are text, those
+    of json as they are written"""
     events: Events
     users: SideTable | None = None
     items: SideTable | None = None

@@ -3,6 +3,7 @@ known only afterwards."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 
 import polars as pl
@@ -34,6 +35,9 @@ _GOOD = 0.3  # the share of ratings that should count as good at least
 _SURE = 4  # of a conversion's name: an order, which is a better label than a number that may be a duration
 _WITHOUT = 0.5  # of a conversion's rate among clicks: a button beside the item is pressed without a click too
 _BROKEN = 0.02  # of the durations may be below 0, as players report them
+_WHOLE = 100  # percent
+_LEVELS = (0.9, 0.75, 0.5, 0.25)  # of an item, above which it was read: the first that enough clicks are above
+_LEAST, _MOST = 0.05, 2.0  # that the middle one of a click is, of an item's length in the same unit
 _PLAYED = 0.05  # of the rows without a click may have a duration, as videos start by themselves
 
 
@@ -48,12 +52,14 @@ def reading(frame: pl.DataFrame, roles: Roles) -> None:
         roles.conversion is not None or words.by_name(conversion.column, words.CONVERSION) >= _SURE
     )
     roles.duration = roles.duration or named or (None if sure else _by_values(frame, long, roles))
-    if roles.duration:
+    if not sure:
+        _portion(frame, [roles.duration.column] if roles.duration else left, roles)
+    if roles.duration and roles.long_read is None:
         roles.unit, why = _unit(frame, roles.duration.column, roles)
         roles.duration = Guess(roles.duration.column, f"{roles.duration.why}; {why}", roles.duration.others)
-    elif conversion is not None:
+    elif roles.duration is None and conversion is not None:
         roles.conversion = conversion
-    else:
+    elif roles.duration is None:
         _rating(frame, left, roles)
     also = [c for c in good if words.by_name(c, words.CONVERSION) and c not in roles.taken]
     roles.further = {
@@ -202,6 +208,48 @@ def _by_values(frame: pl.DataFrame, columns: Iterable[str], roles: Roles) -> Gue
         elif just_where(s, clicked) and is_spread(with_one):
             found.append((c, told))
     return Guess(found[0][0], found[0][1], tuple(c for c, _ in found[1:])) if found else None
+
+
+def _portion(frame: pl.DataFrame, columns: Iterable[str], roles: Roles) -> None:
+    """How much of an item was read, as a duration: above some share of the item a click is a good one."""
+    clicked, item = roles.clicked(frame), roles.item.column if roles.item else None
+    for c in (c for c in columns if words.by_name(c, words.PORTION)):
+        s = frame[c]
+        if not s.dtype.is_numeric() or is_binary(s) or (item is not None and is_constant(frame, item, c)):
+            continue
+        x = s.cast(pl.Float64).fill_nan(None)
+        x = (x if clicked is None else x.filter(clicked)).drop_nulls()
+        usual = middle(x.filter(x > 0))
+        if usual == 0 or usual > _WHOLE or share(x < 0) > _BROKEN or share(frame[c] > 2 * _WHOLE) > _BROKEN:
+            continue
+        of = 1 if usual <= 1 and s.dtype.is_float() else _WHOLE
+        above = next((of * level for level in _LEVELS if share(x > of * level) >= _GOOD), of * _LEVELS[-1])
+        roles.long_read = above
+        good = f"{share(x > above):.0%} of clicks are above {above:g}"
+        given = f"{roles.duration.why}; " if roles.duration else ""
+        roles.duration = Guess(c, f"{given}how much of an item was read, of {of}; {good}")
+        return
+
+
+def by_length(frame: pl.DataFrame, roles: Roles) -> str | None:
+    """The line of polars that tells how much of an item was read, where its length is beside the duration; None where
+    no column has it."""
+    if roles.duration is None or roles.item is None or roles.long_read is not None:
+        return None
+    x = frame[roles.duration.column].cast(pl.Float64).fill_nan(None)
+    for c in frame.columns:
+        named = words.by_name(c, words.DURATION) or words.says(c, words.SPENT)
+        if c == roles.duration.column or not named or not frame[c].dtype.is_numeric():
+            continue
+        length = frame[c].cast(pl.Float64).fill_nan(None)
+        usual = middle((x / length).filter((x > 0) & (length > 0)))
+        by = next((f for f in (1.0, 1_000.0, 0.001) if _LEAST <= usual * f <= _MOST), None)
+        if by is None or not is_constant(frame, roles.item.column, c):
+            continue
+        one, other = (f"pl.col({json.dumps(name, ensure_ascii=False)})" for name in (roles.duration.column, c))
+        unit = "" if by == 1 else f" * {by:g}"
+        return f"log.with_columns(watched_share={one} / {other}{unit})"
+    return None
 
 
 def _unit(frame: pl.DataFrame, name: str, roles: Roles) -> tuple[str, str]:

@@ -4,6 +4,7 @@ exposure."""
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -179,18 +180,21 @@ def _times(frame: pl.DataFrame, roles: Roles) -> pl.Series:
 # -- the lines ---------------------------------------------------------------------------------------------------------
 
 
-def one_row_an_exposure(frame: pl.DataFrame, roles: Roles) -> list[str]:
+def one_row_an_exposure(frame: pl.DataFrame, roles: Roles, formats: Mapping[str, str]) -> list[str]:
     """Lines of polars that make `table`, with a row an exposure and columns of 0 and 1 of what followed, of `log`, all
     rows as one frame; none where the user or the item is not known.
 
     An action belongs to the exposure with its token, where the log has one that both have; else to the last exposure
     of its user and item before it.
+
+    Args:
+        formats: see `layout.Table`.
     """
     values = None if roles.behaviour is None else values_of(frame, roles.behaviour.column, roles)
     if values is None or roles.user is None or roles.item is None:
         return []
     taken = {c.split(".")[0] for c in frame.columns}
-    at, row, time = _free("at", taken), _free("row", taken), _time_line(frame, roles)
+    at, row, time = _free("at", taken), _free("row", taken), _time_line(frame, roles, formats)
     token = _token(frame, values, roles)
     ids = [roles.user.column, roles.item.column, *([token] if token else [])]
     ids += [roles.request.column] if roles.request and not token else []
@@ -266,12 +270,18 @@ def _has(frame: pl.DataFrame, follows: tuple[str, ...], values: Behaviours, toke
     return len(there) > 0 and share(there["k"].is_in(shown["k"].unique().implode())) >= _HAVE
 
 
-def _time_line(frame: pl.DataFrame, roles: Roles) -> tuple[str, pl.Expr] | None:
-    """The time as something that can be ordered, in polars; None where there is none."""
+def _time_line(
+    frame: pl.DataFrame, roles: Roles, formats: Mapping[str, str] | None = None
+) -> tuple[str, pl.Expr] | None:
+    """(in polars, of a frame as it is read; of `frame`): the time as something that can be ordered. None where there is
+    none."""
     if roles.time is None:
         return None
     c, unit = roles.time.column, roles.time_unit
     line, e = _path(c), pl.col(c)
+    if formats and c in formats:
+        way, _, given = formats[c].partition(":")
+        return f"{line}.str.to_{way}({json.dumps(given)}, strict=False)", e
     if unit in ("s", "ms", "us", "ns"):
         return f'pl.from_epoch({line}.cast(pl.Int64), time_unit="{unit}")', e
     if unit == "day":

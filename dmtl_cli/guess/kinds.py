@@ -10,6 +10,7 @@ import polars as pl
 
 from dmtl_cli.guess import words
 from dmtl_cli.guess.listed import lists_in_text
+from dmtl_cli.guess.types import formats_of
 from dmtl_cli.guess.values import FEW, decimals, has_long_tail, mean, share, span, time_unit, with_units, within
 
 SEPARATORS = (" | ", "|", "; ", ";", ", ", ",")
@@ -101,11 +102,21 @@ def has_days(s: pl.Series) -> bool:
     return s.dtype == pl.String and share(s.drop_nulls().str.contains(_DAYS)) >= _DATED
 
 
-def times_unread(frame: pl.DataFrame) -> str | None:
+def times_unread(frame: pl.DataFrame, *, text: bool, days: bool = False) -> str | None:
     """The first column of texts of times that are not written as dmtl reads them, with what to write; None where there
-    is none."""
+    is none.
+
+    Args:
+        text: whether they are of CSV or JSON, where a format may be named.
+        days: whether days without a clock count too.
+    """
     for c in frame.columns:
         known = frame[c].drop_nulls()
+        both = formats_of(known) if text else []
+        if len(both) > 1 and (days or both[0].startswith("datetime")):
+            seen = f"{c} has {'times' if both[0].startswith('datetime') else 'days'} such as {known[0]!r}"
+            which = "no value above 12 tells whether the day or the month is first"
+            return f"{seen}, and {which}: write {c}: {both[0]}, or {both[1]}, in data.types and name it"
         if has_days(known) and share(known.str.contains(_CLOCK)) >= _DATED and time_unit(known) is None:
             return f"{c} has times such as {known[0]!r}: write 2026-01-31 09:15:00 where they are to be read"
     return None

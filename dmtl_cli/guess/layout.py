@@ -77,10 +77,15 @@ class Table:
     """(day, columns that have values, rows) of the rows of each day, where folders or names have days"""
     nulls: tuple[str, ...] = ()
     """texts of JSON lines that stand for null"""
+    alone: tuple[tuple[str, str], ...] = ()
+    """those of them that are the one text among numbers: see `samples.Text`"""
     lists: frozenset[str] = frozenset()
     """columns of JSON lines whose texts are lists"""
     clocks: frozenset[str] = frozenset()
     """columns of a text file whose texts are lengths of time, as 3:45; seconds in `frame`"""
+    formats: dict[str, str] = field(default_factory=dict)
+    """types of the columns of a text file whose texts are days or times in a format of their own, by name: see
+    `types.formats`"""
 
     def of_day(self, day: dt.date) -> pl.DataFrame | None:
         """The rows of a day; None where there are none. The newest day is first in `frame`."""
@@ -355,14 +360,15 @@ def _read(root: str, store: Store, files: Files) -> Table:
     if missing is not None and not frames:
         raise missing
     rows = types.joined([frame for _, frame in frames])
-    nulls: tuple[str, ...] = ()
-    lists = frozenset[str]()
+    nulls, alone, lists = tuple[str, ...](), tuple[tuple[str, str], ...](), frozenset[str]()
     if files.form == samples.JSON:
-        rows, nulls = samples.without_nulls(rows)
+        rows, nulls, alone = samples.without_nulls(rows)
         rows, lists = samples.as_named(rows)
-    clocks = types.clocks(rows) if files.form in (samples.CSV, samples.JSON) else frozenset[str]()
-    frame, other = types.plain(types.in_seconds(rows, clocks))
-    return Table(files, frame, text, day, other, _pieces(frames), nulls, lists, clocks)
+    clocks, formats = frozenset[str](), dict[str, str]()
+    if files.form in (samples.CSV, samples.JSON):
+        clocks, formats = types.clocks(rows), types.formats(rows)
+    frame, other = types.plain(types.dated(types.in_seconds(rows, clocks), formats))
+    return Table(files, frame, text, day, other, _pieces(frames), nulls, alone, lists, clocks, formats)
 
 
 def _chosen(files: Files, day: dt.date | None) -> list[tuple[str, dt.date | None, int]]:

@@ -6,7 +6,7 @@ import contextlib
 import csv
 import re
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 import pyarrow as pa
@@ -16,9 +16,9 @@ from dmtl_cli.config.errors import UserError
 from dmtl_cli.data.log.places import SUFFIXES
 from dmtl_cli.data.log.source import File
 from dmtl_cli.data.log.text_rows import Rows, csv_rows, json_rows
-from dmtl_cli.data.log.types import LISTS, booleans, floats, lists
+from dmtl_cli.data.log.types import LISTS, booleans, floats, lists, without
 from dmtl_cli.guess import types, words
-from dmtl_cli.guess.values import decimals, says_yes_or_no
+from dmtl_cli.guess.values import FEW, decimals, says_yes_or_no
 
 BYTES = 8 << 20
 """of rows of a text file"""
@@ -44,6 +44,8 @@ class Text:
     nulls: tuple[str, ...] = ()
     """words that stand for null: where other values are numbers or yes and no any such word, in text those that
     databases write"""
+    alone: tuple[tuple[str, str], ...] = field(default=(), compare=False)
+    """(word, column): those of `nulls` that no list has, as they are the one text among the numbers of a column"""
 
 
 def format_of(name: str) -> str | None:
@@ -190,12 +192,13 @@ def as_typed(rows: pl.DataFrame, text: Text) -> tuple[pl.DataFrame, Text]:
     """Rows of a CSV as `typed` gives them, and how it is written, the words for null in it added."""
     if text.decimal == "." and text.separator != "," and _has_commas(rows):
         text = replace(text, decimal=",")
-    frame = typed(rows, text.decimal)
+    alone = {word: c for c, word in one_words(rows, text.decimal).items()} | dict(text.alone)
+    frame = typed(without(rows, [*alone]), text.decimal)
     found = {*text.nulls}
     for c in (c for c in frame.columns if rows[c].dtype == pl.String):
         gone = rows[c].filter(rows[c].is_not_null() & frame[c].is_null()).unique()
         found |= {text for text in gone if text.strip()}
-    return frame, replace(text, nulls=tuple(sorted(found)))
+    return frame, replace(text, nulls=tuple(sorted(found)), alone=tuple(sorted(alone.items())))
 
 
 def _has_commas(rows: pl.DataFrame) -> bool:
@@ -211,17 +214,37 @@ def _has_commas(rows: pl.DataFrame) -> bool:
     return commas > points
 
 
-def without_nulls(rows: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """Rows of JSON lines with null for the texts that stand for it, and these texts. A column that has them has the
-    type that its other values have; lists as text stay text."""
-    found: set[str] = set()
+def one_words(rows: pl.DataFrame, decimal: str = ".") -> dict[str, str]:
+    """The word of each column in which all other values are numbers, more than 20, and the word is in as many rows and
+    has no digit: it stands for null, whatever the language. One that is a value of another column of texts, such as
+    auto, stands for itself."""
+    found: dict[str, str] = {}
+    values: dict[str, set[str]] = {}
+    for c in (c for c in rows.columns if rows[c].dtype == pl.String):
+        known = rows[c].filter(~rows[c].is_in(words.NONE)).drop_nulls()
+        texts = known.filter(known.str.contains(r"^\D+$"))
+        values[c] = set(texts.unique().head(_FEW))
+        if len(values[c]) == 1 and len(texts) >= FEW:
+            rest = known.filter(known != texts[0])
+            if rest.n_unique() > FEW and _typed(rest, decimal).dtype.is_numeric():
+                found[c] = texts[0]
+    others = set[str]().union(*(some for c, some in values.items() if c not in found))
+    return {c: word for c, word in found.items() if word not in others}
+
+
+def without_nulls(rows: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...], tuple[tuple[str, str], ...]]:
+    """(rows of JSON lines with null for the texts that stand for it, these texts, and `Text.alone` of them). A column
+    that has them has the type that its other values have; lists as text stay text."""
+    alone = {word: c for c, word in one_words(rows).items()}
+    found = {*alone}
+    rows = without(rows, [*alone]).with_columns(_typed(rows[c].set(rows[c] == word, None)) for word, c in alone.items())
     for c in (c for c, kind in rows.schema.items() if kind == pl.String):
         known = _typed(rows[c])
         gone = rows[c].is_not_null() & known.is_null()
         if gone.any():
             found |= set(rows[c].filter(gone))
             rows = rows.with_columns(known if known.dtype != pl.List else rows[c].set(gone, None))
-    return rows, tuple(sorted(found))
+    return rows, tuple(sorted(found)), tuple(sorted(alone.items()))
 
 
 def typed(frame: pl.DataFrame, decimal: str = ".") -> pl.DataFrame:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 
 import polars as pl
 
-from dmtl_cli.data.log.types import booleans, clock_seconds
+from dmtl_cli.data.log.types import booleans, clock_seconds, formatted
 from dmtl_cli.guess.values import is_clock, says_yes_or_no
 
+_DATED = re.compile(
+    r"\s*(?P<a>\d{1,4})(?P<sign>[./-])\d{1,2}(?P=sign)(?P<c>\d{4}|\d{1,2})"
+    r"(?:(?P<gap>[ ,T]+)\d{1,2}:\d{2}(?P<s>:\d{2})?(?P<f>[.]\d+)?(?P<half>\s?)(?P<p>[AaPp][Mm])?)?\s*"
+)
+_FEW = 100  # texts that are tried before all are
 _SINGLE = (
     pl.Boolean, pl.String, pl.Date, pl.Float32, pl.Float64,
     pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64,
@@ -41,6 +47,36 @@ def clocks(frame: pl.DataFrame) -> frozenset[str]:
 def in_seconds(frame: pl.DataFrame, columns: Iterable[str]) -> pl.DataFrame:
     """The frame with texts such as 3:45 of some columns as seconds."""
     return frame.with_columns(clock_seconds(frame[c].set(frame[c] == "", None)) for c in columns)
+
+
+def formats(frame: pl.DataFrame) -> dict[str, str]:
+    """The columns of a text file whose texts are days or times in a format that is not ISO 8601, with the type that
+    reads them: see `formats_of`. A column is left out where two formats read it."""
+    found = {c: formats_of(frame[c]) for c in frame.columns}
+    return {c: kinds[0] for c, kinds in found.items() if len(kinds) == 1}
+
+
+def formats_of(s: pl.Series) -> list[str]:
+    """The types, such as datetime:%d.%m.%Y %H:%M, that read all texts of a column; none where they are no such days or
+    times, or ISO 8601. Two where no number above 12 tells the day from the month; with points the day is first."""
+    known = s.filter(s != "") if s.dtype == pl.String else s.head(0)
+    shape = _DATED.fullmatch(known[0]) if len(known) else None
+    if shape is None or (len(shape["a"]) < 3 and len(shape["c"]) < 4) or (len(shape["a"]) > 2 and shape["sign"] == "-"):
+        return []
+    orders = ("%Y {} %m {} %d",) if len(shape["a"]) > 2 else ("%d {} %m {} %Y", "%m {} %d {} %Y")
+    clock = ""
+    if shape["gap"]:
+        clock = shape["gap"] + ("%I" if shape["p"] else "%H") + ":%M" + (":%S" if shape["s"] else "")
+        clock += ("%.f" if shape["f"] else "") + (f"{shape['half']}%p" if shape["p"] else "")
+    kind = "datetime" if clock else "date"
+    types = [f"{kind}:{order.replace(' ', '').format(*2 * shape['sign'])}{clock}" for order in orders]
+    fit = [t for t in types if not formatted(known.head(_FEW), t).null_count() and not formatted(known, t).null_count()]
+    return fit[:1] if shape["sign"] == "." else fit
+
+
+def dated(frame: pl.DataFrame, types: Mapping[str, str]) -> pl.DataFrame:
+    """The frame with texts of the columns that `formats` gives as days and times."""
+    return frame.with_columns(formatted(frame[c].set(frame[c] == "", None), kind) for c, kind in types.items())
 
 
 def _flags(s: pl.Series) -> pl.Series:

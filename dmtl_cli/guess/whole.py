@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from dmtl_cli.data.log import lake
 from dmtl_cli.data.log.source import Store
+from dmtl_cli.data.log.types import formatted
 from dmtl_cli.guess import samples, types, words
 from dmtl_cli.guess.layout import ROWS, Table
 from dmtl_cli.guess.roles import Roles
@@ -40,25 +41,38 @@ def read_whole(root: str, table: Table, time: str, unit: str, zone: str) -> tupl
     sampled, days = _Sample(), dict[dt.date, int]()
     for times, piece in (_parquet if table.files.form == samples.PARQUET else _rows)(root, table, time):
         if times is not None:
-            numbers = times.dtype == pl.String and unit not in ("text", "day", "yyyymmdd")
-            found = local_days(times.cast(pl.Float64, strict=False) if numbers else times, unit, zone)
-            for day, rows in found.drop_nulls().value_counts().iter_rows():
+            for day, rows in _days(times, unit, zone, table.formats.get(time)).drop_nulls().value_counts().iter_rows():
                 days[day] = days.get(day, 0) + rows
         sampled.take(piece)
     pieces = sampled.pieces
     if not pieces:
         return table, days
     frames = [piece(max(1, ROWS // len(pieces))) for piece in pieces]
-    frame, text, nulls, lists = types.joined(frames), table.text, table.nulls, table.lists
+    frame, text, nulls, lists, alone = types.joined(frames), table.text, table.nulls, table.lists, table.alone
     if text is not None:
         frame, text = samples.as_typed(frame, text)
     elif table.files.form == samples.JSON:
-        frame, nulls = samples.without_nulls(frame)
+        frame, nulls, alone = samples.without_nulls(frame)
         frame, lists = samples.as_named(frame)
-    clocks = types.clocks(frame) if table.files.form in (samples.CSV, samples.JSON) else frozenset[str]()
-    frame, other = types.plain(types.in_seconds(frame, clocks))
-    whole = replace(table, frame=frame, other=other, text=text, nulls=nulls, lists=lists, clocks=clocks)
-    return whole, dict(sorted(days.items()))
+    clocks, formats = frozenset[str](), dict[str, str]()
+    if table.files.form in (samples.CSV, samples.JSON):
+        clocks, formats = types.clocks(frame), types.formats(frame)
+    frame, other = types.plain(types.dated(types.in_seconds(frame, clocks), formats))
+    whole = replace(table, frame=frame, other=other, text=text, nulls=nulls, alone=alone)
+    return replace(whole, lists=lists, clocks=clocks, formats=formats), dict(sorted(days.items()))
+
+
+def _days(times: pl.Series, unit: str, zone: str, kind: str | None) -> pl.Series:
+    """The day of each time as the file has it.
+
+    Args:
+        kind: the type that reads it, where it is text in a format of its own.
+    """
+    if kind is not None:
+        times = formatted(times, kind)
+    elif times.dtype == pl.String and unit not in ("text", "day", "yyyymmdd"):
+        times = times.cast(pl.Float64, strict=False)
+    return local_days(times, unit, zone)
 
 
 def by_days(root: str, table: Table, roles: Roles, zone: str) -> Table:

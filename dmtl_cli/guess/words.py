@@ -192,6 +192,17 @@ CODE = any_of(
 )
 """a code, whatever its values look like"""
 RATIO = any_of("ratio rate percent pct progress")
+PORTION: Patterns = (
+    (
+        "(^| )"
+        + any_of("watch watched play played view viewed read listen listened scroll completion completed finished")
+        + " "
+        + any_of("ratio rate percent percentage pct progress share fraction depth"),
+        3,
+    ),
+    ("完播率|播放(比例|进度|占比)", 3),
+)
+"""how much of an item was read, of 1 or of 100"""
 _AFTER = (
     rf"^({any_of('is has was if 是否')} ?)?{_ACTS}(ed)?( {_MEASURES})*$"
     rf"|{any_of('watch play view finish completion completed read scroll')}.*"
@@ -201,7 +212,10 @@ DATABASES = ("", "NULL", "null", "\\N")
 """texts that databases write for null: in any column of text they are none"""
 SAID = (*DATABASES, "None", "N/A", "n/a", "-")
 """those of `NONE` that are none in a column where other texts stand beside them"""
-NONE = (*SAID, "Null", "none", "NA", "nan", "NaN", "undefined")
+NONE = (
+    *SAID, "Null", "none", "NA", "nan", "NaN", "undefined", "(null)", "(none)", "#N/A", "#NV", "k.A.", "k. A.",
+    "keine Angabe", "n.d.", "s/d", "s.d.", "б/д", "н/д", "无", "暂无", "不明", "なし", "없음",
+)  # fmt: skip
 """texts that are no value where all others are numbers, yes and no or lists; where others are texts, such as ids, any
 of them may be one (NA is a country), and is doubted"""
 NOBODY = (

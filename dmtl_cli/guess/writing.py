@@ -13,6 +13,7 @@ from dmtl_cli.data.log.day_files import SUCCESS
 from dmtl_cli.data.log.text_rows import separator_of
 from dmtl_cli.data.log.types import LISTS
 from dmtl_cli.guess import words
+from dmtl_cli.guess.after import by_length
 from dmtl_cli.guess.behaviours import one_row_an_exposure
 from dmtl_cli.guess.broken import Broken
 from dmtl_cli.guess.columns import candidates
@@ -32,6 +33,7 @@ EDIT = "EDIT"
 _MOST = 8  # columns that a comment lists
 _LINES = "One row an exposure: log is a frame of the rows of all days, as pl.read_parquet or pl.read_ndjson reads them."
 _LONG_READ = "seconds above which a click is a long read; without it the mean of the durations of clicks"
+_SHARE = "Or by the share of an item that was read: write it into the log, then init --duration watched_share:"
 _LONE = "a value begins with a quote that does not end it, yet all lines have as many values: quotes are text"
 
 
@@ -76,11 +78,14 @@ def written(log: Log, workspace: str, about: list[str]) -> Written:
     lines += [f"workspace: {scalar(workspace)}", "seed: 1", "threads: 1  # more is faster, where there are cores", ""]
     lines += ["data:", *indented(_data(log)), "", *feature_lines(log.roles, log.inputs)]
     if log.roles.long_read is not None and log.roles.duration:
-        share = f"a rating above it is a good one: {log.roles.duration.why}"
+        what = "a rating" if words.by_name(log.roles.duration.column, words.RATING) else "a share of an item"
+        share = f"{what} above it is a good one: {log.roles.duration.why}"
         lines += ["", "labels:", f"  long_read: {log.roles.long_read:g}  # {share}"]
     elif log.roles.duration is not None:
         lines += ["", f"# labels: {{long_read: 30}}  # {_LONG_READ}"]
-    if made := one_row_an_exposure(log.events.frame, log.roles):
+        if (line := by_length(log.events.frame, log.roles)) is not None:
+            lines += [f"# {_SHARE}", f"#   {line}"]
+    if made := one_row_an_exposure(log.events.frame, log.roles, log.events.formats):
         lines += ["", f"# {_LINES}", *(f"#   {line}" for line in made)]
     text = "\n".join(lines) + "\n"
     marked = re.compile(rf"\s*# (\w+): .*?# {EDIT}: (.*)")
@@ -98,7 +103,10 @@ def _data(log: Log) -> list[str]:
         lines.append(f"format: {files.form}")
     lines += _csv(log.events)
     if nulls := sorted({text for table in _tables(log) for text in table.nulls}):
-        lines.append(f"null_values: [{', '.join(map(word, nulls))}]  # texts that stand for none, in every column")
+        alone = _alone(tuple(one for table in _tables(log) for one in table.alone))
+        lines.append(
+            f"null_values: [{', '.join(map(word, nulls))}]  # texts that stand for none, in every column{alone}"
+        )
     lines += _types(log)
     if not files.days:
         lines += _zone(log)
@@ -113,7 +121,8 @@ def _data(log: Log) -> list[str]:
             lag = ", lag_days: 1" if side.late else ""
             lag += f", success_file: {SUCCESS}" if name in log.sides else ""
             read = ", so day D reads that of D-1 (lag_days: 0 if it is a table of the morning)" if side.late else ""
-            why = "; ".join(filter(None, (side.key.why, side.caveat))) + read
+            alone = _alone(side.table.text.alone if side.table.text else ())
+            why = "; ".join(filter(None, (side.key.why, side.caveat))) + read + alone
             lines.append(f"{name}: {{{place}{lag}}}  # {comment(why)}")
         else:
             lines.append(f"# {name}: {{path: FOLDER, key: COLUMN}}  # no table of {name} was found beside the events")
@@ -135,8 +144,16 @@ def _csv(table: Table) -> list[str]:
         names = ", ".join(map(scalar, table.frame.columns))
         keys.append(f"  columns: [{names}]  # the files have no header: names by place and values, check them")
     if table.text.nulls:
-        keys.append(f"  null_values: [{', '.join(map(word, table.text.nulls))}]  # beside numbers, in every column")
+        alone = _alone(table.text.alone)
+        keys.append(
+            f"  null_values: [{', '.join(map(word, table.text.nulls))}]  # beside numbers, in every column{alone}"
+        )
     return ["csv:", *keys] if keys else []
+
+
+def _alone(pairs: tuple[tuple[str, str], ...]) -> str:
+    """Why words that no list has stand for null."""
+    return "".join(f"; {text!r} is the one text among the numbers of {comment(c)}" for text, c in pairs)
 
 
 def _tables(log: Log) -> list[Table]:
@@ -156,9 +173,14 @@ def _types(log: Log) -> list[str]:
                 found.setdefault(c, kind)
     if not found:
         return []
-    body = [f"  {scalar(c)}: {kind}" for c, kind in found.items()]
+    body = [f"  {scalar(c)}: {kind}{_order(kind)}" for c, kind in found.items()]
     rest = "what is not here is read as text" if CSV in forms else "what is not here keeps the type that it has"
     return [f"types:  # {rest}; an id such as 007 must stay text", *body]
+
+
+def _order(kind: str) -> str:
+    """Why a format has the day before the month, or behind it, where it could be otherwise."""
+    return "  # numbers above 12 are days, so the others are months" if re.search(r":%[dm][/-]", kind) else ""
 
 
 def _type(c: str, table: Table, roles: Roles) -> str | None:
@@ -172,6 +194,8 @@ def _type(c: str, table: Table, roles: Roles) -> str | None:
         return "bool"
     if c in table.clocks:
         return "clock"
+    if c in table.formats:
+        return table.formats[c]
     if roles.duration and c == roles.duration.column:
         return "float64"
     if roles.click and c == roles.click.column and s.dtype == pl.String:
@@ -257,7 +281,8 @@ def _events(log: Log) -> list[str]:
     if roles.time is not None:
         lines.append(_line(log, "time", roles.time))
     else:
-        unread = f" ({comment(told)})" if (told := times_unread(log.events.frame)) else ""
+        told = times_unread(log.events.frame, text=files.form in (CSV, JSON))
+        unread = f" ({comment(told)})" if told else ""
         none = f"no column looks like a time{unread}: rows count in the order of the files"
         lines.append(f"# time: COLUMN  # {none}")
     lines += _labels(log)
@@ -296,7 +321,8 @@ def _date_column(log: Log) -> str:
     roles = log.roles
     if roles.time is None:
         todo = "name a column of times or days, or cut the log into folders day=YYYY-MM-DD"
-        seen = times_unread(log.events.frame) or "nothing looks like a day"
+        text = log.events.files.form in (CSV, JSON)
+        seen = times_unread(log.events.frame, text=text, days=True) or "nothing looks like a day"
         return f"# date_column: COLUMN  # {EDIT}: {todo}; {comment(seen)}"
     return f"date_column: {scalar(roles.time.column)}  # it gives the day; {comment(roles.time.why)}"
 

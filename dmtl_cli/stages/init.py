@@ -72,10 +72,26 @@ def init(root: str, out: Path, given: Mapping[str, str], *, force: bool = False)
         "day": str(day) if day else None,
         "days": len(log.days),
         "warnings": log.warnings,
-        "next": _steps(out, first, day, someone),
+        "first": _edits(out, config.edits, day),
+        "next": [] if config.edits else _steps(out, first, day, someone),
         "roles": _roles(log),
         "edits": [{"line": line, "key": key, "what": what} for line, key, what in config.edits],
     }
+
+
+def _edits(config: Path, edits: list[tuple[int, str, str]], day: dt.date | None) -> str | None:
+    """What is to be done with lines that a person has to write, before any command; None where there are none."""
+    if not edits:
+        return None
+    lines = " and ".join(f"line {line} ({key})" for line, key, _ in edits)
+    if any(LOOKS in what or what.startswith(NEEDED) for _, _, what in edits):
+        return f"write the log as {lines} of {config} says, then init again"
+    return f"edit {lines} of {config}, then {_check(config, day)}"
+
+
+def refuse_check(found: dict[str, Any]) -> None:
+    """Changes what is to be done where `check` refused the day."""
+    found |= {"first": f"correct what check refuses, then {found['next'][0]}", "next": []}
 
 
 def refuse_incomplete(found: dict[str, Any]) -> None:
@@ -188,7 +204,10 @@ def _refuse_given(given: Mapping[str, str], events: Table, roles: Roles) -> None
 
 
 def _with_names(table: Table) -> Table:
-    return replace(table, frame=with_names(table.frame))
+    frame = with_names(table.frame)
+    names = dict(zip(table.frame.columns, frame.columns, strict=True))
+    clocks = frozenset(names[c] for c in table.clocks)
+    return replace(table, frame=frame, clocks=clocks, formats={names[c]: kind for c, kind in table.formats.items()})
 
 
 def _steps(config: Path, first: dt.date | None, last: dt.date | None, user: str) -> list[str]:
@@ -200,9 +219,12 @@ def _steps(config: Path, first: dt.date | None, last: dt.date | None, user: str)
         if many
         else f"run --config {config} --day {last}{alone}"
     )
-    lines = [f"check --config {config} --day {last}", days]
-    lines = [f"dmtl {line}".replace(" None", " YYYY-MM-DD") for line in lines]
+    lines = [_check(config, last), f"dmtl {days}".replace(" None", " YYYY-MM-DD")]
     return [*lines, *([f"dmtl recommend --config {config} --user {user}"] if many else [])]
+
+
+def _check(config: Path, day: dt.date | None) -> str:
+    return f"dmtl check --config {config} --day {day or 'YYYY-MM-DD'}"
 
 
 def _someone(log: Log) -> str:
@@ -326,7 +348,8 @@ def described(found: dict[str, Any]) -> str:
     lines += [f"{r['role']:17}{_short(r['column'], 24):26}{_short(r['why'], 110)}" for r in found["roles"]]
     lines += [f"WARNING: {line}" for line in found["warnings"]]
     lines += [f"{'EDIT':17}{'line ' + str(e['line']):26}{_short(e['what'], 110)}" for e in found["edits"]]
-    return "\n".join([*lines, "", f"written: {found['config']}", "next:", *(f"  {step}" for step in found["next"])])
+    then = [f"first: {found['first']}"] if found["first"] else ["next:", *(f"  {step}" for step in found["next"])]
+    return "\n".join([*lines, "", f"written: {found['config']}", *then])
 
 
 def _short(text: str, most: int) -> str:

@@ -50,6 +50,7 @@ SECONDS = 100_000_000_000
 thousandfold microseconds and nanoseconds"""
 LEAST = 100_000_000
 """seconds (1973): a smaller number of text may be anything, or yyyymmdd"""
+_FIRST_YEAR = 1900
 _CLOCK = r"^\s*(?:([0-9]+):([0-5]?[0-9])|([0-9]+)):([0-5][0-9](?:\.[0-9]+)?)\s*$"
 
 
@@ -112,10 +113,11 @@ def typed(
     casts = _CASTS | {"float64": partial(floats, decimal=decimal)}
 
     def column(name: str, kind: Type) -> pl.Series:
-        values, out = _cast_to(frame[name], casts[kind], nulls if kind != "text" else None)
+        cast = partial(formatted, kind=kind) if ":" in kind else casts[kind]
+        values, out = _cast_to(frame[name], cast, nulls if kind != "text" else None)
         bad = (out.is_null() & values.is_not_null()).arg_true()
         if len(bad):
-            at, expected = int(bad[0]), _SAID.get(kind, kind)
+            at, expected = int(bad[0]), _said(kind)
             comma = f" with a decimal {'comma' if decimal == ',' else 'point'} (data.csv.decimal)"
             got = frame[name][at]
             if kind == "float64" and isinstance(got, str) and re.fullmatch(r"\s*-?\d[\d.,]*\s*%?\s*", got):
@@ -125,6 +127,12 @@ def typed(
         return out
 
     return frame.with_columns(column(c, kind) for c, kind in types.items() if c in frame)
+
+
+def _said(kind: Type) -> str:
+    """What is expected, in words."""
+    name, _, form = kind.partition(":")
+    return f"{_SAID[name].split(' as ')[0]} as {form}" if form else _SAID.get(kind, kind)
 
 
 def _cast_to(
@@ -239,6 +247,22 @@ def iso_times(values: pl.Series) -> pl.Series:
         days = text.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us", "UTC"))
         found = found.fill_null(days)
     return found
+
+
+def formatted(values: pl.Series, kind: Type) -> pl.Series:
+    """Texts in the format of a type such as date:%d.%m.%Y as days, or of one such as datetime:%d.%m.%Y %H:%M as
+    instants in UTC; null where one is not so, or before 1900, as 27.03.26 is by %Y."""
+    name, _, form = kind.partition(":")
+    if values.dtype != pl.String:
+        return pl.Series(
+            values.name, [None] * len(values), dtype=pl.Date if name == "date" else pl.Datetime("us", "UTC")
+        )
+    if name == "date":
+        out = values.str.to_date(form, strict=False)
+    else:
+        out = values.str.to_datetime(form, time_unit="us", strict=False)
+        out = out.dt.convert_time_zone("UTC") if "%z" in form else out.dt.replace_time_zone("UTC")
+    return out.set((out.dt.year() < _FIRST_YEAR).fill_null(False), None)
 
 
 def lists(values: pl.Series, kind: Type) -> pl.Series:

@@ -1,0 +1,176 @@
+"""Days and times of text that are not ISO 8601: `init` guesses their format, `data.types` reads it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import unseen
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from initiated import features, made
+from worlds import dmtl
+
+from dmtl_cli.data.log.types import formatted
+from dmtl_cli.guess.types import formats_of
+
+X = unseen.drawn(7)
+EARLY = int(dt.datetime(2026, 3, 2, tzinfo=dt.UTC).timestamp())  # no day above 12, as X has from the first of March on
+LATE = int(dt.datetime(2026, 3, 26, tzinfo=dt.UTC).timestamp())
+
+
+def rows(form: str, begin: int = LATE) -> tuple[pl.DataFrame, unseen.Columns]:
+    """Events of three days from one on, with their times as text."""
+    x = X | {"at": X["at"] - int(unseen.START.timestamp()) + begin}
+    when = [dt.datetime.fromtimestamp(int(at), dt.UTC).strftime(form) for at in x["at"]]
+    seen = {"user_id": "user", "item_id": "item", "clicked": "click", "watch_seconds": "seconds"}
+    return pl.DataFrame({"zeit": when} | {name: x[key] for name, key in seen.items()}), x
+
+
+def put(home: Path, frame: pl.DataFrame, x: unseen.Columns, kind: str, *, one: bool) -> None:
+    """One file, or a file a day, of CSV or JSON lines."""
+    for (day,), part in frame.with_columns(pl.Series(":d", [""] * len(frame) if one else unseen.days_of(x))).group_by(
+        ":d", maintain_order=True
+    ):
+        file, part = home / f"log{day and f'_{day}'}.{kind}", part.drop(":d")
+        part.write_csv(file, separator=";") if kind == "csv" else part.write_ndjson(file)
+
+
+def read_times(home: Path) -> list[dt.datetime]:
+    """The times of all converted rows, in their order."""
+    files = sorted((home / "work/mine/converted/events").rglob("*.parquet"))
+    return sorted(pl.concat([pl.read_parquet(file) for file in files])["zeit"].to_list())
+
+
+@pytest.mark.parametrize("one", [False, True], ids=["a file a day", "one file"])
+@pytest.mark.parametrize(
+    ("kind", "form", "seconds"),
+    [
+        ("csv", "%d.%m.%Y %H:%M:%S", 1), ("csv", "%d.%m.%Y %H:%M", 60), ("json", "%d/%m/%Y %H:%M:%S", 1),
+        ("csv", "%m/%d/%Y %I:%M:%S %p", 1), ("json", "%Y/%m/%d %H:%M", 60), ("csv", "%d-%m-%Y, %H:%M", 60),
+    ],
+)  # fmt: skip
+def test_a_time_in_another_format_is_read(tmp_path: Path, one: bool, kind: str, form: str, seconds: int) -> None:
+    """`init` writes the format, and the chain has the log's own instants."""
+    frame, x = rows(form)
+    ended, raw, text = made(tmp_path, lambda home: put(home, frame, x, kind, one=one))
+    assert ended.code == 0, ended.err
+    assert raw["data"]["types"]["zeit"] == f"datetime:{form}" and raw["data"]["events"]["time"] == "zeit"
+    assert ("numbers above 12 are days" in text) == (form[2] in "/-" and form[1] != "Y")
+    days = sorted(set(unseen.days_of(x)))
+    for day in days:
+        found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", day, "--json")
+        assert found.code == 0 and found.json["rows"] == unseen.days_of(x).count(day), found.err
+    true = [dt.datetime.fromtimestamp(int(at) // seconds * seconds, dt.UTC) for at in x["at"]]
+    assert read_times(tmp_path) == sorted(true)
+
+
+def test_days_of_a_format_cut_one_file(tmp_path: Path) -> None:
+    frame, x = rows("%m/%d/%Y")
+    ended, raw, _ = made(tmp_path, lambda home: put(home, frame, x, "csv", one=True))
+    assert ended.code == 0 and raw["data"]["types"]["zeit"] == "date:%m/%d/%Y", ended.err
+    assert raw["data"]["events"]["date_column"] == "zeit" and "2026-03-28" in ended.out
+
+
+@pytest.mark.parametrize("one", [False, True], ids=["a file a day", "one file"])
+def test_a_time_that_may_be_either_is_not_decided(tmp_path: Path, one: bool) -> None:
+    """Both formats are named; with the one that a person takes, the day is read."""
+    frame, x = rows("%m/%d/%Y %H:%M", EARLY)
+    ended, raw, text = made(tmp_path, lambda home: put(home, frame, x, "csv", one=one))
+    both = "zeit: datetime:%d/%m/%Y %H:%M, or datetime:%m/%d/%Y %H:%M, in data.types"
+    lines = [line.strip() for line in text.splitlines() if both in line]
+    assert [line.split(":")[0] for line in lines] == (["# date_column", "# time"] if one else ["# time"])
+    assert all("no value above 12 tells whether the day or the month is first" in line for line in lines)
+    assert "time" not in raw["data"]["events"] and "zeit" not in raw["data"].get("types", {})
+    assert ended.code == (78 if one else 0)
+    raw["data"]["types"]["zeit"] = "datetime:%m/%d/%Y %H:%M"
+    raw["data"]["events"] |= {"date_column": "zeit", "time": "zeit"} if one else {"time": "zeit"}
+    raw["data"]["timezone"] = "UTC"
+    raw["features"] = "auto"
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(raw))
+    found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", "2026-03-03", "--json")
+    assert found.code == 0 and found.json["rows"] == unseen.days_of(x).count("2026-03-03"), found.err
+
+
+def test_a_table_with_such_times_is_late(tmp_path: Path) -> None:
+    frame, x = rows("%d.%m.%Y %H:%M")
+
+    def write(home: Path) -> None:
+        put(home, frame, x, "csv", one=False)
+        for day in sorted(set(unseen.days_of(x))):
+            stand = dt.date.fromisoformat(day).strftime("%d.%m.%Y 23:55")
+            side = {"user_id": range(unseen.USERS), "stand": [stand] * unseen.USERS, "plan": ["a", "b"] * 30}
+            pl.DataFrame(side).write_csv(home / f"users_{day}.csv", separator=";")
+
+    ended, raw, _ = made(tmp_path, write)
+    assert ended.code == 0 and raw["data"]["users"]["lag_days"] == 1 and "plan" in features(raw), ended.err
+    assert "its stand of 2026-03-28 reaches 2026-03-28 23:55 UTC" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("text", "types"),
+    [
+        ("27.03.2026", ["date:%d.%m.%Y"]), ("03.04.2026 1:02", ["datetime:%d.%m.%Y %H:%M"]),
+        ("03/27/2026", ["date:%m/%d/%Y"]), ("3/4/2026", ["date:%d/%m/%Y", "date:%m/%d/%Y"]),
+        ("2026/03/27 01:02:03.5", ["datetime:%Y/%m/%d %H:%M:%S%.f"]),
+        ("27/03/2026 1:02PM", ["datetime:%d/%m/%Y %I:%M%p"]),
+        ("2026-03-27 01:02", []), ("2026-03-27", []), ("27.03.26", []), ("99/99/2026", []), ("8.0.13", []), ("1/2", []),
+        ("31.02.2026", []),
+    ],
+)  # fmt: skip
+def test_formats_by_their_values(text: str, types: list[str]) -> None:
+    assert formats_of(pl.Series("t", [text, "", None, text])) == types
+    assert formats_of(pl.Series("t", [text, "other"])) == []
+
+
+FORMS = ("%d.%m.%Y %H:%M:%S", "%m/%d/%Y %I:%M %p", "%d %b %Y %H:%M", "%y%m%d %H:%M:%S")
+
+
+@given(st.datetimes(dt.datetime(1970, 1, 1), dt.datetime(2068, 12, 31)), st.sampled_from(FORMS))
+def test_a_format_is_read_as_python_reads_it(at: dt.datetime, form: str) -> None:
+    text = at.strftime(form)
+    (made,) = formatted(pl.Series([text]), f"datetime:{form}").to_list()
+    assert made == dt.datetime.strptime(text, form).replace(tzinfo=dt.UTC)
+    (day,) = formatted(pl.Series([at.strftime("%d/%m/%Y")]), "date:%d/%m/%Y").to_list()
+    assert day == at.date()
+
+
+def test_a_time_with_a_zone_is_an_instant() -> None:
+    values = pl.Series(["27.03.2026 00:30 +0200", "27.03.26 00:30 +0200", "27.03.2026 00:30", None])
+    made = formatted(values, "datetime:%d.%m.%Y %H:%M %z").to_list()
+    assert made == [dt.datetime(2026, 3, 26, 22, 30, tzinfo=dt.UTC), None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("datum", "expected text, int64, float64, bool, date, datetime, clock, list<text>"),
+        ("datetime:", "or a format such as datetime:%d.%m.%Y %H:%M, got 'datetime:'"),
+        ("datetime:%d.%m.%Y", "expected day, month and year, %M, and %H or %I with %p in a format of datetime"),
+        ("datetime:%d.%m.%Y %I:%M", "%H or %I with %p in a format of datetime, got '%d.%m.%Y %I:%M'"),
+        ("date:%d.%m.%Y %H:%M", "expected day, month and year alone in a format of date"),
+        ("date:%d.%Y", "expected day, month and year alone"), ("datetime:%d.%m.%Y %H:%M %Q", "and %z, got %Q"),
+    ],
+)  # fmt: skip
+def test_a_format_that_is_none_is_refused(tmp_path: Path, kind: str, said: str) -> None:
+    frame, x = rows("%d.%m.%Y %H:%M")
+    _, raw, _ = made(tmp_path, lambda home: put(home, frame, x, "csv", one=False))
+    raw["data"]["types"]["zeit"] = kind
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(raw))
+    ended = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", "2026-03-26")
+    assert ended.code == 78 and said in ended.err and "data.types.zeit" in ended.err, ended.err
+
+
+@pytest.mark.parametrize("value", ["2026-03-27 00:01", "27.03.26 00:01", "gestern"])
+def test_a_value_in_another_format_is_refused(tmp_path: Path, value: str) -> None:
+    frame, x = rows("%d.%m.%Y %H:%M")
+    made(tmp_path, lambda home: put(home, frame, x, "csv", one=False))
+    bad: dict[str, Any] = {"zeit": [value, *frame["zeit"][1:]]}
+    put(tmp_path / "log", frame.with_columns(**{c: pl.Series(v) for c, v in bad.items()}), x, "csv", one=False)
+    ended = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", "2026-03-26")
+    assert ended.code == 65, ended.err
+    assert f"row 2, column zeit: expected a time as %d.%m.%Y %H:%M, got {value!r}" in ended.err, ended.err
