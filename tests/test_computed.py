@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+import yaml
 from formats import write
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -132,6 +135,18 @@ def test_a_row_has_its_value_whatever_block_it_is_in(values: list[float | None],
     assert whole.column_names == ["c", "a", "b"] and parts[0].schema == whole.schema
     assert pl.concat([pl.from_arrow(x) for x in parts]).equals(pl.from_arrow(whole), null_equal=True)  # type: ignore[arg-type,type-var]
     assert whole["c"].to_pylist() == pytest.approx([2 * (90 if x is None else x) for x in values], nan_ok=True)
+
+
+def test_the_example_of_the_docs_is_what_it_says() -> None:
+    text = (Path(__file__).parent.parent / "docs/bring_your_own_log.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"### Computed columns\n```yaml\n(.*?)```", text, re.S)
+    events = Events(**yaml.safe_load(block)["data"]["events"])
+    raw = {"firm": "K7", "desk": 2, "outcome.scroll_pct": None, "saved": "J"}
+    raw |= {"shown": "27.03.2026 00:01:28", "play_ms": 500, "length_ms": 2000}
+    rows = pl.DataFrame([raw, raw | {"saved": "N", "length_ms": 0}]).to_arrow()
+    made = Computed("computed", events.computed).of(rows, list(events.computed), "x").to_pydict()
+    assert made["person"] == ["K7/2", "K7/2"] and made["good"] == [True, False]
+    assert made["shown_at"][0] == dt.datetime(2026, 3, 27, 0, 1, 28) and made["watched_share"] == [0.25, None]
 
 
 # -- through the command line ------------------------------------------------------------------------------------------

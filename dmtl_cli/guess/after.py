@@ -3,7 +3,6 @@ known only afterwards."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 
 import polars as pl
@@ -27,6 +26,7 @@ from dmtl_cli.guess.values import (
     span,
     time_unit,
 )
+from dmtl_cli.guess.yaml_text import identifier
 
 RARE = 0.002
 """share of ones below which a conversion is too rare to be a task"""
@@ -232,8 +232,8 @@ def _portion(frame: pl.DataFrame, columns: Iterable[str], roles: Roles) -> None:
 
 
 def by_length(frame: pl.DataFrame, roles: Roles) -> str | None:
-    """The line of polars that tells how much of an item was read, where its length is beside the duration; None where
-    no column has it."""
+    """The expression that tells how much of an item was read, where its length is beside the duration; None where no
+    column has it."""
     if roles.duration is None or roles.item is None or roles.long_read is not None:
         return None
     x = frame[roles.duration.column].cast(pl.Float64).fill_nan(None)
@@ -246,9 +246,9 @@ def by_length(frame: pl.DataFrame, roles: Roles) -> str | None:
         by = next((f for f in (1.0, 1_000.0, 0.001) if _LEAST <= usual * f <= _MOST), None)
         if by is None or not is_constant(frame, roles.item.column, c):
             continue
-        one, other = (f"pl.col({json.dumps(name, ensure_ascii=False)})" for name in (roles.duration.column, c))
+        one, other = (identifier(name) for name in (roles.duration.column, c))
         unit = "" if by == 1 else f" * {by:g}"
-        return f"log.with_columns(watched_share={one} / {other}{unit})"
+        return f"CAST({one} AS DOUBLE) / NULLIF({other}, 0){unit}"
     return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import yaml
@@ -41,3 +42,8 @@ def flow(keys: dict[str, Any]) -> str:
     """A flow mapping, with those in it."""
     inner = ", ".join(f"{k}: {flow(v) if isinstance(v, dict) else scalar(v)}" for k, v in keys.items())
     return f"{{{inner}}}"
+
+
+def identifier(name: str) -> str:
+    """A column in an SQL expression."""
+    return name if re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name) else '"' + name.replace('"', '""') + '"'
