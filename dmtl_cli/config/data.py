@@ -250,6 +250,10 @@ class SideTable(Table):
     all days."""
 
     key: Column
+    version: Column | None = None
+    """tells the rows of one id apart, of which the one with the greatest value is read: a number, or a date or time
+    since which the row holds. Of dates and times (in data.timezone) a day knows those up to its beginning, and an id
+    whose first is later is not there yet. Null is before all. Absent: an id has one row"""
     lag_days: Annotated[int, Field(ge=0, le=366)] = 0
     """how many days older than the day its table is. 1: each table is a snapshot of the end of its day, when it knows
     that day's clicks, so day D reads that of D-1, and an export of D that of D; the table's own first day has none
@@ -257,7 +261,7 @@ class SideTable(Table):
 
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _without_new(self, dump(self), ("format", "csv", "types", "computed", "lag_days"))
+        return _without_new(self, dump(self), ("format", "csv", "types", "computed", "version", "lag_days"))
 
     @model_validator(mode="after")
     def _lag_is_of_days(self) -> SideTable:
