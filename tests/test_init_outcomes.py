@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 import unseen
+import yaml
 from initiated import features, made
 from worlds import dmtl
 
@@ -205,19 +206,30 @@ def test_a_share_that_no_reader_makes_is_no_label(tmp_path: Path, kind: str) -> 
     assert ended.code == 78 and "labels" not in raw and "duration" not in raw["data"]["events"]
 
 
-@pytest.mark.parametrize(("read", "length", "by"), [(1000, 1000, ""), (1, 1000, " * 1000"), (1000, 1, " * 0.001")])
-def test_the_share_of_an_item_is_a_line_of_polars(tmp_path: Path, read: int, length: int, by: str) -> None:
-    """Where an item's length is beside the duration, in whichever unit; the line makes a label that init takes."""
-    frame = SEEN.with_columns(play_time=pl.Series(PART * LENGTH * read).round(3), video_length=LENGTH * length)
-    ended, _, text = made(tmp_path / "a", lambda home: unseen.by_day(home / "events", frame, X))
-    line = f'log.with_columns(watched_share=pl.col("play_time") / pl.col("video_length"){by})'
-    assert ended.code == 0 and f"#   {line}\n" in text and "init --duration watched_share" in text, text
-    with_share = eval(line, {"pl": pl, "log": frame})
-    assert with_share["watched_share"].to_list() == pytest.approx(PART.tolist(), abs=1e-3)
-    ended, raw, _ = made(
-        tmp_path / "b", lambda home: unseen.by_day(home / "events", with_share, X), "--duration", "watched_share"
-    )
-    assert ended.code == 0 and raw["labels"]["long_read"] in (0.25, 0.5, 0.75), ended.err
+@pytest.mark.parametrize(
+    ("read", "length", "by", "name"),
+    [
+        (1000, 1000, "", "video_length"), (1, 1000, " * 1000", "video_length"), (1000, 1, " * 0.001", "video_length"),
+        (1, 1, "", 'video "full" length'),
+    ],
+)  # fmt: skip
+def test_the_share_of_an_item_is_an_expression(tmp_path: Path, read: int, length: int, by: str, name: str) -> None:
+    """Where an item's length is beside the duration, in whichever unit; the comment's lines are a config's."""
+    frame = SEEN.with_columns(play_time=pl.Series(PART * LENGTH * read).round(3), **{name: LENGTH * length})
+    ended, raw, text = made(tmp_path, lambda home: unseen.by_day(home / "events", frame, X))
+    assert ended.code == 0 and raw["data"]["events"].pop("duration") == "play_time", text
+    lines = [line.removeprefix("#").strip() for line in text.splitlines()]
+    begin = lines.index("duration: watched_share")
+    said = yaml.safe_load("\n".join(lines[begin : begin + 2]))
+    column = name if name == "video_length" else '"video ""full"" length"'
+    assert said["computed"]["watched_share"] == f"CAST(play_time AS DOUBLE) / NULLIF({column}, 0){by}"
+    raw["data"]["events"].pop("duration_unit", None)
+    raw["data"]["events"] |= said
+    raw["labels"] = yaml.safe_load(lines[begin + 2].removeprefix("with labels:").removesuffix(", half of it"))
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(raw))
+    found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", unseen.days_of(X)[0], "--json")
+    assert found.code == 0, found.err
+    assert found.json["labels"]["duration_seconds"]["p50"] == pytest.approx(0.5, abs=0.1)
 
 
 def test_no_share_of_what_is_no_length(tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def test_fields_that_may_not_be_null_of_objects_that_may(tmp_path: Path) -> None
     rows = [{"inner": {"id": 7}, "at": ["a"]}, None, {"inner": None, "at": []}, {"inner": {"id": 9}, "at": None}]
     pq.write_table(pa.table({"a": pa.array(rows, kind), "b": [1, 2, 3, 4]}), tmp_path / "x.parquet", row_group_size=3)
     with pq.ParquetFile(tmp_path / "x.parquet") as file:
-        read = Parquet(file)
+        read = Parquet(file, tmp_path)
         assert read.schema_arrow.names == ["a.inner.id", "a.at", "b"]
         found = read.read()
         assert found.schema.equals(read.schema_arrow) and read.schema_arrow.field("a.inner.id").nullable

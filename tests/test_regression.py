@@ -164,7 +164,7 @@ def test_two_days_are_newtons_two_posteriors(tmp_path: Path, exact: None) -> Non
         day = write_log(tmp_path / str(k), 150, seed=k)
         encoder = encoder.grow([day])
         rows = all_rows(day)
-        model.learn(encoder, tables_of(encoder, day), [rows])
+        regression.learn([model], encoder, tables_of(encoder, day), [rows])
         model.write(tmp_path / f"m{k}")
         model = Regression.read(tmp_path / f"m{k}", TASKS)
         slots, x = plain(encoder, day, rows)
@@ -204,7 +204,7 @@ def test_what_clicks_depend_on_is_found(tmp_path: Path) -> None:
     day = read(tmp_path, features := (FEATURES[0], FEATURES[3]))
     encoder, model = Encoder(features).grow([day]), Regression.new(Tasks())
     tables, hold_out = tables_of(encoder, day), HoldOut(0.1, 1)
-    model.learn(encoder, tables, teacher_rows([day], 30.0, Teacher(), hold_out.kept, rng))
+    regression.learn([model], encoder, tables, teacher_rows([day], 30.0, Teacher(), hold_out.kept, rng))
     kept = model.held_out(encoder, tables, Window([day], 30.0, hold_out))["ctr"]
     assert 1_000 < len(kept.label) < 3_000, "a tenth of 300 users, within three standard errors"
     on_day = OnDay(model, encoder, tables)
@@ -227,7 +227,7 @@ def test_batches_of_a_day_are_nearly_the_day(tmp_path: Path, monkeypatch: pytest
     for size in (BATCH, 500):
         monkeypatch.setattr(regression, "BATCH", size)
         model = Regression.new(Tasks())
-        model.learn(encoder, tables, [rows])
+        regression.learn([model], encoder, tables, [rows])
         logits.append(Design.of(encoder, tables, rows).times(model.weights["ctr"]))
     assert np.corrcoef(*logits)[0, 1] > 0.98 and not np.array_equal(*logits)
 
@@ -237,7 +237,7 @@ def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
     encoder = Encoder(FEATURES).grow([day])
     for name in "ab":
         model = Regression.new(TASKS)
-        model.learn(encoder, tables_of(encoder, day), [all_rows(day)])
+        regression.learn([model], encoder, tables_of(encoder, day), [all_rows(day)])
         model.write(tmp_path / name)
     one, other = ((tmp_path / name / "weights.safetensors").read_bytes() for name in "ab")
     assert one == other and len(one) < 5_000, "only slots that rows had are stored"
@@ -251,8 +251,8 @@ def test_one_class_and_no_rows_are_no_trouble(tmp_path: Path) -> None:
     day = write_log(tmp_path, 40, seed=6)
     encoder, model = Encoder(FEATURES).grow([day]), Regression.new(TASKS)
     rows = all_rows(day)
-    model.learn(encoder, tables_of(encoder, day), [rows.take(np.flatnonzero(~rows.labels.click))])
-    model.learn(encoder, tables_of(encoder, day), [])
+    regression.learn([model], encoder, tables_of(encoder, day), [rows.take(np.flatnonzero(~rows.labels.click))])
+    regression.learn([model], encoder, tables_of(encoder, day), [])
     assert all(np.isfinite(x).all() for x in (*model.weights.values(), *model.precision.values()))
     assert model.weights["ctr"][BIAS] < -2
 

@@ -61,6 +61,25 @@ Type = Annotated[
 Character = Annotated[str, AfterValidator(_one_character)]
 
 
+def _sources(text: str) -> list[str]:
+    """The columns that an SQL expression reads."""
+    import polars as pl  # here: most configs have no expression, and their commands need not wait for it
+
+    try:
+        return pl.sql_expr(text).meta.root_names()
+    except pl.exceptions.PolarsError as e:
+        raise ValueError(f"expected an SQL expression, got {text!r}: {str(e).splitlines()[0]}") from None
+
+
+def _expression(text: str) -> str:
+    if not _sources(text):
+        raise ValueError(f"expected an SQL expression of columns, got {text!r}")
+    return text
+
+
+Expression = Annotated[str, AfterValidator(_expression)]
+
+
 class Csv(Section):
     """How CSV files are written: UTF-8, a row a line, the first line naming the columns."""
 
@@ -113,10 +132,18 @@ class Table(Section):
     """absent: data.csv"""
     types: dict[Column, Type] = Field(default={})
     """of columns, beside data.types"""
+    computed: dict[Column, Expression] = Field(default={})
+    """further columns by name, each made of others of its row by an SQL expression of Polars: read_through: "scroll >=
+    75 OR saved = 'J'", person: "firm || '/' || desk". One of an outcome is an outcome"""
 
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _without_new(self, dump(self), ("format", "csv", "types"))
+        return _without_new(self, dump(self), ("format", "csv", "types", "computed"))
+
+    @property
+    def sources(self) -> set[str]:
+        """The columns that computed ones are made of."""
+        return {c for text in self.computed.values() for c in _sources(text)}
 
     @property
     def is_dated(self) -> bool:
@@ -181,7 +208,7 @@ class Events(Table):
 
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        new = ("format", "csv", "types", "null_click", "max_duration", "invalid_rows")
+        new = ("format", "csv", "types", "computed", "null_click", "max_duration", "invalid_rows")
         return _without_new(self, dump(self), new)
 
     @model_validator(mode="after")
@@ -192,6 +219,8 @@ class Events(Table):
             raise ValueError("null_click has no effect without click")
         if self.duration is None and self.max_duration is not None:
             raise ValueError("max_duration has no effect without duration")
+        if self.date_column in self.computed:
+            raise ValueError("date_column is read before columns are computed: name one of the files")
         if self.date_column and (self.partition or self.is_dated):
             raise ValueError(f"give {'partition' if self.partition else '{day} in path'} or date_column, not both")
         if taken := sorted(n for n in self.conversions if is_reserved(n)):
@@ -205,14 +234,15 @@ class Events(Table):
 
     @property
     def read_columns(self) -> set[str]:
-        """All that are named here but for outcomes, which nothing reads."""
+        """All that are named here but for outcomes, which nothing reads, and what computed ones are made of."""
         named = (self.user, self.item, self.time, self.click, self.duration, self.conversion, self.weight, self.request)
-        return {c for c in (*named, self.date_column) if c} | set(self.conversions.values())
+        return {c for c in (*named, self.date_column) if c} | set(self.conversions.values()) | self.sources
 
     @property
     def outcome_columns(self) -> set[str]:
         named = (self.click, self.duration, self.conversion, self.weight)
-        return {c for c in named if c} | set(self.outcomes) | set(self.conversions.values())
+        known = {c for c in named if c} | set(self.outcomes) | set(self.conversions.values())
+        return known | {c for c, text in self.computed.items() if known.intersection(_sources(text))}
 
 
 class SideTable(Table):
@@ -220,6 +250,10 @@ class SideTable(Table):
     all days."""
 
     key: Column
+    version: Column | None = None
+    """tells the rows of one id apart, of which the one with the greatest value is read: a number, or a date or time
+    since which the row holds. Of dates and times (in data.timezone) a day knows those up to its beginning, and an id
+    whose first is later is not there yet. Null is before all. Absent: an id has one row"""
     lag_days: Annotated[int, Field(ge=0, le=366)] = 0
     """how many days older than the day its table is. 1: each table is a snapshot of the end of its day, when it knows
     that day's clicks, so day D reads that of D-1, and an export of D that of D; the table's own first day has none
@@ -227,7 +261,7 @@ class SideTable(Table):
 
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _without_new(self, dump(self), ("format", "csv", "types", "lag_days"))
+        return _without_new(self, dump(self), ("format", "csv", "types", "computed", "version", "lag_days"))
 
     @model_validator(mode="after")
     def _lag_is_of_days(self) -> SideTable:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import polars as pl
 
 from dmtl_cli.guess import words
-from dmtl_cli.guess.rewrites import behaviour_of, polars_column
+from dmtl_cli.guess.rewrites import behaviour_of, sql_column
 from dmtl_cli.guess.roles import Guess, Roles, best, count_of, find_ids, find_request, find_time, mean_of, share_of
 from dmtl_cli.guess.values import (
     FEW,
@@ -284,8 +284,8 @@ def _portion(frame: pl.DataFrame, columns: Iterable[str], roles: Roles) -> None:
 
 
 def by_length(frame: pl.DataFrame, roles: Roles) -> str | None:
-    """The line of polars that tells how much of an item was read, where its length is beside the duration; None where
-    no column has it."""
+    """The expression that tells how much of an item was read, where its length is beside the duration; None where no
+    column has it."""
     if roles.duration is None or roles.item is None or roles.long_read is not None:
         return None
     x = numbers(frame[roles.duration.column])
@@ -298,9 +298,9 @@ def by_length(frame: pl.DataFrame, roles: Roles) -> str | None:
         by = next((f for f in (1.0, 1_000.0, 0.001) if _LEAST <= usual * f <= _MOST), None)
         if by is None or not is_constant(frame, roles.item.column, c):
             continue
-        one, other = polars_column(roles.duration.column), polars_column(c)
+        one, other = sql_column(roles.duration.column), sql_column(c)
         unit = "" if by == 1 else f" * {by:g}"
-        return f"log.with_columns(watched_share={one} / {other}{unit})"
+        return f"CAST({one} AS DOUBLE) / NULLIF({other}, 0){unit}"
     return None
 
 

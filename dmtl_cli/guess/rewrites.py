@@ -4,6 +4,7 @@ the lines of polars that do it."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -308,6 +309,11 @@ def polars_column(c: str) -> str:
     """A column, or a field of an object, as a line of polars names it."""
     outer, *fields = c.split(".")
     return f"pl.col({quoted(outer)})" + "".join(f".struct.field({quoted(f)})" for f in fields)
+
+
+def sql_column(name: str) -> str:
+    """A column in an SQL expression."""
+    return name if re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name) else '"' + name.replace('"', '""') + '"'
 
 
 def quoted(text: str) -> str:

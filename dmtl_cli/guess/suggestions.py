@@ -277,7 +277,7 @@ def unread(config: Config, schema: Schema) -> list[str]:
     """The columns of the day's tables that neither labels, outcomes nor features name."""
     data = config.data
     read = data.events.read_columns | set(data.events.outcomes) | {f.source for f in config.features}
-    read |= {table.key for table in (data.users, data.items) if table is not None}
+    read |= {c for table in (data.users, data.items) if table is not None for c in (table.key, *table.sources)}
     tables = [schema.events, *schema.sides.values()]
     return list(dict.fromkeys(c for table in tables for c in sorted(names_of(table) - read)))
 

@@ -29,7 +29,7 @@ EDIT = "EDIT"
 _MOST = 8  # columns that a comment lists
 _LINES = "One row an exposure: log is a frame of the rows of all days, as pl.read_parquet or pl.read_ndjson reads them."
 _LONG_READ = "seconds above which a click is a long read; without it the mean of the durations of clicks"
-_SHARE = "Or by the share of an item that was read: write it into the log, then init --duration watched_share:"
+_SHARE = "Or by the share of an item that was read, in data.events in place of duration and duration_unit:"
 _LONE = "a value begins with a quote that does not end it, yet all lines have as many values: quotes are text"
 
 
@@ -80,7 +80,8 @@ def written(log: Log, workspace: str, about: list[str]) -> Written:
     elif log.roles.duration is not None:
         lines += ["", f"# labels: {{long_read: 30}}  # {_LONG_READ}"]
         if (line := by_length(log.events.frame, log.roles)) is not None:
-            lines += [f"# {_SHARE}", f"#   {line}"]
+            lines += [f"# {_SHARE}", "#   duration: watched_share", f"#   computed: {{watched_share: {word(line)}}}"]
+            lines += ["# with labels: {long_read: 0.5}, half of it"]
     if made := one_row_an_exposure(log.events.frame, log.roles, log.events.written.formats):
         lines += ["", f"# {_LINES}", *(f"#   {line}" for line in made)]
     text = "\n".join(lines) + "\n"

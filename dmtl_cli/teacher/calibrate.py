@@ -3,7 +3,7 @@ in, and the logits are calibrated."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ from dmtl_cli.teacher.frozen import Scorer, without_context
 from dmtl_cli.teacher.hashed import has_event_features
 from dmtl_cli.teacher.labels import HeldOut
 from dmtl_cli.teacher.model import Teacher
-from dmtl_cli.teacher.regression import FOLDER, Regression
+from dmtl_cli.teacher.regression import FOLDER, Regression, learn
 from dmtl_cli.teacher.rows import Window
 
 Array = npt.NDArray[Any]
@@ -72,34 +72,38 @@ class Finished(NamedTuple):
 
 
 def finish(run: Run, publication: Publication, trained: Trained) -> Finished:
-    """Publishes a regression of the same rows beside the network, blends and calibrates both, for pairs in their
+    """Publishes regressions of the same rows beside the network, blends and calibrates both, for pairs in their
     context and for pairs without one."""
-    shown = held_out_logits(run, trained), _regression(run, publication, trained, context=True)
-    hidden = shown
-    if has_event_features(trained.encoder):
-        alone = held_out_logits(run, trained, context=False)
-        hidden = alone, _regression(run, publication, trained, context=False)
+    event = has_event_features(trained.encoder)
+    regressions = _regressions(run, publication, trained, [True, False] if event else [True])
+    shown = held_out_logits(run, trained), regressions[0]
+    hidden = (held_out_logits(run, trained, context=False), regressions[1]) if event else shown
     earlier: dict[str, Any] = trained.before[1].facts if trained.before else {}
     both, facts = _calibrated(run, *shown, earlier)
     _, without = _calibrated(run, *hidden, without_context(earlier))
     return Finished(*shown, both, facts | {"no_context": without})
 
 
-def _regression(run: Run, publication: Publication, trained: Trained, *, context: bool) -> dict[str, HeldOut]:
-    """Publishes a regression of the rows that the teacher learned, warm from the one before; its held-out rows by
-    label. Rank 0 learns it while the others wait."""
-    tasks, before, window = run.config.tasks, trained.before, trained.window
+def _regressions(
+    run: Run, publication: Publication, trained: Trained, contexts: Sequence[bool]
+) -> list[dict[str, HeldOut]]:
+    """Publishes regressions of the rows that the teacher learned, warm from those before, with their context or without
+    it; the held-out rows of each by label. Rank 0 learns them while the others wait."""
+    tasks, window = run.config.tasks, trained.window
+    folder = trained.before[0] / FOLDER if trained.before else None
 
-    def learn() -> dict[str, HeldOut]:
-        model = Regression.new(tasks, context=context)
-        if before is not None and (before[0] / FOLDER).is_dir():
-            model = Regression.read(before[0] / FOLDER, tasks, context=context)
+    def learned() -> list[dict[str, HeldOut]]:
+        warm = folder if folder and folder.is_dir() else None
+        models = [
+            Regression.read(warm, tasks, context=x) if warm else Regression.new(tasks, context=x) for x in contexts
+        ]
         rows = window.rows(run.config.teacher, run.rng("regression", publication.day))
-        model.learn(trained.encoder, trained.tables, rows)
-        model.write(publication.path / FOLDER)
-        return model.held_out(trained.encoder, trained.tables, window)
+        learn(models, trained.encoder, trained.tables, rows)
+        for model in models:
+            model.write(publication.path / FOLDER)
+        return [model.held_out(trained.encoder, trained.tables, window) for model in models]
 
-    return run.ranks.on_first(learn)
+    return run.ranks.on_first(learned)
 
 
 def _calibrated(

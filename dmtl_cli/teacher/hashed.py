@@ -27,7 +27,7 @@ from dmtl_cli.nn.kernels.distinct import distinct_of
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-Cells = tuple[Ints, Ints, npt.NDArray[np.float32]]
+Cells = tuple[Ints, Ints, Floats]
 
 _BITS = 20
 SLOTS = 1 << _BITS
@@ -45,15 +45,18 @@ BIAS = int(slots_of(_BIAS, np.zeros(1))[0])
 
 @dataclass(frozen=True)
 class Sparse:
-    """A matrix [n, slots] as its m cells, in any order; cells of one place add up."""
+    """A matrix [n, slots], a feature after the other; cells of one place add up.
+
+    Kept by kind, since only a list's values need a sum over places: each row has one cell of an id or a number.
+    """
 
     n: int
-    row: Ints
-    """[m]"""
-    slot: Ints
-    """[m]"""
-    value: npt.NDArray[np.float32]
-    """[m]"""
+    ids: list[Ints]
+    """[n] each: the slot of each row's id, which weighs 1"""
+    numbers: list[tuple[Ints, Floats]]
+    """(slot [1], each row's number [n]) each"""
+    lists: list[Cells]
+    """(row, slot, value) [m] each, in any order"""
 
     @staticmethod
     def of(encoder: Encoder, encoded: Encoded, side: str, per_event: bool | None = None) -> Sparse:
@@ -62,42 +65,61 @@ class Sparse:
         Args:
             per_event: which of the side's features `encoded` has, as for `Encoder.encode`.
         """
-        n, every = len(encoded), np.arange(len(encoded))
+        out = Sparse(len(encoded), [], [], [])
         ids, sequences, floats = iter(encoded.ids.T), iter(encoded.sequences), iter(encoded.floats.T)
-        cells: list[Cells] = []
         for feature in encoder.features_of_side(side, per_event):
             part = kind_of(feature).part
             if isinstance(part, IdColumn):
-                cells.append((every, slots_of(feature.name, next(ids)), np.ones(n, np.float32)))
+                out.ids.append(slots_of(feature.name, next(ids)))
             elif isinstance(part, PaddedSequence):
-                cells.append(_of_lists(feature.name, next(sequences)))
+                out.lists.append(_of_lists(feature.name, next(sequences)))
             else:
                 for column in range(part.width):
-                    cells.append((every, slots_of(feature.name, np.full(n, column)), next(floats)))
-        return Sparse.of_cells(n, cells)
+                    out.numbers.append((slots_of(feature.name, np.array([column])), next(floats).astype(np.float64)))
+        return out
 
-    @staticmethod
-    def of_cells(n: int, cells: list[Cells]) -> Sparse:
-        row, slot, value = zip(*cells, strict=True) if cells else ([], [], [])
-        none: Cells = np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32)
-        return Sparse(n, *(np.concatenate([empty, *x]) for empty, x in zip(none, (row, slot, value), strict=True)))
-
-    @property
-    def cells(self) -> Cells:
-        return self.row, self.slot, self.value
+    def beside(self, other: Sparse) -> Sparse:
+        """The features of both, of the same rows."""
+        return Sparse(self.n, self.ids + other.ids, self.numbers + other.numbers, self.lists + other.lists)
 
     def with_bias(self) -> Sparse:
         """The same rows, each with the bias."""
-        every = np.arange(self.n), np.full(self.n, BIAS), np.ones(self.n, np.float32)
-        return Sparse.of_cells(self.n, [self.cells, every])
+        return self.beside(Sparse(self.n, [], [(np.array([BIAS]), np.ones(self.n))], []))
+
+    @property
+    def slots(self) -> list[Ints]:
+        """Of all cells."""
+        return [*self.ids, *(slot for slot, _ in self.numbers), *(slot for _, slot, _ in self.lists)]
+
+    def at(self, place: Ints) -> Sparse:
+        """The same cells at other slots: `place` [slots] of each."""
+        numbers = [(place[slot], x) for slot, x in self.numbers]
+        return Sparse(self.n, [place[x] for x in self.ids], numbers, [(r, place[s], x) for r, s, x in self.lists])
+
+    def squared(self) -> Sparse:
+        """Each cell's square in its place."""
+        numbers = [(slot, x**2) for slot, x in self.numbers]
+        return Sparse(self.n, self.ids, numbers, [(r, s, x**2) for r, s, x in self.lists])
 
     def times(self, weights: Array) -> Floats:
         """[n] each row's product with the weights [slots]."""
-        return _sums(self.row, weights.take(self.slot) * self.value, self.n)
+        out = np.zeros(self.n)
+        for slots in self.ids:
+            out += weights.take(slots)
+        for slot, x in self.numbers:
+            out += weights[slot] * x
+        for row, slots, x in self.lists:
+            _add(out, row, weights.take(slots) * x)
+        return out
 
-    def summed(self, per_row: Floats, width: int) -> Floats:
-        """[width] the sum of the rows, each times its number."""
-        return _sums(self.slot, per_row.take(self.row) * self.value, width)
+    def sum_into(self, out: Floats, per_row: Floats) -> None:
+        """Adds to `out` [slots] the sum of the rows, each times its number."""
+        for slots in self.ids:
+            _add(out, slots, per_row)
+        for slot, x in self.numbers:
+            out[slot] += (x * per_row).sum()
+        for row, slots, x in self.lists:
+            _add(out, slots, per_row.take(row) * x)
 
 
 @dataclass(frozen=True)
@@ -122,48 +144,57 @@ class Design:
         items, item_index = distinct_of(rows.item)
         user = Sparse.of(encoder, tables.users.take(users), "user", False)
         item = Sparse.of(encoder, tables.items.take(items), "item", False).with_bias()
-        event = event_cells(encoder, rows) if context else Sparse.of_cells(len(rows), [])
+        event = event_cells(encoder, rows) if context else Sparse(len(rows), [], [], [])
         return Design(user, item, event, user_index, item_index)
+
+    def without_context(self) -> Design:
+        """The rows without what changes with the event."""
+        return replace(self, event=Sparse(self.event.n, [], [], []))
 
     def times(self, weights: Array) -> Floats:
         """[B] each row's product with the weights [slots]."""
-        user, item = self.user.times(weights), self.item.times(weights)
-        return user.take(self.user_index) + item.take(self.item_index) + self.event.times(weights)
+        out = self.event.times(weights)
+        out += self.user.times(weights).take(self.user_index)
+        out += self.item.times(weights).take(self.item_index)
+        return out
 
     def summed(self, per_row: Floats, width: int) -> Floats:
         """[width] the sum of the rows, each times its number."""
-        by_user = _sums(self.user_index, per_row, self.user.n)
-        by_item = _sums(self.item_index, per_row, self.item.n)
-        return self.user.summed(by_user, width) + self.item.summed(by_item, width) + self.event.summed(per_row, width)
+        out = np.zeros(width)
+        for part, index in ((self.user, self.user_index), (self.item, self.item_index)):
+            of_rows = np.zeros(part.n)
+            _add(of_rows, index, per_row)
+            part.sum_into(out, of_rows)
+        self.event.sum_into(out, per_row)
+        return out
 
     def squared(self) -> Design:
         """Each cell's square in its place."""
-        return self._mapped(lambda x: Sparse(x.n, x.row, x.slot, x.value**2))
+        return self._mapped(Sparse.squared)
 
     def compact(self) -> tuple[Ints, Design]:
         """(slots that the rows have, sorted [S]; the same rows with 0 .. S - 1 as slots)."""
         there = np.zeros(SLOTS, np.bool_)
         for part in (self.user, self.item, self.event):
-            there[part.slot] = True
+            for slots in part.slots:
+                there[slots] = True
         place = np.cumsum(there) - 1
-        return np.flatnonzero(there), self._mapped(lambda x: Sparse(x.n, x.row, place[x.slot], x.value))
+        return np.flatnonzero(there), self._mapped(lambda part: part.at(place))
 
     def _mapped(self, change: Callable[[Sparse], Sparse]) -> Design:
         return replace(self, user=change(self.user), item=change(self.item), event=change(self.event))
 
 
-def _sums(at: Ints, values: Array, n: int) -> Floats:
-    """[n] the sum of the values at each place; twice as fast as numpy's bincount, and other threads run meanwhile."""
-    sums, wide = torch.zeros(n, dtype=torch.float64), torch.from_numpy(values.astype(np.float64, copy=False))
-    return sums.scatter_add_(0, torch.from_numpy(at), wide).numpy()
+def _add(out: Floats, at: Ints, values: Floats) -> None:
+    """Adds each value to its place in `out`; twice as fast as numpy's bincount, and other threads run meanwhile."""
+    torch.from_numpy(out).scatter_add_(0, torch.from_numpy(at), torch.from_numpy(values))
 
 
 def event_cells(encoder: Encoder, rows: Rows[Any]) -> Sparse:
     """What changes with the event: its context, and event-level features of its user."""
     features = rows.features if rows.features is not None else pl.DataFrame({"": np.zeros(len(rows))})
-    levels: list[tuple[str, bool | None]] = [("context", None), ("user", True)]
-    parts = [Sparse.of(encoder, encoder.encode(features, *level), *level) for level in levels]
-    return Sparse.of_cells(len(rows), [part.cells for part in parts])
+    context = Sparse.of(encoder, encoder.encode(features, "context"), "context")
+    return context.beside(Sparse.of(encoder, encoder.encode(features, "user", True), "user", True))
 
 
 def _of_lists(name: str, lists: npt.NDArray[np.int32]) -> Cells:
@@ -172,7 +203,7 @@ def _of_lists(name: str, lists: npt.NDArray[np.int32]) -> Cells:
     known = np.bincount(row, minlength=len(lists))
     empty = np.flatnonzero(known == 0)
     rows, values = np.concatenate([row, empty]), np.concatenate([lists[row, place], np.zeros_like(empty)])
-    return rows, slots_of(name, values), (1 / np.maximum(known, 1)[rows]).astype(np.float32)
+    return rows, slots_of(name, values), 1 / np.maximum(known, 1)[rows]
 
 
 def has_event_features(encoder: Encoder) -> bool:

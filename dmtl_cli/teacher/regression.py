@@ -13,7 +13,7 @@ and there is no learning rate. Each day begins with less certainty than the one 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -76,26 +76,6 @@ class Regression:
         weights = {label: np.zeros(SLOTS, np.float32) for label in labels}
         return Regression(weights, {label: np.full(SLOTS, PRIOR, np.float32) for label in labels}, context)
 
-    # -- learning ------------------------------------------------------------------------------------------------------
-
-    def learn(self, encoder: Encoder, tables: Tables, rows: Iterable[TeacherRows]) -> None:
-        """Learns rows over the encoded users and items of their days, in place."""
-        for precision in self.precision.values():
-            precision[:] = PRIOR + MEMORY * (precision - PRIOR)
-        for batch in Batcher.cut(rows, BATCH):
-            used, x = Design.of(encoder, tables, batch, context=self.context).compact()
-            learn = partial(self._learn, used, x, x.squared(), batch.labels.weight)
-            on_threads([*targets(self.weights, batch.labels)], learn, torch.device("cpu"))
-
-    def _learn(self, used: Array, x: Design, squared: Design, weight: Array, target: Target) -> None:
-        """Learns one label of some rows, whose slots are `used`."""
-        label, positive, known = target
-        mean, precision = self.weights[label][used], self.precision[label][used]
-        if self.precision[label][BIAS] == PRIOR:  # the first rows: other weights begin beside their mean
-            mean[used == BIAS] = _log_odds(positive, weight * known)
-        prior = mean.astype(np.float64), precision.astype(np.float64)
-        self.weights[label][used], self.precision[label][used] = posterior(x, squared, positive, weight * known, *prior)
-
     # -- scoring -------------------------------------------------------------------------------------------------------
 
     def held_out(self, encoder: Encoder, tables: Tables, window: Window) -> dict[str, HeldOut]:
@@ -154,6 +134,40 @@ class Regression:
         return out
 
 
+def learn(models: Sequence[Regression], encoder: Encoder, tables: Tables, rows: Iterable[TeacherRows]) -> None:
+    """Learns rows over the encoded users and items of their days, in place.
+
+    Args:
+        models: which read the same but for what changes with the event. A search begins where the one before ended:
+            the first one's way is most of the others'.
+    """
+    for model in models:
+        for precision in model.precision.values():
+            precision[:] = PRIOR + MEMORY * (precision - PRIOR)
+    some = any(model.context for model in models)
+    for batch in Batcher.cut(rows, BATCH):
+        whole = Design.of(encoder, tables, batch, context=some)
+        views = [whole if model.context else whole.without_context() for model in models]
+        designs = [view.compact() for view in views]
+        search = partial(_learn, models, designs, batch.labels.weight)
+        on_threads([*targets(models[0].weights, batch.labels)], search, torch.device("cpu"))
+
+
+def _learn(
+    models: Sequence[Regression], designs: Sequence[tuple[Array, Design]], weight: Array, target: Target
+) -> None:
+    """Learns one label of some rows by each model: `designs` has the slots that it sees, and the rows over them."""
+    label, positive, known = target
+    moved = np.zeros(SLOTS)
+    for model, (used, x) in zip(models, designs, strict=True):
+        mean, precision = (y[label][used].astype(np.float64) for y in (model.weights, model.precision))
+        if model.precision[label][BIAS] == PRIOR:  # the first rows: other weights begin beside their mean
+            mean[used == BIAS] = _log_odds(positive, weight * known)
+        found, sure = posterior(x, positive, weight * known, mean, precision, mean + moved[used])
+        model.weights[label][used], model.precision[label][used] = found, sure
+        moved[used] = found - mean
+
+
 class OnDay:
     """A regression over the users and items of one day, whose parts of a logit are computed once.
 
@@ -176,7 +190,7 @@ class OnDay:
 
     def logits(self, rows: Rows[Any]) -> dict[str, Floats]:
         """By label [n] of pairs in their context; of rows without features it is unknown."""
-        cells = event_cells(self.encoder, rows) if self.model.context else Sparse.of_cells(len(rows), [])
+        cells = event_cells(self.encoder, rows) if self.model.context else Sparse(len(rows), [], [], [])
         out = {}
         for label, weights in self.model.weights.items():
             out[label] = self.users[label][rows.user] + self.items[label][rows.item] + cells.times(weights)
@@ -206,32 +220,34 @@ def implied(logits: Mapping[str, Floats]) -> dict[str, Floats]:
 
 
 def posterior(
-    x: Design, squared: Design, positive: Array, weight: Array, mean: Floats, precision: Floats
+    x: Design, positive: Array, weight: Array, mean: Floats, precision: Floats, start: Floats
 ) -> tuple[Floats, Floats]:
     """The mean and the precision of S weights after some rows, from those before them.
 
-    By L-BFGS over weights that are scaled by their curvature at the start.
+    By L-BFGS over weights that are scaled by their curvature at `start`.
     """
-    y, c, width = positive.astype(np.float64), weight.astype(np.float64), len(mean)
+    c, width, squared = weight.astype(np.float64), len(mean), x.squared()
+    positives = c * positive
 
     def with_curvature(z: Floats) -> Floats:
         p = _probability(z)
         return precision + squared.summed(c * p * (1 - p), width)
 
-    scale = 1 / np.sqrt(with_curvature(x.times(mean)))
+    scale = 1 / np.sqrt(with_curvature(x.times(start)))
     moved = torch.zeros(width, dtype=torch.float64, requires_grad=True)
     solver = EagerLbfgs([moved], max_iter=_STEPS, history_size=10, line_search_fn="strong_wolfe", tolerance_grad=_NEAR)
 
     def loss() -> float:
-        step = moved.detach().numpy() * scale
-        z = x.times(mean + step)
-        gradient = x.summed(c * (_probability(z) - y), width) + precision * step
+        weights = start + moved.detach().numpy() * scale
+        z, off = x.times(weights), weights - mean
+        pull = precision * off
+        gradient = x.summed(c * _probability(z) - positives, width) + pull
         moved.grad = torch.from_numpy(gradient * scale)
-        return float((c * (_softplus(z) - y * z)).sum() + (precision * step**2).sum() / 2)
+        return float((c * _softplus(z)).sum() - (positives * z).sum() + (pull * off).sum() / 2)
 
     with one_thread():
         solver.step(loss)  # type: ignore[no-untyped-call]
-    found = mean + moved.detach().numpy() * scale
+    found = start + moved.detach().numpy() * scale
     return found, with_curvature(x.times(found))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from copy import copy
 from types import MappingProxyType
@@ -20,6 +21,7 @@ INSTANT = 1_000_000_000
 
 LONGEST = 1 << 20
 """bytes of an id"""
+_DAYS = 19_700_101, 21_001_231  # of numbers as yyyymmdd
 _TEXT = (pl.String, pl.Categorical, pl.Enum)
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -216,6 +218,25 @@ class Checked:
         Raises:
             UserError: 78 an instant without `timezone`.
         """
+        found = self._moment(column, timezone, nulls)
+        return found if found.dtype == pl.Date else found.dt.date()
+
+    def version(self, column: str, timezone: str | None, until: dt.date) -> tuple[pl.Series, pl.Series]:
+        """What orders the versions of a row, a later one above, and whether each was there as a day began: the times of
+        `date` up to its local midnight, dates up to itself; other numbers and null, which is before all, always.
+
+        Raises:
+            UserError: as `date`.
+        """
+        s = self._values(column)
+        if s.dtype.is_numeric() and not _is_instant(s):
+            counted = s.fill_nan(None) if s.dtype.is_float() else s
+            return counted, pl.repeat(True, len(s), eager=True)
+        moment = self._moment(column, timezone, nulls=True).cast(pl.Datetime("us"))
+        return moment, (moment <= dt.datetime.combine(until, dt.time())).fill_null(True)
+
+    def _moment(self, column: str, timezone: str | None, nulls: bool) -> pl.Series:
+        """A date, or the local time of an instant: see `date`."""
         s = self._values(column)
         free = s.is_null() & nulls
         if s.dtype == pl.Date:
@@ -227,7 +248,7 @@ class Checked:
                 self._refuse(column, out.is_null() & ~free, "a day as YYYY-MM-DD or YYYYMMDD, or a time in ISO 8601")
                 return out
             self._refuse(column, times.is_null() & s.is_not_null(), "a time in ISO 8601")
-            return self._day_of(column, times, timezone, free)
+            return self._local(column, times, timezone, free)
         if s.dtype.is_integer() and len(s) and int(s.max() or 0) < 100_000_000:  # type: ignore[arg-type]
             out = s.cast(pl.String).str.to_date("%Y%m%d", strict=False)
             self._refuse(column, out.is_null() & ~free, "a day as YYYYMMDD")
@@ -236,9 +257,9 @@ class Checked:
             s = s.fill_nan(None) if s.dtype.is_float() else s
             free = s.is_null() & nulls
             s = instants(s, least=None)  # 0 is of 1970, another day
-        return self._day_of(column, s, timezone, free)
+        return self._local(column, s, timezone, free)
 
-    def _day_of(self, column: str, instants: pl.Series, timezone: str | None, free: pl.Series) -> pl.Series:
+    def _local(self, column: str, instants: pl.Series, timezone: str | None, free: pl.Series) -> pl.Series:
         if not isinstance(instants.dtype, pl.Datetime):
             raise self._wrong_type(column, "a date, a time, yyyymmdd or seconds or milliseconds since 1970")
         if timezone is None:
@@ -246,4 +267,10 @@ class Checked:
             raise UserError(f"{self.file}: column {column} is an instant", hint, Exit.CONFIG)
         self._refuse(column, instants.is_null() & ~free, "an instant, never null")
         aware = instants.dt.replace_time_zone("UTC") if instants.dtype.time_zone is None else instants
-        return aware.dt.convert_time_zone(timezone).dt.date()
+        return aware.dt.convert_time_zone(timezone).dt.replace_time_zone(None)
+
+
+def _is_instant(s: pl.Series) -> bool:
+    """Whether numbers are days, as yyyymmdd, or times since 1970, by their size; else they count."""
+    known = s.cast(pl.Float64).fill_nan(None).drop_nulls()
+    return len(known) > 0 and bool((known >= INSTANT).all() or known.is_between(*_DAYS).all())

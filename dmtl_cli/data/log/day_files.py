@@ -16,6 +16,7 @@ from dmtl_cli.config.data import Data, SideTable
 from dmtl_cli.config.days import before
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.log.checks import Checked
+from dmtl_cli.data.log.computed import Computed
 from dmtl_cli.data.log.converted import Converted
 from dmtl_cli.data.log.lake import LAKES
 from dmtl_cli.data.log.parquet import Parquet
@@ -128,6 +129,7 @@ class DayFinder:
         self.tables = {n: t for n in TABLES if (t := getattr(data, n)) is not None}
         self._places = {n: Places(self.store, n, t, data.format_of(t)) for n, t in self.tables.items()}
         self._converted = Converted(data, self.store, converted) if converted else None
+        self._computed = {n: Computed(f"data.{n}.computed", t.computed) for n, t in self.tables.items() if t.computed}
         self._spans: dict[File, list[_Span | None]] = {}
 
     def find(self, day: dt.date, tables: dt.date | None = None) -> DayFiles:
@@ -192,6 +194,10 @@ class DayFinder:
 
     def _files(self, name: str, day: dt.date) -> tuple[list[File], int]:
         """A table's files that may have rows of the day, as Parquet, and how many lines of it do not parse."""
+        files, lost = self._parquet(name, day)
+        return [replace(file, computed=self._computed.get(name)) for file in files], lost
+
+    def _parquet(self, name: str, day: dt.date) -> tuple[list[File], int]:
         table, kind = self.tables[name], self.data.format_of(self.tables[name])
         if kind == "parquet":
             return self._places[name].files(day), 0

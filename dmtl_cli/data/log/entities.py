@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +18,8 @@ from dmtl_cli.data.log.firsts import AT
 from dmtl_cli.data.log.schema import Table
 from dmtl_cli.data.log.source import File
 
+_VERSION = ":version"
+
 
 class Entities:
     """The users, or the items, of a day.
@@ -25,14 +28,22 @@ class Entities:
         side: user or item.
         table: the side table; None: ids and features are those of the events.
         features: all that the log reads.
+        day: as whose morning the side table is read.
     """
 
-    def __init__(self, data: Data, side: str, table: Table | None, features: Sequence[Feature]) -> None:
-        self.side, self.table = side, table
+    def __init__(self, data: Data, side: str, table: Table | None, features: Sequence[Feature], day: dt.date) -> None:
+        self.side, self.table, self.day, self.timezone = side, table, day, data.timezone
         self.features = [f for f in features if f.side == side]
         self.keys = [data.events.user if side == "user" else data.events.item]
+        self.version: str | None = None
         if (beside := data.users if side == "user" else data.items) is not None:
             self.keys.append(beside.key)
+            self.version = beside.version
+
+    @property
+    def columns(self) -> set[str]:
+        """Those that the side table is asked for."""
+        return {self.keys[-1], *(f.source for f in self.features)} | ({self.version} if self.version else set())
 
     def join(self, seen: pl.DataFrame, known: pl.Series | None = None) -> tuple[pl.DataFrame, float]:
         """All of the day, sorted by id, and the share of those seen in events that the side table has.
@@ -94,20 +105,38 @@ class Entities:
 
     def _read(self, table: Table, key: str) -> pl.DataFrame:
         """The side table: `:id`, and features by name (but for the key itself)."""
-        types = {f.source: table.type(f.source) for f in self.features if not f.per_event and table.has(f.source)}
-        types.pop(key, None)
+        read = [f for f in self.features if not f.per_event and table.has(f.source) and f.source != key]
+        named = {f.source for f in read} | ({self.version} if self.version else set())
+        types = {c: table.type(c) for c in sorted(named - {key})}
         frames = []
         for file in table.files:
             frame = pl.from_arrow(table.fit(_rows(table, file, [*types, key]), types, file))
             assert isinstance(frame, pl.DataFrame)
-            features = [frame[f.source].alias(f.name) for f in self.features if f.source in types]
-            frames.append(pl.DataFrame([Checked(frame, file, 0).ids(key).alias(ID), *features]))
+            version = [frame[self.version].alias(_VERSION)] if self.version else []
+            features = [frame[f.source].alias(f.name) for f in read]
+            frames.append(pl.DataFrame([Checked(frame, file, 0).ids(key).alias(ID), *version, *features]))
         whole = pl.concat(frames)
+        place = f"{table.files[0].parent if len(table.files) > 1 else table.files[0]}: key {key}"
+        if self.version:
+            return self._newest(whole, table.files[0], place)
         if (twice := whole[ID].is_duplicated()).any():
-            place = table.files[0].parent if len(table.files) > 1 else table.files[0]
-            where = f"{place}: key {key} = {whole[ID].filter(twice)[0]!r} appears twice"
-            raise UserError(where, "write one row per id and day")
+            hint = f"write one row per id and day, or name what tells them apart in data.{self.side}s.version"
+            raise UserError(f"{place} = {whole[ID].filter(twice)[0]!r} appears twice", hint)
         return whole
+
+    def _newest(self, whole: pl.DataFrame, file: File, place: str) -> pl.DataFrame:
+        """The row of each id with its greatest version of those that are there as the day begins."""
+        assert self.version is not None
+        versions = Checked(pl.DataFrame({self.version: whole[_VERSION]}), file, 0)
+        order, there = versions.version(self.version, self.timezone, self.day)
+        known = whole.with_columns(order.alias(_VERSION)).filter(there).sort(_VERSION, maintain_order=True)
+        newest = known.unique(ID, keep="last", maintain_order=True)
+        alike = known.join(newest, on=[ID, _VERSION], how="semi", nulls_equal=True)
+        if len(alike) > len(newest):
+            who = alike.filter(alike[ID].is_duplicated())[0]
+            what = f"{place} = {who[ID][0]!r} appears twice with version {self.version} = {who[_VERSION][0]}"
+            raise UserError(what, "write one row per id and version")
+        return newest.drop(_VERSION)
 
 
 def _order_of(at: pl.Series) -> pl.Series:

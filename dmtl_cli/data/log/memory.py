@@ -80,6 +80,7 @@ def _groups(table: Table, file: File, columns: Collection[str], some: range | No
     if meta.num_rows > max(MANY, 8 * file.size):
         what = f"{file}: {meta.num_rows:,} rows in {file.size:,} bytes, less than a bit a row"
         raise UserError(what, "no log is like that: write it again")
+    columns = file.computed.stored(columns) if file.computed else columns
     known = {k: _by_footer(file, meta, k, columns) for k in (range(meta.num_row_groups) if some is None else some)}
     total, most = sum(size for size, _ in known.values()), max(SMALL, EXPANDS * file.size)
     out = []

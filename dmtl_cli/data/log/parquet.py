@@ -1,8 +1,9 @@
-"""A Parquet file of the log with flat columns: a field of an object (a struct) is a column of its own, `track.id`."""
+"""A Parquet file of the log with flat columns: a field of an object (a struct) is a column of its own, `track.id`, and
+so is what a config computes from others."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -10,51 +11,72 @@ import pyarrow.parquet as pq
 from pyarrow import types
 
 from dmtl_cli.config.errors import UserError
+from dmtl_cli.data.log.computed import Computed
 
 
 class Parquet:
     """An open Parquet file as all of the log reads it: its fields of objects are columns, `a.b.c` at any depth, null
-    where an object above is null. Lists of objects and maps stay what they are. Columns are asked for by these names.
-    Rows of a file without objects are given as they were decoded.
+    where an object above is null. Lists of objects and maps stay what they are. Behind them are the computed columns.
+    Columns are asked for by these names. Rows of a file without either are given as they were decoded.
 
     `metadata` is the file's own: the paths of its leaves are these names, further parts for the elements of lists.
 
     Args:
+        name: for messages.
         nested: whether objects become columns; else they stay.
     """
 
-    def __init__(self, file: pq.ParquetFile, *, nested: bool = True) -> None:
+    def __init__(
+        self, file: pq.ParquetFile, name: object, *, nested: bool = True, computed: Computed | None = None
+    ) -> None:
         schema = file.schema_arrow
-        self._file, self._names = file, schema.names
+        self._file, self._name, self._names, self._computed = file, name, schema.names, computed
         self._nested = nested and _has_objects(schema)
         self.metadata: pq.FileMetaData = file.metadata
         self.num_row_groups: int = file.num_row_groups
-        self.schema_arrow: pa.Schema = _flat_schema(schema) if self._nested else schema
+        flattened = _flat_schema(schema) if self._nested else schema
+        self.schema_arrow: pa.Schema = computed.schema(flattened, name) if computed else flattened
 
-    def iter_batches(self, *args: Any, **kwargs: Any) -> Iterator[pa.RecordBatch]:
+    def iter_batches(
+        self,
+        batch_size: int,
+        row_groups: Sequence[int] | None = None,
+        columns: Sequence[str] | None = None,
+        *,
+        use_threads: bool = True,
+    ) -> Iterator[pa.RecordBatch]:
         """As `pq.ParquetFile.iter_batches`."""
-        batches = self._file.iter_batches(*args, **kwargs)
-        return map(flat, batches) if self._nested else batches
+        return (
+            self._asked(batch, columns)
+            for batch in self._file.iter_batches(batch_size, row_groups, self._stored(columns), use_threads=use_threads)
+        )
 
-    def read(self, *args: Any, **kwargs: Any) -> pa.Table:
+    def read(self, columns: Sequence[str] | None = None, *, use_threads: bool = True) -> pa.Table:
         """As `pq.ParquetFile.read`."""
-        rows = self._file.read(*args, **kwargs)
-        return flat(rows) if self._nested else rows
+        return self._asked(self._file.read(self._stored(columns), use_threads=use_threads), columns)
 
-    def read_row_group(self, *args: Any, **kwargs: Any) -> pa.Table:
+    def read_row_group(self, group: int, columns: Sequence[str] | None = None, *, use_threads: bool = True) -> pa.Table:
         """As `pq.ParquetFile.read_row_group`."""
-        rows = self._file.read_row_group(*args, **kwargs)
-        return flat(rows) if self._nested else rows
+        return self._asked(self._file.read_row_group(group, self._stored(columns), use_threads=use_threads), columns)
 
-    def require_names(self, where: object) -> None:
-        """Raises UserError 65, naming the file as `where`, where two columns have one name."""
+    def _stored(self, columns: Sequence[str] | None) -> Sequence[str] | None:
+        return columns if columns is None or self._computed is None else self._computed.stored(columns)
+
+    def _asked(self, rows: Any, columns: Sequence[str] | None) -> Any:
+        """What was decoded for these columns (None: all), as they were asked for."""
+        rows = flat(rows) if self._nested else rows
+        asked = self.schema_arrow.names if columns is None else columns
+        return self._computed.of(rows, asked, self._name) if self._computed else rows
+
+    def require_names(self) -> None:
+        """Raises UserError 65 where two columns have one name."""
         names = self.schema_arrow.names
         if len({*names}) == len(names):
             return
         name = min(name for name in names if names.count(name) > 1)
         if self._names.count(name) < names.count(name):
-            raise UserError(f"{where}: column {name} and a field of that name", "give one of them another name")
-        raise UserError(f"{where}: column {name} appears more than once", "give each column its own name")
+            raise UserError(f"{self._name}: column {name} and a field of that name", "give one of them another name")
+        raise UserError(f"{self._name}: column {name} appears more than once", "give each column its own name")
 
 
 def flat(rows: Any) -> Any:

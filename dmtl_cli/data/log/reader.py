@@ -134,7 +134,7 @@ class Log:
         """The columns that are read, of events, user and item."""
         keys = {"user": self.data.users, "item": self.data.items}
         sides = {
-            side: {f.source for f in self.features if f.side == side} | {table.key}
+            side: {f.source for f in self.features if f.side == side} | {c for c in (table.key, table.version) if c}
             for side, table in keys.items()
             if table is not None
         }
@@ -159,10 +159,9 @@ class Log:
         found = self._found.get((day, tables)) or self.find(day, tables)
         if side not in found.tables:
             return None
-        entities = Entities(self.data, side, Table(found.tables[side]), self.features if features is None else features)
-        assert entities.table is not None
-        read = [entities.keys[-1], *(f.source for f in entities.features)]
-        memory.check_table(entities.table, read, self.max_memory)
+        read, table = self.features if features is None else features, Table(found.tables[side])
+        entities = Entities(self.data, side, table, read, tables or day)
+        memory.check_table(table, entities.columns, self.max_memory)
         return entities.listed()
 
     def read(
@@ -189,7 +188,8 @@ class Log:
         """
         found, raw = self.open(day, tables)
         found.check_same(ranks)
-        sides = {side: Entities(self.data, side, raw.schema.sides.get(side), self.features) for side in SIDES}
+        schema, morning = raw.schema, tables or day
+        sides = {side: Entities(self.data, side, schema.sides.get(side), self.features, morning) for side in SIDES}
         seen = self._first_pass(raw, found, scratch, ranks)
         joined, facts = {}, invalid.facts_of(seen.left_out)
         for side, entities in sides.items():

@@ -193,9 +193,11 @@ class Schema:
         _require_named(events, data.events)
         sides = {side: Table(files, numbers) for side, files in found.tables.items()}
         for side, table in sides.items():
-            key = _side_of(data, side).key
-            table.require_everywhere(key, "expected key")
-            table.require_ids(key)
+            named = _side_of(data, side)
+            table.require_everywhere(named.key, "expected key")
+            table.require_ids(named.key)
+            if named.version:
+                table.require_everywhere(named.version, f"data.{side}s.version expects")
         inline: dict[str, list[Feature]] = {"user": [], "item": []}
         for f in features:
             table = events

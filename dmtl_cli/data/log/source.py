@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.data.log.computed import Computed
 from dmtl_cli.data.log.parquet import Parquet
 
 CONNECT, SILENCE, ATTEMPTS = 5, 10, 3  # seconds, seconds, and how often: an outage is reported within half a minute
@@ -46,6 +47,8 @@ class File:
     """location of what it was converted from"""
     origin_row: int | None = field(default=None, compare=False)
     """number of its first row there; None where its rows are some of those"""
+    computed: Computed | None = field(default=None, compare=False)
+    """columns that the config makes of others"""
 
     def __str__(self) -> str:
         return self.origin or self.store.where(self.path)
@@ -93,7 +96,8 @@ class File:
             dictionaries: text columns, by their path in the schema, to be read as dictionaries.
 
         Raises:
-            UserError: 65 not Parquet or two columns have one name, 66 gone or replaced, 74 the storage fails.
+            UserError: 65 not Parquet, two columns have one name or one cannot be computed, 66 gone or replaced, 74 the
+                storage fails.
         """
         with self._bytes() as raw:
             try:
@@ -101,8 +105,8 @@ class File:
                 parquet = pq.ParquetFile(raw, pre_buffer=False, read_dictionary=list(dictionaries))
             except (pa.ArrowException, OSError) as e:
                 raise self.refusal(e, _UNREADABLE) from None
-            flat = Parquet(parquet, nested=not self.origin)  # what was converted is flat
-            flat.require_names(self)
+            flat = Parquet(parquet, self, nested=not self.origin, computed=self.computed)  # what was converted is flat
+            flat.require_names()
             yield flat
 
     def identify(self, full: bool) -> dict[str, Any]:

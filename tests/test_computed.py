@@ -1,0 +1,225 @@
+"""Columns that a config computes from others: the log is read as if its files had them, and what is wrong is told."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+from formats import write
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_log import DAY, put, rows
+from worlds import Project
+
+from dmtl_cli.config.data import Data, Events, SideTable
+from dmtl_cli.config.features import Feature
+from dmtl_cli.data.log import sizes
+from dmtl_cli.data.log.computed import Computed
+from dmtl_cli.data.log.day import ID
+from dmtl_cli.data.log.reader import Log
+
+COMPUTED = {
+    "person": "firm || '/' || CAST(desk AS VARCHAR)",
+    "good": "COALESCE(scroll >= 75, FALSE) OR kept = 'J'",
+    "slot": "CASE WHEN place < 3 THEN 'top' ELSE 'below' END",
+}
+FEATURES = (
+    Feature(name="person", side="user", kind="categorical"),
+    Feature(name="doc", side="item", kind="categorical"),
+    Feature(name="age", side="item", kind="numeric"),
+    Feature(name="slot", side="context", kind="categorical"),
+)
+
+
+def log(n: int = 400) -> pl.DataFrame:
+    rng = np.random.default_rng(3)
+    opened = rng.random(n) < 0.4
+    return pl.DataFrame(
+        {
+            "firm": [f"K{k}" for k in rng.integers(20, size=n)],
+            "desk": rng.integers(3, size=n),
+            "doc": [f"d{k}" for k in rng.integers(30, size=n)],
+            "opened": opened,
+            "scroll": [int(s) if o else None for s, o in zip(rng.integers(0, 101, n), opened, strict=True)],
+            "kept": rng.choice(["J", "N"], n),
+            "place": rng.integers(9, size=n),
+        }
+    )
+
+
+def written_out(frame: pl.DataFrame) -> pl.DataFrame:
+    """What the expressions say, by Polars' own expressions."""
+    return frame.with_columns(
+        person=pl.col("firm") + "/" + pl.col("desk").cast(pl.String),
+        good=(pl.col("scroll") >= 75).fill_null(False) | (pl.col("kept") == "J"),
+        slot=pl.when(pl.col("place") < 3).then(pl.lit("top")).otherwise(pl.lit("below")),
+    )
+
+
+ITEMS = pl.DataFrame({"doc": [f"d{k}" for k in range(30)], "year": [1990 + k for k in range(30)]})
+
+
+def read(root: Path, computed: bool, kind: str = "parquet", **more: Any) -> pl.DataFrame:
+    columns = {"user": "person", "item": "doc", "click": "opened", "conversion": "good"}
+    given: dict[str, Any] = {"path": f"events.{kind}" if kind != "parquet" else "events", **columns, **more}
+    items: dict[str, Any] = {"path": "items.parquet", "key": "doc", "format": "parquet"}
+    if computed:
+        given["computed"], items["computed"] = COMPUTED, {"age": "2026 - year"}
+    fmt: Any = kind.partition(".")[0]
+    day = Log(
+        Data(root=str(root), format=fmt, events=Events(**given), items=SideTable(**items)),
+        FEATURES,
+        converted=root / "converted",
+    ).read(DAY, root)
+    ages = day.items.select(pl.col(ID).alias("item"), "age")
+    return rows(day).join(ages, on="item", how="left").sort("position")
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> pl.DataFrame:
+    """The rows of a log that has the columns in its files."""
+    put(tmp_path / "plain", written_out(log()).to_dict())
+    ITEMS.with_columns(age=2026 - pl.col("year")).write_parquet(tmp_path / "plain/items.parquet")
+    return read(tmp_path / "plain", computed=False)
+
+
+# -- what is read ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("block", [7, sizes.BLOCK])
+def test_parquet_is_read_as_if_it_had_them(
+    tmp_path: Path, plain: pl.DataFrame, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path / "log", log().to_dict())
+    ITEMS.write_parquet(tmp_path / "log/items.parquet")
+    monkeypatch.setattr(sizes, "BLOCK", block)
+    assert read(tmp_path / "log", computed=True).equals(plain)
+
+
+@pytest.mark.parametrize("kind", ["csv", "json.gz"])
+def test_text_is_read_as_if_it_had_them(tmp_path: Path, plain: pl.DataFrame, kind: str) -> None:
+    write(log(), tmp_path / "log", "events", kind)
+    ITEMS.write_parquet(tmp_path / "log/items.parquet")
+    types = {"scroll": "int64", "place": "int64"} if kind == "csv" else {}
+    (tmp_path / "log" / f"events.{kind}").rename(tmp_path / "log" / f"events_{DAY}.{kind}")
+    found = read(tmp_path / "log", computed=True, kind=kind, types=types, path=f"events_{{day}}.{kind}")
+    assert found.drop("position").equals(plain.drop("position"))
+
+
+def test_fields_of_objects_are_named_in_quotes(tmp_path: Path, plain: pl.DataFrame) -> None:
+    nested = log().select("firm", "desk", "doc", "opened", "place", outcome=pl.struct("scroll", "kept"))
+    put(tmp_path / "log", nested.to_dict())
+    ITEMS.write_parquet(tmp_path / "log/items.parquet")
+    good = """COALESCE("outcome.scroll" >= 75, FALSE) OR "outcome.kept" = 'J'"""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(COMPUTED, "good", good)
+        assert read(tmp_path / "log", computed=True).equals(plain)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    values=st.lists(st.none() | st.floats(allow_nan=True), min_size=1, max_size=30),
+    cut=st.integers(0, 30),
+)
+def test_a_row_has_its_value_whatever_block_it_is_in(values: list[float | None], cut: int) -> None:
+    frame = pl.DataFrame({"a": pl.Series(values, dtype=pl.Float64)})
+    computed = Computed("data.events.computed", {"b": "a >= 3 OR a IS NULL", "c": "COALESCE(a, 90) * 2"})
+    whole = computed.of(frame.to_arrow(), ["c", "a", "b"], "x")
+    parts = [computed.of(part.to_arrow(), ["c", "a", "b"], "x") for part in (frame[:cut], frame[cut:])]
+    assert whole.column_names == ["c", "a", "b"] and parts[0].schema == whole.schema
+    assert pl.concat([pl.from_arrow(x) for x in parts]).equals(pl.from_arrow(whole), null_equal=True)  # type: ignore[arg-type,type-var]
+    assert whole["c"].to_pylist() == pytest.approx([2 * (90 if x is None else x) for x in values], nan_ok=True)
+
+
+def test_the_example_of_the_docs_is_what_it_says() -> None:
+    text = (Path(__file__).parent.parent / "docs/bring_your_own_log.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"### Computed columns\n```yaml\n(.*?)```", text, re.S)
+    events = Events(**yaml.safe_load(block)["data"]["events"])
+    raw = {"firm": "K7", "desk": 2, "outcome.scroll_pct": None, "saved": "J"}
+    raw |= {"shown": "27.03.2026 00:01:28", "play_ms": 500, "length_ms": 2000}
+    rows = pl.DataFrame([raw, raw | {"saved": "N", "length_ms": 0}]).to_arrow()
+    made = Computed("computed", events.computed).of(rows, list(events.computed), "x").to_pydict()
+    assert made["person"] == ["K7/2", "K7/2"] and made["good"] == [True, False]
+    assert made["shown_at"][0] == dt.datetime(2026, 3, 27, 0, 1, 28) and made["watched_share"] == [0.25, None]
+
+
+# -- through the command line ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    put(tmp_path / "log", log().to_dict(), "events/day=2026-01-01/a.parquet")
+    events = {"user": "person", "item": "doc", "click": "opened", "conversion": "good", "computed": dict(COMPUTED)}
+    features = [
+        {"name": "person", "side": "user", "kind": "categorical"},
+        {"name": "doc", "side": "item", "kind": "categorical"},
+        {"name": "slot", "side": "context", "kind": "categorical"},
+    ]
+    config = {"seed": 1, "threads": 1, "auto": {"budget": 0}, "data": {"events": events}, "features": features}
+    return Project.create(tmp_path, tmp_path / "log", config=config)
+
+
+def test_a_day_of_them_is_trained_and_check_has_no_complaint_of_their_sources(project: Project) -> None:
+    checked = project.call("check", "--day", "2026-01-01")
+    assert checked.code == 0, checked.err
+    nothing = [line for line in checked.out.splitlines() if "nothing reads" in line]
+    assert not any(name in line for line in nothing for name in ("firm", "desk", "scroll", "kept", "place"))
+    teacher = project.done("train-teacher", 1)
+    assert teacher["rows"]["log"] == 400
+    assert teacher["metrics"]["embedding.rows"] > 50, "persons, documents and slots have rows"
+
+
+def test_a_config_without_them_has_no_word_of_them() -> None:
+    """So that the runs of earlier configs keep their keys."""
+    plain = Data(root="x", events=Events(duration="d"), items=SideTable(path="i", key="k"))
+    assert "computed" not in str(plain.model_dump())
+
+
+@pytest.mark.parametrize(
+    ("column", "expression", "code", "said"),
+    [
+        ("good", "scroll >=", 78, "data.events.computed.good: expected an SQL expression, got 'scroll >='"),
+        ("good", "1 = 1", 78, "expected an SQL expression of columns, got '1 = 1'"),
+        ("good", "scrol >= 75", 65, "data.events.computed.good expects column scrol, did you mean scroll?"),
+        ("good", "kept >= 75", 65, "data.events.computed.good: cannot compare string with numeric type"),
+        ("good", "CAST(kept AS INT) = 1", 65, "failed in column 'kept'"),
+        ("good", "scroll > AVG(scroll)", 65, "expected a value of each row that depends on this row alone"),
+        ("good", "MAX(scroll) > 5", 65, "expected a value of each row that depends on this row alone"),
+        ("doc", "firm", 65, "data.events.computed.doc: the file has a column of that name"),
+        ("slot", "CASE WHEN scroll > 3 THEN 'a' ELSE 'b' END", 0, ""),
+        ("slot", "CASE WHEN opened THEN 'a' ELSE 'b' END", 78, "slot is an outcome, known only after the exposure"),
+    ],
+)
+def test_what_is_wrong_is_one_line(project: Project, column: str, expression: str, code: int, said: str) -> None:
+    project.config["data"]["events"]["computed"][column] = expression
+    project.write()
+    ended = project.call("check", "--day", "2026-01-01")
+    assert ended.code == code, ended.err
+    if code:
+        assert said in ended.err and len(ended.err.splitlines()) == 1 and "bug" not in ended.err
+
+
+def test_the_day_is_not_computed(project: Project) -> None:
+    project.config["data"]["events"] |= {"date_column": "slot"}
+    project.write()
+    ended = project.call("check", "--day", "2026-01-01")
+    assert ended.code == 78 and "date_column is read before columns are computed" in ended.err
+
+
+def test_numbers_of_csv_are_text_until_a_type_is_named(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "csv").mkdir()
+    log().write_csv(tmp_path / "csv/2026-01-01.csv")
+    project.config["data"] |= {"root": str(tmp_path / "csv"), "format": "csv"}
+    project.config["data"]["events"] |= {"path": "{day}.csv"}
+    project.write()
+    ended = project.call("check", "--day", "2026-01-01")
+    assert ended.code == 65 and "columns of csv are text until data.types names another type" in ended.err
+    project.config["data"]["types"] = {"scroll": "int64", "place": "int64"}
+    project.write()
+    assert project.call("check", "--day", "2026-01-01").code == 0

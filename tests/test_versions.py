@@ -1,0 +1,174 @@
+"""Several rows of an id in a side table: a day reads the newest that was there as it began."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_log import DAY, put
+from worlds import Project, dmtl
+
+from dmtl_cli.config.data import Data, Events, SideTable
+from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.features import Feature
+from dmtl_cli.data.log.reader import Log
+
+LEVEL = Feature(name="level", side="item", kind="categorical")
+EVENTS = {"user_id": [1, 1, 2], "item_id": [10, 11, 12], "click": [1, 0, 1], "seconds": [9.0, None, 3.0]}
+NEXT = DAY + dt.timedelta(1)
+
+
+def log(root: Path, versions: list[Any], timezone: str | None = None, **more: Any) -> Log:
+    """Items 10 (all but the last two rows) and 11, with a level a row: a, b, c, ..."""
+    put(root, EVENTS)
+    ids = [10] * (len(versions) - 2) + [11, 11]
+    levels = [chr(97 + k) for k in range(len(versions))]
+    frame = pl.DataFrame({"item_id": ids, "level": levels, "v": pl.Series(versions, strict=False)})
+    frame.write_parquet(root / "items.parquet")
+    items = SideTable(path="items.parquet", key="item_id", version="v", **more)
+    events = Events(click="click", duration="seconds")
+    return Log(Data(root=str(root), timezone=timezone, events=events, items=items), (LEVEL,))
+
+
+def levels(of: pl.DataFrame) -> dict[int, str | None]:
+    return dict(zip(of[":id"], of["level"], strict=True))
+
+
+# -- what a day knows --------------------------------------------------------------------------------------------------
+
+
+def test_of_numbers_the_greatest_whatever_the_day(tmp_path: Path) -> None:
+    day = log(tmp_path, [3, 7, None, 5, 2, 9]).read(DAY, tmp_path)
+    assert levels(day.items) == {10: "b", 11: "f", 12: None}
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda d: d,
+        lambda d: d.isoformat(),
+        lambda d: int(d.strftime("%Y%m%d")),
+        lambda d: dt.datetime.combine(d, dt.time()),
+    ],
+    ids=["date", "text", "yyyymmdd", "midnight"],
+)
+def test_of_dates_those_up_to_the_day(tmp_path: Path, write: Any) -> None:
+    day = [DAY + dt.timedelta(k) for k in (-9, -1, 0, 1, 1, 2)]
+    made = log(tmp_path, list(map(write, day)), "UTC")
+    assert levels(made.read(DAY, tmp_path).items) == {10: "c", 11: None, 12: None}
+    assert levels(made.attributes("item", DAY, NEXT)) == {10: "d", 11: "e"}
+
+
+@pytest.mark.parametrize("kind", ["timestamp", "zone", "seconds", "milliseconds"])
+def test_of_times_those_before_the_local_day_began(tmp_path: Path, kind: str) -> None:
+    """The day begins in Shanghai at 16:00 UTC of the day before."""
+    began = dt.datetime.combine(DAY, dt.time(), dt.UTC) - dt.timedelta(hours=8)
+    times: list[Any] = [began + dt.timedelta(minutes=k) for k in (-99, -1, 0, 1, 5, 24 * 60)]
+    if kind == "timestamp":
+        times = [t.replace(tzinfo=None) for t in times]
+    elif kind != "zone":
+        times = [int(t.timestamp()) * (1000 if kind == "milliseconds" else 1) for t in times]
+    made = log(tmp_path, times, "Asia/Shanghai")
+    assert levels(made.read(DAY, tmp_path).items) == {10: "c", 11: None, 12: None}
+    assert levels(made.attributes("item", DAY, NEXT)) == {10: "d", 11: "f"}
+
+
+@settings(max_examples=30, deadline=None)
+@given(rows=st.lists(st.tuples(st.integers(1, 4), st.integers(-5, 5)), min_size=1, max_size=20, unique=True))
+def test_beside_a_loop(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, int]]) -> None:
+    root = tmp_path_factory.mktemp("v")
+    put(root, EVENTS)
+    frame = pl.DataFrame(
+        {
+            "item_id": [i for i, _ in rows],
+            "level": [f"{i}:{k}" for i, k in rows],
+            "v": [DAY + dt.timedelta(k) for _, k in rows],
+        }
+    )
+    frame.write_parquet(root / "items.parquet")
+    items = SideTable(path="items.parquet", key="item_id", version="v")
+    made = Log(Data(root=str(root), events=Events(click="click", duration="seconds"), items=items), (LEVEL,))
+    best: dict[int, int] = {}
+    for i, k in rows:
+        if k <= 0 and k >= best.get(i, k):
+            best[i] = k
+    found = made.attributes("item", DAY)
+    assert found is not None and levels(found) == {i: f"{i}:{k}" for i, k in best.items()}
+
+
+def test_a_log_of_daily_tables_and_one_of_their_versions_are_the_same(tmp_path: Path) -> None:
+    """A generated world, whose tables are written each morning."""
+    assert dmtl("synth", tmp_path / "w", "--days", 3, "--users", 40, "--items", 60, "--events-per-day", 600).code == 0
+    root = tmp_path / "w/log"
+    features = (
+        Feature(name="user_read_cluster", side="user", kind="categorical"),
+        Feature(name="author", side="item", kind="categorical"),
+    )
+    events = Events(partition="day", time="time", click="click", duration="read_seconds")
+    daily = {f"{side}s": SideTable(path=f"{side}s", key=f"{side}_id", partition="day") for side in ("user", "item")}
+    whole = {}
+    for side in ("user", "item"):
+        frames = [
+            pl.read_parquet(f).with_columns(since=pl.lit(f.parent.name[4:]).str.to_date())
+            for f in sorted(root.glob(f"{side}s/*/*.parquet"))
+        ]
+        pl.concat(frames).sample(fraction=1, shuffle=True, seed=1).write_parquet(root / f"{side}.parquet")
+        whole[f"{side}s"] = SideTable(path=f"{side}.parquet", key=f"{side}_id", version="since")
+    for k in (1, 2, 3):
+        day = dt.date(2026, 1, k)
+        one, other = (
+            Log(Data(root=str(root), events=events, **tables), features).read(day, _folder(tmp_path / name / str(k)))
+            for name, tables in (("daily", daily), ("whole", whole))
+        )
+        assert one.users.equals(other.users) and one.items["author"].n_unique() > 3
+        assert one.items.equals(other.items.join(one.items, on=":id", how="semi")), "none goes away by itself"
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir(parents=True)
+    return path
+
+
+# -- what is wrong -----------------------------------------------------------------------------------------------------
+
+
+def test_two_rows_of_one_version_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="item_id = 10 appears twice with version v = 7") as e:
+        log(tmp_path, [7, 7, 1, 2]).read(DAY, tmp_path)
+    assert e.value.code == Exit.DATA and e.value.hint == "write one row per id and version"
+
+
+def test_old_rows_of_one_version_are_no_trouble(tmp_path: Path) -> None:
+    assert levels(log(tmp_path, [1, 1, 8, 1, 2]).read(DAY, tmp_path).items)[10] == "c"
+
+
+def test_what_is_wrong_is_one_line(tmp_path: Path) -> None:
+    log(tmp_path / "log", [dt.datetime(2026, 1, 1, 7), dt.datetime(2026, 1, 2, 7), None, None])
+    (tmp_path / "log/events" / f"day={DAY}").rename(tmp_path / "log/events/day=2026-01-01")
+    features = [
+        {"name": "user_id", "side": "user", "kind": "categorical"},
+        {"name": "level", "side": "item", "kind": "categorical"},
+    ]
+    items = {"path": "items.parquet", "key": "item_id"}
+    events = {"click": "click", "duration": "seconds"}
+    config = {"seed": 1, "data": {"events": events, "items": items}, "features": features}
+    project = Project.create(tmp_path, tmp_path / "log", config=config)
+
+    def said(code: int, **more: object) -> str:
+        project.config["data"]["items"] = items | more
+        project.write()
+        ended = project.call("check", "--day", "2026-01-01")
+        assert ended.code == code and len(ended.err.splitlines()) == 1, ended.err
+        return ended.err
+
+    assert "appears twice; write one row per id and day, or name what tells them apart in data.items.version" in said(
+        65
+    )
+    assert "data.items.version expects column w" in said(65, version="w")
+    assert "column v is an instant; set data.timezone" in said(78, version="v")
+    assert "column version" not in said(65, version="level")
