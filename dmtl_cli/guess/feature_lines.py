@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections.abc import Set
@@ -15,6 +14,7 @@ from dmtl_cli.config.data import Events
 from dmtl_cli.config.features import Feature
 from dmtl_cli.guess import words
 from dmtl_cli.guess.features import Input, Inputs
+from dmtl_cli.guess.rewrites import quoted
 from dmtl_cli.guess.roles import Roles
 
 _ITEM = ":item"  # the embedding of items, in guesses
@@ -123,11 +123,6 @@ def scalar(value: Any) -> str:
     return yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=10**9).strip()[1:-1]
 
 
-def quoted(text: str) -> str:
-    """Text in double quotes, such as a separator."""
-    return f'"{text}"'.replace("\t", "\\t")
-
-
 def comment(text: str) -> str:
     """Text that stays on its line."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
@@ -136,11 +131,6 @@ def comment(text: str) -> str:
 def indented(lines: list[str]) -> list[str]:
     """Lines of a block below a key."""
     return [f"  {line}" for line in lines]
-
-
-def word(text: str) -> str:
-    """A text that YAML takes for one, whatever it says."""
-    return json.dumps(text, ensure_ascii=False)
 
 
 def flow(keys: dict[str, Any]) -> str:

@@ -317,6 +317,7 @@ def sql_column(name: str) -> str:
 
 
 def quoted(text: str) -> str:
+    """Text as Python, JSON and YAML write it, whatever it says."""
     return json.dumps(text, ensure_ascii=False)
 
 

@@ -14,11 +14,11 @@ from dmtl_cli.data.log.text_rows import separator_of
 from dmtl_cli.data.log.types import LISTS
 from dmtl_cli.guess import words
 from dmtl_cli.guess.doubts import Broken, invalid_rows, unknown_clicks
-from dmtl_cli.guess.feature_lines import comment, feature_lines, indented, quoted, scalar, word
+from dmtl_cli.guess.feature_lines import comment, feature_lines, indented, scalar
 from dmtl_cli.guess.features import Inputs
 from dmtl_cli.guess.files import CSV, DELTA, ICEBERG, JSON, PARQUET
 from dmtl_cli.guess.labels import by_length
-from dmtl_cli.guess.rewrites import may_be_shown, one_row_an_exposure, one_row_an_item
+from dmtl_cli.guess.rewrites import may_be_shown, one_row_an_exposure, one_row_an_item, quoted
 from dmtl_cli.guess.roles import Guess, Roles, candidates
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.texts import Text, times_unread
@@ -80,7 +80,7 @@ def written(log: Log, workspace: str, about: list[str]) -> Written:
     elif log.roles.duration is not None:
         lines += ["", f"# labels: {{long_read: 30}}  # {_LONG_READ}"]
         if (line := by_length(log.events.frame, log.roles)) is not None:
-            lines += [f"# {_SHARE}", "#   duration: watched_share", f"#   computed: {{watched_share: {word(line)}}}"]
+            lines += [f"# {_SHARE}", "#   duration: watched_share", f"#   computed: {{watched_share: {quoted(line)}}}"]
             lines += ["# with labels: {long_read: 0.5}, half of it"]
     if made := one_row_an_exposure(log.events.frame, log.roles, log.events.written.formats):
         lines += ["", f"# {_LINES}", *(f"#   {line}" for line in made)]
@@ -103,7 +103,7 @@ def _data(log: Log) -> list[str]:
     if nulls := sorted({null for text in of_json for null in text.nulls}):
         alone = "".join(map(_alone, of_json))
         lines.append(
-            f"null_values: [{', '.join(map(word, nulls))}]  # texts that stand for none, in every column{alone}"
+            f"null_values: [{', '.join(map(quoted, nulls))}]  # texts that stand for none, in every column{alone}"
         )
     lines += _types(log)
     if not files.days:
@@ -149,7 +149,7 @@ def _csv_keys(table: Table) -> list[tuple[str, str]]:
         keys.append((f"columns: [{names}]", "the files have no header: names by place and values, check them"))
     if text.nulls:
         why = f"beside numbers, in every column{_alone(text)}"
-        keys.append((f"null_values: [{', '.join(map(word, text.nulls))}]", why))
+        keys.append((f"null_values: [{', '.join(map(quoted, text.nulls))}]", why))
     return keys
 
 
