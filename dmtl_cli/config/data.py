@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, urlsplit
@@ -62,8 +63,20 @@ Type = Annotated[
 Character = Annotated[str, AfterValidator(_one_character)]
 
 
+def _encoding(name: str) -> str:
+    try:
+        "a".encode(name)
+        codecs.getincrementaldecoder(name)
+    except (LookupError, ValueError):
+        raise ValueError(f"unknown encoding {name!r}, expected one of Python's such as cp1252 or utf-16") from None
+    return name
+
+
 class Csv(Section):
-    """How CSV files are written: UTF-8, a row a line, the first line naming the columns."""
+    """How CSV files are written: a row a line, the first line naming the columns."""
+
+    encoding: Annotated[str, AfterValidator(_encoding)] = "utf-8"
+    """of the bytes, by Python's name: cp1252 of Windows in western Europe, latin-1, utf-16, shift_jis, gb18030"""
 
     separator: Character | None = None
     """between two values; absent: a tab in *.tsv, a comma elsewhere"""
@@ -79,7 +92,7 @@ class Csv(Section):
 
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _without_new(self, dump(self), ("decimal",))
+        return _without_new(self, dump(self), ("encoding", "decimal"))
 
     @model_validator(mode="after")
     def _is_readable(self) -> Csv:
