@@ -41,7 +41,7 @@ MORE = {
     "Config.threads": "of torch; `--threads` overrides it",
     "Config.device": "`auto`: cuda where torch sees a GPU; `--device` overrides it",
     "Config.data": "the log",
-    "Config.features": "what the models read; `auto`: ids and, by profiles, histories, counters, rates and age",
+    "Config.features": "what the models read; `auto`, alone or among them: ids, by profiles histories, counters, rates",
     "Config.labels": "what a long read is",
     "Config.profile": "what is known of users and items when a day ends",
     "Config.teacher": "the MMoE",

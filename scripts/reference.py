@@ -57,6 +57,7 @@ def schema() -> str:
     size = {"type": "string", "pattern": "^[0-9]+(\\.[0-9]+)? ?([KMGT]i?B)?$"}
     keys["max_memory"]["anyOf"] = [{"type": "integer", "minimum": 1_000_000}, size, {"type": "null"}]
     features = {key: keys["features"].pop(key) for key in ("type", "items", "minItems")}
+    features["items"] = {"anyOf": [{"const": "auto"}, features["items"]]}
     keys["features"]["anyOf"] = [{"const": "auto"}, features]
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "dmtl config"}
     return json.dumps(head | made, indent=1, ensure_ascii=False) + "\n"

@@ -103,21 +103,21 @@ def test_a_batch_by_some_features_is_what_http_answers(runs: dict[str, Path], tm
     folder = runs["float32"]
     export = Export.open(folder)
     answers = Answers(export, dt.date(2026, 1, 1), "r", Users(export), Attributes(export.items[0]))
-    ids = [None, 4, 5, None, 2, 4]  # 5 has a row of the vocabulary
-    history = [[1, 3], [2], [7, 8, 9], None, None, [1]]
+    ids = [None, 4, 5, None, 2, 4, 4]  # 5 has a row of the vocabulary
+    history = [[1, 3], [2], [7, 8, 9], None, None, [1], [2]]
     pl.DataFrame({"other": 1, "history": history, "user_id": ids}).write_parquet(tmp_path / "in.parquet")
     features = [f.name for f in export.encoder.features_of_side("user")]
     users = read_users(tmp_path / "in.parquet", export.user_ids, features)
     for size in (2, 100):
         assert recommend_to(export, users, tmp_path / "out.parquet", 6, exclude_seen=True, slice_size=size) == (
-            2,
+            3,
             3,
             [],
         )
         found = pl.read_parquet(tmp_path / "out.parquet")
         assert found.columns == ["user_id", "row", "rank", "item_id", "score"]
         assert found["user_id"].unique(maintain_order=True).to_list() == [2, 4, 5, None]
-        for row in (0, 1, 2, 3, 4):
+        for row in (0, 1, 2, 3, 4, 5):
             given = {} if history[row] is None else {"history": history[row]}
             name = None if ids[row] is None else str(ids[row])
             sent = Recommend(user=name, features=given, k=6, exclude_seen=True)
@@ -125,7 +125,12 @@ def test_a_batch_by_some_features_is_what_http_answers(runs: dict[str, Path], tm
             mine = found.filter(pl.col("row") == row)
             assert mine["item_id"].cast(pl.String).to_list() == [item["item_id"] for item in wanted], row
             np.testing.assert_allclose(mine["score"], [item["score"] for item in wanted], atol=1e-5)
-    assert 5 not in found["row"], "the second of one id"
+    assert 6 not in found["row"], "the second of one id with the same features"
+    twice = pl.DataFrame({"history": [[1, 3], [5]], "user_id": [4, 4]})
+    twice.write_parquet(tmp_path / "twice.parquet")
+    users = read_users(tmp_path / "twice.parquet", export.user_ids, features)
+    assert recommend_to(export, users, tmp_path / "out.parquet", 6, slice_size=1) == (2, 0, [])
+    assert pl.read_parquet(tmp_path / "out.parquet")["row"].to_list() == [0] * 6 + [1] * 6, "two requests of one user"
     pl.DataFrame({"history": [[1, 3], [5]]}).write_parquet(tmp_path / "guests.parquet")
     guests = read_users(tmp_path / "guests.parquet", export.user_ids, features)
     assert recommend_to(export, guests, tmp_path / "out.parquet", 6) == (0, 2, [])

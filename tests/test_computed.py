@@ -20,7 +20,7 @@ from worlds import Project
 from dmtl_cli.config.data import Data, Events, SideTable
 from dmtl_cli.config.features import Feature
 from dmtl_cli.data.log import sizes
-from dmtl_cli.data.log.computed import Computed
+from dmtl_cli.data.log.computed import Beside, Computed
 from dmtl_cli.data.log.day import ID
 from dmtl_cli.data.log.reader import Log
 
@@ -122,6 +122,53 @@ def test_fields_of_objects_are_named_in_quotes(tmp_path: Path, plain: pl.DataFra
         assert read(tmp_path / "log", computed=True).equals(plain)
 
 
+def test_fields_of_objects_are_named_without_quotes(tmp_path: Path, plain: pl.DataFrame) -> None:
+    nested = log().select("firm", "desk", "doc", "opened", "place", outcome=pl.struct("scroll", "kept"))
+    put(tmp_path / "log", nested.to_dict())
+    ITEMS.write_parquet(tmp_path / "log/items.parquet")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(COMPUTED, "good", "COALESCE(outcome.scroll >= 75, FALSE) OR outcome.kept = 'J'")
+        assert read(tmp_path / "log", computed=True).equals(plain)
+
+
+@pytest.mark.parametrize("block", [7, sizes.BLOCK])
+def test_side_tables_say_what_a_row_is_compared_with(
+    tmp_path: Path, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A label by the length of the item as the day knew it, 30 of an item that is not in the table."""
+    put(tmp_path, log().to_dict())
+    since = [DAY + dt.timedelta(k) for k in (-1, 0, 1)]
+    length = pl.DataFrame(
+        {
+            "doc": [f"d{k}" for k in range(25) for _ in since],
+            "pages": [10 * (k + 1) for k in range(25) for _ in since],
+            "since": since * 25,
+        }
+    )
+    length = length.with_columns(pages=pl.when(pl.col("since") == since[1]).then("pages").otherwise(1))
+    length.write_parquet(tmp_path / "items.parquet")
+    monkeypatch.setattr(sizes, "BLOCK", block)
+    made = Log(
+        Data(
+            root=str(tmp_path),
+            events=Events(
+                user="desk",
+                item="doc",
+                click="opened",
+                conversion="good",
+                computed={"good": "scroll > COALESCE(items.pages, 30)", "slot": "items.pages / 10"},
+            ),
+            items=SideTable(path="items.parquet", key="doc", version="since"),
+        ),
+        FEATURES[3:],
+    )
+    found = rows(made.read(DAY, tmp_path)).sort("position")
+    pages = [10 * (int(d[1:]) + 1) if int(d[1:]) < 25 else None for d in log()["doc"]]
+    good = [-1 if s is None else int(s > (p or 30)) for s, p in zip(log()["scroll"], pages, strict=True)]
+    assert found["conversion"].to_list() == good and good.count(1) > 20, "null is unknown"
+    assert found["slot"].to_list() == [p and p // 10 for p in pages]
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     values=st.lists(st.none() | st.floats(allow_nan=True), min_size=1, max_size=30),
@@ -142,11 +189,13 @@ def test_the_example_of_the_docs_is_what_it_says() -> None:
     (block,) = re.findall(r"### Computed columns\n```yaml\n(.*?)```", text, re.S)
     events = Events(**yaml.safe_load(block)["data"]["events"])
     raw = {"firm": "K7", "desk": 2, "outcome.scroll_pct": None, "saved": "J"}
-    raw |= {"shown": "27.03.2026 00:01:28", "play_ms": 500, "length_ms": 2000}
+    raw |= {"shown": "27.03.2026 00:01:28", "play_ms": 2000, "length_ms": 8000, "item_id": 5}
     rows = pl.DataFrame([raw, raw | {"saved": "N", "length_ms": 0}]).to_arrow()
-    made = Computed("computed", events.computed).of(rows, list(events.computed), "x").to_pydict()
+    items = Beside("item_id", lambda columns: (pl.Series([5, 6]), pl.DataFrame({columns[0]: [2, 9]})))
+    made = Computed("computed", events.computed, {"items": items}).of(rows, list(events.computed), "x").to_pydict()
     assert made["person"] == ["K7/2", "K7/2"] and made["good"] == [True, False]
     assert made["shown_at"][0] == dt.datetime(2026, 3, 27, 0, 1, 28) and made["watched_share"] == [0.25, None]
+    assert made["read_enough"] == [True, True]
 
 
 # -- through the command line ------------------------------------------------------------------------------------------
@@ -191,6 +240,8 @@ def test_a_config_without_them_has_no_word_of_them() -> None:
         ("good", "CAST(kept AS INT) = 1", 65, "failed in column 'kept'"),
         ("good", "scroll > AVG(scroll)", 65, "expected a value of each row that depends on this row alone"),
         ("good", "MAX(scroll) > 5", 65, "expected a value of each row that depends on this row alone"),
+        ("good", "scroll > items.pages", 65, "data.events.computed.good expects column items.pages"),
+        ("slot", "outcome.kept", 65, "data.events.computed.slot expects column outcome.kept"),
         ("doc", "firm", 65, "data.events.computed.doc: the file has a column of that name"),
         ("slot", "CASE WHEN scroll > 3 THEN 'a' ELSE 'b' END", 0, ""),
         ("slot", "CASE WHEN opened THEN 'a' ELSE 'b' END", 78, "slot is an outcome, known only after the exposure"),
@@ -203,6 +254,26 @@ def test_what_is_wrong_is_one_line(project: Project, column: str, expression: st
     assert ended.code == code, ended.err
     if code:
         assert said in ended.err and len(ended.err.splitlines()) == 1 and "bug" not in ended.err
+
+
+def test_of_a_side_table(project: Project, tmp_path: Path) -> None:
+    config = project.config["data"]
+    ITEMS.write_parquet(tmp_path / "log/items.parquet")
+    config["items"] = {"path": "items.parquet", "key": "doc"}
+    config["events"]["computed"]["good"] = "scroll > items.year - 1950"
+    project.write()
+    assert project.call("check", "--day", "2026-01-01").code == 0
+    config["events"]["computed"]["good"] = "scroll > items.years"
+    project.write()
+    ended = project.call("check", "--day", "2026-01-01")
+    assert ended.code == 65 and "data.items expects column years, did you mean year?" in ended.err
+    ITEMS.with_columns(doc=pl.int_range(30)).write_parquet(tmp_path / "log/items.parquet")
+    config["events"]["computed"]["good"] = "scroll > items.year"
+    project.write()
+    ended = project.call("check", "--day", "2026-01-01")
+    assert (
+        ended.code == 65 and len(ended.err.splitlines()) == 1 and "write both as integers, or both as text" in ended.err
+    )
 
 
 def test_the_day_is_not_computed(project: Project) -> None:

@@ -630,3 +630,37 @@ def test_a_config_survives_its_own_dump(tmp_path: Path) -> None:
     config = load(tmp_path, text)
     dumped = yaml.safe_dump(config.model_dump(mode="json", exclude_unset=True))
     assert load(tmp_path, dumped) == config
+
+
+# -- features: auto beside others --------------------------------------------------------------------------------------
+
+BESIDE = """\
+workspace: work
+data:
+  root: log
+  events: {click: click, duration: seconds}
+features:
+  - {name: city, side: user, kind: categorical}
+  - auto
+  - {name: item_age, side: item, kind: numeric, profile: {age: first_seen}, num_buckets: 4}
+  - {name: hour, side: context, kind: categorical}
+"""
+
+
+def test_auto_in_a_list_is_what_auto_gives_but_for_what_is_named(tmp_path: Path) -> None:
+    alone = load(tmp_path, SMALL[: SMALL.index("features")] + "features: auto\n").features
+    beside = load(tmp_path, BESIDE).features
+    own = {f.name: f for f in beside if f.name in ("city", "item_age", "hour")}
+    assert len(own) == 3 and own["item_age"].num_buckets == 4
+    assert {f.name: f for f in beside} == {f.name: f for f in alone} | own
+
+
+@pytest.mark.parametrize("again", ["city", "hour"])
+def test_a_mistake_beside_auto_is_at_its_line(tmp_path: Path, again: str) -> None:
+    line = 6 if again == "city" else 9
+    text = BESIDE.replace(f"name: {again}, ", f"name: {again}, kinds: x, ")
+    assert mistakes(tmp_path, text)[0].startswith(f"c.yaml:{line}: unknown key features.{line - 6}.kinds")
+
+
+def test_auto_twice(tmp_path: Path) -> None:
+    assert "auto is there twice" in mistakes(tmp_path, BESIDE + "  - auto\n")[0]

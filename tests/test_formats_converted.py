@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import gzip
 import os
 import subprocess
 import sys
@@ -75,6 +76,18 @@ def test_ways_to_write_a_csv(tmp_path: Path, options: dict[str, Any], text: str)
     got = table(finder(tmp_path, csv=Csv(**options, null_values=("NULL", "\\N"))))
     assert got["item_id"].str.replace("\r", "").to_list() == ["a\nb"]
     assert (got["user_id"][0], got["click"][0], got["seconds"][0]) == ("1", True, None)
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "utf-16", "utf-16-le", "utf-8-sig", "shift_jis", "UTF8"])
+@pytest.mark.parametrize("size", [1, 7, 1 << 20])
+def test_encodings(tmp_path: Path, encoding: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a slice ends within a character."""
+    monkeypatch.setattr(text_rows, "SLICE", size)
+    word = "日本,語" if encoding == "shift_jis" else 'Käse, "Brôt"\nÜ'
+    text = HEAD + '1,"' + word.replace('"', '""') + '",2026-01-01,1,2\n'
+    (tmp_path / "e.csv.gz").write_bytes(gzip.compress(text.encode(encoding)))
+    found = table(finder(tmp_path, events={"path": "e.csv.gz"}, csv=Csv(encoding=encoding)))
+    assert found["item_id"].to_list() == [word] and found.columns[0] == "user_id"
 
 
 def test_unquoted_values_and_tabs(tmp_path: Path) -> None:

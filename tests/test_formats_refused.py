@@ -28,7 +28,7 @@ from dmtl_cli.data.log.reader import Log
         (HEAD + rows(1) + "1,2\n", 65, r"e\.csv: row 3: expected 5 values, got 2"),
         (HEAD + rows(1) + "1,2,3,4,5,6\n", 65, "row 3: expected 5 values, got 6"),
         (HEAD + rows(1) + '1,"2,3,4\n' + rows(1, 1), 65, "from row 3 on a quoted text has no end"),
-        (HEAD + rows(1) + "1,caf\udce9,2026-01-01,1,1\n", 65, r"line 3: not UTF-8 \(byte 0xe9\); .*iconv"),
+        (HEAD + rows(1) + "1,caf\udce9,2026-01-01,1,1\n", 65, r"line 3: not UTF-8 \(byte 0xe9\); .*data.csv.encoding"),
         (HEAD + "1,a,01/31/2026,1,1\n", 65, "column d, row 2: expected a day as YYYY-MM-DD or .*, got '01/31/2026'"),
         ("user_id,item_id,day\n1,2,3\n", 65, r"no column d, which tells the day \(columns: user_id, item_id, day\)"),
         ("d,d\n1,2\n", 65, "column 'd' appears more than once"),
@@ -209,3 +209,10 @@ def test_options_that_contradict(tmp_path: Path, change: dict[str, Any], words: 
     made.write()
     ended = made.call("check", "--day", DAYS[0])
     assert ended.code == 78 and words in ended.err, ended.err
+
+
+def test_bytes_that_no_encoding_has(tmp_path: Path) -> None:
+    (tmp_path / "e.csv").write_bytes((HEAD + rows(1)).encode() + b"1,caf\x81,2026-01-01,1,1\n")
+    with pytest.raises(UserError, match=r"e\.csv: not cp1252: .* 0x81 .*") as refused:
+        finder(tmp_path, csv=Csv(encoding="cp1252")).find(FIRST)
+    assert refused.value.code == 65 and "data.csv.encoding" in refused.value.hint

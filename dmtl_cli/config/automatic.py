@@ -1,4 +1,4 @@
-"""`features: auto`: the features that a log without side tables gives by itself, all made from ids and profiles."""
+"""`features: auto`: the features that every log gives by itself, all made from ids and profiles."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, urlsplit
@@ -17,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from dmtl_cli.config.expressions import Expression, sources_of
 from dmtl_cli.config.pattern import DayPattern
 from dmtl_cli.config.secrets import has_credentials
 from dmtl_cli.config.section import Column, FileName, Folder, Name, Section
@@ -61,27 +63,20 @@ Type = Annotated[
 Character = Annotated[str, AfterValidator(_one_character)]
 
 
-def _sources(text: str) -> list[str]:
-    """The columns that an SQL expression reads."""
-    import polars as pl  # here: most configs have no expression, and their commands need not wait for it
-
+def _encoding(name: str) -> str:
     try:
-        return pl.sql_expr(text).meta.root_names()
-    except pl.exceptions.PolarsError as e:
-        raise ValueError(f"expected an SQL expression, got {text!r}: {str(e).splitlines()[0]}") from None
-
-
-def _expression(text: str) -> str:
-    if not _sources(text):
-        raise ValueError(f"expected an SQL expression of columns, got {text!r}")
-    return text
-
-
-Expression = Annotated[str, AfterValidator(_expression)]
+        "a".encode(name)
+        codecs.getincrementaldecoder(name)
+    except (LookupError, ValueError):
+        raise ValueError(f"unknown encoding {name!r}, expected one of Python's such as cp1252 or utf-16") from None
+    return name
 
 
 class Csv(Section):
-    """How CSV files are written: UTF-8, a row a line, the first line naming the columns."""
+    """How CSV files are written: a row a line, the first line naming the columns."""
+
+    encoding: Annotated[str, AfterValidator(_encoding)] = "utf-8"
+    """of the bytes, by Python's name: cp1252 of Windows in western Europe, latin-1, utf-16, shift_jis, gb18030"""
 
     separator: Character | None = None
     """between two values; absent: a tab in *.tsv, a comma elsewhere"""
@@ -97,7 +92,7 @@ class Csv(Section):
 
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _without_new(self, dump(self), ("decimal",))
+        return _without_new(self, dump(self), ("encoding", "decimal"))
 
     @model_validator(mode="after")
     def _is_readable(self) -> Csv:
@@ -134,7 +129,8 @@ class Table(Section):
     """of columns, beside data.types"""
     computed: dict[Column, Expression] = Field(default={})
     """further columns by name, each made of others of its row by an SQL expression of Polars: read_through: "scroll >=
-    75 OR saved = 'J'", person: "firm || '/' || desk". One of an outcome is an outcome"""
+    75 OR saved = 'J'", person: "firm || '/' || desk"; of events also of what a side table says of the row's item or
+    user on that day: share: played / items.length. One of an outcome is an outcome"""
 
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -143,7 +139,7 @@ class Table(Section):
     @property
     def sources(self) -> set[str]:
         """The columns that computed ones are made of."""
-        return {c for text in self.computed.values() for c in _sources(text)}
+        return {c for text in self.computed.values() for c in sources_of(text)}
 
     @property
     def is_dated(self) -> bool:
@@ -242,7 +238,7 @@ class Events(Table):
     def outcome_columns(self) -> set[str]:
         named = (self.click, self.duration, self.conversion, self.weight)
         known = {c for c in named if c} | set(self.outcomes) | set(self.conversions.values())
-        return known | {c for c, text in self.computed.items() if known.intersection(_sources(text))}
+        return known | {c for c, text in self.computed.items() if known.intersection(sources_of(text))}
 
 
 class SideTable(Table):

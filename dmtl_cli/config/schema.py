@@ -75,15 +75,25 @@ class Config(Section):
     @model_validator(mode="before")
     @classmethod
     def _automatic_features(cls, raw: Any) -> Any:
-        """Puts features in place of `features: auto`."""
-        if isinstance(raw, dict) and isinstance(word := raw.get("features"), str) and word != "auto":
-            raise ValueError(f"features: expected a list or auto, got {word!r}")
-        if isinstance(raw, dict) and raw.get("features") == "auto":
-            try:
-                return raw | {"features": automatic(Events.model_validate(raw["data"]["events"]))}
-            except (KeyError, TypeError, ValidationError):  # the fields' own checks report it
-                return raw | {"features": (Feature(name="user_id", side="user", kind="categorical"),)}
-        return raw
+        """Puts features in place of `features: auto`, or of auto in a list of them."""
+        if not isinstance(raw, dict):
+            return raw
+        given = raw.get("features")
+        if isinstance(given, str) and given != "auto":
+            raise ValueError(f"features: expected a list or auto, got {given!r}")
+        given = (given,) if given == "auto" else given
+        if not isinstance(given, (list, tuple)) or "auto" not in given:
+            return raw
+        own = {f.get("name") for f in given if isinstance(f, dict)}
+        try:
+            made = [f for f in automatic(Events.model_validate(raw["data"]["events"])) if f.name not in own]
+        except (KeyError, TypeError, ValidationError):  # the fields' own checks report it
+            made = [Feature(name="user_id", side="user", kind="categorical")]
+        # each of the list keeps its place, by which a message finds its line
+        places = [k for k, f in enumerate(given) if f == "auto"]
+        if len(places) > 1 or not made:
+            raise ValueError("features: auto is there twice" if made else "features: auto adds none to those named")
+        return raw | {"features": (*given[: places[0]], made[0], *given[places[0] + 1 :], *made[1:])}
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Config:

@@ -35,7 +35,7 @@ class Counts(NamedTuple):
 
 def read_users(file: Path, kind: pl.DataType, features: list[str]) -> pl.DataFrame:
     """Users to recommend to: `row` (of the file, from 0), `user_id`, and the raw features that the file has; each id
-    once, sorted, and behind them those without one.
+    once with the same features, sorted, and behind them those without one.
 
     Args:
         file: Parquet or CSV by its name, with a column user_id, or features by name, or both; else an id a line.
@@ -62,7 +62,7 @@ def read_users(file: Path, kind: pl.DataType, features: list[str]) -> pl.DataFra
     if not len(frame):
         raise UserError(f"--users {file}: it has no user", "write an id a line", Exit.NO_INPUT)
     frame = frame.select(_ID, *given).with_row_index(_ROW).with_columns(pl.col(_ROW).cast(pl.Int64))
-    once = frame.filter(pl.col(_ID).is_null() | pl.col(_ID).is_first_distinct())
+    once = frame.filter(pl.col(_ID).is_null() | pl.struct(_ID, *given).is_first_distinct())
     return once.sort(_ID, _ROW, nulls_last=True)
 
 
@@ -120,8 +120,8 @@ def recommend_to(
     export: Export, users: pl.DataFrame, out: Path, k: int, *, exclude_seen: bool = False, slice_size: int = SLICE
 ) -> Counts:
     """Writes the top k of each user as Parquet: user_id, rank, item_id, score, and with an exposure block `exposure`
-    and `preference`; sorted by user_id and rank. Where some have no id, `row` too, of the file, and they come last.
-    The file appears whole, by rename.
+    and `preference`; sorted by user_id and rank. Where some have no id, or one is there with several features, as of
+    several requests, `row` too, of the file; those without an id come last. The file appears whole, by rename.
 
     A user is served as over HTTP: one who is known as the export has them, but for the features that the file gives; of
     others what the file does not give is unknown.
@@ -137,7 +137,7 @@ def recommend_to(
     """
     draft = out.with_name(f".{out.name}.{os.getpid()}")
     known = cold = 0
-    with_rows = users[_ID].null_count() > 0
+    with_rows = users[_ID].is_duplicated().any() or users[_ID].null_count() > 0
     unknown: list[str] = []
     writer: pq.ParquetWriter | None = None
     try:

@@ -259,7 +259,7 @@ def _doubts(
     """Doubts about a feature: one value for all users or items, items with several values within the day, users or
     items without one in their first row alone, or mostly values that occur once. What a profile gives is not doubted:
     on the second day of a chain all items may have one age."""
-    out: dict[str, Any] = {}
+    out: dict[str, Any] = {"profile": True} if f.profile else {}
     if not f.per_event and f.profile is None:
         values = _active(f, day)
         if len(values) > 1 and not values.null_count() and values.n_unique() == 1:
@@ -277,9 +277,14 @@ def _doubts(
 
 def described(found: dict[str, Any]) -> str:
     """What `check` found, as lines of text."""
-    notes = [note for f in found["features"] for note in _notes(f)]
-    if found.get("profile", "") is None:
-        notes.append("no profile of an earlier day: what profiles give is unknown until there is one")
+    shown, waiting = found["features"], list[str]()
+    if found.get("profile", "") is None:  # nothing is known of them yet
+        waiting = [f["name"] for f in shown if f.get("profile")]
+        shown = [f for f in shown if not f.get("profile")]
+    notes = [note for f in shown for note in _notes(f)]
+    if waiting:
+        several = f"{count(len(waiting), 'feature')} of profiles ({waiting[0]} .. {waiting[-1]})"
+        notes.append(f"{several}: no profile of an earlier day, so unknown until there is one")
     lines = [
         f"day {found['day']}: {_counts(found)}",
         *([in_words(_kept(found), found["left_out"])] if "left_out" in found else []),
@@ -289,7 +294,7 @@ def described(found: dict[str, Any]) -> str:
         *(f"the table of {k.removesuffix('_joined')} has {v:.1%} of the day's" for k, v in found["join"].items()),
         "",
         f"{'feature':24}{'side':9}{'kind':13}{'embedding':24}{'rows':>10}{'unknown':>9}",
-        *(_row(f) for f in found["features"]),
+        *(_row(f) for f in shown),
         *notes,
         *found["suggestions"],
         *_unread(found["unread"]),

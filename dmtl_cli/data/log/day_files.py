@@ -129,7 +129,8 @@ class DayFinder:
         self.tables = {n: t for n in TABLES if (t := getattr(data, n)) is not None}
         self._places = {n: Places(self.store, n, t, data.format_of(t)) for n, t in self.tables.items()}
         self._converted = Converted(data, self.store, converted) if converted else None
-        self._computed = {n: Computed(f"data.{n}.computed", t.computed) for n, t in self.tables.items() if t.computed}
+        sides = {n: t for n, t in self.tables.items() if t.computed and n in SIDES}  # of events see `Log.open`
+        self._computed = {n: Computed(f"data.{n}.computed", t.computed) for n, t in sides.items()}
         self._spans: dict[File, list[_Span | None]] = {}
 
     def find(self, day: dt.date, tables: dt.date | None = None) -> DayFiles:

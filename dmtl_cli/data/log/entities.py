@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -63,7 +63,7 @@ class Entities:
         if self.table is None:
             whole = seen if known is None else pl.DataFrame({ID: known}).join(seen, on=ID, how="full", coalesce=True)
             return whole.sort(ID), 1.0
-        table = self._read(self.table, self.keys[-1])
+        table = self.listed()
         if table[ID].dtype != seen[ID].dtype:
             in_events = f"{self.keys[0]} of the events is {_id_kind(seen[ID].dtype)}"
             in_table = f"{self.table.where}: {self.side} ids in column {self.keys[-1]} are {_id_kind(table[ID].dtype)}"
@@ -76,9 +76,12 @@ class Entities:
         return table.join(seen, on=ID, how="full", coalesce=True).sort(ID), rate
 
     def listed(self) -> pl.DataFrame:
-        """The side table: `:id`, and features by name. Raises UserError 65 as `join` does of a table."""
-        assert self.table is not None
-        return self._read(self.table, self.keys[-1])
+        """The side table: `:id`, and features by name (but for the key itself). Raises UserError 65 as `join` does of a
+        table."""
+        table, key = self.table, self.keys[-1]
+        assert table is not None
+        read = [f for f in self.features if not f.per_event and table.has(f.source) and f.source != key]
+        return self.read({f.name: f.source for f in read})
 
     def _same_type(self, known: pl.Series, seen: pl.DataFrame) -> pl.Series:
         """Raises UserError 65 where ids known before are integers and those of the events text, or the reverse."""
@@ -103,18 +106,21 @@ class Entities:
             columns.append((joined[ID] if f.source in self.keys and not f.per_event else joined[f.name]).alias(f.name))
         return pl.DataFrame(columns)
 
-    def _read(self, table: Table, key: str) -> pl.DataFrame:
-        """The side table: `:id`, and features by name (but for the key itself)."""
-        read = [f for f in self.features if not f.per_event and table.has(f.source) and f.source != key]
-        named = {f.source for f in read} | ({self.version} if self.version else set())
+    def read(self, columns: Mapping[str, str]) -> pl.DataFrame:
+        """The side table: `:id`, and columns of it by the names that they are given. Raises as `listed`."""
+        assert self.table is not None
+        table, key = self.table, self.keys[-1]
+        for column in columns.values():
+            table.require(column, f"data.{self.side}s expects")
+        named = {*columns.values()} | ({self.version} if self.version else set())
         types = {c: table.type(c) for c in sorted(named - {key})}
         frames = []
         for file in table.files:
             frame = pl.from_arrow(table.fit(_rows(table, file, [*types, key]), types, file))
             assert isinstance(frame, pl.DataFrame)
             version = [frame[self.version].alias(_VERSION)] if self.version else []
-            features = [frame[f.source].alias(f.name) for f in read]
-            frames.append(pl.DataFrame([Checked(frame, file, 0).ids(key).alias(ID), *version, *features]))
+            asked = [frame[column].alias(name) for name, column in columns.items()]
+            frames.append(pl.DataFrame([Checked(frame, file, 0).ids(key).alias(ID), *version, *asked]))
         whole = pl.concat(frames)
         place = f"{table.files[0].parent if len(table.files) > 1 else table.files[0]}: key {key}"
         if self.version:

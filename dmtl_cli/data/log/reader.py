@@ -11,9 +11,10 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from dmtl_cli.config.data import Data
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.features import Feature
 from dmtl_cli.data.log import invalid, memory, sizes
+from dmtl_cli.data.log.computed import Beside, Computed
 from dmtl_cli.data.log.day import FEATURE, ID, TIME, Day, Ints
 from dmtl_cli.data.log.day_files import DayFiles, DayFinder, changed_error
 from dmtl_cli.data.log.entities import Entities
@@ -35,6 +37,7 @@ from dmtl_cli.data.log.raw import RawEvents, ahead
 from dmtl_cli.data.log.schema import Schema, Table
 from dmtl_cli.data.log.shares import Share, share_groups
 from dmtl_cli.data.log.sizes import reblocked
+from dmtl_cli.data.log.source import File
 from dmtl_cli.data.log.spool import Spool, SpoolWriter, bucket_of
 from dmtl_cli.data.log.tally import Tally
 from dmtl_cli.runs.ranks import ALONE, Ranks
@@ -122,9 +125,32 @@ class Log:
                 raises.
         """
         found = self._found.get((day, tables)) or self.find(day, tables)
+        found = self._with_computed(found, tables or day)
         schema = Schema.unify(found, self.data, self.features)
         memory.check(schema, self._columns(schema), found.groups, self.max_memory)
         return found, RawEvents(self.data, day, schema)
+
+    def _with_computed(self, found: DayFiles, morning: dt.date) -> DayFiles:
+        """The files with the columns that the config computes of the events, where side tables may have a say."""
+        events = self.data.events
+        if not events.computed:
+            return found
+        keys = {"user": events.user, "item": events.item}
+        beside = {
+            f"{side}s": Beside(keys[side], partial(self._columns_of, side, files, morning))
+            for side, files in found.tables.items()
+        }
+        computed = Computed("data.events.computed", events.computed, beside)
+        return replace(found, events=tuple(replace(file, computed=computed) for file in found.events))
+
+    def _columns_of(
+        self, side: str, files: Sequence[File], morning: dt.date, columns: Sequence[str]
+    ) -> tuple[pl.Series, pl.DataFrame]:
+        """Ids and columns of a side table."""
+        table = Table(files)
+        memory.check_table(table, columns, self.max_memory)
+        found = Entities(self.data, side, table, (), morning).read({c: c for c in columns})
+        return found[ID], found.select(columns)
 
     def finished(self, day: dt.date) -> list[str]:
         """Tables whose writer marks a finished day, which the config does not look for: see `DayFinder.finished`."""

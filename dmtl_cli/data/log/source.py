@@ -7,12 +7,14 @@ are made Parquet first: see `converted`.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -70,11 +72,14 @@ class File:
         return [self.size, self.modified_ns]
 
     @contextlib.contextmanager
-    def text(self) -> Iterator[Callable[[int], bytes]]:
-        """What reads the next bytes of a text file, at most so many; of *.gz and *.zst what they contain.
+    def text(self, encoding: str = "utf-8") -> Iterator[Callable[[int], bytes]]:
+        """What reads the next bytes of a text file, about so many, in UTF-8; of *.gz and *.zst what they contain.
+
+        Args:
+            encoding: of the file; text in UTF-8 is given as it is.
 
         Raises:
-            UserError: 65 it is damaged, 66 gone or replaced, 74 the storage fails.
+            UserError: 65 it is damaged or of another encoding, 66 gone or replaced, 74 the storage fails.
         """
         with self._bytes() as raw, contextlib.ExitStack() as stack:
             codec = _COMPRESSED.get(PurePosixPath(self.path).suffix)
@@ -86,7 +91,22 @@ class File:
                 except (pa.ArrowException, OSError) as e:
                     raise self.refusal(e, f"damaged {codec or 'file'}") from None
 
-            yield read
+            same = codecs.lookup(encoding).name == "utf-8"
+            yield read if same else partial(self._recoded, codecs.getincrementaldecoder(encoding)(), encoding, read)
+
+    def _recoded(
+        self, decoder: codecs.IncrementalDecoder, encoding: str, read: Callable[[int], bytes], size: int
+    ) -> bytes:
+        """The next bytes of another encoding in UTF-8; none at the end alone."""
+        while True:
+            more = read(size)
+            try:
+                text = decoder.decode(more, final=not more)
+            except UnicodeError as e:
+                hint = "name the encoding in data.csv.encoding, or write it in UTF-8"
+                raise UserError(f"{self}: not {encoding}: {e}", hint) from None
+            if text or not more:
+                return text.encode()
 
     @contextlib.contextmanager
     def open(self, dictionaries: Sequence[str] = ()) -> Iterator[Parquet]:

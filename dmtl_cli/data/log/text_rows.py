@@ -108,8 +108,8 @@ def csv_rows(
     row = _row(separator, options.quote_char)
     names, number = list(options.columns or ()), 1
     try:
-        for text in _slices(file, _end_of_rows(row, options.quote_char), finished):
-            _require_utf8(file, text, number)
+        for text in _slices(file, _end_of_rows(row, options.quote_char), finished, options.encoding):
+            _require_utf8(file, text, number, "name its encoding in data.csv.encoding, such as cp1252")
             if not names:
                 head = row.match(text)
                 assert head is not None
@@ -187,10 +187,13 @@ def _end_of_rows(row: re.Pattern[bytes], quote: str | None) -> Callable[[bytes],
     return end
 
 
-def _slices(file: File, end_of_rows: Callable[[bytes], int], finished: bool) -> Iterator[bytes]:
-    """All text of a file, cut where rows end; a last row without a newline gets one. Raises UserError 65, 66, 74."""
+def _slices(
+    file: File, end_of_rows: Callable[[bytes], int], finished: bool, encoding: str = "utf-8"
+) -> Iterator[bytes]:
+    """All text of a file in UTF-8, cut where rows end; a last row without a newline gets one. Raises UserError 65, 66,
+    74."""
     rest, row = b"", 1
-    with file.text() as read:
+    with file.text(encoding) as read:
         while True:
             more = read(SLICE)
             if row == 1 and not rest:
@@ -274,13 +277,13 @@ def _table(
         raise ragged.refused from None
 
 
-def _require_utf8(file: File, text: bytes, number: int) -> None:
+def _require_utf8(file: File, text: bytes, number: int, hint: str) -> None:
     try:
         text.decode()
     except UnicodeDecodeError as e:
         at = number + text.count(b"\n", 0, e.start)
         said = f"{file}: line {at}: not UTF-8 (byte 0x{text[e.start]:02x})"
-        raise UserError(said, "write it in UTF-8, e.g. iconv -f LATIN1 -t UTF-8") from None
+        raise UserError(said, hint) from None
 
 
 # -- JSON lines --------------------------------------------------------------------------------------------------------
@@ -301,7 +304,7 @@ def json_rows(file: File, typed: Typed, *, finished: bool = False, invalid: Inva
     """
     number = 1
     for text in _slices(file, lambda text: text.rfind(b"\n") + 1, finished):
-        _require_utf8(file, text, number)
+        _require_utf8(file, text, number, "write it in UTF-8, e.g. iconv -f LATIN1 -t UTF-8")
         lines = text.split(b"\n")[:-1]
         numbers: Sequence[int] = range(number, number + len(lines))
         number += len(lines)
