@@ -20,7 +20,8 @@ OTHER_ROWS = 2_000_000
 FOLLOWS = 0.2
 """rank correlation with the day's own rate, from which on days are compared"""
 TIMES, SIGMAS = 2.0, 4.0
-"""how often that of a day beside it, and by how many standard errors of Fisher's z above it"""
+"""how often that of a day beside it (or it leaves half of what that leaves), and how many standard errors of Fisher's z
+above it"""
 LEAST = 100
 """ids with several events on both days, below which days are not compared"""
 SEVERAL = 5
@@ -31,6 +32,7 @@ EXPECTED = 10.0
 """rows with the label, by the rate of all rows, of a value that has none"""
 CHANCE = log(1e-9)
 """that a value has none, where ids have their values by lot"""
+_LEFT, _MOST = 0.5, 0.999  # of the variance; correlation as Fisher's z takes it
 _EQUAL = 0.9  # of the ids have the very rate
 _USUAL = 0.2  # of all rows' rate, on another day, and ids have the label as others do
 _DECIMALS = range(2, 7)
@@ -118,8 +120,9 @@ def followed(x: pl.Series, ids: pl.DataFrame, others: Others, label: str, what: 
         own, theirs = _drawn(both, label)
         r, r_other = _rank_correlation(both["x"], *own), _rank_correlation(both["x"], *theirs)
         alike = max(0.0, r_other if r > 0 else -r_other)
-        margin = SIGMAS * sqrt(2 / (len(both) - 3))
-        if abs(r) < max(FOLLOWS, TIMES * alike) or atanh(min(abs(r), 0.999)) - atanh(alike) < margin:
+        far = abs(r) >= TIMES * alike or 1 - r**2 <= (1 - alike**2) * _LEFT
+        sigma = sqrt(2 / (len(both) - 3))
+        if abs(r) < FOLLOWS or not far or atanh(min(abs(r), _MOST)) - atanh(min(alike, _MOST)) < SIGMAS * sigma:
             return None
         told.append((r, f"{short(r_other)} with that of {day}"))
     if not told:
@@ -146,7 +149,7 @@ def without(x: pl.Series, ids: pl.DataFrame, others: Others, label: str, what: s
         for value in codes.unique(maintain_order=True):
             here = (codes == value).to_numpy()
             expected = rate * n[here].sum()
-            if missing[here].any() or expected < EXPECTED or _chance(here, missing == 0, n) > CHANCE:
+            if missing[here].any() or expected < EXPECTED or chance(here, missing == 0, n) > CHANCE:
                 continue
             days = others()
             if not _is_usual(ids["id"].filter(pl.Series(here)), days, label, missing=seen == "none"):
@@ -171,7 +174,7 @@ def _is_usual(ids: pl.Series, others: Mapping[str, pl.DataFrame], label: str, mi
     return not others or (expected >= EXPECTED and seen >= _USUAL * expected)
 
 
-def _chance(here: Array, empty: Array, n: Array) -> float:
+def chance(here: Array, empty: Array, n: Array) -> float:
     """Logarithm of the chance that all of a value's ids are empty: in each stratum of ids with about as many rows, that
     of so many drawn without return.
 
