@@ -211,15 +211,17 @@ def test_the_chance_is_a_hypergeometric_one_in_each_stratum(seed: int) -> None:
 
 
 def test_users_of_few_rows_are_no_surprise() -> None:
-    """Guests come once: of three thousand rows that none clicks forty would be, were they not guests."""
+    """Guests come once, and hardly click, whoever of those that come once they are."""
     rng = np.random.default_rng(5)
-    n = np.concatenate([np.full(60, 50), np.full(40, 2), np.full(200, 2)])
-    k = np.concatenate([rng.binomial(50, 0.1, 60), np.zeros(40, int), rng.binomial(2, 0.02, 200)])
-    code = pl.Series(["member"] * 60 + ["guest"] * 40 + ["member"] * 200)
-    assert k.sum() / n.sum() * 80 < rates.EXPECTED
-    n[60:] *= 10
-    assert k.sum() / n.sum() * 800 > rates.EXPECTED
+    n = np.repeat([50, 20], [600, 240])
+    k = np.where(n == 50, rng.binomial(50, 0.1, 840), np.arange(840) % 30 == 0)
+    guest = (n == 20) & (np.cumsum((n == 20) & (k == 0)) <= 40) & (k == 0)
+    code = pl.Series(np.where(guest, "guest", "member"))
+    assert guest.sum() == 40 and k.sum() / n.sum() * n[guest].sum() > rates.EXPECTED
+    assert hypergeom.logpmf(40, 840, (k == 0).sum(), 40) < rates.CHANCE, "among all they would be one"
     assert rates.without(code, ids(k, n), dict, "click", "clicks", "user") is None
+    fewer = np.where(guest, k, np.maximum(k, 1))
+    assert rates.without(code, ids(fewer, n), dict, "click", "clicks", "user") is not None
 
 
 def test_a_code_of_clicks_alone() -> None:

@@ -129,6 +129,10 @@ def test_a_morning_knows_what_is_popular(tmp_path: Path) -> None:
     (line,) = said(project(tmp_path / "evening", days, "items", table(0, 1.0), "taps_total"))
     assert line.startswith("taps_total: its growth since the table of the day before follows the day's clicks (rank ")
     assert line.endswith("set data.items.lag_days: 1, and a day reads the table of the day before")
+    computed = project(tmp_path / "computed", days, "items", table(0, 1.0), "taps_total")
+    computed.config["data"]["events"] |= {"click": "hit", "computed": {"hit": "tapped = 1"}}
+    computed.write()
+    assert said(computed) == [line], "a click that is computed is counted on the day before too"
 
 
 def test_constant_numbers_count_nothing() -> None:

@@ -32,8 +32,8 @@ from dmtl_cli.guess.late import reading
 from dmtl_cli.guess.values import FEW, is_constant, numbers
 from dmtl_cli.runs.ranks import ALONE
 
-ROWS = 500_000
-"""of whole users, and of whole items, that are looked at"""
+ROWS, FIRST_ROWS = 500_000, 50_000
+"""of whole users, and of whole items, that are looked at, and those that tell whether they have one value each"""
 FIX = "name it in data.events.outcomes and leave the feature out, or give the value of the day before"
 _WITHIN = 0.05  # of the variance of a number is within ids that have one level each
 _LABELS = ("click", "read")
@@ -110,7 +110,8 @@ class _Sample:
 
     def __init__(self, config: Config, day: Day) -> None:
         self.day, self.threshold = day, _threshold(config, day)
-        self._kept = {"user": _some(day.user_events), "item": _some(day.item_events)}
+        events = {"user": day.user_events, "item": day.item_events}
+        self._kept = {side: _some(of, ROWS) for side, of in events.items()}
         self._places, parts = [], []
         for block in day.blocks():
             at = np.flatnonzero(self._kept["user"][block.user] | self._kept["item"][block.item])
@@ -121,10 +122,12 @@ class _Sample:
         reads = config.data.events.conversion if self.threshold is None else None
         called = {"click": "clicks", "read": f"rows with {reads}" if reads else "reads"}
         self.called = {c: what for c, what in called.items() if self._rows[c].drop_nulls().n_unique() > 1}
+        self._mine = {side: self._rows_of(side, kept) for side, kept in self._kept.items()}
+        self._first = {side: self._rows_of(side, _some(of, FIRST_ROWS)) for side, of in events.items()}
         hashes = {"user": day.users[ID].hash(), "item": day.items[ID].hash()}
         self.sides: Sides = {}
-        for side in self._kept:
-            ids = _by_id(self._rows.filter(self._mask(side)), side).rename({"id": "row"})
+        for side, mine in self._mine.items():
+            ids = _by_id(self._rows[mine], side).rename({"id": "row"})
             self.sides[side] = ids.with_columns(hashes[side].gather(ids["row"]).alias("id"))
 
     def values(self, f: Feature) -> Iterator[tuple[str, pl.Series]]:
@@ -134,14 +137,18 @@ class _Sample:
             yield f.side, table[f.name].gather(self.sides[f.side]["row"])
             return
         blocks = zip(self.day.values(f.name), self._places, strict=True)
-        rows = self._rows.select(*self._kept, pl.concat([x.gather(at) for x, at in blocks]).alias("x"))
+        x = pl.concat([values.gather(at) for values, at in blocks]).alias("x")
         for side, ids in self.sides.items():
-            mine = rows.filter(self._mask(side))
-            if (by_id := _levels(mine, side)) is not None:
+            if (level := _level(self._beside(x, side, self._first), side)) is not None:
+                by_id = self._beside(x, side, self._mine).group_by(side).agg(level)
                 yield side, ids.join(by_id, left_on="row", right_on=side, how="left", maintain_order="left")["x"]
 
-    def _mask(self, side: str) -> pl.Series:
-        return pl.Series(self._kept[side][self._rows[side].to_numpy()])
+    def _beside(self, x: pl.Series, side: str, places: dict[str, Array]) -> pl.DataFrame:
+        """Ids and values of some rows."""
+        return pl.DataFrame([self._rows[side].gather(places[side]), x.gather(places[side])])
+
+    def _rows_of(self, side: str, ids: Array) -> Array:
+        return np.flatnonzero(ids[self._rows[side].to_numpy()])
 
 
 class _Others:
@@ -187,21 +194,22 @@ class _Others:
         return {side: _by_id(frame, side) for side in ("user", "item")}
 
 
-def _levels(rows: pl.DataFrame, side: str) -> pl.DataFrame | None:
-    """`x` of each id, where its rows have one value, or numbers that differ far less than those of other ids; None
-    where they have not."""
+def _level(rows: pl.DataFrame, side: str) -> pl.Expr | None:
+    """What gives the value `x` of an id, where its rows have one, or numbers that differ far less than those of other
+    ids; None where they have not."""
     if is_constant(rows, side, "x"):
-        return rows.group_by(side).agg(pl.col("x").drop_nulls().first())
+        return pl.col("x").drop_nulls().first()
     if not rows["x"].dtype.is_numeric():
         return None
     x = rows.select(side, numbers(rows["x"]).alias("x"))
     total = x["x"].var()
-    by_id = x.group_by(side).agg(pl.col("x").mean(), pl.col("x").var().alias("var"), pl.col("x").count().alias("n"))
-    several = by_id.filter(pl.col("n") > 1)
+    several = (
+        x.group_by(side).agg(pl.col("x").var().alias("var"), pl.col("x").count().alias("n")).filter(pl.col("n") > 1)
+    )
     if len(several) < FEW or not isinstance(total, float) or total <= 0:
         return None
     within = float((several["var"] * (several["n"] - 1)).sum()) / float((several["n"] - 1).sum())
-    return by_id.select(side, "x") if within <= _WITHIN * total else None
+    return pl.col("x").cast(pl.Float64).fill_nan(None).mean() if within <= _WITHIN * total else None
 
 
 def _threshold(config: Config, day: Day) -> float | None:
@@ -212,11 +220,11 @@ def _threshold(config: Config, day: Day) -> float | None:
     return rule if isinstance(rule, float) else facts["duration_sum"] / max(1.0, facts["duration_rows"])
 
 
-def _some(events: Array) -> Array:
-    """Which ids are looked at: drawn ones, whose events are not too many."""
+def _some(events: Array, rows: int) -> Array:
+    """[ids] which are looked at: drawn ones, whose events are not more than some rows, or one of them."""
     drawn = np.random.default_rng(0).permutation(np.flatnonzero(events))
     kept = np.zeros(len(events), np.bool_)
-    kept[drawn[np.cumsum(events[drawn]) <= max(ROWS, int(events[drawn[:1]].sum()))]] = True
+    kept[drawn[np.cumsum(events[drawn]) <= max(rows, int(events[drawn[:1]].sum()))]] = True
     return kept
 
 
