@@ -30,6 +30,7 @@ _MOST = 8  # columns that a comment lists
 _LINES = "One row an exposure: log is a frame of the rows of all days, as pl.read_parquet or pl.read_ndjson reads them."
 _LONG_READ = "seconds above which a click is a long read; without it the mean of the durations of clicks"
 _SHARE = "Or by the share of an item that was read, in data.events in place of duration and duration_unit:"
+_ANY = "write the zone of your users, such as Asia/Shanghai"
 _LONE = "a value begins with a quote that does not end it, yet all lines have as many values: quotes are text"
 
 
@@ -52,6 +53,8 @@ class Log:
     """side tables of which each day's folder has one"""
     broken: Broken | None = None
     """lines of the events that do not parse"""
+    zone: tuple[str, str] | None = None
+    """a time zone's name and why, where days of folders tell it: see `arrival`"""
 
 
 @dataclass
@@ -106,8 +109,7 @@ def _data(log: Log) -> list[str]:
             f"null_values: [{', '.join(map(quoted, nulls))}]  # texts that stand for none, in every column{alone}"
         )
     lines += _types(log)
-    if not files.days:
-        lines += _zone(log)
+    lines += _zone(log)
     lines += ["events:", *indented(_events(log))]
     for one in log.inputs.perhaps:
         place = ", ".join(_place(one.table, log.events))
@@ -118,9 +120,11 @@ def _data(log: Log) -> list[str]:
             place = ", ".join([*_place(side.table, log.events), f"key: {scalar(side.key.column)}"])
             lag = ", lag_days: 1" if side.late else ""
             lag += f", success_file: {SUCCESS}" if name in log.sides else ""
+            lag += f", version: {scalar(side.version.column)}" if side.version else ""
             read = ", so day D reads that of D-1 (lag_days: 0 if it is a table of the morning)" if side.late else ""
             alone = _alone(side.table.written) if side.table.files.form == CSV else ""
-            why = "; ".join(filter(None, (side.key.why, side.caveat))) + read + alone
+            versions = side.version.why if side.version else None
+            why = "; ".join(filter(None, (side.key.why, side.caveat, versions))) + read + alone
             lines.append(f"{name}: {{{place}{lag}}}  # {comment(why)}")
         else:
             lines.append(f"# {name}: {{path: FOLDER, key: COLUMN}}  # no table of {name} was found beside the events")
@@ -168,6 +172,7 @@ def _types(log: Log) -> list[str]:
     tables = _tables(log)
     used = {g.column for g in log.roles.named.values()} | {g.column for g in log.roles.further.values()}
     used |= {i.column for i in log.inputs.used} | {side.key.column for side in log.inputs.sides.values()}
+    used |= {side.version.column for side in log.inputs.sides.values() if side.version}
     found: dict[str, str] = {}
     forms = {table.files.form for table in tables}
     for table in tables:
@@ -215,11 +220,17 @@ def _type(c: str, table: Table, roles: Roles) -> str | None:
 
 
 def _zone(log: Log) -> list[str]:
-    """data.timezone where a time gives the day, as far as values tell it."""
+    """data.timezone where a time gives the day, or tells since when a row of a side table holds, as far as values tell
+    it."""
     roles = log.roles
+    if log.events.files.days:
+        found = {name: side.version for name, side in log.inputs.sides.items() if side.version}
+        instants = [f"data.{name}.version" for name, version in found.items() if version.is_instant]
+        zone, why = log.zone or ("UTC", _ANY)
+        return [f"timezone: {zone}  # {why}: of {instants[0]}, up to the beginning of a day"] if instants else []
     if roles.time is None or roles.time_unit in ("date", "day", "yyyymmdd"):
         return []
-    zone, why = zone_of(log.events.frame[roles.time.column], roles.time_unit or "")
+    zone, why = log.zone or zone_of(log.events.frame[roles.time.column], roles.time_unit or "")
     return [f"timezone: {zone}  # {why}: it decides which day a row is of"]
 
 
@@ -235,7 +246,7 @@ def zone_of(s: pl.Series, unit: str) -> tuple[str, str]:
         return "UTC", f"the times end in {found[0]}"
     if unit in ("timestamp", "text"):
         return "UTC", "naive times are read as UTC; write the zone of your users, such as Asia/Shanghai"
-    return "UTC", "write the zone of your users, such as Asia/Shanghai"
+    return "UTC", _ANY
 
 
 def _place(table: Table, events: Table) -> list[str]:

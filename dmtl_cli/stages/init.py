@@ -68,7 +68,7 @@ def init(root: str, out: Path, given: Mapping[str, str], *, force: bool = False)
         "format": log.events.files.form,
         "day": str(day) if day else None,
         "days": len(log.days),
-        "warnings": log.warnings,
+        "warnings": log.warnings + log.inputs.told,
         "first": _edits(out, config.edits, day),
         "next": [] if config.edits else _steps(out, first, day, someone),
         "roles": _roles(log),
