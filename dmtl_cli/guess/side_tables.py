@@ -95,7 +95,8 @@ def place(table: Table, events: Table, roles: Roles, found: Beside) -> None:
     if frame[key].drop_nulls().is_duplicated().any():
         version = version_of(frame, key, _newest(events, roles))
         if version is None:
-            twice = _more_than_once(frame, name, key)
+            coded = "" if (e := table.written.encoding) == "utf-8" else f"; its text is in {e}"
+            twice = _more_than_once(frame, name, key) + coded
             found.other.append((table.files.path, twice))
             found.told.append(f"{table.files.path}: not used: {twice}")
             return

@@ -123,8 +123,9 @@ def _data(log: Log) -> list[str]:
             lag += f", version: {scalar(side.version.column)}" if side.version else ""
             read = ", so day D reads that of D-1 (lag_days: 0 if it is a table of the morning)" if side.late else ""
             alone = _alone(side.table.written) if side.table.files.form == CSV else ""
+            coded = _encoded(side.table.written)
             versions = side.version.why if side.version else None
-            why = "; ".join(filter(None, (side.key.why, side.caveat, versions))) + read + alone
+            why = "; ".join(filter(None, (side.key.why, side.caveat, versions, coded))) + read + alone
             lines.append(f"{name}: {{{place}{lag}}}  # {comment(why)}")
         else:
             lines.append(f"# {name}: {{path: FOLDER, key: COLUMN}}  # no table of {name} was found beside the events")
@@ -144,6 +145,8 @@ def _csv_keys(table: Table) -> list[tuple[str, str]]:
     """(key and value, reason) of how a CSV is written; the separator first."""
     text = table.written
     keys = [(f"separator: {quoted(text.separator)}", "")]
+    if text.encoding != "utf-8":
+        keys.append((f"encoding: {text.encoding}", _encoded(text)))
     if not text.quoted:
         keys.append(("quote_char: null", _LONE))
     if text.decimal != ".":
@@ -155,6 +158,14 @@ def _csv_keys(table: Table) -> list[tuple[str, str]]:
         why = f"beside numbers, in every column{_alone(text)}"
         keys.append((f"null_values: [{', '.join(map(quoted, text.nulls))}]", why))
     return keys
+
+
+def _encoded(text: Text) -> str:
+    """Why a text is in another encoding than UTF-8."""
+    if text.encoding == "utf-8":
+        return ""
+    look = f"does {comment(text.piece)!r} look right? or cp1250, cp1254 (central Europe, Turkey)"
+    return f"not UTF-8; {look}" if text.piece else "not UTF-8, by its first bytes"
 
 
 def _alone(text: Text) -> str:

@@ -22,7 +22,7 @@ from dmtl_cli.guess.files import CSV, JSON, complete_day
 from dmtl_cli.guess.labels import roles_of
 from dmtl_cli.guess.rewrites import LOOKS, NEEDED, one_row_an_item
 from dmtl_cli.guess.roles import Guess, Roles, fits_events, with_names
-from dmtl_cli.guess.rows import BYTES
+from dmtl_cli.guess.rows import BYTES, NOT_UTF8
 from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.tables import LAKES, ROWS, Table, by_days, partial_columns, read_whole, tables
 from dmtl_cli.guess.texts import in_seconds
@@ -130,6 +130,7 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     others = [by_days(found.root, table, roles, zone) for table in others]
     inputs = inputs_of(events, roles, others, partial_columns(found.root, events, roles, zone), zone)
     inputs.other.extend(found.unreadable)
+    inputs.told.extend(f"{path}: not used: {why}" for path, why in found.unreadable if NOT_UTF8 in why)
     newest = complete_day(days.items())
     marked = [d for d in sorted(days)[-NEWEST:] if newest and d <= newest and found.is_marked(events.files, d)]
     day = marked[-1] if marked else newest
