@@ -13,6 +13,7 @@ from dmtl_cli.data.log.day_files import SUCCESS
 from dmtl_cli.data.log.text_rows import separator_of
 from dmtl_cli.data.log.types import LISTS
 from dmtl_cli.guess import words
+from dmtl_cli.guess.arrival import Arrival
 from dmtl_cli.guess.doubts import Broken, invalid_rows, unknown_clicks
 from dmtl_cli.guess.feature_lines import comment, feature_lines, indented, scalar
 from dmtl_cli.guess.features import Inputs
@@ -54,7 +55,9 @@ class Log:
     broken: Broken | None = None
     """lines of the events that do not parse"""
     zone: tuple[str, str] | None = None
-    """a time zone's name and why, where days of folders tell it: see `arrival`"""
+    """a time zone's name and why, where days of folders tell it"""
+    arrival: Arrival | None = None
+    """what times say of the folders of days"""
 
 
 @dataclass
@@ -238,7 +241,10 @@ def _zone(log: Log) -> list[str]:
         found = {name: side.version for name, side in log.inputs.sides.items() if side.version}
         instants = [f"data.{name}.version" for name, version in found.items() if version.is_instant]
         zone, why = log.zone or ("UTC", _ANY)
-        return [f"timezone: {zone}  # {why}: of {instants[0]}, up to the beginning of a day"] if instants else []
+        if not instants and (log.arrival is None or not log.arrival.is_told):
+            return []
+        of = f"of {instants[0]}, up to the beginning of a day" if instants else "for the lines below"
+        return [f"{'' if instants else '# '}timezone: {zone}  # {why}: {of}"]
     if roles.time is None or roles.time_unit in ("date", "day", "yyyymmdd"):
         return []
     zone, why = log.zone or zone_of(log.events.frame[roles.time.column], roles.time_unit or "")
@@ -292,7 +298,12 @@ def _events(log: Log) -> list[str]:
     lines.append(f"path: {scalar(path_of(log.events))}{span}")
     if files.partition:
         lines.append(f"partition: {files.partition}")
-    elif not files.days:
+    if (late := log.arrival) is not None and late.is_told and not late.is_of_events:
+        then = "if folders are days of arrival, these lines and timezone in place of those above"
+        none = "a folder of the events alone would let a column give the day (date_column)"
+        lines.append(f"# {late.why}: {none if late.place is None else then}")
+        lines += [f"# path: {scalar(late.place)}", f"# date_column: {scalar(late.column)}"] if late.place else []
+    elif not files.days and not files.partition:
         lines.append(_date_column(log))
     if log.marked:
         lines.append(
@@ -346,7 +357,8 @@ def _date_column(log: Log) -> str:
         text = log.events.files.form in (CSV, JSON)
         seen = times_unread(log.events.frame, text=text, days=True) or "nothing looks like a day"
         return f"# date_column: COLUMN  # {EDIT}: {todo}; {comment(seen)}"
-    return f"date_column: {scalar(roles.time.column)}  # it gives the day; {comment(roles.time.why)}"
+    late = f"; {comment(log.arrival.why)}" if log.arrival is not None and log.arrival.is_of_events else ""
+    return f"date_column: {scalar(roles.time.column)}  # it gives the day; {comment(roles.time.why)}{late}"
 
 
 def _labels(log: Log) -> list[str]:
