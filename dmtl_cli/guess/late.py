@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,7 +20,6 @@ from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.features import Feature
 from dmtl_cli.config.schema import Config
 from dmtl_cli.data.log.day import ID, Day
-from dmtl_cli.data.log.raw import RawEvents
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.log.schema import Schema
 from dmtl_cli.data.log.schema import Table as LogTable
@@ -98,8 +98,8 @@ def said(at: dt.datetime) -> str:
 
 
 def short(r: float) -> str:
-    """.97 of 0.97."""
-    return f"{r:.2f}".removeprefix("0")
+    """.97 of 0.97, -.30 of -0.3."""
+    return f"{round(r, 2) + 0.0:.2f}".replace("0.", ".", 1)  # + 0.0: no -.00
 
 
 def counted(
@@ -120,7 +120,7 @@ def counted(
     """
     x, known = values.to_numpy(), values.is_not_null().to_numpy()
     some = known & (counts > 1)
-    if some.sum() < FEW or len(np.unique(counts[some])) < 3 or _ranked(x[some], counts[some]) < _LOOSELY:
+    if some.sum() < FEW or len(np.unique(counts[some])) < 3 or ranked(x[some], counts[some]) < _LOOSELY:
         return None
     same, not_above = float((x == counts)[some].mean()), float((x <= counts)[some].mean())
     of = f"the number of the day's {what}, for {same:.0%} of the {int(some.sum()):,} {whose} with several"
@@ -129,10 +129,10 @@ def counted(
     if same >= _HALF and not_above >= _EQUAL:
         return 1 + same, f"is {of}, and less for others, as a count of some days forgets old ones"
     active = known & (counts > 0)
-    r = _ranked(x[active], counts[active])
+    r = ranked(x[active], counts[active])
     if r < FOLLOWS or (eve := earlier()) is None:
         return None
-    r_eve = _ranked(x[active], eve[active])
+    r_eve = ranked(x[active], eve[active])
     if 1 - r**2 > (1 - r_eve**2) * _HALF:
         return None
     return r, f"follows the day's {what} (rank correlation {short(r)}; {short(r_eve)} with those of the day before)"
@@ -153,7 +153,7 @@ def follows(values: pl.Series, counts: Ints) -> float:
         return 0.0
     rest = np.ones(len(n), np.bool_)
     rest[[int(x.argmax()), int(n.argmax())]] = False
-    return max(_ranked(x, n), min(_correlation(x, n), _correlation(x[rest], n[rest])))
+    return max(ranked(x, n), min(correlation(x, n), correlation(x[rest], n[rest])))
 
 
 def totals_of(frame: pl.DataFrame, key: str, columns: Iterable[str], ids: pl.Series, clicked: pl.Series) -> list[str]:
@@ -175,12 +175,12 @@ def totals_of(frame: pl.DataFrame, key: str, columns: Iterable[str], ids: pl.Ser
     return [c for c, x in known.items() if any(follows(x, n) >= _IN_SAMPLE for n in by_id)]
 
 
-def _ranked(x: Array, y: Array) -> float:
+def ranked(x: Array, y: Array) -> float:
     """Spearman's rank correlation, ties at their mean rank; 0 where one does not vary."""
-    return _correlation(*(pl.Series(v).rank().to_numpy() for v in (x, y)))
+    return correlation(*(pl.Series(v).rank().to_numpy() for v in (x, y)))
 
 
-def _correlation(x: Array, y: Array) -> float:
+def correlation(x: Array, y: Array) -> float:
     x, y = x - x.mean(), y - y.mean()
     both = float(np.sqrt((x * x).sum() * (y * y).sum()))
     return float((x * y).sum()) / both if both > 0 else 0.0
@@ -284,6 +284,13 @@ def _counts(config: Config, day: Day, side: str) -> Counts:
     return found | {"clicks": clicks}
 
 
+def reading(log: Log, features: tuple[Feature, ...]) -> Log:
+    """The same log and the files that it found, with other features."""
+    other = copy.copy(log)
+    other.features = features
+    return other
+
+
 def _counts_of(config: Config, log: Log, other: dt.date, day: Day, side: str) -> Counts | None:
     """Those of another day, of the users or items of this one; None where it is not there or cannot be read."""
     n = len(_whole(day, side))
@@ -291,8 +298,7 @@ def _counts_of(config: Config, log: Log, other: dt.date, day: Day, side: str) ->
     if config.data.events.click is not None:
         found["clicks"] = np.zeros(n, np.int64)
     with suppress(UserError):
-        files = log.find(other)
-        raw = RawEvents(config.data, other, Schema.unify(files, config.data, ()))
+        files, raw = reading(log, ()).open(other)
         for block in raw.rows(share_groups(raw.schema.events, files.groups, ALONE)):
             rows, clicked = day.rows_of(block[side], side), block["click"].to_numpy() == 1
             kinds = {"events": rows >= 0, "clicks": (rows >= 0) & clicked}

@@ -26,6 +26,7 @@ from dmtl_cli.guess import words
 from dmtl_cli.guess.files import PARQUET, format_of
 from dmtl_cli.guess.late import late_tables
 from dmtl_cli.guess.rows import first_rows, first_values, head_of, names_of
+from dmtl_cli.guess.same_day import made_of_the_day
 from dmtl_cli.guess.side_tables import joins
 from dmtl_cli.guess.tables import turn
 from dmtl_cli.guess.texts import Text, typed
@@ -72,6 +73,7 @@ def suggestions(config: Config, log: Log, day: Day, schema: Schema, embeddings: 
         *_older(config, day),
         *late_tables(config, log, day, schema),
         *_leaks(config, day),
+        *made_of_the_day(config, log, day, schema),
         *_many(config, embeddings),
         *_measured(config, day),
         *_unused(config, day, schema),
