@@ -3,7 +3,7 @@
 # known, recommends for one user and prints a table. Runs from any folder, and may be run again.
 # DMTL_VENV: an environment to use as it is. DMTL_DEMO: where to work (default: work/demo and data/demo beside this).
 # The small world has the default settings, without the trials that begin a chain: its table is there within a minute.
-# --full: the world of README's table, with trials, which alone take a quarter of an hour, and all baselines.
+# --full: the world of docs/results.md, with trials, which alone take a quarter of an hour, and all baselines.
 # Other arguments go to `dmtl synth`.
 set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)

@@ -69,7 +69,7 @@ def needed(cell: str) -> Number:
 
 
 def click_bait(table: list[list[str]]) -> Any:
-    """Read seconds and click rate of each row of the README's table, after 3 days and after 13."""
+    """Read seconds and click rate of each row of the table of docs/results.md, after 3 days and after 13."""
     figure, panels = plt.subplots(1, 2, figsize=(10, 5.4), sharey=True, width_ratios=[3, 2])
     columns = ((panels[0], 1, 4, "expected read seconds of the top 50"), (panels[1], 2, 5, "its expected click rate"))
     for axes, early, late, label in columns:

@@ -37,7 +37,7 @@ def quoted(page: str, first: str) -> list[list[str]]:
 
 
 def test_the_readme_quotes_the_table_of_the_click_bait_world() -> None:
-    assert stored("click_bait") == quoted("README.md", "| model | read seconds, 3 days |")
+    assert stored("click_bait") == quoted("docs/results.md", "| model | read seconds, 3 days |")
 
 
 def test_experiments_quote_the_table_of_kuairand() -> None:

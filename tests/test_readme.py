@@ -127,7 +127,7 @@ def test_serving(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_cron_recipe(here: Path) -> None:
-    daily = blocks("sh")[1]
+    (daily,) = (b for b in blocks("sh") if b.startswith("dmtl run "))
     (crontab,) = [b for b in blocks("") if b.startswith("30 3")]
     cron, hourly = (line.split("&& ", 1)[1] for line in crontab.splitlines())
     assert f"{cron}\n".replace("\\%", "%") == daily, "crontab and command differ"

@@ -94,7 +94,7 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
         frame = beside.table.frame.unique(key, keep="first", maintain_order=True)  # the newest day is first
         times, before = times_of(frame), len(found.used)
         for c in frame.columns:
-            if c != key:
+            if c != key and (beside.version is None or c != beside.version.column):
                 found.add(_made_of(frame[c], name.removesuffix("s"), events, roles, times, own=True))
         found.unused.extend(Guess(c, f"of type {kind}") for c, kind in beside.table.other.items())
         totals = () if beside.table.files.days else _totals(frame, key, found.used[before:], events.frame, roles, name)

@@ -19,6 +19,7 @@ from dmtl_cli.data.log.day_files import SUCCESS
 from dmtl_cli.data.log.places import SUFFIXES
 from dmtl_cli.data.log.source import Store
 
+_FAR = 0.1  # of the median: a day far smaller than the others
 PARQUET, CSV, JSON, DELTA, ICEBERG = "parquet", "csv", "json", "delta", "iceberg"
 
 
@@ -63,9 +64,18 @@ class Files:
         return _stem(path, _MONTH_FIRST.search(self.pattern or "") is not None)[2]
 
 
-def complete_day(days: Iterable[tuple[dt.date, int]]) -> dt.date | None:
-    """The newest day that is not far smaller than the others, as one that is still being written is."""
+def usual(days: Iterable[tuple[dt.date, int]]) -> list[tuple[dt.date, int]]:
+    """(day, size), sorted, without the days at the beginning and the end that are far smaller than the median, as those
+    are of which late rows alone are there."""
     ordered = sorted(days)
+    least = _FAR * sorted(size for _, size in ordered)[len(ordered) // 2] if len(ordered) > 2 else 0
+    there = [k for k, (_, size) in enumerate(ordered) if size >= least]
+    return ordered[there[0] : there[-1] + 1] if there else []
+
+
+def complete_day(days: Iterable[tuple[dt.date, int]]) -> dt.date | None:
+    """The newest usual day that is not far smaller than the others, as one that is still being written is."""
+    ordered = usual(days)
     if len(ordered) > 2:
         sizes = sorted(size for _, size in ordered[:-1])
         if ordered[-1][1] < sizes[len(sizes) // 2] / 2:

@@ -16,9 +16,12 @@ from dmtl_cli.config.errors import UserError
 from dmtl_cli.data.log.schema import Table
 from dmtl_cli.data.log.source import File
 from dmtl_cli.data.log.text_rows import Rows, csv_rows, json_rows
+from dmtl_cli.guess.encodings import candidates, encoding_of, example
 from dmtl_cli.guess.files import CSV, JSON, PARQUET, format_of
 from dmtl_cli.guess.texts import NUMBER, Text, as_typed, joined
 
+NOT_UTF8 = "not UTF-8"
+"""of a message about a file that cannot be read as it is"""
 BYTES = 8 << 20
 """of rows of a text file"""
 _SCANNED = 64 << 20  # bytes of a CSV in which quotes are looked for
@@ -40,11 +43,13 @@ def head(file: File, rows: int, text: Text | None = None) -> tuple[pl.DataFrame,
     if form == PARQUET:
         return of_group(file, None, rows), None
     if form == CSV:
-        content = _beginning(file)
+        coded = _coded(file) if text is None else text
+        content = _beginning(file, coded.encoding)
         plain = dialect(content, quoted=False) if text is None else replace(text, quoted=False)
         text = text or dialect(content)
-        if text.quoted and has_lone_quotes(file, plain.separator):
+        if text.quoted and has_lone_quotes(file, plain.separator, coded.encoding):
             text = plain
+        text = replace(text, encoding=coded.encoding, piece=coded.piece)
     text = text or Text()
     return first(parts(file, text), rows), text
 
@@ -71,7 +76,7 @@ def rows_of(file: File, text: Text, names: tuple[str, ...] | None = None) -> Gen
         if not text.header:
             names = names or tuple(f"column_{k + 1}" for k in range(_width(file, text)))
         quote = '"' if text.quoted else None
-        options = Csv(separator=text.separator, quote_char=quote, columns=names)
+        options = Csv(encoding=text.encoding, separator=text.separator, quote_char=quote, columns=names)
         read = csv_rows(file, options, _as_it_is, invalid="drop")
     kept = lost = 0
     with contextlib.closing(iter(read)) as found:  # type: ignore[type-var]
@@ -104,14 +109,25 @@ def _as_it_is(frame: pl.DataFrame, _: Sequence[int]) -> pl.DataFrame:
     return frame
 
 
-def _beginning(file: File) -> bytes:
+def _coded(file: File) -> Text:
+    """In which encoding a CSV is, by its first bytes. Raises UserError 65 where nothing tells it."""
     with file.text() as read:
+        content = read(BYTES)
+    encoding = encoding_of(content)
+    if encoding is None:
+        what = f"{file}: {NOT_UTF8}, and its bytes do not tell what it is: {' or '.join(candidates(content))}"
+        raise UserError(what, "write it in UTF-8, as iconv -f CP1251 -t UTF-8 does")
+    return Text(encoding=encoding, piece=example(content, encoding) if encoding == "cp1252" else "")
+
+
+def _beginning(file: File, encoding: str) -> bytes:
+    with file.text(encoding) as read:
         content = read(_HEAD)
     return content[: content.rfind(b"\n") + 1] or content
 
 
 def _width(file: File, text: Text) -> int:
-    lines = _beginning(file).decode("utf-8-sig", "replace").splitlines()
+    lines = _beginning(file, text.encoding).decode("utf-8-sig", "replace").splitlines()
     return len(next(_cells(lines[:1], text.separator, text.quoted), []))
 
 
@@ -133,7 +149,7 @@ def _cells(lines: Sequence[str], separator: str, quoted: bool) -> Iterator[list[
     return csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
 
 
-def has_lone_quotes(file: File, separator: str) -> bool:
+def has_lone_quotes(file: File, separator: str, encoding: str = "utf-8") -> bool:
     """Whether quotes of a CSV are text: one begins a value that no quote ends in its line, or ends before the value
     does, and yet all lines have as many separators.
 
@@ -143,7 +159,7 @@ def has_lone_quotes(file: File, separator: str) -> bool:
     s = re.escape(sign)
     odd = re.compile(rb'(?:^|%b)"(?:[^"\n]|"")*+(?:\n|" *+[^" %b\r\n])' % (s, s), re.MULTILINE)
     each, lone = 0, False
-    for text in _whole_lines(file):
+    for text in _whole_lines(file, encoding):
         rows = text.strip(b"\r\n")
         each = each or rows.partition(b"\n")[0].count(sign)
         if each == 0 or rows.count(sign) != each * (rows.count(b"\n") + 1):
@@ -155,10 +171,10 @@ def has_lone_quotes(file: File, separator: str) -> bool:
     return lone
 
 
-def _whole_lines(file: File) -> Iterator[bytes]:
+def _whole_lines(file: File, encoding: str) -> Iterator[bytes]:
     """The first text of a file, some lines at a time."""
     done, rest = 0, b""
-    with file.text() as read:
+    with file.text(encoding) as read:
         while done < _SCANNED and (more := read(BYTES)):
             done += len(more)
             text, newline, rest = (rest + more).rpartition(b"\n")

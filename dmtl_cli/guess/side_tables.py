@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 
@@ -16,6 +17,7 @@ from dmtl_cli.guess.rewrites import polars_column
 from dmtl_cli.guess.roles import Guess, Roles, may_be_ids
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.values import is_id, share, within
+from dmtl_cli.guess.versions import Version, newest_first, one_row, version_of
 
 NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 """the folder that Hive and Spark write rows into whose key is null"""
@@ -41,11 +43,13 @@ class Side:
     any those with such names"""
     late: str | None = None
     """why the table of the day before is read: see `late.lagging`"""
+    version: Version | None = None
+    """what tells several rows of an id apart"""
 
     @property
     def caveat(self) -> str | None:
         """What a table says of its day that a person should know: that it is written late, or is of no day."""
-        if self.table.files.days:
+        if self.table.files.days or (self.version is not None and self.version.unit is not None):
             return self.late
         what = "a running total" if len(self.totals) == 1 else "running totals"
         named = f": {', '.join(self.totals)} may be {what}" if self.totals else ""
@@ -62,6 +66,8 @@ class Beside:
     """tables that are neither, and why"""
     perhaps: list[Side] = field(default_factory=list)
     """those that have ids of the events, where it is not known which are users or items"""
+    told: list[str] = field(default_factory=list)
+    """what a person is to do about tables that are not used, a line each"""
 
 
 def place(table: Table, events: Table, roles: Roles, found: Beside) -> None:
@@ -82,15 +88,37 @@ def place(table: Table, events: Table, roles: Roles, found: Beside) -> None:
         return
     _, name, key, joined = max(fits)
     ids = events.frame[(roles.user if name == "users" else roles.item).column]  # type: ignore[union-attr]
-    twice = None if table.files.days else _more_than_once(table.frame, name, key)
     if name in found.sides:
         found.other.append((table.files.path, f"a second table of {name}"))
-    elif twice is not None:
-        found.other.append((table.files.path, twice))
-    else:
-        why = f"{joined:.0%} of the sample's {name} are in it"
-        better = told(name, ids, table.frame[key], joined)
-        found.sides[name] = Side(table, Guess(key, f"{why}; {better[1]}" if better else why))
+        return
+    frame, version = _of_a_day(table), None
+    if frame[key].drop_nulls().is_duplicated().any():
+        version = version_of(frame, key, _newest(events, roles))
+        if version is None:
+            coded = "" if (e := table.written.encoding) == "utf-8" else f"; its text is in {e}"
+            twice = _more_than_once(frame, name, key) + coded
+            found.other.append((table.files.path, twice))
+            found.told.append(f"{table.files.path}: not used: {twice}")
+            return
+        if not table.files.days:  # of a table a day, the newest day's rows are the first
+            table = replace(table, frame=newest_first(table.frame, version))
+    why = f"{joined:.0%} of the sample's {name} are in it"
+    better = told(name, ids, table.frame[key], joined)
+    found.sides[name] = Side(table, Guess(key, f"{why}; {better[1]}" if better else why), version=version)
+
+
+def _of_a_day(table: Table) -> pl.DataFrame:
+    """The rows of which an id should have one: of the newest day, where there are days."""
+    found = table.of_day(table.day) if table.day is not None else None
+    return table.frame if found is None else found
+
+
+def _newest(events: Table, roles: Roles) -> dt.date | None:
+    if events.day is not None:
+        return events.day
+    days = roles.days(events.frame, "UTC")
+    newest = None if days is None else days.max()
+    return newest if isinstance(newest, dt.date) else None
 
 
 def _keys(frame: pl.DataFrame, events: Table, roles: Roles) -> Iterator[tuple[str, pl.Series, pl.Series, bool]]:
@@ -125,17 +153,17 @@ def _of_events(table: Table, events: Table, roles: Roles) -> str:
     return f"{rows}; {there:.0%} of them have a {time}: write them into the folder of the day that it tells, then init"
 
 
-def _more_than_once(frame: pl.DataFrame, name: str, key: str) -> str | None:
-    """Which ids have several rows, and in what these differ; None where each has one."""
+def _more_than_once(frame: pl.DataFrame, name: str, key: str) -> str:
+    """Which ids have several rows, in what these differ, and the line of polars that leaves one of each."""
     rows = frame.filter(pl.col(key).is_not_null())
     ids = rows.group_by(key, maintain_order=True).agg(pl.len().alias(":n"), pl.exclude(key).n_unique())
     twice = ids.filter(pl.col(":n") > 1)
-    if not len(twice):
-        return None
     differ = [c for c in frame.columns if c != key and (twice[c] > 1).any()]
     how = f"which differ in {', '.join(differ[:5])}" if differ else "which are the same"
     many = f"{len(twice):,} of its {len(ids):,} {name} have several rows, {how} ({key}, such as {twice[key][0]})"
-    return f"{many}: keep one row of each, and it is {{key: {key}}} in data.{name}"
+    kept = one_row(key, same=not differ)
+    told = f"{{key: {key}}} in data.{name}, or {{key: {key}, version: COLUMN}} where a column tells which holds"
+    return f"{many}: keep one row of each, {kept}, and it is {told}"
 
 
 def _perhaps(table: Table, events: Table) -> Side | None:

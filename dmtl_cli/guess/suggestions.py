@@ -207,7 +207,7 @@ def _of_others(frame: pl.DataFrame, config: Config, day: dt.date) -> pl.DataFram
 
 def _rows_of(file: File, config: Config, rows: int) -> pl.DataFrame:
     csv = config.data.events.csv or config.data.csv
-    text = Text(csv.separator or separator_of(file.path), quoted=csv.quote_char is not None)
+    text = Text(csv.separator or separator_of(file.path), quoted=csv.quote_char is not None, encoding=csv.encoding)
     return first_values(file, rows, text)
 
 

@@ -149,7 +149,10 @@ def _united(read: list[Table]) -> list[Table]:
         out[same] = table
     united = list(out.values())
     folders = [base_of(t.files) for t in united]
-    shared = [folders.count(folder) > 1 for folder in folders]
+    shared = [
+        any(k != n and (other == folder or other.startswith(f"{folder}/")) for n, other in enumerate(folders))
+        for k, folder in enumerate(folders)
+    ]
     return [replace(t, files=replace(t.files, together=x)) for t, x in zip(united, shared, strict=True)]
 
 
@@ -242,6 +245,13 @@ def columns_of(root: str, files: Files, day: dt.date, text: Text | None, rows: i
     """The columns that have values in the first rows of a day's files. Raises what `tables` does."""
     store, paths = Store(root), _spread([f for f, _ in files.files if files.day_of(f) == day], 2)
     return frozenset[str]().union(*(_filled(first_values(store.file(path), rows, text)) for path in paths))
+
+
+def rows_of_day(root: str, table: Table, day: dt.date, rows: int) -> pl.DataFrame:
+    """The first rows of some files of a day, as guesses look at them. Raises what `tables` does."""
+    store, paths = Store(root), _spread([f for f, _ in table.files.files if table.files.day_of(f) == day], _MOST)
+    found = [head(store.file(path), rows, table.text)[0] for path in paths]
+    return _looked_at(replace(table, frame=joined(found))).frame
 
 
 def read_whole(root: str, table: Table, time: str, unit: str, zone: str) -> tuple[Table, dict[dt.date, int]]:

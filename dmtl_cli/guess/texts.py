@@ -40,6 +40,10 @@ class Text:
     """false: a quote is a part of the text like any other character"""
     decimal: str = "."
     """before the decimals of numbers"""
+    encoding: str = "utf-8"
+    """of the bytes"""
+    piece: str = field(default="", compare=False)
+    """of the text, to be looked at where its encoding is told by it"""
     nulls: tuple[str, ...] = ()
     """words that stand for null: where other values are numbers or yes and no any such word, in text those that
     databases write"""

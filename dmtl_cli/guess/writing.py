@@ -13,6 +13,7 @@ from dmtl_cli.data.log.day_files import SUCCESS
 from dmtl_cli.data.log.text_rows import separator_of
 from dmtl_cli.data.log.types import LISTS
 from dmtl_cli.guess import words
+from dmtl_cli.guess.arrival import Arrival
 from dmtl_cli.guess.doubts import Broken, invalid_rows, unknown_clicks
 from dmtl_cli.guess.feature_lines import comment, feature_lines, indented, scalar
 from dmtl_cli.guess.features import Inputs
@@ -30,6 +31,7 @@ _MOST = 8  # columns that a comment lists
 _LINES = "One row an exposure: log is a frame of the rows of all days, as pl.read_parquet or pl.read_ndjson reads them."
 _LONG_READ = "seconds above which a click is a long read; without it the mean of the durations of clicks"
 _SHARE = "Or by the share of an item that was read, in data.events in place of duration and duration_unit:"
+_ANY = "write the zone of your users, such as Asia/Shanghai"
 _LONE = "a value begins with a quote that does not end it, yet all lines have as many values: quotes are text"
 
 
@@ -52,6 +54,10 @@ class Log:
     """side tables of which each day's folder has one"""
     broken: Broken | None = None
     """lines of the events that do not parse"""
+    zone: tuple[str, str] | None = None
+    """a time zone's name and why, where days of folders tell it"""
+    arrival: Arrival | None = None
+    """what times say of the folders of days"""
 
 
 @dataclass
@@ -106,8 +112,7 @@ def _data(log: Log) -> list[str]:
             f"null_values: [{', '.join(map(quoted, nulls))}]  # texts that stand for none, in every column{alone}"
         )
     lines += _types(log)
-    if not files.days:
-        lines += _zone(log)
+    lines += _zone(log)
     lines += ["events:", *indented(_events(log))]
     for one in log.inputs.perhaps:
         place = ", ".join(_place(one.table, log.events))
@@ -118,9 +123,12 @@ def _data(log: Log) -> list[str]:
             place = ", ".join([*_place(side.table, log.events), f"key: {scalar(side.key.column)}"])
             lag = ", lag_days: 1" if side.late else ""
             lag += f", success_file: {SUCCESS}" if name in log.sides else ""
+            lag += f", version: {scalar(side.version.column)}" if side.version else ""
             read = ", so day D reads that of D-1 (lag_days: 0 if it is a table of the morning)" if side.late else ""
             alone = _alone(side.table.written) if side.table.files.form == CSV else ""
-            why = "; ".join(filter(None, (side.key.why, side.caveat))) + read + alone
+            coded = _encoded(side.table.written)
+            versions = side.version.why if side.version else None
+            why = "; ".join(filter(None, (side.key.why, side.caveat, versions, coded))) + read + alone
             lines.append(f"{name}: {{{place}{lag}}}  # {comment(why)}")
         else:
             lines.append(f"# {name}: {{path: FOLDER, key: COLUMN}}  # no table of {name} was found beside the events")
@@ -140,6 +148,8 @@ def _csv_keys(table: Table) -> list[tuple[str, str]]:
     """(key and value, reason) of how a CSV is written; the separator first."""
     text = table.written
     keys = [(f"separator: {quoted(text.separator)}", "")]
+    if text.encoding != "utf-8":
+        keys.append((f"encoding: {text.encoding}", _encoded(text)))
     if not text.quoted:
         keys.append(("quote_char: null", _LONE))
     if text.decimal != ".":
@@ -151,6 +161,14 @@ def _csv_keys(table: Table) -> list[tuple[str, str]]:
         why = f"beside numbers, in every column{_alone(text)}"
         keys.append((f"null_values: [{', '.join(map(quoted, text.nulls))}]", why))
     return keys
+
+
+def _encoded(text: Text) -> str:
+    """Why a text is in another encoding than UTF-8."""
+    if text.encoding == "utf-8":
+        return ""
+    look = f"does {comment(text.piece)!r} look right? or cp1250, cp1254 (central Europe, Turkey)"
+    return f"not UTF-8; {look}" if text.piece else "not UTF-8, by its first bytes"
 
 
 def _alone(text: Text) -> str:
@@ -168,6 +186,7 @@ def _types(log: Log) -> list[str]:
     tables = _tables(log)
     used = {g.column for g in log.roles.named.values()} | {g.column for g in log.roles.further.values()}
     used |= {i.column for i in log.inputs.used} | {side.key.column for side in log.inputs.sides.values()}
+    used |= {side.version.column for side in log.inputs.sides.values() if side.version}
     found: dict[str, str] = {}
     forms = {table.files.form for table in tables}
     for table in tables:
@@ -215,11 +234,20 @@ def _type(c: str, table: Table, roles: Roles) -> str | None:
 
 
 def _zone(log: Log) -> list[str]:
-    """data.timezone where a time gives the day, as far as values tell it."""
+    """data.timezone where a time gives the day, or tells since when a row of a side table holds, as far as values tell
+    it."""
     roles = log.roles
+    if log.events.files.days:
+        found = {name: side.version for name, side in log.inputs.sides.items() if side.version}
+        instants = [f"data.{name}.version" for name, version in found.items() if version.is_instant]
+        zone, why = log.zone or ("UTC", _ANY)
+        if not instants and (log.arrival is None or not log.arrival.is_told):
+            return []
+        of = f"of {instants[0]}, up to the beginning of a day" if instants else "for the lines below"
+        return [f"{'' if instants else '# '}timezone: {zone}  # {why}: {of}"]
     if roles.time is None or roles.time_unit in ("date", "day", "yyyymmdd"):
         return []
-    zone, why = zone_of(log.events.frame[roles.time.column], roles.time_unit or "")
+    zone, why = log.zone or zone_of(log.events.frame[roles.time.column], roles.time_unit or "")
     return [f"timezone: {zone}  # {why}: it decides which day a row is of"]
 
 
@@ -235,7 +263,7 @@ def zone_of(s: pl.Series, unit: str) -> tuple[str, str]:
         return "UTC", f"the times end in {found[0]}"
     if unit in ("timestamp", "text"):
         return "UTC", "naive times are read as UTC; write the zone of your users, such as Asia/Shanghai"
-    return "UTC", "write the zone of your users, such as Asia/Shanghai"
+    return "UTC", _ANY
 
 
 def _place(table: Table, events: Table) -> list[str]:
@@ -270,7 +298,12 @@ def _events(log: Log) -> list[str]:
     lines.append(f"path: {scalar(path_of(log.events))}{span}")
     if files.partition:
         lines.append(f"partition: {files.partition}")
-    elif not files.days:
+    if (late := log.arrival) is not None and late.is_told and not late.is_of_events:
+        then = "if folders are days of arrival, these lines and timezone in place of those above"
+        none = "a folder of the events alone would let a column give the day (date_column)"
+        lines.append(f"# {late.why}: {none if late.place is None else then}")
+        lines += [f"# path: {scalar(late.place)}", f"# date_column: {scalar(late.column)}"] if late.place else []
+    elif not files.days and not files.partition:
         lines.append(_date_column(log))
     if log.marked:
         lines.append(
@@ -324,7 +357,8 @@ def _date_column(log: Log) -> str:
         text = log.events.files.form in (CSV, JSON)
         seen = times_unread(log.events.frame, text=text, days=True) or "nothing looks like a day"
         return f"# date_column: COLUMN  # {EDIT}: {todo}; {comment(seen)}"
-    return f"date_column: {scalar(roles.time.column)}  # it gives the day; {comment(roles.time.why)}"
+    late = f"; {comment(log.arrival.why)}" if log.arrival is not None and log.arrival.is_of_events else ""
+    return f"date_column: {scalar(roles.time.column)}  # it gives the day; {comment(roles.time.why)}{late}"
 
 
 def _labels(log: Log) -> list[str]:

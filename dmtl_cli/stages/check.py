@@ -22,10 +22,12 @@ from dmtl_cli.data.log.day_files import SUCCESS, DayFiles
 from dmtl_cli.data.log.invalid import in_words, reasons
 from dmtl_cli.data.log.raw import RawEvents
 from dmtl_cli.data.log.reader import Log
+from dmtl_cli.data.log.schema import Schema
 from dmtl_cli.data.log.shares import share_groups
 from dmtl_cli.data.profile.stored import Profile
 from dmtl_cli.guess import memory
 from dmtl_cli.guess.doubts import nobody, null_ids, sessions, warnings
+from dmtl_cli.guess.repeats import repeated_ids
 from dmtl_cli.guess.suggestions import other_rows, suggestions, unread
 from dmtl_cli.guess.words import count
 from dmtl_cli.nn.table import EmbeddingTable
@@ -69,7 +71,7 @@ def check(config: Config, day: dt.date, *, planned: bool = False) -> dict[str, A
             "items": len(read.items),
             "with_events": {"users": int((read.user_events > 0).sum()), "items": int((read.item_events > 0).sum())},
             **({"left_out": gone} if (gone := reasons(read.facts)) else {}),
-            **_duplicates(config, read),
+            **_duplicates(config, read, raw.schema),
             "labels": _labels(config, read),
             "join": {
                 f"{k}_joined": round(read.facts[f"{k}_joined"], 4)
@@ -142,9 +144,10 @@ def _labels(config: Config, day: Day) -> dict[str, Any]:
     return out
 
 
-def _duplicates(config: Config, day: Day) -> dict[str, int]:
-    """How many rows repeat another of the same user, item, request and time, and how many of these exposures are first
-    in the log without a click and then with one; nothing where the log has neither request nor time."""
+def _duplicates(config: Config, day: Day, schema: Schema) -> dict[str, Any]:
+    """How many rows repeat another of the same user, item, request and time, how many of these exposures are first in
+    the log without a click and then with one, and which column has their ids; nothing where the log has neither request
+    nor time."""
     events = config.data.events
     if not (events.request or events.time):
         return {}
@@ -157,8 +160,9 @@ def _duplicates(config: Config, day: Day) -> dict[str, int]:
         twice = bucket.group_by(names).agg(pl.len().alias("n"), first.alias("first"), (pl.col("click") == 1).any())
         repeats, exposures = repeats + int((twice["n"] - 1).sum()), exposures + len(twice)
         later += int((twice["click"] & ~twice["first"]).sum())
-    more = {"repeated_exposures": exposures, "clicked_later": later} if later else {}
-    return {"duplicate_rows": repeats, **more}
+    more: dict[str, Any] = {"repeated_exposures": exposures, "clicked_later": later} if later else {}
+    found = repeated_ids(config, day.day, schema.events, unread(config, schema)) if repeats else None
+    return {"duplicate_rows": repeats, **more, **({"repeated_ids": found} if found else {})}
 
 
 def _estimates(config: Config, day: Day, encoder: Encoder) -> dict[str, Any]:
@@ -269,6 +273,7 @@ def _doubts(
         out["items_seen"] = int((day.item_events > 0).sum())
     if late.get(f.name) and f.kind != "sequence":  # a history begins with none
         out["known_later"] = late[f.name]
+        out |= {"per_event": True} if f.per_event else {}
         out["seen"] = int(((day.user_events if f.side == "user" else day.item_events) > 0).sum())
     if once.get(f.name, 0) > MOST_ROWS:
         out["seen_once_share"] = round(once[f.name], 4)
@@ -330,6 +335,12 @@ def _repeats(found: dict[str, Any]) -> list[str]:
         seen = f"of {count(found['repeated_exposures'], 'repeated exposure')} {later:,} were first without a click"
         fix = "keep the row with the click alone, or each counts as an exposure without one too"
         lines.append(f"{seen} and then with one: {fix}")
+    if ids := found.get("repeated_ids"):
+        seen = (
+            f"{ids['column']}: {ids['repeats']:,} of {ids['rows']:,} rows repeat the id of one of their user and item"
+        )
+        keep = "the row with the click, else the latest, is kept (log: a frame of all rows) by"
+        lines += [f"{seen}: {keep}", *(f"  {line}" for line in ids["polars"])]
     return lines
 
 
@@ -366,7 +377,11 @@ def _notes(f: dict[str, Any]) -> list[str]:
             f"{f['known_later']:,} of {f['seen']:,} {f['side']}s have none in their first row of this day and one later"
         )
         why = "it stays unknown, as a later one may tell what happened meanwhile"
-        notes.append(f"{f['name']}: {seen}: {why}; write it in all rows, or in a table of {f['side']}s")
+        what = f"{why}; write it in all rows, or in a table of {f['side']}s"
+        if f.get("per_event"):
+            own = "a teacher reads each row's own value, none is one too"
+            what = f"{own}; a student has the first of the day in all rows, and serves the one that is asked with"
+        notes.append(f"{f['name']}: {seen}: {what}")
     if f.get("one_value"):
         notes.append(f"{f['name']}: one value for all {f['side']}s: it tells nothing")
     if "seen_once_share" in f:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -15,14 +15,15 @@ import polars as pl
 
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.log.types import clock_seconds
+from dmtl_cli.guess.arrival import Arrival, arrival, by_times
 from dmtl_cli.guess.doubts import broken_lines, invalid_rows, nobody, null_ids, sessions, unfit, warnings
 from dmtl_cli.guess.feature_lines import unwritten
 from dmtl_cli.guess.features import inputs_of
-from dmtl_cli.guess.files import CSV, JSON, complete_day
+from dmtl_cli.guess.files import CSV, JSON, complete_day, usual
 from dmtl_cli.guess.labels import roles_of
 from dmtl_cli.guess.rewrites import LOOKS, NEEDED, one_row_an_item
 from dmtl_cli.guess.roles import Guess, Roles, fits_events, with_names
-from dmtl_cli.guess.rows import BYTES
+from dmtl_cli.guess.rows import BYTES, NOT_UTF8
 from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.tables import LAKES, ROWS, Table, by_days, partial_columns, read_whole, tables
 from dmtl_cli.guess.texts import in_seconds
@@ -68,7 +69,7 @@ def init(root: str, out: Path, given: Mapping[str, str], *, force: bool = False)
         "format": log.events.files.form,
         "day": str(day) if day else None,
         "days": len(log.days),
-        "warnings": log.warnings,
+        "warnings": log.warnings + log.inputs.told,
         "first": _edits(out, config.edits, day),
         "next": [] if config.edits else _steps(out, first, day, someone),
         "roles": _roles(log),
@@ -121,22 +122,38 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     roles, events = max(known, key=likeness)
     _refuse_given(given, events, roles)
     others = [table for table in named if table is not events]
-    days, zone = dict(events.files.days), "UTC"
+    late = arrival(found.root, events, roles, others)
+    if late is not None and late.is_of_events:
+        events = by_times(events, late.place or "")
+    days, zone, fits = dict(events.files.days), "UTC", late.zone if late else None
     if not days and roles.time is not None and roles.time_unit is not None:
-        zone, _ = zone_of(events.frame[roles.time.column], roles.time_unit)
+        zone, _ = fits or zone_of(events.frame[roles.time.column], roles.time_unit)
         events, days = read_whole(found.root, events, roles.time.column, roles.time_unit, zone)
         events = _timed(events, given)
         roles = roles_of(events.frame, given)
     others = [by_days(found.root, table, roles, zone) for table in others]
     inputs = inputs_of(events, roles, others, partial_columns(found.root, events, roles, zone), zone)
     inputs.other.extend(found.unreadable)
+    inputs.told.extend(_of_days(days, late))
+    inputs.told.extend(f"{path}: not used: {why}" for path, why in found.unreadable if NOT_UTF8 in why)
     newest = complete_day(days.items())
     marked = [d for d in sorted(days)[-NEWEST:] if newest and d <= newest and found.is_marked(events.files, d)]
     day = marked[-1] if marked else newest
     told = _warnings(events, roles) + _sessions(events, roles, days, newest, zone)
     cut = {n: side.table.files for n, side in inputs.sides.items() if side.table.files.form not in LAKES}
     sides = frozenset(n for n, files in cut.items() if day and found.is_marked(files, day))
-    return Log(found.root, events, roles, inputs, days, day, told, bool(marked), sides)
+    return Log(found.root, events, roles, inputs, days, day, told, bool(marked), sides, None, fits, late)
+
+
+def _of_days(days: Mapping[dt.date, int], late: Arrival | None) -> Iterator[str]:
+    """What a person should know of the folders of days, a line each."""
+    there = {day for day, _ in usual(days.items())}
+    if few := sorted(day for day in days if day not in there):
+        has = "has" if len(few) == 1 else "have"
+        yield f"{', '.join(map(str, few))} {has} less than a tenth of a usual day: left out of what is proposed"
+    if late is not None and late.is_told:
+        then = "date_column and timezone are written" if late.is_of_events else "see the comments beside path"
+        yield f"{late.why}: {then}"
 
 
 def _timed(table: Table, given: Mapping[str, str]) -> Table:
@@ -237,7 +254,8 @@ def _someone(log: Log) -> str:
         frame = frame if of_day is None else of_day
     elif log.day is not None and roles.time is not None and roles.time_unit is not None:
         times = frame[roles.time.column]
-        days = local_days(times, roles.time_unit, zone_of(times, roles.time_unit)[0])
+        zone, _ = log.zone or zone_of(times, roles.time_unit)
+        days = local_days(times, roles.time_unit, zone)
         frame = frame.filter((days == log.day).fill_null(False))
     ids = frame.select(pl.col(roles.user.column).cast(pl.String).alias("id")).drop_nulls()
     ranked = ids.group_by("id", maintain_order=True).len().sort("len", descending=True, maintain_order=True)
@@ -250,11 +268,12 @@ def _first(log: Log, last: dt.date | None) -> dt.date | None:
     three, not the first day of the log, of which no profile knows anything; and none before which a table that is
     written late has no day."""
     late = [{day for day, _ in side.table.files.days} for side in log.inputs.sides.values() if side.late]
-    there, first = [day for day in log.days if all(day - DAY in days for days in late)], last
+    known = {day for day, _ in usual(log.days.items())}
+    there, first = [day for day in known if all(day - DAY in days for days in late)], last
     while first is not None and first - DAY in there and last is not None and (last - first).days < FEW - 1:
         first -= DAY
     spare = first is not None and last is not None and (last - first).days >= 2
-    return first + DAY if first is not None and spare and first == min(log.days) else first
+    return first + DAY if first is not None and spare and first == min(known) else first
 
 
 def _about(log: Log, root: str, steps: list[str]) -> list[str]:

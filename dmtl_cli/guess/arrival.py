@@ -1,0 +1,148 @@
+"""Whether the day of a folder is that of its events, in the zone in which most are, or that of their arrival."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+
+import polars as pl
+
+from dmtl_cli.config.errors import UserError
+from dmtl_cli.guess.files import Files, usual
+from dmtl_cli.guess.roles import Roles
+from dmtl_cli.guess.tables import LAKES, Table, rows_of_day
+from dmtl_cli.guess.values import FEW, instants, time_unit
+
+_MINUTES = sorted(
+    [60 * h for h in range(-12, 15)] + [-210, 210, 270, 330, 345, 390, 570, 630, 765], key=lambda m: (abs(m), m)
+)
+"""ahead of UTC, of the zones that there are (without summer time)"""
+_NAMED = {
+    -210: "America/St_Johns", 210: "Asia/Tehran", 270: "Asia/Kabul", 330: "Asia/Kolkata", 345: "Asia/Kathmandu",
+    390: "Asia/Yangon", 570: "Australia/Darwin", 630: "Australia/Lord_Howe", 765: "Pacific/Chatham",
+}  # fmt: skip
+_SUMMER = 60  # minutes by which a day may differ from the others
+_OFF, _LEAST = 0.001, 10  # of the rows, and rows, are of another day before it is said
+_LATE, _MOSTLY = 14, 0.95  # days after which a row arrives at most; of the rows of another day do so
+_ROWS, _ENDS = 20_000, 3  # rows of a day far smaller than the others, and days at each end
+_HOUR = "write the zone of your users, such as Asia/Shanghai"
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What the times of events say of the folders in which they lie."""
+
+    zone: tuple[str, str]
+    """the time zone in which most rows are of their folder's day, the nearest to UTC of several, and why"""
+    column: str
+    rows: int
+    other: int
+    """rows of the sample whose time is of another day than their folder"""
+    spread: bool
+    """whether rows of a day lie in three folders or more, later ones: a folder is the day of arrival"""
+    place: str | None
+    """the folder of all days; None: other tables are in it"""
+
+    @property
+    def is_told(self) -> bool:
+        return self.other > max(_OFF * self.rows, _LEAST)
+
+    @property
+    def is_of_events(self) -> bool:
+        """Whether the time is to give the day in place of the folder."""
+        return self.is_told and self.spread and self.place is not None
+
+    @property
+    def why(self) -> str:
+        seen = f"{self.other:,} of {self.rows:,} rows of the sample ({self.other / self.rows:.1%})"
+        told = f"{seen} have a {self.column} of another day than their folder in every time zone"
+        return (
+            f"{told}, and rows of a day lie in three folders or more: folders are days of arrival" * self.spread or told
+        )
+
+
+def arrival(root: str, events: Table, roles: Roles, others: Sequence[Table]) -> Arrival | None:
+    """None where days do not lie in names, or no column has times with a clock. Raises what `tables` does.
+
+    Args:
+        others: tables beside the events.
+    """
+    if not events.pieces or events.files.form in LAKES or roles.time is None or roles.time_unit is None:
+        return None
+    rows = _timed(roles, [(day, events.of_day(day)) for day, _, _ in events.pieces])
+    if not len(rows):
+        return None
+    there = {day for day, _ in usual(events.files.days)}
+    few = [day for day, _ in events.files.days if day not in there]
+    late = _timed(roles, [(day, _some(root, events, day)) for day in sorted({*few[:_ENDS], *few[-_ENDS:]})])
+    zone, lags = _lags(pl.concat([rows, late]))
+    other, every = (int((some != 0).sum()) for some in (lags.head(len(rows)), lags))
+    later = lags.filter((lags > 0) & (lags <= _LATE))
+    spread = int((later > 1).sum()) >= FEW and len(later) >= _MOSTLY * every
+    return Arrival(zone, roles.time.column, len(rows), other, spread, _place(events.files, others))
+
+
+def _some(root: str, events: Table, day: dt.date) -> pl.DataFrame | None:
+    """Rows of a day of which there are few; None where they cannot be read, which a run of the day says."""
+    with suppress(UserError):
+        return rows_of_day(root, events, day, _ROWS)
+    return None
+
+
+def _timed(roles: Roles, of: Sequence[tuple[dt.date, pl.DataFrame | None]]) -> pl.DataFrame:
+    """[at, day] the instant of each row that has one, and the day of its folder."""
+    assert roles.time is not None
+    assert roles.time_unit is not None
+    column, parts = roles.time.column, [pl.DataFrame(schema={"at": pl.Datetime("us", "UTC"), "day": pl.Date})]
+    for day, frame in of:
+        if frame is not None and column in frame.columns and time_unit(frame[column]) == roles.time_unit:
+            at = instants(frame[column], roles.time_unit)
+            if at is not None:
+                utc = at.dt.convert_time_zone("UTC").dt.cast_time_unit("us").alias("at")
+                parts.append(pl.DataFrame([utc, pl.repeat(day, len(at), dtype=pl.Date, eager=True).alias("day")]))
+    return pl.concat(parts).drop_nulls()
+
+
+def _lags(rows: pl.DataFrame) -> tuple[tuple[str, str], pl.Series]:
+    """The zone in which most rows are of their folder's day, and by how many days each row's folder is later."""
+    local = {m: pl.col("at").dt.offset_by(f"{m}m").dt.date() for m in _MINUTES}
+    agree = rows.group_by("day", maintain_order=True).agg(
+        (e == pl.col("day")).sum().alias(str(m)) for m, e in local.items()
+    )
+    total = {m: int(agree[str(m)].sum()) for m in _MINUTES}
+    best = max(_MINUTES, key=lambda m: total[m])
+    alike = sum(n == total[best] for n in total.values()) - 1
+    near = [m for m in _MINUTES if abs(m - best) <= _SUMMER]
+    of_day = {day: max(near, key=lambda m: (found[str(m)], m == best)) for day, found in _by_day(agree)}
+    ahead = rows["day"].replace_strict(of_day, return_dtype=pl.Int64)
+    day = (rows["at"] + pl.Series(ahead * 60_000_000).cast(pl.Duration("us"))).dt.date()
+    lags = (rows["day"] - day).dt.total_days()
+    name = _NAMED.get(best) or ("UTC" if not best else f"Etc/GMT{-best // 60:+d}")
+    beside = f", and in {alike} other zones" if alike else ""
+    why = f"{total[best] / len(rows):.1%} of the sample's times are of their folder's day so{beside}"
+    return (name, f"{why}; {_HOUR}"), lags
+
+
+def _by_day(agree: pl.DataFrame) -> list[tuple[dt.date, dict[str, int]]]:
+    return [(found["day"], found) for found in agree.iter_rows(named=True)]
+
+
+def _place(files: Files, others: Sequence[Table]) -> str | None:
+    """The folder that has the rows of all days and nothing else."""
+    above = PurePosixPath(files.path if files.partition else (files.pattern or "").partition("{")[0] + "x")
+    parts = (above if files.partition else above.parent).parts
+    literal = [part for part in parts if "*" not in part]
+    place = "/".join(literal)
+    if not place or literal != list(parts) or files.together:
+        return None
+    beside = (path for table in others for path, _ in table.files.files)
+    return None if any(path.startswith(f"{place}/") for path in beside) else place
+
+
+def by_times(events: Table, place: str) -> Table:
+    """The events as a table whose days a column tells."""
+    files = replace(events.files, path=place, partition=None, pattern=None, days=())
+    return replace(events, files=files, day=None, pieces=())

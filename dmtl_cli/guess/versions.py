@@ -1,0 +1,103 @@
+"""Which column of a side table tells the rows of one id apart."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+import polars as pl
+
+from dmtl_cli.guess import words
+from dmtl_cli.guess.rewrites import quoted
+from dmtl_cli.guess.values import local_days, time_unit
+
+_SINCE = (
+    "(" + words.any_of("updated update modified changed edited valid effective since from as_of revised version") +
+    "|" + words.any_of("stand snapshot loaded synced desde vigente actualizado actualizada") +
+    "|" + words.any_of("actualizacion modificado modificada geändert geaendert gültig gueltig aktualisiert ab seit") +
+    "|" + words.any_of("maj modifie mis_a_jour 更新 修改 生效") + ")"
+)  # fmt: skip
+"""a state's beginning"""
+_ALONE = "^" + words.any_of("date day dt ts time timestamp state_date as_of_date") + "$"
+"""a whole name that says no more"""
+_UNTIL = "(" + words.any_of("until till to end ends ended expires expire expired expiry hasta bis closed deleted") + ")"
+_COUNTED = "(" + words.any_of("rev revision revisions version ver v vsn seq sequence generation edition 版本") + ")"
+_MOST = 0.5  # of the ids have one row, or a column that is not named so does not tell their rows apart
+_KNOWN = 0.5  # of the ids are there as the newest day begins
+_DAYS = ("date", "day", "yyyymmdd")
+
+
+@dataclass(frozen=True)
+class Version:
+    """A column that orders the rows of an id."""
+
+    column: str
+    why: str
+    unit: str | None
+    """see `values.time_unit`; None: it counts"""
+
+    @property
+    def is_instant(self) -> bool:
+        """Whether it depends on data.timezone which day knows a row."""
+        return self.unit is not None and self.unit not in _DAYS
+
+
+def version_of(frame: pl.DataFrame, key: str, newest: dt.date | None) -> Version | None:
+    """The column that tells the rows of each id apart: a time or day since which a row holds, else a number of its
+    state; None where none does surely.
+
+    Args:
+        newest: day of the events: of a time most ids have one up to it, or no day would know them.
+    """
+    rows = frame.filter(pl.col(key).is_not_null())
+    twice = rows.filter(rows[key].is_duplicated())
+    several, ids = twice[key].n_unique(), rows[key].n_unique()
+    apart = [c for c in rows.columns if c != key and _tells_apart(twice.select(key, c))]
+    units = {c: time_unit(rows[c]) for c in apart}
+    often = several > _MOST * ids
+    times = [c for c in apart if units[c] is not None and not words.says(c, _UNTIL)]
+    times = [c for c in times if _says_since(c) or not often]
+    for c in sorted(times, key=lambda c: not _says_since(c)):
+        days = local_days(rows[c], units[c] or "", "UTC")
+        known = rows[key].filter((days <= newest).fill_null(True)).n_unique() / ids if newest else 1.0
+        if known >= _KNOWN:
+            what = f"{several:,} of its {ids:,} ids have several rows, each with a {c} of its own"
+            there = f"; {known:.0%} of the ids are there by {newest}" if newest else ""
+            return Version(c, f"{what}: a day reads the newest row that was there as it began{there}", units[c])
+    counts = [c for c in apart if units[c] is None and rows[c].dtype.is_integer()]
+    for c in sorted(counts, key=lambda c: not words.says(c, _COUNTED)):
+        if words.says(c, _COUNTED) or _counts(twice, key, c):
+            what = f"{several:,} of its {ids:,} ids have several rows, each with a {c} of its own"
+            return Version(c, f"{what}: the greatest one counts, on every day", None)
+    return None
+
+
+def newest_first(frame: pl.DataFrame, version: Version) -> pl.DataFrame:
+    """The rows with the greatest version first."""
+    return frame.sort(version.column, descending=True, nulls_last=True, maintain_order=True)
+
+
+def _says_since(c: str) -> bool:
+    return words.says(c, _SINCE) or words.says_all(c, _ALONE)
+
+
+def _tells_apart(rows: pl.DataFrame) -> bool:
+    """Whether no id has two rows with one value. [id, value]"""
+    return not rows.dtypes[1].is_nested() and rows.n_unique() == len(rows)
+
+
+def _counts(twice: pl.DataFrame, key: str, c: str) -> bool:
+    """Whether the rows of each id have 1, 2, 3 ..., or 0, 1, 2 ..."""
+    of = twice.group_by(key).agg(pl.col(c).min().alias("least"), pl.col(c).max().alias("most"), pl.len().alias("n"))
+    first = of["least"].unique().to_list()
+    return first in ([0], [1]) and bool((of["most"] - of["least"] + 1 == of["n"]).all())
+
+
+def one_row(key: str, *, same: bool) -> str:
+    """The line of polars that leaves one row of each id.
+
+    Args:
+        same: whether those of each id are the same.
+    """
+    kept = "any" if same else "last"
+    return f'in polars table.unique({quoted(key)}, keep="{kept}", maintain_order=True)'

@@ -1,0 +1,117 @@
+"""Several rows of an exposure's id: `check` names the column, with lines of polars that keep one row of each."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from worlds import DAYS, Project, dmtl
+
+N, RETRIED, CORRECTED = 600, 20, 30
+_AT = dt.datetime.fromisoformat(DAYS[0])
+
+
+def sent() -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows of exposures, of which some came twice, among them ones first without the click; and one row of each."""
+    rng = np.random.default_rng(4)
+    click = rng.random(N) < 0.3
+    first = pl.DataFrame({
+        "imp": [f"i{k:05d}" for k in rng.permutation(N)], "user_id": rng.integers(0, 120, N),
+        "item_id": rng.integers(0, 30, N), "opened": click, "seconds": click * rng.exponential(30, N),
+        "at": [_AT + dt.timedelta(seconds=60 * k) for k in range(N)], "got": np.arange(N),
+    })  # fmt: skip
+    again = first[: RETRIED + CORRECTED].with_columns(got=pl.col("got") + N)
+    of_clicks = pl.col("got") >= N + RETRIED
+    again = again.with_columns(
+        opened=pl.col("opened") | of_clicks, seconds=pl.when(of_clicks).then(33.0).otherwise("seconds")
+    )
+    before = first.with_columns(opened=pl.col("opened") & ~pl.col("got").is_between(RETRIED, RETRIED + CORRECTED - 1))
+    kept = pl.concat([before[RETRIED + CORRECTED :], again]).sort("got")
+    return pl.concat([before, again]), kept
+
+
+def project(home: Path, rows: pl.DataFrame, form: str) -> Project:
+    place = home / f"log/events/day={DAYS[0]}"
+    place.mkdir(parents=True)
+    made = Project.create(home, home / "log")
+    events = {"user": "user_id", "item": "item_id", "click": "opened", "duration": "seconds", "time": "at"}
+    made.config["data"] = {"root": str(home / "log"), "events": events}
+    made.config["features"] = [{"name": c, "side": c[:4], "kind": "categorical"} for c in ("user_id", "item_id")]
+    if form == "parquet":
+        rows.write_parquet(place / "0.parquet")
+    elif form == "csv":
+        words = rows.with_columns(opened=pl.when("opened").then(pl.lit("J")).otherwise(pl.lit("N")))
+        words.write_csv(place / "0.csv")
+    else:
+        nested = rows.with_columns(key=pl.struct(id="imp"), out=pl.struct(open="opened")).drop("imp", "opened")
+        nested.with_columns(pl.col("at").dt.strftime("%Y-%m-%dT%H:%M:%S")).write_ndjson(place / "0.jsonl")
+        events["click"] = "out.open"
+    if form != "parquet":
+        types = {"at": "datetime", "seconds": "float64", "got": "int64"}
+        made.config["data"] |= {"format": form, "types": types}
+    made.write()
+    return made
+
+
+def run(lines: list[str], log: pl.DataFrame) -> pl.DataFrame:
+    names: dict[str, Any] = {"pl": pl, "log": log}
+    exec("\n".join(lines), names)
+    found = names["log"]
+    assert isinstance(found, pl.DataFrame) and found.columns == log.columns
+    return found
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv", "json"])
+def test_the_lines_keep_the_row_with_the_click_else_the_latest(tmp_path: Path, form: str) -> None:
+    rows, kept = sent()
+    made = project(tmp_path, rows, form)
+    ended = dmtl("check", "--config", made.file, "--day", DAYS[0], "--json")
+    found = json.loads(ended.out)["repeated_ids"]
+    name = "key.id" if form == "json" else "imp"
+    assert (found["column"], found["repeats"], found["rows"]) == (name, RETRIED + CORRECTED, N + RETRIED + CORRECTED)
+    said = dmtl("check", "--config", made.file, "--day", DAYS[0]).out
+    assert f"{name}: 50 of 650 rows repeat the id of one of their user and item" in said
+    lines = [line[2:] for line in said.splitlines() if line.startswith(("  kept = ", "  log = "))]
+    assert lines == found["polars"]
+    (file,) = (tmp_path / f"log/events/day={DAYS[0]}").iterdir()
+    read = {"parquet": pl.read_parquet, "csv": pl.read_csv, "json": pl.read_ndjson}[form]
+    assert run(lines, read(file))["got"].to_list() == kept["got"].to_list(), "in the order of the log"
+
+
+def test_codes_that_are_alike_by_chance_are_no_ids(tmp_path: Path) -> None:
+    """A number that nearly every row has for itself, shared by rows of different users, beside rows that came twice."""
+    rows, _ = sent()
+    rng = np.random.default_rng(5)
+    rows = rows.with_columns(imp=rng.integers(0, 5000, len(rows)))
+    made = project(tmp_path, rows, "parquet")
+    found = json.loads(dmtl("check", "--config", made.file, "--day", DAYS[0], "--json").out)
+    assert found["duplicate_rows"] == RETRIED + CORRECTED and "repeated_ids" not in found
+
+
+def test_a_log_without_repeats_is_told_nothing(tmp_path: Path) -> None:
+    _, kept = sent()
+    found = json.loads(
+        dmtl("check", "--config", project(tmp_path, kept, "parquet").file, "--day", DAYS[0], "--json").out
+    )
+    assert found["duplicate_rows"] == 0 and "repeated_ids" not in found
+
+
+@pytest.mark.parametrize("level", [None, "event"])
+def test_what_a_request_knows_is_not_to_be_written_in_all_rows(tmp_path: Path, level: str | None) -> None:
+    """An open case: most requests have none."""
+    _, kept = sent()
+    kept = kept.with_columns(case=pl.when(pl.col("got") % 3 == 0).then(pl.lit("tax")))
+    made = project(tmp_path, kept, "parquet")
+    made.config["features"].append(
+        {"name": "case", "side": "user", "kind": "categorical"} | ({"level": level} if level else {})
+    )
+    made.write()
+    (line,) = (x for x in made.call("check", "--day", DAYS[0]).out.splitlines() if x.startswith("case: "))
+    assert "users have none in their first row of this day and one later" in line
+    assert ("write it in all rows" in line) == (level is None) and ("unknown" in line) == (level is None)
+    assert ("a teacher reads each row's own value" in line) == (level == "event")
