@@ -97,9 +97,10 @@ def test_a_user_feature_that_is_known_later(tmp_path: Path) -> None:
     history = mood | {"kind": "sequence"}
     assert said(project(tmp_path / "history", {"mood": [None, ["a"], None, ["b"], None, None]}, history), "mood") == []
     side = project(tmp_path / "event", {"mood": [None, "a", None, "b", None, None]}, mood | {"level": "event"})
-    assert said(side, "mood") == [LATER.format(name="mood", seen="2 of 3 users", side="user")], (
-        "a student reads the first"
-    )
+    seen = "mood: 2 of 3 users have none in their first row of this day and one later"
+    each = "a teacher reads each row's own value, none is one too"
+    student = "a student has the first of the day in all rows, and serves the one that is asked with"
+    assert said(side, "mood") == [f"{seen}: {each}; {student}"]
 
 
 def test_a_feature_of_one_value(tmp_path: Path) -> None:

@@ -108,10 +108,19 @@ def test_days_of_few_rows_at_the_ends_are_named_and_not_proposed(tmp_path: Path)
     folders = rows["own"].to_numpy().copy()
     folders[:5], folders[-9:-4], folders[-4:] = -1, DAYS, DAYS + 1
     ended, _, _ = made(tmp_path, lambda home: put(home, rows.drop("ts"), folders))
-    first, last = FIRST - dt.timedelta(1), FIRST + dt.timedelta(DAYS - 1)
-    few = f"{first}, {last + dt.timedelta(1)}, {last + dt.timedelta(2)} have less than a tenth of a usual day"
+    last = FIRST + dt.timedelta(DAYS - 1)
+    few = f"{last + dt.timedelta(1)}, {last + dt.timedelta(2)} have less than a tenth of a usual day"
     assert f"WARNING: {few}: left out of what is proposed" in ended.out and ended.code == 0, ended.err
     assert f"day {last}:" in ended.out and f"--to {last}" in ended.out
+
+
+def test_days_of_few_rows_before_a_short_log(tmp_path: Path) -> None:
+    rows = exposures("UTC").filter(pl.col("own") < 3).drop("ts")
+    folders = rows["own"].to_numpy().copy()
+    folders[:5] = -1
+    ended, _, _ = made(tmp_path, lambda home: put(home, rows, folders))
+    few = f"WARNING: {FIRST - dt.timedelta(1)} has less than a tenth of a usual day: left out of what is proposed"
+    assert few in ended.out and f"--from {FIRST + dt.timedelta(1)} --to" in ended.out, ended.out
 
 
 @pytest.mark.parametrize(

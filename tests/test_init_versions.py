@@ -72,7 +72,7 @@ def test_a_time_tells_the_rows_apart(
     ended, raw, text = made(tmp_path, write)
     assert ended.code == 0, ended.err
     assert raw["data"]["items"]["version"] == name and raw["data"].get("timezone") == zone
-    assert f"5 of its 40 ids have several rows, each with a {name} of its own" in text
+    assert f"5 of its 40 ids have several rows, with another {name} in each" in text
     assert "one state for all days" not in text and "level" in features(raw) and name not in features(raw)
     assert level_of(tmp_path / "mine.yaml", 3, dt.date(2026, 3, 2), tmp_path / "x") == "a3"
     assert level_of(tmp_path / "mine.yaml", 3, DAY, tmp_path / "y") == "b3"
@@ -86,7 +86,7 @@ def test_a_revision_tells_them_apart(tmp_path: Path, form: str) -> None:
     ended, raw, text = made(tmp_path, with_items(table, f"items.{form}"))
     assert ended.code == 0, ended.err
     assert raw["data"]["items"]["version"] == "rev" and "timezone" not in raw["data"]
-    assert "each with a rev of its own: the greatest one counts, on every day" in text and "one state for all" in text
+    assert "with another rev in each: the greatest one counts, on every day" in text and "one state for all" in text
     assert level_of(tmp_path / "mine.yaml", 3, dt.date(2026, 3, 2), tmp_path / "x") == "b3"
 
 

@@ -61,13 +61,13 @@ def version_of(frame: pl.DataFrame, key: str, newest: dt.date | None) -> Version
         days = local_days(rows[c], units[c] or "", "UTC")
         known = rows[key].filter((days <= newest).fill_null(True)).n_unique() / ids if newest else 1.0
         if known >= _KNOWN:
-            what = f"{several:,} of its {ids:,} ids have several rows, each with a {c} of its own"
+            what = f"{several:,} of its {ids:,} ids have several rows, with another {c} in each"
             there = f"; {known:.0%} of the ids are there by {newest}" if newest else ""
             return Version(c, f"{what}: a day reads the newest row that was there as it began{there}", units[c])
     counts = [c for c in apart if units[c] is None and rows[c].dtype.is_integer()]
     for c in sorted(counts, key=lambda c: not words.says(c, _COUNTED)):
         if words.says(c, _COUNTED) or _counts(twice, key, c):
-            what = f"{several:,} of its {ids:,} ids have several rows, each with a {c} of its own"
+            what = f"{several:,} of its {ids:,} ids have several rows, with another {c} in each"
             return Version(c, f"{what}: the greatest one counts, on every day", None)
     return None
 

@@ -146,9 +146,9 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
 
 
 def _of_days(days: Mapping[dt.date, int], late: Arrival | None) -> Iterator[str]:
-    """What a person should know of the folders of days, a line each."""
-    there = {day for day, _ in usual(days.items())}
-    if few := sorted(day for day in days if day not in there):
+    """What a person should know of the days, a line each: of those with few rows as far as they would be proposed."""
+    there = [day for day, _ in usual(days.items())]
+    if few := sorted(day for day in days if there and (day > there[-1] or (day < there[0] and len(there) < FEW))):
         has = "has" if len(few) == 1 else "have"
         yield f"{', '.join(map(str, few))} {has} less than a tenth of a usual day: left out of what is proposed"
     if late is not None and late.is_told:
