@@ -4,14 +4,16 @@ so is what a config computes from others."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import types
 
 from dmtl_cli.config.errors import UserError
-from dmtl_cli.data.log.computed import Computed
+
+if TYPE_CHECKING:  # it needs polars, which a command that only looks for files has no use for
+    from dmtl_cli.data.log.computed import Computed
 
 
 class Parquet:

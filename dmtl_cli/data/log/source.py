@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pyarrow as pa
@@ -24,8 +24,10 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.data.log.computed import Computed
 from dmtl_cli.data.log.parquet import Parquet
+
+if TYPE_CHECKING:  # it needs polars, which a command that only looks for files has no use for
+    from dmtl_cli.data.log.computed import Computed
 
 CONNECT, SILENCE, ATTEMPTS = 5, 10, 3  # seconds, seconds, and how often: an outage is reported within half a minute
 _UNREADABLE = "not a readable Parquet file"
