@@ -34,7 +34,8 @@ def test_unicode_lists_and_milliseconds(tmp_path: Path) -> None:
     assert read["topics"]["kind"] == "sequence" and read["embedding"] == {
         "name": "embedding", "side": "item", "kind": "vector", "dim": 4,
     }  # fmt: skip
-    assert {"user_click_history", "item_clicks_1d", "item_age"} <= {f["name"] for f in raw["features"]}, "profiles"
+    made_of = {f.name for f in config_of(tmp_path).features}
+    assert {"user_click_history", "item_clicks_1d", "item_age"} <= made_of, "profiles"
     line = next(x for x in text.splitlines() if "dwellTime" in x)
     assert "named like a duration" in line and "as seconds that would be" in line
     assert "day 2026-03-03:" in ended.out and "milliseconds" not in ended.err, "check was run, and had no doubt"
@@ -187,7 +188,7 @@ def test_names_that_say_nothing_are_options(tmp_path: Path) -> None:
     assert ended.code == 0 and [events[k[2:]] for k in roles[::2]] == [*roles[1::2]], ended.err
     assert raw["data"]["users"] == {"path": "members", "key": "mbr_no"} and raw["data"]["items"]["key"] == "cntnt_no"
     assert {"city", "kind", "place"} <= features(raw).keys() and "as --user says: " in text
-    assert {"mbr_no", "cntnt_no"} & {r["name"] for r in raw["features"]} == {"mbr_no", "cntnt_no"}
+    assert {"mbr_no", "cntnt_no"} <= {f.name for f in config_of(tmp_path / "told").features}
 
 
 @pytest.mark.parametrize(
