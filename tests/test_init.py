@@ -175,12 +175,17 @@ def test_a_ragged_row_is_told(tmp_path: Path) -> None:
 
 
 def test_names_that_say_nothing_are_options(tmp_path: Path) -> None:
-    ended, raw, text = made(tmp_path / "bare", unseen.abbreviated)
+    def nameless(home: Path) -> None:
+        unseen.abbreviated(home)
+        for k, name in enumerate(("members", "contents")):
+            (home / name).rename(home / f"t{k}")
+
+    ended, raw, text = made(tmp_path / "bare", nameless)
     assert ended.code == 78 and raw["features"] == "auto"
     (line,) = (x for x in text.splitlines() if "# user: COLUMN" in x)
     assert "or give init --user COLUMN: mbr_no, cntnt_no" in line
-    assert "# users or items: {path: members, key: mbr_no}  # a table of one of them? 100% of the sample's" in text
-    assert "# users or items: {path: contents, key: cntnt_no}" in text
+    assert "# users or items: {path: t0, key: mbr_no}  # a table of one of them? 100% of the sample's" in text
+    assert "# users or items: {path: t1, key: cntnt_no}" in text
     assert "context features" not in ended.out, "an id is no feature"
     roles = ("--user", "mbr_no", "--item", "cntnt_no", "--click", "act", "--duration", "len")
     ended, raw, text = made(tmp_path / "told", unseen.abbreviated, *roles)
@@ -265,13 +270,11 @@ def test_a_folder_of_one_file(tmp_path: Path) -> None:
 
 def test_anonymous_columns_are_said_and_the_file_is_there(tmp_path: Path) -> None:
     ended, raw, text = made(tmp_path, unseen.criteo)
-    assert ended.code == 78 and "the day, the user, the item, the label could not be guessed" in ended.err
+    assert ended.code == 78 and "the day, the user, the item could not be guessed" in ended.err
     assert raw["data"]["events"]["click"] == "label"
     lines = [k for k, line in enumerate(text.splitlines(), 1) if "# EDIT: " in line]
-    assert f"edit lines {', '.join(map(str, lines))}" in ended.err and len(lines) == 4
-    todo = " and ".join(
-        f"line {n} ({key})" for n, key in zip(lines, ("date_column", "user", "item", "duration"), strict=True)
-    )
+    assert f"edit lines {', '.join(map(str, lines))}" in ended.err and len(lines) == 3
+    todo = " and ".join(f"line {n} ({key})" for n, key in zip(lines, ("date_column", "user", "item"), strict=True))
     check = f"dmtl check --config {tmp_path / 'mine.yaml'} --day YYYY-MM-DD"
     assert ended.out.endswith(f"\nfirst: edit {todo} of {tmp_path / 'mine.yaml'}, then {check}\n"), ended.out
     assert "backfill" not in ended.out and "next:" not in ended.out

@@ -31,7 +31,14 @@ def init(
     item: Annotated[str | None, _column("the items' ids")] = None,
     click: Annotated[str | None, _column("clicks, 0 and 1, or of their times")] = None,
     duration: Annotated[str | None, _column("how long an item was read")] = None,
-    conversion: Annotated[str | None, _column("a good click, 0 and 1, in place of a duration")] = None,
+    conversion: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="The column of a good click, 0 and 1, in place of a duration, or an SQL expression: 'scroll >= 75'.",
+            show_default=False,
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", metavar="", help="Write over a file that exists.")] = False,
     as_json: Json = False,
 ) -> None:

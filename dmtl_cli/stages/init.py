@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import re
 import shlex
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,12 +15,15 @@ from typing import Any
 import polars as pl
 
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.data.log.types import clock_seconds
 from dmtl_cli.guess.doubts import broken_lines, invalid_rows, nobody, null_ids, sessions, unfit, warnings
 from dmtl_cli.guess.feature_lines import unwritten
 from dmtl_cli.guess.features import inputs_of
 from dmtl_cli.guess.files import CSV, JSON, complete_day
-from dmtl_cli.guess.labels import roles_of
+from dmtl_cli.guess.goals import example
+from dmtl_cli.guess.keys import by_tables, likeliest
+from dmtl_cli.guess.labels import EXPRESSION, roles_of
 from dmtl_cli.guess.rewrites import LOOKS, NEEDED, one_row_an_item
 from dmtl_cli.guess.roles import Guess, Roles, fits_events, with_names
 from dmtl_cli.guess.rows import BYTES
@@ -37,6 +41,7 @@ _FILES = 8  # of a day that a sample reads: with fewer rows than one may give, a
 NEWEST = 3
 """days of which one is to be the last that is marked as finished"""
 DAY = dt.timedelta(1)
+_BOTH = "--conversion: --duration is given too", "one of them tells a good click"
 
 
 def init(root: str, out: Path, given: Mapping[str, str], *, force: bool = False) -> dict[str, Any]:
@@ -69,21 +74,32 @@ def init(root: str, out: Path, given: Mapping[str, str], *, force: bool = False)
         "day": str(day) if day else None,
         "days": len(log.days),
         "warnings": log.warnings,
-        "first": _edits(out, config.edits, day),
+        "first": _edits(out, config.edits, day, _again(log, root, out, given)),
         "next": [] if config.edits else _steps(out, first, day, someone),
         "roles": _roles(log),
         "edits": [{"line": line, "key": key, "what": what} for line, key, what in config.edits],
     }
 
 
-def _edits(config: Path, edits: list[tuple[int, str, str]], day: dt.date | None) -> str | None:
+def _again(log: Log, root: str, out: Path, given: Mapping[str, str]) -> str | None:
+    """The command that names a user and an item where none was guessed, with those that are likeliest; None where both
+    are known or nothing can be named."""
+    roles = log.roles
+    if (roles.user is not None and roles.item is not None) or not (tried := likeliest(log.events.frame, roles)):
+        return None
+    named = {role: {**given, **tried}.get(role) for role in ("user", "item", "click", "duration", "conversion")}
+    options = " ".join(f"--{role} {_typed(column)}" for role, column in named.items() if column)
+    return f"dmtl init {shlex.quote(root)} -o {shlex.quote(str(out))} --force {options}"
+
+
+def _edits(config: Path, edits: list[tuple[int, str, str]], day: dt.date | None, again: str | None) -> str | None:
     """What is to be done with lines that a person has to write, before any command; None where there are none."""
     if not edits:
         return None
     lines = " and ".join(f"line {line} ({key})" for line, key, _ in edits)
     if any(LOOKS in what or what.startswith(NEEDED) for _, _, what in edits):
         return f"write the log as {lines} of {config} says, then init again"
-    return f"edit {lines} of {config}, then {_check(config, day)}"
+    return again or f"edit {lines} of {config}, then {_check(config, day)}"
 
 
 def refuse_check(found: dict[str, Any]) -> None:
@@ -103,6 +119,8 @@ def refuse_incomplete(found: dict[str, Any]) -> None:
     named = {"date_column": "the day", "conversion": "the label", "duration": "the label"}
     keys = list(dict.fromkeys(named.get(e["key"], f"the {e['key']}") for e in found["edits"]))
     what = f"{found['config']}: {', '.join(keys)} could not be guessed"
+    if found["first"].startswith("dmtl init"):
+        raise UserError(what, "name them, as the first command above does", Exit.CONFIG)
     many = "s" if len(found["edits"]) > 1 else ""
     raise UserError(f"{what}: {found['edits'][0]['what']}", f"edit line{many} {lines}, then dmtl check", Exit.CONFIG)
 
@@ -112,6 +130,7 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     found = tables(root)
     named = [table if table.written.header else _with_names(table) for table in found.tables]
     named = [_timed(table, given) for table in named]
+    given = _told(given, named)
     known = [(roles_of(table.frame, given), table) for table in named]
 
     def likeness(of: tuple[Roles, Table]) -> tuple[int, int, int]:
@@ -121,12 +140,14 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     roles, events = max(known, key=likeness)
     _refuse_given(given, events, roles)
     others = [table for table in named if table is not events]
+    if ids := by_tables(events, others, roles):
+        roles = roles_of(events.frame, given, ids)
     days, zone = dict(events.files.days), "UTC"
     if not days and roles.time is not None and roles.time_unit is not None:
         zone, _ = zone_of(events.frame[roles.time.column], roles.time_unit)
         events, days = read_whole(found.root, events, roles.time.column, roles.time_unit, zone)
         events = _timed(events, given)
-        roles = roles_of(events.frame, given)
+        roles = roles_of(events.frame, given, ids)
     others = [by_days(found.root, table, roles, zone) for table in others]
     inputs = inputs_of(events, roles, others, partial_columns(found.root, events, roles, zone), zone)
     inputs.other.extend(found.unreadable)
@@ -183,8 +204,12 @@ def _refuse_given(given: Mapping[str, str], events: Table, roles: Roles) -> None
     """Raises UserError 2 where a given column is not there, or cannot be what it is given as."""
     columns = events.frame.columns
     if {"duration", "conversion"} <= given.keys():
-        raise UserError("--conversion: --duration is given too", "one of them tells a good click", Exit.USAGE)
+        raise UserError(*_BOTH, Exit.USAGE)
+    if EXPRESSION in given:
+        _refuse_expression(given[EXPRESSION], events)
     for role, column in given.items():
+        if role == EXPRESSION:
+            continue
         if column in events.other:
             what = f"--{role}: {column} is of type {events.other[column]}, which nothing reads"
             raise UserError(what, "name another", Exit.USAGE)
@@ -197,7 +222,42 @@ def _refuse_given(given: Mapping[str, str], events: Table, roles: Roles) -> None
         if guess is None or guess.column != column:
             if role == "item" and (lists := one_row_an_item(events.frame, column)) is not None:
                 raise UserError(f"--item: {lists}", "an item is one id a row", Exit.USAGE)
-            raise UserError(*unfit(role, events.frame[column]), Exit.USAGE)
+            what, hint = unfit(role, events.frame[column])
+            if role == "conversion" and (told := example(events.frame[column])) is not None:
+                hint = f"give an expression: --conversion {_typed(told)}"
+            raise UserError(what, hint, Exit.USAGE)
+
+
+def _typed(text: str) -> str:
+    """An expression as a shell reads it, in double quotes where it has single ones and nothing that these expand."""
+    return f'"{text}"' if "'" in text and not set(text) & set('"$`\\!') else shlex.quote(text)
+
+
+def _told(given: Mapping[str, str], named: list[Table]) -> dict[str, str]:
+    """What is given, with the conversion as an expression where no table has such a column, and it is no name alone.
+
+    Raises:
+        UserError: 2 it is neither.
+    """
+    text = given.get("conversion", "")
+    if re.fullmatch(r"[\w.:-]*", text) or any(text in table.frame.columns for table in named):
+        return dict(given)
+    try:
+        sources_of(text)
+    except ValueError as e:
+        raise UserError(f"--conversion: {e}", "such as 'scroll >= 75'", Exit.USAGE) from None
+    if "duration" in given:
+        raise UserError(*_BOTH, Exit.USAGE)
+    return {role: c for role, c in given.items() if role != "conversion"} | {EXPRESSION: text}
+
+
+def _refuse_expression(text: str, events: Table) -> None:
+    """Raises UserError 2 where an expression of --conversion names no column, or one that is not there."""
+    found, columns = sources_of(text), events.frame.columns
+    absent = [c for c in found if c not in columns and not c.startswith(("items.", "users."))]
+    if absent or not found:
+        what = f"{path_of(events)} has no column {absent[0]}" if absent else f"{text} names no column"
+        raise UserError(f"--conversion: {what}", f"it has {', '.join(columns)}", Exit.USAGE)
 
 
 def _with_names(table: Table) -> Table:
