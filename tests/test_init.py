@@ -177,15 +177,15 @@ def test_a_ragged_row_is_told(tmp_path: Path) -> None:
 def test_names_that_say_nothing_are_options(tmp_path: Path) -> None:
     def nameless(home: Path) -> None:
         unseen.abbreviated(home)
-        for k, name in enumerate(("members", "contents")):
-            (home / name).rename(home / f"t{k}")
+        (home / "members").rename(home / "one")
+        (home / "contents").rename(home / "other")
 
     ended, raw, text = made(tmp_path / "bare", nameless)
     assert ended.code == 78 and raw["features"] == "auto"
     (line,) = (x for x in text.splitlines() if "# user: COLUMN" in x)
     assert "or give init --user COLUMN: mbr_no, cntnt_no" in line
-    assert "# users or items: {path: t0, key: mbr_no}  # a table of one of them? 100% of the sample's" in text
-    assert "# users or items: {path: t1, key: cntnt_no}" in text
+    assert "# users or items: {path: one, key: mbr_no}  # a table of one of them? 100% of the sample's" in text
+    assert "# users or items: {path: other, key: cntnt_no}" in text
     assert "context features" not in ended.out, "an id is no feature"
     roles = ("--user", "mbr_no", "--item", "cntnt_no", "--click", "act", "--duration", "len")
     ended, raw, text = made(tmp_path / "told", unseen.abbreviated, *roles)

@@ -172,3 +172,51 @@ def test_a_conversion_that_needs_an_expression(tmp_path: Path, given: str, said:
     outcomes(tmp_path / "log")
     ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", "--conversion", given)
     assert ended.code == 2 and said in ended.err and not (tmp_path / "mine.yaml").exists(), ended.err
+
+
+# -- columns of text and whole numbers, and what is printed ------------------------------------------------------------
+
+
+def described_items(home: Path) -> None:
+    """Items with sentences that have commas, lists of short words, places in a list and minutes."""
+    x, rng = unseen.drawn(6), np.random.default_rng(6)
+    words = np.array([f"w{k}" for k in range(12)])
+    texts = [", ".join(" ".join(rng.choice(words, 5)) for _ in range(2)) for _ in range(200)]
+    tags = [", ".join(rng.choice(words, 3)) for _ in range(200)]
+    grades = ["a1", "A1", "b1", "B1", "c1"]
+    of = x["item"] % 200
+    columns = {
+        "story": [texts[k] for k in of],
+        "tags": [tags[k] for k in of],
+        "grade": [grades[k % 5] for k in of],
+        "streak_days": rng.integers(0, 40, len(of)),
+        "hour": rng.integers(0, 24, len(of)),
+        "position": np.arange(len(of)) % 12 + 1,
+        "slot": np.arange(len(of)) % 12,
+    }
+    daily(frame(6, **columns))(home)
+    pl.DataFrame({"colour": ["red", "blue"], "n": [1, 2]}).write_parquet(home / "colours.parquet")
+
+
+def test_sentences_are_no_lists_and_measures_no_codes(tmp_path: Path) -> None:
+    ended, raw, text = made(tmp_path, described_items)
+    kinds = {f["name"]: f["kind"] for f in raw["features"] if f != "auto"}
+    assert ended.code == 0 and "# story: not used: sentences, 10 words each, which no kind" in text, ended.err
+    assert kinds == {
+        "tags": "sequence", "grade": "categorical", "streak_days": "numeric", "hour": "categorical",
+        "position": "categorical", "slot": "categorical",
+    }  # fmt: skip
+    assert "5 texts; 2 of them differ from another in letter case alone" in text
+
+
+def test_what_is_printed_is_short_and_ends_with_the_next_commands(tmp_path: Path) -> None:
+    ended, _, _ = made(tmp_path, described_items)
+    lines = ended.out.splitlines()
+    assert [line.split()[1] for line in lines[-3:]] == ["check", "backfill", "recommend"] and lines[-4] == "next:"
+    (unused,) = (line for line in lines if line.startswith("not used: "))
+    assert unused == "not used: colours.parquet: no column has the users or items of the events"
+    assert [line.split()[0] for line in lines if line.startswith(("day ", "labels: ", "feature "))] == [
+        "day",
+        "labels:",
+    ]
+    assert len(lines) == len(set(lines) - {""}) + lines.count("") and len(ended.out.split()) < 250

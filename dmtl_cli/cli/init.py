@@ -55,8 +55,6 @@ def init(
         print(json.dumps(found, sort_keys=True))
     else:
         print(described(found))
-        if found["check"]:
-            print("\n" + found["check"])
     refuse_incomplete(found)
     if refused is not None:
         raise refused
@@ -70,4 +68,4 @@ def _checked(config: Path, day: str) -> tuple[str | None, UserError | None]:
         found: dict[str, Any] = check(load_config(config), parse_day(day))
     except UserError as e:
         return f"check of {day}: {e.line()}", e
-    return described(found), None
+    return described(found, brief=True), None

@@ -41,6 +41,7 @@ _FILES = 8  # of a day that a sample reads: with fewer rows than one may give, a
 NEWEST = 3
 """days of which one is to be the last that is marked as finished"""
 DAY = dt.timedelta(1)
+_ABOUT = re.compile(r"(?i)(readme|licen[cs]e|notes?)\b")  # names of files that people wrote for people
 _BOTH = "--conversion: --duration is given too", "one of them tells a good click"
 
 
@@ -77,6 +78,7 @@ def init(root: str, out: Path, given: Mapping[str, str], *, force: bool = False)
         "first": _edits(out, config.edits, day, _again(log, root, out, given)),
         "next": [] if config.edits else _steps(out, first, day, someone),
         "roles": _roles(log),
+        "tables_not_used": [(path, why) for path, why in log.inputs.other if not _ABOUT.match(path)],
         "edits": [{"line": line, "key": key, "what": what} for line, key, what in config.edits],
     }
 
@@ -99,7 +101,9 @@ def _edits(config: Path, edits: list[tuple[int, str, str]], day: dt.date | None,
     lines = " and ".join(f"line {line} ({key})" for line, key, _ in edits)
     if any(LOOKS in what or what.startswith(NEEDED) for _, _, what in edits):
         return f"write the log as {lines} of {config} says, then init again"
-    return again or f"edit {lines} of {config}, then {_check(config, day)}"
+    if again and {key for _, key, _ in edits} <= {"user", "item"}:
+        return again
+    return f"edit {lines} of {config}, then {_check(config, day)}"
 
 
 def refuse_check(found: dict[str, Any]) -> None:
@@ -120,7 +124,8 @@ def refuse_incomplete(found: dict[str, Any]) -> None:
     keys = list(dict.fromkeys(named.get(e["key"], f"the {e['key']}") for e in found["edits"]))
     what = f"{found['config']}: {', '.join(keys)} could not be guessed"
     if found["first"].startswith("dmtl init"):
-        raise UserError(what, "name them, as the first command above does", Exit.CONFIG)
+        todo = "name the columns of their ids" if len(keys) > 1 else found["edits"][0]["what"].partition(",")[0]
+        raise UserError(f"{what}: {todo}", "as the first command above does", Exit.CONFIG)
     many = "s" if len(found["edits"]) > 1 else ""
     raise UserError(f"{what}: {found['edits'][0]['what']}", f"edit line{many} {lines}, then dmtl check", Exit.CONFIG)
 
@@ -320,12 +325,10 @@ def _first(log: Log, last: dt.date | None) -> dt.date | None:
 def _about(log: Log, root: str, steps: list[str]) -> list[str]:
     files = log.events.files
     size, rows = sum(size for _, size in files.files), len(log.events.frame)
-    several = count(len(files.files), "file")
+    several = f"{count(len(files.files), 'file')}, {size / 1e6:,.1f} MB"
     return [
-        f"Written by dmtl init {root}: guesses from {rows:,} rows of {path_of(log.events)}",
-        f"({several}, {size / 1e6:,.1f} MB).",
-        "A guess stands beside its reason; where it is wrong, edit the line. No setting of a model is written: the log",
-        "decides.",
+        f"Written by dmtl init {root}: guesses from {rows:,} rows of {path_of(log.events)} ({several}).",
+        "A guess stands beside its reason. No setting of a model is written: the log decides.",
         "Next:",
         *(f"  {step}" for step in steps),
     ]
@@ -406,9 +409,11 @@ def described(found: dict[str, Any]) -> str:
     lines = [f"{found['events']}: {found['format']}{days}", ""]
     lines += [f"{r['role']:17}{_short(r['column'], 24):26}{_short(r['why'], 110)}" for r in found["roles"]]
     lines += [f"WARNING: {line}" for line in found["warnings"]]
+    lines += [f"not used: {path}: {_short(why, 160)}" for path, why in found["tables_not_used"]]
     lines += [f"{'EDIT':17}{'line ' + str(e['line']):26}{_short(e['what'], 110)}" for e in found["edits"]]
     then = [f"first: {found['first']}"] if found["first"] else ["next:", *(f"  {step}" for step in found["next"])]
-    return "\n".join([*lines, "", f"written: {found['config']}", *then])
+    told = [line for line in (found.get("check") or "").splitlines() if line not in lines]
+    return "\n".join([*lines, *(["", *told] if told else []), "", f"written: {found['config']}", *then])
 
 
 def _short(text: str, most: int) -> str:
