@@ -175,18 +175,10 @@ def test_a_ragged_row_is_told(tmp_path: Path) -> None:
 
 
 def test_names_that_say_nothing_are_options(tmp_path: Path) -> None:
-    def nameless(home: Path) -> None:
-        unseen.abbreviated(home)
-        (home / "members").rename(home / "one")
-        (home / "contents").rename(home / "other")
-
-    ended, raw, text = made(tmp_path / "bare", nameless)
-    assert ended.code == 78 and raw["features"] == "auto"
-    (line,) = (x for x in text.splitlines() if "# user: COLUMN" in x)
-    assert "or give init --user COLUMN: mbr_no, cntnt_no" in line
-    assert "# users or items: {path: one, key: mbr_no}  # a table of one of them? 100% of the sample's" in text
-    assert "# users or items: {path: other, key: cntnt_no}" in text
-    assert "context features" not in ended.out, "an id is no feature"
+    ended, raw, text = made(tmp_path / "bare", unseen.abbreviated)
+    assert ended.code == 0 and (raw["data"]["events"]["user"], raw["data"]["events"]["item"]) == ("mbr_no", "cntnt_no")
+    assert "are in members/all.parquet, which is named like a table of users" in text, "their tables say so"
+    assert "context features" in ended.out and not {"mbr_no", "cntnt_no"} & {f["name"] for f in raw["features"][1:]}
     roles = ("--user", "mbr_no", "--item", "cntnt_no", "--click", "act", "--duration", "len")
     ended, raw, text = made(tmp_path / "told", unseen.abbreviated, *roles)
     events = raw["data"]["events"]

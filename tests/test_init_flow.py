@@ -88,6 +88,10 @@ def test_a_table_that_is_named_so_decides_the_other(tmp_path: Path, names: tuple
     events = raw["data"]["events"]
     assert (events.get("user"), events.get("item")) == (("alumno", "leccion") if told else (None, None))
     assert any(f"; {c} is the {role}" in text for c, role in (("alumno", "user"), ("leccion", "item"))) is told
+    if not told:
+        assert "# users or items: {path: socios.parquet, key: alumno}  # a table of one of them? 100% of the" in text
+        assert "# users or items: {path: x.parquet, key: leccion}" in text and raw["features"] == "auto"
+        assert "or give init --user COLUMN: leccion, alumno\n" in text and "context features" not in ended.out
 
 
 def test_the_first_step_is_the_command_that_names_them(tmp_path: Path) -> None:
