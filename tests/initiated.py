@@ -11,6 +11,8 @@ import unseen
 import yaml
 from worlds import Ended, dmtl
 
+from dmtl_cli.config.automatic import automatic
+from dmtl_cli.config.data import Events
 from dmtl_cli.config.reading import load_config
 from dmtl_cli.config.schema import Config
 
@@ -47,5 +49,9 @@ def config_of(home: Path) -> Config:
 
 
 def features(raw: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Those that no profile gives, by name."""
-    return {f["name"]: f for f in raw["features"] if "profile" not in f}
+    """Those that no profile gives, by name: of the ids too, where `auto` stands for them."""
+    listed, events = raw["features"], raw["data"]["events"]
+    listed = [listed] if listed == "auto" else listed
+    made = automatic(Events(user=events["user"], item=events["item"], conversion="good")) if "auto" in listed else ()
+    named = {f.name: f.model_dump(exclude_unset=True) for f in made if f.profile is None}
+    return named | {f["name"]: f for f in listed if f != "auto" and "profile" not in f}

@@ -34,7 +34,8 @@ def test_unicode_lists_and_milliseconds(tmp_path: Path) -> None:
     assert read["topics"]["kind"] == "sequence" and read["embedding"] == {
         "name": "embedding", "side": "item", "kind": "vector", "dim": 4,
     }  # fmt: skip
-    assert {"user_click_history", "item_clicks_1d", "item_age"} <= {f["name"] for f in raw["features"]}, "profiles"
+    made_of = {f.name for f in config_of(tmp_path).features}
+    assert {"user_click_history", "item_clicks_1d", "item_age"} <= made_of, "profiles"
     line = next(x for x in text.splitlines() if "dwellTime" in x)
     assert "named like a duration" in line and "as seconds that would be" in line
     assert "day 2026-03-03:" in ended.out and "milliseconds" not in ended.err, "check was run, and had no doubt"
@@ -175,19 +176,16 @@ def test_a_ragged_row_is_told(tmp_path: Path) -> None:
 
 def test_names_that_say_nothing_are_options(tmp_path: Path) -> None:
     ended, raw, text = made(tmp_path / "bare", unseen.abbreviated)
-    assert ended.code == 78 and raw["features"] == "auto"
-    (line,) = (x for x in text.splitlines() if "# user: COLUMN" in x)
-    assert "or give init --user COLUMN: mbr_no, cntnt_no" in line
-    assert "# users or items: {path: members, key: mbr_no}  # a table of one of them? 100% of the sample's" in text
-    assert "# users or items: {path: contents, key: cntnt_no}" in text
-    assert "context features" not in ended.out, "an id is no feature"
+    assert ended.code == 0 and (raw["data"]["events"]["user"], raw["data"]["events"]["item"]) == ("mbr_no", "cntnt_no")
+    assert "are in members/all.parquet, which is named like a table of users" in text, "their tables say so"
+    assert "context features" in ended.out and not {"mbr_no", "cntnt_no"} & {f["name"] for f in raw["features"][1:]}
     roles = ("--user", "mbr_no", "--item", "cntnt_no", "--click", "act", "--duration", "len")
     ended, raw, text = made(tmp_path / "told", unseen.abbreviated, *roles)
     events = raw["data"]["events"]
     assert ended.code == 0 and [events[k[2:]] for k in roles[::2]] == [*roles[1::2]], ended.err
     assert raw["data"]["users"] == {"path": "members", "key": "mbr_no"} and raw["data"]["items"]["key"] == "cntnt_no"
     assert {"city", "kind", "place"} <= features(raw).keys() and "as --user says: " in text
-    assert {"mbr_no", "cntnt_no"} & {r["name"] for r in raw["features"]} == {"mbr_no", "cntnt_no"}
+    assert {"mbr_no", "cntnt_no"} <= {f.name for f in config_of(tmp_path / "told").features}
 
 
 @pytest.mark.parametrize(
@@ -264,13 +262,11 @@ def test_a_folder_of_one_file(tmp_path: Path) -> None:
 
 def test_anonymous_columns_are_said_and_the_file_is_there(tmp_path: Path) -> None:
     ended, raw, text = made(tmp_path, unseen.criteo)
-    assert ended.code == 78 and "the day, the user, the item, the label could not be guessed" in ended.err
+    assert ended.code == 78 and "the day, the user, the item could not be guessed" in ended.err
     assert raw["data"]["events"]["click"] == "label"
     lines = [k for k, line in enumerate(text.splitlines(), 1) if "# EDIT: " in line]
-    assert f"edit lines {', '.join(map(str, lines))}" in ended.err and len(lines) == 4
-    todo = " and ".join(
-        f"line {n} ({key})" for n, key in zip(lines, ("date_column", "user", "item", "duration"), strict=True)
-    )
+    assert f"edit lines {', '.join(map(str, lines))}" in ended.err and len(lines) == 3
+    todo = " and ".join(f"line {n} ({key})" for n, key in zip(lines, ("date_column", "user", "item"), strict=True))
     check = f"dmtl check --config {tmp_path / 'mine.yaml'} --day YYYY-MM-DD"
     assert ended.out.endswith(f"\nfirst: edit {todo} of {tmp_path / 'mine.yaml'}, then {check}\n"), ended.out
     assert "backfill" not in ended.out and "next:" not in ended.out

@@ -44,7 +44,7 @@ def test_a_start_in_the_struct_of_the_label_is_the_click(tmp_path: Path, started
     assert ended.code == 0, ended.err
     assert (events["click"], events["duration"]) == (f"outcome.{started}", "outcome.watched_s")
     assert "where it is 0 there is no outcome.watched_s" in text
-    assert not [f for f in raw["features"] if str(f.get("column", "")).startswith("outcome.")]
+    assert not [f for f in features(raw).values() if str(f.get("column", "")).startswith("outcome.")]
     assert set(events["outcomes"]) == {"outcome.finished", "outcome.noise"} and "clip_slot" in features(raw)
     assert "in outcome, as a label is" in text and "every row counts as a click" not in ended.out
 

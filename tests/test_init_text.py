@@ -195,7 +195,6 @@ def test_a_value_that_is_no_list_is_named(tmp_path: Path) -> None:
         (lambda k: "rock; pop" if k % 6 == 0 else ("rock", "pop")[k % 2], "; "),
         (lambda k: ("Paris, France", "Lyon, France", "Oslo, Norway", "Rome, Italy", "Bari, Italy")[k % 5], None),
         (lambda k: "yes, but no" if k % 6 == 0 else ("yes", "no")[k % 2], None),
-        (lambda k: f"a long, slow tale of part {k % 40}, and its end", None),
     ],
 )
 def test_texts_whose_pieces_stand_alone_elsewhere(
@@ -204,6 +203,12 @@ def test_texts_whose_pieces_stand_alone_elsewhere(
     _, raw, _ = made(tmp_path, lambda home: log_of(home, {"kinds": [cells(k) for k in range(ITEMS)]}))
     found = features(raw)["kinds"]
     assert found.get("separator") == separator and (found["kind"] == "sequence") == (separator is not None)
+
+
+def test_sentences_with_commas_are_no_lists(tmp_path: Path) -> None:
+    tales = [f"a long, slow tale of part {k % 40}, and its end" for k in range(ITEMS)]
+    _, raw, text = made(tmp_path, lambda home: log_of(home, {"kinds": tales}))
+    assert "kinds" not in features(raw) and "# kinds: not used: sentences, 10 words each, which no kind" in text
 
 
 # -- quotes ------------------------------------------------------------------------------------------------------------

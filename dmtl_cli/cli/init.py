@@ -31,7 +31,14 @@ def init(
     item: Annotated[str | None, _column("the items' ids")] = None,
     click: Annotated[str | None, _column("clicks, 0 and 1, or of their times")] = None,
     duration: Annotated[str | None, _column("how long an item was read")] = None,
-    conversion: Annotated[str | None, _column("a good click, 0 and 1, in place of a duration")] = None,
+    conversion: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="The column of a good click, 0 and 1, in place of a duration, or an SQL expression: 'scroll >= 75'.",
+            show_default=False,
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", metavar="", help="Write over a file that exists.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -48,8 +55,6 @@ def init(
         print(json.dumps(found, sort_keys=True))
     else:
         print(described(found))
-        if found["check"]:
-            print("\n" + found["check"])
     refuse_incomplete(found)
     if refused is not None:
         raise refused
@@ -63,4 +68,4 @@ def _checked(config: Path, day: str) -> tuple[str | None, UserError | None]:
         found: dict[str, Any] = check(load_config(config), parse_day(day))
     except UserError as e:
         return f"check of {day}: {e.line()}", e
-    return described(found), None
+    return described(found, brief=True), None

@@ -17,8 +17,8 @@ def automatic(events: Events) -> tuple[Feature, ...]:
     """Ids, histories of clicks and reads, counters and rates: see docs/config.md."""
     shown = (EXPOSURE,) if events.click else ()
     rates = [(READ, CLICK), *((CLICK, event) for event in shown)]
-    item_id = _name(events.item)
-    features = [Feature(name=_name(events.user), side="user", kind="categorical", column=events.user)]
+    item_id = name_of(events.item)
+    features = [Feature(name=name_of(events.user), side="user", kind="categorical", column=events.user)]
     for event in (CLICK, READ):
         history = {"history": event}
         features.append(_feature(f"user_{event}_history", "user", "sequence", history, embedding_name=item_id))
@@ -46,7 +46,7 @@ def _rate(side: str, event: str, of: str) -> Feature:
     return _feature(f"{side}_{event}_rate", side, "numeric", profile, num_buckets=10)
 
 
-def _name(column: str) -> str:
-    """A column's name as a feature's."""
+def name_of(column: str) -> str:
+    """The name of the feature of an id's column: letters, digits and `_`."""
     name = re.sub(r"[^A-Za-z0-9_]", "_", column)
     return name if re.match(r"[A-Za-z_]", name) else f"_{name}"

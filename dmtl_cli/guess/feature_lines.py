@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from dmtl_cli.config.automatic import automatic
+from dmtl_cli.config.automatic import automatic, name_of
 from dmtl_cli.config.data import Events
 from dmtl_cli.config.features import Feature
 from dmtl_cli.guess import words
@@ -18,6 +18,7 @@ from dmtl_cli.guess.rewrites import quoted
 from dmtl_cli.guess.roles import Roles
 
 _ITEM = ":item"  # the embedding of items, in guesses
+_AUTO = "ids, histories of clicks and reads, counters, rates, age: docs/config.md"
 _WHOLE = str.maketrans({
     "ß": "ss", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "ı": "i", "đ": "d", "Đ": "D", "æ": "ae", "œ": "oe",
 })  # fmt: skip
@@ -25,30 +26,31 @@ _WHOLE = str.maketrans({
 
 
 def feature_lines(roles: Roles, inputs: Inputs) -> list[str]:
-    """`auto` where the log has nothing but ids and events, else what auto gives and the columns beside it."""
+    """`auto`, and what the log's own columns give beneath it; all in full where an id's name is none of a feature."""
     why = [f"# {comment(g.column)}: not used: {comment(g.why)}" for g in inputs.unused]
     events = _known(roles)
     if later := unwritten(roles, inputs):
         again = "run init again with the options that EDIT names: it tells which of these are features"
         return [*why, f"features: auto  # {again}: {comment(', '.join(later))}"]
     if events is None or not (inputs.used or _renamed(roles)):
-        return [*why, "features: auto  # ids, histories of clicks and reads, counters and rates: see docs/config.md"]
+        return [*why, f"features: auto  # {_AUTO}"]
     made = automatic(events)
     names, used = {f.name for f in made}, []
     for each in inputs.used:
         name = unique(feature_name(each.column, each.side, names), names, each.side)
         names.add(name)
         used.append(_input(each, name, made))
-    columns = {"user": roles.user, "item": roles.item}
-    lines = ["# A profile's values are of earlier days of this log.", "features:"]
-    for side in ("user", "item"):
-        guess = columns[side]
-        mine = [f for f in made if f.side == side]
-        lines += [f"  - {flow(_as_given(f, guess.column if guess else ''))}" for f in mine]
-        lines += [f"  - {flow(keys)}  # {comment(each.why)}" for each, keys in used if each.side == side]
-    context = [f"  - {flow(keys)}  # {comment(each.why)}" for each, keys in used if each.side == "context"]
+    lines = ["features:"]
+    if _renamed(roles):
+        columns = {"user": roles.user, "item": roles.item}
+        lines += [f"  - {flow(_as_given(f, g.column))}" for f in made if (g := columns[f.side]) is not None]
+    else:
+        lines.append(f"  - auto  # {_AUTO}")
+    own = [(each, f"  - {flow(keys)}  # {comment(each.why)}") for each, keys in used]
+    mine = [line for side in ("user", "item") for each, line in own if each.side == side]
+    context = [line for each, line in own if each.side == "context"]
     note = ["  # known before the item is shown? Else name it in data.events.outcomes:"] if context else []
-    return [*lines, *note, *context, *why]
+    return [*lines, *mine, *note, *context, *why]
 
 
 def unwritten(roles: Roles, inputs: Inputs) -> list[str]:
@@ -66,8 +68,9 @@ def _known(roles: Roles) -> Events | None:
 
 
 def _renamed(roles: Roles) -> bool:
-    """Whether ids have names that a feature cannot have."""
-    return any(g is not None and not g.column.isascii() for g in (roles.user, roles.item))
+    """Whether an id has a name by which `auto` would name features otherwise, as `ürün_no` or `item_id:token`."""
+    ids = (("user", roles.user), ("item", roles.item))
+    return any(g is not None and feature_name(g.column, side, set()) != name_of(g.column) for side, g in ids)
 
 
 def _input(each: Input, name: str, made: tuple[Feature, ...]) -> tuple[Input, dict[str, Any]]:

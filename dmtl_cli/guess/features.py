@@ -42,6 +42,11 @@ _FEW_CODES, _LONGEST, _FEW = 50, 50, 30
 _EACH, _FILLED, _SMOOTH, _EDGE = 5, 0.5, 0.6, 0.05
 """of numbers that are spread like a measure: rows a value, share of the numbers between least and greatest, correlation
 of the counts of neighbours, and how far from the ends the most frequent one is"""
+_CLASSES = 30  # texts up to which sentences may be names of classes
+_WORDS, _WORDS_A_PIECE = 5, 3  # of a sentence, and between its commas
+_FEW_MEASURES = (
+    31  # values above which whole numbers with a name of a measure are one: hours and days of a month are not
+)
 _SEEN = 0.05  # of the rows of other days have a code of the day with most rows, or of another one
 _ROWS = 100  # of other days than that with most, below which nothing is concluded
 _OF_ONE = 0.98  # of the rows of a code have one user
@@ -198,6 +203,8 @@ def refusal(s: pl.Series, own: bool, is_time: bool) -> str | None:
     if s.dtype.is_temporal() or is_time:
         return "a time: a tower cannot read it (profiles know the age of items)"
     text = s.dtype == pl.String
+    if text and (prose := _sentences(known)) is not None:
+        return prose
     if text and (dated := _as_days(known)) is not None:
         return dated
     own_value = (text or s.dtype.is_integer()) and len(known) > _FEW and known.n_unique() > _OWN * len(known)
@@ -223,7 +230,9 @@ def kind_of(c: str, s: pl.Series, items: pl.Series | None) -> tuple[str, dict[st
             kind, options, why = _of_lists(pieces, items)
             return kind, {"separator": separator, **options}, f"texts cut at {separator!r}: {why}"
         whole = "; lists as text, each taken as one value: write them as lists" if _is_bracketed(known) else ""
-        return "categorical", {}, f"{known.n_unique():,} texts{whole}"
+        many, alike = known.n_unique(), known.str.to_lowercase().n_unique()
+        cased = f"; {many - alike} of them differ from another in letter case alone" if alike < many else ""
+        return "categorical", {}, f"{many:,} texts{cased}{whole}"
     if s.dtype == pl.Boolean:
         return "categorical", {}, "yes or no"
     if s.dtype.is_numeric():
@@ -247,6 +256,19 @@ def _of_lists(s: pl.Series, items: pl.Series | None) -> tuple[str, dict[str, Any
     return "sequence", options, f"lists of {inner.n_unique():,} values, {mean(lengths):.1f} on average"
 
 
+def _sentences(known: pl.Series) -> str | None:
+    """What texts of many words are that no sign cuts into short pieces; None where they are a list or a few classes."""
+    seen = known.head(10_000)
+    if seen.name.endswith(":token_seq") or known.n_unique() <= _CLASSES:
+        return None
+    spaces = seen.str.count_matches(r"\s+")
+    pieces = [seen.str.count_matches(separator, literal=True) + 1 for separator in SEPARATORS]
+    usual = mean(spaces + 1)
+    if usual < _WORDS or min(mean((spaces + 1) / n) for n in pieces) < _WORDS_A_PIECE:
+        return None
+    return f"sentences, {usual:.0f} words each, which no kind of feature reads"
+
+
 def _as_days(known: pl.Series) -> str | None:
     """What texts of days or times are, and what to write in their place; None where they are none."""
     if not has_days(known):
@@ -259,9 +281,11 @@ def _as_days(known: pl.Series) -> str | None:
 def _of_numbers(c: str, x: pl.Series, *, whole: bool, codes: bool) -> tuple[str, dict[str, Any], str]:
     distinct, (low, high) = x.n_unique(), span(x)
     whole = whole or bool((x.fill_nan(0) % 1 == 0).all())
-    counted, few = words.says(c, words.NUMBER), distinct <= _FEW_CODES
+    counted = bool(words.says(c, words.NUMBER) or words.by_name(c, words.DURATION) or words.says(c, words.SPENT))
+    few = distinct <= (_FEW_MEASURES if counted else _FEW_CODES)
     spread = "" if counted or few or words.says(c, words.CODE) or not is_measured(x) else ", spread as a measure is"
-    if codes and whole and ((few and not words.says(c, words.SKEWED)) or not (counted or spread)):
+    place = words.by_name(c, words.POSITION) > 0 and distinct <= _FEW_CODES
+    if codes and whole and (place or (few and not words.says(c, words.SKEWED)) or not (counted or spread)):
         return "categorical", {}, f"{distinct:,} whole numbers, taken as codes"
     skewed = low >= 0 and words.says(c, words.SKEWED) and has_long_tail(x)
     options: dict[str, Any] = {"transform": "log1p"} if skewed else {"num_buckets": 20}

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
 
+from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.guess import words
-from dmtl_cli.guess.rewrites import behaviour_of, sql_column
+from dmtl_cli.guess.rewrites import behaviour_of
 from dmtl_cli.guess.roles import Guess, Roles, best, count_of, find_ids, find_request, find_time, mean_of, share_of
 from dmtl_cli.guess.values import (
     FEW,
@@ -28,6 +29,9 @@ from dmtl_cli.guess.values import (
     time_unit,
 )
 
+EXPRESSION = "expression"
+GOOD = "good"
+"""the column that an expression of --conversion makes"""
 _EVIDENCE = {"user": count_of, "item": count_of, "click": share_of, "duration": mean_of, "conversion": share_of}
 RARE = 0.002
 """share of ones below which a conversion is too rare to be a task"""
@@ -38,7 +42,6 @@ _WITHOUT = 0.5  # of a conversion's rate among clicks: a button beside the item 
 _BROKEN = 0.02  # of the durations may be below 0, as players report them
 _WHOLE = 100  # percent
 _LEVELS = (0.9, 0.75, 0.5, 0.25)  # of an item, above which it was read: the first that enough clicks are above
-_LEAST, _MOST = 0.05, 2.0  # that the middle one of a click is, of an item's length in the same unit
 _PLAYED = 0.05  # of the rows without a click may have a duration, as videos start by themselves
 _SAME = 0.98  # of the rows with either have the other
 _RARE, _OFTEN = 0.01, 0.7  # of the rows are clicks
@@ -46,17 +49,21 @@ _MORE, _WITHIN = 1.05, 0.9  # times as many rows have a duration; of the rows of
 _SKEWED = 1.0  # that of a uniform or normal distribution is 0, of an exponential one 2
 
 
-def roles_of(frame: pl.DataFrame, given: Mapping[str, str]) -> Roles:
+def roles_of(frame: pl.DataFrame, given: Mapping[str, str], known: Mapping[str, Guess] | None = None) -> Roles:
     """The roles of a table's columns, by its first rows.
 
     Args:
         given: columns of user, item, click, duration or conversion that need no guess; those of another table, and
-            those of a type that the role cannot have, are left out.
+            those of a type that the role cannot have, are left out. EXPRESSION: of SQL, which makes the conversion.
+        known: the user and the item, as `keys.by_tables` tells them.
     """
-    roles = Roles()
+    roles = Roles(**(known or {}))  # type: ignore[arg-type]
     for role, c in given.items():
         if c in frame.columns and _can_be(role, frame[c]):
             setattr(roles, role, Guess(c, f"as --{role} says: {_EVIDENCE[role](frame[c])}"))
+    if (made := given.get(EXPRESSION)) is not None:
+        name = GOOD if GOOD not in frame.columns else f"{GOOD}_click"
+        roles.conversion, roles.made_by = Guess(name, f"as --conversion says: {made}"), made
     find_ids(frame, roles)
     find_time(frame, roles)
     find_request(frame, roles)
@@ -135,7 +142,7 @@ def started(frame: pl.DataFrame, roles: Roles) -> bool:
 
 def _before_label(frame: pl.DataFrame, roles: Roles) -> Guess | None:
     label = roles.duration or roles.conversion
-    if label is None:
+    if label is None or label.column not in frame.columns:
         return None
     struct = _struct(label.column)
     for c in frame.columns:
@@ -169,6 +176,7 @@ def outcomes(frame: pl.DataFrame, roles: Roles) -> None:
     """Columns that are known only after the exposure: by their names, as they lie in a label's struct, or because they
     tell the click by themselves; where every row is a click, the label."""
     clicked, label, structs = *_told(frame, roles), _structs(roles)
+    sources = sources_of(roles.made_by) if roles.made_by else []
     for c in frame.columns:
         if c in {g.column for g in roles.named.values()} or c in roles.after:
             continue
@@ -176,6 +184,8 @@ def outcomes(frame: pl.DataFrame, roles: Roles) -> None:
             continue
         beside = [struct for struct in structs if c.startswith(f"{struct}.")]
         why = f"in {beside[0]}, as a label is" if beside else _why_after(c, frame[c], clicked, label)
+        if c in sources:
+            why = "the conversion is made of it"
         if why:
             roles.outcomes.append(Guess(c, why))
 
@@ -196,7 +206,7 @@ def _told(frame: pl.DataFrame, roles: Roles) -> tuple[pl.Series | None, str]:
     """Which rows are clicks, else which have the label, and what that is called."""
     if (clicked := roles.clicked(frame)) is not None:
         return clicked, "click"
-    if roles.conversion is not None:
+    if roles.conversion is not None and roles.conversion.column in frame.columns:
         return clicks(frame[roles.conversion.column]), roles.conversion.column
     if roles.duration is not None:
         return is_there(frame[roles.duration.column]), roles.duration.column
@@ -281,27 +291,6 @@ def _portion(frame: pl.DataFrame, columns: Iterable[str], roles: Roles) -> None:
         given = f"{roles.duration.why}; " if roles.duration else ""
         roles.duration = Guess(c, f"{given}how much of an item was read, of {of}; {good}")
         return
-
-
-def by_length(frame: pl.DataFrame, roles: Roles) -> str | None:
-    """The expression that tells how much of an item was read, where its length is beside the duration; None where no
-    column has it."""
-    if roles.duration is None or roles.item is None or roles.long_read is not None:
-        return None
-    x = numbers(frame[roles.duration.column])
-    for c in frame.columns:
-        named = words.by_name(c, words.DURATION) or words.says(c, words.SPENT)
-        if c == roles.duration.column or not named or not frame[c].dtype.is_numeric():
-            continue
-        length = numbers(frame[c])
-        usual = middle((x / length).filter((x > 0) & (length > 0)))
-        by = next((f for f in (1.0, 1_000.0, 0.001) if _LEAST <= usual * f <= _MOST), None)
-        if by is None or not is_constant(frame, roles.item.column, c):
-            continue
-        one, other = sql_column(roles.duration.column), sql_column(c)
-        unit = "" if by == 1 else f" * {by:g}"
-        return f"CAST({one} AS DOUBLE) / NULLIF({other}, 0){unit}"
-    return None
 
 
 def _unit(frame: pl.DataFrame, name: str, roles: Roles) -> tuple[str, str]:

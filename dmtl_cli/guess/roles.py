@@ -96,6 +96,8 @@ class Roles:
     long_read: float | None = None
     """of a rating in place of a duration: above it a row is a good one"""
     conversion: Guess | None = None
+    made_by: str | None = None
+    """the SQL expression that makes the conversion, which is no column of the log then"""
     further: dict[str, Guess] = field(default_factory=dict)
     """conversions beside the one that is learned, by name"""
     request: Guess | None = None

@@ -6,9 +6,11 @@ from __future__ import annotations
 import datetime as dt
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import polars as pl
 
+from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.data.log.day_files import SUCCESS
 from dmtl_cli.data.log.text_rows import separator_of
 from dmtl_cli.data.log.types import LISTS
@@ -18,7 +20,7 @@ from dmtl_cli.guess.doubts import Broken, invalid_rows, unknown_clicks
 from dmtl_cli.guess.feature_lines import comment, feature_lines, indented, scalar
 from dmtl_cli.guess.features import Inputs
 from dmtl_cli.guess.files import CSV, DELTA, ICEBERG, JSON, PARQUET
-from dmtl_cli.guess.labels import by_length
+from dmtl_cli.guess.goals import Goal, by_length, goals
 from dmtl_cli.guess.rewrites import may_be_shown, one_row_an_exposure, one_row_an_item, quoted
 from dmtl_cli.guess.roles import Guess, Roles, candidates
 from dmtl_cli.guess.tables import Table
@@ -58,6 +60,14 @@ class Log:
     """a time zone's name and why, where days of folders tell it"""
     arrival: Arrival | None = None
     """what times say of the folders of days"""
+
+    @cached_property
+    def goals(self) -> list[Goal]:
+        """See `goals.goals`; none where a person says what a good click is."""
+        if self.roles.made_by is not None or self.roles.behaviour is not None:
+            return []
+        text = self.events.files.form in (CSV, JSON)
+        return goals(self.events.frame, self.roles, self.inputs.sides.get("items"), text=text)
 
 
 @dataclass
@@ -185,6 +195,8 @@ def _types(log: Log) -> list[str]:
     """Types of the columns that are read from text: what is not named is text."""
     tables = _tables(log)
     used = {g.column for g in log.roles.named.values()} | {g.column for g in log.roles.further.values()}
+    for made in (log.roles.made_by, *(one.expression for one in log.goals)):
+        used |= {re.sub(r"^(users|items)\.", "", c) for c in (sources_of(made) if made else ())}
     used |= {i.column for i in log.inputs.used} | {side.key.column for side in log.inputs.sides.values()}
     used |= {side.version.column for side in log.inputs.sides.values() if side.version}
     found: dict[str, str] = {}
@@ -386,11 +398,23 @@ def _labels(log: Log) -> list[str]:
         if roles.unit == "ms":
             lines.append("duration_unit: ms  # see duration")
     elif roles.conversion is not None:
-        lines.append(_line(log, "conversion", roles.conversion))
+        if roles.made_by is None:
+            lines.append(_line(log, "conversion", roles.conversion))
+        else:
+            made_by = f"computed: {{{roles.conversion.column}: {quoted(roles.made_by)}}}"
+            lines += [f"conversion: {roles.conversion.column}  # as --conversion says", made_by]
     else:
         either = "a duration (init --duration COLUMN), or a conversion (init --conversion COLUMN, of 0 and 1)"
+        if roles.user is None or roles.item is None:
+            return [*lines, "# duration: COLUMN  # init looks for it once the user and the item are known"]
         todo = f"name {either}: it tells a good click"
         lines.append(f"# duration: COLUMN  # {EDIT}: {todo}; nothing looks like one")
+    if log.goals:
+        lines.append(
+            "# Or, in its place, init --conversion 'EXPRESSION', which writes the first line and one of the others:"
+        )
+        lines.append("#   conversion: good")
+        lines += [f"#   computed: {{good: {quoted(one.expression)}}}  # {comment(one.why)}" for one in log.goals]
     return lines
 
 

@@ -280,14 +280,18 @@ def _doubts(
     return out
 
 
-def described(found: dict[str, Any]) -> str:
-    """What `check` found, as lines of text."""
+def described(found: dict[str, Any], *, brief: bool = False) -> str:
+    """What `check` found, as lines of text.
+
+    Args:
+        brief: without what `init` says already, and what only a run needs: the features and estimates.
+    """
     shown, waiting = found["features"], list[str]()
     if found.get("profile", "") is None:  # nothing is known of them yet
         waiting = [f["name"] for f in shown if f.get("profile")]
         shown = [f for f in shown if not f.get("profile")]
     notes = [note for f in shown for note in _notes(f)]
-    if waiting:
+    if waiting and not brief:
         several = f"{count(len(waiting), 'feature')} of profiles ({waiting[0]} .. {waiting[-1]})"
         notes.append(f"{several}: no profile of an earlier day, so unknown until there is one")
     lines = [
@@ -297,13 +301,16 @@ def described(found: dict[str, Any]) -> str:
         *(f"WARNING: {line}" for line in found["warnings"]),
         "labels: " + ", ".join(f"{k} {_words(v)}" for k, v in found["labels"].items()),
         *(f"the table of {k.removesuffix('_joined')} has {v:.1%} of the day's" for k, v in found["join"].items()),
-        "",
-        f"{'feature':24}{'side':9}{'kind':13}{'embedding':24}{'rows':>10}{'unknown':>9}",
-        *(_row(f) for f in shown),
+        *([] if brief else ["", f"{'feature':24}{'side':9}{'kind':13}{'embedding':24}{'rows':>10}{'unknown':>9}"]),
+        *([] if brief else map(_row, shown)),
         *notes,
         *found["suggestions"],
-        *_unread(found["unread"]),
+        *([] if brief else _unread(found["unread"])),
         *map(_marked, found.get("finished", ())),
+    ]
+    if brief:
+        return "\n".join(lines)
+    lines += [
         "",
         "estimates (guesses): " + ", ".join(f"{k} {v}" for k, v in found["estimates"].items()),
         *(["", plan.described(found["plan"])] if "plan" in found else []),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -14,13 +15,16 @@ from typing import Any
 import polars as pl
 
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.data.log.types import clock_seconds
 from dmtl_cli.guess.arrival import Arrival, arrival, by_times
 from dmtl_cli.guess.doubts import broken_lines, invalid_rows, nobody, null_ids, sessions, unfit, warnings
 from dmtl_cli.guess.feature_lines import unwritten
 from dmtl_cli.guess.features import inputs_of
 from dmtl_cli.guess.files import CSV, JSON, complete_day, usual
-from dmtl_cli.guess.labels import roles_of
+from dmtl_cli.guess.goals import example
+from dmtl_cli.guess.keys import by_tables, likeliest
+from dmtl_cli.guess.labels import EXPRESSION, roles_of
 from dmtl_cli.guess.rewrites import LOOKS, NEEDED, one_row_an_item
 from dmtl_cli.guess.roles import Guess, Roles, fits_events, with_names
 from dmtl_cli.guess.rows import BYTES, NOT_UTF8
@@ -38,6 +42,8 @@ _FILES = 8  # of a day that a sample reads: with fewer rows than one may give, a
 NEWEST = 3
 """days of which one is to be the last that is marked as finished"""
 DAY = dt.timedelta(1)
+_ABOUT = re.compile(r"(?i)(readme|licen[cs]e|notes?)\b")  # names of files that people wrote for people
+_BOTH = "--conversion: --duration is given too", "one of them tells a good click"
 
 
 def init(root: str, out: Path, given: Mapping[str, str], *, force: bool = False) -> dict[str, Any]:
@@ -70,20 +76,34 @@ def init(root: str, out: Path, given: Mapping[str, str], *, force: bool = False)
         "day": str(day) if day else None,
         "days": len(log.days),
         "warnings": log.warnings + log.inputs.told,
-        "first": _edits(out, config.edits, day),
+        "first": _edits(out, config.edits, day, _again(log, root, out, given)),
         "next": [] if config.edits else _steps(out, first, day, someone),
         "roles": _roles(log),
+        "tables_not_used": [(path, why) for path, why in log.inputs.other if not _ABOUT.match(path)],
         "edits": [{"line": line, "key": key, "what": what} for line, key, what in config.edits],
     }
 
 
-def _edits(config: Path, edits: list[tuple[int, str, str]], day: dt.date | None) -> str | None:
+def _again(log: Log, root: str, out: Path, given: Mapping[str, str]) -> str | None:
+    """The command that names a user and an item where none was guessed, with those that are likeliest; None where both
+    are known or nothing can be named."""
+    roles = log.roles
+    if (roles.user is not None and roles.item is not None) or not (tried := likeliest(log.events.frame, roles)):
+        return None
+    named = {role: {**given, **tried}.get(role) for role in ("user", "item", "click", "duration", "conversion")}
+    options = " ".join(f"--{role} {_typed(column)}" for role, column in named.items() if column)
+    return f"dmtl init {shlex.quote(root)} -o {shlex.quote(str(out))} --force {options}"
+
+
+def _edits(config: Path, edits: list[tuple[int, str, str]], day: dt.date | None, again: str | None) -> str | None:
     """What is to be done with lines that a person has to write, before any command; None where there are none."""
     if not edits:
         return None
     lines = " and ".join(f"line {line} ({key})" for line, key, _ in edits)
     if any(LOOKS in what or what.startswith(NEEDED) for _, _, what in edits):
         return f"write the log as {lines} of {config} says, then init again"
+    if again and {key for _, key, _ in edits} <= {"user", "item"}:
+        return again
     return f"edit {lines} of {config}, then {_check(config, day)}"
 
 
@@ -104,6 +124,9 @@ def refuse_incomplete(found: dict[str, Any]) -> None:
     named = {"date_column": "the day", "conversion": "the label", "duration": "the label"}
     keys = list(dict.fromkeys(named.get(e["key"], f"the {e['key']}") for e in found["edits"]))
     what = f"{found['config']}: {', '.join(keys)} could not be guessed"
+    if found["first"].startswith("dmtl init"):
+        todo = "name the columns of their ids" if len(keys) > 1 else found["edits"][0]["what"].partition(",")[0]
+        raise UserError(f"{what}: {todo}", "as the first command above does", Exit.CONFIG)
     many = "s" if len(found["edits"]) > 1 else ""
     raise UserError(f"{what}: {found['edits'][0]['what']}", f"edit line{many} {lines}, then dmtl check", Exit.CONFIG)
 
@@ -113,6 +136,7 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     found = tables(root)
     named = [table if table.written.header else _with_names(table) for table in found.tables]
     named = [_timed(table, given) for table in named]
+    given = _told(given, named)
     known = [(roles_of(table.frame, given), table) for table in named]
 
     def likeness(of: tuple[Roles, Table]) -> tuple[int, int, int]:
@@ -122,6 +146,8 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     roles, events = max(known, key=likeness)
     _refuse_given(given, events, roles)
     others = [table for table in named if table is not events]
+    if ids := by_tables(events, others, roles):
+        roles = roles_of(events.frame, given, ids)
     late = arrival(found.root, events, roles, others)
     if late is not None and late.is_of_events:
         events = by_times(events, late.place or "")
@@ -130,7 +156,7 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
         zone, _ = fits or zone_of(events.frame[roles.time.column], roles.time_unit)
         events, days = read_whole(found.root, events, roles.time.column, roles.time_unit, zone)
         events = _timed(events, given)
-        roles = roles_of(events.frame, given)
+        roles = roles_of(events.frame, given, ids)
     others = [by_days(found.root, table, roles, zone) for table in others]
     inputs = inputs_of(events, roles, others, partial_columns(found.root, events, roles, zone), zone)
     inputs.other.extend(found.unreadable)
@@ -200,8 +226,12 @@ def _refuse_given(given: Mapping[str, str], events: Table, roles: Roles) -> None
     """Raises UserError 2 where a given column is not there, or cannot be what it is given as."""
     columns = events.frame.columns
     if {"duration", "conversion"} <= given.keys():
-        raise UserError("--conversion: --duration is given too", "one of them tells a good click", Exit.USAGE)
+        raise UserError(*_BOTH, Exit.USAGE)
+    if EXPRESSION in given:
+        _refuse_expression(given[EXPRESSION], events)
     for role, column in given.items():
+        if role == EXPRESSION:
+            continue
         if column in events.other:
             what = f"--{role}: {column} is of type {events.other[column]}, which nothing reads"
             raise UserError(what, "name another", Exit.USAGE)
@@ -214,7 +244,42 @@ def _refuse_given(given: Mapping[str, str], events: Table, roles: Roles) -> None
         if guess is None or guess.column != column:
             if role == "item" and (lists := one_row_an_item(events.frame, column)) is not None:
                 raise UserError(f"--item: {lists}", "an item is one id a row", Exit.USAGE)
-            raise UserError(*unfit(role, events.frame[column]), Exit.USAGE)
+            what, hint = unfit(role, events.frame[column])
+            if role == "conversion" and (told := example(events.frame[column])) is not None:
+                hint = f"give an expression: --conversion {_typed(told)}"
+            raise UserError(what, hint, Exit.USAGE)
+
+
+def _typed(text: str) -> str:
+    """An expression as a shell reads it, in double quotes where it has single ones and nothing that these expand."""
+    return f'"{text}"' if "'" in text and not set(text) & set('"$`\\!') else shlex.quote(text)
+
+
+def _told(given: Mapping[str, str], named: list[Table]) -> dict[str, str]:
+    """What is given, with the conversion as an expression where no table has such a column, and it is no name alone.
+
+    Raises:
+        UserError: 2 it is neither.
+    """
+    text = given.get("conversion", "")
+    if re.fullmatch(r"[\w.:-]*", text) or any(text in table.frame.columns for table in named):
+        return dict(given)
+    try:
+        sources_of(text)
+    except ValueError as e:
+        raise UserError(f"--conversion: {e}", "such as 'scroll >= 75'", Exit.USAGE) from None
+    if "duration" in given:
+        raise UserError(*_BOTH, Exit.USAGE)
+    return {role: c for role, c in given.items() if role != "conversion"} | {EXPRESSION: text}
+
+
+def _refuse_expression(text: str, events: Table) -> None:
+    """Raises UserError 2 where an expression of --conversion names no column, or one that is not there."""
+    found, columns = sources_of(text), events.frame.columns
+    absent = [c for c in found if c not in columns and not c.startswith(("items.", "users."))]
+    if absent or not found:
+        what = f"{path_of(events)} has no column {absent[0]}" if absent else f"{text} names no column"
+        raise UserError(f"--conversion: {what}", f"it has {', '.join(columns)}", Exit.USAGE)
 
 
 def _with_names(table: Table) -> Table:
@@ -279,12 +344,10 @@ def _first(log: Log, last: dt.date | None) -> dt.date | None:
 def _about(log: Log, root: str, steps: list[str]) -> list[str]:
     files = log.events.files
     size, rows = sum(size for _, size in files.files), len(log.events.frame)
-    several = count(len(files.files), "file")
+    several = f"{count(len(files.files), 'file')}, {size / 1e6:,.1f} MB"
     return [
-        f"Written by dmtl init {root}: guesses from {rows:,} rows of {path_of(log.events)}",
-        f"({several}, {size / 1e6:,.1f} MB).",
-        "A guess stands beside its reason; where it is wrong, edit the line. No setting of a model is written: the log",
-        "decides.",
+        f"Written by dmtl init {root}: guesses from {rows:,} rows of {path_of(log.events)} ({several}).",
+        "A guess stands beside its reason. No setting of a model is written: the log decides.",
         "Next:",
         *(f"  {step}" for step in steps),
     ]
@@ -365,9 +428,14 @@ def described(found: dict[str, Any]) -> str:
     lines = [f"{found['events']}: {found['format']}{days}", ""]
     lines += [f"{r['role']:17}{_short(r['column'], 24):26}{_short(r['why'], 110)}" for r in found["roles"]]
     lines += [f"WARNING: {line}" for line in found["warnings"]]
+    unsaid = [
+        x for x in found["tables_not_used"] if not any(line.startswith(f"{x[0]}: ") for line in found["warnings"])
+    ]
+    lines += [f"not used: {path}: {_short(why, 160)}" for path, why in unsaid]
     lines += [f"{'EDIT':17}{'line ' + str(e['line']):26}{_short(e['what'], 110)}" for e in found["edits"]]
     then = [f"first: {found['first']}"] if found["first"] else ["next:", *(f"  {step}" for step in found["next"])]
-    return "\n".join([*lines, "", f"written: {found['config']}", *then])
+    told = [line for line in (found.get("check") or "").splitlines() if line not in lines]
+    return "\n".join([*lines, *(["", *told] if told else []), "", f"written: {found['config']}", *then])
 
 
 def _short(text: str, most: int) -> str:

@@ -1,0 +1,166 @@
+"""What else may tell a good click: other outcomes than the label, as expressions for `data.events.computed`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import polars as pl
+
+from dmtl_cli.config.expressions import sources_of
+from dmtl_cli.guess import words
+from dmtl_cli.guess.rewrites import sql_column
+from dmtl_cli.guess.roles import Roles
+from dmtl_cli.guess.side_tables import Side
+from dmtl_cli.guess.values import clicks, is_binary, is_constant, is_there, middle, numbers, share
+
+_WHOLE = 100  # percent
+_BROKEN = 0.02  # of the values may be outside of a share's range
+_LEVELS = (0.9, 0.75, 0.5, 0.25)  # of an item, above which it was read: the first that enough clicks are above
+_GOOD = 0.3  # of the clicks are enough
+_LEAST, _MOST = 0.05, 2.0  # that the middle one of a click is, of an item's length in the same unit
+_SECONDS = 30  # of a read that may be long
+_SHOWN = 3  # goals that are said
+_UNITS = (1.0, 1_000.0, 0.001)  # a length in the duration's unit: the same, seconds beside ms, ms beside seconds
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A label that other columns make."""
+
+    expression: str
+    why: str
+
+
+def goals(frame: pl.DataFrame, roles: Roles, items: Side | None, *, text: bool) -> list[Goal]:
+    """The likeliest ones beside the label that was guessed, which is no share of an item itself: how much of one was
+    read, a length of the items that the duration can be compared with, and flags beside the duration.
+
+    Args:
+        text: whether `data.types` tells the types of the log, of which flags that are conversions are bool.
+    """
+    if roles.user is None or roles.item is None or roles.long_read is not None:
+        return []
+    return [*_shares(frame, roles), *_lengths(frame, roles, items), *_flags(frame, roles, text)][:_SHOWN]
+
+
+def _shares(frame: pl.DataFrame, roles: Roles) -> Iterator[Goal]:
+    for c in _outcomes(frame, roles):
+        s = frame[c]
+        if (
+            not s.dtype.is_numeric()
+            or is_binary(s)
+            or not (words.by_name(c, words.PORTION) or words.says(c, words.RATIO))
+        ):
+            continue
+        x = roles.of_clicks(frame, c)
+        usual = middle(x.filter(x > 0))
+        if not 0 < usual <= _WHOLE or share(x > 2 * _WHOLE) > _BROKEN or share(x < 0) > _BROKEN:
+            continue
+        of = 1 if usual <= 1 and s.dtype.is_float() else _WHOLE
+        least = next((of * level for level in _LEVELS if share(x >= of * level) >= _GOOD), of * _LEVELS[-1])
+        yield Goal(f"{sql_name(c)} >= {least:g}", f"{share(x >= least):.0%} of clicks")
+
+
+def _lengths(frame: pl.DataFrame, roles: Roles, items: Side | None) -> Iterator[Goal]:
+    if roles.duration is None or roles.item is None or items is None:
+        return
+    key, table = items.key.column, items.table.frame
+    table = table.unique(key, keep="first", maintain_order=True).filter(pl.col(key).is_not_null())
+    rows = pl.DataFrame({"id": frame[roles.item.column], "x": numbers(frame[roles.duration.column])})
+    kind = pl.Int64 if rows["id"].dtype.is_integer() and table[key].dtype.is_integer() else pl.String
+    for c in table.columns:
+        named = words.by_name(c, words.DURATION) or words.says(c, words.SPENT)
+        if c == key or not named or not table[c].dtype.is_numeric():
+            continue
+        mine = table.select(pl.col(key).cast(kind).alias("id"), pl.col(c).cast(pl.Float64).alias("length"))
+        both = rows.with_columns(pl.col("id").cast(kind)).join(mine, on="id", how="inner")
+        by = fits((both["x"] / both["length"]).filter((both["x"] > 0) & (both["length"] > 0)))
+        if by is not None:
+            half = f"{sql_name(roles.duration.column)} >= items.{sql_column(c)} * {0.5 / by:g}"
+            yield Goal(half, f"half of the item's {c}")
+
+
+def _flags(frame: pl.DataFrame, roles: Roles, text: bool) -> Iterator[Goal]:
+    """Flags, alone or beside a long read. A label that is a flag itself has its further ones in `conversions`."""
+    if roles.duration is None:
+        return
+    long = f"{sql_name(roles.duration.column)} >= {_SECONDS * (1000 if roles.unit == 'ms' else 1)}"
+    for c in _outcomes(frame, roles):
+        s = frame[c]
+        typed = text and c in {g.column for g in roles.further.values()}
+        told = sql_name(c) if typed else flag(s)
+        if told is not None and not words.says(c, words.NOT_GOOD):
+            there = clicks(s) if is_binary(s) else is_there(s)
+            yield Goal(f"{long} OR {told}", f"{_SECONDS} s, or {c}, {share(there):.1%} of rows")
+
+
+def _outcomes(frame: pl.DataFrame, roles: Roles) -> list[str]:
+    label = {g.column for g in (roles.click, roles.duration, roles.conversion) if g}
+    found = [g.column for g in (*roles.outcomes, *roles.further.values())]
+    return [c for c in dict.fromkeys(found) if c in frame.columns and c not in label]
+
+
+def flag(s: pl.Series) -> str | None:
+    """The expression that is true where a column of 0 and 1, or of one word and nothing, is set; None of any other."""
+    if s.dtype == pl.Boolean:
+        return sql_name(s.name)
+    if is_binary(s):
+        return f"{sql_name(s.name)} = 1"
+    if s.dtype != pl.String or is_there(s).all():
+        return None
+    there = s.filter(is_there(s)).unique()
+    return f"{sql_name(s.name)} = {_text(str(there[0]))}" if len(there) == 1 else None
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def sql_name(c: str) -> str:
+    """A column in an SQL expression, a field of an object as `a.b` where no part of it is a word of SQL."""
+    plain = ".".join(map(sql_column, c.split(".")))
+    try:
+        return plain if re.fullmatch(r"[\w.]+", c) and sources_of(plain) == [c] else sql_column(c)
+    except ValueError:
+        return sql_column(c)
+
+
+def example(s: pl.Series) -> str | None:
+    """An expression of 0 and 1 that a column makes which has neither; None where none is at hand."""
+    if (told := flag(s)) is not None:
+        return told
+    if not s.dtype.is_numeric():
+        return None
+    x = numbers(s).drop_nulls()
+    most = float(x.max() or 0)  # type: ignore[arg-type]
+    level = 75.0 if 1 < most <= _WHOLE else 0.75 if most <= 1 else middle(x.filter(x > 0))
+    return f"{sql_name(s.name)} >= {level:g}"
+
+
+def fits(ratios: pl.Series) -> float | None:
+    """What makes the middle one of a click's duration by a length a share of an item: units that differ; None where
+    nothing does."""
+    usual = middle(ratios)
+    return next((by for by in _UNITS if _LEAST <= usual * by <= _MOST), None)
+
+
+def by_length(frame: pl.DataFrame, roles: Roles) -> str | None:
+    """The expression that tells how much of an item was read, where its length is beside the duration; None where no
+    column has it."""
+    if roles.duration is None or roles.item is None or roles.long_read is not None:
+        return None
+    x = numbers(frame[roles.duration.column])
+    for c in frame.columns:
+        named = words.by_name(c, words.DURATION) or words.says(c, words.SPENT)
+        if c == roles.duration.column or not named or not frame[c].dtype.is_numeric():
+            continue
+        length = numbers(frame[c])
+        by = fits((x / length).filter((x > 0) & (length > 0)))
+        if by is None or not is_constant(frame, roles.item.column, c):
+            continue
+        one, other = sql_column(roles.duration.column), sql_column(c)
+        unit = "" if by == 1 else f" * {by:g}"
+        return f"CAST({one} AS DOUBLE) / NULLIF({other}, 0){unit}"
+    return None

@@ -1,0 +1,119 @@
+"""The user and the item of events where no name tells them: by the tables beside them, and by how rows follow one
+another, as a request has one user and several items."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import polars as pl
+
+from dmtl_cli.guess import words
+from dmtl_cli.guess.roles import Guess, Roles, candidates, may_be_ids
+from dmtl_cli.guess.tables import Table
+from dmtl_cli.guess.values import FEW, is_constant, is_id, share, within
+
+_IN = 0.9  # of the ids of events are in the table
+_UNIQUE = 0.8  # of the rows of a table have an id of their own, as a state may be written twice
+_USED = 0.2  # of the table's ids are in events, where the columns have different names: not the first numbers alone
+_STAYS, _CHANGES = 0.5, 0.1  # of the rows follow one of the same user at least, of the same item at most
+_PATTERNS = {"user": words.USER, "item": words.ITEM}
+
+
+@dataclass(frozen=True)
+class _Key:
+    """A column of the events with the table that has a row for each of its ids."""
+
+    column: str
+    role: str | None
+    why: str
+
+
+def by_tables(events: Table, others: Sequence[Table], roles: Roles) -> dict[str, Guess]:
+    """The roles of user and item that no column has yet, by tables whose ids nearly all of a column's are: by the
+    table's name, by how rows follow one another, or as the other table's is decided."""
+    open_ = [role for role in _PATTERNS if getattr(roles, role) is None]
+    keys = [key for table in others if open_ and (key := _key(events.frame, table, roles)) is not None]
+    found: dict[str, Guess] = {}
+    for role in open_:
+        mine = [key for key in keys if key.role == role]
+        if len({key.column for key in mine}) == 1:
+            found[role] = Guess(mine[0].column, mine[0].why)
+    known = {role: g.column for role in _PATTERNS if (g := found.get(role) or getattr(roles, role)) is not None}
+    left = [key for key in keys if key.role is None and key.column not in known.values()]
+    if len(known) == 1 and len(left) == 1:
+        ((role, column),) = known.items()
+        if not is_constant(events.frame, column, left[0].column):
+            other = next(r for r in _PATTERNS if r != role)
+            found[other] = Guess(left[0].column, f"{left[0].why}; {column} is the {role}")
+    return found
+
+
+def _key(frame: pl.DataFrame, table: Table, roles: Roles) -> _Key | None:
+    fits: list[tuple[float, str]] = []
+    for k, key in enumerate(table.frame.columns):
+        s = table.frame[key]
+        if not is_id(s) or (s.n_unique() < _UNIQUE * len(s) and not table.files.days):
+            continue
+        for c in may_be_ids(frame):
+            if not (c == key or k == 0) or c in roles.taken or frame[c].n_unique() <= FEW:
+                continue
+            joined = within(frame[c], s)
+            if joined >= _IN and (c == key or within(s, frame[c]) >= _USED):
+                fits.append((joined + (c == key), c))
+    if not fits:
+        return None
+    joined, c = max(fits)
+    path = table.files.path if table.files.days else table.files.files[0][0]
+    why = f"{joined - (joined > 1):.0%} of its {frame[c].n_unique():,} ids are in {path}"
+    if (named := _named(table)) is not None:
+        return _Key(c, named, f"{why}, which is named like a table of {named}s")
+    role, how = _turn(frame, c, roles)
+    return _Key(c, role, f"{why}; {how}" if how else why)
+
+
+def _named(table: Table) -> str | None:
+    """Whose a table is by its name, or that of its folder: users, item_master, kunden.csv."""
+    place = PurePosixPath(table.files.path if table.files.days else table.files.files[0][0])
+    parts = [p for name in (place.stem, place.parent.name) for p in words.words(name).split()]
+    for role, patterns in _PATTERNS.items():
+        if any(words.by_name(p, patterns) >= 2 or words.by_name(p.removesuffix("s"), patterns) >= 2 for p in parts):
+            return role
+    return None
+
+
+def _turn(frame: pl.DataFrame, c: str, roles: Roles) -> tuple[str | None, str]:
+    """The role that the order of rows tells, and how."""
+    follows = stays(frame, c, roles)
+    if follows >= _STAYS:
+        return "user", f"{follows:.0%} of rows follow one of the same, as those of one user's list"
+    if follows <= _CHANGES and any(stays(frame, x, roles) >= _STAYS for x in may_be_ids(frame) if x != c):
+        return "item", f"{follows:.0%} of rows follow one of the same, as the items of a list do"
+    return None, ""
+
+
+def stays(frame: pl.DataFrame, c: str, roles: Roles) -> float:
+    """Share of the rows that have the id of the row before, in the order of the files or of time, above what is so by
+    chance."""
+    orders = [frame[c]]
+    if roles.time is not None:
+        orders.append(frame.sort(roles.time.column, maintain_order=True)[c])
+    counts = frame[c].drop_nulls().value_counts()["count"].cast(pl.Float64)
+    chance = float(((counts / counts.sum()) ** 2).sum()) if len(counts) else 1.0
+    found = max(share((s == s.shift(1)).slice(1)) for s in orders)
+    return max(0.0, (found - chance) / (1 - chance)) if chance < 1 else 0.0
+
+
+def likeliest(frame: pl.DataFrame, roles: Roles) -> dict[str, str]:
+    """Columns to be tried as the user and the item where none is guessed, as far as there are any."""
+    left = candidates(frame, roles)
+    follows = {c: stays(frame, c, roles) for c in left}
+    fits = {"user": [c for c in left if follows[c] >= _STAYS], "item": [c for c in left if follows[c] <= _CHANGES]}
+    out: dict[str, str] = {}
+    for columns in (fits, dict.fromkeys(_PATTERNS, left)):
+        for role in _PATTERNS:
+            rest = [c for c in columns[role] if c not in out.values()]
+            if getattr(roles, role) is None and role not in out and rest:
+                out[role] = rest[0]
+    return out

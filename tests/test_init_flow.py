@@ -1,0 +1,226 @@
+"""What a person reads and edits between a raw log and a served top K: how short it is, and what is asked of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import unseen
+import yaml
+from initiated import config_of, daily, frame, made
+from worlds import dmtl
+
+from dmtl_cli.config.automatic import automatic
+from dmtl_cli.config.reading import load_config
+from dmtl_cli.guess.feature_lines import _as_given
+
+
+@pytest.mark.parametrize("more", [{}, {"hue": unseen.drawn(0)["item"] % 7}])
+def test_auto_stands_for_the_features_that_every_log_gives(tmp_path: Path, more: dict[str, Any]) -> None:
+    """The same features as where each of them is a line, also where the ids lie in objects."""
+    renamed = frame(**more).rename({"user_id": "who.user_id", "item_id": "what.item_id"})
+    ended, raw, text = made(tmp_path, daily(renamed))
+    assert ended.code == 0, ended.err
+    config = config_of(tmp_path)
+    events = config.data.events
+    lines = [_as_given(f, getattr(events, f.side)) for f in automatic(events)]
+    own = [f for f in raw["features"] if f != "auto"] if more else []
+    assert len(own) == len(more) and len(lines) == 21 and "half_life_days" not in text
+    full = tmp_path / "full.yaml"
+    full.write_text(yaml.safe_dump(raw | {"features": [*lines, *own]}, allow_unicode=True))
+    by_name = [{f.name: f for f in c.features} for c in (config, load_config(full))]
+    assert by_name[0] == by_name[1] and len(by_name[0]) == 21 + len(own)
+
+
+# -- who is the user and who the item, where no name says so -----------------------------------------------------------
+
+USERS, ITEMS, LISTS, LONG = 60, 90, 400, 6
+
+
+def lessons(home: Path, *, shuffled: bool = False, names: tuple[str, str] = ("p", "q"), tables: int = 2) -> None:
+    """Lists of six lessons for one pupil at one time, and a table of each; nothing is named in a way that is known."""
+    rng = np.random.default_rng(4)
+    user, at = (
+        np.repeat(rng.integers(0, USERS, LISTS), LONG),
+        np.repeat(np.sort(rng.integers(0, 3 * 86_400, LISTS)), LONG),
+    )
+    item = np.concatenate([rng.permutation(ITEMS)[:LONG] for _ in range(LISTS)])
+    seconds = np.where(rng.random(len(user)) < 0.3, np.round(rng.exponential(60.0, len(user)) + 1, 1), 0.0)
+    log = pl.DataFrame(
+        {
+            "alumno": [f"al{k}" for k in user],
+            "leccion": [f"le{k}" for k in item],
+            "cuando": pl.Series(at * 1_000 + 1_767_225_600_000).cast(pl.Datetime("ms")),
+            "tocada": (seconds > 0).astype(int),
+            "seg": seconds,
+        }
+    )
+    for d, part in log.group_by(pl.col("cuando").dt.date().alias("d"), maintain_order=True):
+        place = home / f"imp/day={d[0]}"
+        place.mkdir(parents=True)
+        if shuffled:  # of a day nothing tells any more which rows were one list
+            part = part.sample(fraction=1, shuffle=True, seed=1).with_columns(pl.col("cuando").dt.date())
+        part.write_parquet(place / "0.parquet")
+    pupils = pl.DataFrame({"alumno": [f"al{k}" for k in range(USERS)], "pais": ["a", "b"] * (USERS // 2)})
+    stock = pl.DataFrame({"leccion": [f"le{k}" for k in range(ITEMS)], "dura_s": rng.integers(30, 200, ITEMS)})
+    for name, frame_ in list(zip(names, (pupils, stock), strict=True))[:tables]:
+        frame_.write_parquet(home / f"{name}.parquet")
+
+
+def test_lists_and_tables_tell_user_and_item(tmp_path: Path) -> None:
+    ended, raw, text = made(tmp_path, lessons)
+    events = raw["data"]["events"]
+    assert ended.code == 0 and (events["user"], events["item"]) == ("alumno", "leccion"), ended.err
+    assert raw["data"]["users"]["key"] == "alumno" and raw["data"]["items"]["key"] == "leccion"
+    assert "100% of its 60 ids are in p.parquet; 8" in text and "as the items of a list do" in text
+
+
+@pytest.mark.parametrize(
+    ("names", "told"), [(("socios", "x"), False), (("user_export", "x"), True), (("x", "movies"), True)]
+)
+def test_a_table_that_is_named_so_decides_the_other(tmp_path: Path, names: tuple[str, str], told: bool) -> None:
+    """Where the rows of a list are no longer together nothing tells but a table's name."""
+    ended, raw, text = made(tmp_path, lambda home: lessons(home, shuffled=True, names=names))
+    assert (ended.code == 0) is told, ended.err
+    events = raw["data"]["events"]
+    assert (events.get("user"), events.get("item")) == (("alumno", "leccion") if told else (None, None))
+    assert any(f"; {c} is the {role}" in text for c, role in (("alumno", "user"), ("leccion", "item"))) is told
+    if not told:
+        assert "# users or items: {path: socios.parquet, key: alumno}  # a table of one of them? 100% of the" in text
+        assert "# users or items: {path: x.parquet, key: leccion}" in text and raw["features"] == "auto"
+        assert "or give init --user COLUMN: leccion, alumno\n" in text and "context features" not in ended.out
+
+
+def test_the_first_step_is_the_command_that_names_them(tmp_path: Path) -> None:
+    """Without tables: the label is not asked for, and the command as it is printed guesses the rest."""
+    ended, _, text = made(tmp_path, lambda home: lessons(home, tables=0))
+    assert ended.code == 78 and "the user, the item could not be guessed" in ended.err
+    first = ended.out.splitlines()[-1]
+    mine = tmp_path / "mine.yaml"
+    again = f"dmtl init {tmp_path / 'log'} -o {mine} --force --user alumno --item leccion"
+    assert first == f"first: {again}" and text.count("# EDIT: ") == 2
+    ended = dmtl(*again.split()[1:])
+    assert ended.code == 0, ended.err
+    events = yaml.safe_load(mine.read_text())["data"]["events"]
+    assert (events["click"], events["duration"]) == ("tocada", "seg")
+
+
+# -- a good click that other columns make ------------------------------------------------------------------------------
+
+
+def outcomes(home: Path) -> None:
+    """Dwell, how far somebody scrolled, and a word where it was kept."""
+    x, rng = unseen.drawn(5), np.random.default_rng(5)
+    clicked = x["click"] == 1
+    scrolled = np.where(clicked, np.round(100 * rng.beta(2, 1, len(clicked))), 0)
+    kept = np.where(clicked & (rng.random(len(clicked)) < 0.2), "J", None)
+    daily(frame(5, scroll_pct=scrolled, in_akte=kept.tolist()).rename({"watch_seconds": "dwell_seconds"}))(home)
+
+
+def goal_lines(text: str) -> list[str]:
+    """Expressions of the config's lines that are ready to be uncommented."""
+    lines = [line.strip().removeprefix("#") for line in text.splitlines() if line.strip().startswith("#   computed: ")]
+    return [yaml.safe_load(line)["computed"]["good"] for line in lines]
+
+
+def test_other_outcomes_are_ready_lines(tmp_path: Path) -> None:
+    ended, raw, text = made(tmp_path, outcomes)
+    assert ended.code == 0 and raw["data"]["events"]["duration"] == "dwell_seconds", ended.err
+    assert goal_lines(text) == ["scroll_pct >= 75", "dwell_seconds >= 30 OR in_akte = 'J'"]
+    lines = text.splitlines()
+    at = next(k for k, line in enumerate(lines) if line.strip() == "#   conversion: good")
+    duration = next(k for k, line in enumerate(lines) if line.strip().startswith("duration: "))
+    lines[at], lines[at + 1] = (line.replace("#   ", "") for line in lines[at : at + 2])
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("\n".join(line for k, line in enumerate(lines) if k != duration))
+    day = unseen.days_of(unseen.drawn(5))[0]
+    checked = dmtl("check", "--config", mine, "--day", day, "--json")
+    assert checked.code == 0 and 0.2 < checked.json["labels"]["conversion_rate"] < 0.7, checked.err
+
+
+def test_the_length_of_an_item_in_its_table_is_a_goal(tmp_path: Path) -> None:
+    """Seconds of the items beside seconds of the events; half of an item is a good read."""
+    ended, _, text = made(tmp_path, lambda home: lessons(home, names=("p", "q")))
+    assert ended.code == 0 and goal_lines(text) == [], "a name that says no length"
+    log = tmp_path / "log"
+    stock = pl.read_parquet(log / "q.parquet").rename({"dura_s": "duration_s"})
+    stock.write_parquet(log / "q.parquet")
+    ended = dmtl("init", log, "-o", tmp_path / "mine.yaml", "--force")
+    assert ended.code == 0
+    assert goal_lines((tmp_path / "mine.yaml").read_text()) == ["seg >= items.duration_s * 0.5"]
+
+
+@pytest.mark.parametrize("given", ["scroll_pct >= 75", "dwell_seconds >= 30 OR in_akte = 'J'"])
+def test_an_expression_is_the_conversion(tmp_path: Path, given: str) -> None:
+    ended, raw, text = made(tmp_path, outcomes, "--conversion", given)
+    events = raw["data"]["events"]
+    assert ended.code == 0 and events["conversion"] == "good" and events["computed"] == {"good": given}, ended.err
+    assert {"scroll_pct", "in_akte", "dwell_seconds"} <= {*events["outcomes"]} and "duration" not in events
+    assert goal_lines(text) == [] and "conversion_rate" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("scroll_pct", "give an expression: --conversion 'scroll_pct >= 75'"),
+        ("in_akte", "give an expression: --conversion \"in_akte = 'J'\""),
+        ("scroll >= 75", "events has no column scroll; it has "),
+        ("scroll_pct >=", "--conversion: expected an SQL expression, got 'scroll_pct >='"),
+        ("1 = 1", "1 = 1 names no column; it has "),
+    ],
+)
+def test_a_conversion_that_needs_an_expression(tmp_path: Path, given: str, said: str) -> None:
+    outcomes(tmp_path / "log")
+    ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", "--conversion", given)
+    assert ended.code == 2 and said in ended.err and not (tmp_path / "mine.yaml").exists(), ended.err
+
+
+# -- columns of text and whole numbers, and what is printed ------------------------------------------------------------
+
+
+def described_items(home: Path) -> None:
+    """Items with sentences that have commas, lists of short words, places in a list and minutes."""
+    x, rng = unseen.drawn(6), np.random.default_rng(6)
+    words = np.array([f"w{k}" for k in range(12)])
+    texts = [", ".join(" ".join(rng.choice(words, 5)) for _ in range(2)) for _ in range(200)]
+    tags = [", ".join(rng.choice(words, 3)) for _ in range(200)]
+    grades = ["a1", "A1", "b1", "B1", "c1"]
+    of = x["item"] % 200
+    columns = {
+        "story": [texts[k] for k in of],
+        "tags": [tags[k] for k in of],
+        "grade": [grades[k % 5] for k in of],
+        "streak_days": rng.integers(0, 40, len(of)),
+        "hour": rng.integers(0, 24, len(of)),
+        "position": np.arange(len(of)) % 12 + 1,
+        "slot": np.arange(len(of)) % 12,
+    }
+    daily(frame(6, **columns))(home)
+    pl.DataFrame({"colour": ["red", "blue"], "n": [1, 2]}).write_parquet(home / "colours.parquet")
+
+
+def test_sentences_are_no_lists_and_measures_no_codes(tmp_path: Path) -> None:
+    ended, raw, text = made(tmp_path, described_items)
+    kinds = {f["name"]: f["kind"] for f in raw["features"] if f != "auto"}
+    assert ended.code == 0 and "# story: not used: sentences, 10 words each, which no kind" in text, ended.err
+    assert kinds == {
+        "tags": "sequence", "grade": "categorical", "streak_days": "numeric", "hour": "categorical",
+        "position": "categorical", "slot": "categorical",
+    }  # fmt: skip
+    assert "5 texts; 2 of them differ from another in letter case alone" in text
+
+
+def test_what_is_printed_is_short_and_ends_with_the_next_commands(tmp_path: Path) -> None:
+    ended, _, _ = made(tmp_path, described_items)
+    lines = ended.out.splitlines()
+    assert [line.split()[1] for line in lines[-3:]] == ["check", "backfill", "recommend"] and lines[-4] == "next:"
+    (unused,) = (line for line in lines if line.startswith("not used: "))
+    assert unused == "not used: colours.parquet: no column has the users or items of the events"
+    assert [line.split()[0] for line in lines if line.startswith(("day ", "labels: ", "feature "))] == [
+        "day",
+        "labels:",
+    ]
+    assert len(lines) == len(set(lines) - {""}) + lines.count("") and len(ended.out.split()) < 250
