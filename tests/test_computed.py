@@ -198,6 +198,38 @@ def test_the_example_of_the_docs_is_what_it_says() -> None:
     assert made["read_enough"] == [True, True]
 
 
+def made(frame: pl.DataFrame, expression: str, **beside: Beside) -> list[Any]:
+    computed = Computed("data.events.computed", {"x": expression}, beside)
+    return computed.of(frame.to_arrow(), ["x"], "f")["x"].to_pylist()  # type: ignore[no-any-return]
+
+
+def test_numbers_do_not_wrap_and_nan_is_unknown() -> None:
+    small = pl.DataFrame({"a": pl.Series([120, 3], dtype=pl.Int8), "b": pl.Series([3_000_000, 5], dtype=pl.UInt32)})
+    assert made(small, "a + a >= 200") == [True, False] and made(small, "b * 1000 - 1") == [2_999_999_999, 4_999]
+    assert made(small, "a - b") == [120 - 3_000_000, -2]
+    assert made(pl.DataFrame({"a": [float("nan"), 80.0, None]}), "a >= 75") == [None, True, None]
+
+
+def test_texts_are_texts_however_they_are_stored() -> None:
+    frame = pl.DataFrame({"a": pl.Series(["x", "y", None], dtype=pl.Categorical), "n": [None, None, None]})
+    assert made(frame, "UPPER(a) || '!'") == ["X!", "Y!", None]
+    assert made(frame, "UPPER(n) || a") == [None, None, None], "a column without a value has no type"
+
+
+def test_names_of_any_kind() -> None:
+    frame = pl.DataFrame({"o.deep.x": [1, 2], "o.y": [3, 4], 'a "b"': ["o.z", "q"], "items": [7, 8]})
+    assert made(frame, "o.deep.x + o.y") == [4, 6] and made(frame, '"o"."deep"."x" * 2') == [2, 4]
+    assert made(frame, """"a ""b""\" = 'o.z'""") == [True, False], "a text is no field"
+    ids = Beside("items", lambda columns: (pl.Series([8, 9]), pl.DataFrame({c: [80, 90] for c in columns})))
+    assert made(frame, "items.long", items=ids) == [None, 80], "the id's own name"
+
+
+def test_ids_that_cannot_be_are_in_no_table() -> None:
+    frame = pl.DataFrame({"i": pl.Series([2**63 + 1, 8], dtype=pl.UInt64)})
+    ids = Beside("i", lambda columns: (pl.Series([8, 9]), pl.DataFrame({c: [80, 90] for c in columns})))
+    assert made(frame, "items.long", items=ids) == [None, 80]
+
+
 # -- through the command line ------------------------------------------------------------------------------------------
 
 
@@ -238,8 +270,13 @@ def test_a_config_without_them_has_no_word_of_them() -> None:
         ("good", "scrol >= 75", 65, "data.events.computed.good expects column scrol, did you mean scroll?"),
         ("good", "kept >= 75", 65, "data.events.computed.good: cannot compare string with numeric type"),
         ("good", "CAST(kept AS INT) = 1", 65, "failed in column 'kept'"),
-        ("good", "scroll > AVG(scroll)", 65, "expected a value of each row that depends on this row alone"),
-        ("good", "MAX(scroll) > 5", 65, "expected a value of each row that depends on this row alone"),
+        ("good", "scroll > AVG(scroll)", 78, "expected an expression of a row alone, without functions over several"),
+        ("good", "COALESCE(scroll, MAX(place)) > 5", 78, "expected an expression of a row alone"),
+        ("good", "COUNT(doc) OVER (PARTITION BY firm) > 5", 78, "expected an expression of a row alone"),
+        ("good", "kept IN ('J') AND LAG(place) OVER (ORDER BY place) > 1", 78, "expected an expression of a row alone"),
+        ("good", "scroll > 5 AND NOW() > '2026-01-01'", 78, "of a row alone, which NOW is not"),
+        ("good", "kept = 'NOW' AND scroll >= 75", 0, ""),
+        ("good", "kept.a > 5 OR kept = 'J'", 78, "expected kept or fields of it, got both"),
         ("good", "scroll > items.pages", 65, "data.events.computed.good expects column items.pages"),
         ("slot", "outcome.kept", 65, "data.events.computed.slot expects column outcome.kept"),
         ("doc", "firm", 65, "data.events.computed.doc: the file has a column of that name"),

@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
+import json
 import re
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
-_FIELD = r'(?<![\w"]){}\s*\.\s*("(?:[^"]|"")+"|\w+)'
+_SEVERAL = {"Agg", "Over", "Rolling", "SubPlan", "Len", "Filter", "Sort", "Slice", "Explode"}
+"""nodes of an expression that look at more than one row"""
+_CLOCK = re.compile(r"\b(NOW|CURRENT_(?:DATE|TIME|TIMESTAMP)|LOCALTIME(?:STAMP)?)\b", re.I)
+_QUOTED = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*\"""")
+Paths = dict[str, list[str]]
+"""the names that an expression reads, each with the fields of it that it names, as `b` or `b.c`; none: itself"""
 
 
-def roots_of(text: str) -> dict[str, list[str]]:
-    """The names that an expression reads, each with the fields of it that it names: `a.b > 1 OR c` gives a: [b], c: [].
+def roots_of(text: str) -> Paths:
+    """What an expression reads: `a.b > 1 OR c` gives a: [b], c: [].
 
     Raises:
-        ValueError: it is no SQL expression.
+        ValueError: it is no SQL expression, or one of several rows or of the clock.
     """
     import polars as pl  # here: most configs have no expression, and their commands need not wait for it
 
     try:
-        roots = pl.sql_expr(text).meta.root_names()
+        expression = pl.sql_expr(text)
     except pl.exceptions.PolarsError as e:
         raise ValueError(f"expected an SQL expression, got {text!r}: {str(e).splitlines()[0]}") from None
-    found = {root: re.findall(_FIELD.format(re.escape(root)), text) for root in sorted({*roots})}
-    return {root: list(dict.fromkeys(map(_name, fields))) for root, fields in found.items()}
+    tree = json.loads(expression.meta.serialize(format="json"))
+    if _SEVERAL & {*_nodes(tree)} or not _by_rows(expression):
+        what = (
+            "expected an expression of a row alone, without functions over several rows such as SUM, AVG, LAG or OVER"
+        )
+        raise ValueError(f"{what}, got {text!r}")
+    if found := _CLOCK.search(_QUOTED.sub("", text)):
+        raise ValueError(f"expected an expression of a row alone, which {found[0]} is not, got {text!r}")
+    return _collected(text, _columns(tree))
 
 
 def sources_of(text: str) -> list[str]:
@@ -31,8 +45,53 @@ def sources_of(text: str) -> list[str]:
     return [name for root, fields in roots_of(text).items() for name in ([f"{root}.{f}" for f in fields] or [root])]
 
 
-def _name(identifier: str) -> str:
-    return identifier[1:-1].replace('""', '"') if identifier.startswith('"') else identifier
+def _by_rows(expression: Any) -> bool:
+    import polars as pl
+
+    try:
+        return bool(expression.meta.is_row_separable())
+    except pl.exceptions.ColumnNotFoundError:  # it cannot tell of IN without the columns' types
+        return True
+
+
+def _nodes(tree: Any) -> Iterator[str]:
+    """The names of all nodes of an expression."""
+    if isinstance(tree, dict):
+        yield from tree
+    for part in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
+        yield from _nodes(part)
+
+
+def _columns(tree: Any) -> Iterator[tuple[str, ...]]:
+    """Each column that an expression names, with the fields of it."""
+    if (path := _path(tree)) is not None:
+        yield path
+        return
+    for part in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
+        yield from _columns(part)
+
+
+def _path(tree: Any) -> tuple[str, ...] | None:
+    """(column, field, ...) where a node is a column or a field of one."""
+    if not isinstance(tree, dict):
+        return None
+    if isinstance(name := tree.get("Column"), str):
+        return (name,)
+    try:
+        field = tree["Function"]["function"]["StructExpr"]["FieldByName"]
+    except (KeyError, TypeError):
+        return None
+    above = _path(tree["Function"]["input"][0])
+    return None if above is None else (*above, field)
+
+
+def _collected(text: str, paths: Iterator[tuple[str, ...]]) -> Paths:
+    found: dict[str, set[str]] = {}
+    for root, *fields in paths:
+        found.setdefault(root, set()).add(".".join(fields))
+    if both := sorted(root for root, fields in found.items() if "" in fields and len(fields) > 1):
+        raise ValueError(f"expected {both[0]} or fields of it, got both in {text!r}")
+    return {root: sorted(found[root] - {""}) for root in sorted(found)}
 
 
 def _of_columns(text: str) -> str:

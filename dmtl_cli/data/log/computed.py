@@ -1,7 +1,7 @@
 """Columns of a table that a config computes from others of their row: SQL expressions, by Polars.
 
-An expression names columns of the files, and fields of objects as `outcome.scroll`, quoted or not. One of the events
-also names columns of the side tables, as `items.length`: what they say of the row's user or item on that day.
+An expression names columns of the files, and fields of objects as `outcome.scroll`. One of the events also
+names columns of the side tables, as `items.length`: what they say of the row's user or item on that day.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import pyarrow as pa
 from dmtl_cli.config.errors import UserError, did_you_mean
 from dmtl_cli.config.expressions import roots_of
 
-_ALONE = 8  # rows of a block that are computed by themselves too, to see that no other row matters
 _QUOTES = "names are as the file has them, in double quotes where they have other signs than letters, digits and _"
 _TYPES = "columns of csv are text until data.types names another type; CAST(x AS DOUBLE) makes a number of text"
 
@@ -84,49 +83,78 @@ class Computed:
         """Columns, computed or stored, of a table or batch that has those that they need.
 
         Raises:
-            UserError: 65 a value does not fit, or what is computed of a row depends on others.
+            UserError: 65 a value does not fit, or there are more or fewer values than rows.
         """
         mine = [c for c in columns if c in self.expressions]
         if not mine:
             return rows
-        frame = self._with_fields(pl.DataFrame({c: pl.Series(rows.column(c)) for c in self.stored(mine)}), mine, file)
+        stored = pl.DataFrame({c: _plain(pl.Series(rows.column(c))) for c in self.stored(mine)})
+        frame = self._with_fields(stored, mine, file)
         arrays = [self._made(frame, c, file) if c in mine else rows.column(c) for c in columns]
         return type(rows).from_arrays(arrays, list(columns))
 
     def _with_fields(self, frame: pl.DataFrame, columns: Collection[str], file: object) -> pl.DataFrame:
         """With a struct for each object and side table whose fields these columns name."""
+        structs = []
         for root in dict.fromkeys(root for c in columns for root, fields in self._roots[c].items() if fields):
-            if root not in self._beside:
-                here = [f for f in self._fields[root] if f"{root}.{f}" in frame.columns]
-                frame = frame.with_columns(pl.struct(pl.col(f"{root}.{f}").alias(f) for f in here).alias(root))
-                continue
-            key, table = self._beside[root].key, self._tables[root]
-            ids = frame[key].cast(pl.Int64 if frame[key].dtype.is_integer() else pl.String)
-            if table[key].dtype != ids.dtype:
-                what = f"{file}: {self.name}: {key} is {ids.dtype}, but the ids of data.{root} are {table[key].dtype}"
-                raise UserError(what, "write both as integers, or both as text")
-            found = pl.DataFrame({key: ids}).join(table, on=key, how="left", maintain_order="left")
-            frame = frame.with_columns(found[root])
-        return frame
+            if root in self._beside:
+                structs.append(self._looked_up(root, frame[self._beside[root].key], file))
+            else:
+                here = sorted({f for c in columns for f in self._roots[c].get(root, [])})
+                structs.append(frame.select(_struct(root, here).alias(root)).to_series())
+        return frame.drop(s.name for s in structs if s.name in frame.columns).with_columns(structs)
+
+    def _looked_up(self, root: str, keys: pl.Series, file: object) -> pl.Series:
+        """What a side table says of the ids of some rows."""
+        ids = keys.cast(pl.Int64, strict=False) if keys.dtype.is_integer() else keys.cast(pl.String)
+        known, table = self._tables[root]
+        if known.dtype != ids.dtype:
+            key, kinds = self._beside[root].key, {pl.Int64: "integers", pl.String: "text"}
+            what = f"{file}: {self.name}: {key} are {kinds[ids.dtype]}, but the ids of data.{root} {kinds[known.dtype]}"  # type: ignore[index]
+            raise UserError(what, "write both as integers, or both as text")
+        right = pl.DataFrame([known.alias("id"), table.alias("row")])
+        return ids.to_frame("id").join(right, on="id", how="left", maintain_order="left")["row"].alias(root)
 
     @cached_property
-    def _tables(self) -> dict[str, pl.DataFrame]:
-        """By the name of a side table the events' id and a struct of the columns that are named."""
+    def _tables(self) -> dict[str, tuple[pl.Series, pl.Series]]:
+        """By the name of a side table its ids and a struct of the columns that are named."""
         out = {}
         for root, beside in self._beside.items():
             if fields := self._fields.get(root):
                 ids, table = beside.read(fields)
-                out[root] = pl.DataFrame([ids.alias(beside.key), table.to_struct(root)])
+                out[root] = ids, pl.DataFrame([_plain(s) for s in table]).to_struct(root)
         return out
 
     def _made(self, frame: pl.DataFrame, column: str, file: object) -> pa.Array:
-        expression, few = self.expressions[column], range(min(_ALONE, len(frame)))
         try:
-            made = frame.select(expression)[column]
-            alone = [frame[k : k + 1].select(expression)[column] for k in few]
+            made = frame.select(self.expressions[column])[column]
         except pl.exceptions.PolarsError as e:
+            if any(frame[c].dtype == pl.Null for c in frame.columns if c in self._sources(column)):
+                return pa.nulls(len(frame))  # of columns without a value, nor a type
             raise UserError(f"{file}: {self.name}.{column}: {str(e).strip().splitlines()[0]}", _TYPES) from None
-        if len(made) != len(frame) or (alone and not pl.concat(alone).equals(made[: len(few)], null_equal=True)):
-            what = f"{file}: {self.name}.{column}: expected a value of each row that depends on this row alone"
-            raise UserError(what, "use no function over several rows, such as SUM, AVG, LAG or OVER")
+        if len(made) != len(frame):
+            what = (
+                f"{file}: {self.name}.{column}: expected a value of each row, got {len(made):,} of {len(frame):,} rows"
+            )
+            raise UserError(what, "use no function that makes rows, such as UNNEST")
         return made.to_arrow(compat_level=pl.CompatLevel.oldest())
+
+
+def _plain(s: pl.Series) -> pl.Series:
+    """Integers as int64, in which a sum or product fits; NaN, which is more than any number, as null; a category as
+    text."""
+    if s.dtype.is_integer() and s.dtype != pl.UInt64:
+        return s.cast(pl.Int64)
+    if s.dtype.is_float():
+        return s.fill_nan(None)
+    return s.cast(pl.String) if s.dtype in (pl.Categorical, pl.Enum) else s
+
+
+def _struct(above: str, paths: Sequence[str]) -> pl.Expr:
+    """Columns `above.a`, `above.b.c` as a struct of the fields a and b, which is one too."""
+    inner: dict[str, list[str]] = {}
+    for path in paths:
+        first, _, rest = path.partition(".")
+        inner.setdefault(first, []).extend([rest] if rest else [])
+    fields = [(_struct(f"{above}.{f}", rest) if rest else pl.col(f"{above}.{f}")).alias(f) for f, rest in inner.items()]
+    return pl.struct(fields)
