@@ -134,6 +134,34 @@ def _folder(path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize("odd", [0, -1, None])
+@pytest.mark.parametrize("kind", [pl.Int64, pl.Float64])
+@pytest.mark.parametrize("unit", ["yyyymmdd", "s", "ms"])
+def test_one_odd_number_turns_no_time_into_a_count(tmp_path: Path, odd: int | None, kind: Any, unit: str) -> None:
+    """0 is before all, also of floats, as pandas writes a column with nulls."""
+    days = [DAY + dt.timedelta(k) for k in (-9, -1, 0, 1, 2)]
+    if unit == "yyyymmdd":
+        numbers = [int(d.strftime("%Y%m%d")) for d in days]
+    else:
+        by = 1000 if unit == "ms" else 1
+        numbers = [by * int(dt.datetime.combine(d, dt.time(), dt.UTC).timestamp()) for d in days]
+    given = pl.Series([odd, *numbers], dtype=kind)
+    made = log(tmp_path, given.to_list(), "UTC")  # item 10: the odd one and -9, -1, 0; 11: 1, 2
+    assert levels(made.read(DAY, tmp_path).items) == {10: "d", 11: None, 12: None}
+
+
+def test_the_hour_that_comes_twice_is_in_order(tmp_path: Path) -> None:
+    """Berlin, 2025-10-26: 00:45 UTC is 02:45, and 01:15 UTC is 02:15."""
+    at = [dt.datetime(2025, 10, 26, 0, 45), dt.datetime(2025, 10, 26, 1, 15), None, None]
+    put(tmp_path, EVENTS)
+    made = log(tmp_path, [*at[:2], dt.datetime(2025, 10, 26, 0, 30), dt.datetime(2025, 10, 26, 1, 30)], "Europe/Berlin")
+    assert levels(made.read(DAY, tmp_path).items) == {10: "b", 11: "d", 12: None}
+
+
+def test_numbers_of_a_csv_without_types(tmp_path: Path) -> None:
+    assert levels(log(tmp_path, ["9", "10", "8", "1"]).read(DAY, tmp_path).items) == {10: "b", 11: "c", 12: None}
+
+
 # -- what is wrong -----------------------------------------------------------------------------------------------------
 
 
@@ -171,4 +199,4 @@ def test_what_is_wrong_is_one_line(tmp_path: Path) -> None:
     )
     assert "data.items.version expects column w" in said(65, version="w")
     assert "column v is an instant; set data.timezone" in said(78, version="v")
-    assert "column version" not in said(65, version="level")
+    assert "column level, row 0: expected a day as YYYY-MM-DD" in said(65, version="level")

@@ -205,7 +205,8 @@ def time_unit(s: pl.Series) -> str | None:
 def local_days(s: pl.Series, unit: str, zone: str) -> pl.Series:
     """The day of each value, null where it has none."""
     if unit in ("date", "day", "yyyymmdd"):
-        text = s.cast(pl.String).str.replace_all("-", "")
+        whole = s.cast(pl.Int64, strict=False) if s.dtype.is_float() else s
+        text = whole.cast(pl.String).str.replace_all("-", "")
         return text.str.to_date("%Y%m%d", strict=False)
     at = instants(s, unit)
     assert at is not None

@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Mapping
 from copy import copy
 from types import MappingProxyType
+from zoneinfo import ZoneInfo
 
 import polars as pl
 
@@ -21,7 +22,7 @@ INSTANT = 1_000_000_000
 
 LONGEST = 1 << 20
 """bytes of an id"""
-_DAYS = 19_700_101, 21_001_231  # of numbers as yyyymmdd
+_DAYS = 19_000_101, 21_001_231  # of numbers as yyyymmdd
 _TEXT = (pl.String, pl.Categorical, pl.Enum)
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -219,25 +220,38 @@ class Checked:
             UserError: 78 an instant without `timezone`.
         """
         found = self._moment(column, timezone, nulls)
-        return found if found.dtype == pl.Date else found.dt.date()
+        return found if found.dtype == pl.Date else found.dt.convert_time_zone(timezone or "UTC").dt.date()
 
     def version(self, column: str, timezone: str | None, until: dt.date) -> tuple[pl.Series, pl.Series]:
         """What orders the versions of a row, a later one above, and whether each was there as a day began: the times of
-        `date` up to its local midnight, dates up to itself; other numbers and null, which is before all, always.
+        `date` up to its local midnight, dates up to itself; other numbers always. Null is before all, and so is what
+        is before 1900 in a column of days as yyyymmdd. What most numbers are tells what they are.
 
         Raises:
             UserError: as `date`.
         """
         s = self._values(column)
-        if s.dtype.is_numeric() and not _is_instant(s):
-            counted = s.fill_nan(None) if s.dtype.is_float() else s
-            return counted, pl.repeat(True, len(s), eager=True)
-        moment = self._moment(column, timezone, nulls=True).cast(pl.Datetime("us"))
-        return moment, (moment <= dt.datetime.combine(until, dt.time())).fill_null(True)
+        if s.dtype == pl.String and s.drop_nulls().str.contains(r"^[0-9]{1,7}$").all():
+            s = s.cast(pl.Int64)  # as a CSV without types has them
+        if s.dtype.is_numeric():
+            s = s.fill_nan(None) if s.dtype.is_float() else s
+            known = s.drop_nulls().cast(pl.Float64)
+            if float(known.is_between(*_DAYS).mean() or 0) > 0.5:  # type: ignore[arg-type]
+                s = s.cast(pl.Int64, strict=False)
+                s = s.set(s < _DAYS[0], None)
+            elif float((known >= INSTANT).mean() or 0) <= 0.5:  # type: ignore[arg-type]
+                return s, pl.repeat(True, len(s), eager=True)
+        moment = Checked(s.alias(column).to_frame(), self.file, self.first_row)._moment(column, timezone, nulls=True)
+        if moment.dtype == pl.Date:
+            return moment, (moment <= until).fill_null(True)
+        midnight = dt.datetime.combine(until, dt.time(), ZoneInfo(timezone or "UTC"))
+        return moment, (moment <= midnight.astimezone(dt.UTC)).fill_null(True)
 
     def _moment(self, column: str, timezone: str | None, nulls: bool) -> pl.Series:
-        """A date, or the local time of an instant: see `date`."""
+        """A date, or an instant in UTC: see `date`."""
         s = self._values(column)
+        if s.dtype.is_float() and s.fill_nan(None).drop_nulls().is_between(*_DAYS).all():
+            s = s.fill_nan(None).cast(pl.Int64)  # yyyymmdd beside nulls, as pandas writes it
         free = s.is_null() & nulls
         if s.dtype == pl.Date:
             self._refuse(column, s.is_null() & ~free, "a day, never null")
@@ -248,7 +262,7 @@ class Checked:
                 self._refuse(column, out.is_null() & ~free, "a day as YYYY-MM-DD or YYYYMMDD, or a time in ISO 8601")
                 return out
             self._refuse(column, times.is_null() & s.is_not_null(), "a time in ISO 8601")
-            return self._local(column, times, timezone, free)
+            return self._instant(column, times, timezone, free)
         if s.dtype.is_integer() and len(s) and int(s.max() or 0) < 100_000_000:  # type: ignore[arg-type]
             out = s.cast(pl.String).str.to_date("%Y%m%d", strict=False)
             self._refuse(column, out.is_null() & ~free, "a day as YYYYMMDD")
@@ -257,9 +271,9 @@ class Checked:
             s = s.fill_nan(None) if s.dtype.is_float() else s
             free = s.is_null() & nulls
             s = instants(s, least=None)  # 0 is of 1970, another day
-        return self._local(column, s, timezone, free)
+        return self._instant(column, s, timezone, free)
 
-    def _local(self, column: str, instants: pl.Series, timezone: str | None, free: pl.Series) -> pl.Series:
+    def _instant(self, column: str, instants: pl.Series, timezone: str | None, free: pl.Series) -> pl.Series:
         if not isinstance(instants.dtype, pl.Datetime):
             raise self._wrong_type(column, "a date, a time, yyyymmdd or seconds or milliseconds since 1970")
         if timezone is None:
@@ -267,10 +281,4 @@ class Checked:
             raise UserError(f"{self.file}: column {column} is an instant", hint, Exit.CONFIG)
         self._refuse(column, instants.is_null() & ~free, "an instant, never null")
         aware = instants.dt.replace_time_zone("UTC") if instants.dtype.time_zone is None else instants
-        return aware.dt.convert_time_zone(timezone).dt.replace_time_zone(None)
-
-
-def _is_instant(s: pl.Series) -> bool:
-    """Whether numbers are days, as yyyymmdd, or times since 1970, by their size; else they count."""
-    known = s.cast(pl.Float64).fill_nan(None).drop_nulls()
-    return len(known) > 0 and bool((known >= INSTANT).all() or known.is_between(*_DAYS).all())
+        return aware.dt.convert_time_zone("UTC")
