@@ -117,3 +117,10 @@ def test_damaged_utf8_is_no_other_encoding() -> None:
     """So that it is refused as before, with its line."""
     assert encoding_of("für Größe, Bürgschaft".encode() + b" x\xfcy ") == "utf-8"
     assert encoding_of("Größe".encode()[:4]) == "utf-8", "cut within a character"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("name", ["Miller", "Müller"])
+def test_utf_16_without_a_mark(encoding: str, name: str) -> None:
+    text = f"user;item;name\n1;2;{name}\n" * 9
+    assert encoding_of(text.encode(encoding)) == encoding and encoding_of(text.encode()) == "utf-8"

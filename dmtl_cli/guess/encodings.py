@@ -11,18 +11,21 @@ CANDIDATES = ("shift_jis", "gb18030", "euc_kr", "cp1251", "cp1252")
 _HIGH = re.compile(rb"[\x80-\xff]+")
 _SHORT, _LETTERS = 0.95, 0.95  # of the high bytes are one or two together; of the signs within words are letters
 _DAMAGED = 0.5  # of the high bytes are UTF-8, so the others are damage
+_ZEROS = 0.2  # of the bytes
 _SHOWN = 12  # characters of an example
 
 
 def encoding_of(text: bytes) -> str | None:
-    """utf-8, also where some of it is damaged; utf-16 by its first bytes; cp1252 where letters that are not ASCII stand
-    alone between others. None where it is another one.
+    """utf-8, also where some of it is damaged; utf-16 by its first bytes or its zeros; cp1252 where letters that are
+    not ASCII stand alone between others. None where it is another one.
 
     Args:
         text: the beginning of a file, perhaps cut within a character.
     """
     if text.startswith(UTF16):
         return "utf-16"
+    if (zeros := text.count(0)) > _ZEROS * len(text):  # of UTF-16 every other byte of plain letters, without a mark
+        return "utf-16-le" if text[1::2].count(0) > zeros / 2 else "utf-16-be"
     kept = _HIGH.findall(text.decode("utf-8", "ignore").encode())
     if _is_read(text, "utf-8") or sum(map(len, kept)) >= _DAMAGED * sum(map(len, _HIGH.findall(text))):
         return "utf-8"

@@ -15,6 +15,7 @@ from dmtl_cli.guess.values import (
     LEAK,
     auc_of,
     clicks,
+    free,
     has_long_tail,
     is_binary,
     is_constant,
@@ -62,7 +63,7 @@ def roles_of(frame: pl.DataFrame, given: Mapping[str, str], known: Mapping[str, 
         if c in frame.columns and _can_be(role, frame[c]):
             setattr(roles, role, Guess(c, f"as --{role} says: {_EVIDENCE[role](frame[c])}"))
     if (made := given.get(EXPRESSION)) is not None:
-        name = GOOD if GOOD not in frame.columns else f"{GOOD}_click"
+        name = free(GOOD, frame.columns)
         roles.conversion, roles.made_by = Guess(name, f"as --conversion says: {made}"), made
     find_ids(frame, roles)
     find_time(frame, roles)

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.schema import Config
@@ -20,7 +21,7 @@ from dmtl_cli.guess.rows import first_rows, head, names_of
 
 _OWN = 0.5  # of the rows have an id of their own
 _SAME = 0.98  # of the ids that repeat are of one user and item
-_MOST = 5_000_000  # rows that are looked at
+_MOST, _BLOCK = 5_000_000, 65_536  # rows that are looked at, and at a time
 _WORDS = 2_000  # rows of a CSV by which the words of clicks are told
 
 
@@ -57,13 +58,17 @@ def _repeats(table: Table, c: str, ids: list[str]) -> tuple[int, int] | None:
     item, so that it is no exposure's."""
     parts, seen = [], 0
     for file in table.files:
-        if seen < _MOST and all(table.has_in(file, name) for name in (c, *ids)):
-            with table.open(file) as parquet:
-                frame = pl.from_arrow(parquet.read([c, *ids], use_threads=False))
-            assert isinstance(frame, pl.DataFrame)
-            pair = frame.select(pl.struct(pl.col(ids).cast(pl.String)).hash().alias("pair"))
-            parts.append(pair.with_columns(frame[c].cast(pl.String).hash().alias("id")).filter(frame[c].is_not_null()))
-            seen += len(frame)
+        if seen >= _MOST or not all(table.has_in(file, name) for name in (c, *ids)):
+            continue
+        with table.open(file) as parquet:
+            for batch in parquet.iter_batches(_BLOCK, columns=[c, *ids], use_threads=False):
+                frame = pl.from_arrow(pa.Table.from_batches([batch]))
+                assert isinstance(frame, pl.DataFrame)
+                pair = frame.select(pl.struct(pl.col(ids).cast(pl.String)).hash().alias("pair"))
+                named = pair.with_columns(frame[c].cast(pl.String).hash().alias("id"))
+                parts.append(named.filter(frame[c].is_not_null()))
+                if (seen := seen + len(frame)) >= _MOST:
+                    break
     rows = pl.concat(parts)
     each = rows.group_by("id").agg(pl.len().alias("n"), pl.col("pair").n_unique().alias("pairs"))
     twice = each.filter(pl.col("n") > 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import polars as pl
 
@@ -333,3 +335,10 @@ def has_days(s: pl.Series) -> bool:
 def clock_share(s: pl.Series) -> float:
     """Share of texts that have a time of day."""
     return share(s.str.contains(_HAS_CLOCK))
+
+
+def free(name: str, taken: Collection[str]) -> str:
+    """A name that none of these columns has: itself, or it with underscores."""
+    while name in taken:
+        name += "_"
+    return name

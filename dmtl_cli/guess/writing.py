@@ -21,11 +21,12 @@ from dmtl_cli.guess.feature_lines import comment, feature_lines, indented, scala
 from dmtl_cli.guess.features import Inputs
 from dmtl_cli.guess.files import CSV, DELTA, ICEBERG, JSON, PARQUET
 from dmtl_cli.guess.goals import Goal, by_length, goals
+from dmtl_cli.guess.labels import GOOD
 from dmtl_cli.guess.rewrites import may_be_shown, one_row_an_exposure, one_row_an_item, quoted
 from dmtl_cli.guess.roles import Guess, Roles, candidates
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.texts import Text, times_unread
-from dmtl_cli.guess.values import ZONE, is_flags
+from dmtl_cli.guess.values import ZONE, free, is_flags
 
 EDIT = "EDIT"
 """begins the comment of a line that a person has to write"""
@@ -96,7 +97,8 @@ def written(log: Log, workspace: str, about: list[str]) -> Written:
     elif log.roles.duration is not None:
         lines += ["", f"# labels: {{long_read: 30}}  # {_LONG_READ}"]
         if (line := by_length(log.events.frame, log.roles)) is not None:
-            lines += [f"# {_SHARE}", "#   duration: watched_share", f"#   computed: {{watched_share: {quoted(line)}}}"]
+            name = free("watched_share", log.events.frame.columns)
+            lines += [f"# {_SHARE}", f"#   duration: {name}", f"#   computed: {{{name}: {quoted(line)}}}"]
             lines += ["# with labels: {long_read: 0.5}, half of it"]
     if made := one_row_an_exposure(log.events.frame, log.roles, log.events.written.formats):
         lines += ["", f"# {_LINES}", *(f"#   {line}" for line in made)]
@@ -413,8 +415,9 @@ def _labels(log: Log) -> list[str]:
         lines.append(
             "# Or, in its place, init --conversion 'EXPRESSION', which writes the first line and one of the others:"
         )
-        lines.append("#   conversion: good")
-        lines += [f"#   computed: {{good: {quoted(one.expression)}}}  # {comment(one.why)}" for one in log.goals]
+        name = free(GOOD, log.events.frame.columns)
+        lines.append(f"#   conversion: {name}")
+        lines += [f"#   computed: {{{name}: {quoted(one.expression)}}}  # {comment(one.why)}" for one in log.goals]
     return lines
 
 

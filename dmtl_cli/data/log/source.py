@@ -103,12 +103,12 @@ class File:
         while True:
             more = read(size)
             try:
-                text = decoder.decode(more, final=not more)
+                text = decoder.decode(more, final=not more).encode()
             except UnicodeError as e:
                 hint = "name the encoding in data.csv.encoding, or write it in UTF-8"
                 raise UserError(f"{self}: not {encoding}: {e}", hint) from None
             if text or not more:
-                return text.encode()
+                return text
 
     @contextlib.contextmanager
     def open(self, dictionaries: Sequence[str] = ()) -> Iterator[Parquet]:
