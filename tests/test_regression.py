@@ -219,6 +219,25 @@ def test_what_clicks_depend_on_is_found(tmp_path: Path) -> None:
     assert held and abs(held - best) < 0.02
 
 
+def test_a_second_model_finds_what_it_finds_alone(tmp_path: Path, exact: None) -> None:
+    """It begins where the first one has moved, over other slots: what changes with the event is not among them."""
+    day = write_log(tmp_path, 300, seed=9)
+    encoder = Encoder(FEATURES).grow([day])
+    tables, rows = tables_of(encoder, day), all_rows(day)
+    both = [Regression.new(TASKS), Regression.new(TASKS, context=False)]
+    alone = [Regression.new(TASKS), Regression.new(TASKS, context=False)]
+    for _ in range(2):  # warm the second time
+        regression.learn(both, encoder, tables, [rows])
+        for model in alone:
+            regression.learn([model], encoder, tables, [rows])
+    for one, other in zip(both, alone, strict=True):
+        for label in one.weights:
+            np.testing.assert_allclose(one.weights[label], other.weights[label], atol=2e-4)
+            np.testing.assert_allclose(one.precision[label], other.precision[label], rtol=2e-3)
+    event = int(slots_of("hour", np.array([1]))[0])
+    assert both[0].weights["ctr"][event] != 0 and both[1].weights["ctr"][event] == 0
+
+
 def test_batches_of_a_day_are_nearly_the_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     day = write_log(tmp_path, 3_000, seed=4)
     encoder = Encoder(FEATURES).grow([day])

@@ -125,7 +125,7 @@ class Log:
                 raises.
         """
         found = self._found.get((day, tables)) or self.find(day, tables)
-        found = self._with_computed(found, tables or day)
+        found = self._with_computed(found, day)
         schema = Schema.unify(found, self.data, self.features)
         memory.check(schema, self._columns(schema), found.groups, self.max_memory)
         return found, RawEvents(self.data, day, schema)
