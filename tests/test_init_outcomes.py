@@ -236,3 +236,15 @@ def test_no_share_of_what_is_no_length(tmp_path: Path) -> None:
     frame = SEEN.with_columns(play_time=pl.Series(PART * LENGTH).round(3), runtime=pl.Series(LENGTH * 10**6))
     ended, _, text = made(tmp_path, lambda home: unseen.by_day(home / "events", frame, X))
     assert ended.code == 0 and "watched_share" not in text
+
+
+def test_minus_one_where_there_was_no_click_is_no_duration(tmp_path: Path) -> None:
+    """Beside a count that only clicks have; such rows stay."""
+    ms = np.where(X["click"] == 1, 1000 * np.round(PART * LENGTH, 2), -1).astype(np.int64)
+    ads = np.where(X["click"] == 1, 1 + np.arange(3_000) % 5, 0)
+    frame = SEEN.with_columns(play_ms=pl.Series(ms), ads_shown=pl.Series(ads))
+    ended, raw, text = made(tmp_path, lambda home: unseen.by_day(home / "events", frame, X))
+    events = raw["data"]["events"]
+    assert ended.code == 0 and events["duration"] == "play_ms" and events["invalid_rows"] == "drop", ended.err
+    assert "ads_shown" in events["outcomes"] and "none of them a click, which stay" in text
+    assert "left out" not in ended.out

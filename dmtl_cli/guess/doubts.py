@@ -136,6 +136,12 @@ def invalid_rows(frame: pl.DataFrame, roles: Roles, broken: Broken | None) -> st
             why.append(f"{_percent(empty)} of rows have no {guess.column}")
     if (x := roles.durations(frame)) is not None and (below := share(x < 0)):
         why.append(f"{_percent(below)} of clicks have a {x.name} below 0")
+    elif roles.duration is not None and (
+        below := share(frame[roles.duration.column].cast(pl.Float64, strict=False) < 0)
+    ):
+        why.append(
+            f"{_percent(below)} of rows have a {roles.duration.column} below 0, none of them a click, which stay"
+        )
     return "; ".join(why) or None
 
 

@@ -58,6 +58,7 @@ def roles_of(frame: pl.DataFrame, given: Mapping[str, str], known: Mapping[str, 
             those of a type that the role cannot have, are left out. EXPRESSION: of SQL, which makes the conversion.
         known: the user and the item, as `keys.by_tables` tells them.
     """
+    frame = _without_marks(frame)
     roles = Roles(**(known or {}))  # type: ignore[arg-type]
     for role, c in given.items():
         if c in frame.columns and _can_be(role, frame[c]):
@@ -224,6 +225,19 @@ def _why_after(c: str, s: pl.Series, clicked: pl.Series | None, label: str) -> s
     found = auc_of(s, clicked)
     told = "clicks" if label == "click" else label
     return f"alone it tells {told} with an AUC of {found:.2f}" if found is not None and found > LEAK else None
+
+
+def _without_marks(frame: pl.DataFrame) -> pl.DataFrame:
+    """With null for -1 in numbers that are never below 0 otherwise and are -1 in many rows: no value stands there."""
+    marked = [
+        s.name
+        for s in frame
+        if (s.dtype.is_signed_integer() or s.dtype.is_float())
+        and share(s == -1) > _BROKEN
+        and share(s < 0) == share(s == -1)
+        and s.max() != 0
+    ]
+    return frame.with_columns(frame[c].set(frame[c] == -1, None) for c in marked)
 
 
 def _durations(frame: pl.DataFrame, columns: Iterable[str], roles: Roles) -> list[str]:

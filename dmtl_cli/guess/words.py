@@ -37,7 +37,9 @@ USER: Patterns = (
     (
         r"^"
         + any_of(
-            "client account guest listener person profile human usuario usuário utente utilisateur nutzer benutzer"
+            "client account guest listener person profile human player gamer subscriber learner student pupil patient"
+            " passenger jogador jugador spieler joueur giocatore suscriptor abonnent abonné"
+            " schüler élève leser lecteur lettore lector usuario usuário utente utilisateur nutzer benutzer"
             " kunde cliente gebruiker kullanıcı kullanici müşteri пользователь клиент kaiin 顾客 账号 访客"
         )
         + _ID,

@@ -345,7 +345,9 @@ class Export:
         fits = isinstance(wanted, str) or -(2**63) <= wanted < 2**63
         mine = users.among(pl.Series([wanted] if fits else [], dtype=self.user_ids))
         if not len(mine):
-            hint = f"users.parquet holds {len(users)} users, e.g. {users.example}"
+            hint = (
+                f"users.parquet holds {len(users)} users, e.g. {users.example}; somebody new by features: --users FILE"
+            )
             raise UserError(f"user {user} is not in the export {self.folder}", hint, Exit.NO_INPUT)
         return mine
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from dmtl_cli.config.days import before
@@ -137,11 +138,22 @@ def _labels(config: Config, day: Day) -> dict[str, Any]:
         if len(known):
             out["duration_seconds"] = {f"p{q}": round(float(np.percentile(known, q)), 1) for q in (10, 50, 90)}
             out["duration_seconds"]["mean"] = round(float(known.mean()), 2)
-            out["long_read_rate_at_mean"] = round(float((known > known.mean()).mean()), 4)
+            name, at = _long(config, known)
+            out[f"long_read_rate_at_{name}"] = round(float((known > at).mean()), 4)
     else:
         converted = sum(int(b.labels(None)[0].sum()) for b in day.blocks())
         out["conversion_rate"] = round(converted / max(1, facts["clicks"]), 4)
     return out
+
+
+def _long(config: Config, seconds: npt.NDArray[Any]) -> tuple[str, float]:
+    """What the config calls a long read, and the seconds that it is of these clicks."""
+    rule = config.labels.long_read
+    if isinstance(rule, float | int):
+        return f"{rule:g}", float(rule)
+    if rule == "mean":
+        return rule, float(seconds.mean())
+    return f"p{100 * rule.quantile:g}", float(np.quantile(seconds, rule.quantile))
 
 
 def _duplicates(config: Config, day: Day, schema: Schema) -> dict[str, Any]:
