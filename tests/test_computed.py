@@ -204,6 +204,19 @@ def made(frame: pl.DataFrame, expression: str, **beside: Beside) -> list[Any]:
     return computed.of(frame.to_arrow(), ["x"], "f")["x"].to_pylist()  # type: ignore[no-any-return]
 
 
+@pytest.mark.parametrize(
+    ("expression", "found"),
+    [
+        ("SUBSTR(t, 1, 2)", "27"), ("LENGTH(t) > 3", True), ("a IN (1, 2)", True), ("EXTRACT(month FROM d)", 3),
+        ("ARRAY_LENGTH(l)", 2), ("SPLIT_PART(t, '.', 2)", "03"), ("t LIKE '27%'", True), ("GREATEST(a, 5)", 5),
+        ("ARRAY_CONTAINS(l, 'x')", True), ("CAST(a AS VARCHAR) || t", "127.03"), ("NULLIF(a, 1) IS NULL", True),
+    ],
+)  # fmt: skip
+def test_what_looks_at_one_row_is_no_function_of_several(expression: str, found: object) -> None:
+    frame = pl.DataFrame({"t": ["27.03"], "a": [1], "d": [dt.date(2026, 3, 27)], "l": [["x", "y"]]})
+    assert made(frame, expression) == [found]
+
+
 def test_numbers_do_not_wrap_and_nan_is_unknown() -> None:
     small = pl.DataFrame({"a": pl.Series([120, 3], dtype=pl.Int8), "b": pl.Series([3_000_000, 5], dtype=pl.UInt32)})
     assert made(small, "a + a >= 200") == [True, False] and made(small, "b * 1000 - 1") == [2_999_999_999, 4_999]
@@ -280,6 +293,12 @@ def test_a_config_without_them_has_no_word_of_them() -> None:
         ("good", "kept.a > 5 OR kept = 'J'", 78, "expected kept or fields of it, got both"),
         ("good", "scroll > items.pages", 65, "data.events.computed.good expects column items.pages"),
         ("slot", "outcome.kept", 65, "data.events.computed.slot expects column outcome.kept"),
+        (
+            "slot",
+            "person || kept",
+            65,
+            "expects column person; it is computed itself, and columns are made of those of",
+        ),
         ("doc", "firm", 65, "data.events.computed.doc: the file has a column of that name"),
         ("slot", "CASE WHEN scroll > 3 THEN 'a' ELSE 'b' END", 0, ""),
         ("slot", "CASE WHEN opened THEN 'a' ELSE 'b' END", 78, "slot is an outcome, known only after the exposure"),
@@ -300,7 +319,8 @@ def test_of_a_side_table(project: Project, tmp_path: Path) -> None:
     config["items"] = {"path": "items.parquet", "key": "doc"}
     config["events"]["computed"]["good"] = "scroll > items.year - 1950"
     project.write()
-    assert project.call("check", "--day", "2026-01-01").code == 0
+    found = project.call("check", "--day", "2026-01-01", "--json")
+    assert found.code == 0 and found.json["unread"] == ["kept"], "not year, which is looked up"
     config["events"]["computed"]["good"] = "scroll > items.years"
     project.write()
     ended = project.call("check", "--day", "2026-01-01")

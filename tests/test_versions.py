@@ -176,7 +176,7 @@ def test_old_rows_of_one_version_are_no_trouble(tmp_path: Path) -> None:
 
 
 def test_what_is_wrong_is_one_line(tmp_path: Path) -> None:
-    log(tmp_path / "log", [dt.datetime(2026, 1, 1, 7), dt.datetime(2026, 1, 2, 7), None, None])
+    log(tmp_path / "log", [dt.datetime(2026, 1, k, 7) for k in (1, 2, 3, 4)])
     (tmp_path / "log/events" / f"day={DAY}").rename(tmp_path / "log/events/day=2026-01-01")
     features = [
         {"name": "user_id", "side": "user", "kind": "categorical"},
@@ -199,4 +199,7 @@ def test_what_is_wrong_is_one_line(tmp_path: Path) -> None:
     )
     assert "data.items.version expects column w" in said(65, version="w")
     assert "column v is an instant; set data.timezone" in said(78, version="v")
+    project.config["data"] |= {"timezone": "UTC", "items": items | {"version": "v"}}
+    project.write()
+    assert project.call("check", "--day", "2026-01-01", "--json").json["unread"] == [], "a version is read"
     assert "column level, row 0: expected a day as YYYY-MM-DD" in said(65, version="level")

@@ -259,6 +259,11 @@ class SideTable(Table):
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return _without_new(self, dump(self), ("format", "csv", "types", "computed", "version", "lag_days"))
 
+    @property
+    def read_columns(self) -> set[str]:
+        """All that are named here, and what computed ones are made of."""
+        return {self.key, *self.sources} | ({self.version} if self.version else set())
+
     @model_validator(mode="after")
     def _lag_is_of_days(self) -> SideTable:
         if self.lag_days and not self.is_daily:

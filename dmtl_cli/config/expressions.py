@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ Paths = dict[str, list[str]]
 """the names that an expression reads, each with the fields of it that it names, as `b` or `b.c`; none: itself"""
 
 
+@functools.cache
 def roots_of(text: str) -> Paths:
     """What an expression reads: `a.b > 1 OR c` gives a: [b], c: [].
 

@@ -279,9 +279,12 @@ def unread(config: Config, schema: Schema) -> list[str]:
     """The columns of the day's tables that neither labels, outcomes nor features name."""
     data = config.data
     read = data.events.read_columns | set(data.events.outcomes) | {f.source for f in config.features}
-    read |= {c for table in (data.users, data.items) if table is not None for c in (table.key, *table.sources)}
-    tables = [schema.events, *schema.sides.values()]
-    return list(dict.fromkeys(c for table in tables for c in sorted(names_of(table) - read)))
+    out = sorted(names_of(schema.events) - read)
+    for side, table in schema.sides.items():
+        named = data.users if side == "user" else data.items
+        looked_up = {c.removeprefix(f"{side}s.") for c in data.events.sources if c.startswith(f"{side}s.")}
+        out += sorted(names_of(table) - read - looked_up - (named.read_columns if named else set()))
+    return list(dict.fromkeys(out))
 
 
 def _unused(config: Config, day: Day, schema: Schema) -> Iterator[str]:

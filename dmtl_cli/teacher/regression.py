@@ -148,22 +148,23 @@ def learn(models: Sequence[Regression], encoder: Encoder, tables: Tables, rows: 
     for batch in Batcher.cut(rows, BATCH):
         whole = Design.of(encoder, tables, batch, context=some)
         views = [whole if model.context else whole.without_context() for model in models]
-        designs = [view.compact() for view in views]
+        designs = [(used, x, x.squared()) for used, x in (view.compact() for view in views)]
         search = partial(_learn, models, designs, batch.labels.weight)
         on_threads([*targets(models[0].weights, batch.labels)], search, torch.device("cpu"))
 
 
 def _learn(
-    models: Sequence[Regression], designs: Sequence[tuple[Array, Design]], weight: Array, target: Target
+    models: Sequence[Regression], designs: Sequence[tuple[Array, Design, Design]], weight: Array, target: Target
 ) -> None:
-    """Learns one label of some rows by each model: `designs` has the slots that it sees, and the rows over them."""
+    """Learns one label of some rows by each model: `designs` has the slots that it sees, the rows over them, and their
+    squares."""
     label, positive, known = target
     moved = np.zeros(SLOTS)
-    for model, (used, x) in zip(models, designs, strict=True):
+    for model, (used, x, squared) in zip(models, designs, strict=True):
         mean, precision = (y[label][used].astype(np.float64) for y in (model.weights, model.precision))
         if model.precision[label][BIAS] == PRIOR:  # the first rows: other weights begin beside their mean
             mean[used == BIAS] = _log_odds(positive, weight * known)
-        found, sure = posterior(x, positive, weight * known, mean, precision, mean + moved[used])
+        found, sure = posterior(x, squared, positive, weight * known, mean, precision, mean + moved[used])
         model.weights[label][used], model.precision[label][used] = found, sure
         moved[used] = found - mean
 
@@ -220,13 +221,13 @@ def implied(logits: Mapping[str, Floats]) -> dict[str, Floats]:
 
 
 def posterior(
-    x: Design, positive: Array, weight: Array, mean: Floats, precision: Floats, start: Floats
+    x: Design, squared: Design, positive: Array, weight: Array, mean: Floats, precision: Floats, start: Floats
 ) -> tuple[Floats, Floats]:
     """The mean and the precision of S weights after some rows, from those before them.
 
     By L-BFGS over weights that are scaled by their curvature at `start`.
     """
-    c, width, squared = weight.astype(np.float64), len(mean), x.squared()
+    c, width = weight.astype(np.float64), len(mean)
     positives = c * positive
 
     def with_curvature(z: Floats) -> Floats:

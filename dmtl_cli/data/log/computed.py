@@ -18,6 +18,7 @@ from dmtl_cli.config.errors import UserError, did_you_mean
 from dmtl_cli.config.expressions import roots_of
 
 _QUOTES = "names are as the file has them, in double quotes where they have other signs than letters, digits and _"
+_FILES = "it is computed itself, and columns are made of those of the files alone: write out what it is made of"
 _TYPES = "columns of csv are text until data.types names another type; CAST(x AS DOUBLE) makes a number of text"
 
 
@@ -75,7 +76,8 @@ class Computed:
                 raise UserError(what, "give the computed one another name")
             if absent := [c for c in self._sources(column) if c not in stored.names]:
                 meant = did_you_mean(absent[0], stored.names)
-                raise UserError(f"{file}: {self.name}.{column} expects column {absent[0]}{meant}", _QUOTES)
+                hint = _FILES if absent[0] in self.expressions else _QUOTES
+                raise UserError(f"{file}: {self.name}.{column} expects column {absent[0]}{meant}", hint)
         every = list(self.expressions)
         return pa.schema([*stored, *self.of(stored.empty_table(), every, file).schema])
 

@@ -160,7 +160,7 @@ class Log:
         """The columns that are read, of events, user and item."""
         keys = {"user": self.data.users, "item": self.data.items}
         sides = {
-            side: {f.source for f in self.features if f.side == side} | {c for c in (table.key, table.version) if c}
+            side: {f.source for f in self.features if f.side == side} | table.read_columns
             for side, table in keys.items()
             if table is not None
         }
