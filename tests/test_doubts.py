@@ -91,22 +91,22 @@ def test_shares_that_differ_are_told_apart() -> None:
 def test_what_is_served_beside_the_best_list() -> None:
     found = {"popularity.read.recall@50": 0.05, "read_popularity.read.recall@50": 0.08}
     errors = {"read_popularity.read.recall@50.ahead_of_student.se": 0.005}  # over the same users
-    (line,) = below_lists(found | errors | {"student.read.recall@50": 0.0745}, day(1))
+    (line,) = below_lists(found | errors | {"student.read.recall@50": 0.0745}, day(1), 50)
     assert "student 2026-01-01 serves, .074, is below .080 of read_popularity" in line
-    assert below_lists(found | errors | {"student.read.recall@50": 0.0755}, day(1)) == [], "within .005"
-    assert below_lists(found, day(1)) == below_lists({"student.read.recall@50": 0.1}, day(1)) == []
+    assert below_lists(found | errors | {"student.read.recall@50": 0.0755}, day(1), 50) == [], "within .005"
+    assert below_lists(found, day(1), 50) == below_lists({"student.read.recall@50": 0.1}, day(1), 50) == []
 
 
 def test_far_fewer_clicks_than_the_best_list() -> None:
     found = {"popularity.click.recall@50": 0.3, "exposure_rate.click.recall@50": 0.2, "student.read.recall@50": 0.28}
     found |= {"read_popularity.read.recall@50": 0.26}
-    (line,) = far_from_clicks(found | {"student.click.recall@50": 0.15}, day(1))
+    (line,) = far_from_clicks(found | {"student.click.recall@50": 0.15}, day(1), 50)
     assert line == (
         "Recall@50 of clicks of what student 2026-01-01 serves is .150, 50% of the .300 of popularity: it is made to "
         "be read, not clicked; of reads it is .280, beside .260 of read_popularity"
     )
-    assert far_from_clicks(found | {"student.click.recall@50": 0.21}, day(1)) == [], "more than two thirds"
-    assert far_from_clicks(found, day(1)) == far_from_clicks({"student.click.recall@50": 0.0}, day(1)) == []
+    assert far_from_clicks(found | {"student.click.recall@50": 0.21}, day(1), 50) == [], "more than two thirds"
+    assert far_from_clicks(found, day(1), 50) == far_from_clicks({"student.click.recall@50": 0.0}, day(1), 50) == []
 
 
 def served(places: npt.NDArray[np.int64], items: int) -> Retrieved:
@@ -120,7 +120,7 @@ def test_one_list_for_all(shared: int) -> None:
     places = np.stack([np.r_[np.arange(shared), shared + own * u + np.arange(own)] for u in range(30)])
     pairs = [len(set(a) & set(b)) for a, b in itertools.combinations(places, 2)]
     assert set(pairs) == {shared}
-    lines = one_list(served(places, 500), 0.7, day(1))
+    lines = one_list(served(places, 500), 0.7, day(1), 50)
     assert len(lines) == (shared == 48)
     assert not lines or lines[0] == (
         "what student 2026-01-01 serves is nearly one list: the top 50 of 30 users have 108 items in all, and any two "
@@ -130,10 +130,10 @@ def test_one_list_for_all(shared: int) -> None:
 
 def test_lists_that_must_be_alike_are_not_doubted() -> None:
     same = np.tile(np.arange(50), (30, 1))
-    (line,) = one_list(served(same, 100), None, day(1))
+    (line,) = one_list(served(same, 100), None, day(1), 50)
     assert "have 50 items in all" in line and "kappa" not in line
-    assert one_list(served(same, 99), 0.7, day(1)) == [], "of so few items half are in any list"
-    assert one_list(served(same[:19], 100), 0.7, day(1)) == one_list(served(same - 50, 100), 0.7, day(1)) == []
+    assert one_list(served(same, 99), 0.7, day(1), 50) == [], "of so few items half are in any list"
+    assert one_list(served(same[:19], 100), 0.7, day(1), 50) == one_list(served(same - 50, 100), 0.7, day(1), 50) == []
 
 
 def test_a_share_of_the_gain_and_of_rows() -> None:

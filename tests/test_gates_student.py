@@ -252,11 +252,10 @@ def test_how_far_a_model_moved() -> None:
     assert rows.value == pytest.approx(6 / math.sqrt(3 * 4))
 
 
-def test_recall_of_a_day_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recall_of_a_day_by_hand() -> None:
     """Four users and five items, of which row 2 is not served; each user's vector is nearest to one item."""
-    monkeypatch.setattr(of_day, "K", 1)
-
     exam: Any = SimpleNamespace(
+        k=1,
         day=SimpleNamespace(item_clicks=np.array([5, 1, 9, 0, 1])),
         wanted={
             "click": Wanted(np.array([0, 1, 3, 3, 4]), np.array([0, 0, 3, 2]), None),
@@ -266,9 +265,9 @@ def test_recall_of_a_day_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     items = np.eye(4, dtype=np.float32)
     users = items[[0, 2, 1, 3]]  # of the rows 0, 3, 1, 4
     found = {m.name: m for m in of_day.recall(exam, ("click", "read"), users, items, np.array([0, 1, 3, 4]))}
-    assert set(found) == {"export.recall.click", "export.over_popularity.click"}
+    assert set(found) == {"export.recall.click@1", "export.over_popularity.click@1"}
     each, popular = np.array([1, 0.5, 0]), np.array([1, 0.5, 0])  # row 0 is the most popular that is served
-    assert found["export.recall.click"].value == pytest.approx(each.mean())
-    assert found["export.recall.click"].error == pytest.approx(max(each.std(ddof=1) / math.sqrt(3), 1 / 3))
-    assert found["export.over_popularity.click"].value == pytest.approx(each.mean() / popular.mean())
-    assert found["export.over_popularity.click"].error == pytest.approx(1 / 3 / popular.mean())
+    assert found["export.recall.click@1"].value == pytest.approx(each.mean())
+    assert found["export.recall.click@1"].error == pytest.approx(max(each.std(ddof=1) / math.sqrt(3), 1 / 3))
+    assert found["export.over_popularity.click@1"].value == pytest.approx(each.mean() / popular.mean())
+    assert found["export.over_popularity.click@1"].error == pytest.approx(1 / 3 / popular.mean())

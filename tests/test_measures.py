@@ -33,7 +33,7 @@ from dmtl_cli.evaluate.exam import Exam
 from dmtl_cli.evaluate.figure import figure_of
 from dmtl_cli.evaluate.history import Ease, HistoryRanker, Ials, PastReads, Reads
 from dmtl_cli.evaluate.lists import ItemList, impersonal, seen_items
-from dmtl_cli.evaluate.on_catalogue import TRADED, on_catalogue, retrieve
+from dmtl_cli.evaluate.on_catalogue import on_catalogue, retrieve, traded
 from dmtl_cli.evaluate.on_rows import on_rows, score_rows
 from dmtl_cli.evaluate.table import Table
 from dmtl_cli.evaluate.truth import Truth
@@ -502,7 +502,7 @@ def test_a_student_of_two_blocks_is_measured_by_kappa(project: Project, monkeypa
     monkeypatch.setattr(rankers, "Export", TwoBlocks)
     found = project.done("evaluate", 4)["metrics"]
     assert found["student.kappa"] == 0.5
-    for metric in TRADED:
+    for metric in traded(50):
         values = {kappa: found[f"student.{metric}.kappa={kappa:g}"] for kappa in GRID}
         assert values[0.5] == pytest.approx(found[f"student.{metric}"])
         assert values[0.0] == pytest.approx(found[f"student.preference.{metric}"])

@@ -48,7 +48,11 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
 
 
 def a_manifest(stage: str, **fields: Any) -> Manifest:
-    whole = dict.fromkeys(Manifest.__dataclass_fields__, None) | {"rows": {}, "metrics": {}, "facts": {}, "gates": []}
+    whole = (
+        dict.fromkeys(Manifest.__dataclass_fields__, None)
+        | {key: {} for key in ("config", "rows", "metrics", "facts")}
+        | {"gates": []}
+    )
     return Manifest(**{**whole, "stage": stage, "day": day(2), "run_id": "db81e780aaaa", **fields})
 
 

@@ -208,14 +208,20 @@ def run(call: Call, day: Day, wait: Wait = "0", allow_gap: AllowGap = False) -> 
 @listed(commands, "backfill", DAILY, "--config mylog.yaml --from 2026-01-01 --to 2026-01-07")
 @publishes("backfill", dated=("first", "--from"), summary=None)
 def backfill(call: Call, first: First, last: Last, allow_gap: AllowGap = False) -> list[Result]:
-    """`run` for each day in order. A refused day (80) does not stop it; the exit code is the first failure's."""
+    """`run` for each day in order, a line a day on stdout. A refused day (80) does not stop it; the exit code is the
+    first failure's."""
+    from dmtl_cli.cli.said import day_line
     from dmtl_cli.stages.run import backfill
+
+    def ended(day: dt.date, made: list[Result] | UserError) -> None:
+        if not call.options.as_json:
+            print(day_line(day, made), flush=True)
 
     a, b = parse_day(first, "--from"), parse_day(last, "--to")
     if a > b:
         raise UserError(f"--from {a} is after --to {b}", code=Exit.USAGE)
     _refuse_gap(call, a, allow_gap)
-    return backfill(call.run, between(a, b))
+    return backfill(call.run, between(a, b), ended)
 
 
 @listed(commands, "refresh", DAILY, "--config mylog.yaml")

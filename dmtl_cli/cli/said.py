@@ -5,16 +5,20 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dmtl_cli.config.errors import UserError
-from dmtl_cli.runs.manifest import Manifest
+from dmtl_cli.config.errors import UserError, printable
+from dmtl_cli.config.evaluate import TOPK, k_of
+from dmtl_cli.runs.manifest import MANIFEST, Manifest
 from dmtl_cli.runs.progress import RunLog
 from dmtl_cli.runs.reachable import Runs
 from dmtl_cli.runs.workspace import STAGES, Workspace
+
+if TYPE_CHECKING:
+    from dmtl_cli.runs.run import Result
 
 DAYS = 3  # of which `status` shows numbers
 _LABELS = {"ctr": "click", "cvr": "read"}  # as a person calls what a task predicts; others by their name
@@ -31,6 +35,20 @@ def line(m: Manifest, seconds: float | None = None, *, up_to_date: bool = False)
     numbers = [*numbers, f"{gone:,} rows left out" if gone else ""]
     parts = [f"{m.stage:<10} {m.day}", *numbers, "up to date" if up_to_date else _work(m, seconds), m.run_id[:7]]
     return "  ".join(filter(None, parts))
+
+
+def day_line(day: dt.date, made: Sequence[Result] | UserError) -> str:
+    """`2026-01-03  recall@50 read: served .212 ±.010, best list .179 ±.009 (popularity)  export 53180a3`: what a day's
+    evaluation found, what was exported of it; or why it was refused."""
+    if isinstance(made, UserError):
+        return printable(f"{day}  refused: {made.message}")
+    runs = {r.stage: r for r in made if r.day == str(day)}
+    found = [_evaluation(Manifest.read(Path(r.path) / MANIFEST)) for s, r in runs.items() if s == "evaluation"]
+    exported = runs.get("export")
+    served = f"export {exported.run_id[:7]}" if exported else "no student yet"
+    held = f", not served: LATEST is pinned to {exported.pinned}" if exported and exported.pinned else ""
+    done = "up to date" if all(r.up_to_date for r in made) else ""
+    return "  ".join(filter(None, [str(day), *(found[0] if found else ["nothing to measure"]), served + held, done]))
 
 
 def telling(log: RunLog) -> Callable[[Path, Manifest, float | None], None]:
@@ -98,9 +116,11 @@ def _student(m: Manifest) -> list[str]:
 
 
 def _export(m: Manifest) -> list[str]:
-    found, kappa = _listed(_gates(m), "export.recall.{}", {"click": "click", "read": "read"}), m.facts.get("kappa")
+    k, kappa = m.config.get("k", TOPK[0]), m.facts.get("kappa")
+    named = "export.recall.{}" if k == TOPK[0] else f"export.recall.{{}}@{k}"
+    found = _listed(_gates(m), named, {"click": "click", "read": "read"})
     return [
-        f"recall@50 of its own day {found}" if found else "",
+        f"recall@{k} of its own day {found}" if found else "",
         f"kappa {kappa:g}" if kappa else "",
         f"{m.rows.get('items', 0):,} items, {m.rows.get('users', 0):,} users",
     ]
@@ -112,21 +132,26 @@ def _evaluation(m: Manifest) -> list[str]:
     found = {label: _recalls(m, label, errors=k == 0) for k, label in enumerate(_recalled(m))}
     told = "; ".join(f"{label}: {recalls}" for label, recalls in found.items() if recalls)
     taken, there = m.rows.get("users", 0), m.rows.get("active_users", 0)
-    parts = [f"recall@50 {told}" if told else "", f"{taken:,} of {there:,} users" if told and taken < there else ""]
+    parts = [
+        f"recall@{k_of(m.config)} {told}" if told else "",
+        f"{taken:,} of {there:,} users" if told and taken < there else "",
+    ]
     aucs = _listed(m.metrics, "teacher.{}.auc", _LABELS)
     return [", ".join(filter(None, parts)), f"teacher AUC {aucs}" if aucs else ""]
 
 
 def _recalled(m: Manifest) -> list[str]:
     """Whose recall was measured: of reads, then of clicks."""
-    return [label for label in ("read", "click") if any(name.endswith(f".{label}.recall@50") for name in m.metrics)]
+    at = f"recall@{k_of(m.config)}"
+    return [label for label in ("read", "click") if any(name.endswith(f".{label}.{at}") for name in m.metrics)]
 
 
 def _recalls(m: Manifest, label: str, *, errors: bool) -> str:
     """`served .212 ±.010, best list .179 ±.009 (popularity)`."""
-    known = {name: m.metrics.get(f"{name}.{label}.recall@50") for name in ("student", *LISTS)}
+    metric = f"{label}.recall@{k_of(m.config)}"
+    known = {name: m.metrics.get(f"{name}.{metric}") for name in ("student", *LISTS)}
     found = {name: value for name, value in known.items() if value is not None}
-    of = {n: m.metrics.get(f"{n}.{label}.recall@50.se") if errors else None for n in found}
+    of = {n: m.metrics.get(f"{n}.{metric}.se") if errors else None for n in found}
     shown = {n: _short(v) + (f" ±{_short(e)}" if (e := of[n]) is not None else "") for n, v in found.items()}
     parts = [f"served {shown['student']}"] if found.pop("student", None) is not None else []
     if found:

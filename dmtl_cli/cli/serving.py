@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 
 commands = typer.Typer()
 User = Annotated[str | None, typer.Option(metavar="ID", help="A user id of the export.", show_default=False)]
+Given = Annotated[
+    list[str],
+    typer.Option(
+        "--feature",
+        metavar="NAME=VALUE",
+        help="A raw value in place of what is stored of the user, or of somebody new; may be repeated.",
+        show_default=False,
+    ),
+]
 Users = Annotated[
     Path | None,
     typer.Option(
@@ -62,6 +71,7 @@ Items = Annotated[
 def recommend(
     config: ConfigFile,
     user: User = None,
+    feature: Given = [],  # noqa: B006
     users: Users = None,
     out: Out = None,
     k: K = 20,
@@ -70,27 +80,35 @@ def recommend(
     sets: Sets = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
-    """The top items of a user, or of every user of a file, from the export that is served."""
-    if (user is None) == (users is None) or (users is None) != (out is None):
-        raise UserError("expected --user ID, or --users FILE with -o FILE.parquet", code=Exit.USAGE)
+    """The top items of a user, known or by raw values, or of every user of a file, from the export that is served."""
+    one = user is not None or bool(feature)
+    if one == (users is not None) or (users is None) != (out is None):
+        what = "expected --user ID, --feature NAME=VALUE or both, or --users FILE with -o FILE.parquet"
+        raise UserError(what, code=Exit.USAGE)
     if out is not None and out.suffix != ".parquet":
         raise UserError(f"-o {out}: expected a name that ends in .parquet", code=Exit.USAGE)
     from dmtl_cli.serving.export import Export
 
     export = Export.open(workspace(config, sets).root, verify)
-    if user is not None:
-        _one(export, user, k, exclude_seen, as_json)
+    if one:
+        _one(export, user, feature, k, exclude_seen, as_json)
     elif users is not None and out is not None:
         _many(export, users, out, k, exclude_seen, as_json)
 
 
-def _one(export: Export, user: str, k: int, exclude_seen: bool, as_json: bool) -> None:
-    rows = export.recommend(user, k, exclude_seen=exclude_seen).rows(named=True)
+def _one(export: Export, user: str | None, given: list[str], k: int, exclude_seen: bool, as_json: bool) -> None:
+    from dmtl_cli.serving.given import parsed
+
+    values = parsed(export.encoder, given) if given else None
+    rows = export.recommend(user, k, exclude_seen=exclude_seen, values=values).rows(named=True)
+    known = user is not None and (values is None or len(export.served(user)) > 0)
     if as_json:
         # an int64 does not fit the numbers of most readers of JSON
         items = [row | {"item_id": str(row["item_id"])} for row in rows]
-        print(json.dumps({"user": user, "export": str(export.folder), "items": items}))
+        print(json.dumps({"user": user, "known": known, "export": str(export.folder), "items": items}))
     else:
+        if user is not None and not known:
+            _say(f"dmtl: user {user} is not in the export: their list is of what --feature says alone")
         print("\n".join(f"{printable(str(row['item_id']))}\t{row['score']:.4f}" for row in rows))
 
 

@@ -1,15 +1,23 @@
-"""`evaluate`: how much of a day is measured."""
+"""`evaluate`: how much of a day is measured, and at how many retrieved items."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from dmtl_cli.config.section import Positive, Section
 
+TOPK = (50, 10, 100)
+MOST = 1_000
+"""as many items as `serve` gives"""
+
 
 class Evaluate(Section):
+    topk: Annotated[tuple[Annotated[int, Field(ge=1, le=MOST)], ...], Field(min_length=1)] = TOPK
+    """numbers K of retrieved items at which retrieval is measured (Recall@K): the first is that of tables, charts,
+    lines of a day, warnings and gates; of a catalogue of fewer items all are retrieved"""
     share: Annotated[float, Field(gt=0, le=1)] = 0.2
     """of a day's work that is its evaluation, at most: of a day for which the other keys would allow more, fewer users
     and rows are measured; 1: no bound but the other keys"""
@@ -19,3 +27,13 @@ class Evaluate(Section):
     """of these, users for whom a teacher's retrieval is measured, at most: it scores the whole catalogue for each"""
     max_rows: Positive = 2_000_000
     """events of a day that are scored and ranked, at most; for a larger day those of a sample of its users"""
+
+    @property
+    def k(self) -> int:
+        """The K of tables, charts and gates."""
+        return self.topk[0]
+
+
+def k_of(config: Mapping[str, Any]) -> int:
+    """The K of tables and charts of a published evaluation or comparison, whose manifest has this config."""
+    return int(config.get("evaluate", {}).get("topk", TOPK)[0])

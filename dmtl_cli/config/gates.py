@@ -62,9 +62,12 @@ LIMITS: Mapping[str, tuple[Limit, str]] = {
         Limit(least=1e-6, most=1e5),
         "how far training moved a block's `.dense` weights and its `.embedding` table, over their size",
     ),
-    "export.recall": (Limit(ratio=3, rise=1), "Recall@50 on the day, by label; more is no fault"),
-    "export.over_popularity": (Limit(least=0.1), "Recall@50 on the day over that of the day's most popular items"),
-    "export.index_recall": (Limit(least=0.95), "Recall@50 of the index against exact search, of the day's users"),
+    "export.recall": (
+        Limit(ratio=3, rise=1),
+        "Recall@K on the day, by label, K being the first of `evaluate.topk`; more is no fault",
+    ),
+    "export.over_popularity": (Limit(least=0.1), "Recall@K on the day over that of the day's most popular items"),
+    "export.index_recall": (Limit(least=0.95), "Recall@K of the index against exact search, of the day's users"),
     "export.spread": (Limit(least=0.001), "1 less the share of one direction in a side's vectors"),
     "export.norm": (Limit(ratio=10), "mean length of a side's vectors"),
     "export.unknown_items": (

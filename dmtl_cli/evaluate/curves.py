@@ -26,7 +26,6 @@ AGES = (1, 2, 4, 8, 15, 31)
 """the first day of each group of ages but the first, which is of items without an event before the day"""
 _DRAWN = ("teacher", REGRESSION, "student", PREFERENCE)
 _RELIABILITY, _HISTOGRAM, _DECILES = 10, 30, 10
-_K = 50
 Array = npt.NDArray[Any]
 
 
@@ -45,7 +44,7 @@ def curves_of(
         known: `id`, `count` (events before the day, decayed) and `first_seen` of items; None where nothing is known.
     """
     drawn = {name: rankers[name] for name in _DRAWN if name in rankers}
-    found: dict[str, Any] = {"format": FORMAT, "k": _K, "reliability": {}, "histograms": {}}
+    found: dict[str, Any] = {"format": FORMAT, "k": exam.k, "reliability": {}, "histograms": {}}
     for label in exam.tasks.labels:
         for name, ranker in drawn.items():
             if (rows := _two_classes(scored, name, label)) is None:
@@ -122,14 +121,16 @@ def _overlaps(exam: Exam, tops: Mapping[str, Retrieved]) -> dict[str, float]:
         return {}
     student = for_few(exam, tops["student"])
     others = [name for name in tops if name not in ("student", FRESH)]
-    return {name: metrics.overlap(student, for_few(exam, tops[name]), (_K,))[f"overlap@{_K}"] for name in others}
+    return {
+        name: metrics.overlap(student, for_few(exam, tops[name]), (exam.k,))[f"overlap@{exam.k}"] for name in others
+    }
 
 
 def _groups(exam: Exam, tops: Mapping[str, Retrieved], known: pl.DataFrame) -> dict[str, Any]:
     """Shares of what is retrieved, shown and clicked by the items' popularity and by their age."""
-    items: dict[str, Ints] = {name: tops[name].items[:, :_K] for name in tops if name != FRESH}
+    items: dict[str, Ints] = {name: tops[name].items[:, : exam.k] for name in tops if name != FRESH}
     clicked = {"clicked": exam.wanted["click"].items}
-    named = {name: items[name][tops[name].places[:, :_K] >= 0] for name in items} | clicked
+    named = {name: items[name][tops[name].places[:, : exam.k] >= 0] for name in items} | clicked
     popularity, age = popularity_groups(exam, known), _age_groups(exam, known)
     shares = {"popularity": _shares(named, popularity, _DECILES + 2), "age": _shares(named, age, len(AGES) + 2)}
     if exam.exposures:

@@ -12,13 +12,12 @@ from dmtl_cli.evaluate.lists import LISTS
 from dmtl_cli.evaluate.on_catalogue import Retrieved
 from dmtl_cli.evaluate.rankers import REGRESSION
 
-_FOUND, _CLICKED = "read.recall@50", "click.recall@50"
 CLICKS_LEFT = 2 / 3
 """of the best list's recall of clicks, from which on down it is said"""
 
 ALIKE = 0.95
 """of a user's top items that another user has too on average, from which on all are served nearly one list"""
-_K, _USERS = 50, 20  # items of a top, and users below which nothing is concluded
+_USERS = 20  # below which nothing is concluded
 
 
 def below_regression(numbers: Mapping[str, float], tasks: Tasks, teacher: dt.date, advice: str) -> list[str]:
@@ -33,51 +32,51 @@ def below_regression(numbers: Mapping[str, float], tasks: Tasks, teacher: dt.dat
     return lines
 
 
-def below_lists(numbers: Mapping[str, float], student: dt.date) -> list[str]:
+def below_lists(numbers: Mapping[str, float], student: dt.date, k: int) -> list[str]:
     """A line where what is served finds less of what is read than the best list that is the same for all users, by more
     than the standard error of the difference over the same users."""
-    own, (best, most) = numbers.get(f"student.{_FOUND}"), _best(numbers, _FOUND)
+    metric = f"read.recall@{k}"
+    own, (best, most) = numbers.get(f"student.{metric}"), _best(numbers, metric)
     if own is None or not best:
         return []
-    error = numbers.get(f"{best}.{_FOUND}.ahead_of_student.se", 0.0)
+    error = numbers.get(f"{best}.{metric}.ahead_of_student.se", 0.0)
     if most - own <= error:
         return []
     less, more = _apart(own, most)
-    what = f"Recall@50 of reads of what student {student} serves, {less}, is below {more} of {best}"
+    what = f"Recall@{k} of reads of what student {student} serves, {less}, is below {more} of {best}"
     return [f"{what}, one list for all users: it needs more rows or days, or the log has little that tells users apart"]
 
 
-def far_from_clicks(numbers: Mapping[str, float], student: dt.date) -> list[str]:
+def far_from_clicks(numbers: Mapping[str, float], student: dt.date, k: int) -> list[str]:
     """A line where what is served, which is not `below_lists`, finds less than two thirds of what the best list finds
     of clicks: it is made to be read, and a person who looks at clicks should know it."""
-    own, (best, most) = numbers.get(f"student.{_CLICKED}"), _best(numbers, _CLICKED)
+    clicked, found = f"click.recall@{k}", f"read.recall@{k}"
+    own, (best, most) = numbers.get(f"student.{clicked}"), _best(numbers, clicked)
     if own is None or own >= CLICKS_LEFT * most:
         return []
-    found = f"{_short(own)}, {own / most:.0%} of the {_short(most)} of {best}"
-    what = f"Recall@50 of clicks of what student {student} serves is {found}"
-    read, (list_, reads) = numbers.get(f"student.{_FOUND}"), _best(numbers, _FOUND)
+    share = f"{_short(own)}, {own / most:.0%} of the {_short(most)} of {best}"
+    what = f"Recall@{k} of clicks of what student {student} serves is {share}"
+    read, (list_, reads) = numbers.get(f"student.{found}"), _best(numbers, found)
     beside = f"; of reads it is {_short(read)}, beside {_short(reads)} of {list_}" if read is not None and list_ else ""
     return [f"{what}: it is made to be read, not clicked{beside}"]
 
 
-def one_list(top: Retrieved, kappa: float | None, student: dt.date) -> list[str]:
+def one_list(top: Retrieved, kappa: float | None, student: dt.date, k: int) -> list[str]:
     """A line where users are served nearly the same items, of a catalogue that has at least twice as many.
 
     Args:
         top: what is served.
         kappa: the weight of exposure; None where the student knows no exposure.
     """
-    places = top.places[:, :_K]
+    places = top.places[:, :k]
     users, filled = len(places), int((places >= 0).sum())
-    if users < _USERS or len(top.ids) < 2 * _K or not filled:
+    if users < _USERS or len(top.ids) < 2 * k or not filled:
         return []
     times = np.bincount(places[places >= 0])
     alike = float((times * (times - 1)).sum()) / ((users - 1) * filled)  # of an item of one, how many others have it
     if alike < ALIKE:
         return []
-    seen = (
-        f"the top {_K} of {users:,} users have {int((times > 0).sum()):,} items in all, and any two share {alike:.0%}"
-    )
+    seen = f"the top {k} of {users:,} users have {int((times > 0).sum()):,} items in all, and any two share {alike:.0%}"
     why = (
         f"or kappa, {kappa:g}, is too high (see the kappa table of dmtl compare)"
         if kappa

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from dmtl_cli.config.evaluate import Evaluate
+from dmtl_cli.config.evaluate import TOPK, Evaluate
 from dmtl_cli.config.tasks import CLICK, Tasks, with_click
 from dmtl_cli.data.log.day import ID, Block, Day
 from dmtl_cli.data.log.hashing import blake2b64, blake2b64_of, splitmix64
@@ -117,6 +117,18 @@ class Exam:
     """[items] whether an event before the day had the item; None where that is not known"""
     new_users: Bools | None = None
     """[users] whether the user had no event before the day; None where that is not known"""
+    topk: tuple[int, ...] = TOPK
+    """as `evaluate.topk`"""
+
+    @property
+    def k(self) -> int:
+        """The K of tables, charts and gates."""
+        return self.topk[0]
+
+    @property
+    def ks(self) -> tuple[int, ...]:
+        """Every K that is measured, the smallest first."""
+        return tuple(sorted({*self.topk}))
 
     @staticmethod
     def draw(
@@ -153,7 +165,7 @@ class Exam:
             few = np.sort(np.lexsort((number[users], ~clicked[users]))[: bounds.few])
         old = None if seen is None else _among(day, seen, "item")
         new = None if known is None else ~_among(day, known, "user")
-        return Exam(day, threshold, tasks, exposures, row_users, users, few, old, new)
+        return Exam(day, threshold, tasks, exposures, row_users, users, few, old, new, settings.topk)
 
     def samples(self) -> Iterator[Sample]:
         """The measured exposed rows, block by block."""

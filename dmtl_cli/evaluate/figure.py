@@ -34,11 +34,11 @@ def draw(table: Table, file: Path) -> None:
 
 
 def figure_of(table: Table) -> Any:
-    """A matplotlib figure of the top 50: one point per seed, one colour and marker per model; a line through what the
+    """A matplotlib figure of the top K: one point per seed, one colour and marker per model; a line through what the
     student of two blocks retrieves by other weights of exposure, from its preference alone (kappa 0)."""
     from matplotlib.figure import Figure
 
-    x, y = _axes(table.numbers["student"])
+    x, y = _axes(table.numbers["student"], table.k)
     shown = [n for n in table.models if n not in ("oracle", "teacher") and table.seeds(n, x.metric)]
     shown = [n for n in shown if table.seeds(n, y.metric) and not n.endswith((".preference", OWN_TEACHER))]
     figure = Figure(figsize=(8, max(4.4, 0.5 + 0.19 * len(shown))), layout="constrained")
@@ -83,16 +83,16 @@ def _from_zero(axis: Any) -> None:
         axis.set_view_interval(0, axis.get_view_interval()[1], ignore=True)
 
 
-def _axes(metrics: Collection[str]) -> tuple[Axis, Axis]:
+def _axes(metrics: Collection[str], k: int) -> tuple[Axis, Axis]:
     """In a world with a known truth expected click rate and read seconds, else the recall of clicks and of read time
     or, in a log without durations, of conversions."""
-    if "read_seconds@50" in metrics:
-        reading = Axis("read_seconds@50", "expected read seconds of the top 50")
-        return Axis("click_rate@50", "expected click rate of the top 50"), reading
-    clicks = Axis("click.recall@50", "recall@50 of clicks")
-    if "time_recall@50" in metrics:
-        return clicks, Axis("time_recall@50", "share of read time in the top 50")
-    return clicks, Axis("read.recall@50", "recall@50 of conversions")
+    if f"read_seconds@{k}" in metrics:
+        reading = Axis(f"read_seconds@{k}", f"expected read seconds of the top {k}")
+        return Axis(f"click_rate@{k}", f"expected click rate of the top {k}"), reading
+    clicks = Axis(f"click.recall@{k}", f"recall@{k} of clicks")
+    if f"time_recall@{k}" in metrics:
+        return clicks, Axis(f"time_recall@{k}", f"share of read time in the top {k}")
+    return clicks, Axis(f"read.recall@{k}", f"recall@{k} of conversions")
 
 
 def _styles(names: list[str]) -> dict[str, dict[str, Any]]:

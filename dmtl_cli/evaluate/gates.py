@@ -7,20 +7,20 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from dmtl_cli.config.evaluate import Evaluate
+from dmtl_cli.config.evaluate import TOPK, Evaluate
 from dmtl_cli.evaluate.exam import Exam, Wanted
 from dmtl_cli.runs.gates import Measure
 from dmtl_cli.serving.search import Floats, best_k, top_k
 
 SAMPLE = Evaluate(max_users=500)
 """the users of a day that are retrieved for"""
-K = 50
 
 
 def recall(
     exam: Exam, labels: tuple[str, ...], users: Floats, items: Floats, served: npt.NDArray[np.int64]
 ) -> list[Measure]:
-    """Recall@50 of what users did that day, by label, and over that of the day's most clicked items.
+    """Recall@K of what users did that day, by label, and over that of the day's most clicked items; of another K than
+    the default its measures are called `<measure>@K`, so that no median is of several.
 
     In sample: the student learned scores of this day's pairs, and the list is of the day itself. Absent where nobody
     wanted anything.
@@ -31,8 +31,9 @@ def recall(
         items: [I, d] vectors of the served items.
         served: [I] their rows in the day's items, ascending.
     """
-    found, _ = top_k(users, items, K)
-    popular = best_k(exam.day.item_clicks[served][None], K)
+    found, _ = top_k(users, items, exam.k)
+    popular = best_k(exam.day.item_clicks[served][None], exam.k)
+    at = "" if exam.k == TOPK[0] else f"@{exam.k}"
     out: list[Measure] = []
     for label in labels:
         wanted = exam.wanted[label]
@@ -40,11 +41,11 @@ def recall(
         if not some.any():
             continue
         ours, theirs = (_of_each(wanted, served[top])[some] for top in (found, popular.repeat(len(users), 0)))
-        out.append(Measure(f"export.recall.{label}", float(ours.mean()), _error(ours)))
+        out.append(Measure(f"export.recall.{label}{at}", float(ours.mean()), _error(ours)))
         if theirs.any():
             ratio = float(ours.mean() / theirs.mean())
             error = _error(ours - ratio * theirs) / float(theirs.mean())
-            out.append(Measure(f"export.over_popularity.{label}", ratio, error))
+            out.append(Measure(f"export.over_popularity.{label}{at}", ratio, error))
     return out
 
 

@@ -12,7 +12,6 @@ from dmtl_cli.data.log.day import ID
 from dmtl_cli.evaluate import metrics
 from dmtl_cli.evaluate.exam import Exam, Floats, Ints, Wanted, fixed_rng
 from dmtl_cli.evaluate.lists import LISTS
-from dmtl_cli.evaluate.metrics import KS
 from dmtl_cli.evaluate.paired import mean_error
 from dmtl_cli.evaluate.rankers import PREFERENCE, Retriever, StudentRanker
 from dmtl_cli.evaluate.truth import Truth
@@ -22,14 +21,18 @@ from dmtl_cli.student.kappa import GRID
 
 FRESH = "fresh"
 """the student that retrieves from the measured day's items: its metrics are those of the student, with this suffix"""
-TRADED = ("click.recall@50", "read.recall@50", "time_recall@50", "click_rate@50", "read_seconds@50")
-"""metrics of the trade: `student.<metric>.kappa=<kappa>`"""
+_TRADED = ("click.recall", "read.recall", "time_recall", "click_rate", "read_seconds")
 FEW = "few"
-"""suffix of a student's TRADED metrics over the users of slow rankers alone, which a teacher's are comparable with"""
+"""suffix of a student's `traded` metrics over the users of slow rankers alone, which a teacher's are comparable with"""
 NEW_USERS = "new_users"
 """suffix of metrics over the users without an event before the day alone"""
 _PAIRS = 1 << 22  # whose worth is in memory at a time: 32 MB a matrix
 _BOUNDED = 1 << 24  # pairs of which the best are sought for all users: a second
+
+
+def traded(k: int) -> tuple[str, ...]:
+    """Metrics of the trade between clicks and reads at K: `student.<metric>.kappa=<kappa>`."""
+    return tuple(f"{name}@{k}" for name in _TRADED)
 
 
 @dataclass(frozen=True)
@@ -71,11 +74,11 @@ def retrieve(
     """
     tops = {name: replace(top, who=exam.few) for name, top in (known or {}).items()}
     rankers = {name: ranker for name, ranker in rankers.items() if name not in tops}
-    with log.progress(f"evaluation {exam.day.day}: top {max(KS)}", len(rankers), "step") as bar:
+    with log.progress(f"evaluation {exam.day.day}: top {max(exam.ks)}", len(rankers), "step") as bar:
         for name, ranker in rankers.items():
             bar.next("student, of the day's items" if name == FRESH else name)
             same = next((other for other in rankers if other in tops and rankers[other] is ranker), None)
-            tops[name] = tops[same] if same else Retrieved.by(ranker, exam, max(KS))
+            tops[name] = tops[same] if same else Retrieved.by(ranker, exam, max(exam.ks))
     return tops
 
 
@@ -95,7 +98,9 @@ def on_catalogue(exam: Exam, tops: Mapping[str, Retrieved], truth: Truth | None)
     items = {name: for_few(exam, top) for name, top in tops.items()}
     found = {name: _found(exam, top) for name, top in tops.items()}
     for name, top in tops.items():
-        out |= _named(name, _told(found[name] | _worth(truth, exam, top)) | _ceilings(exam, top) | _spread(top))
+        out |= _named(
+            name, _told(found[name] | _worth(truth, exam, top, exam.ks)) | _ceilings(exam, top) | _spread(exam, top)
+        )
         if name in ("student", PREFERENCE) and len(exam.few) < len(exam.users):
             some = Retrieved(exam.few, top.places[exam.few], top.ids, top.rows)
             traded = _traded(exam, some, truth)
@@ -103,10 +108,10 @@ def on_catalogue(exam: Exam, tops: Mapping[str, Retrieved], truth: Truth | None)
     out |= _told(_ahead(exam, found))
     if truth is not None:
         for name, top in _bounds(truth, exam):
-            out |= _named(name, _told(_worth(truth, exam, top)))
+            out |= _named(name, _told(_worth(truth, exam, top, exam.ks)))
     if {"student", "student_teacher"} <= set(items):
         taught = PREFERENCE if PREFERENCE in items else "student"
-        common = metrics.overlap(items[taught], items["student_teacher"])
+        common = metrics.overlap(items[taught], items["student_teacher"], exam.ks)
         out |= {f"student.teacher_{metric}": value for metric, value in common.items()}
     return out
 
@@ -127,7 +132,7 @@ def _ahead(exam: Exam, found: Mapping[str, dict[str, Floats]]) -> dict[str, Floa
     for other, names in (("student", LISTS), ("student_teacher", ("student", PREFERENCE))):
         for name in (n for n in names if {n, other} <= set(found)):
             suffix = f"ahead_of_{other.removeprefix('student_')}"
-            for metric in (m for m in TRADED if m in found[name]):
+            for metric in (m for m in traded(exam.k) if m in found[name]):
                 one, two = found[name][metric], found[other][metric]
                 one = one if len(one) == len(two) else one[exam.few]
                 out[f"{name}.{metric}.{suffix}"] = one - two
@@ -143,15 +148,15 @@ def over_kappa(exam: Exam, student: StudentRanker, truth: Truth | None, log: Run
     """What a student of two blocks retrieves by other weights of exposure, and its own; of one block nothing.
 
     Returns:
-        `student.kappa` and `student.<metric>.kappa=<kappa>` of the TRADED metrics.
+        `student.kappa` and `student.<metric>.kappa=<kappa>` of the `traded` metrics.
     """
     if not student.knows_shown:
         return {}
     out = {"student.kappa": student.kappa}
     if not student.kappa:  # as exported, its vectors know no other
-        found = [student.retrieve(exam.users, 50)[0]]
+        found = [student.retrieve(exam.users, exam.k)[0]]
     else:
-        found, _ = student.retrieve_by_kappa(exam.users, 50, GRID)
+        found, _ = student.retrieve_by_kappa(exam.users, exam.k, GRID)
     ids = student.export.items[0]
     rows, who = exam.day.rows_of(ids, "item"), np.arange(len(exam.users))
     with log.progress(f"evaluation {exam.day.day}: weights of exposure", len(found), "step") as bar:
@@ -164,8 +169,8 @@ def over_kappa(exam: Exam, student: StudentRanker, truth: Truth | None, log: Run
 
 def _traded(exam: Exam, top: Retrieved, truth: Truth | None) -> dict[str, Floats]:
     wanted = {label: those.take(top.who) for label, those in exam.wanted.items()}
-    values = _recall(wanted, top.items, ks=(50,)) | _worth(truth, exam, top, ks=(50,))
-    return {metric: values[metric] for metric in TRADED if metric in values}
+    values = _recall(wanted, top.items, (exam.k,)) | _worth(truth, exam, top, (exam.k,))
+    return {metric: values[metric] for metric in traded(exam.k) if metric in values}
 
 
 def _named(ranker: str, values: dict[str, float]) -> dict[str, float]:
@@ -181,7 +186,7 @@ def _found(exam: Exam, top: Retrieved) -> dict[str, Floats]:
     """How much of what each user [U] wanted is in their top: all of it, items seen before and new ones, by propensity;
     and of new users alone. NaN where they wanted nothing."""
     wanted = {label: those.take(top.who) for label, those in exam.wanted.items()}
-    out = _recall(wanted, top.items)
+    out = _recall(wanted, top.items, exam.ks)
     new_users = {}
     if exam.new_users is not None:
         new = exam.new_users[exam.users[top.who]]
@@ -194,7 +199,7 @@ def _found(exam: Exam, top: Retrieved) -> dict[str, Floats]:
         kinds["snips"] = metrics.inverse_propensity(exam.day.item_events)
     for label, those in wanted.items():
         for kind, weight in kinds.items():
-            found = metrics.weighted_recall(top.items, (those.indptr, those.items), weight[those.items])
+            found = metrics.weighted_recall(top.items, (those.indptr, those.items), weight[those.items], exam.ks)
             out |= {f"{label}.recall@{k}.{kind}": values for k, values in found.items()}
     return out | new_users
 
@@ -211,7 +216,7 @@ def _ceilings(exam: Exam, top: Retrieved) -> dict[str, float]:
     return out
 
 
-def _recall(wanted: dict[str, Wanted], items: Ints, ks: tuple[int, ...] = KS) -> dict[str, Floats]:
+def _recall(wanted: dict[str, Wanted], items: Ints, ks: tuple[int, ...]) -> dict[str, Floats]:
     """How much of what each user [U] wanted is in their top [U, K] item rows; -1 is an item that the day does not
     have."""
     out: dict[str, Floats] = {}
@@ -221,9 +226,9 @@ def _recall(wanted: dict[str, Wanted], items: Ints, ks: tuple[int, ...] = KS) ->
     return out
 
 
-def _spread(top: Retrieved) -> dict[str, float]:
+def _spread(exam: Exam, top: Retrieved) -> dict[str, float]:
     """How the top items of all users spread over what could be retrieved."""
-    return metrics.coverage(top.places, len(top.ids)) | metrics.gini(top.places, len(top.ids))
+    return metrics.coverage(top.places, len(top.ids), exam.ks) | metrics.gini(top.places, len(top.ids), exam.ks)
 
 
 # -- what it is worth --------------------------------------------------------------------------------------------------
@@ -233,7 +238,7 @@ def _user_ids(exam: Exam, who: Ints) -> Ints:
     return exam.day.users[ID].gather(exam.users[who]).to_numpy()
 
 
-def _worth(truth: Truth | None, exam: Exam, top: Retrieved, ks: tuple[int, ...] = KS) -> dict[str, Floats]:
+def _worth(truth: Truth | None, exam: Exam, top: Retrieved, ks: tuple[int, ...]) -> dict[str, Floats]:
     """Expected click rate, long-read rate and read seconds of each user's [U] top items, the mean of these; without a
     truth none."""
     if truth is None or not len(top.ids):
@@ -266,8 +271,8 @@ def _bounds(truth: Truth, exam: Exam) -> Iterator[tuple[str, Retrieved]]:
     best, random = [], []
     for block in _blocks(len(users), len(items)):
         seconds = truth.read_seconds(users[block], items)
-        best.append(best_k(seconds, max(KS)))
-        random.append(best_k(rng.random(seconds.shape), max(KS)))
+        best.append(best_k(seconds, max(exam.ks)))
+        random.append(best_k(rng.random(seconds.shape), max(exam.ks)))
     for name, places in (("oracle", best), ("random", random)):
         yield name, Retrieved(who, np.concatenate(places), ids, np.arange(len(ids)))
 

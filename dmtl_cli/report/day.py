@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from dmtl_cli.config.evaluate import TOPK
 from dmtl_cli.report.blocks import (
     Cell,
     Chart,
@@ -47,7 +48,7 @@ _JUDGED = ("teacher.auc", "teacher.next_auc", "teacher.pcoc", "export.recall", "
 
 def headline(facts: Facts) -> Section:
     """What a person judges the day by."""
-    tiles = [_served_tile(facts), _gates_tile(facts), *_quality_tiles(facts.today), *_amount_tiles(facts)]
+    tiles = [_served_tile(facts), _gates_tile(facts), *_quality_tiles(facts.today, facts.k), *_amount_tiles(facts)]
     return Section("headline", "Headline", "", [Tiles(tiles)])
 
 
@@ -76,7 +77,7 @@ def _gates_tile(facts: Facts) -> Tile:
     return Tile("gates", f"{len(gates)} passed", ["all of them"], "good")
 
 
-def _quality_tiles(today: Numbers) -> Iterator[Tile]:
+def _quality_tiles(today: Numbers, k: int) -> Iterator[Tile]:
     """What the evaluation says of the models that were ready before the day."""
     for label, word in (("ctr", "click"), ("ctcvr", "read"), ("cvr", "read of clicks")):
         auc = today.metric("evaluation", f"teacher.{label}.auc")
@@ -90,12 +91,12 @@ def _quality_tiles(today: Numbers) -> Iterator[Tile]:
     if known:
         yield _pcoc_tile(known)
     for label in ("read", "click"):
-        found = today.metric("evaluation", f"student.{label}.recall@50")
+        found = today.metric("evaluation", f"student.{label}.recall@{k}")
         if found is not None:
-            lists = {w: today.metric("evaluation", f"{n}.{label}.recall@50") for n, w in _LISTS.items()}
+            lists = {w: today.metric("evaluation", f"{n}.{label}.recall@{k}") for n, w in _LISTS.items()}
             beside = [f"{word} {number(value)}" for word, value in lists.items() if value is not None]
             best = max((value for value in lists.values() if value is not None), default=None)
-            yield Tile(f"Recall@50, {label}", number(found), beside, _beside(found, best))
+            yield Tile(f"Recall@{k}, {label}", number(found), beside, _beside(found, best))
 
 
 def _pcoc_tile(known: Sequence[tuple[str, float]]) -> Tile:
@@ -175,12 +176,12 @@ def _measured(facts: Facts) -> Iterator[Chart | None]:
     for word, values in pcoc.items():
         yield trend(f"PCOC of the teacher, {word}", [n.day for n in facts.days], {word: values}, rule=1.0)
     for metric, word in (
-        ("read.recall@50", "Recall@50, read"),
-        ("click.recall@50", "Recall@50, click"),
-        ("time_recall@50", "Recall@50 of read seconds"),
-        ("coverage@50", "Coverage@50 of the catalogue"),
+        ("read.recall", "Recall@{}, read"),
+        ("click.recall", "Recall@{}, click"),
+        ("time_recall", "Recall@{} of read seconds"),
+        ("coverage", "Coverage@{} of the catalogue"),
     ):
-        yield _models(facts, word, ("student", *_LISTS), metric)
+        yield _models(facts, word.format(facts.k), ("student", *_LISTS), f"{metric}@{facts.k}")
 
 
 def _models(facts: Facts, title: str, models: Sequence[str], metric: str) -> Chart | None:
@@ -202,15 +203,16 @@ def _judged_order(name: str) -> tuple[int, str]:
 
 def _gate_words(name: str) -> str:
     begin = next(b for b in _JUDGED if name.startswith(b))
+    rest, _, at = name.removeprefix(begin).strip(".").partition("@")
+    k = at or TOPK[0]  # of another K a gate's name ends with it
     words = {
         "teacher.auc": "held-out AUC",
         "teacher.next_auc": "AUC before learning",
         "teacher.pcoc": "held-out PCOC",
-        "export.recall": "Recall@50 on its own day",
-        "export.over_popularity": "Recall@50 over popularity's",
+        "export.recall": f"Recall@{k} on its own day",
+        "export.over_popularity": f"Recall@{k} over popularity's",
         "student.kd": "KD loss over a constant's",
     }
-    rest = name.removeprefix(begin).strip(".")
     return f"{words[begin]}, {TASKS.get(rest, rest)}" if rest else words[begin]
 
 

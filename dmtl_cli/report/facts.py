@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.evaluate import TOPK, k_of
 from dmtl_cli.runs.contents import CURVES, read_json
 from dmtl_cli.runs.latest import there
 from dmtl_cli.runs.manifest import MANIFEST, Manifest
@@ -73,6 +74,12 @@ class Facts:
     @property
     def today(self) -> Numbers:
         return self.days[-1]
+
+    @property
+    def k(self) -> int:
+        """Retrieved items of which the page tells: as the day's evaluation has it, else the one before."""
+        evaluation = self.run("evaluation") or self.yesterday.get("evaluation")
+        return TOPK[0] if evaluation is None else k_of(evaluation.config)
 
     def run(self, stage: str) -> Manifest | None:
         """The run of a stage; of scores that of the day's own teacher."""

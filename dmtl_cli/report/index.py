@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dmtl_cli.config.days import folder_day
+from dmtl_cli.config.evaluate import TOPK
 from dmtl_cli.report.blocks import Cell, Charts, Section, Table, duration, number
 from dmtl_cli.report.charts import trend
 from dmtl_cli.report.facts import Facts
@@ -17,9 +18,10 @@ _METRICS = (
     ("AUC click", "teacher.ctr.auc"),
     ("AUC read", "teacher.ctcvr.auc"),
     ("PCOC click", "teacher.ctr.pcoc"),
-    ("Recall@50 read", "student.read.recall@50"),
-    ("yesterday's reads", "read_popularity.read.recall@50"),
+    ("Recall@{} read", "student.read.recall@{}"),
+    ("yesterday's reads", "read_popularity.read.recall@{}"),
 )
+"""what the table shows, and the name of each metric at a K"""
 
 
 def held_of(facts: Facts) -> dict[str, Any]:
@@ -28,7 +30,8 @@ def held_of(facts: Facts) -> dict[str, Any]:
     rows = facts.today.count("profile", "events")
     took = [facts.took[m.run_id]["seconds"] for m in facts.runs if m.run_id in facts.took]
     return {
-        "metrics": {name: facts.today.metric("evaluation", name) for _, name in _METRICS},
+        "k": facts.k,
+        "metrics": {n: facts.today.metric("evaluation", n) for _, name in _METRICS for n in [name.format(facts.k)]},
         "rows": rows,
         "gates": len(gates),
         "failed": max(sum(not gate.get("passed") for gate in gates), len(facts.refused)),
@@ -51,18 +54,18 @@ def pages(folder: Path) -> dict[dt.date, Mapping[str, Any]]:
 
 
 def index_sections(found: Mapping[dt.date, Mapping[str, Any]]) -> Sequence[Section]:
-    """Trends, then the table, the newest day first."""
+    """Trends, then the table, the newest day first; recall at the K of the newest page, of days that have it."""
     days = sorted(found)
+    k = found[days[-1]].get("k", TOPK[0]) if days else TOPK[0]
+    named = [(word.format(k), name.format(k)) for word, name in _METRICS]
     charts = [
         trend("rows", days, {"rows": [found[d].get("rows") for d in days]}) if days else None,
-        *(_trend(days, found, word, [name]) for word, name in _METRICS[:3]),
-        _trend(days, found, "Recall@50, read", ["student.read.recall@50", "read_popularity.read.recall@50"])
-        if days
-        else None,
+        *(_trend(days, found, word, [name]) for word, name in named[:3]),
+        _trend(days, found, f"Recall@{k}, read", [name for _, name in named[3:]]) if days else None,
         trend("time", days, {"time": [found[d].get("seconds") for d in days]}, show=duration) if days else None,
     ]
-    head = ["day", "gates", "rows", *(word for word, _ in _METRICS), "time", "warnings"]
-    table = Table(head, [_row(day, found[day]) for day in reversed(days)])
+    head = ["day", "gates", "rows", *(word for word, _ in named), "time", "warnings"]
+    table = Table(head, [_row(day, found[day], [name for _, name in named]) for day in reversed(days)])
     lead = f"{len(days)} days with a page." if days else "No day has a page yet."
     return [
         Section("days", "Days", lead, [table] if days else []),
@@ -77,10 +80,10 @@ def _trend(
     return trend(title, days, series) if days else None
 
 
-def _row(day: dt.date, held: Mapping[str, Any]) -> list[Cell]:
+def _row(day: dt.date, held: Mapping[str, Any], names: Sequence[str]) -> list[Cell]:
     failed, count = held.get("failed") or 0, held.get("gates") or 0
     gates: Cell = (f"{failed} failed", "bad") if failed else (f"{count} passed", "good") if count else ("none", "note")
-    metrics = [number(held.get("metrics", {}).get(name)) for _, name in _METRICS]
+    metrics = [number(held.get("metrics", {}).get(name)) for name in names]
     return [
         (str(day), "", f"day={day}.html"),
         gates,

@@ -17,7 +17,7 @@ _ABSENT = "The day's evaluation stored nothing to draw: there was none, or an ea
 _RETRIEVED = ("student", "student.preference", "teacher", "read_popularity", "popularity", "clicked")
 _DISTILLED = (
     ("evaluation", "student.kendall_tau", "Kendall's tau within users"),
-    ("evaluation", "student.teacher_overlap@50", "overlap of the top 50"),
+    ("evaluation", "student.teacher_overlap@{}", "overlap of the top {}"),
     ("student", "distill.r2", "R² of the teacher's logits"),
     ("student", "loss.kd", "KD loss"),
 )
@@ -65,16 +65,16 @@ def _task(entry: tuple[str, Any]) -> tuple[int, str]:
 
 
 COVERAGE = (
-    "Coverage: the share of the items that a row can retrieve which are in the top 50 of any of these users; a list "
+    "Coverage: the share of the items that a row can retrieve which are in the top {} of any of these users; a list "
     "that is the same for all can retrieve items with events alone."
 )
 
 
 def distillation(facts: Facts) -> Section:
     """Teacher and student side by side."""
-    days, today = [n.day for n in facts.days], facts.today
+    days, today, k = [n.day for n in facts.days], facts.today, facts.k
     drawn = [
-        charts.trend(word, days, {name: [n.metric(stage, name) for n in facts.days]})
+        charts.trend(word.format(k), days, {name.format(k): [n.metric(stage, name.format(k)) for n in facts.days]})
         for stage, name, word in _DISTILLED
     ]
     rows: list[Sequence[Cell]] = []
@@ -83,10 +83,10 @@ def distillation(facts: Facts) -> Section:
         ("ctr.auc", "AUC, click"),
         ("ctcvr.auc", "AUC, click and read"),
         ("ctcvr.gauc", "GAUC, click and read"),
-        ("click.recall@50", "Recall@50, click"),
-        ("read.recall@50", "Recall@50, read"),
-        ("time_recall@50", "Recall@50 of read seconds"),
-        ("coverage@50", "Coverage@50"),
+        (f"click.recall@{k}", f"Recall@{k}, click"),
+        (f"read.recall@{k}", f"Recall@{k}, read"),
+        (f"time_recall@{k}", f"Recall@{k} of read seconds"),
+        (f"coverage@{k}", f"Coverage@{k}"),
     ):
         values = [today.metric("evaluation", f"{model}.{metric}") for model in models]
         if any(v is not None for v in values):
@@ -133,14 +133,14 @@ def retrieved(facts: Facts) -> Section | None:
         "popularity",
         "exposure_rate",
     ):
-        values = [today.metric("evaluation", f"{model}.{m}@50") for m in ("coverage", "gini")]
+        values = [today.metric("evaluation", f"{model}.{m}@{facts.k}") for m in ("coverage", "gini")]
         if values[0] is not None:
             rows.append(
                 [STYLES[model][0], share(values[0]), number(values[1]), share(curves.get("overlap", {}).get(model))]
             )
     if rows:
-        blocks.append(Table(["top 50 of", "coverage", "Gini", "of the student's too"], rows))
-    lead = f"The top 50 of the users that are measured, beside what they clicked. {COVERAGE}"
+        blocks.append(Table([f"top {facts.k} of", "coverage", "Gini", "of the student's too"], rows))
+    lead = f"The top {facts.k} of the users that are measured, beside what they clicked. {COVERAGE.format(facts.k)}"
     return Section("retrieved", "What is retrieved", lead, blocks) if blocks else None
 
 

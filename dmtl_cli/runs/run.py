@@ -20,6 +20,7 @@ import torch
 
 from dmtl_cli import __version__
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.evaluate import TOPK
 from dmtl_cli.config.schema import Config
 from dmtl_cli.runs.allocator import keep_few_products, keep_freed_memory
 from dmtl_cli.runs.artifact import Publication, publish, up_to_date
@@ -172,10 +173,12 @@ class Run:
     # -- publishing ----------------------------------------------------------------------------------------------------
 
     def sections(self, *names: str) -> dict[str, Any]:
-        """The parts of the config that a stage depends on, less locations; `plain_autograd` where it is true, so that
-        a config without it has the key that it always had."""
+        """The parts of the config that a stage depends on, less locations; `plain_autograd` where it is true and
+        `evaluate.topk` where it is not the default, so that a config without them has the key that it always had."""
         whole = self.config.model_dump(mode="json")
         whole["data"] = {k: v for k, v in whole["data"].items() if k not in ("root", "truth")}
+        if self.config.evaluate.topk == TOPK:
+            del whole["evaluate"]["topk"]
         plain = {"plain_autograd": True} if self.config.plain_autograd else {}
         return {k: v for k, v in whole.items() if k in {"data", "features", "labels", *names}} | plain
 

@@ -14,17 +14,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from dmtl_cli.config.errors import UserError, did_you_mean
+from dmtl_cli.config.errors import UserError
 from dmtl_cli.serving.attributes import Attributes
 from dmtl_cli.serving.export import Export, raw_features
+from dmtl_cli.serving.given import frame_of, of_somebody_new
 from dmtl_cli.serving.places import Places
-from dmtl_cli.serving.raw import column
 from dmtl_cli.serving.requests import Recommend, Row, Vectors
 from dmtl_cli.serving.search import Floats, Ints, Pairs
 
 Answer = dict[str, Any]
-_ID = "user_id"
-"""the feature that is the user's id, where it has this name; `recommend --users` takes it from that column too"""
 
 
 class Refused(Exception):
@@ -98,7 +96,10 @@ class Answers:
         else:
             answered = np.zeros(1, np.int64)
             stored = self.users.raw(int(known[0])) if known[0] >= 0 else None
-            vectors = self._of_values([self._named(asked) if stored is None else asked.features], "user", stored)
+            values = asked.features
+            if stored is None:
+                values = of_somebody_new(self.export.encoder, asked.user, values)
+            vectors = self._of_values([values], "user", stored)
         lists = self._lists(asked, vectors, known[answered]) if len(answered) else []
         found = dict(zip(answered.tolist(), lists, strict=True))
         results = [
@@ -106,11 +107,6 @@ class Answers:
             for n, (name, row) in enumerate(zip(names, known, strict=True))
         ]
         return {"export": self.identity, "results": results}
-
-    def _named(self, asked: Recommend) -> Row:
-        """The features of someone who is not in the export, with their id: an earlier day may have given it a row."""
-        takes = any(f.name == _ID and f.has_ids for f in self.export.encoder.features_of_side("user"))
-        return ({_ID: asked.user} if takes and asked.user is not None else {}) | (asked.features or {})
 
     def vectors(self, asked: Vectors) -> Answer:
         """As `Made`. Raises Refused 400."""
@@ -158,19 +154,8 @@ class Answers:
 
     def _of_values(self, rows: list[Row], side: str, stored: pl.DataFrame | None = None) -> Floats:
         """Vectors of raw values as they were sent; what is not named is null, or as `stored` [1] says."""
-        features = self.export.encoder.features_of_side(side)
-        names = [f.name for f in features]
-        if unknown := sorted({name for row in rows for name in row} - {*names}):
-            near = did_you_mean(unknown[0], names)
-            raise Refused(400, f"no feature {unknown[0]!r} of {side}s{near}; expected some of {', '.join(names)}")
         try:
-            columns = [
-                stored[f.name]
-                if stored is not None and f.name not in rows[0]
-                else column(f, [r.get(f.name) for r in rows])
-                for f in features
-            ]
-            return self.export.vectors(pl.DataFrame(columns), side)
+            return self.export.vectors(frame_of(self.export.encoder, rows, side, stored), side)
         except UserError as e:
             raise Refused(400, _said(e)) from None
 

@@ -15,6 +15,7 @@ from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.runs.contents import decoding, read_json
 from dmtl_cli.serving.files import ITEMS, StoredUsers, input_names, open_tower, read_items, read_users
+from dmtl_cli.serving.given import Values, frame_of, of_somebody_new
 from dmtl_cli.serving.index import Index
 from dmtl_cli.serving.opening import check_described, check_files, find, key_of
 from dmtl_cli.serving.places import Places
@@ -318,23 +319,37 @@ class Export:
         """[n] where in `items` some ids are; -1 where they are not."""
         return self._places.rows(ids)
 
-    def recommend(self, user: str, k: int, *, exclude_seen: bool = False) -> pl.DataFrame:
-        """The k best items of one served user: item_id and score, best first; with an exposure block also the two
-        parts that a score is the sum of, `exposure` and `preference` (a logit).
+    def recommend(
+        self, user: str | None, k: int, *, exclude_seen: bool = False, values: Values | None = None
+    ) -> pl.DataFrame:
+        """The k best items of one user: item_id and score, best first; with an exposure block also the two parts that a
+        score is the sum of, `exposure` and `preference` (a logit).
 
         Args:
-            user: a user id as text, whatever its type in the log.
+            user: a user id as text, whatever its type in the log; None: a guest, with `values`.
             exclude_seen: leave out the items that the user clicked on the export's day.
+            values: raw values by feature name as JSON has them, in place of what is stored of the user, or of somebody
+                who is not served.
 
         Raises:
-            UserError: 66 the export does not know the user; 2 the id is not of the log's type.
+            UserError: 66 the export does not know the user, and there are no values; 2 the id is not of the log's type;
+                65 a value that the export does not take.
         """
-        mine = self._served(user)
-        seen = mine["seen_items"] if exclude_seen else None
-        return self.recommend_rows(raw_features(mine), k, exclude=seen).drop("row", "rank")
+        mine = pl.DataFrame() if user is None else self.served(user)
+        stored = raw_features(mine) if len(mine) else None
+        if stored is None and values is None:
+            users = self.stored_users
+            hint = f"users.parquet holds {len(users)} users, e.g. {users.example}; somebody new by --feature NAME=VALUE"
+            raise UserError(f"user {user} is not in the export {self.folder}", hint, Exit.NO_INPUT)
+        given = values or {}
+        given = of_somebody_new(self.encoder, user, given) if stored is None else given
+        rows = stored if stored is not None and not given else frame_of(self.encoder, [given], "user", stored)
+        seen = mine["seen_items"] if exclude_seen and stored is not None else None
+        return self.recommend_rows(rows, k, exclude=seen).drop("row", "rank")
 
-    def _served(self, user: str) -> pl.DataFrame:
-        """The one row of `users` of a user. Raises UserError as `recommend` does."""
+    def served(self, user: str) -> pl.DataFrame:
+        """The row of `users` of a user, none of who is not there. Raises UserError 2: the id is not of the log's
+        type."""
         users = self.stored_users
         wanted: int | str = user
         if self.user_ids == pl.Int64:
@@ -343,13 +358,7 @@ class Export:
             except ValueError:
                 raise UserError(f"--user: expected an integer id, got {user!r}", code=Exit.USAGE) from None
         fits = isinstance(wanted, str) or -(2**63) <= wanted < 2**63
-        mine = users.among(pl.Series([wanted] if fits else [], dtype=self.user_ids))
-        if not len(mine):
-            hint = (
-                f"users.parquet holds {len(users)} users, e.g. {users.example}; somebody new by features: --users FILE"
-            )
-            raise UserError(f"user {user} is not in the export {self.folder}", hint, Exit.NO_INPUT)
-        return mine
+        return users.among(pl.Series([wanted] if fits else [], dtype=self.user_ids))
 
 
 def raw_features(users: pl.DataFrame) -> pl.DataFrame:

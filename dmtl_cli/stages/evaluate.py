@@ -205,7 +205,7 @@ def _measure(run: Run, exam: Exam, models: _Models, truth: Truth | None, shared:
     labels = {label: observed.positive[label][rows] for label, rows in observed.measured.items()}
     doubts = _doubts(run, numbers, exam.tasks, models, labels)
     if models.student is not None and "student" in tops:
-        doubts += one_list(tops["student"], numbers.get("student.kappa"), models.student[1].day)
+        doubts += one_list(tops["student"], numbers.get("student.kappa"), models.student[1].day, exam.k)
     return Draft(_rows(exam), numbers, facts, warnings=doubts)
 
 
@@ -222,7 +222,8 @@ def _doubts(run: Run, numbers: dict[str, float], tasks: Tasks, models: _Models, 
     if models.student is None:
         return out
     served = models.student[1].day
-    return out + (below_lists(numbers, served) or far_from_clicks(numbers, served))
+    k = run.config.evaluate.k
+    return out + (below_lists(numbers, served, k) or far_from_clicks(numbers, served, k))
 
 
 def _known_items(models: _Models, exam: Exam) -> pl.DataFrame | None:

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from dmtl_cli.config.errors import UserError
+from dmtl_cli.config.evaluate import TOPK
 from dmtl_cli.config.export import Numbers, faiss_version
 from dmtl_cli.data.days import Days
 from dmtl_cli.data.features.encoder import Encoder
@@ -59,10 +60,12 @@ def export_student(run: Run, day: dt.date, student: Parent) -> Result:
 
 
 def _sections(run: Run, *more: str) -> dict[str, Any]:
-    """The parts of the config that an export depends on, and the version of the library that builds an index."""
-    whole = run.sections("student", "export", *more)
+    """The parts of the config that an export depends on, where it is not the default the K at which it is measured, and
+    the version of the library that builds an index."""
+    whole, k = run.sections("student", "export", *more), run.config.evaluate.k
+    whole |= {} if k == TOPK[0] else {"k": k}
     if "evaluate" in whole:  # kappa is weighed on as many users as are named, whatever an evaluation costs
-        whole["evaluate"] = {k: v for k, v in whole["evaluate"].items() if k != "share"}
+        whole["evaluate"] = {name: v for name, v in whole["evaluate"].items() if name not in ("share", "topk")}
     if run.config.export.index == "exact":
         return whole
     return whole | {"export": whole["export"] | {"faiss": faiss_version()}}
@@ -73,7 +76,8 @@ def _served(run: Run, day: dt.date, student: Parent, sections: dict[str, Any]) -
     if run.ws.current("export", day) is None:
         return None
     published = run.parent("export", day)
-    same = all(published[1].config.get(name) == section for name, section in sections.items())
+    # by another K it is measured, not served, otherwise
+    same = all(published[1].config.get(name) == section for name, section in sections.items() if name != "k")
     return run.found(published) if same and published[1].facts["student"] == student[1].as_parent() else None
 
 
@@ -95,7 +99,9 @@ def _export(
         bar.next("towers and vectors")
         retired, unlisted = _not_served(run, log, day, read)
         options = run.config.export
-        catalogue = write_export(publication.path, student, encoder, read, kappa, retired, options, publication.key)
+        catalogue = write_export(
+            publication.path, student, encoder, read, kappa, retired, options, publication.key, run.config.evaluate.k
+        )
         bar.next("reading the files back")
         measures = _read_back(publication, catalogue, student, kappa, encoder, read, options.vectors)
         bar.next("recall of its own day")
@@ -156,7 +162,8 @@ def _read_back(
 def _recall(run: Run, catalogue: Catalogue, encoder: Encoder, read: Day, threshold: float | None) -> list[Measure]:
     """How much of its own day the export finds. What a long read is may be unknown."""
     events = run.config.data.events
-    exam = Exam.draw(read, threshold, run.config.tasks, events.click is not None, SAMPLE)
+    sample = SAMPLE.model_copy(update={"topk": run.config.evaluate.topk})
+    exam = Exam.draw(read, threshold, run.config.tasks, events.click is not None, sample)
     if not len(exam.users) or not len(catalogue.served):
         return []
     labels = ("click", "read") if threshold is not None or events.conversion is not None else ("click",)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
+from collections.abc import Callable
 
 from dmtl_cli.config.errors import Exit, NotDue, UserError
 from dmtl_cli.data.log.converted import conversions
@@ -18,6 +19,7 @@ from dmtl_cli.stages.train_student import train_student
 from dmtl_cli.stages.train_teacher import train_teacher
 
 Stages = frozenset[str]  # names of workspace.CHAIN
+Ended = Callable[[dt.date, "list[Result] | UserError"], None]
 ALL: Stages = frozenset(CHAIN)
 MOST = 60.0  # seconds between two looks at a day that is not there
 
@@ -80,8 +82,11 @@ def learn_day(run: Run, day: dt.date, stages: Stages = ALL) -> list[Result]:
     return results
 
 
-def backfill(run: Run, days: list[dt.date]) -> list[Result]:
+def backfill(run: Run, days: list[dt.date], ended: Ended) -> list[Result]:
     """Runs each day in order, going on after a refused one.
+
+    Args:
+        ended: is told of each day as it ends what was made of it, or why it was refused.
 
     Raises:
         UserError: what stopped it; at the end, the first refusal (80).
@@ -90,12 +95,16 @@ def backfill(run: Run, days: list[dt.date]) -> list[Result]:
     refused: UserError | None = None
     for day in days:
         try:
-            results += run_day(run, day)
+            made = run_day(run, day)
         except UserError as e:
             if e.code != Exit.REFUSED:
                 raise
             run.log.say(e.line())
+            ended(day, e)
             refused = refused or e
+        else:
+            ended(day, made)
+            results += made
     if refused:
         raise refused
     return results

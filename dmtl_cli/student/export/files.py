@@ -13,6 +13,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow.parquet as pq
 
+from dmtl_cli.config.evaluate import TOPK
 from dmtl_cli.config.export import Export, Numbers
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Encoded
@@ -60,6 +61,7 @@ def write_export(
     retired: pl.Series | None = None,
     settings: Export = FLOAT32,
     key: str = "",
+    k: int = TOPK[0],
 ) -> Catalogue:
     """All files of an export; returns what its items are.
 
@@ -68,6 +70,7 @@ def write_export(
         kappa: how much of what is shown is served beside the preference; 0: none, whatever the student learned.
         settings: of stored vectors and their index.
         key: the run's, which every file carries.
+        k: items at which it is measured what an index keeps of exact search.
 
     Raises:
         UserError: 65 kappa is above 0 and the student did not learn what is shown.
@@ -88,7 +91,7 @@ def write_export(
         f"{side}.{name}": spread(made[:, slice(*span)]) for side, made in some.items() for name, span in blocks.items()
     }
     norms = {s: float(np.linalg.norm(v.astype(np.float64), axis=1).mean()) if len(v) else 0.0 for s, v in some.items()}
-    kept = write_index(folder, settings, some["user"], exact, as_stored, key)
+    kept = write_index(folder, settings, some["user"], exact, as_stored, key, k)
     return Catalogue(len(items), _oov_share(encoder, items), spreads, norms, towers, served, as_stored, kept)
 
 

@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dmtl_cli.config.evaluate import TOPK
 from dmtl_cli.config.export import Export
 from dmtl_cli.config.extras import has, install
 from dmtl_cli.runs.gates import Measure
 from dmtl_cli.serving import index
 from dmtl_cli.serving.search import Floats, top_k
 
-K = 50
 USERS = 500
 """whose lists are compared, evenly from those of the day"""
 
@@ -25,8 +25,10 @@ class Kept(NamedTuple):
     warnings: list[str]
 
 
-def write_index(folder: Path, settings: Export, users: Floats, exact: Floats, stored: Floats, key: str = "") -> Kept:
-    """Writes index.faiss where the settings want one, and measures Recall@50 against exact search.
+def write_index(
+    folder: Path, settings: Export, users: Floats, exact: Floats, stored: Floats, key: str = "", k: int = TOPK[0]
+) -> Kept:
+    """Writes index.faiss where the settings want one, and measures Recall@K against exact search.
 
     Args:
         users: [U, d] of the day.
@@ -38,16 +40,16 @@ def write_index(folder: Path, settings: Export, users: Floats, exact: Floats, st
     kind = settings.index_of(len(stored))
     if not len(some) or not len(stored):
         return out
-    lists = top_k(some, stored, K)[0]
+    lists = top_k(some, stored, k)[0]
     if settings.vectors != "float32":
-        out.metrics[f"vectors.recall@{K}"] = float(index.recall(top_k(some, exact, K)[0], lists).mean())
+        out.metrics[f"vectors.recall@{k}"] = float(index.recall(top_k(some, exact, k)[0], lists).mean())
     if kind == "exact":
         return out
     if not has("faiss"):
         said = f"{len(stored)} items are searched exactly, as faiss is not installed: {install('faiss')}"
         return Kept(out.metrics, [], [f"export.index: auto: {said}, or set export.index: exact"])
     shares = index.recall(lists, index.write(folder, stored, kind, some, lists, key))
-    out.metrics[f"index.recall@{K}"] = share = float(shares.mean())
+    out.metrics[f"index.recall@{k}"] = share = float(shares.mean())
     error = float(shares.std(ddof=1)) / math.sqrt(len(shares)) if len(shares) > 1 else 0.0
     hint = "set export.index: exact, or the other kind of index"
     return Kept(out.metrics, [Measure("export.index_recall", share, error, hint=hint)], [])

@@ -1,0 +1,134 @@
+"""Raw values that somebody gives for a user or an item, in place of what is stored: over HTTP, or as text."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from dmtl_cli.config.errors import Exit, UserError, did_you_mean
+from dmtl_cli.config.features import Feature
+from dmtl_cli.data.features.encoder import Encoder
+from dmtl_cli.serving.raw import column
+
+USER_ID = "user_id"
+"""the feature that is the user's id, where it has this name"""
+Values = dict[str, Any]
+"""by feature name, as JSON has them"""
+_WHOLE = re.compile(r"[+-]?[0-9]+")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_YES_NO = {"true": True, "false": False}
+
+
+def frame_of(encoder: Encoder, rows: list[Values], side: str, stored: pl.DataFrame | None = None) -> pl.DataFrame:
+    """[n] raw features of a side, as `Export.vectors` takes them, of values as they were given; what is not named is
+    null, or as `stored` [1] says.
+
+    Raises:
+        UserError: 65 a name that is no feature of the side, values that no column has.
+    """
+    features = encoder.features_of_side(side)
+    if unknown := sorted({name for row in rows for name in row} - {f.name for f in features}):
+        raise _no_feature(unknown[0], side, features)
+    return pl.DataFrame(
+        [
+            stored[f.name] if stored is not None and f.name not in rows[0] else column(f, [r.get(f.name) for r in rows])
+            for f in features
+        ]
+    )
+
+
+def of_somebody_new(encoder: Encoder, user: str | None, values: Values) -> Values:
+    """The values of somebody who is not in an export, with their id: an earlier day may have given it a row."""
+    takes = any(f.name == USER_ID and f.has_ids for f in encoder.features_of_side("user"))
+    return ({USER_ID: user} if takes and user is not None else {}) | values
+
+
+def parsed(encoder: Encoder, texts: Sequence[str]) -> Values:
+    """`NAME=VALUE` of users' features as values: a number of a numeric feature; of a categorical one an id; of a
+    sequence ids as a JSON list or, where it has a separator, as the log's text; of a vector a JSON list. Nothing behind
+    the `=` is null: unknown.
+
+    Raises:
+        UserError: 2 no such text or feature, a name twice, a value of another kind.
+    """
+    features = {f.name: f for f in encoder.features_of_side("user")}
+    values: Values = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UserError(f"--feature {text}: expected NAME=VALUE, such as hour=8", code=Exit.USAGE)
+        if name not in features:
+            wrong = _no_feature(name, "user", [*features.values()])
+            raise UserError(f"--feature: {wrong.message}", wrong.hint, Exit.USAGE)
+        if name in values:
+            raise UserError(f"--feature {name} is given twice", code=Exit.USAGE)
+        values[name] = _value(features[name], value, encoder) if value else None
+    return values
+
+
+def _no_feature(name: str, side: str, features: Sequence[Feature]) -> UserError:
+    known = [f.name for f in features]
+    return UserError(
+        f"no feature {name!r} of {side}s{did_you_mean(name, known)}", f"expected some of {', '.join(known)}"
+    )
+
+
+def _value(feature: Feature, text: str, encoder: Encoder) -> Any:
+    if feature.kind == "numeric":
+        found = _number(text)
+        if found is None:
+            raise _wrong(feature, "a number", text)
+        return found
+    if feature.kind == "vector":
+        numbers = _list(text)
+        if numbers is None or len(numbers) != feature.dim or not all(_is_number(x) for x in numbers):
+            raise _wrong(feature, f"a JSON list of {feature.dim} numbers", text)
+        return numbers
+    whole = encoder.vocabularies[feature.embedding or feature.name].dtype == pl.Int64
+    if feature.kind == "categorical":
+        return _id(feature, text, whole, text)
+    ids = _list(text)
+    if ids is None and feature.separator is None:
+        example = "[3, 5]" if whole else '["a", "b"]'
+        raise _wrong(feature, f"a JSON list such as {example}", text)
+    ids = text.split(feature.separator) if ids is None else ids
+    return [_id(feature, each, whole, text) if isinstance(each, str) and each else each for each in ids]
+
+
+def _id(feature: Feature, each: str, whole: bool, text: str) -> str | bool:
+    """An id as text, which is brought to the type of its embedding.
+
+    Args:
+        whole: whether that has integers.
+    """
+    if whole and each in _YES_NO:
+        return _YES_NO[each]
+    if whole and not _WHOLE.fullmatch(each):
+        raise _wrong(feature, "integers, as the log has" if feature.kind == "sequence" else "an integer", text)
+    return each
+
+
+def _number(text: str) -> float | bool | None:
+    return float(text) if _NUMBER.fullmatch(text) else _YES_NO.get(text)
+
+
+def _list(text: str) -> list[Any] | None:
+    """A JSON list of values that are no lists; None where the text is none."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    flat = isinstance(found, list) and not any(isinstance(each, list | dict) for each in found)
+    return found if flat else None
+
+
+def _is_number(x: Any) -> bool:
+    return x is None or isinstance(x, int | float)
+
+
+def _wrong(feature: Feature, expected: str, text: str) -> UserError:
+    return UserError(f"--feature {feature.name}: expected {expected}, got {text[:60]!r}", code=Exit.USAGE)
