@@ -202,7 +202,8 @@ def test_published_numbers_agree_with_the_printed_ones(compared: tuple[Project, 
     transfer = numbers.pop("transfer")
     assert list(numbers) == sorted(MODELS)
     flat = {f"{n}.{m}": cell["mean"] for n, of in numbers.items() for m, cell in of.items()}
-    assert made["metrics"] == flat | {f"transfer.{m}": v for m, v in transfer.items()}
+    ahead = {name: made["metrics"][name] for name in made["metrics"] if ".ahead_of_best_list" in name}
+    assert made["metrics"] == flat | {f"transfer.{m}": v for m, v in transfer.items()} | ahead
     for name in ("student", "deep", "joint"):
         cell_ = numbers[name]["ctcvr.auc"]
         assert cell_["seeds"] == pytest.approx(by_hand(project, name, "ctcvr.auc"))
@@ -225,6 +226,57 @@ def test_published_numbers_agree_with_the_printed_ones(compared: tuple[Project, 
         three = ("long_read_only", "student.preference", "student_teacher")
         plain, student, teacher = (numbers[n][metric]["mean"] for n in three)
         assert value == pytest.approx((student - plain) / (teacher - plain))
+
+
+def test_it_ends_with_whether_what_is_served_is_better(compared: tuple[Project, str, dict[str, int]]) -> None:
+    """The difference over the same users, its error over users and seeds, by hand from the evaluations alone."""
+    project, out, _ = compared
+    metric = "read.recall@50"
+    best = max(LISTS, key=lambda name: np.mean(by_hand(project, name, metric)))
+    seeds, errors = [], []
+    for seed in (1, 2):
+        days = [manifest(cell(project, "student", seed), "evaluation", day)["metrics"] for day in (3, 4)]
+        seeds.append(np.mean([of[f"student.{metric}"] - of[f"{best}.{metric}"] for of in days]))
+        squares = [of[f"{best}.{metric}.ahead_of_student.se"] ** 2 for of in days]
+        errors.append(math.sqrt(sum(squares)) / len(days))
+    error = math.sqrt(np.mean(np.square(errors)) + np.std(seeds, ddof=1) ** 2 / len(seeds))
+    found = manifest(project.ws, "compare", 4)["metrics"]
+    assert found[f"student.{metric}.ahead_of_best_list"] == pytest.approx(np.mean(seeds))
+    assert found[f"student.{metric}.ahead_of_best_list.se"] == pytest.approx(error)
+    sure = abs(np.mean(seeds)) > 2 * error
+    verdict = ("better" if np.mean(seeds) > 0 else "worse") if sure else "no difference beyond twice its error"
+    words = {"read_popularity": "yesterday's reads", "popularity": "yesterday's clicks"}
+    number, spread = (f"{abs(x):.3f}".removeprefix("0") for x in (np.mean(seeds), error))
+    said = f"{'-' if np.mean(seeds) < 0 else '+'}{number} ±{spread} recall@50 of reads: {verdict}"
+    list_ = f"{best}, {words.get(best, 'exposures x read rate')}"
+    assert out.splitlines()[-1] == f"served - best list ({list_}): {said}"
+    table = (Path(project.call("path", "compare").out.strip()) / "table.md").read_text()
+    assert out.splitlines()[-1] in table.splitlines()
+
+
+def test_what_is_said_of_a_difference() -> None:
+    def said(values: list[float], errors: list[float], label: str = "read") -> str:
+        table = Table(k=20)
+        for value, error in zip(values, errors, strict=True):
+            for name, of in (("popularity", 0.1), ("read_popularity", 0.2)):
+                table.add(name, f"{label}.recall@20", of)
+                table.add(name, f"{label}.recall@20.ahead_of_student", of - 0.2 - value)
+                table.add(name, f"{label}.recall@20.ahead_of_student.se", error)
+            table.add("student", f"{label}.recall@20", 0.2 + value)
+        return table.markdown().splitlines()[-1]
+
+    list_ = "served - best list (read_popularity, yesterday's reads): "
+    assert said([0.021], [0.006]) == list_ + "+.021 ±.006 recall@20 of reads: better"
+    assert said([-0.021], [0.006]) == list_ + "-.021 ±.006 recall@20 of reads: worse"
+    assert said([0.011], [0.006]) == list_ + "+.011 ±.006 recall@20 of reads: no difference beyond twice its error"
+    # three seeds: errors over users .006, whose mean square stays, and over seeds .03 / sqrt(3)
+    assert "+.040 ±.018 recall@20 of reads: better" in said([0.01, 0.04, 0.07], [0.006] * 3)
+    assert said([0.021], [0.006], "click") == list_ + "+.021 ±.006 recall@20 of clicks: better"
+    alone = Table()
+    alone.add("popularity", "read.recall@50", 0.1)
+    assert alone.ahead() is None, "no student beside it"
+    alone.numbers = {"student": {"read.recall@50": [0.1]}}
+    assert alone.ahead() is None and "served - best list" not in alone.markdown(), "no list beside it"
 
 
 # -- what is shared and what is made ----------------------------------------------------------------------------------

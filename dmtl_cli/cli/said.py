@@ -48,7 +48,9 @@ def day_line(day: dt.date, made: Sequence[Result] | UserError) -> str:
     served = f"export {exported.run_id[:7]}" if exported else "no student yet"
     held = f", not served: LATEST is pinned to {exported.pinned}" if exported and exported.pinned else ""
     done = "up to date" if all(r.up_to_date for r in made) else ""
-    return "  ".join(filter(None, [str(day), *(found[0] if found else ["nothing to measure"]), served + held, done]))
+    return "  ".join(
+        filter(None, [str(day), *(found[0] if found else ["nothing to measure yet"]), served + held, done])
+    )
 
 
 def telling(log: RunLog) -> Callable[[Path, Manifest, float | None], None]:

@@ -1,0 +1,161 @@
+"""`dmtl recommend --feature`: raw values at the command line count as over HTTP and as in a file, or are refused."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from serving_over_http import Running, running
+from worlds import Project
+
+from dmtl_cli.runs.artifact import publish
+from dmtl_cli.runs.workspace import Workspace
+from dmtl_cli.serving.export import Export
+
+FROZEN = Path(__file__).parent / "contract" / "frozen" / "shown"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The frozen export of every kind of feature, as a chain publishes one."""
+    home = tmp_path_factory.mktemp("home")
+    made = Project.create(home, home / "log")
+    frozen = Export(folder())
+    assert frozen.key
+    with publish(Workspace(made.ws), "export", dt.date(2026, 1, 3), latest=True, key=frozen.key) as pub:
+        for file in folder().iterdir():
+            shutil.copy(file, pub.path)
+        pub.seal({"key": frozen.key, "config": {}, "seed": 1, "versions": {}, "threads": 1})
+    return made
+
+
+def folder() -> Path:
+    (found,) = FROZEN.glob("day=*/run-*")
+    return found
+
+
+@pytest.fixture(scope="module")
+def server(project: Project) -> Iterator[Running]:
+    with running(project.ws) as found:
+        yield found
+
+
+GIVEN: list[tuple[list[str], dict[str, Any]]] = [
+    (["hour=8"], {"hour": "8"}),
+    (["battery=12.5", "device=5"], {"battery": 12.5, "device": "5"}),
+    (["premium=true"], {"premium": True}),
+    (["premium=0"], {"premium": 0}),
+    (["age=true", "visits=-3", "spend=1e3"], {"age": 1, "visits": -3, "spend": 1000.0}),
+    (["topics=a||c"], {"topics": "a||c"}),
+    (['topics=["c", null, "a"]'], {"topics": ["c", None, "a"]}),
+    (["queries=x, y"], {"queries": "x, y"}),
+    (['history=["item-03", "item-05"]'], {"history": ["item-03", "item-05"]}),
+    (["taste=[0.5, -1, null]", "country=DE"], {"taste": [0.5, -1, None], "country": "DE"}),
+    (["age=", "topics="], {"age": None, "topics": None}),
+    (["clicks=12", "country=a=b"], {"clicks": 12, "country": "a=b"}),
+]
+
+
+@pytest.mark.parametrize("who", ["known", "new", "guest"])
+@pytest.mark.parametrize(("given", "sent"), GIVEN, ids=[" ".join(texts) for texts, _ in GIVEN])
+def test_values_count_as_over_http(
+    project: Project, server: Running, given: list[str], sent: dict[str, Any], who: str
+) -> None:
+    user = {"known": str(Export.open(project.ws).users["user_id"][3]), "new": str(2**62), "guest": None}[who]
+    texts = [word for text in given for word in ("--feature", text)]
+    named = [] if user is None else ["--user", user]
+    ended = project.call("recommend", *named, *texts, "-k", 30, "--exclude-seen", "--json")
+    assert (ended.code, ended.err) == (0, ""), ended.err
+    body = {"user": user, "features": sent, "k": 30, "exclude_seen": True}
+    answer = server.client.post("/recommend", json=body)
+    assert answer.status_code == 200, answer.text
+    (result,) = answer.json()["results"]
+    assert (ended.json["user"], ended.json["known"]) == (user, who == "known")
+    assert [row["item_id"] for row in ended.json["items"]] == [row["item_id"] for row in result["items"]]
+    scores = [row["score"] for row in result["items"]]
+    assert [row["score"] for row in ended.json["items"]] == pytest.approx(scores, abs=1e-6) and len(set(scores)) > 1
+
+
+def test_values_count_as_in_a_file(project: Project, tmp_path: Path) -> None:
+    """Of a known user in place of what is stored, and what is not given stays; of somebody new it is unknown."""
+    user = Export.open(project.ws).users["user_id"][3]
+    values = {"battery": 12.5, "country": "DE", "topics": "a|c", "age": 70.0}
+    file, out = tmp_path / "users.parquet", tmp_path / "top.parquet"
+    pl.DataFrame({"user_id": [user, 2**62], **{name: [value] * 2 for name, value in values.items()}}).write_parquet(
+        file
+    )
+    assert project.call("recommend", "--users", file, "-o", out, "-k", 9).code == 0
+    texts = [word for name, value in values.items() for word in ("--feature", f"{name}={value}")]
+    for who in (user, 2**62):
+        items = project.call("recommend", "--user", who, *texts, "-k", 9, "--json").json["items"]
+        many = pl.read_parquet(out).filter(pl.col("user_id") == who)
+        assert [row["item_id"] for row in items] == many["item_id"].cast(pl.String).to_list()
+    stored = project.call("recommend", "--user", user, "-k", 9, "--json").json
+    given = project.call("recommend", "--user", user, *texts, "-k", 9, "--json").json
+    assert stored["known"] and stored["items"] != given["items"]
+
+
+def test_somebody_new_is_told(project: Project) -> None:
+    ended = project.call("recommend", "--user", 2**62, "--feature", "hour=8", "-k", 3)
+    assert ended.code == 0 and len(ended.out.splitlines()) == 3
+    assert ended.err == f"dmtl: user {2**62} is not in the export: their list is of what --feature says alone\n"
+    assert project.call("recommend", "--feature", "hour=8", "-k", 3).err == ""
+    ended = project.call("recommend", "--user", 2**62)
+    assert ended.code == 66 and "somebody new by --feature NAME=VALUE" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            ["batery=5"],
+            "no feature 'batery' of users, did you mean battery?; expected some of user_id, premium, country",
+        ),
+        (["price=5"], "no feature 'price' of users"),
+        (["hour"], "--feature hour: expected NAME=VALUE"),
+        (["age=old"], "--feature age: expected a number, got 'old'"),
+        (["age=1_000"], "--feature age: expected a number, got '1_000'"),
+        (["age=[3]"], "--feature age: expected a number, got '[3]'"),
+        (["premium=yes"], "--feature premium: expected an integer, got 'yes'"),
+        (["user_id=me"], "--feature user_id: expected an integer, got 'me'"),
+        (["history=item-03"], """--feature history: expected a JSON list such as ["a", "b"], got 'item-03'"""),
+        (["history=[[1]]"], "--feature history: expected a JSON list"),
+        (["taste=1,2,3"], "--feature taste: expected a JSON list of 3 numbers, got '1,2,3'"),
+        (["taste=[1, 2]"], "--feature taste: expected a JSON list of 3 numbers, got '[1, 2]'"),
+        (['taste=[1, 2, "3"]'], "--feature taste: expected a JSON list of 3 numbers"),
+        (["age=1", "age=2"], "--feature age is given twice"),
+    ],
+)
+def test_what_is_no_value_is_refused(project: Project, given: list[str], said: str) -> None:
+    texts = [word for text in given for word in ("--feature", text)]
+    ended = project.call("recommend", "--user", 2**62, *texts)
+    assert ended.code == 2 and said in ended.err, ended.err
+
+
+def test_a_list_of_integers(project: Project, tmp_path: Path) -> None:
+    """The frozen export of text users has integer items, which a history names."""
+    frozen = next((FROZEN.parent / "plain").glob("day=*/run-*"))
+    made = Project.create(tmp_path, tmp_path / "log")
+    key = Export(frozen).key
+    assert key
+    with publish(Workspace(made.ws), "export", dt.date(2026, 1, 3), latest=True, key=key) as pub:
+        for file in frozen.iterdir():
+            shutil.copy(file, pub.path)
+        pub.seal({"key": key, "config": {}, "seed": 1, "versions": {}, "threads": 1})
+    export = Export.open(made.ws)
+    watched = export.items[0][:2].to_list()
+    ended = made.call("recommend", "--feature", f"watched={json.dumps(watched)}", "--json")
+    same = made.call("recommend", "--feature", f"watched={json.dumps([str(item) for item in watched])}", "--json")
+    assert ended.code == 0 and ended.json == same.json
+    ended = made.call("recommend", "--feature", 'watched=["a"]')
+    assert ended.code == 2 and "--feature watched: expected integers, as the log has, got '[\"a\"]'" in ended.err
+    ended = made.call("recommend", "--feature", "watched=7")
+    assert ended.code == 2 and "expected a JSON list such as [3, 5], got '7'" in ended.err
+    ended = made.call("recommend", "--feature", "watched=[3.5]")
+    assert ended.code == 65 and "feature watched" in ended.err
