@@ -126,6 +126,7 @@ def test_what_is_no_list_of_numbers_is_refused(plain: Project, topk: str) -> Non
 def test_lines_and_gates_are_of_the_first(chain: tuple[Project, Ended], plain: Project) -> None:
     project = chain[0]
     lines = [each["line"] for each in json.loads(project.call("status", "--json").out)["newest"]]
+    assert any("recall@20 read: served ." in line for line in lines)
     assert any(re.search(r"recall@20 of its own day click \.\d+ read \.\d+", line) for line in lines)
     assert ks(lines) == {20}
     names = {gate["name"] for gate in manifest(project, "export", 3)["gates"]}

@@ -79,7 +79,7 @@ def _manifests(runs: Runs, stage: str, day: dt.date) -> Iterator[Manifest]:
     with suppress(UserError):
         for run in runs.current(stage, day).values():
             with suppress(UserError):
-                yield runs.manifest(run)
+                yield Manifest.read(run / MANIFEST)  # whole: its config says at which K it was measured
 
 
 # -- the numbers of each stage -----------------------------------------------------------------------------------------
