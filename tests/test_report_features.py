@@ -232,5 +232,7 @@ def test_the_headline_has_the_best_list() -> None:
     named = {f"evaluation:{name}.read.recall@50": value for name, value in found.items()}
     (tile,) = _quality_tiles(Numbers(dt.date(2026, 1, 2), named, {}, {}), 50)
     assert any("exposure rate" in line and ".4" in line for line in tile.beside) and tile.state == "note"
-    (tile,) = _quality_tiles(Numbers(dt.date(2026, 1, 2), {k: v for k, v in named.items() if "rate" not in k}, {}, {}))
+    (tile,) = _quality_tiles(
+        Numbers(dt.date(2026, 1, 2), {k: v for k, v in named.items() if "rate" not in k}, {}, {}), 50
+    )
     assert tile.state == "good"

@@ -137,6 +137,15 @@ def test_lines_and_gates_are_of_the_first(chain: tuple[Project, Ended], plain: P
     assert not [gate["name"] for gate in manifest(plain, "export", 3)["gates"] if "@" in gate["name"]]
 
 
+@pytest.mark.skipif(not has("faiss"), reason="an index needs faiss")
+def test_an_index_is_measured_at_the_first(chain: tuple[Project, Ended], world: Path, tmp_path: Path) -> None:
+    project = copied(chain[0], tmp_path, world, TOPK)
+    stored = ("--set", "export.index=ivf", "--set", "export.vectors=int8")
+    ended = project.call("export", "--day", DAYS[2], "--json", *stored)
+    assert ended.code == 0, ended.err
+    assert {name for name in ended.json["metrics"] if "@" in name} == {"index.recall@20", "vectors.recall@20"}
+
+
 def test_a_limit_of_a_gate_holds_at_each_k(chain: tuple[Project, Ended], world: Path, tmp_path: Path) -> None:
     project = copied(chain[0], tmp_path, world, TOPK)
     strict = ("--set", "gates.limits={export.recall: {least: 1}}", "--set", "gates.errors=0")
