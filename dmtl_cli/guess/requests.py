@@ -15,7 +15,8 @@ import numpy.typing as npt
 import polars as pl
 
 from dmtl_cli.guess.rates import CHANCE, CODES, EXPECTED, by_rows, chance
-from dmtl_cli.guess.values import is_constant, numbers
+from dmtl_cli.guess.roles import Guess, Roles
+from dmtl_cli.guess.values import clicks, is_constant, numbers
 
 LEAST = 100
 """requests of several rows, of users who have both kinds, below which nothing is concluded"""
@@ -25,6 +26,31 @@ _SAME = 0.9  # of the requests with several clicks have their number
 _ABOVE = 0.1  # as many requests as by chance have more clicks than a number that counts more than them
 _NONE = -1  # the code of null
 Array = npt.NDArray[Any]
+
+
+def outcomes_of_requests(frame: pl.DataFrame, roles: Roles, days: pl.Series | None) -> list[Guess]:
+    """Columns of a sample that are made of what came of their request: further outcomes.
+
+    Args:
+        days: of the rows; of the day with most the requests are looked at, as those of others may be there in part.
+    """
+    if roles.request is None or roles.user is None:
+        return []
+    label = roles.conversion if roles.click is None else roles.click
+    if label is None or label.column not in frame.columns:
+        return []
+    if days is not None and days.count():
+        frame = frame.filter((days == days.drop_nulls().mode().sort()[0]).fill_null(False))
+    told = clicks(frame[label.column]).alias("click")
+    ids = frame.select(user=pl.col(roles.user.column), request=pl.col(roles.request.column))
+    rows = ids.with_columns(told).filter(pl.col("request").is_not_null())
+    there = frame[roles.request.column].is_not_null()
+    what = "clicks" if roles.click is not None else f"rows with {label.column}"
+    out = []
+    for c in (c for c in frame.columns if c not in roles.taken):
+        if (why := made_of_the_request(frame[c].filter(there), rows, {"click": what})) is not None:
+            out.append(Guess(c, why))
+    return out
 
 
 def is_of_request(x: pl.Series, request: pl.Series) -> bool:
@@ -42,7 +68,7 @@ def made_of_the_request(x: pl.Series, rows: pl.DataFrame, called: Mapping[str, s
     """
     x = x.list.len() if x.dtype == pl.List else x
     codes = _codes(x)
-    if codes is None or not is_of_request(x, rows["request"]):
+    if codes is None or codes.n_unique() < 2 or not is_of_request(x, rows["request"]):
         return None
     number = numbers(x) if x.dtype.is_numeric() else pl.Series([None]).new_from_index(0, len(x)).cast(pl.Float64)
     seen = rows.with_columns(codes.alias("code"), number.alias("x"))

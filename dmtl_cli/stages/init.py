@@ -20,11 +20,12 @@ from dmtl_cli.data.log.types import clock_seconds
 from dmtl_cli.guess.arrival import Arrival, arrival, by_times
 from dmtl_cli.guess.doubts import broken_lines, invalid_rows, nobody, null_ids, sessions, unfit, warnings
 from dmtl_cli.guess.feature_lines import unwritten
-from dmtl_cli.guess.features import inputs_of
+from dmtl_cli.guess.features import days_of_rows, inputs_of
 from dmtl_cli.guess.files import CSV, JSON, complete_day, usual
 from dmtl_cli.guess.goals import example
 from dmtl_cli.guess.keys import by_tables, likeliest
 from dmtl_cli.guess.labels import EXPRESSION, roles_of
+from dmtl_cli.guess.requests import outcomes_of_requests
 from dmtl_cli.guess.rewrites import LOOKS, NEEDED, one_row_an_item
 from dmtl_cli.guess.roles import Guess, Roles, fits_events, with_names
 from dmtl_cli.guess.rows import BYTES, NOT_UTF8
@@ -157,6 +158,7 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
         events, days = read_whole(found.root, events, roles.time.column, roles.time_unit, zone)
         events = _timed(events, given)
         roles = roles_of(events.frame, given, ids)
+    roles.outcomes.extend(outcomes_of_requests(events.frame, roles, days_of_rows(events, roles, zone)))
     others = [by_days(found.root, table, roles, zone) for table in others]
     inputs = inputs_of(events, roles, others, partial_columns(found.root, events, roles, zone), zone)
     inputs.other.extend(found.unreadable)
