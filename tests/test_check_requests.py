@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 from worlds import DAYS, Project, dmtl
 
-from dmtl_cli.guess.requests import made_of_the_request
+from dmtl_cli.guess.requests import UNSERVED, made_of_the_request
 
 USERS, ITEMS, REQUESTS = 250, 120, 1_500
 FIX = "name it in data.events.outcomes and leave the feature out"
@@ -22,8 +22,8 @@ CALLED = {"click": "clicks"}
 
 @cache
 def drawn() -> pl.DataFrame:
-    """Two days of requests of 1 to 12 items, three requests of a user one after the other a visit. Of their users a
-    tenth are crawlers; a widget, which is the place of a fifth of the requests, cannot be clicked; the mood says much."""
+    """Two days of requests of 1 to 12 items, three of a user one after the other a visit. Of their users a tenth are
+    crawlers; a widget, which is the place of a fifth of the requests, cannot be clicked; the mood says much."""
     rng = np.random.default_rng(23)
     parts = []
     for k, day in enumerate(DAYS[:2]):
@@ -111,9 +111,19 @@ def said(made: Project, day: str) -> list[str]:
     return [line for line in ended.json["suggestions"] if "request" in line]
 
 
-def test_what_a_request_knows_is_not_doubted(tmp_path: Path) -> None:
+def test_what_a_request_knows_is_not_doubted_and_not_served(tmp_path: Path) -> None:
     made = project(tmp_path, honest())
-    assert [line for day in DAYS[:2] for line in said(made, day)] == []
+    unread = f"{', '.join(honest())}: {UNSERVED}"
+    assert [line for day in DAYS[:2] for line in said(made, day)] == [unread, unread]
+
+
+def test_what_a_user_tower_reads_of_a_request_is_told_where_it_is_made_of_clicks_alone(tmp_path: Path) -> None:
+    made = project(tmp_path, {"opened": leaks()["opened"][0], "mood_of_page": pl.col("mood")})
+    for f in made.config["features"][2:]:
+        f |= {"side": "user", "level": "event"}
+    made.write()
+    (line,) = said(made, DAYS[1])
+    assert line.startswith("opened: one value a request, and it is the number of its clicks")
 
 
 def test_each_column_that_is_made_of_the_request_is_named(tmp_path: Path) -> None:
@@ -141,6 +151,12 @@ def test_init_takes_them_for_outcomes_and_what_a_request_knows_for_features(tmp_
     assert roles["request"]["column"] == "page"
     outcomes = set(roles["outcomes"]["why"].split(", "))
     assert outcomes >= leaks().keys() - {"last_one"} and not outcomes & honest().keys()
+    (note,) = [line for line in (tmp_path / "mine.yaml").read_text().splitlines() if line.endswith(UNSERVED)]
+    assert (
+        {"mood_of_page", "place_no", "surface"} <= set(note.strip("# ").partition(": ")[0].split(", ")) <= {*honest()}
+    )
+    again = dmtl("init", tmp_path / "log", "-o", tmp_path / "again.yaml", "--user", "reader", "--item", "plant")
+    assert UNSERVED in again.out
 
 
 # -- statistics --------------------------------------------------------------------------------------------------------

@@ -175,7 +175,8 @@ def _is_usual(ids: pl.Series, others: Mapping[str, pl.DataFrame], label: str, mi
 
 
 def chance(here: Array, empty: Array, stratum: Array) -> float:
-    """Logarithm of the chance that all of a value's ids are empty: in each stratum that of so many drawn without return.
+    """Logarithm of the chance that all of a value's ids are empty: in each stratum that of so many drawn without
+    return.
 
     Args:
         here: [ids] whose value it is.

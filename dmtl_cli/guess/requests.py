@@ -22,6 +22,11 @@ LEAST = 100
 """requests of several rows, of users who have both kinds, below which nothing is concluded"""
 LEFT = 0.1
 """of the variance between requests of one length, what a column leaves that is made of it; noise alone is more"""
+UNSERVED = (
+    "one value a request, which the teacher reads and what is served does not: where your server knows it as it asks, "
+    "write side: user, level: event"
+)
+"""what is said of a context that a user tower could read"""
 _SAME = 0.9  # of the requests with several clicks have their number
 _ABOVE = 0.1  # as many requests as by chance have more clicks than a number that counts more than them
 _NONE = -1  # the code of null
@@ -48,7 +53,8 @@ def outcomes_of_requests(frame: pl.DataFrame, roles: Roles, days: pl.Series | No
     what = "clicks" if roles.click is not None else f"rows with {label.column}"
     out = []
     for c in (c for c in frame.columns if c not in roles.taken):
-        if (why := made_of_the_request(frame[c].filter(there), rows, {"click": what})) is not None:
+        x = frame[c].filter(there)
+        if is_of_request(x, rows["request"]) and (why := made_of_the_request(x, rows, {"click": what})) is not None:
             out.append(Guess(c, why))
     return out
 
@@ -59,16 +65,16 @@ def is_of_request(x: pl.Series, request: pl.Series) -> bool:
 
 
 def made_of_the_request(x: pl.Series, rows: pl.DataFrame, called: Mapping[str, str]) -> str | None:
-    """How a column with one value a request is made of what came of it; None of any other column.
+    """How a column is made of what came of its request; None where it is not.
 
     Args:
-        x: [n] values of any type that a feature reads; of lists their length is looked at.
+        x: [n] values with one a request, of any type that a feature reads; of lists their length is looked at.
         rows: [n] `user`, `request` and, by label, which rows have it (null: unknown).
         called: what rows with a label are called, by label.
     """
     x = x.list.len() if x.dtype == pl.List else x
     codes = _codes(x)
-    if codes is None or codes.n_unique() < 2 or not is_of_request(x, rows["request"]):
+    if codes is None or codes.n_unique() < 2:
         return None
     number = numbers(x) if x.dtype.is_numeric() else pl.Series([None]).new_from_index(0, len(x)).cast(pl.Float64)
     seen = rows.with_columns(codes.alias("code"), number.alias("x"))
@@ -138,7 +144,7 @@ def _none(of: pl.DataFrame, what: str) -> str | None:
     if of["x"].n_unique() <= CODES and not _bounds(of.filter(~pl.Series(here))):
         return None
     least = of.filter(pl.Series(here))["x"].drop_nulls()
-    value = f"{least.min():g}" if len(least) else "no value"
+    value = f"{float(least[0]):g}" if len(least) else "no value"
     of_all = f"of their {n[here].sum():,} rows {expected:,.0f} would be, as of all"
     return f"the {int(here.sum()):,} requests with {value} have no {what} ({of_all})"
 

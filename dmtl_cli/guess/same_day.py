@@ -29,7 +29,7 @@ from dmtl_cli.data.log.schema import Schema
 from dmtl_cli.data.log.shares import share_groups
 from dmtl_cli.guess import rates
 from dmtl_cli.guess.late import reading
-from dmtl_cli.guess.requests import made_of_the_request
+from dmtl_cli.guess.requests import UNSERVED, is_of_request, made_of_the_request
 from dmtl_cli.guess.values import FEW, is_constant, numbers
 from dmtl_cli.runs.ranks import ALONE
 
@@ -45,7 +45,8 @@ Sides = dict[str, pl.DataFrame]
 
 
 def made_of_the_day(config: Config, log: Log, day: Day, schema: Schema) -> Iterator[str]:
-    """A line for each feature of the events that is made of the day's, or of its request's, own clicks or reads.
+    """A line for each feature of the events that is made of the day's, or of its request's, own clicks or reads, and
+    one of those that a request has and nothing that is served reads.
 
     The log's first day is looked at too where a feature follows the checked day's rate: there a count of several days
     is that of the day.
@@ -56,8 +57,11 @@ def made_of_the_day(config: Config, log: Log, day: Day, schema: Schema) -> Itera
     if not mine:
         return
     sample = _Sample(config, day)
-    told = dict(sample.of_requests(f for f in mine if f.per_event)) if config.data.events.request else {}
+    of_requests = sample.of_requests(f for f in mine if f.per_event) if config.data.events.request else {}
+    told = {f.name: found for f, found in of_requests.items() if found is not None}
     yield from (f"{name}: {found}: {OUTCOME}" for name, found in told.items())
+    if unread := [f.name for f in of_requests if f.side == "context" and f.name not in told]:
+        yield f"{', '.join(unread)}: {UNSERVED}"
     mine = [f for f in mine if f.kind != "sequence" and f.name not in told]
     others = _Others(config, log, day.day, sample.threshold)
     suspects: dict[str, tuple[Feature, str]] = {}
@@ -136,12 +140,15 @@ class _Sample:
             ids = _by_id(self._rows[mine], side).rename({"id": "row"})
             self.sides[side] = ids.with_columns(hashes[side].gather(ids["row"]).alias("id"))
 
-    def of_requests(self, features: Iterable[Feature]) -> Iterator[tuple[str, str]]:
-        """(name, how) of features that are made of what came of their request."""
+    def of_requests(self, features: Iterable[Feature]) -> dict[Feature, str | None]:
+        """Those with one value a request, and how they are made of what came of it; None where they are not."""
         at = self._mine["user"]
+        rows, out = self._rows[at], dict[Feature, str | None]()
         for f in features:
-            if (found := made_of_the_request(self._values(f).gather(at), self._rows[at], self.called)) is not None:
-                yield f.name, found
+            x = self._values(f).gather(at)
+            if is_of_request(x, rows["request"]):
+                out[f] = made_of_the_request(x, rows, self.called)
+        return out
 
     def _values(self, f: Feature) -> pl.Series:
         """[n] values of the rows that are looked at."""
