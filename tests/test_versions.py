@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
@@ -17,6 +18,7 @@ from dmtl_cli.config.data import Data, Events, SideTable
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.features import Feature
 from dmtl_cli.data.log.reader import Log
+from dmtl_cli.data.log.types import localized
 
 LEVEL = Feature(name="level", side="item", kind="categorical")
 EVENTS = {"user_id": [1, 1, 2], "item_id": [10, 11, 12], "click": [1, 0, 1], "seconds": [9.0, None, 3.0]}
@@ -69,8 +71,8 @@ def test_of_times_those_before_the_local_day_began(tmp_path: Path, kind: str) ->
     """The day begins in Shanghai at 16:00 UTC of the day before."""
     began = dt.datetime.combine(DAY, dt.time(), dt.UTC) - dt.timedelta(hours=8)
     times: list[Any] = [began + dt.timedelta(minutes=k) for k in (-99, -1, 0, 1, 5, 24 * 60)]
-    if kind == "timestamp":
-        times = [t.replace(tzinfo=None) for t in times]
+    if kind == "timestamp":  # without a zone they are local
+        times = [(t + dt.timedelta(hours=8)).replace(tzinfo=None) for t in times]
     elif kind != "zone":
         times = [int(t.timestamp()) * (1000 if kind == "milliseconds" else 1) for t in times]
     made = log(tmp_path, times, "Asia/Shanghai")
@@ -156,6 +158,93 @@ def test_the_hour_that_comes_twice_is_in_order(tmp_path: Path) -> None:
     put(tmp_path, EVENTS)
     made = log(tmp_path, [*at[:2], dt.datetime(2025, 10, 26, 0, 30), dt.datetime(2025, 10, 26, 1, 30)], "Europe/Berlin")
     assert levels(made.read(DAY, tmp_path).items) == {10: "b", 11: "d", 12: None}
+
+
+@pytest.mark.parametrize("form", ["%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%d/%m/%Y %H:%M"])
+@pytest.mark.parametrize("zone", ["UTC", "America/Sao_Paulo", "Asia/Shanghai"])
+def test_texts_without_a_zone_are_local(tmp_path: Path, form: str, zone: str) -> None:
+    """As text of a CSV, or read in a format that names no zone."""
+    put(tmp_path, EVENTS)
+    midnight = dt.datetime.combine(DAY, dt.time())
+    at = [(midnight + dt.timedelta(minutes=k)).strftime(form) for k in (-60, 0, 1, 60)]
+    pl.DataFrame({"item_id": [10, 10, 10, 11], "level": list("abcd"), "v": at}).write_csv(tmp_path / "items.csv")
+    types = {"v": f"datetime:{form}"} if "/" in form else {}
+    items = SideTable(path="items.csv", key="item_id", version="v", format="csv", types={"item_id": "int64"} | types)
+    data = Data(root=str(tmp_path), timezone=zone, events=Events(click="click", duration="seconds"), items=items)
+    found = Log(data, (LEVEL,), converted=tmp_path / "converted").read(DAY, tmp_path)
+    assert levels(found.items) == {10: "b", 11: None, 12: None}
+
+
+def test_an_hour_that_clocks_pass_over_is_not_before_all(tmp_path: Path) -> None:
+    at = pl.Series([dt.datetime(2026, 3, 29, 2, 30), dt.datetime(2026, 3, 29, 1, 59), dt.datetime(2025, 10, 26, 2, 30)])
+    found = localized(at, "Europe/Berlin").to_list()
+    expected = [dt.datetime(2026, 3, 29, 1, 30), dt.datetime(2026, 3, 29, 0, 59), dt.datetime(2025, 10, 26, 1, 30)]
+    assert [t.replace(tzinfo=None) for t in found] == expected
+
+
+# -- what came within the day ------------------------------------------------------------------------------------------
+
+
+def arrived(root: Path, zone: str = "America/Sao_Paulo", aware: bool = False, **more: Any) -> Log:
+    """Item 10 is there from noon on and again from 15 o'clock, 11 from 15 o'clock on, 12 the day after; each is seen at
+    13 o'clock, 10 at 14 o'clock too. 13 was there the day before, and changes at noon."""
+    hours = {"a": (10, 12), "b": (10, 15), "c": (11, 15), "d": (12, 24), "e": (13, -5), "f": (13, 12), "g": (14, 12)}
+    midnight = dt.datetime.combine(DAY, dt.time())
+    at = [midnight + dt.timedelta(hours=h) for _, h in hours.values()]
+    seen = [midnight + dt.timedelta(hours=h) for h in (14, 13, 13, 13, 13)]
+    if aware:
+        at, seen = ([t.replace(tzinfo=ZoneInfo(zone)).astimezone(dt.UTC) for t in some] for some in (at, seen))
+    five = {"user_id": [1, 1, 2, 2, 1], "item_id": [10, 10, 11, 12, 13]}
+    put(root, five | {"click": [1, 0, 1, 0, 1], "seconds": [9.0, None, 3.0, None, 1.0], "at": seen})
+    frame = pl.DataFrame({"item_id": [i for i, _ in hours.values()], "level": [*hours], "v": at})
+    frame.write_parquet(root / "items.parquet")
+    items = SideTable(path="items.parquet", key="item_id", version="v")
+    events = Events(**{"click": "click", "duration": "seconds", "time": "at"} | more)
+    return Log(Data(root=str(root), timezone=zone, events=events, items=items), (LEVEL,))
+
+
+@pytest.mark.parametrize("aware", [False, True])
+@pytest.mark.parametrize("zone", ["UTC", "America/Sao_Paulo", "Asia/Shanghai"])
+def test_an_id_that_came_before_its_first_event_has_its_first_row(tmp_path: Path, zone: str, aware: bool) -> None:
+    """Not a later one, nor one after the event, nor one of the day after; one that was there keeps its own; and one
+    without an event (14) is not there."""
+    made = arrived(tmp_path, zone, aware)
+    assert levels(made.read(DAY, tmp_path).items) == {10: "a", 11: None, 12: None, 13: "e"}
+    listed = made.attributes("item", DAY)
+    assert listed is not None and levels(listed) == {13: "e"}, "what a morning knows of a catalogue"
+
+
+def test_an_export_knows_what_was_there_when_its_day_had_ended(tmp_path: Path) -> None:
+    made = arrived(tmp_path)
+    found = made.read(DAY, tmp_path, tables=NEXT)
+    assert levels(found.items) == {10: "b", 11: "c", 12: "d", 13: "f", 14: "g"}
+
+
+@pytest.mark.parametrize("more", [{"time": None}, {"time": "item_id"}])
+def test_without_a_clock_nothing_came_before(tmp_path: Path, more: dict[str, Any]) -> None:
+    assert levels(arrived(tmp_path, **more).read(DAY, tmp_path).items) == {10: None, 11: None, 12: None, 13: "e"}
+
+
+def test_a_feature_of_what_came_is_known_in_check(tmp_path: Path) -> None:
+    arrived(tmp_path / "log")
+    (tmp_path / "log/events" / f"day={DAY}").rename(tmp_path / "log/events/day=2026-01-01")
+    moved = pl.read_parquet(tmp_path / "log/items.parquet").with_columns(pl.col("v") + (dt.date(2026, 1, 1) - DAY))
+    moved.write_parquet(tmp_path / "log/items.parquet")
+    events = tmp_path / "log/events/day=2026-01-01"
+    for file in events.glob("*.parquet"):
+        pl.read_parquet(file).with_columns(pl.col("at") + (dt.date(2026, 1, 1) - DAY)).write_parquet(file)
+    features = [
+        {"name": "user_id", "side": "user", "kind": "categorical"},
+        {"name": "level", "side": "item", "kind": "categorical"},
+    ]
+    items = {"path": "items.parquet", "key": "item_id", "version": "v"}
+    data = {"timezone": "America/Sao_Paulo", "items": items}
+    data |= {"events": {"click": "click", "duration": "seconds", "time": "at"}}
+    project = Project.create(tmp_path, tmp_path / "log", config={"seed": 1, "data": data, "features": features})
+    found = project.call("check", "--day", "2026-01-01", "--json").json
+    assert found["join"] == {"items_joined": 0.5}
+    (line,) = [line for line in found["suggestions"] if line.startswith("v: ")]
+    assert line == "v: times without a zone are read as those of America/Sao_Paulo: if they are UTC, write them with it"
 
 
 def test_numbers_of_a_csv_without_types(tmp_path: Path) -> None:

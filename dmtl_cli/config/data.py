@@ -248,8 +248,9 @@ class SideTable(Table):
     key: Column
     version: Column | None = None
     """tells the rows of one id apart, of which the one with the greatest value is read: a number, or a date or time
-    since which the row holds. Of dates and times (in data.timezone) a day knows those up to its beginning, and an id
-    whose first is later is not there yet. Null is before all. Absent: an id has one row"""
+    since which the row holds. Of dates and times (of data.timezone where they name no zone) a day knows those up to its
+    beginning, and an id whose first is later is not there yet; where a time within the day comes before the id's first
+    event of it (data.events.time), these events know that first row. Null is before all. Absent: an id has one row"""
     lag_days: Annotated[int, Field(ge=0, le=366)] = 0
     """how many days older than the day its table is. 1: each table is a snapshot of the end of its day, when it knows
     that day's clicks, so day D reads that of D-1, and an export of D that of D; the table's own first day has none
@@ -333,6 +334,11 @@ class Data(Section):
 
     def format_of(self, table: Table) -> Format:
         return table.format or self.format
+
+    def is_zoneless(self, table: Table, column: str | None) -> bool:
+        """Whether a column's type is a format of times without a zone."""
+        kind = (self.types | table.types).get(column or "", "")
+        return kind.startswith("datetime:") and "%z" not in kind
 
     @model_validator(mode="after")
     def _formats_fit(self) -> Data:
