@@ -146,13 +146,16 @@ class Table(Section):
         """Whether the path has the day in it."""
         return "{day" in self.path
 
+    @property
+    def is_glob(self) -> bool:
+        """Whether the path stands for several folders or files that no day in it tells apart."""
+        return "*" in self.path and not self.is_dated
+
     @field_validator("path")
     @classmethod
     def _pattern(cls, path: str) -> str:
         if "{" in path or "}" in path:
             DayPattern(path)
-        elif "*" in path:
-            raise ValueError(f"`*` stands beside {{day}} alone, got {path!r}")
         return path
 
     @model_validator(mode="after")
@@ -166,7 +169,8 @@ class Events(Table):
     """Where the click log is and what its columns are called."""
 
     path: str = "events"
-    """folder or file below data.root, with the day in it where `{day}` stands: see `path` of data.users"""
+    """folder or file below data.root, with the day in it where `{day}` stands: see `path` of data.users; with
+    date_column also several, `*` for any text of a name: events-*.jsonl.gz"""
     date_column: Column | None = None
     """a column that gives the day instead: a date, a timestamp, text in ISO 8601 or integers (yyyymmdd; seconds,
     milliseconds, micro- or nanoseconds since 1970); what is no date needs data.timezone, in which days are cut"""
@@ -219,6 +223,8 @@ class Events(Table):
             raise ValueError("date_column is read before columns are computed: name one of the files")
         if self.date_column and (self.partition or self.is_dated):
             raise ValueError(f"give {'partition' if self.partition else '{day} in path'} or date_column, not both")
+        if self.is_glob and self.date_column is None:
+            raise ValueError(f"path: `*` stands beside {{day}}, or with date_column, got {self.path!r}")
         if taken := sorted(n for n in self.conversions if is_reserved(n)):
             raise ValueError(f"conversions: {taken[0]} would be taken for another task or score, choose another name")
         return self
@@ -264,6 +270,12 @@ class SideTable(Table):
     def read_columns(self) -> set[str]:
         """All that are named here, and what computed ones are made of."""
         return {self.key, *self.sources} | ({self.version} if self.version else set())
+
+    @model_validator(mode="after")
+    def _is_one_place(self) -> SideTable:
+        if self.is_glob:
+            raise ValueError(f"path: `*` stands beside {{day}} alone, got {self.path!r}")
+        return self
 
     @model_validator(mode="after")
     def _lag_is_of_days(self) -> SideTable:
@@ -356,8 +368,9 @@ class Data(Section):
         if clock and self.events.duration_unit == "ms":
             raise ValueError(f"events.duration_unit: ms has no effect: {self.events.duration} is a clock, of seconds")
         for name, table in tables.items():
-            if formats[name] in ("delta", "iceberg") and (table.is_dated or table.success_file):
-                option = "path: {day}" if table.is_dated else "success_file"
+            lake = formats[name] in ("delta", "iceberg")
+            if lake and (table.is_dated or table.is_glob or table.success_file):
+                option = "path: {day}" if table.is_dated else "path: *" if table.is_glob else "success_file"
                 raise ValueError(f"{name}.{option} has no effect on format: {formats[name]}: a table knows its files")
         return self
 
