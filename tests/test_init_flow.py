@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -224,3 +225,34 @@ def test_what_is_printed_is_short_and_ends_with_the_next_commands(tmp_path: Path
         "labels:",
     ]
     assert len(lines) == len(set(lines) - {""}) + lines.count("") and len(ended.out.split()) < 250
+
+
+@pytest.mark.parametrize("name", ["my config", "it's $HOME", 'a "b" & c', "plain"])
+def test_printed_commands_are_what_a_shell_reads(tmp_path: Path, name: str) -> None:
+    """Of a log, a config and a user with spaces and quotes in their names."""
+    log, config = tmp_path / f"log of {name}", tmp_path / f"{name}.yaml"
+    daily(frame().with_columns(user_id=pl.format("o'r {} $x", "user_id")))(log)
+    ended = dmtl("init", log, "-o", config, "--json")
+    assert ended.code == 0, ended.err
+    words = [shlex.split(line, comments=True) for line in ended.json["next"]]
+    assert [w[:2] for w in words] == [["dmtl", "check"], ["dmtl", "backfill"], ["dmtl", "recommend"]]
+    assert {w[w.index("--config") + 1] for w in words} == {str(config)}
+    assert words[2][-1].startswith("o'r ") and words[2][-1].endswith(" $x")
+    assert dmtl(*words[0][1:]).code == 0
+    about = config.read_text().splitlines()
+    assert shlex.split(about[0].partition(": guesses")[0])[-3:] == ["dmtl", "init", str(log)]
+    assert shlex.split(about[3].removeprefix("#")) == words[0]
+
+
+def test_the_first_command_quotes_names_too(tmp_path: Path) -> None:
+    """Where user and item are to be named: columns with spaces and quotes."""
+    log, config = tmp_path / "a log", tmp_path / "it's.yaml"
+    lessons(log, tables=0)
+    for file in sorted(log.rglob("*.parquet")):
+        pl.read_parquet(file).rename({"alumno": "al umno", "leccion": "d'leccion"}).write_parquet(file)
+    ended = dmtl("init", log, "-o", config)
+    assert ended.code == 78, ended.out
+    words = shlex.split(ended.out.splitlines()[-1].removeprefix("first: "))
+    named = ["--user", "al umno", "--item", "d'leccion"]
+    assert words == ["dmtl", "init", str(log), "-o", str(config), "--force", *named]
+    assert dmtl(*words[1:]).code == 0

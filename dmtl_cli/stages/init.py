@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import os
 import re
-import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -14,6 +13,7 @@ from typing import Any
 
 import polars as pl
 
+from dmtl_cli.config.commands import command, typed
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.data.log.types import clock_seconds
@@ -43,6 +43,7 @@ _FILES = 8  # of a day that a sample reads: with fewer rows than one may give, a
 NEWEST = 3
 """days of which one is to be the last that is marked as finished"""
 DAY = dt.timedelta(1)
+_DAY = "YYYY-MM-DD"  # stands for one that is not known
 _ABOUT = re.compile(r"(?i)(readme|licen[cs]e|notes?)\b")  # names of files that people wrote for people
 _BOTH = "--conversion: --duration is given too", "one of them tells a good click"
 
@@ -92,8 +93,8 @@ def _again(log: Log, root: str, out: Path, given: Mapping[str, str]) -> str | No
     if (roles.user is not None and roles.item is not None) or not (tried := likeliest(log.events.frame, roles)):
         return None
     named = {role: {**given, **tried}.get(role) for role in ("user", "item", "click", "duration", "conversion")}
-    options = " ".join(f"--{role} {_typed(column)}" for role, column in named.items() if column)
-    return f"dmtl init {shlex.quote(root)} -o {shlex.quote(str(out))} --force {options}"
+    options = (word for role, column in named.items() if column for word in (f"--{role}", column))
+    return command("init", root, "-o", out, "--force", *options)
 
 
 def _edits(config: Path, edits: list[tuple[int, str, str]], day: dt.date | None, again: str | None) -> str | None:
@@ -248,13 +249,8 @@ def _refuse_given(given: Mapping[str, str], events: Table, roles: Roles) -> None
                 raise UserError(f"--item: {lists}", "an item is one id a row", Exit.USAGE)
             what, hint = unfit(role, events.frame[column])
             if role == "conversion" and (told := example(events.frame[column])) is not None:
-                hint = f"give an expression: --conversion {_typed(told)}"
+                hint = f"give an expression: --conversion {typed(told)}"
             raise UserError(what, hint, Exit.USAGE)
-
-
-def _typed(text: str) -> str:
-    """An expression as a shell reads it, in double quotes where it has single ones and nothing that these expand."""
-    return f'"{text}"' if "'" in text and not set(text) & set('"$`\\!') else shlex.quote(text)
 
 
 def _told(given: Mapping[str, str], named: list[Table]) -> dict[str, str]:
@@ -295,24 +291,19 @@ def _with_names(table: Table) -> Table:
 
 def _steps(config: Path, first: dt.date | None, last: dt.date | None, user: str) -> list[str]:
     """The commands from here to a served top K of a user: a student is there from the second day on."""
-    many = first is not None and first != last
-    alone = "  # a student needs a second day (or student.distill.min_age_days: 0)"
-    days = (
-        f"backfill --config {config} --from {first} --to {last}"
-        if many
-        else f"run --config {config} --day {last}{alone}"
-    )
-    lines = [_check(config, last), f"dmtl {days}".replace(" None", " YYYY-MM-DD")]
-    return [*lines, *([f"dmtl recommend --config {config} --user {user}"] if many else [])]
+    if first is None or first == last:
+        alone = "  # a student needs a second day (or student.distill.min_age_days: 0)"
+        return [_check(config, last), command("run", "--config", config, "--day", last or _DAY) + alone]
+    days = command("backfill", "--config", config, "--from", first, "--to", last or _DAY)
+    return [_check(config, last), days, command("recommend", "--config", config, "--user", user)]
 
 
 def _check(config: Path, day: dt.date | None) -> str:
-    return f"dmtl check --config {config} --day {day or 'YYYY-MM-DD'}"
+    return command("check", "--config", config, "--day", day or _DAY)
 
 
 def _someone(log: Log) -> str:
-    """The user with most rows of the sample's newest complete day, as a shell reads them; ID where nobody's id could be
-    typed."""
+    """The user with most rows of the sample's newest complete day; ID where nobody's id could be typed."""
     roles, frame = log.roles, log.events.frame
     if roles.user is None:
         return "ID"
@@ -326,8 +317,7 @@ def _someone(log: Log) -> str:
         frame = frame.filter((days == log.day).fill_null(False))
     ids = frame.select(pl.col(roles.user.column).cast(pl.String).alias("id")).drop_nulls()
     ranked = ids.group_by("id", maintain_order=True).len().sort("len", descending=True, maintain_order=True)
-    typed = (user for user in ranked["id"].head(_TYPED) if user.isprintable() and 0 < len(user) <= _TYPED)
-    return next(map(shlex.quote, typed), "ID")
+    return next((user for user in ranked["id"].head(_TYPED) if user.isprintable() and 0 < len(user) <= _TYPED), "ID")
 
 
 def _first(log: Log, last: dt.date | None) -> dt.date | None:
@@ -348,7 +338,7 @@ def _about(log: Log, root: str, steps: list[str]) -> list[str]:
     size, rows = sum(size for _, size in files.files), len(log.events.frame)
     several = f"{count(len(files.files), 'file')}, {size / 1e6:,.1f} MB"
     return [
-        f"Written by dmtl init {root}: guesses from {rows:,} rows of {path_of(log.events)} ({several}).",
+        f"Written by {command('init', root)}: guesses from {rows:,} rows of {path_of(log.events)} ({several}).",
         "A guess stands beside its reason. No setting of a model is written: the log decides.",
         "Next:",
         *(f"  {step}" for step in steps),
