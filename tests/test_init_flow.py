@@ -179,6 +179,32 @@ def test_a_conversion_that_needs_an_expression(tmp_path: Path, given: str, said:
     assert ended.code == 2 and said in ended.err and not (tmp_path / "mine.yaml").exists(), ended.err
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("seg >= items.dura * 0.5", "q.parquet has no column dura, did you mean dura_s?; it has leccion, dura_s"),
+        ("seg >= 5 AND users.nope = 'a'", "p.parquet has no column nope; it has alumno, pais"),
+        ("seg >= items.dura_s * users.nope", "p.parquet has no column nope; it has alumno, pais"),
+    ],
+)
+def test_what_is_looked_up_is_in_its_table(tmp_path: Path, given: str, said: str) -> None:
+    lessons(tmp_path / "log")
+    ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", "--conversion", given)
+    assert ended.code == 2 and ended.err == f"dmtl: error: --conversion: {said}\n"
+    assert not (tmp_path / "mine.yaml").exists()
+    right = given.replace("items.dura ", "items.dura_s ").replace("users.nope", "users.pais")
+    right = right.replace("* users.pais", "* 0.5")
+    assert dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", "--conversion", right).code == 0
+
+
+def test_what_is_looked_up_needs_a_table(tmp_path: Path) -> None:
+    lessons(tmp_path / "log", tables=1)
+    given = ("--user", "alumno", "--item", "leccion", "--conversion", "seg >= items.dura_s * 0.5")
+    ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", *given)
+    what = "--conversion: items.dura_s: no table of items was found beside the events"
+    assert ended.code == 2 and what in ended.err and "alumno, leccion, cuando" in ended.err
+
+
 # -- columns of text and whole numbers, and what is printed ------------------------------------------------------------
 
 

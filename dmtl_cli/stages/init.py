@@ -13,20 +13,19 @@ from typing import Any
 
 import polars as pl
 
-from dmtl_cli.config.commands import command, typed
+from dmtl_cli.config.commands import command
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.data.log.types import clock_seconds
 from dmtl_cli.guess.arrival import Arrival, arrival, by_times
-from dmtl_cli.guess.doubts import broken_lines, invalid_rows, nobody, null_ids, sessions, unfit, warnings
+from dmtl_cli.guess.doubts import broken_lines, invalid_rows, nobody, null_ids, sessions, warnings
 from dmtl_cli.guess.feature_lines import unwritten
 from dmtl_cli.guess.features import days_of_rows, inputs_of
 from dmtl_cli.guess.files import CSV, JSON, complete_day, usual
-from dmtl_cli.guess.goals import example
+from dmtl_cli.guess.given import refuse_given, refuse_looked_up, told_of
 from dmtl_cli.guess.keys import by_tables, likeliest
 from dmtl_cli.guess.labels import EXPRESSION, roles_of
 from dmtl_cli.guess.requests import outcomes_of_requests
-from dmtl_cli.guess.rewrites import LOOKS, NEEDED, one_row_an_item
+from dmtl_cli.guess.rewrites import LOOKS, NEEDED
 from dmtl_cli.guess.roles import Guess, Roles, fits_events, with_names
 from dmtl_cli.guess.rows import BYTES, NOT_UTF8
 from dmtl_cli.guess.side_tables import Side
@@ -45,7 +44,6 @@ NEWEST = 3
 DAY = dt.timedelta(1)
 _DAY = "YYYY-MM-DD"  # stands for one that is not known
 _ABOUT = re.compile(r"(?i)(readme|licen[cs]e|notes?)\b")  # names of files that people wrote for people
-_BOTH = "--conversion: --duration is given too", "one of them tells a good click"
 
 
 def init(root: str, out: Path, given: Mapping[str, str], *, force: bool = False) -> dict[str, Any]:
@@ -138,7 +136,7 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     found = tables(root)
     named = [table if table.written.header else _with_names(table) for table in found.tables]
     named = [_timed(table, given) for table in named]
-    given = _told(given, named)
+    given = told_of(given, named)
     known = [(roles_of(table.frame, given), table) for table in named]
 
     def likeness(of: tuple[Roles, Table]) -> tuple[int, int, int]:
@@ -146,7 +144,7 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
         return sum(c in table.frame.columns for c in given.values()), fits_events(roles), table.files.bytes
 
     roles, events = max(known, key=likeness)
-    _refuse_given(given, events, roles)
+    refuse_given(given, events, roles)
     others = [table for table in named if table is not events]
     if ids := by_tables(events, others, roles):
         roles = roles_of(events.frame, given, ids)
@@ -162,6 +160,7 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     roles.outcomes.extend(outcomes_of_requests(events.frame, roles, days_of_rows(events, roles, zone)))
     others = [by_days(found.root, table, roles, zone) for table in others]
     inputs = inputs_of(events, roles, others, partial_columns(found.root, events, roles, zone), zone)
+    refuse_looked_up(given.get(EXPRESSION), events, inputs)
     inputs.other.extend(found.unreadable)
     inputs.told.extend(_of_days(days, late))
     inputs.told.extend(f"{path}: not used: {why}" for path, why in found.unreadable if NOT_UTF8 in why)
@@ -223,61 +222,6 @@ def _sessions(events: Table, roles: Roles, days: Mapping[dt.date, int], newest: 
     if not 0 < rows < ROWS // _FILES or frame.estimated_size() >= BYTES:
         return []
     return sessions(roles.user.column, ids.head(rows), ids.slice(rows))
-
-
-def _refuse_given(given: Mapping[str, str], events: Table, roles: Roles) -> None:
-    """Raises UserError 2 where a given column is not there, or cannot be what it is given as."""
-    columns = events.frame.columns
-    if {"duration", "conversion"} <= given.keys():
-        raise UserError(*_BOTH, Exit.USAGE)
-    if EXPRESSION in given:
-        _refuse_expression(given[EXPRESSION], events)
-    for role, column in given.items():
-        if role == EXPRESSION:
-            continue
-        if column in events.other:
-            what = f"--{role}: {column} is of type {events.other[column]}, which nothing reads"
-            raise UserError(what, "name another", Exit.USAGE)
-        if column not in columns:
-            what = f"--{role}: {path_of(events)} has no column {column}"
-            raise UserError(what, f"it has {', '.join(columns)}", Exit.USAGE)
-        if [*given.values()].count(column) > 1:
-            raise UserError(f"--{role}: {column} is given twice", "a column has one role", Exit.USAGE)
-        guess = getattr(roles, role)
-        if guess is None or guess.column != column:
-            if role == "item" and (lists := one_row_an_item(events.frame, column)) is not None:
-                raise UserError(f"--item: {lists}", "an item is one id a row", Exit.USAGE)
-            what, hint = unfit(role, events.frame[column])
-            if role == "conversion" and (told := example(events.frame[column])) is not None:
-                hint = f"give an expression: --conversion {typed(told)}"
-            raise UserError(what, hint, Exit.USAGE)
-
-
-def _told(given: Mapping[str, str], named: list[Table]) -> dict[str, str]:
-    """What is given, with the conversion as an expression where no table has such a column, and it is no name alone.
-
-    Raises:
-        UserError: 2 it is neither.
-    """
-    text = given.get("conversion", "")
-    if re.fullmatch(r"[\w.:-]*", text) or any(text in table.frame.columns for table in named):
-        return dict(given)
-    try:
-        sources_of(text)
-    except ValueError as e:
-        raise UserError(f"--conversion: {e}", "such as 'scroll >= 75'", Exit.USAGE) from None
-    if "duration" in given:
-        raise UserError(*_BOTH, Exit.USAGE)
-    return {role: c for role, c in given.items() if role != "conversion"} | {EXPRESSION: text}
-
-
-def _refuse_expression(text: str, events: Table) -> None:
-    """Raises UserError 2 where an expression of --conversion names no column, or one that is not there."""
-    found, columns = sources_of(text), events.frame.columns
-    absent = [c for c in found if c not in columns and not c.startswith(("items.", "users."))]
-    if absent or not found:
-        what = f"{path_of(events)} has no column {absent[0]}" if absent else f"{text} names no column"
-        raise UserError(f"--conversion: {what}", f"it has {', '.join(columns)}", Exit.USAGE)
 
 
 def _with_names(table: Table) -> Table:
