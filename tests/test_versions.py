@@ -264,6 +264,40 @@ def test_old_rows_of_one_version_are_no_trouble(tmp_path: Path) -> None:
     assert levels(log(tmp_path, [1, 1, 8, 1, 2]).read(DAY, tmp_path).items)[10] == "c"
 
 
+@pytest.mark.parametrize(("form", "row"), [("parquet", "row 1"), ("csv", "row 3")])
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ("2026-13-01", "expected a time in ISO 8601, got '2026-13-01'"),
+        ("soon", "expected a time in ISO 8601, got 'soon'"),
+    ],
+)
+def test_a_value_that_is_none_is_named_in_its_file_and_row(
+    tmp_path: Path, bad: str, said: str, form: Any, row: str
+) -> None:
+    """Rows of a CSV are counted from 1, the line of names."""
+    put(tmp_path, EVENTS)
+    (tmp_path / "items").mkdir()
+    files = [[(10, "2026-01-01"), (11, "2026-01-02"), (12, "2026-01-02")], [(13, "2026-01-03"), (14, bad)], [(15, "")]]
+    for k, rows in enumerate(files):
+        frame = pl.DataFrame(rows, schema=["item_id", "v"], orient="row").with_columns(level=pl.lit("a"))
+        frame = frame.with_columns(pl.when(pl.col("v") != "").then("v"))
+        frame.write_parquet(place := tmp_path / f"items/{k}.parquet")
+        if form == "csv":
+            place.unlink()
+            frame.write_csv(place.with_suffix(".csv"))
+    more: dict[str, Any] = {"format": form} | ({"types": {"item_id": "int64"}} if form == "csv" else {})
+    items = {"path": "items", "key": "item_id", "version": "v", **more}
+    features = [
+        {"name": "user_id", "side": "user", "kind": "categorical"},
+        {"name": "level", "side": "item", "kind": "categorical"},
+    ]
+    data = {"events": {"click": "click", "duration": "seconds"}, "items": items}
+    project = Project.create(tmp_path, tmp_path, config={"seed": 1, "data": data, "features": features})
+    ended = project.call("check", "--day", DAY)
+    assert ended.code == 65 and ended.err == f"dmtl: error: {tmp_path}/items/1.{form}: column v, {row}: {said}\n"
+
+
 def test_what_is_wrong_is_one_line(tmp_path: Path) -> None:
     log(tmp_path / "log", [dt.datetime(2026, 1, k, 7) for k in (1, 2, 3, 4)])
     (tmp_path / "log/events" / f"day={DAY}").rename(tmp_path / "log/events/day=2026-01-01")

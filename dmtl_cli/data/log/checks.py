@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
@@ -299,3 +299,23 @@ class Checked:
         self._refuse(column, instants.is_null() & ~free, "an instant, never null")
         aware = instants.dt.replace_time_zone("UTC") if instants.dtype.time_zone is None else instants
         return aware.dt.convert_time_zone("UTC")
+
+
+class Together(Checked):
+    """Columns of several files one after the other, which are judged as one; messages name the file of a row.
+
+    Args:
+        frame: rows of all files.
+        files: each with the number of its rows, at least one file.
+    """
+
+    def __init__(self, frame: pl.DataFrame, files: Sequence[tuple[File, int]]) -> None:
+        super().__init__(frame, files[0][0], 0)
+        self._files = files
+
+    def _where(self, column: str, k: int) -> str:
+        for file, rows in self._files:
+            if k < rows:
+                return f"{file}: column {column}, {file.row(k)}"
+            k -= rows
+        raise AssertionError("no file has the row")

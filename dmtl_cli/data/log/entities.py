@@ -14,7 +14,7 @@ import pyarrow as pa
 from dmtl_cli.config.data import Data
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.features import Feature
-from dmtl_cli.data.log.checks import Checked
+from dmtl_cli.data.log.checks import Checked, Together
 from dmtl_cli.data.log.day import ID, TIME
 from dmtl_cli.data.log.firsts import AT
 from dmtl_cli.data.log.schema import Table
@@ -138,17 +138,23 @@ class Entities:
         whole = pl.concat(frames)
         place = f"{table.files[0].parent if len(table.files) > 1 else table.files[0]}: key {key}"
         if self.version:
-            return self._newest(whole, table.files[0], place, seen)
+            return self._newest(whole, list(zip(table.files, map(len, frames), strict=True)), place, seen)
         if (twice := whole[ID].is_duplicated()).any():
             hint = f"write one row per id and day, or name what tells them apart in data.{self.side}s.version"
             raise UserError(f"{place} = {whole[ID].filter(twice)[0]!r} appears twice", hint)
         return whole
 
-    def _newest(self, whole: pl.DataFrame, file: File, place: str, seen: pl.DataFrame | None) -> pl.DataFrame:
+    def _newest(
+        self, whole: pl.DataFrame, files: Sequence[tuple[File, int]], place: str, seen: pl.DataFrame | None
+    ) -> pl.DataFrame:
         """The row of each id with its greatest version of those that are there as the day begins; see `join` of those
-        that have none."""
+        that have none.
+
+        Args:
+            files: each with its rows, in their order.
+        """
         assert self.version is not None
-        versions = Checked(pl.DataFrame({self.version: whole[_VERSION]}), file, 0)
+        versions = Together(pl.DataFrame({self.version: whole[_VERSION]}), files)
         order, there = versions.version(self.version, self.timezone, self.day, zoneless=self._zoneless[_VERSION])
         whole = whole.with_columns(order.alias(_VERSION))
         newest = self._one_of(whole.filter(there), "last", place)
