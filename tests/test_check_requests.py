@@ -196,6 +196,19 @@ def test_what_splits_users_is_no_leak() -> None:
     assert made_of_the_request(pl.Series((users % 2).repeat(20)), rows(k, 20, again), CALLED) is not None
 
 
+def test_where_users_come_once_the_very_number_alone_is_told() -> None:
+    """Half of them are bots, which never click; nothing of that is a leak."""
+    rng = np.random.default_rng(9)
+    users = np.arange(2_000)
+    k = np.where(users % 2 == 0, 0, rng.binomial(40, 0.5, 2_000))
+    every = rows(k, 40, users)
+    assert made_of_the_request(pl.Series((users % 2).repeat(40)), every, CALLED) is None
+    line = made_of_the_request(pl.Series(k.repeat(40)), every, CALLED)
+    assert (
+        line == "one value a request, and it is the number of its clicks, for 100% of the 1,000 requests with several"
+    )
+
+
 def test_a_measure_of_which_the_least_has_no_click_is_one_where_users_have_both() -> None:
     rng = np.random.default_rng(8)
     users = rng.integers(0, 200, 2_000)

@@ -244,7 +244,10 @@ def test_a_feature_of_what_came_is_known_in_check(tmp_path: Path) -> None:
     found = project.call("check", "--day", "2026-01-01", "--json").json
     assert found["join"] == {"items_joined": 0.5}
     (line,) = [line for line in found["suggestions"] if line.startswith("v: ")]
-    assert line == "v: times without a zone are read as those of America/Sao_Paulo: if they are UTC, write them with it"
+    assert (
+        line
+        == "v: times without a zone are read as those of America/Sao_Paulo: if they are UTC, write them with their zone"
+    )
 
 
 def test_numbers_of_a_csv_without_types(tmp_path: Path) -> None:

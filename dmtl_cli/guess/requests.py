@@ -105,15 +105,19 @@ def _codes(x: pl.Series) -> pl.Series | None:
 
 
 def _number(of: pl.DataFrame, what: str) -> str | None:
-    """The number, or the share, of a request's clicks."""
-    of = _of_both(of)
-    if len(of) < LEAST or _left(of, of["k"]) > LEFT or of["k"].n_unique() < 3:
+    """The number, or the share, of a request's clicks. Where hardly a user has requests of both kinds, as guests come
+    once, the very number alone: bots that never click would be told by anything that tells bots."""
+    both = _of_both(of)
+    alone = len(both) < LEAST
+    of = of if alone else both
+    if len(of) < LEAST or of["k"].n_unique() < 3 or (left := _left(of, of["k"])) > LEFT:
         return None
     several = of.filter(pl.col("k") > 1)
     same = float((several["x"] == several["k"]).fill_null(False).to_numpy().mean()) if len(several) else 0.0
     if same >= _SAME:
         return f"it is the number of its {what}, for {same:.0%} of the {len(several):,} requests with several"
-    left = _left(of, of["k"])
+    if alone:
+        return None
     return f"it tells the number of its {what}: of what differs between requests of one length it leaves {left:.0%}"
 
 

@@ -136,7 +136,8 @@ def _zone(config: Config, schema: Schema) -> Iterator[str]:
             continue
         known = table.type(since)
         if data.is_zoneless(named, since) or (pa.types.is_timestamp(known) and known.tz is None):
-            yield f"{since}: times without a zone are read as those of {zone}: if they are UTC, write them with it"
+            seen = f"times without a zone are read as those of {zone}"
+            yield f"{since}: {seen}: if they are UTC, write them with their zone"
     if column is None:
         return
     kind = schema.events.type(column)
