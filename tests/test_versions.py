@@ -225,6 +225,22 @@ def test_without_a_clock_nothing_came_before(tmp_path: Path, more: dict[str, Any
     assert levels(arrived(tmp_path, **more).read(DAY, tmp_path).items) == {10: None, 11: None, 12: None, 13: "e"}
 
 
+@pytest.mark.parametrize("in_feature", [False, True])
+def test_a_label_may_know_what_came_within_the_day_and_a_feature_may_not(tmp_path: Path, in_feature: bool) -> None:
+    """`good` is whether an item has a level, `same` the level itself."""
+    made = arrived(tmp_path)
+    computed = {"good": "COALESCE(items.level <> 'x', FALSE)"} | ({"same": "items.level"} if in_feature else {})
+    events = Events(click="click", conversion="good", time="at", computed=computed)
+    features = (LEVEL, *([Feature(name="same", side="context", kind="categorical")] if in_feature else []))
+    made = Log(made.data.model_copy(update={"events": events}), features)
+    day = made.read(DAY, tmp_path)
+    (block,) = day.blocks()
+    found = dict(zip(day.items[":id"].gather(block.item), block.conversion.tolist(), strict=True))
+    assert found == {10: int(not in_feature), 11: int(not in_feature), 12: 0, 13: 1}, "12 came the day after"
+    if in_feature:
+        assert block.features is not None and set(block.features["same"].drop_nulls()) == {"e"}
+
+
 def test_a_feature_of_what_came_is_known_in_check(tmp_path: Path) -> None:
     arrived(tmp_path / "log")
     (tmp_path / "log/events" / f"day={DAY}").rename(tmp_path / "log/events/day=2026-01-01")

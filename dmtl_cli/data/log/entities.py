@@ -116,11 +116,14 @@ class Entities:
             columns.append((joined[ID] if f.source in self.keys and not f.per_event else joined[f.name]).alias(f.name))
         return pl.DataFrame(columns)
 
-    def read(self, columns: Mapping[str, str], seen: pl.DataFrame | None = None) -> pl.DataFrame:
+    def read(
+        self, columns: Mapping[str, str], seen: pl.DataFrame | None = None, *, whole_day: bool = False
+    ) -> pl.DataFrame:
         """The side table: `:id`, and columns of it by the names that they are given. Raises as `listed`.
 
         Args:
             seen: `:id` and `_time` of the first event: see `join`.
+            whole_day: whether an id that no version knows as the day begins has the first one of the day.
         """
         assert self.table is not None
         table, key = self.table, self.keys[-1]
@@ -138,17 +141,22 @@ class Entities:
         whole = pl.concat(frames)
         place = f"{table.files[0].parent if len(table.files) > 1 else table.files[0]}: key {key}"
         if self.version:
-            return self._newest(whole, list(zip(table.files, map(len, frames), strict=True)), place, seen)
+            return self._newest(whole, list(zip(table.files, map(len, frames), strict=True)), place, seen, whole_day)
         if (twice := whole[ID].is_duplicated()).any():
             hint = f"write one row per id and day, or name what tells them apart in data.{self.side}s.version"
             raise UserError(f"{place} = {whole[ID].filter(twice)[0]!r} appears twice", hint)
         return whole
 
     def _newest(
-        self, whole: pl.DataFrame, files: Sequence[tuple[File, int]], place: str, seen: pl.DataFrame | None
+        self,
+        whole: pl.DataFrame,
+        files: Sequence[tuple[File, int]],
+        place: str,
+        seen: pl.DataFrame | None,
+        whole_day: bool,
     ) -> pl.DataFrame:
-        """The row of each id with its greatest version of those that are there as the day begins; see `join` of those
-        that have none.
+        """The row of each id with its greatest version of those that are there as the day begins; see `join` and `read`
+        of those that have none.
 
         Args:
             files: each with its rows, in their order.
@@ -158,6 +166,10 @@ class Entities:
         order, there = versions.version(self.version, self.timezone, self.day, zoneless=self._zoneless[_VERSION])
         whole = whole.with_columns(order.alias(_VERSION))
         newest = self._one_of(whole.filter(there), "last", place)
+        if whole_day and order.dtype == pl.Datetime:
+            today = order.dt.convert_time_zone(self.timezone or "UTC").dt.date() == self.day
+            mine = whole.filter(today & ~there).join(newest, on=ID, how="anti")
+            newest = pl.concat([newest, self._one_of(mine, "first", place)])
         if seen is not None and order.dtype == pl.Datetime and (came := self._moments(seen)) is not None:
             mine = whole.filter(~there).join(newest, on=ID, how="anti").join(came, on=ID)
             mine = mine.filter(pl.col(_VERSION) <= pl.col(TIME)).drop(TIME)

@@ -24,6 +24,7 @@ import pyarrow as pa
 
 from dmtl_cli.config.data import Data
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.expressions import roots_of
 from dmtl_cli.config.features import Feature
 from dmtl_cli.data.log import invalid, memory, sizes
 from dmtl_cli.data.log.computed import Beside, Computed
@@ -137,20 +138,23 @@ class Log:
         if not events.computed:
             return found
         keys = {"user": events.user, "item": events.item}
+        before_click = events.computed.keys() - events.outcome_columns
+        known = {root for column in before_click for root in roots_of(events.computed[column])}
         beside = {
-            f"{side}s": Beside(keys[side], partial(self._columns_of, side, files, morning))
+            f"{side}s": Beside(keys[side], partial(self._columns_of, side, files, morning, f"{side}s" not in known))
             for side, files in found.tables.items()
         }
         computed = Computed("data.events.computed", events.computed, beside)
         return replace(found, events=tuple(replace(file, computed=computed) for file in found.events))
 
     def _columns_of(
-        self, side: str, files: Sequence[File], morning: dt.date, columns: Sequence[str]
+        self, side: str, files: Sequence[File], morning: dt.date, whole_day: bool, columns: Sequence[str]
     ) -> tuple[pl.Series, pl.DataFrame]:
-        """Ids and columns of a side table."""
+        """Ids and columns of a side table; of `whole_day` see `Entities.read`: a label may know what came within the
+        day, a feature may not."""
         table = Table(files)
         memory.check_table(table, columns, self.max_memory)
-        found = Entities(self.data, side, table, (), morning).read({c: c for c in columns})
+        found = Entities(self.data, side, table, (), morning).read({c: c for c in columns}, whole_day=whole_day)
         return found[ID], found.select(columns)
 
     def finished(self, day: dt.date) -> list[str]:
