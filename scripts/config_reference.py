@@ -54,7 +54,8 @@ MORE = {
     "Config.auto": "what the log decides where the config does not",
     "Limit.least": "no smaller value passes",
     "Limit.most": "no larger value passes",
-    "Data.timezone": "whose days the instants of data.events.date_column are cut into",
+    "Data.timezone": "whose days the instants of data.events.date_column are cut into, and of which the times of a "
+    "side table's version are that name no zone",
     "Data.events": "the click log",
     "Data.users": "a table of users; absent: user features are read from the events",
     "Data.items": "a table of items, the catalogue; absent: the items of the day's events",

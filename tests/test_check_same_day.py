@@ -207,7 +207,7 @@ def test_the_chance_is_a_hypergeometric_one_in_each_stratum(seed: int) -> None:
         in_it = stratum == s
         drawn_ids = int(here[in_it].sum())
         exact += hypergeom.logpmf(drawn_ids, int(in_it.sum()), int(empty[in_it].sum()), drawn_ids)
-    assert rates.chance(here, empty, n) == pytest.approx(exact, abs=1e-8)
+    assert rates.chance(here, empty, rates.by_rows(n)) == pytest.approx(exact, abs=1e-8)
 
 
 def test_users_of_few_rows_are_no_surprise() -> None:

@@ -352,3 +352,70 @@ def test_numbers_of_csv_are_text_until_a_type_is_named(project: Project, tmp_pat
     project.config["data"]["types"] = {"scroll": "int64", "place": "int64"}
     project.write()
     assert project.call("check", "--day", "2026-01-01").code == 0
+
+
+# -- files of one day that differ --------------------------------------------------------------------------------------
+
+
+def in_two_files(root: Path, lacking: tuple[str, ...]) -> pl.DataFrame:
+    """The log with some columns in the first of two files alone, as its rows are read: null in the other."""
+    whole = log()
+    place = put(root, whole.head(150).to_dict()).parent
+    whole.slice(150).drop(lacking).write_parquet(place / "b.parquet")
+    ITEMS.write_parquet(root / "items.parquet")
+    late = pl.int_range(pl.len()) >= 150
+    return whole.with_columns(pl.when(late).then(None).otherwise(pl.col(c)).alias(c) for c in lacking)
+
+
+@pytest.mark.parametrize("lacking", [("place",), ("place", "scroll", "kept")])
+def test_a_feature_of_a_column_that_one_file_lacks_is_made_of_nulls(tmp_path: Path, lacking: tuple[str, ...]) -> None:
+    """As of a file that has it without a value: the same rows in one file."""
+    frame = in_two_files(tmp_path / "two", lacking)
+    put(tmp_path / "one", frame.to_dict())
+    ITEMS.write_parquet(tmp_path / "one/items.parquet")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(COMPUTED, "good", "opened AND desk > 0")
+        patch.setitem(COMPUTED, "unread", "scroll + 1")
+        two, one = (read(tmp_path / name, computed=True) for name in ("two", "one"))
+    assert two.drop("position").equals(one.drop("position")) and set(one["slot"].tail(250)) == {"below"}
+
+
+def test_a_column_that_nothing_reads_may_be_made_of_one_that_no_file_has(tmp_path: Path, plain: pl.DataFrame) -> None:
+    put(tmp_path / "log", log().to_dict())
+    ITEMS.write_parquet(tmp_path / "log/items.parquet")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(COMPUTED, "unread", "nowhere > 3")
+        assert read(tmp_path / "log", computed=True).equals(plain)
+
+
+def test_a_role_of_a_column_that_one_file_lacks_is_refused_as_a_plain_one(project: Project, tmp_path: Path) -> None:
+    """A label that is null in one of the files would be a writer's mistake; a column that nothing reads is none."""
+    (folder,) = (tmp_path / "log/events").glob("*")
+    (file,) = folder.glob("*.parquet")
+    whole = pl.read_parquet(file)
+    whole.head(200).write_parquet(folder / "0.parquet")
+    whole.slice(200).drop("scroll").write_parquet(folder / "1.parquet")
+    file.unlink()
+    project.config["data"]["events"]["computed"] |= {"unread": "scroll + 1"}
+    project.write()
+    ended = project.call("check", "--day", "2026-01-01")
+    what = "1.parquet: data.events.computed.good expects column scroll, which is not in it but in "
+    assert ended.code == 65 and what in ended.err and ended.err.endswith("0.parquet; write it in all files\n")
+    project.config["data"]["events"]["computed"]["good"] = "opened AND kept = 'J'"
+    project.write()
+    ended = project.call("check", "--day", "2026-01-01", "--json")
+    assert (ended.code, ended.json["rows"]) == (0, 400), ended.err
+
+
+def test_of_a_side_table_in_two_files(tmp_path: Path, plain: pl.DataFrame) -> None:
+    put(tmp_path / "log", log().to_dict())
+    (tmp_path / "log/items").mkdir()
+    ITEMS.head(20).write_parquet(tmp_path / "log/items/0.parquet")
+    ITEMS.slice(20).drop("year").write_parquet(tmp_path / "log/items/1.parquet")
+    events = Events(user="person", item="doc", click="opened", conversion="good", computed=COMPUTED)
+    items = SideTable(path="items", key="doc", computed={"age": "2026 - year"})
+    made = Log(Data(root=str(tmp_path / "log"), events=events, items=items), FEATURES).read(DAY, tmp_path / "log")
+    first = ITEMS["doc"].head(20).to_list()
+    expected = dict(plain.select("item", "age").unique().iter_rows())
+    found = dict(made.items.select(ID, "age").iter_rows())
+    assert found == {doc: age if doc in first else None for doc, age in expected.items()}

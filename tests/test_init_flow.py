@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,32 @@ def test_a_conversion_that_needs_an_expression(tmp_path: Path, given: str, said:
     assert ended.code == 2 and said in ended.err and not (tmp_path / "mine.yaml").exists(), ended.err
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("seg >= items.dura * 0.5", "q.parquet has no column dura, did you mean dura_s?; it has leccion, dura_s"),
+        ("seg >= 5 AND users.nope = 'a'", "p.parquet has no column nope; it has alumno, pais"),
+        ("seg >= items.dura_s * users.nope", "p.parquet has no column nope; it has alumno, pais"),
+    ],
+)
+def test_what_is_looked_up_is_in_its_table(tmp_path: Path, given: str, said: str) -> None:
+    lessons(tmp_path / "log")
+    ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", "--conversion", given)
+    assert ended.code == 2 and ended.err == f"dmtl: error: --conversion: {said}\n"
+    assert not (tmp_path / "mine.yaml").exists()
+    right = given.replace("items.dura ", "items.dura_s ").replace("users.nope", "users.pais")
+    right = right.replace("* users.pais", "* 0.5")
+    assert dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", "--conversion", right).code == 0
+
+
+def test_what_is_looked_up_needs_a_table(tmp_path: Path) -> None:
+    lessons(tmp_path / "log", tables=1)
+    given = ("--user", "alumno", "--item", "leccion", "--conversion", "seg >= items.dura_s * 0.5")
+    ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", *given)
+    what = "--conversion: items.dura_s: no table of items was found beside the events"
+    assert ended.code == 2 and what in ended.err and "alumno, leccion, cuando" in ended.err
+
+
 # -- columns of text and whole numbers, and what is printed ------------------------------------------------------------
 
 
@@ -224,3 +251,34 @@ def test_what_is_printed_is_short_and_ends_with_the_next_commands(tmp_path: Path
         "labels:",
     ]
     assert len(lines) == len(set(lines) - {""}) + lines.count("") and len(ended.out.split()) < 250
+
+
+@pytest.mark.parametrize("name", ["my config", "it's $HOME", 'a "b" & c', "plain"])
+def test_printed_commands_are_what_a_shell_reads(tmp_path: Path, name: str) -> None:
+    """Of a log, a config and a user with spaces and quotes in their names."""
+    log, config = tmp_path / f"log of {name}", tmp_path / f"{name}.yaml"
+    daily(frame().with_columns(user_id=pl.format("o'r {} $x", "user_id")))(log)
+    ended = dmtl("init", log, "-o", config, "--json")
+    assert ended.code == 0, ended.err
+    words = [shlex.split(line, comments=True) for line in ended.json["next"]]
+    assert [w[:2] for w in words] == [["dmtl", "check"], ["dmtl", "backfill"], ["dmtl", "recommend"]]
+    assert {w[w.index("--config") + 1] for w in words} == {str(config)}
+    assert words[2][-1].startswith("o'r ") and words[2][-1].endswith(" $x")
+    assert dmtl(*words[0][1:]).code == 0
+    about = config.read_text().splitlines()
+    assert shlex.split(about[0].partition(": guesses")[0])[-3:] == ["dmtl", "init", str(log)]
+    assert shlex.split(about[3].removeprefix("#")) == words[0]
+
+
+def test_the_first_command_quotes_names_too(tmp_path: Path) -> None:
+    """Where user and item are to be named: columns with spaces and quotes."""
+    log, config = tmp_path / "a log", tmp_path / "it's.yaml"
+    lessons(log, tables=0)
+    for file in sorted(log.rglob("*.parquet")):
+        pl.read_parquet(file).rename({"alumno": "al umno", "leccion": "d'leccion"}).write_parquet(file)
+    ended = dmtl("init", log, "-o", config)
+    assert ended.code == 78, ended.out
+    words = shlex.split(ended.out.splitlines()[-1].removeprefix("first: "))
+    named = ["--user", "al umno", "--item", "d'leccion"]
+    assert words == ["dmtl", "init", str(log), "-o", str(config), "--force", *named]
+    assert dmtl(*words[1:]).code == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
@@ -17,6 +18,7 @@ from dmtl_cli.config.data import Data, Events, SideTable
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.features import Feature
 from dmtl_cli.data.log.reader import Log
+from dmtl_cli.data.log.types import localized
 
 LEVEL = Feature(name="level", side="item", kind="categorical")
 EVENTS = {"user_id": [1, 1, 2], "item_id": [10, 11, 12], "click": [1, 0, 1], "seconds": [9.0, None, 3.0]}
@@ -69,8 +71,8 @@ def test_of_times_those_before_the_local_day_began(tmp_path: Path, kind: str) ->
     """The day begins in Shanghai at 16:00 UTC of the day before."""
     began = dt.datetime.combine(DAY, dt.time(), dt.UTC) - dt.timedelta(hours=8)
     times: list[Any] = [began + dt.timedelta(minutes=k) for k in (-99, -1, 0, 1, 5, 24 * 60)]
-    if kind == "timestamp":
-        times = [t.replace(tzinfo=None) for t in times]
+    if kind == "timestamp":  # without a zone they are local
+        times = [(t + dt.timedelta(hours=8)).replace(tzinfo=None) for t in times]
     elif kind != "zone":
         times = [int(t.timestamp()) * (1000 if kind == "milliseconds" else 1) for t in times]
     made = log(tmp_path, times, "Asia/Shanghai")
@@ -158,6 +160,112 @@ def test_the_hour_that_comes_twice_is_in_order(tmp_path: Path) -> None:
     assert levels(made.read(DAY, tmp_path).items) == {10: "b", 11: "d", 12: None}
 
 
+@pytest.mark.parametrize("form", ["%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S", "%d/%m/%Y %H:%M"])
+@pytest.mark.parametrize("zone", ["UTC", "America/Sao_Paulo", "Asia/Shanghai"])
+def test_texts_without_a_zone_are_local(tmp_path: Path, form: str, zone: str) -> None:
+    """As text of a CSV, or read in a format that names no zone."""
+    put(tmp_path, EVENTS)
+    midnight = dt.datetime.combine(DAY, dt.time())
+    at = [(midnight + dt.timedelta(minutes=k)).strftime(form) for k in (-60, 0, 1, 60)]
+    pl.DataFrame({"item_id": [10, 10, 10, 11], "level": list("abcd"), "v": at}).write_csv(tmp_path / "items.csv")
+    types = {"v": f"datetime:{form}"} if "/" in form else {}
+    items = SideTable(path="items.csv", key="item_id", version="v", format="csv", types={"item_id": "int64"} | types)
+    data = Data(root=str(tmp_path), timezone=zone, events=Events(click="click", duration="seconds"), items=items)
+    found = Log(data, (LEVEL,), converted=tmp_path / "converted").read(DAY, tmp_path)
+    assert levels(found.items) == {10: "b", 11: None, 12: None}
+
+
+def test_an_hour_that_clocks_pass_over_is_not_before_all(tmp_path: Path) -> None:
+    at = pl.Series([dt.datetime(2026, 3, 29, 2, 30), dt.datetime(2026, 3, 29, 1, 59), dt.datetime(2025, 10, 26, 2, 30)])
+    found = localized(at, "Europe/Berlin").to_list()
+    expected = [dt.datetime(2026, 3, 29, 1, 30), dt.datetime(2026, 3, 29, 0, 59), dt.datetime(2025, 10, 26, 1, 30)]
+    assert [t.replace(tzinfo=None) for t in found] == expected
+
+
+# -- what came within the day ------------------------------------------------------------------------------------------
+
+
+def arrived(root: Path, zone: str = "America/Sao_Paulo", aware: bool = False, **more: Any) -> Log:
+    """Item 10 is there from noon on and again from 15 o'clock, 11 from 15 o'clock on, 12 the day after; each is seen at
+    13 o'clock, 10 at 14 o'clock too. 13 was there the day before, and changes at noon."""
+    hours = {"a": (10, 12), "b": (10, 15), "c": (11, 15), "d": (12, 24), "e": (13, -5), "f": (13, 12), "g": (14, 12)}
+    midnight = dt.datetime.combine(DAY, dt.time())
+    at = [midnight + dt.timedelta(hours=h) for _, h in hours.values()]
+    seen = [midnight + dt.timedelta(hours=h) for h in (14, 13, 13, 13, 13)]
+    if aware:
+        at, seen = ([t.replace(tzinfo=ZoneInfo(zone)).astimezone(dt.UTC) for t in some] for some in (at, seen))
+    five = {"user_id": [1, 1, 2, 2, 1], "item_id": [10, 10, 11, 12, 13]}
+    put(root, five | {"click": [1, 0, 1, 0, 1], "seconds": [9.0, None, 3.0, None, 1.0], "at": seen})
+    frame = pl.DataFrame({"item_id": [i for i, _ in hours.values()], "level": [*hours], "v": at})
+    frame.write_parquet(root / "items.parquet")
+    items = SideTable(path="items.parquet", key="item_id", version="v")
+    events = Events(**{"click": "click", "duration": "seconds", "time": "at"} | more)
+    return Log(Data(root=str(root), timezone=zone, events=events, items=items), (LEVEL,))
+
+
+@pytest.mark.parametrize("aware", [False, True])
+@pytest.mark.parametrize("zone", ["UTC", "America/Sao_Paulo", "Asia/Shanghai"])
+def test_an_id_that_came_before_its_first_event_has_its_first_row(tmp_path: Path, zone: str, aware: bool) -> None:
+    """Not a later one, nor one after the event, nor one of the day after; one that was there keeps its own; and one
+    without an event (14) is not there."""
+    made = arrived(tmp_path, zone, aware)
+    assert levels(made.read(DAY, tmp_path).items) == {10: "a", 11: None, 12: None, 13: "e"}
+    listed = made.attributes("item", DAY)
+    assert listed is not None and levels(listed) == {13: "e"}, "what a morning knows of a catalogue"
+
+
+def test_an_export_knows_what_was_there_when_its_day_had_ended(tmp_path: Path) -> None:
+    made = arrived(tmp_path)
+    found = made.read(DAY, tmp_path, tables=NEXT)
+    assert levels(found.items) == {10: "b", 11: "c", 12: "d", 13: "f", 14: "g"}
+
+
+@pytest.mark.parametrize("more", [{"time": None}, {"time": "item_id"}])
+def test_without_a_clock_nothing_came_before(tmp_path: Path, more: dict[str, Any]) -> None:
+    assert levels(arrived(tmp_path, **more).read(DAY, tmp_path).items) == {10: None, 11: None, 12: None, 13: "e"}
+
+
+@pytest.mark.parametrize("in_feature", [False, True])
+def test_a_label_may_know_what_came_within_the_day_and_a_feature_may_not(tmp_path: Path, in_feature: bool) -> None:
+    """`good` is whether an item has a level, `same` the level itself."""
+    made = arrived(tmp_path)
+    computed = {"good": "COALESCE(items.level <> 'x', FALSE)"} | ({"same": "items.level"} if in_feature else {})
+    events = Events(click="click", conversion="good", time="at", computed=computed)
+    features = (LEVEL, *([Feature(name="same", side="context", kind="categorical")] if in_feature else []))
+    made = Log(made.data.model_copy(update={"events": events}), features)
+    day = made.read(DAY, tmp_path)
+    (block,) = day.blocks()
+    found = dict(zip(day.items[":id"].gather(block.item), block.conversion.tolist(), strict=True))
+    assert found == {10: int(not in_feature), 11: int(not in_feature), 12: 0, 13: 1}, "12 came the day after"
+    if in_feature:
+        assert block.features is not None and set(block.features["same"].drop_nulls()) == {"e"}
+
+
+def test_a_feature_of_what_came_is_known_in_check(tmp_path: Path) -> None:
+    arrived(tmp_path / "log")
+    (tmp_path / "log/events" / f"day={DAY}").rename(tmp_path / "log/events/day=2026-01-01")
+    moved = pl.read_parquet(tmp_path / "log/items.parquet").with_columns(pl.col("v") + (dt.date(2026, 1, 1) - DAY))
+    moved.write_parquet(tmp_path / "log/items.parquet")
+    events = tmp_path / "log/events/day=2026-01-01"
+    for file in events.glob("*.parquet"):
+        pl.read_parquet(file).with_columns(pl.col("at") + (dt.date(2026, 1, 1) - DAY)).write_parquet(file)
+    features = [
+        {"name": "user_id", "side": "user", "kind": "categorical"},
+        {"name": "level", "side": "item", "kind": "categorical"},
+    ]
+    items = {"path": "items.parquet", "key": "item_id", "version": "v"}
+    data = {"timezone": "America/Sao_Paulo", "items": items}
+    data |= {"events": {"click": "click", "duration": "seconds", "time": "at"}}
+    project = Project.create(tmp_path, tmp_path / "log", config={"seed": 1, "data": data, "features": features})
+    found = project.call("check", "--day", "2026-01-01", "--json").json
+    assert found["join"] == {"items_joined": 0.5}
+    (line,) = [line for line in found["suggestions"] if line.startswith("v: ")]
+    assert (
+        line
+        == "v: times without a zone are read as those of America/Sao_Paulo: if they are UTC, write them with their zone"
+    )
+
+
 def test_numbers_of_a_csv_without_types(tmp_path: Path) -> None:
     assert levels(log(tmp_path, ["9", "10", "8", "1"]).read(DAY, tmp_path).items) == {10: "b", 11: "c", 12: None}
 
@@ -173,6 +281,40 @@ def test_two_rows_of_one_version_are_refused(tmp_path: Path) -> None:
 
 def test_old_rows_of_one_version_are_no_trouble(tmp_path: Path) -> None:
     assert levels(log(tmp_path, [1, 1, 8, 1, 2]).read(DAY, tmp_path).items)[10] == "c"
+
+
+@pytest.mark.parametrize(("form", "row"), [("parquet", "row 1"), ("csv", "row 3")])
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ("2026-13-01", "expected a time in ISO 8601, got '2026-13-01'"),
+        ("soon", "expected a time in ISO 8601, got 'soon'"),
+    ],
+)
+def test_a_value_that_is_none_is_named_in_its_file_and_row(
+    tmp_path: Path, bad: str, said: str, form: Any, row: str
+) -> None:
+    """Rows of a CSV are counted from 1, the line of names."""
+    put(tmp_path, EVENTS)
+    (tmp_path / "items").mkdir()
+    files = [[(10, "2026-01-01"), (11, "2026-01-02"), (12, "2026-01-02")], [(13, "2026-01-03"), (14, bad)], [(15, "")]]
+    for k, rows in enumerate(files):
+        frame = pl.DataFrame(rows, schema=["item_id", "v"], orient="row").with_columns(level=pl.lit("a"))
+        frame = frame.with_columns(pl.when(pl.col("v") != "").then("v"))
+        frame.write_parquet(place := tmp_path / f"items/{k}.parquet")
+        if form == "csv":
+            place.unlink()
+            frame.write_csv(place.with_suffix(".csv"))
+    more: dict[str, Any] = {"format": form} | ({"types": {"item_id": "int64"}} if form == "csv" else {})
+    items = {"path": "items", "key": "item_id", "version": "v", **more}
+    features = [
+        {"name": "user_id", "side": "user", "kind": "categorical"},
+        {"name": "level", "side": "item", "kind": "categorical"},
+    ]
+    data = {"events": {"click": "click", "duration": "seconds"}, "items": items}
+    project = Project.create(tmp_path, tmp_path, config={"seed": 1, "data": data, "features": features})
+    ended = project.call("check", "--day", DAY)
+    assert ended.code == 65 and ended.err == f"dmtl: error: {tmp_path}/items/1.{form}: column v, {row}: {said}\n"
 
 
 def test_what_is_wrong_is_one_line(tmp_path: Path) -> None:

@@ -146,13 +146,16 @@ class Table(Section):
         """Whether the path has the day in it."""
         return "{day" in self.path
 
+    @property
+    def is_glob(self) -> bool:
+        """Whether the path stands for several folders or files that no day in it tells apart."""
+        return "*" in self.path and not self.is_dated
+
     @field_validator("path")
     @classmethod
     def _pattern(cls, path: str) -> str:
         if "{" in path or "}" in path:
             DayPattern(path)
-        elif "*" in path:
-            raise ValueError(f"`*` stands beside {{day}} alone, got {path!r}")
         return path
 
     @model_validator(mode="after")
@@ -166,7 +169,8 @@ class Events(Table):
     """Where the click log is and what its columns are called."""
 
     path: str = "events"
-    """folder or file below data.root, with the day in it where `{day}` stands: see `path` of data.users"""
+    """folder or file below data.root, with the day in it where `{day}` stands: see `path` of data.users; with
+    date_column also several, `*` for any text of a name: events-*.jsonl.gz"""
     date_column: Column | None = None
     """a column that gives the day instead: a date, a timestamp, text in ISO 8601 or integers (yyyymmdd; seconds,
     milliseconds, micro- or nanoseconds since 1970); what is no date needs data.timezone, in which days are cut"""
@@ -219,6 +223,8 @@ class Events(Table):
             raise ValueError("date_column is read before columns are computed: name one of the files")
         if self.date_column and (self.partition or self.is_dated):
             raise ValueError(f"give {'partition' if self.partition else '{day} in path'} or date_column, not both")
+        if self.is_glob and self.date_column is None:
+            raise ValueError(f"path: `*` stands beside {{day}}, or with date_column, got {self.path!r}")
         if taken := sorted(n for n in self.conversions if is_reserved(n)):
             raise ValueError(f"conversions: {taken[0]} would be taken for another task or score, choose another name")
         return self
@@ -248,8 +254,9 @@ class SideTable(Table):
     key: Column
     version: Column | None = None
     """tells the rows of one id apart, of which the one with the greatest value is read: a number, or a date or time
-    since which the row holds. Of dates and times (in data.timezone) a day knows those up to its beginning, and an id
-    whose first is later is not there yet. Null is before all. Absent: an id has one row"""
+    since which the row holds. Of dates and times (of data.timezone where they name no zone) a day knows those up to its
+    beginning, and an id whose first is later is not there yet; where a time within the day comes before the id's first
+    event of it (data.events.time), these events know that first row. Null is before all. Absent: an id has one row"""
     lag_days: Annotated[int, Field(ge=0, le=366)] = 0
     """how many days older than the day its table is. 1: each table is a snapshot of the end of its day, when it knows
     that day's clicks, so day D reads that of D-1, and an export of D that of D; the table's own first day has none
@@ -263,6 +270,12 @@ class SideTable(Table):
     def read_columns(self) -> set[str]:
         """All that are named here, and what computed ones are made of."""
         return {self.key, *self.sources} | ({self.version} if self.version else set())
+
+    @model_validator(mode="after")
+    def _is_one_place(self) -> SideTable:
+        if self.is_glob:
+            raise ValueError(f"path: `*` stands beside {{day}} alone, got {self.path!r}")
+        return self
 
     @model_validator(mode="after")
     def _lag_is_of_days(self) -> SideTable:
@@ -334,6 +347,11 @@ class Data(Section):
     def format_of(self, table: Table) -> Format:
         return table.format or self.format
 
+    def is_zoneless(self, table: Table, column: str | None) -> bool:
+        """Whether a column's type is a format of times without a zone."""
+        kind = (self.types | table.types).get(column or "", "")
+        return kind.startswith("datetime:") and "%z" not in kind
+
     @model_validator(mode="after")
     def _formats_fit(self) -> Data:
         """No option is given that no table's format takes, and a Delta or Iceberg table has its day in a column."""
@@ -350,8 +368,9 @@ class Data(Section):
         if clock and self.events.duration_unit == "ms":
             raise ValueError(f"events.duration_unit: ms has no effect: {self.events.duration} is a clock, of seconds")
         for name, table in tables.items():
-            if formats[name] in ("delta", "iceberg") and (table.is_dated or table.success_file):
-                option = "path: {day}" if table.is_dated else "success_file"
+            lake = formats[name] in ("delta", "iceberg")
+            if lake and (table.is_dated or table.is_glob or table.success_file):
+                option = "path: {day}" if table.is_dated else "path: *" if table.is_glob else "success_file"
                 raise ValueError(f"{name}.{option} has no effect on format: {formats[name]}: a table knows its files")
         return self
 

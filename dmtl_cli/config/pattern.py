@@ -34,6 +34,11 @@ class DayPattern:
         if self.day_of(self.text(_SOME)) != _SOME:
             raise ValueError(f"expected year, month and day in {path!r}, as {{day:%Y%m%d}} has")
 
+    @property
+    def anywhere(self) -> list[str]:
+        """The parts of the path with `*` in place of the day."""
+        return [re.sub(rf"(?:{_MARK}.|\*)+", "*", part) for part in self.parts]
+
     @staticmethod
     def is_literal(part: str) -> bool:
         """Whether a part of the path is the name of one folder or file."""

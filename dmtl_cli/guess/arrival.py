@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 import polars as pl
 
 from dmtl_cli.config.errors import UserError
+from dmtl_cli.config.pattern import DayPattern
 from dmtl_cli.guess.files import Files, usual
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.tables import LAKES, Table, rows_of_day
@@ -44,7 +45,8 @@ class Arrival:
     spread: bool
     """whether rows of a day lie in three folders or more, later ones: a folder is the day of arrival"""
     place: str | None
-    """the folder of all days; None: other tables are in it"""
+    """the folder of all days, or where other tables are in it their files, with `*` for the day; None: those are others
+    too"""
 
     @property
     def is_told(self) -> bool:
@@ -131,15 +133,27 @@ def _by_day(agree: pl.DataFrame) -> list[tuple[dt.date, dict[str, int]]]:
 
 
 def _place(files: Files, others: Sequence[Table]) -> str | None:
-    """The folder that has the rows of all days and nothing else."""
+    """The folder that has the rows of all days and nothing else, or a path with `*` that means these files alone."""
     above = PurePosixPath(files.path if files.partition else (files.pattern or "").partition("{")[0] + "x")
     parts = (above if files.partition else above.parent).parts
     literal = [part for part in parts if "*" not in part]
     place = "/".join(literal)
+    beside = [path for table in others for path, _ in table.files.files]
     if not place or literal != list(parts) or files.together:
+        return _glob(files, beside)
+    return _glob(files, beside) if any(path.startswith(f"{place}/") for path in beside) else place
+
+
+def _glob(files: Files, beside: Sequence[str]) -> str | None:
+    """The path of each day with `*` in place of the day; None where it means other files too."""
+    if files.pattern is None or files.partition:
         return None
-    beside = (path for table in others for path, _ in table.files.files)
-    return None if any(path.startswith(f"{place}/") for path in beside) else place
+    parts = DayPattern(files.pattern).anywhere
+    for path in beside:
+        names = path.split("/")  # a folder's, or the file's
+        if len(names) >= len(parts) and all(map(DayPattern.matches, parts, names)):
+            return None
+    return "/".join(parts)
 
 
 def by_times(events: Table, place: str) -> Table:

@@ -14,6 +14,7 @@ from dmtl_cli.config.data import Events
 from dmtl_cli.config.features import Feature
 from dmtl_cli.guess import words
 from dmtl_cli.guess.features import Input, Inputs
+from dmtl_cli.guess.requests import UNSERVED
 from dmtl_cli.guess.rewrites import quoted
 from dmtl_cli.guess.roles import Roles
 
@@ -50,6 +51,8 @@ def feature_lines(roles: Roles, inputs: Inputs) -> list[str]:
     mine = [line for side in ("user", "item") for each, line in own if each.side == side]
     context = [line for each, line in own if each.side == "context"]
     note = ["  # known before the item is shown? Else name it in data.events.outcomes:"] if context else []
+    if asked := [keys["name"] for each, keys in used if each.of_request]:
+        note.append(f"  # {', '.join(asked)}: {UNSERVED}")
     return [*lines, *mine, *note, *context, *why]
 
 

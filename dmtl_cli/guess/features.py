@@ -14,6 +14,7 @@ import polars as pl
 from dmtl_cli.guess import words
 from dmtl_cli.guess.files import partitions
 from dmtl_cli.guess.late import lagging, totals_of
+from dmtl_cli.guess.requests import is_of_request
 from dmtl_cli.guess.rewrites import lists_in_text
 from dmtl_cli.guess.roles import Guess, Roles, times_of
 from dmtl_cli.guess.side_tables import Beside, place
@@ -62,6 +63,8 @@ class Input:
     kind: str
     options: dict[str, Any]
     why: str
+    of_request: bool = False
+    """whether it has one value a request, of the context: known before it"""
 
 
 @dataclass
@@ -185,9 +188,13 @@ def _of_events(c: str, events: Table, roles: Roles, times: Mapping[str, str], da
     made = _made_of(s, side, events, roles, times, own=False)
     if isinstance(made, Guess):
         return made
-    if side == "context" and made.kind == "categorical":
-        why = never_back(s, days, events.frame[roles.user.column] if roles.user else None)
-        return made if why is None else Guess(c, why)
+    if side == "context":
+        users = events.frame[roles.user.column] if roles.user else None
+        if made.kind == "categorical" and (why := never_back(s, days, users)) is not None:
+            return Guess(c, why)
+        return replace(
+            made, of_request=roles.request is not None and is_of_request(s, events.frame[roles.request.column])
+        )
     return replace(made, why=f"{made.why}; one value an item and day, which another day changes") if of_day else made
 
 

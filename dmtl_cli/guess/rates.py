@@ -149,7 +149,7 @@ def without(x: pl.Series, ids: pl.DataFrame, others: Others, label: str, what: s
         for value in codes.unique(maintain_order=True):
             here = (codes == value).to_numpy()
             expected = rate * n[here].sum()
-            if missing[here].any() or expected < EXPECTED or chance(here, missing == 0, n) > CHANCE:
+            if missing[here].any() or expected < EXPECTED or chance(here, missing == 0, by_rows(n)) > CHANCE:
                 continue
             days = others()
             if not _is_usual(ids["id"].filter(pl.Series(here)), days, label, missing=seen == "none"):
@@ -174,19 +174,23 @@ def _is_usual(ids: pl.Series, others: Mapping[str, pl.DataFrame], label: str, mi
     return not others or (expected >= EXPECTED and seen >= _USUAL * expected)
 
 
-def chance(here: Array, empty: Array, n: Array) -> float:
-    """Logarithm of the chance that all of a value's ids are empty: in each stratum of ids with about as many rows, that
-    of so many drawn without return.
+def chance(here: Array, empty: Array, stratum: Array) -> float:
+    """Logarithm of the chance that all of a value's ids are empty: in each stratum that of so many drawn without
+    return.
 
     Args:
         here: [ids] whose value it is.
         empty: [ids] that have no row with the label.
-        n: [ids] rows.
+        stratum: [ids] whole numbers from 0 on, of ids that are compared with each other.
     """
-    stratum = np.log2(np.maximum(1, n)).astype(np.int64)
     size = int(stratum.max()) + 1
     drawn, of, all_ = (np.bincount(stratum[mask], minlength=size) for mask in (here, empty, here | True))
     return sum(_log_choose(z, d) - _log_choose(a, d) for d, z, a in zip(drawn, of, all_, strict=True))
+
+
+def by_rows(n: Array) -> Array:
+    """[ids] a number for ids with about as many rows."""
+    return np.log2(np.maximum(1, n)).astype(np.int64)
 
 
 def _log_choose(n: int, k: int) -> float:

@@ -1,5 +1,5 @@
 """Features read from the events that are made of the very day: the value that a user or an item has on a day tells what
-they did on it, and not what they do on the days beside it.
+they did on it, and not what they do on the days beside it; or that of a request tells what came of it.
 
 What was known before a day may tell how often an id is clicked, but not by which chance it was clicked more often on
 this day than on another: a feature that does is made of the day's own clicks.
@@ -8,7 +8,7 @@ this day than on another: a feature that does is made of the day's own clicks.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache, cached_property
 from typing import Any
@@ -29,12 +29,14 @@ from dmtl_cli.data.log.schema import Schema
 from dmtl_cli.data.log.shares import share_groups
 from dmtl_cli.guess import rates
 from dmtl_cli.guess.late import reading
+from dmtl_cli.guess.requests import UNSERVED, is_of_request, made_of_the_request
 from dmtl_cli.guess.values import FEW, is_constant, numbers
 from dmtl_cli.runs.ranks import ALONE
 
 ROWS, FIRST_ROWS = 500_000, 50_000
 """of whole users, and of whole items, that are looked at, and those that tell whether they have one value each"""
-FIX = "name it in data.events.outcomes and leave the feature out, or give the value of the day before"
+OUTCOME = "name it in data.events.outcomes and leave the feature out"
+FIX = f"{OUTCOME}, or give the value of the day before"
 _WITHIN = 0.05  # of the variance of a number is within ids that have one level each
 _LABELS = ("click", "read")
 Array = npt.NDArray[Any]
@@ -43,17 +45,24 @@ Sides = dict[str, pl.DataFrame]
 
 
 def made_of_the_day(config: Config, log: Log, day: Day, schema: Schema) -> Iterator[str]:
-    """A line for each feature of the events that is made of the day's own clicks or reads.
+    """A line for each feature of the events that is made of the day's, or of its request's, own clicks or reads, and
+    one of those that a request has and nothing that is served reads.
 
     The log's first day is looked at too where a feature follows the checked day's rate: there a count of several days
     is that of the day.
     """
     ids = {config.data.events.user, config.data.events.item}
-    usual = [f for f in config.features if not f.profile and f.kind != "sequence" and f.source not in ids]
-    mine = [f for f in usual if f.per_event or f in schema.inline[f.side]]
+    own = [f for f in config.features if not f.profile and f.source not in ids]
+    mine = [f for f in own if f.per_event or (f in schema.inline[f.side] and f.kind != "sequence")]
     if not mine:
         return
     sample = _Sample(config, day)
+    of_requests = sample.of_requests(f for f in mine if f.per_event) if config.data.events.request else {}
+    told = {f.name: found for f, found in of_requests.items() if found is not None}
+    yield from (f"{name}: {found}: {OUTCOME}" for name, found in told.items())
+    if unread := [f.name for f in of_requests if f.side == "context" and f.name not in told]:
+        yield f"{', '.join(unread)}: {UNSERVED}"
+    mine = [f for f in mine if f.kind != "sequence" and f.name not in told]
     others = _Others(config, log, day.day, sample.threshold)
     suspects: dict[str, tuple[Feature, str]] = {}
     for f in mine:
@@ -116,7 +125,8 @@ class _Sample:
         for block in day.blocks():
             at = np.flatnonzero(self._kept["user"][block.user] | self._kept["item"][block.item])
             read, known = (part[at] for part in block.labels(self.threshold))
-            parts.append(_labelled(block.user[at], block.item[at], block.click[at], read, known))
+            labelled = _labelled(block.user[at], block.item[at], block.click[at], read, known)
+            parts.append(labelled.with_columns(pl.Series("request", block.request[at])))
             self._places.append(at)
         self._rows = pl.concat(parts)
         reads = config.data.events.conversion if self.threshold is None else None
@@ -130,14 +140,28 @@ class _Sample:
             ids = _by_id(self._rows[mine], side).rename({"id": "row"})
             self.sides[side] = ids.with_columns(hashes[side].gather(ids["row"]).alias("id"))
 
+    def of_requests(self, features: Iterable[Feature]) -> dict[Feature, str | None]:
+        """Those with one value a request, and how they are made of what came of it; None where they are not."""
+        at = self._mine["user"]
+        rows, out = self._rows[at], dict[Feature, str | None]()
+        for f in features:
+            x = self._values(f).gather(at)
+            if is_of_request(x, rows["request"]):
+                out[f] = made_of_the_request(x, rows, self.called)
+        return out
+
+    def _values(self, f: Feature) -> pl.Series:
+        """[n] values of the rows that are looked at."""
+        blocks = zip(self.day.values(f.name), self._places, strict=True)
+        return pl.concat([values.gather(at) for values, at in blocks]).alias("x")
+
     def values(self, f: Feature) -> Iterator[tuple[str, pl.Series]]:
         """(side, value of each of its ids) of the sides whose ids have one value this day."""
         if not f.per_event:
             table = self.day.users if f.side == "user" else self.day.items
             yield f.side, table[f.name].gather(self.sides[f.side]["row"])
             return
-        blocks = zip(self.day.values(f.name), self._places, strict=True)
-        x = pl.concat([values.gather(at) for values, at in blocks]).alias("x")
+        x = self._values(f)
         for side, ids in self.sides.items():
             if (level := _level(self._beside(x, side, self._first), side)) is not None:
                 by_id = self._beside(x, side, self._mine).group_by(side).agg(level)

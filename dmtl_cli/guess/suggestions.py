@@ -124,9 +124,21 @@ def _unnamed_click(config: Config, schema: Schema) -> Iterator[str]:
 
 
 def _zone(config: Config, schema: Schema) -> Iterator[str]:
-    """A timestamp without a zone is UTC, and a zone then moves rows to another day."""
-    column, zone = config.data.events.date_column, config.data.timezone
-    if column is None or zone in (None, "UTC"):
+    """A timestamp without a zone is UTC, and a zone then moves rows to another day; one since which a row of a side
+    table holds is of the zone."""
+    data, column, zone = config.data, config.data.events.date_column, config.data.timezone
+    if zone in (None, "UTC"):
+        return
+    for side, table in schema.sides.items():
+        named = data.users if side == "user" else data.items
+        since = named.version if named else None
+        if named is None or since is None or not table.has(since):
+            continue
+        known = table.type(since)
+        if data.is_zoneless(named, since) or (pa.types.is_timestamp(known) and known.tz is None):
+            seen = f"times without a zone are read as those of {zone}"
+            yield f"{since}: {seen}: if they are UTC, write them with their zone"
+    if column is None:
         return
     kind = schema.events.type(column)
     if pa.types.is_timestamp(kind) and kind.tz is None:

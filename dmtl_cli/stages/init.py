@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import os
 import re
-import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -14,18 +13,19 @@ from typing import Any
 
 import polars as pl
 
+from dmtl_cli.config.commands import command
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.data.log.types import clock_seconds
 from dmtl_cli.guess.arrival import Arrival, arrival, by_times
-from dmtl_cli.guess.doubts import broken_lines, invalid_rows, nobody, null_ids, sessions, unfit, warnings
+from dmtl_cli.guess.doubts import broken_lines, invalid_rows, nobody, null_ids, sessions, warnings
 from dmtl_cli.guess.feature_lines import unwritten
-from dmtl_cli.guess.features import inputs_of
+from dmtl_cli.guess.features import days_of_rows, inputs_of
 from dmtl_cli.guess.files import CSV, JSON, complete_day, usual
-from dmtl_cli.guess.goals import example
+from dmtl_cli.guess.given import refuse_given, refuse_looked_up, told_of
 from dmtl_cli.guess.keys import by_tables, likeliest
 from dmtl_cli.guess.labels import EXPRESSION, roles_of
-from dmtl_cli.guess.rewrites import LOOKS, NEEDED, one_row_an_item
+from dmtl_cli.guess.requests import outcomes_of_requests
+from dmtl_cli.guess.rewrites import LOOKS, NEEDED
 from dmtl_cli.guess.roles import Guess, Roles, fits_events, with_names
 from dmtl_cli.guess.rows import BYTES, NOT_UTF8
 from dmtl_cli.guess.side_tables import Side
@@ -42,8 +42,8 @@ _FILES = 8  # of a day that a sample reads: with fewer rows than one may give, a
 NEWEST = 3
 """days of which one is to be the last that is marked as finished"""
 DAY = dt.timedelta(1)
+_DAY = "YYYY-MM-DD"  # stands for one that is not known
 _ABOUT = re.compile(r"(?i)(readme|licen[cs]e|notes?)\b")  # names of files that people wrote for people
-_BOTH = "--conversion: --duration is given too", "one of them tells a good click"
 
 
 def init(root: str, out: Path, given: Mapping[str, str], *, force: bool = False) -> dict[str, Any]:
@@ -91,8 +91,8 @@ def _again(log: Log, root: str, out: Path, given: Mapping[str, str]) -> str | No
     if (roles.user is not None and roles.item is not None) or not (tried := likeliest(log.events.frame, roles)):
         return None
     named = {role: {**given, **tried}.get(role) for role in ("user", "item", "click", "duration", "conversion")}
-    options = " ".join(f"--{role} {_typed(column)}" for role, column in named.items() if column)
-    return f"dmtl init {shlex.quote(root)} -o {shlex.quote(str(out))} --force {options}"
+    options = (word for role, column in named.items() if column for word in (f"--{role}", column))
+    return command("init", root, "-o", out, "--force", *options)
 
 
 def _edits(config: Path, edits: list[tuple[int, str, str]], day: dt.date | None, again: str | None) -> str | None:
@@ -136,7 +136,7 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     found = tables(root)
     named = [table if table.written.header else _with_names(table) for table in found.tables]
     named = [_timed(table, given) for table in named]
-    given = _told(given, named)
+    given = told_of(given, named)
     known = [(roles_of(table.frame, given), table) for table in named]
 
     def likeness(of: tuple[Roles, Table]) -> tuple[int, int, int]:
@@ -144,7 +144,7 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
         return sum(c in table.frame.columns for c in given.values()), fits_events(roles), table.files.bytes
 
     roles, events = max(known, key=likeness)
-    _refuse_given(given, events, roles)
+    refuse_given(given, events, roles)
     others = [table for table in named if table is not events]
     if ids := by_tables(events, others, roles):
         roles = roles_of(events.frame, given, ids)
@@ -157,8 +157,10 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
         events, days = read_whole(found.root, events, roles.time.column, roles.time_unit, zone)
         events = _timed(events, given)
         roles = roles_of(events.frame, given, ids)
+    roles.outcomes.extend(outcomes_of_requests(events.frame, roles, days_of_rows(events, roles, zone)))
     others = [by_days(found.root, table, roles, zone) for table in others]
     inputs = inputs_of(events, roles, others, partial_columns(found.root, events, roles, zone), zone)
+    refuse_looked_up(given.get(EXPRESSION), events, inputs)
     inputs.other.extend(found.unreadable)
     inputs.told.extend(_of_days(days, late))
     inputs.told.extend(f"{path}: not used: {why}" for path, why in found.unreadable if NOT_UTF8 in why)
@@ -222,66 +224,6 @@ def _sessions(events: Table, roles: Roles, days: Mapping[dt.date, int], newest: 
     return sessions(roles.user.column, ids.head(rows), ids.slice(rows))
 
 
-def _refuse_given(given: Mapping[str, str], events: Table, roles: Roles) -> None:
-    """Raises UserError 2 where a given column is not there, or cannot be what it is given as."""
-    columns = events.frame.columns
-    if {"duration", "conversion"} <= given.keys():
-        raise UserError(*_BOTH, Exit.USAGE)
-    if EXPRESSION in given:
-        _refuse_expression(given[EXPRESSION], events)
-    for role, column in given.items():
-        if role == EXPRESSION:
-            continue
-        if column in events.other:
-            what = f"--{role}: {column} is of type {events.other[column]}, which nothing reads"
-            raise UserError(what, "name another", Exit.USAGE)
-        if column not in columns:
-            what = f"--{role}: {path_of(events)} has no column {column}"
-            raise UserError(what, f"it has {', '.join(columns)}", Exit.USAGE)
-        if [*given.values()].count(column) > 1:
-            raise UserError(f"--{role}: {column} is given twice", "a column has one role", Exit.USAGE)
-        guess = getattr(roles, role)
-        if guess is None or guess.column != column:
-            if role == "item" and (lists := one_row_an_item(events.frame, column)) is not None:
-                raise UserError(f"--item: {lists}", "an item is one id a row", Exit.USAGE)
-            what, hint = unfit(role, events.frame[column])
-            if role == "conversion" and (told := example(events.frame[column])) is not None:
-                hint = f"give an expression: --conversion {_typed(told)}"
-            raise UserError(what, hint, Exit.USAGE)
-
-
-def _typed(text: str) -> str:
-    """An expression as a shell reads it, in double quotes where it has single ones and nothing that these expand."""
-    return f'"{text}"' if "'" in text and not set(text) & set('"$`\\!') else shlex.quote(text)
-
-
-def _told(given: Mapping[str, str], named: list[Table]) -> dict[str, str]:
-    """What is given, with the conversion as an expression where no table has such a column, and it is no name alone.
-
-    Raises:
-        UserError: 2 it is neither.
-    """
-    text = given.get("conversion", "")
-    if re.fullmatch(r"[\w.:-]*", text) or any(text in table.frame.columns for table in named):
-        return dict(given)
-    try:
-        sources_of(text)
-    except ValueError as e:
-        raise UserError(f"--conversion: {e}", "such as 'scroll >= 75'", Exit.USAGE) from None
-    if "duration" in given:
-        raise UserError(*_BOTH, Exit.USAGE)
-    return {role: c for role, c in given.items() if role != "conversion"} | {EXPRESSION: text}
-
-
-def _refuse_expression(text: str, events: Table) -> None:
-    """Raises UserError 2 where an expression of --conversion names no column, or one that is not there."""
-    found, columns = sources_of(text), events.frame.columns
-    absent = [c for c in found if c not in columns and not c.startswith(("items.", "users."))]
-    if absent or not found:
-        what = f"{path_of(events)} has no column {absent[0]}" if absent else f"{text} names no column"
-        raise UserError(f"--conversion: {what}", f"it has {', '.join(columns)}", Exit.USAGE)
-
-
 def _with_names(table: Table) -> Table:
     frame, text = with_names(table.frame), table.text
     names = dict(zip(table.frame.columns, frame.columns, strict=True))
@@ -293,24 +235,19 @@ def _with_names(table: Table) -> Table:
 
 def _steps(config: Path, first: dt.date | None, last: dt.date | None, user: str) -> list[str]:
     """The commands from here to a served top K of a user: a student is there from the second day on."""
-    many = first is not None and first != last
-    alone = "  # a student needs a second day (or student.distill.min_age_days: 0)"
-    days = (
-        f"backfill --config {config} --from {first} --to {last}"
-        if many
-        else f"run --config {config} --day {last}{alone}"
-    )
-    lines = [_check(config, last), f"dmtl {days}".replace(" None", " YYYY-MM-DD")]
-    return [*lines, *([f"dmtl recommend --config {config} --user {user}"] if many else [])]
+    if first is None or first == last:
+        alone = "  # a student needs a second day (or student.distill.min_age_days: 0)"
+        return [_check(config, last), command("run", "--config", config, "--day", last or _DAY) + alone]
+    days = command("backfill", "--config", config, "--from", first, "--to", last or _DAY)
+    return [_check(config, last), days, command("recommend", "--config", config, "--user", user)]
 
 
 def _check(config: Path, day: dt.date | None) -> str:
-    return f"dmtl check --config {config} --day {day or 'YYYY-MM-DD'}"
+    return command("check", "--config", config, "--day", day or _DAY)
 
 
 def _someone(log: Log) -> str:
-    """The user with most rows of the sample's newest complete day, as a shell reads them; ID where nobody's id could be
-    typed."""
+    """The user with most rows of the sample's newest complete day; ID where nobody's id could be typed."""
     roles, frame = log.roles, log.events.frame
     if roles.user is None:
         return "ID"
@@ -324,8 +261,7 @@ def _someone(log: Log) -> str:
         frame = frame.filter((days == log.day).fill_null(False))
     ids = frame.select(pl.col(roles.user.column).cast(pl.String).alias("id")).drop_nulls()
     ranked = ids.group_by("id", maintain_order=True).len().sort("len", descending=True, maintain_order=True)
-    typed = (user for user in ranked["id"].head(_TYPED) if user.isprintable() and 0 < len(user) <= _TYPED)
-    return next(map(shlex.quote, typed), "ID")
+    return next((user for user in ranked["id"].head(_TYPED) if user.isprintable() and 0 < len(user) <= _TYPED), "ID")
 
 
 def _first(log: Log, last: dt.date | None) -> dt.date | None:
@@ -346,7 +282,7 @@ def _about(log: Log, root: str, steps: list[str]) -> list[str]:
     size, rows = sum(size for _, size in files.files), len(log.events.frame)
     several = f"{count(len(files.files), 'file')}, {size / 1e6:,.1f} MB"
     return [
-        f"Written by dmtl init {root}: guesses from {rows:,} rows of {path_of(log.events)} ({several}).",
+        f"Written by {command('init', root)}: guesses from {rows:,} rows of {path_of(log.events)} ({several}).",
         "A guess stands beside its reason. No setting of a model is written: the log decides.",
         "Next:",
         *(f"  {step}" for step in steps),

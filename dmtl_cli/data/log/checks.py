@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
@@ -14,7 +14,7 @@ from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.log.column_types import words_of
 from dmtl_cli.data.log.hashing import blake2b64
 from dmtl_cli.data.log.source import File
-from dmtl_cli.data.log.types import WORDS, booleans, clock_seconds, instants, iso_times
+from dmtl_cli.data.log.types import WORDS, booleans, clock_seconds, instants, iso_times, localized
 
 INSTANT = 1_000_000_000
 """from here on (2001) an integer in the place of a flag is the time of the click"""
@@ -222,13 +222,15 @@ class Checked:
         found = self._moment(column, timezone, nulls)
         return found if found.dtype == pl.Date else found.dt.convert_time_zone(timezone or "UTC").dt.date()
 
-    def version(self, column: str, timezone: str | None, until: dt.date) -> tuple[pl.Series, pl.Series]:
+    def version(
+        self, column: str, timezone: str | None, until: dt.date, *, zoneless: bool = False
+    ) -> tuple[pl.Series, pl.Series]:
         """What orders the versions of a row, a later one above, and whether each was there as a day began: the times of
-        `date` up to its local midnight, dates up to itself; other numbers always. Null is before all, and so is what
+        `local` up to its local midnight, dates up to itself; other numbers always. Null is before all, and so is what
         is before 1900 in a column of days as yyyymmdd. What most numbers are tells what they are.
 
         Raises:
-            UserError: as `date`.
+            UserError: as `local`.
         """
         s = self._values(column)
         if s.dtype == pl.String and s.drop_nulls().str.contains(r"^[0-9]{1,7}$").all():
@@ -241,14 +243,29 @@ class Checked:
                 s = s.set(s < _DAYS[0], None)
             elif float((known >= INSTANT).mean() or 0) <= 0.5:  # type: ignore[arg-type]
                 return s, pl.repeat(True, len(s), eager=True)
-        moment = Checked(s.alias(column).to_frame(), self.file, self.first_row)._moment(column, timezone, nulls=True)
+        moment = self.of(s.alias(column).to_frame()).local(column, timezone, zoneless=zoneless)
         if moment.dtype == pl.Date:
             return moment, (moment <= until).fill_null(True)
         midnight = dt.datetime.combine(until, dt.time(), ZoneInfo(timezone or "UTC"))
         return moment, (moment <= midnight.astimezone(dt.UTC)).fill_null(True)
 
-    def _moment(self, column: str, timezone: str | None, nulls: bool) -> pl.Series:
-        """A date, or an instant in UTC: see `date`."""
+    def local(self, column: str, timezone: str | None, *, zoneless: bool = False) -> pl.Series:
+        """A date, or an instant in UTC, as `date` takes them, but for times that name no zone: those are of
+        data.timezone. Null is null.
+
+        Args:
+            zoneless: whether the texts that the times were read of name none.
+
+        Raises:
+            UserError: as `date`.
+        """
+        s = self._values(column)
+        if isinstance(s.dtype, pl.Datetime) and timezone is not None and (zoneless or s.dtype.time_zone is None):
+            return localized(s.dt.replace_time_zone(None), timezone)
+        return self._moment(column, timezone, nulls=True, zone=timezone or "UTC")
+
+    def _moment(self, column: str, timezone: str | None, nulls: bool, zone: str = "UTC") -> pl.Series:
+        """A date, or an instant in UTC: see `date`. `zone`: of texts that name none."""
         s = self._values(column)
         if s.dtype.is_float() and s.fill_nan(None).drop_nulls().is_between(*_DAYS).all():
             s = s.fill_nan(None).cast(pl.Int64)  # yyyymmdd beside nulls, as pandas writes it
@@ -258,7 +275,7 @@ class Checked:
             return s
         if s.dtype == pl.String:
             out = s.str.replace_all("-", "").str.to_date("%Y%m%d", strict=False)
-            if out.null_count() == s.null_count() or (times := iso_times(s)).null_count() == len(s):
+            if out.null_count() == s.null_count() or (times := iso_times(s, zone)).null_count() == len(s):
                 self._refuse(column, out.is_null() & ~free, "a day as YYYY-MM-DD or YYYYMMDD, or a time in ISO 8601")
                 return out
             self._refuse(column, times.is_null() & s.is_not_null(), "a time in ISO 8601")
@@ -282,3 +299,23 @@ class Checked:
         self._refuse(column, instants.is_null() & ~free, "an instant, never null")
         aware = instants.dt.replace_time_zone("UTC") if instants.dtype.time_zone is None else instants
         return aware.dt.convert_time_zone("UTC")
+
+
+class Together(Checked):
+    """Columns of several files one after the other, which are judged as one; messages name the file of a row.
+
+    Args:
+        frame: rows of all files.
+        files: each with the number of its rows, at least one file.
+    """
+
+    def __init__(self, frame: pl.DataFrame, files: Sequence[tuple[File, int]]) -> None:
+        super().__init__(frame, files[0][0], 0)
+        self._files = files
+
+    def _where(self, column: str, k: int) -> str:
+        for file, rows in self._files:
+            if k < rows:
+                return f"{file}: column {column}, {file.row(k)}"
+            k -= rows
+        raise AssertionError("no file has the row")

@@ -64,25 +64,32 @@ class Computed:
         return out
 
     def schema(self, stored: pa.Schema, file: object) -> pa.Schema:
-        """The columns of a file, and behind them those that are computed of it.
+        """The columns of a file, and behind them those that are computed of it; one that it lacks is null. See
+        `refusal` of one that no file has.
 
         Raises:
-            UserError: 65 it lacks one that is needed, has one of a name that is computed, or of a type that does not
-                fit.
+            UserError: 65 it has a column of a name that is computed, or of a type that does not fit.
         """
         for column in self.expressions:
             if column in stored.names:
                 what = f"{file}: {self.name}.{column}: the file has a column of that name"
                 raise UserError(what, "give the computed one another name")
-            if absent := [c for c in self._sources(column) if c not in stored.names]:
-                meant = did_you_mean(absent[0], stored.names)
-                hint = _FILES if absent[0] in self.expressions else _QUOTES
-                raise UserError(f"{file}: {self.name}.{column} expects column {absent[0]}{meant}", hint)
         every = list(self.expressions)
         return pa.schema([*stored, *self.of(stored.empty_table(), every, file).schema])
 
+    def refusal(self, column: str, source: str, names: Collection[str], where: object) -> UserError:
+        """What is said of a column that others are computed of and that no file has, or not every one.
+
+        Args:
+            names: of the columns that are there.
+            where: the file, or files.
+        """
+        meant = did_you_mean(source, [name for name in names if name not in self.expressions])
+        hint = _FILES if source in self.expressions else _QUOTES
+        return UserError(f"{where}: {self.name}.{column} expects column {source}{meant}", hint)
+
     def of(self, rows: Any, columns: Collection[str], file: object) -> Any:
-        """Columns, computed or stored, of a table or batch that has those that they need.
+        """Columns, computed or stored, of a table or batch that has those that they need; one that it lacks is null.
 
         Raises:
             UserError: 65 a value does not fit, or there are more or fewer values than rows.
@@ -90,7 +97,9 @@ class Computed:
         mine = [c for c in columns if c in self.expressions]
         if not mine:
             return rows
-        stored = pl.DataFrame({c: _plain(pl.Series(rows.column(c))) for c in self.stored(mine)})
+        here, nothing = rows.schema.names, pl.Series([None]).new_from_index(0, len(rows))
+        needed = {c: _plain(pl.Series(rows.column(c))) if c in here else nothing for c in self.stored(mine)}
+        stored = pl.DataFrame(needed)
         frame = self._with_fields(stored, mine, file)
         arrays = [self._made(frame, c, file) if c in mine else rows.column(c) for c in columns]
         return type(rows).from_arrays(arrays, list(columns))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -12,8 +14,8 @@ import pyarrow as pa
 from dmtl_cli.config.data import Data
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.features import Feature
-from dmtl_cli.data.log.checks import Checked
-from dmtl_cli.data.log.day import ID
+from dmtl_cli.data.log.checks import Checked, Together
+from dmtl_cli.data.log.day import ID, TIME
 from dmtl_cli.data.log.firsts import AT
 from dmtl_cli.data.log.schema import Table
 from dmtl_cli.data.log.source import File
@@ -36,9 +38,11 @@ class Entities:
         self.features = [f for f in features if f.side == side]
         self.keys = [data.events.user if side == "user" else data.events.item]
         self.version: str | None = None
+        self._zoneless = {TIME: data.is_zoneless(data.events, data.events.time)}
         if (beside := data.users if side == "user" else data.items) is not None:
             self.keys.append(beside.key)
             self.version = beside.version
+            self._zoneless[_VERSION] = data.is_zoneless(beside, beside.version)
 
     @property
     def columns(self) -> set[str]:
@@ -49,7 +53,8 @@ class Entities:
         """All of the day, sorted by id, and the share of those seen in events that the side table has.
 
         Args:
-            seen: `:id` and `:at` of each id in the events.
+            seen: `:id` and `:at` of each id in the events; with `_time`, of the first event, ids that the table's
+                versions do not know as the day begins have their first one if it was there before.
             known: distinct ids that belong to the day whether or not its events or table have them.
 
         Returns:
@@ -63,7 +68,8 @@ class Entities:
         if self.table is None:
             whole = seen if known is None else pl.DataFrame({ID: known}).join(seen, on=ID, how="full", coalesce=True)
             return whole.sort(ID), 1.0
-        table = self.listed()
+        table = self.listed(seen.select(ID, TIME) if TIME in seen.columns else None)
+        seen = seen.select(ID, AT)
         if table[ID].dtype != seen[ID].dtype:
             in_events = f"{self.keys[0]} of the events is {_id_kind(seen[ID].dtype)}"
             in_table = f"{self.table.where}: {self.side} ids in column {self.keys[-1]} are {_id_kind(table[ID].dtype)}"
@@ -75,13 +81,17 @@ class Entities:
             table = table.join(pl.DataFrame({ID: known}), on=ID, how="full", coalesce=True)
         return table.join(seen, on=ID, how="full", coalesce=True).sort(ID), rate
 
-    def listed(self) -> pl.DataFrame:
+    def listed(self, seen: pl.DataFrame | None = None) -> pl.DataFrame:
         """The side table: `:id`, and features by name (but for the key itself). Raises UserError 65 as `join` does of a
-        table."""
+        table.
+
+        Args:
+            seen: see `read`.
+        """
         table, key = self.table, self.keys[-1]
         assert table is not None
         read = [f for f in self.features if not f.per_event and table.has(f.source) and f.source != key]
-        return self.read({f.name: f.source for f in read})
+        return self.read({f.name: f.source for f in read}, seen)
 
     def _same_type(self, known: pl.Series, seen: pl.DataFrame) -> pl.Series:
         """Raises UserError 65 where ids known before are integers and those of the events text, or the reverse."""
@@ -106,8 +116,15 @@ class Entities:
             columns.append((joined[ID] if f.source in self.keys and not f.per_event else joined[f.name]).alias(f.name))
         return pl.DataFrame(columns)
 
-    def read(self, columns: Mapping[str, str]) -> pl.DataFrame:
-        """The side table: `:id`, and columns of it by the names that they are given. Raises as `listed`."""
+    def read(
+        self, columns: Mapping[str, str], seen: pl.DataFrame | None = None, *, whole_day: bool = False
+    ) -> pl.DataFrame:
+        """The side table: `:id`, and columns of it by the names that they are given. Raises as `listed`.
+
+        Args:
+            seen: `:id` and `_time` of the first event: see `join`.
+            whole_day: whether an id that no version knows as the day begins has the first one of the day.
+        """
         assert self.table is not None
         table, key = self.table, self.keys[-1]
         for column in columns.values():
@@ -124,25 +141,59 @@ class Entities:
         whole = pl.concat(frames)
         place = f"{table.files[0].parent if len(table.files) > 1 else table.files[0]}: key {key}"
         if self.version:
-            return self._newest(whole, table.files[0], place)
+            return self._newest(whole, list(zip(table.files, map(len, frames), strict=True)), place, seen, whole_day)
         if (twice := whole[ID].is_duplicated()).any():
             hint = f"write one row per id and day, or name what tells them apart in data.{self.side}s.version"
             raise UserError(f"{place} = {whole[ID].filter(twice)[0]!r} appears twice", hint)
         return whole
 
-    def _newest(self, whole: pl.DataFrame, file: File, place: str) -> pl.DataFrame:
-        """The row of each id with its greatest version of those that are there as the day begins."""
+    def _newest(
+        self,
+        whole: pl.DataFrame,
+        files: Sequence[tuple[File, int]],
+        place: str,
+        seen: pl.DataFrame | None,
+        whole_day: bool,
+    ) -> pl.DataFrame:
+        """The row of each id with its greatest version of those that are there as the day begins; see `join` and `read`
+        of those that have none.
+
+        Args:
+            files: each with its rows, in their order.
+        """
         assert self.version is not None
-        versions = Checked(pl.DataFrame({self.version: whole[_VERSION]}), file, 0)
-        order, there = versions.version(self.version, self.timezone, self.day)
-        known = whole.with_columns(order.alias(_VERSION)).filter(there).sort(_VERSION, maintain_order=True)
-        newest = known.unique(ID, keep="last", maintain_order=True)
-        alike = known.join(newest, on=[ID, _VERSION], how="semi", nulls_equal=True)
-        if len(alike) > len(newest):
+        versions = Together(pl.DataFrame({self.version: whole[_VERSION]}), files)
+        order, there = versions.version(self.version, self.timezone, self.day, zoneless=self._zoneless[_VERSION])
+        whole = whole.with_columns(order.alias(_VERSION))
+        newest = self._one_of(whole.filter(there), "last", place)
+        if whole_day and order.dtype == pl.Datetime:
+            today = order.dt.convert_time_zone(self.timezone or "UTC").dt.date() == self.day
+            mine = whole.filter(today & ~there).join(newest, on=ID, how="anti")
+            newest = pl.concat([newest, self._one_of(mine, "first", place)])
+        if seen is not None and order.dtype == pl.Datetime and (came := self._moments(seen)) is not None:
+            mine = whole.filter(~there).join(newest, on=ID, how="anti").join(came, on=ID)
+            mine = mine.filter(pl.col(_VERSION) <= pl.col(TIME)).drop(TIME)
+            newest = pl.concat([newest, self._one_of(mine, "first", place)])
+        return newest.drop(_VERSION)
+
+    def _one_of(self, rows: pl.DataFrame, keep: Literal["first", "last"], place: str) -> pl.DataFrame:
+        """The row of each id with its least or greatest version. Raises UserError 65 where two are of one version."""
+        known = rows.sort(_VERSION, maintain_order=True)
+        one = known.unique(ID, keep=keep, maintain_order=True)
+        alike = known.join(one, on=[ID, _VERSION], how="semi", nulls_equal=True)
+        if len(alike) > len(one):
             who = alike.filter(alike[ID].is_duplicated())[0]
             what = f"{place} = {who[ID][0]!r} appears twice with version {self.version} = {who[_VERSION][0]}"
             raise UserError(what, "write one row per id and version")
-        return newest.drop(_VERSION)
+        return one
+
+    def _moments(self, seen: pl.DataFrame) -> pl.DataFrame | None:
+        """`:id` and the instant of its first event; None where the log's time only orders rows."""
+        with suppress(UserError):
+            at = Checked(seen.select(TIME), "events", 0).local(TIME, self.timezone, zoneless=self._zoneless[TIME])
+            if at.dtype == pl.Datetime:
+                return seen.select(ID).with_columns(at.alias(TIME))
+        return None
 
 
 def _order_of(at: pl.Series) -> pl.Series:

@@ -40,14 +40,20 @@ class Firsts:
             self._parts = [self._merged()]
             self._rows = self._kept = len(self._parts[0])
 
-    def gather(self, ranks: Ranks, starts: list[int]) -> pl.DataFrame:
-        """`:id` and `:at` of each id, over the streams of all ranks. `starts`: the position where each begins."""
+    def gather(self, ranks: Ranks, starts: list[int], timed: bool = False) -> pl.DataFrame:
+        """`:id` and `:at` of each id, over the streams of all ranks.
+
+        Args:
+            starts: the position where each begins.
+            timed: whether to give `_time` too.
+        """
+        named = [ID, AT, *([TIME] if timed else [])]
         if ranks.size == 1:
-            return self._merged().select(ID, AT)
+            return self._merged().select(named)
         mine = self._merged() if self._parts else None
         parts = zip(ranks.gather_objects(mine), starts, strict=False)
         self._parts = [part.with_columns(pl.col(AT) + at) for part, at in parts if part is not None]
-        return self._merged().select(ID, AT)
+        return self._merged().select(named)
 
     def _merged(self) -> pl.DataFrame:
         if len(self._parts) == 1:

@@ -37,6 +37,7 @@ class Parquet:
         self.metadata: pq.FileMetaData = file.metadata
         self.num_row_groups: int = file.num_row_groups
         flattened = _flat_schema(schema) if self._nested else schema
+        self._there = frozenset(flattened.names)
         self.schema_arrow: pa.Schema = computed.schema(flattened, name) if computed else flattened
 
     def iter_batches(
@@ -62,7 +63,10 @@ class Parquet:
         return self._asked(self._file.read_row_group(group, self._stored(columns), use_threads=use_threads), columns)
 
     def _stored(self, columns: Sequence[str] | None) -> Sequence[str] | None:
-        return columns if columns is None or self._computed is None else self._computed.stored(columns)
+        """The file's own columns that these need."""
+        if columns is None or self._computed is None:
+            return columns
+        return [c for c in self._computed.stored(columns) if c in self._there]
 
     def _asked(self, rows: Any, columns: Sequence[str] | None) -> Any:
         """What was decoded for these columns (None: all), as they were asked for."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import PurePosixPath
 
 from dmtl_cli.config.data import Data, Events, Format, SideTable
@@ -61,6 +61,8 @@ class Places:
             UserError: 66 a folder or file is not there, or the day is not finished; 65 a day has two places; 78
                 success_file names no day where files do.
         """
+        if self.table.is_glob:
+            return self._matched(day)
         if self.pattern is None:
             return self._below(self.table.path, day)
         if not self.table.is_dated and not self.store.is_folder(self.table.path):
@@ -81,18 +83,51 @@ class Places:
         return any(self.store.is_file(f"{place}/{success}") for place in self.days().get(day, ()))
 
     def _matching(self) -> list[str]:
-        parts = self.pattern.parts if self.pattern else []
-        paths = [""] if parts else []
-        for k, part in enumerate(parts):
+        """Paths that the pattern may mean."""
+        if self.pattern is None:
+            return []
+        above, last = self._expanded(self.pattern.parts[:-1]), self.pattern.parts[-1]
+        if DayPattern.is_literal(last):
+            return [f"{path}/{last}".lstrip("/") for path in above]
+        listed = self.store.entries if self.table.is_dated else self.store.folders
+        return [entry for path in above for entry in listed(path or ".") if self._is_meant(last, entry)]
+
+    def _expanded(self, parts: Sequence[str]) -> list[str]:
+        """The folders that the parts of a path may mean."""
+        paths = [""]
+        for part in parts:
             if DayPattern.is_literal(part):
                 paths = [f"{path}/{part}".lstrip("/") for path in paths]
                 continue
-            listed = self.store.entries if self.table.is_dated and k + 1 == len(parts) else self.store.folders
-            names = (entry for path in paths for entry in listed(path or "."))
-            paths = [entry for entry in names if self._is_meant(part, PurePosixPath(entry).name)]
+            names = (entry for path in paths for entry in self.store.folders(path or "."))
+            paths = [entry for entry in names if self._is_meant(part, entry)]
         return paths
 
-    def _is_meant(self, part: str, name: str) -> bool:
+    def _matched(self, day: dt.date) -> list[File]:
+        """The files that a path with `*` means, and those below folders that it means. Raises UserError 66."""
+        *above, last = self.table.path.split("/")
+        found = list[File]()
+        for path in self._expanded([part for part in above if part]):
+            folders, files = self.store.children(path or ".")
+            found += [file for file in files if self._is_meant(last, file.path)]
+            for folder in (f for f in folders if self._is_meant(last, f)):
+                self._require_finished(folder, False, day)
+                found += self.store.files(folder, self.suffixes)
+        if not found:
+            what = f"{self.name}: no file {self.store.where(self.table.path)}"
+            raise UserError(
+                what, "set data.root and the path below it, in which * is any text of a name", Exit.NO_INPUT
+            )
+        for folder in {str(PurePosixPath(f.path).parent): f.path for f in found if self._is_direct(f)}.values():
+            self._require_finished(folder, True, day)
+        return sorted(found, key=lambda file: PurePosixPath(file.path))
+
+    def _is_direct(self, file: File) -> bool:
+        """Whether a path with `*` means the file itself, not a folder above it."""
+        return len(PurePosixPath(file.path).parts) == len(PurePosixPath(self.table.path).parts)
+
+    def _is_meant(self, part: str, path: str) -> bool:
+        name = PurePosixPath(path).name
         hidden = name[0] in "._" and part[0] != name[0]
         return not hidden and DayPattern.matches(part, name)
 

@@ -20,9 +20,11 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from dmtl_cli.config.data import Data
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.expressions import roots_of
 from dmtl_cli.config.features import Feature
 from dmtl_cli.data.log import invalid, memory, sizes
 from dmtl_cli.data.log.computed import Beside, Computed
@@ -53,7 +55,7 @@ class _Seen:
     rows: int
     """rows of all ranks"""
     ids: dict[str, pl.DataFrame]
-    """`:id` and `:at` by side"""
+    """`:id` and `:at` by side, and `_time` where it is asked for"""
     left_out: dict[str, int]
     """rows of all ranks that are no events, by reason"""
     numberings: dict[str, Numbering]
@@ -136,20 +138,23 @@ class Log:
         if not events.computed:
             return found
         keys = {"user": events.user, "item": events.item}
+        before_click = events.computed.keys() - events.outcome_columns
+        known = {root for column in before_click for root in roots_of(events.computed[column])}
         beside = {
-            f"{side}s": Beside(keys[side], partial(self._columns_of, side, files, morning))
+            f"{side}s": Beside(keys[side], partial(self._columns_of, side, files, morning, f"{side}s" not in known))
             for side, files in found.tables.items()
         }
         computed = Computed("data.events.computed", events.computed, beside)
         return replace(found, events=tuple(replace(file, computed=computed) for file in found.events))
 
     def _columns_of(
-        self, side: str, files: Sequence[File], morning: dt.date, columns: Sequence[str]
+        self, side: str, files: Sequence[File], morning: dt.date, whole_day: bool, columns: Sequence[str]
     ) -> tuple[pl.Series, pl.DataFrame]:
-        """Ids and columns of a side table."""
+        """Ids and columns of a side table; of `whole_day` see `Entities.read`: a label may know what came within the
+        day, a feature may not."""
         table = Table(files)
         memory.check_table(table, columns, self.max_memory)
-        found = Entities(self.data, side, table, (), morning).read({c: c for c in columns})
+        found = Entities(self.data, side, table, (), morning).read({c: c for c in columns}, whole_day=whole_day)
         return found[ID], found.select(columns)
 
     def finished(self, day: dt.date) -> list[str]:
@@ -216,7 +221,8 @@ class Log:
         found.check_same(ranks)
         schema, morning = raw.schema, tables or day
         sides = {side: Entities(self.data, side, schema.sides.get(side), self.features, morning) for side in SIDES}
-        seen = self._first_pass(raw, found, scratch, ranks)
+        timed = [side for side in SIDES if sides[side].version and tables is None and self.data.events.time]
+        seen = self._first_pass(raw, found, scratch, ranks, timed)
         joined, facts = {}, invalid.facts_of(seen.left_out)
         for side, entities in sides.items():
             joined[side], facts[f"{side}s_joined"] = entities.join(seen.ids[side], (known or {}).get(side))
@@ -231,8 +237,11 @@ class Log:
             tally.user_events, tally.item_events, tally.item_clicks, facts,
         )  # fmt: skip
 
-    def _first_pass(self, raw: RawEvents, found: DayFiles, scratch: Path, ranks: Ranks) -> _Seen:
-        """Raises UserError 66 where the day has no row."""
+    def _first_pass(
+        self, raw: RawEvents, found: DayFiles, scratch: Path, ranks: Ranks, timed: Sequence[str] = ()
+    ) -> _Seen:
+        """What the ids of the events are; of `timed` sides when they come first. Raises UserError 66 where the day has
+        no row."""
         numberings = {side: Numbering(scratch, f"{side}s-{found.day}") for side in SIDES}
         groups = share_groups(raw.schema.events, found.groups, ranks)
         mine = 0
@@ -247,7 +256,11 @@ class Log:
         if starts[-1] == 0:
             where = f"events: day {found.day} has no rows in {found.events[0].parent}"
             raise UserError(where, "retry later", Exit.NO_INPUT)
-        ids = {side: numbering.done().gather(ranks, starts) for side, numbering in numberings.items()}
+        ids = {side: one.done().gather(ranks, starts, side in timed) for side, one in numberings.items()}
+        for side in timed:
+            kind = pl.Series(pa.array([], raw.schema.events.type(self.data.events.time or ""))).dtype
+            if kind.is_temporal():
+                ids[side] = ids[side].with_columns(pl.col(TIME).cast(kind))
         share = Share(ranks, groups, starts[ranks.rank], scratch / f"head-{found.day}.arrow")
         return _Seen(share, starts[-1], ids, left_out, numberings)
 

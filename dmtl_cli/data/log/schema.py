@@ -18,6 +18,7 @@ from dmtl_cli.config.data import Data, Events, SideTable
 from dmtl_cli.config.errors import UserError, did_you_mean
 from dmtl_cli.config.features import Feature
 from dmtl_cli.data.log import column_types
+from dmtl_cli.data.log.computed import Computed
 from dmtl_cli.data.log.day_files import DayFiles, changed_error
 from dmtl_cli.data.log.parquet import Parquet
 from dmtl_cli.data.log.source import File
@@ -77,13 +78,31 @@ class Table:
         return [c for c in columns if c in schema.names and column_types.is_list(schema.field(c).type)]
 
     def require(self, column: str, asked: str) -> None:
-        """Raises UserError 65 where no file has the column. `asked`: the message's "data.events.click expects"."""
+        """Raises UserError 65 where no file has the column, or one that it is computed of. `asked`: the message's
+        "data.events.click expects"."""
         if not self.has(column):
             raise UserError(f"{self.where}: {missing(column, asked, [self])}")
+        for source in self._sources(column):
+            if source in self._computed.expressions or not self.has(source):  # type: ignore[union-attr]
+                raise self._computed.refusal(column, source, self._names(), self.where)  # type: ignore[union-attr]
+
+    @property
+    def _computed(self) -> Computed | None:
+        return self.files[0].computed
+
+    def _sources(self, column: str) -> list[str]:
+        """The files' columns that one is computed of; none of one that they have."""
+        computed = self._computed
+        return computed.stored([column]) if computed and column in computed.expressions else []
+
+    def _names(self) -> list[str]:
+        return list(dict.fromkeys(name for footer in self.footers.values() for name in footer.schema.names))
 
     def require_everywhere(self, column: str, asked: str) -> None:
-        """Raises UserError 65 where one of the files lacks the column."""
+        """Raises UserError 65 where one of the files lacks the column, or one that it is computed of."""
         self.require(column, asked)
+        for source in self._sources(column):
+            self.require_everywhere(source, f"{self._computed.name}.{column} expects")  # type: ignore[union-attr]
         for file in self.footers:
             if not self.has_in(file, column):
                 have = next(str(other) for other in self.footers if self.has_in(other, column))
@@ -237,6 +256,7 @@ def _require_feature(f: Feature, table: Table, beside: list[Table]) -> None:
         also = f" and {beside[0].where}" if beside else ""
         asked = missing(f.source, f"feature {f.name} expects", [table, *beside])
         raise UserError(f"{table.where}{also}: {asked}")
+    table.require(f.source, f"feature {f.name} expects")
     kind = table.type(f.source)
     if refused := column_types.refusal(f, kind):
         takes, hint = refused

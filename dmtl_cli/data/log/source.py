@@ -219,6 +219,19 @@ class Store:
             found = list(map(str, Path(self.root / path).glob("*"))) if self._local else self._paths(path)
         return [str(p) for p in sorted(PurePosixPath(p).relative_to(self.root) for p in found)]
 
+    def children(self, path: str) -> tuple[list[str], list[File]]:
+        """The folders and the files in a folder, by path; none of one that is not there. A link to nowhere is a
+        file."""
+        with self._as_user_error(path):
+            if self._local:
+                found = self.fs.get_file_info([str(p) for p in Path(self.root / path).glob("*")])
+            else:
+                found = self._listed(path)
+        named = sorted(((str(PurePosixPath(i.path).relative_to(self.root)), i) for i in found), key=lambda x: x[0])
+        folders = [p for p, i in named if i.type is fs.FileType.Directory]
+        rest = ((p, i) for p, i in named if i.type is not fs.FileType.Directory)
+        return folders, [File(self, p, i.size or 0, i.mtime_ns or 0) for p, i in rest]
+
     def file(self, path: str) -> File:
         """One file, whatever it is called."""
         with self._as_user_error(path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import datetime as dt
 import json
 import re
 import warnings
@@ -235,17 +236,27 @@ def _date(values: pl.Series) -> pl.Series:
     return values.str.to_date("%Y-%m-%d", strict=False).fill_null(values.str.to_date("%Y%m%d", strict=False))
 
 
-def iso_times(values: pl.Series) -> pl.Series:
-    """Texts in ISO 8601 as instants in UTC, null where one is not; a time that names no zone is one of UTC."""
+def localized(values: pl.Series, zone: str) -> pl.Series:
+    """Naive times of a zone as instants in UTC: of an hour that comes twice the later one, and a time that a clock
+    passes over as an hour later."""
+    there = values.dt.replace_time_zone(zone, ambiguous="latest", non_existent="null")
+    if there.null_count() > values.null_count():
+        later = (values + dt.timedelta(hours=1)).dt.replace_time_zone(zone, ambiguous="latest", non_existent="null")
+        there = there.fill_null(later)
+    return there.dt.convert_time_zone("UTC")
+
+
+def iso_times(values: pl.Series, zone: str = "UTC") -> pl.Series:
+    """Texts in ISO 8601 as instants in UTC, null where one is not; a time that names no zone is one of `zone`."""
     text = values.str.replace(" ", "T", literal=True)
     found = text.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us", strict=False)
     for form in ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M"):
         if found.null_count() > text.null_count():
             naive = text.str.to_datetime(form, time_unit="us", strict=False)
-            found = found.fill_null(naive.dt.replace_time_zone("UTC"))
+            found = found.fill_null(localized(naive, zone))
     if found.null_count() > text.null_count():
-        days = text.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us", "UTC"))
-        found = found.fill_null(days)
+        days = text.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us"))
+        found = found.fill_null(localized(days, zone))
     return found
 
 

@@ -1,0 +1,91 @@
+"""What a person gives in place of guesses, and why it cannot be."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from dmtl_cli.config.commands import typed
+from dmtl_cli.config.errors import Exit, UserError, did_you_mean
+from dmtl_cli.config.expressions import sources_of
+from dmtl_cli.guess.doubts import unfit
+from dmtl_cli.guess.features import Inputs
+from dmtl_cli.guess.goals import example
+from dmtl_cli.guess.labels import EXPRESSION
+from dmtl_cli.guess.rewrites import one_row_an_item
+from dmtl_cli.guess.roles import Roles
+from dmtl_cli.guess.tables import Table
+from dmtl_cli.guess.writing import path_of
+
+_BOTH = "--conversion: --duration is given too", "one of them tells a good click"
+
+
+def told_of(given: Mapping[str, str], named: list[Table]) -> dict[str, str]:
+    """What is given, with the conversion as an expression where no table has such a column, and it is no name alone.
+
+    Raises:
+        UserError: 2 it is neither.
+    """
+    text = given.get("conversion", "")
+    if re.fullmatch(r"[\w.:-]*", text) or any(text in table.frame.columns for table in named):
+        return dict(given)
+    try:
+        sources_of(text)
+    except ValueError as e:
+        raise UserError(f"--conversion: {e}", "such as 'scroll >= 75'", Exit.USAGE) from None
+    if "duration" in given:
+        raise UserError(*_BOTH, Exit.USAGE)
+    return {role: c for role, c in given.items() if role != "conversion"} | {EXPRESSION: text}
+
+
+def refuse_given(given: Mapping[str, str], events: Table, roles: Roles) -> None:
+    """Raises UserError 2 where a given column is not there, or cannot be what it is given as."""
+    columns = events.frame.columns
+    if {"duration", "conversion"} <= given.keys():
+        raise UserError(*_BOTH, Exit.USAGE)
+    if EXPRESSION in given:
+        _refuse_expression(given[EXPRESSION], events)
+    for role, column in given.items():
+        if role == EXPRESSION:
+            continue
+        if column in events.other:
+            what = f"--{role}: {column} is of type {events.other[column]}, which nothing reads"
+            raise UserError(what, "name another", Exit.USAGE)
+        if column not in columns:
+            what = f"--{role}: {path_of(events)} has no column {column}"
+            raise UserError(what, f"it has {', '.join(columns)}", Exit.USAGE)
+        if [*given.values()].count(column) > 1:
+            raise UserError(f"--{role}: {column} is given twice", "a column has one role", Exit.USAGE)
+        guess = getattr(roles, role)
+        if guess is None or guess.column != column:
+            if role == "item" and (lists := one_row_an_item(events.frame, column)) is not None:
+                raise UserError(f"--item: {lists}", "an item is one id a row", Exit.USAGE)
+            what, hint = unfit(role, events.frame[column])
+            if role == "conversion" and (told := example(events.frame[column])) is not None:
+                hint = f"give an expression: --conversion {typed(told)}"
+            raise UserError(what, hint, Exit.USAGE)
+
+
+def refuse_looked_up(text: str | None, events: Table, inputs: Inputs) -> None:
+    """Raises UserError 2 where an expression of --conversion names a column of a side table that is not there."""
+    for source in sources_of(text) if text else ():
+        name, _, column = source.partition(".")
+        if source in events.frame.columns or name not in ("items", "users"):
+            continue
+        side = inputs.sides.get(name)
+        if side is None:
+            hint = f"it reads columns of the events alone: {', '.join(events.frame.columns)}"
+            raise UserError(f"--conversion: {source}: no table of {name} was found beside the events", hint, Exit.USAGE)
+        columns = [*side.table.frame.columns, *side.table.other]
+        if column not in columns:
+            what = f"--conversion: {path_of(side.table)} has no column {column}{did_you_mean(column, columns)}"
+            raise UserError(what, f"it has {', '.join(columns)}", Exit.USAGE)
+
+
+def _refuse_expression(text: str, events: Table) -> None:
+    """Raises UserError 2 where an expression of --conversion names no column, or one that is not there."""
+    found, columns = sources_of(text), events.frame.columns
+    absent = [c for c in found if c not in columns and not c.startswith(("items.", "users."))]
+    if absent or not found:
+        what = f"{path_of(events)} has no column {absent[0]}" if absent else f"{text} names no column"
+        raise UserError(f"--conversion: {what}", f"it has {', '.join(columns)}", Exit.USAGE)
