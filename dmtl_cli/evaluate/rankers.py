@@ -114,8 +114,7 @@ class TeacherRanker:
 class RegressionRanker:
     """The regression that is published beside a teacher, over the tables that its teacher has encoded.
 
-    A logit is a user's part plus an item's, so it retrieves the same list of the day's catalogue for every user: by the
-    regression without context, as a catalogue has none.
+    It retrieves from the day's catalogue by the regression without context, as a catalogue has none.
     """
 
     slow = False
@@ -147,9 +146,14 @@ class RegressionRanker:
         return {label: log_sigmoid(logit) for label, logit in self.on_day.logits(rows).items()}
 
     def retrieve(self, users: Ints, k: int) -> tuple[Ints, pl.Series]:
-        items = self._on_day(context=not has_event_features(self.teacher.scorer.encoder)).items
-        best = best_k(items[with_click(READ)][None], k)
-        return np.repeat(best, len(users), axis=0), self.day.items[ID]
+        on_day = self._on_day(context=not has_event_features(self.teacher.scorer.encoder))
+        if not on_day.model.conjunctions:  # the same list for everybody
+            best = best_k(on_day.catalogue(with_click(READ), users[:1]), k)
+            return np.repeat(best, len(users), axis=0), self.day.items[ID]
+        together = max(1, _DOTS // max(1, len(self.day.items)))
+        parts = [users[start : start + together] for start in range(0, len(users), together)]
+        tops = [best_k(on_day.catalogue(with_click(READ), part), k) for part in parts]
+        return np.concatenate(tops) if tops else np.zeros((0, k), np.int64), self.day.items[ID]
 
 
 class StudentRanker:

@@ -68,31 +68,33 @@ class Finished(NamedTuple):
     blended: dict[str, HeldOut]
     """by task, as the teacher does"""
     facts: dict[str, Any]
-    """`blend` and `calibration` of pairs in their context, and of those without in `no_context`"""
+    """`blend` and `calibration` of pairs in their context, and of those without in `no_context`; `conjunctions`, the
+    features of each"""
 
 
 def finish(run: Run, publication: Publication, trained: Trained) -> Finished:
     """Publishes regressions of the same rows beside the network, blends and calibrates both, for pairs in their
     context and for pairs without one."""
     event = has_event_features(trained.encoder)
-    regressions = _regressions(run, publication, trained, [True, False] if event else [True])
+    regressions, together = _regressions(run, publication, trained, [True, False] if event else [True])
     shown = held_out_logits(run, trained), regressions[0]
     hidden = (held_out_logits(run, trained, context=False), regressions[1]) if event else shown
     earlier: dict[str, Any] = trained.before[1].facts if trained.before else {}
     both, facts = _calibrated(run, *shown, earlier)
     _, without = _calibrated(run, *hidden, without_context(earlier))
-    return Finished(*shown, both, facts | {"no_context": without})
+    return Finished(*shown, both, facts | {"no_context": without, "conjunctions": together})
 
 
 def _regressions(
     run: Run, publication: Publication, trained: Trained, contexts: Sequence[bool]
-) -> list[dict[str, HeldOut]]:
+) -> tuple[list[dict[str, HeldOut]], list[list[str]]]:
     """Publishes regressions of the rows that the teacher learned, warm from those before, with their context or without
-    it; the held-out rows of each by label. Rank 0 learns them while the others wait."""
+    it; the held-out rows of each by label, and the features of their conjunctions. Rank 0 learns them while the others
+    wait."""
     tasks, window = run.config.tasks, trained.window
     folder = trained.before[0] / FOLDER if trained.before else None
 
-    def learned() -> list[dict[str, HeldOut]]:
+    def learned() -> tuple[list[dict[str, HeldOut]], list[list[str]]]:
         warm = folder if folder and folder.is_dir() else None
         models = [
             Regression.read(warm, tasks, context=x) if warm else Regression.new(tasks, context=x) for x in contexts
@@ -101,7 +103,8 @@ def _regressions(
         learn(models, trained.encoder, trained.tables, rows)
         for model in models:
             model.write(publication.path / FOLDER)
-        return [model.held_out(trained.encoder, trained.tables, window) for model in models]
+        held_out = [model.held_out(trained.encoder, trained.tables, window) for model in models]
+        return held_out, [[c.user, c.item] for c in models[0].conjunctions]
 
     return run.ranks.on_first(learned)
 

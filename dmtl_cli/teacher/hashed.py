@@ -7,7 +7,8 @@ embedding share no slots.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +24,7 @@ from dmtl_cli.data.log.hashing import blake2b64, splitmix64
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.nn.batches import Tables
 from dmtl_cli.nn.kernels.distinct import distinct_of
+from dmtl_cli.teacher.conjunctions import Conjunction, Paired, values_of
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -130,6 +132,8 @@ class Design:
     """distinct users"""
     item: Sparse
     """distinct items, with the bias"""
+    pair: Sparse
+    """conjunctions: B rows"""
     event: Sparse
     """what changes with the event: B rows"""
     user_index: Ints
@@ -138,22 +142,31 @@ class Design:
     """[B] place of each row's item"""
 
     @staticmethod
-    def of(encoder: Encoder, tables: Tables, rows: Rows[Any], *, context: bool = True) -> Design:
+    def of(
+        encoder: Encoder,
+        tables: Tables,
+        rows: Rows[Any],
+        *,
+        context: bool = True,
+        conjunctions: Sequence[Conjunction] = (),
+    ) -> Design:
         """Args: context: whether the rows have what changes with the event."""
         users, user_index = distinct_of(rows.user)
         items, item_index = distinct_of(rows.item)
         user = Sparse.of(encoder, tables.users.take(users), "user", False)
         item = Sparse.of(encoder, tables.items.take(items), "item", False).with_bias()
-        event = event_cells(encoder, rows) if context else Sparse(len(rows), [], [], [])
-        return Design(user, item, event, user_index, item_index)
+        event = event_cells(encoder, rows) if context else nothing(len(rows))
+        pair = pair_cells(encoder, tables, rows, conjunctions)
+        return Design(user, item, pair, event, user_index, item_index)
 
     def without_context(self) -> Design:
         """The rows without what changes with the event."""
-        return replace(self, event=Sparse(self.event.n, [], [], []))
+        return replace(self, event=nothing(self.event.n))
 
     def times(self, weights: Array) -> Floats:
         """[B] each row's product with the weights [slots]."""
         out = self.event.times(weights)
+        out += self.pair.times(weights)
         out += self.user.times(weights).take(self.user_index)
         out += self.item.times(weights).take(self.item_index)
         return out
@@ -165,6 +178,7 @@ class Design:
             of_rows = np.zeros(part.n)
             _add(of_rows, index, per_row)
             part.sum_into(out, of_rows)
+        self.pair.sum_into(out, per_row)
         self.event.sum_into(out, per_row)
         return out
 
@@ -172,22 +186,55 @@ class Design:
         """Each cell's square in its place."""
         return self._mapped(Sparse.squared)
 
-    def compact(self) -> tuple[Ints, Design]:
+    def compact(self, slots: int = SLOTS) -> tuple[Ints, Design]:
         """(slots that the rows have, sorted [S]; the same rows with 0 .. S - 1 as slots)."""
-        there = np.zeros(SLOTS, np.bool_)
-        for part in (self.user, self.item, self.event):
-            for slots in part.slots:
-                there[slots] = True
+        there = np.zeros(slots, np.bool_)
+        for part in (self.user, self.item, self.pair, self.event):
+            for of_part in part.slots:
+                there[of_part] = True
         place = np.cumsum(there) - 1
         return np.flatnonzero(there), self._mapped(lambda part: part.at(place))
 
     def _mapped(self, change: Callable[[Sparse], Sparse]) -> Design:
-        return replace(self, user=change(self.user), item=change(self.item), event=change(self.event))
+        parts = (self.user, self.item, self.pair, self.event)
+        user, item, pair, event = map(change, parts)
+        return replace(self, user=user, item=item, pair=pair, event=event)
 
 
 def _add(out: Floats, at: Ints, values: Floats) -> None:
     """Adds each value to its place in `out`; twice as fast as numpy's bincount, and other threads run meanwhile."""
     torch.from_numpy(out).scatter_add_(0, torch.from_numpy(at), torch.from_numpy(values))
+
+
+def nothing(n: int) -> Sparse:
+    """n rows without a cell."""
+    return Sparse(n, [], [], [])
+
+
+def first_slots(conjunctions: Sequence[Conjunction]) -> list[int]:
+    """[K + 1] the first slot of each conjunction, behind those of single values, and the number of all slots."""
+    return list(itertools.accumulate((1 << c.bits for c in conjunctions), initial=SLOTS))
+
+
+def pair_cells(encoder: Encoder, tables: Tables, rows: Rows[Any], conjunctions: Sequence[Conjunction]) -> Sparse:
+    """The conjunctions' cells of pairs."""
+    if not conjunctions:
+        return nothing(len(rows))
+    paired = paired_values(encoder, tables, rows, conjunctions)
+    first = first_slots(conjunctions)
+    return Sparse(len(rows), [], [], [paired.cells(c, at) for c, at in zip(conjunctions, first, strict=False)])
+
+
+def paired_values(
+    encoder: Encoder, tables: Tables, rows: Rows[Any], conjunctions: Sequence[Conjunction] | None = None
+) -> Paired:
+    """The rows with the values that conjunctions, or all that there can be, are made of."""
+    users, user_index = distinct_of(rows.user)
+    items, item_index = distinct_of(rows.item)
+    wanted = (None, None) if conjunctions is None else ([c.user for c in conjunctions], [c.item for c in conjunctions])
+    of_users = values_of(encoder, tables.users.take(users), "user", wanted[0])
+    of_items = values_of(encoder, tables.items.take(items), "item", wanted[1])
+    return Paired(of_users, of_items, user_index, item_index)
 
 
 def event_cells(encoder: Encoder, rows: Rows[Any]) -> Sparse:

@@ -13,8 +13,10 @@ and there is no learning rate. Each day begins with less certainty than the one 
 
 from __future__ import annotations
 
+import itertools
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from dmtl_cli.config.tasks import CLICK, Tasks, with_click
@@ -34,7 +37,28 @@ from dmtl_cli.nn.eager import EagerLbfgs
 from dmtl_cli.nn.kernels.chunks import on_threads, one_thread
 from dmtl_cli.runs.contents import decoding
 from dmtl_cli.scores.calibration import log1mexp, log_sigmoid
-from dmtl_cli.teacher.hashed import BIAS, SLOTS, Design, Floats, Sparse, event_cells
+from dmtl_cli.teacher.conjunctions import (
+    Conjunction,
+    Paired,
+    Residuals,
+    Values,
+    chosen,
+    evidence,
+    score_test,
+    values_of,
+)
+from dmtl_cli.teacher.hashed import (
+    BIAS,
+    SLOTS,
+    Design,
+    Floats,
+    Ints,
+    Sparse,
+    event_cells,
+    first_slots,
+    pair_cells,
+    paired_values,
+)
 from dmtl_cli.teacher.labels import HeldOut, TeacherLabels, TeacherRows
 from dmtl_cli.teacher.rows import Window
 
@@ -58,23 +82,68 @@ _NEAR = 0.1  # largest slope, of weights scaled to a curvature of 1, at which L-
 _ENTITIES = 1 << 16  # users or items whose cells are in memory at a time
 
 
-@dataclass(frozen=True)
+@dataclass
 class Regression:
     """A regression for `ctr` and one for `ctX` of each conversion X, on all rows; X follows: see `implied`."""
 
     weights: dict[str, npt.NDArray[np.float32]]
-    """by label [slots]"""
+    """by label [slots]: of single values, then of each conjunction"""
     precision: dict[str, npt.NDArray[np.float32]]
     """by label [slots]"""
     context: bool = True
     """whether it reads what changes with the event. One that does tells nothing where that is not known: what a price
     of the moment tells is told by the price that an item always has, once the other is gone"""
+    conjunctions: tuple[Conjunction, ...] = ()
+    """chosen by a chain's first rows"""
+    priors: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    """by label the precision that the weights of each conjunction have before the first row"""
 
     @staticmethod
-    def new(tasks: Tasks, *, context: bool = True) -> Regression:
+    def new(
+        tasks: Tasks,
+        *,
+        context: bool = True,
+        conjunctions: tuple[Conjunction, ...] = (),
+        priors: Mapping[str, tuple[float, ...]] | None = None,
+    ) -> Regression:
         labels = (CLICK, *map(with_click, tasks.conversions))
-        weights = {label: np.zeros(SLOTS, np.float32) for label in labels}
-        return Regression(weights, {label: np.full(SLOTS, PRIOR, np.float32) for label in labels}, context)
+        none = Regression(dict.fromkeys(labels, np.zeros(0, np.float32)), {}, context)
+        none.begin(conjunctions, priors or dict.fromkeys(labels, ()))
+        return none
+
+    def begin(self, conjunctions: tuple[Conjunction, ...], priors: Mapping[str, tuple[float, ...]]) -> None:
+        """Forgets all rows, and has these conjunctions from now on."""
+        self.conjunctions, self.priors = conjunctions, dict(priors)
+        for label in self.weights:
+            self.precision[label] = self.prior(label)
+            self.weights[label] = np.zeros_like(self.precision[label])
+
+    def prior(self, label: str) -> npt.NDArray[np.float32]:
+        """[slots] precision before the first row."""
+        sizes = [SLOTS, *(1 << c.bits for c in self.conjunctions)]
+        return np.repeat(np.array([PRIOR, *self.priors[label]], np.float32), sizes)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it learned nothing yet."""
+        return all(float(precision[BIAS]) == PRIOR for precision in self.precision.values())
+
+    def forget(self) -> None:
+        """A day begins with less certainty than the one before ended with."""
+        for label, precision in self.precision.items():
+            prior = self.prior(label)
+            precision[:] = prior + MEMORY * (precision - prior)
+
+    def weigh(self) -> None:
+        """How much the weights of each conjunction vary is taken from those that it has learned so far."""
+        first = first_slots(self.conjunctions)
+        for label, precision in self.precision.items():
+            priors = []
+            for prior, (start, end) in zip(self.priors[label], itertools.pairwise(first), strict=True):
+                here = precision[start:end]
+                priors.append(evidence(self.weights[label][start:end], here, prior))
+                here += np.float32(priors[-1] - prior)
+            self.priors[label] = tuple(priors)
 
     # -- scoring -------------------------------------------------------------------------------------------------------
 
@@ -86,7 +155,7 @@ class Regression:
         """
         parts: dict[str, list[tuple[Array, Array, Array]]] = {}
         for rows in _held_out_rows(window):
-            x = Design.of(encoder, tables, rows, context=self.context)
+            x = Design.of(encoder, tables, rows, context=self.context, conjunctions=self.conjunctions)
             logits = implied({label: x.times(weights) for label, weights in self.weights.items()})
             rated = {label: (positive, known) for label, positive, known in targets(self.weights, rows.labels)}
             for label, logit in logits.items():
@@ -113,17 +182,27 @@ class Regression:
         """weights.safetensors, or without context no_context.safetensors: `slot` [n], the slots that rows had, and
         `<label>.weight` and `<label>.precision` of each."""
         folder.mkdir(exist_ok=True)
-        there = [x != PRIOR for x in self.precision.values()] + [x != 0 for x in self.weights.values()]
+        there = [x != self.prior(label) for label, x in self.precision.items()]
+        there += [x != 0 for x in self.weights.values()]
         used = np.flatnonzero(np.any(there, axis=0))
         named = {f"{label}.weight": x[used] for label, x in self.weights.items()}
         named |= {f"{label}.precision": x[used] for label, x in self.precision.items()}
-        save_file({"slot": used.astype(np.int32)} | named, folder / _FILES[self.context])
+        about = {"conjunctions": self.conjunctions, "priors": self.priors} if self.conjunctions else {}
+        stored = {name: json.dumps(value) for name, value in about.items()}
+        save_file({"slot": used.astype(np.int32)} | named, folder / _FILES[self.context], stored or None)
 
     @staticmethod
     def read(folder: Path, tasks: Tasks, *, context: bool = True) -> Regression:
         """What `write` wrote of a teacher with these tasks. Raises UserError 65: it is something else."""
-        file, out = folder / _FILES[context], Regression.new(tasks, context=context)
+        file = folder / _FILES[context]
         with decoding(file):
+            with safe_open(file, "np") as opened:
+                about = {name: json.loads(text) for name, text in (opened.metadata() or {}).items()}
+            conjunctions = tuple(Conjunction(*each) for each in about.get("conjunctions", ()))
+            priors = {label: tuple(map(float, each)) for label, each in about.get("priors", {}).items()}
+            if any(len(each) != len(conjunctions) for each in priors.values()) or bool(priors) != bool(conjunctions):
+                raise ValueError("expected a prior of each conjunction")
+            out = Regression.new(tasks, context=context, conjunctions=conjunctions, priors=priors or None)
             stored = load_file(file)
             for label in out.weights:
                 for name, into in (("weight", out.weights[label]), ("precision", out.precision[label])):
@@ -135,22 +214,58 @@ class Regression:
 
 
 def learn(models: Sequence[Regression], encoder: Encoder, tables: Tables, rows: Iterable[TeacherRows]) -> None:
-    """Learns rows over the encoded users and items of their days, in place.
+    """Learns rows over the encoded users and items of their days, in place. The first rows of all choose conjunctions.
 
     Args:
         models: which read the same but for what changes with the event. A search begins where the one before ended:
             the first one's way is most of the others'.
     """
     for model in models:
-        for precision in model.precision.values():
-            precision[:] = PRIOR + MEMORY * (precision - PRIOR)
-    some = any(model.context for model in models)
+        model.forget()
     for batch in Batcher.cut(rows, BATCH):
-        whole = Design.of(encoder, tables, batch, context=some)
-        views = [whole if model.context else whole.without_context() for model in models]
-        designs = [(used, x, x.squared()) for used, x in (view.compact() for view in views)]
-        search = partial(_learn, models, designs, batch.labels.weight)
-        on_threads([*targets(models[0].weights, batch.labels)], search, torch.device("cpu"))
+        first = models[0].is_new
+        whole = _learn_batch(models, encoder, tables, batch)
+        if first and _conjoin(models, whole, paired_values(encoder, tables, batch), batch.labels):
+            _learn_batch(models, encoder, tables, batch)
+    for model in models:
+        model.weigh()
+
+
+def _learn_batch(models: Sequence[Regression], encoder: Encoder, tables: Tables, batch: TeacherRows) -> Design:
+    """Learns some rows; returns them."""
+    some, conjunctions = any(model.context for model in models), models[0].conjunctions
+    whole = Design.of(encoder, tables, batch, context=some, conjunctions=conjunctions)
+    views = [whole if model.context else whole.without_context() for model in models]
+    slots = first_slots(conjunctions)[-1]
+    designs = [(used, x, x.squared()) for used, x in (view.compact(slots) for view in views)]
+    search = partial(_learn, models, designs, batch.labels.weight)
+    on_threads([*targets(models[0].weights, batch.labels)], search, torch.device("cpu"))
+    return whole
+
+
+def _conjoin(models: Sequence[Regression], rows: Design, paired: Paired, labels: TeacherLabels[Array]) -> bool:
+    """Lets models that have learned some rows begin anew with the conjunctions that these rows choose, if any.
+
+    What nothing but the pair tells chooses: what the event tells of it is not there where a student learns.
+    """
+    residuals = [_residuals(model, rows, labels) for model in models]
+    found = tuple(chosen(paired, list(residuals[-1].values())))
+    for model, of_model in zip(models, residuals, strict=True):
+        cells = [paired.cells(conjunction) for conjunction in found]
+        priors = {label: tuple(score_test(each, x)[1] for each in cells) for label, x in of_model.items()}
+        if found:
+            model.begin(found, priors)
+    return bool(found)
+
+
+def _residuals(model: Regression, rows: Design, labels: TeacherLabels[Array]) -> dict[str, Residuals]:
+    """By label what the model leaves of rows that it has learned."""
+    x = rows if model.context else rows.without_context()
+    weight = labels.weight.astype(np.float64)
+    return {
+        label: Residuals(positive, _probability(x.times(model.weights[label])), weight * known)
+        for label, positive, known in targets(model.weights, labels)
+    }
 
 
 def _learn(
@@ -159,7 +274,7 @@ def _learn(
     """Learns one label of some rows by each model: `designs` has the slots that it sees, the rows over them, and their
     squares."""
     label, positive, known = target
-    moved = np.zeros(SLOTS)
+    moved = np.zeros(len(models[0].weights[label]))
     for model, (used, x, squared) in zip(models, designs, strict=True):
         mean, precision = (y[label][used].astype(np.float64) for y in (model.weights, model.precision))
         if model.precision[label][BIAS] == PRIOR:  # the first rows: other weights begin beside their mean
@@ -191,11 +306,28 @@ class OnDay:
 
     def logits(self, rows: Rows[Any]) -> dict[str, Floats]:
         """By label [n] of pairs in their context; of rows without features it is unknown."""
-        cells = event_cells(self.encoder, rows) if self.model.context else Sparse(len(rows), [], [], [])
+        cells = pair_cells(self.encoder, self.tables, rows, self.model.conjunctions)
+        if self.model.context:
+            cells = cells.beside(event_cells(self.encoder, rows))
         out = {}
         for label, weights in self.model.weights.items():
             out[label] = self.users[label][rows.user] + self.items[label][rows.item] + cells.times(weights)
         return implied(out)
+
+    def catalogue(self, label: str, users: Ints) -> Floats:
+        """[n, items] what orders the day's items for each of n users: of one label, without a context, but for what a
+        user adds to all of them."""
+        out = np.tile(self.items[label], (len(users), 1))
+        if self.model.conjunctions:
+            of_users = values_of(self.encoder, self.tables.users.take(users), "user")
+            for conjunction, first in zip(self.model.conjunctions, first_slots(self.model.conjunctions), strict=False):
+                weights = self.model.weights[label][first : first + (1 << conjunction.bits)]
+                conjunction.add_products(out, weights, of_users[conjunction.user], self._of_items[conjunction.item])
+        return out
+
+    @cached_property
+    def _of_items(self) -> dict[str, Values]:
+        return values_of(self.encoder, self.tables.items, "item", [c.item for c in self.model.conjunctions])
 
 
 def targets(labels: Iterable[str], of: TeacherLabels[Array]) -> Iterator[Target]:

@@ -1,0 +1,227 @@
+"""Conjunctions: what a value of the user and a value of the item say together, beside what each says alone.
+
+A regression of single values has one order of items for everybody. A conjunction of two features has a slot for each
+pair of a user's and an item's value (Chapelle, Manavoglu and Rosales, ACM TIST 2014), so it learns who likes which
+genre. Most pairs of features say nothing together, and cells of noise cost accuracy and time. So a chain's first rows
+choose: by the score test that the weights of a conjunction have no variance (Lin, Biometrika 1997), which needs the
+residuals of the regression without it and nothing else.
+
+n rows, C cells, K conjunctions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from dmtl_cli.data.features.encoder import Encoder
+from dmtl_cli.data.features.kinds import kind_of
+from dmtl_cli.data.features.layout import Encoded, FloatColumns, IdColumn
+from dmtl_cli.data.log.hashing import blake2b64, splitmix64
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Cells = tuple[Ints, Ints, Floats]
+"""(row, slot, value) [C] each"""
+
+LEAST_Z = 5.0
+"""standard errors by which the weights of a conjunction must vary more than chance lets them"""
+MOST = 8
+"""conjunctions of a chain, the surest first"""
+CELLS = 16.0
+"""cells that all conjunctions of a row have together, on average: they are most of what learning costs then"""
+PRECISION = 1.0, 10_000.0
+"""least and greatest precision of a conjunction's weights"""
+_ROWS = 1 << 17  # that choose
+_BITS = 8, 22  # least and most slots of a conjunction, as powers of two
+
+
+class Conjunction(NamedTuple):
+    """Two features whose pairs of values have slots of their own."""
+
+    user: str
+    item: str
+    bits: int
+    """2 ** bits slots"""
+
+    def slots(self, user: Ints, item: Ints) -> Ints:
+        """[C] slot of each pair of rows of the two features' embeddings: the highest bits of SplitMix64's draws, so
+        that what is stored is found again."""
+        state = splitmix64(user.astype(np.uint64) + np.uint64(blake2b64(f"{self.user}:{self.item}")))
+        return (splitmix64(state + item.astype(np.uint64)) >> np.uint64(64 - self.bits)).astype(np.int64)
+
+    def add_products(self, out: Floats, weights: npt.NDArray[Any], users: Values, items: Values) -> None:
+        """Adds to `out` [N, I] what each of N users' values and each of I items' values say together.
+
+        Args:
+            weights: [slots] of the conjunction.
+        """
+        size = int(items.codes.max(initial=0)) + 1
+        by_value = np.zeros((len(users.count), size))  # what each user's values say together with each item's value
+        owner = np.repeat(np.arange(len(users.count)), users.count)
+        for value, user in zip(users.codes, owner, strict=True):
+            by_value[user] += weights.take(self.slots(np.full(size, value), np.arange(size)))
+        by_value *= users.scale[:, None]
+        for k in range(int(items.count.max(initial=0))):
+            there = np.flatnonzero(items.count > k)
+            out[:, there] += by_value[:, items.codes[items.start[there] + k]] * items.scale[there]
+
+
+@dataclass(frozen=True)
+class Values:
+    """The known values of one feature of N users or items."""
+
+    codes: Ints
+    """[values of all] rows of the feature's embedding, user after user"""
+    start: Ints
+    """[N] where each begins"""
+    count: Ints
+    """[N]"""
+
+    @staticmethod
+    def of(codes: npt.NDArray[Any]) -> Values:
+        """Args: codes: [N, L]; 0 is no value."""
+        row, place = np.nonzero(codes)
+        count = np.bincount(row, minlength=len(codes))
+        return Values(codes[row, place].astype(np.int64), np.cumsum(count) - count, count)
+
+    @property
+    def scale(self) -> Floats:
+        """[N] 1 / sqrt(count): however many values there are, their weights vary a logit alike."""
+        return 1 / np.sqrt(np.maximum(self.count, 1))
+
+
+def values_of(encoder: Encoder, encoded: Encoded, side: str, names: Iterable[str] | None = None) -> dict[str, Values]:
+    """By name the features of one side that have values: ids, buckets and lists, no histories, as these are items."""
+    out: dict[str, Values] = {}
+    wanted = None if names is None else set(names)
+    ids, sequences = iter(encoded.ids.T), iter(encoded.sequences)
+    for feature in encoder.features_of_side(side, False):
+        part = kind_of(feature).part
+        if isinstance(part, FloatColumns):
+            continue
+        codes = next(ids)[:, None] if isinstance(part, IdColumn) else next(sequences)
+        history = feature.profile is not None and feature.profile.history is not None
+        if not history and (wanted is None or feature.name in wanted):
+            out[feature.name] = Values.of(codes)
+    return out
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Rows as pairs of distinct users and items, with the values of both."""
+
+    users: Mapping[str, Values]
+    items: Mapping[str, Values]
+    user_index: Ints
+    """[n] place of each row's user"""
+    item_index: Ints
+    """[n]"""
+
+    def cells(self, of: Conjunction, first: int = 0) -> Cells:
+        """The cells of a conjunction: each pair of values, 1 / sqrt(their number).
+
+        Args:
+            first: slot of the conjunction.
+        """
+        user, item = self.users[of.user], self.items[of.item]
+        theirs = item.count[self.item_index]
+        pairs = user.count[self.user_index] * theirs
+        row = np.repeat(np.arange(len(pairs)), pairs)
+        k = np.arange(len(row)) - (np.cumsum(pairs) - pairs)[row]
+        a, b = np.divmod(k, theirs[row])
+        left = user.codes[user.start[self.user_index][row] + a]
+        right = item.codes[item.start[self.item_index][row] + b]
+        scale = user.scale[self.user_index] * item.scale[self.item_index]
+        return row, of.slots(left, right) + first, scale[row]
+
+    def number(self, of: Conjunction) -> float:
+        """Cells of a row, on average."""
+        pairs = self.users[of.user].count[self.user_index] * self.items[of.item].count[self.item_index]
+        return float(pairs.mean()) if len(pairs) else 0.0
+
+
+class Residuals(NamedTuple):
+    """What a regression without conjunctions leaves of one label."""
+
+    label: npt.NDArray[np.bool_]
+    """[n]"""
+    probable: Floats
+    """[n]"""
+    weight: Floats
+    """[n]; 0: the row is not learned"""
+
+
+def chosen(paired: Paired, residuals: Sequence[Residuals]) -> list[Conjunction]:
+    """The conjunctions that say more than chance would of any label, the surest first."""
+    found: list[tuple[float, Conjunction]] = []
+    some = _first(paired, _ROWS)
+    of_labels = [Residuals(x.label[:_ROWS], x.probable[:_ROWS], x.weight[:_ROWS]) for x in residuals]
+    for conjunction in _candidates(paired):
+        if some.number(conjunction) <= CELLS:
+            cells = some.cells(conjunction)
+            found.append((max(score_test(cells, each)[0] for each in of_labels), conjunction))
+    out: list[Conjunction] = []
+    left = CELLS
+    for z, conjunction in sorted(found, key=lambda pair: -pair[0]):
+        number = paired.number(conjunction)
+        if z > LEAST_Z and number <= left and len(out) < MOST:
+            left -= number
+            out.append(_sized(paired, conjunction))
+    return out
+
+
+def score_test(cells: Cells, of: Residuals) -> tuple[float, float]:
+    """(z, precision) of a conjunction's weights.
+
+    With v = p (1 - p), c a row's weight, G = sum c x (y - p) and V = sum c ** 2 x ** 2 v of a cell, the sum over cells
+    of G ** 2 - V is 0 on average without weights, and has about the variance sum 2 V ** 2 + sum over rows c ** 4 x ** 4
+    v (1 - 6 v): a cell of one row is no normal variable. With weights of variance s it is s sum (sum c x ** 2 v) ** 2
+    on average, which gives the precision 1 / s (the method of moments: DerSimonian and Laird, 1986).
+    """
+    row, slot, x = cells
+    distinct, cell = np.unique(slot, return_inverse=True)
+    size, c, p = len(distinct), of.weight, of.probable
+    v = p * (1 - p)
+    pull = np.bincount(cell, x * (c * (of.label - p))[row], size)
+    chance = np.bincount(cell, x**2 * (c**2 * v)[row], size)
+    known = np.bincount(cell, x**2 * (c * v)[row], size)
+    excess = float((pull**2 - chance).sum())
+    spread = 2 * float((chance**2).sum()) + float((x**4 * (c**4 * v * (1 - 6 * v))[row]).sum())
+    z = excess / np.sqrt(spread) if spread > 0 else 0.0
+    least, most = PRECISION
+    return float(z), float(np.clip((known**2).sum() / excess, least, most)) if excess > 0 else most
+
+
+def evidence(weights: npt.NDArray[Any], precision: npt.NDArray[Any], prior: float) -> float:
+    """The precision of weights [m] that is most probable after some rows: gamma / sum of their squares, gamma = sum of
+    1 - prior / precision the number of weights that the rows determine (MacKay, Neural Computation 1992)."""
+    determined = float((1 - prior / precision.astype(np.float64)).sum())
+    if determined < 1:  # nothing is known of them
+        return prior
+    least, most = PRECISION
+    return float(np.clip(determined / max(float((weights.astype(np.float64) ** 2).sum()), 1e-9), least, most))
+
+
+def _candidates(paired: Paired) -> Iterator[Conjunction]:
+    """Of every user's and every item's feature but those that name items, whose values do not come again: they share
+    nothing among items."""
+    items = len(np.unique(paired.item_index))
+    for item, values in paired.items.items():
+        if 1 < len(np.unique(values.codes)) <= items / 2:
+            for user in paired.users:
+                yield Conjunction(user, item, _BITS[1])
+
+
+def _sized(paired: Paired, of: Conjunction) -> Conjunction:
+    """With four to eight times as many slots as pairs of values so far, as users and items will come."""
+    there = len(np.unique(paired.cells(of)[1]))
+    return of._replace(bits=int(np.clip(np.ceil(np.log2(4 * there + 1)), *_BITS)))
+
+
+def _first(paired: Paired, rows: int) -> Paired:
+    return Paired(paired.users, paired.items, paired.user_index[:rows], paired.item_index[:rows])
