@@ -39,6 +39,8 @@ class Entities:
         self.keys = [data.events.user if side == "user" else data.events.item]
         self.version: str | None = None
         self._zoneless = {TIME: data.is_zoneless(data.events, data.events.time)}
+        # with date_column an event's time without a zone is of UTC: only so the day's events are the day's
+        self._of_events = "UTC" if data.events.date_column else data.timezone
         if (beside := data.users if side == "user" else data.items) is not None:
             self.keys.append(beside.key)
             self.version = beside.version
@@ -163,7 +165,7 @@ class Entities:
         """
         assert self.version is not None
         versions = Together(pl.DataFrame({self.version: whole[_VERSION]}), files)
-        order, there = versions.version(self.version, self.timezone, self.day, zoneless=self._zoneless[_VERSION])
+        order, there = versions.version(self.version, self.timezone, self.day, zoneless=bool(self._zoneless[_VERSION]))
         whole = whole.with_columns(order.alias(_VERSION))
         newest = self._one_of(whole.filter(there), "last", place)
         if whole_day and order.dtype == pl.Datetime:
@@ -188,11 +190,17 @@ class Entities:
         return one
 
     def _moments(self, seen: pl.DataFrame) -> pl.DataFrame | None:
-        """`:id` and the instant of its first event; None where the log's time only orders rows."""
+        """`:id` and the instant of its first event, of those that come on the local day; None where the log's time only
+        orders rows. What is on another day by its number is no instant: an offset, or a time since midnight."""
         with suppress(UserError):
-            at = Checked(seen.select(TIME), "events", 0).local(TIME, self.timezone, zoneless=self._zoneless[TIME])
+            times, zoneless = Checked(seen.select(TIME), "events", 0), self._zoneless[TIME]
+            at = times.local(TIME, self._of_events, zoneless=bool(zoneless))
+            if zoneless is None:  # of what its texts said, the earlier: nothing is known before it was
+                other = times.local(TIME, self._of_events, zoneless=True)
+                at = pl.select(pl.min_horizontal(at, other)).to_series()
             if at.dtype == pl.Datetime:
-                return seen.select(ID).with_columns(at.alias(TIME))
+                today = at.dt.convert_time_zone(self.timezone or "UTC").dt.date() == self.day
+                return seen.select(ID).with_columns(at.alias(TIME)).filter(today)
         return None
 
 
