@@ -275,6 +275,22 @@ def test_a_format_of_another_table_takes_no_zone_away(tmp_path: Path) -> None:
     assert levels(found.items) == {"x": "a"}
 
 
+def test_an_event_in_an_hour_that_comes_twice_is_of_the_first(tmp_path: Path) -> None:
+    """Berlin, 2025-10-26: 02:30 is 00:30 or 01:30 UTC. The version of 10 is of 00:15, that of 11 of 01:00."""
+    day = dt.date(2025, 10, 26)
+    at = dt.datetime.combine(day, dt.time(2, 30))
+    folder = tmp_path / f"events/day={day}"
+    folder.mkdir(parents=True)
+    events = {"user_id": [1, 1], "item_id": [10, 11], "click": [1, 0], "seconds": [9.0, None], "at": [at, at]}
+    pl.DataFrame(events).write_parquet(folder / "0.parquet")
+    since = [dt.datetime.combine(day, clock, dt.UTC) for clock in (dt.time(0, 15), dt.time(1))]
+    pl.DataFrame({"item_id": [10, 11], "level": ["a", "b"], "v": since}).write_parquet(tmp_path / "items.parquet")
+    items = SideTable(path="items.parquet", key="item_id", version="v")
+    named = Events(time="at", click="click", duration="seconds")
+    made = Log(Data(root=str(tmp_path), timezone="Europe/Berlin", events=named, items=items), (LEVEL,))
+    assert levels(made.read(day, tmp_path).items) == {10: "a", 11: None}
+
+
 @pytest.mark.parametrize(("zone", "expected"), [("Asia/Shanghai", None), ("UTC", "a"), ("America/Sao_Paulo", None)])
 def test_texts_that_may_be_of_utc_or_local_are_the_earlier(tmp_path: Path, zone: str, expected: str | None) -> None:
     """`datetime`, which init writes of a CSV, reads 10:00 as UTC: of a log in Shanghai that is eight hours later. The

@@ -199,8 +199,10 @@ class Entities:
                 other = times.local(TIME, self._of_events, zoneless=True)
                 at = pl.select(pl.min_horizontal(at, other)).to_series()
             if at.dtype == pl.Datetime:
-                today = at.dt.convert_time_zone(self.timezone or "UTC").dt.date() == self.day
-                return seen.select(ID).with_columns(at.alias(TIME)).filter(today)
+                wall = at.dt.convert_time_zone(zone := self.timezone or "UTC").dt.replace_time_zone(None)
+                first = wall.dt.replace_time_zone(zone, ambiguous="earliest")  # of an hour that comes twice
+                at = first.dt.convert_time_zone("UTC")
+                return seen.select(ID).with_columns(at.alias(TIME)).filter(wall.dt.date() == self.day)
         return None
 
 
