@@ -346,6 +346,21 @@ def test_a_feature_of_what_came_is_known_in_check(tmp_path: Path) -> None:
     assert [line for line in found["suggestions"] if said in line] == [f"v: {said}", f"at: {said}"]
 
 
+@pytest.mark.parametrize("unit", ["ms", "us", "ns"])
+@pytest.mark.parametrize("zone", ["UTC", "America/Sao_Paulo", "Asia/Shanghai"])
+def test_infinite_times_are_before_all_and_after_all(tmp_path: Path, zone: str, unit: Any) -> None:
+    """As databases write them; and an event of such a time is on no day."""
+    ends = pl.Series([-(2**63) + 1, 2**63 - 1], dtype=pl.Int64).cast(pl.Datetime(unit))
+    midnight = pl.Series([dt.datetime.combine(DAY, dt.time())], dtype=pl.Datetime(unit))
+    put(tmp_path, EVENTS | {"at": pl.concat([ends, midnight])})
+    frame = pl.DataFrame({"item_id": [10, 10, 11], "level": ["a", "b", "c"], "v": pl.concat([ends, ends.tail(1)])})
+    frame.write_parquet(tmp_path / "items.parquet")
+    items = SideTable(path="items.parquet", key="item_id", version="v")
+    events = Events(click="click", duration="seconds", time="at")
+    made = Log(Data(root=str(tmp_path), timezone=zone, events=events, items=items), (LEVEL,))
+    assert levels(made.read(DAY, tmp_path).items) == {10: "a", 11: None, 12: None}
+
+
 def test_numbers_of_a_csv_without_types(tmp_path: Path) -> None:
     assert levels(log(tmp_path, ["9", "10", "8", "1"]).read(DAY, tmp_path).items) == {10: "b", 11: "c", 12: None}
 

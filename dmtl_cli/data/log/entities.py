@@ -192,18 +192,24 @@ class Entities:
     def _moments(self, seen: pl.DataFrame) -> pl.DataFrame | None:
         """`:id` and the instant of its first event, of those that come on the local day; None where the log's time only
         orders rows. What is on another day by its number is no instant: an offset, or a time since midnight."""
+        times, zoneless = Checked(seen.select(TIME), "events", 0), self._zoneless[TIME]
         with suppress(UserError):
-            times, zoneless = Checked(seen.select(TIME), "events", 0), self._zoneless[TIME]
             at = times.local(TIME, self._of_events, zoneless=bool(zoneless))
             if zoneless is None:  # of what its texts said, the earlier: nothing is known before it was
                 other = times.local(TIME, self._of_events, zoneless=True)
                 at = pl.select(pl.min_horizontal(at, other)).to_series()
             if at.dtype == pl.Datetime:
-                wall = at.dt.convert_time_zone(zone := self.timezone or "UTC").dt.replace_time_zone(None)
-                first = wall.dt.replace_time_zone(zone, ambiguous="earliest")  # of an hour that comes twice
-                at = first.dt.convert_time_zone("UTC")
-                return seen.select(ID).with_columns(at.alias(TIME)).filter(wall.dt.date() == self.day)
+                return self._of_the_day(seen.select(ID).with_columns(at.alias(TIME)))
         return None
+
+    def _of_the_day(self, came: pl.DataFrame) -> pl.DataFrame:
+        """The rows whose `_time`, an instant, is on the local day; in an hour that comes twice it is of the first."""
+        noon, zone = dt.datetime.combine(self.day, dt.time(12), dt.UTC), self.timezone or "UTC"
+        near = dt.timedelta(days=2)  # zones are not known of every year that a number may be
+        came = came.filter(pl.col(TIME).is_between(noon - near, noon + near))
+        wall = came[TIME].dt.convert_time_zone(zone).dt.replace_time_zone(None)
+        first = wall.dt.replace_time_zone(zone, ambiguous="earliest").dt.convert_time_zone("UTC")
+        return came.with_columns(first.alias(TIME)).filter(wall.dt.date() == self.day)
 
 
 def _order_of(at: pl.Series) -> pl.Series:
