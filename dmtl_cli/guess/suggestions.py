@@ -10,7 +10,6 @@ from functools import partial
 import polars as pl
 import pyarrow as pa
 
-from dmtl_cli.config.data import Events, SideTable
 from dmtl_cli.config.days import before
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.features import Feature
@@ -18,7 +17,7 @@ from dmtl_cli.config.schema import Config
 from dmtl_cli.data.log.day import ID, Block, Day
 from dmtl_cli.data.log.places import SUFFIXES, Places
 from dmtl_cli.data.log.reader import Log
-from dmtl_cli.data.log.schema import Schema, Table
+from dmtl_cli.data.log.schema import Schema
 from dmtl_cli.data.log.source import File, Store
 from dmtl_cli.data.log.text_rows import separator_of
 from dmtl_cli.data.log.types import formatted
@@ -125,21 +124,18 @@ def _unnamed_click(config: Config, schema: Schema) -> Iterator[str]:
 
 
 def _zone(config: Config, schema: Schema) -> Iterator[str]:
-    """A timestamp without a zone is UTC where it tells the day, and a zone then moves rows to another day; one since
-    which a row of a side table holds, and that of the events beside it, is of the zone."""
+    """A timestamp without a zone is UTC, and a zone then moves rows to another day; one since which a row of a side
+    table holds is of the zone."""
     data, column, zone = config.data, config.data.events.date_column, config.data.timezone
     if zone in (None, "UTC"):
         return
-    compared: list[tuple[Events | SideTable, Table, str]] = []
     for side, table in schema.sides.items():
         named = data.users if side == "user" else data.items
-        if named is not None and named.version and table.has(named.version):
-            compared.append((named, table, named.version))
-    if compared and column is None and data.events.time:
-        compared.append((data.events, schema.events, data.events.time))
-    for of, table, since in compared:
+        since = named.version if named else None
+        if named is None or since is None or not table.has(since):
+            continue
         known = table.type(since)
-        if data.is_zoneless(of, since) or (pa.types.is_timestamp(known) and known.tz is None):
+        if data.is_zoneless(named, since) or (pa.types.is_timestamp(known) and known.tz is None):
             seen = f"times without a zone are read as those of {zone}"
             yield f"{since}: {seen}: if they are UTC, write them with their zone"
     if column is None:

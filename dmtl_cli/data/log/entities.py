@@ -39,8 +39,8 @@ class Entities:
         self.keys = [data.events.user if side == "user" else data.events.item]
         self.version: str | None = None
         self._zoneless = {TIME: data.is_zoneless(data.events, data.events.time)}
-        # with date_column an event's time without a zone is of UTC: only so the day's events are the day's
-        self._of_events = "UTC" if data.events.date_column else data.timezone
+        # an event's time that names no zone may be of UTC, which it is with date_column, or local
+        self._of_events = {"UTC"} if data.events.date_column else {"UTC", data.timezone or "UTC"}
         if (beside := data.users if side == "user" else data.items) is not None:
             self.keys.append(beside.key)
             self.version = beside.version
@@ -192,13 +192,11 @@ class Entities:
     def _moments(self, seen: pl.DataFrame) -> pl.DataFrame | None:
         """`:id` and the instant of its first event, of those that come on the local day; None where the log's time only
         orders rows. What is on another day by its number is no instant: an offset, or a time since midnight."""
-        times, zoneless = Checked(seen.select(TIME), "events", 0), self._zoneless[TIME]
+        times, zoneless = Checked(seen.select(TIME), "events", 0), self._zoneless[TIME] is not False
         with suppress(UserError):
-            at = times.local(TIME, self._of_events, zoneless=bool(zoneless))
-            if zoneless is None:  # of what its texts said, the earlier: nothing is known before it was
-                other = times.local(TIME, self._of_events, zoneless=True)
-                at = pl.select(pl.min_horizontal(at, other)).to_series()
-            if at.dtype == pl.Datetime:
+            readings = [times.local(TIME, zone, zoneless=zoneless) for zone in sorted(self._of_events)]
+            if readings[0].dtype == pl.Datetime:  # of all the earliest: nothing is known before it was
+                at = pl.select(pl.min_horizontal(readings)).to_series()
                 return self._of_the_day(seen.select(ID).with_columns(at.alias(TIME)))
         return None
 
