@@ -121,6 +121,7 @@ def test_a_finished_place_is_asked_for(tmp_path: Path, path: str) -> None:
     ("change", "words"),
     [
         ({"items": {"path": "items-*.jsonl", "key": "item_id"}}, "path: `*` stands beside {day} alone"),
+        ({"events": {"path": "raw/**/events-*", "date_column": "ts", "duration": "secs"}}, "write */*, got 'raw/**/"),
         ({"format": "delta"}, "events.path: * has no effect on format: delta"),
     ],
 )

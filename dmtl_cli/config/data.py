@@ -226,6 +226,8 @@ class Events(Table):
             raise ValueError(f"give {'partition' if self.partition else '{day} in path'} or date_column, not both")
         if self.is_glob and self.date_column is None:
             raise ValueError(f"path: `*` stands beside {{day}}, or with date_column, got {self.path!r}")
+        if self.is_glob and "**" in self.path:
+            raise ValueError(f"path: `*` is any text of one name, for folders in folders write */*, got {self.path!r}")
         if taken := sorted(n for n in self.conversions if is_reserved(n)):
             raise ValueError(f"conversions: {taken[0]} would be taken for another task or score, choose another name")
         return self
