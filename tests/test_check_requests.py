@@ -220,3 +220,13 @@ def test_a_measure_of_which_the_least_has_no_click_is_one_where_users_have_both(
     of_users = np.where(users < 80, 0.0, x + 1)
     k = np.where(users < 80, 0, rng.binomial(5, 0.1, 2_000))
     assert made_of_the_request(pl.Series(of_users.repeat(5)), rows(k, 5, users), CALLED) is None
+
+
+def test_a_measure_may_be_infinite_where_there_is_no_click() -> None:
+    """Seconds a click, of a request without one divided by 0."""
+    rng = np.random.default_rng(5)
+    users, k = np.repeat(np.arange(60), 10), rng.integers(0, 4, 600)
+    with np.errstate(divide="ignore"):
+        x = (30 + rng.random(600)) / k
+    line = made_of_the_request(pl.Series(x.repeat(8)), rows(k, 8, users), CALLED)
+    assert line is not None and "it tells the number of its clicks" in line

@@ -419,3 +419,18 @@ def test_of_a_side_table_in_two_files(tmp_path: Path, plain: pl.DataFrame) -> No
     expected = dict(plain.select("item", "age").unique().iter_rows())
     found = dict(made.items.select(ID, "age").iter_rows())
     assert found == {doc: age if doc in first else None for doc, age in expected.items()}
+
+
+def test_a_field_of_an_object_of_a_side_table_is_looked_up(tmp_path: Path) -> None:
+    put(tmp_path, log().to_dict())
+    known = ITEMS.head(20).with_columns(
+        meta=pl.struct(lang=pl.when(pl.col("year") % 2 == 0).then(pl.lit("de")), of=pl.struct(pages="year"))
+    )
+    known.write_parquet(tmp_path / "items.parquet")
+    computed = COMPUTED | {"good": "COALESCE(items.meta.lang = 'de' AND items.meta.of.pages > 2000, FALSE)"}
+    events = Events(user="person", item="doc", click="opened", conversion="good", computed=computed)
+    items = SideTable(path="items.parquet", key="doc")
+    day = Log(Data(root=str(tmp_path), events=events, items=items), FEATURES[:2]).read(DAY, tmp_path)
+    (block,) = day.blocks()
+    good = {f"d{k}" for k in range(20) if k % 2 == 0 and 1990 + k > 2000}
+    assert block.conversion.tolist() == [int(doc in good) for doc in day.items[ID].gather(block.item)] and good

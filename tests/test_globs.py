@@ -33,6 +33,7 @@ def log(folder: Path, place: str = "") -> Path:
         text = "".join(line(n, t) for n, t in enumerate([*late, *at]))
         name = f"events-{FIRST + dt.timedelta(days=k):%Y%m%d}.jsonl.gz"
         (folder / place / name).write_bytes(gzip.compress(text.encode(), mtime=0))
+    (folder / place / ".part").write_bytes(b"unfinished")
     (folder / place / "_events-20260301.jsonl.gz").write_bytes(b"unfinished")
     (folder / "items.jsonl").write_text(ITEMS)
     (folder / "README.txt").write_text("see the wiki")
@@ -68,6 +69,7 @@ def checked(found: Project, day: str, **events: Any) -> Ended:
         ("raw/a", "raw/a/events-*.gz"),
         ("raw/a", "*/*/events-*"),
         ("raw/a", "ra*"),
+        ("raw/a", "raw/*/"),
     ],
 )
 @pytest.mark.parametrize("where", ["disk", "s3"])
@@ -106,8 +108,9 @@ def test_a_day_that_no_file_has(tmp_path: Path) -> None:
     assert ended.code == 66 and "events-*.jsonl.gz has a ts of day 2026-03-09 (the log has 2026-03-01 .." in ended.err
 
 
-def test_a_finished_place_is_asked_for(tmp_path: Path) -> None:
-    found = project(tmp_path, log(tmp_path / "log", "raw"), path="raw/events-*", success_file="_SUCCESS")
+@pytest.mark.parametrize("path", ["raw/events-*", "/raw/events-*", "raw/../raw/events-*", "ra*"])
+def test_a_finished_place_is_asked_for(tmp_path: Path, path: str) -> None:
+    found = project(tmp_path, log(tmp_path / "log", "raw"), path=path, success_file="_SUCCESS")
     ended = checked(found, "2026-03-01")
     assert ended.code == 66 and "has no _SUCCESS: not finished" in ended.err
     (tmp_path / "log/raw/_SUCCESS").touch()
@@ -118,6 +121,7 @@ def test_a_finished_place_is_asked_for(tmp_path: Path) -> None:
     ("change", "words"),
     [
         ({"items": {"path": "items-*.jsonl", "key": "item_id"}}, "path: `*` stands beside {day} alone"),
+        ({"events": {"path": "raw/**/events-*", "date_column": "ts", "duration": "secs"}}, "write */*, got 'raw/**/"),
         ({"format": "delta"}, "events.path: * has no effect on format: delta"),
     ],
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -268,6 +270,29 @@ def test_printed_commands_are_what_a_shell_reads(tmp_path: Path, name: str) -> N
     about = config.read_text().splitlines()
     assert shlex.split(about[0].partition(": guesses")[0])[-3:] == ["dmtl", "init", str(log)]
     assert shlex.split(about[3].removeprefix("#")) == words[0]
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "it's\ta 'tab\\", "red\x1b[31m", "c1\x85 日本語", "a\u2028b"])
+def test_a_name_that_is_not_printable_is_one_word_and_one_line(tmp_path: Path, name: str) -> None:
+    """As bash reads it; and the config that has it in its comments is YAML."""
+    log, config = tmp_path / f"log of {name}", tmp_path / f"{name}.yaml"
+    daily(frame())(log)
+    ended = dmtl("init", log, "-o", config, "--json")
+    assert ended.code == 0, ended.err
+    for line in ended.json["next"]:
+        assert line.isprintable()
+        read = subprocess.run(["bash", "-c", f"printf '%s\\0' {line}"], capture_output=True, check=True).stdout.decode()
+        words = read.split("\0")
+        assert words[0] == "dmtl" and words[words.index("--config") + 1] == str(config)
+    assert dmtl("check", "--config", config, "--day", ended.json["day"]).code == 0
+
+
+def test_a_name_that_is_no_utf8_is_one_line(tmp_path: Path) -> None:
+    daily(frame())(tmp_path / "log")
+    log = (tmp_path / "log").rename(os.fsdecode(os.fsencode(tmp_path) + b"/log\xff"))
+    ended = dmtl("init", log, "-o", tmp_path / "c.yaml")
+    assert ended.code == 2 and "log\\udcff: the name is no UTF-8, which a config is; rename it" in ended.err
+    assert len(ended.err.splitlines()) == 1 and not (tmp_path / "c.yaml").exists()
 
 
 def test_the_first_command_quotes_names_too(tmp_path: Path) -> None:

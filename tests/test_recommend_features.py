@@ -126,6 +126,7 @@ def test_somebody_new_is_told(project: Project) -> None:
         (["user_id=me"], "--feature user_id: expected an integer, got 'me'"),
         (["history=item-03"], """--feature history: expected a JSON list such as ["a", "b"], got 'item-03'"""),
         (["history=[[1]]"], "--feature history: expected a JSON list"),
+        (["history=" + "[" * 60_000], "--feature history: expected a JSON list"),
         (["taste=1,2,3"], "--feature taste: expected a JSON list of 3 numbers, got '1,2,3'"),
         (["taste=[1, 2]"], "--feature taste: expected a JSON list of 3 numbers, got '[1, 2]'"),
         (['taste=[1, 2, "3"]'], "--feature taste: expected a JSON list of 3 numbers"),

@@ -114,7 +114,7 @@ def test_more_than_the_catalogue(plain: Project, world: Path, tmp_path: Path) ->
     assert ended.code == 0 and f"{DAYS[2]}  recall@500 read: served 1.000 " in ended.out
 
 
-@pytest.mark.parametrize("topk", ["[]", "[0]", "[1001]", "20", "[a]", "[1.5]"])
+@pytest.mark.parametrize("topk", ["[]", "[0]", "[1001]", "20", "[a]", "[1.5]", "[20, 5, 20]"])
 def test_what_is_no_list_of_numbers_is_refused(plain: Project, topk: str) -> None:
     ended = plain.call("evaluate", "--day", DAYS[2], "--set", f"evaluate.topk={topk}")
     assert ended.code == 78 and "evaluate.topk" in ended.err

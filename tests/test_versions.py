@@ -207,9 +207,10 @@ def arrived(root: Path, zone: str = "America/Sao_Paulo", aware: bool = False, **
 @pytest.mark.parametrize("zone", ["UTC", "America/Sao_Paulo", "Asia/Shanghai"])
 def test_an_id_that_came_before_its_first_event_has_its_first_row(tmp_path: Path, zone: str, aware: bool) -> None:
     """Not a later one, nor one after the event, nor one of the day after; one that was there keeps its own; and one
-    without an event (14) is not there."""
+    without an event (14) is not there. An event at 13 o'clock may be of UTC, which is 10 o'clock in Sao Paulo."""
     made = arrived(tmp_path, zone, aware)
-    assert levels(made.read(DAY, tmp_path).items) == {10: "a", 11: None, 12: None, 13: "e"}
+    level = "a" if aware or zone != "America/Sao_Paulo" else None
+    assert levels(made.read(DAY, tmp_path).items) == {10: level, 11: None, 12: None, 13: "e"}
     listed = made.attributes("item", DAY)
     assert listed is not None and levels(listed) == {13: "e"}, "what a morning knows of a catalogue"
 
@@ -223,6 +224,88 @@ def test_an_export_knows_what_was_there_when_its_day_had_ended(tmp_path: Path) -
 @pytest.mark.parametrize("more", [{"time": None}, {"time": "item_id"}])
 def test_without_a_clock_nothing_came_before(tmp_path: Path, more: dict[str, Any]) -> None:
     assert levels(arrived(tmp_path, **more).read(DAY, tmp_path).items) == {10: None, 11: None, 12: None, 13: "e"}
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/Sao_Paulo", "Asia/Shanghai"])
+def test_times_without_a_zone_are_of_utc_where_they_tell_the_day(tmp_path: Path, zone: str) -> None:
+    """Two hours before noon in UTC: the version of 10 is there a minute before the event, that of 11 a minute after."""
+    seen = dt.datetime.combine(DAY, dt.time(10))
+    here = seen.replace(tzinfo=dt.UTC).astimezone(ZoneInfo(zone)).replace(tzinfo=None)
+    minute = dt.timedelta(minutes=1)
+    events = {"user_id": [1, 1], "item_id": [10, 11], "click": [1, 0], "seconds": [9.0, None], "at": [seen, seen]}
+    (tmp_path / "events").mkdir()
+    pl.DataFrame(events).write_parquet(tmp_path / "events/0.parquet")
+    rows = {"item_id": [10, 11], "level": ["a", "b"], "v": [here - minute, here + minute]}
+    pl.DataFrame(rows).write_parquet(tmp_path / "items.parquet")
+    items = SideTable(path="items.parquet", key="item_id", version="v")
+    named = Events(date_column="at", time="at", click="click", duration="seconds")
+    made = Log(Data(root=str(tmp_path), timezone=zone, events=named, items=items), (LEVEL,))
+    assert levels(made.read(DAY, tmp_path).items) == {10: "a", 11: None}
+
+
+@pytest.mark.parametrize(
+    "at", [36_000_000_000, 36_000_000_000_000, 4_000_000_000, 36_000], ids=["us", "ns", "offset", "s"]
+)
+def test_a_number_that_only_orders_rows_is_no_instant(tmp_path: Path, at: int) -> None:
+    """Since midnight, or an offset in a queue: by its size it would be an instant of another year."""
+    put(tmp_path, {"user_id": [1], "item_id": [10], "click": [1], "seconds": [9.0], "at": [at]})
+    later = dt.datetime.combine(NEXT, dt.time())
+    pl.DataFrame({"item_id": [10], "level": ["a"], "v": [later]}).write_parquet(tmp_path / "items.parquet")
+    items = SideTable(path="items.parquet", key="item_id", version="v")
+    named = Events(time="at", click="click", duration="seconds")
+    made = Log(Data(root=str(tmp_path), timezone="UTC", events=named, items=items), (LEVEL,))
+    assert levels(made.read(DAY, tmp_path).items) == {10: None}
+
+
+def test_a_format_of_another_table_takes_no_zone_away(tmp_path: Path) -> None:
+    """A CSV of events and a Parquet of items have a column `at`; that of the items has its zone."""
+    midnight = dt.datetime.combine(DAY, dt.time(), ZoneInfo("Asia/Shanghai")).astimezone(dt.UTC)
+    folder = tmp_path / f"events/day={DAY}"
+    folder.mkdir(parents=True)
+    text = f"{DAY:%d.%m.%Y} 00:00"
+    pl.DataFrame({"user_id": [1], "item_id": ["x"], "click": [1], "seconds": [9.0], "at": [text]}).write_csv(
+        folder / "0.csv"
+    )
+    rows = {"item_id": ["x", "x"], "level": ["a", "b"], "at": [midnight, midnight + dt.timedelta(hours=1)]}
+    pl.DataFrame(rows).write_parquet(tmp_path / "items.parquet")
+    items = SideTable(path="items.parquet", key="item_id", version="at", format="parquet")
+    events = Events(click="click", duration="seconds", time="at", format="csv")
+    types: dict[str, Any] = {"at": "datetime:%d.%m.%Y %H:%M"}
+    data = Data(root=str(tmp_path), timezone="Asia/Shanghai", types=types, events=events, items=items)
+    found = Log(data, (LEVEL,), converted=tmp_path / "converted").read(DAY, tmp_path)
+    assert levels(found.items) == {"x": "a"}
+
+
+def test_an_event_in_an_hour_that_comes_twice_is_of_the_first(tmp_path: Path) -> None:
+    """Berlin, 2025-10-26: 02:30 is 00:30 or 01:30 UTC. The version of 10 is of 00:15, that of 11 of 01:00."""
+    day = dt.date(2025, 10, 26)
+    at = dt.datetime.combine(day, dt.time(2, 30))
+    folder = tmp_path / f"events/day={day}"
+    folder.mkdir(parents=True)
+    events = {"user_id": [1, 1], "item_id": [10, 11], "click": [1, 0], "seconds": [9.0, None], "at": [at, at]}
+    pl.DataFrame(events).write_parquet(folder / "0.parquet")
+    since = [dt.datetime.combine(day, clock, dt.UTC) for clock in (dt.time(0, 15), dt.time(1))]
+    pl.DataFrame({"item_id": [10, 11], "level": ["a", "b"], "v": since}).write_parquet(tmp_path / "items.parquet")
+    items = SideTable(path="items.parquet", key="item_id", version="v")
+    named = Events(time="at", click="click", duration="seconds")
+    made = Log(Data(root=str(tmp_path), timezone="Europe/Berlin", events=named, items=items), (LEVEL,))
+    assert levels(made.read(day, tmp_path).items) == {10: "a", 11: None}
+
+
+@pytest.mark.parametrize(("zone", "expected"), [("Asia/Shanghai", None), ("UTC", "a"), ("America/Sao_Paulo", None)])
+def test_texts_that_may_be_of_utc_or_local_are_the_earlier(tmp_path: Path, zone: str, expected: str | None) -> None:
+    """`datetime`, which init writes of a CSV, reads 10:00 as UTC: of a log in Shanghai that is eight hours later."""
+    folder = tmp_path / f"events/day={DAY}"
+    folder.mkdir(parents=True)
+    row = {"user_id": [1], "item_id": ["x"], "click": [1], "seconds": [9.0], "at": [f"{DAY}T10:00:00"]}
+    pl.DataFrame(row).write_csv(folder / "0.csv")
+    since = dt.datetime.combine(DAY, dt.time(9, 30) if zone != "Asia/Shanghai" else dt.time(10, 30))
+    pl.DataFrame({"item_id": ["x"], "level": ["a"], "v": [since]}).write_parquet(tmp_path / "items.parquet")
+    items = SideTable(path="items.parquet", key="item_id", version="v", format="parquet")
+    events = Events(click="click", duration="seconds", time="at", format="csv", types={"at": "datetime"})
+    data = Data(root=str(tmp_path), timezone=zone, events=events, items=items)
+    found = Log(data, (LEVEL,), converted=tmp_path / "converted").read(DAY, tmp_path)
+    assert levels(found.items) == {"x": expected}
 
 
 @pytest.mark.parametrize("in_feature", [False, True])
@@ -242,7 +325,7 @@ def test_a_label_may_know_what_came_within_the_day_and_a_feature_may_not(tmp_pat
 
 
 def test_a_feature_of_what_came_is_known_in_check(tmp_path: Path) -> None:
-    arrived(tmp_path / "log")
+    arrived(tmp_path / "log", "Asia/Shanghai")
     (tmp_path / "log/events" / f"day={DAY}").rename(tmp_path / "log/events/day=2026-01-01")
     moved = pl.read_parquet(tmp_path / "log/items.parquet").with_columns(pl.col("v") + (dt.date(2026, 1, 1) - DAY))
     moved.write_parquet(tmp_path / "log/items.parquet")
@@ -254,16 +337,28 @@ def test_a_feature_of_what_came_is_known_in_check(tmp_path: Path) -> None:
         {"name": "level", "side": "item", "kind": "categorical"},
     ]
     items = {"path": "items.parquet", "key": "item_id", "version": "v"}
-    data = {"timezone": "America/Sao_Paulo", "items": items}
+    data = {"timezone": "Asia/Shanghai", "items": items}
     data |= {"events": {"click": "click", "duration": "seconds", "time": "at"}}
     project = Project.create(tmp_path, tmp_path / "log", config={"seed": 1, "data": data, "features": features})
     found = project.call("check", "--day", "2026-01-01", "--json").json
     assert found["join"] == {"items_joined": 0.5}
-    (line,) = [line for line in found["suggestions"] if line.startswith("v: ")]
-    assert (
-        line
-        == "v: times without a zone are read as those of America/Sao_Paulo: if they are UTC, write them with their zone"
-    )
+    said = "times without a zone are read as those of Asia/Shanghai: if they are UTC, write them with their zone"
+    assert [line for line in found["suggestions"] if said in line] == [f"v: {said}"]
+
+
+@pytest.mark.parametrize("unit", ["ms", "us", "ns"])
+@pytest.mark.parametrize("zone", ["UTC", "America/Sao_Paulo", "Asia/Shanghai"])
+def test_infinite_times_are_before_all_and_after_all(tmp_path: Path, zone: str, unit: Any) -> None:
+    """As databases write them; and an event of such a time is on no day."""
+    ends = pl.Series([-(2**63) + 1, 2**63 - 1], dtype=pl.Int64).cast(pl.Datetime(unit))
+    midnight = pl.Series([dt.datetime.combine(DAY, dt.time())], dtype=pl.Datetime(unit))
+    put(tmp_path, EVENTS | {"at": pl.concat([ends, midnight])})
+    frame = pl.DataFrame({"item_id": [10, 10, 11], "level": ["a", "b", "c"], "v": pl.concat([ends, ends.tail(1)])})
+    frame.write_parquet(tmp_path / "items.parquet")
+    items = SideTable(path="items.parquet", key="item_id", version="v")
+    events = Events(click="click", duration="seconds", time="at")
+    made = Log(Data(root=str(tmp_path), timezone=zone, events=events, items=items), (LEVEL,))
+    assert levels(made.read(DAY, tmp_path).items) == {10: "a", 11: None, 12: None}
 
 
 def test_numbers_of_a_csv_without_types(tmp_path: Path) -> None:

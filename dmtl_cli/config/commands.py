@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 
 
 def typed(text: str) -> str:
-    """One word as a shell reads it, in double quotes where it has single ones and nothing that these expand."""
+    """One word as a shell reads it, in double quotes where it has single ones and nothing that these expand. What is
+    not printable, such as the end of a line, is in `$'...'` of bash and zsh, which keeps the word in one line."""
+    if not text.isprintable():
+        return "$'" + "".join(map(_escaped, text)) + "'"
     return f'"{text}"' if "'" in text and not set(text) & set('"$`\\!') else shlex.quote(text)
+
+
+def _escaped(sign: str) -> str:
+    if sign in "\\'":
+        return f"\\{sign}"
+    return sign if sign.isprintable() else "".join(f"\\x{byte:02x}" for byte in os.fsencode(sign))
 
 
 def command(name: str, *words: object) -> str:

@@ -177,7 +177,8 @@ class Events(Table):
     user: Column = "user_id"
     item: Column = "item_id"
     time: Column | None = None
-    """orders the rows of a day (first value of a user, recency); any sortable column"""
+    """orders the rows of a day (first value of a user, recency); any sortable column. Beside `version` of a side table
+    it must be when an item was shown, not when the row was written"""
     click: Column | None = None
     """boolean, 0/1 or text such as yes and no or J and N (see data.types); or the time of the click, a date or
     timestamp (or integers, seconds or milliseconds since 1970): a row with one is a click. Absent: every row is a click
@@ -225,6 +226,8 @@ class Events(Table):
             raise ValueError(f"give {'partition' if self.partition else '{day} in path'} or date_column, not both")
         if self.is_glob and self.date_column is None:
             raise ValueError(f"path: `*` stands beside {{day}}, or with date_column, got {self.path!r}")
+        if self.is_glob and "**" in self.path:
+            raise ValueError(f"path: `*` is any text of one name, for folders in folders write */*, got {self.path!r}")
         if taken := sorted(n for n in self.conversions if is_reserved(n)):
             raise ValueError(f"conversions: {taken[0]} would be taken for another task or score, choose another name")
         return self
@@ -256,7 +259,8 @@ class SideTable(Table):
     """tells the rows of one id apart, of which the one with the greatest value is read: a number, or a date or time
     since which the row holds. Of dates and times (of data.timezone where they name no zone) a day knows those up to its
     beginning, and an id whose first is later is not there yet; where a time within the day comes before the id's first
-    event of it (data.events.time), these events know that first row. Null is before all. Absent: an id has one row"""
+    event of it (data.events.time, where that is when an item was shown), these events know that first row. Null is
+    before all. Absent: an id has one row"""
     lag_days: Annotated[int, Field(ge=0, le=366)] = 0
     """how many days older than the day its table is. 1: each table is a snapshot of the end of its day, when it knows
     that day's clicks, so day D reads that of D-1, and an export of D that of D; the table's own first day has none
@@ -347,10 +351,10 @@ class Data(Section):
     def format_of(self, table: Table) -> Format:
         return table.format or self.format
 
-    def is_zoneless(self, table: Table, column: str | None) -> bool:
-        """Whether a column's type is a format of times without a zone."""
-        kind = (self.types | table.types).get(column or "", "")
-        return kind.startswith("datetime:") and "%z" not in kind
+    def is_zoneless(self, table: Table, column: str | None) -> bool | None:
+        """Whether a column's type is a format of times without a zone; None where its texts may name one or not."""
+        kind = (self.types | table.types).get(column or "", "") if self.format_of(table) in ("csv", "json") else ""
+        return None if kind == "datetime" else kind.startswith("datetime:") and "%z" not in kind
 
     @model_validator(mode="after")
     def _formats_fit(self) -> Data:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from dmtl_cli.config.section import Positive, Section
 
@@ -27,6 +27,13 @@ class Evaluate(Section):
     """of these, users for whom a teacher's retrieval is measured, at most: it scores the whole catalogue for each"""
     max_rows: Positive = 2_000_000
     """events of a day that are scored and ranked, at most; for a larger day those of a sample of its users"""
+
+    @field_validator("topk")
+    @classmethod
+    def _once(cls, topk: tuple[int, ...]) -> tuple[int, ...]:
+        if twice := [k for i, k in enumerate(topk) if k in topk[:i]]:
+            raise ValueError(f"{twice[0]} is given twice")
+        return topk
 
     @property
     def k(self) -> int:

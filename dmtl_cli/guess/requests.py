@@ -95,7 +95,8 @@ def _codes(x: pl.Series) -> pl.Series | None:
         found = x.rank("dense")
     elif x.dtype.is_numeric():
         known = numbers(x)
-        edges = np.unique(np.nanquantile(known.to_numpy(), np.linspace(0, 1, CODES - 1)))
+        finite = known.filter(known.is_finite()).to_numpy()  # between infinite ones no quantile is a number
+        edges = np.unique(np.quantile(finite, np.linspace(0, 1, CODES - 1)))
         found = pl.Series(np.searchsorted(edges, known.fill_null(0).to_numpy())).set(known.is_null(), None)
     elif x.null_count():
         found = x.is_not_null().replace_strict([True, False], [1, None], return_dtype=pl.Int64)

@@ -10,6 +10,7 @@ from functools import cached_property
 
 import polars as pl
 
+from dmtl_cli.config.errors import printable
 from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.data.log.day_files import SUCCESS
 from dmtl_cli.data.log.text_rows import separator_of
@@ -87,7 +88,7 @@ def written(log: Log, workspace: str, about: list[str]) -> Written:
         workspace: where it publishes.
         about: comments at the top.
     """
-    lines = [f"# {line}" for line in (*about, *(f"WARNING: {comment(line)}" for line in log.warnings))]
+    lines = [f"# {line}" for line in (*map(printable, about), *(f"WARNING: {comment(line)}" for line in log.warnings))]
     lines += [f"workspace: {scalar(workspace)}", "seed: 1", "threads: 1  # more is faster, where there are cores", ""]
     lines += ["data:", *indented(_data(log)), "", *feature_lines(log.roles, log.inputs)]
     if log.roles.long_read is not None and log.roles.duration:

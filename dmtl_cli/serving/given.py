@@ -120,7 +120,7 @@ def _list(text: str) -> list[Any] | None:
     """A JSON list of values that are no lists; None where the text is none."""
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     flat = isinstance(found, list) and not any(isinstance(each, list | dict) for each in found)
     return found if flat else None

@@ -55,9 +55,12 @@ def init(root: str, out: Path, given: Mapping[str, str], *, force: bool = False)
         force: whether to write over a file.
 
     Raises:
-        UserError: 2 no table has a given column; 66 nothing of a known format is there; 65 a file is damaged; 73 `out`
-            exists; 74 storage fails.
+        UserError: 2 no table has a given column, or a path is no UTF-8; 66 nothing of a known format is there; 65 a
+            file is damaged; 73 `out` exists; 74 storage fails.
     """
+    for path in (root, str(out)):
+        if any("\ud800" <= sign <= "\udfff" for sign in path):
+            raise UserError(f"{path}: the name is no UTF-8, which a config is", "rename it, or link to it", Exit.USAGE)
     if out.exists() and not force:
         raise _exists(out)
     log = _log(root, given)

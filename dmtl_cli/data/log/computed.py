@@ -133,7 +133,8 @@ class Computed:
         for root, beside in self._beside.items():
             if fields := self._fields.get(root):
                 ids, table = beside.read(fields)
-                out[root] = ids, pl.DataFrame([_plain(s) for s in table]).to_struct(root)
+                named = pl.DataFrame([_plain(s).alias(f"{root}.{s.name}") for s in table])
+                out[root] = ids, named.select(_struct(root, fields).alias(root)).to_series()
         return out
 
     def _made(self, frame: pl.DataFrame, column: str, file: object) -> pa.Array:

@@ -39,6 +39,8 @@ class Entities:
         self.keys = [data.events.user if side == "user" else data.events.item]
         self.version: str | None = None
         self._zoneless = {TIME: data.is_zoneless(data.events, data.events.time)}
+        # an event's time that names no zone may be of UTC, which it is with date_column, or local
+        self._of_events = {"UTC"} if data.events.date_column else {"UTC", data.timezone or "UTC"}
         if (beside := data.users if side == "user" else data.items) is not None:
             self.keys.append(beside.key)
             self.version = beside.version
@@ -163,7 +165,7 @@ class Entities:
         """
         assert self.version is not None
         versions = Together(pl.DataFrame({self.version: whole[_VERSION]}), files)
-        order, there = versions.version(self.version, self.timezone, self.day, zoneless=self._zoneless[_VERSION])
+        order, there = versions.version(self.version, self.timezone, self.day, zoneless=bool(self._zoneless[_VERSION]))
         whole = whole.with_columns(order.alias(_VERSION))
         newest = self._one_of(whole.filter(there), "last", place)
         if whole_day and order.dtype == pl.Datetime:
@@ -188,12 +190,24 @@ class Entities:
         return one
 
     def _moments(self, seen: pl.DataFrame) -> pl.DataFrame | None:
-        """`:id` and the instant of its first event; None where the log's time only orders rows."""
+        """`:id` and the instant of its first event, of those that come on the local day; None where the log's time only
+        orders rows. What is on another day by its number is no instant: an offset, or a time since midnight."""
+        times, zoneless = Checked(seen.select(TIME), "events", 0), self._zoneless[TIME] is not False
         with suppress(UserError):
-            at = Checked(seen.select(TIME), "events", 0).local(TIME, self.timezone, zoneless=self._zoneless[TIME])
-            if at.dtype == pl.Datetime:
-                return seen.select(ID).with_columns(at.alias(TIME))
+            readings = [times.local(TIME, zone, zoneless=zoneless) for zone in sorted(self._of_events)]
+            if readings[0].dtype == pl.Datetime:  # of all the earliest: nothing is known before it was
+                at = pl.select(pl.min_horizontal(readings)).to_series()
+                return self._of_the_day(seen.select(ID).with_columns(at.alias(TIME)))
         return None
+
+    def _of_the_day(self, came: pl.DataFrame) -> pl.DataFrame:
+        """The rows whose `_time`, an instant, is on the local day; in an hour that comes twice it is of the first."""
+        noon, zone = dt.datetime.combine(self.day, dt.time(12), dt.UTC), self.timezone or "UTC"
+        near = dt.timedelta(days=2)  # zones are not known of every year that a number may be
+        came = came.filter(pl.col(TIME).is_between(noon - near, noon + near))
+        wall = came[TIME].dt.convert_time_zone(zone).dt.replace_time_zone(None)
+        first = wall.dt.replace_time_zone(zone, ambiguous="earliest").dt.convert_time_zone("UTC")
+        return came.with_columns(first.alias(TIME)).filter(wall.dt.date() == self.day)
 
 
 def _order_of(at: pl.Series) -> pl.Series:

@@ -105,11 +105,13 @@ class Places:
 
     def _matched(self, day: dt.date) -> list[File]:
         """The files that a path with `*` means, and those below folders that it means. Raises UserError 66."""
-        *above, last = self.table.path.split("/")
+        *above, last = (part for part in self.table.path.split("/") if part)
         found = list[File]()
-        for path in self._expanded([part for part in above if part]):
+        for path in self._expanded(above):
             folders, files = self.store.children(path or ".")
-            found += [file for file in files if self._is_meant(last, file.path)]
+            if mine := [file for file in files if self._is_meant(last, file.path)]:
+                self._require_finished(mine[0].path, True, day)
+                found += mine
             for folder in (f for f in folders if self._is_meant(last, f)):
                 self._require_finished(folder, False, day)
                 found += self.store.files(folder, self.suffixes)
@@ -118,13 +120,7 @@ class Places:
             raise UserError(
                 what, "set data.root and the path below it, in which * is any text of a name", Exit.NO_INPUT
             )
-        for folder in {str(PurePosixPath(f.path).parent): f.path for f in found if self._is_direct(f)}.values():
-            self._require_finished(folder, True, day)
         return sorted(found, key=lambda file: PurePosixPath(file.path))
-
-    def _is_direct(self, file: File) -> bool:
-        """Whether a path with `*` means the file itself, not a folder above it."""
-        return len(PurePosixPath(file.path).parts) == len(PurePosixPath(self.table.path).parts)
 
     def _is_meant(self, part: str, path: str) -> bool:
         name = PurePosixPath(path).name

@@ -238,7 +238,10 @@ def _date(values: pl.Series) -> pl.Series:
 
 def localized(values: pl.Series, zone: str) -> pl.Series:
     """Naive times of a zone as instants in UTC: of an hour that comes twice the later one, and a time that a clock
-    passes over as an hour later."""
+    passes over as an hour later. Those of no year from 1 to 9998 (1678 to 2261 of nanoseconds), as databases write
+    infinity, are the first or last of these."""
+    first, end = (1678, 2262) if values.dtype == pl.Datetime("ns") else (1, 9999)
+    values = values.clip(dt.datetime(first, 1, 2), dt.datetime(end, 1, 1))
     there = values.dt.replace_time_zone(zone, ambiguous="latest", non_existent="null")
     if there.null_count() > values.null_count():
         later = (values + dt.timedelta(hours=1)).dt.replace_time_zone(zone, ambiguous="latest", non_existent="null")
