@@ -205,6 +205,25 @@ def test_taste_is_found_and_noise_is_not(tmp_path: Path) -> None:
     assert best and mine and 0 < best - mine < 0.03
 
 
+def test_what_names_the_item_is_no_attribute_of_it(tmp_path: Path) -> None:
+    """Also in the stacked tables of several days, which have an item as often as there are days."""
+    rng = np.random.default_rng(0)
+    n = 20_000
+    user, item = rng.integers(1, 5, n), rng.integers(1, 31, n)
+    taste = rng.normal(size=(5, 31))
+    p = 1 / (1 + np.exp(1 - taste[user, item]))
+    residuals = [Residuals(rng.random(n) < p, np.full(n, 0.3), np.ones(n))]
+    three_days = np.tile(np.arange(1, 31), 3)[:, None]
+    paired = Paired(
+        {"age": Values.of(np.arange(1, 5)[:, None])},
+        {"item_id": Values.of(three_days), "brand": Values.of(1 + three_days % 10)},
+        user - 1,
+        item - 1 + 30 * rng.integers(3, size=n),
+    )
+    assert [(c.user, c.item) for c in chosen(paired, residuals, 30)] == [("age", "brand")]
+    assert ("age", "item_id") in [(c.user, c.item) for c in chosen(paired, residuals, 90)]
+
+
 def test_noise_chooses_nothing(tmp_path: Path) -> None:
     for seed in range(3):
         day, _ = write_log(tmp_path / str(seed), 6_000, seed, 0.0)
@@ -287,7 +306,7 @@ def test_many_cells_are_left_out() -> None:
     residuals = [Residuals(rng.random(n) < np.clip(0.1 + 4 * (same - 0.2), 0.01, 0.99), p, np.ones(n))]
     users, items = ({"long": Values.of(x), "short": Values.of(x[:, :2])} for x in (likes, genre))
     paired = Paired(users, items, user, item)
-    assert all(paired.number(c) <= CELLS for c in chosen(paired, residuals))
+    assert all(paired.number(c) <= CELLS for c in chosen(paired, residuals, 60))
     assert paired.number(Conjunction("long", "long", 9)) > CELLS
 
 

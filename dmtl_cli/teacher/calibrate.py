@@ -100,7 +100,7 @@ def _regressions(
             Regression.read(warm, tasks, context=x) if warm else Regression.new(tasks, context=x) for x in contexts
         ]
         rows = window.rows(run.config.teacher, run.rng("regression", publication.day))
-        learn(models, trained.encoder, trained.tables, rows)
+        learn(models, trained.encoder, trained.tables, rows, max(len(day.items) for day in window.days))
         for model in models:
             model.write(publication.path / FOLDER)
         held_out = [model.held_out(trained.encoder, trained.tables, window) for model in models]

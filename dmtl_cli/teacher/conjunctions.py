@@ -22,6 +22,7 @@ from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.kinds import kind_of
 from dmtl_cli.data.features.layout import Encoded, FloatColumns, IdColumn
 from dmtl_cli.data.log.hashing import blake2b64, splitmix64
+from dmtl_cli.nn.kernels.distinct import distinct_of
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -36,7 +37,8 @@ CELLS = 16.0
 """cells that all conjunctions of a row have together, on average: they are most of what learning costs then"""
 PRECISION = 1.0, 10_000.0
 """least and greatest precision of a conjunction's weights"""
-_ROWS = 1 << 17  # that choose
+_ROWS = 1 << 16  # that choose
+_CHOICE = 18  # bits of the slots of a conjunction that is tested: few meet, and they stay in a cache
 _BITS = 8, 22  # least and most slots of a conjunction, as powers of two
 
 
@@ -156,14 +158,19 @@ class Residuals(NamedTuple):
     """[n]; 0: the row is not learned"""
 
 
-def chosen(paired: Paired, residuals: Sequence[Residuals]) -> list[Conjunction]:
-    """The conjunctions that say more than chance would of any label, the surest first."""
+def chosen(paired: Paired, residuals: Sequence[Residuals], items: int) -> list[Conjunction]:
+    """The conjunctions that say more than chance would of any label, the surest first.
+
+    Args:
+        items: how many there are; in `paired` one of several days is several.
+    """
     found: list[tuple[float, Conjunction]] = []
     some = _first(paired, _ROWS)
     of_labels = [Residuals(x.label[:_ROWS], x.probable[:_ROWS], x.weight[:_ROWS]) for x in residuals]
-    for conjunction in _candidates(paired):
+    for conjunction in _candidates(paired, items):
         if some.number(conjunction) <= CELLS:
-            cells = some.cells(conjunction)
+            row, slot, x = some.cells(conjunction)
+            cells = row, distinct_of(slot)[1], x
             found.append((max(score_test(cells, each)[0] for each in of_labels), conjunction))
     out: list[Conjunction] = []
     left = CELLS
@@ -184,14 +191,13 @@ def score_test(cells: Cells, of: Residuals) -> tuple[float, float]:
     on average, which gives the precision 1 / s (the method of moments: DerSimonian and Laird, 1986).
     """
     row, slot, x = cells
-    distinct, cell = np.unique(slot, return_inverse=True)
-    size, c, p = len(distinct), of.weight, of.probable
+    c, p = of.weight, of.probable
     v = p * (1 - p)
-    pull = np.bincount(cell, x * (c * (of.label - p))[row], size)
-    chance = np.bincount(cell, x**2 * (c**2 * v)[row], size)
-    known = np.bincount(cell, x**2 * (c * v)[row], size)
+    pull = np.bincount(slot, x * (c * (of.label - p)).take(row))
+    chance = np.bincount(slot, x**2 * (c**2 * v).take(row))
+    known = np.bincount(slot, x**2 * (c * v).take(row))
     excess = float((pull**2 - chance).sum())
-    spread = 2 * float((chance**2).sum()) + float((x**4 * (c**4 * v * (1 - 6 * v))[row]).sum())
+    spread = 2 * float((chance**2).sum()) + float((x**4 * (c**4 * v * (1 - 6 * v)).take(row)).sum())
     z = excess / np.sqrt(spread) if spread > 0 else 0.0
     least, most = PRECISION
     return float(z), float(np.clip((known**2).sum() / excess, least, most)) if excess > 0 else most
@@ -207,19 +213,18 @@ def evidence(weights: npt.NDArray[Any], precision: npt.NDArray[Any], prior: floa
     return float(np.clip(determined / max(float((weights.astype(np.float64) ** 2).sum()), 1e-9), least, most))
 
 
-def _candidates(paired: Paired) -> Iterator[Conjunction]:
+def _candidates(paired: Paired, items: int) -> Iterator[Conjunction]:
     """Of every user's and every item's feature but those that name items, whose values do not come again: they share
     nothing among items."""
-    items = len(np.unique(paired.item_index))
     for item, values in paired.items.items():
         if 1 < len(np.unique(values.codes)) <= items / 2:
             for user in paired.users:
-                yield Conjunction(user, item, _BITS[1])
+                yield Conjunction(user, item, _CHOICE)
 
 
 def _sized(paired: Paired, of: Conjunction) -> Conjunction:
     """With four to eight times as many slots as pairs of values so far, as users and items will come."""
-    there = len(np.unique(paired.cells(of)[1]))
+    there = len(np.unique(paired.cells(of._replace(bits=2 * _BITS[1]))[1]))
     return of._replace(bits=int(np.clip(np.ceil(np.log2(4 * there + 1)), *_BITS)))
 
 

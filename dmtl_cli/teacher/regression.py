@@ -213,10 +213,17 @@ class Regression:
         return out
 
 
-def learn(models: Sequence[Regression], encoder: Encoder, tables: Tables, rows: Iterable[TeacherRows]) -> None:
+def learn(
+    models: Sequence[Regression],
+    encoder: Encoder,
+    tables: Tables,
+    rows: Iterable[TeacherRows],
+    items: int | None = None,
+) -> None:
     """Learns rows over the encoded users and items of their days, in place. The first rows of all choose conjunctions.
 
     Args:
+        items: of the largest day; default as many as in the tables, where these are of one day.
         models: which read the same but for what changes with the event. A search begins where the one before ended:
             the first one's way is most of the others'.
     """
@@ -225,7 +232,8 @@ def learn(models: Sequence[Regression], encoder: Encoder, tables: Tables, rows: 
     for batch in Batcher.cut(rows, BATCH):
         first = models[0].is_new
         whole = _learn_batch(models, encoder, tables, batch)
-        if first and _conjoin(models, whole, paired_values(encoder, tables, batch), batch.labels):
+        paired = paired_values(encoder, tables, batch) if first else None
+        if paired and _conjoin(models, whole, paired, batch.labels, items or len(tables.items)):
             _learn_batch(models, encoder, tables, batch)
     for model in models:
         model.weigh()
@@ -243,13 +251,15 @@ def _learn_batch(models: Sequence[Regression], encoder: Encoder, tables: Tables,
     return whole
 
 
-def _conjoin(models: Sequence[Regression], rows: Design, paired: Paired, labels: TeacherLabels[Array]) -> bool:
+def _conjoin(
+    models: Sequence[Regression], rows: Design, paired: Paired, labels: TeacherLabels[Array], items: int
+) -> bool:
     """Lets models that have learned some rows begin anew with the conjunctions that these rows choose, if any.
 
     What nothing but the pair tells chooses: what the event tells of it is not there where a student learns.
     """
     residuals = [_residuals(model, rows, labels) for model in models]
-    found = tuple(chosen(paired, list(residuals[-1].values())))
+    found = tuple(chosen(paired, list(residuals[-1].values()), items))
     for model, of_model in zip(models, residuals, strict=True):
         cells = [paired.cells(conjunction) for conjunction in found]
         priors = {label: tuple(score_test(each, x)[1] for each in cells) for label, x in of_model.items()}
