@@ -17,7 +17,7 @@ from dmtl_cli.guess.rewrites import polars_column
 from dmtl_cli.guess.roles import Guess, Roles, may_be_ids
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.values import is_id, share, within
-from dmtl_cli.guess.versions import Version, newest_first, one_row, version_of
+from dmtl_cli.guess.versions import Version, birth, newest_first, one_row, version_of
 
 NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 """the folder that Hive and Spark write rows into whose key is null"""
@@ -47,9 +47,15 @@ class Side:
     """what tells several rows of an id apart"""
 
     @property
+    def is_one_state(self) -> bool:
+        """Whether no row says of which days its values are."""
+        timed = self.version is not None and self.version.unit is not None and not self.version.is_birth
+        return not self.table.files.days and not timed
+
+    @property
     def caveat(self) -> str | None:
         """What a table says of its day that a person should know: that it is written late, or is of no day."""
-        if self.table.files.days or (self.version is not None and self.version.unit is not None):
+        if not self.is_one_state:
             return self.late
         what = "a running total" if len(self.totals) == 1 else "running totals"
         named = f": {', '.join(self.totals)} may be {what}" if self.totals else ""
@@ -102,6 +108,8 @@ def place(table: Table, events: Table, roles: Roles, found: Beside) -> None:
             return
         if not table.files.days:  # of a table a day, the newest day's rows are the first
             table = replace(table, frame=newest_first(table.frame, version))
+    elif name == "items" and not table.files.days:
+        version = birth(frame, key, ids, _days(events, roles))
     why = f"{joined:.0%} of the sample's {name} are in it"
     better = told(name, ids, table.frame[key], joined)
     found.sides[name] = Side(table, Guess(key, f"{why}; {better[1]}" if better else why), version=version)
@@ -111,6 +119,14 @@ def _of_a_day(table: Table) -> pl.DataFrame:
     """The rows of which an id should have one: of the newest day, where there are days."""
     found = table.of_day(table.day) if table.day is not None else None
     return table.frame if found is None else found
+
+
+def _days(events: Table, roles: Roles) -> pl.Series | None:
+    """Of each row of the sample; None where neither names of files nor times tell them."""
+    if events.pieces and sum(rows for _, _, rows in events.pieces) == len(events.frame):
+        of = [day for day, _, rows in reversed(events.pieces) for _ in range(rows)]
+        return pl.Series("day", of, dtype=pl.Date)
+    return roles.days(events.frame, "UTC")
 
 
 def _newest(events: Table, roles: Roles) -> dt.date | None:
