@@ -57,7 +57,19 @@ def feature_lines(roles: Roles, inputs: Inputs) -> list[str]:
     note = ["  # known before the item is shown? Else name it in data.events.outcomes:"] if context else []
     if asked := [keys["name"] for each, keys in used if each.of_request]:
         note.append(f"  # {', '.join(asked)}: {UNSERVED}")
-    return [*lines, *mine, *note, *context, *why]
+    return [*lines, *mine, *note, *context, *why, *_crosses(used, names)]
+
+
+def _crosses(used: list[tuple[Input, dict[str, Any]]], names: Set[str]) -> list[str]:
+    """A line that has the teacher count the equal values of a user and an item, where they read one embedding."""
+    shared = [
+        (keys["name"], of) for each, keys in used
+        if (of := keys.get("embedding_name")) in names and each.side == "user" and "level" not in keys
+        and of in {item["name"] for it, item in used if it.side == "item"}
+    ]  # fmt: skip
+    pairs = ", ".join(f"{{user: {user}, item: {item}}}" for user, item in shared)
+    why = "the teacher also counts their equal values, which no tower can"
+    return [f"# teacher: {{crosses: [{pairs}]}}  # {why}"] if shared else []
 
 
 def unwritten(roles: Roles, inputs: Inputs) -> list[str]:

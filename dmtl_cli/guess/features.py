@@ -14,7 +14,7 @@ import polars as pl
 from dmtl_cli.guess import states, words
 from dmtl_cli.guess.alike import second_id
 from dmtl_cli.guess.files import partitions
-from dmtl_cli.guess.inputs import Input, Inputs, share_embeddings
+from dmtl_cli.guess.inputs import Input, Inputs, hold_prices, share_embeddings
 from dmtl_cli.guess.late import lagging, totals_of
 from dmtl_cli.guess.requests import is_of_request
 from dmtl_cli.guess.rewrites import lists_in_text
@@ -102,6 +102,7 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
     for side in ("user", "item"):
         first = events.frame.unique(getattr(roles, side).column, keep="first", maintain_order=True)
         found.leave_second_names(first, at_end, side)
+    hold_prices(found)
     share_embeddings(found, events, roles)
     return found
 

@@ -80,6 +80,17 @@ class Inputs(Beside):
         self.unused += [Guess(c, f"a second name of {first}: each has one of the other") for c, first in twice.items()]
 
 
+def hold_prices(found: Inputs) -> None:
+    """Takes the prices of tables that are one state for all days out of the features where the events have that of the
+    moment."""
+    prices = [i for i in found.used if i.kind == "numeric" and words.says(i.column, words.PRICE)]
+    beside = {i.column for i in prices if (s := found.sides.get(f"{i.side}s")) and i.column in s.table.frame.columns}
+    moment = [i.column for i in prices if i.column not in beside]
+    for i in prices if moment else ():
+        if i.column in beside and found.sides[f"{i.side}s"].is_one_state:
+            found.hold(i.column, i.side, f"that of the end of the log; {moment[0]} of the events is that of the moment")
+
+
 def share_embeddings(found: Inputs, events: Table, roles: Roles) -> None:
     """Has a user's features read the embedding of an item's where their texts are those of the item's."""
     columns: dict[str, dict[str, pl.Series]] = {"user": {}, "item": {}}

@@ -15,6 +15,7 @@ from dmtl_cli.data.log.schema import Schema
 from dmtl_cli.guess import words
 from dmtl_cli.guess.rewrites import polars_column
 from dmtl_cli.guess.roles import Guess, Roles, may_be_ids
+from dmtl_cli.guess.rows import whole as whole_column
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.values import is_id, share, within
 from dmtl_cli.guess.versions import Version, birth, newest_first, one_row, version_of
@@ -285,13 +286,28 @@ def joins(config: Config, log: Log, day: Day, schema: Schema) -> Iterator[str]:
         if listed is not None:
             ids = whole[ID].filter(pl.Series(events > 0)).rename(getattr(config.data.events, side))
             alike = told(name, ids, listed.rename(table.key), joined, "the day's")
+        seen_ids = int((events > 0).sum())
+        lost = round((1 - joined) * seen_ids)
+        if table.version is not None and listed is not None:
+            unknown = _absent(whole[ID].filter(pl.Series(events > 0)), schema, side, table.key)
+            if hidden := lost - unknown:
+                there = f"{hidden:,} of the day's {seen_ids:,} {name} are in the table of {name}, with a later"
+                why = f"{there} {table.version} (data.{name}.version) than the day knows"
+                yield f"{table.key}: {why}: what the table says of them is unknown on this day"
+            if not unknown:
+                continue
+            lost = unknown
         if joined < _MOSTLY or alike:
             fix = alike[1] if alike else f"is data.{name}.key the id that the events have, and the table of this day?"
             seen = f"the table of {name}, {schema.sides[side].where}, has {joined:.1%} of the day's {name}"
             yield f"{table.key}: {seen}: {fix}"
         elif name == "items" and "items" not in config.export.model_fields_set:
-            seen_items = int((day.item_events > 0).sum())
-            lost = round((1 - joined) * seen_items)
-            what = f"{lost:,} of the day's {seen_items:,} items are not in the table of items"
+            what = f"{lost:,} of the day's {seen_ids:,} items are not in the table of items"
             hint = "set export.items: listed to serve those of the table alone, or all"
             yield f"{table.key}: {what}, and are served all the same: {hint}"
+
+
+def _absent(ids: pl.Series, schema: Schema, side: str, key: str) -> int:
+    """How many ids of a day no row of a side table has, whatever its version."""
+    known = whole_column(schema.sides[side], key).cast(pl.String)
+    return int((~ids.cast(pl.String).is_in(known.unique().implode())).sum())

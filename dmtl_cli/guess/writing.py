@@ -255,8 +255,8 @@ def _zone(log: Log) -> list[str]:
     if log.events.files.days:
         found = {name: side.version for name, side in log.inputs.sides.items() if side.version}
         instants = [f"data.{name}.version" for name, version in found.items() if version.is_instant]
-        of_time = zone_of(log.events.frame[roles.time.column], roles.time_unit or "") if roles.time else ("UTC", _ANY)
-        zone, why = log.zone or of_time
+        told = zone_of(log.events.frame[roles.time.column], roles.time_unit or "") if roles.time else ("UTC", _ANY)
+        zone, why = log.zone if log.zone and told[0] in ("UTC", None) else told
         if not instants and (log.arrival is None or not log.arrival.is_told):
             return []
         of = f"of {instants[0]}, up to the beginning of a day" if instants else "for the lines below"
