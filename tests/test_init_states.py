@@ -143,7 +143,7 @@ def test_flags_and_totals_by_their_names_and_values() -> None:
         pl.Series("status", ["new", "used"])
     )
     many = pl.Series([*range(100)])
-    for name in ("views_total", "totalPlays", "num_likes", "download_cnt", "reviews", "popularity", "follower_count"):
+    for name in ("views_total", "totalPlays", "num_likes", "download_cnt", "reviews", "popularity", "vues"):
         assert states.total(many.alias(name), lambda: 0.0), name
     for name in (
         "page_count",
@@ -175,9 +175,12 @@ def published(at: list[Any], name: str = "published_on") -> pl.DataFrame:
 def test_items_that_come_within_the_log_have_a_version(tmp_path: Path, kind: str) -> None:
     log = drawn()
     first = dict(log.group_by("item_id").agg(pl.col("ts").min()).iter_rows())
-    born = [first.get(k, FIRST) - dt.timedelta(days=0 if k % 4 else 30, hours=1) for k in range(ITEMS)]
+    born: list[dt.datetime | None] = [
+        first.get(k, FIRST) - dt.timedelta(days=0 if k % 4 else 30, hours=1) for k in range(ITEMS)
+    ]
+    born[8], born[40] = None, None
     at: list[Any] = {
-        "date": [t.date() for t in born], "instant": born, "text": [t.isoformat() for t in born],
+        "date": [t and t.date() for t in born], "instant": born, "text": [t and t.isoformat() for t in born],
     }[kind]  # fmt: skip
     ended, raw, text = initiated(tmp_path, log, items=published(at))
     assert raw["data"]["items"]["version"] == "published_on" and "which is 78" not in ended.out

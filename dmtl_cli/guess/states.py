@@ -31,6 +31,7 @@ _TOTALS = (
     rf"|(^| ){_ACT}(ed)?s? (count|counts|cnt|num|number|total)$"
     rf"|(^| )(total|num|number of|count of|n|nr|lifetime|all time) {_ACT}s?$"
     r"|(^| )(popularity|ltv|lifetime spend|total spend|total spent|lifetime value)$"
+    r"|(^| )(visualizacoes|visualizações|visualizaciones|visualizzazioni|aufrufe|reproducciones|reproduções|vues)( |$)"
     r"|(播放|点击|点赞|收藏|浏览)(数|量|次数)$"
 )
 _MEANS = r"(^| )((avg |mean |star )?ratings?|(avg |mean )?stars|rating (avg|mean))$|^评分$"

@@ -33,7 +33,7 @@ _BORN = (
     "( (am|em|el))?$|^(发布|上架|创建)(时间|日期)$"
 )  # fmt: skip
 """the time since which an item is there"""
-_UNBORN = 0.05  # of the items may have no such time, or were shown before it
+_UNBORN, _TIMELESS = 0.05, 0.5  # of the items may be shown before it; may have none, and are there on all days
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def birth(frame: pl.DataFrame, key: str, ids: pl.Series, days: pl.Series | None)
     first = pl.DataFrame({key: ids, ":first": days}).drop_nulls().group_by(key).agg(pl.col(":first").min())
     for c in frame.columns:
         unit = time_unit(frame[c]) if c != key and words.says_all(c, _BORN) else None
-        if unit is None or frame[c].null_count() > _UNBORN * len(frame):
+        if unit is None or frame[c].null_count() > _TIMELESS * len(frame):
             continue
         seen = frame.select(key, pl.Series(":born", local_days(frame[c], unit, "UTC"))).join(first, on=key)
         after = seen[":born"] > seen[":first"] + dt.timedelta(days=1)  # whatever the zone
