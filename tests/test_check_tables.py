@@ -149,8 +149,8 @@ def test_a_total_in_a_table_without_days(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     every = taps(days, "plant", ids).sum(0)
     frame = pl.DataFrame({"plant": ids, "taps_ever": 30 + every * 7 + rng.integers(0, 30, PLANTS)})
-    frame = frame.with_columns(avg_stars=rng.random(PLANTS) * 5, price=rng.exponential(9, PLANTS))
-    columns = ("taps_ever", "avg_stars", "price")
+    frame = frame.with_columns(sharpness=rng.random(PLANTS) * 5, price=rng.exponential(9, PLANTS))
+    columns = ("taps_ever", "sharpness", "price")
     (line,) = said(project(tmp_path, days, "items", frame, *columns))
     assert line.startswith(
         "taps_ever: in a table of items that is one for all days it follows the clicks of the 4 days "
@@ -168,7 +168,9 @@ def test_a_total_in_a_table_without_days(tmp_path: Path) -> None:
     names = ("--user", "reader", "--item", "plant", "--click", "tapped", "--duration", "secs")
     _, _, text = initiated(tmp_path / "init", put, *names)
     line = next(x for x in text.splitlines() if x.startswith("  items:"))
-    assert line.endswith("for all days, also for those before it was written: taps_ever may be a running total")
+    assert line.endswith("for all days, also for those before it was written"), "it is no feature"
+    (line,) = (x for x in text.splitlines() if "name: taps_ever" in x)
+    assert line.startswith("  # - {") and "it follows the log's own counts" in line
 
 
 def test_follows_is_a_rank_correlation_that_no_single_id_makes() -> None:

@@ -127,14 +127,14 @@ def test_constancy_is_by_rows_and_against_chance() -> None:
 def test_a_table_without_days_is_one_state(tmp_path: Path) -> None:
     def write(home: Path) -> None:
         daily(frame())(home)
-        users = {"user_id": range(unseen.USERS), "lifetime_spend": np.linspace(0, 99.5, unseen.USERS)}
+        users = {"user_id": range(unseen.USERS), "last_balance": np.linspace(0, 99.5, unseen.USERS)}
         pl.DataFrame(users | {"city": ["a", "b", "c"] * 20}).write_parquet(home / "users.parquet")
         genres = ["teknoloji, bilim", "bilim", "spor, bilim", "spor"] * 10
         pl.DataFrame({"item_id": range(unseen.ITEMS), "genres": genres}).write_parquet(home / "items.parquet")
 
     ended, raw, text = made(tmp_path, write)
     one = "one state for all days, also for those before it was written"
-    assert f"{one}: lifetime_spend may be a running total" in text and one in ended.out
+    assert f"{one}: last_balance may be a running total" in text and one in ended.out
     (items,) = (line for line in text.splitlines() if line.startswith("  items: "))
     assert items.endswith(one), "none of its columns is named like a total"
     genres = features(raw)["genres"]

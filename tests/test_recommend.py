@@ -108,3 +108,78 @@ def test_forget_keeps_the_keys(chain: Project, tmp_path: Path) -> None:
     assert document["facts"]["files_key"] == after.key != document["key"]
     assert gone not in after.users["user_id"]
     assert project.stage("run", 2).code == 0
+
+
+# -- columns of items, and filters by them -----------------------------------------------------------------------------
+
+
+def table_of(project: Project, day: str = "2026-01-02") -> pl.DataFrame:
+    return pl.read_parquet(Path(project.config["data"]["root"]) / f"items/day={day}/*.parquet")
+
+
+def someone(project: Project) -> int:
+    return int(pl.read_parquet(the_export(project) / "users.parquet")["user_id"][0])
+
+
+def test_columns_of_the_export_and_of_the_table_of_items_stand_behind_the_score(chain: Project) -> None:
+    """The cluster is no feature: it is read from the table of the export's day, a category from the export."""
+    user, names = someone(chain), ("category", "item_click_cluster")
+    assert "item_click_cluster" not in Export.open(chain.ws).item_features.columns
+    plain = chain.call("recommend", "--user", user, "-k", 5)
+    shown = chain.call("recommend", "--user", user, "-k", 5, "--columns", ",".join(names))
+    lines = [line.split("\t") for line in shown.out.splitlines()]
+    assert shown.code == 0 and [line[:2] for line in lines] == [line.split("\t") for line in plain.out.splitlines()]
+    known = {str(row["item_id"]): [str(row[c]) for c in names] for row in table_of(chain).iter_rows(named=True)}
+    assert [line[2:] for line in lines] == [known[line[0]] for line in lines]
+    document = chain.call("recommend", "--user", user, "-k", 5, "--columns", "category", "--json").json
+    assert [[item["item_id"], str(item["columns"]["category"])] for item in document["items"]] == [
+        [line[0], line[2]] for line in lines
+    ]
+    assert all("columns" not in item for item in chain.call("recommend", "--user", user, "--json").json["items"])
+
+
+def test_a_filter_leaves_the_items_that_have_a_value(chain: Project, tmp_path: Path) -> None:
+    user, table = someone(chain), table_of(chain)
+    served = Export.open(chain.ws).items[0]
+    table = table.filter(pl.col("item_id").is_in(served.implode()))
+    wanted = {
+        "item_click_cluster=3": pl.col("item_click_cluster") == 3,
+        "category=[1, 2]": pl.col("category").is_in([1, 2]),
+        'category={"min": 4}': pl.col("category") >= 4,
+    }
+    for given, holds in wanted.items():
+        found = chain.call("recommend", "--user", user, "-k", 1000, "--filter", given, "--json").json["items"]
+        mine = {str(i) for i in table.filter(holds)["item_id"]}
+        assert {item["item_id"] for item in found} == mine and 0 < len(mine) < len(served), given
+    (tmp_path / "users.txt").write_text(f"{user}\n")
+    pl.DataFrame({"item_id": served, "stock": [k % 2 for k in range(len(served))]}).write_parquet(
+        tmp_path / "s.parquet"
+    )
+    more = ("--items", tmp_path / "s.parquet", "--filter", "stock=1", "--filter", "category=[1, 2]", "-k", 1000)
+    ended = chain.call("recommend", "--users", tmp_path / "users.txt", "-o", tmp_path / "top.parquet", *more)
+    assert ended.code == 0, ended.err
+    both = table.filter(wanted["category=[1, 2]"] & pl.col("item_id").is_in(served.gather_every(2, 1).implode()))
+    assert {*pl.read_parquet(tmp_path / "top.parquet")["item_id"]} == {*both["item_id"]}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--columns", "categori"], "--columns: no column 'categori', did you mean category?"),
+        (["--filter", "categori=1"], "--filter: no column 'categori', did you mean category?"),
+        (["--filter", "category=north"], "--filter: category: expected Int64, got 'north'"),
+        (["--filter", "category"], "--filter: expected COLUMN=VALUE, got 'category'"),
+        (["--filter", "category=1", "--filter", "category=2"], "--filter: category is given twice"),
+        (["--filter", 'category={"most": 2}'], "--filter: category: expected a value, a list of values or"),
+    ],
+)
+def test_a_column_or_value_that_no_item_has_is_a_mistake(chain: Project, given: list[str], said: str) -> None:
+    ended = chain.call("recommend", "--user", someone(chain), *given)
+    assert ended.code == 2 and said in ended.err, ended.err
+
+
+def test_columns_are_for_one_user(chain: Project, tmp_path: Path) -> None:
+    (tmp_path / "users.txt").write_text("1\n")
+    given = ("--users", tmp_path / "users.txt", "-o", tmp_path / "x.parquet", "--columns", "category")
+    ended = chain.call("recommend", *given)
+    assert ended.code == 2 and "a table of many is joined by item_id" in ended.err

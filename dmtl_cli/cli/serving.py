@@ -12,11 +12,13 @@ import typer
 
 from dmtl_cli.cli import signals
 from dmtl_cli.cli.ending import guarded
-from dmtl_cli.cli.options import SERVING, ConfigFile, Json, Sets, listed, seconds, workspace
+from dmtl_cli.cli.options import SERVING, ConfigFile, Json, Sets, listed, load_config, seconds
 from dmtl_cli.config.errors import Exit, UserError, printable
+from dmtl_cli.runs.workspace import Workspace
 
 if TYPE_CHECKING:
     from dmtl_cli.serving.export import Export
+    from dmtl_cli.serving.shown import Known
 
 commands = typer.Typer()
 User = Annotated[str | None, typer.Option(metavar="ID", help="A user id of the export.", show_default=False)]
@@ -66,6 +68,26 @@ Items = Annotated[
 ]
 
 
+Filter = Annotated[
+    list[str],
+    typer.Option(
+        "--filter",
+        metavar="COLUMN=VALUE",
+        help='Only items with this value, one of a JSON list, or within {"min": .., "max": ..}; may be repeated.',
+        show_default=False,
+    ),
+]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        "--columns",
+        metavar="NAMES",
+        help="Columns of the items to print behind the score: title,genres; of the export, --items or the log's table.",
+        show_default=False,
+    ),
+]
+
+
 @listed(commands, "recommend", SERVING, "--config mylog.yaml --user 42 -k 10")
 @guarded
 def recommend(
@@ -76,6 +98,9 @@ def recommend(
     out: Out = None,
     k: K = 20,
     exclude_seen: ExcludeSeen = False,
+    filters: Filter = [],  # noqa: B006
+    columns: Columns = None,
+    items: Items = None,
     verify: Verify = False,
     sets: Sets = [],  # noqa: B006
     as_json: Json = False,
@@ -87,36 +112,53 @@ def recommend(
         raise UserError(what, code=Exit.USAGE)
     if out is not None and out.suffix != ".parquet":
         raise UserError(f"-o {out}: expected a name that ends in .parquet", code=Exit.USAGE)
+    if columns is not None and not one:
+        raise UserError("--columns: for one user; a table of many is joined by item_id", code=Exit.USAGE)
     from dmtl_cli.serving.export import Export
+    from dmtl_cli.serving.shown import Known, filter_of
 
-    export = Export.open(workspace(config, sets).root, verify)
+    read, wanted = load_config(config, sets), filter_of(filters)
+    export = Export.open(Workspace(Path(read.workspace)).root, verify)
+    known = Known.of(export, read, wanted, columns, items)
     if one:
-        _one(export, user, feature, k, exclude_seen, as_json)
+        _one(export, user, feature, k, exclude_seen, known, as_json)
     elif users is not None and out is not None:
-        _many(export, users, out, k, exclude_seen, as_json)
+        _many(export, users, out, k, exclude_seen, known, as_json)
 
 
-def _one(export: Export, user: str | None, given: list[str], k: int, exclude_seen: bool, as_json: bool) -> None:
+def _one(
+    export: Export, user: str | None, given: list[str], k: int, exclude_seen: bool, items_known: Known, as_json: bool
+) -> None:
     from dmtl_cli.serving.given import parsed
+    from dmtl_cli.serving.shown import text_of
 
     values = parsed(export.encoder, given) if given else None
-    rows = export.recommend(user, k, exclude_seen=exclude_seen, values=values).rows(named=True)
+    found = export.recommend(user, k, exclude_seen=exclude_seen, values=values, among=items_known.among)
+    rows, more = found.rows(named=True), items_known.columns_of(found["item_id"])
     known = user is not None and (values is None or len(export.served(user)) > 0)
     if as_json:
         # an int64 does not fit the numbers of most readers of JSON
         items = [row | {"item_id": str(row["item_id"])} for row in rows]
-        print(json.dumps({"user": user, "known": known, "export": str(export.folder), "items": items}))
+        if more is not None:
+            items = [row | {"columns": columns} for row, columns in zip(items, more, strict=True)]
+        print(json.dumps({"user": user, "known": known, "export": str(export.folder), "items": items}, default=str))
     else:
         if user is not None and not known:
             _say(f"dmtl: user {user} is not in the export: their list is of what --feature says alone")
-        print("\n".join(f"{printable(str(row['item_id']))}\t{row['score']:.4f}" for row in rows))
+        lines = [f"{printable(str(row['item_id']))}\t{row['score']:.4f}" for row in rows]
+        if more is not None:
+            lines = ["\t".join([line, *map(text_of, own.values())]) for line, own in zip(lines, more, strict=True)]
+        print("\n".join(lines))
 
 
-def _many(export: Export, users: Path, out: Path, k: int, exclude_seen: bool, as_json: bool) -> None:
+def _many(
+    export: Export, users: Path, out: Path, k: int, exclude_seen: bool, items_known: Known, as_json: bool
+) -> None:
     from dmtl_cli.serving.batch import read_users, recommend_to
 
     features = [f.name for f in export.encoder.features_of_side("user")]
-    found = recommend_to(export, read_users(users, export.user_ids, features), out, k, exclude_seen=exclude_seen)
+    who = read_users(users, export.user_ids, features)
+    found = recommend_to(export, who, out, k, exclude_seen=exclude_seen, among=items_known.among)
     counts = {"known": found.known, "cold": found.cold, "unknown": len(found.unknown)}
     if as_json:
         print(json.dumps({"export": str(export.folder), "out": str(out), **counts}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from typing import Any
 
 import yaml
@@ -13,7 +13,7 @@ from dmtl_cli.config.automatic import automatic, name_of
 from dmtl_cli.config.data import Events
 from dmtl_cli.config.features import Feature
 from dmtl_cli.guess import words
-from dmtl_cli.guess.features import Input, Inputs
+from dmtl_cli.guess.inputs import Input, Inputs
 from dmtl_cli.guess.requests import UNSERVED
 from dmtl_cli.guess.rewrites import quoted
 from dmtl_cli.guess.roles import Roles
@@ -33,14 +33,15 @@ def feature_lines(roles: Roles, inputs: Inputs) -> list[str]:
     if later := unwritten(roles, inputs):
         again = "run init again with the options that EDIT names: it tells which of these are features"
         return [*why, f"features: auto  # {again}: {comment(', '.join(later))}"]
-    if events is None or not (inputs.used or _renamed(roles)):
+    if events is None or not (inputs.used or inputs.held or _renamed(roles)):
         return [*why, f"features: auto  # {_AUTO}"]
     made = automatic(events)
-    names, used = {f.name for f in made}, []
-    for each in inputs.used:
+    names, named = {f.name for f in made}, dict[tuple[str, str], str]()
+    for each in (*inputs.used, *inputs.held):
         name = unique(feature_name(each.column, each.side, names), names, each.side)
+        named[each.side, each.column] = name
         names.add(name)
-        used.append(_input(each, name, made))
+    used, held = ([_input(each, named, made) for each in some] for some in (inputs.used, inputs.held))
     lines = ["features:"]
     if _renamed(roles):
         columns = {"user": roles.user, "item": roles.item}
@@ -49,11 +50,26 @@ def feature_lines(roles: Roles, inputs: Inputs) -> list[str]:
         lines.append(f"  - auto  # {_AUTO}")
     own = [(each, f"  - {flow(keys)}  # {comment(each.why)}") for each, keys in used]
     mine = [line for side in ("user", "item") for each, line in own if each.side == side]
+    if held:
+        mine.append("  # known at the end of the log alone; a feature where it was so before the day:")
+        mine += [f"  # - {flow(keys)}  # {comment(each.why)}" for each, keys in held]
     context = [line for each, line in own if each.side == "context"]
     note = ["  # known before the item is shown? Else name it in data.events.outcomes:"] if context else []
     if asked := [keys["name"] for each, keys in used if each.of_request]:
         note.append(f"  # {', '.join(asked)}: {UNSERVED}")
-    return [*lines, *mine, *note, *context, *why]
+    return [*lines, *mine, *note, *context, *why, *_crosses(used, names)]
+
+
+def _crosses(used: list[tuple[Input, dict[str, Any]]], names: Set[str]) -> list[str]:
+    """A line that has the teacher count the equal values of a user and an item, where they read one embedding."""
+    shared = [
+        (keys["name"], of) for each, keys in used
+        if (of := keys.get("embedding_name")) in names and each.side == "user" and "level" not in keys
+        and of in {item["name"] for it, item in used if it.side == "item"}
+    ]  # fmt: skip
+    pairs = ", ".join(f"{{user: {user}, item: {item}}}" for user, item in shared)
+    why = "the teacher also counts their equal values, which no tower can"
+    return [f"# teacher: {{crosses: [{pairs}]}}  # {why}"] if shared else []
 
 
 def unwritten(roles: Roles, inputs: Inputs) -> list[str]:
@@ -76,13 +92,23 @@ def _renamed(roles: Roles) -> bool:
     return any(g is not None and feature_name(g.column, side, set()) != name_of(g.column) for side, g in ids)
 
 
-def _input(each: Input, name: str, made: tuple[Feature, ...]) -> tuple[Input, dict[str, Any]]:
+def _input(
+    each: Input, named: Mapping[tuple[str, str], str], made: tuple[Feature, ...]
+) -> tuple[Input, dict[str, Any]]:
+    """The keys of a feature.
+
+    Args:
+        named: the features' names by side and column.
+    """
+    name = named[each.side, each.column]
     keys: dict[str, Any] = {"name": name, "side": each.side, "kind": each.kind}
     if name != each.column:
         keys["column"] = each.column
     options = dict(each.options)
     if options.get("embedding_name") == _ITEM:
         options["embedding_name"] = next(f.name for f in made if f.side == "item" and f.kind == "categorical")
+    elif (shared := options.get("embedding_name")) is not None:
+        options["embedding_name"] = named["item", shared]
     return each, keys | options
 
 

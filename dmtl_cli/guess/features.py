@@ -5,19 +5,21 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from dmtl_cli.guess import words
+from dmtl_cli.guess import states, words
+from dmtl_cli.guess.alike import second_id
 from dmtl_cli.guess.files import partitions
+from dmtl_cli.guess.inputs import Input, Inputs, hold_prices, share_embeddings
 from dmtl_cli.guess.late import lagging, totals_of
 from dmtl_cli.guess.requests import is_of_request
 from dmtl_cli.guess.rewrites import lists_in_text
 from dmtl_cli.guess.roles import Guess, Roles, times_of
-from dmtl_cli.guess.side_tables import Beside, place
+from dmtl_cli.guess.side_tables import place
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.values import (
     FEW,
@@ -54,34 +56,6 @@ _OF_ONE = 0.98  # of the rows of a code have one user
 _TIMES = 1.5  # as many codes as users
 
 
-@dataclass(frozen=True)
-class Input:
-    """A column that is a feature."""
-
-    column: str
-    side: str
-    kind: str
-    options: dict[str, Any]
-    why: str
-    of_request: bool = False
-    """whether it has one value a request, of the context: known before it"""
-
-
-@dataclass
-class Inputs(Beside):
-    """What models can read beside ids and profiles, and what of it is left out."""
-
-    used: list[Input] = field(default_factory=list)
-    unused: list[Guess] = field(default_factory=list)
-
-    def add(self, made: Input | Guess) -> None:
-        """Puts a column among the features, or among what is left out."""
-        if isinstance(made, Input):
-            self.used.append(made)
-        else:
-            self.unused.append(made)
-
-
 def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping[str, str], zone: str) -> Inputs:
     """Features by the columns of all tables. A column is a user's or an item's where it does not change with events.
 
@@ -101,17 +75,21 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
         key = beside.key.column
         frame = beside.table.frame.unique(key, keep="first", maintain_order=True)  # the newest day is first
         times, before = times_of(frame), len(found.used)
+        side = name.removesuffix("s")
+        counts = _counted(frame[key], events.frame, roles, side) if beside.is_one_state else None
         for c in frame.columns:
             if c != key and (beside.version is None or c != beside.version.column):
-                found.add(_made_of(frame[c], name.removesuffix("s"), events, roles, times, own=True))
+                found.add_known_later(_made_of(frame[c], side, events, roles, times, own=True), frame[c], side, counts)
         found.unused.extend(Guess(c, f"of type {kind}") for c, kind in beside.table.other.items())
-        totals = () if beside.table.files.days else _totals(frame, key, found.used[before:], events.frame, roles, name)
+        found.leave_second_names(frame, before)
+        totals = _totals(frame, key, found, before, events.frame, roles, side) if beside.is_one_state else ()
         late = lagging(beside.table, events, roles, zone)
         found.sides[name] = replace(beside, totals=totals, late=late)
         if totals:
             why = "one value for all days, which knows what came later if it counts what readers do"
             fix = "leave such a feature out, or write one table a day"
             found.told.append(f"{beside.table.files.path}: {', '.join(totals)}: {why}: {fix}")
+    at_end = len(found.used)
     taken = {i.column for i in found.used} | {g.column for g in found.unused}
     times, days = times_of(events.frame), days_of_rows(events, roles, zone)
     for c in events.frame.columns:
@@ -121,18 +99,40 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
             found.unused.append(Guess(c, f"{partial[c]}: a feature is needed on every day that is learned"))
         elif c not in roles.taken and c not in taken:
             found.add(_of_events(c, events, roles, times, days))
+    for side in ("user", "item"):
+        first = events.frame.unique(getattr(roles, side).column, keep="first", maintain_order=True)
+        found.leave_second_names(first, at_end, side)
+    hold_prices(found)
+    share_embeddings(found, events, roles)
     return found
 
 
+def _clicks_of(events: pl.DataFrame, roles: Roles) -> pl.Series:
+    """[n] which rows are clicks: all where no column tells."""
+    clicked = roles.clicked(events)
+    return pl.Series([True]).new_from_index(0, len(events)) if clicked is None else clicked
+
+
+def _counted(ids: pl.Series, events: pl.DataFrame, roles: Roles, side: str) -> pl.Series:
+    """[n] clicks of each id in the sample."""
+    column = getattr(roles, side).column
+    rows = pl.DataFrame({"id": events[column], "n": _clicks_of(events, roles).cast(pl.Int64)})
+    if ids.dtype != rows.schema["id"]:
+        return pl.Series([0]).new_from_index(0, len(ids))
+    of = rows.group_by("id").agg(pl.col("n").sum())
+    return pl.DataFrame({"id": ids}).join(of, on="id", how="left", maintain_order="left")["n"].fill_null(0)
+
+
 def _totals(
-    frame: pl.DataFrame, key: str, used: list[Input], events: pl.DataFrame, roles: Roles, name: str
+    frame: pl.DataFrame, key: str, found: Inputs, before: int, events: pl.DataFrame, roles: Roles, side: str
 ) -> tuple[str, ...]:
-    """See `Side.totals`."""
-    role, clicked = getattr(roles, name.removesuffix("s")), roles.clicked(events)
-    every = pl.Series([True]).new_from_index(0, len(events)) if clicked is None else clicked
-    measured = totals_of(frame, key, [i.column for i in used], events[role.column], every)
-    named = (i.column for i in used if i.kind == "numeric" and words.says(i.column, words.TOTAL))
-    return tuple(measured) or tuple(named)
+    """See `Side.totals`; those that follow the sample's counts are held back."""
+    used = found.used[before:]
+    ids = events[getattr(roles, side).column]
+    for c in totals_of(frame, key, [i.column for i in used], ids, _clicks_of(events, roles)):
+        found.hold(c, side, "it follows the log's own counts: its value is that of the end of the log")
+    loosely = (i.column for i in found.used[before:] if i.kind == "numeric" and words.says(i.column, words.TOTAL))
+    return tuple(loosely)
 
 
 def _side_of(c: str, frame: pl.DataFrame, roles: Roles, days: pl.Series | None) -> tuple[str, bool]:
@@ -170,7 +170,7 @@ def _made_of(
     c = s.name
     if own and c in roles.taken:
         return Guess(c, "it has the name of a column of the events with another role")
-    if (refused := refusal(s, own, c in times)) is not None:
+    if (refused := refusal(s, own, c in times) or states.says_nothing(s)) is not None:
         return Guess(c, refused)
     items = events.frame[roles.item.column] if roles.item else None
     kind, options, why = kind_of(c, s, items if side == "user" else None)
@@ -184,10 +184,16 @@ def _made_of(
 def _of_events(c: str, events: Table, roles: Roles, times: Mapping[str, str], days: pl.Series | None) -> Input | Guess:
     """A column of the events as a feature, or why it is none: a context of codes that never come back is none."""
     s = events.frame[c]
+    if (why := states.says_nothing(s)) is not None:
+        return Guess(c, why)
     side, of_day = _side_of(c, events.frame, roles, days)
     made = _made_of(s, side, events, roles, times, own=False)
     if isinstance(made, Guess):
         return made
+    if side != "context" and made.kind == "categorical":
+        ids = events.frame[getattr(roles, side).column]
+        if (why := second_id(s, ids, side)) is not None:
+            return Guess(c, why)
     if side == "context":
         users = events.frame[roles.user.column] if roles.user else None
         if made.kind == "categorical" and (why := never_back(s, days, users)) is not None:

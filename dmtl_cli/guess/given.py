@@ -9,8 +9,8 @@ from dmtl_cli.config.commands import typed
 from dmtl_cli.config.errors import Exit, UserError, did_you_mean
 from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.guess.doubts import unfit
-from dmtl_cli.guess.features import Inputs
 from dmtl_cli.guess.goals import example
+from dmtl_cli.guess.inputs import Inputs
 from dmtl_cli.guess.labels import EXPRESSION
 from dmtl_cli.guess.rewrites import one_row_an_item
 from dmtl_cli.guess.roles import Roles

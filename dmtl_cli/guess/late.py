@@ -7,7 +7,7 @@ import datetime as dt
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -26,8 +26,9 @@ from dmtl_cli.data.log.schema import Table as LogTable
 from dmtl_cli.data.log.shares import share_groups
 from dmtl_cli.guess.roles import Roles, times_of
 from dmtl_cli.guess.rows import head_of, names_of, whole
+from dmtl_cli.guess.states import LOOSELY, rank_correlation, total, withdrawn
 from dmtl_cli.guess.tables import Table
-from dmtl_cli.guess.values import FEW, instants, numbers, share, time_unit
+from dmtl_cli.guess.values import FEW, instants, numbers, share, short, time_unit
 from dmtl_cli.runs.ranks import ALONE
 
 Array = npt.NDArray[Any]
@@ -95,11 +96,6 @@ def lagging(table: Table, events: Table, roles: Roles, zone: str) -> str | None:
 
 def said(at: dt.datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M} UTC"
-
-
-def short(r: float) -> str:
-    """.97 of 0.97, -.30 of -0.3."""
-    return f"{round(r, 2) + 0.0:.2f}".replace("0.", ".", 1)  # + 0.0: no -.00
 
 
 def counted(
@@ -197,7 +193,14 @@ def late_tables(config: Config, log: Log, day: Day, schema: Schema) -> Iterator[
         if table.is_daily:
             yield from _of_day(config, log, day, schema.sides[side], side, mine)
         else:
-            yield from _of_all_days(config, log, day, side, mine)
+            yield from _of_all_days(config, log, day, side, mine, is_one_state=not _has_versions(table, schema, side))
+
+
+def _has_versions(table: SideTable, schema: Schema, side: str) -> bool:
+    """Whether ids have several rows, each with the time since which it holds."""
+    if table.version is None or (head := head_of(schema.sides[side], table.version)) is None or time_unit(head) is None:
+        return False
+    return bool(whole(schema.sides[side], table.key).is_duplicated().any())
 
 
 def _of_day(config: Config, log: Log, day: Day, table: LogTable, side: str, features: list[Feature]) -> Iterator[str]:
@@ -247,24 +250,50 @@ def _counted(config: Config, log: Log, day: Day, side: str, features: list[Featu
             yield f.name, max(found, key=lambda one: one[0])[1]
 
 
-def _of_all_days(config: Config, log: Log, day: Day, side: str, features: list[Feature]) -> Iterator[str]:
-    """Of a table that is one for all days: numbers that follow the log's own counts."""
-    whole = _whole(day, side)
-    values = {f.name: numbers(whole[f.name]) for f in features if whole[f.name].dtype.is_numeric()}
-    if not values:
-        return
-    counts = _counts(config, day, side)
-    suspects = {c: x for c, x in values.items() if any(follows(x, n) >= SUSPECT for n in counts.values())}
-    if not suspects:
-        return
-    counts, days = _over_days(config, log, day, side, counts)
-    for column, x in suspects.items():
-        what, r = max(((what, follows(x, n)) for what, n in counts.items()), key=lambda one: one[1])
-        if r >= FOLLOWS:
-            read = f"the {what} of the {days:,} days that were read" if days > 1 else f"the day's {what}"
-            seen = f"{column}: in a table of {side}s that is one for all days it follows {read}"
-            why = f"correlation {short(r)}: if it was counted after them, it knows what it is to predict"
-            yield f"{seen} ({why}): leave it out, or write a table a day (data.{side}s.partition)"
+def _of_all_days(
+    config: Config, log: Log, day: Day, side: str, features: list[Feature], *, is_one_state: bool
+) -> Iterator[str]:
+    """Of a table that is one for all days: numbers that follow the log's own counts, and what is known at its end.
+
+    Args:
+        is_one_state: whether no version tells which row of an id held on a day.
+    """
+    whole, counts = _whole(day, side), _counts(config, day, side)
+    fix = f"leave it out, or write a table a day (data.{side}s.partition)"
+
+    @cache
+    def near() -> tuple[Counts, int]:
+        return _over_days(config, log, day, side, counts)
+
+    for f in features:
+        s = whole[f.name].alias(f.source)
+        seen = f"{f.name}: in a table of {side}s that is one for all days"
+        if s.dtype.is_numeric() and (followed := _followed(numbers(s), counts, near)) is not None:
+            yield f"{seen} it follows {followed}: {fix}"
+        elif is_one_state and (why := withdrawn(s, side) or total(s, partial(_in_order, s, counts, near))) is not None:
+            yield f"{seen}, {why}: {fix}"
+
+
+def _followed(x: pl.Series, counts: Counts, near: Callable[[], tuple[Counts, int]]) -> str | None:
+    """What a column counts; None where it counts nothing."""
+    if not any(follows(x, n) >= SUSPECT for n in counts.values()):
+        return None
+    of_days, days = near()
+    what, r = max(((what, follows(x, n)) for what, n in of_days.items()), key=lambda one: one[1])
+    if r < FOLLOWS:
+        return None
+    read = f"the {what} of the {days:,} days that were read" if days > 1 else f"the day's {what}"
+    return f"{read} (correlation {short(r)}: if it was counted after them, it knows what it is to predict)"
+
+
+def _in_order(s: pl.Series, counts: Counts, near: Callable[[], tuple[Counts, int]]) -> float:
+    """Rank correlation with the clicks of the days near the day, as far as that with the day's own is not far lower."""
+
+    def of(known: Counts) -> float:
+        return rank_correlation(s, pl.Series(known.get("clicks", known["events"])))
+
+    own = of(counts)
+    return own if own < LOOSELY / 2 else of(near()[0])
 
 
 def _whole(day: Day, side: str) -> pl.DataFrame:

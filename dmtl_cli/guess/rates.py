@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from dmtl_cli.guess.late import counted, ranked, short
-from dmtl_cli.guess.values import FEW
+from dmtl_cli.guess.late import counted, ranked
+from dmtl_cli.guess.values import FEW, short
 
 Array = npt.NDArray[Any]
 OTHER_ROWS = 2_000_000

@@ -15,9 +15,10 @@ from dmtl_cli.data.log.schema import Schema
 from dmtl_cli.guess import words
 from dmtl_cli.guess.rewrites import polars_column
 from dmtl_cli.guess.roles import Guess, Roles, may_be_ids
+from dmtl_cli.guess.rows import whole as whole_column
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.values import is_id, share, within
-from dmtl_cli.guess.versions import Version, newest_first, one_row, version_of
+from dmtl_cli.guess.versions import Version, birth, newest_first, one_row, version_of
 
 NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 """the folder that Hive and Spark write rows into whose key is null"""
@@ -47,9 +48,15 @@ class Side:
     """what tells several rows of an id apart"""
 
     @property
+    def is_one_state(self) -> bool:
+        """Whether no row says of which days its values are."""
+        timed = self.version is not None and self.version.unit is not None and not self.version.is_birth
+        return not self.table.files.days and not timed
+
+    @property
     def caveat(self) -> str | None:
         """What a table says of its day that a person should know: that it is written late, or is of no day."""
-        if self.table.files.days or (self.version is not None and self.version.unit is not None):
+        if not self.is_one_state:
             return self.late
         what = "a running total" if len(self.totals) == 1 else "running totals"
         named = f": {', '.join(self.totals)} may be {what}" if self.totals else ""
@@ -102,6 +109,8 @@ def place(table: Table, events: Table, roles: Roles, found: Beside) -> None:
             return
         if not table.files.days:  # of a table a day, the newest day's rows are the first
             table = replace(table, frame=newest_first(table.frame, version))
+    elif name == "items" and not table.files.days:
+        version = birth(frame, key, ids, _days(events, roles))
     why = f"{joined:.0%} of the sample's {name} are in it"
     better = told(name, ids, table.frame[key], joined)
     found.sides[name] = Side(table, Guess(key, f"{why}; {better[1]}" if better else why), version=version)
@@ -111,6 +120,14 @@ def _of_a_day(table: Table) -> pl.DataFrame:
     """The rows of which an id should have one: of the newest day, where there are days."""
     found = table.of_day(table.day) if table.day is not None else None
     return table.frame if found is None else found
+
+
+def _days(events: Table, roles: Roles) -> pl.Series | None:
+    """Of each row of the sample; None where neither names of files nor times tell them."""
+    if events.pieces and sum(rows for _, _, rows in events.pieces) == len(events.frame):
+        of = [day for day, _, rows in reversed(events.pieces) for _ in range(rows)]
+        return pl.Series("day", of, dtype=pl.Date)
+    return roles.days(events.frame, "UTC")
 
 
 def _newest(events: Table, roles: Roles) -> dt.date | None:
@@ -269,13 +286,28 @@ def joins(config: Config, log: Log, day: Day, schema: Schema) -> Iterator[str]:
         if listed is not None:
             ids = whole[ID].filter(pl.Series(events > 0)).rename(getattr(config.data.events, side))
             alike = told(name, ids, listed.rename(table.key), joined, "the day's")
+        seen_ids = int((events > 0).sum())
+        lost = round((1 - joined) * seen_ids)
+        if table.version is not None and listed is not None:
+            unknown = _absent(whole[ID].filter(pl.Series(events > 0)), schema, side, table.key)
+            if hidden := lost - unknown:
+                there = f"{hidden:,} of the day's {seen_ids:,} {name} are in the table of {name}, with a later"
+                why = f"{there} {table.version} (data.{name}.version) than the day knows"
+                yield f"{table.key}: {why}: what the table says of them is unknown on this day"
+            if not unknown:
+                continue
+            lost = unknown
         if joined < _MOSTLY or alike:
             fix = alike[1] if alike else f"is data.{name}.key the id that the events have, and the table of this day?"
             seen = f"the table of {name}, {schema.sides[side].where}, has {joined:.1%} of the day's {name}"
             yield f"{table.key}: {seen}: {fix}"
         elif name == "items" and "items" not in config.export.model_fields_set:
-            seen_items = int((day.item_events > 0).sum())
-            lost = round((1 - joined) * seen_items)
-            what = f"{lost:,} of the day's {seen_items:,} items are not in the table of items"
+            what = f"{lost:,} of the day's {seen_ids:,} items are not in the table of items"
             hint = "set export.items: listed to serve those of the table alone, or all"
             yield f"{table.key}: {what}, and are served all the same: {hint}"
+
+
+def _absent(ids: pl.Series, schema: Schema, side: str, key: str) -> int:
+    """How many ids of a day no row of a side table has, whatever its version."""
+    known = whole_column(schema.sides[side], key).cast(pl.String)
+    return int((~ids.cast(pl.String).is_in(known.unique().implode())).sum())

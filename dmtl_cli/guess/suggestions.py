@@ -98,10 +98,15 @@ def _labels(config: Config, day: Day) -> Iterator[str]:
             seen = f"a click is read for {1000 * mean:,.0f} milliseconds on average"
             yield f"{events.duration}: {seen}: if it is seconds, set data.events.duration_unit: s"
     if events.conversion and clicks:
-        good = sum(int(block.labels(None)[0].sum()) for block in day.blocks())
-        if good in (0, clicks):
+        known = good = 0
+        for block in day.blocks():
+            z, there = block.labels(None)
+            known, good = known + int((there & block.click).sum()), good + int((z & there).sum())
+        if good in (0, known):
             seen = "no click" if not good else "every click"
-            yield f"{events.conversion}: {seen} of {clicks:,} has it: name another column in data.events.conversion"
+            of = f"{clicks:,}" if known == clicks else f"the {known:,} where it is known (not null), of {clicks:,},"
+            fix = "name another column in data.events.conversion" + ("" if known == clicks else ", or write 0 for a no")
+            yield f"{events.conversion}: {seen} of {of} has it: {fix}"
 
 
 def _unnamed_click(config: Config, schema: Schema) -> Iterator[str]:
@@ -304,6 +309,8 @@ def _unused(config: Config, day: Day, schema: Schema) -> Iterator[str]:
     events = config.data.events
     read = events.read_columns | set(events.outcomes) | {f.source for f in config.features}
     item_ids = next((f.embedding for f in config.features if f.source == events.item and f.embedding), None)
+    heads = (head_of(schema.events, c) for c in sorted(names_of(schema.events)) if words.says(c, words.PRICE))
+    priced = any(s is not None and _is_price(s) for s in heads)  # of the moment: no state at the end beside it
     for side, table in (("user", schema.events), *schema.sides.items()):
         of_events = table is schema.events
         for c in sorted(names_of(table) - read):
@@ -315,10 +322,19 @@ def _unused(config: Config, day: Day, schema: Schema) -> Iterator[str]:
                 shared = f"embedding_name: {item_ids}, " if item_ids else ""
                 line = f"{{name: {c}, side: user, kind: sequence, {level}{shared}max_length: 50}}"
                 yield f"{c}: lists of the day's items that nothing reads: add {line} to features"
-            elif s.dtype.is_numeric() and words.says(c, words.PRICE) and s.n_unique() > 2:
+            elif _is_price(s) and not (priced and not of_events and not _is_daily(config, side)):
                 where = "context" if of_events else side
                 line = f"{{name: {c}, side: {where}, kind: numeric, transform: log1p}}"
                 yield f"{c}: numbers named like a price that nothing reads: add {line} to features"
+
+
+def _is_price(s: pl.Series) -> bool:
+    return s.dtype.is_numeric() and words.says(s.name, words.PRICE) and s.n_unique() > 2
+
+
+def _is_daily(config: Config, side: str) -> bool:
+    table = config.data.users if side == "user" else config.data.items
+    return table is not None and table.is_daily
 
 
 def _lists_items(s: pl.Series, items: pl.Series) -> bool:

@@ -79,6 +79,11 @@ def has_long_tail(s: pl.Series, skewness: float = 2.0) -> bool:
     return bool(p99 >= _TAIL * p50 and p99 > 0) or bool((((x - x.mean()) / x.std()) ** 3).mean() > skewness)
 
 
+def short(r: float) -> str:
+    """.97 of 0.97, -.30 of -0.3."""
+    return f"{round(r, 2) + 0.0:.2f}".replace("0.", ".", 1)  # + 0.0: no -.00
+
+
 def mean(s: pl.Series) -> float:
     """The mean of the numbers that are known, 0 where none is."""
     x = _known(s)

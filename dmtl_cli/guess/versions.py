@@ -9,7 +9,7 @@ import polars as pl
 
 from dmtl_cli.guess import words
 from dmtl_cli.guess.rewrites import quoted
-from dmtl_cli.guess.values import local_days, time_unit
+from dmtl_cli.guess.values import local_days, share, time_unit
 
 _SINCE = (
     "(" + words.any_of("updated update modified changed edited valid effective since from as_of revised version") +
@@ -25,6 +25,15 @@ _COUNTED = "(" + words.any_of("rev revision revisions version ver v vsn seq sequ
 _MOST = 0.5  # of the ids have one row, or a column that is not named so does not tell their rows apart
 _KNOWN = 0.5  # of the ids are there as the newest day begins
 _DAYS = ("date", "day", "yyyymmdd")
+_BORN = (
+    "^(item |article |video )?(first )?" +
+    words.any_of("published publication publish created creation create released release uploaded upload listed") +
+    "( (on|at|date|day|time|dt|ts|datetime|timestamp|utc|ms))*$|^" +
+    words.any_of("pubdate date_published date_created date_added publicado veröffentlicht veroeffentlicht") +
+    "( (am|em|el))?$|^(发布|上架|创建)(时间|日期)$"
+)  # fmt: skip
+"""the time since which an item is there"""
+_UNBORN, _TIMELESS = 0.05, 0.5  # of the items may be shown before it; may have none, and are there on all days
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,8 @@ class Version:
     why: str
     unit: str | None
     """see `values.time_unit`; None: it counts"""
+    is_birth: bool = False
+    """whether an id has one row, whose values are of no day: the time tells since when the id is there"""
 
     @property
     def is_instant(self) -> bool:
@@ -69,6 +80,30 @@ def version_of(frame: pl.DataFrame, key: str, newest: dt.date | None) -> Version
         if words.says(c, _COUNTED) or _counts(twice, key, c):
             what = f"{several:,} of its {ids:,} ids have several rows, with another {c} in each"
             return Version(c, f"{what}: the greatest one counts, on every day", None)
+    return None
+
+
+def birth(frame: pl.DataFrame, key: str, ids: pl.Series, days: pl.Series | None) -> Version | None:
+    """The time since which an item is there, of a table with one row an item; None where no column tells it, or no
+    item came within the log: such a day serves all of them.
+
+    Args:
+        ids: [n] items of a sample of events.
+        days: [n] of these; None where unknown.
+    """
+    if days is None or ids.dtype != frame[key].dtype or not days.count():
+        return None
+    first = pl.DataFrame({key: ids, ":first": days}).drop_nulls().group_by(key).agg(pl.col(":first").min())
+    for c in frame.columns:
+        unit = time_unit(frame[c]) if c != key and words.says_all(c, _BORN) else None
+        if unit is None or frame[c].null_count() > _TIMELESS * len(frame):
+            continue
+        seen = frame.select(key, pl.Series(":born", local_days(frame[c], unit, "UTC"))).join(first, on=key)
+        after = seen[":born"] > seen[":first"] + dt.timedelta(days=1)  # whatever the zone
+        came = seen[":born"] >= days.min()
+        if len(seen) and came.any() and share(after.fill_null(False)) <= _UNBORN:
+            why = f"{c} tells since when an item is there: a day reads and serves those that were there as it began"
+            return Version(c, why, unit, is_birth=True)
     return None
 
 

@@ -19,9 +19,9 @@ from dmtl_cli.guess import words
 from dmtl_cli.guess.arrival import Arrival
 from dmtl_cli.guess.doubts import Broken, invalid_rows, unknown_clicks
 from dmtl_cli.guess.feature_lines import comment, feature_lines, indented, scalar
-from dmtl_cli.guess.features import Inputs
 from dmtl_cli.guess.files import CSV, DELTA, ICEBERG, JSON, PARQUET
 from dmtl_cli.guess.goals import Goal, by_length, goals
+from dmtl_cli.guess.inputs import Inputs
 from dmtl_cli.guess.labels import GOOD
 from dmtl_cli.guess.rewrites import may_be_shown, one_row_an_exposure, one_row_an_item, quoted
 from dmtl_cli.guess.roles import Guess, Roles, candidates
@@ -200,7 +200,8 @@ def _types(log: Log) -> list[str]:
     used = {g.column for g in log.roles.named.values()} | {g.column for g in log.roles.further.values()}
     for made in (log.roles.made_by, *(one.expression for one in log.goals)):
         used |= {re.sub(r"^(users|items)\.", "", c) for c in (sources_of(made) if made else ())}
-    used |= {i.column for i in log.inputs.used} | {side.key.column for side in log.inputs.sides.values()}
+    used |= {i.column for i in (*log.inputs.used, *log.inputs.held)}
+    used |= {side.key.column for side in log.inputs.sides.values()}
     used |= {side.version.column for side in log.inputs.sides.values() if side.version}
     found: dict[str, str] = {}
     forms = {table.files.form for table in tables}
@@ -255,7 +256,8 @@ def _zone(log: Log) -> list[str]:
     if log.events.files.days:
         found = {name: side.version for name, side in log.inputs.sides.items() if side.version}
         instants = [f"data.{name}.version" for name, version in found.items() if version.is_instant]
-        zone, why = log.zone or ("UTC", _ANY)
+        told = zone_of(log.events.frame[roles.time.column], roles.time_unit or "") if roles.time else ("UTC", _ANY)
+        zone, why = log.zone if log.zone and told[0] in ("UTC", None) else told
         if not instants and (log.arrival is None or not log.arrival.is_told):
             return []
         of = f"of {instants[0]}, up to the beginning of a day" if instants else "for the lines below"

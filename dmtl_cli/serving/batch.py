@@ -7,6 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -117,7 +119,14 @@ def _as_ids(file: Path, ids: pl.Series, kind: pl.DataType, nulls: bool) -> pl.Se
 
 
 def recommend_to(
-    export: Export, users: pl.DataFrame, out: Path, k: int, *, exclude_seen: bool = False, slice_size: int = SLICE
+    export: Export,
+    users: pl.DataFrame,
+    out: Path,
+    k: int,
+    *,
+    exclude_seen: bool = False,
+    among: npt.NDArray[np.bool_] | None = None,
+    slice_size: int = SLICE,
 ) -> Counts:
     """Writes the top k of each user as Parquet: user_id, rank, item_id, score, and with an exposure block `exposure`
     and `preference`; sorted by user_id and rank. Where some have no id, or one is there with several features, as of
@@ -129,6 +138,7 @@ def recommend_to(
     Args:
         users: as `read_users` gives them.
         exclude_seen: leave out the items that a known user clicked on the export's day.
+        among: [I] whether an item of the export may be given at all.
         slice_size: users at a time: memory does not grow with users.
 
     Raises:
@@ -149,7 +159,7 @@ def recommend_to(
                 unknown.extend(missing.cast(pl.String).to_list())
                 known, cold = known + there, cold + len(mine) - there
                 if len(mine):
-                    table = _table(export, mine, k, exclude_seen, with_rows)
+                    table = _table(export, mine, k, exclude_seen, among, with_rows)
                     writer = writer or pq.ParquetWriter(
                         draft, with_key(table.schema, export.key or ""), compression="zstd"
                     )
@@ -197,10 +207,17 @@ def _value(name: str, values: pl.Series, stored: pl.DataFrame) -> pl.Series:
         raise UserError(what, "write it as the log does") from None
 
 
-def _table(export: Export, users: pl.DataFrame, k: int, exclude_seen: bool, with_rows: bool) -> pa.Table:
+def _table(
+    export: Export,
+    users: pl.DataFrame,
+    k: int,
+    exclude_seen: bool,
+    among: npt.NDArray[np.bool_] | None,
+    with_rows: bool,
+) -> pa.Table:
     """Lists of users with features, in their order."""
     seen = users["seen_items"] if exclude_seen else None
-    found = export.recommend_rows(raw_features(users), k, exclude=seen).rename({"row": ":place"})
+    found = export.recommend_rows(raw_features(users), k, exclude=seen, among=among).rename({"row": ":place"})
     found = found.with_columns(users[name].gather(found[":place"]).alias(name) for name in (_ID, _ROW))
     shown = [_ID, *([_ROW] if with_rows else [])]
     return found.select(*shown, pl.exclude(":place", _ID, _ROW)).to_arrow(compat_level=pl.CompatLevel.oldest())

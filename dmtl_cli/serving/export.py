@@ -320,7 +320,13 @@ class Export:
         return self._places.rows(ids)
 
     def recommend(
-        self, user: str | None, k: int, *, exclude_seen: bool = False, values: Values | None = None
+        self,
+        user: str | None,
+        k: int,
+        *,
+        exclude_seen: bool = False,
+        values: Values | None = None,
+        among: npt.NDArray[np.bool_] | None = None,
     ) -> pl.DataFrame:
         """The k best items of one user: item_id and score, best first; with an exposure block also the two parts that a
         score is the sum of, `exposure` and `preference` (a logit).
@@ -330,6 +336,7 @@ class Export:
             exclude_seen: leave out the items that the user clicked on the export's day.
             values: raw values by feature name as JSON has them, in place of what is stored of the user, or of somebody
                 who is not served.
+            among: [I] whether an item of `items` may be given at all.
 
         Raises:
             UserError: 66 the export does not know the user, and there are no values; 2 the id is not of the log's type;
@@ -345,7 +352,7 @@ class Export:
         given = of_somebody_new(self.encoder, user, given) if stored is None else given
         rows = stored if stored is not None and not given else frame_of(self.encoder, [given], "user", stored)
         seen = mine["seen_items"] if exclude_seen and stored is not None else None
-        return self.recommend_rows(rows, k, exclude=seen).drop("row", "rank")
+        return self.recommend_rows(rows, k, exclude=seen, among=among).drop("row", "rank")
 
     def served(self, user: str) -> pl.DataFrame:
         """The row of `users` of a user, none of who is not there. Raises UserError 2: the id is not of the log's

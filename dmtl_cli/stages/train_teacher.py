@@ -33,7 +33,7 @@ from dmtl_cli.student.exportable import refuse_unexportable
 from dmtl_cli.teacher import gates
 from dmtl_cli.teacher.build import build_teacher, refuse_another_model
 from dmtl_cli.teacher.calibrate import Finished, Trained, finish
-from dmtl_cli.teacher.doubts import leaks, overfits, rare, too_good
+from dmtl_cli.teacher.doubts import leaks, one_valued, overfits, rare, too_good
 from dmtl_cli.teacher.importance import columns_of_the_log, importances
 from dmtl_cli.teacher.labels import HeldOut, TeacherLabels
 from dmtl_cli.teacher.loss import batch_loss
@@ -152,7 +152,7 @@ def _doubts(run: Run, day: dt.date, trained: Trained, learned: float, done: Fini
     aucs = {task: auc for task, x in done.network.items() if (auc := _auc(x)) is not None}
     labels = {task: x.label for task, x in done.network.items()}
     out += leaks(importances(encoder, trained.model, window, suspects)) or too_good(aucs, labels)
-    return out + rare(encoder.seen_once(window.days))
+    return out + one_valued(labels) + rare(encoder.seen_once(window.days))
 
 
 def _facts(run: Run, threshold: float | None, days: list[dt.date]) -> dict[str, object]:

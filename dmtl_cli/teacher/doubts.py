@@ -76,6 +76,20 @@ def too_good(aucs: Mapping[str, float], labels: Mapping[str, Array], where: str 
     return out
 
 
+def one_valued(labels: Mapping[str, Array]) -> list[str]:
+    """Doubts about tasks of which all labels are the same: nothing can be learned of them.
+
+    Args:
+        labels: of held-out rows, [n] 0 or 1 each, by task: of a conversion those of clicks, where it is known.
+    """
+    out = []
+    for task, values in labels.items():
+        if len(values) >= BOTH and len(found := np.unique(np.asarray(values, np.bool_))) == 1:
+            seen = f"the label of {task} is {int(found[0])} in all of {len(values):,} held-out rows"
+            out.append(f"{seen}: it tells nothing apart: is it the right column, and is its null unknown or a no?")
+    return out
+
+
 def rare(once: Mapping[str, float]) -> list[str]:
     """Doubts about ids that no row repeats.
 

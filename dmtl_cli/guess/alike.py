@@ -1,0 +1,86 @@
+"""Columns that have the values of another one: a second id, a second name, a user's interests in an item's words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from dmtl_cli.guess import words
+from dmtl_cli.guess.values import values_in, within
+
+_IDS = 100  # of users or items, for a second id to be told
+_SECOND = 5  # values below which two columns may be the same by chance
+_OWN = 0.9  # of the ids have a value of their own
+_WITHIN = 0.9  # of a user's values are an item's too
+
+
+def second_id(s: pl.Series, ids: pl.Series, whose: str) -> str | None:
+    """Why a column of the events is no feature: nearly every user or item has a value of its own, as a cookie.
+
+    Args:
+        s: [n] of events; of text, or named like an id.
+        ids: [n] theirs.
+    """
+    if s.dtype != pl.String and not (s.dtype.is_integer() and words.is_named_id(s.name)):
+        return None
+    many, of = s.drop_nulls().n_unique(), ids.n_unique()
+    if of < _IDS or many < _OWN * of:
+        return None
+    return f"nearly a value of its own for every {whose}: a second id"
+
+
+def second_names(frame: pl.DataFrame, columns: Mapping[str, bool]) -> dict[str, str]:
+    """Columns that are another one in other words, and that one: each value has one value there, and the reverse.
+
+    Args:
+        frame: one row an id.
+        columns: to look at, and whether each is named like an id: of two such columns an id stays, else the first.
+    """
+    order = sorted(columns, key=lambda c: not columns[c])
+    many = {c: frame[c].n_unique() for c in order}
+    kept: list[str] = []
+    found: dict[str, str] = {}
+    for c in order:
+        alike = (k for k in kept if many[k] == many[c] and frame.select(pl.struct(k, c).n_unique()).item() == many[c])
+        if _SECOND <= many[c] <= len(frame) / 3 and (first := next(alike, None)) is not None:
+            found[c] = first
+        else:
+            kept.append(c)
+    return found
+
+
+def shared_values(users: Mapping[str, pl.Series], items: Mapping[str, pl.Series]) -> dict[str, str]:
+    """Columns of users whose texts are those of a column of items, and that column: of several the one of which most
+    items have such a text.
+
+    Args:
+        users: columns of text, or of lists of text, by name.
+        items: the same, a value an item.
+    """
+    found: dict[str, str] = {}
+    for name, s in users.items():
+        mine = _texts(s)
+        if mine is None or mine.n_unique() < _SECOND:
+            continue
+        fits = [
+            (_reach(of, mine), c)
+            for c, of in items.items()
+            if (all_of := _texts(of)) is not None and within(mine, all_of) >= _WITHIN
+        ]
+        if fits:
+            found[name] = max(fits, key=lambda one: one[0])[1]
+    return found
+
+
+def _texts(s: pl.Series) -> pl.Series | None:
+    """The texts of a column; None where it has others."""
+    values = values_in(s) if s.dtype == pl.List else s.drop_nulls()
+    return values if values.dtype == pl.String and len(values) else None
+
+
+def _reach(s: pl.Series, values: pl.Series) -> float:
+    """Share of rows with one of some values."""
+    some = values.unique().implode()
+    mine = s.list.eval(pl.element().is_in(some)).list.any() if s.dtype == pl.List else s.is_in(some)
+    return float(mine.fill_null(False).to_numpy().mean()) if len(s) else 0.0

@@ -1,0 +1,111 @@
+"""What models can read of a new log beside ids and profiles, what may know too much, and what is left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import polars as pl
+
+from dmtl_cli.guess import states, words
+from dmtl_cli.guess.alike import second_names, shared_values
+from dmtl_cli.guess.roles import Guess, Roles
+from dmtl_cli.guess.side_tables import Beside
+from dmtl_cli.guess.tables import Table
+
+
+@dataclass(frozen=True)
+class Input:
+    """A column that is a feature."""
+
+    column: str
+    side: str
+    kind: str
+    options: dict[str, Any]
+    why: str
+    of_request: bool = False
+    """whether it has one value a request, of the context: known before it"""
+
+
+@dataclass
+class Inputs(Beside):
+    """What models can read beside ids and profiles, and what of it is left out."""
+
+    used: list[Input] = field(default_factory=list)
+    held: list[Input] = field(default_factory=list)
+    """those that may know what came later, with the reason"""
+    unused: list[Guess] = field(default_factory=list)
+
+    def add(self, made: Input | Guess) -> None:
+        """Puts a column among the features, or among what is left out."""
+        if isinstance(made, Input):
+            self.used.append(made)
+        else:
+            self.unused.append(made)
+
+    def add_known_later(self, made: Input | Guess, s: pl.Series, side: str, counts: pl.Series | None) -> None:
+        """The same of a column of a side table, which may know what came later.
+
+        Args:
+            s: its values.
+            counts: the clicks of these ids; None where the table says of which day its values are.
+        """
+        if counts is not None and (why := states.withdrawn(s, side)) is not None:
+            made = Guess(s.name, why)
+        self.add(made)
+        if counts is None or not isinstance(made, Input):
+            return
+        if (why := states.total(s, lambda: states.rank_correlation(s, counts))) is not None:
+            self.hold(s.name, side, why)
+
+    def hold(self, column: str, side: str, why: str) -> None:
+        """Takes a column that is among the features out of them, for a person to decide."""
+        (made,) = (i for i in self.used if (i.column, i.side) == (column, side))
+        self.used.remove(made)
+        tailed = made.kind == "categorical" and made.side in ("user", "item")
+        kind = {"kind": "numeric", "options": {"transform": "log1p"}} if tailed else {}
+        self.held.append(replace(made, why=why, **kind))  # type: ignore[arg-type]
+
+    def leave_second_names(self, frame: pl.DataFrame, begin: int, side: str | None = None) -> None:
+        """Of columns that say the same in other words leaves one among the features.
+
+        Args:
+            frame: one row an id.
+            begin: place of the first feature that is looked at.
+            side: whose they are, where others are among them.
+        """
+        of = [i for i in self.used[begin:] if i.kind == "categorical" and side in (None, i.side)]
+        twice = second_names(frame, {i.column: words.is_named_id(i.column) for i in of})
+        self.used = [i for i in self.used if i not in of or i.column not in twice]
+        self.unused += [Guess(c, f"a second name of {first}: each has one of the other") for c, first in twice.items()]
+
+
+def hold_prices(found: Inputs) -> None:
+    """Takes the prices of tables that are one state for all days out of the features where the events have that of the
+    moment."""
+    prices = [i for i in found.used if i.kind == "numeric" and words.says(i.column, words.PRICE)]
+    beside = {i.column for i in prices if (s := found.sides.get(f"{i.side}s")) and i.column in s.table.frame.columns}
+    moment = [i.column for i in prices if i.column not in beside]
+    for i in prices if moment else ():
+        if i.column in beside and found.sides[f"{i.side}s"].is_one_state:
+            found.hold(i.column, i.side, f"that of the end of the log; {moment[0]} of the events is that of the moment")
+
+
+def share_embeddings(found: Inputs, events: Table, roles: Roles) -> None:
+    """Has a user's features read the embedding of an item's where their texts are those of the item's."""
+    columns: dict[str, dict[str, pl.Series]] = {"user": {}, "item": {}}
+    for i in found.used:
+        beside = found.sides.get(f"{i.side}s")
+        if i.side in columns and i.kind in ("categorical", "sequence") and "embedding_name" not in i.options:
+            key = roles.user if i.side == "user" else roles.item
+            frame = events.frame.unique(key.column) if key else events.frame
+            if beside is not None and i.column in beside.table.frame.columns:
+                frame = beside.table.frame.unique(beside.key.column)
+            s = frame[i.column]
+            cut = i.options.get("separator")
+            columns[i.side][i.column] = s.str.split(cut) if cut and s.dtype == pl.String else s
+    of = shared_values(columns["user"], columns["item"])
+    for n, i in enumerate(found.used):
+        if i.side == "user" and (item := of.get(i.column)) is not None:
+            why = f"{i.why}; these are values of {item}: one embedding"
+            found.used[n] = replace(i, options={"embedding_name": item, **i.options}, why=why)

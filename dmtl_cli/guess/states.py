@@ -1,0 +1,140 @@
+"""Columns of a table that is one state for all days whose values are those of the end of the log: what was withdrawn
+by then, and how much an id had been clicked; and columns that say nothing of a user or an item, as a test's group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import polars as pl
+
+from dmtl_cli.guess import words
+from dmtl_cli.guess.values import has_long_tail, is_flags, share, short, time_unit
+
+LOOSELY = 0.4
+"""rank correlation with the log's own counts, from which on whole numbers with a long tail may be one of them"""
+_IDS, _VALUES = 100, 20  # ids that have events, and distinct values, for a rank correlation to tell it
+_CLASSES = 10  # values of a status
+_GONE = words.any_of(
+    "deleted removed withdrawn archived discontinued delisted retired unpublished deactivated inactive disabled blocked"
+    " banned expired closed sold soldout sold_out out_of_stock hidden gelöscht geloescht eliminado borrado supprimé"
+    " supprime removido 下架 删除 已删除"
+)
+_THERE = words.any_of("active available in_stock instock enabled aktiv activo actif ativo 上架")
+_WHOLE = r"^((is|was|ist) )?{}( (flag|yn|at|on|date|time|ts|datetime|utc))*$"
+_STATUS = r"(^| )(status|state|availability)$"
+_ACT = words.any_of(
+    "view click like play follower fan save order purchase download install sale visit read share comment review vote"
+    " bookmark favorite favourite impression listen watch reader listener viewer subscriber"
+)
+_TOTALS = (
+    rf"(^| ){_ACT}s( (total|count|cnt|num|sum|all|so far|ever))?$"
+    rf"|(^| ){_ACT}(ed)?s? (count|counts|cnt|num|number|total)$"
+    rf"|(^| )(total|num|number of|count of|n|nr|lifetime|all time) {_ACT}s?$"
+    r"|(^| )(popularity|ltv|lifetime spend|total spend|total spent|lifetime value)$"
+    r"|(^| )(visualizacoes|visualizações|visualizaciones|visualizzazioni|aufrufe|reproducciones|reproduções|vues)( |$)"
+    r"|(播放|点击|点赞|收藏|浏览)(数|量|次数)$"
+)
+_MEANS = r"(^| )((avg |mean |star )?ratings?|(avg |mean )?stars|rating (avg|mean))$|^评分$"
+_CLASS = words.any_of("age content pegi fsk mpaa usk esrb maturity energy credit hotel")
+"""ratings that nobody gives by clicking"""
+_MEASURE = words.any_of(
+    "size width height length bytes words pages chars characters age days year month photos images pictures minutes"
+    " hours seconds weight distance area rooms ingredients servings chapters tracks episodes"
+)
+_TEST = (
+    r"(^| )(ab|abtest|experiment|experiments|holdout)( |$)|^(test|control|split|exp|treatment) (group|bucket|arm)$"
+    r"|(^| )(ab|exp)(test)?(group|bucket|variant|flag)$"
+)
+_AGENT = r"(^| )(user agent|useragent|ua)( string)?$"
+
+
+def is_withdrawn(s: pl.Series) -> bool:
+    """Whether a column says which ids were withdrawn, or when: a flag, a time or a status with such a name."""
+    return _still(s) is not None
+
+
+def _still(s: pl.Series) -> str | None:
+    """The value, as JSON, of what was not withdrawn; None where a column does not say so."""
+    known = s.drop_nulls()
+    gone, there = (_says(s.name, _WHOLE.format(pattern)) for pattern in (_GONE, _THERE))
+    if (gone or there) and len(known):
+        if time_unit(s) is not None and (gone or s.null_count()):
+            return "null"
+        if s.dtype == pl.Boolean or is_flags(known):
+            yes, no = ("true", "false") if s.dtype == pl.Boolean else ("1", "0")
+            if s.dtype.is_numeric() or s.dtype == pl.Boolean:
+                return yes if there else no
+    if s.dtype == pl.String and _says(s.name, _STATUS) and known.n_unique() <= _CLASSES:
+        out = known.str.to_lowercase().str.contains(rf"^{_GONE}$")
+        if out.any() and not out.all():
+            return f'"{known.filter(~out).mode().sort()[0]}"'
+    return None
+
+
+def withdrawn(s: pl.Series, side: str) -> str | None:
+    """Why a column of a table that is one state for all days is no feature, and how what was withdrawn is left out of
+    what is served; None where it does not say what was withdrawn."""
+    value = _still(s)
+    if value is None:
+        return None
+    why = "it tells what was withdrawn up to the end of the log, which no earlier day knew"
+    if side != "item":
+        return why
+    at = f'recommend --filter {s.name}={value}, or serve --items FILE with "filter": {{"{s.name}": {value}}}'
+    return f"{why}; it is for a filter of what is served: {at}"
+
+
+def total(s: pl.Series, counts: Callable[[], float]) -> str | None:
+    """Why numbers of a table that is one state for all days may count what came later; None where they hardly do.
+
+    Args:
+        s: a value an id.
+        counts: gives the rank correlation with the log's own counts of these ids, 0 where there are few.
+    """
+    known = s.drop_nulls()
+    if not s.dtype.is_numeric() or not len(known):
+        return None
+    late = "its value is that of the end of the log"
+    if _says(s.name, _MEANS) and not words.says(s.name, _CLASS) and _is_mean(known):
+        return f"named like a mean of ratings: {late}"
+    if _says(s.name, _TOTALS):
+        return f"named like a running total: {late}"
+    coded = words.is_named_id(s.name) or words.says(s.name, words.CODE)
+    if coded or words.says(s.name, _MEASURE) or words.says(s.name, words.PRICE) or words.says(s.name, words.SPENT):
+        return None
+    whole = s.dtype.is_integer() and known.n_unique() >= _VALUES and time_unit(s) is None
+    if whole and has_long_tail(known) and (r := counts()) >= LOOSELY:
+        return f"it follows the log's own counts (rank correlation {short(r)}), as a running total does: {late}"
+    return None
+
+
+def _is_mean(known: pl.Series) -> bool:
+    return known.n_unique() > _CLASSES or (known.dtype.is_float() and share(known % 1 != 0) > 0)
+
+
+def rank_correlation(values: pl.Series, counts: pl.Series) -> float:
+    """Spearman's, over ids that have events; 0 where these are few.
+
+    Args:
+        values: [n] of ids; nulls are allowed.
+        counts: [n] events, or clicks.
+    """
+    known = pl.DataFrame([values.alias("x"), counts.alias("n")]).drop_nulls().filter(pl.col("n") > 0)
+    if len(known) < _IDS:
+        return 0.0
+    found = known.select(pl.corr("x", "n", method="spearman")).item()
+    return 0.0 if found is None or found != found else float(found)
+
+
+def says_nothing(s: pl.Series) -> str | None:
+    """Why a column is neither of a user nor of an item, whatever varies with it: the group of a test, a program's name
+    with its version."""
+    if _says(s.name, _TEST):
+        return "named like a test's group: it tells what was tried on whom, and it ends with the test"
+    if _says(s.name, _AGENT):
+        return "a program's name with its version, which each release changes"
+    return None
+
+
+def _says(c: str, pattern: str) -> bool:
+    return words.says_all(c, pattern)

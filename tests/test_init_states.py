@@ -1,0 +1,302 @@
+"""`init` and `check` on tables that are one state for all days, and on columns that say nothing of a user or item: what
+is known at the end of a log alone, since when an item is there, groups of a test, second names, the same words."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+from initiated import features, made
+from scipy.stats import spearmanr
+from worlds import Ended, dmtl
+
+from dmtl_cli.guess import alike, states
+
+USERS, ITEMS, ROWS = 150, 160, 6_000
+FIRST = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
+LAST = "2026-03-03"
+TOPICS = [f"topic {k}" for k in range(12)]
+
+
+def drawn(**more: Any) -> pl.DataFrame:
+    """Three days of exposures; some items are shown far more often than others."""
+    rng = np.random.default_rng(5)
+    weight = 1 / np.arange(2, ITEMS + 2) ** 0.6
+    click = rng.random(ROWS) < 0.35
+    return pl.DataFrame(
+        {
+            "user_id": rng.integers(0, USERS, ROWS // 10).repeat(10),
+            "item_id": rng.choice(ITEMS, ROWS, p=weight / weight.sum()),
+            "ts": [FIRST + dt.timedelta(seconds=int(s)) for s in np.sort(rng.integers(0, 3 * 86_400, ROWS))],
+            "clicked": click.astype(int),
+            "watch_seconds": np.where(click, rng.exponential(40.0, ROWS), 0.0),
+        }
+        | more
+    )
+
+
+def write(home: Path, log: pl.DataFrame, **tables: pl.DataFrame) -> None:
+    for (day,), rows in log.group_by(pl.col("ts").dt.date(), maintain_order=True):
+        (home / f"events/day={day}").mkdir(parents=True)
+        rows.write_parquet(home / f"events/day={day}/0.parquet")
+    for name, table in tables.items():
+        table.write_parquet(home / f"{name}.parquet")
+
+
+def initiated(home: Path, log: pl.DataFrame, **tables: pl.DataFrame) -> tuple[Ended, dict[str, Any], str]:
+    ended, raw, text = made(home, lambda place: write(place, log, **tables))
+    assert ended.code == 0, ended.err
+    return ended, raw, text
+
+
+def clicks(log: pl.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    return np.bincount(log["item_id"].to_numpy(), weights=log["clicked"].to_numpy(), minlength=ITEMS).astype(np.int64)
+
+
+def states_of(log: pl.DataFrame) -> pl.DataFrame:
+    """Items as they are when the log has ended: what was withdrawn, what was counted, and what was always so."""
+    rng, n = np.random.default_rng(7), np.arange(ITEMS)
+    gone = n % 9 == 0
+    karma = np.exp(0.9 * np.log1p(clicks(log)) + rng.normal(0, 0.9, ITEMS) + 3).astype(np.int64)
+    assert 0.4 < spearmanr(karma, clicks(log)).statistic < 0.8
+    return pl.DataFrame(
+        {
+            "item_id": n,
+            "active": (~gone).astype(int),
+            "is_removed": gone,
+            "sold_at": [FIRST + dt.timedelta(days=2) if g else None for g in gone],
+            "status": ["deleted" if g else "live" for g in gone],
+            "saves": rng.integers(0, 400, ITEMS),
+            "play_count": rng.integers(0, 400, ITEMS),
+            "rating": np.round(rng.uniform(1, 5, ITEMS), 1),
+            "karma": karma,
+            "budget": np.exp(rng.normal(6, 1.2, ITEMS)).astype(np.int64) // 100 * 100,
+            "stars": rng.integers(1, 6, ITEMS),
+            "age_rating": rng.choice([6.5, 12.5, 16.5], ITEMS),
+            "page_count": rng.integers(50, 400, ITEMS),
+            "activity": rng.choice(["run", "swim", "ride"], ITEMS),
+        }
+    )
+
+
+WITHDRAWN = {"active": "1", "is_removed": "false", "sold_at": "null", "status": '"live"'}
+COUNTED = {"saves", "play_count", "rating", "karma"}
+
+
+def test_what_is_known_at_the_end_of_the_log_is_no_feature(tmp_path: Path) -> None:
+    log = drawn()
+    ended, raw, text = initiated(tmp_path, log, items=states_of(log))
+    mine = {name for name, f in features(raw).items() if f["side"] == "item"} - {"item_id"}
+    assert mine == {"budget", "stars", "age_rating", "page_count", "activity"}
+    for c, value in WITHDRAWN.items():
+        (line,) = (line for line in text.splitlines() if line.startswith(f"# {c}: not used: it tells what was"))
+        assert f"recommend --filter {c}={value}, or serve --items FILE" in line
+    held = [line for line in text.splitlines() if line.startswith("  # - {name: ")]
+    assert {line.split(",")[0].split()[-1] for line in held} == COUNTED
+    (karma,) = (line for line in held if "karma" in line)
+    assert "follows the log's own counts (rank correlation ." in karma
+    assert "saves" not in ended.out.split("item features")[1].splitlines()[0]
+    config = tmp_path / "mine.yaml"
+    config.write_text(text.replace("  # - {name: ", "  - {name: "))
+    assert {*features(yaml.safe_load(config.read_text()))} > COUNTED, "a person may decide otherwise"
+    told = suggested(config)
+    assert {line.split(":")[0] for line in told if "one for all days" in line} == COUNTED
+
+
+def suggested(config: Path) -> list[str]:
+    ended = dmtl("check", "--config", config, "--day", LAST, "--json")
+    assert ended.code == 0, ended.err
+    found: list[str] = ended.json["suggestions"]
+    return found
+
+
+def test_check_says_so_of_features_that_a_person_wrote(tmp_path: Path) -> None:
+    log = drawn()
+    _, raw, _ = initiated(tmp_path, log, items=states_of(log))
+    lines = [{"name": c, "side": "item", "kind": "categorical"} for c in ("active", "is_removed", "status")]
+    config = tmp_path / "mine.yaml"
+    config.write_text(yaml.safe_dump(raw | {"features": [*raw["features"], *lines]}))
+    told = [line for line in suggested(config) if "one for all days" in line]
+    assert [line.split(":")[0] for line in told] == ["active", "is_removed", "status"]
+    assert all("which no earlier day knew" in line and line.endswith("(data.items.partition)") for line in told)
+    for day in ("2026-03-01", "2026-03-02", LAST):  # as it was on each day
+        (tmp_path / f"log/daily/day={day}").mkdir(parents=True)
+        states_of(log).write_parquet(tmp_path / f"log/daily/day={day}/0.parquet")
+    raw["data"]["items"] = {"path": "daily", "partition": "day", "key": "item_id"}
+    config.write_text(yaml.safe_dump(raw | {"features": [*raw["features"], *lines]}))
+    assert not [line for line in suggested(config) if "withdrawn" in line]
+
+
+def test_flags_and_totals_by_their_names_and_values() -> None:
+    flag = [0, 1] * 50
+    assert states.withdrawn(pl.Series("in_stock", flag), "item")
+    assert "filter" not in str(states.withdrawn(pl.Series("is_active", flag), "user"))
+    for other in ("active_days", "interactive", "is_deletable", "sold_out_shows_of_artist"):
+        assert not states.is_withdrawn(pl.Series(other, flag)), other
+    assert not states.is_withdrawn(pl.Series("active", [1, 2, 3])) and not states.is_withdrawn(
+        pl.Series("status", ["new", "used"])
+    )
+    many = pl.Series([*range(100)])
+    for name in ("views_total", "totalPlays", "num_likes", "download_cnt", "reviews", "popularity", "vues"):
+        assert states.total(many.alias(name), lambda: 0.0), name
+    for name in (
+        "page_count",
+        "viewing_angle",
+        "share_price",
+        "word_count",
+        "read_minutes",
+        "order_id",
+        "listeners_age",
+    ):
+        assert not states.total(many.alias(name), lambda: 0.0), name
+
+
+def test_a_rank_correlation_needs_many_ids() -> None:
+    x, n = pl.Series([*range(200)]), pl.Series([*range(1, 201)])
+    assert states.rank_correlation(x, n) == pytest.approx(1) and states.rank_correlation(x[:60], n[:60]) == 0
+    noisy = pl.Series(np.random.default_rng(0).permutation(200))
+    assert states.rank_correlation(noisy, n) == pytest.approx(spearmanr(noisy, n).statistic)
+
+
+# -- since when an item is there ---------------------------------------------------------------------------------------
+
+
+def published(at: list[Any], name: str = "published_on") -> pl.DataFrame:
+    return pl.DataFrame({"item_id": range(ITEMS), name: at, "genre": ["a", "b", "c", "d"] * (ITEMS // 4)})
+
+
+@pytest.mark.parametrize("kind", ["date", "instant", "text"])
+def test_items_that_come_within_the_log_have_a_version(tmp_path: Path, kind: str) -> None:
+    log = drawn()
+    first = dict(log.group_by("item_id").agg(pl.col("ts").min()).iter_rows())
+    born: list[dt.datetime | None] = [
+        first.get(k, FIRST) - dt.timedelta(days=0 if k % 4 else 30, hours=1) for k in range(ITEMS)
+    ]
+    born[8], born[40] = None, None
+    at: list[Any] = {
+        "date": [t and t.date() for t in born], "instant": born, "text": [t and t.isoformat() for t in born],
+    }[kind]  # fmt: skip
+    ended, raw, text = initiated(tmp_path, log, items=published(at))
+    assert raw["data"]["items"]["version"] == "published_on" and "which is 78" not in ended.out
+    assert raw["data"].get("timezone") == (None if kind == "date" else "UTC")
+    assert "one state for all days" in text and "since when an item is there" in text
+
+
+def test_a_time_of_loading_or_of_long_ago_is_no_version(tmp_path: Path) -> None:
+    log, end = drawn(), FIRST + dt.timedelta(days=4)
+    for name, at in {"loaded": end, "old": FIRST - dt.timedelta(days=99)}.items():
+        _, raw, _ = initiated(tmp_path / name, log, items=published([at] * ITEMS, "created_at"))
+        assert "version" not in raw["data"]["items"], name
+
+
+def test_check_tells_items_that_a_version_hides_from_those_that_are_not_listed(tmp_path: Path) -> None:
+    log = drawn()
+    seen = log.filter(pl.col("ts").dt.date() == dt.date(2026, 3, 3))["item_id"].n_unique()
+    at = [FIRST.date() + dt.timedelta(days=k % 2) for k in range(ITEMS)]
+    at[:3] = [dt.date(2026, 3, 9)] * 3
+    _, raw, _ = initiated(tmp_path, log, items=published(at))
+    config = tmp_path / "mine.yaml"
+    raw["data"]["items"]["version"] = "published_on"
+    config.write_text(yaml.safe_dump(raw))
+    hidden = f"3 of the day's {seen} items are in the table of items, with a later published_on (data.items.version)"
+    (line,) = (line for line in suggested(config) if "of the day's" in line)
+    assert line.startswith(f"item_id: {hidden}")
+    published(at)[5:].write_parquet(tmp_path / "log/items.parquet")
+    lines = [line for line in suggested(config) if "of the day's" in line]
+    assert len(lines) == 1 and f"5 of the day's {seen} items are not in the table of items" in lines[0]
+
+
+# -- what says nothing, and what says the same -------------------------------------------------------------------------
+
+
+def test_groups_of_tests_programs_and_second_ids_are_no_features(tmp_path: Path) -> None:
+    log = drawn()
+    user = log["user_id"].to_list()
+    more = {
+        "ab_group": [f"g{u % 3}" for u in user],
+        "experiment_bucket": [u % 10 for u in user],
+        "user_agent": [f"Web/{u % 6}.1" for u in user],
+        "cookie_id": [f"c{u * 7919}" for u in user],
+        "cohort": [f"y{u % 5}" for u in user],
+    }
+    sellers = pl.DataFrame({"item_id": range(ITEMS), "seller_nick": [f"n{k % 30 * 7}" for k in range(ITEMS)]})
+    sellers = sellers.with_columns(pl.Series("seller_id", [900 + k % 30 for k in range(ITEMS)]))
+    sellers = sellers.with_columns(pl.Series("city", [f"town {k % 30 % 6}" for k in range(ITEMS)]))
+    _, raw, text = initiated(tmp_path, log.with_columns(pl.Series(c, v) for c, v in more.items()), items=sellers)
+    assert {*features(raw)} == {"user_id", "item_id", "cohort", "seller_id", "city"}
+    assert "# cookie_id: not used: nearly a value of its own for every user: a second id" in text
+    assert "# seller_nick: not used: a second name of seller_id" in text
+    assert text.count("named like a test's group") == 2 and "# user_agent: not used: a program's name" in text
+
+
+def test_a_second_name_has_one_of_each() -> None:
+    n = np.arange(90)
+    frame = pl.DataFrame(
+        {"nick": n % 9, "id": 100 + n % 9, "same_sizes": (n // 10), "few": n % 2, "also_few": 1 - n % 2}
+    )
+    told = alike.second_names(frame, {"nick": False, "id": True, "same_sizes": False, "few": False, "also_few": False})
+    assert told == {"nick": "id"}
+
+
+def test_interests_and_categories_of_the_same_words_read_one_embedding(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    users = pl.DataFrame({"user_id": range(USERS), "likes": [", ".join(rng.choice(TOPICS, 2)) for _ in range(USERS)]})
+    users = users.with_columns(pl.Series("lives_in", [f"town {k % 7}" for k in range(USERS)]))
+    tags = [[TOPICS[k] for k in rng.choice(12, 2, replace=False)] for _ in range(ITEMS)]
+    also = [TOPICS[k % 12] if k % 3 else None for k in range(ITEMS)]
+    items = pl.DataFrame({"item_id": range(ITEMS), "see_also": also, "tags": tags})
+    _, raw, text = initiated(tmp_path, drawn(), users=users, items=items)
+    found = features(raw)
+    assert found["likes"]["embedding_name"] == "tags", "which more items have than see_also"
+    assert "embedding_name" not in found["lives_in"] and "embedding_name" not in found["tags"]
+    (line,) = (line for line in text.splitlines() if line.startswith("# teacher:"))
+    assert "{crosses: [{user: likes, item: tags}]}" in line
+    (tmp_path / "mine.yaml").write_text(text.replace("# teacher:", "teacher:"))
+    described = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", LAST, "--json")
+    assert described.code == 0, described.err
+    assert {f["embedding"] for f in described.json["features"] if f["name"] in ("likes", "tags")} == {"tags"}
+
+
+def test_the_price_of_the_moment_is_read_and_that_of_the_end_is_not(tmp_path: Path) -> None:
+    log = drawn()
+    rng = np.random.default_rng(3)
+    base = np.exp(rng.normal(6, 1, ITEMS)).astype(np.int64)
+    shown = base[log["item_id"].to_numpy()] + (log["ts"].dt.day().to_numpy() == 1) * 40
+    items = pl.DataFrame({"item_id": range(ITEMS), "price_now": base, "genre": ["a", "b", "c", "d"] * (ITEMS // 4)})
+    _, raw, text = initiated(tmp_path, log.with_columns(pl.Series("price_shown", shown)), items=items)
+    assert "price_shown" in features(raw) and "price_now" not in features(raw)
+    assert "price_shown of the events is that of the moment" in text
+    assert not [line for line in suggested(tmp_path / "mine.yaml") if line.startswith("price_now")]
+    without = [f for f in raw["features"] if f == "auto" or f["name"] != "price_shown"]
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(raw | {"features": without}))
+    told = [line for line in suggested(tmp_path / "mine.yaml") if "named like a price" in line]
+    assert [line.split(":")[0] for line in told] == ["price_shown"]
+
+
+# -- a label of one value ----------------------------------------------------------------------------------------------
+
+
+def test_a_label_of_one_value_is_told_by_check_and_by_the_teacher(tmp_path: Path) -> None:
+    log = drawn()
+    bought = [True if c and k % 4 else None for k, c in enumerate(log["clicked"])]
+    _, raw, _ = initiated(tmp_path, log.with_columns(pl.Series("bought", bought, dtype=pl.Boolean)))
+    events = {k: v for k, v in raw["data"]["events"].items() if k not in ("duration", "outcomes")}
+    raw["data"]["events"] = events | {"conversion": "bought", "outcomes": ["watch_seconds"]}
+    raw |= {"workspace": str(tmp_path / "ws"), "auto": {"budget": 0}, "features": ["auto"]}
+    raw.pop("labels", None)
+    config = tmp_path / "mine.yaml"
+    config.write_text(yaml.safe_dump(raw))
+    (line,) = (line for line in suggested(config) if line.startswith("bought"))
+    assert "bought: every click of the " in line and "(not null)" in line and "write 0 for a no" in line
+    for day in ("2026-03-01", "2026-03-02"):
+        assert dmtl("build-profile", "--config", config, "--day", day).code == 0
+    ended = dmtl("train-teacher", "--config", config, "--day", "2026-03-02", "--json")
+    assert ended.code == 0, ended.err
+    told = json.loads((Path(ended.json["path"]) / "manifest.json").read_text())["facts"]["warnings"]
+    assert any("the label of cvr is 1 in all of " in line for line in told), told
