@@ -28,6 +28,7 @@ from dmtl_cli.guess.requests import outcomes_of_requests
 from dmtl_cli.guess.rewrites import LOOKS, NEEDED
 from dmtl_cli.guess.roles import Guess, Roles, fits_events, with_names
 from dmtl_cli.guess.rows import BYTES, NOT_UTF8
+from dmtl_cli.guess.shown import as_events
 from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.tables import LAKES, ROWS, Table, by_days, partial_columns, read_whole, tables
 from dmtl_cli.guess.texts import in_seconds
@@ -135,7 +136,7 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     """The tables below a root, the one that looks most like events and what lies beside it."""
     found = tables(root)
     named = [table if table.written.header else _with_names(table) for table in found.tables]
-    named = [_timed(table, given) for table in named]
+    named = [_timed(as_events(table, named, given), given) for table in named]
     given = told_of(given, named)
     known = [(roles_of(table.frame, given), table) for table in named]
 
