@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -52,7 +53,7 @@ def _are_events(table: Table, roles: Roles, lists: Sequence[str]) -> bool:
 
 def _exploded(table: Table, names: tuple[str, ...]) -> Table:
     """With about as many rows as a sample has."""
-    pieces, frames = [], []
+    pieces, frames = list[tuple[dt.date, frozenset[str], int]](), []
     for day, frame in _of_days(table):
         rows = elements(frame, names)
         frames.append(rows)
@@ -61,7 +62,7 @@ def _exploded(table: Table, names: tuple[str, ...]) -> Table:
     return replace(table, frame=pl.concat(frames), pieces=tuple(sorted(pieces)), explode=names)
 
 
-def _of_days(table: Table) -> Iterator[tuple[object, pl.DataFrame]]:
+def _of_days(table: Table) -> Iterator[tuple[dt.date | None, pl.DataFrame]]:
     """(day, first rows) of each day of a sample, the newest first; else rows from all of it."""
     lists = [c for c, kind in table.frame.schema.items() if isinstance(kind, pl.List)]
     many = max(int(table.frame[c].list.len().sum() or 0) for c in lists)

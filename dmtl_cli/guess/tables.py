@@ -134,7 +134,7 @@ def tables(root: str) -> Found:
         except UserError as e:
             if not read or e.code not in (Exit.DATA, Exit.NO_INPUT):
                 raise
-            unreadable.append((files.path, e.message))
+            unreadable.append((files.name, e.message))
     read.sort(key=lambda t: t.files.path)
     largest = sorted(_united(read), key=lambda t: (-t.files.bytes, t.files.path))
     return Found(root, largest, unreadable, marked)

@@ -121,8 +121,8 @@ class Parquet:
         asked = self.schema_arrow.names if columns is None else columns
         if self._explode is not None:
             rows = self._explode.of(rows, self._lists, lambda k: f"{self._name}: {self._row_of(at + k)}")
-            rows = rows if self._computed else rows.select([c for c in rows.schema.names if c in asked])
-        return self._computed.of(rows, asked, self._name) if self._computed else rows
+        rows = self._computed.of(rows, asked, self._name) if self._computed else rows
+        return rows if self._explode is None else rows.select([c for c in rows.schema.names if c in asked])
 
     def require_names(self) -> None:
         """Raises UserError 65 where two columns have one name."""
