@@ -124,7 +124,7 @@ def test_json_values(tmp_path: Path) -> None:
     lines = [
         '{"d": "2026-01-01", "l": [1, 2], "n": 1, "o": {"x": 1}}',
         "",
-        '{"d": "2026-01-01", "l": [], "n": 1.5, "new": "é", "deep": [{"x": 1}]}',
+        '{"d": "2026-01-01", "l": [], "n": 1.5, "new": "é", "deep": [{"x": 1}], "deeper": [[{"x": 1}]]}',
     ]
     lines += ['{"d": "2026-01-02", "l": ["a"], "n": 3, "o": {}}']
     (tmp_path / "e.json").write_text("\n".join(lines))
@@ -133,7 +133,8 @@ def test_json_values(tmp_path: Path) -> None:
     assert one.schema["l"] == pl.List(pl.Int64) and two.schema["l"] == pl.List(pl.String), "of the day's rows alone"
     assert one["n"].to_list() == [1.0, 1.5] and two["n"].to_list() == [3] and "new" not in two.columns
     assert one["o.x"].to_list() == [1, None] and "o" not in one.columns and "o.x" not in two.columns
-    assert isinstance(one.schema["deep"], pl.Struct), "nothing reads it"
+    assert one["deep.x"].to_list() == [None, [1]] and "deep" not in one.columns
+    assert isinstance(one.schema["deeper"], pl.Struct), "nothing reads it"
 
 
 def test_a_field_of_an_object_that_has_the_name_of_a_column(tmp_path: Path) -> None:

@@ -179,6 +179,7 @@ ODD: dict[str, pa.Array] = {
     "null": pa.nulls(N),
     "lists of lists": pa.array([[[1], [2]]] * N),
     "lists of objects": pa.array([[{"a": 1}]] * N),
+    "lists of lists of objects": pa.array([[[{"a": 1}]]] * N),
     "lists of maps": pa.array([[[("a", "b")]]] * N, pa.list_(pa.map_(pa.string(), pa.string()))),
     "lists of dates": pa.array([[dt.date(2026, 1, 1)]] * N),
     "lists of nulls": pa.array([[None]] * N, pa.list_(pa.int64())),
@@ -232,13 +233,13 @@ def test_no_type_stops_it(tmp_path: Path, kind: str) -> None:
 
 def test_what_nothing_reads_is_named(tmp_path: Path) -> None:
     def write(home: Path) -> None:
-        unread = {"map": ODD["map"], "objects": ODD["lists of objects"], "pause": ODD["duration"]}
+        unread = {"map": ODD["map"], "objects": ODD["lists of lists of objects"], "pause": ODD["duration"]}
         of_types(home / "log", unread | {"cost": ODD["decimal"]})
 
     _, raw, text = made(tmp_path, write)
     for name, kind in (
         ("map", "Map(String, String)"),
-        ("objects", "List(Struct({'a': Int64}))"),
+        ("objects", "List(List(Struct({'a': Int64})))"),
         ("pause", "Duration("),
     ):
         assert f"# {name}: not used: of type {kind}" in text

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     Field,
     SerializerFunctionWrapHandler,
     WithJsonSchema,
@@ -165,6 +166,10 @@ class Table(Section):
         return self
 
 
+def _as_tuple(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
 class Events(Table):
     """Where the click log is and what its columns are called."""
 
@@ -174,6 +179,13 @@ class Events(Table):
     date_column: Column | None = None
     """a column that gives the day instead: a date, a timestamp, text in ISO 8601 or integers (yyyymmdd; seconds,
     milliseconds, micro- or nanoseconds since 1970); what is no date needs data.timezone, in which days are cut"""
+    explode: Annotated[tuple[Column, ...], BeforeValidator(_as_tuple)] = ()
+    """lists whose elements are the events, in rows that are requests with what was shown: a list of objects, `results`,
+    an object of lists that run in parallel, `shown`, or such lists by name, [shown.item, shown.click]. All columns are
+    named as before (`results.click` is then the element's), those beside the lists are repeated, an empty list or null
+    is no event"""
+    explode_position: Column | None = None
+    """name of a further column: the element's place in its list, from 1"""
     user: Column = "user_id"
     item: Column = "item_id"
     time: Column | None = None
@@ -210,7 +222,7 @@ class Events(Table):
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         new = ("format", "csv", "types", "computed", "null_click", "max_duration", "invalid_rows")
-        return _without_new(self, dump(self), new)
+        return _without_new(self, dump(self), (*new, "explode", "explode_position"))
 
     @model_validator(mode="after")
     def _one_of_each(self) -> Events:
@@ -220,6 +232,8 @@ class Events(Table):
             raise ValueError("null_click has no effect without click")
         if self.duration is None and self.max_duration is not None:
             raise ValueError("max_duration has no effect without duration")
+        if self.explode_position is not None and not self.explode:
+            raise ValueError("explode_position has no effect without explode")
         if self.date_column in self.computed:
             raise ValueError("date_column is read before columns are computed: name one of the files")
         if self.date_column and (self.partition or self.is_dated):

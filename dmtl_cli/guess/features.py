@@ -88,7 +88,7 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
         if totals:
             why = "one value for all days, which knows what came later if it counts what readers do"
             fix = "leave such a feature out, or write one table a day"
-            found.told.append(f"{beside.table.files.path}: {', '.join(totals)}: {why}: {fix}")
+            found.told.append(f"{beside.table.files.name}: {', '.join(totals)}: {why}: {fix}")
     at_end = len(found.used)
     taken = {i.column for i in found.used} | {g.column for g in found.unused}
     times, days = times_of(events.frame), days_of_rows(events, roles, zone)

@@ -56,6 +56,11 @@ class Files:
     """whether other tables are in its folder"""
 
     @property
+    def name(self) -> str:
+        """For messages: where names have the day, the pattern of them, as a folder may have other tables too."""
+        return self.pattern or self.path
+
+    @property
     def bytes(self) -> int:
         return sum(size for _, size in self.files)
 

@@ -194,6 +194,16 @@ def fits_events(roles: Roles) -> int:
     return 1 + len(roles.named)
 
 
+def is_catalogue(frame: pl.DataFrame, roles: Roles) -> bool:
+    """Whether it is a table of items: no row says what came of it, and each has an id of its own, of the item or (what
+    looks like a duration may be an item's length) in the first column."""
+    if roles.item is None or any((roles.click, roles.conversion, roles.behaviour)):
+        return False
+    first = frame.columns[0]
+    own = frame[roles.item.column].n_unique() >= _OWN * len(frame) and roles.duration is None
+    return own or (is_id(frame[first]) and frame[first].n_unique() == len(frame))
+
+
 def with_names(frame: pl.DataFrame) -> pl.DataFrame:
     """The columns of a file without a header, named by place and values: a log mostly begins with user and item."""
     names: dict[str, str] = {}

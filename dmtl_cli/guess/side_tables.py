@@ -81,7 +81,7 @@ def place(table: Table, events: Table, roles: Roles, found: Beside) -> None:
     """Puts a table beside the events where its key is one of their ids."""
     columns = {*events.frame.columns}
     if len(columns) > 3 and len(columns & {*table.frame.columns}) >= 0.8 * len(columns):
-        found.other.append((table.files.path, _of_events(table, events, roles)))
+        found.other.append((table.files.name, _of_events(table, events, roles)))
         return
     fits: list[tuple[float, str, str, float]] = []
     for name, of_events, s, named in _keys(table.frame, events, roles):
@@ -91,12 +91,12 @@ def place(table: Table, events: Table, roles: Roles, found: Beside) -> None:
         found.perhaps.append(side)
         return
     if not fits:
-        found.other.append((table.files.path, _otherwise(table.frame, events, roles)))
+        found.other.append((table.files.name, _otherwise(table.frame, events, roles)))
         return
     _, name, key, joined = max(fits)
     ids = events.frame[(roles.user if name == "users" else roles.item).column]  # type: ignore[union-attr]
     if name in found.sides:
-        found.other.append((table.files.path, f"a second table of {name}"))
+        found.other.append((table.files.name, f"a second table of {name}"))
         return
     frame, version = _of_a_day(table), None
     if frame[key].drop_nulls().is_duplicated().any():
@@ -104,8 +104,8 @@ def place(table: Table, events: Table, roles: Roles, found: Beside) -> None:
         if version is None:
             coded = "" if (e := table.written.encoding) == "utf-8" else f"; its text is in {e}"
             twice = _more_than_once(frame, name, key) + coded
-            found.other.append((table.files.path, twice))
-            found.told.append(f"{table.files.path}: not used: {twice}")
+            found.other.append((table.files.name, twice))
+            found.told.append(f"{table.files.name}: not used: {twice}")
             return
         if not table.files.days:  # of a table a day, the newest day's rows are the first
             table = replace(table, frame=newest_first(table.frame, version))

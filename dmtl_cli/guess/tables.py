@@ -17,6 +17,7 @@ from dmtl_cli.data.log import lake
 from dmtl_cli.data.log.source import Store
 from dmtl_cli.data.log.types import formatted
 from dmtl_cli.guess import words
+from dmtl_cli.guess.exploding import elements
 from dmtl_cli.guess.files import (
     DELTA,
     ICEBERG,
@@ -60,6 +61,8 @@ class Table:
     """types of the columns that are not in `frame`, as nothing can be guessed of them: see `texts.plain`"""
     pieces: tuple[tuple[dt.date, frozenset[str], int], ...] = ()
     """(day, columns that have values, rows) of the rows of each day, where folders or names have days"""
+    explode: tuple[str, ...] = ()
+    """lists whose elements are the rows: see `shown.as_events`"""
 
     @property
     def written(self) -> Text:
@@ -131,7 +134,7 @@ def tables(root: str) -> Found:
         except UserError as e:
             if not read or e.code not in (Exit.DATA, Exit.NO_INPUT):
                 raise
-            unreadable.append((files.path, e.message))
+            unreadable.append((files.name, e.message))
     read.sort(key=lambda t: t.files.path)
     largest = sorted(_united(read), key=lambda t: (-t.files.bytes, t.files.path))
     return Found(root, largest, unreadable, marked)
@@ -191,6 +194,7 @@ def _looked_at(table: Table) -> Table:
     if text is not None:
         rows, text = settled(rows, table.files.form, text)
     frame, other = plain(rows)
+    frame = elements(frame, table.explode) if table.explode else frame
     return replace(table, frame=frame, text=text, other=other)
 
 

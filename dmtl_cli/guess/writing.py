@@ -326,6 +326,9 @@ def _events(log: Log) -> list[str]:
         lines.append(
             f"success_file: {SUCCESS}  # each day's folder has one: a day that is still being written is not read"
         )
+    if names := log.events.explode:
+        named = scalar(names[0]) if len(names) == 1 else f"[{', '.join(map(scalar, names))}]"
+        lines.append(f"explode: {named}  # lists as long as each other in every row: an element is an event")
     for role in ("user", "item"):
         lines.append(_role(log, role, f"name the column of the {role}'s id"))
     if roles.time is not None:

@@ -26,8 +26,9 @@ from dmtl_cli.guess.keys import by_tables, likeliest
 from dmtl_cli.guess.labels import EXPRESSION, roles_of
 from dmtl_cli.guess.requests import outcomes_of_requests
 from dmtl_cli.guess.rewrites import LOOKS, NEEDED
-from dmtl_cli.guess.roles import Guess, Roles, fits_events, with_names
+from dmtl_cli.guess.roles import Guess, Roles, fits_events, is_catalogue, with_names
 from dmtl_cli.guess.rows import BYTES, NOT_UTF8
+from dmtl_cli.guess.shown import as_events
 from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.tables import LAKES, ROWS, Table, by_days, partial_columns, read_whole, tables
 from dmtl_cli.guess.texts import in_seconds
@@ -83,8 +84,16 @@ def init(root: str, out: Path, given: Mapping[str, str], *, force: bool = False)
         "next": [] if config.edits else _steps(out, first, day, someone),
         "roles": _roles(log),
         "tables_not_used": [(path, why) for path, why in log.inputs.other if not _ABOUT.match(path)],
+        "catalogue": _catalogue(log) if config.edits else None,
         "edits": [{"line": line, "key": key, "what": what} for line, key, what in config.edits],
     }
+
+
+def _catalogue(log: Log) -> str | None:
+    """What is said where no table has events, and the one that is taken for them has a row an item."""
+    if not is_catalogue(log.events.frame, log.roles):
+        return None
+    return f"{path_of(log.events)} has a row an item and says nothing of clicks: is the log of events elsewhere?"
 
 
 def _again(log: Log, root: str, out: Path, given: Mapping[str, str]) -> str | None:
@@ -138,13 +147,16 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     """The tables below a root, the one that looks most like events and what lies beside it."""
     found = tables(root)
     named = [table if table.written.header else _with_names(table) for table in found.tables]
-    named = [_timed(table, given) for table in named]
+    named = [_timed(as_events(table, named, given), given) for table in named]
     given = told_of(given, named)
     known = [(roles_of(table.frame, given), table) for table in named]
 
-    def likeness(of: tuple[Roles, Table]) -> tuple[int, int, int]:
+    def likeness(of: tuple[Roles, Table]) -> tuple[int, int, bool, int, int]:
         roles, table = of
-        return sum(c in table.frame.columns for c in given.values()), fits_events(roles), table.files.bytes
+        named, fits = sum(c in table.frame.columns for c in given.values()), fits_events(roles)
+        dated = bool(table.files.days) and roles.user is not None and roles.time is not None
+        sure = 0 if is_catalogue(table.frame, roles) else fits
+        return named, sure, dated, fits, table.files.bytes
 
     roles, events = max(known, key=likeness)
     refuse_given(given, events, roles)
@@ -365,6 +377,8 @@ def described(found: dict[str, Any]) -> str:
     """What was guessed, as lines of text."""
     days = f", {count(found['days'], 'day')}" if found["days"] else ""
     lines = [f"{found['events']}: {found['format']}{days}", ""]
+    if found["catalogue"]:
+        lines = [f"first: {found['first']}", found["catalogue"], "", *lines]
     lines += [f"{r['role']:17}{_short(r['column'], 24):26}{_short(r['why'], 110)}" for r in found["roles"]]
     lines += [f"WARNING: {line}" for line in found["warnings"]]
     unsaid = [

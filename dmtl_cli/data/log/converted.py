@@ -41,7 +41,7 @@ from dmtl_cli.runs.scratch import remove_dead, scratch_folder
 
 FOLDER = "converted"
 """below a workspace"""
-_VERSION = 2  # of what conversions are: another one converts everything again
+_VERSION = 3  # of what conversions are: another one converts everything again
 _ALL = "all"
 
 

@@ -18,6 +18,7 @@ from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.log.checks import Checked
 from dmtl_cli.data.log.computed import Computed
 from dmtl_cli.data.log.converted import Converted
+from dmtl_cli.data.log.exploded import Exploded
 from dmtl_cli.data.log.lake import LAKES
 from dmtl_cli.data.log.parquet import Parquet
 from dmtl_cli.data.log.places import Places, span
@@ -110,6 +111,12 @@ def _twins(files: Sequence[File], identities: Sequence[dict[str, Any]]) -> tuple
     return None
 
 
+def _elements(file: File) -> int:
+    """Rows of a file whose lists are exploded, by its footer."""
+    with file.open() as parquet:
+        return sum(parquet.rows)
+
+
 def changed_error(what: str) -> UserError:
     return UserError(f"{what} changed while it was read", "retry later", Exit.NO_INPUT)
 
@@ -131,6 +138,8 @@ class DayFinder:
         self._converted = Converted(data, self.store, converted) if converted else None
         sides = {n: t for n, t in self.tables.items() if t.computed and n in SIDES}  # of events see `Log.open`
         self._computed = {n: Computed(f"data.{n}.computed", t.computed) for n, t in sides.items()}
+        e = data.events
+        self._explode = Exploded(e.explode, e.item, e.explode_position) if e.explode else None
         self._spans: dict[File, list[_Span | None]] = {}
 
     def find(self, day: dt.date, tables: dt.date | None = None) -> DayFiles:
@@ -153,7 +162,8 @@ class DayFinder:
         """Rows of a day that was found, by footers alone: a file of several days has as many of each."""
         total = 0.0
         for file, identity in zip(found.events, found.identities, strict=False):
-            total += identity["rows"] * self._share(file, found.groups[file]) if found.groups else identity["rows"]
+            rows = _elements(file) if file.explode else identity["rows"]
+            total += rows * self._share(file, found.groups[file]) if found.groups else rows
         return round(total)
 
     def _share(self, file: File, groups: range) -> float:
@@ -196,7 +206,8 @@ class DayFinder:
     def _files(self, name: str, day: dt.date) -> tuple[list[File], int]:
         """A table's files that may have rows of the day, as Parquet, and how many lines of it do not parse."""
         files, lost = self._parquet(name, day)
-        return [replace(file, computed=self._computed.get(name)) for file in files], lost
+        explode = self._explode if name == "events" else None
+        return [replace(file, computed=self._computed.get(name), explode=explode) for file in files], lost
 
     def _parquet(self, name: str, day: dt.date) -> tuple[list[File], int]:
         table, kind = self.tables[name], self.data.format_of(self.tables[name])

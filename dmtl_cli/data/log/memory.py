@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -76,45 +77,49 @@ def check_table(table: Table, columns: Collection[str], limit: int) -> int:
 
 def _groups(table: Table, file: File, columns: Collection[str], some: range | None = None) -> list[tuple[int, int]]:
     """(rows, decoded bytes) of row groups of a file. Raises UserError 65 where no log has so many of its size."""
-    meta = table.footers[file].meta
+    footer = table.footers[file]
+    meta = footer.meta
     if meta.num_rows > max(MANY, 8 * file.size):
         what = f"{file}: {meta.num_rows:,} rows in {file.size:,} bytes, less than a bit a row"
         raise UserError(what, "no log is like that: write it again")
     columns = file.computed.stored(columns) if file.computed else columns
-    known = {k: _by_footer(file, meta, k, columns) for k in (range(meta.num_row_groups) if some is None else some)}
-    total, most = sum(size for size, _ in known.values()), max(SMALL, EXPANDS * file.size)
+    leaves = {path for c in columns for path in footer.paths.get(c, ())}
+    known = {k: _by_footer(file, meta, k, leaves) for k in (range(meta.num_row_groups) if some is None else some)}
+    total, most = sum(sum(decoded.values()) for decoded, _ in known.values()), max(SMALL, EXPANDS * file.size)
     out = []
-    for k, (size, texts) in known.items():
-        for column in texts:
+    for k, (decoded, texts) in known.items():
+        for at in texts:
             if total <= most:
-                added = _text_bytes(table, file, k, column, most - total)
-                size, total = size + added, total + added
-        out.append((meta.row_group(k).num_rows, size))
+                added, path = _text_bytes(table, file, k, at, most - total), meta.schema.column(at).path
+                decoded[path], total = decoded[path] + added, total + added
+        rows, before = footer.rows[k], max(1, meta.row_group(k).num_rows)
+        beside = sum(size for path, size in decoded.items() if path not in footer.exploded)
+        out.append((rows, sum(decoded.values()) - beside + (beside * rows // before if footer.exploded else beside)))
     if total > most:
         what = f"{file}: its columns take more than {_shown(total)} in memory, {total // file.size:,} times its size"
         raise UserError(what, "no log is like that: write it again")
     return out
 
 
-def _by_footer(file: File, meta: pq.FileMetaData, k: int, columns: Collection[str]) -> tuple[int, list[int]]:
-    """Bytes of a row group's columns as its footer tells them, and the text columns that may have more."""
-    group, known, texts = meta.row_group(k), 0, []
+def _by_footer(file: File, meta: pq.FileMetaData, k: int, leaves: Collection[str]) -> tuple[dict[str, int], list[int]]:
+    """Bytes of a row group's leaves as its footer tells them, and the text columns that may have more."""
+    group, known, texts = meta.row_group(k), dict[str, int](), list[int]()
     for at in range(group.num_columns):
         chunk, leaf = group.column(at), meta.schema.column(at)
-        if not any(leaf.path == c or leaf.path.startswith(f"{c}.") for c in columns):
+        if leaf.path not in leaves:
             continue
         values, encoded = chunk.num_values, chunk.total_uncompressed_size
         if chunk.physical_type != "BYTE_ARRAY":
-            known += values * _WIDTHS.get(chunk.physical_type, max(1, leaf.length))
+            known[leaf.path] = values * _WIDTHS.get(chunk.physical_type, max(1, leaf.length))
         elif encoded > values * (LONGEST + _OFFSET) + _HEADERS:
             what = f"{file}: column {leaf.path}: expected text of at most {LONGEST:,} bytes"
             raise UserError(f"{what}, its {values:,} values of row group {k} have {encoded:,}")
         elif not (_REPEATING | {_PREFIXED}).intersection(chunk.encodings):
-            known += encoded
+            known[leaf.path] = encoded
         elif values * encoded <= _CERTAIN:
-            known += values * (encoded + _OFFSET)
+            known[leaf.path] = values * (encoded + _OFFSET)
         else:
-            known += values * _OFFSET
+            known[leaf.path] = values * _OFFSET
             texts.append(at)
     return known, texts
 
@@ -126,7 +131,7 @@ def _text_bytes(table: Table, file: File, group: int, column: int, enough: int) 
     prefixed = _PREFIXED in chunk.encodings
     rows = min(1024, max(1, _AT_ONCE // chunk.total_uncompressed_size)) if prefixed else sizes.BLOCK
     total = 0
-    with file.open(() if prefixed else (leaf,)) as parquet:
+    with replace(file, explode=None, computed=None).open(() if prefixed else (leaf,)) as parquet:
         try:
             for batch in parquet.iter_batches(rows, [group], [leaf], use_threads=False):
                 total += batch.nbytes if prefixed or not batch.num_columns else _length(batch.column(0))

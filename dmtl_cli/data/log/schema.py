@@ -32,16 +32,18 @@ class Footer:
 
     schema: pa.Schema
     rows: tuple[int, ...]
-    """rows of each row group"""
+    """rows of each row group; of lists that are exploded their elements"""
     meta: pq.FileMetaData
+    paths: dict[str, tuple[str, ...]]
+    """leaves of each column, as `meta` names them"""
+    exploded: frozenset[str]
+    """leaves of the lists that are exploded"""
 
     @staticmethod
     def read(file: File) -> Footer:
         """Raises UserError as `File.open`."""
         with file.open() as parquet:
-            meta = parquet.metadata
-            rows = tuple(meta.row_group(k).num_rows for k in range(meta.num_row_groups))
-            return Footer(parquet.schema_arrow, rows, meta)
+            return Footer(parquet.schema_arrow, parquet.rows, parquet.metadata, parquet.paths, parquet.exploded)
 
 
 class Table:

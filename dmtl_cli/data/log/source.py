@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.data.log.exploded import Exploded
 from dmtl_cli.data.log.parquet import Parquet
 
 if TYPE_CHECKING:  # it needs polars, which a command that only looks for files has no use for
@@ -53,12 +54,18 @@ class File:
     """number of its first row there; None where its rows are some of those"""
     computed: Computed | None = field(default=None, compare=False)
     """columns that the config makes of others"""
+    explode: Exploded | None = field(default=None, compare=False)
+    """lists whose elements are its rows"""
 
     def __str__(self) -> str:
         return self.origin or self.store.where(self.path)
 
     def row(self, k: int) -> str:
         """Row k, from 0, as messages name it."""
+        return self.own_row(k) if self.explode is None else f"element {k + 1} of the lists that are read"
+
+    def own_row(self, k: int) -> str:
+        """A row as it lies in the file, whose lists are not exploded."""
         if not self.origin:
             return f"row {k}"
         return f"row {k + 1} of those that are read" if self.origin_row is None else f"row {self.origin_row + k}"
@@ -127,7 +134,9 @@ class File:
                 parquet = pq.ParquetFile(raw, pre_buffer=False, read_dictionary=list(dictionaries))
             except (pa.ArrowException, OSError) as e:
                 raise self.refusal(e, _UNREADABLE) from None
-            flat = Parquet(parquet, self, nested=not self.origin, computed=self.computed)  # what was converted is flat
+            nested = not self.origin  # what was converted is flat
+            made, row_of = self.computed, self.own_row
+            flat = Parquet(parquet, self, nested=nested, computed=made, explode=self.explode, row_of=row_of)
             flat.require_names()
             yield flat
 

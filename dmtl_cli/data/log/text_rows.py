@@ -291,7 +291,7 @@ def _require_utf8(file: File, text: bytes, number: int, hint: str) -> None:
 
 def json_rows(file: File, typed: Typed, *, finished: bool = False, invalid: Invalid = None) -> Iterator[Rows]:
     """Rows of a file with a JSON object a line. Fields of an object are columns, `a.b`. A column of numbers and texts
-    is text, one of lists of objects holds no values.
+    is text, and of a list of objects each field is a column of lists.
 
     Args:
         typed: is given the columns as they are written.
@@ -359,14 +359,27 @@ def _objects(file: File, lines: list[bytes], numbers: Sequence[int]) -> pl.DataF
 
 
 def _flat(file: File, frame: pl.DataFrame) -> pl.DataFrame:
-    """The fields of an object as columns of their own: `b` of the object `a` is `a.b`. Raises UserError 65."""
-    while objects := [name for name, kind in frame.schema.items() if isinstance(kind, pl.Struct)]:
-        fields = [f for name in objects for f in frame[name].struct.unnest().rename(lambda f: f"{name}.{f}")]  # noqa: B023
+    """The fields of an object as columns of their own, `b` of the object `a` is `a.b`, and those of a list of objects
+    as lists. Raises UserError 65."""
+    while objects := [name for name, kind in frame.schema.items() if _is_object(kind)]:
+        fields = [field for name in objects for field in _fields(frame[name])]
         frame = frame.drop(objects)
         if twice := sorted({f.name for f in fields} & {*frame.columns}):
             raise UserError(f"{file}: column {twice[0]} and a field of that name", "give one of them another name")
         frame = frame.with_columns(fields)
     return frame
+
+
+def _is_object(kind: pl.DataType) -> bool:
+    return isinstance(kind.inner if isinstance(kind, pl.List) else kind, pl.Struct)
+
+
+def _fields(s: pl.Series) -> list[pl.Series]:
+    if s.dtype != pl.List:
+        return [f.rename(f"{s.name}.{f.name}") for f in s.struct.unnest()]
+    names = [field.name for field in s.dtype.inner.fields]  # type: ignore[attr-defined]
+    each = [pl.element().struct.field(name) for name in names]
+    return [s.list.eval(one).rename(f"{s.name}.{name}") for name, one in zip(names, each, strict=True)]
 
 
 def _wrong_line(file: File, lines: list[bytes], numbers: Sequence[int]) -> UserError | None:

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 
 from dmtl_cli.config.data import Data, Events, Table, Type
 from dmtl_cli.config.errors import UserError
@@ -115,19 +116,42 @@ def typed(
 
     def column(name: str, kind: Type) -> pl.Series:
         cast = partial(formatted, kind=kind) if ":" in kind else casts[kind]
-        values, out = _cast_to(frame[name], cast, nulls if kind != "text" else None)
+        rows, given = _elements(frame[name]) if _holds(frame[name], kind) else (None, frame[name])
+        values, out = _cast_to(given, cast, nulls if kind != "text" else None)
         bad = (out.is_null() & values.is_not_null()).arg_true()
         if len(bad):
             at, expected = int(bad[0]), _said(kind)
             comma = f" with a decimal {'comma' if decimal == ',' else 'point'} (data.csv.decimal)"
-            got = frame[name][at]
+            got = given[at]
             if kind == "float64" and isinstance(got, str) and re.fullmatch(r"\s*-?\d[\d.,]*\s*%?\s*", got):
                 expected += comma
-            what = f"{where}: row {numbers[at]}, column {name}: expected {expected}, got {got!r}"
+            row = numbers[at if rows is None else int(rows[at])]
+            what = f"{where}: row {row}, column {name}: expected {expected}, got {got!r}"
             raise UserError(what, _remedy(name, got, remedies))
-        return out
+        return out if rows is None else _as_lists(frame[name], out)
 
     return frame.with_columns(column(c, kind) for c, kind in types.items() if c in frame)
+
+
+def _holds(values: pl.Series, kind: Type) -> bool:
+    """Whether a type is that of what lists hold."""
+    return isinstance(values.dtype, pl.List) and kind not in LISTS
+
+
+def _elements(values: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """The number of its list of each element, and the elements."""
+    rows = pl.DataFrame({"row": range(len(values)), "of": values}, schema_overrides={"row": pl.Int64})
+    there = rows.filter(pl.col("of").list.len() > 0).explode("of")
+    return there["row"], there["of"].rename(values.name)
+
+
+def _as_lists(lists: pl.Series, elements: pl.Series) -> pl.Series:
+    """Elements in the lists of some others, of which each has as many."""
+    ends = lists.list.len().fill_null(0).cast(pl.Int64).cum_sum()
+    offsets = pa.array([0, *ends])
+    mask = lists.is_null().to_arrow()
+    values = elements.to_arrow(compat_level=pl.CompatLevel.oldest())
+    return pl.Series(lists.name, pa.LargeListArray.from_arrays(offsets, values, mask=mask))
 
 
 def _said(kind: Type) -> str:

@@ -1,0 +1,53 @@
+"""Lists in rows that are requests: which run in parallel, and the rows that they are once their elements are events."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from dmtl_cli.data.log.exploded import Exploded
+
+_SEVERAL = 1.2  # elements a row
+
+
+def parallel(frame: pl.DataFrame) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """(names as `data.events.explode` takes them, columns) of lists of one object, or beside each other, that have as
+    many elements in every row; those with most lists first."""
+    groups: dict[tuple[str, tuple[int | None, ...]], list[str]] = {}
+    lists = [c for c, kind in frame.schema.items() if isinstance(kind, pl.List)]
+    lengths = {c: frame[c].list.len() for c in lists}
+    for c in lists:
+        above = c.rpartition(".")[0]
+        mine = [key for key in groups if key[0] == above and _are_alike(lengths[groups[key][0]], lengths[c])]
+        groups.setdefault(mine[0] if mine else (above, (len(groups),)), []).append(c)
+    out = []
+    for (above, _), columns in groups.items():
+        many = max(float(lengths[c].drop_nulls().mean() or 0) for c in columns)  # type: ignore[arg-type]
+        if len(columns) > 1 and many >= _SEVERAL:
+            whole = above and [c for c in lists if c.startswith(f"{above}.")] == columns
+            out.append(((above,) if whole else tuple(columns), tuple(columns)))
+    return sorted(out, key=lambda group: -len(group[1]))
+
+
+def _are_alike(one: pl.Series, other: pl.Series) -> bool:
+    both = one.is_not_null() & other.is_not_null()
+    return bool(both.any()) and bool((one.filter(both) == other.filter(both)).all())
+
+
+def elements(frame: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:
+    """The rows of a sample whose lists are exploded, in which a list of another length is null; as they are where they
+    lack these lists."""
+    lists = [c for c, kind in frame.schema.items() if isinstance(kind, pl.List) and _is_of(c, names)]
+    if not lists:
+        return frame
+    most = pl.max_horizontal(pl.col(c).list.len() for c in lists)
+    frame = frame.with_columns(pl.when(pl.col(c).list.len() == most).then(pl.col(c)) for c in lists)
+    counted = max(lists, key=lambda c: frame[c].count())
+    explode = Exploded(names, counted)
+    rows = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+    found = pl.from_arrow(explode.of(rows, [counted, *(c for c in lists if c != counted)], str))
+    assert isinstance(found, pl.DataFrame)
+    return found
+
+
+def _is_of(c: str, names: tuple[str, ...]) -> bool:
+    return any(c == name or c.startswith(f"{name}.") for name in names)
