@@ -13,6 +13,7 @@ import pytest
 import yaml
 from formats import write
 from pydantic import ValidationError
+from storage import Server
 from test_log import rows
 from worlds import Project
 
@@ -67,23 +68,23 @@ def by_hand(exposures: pl.DataFrame, table: pl.DataFrame) -> pl.DataFrame:
     return exposures.drop("shown_id").hstack(pl.DataFrame(found, schema_overrides={"seconds": pl.Int64}))
 
 
-def read(root: Path, events: dict[str, Any], **more: Any) -> pl.DataFrame:
+def read(home: Path, events: dict[str, Any], root: str = "") -> pl.DataFrame:
+    """The day's rows of the log in a folder, or at `root`."""
     roles = {"user": "person", "item": "doc", "click": "clicked", "time": "at", "conversion": "good"}
-    computed = {"good": "seconds >= 90 OR cooked"}
-    weighted = {"weight": "openings", "conversions": {"cook": "cooked"}}
-    data = Data(
-        root=str(root),
-        events=Events(**{"path": "events/{day}", **roles, **weighted, "computed": computed, **events}),
-        **more,
-    )
-    day = Log(data, FEATURES, converted=root / "converted").read(DAY, root)
+    weighted = {
+        "weight": "openings",
+        "conversions": {"cook": "cooked"},
+        "computed": {"good": "seconds >= 90 OR cooked"},
+    }
+    given = Events(**{"path": "events/{day}.parquet", **roles, **weighted, **events})
+    day = Log(Data(root=root or str(home), events=given), FEATURES, converted=home / "converted").read(DAY, home)
     return rows(day).sort("position")
 
 
 @pytest.fixture
 def flat(tmp_path: Path) -> pl.DataFrame:
     write(by_hand(shown(), clicks()), tmp_path / "flat/events", str(DAY), "parquet")
-    return read(tmp_path / "flat", {"path": "events/{day}.parquet"})
+    return read(tmp_path / "flat", {})
 
 
 # -- what is read ------------------------------------------------------------------------------------------------------
@@ -97,7 +98,7 @@ def test_the_log_is_read_as_if_it_had_them(
     write(shown(), tmp_path / "log/events", str(DAY), "parquet")
     write(clicks(), tmp_path / "log/clicks", str(DAY), "parquet")
     joined = {"clicks": {"path": "clicks/{day}.parquet", "key": "shown_id", "columns": COLUMNS}}
-    found = read(tmp_path / "log", {"path": "events/{day}.parquet", "joined": joined})
+    found = read(tmp_path / "log", {"joined": joined})
     assert found.equals(flat) and 0.2 < found["click"].mean() < 0.4  # type: ignore[operator]
     assert {0, 1, -1} == {*found.filter(pl.col("click").cast(pl.Int8) == 1)["conversion"]}, (
         "all kinds of label are there"
@@ -114,7 +115,7 @@ def test_formats_keys_and_folders_of_their_own(tmp_path: Path, flat: pl.DataFram
     types = {"types": {"spent": "int64", "cook": "int64"}} if kind == "csv" else {}
     place: dict[str, Any] = {"path": "clicks", "partition": "dt", "format": kind.partition(".")[0], **types}
     joined = {"clicks": {**place, "key": "of", "event_key": "shown_id", "columns": COLUMNS}}
-    assert read(tmp_path / "log", {"path": "events/{day}.parquet", "joined": joined}).equals(flat)
+    assert read(tmp_path / "log", {"joined": joined}).equals(flat)
 
 
 def test_integers_and_one_table_for_all_days(tmp_path: Path, flat: pl.DataFrame) -> None:
@@ -123,7 +124,7 @@ def test_integers_and_one_table_for_all_days(tmp_path: Path, flat: pl.DataFrame)
     wide = clicks().with_columns(number.cast(pl.UInt64).fill_null(2**63 + 5))
     write(wide, tmp_path / "log", "clicks", "parquet")
     joined = {"clicks": {"path": "clicks.parquet", "key": "shown_id", "columns": COLUMNS}}
-    assert read(tmp_path / "log", {"path": "events/{day}.parquet", "joined": joined}).equals(flat)
+    assert read(tmp_path / "log", {"joined": joined}).equals(flat)
 
 
 def test_two_tables_and_fields_of_objects(tmp_path: Path, flat: pl.DataFrame) -> None:
@@ -136,14 +137,22 @@ def test_two_tables_and_fields_of_objects(tmp_path: Path, flat: pl.DataFrame) ->
         "clicks": {"path": "clicks/{day}.parquet", "key": "shown_id", "columns": first},
         "cooks": {"path": "cooks/{day}.parquet", "key": "shown_id", "columns": {"cooked": COLUMNS["cooked"]}},
     }
-    assert read(tmp_path / "log", {"path": "events/{day}.parquet", "joined": joined}).equals(flat)
+    assert read(tmp_path / "log", {"joined": joined}).equals(flat)
+
+
+def test_in_s3(tmp_path: Path, flat: pl.DataFrame, s3: Server) -> None:
+    write(shown(), tmp_path / "log/events", str(DAY), "parquet")
+    write(clicks(), tmp_path / "log/clicks", str(DAY), "json.gz")
+    joined = {"clicks": {"path": "clicks/{day}.json.gz", "format": "json", "key": "shown_id", "columns": COLUMNS}}
+    root = s3.upload(tmp_path / "log", "joined/log")
+    assert read(tmp_path, {"joined": joined}, root).equals(flat)
 
 
 def test_a_table_without_rows_says_that_nothing_came(tmp_path: Path) -> None:
     write(shown(), tmp_path / "log/events", str(DAY), "parquet")
     write(clicks().clear(), tmp_path / "log/clicks", str(DAY), "parquet")
     joined = {"clicks": {"path": "clicks/{day}.parquet", "key": "shown_id", "columns": COLUMNS}}
-    found = read(tmp_path / "log", {"path": "events/{day}.parquet", "joined": joined})
+    found = read(tmp_path / "log", {"joined": joined})
     assert {*found["click"]} == {0} and len(found) == 300
 
 
@@ -236,6 +245,15 @@ def test_a_day_waits_for_the_files_after_it(project: Project, tmp_path: Path) ->
     assert code == 66 and "which day 2026-01-02 reads (data.events.joined.clicks.days_after: 1)" in err
     write(clicks(3), tmp_path / "log/clicks", "2026-01-03", "parquet")
     assert refused(project, 2)[0] == 0
+
+
+def test_a_chain_learns_from_them(project: Project) -> None:
+    """All stages of two days read the joined log: the second day's student is evaluated on nothing that is refused."""
+    project.config |= {"teacher": {"epochs": 1}, "student": {"epochs": 1}}
+    project.write()
+    ended = project.call("backfill", "--from", "2026-01-01", "--to", "2026-01-02", "--json")
+    assert ended.code == 0, ended.err
+    assert {p.name for p in (project.ws / "export").iterdir()} >= {"day=2026-01-02"}
 
 
 def test_runs_name_the_table_and_one_that_changes_is_another_input(project: Project, tmp_path: Path) -> None:
