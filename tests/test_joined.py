@@ -193,6 +193,7 @@ def test_check_tells_what_names_no_exposure_and_what_comes_a_day_later(project: 
     assert "data.events.joined.clicks: 4 of its 104 rows have the id of no exposure of the day: left out" in ended.out
     later = "5 rows of the day after are of this day's exposures: days_after: 1 reads them too"
     assert later in ended.out and "share their id" not in ended.out and "shown_id" not in ended.out
+    assert project.stage("check", 1).json["unread"] == ["at"], "what is joined is an outcome, and no feature is missing"
     found = project.stage("check", 1).json["joined"]["clicks"]
     assert found == {"days_after": 0, "rows": 104, "shared": 0, "unmatched": 4, "later": 5}
 
