@@ -140,6 +140,21 @@ def test_two_tables_and_fields_of_objects(tmp_path: Path, flat: pl.DataFrame) ->
     assert read(tmp_path / "log", {"joined": joined}).equals(flat)
 
 
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_columns_and_the_id_may_be_computed_in_the_table(tmp_path: Path, flat: pl.DataFrame, kind: str) -> None:
+    """An id in two columns and milliseconds, as its rows have them."""
+    write(shown(), tmp_path / "log/events", str(DAY), "parquet")
+    parts = pl.col("shown_id").str.split("-")
+    table = clicks().with_columns(a=parts.list.first(), b=parts.list.last(), spent=pl.col("spent") * 1000)
+    write(table.drop("shown_id"), tmp_path / "log/clicks", str(DAY), kind)
+    computed = {"of": "a || '-' || b", "seconds": "spent / 1000"}
+    types = {"types": {"spent": "int64", "cook": "int64"}} if kind == "csv" else {}
+    made = COLUMNS | {"seconds": "SUM(seconds)"}
+    place: dict[str, Any] = {"path": f"clicks/{{day}}.{kind}", "format": kind, "computed": computed, **types}
+    joined = {"clicks": {**place, "key": "of", "event_key": "shown_id", "columns": made}}
+    assert read(tmp_path / "log", {"joined": joined}).equals(flat)
+
+
 def test_in_s3(tmp_path: Path, flat: pl.DataFrame, s3: Server) -> None:
     write(shown(), tmp_path / "log/events", str(DAY), "parquet")
     write(clicks(), tmp_path / "log/clicks", str(DAY), "json.gz")

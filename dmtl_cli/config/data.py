@@ -209,7 +209,7 @@ class Joined(Beside):
         """The table's columns that are read."""
         roots = [aggregated_roots_of(text) for text in self.columns.values()]
         named = {n for one in roots for r, fields in one.items() for n in ([f"{r}.{f}" for f in fields] or [r])}
-        return {self.key, *named, *self.sources}
+        return {self.key, *named}
 
     @model_validator(mode="after")
     def _is_of_days(self) -> Joined:

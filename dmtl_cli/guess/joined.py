@@ -22,10 +22,10 @@ from dmtl_cli.data.log.schema import Table
 Ints = npt.NDArray[np.int64]
 
 
-def joined_rows(log: Log, found: DayFiles, events: Table) -> dict[str, dict[str, int]]:
-    """By the name of a table: its `rows` of the day, those `unmatched` with the id of no exposure of it (of a table of
-    days), the exposures that `share` an id with another and a row, and the rows of the day after those that are read,
-    `later`, that are of this day's exposures.
+def joined_rows(log: Log, found: DayFiles, events: Table) -> dict[str, Any]:
+    """`joined`, where the log has such tables, by the name of each: its `rows`, those `unmatched` with the id of no
+    exposure of the day (of a table of days), the exposures with `shared` ids, that another has too and a row, and the
+    rows of the day after those that are read, `later`, that are of this day's exposures.
 
     Raises:
         UserError: what reading these tables raises.
@@ -39,7 +39,7 @@ def joined_rows(log: Log, found: DayFiles, events: Table) -> dict[str, dict[str,
             matched = int(table.rows.to_numpy()[times > 0].sum())
             said |= {"unmatched": table.read_rows - matched, "later": _later(log, found, events, name)}
         out[name] = said
-    return out
+    return {"joined": out} if out else {}
 
 
 def _times(log: Log, found: DayFiles, events: Table, table: Outcomes) -> Ints:

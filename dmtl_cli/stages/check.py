@@ -73,9 +73,8 @@ def check(config: Config, day: dt.date, *, planned: bool = False) -> dict[str, A
             "items": len(read.items),
             "with_events": {"users": int((read.user_events > 0).sum()), "items": int((read.item_events > 0).sum())},
             **({"left_out": gone} if (gone := reasons(read.facts)) else {}),
-            **_duplicates(config, read, raw.schema),
+            **(_duplicates(config, read, raw.schema) | joined_rows(log, files, raw.schema.events)),
             "labels": _labels(config, read),
-            **({"joined": joined_rows(log, files, raw.schema.events)} if files.joined else {}),
             "join": {
                 f"{k}_joined": round(read.facts[f"{k}_joined"], 4)
                 for k in ("users", "items")

@@ -125,7 +125,7 @@ class Outcomes:
         table, section = Table(self._files), self.section
         table.require_everywhere(section.key, f"{self.name}.key expects")
         table.require_ids(section.key)
-        columns = sorted(section.read_columns - {section.key} - section.computed.keys())
+        columns = sorted(section.read_columns - {section.key})
         for column in columns:
             table.require(column, f"{self.name}.columns expects")
         self._check(table, [section.key, *columns])
