@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from dmtl_cli.config.expressions import Expression, sources_of
+from dmtl_cli.config.expressions import Aggregate, Expression, aggregated_roots_of, sources_of
 from dmtl_cli.config.pattern import DayPattern
 from dmtl_cli.config.secrets import has_credentials
 from dmtl_cli.config.section import Column, FileName, Folder, Name, Section
@@ -170,6 +170,59 @@ def _as_tuple(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
+class Beside(Table):
+    """A table beside the events: one a day where partition or path tell it, else one for all days."""
+
+    @property
+    def hive_key(self) -> str | None:
+        return self.partition
+
+    @property
+    def is_daily(self) -> bool:
+        return self.is_dated or self.partition is not None
+
+    @model_validator(mode="after")
+    def _is_one_place(self) -> Beside:
+        if self.is_glob:
+            raise ValueError(f"path: `*` stands beside {{day}} alone, got {self.path!r}")
+        return self
+
+
+class Joined(Beside):
+    """A table of what came of exposures, its rows joined to the events by an id that both have."""
+
+    key: Column
+    """its column of the exposure's id, which several rows may have; a row whose id no exposure has is left out"""
+    event_key: Column | None = None
+    """the column of these ids in the events; absent: the name of `key`"""
+    columns: Annotated[dict[Column, Aggregate], Field(min_length=1)]
+    """columns of the events by name, each an SQL expression of Polars over all rows of one id: seconds: SUM(seconds),
+    cooked: MAX(cook_mode) = 1, clicked: COUNT(*) > 0. An exposure without a row has what the expression gives of no
+    rows: 0 of COUNT, null of SUM, MIN, MAX and AVG. All are outcomes, never features; click, duration, conversion,
+    conversions, weight and computed may name them"""
+    days_after: Annotated[int, Field(ge=0, le=31)] = 0
+    """how many days' files after its own a day reads too: 1 for what comes of an exposure after midnight. A day then
+    waits until these are there (66)"""
+
+    @property
+    def id_column(self) -> str:
+        """The events' column of the ids."""
+        return self.event_key or self.key
+
+    @property
+    def read_columns(self) -> set[str]:
+        """The table's columns that are read."""
+        roots = [aggregated_roots_of(text) for text in self.columns.values()]
+        named = {n for one in roots for r, fields in one.items() for n in ([f"{r}.{f}" for f in fields] or [r])}
+        return {self.key, *named}
+
+    @model_validator(mode="after")
+    def _is_of_days(self) -> Joined:
+        if self.days_after and not self.is_daily:
+            raise ValueError("days_after has no effect on one table for all days: give {day} in path, or partition")
+        return self
+
+
 class Events(Table):
     """Where the click log is and what its columns are called."""
 
@@ -204,7 +257,7 @@ class Events(Table):
     max_duration: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """seconds: a longer duration counts as this many (a page left open); absent: as it is written"""
     conversion: Column | None = None
-    """a boolean column (like, purchase) instead of duration"""
+    """a boolean column (like, purchase) instead of duration; null: unknown"""
     weight: Column | None = None
     request: Column | None = None
     """the request (one served list) an exposure belongs to: an integer or a string"""
@@ -212,6 +265,9 @@ class Events(Table):
     """further conversion tasks by name, each a boolean column counted with a click (like: is_like); null: unknown"""
     outcomes: tuple[Column, ...] = ()
     """further columns known only after the exposure: never features"""
+    joined: dict[Name, Joined] = Field(default={})
+    """by a name for messages, tables of what came of exposures (a table of clicks beside one of impressions), whose
+    rows name the exposure by an id"""
     invalid_rows: Literal["refuse", "drop"] = "refuse"
     """drop: rows without a user, item or time, with an id that cannot be one (empty, above 1 MiB, beyond int64), or
     with a negative or infinite duration of a click are left out and counted by reason (of a row without a click such a
@@ -221,7 +277,7 @@ class Events(Table):
 
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        new = ("format", "csv", "types", "computed", "null_click", "max_duration", "invalid_rows")
+        new = ("format", "csv", "types", "computed", "null_click", "max_duration", "invalid_rows", "joined")
         return _without_new(self, dump(self), (*new, "explode", "explode_position"))
 
     @model_validator(mode="after")
@@ -246,6 +302,23 @@ class Events(Table):
             raise ValueError(f"conversions: {taken[0]} would be taken for another task or score, choose another name")
         return self
 
+    @model_validator(mode="after")
+    def _joined_are_outcomes(self) -> Events:
+        for name, table in self.joined.items():
+            for column in table.columns:
+                where = f"joined.{name}.columns.{column}"
+                if column in (self.user, self.item, self.time, self.request, self.date_column, table.id_column):
+                    raise ValueError(f"{where}: it is known as the item is shown: read it of the events themselves")
+                others = [n for n, other in self.joined.items() if column in other.columns and n != name]
+                if column in self.computed or others:
+                    taken = f"joined.{others[0]}" if others else "computed"
+                    raise ValueError(f"{where}: {taken} has a column of that name: give it another")
+        return self
+
+    @property
+    def joined_columns(self) -> set[str]:
+        return {column for table in self.joined.values() for column in table.columns}
+
     @property
     def hive_key(self) -> str | None:
         """Key of the day folders; None where a column, or the path, gives the day."""
@@ -255,16 +328,17 @@ class Events(Table):
     def read_columns(self) -> set[str]:
         """All that are named here but for outcomes, which nothing reads, and what computed ones are made of."""
         named = (self.user, self.item, self.time, self.click, self.duration, self.conversion, self.weight, self.request)
-        return {c for c in (*named, self.date_column) if c} | set(self.conversions.values()) | self.sources
+        keys = {table.id_column for table in self.joined.values()}
+        return {c for c in (*named, self.date_column) if c} | set(self.conversions.values()) | self.sources | keys
 
     @property
     def outcome_columns(self) -> set[str]:
         named = (self.click, self.duration, self.conversion, self.weight)
-        known = {c for c in named if c} | set(self.outcomes) | set(self.conversions.values())
+        known = {c for c in named if c} | set(self.outcomes) | set(self.conversions.values()) | self.joined_columns
         return known | {c for c, text in self.computed.items() if known.intersection(sources_of(text))}
 
 
-class SideTable(Table):
+class SideTable(Beside):
     """Attributes of users or items as of a day's start: one table a day where partition or path tell it, else one for
     all days."""
 
@@ -290,24 +364,10 @@ class SideTable(Table):
         return {self.key, *self.sources} | ({self.version} if self.version else set())
 
     @model_validator(mode="after")
-    def _is_one_place(self) -> SideTable:
-        if self.is_glob:
-            raise ValueError(f"path: `*` stands beside {{day}} alone, got {self.path!r}")
-        return self
-
-    @model_validator(mode="after")
     def _lag_is_of_days(self) -> SideTable:
         if self.lag_days and not self.is_daily:
             raise ValueError("lag_days has no effect on one table for all days: give {day} in path, or partition")
         return self
-
-    @property
-    def hive_key(self) -> str | None:
-        return self.partition
-
-    @property
-    def is_daily(self) -> bool:
-        return self.is_dated or self.partition is not None
 
 
 class Data(Section):
@@ -374,6 +434,7 @@ class Data(Section):
     def _formats_fit(self) -> Data:
         """No option is given that no table's format takes, and a Delta or Iceberg table has its day in a column."""
         tables = {n: t for n in ("events", "users", "items") if (t := getattr(self, n)) is not None}
+        tables |= {f"events.joined.{name}": table for name, table in self.events.joined.items()}
         formats = {name: self.format_of(table) for name, table in tables.items()}
         text = ("csv", "json")
         for option, takes in (("csv", ("csv",)), ("null_values", text), ("types", text)):

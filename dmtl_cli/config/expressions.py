@@ -1,4 +1,4 @@
-"""SQL expressions over the columns of a row."""
+"""SQL expressions over the columns of a row, or of all rows of one id."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from pydantic import AfterValidator
 
 _SEVERAL = {"Agg", "Over", "Rolling", "SubPlan", "Len", "Filter", "Sort", "Slice", "Explode"}
 """nodes of an expression that look at more than one row"""
+_WITHIN = {"Over", "Rolling", "SubPlan", "Implode"}
+"""nodes of an aggregate that give more than one value, or look at other rows"""
 _CLOCK = re.compile(r"\b(NOW|CURRENT_(?:DATE|TIME|TIMESTAMP)|LOCALTIME(?:STAMP)?)\b", re.I)
 _QUOTED = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*\"""")
 Paths = dict[str, list[str]]
@@ -25,13 +27,7 @@ def roots_of(text: str) -> Paths:
     Raises:
         ValueError: it is no SQL expression, or one of several rows or of the clock.
     """
-    import polars as pl  # here: most configs have no expression, and their commands need not wait for it
-
-    try:
-        expression = pl.sql_expr(text)
-    except pl.exceptions.PolarsError as e:
-        raise ValueError(f"expected an SQL expression, got {text!r}: {str(e).splitlines()[0]}") from None
-    tree = json.loads(expression.meta.serialize(format="json"))
+    expression, tree = _parsed(text)
     if _SEVERAL & {*_nodes(tree)} or not _by_rows(expression):
         what = (
             "expected an expression of a row alone, without functions over several rows such as SUM, AVG, LAG or OVER"
@@ -40,6 +36,49 @@ def roots_of(text: str) -> Paths:
     if found := _CLOCK.search(_QUOTED.sub("", text)):
         raise ValueError(f"expected an expression of a row alone, which {found[0]} is not, got {text!r}")
     return _collected(text, _columns(tree))
+
+
+@functools.cache
+def aggregated_roots_of(text: str) -> Paths:
+    """What an expression of several rows reads, as `roots_of`: of `SUM(a.b) > 1` a: [b], of `COUNT(*)` nothing.
+
+    Raises:
+        ValueError: it is no SQL expression, or gives no one value of the rows, or reads the clock.
+    """
+    _, tree = _parsed(text)
+    if not _is_aggregate(tree) or _WITHIN & {*_nodes(tree)}:
+        what = "expected an expression of one value for all rows of a key, as SUM(x), MAX(x) = 1 or COUNT(*) > 0"
+        raise ValueError(f"{what}, got {text!r}")
+    if found := _CLOCK.search(_QUOTED.sub("", text)):
+        raise ValueError(f"expected an expression of rows alone, which {found[0]} is not, got {text!r}")
+    return _collected(text, _columns(tree))
+
+
+def _parsed(text: str) -> tuple[Any, Any]:
+    """The expression, and the tree of its nodes."""
+    import polars as pl  # here: most configs have no expression, and their commands need not wait for it
+
+    try:
+        expression = pl.sql_expr(text)
+    except pl.exceptions.PolarsError as e:
+        raise ValueError(f"expected an SQL expression, got {text!r}: {str(e).splitlines()[0]}") from None
+    return expression, json.loads(expression.meta.serialize(format="json"))
+
+
+def _is_aggregate(tree: Any) -> bool:
+    """Whether a value of several rows is in the tree, and each column is below one."""
+    bare, several = False, False
+    waiting = [tree]
+    while waiting:
+        part = waiting.pop()
+        if part == "Len" or (isinstance(part, dict) and "Agg" in part):
+            several = True
+        elif isinstance(part, dict):
+            bare |= "Column" in part
+            waiting += part.values()
+        elif isinstance(part, list):
+            waiting += part
+    return several and not bare
 
 
 def sources_of(text: str) -> list[str]:
@@ -102,4 +141,11 @@ def _of_columns(text: str) -> str:
     return text
 
 
+def _of_rows(text: str) -> str:
+    aggregated_roots_of(text)
+    return text
+
+
 Expression = Annotated[str, AfterValidator(_of_columns)]
+Aggregate = Annotated[str, AfterValidator(_of_rows)]
+"""one value for all rows of a key"""

@@ -1,10 +1,10 @@
-"""The features of a config that `init` writes, and text as YAML."""
+"""The features and joined tables of a config that `init` writes, and text as YAML."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 import yaml
@@ -14,9 +14,11 @@ from dmtl_cli.config.data import Events
 from dmtl_cli.config.features import Feature
 from dmtl_cli.guess import words
 from dmtl_cli.guess.inputs import Input, Inputs
+from dmtl_cli.guess.outcomes import Outcomes
 from dmtl_cli.guess.requests import UNSERVED
 from dmtl_cli.guess.rewrites import quoted
 from dmtl_cli.guess.roles import Roles
+from dmtl_cli.guess.tables import Table
 
 _ITEM = ":item"  # the embedding of items, in guesses
 _AUTO = "ids, histories of clicks and reads, counters, rates, age: docs/config.md"
@@ -169,3 +171,19 @@ def flow(keys: dict[str, Any]) -> str:
     """A flow mapping, with those in it."""
     inner = ", ".join(f"{k}: {flow(v) if isinstance(v, dict) else scalar(v)}" for k, v in keys.items())
     return f"{{{inner}}}"
+
+
+def joined_lines(found: Sequence[Outcomes], place: Callable[[Table], list[str]]) -> list[str]:
+    """The tables of what came of exposures, as `data.events.joined` has them.
+
+    Args:
+        place: keys that say where a table is.
+    """
+    lines = ["joined:  # what came of exposures: all of it is outcomes, never features"] if found else []
+    for one in found:
+        keys = [*place(one.table), f"key: {scalar(one.key)}"]
+        keys += [f"event_key: {scalar(one.event_key)}"] if one.key != one.event_key else []
+        lines += [f"  {one.name}:  # {comment(one.why)}", *(f"    {key}" for key in keys)]
+        lines += ["    columns:", *(f"      {scalar(c)}: {quoted(text)}" for c, text in one.columns.items())]
+        lines += [f"    # not used: {comment(', '.join(one.left))}"] if one.left else []
+    return lines

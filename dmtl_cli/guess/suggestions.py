@@ -295,7 +295,7 @@ def _measured(config: Config, day: Day) -> Iterator[str]:
 def unread(config: Config, schema: Schema) -> list[str]:
     """The columns of the day's tables that neither labels, outcomes nor features name."""
     data = config.data
-    read = data.events.read_columns | set(data.events.outcomes) | {f.source for f in config.features}
+    read = data.events.read_columns | data.events.outcome_columns | {f.source for f in config.features}
     out = sorted(names_of(schema.events) - read)
     for side, table in schema.sides.items():
         named = data.users if side == "user" else data.items
@@ -307,7 +307,7 @@ def unread(config: Config, schema: Schema) -> list[str]:
 def _unused(config: Config, day: Day, schema: Schema) -> Iterator[str]:
     """Lists of items, and prices, that no feature reads."""
     events = config.data.events
-    read = events.read_columns | set(events.outcomes) | {f.source for f in config.features}
+    read = events.read_columns | events.outcome_columns | {f.source for f in config.features}
     item_ids = next((f.embedding for f in config.features if f.source == events.item and f.embedding), None)
     heads = (head_of(schema.events, c) for c in sorted(names_of(schema.events)) if words.says(c, words.PRICE))
     priced = any(s is not None and _is_price(s) for s in heads)  # of the moment: no state at the end beside it

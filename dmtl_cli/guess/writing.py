@@ -18,11 +18,12 @@ from dmtl_cli.data.log.types import LISTS
 from dmtl_cli.guess import words
 from dmtl_cli.guess.arrival import Arrival
 from dmtl_cli.guess.doubts import Broken, invalid_rows, unknown_clicks
-from dmtl_cli.guess.feature_lines import comment, feature_lines, indented, scalar
+from dmtl_cli.guess.feature_lines import comment, feature_lines, indented, joined_lines, scalar
 from dmtl_cli.guess.files import CSV, DELTA, ICEBERG, JSON, PARQUET
 from dmtl_cli.guess.goals import Goal, by_length, goals
 from dmtl_cli.guess.inputs import Inputs
 from dmtl_cli.guess.labels import GOOD
+from dmtl_cli.guess.outcomes import Outcomes
 from dmtl_cli.guess.rewrites import may_be_shown, one_row_an_exposure, one_row_an_item, quoted
 from dmtl_cli.guess.roles import Guess, Roles, candidates
 from dmtl_cli.guess.tables import Table
@@ -62,6 +63,8 @@ class Log:
     """a time zone's name and why, where days of folders tell it"""
     arrival: Arrival | None = None
     """what times say of the folders of days"""
+    later: list[Outcomes] = field(default_factory=list)
+    """tables of what came of exposures, whose columns the events have"""
 
     @cached_property
     def goals(self) -> list[Goal]:
@@ -191,7 +194,8 @@ def _alone(text: Text) -> str:
 
 
 def _tables(log: Log) -> list[Table]:
-    return [log.events, *(side.table for side in log.inputs.sides.values())]
+    later = (one.table for one in log.later)
+    return [log.events, *(side.table for side in log.inputs.sides.values()), *later]
 
 
 def _types(log: Log) -> list[str]:
@@ -202,12 +206,15 @@ def _types(log: Log) -> list[str]:
         used |= {re.sub(r"^(users|items)\.", "", c) for c in (sources_of(made) if made else ())}
     used |= {i.column for i in (*log.inputs.used, *log.inputs.held)}
     used |= {side.key.column for side in log.inputs.sides.values()}
+    used |= {c for one in log.later for c in (one.key, one.event_key, *one.columns)}
+    joined = {c for one in log.later for c in one.columns}
     used |= {side.version.column for side in log.inputs.sides.values() if side.version}
     found: dict[str, str] = {}
     forms = {table.files.form for table in tables}
     for table in tables:
-        for c in table.frame.columns if table.files.form in (CSV, JSON) else ():
-            if c in used and (kind := _type(c, table, log.roles)) is not None:
+        names = [c for c in table.frame.columns if c in used and (table is not log.events or c not in joined)]
+        for c in names if table.files.form in (CSV, JSON) else ():
+            if (kind := _type(c, table, log.roles)) is not None:
                 found.setdefault(c, kind)
     if not found:
         return []
@@ -345,7 +352,7 @@ def _events(log: Log) -> list[str]:
         lines.append(_line(log, "request", roles.request))
     else:
         lines.append("# request: COLUMN  # no column looks like a request (one served list)")
-    return lines + _later(roles)
+    return lines + joined_lines(log.later, lambda table: _place(table, log.events)) + _later(log)
 
 
 def _span(days: tuple[tuple[dt.date, int], ...]) -> str:
@@ -427,12 +434,12 @@ def _labels(log: Log) -> list[str]:
     return lines
 
 
-def _later(roles: Roles) -> list[str]:
-    lines = []
+def _later(log: Log) -> list[str]:
+    roles, lines = log.roles, list[str]()
     if roles.further:
         named = ", ".join(f"{name}: {scalar(g.column)}" for name, g in roles.further.items())
         lines.append(f"# conversions: {{{named}}}  # tasks beside it, where you want them predicted and fused")
-    named_already = {g.column for g in roles.named.values()}
+    named_already = {g.column for g in roles.named.values()} | {c for one in log.later for c in one.columns}
     if outcomes := [g for g in roles.outcomes if g.column not in named_already]:
         lines.append("outcomes:  # known only after the exposure: never features")
         lines += [f"  - {scalar(g.column)}  # {comment(g.why)}" for g in outcomes]

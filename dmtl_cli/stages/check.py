@@ -28,6 +28,7 @@ from dmtl_cli.data.log.shares import share_groups
 from dmtl_cli.data.profile.stored import Profile
 from dmtl_cli.guess import memory
 from dmtl_cli.guess.doubts import nobody, null_ids, sessions, warnings
+from dmtl_cli.guess.joined import joined_lines, joined_rows
 from dmtl_cli.guess.repeats import repeated_ids
 from dmtl_cli.guess.suggestions import other_rows, suggestions, unread
 from dmtl_cli.guess.words import count
@@ -72,7 +73,7 @@ def check(config: Config, day: dt.date, *, planned: bool = False) -> dict[str, A
             "items": len(read.items),
             "with_events": {"users": int((read.user_events > 0).sum()), "items": int((read.item_events > 0).sum())},
             **({"left_out": gone} if (gone := reasons(read.facts)) else {}),
-            **_duplicates(config, read, raw.schema),
+            **(_duplicates(config, read, raw.schema) | joined_rows(log, files, raw.schema.events)),
             "labels": _labels(config, read),
             "join": {
                 f"{k}_joined": round(read.facts[f"{k}_joined"], 4)
@@ -141,9 +142,20 @@ def _labels(config: Config, day: Day) -> dict[str, Any]:
             name, at = _long(config, known)
             out[f"long_read_rate_at_{name}"] = round(float((known > at).mean()), 4)
     else:
-        converted = sum(int(b.labels(None)[0].sum()) for b in day.blocks())
-        out["conversion_rate"] = round(converted / max(1, facts["clicks"]), 4)
+        out |= _conversions(day)
     return out
+
+
+def _conversions(day: Day) -> dict[str, Any]:
+    """The conversions of a click, of those that know theirs, and how many do not."""
+    clicks = known = converted = 0
+    for block in day.blocks():
+        z, is_known = block.labels(None)
+        clicks += int(block.click.sum())
+        known += int((block.click & is_known).sum())
+        converted += int(z.sum())
+    rate = {"conversion_rate": round(converted / max(1, known), 4)}
+    return rate | ({"clicks_without_conversion": clicks - known} if known < clicks else {})
 
 
 def _long(config: Config, seconds: npt.NDArray[Any]) -> tuple[str, float]:
@@ -315,6 +327,7 @@ def described(found: dict[str, Any], *, brief: bool = False) -> str:
         *(f"the table of {k.removesuffix('_joined')} has {v:.1%} of the day's" for k, v in found["join"].items()),
         *([] if brief else ["", f"{'feature':24}{'side':9}{'kind':13}{'embedding':24}{'rows':>10}{'unknown':>9}"]),
         *([] if brief else map(_row, shown)),
+        *joined_lines(found),
         *notes,
         *found["suggestions"],
         *([] if brief else _unread(found["unread"])),

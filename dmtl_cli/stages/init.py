@@ -24,6 +24,7 @@ from dmtl_cli.guess.files import CSV, JSON, complete_day, usual
 from dmtl_cli.guess.given import refuse_given, refuse_looked_up, told_of
 from dmtl_cli.guess.keys import by_tables, likeliest
 from dmtl_cli.guess.labels import EXPRESSION, roles_of
+from dmtl_cli.guess.outcomes import Outcomes, outcomes_of, with_outcomes
 from dmtl_cli.guess.requests import outcomes_of_requests
 from dmtl_cli.guess.rewrites import LOOKS, NEEDED
 from dmtl_cli.guess.roles import Guess, Roles, fits_events, is_catalogue, with_names
@@ -148,6 +149,7 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     found = tables(root)
     named = [table if table.written.header else _with_names(table) for table in found.tables]
     named = [_timed(as_events(table, named, given), given) for table in named]
+    named, apart = _joined(named, given)
     given = told_of(given, named)
     known = [(roles_of(table.frame, given), table) for table in named]
 
@@ -161,6 +163,7 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     roles, events = max(known, key=likeness)
     refuse_given(given, events, roles)
     others = [table for table in named if table is not events]
+    later = apart.get(events.files.path, [])
     if ids := by_tables(events, others, roles):
         roles = roles_of(events.frame, given, ids)
     late = arrival(found.root, events, roles, others)
@@ -170,8 +173,10 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     if not days and roles.time is not None and roles.time_unit is not None:
         zone, _ = fits or zone_of(events.frame[roles.time.column], roles.time_unit)
         events, days = read_whole(found.root, events, roles.time.column, roles.time_unit, zone)
-        events = _timed(events, given)
+        events = with_outcomes(_timed(events, given), later)
         roles = roles_of(events.frame, given, ids)
+    made = [Guess(c, f"of {one.table.files.path}") for one in later for c in one.columns]
+    roles.outcomes.extend(g for g in made if g.column not in roles.taken)
     roles.outcomes.extend(outcomes_of_requests(events.frame, roles, days_of_rows(events, roles, zone)))
     others = [by_days(found.root, table, roles, zone) for table in others]
     inputs = inputs_of(events, roles, others, partial_columns(found.root, events, roles, zone), zone)
@@ -185,7 +190,20 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     told = _warnings(events, roles) + _sessions(events, roles, days, newest, zone)
     cut = {n: side.table.files for n, side in inputs.sides.items() if side.table.files.form not in LAKES}
     sides = frozenset(n for n, files in cut.items() if day and found.is_marked(files, day))
-    return Log(found.root, events, roles, inputs, days, day, told, bool(marked), sides, None, fits, late)
+    return Log(found.root, events, roles, inputs, days, day, told, bool(marked), sides, None, fits, late, later)
+
+
+def _joined(named: list[Table], given: Mapping[str, str]) -> tuple[list[Table], dict[str, list[Outcomes]]]:
+    """The tables, one of events with what came of its exposures where that is a table of its own, which is none of them
+    then; and such tables by the path of the events."""
+    for table in named:
+        roles = roles_of(table.frame, given)
+        found = outcomes_of(table, [other for other in named if other is not table], roles)
+        if found:
+            gone = [one.table for one in found]
+            rest = [t for t in named if t is not table and not any(t is one for one in gone)]
+            return [with_outcomes(table, found), *rest], {table.files.path: found}
+    return named, {}
 
 
 def _of_days(days: Mapping[dt.date, int], late: Arrival | None) -> Iterator[str]:
@@ -308,6 +326,7 @@ def _roles(log: Log) -> list[dict[str, str]]:
     """What was guessed, a line each."""
     named: list[tuple[str, Guess]] = list(log.roles.named.items())
     sides = log.inputs.sides.items()
+    named += [("joined", Guess(path_of(one.table), f"{one.why}: {', '.join(one.columns)}")) for one in log.later]
     named += [(f"{name} table", Guess(path_of(side.table), _about_side(side))) for name, side in sides]
     if log.roles.click is None and log.roles.perhaps_clicks:
         named.append(("click", Guess("every row", f"or --click with one of: {log.roles.perhaps_clicks}")))

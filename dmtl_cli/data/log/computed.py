@@ -19,7 +19,7 @@ from dmtl_cli.config.expressions import roots_of
 
 _QUOTES = "names are as the file has them, in double quotes where they have other signs than letters, digits and _"
 _FILES = "it is computed itself, and columns are made of those of the files alone: write out what it is made of"
-_TYPES = "columns of csv are text until data.types names another type; CAST(x AS DOUBLE) makes a number of text"
+TYPES = "columns of csv are text until data.types names another type; CAST(x AS DOUBLE) makes a number of text"
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,20 @@ class Computed:
             for root, fields in roots.items():
                 self._fields[root] = list(dict.fromkeys([*self._fields.get(root, []), *fields]))
 
+    def makes(self, column: str) -> bool:
+        """Whether it is none of the files'."""
+        return column in self.expressions
+
+    def asked(self, column: str) -> str:
+        """What expects the columns that one is made of, for messages."""
+        return f"{self.name}.{column} expects"
+
     def stored(self, columns: Collection[str]) -> list[str]:
         """The files' columns that these need, in the order of their first use."""
+        return self._named(columns)
+
+    def _named(self, columns: Collection[str]) -> list[str]:
+        """What the expressions of these columns name, and those without one themselves."""
         return list(dict.fromkeys(c for column in columns for c in self._sources(column)))
 
     def _sources(self, column: str) -> list[str]:
@@ -98,7 +110,7 @@ class Computed:
         if not mine:
             return rows
         here, nothing = rows.schema.names, pl.Series([None]).new_from_index(0, len(rows))
-        needed = {c: _plain(pl.Series(rows.column(c))) if c in here else nothing for c in self.stored(mine)}
+        needed = {c: plain(pl.Series(rows.column(c))) if c in here else nothing for c in self._named(mine)}
         stored = pl.DataFrame(needed)
         frame = self._with_fields(stored, mine, file)
         arrays = [self._made(frame, c, file) if c in mine else rows.column(c) for c in columns]
@@ -112,7 +124,7 @@ class Computed:
                 structs.append(self._looked_up(root, frame[self._beside[root].key], file))
             else:
                 here = sorted({f for c in columns for f in self._roots[c].get(root, [])})
-                structs.append(frame.select(_struct(root, here).alias(root)).to_series())
+                structs.append(frame.select(struct_of(root, here).alias(root)).to_series())
         return frame.drop(s.name for s in structs if s.name in frame.columns).with_columns(structs)
 
     def _looked_up(self, root: str, keys: pl.Series, file: object) -> pl.Series:
@@ -133,8 +145,8 @@ class Computed:
         for root, beside in self._beside.items():
             if fields := self._fields.get(root):
                 ids, table = beside.read(fields)
-                named = pl.DataFrame([_plain(s).alias(f"{root}.{s.name}") for s in table])
-                out[root] = ids, named.select(_struct(root, fields).alias(root)).to_series()
+                named = pl.DataFrame([plain(s).alias(f"{root}.{s.name}") for s in table])
+                out[root] = ids, named.select(struct_of(root, fields).alias(root)).to_series()
         return out
 
     def _made(self, frame: pl.DataFrame, column: str, file: object) -> pa.Array:
@@ -143,7 +155,7 @@ class Computed:
         except pl.exceptions.PolarsError as e:
             if any(frame[c].dtype == pl.Null for c in frame.columns if c in self._sources(column)):
                 return pa.nulls(len(frame))  # of columns without a value, nor a type
-            raise UserError(f"{file}: {self.name}.{column}: {str(e).strip().splitlines()[0]}", _TYPES) from None
+            raise UserError(f"{file}: {self.name}.{column}: {str(e).strip().splitlines()[0]}", TYPES) from None
         if len(made) != len(frame):
             what = (
                 f"{file}: {self.name}.{column}: expected a value of each row, got {len(made):,} of {len(frame):,} rows"
@@ -152,7 +164,7 @@ class Computed:
         return made.to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
-def _plain(s: pl.Series) -> pl.Series:
+def plain(s: pl.Series) -> pl.Series:
     """Integers as int64, in which a sum or product fits; NaN, which is more than any number, as null; a category as
     text."""
     if s.dtype.is_integer() and s.dtype != pl.UInt64:
@@ -162,11 +174,13 @@ def _plain(s: pl.Series) -> pl.Series:
     return s.cast(pl.String) if s.dtype in (pl.Categorical, pl.Enum) else s
 
 
-def _struct(above: str, paths: Sequence[str]) -> pl.Expr:
+def struct_of(above: str, paths: Sequence[str]) -> pl.Expr:
     """Columns `above.a`, `above.b.c` as a struct of the fields a and b, which is one too."""
     inner: dict[str, list[str]] = {}
     for path in paths:
         first, _, rest = path.partition(".")
         inner.setdefault(first, []).extend([rest] if rest else [])
-    fields = [(_struct(f"{above}.{f}", rest) if rest else pl.col(f"{above}.{f}")).alias(f) for f, rest in inner.items()]
+    fields = [
+        (struct_of(f"{above}.{f}", rest) if rest else pl.col(f"{above}.{f}")).alias(f) for f, rest in inner.items()
+    ]
     return pl.struct(fields)

@@ -27,7 +27,7 @@ from typing import Any, Protocol
 
 import polars as pl
 
-from dmtl_cli.config.data import Csv, Data, Events, SideTable
+from dmtl_cli.config.data import Csv, Data, Events, Joined, SideTable
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.log import lake
 from dmtl_cli.data.log.checks import Checked
@@ -164,7 +164,7 @@ class Converted:
         self.store = Store(str(folder))
 
     def texts(
-        self, name: str, table: Events | SideTable, files: Sequence[File], day: dt.date
+        self, name: str, table: Events | SideTable | Joined, files: Sequence[File], day: dt.date
     ) -> tuple[list[File], int]:
         """What has rows of a day of these CSV or JSON files of a table, and how many lines of the day do not parse and
         are left out; a line in a file of several days is of the day of the row before it."""
@@ -178,7 +178,7 @@ class Converted:
             return self._cut(name, sources, table.date_column, day)
         return self._whole(name, sources, day if table.hive_key or table.is_dated else None)
 
-    def lake(self, name: str, table: Events | SideTable, day: dt.date) -> list[File]:
+    def lake(self, name: str, table: Events | SideTable | Joined, day: dt.date) -> list[File]:
         """What has rows of a day of a Delta or Iceberg table. Raises UserError 66 too where there is none."""
         live = lake.delta_files if self.data.format_of(table) == "delta" else lake.iceberg_files
         sources: Sequence[Source] = live(self.data.root, self.log, table.path)

@@ -31,6 +31,8 @@ FULL = 256 << 20
 SUCCESS = "_SUCCESS"
 """what Spark and Hadoop write into a folder that is finished"""
 TABLES = ("events", "users", "items")
+JOINED = "events.joined."
+"""begins the names of tables of what came of exposures"""
 SIDES = {"users": "user", "items": "item"}
 _ZONES = dt.timedelta(2)  # between texts of one order in zones that are furthest apart
 _Span = tuple[dt.date, dt.date]
@@ -52,10 +54,13 @@ class DayFiles:
     """path below data.root, rows, bytes and digest of each file, events first"""
     lost: int = 0
     """lines of events that do not parse and are left out"""
+    joined: dict[str, tuple[File, ...]] = field(default_factory=dict)
+    """files of the tables of what came of exposures, by name"""
 
     @property
     def every(self) -> list[File]:
-        return [*self.events, *(file for files in self.tables.values() for file in files)]
+        beside = (*self.tables.values(), *self.joined.values())
+        return [*self.events, *(file for files in beside for file in files)]
 
     def identify(self) -> DayFiles:
         """The same files with their identities."""
@@ -65,7 +70,7 @@ class DayFiles:
     def check_distinct(self) -> None:
         """Raises UserError 65 where two files of a table have the same bytes; files without rows may."""
         begin = 0
-        for files in (self.events, *self.tables.values()):
+        for files in (self.events, *self.tables.values(), *self.joined.values()):
             identities = self.identities[begin : (begin := begin + len(files))]
             if twins := _twins(files, identities):
                 one, other = twins
@@ -134,9 +139,10 @@ class DayFinder:
     def __init__(self, data: Data, converted: Path | None = None) -> None:
         self.data, self.store = data, Store(data.root)
         self.tables = {n: t for n in TABLES if (t := getattr(data, n)) is not None}
+        self.tables |= {JOINED + name: table for name, table in data.events.joined.items()}
         self._places = {n: Places(self.store, n, t, data.format_of(t)) for n, t in self.tables.items()}
         self._converted = Converted(data, self.store, converted) if converted else None
-        sides = {n: t for n, t in self.tables.items() if t.computed and n in SIDES}  # of events see `Log.open`
+        sides = {n: t for n, t in self.tables.items() if t.computed and n != "events"}  # of those see `Log.open`
         self._computed = {n: Computed(f"data.{n}.computed", t.computed) for n, t in sides.items()}
         e = data.events
         self._explode = Exploded(e.explode, e.item, e.explode_position) if e.explode else None
@@ -150,8 +156,22 @@ class DayFinder:
         """
         events, groups, lost = self._event_files(day)
         sides = {side: tuple(self._side_files(n, day, tables)) for n, side in SIDES.items() if n in self.tables}
-        found = DayFiles(day, tuple(events), sides, groups, self.data.digest, lost=lost).identify()
+        later = {n: tuple(self.joined(n, day, t.days_after)) for n, t in self.data.events.joined.items()}
+        found = DayFiles(day, tuple(events), sides, groups, self.data.digest, lost=lost, joined=later).identify()
         found.check_distinct()
+        return found
+
+    def joined(self, name: str, day: dt.date, after: int) -> list[File]:
+        """The files of a table of what came of exposures: of a day and so many after it."""
+        found: list[File] = []
+        for days in range(after + 1):
+            try:
+                found += self._files(JOINED + name, before(day, -days))[0]
+            except UserError as e:
+                if not days or e.code != Exit.NO_INPUT:
+                    raise
+                asked = f"which day {day} reads (data.{JOINED}{name}.days_after: {after})"
+                raise UserError(f"{e.message}, {asked}", e.hint, e.code) from None
         return found
 
     def finished(self, day: dt.date) -> list[str]:

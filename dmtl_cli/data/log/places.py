@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Collection, Sequence
 from pathlib import PurePosixPath
 
-from dmtl_cli.config.data import Data, Events, Format, SideTable
+from dmtl_cli.config.data import Data, Events, Format, Joined, SideTable
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.pattern import DayPattern
 from dmtl_cli.data.log.source import PARQUET, File, Store
@@ -31,10 +31,10 @@ class Places:
     """The places of a table's days. Methods raise UserError 74 where the storage fails.
 
     Args:
-        name: events, users or items, for messages.
+        name: events, users, items or events.joined.NAME, for messages.
     """
 
-    def __init__(self, store: Store, name: str, table: Events | SideTable, kind: Format) -> None:
+    def __init__(self, store: Store, name: str, table: Events | SideTable | Joined, kind: Format) -> None:
         self.store, self.name, self.table = store, name, table
         self.suffixes = SUFFIXES.get(kind, ())
         key = table.hive_key
@@ -164,7 +164,7 @@ class Places:
         )
         if by_day:
             have = span(by_day)
-            if self.name != "events" and min(by_day) < day < max(by_day):
+            if isinstance(self.table, SideTable) and min(by_day) < day < max(by_day):
                 hint = "retry when the day has arrived; where it never will, copy the day before it there"
         elif not table.is_dated:
             names = (PurePosixPath(f).name for f in self.store.folders(table.path))

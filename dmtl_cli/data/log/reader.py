@@ -32,6 +32,7 @@ from dmtl_cli.data.log.day import FEATURE, ID, TIME, Day, Ints
 from dmtl_cli.data.log.day_files import DayFiles, DayFinder, changed_error
 from dmtl_cli.data.log.entities import Entities
 from dmtl_cli.data.log.inline import Inline
+from dmtl_cli.data.log.joined import Joined, Outcomes
 from dmtl_cli.data.log.labels import FURTHER
 from dmtl_cli.data.log.numbering import Cursor, Numbering
 from dmtl_cli.data.log.numbering import Rows as Ints32
@@ -135,7 +136,7 @@ class Log:
     def _with_computed(self, found: DayFiles, morning: dt.date) -> DayFiles:
         """The files with the columns that the config computes of the events, where side tables may have a say."""
         events = self.data.events
-        if not events.computed:
+        if not events.computed and not events.joined:
             return found
         keys = {"user": events.user, "item": events.item}
         before_click = events.computed.keys() - events.outcome_columns
@@ -144,8 +145,18 @@ class Log:
             f"{side}s": Beside(keys[side], partial(self._columns_of, side, files, morning, f"{side}s" not in known))
             for side, files in found.tables.items()
         }
-        computed = Computed("data.events.computed", events.computed, beside)
+        computed: Computed = Joined(events.computed, beside, self.outcomes(found.joined))
         return replace(found, events=tuple(replace(file, computed=computed) for file in found.events))
+
+    def outcomes(self, files: Mapping[str, Sequence[File]]) -> list[Outcomes]:
+        """Tables of what came of exposures, by name, not read yet."""
+        check = partial(memory.check_table, limit=self.max_memory)
+        joined = self.data.events.joined
+        return [Outcomes(name, joined[name], some, check) for name, some in files.items()]
+
+    def joined_of(self, name: str, day: dt.date) -> list[File]:
+        """The files of such a table of one day. Raises UserError as `find`."""
+        return self._finder.joined(name, day, 0)
 
     def _columns_of(
         self, side: str, files: Sequence[File], morning: dt.date, whole_day: bool, columns: Sequence[str]

@@ -85,7 +85,7 @@ class Table:
         if not self.has(column):
             raise UserError(f"{self.where}: {missing(column, asked, [self])}")
         for source in self._sources(column):
-            if source in self._computed.expressions or not self.has(source):  # type: ignore[union-attr]
+            if self._computed.makes(source) or not self.has(source):  # type: ignore[union-attr]
                 raise self._computed.refusal(column, source, self._names(), self.where)  # type: ignore[union-attr]
 
     @property
@@ -95,7 +95,7 @@ class Table:
     def _sources(self, column: str) -> list[str]:
         """The files' columns that one is computed of; none of one that they have."""
         computed = self._computed
-        return computed.stored([column]) if computed and column in computed.expressions else []
+        return computed.stored([column]) if computed and computed.makes(column) else []
 
     def _names(self) -> list[str]:
         return list(dict.fromkeys(name for footer in self.footers.values() for name in footer.schema.names))
@@ -104,7 +104,7 @@ class Table:
         """Raises UserError 65 where one of the files lacks the column, or one that it is computed of."""
         self.require(column, asked)
         for source in self._sources(column):
-            self.require_everywhere(source, f"{self._computed.name}.{column} expects")  # type: ignore[union-attr]
+            self.require_everywhere(source, self._computed.asked(column))  # type: ignore[union-attr]
         for file in self.footers:
             if not self.has_in(file, column):
                 have = next(str(other) for other in self.footers if self.has_in(other, column))

@@ -1,0 +1,207 @@
+"""Columns of the events that lie in a table of their own: what came of exposures, a row a click, by the exposure's id.
+
+The rows of one id are one value a column, by SQL expressions (`data.events.joined`). A day's table is read and
+aggregated once; each block of events then looks its ids up. Columns that the config computes are made of these too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from dmtl_cli.config.data import Joined as Section
+from dmtl_cli.config.errors import UserError, did_you_mean
+from dmtl_cli.config.expressions import aggregated_roots_of
+from dmtl_cli.data.log.computed import TYPES, Beside, Computed, plain, struct_of
+from dmtl_cli.data.log.dictionary import Rows, places
+from dmtl_cli.data.log.schema import Table
+from dmtl_cli.data.log.source import File
+
+_KINDS = {pl.Int64: "integers", pl.String: "text"}
+
+
+class Outcomes:
+    """A day's table of what came of exposures, a row an id. It is read when it is first asked for.
+
+    Args:
+        name: in `data.events.joined`.
+        files: at least one.
+        check: raises UserError 65 where these columns of the table take too much memory.
+    """
+
+    def __init__(
+        self, name: str, section: Section, files: Sequence[File], check: Callable[[Table, Collection[str]], object]
+    ) -> None:
+        self.name, self.section, self._files, self._check = f"data.events.joined.{name}", section, files, check
+
+    def values(self, ids: pl.Series, columns: Sequence[str], file: object) -> pl.DataFrame:
+        """[n] rows of the columns: what came of each exposure.
+
+        Raises:
+            UserError: 65 ids are integers in one of the tables and text in the other, or what reading the table raises.
+        """
+        at = self.places(ids, file)
+        return self._columns.select(columns)[np.where(at < 0, len(self.keys), at)]
+
+    def places(self, ids: pl.Series, file: object) -> Rows:
+        """[n] the place of each exposure's id among `keys`; -1 where the table has no row of it. Raises as `values`."""
+        if ids.null_count() == len(ids) or not len(self.keys):
+            return np.full(len(ids), -1, np.int32)
+        ids = _ids(ids)
+        if ids.dtype != self.keys.dtype:
+            mine, others = _KINDS[type(ids.dtype)], _KINDS[type(self.keys.dtype)]
+            what = f"{file}: {self.section.id_column} are {mine}, but {self.section.key} of {self.where} {others}"
+            raise UserError(what, "write both as integers, or both as text")
+        return places(self.keys, ids)
+
+    @property
+    def where(self) -> str:
+        """For messages."""
+        return f"{self._files[0]}{f' and {len(self._files) - 1} more' if len(self._files) > 1 else ''}"
+
+    @property
+    def keys(self) -> pl.Series:
+        """The distinct ids, sorted: int64 or text."""
+        return self._read[0]
+
+    @property
+    def rows(self) -> pl.Series:
+        """Rows of each of the `keys`."""
+        return self._read[1]
+
+    @property
+    def read_rows(self) -> int:
+        """Rows of the table, those without an id too."""
+        return self._read[3]
+
+    @property
+    def _columns(self) -> pl.DataFrame:
+        """[keys + 1] the columns of each id, and of one without a row."""
+        return self._read[2]
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Of the columns."""
+        return self._columns.clear().to_arrow(compat_level=pl.CompatLevel.oldest()).schema
+
+    @cached_property
+    def _read(self) -> tuple[pl.Series, pl.Series, pl.DataFrame, int]:
+        frame, section = self._frame(), self.section
+        ids = _ids(frame[section.key]).alias(_ID)
+        roots = [root for text in section.columns.values() for root in aggregated_roots_of(text).items()]
+        named: dict[str, set[str]] = {}
+        for root, fields in roots:
+            named.setdefault(root, set()).update(fields)
+        structs = [
+            frame.select(struct_of(r, sorted(fields)).alias(r)).to_series() for r, fields in named.items() if fields
+        ]
+        whole = [plain(frame[r]) for r, fields in named.items() if not fields]
+        rows = pl.DataFrame([ids, *structs, *whole]).drop_nulls(_ID)
+        by_id = rows.group_by(_ID, maintain_order=True)
+        counted = by_id.agg(pl.len()).sort(_ID)
+        columns = [self._aggregated(rows, column, text) for column, text in section.columns.items()]
+        return counted[_ID], counted["len"], pl.DataFrame(columns), len(frame)
+
+    def _aggregated(self, rows: pl.DataFrame, column: str, text: str) -> pl.Series:
+        """[keys + 1]: see `_columns`."""
+        expression = pl.sql_expr(text).alias(column)
+        try:
+            some = rows.group_by(_ID, maintain_order=True).agg(expression).sort(_ID)[column]
+            none = rows.clear().select(expression)[column].cast(some.dtype)
+        except pl.exceptions.PolarsError as e:
+            if any(dtype == pl.Null for dtype in rows.schema.values()):  # without a value, nor a type
+                return pl.Series(column, [None] * (rows[_ID].n_unique() + 1))
+            what = f"{self.where}: {self.name}.columns.{column}: {str(e).strip().splitlines()[0]}"
+            raise UserError(what, TYPES) from None
+        return some.append(none)
+
+    def _frame(self) -> pl.DataFrame:
+        """The table's columns that are read."""
+        table, section = Table(self._files), self.section
+        table.require_everywhere(section.key, f"{self.name}.key expects")
+        table.require_ids(section.key)
+        columns = sorted(section.read_columns - {section.key})
+        for column in columns:
+            table.require(column, f"{self.name}.columns expects")
+        self._check(table, [section.key, *columns])
+        types = {c: table.type(c) for c in columns}
+        frames = []
+        for file in table.files:
+            here = [c for c in [*columns, section.key] if table.has_in(file, c)]
+            with table.open(file) as parquet:
+                try:
+                    rows = parquet.read(here, use_threads=False)
+                except (pa.ArrowException, OSError) as e:
+                    raise file.refusal(e, "damaged Parquet") from None
+            frame = pl.from_arrow(table.fit(rows, types, file))
+            assert isinstance(frame, pl.DataFrame)
+            frames.append(frame.select(section.key, *columns))
+        return pl.concat(frames)
+
+
+_ID = ":id"
+
+
+def _ids(s: pl.Series) -> pl.Series:
+    """Integers as int64, anything else as text."""
+    return s.cast(pl.Int64, strict=False) if s.dtype.is_integer() else s.cast(pl.String)
+
+
+class Joined(Computed):
+    """The columns of the events that the config computes, of files or of tables of what came of exposures.
+
+    Args:
+        tables: those tables, whose columns have distinct names.
+    """
+
+    def __init__(
+        self, expressions: Mapping[str, str], beside: Mapping[str, Beside], tables: Sequence[Outcomes]
+    ) -> None:
+        super().__init__("data.events.computed", expressions, beside)
+        self._tables_of = {column: table for table in tables for column in table.section.columns}
+
+    def makes(self, column: str) -> bool:
+        return column in self._tables_of or super().makes(column)
+
+    def asked(self, column: str) -> str:
+        table = self._tables_of.get(column)
+        return f"{table.name} expects" if table else super().asked(column)
+
+    def stored(self, columns: Collection[str]) -> list[str]:
+        named = (c for c in self._named(columns))
+        return list(dict.fromkeys(t.section.id_column if (t := self._tables_of.get(c)) else c for c in named))
+
+    def schema(self, stored: pa.Schema, file: object) -> pa.Schema:
+        for column, table in self._tables_of.items():
+            if column in stored.names:
+                what = f"{file}: {table.name}.columns.{column}: the file has a column of that name"
+                raise UserError(what, "give the joined one another name")
+        fields = [table.schema.field(column) for column, table in self._tables_of.items()]
+        return super().schema(pa.schema([*stored, *fields]), file)
+
+    def refusal(self, column: str, source: str, names: Collection[str], where: object) -> UserError:
+        table = next((t for t in self._tables_of.values() if t.section.id_column == source), None)
+        if table is None:
+            return super().refusal(column, source, names, where)
+        meant = did_you_mean(source, [name for name in names if not self.makes(name)])
+        what = f"{where}: {table.name} expects column {source}{meant}"
+        return UserError(what, "event_key names the events' column of the ids that the table has")
+
+    def of(self, rows: Any, columns: Collection[str], file: object) -> Any:
+        asked = [c for c in self._named(columns) if c in self._tables_of and c not in rows.schema.names]
+        names, arrays = [*rows.schema.names], [*rows.columns]
+        for table in dict.fromkeys(self._tables_of[c] for c in asked):
+            mine = [c for c in asked if self._tables_of[c] is table]
+            key = table.section.id_column
+            there = key in rows.schema.names
+            ids = pl.Series(rows.column(key)) if there else pl.Series([None]).new_from_index(0, len(rows))
+            values = table.values(plain(ids), mine, file)
+            names += mine
+            arrays += [values[c].to_arrow(compat_level=pl.CompatLevel.oldest()) for c in mine]
+        rows = super().of(type(rows).from_arrays(arrays, names), columns, file)
+        return rows if [*columns] == rows.schema.names else rows.select([*columns])

@@ -1,0 +1,92 @@
+"""Whether the tables of what came of exposures fit a day's events: which of their rows name none of its exposures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from dmtl_cli.config.days import before
+from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.data.log import sizes
+from dmtl_cli.data.log.checks import Checked
+from dmtl_cli.data.log.computed import plain
+from dmtl_cli.data.log.day_files import DayFiles
+from dmtl_cli.data.log.joined import Outcomes
+from dmtl_cli.data.log.reader import Log
+from dmtl_cli.data.log.schema import Table
+
+Ints = npt.NDArray[np.int64]
+
+
+def joined_rows(log: Log, found: DayFiles, events: Table) -> dict[str, Any]:
+    """`joined`, where the log has such tables, by the name of each: its `rows`, those `unmatched` with the id of no
+    exposure of the day (of a table of days), the exposures with `shared` ids, that another has too and a row, and the
+    rows of the day after those that are read, `later`, that are of this day's exposures.
+
+    Raises:
+        UserError: what reading these tables raises.
+    """
+    out = {}
+    for name, files in found.joined.items():
+        table = log.outcomes({name: files})[0]
+        times = _times(log, found, events, table)
+        said = {"days_after": table.section.days_after, "rows": table.read_rows, "shared": int(times[times > 1].sum())}
+        if table.section.is_daily:
+            matched = int(table.rows.to_numpy()[times > 0].sum())
+            said |= {"unmatched": table.read_rows - matched, "later": _later(log, found, events, name)}
+        out[name] = said
+    return {"joined": out} if out else {}
+
+
+def _times(log: Log, found: DayFiles, events: Table, table: Outcomes) -> Ints:
+    """[keys] exposures of the day that have each id of the table."""
+    times, column, date = np.zeros(len(table.keys), np.int64), table.section.id_column, log.data.events.date_column
+    for file in events.files:
+        groups = found.groups.get(file)
+        with events.open(file) as parquet:
+            some = None if groups is None else list(groups)
+            for batch in parquet.iter_batches(
+                sizes.BLOCK, some, [column, *([date] if date else [])], use_threads=False
+            ):
+                frame = pl.from_arrow(batch)
+                assert isinstance(frame, pl.DataFrame)
+                if date:
+                    frame = frame.filter(Checked(frame, file, 0).date(date, log.data.timezone) == found.day)
+                at = table.places(plain(frame[column]), file)
+                np.add.at(times, at[at >= 0], 1)
+    return times
+
+
+def _later(log: Log, found: DayFiles, events: Table, name: str) -> int:
+    """Rows of the first day that is not read any more that are of this day's exposures; 0 where it is not there."""
+    section = log.data.events.joined[name]
+    try:
+        files = log.joined_of(name, before(found.day, -section.days_after - 1))
+    except UserError as e:
+        if e.code != Exit.NO_INPUT:
+            raise
+        return 0
+    table = log.outcomes({name: files})[0]
+    return int(table.rows.to_numpy()[_times(log, found, events, table) > 0].sum())
+
+
+def joined_lines(found: dict[str, Any]) -> Iterator[str]:
+    """What `check` says of them."""
+    for name, said in found.get("joined", {}).items():
+        rows = f"{said['rows']:,}"
+        where = f"data.events.joined.{name}"
+        if said["rows"] and said.get("unmatched") == said["rows"]:
+            yield f"WARNING: {where}: none of its {rows} rows has the id of an exposure: is key the exposure's id?"
+        elif said.get("unmatched"):
+            yield f"{where}: {said['unmatched']:,} of its {rows} rows have the id of no exposure of the day: left out"
+        if said["shared"]:
+            what = f"{said['shared']:,} exposures share their id with another"
+            yield f"{where}: {what}: what came of it counts for each of them; is key the exposure's id?"
+        if said.get("later"):
+            more = f"days_after: {said['days_after'] + 1}"
+            what = f"{said['later']:,} rows of the day after are of this day's exposures"
+            yield f"{where}: {what}: {more} reads them too, and a day then waits for that file"

@@ -1,0 +1,124 @@
+"""Outcomes that lie in a table of their own: which table beside the events has rows by an exposure's id, and which
+aggregates make columns of the events of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+
+import polars as pl
+
+from dmtl_cli.guess import words
+from dmtl_cli.guess.rewrites import sql_column
+from dmtl_cli.guess.roles import Roles
+from dmtl_cli.guess.tables import Table
+from dmtl_cli.guess.values import free, is_binary, is_id, share, time_unit, within
+
+_OWN = 0.99  # of the rows of the events have an id of their own
+_THERE = 0.05  # of the table's ids are exposures of the sample, which may have other rows
+_ALL = 0.9  # of the exposures have a row: a row says nothing by itself then
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """A table of what came of exposures."""
+
+    name: str
+    table: Table
+    key: str
+    event_key: str
+    columns: dict[str, str]
+    """expressions by the name of the column that they make"""
+    left: tuple[str, ...]
+    """columns of the table that none is made of"""
+    why: str
+
+
+def outcomes_of(events: Table, others: Sequence[Table], roles: Roles) -> list[Outcomes]:
+    """The tables that have rows by a column of the events of which nearly each row has a value of its own, and which is
+    neither the user nor the item; none where these are not known."""
+    if roles.user is None or roles.item is None:
+        return []
+    ids = {roles.user.column, roles.item.column}
+    own = [c for c in events.frame.columns if c not in ids and _is_own(events.frame[c])]
+    found: list[Outcomes] = []
+    for table in others:
+        taken = {*events.frame.columns, *(c for one in found for c in one.columns)}
+        name = free(_name(table), {one.name for one in found})
+        if (one := _outcomes(events, table, own, roles, taken, name)) is not None:
+            found.append(one)
+    return found
+
+
+def with_outcomes(events: Table, found: Iterable[Outcomes]) -> Table:
+    """The events with these columns, of the rows of the tables' samples."""
+    frame = events.frame
+    for one in found:
+        made = [pl.sql_expr(text).alias(c) for c, text in one.columns.items()]
+        rows = one.table.frame.filter(pl.col(one.key).is_not_null())
+        by_id = rows.group_by(one.key, maintain_order=True).agg(made).rename({one.key: one.event_key})
+        frame = frame.join(by_id, on=one.event_key, how="left", maintain_order="left")
+        counts = [c for c, text in one.columns.items() if text == _ROW]
+        frame = frame.with_columns(pl.col(c).fill_null(False) for c in counts)
+    return replace(events, frame=frame)
+
+
+_ROW = "COUNT(*) > 0"
+
+
+def _is_own(s: pl.Series) -> bool:
+    known = s.drop_nulls()
+    return is_id(s) and time_unit(s) is None and known.n_unique() >= _OWN * len(known)
+
+
+def _outcomes(
+    events: Table, table: Table, own: Sequence[str], roles: Roles, taken: set[str], name: str
+) -> Outcomes | None:
+    fits: list[tuple[float, str, str]] = []
+    for k, key in enumerate(table.frame.columns):
+        for c in own if is_id(table.frame[key]) else ():
+            same = c == key
+            if (same or k == 0) and (joined := within(table.frame[key], events.frame[c])) >= _THERE:
+                fits.append((joined + same, c, key))
+    if not fits:
+        return None
+    _, c, key = max(fits)
+    columns, left = _aggregates(table.frame, key, taken)
+    rate = share(events.frame[c].is_in(table.frame[key].unique().implode()))
+    if rate <= _ALL:
+        clicked = any(words.by_name(x, words.CLICK) > 1 for x in columns)
+        counted = name if roles.click is not None or clicked else "clicked"
+        columns = {free(counted, {*taken, *columns}): _ROW, **columns}
+    elif not any(words.by_name(x, words.CLICK + words.DURATION) for x in columns):
+        return None  # what is there for every exposure may be known before it
+    if not columns:
+        return None
+    why = f"{rate:.0%} of the sample's exposures have a row, by {c}"
+    return Outcomes(name, table, key, c, columns, tuple(left), why)
+
+
+def _aggregates(frame: pl.DataFrame, key: str, taken: set[str]) -> tuple[dict[str, str], list[str]]:
+    """The sum of what lasts, the greatest of other numbers and flags; and the columns of which nothing is made."""
+    columns: dict[str, str] = {}
+    left: list[str] = []
+    for s in frame:
+        c, number = s.name, s.dtype.is_numeric() or s.dtype == pl.Boolean
+        if c == key or c in taken:
+            continue
+        if not number or time_unit(s) is not None or s.null_count() == len(s):
+            left.append(c)
+            continue
+        lasts = not is_binary(s) and (words.by_name(c, words.DURATION) or words.says(c, words.SPENT))
+        columns[c] = f"{'SUM' if lasts else 'MAX'}({sql_column(c)})"
+    return columns, left
+
+
+def _name(table: Table) -> str:
+    """A name for messages: that of the folder or file, without the day."""
+    path = PurePosixPath(table.files.pattern or table.files.path)
+    parts = [re.sub(r"\{[^}]*\}|\.\w+$|\*", "", part) for part in path.parts]
+    names = [re.sub(r"\W+|_+$|^_+", "", part) for part in parts]
+    named = [name for name in names if re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name)]
+    return named[-1] if named else "outcomes"

@@ -1,0 +1,129 @@
+"""init: a table of what came of exposures becomes columns of the events; what is known before them does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+from formats import write
+from worlds import dmtl
+
+DAYS = ("2026-01-01", "2026-01-02")
+
+
+def shown(day: str, n: int = 1500) -> pl.DataFrame:
+    rng = np.random.default_rng(int(day[-1]))
+    times = [f"{day}T{k // 60 % 24:02}:{k % 60:02}:00Z" for k in np.sort(rng.integers(0, 1440, n))]
+    return pl.DataFrame(
+        {
+            "impression_id": [f"{day[-2:]}-{k}" for k in rng.permutation(n)],
+            "shown_at": times,
+            "user_id": [f"u{k}" for k in rng.integers(80, size=n)],
+            "item_id": [f"i{k}" for k in rng.integers(60, size=n)],
+            "device": rng.choice(["web", "app"], n),
+        }
+    )
+
+
+def clicks(day: str, n: int = 1500) -> pl.DataFrame:
+    rng = np.random.default_rng(10 + int(day[-1]))
+    ids = [*rng.choice([f"{day[-2:]}-{k}" for k in range(n)], n // 5).tolist(), "mail-1", "mail-2"]
+    seconds = np.round(rng.lognormal(4, 1, len(ids))).astype(int)
+    clocks = [f"{s // 3600}:{s // 60 % 60:02}:{s % 60:02}" for s in seconds.tolist()]
+    saved = (rng.random(len(ids)) < 0.2).astype(int)
+    return pl.DataFrame({"impression_id": ids, "time_on_page": clocks, "saved": saved, "note": "x"})
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for day in DAYS:
+        write(shown(day), tmp_path / "log/impressions", day, "csv")
+        write(clicks(day), tmp_path / "log/clicks", f"clicks_{day}", "csv")
+    items = pl.DataFrame({"item_id": [f"i{k}" for k in range(60)], "genre": [f"g{k % 5}" for k in range(60)]})
+    write(items, tmp_path / "log", "items", "csv")
+    return tmp_path / "log"
+
+
+def config_of(root: Path, *more: str) -> tuple[dict[str, Any], str]:
+    out = root.parent / "made.yaml"
+    ended = dmtl("init", root, "-o", out, "--force", *more)
+    assert ended.code == 0, ended.err
+    return yaml.safe_load(out.read_text()), ended.out
+
+
+def checked(root: Path) -> dict[str, Any]:
+    ended = dmtl("check", "--config", root.parent / "made.yaml", "--day", DAYS[0], "--json")
+    assert ended.code == 0, ended.err
+    return ended.json
+
+
+def test_clicks_of_their_own_are_joined(root: Path) -> None:
+    config, out = config_of(root)
+    events = config["data"]["events"]
+    assert (events["click"], events["duration"]) == ("clicked", "time_on_page") and "outcomes" not in events
+    made = {"clicked": "COUNT(*) > 0", "time_on_page": "SUM(time_on_page)", "saved": "MAX(saved)"}
+    expected = {"path": "clicks/clicks_{day}.csv", "key": "impression_id", "columns": made}
+    assert events["joined"] == {"clicks": expected} and config["data"]["types"]["time_on_page"] == "clock"
+    assert not {f["name"] for f in config["features"] if f != "auto"} & {*made, "impression_id"}
+    assert "not used: clicks" not in out and "the id of no exposure of the day" in out
+    labels, table = checked(root)["labels"], clicks(DAYS[0])
+    known = table.filter(pl.col("impression_id").is_in(shown(DAYS[0])["impression_id"].implode()))
+    assert labels["click_rate"] == round(known["impression_id"].n_unique() / 1500, 4)
+    assert labels["clicks_without_duration"] == 0
+
+
+def test_an_expression_names_their_columns(root: Path) -> None:
+    config, _ = config_of(root, "--conversion", "time_on_page >= 90 OR saved = 1")
+    assert config["data"]["events"]["computed"] == {"good": "time_on_page >= 90 OR saved = 1"}
+    assert 0.2 < checked(root)["labels"]["conversion_rate"] < 0.6
+
+
+def test_another_name_of_the_id_and_one_file_of_all_days(root: Path) -> None:
+    for kind, table in (("impressions", shown), ("clicks", clicks)):
+        whole = pl.concat([table(day) for day in DAYS])
+        for file in (root / kind).iterdir():
+            file.unlink()
+        (root / kind).rmdir()
+        write(whole.rename({"impression_id": "of"}) if kind == "clicks" else whole, root, kind, "csv")
+    config, _ = config_of(root)
+    events = config["data"]["events"]
+    assert (events["date_column"], events["click"]) == ("shown_at", "clicked")
+    table = events["joined"]["clicks"]
+    assert (table["path"], table["key"], table["event_key"]) == ("clicks.csv", "of", "impression_id")
+    assert 0.1 < checked(root)["labels"]["click_rate"] < 0.25
+
+
+def with_clicks(root: Path, day: str) -> None:
+    """The exposures with a click of their own."""
+    (root / f"clicks/clicks_{day}.csv").unlink()
+    row = pl.int_range(pl.len())
+    frame = shown(day).with_columns(click=(row % 6 == 0).cast(pl.Int8))
+    seconds = pl.when(pl.col("click") == 1).then(row % 97 + 1)
+    write(frame.with_columns(seconds=seconds), root / "impressions", day, "csv")
+
+
+def test_what_each_exposure_has_may_be_known_before_it(root: Path) -> None:
+    """A table of where each was shown has a row for each exposure: it is none of what came of them."""
+    for day in DAYS:
+        with_clicks(root, day)
+        write(shown(day).select("impression_id", page=pl.int_range(pl.len()) % 7), root / "pages", day, "csv")
+    config, out = config_of(root)
+    assert "joined" not in config["data"]["events"] and config["data"]["events"]["click"] == "click"
+    assert "not used: pages" in out
+
+
+def test_rows_beside_a_click_are_another_outcome(root: Path) -> None:
+    """The table's name is that of the column which tells whether there is a row."""
+    for day in DAYS:
+        with_clicks(root, day)
+        write(shown(day).head(200).select("impression_id", paid=pl.int_range(pl.len())), root / "orders", day, "csv")
+    config, _ = config_of(root)
+    events = config["data"]["events"]
+    made = {"orders": "COUNT(*) > 0", "paid": "MAX(paid)"}
+    assert events["click"] == "click" and events["joined"]["orders"]["columns"] == made
+    assert not {f["name"] for f in config["features"] if f != "auto"} & {*made}
+    assert checked(root)["joined"]["orders"]["rows"] == 200

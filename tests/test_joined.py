@@ -1,0 +1,354 @@
+"""Outcomes that lie in a table of their own: the log is read as if its files had them, and what is wrong is told."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+from formats import write
+from pydantic import ValidationError
+from storage import Server
+from test_log import rows
+from worlds import Project
+
+from dmtl_cli.config.data import Data, Events
+from dmtl_cli.config.features import Feature
+from dmtl_cli.data.log import sizes
+from dmtl_cli.data.log.reader import Log
+
+DAY = dt.date(2026, 1, 1)
+COLUMNS = {"clicked": "COUNT(*) > 0", "seconds": "SUM(spent)", "cooked": "MAX(cook) = 1", "openings": "COUNT(spent)"}
+FEATURES = (
+    Feature(name="person", side="user", kind="categorical"),
+    Feature(name="doc", side="item", kind="categorical"),
+)
+
+
+def shown(day: int = 1, n: int = 300) -> pl.DataFrame:
+    rng = np.random.default_rng(day)
+    return pl.DataFrame(
+        {
+            "shown_id": [f"s{day}-{k}" for k in rng.permutation(n)],
+            "person": [f"u{k}" for k in rng.integers(20, size=n)],
+            "doc": [f"d{k}" for k in rng.integers(30, size=n)],
+            "at": np.arange(n),
+        }
+    )
+
+
+def clicks(day: int = 1, n: int = 300) -> pl.DataFrame:
+    """Some exposures with one to three rows, some of whose seconds are unknown, and four rows of none of them."""
+    rng = np.random.default_rng(100 + day)
+    ids = rng.choice([f"s{day}-{k}" for k in range(n)], n // 3).tolist()
+    spent = [None if x < 20 else int(x) for x in rng.integers(0, 120, len(ids))]
+    lost = {"shown_id": ["n1", "n1", "n2", None], "spent": [1, 2, 3, 4], "cook": [1, 1, 1, 1]}
+    here = {"shown_id": ids, "spent": spent, "cook": rng.integers(0, 2, len(ids)).tolist()}
+    return pl.concat([pl.DataFrame(here), pl.DataFrame(lost)])
+
+
+def by_hand(exposures: pl.DataFrame, table: pl.DataFrame) -> pl.DataFrame:
+    """The flat log, by loops over rows."""
+    of: dict[str, list[tuple[int | None, int]]] = {}
+    for i, spent, cook in table.iter_rows():
+        of.setdefault(i, []).append((spent, cook))
+    found: dict[str, list[Any]] = {"clicked": [], "seconds": [], "cooked": [], "openings": []}
+    for i in exposures["shown_id"]:
+        mine = of.get(i, [])
+        known = [spent for spent, _ in mine if spent is not None]
+        found["clicked"].append(bool(mine))
+        found["seconds"].append(sum(known) if known else None)
+        found["cooked"].append(max(cook for _, cook in mine) == 1 if mine else None)
+        found["openings"].append(len(known))
+    return exposures.drop("shown_id").hstack(pl.DataFrame(found, schema_overrides={"seconds": pl.Int64}))
+
+
+def read(home: Path, events: dict[str, Any], root: str = "") -> pl.DataFrame:
+    """The day's rows of the log in a folder, or at `root`."""
+    roles = {"user": "person", "item": "doc", "click": "clicked", "time": "at", "conversion": "good"}
+    weighted = {
+        "weight": "openings",
+        "conversions": {"cook": "cooked"},
+        "computed": {"good": "seconds >= 90 OR cooked"},
+    }
+    given = Events(**{"path": "events/{day}.parquet", **roles, **weighted, **events})
+    day = Log(Data(root=root or str(home), events=given), FEATURES, converted=home / "converted").read(DAY, home)
+    return rows(day).sort("position")
+
+
+@pytest.fixture
+def flat(tmp_path: Path) -> pl.DataFrame:
+    write(by_hand(shown(), clicks()), tmp_path / "flat/events", str(DAY), "parquet")
+    return read(tmp_path / "flat", {})
+
+
+# -- what is read ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("block", [7, sizes.BLOCK])
+def test_the_log_is_read_as_if_it_had_them(
+    tmp_path: Path, flat: pl.DataFrame, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sizes, "BLOCK", block)
+    write(shown(), tmp_path / "log/events", str(DAY), "parquet")
+    write(clicks(), tmp_path / "log/clicks", str(DAY), "parquet")
+    joined = {"clicks": {"path": "clicks/{day}.parquet", "key": "shown_id", "columns": COLUMNS}}
+    found = read(tmp_path / "log", {"joined": joined})
+    assert found.equals(flat) and 0.2 < found["click"].mean() < 0.4  # type: ignore[operator]
+    assert {0, 1, -1} == {*found.filter(pl.col("click").cast(pl.Int8) == 1)["conversion"]}, (
+        "all kinds of label are there"
+    )
+
+
+@pytest.mark.parametrize("kind", ["csv", "json.gz", "parquet"])
+def test_formats_keys_and_folders_of_their_own(tmp_path: Path, flat: pl.DataFrame, kind: str) -> None:
+    """The table has another format than the events, another name of the id, days in folders and two files."""
+    write(shown(), tmp_path / "log/events", str(DAY), "parquet")
+    table = clicks().rename({"shown_id": "of"})
+    for k in (0, 1):
+        write(table.filter(pl.int_range(pl.len()) % 2 == k), tmp_path / f"log/clicks/dt={DAY}", str(k), kind)
+    types = {"types": {"spent": "int64", "cook": "int64"}} if kind == "csv" else {}
+    place: dict[str, Any] = {"path": "clicks", "partition": "dt", "format": kind.partition(".")[0], **types}
+    joined = {"clicks": {**place, "key": "of", "event_key": "shown_id", "columns": COLUMNS}}
+    assert read(tmp_path / "log", {"joined": joined}).equals(flat)
+
+
+def test_integers_and_one_table_for_all_days(tmp_path: Path, flat: pl.DataFrame) -> None:
+    number = pl.col("shown_id").str.extract(r"-(\d+)$").cast(pl.Int32)
+    write(shown().with_columns(number), tmp_path / "log/events", str(DAY), "parquet")
+    wide = clicks().with_columns(number.cast(pl.UInt64).fill_null(2**63 + 5))
+    write(wide, tmp_path / "log", "clicks", "parquet")
+    joined = {"clicks": {"path": "clicks.parquet", "key": "shown_id", "columns": COLUMNS}}
+    assert read(tmp_path / "log", {"joined": joined}).equals(flat)
+
+
+def test_two_tables_and_fields_of_objects(tmp_path: Path, flat: pl.DataFrame) -> None:
+    write(shown(), tmp_path / "log/events", str(DAY), "parquet")
+    nested = clicks().select("shown_id", page=pl.struct("spent"))
+    write(nested, tmp_path / "log/clicks", str(DAY), "parquet")
+    write(clicks().drop("spent"), tmp_path / "log/cooks", str(DAY), "parquet")
+    first = {"clicked": "COUNT(*) > 0", "seconds": "SUM(page.spent)", "openings": "COUNT(page.spent)"}
+    joined = {
+        "clicks": {"path": "clicks/{day}.parquet", "key": "shown_id", "columns": first},
+        "cooks": {"path": "cooks/{day}.parquet", "key": "shown_id", "columns": {"cooked": COLUMNS["cooked"]}},
+    }
+    assert read(tmp_path / "log", {"joined": joined}).equals(flat)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_columns_and_the_id_may_be_computed_in_the_table(tmp_path: Path, flat: pl.DataFrame, kind: str) -> None:
+    """An id in two columns and milliseconds, as its rows have them."""
+    write(shown(), tmp_path / "log/events", str(DAY), "parquet")
+    parts = pl.col("shown_id").str.split("-")
+    table = clicks().with_columns(a=parts.list.first(), b=parts.list.last(), spent=pl.col("spent") * 1000)
+    write(table.drop("shown_id"), tmp_path / "log/clicks", str(DAY), kind)
+    computed = {"of": "a || '-' || b", "seconds": "spent / 1000"}
+    types = {"types": {"spent": "int64", "cook": "int64"}} if kind == "csv" else {}
+    made = COLUMNS | {"seconds": "SUM(seconds)"}
+    place: dict[str, Any] = {"path": f"clicks/{{day}}.{kind}", "format": kind, "computed": computed, **types}
+    joined = {"clicks": {**place, "key": "of", "event_key": "shown_id", "columns": made}}
+    assert read(tmp_path / "log", {"joined": joined}).equals(flat)
+
+
+def test_in_s3(tmp_path: Path, flat: pl.DataFrame, s3: Server) -> None:
+    write(shown(), tmp_path / "log/events", str(DAY), "parquet")
+    write(clicks(), tmp_path / "log/clicks", str(DAY), "json.gz")
+    joined = {"clicks": {"path": "clicks/{day}.json.gz", "format": "json", "key": "shown_id", "columns": COLUMNS}}
+    root = s3.upload(tmp_path / "log", "joined/log")
+    assert read(tmp_path, {"joined": joined}, root).equals(flat)
+
+
+def test_a_table_without_rows_says_that_nothing_came(tmp_path: Path) -> None:
+    write(shown(), tmp_path / "log/events", str(DAY), "parquet")
+    write(clicks().clear(), tmp_path / "log/clicks", str(DAY), "parquet")
+    joined = {"clicks": {"path": "clicks/{day}.parquet", "key": "shown_id", "columns": COLUMNS}}
+    found = read(tmp_path / "log", {"joined": joined})
+    assert {*found["click"]} == {0} and len(found) == 300
+
+
+# -- through the command line ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    for day in (1, 2):
+        write(shown(day), tmp_path / "log/events", f"2026-01-0{day}", "parquet")
+        late = clicks(1).head(5) if day == 2 else clicks().clear()
+        write(pl.concat([clicks(day), late]), tmp_path / "log/clicks", f"2026-01-0{day}", "parquet")
+    joined = {"clicks": {"path": "clicks/{day}.parquet", "key": "shown_id", "columns": dict(COLUMNS)}}
+    roles = {"user": "person", "item": "doc", "click": "clicked", "conversion": "good", "joined": joined}
+    events = {"path": "events/{day}.parquet", **roles, "computed": {"good": "seconds >= 90 OR cooked"}}
+    features = [
+        {"name": "person", "side": "user", "kind": "categorical"},
+        {"name": "doc", "side": "item", "kind": "categorical"},
+    ]
+    config = {"seed": 1, "threads": 1, "auto": {"budget": 0}, "data": {"events": events}, "features": features}
+    return Project.create(tmp_path, tmp_path / "log", config=config)
+
+
+def clicks_of(project: Project) -> dict[str, Any]:
+    found: dict[str, Any] = project.config["data"]["events"]["joined"]["clicks"]
+    return found
+
+
+def refused(project: Project, day: int = 1) -> tuple[int, str]:
+    project.write()
+    ended = project.call("check", "--day", f"2026-01-0{day}")
+    return ended.code, ended.err
+
+
+def test_check_tells_what_names_no_exposure_and_what_comes_a_day_later(project: Project) -> None:
+    ended = project.call("check", "--day", "2026-01-01")
+    assert ended.code == 0, ended.err
+    assert "data.events.joined.clicks: 4 of its 104 rows have the id of no exposure of the day: left out" in ended.out
+    later = "5 rows of the day after are of this day's exposures: days_after: 1 reads them too"
+    assert later in ended.out and "share their id" not in ended.out and "shown_id" not in ended.out
+    assert project.stage("check", 1).json["unread"] == ["at"], "what is joined is an outcome, and no feature is missing"
+    found = project.stage("check", 1).json["joined"]["clicks"]
+    assert found == {"days_after": 0, "rows": 104, "shared": 0, "unmatched": 4, "later": 5}
+
+
+def test_check_counts_conversions_of_clicks_that_know_theirs(project: Project) -> None:
+    flat = by_hand(shown(), clicks()).filter("clicked")
+    good = flat.select(good=(pl.col("seconds") >= 90) | pl.col("cooked"))["good"]
+    labels = project.stage("check", 1).json["labels"]
+    assert good.null_count() > 3 and labels["clicks_without_conversion"] == good.null_count()
+    assert labels["conversion_rate"] == round(float(good.mean()), 4)  # type: ignore[arg-type]
+    project.config["data"]["events"]["computed"]["good"] = "COALESCE(seconds >= 90 OR cooked, FALSE)"
+    project.write()
+    labels = project.stage("check", 1).json["labels"]
+    assert "clicks_without_conversion" not in labels
+    assert labels["conversion_rate"] == round(float(good.fill_null(False).mean()), 4)  # type: ignore[arg-type]
+
+
+def test_ids_that_are_there_twice_are_told(project: Project, tmp_path: Path) -> None:
+    busy = clicks()["shown_id"][0]
+    twice = shown().with_columns(shown_id=pl.when(pl.col("at") < 3).then(pl.lit(busy)).otherwise("shown_id"))
+    write(twice, tmp_path / "log/events", "2026-01-01", "parquet")
+    n = int((twice["shown_id"] == busy).sum())
+    assert (
+        f"{n} exposures share their id with another: what came of it"
+        in project.call("check", "--day", "2026-01-01").out
+    )
+
+
+def test_a_table_of_other_ids_is_warned_of(project: Project, tmp_path: Path) -> None:
+    write(clicks().with_columns(pl.lit("x").alias("shown_id")), tmp_path / "log/clicks", "2026-01-01", "parquet")
+    out = project.call("check", "--day", "2026-01-01").out
+    assert "WARNING: data.events.joined.clicks: none of its 104 rows has the id of an exposure: is key" in out
+
+
+def test_a_day_waits_for_the_files_after_it(project: Project, tmp_path: Path) -> None:
+    """With days_after a day reads the next file too, and is not there before it is: no later rerun reads more."""
+    before = project.stage("check", 1).json["labels"]["click_rate"]
+    clicks_of(project)["days_after"] = 1
+    project.write()
+    found = project.stage("check", 1).json
+    assert found["joined"]["clicks"] | {"unmatched": 0} == {
+        "days_after": 1,
+        "rows": 213,
+        "shared": 0,
+        "unmatched": 0,
+        "later": 0,
+    }
+    assert found["labels"]["click_rate"] == before, "rows of the same exposures"
+    code, err = refused(project, 2)
+    assert code == 66 and "which day 2026-01-02 reads (data.events.joined.clicks.days_after: 1)" in err
+    write(clicks(3), tmp_path / "log/clicks", "2026-01-03", "parquet")
+    assert refused(project, 2)[0] == 0
+
+
+def test_a_chain_learns_from_them(project: Project) -> None:
+    """All stages of two days read the joined log: the second day's student is evaluated on nothing that is refused."""
+    project.config |= {"teacher": {"epochs": 1}, "student": {"epochs": 1}}
+    project.write()
+    ended = project.call("backfill", "--from", "2026-01-01", "--to", "2026-01-02", "--json")
+    assert ended.code == 0, ended.err
+    assert {p.name for p in (project.ws / "export").iterdir()} >= {"day=2026-01-02"}
+
+
+def test_runs_name_the_table_and_one_that_changes_is_another_input(project: Project, tmp_path: Path) -> None:
+    project.done("build-profile", 1)
+    manifest = next((project.ws / "profile").rglob("manifest.json")).read_text()
+    assert "clicks/2026-01-01.parquet" in manifest
+    write(clicks().head(50), tmp_path / "log/clicks", "2026-01-01", "parquet")
+    first = {p.parent.name for p in (project.ws / "profile").rglob("manifest.json")}
+    project.done("build-profile", 1)
+    assert {p.parent.name for p in (project.ws / "profile").rglob("manifest.json")} != first
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "said"),
+    [
+        ({"path": "nowhere/{day}.parquet"}, 66, "events.joined.clicks: no folder or file "),
+        ({"key": "id"}, 65, "data.events.joined.clicks.key expects column id"),
+        ({"key": "spent", "event_key": "shown_id"}, 65, "shown_id are text, but spent of "),
+        ({"event_key": "seen_id"}, 65, "data.events.joined.clicks expects column seen_id"),
+        (
+            {"columns": COLUMNS | {"x": "SUM(spend)"}},
+            65,
+            "data.events.joined.clicks.columns expects column spend, did you mean spent?",
+        ),
+        ({"columns": COLUMNS | {"x": "SUM(shown_id)"}}, 65, "data.events.joined.clicks.columns.x: "),
+        ({"columns": COLUMNS | {"x": "spent"}}, 78, "expected an expression of one value for all rows of a key"),
+        ({"columns": COLUMNS | {"x": "SUM(spent) + cook"}}, 78, "expected an expression of one value"),
+        ({"columns": COLUMNS | {"x": "SUM(spent) OVER (PARTITION BY cook)"}}, 78, "expected an expression of one"),
+        ({"columns": COLUMNS | {"x": "SUM("}}, 78, "expected an SQL expression"),
+        (
+            {"columns": COLUMNS | {"doc": "MAX(cook)"}},
+            78,
+            "joined.clicks.columns.doc: it is known as the item is shown",
+        ),
+        ({"columns": COLUMNS | {"good": "MAX(cook)"}}, 78, "computed has a column of that name"),
+        ({"columns": COLUMNS | {"at": "MAX(cook)"}}, 65, "columns.at: the file has a column of that name"),
+        ({"path": "clicks/2026-01-01.parquet", "days_after": 1}, 78, "days_after has no effect on one table"),
+        ({"path": "clicks/*.parquet"}, 78, "`*` stands beside {day} alone"),
+        ({"csv": {"separator": ";"}}, 78, "events.joined.clicks.csv has no effect on format: parquet"),
+    ],
+)
+def test_what_is_refused(project: Project, change: dict[str, Any], code: int, said: str) -> None:
+    clicks_of(project).update(change)
+    found, err = refused(project)
+    assert found == code and said in err, err
+
+
+@pytest.mark.parametrize("name", ["seconds", "good"])
+def test_none_of_them_is_a_feature(project: Project, name: str) -> None:
+    project.config["features"].append({"name": name, "side": "context", "kind": "categorical"})
+    code, err = refused(project)
+    assert code == 78 and f"{name} is an outcome, known only after the exposure" in err
+
+
+def test_a_config_without_them_is_stored_as_before() -> None:
+    assert "joined" not in Events(conversion="good").model_dump()
+    with pytest.raises(ValidationError, match="at least 1"):
+        Events(conversion="x", joined={"a": {"path": "p", "key": "k", "columns": {}}})
+
+
+def test_the_example_of_the_docs_is_what_it_says(tmp_path: Path) -> None:
+    text = (Path(__file__).parent.parent / "docs/bring_your_own_log.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"### Outcomes in a table of their own\n.*?```yaml\n(.*?)```", text, re.S)
+    given = yaml.safe_load(block)["data"]
+    write(
+        pl.DataFrame({"impression_id": ["a", "b", "c"], "u": ["1", "1", "2"], "i": ["x", "y", "x"]}),
+        tmp_path / "impressions",
+        str(DAY),
+        "csv",
+    )
+    table = {
+        "impression_id": ["a", "a", "c", "z"],
+        "time_on_page": ["0:01:00", "0:00:45", None, "9:00"],
+        "cook_mode": [0, 0, 0, 1],
+    }
+    write(pl.DataFrame(table), tmp_path / "clicks", str(DAY), "csv")
+    events = Events(**given.pop("events"), user="u", item="i")
+    data = Data(root=str(tmp_path), format="csv", events=events, **given)
+    features = (Feature(name="u", side="user", kind="categorical"), Feature(name="i", side="item", kind="categorical"))
+    found = rows(Log(data, features, converted=tmp_path / "converted").read(DAY, tmp_path)).sort("position")
+    assert [int(c) for c in found["click"]] == [1, 0, 1], "COUNT(*) of no rows is 0"
+    assert found["conversion"].to_list() == [1, -1, -1], "105 s; nothing is known of the others"
