@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from worlds import DAYS, Project
 
-from dmtl_cli.config.data import Csv
 from dmtl_cli.config.errors import UserError
+from dmtl_cli.config.table import Csv
 from dmtl_cli.data.log import converted, text_rows, waiting
 from dmtl_cli.data.log.converted import TextFile
 from dmtl_cli.runs.workspace import Workspace

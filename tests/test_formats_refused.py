@@ -11,8 +11,9 @@ import pytest
 from formats import FIRST, HEAD, encoded, finder, rows
 from worlds import DAYS, Project
 
-from dmtl_cli.config.data import Csv, Data, Events, SideTable
+from dmtl_cli.config.data import Data, Events, SideTable
 from dmtl_cli.config.errors import UserError
+from dmtl_cli.config.table import Csv
 from dmtl_cli.data.log import lake, text_rows
 from dmtl_cli.data.log.day_files import DayFinder
 from dmtl_cli.data.log.reader import Log

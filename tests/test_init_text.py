@@ -14,7 +14,7 @@ import yaml
 from initiated import features, made
 from worlds import DAYS, dmtl
 
-from dmtl_cli.config.data import Csv
+from dmtl_cli.config.table import Csv
 from dmtl_cli.data.log.source import Store
 from dmtl_cli.data.log.text_rows import csv_rows
 from dmtl_cli.data.log.types import lists

@@ -182,7 +182,7 @@ def test_a_log_with_decimal_commas(tmp_path: Path) -> None:
 
 
 def test_the_default_decimal_changes_no_key() -> None:
-    from dmtl_cli.config.data import Csv
+    from dmtl_cli.config.table import Csv
 
     assert "decimal" not in Csv().model_dump() and Csv(decimal=",").model_dump()["decimal"] == ","
 

@@ -11,8 +11,8 @@ from dataclasses import replace
 import polars as pl
 import pyarrow as pa
 
-from dmtl_cli.config.data import Csv
 from dmtl_cli.config.errors import UserError
+from dmtl_cli.config.table import Csv
 from dmtl_cli.data.log.schema import Table
 from dmtl_cli.data.log.source import File
 from dmtl_cli.data.log.text_rows import Rows, csv_rows, json_rows

@@ -205,10 +205,10 @@ def _types(log: Log) -> list[str]:
     for made in (log.roles.made_by, *(one.expression for one in log.goals)):
         used |= {re.sub(r"^(users|items)\.", "", c) for c in (sources_of(made) if made else ())}
     used |= {i.column for i in (*log.inputs.used, *log.inputs.held)}
-    used |= {side.key.column for side in log.inputs.sides.values()}
+    sides = log.inputs.sides.values()
+    used |= {c.column for side in sides for c in (side.key, side.version) if c}
     used |= {c for one in log.later for c in (one.key, one.event_key, *one.columns)}
     joined = {c for one in log.later for c in one.columns}
-    used |= {side.version.column for side in log.inputs.sides.values() if side.version}
     found: dict[str, str] = {}
     forms = {table.files.form for table in tables}
     for table in tables:

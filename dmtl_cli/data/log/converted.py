@@ -27,8 +27,9 @@ from typing import Any, Protocol
 
 import polars as pl
 
-from dmtl_cli.config.data import Csv, Data, Events, Joined, SideTable
+from dmtl_cli.config.data import Data, Events, SideTable
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.table import Csv, Joined
 from dmtl_cli.data.log import lake
 from dmtl_cli.data.log.checks import Checked
 from dmtl_cli.data.log.invalid import LINE, MOST, remedies, require_most

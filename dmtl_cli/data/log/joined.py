@@ -14,9 +14,9 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from dmtl_cli.config.data import Joined as Section
 from dmtl_cli.config.errors import UserError, did_you_mean
 from dmtl_cli.config.expressions import aggregated_roots_of
+from dmtl_cli.config.table import Joined as Section
 from dmtl_cli.data.log.computed import TYPES, Beside, Computed, plain, struct_of
 from dmtl_cli.data.log.dictionary import Rows, places
 from dmtl_cli.data.log.schema import Table

@@ -6,9 +6,10 @@ import datetime as dt
 from collections.abc import Collection, Sequence
 from pathlib import PurePosixPath
 
-from dmtl_cli.config.data import Data, Events, Format, Joined, SideTable
+from dmtl_cli.config.data import Data, Events, SideTable
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.pattern import DayPattern
+from dmtl_cli.config.table import Format, Joined
 from dmtl_cli.data.log.source import PARQUET, File, Store
 
 _TEXT = {

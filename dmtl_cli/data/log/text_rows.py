@@ -19,8 +19,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
-from dmtl_cli.config.data import Csv
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.table import Csv
 from dmtl_cli.data.log.source import File
 
 SLICE = 8 << 20

@@ -15,8 +15,9 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from dmtl_cli.config.data import Data, Events, Table, Type
+from dmtl_cli.config.data import Data, Events
 from dmtl_cli.config.errors import UserError
+from dmtl_cli.config.table import Table, Type
 
 PAIRS = (
     ("true", "false"), ("yes", "no"), ("y", "n"), ("t", "f"), ("1", "0"),

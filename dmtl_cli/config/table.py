@@ -1,0 +1,211 @@
+"""A table of the log as the config describes it: where it is, how it is written, what its columns are."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    WithJsonSchema,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from dmtl_cli.config.expressions import Aggregate, Expression, aggregated_roots_of, sources_of
+from dmtl_cli.config.pattern import DayPattern
+from dmtl_cli.config.section import Column, FileName, Name, Section
+
+Format = Literal["parquet", "csv", "json", "delta", "iceberg"]
+TYPES = ("text", "int64", "float64", "bool", "date", "datetime", "clock", "list<text>", "list<int64>", "list<float64>")
+_FORM = "^(date|datetime):.+"
+_DIRECTIVES = {*"dmbBYyHIMSpz%", ".f"}
+
+
+def _one_character(text: str) -> str:
+    if len(text) != 1 or not text.isascii() or text in "\r\n":
+        raise ValueError(f"expected one ASCII character, got {text!r}")
+    return text
+
+
+def _type(text: str) -> str:
+    """A type, checked: of a format whether it tells a day, and for a datetime when in it."""
+    kind, _, form = text.partition(":")
+    if text in TYPES:
+        return text
+    if re.fullmatch(_FORM, text) is None:
+        raise ValueError(f"expected {', '.join(TYPES)}, or a format such as datetime:%d.%m.%Y %H:%M, got {text!r}")
+    there = set(re.findall(r"%(\.f|.?)", form))
+    if unknown := there - _DIRECTIVES:
+        raise ValueError(f"expected %d, %m, %b, %B, %Y, %y, %H, %I, %M, %S, %.f, %p and %z, got %{min(unknown)}")
+    day = "d" in there and there & {*"mbB"} and there & {*"Yy"}
+    clock = bool(there & {*"HI"}) and "M" in there and ("I" in there) == ("p" in there)
+    if not day or (not clock if kind == "datetime" else bool(there & {*"HIMSpz", ".f"})):
+        needed = "day, month and year" + (", %M, and %H or %I with %p" if kind == "datetime" else " alone")
+        raise ValueError(f"expected {needed} in a format of {kind}, got {form!r}")
+    return text
+
+
+Type = Annotated[
+    str, AfterValidator(_type), WithJsonSchema({"anyOf": [{"enum": list(TYPES)}, {"type": "string", "pattern": _FORM}]})
+]
+Character = Annotated[str, AfterValidator(_one_character)]
+
+
+def _encoding(name: str) -> str:
+    try:
+        "a".encode(name)
+        codecs.getincrementaldecoder(name)
+    except (LookupError, ValueError):
+        raise ValueError(f"unknown encoding {name!r}, expected one of Python's such as cp1252 or utf-16") from None
+    return name
+
+
+class Csv(Section):
+    """How CSV files are written: a row a line, the first line naming the columns."""
+
+    encoding: Annotated[str, AfterValidator(_encoding)] = "utf-8"
+    """of the bytes, by Python's name: cp1252 of Windows in western Europe, latin-1, utf-16, shift_jis, gb18030"""
+
+    separator: Character | None = None
+    """between two values; absent: a tab in *.tsv, a comma elsewhere"""
+    quote_char: Character | None = '"'
+    """around a value that contains a separator, a newline or (doubled) itself; null: no value is quoted"""
+    columns: tuple[Column, ...] | None = None
+    """names of the columns where files have no line that names them"""
+    null_values: tuple[str, ...] = ()
+    """what stands for null beside nothing at all, e.g. NULL or \\N"""
+    decimal: Literal[".", ","] = "."
+    """before the decimals of numbers (float64), as 49,8 has a comma; a number with the other one of the two, which may
+    stand between thousands, is refused"""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_new(self, dump(self), ("encoding", "decimal"))
+
+    @model_validator(mode="after")
+    def _is_readable(self) -> Csv:
+        if self.separator is not None and self.separator == self.quote_char:
+            raise ValueError("separator: expected another character than quote_char")
+        if twice := sorted({c for c in self.columns or () if (self.columns or ()).count(c) > 1}):
+            raise ValueError(f"columns: {twice[0]} appears twice")
+        return self
+
+
+def without_new(section: Section, dumped: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Keys that a config of Parquet does not have are left out at their defaults: its runs keep their keys."""
+    fields = type(section).model_fields
+    return {k: v for k, v in dumped.items() if k not in names or getattr(section, k) != fields[k].default}
+
+
+class Table(Section):
+    """Files below data.root."""
+
+    path: str
+    """folder or file below data.root. `{day}` in it stands for the day, as 2026-01-31 or 20260131, `{day:%Y/%m/%d}`
+    writes it in another way, `*` for any text: events/{day}, events_{day:%Y%m%d}.csv, {day:%Y-%m-%d}T*.json.gz"""
+    partition: Name | None = None
+    """hive key of the day folders, e.g. `day` for day=2026-01-31 (or =20260131); of a Delta or Iceberg table, its
+    column of the day"""
+    success_file: FileName | None = None
+    """the file that a finished day's folder has (path itself, where a column tells the day), e.g. _SUCCESS of Spark; a
+    day without it is not read (66); beside dated file names, with `{day}` in it; absent: whatever is there is read"""
+    format: Format | None = None
+    """absent: data.format"""
+    csv: Csv | None = None
+    """absent: data.csv"""
+    types: dict[Column, Type] = Field(default={})
+    """of columns, beside data.types"""
+    computed: dict[Column, Expression] = Field(default={})
+    """further columns by name, each made of others of its row by an SQL expression of Polars: read_through: "scroll >=
+    75 OR saved = 'J'", person: "firm || '/' || desk"; of events also of what a side table says of the row's item or
+    user on that day: share: played / items.length. One of an outcome is an outcome"""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_new(self, dump(self), ("format", "csv", "types", "computed"))
+
+    @property
+    def sources(self) -> set[str]:
+        """The columns that computed ones are made of."""
+        return {c for text in self.computed.values() for c in sources_of(text)}
+
+    @property
+    def is_dated(self) -> bool:
+        """Whether the path has the day in it."""
+        return "{day" in self.path
+
+    @property
+    def is_glob(self) -> bool:
+        """Whether the path stands for several folders or files that no day in it tells apart."""
+        return "*" in self.path and not self.is_dated
+
+    @field_validator("path")
+    @classmethod
+    def _pattern(cls, path: str) -> str:
+        if "{" in path or "}" in path:
+            DayPattern(path)
+        return path
+
+    @model_validator(mode="after")
+    def _one_day(self) -> Table:
+        if self.is_dated and self.partition:
+            raise ValueError("give {day} in path or partition, not both")
+        return self
+
+
+class Beside(Table):
+    """A table beside the events: one a day where partition or path tell it, else one for all days."""
+
+    @property
+    def hive_key(self) -> str | None:
+        return self.partition
+
+    @property
+    def is_daily(self) -> bool:
+        return self.is_dated or self.partition is not None
+
+    @model_validator(mode="after")
+    def _is_one_place(self) -> Beside:
+        if self.is_glob:
+            raise ValueError(f"path: `*` stands beside {{day}} alone, got {self.path!r}")
+        return self
+
+
+class Joined(Beside):
+    """A table of what came of exposures, its rows joined to the events by an id that both have."""
+
+    key: Column
+    """its column of the exposure's id, which several rows may have; a row whose id no exposure has is left out"""
+    event_key: Column | None = None
+    """the column of these ids in the events; absent: the name of `key`"""
+    columns: Annotated[dict[Column, Aggregate], Field(min_length=1)]
+    """columns of the events by name, each an SQL expression of Polars over all rows of one id: seconds: SUM(seconds),
+    cooked: MAX(cook_mode) = 1, clicked: COUNT(*) > 0. An exposure without a row has what the expression gives of no
+    rows: 0 of COUNT, null of SUM, MIN, MAX and AVG. All are outcomes, never features; click, duration, conversion,
+    conversions, weight and computed may name them"""
+    days_after: Annotated[int, Field(ge=0, le=31)] = 0
+    """how many days' files after its own a day reads too: 1 for what comes of an exposure after midnight. A day then
+    waits until these are there (66)"""
+
+    @property
+    def id_column(self) -> str:
+        """The events' column of the ids."""
+        return self.event_key or self.key
+
+    @property
+    def read_columns(self) -> set[str]:
+        """The table's columns that are read."""
+        roots = [aggregated_roots_of(text) for text in self.columns.values()]
+        named = {n for one in roots for r, fields in one.items() for n in ([f"{r}.{f}" for f in fields] or [r])}
+        return {self.key, *named}
+
+    @model_validator(mode="after")
+    def _is_of_days(self) -> Joined:
+        if self.days_after and not self.is_daily:
+            raise ValueError("days_after has no effect on one table for all days: give {day} in path, or partition")
+        return self
