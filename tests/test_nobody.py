@@ -65,6 +65,13 @@ def test_init_and_check_tell_it(tmp_path: Path) -> None:
     assert sum(LOOKS in line for line in said) == 1
 
 
+def test_who_is_hardly_a_person_is_no_example_of_a_user(tmp_path: Path) -> None:
+    for word in ("gast", "qa-probe"):
+        ended, _, _ = made(tmp_path / word, lambda home, word=word: parquet(home, word))
+        (line,) = (line for line in ended.out.splitlines() if "dmtl recommend" in line)
+        assert line.split()[-1].startswith("u"), line
+
+
 def test_an_empty_id_that_is_left_out_is_not_doubted(tmp_path: Path) -> None:
     ended, raw, text = made(tmp_path, lambda home: parquet(home, ""))
     assert ended.code == 0 and raw["data"]["events"]["invalid_rows"] == "drop", ended.err

@@ -20,7 +20,9 @@ from dmtl_cli.guess.values import RETURN, is_flags, share
 USERS = 100
 """users below which hardly anything is learned"""
 _ITEMS, _ROWS = 20, 1_000  # items, and rows or requests, of a user
-_CROWD, _TIMES = 0.01, 3  # of all rows, and of those of the next user, that one alone has
+_CROWD = 0.01  # of all rows, that one user alone has
+TIMES = 3
+"""rows of the next user that one has who is hardly a person"""
 _FEW = 5  # values that a message lists
 BYTES = 256 << 20
 """of rows that are looked through"""
@@ -84,7 +86,7 @@ def nobody(user: str, ids: pl.Series, rows: pl.Series, *, text: bool, kept: bool
     if len(people) < USERS:
         return lines
     most, second = people["rows"].head(2)
-    if most > _CROWD * total and most >= _TIMES * second:
+    if most > _CROWD * total and most >= TIMES * second:
         times = f"{most / second:.1f} times as many as the next"
         who = "one id" if kept else repr(people["id"][0])
         seen = f"{user}: {who} alone has {most:,} rows ({most / total:.1%}), {times}: is it one person?"

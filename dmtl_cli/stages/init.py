@@ -17,7 +17,7 @@ from dmtl_cli.config.commands import command
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.log.types import clock_seconds
 from dmtl_cli.guess.arrival import Arrival, arrival, by_times
-from dmtl_cli.guess.doubts import broken_lines, invalid_rows, nobody, null_ids, sessions, warnings
+from dmtl_cli.guess.doubts import TIMES, broken_lines, invalid_rows, nobody, null_ids, sessions, warnings
 from dmtl_cli.guess.feature_lines import unwritten
 from dmtl_cli.guess.features import days_of_rows, inputs_of
 from dmtl_cli.guess.files import CSV, JSON, complete_day, usual
@@ -280,7 +280,8 @@ def _check(config: Path, day: dt.date | None) -> str:
 
 
 def _someone(log: Log) -> str:
-    """The user with most rows of the sample's newest complete day; ID where nobody's id could be typed."""
+    """The user with most rows of the sample's newest complete day, but for one id that is hardly a person's (see
+    `doubts`); ID where nobody's id could be typed."""
     roles, frame = log.roles, log.events.frame
     if roles.user is None:
         return "ID"
@@ -294,7 +295,9 @@ def _someone(log: Log) -> str:
         frame = frame.filter((days == log.day).fill_null(False))
     ids = frame.select(pl.col(roles.user.column).cast(pl.String).alias("id")).drop_nulls()
     ranked = ids.group_by("id", maintain_order=True).len().sort("len", descending=True, maintain_order=True)
-    return next((user for user in ranked["id"].head(_TYPED) if user.isprintable() and 0 < len(user) <= _TYPED), "ID")
+    rows = ranked["len"].head(2).to_list()
+    people = ranked["id"].slice(int(len(rows) == 2 and rows[0] >= TIMES * rows[1])).head(_TYPED)
+    return next((user for user in people if user.isprintable() and 0 < len(user) <= _TYPED), "ID")
 
 
 def _first(log: Log, last: dt.date | None) -> dt.date | None:
