@@ -66,7 +66,7 @@ def test_init_and_check_tell_it(tmp_path: Path) -> None:
 
 
 def test_who_is_hardly_a_person_is_no_example_of_a_user(tmp_path: Path) -> None:
-    for word in ("gast", "qa-probe"):
+    for word in ("gast", "Guest"):
         ended, _, _ = made(tmp_path / word, lambda home, word=word: parquet(home, word))
         (line,) = (line for line in ended.out.splitlines() if "dmtl recommend" in line)
         assert line.split()[-1].startswith("u"), line

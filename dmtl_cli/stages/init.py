@@ -16,6 +16,7 @@ import polars as pl
 from dmtl_cli.config.commands import command
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.log.types import clock_seconds
+from dmtl_cli.guess import words
 from dmtl_cli.guess.arrival import Arrival, arrival, by_times
 from dmtl_cli.guess.doubts import TIMES, broken_lines, invalid_rows, nobody, null_ids, sessions, warnings
 from dmtl_cli.guess.feature_lines import unwritten
@@ -294,6 +295,7 @@ def _someone(log: Log) -> str:
         days = local_days(times, roles.time_unit, zone)
         frame = frame.filter((days == log.day).fill_null(False))
     ids = frame.select(pl.col(roles.user.column).cast(pl.String).alias("id")).drop_nulls()
+    ids = ids.filter(~pl.col("id").str.strip_chars().str.to_lowercase().str.contains(words.NOBODY))
     ranked = ids.group_by("id", maintain_order=True).len().sort("len", descending=True, maintain_order=True)
     rows = ranked["len"].head(2).to_list()
     people = ranked["id"].slice(int(len(rows) == 2 and rows[0] >= TIMES * rows[1])).head(_TYPED)
