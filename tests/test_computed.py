@@ -15,7 +15,7 @@ from formats import write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_log import DAY, put, rows
-from worlds import Project
+from worlds import Project, dmtl
 
 from dmtl_cli.config.data import Data, Events, SideTable
 from dmtl_cli.config.features import Feature
@@ -434,3 +434,37 @@ def test_a_field_of_an_object_of_a_side_table_is_looked_up(tmp_path: Path) -> No
     (block,) = day.blocks()
     good = {f"d{k}" for k in range(20) if k % 2 == 0 and 1990 + k > 2000}
     assert block.conversion.tolist() == [int(doc in good) for doc in day.items[ID].gather(block.item)] and good
+
+
+def test_a_label_that_looks_something_up_counts_in_profiles(tmp_path: Path) -> None:
+    """Through the command line: as the label written into the events does. A profile knows the ids of events alone."""
+    label, profiles = pl.col("scroll").cast(pl.Int64) >= pl.col("year") % 100, []
+    for name in ("looked_up", "plain"):
+        home = tmp_path / name
+        both = log().join(ITEMS, on="doc", how="left").with_columns(good=(label & pl.col("opened")).fill_null(False))
+        put(home / "log", (both.drop("year") if name == "plain" else log()).to_dict())
+        pl.concat([ITEMS, ITEMS.head(1).with_columns(doc=pl.lit("never shown"))]).write_parquet(
+            home / "log/items.parquet"
+        )
+        computed = {"person": COMPUTED["person"], "slot": COMPUTED["slot"]}
+        if name == "looked_up":
+            computed["good"] = "COALESCE(scroll >= items.year % 100 AND opened, FALSE)"
+        events = {"path": "events", "partition": "day", "user": "person", "item": "doc", "click": "opened"}
+        config = {
+            "workspace": str(home / "ws"),
+            "features": ["auto"],
+            "gates": {"quality": False},
+            "data": {
+                "root": str(home / "log"),
+                "events": events | {"conversion": "good", "computed": computed},
+                "items": {"path": "items.parquet", "key": "doc"},
+            },
+        }
+        (home / "c.yaml").write_text(yaml.safe_dump(config))
+        ended = dmtl("build-profile", "--config", home / "c.yaml", "--day", DAY.isoformat(), "--json")
+        assert ended.code == 0, ended.err
+        (folder,) = (home / "ws/profile").glob("day=*/run-*")
+        profiles.append({f.name: pl.read_parquet(f) for f in folder.glob("*.parquet")})
+    one, other = profiles
+    assert one.keys() == other.keys() and all(one[name].equals(other[name]) for name in one)
+    assert sum(frame.height for frame in one.values()) > 30 and "never shown" not in one["items.parquet"].to_series().to_list()

@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from dmtl_cli.config.expressions import sources_of
+from dmtl_cli.config.expressions import roots_of, sources_of
 from dmtl_cli.config.secrets import has_credentials
 from dmtl_cli.config.section import Column, Folder, Name, Section
 from dmtl_cli.config.table import Beside, Csv, Format, Joined, Table, Type, without_new
@@ -227,6 +227,12 @@ class Data(Section):
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return without_new(self, dump(self), ("format", "csv", "null_values", "types"))
+
+    @property
+    def not_looked_up(self) -> list[str]:
+        """Of `users` and `items` those in which no expression of the events looks something up."""
+        named = {root for text in self.events.computed.values() for root in roots_of(text)}
+        return [side for side in ("users", "items") if side not in named]
 
     def format_of(self, table: Table) -> Format:
         return table.format or self.format

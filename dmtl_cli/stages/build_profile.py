@@ -40,9 +40,9 @@ def build_profile(run: Run, day: dt.date) -> list[Result]:
             earlier one that is refused is left out.
     """
     plan = Plan.of(run.config)
-    alone = run.config.data.model_copy(update={"users": None, "items": None})  # ids of events: no side table is read
     place, memory = conversions(run.config.workspace), run.config.max_memory
-    log = Log(alone, (), timed=bool(plan.histories), max_memory=memory, converted=place)
+    timed = bool(plan.histories)
+    log = Log(run.config.data, (), timed=timed, max_memory=memory, converted=place, events_only=True)
     days, measured = run.ranks.on_first(lambda: _days(run, day, log))  # before a rank publishes one of them
     found: list[Result] = []
     unforced = replace(run, forced=None)  # the reason is of `day` alone

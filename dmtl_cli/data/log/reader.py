@@ -71,6 +71,8 @@ class Log:
         timed: whether blocks have the time of their events, where the log has one.
         max_memory: bytes that a day may take at once; None: half of the machine's.
         converted: folder of what is not Parquet, converted; a log of Parquet needs none.
+        events_only: whether days have the ids of their events alone. Side tables are read only where expressions of
+            the events look something up in them.
     """
 
     def __init__(
@@ -81,11 +83,14 @@ class Log:
         timed: bool = False,
         max_memory: int | None = None,
         converted: Path | None = None,
+        events_only: bool = False,
     ) -> None:
-        self.data, self.features = data, features
+        self._looked_up = data.model_copy(update=dict.fromkeys(data.not_looked_up)) if events_only else data
+        self.data = data.model_copy(update={"users": None, "items": None}) if events_only else data
+        self.features = features
         self.max_memory = max_memory or memory.half_of_the_machine()
         self.timed = timed and data.events.time is not None
-        self._finder = DayFinder(data, converted)
+        self._finder = DayFinder(self._looked_up, converted)
         self._found: dict[tuple[dt.date, dt.date | None], DayFiles] = {}
 
     def find(self, day: dt.date, tables: dt.date | None = None) -> DayFiles:
@@ -129,7 +134,8 @@ class Log:
         """
         found = self._found.get((day, tables)) or self.find(day, tables)
         found = self._with_computed(found, day)
-        schema = Schema.unify(found, self.data, self.features)
+        own = {side: files for side, files in found.tables.items() if getattr(self.data, f"{side}s") is not None}
+        schema = Schema.unify(replace(found, tables=own), self.data, self.features)
         memory.check(schema, self._columns(schema), found.groups, self.max_memory)
         return found, RawEvents(self.data, day, schema)
 
@@ -165,7 +171,7 @@ class Log:
         day, a feature may not."""
         table = Table(files)
         memory.check_table(table, columns, self.max_memory)
-        found = Entities(self.data, side, table, (), morning).read({c: c for c in columns}, whole_day=whole_day)
+        found = Entities(self._looked_up, side, table, (), morning).read({c: c for c in columns}, whole_day=whole_day)
         return found[ID], found.select(columns)
 
     def finished(self, day: dt.date) -> list[str]:
