@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import polars as pl
+import pytest
 
+from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.features import Feature
 from dmtl_cli.serving.attributes import Attributes, in_pieces
 
@@ -37,3 +39,13 @@ def test_a_text_of_several_values_is_wanted_by_one_of_them() -> None:
     items = Attributes(pl.Series(range(6)), texts)
     assert items.mask({"tags": "çocuk"}).tolist() == [True, False, False, True, False, False]
     assert items.mask({"plain": "çocuk"}).tolist() == [False, False, False, True, False, False], "no separator: whole"
+
+
+def test_a_whole_number_is_the_text_that_it_is_written_as() -> None:
+    """A flag of a CSV is text; another text, a fraction and a boolean of it are none."""
+    items = Attributes(pl.Series([1, 2, 3]), pl.DataFrame({"active": ["1", "0", "01"]}))
+    assert items.mask({"active": 1}).tolist() == [True, False, False]
+    assert items.mask({"active": [0, "01"]}).tolist() == [False, True, True]
+    for value in (1.0, True):
+        with pytest.raises(UserError, match="expected String"):
+            items.mask({"active": value})

@@ -467,4 +467,7 @@ def test_a_label_that_looks_something_up_counts_in_profiles(tmp_path: Path) -> N
         profiles.append({f.name: pl.read_parquet(f) for f in folder.glob("*.parquet")})
     one, other = profiles
     assert one.keys() == other.keys() and all(one[name].equals(other[name]) for name in one)
-    assert sum(frame.height for frame in one.values()) > 30 and "never shown" not in one["items.parquet"].to_series().to_list()
+    assert (
+        sum(frame.height for frame in one.values()) > 30
+        and "never shown" not in one["items.parquet"].to_series().to_list()
+    )

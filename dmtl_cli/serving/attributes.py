@@ -125,7 +125,8 @@ def _among_texts(name: str, values: pl.Series, ends: Sequence[tuple[str, Scalar]
 
 
 def _typed(name: str, values: list[Scalar], dtype: Any) -> pl.Series:
-    """Values in the type of their column. Ids of integers may be text, days and times are (ISO 8601)."""
+    """Values in the type of their column. Ids of integers may be text, days and times are (ISO 8601); a whole number
+    is the text that it is written as where the column is text, as a flag of 0 and 1 is in a CSV."""
     text = [v for v in values if isinstance(v, str)]
     numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
     try:
@@ -138,7 +139,9 @@ def _typed(name: str, values: list[Scalar], dtype: Any) -> pl.Series:
             fits = len(numbers) == len(values)
             values = [float(v) for v in numbers]
         else:
-            fits = len(text) == len(values)
+            whole = [v for v in numbers if isinstance(v, int)] if dtype == pl.String else []
+            fits = len(text) + len(whole) == len(values)
+            values = [str(v) for v in values] if whole and fits else values
             if dtype.is_temporal():
                 return pl.Series(values, dtype=pl.String).str.strptime(dtype, strict=True)
         if fits:
