@@ -39,6 +39,8 @@ def test_one_id_with_far_more_rows_than_any_other() -> None:
     assert told(users, rows) == []
     (line,) = told(users, [60, 20, *rows[2:]])
     assert line.startswith("uid: 'u0' alone has 60 rows (1.5%), 3.0 times as many as the next: is it one person? ")
+    way = 'write null in its place (data.events.computed: {person: "NULLIF(uid, ID)"} and user: person do) and set '
+    assert way in line
     assert told(users, [59, 20, *rows[2:]]) == [], "not three times"
     assert told(users, [60, 20, *(20 for _ in rows[2:])]) == [], "not one in a hundred"
     assert told(users[:99], [900, *rows[1:99]]) == [], "of few users one may be so"

@@ -90,8 +90,9 @@ def nobody(user: str, ids: pl.Series, rows: pl.Series, *, text: bool, kept: bool
         times = f"{most / second:.1f} times as many as the next"
         who = "one id" if kept else repr(people["id"][0])
         seen = f"{user}: {who} alone has {most:,} rows ({most / total:.1%}), {times}: is it one person?"
-        fix = f"If it is guests under one id, or a program, {_null(text=text)} and set data.events.invalid_rows: drop"
-        lines.append(f"{seen} {fix}")
+        way = "" if text else f' (data.events.computed: {{person: "NULLIF({user}, ID)"}} and user: person do)'
+        fix = f"If it is guests under one id, or a program, {_null(text=text)}{way}"
+        lines.append(f"{seen} {fix} and set data.events.invalid_rows: drop")
     return lines
 
 
