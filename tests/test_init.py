@@ -323,7 +323,10 @@ def test_the_example_is_a_user_of_the_day(tmp_path: Path, name: str, cut: str) -
     """The one with most rows of the newest day, quoted for a shell; nobody whose id cannot be typed."""
     rows = 600
     at = [1_767_225_600 + 432 * k for k in range(rows)]  # 2026-01-01 and the two days after it, 200 rows each
-    users = [name.format(1000 + (k if k < 400 else 7 if k % 3 == 0 else k % 150)) for k in range(rows)]
+    of_last = [
+        7 if k % 3 == 0 else 8 if k % 6 == 1 else k % 150 for k in range(rows)
+    ]  # one is not the crowd that a guest is
+    users = [name.format(1000 + (k if k < 400 else of_last[k])) for k in range(rows)]
     frame = {"user_id": users, "item_id": [f"i{k % 31}" for k in range(rows)], "ts": at}
     frame |= {"clicked": [k % 2 for k in range(rows)], "read_seconds": [(k % 2) * (k % 40) * 1.5 for k in range(rows)]}
     whole = pl.DataFrame(frame)
