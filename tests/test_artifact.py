@@ -58,6 +58,24 @@ def litter(ws: Workspace) -> list[Path]:
     return list(ws.scratch().iterdir()) if ws.scratch().exists() else []
 
 
+def test_a_signal_while_an_error_is_cleared_up_after_leaves_nothing(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where torchrun terminates a rank that has just lost another."""
+    whole, calls = shutil.rmtree, []
+
+    def cut_short(folder: Path, ignore_errors: bool = False) -> None:
+        calls.append(folder)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        whole(folder, ignore_errors=ignore_errors)
+
+    with pytest.raises(KeyboardInterrupt), publish(ws, "export", DAY):
+        monkeypatch.setattr(shutil, "rmtree", cut_short)
+        raise ValueError("lost")
+    assert len(calls) == 2 and litter(ws) == []
+
+
 def tree(ws: Workspace) -> set[str]:
     skipped = ("scratch", "locks", "rejected")
     found = (path.relative_to(ws.root) for path in ws.root.rglob("*") if path.is_file())

@@ -56,6 +56,16 @@ def test_a_day_is_trained_scored_and_exported_without_a_compiler(project: Projec
     assert found == {"torch", "onnx"}
 
 
+def test_columns_are_computed_without_pandas(project: Project) -> None:
+    """pyarrow imports it to make an array of a list, in the middle of a stage: a tenth of a second, in which a signal
+    ends the process without clearing up."""
+    seconds = project.config["data"]["events"]["duration"]
+    given = [f"workspace={project.home / 'computed'}", "data.events.conversion=good"]
+    given += [f'data.events.computed={{"good": "{seconds} > 20"}}', "data.events.duration=null"]
+    words = [word for one in given for word in ("--set", one)]
+    assert imported({"pandas"}, "build-profile", "--config", str(project.file), "--day", DAYS[0], *words) == set()
+
+
 def test_status_opens_no_file_of_the_log(project: Project) -> None:
     assert imported(READERS, "status", "--config", str(project.file)) == set()
     assert "polars" in imported(READERS, "status", "--config", str(project.file), "--inputs")

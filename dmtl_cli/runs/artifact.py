@@ -202,4 +202,8 @@ def publish(
             raise full from error
         raise
     finally:
-        shutil.rmtree(home, ignore_errors=True)
+        try:
+            shutil.rmtree(home, ignore_errors=True)
+        except KeyboardInterrupt:  # a signal may come while an error is cleared up after; a second one does not
+            shutil.rmtree(home, ignore_errors=True)
+            raise

@@ -86,8 +86,8 @@ class Computed:
             if column in stored.names:
                 what = f"{file}: {self.name}.{column}: the file has a column of that name"
                 raise UserError(what, "give the computed one another name")
-        every = list(self.expressions)
-        return pa.schema([*stored, *self.of(stored.empty_table(), every, file).schema])
+        every = list(self.expressions)  # stored.empty_table() would import pandas, where it is installed
+        return pa.schema([*stored, *self.of(pa.Table.from_batches([], stored), every, file).schema])
 
     def refusal(self, column: str, source: str, names: Collection[str], where: object) -> UserError:
         """What is said of a column that others are computed of and that no file has, or not every one.

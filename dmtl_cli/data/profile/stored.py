@@ -149,7 +149,9 @@ class Profile:
         path = _table(self.folder, side)
         with decoding(path), pq.ParquetFile(path) as file:
             if not file.num_row_groups:
-                yield frame_of(file.schema_arrow.empty_table().select(columns))
+                yield frame_of(
+                    file.read_row_groups([], columns)
+                )  # schema.empty_table() imports pandas, where it is installed
             for k in range(file.num_row_groups):
                 if k == 0 or wanted is None or _may_have(file.metadata.row_group(k).column(0).statistics, wanted):
                     yield self._checked(side, frame_of(file.read_row_group(k, columns, use_threads=False)))
