@@ -149,7 +149,7 @@ def _elements(values: pl.Series) -> tuple[pl.Series, pl.Series]:
 def _as_lists(lists: pl.Series, elements: pl.Series) -> pl.Series:
     """Elements in the lists of some others, of which each has as many."""
     ends = lists.list.len().fill_null(0).cast(pl.Int64).cum_sum()
-    offsets = pa.array([0, *ends])
+    offsets = pl.concat([pl.Series([0], dtype=pl.Int64), ends.rename("")]).to_arrow()
     mask = lists.is_null().to_arrow()
     values = elements.to_arrow(compat_level=pl.CompatLevel.oldest())
     return pl.Series(lists.name, pa.LargeListArray.from_arrays(offsets, values, mask=mask))
