@@ -186,7 +186,7 @@ def test_a_row_has_its_value_whatever_block_it_is_in(values: list[float | None],
 
 
 def test_the_example_of_the_docs_is_what_it_says() -> None:
-    text = (Path(__file__).parent.parent / "docs/bring_your_own_log.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parent.parent / "docs/logs.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"### Computed columns\n```yaml\n(.*?)```", text, re.S)
     events = Events(**yaml.safe_load(block)["data"]["events"])
     raw = {"firm": "K7", "desk": 2, "outcome.scroll_pct": None, "saved": "J"}

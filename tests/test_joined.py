@@ -331,7 +331,7 @@ def test_a_config_without_them_is_stored_as_before() -> None:
 
 
 def test_the_example_of_the_docs_is_what_it_says(tmp_path: Path) -> None:
-    text = (Path(__file__).parent.parent / "docs/bring_your_own_log.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parent.parent / "docs/logs.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"### Outcomes in a table of their own\n.*?```yaml\n(.*?)```", text, re.S)
     given = yaml.safe_load(block)["data"]
     write(
