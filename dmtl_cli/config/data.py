@@ -83,7 +83,7 @@ class Events(Table):
 
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        new = ("format", "csv", "types", "computed", "null_click", "max_duration", "invalid_rows", "joined")
+        new = ("format", "csv", "types", "computed", "where", "null_click", "max_duration", "invalid_rows", "joined")
         return without_new(self, dump(self), (*new, "explode", "explode_position"))
 
     @model_validator(mode="after")
@@ -119,6 +119,17 @@ class Events(Table):
                 if column in self.computed or others:
                     taken = f"joined.{others[0]}" if others else "computed"
                     raise ValueError(f"{where}: {taken} has a column of that name: give it another")
+        return self
+
+    @model_validator(mode="after")
+    def _where_is_known_before(self) -> Events:
+        named = sources_of(self.where) if self.where else []
+        late = sorted(self.outcome_columns.intersection(named))
+        if late and (self.click is not None or self.joined_columns.intersection(named)):  # else it says what a click is
+            what = f"where: it names {late[0]}, which is known only after the item is shown: a morning cannot tell"
+            raise ValueError(f"{what} such rows from others")
+        if made := sorted(self.computed.keys() & {*named}):
+            raise ValueError(f"where: {made[0]} is computed itself: write out what it is made of")
         return self
 
     @property
@@ -162,7 +173,7 @@ class SideTable(Beside):
 
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without_new(self, dump(self), ("format", "csv", "types", "computed", "version", "lag_days"))
+        return without_new(self, dump(self), ("format", "csv", "types", "computed", "where", "version", "lag_days"))
 
     @property
     def read_columns(self) -> set[str]:
@@ -231,7 +242,7 @@ class Data(Section):
     @property
     def not_looked_up(self) -> list[str]:
         """Of `users` and `items` those in which no expression of the events looks something up."""
-        named = {root for text in self.events.computed.values() for root in roots_of(text)}
+        named = {root for text in self.events.made.values() for root in roots_of(text)}
         return [side for side in ("users", "items") if side not in named]
 
     def format_of(self, table: Table) -> Format:

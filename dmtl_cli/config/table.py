@@ -23,6 +23,8 @@ from dmtl_cli.config.section import Column, FileName, Name, Section
 Format = Literal["parquet", "csv", "json", "delta", "iceberg"]
 TYPES = ("text", "int64", "float64", "bool", "date", "datetime", "clock", "list<text>", "list<int64>", "list<float64>")
 _FORM = "^(date|datetime):.+"
+WHERE = ":where"
+"""the column that `where` makes: no file has one of that name, and nothing but the reading of rows sees it"""
 _DIRECTIVES = {*"dmbBYyHIMSpz%", ".f"}
 
 
@@ -124,15 +126,25 @@ class Table(Section):
     """further columns by name, each made of others of its row by an SQL expression of Polars: read_through: "scroll >=
     75 OR saved = 'J'", person: "firm || '/' || desk"; of events also of what a side table says of the row's item or
     user on that day: share: played / items.length. One of an outcome is an outcome"""
+    where: Expression | None = None
+    """which rows are read: an SQL condition over columns of the files, as computed ones are made of: event =
+    'impression' AND NOT is_bot. A row of which it is false or null is left out before anything else of it is looked
+    at. Of events it names no outcome, as no morning knows it, but in a log of clicks alone, where it says what one is:
+    rating >= 4"""
 
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without_new(self, dump(self), ("format", "csv", "types", "computed"))
+        return without_new(self, dump(self), ("format", "csv", "types", "computed", "where"))
+
+    @property
+    def made(self) -> dict[str, str]:
+        """What is computed of each row: columns by name, and under WHERE whether the row is read."""
+        return self.computed | ({WHERE: self.where} if self.where else {})
 
     @property
     def sources(self) -> set[str]:
-        """The columns that computed ones are made of."""
-        return {c for text in self.computed.values() for c in sources_of(text)}
+        """The columns that computed ones and the condition are made of."""
+        return {c for text in self.made.values() for c in sources_of(text)}
 
     @property
     def is_dated(self) -> bool:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from dmtl_cli.config.days import before
 from dmtl_cli.config.errors import Exit, UserError
@@ -46,18 +45,13 @@ def _times(log: Log, found: DayFiles, events: Table, table: Outcomes) -> Ints:
     """[keys] exposures of the day that have each id of the table."""
     times, column, date = np.zeros(len(table.keys), np.int64), table.section.id_column, log.data.events.date_column
     for file in events.files:
-        groups = found.groups.get(file)
-        with events.open(file) as parquet:
-            some = None if groups is None else list(groups)
-            for batch in parquet.iter_batches(
-                sizes.BLOCK, some, [column, *([date] if date else [])], use_threads=False
-            ):
-                frame = pl.from_arrow(batch)
-                assert isinstance(frame, pl.DataFrame)
-                if date:
-                    frame = frame.filter(Checked(frame, file, 0).date(date, log.data.timezone) == found.day)
-                at = table.places(plain(frame[column]), file)
-                np.add.at(times, at[at >= 0], 1)
+        groups = list(found.groups[file]) if file in found.groups else None
+        for frame in events.frames(file, [column, *([date] if date else [])], sizes.BLOCK, groups):
+            rows = frame
+            if date:
+                rows = frame.filter(Checked(frame, file, 0).date(date, log.data.timezone) == found.day)
+            at = table.places(plain(rows[column]), file)
+            np.add.at(times, at[at >= 0], 1)
     return times
 
 

@@ -8,7 +8,6 @@ from contextlib import suppress
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
 
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.schema import Config
@@ -60,15 +59,12 @@ def _repeats(table: Table, c: str, ids: list[str]) -> tuple[int, int] | None:
     for file in table.files:
         if seen >= _MOST or not all(table.has_in(file, name) for name in (c, *ids)):
             continue
-        with table.open(file) as parquet:
-            for batch in parquet.iter_batches(_BLOCK, columns=[c, *ids], use_threads=False):
-                frame = pl.from_arrow(pa.Table.from_batches([batch]))
-                assert isinstance(frame, pl.DataFrame)
-                pair = frame.select(pl.struct(pl.col(ids).cast(pl.String)).hash().alias("pair"))
-                named = pair.with_columns(frame[c].cast(pl.String).hash().alias("id"))
-                parts.append(named.filter(frame[c].is_not_null()))
-                if (seen := seen + len(frame)) >= _MOST:
-                    break
+        for frame in table.frames(file, [c, *ids], _BLOCK):
+            pair = frame.select(pl.struct(pl.col(ids).cast(pl.String)).hash().alias("pair"))
+            named = pair.with_columns(frame[c].cast(pl.String).hash().alias("id"))
+            parts.append(named.filter(frame[c].is_not_null()))
+            if (seen := seen + len(frame)) >= _MOST:
+                break
     rows = pl.concat(parts)
     each = rows.group_by("id").agg(pl.len().alias("n"), pl.col("pair").n_unique().alias("pairs"))
     twice = each.filter(pl.col("n") > 1)

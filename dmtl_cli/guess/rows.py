@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from dmtl_cli.config.errors import UserError
-from dmtl_cli.config.table import Csv
+from dmtl_cli.config.table import WHERE, Csv
 from dmtl_cli.data.log.schema import Table
 from dmtl_cli.data.log.source import File
 from dmtl_cli.data.log.text_rows import Rows, csv_rows, json_rows
@@ -213,7 +213,7 @@ def of_group(file: File, group: int | None, rows: int) -> pl.DataFrame:
 
 def names_of(table: Table) -> set[str]:
     """All columns of a table."""
-    return {name for footer in table.footers.values() for name in footer.schema.names}
+    return {name for footer in table.footers.values() for name in footer.schema.names} - {WHERE}
 
 
 def first_rows(table: Table, names: Sequence[str], beside: str) -> pl.DataFrame | None:
@@ -223,11 +223,7 @@ def first_rows(table: Table, names: Sequence[str], beside: str) -> pl.DataFrame 
     there = [c for c in dict.fromkeys((*names, beside)) if table.has_in(file, c)]
     if beside not in there:
         return None
-    with table.open(file) as parquet:
-        for batch in parquet.iter_batches(_ROWS, columns=there, use_threads=False):
-            frame = pl.from_arrow(pa.Table.from_batches([batch]))
-            return frame if isinstance(frame, pl.DataFrame) else None
-    return None
+    return next((frame for frame in table.frames(file, there, _ROWS) if len(frame)), None)
 
 
 def head_of(table: Table, column: str) -> pl.Series | None:
@@ -241,9 +237,6 @@ def whole(table: Table, column: str) -> pl.Series:
     found = []
     for file in table.files:
         if table.has_in(file, column):
-            with table.open(file) as parquet:
-                frame = pl.from_arrow(parquet.read([column], use_threads=False))
-            if isinstance(frame, pl.DataFrame) and frame[column].dtype != pl.Null:
-                found.append(frame[column])
+            found += [frame[column] for frame in table.frames(file, [column], _ROWS) if frame[column].dtype != pl.Null]
     alike = [s for s in found if s.dtype == found[0].dtype]
     return pl.concat(alike).drop_nulls()

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from dmtl_cli.config.errors import UserError, did_you_mean
 from dmtl_cli.config.expressions import roots_of
+from dmtl_cli.config.table import WHERE
 
 _QUOTES = "names are as the file has them, in double quotes where they have other signs than letters, digits and _"
 _FILES = "it is computed itself, and columns are made of those of the files alone: write out what it is made of"
@@ -36,8 +37,8 @@ class Computed:
     """What the columns of one table are computed by.
 
     Args:
-        name: of the config's section, for messages: data.events.computed.
-        expressions: by the column's name, each naming at least one column.
+        name: of the config's table, for messages: data.events.
+        expressions: by the column's name, each naming at least one column; by WHERE that of the rows that are read.
         beside: side tables by the name that expressions have for them, users and items.
     """
 
@@ -56,7 +57,11 @@ class Computed:
 
     def asked(self, column: str) -> str:
         """What expects the columns that one is made of, for messages."""
-        return f"{self.name}.{column} expects"
+        return f"{self._key(column)} expects"
+
+    def _key(self, column: str) -> str:
+        """The key of the config by which a column is made, for messages."""
+        return f"{self.name}.where" if column == WHERE else f"{self.name}.computed.{column}"
 
     def stored(self, columns: Collection[str]) -> list[str]:
         """The files' columns that these need, in the order of their first use."""
@@ -84,7 +89,7 @@ class Computed:
         """
         for column in self.expressions:
             if column in stored.names:
-                what = f"{file}: {self.name}.{column}: the file has a column of that name"
+                what = f"{file}: {self._key(column)}: the file has a column of that name"
                 raise UserError(what, "give the computed one another name")
         every = list(self.expressions)  # stored.empty_table() would import pandas, where it is installed
         return pa.schema([*stored, *self.of(pa.Table.from_batches([], stored), every, file).schema])
@@ -98,7 +103,7 @@ class Computed:
         """
         meant = did_you_mean(source, [name for name in names if name not in self.expressions])
         hint = _FILES if source in self.expressions else _QUOTES
-        return UserError(f"{where}: {self.name}.{column} expects column {source}{meant}", hint)
+        return UserError(f"{where}: {self._key(column)} expects column {source}{meant}", hint)
 
     def of(self, rows: Any, columns: Collection[str], file: object) -> Any:
         """Columns, computed or stored, of a table or batch that has those that they need; one that it lacks is null.
@@ -133,7 +138,8 @@ class Computed:
         known, table = self._tables[root]
         if known.dtype != ids.dtype:
             key, kinds = self._beside[root].key, {pl.Int64: "integers", pl.String: "text"}
-            what = f"{file}: {self.name}: {key} are {kinds[ids.dtype]}, but the ids of data.{root} {kinds[known.dtype]}"  # type: ignore[index]
+            mine, others = kinds[ids.dtype], kinds[known.dtype]  # type: ignore[index]
+            what = f"{file}: {self.name}.computed: {key} are {mine}, but the ids of data.{root} {others}"
             raise UserError(what, "write both as integers, or both as text")
         right = pl.DataFrame([known.alias("id"), table.alias("row")])
         return ids.to_frame("id").join(right, on="id", how="left", maintain_order="left")["row"].alias(root)
@@ -155,12 +161,14 @@ class Computed:
         except pl.exceptions.PolarsError as e:
             if any(frame[c].dtype == pl.Null for c in frame.columns if c in self._sources(column)):
                 return pa.nulls(len(frame))  # of columns without a value, nor a type
-            raise UserError(f"{file}: {self.name}.{column}: {str(e).strip().splitlines()[0]}", TYPES) from None
+            raise UserError(f"{file}: {self._key(column)}: {str(e).strip().splitlines()[0]}", TYPES) from None
         if len(made) != len(frame):
-            what = (
-                f"{file}: {self.name}.{column}: expected a value of each row, got {len(made):,} of {len(frame):,} rows"
-            )
+            what = f"{file}: {self._key(column)}: expected a value of each row"
+            what += f", got {len(made):,} of {len(frame):,} rows"
             raise UserError(what, "use no function that makes rows, such as UNNEST")
+        if column == WHERE and made.dtype not in (pl.Boolean, pl.Null):
+            what = f"{file}: {self._key(column)}: expected true or false of each row, got {made.dtype}"
+            raise UserError(what, "write a condition, such as event = 'impression'")
         return made.to_arrow(compat_level=pl.CompatLevel.oldest())
 
 

@@ -142,8 +142,8 @@ class DayFinder:
         self.tables |= {JOINED + name: table for name, table in data.events.joined.items()}
         self._places = {n: Places(self.store, n, t, data.format_of(t)) for n, t in self.tables.items()}
         self._converted = Converted(data, self.store, converted) if converted else None
-        sides = {n: t for n, t in self.tables.items() if t.computed and n != "events"}  # of those see `Log.open`
-        self._computed = {n: Computed(f"data.{n}.computed", t.computed) for n, t in sides.items()}
+        sides = {n: t for n, t in self.tables.items() if t.made and n != "events"}  # of those see `Log.open`
+        self._computed = {n: Computed(f"data.{n}", t.made) for n, t in sides.items()}
         e = data.events
         self._explode = Exploded(e.explode, e.item, e.explode_position) if e.explode else None
         self._spans: dict[File, list[_Span | None]] = {}

@@ -14,6 +14,7 @@ import pyarrow as pa
 from dmtl_cli.config.data import Data
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.features import Feature
+from dmtl_cli.config.table import WHERE
 from dmtl_cli.data.log.checks import Checked, Together
 from dmtl_cli.data.log.day import ID, TIME
 from dmtl_cli.data.log.firsts import AT
@@ -38,18 +39,21 @@ class Entities:
         self.features = [f for f in features if f.side == side]
         self.keys = [data.events.user if side == "user" else data.events.item]
         self.version: str | None = None
+        self._made: set[str] = set()
         self._zoneless = {TIME: data.is_zoneless(data.events, data.events.time)}
         # an event's time that names no zone may be of UTC, which it is with date_column, or local
         self._of_events = {"UTC"} if data.events.date_column else {"UTC", data.timezone or "UTC"}
         if (beside := data.users if side == "user" else data.items) is not None:
             self.keys.append(beside.key)
             self.version = beside.version
+            self._made = {WHERE} if beside.where else set()
             self._zoneless[_VERSION] = data.is_zoneless(beside, beside.version)
 
     @property
     def columns(self) -> set[str]:
         """Those that the side table is asked for."""
-        return {self.keys[-1], *(f.source for f in self.features)} | ({self.version} if self.version else set())
+        named = {self.keys[-1], *(f.source for f in self.features), *self._made}
+        return named | ({self.version} if self.version else set())
 
     def join(self, seen: pl.DataFrame, known: pl.Series | None = None) -> tuple[pl.DataFrame, float]:
         """All of the day, sorted by id, and the share of those seen in events that the side table has.
@@ -131,15 +135,18 @@ class Entities:
         table, key = self.table, self.keys[-1]
         for column in columns.values():
             table.require(column, f"data.{self.side}s expects")
-        named = {*columns.values()} | ({self.version} if self.version else set())
+        named = {*columns.values(), *self._made} | ({self.version} if self.version else set())
         types = {c: table.type(c) for c in sorted(named - {key})}
         frames = []
         for file in table.files:
             frame = pl.from_arrow(table.fit(_rows(table, file, [*types, key]), types, file))
             assert isinstance(frame, pl.DataFrame)
+            rows = Checked(frame, file, 0)
+            rows = rows.only(frame[WHERE].fill_null(False)) if self._made else rows
+            frame = rows.frame
             version = [frame[self.version].alias(_VERSION)] if self.version else []
             asked = [frame[column].alias(name) for name, column in columns.items()]
-            frames.append(pl.DataFrame([Checked(frame, file, 0).ids(key).alias(ID), *version, *asked]))
+            frames.append(pl.DataFrame([rows.ids(key).alias(ID), *version, *asked]))
         whole = pl.concat(frames)
         place = f"{table.files[0].parent if len(table.files) > 1 else table.files[0]}: key {key}"
         if self.version:

@@ -16,10 +16,11 @@ import pyarrow as pa
 
 from dmtl_cli.config.errors import UserError, did_you_mean
 from dmtl_cli.config.expressions import aggregated_roots_of
+from dmtl_cli.config.table import WHERE
 from dmtl_cli.config.table import Joined as Section
 from dmtl_cli.data.log.computed import TYPES, Beside, Computed, plain, struct_of
 from dmtl_cli.data.log.dictionary import Rows, places
-from dmtl_cli.data.log.schema import Table
+from dmtl_cli.data.log.schema import Table, require_condition
 from dmtl_cli.data.log.source import File
 
 _KINDS = {pl.Int64: "integers", pl.String: "text"}
@@ -128,6 +129,8 @@ class Outcomes:
         columns = sorted(section.read_columns - {section.key})
         for column in columns:
             table.require(column, f"{self.name}.columns expects")
+        require_condition(table, section, self.name.removeprefix("data."))
+        columns += [WHERE] if section.where else []
         self._check(table, [section.key, *columns])
         types = {c: table.type(c) for c in columns}
         frames = []
@@ -140,7 +143,7 @@ class Outcomes:
                     raise file.refusal(e, "damaged Parquet") from None
             frame = pl.from_arrow(table.fit(rows, types, file))
             assert isinstance(frame, pl.DataFrame)
-            frames.append(frame.select(section.key, *columns))
+            frames.append((frame.filter(WHERE) if section.where else frame).select(section.key, *columns))
         return pl.concat(frames)
 
 
@@ -162,7 +165,7 @@ class Joined(Computed):
     def __init__(
         self, expressions: Mapping[str, str], beside: Mapping[str, Beside], tables: Sequence[Outcomes]
     ) -> None:
-        super().__init__("data.events.computed", expressions, beside)
+        super().__init__("data.events", expressions, beside)
         self._tables_of = {column: table for table in tables for column in table.section.columns}
 
     def makes(self, column: str) -> bool:

@@ -11,6 +11,7 @@ import polars as pl
 import pyarrow as pa
 
 from dmtl_cli.config.data import Data
+from dmtl_cli.config.table import WHERE
 from dmtl_cli.data.log import invalid, sizes
 from dmtl_cli.data.log.checks import Checked
 from dmtl_cli.data.log.day import FEATURE, TIME
@@ -34,6 +35,8 @@ class RawEvents:
         self.day, self.schema = day, schema
         self.left_out: Counter[str] = Counter()
         """rows by the reason for which `invalid.valid` left them out, in all passes so far"""
+        self.not_asked = 0
+        """rows that `data.events.where` leaves out, in all passes so far"""
         self._remedies, self._judged = invalid.remedies(data.events), invalid.columns(data.events)
 
     def ids(self, groups: Groups) -> Iterator[pl.DataFrame]:
@@ -80,10 +83,12 @@ class RawEvents:
     def _blocks(
         self, groups: Groups, named: set[str | None], columns: Callable[[Checked], list[pl.Series]]
     ) -> Iterator[pl.DataFrame]:
-        date = self.events.date_column
-        wanted = sorted(c for c in named | {date} | self._judged if c is not None)
+        date, where = self.events.date_column, WHERE if self.events.where else None
+        wanted = sorted(c for c in named | {date, where} | self._judged if c is not None)
         for file, some in groups:
             for rows in self._checked(file, some, wanted):
+                if where is not None:
+                    rows = self._asked(rows)
                 if self._judged and len(rows.frame):
                     rows = invalid.valid(rows, self.events, self.timezone, self.day, self.left_out)
                     if not len(rows.frame):
@@ -93,6 +98,12 @@ class RawEvents:
                     frame = frame.filter(rows.date(date, self.timezone) == self.day)
                 if len(frame):
                     yield frame
+
+    def _asked(self, rows: Checked) -> Checked:
+        """The rows that `data.events.where` does not leave out."""
+        asked = rows.only(rows.frame[WHERE].fill_null(False))
+        self.not_asked += len(rows.frame) - len(asked.frame)
+        return asked
 
     def _checked(self, file: File, groups: range, wanted: list[str]) -> Iterator[Checked]:
         table = self.schema.events

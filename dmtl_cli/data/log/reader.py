@@ -46,6 +46,8 @@ from dmtl_cli.data.log.tally import Tally
 from dmtl_cli.runs.ranks import ALONE, Ranks
 
 SIDES = ("user", "item")
+NOT_ASKED = "not_asked"
+"""a fact of a day: rows that `data.events.where` leaves out"""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class _Seen:
     """rows of all ranks that are no events, by reason"""
     numberings: dict[str, Numbering]
     """the ids of this rank's rows, by side"""
+    not_asked: int
+    """rows of all ranks that `data.events.where` leaves out"""
 
 
 class Log:
@@ -142,16 +146,16 @@ class Log:
     def _with_computed(self, found: DayFiles, morning: dt.date) -> DayFiles:
         """The files with the columns that the config computes of the events, where side tables may have a say."""
         events = self.data.events
-        if not events.computed and not events.joined:
+        if not events.made and not events.joined:
             return found
         keys = {"user": events.user, "item": events.item}
-        before_click = events.computed.keys() - events.outcome_columns
-        known = {root for column in before_click for root in roots_of(events.computed[column])}
+        before_click = events.made.keys() - events.outcome_columns
+        known = {root for column in before_click for root in roots_of(events.made[column])}
         beside = {
             f"{side}s": Beside(keys[side], partial(self._columns_of, side, files, morning, f"{side}s" not in known))
             for side, files in found.tables.items()
         }
-        computed: Computed = Joined(events.computed, beside, self.outcomes(found.joined))
+        computed: Computed = Joined(events.made, beside, self.outcomes(found.joined))
         return replace(found, events=tuple(replace(file, computed=computed) for file in found.events))
 
     def outcomes(self, files: Mapping[str, Sequence[File]]) -> list[Outcomes]:
@@ -241,6 +245,7 @@ class Log:
         timed = [side for side in SIDES if sides[side].version and tables is None and self.data.events.time]
         seen = self._first_pass(raw, found, scratch, ranks, timed)
         joined, facts = {}, invalid.facts_of(seen.left_out)
+        facts |= {NOT_ASKED: float(seen.not_asked)} if self.data.events.where else {}
         for side, entities in sides.items():
             joined[side], facts[f"{side}s_joined"] = entities.join(seen.ids[side], (known or {}).get(side))
         spool, tally, repeated, firsts = self._spool(raw, seen, joined, scratch)
@@ -270,8 +275,10 @@ class Log:
         left_out[invalid.LINE] += found.lost
         starts = list(itertools.accumulate(ranks.gather_objects(mine), initial=0))
         invalid.require_most(found.day, starts[-1], left_out)
+        not_asked = sum(ranks.gather_objects(raw.not_asked))
         if starts[-1] == 0:
-            where = f"events: day {found.day} has no rows in {found.events[0].parent}"
+            of = f" of which data.events.where is true ({not_asked:,} others)" if not_asked else ""
+            where = f"events: day {found.day} has no rows{of} in {found.events[0].parent}"
             raise UserError(where, "retry later", Exit.NO_INPUT)
         ids = {side: one.done().gather(ranks, starts, side in timed) for side, one in numberings.items()}
         for side in timed:
@@ -279,7 +286,7 @@ class Log:
             if kind.is_temporal():
                 ids[side] = ids[side].with_columns(pl.col(TIME).cast(kind))
         share = Share(ranks, groups, starts[ranks.rank], scratch / f"head-{found.day}.arrow")
-        return _Seen(share, starts[-1], ids, left_out, numberings)
+        return _Seen(share, starts[-1], ids, left_out, numberings, not_asked)
 
     def _spool(
         self, raw: RawEvents, seen: _Seen, joined: dict[str, pl.DataFrame], scratch: Path

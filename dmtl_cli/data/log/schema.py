@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import types
@@ -17,12 +18,15 @@ from pyarrow import types
 from dmtl_cli.config.data import Data, Events, SideTable
 from dmtl_cli.config.errors import UserError, did_you_mean
 from dmtl_cli.config.features import Feature
+from dmtl_cli.config.table import WHERE
+from dmtl_cli.config.table import Table as Section
 from dmtl_cli.data.log import column_types
 from dmtl_cli.data.log.computed import Computed
 from dmtl_cli.data.log.day_files import DayFiles, changed_error
 from dmtl_cli.data.log.parquet import Parquet
 from dmtl_cli.data.log.source import File
 
+Frames = Iterator[pl.DataFrame]
 _LISTED = 12  # columns that a message lists; of more it gives the number
 
 
@@ -150,6 +154,26 @@ class Table:
                 raise changed_error(str(file))
             yield parquet
 
+    def frames(self, file: File, columns: Sequence[str], rows: int, groups: Sequence[int] | None = None) -> Frames:
+        """Columns of one of the files as they are, at most so many rows at a time; without what `where` leaves out.
+
+        Args:
+            columns: that the file has.
+            groups: its row groups; None: all.
+
+        Raises:
+            UserError: 65 a column cannot be computed or the file is damaged; what `open` raises.
+        """
+        condition = [WHERE] * self.has_in(file, WHERE)
+        with self.open(file) as parquet:
+            try:
+                for batch in parquet.iter_batches(rows, groups, [*columns, *condition], use_threads=False):
+                    frame = pl.from_arrow(pa.Table.from_batches([batch]))
+                    assert isinstance(frame, pl.DataFrame)
+                    yield (frame.filter(WHERE) if condition else frame).select(columns)
+            except (pa.ArrowException, OSError) as e:
+                raise file.refusal(e, "damaged Parquet") from None
+
     def fit(self, rows: pa.Table, columns: dict[str, pa.DataType], file: File) -> pa.Table:
         """Rows of one of the files, with these columns of these types; a column that the file lacks is null.
 
@@ -184,7 +208,8 @@ class Table:
 
 def missing(column: str, asked: str, tables: Sequence[Table]) -> str:
     """What a message says of a column that none of these tables has."""
-    names = sorted({name for table in tables for footer in table.footers.values() for name in footer.schema.names})
+    every = {name for table in tables for footer in table.footers.values() for name in footer.schema.names}
+    names = sorted(every - {WHERE})
     have = f"columns: {', '.join(names)}" if len(names) <= _LISTED else f"{len(names)} columns are there"
     fields = [name for name in names if name.startswith(f"{column}.")]
     meant = f", which has fields: name one, as {fields[0]}" if fields else did_you_mean(column, names)
@@ -216,6 +241,7 @@ class Schema:
         for side, table in sides.items():
             named = _side_of(data, side)
             table.require_everywhere(named.key, "expected key")
+            require_condition(table, named, f"{side}s")
             table.require_ids(named.key)
             if named.version:
                 table.require_everywhere(named.version, f"data.{side}s.version expects")
@@ -249,8 +275,16 @@ def _require_named(table: Table, events: Events) -> None:
     for role, column in {**named, "date_column": events.date_column}.items():
         if column is not None:
             table.require_everywhere(column, f"data.events.{role} expects")
+    require_condition(table, events, "events")
     table.require_ids(events.user)
     table.require_ids(events.item)
+
+
+def require_condition(table: Table, section: Section, name: str) -> None:
+    """Raises UserError 65 where one of the files lacks a column that `where` names: all of its rows would be left
+    out."""
+    if section.where:
+        table.require_everywhere(WHERE, f"data.{name}.where expects")
 
 
 def _require_feature(f: Feature, table: Table, beside: list[Table]) -> None:
