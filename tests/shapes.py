@@ -109,6 +109,22 @@ def requests(home: Path) -> None:
         (home / f"feed/requests_{day}.jsonl").write_text("\n".join(lines) + "\n")
 
 
+def stream(home: Path) -> None:
+    """app/: JSON lines, a line an event of any kind, what follows with the id of what was shown."""
+    (home / "app").mkdir()
+    for k, day in enumerate(DAYS):
+        lines = []
+        for n, r in enumerate(drawn(k).iter_rows(named=True)):
+            base = {"ts": times(day, pl.Series([r["minute"]]))[0], "user": f"u{r['user']}", "track": f"t{r['item']}"}
+            of = {"impression_id": f"e{k}{n}"}
+            lines.append({"event_id": f"e{k}{n}", "type": "impression"} | base)
+            if r["click"]:
+                lines.append({"event_id": f"c{k}{n}", "type": "click"} | of | base)
+                played = {"played_ms": int(1000 * r["seconds"])}
+                lines.append({"event_id": f"p{k}{n}", "type": "play_end"} | of | played | base)
+        (home / f"app/events_{day}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
 def clicks_alone(home: Path) -> None:
     """ratings.csv: one file of all days, a row is what somebody did, with a rating."""
     tables = []
@@ -125,6 +141,7 @@ SHAPES: dict[str, Callable[[Path], None]] = {
     "news": exposures,
     "shop": two_tables,
     "feed": requests,
+    "app": stream,
     "ratings.csv": clicks_alone,
 }
 """what a log is called in the document, and who writes it"""

@@ -238,12 +238,12 @@ def test_recbole_and_movielens(tmp_path: Path) -> None:
 def test_what_lies_beside_a_log(tmp_path: Path) -> None:
     def write(log: Path) -> None:
         unseen.movielens(log)
-        (log / "README.txt").write_text("Ratings\n=======\n\nThey are of films, by people, and free, as (see below).\n")
+        (log / "about.txt").write_text("Ratings\n=======\n\nThey are of films, by people, and free, as (see below).\n")
         (log / "about.json").write_text('{\n "version": 1\n}\n')
 
     _, raw, text = made(tmp_path, write)
     assert raw["data"]["events"]["path"] == "ratings.csv"
-    for name, why in (("README.txt", "expected 1 values, got"), ("about.json", "line 1: expected a JSON object")):
+    for name, why in (("about.txt", "expected 1 values, got"), ("about.json", "line 1: expected a JSON object")):
         (line,) = (x for x in text.splitlines() if f"# {name}: not used: " in x)
         assert why in line
 

@@ -11,6 +11,8 @@ import unseen
 from initiated import features, made
 
 from dmtl_cli.guess.features import is_measured, kind_of
+from dmtl_cli.guess.files import CSV
+from dmtl_cli.guess.texts import Text, settled
 from dmtl_cli.guess.values import has_days
 
 N = 6_000
@@ -108,3 +110,11 @@ def test_days_as_text_of_a_side_table_are_no_categories(tmp_path: Path) -> None:
     ended, raw, text = made(tmp_path, write)
     assert ended.code == 0 and "zone" in features(raw) and "alta" not in features(raw), ended.err
     assert "# alta: not used: texts of days such as '02/02/2025': to be a feature it must be a number" in text
+
+
+@pytest.mark.parametrize(("texts", "number"), [(["e25", "E7", ""], False), (["-", "."], False), (["-.5", "1e3"], True)])
+def test_an_exponent_alone_is_no_number(texts: list[str], number: bool) -> None:
+    (made,), _ = settled(pl.DataFrame({"id": texts}), CSV, Text())
+    assert made.dtype == (pl.Float64 if number else pl.String) and made.drop_nulls().len() == len(
+        [t for t in texts if t]
+    )

@@ -16,7 +16,7 @@ LOOKS = "looks like nobody: if it stands for guests"
 
 
 def told(ids: list[str] | list[int], rows: list[int]) -> list[str]:
-    return nobody("uid", pl.Series(ids), pl.Series(rows), text=False)
+    return nobody("uid", pl.Series(ids), pl.Series(rows))
 
 
 @pytest.mark.parametrize(
@@ -24,13 +24,14 @@ def told(ids: list[str] | list[int], rows: list[int]) -> list[str]:
 )
 def test_words_for_nobody(word: str) -> None:
     (line,) = told(["u1", word, "u2"], [6, 3, 1])
-    assert line.startswith(f"uid: {word!r}, in 3 rows (30.0%), {LOOKS}, write null in its place and set ")
-    assert line.endswith("data.events.invalid_rows: drop, which leaves such rows out")
+    fix = f'set data.events.where: "uid <> {word!r}", which leaves such rows out'
+    assert line == f"uid: {word!r}, in 3 rows (30.0%), {LOOKS}, {fix}"
 
 
 def test_integers_and_names_that_only_look_alike() -> None:
     (line,) = told([1, -1, 0], [6, 3, 1])
     assert line.startswith("uid: '-1', in 3 rows"), "0 may be the first of the users"
+    assert 'data.events.where: "uid <> -1"' in line
     assert told(["0", "00", "guest7", "unknowns", "Gastón", "0001"], [1, 1, 1, 1, 1, 1]) == []
 
 
@@ -39,16 +40,14 @@ def test_one_id_with_far_more_rows_than_any_other() -> None:
     assert told(users, rows) == []
     (line,) = told(users, [60, 20, *rows[2:]])
     assert line.startswith("uid: 'u0' alone has 60 rows (1.5%), 3.0 times as many as the next: is it one person? ")
-    way = 'write null in its place (data.events.computed: {person: "NULLIF(uid, ID)"} and user: person do) and set '
-    assert way in line
+    assert "set data.events.where: \"uid <> 'ID'\", which leaves such rows out" in line
     assert told(users, [59, 20, *rows[2:]]) == [], "not three times"
     assert told(users, [60, 20, *(20 for _ in rows[2:])]) == [], "not one in a hundred"
     assert told(users[:99], [900, *rows[1:99]]) == [], "of few users one may be so"
     guests, line = told(["guest", *users], [90, 60, *rows[1:]])
     assert LOOKS in guests and line.startswith("uid: 'u0' alone has 60 rows"), "a guest is no other user"
-    (line,) = nobody("uid", pl.Series(users), pl.Series([90, *rows[1:]]), text=True, kept=True)
+    (line,) = nobody("uid", pl.Series(users), pl.Series([90, *rows[1:]]), kept=True)
     assert "u0" not in line and line.startswith("uid: one id alone has 90 rows"), "a config is kept and shared"
-    assert "name it in data.null_values" in line
 
 
 def parquet(home: Path, guest: str) -> None:
@@ -65,6 +64,11 @@ def test_init_and_check_tell_it(tmp_path: Path) -> None:
     assert "# WARNING: user_id: 'gast', in " in text and LOOKS in ended.out
     said = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", "2026-03-02", "--json").json["warnings"]
     assert sum(LOOKS in line for line in said) == 1
+    ended = dmtl(
+        *("check", "--config", tmp_path / "mine.yaml", "--day", "2026-03-02", "--json"),
+        *("--set", "data.events.where=user_id <> 'gast'"),
+    )
+    assert ended.code == 0 and not any(LOOKS in line for line in ended.json["warnings"]), ended.err
 
 
 def test_who_is_hardly_a_person_is_no_example_of_a_user(tmp_path: Path) -> None:

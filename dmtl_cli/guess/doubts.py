@@ -12,6 +12,7 @@ from dmtl_cli.data.log.source import Store
 from dmtl_cli.data.log.types import WORDS, clock_seconds, floats
 from dmtl_cli.guess import words
 from dmtl_cli.guess.files import CSV, JSON, paths_of
+from dmtl_cli.guess.rewrites import sql_column
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.rows import rows_of
 from dmtl_cli.guess.tables import Table
@@ -63,14 +64,13 @@ def null_ids(column: str, ids: pl.Series, rows: pl.Series, *, text: bool, droppe
     return [f"{column}: {word!r}, in {n:,} rows, is an id: if it means none, {fix}; {drop}" for word, n in found.rows()]
 
 
-def nobody(user: str, ids: pl.Series, rows: pl.Series, *, text: bool, kept: bool = False) -> list[str]:
+def nobody(user: str, ids: pl.Series, rows: pl.Series, *, kept: bool = False) -> list[str]:
     """A line for each user that looks like nobody, or like many under one id: zeros, -1, a word such as guest, or one
     with far more rows than any other.
 
     Args:
         ids: distinct ids of the column of users.
         rows: of each.
-        text: whether the log is CSV or JSON.
         kept: whether the line is written where it is kept and shared, and so names no id that may be a person's.
     """
     found = pl.DataFrame([ids.cast(pl.String).alias("id"), rows.cast(pl.Int64).alias("rows")]).drop_nulls()
@@ -81,7 +81,7 @@ def nobody(user: str, ids: pl.Series, rows: pl.Series, *, text: bool, kept: bool
     for k in named.arg_true():
         word, n = found.row(int(k))
         seen = f"{user}: {word!r}, in {n:,} rows ({n / total:.1%}), looks like nobody: if it stands for guests"
-        lines.append(f"{seen}, {_null(text=text)} and set data.events.invalid_rows: drop, which leaves such rows out")
+        lines.append(f"{seen}, {_without(user, word, ids)}")
     people = found.filter(~named)
     if len(people) < USERS:
         return lines
@@ -90,10 +90,14 @@ def nobody(user: str, ids: pl.Series, rows: pl.Series, *, text: bool, kept: bool
         times = f"{most / second:.1f} times as many as the next"
         who = "one id" if kept else repr(people["id"][0])
         seen = f"{user}: {who} alone has {most:,} rows ({most / total:.1%}), {times}: is it one person?"
-        way = "" if text else f' (data.events.computed: {{person: "NULLIF({user}, ID)"}} and user: person do)'
-        fix = f"If it is guests under one id, or a program, {_null(text=text)}{way}"
-        lines.append(f"{seen} {fix} and set data.events.invalid_rows: drop")
+        lines.append(f"{seen} If it is guests under one id, or a program, {_without(user, 'ID', ids)}")
     return lines
+
+
+def _without(user: str, one: str, ids: pl.Series) -> str:
+    """What leaves the rows of a user out."""
+    quote = "'" if ids.dtype == pl.String else ""
+    return f'set data.events.where: "{sql_column(user)} <> {quote}{one}{quote}", which leaves such rows out'
 
 
 def _null(*, text: bool) -> str:

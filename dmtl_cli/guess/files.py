@@ -253,6 +253,10 @@ def root_of(root: str) -> tuple[str, str | None]:
     return root, None
 
 
+_PROSE = {"readme", "license", "licence", "changelog", "notes", "source"}
+"""names of files that are read by people"""
+
+
 def listed_in(store: Store) -> tuple[list[tuple[str, int]], frozenset[str]]:
     """Paths below the root and bytes of all files but hidden ones; a Delta table's log and Iceberg's metadata stay.
     And the folders with a `SUCCESS`."""
@@ -269,6 +273,7 @@ def listed_in(store: Store) -> tuple[list[tuple[str, int]], frozenset[str]]:
         if path.name == SUCCESS:
             marked.add(str(path.parent))
         hidden = any(part[0] in "._" and part != "_delta_log" for part in path.parts)
+        hidden |= path.stem.lower() in _PROSE and path.suffix in (".txt", ".md", "")
         if info.type is fs.FileType.File and not hidden:
             out.append((str(path), info.size or 0))
     return sorted(out), frozenset(marked)

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 
 import polars as pl
 
+from dmtl_cli.config.expressions import aggregated_roots_of
 from dmtl_cli.guess import words
 from dmtl_cli.guess.rewrites import sql_column
 from dmtl_cli.guess.roles import Roles
@@ -34,6 +35,11 @@ class Outcomes:
     left: tuple[str, ...]
     """columns of the table that none is made of"""
     why: str
+
+    @property
+    def sources(self) -> set[str]:
+        """The table's columns that are read."""
+        return {self.key, *(c for text in self.columns.values() for c in aggregated_roots_of(text))}
 
 
 def outcomes_of(events: Table, others: Sequence[Table], roles: Roles) -> list[Outcomes]:
@@ -60,7 +66,7 @@ def with_outcomes(events: Table, found: Iterable[Outcomes]) -> Table:
         rows = one.table.frame.filter(pl.col(one.key).is_not_null())
         by_id = rows.group_by(one.key, maintain_order=True).agg(made).rename({one.key: one.event_key})
         frame = frame.join(by_id, on=one.event_key, how="left", maintain_order="left")
-        counts = [c for c, text in one.columns.items() if text == _ROW]
+        counts = [c for c, text in one.columns.items() if text.startswith("COUNT(")]
         frame = frame.with_columns(pl.col(c).fill_null(False) for c in counts)
     return replace(events, frame=frame)
 
@@ -104,15 +110,23 @@ def _aggregates(frame: pl.DataFrame, key: str, taken: set[str]) -> tuple[dict[st
     columns: dict[str, str] = {}
     left: list[str] = []
     for s in frame:
-        c, number = s.name, s.dtype.is_numeric() or s.dtype == pl.Boolean
+        c = s.name
         if c == key or c in taken:
             continue
-        if not number or time_unit(s) is not None or s.null_count() == len(s):
+        if (made := aggregate_of(s)) is None:
             left.append(c)
-            continue
-        lasts = not is_binary(s) and (words.by_name(c, words.DURATION) or words.says(c, words.SPENT))
-        columns[c] = f"{'SUM' if lasts else 'MAX'}({sql_column(c)})"
+        else:
+            columns[c] = made
     return columns, left
+
+
+def aggregate_of(s: pl.Series) -> str | None:
+    """What one value of an id's rows is made by: the sum of what lasts, the greatest of another number or flag; None of
+    what is neither."""
+    if not (s.dtype.is_numeric() or s.dtype == pl.Boolean) or time_unit(s) is not None or s.null_count() == len(s):
+        return None
+    lasts = not is_binary(s) and (words.by_name(s.name, words.DURATION) or words.says(s.name, words.SPENT))
+    return f"{'SUM' if lasts else 'MAX'}({sql_column(s.name)})"
 
 
 def _name(table: Table) -> str:

@@ -13,6 +13,7 @@ import polars as pl
 
 from dmtl_cli.guess import words
 from dmtl_cli.guess.roles import Guess, Roles
+from dmtl_cli.guess.tables import Kinds
 from dmtl_cli.guess.texts import as_lists
 from dmtl_cli.guess.values import FEW, is_constant, mean, share, values_in, within
 
@@ -38,7 +39,8 @@ _GOOD = {
         " sepet\\w* корзин\\w* 加购\\w* \\w*购物车 カート\\w* 장바구니"
     ),
     "buy": words.any_of(
-        "buy bought purchase[a-z]* order[a-z]* transaction paid pay payment compra compras"
+        "buy bought purchase[a-z]* order[a-z]* transaction paid pay payment apply applied application bewerb\\w*"
+        " candidat\\w* postul\\w* 応募\\w* compra compras"
         " comprado comprar comprou pedido kauf\\w* gekauft bestell\\w* achat\\w* achet\\w*"
         " commande\\w* acquist\\w* ordine koop gekocht aankoop satın\\w* satin sipariş\\w*"
         " покуп\\w* заказ\\w* купл\\w* 购买\\w* 下单\\w* 支付\\w* 購入\\w* 구매"
@@ -314,6 +316,19 @@ def polars_column(c: str) -> str:
 def sql_column(name: str) -> str:
     """A column in an SQL expression."""
     return name if re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name) else '"' + name.replace('"', '""') + '"'
+
+
+def sql_texts(values: Sequence[str]) -> str:
+    """What compares a column with one of these texts, or several, in an SQL expression."""
+    texts = ["'" + v.replace("'", "''") + "'" for v in values]
+    return f"= {texts[0]}" if len(texts) == 1 else f"IN ({', '.join(texts)})"
+
+
+def where_of(kinds: Kinds) -> str:
+    """The SQL condition of the rows of some kinds."""
+    if kinds.among:
+        return f"{sql_column(kinds.column)} {sql_texts(kinds.values)}"
+    return f"NOT {sql_column(kinds.column)} {sql_texts(kinds.values)}"
 
 
 def quoted(text: str) -> str:

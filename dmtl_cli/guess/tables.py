@@ -48,6 +48,20 @@ _OFTEN = 0.1  # of the rows have a value where a column is not just rarely fille
 
 
 @dataclass(frozen=True)
+class Kinds:
+    """The rows of a table whose kind is, or is not, one of some."""
+
+    column: str
+    values: tuple[str, ...]
+    among: bool
+
+    def of(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """These rows; those without a kind are none."""
+        there = pl.col(self.column).is_in(self.values)
+        return frame.filter(there if self.among else ~there)
+
+
+@dataclass(frozen=True)
 class Table:
     """A table with some of its rows."""
 
@@ -63,6 +77,14 @@ class Table:
     """(day, columns that have values, rows) of the rows of each day, where folders or names have days"""
     explode: tuple[str, ...] = ()
     """lists whose elements are the rows: see `shown.as_events`"""
+    where: Kinds | None = None
+    """the kinds of rows that it has of a file: see `streams.parted`"""
+    only_of_others: tuple[str, ...] = ()
+    """columns that only other rows of the file have, which are not in `frame`"""
+
+    def asked(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Of rows of the files those that it has."""
+        return frame if self.where is None else self.where.of(frame).drop(self.only_of_others, strict=False)
 
     @property
     def written(self) -> Text:
@@ -93,7 +115,7 @@ class Found:
     tables: list[Table]
     """the largest first"""
     unreadable: list[tuple[str, str]]
-    """(path, why): smaller than a table that is one, such as a README.txt"""
+    """(path, why): smaller than a table that is one, such as an about.txt"""
     marked: frozenset[str] = frozenset()
     """folders with a `SUCCESS`"""
 
@@ -194,7 +216,7 @@ def _looked_at(table: Table) -> Table:
     if text is not None:
         rows, text = settled(rows, table.files.form, text)
     frame, other = plain(rows)
-    frame = elements(frame, table.explode) if table.explode else frame
+    frame = table.asked(elements(frame, table.explode) if table.explode else frame)
     return replace(table, frame=frame, text=text, other=other)
 
 
@@ -235,12 +257,12 @@ def _pieces(
     for day, rows in read:
         if day is not None:
             columns, before = known.get(day, (frozenset(), 0))
-            known[day] = columns | _filled(frame.slice(at, rows)), before + rows
+            known[day] = columns | filled(frame.slice(at, rows)), before + rows
         at += rows
     return tuple((day, columns, rows) for day, (columns, rows) in sorted(known.items()))
 
 
-def _filled(frame: pl.DataFrame) -> frozenset[str]:
+def filled(frame: pl.DataFrame) -> frozenset[str]:
     """The columns that have values."""
     return frozenset(s.name for s in frame if s.null_count() < len(s))
 
@@ -248,7 +270,7 @@ def _filled(frame: pl.DataFrame) -> frozenset[str]:
 def columns_of(root: str, files: Files, day: dt.date, text: Text | None, rows: int = 2_000) -> frozenset[str]:
     """The columns that have values in the first rows of a day's files. Raises what `tables` does."""
     store, paths = Store(root), _spread([f for f, _ in files.files if files.day_of(f) == day], 2)
-    return frozenset[str]().union(*(_filled(first_values(store.file(path), rows, text)) for path in paths))
+    return frozenset[str]().union(*(filled(first_values(store.file(path), rows, text)) for path in paths))
 
 
 def rows_of_day(root: str, table: Table, day: dt.date, rows: int) -> pl.DataFrame:
@@ -311,7 +333,7 @@ def by_days(root: str, table: Table, roles: Roles, zone: str) -> Table:
     day = local_days(found.frame[column], unit, zone).alias(_DAY)
     frame = found.frame.with_columns(day).drop_nulls(_DAY).sort(_DAY, descending=True, maintain_order=True)
     pieces = [
-        (of, _filled(part.drop(column, _DAY)), len(part)) for (of,), part in frame.group_by(_DAY, maintain_order=True)
+        (of, filled(part.drop(column, _DAY)), len(part)) for (of,), part in frame.group_by(_DAY, maintain_order=True)
     ]
     files = replace(found.files, partition=column, days=tuple(days.items()))
     return replace(found, files=files, frame=frame.drop(column, _DAY), day=max(days), pieces=tuple(reversed(pieces)))

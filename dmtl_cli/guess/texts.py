@@ -16,7 +16,8 @@ from dmtl_cli.guess.values import FEW, clock_share, decimals, has_days, is_clock
 
 _BESIDE = 3  # texts that a column has beside words for null
 _FEW = 1_000  # texts by which it is told what lists hold
-_INTEGER, NUMBER = r"^-?(0|[1-9][0-9]{0,17})$", r"^-?(0|[1-9][0-9]*)?(\.[0-9]+)?([eE][+-]?[0-9]+)?$"
+_INTEGER = r"^-?(0|[1-9][0-9]{0,17})$"
+NUMBER = r"^-?((0|[1-9][0-9]*)(\.[0-9]+)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _DATED = re.compile(
     r"\s*(?P<a>\d{1,4})(?P<sign>[./-])\d{1,2}(?P=sign)(?P<c>\d{4}|\d{1,2})"
     r"(?:(?P<gap>[ ,T]+)\d{1,2}:\d{2}(?P<s>:\d{2})?(?P<f>[.]\d+)?(?P<half>\s?)(?P<p>[AaPp][Mm])?)?\s*"

@@ -24,7 +24,7 @@ from dmtl_cli.guess.goals import Goal, by_length, goals
 from dmtl_cli.guess.inputs import Inputs
 from dmtl_cli.guess.labels import GOOD
 from dmtl_cli.guess.outcomes import Outcomes
-from dmtl_cli.guess.rewrites import may_be_shown, one_row_an_exposure, one_row_an_item, quoted
+from dmtl_cli.guess.rewrites import may_be_shown, one_row_an_exposure, one_row_an_item, quoted, where_of
 from dmtl_cli.guess.roles import Guess, Roles, candidates
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.texts import Text, times_unread
@@ -207,7 +207,7 @@ def _types(log: Log) -> list[str]:
     used |= {i.column for i in (*log.inputs.used, *log.inputs.held)}
     sides = log.inputs.sides.values()
     used |= {c.column for side in sides for c in (side.key, side.version) if c}
-    used |= {c for one in log.later for c in (one.key, one.event_key, *one.columns)}
+    used |= {c for one in log.later for c in (one.event_key, *one.sources)}
     joined = {c for one in log.later for c in one.columns}
     found: dict[str, str] = {}
     forms = {table.files.form for table in tables}
@@ -301,7 +301,7 @@ def _place(table: Table, events: Table) -> list[str]:
     usual = events.written if events.files.form == CSV else Text()
     if files.form == CSV and (table.written != usual or not table.written.header):
         keys.append(f"csv: {{{', '.join(key for key, _ in _csv_keys(table))}}}")
-    return keys
+    return [*keys, *([f"where: {quoted(where_of(table.where))}"] if table.where else [])]
 
 
 def path_of(table: Table) -> str:
@@ -336,6 +336,8 @@ def _events(log: Log) -> list[str]:
     if names := log.events.explode:
         named = scalar(names[0]) if len(names) == 1 else f"[{', '.join(map(scalar, names))}]"
         lines.append(f"explode: {named}  # lists as long as each other in every row: an element is an event")
+    if log.events.where is not None:
+        lines.append(f"where: {quoted(where_of(log.events.where))}  # what was shown: rows of other kinds are below")
     for role in ("user", "item"):
         lines.append(_role(log, role, f"name the column of the {role}'s id"))
     if roles.time is not None:

@@ -104,7 +104,7 @@ def _warnings(config: Config, day: Day) -> list[str]:
     for column, table, n in ((events.user, day.users, day.user_events), (events.item, day.items, day.item_events)):
         ids, rows = table[ID].filter(pl.Series(n > 0)), pl.Series(n[n > 0])
         out += null_ids(column, ids, rows, text=text, dropped=dropped)
-        out += nobody(column, ids, rows, text=text) if column == events.user else []
+        out += nobody(column, ids, rows) if column == events.user else []
     if (share := repeated / max(1.0, repeated + day.facts["clicks"])) > 0.5:
         what = f"{share:.0%} of clicks repeat an earlier one of the same user, item and request"
         out.append(f"{what}: is {events.item} the item? Else look at data.events.request")

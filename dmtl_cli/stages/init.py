@@ -32,6 +32,7 @@ from dmtl_cli.guess.roles import Guess, Roles, fits_events, is_catalogue, with_n
 from dmtl_cli.guess.rows import BYTES, NOT_UTF8
 from dmtl_cli.guess.shown import as_events
 from dmtl_cli.guess.side_tables import Side
+from dmtl_cli.guess.streams import parted
 from dmtl_cli.guess.tables import LAKES, ROWS, Table, by_days, partial_columns, read_whole, tables
 from dmtl_cli.guess.texts import in_seconds
 from dmtl_cli.guess.values import local_days
@@ -198,6 +199,10 @@ def _joined(named: list[Table], given: Mapping[str, str]) -> tuple[list[Table], 
     """The tables, one of events with what came of its exposures where that is a table of its own, which is none of them
     then; and such tables by the path of the events."""
     for table in named:
+        if (parts := parted(table, given)) is not None:
+            events, one = parts
+            rest = [other for other in named if other is not table]
+            return [with_outcomes(events, [one]), *rest], {table.files.path: [one]}
         roles = roles_of(table.frame, given)
         found = outcomes_of(table, [other for other in named if other is not table], roles)
         if found:
@@ -239,7 +244,7 @@ def _warnings(events: Table, roles: Roles) -> list[str]:
     text = events.files.form in (CSV, JSON)
     dropped = invalid_rows(events.frame, roles, None) is not None  # as is then written
     words = [line for c, counts in ids for line in null_ids(c, counts[c], counts["count"], text=text, dropped=dropped)]
-    words += nobody(roles.user.column, ids[0][1][roles.user.column], ids[0][1]["count"], text=text, kept=True)
+    words += nobody(roles.user.column, ids[0][1][roles.user.column], ids[0][1]["count"], kept=True)
     return [*warnings(roles.user.column, users, items, len(events.frame), click), *words]
 
 

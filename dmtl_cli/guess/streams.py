@@ -1,0 +1,126 @@
+"""A table of events of several kinds, a row each, in which what follows names by an id what was shown: as a table of
+what was shown, and one of what came of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+import polars as pl
+
+from dmtl_cli.guess.labels import roles_of
+from dmtl_cli.guess.outcomes import Outcomes, aggregate_of
+from dmtl_cli.guess.rewrites import Behaviours, sql_column, sql_texts, values_of
+from dmtl_cli.guess.roles import Roles
+from dmtl_cli.guess.tables import Kinds, Table, filled
+from dmtl_cli.guess.values import FEW, free, is_id, share, within
+
+_OWN = 0.95  # of the rows of what was shown have an id of their own; others came twice
+_NAME = 0.8  # of the rows of what follows name one
+_THERE = 0.5  # of these ids are in the sample, which begins and ends within a session
+_SAME = 0.95  # of them are of the same user
+
+
+def parted(table: Table, given: Mapping[str, str]) -> tuple[Table, Outcomes] | None:
+    """The rows of what was shown, without columns that only others have, and the others by the id that they name; None
+    where the rows are of one kind, or name none.
+
+    Args:
+        given: as `labels.roles_of` takes it.
+    """
+    mine = {role: c for role, c in given.items() if c in table.frame.columns}
+    roles = roles_of(table.frame, mine)
+    if roles.behaviour is None or roles.user is None or roles.item is None:
+        return None
+    values = values_of(table.frame, roles.behaviour.column, roles)
+    if values is None:
+        return None
+    kinds = Kinds(values.column, values.exposure, True)
+    rest = replace(kinds, among=False)
+    shown, others = kinds.of(table.frame), rest.of(table.frame)
+    keys = _keys(shown, others, values, roles)
+    if keys is None:
+        return None
+    key, event_key = keys
+    later = [c for c in others.columns if shown[c].null_count() == len(shown) and others[c].null_count() < len(others)]
+    columns, left = _columns(others, values, later, {*table.frame.columns, *table.other}, key)
+    events = _narrowed(replace(table, where=kinds, only_of_others=(*later, values.column)))
+    named = others[values.column].value_counts(sort=True, name="n")[values.column].to_list()
+    told = f"of the same files, by {event_key} of what was shown: {', '.join(map(str, named))}"
+    return events, Outcomes("later", replace(table, frame=others, where=rest), key, event_key, columns, left, told)
+
+
+def _keys(shown: pl.DataFrame, others: pl.DataFrame, values: Behaviours, roles: Roles) -> tuple[str, str] | None:
+    """The column by which others name what was shown, and the one of its id."""
+    assert roles.user is not None and roles.item is not None
+    ids = {roles.user.column, roles.item.column}
+    follows = others.filter(
+        pl.col(values.column).is_in([*values.click, *(v for some in values.good.values() for v in some)])
+    )
+    if len(follows) < FEW:
+        return None
+    own = [c for c in shown.columns if c not in ids and _is_own(shown[c])]
+    fits: list[tuple[float, str, str]] = []
+    for key in follows.columns:
+        if key in ids or not is_id(follows[key]) or share(follows[key].is_not_null()) < _NAME:
+            continue
+        there = [(within(follows[key], shown[c]), c) for c in own]
+        fits += [(rate, key, c) for rate, c in there if rate >= _THERE and _of_same_user(follows, shown, key, c, roles)]
+    if not fits:
+        return None
+    _, key, c = max(fits)
+    return key, c
+
+
+def _is_own(s: pl.Series) -> bool:
+    return is_id(s) and s.null_count() <= (1 - _OWN) * len(s) and s.n_unique() >= _OWN * len(s)
+
+
+def _of_same_user(follows: pl.DataFrame, shown: pl.DataFrame, key: str, c: str, roles: Roles) -> bool:
+    """Whether what follows is of the user of what it names, as a number that is there by chance is not."""
+    assert roles.user is not None
+    user = pl.col(roles.user.column)
+    one = shown.select(pl.col(c).cast(pl.String).alias("k"), user.alias("of")).unique("k", keep="first")
+    met = follows.select(pl.col(key).cast(pl.String).alias("k"), user.alias("u")).join(one, on="k")
+    return len(met) > 0 and share(met["u"] == met["of"]) >= _SAME
+
+
+def _columns(
+    others: pl.DataFrame, values: Behaviours, later: list[str], taken: set[str], key: str
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """What is made of the rows of an id, by names that no column of the files has: whether somebody clicked or did what
+    is better, a flag for each other kind, and numbers that only such rows have; and the columns of which nothing is
+    made."""
+    kind = sql_column(values.column)
+    good = [v for some in values.good.values() for v in some]
+    columns = {free("clicked", taken): _counted(kind, [*values.click, *good])}
+    for v in dict.fromkeys([*good, *values.left]):
+        name = re.sub(r"\W+", "_", v).strip("_") or "other"
+        columns[free(name, {*taken, *columns})] = _counted(kind, [v])
+    left = []
+    for c in later:
+        made = None if c == key else aggregate_of(others[c])
+        if made is None:
+            left += [c] if c != key else []
+            continue
+        word = "total" if made.startswith("SUM") else "most"
+        columns[free(f"{word}_{c.replace('.', '_')}", {*taken, *columns})] = made
+    return columns, tuple(left)
+
+
+def _counted(kind: str, values: list[str]) -> str:
+    """Whether there is a row of one of these kinds."""
+    return f"COUNT(CASE WHEN {kind} {sql_texts(values)} THEN 1 END) > 0"
+
+
+def _narrowed(table: Table) -> Table:
+    """The rows of its kinds, and by day."""
+    assert table.where is not None
+    pieces = []
+    for day, _, _ in table.pieces:
+        rows = table.of_day(day)
+        assert rows is not None
+        asked = table.asked(rows)
+        pieces.append((day, filled(asked), len(asked)))
+    return replace(table, frame=table.asked(table.frame), pieces=tuple(pieces))

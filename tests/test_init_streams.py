@@ -1,0 +1,153 @@
+"""init: a file of several kinds of events, in which what follows names what was shown, is read as it is."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+from formats import write
+from worlds import dmtl
+
+DAYS = ("2026-01-01", "2026-01-02")
+Rows = list[dict[str, Any]]
+
+
+def drawn(day: str) -> tuple[Rows, dict[str, int]]:
+    """Events of a day in the order of their times, as objects; and what the truth is of it."""
+    rng = np.random.default_rng(int(day[-1]))
+    start = dt.datetime.fromisoformat(f"{day}T00:00:00+00:00")
+    rows: list[tuple[int, dict[str, Any]]] = []
+    truth = {"exposures": 0, "clicks": 0, "good": 0}
+    for page in range(180):
+        user, at = f"u{rng.integers(120)}", 400 * page
+        for rank, item in enumerate(rng.choice(50, 7, replace=False).tolist()):
+            own = f"{day[-2:]}-{page}-{rank}"
+            base = {"user": {"id": user, "lang": ("pt", "es")[int(user[1:]) % 2]}, "job": {"id": f"j{item}"}}
+            shown = base | {"id": own, "list": {"id": f"{day}{page}", "rank": rank + 1}, "type": "impression"}
+            rows.append((at, shown))
+            truth["exposures"] += 1
+            if rng.random() < 0.3:
+                follows = base | {"impression_id": own}
+                rows.append((at + 5, follows | {"id": f"c{own}", "type": "click"}))
+                rows.append((at + 90, follows | {"id": f"l{own}", "type": "leave", "stay_ms": int(rng.integers(9e4))}))
+                truth["clicks"] += 1
+                if rng.random() < 0.4:
+                    rows.append((at + 60, follows | {"id": f"a{own}", "type": "apply"}))
+                    truth["good"] += 1
+        if page % 9 == 0:
+            rows.append((at, base | {"id": f"s{page}", "type": "search"}))
+    rows.sort(key=lambda row: row[0])
+    moments = [(start + dt.timedelta(seconds=at)).isoformat() for at, _ in rows]
+    return [row | {"ts": moment} for moment, (_, row) in zip(moments, rows, strict=True)], truth
+
+
+def same_name(rows: Rows) -> Rows:
+    """What was shown has its id under the name that the others have for it."""
+    own = lambda row: row.get("impression_id") or (row["id"] if row["type"] == "impression" else None)  # noqa: E731
+    return [{k: v for k, v in row.items() if k != "id"} | {"impression_id": own(row)} for row in rows]
+
+
+def flat(rows: Rows) -> pl.DataFrame:
+    names = ("id", "impression_id", "type", "ts", "stay_ms")
+    objects = {"user.id": "user_id", "user.lang": "lang", "job.id": "job_id", "list.id": "list_id", "list.rank": "rank"}
+    made = []
+    for row in rows:
+        inner = {new: row.get(a.split(".")[0], {}).get(a.split(".")[1]) for a, new in objects.items()}
+        made.append({name: row.get(name) for name in names} | inner)
+    return pl.DataFrame(made, infer_schema_length=None)
+
+
+def config_of(root: Path, *more: str) -> tuple[dict[str, Any], str]:
+    out = root.parent / "made.yaml"
+    ended = dmtl("init", root, "-o", out, "--force", *more)
+    assert ended.code == 0, ended.err
+    return yaml.safe_load(out.read_text())["data"]["events"], ended.out
+
+
+def checked(root: Path, day: str = DAYS[1]) -> dict[str, Any]:
+    ended = dmtl("check", "--config", root.parent / "made.yaml", "--day", day, "--json")
+    assert ended.code == 0, ended.err
+    return ended.json
+
+
+def agrees(found: dict[str, Any], truth: dict[str, int]) -> None:
+    assert found["rows"] == truth["exposures"]
+    assert found["labels"]["click_rate"] == pytest.approx(truth["clicks"] / truth["exposures"], abs=1e-4)
+    assert found["labels"]["conversion_rate"] == pytest.approx(truth["good"] / truth["clicks"], abs=1e-4)
+
+
+@pytest.mark.parametrize("named", ["apart", "the same"])
+def test_json_lines_of_objects(tmp_path: Path, named: str) -> None:
+    (tmp_path / "log").mkdir()
+    for day in DAYS:
+        rows, _ = drawn(day)
+        rows = rows if named == "apart" else same_name(rows)
+        (tmp_path / f"log/events_{day}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    events, out = config_of(tmp_path / "log", "--conversion", '"apply"')
+    assert (events["user"], events["item"], events["request"]) == ("user.id", "job.id", "list.id")
+    assert (events["click"], events["where"]) == ("clicked", "type = 'impression'")
+    (joined,) = events["joined"].values()
+    key = {"key": "impression_id"} | ({"event_key": "id"} if named == "apart" else {})
+    made = {
+        "clicked": "COUNT(CASE WHEN type IN ('click', 'apply') THEN 1 END) > 0",
+        "apply": "COUNT(CASE WHEN type = 'apply' THEN 1 END) > 0",
+        "leave": "COUNT(CASE WHEN type = 'leave' THEN 1 END) > 0",
+        "search": "COUNT(CASE WHEN type = 'search' THEN 1 END) > 0",
+        "total_stay_ms": "SUM(stay_ms)",
+    }
+    assert joined == key | {"path": "events_{day}.jsonl", "where": "NOT type = 'impression'", "columns": made}
+    agrees(checked(tmp_path / "log"), drawn(DAYS[1])[1])
+    assert "of the same files, by" in (tmp_path / "made.yaml").read_text() and "behaviour" not in out
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_one_file_of_all_days(tmp_path: Path, kind: str) -> None:
+    frame = pl.concat([flat(drawn(day)[0]) for day in DAYS])
+    write(frame, tmp_path / "log", "events", kind)
+    events, _ = config_of(tmp_path / "log", "--conversion", '"apply"')
+    assert events["date_column"] == "ts" and events["where"] == "type = 'impression'"
+    agrees(checked(tmp_path / "log"), drawn(DAYS[1])[1])
+
+
+def test_how_long_they_stayed_tells_a_good_one(tmp_path: Path) -> None:
+    """A number that only later rows have, under a name that no column of the file has."""
+    for day in DAYS:
+        write(flat(drawn(day)[0]), tmp_path / "log", f"events_{day}", "parquet")
+    events, _ = config_of(tmp_path / "log")
+    assert (events["duration"], events["duration_unit"]) == ("total_stay_ms", "ms")
+    found = checked(tmp_path / "log")
+    assert found["rows"] == drawn(DAYS[1])[1]["exposures"] and found["not_asked"] > 0
+    features = {f["name"] for f in found["features"]}
+    assert {"lang", "rank"} <= features and not features & {"type", "stay_ms", "total_stay_ms", "id"}
+
+
+def test_a_kind_that_names_no_exposure_is_written_anew(tmp_path: Path) -> None:
+    """Applications without the id: which exposure each is of has to be told by times, which the lines of polars do."""
+    for day in DAYS:
+        frame = flat(drawn(day)[0]).with_columns(
+            impression_id=pl.when(pl.col("type") == "apply").then(None).otherwise("impression_id")
+        )
+        write(frame, tmp_path / "log", f"events_{day}", "parquet")
+    ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "made.yaml")
+    assert ended.code == 78 and "looks like one row a behaviour" in ended.err
+    assert "import polars as pl" in (tmp_path / "made.yaml").read_text()
+
+
+def test_numbers_that_meet_by_chance_name_nothing(tmp_path: Path) -> None:
+    """A count of all rows, and another number of the rows that follow: both are in one range."""
+    for day in DAYS:
+        frame = flat(drawn(day)[0]).with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
+        rng = np.random.default_rng(1)
+        other = pl.Series(rng.integers(0, len(frame), len(frame)))
+        frame = frame.drop("id", "impression_id").with_columns(
+            ref_id=pl.when(pl.col("type") != "impression").then(other)
+        )
+        write(frame, tmp_path / "log", f"events_{day}", "parquet")
+    ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "made.yaml")
+    assert ended.code == 78 and "looks like one row a behaviour" in ended.err
