@@ -150,6 +150,37 @@ def test_one_stream_has_what_was_shown_and_what_came_of_it(tmp_path: Path) -> No
     assert log.outcomes(log.find(DAY).joined)[0].read_rows == 4
 
 
+@pytest.mark.parametrize("kind", ["csv", "json"])
+def test_files_of_both_are_converted_once(tmp_path: Path, kind: str) -> None:
+    """A file of events and of what came of them; a day later its own day needs no conversion any more."""
+    for k in range(2):
+        frame = pl.DataFrame(
+            {"event": ["shown", "click"], "id": [f"a{k}", f"x{k}"], "of": ["", f"a{k}"], "user": [1, 1], "item": [5, 5]}
+        )
+        write(frame, tmp_path / "log", f"events_{DAY + dt.timedelta(k)}", kind)
+    path = f"events_{{day}}.{kind}"
+    joined: Any = {
+        "path": path,
+        "key": "of",
+        "event_key": "id",
+        "columns": {"clicked": "COUNT(*) > 0"},
+        "days_after": 1,
+    }
+    events = Events(
+        path=path, where="event = 'shown'", user="user", item="item", click="clicked", conversion="clicked",
+        joined={"came": joined},
+    )  # fmt: skip
+    fmt: Any = kind
+    log = Log(Data(root=str(tmp_path / "log"), format=fmt, events=events), (), converted=tmp_path / "converted")
+    assert rows(log.read(DAY, tmp_path))["click"].to_list() == [1]
+    made = {str(p.relative_to(tmp_path / "converted")): p.stat().st_mtime_ns for p in tmp_path.rglob("*.parquet")}
+    assert len(made) == 2 and all(name.startswith("events/day=") for name in made)
+    log.outcomes({"came": log.joined_of("came", DAY + dt.timedelta(1))})
+    assert {
+        str(p.relative_to(tmp_path / "converted")): p.stat().st_mtime_ns for p in tmp_path.rglob("*.parquet")
+    } == made
+
+
 def test_of_side_tables_and_by_what_they_say(tmp_path: Path) -> None:
     """A table with a row for each language; events of items that the table says are articles."""
     write(stream(), tmp_path, f"events_{DAY}", "parquet")

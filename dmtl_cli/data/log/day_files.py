@@ -237,7 +237,10 @@ class DayFinder:
             raise AssertionError(f"a log of {kind} needs a folder for what is converted")
         if kind in LAKES:
             return self._converted.lake(name, table, day), 0
-        return self._converted.texts(name, table, self._places[name].files(day), day)
+        files = self._places[name].files(day)
+        if name.startswith(JOINED) and self.data.events.has_files_of(table):  # they are converted once
+            return self._converted.texts("events", self.data.events, files, day)[0], 0
+        return self._converted.texts(name, table, files, day)
 
     def _event_files(self, day: dt.date) -> tuple[list[File], dict[File, range], int]:
         """The files that may have rows of the day, which of their row groups, and the lines that do not parse."""
