@@ -23,11 +23,8 @@ RETURN = 0.01
 """share of ids that are there on another day, below which they are hardly those of users"""
 LEAK = 0.9
 """AUC of a single column for the click above which it is hardly known before"""
-_NUMBER = r"[+-]?[0-9](?:[0-9.,' \u00a0\u202f]*[0-9])?"
-_UNIT = r"(?:\s*\p{Sc}|\s*%|\s*(?:kr|zł|TL|kg|g|km|m|cm|mm|l|ml|min|h|s|ms|px|MB|GB)\.?|\s+\p{L}{1,5}\.?)"
-_WITH_UNIT = rf"^\s*(?:(?:[+-]?\p{{Sc}}|[A-Z]{{3}}\s)\s*{_NUMBER}{_UNIT}?|{_NUMBER}{_UNIT})\s*$"
-"""a currency before a number, or a unit behind it"""
-_MEASURED = 0.95  # of the texts are such
+_LASTS = r"(?i)min|^\s*P|[0-9]\s*h.*[0-9]\s*m"
+"""a text with a unit that lengths of time alone have"""
 _DAYS = (
     r"^(?:[12][0-9]{3}[-/.年][0-9]{1,2}[-/.月][0-9]{1,2}日?|[0-3]?[0-9][-/.][0-3]?[0-9][-/.][12][0-9]{3}"
     r"|[0-3][0-9][-/.][0-1][0-9][-/.][0-9]{2}|[0-3]?[0-9]\.? +\p{L}{3,9}\.? +[12][0-9]{3}"
@@ -151,28 +148,24 @@ def _are_full(places: pl.Series) -> bool:
 
 
 def is_clock(s: pl.Series) -> bool:
-    """Whether texts are lengths of time, such as 3:45: by the column's name, or, where few rows have one, as more of
+    """Whether texts are lengths of time. Those such as 1h 20m or PT90S are, where their units say so or they are many
+    different ones; others, such as 3:45 or 90 m, by the column's name or, of 3:45, where few rows have one, as more of
     them are short than long; a time of day has neither."""
     if s.dtype != pl.String:
         return False
     known = s.filter(s != "")
-    if not len(known) or not known.head(FEW).str.contains(":", literal=True).all():
+    if not len(known) or clock_seconds(known.head(FEW)).null_count():
         return False
     x = clock_seconds(known)
-    if x.null_count() or words.says_all(s.name, words.CLICK_TIME) or words.by_name(s.name, words.TIME):
+    if x.null_count():
+        return False
+    if known.str.contains(_LASTS).any() or (x.n_unique() > FEW and known.str.contains("(?i)[hs]").any()):
+        return True
+    if words.says_all(s.name, words.CLICK_TIME) or words.by_name(s.name, words.TIME):
         return False
     named = words.by_name(s.name, words.DURATION) > 0 or words.says(s.name, words.SPENT)
-    return named or (len(known) <= 0.7 * len(s) and x.n_unique() > FEW and has_long_tail(x, 1.0))
-
-
-def with_units(s: pl.Series) -> str | None:
-    """What texts such as € 36.62, 1.234,50 kr or 12 kg are, with one of them; None where they are no numbers with a
-    unit, or so few that they are classes."""
-    known = s.drop_nulls() if s.dtype == pl.String else s.head(0)
-    if known.n_unique() <= FEW or share(known.str.contains(_WITH_UNIT)) < _MEASURED:
-        return None
-    example = known.filter(known.str.contains(_WITH_UNIT))[0]
-    return f"{known.n_unique():,} texts such as {example!r} look like numbers with a unit and are read as text"
+    some = known.str.contains(":", literal=True).all() and len(known) <= 0.7 * len(s)
+    return named or (some and x.n_unique() > FEW and has_long_tail(x, 1.0))
 
 
 def clicks(s: pl.Series) -> pl.Series:

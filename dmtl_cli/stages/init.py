@@ -176,6 +176,9 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
         events, days = read_whole(found.root, events, roles.time.column, roles.time_unit, zone)
         events = with_outcomes(_timed(events, given), later)
         roles = roles_of(events.frame, given, ids)
+    if roles.duration and roles.duration.column in events.written.clocks and roles.unit == "ms":
+        why = roles.duration.why.rpartition("; ")[0]
+        roles.unit, roles.duration = "s", replace(roles.duration, why=f"{why}; texts of lengths of time")
     made = [Guess(c, f"of {one.table.files.path}") for one in later for c in one.columns]
     roles.outcomes.extend(g for g in made if g.column not in roles.taken)
     roles.outcomes.extend(outcomes_of_requests(events.frame, roles, days_of_rows(events, roles, zone)))
@@ -226,7 +229,7 @@ def _timed(table: Table, given: Mapping[str, str]) -> Table:
     known = table.frame[c].filter(table.frame[c] != "")
     if not len(known) or clock_seconds(known).null_count():
         return table
-    text = table.text and replace(table.text, clocks=table.text.clocks | {c})
+    text = replace(table.written, clocks=table.written.clocks | {c})
     return replace(table, frame=in_seconds(table.frame, [c]), text=text)
 
 
