@@ -272,6 +272,55 @@ def test_printed_commands_are_what_a_shell_reads(tmp_path: Path, name: str) -> N
     assert shlex.split(about[3].removeprefix("#")) == words[0]
 
 
+def test_a_guest_is_answered_by_the_printed_command(tmp_path: Path) -> None:
+    """By a value that many users have, of the feature under the name that the config gives it."""
+    x = unseen.drawn(0)
+    who = np.arange(unseen.USERS)
+    users = pl.DataFrame({"user_id": who, "token": [f"t{k}" for k in who], "Χώρα μου": np.where(who % 3, "le o'", "x")})
+
+    def write(home: Path) -> None:
+        daily(frame(lang=["da" if u % 4 else "en" for u in x["user"]]))(home)
+        (home / "users").mkdir()
+        users.write_parquet(home / "users/all.parquet")
+
+    ended, raw, text = made(tmp_path, write)
+    assert ended.code == 0, ended.err
+    (line,) = [line for line in ended.out.splitlines() if "--feature" in line]
+    words = shlex.split(line, comments=True)
+    assert line == ended.out.splitlines()[-1] and line.endswith("  # a guest, by what is known")
+    assert words[1:2] + words[-2:] == ["recommend", "--feature", "user_feature=le o'"]
+    assert f"#   {line.strip()}" in text.splitlines()
+    config = tmp_path / "mine.yaml"
+    days = sorted({*unseen.days_of(x)})
+    assert dmtl("backfill", "--config", config, "--from", days[0], "--to", days[1], "--set", "auto.budget=0").code == 0
+    answered = dmtl(*words[1:])
+    assert (answered.code, answered.err) == (0, "") and len(answered.out.splitlines()) == 20
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"lang": ["da", "da", "en"]}, "lang=da"),
+        ({"plan": [7, 7, 9]}, "plan=7"),
+        ({"vip": [True, True, False]}, "vip=true"),
+        ({"likes": [["a", "b"], ["a"], ["c"]]}, 'likes=["a"]'),
+        ({"likes": ["a|b", "a", "c|a"]}, 'likes=["a"]'),
+        ({"likes": [["a"], ["b"]], "lang": ["en", "da", "da"]}, "lang=da"),
+        ({}, None),
+        ({"lang": [f"l{k}" for k in range(20)]}, None),
+    ],
+)
+def test_a_guest_has_what_many_users_have(tmp_path: Path, values: dict[str, list[Any]], told: str | None) -> None:
+    """Three users of sixty are no crowd; nor is an attribute of a request, or of an item."""
+    x = unseen.drawn(0)
+    more = {name: [some[u % len(some)] for u in x["user"]] for name, some in values.items()}
+    other = {"hue": (x["item"] % 7).tolist(), "weather": ["wet", "dry"] * 600}
+    ended, _, _ = made(tmp_path, daily(frame(**more, **other)))
+    lines = [line for line in ended.out.splitlines() if "--feature" in line]
+    assert ended.code == 0 and len(lines) == (told is not None)
+    assert [shlex.split(line, comments=True)[-1] for line in lines] == ([told] if told else [])
+
+
 @pytest.mark.parametrize("name", ["two\nlines", "it's\ta 'tab\\", "red\x1b[31m", "c1\x85 日本語", "a\u2028b"])
 def test_a_name_that_is_not_printable_is_one_word_and_one_line(tmp_path: Path, name: str) -> None:
     """As bash reads it; and the config that has it in its comments is YAML."""
