@@ -283,7 +283,7 @@ def test_a_guest_is_answered_by_the_printed_command(tmp_path: Path) -> None:
         (home / "users").mkdir()
         users.write_parquet(home / "users/all.parquet")
 
-    ended, raw, text = made(tmp_path, write)
+    ended, _, text = made(tmp_path, write)
     assert ended.code == 0, ended.err
     (line,) = [line for line in ended.out.splitlines() if "--feature" in line]
     words = shlex.split(line, comments=True)

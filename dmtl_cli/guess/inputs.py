@@ -74,8 +74,12 @@ class Inputs(Beside):
             begin: place of the first feature that is looked at.
             side: whose they are, where others are among them.
         """
-        of = [i for i in self.used[begin:] if i.kind == "categorical" and side in (None, i.side)]
-        twice = second_names(frame, {i.column: words.is_named_id(i.column) for i in of})
+        kinds = ("categorical", "sequence")
+        mine = [i for i in self.used[begin:] if i.kind in kinds and side in (None, i.side)]
+        of = [i for i in mine if "embedding_name" not in i.options]  # lists of items are what they are by their ids
+        cut = {i.column: i.options["separator"] for i in of if "separator" in i.options}
+        texts = [frame[c].str.split(sign) for c, sign in cut.items() if frame.schema[c] == pl.String]
+        twice = second_names(frame.with_columns(texts), {i.column: words.is_named_id(i.column) for i in of})
         self.used = [i for i in self.used if i not in of or i.column not in twice]
         self.unused += [Guess(c, f"a second name of {first}: each has one of the other") for c, first in twice.items()]
 
