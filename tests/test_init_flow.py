@@ -181,12 +181,16 @@ def test_a_conversion_that_needs_an_expression(tmp_path: Path, given: str, said:
     assert ended.code == 2 and said in ended.err and not (tmp_path / "mine.yaml").exists(), ended.err
 
 
+_UNQUOTED = "a column of data.items is named without quotes around both: items.dura_s"
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
         ("seg >= items.dura * 0.5", "q.parquet has no column dura, did you mean dura_s?; it has leccion, dura_s"),
         ("seg >= 5 AND users.nope = 'a'", "p.parquet has no column nope; it has alumno, pais"),
         ("seg >= items.dura_s * users.nope", "p.parquet has no column nope; it has alumno, pais"),
+        ('seg >= "items.dura_s" * 0.5', f"imp has no column items.dura_s; {_UNQUOTED}"),
     ],
 )
 def test_what_is_looked_up_is_in_its_table(tmp_path: Path, given: str, said: str) -> None:
@@ -195,8 +199,15 @@ def test_what_is_looked_up_is_in_its_table(tmp_path: Path, given: str, said: str
     assert ended.code == 2 and ended.err == f"dmtl: error: --conversion: {said}\n"
     assert not (tmp_path / "mine.yaml").exists()
     right = given.replace("items.dura ", "items.dura_s ").replace("users.nope", "users.pais")
-    right = right.replace("* users.pais", "* 0.5")
+    right = right.replace("* users.pais", "* 0.5").replace('"', "")
     assert dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", "--conversion", right).code == 0
+    text = (tmp_path / "mine.yaml").read_text()
+    if given != right and '"' in given:  # and `check` says the same
+        raw = yaml.safe_load(text)
+        raw["data"]["events"]["computed"]["good"] = given
+        (tmp_path / "mine.yaml").write_text(yaml.safe_dump(raw, allow_unicode=True))
+        ended = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", "2026-01-02")
+        assert ended.code == 65 and _UNQUOTED in ended.err, ended.err
 
 
 def test_what_is_looked_up_needs_a_table(tmp_path: Path) -> None:

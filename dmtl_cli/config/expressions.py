@@ -16,6 +16,8 @@ _WITHIN = {"Over", "Rolling", "SubPlan", "Implode"}
 """nodes of an aggregate that give more than one value, or look at other rows"""
 _CLOCK = re.compile(r"\b(NOW|CURRENT_(?:DATE|TIME|TIMESTAMP)|LOCALTIME(?:STAMP)?)\b", re.I)
 _QUOTED = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*\"""")
+TABLES = ("users", "items")
+"""of which an expression of the events may name columns, as items.length"""
 Paths = dict[str, list[str]]
 """the names that an expression reads, each with the fields of it that it names, as `b` or `b.c`; none: itself"""
 
@@ -84,6 +86,19 @@ def _is_aggregate(tree: Any) -> bool:
 def sources_of(text: str) -> list[str]:
     """The columns that an expression reads, fields of objects as `a.b`. Raises as `roots_of`."""
     return [name for root, fields in roots_of(text).items() for name in ([f"{root}.{f}" for f in fields] or [root])]
+
+
+def looked_up(text: str) -> list[tuple[str, str]]:
+    """(users or items, column) that an expression of the events looks up there; "items.length" in quotes is a column of
+    the events themselves. Raises as `roots_of`."""
+    return [(root, field) for root, fields in roots_of(text).items() if root in TABLES for field in fields]
+
+
+def unquoted(column: str) -> str:
+    """What to write where a column of the events that is not there has the name of one of a side table; "" where it has
+    another name."""
+    table, _, rest = column.partition(".")
+    return f"a column of data.{table} is named without quotes around both: {column}" if rest and table in TABLES else ""
 
 
 def _by_rows(expression: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 
 import numpy as np
@@ -12,7 +13,9 @@ from dmtl_cli.guess import words
 
 _ISO = r"^[12][0-9]{3}-[01][0-9]-[0-3][0-9]"
 _CLOCK = _ISO + r"[T ][0-2][0-9]:[0-5][0-9]"
-ZONE = r"(Z|[+-][0-9]{2}:?[0-9]{2})$"
+ANY_ZONE = "write the zone of your users, such as Asia/Shanghai"
+"""where times tell none"""
+_ZONE = r"(Z|[+-][0-9]{2}:?[0-9]{2})$"
 _UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _FROM, _TO = 946_684_800, 2_524_608_000  # 2000 and 2050, in seconds since 1970
 _DECIMAL = r"^-?[0-9]+(,[0-9]+)?$"
@@ -221,13 +224,28 @@ def instants(s: pl.Series, unit: str) -> pl.Series | None:
         clock = s.str.slice(0, 19).str.replace(" ", "T", n=1)
         naive = clock.str.to_datetime("%Y-%m-%dT%H:%M:%S", time_zone="UTC", strict=False)
         minutes_alone = clock.str.slice(0, 16).str.to_datetime("%Y-%m-%dT%H:%M", time_zone="UTC", strict=False)
-        part = pl.DataFrame({"t": naive.fill_null(minutes_alone), "z": s.str.slice(16).str.extract(ZONE)})
+        part = pl.DataFrame({"t": naive.fill_null(minutes_alone), "z": s.str.slice(16).str.extract(_ZONE)})
         hours, minutes = (pl.col("z").str.slice(k, 2).cast(pl.Int64, strict=False) for k in (1, -2))
         ahead = pl.when(pl.col("z").str.starts_with("-")).then(-1).otherwise(1) * (60 * hours + minutes)
         return part.select(pl.col("t") - pl.duration(minutes=ahead.fill_null(0)))["t"]
     if unit not in _UNITS:
         return None
     return (s.cast(pl.Float64) * (1000 / _UNITS[unit])).cast(pl.Int64).cast(pl.Datetime("ms", "UTC"))
+
+
+def zone_of(s: pl.Series, unit: str) -> tuple[str, str]:
+    """A time zone's name, and why."""
+    if (named := getattr(s.dtype, "time_zone", None)) is not None:
+        return named, "the zone of the timestamps"
+    found = s.drop_nulls().str.extract(_ZONE).drop_nulls().mode() if unit == "text" else pl.Series([], dtype=pl.String)
+    offset = re.fullmatch(r"([+-])([0-9]{2}):?([0-9]{2})", str(found[0])) if len(found) else None
+    if offset and int(offset[2]) and offset[3] == "00":
+        return f"Etc/GMT{'-' if offset[1] == '+' else '+'}{int(offset[2])}", f"the times end in {found[0]}"
+    if len(found):
+        return "UTC", f"the times end in {found[0]}"
+    if unit in ("timestamp", "text"):
+        return "UTC", "naive times are read as UTC; write the zone of your users, such as Asia/Shanghai"
+    return "UTC", ANY_ZONE
 
 
 def is_constant(frame: pl.DataFrame, key: str, column: str, least: float = 0.95) -> bool:

@@ -34,9 +34,9 @@ from dmtl_cli.guess.shown import as_events
 from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.tables import LAKES, ROWS, Table, by_days, partial_columns, read_whole, tables
 from dmtl_cli.guess.texts import in_seconds
-from dmtl_cli.guess.values import local_days
+from dmtl_cli.guess.values import local_days, zone_of
 from dmtl_cli.guess.words import count
-from dmtl_cli.guess.writing import Log, path_of, written, zone_of
+from dmtl_cli.guess.writing import Log, path_of, written
 
 FEW = 4
 """days that a first chain takes"""
