@@ -12,6 +12,8 @@ from pydantic import AfterValidator
 
 _SEVERAL = {"Agg", "Over", "Rolling", "SubPlan", "Len", "Filter", "Sort", "Slice", "Explode"}
 """nodes of an expression that look at more than one row"""
+_NAMED = {"Column", "FieldByName", "Literal"}
+"""nodes below which are names and values alone, whatever they say"""
 _WITHIN = {"Over", "Rolling", "SubPlan", "Implode"}
 """nodes of an aggregate that give more than one value, or look at other rows"""
 _CLOCK = re.compile(r"\b(NOW|CURRENT_(?:DATE|TIME|TIMESTAMP)|LOCALTIME(?:STAMP)?)\b", re.I)
@@ -77,7 +79,7 @@ def _is_aggregate(tree: Any) -> bool:
             several = True
         elif isinstance(part, dict):
             bare |= "Column" in part
-            waiting += part.values()
+            waiting += _below(part)
         elif isinstance(part, list):
             waiting += part
     return several and not bare
@@ -111,11 +113,20 @@ def _by_rows(expression: Any) -> bool:
 
 
 def _nodes(tree: Any) -> Iterator[str]:
-    """The names of all nodes of an expression."""
-    if isinstance(tree, dict):
+    """The names of the nodes of an expression that have parts, and Len, that of COUNT(*), which has none."""
+    if tree == "Len":
+        yield "Len"
+    elif isinstance(tree, dict):
         yield from tree
-    for part in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
+    for part in _below(tree):
         yield from _nodes(part)
+
+
+def _below(tree: Any) -> list[Any]:
+    """The parts of a node, without names and values."""
+    if isinstance(tree, dict):
+        return [part for name, part in tree.items() if name not in _NAMED]
+    return tree if isinstance(tree, list) else []
 
 
 def _columns(tree: Any) -> Iterator[tuple[str, ...]]:

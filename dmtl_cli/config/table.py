@@ -121,9 +121,10 @@ class Table(Section):
     types: dict[Column, Type] = Field(default={})
     """of columns, beside data.types"""
     computed: dict[Column, Expression] = Field(default={})
-    """further columns by name, each made of others of its row by an SQL expression of Polars: read_through: "scroll >=
-    75 OR saved = 'J'", person: "firm || '/' || desk"; of events also of what a side table says of the row's item or
-    user on that day: share: played / items.length. One of an outcome is an outcome"""
+    """further columns by name, each made of others of its row by an SQL expression of Polars (docs/expressions.md has
+    its functions): read_through: "scroll >= 75 OR saved = 'J'", person: "firm || '/' || desk"; of events also of what a
+    side table says of the row's item or user on that day: share: played / items.length. One of an outcome is an
+    outcome"""
 
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
