@@ -57,7 +57,8 @@ def test_lists_in_text_are_read_as_lists(tmp_path: Path) -> None:
     numbers = [[(k + j) % 7 for j in range(1 + k % 3)] for k in range(ITEMS)]
     vectors = [[k / 8, -k / 4, 0.5] for k in range(ITEMS)]
     columns = {
-        "tags": [json.dumps(some_tags(k)) for k in range(ITEMS)], "looks": [str(some_tags(k + 1)) for k in range(ITEMS)],
+        "tags": [json.dumps(some_tags(k)) for k in range(ITEMS)],
+        "looks": [str(some_tags(k + 1)) for k in range(ITEMS)],
         "codes": [json.dumps(n) for n in numbers], "embedding": [json.dumps(v) for v in vectors],
     }  # fmt: skip
     history = [json.dumps([f"i{(k + j) % ITEMS}" for j in range(3)]) for k in range(ROWS)]
