@@ -273,6 +273,25 @@ def test_of_lists_that_are_translations_one_is_a_feature(tmp_path: Path, written
     assert told in text and {*features(raw)} == {"user_id", "item_id", *kept}
 
 
+@pytest.mark.parametrize("side", ["users", "items"])
+def test_of_translations_that_is_a_feature_which_the_other_side_has(tmp_path: Path, side: str) -> None:
+    """Whether the one table or the other has both languages, the second of them shared."""
+    rng = np.random.default_rng(6)
+    tables = {"users": (USERS, "likes"), "items": (ITEMS, "tags")}
+    frames = {}
+    for name, (n, column) in tables.items():
+        slugs = [rng.choice(TOPICS, 2, replace=False).tolist() for _ in range(n)]
+        names = pl.Series(f"{column}_ar", [[ARABIC[slug] for slug in some] for some in slugs])
+        frames[name] = pl.DataFrame({f"{name.removesuffix('s')}_id": range(n)})
+        both = [pl.Series(f"{column}_en", slugs), names] if name == side else [names]
+        frames[name] = frames[name].with_columns(both)
+    _, raw, text = initiated(tmp_path, drawn(), **frames)
+    own = tables[side][1]
+    assert features(raw)["likes_ar"]["embedding_name"] == "tags_ar" and f"{own}_en" not in features(raw)
+    assert f"# {own}_en: not used: a second name of {own}_ar: each has one of the other" in text
+    assert text.count("a second name of") == 1 and "{crosses: [{user: likes_ar, item: tags_ar}]}" in text
+
+
 def test_lists_are_second_names_by_each_element() -> None:
     n = np.arange(90)
     lists = [[f"a{k % 9}", f"a{k % 7}"] if k % 5 else [] for k in n]
