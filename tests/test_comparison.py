@@ -245,7 +245,7 @@ def test_it_ends_with_whether_what_is_served_is_better(compared: tuple[Project, 
     assert found[f"student.{metric}.ahead_of_best_list.se"] == pytest.approx(error)
     sure = abs(np.mean(seeds)) > 2 * error
     verdict = ("better" if np.mean(seeds) > 0 else "worse") if sure else "no difference beyond twice its error"
-    words = {"read_popularity": "yesterday's reads", "popularity": "yesterday's clicks"}
+    words = {"read_popularity": "reads with a half-life of a day", "popularity": "yesterday's clicks"}
     number, spread = (f"{abs(x):.3f}".removeprefix("0") for x in (np.mean(seeds), error))
     said = f"{'-' if np.mean(seeds) < 0 else '+'}{number} ±{spread} recall@50 of reads: {verdict}"
     list_ = f"{best}, {words.get(best, 'exposures x read rate')}"
@@ -265,7 +265,7 @@ def test_what_is_said_of_a_difference() -> None:
             table.add("student", f"{label}.recall@20", 0.2 + value)
         return table.markdown().splitlines()[-1]
 
-    list_ = "served - best list (read_popularity, yesterday's reads): "
+    list_ = "served - best list (read_popularity, reads with a half-life of a day): "
     assert said([0.021], [0.006]) == list_ + "+.021 ±.006 recall@20 of reads: better"
     assert said([-0.021], [0.006]) == list_ + "-.021 ±.006 recall@20 of reads: worse"
     assert said([0.011], [0.006]) == list_ + "+.011 ±.006 recall@20 of reads: no difference beyond twice its error"

@@ -287,6 +287,8 @@ def test_a_config_without_them_has_no_word_of_them() -> None:
         ("good", "scroll > AVG(scroll)", 78, "expected an expression of a row alone, without functions over several"),
         ("good", "COALESCE(scroll, MAX(place)) > 5", 78, "expected an expression of a row alone"),
         ("good", "COUNT(doc) OVER (PARTITION BY firm) > 5", 78, "expected an expression of a row alone"),
+        ("good", "scroll > COUNT(*)", 78, "expected an expression of a row alone"),
+        ("good", "scroll > ROW_NUMBER() OVER ()", 78, "expected an expression of a row alone"),
         ("good", "kept IN ('J') AND LAG(place) OVER (ORDER BY place) > 1", 78, "expected an expression of a row alone"),
         ("good", "scroll > 5 AND NOW() > '2026-01-01'", 78, "of a row alone, which NOW is not"),
         ("good", "kept = 'NOW' AND scroll >= 75", 0, ""),

@@ -199,7 +199,7 @@ def test_names_that_say_nothing_are_options(tmp_path: Path) -> None:
         ),
         (
             ("--duration", "word"),
-            "--duration: expected a column of numbers, or 3:45, word is String, such as yes; it has only yes: write",
+            "--duration: expected a column of numbers, or 3:45, or 1h 20m, word is String, such as yes; it has only",
         ),
     ],
 )

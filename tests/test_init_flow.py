@@ -181,12 +181,16 @@ def test_a_conversion_that_needs_an_expression(tmp_path: Path, given: str, said:
     assert ended.code == 2 and said in ended.err and not (tmp_path / "mine.yaml").exists(), ended.err
 
 
+_UNQUOTED = "a column of data.items is named without quotes around both: items.dura_s"
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
         ("seg >= items.dura * 0.5", "q.parquet has no column dura, did you mean dura_s?; it has leccion, dura_s"),
         ("seg >= 5 AND users.nope = 'a'", "p.parquet has no column nope; it has alumno, pais"),
         ("seg >= items.dura_s * users.nope", "p.parquet has no column nope; it has alumno, pais"),
+        ('seg >= "items.dura_s" * 0.5', f"imp has no column items.dura_s; {_UNQUOTED}"),
     ],
 )
 def test_what_is_looked_up_is_in_its_table(tmp_path: Path, given: str, said: str) -> None:
@@ -195,8 +199,15 @@ def test_what_is_looked_up_is_in_its_table(tmp_path: Path, given: str, said: str
     assert ended.code == 2 and ended.err == f"dmtl: error: --conversion: {said}\n"
     assert not (tmp_path / "mine.yaml").exists()
     right = given.replace("items.dura ", "items.dura_s ").replace("users.nope", "users.pais")
-    right = right.replace("* users.pais", "* 0.5")
+    right = right.replace("* users.pais", "* 0.5").replace('"', "")
     assert dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", "--conversion", right).code == 0
+    text = (tmp_path / "mine.yaml").read_text()
+    if given != right and '"' in given:  # and `check` says the same
+        raw = yaml.safe_load(text)
+        raw["data"]["events"]["computed"]["good"] = given
+        (tmp_path / "mine.yaml").write_text(yaml.safe_dump(raw, allow_unicode=True))
+        ended = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", "2026-01-02")
+        assert ended.code == 65 and _UNQUOTED in ended.err, ended.err
 
 
 def test_what_is_looked_up_needs_a_table(tmp_path: Path) -> None:
@@ -270,6 +281,55 @@ def test_printed_commands_are_what_a_shell_reads(tmp_path: Path, name: str) -> N
     about = config.read_text().splitlines()
     assert shlex.split(about[0].partition(": guesses")[0])[-3:] == ["dmtl", "init", str(log)]
     assert shlex.split(about[3].removeprefix("#")) == words[0]
+
+
+def test_a_guest_is_answered_by_the_printed_command(tmp_path: Path) -> None:
+    """By a value that many users have, of the feature under the name that the config gives it."""
+    x = unseen.drawn(0)
+    who = np.arange(unseen.USERS)
+    users = pl.DataFrame({"user_id": who, "token": [f"t{k}" for k in who], "Χώρα μου": np.where(who % 3, "le o'", "x")})
+
+    def write(home: Path) -> None:
+        daily(frame(lang=["da" if u % 4 else "en" for u in x["user"]]))(home)
+        (home / "users").mkdir()
+        users.write_parquet(home / "users/all.parquet")
+
+    ended, _, text = made(tmp_path, write)
+    assert ended.code == 0, ended.err
+    (line,) = [line for line in ended.out.splitlines() if "--feature" in line]
+    words = shlex.split(line, comments=True)
+    assert line == ended.out.splitlines()[-1] and line.endswith("  # a guest, by what is known")
+    assert words[1:2] + words[-2:] == ["recommend", "--feature", "user_feature=le o'"]
+    assert f"#   {line.strip()}" in text.splitlines()
+    config = tmp_path / "mine.yaml"
+    days = sorted({*unseen.days_of(x)})
+    assert dmtl("backfill", "--config", config, "--from", days[0], "--to", days[1], "--set", "auto.budget=0").code == 0
+    answered = dmtl(*words[1:])
+    assert (answered.code, answered.err) == (0, "") and len(answered.out.splitlines()) == 20
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"lang": ["da", "da", "en"]}, "lang=da"),
+        ({"plan": [7, 7, 9]}, "plan=7"),
+        ({"vip": [True, True, False]}, "vip=true"),
+        ({"likes": [["a", "b"], ["a"], ["c"]]}, 'likes=["a"]'),
+        ({"likes": ["a|b", "a", "c|a"]}, 'likes=["a"]'),
+        ({"likes": [["a"], ["b"]], "lang": ["en", "da", "da"]}, "lang=da"),
+        ({}, None),
+        ({"lang": [f"l{k}" for k in range(20)]}, None),
+    ],
+)
+def test_a_guest_has_what_many_users_have(tmp_path: Path, values: dict[str, list[Any]], told: str | None) -> None:
+    """Three users of sixty are no crowd; nor is an attribute of a request, or of an item."""
+    x = unseen.drawn(0)
+    more = {name: [some[u % len(some)] for u in x["user"]] for name, some in values.items()}
+    other = {"hue": (x["item"] % 7).tolist(), "weather": ["wet", "dry"] * 600}
+    ended, _, _ = made(tmp_path, daily(frame(**more, **other)))
+    lines = [line for line in ended.out.splitlines() if "--feature" in line]
+    assert ended.code == 0 and len(lines) == (told is not None)
+    assert [shlex.split(line, comments=True)[-1] for line in lines] == ([told] if told else [])
 
 
 @pytest.mark.parametrize("name", ["two\nlines", "it's\ta 'tab\\", "red\x1b[31m", "c1\x85 日本語", "a\u2028b"])

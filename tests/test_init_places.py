@@ -187,6 +187,16 @@ def test_words_with_dots_are_near_by_their_last_parts() -> None:
     assert did_you_mean("clik", ["click", "time"]) == ", did you mean click?"
 
 
+def test_words_in_another_writing_are_near() -> None:
+    """Case, accents and spaces, and what stands between the words of a name; of several the first."""
+    assert did_you_mean("COUNTRY", ["city", "country"]) == ", did you mean country?"
+    assert did_you_mean("saved_searches.category", ["category", "saved_searches_category"]) == (
+        ", did you mean saved_searches_category?"
+    )
+    assert did_you_mean("POSICAO", ["posição", "posicao"]) == ", did you mean posição?"
+    assert did_you_mean("x", ["y", "z"]) == "" == did_you_mean("x", [])
+
+
 @pytest.mark.parametrize("count", [2, 3, 7, 64])
 def test_the_turn_is_found_by_few_looks(count: int) -> None:
     days = [DAY + dt.timedelta(k) for k in range(count)]

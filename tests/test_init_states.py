@@ -244,6 +244,69 @@ def test_a_second_name_has_one_of_each() -> None:
     assert told == {"nick": "id"}
 
 
+ARABIC = dict(zip(TOPICS, (f"موضوع {k}" for k in range(len(TOPICS))), strict=True))
+
+
+@pytest.mark.parametrize("written", ["objects", "lists", "texts"])
+def test_of_lists_that_are_translations_one_is_a_feature(tmp_path: Path, written: str) -> None:
+    """Element by element; lists of as many that say something else stay."""
+    rng = np.random.default_rng(5)
+    slugs = [rng.choice(TOPICS, rng.integers(0, 4), replace=False).tolist() for _ in range(ITEMS)]
+    other = [rng.choice(TOPICS, len(some)).tolist() for some in slugs]
+    names = [[ARABIC[slug] for slug in some] for some in slugs]
+    items = pl.DataFrame({"item_id": range(ITEMS)})
+    if written == "objects":
+        rows = [
+            [{"slug": a, "ar": b, "kin": c} for a, b, c in zip(*of, strict=True)]
+            for of in zip(slugs, names, other, strict=True)
+        ]
+        kind = pl.List(pl.Struct({"slug": pl.String, "ar": pl.String, "kin": pl.String}))
+        items = items.with_columns(pl.Series("topics", rows, dtype=kind))
+        told, kept = "# topics.ar: not used: a second name of topics.slug", {"topics_slug", "topics_kin"}
+    else:
+        more = [
+            pl.Series(c, some, dtype=pl.List(pl.String)) for c, some in zip("abc", (slugs, names, other), strict=True)
+        ]
+        items = items.with_columns(more if written == "lists" else (s.list.join("|") for s in more))
+        told, kept = "# b: not used: a second name of a: each has one of the other", {"a", "c"}
+    _, raw, text = initiated(tmp_path, drawn(), items=items)
+    assert told in text and {*features(raw)} == {"user_id", "item_id", *kept}
+
+
+@pytest.mark.parametrize("side", ["users", "items"])
+def test_of_translations_that_is_a_feature_which_the_other_side_has(tmp_path: Path, side: str) -> None:
+    """Whether the one table or the other has both languages, the second of them shared."""
+    rng = np.random.default_rng(6)
+    tables = {"users": (USERS, "likes"), "items": (ITEMS, "tags")}
+    frames = {}
+    for name, (n, column) in tables.items():
+        slugs = [rng.choice(TOPICS, 2, replace=False).tolist() for _ in range(n)]
+        names = pl.Series(f"{column}_ar", [[ARABIC[slug] for slug in some] for some in slugs])
+        frames[name] = pl.DataFrame({f"{name.removesuffix('s')}_id": range(n)})
+        both = [pl.Series(f"{column}_en", slugs), names] if name == side else [names]
+        frames[name] = frames[name].with_columns(both)
+    _, raw, text = initiated(tmp_path, drawn(), **frames)
+    own = tables[side][1]
+    assert features(raw)["likes_ar"]["embedding_name"] == "tags_ar" and f"{own}_en" not in features(raw)
+    assert f"# {own}_en: not used: a second name of {own}_ar: each has one of the other" in text
+    assert text.count("a second name of") == 1 and "{crosses: [{user: likes_ar, item: tags_ar}]}" in text
+
+
+def test_lists_are_second_names_by_each_element() -> None:
+    n = np.arange(90)
+    lists = [[f"a{k % 9}", f"a{k % 7}"] if k % 5 else [] for k in n]
+    columns = {
+        "a": lists,
+        "same": [[x.replace("a", "b") for x in some] for some in lists],
+        "turned": [some[::-1] for some in lists],
+        "longer": [[*some, "a1"] for some in lists],
+        "null": [some or None for some in lists],
+        "bag": [sorted(some) for some in lists],
+    }
+    told = alike.second_names(pl.DataFrame(columns), dict.fromkeys(columns, False))
+    assert told == {"same": "a", "null": "a"}
+
+
 def test_interests_and_categories_of_the_same_words_read_one_embedding(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     users = pl.DataFrame({"user_id": range(USERS), "likes": [", ".join(rng.choice(TOPICS, 2)) for _ in range(USERS)]})

@@ -11,14 +11,16 @@ from typing import Any
 import polars as pl
 import pytest
 import unseen
+import yaml
 from initiated import features, made
 from worlds import dmtl
 
+from dmtl_cli.data.log.computed import Computed
 from dmtl_cli.guess import words
 from dmtl_cli.guess.doubts import null_ids
 from dmtl_cli.guess.feature_lines import feature_name
 from dmtl_cli.guess.texts import Text, as_named, one_words, typed
-from dmtl_cli.guess.values import with_units
+from dmtl_cli.guess.units import as_number, with_units
 
 
 def frame(**more: Any) -> pl.DataFrame:
@@ -275,6 +277,67 @@ def test_numbers_with_a_unit_are_told(tmp_path: Path, form: str) -> None:
 def test_codes_are_no_numbers_with_a_unit(form: str) -> None:
     assert with_units(pl.Series("c", [form.format(k) for k in range(100)])) is None
     assert with_units(pl.Series("c", ["1 kg", "500 g"] * 100)) is None, "two classes"
+
+
+WORDS = {
+    "greek": ("{}ω {}λ", "λ", "ω"),
+    "german": ("{} Std. {} Min.", "Min", "Std"),
+    "japanese": ("{}時間{}分", "分", "時間"),
+    "letters": ("{}h {}m", "m", "h"),
+}
+
+
+@pytest.mark.parametrize("language", WORDS)
+def test_lengths_in_words_of_any_language_are_told(tmp_path: Path, language: str) -> None:
+    """As text in Parquet: what they are, and the computed column that makes minutes of them, which does so."""
+    form, small, large = WORDS[language]
+    minutes = [7 * int(i) % 60 + 60 * (int(i) % 4) for i in unseen.drawn(0)["item"]]
+    texts = [form.format(*divmod(m, 60)) for m in minutes]
+    ended, raw, text = made(tmp_path, lambda home: parquet(frame(τάξη=texts), home))
+    assert ended.code == 0, ended.err
+    (line,) = [x for x in text.splitlines() if "look like numbers with units and are read as text" in x]
+    assert f"(60 {small} to 1 {large}), kind: numeric" in line
+    found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", "2026-03-02", "--json").json["suggestions"]
+    (said,) = [x for x in found if "look like numbers with units" in x]
+    (computed,) = re.findall(r"table's computed: (\{.*\}) \(60 ", said)
+    assert computed in line
+    raw["data"]["events"]["computed"] = yaml.safe_load(computed)
+    feature = {"name": "length", "side": "item", "kind": "numeric", "column": next(iter(yaml.safe_load(computed)))}
+    raw["features"] = ["auto", feature]
+    (tmp_path / "made.yaml").write_text(yaml.safe_dump(raw, allow_unicode=True))
+    assert dmtl("check", "--config", tmp_path / "made.yaml", "--day", "2026-03-02").code == 0
+    name, expression = next(iter(yaml.safe_load(computed).items()))
+    rows = pl.DataFrame({"τάξη": texts}).to_arrow()
+    (column,) = Computed("data.events.computed", {name: expression}).of(rows, [name], "log").columns
+    assert column.to_pylist() == minutes
+
+
+@pytest.mark.parametrize("kind", ["csv", "json"])
+def test_lengths_in_words_are_numbers(tmp_path: Path, kind: str) -> None:
+    x = unseen.drawn(0)
+    texts = [f"{int(i) // 4}h {15 * (int(i) % 4)} min" for i in x["item"]]
+
+    def write(home: Path) -> None:
+        rows = frame(prep=texts)
+        rows.write_csv(home / "log.csv") if kind == "csv" else rows.write_ndjson(home / "log.jsonl")
+
+    ended, raw, text = made(tmp_path, write)
+    assert ended.code == 0 and raw["data"]["types"]["prep"] == "clock", ended.err
+    assert features(raw)["prep"] == {"name": "prep", "side": "item", "kind": "numeric", "num_buckets": 20}
+    assert "lengths of time, from 0 to 35,100 seconds" in text
+
+
+def test_which_computed_columns_make_numbers_of_words() -> None:
+    def texts(form: str, most: int) -> pl.Series:
+        return pl.Series("a b", [None, *(form.format(k // most, k % most) for k in range(4 * most))])
+
+    made = as_number(texts("{}ω {}λ", 60))
+    assert made is not None and made.startswith('computed: {"a b_λ": ')
+    assert as_number(texts("{} days {} hours", 24)) is None, "24 hours to a day"
+    assert as_number(texts("{} kg {} g", 1000)) is None
+    assert as_number(texts("{}ω {}λ", 60).extend(pl.Series(["soon"]))) is None
+    assert as_number(pl.Series("c", [f"{k} λ" for k in range(60)])) is None, "one number"
+    assert with_units(pl.Series("seat", [f"{k}{row}" for k in range(30) for row in "ABCDEF"])) is None
 
 
 # -- names in other scripts --------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -211,20 +212,56 @@ def test_clocks(hours: int, minutes: int, seconds: int) -> None:
     assert clock_seconds(pl.Series(texts)).to_list() == [whole, whole, whole + 0.5]
 
 
+@given(st.integers(0, 500), st.integers(0, 59), st.integers(0, 59), st.booleans())
+def test_lengths_in_words(hours: int, minutes: int, seconds: int, upper: bool) -> None:
+    """Each text as Python's own durations add it up."""
+    texts = [
+        f"{hours}h {minutes}m {seconds}s",
+        f"{hours}h{minutes}m{seconds}s",
+        f" {hours} hr. {minutes} min. {seconds} sec. ",
+        f"{hours} hours {minutes} minutes {seconds} seconds",
+        f"{60 * hours + minutes}min {seconds}sec",
+        f"{60 * (60 * hours + minutes) + seconds} s",
+        f"PT{hours}H{minutes}M{seconds}S",
+        f"P{hours // 24}DT{hours % 24}H{minutes}M{seconds},0S",
+    ]
+    whole = dt.timedelta(hours=hours, minutes=minutes, seconds=seconds).total_seconds()
+    texts = [text.upper() for text in texts] if upper else texts
+    assert clock_seconds(pl.Series(texts)).to_list() == [whole] * len(texts)
+
+
+def test_lengths_in_words_may_lack_parts_and_have_decimals() -> None:
+    texts = ["90 min", "1.5h", "1,5 H", "45s", "PT0.5S", "P2W", "P1D", "PT1H20M", "2h 5s", "3:45", None]
+    known = [5400, 5400, 5400, 45, 0.5, 1_209_600, 86_400, 4800, 7205, 225, None]
+    assert clock_seconds(pl.Series(texts)).to_list() == known
+
+
 def test_what_is_no_clock() -> None:
     texts = ["3", "3:4", "3:60", "1:60:00", "1:2:3:4", "-1:00", "a:00", "", None]
+    texts += ["P", "PT", "P1M", "P1Y", "h", "20m 1h", "1h 1h", "1ω 20λ", "1h 20", "-1h", "2D", "1 kg", "ms", " "]
     assert clock_seconds(pl.Series(texts)).to_list() == [None] * len(texts)
+
+
+def words(x: float) -> str | None:
+    return None if np.isnan(x) else f"{int(x) // 3600}h {int(x) // 60 % 60}m {int(x) % 60} sec"
+
+
+def iso(x: float) -> str | None:
+    return None if np.isnan(x) else f"PT{int(x) // 60}M{int(x) % 60}S"
 
 
 def clock(x: float) -> str | None:
     return None if np.isnan(x) else f"{int(x) // 60:02}:{int(x) % 60:02}"
 
 
+@pytest.mark.parametrize("write", [clock, words, iso])
 @pytest.mark.parametrize(
     ("kind", "more"), [("csv", ()), ("json", ()), ("parquet", ("--duration", "stay")), ("json", ("--duration", "stay"))]
 )
-def test_a_duration_as_a_clock(tmp_path: Path, kind: str, more: tuple[str, ...]) -> None:
-    rows = frame(stay=[clock(x) for x in READ]).drop("read_seconds")
+def test_a_duration_as_a_clock(
+    tmp_path: Path, kind: str, more: tuple[str, ...], write: Callable[[float], str | None]
+) -> None:
+    rows = frame(stay=[write(x) for x in READ]).drop("read_seconds")
     _, raw, found = initiated(tmp_path, rows, kind, *more)
     assert raw["data"]["events"]["duration"] == "stay"
     assert raw["data"].get("types", {}).get("stay") == (None if kind == "parquet" else "clock")
@@ -248,6 +285,26 @@ def test_a_clock_that_is_none_is_refused(tmp_path: Path, kind: str) -> None:
     put(frame(stay=[*stay[:at], "3:75", *stay[at + 1 :]]).drop("read_seconds"), tmp_path / "a/log", kind)
     ended = dmtl("check", "--config", tmp_path / "a/mine.yaml", "--day", DAYS[0])
     assert ended.code == 65 and "1:02:03, got '3:75'" in ended.err, ended.err
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
+def test_long_lengths_are_seconds_too(tmp_path: Path, kind: str) -> None:
+    """Of numbers as large milliseconds would be guessed."""
+    rows = frame(stay=[words(100 * x) for x in READ]).drop("read_seconds")
+    _, raw, found = initiated(tmp_path, rows, kind, *(("--duration", "stay") if kind == "parquet" else ()))
+    assert raw["data"]["events"]["duration"] == "stay" and "duration_unit" not in raw["data"]["events"]
+    mean = float(np.nanmean(np.floor(100 * READ[FIRST])))
+    assert found["labels"]["duration_seconds"]["mean"] == pytest.approx(mean, abs=0.1)
+
+
+def test_which_texts_are_lengths() -> None:
+    many = [f"{k} s" for k in range(1, 100)]
+    assert is_clock(pl.Series("prep", ["90 min", "1h 20m"])) and is_clock(pl.Series("prep", many))
+    assert is_clock(pl.Series("prep", ["PT20M"])) and is_clock(pl.Series("length", ["90 m", "100 m"]))
+    assert not is_clock(pl.Series("far", ["90 m", "100 m"])), "metres"
+    assert not is_clock(pl.Series("phone", ["4s", "5s", "6s"] * 50)), "classes"
+    assert not is_clock(pl.Series("format", ["2D", "3D"] * 50))
+    assert not is_clock(pl.Series("prep", [*many, "soon"]))
 
 
 def test_a_time_of_day_is_no_length() -> None:

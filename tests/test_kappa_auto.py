@@ -15,17 +15,10 @@ from worlds import DAYS, Project
 
 from dmtl_cli.config.student import Exposure
 from dmtl_cli.serving.export import Export
-from dmtl_cli.student import kappa
 from dmtl_cli.student.kappa import GRID, UNMEASURED
 
 K, LONG = 3, 5.0
 SHOWN = {"name": "shown", "side": "user", "kind": "numeric", "profile": {"count": "exposure"}}
-
-
-@pytest.fixture(autouse=True)
-def _few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a catalogue of 25 items three are retrieved, not all."""
-    monkeypatch.setattr(kappa, "K", K)
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +38,8 @@ def facts(project: Project, day: int) -> dict[str, Any]:
     return found
 
 
-def recalls(export: Export, wanted: pl.DataFrame) -> dict[str, float]:
-    """By kappa the mean over users of the share of their seconds that the top K have, in a loop.
+def recalls(export: Export, wanted: pl.DataFrame, k: int = K) -> dict[str, float]:
+    """By kappa the mean over users of the share of their seconds that the top k have, in a loop.
 
     Args:
         wanted: user_id, item_id and seconds, one row a pair.
@@ -56,7 +49,7 @@ def recalls(export: Export, wanted: pl.DataFrame) -> dict[str, float]:
     out = {}
     for value in GRID:
         dots = export.with_kappa(export.vectors(groups, "user"), value) @ vectors.T
-        top = [{ids[int(i)] for i in np.argsort(-row)[:K]} for row in dots]
+        top = [{ids[int(i)] for i in np.argsort(-row)[:k]} for row in dots]
         each = []
         for (user,), mine in wanted.group_by("user_id"):
             found = mine.filter(pl.col("item_id").is_in(list(top[int(user) % 2])))
@@ -86,6 +79,7 @@ def project_of(home: Path, log: Path, objective: str, *, profiled: bool = True, 
     """
     project = a_project(home, log, exposure={"kappa": kappa} | ({"objective": objective} if kappa == "auto" else {}))
     project.config["labels"] = {"long_read": LONG}
+    project.config["evaluate"]["topk"] = [K, 50]  # of a catalogue of 25 items three are retrieved, not all
     if profiled:
         project.config["features"].append(SHOWN)
         project.config["student"]["features"] = ["group", "item_id"]
@@ -99,10 +93,8 @@ def chain(log: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = project_of(tmp_path_factory.mktemp("chain"), log, "click_recall", profiled=False)
     project.config["student"]["vectors"] = "unit"  # whose preference weighs enough for kappa to matter
     project.write()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kappa, "K", K)
-        for day in (1, 2):
-            project.done("train-student", day)
+    for day in (1, 2):
+        project.done("train-student", day)
     return project
 
 
@@ -116,6 +108,18 @@ def test_it_is_the_best_on_a_day_that_the_student_before_did_not_learn(chain: Pr
     stored = found["kappa_curve"]
     assert found["kappa"] == min(float(k) for k, value in stored.items() if value == max(stored.values()))
     assert exported(chain, 2).kappa == found["kappa"] != UNMEASURED
+
+
+def test_its_k_is_the_first_of_those_of_evaluation(chain: Project, log: Path, tmp_path: Path) -> None:
+    """Of others the export is the same."""
+    project = Project.create(tmp_path, log, config=chain.config)
+    shutil.copytree(chain.ws, project.ws)
+    assert project.done("export", 2, evaluate__topk=f"[{K}, 4]")["up_to_date"]
+    wanted = clicks(log, 2).with_columns(seconds=1.0)
+    for k in (1, 7):
+        assert not project.done("export", 2, evaluate__topk=f"[{k}]")["up_to_date"]
+        curve = {value: pytest.approx(of) for value, of in recalls(exported(chain, 1), wanted, k).items()}
+        assert facts(project, 2)["kappa_curve"] == curve != facts(chain, 2)["kappa_curve"]
 
 
 def test_the_first_export_has_the_default(chain: Project) -> None:

@@ -14,9 +14,11 @@ import pytest
 from serving_over_http import Running, running
 from worlds import Project
 
+from dmtl_cli.config.errors import UserError
 from dmtl_cli.runs.artifact import publish
 from dmtl_cli.runs.workspace import Workspace
 from dmtl_cli.serving.export import Export
+from dmtl_cli.serving.given import parsed
 
 FROZEN = Path(__file__).parent / "contract" / "frozen" / "shown"
 
@@ -60,6 +62,13 @@ GIVEN: list[tuple[list[str], dict[str, Any]]] = [
     (["age=", "topics="], {"age": None, "topics": None}),
     (["clicks=12", "country=a=b"], {"clicks": 12, "country": "a=b"}),
 ]
+_SEEN = "not a value of this export, so it counts as never seen (OOV):"
+TOLD = {
+    "hour=8": f"dmtl: --feature hour: {_SEEN} '8' (did you mean '08'?)\n",
+    'history=["item-03", "item-05"]': f"dmtl: --feature history: {_SEEN} 'item-03'\n",
+    "country=a=b": f"dmtl: --feature country: {_SEEN} 'a=b'\n",
+}
+"""what is said of values of GIVEN that the frozen export has not"""
 
 
 @pytest.mark.parametrize("who", ["known", "new", "guest"])
@@ -71,7 +80,7 @@ def test_values_count_as_over_http(
     texts = [word for text in given for word in ("--feature", text)]
     named = [] if user is None else ["--user", user]
     ended = project.call("recommend", *named, *texts, "-k", 30, "--exclude-seen", "--json")
-    assert (ended.code, ended.err) == (0, ""), ended.err
+    assert (ended.code, ended.err) == (0, "".join(TOLD[text] for text in given if text in TOLD)), ended.err
     body = {"user": user, "features": sent, "k": 30, "exclude_seen": True}
     answer = server.client.post("/recommend", json=body)
     assert answer.status_code == 200, answer.text
@@ -102,10 +111,10 @@ def test_values_count_as_in_a_file(project: Project, tmp_path: Path) -> None:
 
 
 def test_somebody_new_is_told(project: Project) -> None:
-    ended = project.call("recommend", "--user", 2**62, "--feature", "hour=8", "-k", 3)
+    ended = project.call("recommend", "--user", 2**62, "--feature", "hour=08", "-k", 3)
     assert ended.code == 0 and len(ended.out.splitlines()) == 3
     assert ended.err == f"dmtl: user {2**62} is not in the export: their list is of what --feature says alone\n"
-    assert project.call("recommend", "--feature", "hour=8", "-k", 3).err == ""
+    assert project.call("recommend", "--feature", "hour=08", "-k", 3).err == ""
     ended = project.call("recommend", "--user", 2**62)
     assert ended.code == 66 and "somebody new by --feature NAME=VALUE" in ended.err
 
@@ -117,6 +126,9 @@ def test_somebody_new_is_told(project: Project) -> None:
             ["batery=5"],
             "no feature 'batery' of users, did you mean battery?; expected some of user_id, premium, country",
         ),
+        (["Battery=5"], "no feature 'Battery' of users, did you mean battery?"),
+        (["COUNTRY=DE"], "no feature 'COUNTRY' of users, did you mean country?"),
+        (["user.id=5"], "no feature 'user.id' of users, did you mean user_id?"),
         (["price=5"], "no feature 'price' of users"),
         (["hour"], "--feature hour: expected NAME=VALUE"),
         (["age=old"], "--feature age: expected a number, got 'old'"),
@@ -137,6 +149,57 @@ def test_what_is_no_value_is_refused(project: Project, given: list[str], said: s
     texts = [word for text in given for word in ("--feature", text)]
     ended = project.call("recommend", "--user", 2**62, *texts)
     assert ended.code == 2 and said in ended.err, ended.err
+
+
+@pytest.mark.parametrize(
+    ("given", "near"),
+    [
+        ("country=de", "'de' (did you mean 'DE'?)"),
+        ("country= D e", "' D e' (did you mean 'DE'?)"),
+        ("country=E\u0301", "'E\u0301' (did you mean 'e\u0301'?)"),  # the frozen log has é in two writings
+        ("country=rare", "'rare'"),  # waits for more rows, so that it has none of its own yet
+        ("country=XX", "'XX'"),
+        ('topics=["A", "b", "nothing"]', "'A' (did you mean 'a'?), 'nothing'"),
+        ('topics=["v", "w", "x", "y", "z"]', "'v', 'w', 'x' and 2 more"),
+        ("premium=7", "'7'"),
+    ],
+)
+def test_a_value_that_the_export_has_not_is_said(project: Project, given: str, near: str) -> None:
+    """It goes on, and its list is that of an unknown value."""
+    ended = project.call("recommend", "--feature", given, "-k", 5, "--json")
+    name = given.partition("=")[0]
+    assert ended.code == 0 and ended.err == f"dmtl: --feature {name}: {_SEEN} {near}\n"
+    for known in ("country=DE", 'topics=["a", "d"]', "premium=0", "device=never-seen", "age=77", "country="):
+        assert project.call("recommend", "--feature", known, "-k", 5).err == ""
+
+
+def test_a_feature_is_told_by_the_column_that_it_reads(project: Project, tmp_path: Path) -> None:
+    """A column in Greek, whose feature is called by its side."""
+    at = next(Path(project.ws).glob("export/day=*/run-*/features.json"))
+    text = at.read_text()
+    stored = json.loads(text)
+    next(f for f in stored["features"] if f["name"] == "country")["column"] = "χώρα"
+    copied = tmp_path / at.parent.name
+    shutil.copytree(at.parent, copied)
+    (copied / "features.json").write_text(json.dumps(stored))
+    with pytest.raises(UserError, match="no feature 'χώρα' of users, did you mean country, which reads this column"):
+        parsed(Export(copied).encoder, ["χώρα=DE"])
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["tags=X"], ["tags: no item of this export has 'X' (did you mean 'x'?)"]),
+        (['tags=["x", "Z ", "no"]'], ["tags: no item of this export has 'Z ' (did you mean 'z'?), 'no'"]),
+        (["publisher=70"], ["publisher: no item of this export has 70"]),
+        (["tags=x", "publisher=[4, 70]"], ["publisher: no item of this export has 70"]),
+        (["tags=x", 'publisher={"min": 70}', "item_id=null"], []),
+    ],
+)
+def test_a_filter_by_a_value_that_no_item_has_is_said(project: Project, given: list[str], said: list[str]) -> None:
+    texts = [word for text in given for word in ("--filter", text)]
+    ended = project.call("recommend", "--feature", "premium=0", *texts, "--json")
+    assert ended.code == 0 and ended.err == "".join(f"dmtl: --filter {line}\n" for line in said)
 
 
 def test_a_list_of_integers(project: Project, tmp_path: Path) -> None:

@@ -182,7 +182,8 @@ def test_the_page_and_the_index_are_of_the_first(chain: tuple[Project, Ended]) -
 
 def test_a_table_is_of_the_first(chain: tuple[Project, Ended], world: Path, tmp_path: Path) -> None:
     project = copied(chain[0], tmp_path, world, TOPK)
-    before = {path: at for path, at in project.published().items() if path.startswith("export/")}
+    before = {path: at for path, at in project.published().items() if path.startswith(("export/", "evaluation/"))}
+    measured = manifest(project, "evaluation", 3)
     for given, k in (((), 20), (("--set", "evaluate.topk=[5, 20]"), 5), (("--set", "evaluate.topk=[50]"), 50)):
         ended = project.call("compare", "--day", DAYS[2], "--baselines", "none", *given)
         assert ended.code == 0, ended.err
@@ -191,9 +192,12 @@ def test_a_table_is_of_the_first(chain: tuple[Project, Ended], world: Path, tmp_
         assert re.fullmatch(
             rf"served - best list \(.*\): [+-]\.\d+ ±\.\d+ recall@{k} of reads: .*", ended.out.splitlines()[-1]
         )
-    assert {p: at for p, at in project.published().items() if p.startswith("export/")} == before, (
-        "the chain is only read"
-    )
+    after = {p: at for p, at in project.published().items() if p.startswith(("export/", "evaluation/"))}
+    assert after == before, "the chain is only read, and its days keep their evaluations"
+    assert manifest(project, "evaluation", 3) == measured and "student.read.recall@20" in measured["metrics"]
+    aside = project.ws / "compare/student/evaluation" / f"day={DAYS[2]}"
+    at_50 = json.loads((aside / (aside / "CURRENT").read_text().strip() / "manifest.json").read_text())["metrics"]
+    assert "student.read.recall@50" in at_50 and "student.read.recall@20" not in at_50
 
 
 @pytest.mark.skipif(not can_draw(), reason="the figure needs matplotlib")

@@ -120,6 +120,8 @@ def recommend(
     read, wanted = load_config(config, sets), filter_of(filters)
     export = Export.open(Workspace(Path(read.workspace)).root, verify)
     known = Known.of(export, read, wanted, columns, items)
+    for line in known.unknown:
+        _say(f"dmtl: {line}")
     if one:
         _one(export, user, feature, k, exclude_seen, known, as_json)
     elif users is not None and out is not None:
@@ -129,12 +131,14 @@ def recommend(
 def _one(
     export: Export, user: str | None, given: list[str], k: int, exclude_seen: bool, items_known: Known, as_json: bool
 ) -> None:
-    from dmtl_cli.serving.given import parsed
+    from dmtl_cli.serving.given import parsed, unknown_values
     from dmtl_cli.serving.shown import text_of
 
     values = parsed(export.encoder, given) if given else None
     found = export.recommend(user, k, exclude_seen=exclude_seen, values=values, among=items_known.among)
     rows, more = found.rows(named=True), items_known.columns_of(found["item_id"])
+    for line in unknown_values(export.encoder, values or {}):
+        _say(f"dmtl: {line}")
     known = user is not None and (values is None or len(export.served(user)) > 0)
     if as_json:
         # an int64 does not fit the numbers of most readers of JSON

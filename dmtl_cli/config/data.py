@@ -57,7 +57,7 @@ class Events(Table):
     null_click: Literal["refuse", "no_click"] = "refuse"
     """what a null in click is where it is no date or timestamp: no_click, for writers that leave it empty"""
     duration: Column | None = None
-    """how long a clicked item was read: a number, or text such as 3:45 or 1:02:03 (in csv data.types.COLUMN: clock)"""
+    """how long a clicked item was read: a number, or text such as 3:45 or 1h 20m (in csv data.types.COLUMN: clock)"""
     duration_unit: Literal["s", "ms"] = "s"
     """of a number"""
     max_duration: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
@@ -216,10 +216,10 @@ class Data(Section):
     """of columns in csv and json: text, int64, float64 (a % behind it is left out), bool (true or false, yes or no, y
     or n, t or f, 1 or 0, in any case; or one pair of another language, as J and N, oui and non, + and -), date,
     datetime (ISO 8601, UTC where it names no zone; or seconds or milliseconds since 1970), both also in a format of
-    strptime (datetime:%d.%m.%Y %H:%M:%S, date:%m/%d/%Y), clock (3:45 or 1:02:03 as seconds); list<text>, list<int64>
-    or list<float64> of a text that is a JSON array (or a Python list or numpy array, as pandas writes them). Absent:
-    labels (click, conversions: bool; duration, weight: float64) have their own, other columns of a csv are text, those
-    of json as they are written"""
+    strptime (datetime:%d.%m.%Y %H:%M:%S, date:%m/%d/%Y), clock (a length of time in seconds: 3:45, 1:02:03, 1h 20m,
+    90 min, 45s, or ISO 8601, PT1H20M); list<text>, list<int64> or list<float64> of a text that is a JSON array (or a
+    Python list or numpy array, as pandas writes them). Absent: labels (click, conversions: bool; duration, weight:
+    float64) have their own, other columns of a csv are text, those of json as they are written"""
     events: Events
     users: SideTable | None = None
     items: SideTable | None = None

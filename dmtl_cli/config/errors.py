@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from enum import IntEnum
 
@@ -9,6 +10,8 @@ from dmtl_cli.config.secrets import masked
 
 _MOST = 10_000
 """characters of a message that are kept, for the log"""
+_SEPARATORS = re.compile("[._-]")
+"""between the words of a name"""
 
 
 class Exit(IntEnum):
@@ -65,12 +68,28 @@ class NotDue(Exception):
     """A stage has nothing to do yet (`not due`): exit 0, nothing published."""
 
 
+def folded(text: str) -> str:
+    """A text without what people write in several ways: case, accents and spaces."""
+    import unicodedata
+
+    if text.isascii():
+        return "".join(text.lower().split())
+    parts = unicodedata.normalize("NFKD", text.casefold())
+    return "".join("".join(c for c in parts if not unicodedata.combining(c)).split())
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`, did you mean X?` for the known word nearest to a mistyped one; "" where none is near. Of words with dots, such
-    as context.experiment.arm, the last parts are to be near too: the others are the same for many."""
+    """`, did you mean X?` for the known word nearest to a mistyped one; "" where none is near.
+
+    One is near that differs by case, accents, spaces and `.`, `_` or `-` alone, or by few letters. Of words with dots,
+    such as context.experiment.arm, the last parts are to be near too then: the others are the same for many."""
     import difflib
 
-    last = word.rsplit(".", 1)[-1]
-    near = [other for other in known if difflib.get_close_matches(last, [other.rsplit(".", 1)[-1]], 1)]
-    close = difflib.get_close_matches(word, near, 1)
-    return f", did you mean {close[0]}?" if close else ""
+    names = {folded(other): other for other in reversed([*known])}
+    joined = {_SEPARATORS.sub("", plain): other for plain, other in names.items()}
+    if (same := joined.get(_SEPARATORS.sub("", folded(word)))) is not None:
+        return f", did you mean {same}?"
+    last = folded(word).rsplit(".", 1)[-1]
+    near = [plain for plain in names if difflib.get_close_matches(last, [plain.rsplit(".", 1)[-1]], 1)]
+    close = difflib.get_close_matches(folded(word), near, 1)
+    return f", did you mean {names[close[0]]}?" if close else ""

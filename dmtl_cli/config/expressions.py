@@ -12,10 +12,14 @@ from pydantic import AfterValidator
 
 _SEVERAL = {"Agg", "Over", "Rolling", "SubPlan", "Len", "Filter", "Sort", "Slice", "Explode"}
 """nodes of an expression that look at more than one row"""
+_NAMED = {"Column", "FieldByName", "Literal"}
+"""nodes below which are names and values alone, whatever they say"""
 _WITHIN = {"Over", "Rolling", "SubPlan", "Implode"}
 """nodes of an aggregate that give more than one value, or look at other rows"""
 _CLOCK = re.compile(r"\b(NOW|CURRENT_(?:DATE|TIME|TIMESTAMP)|LOCALTIME(?:STAMP)?)\b", re.I)
 _QUOTED = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*\"""")
+TABLES = ("users", "items")
+"""of which an expression of the events may name columns, as items.length"""
 Paths = dict[str, list[str]]
 """the names that an expression reads, each with the fields of it that it names, as `b` or `b.c`; none: itself"""
 
@@ -75,7 +79,7 @@ def _is_aggregate(tree: Any) -> bool:
             several = True
         elif isinstance(part, dict):
             bare |= "Column" in part
-            waiting += part.values()
+            waiting += _below(part)
         elif isinstance(part, list):
             waiting += part
     return several and not bare
@@ -84,6 +88,19 @@ def _is_aggregate(tree: Any) -> bool:
 def sources_of(text: str) -> list[str]:
     """The columns that an expression reads, fields of objects as `a.b`. Raises as `roots_of`."""
     return [name for root, fields in roots_of(text).items() for name in ([f"{root}.{f}" for f in fields] or [root])]
+
+
+def looked_up(text: str) -> list[tuple[str, str]]:
+    """(users or items, column) that an expression of the events looks up there; "items.length" in quotes is a column of
+    the events themselves. Raises as `roots_of`."""
+    return [(root, field) for root, fields in roots_of(text).items() if root in TABLES for field in fields]
+
+
+def unquoted(column: str) -> str:
+    """What to write where a column of the events that is not there has the name of one of a side table; "" where it has
+    another name."""
+    table, _, rest = column.partition(".")
+    return f"a column of data.{table} is named without quotes around both: {column}" if rest and table in TABLES else ""
 
 
 def _by_rows(expression: Any) -> bool:
@@ -96,11 +113,20 @@ def _by_rows(expression: Any) -> bool:
 
 
 def _nodes(tree: Any) -> Iterator[str]:
-    """The names of all nodes of an expression."""
-    if isinstance(tree, dict):
+    """The names of the nodes of an expression that have parts, and Len, that of COUNT(*), which has none."""
+    if tree == "Len":
+        yield "Len"
+    elif isinstance(tree, dict):
         yield from tree
-    for part in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
+    for part in _below(tree):
         yield from _nodes(part)
+
+
+def _below(tree: Any) -> list[Any]:
+    """The parts of a node, without names and values."""
+    if isinstance(tree, dict):
+        return [part for name, part in tree.items() if name not in _NAMED]
+    return tree if isinstance(tree, list) else []
 
 
 def _columns(tree: Any) -> Iterator[tuple[str, ...]]:

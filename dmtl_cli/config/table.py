@@ -123,9 +123,10 @@ class Table(Section):
     types: dict[Column, Type] = Field(default={})
     """of columns, beside data.types"""
     computed: dict[Column, Expression] = Field(default={})
-    """further columns by name, each made of others of its row by an SQL expression of Polars: read_through: "scroll >=
-    75 OR saved = 'J'", person: "firm || '/' || desk"; of events also of what a side table says of the row's item or
-    user on that day: share: played / items.length. One of an outcome is an outcome"""
+    """further columns by name, each made of others of its row by an SQL expression of Polars (docs/expressions.md has
+    its functions): read_through: "scroll >= 75 OR saved = 'J'", person: "firm || '/' || desk"; of events also of what a
+    side table says of the row's item or user on that day: share: played / items.length. One of an outcome is an
+    outcome"""
     where: Expression | None = None
     """which rows are read: an SQL condition over columns of the files, as computed ones are made of: event =
     'impression' AND NOT is_bot. A row of which it is false or null is left out before anything else of it is looked

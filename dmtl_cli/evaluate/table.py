@@ -30,7 +30,7 @@ OWN_TEACHER = ".teacher"
 
 _OF_LISTS = {
     POPULARITY: "yesterday's clicks",
-    READ_POPULARITY: "yesterday's reads",
+    READ_POPULARITY: "reads with a half-life of a day",
     EXPOSURE_RATE: "exposures x read rate",
 }
 _SURE = 2.0  # standard errors, beyond which a difference is called one
@@ -49,7 +49,7 @@ class Ahead(NamedTuple):
     """its standard error"""
 
     def line(self) -> str:
-        """`served - best list (read_popularity, yesterday's reads): +.021 ±.006 recall@50 of reads: better`."""
+        """`served - best list (popularity, yesterday's clicks): +.021 ±.006 recall@50 of reads: better`."""
         sure = abs(self.by) > _SURE * self.error
         verdict = ("better" if self.by > 0 else "worse") if sure else "no difference beyond twice its error"
         by, error = (f"{abs(x):.3f}".removeprefix("0") for x in (self.by, self.error))

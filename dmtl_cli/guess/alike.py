@@ -31,23 +31,38 @@ def second_id(s: pl.Series, ids: pl.Series, whose: str) -> str | None:
 
 
 def second_names(frame: pl.DataFrame, columns: Mapping[str, bool]) -> dict[str, str]:
-    """Columns that are another one in other words, and that one: each value has one value there, and the reverse.
+    """Columns that are another one in other words, and that one: each value has one value there, and the reverse; of
+    lists each element that of its place.
 
     Args:
         frame: one row an id.
         columns: to look at, and whether each is named like an id: of two such columns an id stays, else the first.
     """
     order = sorted(columns, key=lambda c: not columns[c])
-    many = {c: frame[c].n_unique() for c in order}
+    values = {c: values_in(frame[c]) if frame.schema[c] == pl.List else frame[c] for c in order}
+    many = {c: values[c].n_unique() for c in order}
     kept: list[str] = []
     found: dict[str, str] = {}
+
+    def alike(a: str, b: str) -> bool:
+        if many[a] != many[b] or not _lengths(frame[a]).equals(_lengths(frame[b]), check_names=False):
+            return False
+        pairs = pl.DataFrame([values[a].alias("a"), values[b].alias("b")])
+        return bool(pairs.select(pl.struct("a", "b").n_unique()).item() == many[a])
+
     for c in order:
-        alike = (k for k in kept if many[k] == many[c] and frame.select(pl.struct(k, c).n_unique()).item() == many[c])
-        if _SECOND <= many[c] <= len(frame) / 3 and (first := next(alike, None)) is not None:
+        fits = _SECOND <= many[c] <= len(values[c]) / 3
+        if fits and (first := next((k for k in kept if alike(k, c)), None)) is not None:
             found[c] = first
         else:
             kept.append(c)
     return found
+
+
+def _lengths(s: pl.Series) -> pl.Series:
+    """[n] how many values each row has."""
+    ones = pl.Series([1], dtype=pl.UInt32).new_from_index(0, len(s))
+    return s.list.len().fill_null(0) if s.dtype == pl.List else ones
 
 
 def shared_values(users: Mapping[str, pl.Series], items: Mapping[str, pl.Series]) -> dict[str, str]:

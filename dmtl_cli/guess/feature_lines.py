@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
+import polars as pl
 import yaml
 
 from dmtl_cli.config.automatic import automatic, name_of
@@ -22,6 +24,7 @@ from dmtl_cli.guess.tables import Table
 
 _ITEM = ":item"  # the embedding of items, in guesses
 _AUTO = "ids, histories of clicks and reads, counters, rates, age: docs/config.md"
+_SHARED, _SEVERAL, _SHORT = 0.01, 5, 40  # of users have a value, and users, and its letters, to be shown
 _WHOLE = str.maketrans({
     "ß": "ss", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "ı": "i", "đ": "d", "Đ": "D", "æ": "ae", "œ": "oe",
 })  # fmt: skip
@@ -38,11 +41,8 @@ def feature_lines(roles: Roles, inputs: Inputs) -> list[str]:
     if events is None or not (inputs.used or inputs.held or _renamed(roles)):
         return [*why, f"features: auto  # {_AUTO}"]
     made = automatic(events)
-    names, named = {f.name for f in made}, dict[tuple[str, str], str]()
-    for each in (*inputs.used, *inputs.held):
-        name = unique(feature_name(each.column, each.side, names), names, each.side)
-        named[each.side, each.column] = name
-        names.add(name)
+    named = _names(inputs, made)
+    names = {f.name for f in made} | {*named.values()}
     used, held = ([_input(each, named, made) for each in some] for some in (inputs.used, inputs.held))
     lines = ["features:"]
     if _renamed(roles):
@@ -60,6 +60,54 @@ def feature_lines(roles: Roles, inputs: Inputs) -> list[str]:
     if asked := [keys["name"] for each, keys in used if each.of_request]:
         note.append(f"  # {', '.join(asked)}: {UNSERVED}")
     return [*lines, *mine, *note, *context, *why, *_crosses(used, names)]
+
+
+def _names(inputs: Inputs, made: tuple[Feature, ...]) -> dict[tuple[str, str], str]:
+    """The features' names by side and column.
+
+    Args:
+        made: the features that `auto` has.
+    """
+    names, named = {f.name for f in made}, dict[tuple[str, str], str]()
+    for each in (*inputs.used, *inputs.held):
+        name = unique(feature_name(each.column, each.side, names), names, each.side)
+        named[each.side, each.column] = name
+        names.add(name)
+    return named
+
+
+def guest(roles: Roles, inputs: Inputs, events: pl.DataFrame) -> str | None:
+    """`NAME=VALUE` of a feature by which somebody without an id is answered: of the classes that are known of users the
+    first of which more than 1% of them, and several, have one value, and that; None where there is none.
+
+    Args:
+        events: a sample of them.
+    """
+    known = _known(roles)
+    if known is None or roles.user is None:
+        return None
+    named = _names(inputs, automatic(known))
+    mine = [i for i in inputs.used if i.side == "user" and i.kind in ("categorical", "sequence")]
+    for each in sorted(mine, key=lambda i: i.kind):  # one value is shorter than a list
+        side = inputs.sides.get("users")
+        of, key = (events, roles.user.column)
+        if side is not None and each.column in side.table.frame.columns:
+            of, key = side.table.frame, side.key.column
+        s = of.unique(key, keep="first", maintain_order=True)[each.column]
+        if each.kind == "sequence":
+            if each.options.get("embedding_name") == _ITEM:  # what they read, which is nothing of a guest
+                continue
+            cut = each.options.get("separator")
+            s = (s.str.split(cut) if cut and s.dtype == pl.String else s).list.first()
+        top = s.drop_nulls().value_counts(sort=True).sort("count", s.name, descending=[True, False])
+        if len(top) and top["count"][0] > max(_SHARED * len(s), _SEVERAL - 1):
+            value = top[s.name][0]
+            value = int(value) if isinstance(value, float) else value
+            text = json.dumps([value] if each.kind == "sequence" else value, ensure_ascii=False)
+            plain = value if each.kind == "categorical" and isinstance(value, str) else text
+            if plain.isprintable() and 0 < len(plain) <= _SHORT:
+                return f"{named[each.side, each.column]}={plain}"
+    return None
 
 
 def _crosses(used: list[tuple[Input, dict[str, Any]]], names: Set[str]) -> list[str]:

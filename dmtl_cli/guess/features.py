@@ -21,6 +21,7 @@ from dmtl_cli.guess.rewrites import lists_in_text
 from dmtl_cli.guess.roles import Guess, Roles, times_of
 from dmtl_cli.guess.side_tables import place
 from dmtl_cli.guess.tables import Table
+from dmtl_cli.guess.units import as_number, with_units
 from dmtl_cli.guess.values import (
     FEW,
     clock_share,
@@ -32,7 +33,6 @@ from dmtl_cli.guess.values import (
     share,
     span,
     values_in,
-    with_units,
     within,
 )
 
@@ -79,7 +79,8 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
         counts = _counted(frame[key], events.frame, roles, side) if beside.is_one_state else None
         for c in frame.columns:
             if c != key and (beside.version is None or c != beside.version.column):
-                found.add_known_later(_made_of(frame[c], side, events, roles, times, own=True), frame[c], side, counts)
+                column = _made_of(frame[c], side, events, roles, times, of=beside.table)
+                found.add_known_later(column, frame[c], side, counts)
         found.unused.extend(Guess(c, f"of type {kind}") for c, kind in beside.table.other.items())
         found.leave_second_names(frame, before)
         totals = _totals(frame, key, found, before, events.frame, roles, side) if beside.is_one_state else ()
@@ -159,21 +160,24 @@ def _has_items(s: pl.Series, items: pl.Series) -> bool:
 
 
 def _made_of(
-    s: pl.Series, side: str, events: Table, roles: Roles, times: Mapping[str, str], *, own: bool
+    s: pl.Series, side: str, events: Table, roles: Roles, times: Mapping[str, str], *, of: Table | None = None
 ) -> Input | Guess:
     """A column as a feature, or why it is none.
 
     Args:
         times: columns of the table that are times.
-        own: whether it is of a side table.
+        of: the side table that it is of; None: the events.
     """
-    c = s.name
+    c, own = s.name, of is not None
     if own and c in roles.taken:
         return Guess(c, "it has the name of a column of the events with another role")
     if (refused := refusal(s, own, c in times) or states.says_nothing(s)) is not None:
         return Guess(c, refused)
     items = events.frame[roles.item.column] if roles.item else None
-    kind, options, why = kind_of(c, s, items if side == "user" else None)
+    if c in (of or events).written.clocks:
+        kind, options, why = _of_lengths(s.drop_nulls())
+    else:
+        kind, options, why = kind_of(c, s, items if side == "user" else None)
     if kind == "":
         return Guess(c, why)
     if side == "user" and not own and roles.user and not is_constant(events.frame, roles.user.column, c):
@@ -187,7 +191,7 @@ def _of_events(c: str, events: Table, roles: Roles, times: Mapping[str, str], da
     if (why := states.says_nothing(s)) is not None:
         return Guess(c, why)
     side, of_day = _side_of(c, events.frame, roles, days)
-    made = _made_of(s, side, events, roles, times, own=False)
+    made = _made_of(s, side, events, roles, times)
     if isinstance(made, Guess):
         return made
     if side != "context" and made.kind == "categorical":
@@ -237,11 +241,10 @@ def kind_of(c: str, s: pl.Series, items: pl.Series | None) -> tuple[str, dict[st
         return _of_lists(s, items)
     if s.dtype == pl.String:
         if (measured := with_units(known)) is not None:
-            return (
-                "categorical",
-                {},
-                f"{measured}, each a class of its own: write the number alone for a numeric feature",
-            )
+            way = as_number(s)
+            made = f", or make it in the table's {way}, kind: numeric" if way else ""
+            why = f"{measured}, each a class of its own: write the number alone for a numeric feature{made}"
+            return "categorical", {}, why
         if (separator := separator_in(c, known)) is not None:
             pieces = known.str.split(separator)
             kind, options, why = _of_lists(pieces, items)
@@ -308,6 +311,13 @@ def _of_numbers(c: str, x: pl.Series, *, whole: bool, codes: bool) -> tuple[str,
     options: dict[str, Any] = {"transform": "log1p"} if skewed else {"num_buckets": 20}
     tail = ", with a long tail" if skewed else ""
     return "numeric", options, f"numbers from {low:,.6g} to {high:,.6g}{tail}{spread}"
+
+
+def _of_lengths(x: pl.Series) -> tuple[str, dict[str, Any], str]:
+    """Of lengths of time, in seconds."""
+    tail = has_long_tail(x)
+    options: dict[str, Any] = {"transform": "log1p"} if tail else {"num_buckets": 20}
+    return "numeric", options, "lengths of time, from {:,.6g} to {:,.6g} seconds".format(*span(x))
 
 
 def is_measured(x: pl.Series) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from dmtl_cli.config.commands import typed
 from dmtl_cli.config.errors import Exit, UserError, did_you_mean
-from dmtl_cli.config.expressions import sources_of
+from dmtl_cli.config.expressions import looked_up, sources_of, unquoted
 from dmtl_cli.guess.doubts import unfit
 from dmtl_cli.guess.goals import example
 from dmtl_cli.guess.inputs import Inputs
@@ -68,11 +68,10 @@ def refuse_given(given: Mapping[str, str], events: Table, roles: Roles) -> None:
 
 def refuse_looked_up(text: str | None, events: Table, inputs: Inputs) -> None:
     """Raises UserError 2 where an expression of --conversion names a column of a side table that is not there."""
-    for source in sources_of(text) if text else ():
-        name, _, column = source.partition(".")
-        if source in events.frame.columns or name not in ("items", "users"):
+    for name, column in looked_up(text) if text else ():
+        source, side = f"{name}.{column}", inputs.sides.get(name)
+        if source in events.frame.columns:
             continue
-        side = inputs.sides.get(name)
         if side is None:
             hint = f"it reads columns of the events alone: {', '.join(events.frame.columns)}"
             raise UserError(f"--conversion: {source}: no table of {name} was found beside the events", hint, Exit.USAGE)
@@ -85,7 +84,9 @@ def refuse_looked_up(text: str | None, events: Table, inputs: Inputs) -> None:
 def _refuse_expression(text: str, events: Table) -> None:
     """Raises UserError 2 where an expression of --conversion names no column, or one that is not there."""
     found, columns = sources_of(text), events.frame.columns
-    absent = [c for c in found if c not in columns and not c.startswith(("items.", "users."))]
+    beside = {f"{name}.{column}" for name, column in looked_up(text)}
+    absent = [c for c in found if c not in columns and c not in beside]
     if absent or not found:
         what = f"{path_of(events)} has no column {absent[0]}" if absent else f"{text} names no column"
-        raise UserError(f"--conversion: {what}", f"it has {', '.join(columns)}", Exit.USAGE)
+        hint = unquoted(absent[0]) if absent else ""
+        raise UserError(f"--conversion: {what}", hint or f"it has {', '.join(columns)}", Exit.USAGE)

@@ -13,6 +13,8 @@ from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.side_tables import Beside
 from dmtl_cli.guess.tables import Table
 
+_SECOND = "a second name of {}: each has one of the other"
+
 
 @dataclass(frozen=True)
 class Input:
@@ -35,6 +37,8 @@ class Inputs(Beside):
     held: list[Input] = field(default_factory=list)
     """those that may know what came later, with the reason"""
     unused: list[Guess] = field(default_factory=list)
+    second: list[tuple[Input, str]] = field(default_factory=list)
+    """those that are left out as each says what another column says in other words, and that column"""
 
     def add(self, made: Input | Guess) -> None:
         """Puts a column among the features, or among what is left out."""
@@ -74,10 +78,23 @@ class Inputs(Beside):
             begin: place of the first feature that is looked at.
             side: whose they are, where others are among them.
         """
-        of = [i for i in self.used[begin:] if i.kind == "categorical" and side in (None, i.side)]
-        twice = second_names(frame, {i.column: words.is_named_id(i.column) for i in of})
+        kinds = ("categorical", "sequence")
+        mine = [i for i in self.used[begin:] if i.kind in kinds and side in (None, i.side)]
+        of = [i for i in mine if "embedding_name" not in i.options]  # lists of items are what they are by their ids
+        cut = {i.column: i.options["separator"] for i in of if "separator" in i.options}
+        texts = [frame[c].str.split(sign) for c, sign in cut.items() if frame.schema[c] == pl.String]
+        twice = second_names(frame.with_columns(texts), {i.column: words.is_named_id(i.column) for i in of})
+        self.second += [(i, twice[i.column]) for i in of if i.column in twice]
         self.used = [i for i in self.used if i not in of or i.column not in twice]
-        self.unused += [Guess(c, f"a second name of {first}: each has one of the other") for c, first in twice.items()]
+        self.unused += [Guess(c, _SECOND.format(first)) for c, first in twice.items()]
+
+    def prefer(self, other: Input, first: str) -> None:
+        """Has a column that was left out as a second name be the feature in place of the first one."""
+        n = next(n for n, i in enumerate(self.used) if (i.column, i.side) == (first, other.side))
+        self.used[n] = other
+        self.unused[self.unused.index(Guess(other.column, _SECOND.format(first)))] = Guess(
+            first, _SECOND.format(other.column)
+        )
 
 
 def hold_prices(found: Inputs) -> None:
@@ -92,9 +109,10 @@ def hold_prices(found: Inputs) -> None:
 
 
 def share_embeddings(found: Inputs, events: Table, roles: Roles) -> None:
-    """Has a user's features read the embedding of an item's where their texts are those of the item's."""
+    """Has a user's features read the embedding of an item's where their texts are those of the item's; of a column's
+    names in several words those are the feature that the other side has too."""
     columns: dict[str, dict[str, pl.Series]] = {"user": {}, "item": {}}
-    for i in found.used:
+    for i in (*found.used, *(i for i, _ in found.second)):
         beside = found.sides.get(f"{i.side}s")
         if i.side in columns and i.kind in ("categorical", "sequence") and "embedding_name" not in i.options:
             key = roles.user if i.side == "user" else roles.item
@@ -105,7 +123,13 @@ def share_embeddings(found: Inputs, events: Table, roles: Roles) -> None:
             cut = i.options.get("separator")
             columns[i.side][i.column] = s.str.split(cut) if cut and s.dtype == pl.String else s
     of = shared_values(columns["user"], columns["item"])
+    for i, first in found.second:
+        shared = {*(of if i.side == "user" else of.values())}
+        is_left = any((u.column, u.side) == (first, i.side) for u in found.used)
+        if is_left and i.column in shared and first not in shared:
+            found.prefer(i, first)
+    there = {i.column for i in found.used if i.side == "item"}
     for n, i in enumerate(found.used):
-        if i.side == "user" and (item := of.get(i.column)) is not None:
+        if i.side == "user" and (item := of.get(i.column)) in there:
             why = f"{i.why}; these are values of {item}: one embedding"
             found.used[n] = replace(i, options={"embedding_name": item, **i.options}, why=why)

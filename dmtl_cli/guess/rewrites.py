@@ -13,9 +13,8 @@ import polars as pl
 
 from dmtl_cli.guess import words
 from dmtl_cli.guess.roles import Guess, Roles
-from dmtl_cli.guess.tables import Kinds
 from dmtl_cli.guess.texts import as_lists
-from dmtl_cli.guess.values import FEW, is_constant, mean, share, values_in, within
+from dmtl_cli.guess.values import FEW, Kinds, is_constant, mean, share, values_in, within
 
 LOOKS = "looks like one row a behaviour"
 """is in what is said of such a log"""

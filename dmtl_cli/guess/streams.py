@@ -13,8 +13,8 @@ from dmtl_cli.guess.labels import roles_of
 from dmtl_cli.guess.outcomes import Outcomes, aggregate_of
 from dmtl_cli.guess.rewrites import Behaviours, sql_column, sql_texts, values_of
 from dmtl_cli.guess.roles import Roles
-from dmtl_cli.guess.tables import Kinds, Table, filled
-from dmtl_cli.guess.values import FEW, free, is_id, share, within
+from dmtl_cli.guess.tables import Table, filled
+from dmtl_cli.guess.values import FEW, Kinds, free, is_id, share, within
 
 _OWN = 0.95  # of the rows of what was shown have an id of their own; others came twice
 _NAME = 0.8  # of the rows of what follows name one

@@ -30,6 +30,7 @@ from dmtl_cli.guess.same_day import made_of_the_day
 from dmtl_cli.guess.side_tables import joins
 from dmtl_cli.guess.tables import turn
 from dmtl_cli.guess.texts import Text, typed
+from dmtl_cli.guess.units import as_number, with_units
 from dmtl_cli.guess.values import (
     LEAK,
     auc_of,
@@ -40,7 +41,6 @@ from dmtl_cli.guess.values import (
     numbers,
     share,
     time_unit,
-    with_units,
     within,
 )
 
@@ -284,8 +284,11 @@ def _measured(config: Config, day: Day) -> Iterator[str]:
     for f in config.features:
         if f.profile or f.kind != "categorical" or block is None:
             continue
-        if (what := with_units(_table(f, day, block)[f.name])) is not None:
-            fix = "write the number alone and set kind: numeric, or leave the feature out"
+        values = _table(f, day, block)[f.name]
+        if (what := with_units(values)) is not None:
+            way = as_number(values.rename(f.source))
+            made = f", or make it in the table's {way}" if way else ""
+            fix = f"write the number alone and set kind: numeric{made}, or leave the feature out"
             yield f"{f.name}: {what}, a row of the embedding each: {fix}"
 
 

@@ -33,7 +33,7 @@ from dmtl_cli.guess.files import (
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.rows import first, first_values, head, of_group, parts
 from dmtl_cli.guess.texts import Text, joined, plain, settled
-from dmtl_cli.guess.values import FEW, is_id, local_days, share, time_unit
+from dmtl_cli.guess.values import FEW, Kinds, is_id, local_days, share, time_unit
 
 ROWS, ENOUGH = 200_000, 5_000
 """rows of a sample at most, and at least where there are as many: keys of tables are compared"""
@@ -45,20 +45,6 @@ _DAY = ":day"
 _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")  # that data.users.partition takes
 _Piece = Callable[[int], pl.DataFrame]  # at most so many rows of one place
 _OFTEN = 0.1  # of the rows have a value where a column is not just rarely filled
-
-
-@dataclass(frozen=True)
-class Kinds:
-    """The rows of a table whose kind is, or is not, one of some."""
-
-    column: str
-    values: tuple[str, ...]
-    among: bool
-
-    def of(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """These rows; those without a kind are none."""
-        there = pl.col(self.column).is_in(self.values)
-        return frame.filter(there if self.among else ~there)
 
 
 @dataclass(frozen=True)

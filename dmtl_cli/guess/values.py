@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -12,7 +14,9 @@ from dmtl_cli.guess import words
 
 _ISO = r"^[12][0-9]{3}-[01][0-9]-[0-3][0-9]"
 _CLOCK = _ISO + r"[T ][0-2][0-9]:[0-5][0-9]"
-ZONE = r"(Z|[+-][0-9]{2}:?[0-9]{2})$"
+ANY_ZONE = "write the zone of your users, such as Asia/Shanghai"
+"""where times tell none"""
+_ZONE = r"(Z|[+-][0-9]{2}:?[0-9]{2})$"
 _UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _FROM, _TO = 946_684_800, 2_524_608_000  # 2000 and 2050, in seconds since 1970
 _DECIMAL = r"^-?[0-9]+(,[0-9]+)?$"
@@ -23,11 +27,8 @@ RETURN = 0.01
 """share of ids that are there on another day, below which they are hardly those of users"""
 LEAK = 0.9
 """AUC of a single column for the click above which it is hardly known before"""
-_NUMBER = r"[+-]?[0-9](?:[0-9.,' \u00a0\u202f]*[0-9])?"
-_UNIT = r"(?:\s*\p{Sc}|\s*%|\s*(?:kr|zł|TL|kg|g|km|m|cm|mm|l|ml|min|h|s|ms|px|MB|GB)\.?|\s+\p{L}{1,5}\.?)"
-_WITH_UNIT = rf"^\s*(?:(?:[+-]?\p{{Sc}}|[A-Z]{{3}}\s)\s*{_NUMBER}{_UNIT}?|{_NUMBER}{_UNIT})\s*$"
-"""a currency before a number, or a unit behind it"""
-_MEASURED = 0.95  # of the texts are such
+_LASTS = r"(?i)min|^\s*P|[0-9]\s*h.*[0-9]\s*m"
+"""a text with a unit that lengths of time alone have"""
 _DAYS = (
     r"^(?:[12][0-9]{3}[-/.年][0-9]{1,2}[-/.月][0-9]{1,2}日?|[0-3]?[0-9][-/.][0-3]?[0-9][-/.][12][0-9]{3}"
     r"|[0-3][0-9][-/.][0-1][0-9][-/.][0-9]{2}|[0-3]?[0-9]\.? +\p{L}{3,9}\.? +[12][0-9]{3}"
@@ -151,28 +152,24 @@ def _are_full(places: pl.Series) -> bool:
 
 
 def is_clock(s: pl.Series) -> bool:
-    """Whether texts are lengths of time, such as 3:45: by the column's name, or, where few rows have one, as more of
+    """Whether texts are lengths of time. Those such as 1h 20m or PT90S are, where their units say so or they are many
+    different ones; others, such as 3:45 or 90 m, by the column's name or, of 3:45, where few rows have one, as more of
     them are short than long; a time of day has neither."""
     if s.dtype != pl.String:
         return False
     known = s.filter(s != "")
-    if not len(known) or not known.head(FEW).str.contains(":", literal=True).all():
+    if not len(known) or clock_seconds(known.head(FEW)).null_count():
         return False
     x = clock_seconds(known)
-    if x.null_count() or words.says_all(s.name, words.CLICK_TIME) or words.by_name(s.name, words.TIME):
+    if x.null_count():
+        return False
+    if known.str.contains(_LASTS).any() or (x.n_unique() > FEW and known.str.contains("(?i)[hs]").any()):
+        return True
+    if words.says_all(s.name, words.CLICK_TIME) or words.by_name(s.name, words.TIME):
         return False
     named = words.by_name(s.name, words.DURATION) > 0 or words.says(s.name, words.SPENT)
-    return named or (len(known) <= 0.7 * len(s) and x.n_unique() > FEW and has_long_tail(x, 1.0))
-
-
-def with_units(s: pl.Series) -> str | None:
-    """What texts such as € 36.62, 1.234,50 kr or 12 kg are, with one of them; None where they are no numbers with a
-    unit, or so few that they are classes."""
-    known = s.drop_nulls() if s.dtype == pl.String else s.head(0)
-    if known.n_unique() <= FEW or share(known.str.contains(_WITH_UNIT)) < _MEASURED:
-        return None
-    example = known.filter(known.str.contains(_WITH_UNIT))[0]
-    return f"{known.n_unique():,} texts such as {example!r} look like numbers with a unit and are read as text"
+    some = known.str.contains(":", literal=True).all() and len(known) <= 0.7 * len(s)
+    return named or (some and x.n_unique() > FEW and has_long_tail(x, 1.0))
 
 
 def clicks(s: pl.Series) -> pl.Series:
@@ -228,13 +225,28 @@ def instants(s: pl.Series, unit: str) -> pl.Series | None:
         clock = s.str.slice(0, 19).str.replace(" ", "T", n=1)
         naive = clock.str.to_datetime("%Y-%m-%dT%H:%M:%S", time_zone="UTC", strict=False)
         minutes_alone = clock.str.slice(0, 16).str.to_datetime("%Y-%m-%dT%H:%M", time_zone="UTC", strict=False)
-        part = pl.DataFrame({"t": naive.fill_null(minutes_alone), "z": s.str.slice(16).str.extract(ZONE)})
+        part = pl.DataFrame({"t": naive.fill_null(minutes_alone), "z": s.str.slice(16).str.extract(_ZONE)})
         hours, minutes = (pl.col("z").str.slice(k, 2).cast(pl.Int64, strict=False) for k in (1, -2))
         ahead = pl.when(pl.col("z").str.starts_with("-")).then(-1).otherwise(1) * (60 * hours + minutes)
         return part.select(pl.col("t") - pl.duration(minutes=ahead.fill_null(0)))["t"]
     if unit not in _UNITS:
         return None
     return (s.cast(pl.Float64) * (1000 / _UNITS[unit])).cast(pl.Int64).cast(pl.Datetime("ms", "UTC"))
+
+
+def zone_of(s: pl.Series, unit: str) -> tuple[str, str]:
+    """A time zone's name, and why."""
+    if (named := getattr(s.dtype, "time_zone", None)) is not None:
+        return named, "the zone of the timestamps"
+    found = s.drop_nulls().str.extract(_ZONE).drop_nulls().mode() if unit == "text" else pl.Series([], dtype=pl.String)
+    offset = re.fullmatch(r"([+-])([0-9]{2}):?([0-9]{2})", str(found[0])) if len(found) else None
+    if offset and int(offset[2]) and offset[3] == "00":
+        return f"Etc/GMT{'-' if offset[1] == '+' else '+'}{int(offset[2])}", f"the times end in {found[0]}"
+    if len(found):
+        return "UTC", f"the times end in {found[0]}"
+    if unit in ("timestamp", "text"):
+        return "UTC", "naive times are read as UTC; write the zone of your users, such as Asia/Shanghai"
+    return "UTC", ANY_ZONE
 
 
 def is_constant(frame: pl.DataFrame, key: str, column: str, least: float = 0.95) -> bool:
@@ -318,6 +330,20 @@ def returning(ids: pl.Series, days: pl.Series) -> float:
     if seen["day"].n_unique() < 2:
         return 1.0
     return share(seen.group_by("id").agg(pl.col("day").n_unique() > 1)["day"])
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """The rows of a table whose kind is, or is not, one of some."""
+
+    column: str
+    values: tuple[str, ...]
+    among: bool
+
+    def of(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """These rows; those without a kind are none."""
+        there = pl.col(self.column).is_in(self.values)
+        return frame.filter(there if self.among else ~there)
 
 
 def within(ids: pl.Series, known: pl.Series) -> float:

@@ -28,7 +28,7 @@ from dmtl_cli.guess.rewrites import may_be_shown, one_row_an_exposure, one_row_a
 from dmtl_cli.guess.roles import Guess, Roles, candidates
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.texts import Text, times_unread
-from dmtl_cli.guess.values import ZONE, free, is_flags
+from dmtl_cli.guess.values import ANY_ZONE, free, is_flags, zone_of
 
 EDIT = "EDIT"
 """begins the comment of a line that a person has to write"""
@@ -36,7 +36,6 @@ _MOST = 8  # columns that a comment lists
 _LINES = "One row an exposure: log is a frame of the rows of all days, as pl.read_parquet or pl.read_ndjson reads them."
 _LONG_READ = "seconds above which a click is a long read; without it the mean of the durations of clicks"
 _SHARE = "Or by the share of an item that was read, in data.events in place of duration and duration_unit:"
-_ANY = "write the zone of your users, such as Asia/Shanghai"
 _LONE = "a value begins with a quote that does not end it, yet all lines have as many values: quotes are text"
 
 
@@ -263,7 +262,7 @@ def _zone(log: Log) -> list[str]:
     if log.events.files.days:
         found = {name: side.version for name, side in log.inputs.sides.items() if side.version}
         instants = [f"data.{name}.version" for name, version in found.items() if version.is_instant]
-        told = zone_of(log.events.frame[roles.time.column], roles.time_unit or "") if roles.time else ("UTC", _ANY)
+        told = zone_of(log.events.frame[roles.time.column], roles.time_unit or "") if roles.time else ("UTC", ANY_ZONE)
         zone, why = log.zone if log.zone and told[0] in ("UTC", None) else told
         if not instants and (log.arrival is None or not log.arrival.is_told):
             return []
@@ -273,21 +272,6 @@ def _zone(log: Log) -> list[str]:
         return []
     zone, why = log.zone or zone_of(log.events.frame[roles.time.column], roles.time_unit or "")
     return [f"timezone: {zone}  # {why}: it decides which day a row is of"]
-
-
-def zone_of(s: pl.Series, unit: str) -> tuple[str, str]:
-    """A time zone's name, and why."""
-    if (named := getattr(s.dtype, "time_zone", None)) is not None:
-        return named, "the zone of the timestamps"
-    found = s.drop_nulls().str.extract(ZONE).drop_nulls().mode() if unit == "text" else pl.Series([], dtype=pl.String)
-    offset = re.fullmatch(r"([+-])([0-9]{2}):?([0-9]{2})", str(found[0])) if len(found) else None
-    if offset and int(offset[2]) and offset[3] == "00":
-        return f"Etc/GMT{'-' if offset[1] == '+' else '+'}{int(offset[2])}", f"the times end in {found[0]}"
-    if len(found):
-        return "UTC", f"the times end in {found[0]}"
-    if unit in ("timestamp", "text"):
-        return "UTC", "naive times are read as UTC; write the zone of your users, such as Asia/Shanghai"
-    return "UTC", _ANY
 
 
 def _place(table: Table, events: Table) -> list[str]:

@@ -29,7 +29,7 @@ from dmtl_cli.runs.differences import config_changes
 
 TASKS = {"ctr": "click", "cvr": "read of clicks", "ctcvr": "click and read"}
 _LISTS = {
-    "read_popularity": "yesterday's reads",
+    "read_popularity": "recent reads",
     "popularity": "popularity",
     "exposure_rate": "exposure rate",
 }

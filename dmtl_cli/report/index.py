@@ -19,7 +19,7 @@ _METRICS = (
     ("AUC read", "teacher.ctcvr.auc"),
     ("PCOC click", "teacher.ctr.pcoc"),
     ("Recall@{} read", "student.read.recall@{}"),
-    ("yesterday's reads", "read_popularity.read.recall@{}"),
+    ("recent reads", "read_popularity.read.recall@{}"),
 )
 """what the table shows, and the name of each metric at a K"""
 

@@ -10,7 +10,7 @@ STYLES = {  # of models, everywhere the same: name, colour, shape, dash
     "student": ("student, served", "var(--red)", "square", []),
     "student.preference": ("student, preference", "var(--amber)", "triangle-up", []),
     "regression": ("regression", "var(--green)", "diamond", [6, 3]),
-    "read_popularity": ("yesterday's reads", "var(--soft)", "triangle-down", [2, 3]),
+    "read_popularity": ("recent reads", "var(--soft)", "triangle-down", [2, 3]),
     "popularity": ("popularity", "var(--soft)", "cross", [6, 3]),
     "exposure_rate": ("exposure rate", "var(--soft)", "diamond", [1, 3]),
     "clicked": ("clicked that day", "var(--green)", "circle", [6, 3]),

@@ -15,6 +15,7 @@ from dmtl_cli.config.errors import Exit, UserError, did_you_mean
 from dmtl_cli.config.features import Feature
 from dmtl_cli.data.log.types import iso_times
 from dmtl_cli.runs.disk import reading
+from dmtl_cli.serving.given import with_near
 from dmtl_cli.serving.requests import Range, Scalar
 
 Mask = npt.NDArray[np.bool_]
@@ -86,6 +87,24 @@ class Attributes:
                 self._masks.clear()
             self._masks[told] = mask
         return mask
+
+    def unknown(self, wanted: Wanted) -> list[str]:
+        """A line for each column of which no item has some wanted value, with the one that it is perhaps.
+
+        Args:
+            wanted: what `mask` takes.
+        """
+        lines = []
+        for name, w in wanted.items():
+            if isinstance(w, Range):
+                continue
+            s = self.frame[name]
+            there = (s.explode() if isinstance(s.dtype, pl.List | pl.Array) else s).drop_nulls().unique()
+            values: list[Scalar] = [v for v in (w if isinstance(w, list) else [w]) if v is not None]
+            typed = _typed(name, values, there.dtype)
+            if missing := [v for v, known in zip(values, typed.is_in(there.implode()), strict=True) if not known]:
+                lines.append(f"filter {name}: no item of this export has {with_near(missing, there.sort())}")
+        return lines
 
     def _holds(self, name: str, wanted: Range | list[Scalar] | Scalar) -> pl.Expr:
         if name not in self.frame.columns:

@@ -9,9 +9,11 @@ from typing import Any
 
 import polars as pl
 
-from dmtl_cli.config.errors import Exit, UserError, did_you_mean
+from dmtl_cli.config.errors import Exit, UserError, did_you_mean, folded
 from dmtl_cli.config.features import Feature
 from dmtl_cli.data.features.encoder import Encoder
+from dmtl_cli.data.features.kinds.categorical import as_ids
+from dmtl_cli.data.features.vocabulary import Vocabulary
 from dmtl_cli.serving.raw import column
 
 USER_ID = "user_id"
@@ -20,6 +22,8 @@ Values = dict[str, Any]
 """by feature name, as JSON has them"""
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_TEXTS = (pl.String, pl.Categorical, pl.Enum)
+_NAMED = 3  # values that a line names
 _YES_NO = {"true": True, "false": False}
 
 
@@ -72,9 +76,42 @@ def parsed(encoder: Encoder, texts: Sequence[str]) -> Values:
 
 def _no_feature(name: str, side: str, features: Sequence[Feature]) -> UserError:
     known = [f.name for f in features]
-    return UserError(
-        f"no feature {name!r} of {side}s{did_you_mean(name, known)}", f"expected some of {', '.join(known)}"
-    )
+    reads = [f.name for f in features if f.profile is None and f.source == name]
+    near = f", did you mean {reads[0]}, which reads this column?" if reads else did_you_mean(name, known)
+    return UserError(f"no feature {name!r} of {side}s{near}", f"expected some of {', '.join(known)}")
+
+
+def unknown_values(encoder: Encoder, values: Values) -> list[str]:
+    """A line for each feature that was given a value that its embedding has no row for, and that counts as one that was
+    never seen; with the known value that it is perhaps.
+
+    Args:
+        values: of users' features, as `parsed` gives them.
+    """
+    lines = []
+    for f in encoder.features_of_side("user"):
+        known = encoder.vocabularies.get(f.embedding or "")
+        if not (f.has_ids and isinstance(known, Vocabulary) and values.get(f.name) is not None):
+            continue
+        given = values[f.name]
+        ids = as_ids(f.name, column(f, given if isinstance(given, list) else [given]), "", "").drop_nulls()
+        if missing := ids.filter(pl.Series(known.lookup(ids) == 0, dtype=pl.Boolean)).to_list():
+            admitted = known.frame.filter(pl.col("row") > 0).sort("count", descending=True)["value"]
+            told = with_near(missing, admitted)
+            lines.append(f"--feature {f.name}: not a value of this export, so it counts as never seen (OOV): {told}")
+    return lines
+
+
+def with_near(values: Sequence[object], known: pl.Series) -> str:
+    """Unknown values [1 or more] as a line names them, each with the known one that is the same but for case, accents,
+    spaces and zeros before it; of several such the first."""
+    texts = known.drop_nulls().cast(pl.String).to_list() if known.dtype in _TEXTS else []
+    plain = {folded(other).lstrip("0"): other for other in reversed(texts)}
+    told = []
+    for value in values[:_NAMED]:
+        near = plain.get(folded(str(value)).lstrip("0"))
+        told.append(repr(value) if near is None else f"{value!r} (did you mean {near!r}?)")
+    return ", ".join(told) + (f" and {len(values) - _NAMED} more" if len(values) > _NAMED else "")
 
 
 def _value(feature: Feature, text: str, encoder: Encoder) -> Any:

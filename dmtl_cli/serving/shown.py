@@ -97,6 +97,8 @@ class Known:
     attributes: Attributes | None
     names: tuple[str, ...] | None
     """columns to show"""
+    unknown: tuple[str, ...] = ()
+    """a line for each column of a filter with values that no item has"""
 
     @classmethod
     def of(cls, export: Export, config: Config, wanted: Wanted, columns: str | None, items: Path | None) -> Known:
@@ -118,7 +120,8 @@ class Known:
             what = f"--columns: no column {absent[0]!r}{near}"
             raise UserError(what, f"expected some of {', '.join(there)}, or of data.items", Exit.USAGE)
         try:
-            return cls(known.mask(wanted) if wanted else None, known, names)
+            among = known.mask(wanted) if wanted else None
+            return cls(among, known, names, tuple(f"--{line}" for line in known.unknown(wanted)))
         except UserError as e:
             raise UserError(f"--{e.message}", e.hint, Exit.USAGE) from None
 

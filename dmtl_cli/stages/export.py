@@ -60,8 +60,8 @@ def export_student(run: Run, day: dt.date, student: Parent) -> Result:
 
 
 def _sections(run: Run, *more: str) -> dict[str, Any]:
-    """The parts of the config that an export depends on, where it is not the default the K at which it is measured, and
-    the version of the library that builds an index."""
+    """The parts of the config that an export depends on, where it is not the default the K at which it is measured and
+    `kappa: auto` is weighed, and the version of the library that builds an index."""
     whole, k = run.sections("student", "export", *more), run.config.evaluate.k
     whole |= {} if k == TOPK[0] else {"k": k}
     if "evaluate" in whole:  # kappa is weighed on as many users as are named, whatever an evaluation costs
@@ -76,7 +76,7 @@ def _served(run: Run, day: dt.date, student: Parent, sections: dict[str, Any]) -
     if run.ws.current("export", day) is None:
         return None
     published = run.parent("export", day)
-    # by another K it is measured, not served, otherwise
+    # a comparison by another K measures what is served, whose kappa was weighed at the chain's own
     same = all(published[1].config.get(name) == section for name, section in sections.items() if name != "k")
     return run.found(published) if same and published[1].facts["student"] == student[1].as_parent() else None
 
@@ -193,4 +193,4 @@ def _measured(run: Run, day: dt.date, log: Days, earlier: Parent, publication: P
     users = block_vectors(student, "user", encoder.entities(read, "user", None).take(exam.users), encoder)
     items = block_vectors(student, "item", encoder.entities(read, "item", None), encoder)
     seconds = wanted.seconds if label == "time" else None
-    return curve(users, items, (wanted.indptr, wanted.items), seconds)
+    return curve(users, items, (wanted.indptr, wanted.items), seconds, k=run.config.evaluate.k)

@@ -19,7 +19,7 @@ from dmtl_cli.data.log.types import clock_seconds
 from dmtl_cli.guess import words
 from dmtl_cli.guess.arrival import Arrival, arrival, by_times
 from dmtl_cli.guess.doubts import TIMES, broken_lines, invalid_rows, nobody, null_ids, sessions, warnings
-from dmtl_cli.guess.feature_lines import unwritten
+from dmtl_cli.guess.feature_lines import guest, unwritten
 from dmtl_cli.guess.features import days_of_rows, inputs_of
 from dmtl_cli.guess.files import CSV, JSON, complete_day, usual
 from dmtl_cli.guess.given import refuse_given, refuse_looked_up, told_of
@@ -35,9 +35,9 @@ from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.streams import parted
 from dmtl_cli.guess.tables import LAKES, ROWS, Table, by_days, partial_columns, read_whole, tables
 from dmtl_cli.guess.texts import in_seconds
-from dmtl_cli.guess.values import local_days
+from dmtl_cli.guess.values import local_days, zone_of
 from dmtl_cli.guess.words import count
-from dmtl_cli.guess.writing import Log, path_of, written, zone_of
+from dmtl_cli.guess.writing import Log, path_of, written
 
 FEW = 4
 """days that a first chain takes"""
@@ -69,10 +69,10 @@ def init(root: str, out: Path, given: Mapping[str, str], *, force: bool = False)
         raise _exists(out)
     log = _log(root, given)
     day = log.day
-    first, someone = _first(log, day), _someone(log)
+    first, someone, known = _first(log, day), _someone(log), guest(log.roles, log.inputs, log.events.frame)
     log.broken = broken_lines(log.root, log.events, (first, day) if first and day else None)
     log.warnings += log.broken.warnings if log.broken else []
-    about = _about(log, root, _steps(out, first, day, "ID"))  # a config is kept and shared: it names nobody
+    about = _about(log, root, _steps(out, first, day, "ID", known))  # a config is kept and shared: it names nobody
     config = written(log, f"work/{out.stem}", about)
     _write(out, config.text, force=force)
     return {
@@ -84,7 +84,7 @@ def init(root: str, out: Path, given: Mapping[str, str], *, force: bool = False)
         "days": len(log.days),
         "warnings": log.warnings + log.inputs.told,
         "first": _edits(out, config.edits, day, _again(log, root, out, given)),
-        "next": [] if config.edits else _steps(out, first, day, someone),
+        "next": [] if config.edits else _steps(out, first, day, someone, known),
         "roles": _roles(log),
         "tables_not_used": [(path, why) for path, why in log.inputs.other if not _ABOUT.match(path)],
         "catalogue": _catalogue(log) if config.edits else None,
@@ -177,6 +177,9 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
         events, days = read_whole(found.root, events, roles.time.column, roles.time_unit, zone)
         events = with_outcomes(_timed(events, given), later)
         roles = roles_of(events.frame, given, ids)
+    if roles.duration and roles.duration.column in events.written.clocks and roles.unit == "ms":
+        why = roles.duration.why.rpartition("; ")[0]
+        roles.unit, roles.duration = "s", replace(roles.duration, why=f"{why}; texts of lengths of time")
     made = [Guess(c, f"of {one.table.files.path}") for one in later for c in one.columns]
     roles.outcomes.extend(g for g in made if g.column not in roles.taken)
     roles.outcomes.extend(outcomes_of_requests(events.frame, roles, days_of_rows(events, roles, zone)))
@@ -231,7 +234,7 @@ def _timed(table: Table, given: Mapping[str, str]) -> Table:
     known = table.frame[c].filter(table.frame[c] != "")
     if not len(known) or clock_seconds(known).null_count():
         return table
-    text = table.text and replace(table.text, clocks=table.text.clocks | {c})
+    text = replace(table.written, clocks=table.written.clocks | {c})
     return replace(table, frame=in_seconds(table.frame, [c]), text=text)
 
 
@@ -272,13 +275,17 @@ def _with_names(table: Table) -> Table:
     return replace(table, frame=frame, text=text)
 
 
-def _steps(config: Path, first: dt.date | None, last: dt.date | None, user: str) -> list[str]:
-    """The commands from here to a served top K of a user: a student is there from the second day on."""
+def _steps(config: Path, first: dt.date | None, last: dt.date | None, user: str, known: str | None) -> list[str]:
+    """The commands from here to a served top K of a user, and of a guest by what is known of them: a student is there
+    from the second day on."""
     if first is None or first == last:
         alone = "  # a student needs a second day (or student.distill.min_age_days: 0)"
         return [_check(config, last), command("run", "--config", config, "--day", last or _DAY) + alone]
     days = command("backfill", "--config", config, "--from", first, "--to", last or _DAY)
-    return [_check(config, last), days, command("recommend", "--config", config, "--user", user)]
+    lists = [command("recommend", "--config", config, "--user", user)]
+    if known is not None:
+        lists.append(command("recommend", "--config", config, "--feature", known) + "  # a guest, by what is known")
+    return [_check(config, last), days, *lists]
 
 
 def _check(config: Path, day: dt.date | None) -> str:

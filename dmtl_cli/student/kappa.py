@@ -13,7 +13,6 @@ from dmtl_cli.serving.search import Floats, top_k
 GRID = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0)
 UNMEASURED = 0.7
 """the kappa of a day before which there is nothing to measure it on"""
-K = 50
 
 
 class BlockVectors(NamedTuple):
@@ -31,8 +30,10 @@ def curve(
     wanted: tuple[npt.NDArray[Any], npt.NDArray[Any]],
     seconds: npt.NDArray[Any] | None = None,
     grid: Sequence[float] = GRID,
+    *,
+    k: int,
 ) -> dict[float, float]:
-    """By kappa the mean over users of how much of what they wanted is in their top K items.
+    """By kappa the mean over users of how much of what they wanted is in their top k items.
 
     Args:
         users: [U] of users who wanted something.
@@ -49,7 +50,7 @@ def curve(
     out: dict[float, float] = {}
     for kappa in grid:
         whole = np.concatenate([np.float32(kappa) * users.exposure, users.preference], 1)
-        top, _ = top_k(whole, side_by_side, K)
+        top, _ = top_k(whole, side_by_side, k)
         hit = (top[owner] == wanted_items[:, None]).any(1)
         found = np.bincount(owner, gain * hit, len(total))
         out[kappa] = float((found[total > 0] / total[total > 0]).mean()) if (total > 0).any() else 0.0

@@ -14,7 +14,7 @@ from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.log.column_types import words_of
 from dmtl_cli.data.log.hashing import blake2b64
 from dmtl_cli.data.log.source import File
-from dmtl_cli.data.log.types import WORDS, booleans, clock_seconds, instants, iso_times, localized
+from dmtl_cli.data.log.types import LENGTHS, WORDS, booleans, clock_seconds, instants, iso_times, localized
 
 INSTANT = 1_000_000_000
 """from here on (2001) an integer in the place of a flag is the time of the click"""
@@ -163,13 +163,13 @@ class Checked:
         return self.frame.schema[column] in _TEXT
 
     def clock(self, column: str) -> pl.Series:
-        """float64 seconds of text such as 3:45 or 1:02:03, null where it is null or empty."""
+        """float64 seconds of text that is a length of time, null where it is null or empty."""
         text = self._values(column).cast(pl.String)
         text = text.set(text == "", None)
         out = clock_seconds(text)
         if out.null_count() == len(out) > text.null_count():
-            raise self._wrong_type(column, "a number, or a clock as 3:45", named="float64, or clock")
-        self._refuse(column, out.is_null() & text.is_not_null(), "a clock as 3:45 or 1:02:03")
+            raise self._wrong_type(column, f"a number, or a length of time as {LENGTHS}", named="float64, or clock")
+        self._refuse(column, out.is_null() & text.is_not_null(), f"a length of time as {LENGTHS}")
         return out
 
     def number(self, column: str, nulls: bool = True) -> pl.Series:

@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 
 from dmtl_cli.config.errors import UserError, did_you_mean
-from dmtl_cli.config.expressions import roots_of
+from dmtl_cli.config.expressions import roots_of, unquoted
 from dmtl_cli.config.table import WHERE
 
 _QUOTES = "names are as the file has them, in double quotes where they have other signs than letters, digits and _"
@@ -102,7 +102,7 @@ class Computed:
             where: the file, or files.
         """
         meant = did_you_mean(source, [name for name in names if name not in self.expressions])
-        hint = _FILES if source in self.expressions else _QUOTES
+        hint = _FILES if source in self.expressions else unquoted(source) or _QUOTES
         return UserError(f"{where}: {self._key(column)} expects column {source}{meant}", hint)
 
     def of(self, rows: Any, columns: Collection[str], file: object) -> Any:
