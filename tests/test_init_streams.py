@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -151,3 +152,29 @@ def test_numbers_that_meet_by_chance_name_nothing(tmp_path: Path) -> None:
         write(frame, tmp_path / "log", f"events_{day}", "parquet")
     ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "made.yaml")
     assert ended.code == 78 and "looks like one row a behaviour" in ended.err
+
+
+def test_a_large_file_is_looked_at_with_what_came_of_it(tmp_path: Path) -> None:
+    """Of a file of more rows than a sample has, what followed is taken of the places of what was shown."""
+    n = 120_000
+    rng = np.random.default_rng(2)
+    own = pl.Series("id", [f"s{k}" for k in range(n)])
+    start = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    shown = pl.DataFrame(
+        {
+            "id": own,
+            "of": pl.Series([None] * n, dtype=pl.String),
+            "event": "impression",
+            "ts": pl.Series([start + dt.timedelta(seconds=k) for k in range(n)]),
+            "user_id": rng.integers(0, 2000, n),
+            "item_id": rng.integers(0, 300, n),
+        }
+    )
+    clicked = shown.filter(pl.Series(rng.random(n) < 0.5))
+    followed = [
+        clicked.with_columns(of="id", id=pl.format("{}-{}", pl.lit(name), "id"), event=pl.lit(name))
+        for name in ("click", "like", "play")
+    ]
+    write(pl.concat([shown, *followed]).sort("ts", maintain_order=True), tmp_path / "log", "events", "csv")
+    _, out = config_of(tmp_path / "log", "--conversion", '"like"')
+    assert re.search(r"click +clicked +0/1, (49|50|51)% ones", out), out
