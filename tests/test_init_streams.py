@@ -178,3 +178,29 @@ def test_a_large_file_is_looked_at_with_what_came_of_it(tmp_path: Path) -> None:
     write(pl.concat([shown, *followed]).sort("ts", maintain_order=True), tmp_path / "log", "events", "csv")
     _, out = config_of(tmp_path / "log", "--conversion", '"like"')
     assert re.search(r"click +clicked +0/1, (49|50|51)% ones", out), out
+
+
+@pytest.mark.parametrize("named", ["apart", "the same"])
+def test_a_view_of_what_was_shown_is_no_exposure(tmp_path: Path, named: str) -> None:
+    """impression, view, purchase: a view has the word of an exposure, and names one."""
+    (tmp_path / "log").mkdir()
+    words = {"click": "view", "apply": "purchase"}
+    for day in DAYS:
+        rows = [row | {"type": words.get(row["type"], row["type"])} for row in drawn(day)[0]]
+        rows = rows if named == "apart" else same_name(rows)
+        (tmp_path / f"log/events_{day}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    events, _ = config_of(tmp_path / "log", "--conversion", "purchase")
+    assert events["where"] == "type = 'impression'"
+    (joined,) = events["joined"].values()
+    assert joined["columns"]["clicked"] == "COUNT(CASE WHEN type IN ('view', 'purchase') THEN 1 END) > 0"
+    agrees(checked(tmp_path / "log"), drawn(DAYS[1])[1])
+
+
+def test_exposures_of_two_kinds_are_both_exposures(tmp_path: Path) -> None:
+    for day in DAYS:
+        ranked = pl.when((pl.col("type") == "impression") & (pl.col("rank") % 2 == 0)).then(pl.lit("view_search"))
+        frame = flat(drawn(day)[0]).with_columns(type=ranked.otherwise("type"))
+        write(frame, tmp_path / "log", f"events_{day}", "parquet")
+    events, _ = config_of(tmp_path / "log", "--conversion", '"apply"')
+    assert events["where"] == "type IN ('impression', 'view_search')"
+    agrees(checked(tmp_path / "log"), drawn(DAYS[1])[1])

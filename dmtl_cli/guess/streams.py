@@ -36,6 +36,7 @@ def parted(table: Table, given: Mapping[str, str]) -> tuple[Table, Outcomes] | N
     values = values_of(table.frame, roles.behaviour.column, roles)
     if values is None:
         return None
+    values = _without_followers(table.frame, values, roles)
     kinds = Kinds(values.column, values.exposure, True)
     rest = replace(kinds, among=False)
     shown, others = kinds.of(table.frame), rest.of(table.frame)
@@ -66,6 +67,21 @@ def again(every: Table, events: Table, later: list[Outcomes], given: Mapping[str
         return parts[0], [replace(parts[1], table=table)]
     kept = replace(every, where=events.where, only_of_others=events.only_of_others)
     return replace(kept, frame=kept.asked(every.frame)), later
+
+
+def _without_followers(frame: pl.DataFrame, values: Behaviours, roles: Roles) -> Behaviours:
+    """The kinds, where those that are exposures by their words and yet name one, as a view of what was shown does, are
+    clicks if no others are."""
+    rows = {v: frame.filter(pl.col(values.column) == v) for v in values.exposure}
+    found: list[str] = []
+    for v in reversed(rows):  # the rarest first: what follows is of some of what was shown
+        alone = replace(values, click=(v,), good={})
+        others = [rows[first] for first in rows if first != v and first not in found]
+        if any(_keys(shown, rows[v], alone, roles) for shown in others):
+            found.append(v)
+    exposure = tuple(v for v in values.exposure if v not in found)
+    click, left = (values.click, tuple(found)) if values.click else (tuple(found), ())
+    return replace(values, exposure=exposure, click=click, left=(*left, *values.left))
 
 
 def _keys(shown: pl.DataFrame, others: pl.DataFrame, values: Behaviours, roles: Roles) -> tuple[str, str] | None:
