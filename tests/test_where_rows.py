@@ -138,3 +138,18 @@ def test_days_of_text_are_those_that_there_are_rows_of(tmp_path: Path, form: str
         UserError, match=r"no file of .* has a at of day 2025-12-31 \(the log has 2026-01-01 .. 2026-01-03\)"
     ):
         log.find(days[0] - dt.timedelta(1))
+
+
+def test_a_file_of_other_events_alone_lacks_what_is_only_of_exposures(tmp_path: Path) -> None:
+    """A file a kind: that of searches has no item, and clicks no request."""
+    frame = stream().with_columns(bot=False, request=pl.int_range(600) // 7)
+    for (kind,), some in frame.group_by("event"):
+        lacks = {"search": ["item", "request", "click"], "ad": ["request", "seconds"], "shown": []}[str(kind)]
+        write(some.drop(lacks), tmp_path / f"log/events/day={DAY}", str(kind), "parquet")
+    given = data(tmp_path / "log", "parquet", "events", where=SHOWN, request="request")
+    day = read(given, tmp_path / "work")
+    assert len(day) == len(asked(frame)) and day.facts[NOT_ASKED] == 600 - len(day)
+    lone = frame.head(9).with_columns(event=pl.lit("shown"))
+    write(lone.drop("request"), tmp_path / f"log/events/day={DAY}", "more", "parquet")
+    with pytest.raises(UserError, match=r"data\.events\.request expects column request, which is not in it"):
+        read(given, tmp_path / "work")

@@ -88,8 +88,8 @@ class RawEvents:
         wanted = sorted(c for c in named | {date, where} | self._judged if c is not None)
         for file, some in groups:
             for rows in self._checked(file, some, wanted):
-                if where is not None:
-                    rows = self._asked(rows)
+                if where is not None and not len((rows := self._asked(rows)).frame):
+                    continue
                 if self._judged and len(rows.frame):
                     rows = invalid.valid(rows, self.events, self.timezone, self.day, self.left_out)
                     if not len(rows.frame):
