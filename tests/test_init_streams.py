@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -151,3 +152,55 @@ def test_numbers_that_meet_by_chance_name_nothing(tmp_path: Path) -> None:
         write(frame, tmp_path / "log", f"events_{day}", "parquet")
     ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "made.yaml")
     assert ended.code == 78 and "looks like one row a behaviour" in ended.err
+
+
+def test_a_large_file_is_looked_at_with_what_came_of_it(tmp_path: Path) -> None:
+    """Of a file of more rows than a sample has, what followed is taken of the places of what was shown."""
+    n = 120_000
+    rng = np.random.default_rng(2)
+    own = pl.Series("id", [f"s{k}" for k in range(n)])
+    start = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    shown = pl.DataFrame(
+        {
+            "id": own,
+            "of": pl.Series([None] * n, dtype=pl.String),
+            "event": "impression",
+            "ts": pl.Series([start + dt.timedelta(seconds=k) for k in range(n)]),
+            "user_id": rng.integers(0, 2000, n),
+            "item_id": rng.integers(0, 300, n),
+        }
+    )
+    clicked = shown.filter(pl.Series(rng.random(n) < 0.5))
+    followed = [
+        clicked.with_columns(of="id", id=pl.format("{}-{}", pl.lit(name), "id"), event=pl.lit(name))
+        for name in ("click", "like", "play")
+    ]
+    write(pl.concat([shown, *followed]).sort("ts", maintain_order=True), tmp_path / "log", "events", "csv")
+    _, out = config_of(tmp_path / "log", "--conversion", '"like"')
+    assert re.search(r"click +clicked +0/1, (49|50|51)% ones", out), out
+
+
+@pytest.mark.parametrize("named", ["apart", "the same"])
+def test_a_view_of_what_was_shown_is_no_exposure(tmp_path: Path, named: str) -> None:
+    """impression, view, purchase: a view has the word of an exposure, and names one."""
+    (tmp_path / "log").mkdir()
+    words = {"click": "view", "apply": "purchase"}
+    for day in DAYS:
+        rows = [row | {"type": words.get(row["type"], row["type"])} for row in drawn(day)[0]]
+        rows = rows if named == "apart" else same_name(rows)
+        (tmp_path / f"log/events_{day}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    events, _ = config_of(tmp_path / "log", "--conversion", "purchase")
+    assert events["where"] == "type = 'impression'"
+    (joined,) = events["joined"].values()
+    assert joined["columns"]["clicked"] == "COUNT(CASE WHEN type IN ('view', 'purchase') THEN 1 END) > 0"
+    agrees(checked(tmp_path / "log"), drawn(DAYS[1])[1])
+
+
+def test_exposures_of_two_kinds_are_both_exposures(tmp_path: Path) -> None:
+    for day in DAYS:
+        ranked = pl.when((pl.col("type") == "impression") & (pl.col("rank") % 2 == 0)).then(pl.lit("view_search"))
+        frame = flat(drawn(day)[0]).with_columns(type=ranked.otherwise("type"))
+        write(frame, tmp_path / "log", f"events_{day}", "parquet")
+    events, _ = config_of(tmp_path / "log", "--conversion", '"apply"')
+    assert events["where"] == "type IN ('impression', 'view_search')"
+    agrees(checked(tmp_path / "log"), drawn(DAYS[1])[1])

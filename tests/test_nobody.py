@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import polars as pl
 import pytest
 import unseen
+import yaml
 from initiated import made
 from worlds import dmtl
 
+from dmtl_cli.config.data import Events
+from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.guess.doubts import nobody, null_ids
 
 LOOKS = "looks like nobody: if it stands for guests"
@@ -86,3 +90,12 @@ def test_an_empty_id_that_is_left_out_is_not_doubted(tmp_path: Path) -> None:
     assert len(null_ids("uid", ids, rows, text=False)) == 2
     (line,) = null_ids("uid", ids, rows, text=False, dropped=True)
     assert line.startswith("uid: 'NULL'")
+
+
+@pytest.mark.parametrize("user", ["user", "user.id", "uid", "order"])
+def test_what_leaves_them_out_is_read(user: str) -> None:
+    """A word of SQL and a name with a point stand in quotes, and these within those of YAML."""
+    (line,) = nobody(user, pl.Series(["u1", "guest", "u2"]), pl.Series([6, 3, 1]))
+    (said,) = re.findall(r"data\.events\.(where: .*), which leaves such rows out", line)
+    events = Events.model_validate({"duration": "seconds"} | yaml.safe_load(said))
+    assert events.where is not None and sources_of(events.where) == [user]

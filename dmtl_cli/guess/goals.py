@@ -120,9 +120,10 @@ def _text(value: str) -> str:
 
 def sql_name(c: str) -> str:
     """A column in an SQL expression, a field of an object as `a.b` where no part of it is a word of SQL."""
-    plain = ".".join(map(sql_column, c.split(".")))
+    parts = c.split(".") if "." in c else []
+    plain = ".".join(part if part.isidentifier() and part.isascii() else sql_column(part) for part in parts)
     try:
-        return plain if re.fullmatch(r"[\w.]+", c) and sources_of(plain) == [c] else sql_column(c)
+        return plain if parts and re.fullmatch(r"[\w.]+", c) and sources_of(plain) == [c] else sql_column(c)
     except ValueError:
         return sql_column(c)
 

@@ -46,7 +46,8 @@ def _times(log: Log, found: DayFiles, events: Table, table: Outcomes) -> Ints:
     times, column, date = np.zeros(len(table.keys), np.int64), table.section.id_column, log.data.events.date_column
     for file in events.files:
         groups = list(found.groups[file]) if file in found.groups else None
-        for frame in events.frames(file, [column, *([date] if date else [])], sizes.BLOCK, groups):
+        wanted = list(dict.fromkeys([column, *([date] if date else [])]))
+        for frame in events.frames(file, wanted, sizes.BLOCK, groups):
             rows = frame
             if date:
                 rows = frame.filter(Checked(frame, file, 0).date(date, log.data.timezone) == found.day)

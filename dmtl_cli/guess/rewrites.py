@@ -313,8 +313,17 @@ def polars_column(c: str) -> str:
 
 
 def sql_column(name: str) -> str:
-    """A column in an SQL expression."""
-    return name if re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name) else '"' + name.replace('"', '""') + '"'
+    """A column in an SQL expression, in quotes where it has other signs or is a word of SQL, as user and order."""
+    plain = re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name) and all(_names(text, name) for text in (name, f"MAX({name})"))
+    return name if plain and _names(f"{name} = 1", name) else '"' + name.replace('"', '""') + '"'
+
+
+def _names(text: str, name: str) -> bool:
+    """Whether this is an expression of the column alone."""
+    try:
+        return pl.sql_expr(text).meta.root_names() == [name]
+    except pl.exceptions.PolarsError:
+        return False
 
 
 def sql_texts(values: Sequence[str]) -> str:

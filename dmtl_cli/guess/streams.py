@@ -14,7 +14,7 @@ from dmtl_cli.guess.outcomes import Outcomes, aggregate_of
 from dmtl_cli.guess.rewrites import Behaviours, sql_column, sql_texts, values_of
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.tables import Table, filled
-from dmtl_cli.guess.values import FEW, Kinds, free, is_id, share, within
+from dmtl_cli.guess.values import FEW, Kinds, free, is_id, share, time_unit, within
 
 _OWN = 0.95  # of the rows of what was shown have an id of their own; others came twice
 _NAME = 0.8  # of the rows of what follows name one
@@ -36,6 +36,7 @@ def parted(table: Table, given: Mapping[str, str]) -> tuple[Table, Outcomes] | N
     values = values_of(table.frame, roles.behaviour.column, roles)
     if values is None:
         return None
+    values = _without_followers(table.frame, values, roles)
     kinds = Kinds(values.column, values.exposure, True)
     rest = replace(kinds, among=False)
     shown, others = kinds.of(table.frame), rest.of(table.frame)
@@ -51,25 +52,58 @@ def parted(table: Table, given: Mapping[str, str]) -> tuple[Table, Outcomes] | N
     return events, Outcomes("later", replace(table, frame=others, where=rest), key, event_key, columns, left, told)
 
 
+def again(every: Table, events: Table, later: list[Outcomes], given: Mapping[str, str]) -> tuple[Table, list[Outcomes]]:
+    """The events, and what came of them, of another sample of the files, with what follows beside what was shown.
+
+    Args:
+        every: rows of all kinds.
+        events: of the sample before, with `later`.
+        given: as `parted` takes it.
+    """
+    if events.where is None:
+        return every, later
+    if (parts := parted(every, given)) is not None:
+        table = replace(parts[1].table, files=later[0].table.files)  # by days, where the events are by their times
+        return parts[0], [replace(parts[1], table=table)]
+    kept = replace(every, where=events.where, only_of_others=events.only_of_others)
+    return replace(kept, frame=kept.asked(every.frame)), later
+
+
+def _without_followers(frame: pl.DataFrame, values: Behaviours, roles: Roles) -> Behaviours:
+    """The kinds, where those that are exposures by their words and yet name one, as a view of what was shown does, are
+    clicks if no others are."""
+    rows = {v: frame.filter(pl.col(values.column) == v) for v in values.exposure}
+    found: list[str] = []
+    for v in reversed(rows):  # the rarest first: what follows is of some of what was shown
+        alone = replace(values, click=(v,), good={})
+        others = [rows[first] for first in rows if first != v and first not in found]
+        if any(_keys(shown, rows[v], alone, roles) for shown in others):
+            found.append(v)
+    exposure = tuple(v for v in values.exposure if v not in found)
+    click, left = (values.click, tuple(found)) if values.click else (tuple(found), ())
+    return replace(values, exposure=exposure, click=click, left=(*left, *values.left))
+
+
 def _keys(shown: pl.DataFrame, others: pl.DataFrame, values: Behaviours, roles: Roles) -> tuple[str, str] | None:
     """The column by which others name what was shown, and the one of its id."""
     assert roles.user is not None and roles.item is not None
-    ids = {roles.user.column, roles.item.column}
+    ids = {g.column for g in (roles.user, roles.item, roles.time) if g is not None}
     follows = others.filter(
         pl.col(values.column).is_in([*values.click, *(v for some in values.good.values() for v in some)])
     )
     if len(follows) < FEW:
         return None
     own = [c for c in shown.columns if c not in ids and _is_own(shown[c])]
-    fits: list[tuple[float, str, str]] = []
+    fits: list[tuple[bool, float, str, str]] = []
     for key in follows.columns:
         if key in ids or not is_id(follows[key]) or share(follows[key].is_not_null()) < _NAME:
             continue
         there = [(within(follows[key], shown[c]), c) for c in own]
-        fits += [(rate, key, c) for rate, c in there if rate >= _THERE and _of_same_user(follows, shown, key, c, roles)]
+        there = [(rate, c) for rate, c in there if rate >= _THERE and _of_same_user(follows, shown, key, c, roles)]
+        fits += [(time_unit(shown[c]) is None, rate, key, c) for rate, c in there]
     if not fits:
         return None
-    _, key, c = max(fits)
+    *_, key, c = max(fits)
     return key, c
 
 

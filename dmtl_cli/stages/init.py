@@ -32,7 +32,7 @@ from dmtl_cli.guess.roles import Guess, Roles, fits_events, is_catalogue, with_n
 from dmtl_cli.guess.rows import BYTES, NOT_UTF8
 from dmtl_cli.guess.shown import as_events
 from dmtl_cli.guess.side_tables import Side
-from dmtl_cli.guess.streams import parted
+from dmtl_cli.guess.streams import again, parted
 from dmtl_cli.guess.tables import LAKES, ROWS, Table, by_days, partial_columns, read_whole, tables
 from dmtl_cli.guess.texts import in_seconds
 from dmtl_cli.guess.values import local_days, zone_of
@@ -174,8 +174,10 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     days, zone, fits = dict(events.files.days), "UTC", late.zone if late else None
     if not days and roles.time is not None and roles.time_unit is not None:
         zone, _ = fits or zone_of(events.frame[roles.time.column], roles.time_unit)
-        events, days = read_whole(found.root, events, roles.time.column, roles.time_unit, zone)
-        events = with_outcomes(_timed(events, given), later)
+        every = replace(events, where=None, only_of_others=())
+        every, days = read_whole(found.root, every, roles.time.column, roles.time_unit, zone)
+        events, later = again(_timed(every, given), events, later, given)
+        events = with_outcomes(events, later)
         roles = roles_of(events.frame, given, ids)
     if roles.duration and roles.duration.column in events.written.clocks and roles.unit == "ms":
         why = roles.duration.why.rpartition("; ")[0]

@@ -106,7 +106,8 @@ class Computed:
         return UserError(f"{where}: {self._key(column)} expects column {source}{meant}", hint)
 
     def of(self, rows: Any, columns: Collection[str], file: object) -> Any:
-        """Columns, computed or stored, of a table or batch that has those that they need; one that it lacks is null.
+        """Columns, computed or stored, of a table or batch that has those that they need; one that it lacks is null. Of
+        rows that `where` leaves out, if it is among the columns, nothing else is computed: null.
 
         Raises:
             UserError: 65 a value does not fit, or there are more or fewer values than rows.
@@ -118,28 +119,37 @@ class Computed:
         needed = {c: plain(pl.Series(rows.column(c))) if c in here else nothing for c in self._named(mine)}
         stored = pl.DataFrame(needed)
         frame = self._with_fields(stored, mine, file)
-        arrays = [self._made(frame, c, file) if c in mine else rows.column(c) for c in columns]
-        return type(rows).from_arrays(arrays, list(columns))
+        made: dict[str, pa.Array] = {}
+        if WHERE in mine:
+            made[WHERE] = self._made(frame, WHERE, file)
+            asked = pl.Series(made[WHERE])
+            frame = frame if asked.all() else frame.filter(asked)
+        made |= {c: self._made(frame, c, file) for c in mine if c != WHERE}
+        if len(frame) < len(rows):
+            place = pl.select(pl.when(asked).then(asked.cum_sum() - 1)).to_series().to_arrow()
+            made |= {c: values.take(place) for c, values in made.items() if c != WHERE}
+        return type(rows).from_arrays([made[c] if c in made else rows.column(c) for c in columns], list(columns))
 
     def _with_fields(self, frame: pl.DataFrame, columns: Collection[str], file: object) -> pl.DataFrame:
         """With a struct for each object and side table whose fields these columns name."""
         structs = []
         for root in dict.fromkeys(root for c in columns for root, fields in self._roots[c].items() if fields):
             if root in self._beside:
-                structs.append(self._looked_up(root, frame[self._beside[root].key], file))
+                by = next(c for c in columns if self._roots[c].get(root))
+                structs.append(self._looked_up(root, frame[self._beside[root].key], f"{file}: {self._key(by)}"))
             else:
                 here = sorted({f for c in columns for f in self._roots[c].get(root, [])})
                 structs.append(frame.select(struct_of(root, here).alias(root)).to_series())
         return frame.drop(s.name for s in structs if s.name in frame.columns).with_columns(structs)
 
-    def _looked_up(self, root: str, keys: pl.Series, file: object) -> pl.Series:
-        """What a side table says of the ids of some rows."""
+    def _looked_up(self, root: str, keys: pl.Series, where: str) -> pl.Series:
+        """What a side table says of the ids of some rows. `where`: for messages."""
         ids = keys.cast(pl.Int64, strict=False) if keys.dtype.is_integer() else keys.cast(pl.String)
         known, table = self._tables[root]
         if known.dtype != ids.dtype:
             key, kinds = self._beside[root].key, {pl.Int64: "integers", pl.String: "text"}
             mine, others = kinds[ids.dtype], kinds[known.dtype]  # type: ignore[index]
-            what = f"{file}: {self.name}.computed: {key} are {mine}, but the ids of data.{root} {others}"
+            what = f"{where}: {key} are {mine}, but the ids of data.{root} {others}"
             raise UserError(what, "write both as integers, or both as text")
         right = pl.DataFrame([known.alias("id"), table.alias("row")])
         return ids.to_frame("id").join(right, on="id", how="left", maintain_order="left")["row"].alias(root)
@@ -160,7 +170,8 @@ class Computed:
             made = frame.select(self.expressions[column])[column]
         except pl.exceptions.PolarsError as e:
             if any(frame[c].dtype == pl.Null for c in frame.columns if c in self._sources(column)):
-                return pa.nulls(len(frame))  # of columns without a value, nor a type
+                nothing = pl.Series([None]).new_from_index(0, len(frame))  # of columns without a value, nor a type
+                return _flags(nothing) if column == WHERE else pa.nulls(len(frame))
             raise UserError(f"{file}: {self._key(column)}: {str(e).strip().splitlines()[0]}", TYPES) from None
         if len(made) != len(frame):
             what = f"{file}: {self._key(column)}: expected a value of each row"
@@ -169,7 +180,12 @@ class Computed:
         if column == WHERE and made.dtype not in (pl.Boolean, pl.Null):
             what = f"{file}: {self._key(column)}: expected true or false of each row, got {made.dtype}"
             raise UserError(what, "write a condition, such as event = 'impression'")
-        return made.to_arrow(compat_level=pl.CompatLevel.oldest())
+        return _flags(made) if column == WHERE else made.to_arrow(compat_level=pl.CompatLevel.oldest())
+
+
+def _flags(s: pl.Series) -> pa.Array:
+    """Booleans without nulls, which are false."""
+    return s.cast(pl.Boolean).fill_null(False).to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
 def plain(s: pl.Series) -> pl.Series:

@@ -142,7 +142,7 @@ class Entities:
             frame = pl.from_arrow(table.fit(_rows(table, file, [*types, key]), types, file))
             assert isinstance(frame, pl.DataFrame)
             rows = Checked(frame, file, 0)
-            rows = rows.only(frame[WHERE].fill_null(False)) if self._made else rows
+            rows = rows.only(frame[WHERE]) if self._made else rows
             frame = rows.frame
             version = [frame[self.version].alias(_VERSION)] if self.version else []
             asked = [frame[column].alias(name) for name, column in columns.items()]

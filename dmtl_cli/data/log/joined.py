@@ -18,6 +18,7 @@ from dmtl_cli.config.errors import UserError, did_you_mean
 from dmtl_cli.config.expressions import aggregated_roots_of
 from dmtl_cli.config.table import WHERE
 from dmtl_cli.config.table import Joined as Section
+from dmtl_cli.data.log import sizes
 from dmtl_cli.data.log.computed import TYPES, Beside, Computed, plain, struct_of
 from dmtl_cli.data.log.dictionary import Rows, places
 from dmtl_cli.data.log.schema import Table, require_condition
@@ -33,12 +34,19 @@ class Outcomes:
         name: in `data.events.joined`.
         files: at least one.
         check: raises UserError 65 where these columns of the table take too much memory.
+        declared: columns that are null where no file of the day has them, and the section has a condition.
     """
 
     def __init__(
-        self, name: str, section: Section, files: Sequence[File], check: Callable[[Table, Collection[str]], object]
+        self,
+        name: str,
+        section: Section,
+        files: Sequence[File],
+        check: Callable[[Table, Collection[str]], object],
+        declared: Collection[str] = (),
     ) -> None:
         self.name, self.section, self._files, self._check = f"data.events.joined.{name}", section, files, check
+        self._declared = declared
 
     def values(self, ids: pl.Series, columns: Sequence[str], file: object) -> pl.DataFrame:
         """[n] rows of the columns: what came of each exposure.
@@ -122,29 +130,47 @@ class Outcomes:
         return some.append(none)
 
     def _frame(self) -> pl.DataFrame:
-        """The table's columns that are read."""
+        """The table's columns that are read, of the rows that are asked for."""
         table, section = Table(self._files), self.section
-        table.require_everywhere(section.key, f"{self.name}.key expects")
+        columns = self._required(table)
+        self._check(table, [section.key, *columns, *([WHERE] if section.where else [])])
+        types = {c: table.type(c) for c in columns}
+        whole = types | {section.key: table.type(section.key)}
+        frames = [_frame_of(pa.Table.from_batches([], pa.schema([*whole.items()])))]
+        for file in table.files:
+            here = [c for c in [*columns, section.key] if table.has_in(file, c)]
+            fitted = types if section.key in here else whole
+            wanted = [*here, *([WHERE] if section.where else [])]
+            with table.open(file) as parquet:
+                try:
+                    for batch in parquet.iter_batches(sizes.BLOCK, columns=wanted, use_threads=False):
+                        frame = _frame_of(table.fit(pa.Table.from_batches([batch]), fitted, file))
+                        frames.append(frame.filter(WHERE) if section.where else frame)
+                except (pa.ArrowException, OSError) as e:
+                    raise file.refusal(e, "damaged Parquet") from None
+        return pl.concat([frame.select(_ids(frame[section.key]), *columns) for frame in frames])
+
+    def _required(self, table: Table) -> list[str]:
+        """The columns beside the key. Raises UserError 65 where one is not there.
+
+        Rows that a condition asks for have a key, others of the same files may have none: so a file without any of the
+        former lacks it, and a day without some of them other columns."""
+        section = self.section
+        require = table.require if section.where else table.require_everywhere
+        require(section.key, f"{self.name}.key expects")
         table.require_ids(section.key)
         columns = sorted(section.read_columns - {section.key})
         for column in columns:
-            table.require(column, f"{self.name}.columns expects")
+            if not section.where or table.has(column) or column not in self._declared:
+                table.require(column, f"{self.name}.columns expects")
         require_condition(table, section, self.name.removeprefix("data."))
-        columns += [WHERE] if section.where else []
-        self._check(table, [section.key, *columns])
-        types = {c: table.type(c) for c in columns}
-        frames = []
-        for file in table.files:
-            here = [c for c in [*columns, section.key] if table.has_in(file, c)]
-            with table.open(file) as parquet:
-                try:
-                    rows = parquet.read(here, use_threads=False)
-                except (pa.ArrowException, OSError) as e:
-                    raise file.refusal(e, "damaged Parquet") from None
-            frame = pl.from_arrow(table.fit(rows, types, file))
-            assert isinstance(frame, pl.DataFrame)
-            frames.append((frame.filter(WHERE) if section.where else frame).select(section.key, *columns))
-        return pl.concat(frames)
+        return columns
+
+
+def _frame_of(rows: pa.Table) -> pl.DataFrame:
+    frame = pl.from_arrow(rows)
+    assert isinstance(frame, pl.DataFrame)
+    return frame
 
 
 _ID = ":id"

@@ -11,6 +11,7 @@ import polars as pl
 import pyarrow as pa
 
 from dmtl_cli.config.data import Data
+from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.table import WHERE
 from dmtl_cli.data.log import invalid, sizes
 from dmtl_cli.data.log.checks import Checked
@@ -36,7 +37,7 @@ class RawEvents:
         self.left_out: Counter[str] = Counter()
         """rows by the reason for which `invalid.valid` left them out, in all passes so far"""
         self.not_asked = 0
-        """rows that `data.events.where` leaves out, in all passes so far"""
+        """rows of the day that `data.events.where` leaves out, in all passes so far"""
         self._remedies, self._judged = invalid.remedies(data.events), invalid.columns(data.events)
 
     def ids(self, groups: Groups) -> Iterator[pl.DataFrame]:
@@ -101,8 +102,14 @@ class RawEvents:
 
     def _asked(self, rows: Checked) -> Checked:
         """The rows that `data.events.where` does not leave out."""
-        asked = rows.only(rows.frame[WHERE].fill_null(False))
-        self.not_asked += len(rows.frame) - len(asked.frame)
+        asked, others = rows.only(rows.frame[WHERE]), rows.only(~rows.frame[WHERE])
+        of_day = len(others.frame)
+        if of_day and self.events.date_column:
+            try:
+                of_day = int((others.date(self.events.date_column, self.timezone, nulls=True) == self.day).sum())
+            except UserError:  # nothing of them has to be right
+                of_day = 0
+        self.not_asked += of_day
         return asked
 
     def _checked(self, file: File, groups: range, wanted: list[str]) -> Iterator[Checked]:

@@ -26,6 +26,7 @@ from dmtl_cli.config.data import Data
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.expressions import roots_of
 from dmtl_cli.config.features import Feature
+from dmtl_cli.config.table import WHERE
 from dmtl_cli.data.log import invalid, memory, sizes
 from dmtl_cli.data.log.computed import Beside, Computed
 from dmtl_cli.data.log.day import FEATURE, ID, TIME, Day, Ints
@@ -43,6 +44,7 @@ from dmtl_cli.data.log.sizes import reblocked
 from dmtl_cli.data.log.source import File
 from dmtl_cli.data.log.spool import Spool, SpoolWriter, bucket_of
 from dmtl_cli.data.log.tally import Tally
+from dmtl_cli.data.log.types import types_of
 from dmtl_cli.runs.ranks import ALONE, Ranks
 
 SIDES = ("user", "item")
@@ -122,8 +124,19 @@ class Log:
 
     def rows(self, day: dt.date) -> int:
         """Rows of the day, repeated clicks included, by its files' footers; of a file of several days its share of
-        them. See `find`."""
-        return self._finder.rows(self._found.get((day, None)) or self.find(day))
+        them. Where `data.events.where` leaves some out it is asked of all, and they are counted by it. See `open`."""
+        found = self._found.get((day, None)) or self.find(day)
+        rows = self._finder.rows(found)
+        return round(rows * self._asked(day)) if self.data.events.where else rows
+
+    def _asked(self, day: dt.date) -> float:
+        """Share of the rows in a day's row groups that `data.events.where` does not leave out."""
+        found, raw = self.open(day)
+        table, asked, total = raw.schema.events, 0, 0
+        for file, groups in share_groups(table, found.groups, ALONE):
+            asked += sum(map(len, table.frames(file, [WHERE], sizes.BLOCK, list(groups))))
+            total += sum(table.footers[file].rows[k] for k in groups)
+        return asked / max(1, total)
 
     def inputs(self, day: dt.date, tables: dt.date | None = None) -> list[dict[str, Any]]:
         """What a stage reads of this day: path below data.root, rows, bytes and digest of each file. See `find`."""
@@ -161,8 +174,12 @@ class Log:
     def outcomes(self, files: Mapping[str, Sequence[File]]) -> list[Outcomes]:
         """Tables of what came of exposures, by name, not read yet."""
         check = partial(memory.check_table, limit=self.max_memory)
-        joined = self.data.events.joined
-        return [Outcomes(name, joined[name], some, check) for name, some in files.items()]
+        joined, found = self.data.events.joined, []
+        for name, some in files.items():
+            is_json = self.data.format_of(joined[name]) == "json"  # it writes no column of what is not there
+            declared = types_of(self.data, joined[name]) if is_json else {}
+            found.append(Outcomes(name, joined[name], some, check, declared))
+        return found
 
     def joined_of(self, name: str, day: dt.date) -> list[File]:
         """The files of such a table of one day. Raises UserError as `find`."""

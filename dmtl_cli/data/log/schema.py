@@ -165,9 +165,10 @@ class Table:
             UserError: 65 a column cannot be computed or the file is damaged; what `open` raises.
         """
         condition = [WHERE] * self.has_in(file, WHERE)
+        wanted = list(dict.fromkeys([*columns, *condition]))
         with self.open(file) as parquet:
             try:
-                for batch in parquet.iter_batches(rows, groups, [*columns, *condition], use_threads=False):
+                for batch in parquet.iter_batches(rows, groups, wanted, use_threads=False):
                     frame = pl.from_arrow(pa.Table.from_batches([batch]))
                     assert isinstance(frame, pl.DataFrame)
                     yield (frame.filter(WHERE) if condition else frame).select(columns)
