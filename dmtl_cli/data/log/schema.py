@@ -277,6 +277,9 @@ def _require_named(table: Table, events: Events) -> None:
         if column is not None:
             table.require_everywhere(column, f"data.events.{role} expects")
     require_condition(table, events, "events")
+    if events.unique:
+        table.require_everywhere(events.unique, "data.events.unique expects")
+        table.require_ids(events.unique)
     table.require_ids(events.user)
     table.require_ids(events.item)
 
