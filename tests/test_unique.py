@@ -21,7 +21,7 @@ from worlds import dmtl
 
 from dmtl_cli.config.data import Events
 from dmtl_cli.config.errors import UserError
-from dmtl_cli.data.log import sizes
+from dmtl_cli.data.log import sizes, unique
 from dmtl_cli.data.log.reader import REPEATED, Log
 from dmtl_cli.data.log.unique import hashed, kept
 from dmtl_cli.runs.ranks import ALONE, Ranks
@@ -148,3 +148,12 @@ def test_check_says_how_many(tmp_path: Path) -> None:
     assert ended.code == 0, ended.err
     assert f"{len(every) - len(few)} rows are left out: data.events.unique reads one of each id" in ended.out
     assert f"day {DAY}: {len(few)} rows" in ended.out and "repeat the id" not in ended.out
+
+
+def test_in_parts_as_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(5)
+    ids = hashed(pl.Series([None if k == 0 else f"e{k}" for k in rng.integers(0, 500, 2_000)], dtype=pl.String))
+    click = pl.Series((rng.random(2_000) < 0.3).astype(np.int8))
+    whole = kept(ids, click, ALONE)
+    monkeypatch.setattr(unique, "_AT_ONCE", 100)
+    assert (kept(ids, click, ALONE) == whole).all() and whole.sum() == 499 + ids.null_count()

@@ -8,7 +8,7 @@ import polars as pl
 
 from dmtl_cli.runs.ranks import Ranks
 
-_CLICK = 62  # bit of a row's order that a click has, above its place
+_AT_ONCE = 1 << 20  # rows of about as many ids are ordered at a time
 
 
 def hashed(ids: pl.Series) -> pl.Series:
@@ -25,11 +25,16 @@ def kept(ids: pl.Series, click: pl.Series, ranks: Ranks) -> npt.NDArray[np.bool_
         click: [n] int8, 1 with a click.
         ranks: those that have the rows before these and behind them.
     """
-    every = ranks.gather_objects(pl.DataFrame({"id": ids, "click": click}))
-    start = sum(map(len, every[: ranks.rank]))
-    rows = pl.concat(every).with_row_index("at")
-    order = pl.col("at").cast(pl.UInt64) | (pl.col("click").cast(pl.UInt64) * (1 << _CLICK))
-    last = rows.drop_nulls("id").group_by("id").agg(order.max())["at"] & ((1 << _CLICK) - 1)
-    keep = rows["id"].is_null().to_numpy(writable=True)
-    keep[last.to_numpy()] = True
-    return keep[start : start + len(ids)]
+    known, hashes, clicks = ids.is_not_null().to_numpy(), ids.fill_null(0).to_numpy(), click.to_numpy()
+    every = ranks.gather_objects((known, hashes, clicks))
+    start, mine = sum(len(one) for one, _, _ in every[: ranks.rank]), len(ids)
+    if ranks.size > 1:
+        known, hashes, clicks = (np.concatenate(parts) for parts in zip(*every, strict=True))
+    keep = ~known
+    parts = np.uint64(max(1, len(keep) // _AT_ONCE))
+    for part in range(int(parts)):
+        at = np.flatnonzero(known & (hashes % parts == part))
+        order = np.lexsort((at, clicks[at], hashes[at]))
+        of = hashes[at][order]
+        keep[at[order[np.append(of[1:] != of[:-1], True)[: len(of)]]]] = True
+    return keep[start : start + mine]
