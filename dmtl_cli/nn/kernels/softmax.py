@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from dmtl_cli.nn.kernels.chunks import Spans, side_by_side
-from dmtl_cli.nn.kernels.products import across, product
+from dmtl_cli.nn.kernels.products import across, even, product
 
 _USERS = 256  # users per chunk: with some thousand items its logits stay in a core's cache
 
@@ -88,6 +89,9 @@ class _InBatch(torch.autograd.Function):
         weight = weight / torch.where(weight.sum() > 0, weight.sum(), 1.0)
         order = user.argsort(stable=True)
         user, item, weight = user[order], item[order], weight[order]
+        ctx.sizes = len(user_vec), len(item_vec)
+        user_vec, item_vec = even(user_vec), even(item_vec)  # what is added has no row: no loss, and 0 in every sum
+        log_q, log_own = (F.pad(x, (0, len(item_vec) - len(x))) for x in (log_q, log_own))
         count = torch.bincount(item, minlength=len(item_vec))
         log_count = count.clamp(min=1).to(user_vec.dtype).log()
         # an item without a row is never a negative
@@ -126,5 +130,5 @@ class _InBatch(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> Any:
-        d_user, d_item = ctx.saved_tensors
-        return g * d_user, g * d_item, None, None, None, None, None
+        d_user, d_item = (g * d[:n] for d, n in zip(ctx.saved_tensors, ctx.sizes, strict=True))
+        return d_user, d_item, None, None, None, None, None
