@@ -163,8 +163,15 @@ class Scorer:
         outputs = len(self.model.net.first.bias)
         if self.ranks.size > 1 or len(self.tables.items) * outputs * 4 > self.kept_bytes:
             return None
+        whole: SideOutput | None = None
+        start = 0
         with torch.no_grad():
-            return SideOutput(*(torch.cat(x) for x in zip(*self._item_blocks(), strict=True)))
+            for block in self._item_blocks():
+                whole = whole or SideOutput(*(x.new_empty(len(self.tables.items), *x.shape[1:]) for x in block))
+                for into, x in zip(whole, block, strict=True):
+                    into[start : start + len(x)] = x
+                start += len(block.part)
+        return whole
 
     def _item_blocks(self) -> Iterator[SideOutput]:
         for start in range(0, len(self.tables.items), _ITEMS):

@@ -61,10 +61,11 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 class Linear(nn.Linear):
-    """`nn.Linear` that trains by `linear`; without gradients, or compiled, it is torch's own, which has a format."""
+    """`nn.Linear` by `linear`; of a few rows, or compiled, it is torch's own, which has a format: a tower is recorded
+    with a few rows."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        if not torch.compiler.is_compiling() and len(x) >= EVEN:
             return linear(x, self.weight, self.bias)
         return super().forward(x)
 
