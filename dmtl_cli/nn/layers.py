@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dmtl_cli.nn.kernels.products import Linear, linear
+from dmtl_cli.nn.kernels.tower import tower
 from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.runs.ranks import ALONE, Ranks
 
@@ -55,16 +56,25 @@ class SideEmbedder(nn.Module):
 
     def embeddings(self, e_NKD: Tensor, side: Side) -> Tensor:
         """Embeddings of `rows`, [N, C + sum of L, D] -> [N, C + S, D]: those of ids, then means of sequences."""
+        return torch.cat(self._by_kind(e_NKD, side), 1)
+
+    def parts(self, e_NKD: Tensor, side: Side) -> list[Tensor]:
+        """Embeddings of `rows`, [N, C + sum of L, D] -> what a tower reads, side by side: [N, C D], a mean [N, D] of
+        each sequence, [N, F]."""
+        return [*(x.flatten(1) for x in self._by_kind(e_NKD, side)), side[2]]
+
+    def _by_kind(self, e_NKD: Tensor, side: Side) -> list[Tensor]:
+        """Embeddings of ids [N, C, D], and of each sequence their mean [N, 1, D]."""
         ids, *sequences = torch.split(e_NKD, self.widths, 1)
         parts = [ids]
         for e_NLD, sequence in zip(sequences, side[1], strict=True):
             mask = (sequence > 0).to(e_NLD.dtype).unsqueeze(2)
             parts.append((e_NLD * mask).sum(1, keepdim=True) / mask.sum(1, keepdim=True).clamp_min(1.0))
-        return torch.cat(parts, 1)
+        return parts
 
     def forward(self, e_NKD: Tensor, side: Side) -> Tensor:
         """Embeddings of `rows`, [N, C + sum of L, D] -> [N, C D + S D + F]."""
-        return torch.cat([self.embeddings(e_NKD, side).flatten(1), side[2]], 1)
+        return torch.cat(self.parts(e_NKD, side), 1)
 
 
 class BatchNorm(nn.Module):
@@ -197,6 +207,13 @@ class TowerLayers(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         """[N, width] -> [N, hidden_units[-1]]."""
         return self.last(self.trunk(x))  # type: ignore[no-any-return]
+
+    def of_parts(self, parts: Sequence[Tensor]) -> Tensor:
+        """`forward` of parts [N, w] that are side by side, for training: by `tower` but for bfloat16."""
+        if torch.is_autocast_enabled(parts[0].device.type):
+            return self(torch.cat(list(parts), 1))  # type: ignore[no-any-return]
+        layers = [layer for layer in self if isinstance(layer, nn.Linear)]
+        return tower(parts, [layer.weight for layer in layers], [layer.bias for layer in layers], wide=self.wide)
 
 
 class SplitLinear(nn.Module):

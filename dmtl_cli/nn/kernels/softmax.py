@@ -100,7 +100,8 @@ class _InBatch(torch.autograd.Function):
         d_user = torch.empty_like(user_vec)
 
         def work(spans: Spans) -> tuple[Tensor, Tensor]:
-            loss, d_item = user_vec.new_zeros(()), torch.zeros_like(item_vec)
+            """The loss and the gradient of items, [d, I], of some users."""
+            loss, d_item = user_vec.new_zeros(()), item_vec.new_zeros(item_vec.shape[::-1])
             for a, b in spans:
                 rows = slice(ends[a], ends[b])
                 u, i, w = user[rows] - a, item[rows], weight[rows]
@@ -118,13 +119,13 @@ class _InBatch(torch.autograd.Function):
                 x.mul_(x.new_zeros(b - a).index_add_(0, u, w_z).unsqueeze(1))
                 x.view(-1).index_add_(0, own, w_z * (e - theirs) - w)
                 d_user[a:b] = product(x, item_vec.T)
-                d_item += across(x, user_vec[a:b])
+                d_item += across(user_vec[a:b], x)
             return loss, d_item
 
         (loss, d_item), *others = side_by_side(len(user_vec), _USERS, work, user_vec.device)
         for more, d in others:
             loss, d_item = loss + more, d_item + d
-        ctx.save_for_backward(d_user, d_item)
+        ctx.save_for_backward(d_user, d_item.t().contiguous())
         return loss
 
     @staticmethod
