@@ -197,7 +197,7 @@ def test_side_embedder_is_ids_then_masked_means_then_floats(of: str) -> None:
     table = EmbeddingTable(encoder.embedding_rows(), DIM)
     x = random_side(encoder, of, 9, 1)
     embedder = SideEmbedder(table, layout.ids, layout.sequences)
-    out = embedder(*table(embedder.rows(x)), x)
+    out = embedder(table(*embedder.rows(x)), x)
     assert out.shape == (9, layout.width(DIM) + (of == "context"))
     torch.testing.assert_close(out, plain_embedding(table, encoder, of, x), rtol=0, atol=1e-8)
 
@@ -206,7 +206,7 @@ def test_an_empty_sequence_is_zero_and_gives_no_gradient() -> None:
     table = EmbeddingTable({"a": 5}, DIM, sparse=False)
     embedder = SideEmbedder(table, (), (("a", 3),))
     side = Side(torch.zeros(1, 0).long(), (torch.zeros(1, 3).long(),), torch.ones(1, 2))
-    out = embedder(*table(embedder.rows(side)), side)
+    out = embedder(table(*embedder.rows(side)), side)
     assert out.tolist() == [[0.0] * DIM + [1.0, 1.0]]
     out.sum().backward()
     assert table.weight.grad is not None and not table.weight.grad.any()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dmtl_cli.nn.batches import Batch
 from dmtl_cli.nn.kernels.products import Linear
-from dmtl_cli.nn.layers import Side, SideEmbedder, TowerLayers
+from dmtl_cli.nn.layers import Side, SideEmbedder, TowerLayers, looked_up
 from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.runs.ranks import ALONE, Ranks
 
@@ -61,12 +61,12 @@ class DSSM(nn.Module):
 
     def user_vectors(self, side: Side) -> Tensor:
         """Encoded users -> served vectors [N, d]."""
-        (e,) = self.table(self.user.rows(side))
+        (e,) = looked_up(self.table, (self.user, side))
         return self._finish(self.user_tower(self.user(e, side)))
 
     def item_vectors(self, side: Side) -> Tensor:
         """Encoded items -> served vectors [N, d]."""
-        (e,) = self.table(self.item.rows(side))
+        (e,) = looked_up(self.table, (self.item, side))
         return self._finish(self.item_tower(self.item(e, side)))
 
     def heads(self, user: Side, item: Side, *, plain: bool = False) -> tuple[Vectors, Vectors]:
@@ -75,7 +75,7 @@ class DSSM(nn.Module):
         Args:
             plain: whether to compute by plain autograd, without kernels written by hand.
         """
-        e_user, e_item = self.table(self.user.rows(user), self.item.rows(item))
+        e_user, e_item = looked_up(self.table, (self.user, user), (self.item, item))
         x, y = self.user.parts(e_user, user), self.item.parts(e_item, item)
         if self.auxiliary is None and not plain:
             served = self._finish(self.user_tower.of_parts(x)), self._finish(self.item_tower.of_parts(y))
