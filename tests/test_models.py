@@ -31,7 +31,7 @@ from dmtl_cli.data.log.spool import Spool
 from dmtl_cli.data.rows import Rows, pairs
 from dmtl_cli.nn.batches import Batcher, Tables, side_of, with_known
 from dmtl_cli.nn.kernels.distinct import distinct_of, distinct_rows
-from dmtl_cli.nn.layers import Side, SideEmbedder, SplitLinear
+from dmtl_cli.nn.layers import Side, SideEmbedder, SplitLinear, looked_up
 from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.student.build import build_student
 from dmtl_cli.student.dssm import DSSM
@@ -200,6 +200,23 @@ def test_side_embedder_is_ids_then_masked_means_then_floats(of: str) -> None:
     out = embedder(table(*embedder.rows(x)), x)
     assert out.shape == (9, layout.width(DIM) + (of == "context"))
     torch.testing.assert_close(out, plain_embedding(table, encoder, of, x), rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("of", ["user", "item"])
+def test_gradients_of_looked_up_rows_are_those_of_padded_lists(of: str) -> None:
+    encoder = encoder_of(*USER, *ITEM)
+    layout, x = encoder.layout(of), random_side(encoder, of, 40, 1)
+    found: list[Tensor] = []
+    for sparse in (True, False):
+        torch.manual_seed(0)
+        table = EmbeddingTable(encoder.embedding_rows(), DIM, sparse=sparse)
+        embedder = SideEmbedder(table, layout.ids, layout.sequences)
+        out = embedder(*looked_up(table, (embedder, x)), x) if sparse else plain_embedding(table, encoder, of, x)
+        out.backward(torch.linspace(-1, 1, out.numel()).view(out.shape))
+        assert table.weight.grad is not None and table.weight.grad.is_sparse == sparse
+        found.append(table.weight.grad.to_dense())
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-5)
+    assert found[1].any()
 
 
 def test_an_empty_sequence_is_zero_and_gives_no_gradient() -> None:
