@@ -6,10 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from dmtl_cli.nn import layers as nn_layers
 from dmtl_cli.nn.layers import TowerLayers
 
 WIDTHS = (112, 16, 0, 1)
 """of the parts of an input; a side without numbers has one of none"""
+
+
+@pytest.fixture(autouse=True)
+def by_hand_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nn_layers, "SMALL", 0)
 
 
 def gradients(layers: TowerLayers, parts: list[Tensor], out: Tensor) -> list[Tensor]:
@@ -50,3 +56,11 @@ def test_a_tower_in_bfloat16_is_that_of_autograd() -> None:
     layers, parts = TowerLayers(32, (16, 8), wide=True), [torch.randn(9, 32)]
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(layers.of_parts(parts), layers(parts[0]))
+
+
+def test_a_small_tower_is_that_of_autograd(monkeypatch: pytest.MonkeyPatch) -> None:
+    layers, parts = TowerLayers(32, (16, 8), wide=True), [torch.randn(9, 32)]
+    assert "Tower" in type(layers.of_parts(parts).grad_fn).__name__
+    monkeypatch.setattr(nn_layers, "SMALL", 9 * 32 * 16 + 1)
+    small = layers.of_parts(parts)
+    assert "Tower" not in type(small.grad_fn).__name__ and torch.equal(small, layers(parts[0]))

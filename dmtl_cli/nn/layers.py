@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dmtl_cli.nn.kernels.products import Linear, linear
+from dmtl_cli.nn.kernels.products import SMALL, Linear, linear
 from dmtl_cli.nn.kernels.tower import tower
 from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.runs.ranks import ALONE, Ranks
@@ -228,10 +228,12 @@ class TowerLayers(nn.Sequential):
         return self.last(self.trunk(x))  # type: ignore[no-any-return]
 
     def of_parts(self, parts: Sequence[Tensor]) -> Tensor:
-        """`forward` of parts [N, w] that are side by side, for training: by `tower` but for bfloat16."""
-        if torch.is_autocast_enabled(parts[0].device.type):
-            return self(torch.cat(list(parts), 1))  # type: ignore[no-any-return]
+        """`forward` of parts [N, w] that are side by side, for training: by `tower`, but for bfloat16 and for so
+        few rows that its Python costs more than it saves."""
         layers = [layer for layer in self if isinstance(layer, nn.Linear)]
+        few = len(parts[0]) * layers[0].weight.numel() < SMALL
+        if few or torch.is_autocast_enabled(parts[0].device.type):
+            return self(torch.cat(list(parts), 1))  # type: ignore[no-any-return]
         return tower(parts, [layer.weight for layer in layers], [layer.bias for layer in layers], wide=self.wide)
 
 
