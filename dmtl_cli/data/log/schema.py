@@ -291,6 +291,9 @@ def _require_named(table: Table, events: Events) -> None:
     for role, column in {**named, "date_column": events.date_column}.items():
         if column is not None:
             table.require_everywhere(column, f"data.events.{role} expects")
+    if events.unique:
+        table.require_everywhere(events.unique, "data.events.unique expects")
+        table.require_ids(events.unique)
     table.require_ids(events.user)
     table.require_ids(events.item)
 
