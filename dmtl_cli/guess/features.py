@@ -21,9 +21,11 @@ from dmtl_cli.guess.rewrites import lists_in_text
 from dmtl_cli.guess.roles import Guess, Roles, times_of
 from dmtl_cli.guess.side_tables import place
 from dmtl_cli.guess.tables import Table
+from dmtl_cli.guess.telling import telling
 from dmtl_cli.guess.units import as_number, with_units
 from dmtl_cli.guess.values import (
     FEW,
+    clicks,
     clock_share,
     decimals,
     has_days,
@@ -202,10 +204,22 @@ def _of_events(c: str, events: Table, roles: Roles, times: Mapping[str, str], da
         users = events.frame[roles.user.column] if roles.user else None
         if made.kind == "categorical" and (why := never_back(s, days, users)) is not None:
             return Guess(c, why)
-        return replace(
-            made, of_request=roles.request is not None and is_of_request(s, events.frame[roles.request.column])
-        )
+        if roles.request is not None and is_of_request(s, events.frame[roles.request.column]):
+            return replace(made, of_request=True)
+        asked = telling(s, _labels_of(events.frame, roles))
+        return made if asked is None else replace(made, why=f"{made.why}; {asked}")
     return replace(made, why=f"{made.why}; one value an item and day, which another day changes") if of_day else made
+
+
+def _labels_of(frame: pl.DataFrame, roles: Roles) -> dict[str, pl.Series]:
+    """As `telling` takes them: clicks, and what is known of those by a conversion that is a column."""
+    clicked, good = roles.clicked(frame), roles.conversion
+    out = {} if clicked is None else {"clicks": clicked}
+    if good is not None and good.column in frame.columns:
+        label = clicks(frame[good.column]).cast(pl.Int64)
+        of_clicks = label if clicked is None else pl.select(pl.when(clicked).then(label)).to_series()
+        out[good.column if clicked is None else f"{good.column}, of clicks,"] = of_clicks
+    return out
 
 
 def refusal(s: pl.Series, own: bool, is_time: bool) -> str | None:
