@@ -73,16 +73,18 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
     found.unused.extend(Guess(key, why) for key in partitions(events.files) if key not in events.frame.columns)
     if roles.user is None or roles.item is None:  # whose a column is cannot be told: an id would be a feature
         return found
+    days = days_of_rows(events, roles, zone)
     for name, beside in found.sides.items():
         key = beside.key.column
         frame = beside.table.frame.unique(key, keep="first", maintain_order=True)  # the newest day is first
         times, before = times_of(frame), len(found.used)
         side = name.removesuffix("s")
         counts = _counted(frame[key], events.frame, roles, side) if beside.is_one_state else None
+        shown = _shown(frame[key], events.frame[roles.item.column], days) if side == "item" else None
         for c in frame.columns:
             if c != key and (beside.version is None or c != beside.version.column):
                 column = _made_of(frame[c], side, events, roles, times, of=beside.table)
-                found.add_known_later(column, frame[c], side, counts)
+                found.add_known_later(column, frame[c], side, counts, shown)
         found.unused.extend(Guess(c, f"of type {kind}") for c, kind in beside.table.other.items())
         found.leave_second_names(frame, before)
         totals = _totals(frame, key, found, before, events.frame, roles, side) if beside.is_one_state else ()
@@ -94,7 +96,7 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
             found.told.append(f"{beside.table.files.name}: {', '.join(totals)}: {why}: {fix}")
     at_end = len(found.used)
     taken = {i.column for i in found.used} | {g.column for g in found.unused}
-    times, days = times_of(events.frame), days_of_rows(events, roles, zone)
+    times = times_of(events.frame)
     for c in events.frame.columns:
         if c in roles.after - roles.taken:
             found.unused.append(Guess(c, "it says which rows have a duration: is it the click?"))
@@ -124,6 +126,21 @@ def _counted(ids: pl.Series, events: pl.DataFrame, roles: Roles, side: str) -> p
         return pl.Series([0]).new_from_index(0, len(ids))
     of = rows.group_by("id").agg(pl.col("n").sum())
     return pl.DataFrame({"id": ids}).join(of, on="id", how="left", maintain_order="left")["n"].fill_null(0)
+
+
+def _shown(ids: pl.Series, items: pl.Series, days: pl.Series | None) -> states.Shown | None:
+    """Rows of each id in the sample before its last day, and on it; None where these cannot be told.
+
+    Args:
+        items: of the sample's rows, as days are.
+    """
+    if days is None or days.n_unique() < 2 or ids.dtype != items.dtype:
+        return None
+    rows = pl.DataFrame({"id": items, "last": days == days.max()}).drop_nulls()
+    of = rows.group_by("id").agg((~pl.col("last")).sum().alias("before"), pl.col("last").sum())
+    beside = pl.DataFrame({"id": ids}).join(of, on="id", how="left", maintain_order="left")
+    before, last = (beside[c].fill_null(0).cast(pl.Int64).to_numpy() for c in ("before", "last"))
+    return before, last
 
 
 def _totals(
