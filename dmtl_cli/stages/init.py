@@ -173,7 +173,7 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     late = arrival(found.root, events, roles, others)
     if late is not None and late.is_of_events:
         events = by_times(events, late.place or "")
-    days, zone, fits = dict(events.files.days), "UTC", late.zone if late else None
+    days, zone, fits = dict(events.files.days), "UTC", late.zone if late and not late.of_several else None
     if not days and roles.time is not None and roles.time_unit is not None:
         zone, _ = fits or zone_of(events.frame[roles.time.column], roles.time_unit)
         every = replace(events, where=None, only_of_others=())
