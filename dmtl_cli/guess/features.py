@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -16,6 +15,7 @@ from dmtl_cli.guess.alike import second_id
 from dmtl_cli.guess.files import partitions
 from dmtl_cli.guess.inputs import Input, Inputs, hold_prices, share_embeddings
 from dmtl_cli.guess.late import lagging, totals_of
+from dmtl_cli.guess.pieces import SEPARATORS, are_tags, separator_in, values_by_name
 from dmtl_cli.guess.requests import is_of_request
 from dmtl_cli.guess.rewrites import lists_in_text
 from dmtl_cli.guess.roles import Guess, Roles, times_of
@@ -38,9 +38,8 @@ from dmtl_cli.guess.values import (
     within,
 )
 
-SEPARATORS = (" | ", "|", "; ", ";", ", ", ",")
 _EMPTY, _OWN = 0.95, 0.9
-_ALONE = 0.95  # of the pieces of texts are whole texts elsewhere
+_OWN_TEXT = 0.75  # distinct texts of a side table's rows, from which on they are names of its ids: a few share one
 ITEMS = 0.2
 """share of the values of lists that are items, where they are histories"""
 _FEW_CODES, _LONGEST, _FEW = 50, 50, 30
@@ -255,11 +254,14 @@ def refusal(s: pl.Series, own: bool, is_time: bool) -> str | None:
     if s.dtype.is_temporal() or is_time:
         return "a time: a tower cannot read it (profiles know the age of items)"
     text = s.dtype == pl.String
+    if text and (named := values_by_name(known)) is not None:
+        return named
     if text and (prose := _sentences(known)) is not None:
         return prose
     if text and (dated := _as_days(known)) is not None:
         return dated
-    own_value = (text or s.dtype.is_integer()) and len(known) > _FEW and known.n_unique() > _OWN * len(known)
+    least = _OWN_TEXT if text and own else _OWN
+    own_value = (text or s.dtype.is_integer()) and len(known) > _FEW and known.n_unique() > least * len(known)
     if own_value and not words.says(c, words.NUMBER) and not (text and separator_in(c, known)):
         return f"nearly a value of its own for every {'id' if own else 'row'}"
     return None
@@ -310,7 +312,7 @@ def _of_lists(s: pl.Series, items: pl.Series | None) -> tuple[str, dict[str, Any
 def _sentences(known: pl.Series) -> str | None:
     """What texts of many words are that no sign cuts into short pieces; None where they are a list or a few classes."""
     seen = known.head(10_000)
-    if seen.name.endswith(":token_seq") or known.n_unique() <= _CLASSES:
+    if seen.name.endswith(":token_seq") or known.n_unique() <= _CLASSES or are_tags(known):
         return None
     spaces = seen.str.count_matches(r"\s+")
     pieces = [seen.str.count_matches(separator, literal=True) + 1 for separator in SEPARATORS]
@@ -371,32 +373,6 @@ def is_measured(x: pl.Series) -> bool:
 
 def _is_bracketed(s: pl.Series) -> bool:
     return bool(s.head(100).str.contains(r"^\[.*\]$").all())
-
-
-def separator_in(c: str, s: pl.Series) -> str | None:
-    """What cuts texts into pieces that repeat; None where they are not lists."""
-    if c.endswith(":token_seq"):  # RecBole's
-        return " "
-    for separator in SEPARATORS:
-        if share(s.str.contains(separator, literal=True)) >= 0.2:
-            pieces = s.head(10_000).str.split(separator).explode()
-            plain = re.sub(r"\W", "", "".join(pieces.head(100).drop_nulls()))
-            repeat = pieces.n_unique() <= min(0.5 * len(pieces), s.head(10_000).n_unique())
-            if plain and repeat and share(pieces.str.contains(r"^ |^[(\[]|[)\]]$")) < 0.2:
-                return separator
-        if _are_alone_elsewhere(s, separator):
-            return separator
-    return None
-
-
-def _are_alone_elsewhere(s: pl.Series, separator: str) -> bool:
-    """Whether the pieces of the few texts that a separator cuts are whole texts of other rows, as those of
-    `phone|desktop` are, and those of `Paris, France` are not."""
-    cut = s.str.contains(separator, literal=True).fill_null(False)
-    pieces = s.filter(cut).str.split(separator).explode()
-    if cut.sum() < FEW or pieces.n_unique() < 2:
-        return False
-    return share(pieces.is_in(s.filter(~cut).unique().implode())) >= _ALONE
 
 
 def days_of_rows(events: Table, roles: Roles, zone: str) -> pl.Series | None:
