@@ -57,6 +57,9 @@ def test_sentences_and_classes_of_several_words_are_no_tags() -> None:
     assert not are_tags(pl.Series(draw)), "half of a language's words stand in one text"
     assert not are_tags(pl.Series(RNG.choice(classes, 2000))), "as many texts as words"
     assert not are_tags(pl.Series([text.title() for text in TAGS])), "names begin with a capital"
+    arabic = {word: f"كلمة{chr(0x0628 + k)}" for k, word in enumerate(WORDS)}
+    assert not are_tags(pl.Series([" ".join(arabic[w] for w in text.split()) for text in TAGS])), "nor have all a case"
+    assert are_tags(pl.Series([" ".join("#" + arabic[w] for w in text.split()) for text in TAGS]))
     assert are_tags(pl.Series(TAGS))
 
 

@@ -11,7 +11,7 @@ from dmtl_cli.guess.values import FEW, share
 SEPARATORS = (" | ", "|", "; ", ";", ", ", ",")
 _ROWS = 10_000  # that are looked at
 _ALONE = 0.95  # of the pieces of texts are whole texts elsewhere
-_TAGS, _TEXTS, _TIMES = 0.9, 30, 2  # pieces that begin with #; distinct texts, and as many as there are words
+_TAGS, _TEXTS, _TIMES = 0.9, 30, 5  # pieces that begin with #; distinct texts, and as many as there are words
 _ONCE, _EACH = 0.1, 5  # of the words of tags stand in one text alone, as half of those of a language do; texts a word
 _LENGTHS = 3  # different numbers of tags
 _NAMED = r"^\s*[\w.-]+=[^=;&|]*([;&|]\s*[\w.-]+=[^=;&|]*)+[;&|]?\s*$"
@@ -46,7 +46,8 @@ def _are_alone_elsewhere(s: pl.Series, separator: str) -> bool:
 
 def are_tags(s: pl.Series) -> bool:
     """Whether texts are words of a small vocabulary with spaces between them: #a #b, or such words without a sign that
-    no text has twice, several of them or one, nearly all in several texts, as those of a language are not."""
+    no text has twice, several of them or one, nearly all in several texts, as those of a language are not. In a script
+    without capitals names are words too: there only the sign tells them."""
     known = s.head(_ROWS)
     if share(known.str.contains(r"\S\s+\S")) < 0.2 or known.n_unique() <= _TEXTS:
         return False
@@ -54,7 +55,8 @@ def are_tags(s: pl.Series) -> bool:
     words = words.filter(words != "")
     if share(words.str.starts_with("#")) >= _TAGS:
         return words.n_unique() <= 0.5 * len(words)
-    if not (words.str.contains(r"^[\w+&.-]+$").all() and (words == words.str.to_lowercase()).all()):
+    plain = words.str.contains(r"^[\w+&.-]+$").all() and (words == words.str.to_lowercase()).all()
+    if not plain or share(words != words.str.to_uppercase()) < _TAGS:
         return False
     counts = words.value_counts(name="n")["n"]
     lists = known.str.strip_chars().str.split(" ")
