@@ -151,6 +151,8 @@ def test_compare_names_the_key_that_differs(chain: Project) -> None:
     err = compare(chain, student__learning_rate=0.02)
     assert f"student of {DAYS[1]} was made with student.learning_rate 0.01, the config now says 0.02;" in err
     assert "backfill again with this config" in err and "--settings" in err
+    assert err.rstrip().endswith("or give it the same --set student.learning_rate=0.01")
+    assert "give it the same" not in compare(chain, student__learning_rate=0.02, student__epochs=5)
     err = compare(chain, seed=5)
     assert f"profile of {DAYS[0]} was made with seed 1, the config now says 5;" in err, "the first stage of the chain"
 

@@ -153,3 +153,49 @@ def test_other_tables_in_the_folder_keep_its_days(tmp_path: Path) -> None:
     ended, raw, text = made(tmp_path, write)
     assert ended.code == 0 and raw["data"]["events"]["path"] == "log/{day}", ended.err
     assert "a folder of the events alone would let a column give the day" in text and len(said(ended.out)) >= 1
+
+
+def day_of(k: int) -> dt.date:
+    return FIRST + dt.timedelta(k)
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Seoul"])
+@pytest.mark.parametrize("names", ["one", "export", "weeks", "compact"])
+def test_a_file_of_several_days_is_read_by_its_times(tmp_path: Path, names: str, zone: str) -> None:
+    """Two days in a name, a file of all rows with the day on which it was written, and one file for each three days."""
+    rows = exposures(zone)
+    at = rows["ts"].cast(pl.Datetime("ms", "UTC")).dt.convert_time_zone(zone)
+    texts = at.dt.to_string("%Y-%m-%dT%H:%M:%S%:z")
+    compact = f"views-{day_of(0):%Y%m%d}-{day_of(5):%Y%m%d}"
+    whole = {"one": f"views_{day_of(0)}_{day_of(5)}", "export": f"views_{day_of(6)}", "compact": compact}
+
+    def write(home: Path) -> None:
+        every = rows.with_columns(ts=texts)
+        if names == "weeks":
+            for k in (0, 3):
+                part = every.filter(pl.col("own").is_between(k, k + 2)).drop("own")
+                part.write_ndjson(home / f"views_{day_of(k)}_{day_of(k + 2)}.jsonl")
+        else:
+            every.drop("own").write_ndjson(home / f"{whole[names]}.jsonl")
+        items = pl.DataFrame({"item_id": range(60), "tone": [f"t{k % 7}" for k in range(60)]})
+        items.write_csv(home / f"items_{day_of(0)}_{day_of(5)}.csv")
+
+    ended, raw, text = made(tmp_path, write)
+    assert ended.code == 0, ended.err
+    events = raw["data"]["events"]
+    assert events["date_column"] == "ts" and "{day" not in events["path"] and "# date_column" not in text
+    assert raw["data"]["timezone"] == {"UTC": "UTC", "Asia/Seoul": "Etc/GMT-9"}[zone]
+    assert raw["data"]["items"]["path"] == f"items_{day_of(0)}_{day_of(5)}.csv", "a side table is one for all days"
+    assert f"day {day_of(5)}: {A_DAY:,} rows" in ended.out and f"--to {day_of(5)}" in ended.out
+
+
+def test_a_file_from_a_day_to_the_next_is_that_of_a_day(tmp_path: Path) -> None:
+    rows = exposures("UTC")
+
+    def write(home: Path) -> None:
+        for (k,), part in rows.group_by("own", maintain_order=True):
+            part.drop("own").write_ndjson(home / f"views_{day_of(int(str(k)))}_{day_of(int(str(k)) + 1)}.jsonl")
+
+    ended, raw, _ = made(tmp_path, write)
+    assert ended.code == 0 and raw["data"]["events"]["path"].startswith("views_{day}_"), ended.err
+    assert "date_column" not in raw["data"]["events"] and f"day {day_of(5)}: {A_DAY:,} rows" in ended.out

@@ -191,6 +191,7 @@ _UNQUOTED = "a column of data.items is named without quotes around both: items.d
         ("seg >= 5 AND users.nope = 'a'", "p.parquet has no column nope; it has alumno, pais"),
         ("seg >= items.dura_s * users.nope", "p.parquet has no column nope; it has alumno, pais"),
         ('seg >= "items.dura_s" * 0.5', f"imp has no column items.dura_s; {_UNQUOTED}"),
+        ("seg >= dura_s * 0.5", "imp has no column dura_s; the table of items has it: write items.dura_s"),
     ],
 )
 def test_what_is_looked_up_is_in_its_table(tmp_path: Path, given: str, said: str) -> None:
@@ -199,6 +200,7 @@ def test_what_is_looked_up_is_in_its_table(tmp_path: Path, given: str, said: str
     assert ended.code == 2 and ended.err == f"dmtl: error: --conversion: {said}\n"
     assert not (tmp_path / "mine.yaml").exists()
     right = given.replace("items.dura ", "items.dura_s ").replace("users.nope", "users.pais")
+    right = right.replace(" dura_s", " items.dura_s")
     right = right.replace("* users.pais", "* 0.5").replace('"', "")
     assert dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", "--conversion", right).code == 0
     text = (tmp_path / "mine.yaml").read_text()

@@ -127,3 +127,64 @@ def test_rows_beside_a_click_are_another_outcome(root: Path) -> None:
     assert events["click"] == "click" and events["joined"]["orders"]["columns"] == made
     assert not {f["name"] for f in config["features"] if f != "auto"} & {*made}
     assert checked(root)["joined"]["orders"]["rows"] == 200
+
+
+def catalogue(root: Path, *, days: bool) -> None:
+    """A log with its own clicks, and a list of its items that looks like events: a person each, a name that some share
+    and a day. The file of items is the larger one."""
+    root.mkdir()
+    frames = [with_label(day) for day in DAYS]
+    for day, frame in zip(DAYS, frames, strict=True):
+        write(frame, root / "shown", day, "parquet")
+    if not days:
+        for file in (root / "shown").iterdir():
+            file.unlink()
+        (root / "shown").rmdir()
+        write(pl.concat(frames), root, "shown", "parquet")
+    rng = np.random.default_rng(4)
+    n = 600
+    works = {"work_id": [f"i{k}" for k in range(n)], "title": [f"Name {k % 500} of it" for k in range(n)]}
+    more = {"since": [f"2025-{k % 12 + 1:02}-{k % 28 + 1:02}" for k in range(n)], "text": ["long " * 500] * n}
+    authors = pl.DataFrame({"id": [f"a{k}" for k in rng.integers(120, size=n)]}).to_struct("author")
+    write(pl.DataFrame({**works, **more}).with_columns(authors), root, "works", "parquet")
+
+
+def with_label(day: str) -> pl.DataFrame:
+    """Exposures without an id of their own, each with what came of it."""
+    rng = np.random.default_rng(int(day[-1]))
+    frame = shown(day).drop("impression_id").rename({"item_id": "work_id"})
+    frame = frame.with_columns(opened=pl.Series(rng.random(len(frame)) < 0.3))
+    seconds = pl.Series(np.round(rng.lognormal(4, 1, len(frame)), 1))
+    return frame.with_columns(reading_seconds=pl.when("opened").then(seconds))
+
+
+@pytest.mark.parametrize("days", [True, False])
+@pytest.mark.parametrize("more", [(), ("--user", "user_id"), ("--item", "work_id")])
+def test_a_catalogue_is_no_table_of_exposures(tmp_path: Path, days: bool, more: tuple[str, ...]) -> None:
+    """Of an exposure one user has rows, of an item many have."""
+    catalogue(tmp_path / "log", days=days)
+    config, _ = config_of(tmp_path / "log", *more)
+    events = config["data"]["events"]
+    assert (events["user"], events["item"], events["click"]) == ("user_id", "work_id", "opened")
+    assert "joined" not in events and config["data"]["items"]["path"] == "works.parquet"
+
+
+def test_what_came_of_exposures_may_have_its_user_and_time(root: Path) -> None:
+    """Its rows name exposures, of one user each, however many there are of one."""
+    for day in DAYS:
+        own = clicks(day).with_columns(clicked=1)
+        beside = own.join(shown(day), on="impression_id", how="inner").rename({"shown_at": "clicked_at"})
+        beside = pl.concat([beside, beside]).drop("item_id", "device")
+        write(beside, root / "clicks", f"clicks_{day}", "csv")
+    config, _ = config_of(root)
+    events = config["data"]["events"]
+    assert events["path"] == "impressions/{day}.csv" and events["joined"]["clicks"]["key"] == "impression_id"
+
+
+def test_the_error_names_the_table_that_has_a_given_column(tmp_path: Path) -> None:
+    catalogue(tmp_path / "log", days=True)
+    args = ("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", "--user", "user_id", "--item")
+    ended = dmtl(*args, "title")
+    assert ended.code == 2 and "has no column title, works.parquet has one; it has " in ended.err
+    ended = dmtl(*args, "nothing")
+    assert ended.code == 2 and "has no column nothing; it has " in ended.err

@@ -138,6 +138,21 @@ def test_columns_of_the_export_and_of_the_table_of_items_stand_behind_the_score(
     assert all("columns" not in item for item in chain.call("recommend", "--user", user, "--json").json["items"])
 
 
+def test_columns_are_printed_as_people_read_them(chain: Project, tmp_path: Path) -> None:
+    """A full-width space and one that does not break are spaces, and a decimal is a number; what a terminal would obey
+    stays an escape."""
+    served = Export.open(chain.ws).items[0]
+    names = ["雨の\u3000章", "12\u00a0rue", "a\u200bb", None]
+    more = pl.DataFrame({"item_id": served, "name": [names[k % 4] for k in range(len(served))]})
+    more = more.with_columns(cost=pl.lit("130.50").cast(pl.Decimal(10, 2)))
+    more.write_parquet(tmp_path / "more.parquet")
+    given = ("--items", tmp_path / "more.parquet", "--columns", "name,cost", "-k", 1000)
+    ended = chain.call("recommend", "--user", someone(chain), *given)
+    assert ended.code == 0, ended.err
+    assert {line.split("\t")[2] for line in ended.out.splitlines()} == {"雨の 章", "12 rue", "a\\u200bb", ""}
+    assert {line.split("\t")[3] for line in ended.out.splitlines()} == {"130.50"}
+
+
 def test_a_filter_leaves_the_items_that_have_a_value(chain: Project, tmp_path: Path) -> None:
     user, table = someone(chain), table_of(chain)
     served = Export.open(chain.ws).items[0]

@@ -12,7 +12,7 @@ import polars as pl
 
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.pattern import DayPattern
-from dmtl_cli.guess.files import Files, usual
+from dmtl_cli.guess.files import Files, is_of_span, usual
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.tables import LAKES, Table, rows_of_day
 from dmtl_cli.guess.values import FEW, instants, time_unit
@@ -28,6 +28,7 @@ _NAMED = {
 _SUMMER = 60  # minutes by which a day may differ from the others
 _OFF, _LEAST = 0.001, 10  # of the rows, and rows, are of another day before it is said
 _LATE, _MOSTLY = 14, 0.95  # days after which a row arrives at most; of the rows of another day do so
+_OF_FILE = 0.2  # of the rows of files of several days are of another day than the one in the name
 _ROWS, _ENDS = 20_000, 3  # rows of a day far smaller than the others, and days at each end
 _HOUR = "write the zone of your users, such as Asia/Shanghai"
 
@@ -44,6 +45,8 @@ class Arrival:
     """rows of the sample whose time is of another day than their folder"""
     spread: bool
     """whether rows of a day lie in three folders or more, later ones: a folder is the day of arrival"""
+    of_several: bool
+    """whether files have rows of several days each, as by two days in their names or as there is one file alone"""
     place: str | None
     """the folder of all days, or where other tables are in it their files, with `*` for the day; None: those are others
     too"""
@@ -55,12 +58,14 @@ class Arrival:
     @property
     def is_of_events(self) -> bool:
         """Whether the time is to give the day in place of the folder."""
-        return self.is_told and self.spread and self.place is not None
+        return self.is_told and (self.spread or self.of_several) and self.place is not None
 
     @property
     def why(self) -> str:
         seen = f"{self.other:,} of {self.rows:,} rows of the sample ({self.other / self.rows:.1%})"
         told = f"{seen} have a {self.column} of another day than their folder in every time zone"
+        if self.of_several and not self.spread:
+            return f"{seen} have a {self.column} of another day than their file's name: a file has rows of several days"
         return (
             f"{told}, and rows of a day lie in three folders or more: folders are days of arrival" * self.spread or told
         )
@@ -84,7 +89,9 @@ def arrival(root: str, events: Table, roles: Roles, others: Sequence[Table]) -> 
     other, every = (int((some != 0).sum()) for some in (lags.head(len(rows)), lags))
     later = lags.filter((lags > 0) & (lags <= _LATE))
     spread = int((later > 1).sum()) >= FEW and len(later) >= _MOSTLY * every
-    return Arrival(zone, roles.time.column, len(rows), other, spread, _place(events.files, others))
+    whole = len(events.files.files) == 1 or all(is_of_span(path) for path, _ in events.files.files)
+    of_several = whole and other >= _OF_FILE * len(rows)
+    return Arrival(zone, roles.time.column, len(rows), other, spread, of_several, _place(events.files, others))
 
 
 def _some(root: str, events: Table, day: dt.date) -> pl.DataFrame | None:

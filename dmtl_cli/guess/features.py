@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -16,14 +15,17 @@ from dmtl_cli.guess.alike import second_id
 from dmtl_cli.guess.files import partitions
 from dmtl_cli.guess.inputs import Input, Inputs, hold_prices, share_embeddings
 from dmtl_cli.guess.late import lagging, totals_of
+from dmtl_cli.guess.pieces import SEPARATORS, are_tags, separator_in, values_by_name
 from dmtl_cli.guess.requests import is_of_request
 from dmtl_cli.guess.rewrites import lists_in_text
 from dmtl_cli.guess.roles import Guess, Roles, times_of
 from dmtl_cli.guess.side_tables import place
 from dmtl_cli.guess.tables import Table
+from dmtl_cli.guess.telling import telling
 from dmtl_cli.guess.units import as_number, with_units
 from dmtl_cli.guess.values import (
     FEW,
+    clicks,
     clock_share,
     decimals,
     has_days,
@@ -36,9 +38,8 @@ from dmtl_cli.guess.values import (
     within,
 )
 
-SEPARATORS = (" | ", "|", "; ", ";", ", ", ",")
 _EMPTY, _OWN = 0.95, 0.9
-_ALONE = 0.95  # of the pieces of texts are whole texts elsewhere
+_OWN_TEXT = 0.75  # distinct texts of a side table's rows, from which on they are names of its ids: a few share one
 ITEMS = 0.2
 """share of the values of lists that are items, where they are histories"""
 _FEW_CODES, _LONGEST, _FEW = 50, 50, 30
@@ -71,16 +72,18 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
     found.unused.extend(Guess(key, why) for key in partitions(events.files) if key not in events.frame.columns)
     if roles.user is None or roles.item is None:  # whose a column is cannot be told: an id would be a feature
         return found
+    days = days_of_rows(events, roles, zone)
     for name, beside in found.sides.items():
         key = beside.key.column
         frame = beside.table.frame.unique(key, keep="first", maintain_order=True)  # the newest day is first
         times, before = times_of(frame), len(found.used)
         side = name.removesuffix("s")
         counts = _counted(frame[key], events.frame, roles, side) if beside.is_one_state else None
+        shown = _shown(frame[key], events.frame[roles.item.column], days) if side == "item" else None
         for c in frame.columns:
             if c != key and (beside.version is None or c != beside.version.column):
                 column = _made_of(frame[c], side, events, roles, times, of=beside.table)
-                found.add_known_later(column, frame[c], side, counts)
+                found.add_known_later(column, frame[c], side, counts, shown)
         found.unused.extend(Guess(c, f"of type {kind}") for c, kind in beside.table.other.items())
         found.leave_second_names(frame, before)
         totals = _totals(frame, key, found, before, events.frame, roles, side) if beside.is_one_state else ()
@@ -92,7 +95,7 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
             found.told.append(f"{beside.table.files.name}: {', '.join(totals)}: {why}: {fix}")
     at_end = len(found.used)
     taken = {i.column for i in found.used} | {g.column for g in found.unused}
-    times, days = times_of(events.frame), days_of_rows(events, roles, zone)
+    times = times_of(events.frame)
     for c in events.frame.columns:
         if c in roles.after - roles.taken:
             found.unused.append(Guess(c, "it says which rows have a duration: is it the click?"))
@@ -122,6 +125,21 @@ def _counted(ids: pl.Series, events: pl.DataFrame, roles: Roles, side: str) -> p
         return pl.Series([0]).new_from_index(0, len(ids))
     of = rows.group_by("id").agg(pl.col("n").sum())
     return pl.DataFrame({"id": ids}).join(of, on="id", how="left", maintain_order="left")["n"].fill_null(0)
+
+
+def _shown(ids: pl.Series, items: pl.Series, days: pl.Series | None) -> states.Shown | None:
+    """Rows of each id in the sample before its last day, and on it; None where these cannot be told.
+
+    Args:
+        items: of the sample's rows, as days are.
+    """
+    if days is None or days.n_unique() < 2 or ids.dtype != items.dtype:
+        return None
+    rows = pl.DataFrame({"id": items, "last": days == days.max()}).drop_nulls()
+    of = rows.group_by("id").agg((~pl.col("last")).sum().alias("before"), pl.col("last").sum())
+    beside = pl.DataFrame({"id": ids}).join(of, on="id", how="left", maintain_order="left")
+    before, last = (beside[c].fill_null(0).cast(pl.Int64).to_numpy() for c in ("before", "last"))
+    return before, last
 
 
 def _totals(
@@ -202,10 +220,22 @@ def _of_events(c: str, events: Table, roles: Roles, times: Mapping[str, str], da
         users = events.frame[roles.user.column] if roles.user else None
         if made.kind == "categorical" and (why := never_back(s, days, users)) is not None:
             return Guess(c, why)
-        return replace(
-            made, of_request=roles.request is not None and is_of_request(s, events.frame[roles.request.column])
-        )
+        if roles.request is not None and is_of_request(s, events.frame[roles.request.column]):
+            return replace(made, of_request=True)
+        asked = telling(s, _labels_of(events.frame, roles))
+        return made if asked is None else replace(made, why=f"{made.why}; {asked}")
     return replace(made, why=f"{made.why}; one value an item and day, which another day changes") if of_day else made
+
+
+def _labels_of(frame: pl.DataFrame, roles: Roles) -> dict[str, pl.Series]:
+    """As `telling` takes them: clicks, and what is known of those by a conversion that is a column."""
+    clicked, good = roles.clicked(frame), roles.conversion
+    out = {} if clicked is None else {"clicks": clicked}
+    if good is not None and good.column in frame.columns:
+        label = clicks(frame[good.column]).cast(pl.Int64)
+        of_clicks = label if clicked is None else pl.select(pl.when(clicked).then(label)).to_series()
+        out[good.column if clicked is None else f"{good.column}, of clicks,"] = of_clicks
+    return out
 
 
 def refusal(s: pl.Series, own: bool, is_time: bool) -> str | None:
@@ -224,11 +254,14 @@ def refusal(s: pl.Series, own: bool, is_time: bool) -> str | None:
     if s.dtype.is_temporal() or is_time:
         return "a time: a tower cannot read it (profiles know the age of items)"
     text = s.dtype == pl.String
+    if text and (named := values_by_name(known)) is not None:
+        return named
     if text and (prose := _sentences(known)) is not None:
         return prose
     if text and (dated := _as_days(known)) is not None:
         return dated
-    own_value = (text or s.dtype.is_integer()) and len(known) > _FEW and known.n_unique() > _OWN * len(known)
+    least = _OWN_TEXT if text and own else _OWN
+    own_value = (text or s.dtype.is_integer()) and len(known) > _FEW and known.n_unique() > least * len(known)
     if own_value and not words.says(c, words.NUMBER) and not (text and separator_in(c, known)):
         return f"nearly a value of its own for every {'id' if own else 'row'}"
     return None
@@ -279,7 +312,7 @@ def _of_lists(s: pl.Series, items: pl.Series | None) -> tuple[str, dict[str, Any
 def _sentences(known: pl.Series) -> str | None:
     """What texts of many words are that no sign cuts into short pieces; None where they are a list or a few classes."""
     seen = known.head(10_000)
-    if seen.name.endswith(":token_seq") or known.n_unique() <= _CLASSES:
+    if seen.name.endswith(":token_seq") or known.n_unique() <= _CLASSES or are_tags(known):
         return None
     spaces = seen.str.count_matches(r"\s+")
     pieces = [seen.str.count_matches(separator, literal=True) + 1 for separator in SEPARATORS]
@@ -340,32 +373,6 @@ def is_measured(x: pl.Series) -> bool:
 
 def _is_bracketed(s: pl.Series) -> bool:
     return bool(s.head(100).str.contains(r"^\[.*\]$").all())
-
-
-def separator_in(c: str, s: pl.Series) -> str | None:
-    """What cuts texts into pieces that repeat; None where they are not lists."""
-    if c.endswith(":token_seq"):  # RecBole's
-        return " "
-    for separator in SEPARATORS:
-        if share(s.str.contains(separator, literal=True)) >= 0.2:
-            pieces = s.head(10_000).str.split(separator).explode()
-            plain = re.sub(r"\W", "", "".join(pieces.head(100).drop_nulls()))
-            repeat = pieces.n_unique() <= min(0.5 * len(pieces), s.head(10_000).n_unique())
-            if plain and repeat and share(pieces.str.contains(r"^ |^[(\[]|[)\]]$")) < 0.2:
-                return separator
-        if _are_alone_elsewhere(s, separator):
-            return separator
-    return None
-
-
-def _are_alone_elsewhere(s: pl.Series, separator: str) -> bool:
-    """Whether the pieces of the few texts that a separator cuts are whole texts of other rows, as those of
-    `phone|desktop` are, and those of `Paris, France` are not."""
-    cut = s.str.contains(separator, literal=True).fill_null(False)
-    pieces = s.filter(cut).str.split(separator).explode()
-    if cut.sum() < FEW or pieces.n_unique() < 2:
-        return False
-    return share(pieces.is_in(s.filter(~cut).unique().implode())) >= _ALONE
 
 
 def days_of_rows(events: Table, roles: Roles, zone: str) -> pl.Series | None:

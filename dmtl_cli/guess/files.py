@@ -178,6 +178,15 @@ def _dated(path: str, month_first: bool) -> tuple[re.Match[str], str, dt.date] |
     return None
 
 
+def is_of_span(path: str) -> bool:
+    """Whether a file's name has two days, one before the other: those of its first and its last rows."""
+    found = list(_DAY.finditer(PurePosixPath(path).name)) or list(_YEAR_LAST.finditer(PurePosixPath(path).name))
+    if len(found) != 2 or "m" not in found[0].groupdict():
+        return len(found) == 2 and found[0].group() != found[1].group()
+    first, last = ("".join(one.group("y", "m", "d")) for one in found)
+    return first < last
+
+
 def _any_partition(path: str) -> str:
     """A path with key=* in place of each folder key=value."""
     return _HIVE.sub(r"\1=*", path)
@@ -197,6 +206,8 @@ def _files(stem: str, key: str | None, form: str, members: list[tuple[str, int, 
         if day is not None:
             by_day[day] = by_day.get(day, 0) + size
     days = tuple(sorted(by_day.items()))
+    if len(files) == 1 and key is None and is_of_span(files[0][0]):
+        days = ()  # all of it is in one file
     if key is not None and stem != ".":
         return Files(stem, form, files, key, days=days)
     if key is not None:  # the root has no name of its own that a config could join to day=...

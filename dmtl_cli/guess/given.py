@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from dmtl_cli.config.commands import typed
 from dmtl_cli.config.errors import Exit, UserError, did_you_mean
@@ -38,13 +38,15 @@ def told_of(given: Mapping[str, str], named: list[Table]) -> dict[str, str]:
     return {role: c for role, c in given.items() if role != "conversion"} | {EXPRESSION: text}
 
 
-def refuse_given(given: Mapping[str, str], events: Table, roles: Roles) -> None:
-    """Raises UserError 2 where a given column is not there, or cannot be what it is given as."""
+def refuse_given(given: Mapping[str, str], events: Table, roles: Roles, every: Sequence[Table]) -> None:
+    """Raises UserError 2 where a given column is not there, or cannot be what it is given as.
+
+    Args:
+        every: all tables, of which others may have the column.
+    """
     columns = events.frame.columns
     if {"duration", "conversion"} <= given.keys():
         raise UserError(*_BOTH, Exit.USAGE)
-    if EXPRESSION in given:
-        _refuse_expression(given[EXPRESSION], events)
     for role, column in given.items():
         if role == EXPRESSION:
             continue
@@ -52,7 +54,9 @@ def refuse_given(given: Mapping[str, str], events: Table, roles: Roles) -> None:
             what = f"--{role}: {column} is of type {events.other[column]}, which nothing reads"
             raise UserError(what, "name another", Exit.USAGE)
         if column not in columns:
-            what = f"--{role}: {path_of(events)} has no column {column}"
+            there = [path_of(t) for t in every if column in t.frame.columns and path_of(t) != path_of(events)]
+            which = f", {' and '.join(there)} {'have' if len(there) > 1 else 'has'} one" if there else ""
+            what = f"--{role}: {path_of(events)} has no column {column}{which}"
             raise UserError(what, f"it has {', '.join(columns)}", Exit.USAGE)
         if [*given.values()].count(column) > 1:
             raise UserError(f"--{role}: {column} is given twice", "a column has one role", Exit.USAGE)
@@ -66,9 +70,26 @@ def refuse_given(given: Mapping[str, str], events: Table, roles: Roles) -> None:
             raise UserError(what, hint, Exit.USAGE)
 
 
-def refuse_looked_up(text: str | None, events: Table, inputs: Inputs) -> None:
-    """Raises UserError 2 where an expression of --conversion names a column of a side table that is not there."""
-    for name, column in looked_up(text) if text else ():
+def refuse_expression(text: str | None, events: Table, inputs: Inputs) -> None:
+    """Raises UserError 2 where an expression of --conversion names no column, or one of the events or of a side table
+    that is not there."""
+    if text is None:
+        return
+    found, columns = sources_of(text), events.frame.columns
+    beside = {f"{name}.{column}" for name, column in looked_up(text)}
+    absent = [c for c in found if c not in columns and c not in beside]
+    if absent or not found:
+        what = f"{path_of(events)} has no column {absent[0]}" if absent else f"{text} names no column"
+        hint = unquoted(absent[0]) if absent else ""
+        sides = [n for n, side in inputs.sides.items() if absent and absent[0] in side.table.frame.columns]
+        if sides and not hint:
+            hint = "; ".join(f"the table of {name} has it: write {name}.{absent[0]}" for name in sides)
+        raise UserError(f"--conversion: {what}", hint or f"it has {', '.join(columns)}", Exit.USAGE)
+    _refuse_looked_up(text, events, inputs)
+
+
+def _refuse_looked_up(text: str, events: Table, inputs: Inputs) -> None:
+    for name, column in looked_up(text):
         source, side = f"{name}.{column}", inputs.sides.get(name)
         if source in events.frame.columns:
             continue
@@ -79,14 +100,3 @@ def refuse_looked_up(text: str | None, events: Table, inputs: Inputs) -> None:
         if column not in columns:
             what = f"--conversion: {path_of(side.table)} has no column {column}{did_you_mean(column, columns)}"
             raise UserError(what, f"it has {', '.join(columns)}", Exit.USAGE)
-
-
-def _refuse_expression(text: str, events: Table) -> None:
-    """Raises UserError 2 where an expression of --conversion names no column, or one that is not there."""
-    found, columns = sources_of(text), events.frame.columns
-    beside = {f"{name}.{column}" for name, column in looked_up(text)}
-    absent = [c for c in found if c not in columns and c not in beside]
-    if absent or not found:
-        what = f"{path_of(events)} has no column {absent[0]}" if absent else f"{text} names no column"
-        hint = unquoted(absent[0]) if absent else ""
-        raise UserError(f"--conversion: {what}", hint or f"it has {', '.join(columns)}", Exit.USAGE)

@@ -47,14 +47,17 @@ class Inputs(Beside):
         else:
             self.unused.append(made)
 
-    def add_known_later(self, made: Input | Guess, s: pl.Series, side: str, counts: pl.Series | None) -> None:
+    def add_known_later(
+        self, made: Input | Guess, s: pl.Series, side: str, counts: pl.Series | None, shown: states.Shown | None
+    ) -> None:
         """The same of a column of a side table, which may know what came later.
 
         Args:
             s: its values.
             counts: the clicks of these ids; None where the table says of which day its values are.
+            shown: their rows before the last day and on it; None where these are not known.
         """
-        if counts is not None and (why := states.withdrawn(s, side)) is not None:
+        if counts is not None and (why := states.withdrawn(s, side, lambda: shown)) is not None:
             made = Guess(s.name, why)
         self.add(made)
         if counts is None or not isinstance(made, Input):

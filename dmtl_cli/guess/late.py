@@ -26,7 +26,7 @@ from dmtl_cli.data.log.schema import Table as LogTable
 from dmtl_cli.data.log.shares import share_groups
 from dmtl_cli.guess.roles import Roles, times_of
 from dmtl_cli.guess.rows import head_of, names_of, whole
-from dmtl_cli.guess.states import LOOSELY, rank_correlation, total, withdrawn
+from dmtl_cli.guess.states import LOOSELY, Shown, rank_correlation, total, withdrawn
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.values import FEW, instants, numbers, share, short, time_unit
 from dmtl_cli.runs.ranks import ALONE
@@ -47,6 +47,7 @@ Counts = dict[str, npt.NDArray[np.int64]]
 SUSPECT = 0.6
 """correlation with the counts of one day, from which on other days are counted too"""
 _DAYS, _MOST_ROWS = 7, 2_000_000  # before and after the day, and rows of all of them
+_EVES, _APART = 3, 0.3  # days before it, of items that stop; shares of a value's items that are shown
 
 
 def written_late(times: Mapping[str, pl.Series], at: pl.Series) -> tuple[str, dt.datetime] | None:
@@ -265,13 +266,48 @@ def _of_all_days(
     def near() -> tuple[Counts, int]:
         return _over_days(config, log, day, side, counts)
 
+    @cache
+    def before_it() -> Ints | None:
+        return _rows_before(config, log, day)
+
+    def shown(s: pl.Series) -> Shown | None:
+        if side != "item" or not _differ(s, day.item_events) or (rows := before_it()) is None:
+            return None
+        return rows, day.item_events.astype(np.int64)
+
+    def of_the_end(s: pl.Series) -> str | None:
+        return withdrawn(s, side, partial(shown, s)) or total(s, partial(_in_order, s, counts, near))
+
     for f in features:
         s = whole[f.name].alias(f.source)
         seen = f"{f.name}: in a table of {side}s that is one for all days"
         if s.dtype.is_numeric() and (followed := _followed(numbers(s), counts, near)) is not None:
             yield f"{seen} it follows {followed}: {fix}"
-        elif is_one_state and (why := withdrawn(s, side) or total(s, partial(_in_order, s, counts, near))) is not None:
+        elif is_one_state and (why := of_the_end(s)) is not None:
             yield f"{seen}, {why}: {fix}"
+
+
+def _differ(s: pl.Series, events: Ints) -> bool:
+    """Whether far fewer of the items with one value than with another have events this day: then other days are read.
+
+    Args:
+        s: [items] of a few values.
+        events: [items] of the day.
+    """
+    by = pl.DataFrame({"v": s, "there": pl.Series(events > 0)}).group_by("v").agg(pl.len(), pl.col("there").mean())
+    rates = by.filter(pl.col("len") >= FEW)["there"]
+    return len(rates) > 1 and float(rates.max()) - float(rates.min()) >= _APART  # type: ignore[arg-type]
+
+
+def _rows_before(config: Config, log: Log, day: Day) -> Ints | None:
+    """[items] events on the days before the day, as far as they are there and their rows are not too many."""
+    out, rows = None, 0
+    for other in (before(day.day, k) for k in range(1, _EVES + 1)):
+        with suppress(UserError):
+            many = log.rows(other)
+            if rows + many <= _MOST_ROWS and (counts := _counts_of(config, log, other, day, "item")) is not None:
+                rows, out = rows + many, counts["events"] if out is None else out + counts["events"]
+    return out
 
 
 def _followed(x: pl.Series, counts: Counts, near: Callable[[], tuple[Counts, int]]) -> str | None:

@@ -15,11 +15,13 @@ from dmtl_cli.guess import words
 from dmtl_cli.guess.rewrites import sql_column
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.tables import Table
-from dmtl_cli.guess.values import free, is_binary, is_id, share, time_unit, within
+from dmtl_cli.guess.values import FEW, free, is_binary, is_id, share, time_unit, within
 
 _OWN = 0.99  # of the rows of the events have an id of their own
 _THERE = 0.05  # of the table's ids are exposures of the sample, which may have other rows
 _ALL = 0.9  # of the exposures have a row: a row says nothing by itself then
+_MET = 0.5  # of the ids that a log names are a table's
+_SEVERAL = 0.1  # of an exposure's ids with several rows may have several users
 
 
 @dataclass(frozen=True)
@@ -42,20 +44,52 @@ class Outcomes:
         return {self.key, *(c for text in self.columns.values() for c in aggregated_roots_of(text))}
 
 
-def outcomes_of(events: Table, others: Sequence[Table], roles: Roles) -> list[Outcomes]:
+def is_listed(table: Table, logs: Iterable[tuple[Table, Roles]]) -> bool:
+    """Whether a table is a catalogue of another one, which has a user, a click and a time: each of its rows has an id
+    of its own, which the other table's rows name for several users, or it is the id of the user."""
+    own = [c for c in table.frame.columns if _is_own(table.frame[c])]
+    for log, roles in logs:
+        if log is table or roles.user is None or roles.click is None or roles.time is None:
+            continue
+        user, frame = roles.user.column, log.frame
+        for c in own:
+            for key in {c, user, *((roles.item.column,) if roles.item else ())} & {*frame.columns}:
+                if not is_id(frame[key]) or within(frame[key], table.frame[c]) < _MET:
+                    continue
+                if _has_several(frame, key, user) or (key == user and frame[key].n_unique() <= _OWN * len(frame)):
+                    return True
+    return False
+
+
+def outcomes_of(events: Table, others: Sequence[tuple[Table, Roles]], roles: Roles) -> list[Outcomes]:
     """The tables that have rows by a column of the events of which nearly each row has a value of its own, and which is
-    neither the user nor the item; none where these are not known."""
+    neither the user nor the item; none where these are not known.
+
+    Args:
+        others: tables beside the events, each with the roles of its own columns: the rows of an exposure have one user.
+    """
     if roles.user is None or roles.item is None:
         return []
     ids = {roles.user.column, roles.item.column}
     own = [c for c in events.frame.columns if c not in ids and _is_own(events.frame[c])]
     found: list[Outcomes] = []
-    for table in others:
+    for table, beside in others:
         taken = {*events.frame.columns, *(c for one in found for c in one.columns)}
         name = free(_name(table), {one.name for one in found})
-        if (one := _outcomes(events, table, own, roles, taken, name)) is not None:
+        one = _outcomes(events, table, own, roles, taken, name)
+        user = beside.user.column if beside.user else None
+        if one is not None and (user in (None, one.key) or not _has_several(table.frame, one.key, str(user))):
             found.append(one)
     return found
+
+
+def _has_several(frame: pl.DataFrame, key: str, user: str) -> bool:
+    """Whether an id has rows of several users, as an item's has and an exposure's has not."""
+    if key == user:
+        return False
+    rows = frame.select(pl.col(key).alias("k"), pl.col(user).alias("u")).drop_nulls()
+    several = rows.group_by("k").agg(pl.len().alias("n"), pl.col("u").n_unique()).filter(pl.col("n") > 1)
+    return len(several) >= FEW and share(several["u"] > 1) > _SEVERAL
 
 
 def with_outcomes(events: Table, found: Iterable[Outcomes]) -> Table:

@@ -106,7 +106,7 @@ def followed(x: pl.Series, ids: pl.DataFrame, others: Others, label: str, what: 
 
     Of either day as many events of an id are drawn, or the day with more of them would have the closer rate.
     """
-    if not x.dtype.is_numeric() and _codes(x) is None:
+    if not x.dtype.is_numeric() and text_codes(x) is None:
         return None
     if abs(_rank_correlation(x, *_share(ids, label))) < FOLLOWS:
         return None
@@ -140,7 +140,7 @@ def without(x: pl.Series, ids: pl.DataFrame, others: Others, label: str, what: s
     By chance: ids have their values by lot, of those with about as many rows each. Rows would be no measure of it, as
     those of one user are alike.
     """
-    codes = _codes(x)
+    codes = text_codes(x)
     if codes is None:
         return None
     k, n = (ids[c].to_numpy() for c in (label, f"{label}_of"))
@@ -197,7 +197,7 @@ def _log_choose(n: int, k: int) -> float:
     return lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1)
 
 
-def _codes(x: pl.Series) -> pl.Series | None:
+def text_codes(x: pl.Series) -> pl.Series | None:
     """Values as text, of a few; whether there is one, of numbers; None of what is neither."""
     if x.n_unique() <= CODES and not x.dtype.is_nested():
         return pl.select(pl.when(x.is_null()).then(pl.lit("no value")).otherwise(x.cast(pl.String)))["literal"]

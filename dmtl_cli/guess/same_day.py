@@ -118,7 +118,7 @@ class _Sample:
     """
 
     def __init__(self, config: Config, day: Day) -> None:
-        self.day, self.threshold = day, _threshold(config, day)
+        self.day, self.threshold = day, read_seconds(config, day)
         events = {"user": day.user_events, "item": day.item_events}
         self._kept = {side: _some(of, ROWS) for side, of in events.items()}
         self._places, parts = [], []
@@ -236,7 +236,7 @@ def _level(rows: pl.DataFrame, side: str) -> pl.Expr | None:
     return pl.col("x").cast(pl.Float64).fill_nan(None).mean() if within <= _WITHIN * total else None
 
 
-def _threshold(config: Config, day: Day) -> float | None:
+def read_seconds(config: Config, day: Day) -> float | None:
     """Seconds of a long read of this day alone; None where a column is the label."""
     rule, facts = config.labels.long_read, day.facts
     if config.data.events.duration is None:

@@ -3,17 +3,24 @@ by then, and how much an id had been clicked; and columns that say nothing of a 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from dmtl_cli.guess import words
 from dmtl_cli.guess.values import has_long_tail, is_flags, share, short, time_unit
 
+Shown = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+"""rows of each id on some days, and on the last day after them"""
 LOOSELY = 0.4
 """rank correlation with the log's own counts, from which on whole numbers with a long tail may be one of them"""
 _IDS, _VALUES = 100, 20  # ids that have events, and distinct values, for a rank correlation to tell it
 _CLASSES = 10  # values of a status
+_STOP, _GO_ON = 0.5, 0.05  # of the ids that go on by chance have no row on the last day: of what stops, of all others
+_SOME, _SIGMAS = 20, 6.0  # such ids; standard deviations of their number
 _GONE = words.any_of(
     "deleted removed withdrawn archived discontinued delisted retired unpublished deactivated inactive disabled blocked"
     " banned expired closed sold soldout sold_out out_of_stock hidden gelöscht geloescht eliminado borrado supprimé"
@@ -71,17 +78,64 @@ def _still(s: pl.Series) -> str | None:
     return None
 
 
-def withdrawn(s: pl.Series, side: str) -> str | None:
+def withdrawn(s: pl.Series, side: str, shown: Callable[[], Shown | None] = lambda: None) -> str | None:
     """Why a column of a table that is one state for all days is no feature, and how what was withdrawn is left out of
-    what is served; None where it does not say what was withdrawn."""
-    value = _still(s)
+    what is served; None where it does not say what was withdrawn.
+
+    Args:
+        s: a value an id.
+        shown: gives how often each of these ids was shown, asked where no word tells it.
+    """
+    value, seen = _still(s), ""
+    if value is None and may_stop(s) and (rows := shown()) is not None and (found := _stopped(s, rows)) is not None:
+        value, seen = found
     if value is None:
         return None
-    why = "it tells what was withdrawn up to the end of the log, which no earlier day knew"
+    why = f"{seen}it tells what was withdrawn up to the end of the log, which no earlier day knew"
     if side != "item":
         return why
     at = f'recommend --filter {s.name}={value}, or serve --items FILE with "filter": {{"{s.name}": {value}}}'
     return f"{why}; it is for a filter of what is served: {at}"
+
+
+def may_stop(s: pl.Series) -> bool:
+    """Whether a column has a few values, as a state has, whatever it is called."""
+    return not (s.dtype.is_nested() or s.dtype.is_temporal()) and 2 <= s.n_unique() <= _CLASSES
+
+
+def _stopped(s: pl.Series, shown: Shown) -> tuple[str, str] | None:
+    """(the value, as JSON, of most ids that are shown on, how others stop); None where no value's ids stop as none of
+    the others' do.
+
+    An id that goes on as before has no row on the last day with probability exp(-rows expected); of a value that says
+    what was withdrawn far more have none, and of the others hardly more. Where ids of every value stop, as news does,
+    no value says it.
+    """
+    text = s.cast(pl.String).rename("v")
+    before, last = shown
+    scale = last.sum() / max(1, before.sum())
+    chance = pl.Series(np.exp(-scale * before))
+    rows = pl.DataFrame({"v": text, "p": chance, "gone": pl.Series(last == 0)}).filter(pl.Series(before > 0))
+    by = rows.group_by("v").agg(
+        pl.len().alias("n"),
+        pl.col("gone").sum(),
+        (pl.col("gone").sum() - pl.col("p").sum()).alias("more"),
+        (1 - pl.col("p")).sum().alias("of"),
+        (pl.col("p") * (1 - pl.col("p"))).sum().sqrt().alias("sd"),
+    )
+    far = pl.max_horizontal(_STOP * pl.col("of"), _SIGMAS * pl.col("sd"))
+    out = (pl.col("of") >= _SOME) & (pl.col("more") >= far)
+    gone, there = by.filter(out), by.filter(~out).sort("n", "v", descending=[True, False])
+    if not len(gone) or float(there["of"].sum()) < max(_SOME, float(gone["of"].sum())):
+        return None
+    if float(there["more"].sum()) > _GO_ON * float(there["of"].sum()):
+        return None
+    still = there["v"][0]
+    plain = s.dtype == pl.Boolean or s.dtype.is_numeric()
+    value = "null" if still is None else still if plain else json.dumps(still, ensure_ascii=False)
+    names = ", ".join(str(v) for v in sorted(gone["v"].to_list(), key=str))
+    many = f"{gone['gone'].sum():,} of {gone['n'].sum():,} items with {names}"
+    return value, f"{many} are not shown any more on the last day, as hardly any other: "
 
 
 def total(s: pl.Series, counts: Callable[[], float]) -> str | None:

@@ -25,10 +25,12 @@ from dmtl_cli.data.threshold import heavy_tail
 from dmtl_cli.guess import words
 from dmtl_cli.guess.files import PARQUET, format_of
 from dmtl_cli.guess.late import late_tables
+from dmtl_cli.guess.requests import is_of_request
 from dmtl_cli.guess.rows import first_rows, first_values, head_of, names_of
-from dmtl_cli.guess.same_day import made_of_the_day
+from dmtl_cli.guess.same_day import made_of_the_day, read_seconds
 from dmtl_cli.guess.side_tables import joins
 from dmtl_cli.guess.tables import turn
+from dmtl_cli.guess.telling import telling
 from dmtl_cli.guess.texts import Text, typed
 from dmtl_cli.guess.units import as_number, with_units
 from dmtl_cli.guess.values import (
@@ -253,6 +255,20 @@ def _leaks(config: Config, day: Day) -> Iterator[str]:
             yield f"{f.name}: alone it tells the day's {told} with an AUC of {found:.2f}: {fix}"
         elif f.per_event and words.is_known_after(f.source):
             yield f"{f.name}: column {f.source} is named like what follows an exposure: {fix}"
+        elif f.per_event and (why := _telling(config, _values(f, day, block), day, block)) is not None:
+            yield f"{f.name}: {why}"
+
+
+def _telling(config: Config, x: pl.Series, day: Day, block: Block) -> str | None:
+    """See `telling`; None of what a request has, of which more may be clicked than of another."""
+    if config.data.events.request and is_of_request(x, pl.Series(block.request)):
+        return None
+    seconds = read_seconds(config, day)
+    good, known = block.labels(seconds)
+    of_clicks = pl.DataFrame({"z": good, "known": known & block.click}).select(pl.when("known").then("z"))["z"]
+    clicked = {"clicks": pl.Series(block.click)} if config.data.events.click else {}
+    what = config.data.events.conversion if seconds is None else "reads"
+    return telling(x, {**clicked, f"{what}, of clicks," if clicked else str(what): of_clicks})
 
 
 def _values(f: Feature, day: Day, block: Block) -> pl.Series:

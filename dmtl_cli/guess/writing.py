@@ -307,7 +307,9 @@ def _events(log: Log) -> list[str]:
     if files.partition:
         lines.append(f"partition: {files.partition}")
     if (late := log.arrival) is not None and late.is_told and not late.is_of_events:
-        then = "if folders are days of arrival, these lines and timezone in place of those above"
+        zone = next((line for line in _zone(log) if line.startswith("timezone: ")), "").partition("  #")[0]
+        lined = f"these lines in place of those above, beside the {zone} that is written" if zone else ""
+        then = f"if folders are days of arrival, {lined or 'these lines and timezone in place of those above'}"
         none = "a folder of the events alone would let a column give the day (date_column)"
         lines.append(f"# {late.why}: {none if late.place is None else then}")
         lines += [f"# path: {scalar(late.place)}", f"# date_column: {scalar(late.column)}"] if late.place else []

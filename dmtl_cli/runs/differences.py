@@ -24,11 +24,25 @@ def why_not_there(ws: Workspace, recipe: Recipe, sub: str | None) -> UserError:
     path = ws.current(recipe.stage, recipe.day, sub)
     if path is None:
         return UserError(f"no published {recipe.stage} of {recipe.day} in {ws.root}", _HINT)
-    changes = changes_since(recipe, Manifest.read(path / MANIFEST))
+    made = Manifest.read(path / MANIFEST)
+    changes = changes_since(recipe, made)
     if not changes:
         verify(path)
         return UserError(f"{ws.latest_path} names no published export", "run dmtl export of the newest day")
-    return UserError(f"{recipe.stage} of {recipe.day} {changes[0]}", _HINT, others=tuple(changes[1:]))
+    same = _same(recipe, made) if len(changes) == 1 else None
+    hint = f"{_HINT}; or give it the same {same}" if same else _HINT
+    return UserError(f"{recipe.stage} of {recipe.day} {changes[0]}", hint, others=tuple(changes[1:]))
+
+
+def _same(recipe: Recipe, made: Manifest) -> str | None:
+    """The option by which a command is of the chain, where one plain value of the config differs."""
+    differing = list(differences(made.config, as_json(recipe.config)))
+    if len(differing) != 1:
+        return None
+    key, then, _ = differing[0]
+    if then is _ABSENT or not isinstance(then, int | float) or isinstance(then, bool):
+        return None
+    return f"--set {key}={int(then) if then == int(then) else then}"
 
 
 def changes_since(recipe: Recipe, made: Manifest) -> list[str]:

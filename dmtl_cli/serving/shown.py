@@ -4,7 +4,9 @@ log's table of items."""
 from __future__ import annotations
 
 import json
+import unicodedata
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -135,9 +137,14 @@ class Known:
 
 
 def text_of(value: Any) -> str:
-    """A value in a line of tabs: lists joined by commas, null as nothing."""
+    """A value in a line of tabs as people read it: lists joined by commas, null as nothing, a decimal as a number, any
+    space as a plain one."""
     if value is None:
         return ""
     if isinstance(value, list):
         return ", ".join(map(text_of, value))
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, str):
+        value = "".join(" " if unicodedata.category(sign) == "Zs" else sign for sign in value)
     return printable(value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False))

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,10 @@ from dmtl_cli.guess.doubts import TIMES, broken_lines, invalid_rows, nobody, nul
 from dmtl_cli.guess.feature_lines import guest, unwritten
 from dmtl_cli.guess.features import days_of_rows, inputs_of
 from dmtl_cli.guess.files import CSV, JSON, complete_day, usual
-from dmtl_cli.guess.given import refuse_given, refuse_looked_up, told_of
+from dmtl_cli.guess.given import refuse_expression, refuse_given, told_of
 from dmtl_cli.guess.keys import by_tables, likeliest
 from dmtl_cli.guess.labels import EXPRESSION, roles_of
-from dmtl_cli.guess.outcomes import Outcomes, outcomes_of, with_outcomes
+from dmtl_cli.guess.outcomes import Outcomes, is_listed, outcomes_of, with_outcomes
 from dmtl_cli.guess.requests import outcomes_of_requests
 from dmtl_cli.guess.rewrites import LOOKS, NEEDED
 from dmtl_cli.guess.roles import Guess, Roles, fits_events, is_catalogue, with_names
@@ -154,16 +155,17 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     named, apart = _joined(named, given)
     given = told_of(given, named)
     known = [(roles_of(table.frame, given), table) for table in named]
+    logs = [(table, roles) for roles, table in known]
 
     def likeness(of: tuple[Roles, Table]) -> tuple[int, int, bool, int, int]:
         roles, table = of
         named, fits = sum(c in table.frame.columns for c in given.values()), fits_events(roles)
         dated = bool(table.files.days) and roles.user is not None and roles.time is not None
-        sure = 0 if is_catalogue(table.frame, roles) else fits
+        sure = 0 if is_catalogue(table.frame, roles) or is_listed(table, logs) else fits
         return named, sure, dated, fits, table.files.bytes
 
     roles, events = max(known, key=likeness)
-    refuse_given(given, events, roles)
+    refuse_given(given, events, roles, found.tables)
     others = [table for table in named if table is not events]
     later = apart.get(events.files.path, [])
     if ids := by_tables(events, others, roles):
@@ -171,7 +173,7 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     late = arrival(found.root, events, roles, others)
     if late is not None and late.is_of_events:
         events = by_times(events, late.place or "")
-    days, zone, fits = dict(events.files.days), "UTC", late.zone if late else None
+    days, zone, fits = dict(events.files.days), "UTC", late.zone if late and not late.of_several else None
     if not days and roles.time is not None and roles.time_unit is not None:
         zone, _ = fits or zone_of(events.frame[roles.time.column], roles.time_unit)
         every = replace(events, where=None, only_of_others=())
@@ -187,7 +189,7 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     roles.outcomes.extend(outcomes_of_requests(events.frame, roles, days_of_rows(events, roles, zone)))
     others = [by_days(found.root, table, roles, zone) for table in others]
     inputs = inputs_of(events, roles, others, partial_columns(found.root, events, roles, zone), zone)
-    refuse_looked_up(given.get(EXPRESSION), events, inputs)
+    refuse_expression(given.get(EXPRESSION), events, inputs)
     inputs.other.extend(found.unreadable)
     inputs.told.extend(_of_days(days, late))
     inputs.told.extend(f"{path}: not used: {why}" for path, why in found.unreadable if NOT_UTF8 in why)
@@ -202,17 +204,25 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
 
 def _joined(named: list[Table], given: Mapping[str, str]) -> tuple[list[Table], dict[str, list[Outcomes]]]:
     """The tables, one of events with what came of its exposures where that is a table of its own, which is none of them
-    then; and such tables by the path of the events."""
-    for table in named:
+    then; and such tables by the path of the events. Events have the given users and items, where a table has them."""
+
+    @cache
+    def of(k: int) -> Roles:
+        return roles_of(named[k].frame, given)
+
+    ids = {c for role, c in given.items() if role in ("user", "item")}
+    told = [len(ids.intersection(table.frame.columns)) for table in named]
+    for k, table in enumerate(named):
+        if told[k] < max(told):
+            continue
         if (parts := parted(table, given)) is not None:
             events, one = parts
-            rest = [other for other in named if other is not table]
-            return [with_outcomes(events, [one]), *rest], {table.files.path: [one]}
-        roles = roles_of(table.frame, given)
-        found = outcomes_of(table, [other for other in named if other is not table], roles)
+            return [with_outcomes(events, [one]), *named[:k], *named[k + 1 :]], {table.files.path: [one]}
+        others = [(other, of(n)) for n, other in enumerate(named) if n != k]
+        found = [] if is_listed(table, others) else outcomes_of(table, others, of(k))
         if found:
-            gone = [one.table for one in found]
-            rest = [t for t in named if t is not table and not any(t is one for one in gone)]
+            gone = [table, *(one.table for one in found)]
+            rest = [t for t in named if not any(t is one for one in gone)]
             return [with_outcomes(table, found), *rest], {table.files.path: found}
     return named, {}
 

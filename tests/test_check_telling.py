@@ -1,0 +1,93 @@
+"""`init` and `check` ask of a value of which far more rows are clicks, or good ones, whether it was known before the
+item was shown; they do not ask of the first place of a list."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from initiated import features, made
+from scipy.stats.contingency import odds_ratio
+from unseen import by_day
+from worlds import dmtl
+
+from dmtl_cli.guess.telling import ODDS, telling
+
+N = 24_000
+RNG = np.random.default_rng(9)
+PLACE = np.arange(N) % 12
+CLICK = RNG.random(N) < np.where(PLACE == 0, 0.35, 0.12)
+GOOD = CLICK & (RNG.random(N) < 0.5)
+SHELF = RNG.random(N) < np.where(GOOD, 0.3, np.where(CLICK, 0.04, 0.01))
+LIKED = CLICK & (RNG.random(N) < np.where(GOOD, 0.6, 0.02))
+AT = np.sort(RNG.integers(1772323200, 1772323200 + 3 * 86_400, N))
+ASKED = "known before the item was shown? Else name it in data.events.outcomes"
+
+
+def log(home: Path, more: dict[str, Any]) -> None:
+    rng = np.random.default_rng(3)
+    ids = {"user_id": rng.integers(0, 300, N), "item_id": rng.integers(0, 90, N), "ts": AT}
+    rows = pl.DataFrame({**ids, "opened": CLICK.astype(int), "bought": GOOD.astype(int), "place": PLACE, **more})
+    by_day(home / "events", rows, {"at": AT})
+
+
+def asked_of(home: Path, more: dict[str, Any]) -> tuple[dict[str, str], list[str]]:
+    """By feature the comment of `init` where it asks; what `check` asks of a day."""
+    ended, raw, text = made(home, lambda root: log(root, more))
+    assert ended.code == 0 and {"place", *more} <= features(raw).keys(), ended.err
+    told = {line.split("name: ")[1].split(",")[0]: line for line in text.splitlines() if "{name: " in line}
+    lines = dmtl("check", "--config", home / "mine.yaml", "--day", "2026-03-02", "--json").json["suggestions"]
+    return {name: line for name, line in told.items() if ASKED in line}, [line for line in lines if ASKED in line]
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_what_is_put_on_a_shelf_once_it_was_read(tmp_path: Path, as_text: bool) -> None:
+    shelf = ["mine" if x else "no one" for x in SHELF] if as_text else SHELF.astype(int)
+    told, lines = asked_of(tmp_path, {"shelf": shelf, "paper": RNG.random(N) < 0.04})
+    value = "mine" if as_text else "1"
+    assert told.keys() == {"shelf"} and f" rows with {value} are clicks, " in told["shelf"]
+    of_day = AT // 86_400 == 1772323200 // 86_400 + 1
+    rates = [CLICK[of_day & mask].mean() for mask in (SHELF, ~SHELF)]
+    rows = (
+        f"{rates[0]:.0%} of the {(SHELF & of_day).sum():,} rows with {value} are clicks, {rates[1]:.1%} of the others"
+    )
+    assert lines == [f"shelf: {rows}: {ASKED}"]
+
+
+def test_a_time_that_most_rows_lack(tmp_path: Path) -> None:
+    """Of many numbers, whether there is one."""
+    spent = np.where(SHELF, RNG.integers(1, 5000, N), 0)
+    told, lines = asked_of(tmp_path, {"spent": spent, "depth": RNG.integers(0, 5000, N)})
+    assert told.keys() == {"spent"} and " rows with a value are clicks, " in told["spent"]
+    assert [line.split(":")[0] for line in lines] == ["spent"]
+
+
+def test_what_tells_a_good_click_among_clicks(tmp_path: Path) -> None:
+    """A mark that as many clicks as other rows have, but good ones alone."""
+    flag = np.where(CLICK, LIKED, RNG.random(N) < LIKED[CLICK].mean()).astype(int)
+    told, lines = asked_of(tmp_path, {"flag": flag})
+    assert told.keys() == {"flag"} and "are bought, of clicks," in told["flag"]
+    assert [line.split(":")[0] for line in lines] == ["flag"] and "are bought, of clicks," in lines[0]
+
+
+def test_it_asks_of_nothing_that_a_list_decides(tmp_path: Path) -> None:
+    assert asked_of(tmp_path, {"paper": RNG.random(N) < 0.04, "half": RNG.integers(0, 2, N)}) == ({}, [])
+
+
+def test_odds_are_those_of_scipy() -> None:
+    """With an exact reference: nothing is asked below the limit, and all is that is surely above it."""
+    rng = np.random.default_rng(1)
+    asked = 0
+    for of in np.linspace(0.02, 0.6, 40):
+        flag = rng.random(N) < np.where(CLICK, of, 0.02)
+        a, b = int((flag & CLICK).sum()), int((flag & ~CLICK).sum())
+        table = [[a, b], [int(CLICK.sum()) - a, int((~CLICK).sum()) - b]]
+        found = telling(pl.Series(flag), {"clicks": pl.Series(CLICK)})
+        low = odds_ratio(table, kind="sample").confidence_interval(0.9999).low
+        assert not found or low > ODDS * 0.95
+        assert found or low < ODDS * 1.05
+        asked += found is not None
+    assert 5 < asked < 35
