@@ -30,6 +30,7 @@ from dmtl_cli.guess.same_day import made_of_the_day
 from dmtl_cli.guess.side_tables import joins
 from dmtl_cli.guess.tables import turn
 from dmtl_cli.guess.texts import Text, typed
+from dmtl_cli.guess.unclicked import without_click
 from dmtl_cli.guess.units import as_number, with_units
 from dmtl_cli.guess.values import (
     LEAK,
@@ -67,6 +68,7 @@ def suggestions(config: Config, log: Log, day: Day, schema: Schema, embeddings: 
         *_labels(config, day),
         *heavy_tail(config, [day]),
         *_unnamed_click(config, schema),
+        *without_click(config, day, schema),
         *_zone(config, schema),
         *joins(config, log, day, schema),
         *_neighbours(log, day),

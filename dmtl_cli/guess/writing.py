@@ -28,6 +28,7 @@ from dmtl_cli.guess.rewrites import may_be_shown, one_row_an_exposure, one_row_a
 from dmtl_cli.guess.roles import Guess, Roles, candidates
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.texts import Text, times_unread
+from dmtl_cli.guess.unclicked import acted
 from dmtl_cli.guess.values import ANY_ZONE, free, is_flags, zone_of
 
 EDIT = "EDIT"
@@ -404,6 +405,7 @@ def _labels(log: Log) -> list[str]:
         else:
             made_by = f"computed: {{{roles.conversion.column}: {quoted(roles.made_by)}}}"
             lines += [f"conversion: {roles.conversion.column}  # as --conversion says", made_by]
+            lines += acted(log.events.frame, roles)
     else:
         either = "a duration (init --duration COLUMN), or a conversion (init --conversion COLUMN, of 0 and 1)"
         if roles.user is None or roles.item is None:
