@@ -1,4 +1,4 @@
-"""The id of an exposure of which a log has several rows."""
+"""The id of an exposure of which a log, or a sample of it, has several rows."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import polars as pl
 
 from dmtl_cli.config.schema import Config
 from dmtl_cli.data.log.schema import Table
+from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.rows import first_rows, names_of
 
 _OWN = 0.5  # of the rows have an id of their own
 _SAME = 0.98  # of the ids that repeat are of one user and item
+_AT_ONCE = 0.5  # of the ids that repeat have one time: not each exposure of a user and item has the same id
 _MOST, _BLOCK = 5_000_000, 65_536  # rows that are looked at, and at a time
 
 
@@ -56,9 +58,33 @@ def _repeats(table: Table, c: str, ids: list[str]) -> tuple[int, int] | None:
             parts.append(named.filter(frame[c].is_not_null()))
             if (seen := seen + len(frame)) >= _MOST:
                 break
-    rows = pl.concat(parts)
+    return _again(pl.concat(parts))
+
+
+def _again(rows: pl.DataFrame) -> tuple[int, int] | None:
+    """As `_repeats`, of `id` and `pair` of each row."""
     each = rows.group_by("id").agg(pl.len().alias("n"), pl.col("pair").n_unique().alias("pairs"))
     twice = each.filter(pl.col("n") > 1)
     if len(each) <= _OWN * len(rows) or not len(twice) or (twice["pairs"] == 1).sum() < _SAME * len(twice):
         return None
     return len(rows) - len(each), len(rows)
+
+
+def unique_of(frame: pl.DataFrame, roles: Roles) -> Guess | None:
+    """The column of a sample that has an exposure's id, of which some rows repeat one of their user and item, most at
+    the same time; None where no column is so, or the rows are behaviours."""
+    if roles.user is None or roles.item is None or roles.time is None or roles.behaviour is not None:
+        return None
+    pair = pl.struct(pl.col(g.column).cast(pl.String) for g in (roles.user, roles.item)).hash().alias("pair")
+    best: tuple[int, Guess] | None = None
+    for c, kind in frame.schema.items():
+        if c in roles.taken or not (kind.is_integer() or kind == pl.String):
+            continue
+        rows = frame.select(pair, pl.col(c).alias("id"), pl.col(roles.time.column).alias("at")).drop_nulls("id")
+        if (found := _again(rows)) is None or (best is not None and found[0] <= best[0]):
+            continue
+        times = rows.filter(rows["id"].is_duplicated()).group_by("id").agg(pl.col("at").n_unique())["at"]
+        if (times == 1).sum() > _AT_ONCE * len(times):
+            why = f"{found[0]:,} of {found[1]:,} rows repeat the id of one of their user and item: one of each is read"
+            best = found[0], Guess(c, why)
+    return best[1] if best else None

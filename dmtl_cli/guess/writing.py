@@ -25,6 +25,7 @@ from dmtl_cli.guess.goals import Goal, by_length, goals
 from dmtl_cli.guess.inputs import Inputs
 from dmtl_cli.guess.labels import GOOD
 from dmtl_cli.guess.outcomes import Outcomes
+from dmtl_cli.guess.repeats import unique_of
 from dmtl_cli.guess.rewrites import may_be_shown, one_row_an_exposure, one_row_an_item, quoted, where_of
 from dmtl_cli.guess.roles import Guess, Roles, candidates
 from dmtl_cli.guess.tables import Table
@@ -145,10 +146,9 @@ def _data(log: Log) -> list[str]:
             lag += f", version_timezone: {zone[0]}" if zone else ""
             read = ", so day D reads that of D-1 (lag_days: 0 if it is a table of the morning)" if side.late else ""
             alone = _alone(side.table.written) if side.table.files.form == CSV else ""
-            coded = _encoded(side.table.written)
-            versions = side.version.why if side.version else None
-            versions = f"{versions}; of {zone[0]}: {zone[1]}" if zone else versions
-            why = "; ".join(filter(None, (side.key.why, side.caveat, versions, coded))) + read + alone
+            version, of = side.version.why if side.version else None, zone and f"of {zone[0]}: {zone[1]}"
+            told = side.key.why, side.caveat, version, of, _encoded(side.table.written)
+            why = "; ".join(filter(None, told)) + read + alone
             lines.append(f"{name}: {{{place}{lag}}}  # {comment(why)}")
         else:
             lines.append(f"# {name}: {{path: FOLDER, key: COLUMN}}  # no table of {name} was found beside the events")
@@ -263,9 +263,9 @@ def _type(c: str, table: Table, roles: Roles) -> str | None:
 def _zone(log: Log) -> list[str]:
     """data.timezone where a time gives the day, or tells since when a row of a side table holds, as far as values tell
     it."""
-    if (told := _timezone(log)) is None:
+    zone, why = _timezone(log) or (None, "")
+    if zone is None:
         return []
-    zone, why = told
     if log.events.files.days:
         found = {name: side.version for name, side in log.inputs.sides.items() if side.version}
         instants = [f"data.{name}.version" for name, version in found.items() if version.is_instant]
@@ -342,6 +342,7 @@ def _events(log: Log) -> list[str]:
         unread = f" ({comment(told)})" if told else ""
         none = f"no column looks like a time{unread}: rows count in the order of the files"
         lines.append(f"# time: COLUMN  # {none}")
+    lines += [_line(log, "unique", one)] if (one := unique_of(log.events.frame, roles)) else []
     lines += _labels(log)
     if (why := invalid_rows(log.events.frame, roles, log.broken)) is not None:
         lines.append(f"invalid_rows: drop  # {comment(why)}: such rows are left out")
