@@ -303,7 +303,7 @@ def test_a_second_setting_of_a_teacher_scores_nothing_again(project: Project, mo
 @given(st.integers(0, 2**32 - 1), st.integers(1, 7), st.booleans())
 def test_the_best_of_many_are_those_of_a_sort(seed: int, k: int, ties: bool) -> None:
     rng = np.random.default_rng(seed)
-    scores = rng.standard_normal((3, 8 * k * 64 + int(rng.integers(0, 200)))).astype(np.float32)
+    scores = rng.standard_normal((3, 8 * k * 16 + int(rng.integers(0, 200)))).astype(np.float32)
     if ties:
         scores = np.round(scores)
     scores[1, rng.random(scores.shape[1]) < 0.99] = -np.inf

@@ -315,7 +315,7 @@ def logits() -> np.ndarray[Any, Any]:
     for frame, of in ((USERS, "user"), (ITEMS, "item")):
         e = FULL.encode(frame, of)
         sequences = tuple(torch.from_numpy(s.astype(np.int64)) for s in e.sequences)
-        sides.append((torch.from_numpy(e.ids.astype(np.int64)), sequences, torch.from_numpy(e.floats)))
+        sides.append(Side(torch.from_numpy(e.ids.astype(np.int64)), sequences, torch.from_numpy(e.floats)))
     with torch.no_grad():
         u, v = student.user_vectors(sides[0]), student.item_vectors(sides[1])
         return (student.scale * u @ v.T + student.bias).numpy()

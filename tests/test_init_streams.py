@@ -204,3 +204,15 @@ def test_exposures_of_two_kinds_are_both_exposures(tmp_path: Path) -> None:
     events, _ = config_of(tmp_path / "log", "--conversion", '"apply"')
     assert events["where"] == "type IN ('impression', 'view_search')"
     agrees(checked(tmp_path / "log"), drawn(DAYS[1])[1])
+
+
+def test_guests_tell_nothing_of_what_a_row_names(tmp_path: Path) -> None:
+    """What a guest did is of no user, as is what they were shown."""
+    for day in DAYS:
+        guest = pl.coalesce("impression_id", "id").hash() % 4 == 0
+        frame = flat(drawn(day)[0]).with_columns(user_id=pl.when(~guest).then("user_id"))
+        write(frame, tmp_path / "log", f"events_{day}", "parquet")
+    events, _ = config_of(tmp_path / "log", "--conversion", '"apply"')
+    assert events["where"] == "type = 'impression'" and events["invalid_rows"] == "drop"
+    found, truth = checked(tmp_path / "log"), drawn(DAYS[1])[1]
+    assert found["rows"] + sum(found["left_out"].values()) == truth["exposures"]

@@ -31,7 +31,7 @@ from dmtl_cli.data.log.spool import Spool
 from dmtl_cli.data.rows import Rows, pairs
 from dmtl_cli.nn.batches import Batcher, Tables, side_of, with_known
 from dmtl_cli.nn.kernels.distinct import distinct_of, distinct_rows
-from dmtl_cli.nn.layers import Side, SideEmbedder, SplitLinear
+from dmtl_cli.nn.layers import Side, SideEmbedder, SplitLinear, looked_up
 from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.student.build import build_student
 from dmtl_cli.student.dssm import DSSM
@@ -197,16 +197,33 @@ def test_side_embedder_is_ids_then_masked_means_then_floats(of: str) -> None:
     table = EmbeddingTable(encoder.embedding_rows(), DIM)
     x = random_side(encoder, of, 9, 1)
     embedder = SideEmbedder(table, layout.ids, layout.sequences)
-    out = embedder(*table(embedder.rows(x)), x)
+    out = embedder(table(*embedder.rows(x)), x)
     assert out.shape == (9, layout.width(DIM) + (of == "context"))
     torch.testing.assert_close(out, plain_embedding(table, encoder, of, x), rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("of", ["user", "item"])
+def test_gradients_of_looked_up_rows_are_those_of_padded_lists(of: str) -> None:
+    encoder = encoder_of(*USER, *ITEM)
+    layout, x = encoder.layout(of), random_side(encoder, of, 40, 1)
+    found: list[Tensor] = []
+    for sparse in (True, False):
+        torch.manual_seed(0)
+        table = EmbeddingTable(encoder.embedding_rows(), DIM, sparse=sparse)
+        embedder = SideEmbedder(table, layout.ids, layout.sequences)
+        out = embedder(*looked_up(table, (embedder, x)), x) if sparse else plain_embedding(table, encoder, of, x)
+        out.backward(torch.linspace(-1, 1, out.numel()).view(out.shape))
+        assert table.weight.grad is not None and table.weight.grad.is_sparse == sparse
+        found.append(table.weight.grad.to_dense())
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-5)
+    assert found[1].any()
 
 
 def test_an_empty_sequence_is_zero_and_gives_no_gradient() -> None:
     table = EmbeddingTable({"a": 5}, DIM, sparse=False)
     embedder = SideEmbedder(table, (), (("a", 3),))
     side = Side(torch.zeros(1, 0).long(), (torch.zeros(1, 3).long(),), torch.ones(1, 2))
-    out = embedder(*table(embedder.rows(side)), side)
+    out = embedder(table(*embedder.rows(side)), side)
     assert out.tolist() == [[0.0] * DIM + [1.0, 1.0]]
     out.sum().backward()
     assert table.weight.grad is not None and not table.weight.grad.any()
@@ -704,8 +721,10 @@ def test_heads_of_a_student_without_a_second_one_are_one(unit: bool) -> None:
     model = a_student(encoder, unit=unit).eval()
     user, item = random_side(encoder, "user", 7, 1), random_side(encoder, "item", 7, 2)
     served, soft = model.heads(user, item)
-    assert served is soft and torch.equal(served[0], model.user_vectors(user))
-    assert torch.equal(served[1], model.item_vectors(item))
+    assert served is soft
+    plain, _ = model.heads(user, item, plain=True)
+    assert torch.equal(plain[0], model.user_vectors(user)) and torch.equal(plain[1], model.item_vectors(item))
+    torch.testing.assert_close(served, plain)
     assert torch.equal(model.soft_logits(*soft), model.logits(*served))
 
 

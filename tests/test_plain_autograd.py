@@ -14,11 +14,12 @@ import pytest
 from safetensors.numpy import load_file
 from worlds import BASE, DAYS, Project
 
+from dmtl_cli.nn import layers
 from dmtl_cli.student import hard
 from dmtl_cli.synth.generate import generate
 from dmtl_cli.teacher.networks import mmoe
 
-KERNELS: tuple[tuple[Any, str], ...] = ((mmoe, "mixture"), (hard, "in_batch_softmax"))
+KERNELS: tuple[tuple[Any, str], ...] = ((mmoe, "mixture"), (hard, "in_batch_softmax"), (layers, "tower"))
 """where each is called, and its name there"""
 STAGES = ("train-teacher", "dump-logits", "train-student", "train-joint")
 Made = tuple[Project, dict[str, dict[str, Any]]]
@@ -58,15 +59,16 @@ def by_hand(log: Path) -> tuple[Made, dict[str, int]]:
     calls = {name: 0 for _, name in KERNELS}
 
     def counted(name: str, kernel: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any) -> Any:
+        def call(*args: Any, **more: Any) -> Any:
             calls[name] += 1
-            return kernel(*args)
+            return kernel(*args, **more)
 
         return call
 
     with pytest.MonkeyPatch.context() as patch:
         for module, name in KERNELS:
             patch.setattr(module, name, counted(name, getattr(module, name)))
+        patch.setattr(layers, "SMALL", 0)  # this world's batches are too small for towers by hand
         return made(log.parent / "by-hand", log, plain=False), calls
 
 
@@ -80,6 +82,7 @@ def plainly(log: Path) -> Made:
     with pytest.MonkeyPatch.context() as patch:
         for module, name in KERNELS:
             patch.setattr(module, name, refuse)
+        patch.setattr(layers, "SMALL", 0)
         return made(log.parent / "plainly", log, plain=True)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dmtl_cli.nn.kernels.mixture import relu_backward_
+from dmtl_cli.nn.kernels.products import relu_backward_
 from dmtl_cli.nn.precision import has_bf16
 
 CPU = torch.device("cpu")
@@ -22,7 +22,7 @@ SEEN = {"2.13"}
 NAMES = {
     "torch.ops.mkldnn._is_mkldnn_bf16_supported": "dmtl_cli/nn/precision.py has_bf16",
     "torch.ops.mkldnn._linear_pointwise": "dmtl_cli/nn/kernels/products.py _onednn",
-    "torch.ops.aten.threshold_backward": "dmtl_cli/nn/kernels/mixture.py relu_backward_",
+    "torch.ops.aten.threshold_backward": "dmtl_cli/nn/kernels/products.py relu_backward_",
 }
 """private names, and the one function that calls each"""
 AVX512 = {"avx512f", "avx512bw", "avx512dq", "avx512vl"}

@@ -18,7 +18,7 @@ from dmtl_cli.config.errors import UserError
 from dmtl_cli.runs.artifact import publish
 from dmtl_cli.runs.workspace import Workspace
 from dmtl_cli.serving.export import Export
-from dmtl_cli.serving.given import parsed
+from dmtl_cli.serving.given import parsed, with_near
 
 FROZEN = Path(__file__).parent / "contract" / "frozen" / "shown"
 
@@ -223,3 +223,8 @@ def test_a_list_of_integers(project: Project, tmp_path: Path) -> None:
     assert ended.code == 2 and "expected a JSON list such as [3, 5], got '7'" in ended.err
     ended = made.call("recommend", "--feature", "watched=[3.5]")
     assert ended.code == 65 and "feature watched" in ended.err
+
+
+def test_an_empty_text_is_not_near_to_zero() -> None:
+    assert with_near([""], pl.Series(["0", "1"])) == "''"
+    assert with_near(["00", "01"], pl.Series(["0", "1"])) == "'00' (did you mean '0'?), '01' (did you mean '1'?)"

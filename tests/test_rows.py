@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dmtl_cli.data.log.order import ascending
 from dmtl_cli.data.rows import Rows, in_lists, pairs
 from dmtl_cli.nn.batches import Batcher
 
@@ -67,6 +68,26 @@ def test_lists_and_what_is_in_them_are_in_random_order() -> None:
     assert len(parts) == 80 and len(parts & {frozenset(range(k, k + 5)) for k in range(0, 400, 5)}) < 10
     assert not set(lists_of(one).tolist()) & set(lists_of(other).tolist())
     assert lists_of(one).min() >= 0 and lists_of(one).max() > 2**60
+
+
+@settings(max_examples=60, deadline=None)
+@given(GROUPS, st.integers(0, 5))
+def test_a_shuffle_of_lists_is_that_of_their_numbers(groups: list[int], seed: int) -> None:
+    """Each row by its list's place in a random order of the lists' numbers, whether they are adjacent or not."""
+    rows = grouped(groups, 4, seed)
+    for each in (rows, rows.take(np.random.default_rng(1).permutation(len(rows)))):
+        _, at = np.unique(lists_of(each), return_inverse=True)
+        order = np.random.default_rng(seed).permutation(at.max(initial=-1) + 1)
+        expected = each.item[np.argsort(order[at], kind="stable")]
+        assert each.shuffled(np.random.default_rng(seed)).item.tolist() == expected.tolist()
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from([1, 50, 2**16, 2**16 + 1, 2**32, 2**32 + 1, 2**62]), st.integers(0, 300), st.booleans())
+def test_an_order_by_digits_is_a_stable_sort(below: int, n: int, negative: bool) -> None:
+    keys = np.random.default_rng(n).integers(-below if negative else 0, below, n)
+    keys = np.concatenate([keys, keys[: n // 2], [below - 1, 0]])
+    assert ascending(keys).tolist() == np.argsort(keys, kind="stable").tolist()
 
 
 @settings(max_examples=60, deadline=None)

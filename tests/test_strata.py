@@ -11,9 +11,11 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 from worlds import BASE, DAYS, Project
 
 from dmtl_cli.config.reading import load_config
+from dmtl_cli.config.scores import Scores
 from dmtl_cli.data.days import Days
 from dmtl_cli.data.log.day import ID
 from dmtl_cli.data.negatives import Negatives
@@ -22,6 +24,7 @@ from dmtl_cli.runs.manifest import Manifest
 from dmtl_cli.runs.progress import RunLog
 from dmtl_cli.runs.run import Run
 from dmtl_cli.scores.strata import spread
+from dmtl_cli.stages.dump_logits import _events
 from dmtl_cli.synth.generate import generate
 from dmtl_cli.teacher.frozen import FrozenTeacher
 
@@ -125,6 +128,32 @@ def test_the_top_of_what_is_drawn_is_kept(project: Project) -> None:
     assert drawn[0].height == drawn[1].height
     spreads = [frame["pctcvr"].log().std() for frame in drawn]
     assert spreads[0] > 1.1 * spreads[1]
+
+
+@pytest.mark.parametrize("stratify", [1, 4])
+def test_blocks_scored_together_are_those_scored_one_by_one(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stratify: int
+) -> None:
+    monkeypatch.setattr("dmtl_cli.data.log.sizes.BLOCK", 128)
+    scores = Scores(negatives=3, stratify=stratify)
+    run = Run.start(load_config(project.file).model_copy(update={"scores": scores}), RunLog())
+    day = Days(run, run.config.features).read(dt.date.fromisoformat(DAYS[0]), tmp_path, run.ranks)
+    assert len(list(day.blocks())) > 3
+    folder = published(project, stage="teacher")
+    teacher = FrozenTeacher(folder, Manifest.read(folder / "manifest.json"), run.device, run.config)
+    found: list[pl.DataFrame] = []
+    for most in (1, 1_000, 1 << 20):
+        monkeypatch.setattr("dmtl_cli.stages.dump_logits._AT_ONCE", most)
+        parts = _events(run, day, teacher, teacher.on(day), run.rng("scores", day.day, day.day))
+        rows = [
+            {"source": [source] * len(x), "user": x.user, "item": x.item, "a": logits[:, 0], "b": logits[:, 1]}
+            for source, x, _, logits in parts
+        ]
+        every = pl.concat([pl.DataFrame(row) for row in rows])
+        found.append(every.sort("source", "user", "item"))
+        assert every.filter(pl.col("source") == "exposed").height == len(day)
+    for other in found[1:]:
+        assert_frame_equal(found[0], other, rel_tol=0, abs_tol=1e-4)
 
 
 def test_one_negative_has_no_strata(project: Project) -> None:

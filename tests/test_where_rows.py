@@ -118,3 +118,38 @@ def test_a_day_without_a_kind_has_no_column_of_it(tmp_path: Path) -> None:
     whole = given.events.model_copy(update={"joined": {"came": came_of.model_copy(update={"where": None})}})
     with pytest.raises(UserError, match="key expects column of, which is not in it"):
         clicks(given.model_copy(update={"events": whole}), tmp_path)
+
+
+@pytest.mark.parametrize("form", ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S%.fZ", "%Y-%m-%d %H:%M"])
+def test_days_of_text_are_those_that_there_are_rows_of(tmp_path: Path, form: str) -> None:
+    """One Parquet file of all days: text orders days roughly alone, and one that only may be there is not there."""
+    days = [dt.date(2026, 1, 1) + dt.timedelta(k) for k in range(3)]
+    frame = pl.concat([stream(day, seed=k) for k, day in enumerate(days)])
+    at = pl.col("at").dt.strftime(form)
+    if "%.f" in form:  # as isoformat() writes them: without a fraction where it is 0, so of several lengths
+        at = pl.when(pl.col("user") == 3).then(pl.col("at").dt.strftime("%Y-%m-%dT%H:%M:%SZ")).otherwise(at)
+    (tmp_path / "log").mkdir()
+    frame.with_columns(at=at).write_parquet(tmp_path / "log/events.parquet", row_group_size=500)
+    log = Log(data(tmp_path / "log", "parquet", "events.parquet", date_column="at"), ())
+    near = [days[0] + dt.timedelta(k) for k in range(-4, 8)]
+    assert [day for day in near if log.has(day)] == days
+    assert [len(log.read(day, tmp_path)) for day in days] == [600, 600, 600]
+    with pytest.raises(
+        UserError, match=r"no file of .* has a at of day 2025-12-31 \(the log has 2026-01-01 .. 2026-01-03\)"
+    ):
+        log.find(days[0] - dt.timedelta(1))
+
+
+def test_a_file_of_other_events_alone_lacks_what_is_only_of_exposures(tmp_path: Path) -> None:
+    """A file a kind: that of searches has no item, and clicks no request."""
+    frame = stream().with_columns(bot=False, request=pl.int_range(600) // 7)
+    for (kind,), some in frame.group_by("event"):
+        lacks = {"search": ["item", "request", "click"], "ad": ["request", "seconds"], "shown": []}[str(kind)]
+        write(some.drop(lacks), tmp_path / f"log/events/day={DAY}", str(kind), "parquet")
+    given = data(tmp_path / "log", "parquet", "events", where=SHOWN, request="request")
+    day = read(given, tmp_path / "work")
+    assert len(day) == len(asked(frame)) and day.facts[NOT_ASKED] == 600 - len(day)
+    lone = frame.head(9).with_columns(event=pl.lit("shown"))
+    write(lone.drop("request"), tmp_path / f"log/events/day={DAY}", "more", "parquet")
+    with pytest.raises(UserError, match=r"data\.events\.request expects column request, which is not in it"):
+        read(given, tmp_path / "work")

@@ -76,6 +76,10 @@ class Events(Table):
     weight: Column | None = None
     request: Column | None = None
     """the request (one served list) an exposure belongs to: an integer or a string"""
+    unique: Column | None = None
+    """the id of an exposure, of which a log that is delivered at least once may have several rows on a day: one of
+    them is read, the last with a click, else the last. Rows without an id are all read. Absent: each row counts, a
+    click once a request"""
     conversions: dict[Name, Column] = Field(default={})
     """further conversion tasks by name, each a boolean column counted with a click (like: is_like); null: unknown"""
     outcomes: tuple[Column, ...] = ()
@@ -93,7 +97,7 @@ class Events(Table):
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         new = ("format", "csv", "types", "computed", "where", "null_click", "max_duration", "invalid_rows", "joined")
-        return without_new(self, dump(self), (*new, "explode", "explode_position"))
+        return without_new(self, dump(self), (*new, "explode", "explode_position", "unique"))
 
     @model_validator(mode="after")
     def _one_of_each(self) -> Events:
@@ -105,6 +109,8 @@ class Events(Table):
             raise ValueError("max_duration has no effect without duration")
         if self.explode_position is not None and not self.explode:
             raise ValueError("explode_position has no effect without explode")
+        if self.unique in (self.user, self.item):
+            raise ValueError(f"unique: {self.unique} has a row for each of its exposures: name the exposure's own id")
         if self.date_column in self.computed:
             raise ValueError("date_column is read before columns are computed: name one of the files")
         if self.date_column and (self.partition or self.is_dated):
@@ -122,7 +128,8 @@ class Events(Table):
         for name, table in self.joined.items():
             for column in table.columns:
                 where = f"joined.{name}.columns.{column}"
-                if column in (self.user, self.item, self.time, self.request, self.date_column, table.id_column):
+                own = (self.user, self.item, self.time, self.request, self.date_column, self.unique)
+                if column in (*own, table.id_column):
                     raise ValueError(f"{where}: it is known as the item is shown: read it of the events themselves")
                 others = [n for n, other in self.joined.items() if column in other.columns and n != name]
                 if column in self.computed or others:
@@ -161,7 +168,12 @@ class Events(Table):
         """All that are named here but for outcomes, which nothing reads, and what computed ones are made of."""
         named = (self.user, self.item, self.time, self.click, self.duration, self.conversion, self.weight, self.request)
         keys = {table.id_column for table in self.joined.values()}
-        return {c for c in (*named, self.date_column) if c} | set(self.conversions.values()) | self.sources | keys
+        return (
+            {c for c in (*named, self.date_column, self.unique) if c}
+            | set(self.conversions.values())
+            | self.sources
+            | keys
+        )
 
     @property
     def outcome_columns(self) -> set[str]:

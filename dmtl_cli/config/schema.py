@@ -41,8 +41,8 @@ class Config(Section):
     """bytes, or text such as 8GB or 8GiB: a day whose rows and columns would need more at once, as the footers of its
     files tell, is refused before it is read (65); absent: half of the machine's"""
     plain_autograd: bool = False
-    """true: every hand-written forward and backward pass (experts' mixture, in-batch softmax) is replaced by plain
-    autograd: slower, to compare with"""
+    """true: every hand-written forward and backward pass (experts' mixture, a student's towers, in-batch softmax) is
+    replaced by plain autograd: slower, to compare with"""
     checkpoint_minutes: Weight = 10.0
     """minutes of training between checkpoints, from which a stage that was killed goes on; 0: none. No part of any key.
     Several processes (torchrun) write none"""

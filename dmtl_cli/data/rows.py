@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from dmtl_cli.data.log.order import ascending
+
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
 L = TypeVar("L")
@@ -48,9 +50,10 @@ class Rows(Generic[L]):
         """In random order; rows of one list stay together."""
         if self.lists is None:
             return self.take(rng.permutation(len(self)))
-        _, at = np.unique(self.lists, return_inverse=True)
-        order = rng.permutation(at.max(initial=-1) + 1)
-        return self.take(np.argsort(order[at], kind="stable"))
+        new = np.append(True, self.lists[1:] != self.lists[:-1]) if len(self) else np.zeros(0, np.bool_)
+        _, rank = np.unique(self.lists[new], return_inverse=True)
+        order = rng.permutation(rank.max(initial=-1) + 1)
+        return self.take(ascending(order[rank][np.cumsum(new) - 1]))
 
     def shifted(self, users: int, items: int) -> Rows[L]:
         """The same rows after so many rows of other days in the stacked tables."""
@@ -111,7 +114,7 @@ def in_lists(rows: Rows[L], group: Ints, size: int, rng: np.random.Generator) ->
     A list's number is random, of 62 bits, so that lists of any source can be told apart.
     """
     order = rng.permutation(len(rows))
-    order = order[np.argsort(group[order], kind="stable")]
+    order = order[ascending(group[order])]
     return in_runs(rows.take(order), group[order], size, rng).shuffled(rng)
 
 

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from dmtl_cli.data.log.order import ascending
+
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -60,7 +62,8 @@ def gauc(y: Array, score: Array, user: Array, weight: Array | None = None) -> fl
     y, score, w = _labelled(y, score, weight)
     if len(user) != len(y):
         raise ValueError(f"user: expected {len(y)} rows, got {len(user)}")
-    order = np.lexsort((score, user))
+    order = np.argsort(score)
+    order = order[ascending(np.asarray(user)[order])]
     starts = _starts(user[order])
     wins, positive, negative = _wins(y[order], w[order], score[order], starts)
     both = (positive > 0) & (negative > 0)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dmtl_cli.config.tasks import READ, with_click
+from dmtl_cli.data.rows import Rows
 from dmtl_cli.evaluate import metrics
 from dmtl_cli.evaluate.exam import Exam, Observed, Sample, concat_by_name
 from dmtl_cli.evaluate.on_catalogue import NEW_USERS
@@ -107,12 +108,13 @@ def _beside(exam: Exam, observed: Observed, regression: Scores, teacher: Scores)
 
 
 def _scores(ranker: Ranker, sample: Sample) -> Scores:
-    exposed = ranker.scores(sample.exposed)
-    drawn = {way: ranker.scores(rows) for way, rows in sample.drawn.items()}
-    labels = list(sample.observed.measured)
+    # all at once, as they share users and items
+    scores = ranker.scores(Rows.concat([sample.exposed, *sample.drawn.values()]))
+    ends = np.cumsum([len(sample.exposed), *map(len, sample.drawn.values())])
+    parts = {label: np.split(scores[label], ends[:-1]) for label in sample.observed.measured}
     return Scores(
-        {label: exposed[label].astype(np.float64) for label in labels},
-        {way: {label: scores[label].astype(np.float32) for label in labels} for way, scores in drawn.items()},
+        {label: part[0].astype(np.float64) for label, part in parts.items()},
+        {way: {x: p[1 + k].astype(np.float32) for x, p in parts.items()} for k, way in enumerate(sample.drawn)},
     )
 
 

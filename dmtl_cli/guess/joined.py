@@ -44,7 +44,7 @@ def joined_rows(log: Log, found: DayFiles, events: Table) -> dict[str, Any]:
 def _times(log: Log, found: DayFiles, events: Table, table: Outcomes) -> Ints:
     """[keys] exposures of the day that have each id of the table."""
     times, column, date = np.zeros(len(table.keys), np.int64), table.section.id_column, log.data.events.date_column
-    for file in events.files:
+    for file in (file for file in events.files if events.has_in(file, column)):
         groups = list(found.groups[file]) if file in found.groups else None
         wanted = list(dict.fromkeys([column, *([date] if date else [])]))
         for frame in events.frames(file, wanted, sizes.BLOCK, groups):

@@ -12,6 +12,7 @@ KEPT = 1 << 29
 """bytes of the day's items that a scoring teacher keeps"""
 _FLOAT, _ID, _ROW = 4, 4, 60  # bytes of a number, of an encoded id, of an event in the spool
 _SORTED = 2_000_000  # score rows that are sorted at a time
+_AT_ONCE = 1 << 20  # pairs that a dump scores at a time
 _TOWER = 65_536  # rows of a tower at a time
 _LEARNED = 1 << 18  # rows that the regression learns at once
 _CELL = 80  # bytes of each of their features: slot and value, squared and compact, as they are sorted and learned
@@ -106,14 +107,14 @@ def _regression(s: Sizes) -> int:
 
 
 def _scorer(s: Sizes) -> int:
-    """A published teacher and the outputs of the day's items, which are put together from blocks."""
+    """A published teacher and the outputs of the day's items."""
     items = s.item.rows * s.outputs * _FLOAT
-    return s.embeddings * s.wide * _FLOAT + (2 * items if items <= KEPT else 0)
+    return s.embeddings * s.wide * _FLOAT + (items if items <= KEPT else 0)
 
 
 def _dump(s: Sizes) -> int:
-    """Blocks of pairs with their scores, and a batch of them in the teacher; or scores as they are sorted."""
-    pairs = min(s.rows, sizes.BLOCK) * s.scores // max(1, s.rows)
+    """Pairs with their scores, and a batch of them in the teacher; or scores as they are sorted."""
+    pairs = min(s.scores, _AT_ONCE)
     batch = min(pairs, s.scored) * s.outputs * _FLOAT * 3
     return _scorer(s) + max(pairs * 120 + batch, min(s.scores, _SORTED) * 150)
 
@@ -122,7 +123,7 @@ def _evaluation(s: Sizes) -> int:
     """Two teachers, of which each scores the whole catalogue, beside the student's vectors of all users and items as
     they are made, put in their places, and with another kappa; and what each model says of each row, with its order."""
     items = s.item.rows * s.outputs * _FLOAT
-    teachers = 2 * s.embeddings * s.wide * _FLOAT + (3 * items if items <= KEPT else items)
+    teachers = 2 * s.embeddings * s.wide * _FLOAT + (2 * items if items <= KEPT else items)
     return teachers + (s.user.rows + s.item.rows) * s.vector * _FLOAT * 3 + s.rows * _RATED
 
 

@@ -117,6 +117,7 @@ def _of_same_user(follows: pl.DataFrame, shown: pl.DataFrame, key: str, c: str, 
     user = pl.col(roles.user.column)
     one = shown.select(pl.col(c).cast(pl.String).alias("k"), user.alias("of")).unique("k", keep="first")
     met = follows.select(pl.col(key).cast(pl.String).alias("k"), user.alias("u")).join(one, on="k")
+    met = met.filter(pl.col("u").is_not_null() | pl.col("of").is_not_null())  # of guests it says nothing
     return len(met) > 0 and share(met["u"] == met["of"]) >= _SAME
 
 

@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dmtl_cli.nn.kernels.products import Linear, linear
+from dmtl_cli.nn.kernels.products import SMALL, Linear, linear
+from dmtl_cli.nn.kernels.tower import tower
 from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.runs.ranks import ALONE, Ranks
 
@@ -33,38 +34,66 @@ class Side(NamedTuple):
 class SideEmbedder(nn.Module):
     """Encoded rows of one side -> one dense vector per row: ids, then means of sequences, then floats.
 
+    Of a sequence its known values alone are looked up, not its padding, which is most of what many rows have.
+
     Args:
         columns: embedding name of each id column.
         sequences: embedding name and length of each sequence.
     """
 
     offsets: Tensor
+    """[C + sum of L] where the embeddings of ids, and of each place of a sequence, begin in the table"""
 
     def __init__(self, table: EmbeddingTable, columns: tuple[str, ...], sequences: tuple[tuple[str, int], ...]) -> None:
         super().__init__()
         self.widths = [len(columns), *(length for _, length in sequences)]
+        self.starts = [table.start[name] for name, _ in sequences]
         starts = [table.start[name] for name in columns]
         for name, length in sequences:
             starts += [table.start[name]] * length
         self.register_buffer("offsets", torch.tensor(starts, dtype=torch.int64), persistent=False)
 
-    def rows(self, side: Side) -> Tensor:
-        """Rows of the table, [N, C + sum of L]."""
-        ids, sequences, _ = side
-        return torch.cat([ids, *sequences], 1) + self.offsets
+    def rows(self, side: Side) -> tuple[Tensor, ...]:
+        """Rows of the table: [N, C] of ids, and [n] of the known values of each sequence, one after the other."""
+        known = (x[_known(x)] + start for x, start in zip(side.sequences, self.starts, strict=True))
+        return side.ids + self.offsets[: self.widths[0]], *known
 
-    def embeddings(self, e_NKD: Tensor, side: Side) -> Tensor:
-        """Embeddings of `rows`, [N, C + sum of L, D] -> [N, C + S, D]: those of ids, then means of sequences."""
-        ids, *sequences = torch.split(e_NKD, self.widths, 1)
-        parts = [ids]
-        for e_NLD, sequence in zip(sequences, side[1], strict=True):
-            mask = (sequence > 0).to(e_NLD.dtype).unsqueeze(2)
-            parts.append((e_NLD * mask).sum(1, keepdim=True) / mask.sum(1, keepdim=True).clamp_min(1.0))
-        return torch.cat(parts, 1)
+    def embeddings(self, e: Sequence[Tensor], side: Side) -> Tensor:
+        """Embeddings of `rows`, [N, C, D] and [n, D] of each sequence -> [N, C + S, D]: those of ids, then means of
+        sequences."""
+        return torch.cat([e[0], *(x.unsqueeze(1) for x in self._means(e, side))], 1)
 
-    def forward(self, e_NKD: Tensor, side: Side) -> Tensor:
-        """Embeddings of `rows`, [N, C + sum of L, D] -> [N, C D + S D + F]."""
-        return torch.cat([self.embeddings(e_NKD, side).flatten(1), side[2]], 1)
+    def parts(self, e: Sequence[Tensor], side: Side) -> list[Tensor]:
+        """Embeddings of `rows` -> what a tower reads, side by side: [N, C D], a mean [N, D] a sequence, [N, F]."""
+        return [e[0].flatten(1), *self._means(e, side), side.floats]
+
+    def forward(self, e: Sequence[Tensor], side: Side) -> Tensor:
+        """Embeddings of `rows` -> [N, C D + S D + F]."""
+        return torch.cat(self.parts(e, side), 1)
+
+    @staticmethod
+    def _means(e: Sequence[Tensor], side: Side) -> list[Tensor]:
+        """[N, D] of each sequence; of one without a known value 0."""
+        out: list[Tensor] = []
+        for known_nD, sequence in zip(e[1:], side.sequences, strict=True):
+            row, _ = _known(sequence)
+            count = torch.bincount(row, minlength=len(sequence)).clamp_min(1).to(known_nD.dtype)
+            total = known_nD.new_zeros(len(sequence), known_nD.shape[1]).index_add(0, row, known_nD)
+            out.append(total / count.unsqueeze(1))
+        return out
+
+
+def _known(sequence: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows and places [n] of what is no padding, row by row."""
+    row, place = (sequence > 0).nonzero(as_tuple=True)
+    return row, place
+
+
+def looked_up(table: EmbeddingTable, *sides: tuple[SideEmbedder, Side]) -> list[tuple[Tensor, ...]]:
+    """Embeddings of each side's `rows`, all looked up at once."""
+    rows = [embedder.rows(side) for embedder, side in sides]
+    found = iter(table(*itertools.chain(*rows)))
+    return [tuple(itertools.islice(found, len(mine))) for mine in rows]
 
 
 class BatchNorm(nn.Module):
@@ -197,6 +226,15 @@ class TowerLayers(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         """[N, width] -> [N, hidden_units[-1]]."""
         return self.last(self.trunk(x))  # type: ignore[no-any-return]
+
+    def of_parts(self, parts: Sequence[Tensor]) -> Tensor:
+        """`forward` of parts [N, w] that are side by side, for training: by `tower`, but for bfloat16 and for so
+        few rows that its Python costs more than it saves."""
+        layers = [layer for layer in self if isinstance(layer, nn.Linear)]
+        few = len(parts[0]) * layers[0].weight.numel() < SMALL
+        if few or torch.is_autocast_enabled(parts[0].device.type):
+            return self(torch.cat(list(parts), 1))  # type: ignore[no-any-return]
+        return tower(parts, [layer.weight for layer in layers], [layer.bias for layer in layers], wide=self.wide)
 
 
 class SplitLinear(nn.Module):

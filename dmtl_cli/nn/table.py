@@ -60,7 +60,8 @@ class EmbeddingTable(nn.Module):
         distinct, places = distinct_rows(torch.cat([r.flatten() for r in rows]), sum(self.rows.values()))
         fetched = self._fetch(distinct)
         each = zip(torch.split(places, [r.numel() for r in rows]), rows, strict=True)
-        return tuple(F.embedding(place.view(r.shape), fetched) for place, r in each)
+        # not F.embedding, whose gradient adds up row by row in four times the time of this one's, to the same sums
+        return tuple(fetched.index_select(0, place).view(*r.shape, self.dim) for place, r in each)
 
     def _fetch(self, distinct: Tensor) -> Tensor:
         """[n] ascending rows -> [n, D]."""

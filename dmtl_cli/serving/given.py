@@ -22,6 +22,7 @@ Values = dict[str, Any]
 """by feature name, as JSON has them"""
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_ZEROS = re.compile("^0+(?=.)")
 _TEXTS = (pl.String, pl.Categorical, pl.Enum)
 _NAMED = 3  # values that a line names
 _YES_NO = {"true": True, "false": False}
@@ -106,10 +107,10 @@ def with_near(values: Sequence[object], known: pl.Series) -> str:
     """Unknown values [1 or more] as a line names them, each with the known one that is the same but for case, accents,
     spaces and zeros before it; of several such the first."""
     texts = known.drop_nulls().cast(pl.String).to_list() if known.dtype in _TEXTS else []
-    plain = {folded(other).lstrip("0"): other for other in reversed(texts)}
+    plain = {_ZEROS.sub("", folded(other)): other for other in reversed(texts)}
     told = []
     for value in values[:_NAMED]:
-        near = plain.get(folded(str(value)).lstrip("0"))
+        near = plain.get(_ZEROS.sub("", folded(str(value))))
         told.append(repr(value) if near is None else f"{value!r} (did you mean {near!r}?)")
     return ", ".join(told) + (f" and {len(values) - _NAMED} more" if len(values) > _NAMED else "")
 

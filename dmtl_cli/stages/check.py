@@ -22,7 +22,7 @@ from dmtl_cli.data.log.day import FEATURE, ID, TIME, Day
 from dmtl_cli.data.log.day_files import SUCCESS, DayFiles
 from dmtl_cli.data.log.invalid import in_words, reasons
 from dmtl_cli.data.log.raw import RawEvents
-from dmtl_cli.data.log.reader import NOT_ASKED, Log
+from dmtl_cli.data.log.reader import NOT_ASKED, REPEATED, Log
 from dmtl_cli.data.log.schema import Schema
 from dmtl_cli.data.log.shares import share_groups
 from dmtl_cli.data.profile.stored import Profile
@@ -73,7 +73,7 @@ def check(config: Config, day: dt.date, *, planned: bool = False) -> dict[str, A
             "items": len(read.items),
             "with_events": {"users": int((read.user_events > 0).sum()), "items": int((read.item_events > 0).sum())},
             **({"left_out": gone} if (gone := reasons(read.facts)) else {}),
-            **({NOT_ASKED: int(read.facts[NOT_ASKED])} if NOT_ASKED in read.facts else {}),
+            **{fact: int(read.facts[fact]) for fact in (NOT_ASKED, REPEATED) if fact in read.facts},
             **(_duplicates(config, read, raw.schema) | joined_rows(log, files, raw.schema.events)),
             "labels": _labels(config, read),
             "join": {
@@ -322,6 +322,11 @@ def described(found: dict[str, Any], *, brief: bool = False) -> str:
     lines = [
         f"day {found['day']}: {_counts(found)}",
         *([f"{found[NOT_ASKED]:,} other rows are left out by data.events.where"] if NOT_ASKED in found else []),
+        *(
+            [f"{found[REPEATED]:,} rows are left out: data.events.unique reads one of each id"]
+            if REPEATED in found
+            else []
+        ),
         *([in_words(_kept(found), found["left_out"])] if "left_out" in found else []),
         *_repeats(found),
         *(f"WARNING: {line}" for line in found["warnings"]),

@@ -31,10 +31,14 @@ from dmtl_cli.teacher.frozen import FrozenTeacher, Scorer, without_context
 from dmtl_cli.tune.carried import tuned
 
 Ints = npt.NDArray[np.int64]
+Unscored = tuple[str, Rows[None], Ints | None]
+"""pair source, pairs, their requests (of exposed ones)"""
 Scored = tuple[str, Rows[None], Ints | None, npt.NDArray[np.float32]]
-"""pair source, pairs, their requests (of exposed ones), logits [n, T]"""
+"""the same and logits [n, T]"""
 Draw = tuple[Ints, npt.NDArray[np.bool_]]
 """an item for each row of a block, and whether it is valid"""
+
+_AT_ONCE = 1 << 20  # pairs: 60 MB
 
 
 def dump_logits(run: Run, day: dt.date, teacher_day: dt.date | None = None) -> Result:
@@ -86,29 +90,37 @@ def _dump(
 
 
 def _events(run: Run, day: Day, teacher: FrozenTeacher, scorer: Scorer, rng: np.random.Generator) -> Iterator[Scored]:
-    """The day's exposed pairs and the negatives drawn for them; a block is scored at once, as its pairs share users.
+    """The day's exposed pairs and the negatives drawn for them; many blocks are scored at once, as their pairs share
+    users.
 
     Each rank scores its share of the blocks; the pairs are the same whatever the number of ranks.
     """
     config, negatives = run.config.scores, Negatives(day, run.config.scores.alpha)
+    waiting: list[Unscored] = []
     for k, block in enumerate(day.blocks()):
         user = block.user.astype(np.int64)
         draws = [negatives.draw(user, rng) for _ in range(config.negatives * config.stratify)]
         if not run.ranks.mine(k):
             continue
-        exposed = pairs(block.user, block.item, block.features)
+        exposed = pairs(block.user, block.item)
+        waiting.append(("exposed", exposed, block.request))
+        if config.stratify == 1:
+            drawn = (pairs(block.user, item).take(np.flatnonzero(valid)) for item, valid in draws)
+            waiting += [("negative", rows, None) for rows in drawn]
+        if sum(len(rows) for _, rows, _ in waiting) >= _AT_ONCE:
+            yield from _scored(waiting, scorer, config.batch_size)
+            waiting = []
         if config.stratify > 1:
-            yield "exposed", exposed, block.request, scorer.lists(exposed, config.batch_size)
             yield from _stratified(config, block, draws, teacher, scorer)
-            continue
-        drawn = [pairs(block.user, item, block.features).take(np.flatnonzero(valid)) for item, valid in draws]
-        logits = scorer.lists(Rows.concat([exposed, *drawn]), config.batch_size)
-        begin = 0
-        for rows in (exposed, *drawn):
-            end = begin + len(rows)
-            source, request = ("exposed", block.request) if rows is exposed else ("negative", None)
-            yield source, rows, request, logits[begin:end]
-            begin = end
+    if waiting:
+        yield from _scored(waiting, scorer, config.batch_size)
+
+
+def _scored(pairs_of: list[Unscored], scorer: Scorer, batch_size: int) -> Iterator[Scored]:
+    logits = scorer.lists(Rows.concat([rows for _, rows, _ in pairs_of]), batch_size)
+    ends = np.cumsum([len(rows) for _, rows, _ in pairs_of])
+    for (source, rows, request), part in zip(pairs_of, np.split(logits, ends[:-1]), strict=True):
+        yield source, rows, request, part
 
 
 def _stratified(

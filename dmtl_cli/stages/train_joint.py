@@ -20,7 +20,7 @@ from torch import Tensor
 
 from dmtl_cli.config.days import window
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.config.tasks import CLICK, READ, Tasks
+from dmtl_cli.config.tasks import CLICK, READ
 from dmtl_cli.data.days import Days
 from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.negatives import Negatives
@@ -33,7 +33,6 @@ from dmtl_cli.nn.learner import Learner, grown_encoder
 from dmtl_cli.nn.precision import autocast, refuse_precision
 from dmtl_cli.nn.resume import Checkpoints
 from dmtl_cli.runs.artifact import Publication
-from dmtl_cli.runs.ranks import Ranks
 from dmtl_cli.runs.run import Draft, Parent, Result, Run
 from dmtl_cli.scores.logits import product_logit
 from dmtl_cli.student import distillation
@@ -193,15 +192,16 @@ def _loss(
         logits, _ = batch_logits(teacher, batch.teacher, run.ranks)
     teacher_part, parts = teacher_loss(run.config, logits, batch.teacher.labels)
     with autocast(run.config.student.precision, run.device):
-        kd = run.config.student.distill.w_kd * _kd(student, batch.student, logits.detach(), run.config.tasks, run.ranks)
+        kd = run.config.student.distill.w_kd * _kd(run, student, batch.student, logits.detach())
     return teacher_part + kd, parts | {"loss.kd": kd.detach()}
 
 
-def _kd(student: DSSM, batch: Batch[Weights[Tensor]], logits: Tensor, tasks: Tasks, ranks: Ranks) -> Tensor:
+def _kd(run: Run, student: DSSM, batch: Batch[Weights[Tensor]], logits: Tensor) -> Tensor:
     """KL from the teacher's pctcvr as it is now, uncalibrated; logits [B, T] without gradient."""
-    click, read = (logits[:, tasks.names.index(task)].double() for task in (CLICK, READ))
+    click, read = (logits[:, run.config.tasks.names.index(task)].double() for task in (CLICK, READ))
     t = product_logit(click, read)
-    s = student.logits(*gathered(batch_heads(student, batch, ranks)[0], batch))
+    served, _ = batch_heads(student, batch, run.ranks, plain=run.config.plain_autograd)
+    s = student.logits(*gathered(served, batch))
     return distillation.LOSSES["kl"](s, t, batch.labels.kd_weight, batch.item_row)
 
 

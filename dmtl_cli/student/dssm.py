@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dmtl_cli.nn.batches import Batch
 from dmtl_cli.nn.kernels.products import Linear
-from dmtl_cli.nn.layers import Side, SideEmbedder, TowerLayers
+from dmtl_cli.nn.layers import Side, SideEmbedder, TowerLayers, looked_up
 from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.runs.ranks import ALONE, Ranks
 
@@ -61,19 +61,26 @@ class DSSM(nn.Module):
 
     def user_vectors(self, side: Side) -> Tensor:
         """Encoded users -> served vectors [N, d]."""
-        (e,) = self.table(self.user.rows(side))
+        (e,) = looked_up(self.table, (self.user, side))
         return self._finish(self.user_tower(self.user(e, side)))
 
     def item_vectors(self, side: Side) -> Tensor:
         """Encoded items -> served vectors [N, d]."""
-        (e,) = self.table(self.item.rows(side))
+        (e,) = looked_up(self.table, (self.item, side))
         return self._finish(self.item_tower(self.item(e, side)))
 
-    def heads(self, user: Side, item: Side) -> tuple[Vectors, Vectors]:
-        """(user, item) vectors of the served head, and of the auxiliary one (the served ones where there is none)."""
-        e_user, e_item = self.table(self.user.rows(user), self.item.rows(item))
-        u = self.user_tower.trunk(self.user(e_user, user))
-        v = self.item_tower.trunk(self.item(e_item, item))
+    def heads(self, user: Side, item: Side, *, plain: bool = False) -> tuple[Vectors, Vectors]:
+        """(user, item) vectors of the served head, and of the auxiliary one (the served ones where there is none).
+
+        Args:
+            plain: whether to compute by plain autograd, without kernels written by hand.
+        """
+        e_user, e_item = looked_up(self.table, (self.user, user), (self.item, item))
+        x, y = self.user.parts(e_user, user), self.item.parts(e_item, item)
+        if self.auxiliary is None and not plain:
+            served = self._finish(self.user_tower.of_parts(x)), self._finish(self.item_tower.of_parts(y))
+            return served, served
+        u, v = self.user_tower.trunk(torch.cat(x, 1)), self.item_tower.trunk(torch.cat(y, 1))
         served = self._finish(self.user_tower.last(u)), self._finish(self.item_tower.last(v))
         if self.auxiliary is None:
             return served, served
@@ -115,13 +122,15 @@ def gathered(vectors: Vectors, batch: Batch[Any]) -> Vectors:
     return vectors[0].index_select(0, batch.user_index), vectors[1].index_select(0, batch.item_index)
 
 
-def batch_heads(student: DSSM, batch: Batch[Any], ranks: Ranks = ALONE) -> tuple[Vectors, Vectors]:
+def batch_heads(
+    student: DSSM, batch: Batch[Any], ranks: Ranks = ALONE, *, plain: bool = False
+) -> tuple[Vectors, Vectors]:
     """Vectors of the served head and of the auxiliary one: of the batch's distinct users and items, whichever rank
-    computed them."""
+    computed them; `plain` as in `DSSM.heads`."""
 
     def whole(head: Vectors) -> Vectors:
         return ranks.gather(head[0], batch.distinct[0]), ranks.gather(head[1], batch.distinct[1])
 
-    served, soft = student.heads(batch.user, batch.item)
+    served, soft = student.heads(batch.user, batch.item, plain=plain)
     one = whole(served)
     return one, one if soft is served else whole(soft)

@@ -85,7 +85,7 @@ class ExposureLoss:
 
     def __call__(self, batch: ShownBatch, look: bool) -> tuple[Tensor, dict[str, float | Tensor]]:
         with autocast(self.precision, batch.user_index.device):
-            (user, item), _ = batch_heads(self.student, batch, self.ranks)
+            (user, item), _ = batch_heads(self.student, batch, self.ranks, plain=self.plain)
         # the rows are of one day, where an item has one row: distinct rows and distinct items ascend together
         share, rows = self.share[torch.unique(batch.item_row)], len(batch) - self.negatives
         log_q = mixed_log_q(share, rows, self.negatives, self.catalogue)

@@ -53,7 +53,7 @@ class StudentLoss:
         where there are two terms."""
         config = self.config
         with autocast(config.precision, batch.user_index.device):
-            served, soft = batch_heads(self.student, batch, self.ranks)
+            served, soft = batch_heads(self.student, batch, self.ranks, plain=self.plain)
         rows = gathered(served, batch)
         terms: dict[str, Tensor] = {}
         parts: dict[str, float | Tensor] = {}

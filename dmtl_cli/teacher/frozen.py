@@ -17,6 +17,7 @@ from dmtl_cli.config.schema import Config
 from dmtl_cli.config.tasks import Tasks
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.order import ascending
 from dmtl_cli.data.rows import Rows, pairs
 from dmtl_cli.nn import checkpoint
 from dmtl_cli.nn.batches import Batcher, Tables, hidden_context, side_of
@@ -163,8 +164,15 @@ class Scorer:
         outputs = len(self.model.net.first.bias)
         if self.ranks.size > 1 or len(self.tables.items) * outputs * 4 > self.kept_bytes:
             return None
+        whole: SideOutput | None = None
+        start = 0
         with torch.no_grad():
-            return SideOutput(*(torch.cat(x) for x in zip(*self._item_blocks(), strict=True)))
+            for block in self._item_blocks():
+                whole = whole or SideOutput(*(x.new_empty(len(self.tables.items), *x.shape[1:]) for x in block))
+                for into, x in zip(whole, block, strict=True):
+                    into[start : start + len(x)] = x
+                start += len(block.part)
+        return whole
 
     def _item_blocks(self) -> Iterator[SideOutput]:
         for start in range(0, len(self.tables.items), _ITEMS):
@@ -224,10 +232,10 @@ def _cut(items: SideOutput) -> Iterator[SideOutput]:
 def _by_user(rows: Rows[None], batch_size: int) -> npt.NDArray[np.int64]:
     """An order by user; within each batch by item, so that outputs of many items, which no cache holds, are read in
     the order they lie in."""
-    order = np.argsort(rows.user, kind="stable")
+    order = ascending(rows.user)
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
-        batch[:] = batch[rows.item[batch].argsort(kind="stable")]
+        batch[:] = batch[ascending(rows.item[batch])]
     return order
 
 
@@ -235,4 +243,4 @@ def _by_rarer(rows: Rows[None]) -> npt.NDArray[np.int64]:
     """An order that groups rows by the side with more distinct members: each of these is then computed in one batch,
     and the fewer ones of the other side in every batch."""
     users, items = (len(np.unique(x)) for x in (rows.user, rows.item))
-    return np.argsort(rows.user if users > items else rows.item, kind="stable")
+    return ascending(rows.user if users > items else rows.item)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dmtl_cli.nn.batches import Batch
-from dmtl_cli.nn.layers import FirstInput, FirstLayer, Side, SideEmbedder
+from dmtl_cli.nn.layers import FirstInput, FirstLayer, Side, SideEmbedder, looked_up
 from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.runs.ranks import ALONE, Ranks
 from dmtl_cli.teacher.networks.network import Network
@@ -88,19 +88,19 @@ class Teacher(nn.Module):
 
     def user_side(self, side: Side) -> SideOutput:
         """Outputs of N encoded users."""
-        (e,) = self.table(self.user.rows(side))
+        (e,) = looked_up(self.table, (self.user, side))
         x, *others = self._user(e, side)
         return SideOutput(self.net.first.part(USER, x), *others)
 
     def item_side(self, side: Side) -> SideOutput:
         """Outputs of N encoded items."""
-        (e,) = self.table(self.item.rows(side))
+        (e,) = looked_up(self.table, (self.item, side))
         x, *others = self._item(e, side)
         return SideOutput(self.net.first.part(ITEM, x, bias=True), *others)
 
     def context_row(self, side: Side) -> Tensor:
         """[B, R] the context part of x."""
-        (e,) = self.table(self.context.rows(side))
+        (e,) = looked_up(self.table, (self.context, side))
         return self._context(e, side)
 
     def logits(
@@ -121,7 +121,7 @@ class Teacher(nn.Module):
         self, user: Side, item: Side, context: Side, user_index: Tensor, item_index: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Sides of N users, N items, B contexts and each row's place -> logits [B, T], gates [B, T, E]."""
-        u, i, c = self.table(self.user.rows(user), self.item.rows(item), self.context.rows(context))
+        u, i, c = looked_up(self.table, (self.user, user), (self.item, item), (self.context, context))
         users, items = self._user(u, user), self._item(i, item)
         row = self._row(users, items, user_index, item_index, self._context(c, context))
         deep = self.net(FirstInput(users.x, items.x, user_index, item_index, row))
@@ -143,23 +143,23 @@ class Teacher(nn.Module):
         u, i = user.wide.index_select(0, user_index), item.wide.index_select(0, item_index)
         return deep + (u[..., :-1] * i[..., :-1]).sum(2) + u[..., -1] + i[..., -1], gates
 
-    def _user(self, e_NKD: Tensor, side: Side) -> SideInput:
-        users = self._input(self.user, e_NKD, side, self.user_columns)
+    def _user(self, e: Sequence[Tensor], side: Side) -> SideInput:
+        users = self._input(self.user, e, side, self.user_columns)
         # row 0 is out of vocabulary or padding on both sides and must equal nothing; masked here, once per user
         return users._replace(crossed=users.crossed.masked_fill(users.crossed == 0, -1))
 
-    def _item(self, e_NKD: Tensor, side: Side) -> SideInput:
-        return self._input(self.item, e_NKD, side, self.item_columns)
+    def _item(self, e: Sequence[Tensor], side: Side) -> SideInput:
+        return self._input(self.item, e, side, self.item_columns)
 
-    def _context(self, e_NKD: Tensor, side: Side) -> Tensor:
+    def _context(self, e: Sequence[Tensor], side: Side) -> Tensor:
         floats = side[2]
-        if not e_NKD.shape[1]:  # floats alone need no gradient
+        if not sum(self.context.widths):  # floats alone need no gradient
             return floats
-        return torch.cat([self.context.embeddings(e_NKD, side)[..., : self.embedding_dim].flatten(1), floats], 1)
+        return torch.cat([self.context.embeddings(e, side)[..., : self.embedding_dim].flatten(1), floats], 1)
 
-    def _input(self, embedder: SideEmbedder, e_NKD: Tensor, side: Side, columns: Tensor) -> SideInput:
+    def _input(self, embedder: SideEmbedder, e: Sequence[Tensor], side: Side, columns: Tensor) -> SideInput:
         ids, sequences, floats = side
-        e_NCW = embedder.embeddings(e_NKD, side)
+        e_NCW = embedder.embeddings(e, side)
         x = torch.cat([e_NCW[..., : self.embedding_dim].flatten(1), floats], 1)
         wide = e_NCW[..., self.embedding_dim :].sum(1)
         wide = wide.view(len(x), self.tasks, wide.shape[1] // self.tasks)

@@ -14,6 +14,7 @@ import polars as pl
 
 from dmtl_cli.config.tasks import READ
 from dmtl_cli.data.log import labels, sizes
+from dmtl_cli.data.log.order import ascending
 from dmtl_cli.data.log.spool import Spool, bucket_of
 
 Ints = npt.NDArray[np.int64]
@@ -191,6 +192,6 @@ def _user_by_user(frame: pl.DataFrame, rng: np.random.Generator | None) -> Ints:
     """The order in which the rows of a user are one after the other."""
     users, user = np.unique(frame["user"].to_numpy(), return_inverse=True)
     if rng is None:
-        return np.argsort(user, kind="stable")
+        return ascending(user)
     order = rng.permutation(len(frame))
-    return order[np.argsort(rng.permutation(len(users))[user[order]], kind="stable")]
+    return order[ascending(rng.permutation(len(users))[user[order]])]

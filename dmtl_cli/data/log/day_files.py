@@ -35,7 +35,22 @@ JOINED = "events.joined."
 """begins the names of tables of what came of exposures"""
 SIDES = {"users": "user", "items": "item"}
 _ZONES = dt.timedelta(2)  # between texts of one order in zones that are furthest apart
-_Span = tuple[dt.date, dt.date]
+
+
+@dataclass(frozen=True)
+class _Span:
+    """The days of a row group's rows: none is outside of `first` and `last`."""
+
+    first: dt.date
+    last: dt.date
+    known: tuple[dt.date, dt.date] | None
+    """the first and last day that there are rows of; None: these are not known"""
+
+    def may_have(self, day: dt.date) -> bool:
+        return self.first <= day <= self.last
+
+    def is_known_to_have(self, day: dt.date) -> bool:
+        return self.known is not None and self.known[0] <= day <= self.known[1]
 
 
 @dataclass(frozen=True)
@@ -147,6 +162,8 @@ class DayFinder:
         e = data.events
         self._explode = Exploded(e.explode, e.item, e.explode_position) if e.explode else None
         self._spans: dict[File, list[_Span | None]] = {}
+        self._seen: dict[tuple[File, int], set[dt.date] | None] = {}
+        """days of row groups by their rows; None where they do not say"""
 
     def find(self, day: dt.date, tables: dt.date | None = None) -> DayFiles:
         """The day's files as they are now, identified.
@@ -190,7 +207,7 @@ class DayFinder:
         """A day's share of a file's rows, if its row groups are alike and so are the days of one."""
         spans = self._spans[file]
         known = [span for k in groups if (span := spans[k]) is not None]
-        days = (max(b for _, b in known) - min(a for a, _ in known)).days + 1 if known else 1
+        days = (max(s.last for s in known) - min(s.first for s in known)).days + 1 if known else 1
         return len(groups) / len(spans) / days
 
     def _side_files(self, name: str, day: dt.date, other: dt.date | None) -> list[File]:
@@ -249,15 +266,30 @@ class DayFinder:
             return files, {}, lost
         groups = {file: self._groups(file, day, events.date_column) for file in files}
         groups = {file: some for file, some in groups.items() if some}
-        if not groups:
+        if not self._have_rows(groups, day, events.date_column):
             where = f"no file of {self.store.where(events.path)} has a {events.date_column} of day {day}{self._have()}"
             raise UserError(f"events: {where}", "retry when the day has arrived", Exit.NO_INPUT)
         return list(groups), groups, lost
 
+    def _have_rows(self, groups: dict[File, range], day: dt.date, column: str) -> bool:
+        """Whether there are rows of a day that some row groups may have; it looks at them where nothing else says it.
+        All of these groups are the day's all the same, so that what its files are is told by their statistics alone."""
+        spans = [self._spans[file][k] for file, some in groups.items() for k in some]
+        if any(span is None or span.is_known_to_have(day) for span in spans):
+            return True
+        for file, some in groups.items():
+            with file.open() as parquet:
+                for k in some:
+                    if (file, k) not in self._seen:
+                        self._seen[file, k] = _looked_at(parquet, k, file, column, self.data.timezone)
+                    if (seen := self._seen[file, k]) is None or day in seen:
+                        return True
+        return False
+
     def _have(self) -> str:
         """Which days the events have, as far as their files say it, for messages."""
         if self.data.format_of(self.data.events) == "parquet":
-            days = [end for spans in self._spans.values() for pair in spans for end in pair or ()]
+            days = [end for spans in self._spans.values() for s in spans if s for end in s.known or (s.first, s.last)]
         else:
             days = self._converted.days("events") if self._converted else []
         return f" ({span(days)})" if days else ""
@@ -267,7 +299,7 @@ class DayFinder:
         if file not in self._spans:
             with file.open() as parquet:
                 self._spans[file] = _spans(parquet, file, column, self.data.timezone)
-        may = [k for k, span in enumerate(self._spans[file]) if span is None or span[0] <= day <= span[1]]
+        may = [k for k, span in enumerate(self._spans[file]) if span is None or span.may_have(day)]
         return range(may[0], may[-1] + 1) if may else range(0)
 
 
@@ -298,8 +330,19 @@ def _span(stats: pq.Statistics, kind: pa.DataType, file: File, column: str, time
     low, high = frame[column]
     if isinstance(low, (int, float)) and unit_of(low) != unit_of(high):
         return None  # seconds and milliseconds: not in order of time
+    known = first, last
     if isinstance(low, str) and len(low) > len("2026-01-31"):  # a time: its zone is not in the order of its text
         first, last = first - _ZONES, last + _ZONES
     if isinstance(low, str) and (len(low) != len(high) or low[:4] != high[:4]):  # 2026-12-31 sorts before 20260101
-        return first.replace(month=1, day=1), last.replace(month=12, day=31)
-    return first, last
+        return _Span(first.replace(month=1, day=1), last.replace(month=12, day=31), None)
+    return _Span(first, last, known)
+
+
+def _looked_at(parquet: Parquet, group: int, file: File, column: str, timezone: str | None) -> set[dt.date] | None:
+    """The days of a row group by its rows; None where they do not say."""
+    try:
+        rows = pl.from_arrow(parquet.read_row_group(group, [column], use_threads=False))
+        assert isinstance(rows, pl.DataFrame)
+        return {*Checked(rows, file, 0).date(column, timezone, nulls=True).unique().drop_nulls()}
+    except (UserError, pa.ArrowException, OSError):
+        return None  # reading the file says what is wrong, and in which row

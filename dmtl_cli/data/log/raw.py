@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
@@ -16,10 +18,13 @@ from dmtl_cli.config.table import WHERE
 from dmtl_cli.data.log import invalid, sizes
 from dmtl_cli.data.log.checks import Checked
 from dmtl_cli.data.log.day import FEATURE, TIME
-from dmtl_cli.data.log.labels import read_labels
+from dmtl_cli.data.log.labels import read_click, read_labels
 from dmtl_cli.data.log.schema import Schema
 from dmtl_cli.data.log.source import File
+from dmtl_cli.data.log.unique import hashed, kept
+from dmtl_cli.runs.ranks import ALONE, Ranks
 
+Bools = npt.NDArray[np.bool_]
 Groups = list[tuple[File, range]]
 """row groups of files, in the order of the log"""
 
@@ -38,7 +43,29 @@ class RawEvents:
         """rows by the reason for which `invalid.valid` left them out, in all passes so far"""
         self.not_asked = 0
         """rows of the day that `data.events.where` leaves out, in all passes so far"""
+        self.repeated = 0
+        """rows of which another with their id is read, by `data.events.unique`, found by `drop_repeated`"""
+        self._kept: tuple[Groups, Bools] | None = None
         self._remedies, self._judged = invalid.remedies(data.events), invalid.columns(data.events)
+
+    def drop_repeated(self, groups: Groups, ranks: Ranks = ALONE) -> None:
+        """Finds by a pass of its own which rows of an id are read, where `data.events.unique` names one; all other
+        passes over the same groups leave the others out. Without this call they look for it themselves, as one rank.
+
+        Args:
+            groups: of this rank, those of the others before and behind them.
+        """
+        e, before = self.events, (self.left_out.copy(), self.not_asked)
+        if e.unique is None:
+            return
+        column = e.unique
+        found = [pl.DataFrame({"id": [], "click": []}, schema={"id": pl.UInt64, "click": pl.Int8})]
+        read = lambda rows: [hashed(rows.frame[column]).alias("id"), read_click(rows, e).alias("click")]  # noqa: E731
+        found += self._read(groups, {column, e.click}, read)
+        rows = pl.concat(found)
+        keep = kept(rows["id"], rows["click"], ranks)
+        self._kept, self.repeated = (groups, keep), int((~keep).sum())
+        self.left_out, self.not_asked = before
 
     def ids(self, groups: Groups) -> Iterator[pl.DataFrame]:
         """Blocks of user, item and, where the log has a time, `_time`."""
@@ -84,12 +111,29 @@ class RawEvents:
     def _blocks(
         self, groups: Groups, named: set[str | None], columns: Callable[[Checked], list[pl.Series]]
     ) -> Iterator[pl.DataFrame]:
+        """As `_read`, without rows of which another with their id is read."""
+        if self._kept is None or self._kept[0] != groups:
+            self.drop_repeated(groups)
+        if self._kept is None:
+            yield from self._read(groups, named, columns)
+            return
+        at, keep = 0, self._kept[1]
+        for frame in self._read(groups, named, columns):
+            rows = frame.filter(keep[at : at + len(frame)])
+            at += len(frame)
+            if len(rows):
+                yield rows
+
+    def _read(
+        self, groups: Groups, named: set[str | None], columns: Callable[[Checked], list[pl.Series]]
+    ) -> Iterator[pl.DataFrame]:
+        """Columns of the rows of the day that are events, a block at a time."""
         date, where = self.events.date_column, WHERE if self.events.where else None
         wanted = sorted(c for c in named | {date, where} | self._judged if c is not None)
         for file, some in groups:
             for rows in self._checked(file, some, wanted):
-                if where is not None:
-                    rows = self._asked(rows)
+                if where is not None and not len((rows := self._asked(rows)).frame):
+                    continue
                 if self._judged and len(rows.frame):
                     rows = invalid.valid(rows, self.events, self.timezone, self.day, self.left_out)
                     if not len(rows.frame):

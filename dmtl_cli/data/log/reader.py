@@ -48,8 +48,8 @@ from dmtl_cli.data.log.types import types_of
 from dmtl_cli.runs.ranks import ALONE, Ranks
 
 SIDES = ("user", "item")
-NOT_ASKED = "not_asked"
-"""a fact of a day: rows that `data.events.where` leaves out"""
+NOT_ASKED, REPEATED = "not_asked", "repeated_rows"
+"""facts of a day: rows that `data.events.where` leaves out, and of which `unique` reads another"""
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,8 @@ class _Seen:
     """the ids of this rank's rows, by side"""
     not_asked: int
     """rows of all ranks that `data.events.where` leaves out"""
+    repeated: int
+    """rows of all ranks of which `data.events.unique` reads another"""
 
 
 class Log:
@@ -263,6 +265,7 @@ class Log:
         seen = self._first_pass(raw, found, scratch, ranks, timed)
         joined, facts = {}, invalid.facts_of(seen.left_out)
         facts |= {NOT_ASKED: float(seen.not_asked)} if self.data.events.where else {}
+        facts |= {REPEATED: float(seen.repeated)} if self.data.events.unique else {}
         for side, entities in sides.items():
             joined[side], facts[f"{side}s_joined"] = entities.join(seen.ids[side], (known or {}).get(side))
         spool, tally, repeated, firsts = self._spool(raw, seen, joined, scratch)
@@ -283,6 +286,7 @@ class Log:
         no row."""
         numberings = {side: Numbering(scratch, f"{side}s-{found.day}") for side in SIDES}
         groups = share_groups(raw.schema.events, found.groups, ranks)
+        raw.drop_repeated(groups, ranks)
         mine = 0
         for block in ahead(raw.ids(groups)):
             for side, numbering in numberings.items():
@@ -303,7 +307,8 @@ class Log:
             if kind.is_temporal():
                 ids[side] = ids[side].with_columns(pl.col(TIME).cast(kind))
         share = Share(ranks, groups, starts[ranks.rank], scratch / f"head-{found.day}.arrow")
-        return _Seen(share, starts[-1], ids, left_out, numberings, not_asked)
+        repeated = sum(ranks.gather_objects(raw.repeated))
+        return _Seen(share, starts[-1], ids, left_out, numberings, not_asked, repeated)
 
     def _spool(
         self, raw: RawEvents, seen: _Seen, joined: dict[str, pl.DataFrame], scratch: Path

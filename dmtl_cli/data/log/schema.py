@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import polars as pl
@@ -20,7 +21,7 @@ from dmtl_cli.config.errors import UserError, did_you_mean
 from dmtl_cli.config.features import Feature
 from dmtl_cli.config.table import WHERE
 from dmtl_cli.config.table import Table as Section
-from dmtl_cli.data.log import column_types
+from dmtl_cli.data.log import column_types, sizes
 from dmtl_cli.data.log.computed import Computed
 from dmtl_cli.data.log.day_files import DayFiles, changed_error
 from dmtl_cli.data.log.parquet import Parquet
@@ -65,6 +66,13 @@ class Table:
     @property
     def files(self) -> list[File]:
         return list(self.footers)
+
+    def asked(self) -> Table:
+        """Of the files those with rows that `where` does not leave out."""
+        table = copy(self)
+        footers = self.footers.items()
+        table.footers = {f: it for f, it in footers if any(map(len, self.frames(f, [WHERE], sizes.BLOCK)))}
+        return table
 
     @property
     def where(self) -> str:
@@ -237,7 +245,14 @@ class Schema:
         kinds = {f.source: {g.kind for g in features if g.source == f.source} for f in features}
         numbers = [column for column, those in kinds.items() if those == {"numeric"}]
         events = Table(found.events, numbers)
-        _require_named(events, data.events)
+        require_condition(events, data.events, "events")
+        try:
+            _require_named(events, data.events)
+        except UserError:  # a file of other events alone may lack what those that are asked for have
+            asked = events.asked() if data.events.where else events
+            if len(asked.files) in (0, len(events.files)):
+                raise
+            _require_named(asked, data.events)
         sides = {side: Table(files, numbers) for side, files in found.tables.items()}
         for side, table in sides.items():
             named = _side_of(data, side)
@@ -276,7 +291,9 @@ def _require_named(table: Table, events: Events) -> None:
     for role, column in {**named, "date_column": events.date_column}.items():
         if column is not None:
             table.require_everywhere(column, f"data.events.{role} expects")
-    require_condition(table, events, "events")
+    if events.unique:
+        table.require_everywhere(events.unique, "data.events.unique expects")
+        table.require_ids(events.unique)
     table.require_ids(events.user)
     table.require_ids(events.item)
 

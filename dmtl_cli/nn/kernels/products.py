@@ -28,9 +28,14 @@ have: they are padded to a multiple of it"""
 
 
 def even(x: Tensor) -> Tensor:
-    """[n, K] with rows of zeros up to a multiple of EVEN; on another device as it is."""
-    missing = -len(x) % EVEN
-    return F.pad(x, (0, 0, 0, missing)) if missing and x.device.type == "cpu" else x
+    """[n, K] with rows of zeros up to `even_rows`."""
+    missing = even_rows(x) - len(x)
+    return F.pad(x, (0, 0, 0, missing)) if missing else x
+
+
+def even_rows(x: Tensor) -> int:
+    """The rows of x up to a multiple of EVEN; on another device as many as there are."""
+    return len(x) + (-len(x) % EVEN if x.device.type == "cpu" else 0)
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -60,11 +65,21 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return out
 
 
+def relu_backward_(gradient: Tensor, output: Tensor) -> None:
+    """Sets the gradient of a ReLU's output to 0 where that output is 0, in place: the gradient of its input.
+
+    torch has no public function for it, and masking would need another tensor. `threshold_backward` is the operator
+    that torch's own ReLU calls (seen in 2.13; tests/test_private_names.py names the versions).
+    """
+    torch.ops.aten.threshold_backward.grad_input(gradient, output, 0, grad_input=gradient)
+
+
 class Linear(nn.Linear):
-    """`nn.Linear` that trains by `linear`; without gradients, or compiled, it is torch's own, which has a format."""
+    """`nn.Linear` by `linear`; of a few rows, or compiled, it is torch's own, which has a format: a tower is recorded
+    with a few rows."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        if not torch.compiler.is_compiling() and len(x) >= EVEN:
             return linear(x, self.weight, self.bias)
         return super().forward(x)
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from dmtl_cli.nn.kernels.chunks import Spans, side_by_side
-from dmtl_cli.nn.kernels.products import across, product
+from dmtl_cli.nn.kernels.products import across, even, product
 
 _USERS = 256  # users per chunk: with some thousand items its logits stay in a core's cache
 
@@ -88,6 +89,9 @@ class _InBatch(torch.autograd.Function):
         weight = weight / torch.where(weight.sum() > 0, weight.sum(), 1.0)
         order = user.argsort(stable=True)
         user, item, weight = user[order], item[order], weight[order]
+        ctx.sizes = len(user_vec), len(item_vec)
+        user_vec, item_vec = even(user_vec), even(item_vec)  # what is added has no row: no loss, and 0 in every sum
+        log_q, log_own = (F.pad(x, (0, len(item_vec) - len(x))) for x in (log_q, log_own))
         count = torch.bincount(item, minlength=len(item_vec))
         log_count = count.clamp(min=1).to(user_vec.dtype).log()
         # an item without a row is never a negative
@@ -96,7 +100,8 @@ class _InBatch(torch.autograd.Function):
         d_user = torch.empty_like(user_vec)
 
         def work(spans: Spans) -> tuple[Tensor, Tensor]:
-            loss, d_item = user_vec.new_zeros(()), torch.zeros_like(item_vec)
+            """The loss and the gradient of items, [d, I], of some users."""
+            loss, d_item = user_vec.new_zeros(()), item_vec.new_zeros(item_vec.shape[::-1])
             for a, b in spans:
                 rows = slice(ends[a], ends[b])
                 u, i, w = user[rows] - a, item[rows], weight[rows]
@@ -114,17 +119,17 @@ class _InBatch(torch.autograd.Function):
                 x.mul_(x.new_zeros(b - a).index_add_(0, u, w_z).unsqueeze(1))
                 x.view(-1).index_add_(0, own, w_z * (e - theirs) - w)
                 d_user[a:b] = product(x, item_vec.T)
-                d_item += across(x, user_vec[a:b])
+                d_item += across(user_vec[a:b], x)
             return loss, d_item
 
         (loss, d_item), *others = side_by_side(len(user_vec), _USERS, work, user_vec.device)
         for more, d in others:
             loss, d_item = loss + more, d_item + d
-        ctx.save_for_backward(d_user, d_item)
+        ctx.save_for_backward(d_user, d_item.t().contiguous())
         return loss
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> Any:
-        d_user, d_item = ctx.saved_tensors
-        return g * d_user, g * d_item, None, None, None, None, None
+        d_user, d_item = (g * d[:n] for d, n in zip(ctx.saved_tensors, ctx.sizes, strict=True))
+        return d_user, d_item, None, None, None, None, None

@@ -52,10 +52,19 @@ class Tower(nn.Module):
         ids = named.get("ids", torch.zeros(n, 0, dtype=torch.int64))
         floats = named.get("floats", torch.zeros(n, 0))
         sequences = tuple(named[f"sequence_{k}"] for k in range(len(self.layout.sequences)))
-        side = Side(ids, sequences, floats)
-        (e,) = self.table(self.embedder.rows(side))
-        x = self.tower(self.embedder(e, side))
+        x = self.tower(self._input(Side(ids, sequences, floats)))
         return torch.nn.functional.normalize(x, dim=1) if self.unit else x
+
+    def _input(self, side: Side) -> Tensor:
+        """What `SideEmbedder` gives, [N, W], by operators whose sizes follow from that of their inputs: padding is
+        looked up too, and left out of the means."""
+        (e_NKD,) = self.table(torch.cat([side.ids, *side.sequences], 1) + self.embedder.offsets)
+        ids, *padded = torch.split(e_NKD, self.embedder.widths, 1)
+        parts = [ids]
+        for e_NLD, sequence in zip(padded, side.sequences, strict=True):
+            mask = (sequence > 0).to(e_NLD.dtype).unsqueeze(2)
+            parts.append((e_NLD * mask).sum(1, keepdim=True) / mask.sum(1, keepdim=True).clamp_min(1.0))
+        return torch.cat([torch.cat(parts, 1).flatten(1), side.floats], 1)
 
 
 class SideBySide(nn.Module):

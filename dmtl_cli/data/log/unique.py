@@ -1,0 +1,40 @@
+"""Rows of one exposure that came several times, as at-least-once delivery writes them: which one of an id's is read."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from dmtl_cli.runs.ranks import Ranks
+
+_AT_ONCE = 1 << 20  # rows of about as many ids are ordered at a time
+
+
+def hashed(ids: pl.Series) -> pl.Series:
+    """[n] 64 bits of each id, null of none: two of a billion ids are taken for one with a chance of 3%."""
+    plain = ids.cast(pl.Int64, strict=False) if ids.dtype.is_integer() else ids.cast(pl.String)
+    return pl.select(pl.when(plain.is_not_null()).then(plain.hash())).to_series()
+
+
+def kept(ids: pl.Series, click: pl.Series, ranks: Ranks) -> npt.NDArray[np.bool_]:
+    """[n] which of this rank's rows are read: of one id the last with a click, else the last; all without an id.
+
+    Args:
+        ids: [n] as `hashed` gives them, of rows in the order of the log.
+        click: [n] int8, 1 with a click.
+        ranks: those that have the rows before these and behind them.
+    """
+    known, hashes, clicks = ids.is_not_null().to_numpy(), ids.fill_null(0).to_numpy(), click.to_numpy()
+    every = ranks.gather_objects((known, hashes, clicks))
+    start, mine = sum(len(one) for one, _, _ in every[: ranks.rank]), len(ids)
+    if ranks.size > 1:
+        known, hashes, clicks = (np.concatenate(parts) for parts in zip(*every, strict=True))
+    keep = ~known
+    parts = np.uint64(max(1, len(keep) // _AT_ONCE))
+    for part in range(int(parts)):
+        at = np.flatnonzero(known & (hashes % parts == part))
+        order = np.lexsort((at, clicks[at], hashes[at]))
+        of = hashes[at][order]
+        keep[at[order[np.append(of[1:] != of[:-1], True)[: len(of)]]]] = True
+    return keep[start : start + mine]

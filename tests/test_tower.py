@@ -1,0 +1,66 @@
+"""A student's tower by hand: the same numbers and gradients as the layers it is made of."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from dmtl_cli.nn import layers as nn_layers
+from dmtl_cli.nn.layers import TowerLayers
+
+WIDTHS = (112, 16, 0, 1)
+"""of the parts of an input; a side without numbers has one of none"""
+
+
+@pytest.fixture(autouse=True)
+def by_hand_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nn_layers, "SMALL", 0)
+
+
+def gradients(layers: TowerLayers, parts: list[Tensor], out: Tensor) -> list[Tensor]:
+    """Of parts and parameters, by fixed gradients of the vectors."""
+    direction = torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view(out.shape)
+    return list(torch.autograd.grad(out, [*parts, *layers.parameters()], direction))
+
+
+@pytest.mark.parametrize("rows", [1, 63, 64, 700])
+@pytest.mark.parametrize("wide", [True, False], ids=["wide", "deep"])
+@pytest.mark.parametrize("units", [(128, 64), (96, 80, 64), (64,)], ids=str)
+def test_a_tower_is_its_layers(rows: int, wide: bool, units: tuple[int, ...]) -> None:
+    torch.manual_seed(rows)
+    layers = TowerLayers(sum(WIDTHS), units, wide=wide)
+    parts = [torch.randn(rows, width, requires_grad=True) for width in WIDTHS]
+    by_hand = layers.of_parts(parts)
+    assert by_hand.shape == (rows, 64)
+
+    exact = TowerLayers(sum(WIDTHS), units, wide=wide).double()
+    exact.load_state_dict(layers.state_dict())
+    wider = [x.detach().double().requires_grad_() for x in parts]
+    plain = exact(torch.cat(wider, 1))
+    torch.testing.assert_close(by_hand.double(), plain, rtol=1e-5, atol=1e-5)
+    found, expected = gradients(layers, parts, by_hand), gradients(exact, wider, plain)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-4)
+
+
+def test_a_tower_of_float64_has_exact_gradients() -> None:
+    torch.manual_seed(0)
+    layers = TowerLayers(7, (5, 3), wide=True).double()
+    parts = [torch.randn(4, width, dtype=torch.float64, requires_grad=True) for width in (4, 3)]
+    assert torch.autograd.gradcheck(lambda *x: layers.of_parts(x), parts)
+
+
+def test_a_tower_in_bfloat16_is_that_of_autograd() -> None:
+    torch.manual_seed(0)
+    layers, parts = TowerLayers(32, (16, 8), wide=True), [torch.randn(9, 32)]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(layers.of_parts(parts), layers(parts[0]))
+
+
+def test_a_small_tower_is_that_of_autograd(monkeypatch: pytest.MonkeyPatch) -> None:
+    layers, parts = TowerLayers(32, (16, 8), wide=True), [torch.randn(9, 32)]
+    assert "Tower" in type(layers.of_parts(parts).grad_fn).__name__
+    monkeypatch.setattr(nn_layers, "SMALL", 9 * 32 * 16 + 1)
+    small = layers.of_parts(parts)
+    assert "Tower" not in type(small.grad_fn).__name__ and torch.equal(small, layers(parts[0]))
