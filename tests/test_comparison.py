@@ -542,7 +542,8 @@ def test_markdown_says_which_rows_are_not_alike() -> None:
     told = "their like", "other rows", "can retrieve", "measured for"
     assert not [words for words in told if words in table.markdown()]
     table.measured = [{"active_users": 900, "users": 300, "teacher_users": 4}] * 2
-    assert "measured for 600 of 1,800 users, that of teachers for 8: as evaluate.share" in table.markdown()
+    sample = "measured for 600 of 1,800 users, that of teachers for 8: a sample of users (evaluate.share,"
+    assert f"{sample} evaluate.max_users)" in table.markdown()
     table.numbers["popularity"] = {"coverage@50": [0.9, 0.9]}
     table.numbers |= {"student.preference": {"read.recall@50.few": [0.5, 0.5]}, "joint": {"m": [0.5, 0.5]}}
     notes = table.markdown().splitlines()

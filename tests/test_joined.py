@@ -235,6 +235,10 @@ def test_ids_that_are_there_twice_are_told(project: Project, tmp_path: Path) -> 
         f"{n} exposures share their id with another: what came of it"
         in project.call("check", "--day", "2026-01-01").out
     )
+    project.config["data"]["events"]["unique"] = "shown_id"
+    project.write()
+    once = project.call("check", "--day", "2026-01-01")
+    assert once.code == 0 and "share their id" not in once.out and f"{n - 1} rows are left out" in once.out
 
 
 def test_a_table_of_other_ids_is_warned_of(project: Project, tmp_path: Path) -> None:

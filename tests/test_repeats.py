@@ -1,16 +1,20 @@
-"""Several rows of an exposure's id: `check` names the column, with lines of polars that keep one row of each."""
+"""Several rows of an exposure's id: `check` names the column."""
 
 from __future__ import annotations
 
 import datetime as dt
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+from initiated import Made, made
 from worlds import DAYS, Project, dmtl
+
+from dmtl_cli.guess.labels import roles_of
+from dmtl_cli.guess.repeats import unique_of
+from dmtl_cli.guess.roles import Roles
 
 N, RETRIED, CORRECTED = 600, 20, 30
 _AT = dt.datetime.fromisoformat(DAYS[0])
@@ -58,29 +62,17 @@ def project(home: Path, rows: pl.DataFrame, form: str) -> Project:
     return made
 
 
-def run(lines: list[str], log: pl.DataFrame) -> pl.DataFrame:
-    names: dict[str, Any] = {"pl": pl, "log": log}
-    exec("\n".join(lines), names)
-    found = names["log"]
-    assert isinstance(found, pl.DataFrame) and found.columns == log.columns
-    return found
-
-
 @pytest.mark.parametrize("form", ["parquet", "csv", "json"])
-def test_the_lines_keep_the_row_with_the_click_else_the_latest(tmp_path: Path, form: str) -> None:
-    rows, kept = sent()
-    made = project(tmp_path, rows, form)
+def test_the_column_that_has_the_id_is_named(tmp_path: Path, form: str) -> None:
+    made = project(tmp_path, sent()[0], form)
     ended = dmtl("check", "--config", made.file, "--day", DAYS[0], "--json")
-    found = json.loads(ended.out)["repeated_ids"]
-    name = "key.id" if form == "json" else "imp"
-    assert (found["column"], found["repeats"], found["rows"]) == (name, RETRIED + CORRECTED, N + RETRIED + CORRECTED)
+    name, repeats, rows = "key.id" if form == "json" else "imp", RETRIED + CORRECTED, N + RETRIED + CORRECTED
+    found = json.loads(ended.out)
+    assert found["repeated_ids"] == {"column": name, "repeats": repeats, "rows": rows}
     said = dmtl("check", "--config", made.file, "--day", DAYS[0]).out
-    assert f"{name}: 50 of 650 rows repeat the id of one of their user and item" in said
-    lines = [line[2:] for line in said.splitlines() if line.startswith(("  kept = ", "  log = "))]
-    assert lines == found["polars"]
-    (file,) = (tmp_path / f"log/events/day={DAYS[0]}").iterdir()
-    read = {"parquet": pl.read_parquet, "csv": pl.read_csv, "json": pl.read_ndjson}[form]
-    assert run(lines, read(file))["got"].to_list() == kept["got"].to_list(), "in the order of the log"
+    line = f"{name}: {repeats} of {rows} rows repeat the id of one of their user and item, and each counts: "
+    assert f"{line}data.events.unique: {name} reads one of each" in said.splitlines()
+    assert found["rows"] == rows, "each counts indeed"
 
 
 def test_codes_that_are_alike_by_chance_are_no_ids(tmp_path: Path) -> None:
@@ -115,3 +107,52 @@ def test_what_a_request_knows_is_not_to_be_written_in_all_rows(tmp_path: Path, l
     assert "users have none in their first row of this day and one later" in line
     assert ("write it in all rows" in line) == (level is None) and ("unknown" in line) == (level is None)
     assert ("a teacher reads each row's own value" in line) == (level == "event")
+
+
+# -- init --------------------------------------------------------------------------------------------------------------
+
+
+def roles_of_rows(rows: pl.DataFrame) -> Roles:
+    return roles_of(rows, {"user": "user_id", "item": "item_id", "click": "opened"})
+
+
+def test_a_sample_names_the_column() -> None:
+    rows, kept = sent()
+    found = unique_of(rows, roles_of_rows(rows))
+    assert found is not None and found.column == "imp" and found.why.startswith("50 of 650 rows repeat the id")
+    assert unique_of(kept, roles_of_rows(kept)) is None, "no row repeats"
+    half = rows.with_columns(imp=pl.when(pl.col("got") % 9 > 0).then("imp"))
+    assert unique_of(half, roles_of_rows(half)) is not None, "rows without an id are none"
+
+
+@pytest.mark.parametrize("kind", ["by chance", "of the pair", "of a few"])
+def test_what_is_no_id_of_an_exposure(kind: str) -> None:
+    """Numbers alike by chance; a hash of user and item, shown again at another time; of each ten rows one."""
+    rows, _ = sent()
+    if kind == "by chance":
+        rows = rows.with_columns(imp=pl.Series(np.random.default_rng(5).integers(0, 5000, len(rows))))
+    elif kind == "of the pair":
+        rows = rows[:N].with_columns(imp=pl.struct("user_id", "item_id").hash().cast(pl.String))
+        assert rows["imp"].is_duplicated().any()
+    else:
+        rows = rows.with_columns(imp=pl.format("i{}", pl.col("got") // 10))
+    assert unique_of(rows, roles_of_rows(rows)) is None
+
+
+def test_init_writes_it_and_each_counts_once(tmp_path: Path) -> None:
+    rows, kept = sent()
+    ended, raw, _ = init_of(tmp_path, rows)
+    assert ended.code == 0, ended.err
+    assert raw["data"]["events"]["unique"] == "imp"
+    found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", DAYS[0], "--json").json
+    assert found["rows"] == len(kept) and "repeated_ids" not in found
+    ended, raw, _ = init_of(tmp_path / "once", kept)
+    assert ended.code == 0 and "unique" not in raw["data"]["events"]
+
+
+def init_of(home: Path, rows: pl.DataFrame) -> Made:
+    def write(log: Path) -> None:
+        (log / f"events/day={DAYS[0]}").mkdir(parents=True)
+        rows.write_parquet(log / f"events/day={DAYS[0]}/0.parquet")
+
+    return made(home, write, "--click", "opened", "--duration", "seconds")

@@ -129,8 +129,9 @@ def a_manifest(stage: str, **fields: Any) -> Manifest:
                 },
                 "rows": {"events": 10, "users": 3, "active_users": 9},
             },
-            "evaluation 2026-01-02  recall@50 read: served .400 ±.020, best list .300 (popularity); "
-            "click: served .200, best list .250 (popularity), 3 of 9 users  10 rows in 24 s  db81e78",
+            "evaluation 2026-01-02  recall@50 read: served .400 ±.020, best list .300 (popularity) "
+            "(clicks, which are not the aim: served .200, best list .250 (popularity)), 3 of 9 users"
+            "  10 rows in 24 s  db81e78",
         ),
     ],
 )

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from test_log import DAY, put
 from worlds import Project, dmtl
 
@@ -78,6 +79,45 @@ def test_of_times_those_before_the_local_day_began(tmp_path: Path, kind: str) ->
     made = log(tmp_path, times, "Asia/Shanghai")
     assert levels(made.read(DAY, tmp_path).items) == {10: "c", 11: None, 12: None}
     assert levels(made.attributes("item", DAY, NEXT)) == {10: "d", 11: "f"}
+
+
+@pytest.mark.parametrize("kind", ["timestamp", "text"])
+def test_times_of_another_zone_than_the_days(tmp_path: Path, kind: str) -> None:
+    """Days of Shanghai, whose times name no zone and are of UTC, beside the same times as instants."""
+    began = dt.datetime.combine(DAY, dt.time()) - dt.timedelta(hours=8)
+    naive = [began + dt.timedelta(minutes=k) for k in (-99, -1, 0, 1, 5, 24 * 60)]
+    times = [t.isoformat() for t in naive] if kind == "text" else naive
+    made = log(tmp_path, times, "Asia/Shanghai", version_timezone="UTC")
+    assert levels(made.read(DAY, tmp_path).items) == {10: "c", 11: None, 12: None}
+    assert levels(made.attributes("item", DAY, NEXT)) == {10: "d", 11: "f"}
+    local = log(tmp_path, times, "Asia/Shanghai").read(DAY, tmp_path)
+    assert levels(local.items) == {10: "d", 11: "e", 12: None}, "else all but the last are of the evening before"
+    named = log(tmp_path, [t.replace(tzinfo=dt.UTC) for t in naive], "Asia/Shanghai", version_timezone="Asia/Tokyo")
+    assert levels(named.read(DAY, tmp_path).items) == {10: "c", 11: None, 12: None}, "they name their own"
+
+
+def test_a_config_without_another_zone_keeps_its_runs(tmp_path: Path) -> None:
+    one, other = (log(tmp_path, [1, 2, 3], "UTC", **more).data for more in ({}, {"version_timezone": "UTC"}))
+    assert "version_timezone" not in str(one.model_dump()) and "version_timezone" in str(other.model_dump())
+
+
+@pytest.mark.parametrize(
+    ("types", "more", "says"),
+    [
+        ({}, {"version_timezone": "Mars"}, "unknown time zone 'Mars'"),
+        ({}, {"version_timezone": "UTC", "version": None}, "version_timezone has no effect without version"),
+        ({"v": "datetime"}, {"version_timezone": "UTC"}, "items.version_timezone has no effect: data.types reads"),
+    ],
+)
+def test_a_zone_that_does_nothing_is_refused(types: dict[str, str], more: dict[str, Any], says: str) -> None:
+    events = {"click": "click", "duration": "seconds"}
+    items = {"path": "items.csv", "key": "item_id", "version": "v"} | more
+    with pytest.raises(ValidationError, match=says):
+        Data.model_validate({"root": "log", "format": "csv", "types": types, "events": events, "items": items})
+    Data.model_validate({
+        "root": "log", "format": "csv", "types": {"v": "datetime:%d.%m.%Y %H:%M"}, "events": events,
+        "items": items | {"version_timezone": "UTC", "version": "v"},
+    })  # fmt: skip
 
 
 @settings(max_examples=30, deadline=None)
@@ -342,7 +382,8 @@ def test_a_feature_of_what_came_is_known_in_check(tmp_path: Path) -> None:
     project = Project.create(tmp_path, tmp_path / "log", config={"seed": 1, "data": data, "features": features})
     found = project.call("check", "--day", "2026-01-01", "--json").json
     assert found["join"] == {"items_joined": 0.5}
-    said = "times without a zone are read as those of Asia/Shanghai: if they are UTC, write them with their zone"
+    said = "times without a zone are read as those of Asia/Shanghai: if they are UTC, set data.items."
+    said += "version_timezone: UTC"
     assert [line for line in found["suggestions"] if said in line] == [f"v: {said}"]
 
 

@@ -129,10 +129,12 @@ def _export(m: Manifest) -> list[str]:
 
 
 def _evaluation(m: Manifest) -> list[str]:
-    """Recall of what is served beside the best list that is the same for all, of reads and of clicks; AUC of the
-    morning's teacher."""
+    """Recall of what is served beside the best list that is the same for all, of reads, which are the aim, and of
+    clicks; AUC of the morning's teacher."""
     found = {label: _recalls(m, label, errors=k == 0) for k, label in enumerate(_recalled(m))}
-    told = "; ".join(f"{label}: {recalls}" for label, recalls in found.items() if recalls)
+    (aim, recalls), *others = [(label, recalls) for label, recalls in found.items() if recalls] or [("", "")]
+    told = f"{aim}: {recalls}" if aim else ""
+    told += "".join(f" ({label}s, which are not the aim: {other})" for label, other in others)
     taken, there = m.rows.get("users", 0), m.rows.get("active_users", 0)
     parts = [
         f"recall@{k_of(m.config)} {told}" if told else "",
@@ -143,7 +145,7 @@ def _evaluation(m: Manifest) -> list[str]:
 
 
 def _recalled(m: Manifest) -> list[str]:
-    """Whose recall was measured: of reads, then of clicks."""
+    """Whose recall was measured: of reads, then of clicks, which alone are the aim where nothing else was measured."""
     at = f"recall@{k_of(m.config)}"
     return [label for label in ("read", "click") if any(name.endswith(f".{label}.{at}") for name in m.metrics)]
 

@@ -29,6 +29,15 @@ def _as_tuple(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
+def _known_zone(zone: str | None) -> str | None:
+    if zone is not None:
+        try:
+            ZoneInfo(zone)
+        except (KeyError, ValueError, OSError):
+            raise ValueError(f"unknown time zone {zone!r}, expected a name such as Asia/Shanghai or UTC") from None
+    return zone
+
+
 class Events(Table):
     """Where the click log is and what its columns are called."""
 
@@ -173,6 +182,9 @@ class Events(Table):
         return known | {c for c, text in self.computed.items() if known.intersection(sources_of(text))}
 
 
+_NEW_OF_SIDES = ("format", "csv", "types", "computed", "where", "version", "version_timezone", "lag_days")
+
+
 class SideTable(Beside):
     """Attributes of users or items as of a day's start: one table a day where partition or path tell it, else one for
     all days."""
@@ -184,6 +196,9 @@ class SideTable(Beside):
     beginning, and an id whose first is later is not there yet; where a time within the day comes before the id's first
     event of it (data.events.time, where that is when an item was shown), these events know that first row. Null is
     before all. Absent: an id has one row"""
+    version_timezone: str | None = None
+    """of the times of `version` that name no zone, where it is another than data.timezone: UTC, as many databases write
+    them, beside days that are cut in a local zone"""
     lag_days: Annotated[int, Field(ge=0, le=366)] = 0
     """how many days older than the day its table is. 1: each table is a snapshot of the end of its day, when it knows
     that day's clicks, so day D reads that of D-1, and an export of D that of D; the table's own first day has none
@@ -191,7 +206,7 @@ class SideTable(Beside):
 
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without_new(self, dump(self), ("format", "csv", "types", "computed", "where", "version", "lag_days"))
+        return without_new(self, dump(self), _NEW_OF_SIDES)
 
     @property
     def read_columns(self) -> set[str]:
@@ -199,10 +214,17 @@ class SideTable(Beside):
         return {self.key, *self.sources} | ({self.version} if self.version else set())
 
     @model_validator(mode="after")
-    def _lag_is_of_days(self) -> SideTable:
+    def _keys_have_an_effect(self) -> SideTable:
         if self.lag_days and not self.is_daily:
             raise ValueError("lag_days has no effect on one table for all days: give {day} in path, or partition")
+        if self.version_timezone and self.version is None:
+            raise ValueError("version_timezone has no effect without version")
         return self
+
+    @field_validator("version_timezone")
+    @classmethod
+    def _zone(cls, zone: str | None) -> str | None:
+        return _known_zone(zone)
 
 
 class Data(Section):
@@ -284,6 +306,11 @@ class Data(Section):
             for name, table in tables.items():
                 if option in table.model_fields_set and formats[name] not in takes:
                     raise ValueError(f"{name}.{option} has no effect on format: {formats[name]}")
+        for name, table in tables.items():
+            zoned = isinstance(table, SideTable) and table.version_timezone is not None
+            if zoned and self.is_zoneless(table, table.version) is None:
+                what = f"{name}.version_timezone has no effect: data.types reads times that name no zone as UTC"
+                raise ValueError(f"{what}; name a format, as datetime:%Y-%m-%d %H:%M:%S")
         clock = (self.types | self.events.types).get(self.events.duration or "") == "clock"
         if clock and self.events.duration_unit == "ms":
             raise ValueError(f"events.duration_unit: ms has no effect: {self.events.duration} is a clock, of seconds")
@@ -297,9 +324,4 @@ class Data(Section):
     @field_validator("timezone")
     @classmethod
     def _zone(cls, zone: str | None) -> str | None:
-        if zone is not None:
-            try:
-                ZoneInfo(zone)
-            except (KeyError, ValueError, OSError):
-                raise ValueError(f"unknown time zone {zone!r}, expected a name such as Asia/Shanghai or UTC") from None
-        return zone
+        return _known_zone(zone)

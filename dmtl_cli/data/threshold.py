@@ -42,7 +42,7 @@ def long_read_threshold(config: Config, days: Sequence[Day], before: Parent | No
     if clicks == 0:  # a model without positives would publish nonsense
         what = f"day {days[-1].day}: not one of {sum(map(len, days))} rows is a click"
         raise UserError(what, "check data.events.click")
-    threshold = carried_threshold(before, config) if before else _measured(config, days)
+    threshold = carried_threshold(before, config) if before else measured_threshold(config, days)
     if not any((b.labels(threshold)[0] & (b.weight > 0)).any() for d in days for b in d.blocks()):
         label = "conversion" if threshold is None else f"long read (over {threshold:.1f} s)"
         what = f"day {days[-1].day}: not one of {clicks} clicks is a {label} of positive weight"
@@ -55,7 +55,12 @@ def long_read_threshold(config: Config, days: Sequence[Day], before: Parent | No
     return threshold
 
 
-def _measured(config: Config, days: Sequence[Day]) -> float | None:
+def measured_threshold(config: Config, days: Sequence[Day]) -> float | None:
+    """What `labels.long_read` is in seconds on these days; None where a conversion column is the label.
+
+    Raises:
+        UserError: 65 no clicked row has a duration.
+    """
     if config.data.events.duration is None:
         return None
     rule = config.labels.long_read

@@ -225,7 +225,7 @@ class Table:
         if taken == there == few:
             return ""
         some = f"retrieval is measured for {taken:,} of {there:,} users, that of teachers for {few:,}"
-        return f"{some}: as evaluate.share and max_users allow"
+        return f"{some}: a sample of users (evaluate.share, evaluate.max_users)"
 
     def _populations(self) -> str:
         """What a reader must know before they compare two rows; empty where all rows are alike."""

@@ -33,7 +33,9 @@ def joined_rows(log: Log, found: DayFiles, events: Table) -> dict[str, Any]:
     for name, files in found.joined.items():
         table = log.outcomes({name: files})[0]
         times = _times(log, found, events, table)
-        said = {"days_after": table.section.days_after, "rows": table.read_rows, "shared": int(times[times > 1].sum())}
+        once = log.data.events.unique == table.section.id_column  # of each id one exposure is read
+        shared = 0 if once else int(times[times > 1].sum())
+        said = {"days_after": table.section.days_after, "rows": table.read_rows, "shared": shared}
         if table.section.is_daily:
             matched = int(table.rows.to_numpy()[times > 0].sum())
             said |= {"unmatched": table.read_rows - matched, "later": _later(log, found, events, name)}

@@ -1,33 +1,26 @@
-"""The id of an exposure of which a log has several rows, and the lines of polars that keep one of them."""
+"""The id of an exposure of which a log, or a sample of it, has several rows."""
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import Any
 
 import polars as pl
 
-from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.schema import Config
-from dmtl_cli.data.log.places import Places
 from dmtl_cli.data.log.schema import Table
-from dmtl_cli.data.log.source import Store
-from dmtl_cli.data.log.types import booleans
-from dmtl_cli.guess.rewrites import polars_column, quoted
-from dmtl_cli.guess.rows import first_rows, head, names_of
+from dmtl_cli.guess.roles import Guess, Roles
+from dmtl_cli.guess.rows import first_rows, names_of
 
 _OWN = 0.5  # of the rows have an id of their own
 _SAME = 0.98  # of the ids that repeat are of one user and item
+_AT_ONCE = 0.5  # of the ids that repeat have one time: not each exposure of a user and item has the same id
 _MOST, _BLOCK = 5_000_000, 65_536  # rows that are looked at, and at a time
-_WORDS = 2_000  # rows of a CSV by which the words of clicks are told
 
 
-def repeated_ids(config: Config, day: dt.date, table: Table, unread: Iterable[str]) -> dict[str, Any] | None:
+def repeated_ids(config: Config, table: Table, unread: Iterable[str]) -> dict[str, Any] | None:
     """The column that has an id of nearly every row, some of which have several rows of one user and item: its name
-    (`column`), how many rows repeat an earlier one (`repeats`), of how many (`rows`), and the lines that keep of each
-    id the row with the click, else the latest (`polars`). None where no column is so.
+    (`column`), how many rows repeat an earlier one (`repeats`), of how many (`rows`). None where no column is so.
 
     Args:
         table: of the day's events; where a column tells the day, its files may have other days too.
@@ -42,7 +35,7 @@ def repeated_ids(config: Config, day: dt.date, table: Table, unread: Iterable[st
             repeats, rows = found
             if best is None or repeats > best["repeats"]:
                 best = {"column": c, "repeats": repeats, "rows": rows}
-    return None if best is None else best | {"polars": _lines(config, day, table, best["column"])}
+    return best
 
 
 def _may_be_one(table: Table, c: str) -> bool:
@@ -65,7 +58,11 @@ def _repeats(table: Table, c: str, ids: list[str]) -> tuple[int, int] | None:
             parts.append(named.filter(frame[c].is_not_null()))
             if (seen := seen + len(frame)) >= _MOST:
                 break
-    rows = pl.concat(parts)
+    return _again(pl.concat(parts))
+
+
+def _again(rows: pl.DataFrame) -> tuple[int, int] | None:
+    """As `_repeats`, of `id` and `pair` of each row."""
     each = rows.group_by("id").agg(pl.len().alias("n"), pl.col("pair").n_unique().alias("pairs"))
     twice = each.filter(pl.col("n") > 1)
     if len(each) <= _OWN * len(rows) or not len(twice) or (twice["pairs"] == 1).sum() < _SAME * len(twice):
@@ -73,44 +70,21 @@ def _repeats(table: Table, c: str, ids: list[str]) -> tuple[int, int] | None:
     return len(rows) - len(each), len(rows)
 
 
-def _lines(config: Config, day: dt.date, table: Table, c: str) -> list[str]:
-    """Of `log`, a frame of the rows of all days in the order of the files."""
-    order = [*_clicks(config, day, table), *_time(config, table), '"row"']
-    nested = "." in c
-    made = f".with_columns(exposure={polars_column(c)})" if nested else ""
-    key = quoted("exposure" if nested else c)
-    kept = f'kept = log.with_row_index("row"){made}.sort({", ".join(order)}).unique({key}, keep="last")'
-    return [kept, f'log = kept.sort("row").drop({", ".join([quoted("row"), *[key] * nested])})']
-
-
-def _clicks(config: Config, day: dt.date, table: Table) -> list[str]:
-    """What sorts a row with a click behind one without."""
-    click = config.data.events.click
-    if click is None or not table.has(click):
-        return []
-    column = polars_column(click)
-    if table.is_time(click):
-        return [f"{column}.is_not_null()"]
-    if config.data.format_of(config.data.events) != "csv":
-        return [column]
-    words = _said(config, day, click)
-    return [f"{column}.cast(pl.String).str.to_lowercase().is_in([{', '.join(map(quoted, words))}])"] if words else []
-
-
-def _said(config: Config, day: dt.date, click: str) -> list[str]:
-    """The words of a CSV that are clicks."""
-    events = config.data.events
-    with suppress(UserError):
-        files = Places(Store(config.data.root), "events", events, "csv").files(day)
-        frame, _ = head(files[0], _WORDS)
-        if click in frame.columns:
-            text = frame[click].cast(pl.String).str.strip_chars().str.to_lowercase().drop_nulls()
-            return sorted(text.filter(booleans(text).fill_null(False)).unique())
-    return []
-
-
-def _time(config: Config, table: Table) -> list[str]:
-    time = config.data.events.time
-    if time is None or not table.has(time) or ":" in config.data.types.get(time, ""):
-        return []  # text such as 27.03.2026 does not sort
-    return [polars_column(time)]
+def unique_of(frame: pl.DataFrame, roles: Roles) -> Guess | None:
+    """The column of a sample that has an exposure's id, of which some rows repeat one of their user and item, most at
+    the same time; None where no column is so, or the rows are behaviours."""
+    if roles.user is None or roles.item is None or roles.time is None or roles.behaviour is not None:
+        return None
+    pair = pl.struct(pl.col(g.column).cast(pl.String) for g in (roles.user, roles.item)).hash().alias("pair")
+    best: tuple[int, Guess] | None = None
+    for c, kind in frame.schema.items():
+        if c in roles.taken or not (kind.is_integer() or kind == pl.String):
+            continue
+        rows = frame.select(pair, pl.col(c).alias("id"), pl.col(roles.time.column).alias("at")).drop_nulls("id")
+        if (found := _again(rows)) is None or (best is not None and found[0] <= best[0]):
+            continue
+        times = rows.filter(rows["id"].is_duplicated()).group_by("id").agg(pl.col("at").n_unique())["at"]
+        if (times == 1).sum() > _AT_ONCE * len(times):
+            why = f"{found[0]:,} of {found[1]:,} rows repeat the id of one of their user and item: one of each is read"
+            best = found[0], Guess(c, why)
+    return best[1] if best else None

@@ -23,6 +23,7 @@ from dmtl_cli.data.log.text_rows import separator_of
 from dmtl_cli.data.log.types import formatted
 from dmtl_cli.data.threshold import heavy_tail
 from dmtl_cli.guess import words
+from dmtl_cli.guess.births import of_day
 from dmtl_cli.guess.files import PARQUET, format_of
 from dmtl_cli.guess.late import late_tables
 from dmtl_cli.guess.requests import is_of_request
@@ -32,6 +33,7 @@ from dmtl_cli.guess.side_tables import joins
 from dmtl_cli.guess.tables import turn
 from dmtl_cli.guess.telling import telling
 from dmtl_cli.guess.texts import Text, typed
+from dmtl_cli.guess.unclicked import without_click
 from dmtl_cli.guess.units import as_number, with_units
 from dmtl_cli.guess.values import (
     LEAK,
@@ -69,7 +71,8 @@ def suggestions(config: Config, log: Log, day: Day, schema: Schema, embeddings: 
         *_labels(config, day),
         *heavy_tail(config, [day]),
         *_unnamed_click(config, schema),
-        *_zone(config, schema),
+        *without_click(config, day, schema),
+        *_zone(config, day, schema),
         *joins(config, log, day, schema),
         *_neighbours(log, day),
         *_older(config, day),
@@ -130,22 +133,27 @@ def _unnamed_click(config: Config, schema: Schema) -> Iterator[str]:
             yield f"{c}: {seen}, yet every row counts as a click: set data.events.click: {c}"
 
 
-def _zone(config: Config, schema: Schema) -> Iterator[str]:
+def _zone(config: Config, day: Day, schema: Schema) -> Iterator[str]:
     """A timestamp without a zone is UTC, and a zone then moves rows to another day; one since which a row of a side
     table holds is of the zone."""
     data, column, zone = config.data, config.data.events.date_column, config.data.timezone
-    if zone in (None, "UTC"):
+    if zone is None:
         return
-    for side, table in schema.sides.items():
+    told, is_told = of_day(data, day, schema, zone)
+    if told and data.items:
+        read = f"times without a zone are read as those of {data.items.version_timezone or zone}, yet {told[1]}"
+        yield f"{data.items.version}: {read}: set data.items.version_timezone: {told[0]}"
+    for side, table in schema.sides.items() if zone != "UTC" else ():
         named = data.users if side == "user" else data.items
         since = named.version if named else None
-        if named is None or since is None or not table.has(since):
+        if named is None or since is None or not table.has(since) or named.version_timezone:
             continue
         known = table.type(since)
-        if data.is_zoneless(named, since) or (pa.types.is_timestamp(known) and known.tz is None):
+        naive = data.is_zoneless(named, since) or (pa.types.is_timestamp(known) and known.tz is None)
+        if naive and not (side == "item" and is_told):
             seen = f"times without a zone are read as those of {zone}"
-            yield f"{since}: {seen}: if they are UTC, write them with their zone"
-    if column is None:
+            yield f"{since}: {seen}: if they are UTC, set data.{side}s.version_timezone: UTC"
+    if column is None or zone == "UTC":
         return
     kind = schema.events.type(column)
     if pa.types.is_timestamp(kind) and kind.tz is None:

@@ -17,6 +17,7 @@ from dmtl_cli.data.log.text_rows import separator_of
 from dmtl_cli.data.log.types import LISTS
 from dmtl_cli.guess import words
 from dmtl_cli.guess.arrival import Arrival
+from dmtl_cli.guess.births import of_sample
 from dmtl_cli.guess.doubts import Broken, invalid_rows, unknown_clicks
 from dmtl_cli.guess.feature_lines import comment, feature_lines, indented, joined_lines, scalar
 from dmtl_cli.guess.files import CSV, DELTA, ICEBERG, JSON, PARQUET
@@ -24,10 +25,12 @@ from dmtl_cli.guess.goals import Goal, by_length, goals
 from dmtl_cli.guess.inputs import Inputs
 from dmtl_cli.guess.labels import GOOD
 from dmtl_cli.guess.outcomes import Outcomes
+from dmtl_cli.guess.repeats import unique_of
 from dmtl_cli.guess.rewrites import may_be_shown, one_row_an_exposure, one_row_an_item, quoted, where_of
 from dmtl_cli.guess.roles import Guess, Roles, candidates
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.texts import Text, times_unread
+from dmtl_cli.guess.unclicked import acted
 from dmtl_cli.guess.values import ANY_ZONE, free, is_flags, zone_of
 
 EDIT = "EDIT"
@@ -139,11 +142,13 @@ def _data(log: Log) -> list[str]:
             lag = ", lag_days: 1" if side.late else ""
             lag += f", success_file: {SUCCESS}" if name in log.sides else ""
             lag += f", version: {scalar(side.version.column)}" if side.version else ""
+            zone = of_sample(side, log.events.frame, roles, days[0]) if (days := _timezone(log)) else None
+            lag += f", version_timezone: {zone[0]}" if zone else ""
             read = ", so day D reads that of D-1 (lag_days: 0 if it is a table of the morning)" if side.late else ""
             alone = _alone(side.table.written) if side.table.files.form == CSV else ""
-            coded = _encoded(side.table.written)
-            versions = side.version.why if side.version else None
-            why = "; ".join(filter(None, (side.key.why, side.caveat, versions, coded))) + read + alone
+            version, of = side.version.why if side.version else None, zone and f"of {zone[0]}: {zone[1]}"
+            told = side.key.why, side.caveat, version, of, _encoded(side.table.written)
+            why = "; ".join(filter(None, told)) + read + alone
             lines.append(f"{name}: {{{place}{lag}}}  # {comment(why)}")
         else:
             lines.append(f"# {name}: {{path: FOLDER, key: COLUMN}}  # no table of {name} was found beside the events")
@@ -258,20 +263,26 @@ def _type(c: str, table: Table, roles: Roles) -> str | None:
 def _zone(log: Log) -> list[str]:
     """data.timezone where a time gives the day, or tells since when a row of a side table holds, as far as values tell
     it."""
-    roles = log.roles
+    zone, why = _timezone(log) or (None, "")
+    if zone is None:
+        return []
     if log.events.files.days:
         found = {name: side.version for name, side in log.inputs.sides.items() if side.version}
         instants = [f"data.{name}.version" for name, version in found.items() if version.is_instant]
-        told = zone_of(log.events.frame[roles.time.column], roles.time_unit or "") if roles.time else ("UTC", ANY_ZONE)
-        zone, why = log.zone if log.zone and told[0] in ("UTC", None) else told
         if not instants and (log.arrival is None or not log.arrival.is_told):
             return []
         of = f"of {instants[0]}, up to the beginning of a day" if instants else "for the lines below"
         return [f"{'' if instants else '# '}timezone: {zone}  # {why}: {of}"]
-    if roles.time is None or roles.time_unit in ("date", "day", "yyyymmdd"):
-        return []
-    zone, why = log.zone or zone_of(log.events.frame[roles.time.column], roles.time_unit or "")
     return [f"timezone: {zone}  # {why}: it decides which day a row is of"]
+
+
+def _timezone(log: Log) -> tuple[str, str] | None:
+    """That of the log's days, and why; None where days that are no instants tell them."""
+    roles, dated = log.roles, bool(log.events.files.days)
+    if roles.time is None or (not dated and roles.time_unit in ("date", "day", "yyyymmdd")):
+        return ("UTC", ANY_ZONE) if dated else None
+    told = zone_of(log.events.frame[roles.time.column], roles.time_unit or "")
+    return log.zone if log.zone and (not dated or told[0] == "UTC") else told
 
 
 def _place(table: Table, events: Table) -> list[str]:
@@ -333,6 +344,7 @@ def _events(log: Log) -> list[str]:
         unread = f" ({comment(told)})" if told else ""
         none = f"no column looks like a time{unread}: rows count in the order of the files"
         lines.append(f"# time: COLUMN  # {none}")
+    lines += [_line(log, "unique", one)] if (one := unique_of(log.events.frame, roles)) else []
     lines += _labels(log)
     if (why := invalid_rows(log.events.frame, roles, log.broken)) is not None:
         lines.append(f"invalid_rows: drop  # {comment(why)}: such rows are left out")
@@ -406,6 +418,7 @@ def _labels(log: Log) -> list[str]:
         else:
             made_by = f"computed: {{{roles.conversion.column}: {quoted(roles.made_by)}}}"
             lines += [f"conversion: {roles.conversion.column}  # as --conversion says", made_by]
+            lines += acted(log.events.frame, roles)
     else:
         either = "a duration (init --duration COLUMN), or a conversion (init --conversion COLUMN, of 0 and 1)"
         if roles.user is None or roles.item is None:

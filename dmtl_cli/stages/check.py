@@ -186,7 +186,7 @@ def _duplicates(config: Config, day: Day, schema: Schema) -> dict[str, Any]:
         repeats, exposures = repeats + int((twice["n"] - 1).sum()), exposures + len(twice)
         later += int((twice["click"] & ~twice["first"]).sum())
     more: dict[str, Any] = {"repeated_exposures": exposures, "clicked_later": later} if later else {}
-    found = repeated_ids(config, day.day, schema.events, unread(config, schema)) if repeats else None
+    found = repeated_ids(config, schema.events, unread(config, schema)) if repeats else None
     return {"duplicate_rows": repeats, **more, **({"repeated_ids": found} if found else {})}
 
 
@@ -378,8 +378,7 @@ def _repeats(found: dict[str, Any]) -> list[str]:
         seen = (
             f"{ids['column']}: {ids['repeats']:,} of {ids['rows']:,} rows repeat the id of one of their user and item"
         )
-        keep = "the row with the click, else the latest, is kept (log: a frame of all rows) by"
-        lines += [f"{seen}: {keep}", *(f"  {line}" for line in ids["polars"])]
+        lines.append(f"{seen}, and each counts: data.events.unique: {ids['column']} reads one of each")
     return lines
 
 

@@ -223,11 +223,14 @@ class Checked:
         return found if found.dtype == pl.Date else found.dt.convert_time_zone(timezone or "UTC").dt.date()
 
     def version(
-        self, column: str, timezone: str | None, until: dt.date, *, zoneless: bool = False
+        self, column: str, timezone: str | None, until: dt.date, *, zoneless: bool = False, zone: str | None = None
     ) -> tuple[pl.Series, pl.Series]:
         """What orders the versions of a row, a later one above, and whether each was there as a day began: the times of
         `local` up to its local midnight, dates up to itself; other numbers always. Null is before all, and so is what
         is before 1900 in a column of days as yyyymmdd. What most numbers are tells what they are.
+
+        Args:
+            zoneless, zone: as `local` takes them.
 
         Raises:
             UserError: as `local`.
@@ -243,26 +246,27 @@ class Checked:
                 s = s.set(s < _DAYS[0], None)
             elif float((known >= INSTANT).mean() or 0) <= 0.5:  # type: ignore[arg-type]
                 return s, pl.repeat(True, len(s), eager=True)
-        moment = self.of(s.alias(column).to_frame()).local(column, timezone, zoneless=zoneless)
+        moment = self.of(s.alias(column).to_frame()).local(column, timezone, zoneless=zoneless, zone=zone)
         if moment.dtype == pl.Date:
             return moment, (moment <= until).fill_null(True)
         midnight = dt.datetime.combine(until, dt.time(), ZoneInfo(timezone or "UTC"))
         return moment, (moment <= midnight.astimezone(dt.UTC)).fill_null(True)
 
-    def local(self, column: str, timezone: str | None, *, zoneless: bool = False) -> pl.Series:
+    def local(self, column: str, timezone: str | None, *, zoneless: bool = False, zone: str | None = None) -> pl.Series:
         """A date, or an instant in UTC, as `date` takes them, but for times that name no zone: those are of
-        data.timezone. Null is null.
+        data.timezone, or of another zone. Null is null.
 
         Args:
             zoneless: whether the texts that the times were read of name none.
+            zone: the other one.
 
         Raises:
             UserError: as `date`.
         """
-        s = self._values(column)
+        s, zone = self._values(column), zone or timezone or "UTC"
         if isinstance(s.dtype, pl.Datetime) and timezone is not None and (zoneless or s.dtype.time_zone is None):
-            return localized(s.dt.replace_time_zone(None), timezone)
-        return self._moment(column, timezone, nulls=True, zone=timezone or "UTC")
+            return localized(s.dt.replace_time_zone(None), zone)
+        return self._moment(column, timezone, nulls=True, zone=zone)
 
     def _moment(self, column: str, timezone: str | None, nulls: bool, zone: str = "UTC") -> pl.Series:
         """A date, or an instant in UTC: see `date`. `zone`: of texts that name none."""

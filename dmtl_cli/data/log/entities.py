@@ -39,13 +39,14 @@ class Entities:
         self.features = [f for f in features if f.side == side]
         self.keys = [data.events.user if side == "user" else data.events.item]
         self.version: str | None = None
+        self._version_zone = data.timezone
         self._made: set[str] = set()
         self._zoneless = {TIME: data.is_zoneless(data.events, data.events.time)}
         # an event's time that names no zone may be of UTC, which it is with date_column, or local
         self._of_events = {"UTC"} if data.events.date_column else {"UTC", data.timezone or "UTC"}
         if (beside := data.users if side == "user" else data.items) is not None:
             self.keys.append(beside.key)
-            self.version = beside.version
+            self.version, self._version_zone = beside.version, beside.version_timezone or data.timezone
             self._made = {WHERE} if beside.where else set()
             self._zoneless[_VERSION] = data.is_zoneless(beside, beside.version)
 
@@ -172,7 +173,10 @@ class Entities:
         """
         assert self.version is not None
         versions = Together(pl.DataFrame({self.version: whole[_VERSION]}), files)
-        order, there = versions.version(self.version, self.timezone, self.day, zoneless=bool(self._zoneless[_VERSION]))
+        zoneless = bool(self._zoneless[_VERSION])
+        order, there = versions.version(
+            self.version, self.timezone, self.day, zoneless=zoneless, zone=self._version_zone
+        )
         whole = whole.with_columns(order.alias(_VERSION))
         newest = self._one_of(whole.filter(there), "last", place)
         if whole_day and order.dtype == pl.Datetime:
