@@ -1,4 +1,4 @@
-"""The features and joined tables of a config that `init` writes, and text as YAML."""
+"""The features, types and joined tables of a config that `init` writes, and text as YAML."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ import yaml
 from dmtl_cli.config.automatic import automatic, name_of
 from dmtl_cli.config.data import Events
 from dmtl_cli.config.features import Feature
+from dmtl_cli.data.log.types import LISTS
 from dmtl_cli.guess import words
+from dmtl_cli.guess.files import CSV
 from dmtl_cli.guess.inputs import Input, Inputs
 from dmtl_cli.guess.outcomes import Outcomes
 from dmtl_cli.guess.requests import UNSERVED
 from dmtl_cli.guess.rewrites import quoted
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.tables import Table
+from dmtl_cli.guess.values import is_flags
 
 _ITEM = ":item"  # the embedding of items, in guesses
 _AUTO = "ids, histories of clicks and reads, counters, rates, age: docs/config.md"
@@ -235,3 +238,36 @@ def joined_lines(found: Sequence[Outcomes], place: Callable[[Table], list[str]])
         lines += ["    columns:", *(f"      {scalar(c)}: {quoted(text)}" for c, text in one.columns.items())]
         lines += [f"    # not used: {comment(', '.join(one.left))}"] if one.left else []
     return lines
+
+
+def order_of(kind: str) -> str:
+    """Why a format has the day before the month, or behind it, where it could be otherwise."""
+    return "  # numbers above 12 are days, so the others are months" if re.search(r":%[dm][/-]", kind) else ""
+
+
+def type_of(c: str, table: Table, roles: Roles) -> str | None:
+    """Type of a column that is text, or in JSON what its values are; None for what JSON has as lists."""
+    s, form, text = table.frame[c], table.files.form, table.written
+    if s.dtype == pl.List:
+        kinds = {inner: kind for kind, (inner, _) in LISTS.items()}
+        return kinds.get(s.dtype.inner) if form == CSV or c in text.lists else None  # type: ignore[attr-defined]
+    flags = [roles.click, roles.conversion, *roles.further.values()]
+    if c in {g.column for g in flags if g} and is_flags(s):
+        return "bool"
+    if c in text.clocks:
+        return "clock"
+    if c in text.formats:
+        return text.formats[c]
+    if roles.duration and c == roles.duration.column:
+        return "float64"
+    if roles.click and c == roles.click.column and s.dtype == pl.String:
+        return "datetime"
+    if roles.time and c == roles.time.column and roles.time_unit in ("text", "timestamp"):
+        return "datetime"
+    if roles.time and c == roles.time.column and roles.time_unit == "day":
+        return "date"
+    if s.dtype.is_integer():
+        return "int64"
+    if s.dtype.is_float():
+        return "float64"
+    return "bool" if s.dtype == pl.Boolean else "text" if form == CSV else None

@@ -8,18 +8,15 @@ import re
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import polars as pl
-
 from dmtl_cli.config.errors import printable
 from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.data.log.day_files import SUCCESS
 from dmtl_cli.data.log.text_rows import separator_of
-from dmtl_cli.data.log.types import LISTS
 from dmtl_cli.guess import words
 from dmtl_cli.guess.arrival import Arrival
 from dmtl_cli.guess.births import of_sample
 from dmtl_cli.guess.doubts import Broken, invalid_rows, unknown_clicks
-from dmtl_cli.guess.feature_lines import comment, feature_lines, indented, joined_lines, scalar
+from dmtl_cli.guess.feature_lines import comment, feature_lines, indented, joined_lines, order_of, scalar, type_of
 from dmtl_cli.guess.files import CSV, DELTA, ICEBERG, JSON, PARQUET
 from dmtl_cli.guess.goals import Goal, by_length, goals
 from dmtl_cli.guess.inputs import Inputs
@@ -31,7 +28,7 @@ from dmtl_cli.guess.roles import Guess, Roles, candidates
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.texts import Text, times_unread
 from dmtl_cli.guess.unclicked import acted
-from dmtl_cli.guess.values import ANY_ZONE, free, is_flags, zone_of
+from dmtl_cli.guess.values import ANY_ZONE, free, zone_of
 
 EDIT = "EDIT"
 """begins the comment of a line that a person has to write"""
@@ -218,46 +215,13 @@ def _types(log: Log) -> list[str]:
     for table in tables:
         names = [c for c in table.frame.columns if c in used and (table is not log.events or c not in joined)]
         for c in names if table.files.form in (CSV, JSON) else ():
-            if (kind := _type(c, table, log.roles)) is not None:
+            if (kind := type_of(c, table, log.roles)) is not None:
                 found.setdefault(c, kind)
     if not found:
         return []
-    body = [f"  {scalar(c)}: {kind}{_order(kind)}" for c, kind in found.items()]
+    body = [f"  {scalar(c)}: {kind}{order_of(kind)}" for c, kind in found.items()]
     rest = "what is not here is read as text" if CSV in forms else "what is not here keeps the type that it has"
     return [f"types:  # {rest}; an id such as 007 must stay text", *body]
-
-
-def _order(kind: str) -> str:
-    """Why a format has the day before the month, or behind it, where it could be otherwise."""
-    return "  # numbers above 12 are days, so the others are months" if re.search(r":%[dm][/-]", kind) else ""
-
-
-def _type(c: str, table: Table, roles: Roles) -> str | None:
-    """Type of a column that is text, or in JSON what its values are; None for what JSON has as lists."""
-    s, form, text = table.frame[c], table.files.form, table.written
-    if s.dtype == pl.List:
-        kinds = {inner: kind for kind, (inner, _) in LISTS.items()}
-        return kinds.get(s.dtype.inner) if form == CSV or c in text.lists else None  # type: ignore[attr-defined]
-    flags = [roles.click, roles.conversion, *roles.further.values()]
-    if c in {g.column for g in flags if g} and is_flags(s):
-        return "bool"
-    if c in text.clocks:
-        return "clock"
-    if c in text.formats:
-        return text.formats[c]
-    if roles.duration and c == roles.duration.column:
-        return "float64"
-    if roles.click and c == roles.click.column and s.dtype == pl.String:
-        return "datetime"
-    if roles.time and c == roles.time.column and roles.time_unit in ("text", "timestamp"):
-        return "datetime"
-    if roles.time and c == roles.time.column and roles.time_unit == "day":
-        return "date"
-    if s.dtype.is_integer():
-        return "int64"
-    if s.dtype.is_float():
-        return "float64"
-    return "bool" if s.dtype == pl.Boolean else "text" if form == CSV else None
 
 
 def _zone(log: Log) -> list[str]:
