@@ -12,7 +12,7 @@ from dmtl_cli.data.log.source import Store
 from dmtl_cli.data.log.types import WORDS, clock_seconds, floats
 from dmtl_cli.guess import words
 from dmtl_cli.guess.files import CSV, JSON, paths_of
-from dmtl_cli.guess.rewrites import quoted, sql_column
+from dmtl_cli.guess.rewrites import quoted, sql_column, sql_text
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.rows import rows_of
 from dmtl_cli.guess.tables import Table
@@ -96,8 +96,7 @@ def nobody(user: str, ids: pl.Series, rows: pl.Series, *, kept: bool = False) ->
 
 def _without(user: str, one: str, ids: pl.Series) -> str:
     """What leaves the rows of a user out."""
-    quote = "'" if ids.dtype == pl.String else ""
-    condition = quoted(f"{sql_column(user)} <> {quote}{one}{quote}")
+    condition = quoted(f"{sql_column(user)} <> {sql_text(one) if ids.dtype == pl.String else one}")
     return f"set data.events.where: {condition}, which leaves such rows out"
 
 

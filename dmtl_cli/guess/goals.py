@@ -10,7 +10,7 @@ import polars as pl
 
 from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.guess import words
-from dmtl_cli.guess.rewrites import sql_column
+from dmtl_cli.guess.rewrites import sql_column, sql_text
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.values import clicks, is_binary, is_constant, is_there, middle, numbers, share
@@ -111,11 +111,7 @@ def flag(s: pl.Series) -> str | None:
     if s.dtype != pl.String or is_there(s).all():
         return None
     there = s.filter(is_there(s)).unique()
-    return f"{sql_name(s.name)} = {_text(str(there[0]))}" if len(there) == 1 else None
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
+    return f"{sql_name(s.name)} = {sql_text(str(there[0]))}" if len(there) == 1 else None
 
 
 def sql_name(c: str) -> str:

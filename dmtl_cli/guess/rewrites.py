@@ -326,9 +326,14 @@ def _names(text: str, name: str) -> bool:
         return False
 
 
+def sql_text(value: str) -> str:
+    """A text in an SQL expression."""
+    return "'" + value.replace("'", "''") + "'"
+
+
 def sql_texts(values: Sequence[str]) -> str:
     """What compares a column with one of these texts, or several, in an SQL expression."""
-    texts = ["'" + v.replace("'", "''") + "'" for v in values]
+    texts = [sql_text(v) for v in values]
     return f"= {texts[0]}" if len(texts) == 1 else f"IN ({', '.join(texts)})"
 
 

@@ -18,7 +18,7 @@ from dmtl_cli.data.log.schema import Schema, Table
 from dmtl_cli.data.log.types import booleans
 from dmtl_cli.data.threshold import measured_threshold
 from dmtl_cli.guess.goals import flag, sql_name
-from dmtl_cli.guess.rewrites import quoted
+from dmtl_cli.guess.rewrites import quoted, sql_text
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.rows import head_of, names_of
 from dmtl_cli.guess.values import clicks, free, is_flags
@@ -127,11 +127,7 @@ def _flag(data: Data, table: Table, column: str) -> str | None:
     if s.dtype != pl.String:
         return None
     yes = sorted(s.filter(booleans(s).fill_null(False)).unique())
-    return f"{name} IN ({', '.join(map(_text, yes))})" if yes else None
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
+    return f"{name} IN ({', '.join(map(sql_text, yes))})" if yes else None
 
 
 def _is_untyped(data: Data, s: pl.Series) -> bool:
