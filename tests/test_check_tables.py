@@ -168,7 +168,7 @@ def test_a_total_in_a_table_without_days(tmp_path: Path) -> None:
     names = ("--user", "reader", "--item", "plant", "--click", "tapped", "--duration", "secs")
     _, _, text = initiated(tmp_path / "init", put, *names)
     line = next(x for x in text.splitlines() if x.startswith("  items:"))
-    assert line.endswith("for all days, also for those before it was written"), "it is no feature"
+    assert line.endswith("one state for all days"), "it is no feature"
     (line,) = (x for x in text.splitlines() if "name: taps_ever" in x)
     assert line.startswith("  # - {") and "it follows the log's own counts" in line
 

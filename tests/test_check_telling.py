@@ -38,9 +38,11 @@ def asked_of(home: Path, more: dict[str, Any]) -> tuple[dict[str, str], list[str
     """By feature the comment of `init` where it asks; what `check` asks of a day."""
     ended, raw, text = made(home, lambda root: log(root, more))
     assert ended.code == 0 and {"place", *more} <= features(raw).keys(), ended.err
-    told = {line.split("name: ")[1].split(",")[0]: line for line in text.splitlines() if "{name: " in line}
+    told = {
+        x.split("name: ")[1].split(",")[0]: x for x in text.splitlines() if "{name: " in x and " of the others" in x
+    }
     lines = dmtl("check", "--config", home / "mine.yaml", "--day", "2026-03-02", "--json").json["suggestions"]
-    return {name: line for name, line in told.items() if ASKED in line}, [line for line in lines if ASKED in line]
+    return told, [line for line in lines if ASKED in line]
 
 
 @pytest.mark.parametrize("as_text", [False, True])

@@ -341,9 +341,7 @@ def test_the_example_is_a_user_of_the_day(tmp_path: Path, name: str, cut: str) -
     ended, _, text = made(tmp_path, write)
     (line,) = (x for x in ended.out.splitlines() if "dmtl recommend" in x)
     told = shlex.split(line)[-1]
-    assert f"#   dmtl recommend --config {tmp_path}/mine.yaml --user ID\n" in text and told not in text.replace(
-        "ID", ""
-    )
+    assert f"# Then: dmtl backfill --config {tmp_path}/mine.yaml --from " in text and told not in text.replace("ID", "")
     assert told == ("ID" if name == "\n{}" else name.format(1007))
 
 

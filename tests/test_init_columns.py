@@ -133,7 +133,7 @@ def test_a_table_without_days_is_one_state(tmp_path: Path) -> None:
         pl.DataFrame({"item_id": range(unseen.ITEMS), "genres": genres}).write_parquet(home / "items.parquet")
 
     ended, raw, text = made(tmp_path, write)
-    one = "one state for all days, also for those before it was written"
+    one = "one state for all days"
     assert f"{one}: last_balance may be a running total" in text and one in ended.out
     (items,) = (line for line in text.splitlines() if line.startswith("  items: "))
     assert items.endswith(one), "none of its columns is named like a total"

@@ -126,7 +126,7 @@ def test_the_newest_day_is_that_of_the_whole_log(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("dmtl_cli.guess.tables.ROWS", 500)
     monkeypatch.setattr(text_rows, "SLICE", 4_000)
     ended, raw, text = made(tmp_path, write)
-    assert "csv, 5 days" in ended.out and "check --config" in ended.out
+    assert "csv, 5 days" in ended.out and "backfill --config" in ended.out
     assert "--from 2026-03-02 --to 2026-03-05" in ended.out and "day 2026-03-05: 800 rows" in ended.out
     assert "# arm: not used: from 2026-03-04 on only: a feature is needed on every day" in text
     assert ended.code == 0 and "arm" not in (raw["features"] if raw["features"] == "auto" else features(raw))
@@ -252,9 +252,9 @@ def test_an_empty_file_does_not_stop_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("marks", "day"), [(3, "2026-03-03"), (2, "2026-03-02"), (0, "2026-03-03")])
 def test_finished_days_are_marked(tmp_path: Path, marks: int, day: str) -> None:
-    ended, raw, _ = made(tmp_path, lambda home: hourly(home, marks))
+    ended, raw, text = made(tmp_path, lambda home: hourly(home, marks))
     assert (raw["data"]["events"].get("success_file") == "_SUCCESS") == (marks > 0)
-    assert f"--day {day}" in ended.out and ended.code == (0 if marks else 66), "a day without a mark is being written"
+    assert f"--day {day}" in text and ended.code == (0 if marks else 66), "a day without a mark is being written"
     assert "set data.events.success_file" not in ended.out
 
 

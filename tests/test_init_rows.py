@@ -105,7 +105,7 @@ def test_a_click_as_a_timestamp(tmp_path: Path) -> None:
     assert ended.code == 0 and events["click"] == "clicked_at" and events["time"] == "ts", ended.err
     share = unseen.drawn(0)["click"].mean()
     assert "null_click" not in events and f"a time in {share:.0%} of rows, empty in the others" in text
-    assert "exposures True" in ended.out
+    assert "% of rows are clicks" in ended.out
 
 
 @pytest.mark.parametrize("given", [(), ("--click", "clicked_at")])

@@ -96,7 +96,7 @@ def test_what_is_known_at_the_end_of_the_log_is_no_feature(tmp_path: Path) -> No
     assert mine == {"budget", "stars", "age_rating", "page_count", "activity"}
     for c, value in WITHDRAWN.items():
         (line,) = (line for line in text.splitlines() if line.startswith(f"# {c}: not used: it tells what was"))
-        assert f"recommend --filter {c}={value}, or serve --items FILE" in line
+        assert line.endswith(f"as you serve: --filter {c}={value}")
     held = [line for line in text.splitlines() if line.startswith("  # - {name: ")]
     assert {line.split(",")[0].split()[-1] for line in held} == COUNTED
     (karma,) = (line for line in held if "karma" in line)
@@ -124,7 +124,7 @@ def test_check_says_so_of_features_that_a_person_wrote(tmp_path: Path) -> None:
     config.write_text(yaml.safe_dump(raw | {"features": [*raw["features"], *lines]}))
     told = [line for line in suggested(config) if "one for all days" in line]
     assert [line.split(":")[0] for line in told] == ["active", "is_removed", "status"]
-    assert all("which no earlier day knew" in line and line.endswith("(data.items.partition)") for line in told)
+    assert all("which earlier days did not know" in line and line.endswith("(data.items.partition)") for line in told)
     for day in ("2026-03-01", "2026-03-02", LAST):  # as it was on each day
         (tmp_path / f"log/daily/day={day}").mkdir(parents=True)
         states_of(log).write_parquet(tmp_path / f"log/daily/day={day}/0.parquet")

@@ -63,13 +63,13 @@ def test_a_state_of_the_end_is_for_a_filter_alone(tmp_path: Path, kind: str) -> 
     ended, raw, text = made(tmp_path, lambda home: log(home, end, items))
     assert ended.code == 0 and features(raw).keys() == {"user_id", "item_id", "tone"}, ended.err
     (line,) = (line for line in text.splitlines() if line.startswith("# situ: not used: "))
-    assert "it tells what was withdrawn" in line and f"recommend --filter situ={still}," in line
+    assert "it tells what was withdrawn" in line and line.endswith(f"as you serve: --filter situ={still}")
     assert not [line for line in suggested(tmp_path / "mine.yaml") if "withdrawn" in line]
     raw["features"].append({"name": "situ", "side": "item", "kind": "categorical"})
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(raw))
     (line,) = (line for line in suggested(tmp_path / "mine.yaml") if "withdrawn" in line)
-    assert line.startswith("situ: in a table of items that is one for all days, ") and f"situ={still}," in line
-    assert f" of {gone.sum():,} items with " in line and "are not shown any more on the last day" in line
+    assert line.startswith("situ: in a table of items that is one for all days, ") and f"situ={still}: " in line
+    assert f" of {gone.sum():,} items with " in line and "are not shown on the last day" in line
 
 
 @pytest.mark.parametrize("kind", ["lot", "news", "sparse", "shorter"])

@@ -55,6 +55,7 @@ def test_the_commands_at_the_top(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert ended.code == 0, f"{line}: {ended.err}"
         out = ended.out if "recommend" in ended.out else out + ended.out
         last = ended.out
-        if "compare" in line:
-            assert "served - best list" in last.strip().splitlines()[-1]
+        if "backfill" in line:
+            day = last.splitlines()[-1]
+            assert re.search(r"of reads: served \S+, best list \S+ \(\w+\): (better|worse|no sure)", day), day
     assert "Title, " in last

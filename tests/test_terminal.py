@@ -112,7 +112,7 @@ def a_manifest(stage: str, **fields: Any) -> Manifest:
                 | {"teacher.ctr.auc": 0.66},
                 "rows": {"events": 10},
             },
-            "evaluation 2026-01-02  recall@50 read: served .400, best list .310 (exposure_rate)"
+            "evaluation 2026-01-02  recall@50 of reads: served .400, best list .310 (exposure_rate)"
             "  teacher AUC click .660  10 rows in 24 s  db81e78",
         ),
         (
@@ -122,6 +122,8 @@ def a_manifest(stage: str, **fields: Any) -> Manifest:
                     "student.read.recall@50": 0.4,
                     "student.read.recall@50.se": 0.02,
                     "popularity.read.recall@50": 0.3,
+                    "popularity.read.recall@50.ahead_of_student": -0.1,
+                    "popularity.read.recall@50.ahead_of_student.se": 0.03,
                     "student.click.recall@50": 0.2,
                     "student.click.recall@50.se": 0.01,
                     "popularity.click.recall@50": 0.25,
@@ -129,8 +131,8 @@ def a_manifest(stage: str, **fields: Any) -> Manifest:
                 },
                 "rows": {"events": 10, "users": 3, "active_users": 9},
             },
-            "evaluation 2026-01-02  recall@50 read: served .400 ±.020, best list .300 (popularity) "
-            "(clicks, which are not the aim: served .200, best list .250 (popularity)), 3 of 9 users"
+            "evaluation 2026-01-02  recall@50 of reads: served .400, best list .300 (popularity): better by .100 ±.030"
+            "; of clicks, not the aim: served .200, best list .250 (popularity); 3 of 9 users"
             "  10 rows in 24 s  db81e78",
         ),
     ],

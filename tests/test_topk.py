@@ -111,7 +111,7 @@ def test_more_than_the_catalogue(plain: Project, world: Path, tmp_path: Path) ->
         assert found == [pytest.approx(metrics[f"student.{label}.ceiling"])] * 2
     assert metrics["student.coverage@500"] == 1
     ended = project.call("backfill", "--from", DAYS[2], "--to", DAYS[2])
-    assert ended.code == 0 and f"{DAYS[2]}  recall@500 read: served 1.000 " in ended.out
+    assert ended.code == 0 and f"{DAYS[2]}  recall@500 of reads: served 1.000, " in ended.out
 
 
 @pytest.mark.parametrize("topk", ["[]", "[0]", "[1001]", "20", "[a]", "[1.5]", "[20, 5, 20]"])
@@ -126,7 +126,7 @@ def test_what_is_no_list_of_numbers_is_refused(plain: Project, topk: str) -> Non
 def test_lines_and_gates_are_of_the_first(chain: tuple[Project, Ended], plain: Project) -> None:
     project = chain[0]
     lines = [each["line"] for each in json.loads(project.call("status", "--json").out)["newest"]]
-    assert any("recall@20 read: served ." in line for line in lines)
+    assert any("recall@20 of reads: served ." in line for line in lines)
     assert any(re.search(r"recall@20 of its own day click \.\d+ read \.\d+", line) for line in lines)
     assert ks(lines) == {20}
     names = {gate["name"] for gate in manifest(project, "export", 3)["gates"]}
@@ -214,10 +214,10 @@ def test_backfill_prints_a_line_a_day(chain: tuple[Project, Ended]) -> None:
     project, ended = chain
     first, second, third = ended.out.splitlines()
     assert first == f"{DAYS[0]}  nothing to measure yet  no student yet"
-    assert second.startswith(f"{DAYS[1]}  recall@20 read: best list ") and "teacher AUC click ." in second
+    assert second.startswith(f"{DAYS[1]}  recall@20 of reads: best list ") and "teacher AUC click ." in second
     metrics, run_id = manifest(project, "evaluation", 3)["metrics"], manifest(project, "export", 3)["run_id"]
     served = f"{metrics['student.read.recall@20']:.3f}".removeprefix("0")
-    assert third.startswith(f"{DAYS[2]}  recall@20 read: served {served} ±") and third.endswith(
+    assert third.startswith(f"{DAYS[2]}  recall@20 of reads: served {served}, best list ") and third.endswith(
         f"  export {run_id[:7]}"
     )
 

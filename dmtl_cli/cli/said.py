@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dmtl_cli.config.errors import UserError, printable
 from dmtl_cli.config.evaluate import TOPK, k_of
+from dmtl_cli.evaluate.verdict import verdict
 from dmtl_cli.runs.manifest import MANIFEST, Manifest
 from dmtl_cli.runs.progress import RunLog
 from dmtl_cli.runs.reachable import Runs
@@ -38,8 +39,8 @@ def line(m: Manifest, seconds: float | None = None, *, up_to_date: bool = False)
 
 
 def day_line(day: dt.date, made: Sequence[Result] | UserError) -> str:
-    """`2026-01-03  recall@50 read: served .212 ±.010, best list .179 ±.009 (popularity)  export 53180a3`: what a day's
-    evaluation found, what was exported of it; or why it was refused."""
+    """`2026-01-03  recall@50 of reads: served .212, best list .179 (popularity): better by .033 ±.010  export 53180a3`:
+    what a day's evaluation found, what was exported of it; or why it was refused."""
     if isinstance(made, UserError):
         return printable(f"{day}  refused: {made.message}")
     runs = {r.stage: r for r in made if r.day == str(day)}
@@ -131,17 +132,14 @@ def _export(m: Manifest) -> list[str]:
 def _evaluation(m: Manifest) -> list[str]:
     """Recall of what is served beside the best list that is the same for all, of reads, which are the aim, and of
     clicks; AUC of the morning's teacher."""
-    found = {label: _recalls(m, label, errors=k == 0) for k, label in enumerate(_recalled(m))}
+    found = {label: _recalls(m, label, aim=k == 0) for k, label in enumerate(_recalled(m))}
     (aim, recalls), *others = [(label, recalls) for label, recalls in found.items() if recalls] or [("", "")]
-    told = f"{aim}: {recalls}" if aim else ""
-    told += "".join(f" ({label}s, which are not the aim: {other})" for label, other in others)
+    told = f"recall@{k_of(m.config)} of {aim}s: {recalls}" if aim else ""
+    others_told = [f"of {label}s, not the aim: {other}" for label, other in others]
     taken, there = m.rows.get("users", 0), m.rows.get("active_users", 0)
-    parts = [
-        f"recall@{k_of(m.config)} {told}" if told else "",
-        f"{taken:,} of {there:,} users" if told and taken < there else "",
-    ]
+    users = f"{taken:,} of {there:,} users" if told and taken < there else ""
     aucs = _listed(m.metrics, "teacher.{}.auc", _LABELS)
-    return [", ".join(filter(None, parts)), f"teacher AUC {aucs}" if aucs else ""]
+    return ["; ".join(filter(None, [told, *others_told, users])), f"teacher AUC {aucs}" if aucs else ""]
 
 
 def _recalled(m: Manifest) -> list[str]:
@@ -150,18 +148,29 @@ def _recalled(m: Manifest) -> list[str]:
     return [label for label in ("read", "click") if any(name.endswith(f".{label}.{at}") for name in m.metrics)]
 
 
-def _recalls(m: Manifest, label: str, *, errors: bool) -> str:
-    """`served .212 ±.010, best list .179 ±.009 (popularity)`."""
+def _recalls(m: Manifest, label: str, *, aim: bool) -> str:
+    """`served .212, best list .179 (popularity): better by .033 ±.010`, without the verdict where it is not the aim."""
     metric = f"{label}.recall@{k_of(m.config)}"
     known = {name: m.metrics.get(f"{name}.{metric}") for name in ("student", *LISTS)}
     found = {name: value for name, value in known.items() if value is not None}
-    of = {n: m.metrics.get(f"{n}.{metric}.se") if errors else None for n in found}
-    shown = {n: _short(v) + (f" ±{_short(e)}" if (e := of[n]) is not None else "") for n, v in found.items()}
-    parts = [f"served {shown['student']}"] if found.pop("student", None) is not None else []
-    if found:
-        best = max(found, key=found.__getitem__)
-        parts.append(f"best list {shown[best]} ({best})")
-    return ", ".join(parts)
+    best = max((name for name in found if name != "student"), key=found.__getitem__, default=None)
+    behind = m.metrics.get(f"{best}.{metric}.ahead_of_student")
+    sure = m.metrics.get(f"{best}.{metric}.ahead_of_student.se")
+    verdict = f": {_verdict(-behind, sure)}" if aim and behind is not None and sure is not None else ""
+    shown = {n: _short(v) for n, v in found.items()}
+    if aim and not verdict:
+        errors = {n: m.metrics.get(f"{n}.{metric}.se") for n in found}
+        shown |= {n: f"{shown[n]} ±{_short(e)}" for n, e in errors.items() if e is not None}
+    parts = [f"served {shown['student']}"] if "student" in found else []
+    parts += [f"best list {shown[best]} ({best})"] if best is not None else []
+    return ", ".join(parts) + verdict
+
+
+def _verdict(by: float, error: float) -> str:
+    """`better by .033 ±.010`, or that the difference may be chance."""
+    word = verdict(by, error)
+    told = f"{_short(abs(by))} ±{_short(error)}"
+    return f"{word} by {told}" if word else f"no sure difference, {'-' if by < 0 else '+'}{told}"
 
 
 def _loss(m: Manifest) -> list[str]:

@@ -14,6 +14,7 @@ from dmtl_cli.evaluate.lists import EXPOSURE_RATE, LISTS, POPULARITY, READ_POPUL
 from dmtl_cli.evaluate.on_catalogue import FEW, FRESH, traded
 from dmtl_cli.evaluate.rankers import PREFERENCE
 from dmtl_cli.evaluate.settings import BASELINES, EVALUATED, HISTORIES, JOINT, PLAIN, TAUGHT, UNTAUGHT
+from dmtl_cli.evaluate.verdict import verdict
 from dmtl_cli.student.kappa import GRID
 
 
@@ -33,7 +34,6 @@ _OF_LISTS = {
     READ_POPULARITY: "reads with a half-life of a day",
     EXPOSURE_RATE: "exposures x read rate",
 }
-_SURE = 2.0  # standard errors, beyond which a difference is called one
 
 
 class Ahead(NamedTuple):
@@ -50,12 +50,11 @@ class Ahead(NamedTuple):
 
     def line(self) -> str:
         """`served - best list (popularity, yesterday's clicks): +.021 ±.006 recall@50 of reads: better`."""
-        sure = abs(self.by) > _SURE * self.error
-        verdict = ("better" if self.by > 0 else "worse") if sure else "no difference beyond twice its error"
+        found = verdict(self.by, self.error) or "no difference beyond twice its error"
         by, error = (f"{abs(x):.3f}".removeprefix("0") for x in (self.by, self.error))
         sign = "-" if self.by < 0 else "+"
         what = f"served - best list ({self.best}, {_OF_LISTS[self.best]})"
-        return f"{what}: {sign}{by} ±{error} recall@{self.k} of {self.label}s: {verdict}"
+        return f"{what}: {sign}{by} ±{error} recall@{self.k} of {self.label}s: {found}"
 
     def metrics(self) -> dict[str, float]:
         name = f"student.{self.label}.recall@{self.k}.ahead_of_best_list"

@@ -23,6 +23,7 @@ from dmtl_cli.guess.requests import UNSERVED
 from dmtl_cli.guess.rewrites import quoted
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.tables import Table
+from dmtl_cli.guess.telling import QUESTION
 from dmtl_cli.guess.values import is_flags
 
 _ITEM = ":item"  # the embedding of items, in guesses
@@ -53,16 +54,21 @@ def feature_lines(roles: Roles, inputs: Inputs) -> list[str]:
         lines += [f"  - {flow(_as_given(f, g.column))}" for f in made if (g := columns[f.side]) is not None]
     else:
         lines.append(f"  - auto  # {_AUTO}")
-    own = [(each, f"  - {flow(keys)}  # {comment(each.why)}") for each, keys in used]
+    own = [(each, f"  - {flow(keys)}  # {comment(_above(each))}") for each, keys in used]
     mine = [line for side in ("user", "item") for each, line in own if each.side == side]
     if held:
         mine.append("  # known at the end of the log alone; a feature where it was so before the day:")
         mine += [f"  # - {flow(keys)}  # {comment(each.why)}" for each, keys in held]
     context = [line for each, line in own if each.side == "context"]
-    note = ["  # known before the item is shown? Else name it in data.events.outcomes:"] if context else []
+    note = [f"  # {QUESTION}:"] if context else []
     if asked := [keys["name"] for each, keys in used if each.of_request]:
         note.append(f"  # {', '.join(asked)}: {UNSERVED}")
     return [*lines, *mine, *note, *context, *why, *_crosses(used, names)]
+
+
+def _above(each: Input) -> str:
+    """Its reason, less the question that stands above all that are known of an exposure."""
+    return each.why.removesuffix(f": {QUESTION}") if each.side == "context" else each.why
 
 
 def _names(inputs: Inputs, made: tuple[Feature, ...]) -> dict[tuple[str, str], str]:

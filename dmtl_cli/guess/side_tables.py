@@ -60,7 +60,7 @@ class Side:
             return self.late
         what = "a running total" if len(self.totals) == 1 else "running totals"
         named = f": {', '.join(self.totals)} may be {what}" if self.totals else ""
-        return f"one state for all days, also for those before it was written{named}"
+        return f"one state for all days{named}"
 
 
 @dataclass

@@ -91,11 +91,10 @@ def withdrawn(s: pl.Series, side: str, shown: Callable[[], Shown | None] = lambd
         value, seen = found
     if value is None:
         return None
-    why = f"{seen}it tells what was withdrawn up to the end of the log, which no earlier day knew"
+    why = f"{seen}it tells what was withdrawn up to the end of the log, which earlier days did not know"
     if side != "item":
         return why
-    at = f'recommend --filter {s.name}={value}, or serve --items FILE with "filter": {{"{s.name}": {value}}}'
-    return f"{why}; it is for a filter of what is served: {at}"
+    return f"{why}; as you serve: --filter {s.name}={value}"
 
 
 def may_stop(s: pl.Series) -> bool:
@@ -135,7 +134,7 @@ def _stopped(s: pl.Series, shown: Shown) -> tuple[str, str] | None:
     value = "null" if still is None else still if plain else json.dumps(still, ensure_ascii=False)
     names = ", ".join(str(v) for v in sorted(gone["v"].to_list(), key=str))
     many = f"{gone['gone'].sum():,} of {gone['n'].sum():,} items with {names}"
-    return value, f"{many} are not shown any more on the last day, as hardly any other: "
+    return value, f"{many} are not shown on the last day, as hardly any other: "
 
 
 def total(s: pl.Series, counts: Callable[[], float]) -> str | None:

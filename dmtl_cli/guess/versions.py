@@ -102,7 +102,7 @@ def birth(frame: pl.DataFrame, key: str, ids: pl.Series, days: pl.Series | None)
         after = seen[":born"] > seen[":first"] + dt.timedelta(days=1)  # whatever the zone
         came = seen[":born"] >= days.min()
         if len(seen) and came.any() and share(after.fill_null(False)) <= _UNBORN:
-            why = f"{c} tells since when an item is there: a day reads and serves those that were there as it began"
+            why = f"{c}: since when an item is there; a day has those that were there as it began"
             return Version(c, why, unit, is_birth=True)
     return None
 

@@ -27,6 +27,7 @@ from dmtl_cli.guess.given import refuse_expression, refuse_given, told_of
 from dmtl_cli.guess.keys import by_tables, likeliest
 from dmtl_cli.guess.labels import EXPRESSION, roles_of
 from dmtl_cli.guess.outcomes import Outcomes, is_listed, outcomes_of, with_outcomes
+from dmtl_cli.guess.repeats import unique_of
 from dmtl_cli.guess.requests import outcomes_of_requests
 from dmtl_cli.guess.rewrites import LOOKS, NEEDED
 from dmtl_cli.guess.roles import Guess, Roles, fits_events, is_catalogue, with_names
@@ -73,7 +74,8 @@ def init(root: str, out: Path, given: Mapping[str, str], *, force: bool = False)
     first, someone, known = _first(log, day), _someone(log), guest(log.roles, log.inputs, log.events.frame)
     log.broken = broken_lines(log.root, log.events, (first, day) if first and day else None)
     log.warnings += log.broken.warnings if log.broken else []
-    about = _about(log, root, _steps(out, first, day, "ID", known))  # a config is kept and shared: it names nobody
+    # a config is kept and shared: it names nobody
+    about = _about(log, root, _check(out, day), _steps(out, first, day, "ID", known)[0])
     config = written(log, f"work/{out.stem}", about)
     _write(out, config.text, force=force)
     return {
@@ -125,7 +127,7 @@ def _edits(config: Path, edits: list[tuple[int, str, str]], day: dt.date | None,
 
 def refuse_check(found: dict[str, Any]) -> None:
     """Changes what is to be done where `check` refused the day."""
-    found |= {"first": f"correct what check refuses, then {found['next'][0]}", "next": []}
+    found |= {"first": f"correct what check refuses, then {_check(Path(found['config']), found['day'])}", "next": []}
 
 
 def refuse_incomplete(found: dict[str, Any]) -> None:
@@ -189,6 +191,8 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     roles.outcomes.extend(outcomes_of_requests(events.frame, roles, days_of_rows(events, roles, zone)))
     others = [by_days(found.root, table, roles, zone) for table in others]
     inputs = inputs_of(events, roles, others, partial_columns(found.root, events, roles, zone), zone)
+    if (once := unique_of(events.frame, roles)) is not None:
+        inputs.unused = [g for g in inputs.unused if g.column != once.column]
     refuse_expression(given.get(EXPRESSION), events, inputs)
     inputs.other.extend(found.unreadable)
     inputs.told.extend(_of_days(days, late))
@@ -289,18 +293,18 @@ def _with_names(table: Table) -> Table:
 
 def _steps(config: Path, first: dt.date | None, last: dt.date | None, user: str, known: str | None) -> list[str]:
     """The commands from here to a served top K of a user, and of a guest by what is known of them: a student is there
-    from the second day on."""
+    from the second day on. `init` itself has checked the newest day."""
     if first is None or first == last:
         alone = "  # a student needs a second day (or student.distill.min_age_days: 0)"
-        return [_check(config, last), command("run", "--config", config, "--day", last or _DAY) + alone]
+        return [command("run", "--config", config, "--day", last or _DAY) + alone]
     days = command("backfill", "--config", config, "--from", first, "--to", last or _DAY)
     lists = [command("recommend", "--config", config, "--user", user)]
     if known is not None:
         lists.append(command("recommend", "--config", config, "--feature", known) + "  # a guest, by what is known")
-    return [_check(config, last), days, *lists]
+    return [days + "  # says each day what is served beside the best list", *lists]
 
 
-def _check(config: Path, day: dt.date | None) -> str:
+def _check(config: Path, day: dt.date | str | None) -> str:
     return command("check", "--config", config, "--day", day or _DAY)
 
 
@@ -339,15 +343,15 @@ def _first(log: Log, last: dt.date | None) -> dt.date | None:
     return first + DAY if first is not None and spare and first == min(known) else first
 
 
-def _about(log: Log, root: str, steps: list[str]) -> list[str]:
+def _about(log: Log, root: str, check: str, learn: str) -> list[str]:
     files = log.events.files
     size, rows = sum(size for _, size in files.files), len(log.events.frame)
     several = f"{count(len(files.files), 'file')}, {size / 1e6:,.1f} MB"
     return [
         f"Written by {command('init', root)}: guesses from {rows:,} rows of {path_of(log.events)} ({several}).",
-        "A guess stands beside its reason. No setting of a model is written: the log decides.",
-        "Next:",
-        *(f"  {step}" for step in steps),
+        "A guess stands beside its reason; no setting of a model is written, the log decides.",
+        f"After an edit: {check}",
+        f"Then: {learn.partition('  #')[0]}",
     ]
 
 
