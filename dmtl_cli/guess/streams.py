@@ -46,10 +46,10 @@ def parted(table: Table, given: Mapping[str, str]) -> tuple[Table, Outcomes] | N
     key, event_key = keys
     later = [c for c in others.columns if shown[c].null_count() == len(shown) and others[c].null_count() < len(others)]
     columns, left = _columns(others, values, later, {*table.frame.columns, *table.other}, key)
-    events = _narrowed(replace(table, where=kinds, only_of_others=(*later, values.column)))
+    events = _narrowed(replace(table, kinds=kinds, only_of_others=(*later, values.column)))
     named = others[values.column].value_counts(sort=True, name="n")[values.column].to_list()
     told = f"of the same files, by {event_key} of what was shown: {', '.join(map(str, named))}"
-    return events, Outcomes("later", replace(table, frame=others, where=rest), key, event_key, columns, left, told)
+    return events, Outcomes("later", replace(table, frame=others, kinds=rest), key, event_key, columns, left, told)
 
 
 def again(every: Table, events: Table, later: list[Outcomes], given: Mapping[str, str]) -> tuple[Table, list[Outcomes]]:
@@ -60,12 +60,12 @@ def again(every: Table, events: Table, later: list[Outcomes], given: Mapping[str
         events: of the sample before, with `later`.
         given: as `parted` takes it.
     """
-    if events.where is None:
+    if events.kinds is None:
         return every, later
     if (parts := parted(every, given)) is not None:
         table = replace(parts[1].table, files=later[0].table.files)  # by days, where the events are by their times
         return parts[0], [replace(parts[1], table=table)]
-    kept = replace(every, where=events.where, only_of_others=events.only_of_others)
+    kept = replace(every, kinds=events.kinds, only_of_others=events.only_of_others)
     return replace(kept, frame=kept.asked(every.frame)), later
 
 
@@ -151,7 +151,7 @@ def _counted(kind: str, values: list[str]) -> str:
 
 def _narrowed(table: Table) -> Table:
     """The rows of its kinds, and by day."""
-    assert table.where is not None
+    assert table.kinds is not None
     pieces = []
     for day, _, _ in table.pieces:
         rows = table.of_day(day)

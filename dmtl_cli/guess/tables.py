@@ -63,14 +63,14 @@ class Table:
     """(day, columns that have values, rows) of the rows of each day, where folders or names have days"""
     explode: tuple[str, ...] = ()
     """lists whose elements are the rows: see `shown.as_events`"""
-    where: Kinds | None = None
+    kinds: Kinds | None = None
     """the kinds of rows that it has of a file: see `streams.parted`"""
     only_of_others: tuple[str, ...] = ()
     """columns that only other rows of the file have, which are not in `frame`"""
 
     def asked(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Of rows of the files those that it has."""
-        return frame if self.where is None else self.where.of(frame).drop(self.only_of_others, strict=False)
+        return frame if self.kinds is None else self.kinds.of(frame).drop(self.only_of_others, strict=False)
 
     @property
     def written(self) -> Text:

@@ -260,7 +260,7 @@ def _place(table: Table, events: Table) -> list[str]:
     usual = events.written if events.files.form == CSV else Text()
     if files.form == CSV and (table.written != usual or not table.written.header):
         keys.append(f"csv: {{{', '.join(key for key, _ in _csv_keys(table))}}}")
-    return [*keys, *([f"where: {quoted(where_of(table.where))}"] if table.where else [])]
+    return [*keys, *([f"where: {quoted(where_of(table.kinds))}"] if table.kinds else [])]
 
 
 def path_of(table: Table) -> str:
@@ -297,8 +297,8 @@ def _events(log: Log) -> list[str]:
     if names := log.events.explode:
         named = scalar(names[0]) if len(names) == 1 else f"[{', '.join(map(scalar, names))}]"
         lines.append(f"explode: {named}  # lists as long as each other in every row: an element is an event")
-    if log.events.where is not None:
-        lines.append(f"where: {quoted(where_of(log.events.where))}  # what was shown: rows of other kinds are below")
+    if log.events.kinds is not None:
+        lines.append(f"where: {quoted(where_of(log.events.kinds))}  # what was shown: rows of other kinds are below")
     for role in ("user", "item"):
         lines.append(_role(log, role, f"name the column of the {role}'s id"))
     if roles.time is not None:

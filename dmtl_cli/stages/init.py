@@ -178,7 +178,7 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     days, zone, fits = dict(events.files.days), "UTC", late.zone if late and not late.of_several else None
     if not days and roles.time is not None and roles.time_unit is not None:
         zone, _ = fits or zone_of(events.frame[roles.time.column], roles.time_unit)
-        every = replace(events, where=None, only_of_others=())
+        every = replace(events, kinds=None, only_of_others=())
         every, days = read_whole(found.root, every, roles.time.column, roles.time_unit, zone)
         events, later = again(_timed(every, given), events, later, given)
         events = with_outcomes(events, later)
