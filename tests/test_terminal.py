@@ -232,6 +232,12 @@ def test_a_bar_ticks_while_a_step_is_long() -> None:
     assert "reading: 00:00" in shown and shown.rstrip().endswith("done")
 
 
+def test_a_table_is_as_wide_as_a_terminal() -> None:
+    row = "| a model | " + " | ".join(["0.123 ±0.045"] * 9) + " |"
+    shown = on_a_terminal(f"from dmtl_cli.cli.fitted import for_terminal\nprint(for_terminal({row!r}))").splitlines()
+    assert len(shown) == 3 and max(map(len, shown)) <= 100 and "|" not in "".join(shown)
+
+
 def test_nothing_is_shown_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     log = RunLog()
     with log.progress("export", 2, "step") as bar:

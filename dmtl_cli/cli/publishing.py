@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dmtl_cli.cli.command import Call, publishes
+from dmtl_cli.cli.fitted import for_terminal
 from dmtl_cli.cli.options import DAILY, STEPS, STUDYING, Day, listed, names_of, seconds
 from dmtl_cli.config.days import between, parse_day
 from dmtl_cli.config.errors import Exit, UserError
@@ -179,7 +180,7 @@ def compare(
         beside=beside,
     )
     if not call.options.as_json:
-        print(table.markdown())
+        print(for_terminal(table.markdown()))
     return [result]
 
 
