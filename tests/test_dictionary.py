@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dmtl_cli.data.log import sizes
 from dmtl_cli.data.log.dictionary import Range, encoded, places
 from dmtl_cli.data.log.numbering import Cursor, Numbering, first_places
-from dmtl_cli.data.log.raw import ahead
+from dmtl_cli.data.log.rows import ahead
 from dmtl_cli.runs.ranks import ALONE
 
 NEAR, FAR = st.integers(-40, 40), st.integers(-(2**63), 2**63 - 1)

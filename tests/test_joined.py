@@ -18,6 +18,7 @@ from test_log import rows
 from worlds import Project
 
 from dmtl_cli.config.data import Data, Events
+from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.features import Feature
 from dmtl_cli.data.log import sizes
 from dmtl_cli.data.log.reader import Log
@@ -169,6 +170,110 @@ def test_a_table_without_rows_says_that_nothing_came(tmp_path: Path) -> None:
     joined = {"clicks": {"path": "clicks/{day}.parquet", "key": "shown_id", "columns": COLUMNS}}
     found = read(tmp_path / "log", {"joined": joined})
     assert {*found["click"]} == {0} and len(found) == 300
+
+
+def again(table: pl.DataFrame) -> pl.DataFrame:
+    """Rows with an id of their own, of which some are delivered twice, at first with less time; some have no id."""
+    rows = table.with_columns(row=pl.Series([None if k % 9 == 0 else f"c{k}" for k in range(len(table))]))
+    early = rows.filter(pl.col("row").is_not_null() & (pl.int_range(pl.len()) % 3 == 0)).with_columns(
+        spent=pl.lit(1, pl.Int64)
+    )
+    return pl.concat([early, rows, rows.filter(pl.col("row").is_in(["c1", "c2"]))])
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "json"])
+@pytest.mark.parametrize("block", [7, sizes.MERGE])
+def test_a_row_that_was_delivered_twice_counts_once(
+    tmp_path: Path, flat: pl.DataFrame, kind: str, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sizes, "MERGE", block)
+    write(shown(), tmp_path / "log/events", str(DAY), "parquet")
+    write(again(clicks()), tmp_path / "log/clicks", str(DAY), kind)
+    types = {"types": {"spent": "int64", "cook": "int64"}} if kind == "csv" else {}
+    came: dict[str, Any] = {"path": f"clicks/{{day}}.{kind}", "format": kind, "key": "shown_id", "columns": COLUMNS}
+    assert not read(tmp_path / "log", {"joined": {"clicks": came | types}}).equals(flat)
+    assert read(tmp_path / "log", {"joined": {"clicks": came | types | {"unique": "row"}}}).equals(flat)
+
+
+@pytest.mark.parametrize("kind", ["delta", "iceberg"])
+@pytest.mark.parametrize("told", ["partition", "date_column", "whole"])
+def test_lakes(tmp_path: Path, flat: pl.DataFrame, kind: str, told: str) -> None:
+    """The table is a lake's, of one day or with a column that tells the days of its rows."""
+    write(shown(), tmp_path / "log/events", str(DAY), "parquet")
+    late = clicks().head(9)  # of this day's exposures, on the next day
+    days = [clicks().with_columns(dt=pl.lit(DAY)), late.with_columns(dt=pl.lit(DAY + dt.timedelta(1)))]
+    write(days[0] if told == "whole" else pl.concat(days), tmp_path / "log", "clicks", kind)
+    joined: dict[str, Any] = {"path": "clicks", "format": kind, "key": "shown_id", "columns": COLUMNS}
+    joined |= {} if told == "whole" else {told: "dt"}
+    assert read(tmp_path / "log", {"joined": {"clicks": joined}}).equals(flat)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "json"])
+def test_a_column_tells_the_day_of_a_row(tmp_path: Path, kind: str) -> None:
+    """One file of all days is as good as a file a day: rows of other days are left out, and of days_after read."""
+    write(shown(), tmp_path / "log/events", str(DAY), "parquet")
+    parts = [clicks(k).vstack(clicks(1).head(9)) if k > 1 else clicks(k) for k in (1, 2, 3)]
+    for k, part in enumerate(parts):
+        write(part, tmp_path / "log/clicks", str(DAY + dt.timedelta(k)), kind)
+    dated = [part.with_columns(at=pl.lit(DAY + dt.timedelta(k))) for k, part in enumerate(parts)]
+    whole, file = pl.concat(dated), tmp_path / f"log/clicks_all.{kind}"
+    if kind == "parquet":
+        whole.write_parquet(file, row_group_size=60)
+    else:
+        write(whole, tmp_path / "log", "clicks_all", kind)
+    types = {"types": {"spent": "int64", "cook": "int64"}} if kind == "csv" else {}
+    same: dict[str, Any] = {"format": kind, "key": "shown_id", "columns": COLUMNS, **types}
+    for after in (0, 1):
+        more = same | {"days_after": after}
+        daily = read(tmp_path / "log", {"joined": {"clicks": more | {"path": f"clicks/{{day}}.{kind}"}}})
+        one = read(tmp_path / "log", {"joined": {"clicks": more | {"path": file.name, "date_column": "at"}}})
+        assert one.equals(daily) and daily["click"].cast(pl.Int64).sum() > 0
+    write(whole.filter(pl.col("at") > DAY), tmp_path / "log", "clicks_late", kind)
+    with pytest.raises(UserError, match=r"events.joined.clicks: no file of .* has a at of day 2026-01-01") as caught:
+        read(tmp_path / "log", {"joined": {"clicks": same | {"path": f"clicks_late.{kind}", "date_column": "at"}}})
+    assert caught.value.code == 66
+
+
+def test_events_and_what_came_of_them_in_one_file_of_all_days(tmp_path: Path) -> None:
+    """Both are told apart by `where`, and their days by one column; a text file is converted once."""
+    stream = pl.DataFrame(
+        {
+            "event": ["shown", "shown", "click", "click", "shown", "click"],
+            "id": ["a", "b", "x", "y", "c", "z"],
+            "of": [None, None, "a", "a", None, "b"],
+            "u": [1, 1, 1, 1, 2, 1],
+            "i": [5, 6, 5, 5, 5, 6],
+            "d": ["2026-01-01"] * 4 + ["2026-01-02"] * 2,
+        }
+    )
+    for kind in ("parquet", "json"):
+        write(stream, tmp_path / kind, "all", kind)
+        came: dict[str, Any] = {"path": f"all.{kind}", "key": "of", "event_key": "id", "date_column": "d"}
+        came |= {"where": "event = 'click'", "columns": {"clicked": "COUNT(*) > 0"}}
+        events = Events(
+            path=f"all.{kind}", date_column="d", where="event = 'shown'", user="u", item="i", click="clicked",
+            conversion="clicked", joined={"came": came},
+        )  # fmt: skip
+        data = Data(root=str(tmp_path / kind), format=kind, events=events)  # type: ignore[arg-type]
+        log = Log(data, (), converted=tmp_path / "converted")
+        assert rows(log.read(DAY, tmp_path))["click"].to_list() == [1, 0], kind
+    made = (tmp_path / "converted").rglob("*.parquet")
+    assert {p.relative_to(tmp_path / "converted").parts[0] for p in made} == {"events"}
+
+
+def test_what_tells_days_and_rows_of_a_joined_table() -> None:
+    def table(**given: Any) -> Events:
+        joined = {"came": {"path": "c.csv", "key": "of", "columns": {"clicked": "COUNT(*) > 0"}} | given}
+        return Events(click="clicked", conversion="clicked", joined=joined)  # type: ignore[arg-type]
+
+    assert table(date_column="d", days_after=1).joined["came"].is_daily
+    with pytest.raises(ValidationError, match=r"give partition or date_column, not both"):
+        table(date_column="d", partition="dt")
+    with pytest.raises(ValidationError, match=r"date_column is read before columns are computed"):
+        table(date_column="d", computed={"d": "a || b"})
+    with pytest.raises(ValidationError, match=r"unique: of may have several rows of an exposure"):
+        table(unique="of")
+    assert not {"unique", "date_column"} & {*table().joined["came"].model_dump()}
 
 
 # -- through the command line ------------------------------------------------------------------------------------------

@@ -20,8 +20,8 @@ from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.features import Feature
 from dmtl_cli.data.log import sizes
 from dmtl_cli.data.log.day import ID, NO_REQUEST, Block, Day
-from dmtl_cli.data.log.raw import RawEvents
 from dmtl_cli.data.log.reader import Log
+from dmtl_cli.data.log.rows import TableRows
 from dmtl_cli.data.log.source import File
 from dmtl_cli.data.log.tally import Distinct
 
@@ -667,13 +667,15 @@ def test_lists_that_are_cut_otherwise_stay_in_their_rows(tmp_path: Path, monkeyp
     monkeypatch.setattr(sizes, "BLOCK", 16)
     whole = pl.DataFrame(many())
     whole.write_parquet(put(tmp_path, whole), row_group_size=37)
-    decoded = RawEvents._decoded
+    decoded = TableRows._frames
 
-    def cut_otherwise(self: RawEvents, file: File, groups: range, wanted: list[str]) -> Iterator[pl.DataFrame]:
-        frames = decoded(self, file, groups, wanted)
+    def cut_otherwise(
+        self: TableRows, file: File, groups: range, wanted: list[str], size: int
+    ) -> Iterator[pl.DataFrame]:
+        frames = decoded(self, file, groups, wanted, size)
         return sizes.reblocked(frames, 5, 3) if wanted == ["history"] else frames
 
-    monkeypatch.setattr(RawEvents, "_decoded", cut_otherwise)
+    monkeypatch.setattr(TableRows, "_frames", cut_otherwise)
     found = rows(read(tmp_path, DEVICE)).sort("position")
     for name, column in (("device", "device"), ("item", "item_id"), ("history", "history")):
         assert found[name].to_list() == whole[column].to_list()

@@ -147,7 +147,7 @@ def test_one_stream_has_what_was_shown_and_what_came_of_it(tmp_path: Path) -> No
     log = Log(Data(root=str(tmp_path), events=events), ())
     found = rows(log.read(DAY, tmp_path)).select("item", "click", "conversion")
     assert found.rows() == [(5, 1, 1), (6, 0, 0), (5, 1, 0)]
-    assert log.outcomes(log.find(DAY).joined)[0].read_rows == 4
+    assert log.outcomes(log.find(DAY))[0].read_rows == 4
 
 
 @pytest.mark.parametrize("kind", ["csv", "json"])
@@ -175,7 +175,7 @@ def test_files_of_both_are_converted_once(tmp_path: Path, kind: str) -> None:
     assert rows(log.read(DAY, tmp_path))["click"].to_list() == [1]
     made = {str(p.relative_to(tmp_path / "converted")): p.stat().st_mtime_ns for p in tmp_path.rglob("*.parquet")}
     assert len(made) == 2 and all(name.startswith("events/day=") for name in made)
-    log.outcomes({"came": log.joined_of("came", DAY + dt.timedelta(1))})
+    log.outcomes_of("came", DAY + dt.timedelta(1))
     assert {
         str(p.relative_to(tmp_path / "converted")): p.stat().st_mtime_ns for p in tmp_path.rglob("*.parquet")
     } == made

@@ -148,11 +148,11 @@ class Events(Table):
             raise ValueError(f"where: {made[0]} is computed itself: write out what it is made of")
         return self
 
-    def has_files_of(self, table: Table) -> bool:
-        """Whether another table is of the same files, read in the same way, a file or folder a day."""
-        alike = ("path", "partition", "success_file", "format", "csv", "types")
-        daily = self.is_dated or self.partition is not None
-        return daily and self.date_column is None and all(getattr(self, k) == getattr(table, k) for k in alike)
+    def has_files_of(self, table: Joined) -> bool:
+        """Whether another table is of the same files, whose days are told in the same way."""
+        alike = ("path", "partition", "date_column", "success_file", "format", "csv", "types")
+        daily = self.is_dated or self.partition is not None or self.date_column is not None
+        return daily and all(getattr(self, k) == getattr(table, k) for k in alike)
 
     @property
     def joined_columns(self) -> set[str]:

@@ -104,6 +104,10 @@ def without_new(section: Section, dumped: dict[str, Any], names: tuple[str, ...]
     return {k: v for k, v in dumped.items() if k not in names or getattr(section, k) != fields[k].default}
 
 
+NEW = ("format", "csv", "types", "computed", "where")
+"""keys of any table that its first configs did not have"""
+
+
 class Table(Section):
     """Files below data.root."""
 
@@ -135,7 +139,7 @@ class Table(Section):
 
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without_new(self, dump(self), ("format", "csv", "types", "computed", "where"))
+        return without_new(self, dump(self), NEW)
 
     @property
     def made(self) -> dict[str, str]:
@@ -204,6 +208,19 @@ class Joined(Beside):
     days_after: Annotated[int, Field(ge=0, le=31)] = 0
     """how many days' files after its own a day reads too: 1 for what comes of an exposure after midnight. A day then
     waits until these are there (66)"""
+    date_column: Column | None = None
+    """a column that gives the day of a row, where files have several days, as data.events.date_column does"""
+    unique: Column | None = None
+    """the id of a row, of which a table that is delivered at least once may have several rows: the last of them is
+    read, so that SUM and COUNT take it once. Rows without an id are all read. Absent: each row counts"""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_new(self, dump(self), (*NEW, "date_column", "unique"))
+
+    @property
+    def is_daily(self) -> bool:
+        return super().is_daily or self.date_column is not None
 
     @property
     def id_column(self) -> str:
@@ -219,6 +236,13 @@ class Joined(Beside):
 
     @model_validator(mode="after")
     def _is_of_days(self) -> Joined:
+        if self.date_column and (self.partition or self.is_dated):
+            raise ValueError(f"give {'partition' if self.partition else '{day} in path'} or date_column, not both")
+        if self.date_column in self.computed:
+            raise ValueError("date_column is read before columns are computed: name one of the files")
         if self.days_after and not self.is_daily:
-            raise ValueError("days_after has no effect on one table for all days: give {day} in path, or partition")
+            what = "days_after has no effect on one table for all days"
+            raise ValueError(f"{what}: give {{day}} in path, partition or date_column")
+        if self.unique == self.key:
+            raise ValueError(f"unique: {self.key} may have several rows of an exposure: name the row's own id")
         return self

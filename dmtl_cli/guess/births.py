@@ -13,7 +13,9 @@ from dmtl_cli.config.errors import UserError
 from dmtl_cli.data.log import sizes
 from dmtl_cli.data.log.checks import Checked
 from dmtl_cli.data.log.day import ID, TIME, Day
-from dmtl_cli.data.log.schema import Schema, Table
+from dmtl_cli.data.log.rows import frames
+from dmtl_cli.data.log.schema import Schema
+from dmtl_cli.data.log.table import Table
 from dmtl_cli.data.log.types import iso_times, localized
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.side_tables import Side
@@ -155,7 +157,7 @@ def _born(items: SideTable, table: Table) -> pl.DataFrame | None:
     """`id` and `since` of each item; None where one has several rows, or times name a zone."""
     assert items.version is not None
     names = [items.key, items.version]
-    parts = [frame for file in table.files for frame in table.frames(file, names, _ROWS)]
+    parts = [frame for file in table.files for frame in frames(table, file, names, _ROWS)]
     rows = pl.concat(parts, how="vertical_relaxed")
     since = naive(rows[items.version])
     if since is None or rows[items.key].is_duplicated().any():

@@ -16,7 +16,8 @@ from dmtl_cli.data.log.computed import plain
 from dmtl_cli.data.log.day_files import DayFiles
 from dmtl_cli.data.log.joined import Outcomes
 from dmtl_cli.data.log.reader import Log
-from dmtl_cli.data.log.schema import Table
+from dmtl_cli.data.log.rows import frames
+from dmtl_cli.data.log.table import Table
 
 Ints = npt.NDArray[np.int64]
 
@@ -30,8 +31,7 @@ def joined_rows(log: Log, found: DayFiles, events: Table) -> dict[str, Any]:
         UserError: what reading these tables raises.
     """
     out = {}
-    for name, files in found.joined.items():
-        table = log.outcomes({name: files})[0]
+    for name, table in zip(found.joined, log.outcomes(found), strict=True):
         times = _times(log, found, events, table)
         once = log.data.events.unique == table.section.id_column  # of each id one exposure is read
         shared = 0 if once else int(times[times > 1].sum())
@@ -47,9 +47,8 @@ def _times(log: Log, found: DayFiles, events: Table, table: Outcomes) -> Ints:
     """[keys] exposures of the day that have each id of the table."""
     times, column, date = np.zeros(len(table.keys), np.int64), table.section.id_column, log.data.events.date_column
     for file in (file for file in events.files if events.has_in(file, column)):
-        groups = list(found.groups[file]) if file in found.groups else None
         wanted = list(dict.fromkeys([column, *([date] if date else [])]))
-        for frame in events.frames(file, wanted, sizes.BLOCK, groups):
+        for frame in frames(events, file, wanted, sizes.BLOCK, found.groups.get(file)):
             rows = frame
             if date:
                 rows = frame.filter(Checked(frame, file, 0).date(date, log.data.timezone) == found.day)
@@ -62,12 +61,11 @@ def _later(log: Log, found: DayFiles, events: Table, name: str) -> int:
     """Rows of the first day that is not read any more that are of this day's exposures; 0 where it is not there."""
     section = log.data.events.joined[name]
     try:
-        files = log.joined_of(name, before(found.day, -section.days_after - 1))
+        table = log.outcomes_of(name, before(found.day, -section.days_after - 1))
     except UserError as e:
         if e.code != Exit.NO_INPUT:
             raise
         return 0
-    table = log.outcomes({name: files})[0]
     return int(table.rows.to_numpy()[_times(log, found, events, table) > 0].sum())
 
 

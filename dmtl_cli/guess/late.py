@@ -22,8 +22,8 @@ from dmtl_cli.config.schema import Config
 from dmtl_cli.data.log.day import ID, Day
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.log.schema import Schema
-from dmtl_cli.data.log.schema import Table as LogTable
 from dmtl_cli.data.log.shares import share_groups
+from dmtl_cli.data.log.table import Table as LogTable
 from dmtl_cli.guess.roles import Roles, times_of
 from dmtl_cli.guess.rows import head_of, names_of, whole
 from dmtl_cli.guess.states import LOOSELY, Shown, rank_correlation, total, withdrawn

@@ -8,7 +8,8 @@ from typing import Any
 import polars as pl
 
 from dmtl_cli.config.schema import Config
-from dmtl_cli.data.log.schema import Table
+from dmtl_cli.data.log.rows import frames
+from dmtl_cli.data.log.table import Table
 from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.rows import first_rows, names_of
 
@@ -52,7 +53,7 @@ def _repeats(table: Table, c: str, ids: list[str]) -> tuple[int, int] | None:
     for file in table.files:
         if seen >= _MOST or not all(table.has_in(file, name) for name in (c, *ids)):
             continue
-        for frame in table.frames(file, [c, *ids], _BLOCK):
+        for frame in frames(table, file, [c, *ids], _BLOCK):
             pair = frame.select(pl.struct(pl.col(ids).cast(pl.String)).hash().alias("pair"))
             named = pair.with_columns(frame[c].cast(pl.String).hash().alias("id"))
             parts.append(named.filter(frame[c].is_not_null()))

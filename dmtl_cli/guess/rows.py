@@ -13,8 +13,9 @@ import pyarrow as pa
 
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.table import WHERE, Csv
-from dmtl_cli.data.log.schema import Table
+from dmtl_cli.data.log.rows import frames
 from dmtl_cli.data.log.source import File
+from dmtl_cli.data.log.table import Table
 from dmtl_cli.data.log.text_rows import Rows, csv_rows, json_rows
 from dmtl_cli.guess.encodings import candidates, encoding_of, example
 from dmtl_cli.guess.files import CSV, JSON, PARQUET, format_of
@@ -223,7 +224,7 @@ def first_rows(table: Table, names: Sequence[str], beside: str) -> pl.DataFrame 
     there = [c for c in dict.fromkeys((*names, beside)) if table.has_in(file, c)]
     if beside not in there:
         return None
-    return next((frame for frame in table.frames(file, there, _ROWS) if len(frame)), None)
+    return next((frame for frame in frames(table, file, there, _ROWS) if len(frame)), None)
 
 
 def head_of(table: Table, column: str) -> pl.Series | None:
@@ -237,6 +238,6 @@ def whole(table: Table, column: str) -> pl.Series:
     found = []
     for file in table.files:
         if table.has_in(file, column):
-            found += [frame[column] for frame in table.frames(file, [column], _ROWS) if frame[column].dtype != pl.Null]
+            found += [frame[column] for frame in frames(table, file, [column], _ROWS) if frame[column].dtype != pl.Null]
     alike = [s for s in found if s.dtype == found[0].dtype]
     return pl.concat(alike).drop_nulls()

@@ -14,7 +14,8 @@ from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.schema import Config
 from dmtl_cli.data.log.computed import Computed
 from dmtl_cli.data.log.day import Day
-from dmtl_cli.data.log.schema import Schema, Table
+from dmtl_cli.data.log.schema import Schema
+from dmtl_cli.data.log.table import Table
 from dmtl_cli.data.log.types import booleans
 from dmtl_cli.data.threshold import measured_threshold
 from dmtl_cli.guess.goals import flag, sql_name

@@ -8,6 +8,8 @@ from copy import copy
 from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from dmtl_cli.config.errors import Exit, UserError
@@ -60,8 +62,17 @@ class Checked:
         if mask.all():
             return self
         other = self.of(self.frame.filter(mask))
-        other._places = (pl.Series(range(len(mask))) if self._places is None else self._places).filter(mask)
+        places = pl.int_range(len(mask), eager=True) if self._places is None else self._places
+        other._places = places.filter(mask)
         return other
+
+    def mask(self, rows: int) -> npt.NDArray[np.bool_]:
+        """[rows] which rows of the block, before some were left out of it, these are."""
+        if self._places is None:
+            return np.ones(rows, np.bool_)
+        mask = np.zeros(rows, np.bool_)
+        mask[self._places.to_numpy()] = True
+        return mask
 
     def _values(self, column: str) -> pl.Series:
         """Under a plain name: Polars takes `*` and `^a$` for patterns."""
@@ -306,20 +317,20 @@ class Checked:
 
 
 class Together(Checked):
-    """Columns of several files one after the other, which are judged as one; messages name the file of a row.
+    """Columns of several blocks one after the other, which are judged as one; messages name the file of a row.
 
     Args:
-        frame: rows of all files.
-        files: each with the number of its rows, at least one file.
+        frame: rows of all blocks.
+        blocks: at least one.
     """
 
-    def __init__(self, frame: pl.DataFrame, files: Sequence[tuple[File, int]]) -> None:
-        super().__init__(frame, files[0][0], 0)
-        self._files = files
+    def __init__(self, frame: pl.DataFrame, blocks: Sequence[Checked]) -> None:
+        super().__init__(frame, blocks[0].file, 0)
+        self._blocks = blocks
 
     def _where(self, column: str, k: int) -> str:
-        for file, rows in self._files:
-            if k < rows:
-                return f"{file}: column {column}, {file.row(k)}"
-            k -= rows
-        raise AssertionError("no file has the row")
+        for block in self._blocks:
+            if k < len(block.frame):
+                return block._where(column, k)
+            k -= len(block.frame)
+        raise AssertionError("no block has the row")

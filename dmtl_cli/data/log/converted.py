@@ -175,7 +175,7 @@ class Converted:
         nulls = self.data.null_values
         invalid = table.invalid_rows if isinstance(table, Events) else None
         sources = [TextFile(file, options, types, remedies, finished, nulls, invalid) for file in files]
-        if isinstance(table, Events) and table.date_column:
+        if isinstance(table, Events | Joined) and table.date_column:
             return self._cut(name, sources, table.date_column, day)
         return self._whole(name, sources, day if table.hive_key or table.is_dated else None)
 
@@ -183,7 +183,7 @@ class Converted:
         """What has rows of a day of a Delta or Iceberg table. Raises UserError 66 too where there is none."""
         live = lake.delta_files if self.data.format_of(table) == "delta" else lake.iceberg_files
         sources: Sequence[Source] = live(self.data.root, self.log, table.path)
-        column = (table.date_column if isinstance(table, Events) else None) or table.hive_key
+        column = (table.date_column if isinstance(table, Events | Joined) else None) or table.hive_key
         found, _ = self._cut(name, sources, column, day) if column else self._whole(name, sources, None)
         if not found:
             where = f"{self.log.where(table.path)} has no rows{f' with a {column} of day {day}' if column else ''}"

@@ -71,6 +71,8 @@ class DayFiles:
     """lines of events that do not parse and are left out"""
     joined: dict[str, tuple[File, ...]] = field(default_factory=dict)
     """files of the tables of what came of exposures, by name"""
+    joined_groups: dict[File, range] = field(default_factory=dict)
+    """as `groups`, of these files"""
 
     @property
     def every(self) -> list[File]:
@@ -161,8 +163,9 @@ class DayFinder:
         self._computed = {n: Computed(f"data.{n}", t.made) for n, t in sides.items()}
         e = data.events
         self._explode = Exploded(e.explode, e.item, e.explode_position) if e.explode else None
-        self._spans: dict[File, list[_Span | None]] = {}
-        self._seen: dict[tuple[File, int], set[dt.date] | None] = {}
+        self._spans: dict[tuple[File, str], list[_Span | None]] = {}
+        """days of row groups by the statistics of a column"""
+        self._seen: dict[tuple[File, str, int], set[dt.date] | None] = {}
         """days of row groups by their rows; None where they do not say"""
 
     def find(self, day: dt.date, tables: dt.date | None = None) -> DayFiles:
@@ -171,25 +174,32 @@ class DayFinder:
         Args:
             tables: the day whose side tables to take where they are there; else, and by default, those of `day`.
         """
-        events, groups, lost = self._event_files(day)
+        events, groups, lost = self._dated("events", day)
         sides = {side: tuple(self._side_files(n, day, tables)) for n, side in SIDES.items() if n in self.tables}
-        later = {n: tuple(self.joined(n, day, t.days_after)) for n, t in self.data.events.joined.items()}
-        found = DayFiles(day, tuple(events), sides, groups, self.data.digest, lost=lost, joined=later).identify()
+        later: dict[str, tuple[File, ...]] = {}
+        parts: dict[File, range] = {}
+        for name, table in self.data.events.joined.items():
+            later[name], some = self.joined(name, day, table.days_after)
+            parts |= {file: _both(range_, parts.get(file)) for file, range_ in some.items()}
+        found = DayFiles(day, tuple(events), sides, groups, self.data.digest, [], lost, later, parts).identify()
         found.check_distinct()
         return found
 
-    def joined(self, name: str, day: dt.date, after: int) -> list[File]:
-        """The files of a table of what came of exposures: of a day and so many after it."""
-        found: list[File] = []
+    def joined(self, name: str, day: dt.date, after: int) -> tuple[tuple[File, ...], dict[File, range]]:
+        """The files of a table of what came of exposures, of a day and so many after it, and as `DayFiles` has them
+        which of their row groups."""
+        found, groups = list[File](), dict[File, range]()
         for days in range(after + 1):
             try:
-                found += self._files(JOINED + name, before(day, -days))[0]
+                files, some, _ = self._dated(JOINED + name, before(day, -days))
             except UserError as e:
                 if not days or e.code != Exit.NO_INPUT:
                     raise
                 asked = f"which day {day} reads (data.{JOINED}{name}.days_after: {after})"
                 raise UserError(f"{e.message}, {asked}", e.hint, e.code) from None
-        return found
+            found += files
+            groups |= {file: _both(range_, groups.get(file)) for file, range_ in some.items()}
+        return tuple(dict.fromkeys(found)), groups
 
     def finished(self, day: dt.date) -> list[str]:
         """Tables (events, users, items) whose folder of the day has a `SUCCESS` that the config does not look for."""
@@ -205,7 +215,7 @@ class DayFinder:
 
     def _share(self, file: File, groups: range) -> float:
         """A day's share of a file's rows, if its row groups are alike and so are the days of one."""
-        spans = self._spans[file]
+        spans = self._spans[file, self.data.events.date_column or ""]
         known = [span for k in groups if (span := spans[k]) is not None]
         days = (max(s.last for s in known) - min(s.first for s in known)).days + 1 if known else 1
         return len(groups) / len(spans) / days
@@ -259,48 +269,56 @@ class DayFinder:
             return self._converted.texts("events", self.data.events, files, day)[0], 0
         return self._converted.texts(name, table, files, day)
 
-    def _event_files(self, day: dt.date) -> tuple[list[File], dict[File, range], int]:
-        """The files that may have rows of the day, which of their row groups, and the lines that do not parse."""
-        events, (files, lost) = self.data.events, self._files("events", day)
-        if events.date_column is None:
+    def _dated(self, name: str, day: dt.date) -> tuple[list[File], dict[File, range], int]:
+        """A table's files that may have rows of the day, which of their row groups, where a column tells the day, and
+        the lines that do not parse."""
+        table, (files, lost) = self.tables[name], self._files(name, day)
+        column = None if isinstance(table, SideTable) else table.date_column
+        if column is None:
             return files, {}, lost
-        groups = {file: self._groups(file, day, events.date_column) for file in files}
+        groups = {file: self._groups(file, day, column) for file in files}
         groups = {file: some for file, some in groups.items() if some}
-        if not self._have_rows(groups, day, events.date_column):
-            where = f"no file of {self.store.where(events.path)} has a {events.date_column} of day {day}{self._have()}"
-            raise UserError(f"events: {where}", "retry when the day has arrived", Exit.NO_INPUT)
+        if not self._have_rows(groups, day, column):
+            where = f"no file of {self.store.where(table.path)} has a {column} of day {day}{self._have(name, files)}"
+            raise UserError(f"{name}: {where}", "retry when the day has arrived", Exit.NO_INPUT)
         return list(groups), groups, lost
 
     def _have_rows(self, groups: dict[File, range], day: dt.date, column: str) -> bool:
         """Whether there are rows of a day that some row groups may have; it looks at them where nothing else says it.
         All of these groups are the day's all the same, so that what its files are is told by their statistics alone."""
-        spans = [self._spans[file][k] for file, some in groups.items() for k in some]
+        spans = [self._spans[file, column][k] for file, some in groups.items() for k in some]
         if any(span is None or span.is_known_to_have(day) for span in spans):
             return True
         for file, some in groups.items():
             with file.open() as parquet:
                 for k in some:
-                    if (file, k) not in self._seen:
-                        self._seen[file, k] = _looked_at(parquet, k, file, column, self.data.timezone)
-                    if (seen := self._seen[file, k]) is None or day in seen:
+                    if (file, column, k) not in self._seen:
+                        self._seen[file, column, k] = _looked_at(parquet, k, file, column, self.data.timezone)
+                    if (seen := self._seen[file, column, k]) is None or day in seen:
                         return True
         return False
 
-    def _have(self) -> str:
-        """Which days the events have, as far as their files say it, for messages."""
-        if self.data.format_of(self.data.events) == "parquet":
-            days = [end for spans in self._spans.values() for s in spans if s for end in s.known or (s.first, s.last)]
+    def _have(self, name: str, files: Sequence[File]) -> str:
+        """Which days a table has, as far as its files say it, for messages."""
+        if self.data.format_of(self.tables[name]) == "parquet":
+            spans = [s for (file, _), some in self._spans.items() if file in files for s in some if s]
+            days = [end for s in spans for end in s.known or (s.first, s.last)]
         else:
-            days = self._converted.days("events") if self._converted else []
+            days = self._converted.days(name) if self._converted else []
         return f" ({span(days)})" if days else ""
 
     def _groups(self, file: File, day: dt.date, column: str) -> range:
         """The file's row groups from the first to the last that may have rows of the day."""
-        if file not in self._spans:
+        if (file, column) not in self._spans:
             with file.open() as parquet:
-                self._spans[file] = _spans(parquet, file, column, self.data.timezone)
-        may = [k for k, span in enumerate(self._spans[file]) if span is None or span.may_have(day)]
+                self._spans[file, column] = _spans(parquet, file, column, self.data.timezone)
+        may = [k for k, span in enumerate(self._spans[file, column]) if span is None or span.may_have(day)]
         return range(may[0], may[-1] + 1) if may else range(0)
+
+
+def _both(some: range, others: range | None) -> range:
+    """Row groups from the first to the last of both."""
+    return some if others is None else range(min(some.start, others.start), max(some.stop, others.stop))
 
 
 # -- what a footer says of a date column -------------------------------------------------------------------------------

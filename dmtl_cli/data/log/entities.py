@@ -9,17 +9,15 @@ from typing import Literal
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 
 from dmtl_cli.config.data import Data
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.features import Feature
-from dmtl_cli.config.table import WHERE
 from dmtl_cli.data.log.checks import Checked, Together
 from dmtl_cli.data.log.day import ID, TIME
 from dmtl_cli.data.log.firsts import AT
-from dmtl_cli.data.log.schema import Table
-from dmtl_cli.data.log.source import File
+from dmtl_cli.data.log.rows import TableRows
+from dmtl_cli.data.log.table import Table
 
 _VERSION = ":version"
 
@@ -40,20 +38,18 @@ class Entities:
         self.keys = [data.events.user if side == "user" else data.events.item]
         self.version: str | None = None
         self._version_zone = data.timezone
-        self._made: set[str] = set()
         self._zoneless = {TIME: data.is_zoneless(data.events, data.events.time)}
         # an event's time that names no zone may be of UTC, which it is with date_column, or local
         self._of_events = {"UTC"} if data.events.date_column else {"UTC", data.timezone or "UTC"}
         if (beside := data.users if side == "user" else data.items) is not None:
             self.keys.append(beside.key)
             self.version, self._version_zone = beside.version, beside.version_timezone or data.timezone
-            self._made = {WHERE} if beside.where else set()
             self._zoneless[_VERSION] = data.is_zoneless(beside, beside.version)
 
     @property
     def columns(self) -> set[str]:
         """Those that the side table is asked for."""
-        named = {self.keys[-1], *(f.source for f in self.features), *self._made}
+        named = {self.keys[-1], *(f.source for f in self.features)}
         return named | ({self.version} if self.version else set())
 
     def join(self, seen: pl.DataFrame, known: pl.Series | None = None) -> tuple[pl.DataFrame, float]:
@@ -136,22 +132,17 @@ class Entities:
         table, key = self.table, self.keys[-1]
         for column in columns.values():
             table.require(column, f"data.{self.side}s expects")
-        named = {*columns.values(), *self._made} | ({self.version} if self.version else set())
+        named = {*columns.values()} | ({self.version} if self.version else set())
         types = {c: table.type(c) for c in sorted(named - {key})}
-        frames = []
-        for file in table.files:
-            frame = pl.from_arrow(table.fit(_rows(table, file, [*types, key]), types, file))
-            assert isinstance(frame, pl.DataFrame)
-            rows = Checked(frame, file, 0)
-            rows = rows.only(frame[WHERE]) if self._made else rows
-            frame = rows.frame
-            version = [frame[self.version].alias(_VERSION)] if self.version else []
-            asked = [frame[column].alias(name) for name, column in columns.items()]
-            frames.append(pl.DataFrame([rows.ids(key).alias(ID), *version, *asked]))
+        blocks, frames = TableRows(table, types=types).held({*types, key}), []
+        for rows in blocks:
+            version = [rows.frame[self.version].alias(_VERSION)] if self.version else []
+            read = [rows.frame[column].alias(name) for name, column in columns.items()]
+            frames.append(pl.DataFrame([rows.ids(key).alias(ID), *version, *read]))
         whole = pl.concat(frames)
         place = f"{table.files[0].parent if len(table.files) > 1 else table.files[0]}: key {key}"
         if self.version:
-            return self._newest(whole, list(zip(table.files, map(len, frames), strict=True)), place, seen, whole_day)
+            return self._newest(whole, blocks, place, seen, whole_day)
         if (twice := whole[ID].is_duplicated()).any():
             hint = f"write one row per id and day, or name what tells them apart in data.{self.side}s.version"
             raise UserError(f"{place} = {whole[ID].filter(twice)[0]!r} appears twice", hint)
@@ -160,7 +151,7 @@ class Entities:
     def _newest(
         self,
         whole: pl.DataFrame,
-        files: Sequence[tuple[File, int]],
+        blocks: Sequence[Checked],
         place: str,
         seen: pl.DataFrame | None,
         whole_day: bool,
@@ -169,10 +160,10 @@ class Entities:
         of those that have none.
 
         Args:
-            files: each with its rows, in their order.
+            blocks: where the rows were read.
         """
         assert self.version is not None
-        versions = Together(pl.DataFrame({self.version: whole[_VERSION]}), files)
+        versions = Together(pl.DataFrame({self.version: whole[_VERSION]}), blocks)
         zoneless = bool(self._zoneless[_VERSION])
         order, there = versions.version(
             self.version, self.timezone, self.day, zoneless=zoneless, zone=self._version_zone
@@ -228,16 +219,6 @@ def _order_of(at: pl.Series) -> pl.Series:
     place = np.empty(len(at), np.int64)
     place[np.argsort(at.to_numpy())] = np.arange(len(at))
     return pl.Series(place)
-
-
-def _rows(table: Table, file: File, columns: list[str]) -> pa.Table:
-    """Those of the columns that the file has."""
-    with table.open(file) as parquet:
-        try:
-            here = sorted(c for c in columns if table.has_in(file, c))
-            return parquet.read(here, use_threads=False)
-        except (pa.ArrowException, OSError) as e:
-            raise file.refusal(e, "damaged Parquet") from None
 
 
 def _id_kind(dtype: pl.DataType) -> str:

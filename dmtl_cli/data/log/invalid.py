@@ -47,12 +47,11 @@ def columns(events: Events) -> set[str]:
     return {c for c in (events.user, events.item, events.time, events.click, events.duration) if c}
 
 
-def valid(rows: Checked, events: Events, timezone: str | None, day: dt.date, left_out: Counter[str]) -> Checked:
-    """The rows of the day that are events; the others are counted by reason. Raises UserError 65."""
-    if events.date_column:
-        days = rows.date(events.date_column, timezone, nulls=True)
-        left_out[DAY] += days.null_count()
-        rows = rows.only((days == day).fill_null(False))
+def valid(rows: Checked, events: Events, left_out: Counter[str]) -> Checked:
+    """The rows that are events; the others, where the config leaves them out, are counted by reason. Raises UserError
+    65."""
+    if events.invalid_rows == "refuse":
+        return rows
     good = {"user": rows.has_id(events.user), "item": rows.has_id(events.item)}
     if events.time:
         good["time"] = rows.frame[events.time].is_not_null()
@@ -66,8 +65,9 @@ def valid(rows: Checked, events: Events, timezone: str | None, day: dt.date, lef
 
 
 def require_most(day: dt.date, kept: int, left_out: Mapping[str, int]) -> None:
-    """Raises UserError 65 where more rows of a day were left out than kept; those of no day are not the day's."""
-    found = {reason: n for reason, n in left_out.items() if reason != DAY}
+    """Raises UserError 65 where more rows of a day were left out than kept for what is wrong with them; those of no day
+    are not the day's."""
+    found = {reason: left_out[reason] for reason in REASONS if reason != DAY and left_out.get(reason)}
     gone = sum(found.values())
     if gone > MOST * (kept + gone):
         what = f"events: day {day}: {in_words(kept, left_out)}"

@@ -6,6 +6,7 @@ aggregated once; each block of events then looks its ids up. Columns that the co
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -18,11 +19,13 @@ from dmtl_cli.config.errors import UserError, did_you_mean
 from dmtl_cli.config.expressions import aggregated_roots_of
 from dmtl_cli.config.table import WHERE
 from dmtl_cli.config.table import Joined as Section
-from dmtl_cli.data.log import sizes
 from dmtl_cli.data.log.computed import TYPES, Beside, Computed, plain, struct_of
 from dmtl_cli.data.log.dictionary import Rows, places
-from dmtl_cli.data.log.schema import Table, require_condition
+from dmtl_cli.data.log.rows import TableRows
+from dmtl_cli.data.log.shares import share_groups
 from dmtl_cli.data.log.source import File
+from dmtl_cli.data.log.table import Table, require_condition
+from dmtl_cli.runs.ranks import ALONE
 
 _KINDS = {pl.Int64: "integers", pl.String: "text"}
 
@@ -33,6 +36,8 @@ class Outcomes:
     Args:
         name: in `data.events.joined`.
         files: at least one.
+        groups: of their row groups those that may have rows of these days; of a file not named all.
+        days: the first and the last one that are read, where the section's column tells the day.
         check: raises UserError 65 where these columns of the table take too much memory.
         declared: columns that are null where no file of the day has them, and the section has a condition.
     """
@@ -42,11 +47,14 @@ class Outcomes:
         name: str,
         section: Section,
         files: Sequence[File],
-        check: Callable[[Table, Collection[str]], object],
+        groups: dict[File, range],
+        days: tuple[dt.date, dt.date],
+        timezone: str | None,
+        check: Callable[[Table, Collection[str], dict[File, range]], object],
         declared: Collection[str] = (),
     ) -> None:
-        self.name, self.section, self._files, self._check = f"data.events.joined.{name}", section, files, check
-        self._declared = declared
+        self.name, self.section, self._files, self._groups = f"data.events.joined.{name}", section, files, groups
+        self._days, self._timezone, self._check, self._declared = days, timezone, check, declared
 
     def values(self, ids: pl.Series, columns: Sequence[str], file: object) -> pl.DataFrame:
         """[n] rows of the columns: what came of each exposure.
@@ -133,22 +141,13 @@ class Outcomes:
         """The table's columns that are read, of the rows that are asked for."""
         table, section = Table(self._files), self.section
         columns = self._required(table)
-        self._check(table, [section.key, *columns, *([WHERE] if section.where else [])])
-        types = {c: table.type(c) for c in columns}
-        whole = types | {section.key: table.type(section.key)}
-        frames = [_frame_of(pa.Table.from_batches([], pa.schema([*whole.items()])))]
-        for file in table.files:
-            here = [c for c in [*columns, section.key] if table.has_in(file, c)]
-            fitted = types if section.key in here else whole
-            wanted = [*here, *([WHERE] if section.where else [])]
-            with table.open(file) as parquet:
-                try:
-                    for batch in parquet.iter_batches(sizes.BLOCK, columns=wanted, use_threads=False):
-                        frame = _frame_of(table.fit(pa.Table.from_batches([batch]), fitted, file))
-                        frames.append(frame.filter(WHERE) if section.where else frame)
-                except (pa.ArrowException, OSError) as e:
-                    raise file.refusal(e, "damaged Parquet") from None
-        return pl.concat([frame.select(_ids(frame[section.key]), *columns) for frame in frames])
+        beside = [c for c in (WHERE if section.where else None, section.unique, section.date_column) if c]
+        self._check(table, [section.key, *columns, *beside], self._groups)
+        rows = TableRows(table, section, {c: table.type(c) for c in columns}, self._days, self._timezone)
+        groups = share_groups(table, self._groups, ALONE)
+        found = (block.frame for block in rows.held([section.key, *columns], groups))
+        named = [frame.select(_ids(frame[section.key]), *columns) for frame in found]
+        return pl.concat(named, how="vertical_relaxed")  # a file may lack the key, where `where` leaves out its rows
 
     def _required(self, table: Table) -> list[str]:
         """The columns beside the key. Raises UserError 65 where one is not there.
@@ -164,20 +163,21 @@ class Outcomes:
             if not section.where or table.has(column) or column not in self._declared:
                 table.require(column, f"{self.name}.columns expects")
         require_condition(table, section, self.name.removeprefix("data."))
+        if section.date_column:
+            table.require_everywhere(section.date_column, f"{self.name}.date_column expects")
+        if section.unique:
+            require(section.unique, f"{self.name}.unique expects")
+            table.require_ids(section.unique)
         return columns
-
-
-def _frame_of(rows: pa.Table) -> pl.DataFrame:
-    frame = pl.from_arrow(rows)
-    assert isinstance(frame, pl.DataFrame)
-    return frame
 
 
 _ID = ":id"
 
 
 def _ids(s: pl.Series) -> pl.Series:
-    """Integers as int64, anything else as text."""
+    """Integers as int64, anything else as text; nulls without a type as they are."""
+    if s.dtype == pl.Null:
+        return s
     return s.cast(pl.Int64, strict=False) if s.dtype.is_integer() else s.cast(pl.String)
 
 

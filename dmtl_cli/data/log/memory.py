@@ -19,8 +19,9 @@ import pyarrow.parquet as pq
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.data.log import sizes
 from dmtl_cli.data.log.checks import LONGEST
-from dmtl_cli.data.log.schema import Schema, Table
+from dmtl_cli.data.log.schema import Schema
 from dmtl_cli.data.log.source import File
+from dmtl_cli.data.log.table import Table
 
 SMALL = 256 << 20
 """bytes that any file may decode to"""
@@ -56,7 +57,7 @@ def check(schema: Schema, columns: dict[str, set[str]], groups: dict[File, range
     Raises:
         UserError: 65 it would take more than `limit`, or a file decodes to far more than a log of its size.
     """
-    held = sum(check_table(table, columns[side], limit) for side, table in schema.sides.items())
+    held = sum(check_table(table, columns[side], limit=limit) for side, table in schema.sides.items())
     most = sizes.POOL * sizes.BLOCK
     for file in schema.events.footers:
         for rows, size in _groups(schema.events, file, columns["events"], groups.get(file)):
@@ -65,11 +66,11 @@ def check(schema: Schema, columns: dict[str, set[str]], groups: dict[File, range
                 raise _too_large(file, share, limit)
 
 
-def check_table(table: Table, columns: Collection[str], limit: int) -> int:
-    """Bytes that columns of a side table take. Raises UserError as `check` does."""
+def check_table(table: Table, columns: Collection[str], groups: dict[File, range] | None = None, *, limit: int) -> int:
+    """Bytes that columns of a table that is held take; of `groups` see `check`. Raises UserError as `check` does."""
     held = 0
     for file in table.footers:
-        held += sum(size for _, size in _groups(table, file, columns))
+        held += sum(size for _, size in _groups(table, file, columns, (groups or {}).get(file)))
         if held > limit:
             raise _too_large(file, held, limit)
     return held

@@ -23,6 +23,7 @@ import polars as pl
 import pyarrow as pa
 
 from dmtl_cli.config.data import Data
+from dmtl_cli.config.days import before
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.expressions import roots_of
 from dmtl_cli.config.features import Feature
@@ -37,12 +38,15 @@ from dmtl_cli.data.log.joined import Joined, Outcomes
 from dmtl_cli.data.log.labels import FURTHER
 from dmtl_cli.data.log.numbering import Cursor, Numbering
 from dmtl_cli.data.log.numbering import Rows as Ints32
-from dmtl_cli.data.log.raw import RawEvents, ahead
-from dmtl_cli.data.log.schema import Schema, Table
+from dmtl_cli.data.log.raw import RawEvents
+from dmtl_cli.data.log.rows import REPEATED as BY_UNIQUE
+from dmtl_cli.data.log.rows import Selection, ahead
+from dmtl_cli.data.log.schema import Schema
 from dmtl_cli.data.log.shares import Share, share_groups
 from dmtl_cli.data.log.sizes import reblocked
 from dmtl_cli.data.log.source import File
 from dmtl_cli.data.log.spool import Spool, SpoolWriter, bucket_of
+from dmtl_cli.data.log.table import Table
 from dmtl_cli.data.log.tally import Tally
 from dmtl_cli.data.log.types import types_of
 from dmtl_cli.runs.ranks import ALONE, Ranks
@@ -61,14 +65,10 @@ class _Seen:
     """rows of all ranks"""
     ids: dict[str, pl.DataFrame]
     """`:id` and `:at` by side, and `_time` where it is asked for"""
-    left_out: dict[str, int]
-    """rows of all ranks that are no events, by reason"""
+    left_out: Counter[str]
+    """rows of all ranks that are left out, by reason"""
     numberings: dict[str, Numbering]
     """the ids of this rank's rows, by side"""
-    not_asked: int
-    """rows of all ranks that `data.events.where` leaves out"""
-    repeated: int
-    """rows of all ranks of which `data.events.unique` reads another"""
 
 
 class Log:
@@ -100,6 +100,7 @@ class Log:
         self.timed = timed and data.events.time is not None
         self._finder = DayFinder(self._looked_up, converted)
         self._found: dict[tuple[dt.date, dt.date | None], DayFiles] = {}
+        self._selected: dict[tuple[dt.date, dt.date | None], Selection] = {}
 
     def find(self, day: dt.date, tables: dt.date | None = None) -> DayFiles:
         """The day's files as they are now. Later reads of the day use these files.
@@ -112,6 +113,7 @@ class Log:
                 fails.
         """
         self._found[day, tables] = self._finder.find(day, tables)
+        self._selected.pop((day, tables), None)
         return self._found[day, tables]
 
     def has(self, day: dt.date) -> bool:
@@ -129,16 +131,12 @@ class Log:
         them. Where `data.events.where` leaves some out it is asked of all, and they are counted by it. See `open`."""
         found = self._found.get((day, None)) or self.find(day)
         rows = self._finder.rows(found)
-        return round(rows * self._asked(day)) if self.data.events.where else rows
-
-    def _asked(self, day: dt.date) -> float:
-        """Share of the rows in a day's row groups that `data.events.where` does not leave out."""
+        if not self.data.events.where:
+            return rows
         found, raw = self.open(day)
-        table, asked, total = raw.schema.events, 0, 0
-        for file, groups in share_groups(table, found.groups, ALONE):
-            asked += sum(map(len, table.frames(file, [WHERE], sizes.BLOCK, list(groups))))
-            total += sum(table.footers[file].rows[k] for k in groups)
-        return asked / max(1, total)
+        asked = raw.asked(share_groups(raw.schema.events, found.groups, ALONE))
+        self._selected[day, None] = raw.selection
+        return round(rows * asked)
 
     def inputs(self, day: dt.date, tables: dt.date | None = None) -> list[dict[str, Any]]:
         """What a stage reads of this day: path below data.root, rows, bytes and digest of each file. See `find`."""
@@ -156,7 +154,7 @@ class Log:
         own = {side: files for side, files in found.tables.items() if getattr(self.data, f"{side}s") is not None}
         schema = Schema.unify(replace(found, tables=own), self.data, self.features)
         memory.check(schema, self._columns(schema), found.groups, self.max_memory)
-        return found, RawEvents(self.data, day, schema)
+        return found, RawEvents(self.data, day, schema, self._selected.get((day, tables)))
 
     def _with_computed(self, found: DayFiles, morning: dt.date) -> DayFiles:
         """The files with the columns that the config computes of the events, where side tables may have a say."""
@@ -170,22 +168,27 @@ class Log:
             f"{side}s": Beside(keys[side], partial(self._columns_of, side, files, morning, f"{side}s" not in known))
             for side, files in found.tables.items()
         }
-        computed: Computed = Joined(events.made, beside, self.outcomes(found.joined))
+        computed: Computed = Joined(events.made, beside, self.outcomes(found))
         return replace(found, events=tuple(replace(file, computed=computed) for file in found.events))
 
-    def outcomes(self, files: Mapping[str, Sequence[File]]) -> list[Outcomes]:
-        """Tables of what came of exposures, by name, not read yet."""
-        check = partial(memory.check_table, limit=self.max_memory)
-        joined, found = self.data.events.joined, []
-        for name, some in files.items():
-            is_json = self.data.format_of(joined[name]) == "json"  # it writes no column of what is not there
-            declared = types_of(self.data, joined[name]) if is_json else {}
-            found.append(Outcomes(name, joined[name], some, check, declared))
-        return found
+    def outcomes(self, found: DayFiles) -> list[Outcomes]:
+        """A day's tables of what came of exposures, not read yet."""
+        tables, day = self.data.events.joined, found.day
+        named = found.joined.items()
+        return [self._outcomes(n, day, tables[n].days_after, files, found.joined_groups) for n, files in named]
 
-    def joined_of(self, name: str, day: dt.date) -> list[File]:
-        """The files of such a table of one day. Raises UserError as `find`."""
-        return self._finder.joined(name, day, 0)
+    def outcomes_of(self, name: str, day: dt.date) -> Outcomes:
+        """The rows of such a table of one day. Raises UserError as `find`."""
+        return self._outcomes(name, day, 0, *self._finder.joined(name, day, 0))
+
+    def _outcomes(
+        self, name: str, day: dt.date, after: int, files: Sequence[File], groups: dict[File, range]
+    ) -> Outcomes:
+        section, check = self.data.events.joined[name], partial(memory.check_table, limit=self.max_memory)
+        is_json = self.data.format_of(section) == "json"  # it writes no column of what is not there
+        declared = types_of(self.data, section) if is_json else {}
+        days = day, before(day, -after)
+        return Outcomes(name, section, files, groups, days, self.data.timezone, check, declared)
 
     def _columns_of(
         self, side: str, files: Sequence[File], morning: dt.date, whole_day: bool, columns: Sequence[str]
@@ -193,7 +196,7 @@ class Log:
         """Ids and columns of a side table; of `whole_day` see `Entities.read`: a label may know what came within the
         day, a feature may not."""
         table = Table(files)
-        memory.check_table(table, columns, self.max_memory)
+        memory.check_table(table, columns, limit=self.max_memory)
         found = Entities(self._looked_up, side, table, (), morning).read({c: c for c in columns}, whole_day=whole_day)
         return found[ID], found.select(columns)
 
@@ -232,7 +235,7 @@ class Log:
             return None
         read, table = self.features if features is None else features, Table(found.tables[side])
         entities = Entities(self.data, side, table, read, tables or day)
-        memory.check_table(table, entities.columns, self.max_memory)
+        memory.check_table(table, entities.columns, limit=self.max_memory)
         return entities.listed()
 
     def read(
@@ -263,9 +266,10 @@ class Log:
         sides = {side: Entities(self.data, side, schema.sides.get(side), self.features, morning) for side in SIDES}
         timed = [side for side in SIDES if sides[side].version and tables is None and self.data.events.time]
         seen = self._first_pass(raw, found, scratch, ranks, timed)
+        self._selected[day, tables] = raw.selection
         joined, facts = {}, invalid.facts_of(seen.left_out)
-        facts |= {NOT_ASKED: float(seen.not_asked)} if self.data.events.where else {}
-        facts |= {REPEATED: float(seen.repeated)} if self.data.events.unique else {}
+        facts |= {NOT_ASKED: float(seen.left_out[WHERE])} if self.data.events.where else {}
+        facts |= {REPEATED: float(seen.left_out[BY_UNIQUE])} if self.data.events.unique else {}
         for side, entities in sides.items():
             joined[side], facts[f"{side}s_joined"] = entities.join(seen.ids[side], (known or {}).get(side))
         spool, tally, repeated, firsts = self._spool(raw, seen, joined, scratch)
@@ -286,18 +290,18 @@ class Log:
         no row."""
         numberings = {side: Numbering(scratch, f"{side}s-{found.day}") for side in SIDES}
         groups = share_groups(raw.schema.events, found.groups, ranks)
-        raw.drop_repeated(groups, ranks)
+        raw.decide(groups, ranks)
         mine = 0
         for block in ahead(raw.ids(groups)):
             for side, numbering in numberings.items():
                 numbering.add(block[side], block[TIME] if TIME in block.columns else None)
             mine += len(block)
-        left_out = sum(ranks.gather_objects(Counter(raw.left_out)), Counter[str]())
+        left_out = sum(ranks.gather_objects(raw.selection.left_out), Counter[str]())
         left_out[invalid.LINE] += found.lost
         starts = list(itertools.accumulate(ranks.gather_objects(mine), initial=0))
         invalid.require_most(found.day, starts[-1], left_out)
-        not_asked = sum(ranks.gather_objects(raw.not_asked))
         if starts[-1] == 0:
+            not_asked = left_out[WHERE]
             of = f" of which data.events.where is true ({not_asked:,} others)" if not_asked else ""
             where = f"events: day {found.day} has no rows{of} in {found.events[0].parent}"
             raise UserError(where, "retry later", Exit.NO_INPUT)
@@ -307,8 +311,7 @@ class Log:
             if kind.is_temporal():
                 ids[side] = ids[side].with_columns(pl.col(TIME).cast(kind))
         share = Share(ranks, groups, starts[ranks.rank], scratch / f"head-{found.day}.arrow")
-        repeated = sum(ranks.gather_objects(raw.repeated))
-        return _Seen(share, starts[-1], ids, left_out, numberings, not_asked, repeated)
+        return _Seen(share, starts[-1], ids, left_out, numberings)
 
     def _spool(
         self, raw: RawEvents, seen: _Seen, joined: dict[str, pl.DataFrame], scratch: Path

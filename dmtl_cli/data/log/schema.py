@@ -1,228 +1,20 @@
-"""A day's schema: what the footers of its files say together, before a row is read.
-
-A column may be missing in some files (null there), of Null type, or of types that have one in common (int32 and
-int64, int64 and double); anything else is refused here, once, with file and column.
-"""
+"""A day's schema: what the footers of its files say together, before a row is read."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Collection, Iterator, Sequence
-from copy import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pyarrow import types
 
 from dmtl_cli.config.data import Data, Events, SideTable
-from dmtl_cli.config.errors import UserError, did_you_mean
+from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.features import Feature
-from dmtl_cli.config.table import WHERE
-from dmtl_cli.config.table import Table as Section
-from dmtl_cli.data.log import column_types, sizes
-from dmtl_cli.data.log.computed import Computed
-from dmtl_cli.data.log.day_files import DayFiles, changed_error
-from dmtl_cli.data.log.parquet import Parquet
-from dmtl_cli.data.log.source import File
-
-Frames = Iterator[pl.DataFrame]
-_LISTED = 12  # columns that a message lists; of more it gives the number
-
-
-@dataclass(frozen=True)
-class Footer:
-    """The columns and row groups of a Parquet file."""
-
-    schema: pa.Schema
-    rows: tuple[int, ...]
-    """rows of each row group; of lists that are exploded their elements"""
-    meta: pq.FileMetaData
-    paths: dict[str, tuple[str, ...]]
-    """leaves of each column, as `meta` names them"""
-    exploded: frozenset[str]
-    """leaves of the lists that are exploded"""
-
-    @staticmethod
-    def read(file: File) -> Footer:
-        """Raises UserError as `File.open`."""
-        with file.open() as parquet:
-            return Footer(parquet.schema_arrow, parquet.rows, parquet.metadata, parquet.paths, parquet.exploded)
-
-
-class Table:
-    """The columns of a table in one or more files.
-
-    Args:
-        files: at least one.
-        numbers: columns that are read as numbers alone, and so may be rounded to float64.
-    """
-
-    def __init__(self, files: Sequence[File], numbers: Collection[str] = ()) -> None:
-        self.footers = {file: Footer.read(file) for file in files}
-        self.numbers = frozenset(numbers)
-
-    @property
-    def files(self) -> list[File]:
-        return list(self.footers)
-
-    def asked(self) -> Table:
-        """Of the files those with rows that `where` does not leave out."""
-        table = copy(self)
-        footers = self.footers.items()
-        table.footers = {f: it for f, it in footers if any(map(len, self.frames(f, [WHERE], sizes.BLOCK)))}
-        return table
-
-    @property
-    def where(self) -> str:
-        """For messages."""
-        first, *more = self.footers
-        return f"{first}{f' and {len(more)} more' if more else ''}"
-
-    def has(self, column: str) -> bool:
-        return any(column in footer.schema.names for footer in self.footers.values())
-
-    def has_in(self, file: File, column: str) -> bool:
-        return column in self.footers[file].schema.names
-
-    def lists_in(self, file: File, columns: Collection[str]) -> list[str]:
-        """Those of the columns that hold lists in the file."""
-        schema = self.footers[file].schema
-        return [c for c in columns if c in schema.names and column_types.is_list(schema.field(c).type)]
-
-    def require(self, column: str, asked: str) -> None:
-        """Raises UserError 65 where no file has the column, or one that it is computed of. `asked`: the message's
-        "data.events.click expects"."""
-        if not self.has(column):
-            raise UserError(f"{self.where}: {missing(column, asked, [self])}")
-        for source in self._sources(column):
-            if self._computed.makes(source) or not self.has(source):  # type: ignore[union-attr]
-                raise self._computed.refusal(column, source, self._names(), self.where)  # type: ignore[union-attr]
-
-    @property
-    def _computed(self) -> Computed | None:
-        return self.files[0].computed
-
-    def _sources(self, column: str) -> list[str]:
-        """The files' columns that one is computed of; none of one that they have."""
-        computed = self._computed
-        return computed.stored([column]) if computed and computed.makes(column) else []
-
-    def _names(self) -> list[str]:
-        return list(dict.fromkeys(name for footer in self.footers.values() for name in footer.schema.names))
-
-    def require_everywhere(self, column: str, asked: str) -> None:
-        """Raises UserError 65 where one of the files lacks the column, or one that it is computed of."""
-        self.require(column, asked)
-        for source in self._sources(column):
-            self.require_everywhere(source, self._computed.asked(column))  # type: ignore[union-attr]
-        for file in self.footers:
-            if not self.has_in(file, column):
-                have = next(str(other) for other in self.footers if self.has_in(other, column))
-                what = f"{file}: {asked} column {column}, which is not in it but in {have}"
-                raise UserError(what, "write it in all files")
-
-    def require_ids(self, column: str) -> None:
-        """Raises UserError 65 where ids are integers in one file and something else in another."""
-        first: tuple[File, pa.DataType] | None = None
-        for file, kind in self._types(column):
-            if first is None:
-                first = file, kind
-            elif _id_kind(kind) != _id_kind(first[1]):
-                raise _disagree(file, column, kind, *first, "write ids as integers, or as text, in all files")
-
-    def type(self, column: str) -> pa.DataType:
-        """The type that fits the column's values in all files.
-
-        Raises:
-            UserError: 65 there is no such type.
-        """
-        found = list(self._types(column))
-        if not found:
-            return pa.null()
-        first, whole = found[0]
-        for file, kind in found[1:]:
-            if kind != whole:
-                wider = _unified(whole, kind, column in self.numbers)
-                if wider is None:
-                    raise _disagree(file, column, kind, first, whole, "write one type in all files")
-                whole = wider
-        return whole
-
-    def is_time(self, column: str) -> bool:
-        """Whether it is a date or timestamp in one of the files: another may have nulls of no type."""
-        return any(types.is_date(kind) or types.is_timestamp(kind) for _, kind in self._types(column))
-
-    @contextlib.contextmanager
-    def open(self, file: File) -> Iterator[Parquet]:
-        """Opens one of the files, as `File.open`; raises UserError 66 too where its columns have changed."""
-        with file.open() as parquet:
-            if not parquet.schema_arrow.equals(self.footers[file].schema):
-                raise changed_error(str(file))
-            yield parquet
-
-    def frames(self, file: File, columns: Sequence[str], rows: int, groups: Sequence[int] | None = None) -> Frames:
-        """Columns of one of the files as they are, at most so many rows at a time; without what `where` leaves out.
-
-        Args:
-            columns: that the file has.
-            groups: its row groups; None: all.
-
-        Raises:
-            UserError: 65 a column cannot be computed or the file is damaged; what `open` raises.
-        """
-        condition = [WHERE] * self.has_in(file, WHERE)
-        wanted = list(dict.fromkeys([*columns, *condition]))
-        with self.open(file) as parquet:
-            try:
-                for batch in parquet.iter_batches(rows, groups, wanted, use_threads=False):
-                    frame = pl.from_arrow(pa.Table.from_batches([batch]))
-                    assert isinstance(frame, pl.DataFrame)
-                    yield (frame.filter(WHERE) if condition else frame).select(columns)
-            except (pa.ArrowException, OSError) as e:
-                raise file.refusal(e, "damaged Parquet") from None
-
-    def fit(self, rows: pa.Table, columns: dict[str, pa.DataType], file: File) -> pa.Table:
-        """Rows of one of the files, with these columns of these types; a column that the file lacks is null.
-
-        Raises:
-            UserError: 65 a value is lost in the type that the table's files have in common.
-        """
-        schema = rows.schema
-        if all(c in schema.names and schema.field(c).type == kind for c, kind in columns.items()):
-            return rows
-        arrays = dict(zip(schema.names, rows.columns, strict=True))
-        for column, kind in columns.items():
-            if column not in arrays:
-                arrays[column] = pa.nulls(len(rows), kind)
-            elif arrays[column].type != kind:
-                try:
-                    arrays[column] = arrays[column].cast(kind, safe=column not in self.numbers)
-                except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as e:
-                    was = f"{arrays[column].type} here, {kind} over all files"
-                    raise UserError(f"{file}: column {column}: {e} ({was})", "write one type in all files") from None
-        return pa.table(arrays)
-
-    def _types(self, column: str) -> Iterator[tuple[File, pa.DataType]]:
-        """(file, type) where the file has the column and its type is not Null."""
-        for file, footer in self.footers.items():
-            if column in footer.schema.names and not types.is_null(kind := footer.schema.field(column).type):
-                yield file, kind
-
-    def first_with(self, column: str) -> File:
-        """The first file that has values of the column, else the first."""
-        return next((file for file, _ in self._types(column)), self.files[0])
-
-
-def missing(column: str, asked: str, tables: Sequence[Table]) -> str:
-    """What a message says of a column that none of these tables has."""
-    every = {name for table in tables for footer in table.footers.values() for name in footer.schema.names}
-    names = sorted(every - {WHERE})
-    have = f"columns: {', '.join(names)}" if len(names) <= _LISTED else f"{len(names)} columns are there"
-    fields = [name for name in names if name.startswith(f"{column}.")]
-    meant = f", which has fields: name one, as {fields[0]}" if fields else did_you_mean(column, names)
-    return f"{asked} column {column}{meant} ({have})"
+from dmtl_cli.data.log import column_types
+from dmtl_cli.data.log.day_files import DayFiles
+from dmtl_cli.data.log.rows import asked
+from dmtl_cli.data.log.table import Table, missing, require_condition
 
 
 @dataclass(frozen=True)
@@ -249,10 +41,10 @@ class Schema:
         try:
             _require_named(events, data.events)
         except UserError:  # a file of other events alone may lack what those that are asked for have
-            asked = events.asked() if data.events.where else events
-            if len(asked.files) in (0, len(events.files)):
+            few = asked(events) if data.events.where else events
+            if len(few.files) in (0, len(events.files)):
                 raise
-            _require_named(asked, data.events)
+            _require_named(few, data.events)
         sides = {side: Table(files, numbers) for side, files in found.tables.items()}
         for side, table in sides.items():
             named = _side_of(data, side)
@@ -298,13 +90,6 @@ def _require_named(table: Table, events: Events) -> None:
     table.require_ids(events.item)
 
 
-def require_condition(table: Table, section: Section, name: str) -> None:
-    """Raises UserError 65 where one of the files lacks a column that `where` names: all of its rows would be left
-    out."""
-    if section.where:
-        table.require_everywhere(WHERE, f"data.{name}.where expects")
-
-
 def _require_feature(f: Feature, table: Table, beside: list[Table]) -> None:
     if not table.has(f.source):
         also = f" and {beside[0].where}" if beside else ""
@@ -319,51 +104,3 @@ def _require_feature(f: Feature, table: Table, beside: list[Table]) -> None:
             hint = f"set data.types.{f.source}, or {hint}"
         where = f"{file}: feature {f.name}: column {f.source} is {column_types.in_words(kind)}"
         raise UserError(f"{where}, kind {f.kind} expects {takes}", hint)
-
-
-def _disagree(file: File, column: str, kind: pa.DataType, other: File, its: pa.DataType, hint: str) -> UserError:
-    words, others = column_types.in_words(kind), column_types.in_words(its)
-    if words == others:
-        words, others = str(kind), str(its)
-    return UserError(f"{file}: column {column} is {words}, but {others} in {other}", hint)
-
-
-def _id_kind(kind: pa.DataType) -> str:
-    kind = _plain(kind)
-    if types.is_integer(kind):
-        return "integers"
-    return "text" if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind) else str(kind)
-
-
-def _unified(one: pa.DataType, other: pa.DataType, numbers: bool) -> pa.DataType | None:
-    """A type for the values of both; None where there is none.
-
-    Args:
-        numbers: whether they are read as numbers alone: of two types, float64.
-    """
-    if numbers and _is_number(one) and _is_number(other):
-        return pa.float64()
-    if {types.is_boolean(one), types.is_boolean(other)} == {True, False}:
-        return pa.int64() if types.is_integer(one) or types.is_integer(other) else None
-    schemas = [pa.schema([("column", _plain(kind))]) for kind in (one, other)]
-    try:
-        return pa.unify_schemas(schemas, promote_options="permissive").field(0).type
-    except pa.ArrowException:
-        return None
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind) or types.is_boolean(kind))
-
-
-def _plain(kind: pa.DataType) -> pa.DataType:
-    """Text and lists of it without a dictionary, in the layout that files differ in least."""
-    if types.is_dictionary(kind):
-        return _plain(kind.value_type)
-    if types.is_string_view(kind):
-        return pa.large_string()
-    if types.is_list(kind):
-        return pa.list_(_plain(kind.value_type))
-    if types.is_large_list(kind):
-        return pa.large_list(_plain(kind.value_type))
-    return kind

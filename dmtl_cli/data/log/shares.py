@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from dmtl_cli.data.log.raw import Groups
-from dmtl_cli.data.log.schema import Table
+from dmtl_cli.data.log.rows import Groups
 from dmtl_cli.data.log.source import File
+from dmtl_cli.data.log.table import Table
 from dmtl_cli.runs.ranks import Ranks
 
 
