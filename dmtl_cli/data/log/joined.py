@@ -20,7 +20,7 @@ from dmtl_cli.config.expressions import aggregated_roots_of
 from dmtl_cli.config.table import WHERE
 from dmtl_cli.config.table import Joined as Section
 from dmtl_cli.data.log.computed import TYPES, Beside, Computed, plain, struct_of
-from dmtl_cli.data.log.dictionary import Rows, places
+from dmtl_cli.data.log.dictionary import Rows, Texts, places
 from dmtl_cli.data.log.rows import TableRows
 from dmtl_cli.data.log.shares import share_groups
 from dmtl_cli.data.log.source import File
@@ -74,7 +74,7 @@ class Outcomes:
             mine, others = _KINDS[type(ids.dtype)], _KINDS[type(self.keys.dtype)]
             what = f"{file}: {self.section.id_column} are {mine}, but {self.section.key} of {self.where} {others}"
             raise UserError(what, "write both as integers, or both as text")
-        return places(self.keys, ids)
+        return places(self.keys, ids) if self._texts is None else self._texts.places(ids)
 
     @property
     def where(self) -> str:
@@ -100,6 +100,10 @@ class Outcomes:
     def _columns(self) -> pl.DataFrame:
         """[keys + 1] the columns of each id, and of one without a row."""
         return self._read[2]
+
+    @cached_property
+    def _texts(self) -> Texts | None:
+        return Texts(self.keys) if self.keys.dtype == pl.String else None
 
     @property
     def schema(self) -> pa.Schema:
