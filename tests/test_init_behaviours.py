@@ -1,8 +1,9 @@
-"""`init` on logs with a row an action: it says what each row is, and its lines of polars make one row an exposure."""
+"""`init` on logs with a row an action: what was shown, and what a user did with it."""
 
 from __future__ import annotations
 
-import os
+import datetime as dt
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ import numpy as np
 import polars as pl
 import pytest
 import unseen
-import yaml
 from initiated import made
 from worlds import dmtl
 
@@ -64,76 +64,69 @@ def drawn(language: str, seed: int = 0) -> tuple[pl.DataFrame, pl.DataFrame]:
     return pl.DataFrame(actions).sample(fraction=1, shuffle=True, seed=seed), pl.DataFrame(truth)
 
 
-def lines_of(text: str) -> str:
-    rows = text.splitlines()
-    at = next(k for k, line in enumerate(rows) if line.startswith("# One row an exposure: log is a frame"))
-    return "\n".join(line[4:] for line in rows[at + 1 :] if line.startswith("#   "))
+def by_pair(log: pl.DataFrame, language: str) -> pl.DataFrame:
+    """A row a user, item and UTC day on which it was shown: whether they did the rest of it that day."""
+    shown, *others = LANGUAGES[language]
+    day = pl.from_epoch("ts", "s").dt.date().alias("day")
+    done = [(pl.col("what") == v).any().cast(pl.Int8).alias(name) for v, name in zip(others, NAMES, strict=True)]
+    pairs = log.group_by("who", "prod", day).agg((pl.col("what") == shown).any().alias("shown"), *done)
+    return pairs.filter("shown").with_columns(click=pl.max_horizontal("click", "cart", "buy"))
 
 
-def run_lines(text: str, log: pl.DataFrame, home: Path) -> pl.DataFrame:
-    home.mkdir()
-    before, names = Path.cwd(), {"log": log}
-    os.chdir(home)
-    try:
-        exec(lines_of(text), names)
-    finally:
-        os.chdir(before)
-    return names["table"]
+NAMES = ("click", "cart", "buy")
 
 
-def by_page(truth: pl.DataFrame, language: str) -> pl.DataFrame:
-    """What the lines make of it: a purchase is of the last exposure before it."""
-    if language == "none":
-        return truth.with_columns(good=pl.max_horizontal("cart", "buy")).drop("cart", "buy")
-    return truth
+def read_of(tmp_path: Path, day: str) -> dict[str, Any]:
+    ended = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", day, "--json")
+    assert ended.code == 0, ended.err
+    return ended.json
 
 
-def agrees(table: pl.DataFrame, truth: pl.DataFrame, *, exact: list[str], nearly: list[str]) -> None:
-    both = table.join(truth, on=["who", "prod", "ts"], suffix="_was")
-    assert len(table) == len(both) == len(truth)
-    for c in exact:
-        assert both[c].to_list() == both[f"{c}_was"].to_list(), c
-    for c in nearly:  # a second exposure within hours takes the purchase
-        assert (both[c] == both[f"{c}_was"]).mean() > 0.97 and abs(both[c].sum() - truth[c].sum()) <= 0.03 * len(
-            truth
-        ), c
+def agrees(found: dict[str, Any], truth: pl.DataFrame, good: pl.Expr) -> None:
+    of_day = truth.filter(pl.col("day").cast(pl.String) == found["day"])
+    assert found["rows"] == len(of_day)
+    assert found["labels"]["click_rate"] == pytest.approx(of_day["click"].mean(), abs=1e-4)
+    told = of_day.filter(pl.col("click") == 1).select(good.mean()).item()
+    assert found["labels"]["conversion_rate"] == pytest.approx(told, abs=1e-4)
 
 
 @pytest.mark.parametrize("mark", [True, False])
 @pytest.mark.parametrize("language", [x for x in LANGUAGES if x != "none"])
-def test_a_row_an_action_becomes_a_row_an_exposure(tmp_path: Path, language: str, mark: bool) -> None:
-    log, truth = drawn(language)
+def test_a_row_an_action_is_read_as_an_exposure(tmp_path: Path, language: str, mark: bool) -> None:
+    """What follows names no exposure, or only clicks do: a user and item have one a day, and all that came of it."""
+    log, _ = drawn(language)
     log = log if mark else log.drop("mark")
     write = lambda home: unseen.by_day(home / "log", log, {"at": log["ts"].to_numpy()})  # noqa: E731
     ended, raw, text = made(tmp_path, write, "--user", "who", "--item", "prod")
-    shown, clicked, cart, bought = LANGUAGES[language]
-    good = f"{cart} (cart), {bought} (buy)"
-    said = f"what looks like one row a behaviour: exposure {shown}; click {clicked}; conversion {good}"
-    assert ended.code == Exit.CONFIG and said in ended.err and "then init again" in ended.err, ended.err
-    assert "arm (0/1" not in ended.out and "# click: COLUMN\n" in text and "click" not in raw["data"]["events"]
-    table = run_lines(text, log, tmp_path / "out")
-    assert ("by=[" in lines_of(text)) and ('.drop_nulls(["mark"])' in lines_of(text)) == mark
-    agrees(table, truth, exact=["click", "cart"], nearly=["buy"])
-    assert "what" not in table.columns
-    again = dmtl("init", tmp_path / "out", "-o", tmp_path / "again.yaml", "--user", "who", "--item", "prod")
-    events = yaml.safe_load((tmp_path / "again.yaml").read_text())["data"]["events"]
-    assert again.code == 0 and (events["click"], events["conversion"]) == ("click", "buy"), again.err
+    shown = LANGUAGES[language][0]
+    events = raw["data"]["events"]
+    assert ended.code == 0, ended.err
+    pair = "who || '/' || prod"
+    assert events["where"] == f"what = '{shown}'" and events["computed"] == {"exposure": pair}
+    assert (events["unique"], events["click"]) == ("exposure", "clicked")
+    later = events["joined"]["later"]
+    assert (later["key"], later["computed"]) == ("exposure", {"exposure": pair})
+    assert events["conversion"] == {*later["columns"]}.intersection([events["conversion"]]).pop()
+    bought = later["columns"][events["conversion"]]
+    assert LANGUAGES[language][3] in bought and "EDIT" not in text
+    agrees(read_of(tmp_path, "2026-03-02"), by_pair(log, language), pl.col("buy"))
+    assert not {"what", "mark", "page"} & {f["name"] for f in raw["features"] if f != "auto"}
 
 
 def test_an_order_tells_where_no_word_does(tmp_path: Path) -> None:
-    log, truth = drawn("none")
+    log, _ = drawn("none")
     write = lambda home: unseen.by_day(home / "log", log, {"at": log["ts"].to_numpy()})  # noqa: E731
-    ended, _, text = made(tmp_path, write, "--user", "who", "--item", "prod")
-    said = "what looks like one row a behaviour: exposure q1; click q2; conversion q3, q4 (good)"
-    assert ended.code == Exit.CONFIG and said in ended.err, ended.err
-    table = run_lines(text, log, tmp_path / "out")
-    agrees(table, by_page(truth, "none"), exact=["click"], nearly=["good"])
+    ended, raw, _ = made(tmp_path, write, "--user", "who", "--item", "prod")
+    events = raw["data"]["events"]
+    assert ended.code == 0 and (events["where"], events["conversion"]) == ("what = 'q1'", "q3"), ended.err
+    agrees(read_of(tmp_path, "2026-03-02"), by_pair(log, "none"), pl.col("cart"))
 
 
 @pytest.mark.parametrize("when", ["iso", "iso with a zone", "ms", "timestamp", "day", "yyyymmdd", "none"])
-def test_the_lines_read_times_as_the_log_has_them(tmp_path: Path, when: str) -> None:
-    """In an object too; without a clock, or a time, an action is of the day's or the rows' last exposure before it."""
-    log, truth = drawn("spanish", 1)
+@pytest.mark.parametrize("files", ["a folder a day", "one file"])
+def test_times_as_the_log_has_them(tmp_path: Path, when: str, files: str) -> None:
+    """In an object too; of one file of all days the time tells the day of what followed too."""
+    log, _ = drawn("spanish", 1)
     log = log.sort("ts")
     at = pl.from_epoch(log["ts"], "s")
     made_of = {
@@ -141,30 +134,104 @@ def test_the_lines_read_times_as_the_log_has_them(tmp_path: Path, when: str) -> 
         "ms": log["ts"] * 1000, "timestamp": at, "day": at.dt.strftime("%Y-%m-%d"),
         "yyyymmdd": at.dt.strftime("%Y%m%d").cast(pl.Int64), "none": None,
     }[when]  # fmt: skip
+    if made_of is None and files == "one file":
+        pytest.skip("nothing tells a day")
     rows = log.drop("ts", "mark")
     rows = rows if made_of is None else rows.with_columns(made_of.alias("moment"))
-    rows = rows.with_columns(pl.struct(pl.col("prod").alias("code"), "arm").alias("thing"), row=pl.lit(1)).drop(
-        "prod", "arm"
-    )
+    rows = rows.with_columns(pl.struct(pl.col("prod").alias("code"), "arm").alias("thing")).drop("prod", "arm")
 
-    write = lambda home: unseen.by_day(home / "log", rows, {"at": log["ts"].to_numpy()})  # noqa: E731
-    ended, _, text = made(tmp_path, write, "--user", "who", "--item", "thing.code")
-    assert ended.code == Exit.CONFIG and "what looks like one row a behaviour" in ended.err, ended.err
-    table = run_lines(text, rows, tmp_path / "out")
-    assert {"thing_code", "row", "click", "cart", "buy"} <= {*table.columns}
-    twice = 0.01 * len(truth) if when in ("day", "yyyymmdd") else 0  # shown twice on a day
-    assert len(table) == len(truth) and abs(table["click"].sum() - truth["click"].sum()) <= twice
-    assert abs(table["buy"].sum() - truth["buy"].sum()) <= 0.03 * len(truth)
+    def write(home: Path) -> None:
+        if files == "one file":
+            (home / "log").mkdir()
+            rows.write_parquet(home / "log/all.parquet")
+        else:
+            unseen.by_day(home / "log", rows, {"at": log["ts"].to_numpy()})
+
+    ended, raw, _ = made(tmp_path, write, "--user", "who", "--item", "thing.code")
+    events = raw["data"]["events"]
+    assert ended.code == 0 and events["computed"] == {"exposure": "who || '/' || \"thing.code\""}, ended.err
+    dated = "moment" if files == "one file" else None
+    assert events.get("date_column") == events["joined"]["later"].get("date_column") == dated
+    agrees(read_of(tmp_path, "2026-03-02"), by_pair(log, "spanish"), pl.col("buy"))
+
+
+def test_a_view_is_the_click_where_nothing_else_is(tmp_path: Path) -> None:
+    """Page views, carts and orders: each view is of somebody who opened the item."""
+    log, _ = drawn("english")
+    kinds = {"itemClick": "view", "add_to_cart": "addtocart", "PURCHASE": "transaction"}
+    rows = log.filter(pl.col("what") != "ITEM_IMPRESSION").with_columns(pl.col("what").replace_strict(kinds))
+    write = lambda home: unseen.by_day(home / "log", rows, {"at": rows["ts"].to_numpy()})  # noqa: E731
+    ended, raw, _ = made(tmp_path, write, "--user", "who", "--item", "prod")
+    events = raw["data"]["events"]
+    assert ended.code == 0 and "click" not in events and events["where"] == "what = 'view'", ended.err
+    assert events["conversion"] == "transaction"
+    found = read_of(tmp_path, "2026-03-02")
+    assert not found["labels"]["exposures"] and 0 < found["labels"]["conversion_rate"] < 1
+
+
+def test_what_followed_of_items_that_were_not_shown(tmp_path: Path) -> None:
+    log, _ = drawn("english")
+    other = pl.when(pl.col("what") == "ITEM_IMPRESSION").then("prod").otherwise(pl.lit("z") + pl.col("prod"))
+    rows = log.with_columns(other.alias("prod")).rename({"what": "action"})
+    write = lambda home: unseen.by_day(home / "log", rows, {"at": rows["ts"].to_numpy()})  # noqa: E731
+    ended, _, _ = made(tmp_path, write, "--user", "who", "--item", "prod")
+    assert ended.code == Exit.CONFIG and "few of the others are of a user and item that were shown" in ended.err
+
+
+@pytest.mark.parametrize("ordered", ["a product", "a list of products"])
+def test_lists_of_what_was_shown_and_what_followed_in_one_stream(tmp_path: Path, ordered: str) -> None:
+    """As an analytics client sends them: a list of products viewed, then an event a product, or a list of them."""
+    log, _ = drawn("english")
+    log = log.sort("ts", "page", maintain_order=True)
+    rows: list[dict[str, Any]] = []
+    base = lambda r: {"anon": f"a{r['who']}", "userId": r["who"]}  # noqa: E731
+    seen: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for r in log.iter_rows(named=True):
+        if r["what"] == "ITEM_IMPRESSION":
+            seen.setdefault((r["page"], r["ts"]), []).append(r)
+    for (page, _), shown in seen.items():
+        products = [{"product_id": r["prod"], "position": k} for k, r in enumerate(shown)]
+        rows.append(
+            base(shown[0]) | {"at": shown[0]["ts"], "event": "Product List Viewed", "page": page, "list": products}
+        )
+    names = {"itemClick": "Product Clicked", "add_to_cart": "Product Added", "PURCHASE": "Order Completed"}
+    for r in log.filter(pl.col("what") != "ITEM_IMPRESSION").iter_rows(named=True):
+        many = r["what"] == "PURCHASE" and ordered != "a product"
+        product = {"list": [{"product_id": r["prod"], "position": 0}]} if many else {"product_id": r["prod"]}
+        rows.append(base(r) | {"at": r["ts"], "event": names[r["what"]], **product})
+    rows.sort(key=lambda row: row["at"])
+
+    def write(home: Path) -> None:
+        for day in ("2026-03-01", "2026-03-02", "2026-03-03"):
+            start = int(dt.datetime.fromisoformat(f"{day}T00:00:00+00:00").timestamp())
+            mine = [row for row in rows if start <= row["at"] < start + 86_400]
+            text = "".join(json.dumps({**r, "at": stamp(r["at"])}) + "\n" for r in mine)
+            (home / "log").mkdir(exist_ok=True)
+            (home / f"log/{day}.jsonl").write_text(text)
+
+    ended, raw, _ = made(tmp_path, write)
+    events = raw["data"]["events"]
+    assert ended.code == 0, ended.err
+    assert (events["explode"], events["item"], events["user"]) == ("list", "list.product_id", "userId")
+    assert events["where"] == "event = 'Product List Viewed'" and events["request"] == "page"
+    truth = by_pair(log if ordered == "a product" else log.filter(pl.col("what") != "PURCHASE"), "english")
+    bought = by_pair(log, "english").select("who", "prod", "day", pl.col("buy").alias("bought"))
+    truth = truth.join(bought, on=["who", "prod", "day"])  # an order is no click of its own
+    agrees(read_of(tmp_path, "2026-03-02"), truth, pl.col("bought"))
+
+
+def stamp(at: int) -> str:
+    return dt.datetime.fromtimestamp(at, dt.UTC).isoformat()
 
 
 def test_without_a_user_it_says_what_is_needed_first(tmp_path: Path) -> None:
     log, _ = drawn("german")
     write = lambda home: unseen.by_day(home / "log", log, {"at": log["ts"].to_numpy()})  # noqa: E731
-    ended, _, text = made(tmp_path, write)
+    ended, _, _ = made(tmp_path, write)
     assert (
         ended.code == Exit.CONFIG and "what looks like one row a behaviour: exposure Anzeige; click Klick;" in ended.err
     )
-    assert "name the user and the item (init --user COLUMN --item COLUMN)" in ended.err and "join_asof" not in text
+    assert "name the user and the item (init --user COLUMN --item COLUMN)" in ended.err
 
 
 def test_which_values_are_what() -> None:

@@ -99,7 +99,6 @@ def test_json_lines_of_objects(tmp_path: Path, named: str) -> None:
         "clicked": "COUNT(CASE WHEN type IN ('click', 'apply') THEN 1 END) > 0",
         "apply": "COUNT(CASE WHEN type = 'apply' THEN 1 END) > 0",
         "leave": "COUNT(CASE WHEN type = 'leave' THEN 1 END) > 0",
-        "search": "COUNT(CASE WHEN type = 'search' THEN 1 END) > 0",
         "total_stay_ms": "SUM(stay_ms)",
     }
     assert joined == key | {"path": "events_{day}.jsonl", "where": "NOT type = 'impression'", "columns": made}
@@ -128,16 +127,16 @@ def test_how_long_they_stayed_tells_a_good_one(tmp_path: Path) -> None:
     assert {"lang", "rank"} <= features and not features & {"type", "stay_ms", "total_stay_ms", "id"}
 
 
-def test_a_kind_that_names_no_exposure_is_written_anew(tmp_path: Path) -> None:
-    """Applications without the id: which exposure each is of has to be told by times, which the lines of polars do."""
+def test_a_kind_that_names_no_exposure_is_of_a_user_and_item(tmp_path: Path) -> None:
+    """Applications without the id: then all that followed is of the user's and item's exposure of the day."""
     for day in DAYS:
         frame = flat(drawn(day)[0]).with_columns(
             impression_id=pl.when(pl.col("type") == "apply").then(None).otherwise("impression_id")
         )
         write(frame, tmp_path / "log", f"events_{day}", "parquet")
-    ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "made.yaml")
-    assert ended.code == 78 and "looks like one row a behaviour" in ended.err
-    assert "import polars as pl" in (tmp_path / "made.yaml").read_text()
+    events, _ = config_of(tmp_path / "log")
+    assert (events["unique"], events["joined"]["later"]["key"]) == ("exposure", "exposure")
+    assert {"clicked", "apply", "leave"} <= events["joined"]["later"]["columns"].keys()
 
 
 def test_numbers_that_meet_by_chance_name_nothing(tmp_path: Path) -> None:
@@ -150,8 +149,8 @@ def test_numbers_that_meet_by_chance_name_nothing(tmp_path: Path) -> None:
             ref_id=pl.when(pl.col("type") != "impression").then(other)
         )
         write(frame, tmp_path / "log", f"events_{day}", "parquet")
-    ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "made.yaml")
-    assert ended.code == 78 and "looks like one row a behaviour" in ended.err
+    events, _ = config_of(tmp_path / "log")
+    assert events["joined"]["later"]["key"] == "exposure" == events["unique"], "a user and item tell it"
 
 
 def test_a_large_file_is_looked_at_with_what_came_of_it(tmp_path: Path) -> None:

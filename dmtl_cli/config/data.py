@@ -19,14 +19,10 @@ from pydantic import (
 from dmtl_cli.config.expressions import roots_of, sources_of
 from dmtl_cli.config.secrets import has_credentials
 from dmtl_cli.config.section import Column, Folder, Name, Section
-from dmtl_cli.config.table import Beside, Csv, Format, Joined, Table, Type, without_new
+from dmtl_cli.config.table import Beside, Csv, Format, Joined, Table, Type, as_tuple, without_new
 from dmtl_cli.config.tasks import is_reserved
 
 NO_CREDENTIALS = "credentials belong in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)"
-
-
-def _as_tuple(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
 
 
 def _known_zone(zone: str | None) -> str | None:
@@ -47,7 +43,7 @@ class Events(Table):
     date_column: Column | None = None
     """a column that gives the day instead: a date, a timestamp, text in ISO 8601 or integers (yyyymmdd; seconds,
     milliseconds, micro- or nanoseconds since 1970); what is no date needs data.timezone, in which days are cut"""
-    explode: Annotated[tuple[Column, ...], BeforeValidator(_as_tuple)] = ()
+    explode: Annotated[tuple[Column, ...], BeforeValidator(as_tuple)] = ()
     """lists whose elements are the events, in rows that are requests with what was shown: a list of objects, `results`,
     an object of lists that run in parallel, `shown`, or such lists by name, [shown.item, shown.click]. All columns are
     named as before (`results.click` is then the element's), those beside the lists are repeated, an empty list or null
@@ -131,6 +127,8 @@ class Events(Table):
                 own = (self.user, self.item, self.time, self.request, self.date_column, self.unique)
                 if column in (*own, table.id_column):
                     raise ValueError(f"{where}: it is known as the item is shown: read it of the events themselves")
+                if (made := self.computed.get(table.id_column)) and column in sources_of(made):
+                    raise ValueError(f"{where}: it cannot be joined by {table.id_column}, which is made of it")
                 others = [n for n, other in self.joined.items() if column in other.columns and n != name]
                 if column in self.computed or others:
                     taken = f"joined.{others[0]}" if others else "computed"

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     Field,
     SerializerFunctionWrapHandler,
     WithJsonSchema,
@@ -19,6 +20,12 @@ from pydantic import (
 from dmtl_cli.config.expressions import Aggregate, Expression, aggregated_roots_of, sources_of
 from dmtl_cli.config.pattern import DayPattern
 from dmtl_cli.config.section import Column, FileName, Name, Section
+
+
+def as_tuple(value: object) -> object:
+    """One name as a list of names."""
+    return (value,) if isinstance(value, str) else value
+
 
 Format = Literal["parquet", "csv", "json", "delta", "iceberg"]
 TYPES = ("text", "int64", "float64", "bool", "date", "datetime", "clock", "list<text>", "list<int64>", "list<float64>")
@@ -210,13 +217,15 @@ class Joined(Beside):
     waits until these are there (66)"""
     date_column: Column | None = None
     """a column that gives the day of a row, where files have several days, as data.events.date_column does"""
+    explode: Annotated[tuple[Column, ...], BeforeValidator(as_tuple)] = ()
+    """lists whose elements are the rows, as data.events.explode"""
     unique: Column | None = None
     """the id of a row, of which a table that is delivered at least once may have several rows: the last of them is
     read, so that SUM and COUNT take it once. Rows without an id are all read. Absent: each row counts"""
 
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without_new(self, dump(self), (*NEW, "date_column", "unique"))
+        return without_new(self, dump(self), (*NEW, "date_column", "unique", "explode"))
 
     @property
     def is_daily(self) -> bool:

@@ -234,11 +234,12 @@ def joined_lines(found: Sequence[Outcomes], place: Callable[[Table], list[str]])
     """The tables of what came of exposures, as `data.events.joined` has them.
 
     Args:
-        place: keys that say where a table is.
+        place: keys that say where a table is, and which of its rows are read.
     """
     lines = ["joined:  # what came of exposures: all of it is outcomes, never features"] if found else []
     for one in found:
-        keys = [*place(one.table), f"key: {scalar(one.key)}"]
+        keys = [*place(one.table), *([f"computed: {flow({one.key: one.computed[1]})}"] if one.computed else [])]
+        keys.append(f"key: {scalar(one.key)}")
         keys += [f"event_key: {scalar(one.event_key)}"] if one.key != one.event_key else []
         lines += [f"  {one.name}:  # {comment(one.why)}", *(f"    {key}" for key in keys)]
         lines += ["    columns:", *(f"      {scalar(c)}: {quoted(text)}" for c, text in one.columns.items())]

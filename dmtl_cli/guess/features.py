@@ -220,8 +220,10 @@ def _of_events(c: str, events: Table, roles: Roles, times: Mapping[str, str], da
         users = events.frame[roles.user.column] if roles.user else None
         if made.kind == "categorical" and (why := never_back(s, days, users)) is not None:
             return Guess(c, why)
-        if roles.request is not None and is_of_request(s, events.frame[roles.request.column]):
-            return replace(made, of_request=True)
+        request = events.frame[roles.request.column] if roles.request else None
+        if request is not None and is_of_request(s, request):
+            again = second_id(s, request, "request") if made.kind == "categorical" else None
+            return replace(made, of_request=True) if again is None else Guess(c, again)
         asked = telling(s, _labels_of(events.frame, roles))
         return made if asked is None else replace(made, why=f"{made.why}; {asked}")
     return replace(made, why=f"{made.why}; one value an item and day, which another day changes") if of_day else made

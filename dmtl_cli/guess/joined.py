@@ -38,7 +38,9 @@ def joined_rows(log: Log, found: DayFiles, events: Table) -> dict[str, Any]:
         said = {"days_after": table.section.days_after, "rows": table.read_rows, "shared": shared}
         if table.section.is_daily:
             matched = int(table.rows.to_numpy()[times > 0].sum())
-            said |= {"unmatched": table.read_rows - matched, "later": _later(log, found, events, name)}
+            said["unmatched"] = table.read_rows - matched
+            if table.section.id_column not in log.data.events.computed:  # the next day may have the same one again
+                said["later"] = _later(log, found, events, name)
         out[name] = said
     return {"joined": out} if out else {}
 

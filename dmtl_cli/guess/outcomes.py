@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 import polars as pl
 
-from dmtl_cli.config.expressions import aggregated_roots_of
+from dmtl_cli.config.expressions import aggregated_roots_of, sources_of
 from dmtl_cli.guess import words
 from dmtl_cli.guess.rewrites import sql_column
 from dmtl_cli.guess.roles import Roles
@@ -37,11 +37,21 @@ class Outcomes:
     left: tuple[str, ...]
     """columns of the table that none is made of"""
     why: str
+    good: tuple[tuple[str, str], ...] = ()
+    """(column, why) of those that may tell a good click, the likeliest first"""
+    computed: tuple[str, str] | None = None
+    """the expressions by which the events and the table have the key, where no column has it"""
 
     @property
     def sources(self) -> set[str]:
         """The table's columns that are read."""
-        return {self.key, *(c for text in self.columns.values() for c in aggregated_roots_of(text))}
+        keys = sources_of(self.computed[1]) if self.computed else [self.key]
+        return {*keys, *(c for text in self.columns.values() for c in aggregated_roots_of(text))}
+
+    @property
+    def event_sources(self) -> set[str]:
+        """The events' columns that are read for it."""
+        return {*sources_of(self.computed[0])} if self.computed else {self.event_key}
 
 
 def is_listed(table: Table, logs: Iterable[tuple[Table, Roles]]) -> bool:
@@ -97,11 +107,16 @@ def with_outcomes(events: Table, found: Iterable[Outcomes]) -> Table:
     frame = events.frame
     for one in found:
         made = [pl.sql_expr(text).alias(c) for c, text in one.columns.items()]
-        rows = one.table.frame.filter(pl.col(one.key).is_not_null())
+        rows = one.table.frame
+        if one.computed:
+            mine, others = (pl.sql_expr(text).alias(one.key) for text in one.computed)
+            frame, rows = frame.with_columns(mine), rows.with_columns(others)
+        rows = rows.filter(pl.col(one.key).is_not_null())
         by_id = rows.group_by(one.key, maintain_order=True).agg(made).rename({one.key: one.event_key})
         frame = frame.join(by_id, on=one.event_key, how="left", maintain_order="left")
         counts = [c for c, text in one.columns.items() if text.startswith("COUNT(")]
         frame = frame.with_columns(pl.col(c).fill_null(False) for c in counts)
+        frame = frame.drop(one.event_key) if one.computed else frame
     return replace(events, frame=frame)
 
 

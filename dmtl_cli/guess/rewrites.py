@@ -1,16 +1,17 @@
-"""Logs that must be written anew, one row an exposure, where a row is a behaviour or has lists of what was shown: with
-the lines of polars that do it."""
+"""Logs whose rows are no exposures: a column says what somebody did, or lists have what was shown; and names and texts
+as SQL, YAML and polars write them."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
+from dmtl_cli.data.log.types import iso_times
 from dmtl_cli.guess import words
 from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.texts import as_lists
@@ -22,9 +23,7 @@ _MOST = 30  # behaviours
 _BEFORE = 0.3  # of the rows that are no exposure have one of their user and item before them, where words tell it
 _ORDERED = 0.8  # where no word tells it
 _CHANCE = 0.5  # as many at most, by chance
-_OWN, _HAVE = 0.95, 0.8  # of the exposures have a token of their own; of other rows have that of an exposure
-_DAYS = ("date", "day", "yyyymmdd")  # units of times without a clock
-_READ = 0.99  # of the times are read by a line of polars
+_READ = 0.99  # of the texts of times are read as such
 _UNDONE = words.any_of(
     "remove[a-z]* delete[a-z]* cancel[a-z]* refund[a-z]* return[a-z]* dislike[a-z]*"
     " unlike[a-z]* unfav[a-z]* hide skip[a-z]* report quitar[a-z]* elimin[a-z]* devol[a-z]*"
@@ -34,7 +33,7 @@ _UNDONE = words.any_of(
 )
 _GOOD = {
     "cart": words.any_of(
-        "cart addtocart basket carrito carrinho cesta warenkorb panier carrello winkelwagen"
+        "cart addtocart added basket carrito carrinho cesta warenkorb panier carrello winkelwagen"
         " sepet\\w* корзин\\w* 加购\\w* \\w*购物车 カート\\w* 장바구니"
     ),
     "buy": words.any_of(
@@ -52,6 +51,8 @@ _GOOD = {
     "share": words.any_of("share[a-z]* compart\\w* teilen geteilt partag\\w* condivi\\w* 分享\\w* シェア 공유"),
     "finish": words.any_of("finish[a-z]* complet[a-z]* 完播\\w*"),
 }
+BEST = ("buy", "cart", "like", "finish", "share", "good")
+"""what is good, from what is wanted most"""
 _CLICK = words.any_of(
     "cli[ckq]\\w* kli[ck]\\w* tap taps tapped tıkla\\w* tikla\\w* open opened select selected"
     " клик\\w* нажат\\w* 点击\\w* 點擊\\w* クリック\\w* 클릭"
@@ -64,9 +65,10 @@ _EXPOSURE = words.any_of(
     " gösteri\\w* gosteri\\w* показ\\w* просмотр\\w* 曝光\\w* 展示\\w* 浏览\\w* 表示\\w* 閲覧\\w*"
     " インプレッション 노출 조회"
 )
-_BY_DAY = (
-    'for (day,), part in table.group_by(pl.col("at").dt.date()):', '    part.write_parquet(f"exposures_{day}.parquet")',
-)  # fmt: skip
+_SEEN = words.any_of(
+    "pv view views viewed pageview visit[a-z]* detail[a-z]* watch[a-z]* play[a-z]* read vista vue vu просмотр\\w*"
+    " 浏览\\w* 조회 閲覧\\w*"
+)
 NEEDED = "one row an item shown is needed"
 """begins what is said of lists"""
 _CLICKED = 0.95  # of the values of a list are of the list of what was shown
@@ -142,6 +144,11 @@ def _kind(value: str) -> str:
     return good or ("click" if words.says(value, _CLICK) else "exposure" if words.says(value, _EXPOSURE) else "")
 
 
+def is_seen(value: str) -> bool:
+    """Whether a kind says that somebody opened the item, as a view of its page does, where no other says a click."""
+    return words.says(value, _SEEN)
+
+
 def _by_words(s: pl.Series) -> bool:
     kinds = {_kind(str(v)) for v in s.drop_nulls().unique()} - {""}
     return len(kinds) >= 2 and bool(kinds & {"exposure", "click"})
@@ -179,131 +186,18 @@ def _is_ordered(frame: pl.DataFrame, values: Behaviours, roles: Roles, before: f
 
 
 def _times(frame: pl.DataFrame, roles: Roles) -> pl.Series:
-    made = _time_line(frame, roles)
-    return pl.Series("t", range(len(frame))) if made is None else frame.select(made[1].alias("t"))["t"]
-
-
-# -- the lines ---------------------------------------------------------------------------------------------------------
-
-
-def one_row_an_exposure(frame: pl.DataFrame, roles: Roles, formats: Mapping[str, str]) -> list[str]:
-    """Lines of polars that make `table`, with a row an exposure and columns of 0 and 1 of what followed, of `log`, all
-    rows as one frame; none where the user or the item is not known.
-
-    An action belongs to the exposure with its token, where the log has one that both have; else to the last exposure
-    of its user and item before it.
-
-    Args:
-        formats: see `texts.Text`.
-    """
-    values = None if roles.behaviour is None else values_of(frame, roles.behaviour.column, roles)
-    if values is None or roles.user is None or roles.item is None:
-        return []
-    taken = {c.split(".")[0] for c in frame.columns}
-    at, row, time = _free("at", taken), _free("row", taken), _time_line(frame, roles, formats)
-    token = _token(frame, values, roles)
-    ids = [roles.user.column, roles.item.column, *([token] if token else [])]
-    ids += [roles.request.column] if roles.request and not token else []
-    names = [_alias(c, taken) for c in ids]
-    columns = [f"{name}={polars_column(c)}" for name, c in zip(names, ids, strict=True) if name != c]
-    columns += [f"{at}={time[0]}"] if time else []
-    keys, once = names[:2], names[2:] if token else [*names, at]
-    of = f"log.filter({polars_column(values.column)}.is_in("
-    known = f".drop_nulls({_texts(once)})" if token else ""
-    if token or (time and roles.time_unit not in _DAYS):  # a row that came twice
-        known += f'.unique({_texts(once)}, keep="first", maintain_order=True)'
-    lines = [
-        "import polars as pl",
-        f"log = log.with_columns({', '.join(columns)})"
-        + (f'.drop_nulls("{at}").sort("{at}")' if time else f'.with_row_index("{at}")'),
-        f'seen = {of}{_texts(values.exposure)})){known}.with_row_index("{row}")',
-    ]
-    made, last = [], False
-    for name, told in _made(values).items():
-        if token is not None and _has(frame, told, values, token, roles):
-            key = quoted(names[2])
-            flag = f"pl.col({key}).is_in({of}{_texts(told)}))[{key}].implode())"
-        else:
-            flag, last = f'pl.col("{row}").is_in(last({_texts(told)}))', True
-        made.append(f"{_free(name, taken)}={flag}.cast(pl.Int8)")
-    if last:
-        lines.append(_last(of, row, at, keys))
-    dropped = [row, *([] if "." in values.column else [values.column])]
-    return [
-        *lines, f"table = seen.with_columns({', '.join(made)}).drop({_texts(dropped)})",
-        *(line.replace('"at"', f'"{at}"') for line in (_BY_DAY if time and roles.time_unit != "yyyymmdd" else ())),
-    ]  # fmt: skip
-
-
-def _last(of: str, row: str, at: str, keys: list[str]) -> str:
-    """The line that finds the last exposure before each row of some behaviours."""
-    seen = f"seen.select({_texts([row, at, *keys])}).drop_nulls()"
-    by = f'on="{at}", by={_texts(keys)}, check_sortedness=False'
-    return (
-        f"last = lambda values: {of}values)).drop_nulls({_texts(keys)}).join_asof({seen}, {by})"
-        f'["{row}"].drop_nulls().implode()'
-    )
-
-
-def _made(values: Behaviours) -> dict[str, tuple[str, ...]]:
-    return ({"click": values.click} if values.click else {}) | values.good
-
-
-def _token(frame: pl.DataFrame, values: Behaviours, roles: Roles) -> str | None:
-    """The id that an exposure has for itself and that its click, or what follows, has too."""
-    shown = frame.filter(pl.col(values.column).is_in(values.exposure))
-    for c in frame.columns:
-        ids = shown[c].drop_nulls() if c not in roles.taken else None
-        if ids is None or not (ids.dtype == pl.String or ids.dtype.is_integer()) or len(ids) < _READ * len(shown):
-            continue
-        follows = next(iter(_made(values).values()))
-        if len(ids) >= FEW and ids.n_unique() >= _OWN * len(ids) and _has(frame, follows, values, c, roles):
-            return c
-    return None
-
-
-def _has(frame: pl.DataFrame, follows: tuple[str, ...], values: Behaviours, token: str, roles: Roles) -> bool:
-    """Whether most rows of some behaviours have a token, that of an exposure of their user and item; of those whose
-    user and item have one in the sample, which may lack it."""
-    assert roles.user is not None and roles.item is not None
-    keys = {"u": roles.user.column, "i": roles.item.column, "k": token}
-    rows = frame.select(pl.col(values.column).alias("v"), **{k: pl.col(c) for k, c in keys.items()})
-    shown = rows.filter(pl.col("v").is_in(values.exposure))
-    there = rows.filter(pl.col("v").is_in(follows))
-    if share(there["k"].is_not_null()) < _HAVE:
-        return False
-    there = there.join(shown, on=["u", "i"], how="semi")
-    return len(there) > 0 and share(there["k"].is_in(shown["k"].unique().implode())) >= _HAVE
-
-
-def _time_line(
-    frame: pl.DataFrame, roles: Roles, formats: Mapping[str, str] | None = None
-) -> tuple[str, pl.Expr] | None:
-    """(in polars, of a frame as it is read; of `frame`): the time as something that can be ordered. None where there is
-    none."""
+    """What orders the rows: their times, else their places."""
+    order = pl.Series("t", range(len(frame)))
     if roles.time is None:
-        return None
-    c, unit = roles.time.column, roles.time_unit
-    line, e = polars_column(c), pl.col(c)
-    if formats and c in formats:
-        way, _, given = formats[c].partition(":")
-        return f"{line}.str.to_{way}({quoted(given)}, strict=False)", e
-    if unit in ("s", "ms", "us", "ns"):
-        return f'pl.from_epoch({line}.cast(pl.Int64), time_unit="{unit}")', e
-    if unit == "day":
-        return f"{line}.str.to_date(strict=False)", e.str.to_date(strict=False)
-    if unit != "text":
-        return line, e
-    ways = [("", None), *((f'"{form}", ', form) for form in ("%Y-%m-%dT%H:%M:%S%.f%:z", "%Y-%m-%d %H:%M:%S%.f"))]
-    for text, form in ways:
-        made = e.str.to_datetime(form, time_zone="UTC", strict=False)
-        try:
-            read = frame.select(made.alias("t"))["t"]
-        except pl.exceptions.PolarsError:
-            continue
-        if read.count() >= _READ * frame[c].count():
-            return f'{line}.str.to_datetime({text}time_zone="UTC", strict=False)', made
-    return None
+        return order
+    s = frame[roles.time.column].alias("t")
+    if s.dtype != pl.String or roles.time_unit == "day":
+        return s
+    read = iso_times(s)
+    return read if read.count() >= _READ * s.count() else order
+
+
+# -- names and texts ---------------------------------------------------------------------------------------------------
 
 
 def polars_column(c: str) -> str:
@@ -347,21 +241,6 @@ def where_of(kinds: Kinds) -> str:
 def quoted(text: str) -> str:
     """Text as Python, JSON and YAML write it, whatever it says."""
     return json.dumps(text, ensure_ascii=False)
-
-
-def _alias(c: str, taken: set[str]) -> str:
-    """A name of its own for a field of an object."""
-    return _free(c.replace(".", "_"), taken) if "." in c else c
-
-
-def _free(name: str, taken: set[str]) -> str:
-    while name in taken:
-        name += "_"
-    return name
-
-
-def _texts(values: tuple[str, ...] | list[str]) -> str:
-    return json.dumps(list(values), ensure_ascii=False)
 
 
 def may_be_shown(frame: pl.DataFrame, ids: Sequence[str]) -> pl.DataFrame:

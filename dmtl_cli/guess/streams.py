@@ -4,15 +4,17 @@ what was shown, and one of what came of it."""
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import polars as pl
 
+from dmtl_cli.guess.exploding import elements
 from dmtl_cli.guess.labels import roles_of
 from dmtl_cli.guess.outcomes import Outcomes, aggregate_of
-from dmtl_cli.guess.rewrites import Behaviours, sql_column, sql_texts, values_of
-from dmtl_cli.guess.roles import Roles
+from dmtl_cli.guess.rewrites import BEST, Behaviours, is_seen, sql_column, sql_texts, values_of
+from dmtl_cli.guess.roles import Guess, Roles
+from dmtl_cli.guess.shown import as_events
 from dmtl_cli.guess.tables import Table, filled
 from dmtl_cli.guess.values import FEW, Kinds, free, is_id, share, time_unit, within
 
@@ -20,11 +22,12 @@ _OWN = 0.95  # of the rows of what was shown have an id of their own; others cam
 _NAME = 0.8  # of the rows of what follows name one
 _THERE = 0.5  # of these ids are in the sample, which begins and ends within a session
 _SAME = 0.95  # of them are of the same user
+_MET = 0.3  # of the rows of a user and item have one that was shown, in a sample that may lack it
 
 
-def parted(table: Table, given: Mapping[str, str]) -> tuple[Table, Outcomes] | None:
-    """The rows of what was shown, without columns that only others have, and the others by the id that they name; None
-    where the rows are of one kind, or name none.
+def parted(table: Table, given: Mapping[str, str]) -> tuple[Table, list[Outcomes]] | None:
+    """The rows of what was shown, without columns that only others have, and the others by the id that they name, else
+    by user and item; None where the rows are of one kind, or are not of what was shown.
 
     Args:
         given: as `labels.roles_of` takes it.
@@ -40,16 +43,78 @@ def parted(table: Table, given: Mapping[str, str]) -> tuple[Table, Outcomes] | N
     kinds = Kinds(values.column, values.exposure, True)
     rest = replace(kinds, among=False)
     shown, others = kinds.of(table.frame), rest.of(table.frame)
-    keys = _keys(shown, others, values, roles)
-    if keys is None:
-        return None
-    key, event_key = keys
     later = [c for c in others.columns if shown[c].null_count() == len(shown) and others[c].null_count() < len(others)]
-    columns, left = _columns(others, values, later, {*table.frame.columns, *table.other}, key)
     events = _narrowed(replace(table, kinds=kinds, only_of_others=(*later, values.column)))
-    named = others[values.column].value_counts(sort=True, name="n")[values.column].to_list()
-    told = f"of the same files, by {event_key} of what was shown: {', '.join(map(str, named))}"
-    return events, Outcomes("later", replace(table, frame=others, kinds=rest), key, event_key, columns, left, told)
+    lists = events if table.explode else as_events(events, (), {"user": roles.user.column})
+    if lists.explode == table.explode and (keys := _keys(shown, others, values, roles)) is not None:
+        key, event_key = keys
+        columns, left, good = _columns(others, values, later, {*table.frame.columns, *table.other}, key)
+        told = f"of the same files, by {event_key} of what was shown: {_named(others[values.column])}"
+        later_rows = replace(table, frame=others, kinds=rest)
+        return events, [Outcomes("later", later_rows, key, event_key, columns, left, told, good)]
+    pairs = _by_pairs(lists, others, values, roles, replace(table, kinds=rest), later)
+    return (lists, pairs) if pairs else None
+
+
+def _by_pairs(
+    events: Table, others: pl.DataFrame, values: Behaviours, roles: Roles, files: Table, later: list[str]
+) -> list[Outcomes]:
+    """What came of a user and item on a day, where rows name no exposure: none where these are mostly of items that
+    were not shown to their user.
+
+    Args:
+        others: rows of the other kinds, of `files`.
+        later: columns that only such rows have.
+    """
+    assert roles.user is not None and roles.item is not None
+    user = roles.user.column
+    shown = roles_of(events.frame, {"user": user}).item if events.explode != files.explode else roles.item
+    if shown is None:
+        return []
+    item, taken = shown.column, {*events.frame.columns, *others.columns, *files.other}
+    key = free("exposure", taken)
+    pairs = events.frame.select(pl.sql_expr(_pair(user, item)).alias("k"))["k"].drop_nulls()
+    parts = [(files, others)]
+    if events.explode != files.explode and item in others.columns:  # a list of what was bought, as of what was shown
+        rows = elements(others.filter(pl.col(item).list.len() > 0), events.explode)
+        parts.append((replace(files, explode=events.explode), rows))
+    found: list[Outcomes] = []
+    for table, rows in parts:
+        of = item if table.explode == events.explode else None
+        if (c := of or _names_items(rows, user, events.frame[item], pairs)) is None or not _met(rows, user, c, pairs):
+            continue
+        rows = rows.filter(pl.col(c).is_not_null())
+        viewed = not events.explode and all(map(is_seen, values.exposure))
+        columns, left, good = _columns(rows, values, later, taken, c, clicks=not (found or viewed))
+        taken |= {*columns}
+        why = f"of the same files, by user and item of a day: {_named(rows[values.column])}"
+        one = replace(table, frame=rows)
+        computed = _pair(user, item), _pair(user, c)
+        name = "later" if not found else "later_lists"
+        found.append(Outcomes(name, one, key, key, columns, left, why, good, computed))
+    return found
+
+
+def _names_items(rows: pl.DataFrame, user: str, items: pl.Series, pairs: pl.Series) -> str | None:
+    """The column by which rows name items that were shown to their user; None where none does."""
+    ids = [c for c in rows.columns if c != user and is_id(rows[c]) and within(rows[c], items) >= _THERE]
+    return next((c for c in sorted(ids, key=lambda c: c != items.name) if _met(rows, user, c, pairs)), None)
+
+
+def _met(rows: pl.DataFrame, user: str, item: str, pairs: pl.Series) -> bool:
+    """Whether rows are of items that were shown to their user."""
+    told = rows.select(pl.sql_expr(_pair(user, item)).alias("k"))["k"].drop_nulls()
+    return len(told) >= FEW and share(told.is_in(pairs.unique().implode())) >= _MET
+
+
+def _pair(user: str, item: str) -> str:
+    """A user and an item as one value, in SQL."""
+    return f"{sql_column(user)} || '/' || {sql_column(item)}"
+
+
+def _named(kinds: pl.Series) -> str:
+    """The kinds of some rows, those of most rows first."""
+    return ", ".join(map(str, kinds.value_counts(sort=True, name="n")[kinds.name]))
 
 
 def again(every: Table, events: Table, later: list[Outcomes], given: Mapping[str, str]) -> tuple[Table, list[Outcomes]]:
@@ -63,10 +128,18 @@ def again(every: Table, events: Table, later: list[Outcomes], given: Mapping[str
     if events.kinds is None:
         return every, later
     if (parts := parted(every, given)) is not None:
-        table = replace(parts[1].table, files=later[0].table.files)  # by days, where the events are by their times
-        return parts[0], [replace(parts[1], table=table)]
+        files = later[0].table.files  # by days, where the events are by their times
+        return parts[0], [replace(one, table=replace(one.table, files=files)) for one in parts[1]]
     kept = replace(every, kinds=events.kinds, only_of_others=events.only_of_others)
     return replace(kept, frame=kept.asked(every.frame)), later
+
+
+def by_kinds(roles: Roles, later: Sequence[Outcomes]) -> None:
+    """Takes the best kind of event that followed for the conversion, where nothing tells how long a click lasted."""
+    kinds = {c: Guess(c, why) for one in later for c, why in one.good}
+    if roles.duration is None and kinds and (roles.conversion is None or roles.conversion.column in kinds):
+        best, *others = kinds
+        roles.conversion, roles.further = kinds[best], {c: kinds[c] for c in others}
 
 
 def _without_followers(frame: pl.DataFrame, values: Behaviours, roles: Roles) -> Behaviours:
@@ -122,17 +195,25 @@ def _of_same_user(follows: pl.DataFrame, shown: pl.DataFrame, key: str, c: str, 
 
 
 def _columns(
-    others: pl.DataFrame, values: Behaviours, later: list[str], taken: set[str], key: str
-) -> tuple[dict[str, str], tuple[str, ...]]:
+    others: pl.DataFrame, values: Behaviours, later: list[str], taken: set[str], key: str, *, clicks: bool = True
+) -> tuple[dict[str, str], tuple[str, ...], tuple[tuple[str, str], ...]]:
     """What is made of the rows of an id, by names that no column of the files has: whether somebody clicked or did what
-    is better, a flag for each other kind, and numbers that only such rows have; and the columns of which nothing is
-    made."""
+    is better, a flag for each other kind, and numbers that only such rows have; the columns of which nothing is made;
+    and the flags of what is better, the best first.
+
+    Args:
+        clicks: whether a click is made of them where no kind says it, of what is better.
+    """
     kind = sql_column(values.column)
-    good = [v for some in values.good.values() for v in some]
-    columns = {free("clicked", taken): _counted(kind, [*values.click, *good])}
-    for v in dict.fromkeys([*good, *values.left]):
+    there = {*others.filter(pl.col(key).is_not_null())[values.column].to_list()}
+    good = [v for some in values.good.values() for v in some if v in there]
+    columns, flags = dict[str, str](), dict[str, str]()
+    if clicks or there.intersection(values.click):
+        columns[free("clicked", taken)] = _counted(kind, [*values.click, *good])
+    for v in dict.fromkeys([*good, *(v for v in values.left if v in there)]):
         name = re.sub(r"\W+", "_", v).strip("_") or "other"
-        columns[free(name, {*taken, *columns})] = _counted(kind, [v])
+        flags[v] = free(name, {*taken, *columns})
+        columns[flags[v]] = _counted(kind, [v])
     left = []
     for c in later:
         made = None if c == key else aggregate_of(others[c])
@@ -141,7 +222,8 @@ def _columns(
             continue
         word = "total" if made.startswith("SUM") else "most"
         columns[free(f"{word}_{c.replace('.', '_')}", {*taken, *columns})] = made
-    return columns, tuple(left)
+    best = [v for name in BEST for v in values.good.get(name, ()) if v in flags]
+    return columns, tuple(left), tuple((flags[v], f"whether there is a row of {v}") for v in best)
 
 
 def _counted(kind: str, values: list[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -143,13 +143,14 @@ def _is_set(s: pl.Series) -> str | None:
     return f"{sql_name(s.name)} IS NOT NULL" if s.dtype.is_temporal() else flag(s)
 
 
-def acted(frame: pl.DataFrame, roles: Roles) -> list[str]:
+def acted(frame: pl.DataFrame, roles: Roles, computed: Mapping[str, str]) -> list[str]:
     """The lines that a config has of good rows without a click, in place of `click` and `computed`; none where few rows
     of the sample are so, or its values do not tell it.
 
     Args:
         frame: rows of the events.
         roles: with a click, and a conversion that an expression makes of these columns.
+        computed: columns that the config has besides.
     """
     made, good = roles.made_by, roles.conversion.column if roles.conversion else ""
     if made is None or roles.click is None or (clicked := _is_set(frame[roles.click.column])) is None:
@@ -165,9 +166,10 @@ def acted(frame: pl.DataFrame, roles: Roles) -> list[str]:
         return []
     told = made if values.dtype == pl.Boolean else f"({made}) = 1"
     name = free(ACTED, [*frame.columns, good])
-    both = f"{name}: {quoted(f'{clicked} OR ' + (f'COALESCE({told}, FALSE)' if label.unknown else told))}"
+    both = f"{clicked} OR " + (f"COALESCE({told}, FALSE)" if label.unknown else told)
+    lines = ", ".join(f"{c}: {quoted(text)}" for c, text in {**computed, name: both, good: made}.items())
     return [
         f"# {label.said} of the sample have no click: they count for nothing. Where a good one stands alone:",
         f"#   click: {name}",
-        f"#   computed: {{{both}, {good}: {quoted(made)}}}",
+        f"#   computed: {{{lines}}}",
     ]

@@ -23,7 +23,7 @@ from dmtl_cli.guess.inputs import Inputs
 from dmtl_cli.guess.labels import GOOD
 from dmtl_cli.guess.outcomes import Outcomes
 from dmtl_cli.guess.repeats import unique_of
-from dmtl_cli.guess.rewrites import may_be_shown, one_row_an_exposure, one_row_an_item, quoted, where_of
+from dmtl_cli.guess.rewrites import may_be_shown, one_row_an_item, quoted, where_of
 from dmtl_cli.guess.roles import Guess, Roles, candidates
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.texts import Text, times_unread
@@ -33,7 +33,6 @@ from dmtl_cli.guess.values import ANY_ZONE, free, zone_of
 EDIT = "EDIT"
 """begins the comment of a line that a person has to write"""
 _MOST = 8  # columns that a comment lists
-_LINES = "One row an exposure: log is a frame of the rows of all days, as pl.read_parquet or pl.read_ndjson reads them."
 _LONG_READ = "seconds above which a click is a long read; without it the mean of the durations of clicks"
 _SHARE = "Or by the share of an item that was read, in data.events in place of duration and duration_unit:"
 _LONE = "a value begins with a quote that does not end it, yet all lines have as many values: quotes are text"
@@ -103,8 +102,6 @@ def written(log: Log, workspace: str, about: list[str]) -> Written:
             name = free("watched_share", log.events.frame.columns)
             lines += [f"# {_SHARE}", f"#   duration: {name}", f"#   computed: {{{name}: {quoted(line)}}}"]
             lines += ["# with labels: {long_read: 0.5}, half of it"]
-    if made := one_row_an_exposure(log.events.frame, log.roles, log.events.written.formats):
-        lines += ["", f"# {_LINES}", *(f"#   {line}" for line in made)]
     text = "\n".join(lines) + "\n"
     marked = re.compile(rf"\s*# (\w+): .*?# {EDIT}: (.*)")
     edits = [(k, found[1], found[2]) for k, line in enumerate(lines, 1) if (found := marked.match(line))]
@@ -208,7 +205,7 @@ def _types(log: Log) -> list[str]:
     used |= {i.column for i in (*log.inputs.used, *log.inputs.held)}
     sides = log.inputs.sides.values()
     used |= {c.column for side in sides for c in (side.key, side.version) if c}
-    used |= {c for one in log.later for c in (one.event_key, *one.sources)}
+    used |= {c for one in log.later for c in (*one.event_sources, *one.sources)}
     joined = {c for one in log.later for c in one.columns}
     found: dict[str, str] = {}
     forms = {table.files.form for table in tables}
@@ -260,7 +257,13 @@ def _place(table: Table, events: Table) -> list[str]:
     usual = events.written if events.files.form == CSV else Text()
     if files.form == CSV and (table.written != usual or not table.written.header):
         keys.append(f"csv: {{{', '.join(key for key, _ in _csv_keys(table))}}}")
+    keys += [f"explode: {_exploded(table)}"] if table.explode else []
     return [*keys, *([f"where: {quoted(where_of(table.kinds))}"] if table.kinds else [])]
+
+
+def _exploded(table: Table) -> str:
+    names = table.explode
+    return scalar(names[0]) if len(names) == 1 else f"[{', '.join(map(scalar, names))}]"
 
 
 def path_of(table: Table) -> str:
@@ -294,9 +297,9 @@ def _events(log: Log) -> list[str]:
         lines.append(
             f"success_file: {SUCCESS}  # each day's folder has one: a day that is still being written is not read"
         )
-    if names := log.events.explode:
-        named = scalar(names[0]) if len(names) == 1 else f"[{', '.join(map(scalar, names))}]"
-        lines.append(f"explode: {named}  # lists as long as each other in every row: an element is an event")
+    if log.events.explode:
+        alike = "lists as long as each other in every row: an element is an event"
+        lines.append(f"explode: {_exploded(log.events)}  # {alike}")
     if log.events.kinds is not None:
         lines.append(f"where: {quoted(where_of(log.events.kinds))}  # what was shown: rows of other kinds are below")
     for role in ("user", "item"):
@@ -308,15 +311,30 @@ def _events(log: Log) -> list[str]:
         unread = f" ({comment(told)})" if told else ""
         none = f"no column looks like a time{unread}: rows count in the order of the files"
         lines.append(f"# time: COLUMN  # {none}")
-    lines += [_line(log, "unique", one)] if (one := unique_of(log.events.frame, roles)) else []
+    pairs = {one.key: one.computed[0] for one in log.later if one.computed}
+    lines += [f"unique: {key}  # of a user and item one exposure a day: what follows names none" for key in pairs]
+    lines += [_line(log, "unique", one)] if not pairs and (one := unique_of(log.events.frame, roles)) else []
     lines += _labels(log)
+    made = [*pairs.items(), *([(roles.conversion.column, roles.made_by)] if roles.conversion and roles.made_by else [])]
+    computed = ", ".join(f"{c}: {quoted(text)}" for c, text in made)
+    lines += [f"computed: {{{computed}}}"] if computed else []
+    lines += acted(log.events.frame, roles, pairs) if roles.made_by else []
     if (why := invalid_rows(log.events.frame, roles, log.broken)) is not None:
         lines.append(f"invalid_rows: drop  # {comment(why)}: such rows are left out")
     if roles.request is not None:
         lines.append(_line(log, "request", roles.request))
     else:
         lines.append("# request: COLUMN  # no column looks like a request (one served list)")
-    return lines + joined_lines(log.later, lambda table: _place(table, log.events)) + _later(log)
+    return (
+        lines + joined_lines(log.later, lambda table: [*_place(table, log.events), *_dated(log, table)]) + _later(log)
+    )
+
+
+def _dated(log: Log, table: Table) -> list[str]:
+    """The column of a joined table's days, where it is of the events' files and their times tell these."""
+    files, time = log.events.files, log.roles.time
+    mine = table.files.path == files.path and time is not None and not files.days and not files.partition
+    return [f"date_column: {scalar(time.column)}"] if mine and time is not None else []
 
 
 def _span(days: tuple[tuple[dt.date, int], ...]) -> str:
@@ -357,11 +375,9 @@ def _labels(log: Log) -> list[str]:
     roles = log.roles
     if roles.behaviour is not None:
         g = roles.behaviour
-        ids = (
-            "name the user and the item (init --user COLUMN --item COLUMN), and the lines of polars for it are written"
-        )
-        how = "the lines of polars at the end of this file do it" if roles.user and roles.item else ids
-        todo = f"{g.why}: write one row an exposure; {how}"
+        ids = "name the user and the item (init --user COLUMN --item COLUMN)"
+        met = "few of the others are of a user and item that were shown: is one of the two another column?"
+        todo = f"{g.why}: {met if roles.user and roles.item else ids}"
         return ["# click: COLUMN", f"# conversion: COLUMN  # {EDIT}: {comment(todo)}"]
     lines = []
     if roles.click is not None:
@@ -380,9 +396,7 @@ def _labels(log: Log) -> list[str]:
         if roles.made_by is None:
             lines.append(_line(log, "conversion", roles.conversion))
         else:
-            made_by = f"computed: {{{roles.conversion.column}: {quoted(roles.made_by)}}}"
-            lines += [f"conversion: {roles.conversion.column}  # as --conversion says", made_by]
-            lines += acted(log.events.frame, roles)
+            lines.append(f"conversion: {roles.conversion.column}  # as --conversion says")
     else:
         either = "a duration (init --duration COLUMN), or a conversion (init --conversion COLUMN, of 0 and 1)"
         if roles.user is None or roles.item is None:

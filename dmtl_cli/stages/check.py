@@ -322,7 +322,7 @@ def described(found: dict[str, Any], *, brief: bool = False) -> str:
         notes.append(f"{several}: no profile of an earlier day, so unknown until there is one")
     lines = [
         f"day {found['day']}: {_counts(found)}",
-        *([f"{found[NOT_ASKED]:,} other rows are left out by data.events.where"] if NOT_ASKED in found else []),
+        *([f"{found[NOT_ASKED]:,} other rows are left out by data.events.where"] if found.get(NOT_ASKED) else []),
         *(
             [f"{found[REPEATED]:,} rows are left out: data.events.unique reads one of each id"]
             if REPEATED in found

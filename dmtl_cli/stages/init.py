@@ -34,7 +34,7 @@ from dmtl_cli.guess.roles import Guess, Roles, fits_events, is_catalogue, with_n
 from dmtl_cli.guess.rows import BYTES, NOT_UTF8
 from dmtl_cli.guess.shown import as_events
 from dmtl_cli.guess.side_tables import Side
-from dmtl_cli.guess.streams import again, parted
+from dmtl_cli.guess.streams import again, by_kinds, parted
 from dmtl_cli.guess.tables import LAKES, ROWS, Table, by_days, partial_columns, read_whole, tables
 from dmtl_cli.guess.texts import in_seconds
 from dmtl_cli.guess.values import local_days, zone_of
@@ -186,6 +186,8 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     if roles.duration and roles.duration.column in events.written.clocks and roles.unit == "ms":
         why = roles.duration.why.rpartition("; ")[0]
         roles.unit, roles.duration = "s", replace(roles.duration, why=f"{why}; texts of lengths of time")
+    if not {"duration", "conversion"} & given.keys():
+        by_kinds(roles, later)
     made = [Guess(c, f"of {one.table.files.path}") for one in later for c in one.columns]
     roles.outcomes.extend(g for g in made if g.column not in roles.taken)
     roles.outcomes.extend(outcomes_of_requests(events.frame, roles, days_of_rows(events, roles, zone)))
@@ -220,8 +222,8 @@ def _joined(named: list[Table], given: Mapping[str, str]) -> tuple[list[Table], 
         if told[k] < max(told):
             continue
         if (parts := parted(table, given)) is not None:
-            events, one = parts
-            return [with_outcomes(events, [one]), *named[:k], *named[k + 1 :]], {table.files.path: [one]}
+            events, found = parts
+            return [with_outcomes(events, found), *named[:k], *named[k + 1 :]], {table.files.path: found}
         others = [(other, of(n)) for n, other in enumerate(named) if n != k]
         found = [] if is_listed(table, others) else outcomes_of(table, others, of(k))
         if found:

@@ -162,7 +162,10 @@ class DayFinder:
         sides = {n: t for n, t in self.tables.items() if t.made and n != "events"}  # of those see `Log.open`
         self._computed = {n: Computed(f"data.{n}", t.made) for n, t in sides.items()}
         e = data.events
-        self._explode = Exploded(e.explode, e.item, e.explode_position) if e.explode else None
+        self._exploded = {"events": Exploded(e.explode, e.item, e.explode_position)} if e.explode else {}
+        for name, joined in e.joined.items():
+            if joined.explode:
+                self._exploded[JOINED + name] = Exploded(joined.explode, joined.key, table=f"data.{JOINED}{name}")
         self._spans: dict[tuple[File, str], list[_Span | None]] = {}
         """days of row groups by the statistics of a column"""
         self._seen: dict[tuple[File, str, int], set[dt.date] | None] = {}
@@ -253,7 +256,7 @@ class DayFinder:
     def _files(self, name: str, day: dt.date) -> tuple[list[File], int]:
         """A table's files that may have rows of the day, as Parquet, and how many lines of it do not parse."""
         files, lost = self._parquet(name, day)
-        explode = self._explode if name == "events" else None
+        explode = self._exploded.get(name)
         return [replace(file, computed=self._computed.get(name), explode=explode) for file in files], lost
 
     def _parquet(self, name: str, day: dt.date) -> tuple[list[File], int]:

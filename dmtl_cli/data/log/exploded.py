@@ -14,9 +14,6 @@ from pyarrow import types
 
 from dmtl_cli.config.errors import UserError, did_you_mean
 
-NAME = "data.events.explode"
-_PARALLEL = f"name in {NAME} the lists alone that run in parallel, as [shown.item, shown.click]"
-
 
 def is_list(kind: pa.DataType) -> bool:
     """Whether its values are lists, of whatever layout."""
@@ -31,11 +28,18 @@ class Exploded:
         names: of lists, or of what has lists: a list of objects or an object of lists, `a` of the columns `a.b`.
         counted: the column that tells how many elements a row has, where it is one of the lists; else the first.
         position: of a further column, the element's place in its list, from 1.
+        table: of the config, for messages.
     """
 
     names: tuple[str, ...]
     counted: str
     position: str | None = None
+    table: str = "data.events"
+
+    @property
+    def key(self) -> str:
+        """That of the config, for messages."""
+        return f"{self.table}.explode"
 
     def lists(self, schema: pa.Schema, file: object) -> list[str]:
         """The columns of a file that are exploded, first the one that is counted.
@@ -52,10 +56,10 @@ class Exploded:
             if not mine:
                 above = {n.rpartition(".")[0] for n in schema.names if "." in n}
                 meant = did_you_mean(name, [*schema.names, *sorted(above)])
-                raise UserError(f"{file}: {NAME} expects column {name}{meant}")
+                raise UserError(f"{file}: {self.key} expects column {name}{meant}")
             lists = [c for c in mine if is_list(schema.field(c).type)]
             if not lists and not all(types.is_null(schema.field(c).type) for c in mine):
-                what = f"{file}: {NAME}: column {name} is {schema.field(mine[0]).type}, expected lists"
+                what = f"{file}: {self.key}: column {name} is {schema.field(mine[0]).type}, expected lists"
                 raise UserError(what, "name a list, a list of objects, or an object of lists")
             found += lists or mine
         if self.position in schema.names:
@@ -102,8 +106,9 @@ class Exploded:
         bad = np.flatnonzero((mine != lengths) & there)
         if len(bad):
             k = int(bad[0])
-            what = f"{where(k)}: {NAME}: {name} has {mine[k]} elements, but {counted} {lengths[k]}"
-            raise UserError(what, f"{_PARALLEL}, and write as many elements in each")
+            what = f"{where(k)}: {self.key}: {name} has {mine[k]} elements, but {counted} {lengths[k]}"
+            lists = f"name in {self.key} the lists alone that run in parallel, as [shown.item, shown.click]"
+            raise UserError(what, f"{lists}, and write as many elements in each")
 
 
 def _whole(column: Any) -> pa.Array:

@@ -206,8 +206,12 @@ class Joined(Computed):
         return f"{table.name} expects" if table else super().asked(column)
 
     def stored(self, columns: Collection[str]) -> list[str]:
-        named = (c for c in self._named(columns))
-        return list(dict.fromkeys(t.section.id_column if (t := self._tables_of.get(c)) else c for c in named))
+        files = {c: self._ids_of(table) for c, table in self._tables_of.items()}
+        return list(dict.fromkeys(source for c in self._named(columns) for source in files.get(c, [c])))
+
+    def _ids_of(self, table: Outcomes) -> list[str]:
+        """The files' columns of the ids that a table has, or of which these are computed."""
+        return self._sources(table.section.id_column)
 
     def schema(self, stored: pa.Schema, file: object) -> pa.Schema:
         for column, table in self._tables_of.items():
@@ -218,7 +222,9 @@ class Joined(Computed):
         return super().schema(pa.schema([*stored, *fields]), file)
 
     def refusal(self, column: str, source: str, names: Collection[str], where: object) -> UserError:
-        table = next((t for t in self._tables_of.values() if t.section.id_column == source), None)
+        table = next((t for t in self._tables_of.values() if source in self._ids_of(t)), None)
+        if table is not None and super().makes(table.section.id_column):
+            return super().refusal(table.section.id_column, source, names, where)
         if table is None:
             return super().refusal(column, source, names, where)
         meant = did_you_mean(source, [name for name in names if not self.makes(name)])
@@ -231,8 +237,12 @@ class Joined(Computed):
         for table in dict.fromkeys(self._tables_of[c] for c in asked):
             mine = [c for c in asked if self._tables_of[c] is table]
             key = table.section.id_column
-            there = key in rows.schema.names
-            ids = pl.Series(rows.column(key)) if there else pl.Series([None]).new_from_index(0, len(rows))
+            if super().makes(key):
+                ids = pl.Series(super().of(rows, [key], file).column(key))
+            elif key in rows.schema.names:
+                ids = pl.Series(rows.column(key))
+            else:
+                ids = pl.Series([None]).new_from_index(0, len(rows))
             values = table.values(plain(ids), mine, file)
             names += mine
             arrays += [values[c].to_arrow(compat_level=pl.CompatLevel.oldest()) for c in mine]
