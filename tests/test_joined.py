@@ -164,10 +164,12 @@ def test_in_s3(tmp_path: Path, flat: pl.DataFrame, s3: Server) -> None:
     assert read(tmp_path, {"joined": joined}, root).equals(flat)
 
 
-def test_a_table_without_rows_says_that_nothing_came(tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [{}, {"unique": "row"}, {"where": "spent > 100000"}], ids=str)
+def test_a_table_without_rows_says_that_nothing_came(tmp_path: Path, more: dict[str, str]) -> None:
     write(shown(), tmp_path / "log/events", str(DAY), "parquet")
-    write(clicks().clear(), tmp_path / "log/clicks", str(DAY), "parquet")
-    joined = {"clicks": {"path": "clicks/{day}.parquet", "key": "shown_id", "columns": COLUMNS}}
+    rows_ = again(clicks())
+    write(rows_ if "where" in more else rows_.clear(), tmp_path / "log/clicks", str(DAY), "parquet")
+    joined = {"clicks": {"path": "clicks/{day}.parquet", "key": "shown_id", "columns": COLUMNS} | more}
     found = read(tmp_path / "log", {"joined": joined})
     assert {*found["click"]} == {0} and len(found) == 300
 
