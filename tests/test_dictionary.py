@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dmtl_cli.data.log import sizes
-from dmtl_cli.data.log.dictionary import Range, encoded, places
+from dmtl_cli.data.log.dictionary import Range, Texts, encoded, places
 from dmtl_cli.data.log.numbering import Cursor, Numbering, first_places
 from dmtl_cli.data.log.rows import ahead
 from dmtl_cli.runs.ranks import ALONE
@@ -104,3 +104,17 @@ def test_what_is_made_ahead_is_the_same_and_so_is_its_error() -> None:
         for frame in ahead(frames()):
             found.append(frame["n"].item())
     assert found == [1, 2]
+
+
+@given(st.lists(st.sampled_from(["", "a", "b", "ab", "é", "漢字", "z" * 40]), unique=True), st.data())
+def test_texts_are_found_as_by_searching(known: list[str], data: st.DataObject) -> None:
+    asked = data.draw(st.lists(st.sampled_from(["", "a", "b", "ab", "é", "漢字", "z" * 40, "c", None])))
+    texts, values = pl.Series(sorted(known), dtype=pl.String), pl.Series(asked, dtype=pl.String)
+    assert Texts(texts).places(values).tolist() == places(texts, values).tolist()
+
+
+def test_texts_of_one_hash_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pl.Series, "hash", lambda s: s.str.len_bytes().cast(pl.UInt64).fill_null(7))
+    known = pl.Series(["a", "b", "cc", "dd"])
+    asked = pl.Series(["b", "dd", "x", None, "cc", "a", "eee"])
+    assert Texts(known).places(asked).tolist() == [1, 3, -1, -1, 2, 0, -1]

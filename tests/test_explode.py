@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import datetime as dt
 import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +18,16 @@ import yaml
 from formats import write
 from storage import Server
 from test_log import DAY, rows
+from test_ranks import Meeting, Thread, copy_of, current, needs_torchrec, two
 from worlds import BASE, DAYS, Project, assert_one_line, dmtl
 
 from dmtl_cli.config.data import Data, Events
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.features import Feature
 from dmtl_cli.data.log import sizes
+from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.log.exploded import Exploded
-from dmtl_cli.data.log.reader import Log
+from dmtl_cli.data.log.reader import NOT_ASKED, REPEATED, Log
 
 FIELDS = ("listing", "rank", "opened", "seconds", "tags")
 FEATURES = (
@@ -130,7 +134,7 @@ def test_json_lines(tmp_path: Path, plain: pl.DataFrame, shape: str, kind: str) 
     assert found.equals(plain)
 
 
-@pytest.mark.parametrize("kind", ["parquet", "delta", "json"])
+@pytest.mark.parametrize("kind", ["parquet", "delta", "iceberg", "json"])
 def test_a_column_beside_the_lists_tells_the_day(tmp_path: Path, plain: pl.DataFrame, kind: str) -> None:
     both = pl.concat([requests(DAY - dt.timedelta(1), seed=4), requests()])
     path = write(both, tmp_path / "log", "events", kind)
@@ -138,6 +142,19 @@ def test_a_column_beside_the_lists_tells_the_day(tmp_path: Path, plain: pl.DataF
     types = {"types": {"at": "datetime"}} if kind == "json" else {}
     found = read(data(tmp_path / "log", kind, **more, **types), tmp_path / "work")
     assert found.drop("position").equals(plain.drop("position"))
+
+
+@pytest.mark.parametrize("kind", ["delta", "iceberg"])
+def test_lakes_of_one_day(tmp_path: Path, plain: pl.DataFrame, kind: str) -> None:
+    """Without an object around them, lists of a lake are named one by one."""
+    lists = beside(requests()).with_columns(dt=pl.lit(DAY)).rename({f"results.{n}": f"r_{n}" for n in FIELDS})
+    write(lists, tmp_path / "log", "events", kind)
+    named = {"item": "r_listing", "click": "r_opened", "duration": "r_seconds"}
+    explode = tuple(f"r_{n}" for n in FIELDS)
+    given = data(tmp_path / "log", kind, path="events", partition="dt", explode=explode, **named)
+    features = tuple(f.model_copy(update={"column": f.source.replace("results.", "r_")}) for f in FEATURES)
+    day = Log(given, features, converted=tmp_path / "converted").read(DAY, tmp_path)
+    assert rows(day).sort("position").equals(plain)
 
 
 def test_a_log_in_s3(tmp_path: Path, plain: pl.DataFrame, s3: Server) -> None:
@@ -227,6 +244,59 @@ def test_a_chain_is_that_of_the_flat_log(tmp_path: Path) -> None:
     found = [p.call("check", "--day", DAYS[1], "--json").json for p in (one, other)]
     for key in ("rows", "users", "items"):
         assert found[0][key] == found[1][key]
+
+
+@pytest.mark.parametrize("size", [2, 5, 30])  # of 30 some have no row group
+def test_ranks_read_what_one_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Each decodes its row groups; elements that came twice, or are not asked for, are left out whoever has them."""
+    monkeypatch.setattr(sizes, "BLOCK", 16)
+    monkeypatch.setattr(sizes, "POOL", 3)
+    lists = beside(requests(n=140))
+    ranks = lists["results.rank"].to_list()  # some elements have the id of one of a hundred requests before
+    lists = lists.with_columns(ids=pl.Series([r and [f"{k % 100}-{n}" for n in r] for k, r in enumerate(ranks)]))
+    folder = tmp_path / f"log/day={DAY}"
+    folder.mkdir(parents=True)
+    for k, (start, end) in enumerate(((0, 20), (20, 21), (21, 140))):
+        lists[start:end].write_parquet(folder / f"{k}.parquet", row_group_size=(7, 1, 9)[k])
+    more = {"partition": "day", "where": "town <> 't1' OR \"results.rank\" < 3", "unique": "ids"}
+    given = data(tmp_path, path="log", explode=(*SHAPES["lists"][1], "ids"), **more)
+    log = Log(given, FEATURES)
+    (tmp_path / "alone").mkdir()
+    alone, meeting = log.read(DAY, tmp_path / "alone"), Meeting(size)
+
+    def by_rank(k: int) -> Day:
+        (tmp_path / f"rank-{k}").mkdir()
+        return log.read(DAY, tmp_path / f"rank-{k}", Thread(k, size, meeting=meeting))
+
+    with ThreadPoolExecutor(size) as pool:
+        days = list(pool.map(by_rank, range(size)))
+    assert min(alone.facts[NOT_ASKED], alone.facts[REPEATED]) > 10 and len(alone.spool) > 1, (
+        "what could differ is there"
+    )
+    for shared in days:
+        assert shared.facts == alone.facts
+        assert shared.users.equals(alone.users) and shared.items.equals(alone.items)
+        assert rows(shared).equals(rows(alone))
+
+
+@needs_torchrec
+def test_under_torchrun(tmp_path: Path) -> None:
+    """Two ranks publish the bytes of one: what a profile counts, and the scores of every element."""
+    one = chain(tmp_path / "log", lambda frame: frame, explode="results")
+    for day in DAYS[:2]:
+        file = tmp_path / f"log/log/events_{day}.parquet"
+        pl.read_parquet(file).write_parquet(file, row_group_size=17)
+    for command in ("build-profile", "train-teacher"):
+        one.done(command, 1)
+    other = copy_of(one, tmp_path / "two")
+    shutil.rmtree(other.ws / "profile")
+    one.done("dump-logits", 1)
+    for command in ("build-profile", "dump-logits"):
+        two(other, command, "--day", DAYS[0])
+    for stage, sub in (("profile", ""), ("scores", f"teacher={DAYS[0]}")):
+        mine, theirs = (current(p, stage, 1, sub) for p in (one, other))
+        files = [f.relative_to(mine) for f in mine.rglob("*.parquet")]
+        assert files and all((theirs / f).read_bytes() == (mine / f).read_bytes() for f in files), stage
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------

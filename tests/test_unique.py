@@ -21,7 +21,7 @@ from worlds import dmtl
 
 from dmtl_cli.config.data import Events
 from dmtl_cli.config.errors import UserError
-from dmtl_cli.data.log import sizes, unique
+from dmtl_cli.data.log import sizes
 from dmtl_cli.data.log.reader import REPEATED, Log
 from dmtl_cli.data.log.unique import hashed, kept
 from dmtl_cli.runs.ranks import ALONE, Ranks
@@ -150,10 +150,12 @@ def test_check_says_how_many(tmp_path: Path) -> None:
     assert f"day {DAY}: {len(few)} rows" in ended.out and "repeat the id" not in ended.out
 
 
-def test_in_parts_as_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_rows_as_polars_finds_them() -> None:
     rng = np.random.default_rng(5)
-    ids = hashed(pl.Series([None if k == 0 else f"e{k}" for k in rng.integers(0, 500, 2_000)], dtype=pl.String))
-    click = pl.Series((rng.random(2_000) < 0.3).astype(np.int8))
-    whole = kept(ids, click, ALONE)
-    monkeypatch.setattr(unique, "_AT_ONCE", 100)
-    assert (kept(ids, click, ALONE) == whole).all() and whole.sum() == ids.drop_nulls().n_unique() + ids.null_count()
+    names = pl.Series([None if k == 0 else f"e{k}" for k in rng.integers(0, 4_000, 20_000)], dtype=pl.String)
+    click = pl.Series((rng.random(20_000) < 0.3).astype(np.int8))
+    found = kept(hashed(names), click, ALONE)
+    frame = pl.DataFrame([names.alias("id"), click.alias("click")]).with_row_index("row")
+    best = frame.drop_nulls("id").sort("click", "row").unique("id", keep="last")["row"]
+    nameless = frame.filter(pl.col("id").is_null())["row"]
+    assert np.flatnonzero(found).tolist() == sorted([*best, *nameless]) and len(nameless) > 0

@@ -20,8 +20,10 @@ from worlds import BASE, DAYS, Project, reshape
 from dmtl_cli.config.data import Data, Events, SideTable
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.features import Feature
+from dmtl_cli.config.table import WHERE
 from dmtl_cli.data.log import sizes
 from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.parquet import Parquet
 from dmtl_cli.data.log.reader import NOT_ASKED, Log
 from dmtl_cli.synth.generate import generate
 
@@ -212,6 +214,50 @@ def test_a_row_is_named_by_its_place_in_the_file(tmp_path: Path) -> None:
     other = frame.with_columns(event=pl.when(pl.int_range(600) == 555).then(pl.lit("ad")).otherwise("event"))
     write(other, tmp_path / "other", f"events_{DAY}", "parquet")
     read(data(tmp_path / "other", "parquet", "events_{day}.parquet", where=SHOWN), tmp_path / "work")
+
+
+def test_a_version_is_named_by_its_place_in_the_file(tmp_path: Path) -> None:
+    write(stream(), tmp_path, f"events_{DAY}", "parquet")
+    table = pl.DataFrame({"item": [f"d{k}" for k in range(10)], "lang": ["en", "fr"] * 5, "since": ["2026-01-01"] * 10})
+    late = table.with_columns(since=pl.when(pl.int_range(10) == 7).then(pl.lit("soon")).otherwise("since"))
+    write(late, tmp_path, "items", "parquet")
+    items = SideTable(path="items.parquet", key="item", where="lang = 'fr'", version="since")
+    with pytest.raises(UserError, match=r"items\.parquet: column since, row 7: .* got 'soon'"):
+        read(data(tmp_path, "parquet", "events_{day}.parquet", items=items), tmp_path / "work")
+
+
+def test_nothing_is_wrong_with_rows_that_are_left_out(tmp_path: Path) -> None:
+    """Neither of another day nor of those that came twice a value has to fit."""
+    frame = stream().with_columns(id=pl.int_range(600) % 599)
+    wrong = pl.when(pl.int_range(600) == 0).then(-5.0).otherwise("seconds").alias("seconds")
+    write(frame.with_columns(wrong), tmp_path / "twice", f"events_{DAY}", "parquet")
+    some = read(data(tmp_path / "twice", "parquet", "events_{day}.parquet", unique="id"), tmp_path / "w1")
+    click = frame["click"].to_list()
+    assert len(some) == 599 and not click[0], "the row with a click, or the later one, is read"
+    other = stream(DAY - dt.timedelta(1)).with_columns(seconds=pl.lit(-5.0))
+    write(pl.concat([other, stream()]), tmp_path / "days", "events", "parquet")
+    write(stream(), tmp_path / "alone", f"events_{DAY}", "parquet")
+    days = read(data(tmp_path / "days", "parquet", "events.parquet", date_column="at"), tmp_path / "w2")
+    assert same(days, read(data(tmp_path / "alone", "parquet", "events_{day}.parquet"), tmp_path / "w3"))
+
+
+def test_the_condition_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many rows a day has is told by its condition, and reading it afterwards decodes no column of that again."""
+    frame = stream()
+    write(frame, tmp_path, f"events_{DAY}", "parquet")
+    decoded, batches = list[str](), Parquet.iter_batches
+
+    def told(self: Parquet, size: int, groups: Any = None, columns: Any = None, **more: Any) -> Any:
+        decoded.extend(columns)
+        return batches(self, size, groups, columns, **more)
+
+    monkeypatch.setattr(Parquet, "iter_batches", told)
+    log = Log(data(tmp_path, "parquet", "events_{day}.parquet", where=SHOWN), FEATURES)
+    assert log.rows(DAY) == len(asked(frame))
+    assert len(log.read(DAY, tmp_path)) == len(asked(frame)) and decoded.count(WHERE) == 1
+    write(asked(frame), tmp_path, f"events_{DAY}", "parquet")
+    log.find(DAY)
+    assert log.rows(DAY) == len(asked(frame)) and decoded.count(WHERE) == 2, "of another file it is decided anew"
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,37 @@ def places(known: pl.Series, asked: pl.Series) -> Rows:
     return _unsorted(np.where((known.gather(found) == some).to_numpy(), found.to_numpy().astype(np.int64), -1), order)
 
 
+class Texts:
+    """Distinct texts in which many are looked up, in any order: by 64 bits of each, and then compared.
+
+    Args:
+        known: sorted, without null.
+    """
+
+    def __init__(self, known: pl.Series) -> None:
+        self.known, hashes = known, known.hash().to_numpy()
+        self._order = np.argsort(hashes)
+        self._hashes = hashes[self._order]
+
+    def places(self, asked: pl.Series) -> Rows:
+        """As the function of that name."""
+        out = np.full(len(asked), -1, np.int32)
+        if not len(self.known):
+            return out
+        hashes = asked.hash().to_numpy()
+        order = np.argsort(hashes)  # in their order, what is searched next is near
+        hashes = hashes[order]
+        at = np.minimum(np.searchsorted(self._hashes, hashes), len(self._hashes) - 1)
+        alike = self._hashes[at] == hashes
+        out[order[alike]] = self._order[at[alike]]
+        some = np.flatnonzero(out >= 0)
+        same = self.known.gather(out[some]).eq_missing(asked.gather(some)).to_numpy()
+        if not same.all():  # two texts of one hash
+            some = some[~same]
+            out[some] = places(self.known, asked.gather(some))
+        return out
+
+
 def _places_of_integers(known: Ints, asked: Ints) -> Rows:
     if len(asked) >= len(known) // 4 and (by_value := Range.of(known, np.arange(len(known), dtype=np.int32), -1)):
         return by_value.lookup(asked)

@@ -48,7 +48,7 @@ class Cursor(Generic[K]):
     def take(self, n: int) -> npt.NDArray[K]:
         """The next n values; fewer where there are no more."""
         parts = [] if self._left is None else [self._left]
-        while sum(map(len, parts)) < n and (more := next(self._parts, None)) is not None:
+        while (not parts or sum(map(len, parts)) < n) and (more := next(self._parts, None)) is not None:
             parts.append(more)
         whole = np.concatenate(parts) if len(parts) > 1 else parts[0]
         self._left = whole[n:]

@@ -8,8 +8,6 @@ import polars as pl
 
 from dmtl_cli.runs.ranks import Ranks
 
-_AT_ONCE = 1 << 20  # rows of about as many ids are ordered at a time
-
 
 def hashed(ids: pl.Series) -> pl.Series:
     """[n] 64 bits of each id, null of none: two of a billion ids are taken for one with a chance of 3%."""
@@ -30,11 +28,12 @@ def kept(ids: pl.Series, click: pl.Series, ranks: Ranks) -> npt.NDArray[np.bool_
     start, mine = sum(len(one) for one, _, _ in every[: ranks.rank]), len(ids)
     if ranks.size > 1:
         known, hashes, clicks = (np.concatenate(parts) for parts in zip(*every, strict=True))
-    keep = ~known
-    parts = np.uint64(max(1, len(keep) // _AT_ONCE))
-    for part in range(int(parts)):
-        at = np.flatnonzero(known & (hashes % parts == part))
-        order = np.lexsort((at, clicks[at], hashes[at]))
-        of = hashes[at][order]
-        keep[at[order[np.append(of[1:] != of[:-1], True)[: len(of)]]]] = True
-    return keep[start : start + mine]
+    of_known = np.sort(hashes[known])
+    twice = pl.Series(of_known[1:][of_known[1:] == of_known[:-1]])
+    again = known & pl.Series(hashes).is_in(twice.implode()).to_numpy()
+    at, keep = np.flatnonzero(again), ~again
+    order = np.lexsort((at, clicks[at], hashes[at]))  # of the rows that repeat alone: most do not
+    of = hashes[at][order]
+    keep[at[order[np.append(of[1:] != of[:-1], True)[: len(of)]]]] = True
+    mask: npt.NDArray[np.bool_] = keep[start : start + mine]
+    return mask
