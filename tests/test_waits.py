@@ -28,7 +28,10 @@ from dmtl_cli.teacher.model import Teacher
 ENCODER = encoder_of(*USER, *ITEM, *CONTEXT)
 CONFIGS = {2: a_config({}), 3: a_config({}, "like")}
 """by number of tasks"""
-OF_TASKS = {name: more for name, more in NETWORKS.items() if more.get("num_tasks", 2) in CONFIGS}
+OF_TASKS = {name: more for name, more in NETWORKS.items() if more.get("num_tasks", 2) in CONFIGS} | {
+    "dropped experts": {"gate_dropout": 0.5},
+    "normalised": {"batch_norm": True},
+}
 META = torch.device("meta")
 
 
