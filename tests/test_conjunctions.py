@@ -187,6 +187,55 @@ def test_evidence_finds_the_variance_of_weights() -> None:
     assert evidence(np.zeros(900), np.full(900, 70.0), 7.0) == PRECISION[1]
 
 
+def slowly_chosen(paired: Paired, residuals: list[Residuals], items: int) -> list[tuple[str, str]]:
+    """`chosen` as its words say it: `score_test` of the cells of each conjunction that may be one."""
+    found = []
+    for item in paired.items:
+        if 1 < len(np.unique(paired.items[item].codes)) <= items / 2:
+            for user in paired.users:
+                of = Conjunction(user, item, 18)
+                if paired.number(of) <= CELLS:
+                    row, slot, x = paired.cells(of)
+                    cells = row, np.unique(slot, return_inverse=True)[1], x
+                    found.append((max(score_test(cells, each)[0] for each in residuals), paired.number(of), user, item))
+    out, left = [], CELLS
+    for z, number, user, item in sorted(found, key=lambda each: -each[0]):
+        if z > conjunctions.LEAST_Z and number <= left and len(out) < conjunctions.MOST:
+            left -= number
+            out.append((user, item))
+    return out
+
+
+def values(rng: np.random.Generator, n: int, of: int, most: int, unknown: float) -> Values:
+    """Up to `most` of so many values each; a share of them is unknown."""
+    codes = rng.integers(1, of + 1, (n, most)) * (np.arange(most) < rng.integers(1, most + 1, n)[:, None])
+    return Values.of(np.where(rng.random((n, most)) < unknown, 0, codes))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_choice_is_that_of_the_score_test(seed: int) -> None:
+    """Of single values with few pairs and with many, of lists, and of values that some rows lack."""
+    rng = np.random.default_rng(seed)
+    n, of_users, of_items = 20_000, 700, 300
+    shapes = {"id": (700, 1, 0.0), "few": (6, 1, 0.0), "some": (9, 1, 0.3), "long": (9, 4, 0.0), "none": (5, 1, 1.0)}
+    users = {name: values(rng, of_users, *shape) for name, shape in shapes.items()}
+    shapes = {"item": (300, 1, 0.0), "brand": (12, 1, 0.0), "tag": (30, 1, 0.2), "tags": (12, 3, 0.1), "one": (1, 1, 0)}
+    items = {name: values(rng, of_items, *shape) for name, shape in shapes.items()}
+    user, item = rng.integers(of_users, size=n), rng.integers(of_items, size=n)
+    paired = Paired(users, items, user, item)
+    p, logit = rng.uniform(0.05, 0.6, n), np.zeros(n)
+    for a, b in (("few", "brand"), ("some", "tag"), ("long", "tags"), ("id", "brand")):
+        row, slot, x = paired.cells(Conjunction(a, b, 18))
+        weight = (seed % 3) * 0.25 * rng.normal(size=1 << 18)
+        logit += np.bincount(row, weight[slot] * x, minlength=n)
+    clicked = rng.random(n) < 1 / (1 + np.exp(-np.log(p / (1 - p)) - logit))
+    weights = rng.choice([0.0, 0.5, 1.0, 2.0], n)
+    residuals = [Residuals(clicked, p, weights), Residuals(clicked & (rng.random(n) < 0.5), p / 2, np.ones(n))]
+    found = [(c.user, c.item) for c in chosen(paired, residuals, of_items)]
+    assert found == slowly_chosen(paired, residuals, of_items)
+    assert bool(found) == bool(seed % 3), "noise chooses nothing"
+
+
 # -- learning ----------------------------------------------------------------------------------------------------------
 
 

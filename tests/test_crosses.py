@@ -133,7 +133,7 @@ def test_a_teacher_with_crosses_is_its_plain_form(more: dict[str, Any]) -> None:
     ids = ENCODER.encode(day.users, "user"), ENCODER.encode(day.items, "item")
     user, item = (x._replace(floats=x.floats.double()) for x in (side_of(e, CPU) for e in ids))
     index = torch.arange(24) // 6, torch.arange(24) % 6
-    context = Side(torch.zeros(24, 0).long(), (), torch.zeros(24, 0).double())
+    context = Side(torch.zeros(24, 0).long(), (), torch.zeros(24, 0).double(), ())
     logits, gates = model(user, item, context, *index)
     crossed = torch.from_numpy(EXPECTED).view(24, 5)
     plain = plain_teacher(model, ENCODER, rows_of(user, index[0]), rows_of(item, index[1]), context, crossed)

@@ -33,6 +33,8 @@ import dmtl_cli
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.day import ID
+from dmtl_cli.nn.batches import side_of
+from dmtl_cli.nn.layers import Side
 from dmtl_cli.serving.export import Export
 from dmtl_cli.serving.files import input_names, read_users
 from dmtl_cli.serving.search import best_k, top_k
@@ -43,7 +45,6 @@ from dmtl_cli.student.export import onnx_file, pt2_archive, pt2_file
 from dmtl_cli.student.export.program import record
 from dmtl_cli.student.export.towers import Tower, towers_of, vectors, write_towers
 from dmtl_cli.synth.generate import generate
-from dmtl_cli.teacher.model import Side
 
 FULL = encoder_of(*USER, *ITEM)
 TAKEN = ["user_id", "item_id", "user", "seen_items", "clicks", "vector", "feature", "id", "row"]
@@ -313,9 +314,7 @@ def logits() -> np.ndarray[Any, Any]:
     student.bias.data.fill_(-0.4)
     sides = []
     for frame, of in ((USERS, "user"), (ITEMS, "item")):
-        e = FULL.encode(frame, of)
-        sequences = tuple(torch.from_numpy(s.astype(np.int64)) for s in e.sequences)
-        sides.append(Side(torch.from_numpy(e.ids.astype(np.int64)), sequences, torch.from_numpy(e.floats)))
+        sides.append(side_of(FULL.encode(frame, of), torch.device("cpu")))
     with torch.no_grad():
         u, v = student.user_vectors(sides[0]), student.item_vectors(sides[1])
         return (student.scale * u @ v.T + student.bias).numpy()

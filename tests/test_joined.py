@@ -164,10 +164,12 @@ def test_in_s3(tmp_path: Path, flat: pl.DataFrame, s3: Server) -> None:
     assert read(tmp_path, {"joined": joined}, root).equals(flat)
 
 
-def test_a_table_without_rows_says_that_nothing_came(tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [{}, {"unique": "row"}, {"where": "spent > 100000"}], ids=str)
+def test_a_table_without_rows_says_that_nothing_came(tmp_path: Path, more: dict[str, str]) -> None:
     write(shown(), tmp_path / "log/events", str(DAY), "parquet")
-    write(clicks().clear(), tmp_path / "log/clicks", str(DAY), "parquet")
-    joined = {"clicks": {"path": "clicks/{day}.parquet", "key": "shown_id", "columns": COLUMNS}}
+    rows_ = again(clicks())
+    write(rows_ if "where" in more else rows_.clear(), tmp_path / "log/clicks", str(DAY), "parquet")
+    joined = {"clicks": {"path": "clicks/{day}.parquet", "key": "shown_id", "columns": COLUMNS} | more}
     found = read(tmp_path / "log", {"joined": joined})
     assert {*found["click"]} == {0} and len(found) == 300
 
@@ -318,6 +320,18 @@ def test_check_tells_what_names_no_exposure_and_what_comes_a_day_later(project: 
     assert found == {"days_after": 0, "rows": 104, "shared": 0, "unmatched": 4, "later": 5}
 
 
+def test_check_tells_what_was_delivered_twice(project: Project, tmp_path: Path) -> None:
+    for day in (1, 2):
+        write(again(clicks(day)), tmp_path / "log/clicks", f"2026-01-0{day}", "parquet")
+    many = len(again(clicks())) - len(clicks())
+    clicks_of(project)["unique"] = "row"
+    project.write()
+    ended = project.call("check", "--day", "2026-01-01")
+    assert f"data.events.joined.clicks: {many} rows are left out: unique reads one of each id" in ended.out, ended.err
+    found = project.stage("check", 1).json["joined"]["clicks"]
+    assert (found["rows"], found["repeated"]) == (104, many)
+
+
 def test_check_counts_conversions_of_clicks_that_know_theirs(project: Project) -> None:
     flat = by_hand(shown(), clicks()).filter("clicked")
     good = flat.select(good=(pl.col("seconds") >= 90) | pl.col("cooked"))["good"]
@@ -394,6 +408,8 @@ def test_runs_name_the_table_and_one_that_changes_is_another_input(project: Proj
 @pytest.mark.parametrize(
     ("change", "code", "said"),
     [
+        ({"unique": "rwo"}, 65, "data.events.joined.clicks.unique expects column rwo"),
+        ({"path": "clicks", "date_column": "dy"}, 65, "data.events.joined.clicks.date_column expects column dy"),
         ({"path": "nowhere/{day}.parquet"}, 66, "events.joined.clicks: no folder or file "),
         ({"key": "id"}, 65, "data.events.joined.clicks.key expects column id"),
         ({"key": "spent", "event_key": "shown_id"}, 65, "shown_id are text, but spent of "),

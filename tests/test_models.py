@@ -29,7 +29,7 @@ from dmtl_cli.data.features.vocabulary import Vocabulary
 from dmtl_cli.data.log.day import ID, Day
 from dmtl_cli.data.log.spool import Spool
 from dmtl_cli.data.rows import Rows, pairs
-from dmtl_cli.nn.batches import Batcher, Tables, side_of, with_known
+from dmtl_cli.nn.batches import Batcher, Tables, known_of, side_of, with_known
 from dmtl_cli.nn.kernels.distinct import distinct_of, distinct_rows
 from dmtl_cli.nn.layers import Side, SideEmbedder, SplitLinear, looked_up
 from dmtl_cli.nn.table import EmbeddingTable
@@ -122,6 +122,13 @@ def random_side(encoder: Encoder, of: str, n: int, seed: int, dtype: torch.dtype
     return side._replace(floats=side.floats.to(dtype))
 
 
+def a_side(ids: list[list[int]], *sequences: list[list[int]], floats: int = 0) -> Side:
+    """Rows as they are given; each number is 1."""
+    n = len(ids)
+    lists = tuple(np.array(s, np.int32) for s in sequences)
+    return side_of(Encoded(np.array(ids, np.int32).reshape(n, -1), lists, np.ones((n, floats), np.float32)), CPU)
+
+
 def teacher_config(*, tower_hidden_units: tuple[int, ...] = (4,), **more: Any) -> TeacherConfig:
     """A small `teacher` section, or one with towers of no hidden layer, which a config may not ask for."""
     shape = {"embedding_dim": DIM, "num_experts": 3, "expert_hidden_units": (6, 5), "factor_dim": FACTORS}
@@ -168,7 +175,7 @@ def lively(net: Network) -> None:  # and layers so small that after a few of the
 
 def plain_parts(weight: Tensor, table: EmbeddingTable, encoder: Encoder, of: str, x: Side) -> list[Tensor]:
     """One lookup a column, a loop a row and sequence, in some columns of a table's weight."""
-    ids, sequences, _ = x
+    ids, sequences = x.ids, x.sequences
     layout = encoder.layout(of)
     parts = [weight[table.part(name)][ids[:, k]] for k, name in enumerate(layout.ids)]
     for (name, _), sequence in zip(layout.sequences, sequences, strict=True):
@@ -179,11 +186,12 @@ def plain_parts(weight: Tensor, table: EmbeddingTable, encoder: Encoder, of: str
 
 
 def plain_embedding(table: EmbeddingTable, encoder: Encoder, of: str, x: Side, width: int | None = None) -> Tensor:
-    return torch.cat([*plain_parts(table.weight[:, :width], table, encoder, of, x), x[2]], 1)
+    return torch.cat([*plain_parts(table.weight[:, :width], table, encoder, of, x), x.floats], 1)
 
 
 def rows_of(x: Side, index: Tensor) -> Side:
-    return Side(x.ids[index], tuple(s[index] for s in x.sequences), x.floats[index])
+    sequences = tuple(s[index] for s in x.sequences)
+    return Side(x.ids[index], sequences, x.floats[index], tuple(known_of(s.numpy(), CPU) for s in sequences))
 
 
 # -- embeddings --------------------------------------------------------------------------------------------------------
@@ -222,7 +230,7 @@ def test_gradients_of_looked_up_rows_are_those_of_padded_lists(of: str) -> None:
 def test_an_empty_sequence_is_zero_and_gives_no_gradient() -> None:
     table = EmbeddingTable({"a": 5}, DIM, sparse=False)
     embedder = SideEmbedder(table, (), (("a", 3),))
-    side = Side(torch.zeros(1, 0).long(), (torch.zeros(1, 3).long(),), torch.ones(1, 2))
+    side = a_side([[]], [[0, 0, 0]], floats=2)
     out = embedder(table(*embedder.rows(side)), side)
     assert out.tolist() == [[0.0] * DIM + [1.0, 1.0]]
     out.sum().backward()
@@ -613,10 +621,9 @@ def test_factors_and_biases_by_hand() -> None:
             ("category", 3, [0.0, -1.0, 1.0, 0.5, 0.0, -0.25]),
         ):
             model.table.weight[model.table.start[name] + row] = torch.tensor(deep + wide)
-        none = torch.zeros(1, 0)
-        user = model.user_side(Side(torch.tensor([[1]]), (torch.tensor([[1, 2, 0, 0]]),), none))
-        item = model.item_side(Side(torch.tensor([[2, 3]]), (), none))
-        context, zero = model.context_row(Side(torch.zeros(1, 0, dtype=torch.int64), (), none)), torch.tensor([0])
+        user = model.user_side(a_side([[1]], [[1, 2, 0, 0]]))
+        item = model.item_side(a_side([[2, 3]]))
+        context, zero = model.context_row(a_side([[]])), torch.tensor([0])
         network = model.net.rest(user.part + item.part)[0]
         found = model.logits(user, item, zero, zero, context)[0] - network
     # task 0: f_u = (1 0) + ((1 2) + (3 2)) / 2 = (3 2), b_u = .5 + (4 + 2) / 2; f_i = (3 2) + (0 -1), b_i = 2 + 1

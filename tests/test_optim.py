@@ -149,7 +149,7 @@ def batches(encoder: Encoder, n: int, rows: int = 8, seed: int = 0) -> Iterator[
         yield Batch(
             user,
             item,
-            Side(none.ids[:b], (), none.floats[:b]),
+            Side(none.ids[:b], (), none.floats[:b], ()),
             *place,
             labels,
             place[1],

@@ -41,7 +41,7 @@ def joined_rows(log: Log, found: DayFiles, events: Table) -> dict[str, Any]:
             said["unmatched"] = table.read_rows - matched
             if table.section.id_column not in log.data.events.computed:  # the next day may have the same one again
                 said["later"] = _later(log, found, events, name)
-        out[name] = said
+        out[name] = said | ({"repeated": table.repeated} if table.section.unique else {})
     return {"joined": out} if out else {}
 
 
@@ -80,6 +80,8 @@ def joined_lines(found: dict[str, Any]) -> Iterator[str]:
             yield f"WARNING: {where}: none of its {rows} rows has the id of an exposure: is key the exposure's id?"
         elif said.get("unmatched"):
             yield f"{where}: {said['unmatched']:,} of its {rows} rows have the id of no exposure of the day: left out"
+        if said.get("repeated"):
+            yield f"{where}: {said['repeated']:,} rows are left out: unique reads one of each id"
         if said["shared"]:
             what = f"{said['shared']:,} exposures share their id with another"
             yield f"{where}: {what}: what came of it counts for each of them; is key the exposure's id?"

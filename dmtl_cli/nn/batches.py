@@ -25,7 +25,7 @@ from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.rows import L, Rows, map_labels
 from dmtl_cli.nn.kernels.distinct import distinct_of
-from dmtl_cli.nn.layers import Side
+from dmtl_cli.nn.layers import Known, Side
 from dmtl_cli.runs.ranks import ALONE, Ranks
 
 Ints = npt.NDArray[np.int64]
@@ -94,7 +94,16 @@ def side_of(encoded: Encoded, device: torch.device) -> Side:
         move(encoded.ids.astype(np.int64)),
         tuple(move(s.astype(np.int64)) for s in encoded.sequences),
         move(encoded.floats),
+        tuple(known_of(s, device) for s in encoded.sequences),
     )
+
+
+def known_of(sequence: npt.NDArray[np.integer[Any]], device: torch.device) -> Known:
+    """The known values of a padded sequence [N, L] as tensors."""
+    there, move = sequence != 0, partial(to_device, device)
+    count = np.count_nonzero(there, axis=1)
+    row = np.repeat(np.arange(len(count)), count)
+    return Known(move(row), move(sequence[there].astype(np.int64)), move(count.astype(np.float32)))
 
 
 class Batcher:

@@ -20,6 +20,17 @@ from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.runs.ranks import ALONE, Ranks
 
 
+class Known(NamedTuple):
+    """The n known values of a padded sequence of N rows, row after row."""
+
+    row: Tensor
+    """[n]"""
+    value: Tensor
+    """[n] rows of the sequence's embedding"""
+    number: Tensor
+    """[N] float32, how many a row has"""
+
+
 class Side(NamedTuple):
     """N encoded users, items or contexts."""
 
@@ -29,6 +40,8 @@ class Side(NamedTuple):
     """[N, L] each; 0 is padding"""
     floats: Tensor
     """[N, F]"""
+    known: tuple[Known, ...]
+    """of each sequence; found where the batch is made, as how many there are is no device's to tell without a wait"""
 
 
 class SideEmbedder(nn.Module):
@@ -55,7 +68,7 @@ class SideEmbedder(nn.Module):
 
     def rows(self, side: Side) -> tuple[Tensor, ...]:
         """Rows of the table: [N, C] of ids, and [n] of the known values of each sequence, one after the other."""
-        known = (x[_known(x)] + start for x, start in zip(side.sequences, self.starts, strict=True))
+        known = (x.value + start for x, start in zip(side.known, self.starts, strict=True))
         return side.ids + self.offsets[: self.widths[0]], *known
 
     def embeddings(self, e: Sequence[Tensor], side: Side) -> Tensor:
@@ -75,18 +88,10 @@ class SideEmbedder(nn.Module):
     def _means(e: Sequence[Tensor], side: Side) -> list[Tensor]:
         """[N, D] of each sequence; of one without a known value 0."""
         out: list[Tensor] = []
-        for known_nD, sequence in zip(e[1:], side.sequences, strict=True):
-            row, _ = _known(sequence)
-            count = torch.bincount(row, minlength=len(sequence)).clamp_min(1).to(known_nD.dtype)
-            total = known_nD.new_zeros(len(sequence), known_nD.shape[1]).index_add(0, row, known_nD)
-            out.append(total / count.unsqueeze(1))
+        for known_nD, known in zip(e[1:], side.known, strict=True):
+            total = known_nD.new_zeros(len(known.number), known_nD.shape[1]).index_add(0, known.row, known_nD)
+            out.append(total / known.number.clamp_min(1).to(known_nD.dtype).unsqueeze(1))
         return out
-
-
-def _known(sequence: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows and places [n] of what is no padding, row by row."""
-    row, place = (sequence > 0).nonzero(as_tuple=True)
-    return row, place
 
 
 def looked_up(table: EmbeddingTable, *sides: tuple[SideEmbedder, Side]) -> list[tuple[Tensor, ...]]:

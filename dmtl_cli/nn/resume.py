@@ -78,12 +78,18 @@ class _Stored:
 
 
 class Checkpoints:
-    """The checkpoints of a stage that is at work, and the one that an earlier process of the same key left."""
+    """The checkpoints of a stage that is at work, and the one that an earlier process of the same key left.
 
-    def __init__(self, run: Run, publication: Publication) -> None:
+    Args:
+        apart: of a training beside the others, on a thread of its own: the end of its file's name.
+    """
+
+    def __init__(self, run: Run, publication: Publication, apart: str = "") -> None:
         alone = run.ranks.size == 1 and run.config.checkpoint_minutes > 0
         self._every = 60 * run.config.checkpoint_minutes if alone else math.inf
-        self._file, self._log, self._device = publication.checkpoint, run.log, run.device
+        file = publication.checkpoint
+        self._file = file.with_stem(f"{file.stem}-{apart}") if apart else file
+        self._log, self._device = run.log, run.device
         self._courses: list[Course] = []
         self._stored = _read(self._file, run.log) if alone else None
         self._due = time.monotonic() + self._every

@@ -46,17 +46,16 @@ class RowWiseAdagrad(EagerOptimizer):
                 if p.grad is None:
                     continue
                 rows, values = _by_distinct_row(p.grad)
-                total = self.state[p]["sum"]
-                a = total[rows] + values.square().mean(1)
-                total[rows] = a
+                a = self.state[p]["sum"].index_add_(0, rows, values.square().mean(1))[rows]
                 p.index_add_(0, rows, values * (-group["lr"] / (a.sqrt() + group["eps"])).unsqueeze(1))
 
 
 def _by_distinct_row(g: Tensor) -> tuple[Tensor, Tensor]:
     """The rows of a sparse gradient, each once, [n], and their values [n, D]. A table's own lookup gives them so, which
-    autograd does not know: `coalesce` alone would sort and copy them."""
+    autograd does not know: `coalesce` alone would sort and copy them. On another device than a CPU that lookup is
+    relied on, as to look would be to wait: what it gives again there has values of 0."""
     rows = g._indices()[0]
-    if not g.is_coalesced() and (rows[1:] <= rows[:-1]).any():
+    if rows.device.type == "cpu" and not g.is_coalesced() and (rows[1:] <= rows[:-1]).any():
         g = g.coalesce()
     return g._indices()[0], g._values()
 

@@ -148,9 +148,10 @@ class Workspace:
         return self.scratch() / f"checkpoint-{_flat(stage)}-{day}-{key[:12]}.safetensors"
 
     def clear_checkpoints(self, stage: str, day: dt.date, keep: Path | None = None) -> None:
-        """Removes what a stage's trainings left of a day, all but `keep`, as far as the disk lets it."""
+        """Removes what a stage's trainings left of a day, as far as the disk lets it: all but `keep` and those whose
+        names begin as its does."""
         for file in self.scratch().glob(f"checkpoint-{_flat(stage)}-{day}-*"):
-            if file != keep:
+            if keep is None or not (file.name.startswith(keep.stem) and file.suffix == keep.suffix):
                 with suppress(OSError):
                     file.unlink()
 

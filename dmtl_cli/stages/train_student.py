@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 
 from dmtl_cli.config.days import before as before_day
 from dmtl_cli.data.days import Days
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.day import Day
+from dmtl_cli.nn.batches import Batcher
+from dmtl_cli.nn.beside import Beside, thread_is_free
 from dmtl_cli.nn.doubts import few_steps
 from dmtl_cli.nn.fit import train
 from dmtl_cli.nn.gates import Start, not_finite
@@ -30,7 +33,7 @@ from dmtl_cli.student.build import EXPOSURE, build_exposure, build_student
 from dmtl_cli.student.doubts import far_from_teacher
 from dmtl_cli.student.dssm import DSSM
 from dmtl_cli.student.exportable import refuse_unexportable
-from dmtl_cli.student.exposure import ExposureLoss, shown_batches
+from dmtl_cli.student.exposure import ExposureLoss, ShownBatch, shown_batches
 from dmtl_cli.student.hard import log_q
 from dmtl_cli.student.labels import StudentBatch
 from dmtl_cli.student.loss import StudentLoss, freshness, popularity_strata
@@ -134,19 +137,19 @@ def _learn(
     course = checkpoints.course(
         "preference", {"model": learner, "agreement": loss.agreement, "distance": loss.distance}, rng
     )
-    _, learned = train(run, f"student {day}", [learner], batches, loss, offered, course)
-    moved = start.moved(learner, "student.moved.preference") if learned.get("rows") else []
-    sizes = learner.finish(run, publication.path, publication.path.parent)
+    with _exposure(run, day, log, shown, read, encoder, before, publication, checkpoints) as beside:
+        learned = train(run, f"student {day}", [learner], lambda: beside.while_well(batches()), loss, offered, course)[
+            1
+        ]
+        moved = start.moved(learner, "student.moved.preference") if learned.get("rows") else []
+        sizes = learner.finish(run, publication.path, publication.path.parent)
+        exposed, measured = beside.result()
 
     counts = {"learned": int(learned.pop("rows", 0))} | _counts(streams)
-    numbers = covered | learned | sizes | _scalars(loss, source.threshold)
+    numbers = covered | learned | sizes | _scalars(loss, source.threshold) | exposed
     doubted = few_steps("student", offered, config.rows_a_step(offered), "dump more scores")
     doubted += far_from_teacher(numbers.get("distill.r2"))
-    measures = loss.distance.measure(loss.agreement.signed_r2()) + moved
-    if shown:
-        in_turn = (read[d] if d in read else log.read(d, publication.tmp, run.ranks) for d in shown)
-        exposed, measured = _learn_exposure(run, day, in_turn, encoder, before, publication, checkpoints)
-        numbers, measures = numbers | exposed, measures + measured
+    measures = loss.distance.measure(loss.agreement.signed_r2()) + moved + measured
     if run.ranks.first:
         measures.append(not_finite(publication.path, "student"))
     facts = source.facts | {"predicts": config.predicts, "days": list(map(str, days))}
@@ -176,27 +179,69 @@ def _learner(
     return learner
 
 
-def _learn_exposure(
+_Exposed = tuple[dict[str, float], list[Measure]]
+"""numbers of the exposure block, and how far it moved"""
+
+
+def _exposure(
     run: Run,
     day: dt.date,
-    days: Iterable[Day],
+    log: Days,
+    shown: Sequence[dt.date],
+    read: Mapping[dt.date, Day],
     encoder: Encoder,
     before: Parent | None,
     to: Publication,
     checkpoints: Checkpoints,
-) -> tuple[dict[str, float], list[Measure]]:
-    """Trains and writes the exposure block. Its generators and weights are its own, so that the preference is the same
-    with and without it. Returns its numbers, and how far it moved.
+) -> Beside[_Exposed]:
+    """The training of the exposure block: beside the preference where a thread is free, else after it. Beside it has
+    checkpoints of its own, as neither training waits for the other.
+
+    Args:
+        shown: days whose exposures it learns, one after the other; none: there is no block.
+        read: days that are read already. Others are read after the preference is trained, when its batches are gone.
+        encoder: the preference's.
+    """
+    now = bool(shown) and thread_is_free(run.ranks, run.device) and read.keys() >= set(shown)
+    # built here, as it draws from torch's generator
+    learner = _exposure_learner(run, day, encoder, before) if now else None
+    own = Checkpoints(run, to, EXPOSURE) if now else checkpoints
+
+    def learn(beside: Beside[_Exposed]) -> _Exposed:
+        if not shown:
+            return {}, []
+        days = (read[d] if d in read else log.read(d, to.tmp, run.ranks) for d in shown)
+        return _learn_exposure(run, day, days, learner or _exposure_learner(run, day, encoder, before), to, own, beside)
+
+    return Beside(learn, now=now)
+
+
+def _exposure_learner(run: Run, day: dt.date, encoder: Encoder, before: Parent | None) -> Learner[DSSM]:
+    """The exposure block before training. Its generators and weights are its own, so that the preference is the same
+    with and without it."""
+    run.seed_torch("student", day, EXPOSURE)
+    config, whole = run.config.student.exposure_block, run.config.student
+    learner = Learner.build(run, config, encoder, partial(build_exposure, encoder, whole))
+    if before and (before[0] / EXPOSURE).is_dir():  # without one it starts anew
+        learner.warm_start(before[0] / EXPOSURE)
+    return learner
+
+
+def _learn_exposure(
+    run: Run,
+    day: dt.date,
+    days: Iterable[Day],
+    learner: Learner[DSSM],
+    to: Publication,
+    checkpoints: Checkpoints,
+    beside: Beside[_Exposed],
+) -> _Exposed:
+    """Trains and writes the exposure block, while it is wanted.
 
     Args:
         days: whose exposures it learns, one after the other.
-        encoder: the preference's.
     """
     config, rng = run.config.student.exposure_block, run.rng("student", day, EXPOSURE)
-    run.seed_torch("student", day, EXPOSURE)
-    learner = Learner.build(run, config, encoder, partial(build_exposure, encoder, run.config.student))
-    if before and (before[0] / EXPOSURE).is_dir():  # without one it starts anew
-        learner.warm_start(before[0] / EXPOSURE)
     course = checkpoints.course(EXPOSURE, {"model": learner}, rng)
     start, learned = Start.of(learner), dict[str, float]()
     for shown in days:
@@ -204,7 +249,7 @@ def _learn_exposure(
         loss = ExposureLoss(learner.model, config, shown, run.ranks, plain=run.config.plain_autograd)
         rows = config.rows_a_step(len(shown))
         name = f"student {day}, {EXPOSURE}s of {shown.day}"
-        batches = partial(shown_batches, shown, n, rows, batcher, rng)
+        batches = partial(_wanted_batches, beside, shown, n, rows, batcher, rng)
         offered = len(shown) + n * -(-len(shown) // rows)
         _, learned = train(run, name, [learner], batches, loss, offered, course)
         learned |= {"rows": float(len(shown))}
@@ -212,6 +257,12 @@ def _learn_exposure(
     (to.path / EXPOSURE).mkdir(exist_ok=True)
     sizes = learner.save(run, to.path / EXPOSURE, to.path.parent)
     return {f"{EXPOSURE}.{name}": value for name, value in (sizes | learned).items()}, moved
+
+
+def _wanted_batches(
+    beside: Beside[_Exposed], day: Day, negatives: int, rows: int, batcher: Batcher, rng: np.random.Generator
+) -> Iterator[ShownBatch]:
+    return beside.while_wanted(shown_batches(day, negatives, rows, batcher, rng))
 
 
 def _loss(

@@ -86,8 +86,9 @@ class ExposureLoss:
     def __call__(self, batch: ShownBatch, look: bool) -> tuple[Tensor, dict[str, float | Tensor]]:
         with autocast(self.precision, batch.user_index.device):
             (user, item), _ = batch_heads(self.student, batch, self.ranks, plain=self.plain)
-        # the rows are of one day, where an item has one row: distinct rows and distinct items ascend together
-        share, rows = self.share[torch.unique(batch.item_row)], len(batch) - self.negatives
+        # the rows are of one day, where an item has one row
+        share = self.share.new_zeros(batch.distinct[1]).index_copy(0, batch.item_index, self.share[batch.item_row])
+        rows = len(batch) - self.negatives
         log_q = mixed_log_q(share, rows, self.negatives, self.catalogue)
         places = batch.user_index, batch.item_index, batch.labels.weight
         loss = sampled_softmax(user, item, 1.0, log_q, *places, log_q + math.log(len(batch)), plain=self.plain)

@@ -17,6 +17,7 @@ from dmtl_cli.config.student import Hard, Student
 from dmtl_cli.data.log.day import Block, Day
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.rows import in_lists
+from dmtl_cli.nn.kernels.distinct import distinct_rows
 from dmtl_cli.nn.kernels.softmax import in_batch_softmax, in_batch_softmax_plain
 from dmtl_cli.nn.losses import bce, weighted_mean
 from dmtl_cli.student.dssm import DSSM, Vectors
@@ -72,10 +73,10 @@ class SampledSoftmax:
     def loss(student: DSSM, served: Vectors, rows: Vectors, batch: StudentBatch, log_q: Tensor, plain: bool) -> Tensor:
         weight = batch.labels.hard_weight
         positive = torch.nonzero(weight * batch.labels.label > 0).squeeze(1)
+        users, user = distinct_rows(batch.user_index[positive], batch.distinct[0])
+        items, item = distinct_rows(batch.item_index[positive], batch.distinct[1])
         # all hard rows belong to one day, where an item has one row
-        users, user = torch.unique(batch.user_index[positive], return_inverse=True)
-        items, item = torch.unique(batch.item_index[positive], return_inverse=True)
-        q = log_q[torch.unique(batch.item_row[positive])]  # in the order of items: both ascend together
+        q = log_q.new_zeros(len(items)).index_copy(0, item, log_q[batch.item_row[positive]])
         return sampled_softmax(
             served[0][users], served[1][items], student.scale, q, user, item, weight[positive], plain=plain
         )

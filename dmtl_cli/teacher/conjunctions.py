@@ -166,12 +166,17 @@ def chosen(paired: Paired, residuals: Sequence[Residuals], items: int) -> list[C
     """
     found: list[tuple[float, Conjunction]] = []
     some = _first(paired, _ROWS)
-    of_labels = [Residuals(x.label[:_ROWS], x.probable[:_ROWS], x.weight[:_ROWS]) for x in residuals]
+    moments = [_Moments.of(Residuals(x.label[:_ROWS], x.probable[:_ROWS], x.weight[:_ROWS])) for x in residuals]
+    users, items_of = _by_row(some.users, some.user_index), _by_row(some.items, some.item_index)
     for conjunction in _candidates(paired, items):
-        if some.number(conjunction) <= CELLS:
+        user, item = users[conjunction.user], items_of[conjunction.item]
+        if user.code is not None and item.code is not None:
+            cells = _of_single_values(conjunction, user.code, item.code)
+            found.append((max(each.z(*cells) for each in moments), conjunction))
+        elif float((user.number * item.number).mean()) <= CELLS:
             row, slot, x = some.cells(conjunction)
-            cells = row, distinct_of(slot)[1], x
-            found.append((max(score_test(cells, each)[0] for each in of_labels), conjunction))
+            place = distinct_of(slot)[1]
+            found.append((max(each.z(row, place, x) for each in moments), conjunction))
     out: list[Conjunction] = []
     left = CELLS
     for z, conjunction in sorted(found, key=lambda pair: -pair[0]):
@@ -180,6 +185,72 @@ def chosen(paired: Paired, residuals: Sequence[Residuals], items: int) -> list[C
             left -= number
             out.append(_sized(paired, conjunction))
     return out
+
+
+class _ByRow(NamedTuple):
+    """The values of one feature of n rows' users or items."""
+
+    number: Ints
+    """[n] of them"""
+    code: Ints | None
+    """[n] the value, 0 where there is none; None: some rows have several"""
+
+
+def _by_row(values: Mapping[str, Values], index: Ints) -> dict[str, _ByRow]:
+    """By name the values of the rows' users or items: what many conjunctions are made of is gathered once."""
+    out: dict[str, _ByRow] = {}
+    for name, of in values.items():
+        single = np.zeros(len(of.count), np.int64) if of.count.max(initial=0) <= 1 else None
+        if single is not None:
+            single[of.count > 0] = of.codes
+        out[name] = _ByRow(of.count.take(index), None if single is None else single.take(index))
+    return out
+
+
+def _of_single_values(of: Conjunction, user: Ints, item: Ints) -> tuple[Ints | None, Ints, None]:
+    """(row, cell, value) of rows with a value of each feature at most: None where each row has a cell, and of 1.
+
+    Few pairs of values are cells of their own; many share the slots of the conjunction.
+    """
+    row = None if user.all() and item.all() else np.flatnonzero((user > 0) & (item > 0))
+    left, right = (user, item) if row is None else (user.take(row), item.take(row))
+    width = int(right.max(initial=0)) + 1
+    if (int(left.max(initial=0)) + 1) * width <= 1 << of.bits:
+        return row, left * width + right, None
+    return row, distinct_of(of.slots(left, right))[1], None
+
+
+class _Moments(NamedTuple):
+    """What `score_test` reads of n rows, before it is summed by cell."""
+
+    pull: Floats
+    """[n] c (y - p)"""
+    chance: Floats
+    """[n] c ** 2 v"""
+    fourth: Floats
+    """[n] c ** 4 v (1 - 6 v)"""
+
+    @staticmethod
+    def of(x: Residuals) -> _Moments:
+        c, p = x.weight, x.probable
+        v = p * (1 - p)
+        return _Moments(c * (x.label - p), c**2 * v, c**4 * v * (1 - 6 * v))
+
+    def z(self, row: Ints | None, cell: Ints, x: Floats | None) -> float:
+        """The z of `score_test` of cells; `row`, `x`: as `_of_single_values` gives them."""
+        pull, chance, fourth = self if row is None else (each.take(row) for each in self)
+        if x is not None:
+            square = x * x
+            pull, chance, fourth = pull * x, chance * square, fourth * (square * square)
+        by_cell, by_chance = np.bincount(cell, pull), np.bincount(cell, chance)
+        return _z(by_cell, by_chance, float(fourth.sum()))[0]
+
+
+def _z(pull: npt.NDArray[Any], chance: npt.NDArray[Any], fourth: float) -> tuple[float, float]:
+    """(z, how much more than by chance the pulls of cells vary)."""
+    excess = float((pull * pull - chance).sum())
+    spread = 2 * float((chance * chance).sum()) + fourth
+    return (excess / float(np.sqrt(spread)) if spread > 0 else 0.0), excess
 
 
 def score_test(cells: Cells, of: Residuals) -> tuple[float, float]:
@@ -191,16 +262,13 @@ def score_test(cells: Cells, of: Residuals) -> tuple[float, float]:
     on average, which gives the precision 1 / s (the method of moments: DerSimonian and Laird, 1986).
     """
     row, slot, x = cells
-    c, p = of.weight, of.probable
-    v = p * (1 - p)
-    pull = np.bincount(slot, x * (c * (of.label - p)).take(row))
-    chance = np.bincount(slot, x**2 * (c**2 * v).take(row))
-    known = np.bincount(slot, x**2 * (c * v).take(row))
-    excess = float((pull**2 - chance).sum())
-    spread = 2 * float((chance**2).sum()) + float((x**4 * (c**4 * v * (1 - 6 * v)).take(row)).sum())
-    z = excess / np.sqrt(spread) if spread > 0 else 0.0
+    moments, known = _Moments.of(of), of.weight * of.probable * (1 - of.probable)
+    pull = np.bincount(slot, x * moments.pull.take(row))
+    chance = np.bincount(slot, x**2 * moments.chance.take(row))
+    precise = np.bincount(slot, x**2 * known.take(row))
+    z, excess = _z(pull, chance, float((x**4 * moments.fourth.take(row)).sum()))
     least, most = PRECISION
-    return float(z), float(np.clip((known**2).sum() / excess, least, most)) if excess > 0 else most
+    return z, float(np.clip((precise**2).sum() / excess, least, most)) if excess > 0 else most
 
 
 def evidence(weights: npt.NDArray[Any], precision: npt.NDArray[Any], prior: float) -> float:
@@ -217,7 +285,7 @@ def _candidates(paired: Paired, items: int) -> Iterator[Conjunction]:
     """Of every user's and every item's feature but those that name items, whose values do not come again: they share
     nothing among items."""
     for item, values in paired.items.items():
-        if 1 < len(np.unique(values.codes)) <= items / 2:
+        if 1 < len(distinct_of(values.codes)[0]) <= items / 2:
             for user in paired.users:
                 yield Conjunction(user, item, _CHOICE)
 

@@ -152,18 +152,17 @@ class Teacher(nn.Module):
         return self._input(self.item, e, side, self.item_columns)
 
     def _context(self, e: Sequence[Tensor], side: Side) -> Tensor:
-        floats = side[2]
+        floats = side.floats
         if not sum(self.context.widths):  # floats alone need no gradient
             return floats
         return torch.cat([self.context.embeddings(e, side)[..., : self.embedding_dim].flatten(1), floats], 1)
 
     def _input(self, embedder: SideEmbedder, e: Sequence[Tensor], side: Side, columns: Tensor) -> SideInput:
-        ids, sequences, floats = side
         e_NCW = embedder.embeddings(e, side)
-        x = torch.cat([e_NCW[..., : self.embedding_dim].flatten(1), floats], 1)
+        x = torch.cat([e_NCW[..., : self.embedding_dim].flatten(1), side.floats], 1)
         wide = e_NCW[..., self.embedding_dim :].sum(1)
         wide = wide.view(len(x), self.tasks, wide.shape[1] // self.tasks)
-        return SideInput(x, wide, torch.cat([ids, *sequences], 1)[:, columns])
+        return SideInput(x, wide, torch.cat([side.ids, *side.sequences], 1)[:, columns])
 
 
 def batch_logits(model: Teacher, batch: Batch[Any], ranks: Ranks = ALONE) -> tuple[Tensor, Tensor]:

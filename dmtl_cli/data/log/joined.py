@@ -7,6 +7,7 @@ aggregated once; each block of events then looks its ids up. Columns that the co
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -21,7 +22,7 @@ from dmtl_cli.config.table import WHERE
 from dmtl_cli.config.table import Joined as Section
 from dmtl_cli.data.log.computed import TYPES, Beside, Computed, plain, struct_of
 from dmtl_cli.data.log.dictionary import Rows, Texts, places
-from dmtl_cli.data.log.rows import TableRows
+from dmtl_cli.data.log.rows import REPEATED, TableRows
 from dmtl_cli.data.log.shares import share_groups
 from dmtl_cli.data.log.source import File
 from dmtl_cli.data.log.table import Table, require_condition
@@ -55,6 +56,7 @@ class Outcomes:
     ) -> None:
         self.name, self.section, self._files, self._groups = f"data.events.joined.{name}", section, files, groups
         self._days, self._timezone, self._check, self._declared = days, timezone, check, declared
+        self._left_out = Counter[str]()
 
     def values(self, ids: pl.Series, columns: Sequence[str], file: object) -> pl.DataFrame:
         """[n] rows of the columns: what came of each exposure.
@@ -95,6 +97,11 @@ class Outcomes:
     def read_rows(self) -> int:
         """Rows of the table, those without an id too."""
         return self._read[3]
+
+    @property
+    def repeated(self) -> int:
+        """Rows of a table that was read, without those that `unique` reads in their place."""
+        return self._left_out[REPEATED]
 
     @property
     def _columns(self) -> pl.DataFrame:
@@ -149,7 +156,8 @@ class Outcomes:
         self._check(table, [section.key, *columns, *beside], self._groups)
         rows = TableRows(table, section, {c: table.type(c) for c in columns}, self._days, self._timezone)
         groups = share_groups(table, self._groups, ALONE)
-        found = (block.frame for block in rows.held([section.key, *columns], groups))
+        found = [block.frame for block in rows.held([section.key, *columns], groups)]
+        self._left_out = rows.selection.left_out
         named = [frame.select(_ids(frame[section.key]), *columns) for frame in found]
         return pl.concat(named, how="vertical_relaxed")  # a file may lack the key, where `where` leaves out its rows
 

@@ -30,11 +30,26 @@ def distinct_of(rows: Ints) -> tuple[Ints, Ints]:
 def distinct_rows(rows: Tensor, table: int) -> tuple[Tensor, Tensor]:
     """torch.unique of rows [n] of a table with its inverse [n].
 
+    How many there are is not known on the host of another device: there as many are given as are looked up, the last
+    of them again and again behind the distinct ones, at places that nothing has. So nobody waits for the device.
+
     Args:
         table: how many rows it has, all of `rows` below it.
     """
-    if rows.device.type != "cpu" or table > _SPARSE * len(rows):
+    if rows.device.type != "cpu":
+        return _padded(rows)
+    if table > _SPARSE * len(rows):
         distinct, places = torch.unique(rows, return_inverse=True)
         return distinct, places
     marked, places_of = distinct_of(rows.numpy())
     return torch.from_numpy(marked), torch.from_numpy(places_of)
+
+
+def _padded(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """`distinct_rows` by operators whose sizes follow from that of `rows`."""
+    ascending, order = rows.sort()
+    begins = torch.ones_like(ascending)
+    begins[1:] = ascending[1:] != ascending[:-1]
+    place = begins.cumsum(0) - 1
+    distinct = ascending[-1:].expand(len(rows)).clone().scatter_(0, place, ascending)
+    return distinct, torch.empty_like(place).scatter_(0, order, place)

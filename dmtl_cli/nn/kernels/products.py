@@ -57,7 +57,7 @@ def across(a: Tensor, b: Tensor) -> Tensor:
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`torch.nn.functional.linear` for autograd, [n, K], [M, K], [M] -> [n, M], by oneDNN where that pays."""
-    if torch.is_autocast_enabled(x.device.type) or not _pays(x, len(weight)):
+    if not _pays(x, len(weight)) or torch.is_autocast_enabled(x.device.type):
         return F.linear(x, weight, bias)
     if not torch.is_grad_enabled():
         return product(x, weight, bias)

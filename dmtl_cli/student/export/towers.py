@@ -6,6 +6,7 @@ The same student gives the same bytes, wherever and whenever they are written.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from dmtl_cli.config.errors import UserError
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Encoded, Layout
 from dmtl_cli.nn.batches import side_of
-from dmtl_cli.nn.layers import Side, SideEmbedder
+from dmtl_cli.nn.layers import SideEmbedder
 from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.serving.files import input_names
 from dmtl_cli.student.build import Blocks
@@ -52,19 +53,19 @@ class Tower(nn.Module):
         ids = named.get("ids", torch.zeros(n, 0, dtype=torch.int64))
         floats = named.get("floats", torch.zeros(n, 0))
         sequences = tuple(named[f"sequence_{k}"] for k in range(len(self.layout.sequences)))
-        x = self.tower(self._input(Side(ids, sequences, floats)))
+        x = self.tower(self._input(ids, sequences, floats))
         return torch.nn.functional.normalize(x, dim=1) if self.unit else x
 
-    def _input(self, side: Side) -> Tensor:
+    def _input(self, ids: Tensor, sequences: Sequence[Tensor], floats: Tensor) -> Tensor:
         """What `SideEmbedder` gives, [N, W], by operators whose sizes follow from that of their inputs: padding is
         looked up too, and left out of the means."""
-        (e_NKD,) = self.table(torch.cat([side.ids, *side.sequences], 1) + self.embedder.offsets)
-        ids, *padded = torch.split(e_NKD, self.embedder.widths, 1)
-        parts = [ids]
-        for e_NLD, sequence in zip(padded, side.sequences, strict=True):
+        (e_NKD,) = self.table(torch.cat([ids, *sequences], 1) + self.embedder.offsets)
+        of_ids, *padded = torch.split(e_NKD, self.embedder.widths, 1)
+        parts = [of_ids]
+        for e_NLD, sequence in zip(padded, sequences, strict=True):
             mask = (sequence > 0).to(e_NLD.dtype).unsqueeze(2)
             parts.append((e_NLD * mask).sum(1, keepdim=True) / mask.sum(1, keepdim=True).clamp_min(1.0))
-        return torch.cat([torch.cat(parts, 1).flatten(1), side.floats], 1)
+        return torch.cat([torch.cat(parts, 1).flatten(1), floats], 1)
 
 
 class SideBySide(nn.Module):
