@@ -272,13 +272,13 @@ def test_anonymous_columns_are_said_and_the_file_is_there(tmp_path: Path) -> Non
     assert "backfill" not in ended.out and "next:" not in ended.out
 
 
-def test_one_row_a_behaviour_is_said(tmp_path: Path) -> None:
+def test_one_row_a_behaviour_is_read(tmp_path: Path) -> None:
     ended, raw, text = made(tmp_path, unseen.behaviours)
-    said = "behavior looks like one row a behaviour: exposure pv; conversion cart (cart), buy (buy), fav (like)"
-    assert ended.code == 78 and said in ended.err and "table = seen.with_columns(cart=" in text
-    (line,) = (k for k, line in enumerate(text.splitlines(), 1) if "# EDIT: " in line)
-    todo = f"first: write the log as line {line} (conversion) of {tmp_path / 'mine.yaml'} says, then init again"
-    assert ended.out.splitlines()[-1] == todo and "next:" not in ended.out
+    events = raw["data"]["events"]
+    assert ended.code == 0 and "EDIT" not in text, ended.err
+    assert events["where"] == "behavior = 'pv'" and "click" not in events, "a view is a click, where no kind is one"
+    assert events["conversion"] == "buy" and {"cart", "fav"} <= events["joined"]["later"]["columns"].keys()
+    assert events["date_column"] == events["joined"]["later"]["date_column"] == "time"
     assert raw["data"]["csv"]["columns"] == ["user_id", "item_id", "column_3", "behavior", "time"]
 
 

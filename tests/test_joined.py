@@ -106,6 +106,42 @@ def test_the_log_is_read_as_if_it_had_them(
     )
 
 
+@pytest.mark.parametrize("block", [7, sizes.BLOCK])
+@pytest.mark.parametrize("as_lists", [False, True])
+def test_a_key_that_is_computed(
+    tmp_path: Path, flat: pl.DataFrame, block: int, as_lists: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On both sides, of several columns; also of the elements of lists."""
+    monkeypatch.setattr(sizes, "BLOCK", block)
+    parts = pl.col("shown_id").str.split("-")
+    apart = [parts.list.get(k, null_on_oob=True).alias(name) for k, name in enumerate(("day", "place"))]
+    write(shown().select(pl.exclude("shown_id"), *apart), tmp_path / "log/events", str(DAY), "parquet")
+    later = clicks().select(*apart, pl.exclude("shown_id"))
+    if as_lists:
+        later = later.group_by("day", maintain_order=True).agg(pl.all())
+    write(later, tmp_path / "log/clicks", str(DAY), "parquet")
+    own: dict[str, Any] = {"computed": {"pair": "day || '-' || place"}, "key": "pair"}
+    own |= {"explode": ("place", "spent", "cook")} if as_lists else {}
+    joined = {"clicks": {"path": "clicks/{day}.parquet", "columns": COLUMNS, **own}}
+    computed = {"pair": "CONCAT(day, '-', place)", "good": "seconds >= 90 OR cooked"}
+    assert read(tmp_path / "log", {"joined": joined, "computed": computed}).equals(flat)
+
+
+def test_a_computed_key_of_a_column_that_is_not_there(tmp_path: Path) -> None:
+    write(shown(), tmp_path / "log/events", str(DAY), "parquet")
+    write(clicks(), tmp_path / "log/clicks", str(DAY), "parquet")
+    joined = {"clicks": {"path": "clicks/{day}.parquet", "columns": COLUMNS, "key": "shown_id", "event_key": "pair"}}
+    computed = {"pair": "person || plaice", "good": "seconds >= 90 OR cooked"}
+    with pytest.raises(UserError, match=r"data\.events\.computed\.pair expects column plaice"):
+        read(tmp_path / "log", {"joined": joined, "computed": computed})
+
+
+def test_a_key_is_not_made_of_what_it_joins() -> None:
+    joined = {"clicks": {"path": "c/{day}", "columns": COLUMNS, "key": "shown_id", "event_key": "pair"}}
+    with pytest.raises(ValidationError, match="it cannot be joined by pair, which is made of it"):
+        Events(user="u", item="i", click="clicked", conversion="good", joined=joined, computed={"pair": "seconds + 1"})  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("kind", ["csv", "json.gz", "parquet"])
 def test_formats_keys_and_folders_of_their_own(tmp_path: Path, flat: pl.DataFrame, kind: str) -> None:
     """The table has another format than the events, another name of the id, days in folders and two files."""

@@ -37,8 +37,8 @@ class Outcomes:
     left: tuple[str, ...]
     """columns of the table that none is made of"""
     why: str
-    good: tuple[tuple[str, str], ...] = ()
-    """(column, why) of those that may tell a good click, the likeliest first"""
+    good: tuple[tuple[int, str, str], ...] = ()
+    """(rank, column, why) of those that may tell a good click, the best first"""
     computed: tuple[str, str] | None = None
     """the expressions by which the events and the table have the key, where no column has it"""
 

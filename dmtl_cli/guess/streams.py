@@ -44,7 +44,8 @@ def parted(table: Table, given: Mapping[str, str]) -> tuple[Table, list[Outcomes
     rest = replace(kinds, among=False)
     shown, others = kinds.of(table.frame), rest.of(table.frame)
     later = [c for c in others.columns if shown[c].null_count() == len(shown) and others[c].null_count() < len(others)]
-    events = _narrowed(replace(table, kinds=kinds, only_of_others=(*later, values.column)))
+    mine_alone = replace(table, kinds=kinds, only_of_others=(*later, values.column), of_files=(*table.frame.columns,))
+    events = _narrowed(mine_alone)
     lists = events if table.explode else as_events(events, (), {"user": roles.user.column})
     if lists.explode == table.explode and (keys := _keys(shown, others, values, roles)) is not None:
         key, event_key = keys
@@ -136,7 +137,7 @@ def again(every: Table, events: Table, later: list[Outcomes], given: Mapping[str
 
 def by_kinds(roles: Roles, later: Sequence[Outcomes]) -> None:
     """Takes the best kind of event that followed for the conversion, where nothing tells how long a click lasted."""
-    kinds = {c: Guess(c, why) for one in later for c, why in one.good}
+    kinds = {c: Guess(c, why) for _, c, why in sorted(g for one in later for g in one.good)}
     if roles.duration is None and kinds and (roles.conversion is None or roles.conversion.column in kinds):
         best, *others = kinds
         roles.conversion, roles.further = kinds[best], {c: kinds[c] for c in others}
@@ -196,7 +197,7 @@ def _of_same_user(follows: pl.DataFrame, shown: pl.DataFrame, key: str, c: str, 
 
 def _columns(
     others: pl.DataFrame, values: Behaviours, later: list[str], taken: set[str], key: str, *, clicks: bool = True
-) -> tuple[dict[str, str], tuple[str, ...], tuple[tuple[str, str], ...]]:
+) -> tuple[dict[str, str], tuple[str, ...], tuple[tuple[int, str, str], ...]]:
     """What is made of the rows of an id, by names that no column of the files has: whether somebody clicked or did what
     is better, a flag for each other kind, and numbers that only such rows have; the columns of which nothing is made;
     and the flags of what is better, the best first.
@@ -215,15 +216,15 @@ def _columns(
         flags[v] = free(name, {*taken, *columns})
         columns[flags[v]] = _counted(kind, [v])
     left = []
-    for c in later:
+    for c in (c for c in later if others[c].null_count() < len(others)):
         made = None if c == key else aggregate_of(others[c])
         if made is None:
             left += [c] if c != key else []
             continue
         word = "total" if made.startswith("SUM") else "most"
         columns[free(f"{word}_{c.replace('.', '_')}", {*taken, *columns})] = made
-    best = [v for name in BEST for v in values.good.get(name, ()) if v in flags]
-    return columns, tuple(left), tuple((flags[v], f"whether there is a row of {v}") for v in best)
+    best = [(k, v) for k, name in enumerate(BEST) for v in values.good.get(name, ()) if v in flags]
+    return columns, tuple(left), tuple((k, flags[v], f"whether there is a row of {v}") for k, v in best)
 
 
 def _counted(kind: str, values: list[str]) -> str:

@@ -67,6 +67,7 @@ class Table:
     """the kinds of rows that it has of a file: see `streams.parted`"""
     only_of_others: tuple[str, ...] = ()
     """columns that only other rows of the file have, which are not in `frame`"""
+    of_files: tuple[str, ...] = ()  # all columns of the files, where `frame` has others
 
     def asked(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Of rows of the files those that it has."""
@@ -74,13 +75,13 @@ class Table:
 
     @property
     def written(self) -> Text:
-        """How its texts are written; of a table without text as if they were plain."""
+        """How its texts are written; of one without text as if plain."""
         return self.text or Text()
 
     @property
     def names(self) -> tuple[str, ...] | None:
         """Names of the columns, where the files have no header with them."""
-        return None if self.written.header else tuple(self.frame.columns)
+        return None if self.written.header else self.of_files or tuple(self.frame.columns)
 
     def of_day(self, day: dt.date) -> pl.DataFrame | None:
         """The rows of a day; None where there are none. The newest day is first in `frame`."""

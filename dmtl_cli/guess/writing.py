@@ -169,7 +169,7 @@ def _csv_keys(table: Table) -> list[tuple[str, str]]:
     if text.decimal != ".":
         keys.append((f"decimal: {quoted(text.decimal)}", "numbers such as 49,8"))
     if not text.header:
-        names = ", ".join(map(scalar, table.frame.columns))
+        names = ", ".join(map(scalar, table.names or ()))
         keys.append((f"columns: [{names}]", "the files have no header: names by place and values, check them"))
     if text.nulls:
         why = f"beside numbers, in every column{_alone(text)}"
