@@ -19,7 +19,7 @@ from dmtl_cli.guess.pieces import SEPARATORS, are_tags, separator_in, values_by_
 from dmtl_cli.guess.requests import is_of_request
 from dmtl_cli.guess.rewrites import lists_in_text
 from dmtl_cli.guess.roles import Guess, Roles, times_of
-from dmtl_cli.guess.side_tables import place
+from dmtl_cli.guess.side_tables import by_name, place
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.telling import telling
 from dmtl_cli.guess.units import as_number, with_units
@@ -65,7 +65,7 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
         zone: in which a time gives the day, where no name does.
     """
     found = Inputs()
-    for table in others:
+    for table in by_name(others, roles):
         place(table, events, roles, found)
     found.unused.extend(Guess(c, f"of type {kind}") for c, kind in events.other.items())
     why = "a key of folders, which is no column: write it into the rows where it is to be a feature"
@@ -86,13 +86,9 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
                 found.add_known_later(column, frame[c], side, counts, shown)
         found.unused.extend(Guess(c, f"of type {kind}") for c, kind in beside.table.other.items())
         found.leave_second_names(frame, before)
-        totals = _totals(frame, key, found, before, events.frame, roles, side) if beside.is_one_state else ()
-        late = lagging(beside.table, events, roles, zone)
-        found.sides[name] = replace(beside, totals=totals, late=late)
-        if totals:
-            why = "one value for all days, which knows what came later if it counts what readers do"
-            fix = "leave such a feature out, or write one table a day"
-            found.told.append(f"{beside.table.files.name}: {', '.join(totals)}: {why}: {fix}")
+        if beside.is_one_state:
+            _hold_totals(frame, key, found, before, events.frame, roles, side)
+        found.sides[name] = replace(beside, late=lagging(beside.table, events, roles, zone))
     at_end = len(found.used)
     taken = {i.column for i in found.used} | {g.column for g in found.unused}
     times = times_of(events.frame)
@@ -142,16 +138,18 @@ def _shown(ids: pl.Series, items: pl.Series, days: pl.Series | None) -> states.S
     return before, last
 
 
-def _totals(
+def _hold_totals(
     frame: pl.DataFrame, key: str, found: Inputs, before: int, events: pl.DataFrame, roles: Roles, side: str
-) -> tuple[str, ...]:
-    """See `Side.totals`; those that follow the sample's counts are held back."""
+) -> None:
+    """Holds back the features of a table that is one state for all days which later days change: those that follow the
+    sample's counts, and those with such names."""
     used = found.used[before:]
     ids = events[getattr(roles, side).column]
     for c in totals_of(frame, key, [i.column for i in used], ids, _clicks_of(events, roles)):
         found.hold(c, side, "it follows the log's own counts: its value is that of the end of the log")
-    loosely = (i.column for i in found.used[before:] if i.kind == "numeric" and words.says(i.column, words.TOTAL))
-    return tuple(loosely)
+    for i in [i for i in found.used[before:] if i.kind == "numeric"]:
+        if words.says(i.column, words.TOTAL) and not states.is_measure(i.column):
+            found.hold(i.column, side, "named like what later days change: its value is that of the end of the log")
 
 
 def _side_of(c: str, frame: pl.DataFrame, roles: Roles, days: pl.Series | None) -> tuple[str, bool]:

@@ -21,7 +21,8 @@ _LEVELS = (0.9, 0.75, 0.5, 0.25)  # of an item, above which it was read: the fir
 _GOOD = 0.3  # of the clicks are enough
 _LEAST, _MOST = 0.05, 2.0  # that the middle one of a click is, of an item's length in the same unit
 _SECONDS = 30  # of a read that may be long
-_SHOWN = 3  # goals that are said
+_SHOWN = 3  # goals that are said, beside a flag alone
+_DONE = 2  # of a conversion's name: an item was bought, saved or finished, not shared
 _UNITS = (1.0, 1_000.0, 0.001)  # a length in the duration's unit: the same, seconds beside ms, ms beside seconds
 
 
@@ -31,6 +32,8 @@ class Goal:
 
     expression: str
     why: str
+    is_alone: bool = False
+    """whether it is a flag without a duration beside it"""
 
 
 def goals(frame: pl.DataFrame, roles: Roles, items: Side | None, *, text: bool) -> list[Goal]:
@@ -42,7 +45,10 @@ def goals(frame: pl.DataFrame, roles: Roles, items: Side | None, *, text: bool) 
     """
     if roles.user is None or roles.item is None or roles.long_read is not None:
         return []
-    return [*_shares(frame, roles), *_lengths(frame, roles, items), *_flags(frame, roles, text)][:_SHOWN]
+    flags = list(_flags(frame, roles, text))
+    alone = [one for one in flags if one.is_alone][:1]
+    beside = [one for one in flags if not one.is_alone]
+    return [*alone, *[*_shares(frame, roles), *_lengths(frame, roles, items), *beside][:_SHOWN]]
 
 
 def _shares(frame: pl.DataFrame, roles: Roles) -> Iterator[Goal]:
@@ -93,7 +99,10 @@ def _flags(frame: pl.DataFrame, roles: Roles, text: bool) -> Iterator[Goal]:
         told = sql_name(c) if typed else flag(s)
         if told is not None and not words.says(c, words.NOT_GOOD):
             there = clicks(s) if is_binary(s) else is_there(s)
-            yield Goal(f"{long} OR {told}", f"{_SECONDS} s, or {c}, {share(there):.1%} of rows")
+            many = f"{share(there):.1%} of rows"
+            if words.by_name(c, words.CONVERSION) >= _DONE:
+                yield Goal(told, f"{c} alone, {many}", is_alone=True)
+            yield Goal(f"{long} OR {told}", f"{_SECONDS} s, or {c}, {many}")
 
 
 def _outcomes(frame: pl.DataFrame, roles: Roles) -> list[str]:

@@ -46,7 +46,8 @@ _CLASS = words.any_of("age content pegi fsk mpaa usk esrb maturity energy credit
 """ratings that nobody gives by clicking"""
 _MEASURE = words.any_of(
     "size width height length bytes words pages chars characters age days year month photos images pictures minutes"
-    " hours seconds weight distance area rooms ingredients servings chapters tracks episodes"
+    " hours seconds weight distance area rooms ingredients servings chapters tracks episodes word page char character"
+    " photo image picture room ingredient serving chapter track episode lesson season volume"
 )
 _TEST = (
     r"(^| )(ab|abtest|experiment|experiments|holdout)( |$)|^(test|control|split|exp|treatment) (group|bucket|arm)$"
@@ -152,13 +153,18 @@ def total(s: pl.Series, counts: Callable[[], float]) -> str | None:
         return f"named like a mean of ratings: {late}"
     if _says(s.name, _TOTALS):
         return f"named like a running total: {late}"
-    coded = words.is_named_id(s.name) or words.says(s.name, words.CODE)
-    if coded or words.says(s.name, _MEASURE) or words.says(s.name, words.PRICE) or words.says(s.name, words.SPENT):
+    if is_measure(s.name):
         return None
     whole = s.dtype.is_integer() and known.n_unique() >= _VALUES and time_unit(s) is None
     if whole and has_long_tail(known) and (r := counts()) >= LOOSELY:
         return f"it follows the log's own counts (rank correlation {short(r)}), as a running total does: {late}"
     return None
+
+
+def is_measure(c: str) -> bool:
+    """Whether a name is that of a code, a price, a length or a size, which nobody's clicks change."""
+    coded = words.is_named_id(c) or words.says(c, words.CODE)
+    return coded or words.says(c, _MEASURE) or words.says(c, words.PRICE) or words.says(c, words.SPENT)
 
 
 def _is_mean(known: pl.Series) -> bool:
@@ -184,6 +190,8 @@ def says_nothing(s: pl.Series) -> str | None:
     with its version."""
     if _says(s.name, _TEST):
         return "named like a test's group: it tells what was tried on whom, and it ends with the test"
+    if _says(s.name, words.DAY_KEY):
+        return "the key of a day: no other day has it"
     if _says(s.name, _AGENT):
         return "a program's name with its version, which each release changes"
     return None

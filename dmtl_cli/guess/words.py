@@ -129,7 +129,9 @@ CONVERSION: Patterns = (
     ("(^| )" + any_of("like favorite favourite fav collect upvote thumb") + _DONE + "点赞|收藏|喜欢", 3),
     (
         "(^| )"
-        + any_of("cart addtocart subscribe follow download install signup long_view finish complete")
+        + any_of(
+            "cart addtocart subscribe follow download install signup enrol enroll long_view finish complete completion"
+        )
         + _DONE
         + "加购|关注|完播",
         2,
@@ -190,9 +192,16 @@ PRICE = any_of(
 )
 HISTORY = any_of("history hist recent last past previous clicked viewed session seq sequence 历史 最近")
 CODE = any_of(
-    "id ids code codes key no nr zip plz postcode type kind class category group segment cluster bucket version"
+    "id ids code codes key no nr sk fk zip plz postcode type kind class category group segment cluster bucket version"
 )
 """a code, whatever its values look like"""
+PIPELINE = any_of(
+    "batch etl load loader partition shard chunk file job dag pipeline ingest ingestion import export sync version"
+    " schema offset dwh revision lote 批次 分区"
+)
+"""what wrote a row, and not what it is of"""
+DAY_KEY = r"(^| )" + any_of("date day dt calendar datum fecha tarih 日期") + " ?" + any_of("sk key fk id nr no") + "$"
+"""the key of a table of days"""
 RATIO = any_of("ratio rate percent pct progress")
 PORTION: Patterns = (
     (
@@ -226,7 +235,9 @@ NOBODY = (
         "guest guests guest_user anonymous anon anonymous_user unknown unknown_user nobody not_logged_in logged_out"
         " gast gäste unbekannt anonym invitado anonimo anónimo anônimo desconocido desconhecido convidado visitante"
         " invité invite anonyme inconnu ospite anonimo sconosciuto misafir gość гость аноним неизвестно"
-        " 游客 匿名 访客 未登录 ゲスト 未登録 비회원 게스트"
+        " nieznany neznámý neznámy ismeretlen okänd ukendt ukjent tuntematon onbekend bilinmiyor bilinmeyen"
+        " невідомо невідомий гість αγνωστος άγνωστος επισκέπτης غير_معروف مجهول زائر ضيف לא_ידוע אורח अज्ञात अतिथि"
+        " 游客 匿名 访客 未登录 未知 ゲスト 未登録 비회원 게스트"
     ).replace(" ", "[ _-]?")
     + r")$"
 )
@@ -265,7 +276,9 @@ def is_within(name: str, patterns: Patterns) -> bool:
 def is_named_id(name: str) -> bool:
     """Whether a name is that of an id: a number with such a name is no time, whatever its value."""
     last = words(name.rsplit(".", 1)[-1])
-    named = re.search(r"(^| )(id|ids|uid|uuid|key|sku|asin|编号)$", last) is not None
+    if re.search(DAY_KEY, last) is not None:
+        return False
+    named = re.search(r"(^| )(id|ids|uid|uuid|key|sk|fk|sku|asin|编号)$", last) is not None
     return named or max(by_name(name, USER), by_name(name, ITEM)) >= 2
 
 

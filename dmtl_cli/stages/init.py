@@ -19,7 +19,7 @@ from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.log.types import clock_seconds
 from dmtl_cli.guess import words
 from dmtl_cli.guess.arrival import Arrival, arrival, by_times
-from dmtl_cli.guess.doubts import TIMES, broken_lines, invalid_rows, nobody, null_ids, sessions, warnings
+from dmtl_cli.guess.doubts import TIMES, broken_lines, invalid_rows, no_item, nobody, null_ids, sessions, warnings
 from dmtl_cli.guess.feature_lines import guest, unwritten
 from dmtl_cli.guess.features import days_of_rows, inputs_of
 from dmtl_cli.guess.files import CSV, JSON, complete_day, usual
@@ -263,8 +263,10 @@ def _warnings(events: Table, roles: Roles) -> list[str]:
     text = events.files.form in (CSV, JSON)
     dropped = invalid_rows(events.frame, roles, None) is not None  # as is then written
     words = [line for c, counts in ids for line in null_ids(c, counts[c], counts["count"], text=text, dropped=dropped)]
-    words += nobody(roles.user.column, ids[0][1][roles.user.column], ids[0][1]["count"], kept=True)
-    return [*warnings(roles.user.column, users, items, len(events.frame), click), *words]
+    (user, _), (item, _) = ids
+    (people, n), (goods, m) = ((counts[c], counts["count"]) for c, counts in ids)
+    words += nobody(user, people, n, kept=True) + no_item(item, goods, m, user, people, n)
+    return [*warnings(user, item, users, items, len(events.frame), click), *words]
 
 
 def _sessions(events: Table, roles: Roles, days: Mapping[dt.date, int], newest: dt.date | None, zone: str) -> list[str]:
@@ -371,6 +373,7 @@ def _roles(log: Log) -> list[dict[str, str]]:
         ("outcomes", [g.column for g in log.roles.outcomes if g.column not in taken]),
         *((f"{side} features", [i.column for i in used if i.side == side]) for side in ("user", "item", "context")),
         ("no features yet", later),
+        ("comments alone", [] if later else [i.column for i in log.inputs.held]),
         ("not used", [g.column for g in log.inputs.unused]),
     ):
         if columns:
