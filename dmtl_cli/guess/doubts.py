@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -248,16 +248,29 @@ class Broken:
     files: int
     refused: tuple[str, ...]
     """why files cannot be read at all"""
+    zeros: tuple[str, ...] = ()
+    """words for a time that is not known: see `words.ZERO_DATES`"""
+    timeless: int = 0
+    """rows whose time is one of them"""
 
     @property
     def why(self) -> str | None:
-        """What `invalid_rows` is written with; None where every line parses."""
+        """What `invalid_rows` is written with; None where every line parses and has a time."""
+        zeros = f"{self.timeless:,} of {self.rows:,} rows have the time {' or '.join(self.zeros)}" if self.zeros else ""
         if not self.lines:
-            return None
+            return zeros or None
         plural = "s do" if self.lines > 1 else " does"
-        return (
+        seen = (
             f"{self.lines:,} line{plural} not parse of {self.rows:,} in {self.looked:,} files, such as {self.example}"
         )
+        return f"{seen}; {zeros}" if zeros else seen
+
+    def among_nulls(self, table: Table) -> Table:
+        """The table of the events with the words for a time that is not known among those for null."""
+        if table.text is None or not self.zeros:
+            return table
+        nulls = tuple(sorted({*table.text.nulls, *self.zeros}))
+        return replace(table, text=replace(table.text, nulls=nulls))
 
     @property
     def warnings(self) -> list[str]:
@@ -269,12 +282,15 @@ class Broken:
         return out
 
 
-def broken_lines(root: str, table: Table, days: tuple[dt.date, dt.date] | None) -> Broken | None:
+def broken_lines(
+    root: str, table: Table, days: tuple[dt.date, dt.date] | None, time: str | None = None
+) -> Broken | None:
     """Looks through the files of some days, the newest first, until `BYTES` of rows were seen. None where the table is
     no CSV or JSON.
 
     Args:
         days: the first and the last; None: all files.
+        time: the column of times, where a row may have none.
 
     Raises:
         UserError: 74 the storage fails.
@@ -282,13 +298,15 @@ def broken_lines(root: str, table: Table, days: tuple[dt.date, dt.date] | None) 
     if table.files.form not in (CSV, JSON):
         return None
     paths, store = paths_of(table.files, days), Store(root)
-    lines, rows, size, looked, example, refused = 0, 0, 0, 0, "", list[str]()
+    lines, rows, size, looked, example, refused, zeros = 0, 0, 0, 0, "", list[str](), dict[str, int]()
     for path in reversed(paths):
         if size >= BYTES:
             break
         try:
             for part in rows_of(store.file(path), table.written, table.names):
                 lines, rows = lines + len(part.lost), rows + len(part.frame) + len(part.lost)
+                for word, n in _zero_dates(part.frame, time):
+                    zeros[word] = zeros.get(word, 0) + n
                 example = example or (part.lost[0].why.removeprefix(f"{store.where('')}/") if part.lost else "")
                 size += int(part.frame.estimated_size())
                 if size >= BYTES:
@@ -300,4 +318,11 @@ def broken_lines(root: str, table: Table, days: tuple[dt.date, dt.date] | None) 
                 raise
             looked += 1
             refused += [e.message] if e.code == Exit.DATA else []  # one without rows ends no run where others have some
-    return Broken(lines, rows, example, looked, len(paths), tuple(refused))
+    return Broken(lines, rows, example, looked, len(paths), tuple(refused), tuple(sorted(zeros)), sum(zeros.values()))
+
+
+def _zero_dates(rows: pl.DataFrame, time: str | None) -> list[tuple[str, int]]:
+    """(word, rows) of a column of times that are text."""
+    if time is None or rows.schema.get(time) != pl.String:
+        return []
+    return rows[time].filter(rows[time].is_in(words.ZERO_DATES)).value_counts().rows()

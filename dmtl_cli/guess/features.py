@@ -13,6 +13,7 @@ import polars as pl
 from dmtl_cli.guess import states, words
 from dmtl_cli.guess.alike import second_id
 from dmtl_cli.guess.files import partitions
+from dmtl_cli.guess.guests import guests_of
 from dmtl_cli.guess.inputs import Input, Inputs, hold_prices, share_embeddings
 from dmtl_cli.guess.late import lagging, totals_of
 from dmtl_cli.guess.pieces import SEPARATORS, are_tags, separator_in, values_by_name
@@ -89,6 +90,11 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
         if beside.is_one_state:
             _hold_totals(frame, key, found, before, events.frame, roles, side)
         found.sides[name] = replace(beside, late=lagging(beside.table, events, roles, zone))
+    if (guests := guests_of(events.frame, roles)) is not None:
+        found.guests, second = guests, guests.other_than(roles.user.column)
+        found.unused.append(
+            Guess(second, f"a second id of users, beside {roles.user.column}: see the lines below that")
+        )
     at_end = len(found.used)
     taken = {i.column for i in found.used} | {g.column for g in found.unused}
     times = times_of(events.frame)
@@ -113,14 +119,18 @@ def _clicks_of(events: pl.DataFrame, roles: Roles) -> pl.Series:
     return pl.Series([True]).new_from_index(0, len(events)) if clicked is None else clicked
 
 
-def _counted(ids: pl.Series, events: pl.DataFrame, roles: Roles, side: str) -> pl.Series:
-    """[n] clicks of each id in the sample."""
-    column = getattr(roles, side).column
-    rows = pl.DataFrame({"id": events[column], "n": _clicks_of(events, roles).cast(pl.Int64)})
+def _counted(ids: pl.Series, events: pl.DataFrame, roles: Roles, side: str) -> list[pl.Series]:
+    """[n] clicks of each id in the sample, and where a column tells a good click these."""
+    column, good = getattr(roles, side).column, roles.conversion
+    kinds = {"clicks": _clicks_of(events, roles)}
+    if good is not None and good.column in events.columns:
+        kinds["good"] = clicks(events[good.column])
+    rows = pl.DataFrame({"id": events[column], **{what: x.cast(pl.Int64) for what, x in kinds.items()}})
     if ids.dtype != rows.schema["id"]:
-        return pl.Series([0]).new_from_index(0, len(ids))
-    of = rows.group_by("id").agg(pl.col("n").sum())
-    return pl.DataFrame({"id": ids}).join(of, on="id", how="left", maintain_order="left")["n"].fill_null(0)
+        return []
+    of = rows.group_by("id").agg(pl.col(*kinds).sum())
+    beside = pl.DataFrame({"id": ids}).join(of, on="id", how="left", maintain_order="left")
+    return [beside[what].fill_null(0) for what in kinds]
 
 
 def _shown(ids: pl.Series, items: pl.Series, days: pl.Series | None) -> states.Shown | None:

@@ -158,7 +158,9 @@ def _of_codes(table: Table, events: Table, roles: Roles, found: Beside) -> str |
     or items, and none of their ids; None of any other."""
     key = table.frame.columns[0]
     s = table.frame[key]
-    if key in {g.column for g in (roles.user, roles.item) if g} or not is_id(s) or s.n_unique() < len(s):
+    if roles.user is None or roles.item is None:  # it may be a table of either
+        return None
+    if key in (roles.user.column, roles.item.column) or not is_id(s) or s.n_unique() < len(s):
         return None
     sides = {f"the table of {name}": x.table.frame for name, x in found.sides.items() if x.key.column != key}
     for whose, frame in {"the events": events.frame, **sides}.items():

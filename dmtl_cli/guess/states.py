@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from dmtl_cli.guess import words
+from dmtl_cli.guess import languages, words
 from dmtl_cli.guess.values import has_long_tail, is_flags, share, short, time_unit
 
 Shown = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
@@ -31,12 +31,14 @@ _WHOLE = r"^((is|was|ist) )?{}( (flag|yn|at|on|date|time|ts|datetime|utc))*$"
 _STATUS = r"(^| )(status|state|availability)$"
 _ACT = words.any_of(
     "view click like play follower fan save order purchase download install sale visit read share comment review vote"
-    " bookmark favorite favourite impression listen watch reader listener viewer subscriber"
+    " bookmark favorite favourite impression listen watch reader listener viewer subscriber completion enrolment"
+    " enrollment buyer booking checkout conversion reaction upvote"
 )
 _TOTALS = (
     rf"(^| ){_ACT}s( (total|count|cnt|num|sum|all|so far|ever))?$"
     rf"|(^| ){_ACT}(ed)?s? (count|counts|cnt|num|number|total)$"
     rf"|(^| )(total|num|number of|count of|n|nr|lifetime|all time) {_ACT}s?$"
+    rf"|(^| ){_ACT}s? (so far|to date|lifetime|all time|cumulative)$"
     r"|(^| )(popularity|ltv|lifetime spend|total spend|total spent|lifetime value)$"
     r"|(^| )(visualizacoes|visualizações|visualizaciones|visualizzazioni|aufrufe|reproducciones|reproduções|vues)( |$)"
     r"|(播放|点击|点赞|收藏|浏览)(数|量|次数)$"
@@ -149,10 +151,12 @@ def total(s: pl.Series, counts: Callable[[], float]) -> str | None:
     if not s.dtype.is_numeric() or not len(known):
         return None
     late = "its value is that of the end of the log"
-    if _says(s.name, _MEANS) and not words.says(s.name, _CLASS) and _is_mean(known):
+    if (_says(s.name, _MEANS) or _says(s.name, languages.MEANS)) and not words.says(s.name, _CLASS) and _is_mean(known):
         return f"named like a mean of ratings: {late}"
-    if _says(s.name, _TOTALS):
+    if _says(s.name, _TOTALS) or _says(s.name, languages.TOTALS):
         return f"named like a running total: {late}"
+    if _says(s.name, languages.STOCK):
+        return "named like what is left in stock: its value is that of the day on which the table was written"
     if is_measure(s.name):
         return None
     whole = s.dtype.is_integer() and known.n_unique() >= _VALUES and time_unit(s) is None

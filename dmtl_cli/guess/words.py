@@ -1,8 +1,11 @@
-"""What columns tend to be called, in English and Chinese: the names by which a role is guessed."""
+"""What columns tend to be called, in English and Chinese, and (`languages`) what outcomes are called in others: the
+names by which a role is guessed."""
 
 from __future__ import annotations
 
 import re
+
+from dmtl_cli.guess import languages
 
 Patterns = tuple[tuple[str, int], ...]
 """regular expressions over `words`, each with how surely a name that fits is of the role"""
@@ -86,6 +89,7 @@ TIME: Patterns = (
 CLICK: Patterns = (
     (_FLAG + r"(click|clicked|clk|tapped|opened)( ?(flag|label|yn))?$|^(是否)?点击$|.* (clicked|is click)$", 3),
     (r"^[a-z]+ " + any_of("opened tapped started selected") + "$", 2),
+    (rf"(^| ){languages.CLICK}( ?(flag|label|yn))?$|{languages.CLICK_WITHIN}(flag|여부|フラグ|済み?)?$", 2),
     (r"^(label|target|y|response|interaction|标签)$", 1),
 )
 STARTED: Patterns = (
@@ -95,6 +99,7 @@ STARTED: Patterns = (
         + "$",
         1,
     ),
+    (rf"(^| ){languages.STARTED}$", 1),
 )
 """an item was begun: a click, where the label says so too"""
 CLICKED: Patterns = (
@@ -137,6 +142,10 @@ CONVERSION: Patterns = (
         2,
     ),
     ("(^| )" + any_of("share forward comment") + _DONE + "转发|评论|分享", 1),
+    (rf"(^| ){languages.ORDER}( |$)|{languages.ORDER_WITHIN}", 4),
+    (rf"(^| ){languages.LIKE}( |$)|{languages.LIKE_WITHIN}", 3),
+    (rf"(^| ){languages.BASKET}( |$)|{languages.BASKET_WITHIN}", 2),
+    (rf"(^| ){languages.SHARE}( |$)|{languages.SHARE_WITHIN}", 1),
 )
 NOT_GOOD = any_of("dislike unlike hate skip report block refund cancel 不喜欢")
 """no conversion: the contrary of one"""
@@ -219,7 +228,9 @@ _AFTER = (
     rf"|{any_of('watch play view finish completion completed read scroll')}.*"
     rf"{any_of('ratio rate percent pct progress depth time duration seconds')}|完播"
 )
-DATABASES = ("", "NULL", "null", "\\N")
+ZERO_DATES = ("0000-00-00 00:00:00", "0000-00-00", "0000-00-00 00:00:00.000", "0000-00-00 00:00:00.000000")
+"""what MySQL writes where a time is not known"""
+DATABASES = ("", "NULL", "null", "\\N", *ZERO_DATES)
 """texts that databases write for null: in any column of text they are none"""
 SAID = (*DATABASES, "None", "N/A", "n/a", "-")
 """those of `NONE` that are none in a column where other texts stand beside them"""
@@ -243,6 +254,10 @@ NOBODY = (
 )
 """ids, in lower case, of users that are nobody, or many under one id"""
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_BETWEEN = re.compile(
+    r"[^\w\u0300-\u036f\u0591-\u05c7\u064b-\u0652\u0900-\u0903\u093a-\u0957\u0e31\u0e34-\u0e3a\u0e47-\u0e4e]+|_"
+)
+"""no letter, digit or mark of one: vowels of Hindi and Thai are marks"""
 _RECBOLE = re.compile(r":(token|float|token_seq|float_seq)$")
 
 
@@ -254,7 +269,7 @@ def bare(name: str) -> str:
 def words(name: str) -> str:
     """A column's name as lower-case words: userId, user_id:token and User-ID are all `user id`; of a nested name the
     whole path."""
-    return " ".join(re.sub(r"[^\w]+|_", " ", _CAMEL.sub(" ", bare(name))).lower().split())
+    return " ".join(_BETWEEN.sub(" ", _CAMEL.sub(" ", bare(name))).lower().split())
 
 
 def by_name(name: str, patterns: Patterns) -> int:
