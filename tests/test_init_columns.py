@@ -134,7 +134,8 @@ def test_a_table_without_days_is_one_state(tmp_path: Path) -> None:
 
     ended, raw, text = made(tmp_path, write)
     one = "one state for all days"
-    assert f"{one}: last_balance may be a running total" in text and one in ended.out
+    assert "# - {name: last_balance, side: user, kind: numeric, " in text and "last_balance" not in features(raw)
+    assert "named like what later days change" in text and one in ended.out
     (items,) = (line for line in text.splitlines() if line.startswith("  items: "))
     assert items.endswith(one), "none of its columns is named like a total"
     genres = features(raw)["genres"]

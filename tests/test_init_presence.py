@@ -45,7 +45,7 @@ def null_else(values: Any, there: Any) -> list[Any]:
 )
 @pytest.mark.parametrize(
     ("click", "duration"),
-    [("clicou", "play_s"), ("is_ctr", "dwell_time"), ("kliks", "verweilt"), ("b", "n"), ("нажал", "сек")],
+    [("clicaram", "play_s"), ("is_ctr", "dwell_time"), ("klikfeit", "verweilt"), ("b", "n"), ("жмяк", "сек")],
 )
 def test_a_flag_beside_a_duration_is_the_click(tmp_path: Path, form: str, click: str, duration: str, way: str) -> None:
     flag: Any = {"bool and null": CLICK.tolist(), "0/1 and 0": X["click"]}.get(way, ["NY"[k] for k in X["click"]])
@@ -79,14 +79,14 @@ def test_as_many_rows_agree(broken: float, taken: bool, way: str) -> None:
     rows = np.flatnonzero(CLICK)[: int(broken * CLICK.sum())]
     flag, lasted = X["click"].copy(), X["seconds"].copy()
     (lasted if way == "without a duration" else flag)[rows] = 0
-    assert some(log(ouvert=flag, dwell_time=lasted)) == ("ouvert" if taken else None, "dwell_time")
+    assert some(log(ouvrait=flag, dwell_time=lasted)) == ("ouvrait" if taken else None, "dwell_time")
 
 
 @pytest.mark.parametrize(("rate", "taken"), [(0.002, False), (0.02, True), (0.65, True), (0.8, False)])
 def test_clicks_are_neither_too_few_nor_too_many(rate: float, taken: bool) -> None:
     flag = (np.random.default_rng(3).random(ROWS) < rate).astype(int)
     lasted = np.random.default_rng(4).exponential(30.0, ROWS) * flag
-    assert (some(log(ouvert=flag, dwell_time=lasted))[0] == "ouvert") == taken
+    assert (some(log(ouvrait=flag, dwell_time=lasted))[0] == "ouvrait") == taken
 
 
 def test_both_sides_count() -> None:
@@ -106,8 +106,8 @@ def test_both_sides_count() -> None:
 def test_of_several_that_fit_a_name_chooses() -> None:
     same = X["click"].copy()
     same[np.flatnonzero(CLICK)[:3]] = 0
-    roles = roles_of(log(zx=same, clicou=X["click"], dwell_time=X["seconds"]), {})
-    assert roles.click is not None and (roles.click.column, roles.click.others) == ("clicou", ("zx",))
+    roles = roles_of(log(zx=same, clicaram=X["click"], dwell_time=X["seconds"]), {})
+    assert roles.click is not None and (roles.click.column, roles.click.others) == ("clicaram", ("zx",))
 
 
 def test_of_several_that_fit_and_no_name_tells_none_is_taken(tmp_path: Path) -> None:
@@ -122,17 +122,17 @@ def test_of_several_that_fit_and_no_name_tells_none_is_taken(tmp_path: Path) -> 
 def test_an_outcome_that_is_deeper_is_not_taken(deep: str) -> None:
     """A like, or a purchase, is true more rarely than there is a duration."""
     assert some(log(**{deep: BOUGHT, "dwell_time": X["seconds"]})) == (None, "dwell_time")
-    both = log(**{deep: BOUGHT, "clicou": X["click"], "dwell_time": X["seconds"]})
-    assert some(both) == ("clicou", "dwell_time")
+    both = log(**{deep: BOUGHT, "clicaram": X["click"], "dwell_time": X["seconds"]})
+    assert some(both) == ("clicaram", "dwell_time")
 
 
 @pytest.mark.parametrize("duration", ["dwell_time", "tempo"])
 def test_the_amount_of_a_purchase_is_no_duration(duration: str) -> None:
     """It stands beside a flag as a duration does, and fewer rows have it than have a duration."""
     amount = np.random.default_rng(5).exponential(30.0, ROWS) * BOUGHT
-    frame = log(comprou=BOUGHT, montante=amount, clicou=X["click"], **{duration: X["seconds"]})
-    assert some(frame) == ("clicou", duration)
-    alone = some(frame.drop("clicou"))
+    frame = log(adquiriu=BOUGHT, montante=amount, clicaram=X["click"], **{duration: X["seconds"]})
+    assert some(frame) == ("clicaram", duration)
+    alone = some(frame.drop("clicaram"))
     assert alone == (None, "dwell_time" if duration == "dwell_time" else None), "the duration says that it is deeper"
 
 
@@ -176,8 +176,8 @@ def test_a_price_by_name_and_a_number_of_few_values_are_no_duration() -> None:
 
 def test_without_ids_nothing_is_concluded() -> None:
     """It cannot be told then whose an attribute is."""
-    frame = log(clicou=X["click"], tempo=X["seconds"]).rename({"user_id": "mbr_no", "item_id": "cntnt_no"})
+    frame = log(clicaram=X["click"], tempo=X["seconds"]).rename({"user_id": "mbr_no", "item_id": "cntnt_no"})
     assert some(frame) == (None, None)
     given = roles_of(frame, {"user": "mbr_no", "item": "cntnt_no"})
     assert given.click is not None and given.duration is not None
-    assert (given.click.column, given.duration.column) == ("clicou", "tempo")
+    assert (given.click.column, given.duration.column) == ("clicaram", "tempo")

@@ -16,6 +16,7 @@ from initiated import features, made
 from worlds import dmtl
 
 from dmtl_cli.data.log.types import formatted
+from dmtl_cli.guess import words
 from dmtl_cli.guess.texts import formats_of
 
 X = unseen.drawn(7)
@@ -183,3 +184,66 @@ def test_a_value_in_another_format_is_refused(tmp_path: Path, value: str) -> Non
     ended = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", "2026-03-26")
     assert ended.code == 65, ended.err
     assert f"row 2, column zeit: expected a time as %d.%m.%Y %H:%M, got {value!r}" in ended.err, ended.err
+
+
+# -- the zero date of MySQL --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["csv", "json"])
+@pytest.mark.parametrize("at", [5, 500])
+def test_a_zero_date_is_a_time_that_is_not_known(tmp_path: Path, kind: str, at: int) -> None:
+    frame, x = rows("%Y-%m-%d %H:%M:%S")
+    zeit = [words.ZERO_DATES[0] if k in (at, at + 1) else t for k, t in enumerate(frame["zeit"])]
+    ended, raw, text = made(
+        tmp_path, lambda home: put(home, frame.with_columns(pl.Series("zeit", zeit)), x, kind, one=False)
+    )
+    assert ended.code == 0, ended.err
+    nulls = raw["data"]["csv"]["null_values"] if kind == "csv" else raw["data"]["null_values"]
+    assert words.ZERO_DATES[0] in nulls and raw["data"]["events"]["invalid_rows"] == "drop"
+    assert ("rows have the time 0000-00-00 00:00:00" in text) is (at == 500), "of days that are proposed all are read"
+    day = unseen.days_of(x)[at]
+    found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", day, "--json")
+    assert found.code == 0 and found.json["rows"] == unseen.days_of(x).count(day) - 2, found.err
+
+
+def test_a_zero_date_that_comes_later_is_refused_with_both_keys(tmp_path: Path) -> None:
+    frame, x = rows("%Y-%m-%d %H:%M:%S")
+    made(tmp_path, lambda home: put(home, frame, x, "csv", one=False))
+    day = unseen.days_of(x)[500]
+    zeit = [words.ZERO_DATES[0] if k == 500 else t for k, t in enumerate(frame["zeit"])]
+    put(tmp_path / "log", frame.with_columns(pl.Series("zeit", zeit)), x, "csv", one=False)
+    ended = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", day)
+    both = "name it in data.csv.null_values, and set data.events.invalid_rows: drop"
+    assert ended.code == 65 and both in ended.err, ended.err
+    keys = ("--set", f'data.csv={{null_values: ["{words.ZERO_DATES[0]}"], separator: ";"}}')
+    drop = ("--set", "data.events.invalid_rows=drop")
+    assert dmtl("check", "--config", tmp_path / "mine.yaml", "--day", day, *keys, *drop).code == 0
+
+
+def test_a_zero_date_where_there_was_no_click(tmp_path: Path) -> None:
+    frame, x = rows("%Y-%m-%d %H:%M:%S")
+    then = [t if c else words.ZERO_DATES[0] for t, c in zip(frame["zeit"], x["click"], strict=True)]
+    write = frame.drop("clicked").with_columns(pl.Series("clicked_at", then))
+    ended, raw, _ = made(tmp_path, lambda home: put(home, write, x, "csv", one=False))
+    assert ended.code == 0 and raw["data"]["events"]["click"] == "clicked_at", ended.err
+    day = unseen.days_of(x)[500]
+    clicks = sum(int(c) for c, d in zip(x["click"], unseen.days_of(x), strict=True) if d == day)
+    found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", day, "--json").json
+    assert found["labels"]["click_rate"] == pytest.approx(clicks / unseen.days_of(x).count(day), abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["eklenme_tarihi", "datum_přidání", "fecha_de_alta", "登録日", "дата_добавления"])
+def test_since_when_an_item_is_there_in_other_words(tmp_path: Path, name: str) -> None:
+    frame, x = rows("%d.%m.%Y %H:%M:%S")
+    days = [unseen.days_of(x)[0], unseen.days_of(x)[-1]]
+    first = {i: min(d for d, j in zip(unseen.days_of(x), x["item"], strict=True) if j == i) for i in {*x["item"]}}
+    born = [dt.date.fromisoformat(max(first[i], days[i % 2]) if i < 2 else days[0]) for i in sorted(first)]
+    items = pl.DataFrame({"item_id": sorted(first), name: [d.strftime("%d.%m.%Y") for d in born]})
+
+    def write(home: Path) -> None:
+        put(home, frame.filter(pl.Series(x["item"] >= 2)), x | {"at": x["at"][x["item"] >= 2]}, "csv", one=False)
+        items.write_csv(home / "items.csv", separator=";")
+
+    ended, raw, _ = made(tmp_path, write)
+    assert ended.code == 0 and raw["data"]["items"]["version"] == name, ended.err
+    assert raw["data"]["types"][name] == "date:%d.%m.%Y"

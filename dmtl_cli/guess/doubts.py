@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -25,22 +25,29 @@ _CROWD = 0.01  # of all rows, that one user alone has
 TIMES = 3
 """rows of the next user that one has who is hardly a person"""
 _FEW = 5  # values that a message lists
+_CATALOGUE = 500  # items from which on they may be all that are offered, however many users there are
+_AGAIN = 1.2  # rows of an item, below which it is hardly shown twice
+_SHORT = 3  # characters of any other id where 0 is none
 BYTES = 256 << 20
 """of rows that are looked through"""
 
 
-def warnings(user: str, users: int, items: int, rows: int, clicks: str | None) -> list[str]:
+def warnings(user: str, item: str, users: int, items: int, rows: int, clicks: str | None) -> list[str]:
     """A line each.
 
     Args:
-        user: the column of users.
+        user: the column of users, as that of items.
         users: how many there are, as of `items` and `rows`.
         clicks: the column of clicks.
     """
     out = []
-    seen = f"{user}: {users:,} user{'s' if users != 1 else ''} in {rows:,} rows of {items:,} items"
+    of_items = f"{items:,} item{'s' if items != 1 else ''}"
+    seen = f"{user}: {words.count(users, 'user')} in {rows:,} rows of {of_items}"
     if users < USERS or items > _ITEMS * users or rows > _ROWS * users:
         out.append(f"{seen}: is it the user? Else name the column of their ids in data.events.user")
+    elif (items < _CATALOGUE and users > _ITEMS * items) or rows < _AGAIN * items:
+        seen = f"{item}: {of_items} in {rows:,} rows of {words.count(users, 'user')}"
+        out.append(f"{seen}: is it the item? Else name the column of their ids in data.events.item")
     if clicks is None:
         out.append("no column of clicks (data.events.click): every row counts as a click")
     return out
@@ -65,23 +72,21 @@ def null_ids(column: str, ids: pl.Series, rows: pl.Series, *, text: bool, droppe
 
 
 def nobody(user: str, ids: pl.Series, rows: pl.Series, *, kept: bool = False) -> list[str]:
-    """A line for each user that looks like nobody, or like many under one id: zeros, -1, a word such as guest, or one
-    with far more rows than any other.
+    """A line for each user that looks like nobody, or like many under one id: zeros, -1, 0 where no other id is short,
+    a word such as guest, or one with far more rows than any other.
 
     Args:
         ids: distinct ids of the column of users.
         rows: of each.
         kept: whether the line is written where it is kept and shared, and so names no id that may be a person's.
     """
-    found = pl.DataFrame([ids.cast(pl.String).alias("id"), rows.cast(pl.Int64).alias("rows")]).drop_nulls()
-    found = found.filter(~pl.col("id").is_in(words.NONE)).sort("rows", "id", descending=[True, False])
+    found = _counted(ids, rows)
     total = int(found["rows"].sum())
-    named = found["id"].str.strip_chars().str.to_lowercase().str.contains(words.NOBODY)
+    named = _is_none(found["id"])
     lines = []
-    for k in named.arg_true():
-        word, n = found.row(int(k))
+    for word, n in found.filter(named).rows():
         seen = f"{user}: {word!r}, in {n:,} rows ({n / total:.1%}), looks like nobody: if it stands for guests"
-        lines.append(f"{seen}, {_without(user, word, ids)}")
+        lines.append(f"{seen}, {_without(_other_than(user, word, ids))}")
     people = found.filter(~named)
     if len(people) < USERS:
         return lines
@@ -90,14 +95,54 @@ def nobody(user: str, ids: pl.Series, rows: pl.Series, *, kept: bool = False) ->
         times = f"{most / second:.1f} times as many as the next"
         who = "one id" if kept else repr(people["id"][0])
         seen = f"{user}: {who} alone has {most:,} rows ({most / total:.1%}), {times}: is it one person?"
-        lines.append(f"{seen} If it is guests under one id, or a program, {_without(user, 'ID', ids)}")
+        lines.append(f"{seen} If it is guests under one id, or a program, {_without(_other_than(user, 'ID', ids))}")
     return lines
 
 
-def _without(user: str, one: str, ids: pl.Series) -> str:
-    """What leaves the rows of a user out."""
-    condition = quoted(f"{sql_column(user)} <> {sql_text(one) if ids.dtype == pl.String else one}")
-    return f"set data.events.where: {condition}, which leaves such rows out"
+def no_item(item: str, ids: pl.Series, rows: pl.Series, user: str, users: pl.Series, user_rows: pl.Series) -> list[str]:
+    """A line for each item that looks like none: -1, zeros, or a word such as unknown, as the row of a dimension table
+    is that stands for what is not in it. With what leaves such users out too, where there are any, since `where` is one
+    condition.
+
+    Args:
+        ids: distinct ids of the column of items, as `users` of that of users.
+        rows: of each.
+    """
+    found, beside = _counted(ids, rows), _counted(users, user_rows)
+    total, lines = int(found["rows"].sum()), list[str]()
+    others = [_other_than(user, word, users) for word in beside.filter(_is_none(beside["id"]))["id"]]
+    named = found.filter(_is_none(found["id"]))
+    mine = [_other_than(item, word, ids) for word in named["id"]]
+    for (word, n), condition in zip(named.rows(), mine, strict=True):
+        seen = f"{item}: {word!r}, in {n:,} rows ({n / total:.1%}), looks like no item: if it stands for an unknown one"
+        both = f"; with all such users and items: {quoted(' AND '.join([*others, *mine]))}" if others else ""
+        lines.append(f"{seen}, {_without(condition)}{both}")
+    return lines
+
+
+def _counted(ids: pl.Series, rows: pl.Series) -> pl.DataFrame:
+    """[id as text, rows], those with most first; without the words for none."""
+    found = pl.DataFrame([ids.cast(pl.String).alias("id"), rows.cast(pl.Int64).alias("rows")]).drop_nulls()
+    return found.filter(~pl.col("id").is_in(words.NONE)).sort("rows", "id", descending=[True, False])
+
+
+def _is_none(ids: pl.Series) -> pl.Series:
+    """[n] which of distinct ids look like nobody's: 0 too where no other one is as short as the first numbers are."""
+    named = ids.str.strip_chars().str.to_lowercase().str.contains(words.NOBODY)
+    others = ids.filter((ids != "0") & ~named)
+    if len(others) >= USERS and (others.str.len_chars() >= _SHORT).all():
+        return named | (ids == "0")
+    return named
+
+
+def _other_than(column: str, one: str, ids: pl.Series) -> str:
+    """The condition of rows with another id."""
+    return f"{sql_column(column)} <> {sql_text(one) if ids.dtype == pl.String else one}"
+
+
+def _without(condition: str) -> str:
+    """What leaves the rows of an id out."""
+    return f"set data.events.where: {quoted(condition)}, which leaves such rows out"
 
 
 def _null(*, text: bool) -> str:
@@ -203,16 +248,29 @@ class Broken:
     files: int
     refused: tuple[str, ...]
     """why files cannot be read at all"""
+    zeros: tuple[str, ...] = ()
+    """words for a time that is not known: see `words.ZERO_DATES`"""
+    timeless: int = 0
+    """rows whose time is one of them"""
 
     @property
     def why(self) -> str | None:
-        """What `invalid_rows` is written with; None where every line parses."""
+        """What `invalid_rows` is written with; None where every line parses and has a time."""
+        zeros = f"{self.timeless:,} of {self.rows:,} rows have the time {' or '.join(self.zeros)}" if self.zeros else ""
         if not self.lines:
-            return None
+            return zeros or None
         plural = "s do" if self.lines > 1 else " does"
-        return (
+        seen = (
             f"{self.lines:,} line{plural} not parse of {self.rows:,} in {self.looked:,} files, such as {self.example}"
         )
+        return f"{seen}; {zeros}" if zeros else seen
+
+    def among_nulls(self, table: Table) -> Table:
+        """The table of the events with the words for a time that is not known among those for null."""
+        if table.text is None or not self.zeros:
+            return table
+        nulls = tuple(sorted({*table.text.nulls, *self.zeros}))
+        return replace(table, text=replace(table.text, nulls=nulls))
 
     @property
     def warnings(self) -> list[str]:
@@ -224,12 +282,15 @@ class Broken:
         return out
 
 
-def broken_lines(root: str, table: Table, days: tuple[dt.date, dt.date] | None) -> Broken | None:
+def broken_lines(
+    root: str, table: Table, days: tuple[dt.date, dt.date] | None, time: str | None = None
+) -> Broken | None:
     """Looks through the files of some days, the newest first, until `BYTES` of rows were seen. None where the table is
     no CSV or JSON.
 
     Args:
         days: the first and the last; None: all files.
+        time: the column of times, where a row may have none.
 
     Raises:
         UserError: 74 the storage fails.
@@ -237,13 +298,15 @@ def broken_lines(root: str, table: Table, days: tuple[dt.date, dt.date] | None) 
     if table.files.form not in (CSV, JSON):
         return None
     paths, store = paths_of(table.files, days), Store(root)
-    lines, rows, size, looked, example, refused = 0, 0, 0, 0, "", list[str]()
+    lines, rows, size, looked, example, refused, zeros = 0, 0, 0, 0, "", list[str](), dict[str, int]()
     for path in reversed(paths):
         if size >= BYTES:
             break
         try:
             for part in rows_of(store.file(path), table.written, table.names):
                 lines, rows = lines + len(part.lost), rows + len(part.frame) + len(part.lost)
+                for word, n in _zero_dates(part.frame, time):
+                    zeros[word] = zeros.get(word, 0) + n
                 example = example or (part.lost[0].why.removeprefix(f"{store.where('')}/") if part.lost else "")
                 size += int(part.frame.estimated_size())
                 if size >= BYTES:
@@ -255,4 +318,11 @@ def broken_lines(root: str, table: Table, days: tuple[dt.date, dt.date] | None) 
                 raise
             looked += 1
             refused += [e.message] if e.code == Exit.DATA else []  # one without rows ends no run where others have some
-    return Broken(lines, rows, example, looked, len(paths), tuple(refused))
+    return Broken(lines, rows, example, looked, len(paths), tuple(refused), tuple(sorted(zeros)), sum(zeros.values()))
+
+
+def _zero_dates(rows: pl.DataFrame, time: str | None) -> list[tuple[str, int]]:
+    """(word, rows) of a column of times that are text."""
+    if time is None or rows.schema.get(time) != pl.String:
+        return []
+    return rows[time].filter(rows[time].is_in(words.ZERO_DATES)).value_counts().rows()

@@ -13,13 +13,14 @@ import polars as pl
 from dmtl_cli.guess import states, words
 from dmtl_cli.guess.alike import second_id
 from dmtl_cli.guess.files import partitions
+from dmtl_cli.guess.guests import guests_of
 from dmtl_cli.guess.inputs import Input, Inputs, hold_prices, share_embeddings
 from dmtl_cli.guess.late import lagging, totals_of
 from dmtl_cli.guess.pieces import SEPARATORS, are_tags, separator_in, values_by_name
 from dmtl_cli.guess.requests import is_of_request
 from dmtl_cli.guess.rewrites import lists_in_text
 from dmtl_cli.guess.roles import Guess, Roles, times_of
-from dmtl_cli.guess.side_tables import place
+from dmtl_cli.guess.side_tables import by_name, place
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.telling import telling
 from dmtl_cli.guess.units import as_number, with_units
@@ -65,7 +66,7 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
         zone: in which a time gives the day, where no name does.
     """
     found = Inputs()
-    for table in others:
+    for table in by_name(others, roles):
         place(table, events, roles, found)
     found.unused.extend(Guess(c, f"of type {kind}") for c, kind in events.other.items())
     why = "a key of folders, which is no column: write it into the rows where it is to be a feature"
@@ -86,13 +87,14 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
                 found.add_known_later(column, frame[c], side, counts, shown)
         found.unused.extend(Guess(c, f"of type {kind}") for c, kind in beside.table.other.items())
         found.leave_second_names(frame, before)
-        totals = _totals(frame, key, found, before, events.frame, roles, side) if beside.is_one_state else ()
-        late = lagging(beside.table, events, roles, zone)
-        found.sides[name] = replace(beside, totals=totals, late=late)
-        if totals:
-            why = "one value for all days, which knows what came later if it counts what readers do"
-            fix = "leave such a feature out, or write one table a day"
-            found.told.append(f"{beside.table.files.name}: {', '.join(totals)}: {why}: {fix}")
+        if beside.is_one_state:
+            _hold_totals(frame, key, found, before, events.frame, roles, side)
+        found.sides[name] = replace(beside, late=lagging(beside.table, events, roles, zone))
+    if (guests := guests_of(events.frame, roles)) is not None:
+        found.guests, second = guests, guests.other_than(roles.user.column)
+        found.unused.append(
+            Guess(second, f"a second id of users, beside {roles.user.column}: see the lines below that")
+        )
     at_end = len(found.used)
     taken = {i.column for i in found.used} | {g.column for g in found.unused}
     times = times_of(events.frame)
@@ -117,14 +119,18 @@ def _clicks_of(events: pl.DataFrame, roles: Roles) -> pl.Series:
     return pl.Series([True]).new_from_index(0, len(events)) if clicked is None else clicked
 
 
-def _counted(ids: pl.Series, events: pl.DataFrame, roles: Roles, side: str) -> pl.Series:
-    """[n] clicks of each id in the sample."""
-    column = getattr(roles, side).column
-    rows = pl.DataFrame({"id": events[column], "n": _clicks_of(events, roles).cast(pl.Int64)})
+def _counted(ids: pl.Series, events: pl.DataFrame, roles: Roles, side: str) -> list[pl.Series]:
+    """[n] clicks of each id in the sample, and where a column tells a good click these."""
+    column, good = getattr(roles, side).column, roles.conversion
+    kinds = {"clicks": _clicks_of(events, roles)}
+    if good is not None and good.column in events.columns:
+        kinds["good"] = clicks(events[good.column])
+    rows = pl.DataFrame({"id": events[column], **{what: x.cast(pl.Int64) for what, x in kinds.items()}})
     if ids.dtype != rows.schema["id"]:
-        return pl.Series([0]).new_from_index(0, len(ids))
-    of = rows.group_by("id").agg(pl.col("n").sum())
-    return pl.DataFrame({"id": ids}).join(of, on="id", how="left", maintain_order="left")["n"].fill_null(0)
+        return []
+    of = rows.group_by("id").agg(pl.col(*kinds).sum())
+    beside = pl.DataFrame({"id": ids}).join(of, on="id", how="left", maintain_order="left")
+    return [beside[what].fill_null(0) for what in kinds]
 
 
 def _shown(ids: pl.Series, items: pl.Series, days: pl.Series | None) -> states.Shown | None:
@@ -142,16 +148,18 @@ def _shown(ids: pl.Series, items: pl.Series, days: pl.Series | None) -> states.S
     return before, last
 
 
-def _totals(
+def _hold_totals(
     frame: pl.DataFrame, key: str, found: Inputs, before: int, events: pl.DataFrame, roles: Roles, side: str
-) -> tuple[str, ...]:
-    """See `Side.totals`; those that follow the sample's counts are held back."""
+) -> None:
+    """Holds back the features of a table that is one state for all days which later days change: those that follow the
+    sample's counts, and those with such names."""
     used = found.used[before:]
     ids = events[getattr(roles, side).column]
     for c in totals_of(frame, key, [i.column for i in used], ids, _clicks_of(events, roles)):
         found.hold(c, side, "it follows the log's own counts: its value is that of the end of the log")
-    loosely = (i.column for i in found.used[before:] if i.kind == "numeric" and words.says(i.column, words.TOTAL))
-    return tuple(loosely)
+    for i in [i for i in found.used[before:] if i.kind == "numeric"]:
+        if words.says(i.column, words.TOTAL) and not states.is_measure(i.column):
+            found.hold(i.column, side, "named like what later days change: its value is that of the end of the log")
 
 
 def _side_of(c: str, frame: pl.DataFrame, roles: Roles, days: pl.Series | None) -> tuple[str, bool]:

@@ -13,15 +13,17 @@ from dmtl_cli.guess import words
 from dmtl_cli.guess.rewrites import sql_column, sql_text
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.side_tables import Side
-from dmtl_cli.guess.values import clicks, is_binary, is_constant, is_there, middle, numbers, share
+from dmtl_cli.guess.values import clicks, is_binary, is_constant, is_there, middle, numbers, share, time_unit
 
 _WHOLE = 100  # percent
 _BROKEN = 0.02  # of the values may be outside of a share's range
 _LEVELS = (0.9, 0.75, 0.5, 0.25)  # of an item, above which it was read: the first that enough clicks are above
 _GOOD = 0.3  # of the clicks are enough
+_FEWEST, _USUAL = 0.005, 0.7  # of the clicks have what may be a label
 _LEAST, _MOST = 0.05, 2.0  # that the middle one of a click is, of an item's length in the same unit
 _SECONDS = 30  # of a read that may be long
-_SHOWN = 3  # goals that are said
+_SHOWN = 3  # goals that are said, beside a flag alone
+_DONE = 2  # of a conversion's name: an item was bought, saved or finished, not shared
 _UNITS = (1.0, 1_000.0, 0.001)  # a length in the duration's unit: the same, seconds beside ms, ms beside seconds
 
 
@@ -31,6 +33,8 @@ class Goal:
 
     expression: str
     why: str
+    is_alone: bool = False
+    """whether it is a flag without a duration beside it"""
 
 
 def goals(frame: pl.DataFrame, roles: Roles, items: Side | None, *, text: bool) -> list[Goal]:
@@ -42,7 +46,11 @@ def goals(frame: pl.DataFrame, roles: Roles, items: Side | None, *, text: bool) 
     """
     if roles.user is None or roles.item is None or roles.long_read is not None:
         return []
-    return [*_shares(frame, roles), *_lengths(frame, roles, items), *_flags(frame, roles, text)][:_SHOWN]
+    flags = list(_flags(frame, roles, text))
+    alone = [one for one in flags if one.is_alone][:1]
+    beside = [one for one in flags if not one.is_alone]
+    others = [*_shares(frame, roles), *_lengths(frame, roles, items), *beside, *_deeper(frame, roles)]
+    return [*alone, *others[:_SHOWN]]
 
 
 def _shares(frame: pl.DataFrame, roles: Roles) -> Iterator[Goal]:
@@ -93,7 +101,39 @@ def _flags(frame: pl.DataFrame, roles: Roles, text: bool) -> Iterator[Goal]:
         told = sql_name(c) if typed else flag(s)
         if told is not None and not words.says(c, words.NOT_GOOD):
             there = clicks(s) if is_binary(s) else is_there(s)
-            yield Goal(f"{long} OR {told}", f"{_SECONDS} s, or {c}, {share(there):.1%} of rows")
+            many = f"{share(there):.1%} of rows"
+            if words.by_name(c, words.CONVERSION) >= _DONE:
+                yield Goal(told, f"{c} alone, {many}", is_alone=True)
+            yield Goal(f"{long} OR {told}", f"{_SECONDS} s, or {c}, {many}")
+
+
+def _deeper(frame: pl.DataFrame, roles: Roles) -> Iterator[Goal]:
+    """What fewer clicks have than the label, where that is a flag or none is known: an order's number or amount beside
+    a basket. Of columns that are there in the same rows the first."""
+    label = roles.conversion.column if roles.conversion else None
+    if roles.duration is not None or roles.click is None or (label is not None and label not in frame.columns):
+        return
+    seen = [] if label is None else [clicks(frame[label])]
+    found = _outcomes(frame, roles)
+    for c in sorted(found, key=lambda c: -words.by_name(c, words.CONVERSION)):
+        s = frame[c]
+        there = clicks(s) if is_binary(s) else is_there(s)
+        rate = share(there.filter(clicks(frame[roles.click.column])))
+        if words.says(c, words.NOT_GOOD) or not _FEWEST <= rate <= _USUAL or any((x == there).all() for x in seen):
+            continue
+        if (is_it := flag(s) or _presence(s)) is not None:
+            seen.append(there)
+            yield Goal(is_it, f"{share(there):.1%} of rows, {rate:.0%} of clicks")
+
+
+def _presence(s: pl.Series) -> str | None:
+    """The expression that is true where a number is above 0, or an id is there; None of what is neither."""
+    if time_unit(s) is not None or s.dtype.is_nested():
+        return None
+    if s.null_count():
+        return f"{sql_name(s.name)} IS NOT NULL"
+    least = s.min() if s.dtype.is_numeric() else None
+    return f"{sql_name(s.name)} > 0" if least == 0 else None
 
 
 def _outcomes(frame: pl.DataFrame, roles: Roles) -> list[str]:

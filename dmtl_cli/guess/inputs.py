@@ -9,6 +9,7 @@ import polars as pl
 
 from dmtl_cli.guess import states, words
 from dmtl_cli.guess.alike import second_names, shared_values
+from dmtl_cli.guess.guests import Guests
 from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.side_tables import Beside
 from dmtl_cli.guess.tables import Table
@@ -39,6 +40,8 @@ class Inputs(Beside):
     unused: list[Guess] = field(default_factory=list)
     second: list[tuple[Input, str]] = field(default_factory=list)
     """those that are left out as each says what another column says in other words, and that column"""
+    guests: Guests | None = None
+    """a second id of the user, which is no feature"""
 
     def add(self, made: Input | Guess) -> None:
         """Puts a column among the features, or among what is left out."""
@@ -48,13 +51,13 @@ class Inputs(Beside):
             self.unused.append(made)
 
     def add_known_later(
-        self, made: Input | Guess, s: pl.Series, side: str, counts: pl.Series | None, shown: states.Shown | None
+        self, made: Input | Guess, s: pl.Series, side: str, counts: list[pl.Series] | None, shown: states.Shown | None
     ) -> None:
         """The same of a column of a side table, which may know what came later.
 
         Args:
             s: its values.
-            counts: the clicks of these ids; None where the table says of which day its values are.
+            counts: the clicks of these ids, and their good ones; None where the table says of which day its values are.
             shown: their rows before the last day and on it; None where these are not known.
         """
         if counts is not None and (why := states.withdrawn(s, side, lambda: shown)) is not None:
@@ -62,7 +65,9 @@ class Inputs(Beside):
         self.add(made)
         if counts is None or not isinstance(made, Input):
             return
-        if (why := states.total(s, lambda: states.rank_correlation(s, counts))) is not None:
+        if (
+            why := states.total(s, lambda: max((states.rank_correlation(s, n) for n in counts), default=0.0))
+        ) is not None:
             self.hold(s.name, side, why)
 
     def hold(self, column: str, side: str, why: str) -> None:

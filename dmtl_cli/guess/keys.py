@@ -4,7 +4,7 @@ another, as a request has one user and several items."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 import polars as pl
@@ -17,6 +17,7 @@ from dmtl_cli.guess.values import FEW, is_constant, is_id, share, within
 _IN = 0.9  # of the ids of events are in the table
 _UNIQUE = 0.8  # of the rows of a table have an id of their own, as a state may be written twice
 _USED = 0.2  # of the table's ids are in events, where the columns have different names: not the first numbers alone
+_FAR = 3  # times as many ids as any other table of the same role
 _STAYS, _CHANGES = 0.5, 0.1  # of the rows follow one of the same user at least, of the same item at most
 _PATTERNS = {"user": words.USER, "item": words.ITEM}
 
@@ -31,33 +32,52 @@ class _Key:
 
 
 def by_tables(events: Table, others: Sequence[Table], roles: Roles) -> dict[str, Guess]:
-    """The roles of user and item that no column has yet, by tables whose ids nearly all of a column's are: by the
-    table's name, by how rows follow one another, or as the other table's is decided."""
-    open_ = [role for role in _PATTERNS if getattr(roles, role) is None]
-    keys = [key for table in others if open_ and (key := _key(events.frame, table, roles)) is not None]
+    """The roles of user and item that no column has yet but as what is left, by tables whose ids nearly all of a
+    column's are: by the table's name, by how rows follow one another, or as the other table's is decided. Of several
+    tables for one role, as a star schema has, that of most ids."""
+    open_ = [role for role in _PATTERNS if (g := getattr(roles, role)) is None or g.is_left_over]
+    keys = [key for table in others if open_ and (key := _key(events.frame, table, others, roles)) is not None]
     found: dict[str, Guess] = {}
     for role in open_:
-        mine = [key for key in keys if key.role == role]
-        if len({key.column for key in mine}) == 1:
-            found[role] = Guess(mine[0].column, mine[0].why)
-    known = {role: g.column for role in _PATTERNS if (g := found.get(role) or getattr(roles, role)) is not None}
+        if mine := _most(events.frame, [key for key in keys if key.role == role]):
+            found[role] = mine
+    known = {role: g.column for role in _PATTERNS if (g := found.get(role) or _sure(roles, role)) is not None}
     left = [key for key in keys if key.role is None and key.column not in known.values()]
-    if len(known) == 1 and len(left) == 1:
+    if len(known) == 1 and (last := _most(events.frame, left)) is not None:
         ((role, column),) = known.items()
-        if not is_constant(events.frame, column, left[0].column):
+        if not is_constant(events.frame, column, last.column):
             other = next(r for r in _PATTERNS if r != role)
-            found[other] = Guess(left[0].column, f"{left[0].why}; {column} is the {role}")
+            found[other] = replace(last, why=f"{last.why}; {column} is the {role}")
     return found
 
 
-def _key(frame: pl.DataFrame, table: Table, roles: Roles) -> _Key | None:
+def _sure(roles: Roles, role: str) -> Guess | None:
+    guess: Guess | None = getattr(roles, role)
+    return None if guess is None or guess.is_left_over else guess
+
+
+def _most(frame: pl.DataFrame, keys: Sequence[_Key]) -> Guess | None:
+    """The column that has by far most ids; None where there is none."""
+    many = {key.column: frame[key.column].n_unique() for key in keys}
+    if not many:
+        return None
+    first, *rest = sorted(many, key=lambda c: -many[c])
+    if rest and many[first] < _FAR * many[rest[0]]:
+        return None
+    return Guess(first, next(key.why for key in keys if key.column == first), tuple(rest))
+
+
+def _key(frame: pl.DataFrame, table: Table, others: Sequence[Table], roles: Roles) -> _Key | None:
+    sure = {g.column for g in (*roles.named.values(), *roles.outcomes) if not g.is_left_over}
     fits: list[tuple[float, str]] = []
     for k, key in enumerate(table.frame.columns):
         s = table.frame[key]
-        if not is_id(s) or (s.n_unique() < _UNIQUE * len(s) and not table.files.days):
+        if not (_is_key(s) or (table.files.days and is_id(s))):
             continue
         for c in may_be_ids(frame):
-            if not (c == key or k == 0) or c in roles.taken or frame[c].n_unique() <= FEW:
+            if not (c == key or (k == 0 and not _is_of_another(c, key, table, others))):
+                continue
+            if c in sure or frame[c].n_unique() <= FEW or (c != key and words.says(c, words.PIPELINE)):
                 continue
             joined = within(frame[c], s)
             if joined >= _IN and (c == key or within(s, frame[c]) >= _USED):
@@ -71,6 +91,19 @@ def _key(frame: pl.DataFrame, table: Table, roles: Roles) -> _Key | None:
         return _Key(c, named, f"{why}, which is named like a table of {named}s")
     role, how = _turn(frame, c, roles)
     return _Key(c, role, f"{why}; {how}" if how else why)
+
+
+def _is_of_another(c: str, key: str, table: Table, others: Sequence[Table]) -> bool:
+    """Whether an id of the events is the key of another table by its name, or a table's key is what another one refers
+    to: surrogate keys of all tables are the same first numbers."""
+    rest = [other.frame for other in others if other is not table]
+    return any(c in frame.columns and _is_key(frame[c]) for frame in rest) or any(
+        key in frame.columns and is_id(frame[key]) and not _is_key(frame[key]) for frame in rest
+    )
+
+
+def _is_key(s: pl.Series) -> bool:
+    return is_id(s) and s.n_unique() >= _UNIQUE * len(s)
 
 
 def _named(table: Table) -> str | None:

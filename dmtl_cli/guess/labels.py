@@ -8,6 +8,7 @@ import polars as pl
 
 from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.guess import words
+from dmtl_cli.guess.funnel import by_what_follows
 from dmtl_cli.guess.rewrites import behaviour_of
 from dmtl_cli.guess.roles import Guess, Roles, best, count_of, find_ids, find_request, find_time, mean_of, share_of
 from dmtl_cli.guess.values import (
@@ -138,7 +139,8 @@ def started(frame: pl.DataFrame, roles: Roles) -> bool:
     if roles.click or roles.behaviour or roles.long_read is not None:
         return False
     left = [c for c in frame.columns if c not in roles.taken]
-    roles.click = by_duration(frame, roles, _durations(frame, left, roles)) or _before_label(frame, roles)
+    found = by_duration(frame, roles, _durations(frame, left, roles)) or _before_label(frame, roles)
+    roles.click = found or by_what_follows(frame, roles)
     return roles.click is not None
 
 

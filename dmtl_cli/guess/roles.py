@@ -53,6 +53,7 @@ _OWN = 0.9  # of the rows have a value of their own: no user or item
 _ZEROS = 0.1  # of the rows may have one id
 _ALONE = 0.01  # of the rows may be of no request
 _UNTIMED = 0.2  # of the rows may lack the time of the row
+_IDS = ("id", "编号", " nr", " sk", " key")  # ends of names
 _ROWS = 1_000  # from which on a user has more than FEW values, unless its name is surely a user's
 _TIMES = {
     "s": "seconds since 1970, such as {}",
@@ -75,6 +76,8 @@ class Guess:
     why: str
     others: tuple[str, ...] = ()
     """columns that fit the role too, the best first"""
+    is_left_over: bool = False
+    """whether nothing tells it but that no other id is left: a table beside the events knows better"""
 
 
 @dataclass
@@ -279,21 +282,22 @@ def _is_measured(s: pl.Series) -> bool:
 
 
 def find_ids(frame: pl.DataFrame, roles: Roles) -> None:
-    """The user and the item: by name, else the columns that end in id."""
+    """The user and the item: by name, else the columns that end in id, but for those of a pipeline."""
     ids = [c for c in may_be_ids(frame) if c not in roles.taken]
     users = _in_no_other(_many(frame, ids, words.USER), words.USER, words.ITEM + words.OWNER)
     roles.user = roles.user or best(frame, users, words.USER, "a user")
     rest = [c for c in ids if c not in roles.taken]
     items = _in_no_other(_many(frame, rest, words.ITEM), words.ITEM, words.USER)
     roles.item = roles.item or best(frame, items, words.ITEM, "an item")
-    called = [c for c in ids if words.words(c).endswith(("id", "编号", " nr")) and frame[c].n_unique() > FEW]
+    called = [c for c in ids if words.words(c).endswith(_IDS) and frame[c].n_unique() > FEW]
     called = [c for c in called if not words.by_name(c, words.REQUEST) and c not in roles.taken]
+    called = [c for c in called if not words.says(c, words.PIPELINE)]
     called = [c for c in called if frame[c].n_unique() < _OWN * len(frame) and not _is_of_user(frame, c, roles)]
     called.sort(key=lambda c: -frame[c].n_unique())
     for role in ("item", "user"):
         if getattr(roles, role) is None and called and (roles.user or roles.item):
             why = f"the id with most values that is left, {count_of(frame[called[0]])}"
-            setattr(roles, role, Guess(called[0], why, tuple(called[1:])))
+            setattr(roles, role, Guess(called[0], why, tuple(called[1:]), is_left_over=True))
             called = called[1:]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import polars as pl
@@ -25,6 +25,7 @@ NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 _TIMED = 0.01  # of the rows of no day have a time
 JOINED = 0.05
 """share of the ids of events that a side table has at least"""
+_CODED = 0.9  # of the codes of a column are in the table that has its name
 _MORE = 0.05  # of the ids are in the table once they are written alike
 _COMPARED, _SLICE = 500_000, 1_000_000  # ids that are written in each way; those that are looked at for it at a time
 _Way = tuple[str, Callable[[pl.Expr], pl.Expr]]
@@ -39,9 +40,6 @@ class Side:
 
     table: Table
     key: Guess
-    totals: tuple[str, ...] = ()
-    """features of a table without days that later days change: those that follow the sample's own counts, or without
-    any those with such names"""
     late: str | None = None
     """why the table of the day before is read: see `late.lagging`"""
     version: Version | None = None
@@ -56,11 +54,7 @@ class Side:
     @property
     def caveat(self) -> str | None:
         """What a table says of its day that a person should know: that it is written late, or is of no day."""
-        if not self.is_one_state:
-            return self.late
-        what = "a running total" if len(self.totals) == 1 else "running totals"
-        named = f": {', '.join(self.totals)} may be {what}" if self.totals else ""
-        return f"one state for all days{named}"
+        return "one state for all days" if self.is_one_state else self.late
 
 
 @dataclass
@@ -82,6 +76,9 @@ def place(table: Table, events: Table, roles: Roles, found: Beside) -> None:
     columns = {*events.frame.columns}
     if len(columns) > 3 and len(columns & {*table.frame.columns}) >= 0.8 * len(columns):
         found.other.append((table.files.name, _of_events(table, events, roles)))
+        return
+    if (coded := _of_codes(table, events, roles, found)) is not None:
+        found.other.append((table.files.name, coded))
         return
     fits: list[tuple[float, str, str, float]] = []
     for name, of_events, s, named in _keys(table.frame, events, roles):
@@ -140,11 +137,12 @@ def _newest(events: Table, roles: Roles) -> dt.date | None:
 
 def _keys(frame: pl.DataFrame, events: Table, roles: Roles) -> Iterator[tuple[str, pl.Series, pl.Series, bool]]:
     """(users or items, ids of the events, column, whether its name says so) of what may be a table's key: its first
-    column, and those that are named like these ids."""
+    column, unless that is the other role's, and those that are named like these ids."""
+    ids = {g.column for g in (roles.user, roles.item) if g}
     for name, role, patterns in (("users", roles.user, words.USER), ("items", roles.item, words.ITEM)):
         for k, c in enumerate(frame.columns if role else ()):
             named = role is not None and (c == role.column or words.by_name(c, patterns) > 0)
-            if role is not None and (named or k == 0):
+            if role is not None and (named or (k == 0 and c not in ids)):
                 yield name, events.frame[role.column], frame[c], named
 
 
@@ -153,6 +151,28 @@ def _otherwise(frame: pl.DataFrame, events: Table, roles: Roles) -> str:
     keys = _keys(frame, events, roles)
     found = [(so[0] + named, so[1]) for name, ids, key, named in keys if (so := told(name, ids, key, 0.0)) is not None]
     return max(found)[1] if found else "no column has the users or items of the events"
+
+
+def _of_codes(table: Table, events: Table, roles: Roles, found: Beside) -> str | None:
+    """What is said of a table whose key, its first column, is by its name a code of the events or of a table of users
+    or items, and none of their ids; None of any other."""
+    key = table.frame.columns[0]
+    s = table.frame[key]
+    if roles.user is None or roles.item is None:  # it may be a table of either
+        return None
+    if key in (roles.user.column, roles.item.column) or not is_id(s) or s.n_unique() < len(s):
+        return None
+    sides = {f"the table of {name}": x.table.frame for name, x in found.sides.items() if x.key.column != key}
+    for whose, frame in {"the events": events.frame, **sides}.items():
+        if key in frame.columns and is_id(frame[key]) and within(frame[key], s) >= _CODED:
+            return f"its {key} is a code of {whose}, which is a feature as it is"
+    return None
+
+
+def by_name(others: Sequence[Table], roles: Roles) -> list[Table]:
+    """The tables that have the events' ids by their names before all others."""
+    ids = {g.column for g in (roles.user, roles.item) if g}
+    return sorted(others, key=lambda table: not ids & {*table.frame.columns})
 
 
 def _of_events(table: Table, events: Table, roles: Roles) -> str:

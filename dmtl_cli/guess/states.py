@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from dmtl_cli.guess import words
+from dmtl_cli.guess import languages, words
 from dmtl_cli.guess.values import has_long_tail, is_flags, share, short, time_unit
 
 Shown = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
@@ -31,12 +31,14 @@ _WHOLE = r"^((is|was|ist) )?{}( (flag|yn|at|on|date|time|ts|datetime|utc))*$"
 _STATUS = r"(^| )(status|state|availability)$"
 _ACT = words.any_of(
     "view click like play follower fan save order purchase download install sale visit read share comment review vote"
-    " bookmark favorite favourite impression listen watch reader listener viewer subscriber"
+    " bookmark favorite favourite impression listen watch reader listener viewer subscriber completion enrolment"
+    " enrollment buyer booking checkout conversion reaction upvote"
 )
 _TOTALS = (
     rf"(^| ){_ACT}s( (total|count|cnt|num|sum|all|so far|ever))?$"
     rf"|(^| ){_ACT}(ed)?s? (count|counts|cnt|num|number|total)$"
     rf"|(^| )(total|num|number of|count of|n|nr|lifetime|all time) {_ACT}s?$"
+    rf"|(^| ){_ACT}s? (so far|to date|lifetime|all time|cumulative)$"
     r"|(^| )(popularity|ltv|lifetime spend|total spend|total spent|lifetime value)$"
     r"|(^| )(visualizacoes|visualizações|visualizaciones|visualizzazioni|aufrufe|reproducciones|reproduções|vues)( |$)"
     r"|(播放|点击|点赞|收藏|浏览)(数|量|次数)$"
@@ -46,7 +48,8 @@ _CLASS = words.any_of("age content pegi fsk mpaa usk esrb maturity energy credit
 """ratings that nobody gives by clicking"""
 _MEASURE = words.any_of(
     "size width height length bytes words pages chars characters age days year month photos images pictures minutes"
-    " hours seconds weight distance area rooms ingredients servings chapters tracks episodes"
+    " hours seconds weight distance area rooms ingredients servings chapters tracks episodes word page char character"
+    " photo image picture room ingredient serving chapter track episode lesson season volume"
 )
 _TEST = (
     r"(^| )(ab|abtest|experiment|experiments|holdout)( |$)|^(test|control|split|exp|treatment) (group|bucket|arm)$"
@@ -148,17 +151,24 @@ def total(s: pl.Series, counts: Callable[[], float]) -> str | None:
     if not s.dtype.is_numeric() or not len(known):
         return None
     late = "its value is that of the end of the log"
-    if _says(s.name, _MEANS) and not words.says(s.name, _CLASS) and _is_mean(known):
+    if (_says(s.name, _MEANS) or _says(s.name, languages.MEANS)) and not words.says(s.name, _CLASS) and _is_mean(known):
         return f"named like a mean of ratings: {late}"
-    if _says(s.name, _TOTALS):
+    if _says(s.name, _TOTALS) or _says(s.name, languages.TOTALS):
         return f"named like a running total: {late}"
-    coded = words.is_named_id(s.name) or words.says(s.name, words.CODE)
-    if coded or words.says(s.name, _MEASURE) or words.says(s.name, words.PRICE) or words.says(s.name, words.SPENT):
+    if _says(s.name, languages.STOCK):
+        return "named like what is left in stock: its value is that of the day on which the table was written"
+    if is_measure(s.name):
         return None
     whole = s.dtype.is_integer() and known.n_unique() >= _VALUES and time_unit(s) is None
     if whole and has_long_tail(known) and (r := counts()) >= LOOSELY:
         return f"it follows the log's own counts (rank correlation {short(r)}), as a running total does: {late}"
     return None
+
+
+def is_measure(c: str) -> bool:
+    """Whether a name is that of a code, a price, a length or a size, which nobody's clicks change."""
+    coded = words.is_named_id(c) or words.says(c, words.CODE)
+    return coded or words.says(c, _MEASURE) or words.says(c, words.PRICE) or words.says(c, words.SPENT)
 
 
 def _is_mean(known: pl.Series) -> bool:
@@ -184,6 +194,8 @@ def says_nothing(s: pl.Series) -> str | None:
     with its version."""
     if _says(s.name, _TEST):
         return "named like a test's group: it tells what was tried on whom, and it ends with the test"
+    if _says(s.name, words.DAY_KEY):
+        return "the key of a day: no other day has it"
     if _says(s.name, _AGENT):
         return "a program's name with its version, which each release changes"
     return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from dmtl_cli.guess import words
+from dmtl_cli.guess import languages, words
 from dmtl_cli.guess.rewrites import quoted
 from dmtl_cli.guess.values import local_days, share, time_unit
 
@@ -95,7 +95,8 @@ def birth(frame: pl.DataFrame, key: str, ids: pl.Series, days: pl.Series | None)
         return None
     first = pl.DataFrame({key: ids, ":first": days}).drop_nulls().group_by(key).agg(pl.col(":first").min())
     for c in frame.columns:
-        unit = time_unit(frame[c]) if c != key and words.says_all(c, _BORN) else None
+        named = words.says_all(c, _BORN) or words.says_all(c, languages.BORN)
+        unit = time_unit(frame[c]) if c != key and named else None
         if unit is None or frame[c].null_count() > _TIMELESS * len(frame):
             continue
         seen = frame.select(key, pl.Series(":born", local_days(frame[c], unit, "UTC"))).join(first, on=key)

@@ -1,8 +1,11 @@
-"""What columns tend to be called, in English and Chinese: the names by which a role is guessed."""
+"""What columns tend to be called, in English and Chinese, and (`languages`) what outcomes are called in others: the
+names by which a role is guessed."""
 
 from __future__ import annotations
 
 import re
+
+from dmtl_cli.guess import languages
 
 Patterns = tuple[tuple[str, int], ...]
 """regular expressions over `words`, each with how surely a name that fits is of the role"""
@@ -86,6 +89,7 @@ TIME: Patterns = (
 CLICK: Patterns = (
     (_FLAG + r"(click|clicked|clk|tapped|opened)( ?(flag|label|yn))?$|^(是否)?点击$|.* (clicked|is click)$", 3),
     (r"^[a-z]+ " + any_of("opened tapped started selected") + "$", 2),
+    (rf"(^| ){languages.CLICK}( ?(flag|label|yn))?$|{languages.CLICK_WITHIN}(flag|여부|フラグ|済み?)?$", 2),
     (r"^(label|target|y|response|interaction|标签)$", 1),
 )
 STARTED: Patterns = (
@@ -95,6 +99,7 @@ STARTED: Patterns = (
         + "$",
         1,
     ),
+    (rf"(^| ){languages.STARTED}$", 1),
 )
 """an item was begun: a click, where the label says so too"""
 CLICKED: Patterns = (
@@ -129,12 +134,18 @@ CONVERSION: Patterns = (
     ("(^| )" + any_of("like favorite favourite fav collect upvote thumb") + _DONE + "点赞|收藏|喜欢", 3),
     (
         "(^| )"
-        + any_of("cart addtocart subscribe follow download install signup long_view finish complete")
+        + any_of(
+            "cart addtocart subscribe follow download install signup enrol enroll long_view finish complete completion"
+        )
         + _DONE
         + "加购|关注|完播",
         2,
     ),
     ("(^| )" + any_of("share forward comment") + _DONE + "转发|评论|分享", 1),
+    (rf"(^| ){languages.ORDER}( |$)|{languages.ORDER_WITHIN}", 4),
+    (rf"(^| ){languages.LIKE}( |$)|{languages.LIKE_WITHIN}", 3),
+    (rf"(^| ){languages.BASKET}( |$)|{languages.BASKET_WITHIN}", 2),
+    (rf"(^| ){languages.SHARE}( |$)|{languages.SHARE_WITHIN}", 1),
 )
 NOT_GOOD = any_of("dislike unlike hate skip report block refund cancel 不喜欢")
 """no conversion: the contrary of one"""
@@ -190,9 +201,16 @@ PRICE = any_of(
 )
 HISTORY = any_of("history hist recent last past previous clicked viewed session seq sequence 历史 最近")
 CODE = any_of(
-    "id ids code codes key no nr zip plz postcode type kind class category group segment cluster bucket version"
+    "id ids code codes key no nr sk fk zip plz postcode type kind class category group segment cluster bucket version"
 )
 """a code, whatever its values look like"""
+PIPELINE = any_of(
+    "batch etl load loader partition shard chunk file job dag pipeline ingest ingestion import export sync version"
+    " schema offset dwh revision lote 批次 分区"
+)
+"""what wrote a row, and not what it is of"""
+DAY_KEY = r"(^| )" + any_of("date day dt calendar datum fecha tarih 日期") + " ?" + any_of("sk key fk id nr no") + "$"
+"""the key of a table of days"""
 RATIO = any_of("ratio rate percent pct progress")
 PORTION: Patterns = (
     (
@@ -210,7 +228,9 @@ _AFTER = (
     rf"|{any_of('watch play view finish completion completed read scroll')}.*"
     rf"{any_of('ratio rate percent pct progress depth time duration seconds')}|完播"
 )
-DATABASES = ("", "NULL", "null", "\\N")
+ZERO_DATES = ("0000-00-00 00:00:00", "0000-00-00", "0000-00-00 00:00:00.000", "0000-00-00 00:00:00.000000")
+"""what MySQL writes where a time is not known"""
+DATABASES = ("", "NULL", "null", "\\N", *ZERO_DATES)
 """texts that databases write for null: in any column of text they are none"""
 SAID = (*DATABASES, "None", "N/A", "n/a", "-")
 """those of `NONE` that are none in a column where other texts stand beside them"""
@@ -226,12 +246,18 @@ NOBODY = (
         "guest guests guest_user anonymous anon anonymous_user unknown unknown_user nobody not_logged_in logged_out"
         " gast gäste unbekannt anonym invitado anonimo anónimo anônimo desconocido desconhecido convidado visitante"
         " invité invite anonyme inconnu ospite anonimo sconosciuto misafir gość гость аноним неизвестно"
-        " 游客 匿名 访客 未登录 ゲスト 未登録 비회원 게스트"
+        " nieznany neznámý neznámy ismeretlen okänd ukendt ukjent tuntematon onbekend bilinmiyor bilinmeyen"
+        " невідомо невідомий гість αγνωστος άγνωστος επισκέπτης غير_معروف مجهول زائر ضيف לא_ידוע אורח अज्ञात अतिथि"
+        " 游客 匿名 访客 未登录 未知 ゲスト 未登録 비회원 게스트"
     ).replace(" ", "[ _-]?")
     + r")$"
 )
 """ids, in lower case, of users that are nobody, or many under one id"""
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_BETWEEN = re.compile(
+    r"[^\w\u0300-\u036f\u0591-\u05c7\u064b-\u0652\u0900-\u0903\u093a-\u0957\u0e31\u0e34-\u0e3a\u0e47-\u0e4e]+|_"
+)
+"""no letter, digit or mark of one: vowels of Hindi and Thai are marks"""
 _RECBOLE = re.compile(r":(token|float|token_seq|float_seq)$")
 
 
@@ -243,7 +269,7 @@ def bare(name: str) -> str:
 def words(name: str) -> str:
     """A column's name as lower-case words: userId, user_id:token and User-ID are all `user id`; of a nested name the
     whole path."""
-    return " ".join(re.sub(r"[^\w]+|_", " ", _CAMEL.sub(" ", bare(name))).lower().split())
+    return " ".join(_BETWEEN.sub(" ", _CAMEL.sub(" ", bare(name))).lower().split())
 
 
 def by_name(name: str, patterns: Patterns) -> int:
@@ -265,7 +291,9 @@ def is_within(name: str, patterns: Patterns) -> bool:
 def is_named_id(name: str) -> bool:
     """Whether a name is that of an id: a number with such a name is no time, whatever its value."""
     last = words(name.rsplit(".", 1)[-1])
-    named = re.search(r"(^| )(id|ids|uid|uuid|key|sku|asin|编号)$", last) is not None
+    if re.search(DAY_KEY, last) is not None:
+        return False
+    named = re.search(r"(^| )(id|ids|uid|uuid|key|sk|fk|sku|asin|编号)$", last) is not None
     return named or max(by_name(name, USER), by_name(name, ITEM)) >= 2
 
 

@@ -19,6 +19,7 @@ from dmtl_cli.guess.doubts import Broken, invalid_rows, unknown_clicks
 from dmtl_cli.guess.feature_lines import comment, feature_lines, indented, joined_lines, order_of, scalar, type_of
 from dmtl_cli.guess.files import CSV, DELTA, ICEBERG, JSON, PARQUET
 from dmtl_cli.guess.goals import Goal, by_length, goals
+from dmtl_cli.guess.guests import lines_of as guest_lines
 from dmtl_cli.guess.inputs import Inputs
 from dmtl_cli.guess.labels import GOOD
 from dmtl_cli.guess.outcomes import Outcomes
@@ -203,6 +204,7 @@ def _types(log: Log) -> list[str]:
     for made in (log.roles.made_by, *(one.expression for one in log.goals)):
         used |= {re.sub(r"^(users|items)\.", "", c) for c in (sources_of(made) if made else ())}
     used |= {i.column for i in (*log.inputs.used, *log.inputs.held)}
+    used |= {log.inputs.guests.member, log.inputs.guests.cookie} if log.inputs.guests else set()
     sides = log.inputs.sides.values()
     used |= {c.column for side in sides for c in (side.key, side.version) if c}
     used |= {c for one in log.later for c in (*one.event_sources, *one.sources)}
@@ -304,6 +306,8 @@ def _events(log: Log) -> list[str]:
         lines.append(f"where: {quoted(where_of(log.events.kinds))}  # what was shown: rows of other kinds are below")
     for role in ("user", "item"):
         lines.append(_role(log, role, f"name the column of the {role}'s id"))
+        if role == "user" and log.inputs.guests is not None:
+            lines += map(comment, guest_lines(log.inputs.guests, log.events.frame.columns))
     if roles.time is not None:
         lines.append(_line(log, "time", roles.time))
     else:
@@ -402,7 +406,8 @@ def _labels(log: Log) -> list[str]:
         if roles.user is None or roles.item is None:
             return [*lines, "# duration: COLUMN  # init looks for it once the user and the item are known"]
         todo = f"name {either}: it tells a good click"
-        lines.append(f"# duration: COLUMN  # {EDIT}: {todo}; nothing looks like one")
+        perhaps = "one of the lines below may be it" if log.goals else "nothing looks like one"
+        lines.append(f"# duration: COLUMN  # {EDIT}: {todo}; {perhaps}")
     if log.goals:
         lines.append(
             "# Or, in its place, init --conversion 'EXPRESSION', which writes the first line and one of the others:"

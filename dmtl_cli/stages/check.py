@@ -27,7 +27,7 @@ from dmtl_cli.data.log.schema import Schema
 from dmtl_cli.data.log.shares import share_groups
 from dmtl_cli.data.profile.stored import Profile
 from dmtl_cli.guess import memory
-from dmtl_cli.guess.doubts import nobody, null_ids, sessions, warnings
+from dmtl_cli.guess.doubts import no_item, nobody, null_ids, sessions, warnings
 from dmtl_cli.guess.joined import joined_lines, joined_rows
 from dmtl_cli.guess.repeats import repeated_ids
 from dmtl_cli.guess.suggestions import other_rows, suggestions, unread
@@ -99,13 +99,15 @@ def check(config: Config, day: dt.date, *, planned: bool = False) -> dict[str, A
 def _warnings(config: Config, day: Day) -> list[str]:
     users, items = int((day.user_events > 0).sum()), int((day.item_events > 0).sum())
     events, repeated = config.data.events, int(day.facts["repeated_clicks"])
-    out = warnings(events.user, users, items, len(day), events.click)
+    out = warnings(events.user, events.item, users, items, len(day), events.click)
     text = config.data.format_of(events) in ("csv", "json")
     dropped = events.invalid_rows == "drop"
-    for column, table, n in ((events.user, day.users, day.user_events), (events.item, day.items, day.item_events)):
-        ids, rows = table[ID].filter(pl.Series(n > 0)), pl.Series(n[n > 0])
+    whole = ((events.user, day.users, day.user_events), (events.item, day.items, day.item_events))
+    found = [(column, table[ID].filter(pl.Series(n > 0)), pl.Series(n[n > 0])) for column, table, n in whole]
+    for column, ids, rows in found:
         out += null_ids(column, ids, rows, text=text, dropped=dropped)
-        out += nobody(column, ids, rows) if column == events.user else []
+    user, item = found
+    out += nobody(*user) + no_item(*item, *user)
     if (share := repeated / max(1.0, repeated + day.facts["clicks"])) > 0.5:
         what = f"{share:.0%} of clicks repeat an earlier one of the same user, item and request"
         out.append(f"{what}: is {events.item} the item? Else look at data.events.request")

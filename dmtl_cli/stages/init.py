@@ -19,21 +19,21 @@ from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.log.types import clock_seconds
 from dmtl_cli.guess import words
 from dmtl_cli.guess.arrival import Arrival, arrival, by_times
-from dmtl_cli.guess.doubts import TIMES, broken_lines, invalid_rows, nobody, null_ids, sessions, warnings
-from dmtl_cli.guess.feature_lines import guest, unwritten
+from dmtl_cli.guess.doubts import TIMES, broken_lines, invalid_rows, no_item, nobody, null_ids, sessions, warnings
+from dmtl_cli.guess.feature_lines import guest
 from dmtl_cli.guess.features import days_of_rows, inputs_of
 from dmtl_cli.guess.files import CSV, JSON, complete_day, usual
 from dmtl_cli.guess.given import refuse_expression, refuse_given, told_of
 from dmtl_cli.guess.keys import by_tables, likeliest
 from dmtl_cli.guess.labels import EXPRESSION, roles_of
 from dmtl_cli.guess.outcomes import Outcomes, is_listed, outcomes_of, with_outcomes
+from dmtl_cli.guess.printed import told_roles
 from dmtl_cli.guess.repeats import unique_of
 from dmtl_cli.guess.requests import outcomes_of_requests
 from dmtl_cli.guess.rewrites import LOOKS, NEEDED
 from dmtl_cli.guess.roles import Guess, Roles, fits_events, is_catalogue, with_names
 from dmtl_cli.guess.rows import BYTES, NOT_UTF8
 from dmtl_cli.guess.shown import as_events
-from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.streams import again, by_kinds, parted
 from dmtl_cli.guess.tables import LAKES, ROWS, Table, by_days, partial_columns, read_whole, tables
 from dmtl_cli.guess.texts import in_seconds
@@ -72,8 +72,10 @@ def init(root: str, out: Path, given: Mapping[str, str], *, force: bool = False)
     log = _log(root, given)
     day = log.day
     first, someone, known = _first(log, day), _someone(log), guest(log.roles, log.inputs, log.events.frame)
-    log.broken = broken_lines(log.root, log.events, (first, day) if first and day else None)
-    log.warnings += log.broken.warnings if log.broken else []
+    time = log.roles.time.column if log.roles.time else None
+    if (broken := broken_lines(log.root, log.events, (first, day) if first and day else None, time)) is not None:
+        log.broken, log.events = broken, broken.among_nulls(log.events)
+        log.warnings += broken.warnings
     # a config is kept and shared: it names nobody
     about = _about(log, root, _check(out, day), _steps(out, first, day, "ID", known)[0])
     config = written(log, f"work/{out.stem}", about)
@@ -88,7 +90,7 @@ def init(root: str, out: Path, given: Mapping[str, str], *, force: bool = False)
         "warnings": log.warnings + log.inputs.told,
         "first": _edits(out, config.edits, day, _again(log, root, out, given)),
         "next": [] if config.edits else _steps(out, first, day, someone, known),
-        "roles": _roles(log),
+        "roles": told_roles(log),
         "tables_not_used": [(path, why) for path, why in log.inputs.other if not _ABOUT.match(path)],
         "catalogue": _catalogue(log) if config.edits else None,
         "edits": [{"line": line, "key": key, "what": what} for line, key, what in config.edits],
@@ -265,8 +267,10 @@ def _warnings(events: Table, roles: Roles) -> list[str]:
     text = events.files.form in (CSV, JSON)
     dropped = invalid_rows(events.frame, roles, None) is not None  # as is then written
     words = [line for c, counts in ids for line in null_ids(c, counts[c], counts["count"], text=text, dropped=dropped)]
-    words += nobody(roles.user.column, ids[0][1][roles.user.column], ids[0][1]["count"], kept=True)
-    return [*warnings(roles.user.column, users, items, len(events.frame), click), *words]
+    (user, _), (item, _) = ids
+    (people, n), (goods, m) = ((counts[c], counts["count"]) for c, counts in ids)
+    words += nobody(user, people, n, kept=True) + no_item(item, goods, m, user, people, n)
+    return [*warnings(user, item, users, items, len(events.frame), click), *words]
 
 
 def _sessions(events: Table, roles: Roles, days: Mapping[dt.date, int], newest: dt.date | None, zone: str) -> list[str]:
@@ -303,7 +307,8 @@ def _steps(config: Path, first: dt.date | None, last: dt.date | None, user: str,
     lists = [command("recommend", "--config", config, "--user", user)]
     if known is not None:
         lists.append(command("recommend", "--config", config, "--feature", known) + "  # a guest, by what is known")
-    return [days + "  # says each day what is served beside the best list", *lists]
+    long = "  # the first day tries settings, which takes minutes; each day says what is served beside the best list"
+    return [days + long, *lists]
 
 
 def _check(config: Path, day: dt.date | str | None) -> str:
@@ -357,35 +362,6 @@ def _about(log: Log, root: str, check: str, learn: str) -> list[str]:
     ]
 
 
-def _roles(log: Log) -> list[dict[str, str]]:
-    """What was guessed, a line each."""
-    named: list[tuple[str, Guess]] = list(log.roles.named.items())
-    sides = log.inputs.sides.items()
-    named += [("joined", Guess(path_of(one.table), f"{one.why}: {', '.join(one.columns)}")) for one in log.later]
-    named += [(f"{name} table", Guess(path_of(side.table), _about_side(side))) for name, side in sides]
-    if log.roles.click is None and log.roles.perhaps_clicks:
-        named.append(("click", Guess("every row", f"or --click with one of: {log.roles.perhaps_clicks}")))
-    named += [("a side table?", Guess(path_of(side.table), side.key.why)) for side in log.inputs.perhaps]
-    out = [{"role": role, "column": g.column, "why": g.why} for role, g in named]
-    taken, later = {g.column for g in log.roles.named.values()}, unwritten(log.roles, log.inputs)
-    used = [] if later else log.inputs.used
-    for role, columns in (
-        ("outcomes", [g.column for g in log.roles.outcomes if g.column not in taken]),
-        *((f"{side} features", [i.column for i in used if i.side == side]) for side in ("user", "item", "context")),
-        ("no features yet", later),
-        ("not used", [g.column for g in log.inputs.unused]),
-    ):
-        if columns:
-            out.append({"role": role, "column": f"{len(columns)}", "why": ", ".join(columns)})
-    return out
-
-
-def _about_side(side: Side) -> str:
-    if side.late:
-        return f"lag_days: 1, as {side.late}; {side.key.why}"
-    return "; ".join(filter(None, (side.key.why, side.caveat)))
-
-
 def _write(out: Path, text: str, *, force: bool) -> None:
     """The file appears whole or not at all; without `force` only where there is none, also none of another `init` that
     ends now. Raises UserError 73."""
@@ -425,25 +401,3 @@ def _link(draft: Path, out: Path) -> None:
 
 def _exists(out: Path) -> UserError:
     return UserError(f"{out} exists", "name another with -o, or give --force", Exit.CANNOT_CREATE)
-
-
-def described(found: dict[str, Any]) -> str:
-    """What was guessed, as lines of text."""
-    days = f", {count(found['days'], 'day')}" if found["days"] else ""
-    lines = [f"{found['events']}: {found['format']}{days}", ""]
-    if found["catalogue"]:
-        lines = [f"first: {found['first']}", found["catalogue"], "", *lines]
-    lines += [f"{r['role']:17}{_short(r['column'], 24):26}{_short(r['why'], 110)}" for r in found["roles"]]
-    lines += [f"WARNING: {line}" for line in found["warnings"]]
-    unsaid = [
-        x for x in found["tables_not_used"] if not any(line.startswith(f"{x[0]}: ") for line in found["warnings"])
-    ]
-    lines += [f"not used: {path}: {_short(why, 160)}" for path, why in unsaid]
-    lines += [f"{'EDIT':17}{'line ' + str(e['line']):26}{_short(e['what'], 110)}" for e in found["edits"]]
-    then = [f"first: {found['first']}"] if found["first"] else ["next:", *(f"  {step}" for step in found["next"])]
-    told = [line for line in (found.get("check") or "").splitlines() if line not in lines]
-    return "\n".join([*lines, *(["", *told] if told else []), "", f"written: {found['config']}", *then])
-
-
-def _short(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 3] + "..."

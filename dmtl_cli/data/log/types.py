@@ -85,7 +85,7 @@ def remedies_of(table: Table, csv: bool) -> dict[str, str]:
     null = f"correct it, or where it means unknown name it in {key}"
     if not isinstance(table, Events):
         return {"?": null}
-    row = "correct it, or leave the row out"
+    row = f"correct it, or leave the row out: name it in {key}, and set data.events.invalid_rows: drop"
     optional = (table.duration, table.conversion, *table.conversions.values())
     required = (table.weight, table.time, table.date_column)
     found = {"?": null} | {c: null for c in optional if c} | {c: row for c in required if c}

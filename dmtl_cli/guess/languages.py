@@ -1,0 +1,152 @@
+"""What outcomes, and the states of a table, are called in languages other than English and Chinese.
+
+A word stands for itself as a person writes it and without its marks (`tıklandı`, `tiklandi`); `+` stands for any
+ending. One that has another meaning elsewhere, or without its marks, is not here: `beli` (buys; white), `pesan` (order;
+message), `cos` (basket; cosine), `indir` (download; `indirim` is a discount).
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+_BARE = str.maketrans("ıłøđ", "ilod")
+"""letters that are no letter and a mark"""
+
+
+def _without_marks(text: str) -> str:
+    parts = unicodedata.normalize("NFKD", text.translate(_BARE))
+    return "".join(c for c in parts if not unicodedata.combining(c))
+
+
+def spelled(words: str) -> str:
+    """The pattern of one of some words, given between spaces: `_` stands for a space within one or none, `+` at the end
+    for any ending."""
+    every = [w for word in words.split() for w in (word, _without_marks(word)) if w]
+    of = [w.replace("_", " ?").removesuffix("+") + (r"\w*" if w.endswith("+") else "") for w in dict.fromkeys(every)]
+    return "(" + "|".join(of) + ")"
+
+
+def within(words: str) -> str:
+    """The pattern of some words of scripts without spaces, or in which a word grows at both ends."""
+    return "(" + "|".join(words.split()) + ")"
+
+
+CLICK = spelled(
+    "tıklandı tıklama tıkladı klik klikk klick klicks kliks diklik geklickt angeklickt geklikt aangeklikt klikket"
+    " klickad klickat kliknięt+ kliknięcie kliknął kliknuto kliknutí kliknutie proklik prokliknuto kattintás"
+    " kattintott klikattu klikkaus klikki kliknut+ clic clics clicou clicado clicada clique cliqué cliccato"
+    " pulsado клик+ нажат+ нажал+ клік+ натиснут+ натиснув κλικ"
+)
+CLICK_WITHIN = within("クリック 클릭 點擊 คลิก نقر کلیک הקלקה הוקלק קליק לחיצה क्लिक nhấp bấm")
+STARTED = spelled(
+    "izlendi okundu açıldı görüntülendi geöffnet gelesen gesehen abierto leído aberto visualizou visualizado"
+    " ouvert aperto otwart+ obejrzan+ przeczytan+ otevřen+ přečten+ megnyitott megnézett olvasott deschis citit"
+    " vizionat geopend bekeken gelezen åbnet læst åpnet öppnad öppnat läst avattu luettu katsottu dibuka dibaca"
+    " ditonton відкрит+ прочитан+ переглянут+ открыт+ просмотрен+ άνοιξε διάβασε"
+)
+ORDER = spelled(
+    "sipariş siparişi satın_al+ satınalma ödendi kupion+ zakup zakupion+ zamówien+ zamówion+ opłacon+ koupen+ zakoupen+"
+    " nákup objednáv+ objednan+ objednán+ zaplacen+ vásárlás vásárolt megvett+ rendelés megrendel+ cumpărat+"
+    " comandat+ comandă gekocht besteld bestelling aankoop betaald købt kjøpt köpt beställ+ bestilt bestilling"
+    " betalt ostettu tilattu maksettu dibeli membeli pembelian pesanan dipesan dibayar kharid+ paraggelia đã_mua"
+    " mua_hàng đặt_hàng gekauft bestellt bestellung bezahlt comprado comprou compra pedido acheté achat commandé"
+    " acquistato acquisto comprato ordinato куплен+ купил+ купив+ купівл+ покупк+ заказ+ замовлен+ придбан+"
+    " оплачен+ поръчк+ αγορά αγόρασε παραγγελί+ kupljen+ naručen+"
+)
+ORDER_WITHIN = within("購入 注文 決済 구매 주문 결제 購買 下單 訂購 สั่งซื้อ ซื้อ شراء اشترى רכישה נרכש נקנה שולם खरीद خرید")
+LIKE = spelled(
+    "beğen+ beğeni favori+ polub+ ulubion+ oblíben+ lajk+ tetszik kedvel+ kedvenc+ apreciat+ plăcut leuk geliket"
+    " geliked favoriet gilla gillad gillat likt favorit tykätty tykkäys suosikki+ disukai menyukai disimpan pasand"
+    " yêu_thích đã_thích gefällt gefaellt gemerkt merkliste gusta me_gusta favorito curtiu curtida curtido gostou"
+    " aimé piace piaciuto preferito лайк+ нравится понравил+ избранн+ вподоба+ сподоба+ αρέσει αγαπημένα"
+)
+LIKE_WITHIN = within("いいね お気に入り 좋아요 찜하기 點讚 收藏 ถูกใจ إعجاب اعجاب أعجب לייק אהבתי पसंद लाइक")
+BASKET = spelled(
+    "sepet sepete sepet_eklendi takip_etti abone_oldu indirildi tamamlandı koszyk+ subskryb+ pobrano ukończon+"
+    " košík+ stažen+ dokončen+ kosár kosárba feliratkoz+ letölt+ befejez+ coșul adăugat_în_coș descărcat finalizat"
+    " kalathi winkelwagen winkelmand+ mandje geabonneerd gedownload voltooid afgerond indkøbskurv kurv gennemført"
+    " handlekurv varukorg kundvagn slutförd ostoskori+ ladattu keranjang diikuti langganan diunduh selesai"
+    " giỏ_hàng hoàn_thành warenkorb abonniert heruntergeladen abgeschlossen carrito suscrito descargado completado"
+    " terminado carrinho inscrito baixou concluído panier téléchargé carrello scaricato completato корзин+"
+    " подписал+ скачан+ завершен+ досмотрен+ дочитан+ кошик+ підписав+ завантажен+ завершен+ καλάθι ολοκληρώθηκε"
+)
+BASKET_WITHIN = within(
+    "カート フォロー 購読 完了 読了 장바구니 팔로우 구독 완독 完讀 加購 ตะกร้า ติดตาม سلة اكتمل إكمال עגלה הושלם कार्ट"
+)
+SHARE = spelled(
+    "paylaş+ yorum_yaptı udostępn+ skomentowa+ sdílen+ okomentova+ megoszt+ distribuit gedeeld delt delad jaettu"
+    " dibagikan dikomentari geteilt kommentiert compartido compartilhou compartilhado partagé condiviso поделил+"
+    " поширен+"
+)
+SHARE_WITHIN = within("共有 シェア 공유 分享 แชร์ مشاركة שיתוף साझा")
+
+_COUNT = spelled(
+    "sayısı adedi adet miktarı toplam anzahl zahl gesamt número num nr n numero quantidade qtd cantidad total"
+    " totale nb nombre liczba ilość suma počet celkem száma szám összes număr număr_de aantal totaal antal antall"
+    " määrä jumlah количество число кол_во всего кількість αριθμός số lượt"
+)
+_COUNTED = spelled(
+    "satış+ yorum+ beğeni+ görüntülenme+ izlenme+ tıklama+ favori+ değerlendirme+ takipçi+ indirme+ okunma+"
+    " sipariş+ verkäufe verkauft bewertungen aufrufe klicks kommentare rezensionen abonnenten ventas vistas"
+    " visitas reseñas comentarios valoraciones descargas seguidores compras vendas avaliações visualizações"
+    " curtidas comentários ventes avis vues commentaires lectures téléchargements vendite recensioni"
+    " visualizzazioni commenti visite ascolti sprzedaży sprzedanych opinii wyświetleń polubień komentarzy kliknięć"
+    " pobrań prodejů prodaných recenzí zobrazení eladás+ eladott értékelés+ megtekintés+ vélemény+ kedvelés+"
+    " vânzări vândut+ recenzii vizualizări aprecieri verkocht verkopen reviews beoordelingen weergaven reacties"
+    " salg solgt solgte sålda anmeldelser omdömen recensioner visninger visningar kommentarer myyty katselu+"
+    " arvostelu+ penjualan terjual ulasan dilihat tayangan komentar lượt_xem lượt_mua đánh_giá продаж+ просмотр+"
+    " отзыв+ лайк+ комментари+ подписчик+ перегляд+ відгук+ πωλήσεων κριτικών προβολών"
+)
+TOTALS = (
+    rf"(^| ){_COUNT}( (de|di|do|da|of))? {_COUNTED}( |$)|(^| ){_COUNTED} {_COUNT}( |$)"
+    rf"|^{spelled('aufrufe klicks ventas vendas ventes vendite terjual myyty verkocht solgt sålda продаж+ просмотр+')}$"
+    r"|(販売|売上|累計|再生|閲覧|レビュー|いいね|口コミ|ダウンロード|お気に入り|コメント|購入|注文)(数|件数|回数|個数)|^累計"
+    r"|(누적|총)|(판매|조회|리뷰|후기|좋아요|구매|댓글|찜|다운로드|주문)(수|량|건수|횟수)$"
+    r"|销量|銷量|(评论|評論|评价|評價|瀏覽|购买|購買|销售|銷售|下载)(数|數|量|次数|次數)$|^(累计|累計)"
+    r"|(ยอด|จำนวน)(ขาย|รีวิว|วิว|ไลค์|ดู)|(عدد|إجمالي|مجموع).*(مبيعات|مشاهدات|تقييمات|تعليقات|مراجعات)"
+    r"|(מספר|סך).*(צפיות|ביקורות|מכירות|לייקים)|कुल"
+)
+"""a running total"""
+MEANS = (
+    r"(^| )"
+    + spelled(
+        "puan puanı ortalama_puan bewertung durchschnittsbewertung sternebewertung valoración calificación"
+        " puntuación nota_media avaliação note_moyenne voto_medio valutazione ocena średnia_ocena hodnocení"
+        " értékelés beoordeling waardering arvosana nilai_ulasan рейтинг оценка середня_оцінка βαθμολογία"
+    )
+    + r"$|^(評価|評価平均|平均評価|評点|レビュー評価|評分|평점|별점|คะแนน|التقييم|تقييم|דירוג|रेटिंग)"
+)
+"""a mean of ratings"""
+STOCK = (
+    r"(^| )"
+    + spelled(
+        "stock stok stoku inventory stock_level stock_qty stock_count on_hand bestand lagerbestand estoque"
+        " inventario existencias giacenza giacenze voorraad lagersaldo lagerbeholdning varastosaldo készlet"
+        " raktárkészlet skladem stan_magazynowy stoc persediaan tồn_kho остаток запас залишок απόθεμα"
+    )
+    + "( ?"
+    + spelled("adedi adet miktarı qty quantity count level units menge anzahl cantidad quantidade")
+    + r")?$|在庫|库存|庫存|재고|สต็อก|مخزون|מלאי"
+)
+"""how many are left"""
+BORN = (
+    "^("
+    + spelled("ürün+ item article video content")
+    + " )?"
+    + spelled(
+        "eklenme_tarihi eklendi yayın_tarihi yayınlanma_tarihi oluşturma_tarihi oluşturulma_tarihi"
+        " fecha_publicación fecha_de_publicación fecha_alta fecha_de_alta fecha_creación fecha_de_creación"
+        " data_publicação data_de_publicação data_criação data_de_criação data_cadastro date_publication"
+        " date_de_publication date_création date_ajout ajouté_le publié_le erstellt erstellt_am angelegt_am"
+        " veröffentlicht_am"
+        " einstelldatum erscheinungsdatum erscheint_am data_pubblicazione data_di_pubblicazione data_creazione"
+        " data_inserimento data_dodania data_publikacji data_utworzenia datum_přidání datum_vydání datum_vložení"
+        " datum_vytvoření feltöltve létrehozva megjelenés data_adăugării data_publicării datum_toegevoegd"
+        " publicatiedatum geplaatst_op publicerad skapad oprettet udgivet opprettet publisert julkaistu lisätty"
+        " luotu tanggal_rilis tanggal_terbit tanggal_dibuat ngày_đăng ngày_tạo дата_добавления дата_публикации"
+        " дата_создания дата_выхода дата_додавання дата_публікації ημερομηνία_δημοσίευσης"
+    )
+    + r"$|^(公開|登録|発売|作成|配信|掲載|投稿)(日|日時|時刻)$|^(發布|上架|建立)(時間|日期)$"
+    + r"|^(등록|게시|출시|발행|작성|공개)(일|일시|시각)$|تاريخ.*(نشر|إضافة|إنشاء)|תאריך.*(פרסום|הוספה|יצירה)"
+)
+"""the time since which an item is there"""

@@ -1,0 +1,73 @@
+"""What `init` prints of its guesses."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+from dmtl_cli.guess.feature_lines import unwritten
+from dmtl_cli.guess.roles import Guess
+from dmtl_cli.guess.side_tables import Side
+from dmtl_cli.guess.words import count
+from dmtl_cli.guess.writing import Log, path_of
+
+_WIDE = 110  # characters of a reason
+_LISTS = ("outcomes", "user features", "item features", "context features", "comments alone", "no features yet")
+"""roles of many columns: all of them are to be looked at"""
+
+
+def told_roles(log: Log) -> list[dict[str, str]]:
+    """What was guessed, a line each."""
+    named: list[tuple[str, Guess]] = list(log.roles.named.items())
+    sides = log.inputs.sides.items()
+    named += [("joined", Guess(path_of(one.table), f"{one.why}: {', '.join(one.columns)}")) for one in log.later]
+    named += [(f"{name} table", Guess(path_of(side.table), _about_side(side))) for name, side in sides]
+    if log.roles.click is None and log.roles.perhaps_clicks:
+        named.append(("click", Guess("every row", f"or --click with one of: {log.roles.perhaps_clicks}")))
+    named += [("a side table?", Guess(path_of(side.table), side.key.why)) for side in log.inputs.perhaps]
+    out = [{"role": role, "column": g.column, "why": g.why} for role, g in named]
+    taken, later = {g.column for g in log.roles.named.values()}, unwritten(log.roles, log.inputs)
+    used = [] if later else log.inputs.used
+    for role, columns in (
+        ("outcomes", [g.column for g in log.roles.outcomes if g.column not in taken]),
+        *((f"{side} features", [i.column for i in used if i.side == side]) for side in ("user", "item", "context")),
+        ("no features yet", later),
+        ("comments alone", [] if later else [i.column for i in log.inputs.held]),
+        ("not used", [g.column for g in log.inputs.unused]),
+    ):
+        if columns:
+            out.append({"role": role, "column": f"{len(columns)}", "why": ", ".join(columns)})
+    return out
+
+
+def _about_side(side: Side) -> str:
+    if side.late:
+        return f"lag_days: 1, as {side.late}; {side.key.why}"
+    return "; ".join(filter(None, (side.key.why, side.caveat)))
+
+
+def described(found: dict[str, Any]) -> str:
+    """What was guessed, as lines of text."""
+    days = f", {count(found['days'], 'day')}" if found["days"] else ""
+    lines = [f"{found['events']}: {found['format']}{days}", ""]
+    if found["catalogue"]:
+        lines = [f"first: {found['first']}", found["catalogue"], "", *lines]
+    for r in found["roles"]:
+        why = (
+            textwrap.wrap(r["why"], _WIDE, break_long_words=False) if r["role"] in _LISTS else [_short(r["why"], _WIDE)]
+        )
+        lines.append(f"{r['role']:17}{_short(r['column'], 24):26}{why[0]}")
+        lines += [f"{'':43}{more}" for more in why[1:]]
+    lines += [f"WARNING: {line}" for line in found["warnings"]]
+    unsaid = [
+        x for x in found["tables_not_used"] if not any(line.startswith(f"{x[0]}: ") for line in found["warnings"])
+    ]
+    lines += [f"not used: {path}: {_short(why, 160)}" for path, why in unsaid]
+    lines += [f"{'EDIT':17}{'line ' + str(e['line']):26}{_short(e['what'], 110)}" for e in found["edits"]]
+    then = [f"first: {found['first']}"] if found["first"] else ["next:", *(f"  {step}" for step in found["next"])]
+    told = [line for line in (found.get("check") or "").splitlines() if line not in lines]
+    return "\n".join([*lines, *(["", *told] if told else []), "", f"written: {found['config']}", *then])
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 3] + "..."

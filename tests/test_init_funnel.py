@@ -1,0 +1,165 @@
+"""`dmtl init` tells the click by what follows it, and outcomes and states of a table by words of many languages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import unseen
+from initiated import features, made
+
+from dmtl_cli.guess import words
+from dmtl_cli.guess.labels import roles_of
+from dmtl_cli.guess.states import total
+
+ROWS = 4_000
+X = unseen.drawn(51, ROWS)
+RNG = np.random.default_rng(5)
+CLICK = X["click"] == 1
+BASKET = CLICK & (RNG.random(ROWS) < 0.4)
+ORDER = BASKET & (RNG.random(ROWS) < 0.5)
+AMOUNT = np.round(RNG.lognormal(3, 1, ROWS), 2)
+
+
+def log(**more: Any) -> pl.DataFrame:
+    ids = {"user_id": X["user"], "item_id": X["item"], "ts": X["at"], "gift": RNG.integers(0, 2, ROWS)}
+    return pl.DataFrame(ids | {"req": X["request"] + 10**6} | more)
+
+
+def clicked(frame: pl.DataFrame) -> str | None:
+    roles = roles_of(frame, {})
+    return roles.click and roles.click.column
+
+
+def soon(after: Any, there: Any) -> list[int | None]:
+    return [int(t + s) if k else None for t, s, k in zip(X["at"], after, there, strict=True)]
+
+
+STEPS = {"q1": CLICK, "q2": BASKET, "q3": np.where(ORDER, AMOUNT, 0)}
+DELAY = RNG.integers(2, 40, ROWS)
+
+
+# -- the click ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_flag_that_all_steps_are_within_is_the_click(tmp_path: Path) -> None:
+    frame = log(**{c: pl.Series(x).cast(pl.Float64 if c == "q3" else pl.Int8) for c, x in STEPS.items()})
+    ended, raw, text = made(tmp_path, lambda home: unseen.by_day(home / "events", frame, X))
+    assert ended.code == 78 and "the label could not be guessed" in ended.err
+    (line,) = (x for x in text.splitlines() if x.strip().startswith("click: "))
+    assert "click: q1  # 0/1, " in line and line.endswith("q2, q3 only where it is 1")
+    assert raw["data"]["events"]["outcomes"] == ["q2", "q3"]
+    goals = [x.split('good: "')[1].split('"')[0] for x in text.splitlines() if 'good: "' in x]
+    assert goals == ["q2 = 1", "q3 > 0"] and "one of the lines below may be it" in ended.out + text
+    later = made(tmp_path / "b", lambda home: unseen.by_day(home / "events", frame, X), "--conversion", "q3 > 0")
+    assert later[0].code == 0 and not {"q1", "q2", "q3"} & {*features(later[1])}, later[0].err
+
+
+def test_the_flag_with_a_time_of_its_own_is_the_click() -> None:
+    assert clicked(log(q1=CLICK.astype(int), q4=soon(DELAY, CLICK))) == "q1"
+    late = soon(DELAY + 30 * 86_400, CLICK)
+    assert clicked(log(q1=CLICK.astype(int), q4=late)) is None, "as a subscription ends"
+    early = soon(-DELAY, CLICK)
+    assert clicked(log(q1=CLICK.astype(int), q4=early)) is None, "as an item was seen before"
+    ends = [1_772_700_000 if k else None for k in CLICK]
+    assert clicked(log(q1=CLICK.astype(int), q4=ends)) is None, "as a promotion ends for all"
+    half = soon(DELAY, CLICK & (np.arange(ROWS) % 2 == 0))
+    assert clicked(log(q1=CLICK.astype(int), q4=half)) is None, "not wherever it is set"
+
+
+def test_one_step_within_a_flag_says_nothing_without_a_name() -> None:
+    """A reduction, and a large one: both of the page."""
+    assert clicked(log(q1=CLICK.astype(int), q2=BASKET.astype(int))) is None
+    assert clicked(log(q1=CLICK.astype(int), purchased=ORDER.astype(int))) == "q1"
+
+
+def test_flags_side_by_side_say_nothing() -> None:
+    other = (RNG.random(ROWS) < 0.3).astype(int)
+    frame = log(q1=CLICK.astype(int), q4=soon(DELAY, CLICK), z1=other, z4=soon(DELAY + 1, other == 1))
+    assert clicked(frame) is None and clicked(frame.drop("z1")) == "q1"
+
+
+@pytest.mark.parametrize("of", ["user", "item", "request"])
+def test_attributes_that_are_within_each_other_are_no_steps(of: str) -> None:
+    key = X[of]
+    wide, narrow = (key % 3 == 0).astype(int), (key % 9 == 0).astype(int)
+    assert clicked(log(w1=wide, w2=narrow, w3=(key % 18 == 0).astype(int), purchased=narrow)) is None
+
+
+# -- words -------------------------------------------------------------------------------------------------------------
+
+CLICKS = (
+    "tıklandı tiklandi kliknięto kliknuto kattintás geklikt klikket klickad klikattu diklik คลิก نقر הקלקה क्लिक клікнув"
+    " κλικ クリック 클릭 클릭여부 clicou cliqué angeklickt"
+)
+GOOD = {
+    4: "siparis sipariş_verildi zamówiono objednano megrendelte cumpărat gekocht bestilt ostettu pesanan สั่งซื้อ شراء"
+    " רכישה खरीद замовлено παραγγελία 購入 구매 pedido",
+    3: "begenildi polubiono oblíbeno kedvelte leuk gillat tykätty disukai ถูกใจ إعجاب לייק लाइक вподобано αρέσει"
+    " いいね 좋아요",
+    2: "sepete_eklendi koszyk košík kosárba winkelwagen kurv varukorg ostoskori keranjang ตะกร้า سلة עגלה кошик"
+    " καλάθι カート",
+}
+FRIENDS = "indirimli pesan_id beli cosine_sim colour_order_by kargo_bedava klikbaar_ad curve basis satici sip basketbol"
+
+
+@pytest.mark.parametrize("name", CLICKS.split())
+def test_words_for_a_click(name: str) -> None:
+    assert words.by_name(name, words.CLICK) >= 2
+    assert clicked(log(**{"gratis": RNG.integers(0, 2, ROWS), name: CLICK.astype(int)})) == name
+
+
+@pytest.mark.parametrize(("sure", "name"), [(sure, name) for sure, some in GOOD.items() for name in some.split()])
+def test_words_for_what_a_click_led_to(sure: int, name: str) -> None:
+    assert words.by_name(name, words.CONVERSION) == sure and not words.by_name(name, words.CLICK)
+
+
+@pytest.mark.parametrize("name", FRIENDS.replace("colour_order_by", "").split())
+def test_words_that_only_look_alike(name: str) -> None:
+    assert not words.by_name(name, words.CLICK) and not words.by_name(name, words.CONVERSION)
+
+
+TOTALS = (
+    "toplam_satis satış_adedi yorum_sayisi liczba_opinii počet_prodejů eladások_száma număr_recenzii aantal_verkocht"
+    " antal_visninger myyty jumlah_terjual 販売数 レビュー件数 조회수 количество_продаж anzahl_bewertungen num_ventas"
+    " total_de_vendas nb_avis numero_recensioni puan ocena 평점 評価 stok stok_adedi bestand"
+    " estoque 在庫 재고 запас readers"
+)
+
+
+@pytest.mark.parametrize("name", TOTALS.split())
+def test_words_for_what_is_of_the_end_of_the_log(name: str) -> None:
+    values = pl.Series(name, np.round(RNG.lognormal(3, 1, 300), 1))
+    why = total(values, lambda: 0.0)
+    assert why is not None and why.startswith("named like "), name
+
+
+@pytest.mark.parametrize(
+    "name", ["sayfa_sayisi", "anzahl_seiten", "numero_de_paginas", "puntos", "satici_no", "stocking"]
+)
+def test_a_length_or_a_code_is_none(name: str) -> None:
+    assert total(pl.Series(name, RNG.integers(1, 900, 300)), lambda: 0.0) is None
+
+
+def test_what_follows_good_clicks_is_a_total_too(tmp_path: Path) -> None:
+    """Clicks go to other items than sales do: the number that counts sales is in the order of those alone."""
+    rng, rows, items = np.random.default_rng(2), 12_000, 200
+    bait = rng.random(items)
+    item = rng.integers(0, items, rows)
+    click = rng.random(rows) < 0.1 + 0.6 * bait[item]
+    good = click & (rng.random(rows) < 0.6 * (1 - bait[item]) ** 3)
+    at = np.sort(unseen.drawn(3, rows)["at"])
+    sold = np.exp(np.bincount(item[good], minlength=items) / 2 + rng.normal(2, 0.7, items)).astype(int)
+    events = {"user_id": rng.integers(0, 300, rows), "item_id": item, "ts": at, "clicked": click.astype(int)}
+
+    def write(home: Path) -> None:
+        unseen.by_day(home / "events", pl.DataFrame(events | {"purchased": good.astype(int)}), {"at": at})
+        pl.DataFrame({"item_id": range(items), "xq": sold}).write_parquet(home / "items.parquet")
+
+    ended, raw, text = made(tmp_path, write)
+    assert ended.code == 0 and "xq" not in features(raw), ended.err
+    (line,) = (line for line in text.splitlines() if "name: xq" in line)
+    assert "it follows the log's own counts" in line
