@@ -19,7 +19,7 @@ from pydantic import (
 from dmtl_cli.config.expressions import roots_of, sources_of
 from dmtl_cli.config.secrets import has_credentials
 from dmtl_cli.config.section import Column, Folder, Name, Section
-from dmtl_cli.config.table import Beside, Csv, Format, Joined, Table, Type, without_new
+from dmtl_cli.config.table import DEEP, Beside, Csv, Format, Joined, Table, Type, without_new
 from dmtl_cli.config.tasks import is_reserved
 
 NO_CREDENTIALS = "credentials belong in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)"
@@ -118,7 +118,7 @@ class Events(Table):
         if self.is_glob and self.date_column is None:
             raise ValueError(f"path: `*` stands beside {{day}}, or with date_column, got {self.path!r}")
         if self.is_glob and "**" in self.path:
-            raise ValueError(f"path: `*` is any text of one name, for folders in folders write */*, got {self.path!r}")
+            raise ValueError(DEEP.format(self.path))
         if taken := sorted(n for n in self.conversions if is_reserved(n)):
             raise ValueError(f"conversions: {taken[0]} would be taken for another task or score, choose another name")
         return self

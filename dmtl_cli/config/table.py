@@ -25,6 +25,7 @@ TYPES = ("text", "int64", "float64", "bool", "date", "datetime", "clock", "list<
 _FORM = "^(date|datetime):.+"
 WHERE = ":where"
 """the column that `where` makes: no file has one of that name, and nothing but the reading of rows sees it"""
+DEEP = "path: `*` is any text of one name, for folders in folders write */*, got {!r}"
 _DIRECTIVES = {*"dmbBYyHIMSpz%", ".f"}
 
 
@@ -113,7 +114,8 @@ class Table(Section):
 
     path: str
     """folder or file below data.root. `{day}` in it stands for the day, as 2026-01-31 or 20260131, `{day:%Y/%m/%d}`
-    writes it in another way, `*` for any text: events/{day}, events_{day:%Y%m%d}.csv, {day:%Y-%m-%d}T*.json.gz"""
+    writes it in another way, `*` for any text of a name: events/{day}, events_{day:%Y%m%d}.csv,
+    {day:%Y-%m-%d}T*.json.gz; without a day in it `*` means all files that fit: users_*.json.gz beside other tables"""
     partition: Name | None = None
     """hive key of the day folders, e.g. `day` for day=2026-01-31 (or =20260131); of a Delta or Iceberg table, its
     column of the day"""
@@ -188,8 +190,10 @@ class Beside(Table):
 
     @model_validator(mode="after")
     def _is_one_place(self) -> Beside:
-        if self.is_glob:
-            raise ValueError(f"path: `*` stands beside {{day}} alone, got {self.path!r}")
+        if self.is_glob and self.partition:
+            raise ValueError(f"path: `*` stands beside {{day}}, or without partition, got {self.path!r}")
+        if self.is_glob and "**" in self.path:
+            raise ValueError(DEEP.format(self.path))
         return self
 
 

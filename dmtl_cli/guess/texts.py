@@ -4,15 +4,15 @@ null."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import polars as pl
 
 from dmtl_cli.data.log.types import LISTS, booleans, clock_seconds, floats, formatted, lists, without
 from dmtl_cli.guess import words
-from dmtl_cli.guess.files import CSV
-from dmtl_cli.guess.values import FEW, clock_share, decimals, has_days, is_clock, says_yes_or_no, time_unit
+from dmtl_cli.guess.files import CSV, JSON
+from dmtl_cli.guess.values import FEW, clock_share, decimals, has_days, is_clock, says_yes_or_no, span, time_unit
 
 _BESIDE = 3  # texts that a column has beside words for null
 _FEW = 1_000  # texts by which it is told what lists hold
@@ -24,6 +24,7 @@ _DATED = re.compile(
 )
 _CLOCKS = 0.95  # of the texts have a clock
 _TRIED = 100  # texts that are tried before all are
+_DIGITS = 5  # that a code has at least
 _SINGLE = (
     pl.Boolean, pl.String, pl.Date, pl.Float32, pl.Float64,
     pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64,
@@ -83,8 +84,8 @@ def as_typed(rows: pl.DataFrame, text: Text) -> tuple[pl.DataFrame, Text]:
 
 def as_named(rows: pl.DataFrame, text: Text) -> tuple[pl.DataFrame, Text]:
     """Rows of JSON lines: null for the texts that stand for it, and of the columns that have such texts the type of
-    their other values; lists for texts that are lists, and numbers for those of which some have a % behind them. And
-    which these are."""
+    their other values; lists for texts that are lists, and numbers for those of which some have a % behind, and for
+    numbers in quotes, as BigQuery writes integers, that are no ids. And which these are."""
     alone = {word: c for c, word in one_words(rows).items()}
     found, listed, made = {*alone}, set[str](), list[pl.Series]()
     for s in without(rows, [*alone]).select(_texts(rows)):
@@ -99,7 +100,35 @@ def as_named(rows: pl.DataFrame, text: Text) -> tuple[pl.DataFrame, Text]:
             made.append(known)
         elif _has_percents(blank.drop_nulls()):
             made.append(floats(blank))
+        elif known.dtype.is_numeric() and _is_measure(known):
+            made.append(known)
     return rows.with_columns(made), replace(text, nulls=tuple(sorted(found)), alone=alone, lists=frozenset(listed))
+
+
+def of_elements(rows: pl.DataFrame, columns: Sequence[str], text: Text) -> tuple[pl.DataFrame, Text]:
+    """The same of rows whose lists were exploded, of the columns that were lists of JSON lines."""
+    made, own = settled(rows.select(columns), JSON, text)
+    told = replace(
+        own,
+        nulls=tuple(sorted({*text.nulls, *own.nulls})),
+        alone=dict(text.alone) | dict(own.alone),
+        lists=text.lists | own.lists,
+        clocks=text.clocks | own.clocks,
+        formats=dict(text.formats) | dict(own.formats),
+    )
+    return rows.with_columns(made), told
+
+
+def _is_measure(s: pl.Series) -> bool:
+    """Whether numbers in quotes are no codes: neither by their name nor, where it is that of no measure or time, as all
+    have as many digits, five or more."""
+    c = s.name
+    if words.is_named_id(c) or words.says(c.rsplit(".", 1)[-1], words.CODE):
+        return False
+    if s.dtype.is_float() or words.says(c, words.NUMBER) or words.says(c, words.WHEN) or words.by_name(c, words.TIME):
+        return True
+    low, high = (len(str(abs(int(x)))) for x in span(s))
+    return low != high or low < _DIGITS
 
 
 def _texts(rows: pl.DataFrame) -> list[str]:

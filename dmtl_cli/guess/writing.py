@@ -204,7 +204,8 @@ def _types(log: Log) -> list[str]:
     tables = _tables(log)
     used = {g.column for g in log.roles.named.values()} | {g.column for g in log.roles.further.values()}
     for made in (log.roles.made_by, *(one.expression for one in log.goals)):
-        used |= {re.sub(r"^(users|items)\.", "", c) for c in (sources_of(made) if made else ())}
+        named = sources_of(made) if made else []
+        used |= {*named, *(re.sub(r"^(users|items)\.", "", c) for c in named)}
     used |= {i.column for i in (*log.inputs.used, *log.inputs.held)}
     sides = log.inputs.sides.values()
     used |= {c.column for side in sides for c in (side.key, side.version) if c}
@@ -264,13 +265,13 @@ def _place(table: Table, events: Table) -> list[str]:
 
 
 def path_of(table: Table) -> str:
-    """The path that the config names: with days in it, a folder that has nothing else, or one file."""
+    """The path that the config names: with days in it, a folder that has nothing else, a pattern or one file."""
     files = table.files
     first = files.files[0][0]
     if files.pattern is not None:
         return files.pattern
     if files.partition is not None or files.form in (DELTA, ICEBERG) or len(files.files) > 1:
-        return files.path
+        return files.path if files.partition or files.glob is None else files.glob
     folder = first.rpartition("/")[0]
     return folder if folder and not files.together else first
 

@@ -27,6 +27,7 @@ from dmtl_cli.guess.given import refuse_expression, refuse_given, told_of
 from dmtl_cli.guess.keys import by_tables, likeliest
 from dmtl_cli.guess.labels import EXPRESSION, roles_of
 from dmtl_cli.guess.outcomes import Outcomes, is_listed, outcomes_of, with_outcomes
+from dmtl_cli.guess.partial import partial_columns
 from dmtl_cli.guess.repeats import unique_of
 from dmtl_cli.guess.requests import outcomes_of_requests
 from dmtl_cli.guess.rewrites import LOOKS, NEEDED
@@ -35,7 +36,7 @@ from dmtl_cli.guess.rows import BYTES, NOT_UTF8
 from dmtl_cli.guess.shown import as_events
 from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.streams import again, parted
-from dmtl_cli.guess.tables import LAKES, ROWS, Table, by_days, partial_columns, read_whole, tables
+from dmtl_cli.guess.tables import LAKES, ROWS, Table, by_days, read_whole, tables
 from dmtl_cli.guess.texts import in_seconds
 from dmtl_cli.guess.values import local_days, zone_of
 from dmtl_cli.guess.words import count

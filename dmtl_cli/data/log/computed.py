@@ -91,8 +91,16 @@ class Computed:
             if column in stored.names:
                 what = f"{file}: {self._key(column)}: the file has a column of that name"
                 raise UserError(what, "give the computed one another name")
-        every = list(self.expressions)  # stored.empty_table() would import pandas, where it is installed
-        return pa.schema([*stored, *self.of(pa.Table.from_batches([], stored), every, file).schema])
+        every = list(self.expressions)
+        nothing = pa.Table.from_batches([], stored)  # stored.empty_table() would import pandas, where it is installed
+        try:
+            return pa.schema([*stored, *self.of(nothing, every, file).schema])
+        except UserError as e:
+            fields = [f"{root}.{field}" for root in self._beside for field in self._fields.get(root, ())]
+            own = next((c for c in fields if c in stored.names and f" column {c.partition('.')[2]}" in e.message), None)
+            if own is None:
+                raise
+            raise UserError(e.message, f'"{own}" in quotes is the events\' own', e.code) from None
 
     def refusal(self, column: str, source: str, names: Collection[str], where: object) -> UserError:
         """What is said of a column that others are computed of and that no file has, or not every one.

@@ -292,18 +292,44 @@ def localized(values: pl.Series, zone: str) -> pl.Series:
     return there.dt.convert_time_zone("UTC")
 
 
+ZONE = r"[0-9:][ T]*(Z|UTC|GMT|[+-][0-9]{2}(?::?[0-9]{2})?)$"
+"""the end of a time that names its zone"""
+
+
 def iso_times(values: pl.Series, zone: str = "UTC") -> pl.Series:
-    """Texts in ISO 8601 as instants in UTC, null where one is not; a time that names no zone is one of `zone`."""
+    """Texts in ISO 8601 as instants in UTC, null where one is not; a time that names no zone is one of `zone`. A zone
+    may stand behind a space, and be called UTC or GMT, as BigQuery, Postgres and Go write it."""
     text = values.str.replace(" ", "T", literal=True)
-    found = text.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us", strict=False)
-    for form in ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M"):
-        if found.null_count() > text.null_count():
-            naive = text.str.to_datetime(form, time_unit="us", strict=False)
-            found = found.fill_null(localized(naive, zone))
-    if found.null_count() > text.null_count():
-        days = text.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us"))
-        found = found.fill_null(localized(days, zone))
+    loose = bool(text.drop_nulls().head(1).str.contains(_LOOSE).any())
+    found = _times(_strict(text) if loose else text, zone)
+    if not loose and found.null_count() > text.null_count():
+        found = found.fill_null(_times(_strict(text.set(found.is_not_null(), None)), zone))
     return found
+
+
+def _times(text: pl.Series, zone: str) -> pl.Series:
+    found = text.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us", strict=False)
+    for form in ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d"):
+        if found.null_count() > text.null_count():
+            found = found.fill_null(localized(_naive(text, form), zone))
+    if found.null_count() > text.null_count():
+        found = found.fill_null(text.str.to_datetime("%Y-%m-%dT%H:%M%#z", time_unit="us", strict=False))
+    return found
+
+
+def _naive(text: pl.Series, form: str) -> pl.Series:
+    if "H" in form:
+        return text.str.to_datetime(form, time_unit="us", strict=False)
+    return text.str.to_date(form, strict=False).cast(pl.Datetime("us"))
+
+
+_LOOSE = r"[0-9][ T]*(?:UTC|GMT)$|[ T][+-][0-9:]+$|[ T]Z$|:[0-9]+,[0-9]"
+
+
+def _strict(text: pl.Series) -> pl.Series:
+    """Times with their zone as RFC 3339 has it, and a point before the decimals."""
+    named = text.str.replace(r"[ T]*(?:\+0000[ T]*)?(?:UTC|GMT)$", "Z")
+    return named.str.replace(r"[ T]+([+-][0-9:]+|Z)$", "${1}").str.replace(",", ".", literal=True)
 
 
 def formatted(values: pl.Series, kind: Type) -> pl.Series:
