@@ -291,7 +291,8 @@ class Data(Section):
     def is_zoneless(self, table: Table, column: str | None) -> bool | None:
         """Whether a column's type is a format of times without a zone; None where its texts may name one or not."""
         kind = (self.types | table.types).get(column or "", "") if self.format_of(table) in ("csv", "json") else ""
-        return None if kind == "datetime" else kind.startswith("datetime:") and "%z" not in kind
+        named = "%z" in kind or kind.endswith(("UTC", "GMT", "Z"))
+        return None if kind == "datetime" else kind.startswith("datetime:") and not named
 
     @model_validator(mode="after")
     def _formats_fit(self) -> Data:

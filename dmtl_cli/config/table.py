@@ -84,16 +84,21 @@ class Csv(Section):
     """what stands for null beside nothing at all, e.g. NULL or \\N"""
     decimal: Literal[".", ","] = "."
     """before the decimals of numbers (float64), as 49,8 has a comma; a number with the other one of the two, which may
-    stand between thousands, is refused"""
+    stand between thousands, is refused, unless `thousands` names it"""
+    thousands: Literal[".", ",", " ", "'"] | None = None
+    """between groups of three digits of numbers (float64, int64), as 1.494,90 has a point, 1'494.90 an apostrophe and
+    1 494,90 a space (any, also one that does not break); numbers without it are read too. Absent: there is none"""
 
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without_new(self, dump(self), ("encoding", "decimal"))
+        return without_new(self, dump(self), ("encoding", "decimal", "thousands"))
 
     @model_validator(mode="after")
     def _is_readable(self) -> Csv:
         if self.separator is not None and self.separator == self.quote_char:
             raise ValueError("separator: expected another character than quote_char")
+        if self.thousands == self.decimal:
+            raise ValueError("thousands: expected another character than decimal")
         if twice := sorted({c for c in self.columns or () if (self.columns or ()).count(c) > 1}):
             raise ValueError(f"columns: {twice[0]} appears twice")
         return self

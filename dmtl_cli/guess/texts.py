@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 
 import polars as pl
 
-from dmtl_cli.data.log.types import LISTS, booleans, clock_seconds, floats, formatted, lists, without
+from dmtl_cli.data.log.types import LISTS, booleans, clock_seconds, formatted, lists, without
+from dmtl_cli.data.log.written import floats, grouped_number, ungrouped
 from dmtl_cli.guess import words
 from dmtl_cli.guess.files import CSV, JSON
 from dmtl_cli.guess.values import FEW, clock_share, decimals, has_days, is_clock, says_yes_or_no, span, time_unit
@@ -42,6 +43,8 @@ class Text:
     """false: a quote is a part of the text like any other character"""
     decimal: str = "."
     """before the decimals of numbers"""
+    thousands: str | None = None
+    """between their thousands"""
     encoding: str = "utf-8"
     """of the bytes"""
     piece: str = field(default="", compare=False)
@@ -71,10 +74,13 @@ def settled(rows: pl.DataFrame, form: str, text: Text) -> tuple[pl.DataFrame, Te
 
 def as_typed(rows: pl.DataFrame, text: Text) -> tuple[pl.DataFrame, Text]:
     """Rows of a CSV as `typed` gives them, and how it is written, the words for null in it added."""
-    if text.decimal == "." and text.separator != "," and _has_commas(rows):
+    if text.thousands is None and (signs := _signs(rows)) is not None:
+        text = replace(text, decimal=signs[0], thousands=signs[1])
+    if text.decimal == "." and text.separator != "," and text.thousands is None and _has_commas(rows):
         text = replace(text, decimal=",")
-    alone = {word: c for c, word in one_words(rows, text.decimal).items()} | dict(text.alone)
-    frame = typed(without(rows, [*alone]), text.decimal)
+    plain = rows if text.thousands is None else _ungrouped(rows, text.decimal, text.thousands)
+    alone = {word: c for c, word in one_words(plain, text.decimal).items()} | dict(text.alone)
+    frame = typed(without(plain, [*alone]), text.decimal)
     found = {*text.nulls}
     for c in _texts(rows):
         gone = rows[c].filter(rows[c].is_not_null() & frame[c].is_null()).unique()
@@ -146,6 +152,50 @@ def _has_commas(rows: pl.DataFrame) -> bool:
         elif len(known) and known.str.contains(NUMBER).all():
             points += known.str.contains(".", literal=True).any()
     return commas > points
+
+
+def _signs(rows: pl.DataFrame) -> tuple[str, str] | None:
+    """What stands before the decimals and between the thousands of numbers, by the columns of numbers of which some
+    have both, as 1.494,90 has; None where no column has, or as many have others."""
+    found = [signs for s in rows.select(_texts(rows)) if (signs := signs_of(s)) is not None]
+    most = sorted({*found}, key=found.count, reverse=True)
+    others = len(most) > 1 and found.count(most[0]) == found.count(most[1])
+    return None if others or not most or _has_other_points(rows, most[0][0]) else most[0]
+
+
+def _has_other_points(rows: pl.DataFrame, decimal: str) -> bool:
+    """Whether a column has numbers with a decimal point where others have a comma."""
+    known = [s.drop_nulls() for s in rows.select(_texts(rows))] if decimal == "," else []
+    return any(
+        bool(len(s)) and s.str.contains(".", literal=True).any() and s.str.contains(NUMBER).all()
+        and not s.str.contains(r"^-?([0-9]{1,3}(\.[0-9]{3})+|[0-9]{1,3})$").all()
+        for s in known
+    )  # fmt: skip
+
+
+def signs_of(s: pl.Series) -> tuple[str, str] | None:
+    """What stands before the decimals and between the thousands of texts that are all numbers, some with both; None
+    where they are others."""
+    known = s.filter(~s.str.strip_chars().is_in(words.NONE)).drop_nulls() if s.dtype == pl.String else s.head(0)
+    if not len(known) or not known.head(_TRIED).str.contains(r"^\s*-?[0-9][0-9.,' \u00a0\u202f]*\s*%?\s*$").all():
+        return None
+    for decimal, thousands in ((",", "."), (".", ","), (",", " "), (".", "'"), (".", " ")):
+        some = known.str.replace_all("[\u00a0\u202f]", " ") if thousands == " " else known
+        both = grouped_number(decimal, thousands, "{1}")
+        if some.str.contains(both).any() and not floats(known, decimal, thousands).null_count():
+            return decimal, thousands
+    return None
+
+
+def _ungrouped(rows: pl.DataFrame, decimal: str, thousands: str) -> pl.DataFrame:
+    """Rows without what stands between thousands, in the columns that are all numbers with it, or some of them."""
+    made = []
+    for s in rows.select(_texts(rows)):
+        known = s.filter(~s.str.strip_chars().is_in(words.NONE)).drop_nulls()
+        if len(known) and not floats(known, decimal, thousands).null_count():
+            text = ungrouped(s, decimal, thousands)
+            made.append(text.set(text.is_null() & s.is_not_null(), s) if text.null_count() > s.null_count() else text)
+    return rows.with_columns(made)
 
 
 def one_words(rows: pl.DataFrame, decimal: str = ".") -> dict[str, str]:

@@ -245,7 +245,7 @@ def zone_of(s: pl.Series, unit: str) -> tuple[str, str]:
     if len(found):
         return "UTC", f"the times end in {found[0]}"
     if unit in ("timestamp", "text"):
-        return "UTC", "naive times are read as UTC; write the zone of your users, such as Asia/Shanghai"
+        return "UTC", f"times of {s.name} name no zone and are read as UTC; {ANY_ZONE}"
     return "UTC", ANY_ZONE
 
 

@@ -14,7 +14,7 @@ from dmtl_cli.data.log.day_files import SUCCESS
 from dmtl_cli.data.log.text_rows import separator_of
 from dmtl_cli.guess import words
 from dmtl_cli.guess.arrival import Arrival
-from dmtl_cli.guess.births import of_sample
+from dmtl_cli.guess.births import naive, of_sample
 from dmtl_cli.guess.doubts import Broken, invalid_rows, unknown_clicks
 from dmtl_cli.guess.feature_lines import comment, feature_lines, indented, joined_lines, order_of, scalar, type_of
 from dmtl_cli.guess.files import CSV, DELTA, ICEBERG, JSON, PARQUET
@@ -25,6 +25,7 @@ from dmtl_cli.guess.outcomes import Outcomes
 from dmtl_cli.guess.repeats import unique_of
 from dmtl_cli.guess.rewrites import may_be_shown, one_row_an_exposure, one_row_an_item, quoted, where_of
 from dmtl_cli.guess.roles import Guess, Roles, candidates
+from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.texts import Text, times_unread
 from dmtl_cli.guess.unclicked import acted
@@ -144,6 +145,7 @@ def _data(log: Log) -> list[str]:
             read = ", so day D reads that of D-1 (lag_days: 0 if it is a table of the morning)" if side.late else ""
             alone = _alone(side.table.written) if side.table.files.form == CSV else ""
             version, of = side.version.why if side.version else None, zone and f"of {zone[0]}: {zone[1]}"
+            of = of or _zoneless(side)
             told = side.key.why, side.caveat, version, of, _encoded(side.table.written)
             why = "; ".join(filter(None, told)) + read + alone
             lines.append(f"{name}: {{{place}{lag}}}  # {comment(why)}")
@@ -151,6 +153,13 @@ def _data(log: Log) -> list[str]:
             lines.append(f"# {name}: {{path: FOLDER, key: COLUMN}}  # no table of {name} was found beside the events")
     lines += [f"# {comment(path)}: not used: {comment(why)}" for path, why in log.inputs.other]
     return lines
+
+
+def _zoneless(side: Side) -> str | None:
+    """In which zone the times of a version are read that name none."""
+    if side.version is None or not side.version.is_instant or naive(side.table.frame[side.version.column]) is None:
+        return None
+    return "its times name no zone: they are read as those of data.timezone (of another: version_timezone)"
 
 
 def _csv(table: Table) -> list[str]:
@@ -171,6 +180,8 @@ def _csv_keys(table: Table) -> list[tuple[str, str]]:
         keys.append(("quote_char: null", _LONE))
     if text.decimal != ".":
         keys.append((f"decimal: {quoted(text.decimal)}", "numbers such as 49,8"))
+    if text.thousands is not None:
+        keys.append((f"thousands: {quoted(text.thousands)}", f"numbers such as 1{text.thousands}494{text.decimal}90"))
     if not text.header:
         names = ", ".join(map(scalar, table.frame.columns))
         keys.append((f"columns: [{names}]", "the files have no header: names by place and values, check them"))

@@ -16,6 +16,7 @@ import polars as pl
 
 from dmtl_cli.config.commands import command
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.data.first_window import FEW
 from dmtl_cli.data.log.types import clock_seconds
 from dmtl_cli.guess import words
 from dmtl_cli.guess.arrival import Arrival, arrival, by_times
@@ -42,8 +43,6 @@ from dmtl_cli.guess.values import local_days, zone_of
 from dmtl_cli.guess.words import count
 from dmtl_cli.guess.writing import Log, path_of, written
 
-FEW = 4
-"""days that a first chain takes"""
 _TYPED = 64  # users that may be the example, and characters of their id
 _FILES = 8  # of a day that a sample reads: with fewer rows than one may give, all are there
 NEWEST = 3
