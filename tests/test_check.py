@@ -146,7 +146,8 @@ def test_a_check_ends_on_the_command_that_begins_the_chain(tmp_path: Path, told:
         ended = made.call("check", "--day", day, *more)
         assert ended.code == 0, ended.err
         found: str | None = made.call("check", "--day", day, "--json", *more).json.get("next")
-        assert [line for line in ended.out.splitlines() if line.startswith("next: ")] == [f"next: {found}"] * bool(found)
+        lines = [line for line in ended.out.splitlines() if line.startswith("next: ")]
+        assert lines == [f"next: {found}"] * bool(found)
         return found
 
     config = made.file

@@ -344,11 +344,13 @@ def test_the_day_is_not_computed(project: Project) -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "said"), [("csv", "columns of csv are text until data.types"), ("json", "values of json in quotes are text")]
+    ("form", "said"),
+    [
+        ("csv", "columns of csv are text until data.types"),
+        ("json", "values of json in quotes are text until data.types"),
+    ],
 )
-def test_numbers_of_text_are_text_until_a_type_is_named(
-    project: Project, tmp_path: Path, form: str, said: str
-) -> None:
+def test_numbers_of_text_are_text_until_a_type_is_named(project: Project, tmp_path: Path, form: str, said: str) -> None:
     (tmp_path / "text").mkdir()
     file = tmp_path / f"text/2026-01-01.{form}"
     log().write_csv(file) if form == "csv" else log().cast({"scroll": str, "place": str}).write_ndjson(file)
