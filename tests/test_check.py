@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,39 @@ def test_a_student_that_cannot_be_exported_is_refused_before_training(
         assert ended.code == 78
         assert "what it describes cannot be exported: a tower with aten.relu.default" in ended.err
     assert not made.ws.exists() or made.ws.joinpath("teacher").exists() is False, "nothing was trained"
+
+
+@pytest.mark.parametrize("told", ["a folder", "a column"])
+def test_a_check_ends_on_the_command_that_begins_the_chain(tmp_path: Path, told: str) -> None:
+    """At most four days without a gap, not the log's first where there are three; nothing once there is a chain."""
+    made = project(tmp_path, {})
+    first = dt.date.fromisoformat(DAYS[0])
+    days = [first + dt.timedelta(k) for k in (0, 1, 2, 3, 4, 6, 7)]
+    events = tmp_path / "log/events"
+    for k, day in enumerate(days):
+        frame = pl.DataFrame(EVENTS).with_columns(at=pl.lit(str(day)), n=pl.lit(k))
+        (events / f"day={day}").mkdir(exist_ok=True)
+        frame.write_parquet(events / f"day={day}/a.parquet")
+    if told == "a column":
+        made.config["data"]["events"] |= {"date_column": "at"}
+        made.write()
+
+    def said(day: dt.date, *more: str) -> str | None:
+        ended = made.call("check", "--day", day, *more)
+        assert ended.code == 0, ended.err
+        found: str | None = made.call("check", "--day", day, "--json", *more).json.get("next")
+        lines = [line for line in ended.out.splitlines() if line.startswith("next: ")]
+        assert lines == [f"next: {found}"] * bool(found)
+        return found
+
+    config = made.file
+    for last, begin in ((4, days[1]), (2, days[1]), (1, days[0]), (6, days[5])):
+        expected = f"dmtl backfill --config {config} --from {begin} --to {days[last]}"
+        assert said(days[last]) == expected
+    assert said(days[5]) == f"dmtl run --config {config} --day {days[5]}  # a student needs a second day"
+    assert f"--config {config} --set seed=7 --from" in str(said(days[4], "--set", "seed=7"))
+    assert made.call("build-profile", "--day", days[0]).code == 0
+    assert said(days[4]) is None
 
 
 def test_the_footers_of_a_day_are_read_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

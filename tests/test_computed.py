@@ -343,14 +343,22 @@ def test_the_day_is_not_computed(project: Project) -> None:
     assert ended.code == 78 and "date_column is read before columns are computed" in ended.err
 
 
-def test_numbers_of_csv_are_text_until_a_type_is_named(project: Project, tmp_path: Path) -> None:
-    (tmp_path / "csv").mkdir()
-    log().write_csv(tmp_path / "csv/2026-01-01.csv")
-    project.config["data"] |= {"root": str(tmp_path / "csv"), "format": "csv"}
-    project.config["data"]["events"] |= {"path": "{day}.csv"}
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        ("csv", "columns of csv are text until data.types"),
+        ("json", "values of json in quotes are text until data.types"),
+    ],
+)
+def test_numbers_of_text_are_text_until_a_type_is_named(project: Project, tmp_path: Path, form: str, said: str) -> None:
+    (tmp_path / "text").mkdir()
+    file = tmp_path / f"text/2026-01-01.{form}"
+    log().write_csv(file) if form == "csv" else log().cast({"scroll": str, "place": str}).write_ndjson(file)
+    project.config["data"] |= {"root": str(tmp_path / "text"), "format": form}
+    project.config["data"]["events"] |= {"path": f"{{day}}.{form}"}
     project.write()
     ended = project.call("check", "--day", "2026-01-01")
-    assert ended.code == 65 and "columns of csv are text until data.types names another type" in ended.err
+    assert ended.code == 65 and said in ended.err, ended.err
     project.config["data"]["types"] = {"scroll": "int64", "place": "int64"}
     project.write()
     assert project.call("check", "--day", "2026-01-01").code == 0

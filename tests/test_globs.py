@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from initiated import made
 from storage import Server
@@ -120,7 +121,11 @@ def test_a_finished_place_is_asked_for(tmp_path: Path, path: str) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"items": {"path": "items-*.jsonl", "key": "item_id"}}, "path: `*` stands beside {day} alone"),
+        (
+            {"items": {"path": "items-*.jsonl", "key": "item_id", "partition": "day"}},
+            "path: `*` stands beside {day}, or without partition",
+        ),
+        ({"items": {"path": "**/items-*", "key": "item_id"}}, "for folders in folders write */*, got '**/items-*'"),
         ({"events": {"path": "raw/**/events-*", "date_column": "ts", "duration": "secs"}}, "write */*, got 'raw/**/"),
         ({"format": "delta"}, "events.path: * has no effect on format: delta"),
     ],
@@ -131,6 +136,22 @@ def test_what_cannot_be_a_glob_is_refused_with_the_config(tmp_path: Path, change
     found.write()
     ended = found.call("check", "--day", "2026-03-01")
     assert ended.code == 78 and words in ended.err
+
+
+@pytest.mark.parametrize("form", ["json", "parquet"])
+def test_files_of_items_beside_others(tmp_path: Path, form: str) -> None:
+    """A table for all days in several files, of whatever format, in a folder that has those of other tables."""
+    found = project(tmp_path, log(tmp_path / "log"), path="events-*.jsonl.gz")
+    items = [json.loads(text) for text in ITEMS.splitlines()]
+    for k, item in enumerate(items):
+        frame = pl.DataFrame([item])
+        place = tmp_path / f"log/goods-{k}"
+        frame.write_parquet(f"{place}.parquet") if form == "parquet" else frame.write_ndjson(f"{place}.jsonl")
+    found.config["data"]["items"] = {"path": "goods-*", "key": "item_id", "format": form}
+    ended = checked(found, "2026-03-02")
+    assert ended.code == 0 and ended.json["join"]["items_joined"] == 1, ended.err
+    (tmp_path / f"log/goods-1.{'parquet' if form == 'parquet' else 'jsonl'}").unlink()
+    assert checked(found, "2026-03-02").json["join"]["items_joined"] == 0.5
 
 
 def test_init_names_the_files_where_other_tables_lie_beside_them(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from initiated import made
 from worlds import DAYS, Ended, Project, dmtl
 
-from dmtl_cli.data.log.types import PAIRS, booleans, clock_seconds, floats, instants
+from dmtl_cli.data.log.types import PAIRS, booleans, clock_seconds, instants
+from dmtl_cli.data.log.written import floats
 from dmtl_cli.guess.texts import Text, as_typed
 from dmtl_cli.guess.values import decimals, is_clock
 
@@ -186,6 +187,9 @@ def test_the_default_decimal_changes_no_key() -> None:
     from dmtl_cli.config.table import Csv
 
     assert "decimal" not in Csv().model_dump() and Csv(decimal=",").model_dump()["decimal"] == ","
+    assert "thousands" not in Csv().model_dump() and Csv(thousands=",", decimal=".").thousands == ","
+    with pytest.raises(ValueError, match="thousands: expected another character than decimal"):
+        Csv(thousands=".")
 
 
 @pytest.mark.parametrize("kind", ["csv", "json"])

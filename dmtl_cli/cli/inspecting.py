@@ -12,6 +12,7 @@ import typer
 from dmtl_cli.cli import colours
 from dmtl_cli.cli.ending import guarded
 from dmtl_cli.cli.options import BEGIN, LOOKING, ConfigFile, Day, Json, Sets, listed, load_config, show, workspace
+from dmtl_cli.config.commands import command
 from dmtl_cli.config.days import parse_day
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.runs.workspace import STAGES, Workspace
@@ -48,7 +49,18 @@ def check(
     """Validate the config and a day's log without training; show features, labels, join rates and estimates."""
     from dmtl_cli.stages.check import check, described
 
-    show(check(load_config(config, sets), parse_day(day), planned=plan), as_json, described)
+    found = check(load_config(config, sets), parse_day(day), planned=plan)
+    if (first := found.pop("first_day", None)) is not None:
+        found["next"] = _begun(config, sets, first, day)
+    show(found, as_json, described)
+
+
+def _begun(config: Path, sets: list[str], first: str, day: str) -> str:
+    """The command that begins the chain of a config that has none yet: from the second day on a student is there."""
+    named = ["--config", config, *(word for one in sets for word in ("--set", one))]
+    if first == day:
+        return command("run", *named, "--day", day) + "  # a student needs a second day"
+    return command("backfill", *named, "--from", first, "--to", day)
 
 
 @listed(commands, "status", LOOKING, "--config mylog.yaml --max-age 1")

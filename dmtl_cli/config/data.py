@@ -19,7 +19,7 @@ from pydantic import (
 from dmtl_cli.config.expressions import roots_of, sources_of
 from dmtl_cli.config.secrets import has_credentials
 from dmtl_cli.config.section import Column, Folder, Name, Section
-from dmtl_cli.config.table import Beside, Csv, Format, Joined, Table, Type, as_tuple, without_new
+from dmtl_cli.config.table import DEEP, Beside, Csv, Format, Joined, Table, Type, as_tuple, without_new
 from dmtl_cli.config.tasks import is_reserved
 
 NO_CREDENTIALS = "credentials belong in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)"
@@ -114,7 +114,7 @@ class Events(Table):
         if self.is_glob and self.date_column is None:
             raise ValueError(f"path: `*` stands beside {{day}}, or with date_column, got {self.path!r}")
         if self.is_glob and "**" in self.path:
-            raise ValueError(f"path: `*` is any text of one name, for folders in folders write */*, got {self.path!r}")
+            raise ValueError(DEEP.format(self.path))
         if taken := sorted(n for n in self.conversions if is_reserved(n)):
             raise ValueError(f"conversions: {taken[0]} would be taken for another task or score, choose another name")
         return self
@@ -289,7 +289,8 @@ class Data(Section):
     def is_zoneless(self, table: Table, column: str | None) -> bool | None:
         """Whether a column's type is a format of times without a zone; None where its texts may name one or not."""
         kind = (self.types | table.types).get(column or "", "") if self.format_of(table) in ("csv", "json") else ""
-        return None if kind == "datetime" else kind.startswith("datetime:") and "%z" not in kind
+        named = "%z" in kind or kind.endswith(("UTC", "GMT", "Z"))
+        return None if kind == "datetime" else kind.startswith("datetime:") and not named
 
     @model_validator(mode="after")
     def _formats_fit(self) -> Data:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Annotated, Any
 
 from pydantic import AfterValidator
@@ -94,6 +94,14 @@ def looked_up(text: str) -> list[tuple[str, str]]:
     """(users or items, column) that an expression of the events looks up there; "items.length" in quotes is a column of
     the events themselves. Raises as `roots_of`."""
     return [(root, field) for root, fields in roots_of(text).items() if root in TABLES for field in fields]
+
+
+def as_own(text: str, columns: Collection[str]) -> str:
+    """An expression that names some columns of the events, which it would look up in a side table, in quotes: of
+    `items.read.ms > 9` and that column `"items.read.ms" > 9`."""
+    path = "|".join(r"\s*\.\s*".join(map(re.escape, c.split("."))) for c in sorted(columns, key=len, reverse=True))
+    plain = re.compile(rf"""{_QUOTED.pattern}|(?<![\w.])(?P<c>{path})(?![\w.])""")
+    return plain.sub(lambda m: '"' + re.sub(r"\s", "", m["c"]) + '"' if m["c"] else m[0], text) if columns else text
 
 
 def unquoted(column: str) -> str:

@@ -32,6 +32,7 @@ TYPES = ("text", "int64", "float64", "bool", "date", "datetime", "clock", "list<
 _FORM = "^(date|datetime):.+"
 WHERE = ":where"
 """the column that `where` makes: no file has one of that name, and nothing but the reading of rows sees it"""
+DEEP = "path: `*` is any text of one name, for folders in folders write */*, got {!r}"
 _DIRECTIVES = {*"dmbBYyHIMSpz%", ".f"}
 
 
@@ -90,16 +91,21 @@ class Csv(Section):
     """what stands for null beside nothing at all, e.g. NULL or \\N"""
     decimal: Literal[".", ","] = "."
     """before the decimals of numbers (float64), as 49,8 has a comma; a number with the other one of the two, which may
-    stand between thousands, is refused"""
+    stand between thousands, is refused, unless `thousands` names it"""
+    thousands: Literal[".", ",", " ", "'"] | None = None
+    """between groups of three digits of numbers (float64, int64), as 1.494,90 has a point, 1'494.90 an apostrophe and
+    1 494,90 a space (any, also one that does not break); numbers without it are read too. Absent: there is none"""
 
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without_new(self, dump(self), ("encoding", "decimal"))
+        return without_new(self, dump(self), ("encoding", "decimal", "thousands"))
 
     @model_validator(mode="after")
     def _is_readable(self) -> Csv:
         if self.separator is not None and self.separator == self.quote_char:
             raise ValueError("separator: expected another character than quote_char")
+        if self.thousands == self.decimal:
+            raise ValueError("thousands: expected another character than decimal")
         if twice := sorted({c for c in self.columns or () if (self.columns or ()).count(c) > 1}):
             raise ValueError(f"columns: {twice[0]} appears twice")
         return self
@@ -120,7 +126,8 @@ class Table(Section):
 
     path: str
     """folder or file below data.root. `{day}` in it stands for the day, as 2026-01-31 or 20260131, `{day:%Y/%m/%d}`
-    writes it in another way, `*` for any text: events/{day}, events_{day:%Y%m%d}.csv, {day:%Y-%m-%d}T*.json.gz"""
+    writes it in another way, `*` for any text of a name: events/{day}, events_{day:%Y%m%d}.csv,
+    {day:%Y-%m-%d}T*.json.gz; without a day in it `*` means all files that fit: users_*.json.gz beside other tables"""
     partition: Name | None = None
     """hive key of the day folders, e.g. `day` for day=2026-01-31 (or =20260131); of a Delta or Iceberg table, its
     column of the day"""
@@ -195,8 +202,10 @@ class Beside(Table):
 
     @model_validator(mode="after")
     def _is_one_place(self) -> Beside:
-        if self.is_glob:
-            raise ValueError(f"path: `*` stands beside {{day}} alone, got {self.path!r}")
+        if self.is_glob and self.partition:
+            raise ValueError(f"path: `*` stands beside {{day}}, or without partition, got {self.path!r}")
+        if self.is_glob and "**" in self.path:
+            raise ValueError(DEEP.format(self.path))
         return self
 
 

@@ -4,12 +4,46 @@ from __future__ import annotations
 
 import datetime as dt
 
+from dmtl_cli.config.data import Data, SideTable
 from dmtl_cli.config.days import before, window
 from dmtl_cli.config.schema import Config
+from dmtl_cli.data.log.lake import LAKES
+from dmtl_cli.data.log.places import Places
 from dmtl_cli.data.log.reader import Log
+from dmtl_cli.data.log.source import Store
 
 ENOUGH = 20_000  # rows: some hundred steps, and thousands of clicks to be measured on
 MOST = 60  # days
+FEW = 4
+"""days that a first chain is proposed to take"""
+
+
+def first_proposed(data: Data, log: Log, day: dt.date) -> dt.date:
+    """The first of at most FEW days, one after the other, up to one: those that the log has, by their places where
+    these tell the days; of three or more not the log's own first, of which no profile knows anything.
+
+    Raises:
+        UserError: 66, 74 the storage fails; 65 a file is damaged.
+    """
+    store = Store(data.root)
+    known = [there for name in ("events", "users", "items") if (there := _days(data, store, name)) is not None]
+
+    def has(one: dt.date) -> bool:
+        return all(one in there for there in known) and (data.events.date_column is None or log.has(one))
+
+    first = day
+    while (day - first).days < FEW - 1 and has(before(first)):
+        first = before(first)
+    return before(first, -1) if (day - first).days >= 2 and not has(before(first)) else first
+
+
+def _days(data: Data, store: Store, name: str) -> set[dt.date] | None:
+    """The days that can be read of a table, by its places; None where these tell none."""
+    table = getattr(data, name)
+    if table is None or data.format_of(table) in LAKES or not (table.is_dated or table.hive_key):
+        return None
+    lag = table.lag_days if isinstance(table, SideTable) else 0
+    return {before(day, -lag) for day in Places(store, name, table, data.format_of(table)).days()}
 
 
 def first_window(config: Config, log: Log, day: dt.date) -> list[dt.date]:

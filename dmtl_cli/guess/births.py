@@ -16,7 +16,7 @@ from dmtl_cli.data.log.day import ID, TIME, Day
 from dmtl_cli.data.log.rows import frames
 from dmtl_cli.data.log.schema import Schema
 from dmtl_cli.data.log.table import Table
-from dmtl_cli.data.log.types import iso_times, localized
+from dmtl_cli.data.log.types import ZONE, iso_times, localized
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.values import instants
@@ -27,7 +27,6 @@ _FEW = 0.1  # of these may be shown before it, as an item that comes again
 _MOST = 14  # hours that a zone is ahead of UTC
 _HOUR = 3_600_000_000
 _ROWS = 65_536
-_ZONE = r"(Z|[+-][0-9]{2}(:?[0-9]{2})?)$"
 Told = tuple[str, str]
 """a zone's name, and why"""
 
@@ -81,7 +80,7 @@ def naive(s: pl.Series) -> pl.Series | None:
     """Times that name no zone; None where a column has others."""
     if isinstance(s.dtype, pl.Datetime):
         return s if s.dtype.time_zone is None else None
-    if s.dtype != pl.String or s.str.contains(_ZONE).any():
+    if s.dtype != pl.String or s.str.contains(ZONE).any():
         return None
     found = iso_times(s)
     return None if found.null_count() == len(found) else found.dt.replace_time_zone(None)

@@ -9,7 +9,8 @@ import polars as pl
 
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.log.source import Store
-from dmtl_cli.data.log.types import WORDS, clock_seconds, floats
+from dmtl_cli.data.log.types import WORDS, clock_seconds
+from dmtl_cli.data.log.written import floats
 from dmtl_cli.guess import words
 from dmtl_cli.guess.files import CSV, JSON, paths_of
 from dmtl_cli.guess.rewrites import quoted, sql_column, sql_text

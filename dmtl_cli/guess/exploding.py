@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import polars as pl
 
 from dmtl_cli.data.log.exploded import Exploded
@@ -11,21 +13,33 @@ _SEVERAL = 1.2  # elements a row
 
 def parallel(frame: pl.DataFrame) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
     """(names as `data.events.explode` takes them, columns) of lists of one object, or beside each other, that have as
-    many elements in every row; those with most lists first."""
-    groups: dict[tuple[str, tuple[int | None, ...]], list[str]] = {}
+    many elements in every row; those with most lists first. An object within the elements of a list, which some lack,
+    is of that list: `shown.read.seconds` runs in parallel with `shown.item`."""
+    groups: list[tuple[str, list[str]]] = []
     lists = [c for c, kind in frame.schema.items() if isinstance(kind, pl.List)]
     lengths = {c: frame[c].list.len() for c in lists}
     for c in lists:
-        above = c.rpartition(".")[0]
-        mine = [key for key in groups if key[0] == above and _are_alike(lengths[groups[key][0]], lengths[c])]
-        groups.setdefault(mine[0] if mine else (above, (len(groups),)), []).append(c)
+        mine = c.rpartition(".")[0]
+        for k, (above, columns) in enumerate(groups):
+            shared = _shared(above, mine)
+            if (shared or above == mine) and _are_alike(lengths[columns[0]], lengths[c]):
+                groups[k] = shared, [*columns, c]
+                break
+        else:
+            groups.append((mine, [c]))
     out = []
-    for (above, _), columns in groups.items():
+    for above, columns in groups:
         many = max(float(lengths[c].drop_nulls().mean() or 0) for c in columns)  # type: ignore[arg-type]
         if len(columns) > 1 and many >= _SEVERAL:
             whole = above and [c for c in lists if c.startswith(f"{above}.")] == columns
             out.append(((above,) if whole else tuple(columns), tuple(columns)))
     return sorted(out, key=lambda group: -len(group[1]))
+
+
+def _shared(one: str, other: str) -> str:
+    """The object that two others are in, or are; "" where there is none."""
+    pairs = zip(one.split("."), other.split("."), strict=False)
+    return ".".join(a for a, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _are_alike(one: pl.Series, other: pl.Series) -> bool:
@@ -36,7 +50,7 @@ def _are_alike(one: pl.Series, other: pl.Series) -> bool:
 def elements(frame: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:
     """The rows of a sample whose lists are exploded, in which a list of another length is null; as they are where they
     lack these lists."""
-    lists = [c for c, kind in frame.schema.items() if isinstance(kind, pl.List) and _is_of(c, names)]
+    lists = lists_of(frame, names)
     if not lists:
         return frame
     most = pl.max_horizontal(pl.col(c).list.len() for c in lists)
@@ -47,6 +61,11 @@ def elements(frame: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:
     found = pl.from_arrow(explode.of(rows, [counted, *(c for c in lists if c != counted)], str))
     assert isinstance(found, pl.DataFrame)
     return found
+
+
+def lists_of(frame: pl.DataFrame, names: tuple[str, ...]) -> list[str]:
+    """The columns that are exploded."""
+    return [c for c, kind in frame.schema.items() if isinstance(kind, pl.List) and _is_of(c, names)]
 
 
 def _is_of(c: str, names: tuple[str, ...]) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from dmtl_cli.data.log.written import floats
 from dmtl_cli.guess import states, words
 from dmtl_cli.guess.alike import second_id
 from dmtl_cli.guess.files import partitions
@@ -23,6 +24,7 @@ from dmtl_cli.guess.roles import Guess, Roles, times_of
 from dmtl_cli.guess.side_tables import by_name, place
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.telling import telling
+from dmtl_cli.guess.texts import signs_of
 from dmtl_cli.guess.units import as_number, with_units
 from dmtl_cli.guess.values import (
     FEW,
@@ -261,6 +263,10 @@ def refusal(s: pl.Series, own: bool, is_time: bool) -> str | None:
         return written
     if decimals(s) is not None:
         return "numbers with a decimal comma are text: write them with a point where they are to be a feature"
+    if (signs := signs_of(s)) is not None:
+        one = known.gather(known.str.len_chars().arg_max() or 0)
+        plain = f"write {floats(one, *signs)[0]:.15g} where they are to be a feature"
+        return f"numbers such as {one[0]!r} are text: {plain}"
     if s.dtype.is_temporal() or is_time:
         return "a time: a tower cannot read it (profiles know the age of items)"
     text = s.dtype == pl.String

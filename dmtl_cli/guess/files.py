@@ -54,6 +54,8 @@ class Files:
     """(day, bytes) by folders or names, sorted"""
     together: bool = False
     """whether other tables are in its folder"""
+    glob: str | None = None
+    """path of its files alone, `*` for any text of a name, where others are in their folder and it has several"""
 
     @property
     def name(self) -> str:
@@ -236,6 +238,35 @@ def _folder(path: str) -> str:
 def _common(files: Sequence[tuple[str, int]]) -> str:
     """The folder that all of these files are below."""
     return os.path.commonpath([_folder(f"./{path}") for path, _ in files]) or "."
+
+
+def glob_of(files: Files, others: Iterable[str]) -> str | None:
+    """The path that means the files of a table and no others, `*` in it for any text of a name; None where there is
+    none.
+
+    Args:
+        others: paths of other files, hidden ones left out.
+    """
+    paths = [path for path, _ in files.files]
+    stems = {_stem(path)[0] for path in paths}
+    found = [*stems] if len(stems) == 1 and "{" not in min(stems) else []
+    folders = {_folder(path) for path in paths}
+    if len(folders) == 1:
+        names = [PurePosixPath(path).name for path in paths]
+        begin, end = _begin(names).rstrip("0123456789"), _begin([name[::-1] for name in names])[::-1]
+        found.append(f"{min(folders)}/{begin}*{end.lstrip('0123456789')}".removeprefix("./"))
+    below = [*others]
+    for path in found:
+        regex = re.compile(re.escape(path).replace(r"\*", "[^/]*") + "(?=/|$)")
+        if "*" in path and all(map(regex.match, paths)) and not any(map(regex.match, below)):
+            return path
+    return None
+
+
+def _begin(names: Sequence[str]) -> str:
+    """What all names begin with."""
+    pairs = zip(min(names), max(names), strict=False)
+    return "".join(a for a, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def base_of(files: Files) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from dmtl_cli.config.commands import typed
 from dmtl_cli.config.errors import Exit, UserError, did_you_mean
-from dmtl_cli.config.expressions import looked_up, sources_of, unquoted
+from dmtl_cli.config.expressions import as_own, looked_up, sources_of, unquoted
 from dmtl_cli.guess.doubts import unfit
 from dmtl_cli.guess.goals import example
 from dmtl_cli.guess.inputs import Inputs
@@ -21,7 +21,8 @@ _BOTH = "--conversion: --duration is given too", "one of them tells a good click
 
 
 def told_of(given: Mapping[str, str], named: list[Table]) -> dict[str, str]:
-    """What is given, with the conversion as an expression where no table has such a column, and it is no name alone.
+    """What is given, with the conversion as an expression where no table has such a column, and it is no name alone. Of
+    `items.read.ms`, a column of the events that no table of items has as `read.ms`, it is in quotes.
 
     Raises:
         UserError: 2 it is neither.
@@ -35,7 +36,14 @@ def told_of(given: Mapping[str, str], named: list[Table]) -> dict[str, str]:
         raise UserError(f"--conversion: {e}", "such as 'scroll >= 75'", Exit.USAGE) from None
     if "duration" in given:
         raise UserError(*_BOTH, Exit.USAGE)
-    return {role: c for role, c in given.items() if role != "conversion"} | {EXPRESSION: text}
+    own = as_own(text, {c for name, column in looked_up(text) if _is_own(c := f"{name}.{column}", column, named)})
+    return {role: c for role, c in given.items() if role != "conversion"} | {EXPRESSION: own}
+
+
+def _is_own(whole: str, column: str, named: list[Table]) -> bool:
+    """Whether a table has a column of the whole name, and none the one that would be looked up in a side table."""
+    every = [{*table.frame.columns, *table.other} for table in named]
+    return any(whole in columns for columns in every) and not any(column in columns for columns in every)
 
 
 def refuse_given(given: Mapping[str, str], events: Table, roles: Roles, every: Sequence[Table]) -> None:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from dmtl_cli.config.expressions import sources_of
+from dmtl_cli.config.expressions import TABLES, sources_of
 from dmtl_cli.guess import words
+from dmtl_cli.guess.requests import is_of_request
 from dmtl_cli.guess.rewrites import sql_column, sql_text
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.side_tables import Side
@@ -99,7 +100,8 @@ def _flags(frame: pl.DataFrame, roles: Roles, text: bool) -> Iterator[Goal]:
         s = frame[c]
         typed = text and c in {g.column for g in roles.further.values()}
         told = sql_name(c) if typed else flag(s)
-        if told is not None and not words.says(c, words.NOT_GOOD):
+        of_request = roles.request is not None and is_of_request(s, frame[roles.request.column])
+        if told is not None and not words.says(c, words.NOT_GOOD) and not of_request:
             there = clicks(s) if is_binary(s) else is_there(s)
             many = f"{share(there):.1%} of rows"
             if words.by_name(c, words.CONVERSION) >= _DONE:
@@ -155,8 +157,9 @@ def flag(s: pl.Series) -> str | None:
 
 
 def sql_name(c: str) -> str:
-    """A column in an SQL expression, a field of an object as `a.b` where no part of it is a word of SQL."""
-    parts = c.split(".") if "." in c else []
+    """A column in an SQL expression, a field of an object as `a.b` where no part of it is a word of SQL, and the object
+    has not the name of a side table, whose column it would be."""
+    parts = c.split(".") if "." in c and c.partition(".")[0] not in TABLES else []
     plain = ".".join(part if part.isidentifier() and part.isascii() else sql_column(part) for part in parts)
     try:
         return plain if parts and re.fullmatch(r"[\w.]+", c) and sources_of(plain) == [c] else sql_column(c)

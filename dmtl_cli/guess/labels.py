@@ -184,7 +184,7 @@ def outcomes(frame: pl.DataFrame, roles: Roles) -> None:
     for c in frame.columns:
         if c in {g.column for g in roles.named.values()} or c in roles.after:
             continue
-        if roles.owns(frame, c) or words.says(c, words.HISTORY):
+        if roles.owns(frame, c) or words.is_history(c):
             continue
         beside = [struct for struct in structs if c.startswith(f"{struct}.")]
         why = f"in {beside[0]}, as a label is" if beside else _why_after(c, frame[c], clicked, label)

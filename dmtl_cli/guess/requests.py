@@ -7,7 +7,7 @@ length, of users who click in some and not in others, chance alone leaves more t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import polars as pl
 
 from dmtl_cli.guess.rates import CHANCE, CODES, EXPECTED, by_rows, chance
 from dmtl_cli.guess.roles import Guess, Roles
-from dmtl_cli.guess.values import clicks, is_constant, numbers
+from dmtl_cli.guess.values import auc_of, clicks, is_binary, is_constant, numbers
 
 LEAST = 100
 """requests of several rows, of users who have both kinds, below which nothing is concluded"""
@@ -26,6 +26,7 @@ UNSERVED = "one value a request, for the teacher alone; if your server knows it 
 """what is said of a context that a user tower could read"""
 _SAME = 0.9  # of the requests with several clicks have their number
 _ABOVE = 0.1  # as many requests as by chance have more clicks than a number that counts more than them
+_TOLD = 0.98  # AUC
 _NONE = -1  # the code of null
 Array = npt.NDArray[Any]
 
@@ -48,12 +49,22 @@ def outcomes_of_requests(frame: pl.DataFrame, roles: Roles, days: pl.Series | No
     rows = ids.with_columns(told).filter(pl.col("request").is_not_null())
     there = frame[roles.request.column].is_not_null()
     what = "clicks" if roles.click is not None else f"rows with {label.column}"
-    out = []
-    for c in (c for c in frame.columns if c not in roles.taken):
-        x = frame[c].filter(there)
-        if is_of_request(x, rows["request"]) and (why := made_of_the_request(x, rows, {"click": what})) is not None:
-            out.append(Guess(c, why))
-    return out
+    left = {c: frame[c].filter(there) for c in frame.columns if c not in roles.taken}
+    left = {c: x for c, x in left.items() if is_of_request(x, rows["request"])}
+    made = {c: made_of_the_request(x, rows, {"click": what}) for c, x in left.items()}
+    numbers = [x for c, x in left.items() if made[c] is not None and x.dtype.is_numeric()]
+    made |= {c: _made_of_another(x, numbers) for c, x in left.items() if made[c] is None}
+    return [Guess(c, why) for c, why in made.items() if why is not None]
+
+
+def _made_of_another(x: pl.Series, numbers: Sequence[pl.Series]) -> str | None:
+    """How a flag is made of a number that is made of what came of its request, as whether a session was engaged is of
+    how long it was; None where it is not."""
+    for number in numbers if is_binary(x) else ():
+        told = auc_of(number, clicks(x))
+        if told is not None and told >= _TOLD:
+            return f"one value a request, which {number.name} tells (AUC {told:.3f}), an outcome itself"
+    return None
 
 
 def is_of_request(x: pl.Series, request: pl.Series) -> bool:

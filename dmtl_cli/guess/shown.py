@@ -13,7 +13,7 @@ from dmtl_cli.guess.exploding import elements, parallel
 from dmtl_cli.guess.keys import by_tables
 from dmtl_cli.guess.labels import roles_of
 from dmtl_cli.guess.roles import Roles
-from dmtl_cli.guess.tables import ROWS, Table
+from dmtl_cli.guess.tables import ROWS, Table, exploded, filled
 
 _OWN = 0.9  # of the rows have a user of their own: a table of users
 _SURE = 2  # of the name of an item
@@ -55,11 +55,11 @@ def _exploded(table: Table, names: tuple[str, ...]) -> Table:
     """With about as many rows as a sample has."""
     pieces, frames = list[tuple[dt.date, frozenset[str], int]](), []
     for day, frame in _of_days(table):
-        rows = elements(frame, names)
-        frames.append(rows)
+        frames.append(frame)
         if day is not None:
-            pieces.append((day, frozenset(s.name for s in rows if s.null_count() < len(s)), len(rows)))
-    return replace(table, frame=pl.concat(frames), pieces=tuple(sorted(pieces)), explode=names)
+            rows = elements(frame, names)
+            pieces.append((day, filled(rows), len(rows)))
+    return exploded(replace(table, pieces=tuple(sorted(pieces)), explode=names), frames)
 
 
 def _of_days(table: Table) -> Iterator[tuple[dt.date | None, pl.DataFrame]]:

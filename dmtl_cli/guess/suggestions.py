@@ -26,11 +26,11 @@ from dmtl_cli.guess import words
 from dmtl_cli.guess.births import of_day
 from dmtl_cli.guess.files import PARQUET, format_of
 from dmtl_cli.guess.late import late_tables
+from dmtl_cli.guess.partial import turn
 from dmtl_cli.guess.requests import is_of_request
 from dmtl_cli.guess.rows import first_rows, first_values, head_of, names_of
 from dmtl_cli.guess.same_day import made_of_the_day, read_seconds
 from dmtl_cli.guess.side_tables import joins
-from dmtl_cli.guess.tables import turn
 from dmtl_cli.guess.telling import telling
 from dmtl_cli.guess.texts import Text, typed
 from dmtl_cli.guess.unclicked import without_click

@@ -17,23 +17,25 @@ from dmtl_cli.data.log import lake
 from dmtl_cli.data.log.source import Store
 from dmtl_cli.data.log.types import formatted
 from dmtl_cli.guess import words
-from dmtl_cli.guess.exploding import elements
+from dmtl_cli.guess.exploding import elements, lists_of
 from dmtl_cli.guess.files import (
     DELTA,
     ICEBERG,
+    JSON,
     PARQUET,
     Files,
     base_of,
     complete_day,
+    glob_of,
     group,
     joined_path,
     listed_in,
     root_of,
 )
 from dmtl_cli.guess.roles import Roles
-from dmtl_cli.guess.rows import first, first_values, head, of_group, parts
-from dmtl_cli.guess.texts import Text, joined, plain, settled
-from dmtl_cli.guess.values import FEW, Kinds, is_id, local_days, share, time_unit
+from dmtl_cli.guess.rows import first, head, of_group, parts
+from dmtl_cli.guess.texts import Text, joined, of_elements, plain, settled
+from dmtl_cli.guess.values import Kinds, is_id, local_days, time_unit
 
 ROWS, ENOUGH = 200_000, 5_000
 """rows of a sample at most, and at least where there are as many: keys of tables are compared"""
@@ -44,7 +46,6 @@ _DAYS = ("date", "day", "yyyymmdd")
 _DAY = ":day"
 _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")  # that data.users.partition takes
 _Piece = Callable[[int], pl.DataFrame]  # at most so many rows of one place
-_OFTEN = 0.1  # of the rows have a value where a column is not just rarely filled
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,13 @@ def _united(read: list[Table]) -> list[Table]:
         any(k != n and (other == folder or other.startswith(f"{folder}/")) for n, other in enumerate(folders))
         for k, folder in enumerate(folders)
     ]
-    return [replace(t, files=replace(t.files, together=x)) for t, x in zip(united, shared, strict=True)]
+    return [replace(t, files=_apart(t.files, united) if x else t.files) for t, x in zip(united, shared, strict=True)]
+
+
+def _apart(files: Files, every: Sequence[Table]) -> Files:
+    """Files of a folder that has those of other tables too."""
+    others = [path for t in every if t.files.files != files.files for path, _ in t.files.files]
+    return replace(files, together=True, glob=glob_of(files, others) if len(files.files) > 1 else None)
 
 
 def _read(root: str, store: Store, files: Files) -> Table:
@@ -203,8 +210,19 @@ def _looked_at(table: Table) -> Table:
     if text is not None:
         rows, text = settled(rows, table.files.form, text)
     frame, other = plain(rows)
-    frame = table.asked(elements(frame, table.explode) if table.explode else frame)
-    return replace(table, frame=frame, text=text, other=other)
+    table = replace(table, frame=frame, text=text, other=other)
+    table = exploded(table, [frame]) if table.explode else table
+    return replace(table, frame=table.asked(table.frame))
+
+
+def exploded(table: Table, frames: Sequence[pl.DataFrame]) -> Table:
+    """The table with the elements of its lists, of some of its rows, and their texts as the values that they are."""
+    lists = lists_of(table.frame, table.explode)
+    frame, text = pl.concat([elements(rows, table.explode) for rows in frames]), table.text
+    if text is not None and table.files.form == JSON:
+        frame, text = of_elements(frame, lists, text)
+        frame = plain(frame)[0]
+    return replace(table, frame=frame, text=text)
 
 
 def _chosen(files: Files, day: dt.date | None) -> list[tuple[str, dt.date | None, int]]:
@@ -217,15 +235,15 @@ def _chosen(files: Files, day: dt.date | None) -> list[tuple[str, dt.date | None
         if (found := files.day_of(path)) is not None and found <= day:
             of.setdefault(found, []).append(path)
     newest, *older = sorted(of, reverse=True)
-    mine = _spread(of[newest], _MOST)
+    mine = spread(of[newest], _MOST)
     away = {older[-1], older[len(older) // 2]} if older else set[dt.date]()
     out: list[tuple[str, dt.date | None, int]] = [(f, newest, ROWS // max(2, len(mine))) for f in mine]
     for d in older:
-        out += [(f, d, _AWAY if d in away else 0) for f in _spread(of[d], 2 if d in away else _MOST)]
+        out += [(f, d, _AWAY if d in away else 0) for f in spread(of[d], 2 if d in away else _MOST)]
     return [chosen for k, chosen in enumerate(out) if chosen[2] or k < 8 * _MOST]
 
 
-def _spread(paths: list[str], most: int) -> list[str]:
+def spread(paths: list[str], most: int) -> list[str]:
     """So many of the paths, the last and others evenly before it."""
     k = min(most, len(paths))
     return [paths[len(paths) - 1 - i * len(paths) // k] for i in range(k)]
@@ -254,15 +272,9 @@ def filled(frame: pl.DataFrame) -> frozenset[str]:
     return frozenset(s.name for s in frame if s.null_count() < len(s))
 
 
-def columns_of(root: str, files: Files, day: dt.date, text: Text | None, rows: int = 2_000) -> frozenset[str]:
-    """The columns that have values in the first rows of a day's files. Raises what `tables` does."""
-    store, paths = Store(root), _spread([f for f, _ in files.files if files.day_of(f) == day], 2)
-    return frozenset[str]().union(*(filled(first_values(store.file(path), rows, text)) for path in paths))
-
-
 def rows_of_day(root: str, table: Table, day: dt.date, rows: int) -> pl.DataFrame:
     """The first rows of some files of a day, as guesses look at them. Raises what `tables` does."""
-    store, paths = Store(root), _spread([f for f, _ in table.files.files if table.files.day_of(f) == day], _MOST)
+    store, paths = Store(root), spread([f for f, _ in table.files.files if table.files.day_of(f) == day], _MOST)
     found = [head(store.file(path), rows, table.text)[0] for path in paths]
     return _looked_at(replace(table, frame=joined(found))).frame
 
@@ -391,60 +403,3 @@ def _parquet(root: str, table: Table, time: str) -> Iterator[tuple[pl.Series | N
                     except (pa.ArrowException, OSError) as e:
                         raise file.refusal(e, "damaged Parquet") from None
                 yield times, partial(of_group, file, group)
-
-
-def partial_columns(root: str, events: Table, roles: Roles, zone: str) -> dict[str, str]:
-    """Which days have a column, where the first or the newest complete one lacks it. Raises what `tables` does.
-
-    Args:
-        zone: in which a time gives the day, where no name does.
-    """
-    often = [c for c in events.frame.columns if share(events.frame[c].is_not_null()) >= _OFTEN]
-    if events.files.days:
-        return _by_names(root, events, often)
-    if (days := roles.days(events.frame, zone)) is None:
-        return {}
-    first, last = days.min(), days.max()
-    if not isinstance(first, dt.date) or not isinstance(last, dt.date) or min((days == first).sum(), len(days)) < FEW:
-        return {}
-    out = {}
-    for c in often:
-        there = days.filter(events.frame[c].is_not_null())
-        since, until = str(there.min()), str(there.max())
-        if since != str(first):
-            out[c] = f"from {since} on only"
-        elif until != str(last) and (days == last).sum() >= FEW:
-            out[c] = f"until {until} only"
-    return out
-
-
-def _by_names(root: str, events: Table, often: list[str]) -> dict[str, str]:
-    """By the samples of the first and the newest complete day, then by the first rows of days between them."""
-    if len(events.pieces) < 2 or events.pieces[0][2] < FEW:
-        return {}
-    (first, early, _), (newest, late, _) = events.pieces[0], events.pieces[-1]
-    days = [day for day, _ in events.files.days if first <= day <= newest]
-    known = {first: early, newest: late}
-    out = {}
-    for c in often:
-        if (c in early) == (c in late):
-            continue
-        high = turn(days, partial(_has, root, events, c, known))
-        out[c] = f"from {days[high]} on only" if c in late else f"until {days[high - 1]} only"
-    return out
-
-
-def _has(root: str, events: Table, column: str, known: dict[dt.date, frozenset[str]], day: dt.date) -> bool:
-    if day not in known:
-        known[day] = columns_of(root, events.files, day, events.text)
-    return column in known[day]
-
-
-def turn(days: Sequence[dt.date], has: Callable[[dt.date], bool]) -> int:
-    """The place, from 1 on, of a day that is as the last one is while the day before it is as the first one is, by
-    halving: few of the days are looked at."""
-    low, high, last = 0, len(days) - 1, has(days[-1])
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if has(days[middle]) == last else (middle, high)
-    return high

@@ -4,15 +4,16 @@ null."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import polars as pl
 
-from dmtl_cli.data.log.types import LISTS, booleans, clock_seconds, floats, formatted, lists, without
+from dmtl_cli.data.log.types import LISTS, booleans, clock_seconds, formatted, lists, without
+from dmtl_cli.data.log.written import floats, grouped_number, ungrouped
 from dmtl_cli.guess import words
-from dmtl_cli.guess.files import CSV
-from dmtl_cli.guess.values import FEW, clock_share, decimals, has_days, is_clock, says_yes_or_no, time_unit
+from dmtl_cli.guess.files import CSV, JSON
+from dmtl_cli.guess.values import FEW, clock_share, decimals, has_days, is_clock, says_yes_or_no, span, time_unit
 
 _BESIDE = 3  # texts that a column has beside words for null
 _FEW = 1_000  # texts by which it is told what lists hold
@@ -24,6 +25,7 @@ _DATED = re.compile(
 )
 _CLOCKS = 0.95  # of the texts have a clock
 _TRIED = 100  # texts that are tried before all are
+_DIGITS = 5  # that a code has at least
 _SINGLE = (
     pl.Boolean, pl.String, pl.Date, pl.Float32, pl.Float64,
     pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64,
@@ -41,6 +43,8 @@ class Text:
     """false: a quote is a part of the text like any other character"""
     decimal: str = "."
     """before the decimals of numbers"""
+    thousands: str | None = None
+    """between their thousands"""
     encoding: str = "utf-8"
     """of the bytes"""
     piece: str = field(default="", compare=False)
@@ -70,10 +74,13 @@ def settled(rows: pl.DataFrame, form: str, text: Text) -> tuple[pl.DataFrame, Te
 
 def as_typed(rows: pl.DataFrame, text: Text) -> tuple[pl.DataFrame, Text]:
     """Rows of a CSV as `typed` gives them, and how it is written, the words for null in it added."""
-    if text.decimal == "." and text.separator != "," and _has_commas(rows):
+    if text.thousands is None and (signs := _signs(rows)) is not None:
+        text = replace(text, decimal=signs[0], thousands=signs[1])
+    if text.decimal == "." and text.separator != "," and text.thousands is None and _has_commas(rows):
         text = replace(text, decimal=",")
-    alone = {word: c for c, word in one_words(rows, text.decimal).items()} | dict(text.alone)
-    frame = typed(without(rows, [*alone]), text.decimal)
+    plain = rows if text.thousands is None else _ungrouped(rows, text.decimal, text.thousands)
+    alone = {word: c for c, word in one_words(plain, text.decimal).items()} | dict(text.alone)
+    frame = typed(without(plain, [*alone]), text.decimal)
     found = {*text.nulls}
     for c in _texts(rows):
         gone = rows[c].filter(rows[c].is_not_null() & frame[c].is_null()).unique()
@@ -83,8 +90,8 @@ def as_typed(rows: pl.DataFrame, text: Text) -> tuple[pl.DataFrame, Text]:
 
 def as_named(rows: pl.DataFrame, text: Text) -> tuple[pl.DataFrame, Text]:
     """Rows of JSON lines: null for the texts that stand for it, and of the columns that have such texts the type of
-    their other values; lists for texts that are lists, and numbers for those of which some have a % behind them. And
-    which these are."""
+    their other values; lists for texts that are lists, and numbers for those of which some have a % behind, and for
+    numbers in quotes, as BigQuery writes integers, that are no ids. And which these are."""
     alone = {word: c for c, word in one_words(rows).items()}
     found, listed, made = {*alone}, set[str](), list[pl.Series]()
     for s in without(rows, [*alone]).select(_texts(rows)):
@@ -99,7 +106,35 @@ def as_named(rows: pl.DataFrame, text: Text) -> tuple[pl.DataFrame, Text]:
             made.append(known)
         elif _has_percents(blank.drop_nulls()):
             made.append(floats(blank))
+        elif known.dtype.is_numeric() and _is_measure(known):
+            made.append(known)
     return rows.with_columns(made), replace(text, nulls=tuple(sorted(found)), alone=alone, lists=frozenset(listed))
+
+
+def of_elements(rows: pl.DataFrame, columns: Sequence[str], text: Text) -> tuple[pl.DataFrame, Text]:
+    """The same of rows whose lists were exploded, of the columns that were lists of JSON lines."""
+    made, own = settled(rows.select(columns), JSON, text)
+    told = replace(
+        own,
+        nulls=tuple(sorted({*text.nulls, *own.nulls})),
+        alone=dict(text.alone) | dict(own.alone),
+        lists=text.lists | own.lists,
+        clocks=text.clocks | own.clocks,
+        formats=dict(text.formats) | dict(own.formats),
+    )
+    return rows.with_columns(made), told
+
+
+def _is_measure(s: pl.Series) -> bool:
+    """Whether numbers in quotes are no codes: neither by their name nor, where it is that of no measure or time, as all
+    have as many digits, five or more."""
+    c = s.name
+    if words.is_named_id(c) or words.says(c.rsplit(".", 1)[-1], words.CODE):
+        return False
+    if s.dtype.is_float() or words.says(c, words.NUMBER) or words.says(c, words.WHEN) or words.by_name(c, words.TIME):
+        return True
+    low, high = (len(str(abs(int(x)))) for x in span(s))
+    return low != high or low < _DIGITS
 
 
 def _texts(rows: pl.DataFrame) -> list[str]:
@@ -117,6 +152,50 @@ def _has_commas(rows: pl.DataFrame) -> bool:
         elif len(known) and known.str.contains(NUMBER).all():
             points += known.str.contains(".", literal=True).any()
     return commas > points
+
+
+def _signs(rows: pl.DataFrame) -> tuple[str, str] | None:
+    """What stands before the decimals and between the thousands of numbers, by the columns of numbers of which some
+    have both, as 1.494,90 has; None where no column has, or as many have others."""
+    found = [signs for s in rows.select(_texts(rows)) if (signs := signs_of(s)) is not None]
+    most = sorted({*found}, key=found.count, reverse=True)
+    others = len(most) > 1 and found.count(most[0]) == found.count(most[1])
+    return None if others or not most or _has_other_points(rows, most[0][0]) else most[0]
+
+
+def _has_other_points(rows: pl.DataFrame, decimal: str) -> bool:
+    """Whether a column has numbers with a decimal point where others have a comma."""
+    known = [s.drop_nulls() for s in rows.select(_texts(rows))] if decimal == "," else []
+    return any(
+        bool(len(s)) and s.str.contains(".", literal=True).any() and s.str.contains(NUMBER).all()
+        and not s.str.contains(r"^-?([0-9]{1,3}(\.[0-9]{3})+|[0-9]{1,3})$").all()
+        for s in known
+    )  # fmt: skip
+
+
+def signs_of(s: pl.Series) -> tuple[str, str] | None:
+    """What stands before the decimals and between the thousands of texts that are all numbers, some with both; None
+    where they are others."""
+    known = s.filter(~s.str.strip_chars().is_in(words.NONE)).drop_nulls() if s.dtype == pl.String else s.head(0)
+    if not len(known) or not known.head(_TRIED).str.contains(r"^\s*-?[0-9][0-9.,' \u00a0\u202f]*\s*%?\s*$").all():
+        return None
+    for decimal, thousands in ((",", "."), (".", ","), (",", " "), (".", "'"), (".", " ")):
+        some = known.str.replace_all("[\u00a0\u202f]", " ") if thousands == " " else known
+        both = grouped_number(decimal, thousands, "{1}")
+        if some.str.contains(both).any() and not floats(known, decimal, thousands).null_count():
+            return decimal, thousands
+    return None
+
+
+def _ungrouped(rows: pl.DataFrame, decimal: str, thousands: str) -> pl.DataFrame:
+    """Rows without what stands between thousands, in the columns that are all numbers with it, or some of them."""
+    made = []
+    for s in rows.select(_texts(rows)):
+        known = s.filter(~s.str.strip_chars().is_in(words.NONE)).drop_nulls()
+        if len(known) and not floats(known, decimal, thousands).null_count():
+            text = ungrouped(s, decimal, thousands)
+            made.append(text.set(text.is_null() & s.is_not_null(), s) if text.null_count() > s.null_count() else text)
+    return rows.with_columns(made)
 
 
 def one_words(rows: pl.DataFrame, decimal: str = ".") -> dict[str, str]:

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from dmtl_cli.data.log.types import PAIRS, clock_seconds
+from dmtl_cli.data.log.types import PAIRS, ZONE, clock_seconds, iso_times
 from dmtl_cli.guess import words
 
 _ISO = r"^[12][0-9]{3}-[01][0-9]-[0-3][0-9]"
 _CLOCK = _ISO + r"[T ][0-2][0-9]:[0-5][0-9]"
 ANY_ZONE = "write the zone of your users, such as Asia/Shanghai"
 """where times tell none"""
-_ZONE = r"(Z|[+-][0-9]{2}:?[0-9]{2})$"
 _UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _FROM, _TO = 946_684_800, 2_524_608_000  # 2000 and 2050, in seconds since 1970
 _DECIMAL = r"^-?[0-9]+(,[0-9]+)?$"
@@ -37,6 +36,7 @@ _DAYS = (
 """days as text, alone or before a clock"""
 _HAS_CLOCK = r"[0-9]:[0-9]{2}"
 _DATED = 0.95  # of the texts are such
+_TRIED = 1_000  # texts of a column that are read to see whether they can be
 
 
 def numbers(s: pl.Series) -> pl.Series:
@@ -195,15 +195,21 @@ def time_unit(s: pl.Series) -> str | None:
     if s.dtype == pl.Date:
         return "date"
     if s.dtype == pl.String:
-        if share(known.str.contains(_CLOCK)) > 0.95:
+        if share(known.str.contains(_CLOCK)) > _DATED and _are_read(known):
             return "text"
-        return "day" if known.str.contains(_ISO + "$").all() else None
+        return "day" if known.str.contains(_ISO + "$").all() and _are_read(known) else None
     if not (s.dtype.is_integer() or s.dtype.is_float()) or words.is_named_id(s.name):
         return None
     low, high = float(known.quantile(0.01) or 0), float(known.quantile(0.99) or 0)
     if low >= 19_000_101 and high <= 21_001_231 and span(known.cast(pl.Int64, strict=False) % 100)[1] <= 31:
         return "yyyymmdd"
     return next((unit for unit, by in _UNITS.items() if _FROM * by <= low and high <= _TO * by), None)
+
+
+def _are_read(known: pl.Series) -> bool:
+    """Whether what is to read texts of times or days takes them, as far as some from all of them tell it."""
+    some = known.gather_every(max(1, len(known) // _TRIED))
+    return iso_times(some).count() > _DATED * len(some)
 
 
 def local_days(s: pl.Series, unit: str, zone: str) -> pl.Series:
@@ -222,13 +228,7 @@ def instants(s: pl.Series, unit: str) -> pl.Series | None:
     if unit == "timestamp":
         return s if getattr(s.dtype, "time_zone", None) else s.dt.replace_time_zone("UTC")
     if unit == "text":
-        clock = s.str.slice(0, 19).str.replace(" ", "T", n=1)
-        naive = clock.str.to_datetime("%Y-%m-%dT%H:%M:%S", time_zone="UTC", strict=False)
-        minutes_alone = clock.str.slice(0, 16).str.to_datetime("%Y-%m-%dT%H:%M", time_zone="UTC", strict=False)
-        part = pl.DataFrame({"t": naive.fill_null(minutes_alone), "z": s.str.slice(16).str.extract(_ZONE)})
-        hours, minutes = (pl.col("z").str.slice(k, 2).cast(pl.Int64, strict=False) for k in (1, -2))
-        ahead = pl.when(pl.col("z").str.starts_with("-")).then(-1).otherwise(1) * (60 * hours + minutes)
-        return part.select(pl.col("t") - pl.duration(minutes=ahead.fill_null(0)))["t"]
+        return iso_times(s)
     if unit not in _UNITS:
         return None
     return (s.cast(pl.Float64) * (1000 / _UNITS[unit])).cast(pl.Int64).cast(pl.Datetime("ms", "UTC"))
@@ -238,14 +238,14 @@ def zone_of(s: pl.Series, unit: str) -> tuple[str, str]:
     """A time zone's name, and why."""
     if (named := getattr(s.dtype, "time_zone", None)) is not None:
         return named, "the zone of the timestamps"
-    found = s.drop_nulls().str.extract(_ZONE).drop_nulls().mode() if unit == "text" else pl.Series([], dtype=pl.String)
-    offset = re.fullmatch(r"([+-])([0-9]{2}):?([0-9]{2})", str(found[0])) if len(found) else None
-    if offset and int(offset[2]) and offset[3] == "00":
+    found = s.drop_nulls().str.extract(ZONE).drop_nulls().mode() if unit == "text" else pl.Series([], dtype=pl.String)
+    offset = re.fullmatch(r"([+-])([0-9]{2}):?([0-9]{2})?", str(found[0])) if len(found) else None
+    if offset and int(offset[2]) and offset[3] in (None, "00"):
         return f"Etc/GMT{'-' if offset[1] == '+' else '+'}{int(offset[2])}", f"the times end in {found[0]}"
     if len(found):
         return "UTC", f"the times end in {found[0]}"
     if unit in ("timestamp", "text"):
-        return "UTC", "naive times are read as UTC; write the zone of your users, such as Asia/Shanghai"
+        return "UTC", f"times of {s.name} name no zone and are read as UTC; {ANY_ZONE}"
     return "UTC", ANY_ZONE
 
 

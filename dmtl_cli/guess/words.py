@@ -30,7 +30,7 @@ _ACTS = any_of(
     " complete completion skip watch view viewed play played read dwell stay long_view effective_view engage feedback"
     " response liked shared 点赞 收藏 购买 评论 转发 评分 加购 下单 完播"
 )
-_MEASURES = any_of("flag label count yn s type ratio rate time ms seconds duration length pct percent")
+_MEASURES = any_of("flag label count yn s type ratio rate time ms msec sec secs seconds duration length pct percent")
 
 USER: Patterns = (
     (
@@ -227,6 +227,7 @@ _AFTER = (
     rf"^({any_of('is has was if 是否')} ?)?{_ACTS}(ed)?( {_MEASURES})*$"
     rf"|{any_of('watch play view finish completion completed read scroll')}.*"
     rf"{any_of('ratio rate percent pct progress depth time duration seconds')}|完播"
+    rf"|(^| ){any_of('engaged engagement')}( {_MEASURES})*$"
 )
 ZERO_DATES = ("0000-00-00 00:00:00", "0000-00-00", "0000-00-00 00:00:00.000", "0000-00-00 00:00:00.000000")
 """what MySQL writes where a time is not known"""
@@ -307,6 +308,11 @@ def says(name: str, pattern: str) -> bool:
     if re.search(rf"(^| ){pattern}( |$)", words(name)) is not None:
         return True
     return not name.isascii() and any(not c.isascii() for found in re.finditer(pattern, name) for c in found[0])
+
+
+def is_history(name: str) -> bool:
+    """Whether a name is of what was before an exposure: `session_items`, yet not its total, `session_engaged`."""
+    return says(name, HISTORY) and re.search(r"(^| )session engage(d|ment)( |$)", words(name)) is None
 
 
 def is_known_after(name: str) -> bool:

@@ -14,7 +14,7 @@ from dmtl_cli.data.log.day_files import SUCCESS
 from dmtl_cli.data.log.text_rows import separator_of
 from dmtl_cli.guess import words
 from dmtl_cli.guess.arrival import Arrival
-from dmtl_cli.guess.births import of_sample
+from dmtl_cli.guess.births import naive, of_sample
 from dmtl_cli.guess.doubts import Broken, invalid_rows, unknown_clicks
 from dmtl_cli.guess.feature_lines import comment, feature_lines, indented, joined_lines, order_of, scalar, type_of
 from dmtl_cli.guess.files import CSV, DELTA, ICEBERG, JSON, PARQUET
@@ -26,6 +26,7 @@ from dmtl_cli.guess.outcomes import Outcomes
 from dmtl_cli.guess.repeats import unique_of
 from dmtl_cli.guess.rewrites import may_be_shown, one_row_an_item, quoted, where_of
 from dmtl_cli.guess.roles import Guess, Roles, candidates
+from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.texts import Text, times_unread
 from dmtl_cli.guess.unclicked import acted
@@ -142,6 +143,7 @@ def _data(log: Log) -> list[str]:
             read = ", so day D reads that of D-1 (lag_days: 0 if it is a table of the morning)" if side.late else ""
             alone = _alone(side.table.written) if side.table.files.form == CSV else ""
             version, of = side.version.why if side.version else None, zone and f"of {zone[0]}: {zone[1]}"
+            of = of or _zoneless(side)
             told = side.key.why, side.caveat, version, of, _encoded(side.table.written)
             why = "; ".join(filter(None, told)) + read + alone
             lines.append(f"{name}: {{{place}{lag}}}  # {comment(why)}")
@@ -149,6 +151,13 @@ def _data(log: Log) -> list[str]:
             lines.append(f"# {name}: {{path: FOLDER, key: COLUMN}}  # no table of {name} was found beside the events")
     lines += [f"# {comment(path)}: not used: {comment(why)}" for path, why in log.inputs.other]
     return lines
+
+
+def _zoneless(side: Side) -> str | None:
+    """In which zone the times of a version are read that name none."""
+    if side.version is None or not side.version.is_instant or naive(side.table.frame[side.version.column]) is None:
+        return None
+    return "its times name no zone: they are read as those of data.timezone (of another: version_timezone)"
 
 
 def _csv(table: Table) -> list[str]:
@@ -169,6 +178,8 @@ def _csv_keys(table: Table) -> list[tuple[str, str]]:
         keys.append(("quote_char: null", _LONE))
     if text.decimal != ".":
         keys.append((f"decimal: {quoted(text.decimal)}", "numbers such as 49,8"))
+    if text.thousands is not None:
+        keys.append((f"thousands: {quoted(text.thousands)}", f"numbers such as 1{text.thousands}494{text.decimal}90"))
     if not text.header:
         names = ", ".join(map(scalar, table.names or ()))
         keys.append((f"columns: [{names}]", "the files have no header: names by place and values, check them"))
@@ -202,7 +213,8 @@ def _types(log: Log) -> list[str]:
     tables = _tables(log)
     used = {g.column for g in log.roles.named.values()} | {g.column for g in log.roles.further.values()}
     for made in (log.roles.made_by, *(one.expression for one in log.goals)):
-        used |= {re.sub(r"^(users|items)\.", "", c) for c in (sources_of(made) if made else ())}
+        named = sources_of(made) if made else []
+        used |= {*named, *(re.sub(r"^(users|items)\.", "", c) for c in named)}
     used |= {i.column for i in (*log.inputs.used, *log.inputs.held)}
     used |= {log.inputs.guests.member, log.inputs.guests.cookie} if log.inputs.guests else set()
     sides = log.inputs.sides.values()
@@ -269,13 +281,13 @@ def _exploded(table: Table) -> str:
 
 
 def path_of(table: Table) -> str:
-    """The path that the config names: with days in it, a folder that has nothing else, or one file."""
+    """The path that the config names: with days in it, a folder that has nothing else, a pattern or one file."""
     files = table.files
     first = files.files[0][0]
     if files.pattern is not None:
         return files.pattern
     if files.partition is not None or files.form in (DELTA, ICEBERG) or len(files.files) > 1:
-        return files.path
+        return files.path if files.partition or files.glob is None else files.glob
     folder = first.rpartition("/")[0]
     return folder if folder and not files.together else first
 

@@ -123,7 +123,10 @@ def _titles(config: Config, run: Manifest, ids: set[Any]) -> tuple[str | None, d
 def _is_in(path: str, place: DayPattern | str) -> bool:
     """Whether a file is the place, or one of the places, of a table, or below it."""
     above = [path, *map(str, PurePosixPath(path).parents)]
-    return place in above if isinstance(place, str) else any(place.day_of(p) is not None for p in above)
+    if isinstance(place, str):
+        deep = len(PurePosixPath(place).parts)
+        return any(PurePosixPath(p).match(place) for p in above if len(PurePosixPath(p).parts) == deep)
+    return any(place.day_of(p) is not None for p in above)
 
 
 def _of(file: Parquet, key: str, column: str, ids: set[Any]) -> dict[Any, str]:

@@ -17,6 +17,7 @@ from dmtl_cli.config.schema import Config
 from dmtl_cli.data.days import columns, joined
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Layout
+from dmtl_cli.data.first_window import first_proposed
 from dmtl_cli.data.log.converted import provisional
 from dmtl_cli.data.log.day import FEATURE, ID, TIME, Day
 from dmtl_cli.data.log.day_files import SUCCESS, DayFiles
@@ -35,7 +36,7 @@ from dmtl_cli.guess.words import count
 from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.runs.ranks import ALONE
 from dmtl_cli.runs.scratch import scratch_folder
-from dmtl_cli.runs.workspace import Workspace
+from dmtl_cli.runs.workspace import STAGES, Workspace
 from dmtl_cli.student.exportable import refuse_unexportable
 from dmtl_cli.teacher.build import build_teacher
 from dmtl_cli.teacher.doubts import MOST_ROWS
@@ -90,8 +91,10 @@ def check(config: Config, day: dt.date, *, planned: bool = False) -> dict[str, A
             "estimates": _estimates(config, read, encoder),
             **({"finished": finished} if (finished := log.finished(day)) else {}),
         }
+        ws = Workspace(Path(config.workspace))
+        if not any(map(ws.days, STAGES)):
+            found["first_day"] = str(first_proposed(config.data, log, day))
         if planned:
-            ws = Workspace(Path(config.workspace))
             found["plan"] = plan.plan(config, ws, log, read, _seconds_a_row(config, encoder))
         return found
 
@@ -349,6 +352,7 @@ def described(found: dict[str, Any], *, brief: bool = False) -> str:
         "",
         "estimates (guesses): " + ", ".join(f"{k} {v}" for k, v in found["estimates"].items()),
         *(["", plan.described(found["plan"])] if "plan" in found else []),
+        *(["", f"next: {found['next']}"] if "next" in found else []),
     ]
     return "\n".join(lines)
 

@@ -16,6 +16,7 @@ import polars as pl
 
 from dmtl_cli.config.commands import command
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.data.first_window import FEW
 from dmtl_cli.data.log.types import clock_seconds
 from dmtl_cli.guess import words
 from dmtl_cli.guess.arrival import Arrival, arrival, by_times
@@ -27,6 +28,7 @@ from dmtl_cli.guess.given import refuse_expression, refuse_given, told_of
 from dmtl_cli.guess.keys import by_tables, likeliest
 from dmtl_cli.guess.labels import EXPRESSION, roles_of
 from dmtl_cli.guess.outcomes import Outcomes, is_listed, outcomes_of, with_outcomes
+from dmtl_cli.guess.partial import partial_columns
 from dmtl_cli.guess.printed import told_roles
 from dmtl_cli.guess.repeats import unique_of
 from dmtl_cli.guess.requests import outcomes_of_requests
@@ -35,14 +37,12 @@ from dmtl_cli.guess.roles import Guess, Roles, fits_events, is_catalogue, with_n
 from dmtl_cli.guess.rows import BYTES, NOT_UTF8
 from dmtl_cli.guess.shown import as_events
 from dmtl_cli.guess.streams import again, by_kinds, parted
-from dmtl_cli.guess.tables import LAKES, ROWS, Table, by_days, partial_columns, read_whole, tables
+from dmtl_cli.guess.tables import LAKES, ROWS, Table, by_days, read_whole, tables
 from dmtl_cli.guess.texts import in_seconds
 from dmtl_cli.guess.values import local_days, zone_of
 from dmtl_cli.guess.words import count
 from dmtl_cli.guess.writing import Log, path_of, written
 
-FEW = 4
-"""days that a first chain takes"""
 _TYPED = 64  # users that may be the example, and characters of their id
 _FILES = 8  # of a day that a sample reads: with fewer rows than one may give, all are there
 NEWEST = 3

@@ -6,6 +6,7 @@ names columns of the side tables, as `items.length`: what they say of the row's 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +21,19 @@ from dmtl_cli.config.table import WHERE
 
 _QUOTES = "names are as the file has them, in double quotes where they have other signs than letters, digits and _"
 _FILES = "it is computed itself, and columns are made of those of the files alone: write out what it is made of"
-TYPES = "columns of csv are text until data.types names another type; CAST(x AS DOUBLE) makes a number of text"
+_NUMBER = "CAST(x AS DOUBLE) makes a number of text"
+_TEXTS = {
+    r"\.(json|jsonl|ndjson)(\.gz|\.zst)?$": "values of json in quotes are text until data.types names another type",
+    r"\.parquet$": "",
+    "": "columns of csv are text until data.types names another type",
+}
+"""what is text of files with such names"""
+
+
+def of_types(where: object) -> str:
+    """What to do where an expression does not fit the types of a file's columns."""
+    said = next(said for form, said in _TEXTS.items() if re.search(form, str(where).lower()))
+    return f"{said}; {_NUMBER}" if said else _NUMBER
 
 
 @dataclass(frozen=True)
@@ -91,8 +104,16 @@ class Computed:
             if column in stored.names:
                 what = f"{file}: {self._key(column)}: the file has a column of that name"
                 raise UserError(what, "give the computed one another name")
-        every = list(self.expressions)  # stored.empty_table() would import pandas, where it is installed
-        return pa.schema([*stored, *self.of(pa.Table.from_batches([], stored), every, file).schema])
+        every = list(self.expressions)
+        nothing = pa.Table.from_batches([], stored)  # stored.empty_table() would import pandas, where it is installed
+        try:
+            return pa.schema([*stored, *self.of(nothing, every, file).schema])
+        except UserError as e:
+            fields = [f"{root}.{field}" for root in self._beside for field in self._fields.get(root, ())]
+            own = next((c for c in fields if c in stored.names and f" column {c.partition('.')[2]}" in e.message), None)
+            if own is None:
+                raise
+            raise UserError(e.message, f'"{own}" in quotes is the events\' own', e.code) from None
 
     def refusal(self, column: str, source: str, names: Collection[str], where: object) -> UserError:
         """What is said of a column that others are computed of and that no file has, or not every one.
@@ -172,7 +193,7 @@ class Computed:
             if any(frame[c].dtype == pl.Null for c in frame.columns if c in self._sources(column)):
                 nothing = pl.Series([None]).new_from_index(0, len(frame))  # of columns without a value, nor a type
                 return _flags(nothing) if column == WHERE else pa.nulls(len(frame))
-            raise UserError(f"{file}: {self._key(column)}: {str(e).strip().splitlines()[0]}", TYPES) from None
+            raise UserError(f"{file}: {self._key(column)}: {str(e).strip().splitlines()[0]}", of_types(file)) from None
         if len(made) != len(frame):
             what = f"{file}: {self._key(column)}: expected a value of each row"
             what += f", got {len(made):,} of {len(frame):,} rows"

@@ -131,8 +131,8 @@ class TextFile:
 
     def rows(self) -> Iterator[Rows]:
         nulls = (*(self.csv.null_values if self.csv else ()), *self.nulls)
-        decimal = self.csv.decimal if self.csv else "."
-        fit = partial(typed, types=self.types, nulls=nulls, where=self.where, remedies=self.remedies, decimal=decimal)
+        signs = (self.csv.decimal, self.csv.thousands) if self.csv else (".", None)
+        fit = partial(typed, types=self.types, nulls=nulls, where=self.where, remedies=self.remedies, signs=signs)
         if self.csv:
             options = self.csv.model_copy(update={"null_values": nulls})
             return csv_rows(self.file, options, fit, finished=self.finished, invalid=self.invalid)

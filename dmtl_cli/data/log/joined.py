@@ -20,7 +20,7 @@ from dmtl_cli.config.errors import UserError, did_you_mean
 from dmtl_cli.config.expressions import aggregated_roots_of
 from dmtl_cli.config.table import WHERE
 from dmtl_cli.config.table import Joined as Section
-from dmtl_cli.data.log.computed import TYPES, Beside, Computed, plain, struct_of
+from dmtl_cli.data.log.computed import Beside, Computed, of_types, plain, struct_of
 from dmtl_cli.data.log.dictionary import Rows, Texts, places
 from dmtl_cli.data.log.rows import REPEATED, TableRows
 from dmtl_cli.data.log.shares import share_groups
@@ -145,7 +145,7 @@ class Outcomes:
             if any(dtype == pl.Null for dtype in rows.schema.values()):  # without a value, nor a type
                 return pl.Series(column, [None] * (rows[_ID].n_unique() + 1))
             what = f"{self.where}: {self.name}.columns.{column}: {str(e).strip().splitlines()[0]}"
-            raise UserError(what, TYPES) from None
+            raise UserError(what, of_types(self.where)) from None
         return some.append(none)
 
     def _frame(self) -> pl.DataFrame:

@@ -18,6 +18,7 @@ import pyarrow as pa
 from dmtl_cli.config.data import Data, Events
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.table import Table, Type
+from dmtl_cli.data.log.written import floats, ungrouped
 
 PAIRS = (
     ("true", "false"), ("yes", "no"), ("y", "n"), ("t", "f"), ("1", "0"),
@@ -109,7 +110,7 @@ def typed(
     nulls: Sequence[str],
     where: str,
     remedies: Mapping[str, str],
-    decimal: str = ".",
+    signs: tuple[str, str | None] = (".", None),
 ) -> pl.DataFrame:
     """The frame with its columns of the types that are named.
 
@@ -118,12 +119,15 @@ def typed(
         nulls: texts that mean null where the type is not text.
         where: the file, for messages.
         remedies: as `remedies_of` gives them.
-        decimal: what stands before the decimals of numbers that are text: a point or a comma.
+        signs: what stands before the decimals of numbers that are text, a point or a comma, and between thousands.
 
     Raises:
         UserError: 65 a value is none of its type.
     """
-    casts = _CASTS | {"float64": partial(floats, decimal=decimal)}
+    decimal, thousands = signs
+    casts = _CASTS | {"float64": partial(floats, decimal=decimal, thousands=thousands)}
+    if thousands is not None:
+        casts["int64"] = lambda values: _int64(ungrouped(values, ".", thousands))
 
     def column(name: str, kind: Type) -> pl.Series:
         cast = partial(formatted, kind=kind) if ":" in kind else casts[kind]
@@ -132,16 +136,25 @@ def typed(
         bad = (out.is_null() & values.is_not_null()).arg_true()
         if len(bad):
             at, expected = int(bad[0]), _said(kind)
-            comma = f" with a decimal {'comma' if decimal == ',' else 'point'} (data.csv.decimal)"
             got = given[at]
-            if kind == "float64" and isinstance(got, str) and re.fullmatch(r"\s*-?\d[\d.,]*\s*%?\s*", got):
-                expected += comma
+            if kind == "float64" and isinstance(got, str):
+                expected += _signs(got, decimal, thousands)
             row = numbers[at if rows is None else int(rows[at])]
             what = f"{where}: row {row}, column {name}: expected {expected}, got {got!r}"
             raise UserError(what, _remedy(name, got, remedies))
         return out if rows is None else _as_lists(frame[name], out)
 
     return frame.with_columns(column(c, kind) for c, kind in types.items() if c in frame)
+
+
+def _signs(got: str, decimal: str, thousands: str | None) -> str:
+    """Which signs are expected in a number, where what stands there has others."""
+    if not re.fullmatch(r"\s*-?\d[\d., '\u00a0\u202f]*\s*%?\s*", got):
+        return ""
+    keys = "data.csv.decimal"
+    if thousands is None and re.search(r"\d[., '\u00a0\u202f]\d{3}(?!\d)", got):
+        keys += "; is there a sign between thousands? data.csv.thousands"
+    return f" with a decimal {'comma' if decimal == ',' else 'point'} ({keys})"
 
 
 def _holds(values: pl.Series, kind: Type) -> bool:
@@ -205,18 +218,6 @@ def booleans(values: pl.Series) -> pl.Series:
     pair = next((pair for pair in PAIRS if there <= set(pair)), None)
     known = _MIXED if pair is None else {pair[0]: True, pair[1]: False}
     return text.replace_strict(known, default=None, return_dtype=pl.Boolean)
-
-
-def floats(values: pl.Series, decimal: str = ".") -> pl.Series:
-    """Texts as numbers, null where one is none. A % behind a number is left out: 91.0% is 91, not .91."""
-    if values.dtype != pl.String:
-        return values.cast(pl.Float64, strict=False)
-    if decimal != ".":
-        values = values.set(values.str.contains(".", literal=True), None).str.replace(decimal, ".", literal=True)
-    out = values.cast(pl.Float64, strict=False)
-    if out.null_count() > values.null_count():
-        out = out.fill_null(values.str.replace(r"\s*%$", "").cast(pl.Float64, strict=False))
-    return out
 
 
 def clock_seconds(values: pl.Series) -> pl.Series:
@@ -292,18 +293,44 @@ def localized(values: pl.Series, zone: str) -> pl.Series:
     return there.dt.convert_time_zone("UTC")
 
 
+ZONE = r"[0-9:][ T]*(Z|UTC|GMT|[+-][0-9]{2}(?::?[0-9]{2})?)$"
+"""the end of a time that names its zone"""
+
+
 def iso_times(values: pl.Series, zone: str = "UTC") -> pl.Series:
-    """Texts in ISO 8601 as instants in UTC, null where one is not; a time that names no zone is one of `zone`."""
+    """Texts in ISO 8601 as instants in UTC, null where one is not; a time that names no zone is one of `zone`. A zone
+    may stand behind a space, and be called UTC or GMT, as BigQuery, Postgres and Go write it."""
     text = values.str.replace(" ", "T", literal=True)
-    found = text.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us", strict=False)
-    for form in ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M"):
-        if found.null_count() > text.null_count():
-            naive = text.str.to_datetime(form, time_unit="us", strict=False)
-            found = found.fill_null(localized(naive, zone))
-    if found.null_count() > text.null_count():
-        days = text.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us"))
-        found = found.fill_null(localized(days, zone))
+    loose = bool(text.drop_nulls().head(1).str.contains(_LOOSE).any())
+    found = _times(_strict(text) if loose else text, zone)
+    if not loose and found.null_count() > text.null_count():
+        found = found.fill_null(_times(_strict(text.set(found.is_not_null(), None)), zone))
     return found
+
+
+def _times(text: pl.Series, zone: str) -> pl.Series:
+    found = text.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us", strict=False)
+    for form in ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d"):
+        if found.null_count() > text.null_count():
+            found = found.fill_null(localized(_naive(text, form), zone))
+    if found.null_count() > text.null_count():
+        found = found.fill_null(text.str.to_datetime("%Y-%m-%dT%H:%M%#z", time_unit="us", strict=False))
+    return found
+
+
+def _naive(text: pl.Series, form: str) -> pl.Series:
+    if "H" in form:
+        return text.str.to_datetime(form, time_unit="us", strict=False)
+    return text.str.to_date(form, strict=False).cast(pl.Datetime("us"))
+
+
+_LOOSE = r"[0-9][ T]*(?:UTC|GMT)$|[ T][+-][0-9:]+$|[ T]Z$|:[0-9]+,[0-9]"
+
+
+def _strict(text: pl.Series) -> pl.Series:
+    """Times with their zone as RFC 3339 has it, and a point before the decimals."""
+    named = text.str.replace(r"[ T]*(?:\+0000[ T]*)?(?:UTC|GMT)$", "Z")
+    return named.str.replace(r"[ T]+([+-][0-9:]+|Z)$", "${1}").str.replace(",", ".", literal=True)
 
 
 def formatted(values: pl.Series, kind: Type) -> pl.Series:

@@ -1,0 +1,80 @@
+"""Which days of a log have a column, where the first or the newest complete one lacks it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from dmtl_cli.data.log.source import Store
+from dmtl_cli.guess.files import Files
+from dmtl_cli.guess.roles import Roles
+from dmtl_cli.guess.rows import first_values
+from dmtl_cli.guess.tables import Table, filled, spread
+from dmtl_cli.guess.texts import Text
+from dmtl_cli.guess.values import FEW, share
+
+_OFTEN = 0.1  # of the rows have a value where a column is not just rarely filled
+
+
+def partial_columns(root: str, events: Table, roles: Roles, zone: str) -> dict[str, str]:
+    """Which days have a column, where the first or the newest complete one lacks it. Raises what `tables` does.
+
+    Args:
+        zone: in which a time gives the day, where no name does.
+    """
+    often = [c for c in events.frame.columns if share(events.frame[c].is_not_null()) >= _OFTEN]
+    if events.files.days:
+        return _by_names(root, events, often)
+    if (days := roles.days(events.frame, zone)) is None:
+        return {}
+    first, last = days.min(), days.max()
+    if not isinstance(first, dt.date) or not isinstance(last, dt.date) or min((days == first).sum(), len(days)) < FEW:
+        return {}
+    out = {}
+    for c in often:
+        there = days.filter(events.frame[c].is_not_null())
+        since, until = str(there.min()), str(there.max())
+        if since != str(first):
+            out[c] = f"from {since} on only"
+        elif until != str(last) and (days == last).sum() >= FEW:
+            out[c] = f"until {until} only"
+    return out
+
+
+def _by_names(root: str, events: Table, often: list[str]) -> dict[str, str]:
+    """By the samples of the first and the newest complete day, then by the first rows of days between them."""
+    if len(events.pieces) < 2 or events.pieces[0][2] < FEW:
+        return {}
+    (first, early, _), (newest, late, _) = events.pieces[0], events.pieces[-1]
+    days = [day for day, _ in events.files.days if first <= day <= newest]
+    known = {first: early, newest: late}
+    out = {}
+    for c in often:
+        if (c in early) == (c in late):
+            continue
+        high = turn(days, partial(_has, root, events, c, known))
+        out[c] = f"from {days[high]} on only" if c in late else f"until {days[high - 1]} only"
+    return out
+
+
+def _has(root: str, events: Table, column: str, known: dict[dt.date, frozenset[str]], day: dt.date) -> bool:
+    if day not in known:
+        known[day] = columns_of(root, events.files, day, events.text)
+    return column in known[day]
+
+
+def turn(days: Sequence[dt.date], has: Callable[[dt.date], bool]) -> int:
+    """The place, from 1 on, of a day that is as the last one is while the day before it is as the first one is, by
+    halving: few of the days are looked at."""
+    low, high, last = 0, len(days) - 1, has(days[-1])
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if has(days[middle]) == last else (middle, high)
+    return high
+
+
+def columns_of(root: str, files: Files, day: dt.date, text: Text | None, rows: int = 2_000) -> frozenset[str]:
+    """The columns that have values in the first rows of a day's files. Raises what `tables` does."""
+    store, paths = Store(root), spread([f for f, _ in files.files if files.day_of(f) == day], 2)
+    return frozenset[str]().union(*(filled(first_values(store.file(path), rows, text)) for path in paths))
