@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from worlds import DAYS, Project
 
-from dmtl_cli.data.log import schema, sizes
+from dmtl_cli.data.log import sizes, table
 from dmtl_cli.data.log.source import File
 from dmtl_cli.student.export import onnx_file
 
@@ -163,12 +163,12 @@ def test_a_check_ends_on_the_command_that_begins_the_chain(tmp_path: Path, told:
 def test_the_footers_of_a_day_are_read_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once as the day is read, once for all that looks at its columns: each is a request where storage is far."""
     made = project(tmp_path, {"by": list("abacab"), "mood": list("ababcc")}, AUTHOR)
-    read, footers = schema.Footer.read, list[str]()
+    read, footers = table.Footer.read, list[str]()
 
-    def counted(file: File) -> schema.Footer:
+    def counted(file: File) -> table.Footer:
         footers.append(file.path)
         return read(file)
 
-    monkeypatch.setattr(schema.Footer, "read", staticmethod(counted))
+    monkeypatch.setattr(table.Footer, "read", staticmethod(counted))
     assert made.stage("check", 1).json["unread"] == ["mood"]
     assert footers == [f"events/day={DAYS[0]}/a.parquet"] * 2
