@@ -6,6 +6,7 @@ import datetime as dt
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 import unseen
@@ -183,3 +184,25 @@ def test_a_value_in_another_format_is_refused(tmp_path: Path, value: str) -> Non
     ended = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", "2026-03-26")
     assert ended.code == 65, ended.err
     assert f"row 2, column zeit: expected a time as %d.%m.%Y %H:%M, got {value!r}" in ended.err, ended.err
+
+
+@pytest.mark.parametrize(
+    ("kind", "form", "zero"),
+    [
+        ("csv", "%Y-%m-%d %H:%M:%S", "0000-00-00 00:00:00"), ("json", "%Y-%m-%dT%H:%M:%SZ", "0000-00-00T00:00:00Z"),
+        ("csv", "%d.%m.%Y %H:%M", "00.00.0000 00:00"),
+    ],
+)  # fmt: skip
+def test_a_day_that_is_zero_is_none(tmp_path: Path, kind: str, form: str, zero: str) -> None:
+    """MySQL and ClickHouse write it for null: such rows are left out, and `check` counts them."""
+    frame, x = rows(form)
+    gone = pl.Series(np.arange(len(frame)) % 50 == 7)
+    frame = frame.with_columns(zeit=frame["zeit"].set(gone, zero))
+    ended, raw, _ = made(tmp_path, lambda home: put(home, frame, x, kind, one=False))
+    assert ended.code == 0, ended.err
+    place = raw["data"]["csv"] if kind == "csv" else raw["data"]
+    assert place["null_values"] == [zero] and raw["data"]["events"]["invalid_rows"] == "drop"
+    day = sorted(set(unseen.days_of(x)))[1]
+    found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", day, "--json").json
+    mine = pl.Series(unseen.days_of(x)) == day
+    assert found["left_out"] == {"time": (mine & gone).sum()} and found["rows"] == (mine & ~gone).sum()

@@ -26,6 +26,7 @@ _DATED = re.compile(
 _CLOCKS = 0.95  # of the texts have a clock
 _TRIED = 100  # texts that are tried before all are
 _DIGITS = 5  # that a code has at least
+_ZERO = r"^0{2,4}[-./]00[-./]0{2,4}(?:[ T]0{1,2}:00(?::00(?:\.0+)?)?)?(?: ?Z| UTC)?$"
 _SINGLE = (
     pl.Boolean, pl.String, pl.Date, pl.Float32, pl.Float64,
     pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64,
@@ -64,12 +65,25 @@ class Text:
 
 def settled(rows: pl.DataFrame, form: str, text: Text) -> tuple[pl.DataFrame, Text]:
     """Rows of a text file, as they stand, with the values that its texts are; and how it is written, completed."""
+    rows, zeros = _without_zeros(rows)
     rows, text = as_typed(rows, text) if form == CSV else as_named(rows, text)
+    text = replace(text, nulls=tuple(sorted({*text.nulls, *zeros})))
     clocks = frozenset(c for c in rows.columns if is_clock(rows[c]))
     found = {c: formats_of(rows[c]) for c in rows.columns}
     formats = {c: kinds[0] for c, kinds in found.items() if len(kinds) == 1}
     times = [formatted(rows[c].set(rows[c] == "", None), kind) for c, kind in formats.items()]
     return in_seconds(rows, clocks).with_columns(times), replace(text, clocks=clocks, formats=formats)
+
+
+def _without_zeros(rows: pl.DataFrame) -> tuple[pl.DataFrame, set[str]]:
+    """Rows with null for days such as 0000-00-00 among others, as MySQL and ClickHouse write none; and these texts."""
+    made, words_of = list[pl.Series](), set[str]()
+    for s in rows.select(_texts(rows)):
+        zero = s.str.contains(_ZERO).fill_null(False)
+        if zero.any() and has_days(s.filter(~zero & (s != ""))):
+            words_of |= {*s.filter(zero).unique()}
+            made.append(s.set(zero, None))
+    return rows.with_columns(made), words_of
 
 
 def as_typed(rows: pl.DataFrame, text: Text) -> tuple[pl.DataFrame, Text]:
