@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 from typing import Any
 
@@ -163,3 +164,23 @@ def test_what_follows_good_clicks_is_a_total_too(tmp_path: Path) -> None:
     assert ended.code == 0 and "xq" not in features(raw), ended.err
     (line,) = (line for line in text.splitlines() if "name: xq" in line)
     assert "it follows the log's own counts" in line
+
+
+def test_what_grows_with_age_is_a_total_too(tmp_path: Path) -> None:
+    """Sales of a year say little of a week's clicks, and all of how long an item is sold."""
+    rng, items = np.random.default_rng(4), 300
+    x = unseen.drawn(5, ROWS)
+    age = rng.integers(1, 400, items)
+    events = {"user_id": x["user"], "item_id": rng.integers(0, items, ROWS), "ts": x["at"], "clicked": x["click"]}
+    sold = rng.poisson(age * rng.lognormal(-2, 1.2, items)) + rng.integers(0, 3, items)
+    day = [(unseen.START - dt.timedelta(int(a))).date() for a in age]
+    table = {"item_id": range(items), "published_on": day, "xq": sold, "xr": rng.permutation(sold)}
+
+    def write(home: Path) -> None:
+        unseen.by_day(home / "events", pl.DataFrame(events | {"watch_seconds": x["seconds"]}), {"at": x["at"]})
+        pl.DataFrame(table).write_parquet(home / "items.parquet")
+
+    ended, raw, text = made(tmp_path, write)
+    assert ended.code == 0 and "xq" not in features(raw) and "xr" in features(raw), ended.err
+    (line,) = (line for line in text.splitlines() if "name: xq" in line)
+    assert "the longer an id is there the larger it is (rank correlation ." in line

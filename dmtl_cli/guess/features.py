@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -40,6 +40,7 @@ from dmtl_cli.guess.values import (
     values_in,
     within,
 )
+from dmtl_cli.guess.versions import born
 
 _EMPTY, _OWN = 0.95, 0.9
 _OWN_TEXT = 0.75  # distinct texts of a side table's rows, from which on they are names of its ids: a few share one
@@ -81,12 +82,12 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
         frame = beside.table.frame.unique(key, keep="first", maintain_order=True)  # the newest day is first
         times, before = times_of(frame), len(found.used)
         side = name.removesuffix("s")
-        counts = _counted(frame[key], events.frame, roles, side) if beside.is_one_state else None
+        total = _total_of(frame, key, events.frame, roles, side) if beside.is_one_state else None
         shown = _shown(frame[key], events.frame[roles.item.column], days) if side == "item" else None
         for c in frame.columns:
             if c != key and (beside.version is None or c != beside.version.column):
                 column = _made_of(frame[c], side, events, roles, times, of=beside.table)
-                found.add_known_later(column, frame[c], side, counts, shown)
+                found.add_known_later(column, frame[c], side, total, shown)
         found.unused.extend(Guess(c, f"of type {kind}") for c, kind in beside.table.other.items())
         found.leave_second_names(frame, before)
         if beside.is_one_state:
@@ -119,6 +120,18 @@ def _clicks_of(events: pl.DataFrame, roles: Roles) -> pl.Series:
     """[n] which rows are clicks: all where no column tells."""
     clicked = roles.clicked(events)
     return pl.Series([True]).new_from_index(0, len(events)) if clicked is None else clicked
+
+
+def _total_of(
+    frame: pl.DataFrame, key: str, events: pl.DataFrame, roles: Roles, side: str
+) -> Callable[[pl.Series], str | None]:
+    """Tells why a column of a table, of one row an id, may count what came later: see `states.total`."""
+    counts, since = _counted(frame[key], events, roles, side), born(frame, key)
+
+    def follows(s: pl.Series) -> float:
+        return max((states.rank_correlation(s, n) for n in counts), default=0.0)
+
+    return lambda s: states.total(s, lambda: follows(s), lambda: 0.0 if since is None else states.ageing(s, since))
 
 
 def _counted(ids: pl.Series, events: pl.DataFrame, roles: Roles, side: str) -> list[pl.Series]:

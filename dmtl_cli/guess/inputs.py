@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -51,23 +52,24 @@ class Inputs(Beside):
             self.unused.append(made)
 
     def add_known_later(
-        self, made: Input | Guess, s: pl.Series, side: str, counts: list[pl.Series] | None, shown: states.Shown | None
+        self,
+        made: Input | Guess,
+        s: pl.Series,
+        side: str,
+        total: Callable[[pl.Series], str | None] | None,
+        shown: states.Shown | None,
     ) -> None:
         """The same of a column of a side table, which may know what came later.
 
         Args:
             s: its values.
-            counts: the clicks of these ids, and their good ones; None where the table says of which day its values are.
-            shown: their rows before the last day and on it; None where these are not known.
+            total: why values may count what came later; None where the table says of which day its values are.
+            shown: rows of these ids before the last day and on it; None where these are not known.
         """
-        if counts is not None and (why := states.withdrawn(s, side, lambda: shown)) is not None:
+        if total is not None and (why := states.withdrawn(s, side, lambda: shown)) is not None:
             made = Guess(s.name, why)
         self.add(made)
-        if counts is None or not isinstance(made, Input):
-            return
-        if (
-            why := states.total(s, lambda: max((states.rank_correlation(s, n) for n in counts), default=0.0))
-        ) is not None:
+        if total is not None and isinstance(made, Input) and (why := total(s)) is not None:
             self.hold(s.name, side, why)
 
     def hold(self, column: str, side: str, why: str) -> None:

@@ -17,6 +17,8 @@ Shown = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 """rows of each id on some days, and on the last day after them"""
 LOOSELY = 0.4
 """rank correlation with the log's own counts, from which on whole numbers with a long tail may be one of them"""
+AGEING = 0.25
+"""the same with the age of the ids"""
 _IDS, _VALUES = 100, 20  # ids that have events, and distinct values, for a rank correlation to tell it
 _CLASSES = 10  # values of a status
 _STOP, _GO_ON = 0.5, 0.05  # of the ids that go on by chance have no row on the last day: of what stops, of all others
@@ -140,12 +142,13 @@ def _stopped(s: pl.Series, shown: Shown) -> tuple[str, str] | None:
     return value, f"{many} are not shown on the last day, as hardly any other: "
 
 
-def total(s: pl.Series, counts: Callable[[], float]) -> str | None:
+def total(s: pl.Series, counts: Callable[[], float], age: Callable[[], float] = lambda: 0.0) -> str | None:
     """Why numbers of a table that is one state for all days may count what came later; None where they hardly do.
 
     Args:
         s: a value an id.
         counts: gives the rank correlation with the log's own counts of these ids, 0 where there are few.
+        age: gives that with how long the ids have been there: what readers do adds up, what an item is does not.
     """
     known = s.drop_nulls()
     if not s.dtype.is_numeric() or not len(known):
@@ -162,6 +165,8 @@ def total(s: pl.Series, counts: Callable[[], float]) -> str | None:
     whole = s.dtype.is_integer() and known.n_unique() >= _VALUES and time_unit(s) is None
     if whole and has_long_tail(known) and (r := counts()) >= LOOSELY:
         return f"it follows the log's own counts (rank correlation {short(r)}), as a running total does: {late}"
+    if whole and has_long_tail(known) and (r := age()) >= AGEING:
+        return f"the longer an id is there the larger it is (rank correlation {short(r)}), as a running total: {late}"
     return None
 
 
@@ -187,6 +192,17 @@ def rank_correlation(values: pl.Series, counts: pl.Series) -> float:
         return 0.0
     found = known.select(pl.corr("x", "n", method="spearman")).item()
     return 0.0 if found is None or found != found else float(found)
+
+
+def ageing(values: pl.Series, since: pl.Series) -> float:
+    """Rank correlation with how long ids have been there; 0 where few are known.
+
+    Args:
+        values: [n] of ids; nulls are allowed.
+        since: [n] days.
+    """
+    days = since.cast(pl.Int32)
+    return rank_correlation(values, 1 + int(days.max() or 0) - days)  # type: ignore[arg-type]
 
 
 def says_nothing(s: pl.Series) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import polars as pl
@@ -94,11 +95,7 @@ def birth(frame: pl.DataFrame, key: str, ids: pl.Series, days: pl.Series | None)
     if days is None or ids.dtype != frame[key].dtype or not days.count():
         return None
     first = pl.DataFrame({key: ids, ":first": days}).drop_nulls().group_by(key).agg(pl.col(":first").min())
-    for c in frame.columns:
-        named = words.says_all(c, _BORN) or words.says_all(c, languages.BORN)
-        unit = time_unit(frame[c]) if c != key and named else None
-        if unit is None or frame[c].null_count() > _TIMELESS * len(frame):
-            continue
+    for c, unit in _births(frame, key):
         seen = frame.select(key, pl.Series(":born", local_days(frame[c], unit, "UTC"))).join(first, on=key)
         after = seen[":born"] > seen[":first"] + dt.timedelta(days=1)  # whatever the zone
         came = seen[":born"] >= days.min()
@@ -106,6 +103,21 @@ def birth(frame: pl.DataFrame, key: str, ids: pl.Series, days: pl.Series | None)
             why = f"{c}: since when an item is there; a day has those that were there as it began"
             return Version(c, why, unit, is_birth=True)
     return None
+
+
+def _births(frame: pl.DataFrame, key: str) -> Iterator[tuple[str, str]]:
+    """(column, `values.time_unit`) of times that are named like the one since which an item is there."""
+    for c in frame.columns:
+        named = words.says_all(c, _BORN) or words.says_all(c, languages.BORN)
+        unit = time_unit(frame[c]) if c != key and named else None
+        if unit is not None and frame[c].null_count() <= _TIMELESS * len(frame):
+            yield c, unit
+
+
+def born(frame: pl.DataFrame, key: str) -> pl.Series | None:
+    """[n] days since which the ids of a table are there, by the first column that is named so; None where none is."""
+    found = next(_births(frame, key), None)
+    return None if found is None else local_days(frame[found[0]], found[1], "UTC")
 
 
 def newest_first(frame: pl.DataFrame, version: Version) -> pl.DataFrame:
