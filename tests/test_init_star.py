@@ -89,7 +89,7 @@ def test_what_is_named_like_a_total_is_a_comment_and_nowhere_a_warning(tmp_path:
     ended, raw, text = initiated(tmp_path)
     assert "cooked_total" not in features(raw) and "# - {name: cooked_total, side: item, kind: numeric" in text
     assert "WARNING: dim_dish" not in ended.out
-    assert "comments alone   1                         cooked_total" in ended.out
+    assert "known late       1                         cooked_total" in ended.out
 
 
 def test_a_flag_that_says_it_is_done_is_a_goal_alone(tmp_path: Path) -> None:

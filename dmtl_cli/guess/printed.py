@@ -12,7 +12,7 @@ from dmtl_cli.guess.words import count
 from dmtl_cli.guess.writing import Log, path_of
 
 _WIDE = 110  # characters of a reason
-_LISTS = ("outcomes", "user features", "item features", "context features", "comments alone", "no features yet")
+_LISTS = ("outcomes", "user features", "item features", "context features", "known late", "no features yet")
 """roles of many columns: all of them are to be looked at"""
 
 
@@ -32,7 +32,7 @@ def told_roles(log: Log) -> list[dict[str, str]]:
         ("outcomes", [g.column for g in log.roles.outcomes if g.column not in taken]),
         *((f"{side} features", [i.column for i in used if i.side == side]) for side in ("user", "item", "context")),
         ("no features yet", later),
-        ("comments alone", [] if later else [i.column for i in log.inputs.held]),
+        ("known late", [] if later else [i.column for i in log.inputs.held]),
         ("not used", [g.column for g in log.inputs.unused]),
     ):
         if columns:
