@@ -94,9 +94,7 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
         found.sides[name] = replace(beside, late=lagging(beside.table, events, roles, zone))
     if (guests := guests_of(events.frame, roles)) is not None:
         found.guests, second = guests, guests.other_than(roles.user.column)
-        found.unused.append(
-            Guess(second, f"a second id of users, beside {roles.user.column}: see the lines below that")
-        )
+        found.unused.append(Guess(second, f"a second id of users, beside {roles.user.column}: see the lines below it"))
     at_end = len(found.used)
     taken = {i.column for i in found.used} | {g.column for g in found.unused}
     times = times_of(events.frame)
