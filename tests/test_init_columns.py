@@ -130,7 +130,9 @@ def test_a_table_without_days_is_one_state(tmp_path: Path) -> None:
         users = {"user_id": range(unseen.USERS), "last_balance": np.linspace(0, 99.5, unseen.USERS)}
         pl.DataFrame(users | {"city": ["a", "b", "c"] * 20}).write_parquet(home / "users.parquet")
         genres = ["teknoloji, bilim", "bilim", "spor, bilim", "spor"] * 10
-        pl.DataFrame({"item_id": range(unseen.ITEMS), "genres": genres}).write_parquet(home / "items.parquet")
+        read = {"avg_dwell_sec": np.linspace(9, 99, unseen.ITEMS), "total_length_s": np.linspace(60, 990, unseen.ITEMS)}
+        items = {"item_id": range(unseen.ITEMS), "genres": genres} | read
+        pl.DataFrame(items).write_parquet(home / "items.parquet")
 
     ended, raw, text = made(tmp_path, write)
     one = "one state for all days"
@@ -138,6 +140,7 @@ def test_a_table_without_days_is_one_state(tmp_path: Path) -> None:
     assert "named like what later days change" in text and one in ended.out
     (items,) = (line for line in text.splitlines() if line.startswith("  items: "))
     assert items.endswith(one), "none of its columns is named like a total"
+    assert "# - {name: avg_dwell_sec, " in text and "total_length_s" in features(raw), "a length is of the item"
     genres = features(raw)["genres"]
     assert (genres["kind"], genres["separator"], genres["side"]) == ("sequence", ", ", "item")
     assert ended.code == 0

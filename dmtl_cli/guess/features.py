@@ -50,6 +50,7 @@ _FEW_CODES, _LONGEST, _FEW = 50, 50, 30
 _EACH, _FILLED, _SMOOTH, _EDGE = 5, 0.5, 0.6, 0.05
 """of numbers that are spread like a measure: rows a value, share of the numbers between least and greatest, correlation
 of the counts of neighbours, and how far from the ends the most frequent one is"""
+_READ = 3  # of a duration's name: avg_dwell_sec
 _CLASSES = 30  # texts up to which sentences may be names of classes
 _WORDS, _WORDS_A_PIECE = 5, 3  # of a sentence, and between its commas
 _FEW_MEASURES = (
@@ -95,9 +96,7 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
         found.sides[name] = replace(beside, late=lagging(beside.table, events, roles, zone))
     if (guests := guests_of(events.frame, roles)) is not None:
         found.guests, second = guests, guests.other_than(roles.user.column)
-        found.unused.append(
-            Guess(second, f"a second id of users, beside {roles.user.column}: see the lines below that")
-        )
+        found.unused.append(Guess(second, f"a second id of users, beside {roles.user.column}: see the lines below it"))
     at_end = len(found.used)
     taken = {i.column for i in found.used} | {g.column for g in found.unused}
     times = times_of(events.frame)
@@ -173,7 +172,8 @@ def _hold_totals(
     for c in totals_of(frame, key, [i.column for i in used], ids, _clicks_of(events, roles)):
         found.hold(c, side, "it follows the log's own counts: its value is that of the end of the log")
     for i in [i for i in found.used[before:] if i.kind == "numeric"]:
-        if words.says(i.column, words.TOTAL) and not states.is_measure(i.column):
+        read = words.by_name(i.column, words.DURATION) >= _READ  # by its readers, and no length of its own
+        if words.says(i.column, words.TOTAL) and (read or not states.is_measure(i.column)):
             found.hold(i.column, side, "named like what later days change: its value is that of the end of the log")
 
 
