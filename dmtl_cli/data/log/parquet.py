@@ -57,6 +57,7 @@ class Parquet:
         if explode:
             self._lists = explode.lists(flattened, name)
             flattened = explode.schema(flattened, self._lists)
+        flattened = pa.schema([pa.field(f.name, _number(f.type)) for f in flattened])
         self.schema_arrow: pa.Schema = computed.schema(flattened, name) if computed else flattened
 
     @property
@@ -121,8 +122,22 @@ class Parquet:
         asked = self.schema_arrow.names if columns is None else columns
         if self._explode is not None:
             rows = self._explode.of(rows, self._lists, lambda k: f"{self._name}: {self._row_of(at + k)}")
+        rows = self._with_numbers(rows)
         rows = self._computed.of(rows, asked, self._name) if self._computed else rows
         return rows if self._explode is None else rows.select([c for c in rows.schema.names if c in asked])
+
+    def _with_numbers(self, rows: Any) -> Any:
+        """Decimals as numbers. Raises UserError 65 where one has more than 64 bits."""
+        if not any(map(_is_decimal, rows.schema.types)):
+            return rows
+        columns = []
+        for name, column in zip(rows.schema.names, rows.columns, strict=True):
+            try:
+                columns.append(column.cast(_number(column.type)))
+            except pa.ArrowInvalid:
+                what = f"{self._name}: column {name} is {column.type}, with numbers of more than 64 bits"
+                raise UserError(what, "write them as text") from None
+        return type(rows).from_arrays(columns, rows.schema.names)
 
     def require_names(self) -> None:
         """Raises UserError 65 where two columns have one name."""
@@ -173,8 +188,23 @@ def _lists_of_fields(lists: pa.Array) -> list[pa.Array]:
 
 def _is_object(kind: pa.DataType) -> bool:
     """Whether it is an object (a struct), or a list of objects."""
-    lists = types.is_list(kind) or types.is_large_list(kind)
-    return bool(types.is_struct(kind) or (lists and types.is_struct(kind.value_type)))
+    return bool(types.is_struct(kind) or (_is_list(kind) and types.is_struct(kind.value_type)))
+
+
+def _is_decimal(kind: pa.DataType) -> bool:
+    return bool(types.is_decimal(kind) or (_is_list(kind) and types.is_decimal(kind.value_type)))
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(types.is_list(kind) or types.is_large_list(kind))
+
+
+def _number(kind: pa.DataType) -> pa.DataType:
+    """What a decimal is read as, as warehouses write every number so: int64 without decimals, else float64; any other
+    type as it is."""
+    if _is_list(kind) and types.is_decimal(kind.value_type):
+        return (pa.large_list if types.is_large_list(kind) else pa.list_)(_number(kind.value_type))
+    return kind if not types.is_decimal(kind) else pa.int64() if kind.scale <= 0 else pa.float64()
 
 
 def _has_objects(schema: pa.Schema) -> bool:
