@@ -38,7 +38,8 @@ def config_of(home: Path, frame: pl.DataFrame, x: dict[str, Any]) -> dict[str, A
     day = sorted({*unseen.days_of(x)})[-1]
     found = dmtl("check", "--config", home / "mine.yaml", "--day", day, "--json")
     assert found.code == 0, found.err
-    return {"data": {**raw["data"], "root": ""}, "features": raw["features"], "check": {k: v for k, v in found.json.items() if k != "estimates"}}
+    read = {key: value for key, value in found.json.items() if key != "estimates"}
+    return {"data": {**raw["data"], "root": ""}, "features": raw["features"], "check": read}
 
 
 def test_a_log_of_decimals_is_one_of_numbers(tmp_path: Path) -> None:
