@@ -281,3 +281,48 @@ def test_a_click_column_tells_more() -> None:
     assert roles_of(log, given).behaviour is not None
     assert roles_of(log.with_columns(is_click=pl.col("ts") % 3 // 2), given).behaviour is None
     assert roles_of(log, given | {"click": "arm"}).behaviour is None
+
+
+def a_shop(home: Path, days: int = 3) -> dict[str, int]:
+    """Feeds of cards with an object of the tap, as a document store exports them, and orders with lines that name the
+    feed and the product; and what the truth is of the last day."""
+    rng = np.random.default_rng(5)
+    feeds, orders, truth = [], [], {"rows": 0, "clicks": 0, "good": 0}
+    for k in range(900):
+        day, user = 1 + k * days // 900, f"m{rng.integers(80)}"
+        at = f"2026-03-{day:02}T{k % 24:02}:00:00Z"
+        cards = []
+        for n, item in enumerate(rng.choice(70, 6, replace=False)):
+            card: dict[str, Any] = {"sku": f"P{item}", "n": n}
+            if rng.random() < 0.3:
+                card["tap"] = {"at": {"$date": at.replace(":00:00Z", ":00:09Z")}, "stay": float(rng.integers(1, 90))}
+                truth["clicks"] += day == days
+                if rng.random() < 0.5:
+                    state = ("PAID", "SENT", "CANCELLED")[rng.integers(3)]
+                    line = {"sku": card["sku"], "qty": int(rng.integers(1, 4)), "from": {"feed": {"$oid": f"f{k}"}}}
+                    orders.append({"_id": {"$oid": f"o{len(orders)}"}, "buyer": user, "state": state, "lines": [line]})
+                    truth["good"] += day == days and state != "CANCELLED"
+            cards.append(card)
+        truth["rows"] += 6 * (day == days)
+        feeds.append({"_id": {"$oid": f"f{k}"}, "at": {"$date": at}, "member": user, "cards": cards})
+    (home / "log").mkdir()
+    for name, rows in (("feeds", feeds), ("orders", orders)):
+        (home / f"log/{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return truth
+
+
+def test_orders_with_lines_that_name_the_list(tmp_path: Path) -> None:
+    found: dict[str, int] = {}
+    ended, raw, _ = made(tmp_path, lambda home: found.update(a_shop(home)), "--conversion", "its_state <> 'CANCELLED'")
+    assert ended.code == 0, ended.err
+    events = raw["data"]["events"]
+    (orders,) = events["joined"].values()
+    assert (events["explode"], orders["explode"], orders["key"]) == ("cards", "lines", "exposure")
+    assert events["computed"]["exposure"] == '"_id.$oid" || \'/\' || "cards.sku"' and "unique" not in events
+    assert orders["computed"]["exposure"] == '"lines.from.feed.$oid" || \'/\' || "lines.sku"'
+    assert events["computed"]["good"] == "COALESCE(its_state <> 'CANCELLED', FALSE)"
+    assert events["click"] == "cards.tap.at.$date" and "users" not in raw["data"]
+    read = read_of(tmp_path, "2026-03-03")
+    assert read["rows"] == found["rows"]
+    assert read["labels"]["click_rate"] == pytest.approx(found["clicks"] / found["rows"], abs=1e-4)
+    assert read["labels"]["conversion_rate"] == pytest.approx(found["good"] / found["clicks"], abs=1e-4)

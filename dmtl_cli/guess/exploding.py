@@ -11,7 +11,7 @@ from dmtl_cli.data.log.exploded import Exploded
 _SEVERAL = 1.2  # elements a row
 
 
-def parallel(frame: pl.DataFrame) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+def parallel(frame: pl.DataFrame, least: float = _SEVERAL) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
     """(names as `data.events.explode` takes them, columns) of lists of one object, or beside each other, that have as
     many elements in every row; those with most lists first. An object within the elements of a list, which some lack,
     is of that list: `shown.read.seconds` runs in parallel with `shown.item`."""
@@ -30,7 +30,7 @@ def parallel(frame: pl.DataFrame) -> list[tuple[tuple[str, ...], tuple[str, ...]
     out = []
     for above, columns in groups:
         many = max(float(lengths[c].drop_nulls().mean() or 0) for c in columns)  # type: ignore[arg-type]
-        if len(columns) > 1 and many >= _SEVERAL:
+        if len(columns) > 1 and many >= least:
             whole = above and [c for c in lists if c.startswith(f"{above}.")] == columns
             out.append(((above,) if whole else tuple(columns), tuple(columns)))
     return sorted(out, key=lambda group: -len(group[1]))

@@ -91,10 +91,16 @@ def _can_be(role: str, s: pl.Series) -> bool:
 
 
 def _clicked_at(frame: pl.DataFrame, roles: Roles) -> Guess | None:
-    """The time of the click, empty without one."""
+    """The time of the click, empty without one; of an object that is there with one alone, as tap.at."""
     times = [c for c in frame.columns if c not in roles.taken and is_time_or_null(frame[c])]
-    named = [c for c in times if words.says_all(c, words.CLICK_TIME)]
+    named = [c for c in times if any(words.says_all(name, words.CLICK_TIME) for name in _endings(c))]
     return Guess(named[0], share_of(frame[named[0]]), tuple(named[1:])) if named else None
+
+
+def _endings(c: str) -> list[str]:
+    """A column's name, and of a field of objects those of the inner ones; without what MongoDB calls a type."""
+    parts = c.removesuffix(".$date").split(".")
+    return [".".join(parts[k:]) for k in range(len(parts))]
 
 
 def _click(frame: pl.DataFrame, roles: Roles) -> None:

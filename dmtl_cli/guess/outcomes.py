@@ -12,6 +12,7 @@ import polars as pl
 
 from dmtl_cli.config.expressions import aggregated_roots_of, sources_of
 from dmtl_cli.guess import words
+from dmtl_cli.guess.exploding import elements, parallel
 from dmtl_cli.guess.rewrites import sql_column
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.tables import Table
@@ -21,6 +22,7 @@ _OWN = 0.99  # of the rows of the events have an id of their own
 _THERE = 0.05  # of the table's ids are exposures of the sample, which may have other rows
 _ALL = 0.9  # of the exposures have a row: a row says nothing by itself then
 _MET = 0.5  # of the ids that a log names are a table's
+_STATES = 20  # values of a text that says how far an order is
 _SEVERAL = 0.1  # of an exposure's ids with several rows may have several users
 
 
@@ -41,6 +43,8 @@ class Outcomes:
     """(rank, column, why) of those that may tell a good click, the best first"""
     computed: tuple[str, str] | None = None
     """the expressions by which the events and the table have the key, where no column has it"""
+    once: bool = False
+    """whether several exposures have one key, of which one is to be read"""
 
     @property
     def sources(self) -> set[str]:
@@ -93,6 +97,64 @@ def outcomes_of(events: Table, others: Sequence[tuple[Table, Roles]], roles: Rol
     return found
 
 
+def outcomes_by_pairs(events: Table, others: Iterable[Table], roles: Roles) -> list[Outcomes]:
+    """The tables whose rows, or the elements of whose lists, name an item and the request that it was shown in: of an
+    order the lines, each with the list it came from."""
+    if roles.item is None or roles.request is None:
+        return []
+    request, item = roles.request.column, roles.item.column
+    pairs = events.frame.select(pl.sql_expr(pair_of(request, item)).alias("k"))["k"].drop_nulls()
+    found: list[Outcomes] = []
+    for other in others:
+        ways = [
+            replace(other, explode=names, frame=elements(other.frame, names)) for names, _ in parallel(other.frame, 1)
+        ]
+        for table in (other, *ways):
+            taken = {*events.frame.columns, *(c for one in found for c in one.columns)}
+            if (one := _by_pair(table, events, request, item, pairs, taken)) is not None:
+                found.append(one)
+                break
+    return found
+
+
+def _by_pair(
+    table: Table, events: Table, request: str, item: str, pairs: pl.Series, taken: set[str]
+) -> Outcomes | None:
+    frame = table.frame
+    ids = [c for c in frame.columns if is_id(frame[c]) and frame[c].n_unique() > FEW]
+    requests = [c for c in ids if within(frame[c], events.frame[request]) >= _THERE]
+    items = [c for c in ids if not _is_own(frame[c]) and within(frame[c], events.frame[item]) >= _MET]
+    for c, i in ((c, i) for c in requests for i in items if i != c):
+        rows = frame.filter(pl.col(c).is_in(events.frame[request].unique().implode()))
+        met = rows.select(pl.sql_expr(pair_of(c, i)).alias("k"))["k"].drop_nulls()
+        if len(met) < FEW or share(met.is_in(pairs.unique().implode())) < _MET:
+            continue
+        key, name = free("exposure", {*taken, *frame.columns}), free(_name(table), taken)
+        columns, left = _of_lines(frame.drop(c, i), {*taken, *frame.columns, name})
+        rate = share(pairs.is_in(met.implode()))
+        why = f"{rate:.0%} of the sample's exposures have a row, by {request} and {item}"
+        computed = pair_of(request, item), pair_of(c, i)
+        return Outcomes(name, table, key, key, {name: _ROW, **columns}, tuple(left), why, (), computed)
+    return None
+
+
+def _of_lines(frame: pl.DataFrame, taken: set[str]) -> tuple[dict[str, str], list[str]]:
+    """As `_aggregates`, and of texts with few values the last one in their order, by names without a point."""
+    columns, left = dict[str, str](), list[str]()
+    for s in frame:
+        text = s.dtype == pl.String and time_unit(s) is None and s.drop_nulls().n_unique() <= _STATES
+        if (made := f"MAX({sql_column(s.name)})" if text else aggregate_of(s)) is None:
+            left.append(s.name)
+        else:
+            columns[free(f"its_{s.name.replace('.', '_').replace('$', '')}", {*taken, *columns})] = made
+    return columns, left
+
+
+def pair_of(one: str, other: str) -> str:
+    """Two ids of a row as one value, in SQL."""
+    return f"{sql_column(one)} || '/' || {sql_column(other)}"
+
+
 def _has_several(frame: pl.DataFrame, key: str, user: str) -> bool:
     """Whether an id has rows of several users, as an item's has and an exposure's has not."""
     if key == user:
@@ -118,6 +180,23 @@ def with_outcomes(events: Table, found: Iterable[Outcomes]) -> Table:
         frame = frame.with_columns(pl.col(c).fill_null(False) for c in counts)
         frame = frame.drop(one.event_key) if one.computed else frame
     return replace(events, frame=frame)
+
+
+def without_rows(rule: str | None, events: pl.DataFrame, later: Iterable[Outcomes]) -> str | None:
+    """A person's rule of a good click, so that it is false where the tables that it names have no row of the exposure
+    and it would be unknown.
+
+    Args:
+        events: a sample, with the columns of these tables.
+    """
+    joined = {c for one in later for c in one.columns}
+    if rule is None or not joined.intersection(sources_of(rule)):
+        return rule
+    try:
+        values = events.select(pl.sql_expr(rule).alias("good"))["good"]
+    except pl.exceptions.PolarsError:  # it names fields of objects, or what is not there
+        return rule
+    return f"COALESCE({rule}, FALSE)" if values.dtype == pl.Boolean and values.null_count() else rule
 
 
 _ROW = "COUNT(*) > 0"

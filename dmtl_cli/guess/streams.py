@@ -11,7 +11,7 @@ import polars as pl
 
 from dmtl_cli.guess.exploding import elements
 from dmtl_cli.guess.labels import roles_of
-from dmtl_cli.guess.outcomes import Outcomes, aggregate_of
+from dmtl_cli.guess.outcomes import Outcomes, aggregate_of, pair_of
 from dmtl_cli.guess.rewrites import BEST, Behaviours, is_seen, sql_column, sql_texts, values_of
 from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.shown import as_events
@@ -74,7 +74,7 @@ def _by_pairs(
         return []
     item, taken = shown.column, {*events.frame.columns, *others.columns, *files.other}
     key = free("exposure", taken)
-    pairs = events.frame.select(pl.sql_expr(_pair(user, item)).alias("k"))["k"].drop_nulls()
+    pairs = events.frame.select(pl.sql_expr(pair_of(user, item)).alias("k"))["k"].drop_nulls()
     parts = [(files, others)]
     if events.explode != files.explode and item in others.columns:  # a list of what was bought, as of what was shown
         rows = elements(others.filter(pl.col(item).list.len() > 0), events.explode)
@@ -90,9 +90,9 @@ def _by_pairs(
         taken |= {*columns}
         why = f"of the same files, by user and item of a day: {_named(rows[values.column])}"
         one = replace(table, frame=rows)
-        computed = _pair(user, item), _pair(user, c)
+        computed = pair_of(user, item), pair_of(user, c)
         name = "later" if not found else "later_lists"
-        found.append(Outcomes(name, one, key, key, columns, left, why, good, computed))
+        found.append(Outcomes(name, one, key, key, columns, left, why, good, computed, once=True))
     return found
 
 
@@ -104,13 +104,8 @@ def _names_items(rows: pl.DataFrame, user: str, items: pl.Series, pairs: pl.Seri
 
 def _met(rows: pl.DataFrame, user: str, item: str, pairs: pl.Series) -> bool:
     """Whether rows are of items that were shown to their user."""
-    told = rows.select(pl.sql_expr(_pair(user, item)).alias("k"))["k"].drop_nulls()
+    told = rows.select(pl.sql_expr(pair_of(user, item)).alias("k"))["k"].drop_nulls()
     return len(told) >= FEW and share(told.is_in(pairs.unique().implode())) >= _MET
-
-
-def _pair(user: str, item: str) -> str:
-    """A user and an item as one value, in SQL."""
-    return f"{sql_column(user)} || '/' || {sql_column(item)}"
 
 
 def _named(kinds: pl.Series) -> str:

@@ -328,8 +328,9 @@ def _events(log: Log) -> list[str]:
         none = f"no column looks like a time{unread}: rows count in the order of the files"
         lines.append(f"# time: COLUMN  # {none}")
     pairs = {one.key: one.computed[0] for one in log.later if one.computed}
-    lines += [f"unique: {key}  # of a user and item one exposure a day: what follows names none" for key in pairs]
-    lines += [_line(log, "unique", one)] if not pairs and (one := unique_of(log.events.frame, roles)) else []
+    once = dict.fromkeys(one.key for one in log.later if one.once)
+    lines += [f"unique: {key}  # of a user and item one exposure a day: what follows names none" for key in once]
+    lines += [_line(log, "unique", one)] if not once and (one := unique_of(log.events.frame, roles)) else []
     lines += _labels(log)
     made = [*pairs.items(), *([(roles.conversion.column, roles.made_by)] if roles.conversion and roles.made_by else [])]
     computed = ", ".join(f"{c}: {quoted(text)}" for c, text in made)

@@ -400,7 +400,6 @@ def _marked(table: str) -> str:
 
 
 def _labels_in_words(found: dict[str, Any]) -> str:
-    """16.5% of rows are clicks; 37.2% of clicks are good."""
     parts = [f"{found['click_rate']:.1%} of rows are clicks" if found["exposures"] else "every row is a click"]
     if repeated := found["repeated_clicks"]:
         parts.append(f"{count(repeated, 'more row')} repeat one of them")

@@ -27,7 +27,7 @@ from dmtl_cli.guess.files import CSV, JSON, complete_day, usual
 from dmtl_cli.guess.given import refuse_expression, refuse_given, told_of
 from dmtl_cli.guess.keys import by_tables, likeliest
 from dmtl_cli.guess.labels import EXPRESSION, roles_of
-from dmtl_cli.guess.outcomes import Outcomes, is_listed, outcomes_of, with_outcomes
+from dmtl_cli.guess.outcomes import Outcomes, is_listed, outcomes_by_pairs, outcomes_of, with_outcomes, without_rows
 from dmtl_cli.guess.partial import partial_columns
 from dmtl_cli.guess.printed import told_roles
 from dmtl_cli.guess.repeats import unique_of
@@ -190,6 +190,7 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
         roles.unit, roles.duration = "s", replace(roles.duration, why=f"{why}; texts of lengths of time")
     if not {"duration", "conversion"} & given.keys():
         by_kinds(roles, later)
+    roles.made_by = without_rows(roles.made_by, events.frame, later)
     made = [Guess(c, f"of {one.table.files.path}") for one in later for c in one.columns]
     roles.outcomes.extend(g for g in made if g.column not in roles.taken)
     roles.outcomes.extend(outcomes_of_requests(events.frame, roles, days_of_rows(events, roles, zone)))
@@ -228,9 +229,12 @@ def _joined(named: list[Table], given: Mapping[str, str]) -> tuple[list[Table], 
             return [with_outcomes(events, found), *named[:k], *named[k + 1 :]], {table.files.path: found}
         others = [(other, of(n)) for n, other in enumerate(named) if n != k]
         found = [] if is_listed(table, others) else outcomes_of(table, others, of(k))
+        if table.explode and not is_listed(table, others):
+            rest = [t for t in named if t is not table and not any(t is one.table for one in found)]
+            found += outcomes_by_pairs(table, rest, of(k))
         if found:
-            gone = [table, *(one.table for one in found)]
-            rest = [t for t in named if not any(t is one for one in gone)]
+            gone = {table.files.path, *(one.table.files.path for one in found)}
+            rest = [t for t in named if t.files.path not in gone]
             return [with_outcomes(table, found), *rest], {table.files.path: found}
     return named, {}
 
