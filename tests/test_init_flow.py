@@ -78,7 +78,10 @@ def test_lists_and_tables_tell_user_and_item(tmp_path: Path) -> None:
     events = raw["data"]["events"]
     assert ended.code == 0 and (events["user"], events["item"]) == ("alumno", "leccion"), ended.err
     assert raw["data"]["users"]["key"] == "alumno" and raw["data"]["items"]["key"] == "leccion"
-    assert "100% of its 60 ids are in p.parquet; 8" in text and "as the items of a list do" in text
+    assert (
+        "100% of its 60 ids are in p.parquet; rows of one follow each other" in text
+        and "as items of a list do not" in text
+    )
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_clicks_of_their_own_are_joined(root: Path) -> None:
 
 def test_an_expression_names_their_columns(root: Path) -> None:
     config, _ = config_of(root, "--conversion", "time_on_page >= 90 OR saved = 1")
-    assert config["data"]["events"]["computed"] == {"good": "time_on_page >= 90 OR saved = 1"}
+    assert config["data"]["events"]["computed"] == {"good": "COALESCE(time_on_page >= 90 OR saved = 1, FALSE)"}
     assert 0.2 < checked(root)["labels"]["conversion_rate"] < 0.6
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -363,3 +364,20 @@ def test_a_label_of_one_value_is_told_by_check_and_by_the_teacher(tmp_path: Path
     assert ended.code == 0, ended.err
     told = json.loads((Path(ended.json["path"]) / "manifest.json").read_text())["facts"]["warnings"]
     assert any("the label of cvr is 1 in all of " in line for line in told), told
+
+
+def test_a_rate_of_the_end_of_the_log_is_no_feature(tmp_path: Path) -> None:
+    """Under whatever name: the share of an item's clicks that are good, as the table's writer counted it. What it is
+    may have to do with it."""
+    rng = np.random.default_rng(8)
+    log = drawn(item_id=rng.integers(0, ITEMS, ROWS))
+    p = rng.beta(1.5, 1.5, ITEMS)
+    good = (log["clicked"].to_numpy() == 1) & (rng.random(ROWS) < p[log["item_id"].to_numpy()])
+    n = clicks(log)
+    of = np.bincount(log["item_id"].to_numpy(), weights=good, minlength=ITEMS) / np.maximum(n, 1)
+    items = pl.DataFrame({"item_id": range(ITEMS), "zz": of + rng.normal(0, 0.03, ITEMS)})
+    items = items.with_columns(pl.Series("yy", p + rng.normal(0, 0.5, ITEMS)), pl.Series("xx", -of))
+    assert spearmanr(items["yy"], of).statistic > 0.2
+    _, raw, text = initiated(tmp_path, log.with_columns(pl.Series("done", good.astype(int))), items=items)
+    assert {"yy", "xx"} <= features(raw).keys() and "zz" not in features(raw)
+    assert re.search(r"# - \{name: zz, .*it follows the log's own rates \(rank correlation \.[89]\d*\)", text), text

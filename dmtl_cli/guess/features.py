@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -40,7 +40,6 @@ from dmtl_cli.guess.values import (
     values_in,
     within,
 )
-from dmtl_cli.guess.versions import born
 
 _EMPTY, _OWN = 0.95, 0.9
 _OWN_TEXT = 0.75  # distinct texts of a side table's rows, from which on they are names of its ids: a few share one
@@ -83,7 +82,7 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
         frame = beside.table.frame.unique(key, keep="first", maintain_order=True)  # the newest day is first
         times, before = times_of(frame), len(found.used)
         side = name.removesuffix("s")
-        total = _total_of(frame, key, events.frame, roles, side) if beside.is_one_state else None
+        total = states.total_of(frame, key, events.frame, roles, side) if beside.is_one_state else None
         shown = _shown(frame[key], events.frame[roles.item.column], days) if side == "item" else None
         for c in frame.columns:
             if c != key and (beside.version is None or c != beside.version.column):
@@ -115,38 +114,6 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
     return found
 
 
-def _clicks_of(events: pl.DataFrame, roles: Roles) -> pl.Series:
-    """[n] which rows are clicks: all where no column tells."""
-    clicked = roles.clicked(events)
-    return pl.Series([True]).new_from_index(0, len(events)) if clicked is None else clicked
-
-
-def _total_of(
-    frame: pl.DataFrame, key: str, events: pl.DataFrame, roles: Roles, side: str
-) -> Callable[[pl.Series], str | None]:
-    """Tells why a column of a table, of one row an id, may count what came later: see `states.total`."""
-    counts, since = _counted(frame[key], events, roles, side), born(frame, key)
-
-    def follows(s: pl.Series) -> float:
-        return max((states.rank_correlation(s, n) for n in counts), default=0.0)
-
-    return lambda s: states.total(s, lambda: follows(s), lambda: 0.0 if since is None else states.ageing(s, since))
-
-
-def _counted(ids: pl.Series, events: pl.DataFrame, roles: Roles, side: str) -> list[pl.Series]:
-    """[n] clicks of each id in the sample, and where a column tells a good click these."""
-    column, good = getattr(roles, side).column, roles.conversion
-    kinds = {"clicks": _clicks_of(events, roles)}
-    if good is not None and good.column in events.columns:
-        kinds["good"] = clicks(events[good.column])
-    rows = pl.DataFrame({"id": events[column], **{what: x.cast(pl.Int64) for what, x in kinds.items()}})
-    if ids.dtype != rows.schema["id"]:
-        return []
-    of = rows.group_by("id").agg(pl.col(*kinds).sum())
-    beside = pl.DataFrame({"id": ids}).join(of, on="id", how="left", maintain_order="left")
-    return [beside[what].fill_null(0) for what in kinds]
-
-
 def _shown(ids: pl.Series, items: pl.Series, days: pl.Series | None) -> states.Shown | None:
     """Rows of each id in the sample before its last day, and on it; None where these cannot be told.
 
@@ -169,7 +136,7 @@ def _hold_totals(
     sample's counts, and those with such names."""
     used = found.used[before:]
     ids = events[getattr(roles, side).column]
-    for c in totals_of(frame, key, [i.column for i in used], ids, _clicks_of(events, roles)):
+    for c in totals_of(frame, key, [i.column for i in used], ids, states.clicks_of(events, roles)):
         found.hold(c, side, "it follows the log's own counts: its value is that of the end of the log")
     for i in [i for i in found.used[before:] if i.kind == "numeric"]:
         read = words.by_name(i.column, words.DURATION) >= _READ  # by its readers, and no length of its own

@@ -176,7 +176,7 @@ def with_outcomes(events: Table, found: Iterable[Outcomes]) -> Table:
         rows = rows.filter(pl.col(one.key).is_not_null())
         by_id = rows.group_by(one.key, maintain_order=True).agg(made).rename({one.key: one.event_key})
         frame = frame.join(by_id, on=one.event_key, how="left", maintain_order="left")
-        counts = [c for c, text in one.columns.items() if text.startswith("COUNT(")]
+        counts = [c for c, text in one.columns.items() if text.startswith(("COUNT(", "COALESCE("))]
         frame = frame.with_columns(pl.col(c).fill_null(False) for c in counts)
         frame = frame.drop(one.event_key) if one.computed else frame
     return replace(events, frame=frame)
@@ -249,10 +249,12 @@ def _aggregates(frame: pl.DataFrame, key: str, taken: set[str]) -> tuple[dict[st
 
 
 def aggregate_of(s: pl.Series) -> str | None:
-    """What one value of an id's rows is made by: the sum of what lasts, the greatest of another number or flag; None of
-    what is neither."""
+    """What one value of an id's rows is made by: the sum of what lasts, the greatest of another number, of yes and no
+    whether there is a yes, which without a row there is not; None of what is none of these."""
     if not (s.dtype.is_numeric() or s.dtype == pl.Boolean) or time_unit(s) is not None or s.null_count() == len(s):
         return None
+    if s.dtype == pl.Boolean:
+        return f"COALESCE(MAX({sql_column(s.name)}), FALSE)"
     lasts = not is_binary(s) and (words.by_name(s.name, words.DURATION) or words.says(s.name, words.SPENT))
     return f"{'SUM' if lasts else 'MAX'}({sql_column(s.name)})"
 

@@ -4,17 +4,22 @@ by then, and how much an id had been clicked; and columns that say nothing of a 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from dmtl_cli.guess import languages, words
-from dmtl_cli.guess.values import has_long_tail, is_flags, share, short, time_unit
+from dmtl_cli.guess.roles import Roles
+from dmtl_cli.guess.values import clicks, has_long_tail, is_binary, is_flags, share, short, time_unit
+from dmtl_cli.guess.versions import born
 
 Shown = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 """rows of each id on some days, and on the last day after them"""
+RATED = 0.8
+"""rank correlation with the log's own rates, from which on a number is one of them: what an item is has hardly half"""
+_MANY = 10  # events, or clicks, of an id whose rate is told
 LOOSELY = 0.4
 """rank correlation with the log's own counts, from which on whole numbers with a long tail may be one of them"""
 AGEING = 0.25
@@ -142,13 +147,19 @@ def _stopped(s: pl.Series, shown: Shown) -> tuple[str, str] | None:
     return value, f"{many} are not shown on the last day, as hardly any other: "
 
 
-def total(s: pl.Series, counts: Callable[[], float], age: Callable[[], float] = lambda: 0.0) -> str | None:
+def total(
+    s: pl.Series,
+    counts: Callable[[], float],
+    age: Callable[[], float] = lambda: 0.0,
+    rate: Callable[[], float] = lambda: 0.0,
+) -> str | None:
     """Why numbers of a table that is one state for all days may count what came later; None where they hardly do.
 
     Args:
         s: a value an id.
         counts: gives the rank correlation with the log's own counts of these ids, 0 where there are few.
         age: gives that with how long the ids have been there: what readers do adds up, what an item is does not.
+        rate: gives that with the log's own rates of clicks and of what came of them.
     """
     known = s.drop_nulls()
     if not s.dtype.is_numeric() or not len(known):
@@ -162,6 +173,8 @@ def total(s: pl.Series, counts: Callable[[], float], age: Callable[[], float] = 
         return "named like what is left in stock: its value is that of the day on which the table was written"
     if is_measure(s.name):
         return None
+    if known.n_unique() > _CLASSES and (r := rate()) >= RATED:
+        return f"it follows the log's own rates (rank correlation {short(r)}), as a mean of it does: {late}"
     whole = s.dtype.is_integer() and known.n_unique() >= _VALUES and time_unit(s) is None
     if whole and has_long_tail(known) and (r := counts()) >= LOOSELY:
         return f"it follows the log's own counts (rank correlation {short(r)}), as a running total does: {late}"
@@ -178,6 +191,24 @@ def is_measure(c: str) -> bool:
 
 def _is_mean(known: pl.Series) -> bool:
     return known.n_unique() > _CLASSES or (known.dtype.is_float() and share(known % 1 != 0) > 0)
+
+
+def rates(ids: pl.Series, events: pl.Series, clicked: pl.Series, outcomes: Mapping[str, pl.Series]) -> list[pl.Series]:
+    """[n] of each id clicks an event, and of its clicks the share with each outcome; null of fewer than ten of these.
+
+    Args:
+        events: [m] the id of each event, as clicked and outcomes are of events, of 0 and 1.
+    """
+    if ids.dtype != events.dtype:
+        return []
+    named = {f":{name}": x & clicked for name, x in outcomes.items()}
+    rows = pl.DataFrame({"id": events, ":click": clicked, **named}).drop_nulls("id")
+    of = rows.group_by("id").agg(pl.len().alias(":n"), pl.col(":click", *named).sum())
+    clicks, n = pl.col(":click"), pl.col(":n")
+    shares = [pl.when(clicks >= _MANY).then(pl.col(name) / clicks) for name in named]
+    made = of.select("id", pl.when(n >= _MANY).then(clicks / n).alias(":click"), *shares)
+    beside = pl.DataFrame({"id": ids}).join(made, on="id", how="left", maintain_order="left")
+    return [s for s in beside.drop("id") if s.drop_nulls().n_unique() > 1]
 
 
 def rank_correlation(values: pl.Series, counts: pl.Series) -> float:
@@ -219,3 +250,41 @@ def says_nothing(s: pl.Series) -> str | None:
 
 def _says(c: str, pattern: str) -> bool:
     return words.says_all(c, pattern)
+
+
+def clicks_of(events: pl.DataFrame, roles: Roles) -> pl.Series:
+    """[n] which rows are clicks: all where no column tells."""
+    clicked = roles.clicked(events)
+    return pl.Series([True]).new_from_index(0, len(events)) if clicked is None else clicked
+
+
+def total_of(
+    frame: pl.DataFrame, key: str, events: pl.DataFrame, roles: Roles, side: str
+) -> Callable[[pl.Series], str | None]:
+    """Tells why a column of a table, of one row an id, may count what came later: see `total`."""
+    counts, since = _counted(frame[key], events, roles, side), born(frame, key)
+    flags = [g.column for g in (roles.conversion, *roles.outcomes) if g is not None and g.column in events.columns]
+    of_clicks = {c: clicks(events[c]) for c in flags if is_binary(events[c])}
+    of = rates(frame[key], events[getattr(roles, side).column], clicks_of(events, roles), of_clicks)
+
+    def follows(s: pl.Series, others: list[pl.Series]) -> float:
+        return max((rank_correlation(s, n) for n in others), default=0.0)
+
+    def age(s: pl.Series) -> float:
+        return 0.0 if since is None else ageing(s, since)
+
+    return lambda s: total(s, lambda: follows(s, counts), lambda: age(s), lambda: follows(s, of))
+
+
+def _counted(ids: pl.Series, events: pl.DataFrame, roles: Roles, side: str) -> list[pl.Series]:
+    """[n] clicks of each id in the sample, and where a column tells a good click these."""
+    column, good = getattr(roles, side).column, roles.conversion
+    kinds = {"clicks": clicks_of(events, roles)}
+    if good is not None and good.column in events.columns:
+        kinds["good"] = clicks(events[good.column])
+    rows = pl.DataFrame({"id": events[column], **{what: x.cast(pl.Int64) for what, x in kinds.items()}})
+    if ids.dtype != rows.schema["id"]:
+        return []
+    of = rows.group_by("id").agg(pl.col(*kinds).sum())
+    beside = pl.DataFrame({"id": ids}).join(of, on="id", how="left", maintain_order="left")
+    return [beside[what].fill_null(0) for what in kinds]
