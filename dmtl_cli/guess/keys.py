@@ -120,9 +120,9 @@ def _turn(frame: pl.DataFrame, c: str, roles: Roles) -> tuple[str | None, str]:
     """The role that the order of rows tells, and how."""
     follows = stays(frame, c, roles)
     if follows >= _STAYS:
-        return "user", "rows of one follow each other, as those of a user's list do"
+        return "user", "rows of one follow each other"
     if follows <= _CHANGES and any(stays(frame, x, roles) >= _STAYS for x in may_be_ids(frame) if x != c):
-        return "item", "rows of one hardly follow each other, as items of a list do not"
+        return "item", "rows of one hardly follow each other"
     return None, ""
 
 
