@@ -80,7 +80,7 @@ def test_lists_and_tables_tell_user_and_item(tmp_path: Path) -> None:
     assert raw["data"]["users"]["key"] == "alumno" and raw["data"]["items"]["key"] == "leccion"
     assert (
         "100% of its 60 ids are in p.parquet; rows of one follow each other" in text
-        and "as items of a list do not" in text
+        and "rows of one hardly follow" in text
     )
 
 
