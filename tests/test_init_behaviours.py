@@ -306,7 +306,8 @@ def a_shop(home: Path, days: int = 3) -> dict[str, int]:
         truth["rows"] += 6 * (day == days)
         feeds.append({"_id": {"$oid": f"f{k}"}, "at": {"$date": at}, "member": user, "cards": cards})
     (home / "log").mkdir()
-    for name, rows in (("feeds", feeds), ("orders", orders)):
+    members = [{"_id": {"$oid": f"m{k}"}, "since": f"2025-01-{1 + k % 28:02}", "city": f"c{k % 5}"} for k in range(80)]
+    for name, rows in (("feeds", feeds), ("orders", orders), ("members", members)):
         (home / f"log/{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return truth
 
@@ -321,7 +322,10 @@ def test_orders_with_lines_that_name_the_list(tmp_path: Path) -> None:
     assert events["computed"]["exposure"] == '"_id.$oid" || \'/\' || "cards.sku"' and "unique" not in events
     assert orders["computed"]["exposure"] == '"lines.from.feed.$oid" || \'/\' || "lines.sku"'
     assert events["computed"]["good"] == "COALESCE(its_state <> 'CANCELLED', FALSE)"
-    assert events["click"] == "cards.tap.at.$date" and "users" not in raw["data"]
+    assert events["click"] == "cards.tap.at.$date" and raw["data"]["users"] == {
+        "path": "members.jsonl",
+        "key": "_id.$oid",
+    }
     read = read_of(tmp_path, "2026-03-03")
     assert read["rows"] == found["rows"]
     assert read["labels"]["click_rate"] == pytest.approx(found["clicks"] / found["rows"], abs=1e-4)

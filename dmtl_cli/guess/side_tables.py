@@ -25,6 +25,7 @@ NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 _TIMED = 0.01  # of the rows of no day have a time
 JOINED = 0.05
 """share of the ids of events that a side table has at least"""
+_OWN = ("_id", "_id.$oid", "id")  # of a document, wherever it stands once objects are columns
 _CODED = 0.9  # of the codes of a column are in the table that has its name
 _MORE = 0.05  # of the ids are in the table once they are written alike
 _COMPARED, _SLICE = 500_000, 1_000_000  # ids that are written in each way; those that are looked at for it at a time
@@ -137,12 +138,12 @@ def _newest(events: Table, roles: Roles) -> dt.date | None:
 
 def _keys(frame: pl.DataFrame, events: Table, roles: Roles) -> Iterator[tuple[str, pl.Series, pl.Series, bool]]:
     """(users or items, ids of the events, column, whether its name says so) of what may be a table's key: its first
-    column, unless that is the other role's, and those that are named like these ids."""
+    column, or a document's own id, unless that is the other role's, and those that are named like these ids."""
     ids = {g.column for g in (roles.user, roles.item) if g}
     for name, role, patterns in (("users", roles.user, words.USER), ("items", roles.item, words.ITEM)):
         for k, c in enumerate(frame.columns if role else ()):
             named = role is not None and (c == role.column or words.by_name(c, patterns) > 0)
-            if role is not None and (named or (k == 0 and c not in ids)):
+            if role is not None and (named or ((k == 0 or c in _OWN) and c not in ids)):
                 yield name, events.frame[role.column], frame[c], named
 
 
