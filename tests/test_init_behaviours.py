@@ -323,7 +323,7 @@ def test_orders_with_lines_that_name_the_list(tmp_path: Path) -> None:
     assert orders["computed"]["exposure"] == '"lines.from.feed.$oid" || \'/\' || "lines.sku"'
     assert events["computed"]["good"] == "COALESCE(its_state <> 'CANCELLED', FALSE)"
     assert events["click"] == "cards.tap.at.$date" and raw["data"]["users"] == {
-        "path": "members.jsonl",
+        "path": "log/members.jsonl",
         "key": "_id.$oid",
     }
     read = read_of(tmp_path, "2026-03-03")
