@@ -38,7 +38,7 @@ def config_of(home: Path, frame: pl.DataFrame, x: dict[str, Any]) -> dict[str, A
     day = sorted({*unseen.days_of(x)})[-1]
     found = dmtl("check", "--config", home / "mine.yaml", "--day", day, "--json")
     assert found.code == 0, found.err
-    read = {key: value for key, value in found.json.items() if key != "estimates"}
+    read = {key: value for key, value in found.json.items() if key not in ("estimates", "next")}
     return {"data": {**raw["data"], "root": ""}, "features": raw["features"], "check": read}
 
 

@@ -19,6 +19,7 @@ from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.log.rows import frames
 from dmtl_cli.data.log.table import Table
 
+_MOST = 0.9  # of the rows of a table without an exposure are hardly what came of exposures
 Ints = npt.NDArray[np.int64]
 
 
@@ -53,7 +54,8 @@ def _times(log: Log, found: DayFiles, events: Table, table: Outcomes) -> Ints:
         for frame in frames(events, file, wanted, sizes.BLOCK, found.groups.get(file)):
             rows = frame
             if date:
-                rows = frame.filter(Checked(frame, file, 0).date(date, log.data.timezone) == found.day)
+                days = Checked(frame, file, 0).date(date, log.data.timezone, nulls=True)
+                rows = frame.filter((days == found.day).fill_null(False))
             at = table.places(plain(rows[column]), file)
             np.add.at(times, at[at >= 0], 1)
     return times
@@ -79,7 +81,10 @@ def joined_lines(found: dict[str, Any]) -> Iterator[str]:
         if said["rows"] and said.get("unmatched") == said["rows"]:
             yield f"WARNING: {where}: none of its {rows} rows has the id of an exposure: is key the exposure's id?"
         elif said.get("unmatched"):
-            yield f"{where}: {said['unmatched']:,} of its {rows} rows have the id of no exposure of the day: left out"
+            most = "WARNING: " if said["unmatched"] > _MOST * said["rows"] else ""
+            what = f"{said['unmatched']:,} of its {rows} rows have the id of no exposure of the day: left out"
+            what = f"{said['unmatched']:,} of its {rows} rows have the id of no exposure of the day: left out"
+            yield f"{most}{where}: {what}"
         if said.get("repeated"):
             yield f"{where}: {said['repeated']:,} rows are left out: unique reads one of each id"
         if said["shared"]:

@@ -253,6 +253,8 @@ def aggregate_of(s: pl.Series) -> str | None:
     whether there is a yes, which without a row there is not; None of what is none of these."""
     if not (s.dtype.is_numeric() or s.dtype == pl.Boolean) or time_unit(s) is not None or s.null_count() == len(s):
         return None
+    if words.is_named_id(s.name):
+        return None
     if s.dtype == pl.Boolean:
         return f"COALESCE(MAX({sql_column(s.name)}), FALSE)"
     lasts = not is_binary(s) and (words.by_name(s.name, words.DURATION) or words.says(s.name, words.SPENT))

@@ -4,12 +4,13 @@ what was shown, and one of what came of it."""
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import polars as pl
 
-from dmtl_cli.guess.exploding import elements
+from dmtl_cli.guess.exploding import elements, parallel
 from dmtl_cli.guess.labels import roles_of
 from dmtl_cli.guess.outcomes import Outcomes, aggregate_of, pair_of
 from dmtl_cli.guess.rewrites import BEST, Behaviours, is_seen, sql_column, sql_texts, values_of
@@ -34,12 +35,12 @@ def parted(table: Table, given: Mapping[str, str]) -> tuple[Table, list[Outcomes
     """
     mine = {role: c for role, c in given.items() if c in table.frame.columns}
     roles = roles_of(table.frame, mine)
-    if roles.behaviour is None or roles.user is None or roles.item is None:
+    if roles.behaviour is None or roles.user is None or (roles.item is None and not parallel(table.frame)):
         return None
     values = values_of(table.frame, roles.behaviour.column, roles)
     if values is None:
         return None
-    values = _without_followers(table.frame, values, roles)
+    values = _without_followers(table.frame, values, roles) if roles.item else values
     kinds = Kinds(values.column, values.exposure, True)
     rest = replace(kinds, among=False)
     shown, others = kinds.of(table.frame), rest.of(table.frame)
@@ -47,7 +48,8 @@ def parted(table: Table, given: Mapping[str, str]) -> tuple[Table, list[Outcomes
     mine_alone = replace(table, kinds=kinds, only_of_others=(*later, values.column), of_files=(*table.frame.columns,))
     events = _narrowed(mine_alone)
     lists = events if table.explode else as_events(events, (), {"user": roles.user.column})
-    if lists.explode == table.explode and (keys := _keys(shown, others, values, roles)) is not None:
+    whole = lists.explode == table.explode and roles.item is not None
+    if whole and (keys := _keys(shown, others, values, roles)) is not None:
         key, event_key = keys
         columns, left, good = _columns(others, values, later, {*table.frame.columns, *table.other}, key)
         told = f"of the same files, by {event_key} of what was shown: {_named(others[values.column])}"
@@ -67,14 +69,14 @@ def _by_pairs(
         others: rows of the other kinds, of `files`.
         later: columns that only such rows have.
     """
-    assert roles.user is not None and roles.item is not None
+    assert roles.user is not None
     user = roles.user.column
     shown = roles_of(events.frame, {"user": user}).item if events.explode != files.explode else roles.item
     if shown is None:
         return []
     item, taken = shown.column, {*events.frame.columns, *others.columns, *files.other}
     key = free("exposure", taken)
-    pairs = events.frame.select(pl.sql_expr(pair_of(user, item)).alias("k"))["k"].drop_nulls()
+    met = partial(_met, user=user, roles=roles, pairs=_pairs(events.frame, user, item, roles))
     parts = [(files, others)]
     if events.explode != files.explode and item in others.columns:  # a list of what was bought, as of what was shown
         rows = elements(others.filter(pl.col(item).list.len() > 0), events.explode)
@@ -82,7 +84,7 @@ def _by_pairs(
     found: list[Outcomes] = []
     for table, rows in parts:
         of = item if table.explode == events.explode else None
-        if (c := of or _names_items(rows, user, events.frame[item], pairs)) is None or not _met(rows, user, c, pairs):
+        if (c := of or _names_items(rows, user, events.frame[item], met)) is None or not met(rows, c):
             continue
         rows = rows.filter(pl.col(c).is_not_null())
         viewed = not events.explode and all(map(is_seen, values.exposure))
@@ -96,16 +98,25 @@ def _by_pairs(
     return found
 
 
-def _names_items(rows: pl.DataFrame, user: str, items: pl.Series, pairs: pl.Series) -> str | None:
+def _names_items(
+    rows: pl.DataFrame, user: str, items: pl.Series, met: Callable[[pl.DataFrame, str], bool]
+) -> str | None:
     """The column by which rows name items that were shown to their user; None where none does."""
     ids = [c for c in rows.columns if c != user and is_id(rows[c]) and within(rows[c], items) >= _THERE]
-    return next((c for c in sorted(ids, key=lambda c: c != items.name) if _met(rows, user, c, pairs)), None)
+    return next((c for c in sorted(ids, key=lambda c: c != items.name) if met(rows, c)), None)
 
 
-def _met(rows: pl.DataFrame, user: str, item: str, pairs: pl.Series) -> bool:
-    """Whether rows are of items that were shown to their user."""
-    told = rows.select(pl.sql_expr(pair_of(user, item)).alias("k"))["k"].drop_nulls()
+def _met(rows: pl.DataFrame, item: str, *, user: str, roles: Roles, pairs: pl.Series) -> bool:
+    """Whether rows are of items that were shown to their user on the day."""
+    told = _pairs(rows, user, item, roles)
     return len(told) >= FEW and share(told.is_in(pairs.unique().implode())) >= _MET
+
+
+def _pairs(rows: pl.DataFrame, user: str, item: str, roles: Roles) -> pl.Series:
+    """The user and item of each row that has both, and its day, where its time tells one."""
+    days = roles.days(rows, "UTC")
+    pairs = rows.select(pl.sql_expr(pair_of(user, item)).alias("k"))["k"]
+    return (pairs if days is None else pairs + "/" + days.cast(pl.String)).drop_nulls()
 
 
 def _named(kinds: pl.Series) -> str:

@@ -21,6 +21,7 @@ from dmtl_cli.data.log.types import clock_seconds
 from dmtl_cli.guess import words
 from dmtl_cli.guess.arrival import Arrival, arrival, by_times
 from dmtl_cli.guess.doubts import TIMES, broken_lines, invalid_rows, no_item, nobody, null_ids, sessions, warnings
+from dmtl_cli.guess.exploding import parallel
 from dmtl_cli.guess.feature_lines import guest
 from dmtl_cli.guess.features import days_of_rows, inputs_of
 from dmtl_cli.guess.files import CSV, JSON, complete_day, usual
@@ -155,7 +156,7 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     """The tables below a root, the one that looks most like events and what lies beside it."""
     found = tables(root)
     named = [table if table.written.header else _with_names(table) for table in found.tables]
-    named = [_timed(as_events(table, named, given), given) for table in named]
+    named = [_timed(table if _is_stream(table, given) else as_events(table, named, given), given) for table in named]
     named, apart = _joined(named, given)
     given = told_of(given, named)
     known = [(roles_of(table.frame, given), table) for table in named]
@@ -180,7 +181,8 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     days, zone, fits = dict(events.files.days), "UTC", late.zone if late and not late.of_several else None
     if not days and roles.time is not None and roles.time_unit is not None:
         zone, _ = fits or zone_of(events.frame[roles.time.column], roles.time_unit)
-        every = replace(events, kinds=None, only_of_others=())
+        whole = later[0].table.explode if events.kinds else events.explode  # lists may be of what was shown alone
+        every = replace(events, kinds=None, only_of_others=(), explode=whole)
         every, days = read_whole(found.root, every, roles.time.column, roles.time_unit, zone)
         events, later = again(_timed(every, given), events, later, given)
         events = with_outcomes(events, later)
@@ -211,6 +213,11 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     return Log(found.root, events, roles, inputs, days, day, told, bool(marked), sides, None, fits, late, later)
 
 
+def _is_stream(table: Table, given: Mapping[str, str]) -> bool:
+    """Whether rows with lists are of several kinds, of which only some have them: `parted` tells these apart first."""
+    return bool(parallel(table.frame)) and parted(table, given) is not None
+
+
 def _joined(named: list[Table], given: Mapping[str, str]) -> tuple[list[Table], dict[str, list[Outcomes]]]:
     """The tables, one of events with what came of its exposures where that is a table of its own, which is none of them
     then; and such tables by the path of the events. Events have the given users and items, where a table has them."""
@@ -229,7 +236,7 @@ def _joined(named: list[Table], given: Mapping[str, str]) -> tuple[list[Table], 
             return [with_outcomes(events, found), *named[:k], *named[k + 1 :]], {table.files.path: found}
         others = [(other, of(n)) for n, other in enumerate(named) if n != k]
         found = [] if is_listed(table, others) else outcomes_of(table, others, of(k))
-        if table.explode and not is_listed(table, others):
+        if not is_listed(table, others):
             rest = [t for t in named if t is not table and not any(t is one.table for one in found)]
             found += outcomes_by_pairs(table, rest, of(k))
         if found:

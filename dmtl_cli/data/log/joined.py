@@ -245,8 +245,8 @@ class Joined(Computed):
         for table in dict.fromkeys(self._tables_of[c] for c in asked):
             mine = [c for c in asked if self._tables_of[c] is table]
             key = table.section.id_column
-            if super().makes(key):
-                ids = pl.Series(super().of(rows, [key], file).column(key))
+            if super().makes(key):  # of rows that `where` leaves out nothing is computed
+                ids = pl.Series(super().of(rows, [key, *({WHERE} & {*columns})], file).column(key))
             elif key in rows.schema.names:
                 ids = pl.Series(rows.column(key))
             else:

@@ -189,7 +189,7 @@ class TableRows:
 
     def _of_the_days(self, rows: Checked, made: Selection) -> Checked:
         assert self._date is not None
-        drop = self._events is not None and self._events.invalid_rows == "drop"
+        drop = self._events is None or self._events.invalid_rows == "drop"
         days = rows.date(self._date, self._timezone, nulls=drop)
         made.left_out[invalid.DAY] += days.null_count()
         return rows.only(self._is_of_the_days(days).fill_null(False))
