@@ -178,10 +178,13 @@ def test_what_followed_of_items_that_were_not_shown(tmp_path: Path) -> None:
     assert ended.code == Exit.CONFIG and "few of the others are of a user and item that were shown" in ended.err
 
 
+@pytest.mark.parametrize("few", [False, True])
 @pytest.mark.parametrize("ordered", ["a product", "a list of products"])
-def test_lists_of_what_was_shown_and_what_followed_in_one_stream(tmp_path: Path, ordered: str) -> None:
-    """As an analytics client sends them: a list of products viewed, then an event a product, or a list of them."""
+def test_lists_of_what_was_shown_and_what_followed_in_one_stream(tmp_path: Path, ordered: str, few: bool) -> None:
+    """As an analytics client sends them: a list of products viewed, then an event a product, or a list of them; where
+    clicks are few, most rows have no product of their own."""
     log, _ = drawn("english")
+    log = log.filter((pl.col("what") == "ITEM_IMPRESSION") | ~pl.col("prod").str.contains("[1-9]$")) if few else log
     log = log.sort("ts", "page", maintain_order=True)
     rows: list[dict[str, Any]] = []
     base = lambda r: {"anon": f"a{r['who']}", "userId": r["who"]}  # noqa: E731

@@ -513,3 +513,25 @@ def test_the_example_of_the_docs_is_what_it_says(tmp_path: Path) -> None:
     found = rows(Log(data, features, converted=tmp_path / "converted").read(DAY, tmp_path)).sort("position")
     assert [int(c) for c in found["click"]] == [1, 0, 1], "COUNT(*) of no rows is 0"
     assert found["conversion"].to_list() == [1, -1, -1], "105 s; nothing is known of the others"
+
+
+def test_a_row_without_a_day_is_of_none(tmp_path: Path, flat: pl.DataFrame) -> None:
+    write(shown(), tmp_path / "log/events", str(DAY), "parquet")
+    dated = clicks().with_columns(day=pl.lit(DAY))
+    lost = dated.head(40).with_columns(day=pl.lit(None, pl.Date))
+    write(pl.concat([lost, dated]), tmp_path / "log", "clicks", "parquet")
+    joined = {"path": "clicks.parquet", "key": "shown_id", "date_column": "day", "columns": COLUMNS}
+    assert read(tmp_path / "log", {"joined": {"clicks": joined}}).equals(flat)
+
+
+def test_a_computed_key_is_made_of_rows_that_are_asked_for(tmp_path: Path, flat: pl.DataFrame) -> None:
+    """Others need not have what it is made of."""
+    others = shown().with_columns(number=pl.lit("none"), kind=pl.lit("other"))
+    mine = shown().with_columns(number=pl.col("shown_id").str.slice(3), kind=pl.lit("shown"))
+    write(pl.concat([others.head(9), mine]).drop("shown_id"), tmp_path / "log/events", str(DAY), "parquet")
+    later = clicks().with_columns(pl.col("shown_id").str.slice(3).cast(pl.Int64, strict=False).alias("place"))
+    write(later.drop("shown_id").drop_nulls("place"), tmp_path / "log/clicks", str(DAY), "parquet")
+    joined = {"clicks": {"path": "clicks/{day}.parquet", "key": "place", "columns": COLUMNS}}
+    computed = {"place": "CAST(number AS BIGINT)", "good": "seconds >= 90 OR cooked"}
+    found = read(tmp_path / "log", {"joined": joined, "computed": computed, "where": "kind = 'shown'"})
+    assert found.drop("position").equals(flat.drop("position"))
