@@ -83,7 +83,6 @@ def joined_lines(found: dict[str, Any]) -> Iterator[str]:
         elif said.get("unmatched"):
             most = "WARNING: " if said["unmatched"] > _MOST * said["rows"] else ""
             what = f"{said['unmatched']:,} of its {rows} rows have the id of no exposure of the day: left out"
-            what = f"{said['unmatched']:,} of its {rows} rows have the id of no exposure of the day: left out"
             yield f"{most}{where}: {what}"
         if said.get("repeated"):
             yield f"{where}: {said['repeated']:,} rows are left out: unique reads one of each id"

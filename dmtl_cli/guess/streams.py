@@ -4,7 +4,7 @@ what was shown, and one of what came of it."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -83,8 +83,8 @@ def _by_pairs(
         parts.append((replace(files, explode=events.explode), rows))
     found: list[Outcomes] = []
     for table, rows in parts:
-        of = item if table.explode == events.explode else None
-        if (c := of or _names_items(rows, user, events.frame[item], met)) is None or not met(rows, c):
+        named = [item] if table.explode == events.explode else _names_items(rows, user, events.frame[item])
+        if (c := next((c for c in named if met(rows, c)), None)) is None:
             continue
         rows = rows.filter(pl.col(c).is_not_null())
         viewed = not events.explode and all(map(is_seen, values.exposure))
@@ -98,12 +98,10 @@ def _by_pairs(
     return found
 
 
-def _names_items(
-    rows: pl.DataFrame, user: str, items: pl.Series, met: Callable[[pl.DataFrame, str], bool]
-) -> str | None:
-    """The column by which rows name items that were shown to their user; None where none does."""
+def _names_items(rows: pl.DataFrame, user: str, items: pl.Series) -> list[str]:
+    """The columns that may name items, the one of their name first."""
     ids = [c for c in rows.columns if c != user and is_id(rows[c]) and within(rows[c], items) >= _THERE]
-    return next((c for c in sorted(ids, key=lambda c: c != items.name) if met(rows, c)), None)
+    return sorted(ids, key=lambda c: c != items.name)
 
 
 def _met(rows: pl.DataFrame, item: str, *, user: str, roles: Roles, pairs: pl.Series) -> bool:

@@ -235,8 +235,9 @@ def _joined(named: list[Table], given: Mapping[str, str]) -> tuple[list[Table], 
             events, found = parts
             return [with_outcomes(events, found), *named[:k], *named[k + 1 :]], {table.files.path: found}
         others = [(other, of(n)) for n, other in enumerate(named) if n != k]
-        found = [] if is_listed(table, others) else outcomes_of(table, others, of(k))
+        found = []
         if not is_listed(table, others):
+            found = outcomes_of(table, others, of(k))
             rest = [t for t in named if t is not table and not any(t is one.table for one in found)]
             found += outcomes_by_pairs(table, rest, of(k))
         if found:
