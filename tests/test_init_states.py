@@ -134,6 +134,31 @@ def test_check_says_so_of_features_that_a_person_wrote(tmp_path: Path) -> None:
     assert not [line for line in suggested(config) if "withdrawn" in line]
 
 
+def test_a_list_of_items_in_one_state_of_users_is_held(tmp_path: Path) -> None:
+    """What a user bought up to the end of the log has what came of the exposures that are to be predicted."""
+    log = drawn()
+    bought = log.filter(pl.col("clicked") == 1).group_by("user_id", maintain_order=True).agg(pl.col("item_id").head(20))
+    users = bought.rename({"item_id": "my_things"}).with_columns(
+        interests=pl.Series([[TOPICS[k % 12], TOPICS[(k + 5) % 12]] for k in range(len(bought))])
+    )
+    ended, raw, text = initiated(tmp_path, log, users=users)
+    assert {name for name, f in features(raw).items() if f["side"] == "user"} == {"user_id", "interests"}
+    (line,) = (line for line in text.splitlines() if line.startswith("  # - {name: my_things, "))
+    assert "may have what came of its own exposures" in line and "kind: sequence" in line
+    assert not [line for line in suggested(tmp_path / "mine.yaml") if "my_things" in line], "init holds it back"
+    daily = tmp_path / "daily"
+    daily.mkdir()
+    (daily / "log").mkdir()
+    write(daily / "log", log)
+    for n, day in enumerate(("2026-03-01", "2026-03-02", LAST)):
+        (daily / f"log/users/day={day}").mkdir(parents=True)
+        users.with_columns(n=n).write_parquet(daily / f"log/users/day={day}/0.parquet")
+    ended = dmtl("init", daily / "log", "-o", daily / "mine.yaml")
+    assert ended.code == 0, ended.err
+    raw = yaml.safe_load((daily / "mine.yaml").read_text())
+    assert features(raw)["my_things"]["kind"] == "sequence", "as it was on each day it is a history"
+
+
 def test_flags_and_totals_by_their_names_and_values() -> None:
     flag = [0, 1] * 50
     assert states.withdrawn(pl.Series("in_stock", flag), "item")

@@ -17,16 +17,17 @@ from worlds import dmtl
 
 from dmtl_cli.data.log.types import formatted
 from dmtl_cli.guess import words
-from dmtl_cli.guess.texts import formats_of
+from dmtl_cli.guess.formats import formats_of
 
 X = unseen.drawn(7)
 EARLY = int(dt.datetime(2026, 3, 2, tzinfo=dt.UTC).timestamp())  # no day above 12, as X has from the first of March on
 LATE = int(dt.datetime(2026, 3, 26, tzinfo=dt.UTC).timestamp())
 
 
-def rows(form: str, begin: int = LATE) -> tuple[pl.DataFrame, unseen.Columns]:
-    """Events of three days from one on, with their times as text."""
-    x = X | {"at": X["at"] - int(unseen.START.timestamp()) + begin}
+def rows(form: str, begin: int = LATE, days: int = unseen.DAYS) -> tuple[pl.DataFrame, unseen.Columns]:
+    """Events of three days from one on, or of fewer, with their times as text."""
+    at = X["at"] - int(unseen.START.timestamp())
+    x = {c: v[at < days * 86_400] for c, v in (X | {"at": at + begin}).items()}
     when = [dt.datetime.fromtimestamp(int(at), dt.UTC).strftime(form) for at in x["at"]]
     seen = {"user_id": "user", "item_id": "item", "clicked": "click", "watch_seconds": "seconds"}
     return pl.DataFrame({"zeit": when} | {name: x[key] for name, key in seen.items()}), x
@@ -53,6 +54,8 @@ def read_times(home: Path) -> list[dt.datetime]:
     [
         ("csv", "%d.%m.%Y %H:%M:%S", 1), ("csv", "%d.%m.%Y %H:%M", 60), ("json", "%d/%m/%Y %H:%M:%S", 1),
         ("csv", "%m/%d/%Y %I:%M:%S %p", 1), ("json", "%Y/%m/%d %H:%M", 60), ("csv", "%d-%m-%Y, %H:%M", 60),
+        ("csv", "%d-%b-%Y %H:%M:%S", 1), ("json", "%a, %d %b %Y %H:%M:%S GMT", 1), ("csv", "%Y%m%d%H%M%S", 1),
+        ("csv", "%a %b %d %H:%M:%S %Y", 1), ("csv", "%d/%m/%y %H:%M", 60), ("json", "%b %d, %Y, %I:%M %p", 60),
     ],
 )  # fmt: skip
 def test_a_time_in_another_format_is_read(tmp_path: Path, one: bool, kind: str, form: str, seconds: int) -> None:
@@ -61,7 +64,7 @@ def test_a_time_in_another_format_is_read(tmp_path: Path, one: bool, kind: str, 
     ended, raw, text = made(tmp_path, lambda home: put(home, frame, x, kind, one=one))
     assert ended.code == 0, ended.err
     assert raw["data"]["types"]["zeit"] == f"datetime:{form}" and raw["data"]["events"]["time"] == "zeit"
-    assert ("numbers above 12 are days" in text) == (form[2] in "/-" and form[1] != "Y")
+    assert ("numbers above 12 are days" in text) == (form[:5] in ("%d/%m", "%m/%d", "%d-%m"))
     days = sorted(set(unseen.days_of(x)))
     for day in days:
         found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", day, "--json")
@@ -80,7 +83,7 @@ def test_days_of_a_format_cut_one_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("one", [False, True], ids=["a file a day", "one file"])
 def test_a_time_that_may_be_either_is_not_decided(tmp_path: Path, one: bool) -> None:
     """Both formats are named; with the one that a person takes, the day is read."""
-    frame, x = rows("%m/%d/%Y %H:%M", EARLY)
+    frame, x = rows("%m/%d/%Y %H:%M", EARLY, days=1)
     ended, raw, text = made(tmp_path, lambda home: put(home, frame, x, "csv", one=one))
     both = "zeit: datetime:%d/%m/%Y %H:%M, or datetime:%m/%d/%Y %H:%M, in data.types"
     lines = [line.strip() for line in text.splitlines() if both in line]
@@ -93,8 +96,18 @@ def test_a_time_that_may_be_either_is_not_decided(tmp_path: Path, one: bool) -> 
     raw["data"]["timezone"] = "UTC"
     raw["features"] = "auto"
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(raw))
-    found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", "2026-03-03", "--json")
-    assert found.code == 0 and found.json["rows"] == unseen.days_of(x).count("2026-03-03"), found.err
+    found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", "2026-03-02", "--json")
+    assert found.code == 0 and found.json["rows"] == len(frame), found.err
+
+
+def test_days_that_follow_each_other_tell_day_and_month(tmp_path: Path) -> None:
+    """By the other order 2, 3 and 4 March would be months apart."""
+    frame, x = rows("%m/%d/%Y %H:%M", EARLY)
+    ended, raw, text = made(tmp_path, lambda home: put(home, frame, x, "csv", one=True))
+    assert ended.code == 0 and raw["data"]["types"]["zeit"] == "datetime:%m/%d/%Y %H:%M", ended.err
+    assert "zeit: datetime:%m/%d/%Y %H:%M  # its days follow each other so" in text
+    true = [dt.datetime.fromtimestamp(int(at) // 60 * 60, dt.UTC) for at in x["at"]]
+    assert read_times(tmp_path) == sorted(true)[-len(read_times(tmp_path)) :]
 
 
 def test_check_sees_by_such_times_that_no_user_returns(tmp_path: Path) -> None:
@@ -128,8 +141,18 @@ def test_a_table_with_such_times_is_late(tmp_path: Path) -> None:
         ("03/27/2026", ["date:%m/%d/%Y"]), ("3/4/2026", ["date:%d/%m/%Y", "date:%m/%d/%Y"]),
         ("2026/03/27 01:02:03.5", ["datetime:%Y/%m/%d %H:%M:%S%.f"]),
         ("27/03/2026 1:02PM", ["datetime:%d/%m/%Y %I:%M%p"]),
-        ("2026-03-27 01:02", []), ("2026-03-27", []), ("27.03.26", []), ("99/99/2026", []), ("8.0.13", []), ("1/2", []),
-        ("31.02.2026", []),
+        ("2026-03-27 01:02", []), ("2026-03-27", []), ("99/99/2026", []), ("8.0.13", []), ("1/2", []),
+        ("31.02.2026", []), ("27.03.26", ["date:%d.%m.%y"]), ("1.2.26", []), ("27-03-26", []), ("27/03/26", []),
+        ("27/03/26 1:02", ["datetime:%d/%m/%y %H:%M"]), ("Mai 3, 2026", []), ("Wedding 4 May 2026", []),
+        ("09-MAR-2026 00:34:24", ["datetime:%d-%b-%Y %H:%M:%S"]), ("09-MAR-26", ["date:%d-%b-%y"]),
+        ("09-MAR-26 12.34.24.123456 AM +02:00", ["datetime:%d-%b-%y %I.%M.%S%.f %p %z"]),
+        ("02/Oct/2026:13:55:36 +0200", ["datetime:%d/%b/%Y:%H:%M:%S %z"]),
+        ("Fri, 02 Oct 2026 13:55:36 GMT", ["datetime:%a, %d %b %Y %H:%M:%S GMT"]),
+        ("Fri Oct  2 13:55:36 +0000 2026", ["datetime:%a %b %d %H:%M:%S %z %Y"]),
+        ("October 2, 2026, 1:55 PM", ["datetime:%B %d, %Y, %I:%M %p"]), ("May 3, 2026", ["date:%b %d, %Y"]),
+        ("20261002135536", ["datetime:%Y%m%d%H%M%S"]), ("20261002135536123", ["datetime:%Y%m%d%H%M%S%3f"]),
+        ("20261002T135536Z", ["datetime:%Y%m%dT%H%M%SZ"]), ("20261302135536", []),
+        ("2026-10-02-13.55.36.123456", ["datetime:%Y-%m-%d-%H.%M.%S%.f"]),
     ],
 )  # fmt: skip
 def test_formats_by_their_values(text: str, types: list[str]) -> None:

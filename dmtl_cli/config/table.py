@@ -33,7 +33,7 @@ _FORM = "^(date|datetime):.+"
 WHERE = ":where"
 """the column that `where` makes: no file has one of that name, and nothing but the reading of rows sees it"""
 DEEP = "path: `*` is any text of one name, for folders in folders write */*, got {!r}"
-_DIRECTIVES = {*"dmbBYyHIMSpz%", ".f"}
+_DIRECTIVES = {*"admbBYyHIMSpz%", ".f", "3f"}
 
 
 def _one_character(text: str) -> str:
@@ -49,12 +49,14 @@ def _type(text: str) -> str:
         return text
     if re.fullmatch(_FORM, text) is None:
         raise ValueError(f"expected {', '.join(TYPES)}, or a format such as datetime:%d.%m.%Y %H:%M, got {text!r}")
-    there = set(re.findall(r"%(\.f|.?)", form))
+    there = set(re.findall(r"%(\.f|3f|.?)", form))
     if unknown := there - _DIRECTIVES:
-        raise ValueError(f"expected %d, %m, %b, %B, %Y, %y, %H, %I, %M, %S, %.f, %p and %z, got %{min(unknown)}")
+        raise ValueError(
+            f"expected %a, %d, %m, %b, %B, %Y, %y, %H, %I, %M, %S, %.f, %3f, %p and %z, got %{min(unknown)}"
+        )
     day = "d" in there and there & {*"mbB"} and there & {*"Yy"}
     clock = bool(there & {*"HI"}) and "M" in there and ("I" in there) == ("p" in there)
-    if not day or (not clock if kind == "datetime" else bool(there & {*"HIMSpz", ".f"})):
+    if not day or (not clock if kind == "datetime" else bool(there & {*"HIMSpz", ".f", "3f"})):
         needed = "day, month and year" + (", %M, and %H or %I with %p" if kind == "datetime" else " alone")
         raise ValueError(f"expected {needed} in a format of {kind}, got {form!r}")
     return text

@@ -27,6 +27,7 @@ from dmtl_cli.guess.telling import QUESTION
 from dmtl_cli.guess.values import is_flags
 
 _ITEM = ":item"  # the embedding of items, in guesses
+_MONTHS = 12
 _AUTO = "ids, histories of clicks and reads, counters, rates, age: docs/config.md"
 _SHARED, _SEVERAL, _SHORT = 0.01, 5, 40  # of users have a value, and users, and its letters, to be shown
 _WHOLE = str.maketrans({
@@ -247,9 +248,13 @@ def joined_lines(found: Sequence[Outcomes], place: Callable[[Table], list[str]])
     return lines
 
 
-def order_of(kind: str) -> str:
+def order_of(kind: str, s: pl.Series) -> str:
     """Why a format has the day before the month, or behind it, where it could be otherwise."""
-    return "  # numbers above 12 are days, so the others are months" if re.search(r":%[dm][/-]", kind) else ""
+    if re.search(r":%[dm][/-]%[dm]", kind) is None:
+        return ""
+    if (s.dt.day() > _MONTHS).any():
+        return "  # numbers above 12 are days, so the others are months"
+    return "  # its days follow each other so; with day and month the other way round they would be months apart"
 
 
 def type_of(c: str, table: Table, roles: Roles) -> str | None:

@@ -133,7 +133,7 @@ def _hold_totals(
     frame: pl.DataFrame, key: str, found: Inputs, before: int, events: pl.DataFrame, roles: Roles, side: str
 ) -> None:
     """Holds back the features of a table that is one state for all days which later days change: those that follow the
-    sample's counts, and those with such names."""
+    sample's counts, those with such names, and a user's lists of items."""
     used = found.used[before:]
     ids = events[getattr(roles, side).column]
     for c in totals_of(frame, key, [i.column for i in used], ids, states.clicks_of(events, roles)):
@@ -142,6 +142,8 @@ def _hold_totals(
         read = words.by_name(i.column, words.DURATION) >= _READ  # by its readers, and no length of its own
         if words.says(i.column, words.TOTAL) and (read or not states.is_measure(i.column)):
             found.hold(i.column, side, "named like what later days change: its value is that of the end of the log")
+    for i in [i for i in found.used[before:] if side == "user" and i.options.get("embedding_name") == ":item"]:
+        found.hold(i.column, side, f"{i.why}; a list of the end of the log may have what came of its own exposures")
 
 
 def _side_of(c: str, frame: pl.DataFrame, roles: Roles, days: pl.Series | None) -> tuple[str, bool]:

@@ -344,7 +344,7 @@ def _unused(config: Config, day: Day, schema: Schema) -> Iterator[str]:
             s = head_of(table, c)
             if s is None:
                 continue
-            if side == "user" and _lists_items(s, day.items[ID]):
+            if side == "user" and (of_events or _is_daily(config, side)) and _lists_items(s, day.items[ID]):
                 level = "level: event, " if of_events else ""
                 shared = f"embedding_name: {item_ids}, " if item_ids else ""
                 line = f"{{name: {c}, side: user, kind: sequence, {level}{shared}max_length: 50}}"

@@ -3,7 +3,6 @@ null."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -13,17 +12,13 @@ from dmtl_cli.data.log.types import LISTS, booleans, clock_seconds, formatted, l
 from dmtl_cli.data.log.written import floats, grouped_number, ungrouped
 from dmtl_cli.guess import words
 from dmtl_cli.guess.files import CSV, JSON
-from dmtl_cli.guess.values import FEW, clock_share, decimals, has_days, is_clock, says_yes_or_no, span, time_unit
+from dmtl_cli.guess.formats import formats_of
+from dmtl_cli.guess.values import FEW, decimals, is_clock, says_yes_or_no, span
 
 _BESIDE = 3  # texts that a column has beside words for null
 _FEW = 1_000  # texts by which it is told what lists hold
 _INTEGER = r"^-?(0|[1-9][0-9]{0,17})$"
 NUMBER = r"^-?((0|[1-9][0-9]*)(\.[0-9]+)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
-_DATED = re.compile(
-    r"\s*(?P<a>\d{1,4})(?P<sign>[./-])\d{1,2}(?P=sign)(?P<c>\d{4}|\d{1,2})"
-    r"(?:(?P<gap>[ ,T]+)\d{1,2}:\d{2}(?P<s>:\d{2})?(?P<f>[.]\d+)?(?P<half>\s?)(?P<p>[AaPp][Mm])?)?\s*"
-)
-_CLOCKS = 0.95  # of the texts have a clock
 _TRIED = 100  # texts that are tried before all are
 _DIGITS = 5  # that a code has at least
 _SINGLE = (
@@ -68,6 +63,7 @@ def settled(rows: pl.DataFrame, form: str, text: Text) -> tuple[pl.DataFrame, Te
     clocks = frozenset(c for c in rows.columns if is_clock(rows[c]))
     found = {c: formats_of(rows[c]) for c in rows.columns}
     formats = {c: kinds[0] for c, kinds in found.items() if len(kinds) == 1}
+    rows = rows.with_columns(rows[c].cast(pl.String) for c in formats)  # 20261002135536 is an integer by now
     times = [formatted(rows[c].set(rows[c] == "", None), kind) for c, kind in formats.items()]
     return in_seconds(rows, clocks).with_columns(times), replace(text, clocks=clocks, formats=formats)
 
@@ -294,26 +290,6 @@ def in_seconds(frame: pl.DataFrame, columns: Iterable[str]) -> pl.DataFrame:
     return frame.with_columns(clock_seconds(frame[c].set(frame[c] == "", None)) for c in columns)
 
 
-def formats_of(s: pl.Series) -> list[str]:
-    """The types, such as datetime:%d.%m.%Y %H:%M, that read all texts of a column; none where they are no such days or
-    times, or ISO 8601. Two where no number above 12 tells the day from the month; with points the day is first."""
-    known = s.filter(s != "") if s.dtype == pl.String else s.head(0)
-    shape = _DATED.fullmatch(known[0]) if len(known) else None
-    if shape is None or (len(shape["a"]) < 3 and len(shape["c"]) < 4) or (len(shape["a"]) > 2 and shape["sign"] == "-"):
-        return []
-    orders = ("%Y {} %m {} %d",) if len(shape["a"]) > 2 else ("%d {} %m {} %Y", "%m {} %d {} %Y")
-    clock = ""
-    if shape["gap"]:
-        clock = shape["gap"] + ("%I" if shape["p"] else "%H") + ":%M" + (":%S" if shape["s"] else "")
-        clock += ("%.f" if shape["f"] else "") + (f"{shape['half']}%p" if shape["p"] else "")
-    kind = "datetime" if clock else "date"
-    types = [f"{kind}:{order.replace(' ', '').format(*2 * shape['sign'])}{clock}" for order in orders]
-    fit = [
-        t for t in types if not formatted(known.head(_TRIED), t).null_count() and not formatted(known, t).null_count()
-    ]
-    return fit[:1] if shape["sign"] == "." else fit
-
-
 def _flags(s: pl.Series) -> pl.Series:
     if s.dtype != pl.String or not says_yes_or_no(s.filter(s != "")):
         return s
@@ -359,23 +335,3 @@ def _called(kind: pl.DataType) -> str:
         return "nothing but nulls"
     text = " ".join(str(kind).split())
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-def times_unread(frame: pl.DataFrame, *, text: bool, days: bool = False) -> str | None:
-    """The first column of texts of times that are not written as dmtl reads them, with what to write; None where there
-    is none.
-
-    Args:
-        text: whether they are of CSV or JSON, where a format may be named.
-        days: whether days without a clock count too.
-    """
-    for c in frame.columns:
-        known = frame[c].drop_nulls()
-        both = formats_of(known) if text else []
-        if len(both) > 1 and (days or both[0].startswith("datetime")):
-            seen = f"{c} has {'times' if both[0].startswith('datetime') else 'days'} such as {known[0]!r}"
-            which = "no value above 12 tells whether the day or the month is first"
-            return f"{seen}, and {which}: write {c}: {both[0]}, or {both[1]}, in data.types and name it"
-        if has_days(known) and clock_share(known) >= _CLOCKS and time_unit(known) is None:
-            return f"{c} has times such as {known[0]!r}: write 2026-01-31 09:15:00 where they are to be read"
-    return None

@@ -18,6 +18,7 @@ from dmtl_cli.guess.births import naive, of_sample
 from dmtl_cli.guess.doubts import Broken, invalid_rows, unknown_clicks
 from dmtl_cli.guess.feature_lines import comment, feature_lines, indented, joined_lines, order_of, scalar, type_of
 from dmtl_cli.guess.files import CSV, DELTA, ICEBERG, JSON, PARQUET
+from dmtl_cli.guess.formats import times_unread
 from dmtl_cli.guess.goals import Goal, by_length, goals
 from dmtl_cli.guess.guests import lines_of as guest_lines
 from dmtl_cli.guess.inputs import Inputs
@@ -28,7 +29,7 @@ from dmtl_cli.guess.rewrites import may_be_shown, one_row_an_item, quoted, where
 from dmtl_cli.guess.roles import Guess, Roles, candidates
 from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.tables import Table
-from dmtl_cli.guess.texts import Text, times_unread
+from dmtl_cli.guess.texts import Text
 from dmtl_cli.guess.unclicked import acted
 from dmtl_cli.guess.values import ANY_ZONE, free, zone_of
 
@@ -227,10 +228,10 @@ def _types(log: Log) -> list[str]:
         names = [c for c in table.frame.columns if c in used and (table is not log.events or c not in joined)]
         for c in names if table.files.form in (CSV, JSON) else ():
             if (kind := type_of(c, table, log.roles)) is not None:
-                found.setdefault(c, kind)
+                found.setdefault(c, f"{kind}{order_of(kind, table.frame[c])}")
     if not found:
         return []
-    body = [f"  {scalar(c)}: {kind}{order_of(kind)}" for c, kind in found.items()]
+    body = [f"  {scalar(c)}: {kind}" for c, kind in found.items()]
     rest = "what is not here is read as text" if CSV in forms else "what is not here keeps the type that it has"
     return [f"types:  # {rest}; an id such as 007 must stay text", *body]
 

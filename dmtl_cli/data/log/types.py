@@ -334,9 +334,11 @@ def _strict(text: pl.Series) -> pl.Series:
 
 
 def formatted(values: pl.Series, kind: Type) -> pl.Series:
-    """Texts in the format of a type such as date:%d.%m.%Y as days, or of one such as datetime:%d.%m.%Y %H:%M as
-    instants in UTC; null where one is not so, or before 1900, as 27.03.26 is by %Y."""
+    """Texts (or integers, as 20261002135536) in the format of a type such as date:%d.%m.%Y as days, or of one such as
+    datetime:%d.%m.%Y %H:%M as instants in UTC; null where one is not so, or before 1900, as 27.03.26 is by %Y."""
     name, _, form = kind.partition(":")
+    if values.dtype.is_integer():
+        values = values.cast(pl.String)
     if values.dtype != pl.String:
         return pl.Series(
             values.name, [None] * len(values), dtype=pl.Date if name == "date" else pl.Datetime("us", "UTC")
