@@ -116,7 +116,7 @@ def test_a_flag_that_may_be_the_click(tmp_path: Path) -> None:
     assert "click" not in raw["data"]["events"] and ended.code == 0
     (line,) = (x for x in text.splitlines() if "# click: COLUMN" in x)
     explained = "act (0/1, 30% ones; where it is 0 there is no watch_time), promo (0/1, 50% ones)"
-    assert line.endswith(f"every row counts as one; it may be (init --click COLUMN): {explained}")
+    assert line.endswith(f"every row counts as one; it may be (init --click COLUMN, or 'EXPRESSION'): {explained}")
     assert "click            every row                 or --click with one of: act (0/1, " in ended.out
     assert "act: it is 1 in" in ended.out, "check says it too"
 

@@ -115,7 +115,7 @@ def test_of_several_that_fit_and_no_name_tells_none_is_taken(tmp_path: Path) -> 
     _, raw, text = made(tmp_path, lambda home: unseen.by_day(home / "events", frame, X))
     assert "click" not in raw["data"]["events"]
     (line,) = (x for x in text.splitlines() if "# click: COLUMN" in x)
-    assert "it may be (init --click COLUMN): zx (0/1, " in line and ", zy (0/1, " in line
+    assert "it may be (init --click COLUMN, or 'EXPRESSION'): zx (0/1, " in line and ", zy (0/1, " in line
 
 
 @pytest.mark.parametrize("deep", ["gostou", "liked"])

@@ -186,7 +186,7 @@ def test_a_word_that_may_be_the_click_is_listed(tmp_path: Path) -> None:
     write = write.with_columns(pl.when(pl.col("watch_seconds") > 5).then("watch_seconds"))
     ended, _, text = made(tmp_path, lambda home: write.write_ndjson(home / "log.json"))
     (line,) = (x for x in text.splitlines() if "# click: COLUMN" in x)
-    assert "it may be (init --click COLUMN): begun (0/1, " in line and ended.code == 0, ended.err
+    assert "it may be (init --click COLUMN, or 'EXPRESSION'): begun (0/1, " in line and ended.code == 0, ended.err
 
 
 def test_a_click_that_old_clients_leave_empty(tmp_path: Path) -> None:

@@ -16,8 +16,10 @@ from dmtl_cli.config.errors import UserError
 commands = typer.Typer()
 
 
-def _column(what: str) -> Any:
-    return typer.Option(metavar="COLUMN", help=f"The column of {what}, where no name says it.", show_default=False)
+def _column(what: str, expression: str = "") -> Any:
+    made = f", or an SQL expression: {expression}" if expression else ""
+    text = f"The column of {what}, where no name says it{made}."
+    return typer.Option(metavar="COLUMN", help=text, show_default=False)
 
 
 @listed(commands, "init", BEGIN, "clicks/ -o mylog.yaml")
@@ -29,7 +31,7 @@ def init(
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="The config to write.")] = Path("mylog.yaml"),
     user: Annotated[str | None, _column("the users' ids")] = None,
     item: Annotated[str | None, _column("the items' ids")] = None,
-    click: Annotated[str | None, _column("clicks, 0 and 1, or of their times")] = None,
+    click: Annotated[str | None, _column("clicks, 0 and 1, or of their times", "'dwell_ms > 2000 OR opened'")] = None,
     duration: Annotated[str | None, _column("how long an item was read")] = None,
     conversion: Annotated[
         str | None,

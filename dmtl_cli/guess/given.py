@@ -4,40 +4,68 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import polars as pl
 
 from dmtl_cli.config.commands import typed
 from dmtl_cli.config.errors import Exit, UserError, did_you_mean
 from dmtl_cli.config.expressions import as_own, looked_up, sources_of, unquoted
+from dmtl_cli.data.log.computed import Computed
 from dmtl_cli.guess.doubts import unfit
 from dmtl_cli.guess.goals import example
 from dmtl_cli.guess.inputs import Inputs
-from dmtl_cli.guess.labels import EXPRESSION
+from dmtl_cli.guess.labels import CLICK_EXPRESSION, EXPRESSION
 from dmtl_cli.guess.rewrites import one_row_an_item
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.tables import Table
+from dmtl_cli.guess.values import free
 from dmtl_cli.guess.writing import path_of
 
 _BOTH = "--conversion: --duration is given too", "one of them tells a good click"
 
 
 def told_of(given: Mapping[str, str], named: list[Table]) -> dict[str, str]:
-    """What is given, with the conversion as an expression where no table has such a column, and it is no name alone. Of
-    `items.read.ms`, a column of the events that no table of items has as `read.ms`, it is in quotes.
+    """What is given, with the conversion, or the click, as an expression where no table has such a column, and it is no
+    name alone. Of `items.read.ms`, a column of the events that no table of items has as `read.ms`, it is in quotes. A
+    click that is one has a column in `with_clicks`.
 
     Raises:
         UserError: 2 it is neither.
     """
-    text = given.get("conversion", "")
-    if re.fullmatch(r"[\w.:-]*", text) or any(text in table.frame.columns for table in named):
-        return dict(given)
-    try:
-        sources_of(text)
-    except ValueError as e:
-        raise UserError(f"--conversion: {e}", "such as 'scroll >= 75'", Exit.USAGE) from None
-    if "duration" in given:
-        raise UserError(*_BOTH, Exit.USAGE)
-    own = as_own(text, {c for name, column in looked_up(text) if _is_own(c := f"{name}.{column}", column, named)})
-    return {role: c for role, c in given.items() if role != "conversion"} | {EXPRESSION: own}
+    out = dict(given)
+    for role, key in (("conversion", EXPRESSION), ("click", CLICK_EXPRESSION)):
+        text = given.get(role, "")
+        if re.fullmatch(r"[\w.:-]*", text) or any(text in table.frame.columns for table in named):
+            continue
+        try:
+            sources_of(text)
+        except ValueError as e:
+            raise UserError(f"--{role}: {e}", "such as 'scroll >= 75'", Exit.USAGE) from None
+        if role == "conversion" and "duration" in given:
+            raise UserError(*_BOTH, Exit.USAGE)
+        beside = looked_up(text)
+        out[key] = as_own(text, {c for name, column in beside if _is_own(c := f"{name}.{column}", column, named)})
+        del out[role]
+    if CLICK_EXPRESSION in out:
+        out["click"] = free("clicked", {c for table in named for c in table.frame.columns})
+    return out
+
+
+def with_clicks(table: Table, given: Mapping[str, str]) -> Table:
+    """A table that has the columns of a click that is an expression, with the column that it makes.
+
+    Raises:
+        UserError: 65 it does not fit the types of the columns.
+    """
+    made = given.get(CLICK_EXPRESSION)
+    if made is None or not {*sources_of(made)} <= {*table.frame.columns}:
+        return table
+    name = given["click"]
+    values = pl.Series(
+        Computed("--click", {name: made}).of(table.frame.to_arrow(), [name], path_of(table)).column(name)
+    )
+    return replace(table, frame=table.frame.with_columns(values.alias(name)))
 
 
 def _is_own(whole: str, column: str, named: list[Table]) -> bool:
@@ -56,8 +84,13 @@ def refuse_given(given: Mapping[str, str], events: Table, roles: Roles, every: S
     if {"duration", "conversion"} <= given.keys():
         raise UserError(*_BOTH, Exit.USAGE)
     for role, column in given.items():
-        if role == EXPRESSION:
+        if role in (EXPRESSION, CLICK_EXPRESSION):
             continue
+        if role == "click" and column not in columns and (made := given.get(CLICK_EXPRESSION)):
+            named = sources_of(made)
+            absent = next((c for c in named if c not in columns), None)
+            what = f"{path_of(events)} has no column {absent}" if absent else f"{made} names no column"
+            raise UserError(f"--click: {what}", f"it has {', '.join(columns)}", Exit.USAGE)
         if column in events.other:
             what = f"--{role}: {column} is of type {events.other[column]}, which nothing reads"
             raise UserError(what, "name another", Exit.USAGE)

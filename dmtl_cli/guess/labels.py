@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import polars as pl
 
@@ -32,6 +33,7 @@ from dmtl_cli.guess.values import (
 )
 
 EXPRESSION = "expression"
+CLICK_EXPRESSION = "click expression"
 GOOD = "good"
 """the column that an expression of --conversion makes"""
 _EVIDENCE = {"user": count_of, "item": count_of, "click": share_of, "duration": mean_of, "conversion": share_of}
@@ -56,7 +58,8 @@ def roles_of(frame: pl.DataFrame, given: Mapping[str, str], known: Mapping[str, 
 
     Args:
         given: columns of user, item, click, duration or conversion that need no guess; those of another table, and
-            those of a type that the role cannot have, are left out. EXPRESSION: of SQL, which makes the conversion.
+            those of a type that the role cannot have, are left out. EXPRESSION: of SQL, which makes the conversion;
+            CLICK_EXPRESSION: the one that made the column of the click.
         known: the user and the item, as `keys.by_tables` tells them.
     """
     frame = _without_marks(frame)
@@ -67,6 +70,8 @@ def roles_of(frame: pl.DataFrame, given: Mapping[str, str], known: Mapping[str, 
     if (made := given.get(EXPRESSION)) is not None:
         name = free(GOOD, frame.columns)
         roles.conversion, roles.made_by = Guess(name, f"as --conversion says: {made}"), made
+    if roles.click is not None and roles.click.column == given.get("click"):
+        roles.clicked_by = given.get(CLICK_EXPRESSION)
     find_ids(frame, roles)
     find_time(frame, roles)
     find_request(frame, roles)
@@ -117,7 +122,7 @@ def reading(frame: pl.DataFrame, roles: Roles) -> None:
     long = _durations(frame, left, roles)
     good = [c for c in left if _may_convert(frame, c, roles)]
     conversion = roles.conversion or best(frame, good, words.CONVERSION, "a conversion", share_of)
-    named = None if roles.conversion else best(frame, long, words.DURATION, "a duration", mean_of)
+    named = None if roles.conversion else _named_duration(frame, long, roles)
     sure = conversion is not None and (
         roles.conversion is not None or words.by_name(conversion.column, words.CONVERSION) >= _SURE
     )
@@ -137,6 +142,19 @@ def reading(frame: pl.DataFrame, roles: Roles) -> None:
         for c in also
         if share(clicks(frame[c])) >= RARE
     }
+
+
+def _named_duration(frame: pl.DataFrame, columns: list[str], roles: Roles) -> Guess | None:
+    """The column that is named most like a duration; before all others one that has none without a click, as how long
+    an item was in view has."""
+    clicked = roles.clicked(frame)
+    of_clicks = [c for c in columns if clicked is not None and is_unclicked_empty(frame[c], clicked)]
+    first = best(frame, of_clicks, words.DURATION, "a duration", mean_of)
+    every = best(frame, columns, words.DURATION, "a duration", mean_of)
+    if first is None or every is None or first.column == every.column:
+        return every
+    others = tuple(c for c in dict.fromkeys((*first.others, every.column, *every.others)) if c != first.column)
+    return replace(first, others=others)
 
 
 def started(frame: pl.DataFrame, roles: Roles) -> bool:
@@ -186,7 +204,8 @@ def outcomes(frame: pl.DataFrame, roles: Roles) -> None:
     """Columns that are known only after the exposure: by their names, as they lie in a label's struct, or because they
     tell the click by themselves; where every row is a click, the label."""
     clicked, label, structs = *_told(frame, roles), _structs(roles)
-    sources = sources_of(roles.made_by) if roles.made_by else []
+    made = {"conversion": roles.made_by, "click": roles.clicked_by}
+    sources = {role: sources_of(text) for role, text in made.items() if text}
     for c in frame.columns:
         if c in {g.column for g in roles.named.values()} or c in roles.after:
             continue
@@ -194,8 +213,7 @@ def outcomes(frame: pl.DataFrame, roles: Roles) -> None:
             continue
         beside = [struct for struct in structs if c.startswith(f"{struct}.")]
         why = f"in {beside[0]}, as a label is" if beside else _why_after(c, frame[c], clicked, label)
-        if c in sources:
-            why = "the conversion is made of it"
+        why = next((f"the {role} is made of it" for role, named in sources.items() if c in named), why)
         if why:
             roles.outcomes.append(Guess(c, why))
 

@@ -55,6 +55,8 @@ _ALONE = 0.01  # of the rows may be of no request
 _UNTIMED = 0.2  # of the rows may lack the time of the row
 _IDS = ("id", "编号", " nr", " sk", " key")  # ends of names
 _ROWS = 1_000  # from which on a user has more than FEW values, unless its name is surely a user's
+_HALF = 0.5  # of the rows of a clock in another zone are of the day at least
+_DAYS = ("date", "day", "yyyymmdd")  # units without a clock
 _TIMES = {
     "s": "seconds since 1970, such as {}",
     "ms": "milliseconds since 1970, such as {}",
@@ -90,6 +92,8 @@ class Roles:
     time_unit: str | None = None
     """see `values.time_unit`"""
     click: Guess | None = None
+    clicked_by: str | None = None
+    """the SQL expression that makes the click, which is no column of the log then"""
     flags: list[Guess] = field(default_factory=list)
     """columns of 0 and 1 that may be the click where none is named like one, the likeliest first"""
     after: set[str] = field(default_factory=set)
@@ -113,6 +117,12 @@ class Roles:
         """Those that a column was found for."""
         every = ("user", "item", "time", "click", "duration", "conversion", "request", "behaviour")
         return {role: guess for role in every if (guess := getattr(self, role)) is not None}
+
+    @property
+    def made(self) -> dict[str, str]:
+        """The SQL expressions that make the click and the conversion, by the columns that they make."""
+        labels = (self.click, self.clicked_by), (self.conversion, self.made_by)
+        return {g.column: text for g, text in labels if g is not None and text}
 
     def clicked(self, frame: pl.DataFrame) -> pl.Series | None:
         """Which rows are clicks; None where no column tells."""
@@ -285,7 +295,7 @@ def find_ids(frame: pl.DataFrame, roles: Roles) -> None:
     """The user and the item: by name, else the columns that end in id, but for those of a pipeline."""
     ids = [c for c in may_be_ids(frame) if c not in roles.taken]
     users = _in_no_other(_many(frame, ids, words.USER), words.USER, words.ITEM + words.OWNER)
-    roles.user = roles.user or best(frame, users, words.USER, "a user")
+    roles.user = roles.user or _visitor(frame, ids, best(frame, users, words.USER, "a user"))
     rest = [c for c in ids if c not in roles.taken]
     items = _in_no_other(_many(frame, rest, words.ITEM), words.ITEM, words.USER)
     roles.item = roles.item or best(frame, items, words.ITEM, "an item")
@@ -299,6 +309,21 @@ def find_ids(frame: pl.DataFrame, roles: Roles) -> None:
             why = f"the id with most values that is left, {count_of(frame[called[0]])}"
             setattr(roles, role, Guess(called[0], why, tuple(called[1:]), is_left_over=True))
             called = called[1:]
+
+
+def _visitor(frame: pl.DataFrame, ids: list[str], named: Guess | None) -> Guess | None:
+    """In place of a session, each of which has one value of another id that has several sessions, that id: of several
+    the one with most values, which is none of what a pipeline writes."""
+    if named is None or words.by_name(named.column, words.REQUEST) == 0:
+        return named
+    sessions = frame[named.column].n_unique()
+    left = {c: frame[c].n_unique() for c in ids if c != named.column and not words.says(c, words.PIPELINE)}
+    several = [c for c, n in left.items() if FEW < n < sessions / _SEVERAL]
+    of = [c for c in several if is_constant(frame, named.column, c, _OF_ONE)]
+    if not of:
+        return named
+    found = max(of, key=lambda c: left[c])
+    return Guess(found, f"{count_of(frame[found])}, of each {named.column} one", (named.column, *named.others))
 
 
 def _is_of_user(frame: pl.DataFrame, c: str, roles: Roles) -> bool:
@@ -320,19 +345,32 @@ def _many(frame: pl.DataFrame, ids: list[str], patterns: words.Patterns) -> list
 
 
 def find_time(frame: pl.DataFrame, roles: Roles) -> None:
+    """The column of times that is named like the row's, else any that is none of a user or item, one of when the row
+    was written last; in place of a day alone the clock of that day."""
     units = {c: unit for c, unit in times_of(frame).items() if c not in roles.taken}
     units = {c: unit for c, unit in units.items() if frame[c].null_count() <= _UNTIMED * len(frame)}
     owned = {c for c in units if roles.owns(frame, c)}
 
-    def score(c: str) -> tuple[int, bool, bool, int]:
-        clock = units[c] not in ("date", "day", "yyyymmdd")
-        return words.by_name(c, words.TIME), clock, c not in owned, -frame.columns.index(c)
+    def score(c: str) -> tuple[int, bool, bool, bool, int]:
+        written = words.says(c, words.WRITTEN)
+        return words.by_name(c, words.TIME), units[c] not in _DAYS, c not in owned, not written, -frame.columns.index(c)
 
     ranked = sorted((c for c in units if c not in owned or score(c)[0]), key=score, reverse=True)
-    if ranked:
-        found = ranked[0]
-        roles.time_unit = units[found]
-        roles.time = Guess(found, _TIMES[units[found]].format(frame[found].drop_nulls()[0]), tuple(ranked[1:]))
+    if not ranked:
+        return
+    if units[ranked[0]] in _DAYS:
+        day = local_days(frame[ranked[0]], units[ranked[0]], "UTC")
+        clocks = [c for c in ranked if units[c] not in _DAYS and c not in owned and _is_of_day(frame[c], units[c], day)]
+        ranked = [*clocks, *(c for c in ranked if c not in clocks)]
+    found = ranked[0]
+    roles.time_unit = units[found]
+    roles.time = Guess(found, _TIMES[units[found]].format(frame[found].drop_nulls()[0]), tuple(ranked[1:]))
+
+
+def _is_of_day(s: pl.Series, unit: str, day: pl.Series) -> bool:
+    """Whether a clock is of the day that another column says, in some zone."""
+    apart = (local_days(s, unit, "UTC") - day).dt.total_days().drop_nulls()
+    return len(apart) > 0 and share(apart.abs() <= 1) >= _OF_ONE and share(apart == 0) >= _HALF
 
 
 def find_request(frame: pl.DataFrame, roles: Roles) -> None:

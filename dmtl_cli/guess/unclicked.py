@@ -153,7 +153,9 @@ def acted(frame: pl.DataFrame, roles: Roles, computed: Mapping[str, str]) -> lis
         computed: columns that the config has besides.
     """
     made, good = roles.made_by, roles.conversion.column if roles.conversion else ""
-    if made is None or roles.click is None or (clicked := _is_set(frame[roles.click.column])) is None:
+    if made is None or roles.click is None:
+        return []
+    if (clicked := roles.clicked_by or _is_set(frame[roles.click.column])) is None:
         return []
     values = pl.Series([None])
     with suppress(UserError):

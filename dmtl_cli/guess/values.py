@@ -354,7 +354,7 @@ def within(ids: pl.Series, known: pl.Series) -> float:
     if not distinct.dtype.is_integer():
         distinct, known = distinct.cast(pl.String), known.cast(pl.String)
     else:
-        distinct, known = distinct.cast(pl.Int64, strict=False), known.cast(pl.Int64, strict=False)
+        distinct, known = distinct.cast(pl.Int128), known.cast(pl.Int128)  # ids of 64 bits, with a sign or none
     return float(np.mean(distinct.is_in(known.unique().implode()).to_numpy()))
 
 

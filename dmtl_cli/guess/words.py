@@ -28,7 +28,7 @@ _ACTS = any_of(
     "click clk like hate dislike follow comment forward share favorite favourite fav collect cart buy bought purchase"
     " order pay paid convert conversion download install subscribe profile_enter upvote vote rating rated stars finish"
     " complete completion skip watch view viewed play played read dwell stay long_view effective_view engage feedback"
-    " response liked shared 点赞 收藏 购买 评论 转发 评分 加购 下单 完播"
+    " response liked shared hidden reported muted dismissed 点赞 收藏 购买 评论 转发 评分 加购 下单 完播"
 )
 _MEASURES = any_of("flag label count yn s type ratio rate time ms msec sec secs seconds duration length pct percent")
 
@@ -78,9 +78,12 @@ OWNER: Patterns = (
 TIME: Patterns = (
     (
         r"^("
-        + any_of("event log request click impression server client view exposure show action watch play")
+        + any_of(
+            "event log request click impression server client view exposure show action watch play shown served"
+            " displayed seen exposed occurred"
+        )
         + "? ?"
-        + any_of("timestamp time ts datetime date_time at time_ms time_millis unixtime epoch")
+        + any_of("timestamp time ts tstamp datetime date_time at time_ms time_millis unixtime epoch")
         + "|unix time|unix timestamp|时间|时间戳|.*(曝光|点击|行为)时间)( ?(ms|millis|s|sec|utc|local))?$",
         3,
     ),
@@ -109,6 +112,11 @@ CLICKED: Patterns = (
 """what clicks are called in other languages, where a name has to choose between flags that fit as well"""
 WHEN = any_of("time ts at on date day timestamp datetime epoch utc created updated published modified 时间 日期")
 """a time"""
+WRITTEN = any_of(
+    "etl load loaded insert inserted ingest ingested ingestion received receive processed sent sync synced upload"
+    " uploaded stored written updated modified dw dwh export exported"
+)
+"""when a row was written, and not when what it says was"""
 CLICK_TIME = (
     r"^(first )?"
     + any_of("click clicked clk tap tapped open opened select selected")
@@ -228,6 +236,7 @@ _AFTER = (
     rf"|{any_of('watch play view finish completion completed read scroll')}.*"
     rf"{any_of('ratio rate percent pct progress depth time duration seconds')}|完播"
     rf"|(^| ){any_of('engaged engagement')}( {_MEASURES})*$"
+    rf"|(^| ){any_of('viewable viewability in_view')}( {_MEASURES})*$"
 )
 ZERO_DATES = ("0000-00-00 00:00:00", "0000-00-00", "0000-00-00 00:00:00.000", "0000-00-00 00:00:00.000000")
 """what MySQL writes where a time is not known"""

@@ -213,19 +213,19 @@ def _types(log: Log) -> list[str]:
     """Types of the columns that are read from text: what is not named is text."""
     tables = _tables(log)
     used = {g.column for g in log.roles.named.values()} | {g.column for g in log.roles.further.values()}
-    for made in (log.roles.made_by, *(one.expression for one in log.goals)):
-        named = sources_of(made) if made else []
+    for text in (*log.roles.made.values(), *(one.expression for one in log.goals)):
+        named = sources_of(text)
         used |= {*named, *(re.sub(r"^(users|items)\.", "", c) for c in named)}
     used |= {i.column for i in (*log.inputs.used, *log.inputs.held)}
     used |= {log.inputs.guests.member, log.inputs.guests.cookie} if log.inputs.guests else set()
     sides = log.inputs.sides.values()
     used |= {c.column for side in sides for c in (side.key, side.version) if c}
     used |= {c for one in log.later for c in (*one.event_sources, *one.sources)}
-    joined = {c for one in log.later for c in one.columns}
+    no_columns = {*log.roles.made, *(c for one in log.later for c in one.columns)}
     found: dict[str, str] = {}
     forms = {table.files.form for table in tables}
     for table in tables:
-        names = [c for c in table.frame.columns if c in used and (table is not log.events or c not in joined)]
+        names = [c for c in table.frame.columns if c in used and (table is not log.events or c not in no_columns)]
         for c in names if table.files.form in (CSV, JSON) else ():
             if (kind := type_of(c, table, log.roles)) is not None:
                 found.setdefault(c, f"{kind}{order_of(kind, table.frame[c])}")
@@ -333,8 +333,8 @@ def _events(log: Log) -> list[str]:
     lines += [f"unique: {key}  # of a user and item one exposure a day: what follows names none" for key in once]
     lines += [_line(log, "unique", one)] if not once and (one := unique_of(log.events.frame, roles)) else []
     lines += _labels(log)
-    made = [*pairs.items(), *([(roles.conversion.column, roles.made_by)] if roles.conversion and roles.made_by else [])]
-    computed = ", ".join(f"{c}: {quoted(text)}" for c, text in made)
+    made = pairs | roles.made
+    computed = ", ".join(f"{c}: {quoted(text)}" for c, text in made.items())
     lines += [f"computed: {{{computed}}}"] if computed else []
     lines += acted(log.events.frame, roles, pairs) if roles.made_by else []
     if (why := invalid_rows(log.events.frame, roles, log.broken)) is not None:
@@ -403,9 +403,10 @@ def _labels(log: Log) -> list[str]:
         s = log.events.frame[roles.click.column]
         lines += [f"null_click: no_click  # {comment(why)}"] if (why := unknown_clicks(s)) else []
     else:
-        perhaps = f"; it may be (init --click COLUMN): {comment(flags)}" if (flags := roles.perhaps_clicks) else ""
         none = "no column of 0 and 1 is named like a click: every row counts as one"
-        lines.append(f"# click: COLUMN  # {none}{perhaps}")
+        if flags := roles.perhaps_clicks:
+            none += f"; it may be (init --click COLUMN, or 'EXPRESSION'): {comment(flags)}"
+        lines.append(f"# click: COLUMN  # {none}")
     if roles.duration is not None:
         lines.append(_line(log, "duration", roles.duration))
         if roles.unit == "ms":

@@ -25,7 +25,7 @@ from dmtl_cli.guess.exploding import parallel
 from dmtl_cli.guess.feature_lines import guest
 from dmtl_cli.guess.features import days_of_rows, inputs_of
 from dmtl_cli.guess.files import CSV, JSON, complete_day, usual
-from dmtl_cli.guess.given import refuse_expression, refuse_given, told_of
+from dmtl_cli.guess.given import refuse_expression, refuse_given, told_of, with_clicks
 from dmtl_cli.guess.keys import by_tables, likeliest
 from dmtl_cli.guess.labels import EXPRESSION, roles_of
 from dmtl_cli.guess.outcomes import Outcomes, is_listed, outcomes_by_pairs, outcomes_of, with_outcomes, without_rows
@@ -159,6 +159,7 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     named = [_timed(table if _is_stream(table, given) else as_events(table, named, given), given) for table in named]
     named, apart = _joined(named, given)
     given = told_of(given, named)
+    named = [with_clicks(table, given) for table in named]
     known = [(roles_of(table.frame, given), table) for table in named]
     logs = [(table, roles) for roles, table in known]
 
@@ -185,7 +186,7 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
         every = replace(events, kinds=None, only_of_others=(), explode=whole)
         every, days = read_whole(found.root, every, roles.time.column, roles.time_unit, zone)
         events, later = again(_timed(every, given), events, later, given)
-        events = with_outcomes(events, later)
+        events = with_clicks(with_outcomes(events, later), given)
         roles = roles_of(events.frame, given, ids)
     if roles.duration and roles.duration.column in events.written.clocks and roles.unit == "ms":
         why = roles.duration.why.rpartition("; ")[0]
