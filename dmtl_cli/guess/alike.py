@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from dmtl_cli.guess import words
-from dmtl_cli.guess.values import values_in, within
+from dmtl_cli.guess.values import share, values_in, within
 
 _IDS = 100  # of users or items, for a second id to be told
 _SECOND = 5  # values below which two columns may be the same by chance
@@ -28,6 +28,30 @@ def second_id(s: pl.Series, ids: pl.Series, whose: str) -> str | None:
     if of < _IDS or many < _OWN * of:
         return None
     return f"nearly a value of its own for every {whose}: a second id"
+
+
+def are_same(a: pl.Series, b: pl.Series) -> bool:
+    """Whether two columns of many rows say the same in other words: each value has one value there, and the reverse."""
+    rows = pl.DataFrame([a.alias("a"), b.alias("b")]).drop_nulls()
+    pairs, many = rows.n_unique(), rows["a"].n_unique()
+    return len(rows) >= _IDS and many > 1 and pairs == many == rows["b"].n_unique()
+
+
+def offers(frame: pl.DataFrame, item: str) -> dict[str, str]:
+    """Lists of the events that have the row's own item, as those have of which it was chosen, and what else is of the
+    same objects, each with the reason why it is no history of a user."""
+    found: dict[str, str] = {}
+    for c, kind in frame.schema.items():
+        if kind not in (pl.List(frame.schema[item]), pl.List(pl.String)) or values_in(frame[c]).is_empty():
+            continue
+        rows = frame.select(pl.col(c), pl.col(item).cast(kind.inner)).drop_nulls()  # type: ignore[attr-defined]
+        if len(rows) and share(rows.select(pl.col(c).list.contains(pl.col(item))).to_series()) >= _OWN:
+            found[c] = "lists that have the row's own item, as those it was chosen of: no history of the user's"
+    for c in frame.columns:
+        above = c.rpartition(".")[0]
+        if first := next((o for o in found if above and o.rpartition(".")[0] == above and o != c), None):
+            found.setdefault(c, f"of the lists of {first}, which it was chosen of")
+    return found
 
 
 def second_names(frame: pl.DataFrame, columns: Mapping[str, bool]) -> dict[str, str]:

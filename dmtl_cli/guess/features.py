@@ -12,7 +12,7 @@ import polars as pl
 
 from dmtl_cli.data.log.written import floats
 from dmtl_cli.guess import states, words
-from dmtl_cli.guess.alike import second_id
+from dmtl_cli.guess.alike import are_same, offers, second_id
 from dmtl_cli.guess.files import partitions
 from dmtl_cli.guess.guests import guests_of
 from dmtl_cli.guess.inputs import Input, Inputs, hold_prices, share_embeddings
@@ -96,22 +96,43 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
     if (guests := guests_of(events.frame, roles)) is not None:
         found.guests, second = guests, guests.other_than(roles.user.column)
         found.unused.append(Guess(second, f"a second id of users, beside {roles.user.column}: see the lines below it"))
-    at_end = len(found.used)
+    _add_own(events, roles, found, partial, days)
+    hold_prices(found)
+    share_embeddings(found, events, roles)
+    return found
+
+
+def _add_own(events: Table, roles: Roles, found: Inputs, partial: Mapping[str, str], days: pl.Series | None) -> None:
+    """The columns of the events. One that is the same in all rows of a user or an item, over several days, may count
+    what they did by the end of the log."""
+    frame, begin = events.frame, len(found.used)
     taken = {i.column for i in found.used} | {g.column for g in found.unused}
-    times = times_of(events.frame)
-    for c in events.frame.columns:
+    times = times_of(frame)
+    whose = {"user": "a user", "item": "an item"}
+    offered = offers(frame, roles.item.column) if roles.item else {}
+    for c in frame.columns:
         if c in roles.after - roles.taken:
             found.unused.append(Guess(c, "it says which rows have a duration: is it the click?"))
         elif c in partial and c not in roles.taken:
             found.unused.append(Guess(c, f"{partial[c]}: a feature is needed on every day that is learned"))
         elif c not in roles.taken and c not in taken:
-            found.add(_of_events(c, events, roles, times, days))
-    for side in ("user", "item"):
-        first = events.frame.unique(getattr(roles, side).column, keep="first", maintain_order=True)
-        found.leave_second_names(first, at_end, side)
-    hold_prices(found)
-    share_embeddings(found, events, roles)
-    return found
+            found.add(Guess(c, offered[c]) if c in offered else _of_events(c, events, roles, times, days))
+    for side in whose:
+        key = getattr(roles, side).column
+        first = frame.unique(key, keep="first", maintain_order=True)
+        found.leave_second_names(first, begin, side)
+        if days is not None and days.n_unique() > 1:
+            total = states.total_of(first, key, frame, roles, side)
+            mine = [i for i in found.used[begin:] if i.side == side and is_constant(frame, key, i.column)]
+            for i, why in [(i, why) for i in mine if (why := total(first[i.column])) is not None]:
+                found.hold(
+                    i.column, side, f"the same in all rows of {'a user' if side == 'user' else 'an item'}; {why}"
+                )
+    tests = [g.column for g in found.unused if g.column in frame.columns and states.is_of_test(frame[g.column])]
+    for i in [i for i in found.used[begin:] if i.kind == "categorical"]:
+        if (test := next((t for t in tests if are_same(frame[i.column], frame[t])), None)) is not None:
+            found.used.remove(i)
+            found.unused.append(Guess(i.column, f"a second name of {test}, the group of a test"))
 
 
 def _shown(ids: pl.Series, items: pl.Series, days: pl.Series | None) -> states.Shown | None:

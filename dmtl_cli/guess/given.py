@@ -56,16 +56,18 @@ def with_clicks(table: Table, given: Mapping[str, str]) -> Table:
     """A table that has the columns of a click that is an expression, with the column that it makes.
 
     Raises:
-        UserError: 65 it does not fit the types of the columns.
+        UserError: 2 it does not fit the types of the columns.
     """
     made = given.get(CLICK_EXPRESSION)
     if made is None or not {*sources_of(made)} <= {*table.frame.columns}:
         return table
     name = given["click"]
-    values = pl.Series(
-        Computed("--click", {name: made}).of(table.frame.to_arrow(), [name], path_of(table)).column(name)
-    )
-    return replace(table, frame=table.frame.with_columns(values.alias(name)))
+    try:
+        rows = Computed("", {name: made}).of(table.frame.to_arrow(), [name], path_of(table))
+    except UserError as e:
+        said = e.message.rpartition(f".computed.{name}: ")[2]
+        raise UserError(f"--click: {said}", e.hint, Exit.USAGE) from None
+    return replace(table, frame=table.frame.with_columns(pl.Series(rows.column(name)).alias(name)))
 
 
 def _is_own(whole: str, column: str, named: list[Table]) -> bool:

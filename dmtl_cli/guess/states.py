@@ -51,6 +51,13 @@ _TOTALS = (
     r"|(播放|点击|点赞|收藏|浏览)(数|量|次数)$"
 )
 _MEANS = r"(^| )((avg |mean |star )?ratings?|(avg |mean )?stars|rating (avg|mean))$|^评分$"
+_RATES = (
+    r"(^| )(ctr|cvr|"
+    + words.any_of("click clickthrough click_through conversion open finish completion bounce skip like purchase read")
+    + " rate|"
+    + words.any_of("konverze konversion konversionsrate conversie konwersja konverzió conversão conversión conversione")
+    + ")( |$)|点击率|转化率"
+)
 _CLASS = words.any_of("age content pegi fsk mpaa usk esrb maturity energy credit hotel")
 """ratings that nobody gives by clicking"""
 _MEASURE = words.any_of(
@@ -60,6 +67,7 @@ _MEASURE = words.any_of(
 )
 _TEST = (
     r"(^| )(ab|abtest|experiment|experiments|holdout)( |$)|^(test|control|split|exp|treatment) (group|bucket|arm)$"
+    r"|^(groupe|gruppo|grupo|grupa|skupina|csoport|groep)( de)? ?test(u|ová|owa)?$|^test ?(gruppe|groep|grubu)$"
     r"|(^| )(ab|exp)(test)?(group|bucket|variant|flag)$"
 )
 _AGENT = r"(^| )(user agent|useragent|ua)( string)?$"
@@ -167,6 +175,8 @@ def total(
     late = "its value is that of the end of the log"
     if (_says(s.name, _MEANS) or _says(s.name, languages.MEANS)) and not words.says(s.name, _CLASS) and _is_mean(known):
         return f"named like a mean of ratings: {late}"
+    if _says(s.name, _RATES):
+        return f"named like a rate of what users do: {late}"
     if _says(s.name, _TOTALS) or _says(s.name, languages.TOTALS):
         return f"named like a running total: {late}"
     if _says(s.name, languages.STOCK):
@@ -236,10 +246,15 @@ def ageing(values: pl.Series, since: pl.Series) -> float:
     return rank_correlation(values, 1 + int(days.max() or 0) - days)  # type: ignore[arg-type]
 
 
+def is_of_test(s: pl.Series) -> bool:
+    """Whether a column is named like the group of a test."""
+    return _says(s.name, _TEST)
+
+
 def says_nothing(s: pl.Series) -> str | None:
     """Why a column is neither of a user nor of an item, whatever varies with it: the group of a test, a program's name
     with its version."""
-    if _says(s.name, _TEST):
+    if is_of_test(s):
         return "named like a test's group: it tells what was tried on whom, and it ends with the test"
     if _says(s.name, words.DAY_KEY):
         return "the key of a day: no other day has it"

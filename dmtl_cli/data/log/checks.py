@@ -24,6 +24,7 @@ INSTANT = 1_000_000_000
 
 LONGEST = 1 << 20
 """bytes of an id"""
+_LARGEST = 2**63 - 1  # of int64
 _DAYS = 19_000_101, 21_001_231  # of numbers as yyyymmdd
 _TEXT = (pl.String, pl.Categorical, pl.Enum)
 NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -104,9 +105,13 @@ class Checked:
         """int64 or text, exact, never null: a float cannot represent a large id."""
         s = self._values(column)
         if s.dtype.is_integer() or s.dtype == pl.Null:
-            out = s.cast(pl.Int64, strict=False)
-            self._refuse(column, out.is_null(), "an id within int64, never null")
-            return out
+            self._refuse(column, s.is_null(), "an id within int64, never null")
+            if s.dtype == pl.UInt64 and len(large := (s > _LARGEST).arg_true()):
+                at = int(large[0])
+                what = f"{self._where(column, at)}: expected an id within int64, got {s[at]}"
+                made = f'computed: {{{column}_text: "CAST({column} AS VARCHAR)"}}'
+                raise UserError(what, f"make it text in each table that has it, {made}, and name {column}_text there")
+            return s.cast(pl.Int64)
         if s.dtype in (pl.String, pl.Categorical, pl.Enum):
             text = s.cast(pl.String)
             self._refuse(column, text.is_null() | (text == ""), "an id, never null or empty")
@@ -123,7 +128,7 @@ class Checked:
         """[n] whether `ids` would take the value; all true where it refuses the column's type."""
         s = self._values(column)
         if s.dtype.is_integer() or s.dtype == pl.Null:
-            return s.cast(pl.Int64, strict=False).is_not_null()
+            return s.is_not_null()  # one beyond int64 is an id too, which `ids` refuses
         if s.dtype in (pl.String, pl.Categorical, pl.Enum):
             return s.cast(pl.String).str.len_bytes().is_between(1, LONGEST).fill_null(False)
         return s.is_not_null() | True
@@ -202,6 +207,10 @@ class Checked:
 
     def request(self, column: str) -> pl.Series:
         """int64: the integer, or the first 63 bits of a text's hash."""
+        s = self._values(column)
+        if s.dtype == pl.UInt64:
+            self._refuse(column, s.is_null(), "an id, never null")
+            return s.reinterpret(signed=True)
         s = self.ids(column)
         if s.dtype == pl.Int64:
             return s
