@@ -294,6 +294,19 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
 
 
+def test_its_own_file_is_written_over_until_somebody_edits_it(tmp_path: Path) -> None:
+    made(tmp_path, unseen.positives)
+    config = tmp_path / "mine.yaml"
+    first = config.read_text()
+    again = dmtl("init", tmp_path / "log", "-o", config, "--conversion", "ts > 5")
+    assert again.code == 0 and config.read_text() != first, again.err
+    for edited in (first.replace("seed: 1", "seed: 2"), first + "\n", first.partition("\n")[2]):
+        config.write_text(edited)
+        ended = dmtl("init", tmp_path / "log", "-o", config)
+        assert ended.code == 73 and ended.err.endswith("mine.yaml exists; name another with -o, or give --force\n")
+        assert config.read_text() == edited
+
+
 @pytest.mark.parametrize("links", [True, False])
 def test_of_two_at_once_one_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
     """The other one writes while this one guesses; a file system may have no links."""

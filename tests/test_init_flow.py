@@ -370,5 +370,5 @@ def test_the_first_command_quotes_names_too(tmp_path: Path) -> None:
     assert ended.code == 78, ended.out
     words = shlex.split(ended.out.splitlines()[-1].removeprefix("first: "))
     named = ["--user", "al umno", "--item", "d'leccion"]
-    assert words == ["dmtl", "init", str(log), "-o", str(config), "--force", *named]
+    assert words == ["dmtl", "init", str(log), "-o", str(config), *named]
     assert dmtl(*words[1:]).code == 0

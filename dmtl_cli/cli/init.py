@@ -41,7 +41,7 @@ def init(
             show_default=False,
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", metavar="", help="Write over a file that exists.")] = False,
+    force: Annotated[bool, typer.Option("--force", metavar="", help="Write over a file that somebody edited.")] = False,
     as_json: Json = False,
 ) -> None:
     """Guess a config from a log that is new, with a reason for each guess, and check its newest complete day."""

@@ -17,6 +17,7 @@ import polars as pl
 from dmtl_cli.config.commands import command
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.first_window import FEW
+from dmtl_cli.data.log.hashing import blake2b64
 from dmtl_cli.data.log.types import clock_seconds
 from dmtl_cli.guess import words
 from dmtl_cli.guess.arrival import Arrival, arrival, by_times
@@ -59,7 +60,7 @@ def init(root: str, out: Path, given: Mapping[str, str], *, force: bool = False)
     Args:
         root: a folder or a file; local or s3://.
         given: columns of user, item, click, duration or conversion that are not to be guessed.
-        force: whether to write over a file.
+        force: whether to write over a file that a person may have edited.
 
     Raises:
         UserError: 2 no table has a given column, or a path is no UTF-8; 66 nothing of a known format is there; 65 a
@@ -69,7 +70,9 @@ def init(root: str, out: Path, given: Mapping[str, str], *, force: bool = False)
         if any("\ud800" <= sign <= "\udfff" for sign in path):
             raise UserError(f"{path}: the name is no UTF-8, which a config is", "rename it, or link to it", Exit.USAGE)
     if out.exists() and not force:
-        raise _exists(out)
+        if not _is_as_written(out):
+            raise _exists(out)
+        force = True
     log = _log(root, given)
     day = log.day
     first, someone, known = _first(log, day), _someone(log), guest(log.roles, log.inputs, log.events.frame)
@@ -80,7 +83,7 @@ def init(root: str, out: Path, given: Mapping[str, str], *, force: bool = False)
     # a config is kept and shared: it names nobody
     about = _about(log, root, _check(out, day), _steps(out, first, day, "ID", known)[0])
     config = written(log, f"work/{out.stem}", about)
-    _write(out, config.text, force=force)
+    _write(out, _marked(config.text), force=force)
     return {
         "config": str(out),
         "root": log.root,
@@ -113,7 +116,7 @@ def _again(log: Log, root: str, out: Path, given: Mapping[str, str]) -> str | No
         return None
     named = {role: {**given, **tried}.get(role) for role in ("user", "item", "click", "duration", "conversion")}
     options = (word for role, column in named.items() if column for word in (f"--{role}", column))
-    return command("init", root, "-o", out, "--force", *options)
+    return command("init", root, "-o", out, *options)
 
 
 def _edits(config: Path, edits: list[tuple[int, str, str]], day: dt.date | None, again: str | None) -> str | None:
@@ -410,6 +413,21 @@ def _link(draft: Path, out: Path) -> None:
             except OSError:
                 out.unlink(missing_ok=True)
                 raise
+
+
+def _marked(text: str) -> str:
+    """A config whose first line tells by a hash of the others whether it is as `init` wrote it."""
+    first, _, rest = text.partition("\n")
+    return f"{first} As written: {blake2b64(rest):016x}.\n{rest}"
+
+
+def _is_as_written(config: Path) -> bool:
+    """Whether a file is one that `init` wrote and nobody has edited since."""
+    try:
+        first, _, rest = config.read_text(encoding="utf-8").partition("\n")
+    except (OSError, UnicodeDecodeError):
+        return False
+    return first.startswith("# Written by ") and first.endswith(f" As written: {blake2b64(rest):016x}.")
 
 
 def _exists(out: Path) -> UserError:
