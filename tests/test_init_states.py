@@ -77,6 +77,7 @@ def states_of(log: pl.DataFrame) -> pl.DataFrame:
             "play_count": rng.integers(0, 400, ITEMS),
             "rating": np.round(rng.uniform(1, 5, ITEMS), 1),
             "karma": karma,
+            "ctr_7d": np.round(rng.uniform(0, 0.3, ITEMS), 3),
             "budget": np.exp(rng.normal(6, 1.2, ITEMS)).astype(np.int64) // 100 * 100,
             "stars": rng.integers(1, 6, ITEMS),
             "age_rating": rng.choice([6.5, 12.5, 16.5], ITEMS),
@@ -87,7 +88,7 @@ def states_of(log: pl.DataFrame) -> pl.DataFrame:
 
 
 WITHDRAWN = {"active": "1", "is_removed": "false", "sold_at": "null", "status": '"live"'}
-COUNTED = {"saves", "play_count", "rating", "karma"}
+COUNTED = {"saves", "play_count", "rating", "karma", "ctr_7d"}
 
 
 def test_what_is_known_at_the_end_of_the_log_is_no_feature(tmp_path: Path) -> None:
@@ -247,6 +248,7 @@ def test_groups_of_tests_programs_and_second_ids_are_no_features(tmp_path: Path)
     more = {
         "ab_group": [f"g{u % 3}" for u in user],
         "experiment_bucket": [u % 10 for u in user],
+        "Testgruppe": [f"t{u % 4}" for u in user],
         "user_agent": [f"Web/{u % 6}.1" for u in user],
         "cookie_id": [f"c{u * 7919}" for u in user],
         "cohort": [f"y{u % 5}" for u in user],
@@ -258,7 +260,7 @@ def test_groups_of_tests_programs_and_second_ids_are_no_features(tmp_path: Path)
     assert {*features(raw)} == {"user_id", "item_id", "cohort", "seller_id", "city"}
     assert "# cookie_id: not used: nearly a value of its own for every user: a second id" in text
     assert "# seller_nick: not used: a second name of seller_id" in text
-    assert text.count("named like a test's group") == 2 and "# user_agent: not used: a program's name" in text
+    assert text.count("named like a test's group") == 3 and "# user_agent: not used: a program's name" in text
 
 
 def test_a_second_name_has_one_of_each() -> None:
