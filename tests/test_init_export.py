@@ -21,7 +21,8 @@ from worlds import dmtl
 from dmtl_cli.data.log.types import instants, iso_times
 from dmtl_cli.guess.exploding import parallel
 from dmtl_cli.guess.texts import Text, as_named
-from dmtl_cli.guess.values import time_unit, zone_of
+from dmtl_cli.guess.values import time_unit
+from dmtl_cli.guess.zones import zone_of
 
 START = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 SHOWN, USERS, DAYS = 8, 90, 3
@@ -246,3 +247,36 @@ def test_a_time_that_none_reads_is_said(tmp_path: Path, monkeypatch: pytest.Monk
 
     ended, _, text = made(tmp_path, log)
     assert ended.code == 78 and "has times such as '2026-03-0" in text and "write 2026-01-31 09:15:00" in text
+
+
+def by_hour(*hours: int, rows: int = 2_400) -> pl.Series:
+    """Times of two days, few at some hours and as many at each of the others."""
+    weight = [0.05 if k in hours else 1.0 for k in range(24)]
+    of = np.random.default_rng(4).choice(24, rows, p=np.array(weight) / sum(weight))
+    at = [dt.datetime(2026, 3, 1 + k % 2, int(hour), k % 60) for k, hour in enumerate(of)]
+    return pl.Series("at", at)
+
+
+@pytest.mark.parametrize(
+    ("hours", "said"),
+    [
+        ((3, 4, 5), "fewest rows come at 4:00, as of local times"),
+        ((20, 21, 22), "fewest rows come at 21:00, as at 4:00 of UTC+7"),
+        ((8, 9, 10), "fewest rows come at 9:00, as at 4:00 of UTC-5"),
+        ((), ""),
+    ],
+)
+def test_the_hour_at_which_people_sleep_tells_local_times(hours: tuple[int, ...], said: str) -> None:
+    """Of times without a zone a person is told both readings, and which one the hours speak for."""
+    zone, why = zone_of(by_hour(*hours), "timestamp")
+    assert zone == "UTC" and why.startswith("times of at name no zone: if they are local, leave UTC")
+    assert why.endswith(f"such as Asia/Shanghai ({said})" if said else "such as Asia/Shanghai")
+    _, few = zone_of(by_hour(*hours, rows=300), "timestamp")
+    assert "fewest" not in few, "of few rows nothing is concluded"
+    epoch = by_hour(*hours).dt.epoch("s")
+    assert zone_of(epoch, "s")[1].endswith(f"({said})" if said else "such as Asia/Shanghai")
+    far = f"; {said}: if your users live there, write their zone" if "UTC" in said else ""
+    in_utc = by_hour(*hours).dt.strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert zone_of(in_utc, "text") == ("UTC", f"the times end in Z{far}")
+    morning = by_hour(*hours).filter(by_hour(*hours).dt.hour() < 12)
+    assert "fewest" not in zone_of(morning, "timestamp")[1], "half a day has no quietest hour"

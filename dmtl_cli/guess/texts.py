@@ -64,8 +64,14 @@ def settled(rows: pl.DataFrame, form: str, text: Text) -> tuple[pl.DataFrame, Te
     found = {c: formats_of(rows[c]) for c in rows.columns}
     formats = {c: kinds[0] for c, kinds in found.items() if len(kinds) == 1}
     rows = rows.with_columns(rows[c].cast(pl.String) for c in formats)  # 20261002135536 is an integer by now
-    times = [formatted(rows[c].set(rows[c] == "", None), kind) for c, kind in formats.items()]
+    times = [_time(rows[c].set(rows[c] == "", None), kind) for c, kind in formats.items()]
     return in_seconds(rows, clocks).with_columns(times), replace(text, clocks=clocks, formats=formats)
+
+
+def _time(s: pl.Series, kind: str) -> pl.Series:
+    """Texts of a format as days or times, without a zone where it names none."""
+    made = formatted(s, kind)
+    return made.dt.replace_time_zone(None) if made.dtype != pl.Date and "%z" not in kind else made
 
 
 def as_typed(rows: pl.DataFrame, text: Text) -> tuple[pl.DataFrame, Text]:

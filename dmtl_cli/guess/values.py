@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
-from dmtl_cli.data.log.types import PAIRS, ZONE, clock_seconds, iso_times
+from dmtl_cli.data.log.types import PAIRS, clock_seconds, iso_times
 from dmtl_cli.guess import words
 
 _ISO = r"^[12][0-9]{3}-[01][0-9]-[0-3][0-9]"
 _CLOCK = _ISO + r"[T ][0-2][0-9]:[0-5][0-9]"
-ANY_ZONE = "write the zone of your users, such as Asia/Shanghai"
-"""where times tell none"""
 _UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _FROM, _TO = 946_684_800, 2_524_608_000  # 2000 and 2050, in seconds since 1970
 _DECIMAL = r"^-?[0-9]+(,[0-9]+)?$"
@@ -232,21 +229,6 @@ def instants(s: pl.Series, unit: str) -> pl.Series | None:
     if unit not in _UNITS:
         return None
     return (s.cast(pl.Float64) * (1000 / _UNITS[unit])).cast(pl.Int64).cast(pl.Datetime("ms", "UTC"))
-
-
-def zone_of(s: pl.Series, unit: str) -> tuple[str, str]:
-    """A time zone's name, and why."""
-    if (named := getattr(s.dtype, "time_zone", None)) is not None:
-        return named, "the zone of the timestamps"
-    found = s.drop_nulls().str.extract(ZONE).drop_nulls().mode() if unit == "text" else pl.Series([], dtype=pl.String)
-    offset = re.fullmatch(r"([+-])([0-9]{2}):?([0-9]{2})?", str(found[0])) if len(found) else None
-    if offset and int(offset[2]) and offset[3] in (None, "00"):
-        return f"Etc/GMT{'-' if offset[1] == '+' else '+'}{int(offset[2])}", f"the times end in {found[0]}"
-    if len(found):
-        return "UTC", f"the times end in {found[0]}"
-    if unit in ("timestamp", "text"):
-        return "UTC", f"times of {s.name} name no zone and are read as UTC; {ANY_ZONE}"
-    return "UTC", ANY_ZONE
 
 
 def is_constant(frame: pl.DataFrame, key: str, column: str, least: float = 0.95) -> bool:

@@ -31,7 +31,8 @@ from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.texts import Text
 from dmtl_cli.guess.unclicked import acted
-from dmtl_cli.guess.values import ANY_ZONE, free, zone_of
+from dmtl_cli.guess.values import free
+from dmtl_cli.guess.zones import ANY_ZONE, zone_of
 
 EDIT = "EDIT"
 """begins the comment of a line that a person has to write"""

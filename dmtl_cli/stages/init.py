@@ -41,9 +41,10 @@ from dmtl_cli.guess.shown import as_events
 from dmtl_cli.guess.streams import again, by_kinds, parted
 from dmtl_cli.guess.tables import LAKES, ROWS, Table, by_days, read_whole, tables
 from dmtl_cli.guess.texts import in_seconds
-from dmtl_cli.guess.values import local_days, zone_of
+from dmtl_cli.guess.values import local_days
 from dmtl_cli.guess.words import count
 from dmtl_cli.guess.writing import Log, path_of, written
+from dmtl_cli.guess.zones import zone_of
 
 _TYPED = 64  # users that may be the example, and characters of their id
 _FILES = 8  # of a day that a sample reads: with fewer rows than one may give, all are there

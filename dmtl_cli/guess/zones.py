@@ -1,0 +1,71 @@
+"""The time zone of a log's days, as far as its times tell it: by the zone that they name, and by the hour at which
+people sleep."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import polars as pl
+
+from dmtl_cli.data.log.types import ZONE
+from dmtl_cli.guess.values import instants
+
+ANY_ZONE = "write the zone of your users, such as Asia/Shanghai"
+"""where times tell none"""
+_ASLEEP = 4  # o'clock, at which fewest people do anything
+_NEAR = 2  # hours from it that are as usual
+_QUIET = 0.4  # of the rows of a usual hour, in the quietest one
+_HOURS, _ROWS = 22, 1_000  # that have rows, and rows, for it to be told
+
+
+def zone_of(s: pl.Series, unit: str) -> tuple[str, str]:
+    """A time zone's name, and why.
+
+    Args:
+        s: times.
+        unit: see `values.time_unit`.
+    """
+    quiet = quietest(s, unit)
+    far = (
+        ""
+        if quiet is None or abs(_ahead(quiet)) <= _NEAR
+        else f"; {_as_at(quiet)}: if your users live there, write their zone"
+    )
+    if (named := getattr(s.dtype, "time_zone", None)) is not None:
+        return named, f"the zone of the timestamps{far if named == 'UTC' else ''}"
+    found = s.drop_nulls().str.extract(ZONE).drop_nulls().mode() if unit == "text" else pl.Series([], dtype=pl.String)
+    offset = re.fullmatch(r"([+-])([0-9]{2}):?([0-9]{2})?", str(found[0])) if len(found) else None
+    if offset and int(offset[2]) and offset[3] in (None, "00"):
+        return f"Etc/GMT{'-' if offset[1] == '+' else '+'}{int(offset[2])}", f"the times end in {found[0]}"
+    if len(found):
+        return "UTC", f"the times end in {found[0]}{far}"
+    seen = "" if quiet is None else f" ({_as_at(quiet)})"
+    if unit in ("timestamp", "text"):
+        local = f"times of {s.name} name no zone: if they are local, leave UTC, and days end at their midnight"
+        return "UTC", f"{local}; if they are UTC, {ANY_ZONE}{seen}"
+    return "UTC", f"{ANY_ZONE}{seen}"
+
+
+def quietest(s: pl.Series, unit: str) -> int | None:
+    """The hour, in UTC or of times that name no zone, around which fewest rows come; None where no hour has far fewer
+    than others, or not all have some."""
+    at = instants(s.drop_nulls(), unit)
+    if at is None or len(at) < _ROWS:
+        return None
+    rows = np.bincount(at.dt.convert_time_zone("UTC").dt.hour().drop_nulls().to_numpy(), minlength=24)
+    if (rows > 0).sum() < _HOURS:
+        return None
+    near = (rows + np.roll(rows, 1) + np.roll(rows, -1)) / 3
+    return int(near.argmin()) if near.min() <= _QUIET * rows.mean() else None
+
+
+def _ahead(hour: int) -> int:
+    """How many hours a zone is ahead in which it is night then."""
+    return (_ASLEEP - hour + 11) % 24 - 11
+
+
+def _as_at(hour: int) -> str:
+    ahead = _ahead(hour)
+    where = "of local times" if abs(ahead) <= _NEAR else f"at {_ASLEEP}:00 of UTC{ahead:+d}"
+    return f"fewest rows come at {hour}:00, as {where}"
