@@ -106,7 +106,7 @@ def test_the_first_step_is_the_command_that_names_them(tmp_path: Path) -> None:
     assert ended.code == 78 and "the user, the item could not be guessed" in ended.err
     first = ended.out.splitlines()[-1]
     mine = tmp_path / "mine.yaml"
-    again = f"dmtl init {tmp_path / 'log'} -o {mine} --force --user alumno --item leccion"
+    again = f"dmtl init {tmp_path / 'log'} -o {mine} --user alumno --item leccion"
     assert first == f"first: {again}" and text.count("# EDIT: ") == 2
     ended = dmtl(*again.split()[1:])
     assert ended.code == 0, ended.err

@@ -14,10 +14,11 @@ from dmtl_cli.config.expressions import as_own, looked_up, sources_of, unquoted
 from dmtl_cli.data.log.computed import Computed
 from dmtl_cli.guess.doubts import unfit
 from dmtl_cli.guess.goals import example
+from dmtl_cli.guess.graded import graded
 from dmtl_cli.guess.inputs import Inputs
-from dmtl_cli.guess.labels import CLICK_EXPRESSION, EXPRESSION
+from dmtl_cli.guess.labels import CLICK_EXPRESSION, CLICK_WHY, EXPRESSION, roles_of
 from dmtl_cli.guess.rewrites import one_row_an_item
-from dmtl_cli.guess.roles import Roles
+from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.values import free
 from dmtl_cli.guess.writing import path_of
@@ -70,6 +71,25 @@ def with_clicks(table: Table, given: Mapping[str, str]) -> Table:
     return replace(table, frame=table.frame.with_columns(pl.Series(rows.column(name)).alias(name)))
 
 
+def with_grades(
+    events: Table, roles: Roles, given: Mapping[str, str], ids: Mapping[str, Guess]
+) -> tuple[Table, Roles, Mapping[str, str]]:
+    """The events with a click where a column has the grades of a label, their roles, and what is given then; as they
+    are where none has.
+
+    Args:
+        ids: as `roles_of` takes them.
+    """
+    if (found := graded(events.frame, roles)) is None:
+        return events, roles, given
+    click = {"click": free("clicked", events.frame.columns), CLICK_EXPRESSION: found.clicked, CLICK_WHY: found.why}
+    given = {**given, **click}
+    events = with_clicks(events, given)
+    roles = roles_of(events.frame, given, ids)
+    roles.grades = found.grades
+    return events, roles, given
+
+
 def _is_own(whole: str, column: str, named: list[Table]) -> bool:
     """Whether a table has a column of the whole name, and none the one that would be looked up in a side table."""
     every = [{*table.frame.columns, *table.other} for table in named]
@@ -86,7 +106,7 @@ def refuse_given(given: Mapping[str, str], events: Table, roles: Roles, every: S
     if {"duration", "conversion"} <= given.keys():
         raise UserError(*_BOTH, Exit.USAGE)
     for role, column in given.items():
-        if role in (EXPRESSION, CLICK_EXPRESSION):
+        if role in (EXPRESSION, CLICK_EXPRESSION, CLICK_WHY):
             continue
         if role == "click" and column not in columns and (made := given.get(CLICK_EXPRESSION)):
             named = sources_of(made)

@@ -40,7 +40,8 @@ class Goal:
 
 def goals(frame: pl.DataFrame, roles: Roles, items: Side | None, *, text: bool) -> list[Goal]:
     """The likeliest ones beside the label that was guessed, which is no share of an item itself: how much of one was
-    read, a length of the items that the duration can be compared with, and flags beside the duration.
+    read, a length of the items that the duration can be compared with, and flags beside the duration; before them the
+    grades of a label.
 
     Args:
         text: whether `data.types` tells the types of the log, of which flags that are conversions are bool.
@@ -51,7 +52,8 @@ def goals(frame: pl.DataFrame, roles: Roles, items: Side | None, *, text: bool) 
     alone = [one for one in flags if one.is_alone][:1]
     beside = [one for one in flags if not one.is_alone]
     others = [*_shares(frame, roles), *_lengths(frame, roles, items), *beside, *_deeper(frame, roles)]
-    return [*alone, *others[:_SHOWN]]
+    grades = [Goal(text, f"{part:.0%} of clicks") for text, part in roles.grades]
+    return [*grades, *alone, *others[:_SHOWN]]
 
 
 def _shares(frame: pl.DataFrame, roles: Roles) -> Iterator[Goal]:

@@ -34,6 +34,8 @@ from dmtl_cli.guess.values import (
 
 EXPRESSION = "expression"
 CLICK_EXPRESSION = "click expression"
+CLICK_WHY = "click why"
+"""what told the expression of a click, where no person did"""
 GOOD = "good"
 """the column that an expression of --conversion makes"""
 _EVIDENCE = {"user": count_of, "item": count_of, "click": share_of, "duration": mean_of, "conversion": share_of}
@@ -66,7 +68,8 @@ def roles_of(frame: pl.DataFrame, given: Mapping[str, str], known: Mapping[str, 
     roles = Roles(**(known or {}))  # type: ignore[arg-type]
     for role, c in given.items():
         if c in frame.columns and _can_be(role, frame[c]):
-            setattr(roles, role, Guess(c, f"as --{role} says: {_EVIDENCE[role](frame[c])}"))
+            why = f"as --{role} says" if role != "click" else given.get(CLICK_WHY, "as --click says")
+            setattr(roles, role, Guess(c, f"{why}: {_EVIDENCE[role](frame[c])}"))
     if (made := given.get(EXPRESSION)) is not None:
         name = free(GOOD, frame.columns)
         roles.conversion, roles.made_by = Guess(name, f"as --conversion says: {made}"), made

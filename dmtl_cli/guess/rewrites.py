@@ -108,6 +108,8 @@ def behaviour_of(frame: pl.DataFrame, roles: Roles) -> Guess | None:
         if c in roles.taken or s.dtype != pl.String or not 2 <= s.drop_nulls().n_unique() <= _MOST:
             continue
         values, named = values_of(frame, c, roles), words.by_name(c, words.BEHAVIOUR) > 0
+        if named and not _by_words(s) and (roles.item is None or roles.owns(frame, c)):
+            continue  # an attribute, as far as anything tells
         before = _before(frame, values, roles) if values else None
         told = values is not None and _by_words(frame[c]) and (before is None or before >= _BEFORE)
         ordered = values is not None and not told and before is not None and _is_ordered(frame, values, roles, before)

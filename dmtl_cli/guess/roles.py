@@ -94,6 +94,8 @@ class Roles:
     click: Guess | None = None
     clicked_by: str | None = None
     """the SQL expression that makes the click, which is no column of the log then"""
+    grades: tuple[tuple[str, float], ...] = ()
+    """(SQL expression, share of clicks) of what may be a good click, where a column has the grades of a label"""
     flags: list[Guess] = field(default_factory=list)
     """columns of 0 and 1 that may be the click where none is named like one, the likeliest first"""
     after: set[str] = field(default_factory=set)

@@ -66,7 +66,8 @@ _MEASURE = words.any_of(
     " photo image picture room ingredient serving chapter track episode lesson season volume"
 )
 _TEST = (
-    r"(^| )(ab|abtest|experiment|experiments|holdout)( |$)|^(test|control|split|exp|treatment) (group|bucket|arm)$"
+    r"(^| )(abtest|experiment|experiments|holdout)( |$)|^ab( |$)|(^| )ab (test|group|grp|variant|bucket|exp|arm)( |$)"
+    r"|^(test|control|split|exp|treatment) (group|bucket|arm)$"
     r"|^(groupe|gruppo|grupo|grupa|skupina|csoport|groep)( de)? ?test(u|ová|owa)?$|^test ?(gruppe|groep|grubu)$"
     r"|(^| )(ab|exp)(test)?(group|bucket|variant|flag)$"
 )

@@ -16,7 +16,11 @@ def any_of(words: str) -> str:
     return "(" + "|".join(word.replace("_", " ") for word in words.split()) + ")"
 
 
-_ID = r"( ?" + any_of("id ids key no nr code num number hash sk uuid idx index 编号 标识 号") + ")?$"
+_ID = (
+    r"( ?"
+    + any_of("id ids key no nr code cd num number nummer hash sk uuid idx index numero número kod 编号 标识 号")
+    + ")?$"
+)
 _SPAN = any_of("time duration second seconds sec secs ms msec msecs millis milliseconds minutes length")
 _UNIT = r"( ?" + any_of("ms s sec second seconds millis") + ")?$"
 _FLAG = r"^" + any_of("is has was if flag") + "? ?"
@@ -43,11 +47,14 @@ USER: Patterns = (
             "client account guest listener person profile human player gamer subscriber learner student pupil patient"
             " passenger jogador jugador spieler joueur giocatore suscriptor abonnent abonné"
             " schüler élève leser lecteur lettore lector usuario usuário utente utilisateur nutzer benutzer"
-            " kunde cliente gebruiker kullanıcı kullanici müşteri пользователь клиент kaiin 顾客 账号 访客"
+            " kunde kunden kund klant klanten klient asiakas zakaznik zákazník cliente gebruiker bruger bruker"
+            " användare kullanıcı kullanici müşteri пользователь клиент kaiin 顾客 账号 访客"
         )
         + _ID,
         2,
     ),
+    (r"^user (pseudo|anon|anonymous|hashed|global|internal|external|master) ?(id|uid|key)$", 2),
+    (r"^(pseudo|anon|domain|network|distinct|external) ?user ?id$", 2),
     (r"^" + any_of("device cookie session 设备") + _ID, 1),
 )
 ITEM: Patterns = (
@@ -64,7 +71,7 @@ ITEM: Patterns = (
         r"^"
         + any_of(
             "music post doc document content note game app restaurant poi recipe job offer listing feed clip episode"
-            " course podcast title media pin tweet story hotel property"
+            " course podcast title media pin tweet story hotel property artikel angebot angebots produkt vare varer"
         )
         + _ID,
         2,

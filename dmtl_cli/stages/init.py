@@ -26,7 +26,7 @@ from dmtl_cli.guess.exploding import parallel
 from dmtl_cli.guess.feature_lines import guest
 from dmtl_cli.guess.features import days_of_rows, inputs_of
 from dmtl_cli.guess.files import CSV, JSON, complete_day, usual
-from dmtl_cli.guess.given import refuse_expression, refuse_given, told_of, with_clicks
+from dmtl_cli.guess.given import refuse_expression, refuse_given, told_of, with_clicks, with_grades
 from dmtl_cli.guess.keys import by_tables, likeliest
 from dmtl_cli.guess.labels import EXPRESSION, roles_of
 from dmtl_cli.guess.outcomes import Outcomes, is_listed, outcomes_by_pairs, outcomes_of, with_outcomes, without_rows
@@ -180,6 +180,7 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     later = apart.get(events.files.path, [])
     if ids := by_tables(events, others, roles):
         roles = roles_of(events.frame, given, ids)
+    events, roles, given = with_grades(events, roles, given, ids)
     late = arrival(found.root, events, roles, others)
     if late is not None and late.is_of_events:
         events = by_times(events, late.place or "")
@@ -191,7 +192,7 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
         every, days = read_whole(found.root, every, roles.time.column, roles.time_unit, zone)
         events, later = again(_timed(every, given), events, later, given)
         events = with_clicks(with_outcomes(events, later), given)
-        roles = roles_of(events.frame, given, ids)
+        roles = replace(roles_of(events.frame, given, ids), grades=roles.grades)
     if roles.duration and roles.duration.column in events.written.clocks and roles.unit == "ms":
         why = roles.duration.why.rpartition("; ")[0]
         roles.unit, roles.duration = "s", replace(roles.duration, why=f"{why}; texts of lengths of time")
