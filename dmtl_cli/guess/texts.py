@@ -42,6 +42,12 @@ class Text:
     """between their thousands"""
     encoding: str = "utf-8"
     """of the bytes"""
+    escaped: bool = False
+    """whether a backslash stands before a separator or newline of a value"""
+    names: tuple[str, ...] = ()
+    """of the columns, where there is no header and another file says them"""
+    source: str = field(default="", compare=False)
+    """that file"""
     piece: str = field(default="", compare=False)
     """of the text, to be looked at where its encoding is told by it"""
     nulls: tuple[str, ...] = ()

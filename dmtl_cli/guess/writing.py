@@ -35,6 +35,7 @@ from dmtl_cli.guess.values import ANY_ZONE, free, zone_of
 
 EDIT = "EDIT"
 """begins the comment of a line that a person has to write"""
+BACKSLASH = "\\"
 _MOST = 8  # columns that a comment lists
 _LONG_READ = "seconds above which a click is a long read; without it the mean of the durations of clicks"
 _SHARE = "Or by the share of an item that was read, in data.events in place of duration and duration_unit:"
@@ -176,14 +177,17 @@ def _csv_keys(table: Table) -> list[tuple[str, str]]:
     if text.encoding != "utf-8":
         keys.append((f"encoding: {text.encoding}", _encoded(text)))
     if not text.quoted:
-        keys.append(("quote_char: null", _LONE))
+        keys.append(("quote_char: null", _LONE if text.separator.isprintable() else ""))
     if text.decimal != ".":
         keys.append((f"decimal: {quoted(text.decimal)}", "numbers such as 49,8"))
     if text.thousands is not None:
         keys.append((f"thousands: {quoted(text.thousands)}", f"numbers such as 1{text.thousands}494{text.decimal}90"))
+    if text.escaped:
+        keys.append((f"escape_char: {quoted(BACKSLASH)}", "it stands before a separator that is of a value"))
     if not text.header:
         names = ", ".join(map(scalar, table.names or ()))
-        keys.append((f"columns: [{names}]", "the files have no header: names by place and values, check them"))
+        by = f"those of {comment(text.source)}" if text.source else "names by place and values, check them"
+        keys.append((f"columns: [{names}]", f"the files have no header: {by}"))
     if text.nulls:
         why = f"beside numbers, in every column{_alone(text)}"
         keys.append((f"null_values: [{', '.join(map(quoted, text.nulls))}]", why))

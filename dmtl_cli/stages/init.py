@@ -155,7 +155,7 @@ def refuse_incomplete(found: dict[str, Any]) -> None:
 def _log(root: str, given: Mapping[str, str]) -> Log:
     """The tables below a root, the one that looks most like events and what lies beside it."""
     found = tables(root)
-    named = [table if table.written.header else _with_names(table) for table in found.tables]
+    named = [t if t.written.header or t.written.names else _with_names(t) for t in found.tables]
     named = [_timed(table if _is_stream(table, given) else as_events(table, named, given), given) for table in named]
     named, apart = _joined(named, given)
     given = told_of(given, named)
