@@ -89,7 +89,7 @@ class Csv(Section):
     """around a value that contains a separator, a newline or (doubled) itself; null: no value is quoted"""
     escape_char: Character | None = None
     """before a character that stands for itself, a separator or a newline, as \\ in what UNLOAD ... ESCAPE of Redshift
-    and MySQL's INTO OUTFILE write; absent: there is none"""
+    and MySQL's INTO OUTFILE write (\\N alone is null then); absent: there is none"""
     columns: tuple[Column, ...] | None = None
     """names of the columns where files have no line that names them"""
     null_values: tuple[str, ...] = ()

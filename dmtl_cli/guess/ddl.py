@@ -11,6 +11,7 @@ _TOKEN = re.compile(
     r"--[^\n]*|/\*.*?\*/|'(?:[^'\\]|''|\\.)*'|\"[^\"]*\"|`[^`]*`|\[\w[^\]]*\]|\w[\w$]*|\S", re.DOTALL
 )  # a comment, a text, a name in quotes, a word, a sign
 _NO_COLUMN = {"constraint", "primary", "foreign", "unique", "key", "index", "check", "exclude", "like", "fulltext"}
+_NO_NAME = {"as", "select", "like", "clone", ";"}
 _SIGNS = {"t": "\t", "n": "\n", "r": "\r"}
 
 
@@ -53,7 +54,7 @@ def _declared(tokens: Sequence[str]) -> Declared | None:
     named = [token for token in tokens[:at] if token != "."]
     parts, end = _parts(tokens[at + 1 :])
     columns = [_bare(part[0]) for part in parts if part and part[0].lower() not in _NO_COLUMN]
-    if not named or named[-1].lower() in ("as", ";") or not columns or len({*columns}) < len(columns):
+    if not named or {*map(str.lower, named)} & _NO_NAME or not columns or len({*columns}) < len(columns):
         return None
     return Declared(_bare(named[-1]), tuple(columns), _separator(tokens[at + 1 + end :]))
 

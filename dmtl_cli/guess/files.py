@@ -121,13 +121,18 @@ def group(listed: list[tuple[str, int]], forms: Mapping[str, str] | None = None)
         stem, key, day = _stem(path, path in american)
         kinds.setdefault((stem, key, form), []).append((path, size, day))
     out += [_files(stem, key, form, members) for (stem, key, form), members in _by_words(kinds).items()]
-    dated = max((table.bytes for table in out if len(table.days) > 1), default=0)
-    out = [_one_state(table) if len(table.days) == 1 and table.bytes < dated else table for table in out]
     return sorted(out, key=lambda f: f.path)
 
 
+def states(tables: Iterable[Files]) -> list[Files]:
+    """The tables, those of one day beside a larger one of several as tables without days: a snapshot is there for all
+    days."""
+    every = [*tables]
+    dated = max((files.bytes for files in every if len(files.days) > 1), default=0)
+    return [_one_state(files) if len(files.days) == 1 and files.bytes < dated else files for files in every]
+
+
 def _one_state(files: Files) -> Files:
-    """A table that was written on one day, beside a larger one of several: it is there for all of them."""
     path = files.files[0][0] if len(files.files) == 1 else _common(files.files)
     if not files.together:
         return Files(path, files.form, files.files)

@@ -31,6 +31,8 @@ _HEAD = 64 << 10  # bytes by which a CSV's separator and header are told
 _BROKEN = 0.1  # of the lines of a table may be none of its rows
 _ROWS = 20_000
 _SEPARATORS = ",\t;|\x01"  # the last is Hive's
+CONTROL = "".join(map(chr, range(1, 9)))
+"""separators that no text has, so that no value is quoted"""
 _ESCAPED, _BYTE = re.compile(r"\\."), re.compile(rb"\\(?s:.)")
 _BINARY = re.compile(rb"[\x00\x05-\x08\x0e-\x1a]")  # no text has them, which may have the separators of Hive
 
@@ -71,7 +73,7 @@ def head(
         if text.separator == plain.separator or text.names:
             plain = replace(plain, separator=text.separator, header=text.header, names=text.names, source=text.source)
         escaped = text.escaped or has_escapes(file, text.separator, coded.encoding)
-        if text.quoted and (not text.separator.isprintable() or has_lone_quotes(file, plain.separator, coded.encoding)):
+        if text.quoted and (text.separator in CONTROL or has_lone_quotes(file, plain.separator, coded.encoding)):
             text = plain
         text = replace(text, encoding=coded.encoding, piece=coded.piece, escaped=escaped)
     text = text or Text()
@@ -179,7 +181,7 @@ def _named(text: Text, content: bytes, path: str, tables: Sequence[Declared]) ->
     fits = []
     for table in likeliest(tables, path):
         for separator in dict.fromkeys((table.separator or text.separator, text.separator)):
-            cells = next(_cells([_ESCAPED.sub("", line)], separator, separator.isprintable()), [])
+            cells = next(_cells([_ESCAPED.sub("", line)], separator, separator not in CONTROL), [])
             if len(cells) == len(table.columns) > 1:
                 header = [cell.lower() for cell in cells] == [name.lower() for name in table.columns]
                 names = () if header else table.columns

@@ -33,6 +33,7 @@ from dmtl_cli.guess.files import (
     listed_in,
     may_be_rows,
     root_of,
+    states,
 )
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.rows import first, form_of, head, of_group, parts
@@ -134,8 +135,8 @@ def tables(root: str) -> Found:
     store = Store(root)
     every, marked = listed_in(store)
     listed = [f for f in every if one is None or f[0] == one]
-    unnamed = [path for path, size in listed if size and (may_be_rows(path) or path == one)]
-    found = group(listed, {path: form for path in unnamed if (form := form_of(store.file(path)))})
+    unnamed = [path for path, size in listed if size and may_be_rows(path)]
+    found = states(group(listed, {path: form for path in unnamed if (form := form_of(store.file(path)))}))
     ddl = _declared(store, every)
     if not found:
         none = "nothing there" if not listed else f"no Parquet, CSV, JSON lines, Delta or Iceberg{' in it' * (not one)}"

@@ -27,6 +27,7 @@ from dmtl_cli.guess.outcomes import Outcomes
 from dmtl_cli.guess.repeats import unique_of
 from dmtl_cli.guess.rewrites import may_be_shown, one_row_an_item, quoted, where_of
 from dmtl_cli.guess.roles import Guess, Roles, candidates
+from dmtl_cli.guess.rows import CONTROL
 from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.texts import Text
@@ -177,7 +178,7 @@ def _csv_keys(table: Table) -> list[tuple[str, str]]:
     if text.encoding != "utf-8":
         keys.append((f"encoding: {text.encoding}", _encoded(text)))
     if not text.quoted:
-        keys.append(("quote_char: null", _LONE if text.separator.isprintable() else ""))
+        keys.append(("quote_char: null", "" if text.separator in CONTROL else _LONE))
     if text.decimal != ".":
         keys.append((f"decimal: {quoted(text.decimal)}", "numbers such as 49,8"))
     if text.thousands is not None:

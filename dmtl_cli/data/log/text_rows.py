@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import polars as pl
 import pyarrow as pa
@@ -238,7 +238,7 @@ def _table(
     if not text:
         return pa.table({name: pa.array([], pa.string()) for name in names})
     quote, escape = options.quote_char, options.escape_char
-    if escape == "\\" and "\\N" in options.null_values:  # Arrow would read N
+    if escape == "\\":  # \N is null, of which Arrow would read N
         s = re.escape(separator.encode())
         text = re.sub(rb"(?<![^\n%b])(?<!\\%b)\\N(?=[%b\r\n])" % (s, s, s), b"", text)
     try:
@@ -343,8 +343,24 @@ def _objects(file: File, lines: list[bytes], numbers: Sequence[int]) -> pl.DataF
         raise UserError(
             f"{file}: column {large[0]}, from line {numbers[0]} on: an integer beyond int64", "write it as text"
         )
-    flat = _flat(file, frame)
+    flat = _in_order(_flat(file, frame), lines[0])
     return flat.with_columns(_without_fields(flat[name]) for name, kind in flat.schema.items() if _has_fields(kind))
+
+
+def _in_order(frame: pl.DataFrame, line: bytes) -> pl.DataFrame:
+    """Its columns as the first line has them, others by name: polars may give many in another order each time."""
+    ranks = {path: k for k, path in enumerate(_paths(json.loads(line)))}
+    every, last = frame.columns, len(ranks)
+    every.sort(key=lambda c: (c.count("."), ranks.get(c.rpartition(".")[0], last), ranks.get(c, last), c))
+    return frame.select(every)
+
+
+def _paths(value: Any, above: str = "") -> Iterator[str]:
+    """Names of the fields of an object, or of the first of a list, and of those in it."""
+    first = value[0] if isinstance(value, list) and value else value
+    for name, inner in first.items() if isinstance(first, dict) else ():
+        yield f"{above}{name}"
+        yield from _paths(inner, f"{above}{name}.")
 
 
 def _flat(file: File, frame: pl.DataFrame) -> pl.DataFrame:
