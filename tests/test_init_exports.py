@@ -18,7 +18,7 @@ from initiated import config_of, made
 from worlds import dmtl
 
 from dmtl_cli.config.table import Csv
-from dmtl_cli.data.log.dynamodb import attributes
+from dmtl_cli.data.log.envelopes import unwrapped
 from dmtl_cli.data.log.source import Store
 from dmtl_cli.data.log.text_rows import csv_rows, json_rows
 from dmtl_cli.guess.ddl import declared
@@ -278,7 +278,7 @@ def test_items_of_dynamodb_are_read_as_what_they_say(tmp_path: Path) -> None:
 def test_another_object_of_that_name_stays_as_it_is() -> None:
     for other in ({"Item": [{"S": "a"}]}, {"Item": [{"id": "a"}]}, {"Item": [{"id": {"S": "a"}}], "x": [1]}):
         frame = pl.DataFrame(other)
-        assert attributes(frame).equals(frame)
+        assert unwrapped(frame).equals(frame)
 
 
 def test_a_table_of_dynamodb_is_one_by_folder(tmp_path: Path) -> None:
@@ -305,6 +305,67 @@ def test_a_table_of_dynamodb_is_one_by_folder(tmp_path: Path) -> None:
     assert [events[k] for k in ("user", "item", "time", "click", "duration")] == [
         "user_id", "item_id", "shown_at", "clicked", "read_seconds"
     ]  # fmt: skip
+
+
+# -- Kafka -------------------------------------------------------------------------------------------------------------
+
+
+def change(op: str, before: dict[str, Any] | None, after: dict[str, Any] | None, at: int) -> dict[str, Any]:
+    """A line of Debezium."""
+    source = {"version": "2.7.0", "table": "items", "ts_ms": at}
+    return {"before": before, "after": after, "source": source, "op": op, "ts_ms": at, "transaction": None}
+
+
+def test_changes_of_a_table_are_rows_of_it(tmp_path: Path) -> None:
+    """The row after a change, before a deletion; with a schema around it or without."""
+    rows = [
+        change("c", None, {"id": 1, "tags": ["a"], "at": {"x": 1.5}}, 5),
+        change("u", {"id": 1, "tags": ["a"], "at": {"x": 1.5}}, {"id": 1, "tags": ["b"], "at": {"x": 2.0}}, 6),
+        change("d", {"id": 1, "tags": ["b"], "at": {"x": 2.0}}, None, 7),
+        change("r", None, {"id": 2, "tags": None, "at": None}, 8),
+    ]
+    put(tmp_path / "x.json", "".join(json.dumps(row) + "\n" for row in rows))
+    put(tmp_path / "y.json", "".join(json.dumps({"schema": {"type": "struct"}, "payload": r}) + "\n" for r in rows))
+    for name in ("x", "y"):
+        (part,) = json_rows(Store(str(tmp_path)).file(f"{name}.json"), lambda f, _: f)
+        read = part.frame.select("id", "tags", "at.x", "op", "ts_ms").rows()
+        assert read == [
+            (1, ["a"], 1.5, "c", 5),
+            (1, ["b"], 2.0, "u", 6),
+            (1, ["b"], 2.0, "d", 7),
+            (2, None, None, "r", 8),
+        ]
+        assert part.frame.width == 5
+
+
+def test_a_change_without_a_row_before_it_and_a_name_that_the_row_has(tmp_path: Path) -> None:
+    """Postgres writes no row before an update: nothing but nulls; `op` of the row stays its own."""
+    put(tmp_path / "x.json", json.dumps(change("c", None, {"id": 1, "op": "mine"}, 5)) + "\n")
+    (part,) = json_rows(Store(str(tmp_path)).file("x.json"), lambda f, _: f)
+    assert part.frame.to_dicts() == [{"id": 1, "op": "mine", "ts_ms": 5}]
+    for other in ({"after": [{"a": 1}], "source": ["web"], "op": ["c"]}, {"schema": ["s"], "payload": ["p"]}):
+        frame = pl.DataFrame(other)
+        assert unwrapped(frame).equals(frame), "columns of these names that are none of Debezium's"
+
+
+def test_topics_of_kafka_are_tables_by_folder(tmp_path: Path) -> None:
+    """NAME+partition+offset.json, messages of events with their schema, changes of a table of items."""
+
+    def dump(home: Path) -> None:
+        for n in range(3):
+            mine = rows()[n::3].to_dicts()
+            text = "".join(json.dumps({"schema": {"type": "struct", "fields": []}, "payload": r}) + "\n" for r in mine)
+            put(home / f"recs.shown/recs.shown+{n}+000000{n}.json", text)
+        items_ = [change("r", None, {"item_id": f"i{k}", "genre": f"g{k % 9}"}, k) for k in range(ITEMS)]
+        put(home / "public.items/public.items+0+0000.json", "".join(json.dumps(c) + "\n" for c in items_))
+
+    ended, raw, _ = made(tmp_path, dump)
+    assert ended.code == 0, ended.err
+    data = raw["data"]
+    assert [data["events"][k] for k in ("path", "user", "item")] == ["recs.shown", "user_id", "item_id"]
+    assert (data["items"]["path"], data["items"]["key"]) == ("public.items", "item_id")
+    (tmp_path / "ws").mkdir()
+    checked(tmp_path)
 
 
 # -- names of files ----------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ import pyarrow.csv as arrow_csv
 
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.table import Csv
-from dmtl_cli.data.log.dynamodb import attributes
+from dmtl_cli.data.log.envelopes import unwrapped
 from dmtl_cli.data.log.row_ends import end_of_rows, row_of
 from dmtl_cli.data.log.source import File
 
@@ -279,7 +279,7 @@ def _require_utf8(file: File, text: bytes, number: int, hint: str) -> None:
 
 def json_rows(file: File, typed: Typed, *, finished: bool = False, invalid: Invalid = None) -> Iterator[Rows]:
     """Rows of a file with a JSON object a line. Fields of an object are columns, `a.b`. A column of numbers and texts
-    is text, and of a list of objects each field is a column of lists. Of items of DynamoDB see `attributes`.
+    is text, and of a list of objects each field is a column of lists. What carries rows is unwrapped (`envelopes`).
 
     Args:
         typed: is given the columns as they are written.
@@ -338,7 +338,7 @@ def _objects(file: File, lines: list[bytes], numbers: Sequence[int]) -> pl.DataF
         raise _wrong_line(file, lines, numbers) or _mixed(file, numbers[0], e) from None
     if len(frame) != len(lines):
         raise _wrong_line(file, lines, numbers) or _mixed(file, numbers[0], "a line is not one object")
-    frame = attributes(frame)
+    frame = unwrapped(frame)
     if large := [name for name, kind in frame.schema.items() if kind == pl.Int128]:
         raise UserError(
             f"{file}: column {large[0]}, from line {numbers[0]} on: an integer beyond int64", "write it as text"
