@@ -368,6 +368,25 @@ def test_topics_of_kafka_are_tables_by_folder(tmp_path: Path) -> None:
     checked(tmp_path)
 
 
+# -- objects in text ---------------------------------------------------------------------------------------------------
+
+
+def test_objects_in_text_are_told_with_a_field_that_they_have(tmp_path: Path) -> None:
+    """A column of JSON in a CSV, as trackers write it, is neither an id nor a feature; a few such texts are codes."""
+
+    def log(home: Path) -> None:
+        x = rows()
+        event = [json.dumps({"v": 1, "data": {"card_id": k, "tags": [{"name": "t"}]}}) for k in range(ROWS)]
+        few = [json.dumps({"a": k % 3}) for k in range(ROWS)]
+        x.with_columns(pl.Series("event", event), pl.Series("few", few)).write_csv(home / "events.csv")
+
+    ended, _, text = made(tmp_path, log)
+    assert ended.code == 0, ended.err
+    said = "event: text that is a JSON object, whose fields are not read: in JSON lines, with the object in its place, "
+    assert f"WARNING: {said}event.data.card_id would be a column" in ended.out
+    assert "# WARNING: few" not in text and "name: few" in text and "name: event" not in text
+
+
 # -- names of files ----------------------------------------------------------------------------------------------------
 
 WEEK = ["jeu", "ven", "sam", "dim", "lun", "mar"]

@@ -37,7 +37,7 @@ from dmtl_cli.guess.files import (
 )
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.rows import first, form_of, head, of_group, parts
-from dmtl_cli.guess.texts import Text, joined, of_elements, plain, settled
+from dmtl_cli.guess.texts import Text, joined, objects_in_text, of_elements, plain, settled
 from dmtl_cli.guess.values import Kinds, is_id, local_days, time_unit
 
 ROWS, ENOUGH = 200_000, 5_000
@@ -226,6 +226,9 @@ def _looked_at(table: Table) -> Table:
     if text is not None:
         rows, text = settled(rows, table.files.form, text)
     frame, other = plain(rows)
+    if text is None or text.header:  # else places are names
+        objects = objects_in_text(frame)
+        frame, other = frame.drop(objects), other | objects
     table = replace(table, frame=frame, text=text, other=other)
     table = exploded(table, [frame]) if table.explode else table
     return replace(table, frame=table.asked(table.frame))
