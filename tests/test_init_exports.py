@@ -21,6 +21,7 @@ from dmtl_cli.config.table import Csv
 from dmtl_cli.data.log.envelopes import unwrapped
 from dmtl_cli.data.log.source import Store
 from dmtl_cli.data.log.text_rows import csv_rows, json_rows
+from dmtl_cli.guess import words
 from dmtl_cli.guess.ddl import declared
 from dmtl_cli.guess.files import group, listed_in
 from dmtl_cli.guess.rows import has_escapes
@@ -113,6 +114,12 @@ def test_hives_text_is_read_by_its_ddl(tmp_path: Path) -> None:
     (tmp_path / "ws").mkdir()
     checked(tmp_path)
     assert config_of(tmp_path).data.csv.separator == "\x01"
+
+
+def test_names_in_other_languages_are_users_and_items() -> None:
+    users, items_ = ("yonghu_id", "pengguna", "uzytkownikId", "kund_nr"), ("wenzhang_id", "oferta.id", "ürün_no")
+    assert all(words.by_name(name, words.USER) >= 2 for name in users)
+    assert all(words.by_name(name, words.ITEM) >= 2 for name in items_)
 
 
 UNLOAD = """CREATE TABLE IF NOT EXISTS music.shown (

@@ -44,6 +44,8 @@ USER: Patterns = (
             " passenger jogador jugador spieler joueur giocatore suscriptor abonnent abonné"
             " schüler élève leser lecteur lettore lector usuario usuário utente utilisateur nutzer benutzer"
             " kunde cliente gebruiker kullanıcı kullanici müşteri пользователь клиент kaiin 顾客 账号 访客"
+            " yonghu huiyuan pengguna pelanggan użytkownik uzytkownik klient uživatel zákazník felhasználó vásárló"
+            " utilizator bruger bruker kund användare anvandare käyttäjä asiakas користувач клієнт"
         )
         + _ID,
         2,
@@ -65,6 +67,8 @@ ITEM: Patterns = (
         + any_of(
             "music post doc document content note game app restaurant poi recipe job offer listing feed clip episode"
             " course podcast title media pin tweet story hotel property"
+            " wenzhang shipin shangpin barang produk berita oferta produkt artykuł artykul artículo articulo produto"
+            " ürün товар cikk termék"
         )
         + _ID,
         2,
