@@ -27,7 +27,6 @@ from dmtl_cli.guess.outcomes import Outcomes
 from dmtl_cli.guess.repeats import unique_of
 from dmtl_cli.guess.rewrites import may_be_shown, one_row_an_item, quoted, where_of
 from dmtl_cli.guess.roles import Guess, Roles, candidates
-from dmtl_cli.guess.rows import CONTROL
 from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.texts import Text
@@ -36,7 +35,6 @@ from dmtl_cli.guess.values import ANY_ZONE, free, zone_of
 
 EDIT = "EDIT"
 """begins the comment of a line that a person has to write"""
-BACKSLASH = "\\"
 _MOST = 8  # columns that a comment lists
 _LONG_READ = "seconds above which a click is a long read; without it the mean of the durations of clicks"
 _SHARE = "Or by the share of an item that was read, in data.events in place of duration and duration_unit:"
@@ -178,13 +176,12 @@ def _csv_keys(table: Table) -> list[tuple[str, str]]:
     if text.encoding != "utf-8":
         keys.append((f"encoding: {text.encoding}", _encoded(text)))
     if not text.quoted:
-        keys.append(("quote_char: null", "" if text.separator in CONTROL else _LONE))
+        keys.append(("quote_char: null", "" if text.separator < "\t" else _LONE))
     if text.decimal != ".":
         keys.append((f"decimal: {quoted(text.decimal)}", "numbers such as 49,8"))
     if text.thousands is not None:
         keys.append((f"thousands: {quoted(text.thousands)}", f"numbers such as 1{text.thousands}494{text.decimal}90"))
-    if text.escaped:
-        keys.append((f"escape_char: {quoted(BACKSLASH)}", "it stands before a separator that is of a value"))
+    keys += [('escape_char: "\\\\"', "it stands before a separator that is of a value")] * text.escaped
     if not text.header:
         names = ", ".join(map(scalar, table.names or ()))
         by = f"those of {comment(text.source)}" if text.source else "names by place and values, check them"
