@@ -87,6 +87,9 @@ class Csv(Section):
     """between two values; absent: a tab in *.tsv, a comma elsewhere"""
     quote_char: Character | None = '"'
     """around a value that contains a separator, a newline or (doubled) itself; null: no value is quoted"""
+    escape_char: Character | None = None
+    """before a character that stands for itself, a separator or a newline, as \\ in what UNLOAD ... ESCAPE of Redshift
+    and MySQL's INTO OUTFILE write (\\N alone is null then); absent: there is none"""
     columns: tuple[Column, ...] | None = None
     """names of the columns where files have no line that names them"""
     null_values: tuple[str, ...] = ()
@@ -100,12 +103,14 @@ class Csv(Section):
 
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without_new(self, dump(self), ("encoding", "decimal", "thousands"))
+        return without_new(self, dump(self), ("encoding", "escape_char", "decimal", "thousands"))
 
     @model_validator(mode="after")
     def _is_readable(self) -> Csv:
         if self.separator is not None and self.separator == self.quote_char:
             raise ValueError("separator: expected another character than quote_char")
+        if self.escape_char is not None and self.escape_char in (self.separator, self.quote_char):
+            raise ValueError("escape_char: expected another character than separator and quote_char")
         if self.thousands == self.decimal:
             raise ValueError("thousands: expected another character than decimal")
         if twice := sorted({c for c in self.columns or () if (self.columns or ()).count(c) > 1}):

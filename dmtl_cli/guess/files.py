@@ -6,21 +6,31 @@ import datetime as dt
 import itertools
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from pyarrow import fs
 
 from dmtl_cli.config.days import folder_day
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.log.day_files import SUCCESS
-from dmtl_cli.data.log.places import SUFFIXES
+from dmtl_cli.data.log.places import SUFFIXES, without_settings
 from dmtl_cli.data.log.source import Store
 
 _FAR = 0.1  # of the median: a day far smaller than the others
 PARQUET, CSV, JSON, DELTA, ICEBERG = "parquet", "csv", "json", "delta", "iceberg"
+
+
+_UNNAMED = re.compile(r"[^.]*[0-9][^.]*(\.gz|\.zst)?")
+
+
+def may_be_rows(path: str) -> bool:
+    """Whether a file whose name says no format may have rows: `000000_0` of Hive, `part-00000`, `users_0000_part_00.gz`
+    of Redshift."""
+    return format_of(path) is None and _UNNAMED.fullmatch(PurePosixPath(path).name) is not None
 
 
 def format_of(name: str) -> str | None:
@@ -28,6 +38,9 @@ def format_of(name: str) -> str | None:
     return next((form for form, ends in SUFFIXES.items() if name.lower().endswith(ends)), None)
 
 
+_HASH = r"(?<![0-9A-Za-z])(?=[0-9a-zA-Z]*(?:[0-9]+[a-zA-Z]+){3})(?:[0-9a-z]{16,}|[0-9A-Z]{16,})(?![0-9A-Za-z])"
+"""sixteen letters and digits or more, which take turns"""
+_NUMBERS = re.compile(rf"{_HASH}|[0-9a-f]{{8}}-[0-9a-f-]{{27}}|[0-9]+")
 _HIVE = re.compile(r"(?<![^/])([^/=]+)=[^/]+(?=/)")
 _DAY = re.compile(
     r"(?<![0-9])(?P<y>20[0-9]{2})(?P<a>[-_/.]?|/[a-z]+=)(?P<m>0[1-9]|1[0-2])(?P<b>[-_/.]?|/[a-z]+=)"
@@ -55,7 +68,8 @@ class Files:
     together: bool = False
     """whether other tables are in its folder"""
     glob: str | None = None
-    """path of its files alone, `*` for any text of a name, where others are in their folder and it has several"""
+    """path of its files alone, `*` for any text of a name, where it has several and others are in their folder or the
+    names say no format"""
 
     @property
     def name(self) -> str:
@@ -90,20 +104,67 @@ def complete_day(days: Iterable[tuple[dt.date, int]]) -> dt.date | None:
     return ordered[-1][0] if ordered else None
 
 
-def group(listed: list[tuple[str, int]]) -> list[Files]:
-    """Files put together as tables: paths below a root and their bytes -> tables, by path."""
+def group(listed: list[tuple[str, int]], forms: Mapping[str, str] | None = None) -> list[Files]:
+    """Files put together as tables: paths below a root and their bytes -> tables, by path.
+
+    Args:
+        forms: formats of the files whose names say none.
+    """
     whole = _whole_tables(listed)
     out = [Files(path, form, tuple(files)) for path, (form, files) in whole.items()]
     american = _month_first([path for path, _ in listed])
-    kinds: dict[tuple[str, str | None, str], list[tuple[str, int, dt.date | None]]] = {}
+    kinds: _Kinds = {}
     for path, size in listed:
-        form = format_of(path)
+        form = format_of(path) or (forms or {}).get(path)
         if form is None or any(_below(path, table) for table in whole):
             continue
         stem, key, day = _stem(path, path in american)
         kinds.setdefault((stem, key, form), []).append((path, size, day))
-    out += [_files(stem, key, form, members) for (stem, key, form), members in kinds.items()]
+    out += [_files(stem, key, form, members) for (stem, key, form), members in _by_words(kinds).items()]
     return sorted(out, key=lambda f: f.path)
+
+
+def states(tables: Iterable[Files]) -> list[Files]:
+    """The tables, those of one day beside a larger one of several as tables without days: a snapshot is there for all
+    days."""
+    every = [*tables]
+    dated = max((files.bytes for files in every if len(files.days) > 1), default=0)
+    return [_one_state(files) if len(files.days) == 1 and files.bytes < dated else files for files in every]
+
+
+def _one_state(files: Files) -> Files:
+    path = files.files[0][0] if len(files.files) == 1 else _common(files.files)
+    if not files.together:
+        return Files(path, files.form, files.files)
+    return _unnamed(Files(path, files.form, files.files), "", None)
+
+
+_Kinds = dict[tuple[str, str | None, str], list[tuple[str, int, dt.date | None]]]
+
+
+def _by_words(kinds: _Kinds) -> _Kinds:
+    """Files put together whose names differ in the day and in one word that the day tells, as `jeu 01-10-2026` and `ven
+    02-10-2026` do: of three words or more each stands on a weekday of its own, or of two each in a month of its own."""
+    out, begun = dict(kinds), dict[tuple[str, str, str], list[str]]()
+    for stem, key, form in kinds:
+        if key is None and "{day" in stem:
+            for found in re.finditer(r"[^\W\d_]+", re.sub(r"\{day.*?\}", lambda day: " " * len(day[0]), stem)):
+                begun.setdefault((stem[: found.start()], stem[found.end() :], form), []).append(stem)
+    for (before, after, form), stems in begun.items():
+        days = [{day for *_, day in out.get((stem, None, form), []) if day} for stem in stems]
+        weeks, months = ([{of(day) for day in some} for some in days] for of in (dt.date.weekday, _month))
+        if _tells(weeks, 3) or (_tells(months, 2) and min(map(len, days)) > 1):
+            out[f"{before}*{after}", None, form] = [member for stem in stems for member in out.pop((stem, None, form))]
+    return out
+
+
+def _month(day: dt.date) -> tuple[int, int]:
+    return day.year, day.month
+
+
+def _tells(values: list[set[Any]], least: int) -> bool:
+    """Whether each of some words, so many at least, has one value, which no other has."""
+    return len(values) >= least and all(len(some) == 1 for some in values) and len(set.union(*values)) == len(values)
 
 
 def _whole_tables(listed: list[tuple[str, int]]) -> dict[str, tuple[str, list[tuple[str, int]]]]:
@@ -160,12 +221,14 @@ def _stem(path: str, month_first: bool = False) -> tuple[str, str | None, dt.dat
         rest, slash, _ = path[found.end() :].partition("/")  # below a day's folder any files are the day's
         named = _any_partition(path[: found.start()]) + word + (rest if slash else re.sub("[0-9]+", "*", rest))
         return named, None, day
-    return re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9]+", "*", _any_partition(path)), None, None
+    return _NUMBERS.sub("*", _any_partition(path)), None, None
 
 
 def _dated(path: str, month_first: bool) -> tuple[re.Match[str], str, dt.date] | None:
     """Where a path has a day, how the config writes it, and the day."""
-    if (found := _DAY.search(path)) is not None:
+    hashes = [one.span() for one in re.finditer(_HASH, path)]
+    days = (one for one in _DAY.finditer(path) if not any(a <= one.start() < b for a, b in hashes))
+    if (found := next(days, None)) is not None:
         a, b = found["a"], found["b"]
         word = "{day}" if a == b and a in ("", "-") else f"{{day:%Y{a}%m{b}%d}}"
         month, day = found["m"], found["d"]
@@ -210,6 +273,8 @@ def _files(stem: str, key: str | None, form: str, members: list[tuple[str, int, 
     days = tuple(sorted(by_day.items()))
     if len(files) == 1 and key is None and is_of_span(files[0][0]):
         days = ()  # all of it is in one file
+    if not format_of(files[0][0]):
+        return _unnamed(Files(files[0][0], form, files, days=days), stem, key)
     if key is not None and stem != ".":
         return Files(stem, form, files, key, days=days)
     if key is not None:  # the root has no name of its own that a config could join to day=...
@@ -218,6 +283,24 @@ def _files(stem: str, key: str | None, form: str, members: list[tuple[str, int, 
         pattern = re.sub(r"(?<![^/])[^/=]+=\*(?=/)", "*", stem)
         return Files(_common(files) if len(files) > 1 else files[0][0], form, files, pattern=pattern, days=days)
     return Files(files[0][0] if len(files) == 1 else _common(files), form, files)
+
+
+def _unnamed(files: Files, stem: str, key: str | None) -> Files:
+    """A table of files whose names say no format, so that its path has to name them."""
+    names = {re.sub("[0-9]+", "*", PurePosixPath(path).name) for path, _ in files.files}
+    name = names.pop() if len(names) == 1 else "*"
+    folders = {len(PurePosixPath(path).parts) for path, _ in files.files}
+    if files.days:
+        place = stem if key is None else f"{'' if stem == '.' else stem + '/'}{key}={{day}}"
+        below = max(folders) - len(PurePosixPath(place).parts)
+        pattern = "/".join(
+            [re.sub(r"(?<![^/])[^/=]+=\*(?=/)", "*", place), *["*"] * (below - 1), *[name] * (below > 0)]
+        )
+        return replace(files, path=_common(files.files), pattern=pattern, together=True)
+    if len(files.files) == 1:
+        return replace(files, together=True)
+    glob = glob_of(files, ()) or "/".join([*["*"] * (max(folders) - 1), name])
+    return replace(files, path=_common(files.files), together=True, glob=glob)
 
 
 def paths_of(files: Files, days: tuple[dt.date, dt.date] | None) -> list[str]:
@@ -295,6 +378,8 @@ def root_of(root: str) -> tuple[str, str | None]:
     return root, None
 
 
+_ABOUT_FILES = re.compile(r"(?i)(?<![^\W_])manifests?(?![^\W_])")
+"""in names of lists of files, as UNLOAD of Redshift and exports of DynamoDB write them"""
 _PROSE = {"readme", "license", "licence", "changelog", "notes", "source"}
 """names of files that are read by people"""
 
@@ -316,6 +401,8 @@ def listed_in(store: Store) -> tuple[list[tuple[str, int]], frozenset[str]]:
             marked.add(str(path.parent))
         hidden = any(part[0] in "._" and part != "_delta_log" for part in path.parts)
         hidden |= path.stem.lower() in _PROSE and path.suffix in (".txt", ".md", "")
+        hidden |= bool(_ABOUT_FILES.search(path.name)) and not path.name.lower().endswith(SUFFIXES[PARQUET])
         if info.type is fs.FileType.File and not hidden:
             out.append((str(path), info.size or 0))
-    return sorted(out), frozenset(marked)
+    rows = without_settings([path for path, _ in out])
+    return sorted(one for one in out if one[0] in rows), frozenset(marked)

@@ -264,7 +264,7 @@ def aggregate_of(s: pl.Series) -> str | None:
 def _name(table: Table) -> str:
     """A name for messages: that of the folder or file, without the day."""
     path = PurePosixPath(table.files.pattern or table.files.path)
-    parts = [re.sub(r"\{[^}]*\}|\.\w+$|\*", "", part) for part in path.parts]
+    parts = [re.sub(r"\{[^}]*\}|\.\w+$|\*", "", part) for part in path.parts if "=" not in part]
     names = [re.sub(r"\W+|_+$|^_+", "", part) for part in parts]
     named = [name for name in names if re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name)]
     return named[-1] if named else "outcomes"

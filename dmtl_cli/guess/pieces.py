@@ -8,7 +8,7 @@ import polars as pl
 
 from dmtl_cli.guess.values import FEW, share
 
-SEPARATORS = (" | ", "|", "; ", ";", ", ", ",")
+SEPARATORS = ("\x02", " | ", "|", "; ", ";", ", ", ",")
 _ROWS = 10_000  # that are looked at
 _ALONE = 0.95  # of the pieces of texts are whole texts elsewhere
 _TAGS, _TEXTS, _TIMES = 0.9, 30, 5  # pieces that begin with #; distinct texts, and as many as there are words

@@ -17,6 +17,7 @@ from dmtl_cli.data.log.rows import frames
 from dmtl_cli.data.log.source import File
 from dmtl_cli.data.log.table import Table
 from dmtl_cli.data.log.text_rows import Rows, csv_rows, json_rows
+from dmtl_cli.guess.ddl import Declared, likeliest
 from dmtl_cli.guess.encodings import candidates, encoding_of, example
 from dmtl_cli.guess.files import CSV, JSON, PARQUET, format_of
 from dmtl_cli.guess.texts import NUMBER, Text, as_typed, joined
@@ -29,28 +30,52 @@ _SCANNED = 64 << 20  # bytes of a CSV in which quotes are looked for
 _HEAD = 64 << 10  # bytes by which a CSV's separator and header are told
 _BROKEN = 0.1  # of the lines of a table may be none of its rows
 _ROWS = 20_000
+_SEPARATORS = ",\t;|\x01"  # the last is Hive's
+CONTROL = "".join(map(chr, range(1, 9)))
+"""separators that no text has, so that no value is quoted"""
+_ESCAPED, _BYTE = re.compile(r"\\."), re.compile(rb"\\(?s:.)")
+_BINARY = re.compile(rb"[\x00\x05-\x08\x0e-\x1a]")  # no text has them, which may have the separators of Hive
 
 
-def head(file: File, rows: int, text: Text | None = None) -> tuple[pl.DataFrame, Text | None]:
+def form_of(file: File) -> str | None:
+    """The format of a file by its name, else by its first bytes; None where it is none. Raises UserError 74."""
+    if (form := format_of(file.path)) is not None:
+        return form
+    with file.text("latin-1") as read:
+        content = read(_HEAD)
+    if content.startswith(b"PAR1"):
+        return PARQUET
+    if content.lstrip().startswith(b"{"):
+        return JSON
+    return CSV if content.strip() and not _BINARY.search(content) else None
+
+
+def head(
+    file: File, rows: int, text: Text | None = None, tables: Sequence[Declared] = ()
+) -> tuple[pl.DataFrame, Text | None]:
     """The first rows of a file, those of text as they stand, and how text is written.
 
     Args:
         text: how a CSV is written; None: as its first lines look.
+        tables: declared in files beside it, of which one may be a CSV's.
 
     Raises:
         UserError: 65 it is not what its name says; 66 it is empty; 74 the storage fails.
     """
-    form = format_of(file.path)
+    form = form_of(file)
     if form == PARQUET:
         return of_group(file, None, rows), None
     if form == CSV:
         coded = _coded(file) if text is None else text
         content = _beginning(file, coded.encoding)
         plain = dialect(content, quoted=False) if text is None else replace(text, quoted=False)
-        text = text or dialect(content)
-        if text.quoted and has_lone_quotes(file, plain.separator, coded.encoding):
+        text = text or _named(dialect(content), content, file.path, tables)
+        if text.separator == plain.separator or text.names:
+            plain = replace(plain, separator=text.separator, header=text.header, names=text.names, source=text.source)
+        escaped = text.escaped or has_escapes(file, text.separator, coded.encoding)
+        if text.quoted and (text.separator in CONTROL or has_lone_quotes(file, plain.separator, coded.encoding)):
             text = plain
-        text = replace(text, encoding=coded.encoding, piece=coded.piece)
+        text = replace(text, encoding=coded.encoding, piece=coded.piece, escaped=escaped)
     text = text or Text()
     return first(parts(file, text), rows), text
 
@@ -58,7 +83,7 @@ def head(file: File, rows: int, text: Text | None = None) -> tuple[pl.DataFrame,
 def first_values(file: File, rows: int, text: Text | None = None) -> pl.DataFrame:
     """The first rows of a file with texts of a CSV as what they are: see `head`."""
     frame, text = head(file, rows, text)
-    return as_typed(frame, text)[0] if text and format_of(file.path) == CSV else frame
+    return as_typed(frame, text)[0] if text and form_of(file) == CSV else frame
 
 
 def rows_of(file: File, text: Text, names: tuple[str, ...] | None = None) -> Generator[Rows]:
@@ -71,13 +96,16 @@ def rows_of(file: File, text: Text, names: tuple[str, ...] | None = None) -> Gen
     Raises:
         UserError: 65 more than a tenth of the lines do not parse; what `csv_rows` and `json_rows` raise.
     """
-    if format_of(file.path) == JSON:
+    if form_of(file) == JSON:
         read: Iterable[Rows] = json_rows(file, _as_it_is, invalid="drop")
     else:
         if not text.header:
-            names = names or tuple(f"column_{k + 1}" for k in range(_width(file, text)))
+            names = names or text.names or tuple(f"column_{k + 1}" for k in range(_width(file, text)))
         quote = '"' if text.quoted else None
-        options = Csv(encoding=text.encoding, separator=text.separator, quote_char=quote, columns=names)
+        escape = "\\" if text.escaped else None
+        options = Csv(
+            encoding=text.encoding, separator=text.separator, quote_char=quote, escape_char=escape, columns=names
+        )
         read = csv_rows(file, options, _as_it_is, invalid="drop")
     kept = lost = 0
     with contextlib.closing(iter(read)) as found:  # type: ignore[type-var]
@@ -138,12 +166,47 @@ def dialect(content: bytes, *, quoted: bool = True) -> Text:
     A header has no number and no value of another line where the other lines have numbers.
     """
     lines = [line for line in content.decode("utf-8-sig", "replace").splitlines()[:50] if line.strip()]
-    separator = max(",\t;|", key=lambda s: (_even(lines, s, quoted), s == ","))
+    separator = max(_SEPARATORS, key=lambda s: (_even(lines, s, quoted), s == ","))
     first, *rest = list(_cells(lines, separator, quoted)) or [[]]
     numbers = any(_is_number(cell) for cell in first)
     distinct = len({cell.strip() for cell in first}) == len(first) and all(cell.strip() for cell in first)
     repeated = any(cell in {row[k] for row in rest if k < len(row)} for k, cell in enumerate(first))
     return Text(separator, distinct and not numbers and not repeated, quoted)
+
+
+def _named(text: Text, content: bytes, path: str, tables: Sequence[Declared]) -> Text:
+    """How a CSV is written, with the names of its columns from the table that is declared for it, which has as many; of
+    none that is named as its path is, the only one that has."""
+    line = next(iter(content.decode("utf-8-sig", "replace").splitlines()), "")
+    fits = []
+    for table in likeliest(tables, path):
+        for separator in dict.fromkeys((table.separator or text.separator, text.separator)):
+            cells = next(_cells([_ESCAPED.sub("", line)], separator, separator not in CONTROL), [])
+            if len(cells) == len(table.columns) > 1:
+                header = [cell.lower() for cell in cells] == [name.lower() for name in table.columns]
+                names = () if header else table.columns
+                fits.append(replace(text, separator=separator, header=header, names=names, source=table.source))
+                break
+    alike = {one.names for one in fits}
+    return fits[0] if len(alike) == 1 or (fits and len(likeliest(tables, path)) < len(tables)) else text
+
+
+def has_escapes(file: File, separator: str, encoding: str = "utf-8") -> bool:
+    """Whether a backslash stands before separators or newlines that are of a value: the lines with one have as many
+    separators as the others without them, and none has as many with them."""
+    sign = separator.encode()
+    each, seen = 0, False
+    for text in _whole_lines(file, encoding):
+        rows = text.strip(b"\r\n")
+        each = each or _BYTE.sub(b"", rows).partition(b"\n")[0].count(sign)
+        if each == 0:
+            return False
+        if b"\\" + sign in rows or b"\\\n" in rows:
+            whole = _BYTE.sub(b"", rows)
+            if whole.count(sign) != each * (whole.count(b"\n") + 1):
+                return False
+            seen |= rows.count(sign) != each * (rows.count(b"\n") + 1)
+    return seen
 
 
 def _cells(lines: Sequence[str], separator: str, quoted: bool) -> Iterator[list[str]]:
@@ -191,6 +254,8 @@ def _is_number(cell: str) -> bool:
 
 def _even(lines: Sequence[str], separator: str, quoted: bool) -> int:
     """Columns where all lines have as many, else 0."""
+    if any("\\" + separator in line for line in lines):
+        lines = [line.replace("\\" + separator, "") for line in lines]
     counts = [len(row) for row in _cells(lines, separator, quoted)]
     return counts[0] if counts and counts[0] > 1 and counts.count(counts[0]) >= 0.9 * len(counts) else 0
 

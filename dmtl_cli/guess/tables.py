@@ -17,6 +17,7 @@ from dmtl_cli.data.log import lake
 from dmtl_cli.data.log.source import Store
 from dmtl_cli.data.log.types import formatted
 from dmtl_cli.guess import words
+from dmtl_cli.guess.ddl import Declared, declared
 from dmtl_cli.guess.exploding import elements, lists_of
 from dmtl_cli.guess.files import (
     DELTA,
@@ -30,17 +31,20 @@ from dmtl_cli.guess.files import (
     group,
     joined_path,
     listed_in,
+    may_be_rows,
     root_of,
+    states,
 )
 from dmtl_cli.guess.roles import Roles
-from dmtl_cli.guess.rows import first, head, of_group, parts
-from dmtl_cli.guess.texts import Text, joined, of_elements, plain, settled
+from dmtl_cli.guess.rows import first, form_of, head, of_group, parts
+from dmtl_cli.guess.texts import Text, joined, objects_in_text, of_elements, plain, settled
 from dmtl_cli.guess.values import Kinds, is_id, local_days, time_unit
 
 ROWS, ENOUGH = 200_000, 5_000
 """rows of a sample at most, and at least where there are as many: keys of tables are compared"""
 _MOST, _AWAY = 8, 6_000  # files of a sample's day; rows of a file of the first day, and of one between
 LAKES = (DELTA, ICEBERG)
+_DDL, _LONG_DDL = (".sql", ".hql", ".ddl"), 1 << 20  # endings of names; bytes that are read
 _PLACES = 16  # of a sample
 _DAYS = ("date", "day", "yyyymmdd")
 _DAY = ":day"
@@ -82,7 +86,7 @@ class Table:
     @property
     def names(self) -> tuple[str, ...] | None:
         """Names of the columns, where the files have no header with them."""
-        return None if self.written.header else self.of_files or tuple(self.frame.columns)
+        return None if self.written.header else self.of_files or self.written.names or tuple(self.frame.columns)
 
     def of_day(self, day: dt.date) -> pl.DataFrame | None:
         """The rows of a day; None where there are none. The newest day is first in `frame`."""
@@ -131,7 +135,9 @@ def tables(root: str) -> Found:
     store = Store(root)
     every, marked = listed_in(store)
     listed = [f for f in every if one is None or f[0] == one]
-    found = group(listed)
+    unnamed = [path for path, size in listed if size and may_be_rows(path)]
+    found = states(group(listed, {path: form for path in unnamed if (form := form_of(store.file(path)))}))
+    ddl = _declared(store, every)
     if not found:
         none = "nothing there" if not listed else f"no Parquet, CSV, JSON lines, Delta or Iceberg{' in it' * (not one)}"
         what = f"{given}: {none}"
@@ -140,7 +146,7 @@ def tables(root: str) -> Found:
     unreadable: list[tuple[str, str]] = []
     for files in sorted(found, key=lambda f: (-f.bytes, f.path)):
         try:
-            read.append(_read(root, store, files))
+            read.append(_read(root, store, files, ddl))
         except UserError as e:
             if not read or e.code not in (Exit.DATA, Exit.NO_INPUT):
                 raise
@@ -148,6 +154,16 @@ def tables(root: str) -> Found:
     read.sort(key=lambda t: t.files.path)
     largest = sorted(_united(read), key=lambda t: (-t.files.bytes, t.files.path))
     return Found(root, largest, unreadable, marked)
+
+
+def _declared(store: Store, listed: Sequence[tuple[str, int]]) -> list[Declared]:
+    """The tables that files of SQL declare."""
+    found = []
+    for path, _ in listed:
+        if path.lower().endswith(_DDL):
+            with store.file(path).text() as read:
+                found += declared(read(_LONG_DDL).decode("utf-8", "replace"), path)
+    return found
 
 
 def _united(read: list[Table]) -> list[Table]:
@@ -175,7 +191,7 @@ def _apart(files: Files, every: Sequence[Table]) -> Files:
     return replace(files, together=True, glob=glob_of(files, others) if len(files.files) > 1 else None)
 
 
-def _read(root: str, store: Store, files: Files) -> Table:
+def _read(root: str, store: Store, files: Files, ddl: Sequence[Declared]) -> Table:
     """The table with rows of a complete day, of the first day and one between them, or of its first and last files."""
     if files.form in (DELTA, ICEBERG):
         live = lake.delta_files if files.form == DELTA else lake.iceberg_files
@@ -190,7 +206,7 @@ def _read(root: str, store: Store, files: Files) -> Table:
         if not more and day is not None and before >= ENOUGH:
             continue
         try:
-            frame, text = head(store.file(path), more or ROWS // _MOST, text)
+            frame, text = head(store.file(path), more or ROWS // _MOST, text, ddl)
         except UserError as e:  # an empty file is no reason to stop where others have rows
             if e.code != Exit.NO_INPUT:
                 raise
@@ -210,6 +226,9 @@ def _looked_at(table: Table) -> Table:
     if text is not None:
         rows, text = settled(rows, table.files.form, text)
     frame, other = plain(rows)
+    if text is None or text.header:  # else places are names
+        objects = objects_in_text(frame)
+        frame, other = frame.drop(objects), other | objects
     table = replace(table, frame=frame, text=text, other=other)
     table = exploded(table, [frame]) if table.explode else table
     return replace(table, frame=table.asked(table.frame))

@@ -3,7 +3,9 @@ null."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import polars as pl
@@ -19,6 +21,9 @@ _BESIDE = 3  # texts that a column has beside words for null
 _FEW = 1_000  # texts by which it is told what lists hold
 _INTEGER = r"^-?(0|[1-9][0-9]{0,17})$"
 NUMBER = r"^-?((0|[1-9][0-9]*)(\.[0-9]+)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+_CODES = 50  # different texts at most may be codes, whatever they are
+OBJECT = "text that is a JSON object, whose fields are not read"
+"""begins what is said of such a column"""
 _TRIED = 100  # texts that are tried before all are
 _DIGITS = 5  # that a code has at least
 _SINGLE = (
@@ -42,6 +47,12 @@ class Text:
     """between their thousands"""
     encoding: str = "utf-8"
     """of the bytes"""
+    escaped: bool = False
+    """whether a backslash stands before a separator or newline of a value"""
+    names: tuple[str, ...] = ()
+    """of the columns, where there is no header and another file says them"""
+    source: str = field(default="", compare=False)
+    """that file"""
     piece: str = field(default="", compare=False)
     """of the text, to be looked at where its encoding is told by it"""
     nulls: tuple[str, ...] = ()
@@ -289,6 +300,33 @@ def plain(frame: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, str]]:
         else:
             kept.append(_flags(frame[name] if target == kind else frame[name].cast(target)))
     return pl.DataFrame(kept), others
+
+
+def objects_in_text(frame: pl.DataFrame) -> dict[str, str]:
+    """Columns of texts that are all JSON objects, too many to be codes, and what they are."""
+    found = {}
+    for s in frame.select(_texts(frame)):
+        known = s.filter(s != "").str.strip_chars()
+        if known.n_unique() <= _CODES or not (known.str.starts_with("{") & known.str.ends_with("}")).all():
+            continue
+        with suppress(ValueError):
+            every = [json.loads(text) for text in known.head(_TRIED)]
+            fields = [path for one in every for path in _leaves(one, s.name)]
+            ids = [path for path in fields if words.is_named_id(path)] or fields
+            if ids:
+                many = max(dict.fromkeys(ids), key=ids.count)
+                found[s.name] = f"{OBJECT}: in JSON lines, with the object in its place, {many} would be a column"
+    return found
+
+
+def _leaves(value: object, path: str) -> Iterator[str]:
+    """Paths of the values in an object, and in objects in lists, whose columns are lists."""
+    for inner in value if isinstance(value, list) else ():
+        yield from _leaves(inner, path)
+    for name, inner in value.items() if isinstance(value, dict) else ():
+        yield from _leaves(inner, f"{path}.{name}")
+    if value is not None and not isinstance(value, (dict, list)):
+        yield path
 
 
 def in_seconds(frame: pl.DataFrame, columns: Iterable[str]) -> pl.DataFrame:

@@ -48,7 +48,8 @@ USER: Patterns = (
             " passenger jogador jugador spieler joueur giocatore suscriptor abonnent abonné"
             " schüler élève leser lecteur lettore lector usuario usuário utente utilisateur nutzer benutzer"
             " kunde kunden kund klant klanten klient asiakas zakaznik zákazník cliente gebruiker bruger bruker"
-            " användare kullanıcı kullanici müşteri пользователь клиент kaiin 顾客 账号 访客"
+            " användare anvandare kullanıcı kullanici müşteri пользователь клиент користувач клієнт kaiin 顾客 账号 访客"
+            " yonghu huiyuan pengguna pelanggan użytkownik uzytkownik uživatel felhasználó vásárló utilizator käyttäjä"
         )
         + _ID,
         2,
@@ -71,7 +72,9 @@ ITEM: Patterns = (
         r"^"
         + any_of(
             "music post doc document content note game app restaurant poi recipe job offer listing feed clip episode"
-            " course podcast title media pin tweet story hotel property artikel angebot angebots produkt vare varer"
+            " course podcast title media pin tweet story hotel property artikel angebot angebots vare varer"
+            " wenzhang shipin shangpin barang produk berita oferta produkt artykuł artykul artículo articulo produto"
+            " ürün товар cikk termék"
         )
         + _ID,
         2,

@@ -177,14 +177,16 @@ def _csv_keys(table: Table) -> list[tuple[str, str]]:
     if text.encoding != "utf-8":
         keys.append((f"encoding: {text.encoding}", _encoded(text)))
     if not text.quoted:
-        keys.append(("quote_char: null", _LONE))
+        keys.append(("quote_char: null", "" if text.separator < "\t" else _LONE))
     if text.decimal != ".":
         keys.append((f"decimal: {quoted(text.decimal)}", "numbers such as 49,8"))
     if text.thousands is not None:
         keys.append((f"thousands: {quoted(text.thousands)}", f"numbers such as 1{text.thousands}494{text.decimal}90"))
+    keys += [('escape_char: "\\\\"', "it stands before a separator that is of a value")] * text.escaped
     if not text.header:
         names = ", ".join(map(scalar, table.names or ()))
-        keys.append((f"columns: [{names}]", "the files have no header: names by place and values, check them"))
+        by = f"those of {comment(text.source)}" if text.source else "names by place and values, check them"
+        keys.append((f"columns: [{names}]", f"the files have no header: {by}"))
     if text.nulls:
         why = f"beside numbers, in every column{_alone(text)}"
         keys.append((f"null_values: [{', '.join(map(quoted, text.nulls))}]", why))

@@ -40,7 +40,7 @@ from dmtl_cli.guess.rows import BYTES, NOT_UTF8
 from dmtl_cli.guess.shown import as_events
 from dmtl_cli.guess.streams import again, by_kinds, parted
 from dmtl_cli.guess.tables import LAKES, ROWS, Table, by_days, read_whole, tables
-from dmtl_cli.guess.texts import in_seconds
+from dmtl_cli.guess.texts import OBJECT, in_seconds
 from dmtl_cli.guess.values import local_days
 from dmtl_cli.guess.words import count
 from dmtl_cli.guess.writing import Log, path_of, written
@@ -159,7 +159,7 @@ def refuse_incomplete(found: dict[str, Any]) -> None:
 def _log(root: str, given: Mapping[str, str]) -> Log:
     """The tables below a root, the one that looks most like events and what lies beside it."""
     found = tables(root)
-    named = [table if table.written.header else _with_names(table) for table in found.tables]
+    named = [t if t.written.header or t.written.names else _with_names(t) for t in found.tables]
     named = [_timed(table if _is_stream(table, given) else as_events(table, named, given), given) for table in named]
     named, apart = _joined(named, given)
     given = told_of(given, named)
@@ -209,6 +209,7 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     refuse_expression(given.get(EXPRESSION), events, inputs)
     inputs.other.extend(found.unreadable)
     inputs.told.extend(_of_days(days, late))
+    inputs.told.extend(f"{c}: {kind}" for c, kind in events.other.items() if kind.startswith(OBJECT))
     inputs.told.extend(f"{path}: not used: {why}" for path, why in found.unreadable if NOT_UTF8 in why)
     newest = complete_day(days.items())
     marked = [d for d in sorted(days)[-NEWEST:] if newest and d <= newest and found.is_marked(events.files, d)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Collection, Sequence
 from pathlib import PurePosixPath
 
@@ -20,6 +21,15 @@ SUFFIXES: dict[str, tuple[str, ...]] = {"parquet": PARQUET} | {
     kind: tuple(s + c for s in some for c in ("", ".gz", ".zst")) for kind, some in _TEXT.items()
 }
 """how names of files end, by format"""
+
+
+_OF_INDEX = re.compile(r"_(mapping|settings|analyzer|alias|template)(?=\.json)")
+
+
+def without_settings(paths: Collection[str]) -> set[str]:
+    """The paths but those of what elasticdump writes about an index beside its rows: `clicks_mapping.json`."""
+    there = {*paths}
+    return {path for path in there if (bare := _OF_INDEX.sub("", path)) == path or bare not in there}
 
 
 def span(days: Collection[dt.date]) -> str:
@@ -116,6 +126,8 @@ class Places:
             for folder in (f for f in folders if self._is_meant(last, f)):
                 self._require_finished(folder, False, day)
                 found += self.store.files(folder, self.suffixes)
+        rows = without_settings([file.path for file in found])
+        found = [file for file in found if file.path in rows]
         if not found:
             what = f"{self.name}: no file {self.store.where(self.table.path)}"
             raise UserError(
@@ -137,7 +149,8 @@ class Places:
         if is_file:
             return [self.store.file(place)]
         if files := self.store.files(place, self.suffixes):
-            return files
+            rows = without_settings([file.path for file in files])
+            return [file for file in files if file.path in rows]
         expected = " or ".join(f"*{s}" for s in self.suffixes[:2])
         what = f"{self.name}: {self.store.where(place)} contains no {expected} file"
         raise UserError(what, "retry when it is written", Exit.NO_INPUT)

@@ -1,7 +1,6 @@
 """Rows of text files, a slice at a time: CSV as text and nulls, JSON lines as they are written.
 
-A slice ends where a row ends, so each is parsed by itself. Where rows end in a CSV is told by its quotes as Arrow reads
-them: one that begins a value holds newlines until the one that ends it, one within a value is a character of it.
+A slice ends where a row ends (`row_ends`), so each is parsed by itself.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import polars as pl
 import pyarrow as pa
@@ -21,6 +20,8 @@ import pyarrow.csv as arrow_csv
 
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.table import Csv
+from dmtl_cli.data.log.envelopes import unwrapped
+from dmtl_cli.data.log.row_ends import end_of_rows, row_of
 from dmtl_cli.data.log.source import File
 
 SLICE = 8 << 20
@@ -105,15 +106,17 @@ def csv_rows(
             there twice, it is not UTF-8; 66 it is empty and not `finished`, gone or changed; 74 the storage fails.
     """
     separator = options.separator or separator_of(file.path)
-    row = _row(separator, options.quote_char)
+    row = row_of(separator, options.quote_char, options.escape_char)
     names, number = list(options.columns or ()), 1
     try:
-        for text in _slices(file, _end_of_rows(row, options.quote_char), finished, options.encoding):
+        for text in _slices(
+            file, end_of_rows(row, (options.quote_char, options.escape_char)), finished, options.encoding
+        ):
             _require_utf8(file, text, number, "name its encoding in data.csv.encoding, such as cp1252")
             if not names:
                 head = row.match(text)
                 assert head is not None
-                names, number = _names(file, head[0], separator, options.quote_char), 2
+                names, number = _names(file, head[0], separator, options), 2
                 text = text[head.end() :]
             ragged = _Ragged(file, number, invalid)
             frame = pl.from_arrow(_table(file, text, names, number, separator, options, ragged))
@@ -164,29 +167,6 @@ def separator_of(path: str) -> str:
     return "\t" if re.search(r"\.tsv(\.gz|\.zst)?$", path.lower()) else ","
 
 
-def _row(separator: str, quote: str | None) -> re.Pattern[bytes]:
-    """A whole row, its newline included."""
-    if quote is None:
-        return re.compile(rb"[^\n]*+\n")
-    s, q = re.escape(separator.encode()), re.escape(quote.encode())
-    quoted = rb"%b(?:[^%b]++|%b%b)*+%b[^%b\n]*+" % (q, q, q, q, q, s)
-    value = rb"(?:%b|[^%b%b\n][^%b\n]*+)?+" % (quoted, q, s, s)
-    return re.compile(rb"(?:%b%b)*+%b\n" % (value, s, value))
-
-
-def _end_of_rows(row: re.Pattern[bytes], quote: str | None) -> Callable[[bytes], int]:
-    """Where the last whole row of a text ends."""
-    rows = re.compile(rb"(?:%b)*+" % row.pattern)
-
-    def end(text: bytes) -> int:
-        if quote is None or quote.encode() not in text:
-            return text.rfind(b"\n") + 1
-        found = rows.match(text)
-        return found.end() if found else 0
-
-    return end
-
-
 def _slices(
     file: File, end_of_rows: Callable[[bytes], int], finished: bool, encoding: str = "utf-8"
 ) -> Iterator[bytes]:
@@ -233,13 +213,17 @@ def unfinished(file: File) -> UserError:
     return UserError(f"{file}: empty", hint, Exit.NO_INPUT)
 
 
-def _names(file: File, head: bytes, separator: str, quote: str | None) -> list[str]:
+def _names(file: File, head: bytes, separator: str, options: Csv) -> list[str]:
     """The names of the columns. Raises UserError 65 where one is missing or there twice."""
     text = head.decode().rstrip("\r\n")
-    if quote is None:
+    quote, escape = options.quote_char, options.escape_char
+    if quote is None and escape is None:
         names = text.split(separator)
     else:
-        names = next(csv.reader(io.StringIO(text), delimiter=separator, quotechar=quote), [])
+        quoting: Literal[0, 3] = csv.QUOTE_NONE if quote is None else csv.QUOTE_MINIMAL
+        lines = io.StringIO(text)
+        sign = quote or '"'
+        names = next(csv.reader(lines, delimiter=separator, quotechar=sign, quoting=quoting, escapechar=escape), [])
     hint = "correct its first line, or give data.csv.columns where it has no names"
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"{file}: column {twice[0]!r} appears more than once", hint)
@@ -253,7 +237,10 @@ def _table(
 ) -> pa.Table:
     if not text:
         return pa.table({name: pa.array([], pa.string()) for name in names})
-    quote = options.quote_char
+    quote, escape = options.quote_char, options.escape_char
+    if escape == "\\":  # \N is null, of which Arrow would read N
+        s = re.escape(separator.encode())
+        text = re.sub(rb"(?<![^\n%b])(?<!\\%b)\\N(?=[%b\r\n])" % (s, s, s), b"", text)
     try:
         return arrow_csv.read_csv(
             pa.BufferReader(text),
@@ -261,7 +248,8 @@ def _table(
             arrow_csv.ParseOptions(
                 delimiter=separator,
                 quote_char=quote or False,
-                newlines_in_values=quote is not None,
+                escape_char=escape or False,
+                newlines_in_values=quote is not None or escape is not None,
                 invalid_row_handler=ragged,
             ),
             arrow_csv.ConvertOptions(
@@ -291,7 +279,7 @@ def _require_utf8(file: File, text: bytes, number: int, hint: str) -> None:
 
 def json_rows(file: File, typed: Typed, *, finished: bool = False, invalid: Invalid = None) -> Iterator[Rows]:
     """Rows of a file with a JSON object a line. Fields of an object are columns, `a.b`. A column of numbers and texts
-    is text, and of a list of objects each field is a column of lists.
+    is text, and of a list of objects each field is a column of lists. What carries rows is unwrapped (`envelopes`).
 
     Args:
         typed: is given the columns as they are written.
@@ -350,12 +338,29 @@ def _objects(file: File, lines: list[bytes], numbers: Sequence[int]) -> pl.DataF
         raise _wrong_line(file, lines, numbers) or _mixed(file, numbers[0], e) from None
     if len(frame) != len(lines):
         raise _wrong_line(file, lines, numbers) or _mixed(file, numbers[0], "a line is not one object")
+    frame = unwrapped(frame)
     if large := [name for name, kind in frame.schema.items() if kind == pl.Int128]:
         raise UserError(
             f"{file}: column {large[0]}, from line {numbers[0]} on: an integer beyond int64", "write it as text"
         )
-    flat = _flat(file, frame)
+    flat = _in_order(_flat(file, frame), lines[0])
     return flat.with_columns(_without_fields(flat[name]) for name, kind in flat.schema.items() if _has_fields(kind))
+
+
+def _in_order(frame: pl.DataFrame, line: bytes) -> pl.DataFrame:
+    """Its columns as the first line has them, others by name: polars may give many in another order each time."""
+    ranks = {path: k for k, path in enumerate(_paths(json.loads(line)))}
+    every, last = frame.columns, len(ranks)
+    every.sort(key=lambda c: (c.count("."), ranks.get(c.rpartition(".")[0], last), ranks.get(c, last), c))
+    return frame.select(every)
+
+
+def _paths(value: Any, above: str = "") -> Iterator[str]:
+    """Names of the fields of an object, or of the first of a list, and of those in it."""
+    first = value[0] if isinstance(value, list) and value else value
+    for name, inner in first.items() if isinstance(first, dict) else ():
+        yield f"{above}{name}"
+        yield from _paths(inner, f"{above}{name}.")
 
 
 def _flat(file: File, frame: pl.DataFrame) -> pl.DataFrame:
