@@ -48,8 +48,8 @@ USER: Patterns = (
             " passenger jogador jugador spieler joueur giocatore suscriptor abonnent abonné"
             " schüler élève leser lecteur lettore lector usuario usuário utente utilisateur nutzer benutzer"
             " kunde kunden kund klant klanten klient asiakas zakaznik zákazník cliente gebruiker bruger bruker"
-            " användare anvandare kullanıcı kullanici müşteri пользователь клиент користувач клієнт kaiin 顾客 账号 访客"
-            " yonghu huiyuan pengguna pelanggan użytkownik uzytkownik uživatel felhasználó vásárló utilizator käyttäjä"
+            " användare anvandare kullanıcı kullanici müşteri пользователь клиент користувач клієнт kaiin"
+            " 顾客 账号 访客 yonghu huiyuan pengguna pelanggan użytkownik uzytkownik uživatel felhasználó vásárló utilizator käyttäjä"
         )
         + _ID,
         2,
