@@ -20,6 +20,7 @@ _WHOLE = 100  # percent
 _BROKEN = 0.02  # of the values may be outside of a share's range
 _LEVELS = (0.9, 0.75, 0.5, 0.25)  # of an item, above which it was read: the first that enough clicks are above
 _GOOD = 0.3  # of the clicks are enough
+_EACH = 0.98  # of the clicks have it: it tells none apart
 _FEWEST, _USUAL = 0.005, 0.7  # of the clicks have what may be a label
 _LEAST, _MOST = 0.05, 2.0  # that the middle one of a click is, of an item's length in the same unit
 _SECONDS = 30  # of a read that may be long
@@ -103,6 +104,8 @@ def _flags(frame: pl.DataFrame, roles: Roles, text: bool) -> Iterator[Goal]:
         of_request = roles.request is not None and is_of_request(s, frame[roles.request.column])
         if told is not None and not words.says(c, words.NOT_GOOD) and not of_request:
             there = clicks(s) if is_binary(s) else is_there(s)
+            if roles.click is not None and share(there.filter(clicks(frame[roles.click.column]))) >= _EACH:
+                continue  # it is the click itself
             many = f"{share(there):.1%} of rows"
             if words.by_name(c, words.CONVERSION) >= _DONE:
                 yield Goal(told, f"{c} alone, {many}", is_alone=True)

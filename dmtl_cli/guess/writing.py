@@ -23,7 +23,7 @@ from dmtl_cli.guess.goals import Goal, by_length, goals
 from dmtl_cli.guess.guests import lines_of as guest_lines
 from dmtl_cli.guess.inputs import Inputs
 from dmtl_cli.guess.labels import GOOD
-from dmtl_cli.guess.outcomes import Outcomes
+from dmtl_cli.guess.outcomes import Outcomes, state_lines
 from dmtl_cli.guess.repeats import unique_of
 from dmtl_cli.guess.rewrites import may_be_shown, one_row_an_item, quoted, where_of
 from dmtl_cli.guess.roles import Guess, Roles, candidates
@@ -429,7 +429,7 @@ def _labels(log: Log) -> list[str]:
         name = free(GOOD, log.events.frame.columns)
         lines.append(f"#   conversion: {name}")
         lines += [f"#   computed: {{{name}: {quoted(one.expression)}}}  # {comment(one.why)}" for one in log.goals]
-    return lines
+    return lines + ([] if roles.made_by else list(map(comment, state_lines(log.events.frame, roles, log.later))))
 
 
 def _later(log: Log) -> list[str]:
