@@ -314,6 +314,7 @@ def without_rows(rule: str | None, events: pl.DataFrame, later: Iterable[Outcome
 
 
 _ROW = "COUNT(*) > 0"
+_BARE = ("id", "_id", "key", "pk")  # names that say nothing of whose they are
 _NAMED = {"user": words.USER, "item": words.ITEM}
 
 
@@ -352,8 +353,8 @@ def _reference(
     """(column of the events, column of a table that names it, whether their users or items agree) of what came of
     exposures; None where no column does.
 
-    A column with the name of the events' or the first one is enough, any other has to agree or to be no coincidence:
-    surrogate keys of all tables are the same first numbers.
+    A column with the name of the events' or the first one need have few of these ids, any other half of them or has to
+    agree. Surrogate keys of all tables are the same first numbers: without users and items only a name tells them.
     """
     fits: list[tuple[bool, bool, bool, float, float, str, str]] = []
     for k, key in enumerate(rows.columns):
@@ -362,8 +363,8 @@ def _reference(
             if (met := within(rows[key], events[c])) < _THERE:
                 continue
             agrees = _agrees(events, c, rows, key, roles)
-            chance = _is_chance(events[c], rows[key])
-            if agrees is not False and (agrees or usual or (met >= _MET and not chance)):
+            chance = not (c == key and c not in _BARE) and _is_chance(events[c], rows[key])
+            if agrees is not False and (agrees or ((usual or met >= _MET) and not chance)):
                 fits.append((bool(agrees), not chance, c == key, 1 - share(rows[key].is_null()), met, c, key))
     if not fits:
         return None

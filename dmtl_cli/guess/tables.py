@@ -45,6 +45,7 @@ _PLACES = 16  # of a sample
 _DAYS = ("date", "day", "yyyymmdd")
 _DAY = ":day"
 _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")  # that data.users.partition takes
+_WORD = re.compile("[A-Za-z_-]+")
 _Piece = Callable[[int], pl.DataFrame]  # at most so many rows of one place
 
 
@@ -151,8 +152,10 @@ def tables(root: str) -> Found:
 
 
 def _united(read: list[Table]) -> list[Table]:
-    """Files of one folder with the same columns are one table, whatever they are called."""
+    """Files of one folder with the same columns are one table, whatever they are called, but for clicks.csv and
+    orders.csv beside other tables: names of a word that no path means together."""
     out: dict[tuple[object, ...], Table] = {}
+    parts: dict[tuple[object, ...], list[Table]] = {}
     for k, table in enumerate(read):
         files = table.files
         same = files.form, tuple(table.frame.columns), base_of(files), None if not files.days else k
@@ -160,13 +163,22 @@ def _united(read: list[Table]) -> list[Table]:
             every = tuple(sorted(first.files.files + files.files))
             table = replace(first, files=replace(first.files, path=base_of(first.files), files=every))
         out[same] = table
+        parts.setdefault(same, []).append(read[k])
     united = list(out.values())
     folders = [base_of(t.files) for t in united]
     shared = [
         any(k != n and (other == folder or other.startswith(f"{folder}/")) for n, other in enumerate(folders))
         for k, folder in enumerate(folders)
     ]
-    return [replace(t, files=_apart(t.files, united) if x else t.files) for t, x in zip(united, shared, strict=True)]
+    found: list[Table] = []
+    for table, of, is_shared in zip(united, parts.values(), shared, strict=True):
+        apart = replace(table, files=_apart(table.files, united)) if is_shared else table
+        names = [PurePosixPath(t.files.files[0][0]).name.partition(".")[0] for t in of]
+        if is_shared and len(of) > 1 and apart.files.glob is None and all(map(_WORD.fullmatch, names)):
+            found += [replace(t, files=_apart(t.files, united)) for t in of]
+        else:
+            found.append(apart)
+    return found
 
 
 def _apart(files: Files, every: Sequence[Table]) -> Files:

@@ -313,7 +313,8 @@ def _events(log: Log) -> list[str]:
             f"success_file: {SUCCESS}  # each day's folder has one: a day that is still being written is not read"
         )
     if log.events.explode:
-        alike = "lists as long as each other in every row: an element is an event"
+        is_alone = log.events.explode[0] in log.events.frame.columns and len(log.events.explode) == 1
+        alike = f"{'a list' if is_alone else 'lists as long as each other in every row'}: an element is an event"
         lines.append(f"explode: {_exploded(log.events)}  # {alike}")
     if log.events.kinds is not None:
         lines.append(f"where: {quoted(where_of(log.events.kinds))}  # what was shown: rows of other kinds are below")
