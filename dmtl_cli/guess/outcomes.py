@@ -15,7 +15,6 @@ from dmtl_cli.guess import words
 from dmtl_cli.guess.exploding import elements, parallel
 from dmtl_cli.guess.rewrites import sql_column, sql_text
 from dmtl_cli.guess.roles import Roles
-from dmtl_cli.guess.side_tables import among_others
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.values import FEW, free, has_several, is_binary, is_id, share, time_unit, within
 
@@ -99,7 +98,7 @@ def outcomes_of(events: Table, others: Sequence[tuple[Table, Roles]], roles: Rol
     own = [c for c in events.frame.columns if c not in ids and _is_own(events.frame[c], _TWICE)]
     found: list[Outcomes] = []
     for table, beside in others if own else ():
-        if among_others(table) is not None:
+        if table.has_no_path:
             continue
         taken = {*events.frame.columns, *(c for one in found for c in one.columns)}
         name = free(_name(table), {one.name for one in found})
@@ -177,7 +176,7 @@ def outcomes_by_pairs(events: Table, others: Iterable[Table], roles: Roles) -> l
     request, item = roles.request.column, roles.item.column
     pairs = events.frame.select(pl.sql_expr(pair_of(request, item)).alias("k"))["k"].drop_nulls()
     found: list[Outcomes] = []
-    for other in (table for table in others if among_others(table) is None):
+    for other in (table for table in others if not table.has_no_path):
         ways = [
             replace(other, explode=names, frame=elements(other.frame, names)) for names, _ in parallel(other.frame, 1)
         ]

@@ -16,7 +16,7 @@ from dmtl_cli.guess import words
 from dmtl_cli.guess.rewrites import polars_column
 from dmtl_cli.guess.roles import Guess, Roles, may_be_ids
 from dmtl_cli.guess.rows import whole as whole_column
-from dmtl_cli.guess.tables import LAKES, Table
+from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.values import has_several, is_id, share, within
 from dmtl_cli.guess.versions import Version, birth, newest_first, one_row, version_of
 
@@ -28,6 +28,7 @@ JOINED = 0.05
 _OWN = ("_id", "_id.$oid", "id", "after.id")  # of a document or a changed row, wherever it stands among the columns
 _CODED = 0.9  # of the codes of a column are in the table that has its name
 _NONE = "no column has the users or items of the events"
+_SCATTERED = "its files lie among those of other tables, and no path means them alone: move them into their own folder"
 _MORE = 0.05  # of the ids are in the table once they are written alike
 _COMPARED, _SLICE = 500_000, 1_000_000  # ids that are written in each way; those that are looked at for it at a time
 _Way = tuple[str, Callable[[pl.Expr], pl.Expr]]
@@ -80,8 +81,9 @@ def place(table: Table, events: Table, roles: Roles, found: Beside) -> None:
     if len(columns) > 3 and len(columns & {*table.frame.columns}) >= 0.8 * len(columns):
         found.other.append((table.files.name, _of_events(table, events, roles)))
         return
-    if (why := among_others(table)) is not None:
-        found.told.append(f"{table.files.name}: not used: {why}")
+    if table.has_no_path:
+        found.told.append(f"{table.files.name}: not used: {_SCATTERED}")
+    why = _SCATTERED if table.has_no_path else None
     if (why := why or _of_acts(table, events, roles) or _of_codes(table, events, roles, found)) is not None:
         found.other.append((table.files.name, why))
         return
@@ -195,15 +197,6 @@ def by_likeness(others: Sequence[Table], events: Table, roles: Roles) -> list[Ta
         return 0 if is_own else 1 if named else 2, not named, -best
 
     return sorted(others, key=order)
-
-
-def among_others(table: Table) -> str | None:
-    """What is said of a table whose files no path means alone."""
-    files = table.files
-    named = files.pattern is not None or files.partition is not None or files.glob is not None
-    if not files.together or named or len(files.files) == 1 or files.form in LAKES:
-        return None
-    return "its files lie among those of other tables, and no path means them alone: move them into their own folder"
 
 
 def _of_acts(table: Table, events: Table, roles: Roles) -> str | None:

@@ -76,6 +76,13 @@ class Table:
         return frame if self.kinds is None else self.kinds.of(frame).drop(self.only_of_others, strict=False)
 
     @property
+    def has_no_path(self) -> bool:
+        """Whether its files lie among those of other tables, and no path means them alone."""
+        files = self.files
+        named = files.pattern is not None or files.partition is not None or files.glob is not None
+        return files.together and not named and len(files.files) > 1 and files.form not in LAKES
+
+    @property
     def written(self) -> Text:
         """How its texts are written; of one without text as if plain."""
         return self.text or Text()
