@@ -262,7 +262,8 @@ def test_files_among_those_of_other_tables_are_told(tmp_path: Path) -> None:
     }
     raw, text, said = made(written(tmp_path, **tables))
     assert "joined" not in raw["data"]["events"] and "path: ." not in text
-    assert "move them into their own folder" in said
+    assert raw["data"]["events"]["path"] == "seen.csv"
+    assert "WARNING: act-1.csv and 1 more: not used: its files lie among those of other tables" in said
 
 
 def test_a_list_of_what_was_shown_and_events_that_name_it_and_an_element(tmp_path: Path) -> None:

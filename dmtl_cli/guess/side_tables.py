@@ -82,9 +82,11 @@ def place(table: Table, events: Table, roles: Roles, found: Beside) -> None:
         found.other.append((table.files.name, _of_events(table, events, roles)))
         return
     if table.has_no_path:
-        found.told.append(f"{table.files.name}: not used: {_SCATTERED}")
-    why = _SCATTERED if table.has_no_path else None
-    if (why := why or _of_acts(table, events, roles) or _of_codes(table, events, roles, found)) is not None:
+        first, *more = (path for path, _ in table.files.files)
+        found.other.append((f"{first} and {len(more)} more", _SCATTERED))
+        found.told.append(f"{first} and {len(more)} more: not used: {_SCATTERED}")
+        return
+    if (why := _of_acts(table, events, roles) or _of_codes(table, events, roles, found)) is not None:
         found.other.append((table.files.name, why))
         return
     fits: list[tuple[float, str, str, float]] = []
@@ -183,7 +185,7 @@ def _of_codes(table: Table, events: Table, roles: Roles, found: Beside) -> str |
 
 def by_likeness(others: Sequence[Table], events: Table, roles: Roles) -> list[Table]:
     """The tables whose rows each have an id of the events' users or items of their own, as a catalogue has, then those
-    that have their ids by the same names, then by how many of the ids of both are the same."""
+    that have their ids by the same names, those of most ids that are the same first."""
     ids = {g.column for g in (roles.user, roles.item) if g}
 
     def order(table: Table) -> tuple[int, bool, float]:
@@ -194,7 +196,7 @@ def by_likeness(others: Sequence[Table], events: Table, roles: Roles) -> list[Ta
                 used = within(s, of_events)
                 own = s.n_unique() == len(s) and there >= _MOSTLY and (used >= _USED or s.name in ids)
                 best, is_own = max(best, there * used), is_own or own
-        return 0 if is_own else 1 if named else 2, not named, -best
+        return 0 if is_own else 1 if named else 2, not named, 0.0 if is_own else -best
 
     return sorted(others, key=order)
 

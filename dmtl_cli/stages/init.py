@@ -162,12 +162,12 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     known = [(roles_of(table.frame, given), table) for table in named]
     logs = [(table, roles) for roles, table in known]
 
-    def likeness(of: tuple[Roles, Table]) -> tuple[int, int, bool, int, int]:
+    def likeness(of: tuple[Roles, Table]) -> tuple[int, bool, int, bool, int, int]:
         roles, table = of
         named, fits = sum(c in table.frame.columns for c in given.values()), fits_events(roles)
         dated = bool(table.files.days) and roles.user is not None and roles.time is not None
         sure = 0 if is_catalogue(table.frame, roles) or is_listed(table, logs) else fits
-        return named, sure, dated, fits, table.files.bytes
+        return named, not table.has_no_path, sure, dated, fits, table.files.bytes
 
     roles, events = max(known, key=likeness)
     refuse_given(given, events, roles, found.tables)
@@ -231,7 +231,7 @@ def _joined(named: list[Table], given: Mapping[str, str]) -> tuple[list[Table], 
 
     ids = {c for role, c in given.items() if role in ("user", "item")}
     told = [len(ids.intersection(table.frame.columns)) for table in named]
-    first = [k for k in range(len(named)) if told[k] == max(told)]
+    first = [k for k, table in enumerate(named) if told[k] == max(told) and not table.has_no_path]
     others = {k: [(other, of(n)) for n, other in enumerate(named) if n != k] for k in first if len(named) > 1}
     found = {k: [] if is_listed(named[k], others[k]) else outcomes_of(named[k], others[k], of(k)) for k in others}
     came = {id(one.table) for mine in found.values() for one in mine}
