@@ -46,6 +46,7 @@ _DAYS = ("date", "day", "yyyymmdd")
 _DAY = ":day"
 _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")  # that data.users.partition takes
 _WORD = re.compile("[A-Za-z_-]+")
+_ALIKE = 0.8  # of the columns are those of another table, which are then files of the same one
 _Piece = Callable[[int], pl.DataFrame]  # at most so many rows of one place
 
 
@@ -183,9 +184,18 @@ def _united(read: list[Table]) -> list[Table]:
         names = [PurePosixPath(t.files.files[0][0]).name.partition(".")[0] for t in of]
         if is_shared and len(of) > 1 and apart.files.glob is None and all(map(_WORD.fullmatch, names)):
             found += [replace(t, files=_apart(t.files, united)) for t in of]
+        elif len(apart.files.files) > 1 and apart.files.glob is None and not _others_than(table, united):
+            found.append(table)  # the folder is its path: it has files of more or fewer columns beside it
         else:
             found.append(apart)
     return found
+
+
+def _others_than(table: Table, every: Sequence[Table]) -> bool:
+    """Whether a table's folder has files of tables with other columns."""
+    base, columns = base_of(table.files), {*table.frame.columns}
+    beside = [t for t in every if t is not table and f"{base_of(t.files)}/".startswith(f"{base}/".removeprefix("./"))]
+    return any(len(columns & {*t.frame.columns}) < _ALIKE * len(columns) for t in beside)
 
 
 def _apart(files: Files, every: Sequence[Table]) -> Files:
