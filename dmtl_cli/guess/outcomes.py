@@ -13,22 +13,18 @@ import polars as pl
 from dmtl_cli.config.expressions import aggregated_roots_of, sources_of
 from dmtl_cli.guess import words
 from dmtl_cli.guess.exploding import elements, parallel
+from dmtl_cli.guess.references import MET, OWN, THERE, Exposures, exposures_of, is_own, reference
 from dmtl_cli.guess.rewrites import sql_column, sql_text
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.values import FEW, free, has_several, is_binary, is_id, share, time_unit, within
 
-_OWN = 0.99  # of the rows of the events have an id of their own
-_TWICE = 0.95  # where some rows came twice
-_THERE = 0.05  # of the table's ids are exposures of the sample, which may have other rows
+_GROWS = 0.99  # of the ids with several rows
 _ALL = 0.9  # of the exposures have a row: a row says nothing by itself then
-_MET = 0.5  # of the ids that a log names are a table's
 _STATES = 20  # values of a text that says how far an order is
 _FLAGS = 8  # of these, where an exposure may have several
 _ONE = 0.01  # of the exposures may have several values of a text that has one each
-_SAME = 0.9  # of the rows have the user, or the item, of the exposure that they name
 _KIND = r"^[\pL\pN_:/.+-]{1,40}( [\pL\pN_:/.+-]{1,40}){0,2}$"
-_DENSE = 0.5  # of the numbers between the first and the last are there: a table's own running number
 
 
 @dataclass(frozen=True)
@@ -70,16 +66,16 @@ class Outcomes:
 def is_listed(table: Table, logs: Iterable[tuple[Table, Roles]]) -> bool:
     """Whether a table is a catalogue of another one, which has a user, a click and a time: each of its rows has an id
     of its own, which the other table's rows name for several users, or it is the id of the user."""
-    own = [c for c in table.frame.columns if _is_own(table.frame[c])]
+    own = [c for c in table.frame.columns if is_own(table.frame[c])]
     for log, roles in logs:
         if log is table or roles.user is None or roles.click is None or roles.time is None:
             continue
         user, frame = roles.user.column, log.frame
         for c in own:
             for key in {c, user, *((roles.item.column,) if roles.item else ())} & {*frame.columns}:
-                if not is_id(frame[key]) or within(frame[key], table.frame[c]) < _MET:
+                if not is_id(frame[key]) or within(frame[key], table.frame[c]) < MET:
                     continue
-                if has_several(frame, key, user) or (key == user and frame[key].n_unique() <= _OWN * len(frame)):
+                if has_several(frame, key, user) or (key == user and frame[key].n_unique() <= OWN * len(frame)):
                     return True
     return False
 
@@ -94,16 +90,15 @@ def outcomes_of(events: Table, others: Sequence[tuple[Table, Roles]], roles: Rol
     """
     if roles.user is None or roles.item is None:
         return []
-    ids = {roles.user.column, roles.item.column}
-    own = [c for c in events.frame.columns if c not in ids and _is_own(events.frame[c], _TWICE)]
+    exposures = exposures_of(events.frame, roles.user.column, roles.item.column)
     found: list[Outcomes] = []
-    for table, beside in others if own else ():
+    for table, beside in others if exposures.own else ():
         if table.has_no_path:
             continue
         taken = {*events.frame.columns, *(c for one in found for c in one.columns)}
         name = free(_name(table), {one.name for one in found})
         user = beside.user.column if beside.user else None
-        if (one := _outcomes(events, table, own, roles, user, taken, name)) is not None:
+        if (one := _outcomes(exposures, table, user, taken, name)) is not None:
             found.append(one)
     return _with_rows(found, roles, {*events.frame.columns})
 
@@ -193,12 +188,12 @@ def _by_pair(
 ) -> Outcomes | None:
     frame = table.frame
     ids = [c for c in frame.columns if is_id(frame[c]) and frame[c].n_unique() > FEW]
-    requests = [c for c in ids if within(frame[c], events.frame[request]) >= _THERE]
-    items = [c for c in ids if not _is_own(frame[c]) and within(frame[c], events.frame[item]) >= _MET]
+    requests = [c for c in ids if within(frame[c], events.frame[request]) >= THERE]
+    items = [c for c in ids if not is_own(frame[c]) and within(frame[c], events.frame[item]) >= MET]
     for c, i in ((c, i) for c in requests for i in items if i != c):
         rows = frame.filter(pl.col(c).is_in(events.frame[request].unique().implode()))
         met = rows.select(pl.sql_expr(pair_of(c, i)).alias("k"))["k"].drop_nulls()
-        if len(met) < FEW or share(met.is_in(pairs.unique().implode())) < _MET:
+        if len(met) < FEW or share(met.is_in(pairs.unique().implode())) < MET:
             continue
         key, name = free("exposure", {*taken, *frame.columns}), free(_name(table), taken)
         by = rows.select(pl.struct(c, i)).to_series()
@@ -269,7 +264,7 @@ def _grows(by: pl.Series, s: pl.Series) -> bool:
     rows = pl.DataFrame({"k": by, "v": s}).drop_nulls()
     each = rows.group_by("k", maintain_order=True).agg(pl.len(), (pl.col("v").diff() >= 0).all().alias("grows"))
     each = each.filter(pl.col("len") > 1)
-    return len(each) >= FEW and share(each["grows"]) >= _OWN
+    return len(each) >= FEW and share(each["grows"]) >= _GROWS
 
 
 def pair_of(one: str, other: str) -> str:
@@ -313,26 +308,11 @@ def without_rows(rule: str | None, events: pl.DataFrame, later: Iterable[Outcome
 
 
 _ROW = "COUNT(*) > 0"
-_BARE = ("id", "_id", "key", "pk")  # names that say nothing of whose they are
-_NAMED = {"user": words.USER, "item": words.ITEM}
 
 
-def _is_own(s: pl.Series, least: float = _OWN) -> bool:
-    known = s.drop_nulls()
-    return is_id(s) and time_unit(s) is None and known.n_unique() >= least * len(known)
-
-
-def _may_name(s: pl.Series) -> bool:
-    """Whether values can be ids of another table's rows, which many rows may lack."""
-    fits = s.dtype.is_integer() or s.dtype == pl.String
-    return fits and s.null_count() < len(s) and not is_binary(s) and s.n_unique() > FEW
-
-
-def _outcomes(
-    events: Table, table: Table, own: Sequence[str], roles: Roles, user: str | None, taken: set[str], name: str
-) -> Outcomes | None:
+def _outcomes(events: Exposures, table: Table, user: str | None, taken: set[str], name: str) -> Outcomes | None:
     """Without the column that tells whether there is a row."""
-    if (met := _reference(events.frame, table.frame, own, roles)) is None:
+    if (met := reference(events, table.frame)) is None:
         return None
     c, key, agrees = met
     if not agrees and user not in (None, key) and has_several(table.frame, key, str(user)):
@@ -344,62 +324,6 @@ def _outcomes(
         return None  # what is there for every exposure may be known before it
     why = f"{rate:.0%} of the sample's exposures have a row, by {c}"
     return Outcomes(name, table, key, c, columns, tuple(left), why, states=states, rate=rate)
-
-
-def _reference(
-    events: pl.DataFrame, rows: pl.DataFrame, own: Sequence[str], roles: Roles
-) -> tuple[str, str, bool] | None:
-    """(column of the events, column of a table that names it, whether their users or items agree) of what came of
-    exposures; None where no column does.
-
-    A column with the name of the events' or the first one need have few of these ids, any other half of them or has to
-    agree. Surrogate keys of all tables are the same first numbers: without users and items only a name tells them.
-    """
-    fits: list[tuple[bool, bool, bool, float, float, str, str]] = []
-    for k, key in enumerate(rows.columns):
-        for c in own if _may_name(rows[key]) else ():
-            usual = c == key or k == 0
-            if (met := within(rows[key], events[c])) < _THERE:
-                continue
-            agrees = _agrees(events, c, rows, key, roles)
-            chance = not (c == key and c not in _BARE) and _is_chance(events[c], rows[key])
-            if agrees is not False and (agrees or ((usual or met >= _MET) and not chance)):
-                fits.append((bool(agrees), not chance, c == key, 1 - share(rows[key].is_null()), met, c, key))
-    if not fits:
-        return None
-    agrees, *_, c, key = max(fits)
-    return c, key, agrees
-
-
-def _is_chance(own: pl.Series, named: pl.Series) -> bool:
-    """Whether the ids of exposures are small running numbers, and those that a table has may be others: they run too,
-    or are not named like an id."""
-    least = own.min()
-    if not (own.dtype.is_integer() and isinstance(least, int) and least <= len(own)):
-        return False
-    low, high = int(named.min() or 0), int(named.max() or 0)  # type: ignore[arg-type]
-    return named.n_unique() >= _DENSE * (high - low + 1) or not words.is_named_id(named.name)
-
-
-def _agrees(events: pl.DataFrame, c: str, rows: pl.DataFrame, key: str, roles: Roles) -> bool | None:
-    """Whether a table's rows have the user or the item of the exposure that they name; None where they have neither."""
-    assert roles.user is not None and roles.item is not None
-    ids = {"user": roles.user.column, "item": roles.item.column}
-    text = [pl.col(x).cast(pl.String).alias(f":{role}") for role, x in ids.items()]
-    one = events.select(pl.col(c).cast(pl.String).alias(":k"), *text).drop_nulls(":k").unique(":k", keep="first")
-    told: bool | None = None
-    for role, x in ids.items():
-        for y in (y for y in rows.columns if y != key and _may_name(rows[y])):
-            if within(rows[y], events[x]) < _MET:
-                continue
-            named = rows.select(pl.col(key).cast(pl.String).alias(":k"), pl.col(y).cast(pl.String).alias(":v"))
-            both = named.drop_nulls().join(one.select(":k", f":{role}"), on=":k").drop_nulls()
-            if len(both) < FEW:
-                continue
-            if share(both[":v"] == both[f":{role}"]) >= _SAME:
-                return True
-            told = False if y == x or words.by_name(y, _NAMED[role]) else told
-    return told
 
 
 def aggregate_of(s: pl.Series) -> str | None:
