@@ -110,6 +110,27 @@ def test_a_table_that_names_other_things_is_joined_by_none(tmp_path: Path) -> No
     assert why in text and "keep one row of each" not in text
 
 
+def test_a_catalogue_is_the_table_of_items_before_one_of_several_rows_each(tmp_path: Path) -> None:
+    """Whatever their names: prices that change have the item's id under the events' name and a time, and more rows."""
+    prices = pl.concat(
+        [shops("shop_id").with_columns(price=pl.lit(k), at=pl.lit(f"2026-02-0{k} 10:00:00")) for k in (1, 2, 3)]
+    )
+    raw, text, _ = made(written(tmp_path, showings=shown(), changes=prices, master=shops("no")))
+    assert raw["data"]["items"]["path"] == "master.csv"
+    assert "changes.csv: not used: a second table of items, beside master.csv" in text
+
+
+def test_files_of_one_table_that_lack_columns_keep_its_folder(tmp_path: Path) -> None:
+    """JSON lines without fields that are null: files of two sets of columns in one folder, named by codes."""
+    frame = shown(key="slot_id")
+    for k, name in enumerate(("7f3a91c2", "0b9d2271", "c17cb665", "5f0c3a9e")):
+        part = frame.gather_every(4, k).with_columns(note=pl.lit("x"))
+        write(part if k < 2 else part.drop("note"), tmp_path / "log/seen", name, "json")
+    write(shops("shop_id"), tmp_path / "log/shops", "shops", "json")
+    raw, _, _ = made(tmp_path / "log")
+    assert raw["data"]["events"]["path"] == "seen"
+
+
 def test_without_user_and_item_numbers_must_not_be_the_first_ones(tmp_path: Path) -> None:
     ids = {"showings": shown(1), "notes": acts(shown(1), "showing_id", "id").select("id", "showing_id", "state")}
     raw, _, _ = made(written(tmp_path / "a", **ids))
@@ -177,14 +198,14 @@ def test_a_number_that_grows_is_not_summed(tmp_path: Path) -> None:
     frame, rng = shown(key="slot_id"), np.random.default_rng(5)
     plays = frame.filter(pl.col("is_opened") == 1).select("slot_id")
     parts = [plays.with_columns(ms_played=pl.Series(rng.integers(1_000, 90_000, len(plays)))) for _ in range(3)]
-    running = pl.concat([part.with_columns(n=pl.lit(k)) for k, part in enumerate(parts)])
-    running = running.sort("slot_id", "ms_played").drop("n")
+    running = pl.concat(parts).sort("slot_id", "ms_played").with_columns(begun=pl.lit(1))
     for rows, expected in (
         (running, "MAX(ms_played)"),
         (running.sample(fraction=1, shuffle=True, seed=1), "SUM(ms_played)"),
     ):
-        raw, _, _ = made(written(tmp_path, showings=frame, plays=rows))
+        raw, text, _ = made(written(tmp_path, showings=frame, plays=rows))
         events = raw["data"]["events"]
+        assert "OR begun" not in text, "each click has it: it tells no good one"
         assert events["joined"]["plays"]["columns"]["ms_played"] == expected
         assert (events["duration"], events["duration_unit"]) == ("ms_played", "ms")
 
