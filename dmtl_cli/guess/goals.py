@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
+from dmtl_cli.config.errors import printable
 from dmtl_cli.config.expressions import TABLES, sources_of
 from dmtl_cli.guess import words
 from dmtl_cli.guess.requests import is_of_request
-from dmtl_cli.guess.rewrites import sql_column, sql_text
+from dmtl_cli.guess.rewrites import quoted, sql_column, sql_text
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.values import clicks, is_binary, is_constant, is_there, middle, numbers, share, time_unit
@@ -53,6 +54,15 @@ def goals(frame: pl.DataFrame, roles: Roles, items: Side | None, *, text: bool) 
     beside = [one for one in flags if not one.is_alone]
     others = [*_shares(frame, roles), *_lengths(frame, roles, items), *beside, *_deeper(frame, roles)]
     return [*alone, *others[:_SHOWN]]
+
+
+def goal_lines(found: Sequence[Goal], name: str) -> list[str]:
+    """Comments with the expressions that may be the conversion, of this name."""
+    if not found:
+        return []
+    how = "# Or, in its place, init --conversion 'EXPRESSION', which writes the first line and one of the others:"
+    made = [f"#   computed: {{{name}: {quoted(one.expression)}}}  # {printable(one.why)}" for one in found]
+    return [how, f"#   conversion: {name}", *made]
 
 
 def _shares(frame: pl.DataFrame, roles: Roles) -> Iterator[Goal]:

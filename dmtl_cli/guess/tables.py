@@ -45,7 +45,6 @@ _PLACES = 16  # of a sample
 _DAYS = ("date", "day", "yyyymmdd")
 _DAY = ":day"
 _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")  # that data.users.partition takes
-_WORD = re.compile("[A-Za-z_-]+")
 _ALIKE = 0.8  # of the columns are those of another table, which are then files of the same one
 _Piece = Callable[[int], pl.DataFrame]  # at most so many rows of one place
 
@@ -79,9 +78,8 @@ class Table:
     @property
     def has_no_path(self) -> bool:
         """Whether its files lie among those of other tables, and no path means them alone."""
-        files = self.files
-        named = files.pattern is not None or files.partition is not None or files.glob is not None
-        return files.together and not named and len(files.files) > 1 and files.form not in LAKES
+        of = self.files
+        return of.together and len(of.files) > 1 and not (of.pattern or of.partition or of.glob or of.form in LAKES)
 
     @property
     def written(self) -> Text:
@@ -181,21 +179,20 @@ def _united(read: list[Table]) -> list[Table]:
     found: list[Table] = []
     for table, of, is_shared in zip(united, parts.values(), shared, strict=True):
         apart = replace(table, files=_apart(table.files, united)) if is_shared else table
+        many = is_shared and len(apart.files.files) > 1 and apart.files.glob is None
         names = [PurePosixPath(t.files.files[0][0]).name.partition(".")[0] for t in of]
-        if is_shared and len(of) > 1 and apart.files.glob is None and all(map(_WORD.fullmatch, names)):
+        if many and len(of) > 1 and all(map(str.isalpha, names)):
             found += [replace(t, files=_apart(t.files, united)) for t in of]
-        elif len(apart.files.files) > 1 and apart.files.glob is None and not _others_than(table, united):
-            found.append(table)  # the folder is its path: it has files of more or fewer columns beside it
-        else:
-            found.append(apart)
+        else:  # the folder is the path where the others in it are of this table, with more or fewer columns
+            found.append(table if many and not _others_than(table, united) else apart)
     return found
 
 
 def _others_than(table: Table, every: Sequence[Table]) -> bool:
     """Whether a table's folder has files of tables with other columns."""
-    base, columns = base_of(table.files), {*table.frame.columns}
-    beside = [t for t in every if t is not table and f"{base_of(t.files)}/".startswith(f"{base}/".removeprefix("./"))]
-    return any(len(columns & {*t.frame.columns}) < _ALIKE * len(columns) for t in beside)
+    base, columns = f"{base_of(table.files)}/".removeprefix("./"), {*table.frame.columns}
+    beside = [t.frame for t in every if f"{base_of(t.files)}/".startswith(base)]
+    return any(len(columns & {*frame.columns}) < _ALIKE * len(columns) for frame in beside)
 
 
 def _apart(files: Files, every: Sequence[Table]) -> Files:

@@ -19,7 +19,7 @@ from dmtl_cli.guess.doubts import Broken, invalid_rows, unknown_clicks
 from dmtl_cli.guess.feature_lines import comment, feature_lines, indented, joined_lines, order_of, scalar, type_of
 from dmtl_cli.guess.files import CSV, DELTA, ICEBERG, JSON, PARQUET
 from dmtl_cli.guess.formats import times_unread
-from dmtl_cli.guess.goals import Goal, by_length, goals
+from dmtl_cli.guess.goals import Goal, by_length, goal_lines, goals
 from dmtl_cli.guess.guests import lines_of as guest_lines
 from dmtl_cli.guess.inputs import Inputs
 from dmtl_cli.guess.labels import GOOD
@@ -423,13 +423,7 @@ def _labels(log: Log) -> list[str]:
         todo = f"name {either}: it tells a good click"
         perhaps = "one of the lines below may be it" if log.goals else "nothing looks like one"
         lines.append(f"# duration: COLUMN  # {EDIT}: {todo}; {perhaps}")
-    if log.goals:
-        lines.append(
-            "# Or, in its place, init --conversion 'EXPRESSION', which writes the first line and one of the others:"
-        )
-        name = free(GOOD, log.events.frame.columns)
-        lines.append(f"#   conversion: {name}")
-        lines += [f"#   computed: {{{name}: {quoted(one.expression)}}}  # {comment(one.why)}" for one in log.goals]
+    lines += goal_lines(log.goals, free(GOOD, log.events.frame.columns))
     return lines + ([] if roles.made_by else list(map(comment, state_lines(log.events.frame, roles, log.later))))
 
 
