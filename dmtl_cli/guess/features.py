@@ -21,7 +21,7 @@ from dmtl_cli.guess.pieces import SEPARATORS, are_tags, separator_in, values_by_
 from dmtl_cli.guess.requests import is_of_request
 from dmtl_cli.guess.rewrites import lists_in_text
 from dmtl_cli.guess.roles import Guess, Roles, times_of
-from dmtl_cli.guess.side_tables import by_name, place
+from dmtl_cli.guess.side_tables import by_likeness, place
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.telling import telling
 from dmtl_cli.guess.texts import signs_of
@@ -69,7 +69,7 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
         zone: in which a time gives the day, where no name does.
     """
     found = Inputs()
-    for table in by_name(others, roles):
+    for table in by_likeness(others, events, roles):
         place(table, events, roles, found)
     found.unused.extend(Guess(c, f"of type {kind}") for c, kind in events.other.items())
     why = "a key of folders, which is no column: write it into the rows where it is to be a feature"

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
+from dmtl_cli.config.errors import printable
 from dmtl_cli.config.expressions import TABLES, sources_of
 from dmtl_cli.guess import words
 from dmtl_cli.guess.requests import is_of_request
-from dmtl_cli.guess.rewrites import sql_column, sql_text
+from dmtl_cli.guess.rewrites import quoted, sql_column, sql_text
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.values import clicks, is_binary, is_constant, is_there, middle, numbers, share, time_unit
@@ -20,6 +21,7 @@ _WHOLE = 100  # percent
 _BROKEN = 0.02  # of the values may be outside of a share's range
 _LEVELS = (0.9, 0.75, 0.5, 0.25)  # of an item, above which it was read: the first that enough clicks are above
 _GOOD = 0.3  # of the clicks are enough
+_EACH = 0.98  # of the clicks have it: it tells none apart
 _FEWEST, _USUAL = 0.005, 0.7  # of the clicks have what may be a label
 _LEAST, _MOST = 0.05, 2.0  # that the middle one of a click is, of an item's length in the same unit
 _SECONDS = 30  # of a read that may be long
@@ -54,6 +56,15 @@ def goals(frame: pl.DataFrame, roles: Roles, items: Side | None, *, text: bool) 
     others = [*_shares(frame, roles), *_lengths(frame, roles, items), *beside, *_deeper(frame, roles)]
     grades = [Goal(text, f"{part:.0%} of clicks") for text, part in roles.grades]
     return [*grades, *alone, *others[:_SHOWN]]
+
+
+def goal_lines(found: Sequence[Goal], name: str) -> list[str]:
+    """Comments with the expressions that may be the conversion, of this name."""
+    if not found:
+        return []
+    how = "# Or, in its place, init --conversion 'EXPRESSION', which writes the first line and one of the others:"
+    made = [f"#   computed: {{{name}: {quoted(one.expression)}}}  # {printable(one.why)}" for one in found]
+    return [how, f"#   conversion: {name}", *made]
 
 
 def _shares(frame: pl.DataFrame, roles: Roles) -> Iterator[Goal]:
@@ -105,6 +116,8 @@ def _flags(frame: pl.DataFrame, roles: Roles, text: bool) -> Iterator[Goal]:
         of_request = roles.request is not None and is_of_request(s, frame[roles.request.column])
         if told is not None and not words.says(c, words.NOT_GOOD) and not of_request:
             there = clicks(s) if is_binary(s) else is_there(s)
+            if roles.click is not None and share(there.filter(clicks(frame[roles.click.column]))) >= _EACH:
+                continue  # it is the click itself
             many = f"{share(there):.1%} of rows"
             if words.by_name(c, words.CONVERSION) >= _DONE:
                 yield Goal(told, f"{c} alone, {many}", is_alone=True)

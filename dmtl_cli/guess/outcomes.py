@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 import polars as pl
@@ -13,17 +13,18 @@ import polars as pl
 from dmtl_cli.config.expressions import aggregated_roots_of, sources_of
 from dmtl_cli.guess import words
 from dmtl_cli.guess.exploding import elements, parallel
-from dmtl_cli.guess.rewrites import sql_column
+from dmtl_cli.guess.references import MET, OWN, THERE, Exposures, exposures_of, is_own, reference
+from dmtl_cli.guess.rewrites import sql_column, sql_text
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.tables import Table
-from dmtl_cli.guess.values import FEW, free, is_binary, is_id, share, time_unit, within
+from dmtl_cli.guess.values import FEW, free, has_several, is_binary, is_id, share, time_unit, within
 
-_OWN = 0.99  # of the rows of the events have an id of their own
-_THERE = 0.05  # of the table's ids are exposures of the sample, which may have other rows
+_GROWS = 0.99  # of the ids with several rows
 _ALL = 0.9  # of the exposures have a row: a row says nothing by itself then
-_MET = 0.5  # of the ids that a log names are a table's
 _STATES = 20  # values of a text that says how far an order is
-_SEVERAL = 0.1  # of an exposure's ids with several rows may have several users
+_FLAGS = 8  # of these, where an exposure may have several
+_ONE = 0.01  # of the exposures may have several values of a text that has one each
+_KIND = r"^[\pL\pN_:/.+-]{1,40}( [\pL\pN_:/.+-]{1,40}){0,2}$"
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,10 @@ class Outcomes:
     """the expressions by which the events and the table have the key, where no column has it"""
     once: bool = False
     """whether several exposures have one key, of which one is to be read"""
+    states: dict[str, dict[str, str]] = field(default_factory=dict)
+    """by each column of few texts of which an exposure may have several, the flag of each"""
+    rate: float = 1.0
+    """share of the sample's exposures that have a row"""
 
     @property
     def sources(self) -> set[str]:
@@ -61,40 +66,101 @@ class Outcomes:
 def is_listed(table: Table, logs: Iterable[tuple[Table, Roles]]) -> bool:
     """Whether a table is a catalogue of another one, which has a user, a click and a time: each of its rows has an id
     of its own, which the other table's rows name for several users, or it is the id of the user."""
-    own = [c for c in table.frame.columns if _is_own(table.frame[c])]
+    own = [c for c in table.frame.columns if is_own(table.frame[c])]
     for log, roles in logs:
         if log is table or roles.user is None or roles.click is None or roles.time is None:
             continue
         user, frame = roles.user.column, log.frame
         for c in own:
             for key in {c, user, *((roles.item.column,) if roles.item else ())} & {*frame.columns}:
-                if not is_id(frame[key]) or within(frame[key], table.frame[c]) < _MET:
+                if not is_id(frame[key]) or within(frame[key], table.frame[c]) < MET:
                     continue
-                if _has_several(frame, key, user) or (key == user and frame[key].n_unique() <= _OWN * len(frame)):
+                if has_several(frame, key, user) or (key == user and frame[key].n_unique() <= OWN * len(frame)):
                     return True
     return False
 
 
 def outcomes_of(events: Table, others: Sequence[tuple[Table, Roles]], roles: Roles) -> list[Outcomes]:
     """The tables that have rows by a column of the events of which nearly each row has a value of its own, and which is
-    neither the user nor the item; none where these are not known.
+    neither the user nor the item; none where these are not known. Where no column tells the click, a row of one of them
+    is: of the one that is named so, else of that which most exposures have.
 
     Args:
         others: tables beside the events, each with the roles of its own columns: the rows of an exposure have one user.
     """
     if roles.user is None or roles.item is None:
         return []
-    ids = {roles.user.column, roles.item.column}
-    own = [c for c in events.frame.columns if c not in ids and _is_own(events.frame[c])]
+    exposures = exposures_of(events.frame, roles.user.column, roles.item.column)
     found: list[Outcomes] = []
-    for table, beside in others:
+    for table, beside in others if exposures.own else ():
+        if table.has_no_path:
+            continue
         taken = {*events.frame.columns, *(c for one in found for c in one.columns)}
         name = free(_name(table), {one.name for one in found})
-        one = _outcomes(events, table, own, roles, taken, name)
         user = beside.user.column if beside.user else None
-        if one is not None and (user in (None, one.key) or not _has_several(table.frame, one.key, str(user))):
+        if (one := _outcomes(exposures, table, user, taken, name)) is not None:
             found.append(one)
-    return found
+    return _with_rows(found, roles, {*events.frame.columns})
+
+
+def _with_rows(found: Sequence[Outcomes], roles: Roles, taken: set[str]) -> list[Outcomes]:
+    """Each with a column that tells whether there is a row, where that says something; one of these is the click where
+    no column is named so, or a flag of the rows that say it."""
+    flags = {(k, flag): v for k, one in enumerate(found) for by in one.states.values() for v, flag in by.items()}
+    told = any(
+        words.by_name(c, words.CLICK) > (2 if (k, c) in flags else 1)
+        for k, one in enumerate(found)
+        for c in one.columns
+    )
+    open_ = roles.click is None and not told
+    says = next((at for at, v in flags.items() if open_ and _says_clicks(v)), None)
+    rows = [one for one in found if one.rate <= _ALL] if open_ and says is None else []
+    click = max(rows, key=lambda one: (_says_clicks(one.name), one.rate), default=None)
+    out: list[Outcomes] = []
+    for k, one in enumerate(found):
+        names = {*taken, *(c for each in (*found, *out) for c in each.columns)}
+        if says is not None and says[0] == k:
+            named = {c: free("clicked", names) if c == says[1] else c for c in one.columns}
+            states = {c: {v: named[flag] for v, flag in by.items()} for c, by in one.states.items()}
+            one = replace(one, columns={named[c]: text for c, text in one.columns.items()}, states=states)
+        if one.rate <= _ALL:
+            one = replace(one, columns={free("clicked" if one is click else one.name, names): _ROW, **one.columns})
+        out.append(one)
+    return out
+
+
+def _says_clicks(name: str) -> bool:
+    return words.by_name(name, words.CLICK) > 2 or words.by_name(name, words.CLICKED) > 1
+
+
+def state_lines(events: pl.DataFrame, roles: Roles, later: Iterable[Outcomes]) -> list[str]:
+    """Comments that tell which states of what came of exposures a rule may name, with the share of clicks that each
+    has.
+
+    Args:
+        events: a sample, with the columns of these tables.
+    """
+    clicked = roles.clicked(events)
+    rows, of = (events, "rows") if clicked is None else (events.filter(clicked), "clicks")
+    lines = list[str]()
+    for one in later:
+        for c, text in one.columns.items():
+            if text.startswith("MAX(") and events[c].dtype == pl.String:
+                shares = _shares(rows[c].drop_nulls().value_counts(name="n").rows(), len(rows))
+                named = ", ".join(f"{sql_text(v)} {rate}" for v, rate in shares)
+                some = ", ".join(sql_text(v) for v, _ in shares[:2])
+                rule = f'a rule names those that are good: init --conversion "{sql_column(c)} IN ({some})"'
+                lines += [f"# {c} of {of}: {named}; {rule}"] if shares else []
+        for c, by in one.states.items():
+            shares = _shares([(flag, int(rows[flag].sum())) for flag in by.values()], len(rows))
+            lines.append(f"# {c} of {of}, each a column: {', '.join(f'{flag} {rate}' for flag, rate in shares)}")
+    return lines
+
+
+def _shares(counts: Iterable[tuple[str, int]], rows: int) -> list[tuple[str, str]]:
+    """The share of so many rows, the largest first."""
+    found = sorted(counts, key=lambda of: (-of[1], of[0]))
+    return [(name, f"{n / max(1, rows):.1%}") for name, n in found]
 
 
 def outcomes_by_pairs(events: Table, others: Iterable[Table], roles: Roles) -> list[Outcomes]:
@@ -105,7 +171,7 @@ def outcomes_by_pairs(events: Table, others: Iterable[Table], roles: Roles) -> l
     request, item = roles.request.column, roles.item.column
     pairs = events.frame.select(pl.sql_expr(pair_of(request, item)).alias("k"))["k"].drop_nulls()
     found: list[Outcomes] = []
-    for other in others:
+    for other in (table for table in others if not table.has_no_path):
         ways = [
             replace(other, explode=names, frame=elements(other.frame, names)) for names, _ in parallel(other.frame, 1)
         ]
@@ -122,46 +188,88 @@ def _by_pair(
 ) -> Outcomes | None:
     frame = table.frame
     ids = [c for c in frame.columns if is_id(frame[c]) and frame[c].n_unique() > FEW]
-    requests = [c for c in ids if within(frame[c], events.frame[request]) >= _THERE]
-    items = [c for c in ids if not _is_own(frame[c]) and within(frame[c], events.frame[item]) >= _MET]
+    requests = [c for c in ids if within(frame[c], events.frame[request]) >= THERE]
+    items = [c for c in ids if not is_own(frame[c]) and within(frame[c], events.frame[item]) >= MET]
     for c, i in ((c, i) for c in requests for i in items if i != c):
         rows = frame.filter(pl.col(c).is_in(events.frame[request].unique().implode()))
         met = rows.select(pl.sql_expr(pair_of(c, i)).alias("k"))["k"].drop_nulls()
-        if len(met) < FEW or share(met.is_in(pairs.unique().implode())) < _MET:
+        if len(met) < FEW or share(met.is_in(pairs.unique().implode())) < MET:
             continue
         key, name = free("exposure", {*taken, *frame.columns}), free(_name(table), taken)
-        columns, left = _of_lines(frame.drop(c, i), {*taken, *frame.columns, name})
+        by = rows.select(pl.struct(c, i)).to_series()
+        columns, left, states = _of_rows(rows.drop(c, i), by, {*taken, *frame.columns, name}, plain=False)
         rate = share(pairs.is_in(met.implode()))
         why = f"{rate:.0%} of the sample's exposures have a row, by {request} and {item}"
         computed = pair_of(request, item), pair_of(c, i)
-        return Outcomes(name, table, key, key, {name: _ROW, **columns}, tuple(left), why, (), computed)
+        made = {name: _ROW, **columns}
+        return Outcomes(name, table, key, key, made, tuple(left), why, (), computed, states=states, rate=rate)
     return None
 
 
-def _of_lines(frame: pl.DataFrame, taken: set[str]) -> tuple[dict[str, str], list[str]]:
-    """As `_aggregates`, and of texts with few values the last one in their order, by names without a point."""
-    columns, left = dict[str, str](), list[str]()
+def _of_rows(
+    frame: pl.DataFrame, by: pl.Series, taken: set[str], *, plain: bool = True
+) -> tuple[dict[str, str], list[str], dict[str, dict[str, str]]]:
+    """What is made of the rows of an id: see `aggregate_of`, and of texts with few values the one that the id has, or
+    where an id has several a flag of each; the columns of which nothing is made; and these flags.
+
+    Args:
+        by: [n] the id of each row, none of them null.
+        plain: whether numbers keep their names, which else begin with its_ and have no point.
+    """
+    columns, left, states = dict[str, str](), list[str](), dict[str, dict[str, str]]()
     for s in frame:
-        text = s.dtype == pl.String and time_unit(s) is None and s.drop_nulls().n_unique() <= _STATES
-        if (made := f"MAX({sql_column(s.name)})" if text else aggregate_of(s)) is None:
+        if s.name in taken and plain:
+            continue
+        names = {*taken, *frame.columns, *columns}
+        if s.name.startswith("before.") and s.name.replace("before.", "after.", 1) in frame.columns:
+            left.append(s.name)  # what a change stream has of the row before
+        elif _is_state(s):
+            last = s.name.rpartition(".")[2].replace("$", "")
+            values, most = sorted(s.drop_nulls().unique()), _values_of(by, s)
+            if share(most > 1) <= _ONE:
+                name = f"its_{last if plain else s.name.replace('.', '_').replace('$', '')}"
+                columns[free(name, names)] = f"MAX({sql_column(s.name)})"
+            elif len(values) <= _FLAGS and share(most < len(values)) > _ONE:
+                states[s.name] = flags = dict[str, str]()
+                for v in values:
+                    flags[v] = free(re.sub(r"\W+", "_", f"{last}_{v}").strip("_"), {*names, *columns})
+                    columns[flags[v]] = f"COUNT(CASE WHEN {sql_column(s.name)} = {sql_text(v)} THEN 1 END) > 0"
+            else:
+                left.append(s.name)
+        elif (made := aggregate_of(s)) is None:
             left.append(s.name)
         else:
-            columns[free(f"its_{s.name.replace('.', '_').replace('$', '')}", {*taken, *columns})] = made
-    return columns, left
+            if made.startswith("SUM") and _grows(by, s):
+                made = made.replace("SUM", "MAX", 1)
+            name = s.name if plain else free(f"its_{s.name.replace('.', '_').replace('$', '')}", names)
+            columns[name] = made
+    return columns, left, states
+
+
+def _is_state(s: pl.Series) -> bool:
+    """Whether texts are of few kinds, each a name of few words, as those that say how far an order is."""
+    if s.dtype != pl.String or time_unit(s) is not None:
+        return False
+    values = s.drop_nulls().unique()
+    return 1 < len(values) <= _STATES and values.str.contains(_KIND).all()
+
+
+def _values_of(by: pl.Series, s: pl.Series) -> pl.Series:
+    """How many values the rows of each id have."""
+    return pl.DataFrame({"k": by, "v": s}).drop_nulls().group_by("k").agg(pl.col("v").n_unique())["v"]
+
+
+def _grows(by: pl.Series, s: pl.Series) -> bool:
+    """Whether a number of an id never falls from row to row, as one that is written again while it lasts."""
+    rows = pl.DataFrame({"k": by, "v": s}).drop_nulls()
+    each = rows.group_by("k", maintain_order=True).agg(pl.len(), (pl.col("v").diff() >= 0).all().alias("grows"))
+    each = each.filter(pl.col("len") > 1)
+    return len(each) >= FEW and share(each["grows"]) >= _GROWS
 
 
 def pair_of(one: str, other: str) -> str:
     """Two ids of a row as one value, in SQL."""
     return f"{sql_column(one)} || '/' || {sql_column(other)}"
-
-
-def _has_several(frame: pl.DataFrame, key: str, user: str) -> bool:
-    """Whether an id has rows of several users, as an item's has and an exposure's has not."""
-    if key == user:
-        return False
-    rows = frame.select(pl.col(key).alias("k"), pl.col(user).alias("u")).drop_nulls()
-    several = rows.group_by("k").agg(pl.len().alias("n"), pl.col("u").n_unique()).filter(pl.col("n") > 1)
-    return len(several) >= FEW and share(several["u"] > 1) > _SEVERAL
 
 
 def with_outcomes(events: Table, found: Iterable[Outcomes]) -> Table:
@@ -202,50 +310,20 @@ def without_rows(rule: str | None, events: pl.DataFrame, later: Iterable[Outcome
 _ROW = "COUNT(*) > 0"
 
 
-def _is_own(s: pl.Series) -> bool:
-    known = s.drop_nulls()
-    return is_id(s) and time_unit(s) is None and known.n_unique() >= _OWN * len(known)
-
-
-def _outcomes(
-    events: Table, table: Table, own: Sequence[str], roles: Roles, taken: set[str], name: str
-) -> Outcomes | None:
-    fits: list[tuple[float, str, str]] = []
-    for k, key in enumerate(table.frame.columns):
-        for c in own if is_id(table.frame[key]) else ():
-            same = c == key
-            if (same or k == 0) and (joined := within(table.frame[key], events.frame[c])) >= _THERE:
-                fits.append((joined + same, c, key))
-    if not fits:
+def _outcomes(events: Exposures, table: Table, user: str | None, taken: set[str], name: str) -> Outcomes | None:
+    """Without the column that tells whether there is a row."""
+    if (met := reference(events, table.frame)) is None:
         return None
-    _, c, key = max(fits)
-    columns, left = _aggregates(table.frame, key, taken)
+    c, key, agrees = met
+    if not agrees and user not in (None, key) and has_several(table.frame, key, str(user)):
+        return None
+    rows = table.frame.filter(pl.col(key).is_not_null())
+    columns, left, states = _of_rows(rows.drop(key), rows[key], taken)
     rate = share(events.frame[c].is_in(table.frame[key].unique().implode()))
-    if rate <= _ALL:
-        clicked = any(words.by_name(x, words.CLICK) > 1 for x in columns)
-        counted = name if roles.click is not None or clicked else "clicked"
-        columns = {free(counted, {*taken, *columns}): _ROW, **columns}
-    elif not any(words.by_name(x, words.CLICK + words.DURATION) for x in columns):
+    if rate > _ALL and not any(words.by_name(x, words.CLICK + words.DURATION) for x in columns):
         return None  # what is there for every exposure may be known before it
-    if not columns:
-        return None
     why = f"{rate:.0%} of the sample's exposures have a row, by {c}"
-    return Outcomes(name, table, key, c, columns, tuple(left), why)
-
-
-def _aggregates(frame: pl.DataFrame, key: str, taken: set[str]) -> tuple[dict[str, str], list[str]]:
-    """The sum of what lasts, the greatest of other numbers and flags; and the columns of which nothing is made."""
-    columns: dict[str, str] = {}
-    left: list[str] = []
-    for s in frame:
-        c = s.name
-        if c == key or c in taken:
-            continue
-        if (made := aggregate_of(s)) is None:
-            left.append(c)
-        else:
-            columns[c] = made
-    return columns, left
+    return Outcomes(name, table, key, c, columns, tuple(left), why, states=states, rate=rate)
 
 
 def aggregate_of(s: pl.Series) -> str | None:
@@ -263,8 +341,13 @@ def aggregate_of(s: pl.Series) -> str | None:
 
 def _name(table: Table) -> str:
     """A name for messages: that of the folder or file, without the day."""
-    path = PurePosixPath(table.files.pattern or table.files.path)
-    parts = [re.sub(r"\{[^}]*\}|\.\w+$|\*", "", part) for part in path.parts if "=" not in part]
-    names = [re.sub(r"\W+|_+$|^_+", "", part) for part in parts]
+    files = table.files
+    path = PurePosixPath(re.sub(r"\{[^}]*\}", "", files.pattern or files.path))
+    if not path.parts:  # files of several tables, here
+        path = PurePosixPath(re.sub(r"[\W\d_]+$", "", PurePosixPath(files.files[0][0]).stem))
+    is_file = files.pattern is not None or files.path == files.files[0][0]
+    parts = [part for part in path.parts if "=" not in part]
+    parts = [re.sub(r"\.\w+$", "", p) if is_file else re.sub(r".*\.(?=[A-Za-z_])", "", p) for p in parts]
+    names = [re.sub(r"\W+|_+$|^_+", "", part.replace("*", "")) for part in parts]
     named = [name for name in names if re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name)]
     return named[-1] if named else "outcomes"

@@ -29,7 +29,7 @@ def as_events(table: Table, others: Sequence[Table], given: Mapping[str, str]) -
     if not any(mine.get("item") in columns for _, columns in groups) and _has_item(table, mine):
         return table
     for names, columns in groups:
-        made = _exploded(table, names)
+        made = by_elements(table, names)
         roles = roles_of(made.frame, mine)
         if ids := by_tables(made, [t for t in others if t is not table], roles):
             roles = roles_of(made.frame, mine, ids)
@@ -51,8 +51,8 @@ def _are_events(table: Table, roles: Roles, lists: Sequence[str]) -> bool:
     return beside and roles.item.column in lists and user.n_unique() < _OWN * len(user)
 
 
-def _exploded(table: Table, names: tuple[str, ...]) -> Table:
-    """With about as many rows as a sample has."""
+def by_elements(table: Table, names: tuple[str, ...]) -> Table:
+    """The table with a row for each element of these lists, about as many as a sample has."""
     pieces, frames = list[tuple[dt.date, frozenset[str], int]](), []
     for day, frame in _of_days(table):
         frames.append(frame)

@@ -17,7 +17,7 @@ from dmtl_cli.guess.rewrites import polars_column
 from dmtl_cli.guess.roles import Guess, Roles, may_be_ids
 from dmtl_cli.guess.rows import whole as whole_column
 from dmtl_cli.guess.tables import Table
-from dmtl_cli.guess.values import is_id, share, within
+from dmtl_cli.guess.values import has_several, is_id, share, within
 from dmtl_cli.guess.versions import Version, birth, newest_first, one_row, version_of
 
 NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
@@ -25,14 +25,17 @@ NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 _TIMED = 0.01  # of the rows of no day have a time
 JOINED = 0.05
 """share of the ids of events that a side table has at least"""
-_OWN = ("_id", "_id.$oid", "id")  # of a document, wherever it stands once objects are columns
+_OWN = ("_id", "_id.$oid", "id", "after.id")  # of a document or a changed row, wherever it stands among the columns
 _CODED = 0.9  # of the codes of a column are in the table that has its name
+_NONE = "no column has the users or items of the events"
+_SCATTERED = "its files lie among those of other tables, and no path means them alone: move them into their own folder"
 _MORE = 0.05  # of the ids are in the table once they are written alike
 _COMPARED, _SLICE = 500_000, 1_000_000  # ids that are written in each way; those that are looked at for it at a time
 _Way = tuple[str, Callable[[pl.Expr], pl.Expr]]
 """what stands behind a column in polars, and the same as it is computed"""
 _MOSTLY = 0.5
 """share of the day's ids that a side table should have"""
+_USED = 0.2  # of a table's ids are in events, where their columns have other names: not the first numbers alone
 
 
 @dataclass(frozen=True)
@@ -78,8 +81,13 @@ def place(table: Table, events: Table, roles: Roles, found: Beside) -> None:
     if len(columns) > 3 and len(columns & {*table.frame.columns}) >= 0.8 * len(columns):
         found.other.append((table.files.name, _of_events(table, events, roles)))
         return
-    if (coded := _of_codes(table, events, roles, found)) is not None:
-        found.other.append((table.files.name, coded))
+    if table.has_no_path:
+        first, *more = (path for path, _ in table.files.files)
+        found.other.append((f"{first} and {len(more)} more", _SCATTERED))
+        found.told.append(f"{first} and {len(more)} more: not used: {_SCATTERED}")
+        return
+    if (why := _of_acts(table, events, roles) or _of_codes(table, events, roles, found)) is not None:
+        found.other.append((table.files.name, why))
         return
     fits: list[tuple[float, str, str, float]] = []
     for name, of_events, s, named in _keys(table.frame, events, roles):
@@ -92,9 +100,14 @@ def place(table: Table, events: Table, roles: Roles, found: Beside) -> None:
         found.other.append((table.files.name, _otherwise(table.frame, events, roles)))
         return
     _, name, key, joined = max(fits)
+    if key.startswith("after."):  # of a change stream: what else is there tells of the change
+        around = [c for c in table.frame.columns if not c.startswith("after.") and c != "ts_ms"]
+        table = replace(table, frame=table.frame.drop(around))
     ids = events.frame[(roles.user if name == "users" else roles.item).column]  # type: ignore[union-attr]
     if name in found.sides:
-        found.other.append((table.files.name, f"a second table of {name}"))
+        is_chance = key != ids.name and within(table.frame[key], ids) < _USED
+        second = f"a second table of {name}, beside {found.sides[name].table.files.name}"
+        found.other.append((table.files.name, _NONE if is_chance else second))
         return
     frame, version = _of_a_day(table), None
     if frame[key].drop_nulls().is_duplicated().any():
@@ -151,7 +164,7 @@ def _otherwise(frame: pl.DataFrame, events: Table, roles: Roles) -> str:
     """Why a table is not used: what is to be written, where its ids are those of the events in another writing."""
     keys = _keys(frame, events, roles)
     found = [(so[0] + named, so[1]) for name, ids, key, named in keys if (so := told(name, ids, key, 0.0)) is not None]
-    return max(found)[1] if found else "no column has the users or items of the events"
+    return max(found)[1] if found else _NONE
 
 
 def _of_codes(table: Table, events: Table, roles: Roles, found: Beside) -> str | None:
@@ -170,10 +183,42 @@ def _of_codes(table: Table, events: Table, roles: Roles, found: Beside) -> str |
     return None
 
 
-def by_name(others: Sequence[Table], roles: Roles) -> list[Table]:
-    """The tables that have the events' ids by their names before all others."""
+def by_likeness(others: Sequence[Table], events: Table, roles: Roles) -> list[Table]:
+    """The tables whose rows each have an id of the events' users or items of their own, as a catalogue has, then those
+    that have their ids by the same names, those of most ids that are the same first."""
     ids = {g.column for g in (roles.user, roles.item) if g}
-    return sorted(others, key=lambda table: not ids & {*table.frame.columns})
+
+    def order(table: Table) -> tuple[int, bool, float]:
+        named, frame = bool(ids & {*table.frame.columns}), _of_a_day(table)
+        best, is_own = 0.0, False
+        for _, of_events, s, _ in _keys(frame, events, roles):
+            if is_id(s) and (there := within(of_events, s)) >= JOINED:
+                used = within(s, of_events)
+                own = s.n_unique() == len(s) and there >= _MOSTLY and (used >= _USED or s.name in ids)
+                best, is_own = max(best, there * used), is_own or own
+        return 0 if is_own else 1 if named else 2, not named, 0.0 if is_own else -best
+
+    return sorted(others, key=order)
+
+
+def _of_acts(table: Table, events: Table, roles: Roles) -> str | None:
+    """What is said of a table of what users did with items, which is none of users or items: an item has rows of
+    several users, and a user of several items."""
+    if roles.user is None or roles.item is None:
+        return None
+    frame, found = table.frame, list[str]()
+    for g in (roles.user, roles.item):
+        ids = events.frame[g.column]
+        there = {c: within(frame[c], ids) for c in frame.columns if is_id(frame[c]) and c not in found}
+        fits = [c for c, rate in there.items() if rate >= _MOSTLY]
+        if not fits:
+            return None
+        found.append(max(fits, key=lambda c: (c == g.column, there[c])))
+    user, item = found
+    if not (has_several(frame, item, user) and has_several(frame, user, item)):
+        return None
+    what = f"its rows look like what users did ({user}, {item}) and name no exposure"
+    return f"{what}: data.events.joined reads them by the exposure's id, or by user and item (docs/logs.md)"
 
 
 def _of_events(table: Table, events: Table, roles: Roles) -> str:

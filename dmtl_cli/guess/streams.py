@@ -15,7 +15,7 @@ from dmtl_cli.guess.labels import roles_of
 from dmtl_cli.guess.outcomes import Outcomes, aggregate_of, pair_of
 from dmtl_cli.guess.rewrites import BEST, Behaviours, is_seen, sql_column, sql_texts, values_of
 from dmtl_cli.guess.roles import Guess, Roles
-from dmtl_cli.guess.shown import as_events
+from dmtl_cli.guess.shown import as_events, by_elements
 from dmtl_cli.guess.tables import Table, filled
 from dmtl_cli.guess.values import FEW, Kinds, free, is_id, share, time_unit, within
 
@@ -35,11 +35,13 @@ def parted(table: Table, given: Mapping[str, str]) -> tuple[Table, list[Outcomes
     """
     mine = {role: c for role, c in given.items() if c in table.frame.columns}
     roles = roles_of(table.frame, mine)
-    if roles.behaviour is None or roles.user is None or (roles.item is None and not parallel(table.frame)):
+    if roles.user is None:
         return None
+    if roles.behaviour is None or (roles.item is None and not parallel(table.frame)):
+        return _by_list(table, None, roles)
     values = values_of(table.frame, roles.behaviour.column, roles)
     if values is None:
-        return None
+        return _by_list(table, None, roles)
     values = _without_followers(table.frame, values, roles) if roles.item else values
     kinds = Kinds(values.column, values.exposure, True)
     rest = replace(kinds, among=False)
@@ -56,7 +58,7 @@ def parted(table: Table, given: Mapping[str, str]) -> tuple[Table, list[Outcomes
         later_rows = replace(table, frame=others, kinds=rest)
         return events, [Outcomes("later", later_rows, key, event_key, columns, left, told, good)]
     pairs = _by_pairs(lists, others, values, roles, replace(table, kinds=rest), later)
-    return (lists, pairs) if pairs else None
+    return (lists, pairs) if pairs else _by_list(table, values, roles)
 
 
 def _by_pairs(
@@ -96,6 +98,68 @@ def _by_pairs(
         name = "later" if not found else "later_lists"
         found.append(Outcomes(name, one, key, key, columns, left, why, good, computed, once=True))
     return found
+
+
+def _by_list(table: Table, values: Behaviours | None, roles: Roles) -> tuple[Table, list[Outcomes]] | None:
+    """As `parted`, where rows of a kind have a list of what was shown and an id of their own, and those of other kinds
+    name that id and an element; None where no list is so.
+
+    Args:
+        values: the kinds, where words tell them.
+    """
+    frame = table.frame
+    lists = [c for c, of in frame.schema.items() if isinstance(of, pl.List)]
+    texts = [s.name for s in frame if lists and s.dtype == pl.String and 1 < s.drop_nulls().n_unique() <= FEW]
+    behaviour = [roles.behaviour.column] if roles.behaviour else texts
+    for shown, kind in ((shown, kind) for shown in lists for kind in behaviour):
+        rows = frame.filter(pl.col(shown).list.len() > 0)
+        kinds = rows[kind].drop_nulls().unique()
+        others = frame.filter(~pl.col(kind).is_in(kinds.implode()))
+        if not len(kinds) or len(others) < FEW or not (met := _of_elements(rows, others, shown, roles)):
+            continue
+        request, item, followed = met
+        later = [c for c in frame.columns if not rows[c].count() and others[c].count()]
+        mine = Kinds(kind, tuple(sorted(kinds)), True)
+        alone = replace(table, kinds=mine, only_of_others=(*later, kind), of_files=(*frame.columns,))
+        told, taken = _kinds_of(followed[kind], mine.values, values), {*frame.columns, *table.other}
+        columns, left, good = _columns(followed, told, later, taken, item)
+        why = f"of the same files, by {request} and {shown} of what was shown: {_named(followed[kind])}"
+        key, rest = free("exposure", taken), replace(table, frame=others, kinds=replace(mine, among=False))
+        computed = pair_of(request, shown), pair_of(request, item)
+        events = by_elements(_narrowed(alone), (shown,))
+        return events, [Outcomes("later", rest, key, key, columns, left, why, good, computed)]
+    return None
+
+
+def _kinds_of(followed: pl.Series, shown: tuple[str, ...], values: Behaviours | None) -> Behaviours:
+    """The kinds of what follows: clicks are those that words tell, else the kind of most rows."""
+    every = tuple(followed.drop_nulls().value_counts(sort=True)[followed.name].to_list())
+    clicks = tuple(v for v in (values.click if values else ()) if v in every) or every[:1]
+    named = values.good.items() if values else ()
+    good = {name: kept for name, of in named if (kept := tuple(v for v in of if v in every and v not in clicks))}
+    left = tuple(v for v in every if v not in clicks and not any(v in of for of in good.values()))
+    return Behaviours(followed.name, shown, clicks, good, left)
+
+
+def _of_elements(
+    rows: pl.DataFrame, others: pl.DataFrame, shown: str, roles: Roles
+) -> tuple[str, str, pl.DataFrame] | None:
+    """(column of a list's id, column that names an element, rows that name both) of rows of other kinds."""
+    pairs = rows.explode(shown)
+    items = [c for c in others.columns if is_id(others[c].drop_nulls()) and c in rows.columns]
+    items = [c for c in items if rows[c].null_count() == len(rows) and within(others[c], pairs[shown]) >= _NAME]
+    requests = [c for c in rows.columns if _is_own(rows[c]) and time_unit(rows[c]) is None]
+    for item in sorted(items, key=lambda c: roles.item is None or c != roles.item.column):
+        for request in requests:
+            named = others.filter(pl.col(request).is_not_null() & pl.col(item).is_not_null())
+            if within(named[request], rows[request]) < _THERE:
+                continue
+            known = pairs.select(pl.struct(pl.col(request, shown).cast(pl.String)).hash())[request]
+            told = named.select(pl.struct(pl.col(request, item).cast(pl.String)).hash())[request]
+            followed = named.filter(told.is_in(known.implode()))
+            if len(followed) >= max(FEW, _THERE * len(named)):
+                return request, item, followed
+    return None
 
 
 def _names_items(rows: pl.DataFrame, user: str, items: pl.Series) -> list[str]:

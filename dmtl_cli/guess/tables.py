@@ -49,6 +49,7 @@ _PLACES = 16  # of a sample
 _DAYS = ("date", "day", "yyyymmdd")
 _DAY = ":day"
 _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")  # that data.users.partition takes
+_ALIKE = 0.8  # of the columns are those of another table, which are then files of the same one
 _Piece = Callable[[int], pl.DataFrame]  # at most so many rows of one place
 
 
@@ -77,6 +78,12 @@ class Table:
     def asked(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Of rows of the files those that it has."""
         return frame if self.kinds is None else self.kinds.of(frame).drop(self.only_of_others, strict=False)
+
+    @property
+    def has_no_path(self) -> bool:
+        """Whether its files lie among those of other tables, and no path means them alone."""
+        of = self.files
+        return of.together and len(of.files) > 1 and not (of.pattern or of.partition or of.glob or of.form in LAKES)
 
     @property
     def written(self) -> Text:
@@ -167,8 +174,10 @@ def _declared(store: Store, listed: Sequence[tuple[str, int]]) -> list[Declared]
 
 
 def _united(read: list[Table]) -> list[Table]:
-    """Files of one folder with the same columns are one table, whatever they are called."""
+    """Files of one folder with the same columns are one table, whatever they are called, but for clicks.csv and
+    orders.csv beside other tables: names of a word that no path means together."""
     out: dict[tuple[object, ...], Table] = {}
+    parts: dict[tuple[object, ...], list[Table]] = {}
     for k, table in enumerate(read):
         files = table.files
         same = files.form, tuple(table.frame.columns), base_of(files), None if not files.days else k
@@ -176,13 +185,30 @@ def _united(read: list[Table]) -> list[Table]:
             every = tuple(sorted(first.files.files + files.files))
             table = replace(first, files=replace(first.files, path=base_of(first.files), files=every))
         out[same] = table
+        parts.setdefault(same, []).append(read[k])
     united = list(out.values())
     folders = [base_of(t.files) for t in united]
     shared = [
         any(k != n and (other == folder or other.startswith(f"{folder}/")) for n, other in enumerate(folders))
         for k, folder in enumerate(folders)
     ]
-    return [replace(t, files=_apart(t.files, united) if x else t.files) for t, x in zip(united, shared, strict=True)]
+    found: list[Table] = []
+    for table, of, is_shared in zip(united, parts.values(), shared, strict=True):
+        apart = replace(table, files=_apart(table.files, united)) if is_shared else table
+        many = is_shared and len(apart.files.files) > 1 and apart.files.glob is None
+        names = [PurePosixPath(t.files.files[0][0]).name.partition(".")[0] for t in of]
+        if many and len(of) > 1 and all(map(str.isalpha, names)):
+            found += [replace(t, files=_apart(t.files, united)) for t in of]
+        else:  # the folder is the path where the others in it are of this table, with more or fewer columns
+            found.append(table if many and not _others_than(table, united) else apart)
+    return found
+
+
+def _others_than(table: Table, every: Sequence[Table]) -> bool:
+    """Whether a table's folder has files of tables with other columns."""
+    base, columns = f"{base_of(table.files)}/".removeprefix("./"), {*table.frame.columns}
+    beside = [t.frame for t in every if f"{base_of(t.files)}/".startswith(base)]
+    return any(len(columns & {*frame.columns}) < _ALIKE * len(columns) for frame in beside)
 
 
 def _apart(files: Files, every: Sequence[Table]) -> Files:

@@ -33,6 +33,7 @@ _DAYS = (
 """days as text, alone or before a clock"""
 _HAS_CLOCK = r"[0-9]:[0-9]{2}"
 _DATED = 0.95  # of the texts are such
+_SEVERAL = 0.1  # of the ids with several rows have several values
 _TRIED = 1_000  # texts of a column that are read to see whether they can be
 
 
@@ -258,6 +259,15 @@ def is_constant(frame: pl.DataFrame, key: str, column: str, least: float = 0.95)
 
     one, chance = agree("v"), agree("w")
     return one >= least and 1 - one < (1 - chance) / 5
+
+
+def has_several(frame: pl.DataFrame, key: str, other: str) -> bool:
+    """Whether an id has rows with several values of another column, as an item has of users and an exposure has not."""
+    if key == other:
+        return False
+    rows = frame.select(pl.col(key).alias("k"), pl.col(other).alias("u")).drop_nulls()
+    several = rows.group_by("k").agg(pl.len().alias("n"), pl.col("u").n_unique()).filter(pl.col("n") > 1)
+    return len(several) >= FEW and share(several["u"] > 1) > _SEVERAL
 
 
 def is_there(s: pl.Series) -> pl.Series:

@@ -49,7 +49,8 @@ USER: Patterns = (
             " schüler élève leser lecteur lettore lector usuario usuário utente utilisateur nutzer benutzer"
             " kunde kunden kund klant klanten klient asiakas zakaznik zákazník cliente gebruiker bruger bruker"
             " användare anvandare kullanıcı kullanici müşteri пользователь клиент користувач клієнт kaiin"
-            " 顾客 账号 访客 yonghu huiyuan pengguna pelanggan użytkownik uzytkownik uživatel felhasználó vásárló utilizator käyttäjä"
+            " 顾客 账号 访客 yonghu huiyuan pengguna pelanggan użytkownik uzytkownik uživatel felhasználó vásárló"
+            " utilizator käyttäjä"
         )
         + _ID,
         2,
@@ -138,6 +139,7 @@ CLICK_TIME = (
 DURATION: Patterns = (
     (_READING + "(ed|ing)? ?" + _SPAN + _UNIT, 3),
     (_READING + "(ed|ing)? s$", 3),
+    (r"(^| )(ms|millis|s|sec|secs|seconds) (played|watched|listened|read)$", 3),
     (r"(播放|停留|阅读|观看|收听)(时长|时间|秒数?|毫秒)", 3),
     (r"^" + any_of("dwell time_spent seconds time_on_page duration_played") + _UNIT, 3),
     (r"^(duration|时长)" + _UNIT, 1),

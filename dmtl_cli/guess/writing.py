@@ -19,11 +19,11 @@ from dmtl_cli.guess.doubts import Broken, invalid_rows, unknown_clicks
 from dmtl_cli.guess.feature_lines import comment, feature_lines, indented, joined_lines, order_of, scalar, type_of
 from dmtl_cli.guess.files import CSV, DELTA, ICEBERG, JSON, PARQUET
 from dmtl_cli.guess.formats import times_unread
-from dmtl_cli.guess.goals import Goal, by_length, goals
+from dmtl_cli.guess.goals import Goal, by_length, goal_lines, goals
 from dmtl_cli.guess.guests import lines_of as guest_lines
 from dmtl_cli.guess.inputs import Inputs
 from dmtl_cli.guess.labels import GOOD
-from dmtl_cli.guess.outcomes import Outcomes
+from dmtl_cli.guess.outcomes import Outcomes, state_lines
 from dmtl_cli.guess.repeats import unique_of
 from dmtl_cli.guess.rewrites import may_be_shown, one_row_an_item, quoted, where_of
 from dmtl_cli.guess.roles import Guess, Roles, candidates
@@ -316,7 +316,8 @@ def _events(log: Log) -> list[str]:
             f"success_file: {SUCCESS}  # each day's folder has one: a day that is still being written is not read"
         )
     if log.events.explode:
-        alike = "lists as long as each other in every row: an element is an event"
+        is_alone = log.events.explode[0] in log.events.frame.columns and len(log.events.explode) == 1
+        alike = f"{'a list' if is_alone else 'lists as long as each other in every row'}: an element is an event"
         lines.append(f"explode: {_exploded(log.events)}  # {alike}")
     if log.events.kinds is not None:
         lines.append(f"where: {quoted(where_of(log.events.kinds))}  # what was shown: rows of other kinds are below")
@@ -426,14 +427,8 @@ def _labels(log: Log) -> list[str]:
         todo = f"name {either}: it tells a good click"
         perhaps = "one of the lines below may be it" if log.goals else "nothing looks like one"
         lines.append(f"# duration: COLUMN  # {EDIT}: {todo}; {perhaps}")
-    if log.goals:
-        lines.append(
-            "# Or, in its place, init --conversion 'EXPRESSION', which writes the first line and one of the others:"
-        )
-        name = free(GOOD, log.events.frame.columns)
-        lines.append(f"#   conversion: {name}")
-        lines += [f"#   computed: {{{name}: {quoted(one.expression)}}}  # {comment(one.why)}" for one in log.goals]
-    return lines
+    lines += goal_lines(log.goals, free(GOOD, log.events.frame.columns))
+    return lines + ([] if roles.made_by else list(map(comment, state_lines(log.events.frame, roles, log.later))))
 
 
 def _later(log: Log) -> list[str]:

@@ -167,12 +167,12 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     known = [(roles_of(table.frame, given), table) for table in named]
     logs = [(table, roles) for roles, table in known]
 
-    def likeness(of: tuple[Roles, Table]) -> tuple[int, int, bool, int, int]:
+    def likeness(of: tuple[Roles, Table]) -> tuple[int, bool, int, bool, int, int]:
         roles, table = of
         named, fits = sum(c in table.frame.columns for c in given.values()), fits_events(roles)
         dated = bool(table.files.days) and roles.user is not None and roles.time is not None
         sure = 0 if is_catalogue(table.frame, roles) or is_listed(table, logs) else fits
-        return named, sure, dated, fits, table.files.bytes
+        return named, not table.has_no_path, sure, dated, fits, table.files.bytes
 
     roles, events = max(known, key=likeness)
     refuse_given(given, events, roles, found.tables)
@@ -226,31 +226,34 @@ def _is_stream(table: Table, given: Mapping[str, str]) -> bool:
 
 
 def _joined(named: list[Table], given: Mapping[str, str]) -> tuple[list[Table], dict[str, list[Outcomes]]]:
-    """The tables, one of events with what came of its exposures where that is a table of its own, which is none of them
-    then; and such tables by the path of the events. Events have the given users and items, where a table has them."""
+    """The tables, those of events with what came of their exposures where that is a table of its own, which is none of
+    them then; and such tables by the path of the events. Events have the given users and items, where a table has them,
+    and are not what came of the rows of another table."""
 
     @cache
     def of(k: int) -> Roles:
-        return roles_of(named[k].frame, given)
+        roles, table = roles_of(named[k].frame, given), named[k]
+        ids = by_tables(table, [other for other in named if other is not table], roles)
+        return roles_of(table.frame, given, ids) if ids else roles
 
     ids = {c for role, c in given.items() if role in ("user", "item")}
     told = [len(ids.intersection(table.frame.columns)) for table in named]
-    for k, table in enumerate(named):
-        if told[k] < max(told):
-            continue
-        if (parts := parted(table, given)) is not None:
-            events, found = parts
-            return [with_outcomes(events, found), *named[:k], *named[k + 1 :]], {table.files.path: found}
-        others = [(other, of(n)) for n, other in enumerate(named) if n != k]
-        found = []
-        if not is_listed(table, others):
-            found = outcomes_of(table, others, of(k))
-            rest = [t for t in named if t is not table and not any(t is one.table for one in found)]
-            found += outcomes_by_pairs(table, rest, of(k))
-        if found:
-            gone = {table.files.path, *(one.table.files.path for one in found)}
+    first = [k for k, table in enumerate(named) if told[k] == max(told) and not table.has_no_path]
+    others = {k: [(other, of(n)) for n, other in enumerate(named) if n != k] for k in first if len(named) > 1}
+    found = {k: [] if is_listed(named[k], others[k]) else outcomes_of(named[k], others[k], of(k)) for k in others}
+    came = {id(one.table) for mine in found.values() for one in mine}
+    for k in sorted(first, key=lambda k: id(named[k]) in came):
+        table = named[k]
+        if (parts := None if id(table) in came else parted(table, given)) is not None:
+            events, later = parts
+        else:
+            events, later = table, found.get(k, [])
+            rest = [t for t in named if t is not table and not any(t is one.table for one in later)]
+            later = [*later, *(() if is_listed(table, others.get(k, ())) else outcomes_by_pairs(table, rest, of(k)))]
+        if later:
+            gone = {table.files.path, *(one.table.files.path for one in later)}
             rest = [t for t in named if t.files.path not in gone]
-            return [with_outcomes(table, found), *rest], {table.files.path: found}
+            return [with_outcomes(events, later), *rest], {table.files.path: later}
     return named, {}
 
 

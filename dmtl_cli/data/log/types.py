@@ -27,7 +27,8 @@ PAIRS = (
     ("ano", "ne"), ("áno", "nie"), ("igen", "nem"), ("da", "nu"), ("kyllä", "ei"), ("ναι", "όχι"), ("ya", "tidak"),
     ("có", "không"), ("vrai", "faux"), ("wahr", "falsch"), ("verdadero", "falso"), ("verdadeiro", "falso"),
     ("vero", "falso"), ("waar", "onwaar"), ("sant", "falskt"), ("prawda", "fałsz"), ("pravda", "nepravda"),
-    ("истина", "ложь"), ("doğru", "yanlış"), ("igaz", "hamis"), ("evet", "hayır"), ("はい", "いいえ"), ("是", "否"), ("예", "아니오"), ("+", "-"),
+    ("истина", "ложь"), ("doğru", "yanlış"), ("igaz", "hamis"), ("evet", "hayır"),
+    ("はい", "いいえ"), ("是", "否"), ("예", "아니오"), ("+", "-"),
 )  # fmt: skip
 """Texts of yes and no, in lower case. None is yes in one pair and no in another. O and N are French: the Greek N and O,
 of which N is the yes, are other letters."""
