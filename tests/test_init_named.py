@@ -162,7 +162,7 @@ def test_states_and_their_shares_of_clicks_are_told(tmp_path: Path) -> None:
     for state in STATES:
         rate = len(deals.filter(pl.col("state") == state)) / frame["is_opened"].sum()
         assert f"'{state}' {rate:.1%}" in line
-    assert 'init --conversion "its_state IN (' in line
+    assert '--conversion "its_state IN (' in line
 
 
 def test_of_several_states_of_an_exposure_each_is_a_column(tmp_path: Path) -> None:

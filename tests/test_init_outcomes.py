@@ -133,7 +133,7 @@ def bare(home: Path) -> None:
 
 def test_features_are_told_when_they_are_written(tmp_path: Path) -> None:
     ended, raw, text = made(tmp_path / "bare", bare)
-    assert ended.code == 78 and raw["features"] == "auto" and "init --conversion COLUMN, of 0 and 1" in text
+    assert ended.code == 78 and raw["features"] == "auto" and "init --conversion 'RULE', in SQL" in text
     assert "context features" not in ended.out and "user features" not in ended.out
     assert "no features yet  5 " in ended.out and "begun, well, spell, place, phone" in ended.out
     assert "run init again with the options that EDIT names: it tells which of these are features: begun, " in text

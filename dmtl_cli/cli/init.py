@@ -46,7 +46,8 @@ def init(
 ) -> None:
     """Guess a config from a log that is new, with a reason for each guess, and check its newest complete day."""
     from dmtl_cli.guess.printed import described
-    from dmtl_cli.stages.init import init, refuse_check, refuse_incomplete
+    from dmtl_cli.guess.steps import refuse_check, refuse_incomplete
+    from dmtl_cli.stages.init import init
 
     given = {"user": user, "item": item, "click": click, "duration": duration, "conversion": conversion}
     found = init(log, out, {role: column for role, column in given.items() if column is not None}, force=force)

@@ -149,7 +149,7 @@ def state_lines(events: pl.DataFrame, roles: Roles, later: Iterable[Outcomes]) -
                 shares = _shares(rows[c].drop_nulls().value_counts(name="n").rows(), len(rows))
                 named = ", ".join(f"{sql_text(v)} {rate}" for v, rate in shares)
                 some = ", ".join(sql_text(v) for v, _ in shares[:2])
-                rule = f'a rule names those that are good: init --conversion "{sql_column(c)} IN ({some})"'
+                rule = f'name those that are good: --conversion "{sql_column(c)} IN ({some})"'
                 lines += [f"# {c} of {of}: {named}; {rule}"] if shares else []
         for c, by in one.states.items():
             shares = _shares([(flag, int(rows[flag].sum())) for flag in by.values()], len(rows))

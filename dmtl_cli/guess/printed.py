@@ -12,6 +12,7 @@ from dmtl_cli.guess.words import count
 from dmtl_cli.guess.writing import Log, path_of
 
 _WIDE = 110  # characters of a reason
+_GOALS = 7  # rules that are printed; the config has all
 _LISTS = ("outcomes", "user features", "item features", "context features", "known late", "no features yet")
 """roles of many columns: all of them are to be looked at"""
 
@@ -64,6 +65,9 @@ def described(found: dict[str, Any]) -> str:
     ]
     lines += [f"not used: {path}: {_short(why, 160)}" for path, why in unsaid]
     lines += [f"{'EDIT':17}{'line ' + str(e['line']):26}{_short(e['what'], 110)}" for e in found["edits"]]
+    if goals := found["goals"]:
+        lines += [] if found["edits"] else ["a good click may be another one, by init with:"]
+        lines += [f"  {line}" for line in goals[:_GOALS]]
     then = [f"first: {found['first']}"] if found["first"] else ["next:", *(f"  {step}" for step in found["next"])]
     told = [line for line in (found.get("check") or "").splitlines() if line not in lines]
     return "\n".join([*lines, *(["", *told] if told else []), "", f"written: {found['config']}", *then])

@@ -421,10 +421,11 @@ def _labels(log: Log) -> list[str]:
         else:
             lines.append(f"conversion: {roles.conversion.column}  # as --conversion says")
     else:
-        either = "a duration (init --duration COLUMN), or a conversion (init --conversion COLUMN, of 0 and 1)"
+        todo = (
+            "say what a good click is: init --conversion 'RULE', in SQL such as scroll >= 75, or init --duration COLUMN"
+        )
         if roles.user is None or roles.item is None:
             return [*lines, "# duration: COLUMN  # init looks for it once the user and the item are known"]
-        todo = f"name {either}: it tells a good click"
         perhaps = "one of the lines below may be it" if log.goals else "nothing looks like one"
         lines.append(f"# duration: COLUMN  # {EDIT}: {todo}; {perhaps}")
     lines += goal_lines(log.goals, free(GOOD, log.events.frame.columns))

@@ -27,17 +27,24 @@ from dmtl_cli.guess.feature_lines import guest
 from dmtl_cli.guess.features import days_of_rows, inputs_of
 from dmtl_cli.guess.files import CSV, JSON, complete_day, usual
 from dmtl_cli.guess.given import refuse_expression, refuse_given, told_of, with_clicks, with_grades
-from dmtl_cli.guess.keys import by_tables, likeliest
+from dmtl_cli.guess.keys import by_tables
 from dmtl_cli.guess.labels import EXPRESSION, roles_of
-from dmtl_cli.guess.outcomes import Outcomes, is_listed, outcomes_by_pairs, outcomes_of, with_outcomes, without_rows
+from dmtl_cli.guess.outcomes import (
+    Outcomes,
+    is_listed,
+    outcomes_by_pairs,
+    outcomes_of,
+    with_outcomes,
+    without_rows,
+)
 from dmtl_cli.guess.partial import partial_columns
 from dmtl_cli.guess.printed import told_roles
 from dmtl_cli.guess.repeats import unique_of
 from dmtl_cli.guess.requests import outcomes_of_requests
-from dmtl_cli.guess.rewrites import LOOKS, NEEDED
 from dmtl_cli.guess.roles import Guess, Roles, fits_events, is_catalogue, with_names
 from dmtl_cli.guess.rows import BYTES, NOT_UTF8
 from dmtl_cli.guess.shown import as_events
+from dmtl_cli.guess.steps import check_of, edits_of, goals_of, is_label, named_again, steps
 from dmtl_cli.guess.streams import again, by_kinds, parted
 from dmtl_cli.guess.tables import LAKES, ROWS, Table, by_days, read_whole, tables
 from dmtl_cli.guess.texts import OBJECT, in_seconds
@@ -82,8 +89,10 @@ def init(root: str, out: Path, given: Mapping[str, str], *, force: bool = False)
         log.broken, log.events = broken, broken.among_nulls(log.events)
         log.warnings += broken.warnings
     # a config is kept and shared: it names nobody
-    about = _about(log, root, _check(out, day), _steps(out, first, day, "ID", known)[0])
+    about = _about(log, root, check_of(out, day), steps(out, first, day, "ID", known)[0])
     config = written(log, f"work/{out.stem}", about)
+    again, catalogue = named_again(log, root, out, given), _catalogue(log) if config.edits else None
+    is_told = bool({"duration", "conversion"} & given.keys())
     _write(out, _marked(config.text), force=force)
     return {
         "config": str(out),
@@ -93,11 +102,12 @@ def init(root: str, out: Path, given: Mapping[str, str], *, force: bool = False)
         "day": str(day) if day else None,
         "days": len(log.days),
         "warnings": log.warnings + log.inputs.told,
-        "first": _edits(out, config.edits, day, _again(log, root, out, given)),
-        "next": [] if config.edits else _steps(out, first, day, someone, known),
+        "first": edits_of(out, config.edits, day, None if catalogue and is_label(config.edits) else again),
+        "goals": goals_of(log) if (is_label(config.edits) or not config.edits) and not is_told else [],
+        "next": [] if config.edits else steps(out, first, day, someone, known),
         "roles": told_roles(log),
         "tables_not_used": [(path, why) for path, why in log.inputs.other if not _ABOUT.match(path)],
-        "catalogue": _catalogue(log) if config.edits else None,
+        "catalogue": catalogue,
         "edits": [{"line": line, "key": key, "what": what} for line, key, what in config.edits],
     }
 
@@ -107,53 +117,6 @@ def _catalogue(log: Log) -> str | None:
     if not is_catalogue(log.events.frame, log.roles):
         return None
     return f"{path_of(log.events)} has a row an item and says nothing of clicks: is the log of events elsewhere?"
-
-
-def _again(log: Log, root: str, out: Path, given: Mapping[str, str]) -> str | None:
-    """The command that names a user and an item where none was guessed, with those that are likeliest; None where both
-    are known or nothing can be named."""
-    roles = log.roles
-    if (roles.user is not None and roles.item is not None) or not (tried := likeliest(log.events.frame, roles)):
-        return None
-    named = {role: {**given, **tried}.get(role) for role in ("user", "item", "click", "duration", "conversion")}
-    options = (word for role, column in named.items() if column for word in (f"--{role}", column))
-    return command("init", root, "-o", out, *options)
-
-
-def _edits(config: Path, edits: list[tuple[int, str, str]], day: dt.date | None, again: str | None) -> str | None:
-    """What is to be done with lines that a person has to write, before any command; None where there are none."""
-    if not edits:
-        return None
-    lines = " and ".join(f"line {line} ({key})" for line, key, _ in edits)
-    if any(LOOKS in what or what.startswith(NEEDED) for _, _, what in edits):
-        return f"write the log as {lines} of {config} says, then init again"
-    if again and {key for _, key, _ in edits} <= {"user", "item"}:
-        return again
-    return f"edit {lines} of {config}, then {_check(config, day)}"
-
-
-def refuse_check(found: dict[str, Any]) -> None:
-    """Changes what is to be done where `check` refused the day."""
-    found |= {"first": f"correct what check refuses, then {_check(Path(found['config']), found['day'])}", "next": []}
-
-
-def refuse_incomplete(found: dict[str, Any]) -> None:
-    """Raises UserError 78 where the config has lines that a person must write first."""
-    if not found["edits"]:
-        return
-    if lists := next((e["what"] for e in found["edits"] if e["what"].startswith(NEEDED)), None):
-        raise UserError(f"{found['config']}: the item could not be guessed: {lists}", "then init again", Exit.CONFIG)
-    if one := next((e["what"] for e in found["edits"] if LOOKS in e["what"]), None):
-        raise UserError(f"{found['config']}: {one}", "then init again", Exit.CONFIG)
-    lines = ", ".join(str(edit["line"]) for edit in found["edits"])
-    named = {"date_column": "the day", "conversion": "the label", "duration": "the label"}
-    keys = list(dict.fromkeys(named.get(e["key"], f"the {e['key']}") for e in found["edits"]))
-    what = f"{found['config']}: {', '.join(keys)} could not be guessed"
-    if found["first"].startswith("dmtl init"):
-        todo = "name the columns of their ids" if len(keys) > 1 else found["edits"][0]["what"].partition(",")[0]
-        raise UserError(f"{what}: {todo}", "as the first command above does", Exit.CONFIG)
-    many = "s" if len(found["edits"]) > 1 else ""
-    raise UserError(f"{what}: {found['edits'][0]['what']}", f"edit line{many} {lines}, then dmtl check", Exit.CONFIG)
 
 
 def _log(root: str, given: Mapping[str, str]) -> Log:
@@ -317,24 +280,6 @@ def _with_names(table: Table) -> Table:
         formats = {names[c]: kind for c, kind in text.formats.items()}
         text = replace(text, clocks=frozenset(names[c] for c in text.clocks), formats=formats)
     return replace(table, frame=frame, text=text)
-
-
-def _steps(config: Path, first: dt.date | None, last: dt.date | None, user: str, known: str | None) -> list[str]:
-    """The commands from here to a served top K of a user, and of a guest by what is known of them: a student is there
-    from the second day on. `init` itself has checked the newest day."""
-    if first is None or first == last:
-        alone = "  # a student needs a second day (or student.distill.min_age_days: 0)"
-        return [command("run", "--config", config, "--day", last or _DAY) + alone]
-    days = command("backfill", "--config", config, "--from", first, "--to", last or _DAY)
-    lists = [command("recommend", "--config", config, "--user", user)]
-    if known is not None:
-        lists.append(command("recommend", "--config", config, "--feature", known) + "  # a guest, by what is known")
-    long = "  # the first day tries settings, which takes minutes; each day says what is served beside the best list"
-    return [days + long, *lists]
-
-
-def _check(config: Path, day: dt.date | str | None) -> str:
-    return command("check", "--config", config, "--day", day or _DAY)
 
 
 def _someone(log: Log) -> str:

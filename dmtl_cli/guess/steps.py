@@ -1,0 +1,97 @@
+"""What a person does next: the commands from here to a served top K, and what is left for them to say."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dmtl_cli.config.commands import command, typed
+from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.guess.keys import likeliest
+from dmtl_cli.guess.outcomes import state_lines
+from dmtl_cli.guess.rewrites import LOOKS, NEEDED
+from dmtl_cli.guess.writing import Log
+
+_DAY = "YYYY-MM-DD"  # stands for one that is not known
+
+
+def steps(config: Path, first: dt.date | None, last: dt.date | None, user: str, known: str | None) -> list[str]:
+    """The commands from here to a served top K of a user, and of a guest by what is known of them: a student is there
+    from the second day on. `init` itself has checked the newest day."""
+    if first is None or first == last:
+        alone = "  # a student needs a second day (or student.distill.min_age_days: 0)"
+        return [command("run", "--config", config, "--day", last or _DAY) + alone]
+    days = command("backfill", "--config", config, "--from", first, "--to", last or _DAY)
+    lists = [command("recommend", "--config", config, "--user", user)]
+    if known is not None:
+        lists.append(command("recommend", "--config", config, "--feature", known) + "  # a guest, by what is known")
+    long = "  # the first day tries settings, which takes minutes; each day says what is served beside the best list"
+    return [days + long, *lists]
+
+
+def check_of(config: Path, day: dt.date | str | None) -> str:
+    return command("check", "--config", config, "--day", day or _DAY)
+
+
+def named_again(log: Log, root: str, out: Path, given: Mapping[str, str]) -> str | None:
+    """The command that names a user and an item where none was guessed, with those that are likeliest, or a place for
+    what a good click is where these are known; None where nothing can be named."""
+    roles = log.roles
+    tried = likeliest(log.events.frame, roles) if roles.user is None or roles.item is None else {}
+    if not tried and (roles.user is None or roles.item is None):
+        return None
+    named = {role: {**given, **tried}.get(role) for role in ("user", "item", "click", "duration", "conversion")}
+    options = [word for role, column in named.items() if column for word in (f"--{role}", column)]
+    again = command("init", root, "-o", out, *options)
+    return again if tried else f"{again} --conversion 'RULE'"
+
+
+def is_label(edits: Sequence[tuple[int, str, str]]) -> bool:
+    """Whether nothing but what a good click is has to be said."""
+    return bool(edits) and {key for _, key, _ in edits} <= {"duration"}
+
+
+def goals_of(log: Log) -> list[str]:
+    """What may tell a good click, a line each."""
+    rules = [f"--conversion {typed(one.expression)}  # {one.why}" for one in log.goals]
+    return [*rules, *(line.removeprefix("# ") for line in state_lines(log.events.frame, log.roles, log.later))]
+
+
+def edits_of(config: Path, edits: list[tuple[int, str, str]], day: dt.date | None, again: str | None) -> str | None:
+    """What is to be done with lines that a person has to write, before any command; None where there are none."""
+    if not edits:
+        return None
+    lines = " and ".join(f"line {line} ({key})" for line, key, _ in edits)
+    if any(LOOKS in what or what.startswith(NEEDED) for _, _, what in edits):
+        return f"write the log as {lines} of {config} says, then init again"
+    if again and ({key for _, key, _ in edits} <= {"user", "item"} or is_label(edits)):
+        return again
+    return f"edit {lines} of {config}, then {check_of(config, day)}"
+
+
+def refuse_check(found: dict[str, Any]) -> None:
+    """Changes what is to be done where `check` refused the day."""
+    found |= {"first": f"correct what check refuses, then {check_of(Path(found['config']), found['day'])}", "next": []}
+
+
+def refuse_incomplete(found: dict[str, Any]) -> None:
+    """Raises UserError 78 where the config has lines that a person must write first."""
+    if not found["edits"]:
+        return
+    if lists := next((e["what"] for e in found["edits"] if e["what"].startswith(NEEDED)), None):
+        raise UserError(f"{found['config']}: the item could not be guessed: {lists}", "then init again", Exit.CONFIG)
+    if one := next((e["what"] for e in found["edits"] if LOOKS in e["what"]), None):
+        raise UserError(f"{found['config']}: {one}", "then init again", Exit.CONFIG)
+    lines = ", ".join(str(edit["line"]) for edit in found["edits"])
+    named = {"date_column": "the day", "conversion": "the label", "duration": "the label"}
+    keys = list(dict.fromkeys(named.get(e["key"], f"the {e['key']}") for e in found["edits"]))
+    what = f"{found['config']}: {', '.join(keys)} could not be guessed"
+    if keys == ["the label"]:
+        raise UserError(f"{what}: say what a good click is", "give a RULE to the first command above", Exit.CONFIG)
+    if found["first"].startswith("dmtl init"):
+        todo = "name the columns of their ids" if len(keys) > 1 else found["edits"][0]["what"].partition(",")[0]
+        raise UserError(f"{what}: {todo}", "as the first command above does", Exit.CONFIG)
+    many = "s" if len(found["edits"]) > 1 else ""
+    raise UserError(f"{what}: {found['edits'][0]['what']}", f"edit line{many} {lines}, then dmtl check", Exit.CONFIG)
