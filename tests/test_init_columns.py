@@ -260,3 +260,24 @@ def test_types_that_differ_between_files() -> None:
     assert both["e"].to_list() == [None, True]
     kept, others = plain(pl.DataFrame({"x": pl.Series(["a"], dtype=pl.Enum(["a"])), "y": pl.Series([b"b"])}))
     assert kept["x"].dtype == pl.String and others == {"y": "Binary"}
+
+
+def test_a_table_with_two_ids_of_the_item_is_of_the_items(tmp_path: Path) -> None:
+    """Its first column is another code of the item, which the events have too."""
+    codes = [f"00{90_000 + 7 * i}" for i in range(unseen.ITEMS)]
+    names = [f"art-{i}" for i in range(unseen.ITEMS)]
+    x = unseen.drawn(0)
+    events = {"article_ref": [names[i] for i in x["item"]], "ean_code": [codes[i] for i in x["item"]]}
+    log = frame(drop=("item_id",), **events)
+    shelf = [f"shelf {i % 5}" for i in range(unseen.ITEMS)]
+    table = pl.DataFrame({"ean_code": codes, "article_ref": names, "shelf": shelf})
+
+    def write(home: Path) -> None:
+        daily(log)(home)
+        table.write_parquet(home / "catalogue.parquet")
+
+    ended, raw, _ = made(tmp_path, write)
+    assert ended.code == 0, ended.err
+    items, events_of = raw["data"]["items"], raw["data"]["events"]
+    assert items["path"] == "catalogue.parquet" and items["key"] == events_of["item"]
+    assert features(raw)["shelf"]["side"] == "item"

@@ -176,6 +176,9 @@ def _of_codes(table: Table, events: Table, roles: Roles, found: Beside) -> str |
         return None
     if key in (roles.user.column, roles.item.column) or not is_id(s) or s.n_unique() < len(s):
         return None
+    mine = [table.frame[g.column] for g in (roles.user, roles.item) if g.column in table.frame.columns]
+    if any(is_id(ids) and ids.n_unique() == len(ids) for ids in mine):  # a second id of theirs comes first
+        return None
     sides = {f"the table of {name}": x.table.frame for name, x in found.sides.items() if x.key.column != key}
     for whose, frame in {"the events": events.frame, **sides}.items():
         if key in frame.columns and is_id(frame[key]) and within(frame[key], s) >= _CODED:

@@ -421,9 +421,7 @@ def _labels(log: Log) -> list[str]:
         else:
             lines.append(f"conversion: {roles.conversion.column}  # as --conversion says")
     else:
-        todo = (
-            "say what a good click is: init --conversion 'RULE', in SQL such as scroll >= 75, or init --duration COLUMN"
-        )
+        todo = "say what a good click is: init --conversion 'RULE', in SQL, or init --duration COLUMN"
         if roles.user is None or roles.item is None:
             return [*lines, "# duration: COLUMN  # init looks for it once the user and the item are known"]
         perhaps = "one of the lines below may be it" if log.goals else "nothing looks like one"
