@@ -267,10 +267,10 @@ def test_a_table_with_two_ids_of_the_item_is_of_the_items(tmp_path: Path) -> Non
     codes = [f"00{90_000 + 7 * i}" for i in range(unseen.ITEMS)]
     names = [f"art-{i}" for i in range(unseen.ITEMS)]
     x = unseen.drawn(0)
-    events = {"article_ref": [names[i] for i in x["item"]], "ean_code": [codes[i] for i in x["item"]]}
+    events = {"article_no": [names[i] for i in x["item"]], "ean_code": [codes[i] for i in x["item"]]}
     log = frame(drop=("item_id",), **events)
     shelf = [f"shelf {i % 5}" for i in range(unseen.ITEMS)]
-    table = pl.DataFrame({"ean_code": codes, "article_ref": names, "shelf": shelf})
+    table = pl.DataFrame({"ean_code": codes, "article_no": names, "shelf": shelf})
 
     def write(home: Path) -> None:
         daily(log)(home)
