@@ -355,7 +355,7 @@ def _events(log: Log) -> list[str]:
 def _dated(log: Log, table: Table) -> list[str]:
     """The column of a joined table's days, where it is of the events' files and their times tell these."""
     files, time = log.events.files, log.roles.time
-    mine = table.files.path == files.path and time is not None and not files.days and not files.partition
+    mine = table.files.files == files.files and time is not None and not files.days and not files.partition
     return [f"date_column: {scalar(time.column)}"] if mine and time is not None else []
 
 

@@ -5,9 +5,13 @@ https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/S3DataExport.Ou
 Kafka Connect's {"schema": ..., "payload": {...}}, and changes of a table as Debezium writes them, {"before": {...},
 "after": {...}, "source": {...}, "op": "u", "ts_ms": ...}:
 https://debezium.io/documentation/reference/stable/connectors/postgresql.html
+Values of Avro's unions, {"seconds": {"long": 5}, "user": {"org.shop.User": {...}}}:
+https://avro.apache.org/docs/1.12.0/specification/#json-encoding
 """
 
 from __future__ import annotations
+
+import re
 
 import polars as pl
 from polars.datatypes import DataTypeClass
@@ -16,6 +20,8 @@ _ITEM = "Item"
 _SINGLE, _SETS = ("S", "N", "BOOL", "B"), ("SS", "NS", "BS")
 _TYPES = {*_SINGLE, *_SETS, "NULL", "L", "M"}
 _CHANGE, _OF_CHANGE = {"after", "op", "source"}, {"before", "ts_ms", "ts_us", "ts_ns", "transaction"}
+_AVRO = {"string", "int", "long", "float", "double", "boolean", "bytes", "array", "map"}
+_NAMESPACED = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+"
 _KEPT = ("op", "ts_ms")  # of a change, beside the row
 
 
@@ -24,14 +30,42 @@ def unwrapped(frame: pl.DataFrame) -> pl.DataFrame:
 
     Of DynamoDB numbers are texts, as they are written, and an attribute with values of several types is text. Of a
     change the row is that after it, of a deletion that before it, with `op` and `ts_ms` of the change, where it has no
-    columns of these names.
+    columns of these names. Of a union its value, as text where there are several types.
     """
     names, kinds = {*frame.columns}, frame.schema
+    if any(map(_has_unions, kinds.values())):
+        return unwrapped(frame.select(_member(pl.col(c), kind).alias(c) for c, kind in kinds.items()))
     if names == {"schema", "payload"} and isinstance(kinds["payload"], pl.Struct):
         return unwrapped(frame["payload"].struct.unnest())
     if names >= _CHANGE and names <= _CHANGE | _OF_CHANGE and isinstance(kinds["source"], pl.Struct):
         return _after(frame)
     return _attributes(frame)
+
+
+def _is_union(kind: pl.DataType | DataTypeClass) -> bool:
+    """Whether an object has a value by the name of its type in Avro, or of a record, an enumeration or a fixed one with
+    the namespace."""
+    names = [f.name for f in kind.fields] if isinstance(kind, pl.Struct) else []
+    return bool(names) and all(name in _AVRO or re.fullmatch(_NAMESPACED, name) for name in names)
+
+
+def _has_unions(kind: pl.DataType | DataTypeClass) -> bool:
+    if isinstance(kind, pl.List):
+        return _has_unions(kind.inner)
+    return isinstance(kind, pl.Struct) and (_is_union(kind) or any(_has_unions(f.dtype) for f in kind.fields))
+
+
+def _member(e: pl.Expr, kind: pl.DataType | DataTypeClass) -> pl.Expr:
+    """A value without the unions that it is in."""
+    if not _has_unions(kind):
+        return e
+    if isinstance(kind, pl.List):
+        return e.list.eval(_member(pl.element(), kind.inner))
+    assert isinstance(kind, pl.Struct)
+    members = [_member(e.struct.field(f.name), f.dtype) for f in kind.fields]
+    if not _is_union(kind):
+        return pl.struct(member.alias(f.name) for member, f in zip(members, kind.fields, strict=True))
+    return members[0] if len(members) == 1 else pl.coalesce(member.cast(pl.String) for member in members)
 
 
 def _after(frame: pl.DataFrame) -> pl.DataFrame:
