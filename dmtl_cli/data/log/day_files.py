@@ -133,6 +133,13 @@ def _twins(files: Sequence[File], identities: Sequence[dict[str, Any]]) -> tuple
     return None
 
 
+def _names(file: File) -> list[str]:
+    """Columns of a file, by its footer."""
+    with file.open() as parquet:
+        names: list[str] = parquet.schema_arrow.names
+    return names
+
+
 def _elements(file: File) -> int:
     """Rows of a file whose lists are exploded, by its footer."""
     with file.open() as parquet:
@@ -257,6 +264,8 @@ class DayFinder:
         """A table's files that may have rows of the day, as Parquet, and how many lines of it do not parse."""
         files, lost = self._parquet(name, day)
         explode = self._exploded.get(name)
+        if explode is not None and any(file.origin for file in files):
+            files = [file for file in files if not file.origin or explode.is_in(_names(file))] or files
         return [replace(file, computed=self._computed.get(name), explode=explode) for file in files], lost
 
     def _parquet(self, name: str, day: dt.date) -> tuple[list[File], int]:

@@ -67,6 +67,11 @@ class Exploded:
             raise UserError(what, "give it another name")
         return sorted(dict.fromkeys(found), key=lambda c: c != self.counted)
 
+    def is_in(self, names: Sequence[str]) -> bool:
+        """Whether a file with these columns has one of the lists: JSON lines need not name one that is empty in all of
+        them, as those of an hour in which nothing was shown."""
+        return any(c == name or c.startswith(f"{name}.") for c in names for name in self.names)
+
     def schema(self, schema: pa.Schema, lists: Sequence[str]) -> pa.Schema:
         """The columns of a file once its lists are exploded."""
         fields = [pa.field(f.name, _inner(f.type)) if f.name in lists else f for f in schema]
