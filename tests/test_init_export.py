@@ -254,7 +254,7 @@ def by_hour(*hours: int, rows: int = 2_400) -> pl.Series:
     weight = [0.05 if k in hours else 1.0 for k in range(24)]
     of = np.random.default_rng(4).choice(24, rows, p=np.array(weight) / sum(weight))
     at = [dt.datetime(2026, 3, 1 + k % 2, int(hour), k % 60) for k, hour in enumerate(of)]
-    return pl.Series("at", at)
+    return pl.Series("at", [t for t in at if dt.datetime(2026, 3, 1, 7, 20) <= t < dt.datetime(2026, 3, 2, 17, 45)])
 
 
 @pytest.mark.parametrize(
@@ -280,3 +280,22 @@ def test_the_hour_at_which_people_sleep_tells_local_times(hours: tuple[int, ...]
     assert zone_of(in_utc, "text") == ("UTC", f"the times end in Z{far}")
     morning = by_hour(*hours).filter(by_hour(*hours).dt.hour() < 12)
     assert "fewest" not in zone_of(morning, "timestamp")[1], "half a day has no quietest hour"
+
+
+@pytest.mark.parametrize(
+    ("begin", "said"),
+    [
+        (dt.datetime(2026, 3, 1, 22), "the rows begin and end at 22:00, the midnight of UTC+2"),
+        (dt.datetime(2026, 3, 1, 18, 30), "the rows begin and end at 18:30, the midnight of UTC+5:30"),
+        (dt.datetime(2026, 3, 1, 5), "the rows begin and end at 5:00, the midnight of UTC-5"),
+        (dt.datetime(2026, 3, 1), "the rows begin and end at 0:00, as whole days of these times do"),
+    ],
+)
+def test_where_a_log_begins_and_ends_tells_its_midnight(begin: dt.datetime, said: str) -> None:
+    at = pl.Series("at", [begin + dt.timedelta(minutes=2 * k + 1) for k in range(2 * 720)])
+    assert zone_of(at, "timestamp")[1].endswith(f"({said})")
+    part = at.head(len(at) - 200)
+    assert "begin and end" not in zone_of(part, "timestamp")[1], "it ends within a day"
+    told = zone_of(at.dt.strftime("%Y-%m-%dT%H:%M:%SZ"), "text")[1]
+    then = f"; {said}: if your users live there, write their zone" if begin.hour else ""
+    assert told == f"the times end in Z{then}"

@@ -1,12 +1,19 @@
-"""Names of the columns of files without a header, from a file beside them that declares their tables: CREATE TABLE."""
+"""Names of the columns of files without a header, from a file beside them that declares their tables: CREATE TABLE, or
+the manifest that Redshift's UNLOAD writes."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
+from dmtl_cli.config.errors import UserError
+from dmtl_cli.data.log.source import Store
+
+_DDL, _LONG = (".sql", ".hql", ".ddl"), 1 << 20  # endings of names; bytes that are read
+_PART = re.compile(r"(?P<prefix>.*?)\d{4}_part_\d+\b.*")
 _TOKEN = re.compile(
     r"--[^\n]*|/\*.*?\*/|'(?:[^'\\]|''|\\.)*'|\"[^\"]*\"|`[^`]*`|\[\w[^\]]*\]|\w[\w$]*|\S", re.DOTALL
 )  # a comment, a text, a name in quotes, a word, a sign
@@ -44,6 +51,40 @@ def declared(text: str, source: str = "") -> list[Declared]:
         if one is not None:
             found.append(replace(one, source=source))
     return found
+
+
+def declared_in(store: Store, paths: Iterable[str]) -> list[Declared]:
+    """The tables that files of SQL declare, and those of the manifests beside files that UNLOAD wrote (MANIFEST
+    VERBOSE: https://docs.aws.amazon.com/redshift/latest/dg/r_UNLOAD.html)."""
+    found: list[Declared] = []
+    manifests: dict[str, str] = {}
+    for path in paths:
+        if path.lower().endswith(_DDL):
+            found += declared(_text(store, path), path)
+        elif (part := _PART.fullmatch(PurePosixPath(path).name)) is not None:
+            folder, prefix = PurePosixPath(path).parent, part["prefix"]
+            manifests[str(folder / f"{prefix}manifest")] = prefix.rstrip("_-.") or folder.name
+    for path, name in manifests.items():
+        try:
+            text = _text(store, path)
+        except UserError:  # without one
+            continue
+        if columns := _elements(text):
+            found.append(Declared(name, columns, source=path))
+    return found
+
+
+def _text(store: Store, path: str) -> str:
+    with store.file(path).text() as read:
+        return read(_LONG).decode("utf-8", "replace")
+
+
+def _elements(manifest: str) -> tuple[str, ...]:
+    """Names of the columns that a manifest tells, none where it tells none."""
+    try:
+        return tuple(str(one["name"]) for one in json.loads(manifest)["schema"]["elements"])
+    except (ValueError, KeyError, TypeError):
+        return ()
 
 
 def _declared(tokens: Sequence[str]) -> Declared | None:

@@ -21,6 +21,7 @@ from dmtl_cli.guess.values import FEW, free, has_several, is_binary, is_id, shar
 
 _GROWS = 0.99  # of the ids with several rows
 _ALL = 0.9  # of the exposures have a row: a row says nothing by itself then
+_ROWS_EACH, _ONCE = 1.2, 0.95  # rows a list at least; of the rows of lists have an item for the first time
 _STATES = 20  # values of a text that says how far an order is
 _FLAGS = 8  # of these, where an exposure may have several
 _ONE = 0.01  # of the exposures may have several values of a text that has one each
@@ -163,47 +164,73 @@ def _shares(counts: Iterable[tuple[str, int]], rows: int) -> list[tuple[str, str
     return [(name, f"{n / max(1, rows):.1%}") for name, n in found]
 
 
-def outcomes_by_pairs(events: Table, others: Iterable[Table], roles: Roles) -> list[Outcomes]:
-    """The tables whose rows, or the elements of whose lists, name an item and the request that it was shown in: of an
-    order the lines, each with the list it came from."""
-    if roles.item is None or roles.request is None:
+def outcomes_by_pairs(
+    events: Table, others: Iterable[Table], roles: Roles, later: Sequence[Outcomes] = ()
+) -> list[Outcomes]:
+    """The tables whose rows, or the elements of whose lists, name an item and the list or screen that it was shown in:
+    of an order the lines, each with the list it came from. Where no column tells the click, a row of one of them is.
+
+    Args:
+        later: tables that were found by one id, with a click perhaps.
+    """
+    if roles.user is None or roles.item is None:
         return []
-    request, item = roles.request.column, roles.item.column
-    pairs = events.frame.select(pl.sql_expr(pair_of(request, item)).alias("k"))["k"].drop_nulls()
     found: list[Outcomes] = []
-    for other in (table for table in others if not table.has_no_path):
+    requests = _requests(events.frame, roles.user.column, roles.item.column)
+    for other in (table for table in others if requests and not table.has_no_path):
         ways = [
             replace(other, explode=names, frame=elements(other.frame, names)) for names, _ in parallel(other.frame, 1)
         ]
         for table in (other, *ways):
-            taken = {*events.frame.columns, *(c for one in found for c in one.columns)}
-            if (one := _by_pair(table, events, request, item, pairs, taken)) is not None:
+            taken = {*events.frame.columns, *(c for one in (*later, *found) for c in one.columns)}
+            if (one := _by_pair(table, events, requests, roles.item.column, taken)) is not None:
                 found.append(one)
                 break
-    return found
+    return _with_rows(found, roles, {*events.frame.columns, *(c for one in later for c in one.columns)})
 
 
-def _by_pair(
-    table: Table, events: Table, request: str, item: str, pairs: pl.Series, taken: set[str]
-) -> Outcomes | None:
+def _requests(frame: pl.DataFrame, user: str, item: str) -> list[str]:
+    """Columns of lists, screens or requests: each has several rows, of an item one; that of most values first."""
+    ids = [c for c in frame.columns if is_id(frame[c]) and c not in (user, item) and time_unit(frame[c]) is None]
+    many = {c: frame[c].n_unique() for c in ids}
+    several = [c for c in ids if FEW < many[c] <= len(frame) / _ROWS_EACH]
+    pairs = {c: frame.select(c, item).drop_nulls() for c in several}
+    found = [c for c, rows in pairs.items() if len(rows) and rows.n_unique() >= _ONCE * len(rows)]
+    return sorted(found, key=lambda c: -many[c])
+
+
+def _by_pair(table: Table, events: Table, requests: Sequence[str], item: str, taken: set[str]) -> Outcomes | None:
     frame = table.frame
     ids = [c for c in frame.columns if is_id(frame[c]) and frame[c].n_unique() > FEW]
-    requests = [c for c in ids if within(frame[c], events.frame[request]) >= THERE]
     items = [c for c in ids if not is_own(frame[c]) and within(frame[c], events.frame[item]) >= MET]
-    for c, i in ((c, i) for c in requests for i in items if i != c):
-        rows = frame.filter(pl.col(c).is_in(events.frame[request].unique().implode()))
-        met = rows.select(pl.sql_expr(pair_of(c, i)).alias("k"))["k"].drop_nulls()
-        if len(met) < FEW or share(met.is_in(pairs.unique().implode())) < MET:
-            continue
-        key, name = free("exposure", {*taken, *frame.columns}), free(_name(table), taken)
-        by = rows.select(pl.struct(c, i)).to_series()
-        columns, left, states = _of_rows(rows.drop(c, i), by, {*taken, *frame.columns, name}, plain=False)
-        rate = share(pairs.is_in(met.implode()))
-        why = f"{rate:.0%} of the sample's exposures have a row, by {request} and {item}"
-        computed = pair_of(request, item), pair_of(c, i)
-        made = {name: _ROW, **columns}
-        return Outcomes(name, table, key, key, made, tuple(left), why, (), computed, states=states, rate=rate)
+    for request in requests if items else ():
+        shown = events.frame[request].unique()
+        pairs = events.frame.select(pl.sql_expr(pair_of(request, item)).alias("k"))["k"].drop_nulls()
+        of = [c for c in ids if within(frame[c], shown) >= THERE]
+        for c, i in ((c, i) for c in of for i in items if i != c):
+            rows = frame.filter(pl.col(c).is_in(shown.implode()))
+            met = rows.select(pl.sql_expr(pair_of(c, i)).alias("k"))["k"].drop_nulls()
+            if len(met) >= FEW and share(met.is_in(pairs.unique().implode())) >= MET:
+                return _of_pairs(table, rows, (request, item), (c, i), share(pairs.is_in(met.implode())), taken)
     return None
+
+
+def _of_pairs(
+    table: Table, rows: pl.DataFrame, shown: tuple[str, str], named: tuple[str, str], rate: float, taken: set[str]
+) -> Outcomes:
+    """The outcomes of a table.
+
+    Args:
+        rows: its rows of lists that were shown.
+        shown, named: the columns of the list and the item, of the events and of the table.
+        rate: share of the exposures that have a row.
+    """
+    key, name = free("exposure", {*taken, *table.frame.columns}), free(_name(table), taken)
+    by = rows.select(pl.struct(*named)).to_series()
+    columns, left, states = _of_rows(rows.drop(*named), by, {*taken, *table.frame.columns, name}, plain=False)
+    why = f"{rate:.0%} of the sample's exposures have a row, by {' and '.join(shown)}"
+    computed = pair_of(*shown), pair_of(*named)
+    return Outcomes(name, table, key, key, columns, tuple(left), why, (), computed, states=states, rate=rate)
 
 
 def _of_rows(

@@ -6,6 +6,7 @@ import re
 
 import polars as pl
 
+from dmtl_cli.guess import words
 from dmtl_cli.guess.values import FEW, share
 
 SEPARATORS = ("\x02", " | ", "|", "; ", ";", ", ", ",")
@@ -18,10 +19,19 @@ _NAMED = r"^\s*[\w.-]+=[^=;&|]*([;&|]\s*[\w.-]+=[^=;&|]*)+[;&|]?\s*$"
 _MANY = 100  # values of a name, which are measured or each of its own then
 
 
+_TITLE = words.any_of(
+    "title titles headline heading subject titel titre titolo titulo título tytuł tytul titlu başlık baslik cím otsikko"
+    " tittel overskrift заголовок назва judul biaoti 标题 タイトル 제목"
+)
+"""what a thing is called in a sentence, which commas do not make a list"""
+
+
 def separator_in(c: str, s: pl.Series) -> str | None:
     """What cuts texts into pieces that repeat; None where they are not lists."""
     if c.endswith(":token_seq"):  # RecBole's
         return " "
+    if words.says(c, _TITLE):
+        return None
     for separator in SEPARATORS:
         if share(s.str.contains(separator, literal=True)) >= 0.2:
             pieces = s.head(_ROWS).str.split(separator).explode()

@@ -52,6 +52,7 @@ _SEVERAL = 1.2  # rows a request
 _OWN = 0.9  # of the rows have a value of their own: no user or item
 _ZEROS = 0.1  # of the rows may have one id
 _ALONE = 0.01  # of the rows may be of no request
+_OF_ROW = ("id", "uuid")  # names of a document's own id, as _id
 _UNTIMED = 0.2  # of the rows may lack the time of the row
 _IDS = ("id", "编号", " nr", " sk", " key")  # ends of names
 _ROWS = 1_000  # from which on a user has more than FEW values, unless its name is surely a user's
@@ -384,7 +385,7 @@ def find_request(frame: pl.DataFrame, roles: Roles) -> None:
     many = max(FEW, 1.5 * frame[roles.user.column].n_unique())  # of a user there are several, as of visits
     named = [c for c in frame.columns if is_id(frame[c]) and words.by_name(c, words.REQUEST)]
     ids = [c for c in (*named, *(may_be_ids(frame) if at is not None else ())) if c not in roles.taken]
-    found: list[tuple[tuple[bool, bool, float], Guess]] = []
+    found: list[tuple[tuple[bool, bool, float, bool], Guess]] = []
     for c in dict.fromkeys(c for c in ids if frame[c].null_count() <= _ALONE * len(frame)):
         size, sure = len(frame) / frame[c].n_unique(), words.by_name(c, words.REQUEST)
         if size < _SEVERAL or has_days(frame[c]) or not (sure or frame[c].n_unique() >= many):
@@ -396,7 +397,13 @@ def find_request(frame: pl.DataFrame, roles: Roles) -> None:
         of_item = item is not None and is_constant(frame, c, item)  # as an exposure and its click are
         if is_constant(frame, c, roles.user.column, _OF_ONE) and not of_item:
             when = " at one time" if brief else "" if sure else " within hours"
-            found.append(((not brief, sure < 3, size), Guess(c, f"{size:.1f} rows each, all of one user{when}")))
+            of_row = words.words(c).rpartition(" ")[2] in _OF_ROW and not sure
+            found.append(
+                (
+                    (not brief, sure < 3, round(size, 1), of_row),
+                    Guess(c, f"{size:.1f} rows each, all of one user{when}"),
+                )
+            )
     found.sort(key=lambda one: one[0])
     if found:
         others = [g.column for _, g in found[1:]]

@@ -17,7 +17,7 @@ from dmtl_cli.data.log import lake
 from dmtl_cli.data.log.source import Store
 from dmtl_cli.data.log.types import formatted
 from dmtl_cli.guess import words
-from dmtl_cli.guess.ddl import Declared, declared
+from dmtl_cli.guess.ddl import Declared, declared_in
 from dmtl_cli.guess.exploding import elements, lists_of
 from dmtl_cli.guess.files import (
     DELTA,
@@ -44,7 +44,6 @@ ROWS, ENOUGH = 200_000, 5_000
 """rows of a sample at most, and at least where there are as many: keys of tables are compared"""
 _MOST, _AWAY = 8, 6_000  # files of a sample's day; rows of a file of the first day, and of one between
 LAKES = (DELTA, ICEBERG)
-_DDL, _LONG_DDL = (".sql", ".hql", ".ddl"), 1 << 20  # endings of names; bytes that are read
 _PLACES = 16  # of a sample
 _DAYS = ("date", "day", "yyyymmdd")
 _DAY = ":day"
@@ -144,7 +143,7 @@ def tables(root: str) -> Found:
     listed = [f for f in every if one is None or f[0] == one]
     unnamed = [path for path, size in listed if size and may_be_rows(path)]
     found = states(group(listed, {path: form for path in unnamed if (form := form_of(store.file(path)))}))
-    ddl = _declared(store, every)
+    ddl = declared_in(store, [path for path, _ in every])
     if not found:
         none = "nothing there" if not listed else f"no Parquet, CSV, JSON lines, Delta or Iceberg{' in it' * (not one)}"
         what = f"{given}: {none}"
@@ -161,16 +160,6 @@ def tables(root: str) -> Found:
     read.sort(key=lambda t: t.files.path)
     largest = sorted(_united(read), key=lambda t: (-t.files.bytes, t.files.path))
     return Found(root, largest, unreadable, marked)
-
-
-def _declared(store: Store, listed: Sequence[tuple[str, int]]) -> list[Declared]:
-    """The tables that files of SQL declare."""
-    found = []
-    for path, _ in listed:
-        if path.lower().endswith(_DDL):
-            with store.file(path).text() as read:
-                found += declared(read(_LONG_DDL).decode("utf-8", "replace"), path)
-    return found
 
 
 def _united(read: list[Table]) -> list[Table]:

@@ -249,6 +249,7 @@ _AFTER = (
     rf"{any_of('ratio rate percent pct progress depth time duration seconds')}|完播"
     rf"|(^| ){any_of('engaged engagement')}( {_MEASURES})*$"
     rf"|(^| ){any_of('viewable viewability in_view')}( {_MEASURES})*$"
+    rf"|(^| ){any_of('ms seconds sec secs time')} on {any_of('screen page site article item')}$"
 )
 ZERO_DATES = ("0000-00-00 00:00:00", "0000-00-00", "0000-00-00 00:00:00.000", "0000-00-00 00:00:00.000000")
 """what MySQL writes where a time is not known"""

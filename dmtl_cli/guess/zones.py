@@ -14,7 +14,8 @@ from dmtl_cli.guess.values import instants
 ANY_ZONE = "write the zone of your users, such as Asia/Shanghai"
 """where times tell none"""
 _ASLEEP = 4  # o'clock, at which fewest people do anything
-_NEAR = 2  # hours from it that are as usual
+_DAY, _HALF_HOUR, _MINUTES = 1_440, 30, 14  # minutes; from a half hour, within which a log begins and ends
+_NEAR = 1  # hours from it that are as usual
 _QUIET = 0.4  # of the rows of a usual hour, in the quietest one
 _HOURS, _ROWS = 22, 1_000  # that have rows, and rows, for it to be told
 
@@ -26,12 +27,8 @@ def zone_of(s: pl.Series, unit: str) -> tuple[str, str]:
         s: times.
         unit: see `values.time_unit`.
     """
-    quiet = quietest(s, unit)
-    far = (
-        ""
-        if quiet is None or abs(_ahead(quiet)) <= _NEAR
-        else f"; {_as_at(quiet)}: if your users live there, write their zone"
-    )
+    said = _evidence(s, unit)
+    far = f"; {said[0]}: if your users live there, write their zone" if said is not None and said[1] else ""
     if (named := getattr(s.dtype, "time_zone", None)) is not None:
         return named, f"the zone of the timestamps{far if named == 'UTC' else ''}"
     found = s.drop_nulls().str.extract(ZONE).drop_nulls().mode() if unit == "text" else pl.Series([], dtype=pl.String)
@@ -40,7 +37,7 @@ def zone_of(s: pl.Series, unit: str) -> tuple[str, str]:
         return f"Etc/GMT{'-' if offset[1] == '+' else '+'}{int(offset[2])}", f"the times end in {found[0]}"
     if len(found):
         return "UTC", f"the times end in {found[0]}{far}"
-    seen = "" if quiet is None else f" ({_as_at(quiet)})"
+    seen = "" if said is None else f" ({said[0]})"
     if unit in ("timestamp", "text"):
         local = f"times of {s.name} name no zone: if they are local, leave UTC, and days end at their midnight"
         return "UTC", f"{local}; if they are UTC, {ANY_ZONE}{seen}"
@@ -58,6 +55,40 @@ def quietest(s: pl.Series, unit: str) -> int | None:
         return None
     near = (rows + np.roll(rows, 1) + np.roll(rows, -1)) / 3
     return int(near.argmin()) if near.min() <= _QUIET * rows.mean() else None
+
+
+def midnight(s: pl.Series, unit: str) -> int | None:
+    """How many minutes a zone is ahead whose midnight is when the log begins and ends, as one of whole days; None where
+    it does not begin and end at the same time of day, within minutes of a half hour."""
+    at = instants(s.drop_nulls(), unit)
+    if at is None or len(at) < _ROWS:
+        return None
+    first, last = _ends(at.dt.convert_time_zone("UTC"))
+    begin = round(first / _HALF_HOUR) * _HALF_HOUR
+    around = [(x - begin + _DAY // 2) % _DAY - _DAY // 2 for x in (first, last)]
+    if max(map(abs, around)) > _MINUTES:
+        return None
+    return (_DAY // 2 - begin) % _DAY - _DAY // 2 if begin % _DAY else 0
+
+
+def _evidence(s: pl.Series, unit: str) -> tuple[str, bool] | None:
+    """What times say of the zone that days end in, and whether it is another than that of the times; None where they
+    say nothing."""
+    ahead = midnight(s, unit)
+    if ahead is not None:
+        begin = -ahead % _DAY
+        at = f"the rows begin and end at {begin // 60}:{begin % 60:02d}"
+        sign, size = "+" if ahead > 0 else "-", abs(ahead)
+        zone = f"UTC{sign}{size // 60}" + (f":{size % 60:02d}" if size % 60 else "")
+        return (f"{at}, the midnight of {zone}", True) if ahead else (f"{at}, as whole days of these times do", False)
+    quiet = quietest(s, unit)
+    return None if quiet is None else (_as_at(quiet), abs(_ahead(quiet)) > _NEAR)
+
+
+def _ends(at: pl.Series) -> tuple[int, int]:
+    """The minutes of the day at which the first and the last row come."""
+    first, last = (t.hour * 60 + t.minute for t in (at.min(), at.max()))  # type: ignore[union-attr]
+    return first, last
 
 
 def _ahead(hour: int) -> int:

@@ -212,7 +212,8 @@ def _joined(named: list[Table], given: Mapping[str, str]) -> tuple[list[Table], 
         else:
             events, later = table, found.get(k, [])
             rest = [t for t in named if t is not table and not any(t is one.table for one in later)]
-            later = [*later, *(() if is_listed(table, others.get(k, ())) else outcomes_by_pairs(table, rest, of(k)))]
+            if not is_listed(table, others.get(k, ())):
+                later = [*later, *outcomes_by_pairs(table, rest, of(k), later)]
         if later:
             gone = {table.files.path, *(one.table.files.path for one in later)}
             rest = [t for t in named if t.files.path not in gone]
@@ -244,14 +245,18 @@ def _timed(table: Table, given: Mapping[str, str]) -> Table:
 
 
 def _warnings(events: Table, roles: Roles) -> list[str]:
+    words = list[str]()
+    if not (events.written.header or events.written.source):
+        where = "write the right ones into data.csv.columns, or lay a file with CREATE TABLE beside the log"
+        words.append(f"{path_of(events)} has no header: names of its columns are guesses by their place: {where}")
     if roles.user is None or roles.item is None or roles.behaviour is not None:
-        return []
+        return words
     ids = [(g.column, events.frame[g.column].drop_nulls().value_counts()) for g in (roles.user, roles.item)]
     users, items = (len(counts) for _, counts in ids)
     click = roles.click.column if roles.click else None
     text = events.files.form in (CSV, JSON)
     dropped = invalid_rows(events.frame, roles, None) is not None  # as is then written
-    words = [line for c, counts in ids for line in null_ids(c, counts[c], counts["count"], text=text, dropped=dropped)]
+    words += [line for c, counts in ids for line in null_ids(c, counts[c], counts["count"], text=text, dropped=dropped)]
     (user, _), (item, _) = ids
     (people, n), (goods, m) = ((counts[c], counts["count"]) for c, counts in ids)
     words += nobody(user, people, n, kept=True) + no_item(item, goods, m, user, people, n)

@@ -5,6 +5,8 @@ https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/S3DataExport.Ou
 Kafka Connect's {"schema": ..., "payload": {...}}, and changes of a table as Debezium writes them, {"before": {...},
 "after": {...}, "source": {...}, "op": "u", "ts_ms": ...}:
 https://debezium.io/documentation/reference/stable/connectors/postgresql.html
+Documents of Elasticsearch as elasticdump writes them, {"_index": "shown", "_id": "1", "_source": {...}}:
+https://github.com/elasticsearch-dump/elasticsearch-dump
 Values of Avro's unions, {"seconds": {"long": 5}, "user": {"org.shop.User": {...}}}:
 https://avro.apache.org/docs/1.12.0/specification/#json-encoding
 """
@@ -22,6 +24,7 @@ _TYPES = {*_SINGLE, *_SETS, "NULL", "L", "M"}
 _CHANGE, _OF_CHANGE = {"after", "op", "source"}, {"before", "ts_ms", "ts_us", "ts_ns", "transaction"}
 _AVRO = {"string", "int", "long", "float", "double", "boolean", "bytes", "array", "map"}
 _NAMESPACED = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+"
+_DOCUMENT = {"_index", "_type", "_id", "_score", "_source", "_version", "_ignored", "sort"}
 _KEPT = ("op", "ts_ms")  # of a change, beside the row
 
 
@@ -30,13 +33,17 @@ def unwrapped(frame: pl.DataFrame) -> pl.DataFrame:
 
     Of DynamoDB numbers are texts, as they are written, and an attribute with values of several types is text. Of a
     change the row is that after it, of a deletion that before it, with `op` and `ts_ms` of the change, where it has no
-    columns of these names. Of a union its value, as text where there are several types.
+    columns of these names. Of a document its fields and `_id`. Of a union its value, as text where there are several
+    types.
     """
     names, kinds = {*frame.columns}, frame.schema
     if any(map(_has_unions, kinds.values())):
         return unwrapped(frame.select(_member(pl.col(c), kind).alias(c) for c, kind in kinds.items()))
     if names == {"schema", "payload"} and isinstance(kinds["payload"], pl.Struct):
         return unwrapped(frame["payload"].struct.unnest())
+    if names >= {"_id", "_source"} and names <= _DOCUMENT and isinstance(kinds["_source"], pl.Struct):
+        own = frame["_source"].struct.unnest()
+        return unwrapped(own if "_id" in own.columns else own.with_columns(frame["_id"]))
     if names >= _CHANGE and names <= _CHANGE | _OF_CHANGE and isinstance(kinds["source"], pl.Struct):
         return _after(frame)
     return _attributes(frame)
