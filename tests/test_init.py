@@ -300,7 +300,8 @@ def test_its_own_file_is_written_over_until_somebody_edits_it(tmp_path: Path) ->
     first = config.read_text()
     again = dmtl("init", tmp_path / "log", "-o", config, "--conversion", "ts > 5")
     assert again.code == 0 and config.read_text() != first, again.err
-    for edited in (first.replace("seed: 1", "seed: 2"), first + "\n", first.partition("\n")[2]):
+    other = first.replace("/log: guesses", "/other: guesses")
+    for edited in (first.replace("seed: 1", "seed: 2"), first + "\n", first.partition("\n")[2], other):
         config.write_text(edited)
         ended = dmtl("init", tmp_path / "log", "-o", config)
         assert ended.code == 73 and ended.err.endswith("mine.yaml exists; name another with -o, or give --force\n")

@@ -70,6 +70,8 @@ def test_a_click_may_be_an_expression(tmp_path: Path, form: str) -> None:
     [
         ("dwel_ms > 2000", 2, "--click: events has no column dwel_ms; it has user_id, item_id"),
         ("dwell_ms >> 2", 2, "--click: "),
+        ("dwell_ms + 1", 2, "--click: expected true or false of each row, got Int64 by dwell_ms + 1"),
+        ("'x' = 'x'", 2, "--click: 'x' = 'x' names no column"),
         ("dwell_ms LIKE 'a'", 2, "--click: cannot compare string with numeric type"),
     ],
 )
@@ -122,12 +124,12 @@ def test_in_place_of_a_day_its_clock_is_the_time(tmp_path: Path) -> None:
     assert raw["data"]["events"]["time"] == "event_date", "a clock of other days is none of the row's"
 
 
-def test_the_user_is_who_has_several_sessions(tmp_path: Path) -> None:
+def test_the_user_is_who_is_named_so_and_no_place_of_their_sessions(tmp_path: Path) -> None:
     sessions = [f"s{k // 10}" for k in range(len(X["at"]))]
     log = frame(drop=("user_id",), session_id=sessions, klient=X["user"] + 7_000, kanal=X["user"] % 3)
     ended, raw, _ = made(tmp_path, daily(log))
     assert ended.code == 0 and raw["data"]["events"]["user"] == "klient", ended.err
-    alone = log.drop("klient")
+    alone = log.drop("klient").with_columns(store_id=pl.Series([f"store {u % 30}" for u in X["user"]]))
     _, raw, _ = made(tmp_path / "alone", daily(alone))
     assert raw["data"]["events"]["user"] == "session_id", "nothing else is a person"
 
@@ -145,6 +147,17 @@ def test_what_was_chosen_of_is_no_history(tmp_path: Path) -> None:
     assert not [name for name in features(raw) if "candidates" in name]
     assert "# candidates.id: not used: lists that have the row's own item" in text
     assert "# candidates.score: not used: of the lists of candidates.id" in text
+
+
+def test_a_list_that_a_click_is_written_into_is_no_history(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    recent = [
+        [int(i), *([int(x)] if c else [])]
+        for i, x, c in zip(rng.integers(0, unseen.ITEMS, len(X["at"])), X["item"], X["click"], strict=True)
+    ]
+    ended, raw, text = made(tmp_path, daily(frame(recent=recent)))
+    assert ended.code == 0 and "recent" not in features(raw), ended.err
+    assert "# recent: not used: lists that have the row's own item where it was clicked alone" in text
 
 
 def test_offers_need_the_own_item_in_nearly_all_rows() -> None:

@@ -69,8 +69,10 @@ def test_grades_in_words_leave_out_what_was_never_seen(tmp_path: Path) -> None:
         {"ergebnis": (X["item"] % 4).tolist()},  # of the item
         {"clicked": X["click"].tolist()},  # the click is known
         {"zweites": GRADE.tolist()},  # which of two is not told
+        {"aufenthalt": np.where(GRADE > 0, 1 + GRADE * 5 % 20, 0).tolist()},  # codes that another category has
+        {"read_seconds": (1.0 + np.arange(ROWS) % 97).tolist()},  # rows of the lowest grade last too
     ],
-    ids=["always", "chance", "flag", "item", "click", "two"],
+    ids=["always", "chance", "flag", "item", "click", "two", "codes", "lasts"],
 )
 def test_other_columns_of_few_values_are_no_grades(change: dict[str, Any]) -> None:
     rows = log(GRADE).with_columns(pl.Series(c, v) for c, v in change.items())

@@ -143,7 +143,8 @@ def test_a_table_with_such_times_is_late(tmp_path: Path) -> None:
         ("27/03/2026 1:02PM", ["datetime:%d/%m/%Y %I:%M%p"]),
         ("2026-03-27 01:02", []), ("2026-03-27", []), ("99/99/2026", []), ("8.0.13", []), ("1/2", []),
         ("31.02.2026", []), ("27.03.26", ["date:%d.%m.%y"]), ("1.2.26", []), ("27-03-26", []), ("27/03/26", []),
-        ("27/03/26 1:02", ["datetime:%d/%m/%y %H:%M"]), ("Mai 3, 2026", []), ("Wedding 4 May 2026", []),
+        ("27/03/26 1:02", ["datetime:%d/%m/%y %H:%M", "datetime:%y/%m/%d %H:%M"]),
+        ("Mai 3, 2026", []), ("Wedding 4 May 2026", []),
         ("09-MAR-2026 00:34:24", ["datetime:%d-%b-%Y %H:%M:%S"]), ("09-MAR-26", ["date:%d-%b-%y"]),
         ("09-MAR-26 12.34.24.123456 AM +02:00", ["datetime:%d-%b-%y %I.%M.%S%.f %p %z"]),
         ("02/Oct/2026:13:55:36 +0200", ["datetime:%d/%b/%Y:%H:%M:%S %z"]),
@@ -156,8 +157,23 @@ def test_a_table_with_such_times_is_late(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_formats_by_their_values(text: str, types: list[str]) -> None:
-    assert formats_of(pl.Series("t", [text, "", None, text])) == types
-    assert formats_of(pl.Series("t", [text, "other"])) == []
+    assert formats_of(pl.Series("zeit", [text, "", None, text])) == types
+    assert formats_of(pl.Series("zeit", [text, "other"])) == []
+
+
+@pytest.mark.parametrize("text", ["20261002135536", "20261002135536123", "10.02.26"])
+def test_what_may_be_an_id_or_a_version_is_a_time_by_its_name(text: str) -> None:
+    assert formats_of(pl.Series("ts", [text, text])) and not formats_of(pl.Series("exposure_id", [text, text]))
+    assert not formats_of(pl.Series("app_version", [text, text])) and not formats_of(pl.Series("code", [text]))
+    if len(text) > 8:
+        assert formats_of(pl.Series("ts", [int(text)])) and not formats_of(pl.Series("item_id", [int(text)]))
+
+
+def test_of_years_of_two_digits_the_days_that_follow_each_other_tell_the_place() -> None:
+    """As Japan and Korea write them; one day alone may be any of the orders."""
+    days = [f"26/10/{d:02d} 13:55:36" for d in range(1, 7)]
+    assert formats_of(pl.Series("ts", days)) == ["datetime:%y/%m/%d %H:%M:%S"]
+    assert len(formats_of(pl.Series("ts", days[:1]))) > 1
 
 
 FORMS = ("%d.%m.%Y %H:%M:%S", "%m/%d/%Y %I:%M %p", "%d %b %Y %H:%M", "%y%m%d %H:%M:%S")

@@ -12,6 +12,7 @@ from dmtl_cli.guess.values import share, values_in, within
 _IDS = 100  # of users or items, for a second id to be told
 _SECOND = 5  # values below which two columns may be the same by chance
 _OWN = 0.9  # of the ids have a value of their own
+_SELDOM = 0.5  # of the rows without a click have their item in a list that is written after one, at most
 _WITHIN = 0.9  # of a user's values are an item's too
 
 
@@ -37,20 +38,28 @@ def are_same(a: pl.Series, b: pl.Series) -> bool:
     return len(rows) >= _IDS and many > 1 and pairs == many == rows["b"].n_unique()
 
 
-def offers(frame: pl.DataFrame, item: str) -> dict[str, str]:
-    """Lists of the events that have the row's own item, as those have of which it was chosen, and what else is of the
-    same objects, each with the reason why it is no history of a user."""
+def offers(frame: pl.DataFrame, item: str, clicked: pl.Series | None = None) -> dict[str, str]:
+    """Lists of the events that have the row's own item, as those have of which it was chosen, or those that are written
+    after a click, and what else is of the same objects: each with the reason why it is no history of a user.
+
+    Args:
+        clicked: [n] which rows are clicks.
+    """
     found: dict[str, str] = {}
     for c, kind in frame.schema.items():
         if kind not in (pl.List(frame.schema[item]), pl.List(pl.String)) or values_in(frame[c]).is_empty():
             continue
-        rows = frame.select(pl.col(c), pl.col(item).cast(kind.inner)).drop_nulls()  # type: ignore[attr-defined]
-        if len(rows) and share(rows.select(pl.col(c).list.contains(pl.col(item))).to_series()) >= _OWN:
+        own = frame.select(pl.col(c).list.contains(pl.col(item).cast(kind.inner))).to_series()  # type: ignore[attr-defined]
+        if share(own.drop_nulls()) >= _OWN:
             found[c] = "lists that have the row's own item, as those it was chosen of: no history of the user's"
+        elif clicked is not None and share(own.filter(clicked).drop_nulls()) >= _OWN > _SELDOM >= share(
+            own.filter(~clicked).drop_nulls()
+        ):
+            found[c] = "lists that have the row's own item where it was clicked alone: they are written after the click"
     for c in frame.columns:
         above = c.rpartition(".")[0]
         if first := next((o for o in found if above and o.rpartition(".")[0] == above and o != c), None):
-            found.setdefault(c, f"of the lists of {first}, which it was chosen of")
+            found.setdefault(c, f"of the lists of {first}")
     return found
 
 

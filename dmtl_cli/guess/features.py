@@ -109,7 +109,7 @@ def _add_own(events: Table, roles: Roles, found: Inputs, partial: Mapping[str, s
     taken = {i.column for i in found.used} | {g.column for g in found.unused}
     times = times_of(frame)
     whose = {"user": "a user", "item": "an item"}
-    offered = offers(frame, roles.item.column) if roles.item else {}
+    offered = offers(frame, roles.item.column, roles.clicked(frame)) if roles.item else {}
     for c in frame.columns:
         if c in roles.after - roles.taken:
             found.unused.append(Guess(c, "it says which rows have a duration: is it the click?"))

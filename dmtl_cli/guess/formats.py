@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import polars as pl
 
 from dmtl_cli.data.log.types import formatted
+from dmtl_cli.guess import words
 from dmtl_cli.guess.values import clock_share, has_days, time_unit
 
 _CLOCKS = 0.95  # of the texts have a clock
@@ -28,6 +29,13 @@ _NAMED = [
 ]
 _YEAR_LAST = re.compile(rf"\s*{_WEEKDAY}{_MONTH} +(?P<d>\d{{1,2}}) {_CLOCK}{_ZONE} (?P<Y>\d{{4}})\s*", re.IGNORECASE)
 """as Unix writes them: Fri Oct 02 13:55:36 +0000 2026"""
+_BARE = r"(19|20)\d{12}(\d{3})?|\d{1,2}\.\d{1,2}\.\d{2}"
+"""an id or a version may look so too: a name has to say that it is a time"""
+_NAMES = words.any_of(
+    "time ts date day datum data fecha date dato dag päivä nap tarih дата день jour giorno dia zeit uhrzeit zeitpunkt"
+    " czas čas cas hora heure ora tijd tid tidspunkt waktu saat время час shijian riqi jikoku hiduke nichiji"
+    " geburtsdatum ymdhms yyyymmddhhmmss timestamp 时间 日期 時刻 日時 일시 시간"
+)
 _DIGITS = re.compile(r"(?:19|20)\d{6}(?P<T>T?)\d{6}(?P<ms>\d{3})?(?P<utc>Z?)")
 """20261002135536"""
 
@@ -40,7 +48,7 @@ def formats_of(s: pl.Series) -> list[str]:
         known = s.drop_nulls().cast(pl.String)
     else:
         known = s.filter(s != "") if s.dtype == pl.String else s.head(0)
-    if not len(known):
+    if not len(known) or (re.fullmatch(_BARE, known[0]) and not _is_when(s.name)):
         return []
     fit = [
         t
@@ -58,6 +66,11 @@ def _shortest(known: pl.Series, types: list[str]) -> list[str]:
     spans = {t: 1 + (days[t].max() - days[t].min()).days for t in types}  # type: ignore[operator,union-attr]
     first, second = sorted(types, key=lambda t: spans[t])[:2]
     return [first] if spans[second] >= _FAR * spans[first] and days[first].n_unique() > 1 else types
+
+
+def _is_when(name: str) -> bool:
+    named = words.by_name(name, words.TIME) > 0 or words.says(name, words.WHEN) or words.says(name, _NAMES)
+    return named and not words.is_named_id(name)
 
 
 def _types(text: str) -> Iterator[str]:
@@ -88,7 +101,7 @@ def _of_numbers(seen: re.Match[str]) -> Iterator[str]:
     else:
         if last == 2 and not seen["gap"] and sign != ".":
             return  # of two digits each, which may be anything
-        orders = ["%d {} %m {} %Y", "%m {} %d {} %Y"]
+        orders = ["%d {} %m {} %Y", "%m {} %d {} %Y", *(["%Y {} %m {} %d"] if last == 2 else [])]
     year = "%Y" if max(first, last) > 2 else "%y"
     for order in orders:
         day = order.replace(" ", "").format(sign, sign).replace("%Y", year)

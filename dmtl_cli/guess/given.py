@@ -20,7 +20,7 @@ from dmtl_cli.guess.labels import CLICK_EXPRESSION, CLICK_WHY, EXPRESSION, roles
 from dmtl_cli.guess.rewrites import one_row_an_item
 from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.tables import Table
-from dmtl_cli.guess.values import free
+from dmtl_cli.guess.values import free, is_flags, time_unit
 from dmtl_cli.guess.writing import path_of
 
 _BOTH = "--conversion: --duration is given too", "one of them tells a good click"
@@ -40,9 +40,11 @@ def told_of(given: Mapping[str, str], named: list[Table]) -> dict[str, str]:
         if re.fullmatch(r"[\w.:-]*", text) or any(text in table.frame.columns for table in named):
             continue
         try:
-            sources_of(text)
+            named_columns = sources_of(text)
         except ValueError as e:
             raise UserError(f"--{role}: {e}", "such as 'scroll >= 75'", Exit.USAGE) from None
+        if role == "click" and not named_columns:
+            raise UserError(f"--click: {text} names no column", "such as 'dwell_ms > 2000'", Exit.USAGE)
         if role == "conversion" and "duration" in given:
             raise UserError(*_BOTH, Exit.USAGE)
         beside = looked_up(text)
@@ -68,7 +70,11 @@ def with_clicks(table: Table, given: Mapping[str, str]) -> Table:
     except UserError as e:
         said = e.message.rpartition(f".computed.{name}: ")[2]
         raise UserError(f"--click: {said}", e.hint, Exit.USAGE) from None
-    return replace(table, frame=table.frame.with_columns(pl.Series(rows.column(name)).alias(name)))
+    values = pl.Series(rows.column(name)).alias(name)
+    if not (is_flags(values) or time_unit(values) is not None or values.null_count() == len(values)):
+        what = f"--click: expected true or false of each row, got {values.dtype} by {made}"
+        raise UserError(what, "such as 'dwell_ms > 2000'", Exit.USAGE)
+    return replace(table, frame=table.frame.with_columns(values))
 
 
 def with_grades(

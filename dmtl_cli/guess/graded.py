@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from dmtl_cli.guess import words
+from dmtl_cli.guess.labels import is_spread
 from dmtl_cli.guess.rewrites import sql_column, sql_text
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.values import is_there, share, span, time_unit
@@ -45,6 +46,8 @@ def graded(frame: pl.DataFrame, roles: Roles) -> Graded | None:
     numbers the least one. None where there is none, the click is known, or two columns are so."""
     if roles.user is None or roles.item is None or roles.click is not None or roles.behaviour is not None:
         return None
+    if (lasts := roles.duration) is not None and share(is_there(frame[lasts.column])) > _OFTEN:
+        return None  # rows without a click have one
     found = [one for c in frame.columns if (one := _graded(frame, c, roles)) is not None]
     return found[0] if len(found) == 1 else None
 
@@ -104,10 +107,13 @@ def _known(roles: Roles) -> set[str]:
 
 
 def _there(s: pl.Series) -> pl.Series | None:
-    """Where a column has a value; None of one that is no time, number that lasts or id."""
-    if s.dtype.is_nested() or words.by_name(s.name, words.POSITION) or s.n_unique() <= _FEWEST:
+    """Where a column has a value; None of one that is neither a time nor spread as lengths of time are."""
+    if time_unit(s) is not None:
+        return s.is_not_null()
+    if not s.dtype.is_numeric() or words.says(s.name, words.RATIO) or words.says(s.name, words.PRICE):
         return None
-    return is_there(s) if time_unit(s) is None else s.is_not_null()
+    there = is_there(s)
+    return there if is_spread(s.filter(there)) else None
 
 
 def _is_of(there: pl.Series, clicked: pl.Series) -> bool:

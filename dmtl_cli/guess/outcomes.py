@@ -287,11 +287,15 @@ def _values_of(by: pl.Series, s: pl.Series) -> pl.Series:
 
 
 def _grows(by: pl.Series, s: pl.Series) -> bool:
-    """Whether a number of an id never falls from row to row, as one that is written again while it lasts."""
+    """Whether a number of an id never falls from row to row and grows, as one that is written again while it lasts."""
     rows = pl.DataFrame({"k": by, "v": s}).drop_nulls()
-    each = rows.group_by("k", maintain_order=True).agg(pl.len(), (pl.col("v").diff() >= 0).all().alias("grows"))
+    each = rows.group_by("k", maintain_order=True).agg(pl.len(), _growing(pl.col("v").diff()).alias("grows"))
     each = each.filter(pl.col("len") > 1)
     return len(each) >= FEW and share(each["grows"]) >= _GROWS
+
+
+def _growing(steps: pl.Expr) -> pl.Expr:
+    return (steps >= 0).all() & (steps > 0).any()
 
 
 def pair_of(one: str, other: str) -> str:

@@ -82,6 +82,8 @@ def reference(events: Exposures, rows: pl.DataFrame) -> tuple[str, str, bool] | 
         usual = c == key or key == rows.columns[0]
         if (met := _there(some[key], events.own[c])) < THERE:
             continue
+        if c != key and any(_there(some[key], ids) >= MET for _, ids, _ in events.roles):  # it is a user or an item
+            continue
         agrees = _agrees(events, c, rows, key, some)
         chance = not (c == key and c not in _BARE) and _is_chance(events.frame[c], rows[key])
         if agrees is not False and (agrees or ((usual or met >= MET) and not chance)):

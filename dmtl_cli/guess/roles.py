@@ -298,7 +298,7 @@ def find_ids(frame: pl.DataFrame, roles: Roles) -> None:
     """The user and the item: by name, else the columns that end in id, but for those of a pipeline."""
     ids = [c for c in may_be_ids(frame) if c not in roles.taken]
     users = _in_no_other(_many(frame, ids, words.USER), words.USER, words.ITEM + words.OWNER)
-    roles.user = roles.user or _visitor(frame, ids, best(frame, users, words.USER, "a user"))
+    roles.user = roles.user or best(frame, users, words.USER, "a user")
     rest = [c for c in ids if c not in roles.taken]
     items = _in_no_other(_many(frame, rest, words.ITEM), words.ITEM, words.USER)
     roles.item = roles.item or best(frame, items, words.ITEM, "an item")
@@ -312,21 +312,6 @@ def find_ids(frame: pl.DataFrame, roles: Roles) -> None:
             why = f"the id with most values that is left, {count_of(frame[called[0]])}"
             setattr(roles, role, Guess(called[0], why, tuple(called[1:]), is_left_over=True))
             called = called[1:]
-
-
-def _visitor(frame: pl.DataFrame, ids: list[str], named: Guess | None) -> Guess | None:
-    """In place of a session, each of which has one value of another id that has several sessions, that id: of several
-    the one with most values, which is none of what a pipeline writes."""
-    if named is None or words.by_name(named.column, words.REQUEST) == 0:
-        return named
-    sessions = frame[named.column].n_unique()
-    left = {c: frame[c].n_unique() for c in ids if c != named.column and not words.says(c, words.PIPELINE)}
-    several = [c for c, n in left.items() if FEW < n < sessions / _SEVERAL]
-    of = [c for c in several if is_constant(frame, named.column, c, _OF_ONE)]
-    if not of:
-        return named
-    found = max(of, key=lambda c: left[c])
-    return Guess(found, f"{count_of(frame[found])}, of each {named.column} one", (named.column, *named.others))
 
 
 def _is_of_user(frame: pl.DataFrame, c: str, roles: Roles) -> bool:

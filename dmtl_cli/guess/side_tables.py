@@ -209,7 +209,7 @@ def _of_acts(table: Table, events: Table, roles: Roles) -> str | None:
     several users, and a user of several items."""
     if roles.user is None or roles.item is None:
         return None
-    frame, found = table.frame, list[str]()
+    frame, found = _of_a_day(table), list[str]()
     for g in (roles.user, roles.item):
         ids = events.frame[g.column]
         there = {c: within(frame[c], ids) for c in frame.columns if is_id(frame[c]) and c not in found}

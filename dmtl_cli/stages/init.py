@@ -58,7 +58,6 @@ _FILES = 8  # of a day that a sample reads: with fewer rows than one may give, a
 NEWEST = 3
 """days of which one is to be the last that is marked as finished"""
 DAY = dt.timedelta(1)
-_DAY = "YYYY-MM-DD"  # stands for one that is not known
 _ABOUT = re.compile(r"(?i)(readme|licen[cs]e|notes?)\b")  # names of files that people wrote for people
 
 
@@ -78,7 +77,7 @@ def init(root: str, out: Path, given: Mapping[str, str], *, force: bool = False)
         if any("\ud800" <= sign <= "\udfff" for sign in path):
             raise UserError(f"{path}: the name is no UTF-8, which a config is", "rename it, or link to it", Exit.USAGE)
     if out.exists() and not force:
-        if not _is_as_written(out):
+        if not _is_as_written(out, root):
             raise _exists(out)
         force = True
     log = _log(root, given)
@@ -377,13 +376,14 @@ def _marked(text: str) -> str:
     return f"{first} As written: {blake2b64(rest):016x}.\n{rest}"
 
 
-def _is_as_written(config: Path) -> bool:
-    """Whether a file is one that `init` wrote and nobody has edited since."""
+def _is_as_written(config: Path, root: str) -> bool:
+    """Whether a file is one that `init` wrote of the same log and nobody has edited since."""
     try:
         first, _, rest = config.read_text(encoding="utf-8").partition("\n")
     except (OSError, UnicodeDecodeError):
         return False
-    return first.startswith("# Written by ") and first.endswith(f" As written: {blake2b64(rest):016x}.")
+    begins, ends = f"# Written by {command('init', root)}: ", f" As written: {blake2b64(rest):016x}."
+    return first.startswith(begins) and first.endswith(ends)
 
 
 def _exists(out: Path) -> UserError:
