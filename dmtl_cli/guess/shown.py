@@ -38,6 +38,18 @@ def as_events(table: Table, others: Sequence[Table], given: Mapping[str, str]) -
     return table
 
 
+def of_lone_lists(table: Table, given: Mapping[str, str]) -> Iterator[tuple[Table, Roles]]:
+    """The table with a row for each element of a list that is alone and may be what was shown, and the roles of its
+    columns: whether it is tells what names a list and an element of it."""
+    mine = {role: c for role, c in given.items() if c in table.frame.columns}
+    lists = [c for c, kind in table.frame.schema.items() if kind in (pl.List(pl.String), pl.List(pl.Int64))]
+    for c in lists if not table.explode else ():
+        made = by_elements(table, (c,))
+        roles = roles_of(made.frame, {"item": c, **mine})
+        if _are_events(table, roles, [c]):
+            yield made, roles
+
+
 def _has_item(table: Table, given: Mapping[str, str]) -> bool:
     item = roles_of(table.frame, given).item
     return item is not None and words.by_name(item.column, words.ITEM) >= _SURE

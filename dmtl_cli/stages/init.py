@@ -43,7 +43,7 @@ from dmtl_cli.guess.repeats import unique_of
 from dmtl_cli.guess.requests import outcomes_of_requests
 from dmtl_cli.guess.roles import Guess, Roles, fits_events, is_catalogue, with_names
 from dmtl_cli.guess.rows import BYTES, NOT_UTF8
-from dmtl_cli.guess.shown import as_events
+from dmtl_cli.guess.shown import as_events, of_lone_lists
 from dmtl_cli.guess.steps import check_of, edits_of, goals_of, is_label, named_again, steps
 from dmtl_cli.guess.streams import again, by_kinds, parted
 from dmtl_cli.guess.tables import LAKES, ROWS, Table, by_days, read_whole, tables
@@ -213,6 +213,9 @@ def _joined(named: list[Table], given: Mapping[str, str]) -> tuple[list[Table], 
             rest = [t for t in named if t is not table and not any(t is one.table for one in later)]
             if not is_listed(table, others.get(k, ())):
                 later = [*later, *outcomes_by_pairs(table, rest, of(k), later)]
+            for shown, roles in of_lone_lists(table, given) if rest and not later else ():
+                if came_of := outcomes_by_pairs(shown, rest, roles):
+                    events, later = shown, came_of
         if later:
             gone = {table.files.path, *(one.table.files.path for one in later)}
             rest = [t for t in named if t.files.path not in gone]
