@@ -124,15 +124,8 @@ def group(listed: list[tuple[str, int]], forms: Mapping[str, str] | None = None)
     return sorted(out, key=lambda f: f.path)
 
 
-def states(tables: Iterable[Files]) -> list[Files]:
-    """The tables, those of one day beside a larger one of several as tables without days: a snapshot is there for all
-    days."""
-    every = [*tables]
-    dated = max((files.bytes for files in every if len(files.days) > 1), default=0)
-    return [_one_state(files) if len(files.days) == 1 and files.bytes < dated else files for files in every]
-
-
-def _one_state(files: Files) -> Files:
+def one_state(files: Files) -> Files:
+    """A table of one day as one without days, which all days read."""
     path = files.files[0][0] if len(files.files) == 1 else _common(files.files)
     if not files.together:
         return Files(path, files.form, files.files)

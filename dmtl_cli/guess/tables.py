@@ -32,8 +32,8 @@ from dmtl_cli.guess.files import (
     joined_path,
     listed_in,
     may_be_rows,
+    one_state,
     root_of,
-    states,
 )
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.rows import first, form_of, head, of_group, parts
@@ -94,6 +94,13 @@ class Table:
         """Names of the columns, where the files have no header with them."""
         return None if self.written.header else self.of_files or self.written.names or tuple(self.frame.columns)
 
+    def beside(self, events: Table) -> Table:
+        """A table of users or items as these events read it: of one day beside events of several it is there for all
+        days."""
+        if len(self.files.days) != 1 or len(events.files.days) < 2:
+            return self
+        return replace(self, files=one_state(self.files), day=None, pieces=())
+
     def of_day(self, day: dt.date) -> pl.DataFrame | None:
         """The rows of a day; None where there are none. The newest day is first in `frame`."""
         at = 0
@@ -142,7 +149,7 @@ def tables(root: str) -> Found:
     every, marked = listed_in(store)
     listed = [f for f in every if one is None or f[0] == one]
     unnamed = [path for path, size in listed if size and may_be_rows(path)]
-    found = states(group(listed, {path: form for path in unnamed if (form := form_of(store.file(path)))}))
+    found = group(listed, {path: form for path in unnamed if (form := form_of(store.file(path)))})
     ddl = declared_in(store, [path for path, _ in every])
     if not found:
         none = "nothing there" if not listed else f"no Parquet, CSV, JSON lines, Delta or Iceberg{' in it' * (not one)}"
