@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import polars as pl
-from initiated import made
+import pytest
+from initiated import features, made
 from test_init_exports import put, rows
 
 DAYS = ["2026-01-01", "2026-01-02", "2026-01-03"]
@@ -46,3 +48,34 @@ def test_a_day_of_events_or_of_clicks_is_no_state_of_all_days(tmp_path: Path) ->
             (joined,) = events["joined"].values()
             assert (joined["path"], joined["partition"]) == ("clicks", "dt")
     assert raw["data"]["items"]["partition"] == "dt"
+
+
+# -- names that stand for others ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["*", "^.*$", ""])
+def test_a_name_that_stands_for_other_columns_is_not_used(tmp_path: Path, name: str) -> None:
+    def write(home: Path) -> None:
+        for day, found in days().items():
+            lines = found.with_columns(pl.Series(name, range(len(found))) % 3).to_dicts()
+            put(home / f"{day}.json", "".join(json.dumps(line) + "\n" for line in lines))
+
+    ended, raw, _ = made(tmp_path, write)
+    assert ended.code == 0, ended.err
+    assert raw["data"]["events"]["click"] == "clicked"
+    assert not {name, "column_6"} & {*features(raw)}
+
+
+def test_a_time_of_a_change_is_not_that_of_its_row(tmp_path: Path) -> None:
+    """A snapshot of Debezium reads all rows at one time; what became of a row is no outcome."""
+
+    def write(home: Path) -> None:
+        for day, found in days().items():
+            around = {"before": None, "source": {"db": "x"}, "ts_ms": 1_767_500_000_000}
+            lines = [around | {"op": "cr"[n % 2], "after": row} for n, row in enumerate(found.to_dicts())]
+            put(home / f"{day}.json", "".join(json.dumps(line) + "\n" for line in lines))
+
+    ended, raw, _ = made(tmp_path, write)
+    assert ended.code == 0, ended.err
+    assert raw["data"]["events"]["time"] == "shown_at"
+    assert not {"__op", "__updated_ts_ms"} & {*features(raw)}

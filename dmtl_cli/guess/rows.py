@@ -278,8 +278,8 @@ def of_group(file: File, group: int | None, rows: int) -> pl.DataFrame:
 
 
 def names_of(table: Table) -> set[str]:
-    """All columns of a table."""
-    return {name for footer in table.footers.values() for name in footer.schema.names} - {WHERE}
+    """All columns of a table that have a name."""
+    return {name for footer in table.footers.values() for name in footer.schema.names} - {WHERE, ""}
 
 
 def first_rows(table: Table, names: Sequence[str], beside: str) -> pl.DataFrame | None:

@@ -37,7 +37,7 @@ from dmtl_cli.guess.files import (
 )
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.rows import first, form_of, head, of_group, parts
-from dmtl_cli.guess.texts import Text, joined, objects_in_text, of_elements, plain, settled
+from dmtl_cli.guess.texts import Text, joined, objects_in_text, of_elements, plain, settled, unguessed
 from dmtl_cli.guess.values import Kinds, is_id, local_days, time_unit
 
 ROWS, ENOUGH = 200_000, 5_000
@@ -244,14 +244,15 @@ def _read(root: str, store: Store, files: Files, ddl: Sequence[Declared]) -> Tab
 
 def _looked_at(table: Table) -> Table:
     """The table, of whose rows texts are as they stand, with the values and types in which guesses look at them."""
-    rows, text = table.frame, table.text
+    text, hidden = table.text, unguessed(table.frame)
+    rows = table.frame[[c for c in table.frame.columns if c not in hidden]] if hidden else table.frame
     if text is not None:
         rows, text = settled(rows, table.files.form, text)
     frame, other = plain(rows)
     if text is None or text.header:  # else places are names
         objects = objects_in_text(frame)
         frame, other = frame.drop(objects), other | objects
-    table = replace(table, frame=frame, text=text, other=other)
+    table = replace(table, frame=frame, text=text, other=other | hidden)
     table = exploded(table, [frame]) if table.explode else table
     return replace(table, frame=table.asked(table.frame))
 

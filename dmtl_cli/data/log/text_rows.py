@@ -352,7 +352,7 @@ def _in_order(frame: pl.DataFrame, line: bytes) -> pl.DataFrame:
     ranks = {path: k for k, path in enumerate(_paths(json.loads(line)))}
     every, last = frame.columns, len(ranks)
     every.sort(key=lambda c: (c.count("."), ranks.get(c.rpartition(".")[0], last), ranks.get(c, last), c))
-    return frame.select(every)
+    return frame[every]  # `select` takes * for all of them
 
 
 def _paths(value: Any, above: str = "") -> Iterator[str]:
@@ -368,7 +368,7 @@ def _flat(file: File, frame: pl.DataFrame) -> pl.DataFrame:
     as lists. Raises UserError 65."""
     while objects := [name for name, kind in frame.schema.items() if _is_object(kind)]:
         fields = [field for name in objects for field in _fields(frame[name])]
-        frame = frame.drop(objects)
+        frame = frame[[name for name in frame.columns if name not in objects]]
         if twice := sorted({f.name for f in fields} & {*frame.columns}):
             raise UserError(f"{file}: column {twice[0]} and a field of that name", "give one of them another name")
         frame = frame.with_columns(fields)
