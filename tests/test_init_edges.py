@@ -10,6 +10,13 @@ import pytest
 from initiated import features, made
 from test_init_exports import put, rows
 
+from dmtl_cli.config.table import Csv
+from dmtl_cli.data.log.source import Store
+from dmtl_cli.data.log.text_rows import csv_rows
+from dmtl_cli.guess.ddl import declared
+from dmtl_cli.guess.rows import dialect
+from dmtl_cli.guess.texts import joined
+
 DAYS = ["2026-01-01", "2026-01-02", "2026-01-03"]
 
 
@@ -79,3 +86,47 @@ def test_a_time_of_a_change_is_not_that_of_its_row(tmp_path: Path) -> None:
     assert ended.code == 0, ended.err
     assert raw["data"]["events"]["time"] == "shown_at"
     assert not {"__op", "__updated_ts_ms"} & {*features(raw)}
+
+
+# -- files and texts ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_a_value_that_ends_in_a_backslash_ends_before_the_separator(separator: str) -> None:
+    lines = [separator.join(["user_id", "folder", "item_id"])]
+    lines += [separator.join([f"u{k}", "C:\\data\\" if k % 3 == 0 else "home", f"i{k}"]) for k in range(40)]
+    assert dialect("\n".join(lines).encode()).separator == separator
+
+
+def test_a_file_that_is_none_and_a_table_without_a_value_stop_nothing(tmp_path: Path) -> None:
+    def write(home: Path) -> None:
+        for day, found in days().items():
+            put(home / f"shown/{day}.csv", found.write_csv())
+        put(home / "backup2.gz", "this is no gzip")
+        put(home / "notes/n.jsonl", '{"shown_id": null}\n')
+
+    ended, raw, _ = made(tmp_path, write)
+    assert ended.code == 0, ended.err
+    assert raw["data"]["events"]["click"] == "clicked"
+    assert "not used: notes/n.jsonl: notes/n.jsonl: no column has a value" in ended.out
+
+
+def test_rows_of_files_whose_columns_do_not_fit_are_joined() -> None:
+    """A column of lists in one file and of objects in another has no type for both."""
+    both = joined([pl.DataFrame({"a": [[1]], "b": [1]}), pl.DataFrame({"a": [{"x": 1}], "b": [2]})])
+    assert both.to_dicts() == [{"a": [1], "b": 1}, {"a": None, "b": 2}]
+
+
+def test_a_null_behind_a_backslash_that_is_a_value(tmp_path: Path) -> None:
+    """A value that is an escaped separator and N is no null."""
+    put(tmp_path / "x.csv", "a|b|c\nx\\\\|\\N|1\ny|\\N|\\N\nz\\|\\N|2|\\N\n\\N|p\\|q\\\\|3\n")
+    read = csv_rows(Store(str(tmp_path)).file("x.csv"), Csv(separator="|", quote_char=None, escape_char="\\"),
+                    lambda frame, _: frame)  # fmt: skip
+    assert next(iter(read)).frame.rows() == [
+        ("x\\", None, "1"), ("y", None, None), ("z|N", "2", None), (None, "p|q\\", "3")
+    ]  # fmt: skip
+
+
+def test_columns_called_as_the_rules_of_a_table() -> None:
+    text = "CREATE TABLE t (key STRING, index INT, check CHAR(3), a INT, KEY (a), INDEX i (a), CHECK (a > 0))"
+    assert [one.columns for one in declared(text)] == [("key", "index", "check", "a")]

@@ -11,7 +11,7 @@ from dataclasses import replace
 import polars as pl
 import pyarrow as pa
 
-from dmtl_cli.config.errors import UserError
+from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.table import WHERE, Csv
 from dmtl_cli.data.log.rows import frames
 from dmtl_cli.data.log.source import File
@@ -38,11 +38,16 @@ _BINARY = re.compile(rb"[\x00\x05-\x08\x0e-\x1a]")  # no text has them, which ma
 
 
 def form_of(file: File) -> str | None:
-    """The format of a file by its name, else by its first bytes; None where it is none. Raises UserError 74."""
+    """The format of a file by its name, else by its first bytes; None: none, or damaged. Raises UserError 74."""
     if (form := format_of(file.path)) is not None:
         return form
-    with file.text("latin-1") as read:
-        content = read(_HEAD)
+    try:
+        with file.text("latin-1") as read:
+            content = read(_HEAD)
+    except UserError as e:
+        if e.code != Exit.DATA:
+            raise
+        return None
     if content.startswith(b"PAR1"):
         return PARQUET
     if content.lstrip().startswith(b"{"):
@@ -253,11 +258,13 @@ def _is_number(cell: str) -> bool:
 
 
 def _even(lines: Sequence[str], separator: str, quoted: bool) -> int:
-    """Columns where all lines have as many, else 0."""
-    if any("\\" + separator in line for line in lines):
-        lines = [line.replace("\\" + separator, "") for line in lines]
-    counts = [len(row) for row in _cells(lines, separator, quoted)]
-    return counts[0] if counts and counts[0] > 1 and counts.count(counts[0]) >= 0.9 * len(counts) else 0
+    """Columns where all lines have as many, as they stand or else without separators behind a backslash; else 0."""
+    bare = [line.replace("\\" + separator, "") for line in lines]
+    for some in dict.fromkeys((tuple(lines), tuple(bare))):
+        counts = [len(row) for row in _cells(some, separator, quoted)]
+        if counts and counts[0] > 1 and counts.count(counts[0]) >= 0.9 * len(counts):
+            return counts[0]
+    return 0
 
 
 def of_group(file: File, group: int | None, rows: int) -> pl.DataFrame:

@@ -159,7 +159,10 @@ def tables(root: str) -> Found:
     unreadable: list[tuple[str, str]] = []
     for files in sorted(found, key=lambda f: (-f.bytes, f.path)):
         try:
-            read.append(_read(root, store, files, ddl))
+            table = _read(root, store, files, ddl)
+            if not table.frame.width:
+                raise UserError(f"{files.name}: no column has a value that could be used")
+            read.append(table)
         except UserError as e:
             if not read or e.code not in (Exit.DATA, Exit.NO_INPUT):
                 raise

@@ -240,7 +240,8 @@ def _table(
     quote, escape = options.quote_char, options.escape_char
     if escape == "\\":  # \N is null, of which Arrow would read N
         s = re.escape(separator.encode())
-        text = re.sub(rb"(?<![^\n%b])(?<!\\%b)\\N(?=[%b\r\n])" % (s, s, s), b"", text)
+        null = rb"((?:\\(?!N)(?s:.))+(?:\\N)*)|(?<![^\n%b])\\N(?=[%b\r\n])" % (s, s)  # what is escaped stays
+        text = re.sub(null, rb"\1", text)
     try:
         return arrow_csv.read_csv(
             pa.BufferReader(text),
