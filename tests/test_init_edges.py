@@ -105,10 +105,32 @@ def test_a_file_that_is_none_and_a_table_without_a_value_stop_nothing(tmp_path: 
         put(home / "backup2.gz", "this is no gzip")
         put(home / "notes/n.jsonl", '{"shown_id": null}\n')
 
-    ended, raw, _ = made(tmp_path, write)
+    ended, raw, text = made(tmp_path, write)
     assert ended.code == 0, ended.err
     assert raw["data"]["events"]["click"] == "clicked"
-    assert "not used: notes/n.jsonl: notes/n.jsonl: no column has a value" in ended.out
+    assert "notes/n.jsonl: no column has a value" in text
+
+
+def test_tables_of_other_columns_are_several_whatever_day_each_has(tmp_path: Path) -> None:
+    """Three words on three weekdays are one table where the columns are the same."""
+
+    def write(home: Path) -> None:
+        put(home / f"users_{DAYS[0]}.csv", "user_id,land\n" + "".join(f"u{k},{'xyz'[k % 3]}\n" for k in range(110)))
+        put(home / f"items_{DAYS[1]}.csv", "item_id,topic\n" + "".join(f"i{k},{'xyz'[k % 3]}\n" for k in range(120)))
+        put(home / f"clicks_{DAYS[2]}.csv", days()[DAYS[2]].write_csv())
+
+    ended, raw, _ = made(tmp_path, write)
+    assert ended.code == 0, ended.err
+    assert [raw["data"][n]["path"] for n in ("events", "users", "items")] == [
+        "clicks_{day}.csv", f"users_{DAYS[0]}.csv", f"items_{DAYS[1]}.csv"
+    ]  # fmt: skip
+
+    def weekdays(home: Path) -> None:
+        for word, (day, found) in zip(("jeu", "ven", "sam"), days().items(), strict=True):
+            put(home / f"reco {word} {day}.csv", found.write_csv())
+
+    ended, raw, _ = made(tmp_path / "one", weekdays)
+    assert raw["data"]["events"]["path"] == "reco * {day}.csv", ended.err
 
 
 def test_rows_of_files_whose_columns_do_not_fit_are_joined() -> None:

@@ -30,6 +30,7 @@ _SCANNED = 64 << 20  # bytes of a CSV in which quotes are looked for
 _HEAD = 64 << 10  # bytes by which a CSV's separator and header are told
 _BROKEN = 0.1  # of the lines of a table may be none of its rows
 _ROWS = 20_000
+_ALIKE = 100  # rows by which the columns of a file are told
 _SEPARATORS = ",\t;|\x01"  # the last is Hive's
 CONTROL = "".join(map(chr, range(1, 9)))
 """separators that no text has, so that no value is quoted"""
@@ -83,6 +84,18 @@ def head(
         text = replace(text, encoding=coded.encoding, piece=coded.piece, escaped=escaped)
     text = text or Text()
     return first(parts(file, text), rows), text
+
+
+def are_alike(files: Iterable[File], least: float) -> bool:
+    """Whether so large a share of the columns of any file is that of the first one. Raises what `head` does, but for 65
+    and 66: such a file is like no other."""
+    try:
+        first, *more = ({*head(file, _ALIKE)[0].columns} for file in files)
+    except UserError as e:
+        if e.code not in (Exit.DATA, Exit.NO_INPUT):
+            raise
+        return False
+    return all(len(first & columns) >= least * len(first | columns) for columns in more)
 
 
 def first_values(file: File, rows: int, text: Text | None = None) -> pl.DataFrame:

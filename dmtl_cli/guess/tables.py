@@ -36,7 +36,7 @@ from dmtl_cli.guess.files import (
     root_of,
 )
 from dmtl_cli.guess.roles import Roles
-from dmtl_cli.guess.rows import first, form_of, head, of_group, parts
+from dmtl_cli.guess.rows import are_alike, first, form_of, head, of_group, parts
 from dmtl_cli.guess.texts import Text, joined, objects_in_text, of_elements, plain, settled, unguessed
 from dmtl_cli.guess.values import Kinds, is_id, local_days, time_unit
 
@@ -95,11 +95,10 @@ class Table:
         return None if self.written.header else self.of_files or self.written.names or tuple(self.frame.columns)
 
     def beside(self, events: Table) -> Table:
-        """A table of users or items as these events read it: of one day beside events of several it is there for all
-        days."""
-        if len(self.files.days) != 1 or len(events.files.days) < 2:
-            return self
-        return replace(self, files=one_state(self.files), day=None, pieces=())
+        """A table of users or items as these events read it: of one day, where they have others, it is of all days."""
+        mine, theirs = ({day for day, _ in files.days} for files in (self.files, events.files))
+        of_all = len(mine) == 1 and not theirs <= mine
+        return replace(self, files=one_state(self.files), day=None, pieces=()) if of_all else self
 
     def of_day(self, day: dt.date) -> pl.DataFrame | None:
         """The rows of a day; None where there are none. The newest day is first in `frame`."""
@@ -149,7 +148,8 @@ def tables(root: str) -> Found:
     every, marked = listed_in(store)
     listed = [f for f in every if one is None or f[0] == one]
     unnamed = [path for path, size in listed if size and may_be_rows(path)]
-    found = group(listed, {path: form for path in unnamed if (form := form_of(store.file(path)))})
+    forms = {path: form for path in unnamed if (form := form_of(store.file(path)))}
+    found = group(listed, forms, lambda paths: are_alike(map(store.file, paths), _ALIKE))
     ddl = declared_in(store, [path for path, _ in every])
     if not found:
         none = "nothing there" if not listed else f"no Parquet, CSV, JSON lines, Delta or Iceberg{' in it' * (not one)}"
