@@ -248,7 +248,7 @@ def _read(root: str, store: Store, files: Files, ddl: Sequence[Declared]) -> Tab
 def _looked_at(table: Table) -> Table:
     """The table, of whose rows texts are as they stand, with the values and types in which guesses look at them."""
     text, hidden = table.text, unguessed(table.frame)
-    rows = table.frame[[c for c in table.frame.columns if c not in hidden]] if hidden else table.frame
+    rows = pl.DataFrame({s.name: s for s in table.frame if s.name not in hidden}) if hidden else table.frame
     if text is not None:
         rows, text = settled(rows, table.files.form, text)
     frame, other = plain(rows)

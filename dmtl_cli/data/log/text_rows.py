@@ -369,10 +369,10 @@ def _flat(file: File, frame: pl.DataFrame) -> pl.DataFrame:
     as lists. Raises UserError 65."""
     while objects := [name for name, kind in frame.schema.items() if _is_object(kind)]:
         fields = [field for name in objects for field in _fields(frame[name])]
-        frame = frame[[name for name in frame.columns if name not in objects]]
-        if twice := sorted({f.name for f in fields} & {*frame.columns}):
+        kept = [s for s in frame if s.name not in objects]
+        if twice := sorted({f.name for f in fields} & {s.name for s in kept}):
             raise UserError(f"{file}: column {twice[0]} and a field of that name", "give one of them another name")
-        frame = frame.with_columns(fields)
+        frame = pl.DataFrame({s.name: s for s in (*kept, *fields)})
     return frame
 
 
