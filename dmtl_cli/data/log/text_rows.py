@@ -370,7 +370,8 @@ def _flat(file: File, frame: pl.DataFrame) -> pl.DataFrame:
     while objects := [name for name, kind in frame.schema.items() if _is_object(kind)]:
         fields = [field for name in objects for field in _fields(frame[name])]
         kept = [s for s in frame if s.name not in objects]
-        if twice := sorted({f.name for f in fields} & {s.name for s in kept}):
+        names = [s.name for s in (*kept, *fields)]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
             raise UserError(f"{file}: column {twice[0]} and a field of that name", "give one of them another name")
         frame = pl.DataFrame({s.name: s for s in (*kept, *fields)})
     return frame
