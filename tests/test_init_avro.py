@@ -90,3 +90,5 @@ def test_a_union_of_several_types_is_text_and_other_objects_stay() -> None:
     assert unwrapped(mixed)["v"].to_list() == ["5", "five"]
     other = pl.DataFrame({"v": [{"int": 5, "unit": "s"}], "size": [{"x": 1}], "long": [3]})
     assert unwrapped(other).equals(other)
+    both = {"a": {"user.id": "u", "item.id": None}, "b": {"int": 3, "double": 0.5}, "c": {"shop.seconds": 3}}
+    assert unwrapped(pl.DataFrame([both])).to_dicts() == [both], "attributes of OpenTelemetry, and two values at once"

@@ -17,7 +17,8 @@ _PART = re.compile(r"(?P<prefix>.*?)\d{4}_part_\d+\b.*")
 _TOKEN = re.compile(
     r"--[^\n]*|/\*.*?\*/|'(?:[^'\\]|''|\\.)*'|\"[^\"]*\"|`[^`]*`|\[\w[^\]]*\]|\w[\w$]*|\S", re.DOTALL
 )  # a comment, a text, a name in quotes, a word, a sign
-_NO_COLUMN = {"constraint", "primary", "foreign", "unique", "key", "index", "check", "exclude", "like", "fulltext"}
+_NO_COLUMN = {"constraint", "primary", "foreign", "unique", "exclude", "like", "fulltext"}
+_OR_COLUMN = {"key", "index", "check"}
 _NO_NAME = {"as", "select", "like", "clone", ";"}
 _SIGNS = {"t": "\t", "n": "\n", "r": "\r"}
 
@@ -94,10 +95,18 @@ def _declared(tokens: Sequence[str]) -> Declared | None:
     at = tokens.index("(")
     named = [token for token in tokens[:at] if token != "."]
     parts, end = _parts(tokens[at + 1 :])
-    columns = [_bare(part[0]) for part in parts if part and part[0].lower() not in _NO_COLUMN]
+    columns = [_bare(part[0]) for part in parts if part and not _is_rule(part)]
     if not named or {*map(str.lower, named)} & _NO_NAME or not columns or len({*columns}) < len(columns):
         return None
     return Declared(_bare(named[-1]), tuple(columns), _separator(tokens[at + 1 + end :]))
+
+
+def _is_rule(part: Sequence[str]) -> bool:
+    """Whether a part declares no column: the bracket of KEY (a) or KEY k (a) has no number, as that of key CHAR (3)."""
+    first = part[0].lower()
+    if first not in _OR_COLUMN:
+        return first in _NO_COLUMN
+    return part[1:2] == ["("] or (part[2:3] == ["("] and not "".join(part[3:4]).isdigit())
 
 
 def _parts(tokens: Sequence[str]) -> tuple[list[list[str]], int]:

@@ -6,7 +6,7 @@ import datetime as dt
 import itertools
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -104,11 +104,16 @@ def complete_day(days: Iterable[tuple[dt.date, int]]) -> dt.date | None:
     return ordered[-1][0] if ordered else None
 
 
-def group(listed: list[tuple[str, int]], forms: Mapping[str, str] | None = None) -> list[Files]:
+def group(
+    listed: list[tuple[str, int]],
+    forms: Mapping[str, str] | None = None,
+    are_alike: Callable[[Sequence[str]], bool] = bool,
+) -> list[Files]:
     """Files put together as tables: paths below a root and their bytes -> tables, by path.
 
     Args:
         forms: formats of the files whose names say none.
+        are_alike: whether files have the same columns; asked where a word of their names alone tells tables apart.
     """
     whole = _whole_tables(listed)
     out = [Files(path, form, tuple(files)) for path, (form, files) in whole.items()]
@@ -120,19 +125,12 @@ def group(listed: list[tuple[str, int]], forms: Mapping[str, str] | None = None)
             continue
         stem, key, day = _stem(path, path in american)
         kinds.setdefault((stem, key, form), []).append((path, size, day))
-    out += [_files(stem, key, form, members) for (stem, key, form), members in _by_words(kinds).items()]
+    out += [_files(stem, key, form, members) for (stem, key, form), members in _by_words(kinds, are_alike).items()]
     return sorted(out, key=lambda f: f.path)
 
 
-def states(tables: Iterable[Files]) -> list[Files]:
-    """The tables, those of one day beside a larger one of several as tables without days: a snapshot is there for all
-    days."""
-    every = [*tables]
-    dated = max((files.bytes for files in every if len(files.days) > 1), default=0)
-    return [_one_state(files) if len(files.days) == 1 and files.bytes < dated else files for files in every]
-
-
-def _one_state(files: Files) -> Files:
+def one_state(files: Files) -> Files:
+    """A table of one day as one without days, which all days read."""
     path = files.files[0][0] if len(files.files) == 1 else _common(files.files)
     if not files.together:
         return Files(path, files.form, files.files)
@@ -142,9 +140,10 @@ def _one_state(files: Files) -> Files:
 _Kinds = dict[tuple[str, str | None, str], list[tuple[str, int, dt.date | None]]]
 
 
-def _by_words(kinds: _Kinds) -> _Kinds:
-    """Files put together whose names differ in the day and in one word that the day tells, as `jeu 01-10-2026` and `ven
-    02-10-2026` do: of three words or more each stands on a weekday of its own, or of two each in a month of its own."""
+def _by_words(kinds: _Kinds, are_alike: Callable[[Sequence[str]], bool]) -> _Kinds:
+    """Files of the same columns put together whose names differ in the day and in one word that the day tells, as
+    `jeu 01-10-2026` and `ven 02-10-2026` do: of three words or more each stands on a weekday of its own, or of two each
+    in a month of its own."""
     out, begun = dict(kinds), dict[tuple[str, str, str], list[str]]()
     for stem, key, form in kinds:
         if key is None and "{day" in stem:
@@ -153,7 +152,8 @@ def _by_words(kinds: _Kinds) -> _Kinds:
     for (before, after, form), stems in begun.items():
         days = [{day for *_, day in out.get((stem, None, form), []) if day} for stem in stems]
         weeks, months = ([{of(day) for day in some} for some in days] for of in (dt.date.weekday, _month))
-        if _tells(weeks, 3) or (_tells(months, 2) and min(map(len, days)) > 1):
+        told = _tells(weeks, 3) or (_tells(months, 2) and min(map(len, days)) > 1)
+        if told and are_alike([out[stem, None, form][0][0] for stem in stems]):
             out[f"{before}*{after}", None, form] = [member for stem in stems for member in out.pop((stem, None, form))]
     return out
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 import polars as pl
 import pyarrow as pa
 
-from dmtl_cli.config.errors import UserError
+from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.table import WHERE, Csv
 from dmtl_cli.data.log.rows import frames
 from dmtl_cli.data.log.source import File
@@ -30,6 +30,7 @@ _SCANNED = 64 << 20  # bytes of a CSV in which quotes are looked for
 _HEAD = 64 << 10  # bytes by which a CSV's separator and header are told
 _BROKEN = 0.1  # of the lines of a table may be none of its rows
 _ROWS = 20_000
+_ALIKE = 100  # rows by which the columns of a file are told
 _SEPARATORS = ",\t;|\x01"  # the last is Hive's
 CONTROL = "".join(map(chr, range(1, 9)))
 """separators that no text has, so that no value is quoted"""
@@ -38,11 +39,16 @@ _BINARY = re.compile(rb"[\x00\x05-\x08\x0e-\x1a]")  # no text has them, which ma
 
 
 def form_of(file: File) -> str | None:
-    """The format of a file by its name, else by its first bytes; None where it is none. Raises UserError 74."""
+    """The format of a file by its name, else by its first bytes; None: none, or damaged. Raises UserError 74."""
     if (form := format_of(file.path)) is not None:
         return form
-    with file.text("latin-1") as read:
-        content = read(_HEAD)
+    try:
+        with file.text("latin-1") as read:
+            content = read(_HEAD)
+    except UserError as e:
+        if e.code != Exit.DATA:
+            raise
+        return None
     if content.startswith(b"PAR1"):
         return PARQUET
     if content.lstrip().startswith(b"{"):
@@ -78,6 +84,18 @@ def head(
         text = replace(text, encoding=coded.encoding, piece=coded.piece, escaped=escaped)
     text = text or Text()
     return first(parts(file, text), rows), text
+
+
+def are_alike(files: Iterable[File], least: float) -> bool:
+    """Whether so large a share of the columns of any file is that of the first one. Raises what `head` does, but for 65
+    and 66: such a file is like no other."""
+    try:
+        first, *more = ({*head(file, _ALIKE)[0].columns} for file in files)
+    except UserError as e:
+        if e.code not in (Exit.DATA, Exit.NO_INPUT):
+            raise
+        return False
+    return all(len(first & columns) >= least * len(first | columns) for columns in more)
 
 
 def first_values(file: File, rows: int, text: Text | None = None) -> pl.DataFrame:
@@ -253,11 +271,13 @@ def _is_number(cell: str) -> bool:
 
 
 def _even(lines: Sequence[str], separator: str, quoted: bool) -> int:
-    """Columns where all lines have as many, else 0."""
-    if any("\\" + separator in line for line in lines):
-        lines = [line.replace("\\" + separator, "") for line in lines]
-    counts = [len(row) for row in _cells(lines, separator, quoted)]
-    return counts[0] if counts and counts[0] > 1 and counts.count(counts[0]) >= 0.9 * len(counts) else 0
+    """Columns where all lines have as many, as they stand or else without separators behind a backslash; else 0."""
+    bare = [line.replace("\\" + separator, "") for line in lines]
+    for some in dict.fromkeys((tuple(lines), tuple(bare))):
+        counts = [len(row) for row in _cells(some, separator, quoted)]
+        if counts and counts[0] > 1 and counts.count(counts[0]) >= 0.9 * len(counts):
+            return counts[0]
+    return 0
 
 
 def of_group(file: File, group: int | None, rows: int) -> pl.DataFrame:
@@ -278,8 +298,8 @@ def of_group(file: File, group: int | None, rows: int) -> pl.DataFrame:
 
 
 def names_of(table: Table) -> set[str]:
-    """All columns of a table."""
-    return {name for footer in table.footers.values() for name in footer.schema.names} - {WHERE}
+    """All columns of a table that have a name."""
+    return {name for footer in table.footers.values() for name in footer.schema.names} - {WHERE, ""}
 
 
 def first_rows(table: Table, names: Sequence[str], beside: str) -> pl.DataFrame | None:

@@ -32,12 +32,12 @@ from dmtl_cli.guess.files import (
     joined_path,
     listed_in,
     may_be_rows,
+    one_state,
     root_of,
-    states,
 )
 from dmtl_cli.guess.roles import Roles
-from dmtl_cli.guess.rows import first, form_of, head, of_group, parts
-from dmtl_cli.guess.texts import Text, joined, objects_in_text, of_elements, plain, settled
+from dmtl_cli.guess.rows import are_alike, first, form_of, head, of_group, parts
+from dmtl_cli.guess.texts import Text, joined, objects_in_text, of_elements, plain, settled, unguessed
 from dmtl_cli.guess.values import Kinds, is_id, local_days, time_unit
 
 ROWS, ENOUGH = 200_000, 5_000
@@ -94,6 +94,12 @@ class Table:
         """Names of the columns, where the files have no header with them."""
         return None if self.written.header else self.of_files or self.written.names or tuple(self.frame.columns)
 
+    def beside(self, events: Table) -> Table:
+        """A table of users or items as these events read it: of one day, where they have others, it is of all days."""
+        mine, theirs = ({day for day, _ in files.days} for files in (self.files, events.files))
+        of_all = len(mine) == 1 and not theirs <= mine
+        return replace(self, files=one_state(self.files), day=None, pieces=()) if of_all else self
+
     def of_day(self, day: dt.date) -> pl.DataFrame | None:
         """The rows of a day; None where there are none. The newest day is first in `frame`."""
         at = 0
@@ -142,7 +148,8 @@ def tables(root: str) -> Found:
     every, marked = listed_in(store)
     listed = [f for f in every if one is None or f[0] == one]
     unnamed = [path for path, size in listed if size and may_be_rows(path)]
-    found = states(group(listed, {path: form for path in unnamed if (form := form_of(store.file(path)))}))
+    forms = {path: form for path in unnamed if (form := form_of(store.file(path)))}
+    found = group(listed, forms, lambda paths: are_alike(map(store.file, paths), _ALIKE))
     ddl = declared_in(store, [path for path, _ in every])
     if not found:
         none = "nothing there" if not listed else f"no Parquet, CSV, JSON lines, Delta or Iceberg{' in it' * (not one)}"
@@ -152,7 +159,10 @@ def tables(root: str) -> Found:
     unreadable: list[tuple[str, str]] = []
     for files in sorted(found, key=lambda f: (-f.bytes, f.path)):
         try:
-            read.append(_read(root, store, files, ddl))
+            table = _read(root, store, files, ddl)
+            if not table.frame.width:
+                raise UserError(f"{files.name}: no column has a value that could be used")
+            read.append(table)
         except UserError as e:
             if not read or e.code not in (Exit.DATA, Exit.NO_INPUT):
                 raise
@@ -237,14 +247,15 @@ def _read(root: str, store: Store, files: Files, ddl: Sequence[Declared]) -> Tab
 
 def _looked_at(table: Table) -> Table:
     """The table, of whose rows texts are as they stand, with the values and types in which guesses look at them."""
-    rows, text = table.frame, table.text
+    text, hidden = table.text, unguessed(table.frame)
+    rows = pl.DataFrame({s.name: s for s in table.frame if s.name not in hidden}) if hidden else table.frame
     if text is not None:
         rows, text = settled(rows, table.files.form, text)
     frame, other = plain(rows)
     if text is None or text.header:  # else places are names
         objects = objects_in_text(frame)
         frame, other = frame.drop(objects), other | objects
-    table = replace(table, frame=frame, text=text, other=other)
+    table = replace(table, frame=frame, text=text, other=other | hidden)
     table = exploded(table, [frame]) if table.explode else table
     return replace(table, frame=table.asked(table.frame))
 

@@ -4,12 +4,14 @@ null."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import polars as pl
 
+from dmtl_cli.data.log.envelopes import OP
 from dmtl_cli.data.log.types import LISTS, booleans, clock_seconds, formatted, lists, without
 from dmtl_cli.data.log.written import floats, grouped_number, ungrouped
 from dmtl_cli.guess import words
@@ -302,6 +304,14 @@ def plain(frame: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, str]]:
     return pl.DataFrame(kept), others
 
 
+def unguessed(frame: pl.DataFrame) -> dict[str, str]:
+    """Columns of which nothing is guessed by their names, and what they are: names that polars takes for those of other
+    columns, and what became of a changed row, which is no part of it."""
+    why = "whatever it is: its name stands for other columns"
+    found = {c: why for c in frame.columns if re.fullmatch(r"\*?|\^.*\$", c)}
+    return found | ({OP: "text: what became of a row, as Debezium tells it"} if OP in frame.columns else {})
+
+
 def objects_in_text(frame: pl.DataFrame) -> dict[str, str]:
     """Columns of texts that are all JSON objects, too many to be codes, and what they are."""
     found = {}
@@ -357,7 +367,7 @@ def joined(frames: list[pl.DataFrame]) -> pl.DataFrame:
     out = []
     for frame in frames:
         lost = [n for n in mixed - texts if n in frame.columns and frame.schema[n] != kinds[n][0]]
-        out.append(frame.drop(lost).with_columns(pl.col(*texts & {*frame.columns}).cast(pl.String)))
+        out.append(frame.drop(lost).with_columns(frame[c].cast(pl.String) for c in sorted(texts & {*frame.columns})))
     return pl.concat(out, how="diagonal_relaxed")
 
 

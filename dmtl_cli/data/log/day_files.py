@@ -140,6 +140,15 @@ def _names(file: File) -> list[str]:
     return names
 
 
+def _with_lists(files: list[File], explode: Exploded) -> list[File]:
+    """The files but those of JSON lines that lack the lists and have columns of the others alone, in which nothing was
+    shown: one with other columns may call its lists otherwise, which reading it refuses."""
+    names = {file: _names(file) for file in files}
+    kept = [file for file in files if not file.origin or explode.is_in(names[file])]
+    known = {name for file in kept for name in names[file]}
+    return [file for file in files if file in kept or not known.issuperset(names[file])] if kept else files
+
+
 def _elements(file: File) -> int:
     """Rows of a file whose lists are exploded, by its footer."""
     with file.open() as parquet:
@@ -265,7 +274,7 @@ class DayFinder:
         files, lost = self._parquet(name, day)
         explode = self._exploded.get(name)
         if explode is not None and any(file.origin for file in files):
-            files = [file for file in files if not file.origin or explode.is_in(_names(file))] or files
+            files = _with_lists(files, explode)
         return [replace(file, computed=self._computed.get(name), explode=explode) for file in files], lost
 
     def _parquet(self, name: str, day: dt.date) -> tuple[list[File], int]:

@@ -14,6 +14,7 @@ https://avro.apache.org/docs/1.12.0/specification/#json-encoding
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import polars as pl
 from polars.datatypes import DataTypeClass
@@ -25,52 +26,67 @@ _CHANGE, _OF_CHANGE = {"after", "op", "source"}, {"before", "ts_ms", "ts_us", "t
 _AVRO = {"string", "int", "long", "float", "double", "boolean", "bytes", "array", "map"}
 _NAMESPACED = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+"
 _DOCUMENT = {"_index", "_type", "_id", "_score", "_source", "_version", "_ignored", "sort"}
-_KEPT = ("op", "ts_ms")  # of a change, beside the row
+_SOURCE = {"db", "table", "connector", "schema"}  # of which a change tells one at least
+OP = "__op"
+"""what became of a row, as `op` of a change tells it: c, u, d, r"""
+_Path = tuple[str, ...]
+_KEPT = {"op": OP, "ts_ms": "__updated_ts_ms"}  # of a change, beside the row, and their columns
 
 
 def unwrapped(frame: pl.DataFrame) -> pl.DataFrame:
     """The rows that all lines carry; else the frame as it is.
 
     Of DynamoDB numbers are texts, as they are written, and an attribute with values of several types is text. Of a
-    change the row is that after it, of a deletion that before it, with `op` and `ts_ms` of the change, where it has no
-    columns of these names. Of a document its fields and `_id`. Of a union its value, as text where there are several
-    types.
+    change the row is that after it, of a deletion that before it, with `op` and `ts_ms` of the change as `__op` and
+    `__updated_ts_ms`, which no row calls so. Of a document its fields and `_id`. Of a union its value, as text where
+    there are several types.
     """
     names, kinds = {*frame.columns}, frame.schema
-    if any(map(_has_unions, kinds.values())):
-        return unwrapped(frame.select(_member(pl.col(c), kind).alias(c) for c, kind in kinds.items()))
+    if unions := {path for s in frame for path in _unions(s, (s.name,))}:
+        made = [s.to_frame("x").select(_member(pl.col("x"), s.dtype, (s.name,), unions)).to_series() for s in frame]
+        return unwrapped(pl.DataFrame([one.rename(s.name) for one, s in zip(made, frame, strict=True)]))
     if names == {"schema", "payload"} and isinstance(kinds["payload"], pl.Struct):
         return unwrapped(frame["payload"].struct.unnest())
     if names >= {"_id", "_source"} and names <= _DOCUMENT and isinstance(kinds["_source"], pl.Struct):
         own = frame["_source"].struct.unnest()
         return unwrapped(own if "_id" in own.columns else own.with_columns(frame["_id"]))
     if names >= _CHANGE and names <= _CHANGE | _OF_CHANGE and isinstance(kinds["source"], pl.Struct):
-        return _after(frame)
+        return _after(frame) if _SOURCE & {*frame["source"].struct.fields} else frame
     return _attributes(frame)
 
 
-def _is_union(kind: pl.DataType | DataTypeClass) -> bool:
-    """Whether an object has a value by the name of its type in Avro, or of a record, an enumeration or a fixed one with
-    the namespace."""
-    names = [f.name for f in kind.fields] if isinstance(kind, pl.Struct) else []
-    return bool(names) and all(name in _AVRO or re.fullmatch(_NAMESPACED, name) for name in names)
+def _is_union(s: pl.Series) -> bool:
+    """Whether objects have a value by the name of its type in Avro, at most one each; or all by the one name, with the
+    namespace, of a record, an enumeration or a fixed one. Several names with points are those of attributes."""
+    fields = s.struct.fields if s.dtype == pl.Struct else []
+    if len(fields) == 1 and re.fullmatch(_NAMESPACED, fields[0]):
+        return s.struct.schema[fields[0]] in (pl.Struct, pl.String)
+    if not fields or not {*fields} <= _AVRO:
+        return False
+    there = pl.DataFrame([value.is_not_null().cast(pl.UInt8) for value in s.struct.unnest()])
+    return not (there.sum_horizontal() > 1).any()
 
 
-def _has_unions(kind: pl.DataType | DataTypeClass) -> bool:
-    if isinstance(kind, pl.List):
-        return _has_unions(kind.inner)
-    return isinstance(kind, pl.Struct) and (_is_union(kind) or any(_has_unions(f.dtype) for f in kind.fields))
+def _unions(s: pl.Series, path: _Path) -> Iterator[_Path]:
+    """Where unions are in values, of lists and fields the names that lead there."""
+    if isinstance(s.dtype, pl.List) and s.dtype.inner.is_nested():
+        yield from _unions(s.explode(), (*path, "[]"))
+    elif s.dtype == pl.Struct:
+        if _is_union(s):
+            yield path
+        for field in s.struct.unnest():
+            yield from _unions(field, (*path, field.name))
 
 
-def _member(e: pl.Expr, kind: pl.DataType | DataTypeClass) -> pl.Expr:
+def _member(e: pl.Expr, kind: pl.DataType | DataTypeClass, path: _Path, unions: set[_Path]) -> pl.Expr:
     """A value without the unions that it is in."""
-    if not _has_unions(kind):
+    if not any(union[: len(path)] == path for union in unions):
         return e
     if isinstance(kind, pl.List):
-        return e.list.eval(_member(pl.element(), kind.inner))
+        return e.list.eval(_member(pl.element(), kind.inner, (*path, "[]"), unions))
     assert isinstance(kind, pl.Struct)
-    members = [_member(e.struct.field(f.name), f.dtype) for f in kind.fields]
-    if not _is_union(kind):
+    members = [_member(e.struct.field(f.name), f.dtype, (*path, f.name), unions) for f in kind.fields]
+    if path not in unions:
         return pl.struct(member.alias(f.name) for member, f in zip(members, kind.fields, strict=True))
     return members[0] if len(members) == 1 else pl.coalesce(member.cast(pl.String) for member in members)
 
@@ -90,7 +106,7 @@ def _after(frame: pl.DataFrame) -> pl.DataFrame:
         gone = pl.when(pl.col("after").is_null()).then(of["before"])
         return gone.otherwise(of["after"]) if "after" in of else gone
 
-    rest = [name for name in _KEPT if name in frame.columns and name not in fields]
+    rest = [pl.col(name).alias(c) for name, c in _KEPT.items() if name in frame.columns and c not in fields]
     return frame.select(*(value(name).alias(name) for name in fields), *rest)
 
 

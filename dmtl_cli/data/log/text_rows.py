@@ -240,7 +240,8 @@ def _table(
     quote, escape = options.quote_char, options.escape_char
     if escape == "\\":  # \N is null, of which Arrow would read N
         s = re.escape(separator.encode())
-        text = re.sub(rb"(?<![^\n%b])(?<!\\%b)\\N(?=[%b\r\n])" % (s, s, s), b"", text)
+        null = rb"((?:\\(?!N)(?s:.))+(?:\\N)*)|(?<![^\n%b])\\N(?=[%b\r\n])" % (s, s)  # what is escaped stays
+        text = re.sub(null, rb"\1", text)
     try:
         return arrow_csv.read_csv(
             pa.BufferReader(text),
@@ -352,7 +353,7 @@ def _in_order(frame: pl.DataFrame, line: bytes) -> pl.DataFrame:
     ranks = {path: k for k, path in enumerate(_paths(json.loads(line)))}
     every, last = frame.columns, len(ranks)
     every.sort(key=lambda c: (c.count("."), ranks.get(c.rpartition(".")[0], last), ranks.get(c, last), c))
-    return frame.select(every)
+    return frame[every]  # `select` takes * for all of them
 
 
 def _paths(value: Any, above: str = "") -> Iterator[str]:
@@ -368,10 +369,11 @@ def _flat(file: File, frame: pl.DataFrame) -> pl.DataFrame:
     as lists. Raises UserError 65."""
     while objects := [name for name, kind in frame.schema.items() if _is_object(kind)]:
         fields = [field for name in objects for field in _fields(frame[name])]
-        frame = frame.drop(objects)
-        if twice := sorted({f.name for f in fields} & {*frame.columns}):
+        kept = [s for s in frame if s.name not in objects]
+        names = [s.name for s in (*kept, *fields)]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
             raise UserError(f"{file}: column {twice[0]} and a field of that name", "give one of them another name")
-        frame = frame.with_columns(fields)
+        frame = pl.DataFrame({s.name: s for s in (*kept, *fields)})
     return frame
 
 
