@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from initiated import features, made
 from test_init_exports import put, rows
+from worlds import dmtl
 
 from dmtl_cli.config.table import Csv
 from dmtl_cli.data.log.source import Store
@@ -152,3 +153,29 @@ def test_a_null_behind_a_backslash_that_is_a_value(tmp_path: Path) -> None:
 def test_columns_called_as_the_rules_of_a_table() -> None:
     text = "CREATE TABLE t (key STRING, index INT, check CHAR(3), a INT, KEY (a), INDEX i (a), CHECK (a > 0))"
     assert [one.columns for one in declared(text)] == [("key", "index", "check", "a")]
+
+
+def test_a_file_of_an_hour_in_which_nothing_was_shown_has_no_exposures(tmp_path: Path) -> None:
+    """JSON lines of another kind alone, which do not name the list; where no file of a day does, it is refused."""
+    log = tmp_path / "log"
+    lists = [
+        {"kind": "list", "user_id": f"u{k % 20}", "ts": 1_767_225_600 + 60 * k, "shown": [f"i{k % 7}", f"i{k % 5 + 7}"]}
+        for k in range(60)
+    ]
+    opened = [{"kind": "start", "user_id": f"u{k}", "ts": 1_767_225_700 + k} for k in range(9)]
+    put(log / "2026-01-01_10.json", "".join(json.dumps(r) + "\n" for r in lists))
+    put(log / "2026-01-01_11.json", "".join(json.dumps(r) + "\n" for r in opened))
+    other = lists[:3] + [{**r, "hits": ["i1"]} for r in opened]
+    put(log / "2026-01-03_10.json", "".join(json.dumps(r) + "\n" for r in other[:3]))
+    put(log / "2026-01-03_11.json", "".join(json.dumps(r) + "\n" for r in other[3:]))
+    put(log / "2026-01-02_10.json", "".join(json.dumps(r) + "\n" for r in opened[:5]))
+    config = tmp_path / "mine.yaml"
+    events = {"path": "{day}_*.json", "explode": "shown", "where": "kind = 'list'", "user": "user_id", "item": "shown"}
+    events |= {"time": "ts", "conversion": "good", "computed": {"good": "shown = 'i1'"}}
+    data = {"root": str(log), "format": "json", "types": {"ts": "int64"}, "events": events}
+    config.write_text(json.dumps({"workspace": "work", "data": data, "features": "auto"}))
+    found = dmtl("check", "--config", config, "--day", "2026-01-01", "--json")
+    assert found.code == 0 and found.json["rows"] == 120, found.err
+    for day in ("2026-01-02", "2026-01-03"):  # on the third a file calls its list otherwise
+        ended = dmtl("check", "--config", config, "--day", day)
+        assert ended.code == 65 and "data.events.explode expects column shown" in ended.err, ended.err

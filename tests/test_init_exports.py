@@ -440,29 +440,3 @@ def test_columns_of_json_have_one_order(tmp_path: Path) -> None:
     (part,) = json_rows(Store(str(tmp_path)).file("x.json"), lambda f, _: f)
     plain = [n for n in names if n != "c7"]
     assert part.frame.columns == [*plain, "x", "y", "z", "c7.b", "c7.a", "c7.c"]
-
-
-def test_a_file_of_an_hour_in_which_nothing_was_shown_has_no_exposures(tmp_path: Path) -> None:
-    """JSON lines of another kind alone, which do not name the list; where no file of a day does, it is refused."""
-    log = tmp_path / "log"
-    lists = [
-        {"kind": "list", "user_id": f"u{k % 20}", "ts": 1_767_225_600 + 60 * k, "shown": [f"i{k % 7}", f"i{k % 5 + 7}"]}
-        for k in range(60)
-    ]
-    opened = [{"kind": "start", "user_id": f"u{k}", "ts": 1_767_225_700 + k} for k in range(9)]
-    put(log / "2026-01-01_10.json", "".join(json.dumps(r) + "\n" for r in lists))
-    put(log / "2026-01-01_11.json", "".join(json.dumps(r) + "\n" for r in opened))
-    other = lists[:3] + [{**r, "hits": ["i1"]} for r in opened]
-    put(log / "2026-01-03_10.json", "".join(json.dumps(r) + "\n" for r in other[:3]))
-    put(log / "2026-01-03_11.json", "".join(json.dumps(r) + "\n" for r in other[3:]))
-    put(log / "2026-01-02_10.json", "".join(json.dumps(r) + "\n" for r in opened[:5]))
-    config = tmp_path / "mine.yaml"
-    events = {"path": "{day}_*.json", "explode": "shown", "where": "kind = 'list'", "user": "user_id", "item": "shown"}
-    events |= {"time": "ts", "conversion": "good", "computed": {"good": "shown = 'i1'"}}
-    data = {"root": str(log), "format": "json", "types": {"ts": "int64"}, "events": events}
-    config.write_text(json.dumps({"workspace": "work", "data": data, "features": "auto"}))
-    found = dmtl("check", "--config", config, "--day", "2026-01-01", "--json")
-    assert found.code == 0 and found.json["rows"] == 120, found.err
-    for day in ("2026-01-02", "2026-01-03"):  # on the third a file calls its list otherwise
-        ended = dmtl("check", "--config", config, "--day", day)
-        assert ended.code == 65 and "data.events.explode expects column shown" in ended.err, ended.err
