@@ -10,6 +10,7 @@ import polars as pl
 from dmtl_cli.config.schema import Config
 from dmtl_cli.data.log.rows import frames
 from dmtl_cli.data.log.table import Table
+from dmtl_cli.guess.outcomes import Outcomes
 from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.rows import first_rows, names_of
 
@@ -71,9 +72,10 @@ def _again(rows: pl.DataFrame) -> tuple[int, int] | None:
     return len(rows) - len(each), len(rows)
 
 
-def unique_of(frame: pl.DataFrame, roles: Roles) -> Guess | None:
+def unique_of(frame: pl.DataFrame, roles: Roles, later: Iterable[Outcomes] = ()) -> Guess | None:
     """The column of a sample that has an exposure's id, of which some rows repeat one of their user and item, most at
-    the same time; None where no column is so, or the rows are behaviours."""
+    the same time, else that by which what came of exposures names them; None where no column is so, or the rows are
+    behaviours."""
     if roles.user is None or roles.item is None or roles.time is None or roles.behaviour is not None:
         return None
     pair = pl.struct(pl.col(g.column).cast(pl.String) for g in (roles.user, roles.item)).hash().alias("pair")
@@ -88,4 +90,8 @@ def unique_of(frame: pl.DataFrame, roles: Roles) -> Guess | None:
         if (times == 1).sum() > _AT_ONCE * len(times):
             why = f"{found[0]:,} of {found[1]:,} rows repeat the id of one of their user and item: one of each is read"
             best = found[0], Guess(c, why)
-    return best[1] if best else None
+    if best is not None:
+        return best[1]
+    named = next((one.event_key for one in later if one.computed is None), None)
+    why = "what came of exposures names them by it: a row that comes twice is read once"
+    return None if named is None else Guess(named, why)

@@ -335,7 +335,8 @@ def _events(log: Log) -> list[str]:
     pairs = {one.key: one.computed[0] for one in log.later if one.computed}
     once = dict.fromkeys(one.key for one in log.later if one.once)
     lines += [f"unique: {key}  # of a user and item one exposure a day: what follows names none" for key in once]
-    lines += [_line(log, "unique", one)] if not once and (one := unique_of(log.events.frame, roles)) else []
+    found = None if once else unique_of(log.events.frame, roles, log.later)
+    lines += [_line(log, "unique", found)] if found is not None else []
     lines += _labels(log)
     made = pairs | roles.made
     computed = ", ".join(f"{c}: {quoted(text)}" for c, text in made.items())

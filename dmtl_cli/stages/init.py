@@ -166,7 +166,7 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     roles.outcomes.extend(outcomes_of_requests(events.frame, roles, days_of_rows(events, roles, zone)))
     others = [by_days(found.root, table, roles, zone) for table in others]
     inputs = inputs_of(events, roles, others, partial_columns(found.root, events, roles, zone), zone)
-    if (once := unique_of(events.frame, roles)) is not None:
+    if (once := unique_of(events.frame, roles, later)) is not None:
         inputs.unused = [g for g in inputs.unused if g.column != once.column]
     refuse_expression(given.get(EXPRESSION), events, inputs)
     inputs.other.extend(found.unreadable)
