@@ -125,9 +125,7 @@ def _add_own(events: Table, roles: Roles, found: Inputs, partial: Mapping[str, s
             total = states.total_of(first, key, frame, roles, side)
             mine = [i for i in found.used[begin:] if i.side == side and is_constant(frame, key, i.column)]
             for i, why in [(i, why) for i in mine if (why := total(first[i.column])) is not None]:
-                found.hold(
-                    i.column, side, f"the same in all rows of {'a user' if side == 'user' else 'an item'}; {why}"
-                )
+                found.hold(i.column, side, f"the same in all rows of {whose[side]}; {why}")
     tests = [g.column for g in found.unused if g.column in frame.columns and states.is_of_test(frame[g.column])]
     for i in [i for i in found.used[begin:] if i.kind == "categorical"]:
         if (test := next((t for t in tests if are_same(frame[i.column], frame[t])), None)) is not None:

@@ -115,10 +115,9 @@ def refuse_given(given: Mapping[str, str], events: Table, roles: Roles, every: S
         if role in (EXPRESSION, CLICK_EXPRESSION, CLICK_WHY):
             continue
         if role == "click" and column not in columns and (made := given.get(CLICK_EXPRESSION)):
-            named = sources_of(made)
-            absent = next((c for c in named if c not in columns), None)
-            what = f"{path_of(events)} has no column {absent}" if absent else f"{made} names no column"
-            raise UserError(f"--click: {what}", f"it has {', '.join(columns)}", Exit.USAGE)
+            absent = next(c for c in sources_of(made) if c not in columns)
+            what = f"--click: {path_of(events)} has no column {absent}"
+            raise UserError(what, f"it has {', '.join(columns)}", Exit.USAGE)
         if column in events.other:
             what = f"--{role}: {column} is of type {events.other[column]}, which nothing reads"
             raise UserError(what, "name another", Exit.USAGE)

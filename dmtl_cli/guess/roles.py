@@ -370,7 +370,7 @@ def find_request(frame: pl.DataFrame, roles: Roles) -> None:
     many = max(FEW, 1.5 * frame[roles.user.column].n_unique())  # of a user there are several, as of visits
     named = [c for c in frame.columns if is_id(frame[c]) and words.by_name(c, words.REQUEST)]
     ids = [c for c in (*named, *(may_be_ids(frame) if at is not None else ())) if c not in roles.taken]
-    found: list[tuple[tuple[bool, bool, float, bool], Guess]] = []
+    found: list[tuple[tuple[bool, bool, bool, float], Guess]] = []
     for c in dict.fromkeys(c for c in ids if frame[c].null_count() <= _ALONE * len(frame)):
         size, sure = len(frame) / frame[c].n_unique(), words.by_name(c, words.REQUEST)
         if size < _SEVERAL or has_days(frame[c]) or not (sure or frame[c].n_unique() >= many):
@@ -382,13 +382,8 @@ def find_request(frame: pl.DataFrame, roles: Roles) -> None:
         of_item = item is not None and is_constant(frame, c, item)  # as an exposure and its click are
         if is_constant(frame, c, roles.user.column, _OF_ONE) and not of_item:
             when = " at one time" if brief else "" if sure else " within hours"
-            of_row = words.words(c).rpartition(" ")[2] in _OF_ROW and not sure
-            found.append(
-                (
-                    (not brief, sure < 3, round(size, 1), of_row),
-                    Guess(c, f"{size:.1f} rows each, all of one user{when}"),
-                )
-            )
+            why = f"{size:.1f} rows each, all of one user{when}"
+            found.append(((not brief, sure < 3, words.words(c) in _OF_ROW, size), Guess(c, why)))
     found.sort(key=lambda one: one[0])
     if found:
         others = [g.column for _, g in found[1:]]

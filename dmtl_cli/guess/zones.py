@@ -44,51 +44,41 @@ def zone_of(s: pl.Series, unit: str) -> tuple[str, str]:
     return "UTC", f"{ANY_ZONE}{seen}"
 
 
-def quietest(s: pl.Series, unit: str) -> int | None:
-    """The hour, in UTC or of times that name no zone, around which fewest rows come; None where no hour has far fewer
-    than others, or not all have some."""
+def _evidence(s: pl.Series, unit: str) -> tuple[str, bool] | None:
+    """What times say of the zone that days end in, and whether it is another than that of the times; None where they
+    are few or say nothing."""
     at = instants(s.drop_nulls(), unit)
     if at is None or len(at) < _ROWS:
         return None
-    rows = np.bincount(at.dt.convert_time_zone("UTC").dt.hour().drop_nulls().to_numpy(), minlength=24)
+    at = at.dt.convert_time_zone("UTC")
+    if (ahead := _midnight(at)) is not None:
+        begin = -ahead % _DAY
+        ends = f"the rows begin and end at {begin // 60}:{begin % 60:02d}"
+        hours, minutes = divmod(abs(ahead), 60)
+        zone = f"UTC{'+' if ahead > 0 else '-'}{hours}" + (f":{minutes:02d}" if minutes else "")
+        return (
+            (f"{ends}, the midnight of {zone}", True) if ahead else (f"{ends}, as whole days of these times do", False)
+        )
+    quiet = _quietest(at)
+    return None if quiet is None else (_as_at(quiet), abs(_ahead(quiet)) > _NEAR)
+
+
+def _quietest(at: pl.Series) -> int | None:
+    """The hour around which fewest rows come; None where no hour has far fewer than others, or not all have some."""
+    rows = np.bincount(at.dt.hour().drop_nulls().to_numpy(), minlength=24)
     if (rows > 0).sum() < _HOURS:
         return None
     near = (rows + np.roll(rows, 1) + np.roll(rows, -1)) / 3
     return int(near.argmin()) if near.min() <= _QUIET * rows.mean() else None
 
 
-def midnight(s: pl.Series, unit: str) -> int | None:
+def _midnight(at: pl.Series) -> int | None:
     """How many minutes a zone is ahead whose midnight is when the log begins and ends, as one of whole days; None where
     it does not begin and end at the same time of day, within minutes of a half hour."""
-    at = instants(s.drop_nulls(), unit)
-    if at is None or len(at) < _ROWS:
-        return None
-    first, last = _ends(at.dt.convert_time_zone("UTC"))
+    first, last = (t.hour * 60 + t.minute for t in (at.min(), at.max()))  # type: ignore[union-attr]
     begin = round(first / _HALF_HOUR) * _HALF_HOUR
     around = [(x - begin + _DAY // 2) % _DAY - _DAY // 2 for x in (first, last)]
-    if max(map(abs, around)) > _MINUTES:
-        return None
-    return (_DAY // 2 - begin) % _DAY - _DAY // 2 if begin % _DAY else 0
-
-
-def _evidence(s: pl.Series, unit: str) -> tuple[str, bool] | None:
-    """What times say of the zone that days end in, and whether it is another than that of the times; None where they
-    say nothing."""
-    ahead = midnight(s, unit)
-    if ahead is not None:
-        begin = -ahead % _DAY
-        at = f"the rows begin and end at {begin // 60}:{begin % 60:02d}"
-        sign, size = "+" if ahead > 0 else "-", abs(ahead)
-        zone = f"UTC{sign}{size // 60}" + (f":{size % 60:02d}" if size % 60 else "")
-        return (f"{at}, the midnight of {zone}", True) if ahead else (f"{at}, as whole days of these times do", False)
-    quiet = quietest(s, unit)
-    return None if quiet is None else (_as_at(quiet), abs(_ahead(quiet)) > _NEAR)
-
-
-def _ends(at: pl.Series) -> tuple[int, int]:
-    """The minutes of the day at which the first and the last row come."""
-    first, last = (t.hour * 60 + t.minute for t in (at.min(), at.max()))  # type: ignore[union-attr]
-    return first, last
+    return None if max(map(abs, around)) > _MINUTES else (_DAY // 2 - begin) % _DAY - _DAY // 2
 
 
 def _ahead(hour: int) -> int:

@@ -202,7 +202,8 @@ def _joined(named: list[Table], given: Mapping[str, str]) -> tuple[list[Table], 
     told = [len(ids.intersection(table.frame.columns)) for table in named]
     first = [k for k, table in enumerate(named) if told[k] == max(told) and not table.has_no_path]
     others = {k: [(other, of(n)) for n, other in enumerate(named) if n != k] for k in first if len(named) > 1}
-    found = {k: [] if is_listed(named[k], others[k]) else outcomes_of(named[k], others[k], of(k)) for k in others}
+    listed = {k for k in others if is_listed(named[k], others[k])}
+    found = {k: [] if k in listed else outcomes_of(named[k], others[k], of(k)) for k in others}
     came = {id(one.table) for mine in found.values() for one in mine}
     for k in sorted(first, key=lambda k: id(named[k]) in came):
         table = named[k]
@@ -211,11 +212,12 @@ def _joined(named: list[Table], given: Mapping[str, str]) -> tuple[list[Table], 
         else:
             events, later = table, found.get(k, [])
             rest = [t for t in named if t is not table and not any(t is one.table for one in later)]
-            if not is_listed(table, others.get(k, ())):
+            if k not in listed:
                 later = [*later, *outcomes_by_pairs(table, rest, of(k), later)]
             for shown, roles in of_lone_lists(table, given) if rest and not later else ():
                 if came_of := outcomes_by_pairs(shown, rest, roles):
                     events, later = shown, came_of
+                    break
         if later:
             gone = {table.files.path, *(one.table.files.path for one in later)}
             rest = [t for t in named if t.files.path not in gone]
