@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from dmtl_cli.config.tasks import READ, with_click
 from dmtl_cli.data.rows import Rows
@@ -16,6 +17,7 @@ from dmtl_cli.evaluate.exam import Exam, Observed, Sample, concat_by_name
 from dmtl_cli.evaluate.on_catalogue import NEW_USERS
 from dmtl_cli.evaluate.paired import auc_error, auc_gain
 from dmtl_cli.evaluate.rankers import PREFERENCE, REGRESSION, Ranker
+from dmtl_cli.nn.kernels.chunks import on_threads
 from dmtl_cli.runs.progress import SILENT, RunLog
 
 Array = npt.NDArray[Any]
@@ -82,10 +84,14 @@ def on_rows(exam: Exam, rankers: Mapping[str, Ranker], scored: Scored) -> dict[s
     """
     observed, scores = scored.observed, scored.by
     found: dict[str, float | None] = {}
-    for name, ranker in rankers.items():
-        for label in exam.tasks.labels:
-            measured = _label_metrics(exam, observed, scores[name], label, ranker.probable(label))
-            found |= {f"{name}.{label}.{metric}": value for metric, value in measured.items()}
+    each = [(name, label) for name in rankers for label in exam.tasks.labels]
+
+    def measured(one: tuple[str, str]) -> dict[str, float | None]:
+        name, label = one
+        return _label_metrics(exam, observed, scores[name], label, rankers[name].probable(label))
+
+    for (name, label), values in zip(each, on_threads(each, measured, torch.device("cpu")), strict=True):
+        found |= {f"{name}.{label}.{metric}": value for metric, value in values.items()}
     if {"student", "student_teacher"} <= set(rankers):
         taught = PREFERENCE if PREFERENCE in rankers else "student"
         one, other = (scores[name].exposed[with_click(READ)] for name in (taught, "student_teacher"))

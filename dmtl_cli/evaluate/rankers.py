@@ -5,17 +5,19 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import torch
 
 from dmtl_cli.config.tasks import CLICK, READ, Tasks, score_of, with_click
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.day import ID, Day
 from dmtl_cli.data.rows import Rows
+from dmtl_cli.nn.kernels.chunks import on_threads
 from dmtl_cli.runs.progress import Progress
 from dmtl_cli.runs.run import Parent, Run
 from dmtl_cli.scores.calibration import log_sigmoid
@@ -27,6 +29,7 @@ from dmtl_cli.teacher.regression import FOLDER, OnDay, Regression
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Dots = npt.NDArray[np.float32]
 
 REGRESSION = "regression"
 """the logistic regression that is published beside a teacher"""
@@ -230,13 +233,18 @@ class StudentRanker:
                 mine = self.user_vectors[some]
                 exposure = mine[:, block] @ shown.T / np.float32(self.kappa)
                 preference = np.delete(mine, block, 1) @ liked.T
-                for kappa, into in zip(kappas, best, strict=True):
-                    into.append(best_k(np.float32(kappa) * exposure + preference, k))
+                work = partial(_best_by, exposure, preference, k)
+                for into, found in zip(best, on_threads(kappas, work, torch.device("cpu")), strict=True):
+                    into.append(found)
                 progress.step(len(some))
         return [np.concatenate(each) for each in best], ids
 
     def _progress(self, users: int) -> AbstractContextManager[Progress]:
         return self.log.progress(f"student {self.exported}: the catalogue", users, "user")
+
+
+def _best_by(exposure: Dots, preference: Dots, k: int, kappa: float) -> Ints:
+    return best_k(np.float32(kappa) * exposure + preference, k)
 
 
 def _parts(users: Ints, items: int) -> Iterator[Ints]:
