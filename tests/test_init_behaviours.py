@@ -227,14 +227,29 @@ def stamp(at: int) -> str:
     return dt.datetime.fromtimestamp(at, dt.UTC).isoformat()
 
 
-def test_without_a_user_it_says_what_is_needed_first(tmp_path: Path) -> None:
+def test_a_stream_whose_columns_no_name_tells_is_read_too(tmp_path: Path) -> None:
     log, _ = drawn("german")
     write = lambda home: unseen.by_day(home / "log", log, {"at": log["ts"].to_numpy()})  # noqa: E731
+    ended, raw, _ = made(tmp_path, write)
+    events = raw["data"]["events"]
+    assert ended.code == 0 and (events["user"], events["item"]) == ("who", "prod"), ended.err
+    assert events["where"] == "what = 'Anzeige'" and events["conversion"] == "gekauft"
+
+
+def test_without_a_user_it_says_what_is_needed_first(tmp_path: Path) -> None:
+    """Of one day nothing tells whether an id comes again."""
+    log, _ = drawn("german")
+    write = lambda home: unseen.by_day(home / "log", of_a_day(log), {"at": of_a_day(log)["ts"].to_numpy()})  # noqa: E731
     ended, _, _ = made(tmp_path, write)
     assert (
         ended.code == Exit.CONFIG and "what looks like one row a behaviour: exposure Anzeige; click Klick;" in ended.err
     )
     assert "name the user and the item (init --user COLUMN --item COLUMN)" in ended.err
+
+
+def of_a_day(log: pl.DataFrame) -> pl.DataFrame:
+    days = pl.from_epoch("ts", "s").dt.date()
+    return log.filter(days == log.select(days.mode().sort().first()).item())
 
 
 def test_which_values_are_what() -> None:

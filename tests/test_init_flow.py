@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import polars as pl
 import pytest
 import unseen
 import yaml
-from initiated import config_of, daily, frame, made
+from initiated import config_of, daily, features, frame, made
 from worlds import dmtl
 
 from dmtl_cli.config.automatic import automatic
@@ -85,7 +86,7 @@ def test_lists_and_tables_tell_user_and_item(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "told"), [(("socios", "x"), False), (("user_export", "x"), True), (("x", "movies"), True)]
+    ("names", "told"), [(("fichas", "x"), False), (("user_export", "x"), True), (("x", "movies"), True)]
 )
 def test_a_table_that_is_named_so_decides_the_other(tmp_path: Path, names: tuple[str, str], told: bool) -> None:
     """Where the rows of a list are no longer together nothing tells but a table's name."""
@@ -95,14 +96,39 @@ def test_a_table_that_is_named_so_decides_the_other(tmp_path: Path, names: tuple
     assert (events.get("user"), events.get("item")) == (("alumno", "leccion") if told else (None, None))
     assert any(f"; {c} is the {role}" in text for c, role in (("alumno", "user"), ("leccion", "item"))) is told
     if not told:
-        assert "# users or items: {path: socios.parquet, key: alumno}  # a table of one of them? 100% of the" in text
+        assert "# users or items: {path: fichas.parquet, key: alumno}  # a table of one of them? 100% of the" in text
         assert "# users or items: {path: x.parquet, key: leccion}" in text and raw["features"] == "auto"
         assert "or give init --user COLUMN: leccion, alumno\n" in text and "context features" not in ended.out
 
 
+@pytest.mark.parametrize("more", [{}, {"ciudad": 7, "aparato": 3}])
+def test_without_names_and_tables_the_order_of_rows_tells_both(tmp_path: Path, more: dict[str, int]) -> None:
+    """Also where what belongs to a user follows as they do."""
+
+    def write(home: Path) -> None:
+        lessons(home, tables=0)
+        for file in sorted(home.rglob("*.parquet")):
+            rows = pl.read_parquet(file)
+            of = rows["alumno"].str.slice(2).cast(pl.Int64)
+            rows.with_columns((of % n + 100 * n).cast(pl.String).alias(c) for c, n in more.items()).write_parquet(file)
+
+    ended, raw, text = made(tmp_path, write)
+    events = raw["data"]["events"]
+    assert ended.code == 0 and (events["user"], events["item"]) == ("alumno", "leccion"), ended.err
+    assert "60 texts; rows of one follow each other, on several days" in text
+    assert {name: features(raw)[name]["side"] for name in more} == dict.fromkeys(more, "user")
+
+
+def of_one_day(home: Path) -> None:
+    """Nothing tells whether an id comes again."""
+    lessons(home, tables=0)
+    for day in sorted((home / "imp").iterdir())[1:]:
+        shutil.rmtree(day)
+
+
 def test_the_first_step_is_the_command_that_names_them(tmp_path: Path) -> None:
-    """Without tables: the label is not asked for, and the command as it is printed guesses the rest."""
-    ended, _, text = made(tmp_path, lambda home: lessons(home, tables=0))
+    """Of one day without tables: the label is not asked for, and the command as it is printed guesses the rest."""
+    ended, _, text = made(tmp_path, of_one_day)
     assert ended.code == 78 and "the user, the item could not be guessed" in ended.err
     first = ended.out.splitlines()[-1]
     mine = tmp_path / "mine.yaml"
@@ -363,7 +389,7 @@ def test_a_name_that_is_no_utf8_is_one_line(tmp_path: Path) -> None:
 def test_the_first_command_quotes_names_too(tmp_path: Path) -> None:
     """Where user and item are to be named: columns with spaces and quotes."""
     log, config = tmp_path / "a log", tmp_path / "it's.yaml"
-    lessons(log, tables=0)
+    of_one_day(log)
     for file in sorted(log.rglob("*.parquet")):
         pl.read_parquet(file).rename({"alumno": "al umno", "leccion": "d'leccion"}).write_parquet(file)
     ended = dmtl("init", log, "-o", config)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator
@@ -87,7 +87,16 @@ def _is_aggregate(tree: Any) -> bool:
 
 def sources_of(text: str) -> list[str]:
     """The columns that an expression reads, fields of objects as `a.b`. Raises as `roots_of`."""
-    return [name for root, fields in roots_of(text).items() for name in ([f"{root}.{f}" for f in fields] or [root])]
+    return [name for root, fields in roots_of(text).items() for name in _names(root, fields)]
+
+
+def _names(root: str, fields: list[str]) -> list[str]:
+    return [f"{root}.{field}" for field in fields] or [root]
+
+
+def aggregated_of(text: str) -> list[str]:
+    """The columns that an expression of several rows reads, as `sources_of`. Raises as `aggregated_roots_of`."""
+    return [name for root, fields in aggregated_roots_of(text).items() for name in _names(root, fields)]
 
 
 def looked_up(text: str) -> list[tuple[str, str]]:
@@ -99,9 +108,21 @@ def looked_up(text: str) -> list[tuple[str, str]]:
 def as_own(text: str, columns: Collection[str]) -> str:
     """An expression that names some columns of the events, which it would look up in a side table, in quotes: of
     `items.read.ms > 9` and that column `"items.read.ms" > 9`."""
-    path = "|".join(r"\s*\.\s*".join(map(re.escape, c.split("."))) for c in sorted(columns, key=len, reverse=True))
-    plain = re.compile(rf"""{_QUOTED.pattern}|(?<![\w.])(?P<c>{path})(?![\w.])""")
-    return plain.sub(lambda m: '"' + re.sub(r"\s", "", m["c"]) + '"' if m["c"] else m[0], text) if columns else text
+    return renamed(text, {c: f'"{c}"' for c in columns})
+
+
+def renamed(text: str, names: Mapping[str, str]) -> str:
+    """An expression with other columns in place of some, each as SQL has it: of `read.ms > 9` and {read.ms: total_ms}
+    `total_ms > 9`."""
+    paths = [r"\s*\.\s*".join(map(re.escape, c.split("."))) for c in sorted(names, key=len, reverse=True)]
+    plain = re.compile(rf"""{_QUOTED.pattern}|(?<![\w.])(?P<c>{"|".join(paths)})(?![\w.])""")
+
+    def other(found: re.Match[str]) -> str:
+        whole = found[0]
+        name = re.sub(r"\s", "", found["c"]) if found["c"] else whole[1:-1] if whole[0] == '"' else ""
+        return names.get(name, whole)
+
+    return plain.sub(other, text) if names else text
 
 
 def unquoted(column: str) -> str:

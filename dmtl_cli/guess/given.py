@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import polars as pl
 
 from dmtl_cli.config.commands import typed
 from dmtl_cli.config.errors import Exit, UserError, did_you_mean
-from dmtl_cli.config.expressions import as_own, looked_up, sources_of, unquoted
+from dmtl_cli.config.expressions import aggregated_of, as_own, looked_up, renamed, sources_of, unquoted
 from dmtl_cli.data.log.computed import Computed
 from dmtl_cli.guess.doubts import unfit
 from dmtl_cli.guess.goals import example
 from dmtl_cli.guess.graded import graded
 from dmtl_cli.guess.inputs import Inputs
 from dmtl_cli.guess.labels import CLICK_EXPRESSION, CLICK_WHY, EXPRESSION, roles_of
-from dmtl_cli.guess.rewrites import one_row_an_item
+from dmtl_cli.guess.outcomes import Outcomes
+from dmtl_cli.guess.rewrites import one_row_an_item, sql_column
 from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.values import free, is_flags, time_unit
@@ -26,17 +27,21 @@ from dmtl_cli.guess.writing import path_of
 _BOTH = "--conversion: --duration is given too", "one of them tells a good click"
 
 
-def told_of(given: Mapping[str, str], named: list[Table]) -> dict[str, str]:
+def told_of(given: Mapping[str, str], named: list[Table], later: Iterable[Outcomes]) -> dict[str, str]:
     """What is given, with the conversion, or the click, as an expression where no table has such a column, and it is no
     name alone. Of `items.read.ms`, a column of the events that no table of items has as `read.ms`, it is in quotes. A
     click that is one has a column in `with_clicks`.
 
+    Args:
+        later: what came of exposures: of a column of theirs alone what is made of it is meant.
+
     Raises:
         UserError: 2 it is neither.
     """
-    out = dict(given)
+    made = {c: name for c, name in _made_of(later).items() if not any(c in table.frame.columns for table in named)}
+    out = {role: made.get(text, text) for role, text in given.items()}
     for role, key in (("conversion", EXPRESSION), ("click", CLICK_EXPRESSION)):
-        text = given.get(role, "")
+        text = renamed(out.get(role, ""), {c: sql_column(name) for c, name in made.items()})
         if re.fullmatch(r"[\w.:-]*", text) or any(text in table.frame.columns for table in named):
             continue
         try:
@@ -53,6 +58,17 @@ def told_of(given: Mapping[str, str], named: list[Table]) -> dict[str, str]:
     if CLICK_EXPRESSION in out:
         out["click"] = free("clicked", {c for table in named for c in table.frame.columns})
     return out
+
+
+def _made_of(later: Iterable[Outcomes]) -> dict[str, str]:
+    """The columns that are made of one column of what came of exposures, by that one, its flags aside."""
+    found: dict[str, str] = {}
+    for one in later:
+        for name, text in one.columns.items():
+            read = aggregated_of(text)
+            if len(read) == 1 and not text.startswith("COUNT("):
+                found.setdefault(read[0], name)
+    return {c: name for c, name in found.items() if c != name}
 
 
 def with_clicks(table: Table, given: Mapping[str, str]) -> Table:

@@ -119,7 +119,7 @@ def _flags(frame: pl.DataFrame, roles: Roles, text: bool) -> Iterator[Goal]:
             if roles.click is not None and share(there.filter(clicks(frame[roles.click.column]))) >= _EACH:
                 continue  # it is the click itself
             many = f"{share(there):.1%} of rows"
-            if words.by_name(c, words.CONVERSION) >= _DONE:
+            if words.by_name(c, words.CONVERSION) >= _DONE or c in roles.rows:
                 yield Goal(told, f"{c} alone, {many}", is_alone=True)
             yield Goal(f"{long} OR {told}", f"{_SECONDS} s, or {c}, {many}")
 

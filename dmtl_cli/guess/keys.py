@@ -10,14 +10,15 @@ from pathlib import PurePosixPath
 import polars as pl
 
 from dmtl_cli.guess import words
-from dmtl_cli.guess.roles import Guess, Roles, candidates, may_be_ids
+from dmtl_cli.guess.roles import Guess, Roles, candidates, count_of, is_measured, may_be_ids
 from dmtl_cli.guess.tables import Table
-from dmtl_cli.guess.values import FEW, is_constant, is_id, share, within
+from dmtl_cli.guess.values import FEW, is_constant, is_id, returning, share, within
 
 _IN = 0.9  # of the ids of events are in the table
 _UNIQUE = 0.8  # of the rows of a table have an id of their own, as a state may be written twice
 _USED = 0.2  # of the table's ids are in events, where the columns have different names: not the first numbers alone
 _FAR = 3  # times as many ids as any other table of the same role
+_AGAIN = 0.05  # of the ids of users and items come again on another day, at least
 _STAYS, _CHANGES = 0.5, 0.1  # of the rows follow one of the same user at least, of the same item at most
 _PATTERNS = {"user": words.USER, "item": words.ITEM}
 
@@ -48,7 +49,36 @@ def by_tables(events: Table, others: Sequence[Table], roles: Roles) -> dict[str,
         if not is_constant(events.frame, column, last.column):
             other = next(r for r in _PATTERNS if r != role)
             found[other] = replace(last, why=f"{last.why}; {column} is the {role}")
-    return found
+    return found | _by_order(events.frame, roles, found)
+
+
+def _by_order(frame: pl.DataFrame, roles: Roles, found: dict[str, Guess]) -> dict[str, Guess]:
+    """The user and the item that are still open, by what is so of them under any name: both come again on other days,
+    as requests and visits do not; rows of a user follow one another, and what else does belongs to them, as their city;
+    rows of an item do not, and of items there are by far the most."""
+    known = {role: g for role in _PATTERNS if (g := found.get(role) or getattr(roles, role)) is not None}
+    days = roles.days(frame, "UTC")
+    if len(known) == len(_PATTERNS) or days is None:
+        return {}
+    taken = {g.column for g in known.values()}
+    left = [c for c in candidates(frame, roles) if c not in taken and not is_measured(frame[c])]
+    left = [c for c in left if days.n_unique() > 1 and returning(frame[c], days) >= _AGAIN]
+    out: dict[str, Guess] = {}
+    if "user" not in known:
+        follow = [c for c in left if stays(frame, c, roles) >= _STAYS]
+        whole = [c for c in follow if all(is_constant(frame, c, x) for x in follow if x != c)]
+        if len(whole) == 1:
+            why = f"{count_of(frame[whole[0]])}; rows of one follow each other, on several days"
+            out["user"] = known["user"] = Guess(whole[0], why, tuple(c for c in follow if c != whole[0]))
+    if "item" not in known and "user" in known:
+        user = known["user"].column
+        rest = [c for c in left if c != user and not is_constant(frame, user, c) and not is_constant(frame, c, user)]
+        rest = [c for c in rest if stays(frame, c, roles) <= _CHANGES]
+        why = "rows of one hardly follow each other, on several days"
+        keys = [_Key(c, "item", f"{count_of(frame[c])}; {why}") for c in rest]
+        if (item := _most(frame, keys)) is not None:
+            out["item"] = item
+    return out
 
 
 def _sure(roles: Roles, role: str) -> Guess | None:
@@ -68,20 +98,22 @@ def _most(frame: pl.DataFrame, keys: Sequence[_Key]) -> Guess | None:
 
 
 def _key(frame: pl.DataFrame, table: Table, others: Sequence[Table], roles: Roles) -> _Key | None:
-    sure = {g.column for g in (*roles.named.values(), *roles.outcomes) if not g.is_left_over}
+    sure = {g.column for g in roles.named.values() if not g.is_left_over}
+    after = {g.column for g in roles.outcomes}
     fits: list[tuple[float, str]] = []
     for k, key in enumerate(table.frame.columns):
         s = table.frame[key]
         if not (_is_key(s) or (table.files.days and is_id(s))):
             continue
         for c in may_be_ids(frame):
-            if not (c == key or (k == 0 and not _is_of_another(c, key, table, others))):
+            same = c.rpartition(".")[2] == key.rpartition(".")[2]  # of `shown.item_id` too
+            if not (same or (k == 0 and not _is_of_another(c, key, table, others))):
                 continue
-            if c in sure or frame[c].n_unique() <= FEW or (c != key and words.says(c, words.PIPELINE)):
+            if c in sure or frame[c].n_unique() <= FEW or (not same and (c in after or words.says(c, words.PIPELINE))):
                 continue
             joined = within(frame[c], s)
-            if joined >= _IN and (c == key or within(s, frame[c]) >= _USED):
-                fits.append((joined + (c == key), c))
+            if joined >= _IN and (same or within(s, frame[c]) >= _USED):
+                fits.append((joined + same, c))
     if not fits:
         return None
     joined, c = max(fits)

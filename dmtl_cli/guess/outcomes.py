@@ -24,6 +24,8 @@ _ALL = 0.9  # of the exposures have a row: a row says nothing by itself then
 _ROWS_EACH, _ONCE = 1.2, 0.95  # rows a list at least; of the rows of lists have an item for the first time
 _STATES = 20  # values of a text that says how far an order is
 _FLAGS = 8  # of these, where an exposure may have several
+ROW = "COUNT(*) > 0"
+"""makes the column that tells whether an exposure has a row"""
 _ONE = 0.01  # of the exposures may have several values of a text that has one each
 _KIND = r"^[\pL\pN_:/.+-]{1,40}( [\pL\pN_:/.+-]{1,40}){0,2}$"
 
@@ -125,7 +127,7 @@ def _with_rows(found: Sequence[Outcomes], roles: Roles, taken: set[str]) -> list
             states = {c: {v: named[flag] for v, flag in by.items()} for c, by in one.states.items()}
             one = replace(one, columns={named[c]: text for c, text in one.columns.items()}, states=states)
         if one.rate <= _ALL:
-            one = replace(one, columns={free("clicked" if one is click else one.name, names): _ROW, **one.columns})
+            one = replace(one, columns={free("clicked" if one is click else one.name, names): ROW, **one.columns})
         out.append(one)
     return out
 
@@ -336,9 +338,6 @@ def without_rows(rule: str | None, events: pl.DataFrame, later: Iterable[Outcome
     except pl.exceptions.PolarsError:  # it names fields of objects, or what is not there
         return rule
     return f"COALESCE({rule}, FALSE)" if values.dtype == pl.Boolean and values.null_count() else rule
-
-
-_ROW = "COUNT(*) > 0"
 
 
 def _outcomes(events: Exposures, table: Table, user: str | None, taken: set[str], name: str) -> Outcomes | None:

@@ -112,6 +112,8 @@ class Roles:
     """conversions beside the one that is learned, by name"""
     request: Guess | None = None
     outcomes: list[Guess] = field(default_factory=list)
+    rows: set[str] = field(default_factory=set)
+    """those of `outcomes` that say whether a table of what came of exposures has a row"""
     behaviour: Guess | None = None
     """says what each row is: one row a behaviour, which is no exposure with its outcomes"""
 
@@ -283,12 +285,12 @@ def candidates(frame: pl.DataFrame, roles: Roles) -> list[str]:
     days = roles.days(frame, "UTC")
 
     def rank(c: str) -> tuple[bool, bool, int]:
-        return _is_measured(frame[c]), days is not None and returning(frame[c], days) < RETURN, -count[c]
+        return is_measured(frame[c]), days is not None and returning(frame[c], days) < RETURN, -count[c]
 
     return sorted((c for c, n in count.items() if FEW < n < _OWN * len(frame)), key=rank)
 
 
-def _is_measured(s: pl.Series) -> bool:
+def is_measured(s: pl.Series) -> bool:
     """Whether integers are numbers by their name or as many are 0, as durations are, and no ids."""
     named = words.says(s.name, words.NUMBER) or words.says(s.name, words.RATIO) or words.by_name(s.name, words.DURATION)
     return s.dtype.is_integer() and (bool(named) or share(s == 0) > _ZEROS or has_long_tail(s))
@@ -327,9 +329,15 @@ def _in_no_other(ids: list[str], patterns: words.Patterns, others: words.Pattern
 
 
 def _many(frame: pl.DataFrame, ids: list[str], patterns: words.Patterns) -> list[str]:
-    """Those with as many values as users or items have; of the surest names any."""
-    few = 0 if len(frame) < _ROWS else FEW
-    return [c for c in ids if words.by_name(c, patterns) >= 3 or frame[c].n_unique() > few]
+    """Those with as many values as users or items have, not one a row where other columns end in id; of the surest
+    names any number of values."""
+    few, own = (0, len(frame) + 1) if len(frame) < _ROWS else (FEW, _OWN * len(frame))
+    return [c for c in ids if _is_surely(c, patterns) or few < frame[c].n_unique() < own]
+
+
+def _is_surely(c: str, patterns: words.Patterns) -> bool:
+    """Whether a name is a role's without a doubt: of letters alone, as `track_id`, where `_track_id` is a tracker's."""
+    return words.by_name(c, patterns) >= 3 and c[:1].isalnum()
 
 
 def find_time(frame: pl.DataFrame, roles: Roles) -> None:

@@ -11,6 +11,7 @@ from functools import partial
 import polars as pl
 
 from dmtl_cli.guess.exploding import elements, parallel
+from dmtl_cli.guess.keys import by_tables
 from dmtl_cli.guess.labels import roles_of
 from dmtl_cli.guess.outcomes import Outcomes, aggregate_of, pair_of
 from dmtl_cli.guess.rewrites import BEST, Behaviours, is_seen, sql_column, sql_texts, values_of
@@ -26,15 +27,18 @@ _SAME = 0.95  # of them are of the same user
 _MET = 0.3  # of the rows of a user and item have one that was shown, in a sample that may lack it
 
 
-def parted(table: Table, given: Mapping[str, str]) -> tuple[Table, list[Outcomes]] | None:
+def parted(table: Table, others: Sequence[Table], given: Mapping[str, str]) -> tuple[Table, list[Outcomes]] | None:
     """The rows of what was shown, without columns that only others have, and the others by the id that they name, else
     by user and item; None where the rows are of one kind, or are not of what was shown.
 
     Args:
+        others: tables beside it, of which some may tell the user or the item.
         given: as `labels.roles_of` takes it.
     """
     mine = {role: c for role, c in given.items() if c in table.frame.columns}
     roles = roles_of(table.frame, mine)
+    if ids := by_tables(table, [other for other in others if other is not table], roles):
+        roles = roles_of(table.frame, mine, ids)
     if roles.user is None:
         return None
     if roles.behaviour is None or (roles.item is None and not parallel(table.frame)):
@@ -45,19 +49,19 @@ def parted(table: Table, given: Mapping[str, str]) -> tuple[Table, list[Outcomes
     values = _without_followers(table.frame, values, roles) if roles.item else values
     kinds = Kinds(values.column, values.exposure, True)
     rest = replace(kinds, among=False)
-    shown, others = kinds.of(table.frame), rest.of(table.frame)
-    later = [c for c in others.columns if shown[c].null_count() == len(shown) and others[c].null_count() < len(others)]
+    shown, follow = kinds.of(table.frame), rest.of(table.frame)
+    later = [c for c in follow.columns if shown[c].null_count() == len(shown) and follow[c].null_count() < len(follow)]
     mine_alone = replace(table, kinds=kinds, only_of_others=(*later, values.column), of_files=(*table.frame.columns,))
     events = _narrowed(mine_alone)
     lists = events if table.explode else as_events(events, (), {"user": roles.user.column})
     whole = lists.explode == table.explode and roles.item is not None
-    if whole and (keys := _keys(shown, others, values, roles)) is not None:
+    if whole and (keys := _keys(shown, follow, values, roles)) is not None:
         key, event_key = keys
-        columns, left, good = _columns(others, values, later, {*table.frame.columns, *table.other}, key)
-        told = f"of the same files, by {event_key} of what was shown: {_named(others[values.column])}"
-        later_rows = replace(table, frame=others, kinds=rest)
+        columns, left, good = _columns(follow, values, later, {*table.frame.columns, *table.other}, key)
+        told = f"of the same files, by {event_key} of what was shown: {_named(follow[values.column])}"
+        later_rows = replace(table, frame=follow, kinds=rest)
         return events, [Outcomes("later", later_rows, key, event_key, columns, left, told, good)]
-    pairs = _by_pairs(lists, others, values, roles, replace(table, kinds=rest), later)
+    pairs = _by_pairs(lists, follow, values, roles, replace(table, kinds=rest), later)
     return (lists, pairs) if pairs else _by_list(table, values, roles)
 
 
@@ -186,17 +190,19 @@ def _named(kinds: pl.Series) -> str:
     return ", ".join(map(str, kinds.value_counts(sort=True, name="n")[kinds.name]))
 
 
-def again(every: Table, events: Table, later: list[Outcomes], given: Mapping[str, str]) -> tuple[Table, list[Outcomes]]:
+def again(
+    every: Table, events: Table, later: list[Outcomes], others: Sequence[Table], given: Mapping[str, str]
+) -> tuple[Table, list[Outcomes]]:
     """The events, and what came of them, of another sample of the files, with what follows beside what was shown.
 
     Args:
         every: rows of all kinds.
         events: of the sample before, with `later`.
-        given: as `parted` takes it.
+        others, given: as `parted` takes them.
     """
     if events.kinds is None:
         return every, later
-    if (parts := parted(every, given)) is not None:
+    if (parts := parted(every, others, given)) is not None:
         files = later[0].table.files  # by days, where the events are by their times
         return parts[0], [replace(one, table=replace(one.table, files=files)) for one in parts[1]]
     kept = replace(every, kinds=events.kinds, only_of_others=events.only_of_others)
@@ -273,8 +279,8 @@ def _columns(
     Args:
         clicks: whether a click is made of them where no kind says it, of what is better.
     """
-    kind = sql_column(values.column)
-    there = {*others.filter(pl.col(key).is_not_null())[values.column].to_list()}
+    kind, others = sql_column(values.column), others.filter(pl.col(key).is_not_null())
+    there = {*others[values.column].to_list()}
     good = [v for some in values.good.values() for v in some if v in there]
     columns, flags = dict[str, str](), dict[str, str]()
     if clicks or there.intersection(values.click):

@@ -50,13 +50,13 @@ USER: Patterns = (
             " kunde kunden kund klant klanten klient asiakas zakaznik zákazník cliente gebruiker bruger bruker"
             " användare anvandare kullanıcı kullanici müşteri пользователь клиент користувач клієнт kaiin"
             " 顾客 账号 访客 yonghu huiyuan pengguna pelanggan użytkownik uzytkownik uživatel felhasználó vásárló"
-            " utilizator käyttäjä"
+            " utilizator käyttäjä lid lidnr mitglied medlem membre membro miembro socio sócio jäsen člen"
         )
         + _ID,
         2,
     ),
     (r"^user (pseudo|anon|anonymous|hashed|global|internal|external|master) ?(id|uid|key)$", 2),
-    (r"^(pseudo|anon|domain|network|distinct|external) ?user ?id$", 2),
+    (r"^(pseudo|anon|domain|network|distinct|external) ?user ?id$|^distinct ?id$", 2),
     (r"^" + any_of("device cookie session 设备") + _ID, 1),
 )
 ITEM: Patterns = (
@@ -75,7 +75,8 @@ ITEM: Patterns = (
             "music post doc document content note game app restaurant poi recipe job offer listing feed clip episode"
             " course podcast title media pin tweet story hotel property artikel angebot angebots vare varer"
             " wenzhang shipin shangpin barang produk berita oferta produkt artykuł artykul artículo articulo produto"
-            " ürün товар cikk termék"
+            " ürün товар cikk termék comic manga webtoon ebook audiobook isbn ean gtin upc album recept recette receta"
+            " ricetta"
         )
         + _ID,
         2,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
@@ -30,6 +30,7 @@ from dmtl_cli.guess.given import refuse_expression, refuse_given, told_of, with_
 from dmtl_cli.guess.keys import by_tables
 from dmtl_cli.guess.labels import EXPRESSION, roles_of
 from dmtl_cli.guess.outcomes import (
+    ROW,
     Outcomes,
     is_listed,
     outcomes_by_pairs,
@@ -122,9 +123,11 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     """The tables below a root, the one that looks most like events and what lies beside it."""
     found = tables(root)
     named = [t if t.written.header or t.written.names else _with_names(t) for t in found.tables]
-    named = [_timed(table if _is_stream(table, given) else as_events(table, named, given), given) for table in named]
+    named = [
+        _timed(table if _is_stream(table, named, given) else as_events(table, named, given), given) for table in named
+    ]
     named, apart = _joined(named, given)
-    given = told_of(given, named)
+    given = told_of(given, named, [one for found in apart.values() for one in found])
     named = [with_clicks(table, given) for table in named]
     known = [(roles_of(table.frame, given), table) for table in named]
     logs = [(table, roles) for roles, table in known]
@@ -152,7 +155,7 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
         whole = later[0].table.explode if events.kinds else events.explode  # lists may be of what was shown alone
         every = replace(events, kinds=None, only_of_others=(), explode=whole)
         every, days = read_whole(found.root, every, roles.time.column, roles.time_unit, zone)
-        events, later = again(_timed(every, given), events, later, given)
+        events, later = again(_timed(every, given), events, later, others, given)
         events = with_clicks(with_outcomes(events, later), given)
         roles = replace(roles_of(events.frame, given, ids), grades=roles.grades)
     if roles.duration and roles.duration.column in events.written.clocks and roles.unit == "ms":
@@ -162,6 +165,7 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
         by_kinds(roles, later)
     roles.made_by = without_rows(roles.made_by, events.frame, later)
     made = [Guess(c, f"of {one.table.files.path}") for one in later for c in one.columns]
+    roles.rows = {c for one in later for c, text in one.columns.items() if text == ROW}
     roles.outcomes.extend(g for g in made if g.column not in roles.taken)
     roles.outcomes.extend(outcomes_of_requests(events.frame, roles, days_of_rows(events, roles, zone)))
     others = [by_days(found.root, table, roles, zone) for table in others]
@@ -182,9 +186,9 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     return Log(found.root, events, roles, inputs, days, day, told, bool(marked), sides, None, fits, late, later)
 
 
-def _is_stream(table: Table, given: Mapping[str, str]) -> bool:
+def _is_stream(table: Table, named: Sequence[Table], given: Mapping[str, str]) -> bool:
     """Whether rows with lists are of several kinds, of which only some have them: `parted` tells these apart first."""
-    return bool(parallel(table.frame)) and parted(table, given) is not None
+    return bool(parallel(table.frame)) and parted(table, named, given) is not None
 
 
 def _joined(named: list[Table], given: Mapping[str, str]) -> tuple[list[Table], dict[str, list[Outcomes]]]:
@@ -207,7 +211,7 @@ def _joined(named: list[Table], given: Mapping[str, str]) -> tuple[list[Table], 
     came = {id(one.table) for mine in found.values() for one in mine}
     for k in sorted(first, key=lambda k: id(named[k]) in came):
         table = named[k]
-        if (parts := None if id(table) in came else parted(table, given)) is not None:
+        if (parts := None if id(table) in came else parted(table, named, given)) is not None:
             events, later = parts
         else:
             events, later = table, found.get(k, [])
