@@ -22,8 +22,7 @@ from dmtl_cli.data.log.source import Store
 
 _FAR = 0.1  # of the median: a day far smaller than the others
 PARQUET, CSV, JSON, DELTA, ICEBERG = "parquet", "csv", "json", "delta", "iceberg"
-
-
+_NAMES = 8  # tables that have a file in a day's folder
 _UNNAMED = re.compile(r"[^.]*[0-9][^.]*(\.gz|\.zst)?")
 
 
@@ -125,7 +124,8 @@ def group(
             continue
         stem, key, day = _stem(path, path in american)
         kinds.setdefault((stem, key, form), []).append((path, size, day))
-    out += [_files(stem, key, form, members) for (stem, key, form), members in _by_words(kinds, are_alike).items()]
+    kinds = _by_words(_by_names(kinds, are_alike), are_alike)
+    out += [_files(stem, key, form, members) for (stem, key, form), members in kinds.items()]
     return sorted(out, key=lambda f: f.path)
 
 
@@ -138,6 +138,31 @@ def one_state(files: Files) -> Files:
 
 
 _Kinds = dict[tuple[str, str | None, str], list[tuple[str, int, dt.date | None]]]
+
+
+def _by_names(kinds: _Kinds, are_alike: Callable[[Sequence[str]], bool]) -> _Kinds:
+    """Files in folders of days put apart where most days have each of a few names, and these have other columns, as
+    `2026-01-01/views.csv` and `2026-01-01/orders.csv` have."""
+    out: _Kinds = {}
+    for (stem, key, form), members in kinds.items():
+        named: dict[str, list[tuple[str, int, dt.date | None]]] = {}
+        for member in members if key or stem.endswith("}") else ():
+            named.setdefault(re.sub("[0-9]+", "*", PurePosixPath(member[0]).name), []).append(member)
+        days = len({day for *_, day in members})
+        often = days > 1 and all(2 * len({day for *_, day in some}) >= days for some in named.values())
+        if not (often and 2 <= len(named) <= _NAMES) or are_alike([some[0][0] for some in named.values()]):
+            out[stem, key, form] = members
+            continue
+        for name, some in named.items():
+            below = re.sub("[0-9]+", "*", some[0][0].partition(f"{key}=")[2].partition("/")[2]) if key else name
+            place = stem if not key else f"{'' if stem == '.' else stem + '/'}{_day_folder(some[0][0], key)}"
+            out[f"{place}/{below}", None, form] = some
+    return out
+
+
+def _day_folder(path: str, key: str) -> str:
+    value = path.partition(f"{key}=")[2].partition("/")[0]
+    return f"{key}={'{day:%Y%m%d}' if value.isdigit() else '{day}'}"
 
 
 def _by_words(kinds: _Kinds, are_alike: Callable[[Sequence[str]], bool]) -> _Kinds:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import polars as pl
@@ -33,12 +34,15 @@ def told_of(given: Mapping[str, str], named: list[Table], later: Iterable[Outcom
     click that is one has a column in `with_clicks`.
 
     Args:
-        later: what came of exposures: of a column of theirs alone what is made of it is meant.
+        later: what came of exposures: of a column of theirs alone what is made of it is meant. A last name, as
+            `seconds`, is that of the one column that ends so, as `shown.seconds`.
 
     Raises:
         UserError: 2 it is neither.
     """
-    made = {c: name for c, name in _made_of(later).items() if not any(c in table.frame.columns for table in named)}
+    own = {c for table in named for c in table.frame.columns}
+    made = {c: name for c, name in _made_of(later).items() if c not in own}
+    made |= {short: made.get(c, c) for short, c in _shortened({*own, *made}).items()}
     out = {role: made.get(text, text) for role, text in given.items()}
     for role, key in (("conversion", EXPRESSION), ("click", CLICK_EXPRESSION)):
         text = renamed(out.get(role, ""), {c: sql_column(name) for c, name in made.items()})
@@ -58,6 +62,12 @@ def told_of(given: Mapping[str, str], named: list[Table], later: Iterable[Outcom
     if CLICK_EXPRESSION in out:
         out["click"] = free("clicked", {c for table in named for c in table.frame.columns})
     return out
+
+
+def _shortened(columns: Collection[str]) -> dict[str, str]:
+    """The columns within objects by their last names, where no other column ends so."""
+    ends = Counter(c.rpartition(".")[2] for c in columns)
+    return {short: c for c in columns if (short := c.rpartition(".")[2]) != c and ends[short] == 1}
 
 
 def _made_of(later: Iterable[Outcomes]) -> dict[str, str]:

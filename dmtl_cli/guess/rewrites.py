@@ -130,13 +130,22 @@ def values_of(frame: pl.DataFrame, column: str, roles: Roles) -> Behaviours | No
     kinds = {v: _kind(v) for v in every}
     if not {"exposure", "click", *_GOOD} & {*kinds.values()}:
         kinds = dict.fromkeys(every, "good") | dict(zip(every, ("exposure", "click"), strict=False))
-    elif "exposure" not in kinds.values() and "click" in kinds.values():  # each click is an exposure
-        kinds = {v: "exposure" if kind == "click" else kind for v, kind in kinds.items()}
+    elif "exposure" not in kinds.values() and "click" in kinds.values():
+        if not kinds[every[0]] and _precedes(frame, column, every, roles):
+            kinds[every[0]] = "exposure"
+        else:  # each click is an exposure
+            kinds = {v: "exposure" if kind == "click" else kind for v, kind in kinds.items()}
     of = {kind: tuple(v for v in every if kinds[v] == kind) for kind in ("exposure", "click", "", *_GOOD, "good")}
     good = {name: of[name] for name in (*_GOOD, "good") if of[name]}
     if not of["exposure"] or not (of["click"] or good):
         return None
     return Behaviours(column, of["exposure"], of["click"], good, of[""])
+
+
+def _precedes(frame: pl.DataFrame, column: str, every: Sequence[str], roles: Roles) -> bool:
+    """Whether the kind of most rows, in a word that nobody knows, comes before the others of the same user and item."""
+    before = _before(frame, Behaviours(column, (every[0],), tuple(every[1:]), {}, ()), roles)
+    return before is not None and before >= _BEFORE
 
 
 def _kind(value: str) -> str:
