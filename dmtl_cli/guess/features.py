@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from dmtl_cli.data.log.written import floats
@@ -34,6 +33,7 @@ from dmtl_cli.guess.values import (
     has_days,
     has_long_tail,
     is_constant,
+    is_measured,
     mean,
     share,
     span,
@@ -46,9 +46,6 @@ _OWN_TEXT = 0.75  # distinct texts of a side table's rows, from which on they ar
 ITEMS = 0.2
 """share of the values of lists that are items, where they are histories"""
 _FEW_CODES, _LONGEST, _FEW = 50, 50, 30
-_EACH, _FILLED, _SMOOTH, _EDGE = 5, 0.5, 0.6, 0.05
-"""of numbers that are spread like a measure: rows a value, share of the numbers between least and greatest, correlation
-of the counts of neighbours, and how far from the ends the most frequent one is"""
 _READ = 3  # of a duration's name: avg_dwell_sec
 _CLASSES = 30  # texts up to which sentences may be names of classes
 _WORDS, _WORDS_A_PIECE = 5, 3  # of a sentence, and between its commas
@@ -368,24 +365,6 @@ def _of_lengths(x: pl.Series) -> tuple[str, dict[str, Any], str]:
     tail = has_long_tail(x)
     options: dict[str, Any] = {"transform": "log1p"} if tail else {"num_buckets": 20}
     return "numeric", options, "lengths of time, from {:,.6g} to {:,.6g} seconds".format(*span(x))
-
-
-def is_measured(x: pl.Series) -> bool:
-    """Whether whole numbers are spread as a measure is and codes are not: most numbers of the range are there, each
-    about as often as its neighbours (rank correlation of .6), and the most frequent ones are not at an end of it, as
-    those of codes that were given by how frequent they are."""
-    known = x.filter(x.is_finite())
-    low, size = span(known)[0], span(known)[1] - span(known)[0] + 1
-    if len(known) < _EACH * _FILLED * size:
-        return False
-    counts = np.bincount((known - low).cast(pl.Int64).to_numpy())
-    if (counts > 0).mean() < _FILLED or len(known) < _EACH * (counts > 0).sum():
-        return False
-    near = np.convolve(counts, np.ones(3), "same")
-    edge = _EDGE * size
-    ranks = pl.DataFrame({"a": counts[:-1], "b": counts[1:]})
-    found = ranks.select(pl.corr("a", "b", method="spearman")).item()
-    return bool(found >= _SMOOTH and edge <= near.argmax() < size - edge)
 
 
 def _is_bracketed(s: pl.Series) -> bool:
