@@ -16,7 +16,7 @@ from dmtl_cli.guess.files import partitions
 from dmtl_cli.guess.guests import guests_of
 from dmtl_cli.guess.inputs import Input, Inputs, hold_prices, share_embeddings
 from dmtl_cli.guess.late import lagging, totals_of
-from dmtl_cli.guess.pieces import SEPARATORS, are_tags, separator_in, values_by_name
+from dmtl_cli.guess.pieces import SEPARATORS, TITLE, are_tags, separator_in, values_by_name
 from dmtl_cli.guess.requests import is_of_request
 from dmtl_cli.guess.rewrites import lists_in_text
 from dmtl_cli.guess.roles import Guess, Roles, times_of
@@ -43,6 +43,7 @@ from dmtl_cli.guess.values import (
 
 _EMPTY, _OWN = 0.95, 0.9
 _OWN_TEXT = 0.75  # distinct texts of a side table's rows, from which on they are names of its ids: a few share one
+_OWN_TITLE, _SEVERAL_WORDS = 0.4, 2  # the same of titles, which are names whoever shares one; words of a title
 ITEMS = 0.2
 """share of the values of lists that are items, where they are histories"""
 _FEW_CODES, _LONGEST, _FEW = 50, 50, 30
@@ -278,7 +279,7 @@ def refusal(s: pl.Series, own: bool, is_time: bool) -> str | None:
     own_value = (text or s.dtype.is_integer()) and len(known) > _FEW and known.n_unique() > least * len(known)
     if own_value and not words.says(c, words.NUMBER) and not (text and separator_in(c, known)):
         return f"nearly a value of its own for every {'id' if own else 'row'}"
-    return None
+    return _titles(known) if text and own and words.says(c, TITLE) else None
 
 
 def kind_of(c: str, s: pl.Series, items: pl.Series | None) -> tuple[str, dict[str, Any], str]:
@@ -334,6 +335,15 @@ def _sentences(known: pl.Series) -> str | None:
     if usual < _WORDS or min(mean((spaces + 1) / n) for n in pieces) < _WORDS_A_PIECE:
         return None
     return f"sentences, {usual:.0f} words each, which no kind of feature reads"
+
+
+def _titles(known: pl.Series) -> str | None:
+    """What texts that are named like titles are, of several words, where few ids share one as editions do; None where
+    they may be classes, as titles of jobs are."""
+    many, each = known.n_unique(), mean(known.head(10_000).str.count_matches(r"\s+") + 1)
+    if len(known) <= _FEW or many <= _OWN_TITLE * len(known) or each < _SEVERAL_WORDS:
+        return None
+    return f"{many:,} titles of {len(known):,} ids: names, and no classes"
 
 
 def _as_days(known: pl.Series) -> str | None:
