@@ -154,7 +154,7 @@ def test_the_line_of_a_day_says_that_there_are_warnings(
     manifests = {f"{k}": a_manifest(s, facts={"warnings": w} if w else {}) for k, (s, w) in enumerate(stages)}
     made = [Result(s, str(day(2)), "", "abcdef12", f"{k}", {}, {}, [], False) for k, (s, _) in enumerate(stages)]
     made.append(Result("tune", str(day(1)), "", "abcdef12", "no day of this line", {}, {}, [], False))
-    monkeypatch.setattr(said.Manifest, "read", lambda path: manifests[path.parent.name])
+    monkeypatch.setattr(Manifest, "read", lambda path: manifests[path.parent.name])
     assert said.day_line(day(2), made) == "  ".join(filter(None, [str(day(2)), "export abcdef1", clause]))
 
 
