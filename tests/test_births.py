@@ -114,7 +114,7 @@ def test_a_log_whose_items_have_times_of_another_zone(tmp_path: Path, of: str, w
     ended, raw, text = made(tmp_path, lambda home: put(home, of))
     assert ended.code == 0, ended.err
     items = raw["data"]["items"]
-    assert raw["data"]["timezone"] == "Etc/GMT-9" and items["version"] == "listed_at"
+    assert raw["data"]["timezone"] == "Asia/Tokyo" and items["version"] == "listed_at"
     assert items.get("version_timezone") == written and (f"; of {written}: " in text) == (written is not None)
 
     def told() -> list[str]:
@@ -130,7 +130,7 @@ def test_a_log_whose_items_have_times_of_another_zone(tmp_path: Path, of: str, w
     items["version_timezone"] = "Europe/Lisbon"
     (line,) = told()
     assert line.startswith("listed_at: times without a zone are read as those of Europe/Lisbon, yet ")
-    assert line.endswith(f"version_timezone: {written or 'Etc/GMT-9'}")
+    assert line.endswith(f"version_timezone: {written or 'Asia/Tokyo'}")
 
 
 def test_a_day_that_does_not_tell_it_says_what_to_write_if_it_is_so(tmp_path: Path) -> None:
@@ -142,5 +142,5 @@ def test_a_day_that_does_not_tell_it_says_what_to_write_if_it_is_so(tmp_path: Pa
     del raw["data"]["items"]["version_timezone"]
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(raw))
     found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", LAST, "--json").json["suggestions"]
-    seen = "listed_at: times without a zone are read as those of Etc/GMT-9"
+    seen = "listed_at: times without a zone are read as those of Asia/Tokyo"
     assert f"{seen}: if they are UTC, set data.items.version_timezone: UTC" in found

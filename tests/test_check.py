@@ -104,6 +104,19 @@ def test_a_user_feature_that_is_known_later(tmp_path: Path) -> None:
     assert said(side, "mood") == [f"{seen}: {each}; {student}"]
 
 
+@pytest.mark.parametrize("letters", [8, 31, 90])
+def test_long_names_stay_apart_from_what_follows(tmp_path: Path, letters: int) -> None:
+    name = "m" * letters
+    made = project(
+        tmp_path, {"mood": list("ababcc")}, {"name": name, "side": "context", "kind": "categorical", "column": "mood"}
+    )
+    rows = made.call("check", "--day", DAYS[0]).out.splitlines()
+    (head,) = (row for row in rows if row.startswith("feature "))
+    (row,) = (row for row in rows if row.startswith(f"{name} "))
+    assert row.split()[1:4] == ["context", "categorical", name]
+    assert letters > 48 or row.index("context") == head.index("side")
+
+
 def test_a_feature_of_one_value(tmp_path: Path) -> None:
     country = {"name": "country", "side": "user", "kind": "categorical"}
     made = project(tmp_path / "one", {"country": ["fr"] * 6}, country)

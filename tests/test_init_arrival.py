@@ -73,7 +73,7 @@ def test_rows_of_a_day_in_three_folders_are_read_by_their_times(tmp_path: Path) 
     ended, raw, _ = made(tmp_path, lambda home: put(home, rows, folders))
     events = raw["data"]["events"]
     assert ended.code == 0, ended.err
-    assert (events["path"], events["date_column"], raw["data"]["timezone"]) == ("log", "ts", "Etc/GMT-9")
+    assert (events["path"], events["date_column"], raw["data"]["timezone"]) == ("log", "ts", "Asia/Tokyo")
     assert "partition" not in events
     (line,) = said(ended.out)
     assert "folders are days of arrival: date_column and timezone are written" in line
@@ -97,7 +97,7 @@ def test_rows_of_the_day_before_alone_are_told_with_lines_to_uncomment(tmp_path:
     lines = [line.replace("# ", "", 1) if line.startswith(ready) else line for line in lines]
     config = tmp_path / "ready.yaml"
     config.write_text("\n".join(lines))
-    assert yaml.safe_load(config.read_text())["data"]["timezone"] == "Etc/GMT-9"
+    assert yaml.safe_load(config.read_text())["data"]["timezone"] == "Asia/Tokyo"
     checked = dmtl("check", "--config", config, "--day", FIRST)
     assert checked.code == 0 and f"day {FIRST}: {A_DAY:,} rows" in checked.out, checked.err
 
@@ -184,7 +184,7 @@ def test_a_file_of_several_days_is_read_by_its_times(tmp_path: Path, names: str,
     assert ended.code == 0, ended.err
     events = raw["data"]["events"]
     assert events["date_column"] == "ts" and "{day" not in events["path"] and "# date_column" not in text
-    assert raw["data"]["timezone"] == {"UTC": "UTC", "Asia/Seoul": "Etc/GMT-9"}[zone]
+    assert raw["data"]["timezone"] == {"UTC": "UTC", "Asia/Seoul": "Asia/Tokyo"}[zone]
     assert raw["data"]["items"]["path"] == f"items_{day_of(0)}_{day_of(5)}.csv", "a side table is one for all days"
     assert f"day {day_of(5)}: {A_DAY:,} rows" in ended.out and f"--to {day_of(5)}" in ended.out
 

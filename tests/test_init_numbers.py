@@ -10,10 +10,10 @@ import pytest
 import unseen
 from initiated import features, made
 
-from dmtl_cli.guess.features import is_measured, kind_of
+from dmtl_cli.guess.features import kind_of
 from dmtl_cli.guess.files import CSV
 from dmtl_cli.guess.texts import Text, settled
-from dmtl_cli.guess.values import has_days
+from dmtl_cli.guess.values import has_days, is_measured
 
 N = 6_000
 
@@ -47,11 +47,54 @@ def test_codes_stay_codes(kind: str) -> None:
     assert found == "categorical" and "whole numbers, taken as codes" in why
 
 
+def of_items(kind: str, seed: int) -> np.ndarray:
+    """Whole numbers of 1,000 items, hundreds of distinct ones: of most there are one to four."""
+    rng, n = np.random.default_rng(seed), 1_000
+    groups = np.array([100, 200, 300, 400, 500])[rng.choice(5, n, p=[0.1, 0.2, 0.4, 0.2, 0.1])]
+    some = rng.dirichlet(np.ones(500)) * np.exp(-(((np.arange(500) - 250) / 120) ** 2))
+    return {
+        "pages": rng.normal(300, 90, n).clip(40),
+        "minutes": rng.lognormal(6.2, 0.3, n),
+        "cents": rng.normal(20_000, 4_000, n),
+        "pages and one encyclopedia": np.append(rng.normal(300, 90, n).clip(40), 9_000),
+        "codes that are as frequent": rng.integers(0, 500, n),
+        "codes of any frequency": rng.choice(500, n, p=rng.dirichlet(np.ones(500))),
+        "codes by frequency": np.sort(rng.zipf(1.5, n) % 500),
+        "codes in any order": rng.permutation(3_000)[:500][rng.zipf(1.3, n) % 500],
+        "numbers of their own": rng.choice(20_000, n, replace=False),
+        "codes by age": rng.beta(1, 3, n) * 3_000,
+        "codes of two digits and two": rng.integers(0, 20, n) * 100 + rng.integers(0, 20, n),
+        "codes of groups": groups + rng.integers(0, 30, n),
+        "codes of which the middle ones are frequent": rng.choice(500, n, p=some / some.sum()),
+    }[kind].astype(np.int64)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("kind", ["pages", "minutes", "cents", "pages and one encyclopedia"])
+def test_a_measure_of_items_is_a_number_under_any_name(kind: str, seed: int) -> None:
+    found, options, why = kind_of("zq", pl.Series("zq", of_items(kind, seed)), None)
+    assert (found, options) == ("numeric", {"num_buckets": 20}) and why.endswith(", spread as a measure is")
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("codes that are as frequent", "codes of any frequency", "codes by frequency", "codes in any order"),
+        *("numbers of their own", "codes by age", "codes of two digits and two", "codes of groups"),
+        "codes of which the middle ones are frequent",
+    ],
+)
+def test_codes_of_items_stay_codes(kind: str, seed: int) -> None:
+    assert kind_of("zq", pl.Series("zq", of_items(kind, seed)), None)[0] == "categorical"
+
+
 @pytest.mark.parametrize(
     "name",
     [
         *("alter", "Lesedauer_min", "Anzahl", "edad", "cantidad", "idade", "preço", "âge", "durée", "età", "leeftijd"),
         *("yaş", "süre", "возраст", "количество", "nagasa_sec", "価格", "回数", "lengthInMinutes", "kakaku_yen"),
+        *("paginas", "Seiten", "erscheinungs_jahr"),
     ],
 )
 def test_a_name_of_a_measure_tells_a_number(name: str) -> None:
@@ -67,6 +110,7 @@ def test_other_names_tell_none(name: str) -> None:
 def test_numbers_that_are_none_or_huge() -> None:
     assert not is_measured(pl.Series([], dtype=pl.Float64))
     assert not is_measured(pl.Series([0.0, 1e300, float("inf"), float("nan")] * 20))
+    assert not is_measured(pl.Series([0.0, 1e300, *range(400)]) * 3) and not is_measured(pl.Series([7.0] * 400))
 
 
 DAYS = [

@@ -28,6 +28,16 @@ def log(home: Path, items: pl.DataFrame) -> None:
     items.write_parquet(home / "items.parquet")
 
 
+def test_titles_that_few_editions_share_are_names(tmp_path: Path) -> None:
+    """Each of two items; jobs of 60 titles stay classes, and titles of one word."""
+    two = [f"{WORDS[k % 20]} {WORDS[k // 20 % 15]}" for k in range(N)]
+    names = {"titel": two, "titel_kort": [text.split()[0] for text in two]}
+    jobs = {"job_title": [f"{WORDS[k % 20]} {WORDS[k // 20 % 3]}" for k in range(N)]}
+    ended, raw, text = made(tmp_path, lambda home: log(home, pl.DataFrame({"item_id": range(N), **names, **jobs})))
+    assert ended.code == 0 and {"titel_kort", "job_title"} <= {*features(raw)}, ended.err
+    assert "titel" not in features(raw) and "# titel: not used: 300 titles of 600 ids: names, and no classes" in text
+
+
 @pytest.mark.parametrize("sign", ["#", ""])
 def test_tags_with_spaces_between_them_are_a_list(tmp_path: Path, sign: str) -> None:
     tags = [" ".join(sign + word for word in text.split()) for text in TAGS]

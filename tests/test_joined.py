@@ -348,12 +348,27 @@ def refused(project: Project, day: int = 1) -> tuple[int, str]:
 def test_check_tells_what_names_no_exposure_and_what_comes_a_day_later(project: Project) -> None:
     ended = project.call("check", "--day", "2026-01-01")
     assert ended.code == 0, ended.err
-    assert "data.events.joined.clicks: 4 of its 104 rows have the id of no exposure of the day: left out" in ended.out
+    assert "data.events.joined.clicks: 3 of its 104 rows have the id of no exposure of the day: left out" in ended.out
+    assert "data.events.joined.clicks: 1 of its 104 rows have no value of key: left out" in ended.out
     later = "5 rows of the day after are of this day's exposures: days_after: 1 reads them too"
     assert later in ended.out and "share their id" not in ended.out and "shown_id" not in ended.out
     assert project.stage("check", 1).json["unread"] == ["at"], "what is joined is an outcome, and no feature is missing"
     found = project.stage("check", 1).json["joined"]["clicks"]
-    assert found == {"days_after": 0, "rows": 104, "shared": 0, "unmatched": 4, "later": 5}
+    assert found == {"days_after": 0, "rows": 104, "shared": 0, "unmatched": 3, "without_id": 1, "later": 5}
+
+
+@pytest.mark.parametrize("where", ["NOT kind = 'shown'", None])
+def test_rows_of_a_kind_that_has_no_id_are_no_lost_ones(project: Project, tmp_path: Path, where: str | None) -> None:
+    """Of a stream all but what was shown is read: starts of the app name no exposure, and clicks do but for one."""
+    starts = pl.DataFrame({"shown_id": [None] * 7, "spent": [None] * 7, "cook": [None] * 7, "kind": ["start"] * 7})
+    for day in (1, 2):
+        rows_ = pl.concat([clicks(day).with_columns(kind=pl.lit("click")), starts], how="vertical_relaxed")
+        write(rows_, tmp_path / "log/clicks", f"2026-01-0{day}", "parquet")
+    clicks_of(project).update({"where": where} if where else {})
+    project.write()
+    ended = project.call("check", "--day", "2026-01-01")
+    assert "3 of its 111 rows have the id of no exposure of the day: left out" in ended.out, ended.err
+    assert f"{1 if where else 8} of its 111 rows have no value of key: left out" in ended.out
 
 
 def test_check_tells_what_was_delivered_twice(project: Project, tmp_path: Path) -> None:
@@ -408,11 +423,12 @@ def test_a_day_waits_for_the_files_after_it(project: Project, tmp_path: Path) ->
     clicks_of(project)["days_after"] = 1
     project.write()
     found = project.stage("check", 1).json
-    assert found["joined"]["clicks"] | {"unmatched": 0} == {
+    assert found["joined"]["clicks"] | {"unmatched": 0, "without_id": 0} == {
         "days_after": 1,
         "rows": 213,
         "shared": 0,
         "unmatched": 0,
+        "without_id": 0,
         "later": 0,
     }
     assert found["labels"]["click_rate"] == before, "rows of the same exposures"

@@ -300,7 +300,9 @@ def test_rows_that_are_there_twice_are_told(tmp_path: Path) -> None:
     twice = {k: [*v, *v[:2]] for k, v in BASE.items()} | {"at": [*range(6), 0, 1], "r": [1, 1, 2, 2, 3, 3, 1, 1]}
     found = checked(made := project(tmp_path, twice, time="at", request="r"))
     assert (found["duplicate_rows"], found["labels"]["repeated_clicks"], found["rows"]) == (2, 1, 7)
-    assert "2 of 8 rows (25.0%) repeat another" in made.call("check", "--day", DAYS[0]).out
+    shown = made.call("check", "--day", DAYS[0]).out
+    assert "2 of 8 rows (25.0%) repeat another" in shown
+    assert "; 1 further click of one item in one r is dropped; " in shown
     assert "duplicate_rows" not in checked(project(tmp_path / "b", BASE)), "nothing tells a row from its twin"
     apart = twice | {"at": list(range(8))}
     assert checked(project(tmp_path / "c", apart, time="at", request="r"))["duplicate_rows"] == 0
@@ -330,6 +332,7 @@ def test_clicks_that_repeat_are_not_lost_rows(tmp_path: Path) -> None:
     assert any(line.startswith(said) for line in found["warnings"])
     shown = made.call("check", "--day", DAYS[0]).out
     assert "1 of 11 rows are left out (9.1%)" in shown and f"WARNING: {said}" in shown
+    assert "; 8 further clicks of one item in one r are dropped; " in shown
     once = project(tmp_path / "once", frame | {"r": list(range(11))}, request="r", invalid_rows="drop")
     assert not any("repeat" in line for line in checked(once)["warnings"])
 

@@ -29,6 +29,7 @@ from dmtl_cli.evaluate.metrics import retrieval_of_each
 from dmtl_cli.evaluate.paired import auc_error, mean_error
 from dmtl_cli.runs.manifest import Manifest
 from dmtl_cli.runs.progress import POINTS, RunLog
+from dmtl_cli.runs.run import Result
 
 GROUP: Any = typer.main.get_command(app)
 
@@ -132,13 +133,37 @@ def a_manifest(stage: str, **fields: Any) -> Manifest:
                 "rows": {"events": 10, "users": 3, "active_users": 9},
             },
             "evaluation 2026-01-02  recall@50 of reads: served .400, best list .300 (popularity): better by .100 ±.030"
-            "; of clicks, not the aim: served .200, best list .250 (popularity); 3 of 9 users"
-            "  10 rows in 24 s  db81e78",
+            "; of clicks, not the aim: served .200, best list .250 (popularity)"
+            "; a sample of 3 of 9 users (evaluate.share)  10 rows in 24 s  db81e78",
         ),
     ],
 )
 def test_a_stage_says_what_a_person_can_judge(stage: str, fields: dict[str, Any], expected: str) -> None:
     assert said.line(a_manifest(stage, **fields), 24.2) == expected
+
+
+@pytest.mark.parametrize(
+    ("warnings", "clause"), [(1, "1 warning: dmtl status"), (2, "2 warnings: dmtl status"), (0, "")]
+)
+def test_the_line_of_a_day_says_that_there_are_warnings(
+    warnings: int, clause: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the day alone, the same one of two scores once."""
+    told = [f"doubt {k}" for k in range(warnings)]
+    stages = [("evaluation", told[:1]), ("scores", told[1:]), ("scores", told[1:]), ("export", [])]
+    manifests = {f"{k}": a_manifest(s, facts={"warnings": w} if w else {}) for k, (s, w) in enumerate(stages)}
+    made = [Result(s, str(day(2)), "", "abcdef12", f"{k}", {}, {}, [], False) for k, (s, _) in enumerate(stages)]
+    made.append(Result("tune", str(day(1)), "", "abcdef12", "no day of this line", {}, {}, [], False))
+    monkeypatch.setattr(Manifest, "read", lambda path: manifests[path.parent.name])
+    assert said.day_line(day(2), made) == "  ".join(filter(None, [str(day(2)), "export abcdef1", clause]))
+
+
+def test_a_sample_of_users_names_the_key_that_bounds_it() -> None:
+    config = {"evaluate": {"max_users": 3}}
+    m = a_manifest(
+        "evaluation", metrics={"student.read.recall@50": 0.4}, rows={"users": 3, "active_users": 9}, config=config
+    )
+    assert "; a sample of 3 of 9 users (evaluate.max_users)" in said.line(m)
 
 
 def test_an_up_to_date_stage_says_so(terminal: Terminal, tmp_path: Path) -> None:

@@ -148,6 +148,9 @@ def test_check_says_how_many(tmp_path: Path) -> None:
     assert ended.code == 0, ended.err
     assert f"{len(every) - len(few)} rows are left out: data.events.unique reads one of each id" in ended.out
     assert f"day {DAY}: {len(few)} rows" in ended.out and "repeat the id" not in ended.out
+    write(few, tmp_path, f"events_{DAY}", "parquet")
+    ended = dmtl("check", "--config", tmp_path / "c.yaml", "--day", str(DAY))
+    assert ended.code == 0 and "data.events.unique" not in ended.out, "nothing is said of no rows"
 
 
 def test_many_rows_as_polars_finds_them() -> None:

@@ -40,17 +40,21 @@ def line(m: Manifest, seconds: float | None = None, *, up_to_date: bool = False)
 
 def day_line(day: dt.date, made: Sequence[Result] | UserError) -> str:
     """`2026-01-03  recall@50 of reads: served .212, best list .179 (popularity): better by .033 ±.010  export 53180a3`:
-    what a day's evaluation found, what was exported of it; or why it was refused."""
+    what a day's evaluation found, what was exported of it, and how much `status` then warns of; or why it was
+    refused."""
     if isinstance(made, UserError):
         return printable(f"{day}  refused: {made.message}")
     runs = {r.stage: r for r in made if r.day == str(day)}
-    found = [_evaluation(Manifest.read(Path(r.path) / MANIFEST)) for s, r in runs.items() if s == "evaluation"]
+    manifests = [Manifest.read(Path(r.path) / MANIFEST) for r in made if r.day == str(day)]
+    found = [_evaluation(m) for m in manifests if m.stage == "evaluation"]
+    doubts = len({(m.stage, warning) for m in manifests for warning in m.facts.get("warnings", ())})
+    warned = f"{doubts} warning{'s' if doubts > 1 else ''}: dmtl status" if doubts else ""
     exported = runs.get("export")
     served = f"export {exported.run_id[:7]}" if exported else "no student yet"
     held = f", not served: LATEST is pinned to {exported.pinned}" if exported and exported.pinned else ""
     done = "up to date" if all(r.up_to_date for r in made) else ""
     return "  ".join(
-        filter(None, [str(day), *(found[0] if found else ["nothing to measure yet"]), served + held, done])
+        filter(None, [str(day), *(found[0] if found else ["nothing to measure yet"]), served + held, warned, done])
     )
 
 
@@ -137,7 +141,8 @@ def _evaluation(m: Manifest) -> list[str]:
     told = f"recall@{k_of(m.config)} of {aim}s: {recalls}" if aim else ""
     others_told = [f"of {label}s, not the aim: {other}" for label, other in others]
     taken, there = m.rows.get("users", 0), m.rows.get("active_users", 0)
-    users = f"{taken:,} of {there:,} users" if told and taken < there else ""
+    bound = "max_users" if taken == m.config.get("evaluate", {}).get("max_users") else "share"
+    users = f"a sample of {taken:,} of {there:,} users (evaluate.{bound})" if told and taken < there else ""
     aucs = _listed(m.metrics, "teacher.{}.auc", _LABELS)
     return ["; ".join(filter(None, [told, *others_told, users])), f"teacher AUC {aucs}" if aucs else ""]
 

@@ -16,21 +16,17 @@ from dmtl_cli.guess.files import Files, is_of_span, usual
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.tables import LAKES, Table, rows_of_day
 from dmtl_cli.guess.values import FEW, instants, time_unit
+from dmtl_cli.guess.zones import ANY_ZONE, zone_ahead
 
 _MINUTES = sorted(
     [60 * h for h in range(-12, 15)] + [-210, 210, 270, 330, 345, 390, 570, 630, 765], key=lambda m: (abs(m), m)
 )
 """ahead of UTC, of the zones that there are (without summer time)"""
-_NAMED = {
-    -210: "America/St_Johns", 210: "Asia/Tehran", 270: "Asia/Kabul", 330: "Asia/Kolkata", 345: "Asia/Kathmandu",
-    390: "Asia/Yangon", 570: "Australia/Darwin", 630: "Australia/Lord_Howe", 765: "Pacific/Chatham",
-}  # fmt: skip
 _SUMMER = 60  # minutes by which a day may differ from the others
 _OFF, _LEAST = 0.001, 10  # of the rows, and rows, are of another day before it is said
 _LATE, _MOSTLY = 14, 0.95  # days after which a row arrives at most; of the rows of another day do so
 _OF_FILE = 0.2  # of the rows of files of several days are of another day than the one in the name
 _ROWS, _ENDS = 20_000, 3  # rows of a day far smaller than the others, and days at each end
-_HOUR = "write the zone of your users, such as Asia/Shanghai"
 
 
 @dataclass(frozen=True)
@@ -129,10 +125,12 @@ def _lags(rows: pl.DataFrame) -> tuple[tuple[str, str], pl.Series]:
     ahead = rows["day"].replace_strict(of_day, return_dtype=pl.Int64)
     day = (rows["at"] + pl.Series(ahead * 60_000_000).cast(pl.Duration("us"))).dt.date()
     lags = (rows["day"] - day).dt.total_days()
-    name = _NAMED.get(best) or ("UTC" if not best else f"Etc/GMT{-best // 60:+d}")
-    beside = f", and in {alike} other zones" if alike else ""
-    why = f"{total[best] / len(rows):.1%} of the sample's times are of their folder's day so{beside}"
-    return (name, f"{why}; {_HOUR}"), lags
+    name, ahead_by, guess = zone_ahead(best, rows["at"])
+    whole = total[best] == len(rows)
+    seen = "all of the sample's times" if whole else f"{total[best] / len(rows):.1%} of the sample's times"
+    if alike:
+        guess = f", and in {alike} other zones; {ANY_ZONE}"
+    return (name, f"{ahead_by}: {seen} are of their folder's day so{guess}"), lags
 
 
 def _by_day(agree: pl.DataFrame) -> list[tuple[dt.date, dict[str, int]]]:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from dmtl_cli.data.log.written import floats
@@ -17,7 +16,7 @@ from dmtl_cli.guess.files import partitions
 from dmtl_cli.guess.guests import guests_of
 from dmtl_cli.guess.inputs import Input, Inputs, hold_prices, share_embeddings
 from dmtl_cli.guess.late import lagging, totals_of
-from dmtl_cli.guess.pieces import SEPARATORS, are_tags, separator_in, values_by_name
+from dmtl_cli.guess.pieces import SEPARATORS, TITLE, are_tags, separator_in, values_by_name
 from dmtl_cli.guess.requests import is_of_request
 from dmtl_cli.guess.rewrites import lists_in_text
 from dmtl_cli.guess.roles import Guess, Roles, times_of
@@ -34,6 +33,7 @@ from dmtl_cli.guess.values import (
     has_days,
     has_long_tail,
     is_constant,
+    is_measured,
     mean,
     share,
     span,
@@ -43,12 +43,10 @@ from dmtl_cli.guess.values import (
 
 _EMPTY, _OWN = 0.95, 0.9
 _OWN_TEXT = 0.75  # distinct texts of a side table's rows, from which on they are names of its ids: a few share one
+_OWN_TITLE, _SEVERAL_WORDS = 0.4, 2  # the same of titles, which are names whoever shares one; words of a title
 ITEMS = 0.2
 """share of the values of lists that are items, where they are histories"""
 _FEW_CODES, _LONGEST, _FEW = 50, 50, 30
-_EACH, _FILLED, _SMOOTH, _EDGE = 5, 0.5, 0.6, 0.05
-"""of numbers that are spread like a measure: rows a value, share of the numbers between least and greatest, correlation
-of the counts of neighbours, and how far from the ends the most frequent one is"""
 _READ = 3  # of a duration's name: avg_dwell_sec
 _CLASSES = 30  # texts up to which sentences may be names of classes
 _WORDS, _WORDS_A_PIECE = 5, 3  # of a sentence, and between its commas
@@ -281,7 +279,7 @@ def refusal(s: pl.Series, own: bool, is_time: bool) -> str | None:
     own_value = (text or s.dtype.is_integer()) and len(known) > _FEW and known.n_unique() > least * len(known)
     if own_value and not words.says(c, words.NUMBER) and not (text and separator_in(c, known)):
         return f"nearly a value of its own for every {'id' if own else 'row'}"
-    return None
+    return _titles(known) if text and own and words.says(c, TITLE) else None
 
 
 def kind_of(c: str, s: pl.Series, items: pl.Series | None) -> tuple[str, dict[str, Any], str]:
@@ -339,6 +337,15 @@ def _sentences(known: pl.Series) -> str | None:
     return f"sentences, {usual:.0f} words each, which no kind of feature reads"
 
 
+def _titles(known: pl.Series) -> str | None:
+    """What texts that are named like titles are, of several words, where few ids share one as editions do; None where
+    they may be classes, as titles of jobs are."""
+    many, each = known.n_unique(), mean(known.head(10_000).str.count_matches(r"\s+") + 1)
+    if len(known) <= _FEW or many <= _OWN_TITLE * len(known) or each < _SEVERAL_WORDS:
+        return None
+    return f"{many:,} titles of {len(known):,} ids: names, and no classes"
+
+
 def _as_days(known: pl.Series) -> str | None:
     """What texts of days or times are, and what to write in their place; None where they are none."""
     if not has_days(known):
@@ -368,24 +375,6 @@ def _of_lengths(x: pl.Series) -> tuple[str, dict[str, Any], str]:
     tail = has_long_tail(x)
     options: dict[str, Any] = {"transform": "log1p"} if tail else {"num_buckets": 20}
     return "numeric", options, "lengths of time, from {:,.6g} to {:,.6g} seconds".format(*span(x))
-
-
-def is_measured(x: pl.Series) -> bool:
-    """Whether whole numbers are spread as a measure is and codes are not: most numbers of the range are there, each
-    about as often as its neighbours (rank correlation of .6), and the most frequent ones are not at an end of it, as
-    those of codes that were given by how frequent they are."""
-    known = x.filter(x.is_finite())
-    low, size = span(known)[0], span(known)[1] - span(known)[0] + 1
-    if len(known) < _EACH * _FILLED * size:
-        return False
-    counts = np.bincount((known - low).cast(pl.Int64).to_numpy())
-    if (counts > 0).mean() < _FILLED or len(known) < _EACH * (counts > 0).sum():
-        return False
-    near = np.convolve(counts, np.ones(3), "same")
-    edge = _EDGE * size
-    ranks = pl.DataFrame({"a": counts[:-1], "b": counts[1:]})
-    found = ranks.select(pl.corr("a", "b", method="spearman")).item()
-    return bool(found >= _SMOOTH and edge <= near.argmax() < size - edge)
 
 
 def _is_bracketed(s: pl.Series) -> bool:

@@ -24,9 +24,10 @@ Ints = npt.NDArray[np.int64]
 
 
 def joined_rows(log: Log, found: DayFiles, events: Table) -> dict[str, Any]:
-    """`joined`, where the log has such tables, by the name of each: its `rows`, those `unmatched` with the id of no
-    exposure of the day (of a table of days), the exposures with `shared` ids, that another has too and a row, and the
-    rows of the day after those that are read, `later`, that are of this day's exposures.
+    """`joined`, where the log has such tables, by the name of each: its `rows`; of a table of days those `unmatched`
+    with the id of no exposure of the day, and those `without_id` (see `Outcomes`); the exposures with `shared` ids,
+    that another has too and a row; and the rows of the day after those that are read, `later`, that are of this day's
+    exposures.
 
     Raises:
         UserError: what reading these tables raises.
@@ -39,7 +40,8 @@ def joined_rows(log: Log, found: DayFiles, events: Table) -> dict[str, Any]:
         said = {"days_after": table.section.days_after, "rows": table.read_rows, "shared": shared}
         if table.section.is_daily:
             matched = int(table.rows.to_numpy()[times > 0].sum())
-            said["unmatched"] = table.read_rows - matched
+            said["unmatched"] = int(table.rows.sum()) - matched
+            said |= {"without_id": table.without_id} if table.without_id else {}
             if table.section.id_column not in log.data.events.computed:  # the next day may have the same one again
                 said["later"] = _later(log, found, events, name)
         out[name] = said | ({"repeated": table.repeated} if table.section.unique else {})
@@ -78,12 +80,15 @@ def joined_lines(found: dict[str, Any]) -> Iterator[str]:
     for name, said in found.get("joined", {}).items():
         rows = f"{said['rows']:,}"
         where = f"data.events.joined.{name}"
-        if said["rows"] and said.get("unmatched") == said["rows"]:
+        lost, nameless = said.get("unmatched", 0), said.get("without_id", 0)
+        if said["rows"] and lost + nameless == said["rows"]:
             yield f"WARNING: {where}: none of its {rows} rows has the id of an exposure: is key the exposure's id?"
-        elif said.get("unmatched"):
-            most = "WARNING: " if said["unmatched"] > _MOST * said["rows"] else ""
-            what = f"{said['unmatched']:,} of its {rows} rows have the id of no exposure of the day: left out"
-            yield f"{most}{where}: {what}"
+            nameless = 0
+        elif lost:
+            most = "WARNING: " if lost > _MOST * said["rows"] else ""
+            yield f"{most}{where}: {lost:,} of its {rows} rows have the id of no exposure of the day: left out"
+        if nameless:
+            yield f"{where}: {nameless:,} of its {rows} rows have no value of key: left out"
         if said.get("repeated"):
             yield f"{where}: {said['repeated']:,} rows are left out: unique reads one of each id"
         if said["shared"]:

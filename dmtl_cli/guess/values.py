@@ -34,6 +34,12 @@ _DAYS = (
 _HAS_CLOCK = r"[0-9]:[0-9]{2}"
 _DATED = 0.95  # of the texts are such
 _SEVERAL = 0.1  # of the ids with several rows have several values
+_EACH, _FILLED, _SMOOTH, _EDGE = 5, 0.5, 0.6, 0.05
+"""of numbers that are spread like a measure: rows a value, share of the numbers between least and greatest, correlation
+of the counts of neighbours, and how far from the ends the most frequent one is"""
+_HILL, _PIECES, _TAILS, _FOOT, _ROUGH = 300, 16, 0.005, 1 / 3, 1.5
+"""of few rows a number: how many, pieces of the range, share of the rows beyond either end of it, rows of the pieces at
+the ends beside the most, and variance of a number's rows beside the mean, which is 1 by chance alone"""
 _TRIED = 1_000  # texts of a column that are read to see whether they can be
 
 
@@ -81,6 +87,44 @@ def has_long_tail(s: pl.Series, skewness: float = 2.0) -> bool:
 def short(r: float) -> str:
     """.97 of 0.97, -.30 of -0.3."""
     return f"{round(r, 2) + 0.0:.2f}".replace("0.", ".", 1)  # + 0.0: no -.00
+
+
+def is_measured(x: pl.Series) -> bool:
+    """Whether whole numbers are spread as a measure is and codes are not: most numbers of the range are there, each
+    about as often as its neighbours (rank correlation of .6), and the most frequent ones are not at an end of it, as
+    those of codes that were given by how frequent they are. Of few rows a number the same is asked of pieces of the
+    range: see `_is_hill`."""
+    known = x.filter(x.is_finite())
+    low, size = span(known)[0], span(known)[1] - span(known)[0] + 1
+    if len(known) < _EACH * max(_FILLED * size, known.n_unique()):
+        return _is_hill(known.to_numpy())
+    counts = np.bincount((known - low).cast(pl.Int64).to_numpy())
+    edge = _EDGE * size
+    near = int(np.convolve(counts, np.ones(3), "same").argmax())
+    return bool((counts > 0).mean() >= _FILLED and _neighbours(counts) >= _SMOOTH and edge <= near < size - edge)
+
+
+def _neighbours(counts: np.ndarray) -> float:
+    """Rank correlation of each count with the next one."""
+    return float(pl.DataFrame({"a": counts[:-1], "b": counts[1:]}).select(pl.corr("a", "b", method="spearman")).item())
+
+
+def _is_hill(x: np.ndarray) -> bool:
+    """Whether numbers of which each comes seldom rise and fall in the pieces of their range, with few at both ends, and
+    each number of a piece comes as often as chance has it: of codes some are frequent and those beside them are not."""
+    if len(x) < _HILL:
+        return False
+    x = x[(x >= np.quantile(x, _TAILS)) & (x <= np.quantile(x, 1 - _TAILS))]
+    low, size = float(x.min()), float(x.max() - x.min()) + 1
+    if size < _EACH * _PIECES:
+        return False
+    number, times = np.unique(x, return_counts=True)
+    piece = ((number - low) * _PIECES / size).astype(np.int64)
+    rows = np.bincount(piece, times, _PIECES)
+    usual = rows * _PIECES / size
+    variance = float((times**2 / usual[piece]).sum() - len(x)) / (size - _PIECES)
+    foot = max(rows[0], rows[-1]) <= _FOOT * rows.max()
+    return bool(variance <= _ROUGH and foot and _neighbours(rows) >= _SMOOTH)
 
 
 def mean(s: pl.Series) -> float:

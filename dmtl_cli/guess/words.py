@@ -201,7 +201,7 @@ NUMBER = any_of(
     " idade anos preço preco quantidade cliques âge heures jours secondes nombre quantité quantite prix montant durée"
     " duree età minuti secondi giorni quantità prezzo importo durata leeftijd seconden uren dagen aantal prijs"
     " yaş yas dakika saniye adet fiyat fiyatı süre sure sayısı sayisi возраст минут минуты секунды количество цена"
-    " nenrei kakaku nagasa kaisu ruikei 年齢 価格 回数 秒数 分数"
+    " nenrei kakaku nagasa kaisu ruikei 年齢 価格 回数 秒数 分数 paginas páginas pagine seiten jaar jahr woorden"
 )
 """a number, not a code"""
 SKEWED = any_of(

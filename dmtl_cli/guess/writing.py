@@ -250,8 +250,7 @@ def _zone(log: Log) -> list[str]:
         instants = [f"data.{name}.version" for name, version in found.items() if version.is_instant]
         if not instants and (log.arrival is None or not log.arrival.is_told):
             return []
-        of = f"of {instants[0]}, up to the beginning of a day" if instants else "for the lines below"
-        return [f"{'' if instants else '# '}timezone: {zone}  # {why}: {of}"]
+        return [f"timezone: {zone}  # {why}" if instants else f"# timezone: {zone}  # {why}: for the lines below"]
     return [f"timezone: {zone}  # {why}: it decides which day a row is of"]
 
 

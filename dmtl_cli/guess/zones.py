@@ -3,7 +3,10 @@ people sleep."""
 
 from __future__ import annotations
 
+import datetime as dt
 import re
+from typing import cast
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
@@ -13,6 +16,17 @@ from dmtl_cli.guess.values import instants
 
 ANY_ZONE = "write the zone of your users, such as Asia/Shanghai"
 """where times tell none"""
+_ALL_YEAR = {
+    -180: "America/Sao_Paulo", 180: "Europe/Istanbul", 210: "Asia/Tehran", 240: "Asia/Dubai", 270: "Asia/Kabul",
+    300: "Asia/Karachi", 330: "Asia/Kolkata", 345: "Asia/Kathmandu", 360: "Asia/Dhaka", 390: "Asia/Yangon",
+    420: "Asia/Bangkok", 480: "Asia/Shanghai", 540: "Asia/Tokyo", 570: "Australia/Darwin",
+}  # fmt: skip
+"""zones without summer time in recent years, by minutes ahead of UTC: of most people who live so"""
+_BY_SEASON = (
+    *("Europe/Berlin", "Europe/London", "Europe/Athens", "America/New_York", "America/Chicago", "America/Denver"),
+    *("America/Los_Angeles", "America/Halifax", "America/St_Johns", "Australia/Sydney", "Australia/Adelaide"),
+    *("Australia/Lord_Howe", "Pacific/Auckland", "Pacific/Chatham"),
+)
 _ASLEEP = 4  # o'clock, at which fewest people do anything
 _DAY, _HALF_HOUR, _MINUTES = 1_440, 30, 14  # minutes; from a half hour, within which a log begins and ends
 _NEAR = 1  # hours from it that are as usual
@@ -31,10 +45,14 @@ def zone_of(s: pl.Series, unit: str) -> tuple[str, str]:
     far = f"; {said[0]}: if your users live there, write their zone" if said is not None and said[1] else ""
     if (named := getattr(s.dtype, "time_zone", None)) is not None:
         return named, f"the zone of the timestamps{far if named == 'UTC' else ''}"
-    found = s.drop_nulls().str.extract(ZONE).drop_nulls().mode() if unit == "text" else pl.Series([], dtype=pl.String)
+    carried = s.str.extract(ZONE) if unit == "text" else pl.Series([], dtype=pl.String)
+    found = carried.drop_nulls().mode().sort()
     offset = re.fullmatch(r"([+-])([0-9]{2}):?([0-9]{2})?", str(found[0])) if len(found) else None
-    if offset and int(offset[2]) and offset[3] in (None, "00"):
-        return f"Etc/GMT{'-' if offset[1] == '+' else '+'}{int(offset[2])}", f"the times end in {found[0]}"
+    at = instants(s.filter(carried == found[0]), unit) if offset else None
+    if offset and at is not None and (ahead := int(offset[2]) * 60 + int(offset[3] or 0)):
+        name, named, guess = zone_ahead(-ahead if offset[1] == "-" else ahead, at)
+        most = "the" if (carried.drop_nulls() == found[0]).all() else "most"
+        return name, f"{named}: {most} times end in {found[0]}{guess}"
     if len(found):
         return "UTC", f"the times end in {found[0]}{far}"
     seen = "" if said is None else f" ({said[0]})"
@@ -42,6 +60,35 @@ def zone_of(s: pl.Series, unit: str) -> tuple[str, str]:
         local = f"times of {s.name} name no zone: if they are local, leave UTC, and days end at their midnight"
         return "UTC", f"{local}; if they are UTC, {ANY_ZONE}{seen}"
     return "UTC", f"{ANY_ZONE}{seen}"
+
+
+def zone_ahead(minutes: int, at: pl.Series) -> tuple[str, str, str]:
+    """A zone that is so far ahead of UTC at all of these times, `UTC+8`, and what to write where it is no more than a
+    guess: at another time of the year the same people may be at another distance.
+
+    Args:
+        at: instants, of which the first and the last are looked at.
+    """
+    if not minutes:
+        return "UTC", "UTC", ""
+    ends = [cast(dt.datetime, t) for t in (at.min(), at.max()) if t is not None]
+    named = _utc(minutes)
+    if (common := _ALL_YEAR.get(minutes)) is not None and _is_ahead(common, minutes, ends):
+        return common, named, ""
+    near = next((zone for zone in _BY_SEASON if _is_ahead(zone, minutes, ends)), None)
+    if minutes % 60:  # no name without a place
+        return (near, named, "") if near else ("UTC", named, f"; {ANY_ZONE}")
+    then = f"; where clocks change in summer write your zone, such as {near}" if near else ""
+    return f"Etc/GMT{-minutes // 60:+d}", f"{named}, whose sign Etc has the other way round", then
+
+
+def _is_ahead(zone: str, minutes: int, at: list[dt.datetime]) -> bool:
+    return all(t.astimezone(ZoneInfo(zone)).utcoffset() == dt.timedelta(minutes=minutes) for t in at)
+
+
+def _utc(minutes: int) -> str:
+    hours, rest = divmod(abs(minutes), 60)
+    return f"UTC{'+' if minutes > 0 else '-'}{hours}" + (f":{rest:02d}" if rest else "")
 
 
 def _evidence(s: pl.Series, unit: str) -> tuple[str, bool] | None:
@@ -54,11 +101,9 @@ def _evidence(s: pl.Series, unit: str) -> tuple[str, bool] | None:
     if (ahead := _midnight(at)) is not None:
         begin = -ahead % _DAY
         ends = f"the rows begin and end at {begin // 60}:{begin % 60:02d}"
-        hours, minutes = divmod(abs(ahead), 60)
-        zone = f"UTC{'+' if ahead > 0 else '-'}{hours}" + (f":{minutes:02d}" if minutes else "")
-        return (
-            (f"{ends}, the midnight of {zone}", True) if ahead else (f"{ends}, as whole days of these times do", False)
-        )
+        if not ahead:
+            return f"{ends}, as whole days of these times do", False
+        return f"{ends}, the midnight of {_utc(ahead)}", True
     quiet = _quietest(at)
     return None if quiet is None else (_as_at(quiet), abs(_ahead(quiet)) > _NEAR)
 

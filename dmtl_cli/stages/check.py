@@ -46,6 +46,8 @@ from dmtl_cli.tune import plan
 _BLOCKS = 32  # blocks of the day whose durations are described
 _RATE = "long_read_rate_at_"  # and what the config calls a long read
 _NAMED = 12  # columns that nothing reads
+_UNIQUE = "data.events.unique reads one of each id"
+_WIDEST = 48  # of a column of the print
 _TEACHER_FLOPS = 2e10  # per second and thread, forward and backward: a cautious guess, and shown as one
 
 
@@ -138,6 +140,7 @@ def _labels(config: Config, day: Day) -> dict[str, Any]:
         "click_rate": round(facts["clicks"] / max(1, len(day)), 4),
         "exposures": config.data.events.click is not None,
         "repeated_clicks": int(facts["repeated_clicks"]),
+        **({"request": config.data.events.request} if facts["repeated_clicks"] else {}),
     }
     if config.data.events.duration:
         seconds = np.concatenate([b.duration[b.click] for b in itertools.islice(day.blocks(), _BLOCKS)])
@@ -328,18 +331,13 @@ def described(found: dict[str, Any], *, brief: bool = False) -> str:
     lines = [
         f"day {found['day']}: {_counts(found)}",
         *([f"{found[NOT_ASKED]:,} other rows are left out by data.events.where"] if found.get(NOT_ASKED) else []),
-        *(
-            [f"{found[REPEATED]:,} rows are left out: data.events.unique reads one of each id"]
-            if REPEATED in found
-            else []
-        ),
+        *([f"{found[REPEATED]:,} rows are left out: {_UNIQUE}"] if found.get(REPEATED) else []),
         *([in_words(_kept(found), found["left_out"])] if "left_out" in found else []),
         *_repeats(found),
         *(f"WARNING: {line}" for line in found["warnings"]),
         f"labels: {_labels_in_words(found['labels'])}",
         *(f"the table of {k.removesuffix('_joined')} has {v:.1%} of the day's" for k, v in found["join"].items()),
-        *([] if brief else ["", f"{'feature':24}{'side':9}{'kind':13}{'embedding':24}{'rows':>10}{'unknown':>9}"]),
-        *([] if brief else map(_row, shown)),
+        *([] if brief else ["", *_table(shown)]),
         *joined_lines(found),
         *notes,
         *found["suggestions"],
@@ -382,10 +380,9 @@ def _repeats(found: dict[str, Any]) -> list[str]:
         fix = "keep the row with the click alone, or each counts as an exposure without one too"
         lines.append(f"{seen} and then with one: {fix}")
     if ids := found.get("repeated_ids"):
-        seen = (
-            f"{ids['column']}: {ids['repeats']:,} of {ids['rows']:,} rows repeat the id of one of their user and item"
-        )
-        lines.append(f"{seen}, and each counts: data.events.unique: {ids['column']} reads one of each")
+        seen = f"{ids['repeats']:,} of {ids['rows']:,} rows repeat the id of one of their user and item"
+        fix = f"and each counts: data.events.unique: {ids['column']} reads one of each"
+        lines.append(f"{ids['column']}: {seen}, {fix}")
     return lines
 
 
@@ -402,7 +399,8 @@ def _marked(table: str) -> str:
 def _labels_in_words(found: dict[str, Any]) -> str:
     parts = [f"{found['click_rate']:.1%} of rows are clicks" if found["exposures"] else "every row is a click"]
     if repeated := found["repeated_clicks"]:
-        parts.append(f"{count(repeated, 'more row')} repeat one of them")
+        many = f"{count(repeated, 'further click')} of one item in one {found['request']}"
+        parts.append(f"{many} {'is' if repeated == 1 else 'are'} dropped")
     if seconds := found.get("duration_seconds"):
         ((rule, share),) = ((k.removeprefix(_RATE), v) for k, v in found.items() if k.startswith(_RATE))
         line = "their mean" if rule == "mean" else rule if rule.startswith("p") else f"{rule} seconds"
@@ -417,9 +415,13 @@ def _labels_in_words(found: dict[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def _row(f: dict[str, Any]) -> str:
-    rows, embedding = f.get("embedding_rows", ""), f.get("embedding", "")
-    return f"{f['name']:24}{f['side']:9}{f['kind']:13}{embedding:24}{rows:>10}{f['unknown_share']:>9.1%}"
+def _table(shown: list[dict[str, Any]]) -> list[str]:
+    """The features in columns, as wide as their longest names."""
+    names = {"name": "feature", "side": "side", "kind": "kind", "embedding": "embedding"}
+    rows = [names | {"rows": "rows", "unknown": "unknown"}]
+    rows += [f | {"rows": f.get("embedding_rows", ""), "unknown": f"{f['unknown_share']:.1%}"} for f in shown]
+    wide = [(c, min(_WIDEST, max(len(r.get(c, "")) for r in rows))) for c in names]
+    return ["".join(f"{r.get(c, ''):{n}}  " for c, n in wide) + "{rows:>8} {unknown:>8}".format_map(r) for r in rows]
 
 
 def _notes(f: dict[str, Any]) -> list[str]:
@@ -432,15 +434,13 @@ def _notes(f: dict[str, Any]) -> list[str]:
         hint = "an item's own attribute does not change: side table, or side: context"
         notes.append(f"{f['name']}: {share}; the first is taken ({hint})")
     if "known_later" in f:
-        seen = (
-            f"{f['known_later']:,} of {f['seen']:,} {f['side']}s have none in their first row of this day and one later"
-        )
+        seen = f"{f['known_later']:,} of {f['seen']:,} {f['side']}s have none in their first row of this day"
         why = "it stays unknown, as a later one may tell what happened meanwhile"
         what = f"{why}; write it in all rows, or in a table of {f['side']}s"
         if f.get("per_event"):
             own = "a teacher reads each row's own value, none is one too"
             what = f"{own}; a student has the first of the day in all rows, and serves the one that is asked with"
-        notes.append(f"{f['name']}: {seen}: {what}")
+        notes.append(f"{f['name']}: {seen} and one later: {what}")
     if f.get("one_value"):
         notes.append(f"{f['name']}: one value for all {f['side']}s: it tells nothing")
     if "seen_once_share" in f:

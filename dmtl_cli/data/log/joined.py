@@ -17,7 +17,7 @@ import polars as pl
 import pyarrow as pa
 
 from dmtl_cli.config.errors import UserError, did_you_mean
-from dmtl_cli.config.expressions import aggregated_roots_of
+from dmtl_cli.config.expressions import aggregated_roots_of, sources_of
 from dmtl_cli.config.table import WHERE
 from dmtl_cli.config.table import Joined as Section
 from dmtl_cli.data.log.computed import Beside, Computed, of_types, plain, struct_of
@@ -97,6 +97,21 @@ class Outcomes:
     def read_rows(self) -> int:
         """Rows of the table, those without an id too."""
         return self._read[3]
+
+    @cached_property
+    def without_id(self) -> int:
+        """Rows without an id, less those of kinds that never have one: a kind is what the one column of a condition
+        says, as in a stream of which everything but the exposures is read."""
+        if self.read_rows == self.rows.sum():
+            return 0
+        table, section = Table(self._files), self.section
+        kinds = sources_of(section.where) if section.where else []
+        kinds = kinds if len(kinds) == 1 and table.has(kinds[0]) else []
+        rows = TableRows(table, section, {}, self._days, self._timezone)
+        found = [b.frame for b in rows.held([section.key, *kinds], share_groups(table, self._groups, ALONE))]
+        parts = [pl.DataFrame([f[section.key].is_null().alias(_ID), *(plain(f[c]) for c in kinds)]) for f in found]
+        every = pl.concat(parts, how="vertical_relaxed")
+        return int(every.filter(~pl.col(_ID).all().over(kinds))[_ID].sum()) if kinds else int(every[_ID].sum())
 
     @property
     def repeated(self) -> int:
