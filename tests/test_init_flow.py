@@ -119,6 +119,21 @@ def test_without_names_and_tables_the_order_of_rows_tells_both(tmp_path: Path, m
     assert {name: features(raw)[name]["side"] for name in more} == dict.fromkeys(more, "user")
 
 
+def test_phrases_are_no_items(tmp_path: Path) -> None:
+    """What was searched comes again too, and is of no user; without another id the item is asked for."""
+
+    def write(home: Path) -> None:
+        lessons(home, tables=0)
+        for file in sorted(home.rglob("*.parquet")):
+            rows = pl.read_parquet(file)
+            said = "how to " + rows["leccion"].str.slice(2)
+            rows.drop("leccion").with_columns(busqueda=said).write_parquet(file)
+
+    ended, raw, _ = made(tmp_path, write)
+    assert ended.code == 78 and raw["data"]["events"]["user"] == "alumno", ended.out
+    assert "item" not in raw["data"]["events"]
+
+
 def of_one_day(home: Path) -> None:
     """Nothing tells whether an id comes again."""
     lessons(home, tables=0)

@@ -18,6 +18,7 @@ _IN = 0.9  # of the ids of events are in the table
 _UNIQUE = 0.8  # of the rows of a table have an id of their own, as a state may be written twice
 _USED = 0.2  # of the table's ids are in events, where the columns have different names: not the first numbers alone
 _FAR = 3  # times as many ids as any other table of the same role
+_PHRASES = 0.2  # of the texts of a column of phrases have several words
 _AGAIN = 0.05  # of the ids of users and items come again on another day, at least
 _STAYS, _CHANGES = 0.5, 0.1  # of the rows follow one of the same user at least, of the same item at most
 _PATTERNS = {"user": words.USER, "item": words.ITEM}
@@ -62,6 +63,7 @@ def _by_order(frame: pl.DataFrame, roles: Roles, found: dict[str, Guess]) -> dic
         return {}
     taken = {g.column for g in known.values()}
     left = [c for c in candidates(frame, roles) if c not in taken and not is_measured(frame[c])]
+    left = [c for c in left if not _is_phrase(frame[c])]
     left = [c for c in left if days.n_unique() > 1 and returning(frame[c], days) >= _AGAIN]
     out: dict[str, Guess] = {}
     if "user" not in known:
@@ -79,6 +81,11 @@ def _by_order(frame: pl.DataFrame, roles: Roles, found: dict[str, Guess]) -> dic
         if (item := _most(frame, keys)) is not None:
             out["item"] = item
     return out
+
+
+def _is_phrase(s: pl.Series) -> bool:
+    """Whether texts are of several words, as what was searched is, and no ids."""
+    return s.dtype == pl.String and share(s.drop_nulls().str.contains(r"\S\s+\S")) > _PHRASES
 
 
 def _sure(roles: Roles, role: str) -> Guess | None:

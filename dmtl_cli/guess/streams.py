@@ -58,7 +58,8 @@ def parted(table: Table, others: Sequence[Table], given: Mapping[str, str]) -> t
     if whole and (keys := _keys(shown, follow, values, roles)) is not None:
         key, event_key = keys
         columns, left, good = _columns(follow, values, later, {*table.frame.columns, *table.other}, key)
-        told = f"of the same files, by {event_key} of what was shown: {_named(follow[values.column])}"
+        named = follow.filter(pl.col(key).is_not_null())[values.column]
+        told = f"of the same files, by {event_key} of what was shown: {_named(named)}"
         later_rows = replace(table, frame=follow, kinds=rest)
         return events, [Outcomes("later", later_rows, key, event_key, columns, left, told, good)]
     pairs = _by_pairs(lists, follow, values, roles, replace(table, kinds=rest), later)
