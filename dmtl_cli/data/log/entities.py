@@ -20,6 +20,7 @@ from dmtl_cli.data.log.rows import TableRows
 from dmtl_cli.data.log.table import Table
 
 _VERSION = ":version"
+_LATE = 0.01  # of the first events may come on another day than that of their folder
 
 
 class Entities:
@@ -30,21 +31,30 @@ class Entities:
         table: the side table; None: ids and features are those of the events.
         features: all that the log reads.
         day: as whose morning the side table is read.
+        zoneless: whether the events' times are of texts that name no zone: see `Table.is_zoneless`.
     """
 
-    def __init__(self, data: Data, side: str, table: Table | None, features: Sequence[Feature], day: dt.date) -> None:
+    def __init__(
+        self,
+        data: Data,
+        side: str,
+        table: Table | None,
+        features: Sequence[Feature],
+        day: dt.date,
+        zoneless: bool = False,
+    ) -> None:
         self.side, self.table, self.day, self.timezone = side, table, day, data.timezone
         self.features = [f for f in features if f.side == side]
         self.keys = [data.events.user if side == "user" else data.events.item]
         self.version: str | None = None
         self._version_zone = data.timezone
-        self._zoneless = {TIME: data.is_zoneless(data.events, data.events.time)}
+        self._zoneless = {TIME: zoneless}
         # an event's time that names no zone may be of UTC, which it is with date_column, or local
         self._of_events = {"UTC"} if data.events.date_column else {"UTC", data.timezone or "UTC"}
         if (beside := data.users if side == "user" else data.items) is not None:
             self.keys.append(beside.key)
             self.version, self._version_zone = beside.version, beside.version_timezone or data.timezone
-            self._zoneless[_VERSION] = data.is_zoneless(beside, beside.version)
+            self._zoneless[_VERSION] = bool(data.is_zoneless(beside, beside.version))
 
     @property
     def columns(self) -> set[str]:
@@ -164,10 +174,8 @@ class Entities:
         """
         assert self.version is not None
         versions = Together(pl.DataFrame({self.version: whole[_VERSION]}), blocks)
-        zoneless = bool(self._zoneless[_VERSION])
-        order, there = versions.version(
-            self.version, self.timezone, self.day, zoneless=zoneless, zone=self._version_zone
-        )
+        zoneless, zone = self._zoneless[_VERSION], self._version_zone
+        order, there = versions.version(self.version, self.timezone, self.day, zoneless=zoneless, zone=zone)
         whole = whole.with_columns(order.alias(_VERSION))
         newest = self._one_of(whole.filter(there), "last", place)
         if whole_day and order.dtype == pl.Datetime:
@@ -193,13 +201,18 @@ class Entities:
 
     def _moments(self, seen: pl.DataFrame) -> pl.DataFrame | None:
         """`:id` and the instant of its first event, of those that come on the local day; None where the log's time only
-        orders rows. What is on another day by its number is no instant: an offset, or a time since midnight."""
-        times, zoneless = Checked(seen.select(TIME), "events", 0), self._zoneless[TIME] is not False
+        orders rows. What is on another day by its number is no instant: an offset, or a time since midnight.
+
+        Times that name no zone are read so that most come on the day, or, where both readings do, as the earlier of
+        them: nothing is known before it was.
+        """
+        times = Checked(seen.select(TIME), "events", 0)
         with suppress(UserError):
-            readings = [times.local(TIME, zone, zoneless=zoneless) for zone in sorted(self._of_events)]
-            if readings[0].dtype == pl.Datetime:  # of all the earliest: nothing is known before it was
-                at = pl.select(pl.min_horizontal(readings)).to_series()
-                return self._of_the_day(seen.select(ID).with_columns(at.alias(TIME)))
+            readings = [times.local(TIME, z, zoneless=self._zoneless[TIME]) for z in sorted(self._of_events)]
+            if readings[0].dtype == pl.Datetime:
+                came = [len(self._of_the_day(at.alias(TIME).to_frame())) for at in readings]
+                fit = [at for at, n in zip(readings, came, strict=True) if n >= (1 - _LATE) * max(came)]
+                return self._of_the_day(seen.select(ID, pl.min_horizontal(fit).alias(TIME)))
         return None
 
     def _of_the_day(self, came: pl.DataFrame) -> pl.DataFrame:

@@ -263,7 +263,10 @@ class Log:
         found, raw = self.open(day, tables)
         found.check_same(ranks)
         schema, morning = raw.schema, tables or day
-        sides = {side: Entities(self.data, side, schema.sides.get(side), self.features, morning) for side in SIDES}
+        zoneless = schema.events.is_zoneless(self.data, self.data.events, self.data.events.time)
+        sides = {
+            side: Entities(self.data, side, schema.sides.get(side), self.features, morning, zoneless) for side in SIDES
+        }
         timed = [side for side in SIDES if sides[side].version and tables is None and self.data.events.time]
         seen = self._first_pass(raw, found, scratch, ranks, timed)
         self._selected[day, tables] = raw.selection
