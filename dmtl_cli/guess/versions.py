@@ -29,7 +29,7 @@ _DAYS = ("date", "day", "yyyymmdd")
 _ZONES = dt.timedelta(days=1)  # by which days may differ, whatever the zone
 _BORN = (
     "^(item |article |video )?(first )?" +
-    words.any_of("published publication publish created creation create released release uploaded upload listed online") +
+    words.any_of("published publication publish created creation create released release uploaded upload listed") +
     "( (on|at|date|day|time|dt|ts|datetime|timestamp|utc|ms))*$|^(available|online|live) (from|since)$|^" +
     words.any_of("pubdate date_published date_created date_added publicado veröffentlicht veroeffentlicht") +
     "( (am|em|el))?$|^(发布|上架|创建)(时间|日期)$"

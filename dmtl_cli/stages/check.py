@@ -83,6 +83,7 @@ def check(config: Config, day: dt.date, *, planned: bool = False) -> dict[str, A
                 for k in ("users", "items")
                 if getattr(config.data, k) is not None
             },
+            **({"ended": ended} if (ended := log.told_of_ended(day)) else {}),
             "features": features,
             **({"profile": str(known.day) if known else None} if any(f.profile for f in config.features) else {}),
             "warnings": _warnings(config, read) + _sessions(config, read),
@@ -325,19 +326,18 @@ def described(found: dict[str, Any], *, brief: bool = False) -> str:
     if waiting and not brief:
         several = f"{count(len(waiting), 'feature')} of profiles ({waiting[0]} .. {waiting[-1]})"
         notes.append(f"{several}: no profile of an earlier day, so unknown until there is one")
+    left_out = "rows are left out: data.events.unique reads one of each id"
+    once = [f"{found[REPEATED]:,} {left_out}"] if REPEATED in found else []
     lines = [
         f"day {found['day']}: {_counts(found)}",
         *([f"{found[NOT_ASKED]:,} other rows are left out by data.events.where"] if found.get(NOT_ASKED) else []),
-        *(
-            [f"{found[REPEATED]:,} rows are left out: data.events.unique reads one of each id"]
-            if REPEATED in found
-            else []
-        ),
+        *once,
         *([in_words(_kept(found), found["left_out"])] if "left_out" in found else []),
         *_repeats(found),
         *(f"WARNING: {line}" for line in found["warnings"]),
         f"labels: {_labels_in_words(found['labels'])}",
         *(f"the table of {k.removesuffix('_joined')} has {v:.1%} of the day's" for k, v in found["join"].items()),
+        *([found["ended"]] if "ended" in found else []),
         *([] if brief else ["", f"{'feature':24}{'side':9}{'kind':13}{'embedding':24}{'rows':>10}{'unknown':>9}"]),
         *([] if brief else map(_row, shown)),
         *joined_lines(found),

@@ -19,7 +19,7 @@ from dmtl_cli.data.log.firsts import AT
 from dmtl_cli.data.log.rows import TableRows
 from dmtl_cli.data.log.table import Table
 
-_VERSION = ":version"
+_VERSION, _ENDED = ":version", ":ended"
 _LATE = 0.01  # of the first events may come on another day than that of their folder
 
 
@@ -47,6 +47,7 @@ class Entities:
         self.features = [f for f in features if f.side == side]
         self.keys = [data.events.user if side == "user" else data.events.item]
         self.version: str | None = None
+        self.until: str | None = None
         self._version_zone = data.timezone
         self._zoneless = {TIME: zoneless}
         # an event's time that names no zone may be of UTC, which it is with date_column, or local
@@ -55,15 +56,23 @@ class Entities:
             self.keys.append(beside.key)
             self.version, self._version_zone = beside.version, beside.version_timezone or data.timezone
             self._zoneless[_VERSION] = bool(data.is_zoneless(beside, beside.version))
+            self.until, self._is_last_day = beside.until, beside.until_is_last_day
+            self._zoneless[_ENDED] = bool(data.is_zoneless(beside, beside.until))
 
     @property
     def columns(self) -> set[str]:
         """Those that the side table is asked for."""
         named = {self.keys[-1], *(f.source for f in self.features)}
-        return named | ({self.version} if self.version else set())
+        return named | self._told
+
+    @property
+    def _told(self) -> set[str]:
+        """The columns that tell which rows a morning knows."""
+        return {c for c in (self.version, self.until) if c}
 
     def join(self, seen: pl.DataFrame, known: pl.Series | None = None) -> tuple[pl.DataFrame, float]:
-        """All of the day, sorted by id, and the share of those seen in events that the side table has.
+        """All of the day, sorted by id, and the share of those seen in events that the side table has. What has ended
+        as the day begins is of it where it is seen in events.
 
         Args:
             seen: `:id` and `:at` of each id in the events; with `_time`, of the first event, ids that the table's
@@ -81,7 +90,7 @@ class Entities:
         if self.table is None:
             whole = seen if known is None else pl.DataFrame({ID: known}).join(seen, on=ID, how="full", coalesce=True)
             return whole.sort(ID), 1.0
-        table = self.listed(seen.select(ID, TIME) if TIME in seen.columns else None)
+        table = self._rows(self._named, seen.select(ID, TIME) if TIME in seen.columns else None)
         seen = seen.select(ID, AT)
         if table[ID].dtype != seen[ID].dtype:
             in_events = f"{self.keys[0]} of the events is {_id_kind(seen[ID].dtype)}"
@@ -90,21 +99,34 @@ class Entities:
                 f"{in_table}, but {in_events}: expected one type", "write both as integers, or both as text"
             )
         rate = len(seen.join(table, on=ID, how="semi")) / max(1, len(seen))
+        if self.until:
+            table = table.filter(~pl.col(_ENDED) | pl.col(ID).is_in(seen[ID].implode())).drop(_ENDED)
         if known is not None:
             table = table.join(pl.DataFrame({ID: known}), on=ID, how="full", coalesce=True)
         return table.join(seen, on=ID, how="full", coalesce=True).sort(ID), rate
 
-    def listed(self, seen: pl.DataFrame | None = None) -> pl.DataFrame:
-        """The side table: `:id`, and features by name (but for the key itself). Raises UserError 65 as `join` does of a
-        table.
+    def listed(self) -> pl.DataFrame:
+        """The side table without what has ended as the day begins: `:id`, and features by name (but for the key).
 
-        Args:
-            seen: see `read`.
+        Raises:
+            UserError: 65 as `join` does of a table.
         """
+        found = self._rows(self._named)
+        return found.filter(~found[_ENDED]).drop(_ENDED) if self.until else found
+
+    def ended(self) -> tuple[pl.Series, int]:
+        """(ids of the side table that have ended as the day begins, how many it has), of a table with `until`. Raises
+        as `listed`."""
+        found = self._rows({})
+        return found[ID].filter(found[_ENDED]), len(found)
+
+    @property
+    def _named(self) -> dict[str, str]:
+        """The columns of features that the side table has, by the features' names."""
         table, key = self.table, self.keys[-1]
         assert table is not None
         read = [f for f in self.features if not f.per_event and table.has(f.source) and f.source != key]
-        return self.read({f.name: f.source for f in read}, seen)
+        return {f.name: f.source for f in read}
 
     def _same_type(self, known: pl.Series, seen: pl.DataFrame) -> pl.Series:
         """Raises UserError 65 where ids known before are integers and those of the events text, or the reverse."""
@@ -129,27 +151,39 @@ class Entities:
             columns.append((joined[ID] if f.source in self.keys and not f.per_event else joined[f.name]).alias(f.name))
         return pl.DataFrame(columns)
 
-    def read(
+    def read(self, columns: Mapping[str, str], *, whole_day: bool = False) -> pl.DataFrame:
+        """The side table with what has ended too: `:id`, and columns of it by the names that they are given. Raises as
+        `listed`.
+
+        Args:
+            whole_day: whether an id that no version knows as the day begins has the first one of the day.
+        """
+        return self._rows(columns, whole_day=whole_day).drop(_ENDED, strict=False)
+
+    def _rows(
         self, columns: Mapping[str, str], seen: pl.DataFrame | None = None, *, whole_day: bool = False
     ) -> pl.DataFrame:
-        """The side table: `:id`, and columns of it by the names that they are given. Raises as `listed`.
+        """As `read`, with `:ended` where the config tells when an id ends.
 
         Args:
             seen: `:id` and `_time` of the first event: see `join`.
-            whole_day: whether an id that no version knows as the day begins has the first one of the day.
         """
         assert self.table is not None
         table, key = self.table, self.keys[-1]
         for column in columns.values():
             table.require(column, f"data.{self.side}s expects")
-        named = {*columns.values()} | ({self.version} if self.version else set())
+        named = {*columns.values()} | self._told
         types = {c: table.type(c) for c in sorted(named - {key})}
         blocks, frames = TableRows(table, types=types).held({*types, key}), []
         for rows in blocks:
-            version = [rows.frame[self.version].alias(_VERSION)] if self.version else []
+            told = {_VERSION: self.version, _ENDED: self.until}
+            version = [rows.frame[column].alias(name) for name, column in told.items() if column]
             read = [rows.frame[column].alias(name) for name, column in columns.items()]
             frames.append(pl.DataFrame([rows.ids(key).alias(ID), *version, *read]))
         whole = pl.concat(frames)
+        if self.until:
+            until = Together(whole.select(pl.col(_ENDED).alias(self.until)), blocks)
+            whole = whole.with_columns(self._has_ended(until, self.until).alias(_ENDED))
         place = f"{table.files[0].parent if len(table.files) > 1 else table.files[0]}: key {key}"
         if self.version:
             return self._newest(whole, blocks, place, seen, whole_day)
@@ -157,6 +191,10 @@ class Entities:
             hint = f"write one row per id and day, or name what tells them apart in data.{self.side}s.version"
             raise UserError(f"{place} = {whole[ID].filter(twice)[0]!r} appears twice", hint)
         return whole
+
+    def _has_ended(self, until: Together, column: str) -> pl.Series:
+        zone, zoneless, last = self._version_zone, self._zoneless[_ENDED], self._is_last_day
+        return until.ended(column, self.timezone, self.day, is_last_day=last, zoneless=zoneless, zone=zone)
 
     def _newest(
         self,
