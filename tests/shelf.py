@@ -40,10 +40,11 @@ def shown(seed: int = 1) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def put(home: Path, **columns: list[Any]) -> None:
-    """The events, folders of a day, and a table of items with these columns."""
+def put(home: Path, form: str = "parquet", **columns: list[Any]) -> None:
+    """The events, folders of a day, and a table of items with these columns, as Parquet or CSV."""
     for (d,), part in shown().group_by("day", maintain_order=True):
         (home / f"vertoningen/datum={d}").mkdir(parents=True)
         part.drop("day").write_parquet(home / f"vertoningen/datum={d}/0.parquet")
     table = pl.DataFrame({"ppn": [f"p{k}" for k in range(ITEMS)], "genre": [f"g{k % 7}" for k in range(ITEMS)]})
-    table.with_columns(pl.Series(c, values) for c, values in columns.items()).write_parquet(home / "titels.parquet")
+    table = table.with_columns(pl.Series(c, values) for c, values in columns.items())
+    (table.write_csv if form == "csv" else table.write_parquet)(home / f"titels.{form}")

@@ -77,6 +77,10 @@ LAST_DAYS = [day(e) for e in WENT]
 AFTER = [None if e is None else day(e + 1) for e in WENT]
 
 
+def ms(d: dt.date) -> int:
+    return round(dt.datetime.combine(d, dt.time(), ZONE).timestamp() * 1_000)
+
+
 def midnight(d: dt.date | None) -> dt.datetime | None:
     return None if d is None else dt.datetime.combine(d, dt.time(), ZONE)
 
@@ -104,6 +108,23 @@ def test_the_day_from_which_on_it_is_not(tmp_path: Path, write: Any) -> None:
     assert items["until"] == "kolom_7" and "until_is_last_day" not in items
 
 
+@pytest.mark.parametrize(
+    "write",
+    [str, lambda d: f"{d:%d-%m-%Y}", ms, lambda d: f"{d} 00:00:00", lambda d: f"{d}T00:00:00+02:00"],
+    ids=["iso", "dutch", "ms", "naive", "offset"],
+)
+def test_ends_of_a_csv_have_a_type_that_reads_them(tmp_path: Path, write: Any) -> None:
+    column = {"offline_datum": [write(d) if d else None for d in AFTER]}
+    ended, raw, text = made(tmp_path, lambda log: put(log, "csv", **column), "--user", "lid_id")
+    assert ended.code == 0 and raw["data"]["items"]["until"] == "offline_datum", text
+    raw["workspace"] = str(tmp_path / "work")
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(raw))
+    found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", day(DAYS - 2), "--json")
+    assert found.code == 0, found.err
+    gone = sum(e is not None and e <= DAYS - 2 for e in WENT)
+    assert found.json["ended"] == f"{gone} of {ITEMS} items have ended by offline_datum: they are not served"
+
+
 def test_what_is_no_end_is_none(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     any_day = [day(int(d)) if k % 3 else None for k, d in enumerate(rng.integers(0, DAYS, ITEMS))]
@@ -114,10 +135,6 @@ def test_what_is_no_end_is_none(tmp_path: Path) -> None:
     for name, column in {"offline_at": any_day, "kolom_1": last_seen, "kolom_2": few, "expires_on": later}.items():
         assert "until" not in until(tmp_path / name, **{name: column})[0], name
     assert until(tmp_path / "few", offline_at=few)[0]["until"] == "offline_at"
-
-
-def ms(d: dt.date) -> int:
-    return round(dt.datetime.combine(d, dt.time(), ZONE).timestamp() * 1_000)
 
 
 # -- what a day and an export know -------------------------------------------------------------------------------------

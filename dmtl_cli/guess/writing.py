@@ -222,7 +222,7 @@ def _types(log: Log) -> list[str]:
     used |= {i.column for i in (*log.inputs.used, *log.inputs.held)}
     used |= {log.inputs.guests.member, log.inputs.guests.cookie} if log.inputs.guests else set()
     sides = log.inputs.sides.values()
-    used |= {c.column for side in sides for c in (side.key, side.version) if c}
+    used |= {c.column for side in sides for c in (side.key, side.version, side.until) if c}
     used |= {c for one in log.later for c in (*one.event_sources, *one.sources)}
     no_columns = {*log.roles.made, *(c for one in log.later for c in one.columns)}
     found: dict[str, str] = {}
