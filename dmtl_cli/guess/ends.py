@@ -19,7 +19,7 @@ _LATE = 0.05  # of what has ended may be shown after it
 _SOON = 2 * _DAY  # before its end what is shown at all is shown
 _MOST = 0.5  # of what ended within the log is, and of what is still there goes on
 _STILL = 0.2  # of the items that are shown have no end, or one to come
-_FEW, _MANY = 3, 10  # items that ended within the log: under a name that says so, under any other
+_FEW, _MANY = 3, 10  # items that could be shown after their end, under a name that says so; that ended within the log
 _THAT_DAY = 0.25  # of the rows of the day before: what ends as its day begins has none
 _DAYS = ("date", "day", "yyyymmdd")
 
@@ -101,7 +101,7 @@ def _tells(items: pl.DataFrame, begin: dt.date, newest: dt.date, named: bool) ->
     if late > _LATE or (len(within) and until <= _MOST):
         return False
     if named:
-        return len(within) >= _FEW or (len(tried) >= _FEW and not len(within))
+        return len(tried) >= _FEW
     goes_on = share(still[":last"] >= newest - _DAY)
     return len(within) >= _MANY and len(tried) >= _MANY // 2 and goes_on > _MOST
 
