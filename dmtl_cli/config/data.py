@@ -180,7 +180,8 @@ class Events(Table):
         return known | {c for c, text in self.computed.items() if known.intersection(sources_of(text))}
 
 
-_NEW_OF_SIDES = ("format", "csv", "types", "computed", "where", "version", "version_timezone", "lag_days")
+_OF_ITEMS = ("until", "until_is_last_day")
+_NEW_OF_SIDES = ("format", "csv", "types", "computed", "where", "version", "version_timezone", "lag_days", *_OF_ITEMS)
 
 
 class SideTable(Beside):
@@ -195,8 +196,15 @@ class SideTable(Beside):
     event of it (data.events.time, where that is when an item was shown), these events know that first row. Null is
     before all. Absent: an id has one row"""
     version_timezone: str | None = None
-    """of the times of `version` that name no zone, where it is another than data.timezone: UTC, as many databases write
-    them, beside days that are cut in a local zone"""
+    """of the times of `version` and `until` that name no zone, where it is another than data.timezone: UTC, as many
+    databases write them, beside days that are cut in a local zone"""
+    until: Column | None = None
+    """of items: when each ends, as it goes offline or is withdrawn: a time (of data.timezone where it names no zone) or
+    a date, as whose day begins it is gone. An item that has ended as a day begins is not of the day, unless it is shown
+    all the same, and what has ended when a day has is not in its export. Null, or a number that is not above 0: it is
+    still there. Absent: none ends"""
+    until_is_last_day: bool = False
+    """the day of `until` is the last one on which the item is there: it is gone as the next begins"""
     lag_days: Annotated[int, Field(ge=0, le=366)] = 0
     """how many days older than the day its table is. 1: each table is a snapshot of the end of its day, when it knows
     that day's clicks, so day D reads that of D-1, and an export of D that of D; the table's own first day has none
@@ -209,14 +217,18 @@ class SideTable(Beside):
     @property
     def read_columns(self) -> set[str]:
         """All that are named here, and what computed ones are made of."""
-        return {self.key, *self.sources} | ({self.version} if self.version else set())
+        return {self.key, *self.sources, *(c for c in (self.version, self.until) if c)}
 
     @model_validator(mode="after")
     def _keys_have_an_effect(self) -> SideTable:
         if self.lag_days and not self.is_daily:
             raise ValueError("lag_days has no effect on one table for all days: give {day} in path, or partition")
-        if self.version_timezone and self.version is None:
-            raise ValueError("version_timezone has no effect without version")
+        if self.version_timezone and self.version is None and self.until is None:
+            raise ValueError("version_timezone has no effect without version or until")
+        if self.until_is_last_day and self.until is None:
+            raise ValueError("until_is_last_day has no effect without until")
+        if self.until == self.key or (self.until and self.until == self.version):
+            raise ValueError(f"until: {self.until} is the {'key' if self.until == self.key else 'version'}")
         return self
 
     @field_validator("version_timezone")
@@ -291,6 +303,13 @@ class Data(Section):
         kind = (self.types | table.types).get(column or "", "") if self.format_of(table) in ("csv", "json") else ""
         named = "%z" in kind or kind.endswith(("UTC", "GMT", "Z"))
         return None if kind == "datetime" else kind.startswith("datetime:") and not named
+
+    @model_validator(mode="after")
+    def _items_end(self) -> Data:
+        for name in _OF_ITEMS:
+            if self.users is not None and name in self.users.model_fields_set:
+                raise ValueError(f"users.{name} has no effect: it is of items, which are served until then")
+        return self
 
     @model_validator(mode="after")
     def _formats_fit(self) -> Data:

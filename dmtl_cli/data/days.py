@@ -110,15 +110,19 @@ class Days:
         )
 
     def retired(self, day: dt.date) -> pl.Series | None:
-        """Items that the item table of `day` lists and that of the day after does not; None where it is not there.
+        """Items that are not there any more when the day is over: they have ended by then (`data.items.until`), or the
+        item table of `day` lists them and that of the day after does not. None where nothing tells it.
 
         An item that neither lists is not retired: the table may be no catalogue.
         """
-        table = self.run.config.data.items
-        if table is None or not table.is_daily:  # one table for all days retires nothing
-            return None
+        table, found = self.run.config.data.items, self.log.ended(day, before(day, -1))
+        ended = None if found is None else found[0]
+        if table is None or not table.is_daily:  # else one table for all days retires what has ended
+            return ended
         then, now = (self.log.listed("item", day, tables) for tables in (None, before(day, -1)))
-        return None if then is None or now is None else then.filter(~then.is_in(now.implode()))
+        gone = None if then is None or now is None else then.filter(~then.is_in(now.implode()))
+        known = [ids for ids in (ended, gone) if ids is not None]
+        return pl.concat(known).unique() if known else None
 
     def unlisted(self, day: dt.date, items: pl.Series) -> pl.Series:
         """Those of some items that the item table, as `read_end` takes it, does not list; none without a table.

@@ -139,7 +139,7 @@ def _shown(data: Data, day: Day, schema: Schema, zone: str) -> pl.DataFrame | No
     first = first.group_by("item").agg(pl.col(TIME).min())
     kind = pl.Series(pa.array([], schema.events.type(time))).dtype
     times = first[TIME].cast(kind) if kind.is_temporal() else first[TIME]
-    checked, zoneless = Checked(times.to_frame(), "events", 0), data.is_zoneless(data.events, time) is not False
+    checked, zoneless = Checked(times.to_frame(), "events", 0), schema.events.is_zoneless(data, data.events, time)
     with suppress(UserError):
         readings = [checked.local(TIME, one, zoneless=zoneless) for one in ("UTC", zone)]
         if readings[0].dtype != pl.Datetime:

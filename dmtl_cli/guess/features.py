@@ -83,7 +83,7 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
         total = states.total_of(frame, key, events.frame, roles, side) if beside.is_one_state else None
         shown = _shown(frame[key], events.frame[roles.item.column], days) if side == "item" else None
         for c in frame.columns:
-            if c != key and (beside.version is None or c != beside.version.column):
+            if c not in (key, *beside.told_by):
                 column = _made_of(frame[c], side, events, roles, times, of=beside.table)
                 found.add_known_later(column, frame[c], side, total, shown)
         found.unused.extend(Guess(c, f"of type {kind}") for c, kind in beside.table.other.items())

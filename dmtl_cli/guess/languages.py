@@ -142,6 +142,10 @@ BORN = (
         " einstelldatum erscheinungsdatum erscheint_am data_pubblicazione data_di_pubblicazione data_creazione"
         " data_inserimento data_dodania data_publikacji data_utworzenia datum_přidání datum_vydání datum_vložení"
         " datum_vytvoření feltöltve létrehozva megjelenés data_adăugării data_publicării datum_toegevoegd"
+        " beschikbaar_vanaf beschikbaar_sinds online_sinds online_vanaf verfügbar_ab verfügbar_seit online_seit"
+        " online_ab disponible_desde disponible_depuis disponible_à_partir_du disponibile_dal disponibile_da"
+        " disponível_desde disponível_a_partir_de dostępny_od dostępne_od dostępna_od dostupné_od tillgänglig_från"
+        " tilgængelig_fra tilgjengelig_fra saatavilla_alkaen tersedia_sejak доступно_с доступен_с"
         " publicatiedatum geplaatst_op publicerad skapad oprettet udgivet opprettet publisert julkaistu lisätty"
         " luotu tanggal_rilis tanggal_terbit tanggal_dibuat ngày_đăng ngày_tạo дата_добавления дата_публикации"
         " дата_создания дата_выхода дата_додавання дата_публікації ημερομηνία_δημοσίευσης"
@@ -150,3 +154,15 @@ BORN = (
     + r"|^(등록|게시|출시|발행|작성|공개)(일|일시|시각)$|تاريخ.*(نشر|إضافة|إنشاء)|תאריך.*(פרסום|הוספה|יצירה)"
 )
 """the time since which an item is there"""
+UNTIL = (
+    spelled(
+        "bis läuft_ab ablauf ablaufdatum abgelaufen gültig_bis tot tot_en_met einde einddatum vervalt verloopt"
+        " verwijderd jusqu_à jusqu_au fin expire_le date_fin retiré hasta caduca caducidad vencimiento baja fecha_baja"
+        " até expira_em fim fino_al scade scadenza fine do_dnia koniec wygasa do_dne konec vyprší vége lejár până_la"
+        " expiră till_och_med slutdatum utgår udløber slutdato utløper päättyy asti bitiş bitiş_tarihi son_tarih"
+        " kaldırıldı berakhir hết_hạn до окончание снят действует_до закінчення λήξη έως"
+    )
+    + "|"
+    + within("下架 下线 下線 截止 结束 結束 过期 過期 失效 终了 終了 期限 掲載終了 종료 만료 마감 انتهاء תפוגה สิ้นสุด")
+)
+"""the time until which an item is there"""

@@ -13,6 +13,7 @@ from dmtl_cli.data.log.day import ID, Day
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.log.schema import Schema
 from dmtl_cli.guess import words
+from dmtl_cli.guess.ends import End, end_of
 from dmtl_cli.guess.rewrites import polars_column
 from dmtl_cli.guess.roles import Guess, Roles, may_be_ids
 from dmtl_cli.guess.rows import whole as whole_column
@@ -48,6 +49,23 @@ class Side:
     """why the table of the day before is read: see `late.lagging`"""
     version: Version | None = None
     """what tells several rows of an id apart"""
+    until: End | None = None
+    """when an item ends"""
+
+    @property
+    def told_by(self) -> list[str]:
+        """The columns that tell which of its rows a day knows: no features."""
+        return [told.column for told in (self.version, self.until) if told]
+
+    @property
+    def instants(self) -> list[str]:
+        """Those of version and until of which data.timezone decides which day knows them."""
+        told = {"version": self.version, "until": self.until}
+        return [key for key, one in told.items() if one and one.is_instant]
+
+    def times(self, zone: str | None) -> list[str | None]:
+        """What is said of the times since and until which ids are there; `zone`: of that in which they are read."""
+        return [self.version.why if self.version else None, zone, self.until.why if self.until else None]
 
     @property
     def is_one_state(self) -> bool:
@@ -122,9 +140,12 @@ def place(table: Table, events: Table, roles: Roles, found: Beside) -> None:
             table = replace(table, frame=newest_first(table.frame, version))
     elif name == "items" and not table.files.days:
         version = birth(frame, key, ids, _days(events, roles))
+    until = None
+    if name == "items" and not table.files.days:
+        until = end_of(table.frame.unique(key, keep="first", maintain_order=True), key, ids, _days(events, roles))
     why = f"{joined:.0%} of the sample's {name} are in it"
     better = told(name, ids, table.frame[key], joined)
-    found.sides[name] = Side(table, Guess(key, f"{why}; {better[1]}" if better else why), version=version)
+    found.sides[name] = Side(table, Guess(key, f"{why}; {better[1]}" if better else why), version=version, until=until)
 
 
 def _of_a_day(table: Table) -> pl.DataFrame:

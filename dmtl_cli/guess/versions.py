@@ -26,15 +26,17 @@ _COUNTED = "(" + words.any_of("rev revision revisions version ver v vsn seq sequ
 _MOST = 0.5  # of the ids have one row, or a column that is not named so does not tell their rows apart
 _KNOWN = 0.5  # of the ids are there as the newest day begins
 _DAYS = ("date", "day", "yyyymmdd")
+_ZONES = dt.timedelta(days=1)  # by which days may differ, whatever the zone
 _BORN = (
     "^(item |article |video )?(first )?" +
     words.any_of("published publication publish created creation create released release uploaded upload listed") +
-    "( (on|at|date|day|time|dt|ts|datetime|timestamp|utc|ms))*$|^" +
+    "( (on|at|date|day|time|dt|ts|datetime|timestamp|utc|ms))*$|^(available|online|live) (from|since)$|^" +
     words.any_of("pubdate date_published date_created date_added publicado veröffentlicht veroeffentlicht") +
     "( (am|em|el))?$|^(发布|上架|创建)(时间|日期)$"
 )  # fmt: skip
 """the time since which an item is there"""
 _UNBORN, _TIMELESS = 0.05, 0.5  # of the items may be shown before it; may have none, and are there on all days
+_CAME, _SOON = 10, 0.5  # items that came within the log, of which most are shown at once, tell it under any name
 
 
 @dataclass(frozen=True)
@@ -85,38 +87,47 @@ def version_of(frame: pl.DataFrame, key: str, newest: dt.date | None) -> Version
 
 
 def birth(frame: pl.DataFrame, key: str, ids: pl.Series, days: pl.Series | None) -> Version | None:
-    """The time since which an item is there, of a table with one row an item; None where no column tells it, or no
-    item came within the log: such a day serves all of them.
+    """The time since which an item is there, of a table with one row an item: it is hardly shown before it, under any
+    other name than such a time has also soon after it. None where no column tells it, or no item came within the log:
+    such a day serves all of them.
 
     Args:
         ids: [n] items of a sample of events.
         days: [n] of these; None where unknown.
     """
-    if days is None or ids.dtype != frame[key].dtype or not days.count():
+    begin = None if days is None or ids.dtype != frame[key].dtype else days.min()
+    if days is None or not isinstance(begin, dt.date):
         return None
     first = pl.DataFrame({key: ids, ":first": days}).drop_nulls().group_by(key).agg(pl.col(":first").min())
-    for c, unit in _births(frame, key):
+    for c, unit, named in sorted(_times(frame, key), key=lambda one: not one[2]):
         seen = frame.select(key, pl.Series(":born", local_days(frame[c], unit, "UTC"))).join(first, on=key)
-        after = seen[":born"] > seen[":first"] + dt.timedelta(days=1)  # whatever the zone
-        came = seen[":born"] >= days.min()
-        if len(seen) and came.any() and share(after.fill_null(False)) <= _UNBORN:
-            why = f"{c}: since when an item is there; a day has those that were there as it began"
+        after = (seen[":born"] > seen[":first"] + _ZONES).fill_null(False)
+        came = (seen[":born"] >= begin + (dt.timedelta() if named else 2 * _ZONES)).fill_null(False)  # could be early
+        soon = (seen[":first"] <= seen[":born"] + _ZONES).fill_null(False)
+        if named:
+            tells = came.any() and share(after) <= _UNBORN
+        else:
+            n = int(came.sum())
+            tells = n >= _CAME and int(after.sum()) <= _UNBORN * n and share(soon.filter(came & ~after)) > _SOON
+        if tells:
+            by = "" if named else f", by the {n:,} that came within the log and were shown from then on"
+            why = f"{c}: since when an item is there{by}; a day has those that were there as it began"
             return Version(c, why, unit, is_birth=True)
     return None
 
 
-def _births(frame: pl.DataFrame, key: str) -> Iterator[tuple[str, str]]:
-    """(column, `values.time_unit`) of times that are named like the one since which an item is there."""
+def _times(frame: pl.DataFrame, key: str) -> Iterator[tuple[str, str, bool]]:
+    """(column, `values.time_unit`, whether it is named like the one since which an item is there) of times that most
+    items have."""
     for c in frame.columns:
-        named = words.says_all(c, _BORN) or words.says_all(c, languages.BORN)
-        unit = time_unit(frame[c]) if c != key and named else None
-        if unit is not None and frame[c].null_count() <= _TIMELESS * len(frame):
-            yield c, unit
+        unit = time_unit(frame[c]) if c != key and frame[c].null_count() <= _TIMELESS * len(frame) else None
+        if unit is not None:
+            yield c, unit, words.says_all(c, _BORN) or words.says_all(c, languages.BORN)
 
 
 def born(frame: pl.DataFrame, key: str) -> pl.Series | None:
     """[n] days since which the ids of a table are there, by the first column that is named so; None where none is."""
-    found = next(_births(frame, key), None)
+    found = next(((c, unit) for c, unit, named in _times(frame, key) if named), None)
     return None if found is None else local_days(frame[found[0]], found[1], "UTC")
 
 

@@ -140,13 +140,13 @@ def _data(log: Log) -> list[str]:
             lag = ", lag_days: 1" if side.late else ""
             lag += f", success_file: {SUCCESS}" if name in log.sides else ""
             lag += f", version: {scalar(side.version.column)}" if side.version else ""
+            lag += f", until: {scalar(side.until.column)}{side.until.day}" if side.until else ""
             zone = of_sample(side, log.events.frame, roles, days[0]) if (days := _timezone(log)) else None
             lag += f", version_timezone: {zone[0]}" if zone else ""
             read = ", so day D reads that of D-1 (lag_days: 0 if it is a table of the morning)" if side.late else ""
             alone = _alone(side.table.written) if side.table.files.form == CSV else ""
-            version, of = side.version.why if side.version else None, zone and f"of {zone[0]}: {zone[1]}"
-            of = of or _zoneless(side)
-            told = side.key.why, side.caveat, version, of, _encoded(side.table.written)
+            of = zone and f"of {zone[0]}: {zone[1]}"
+            told = side.key.why, side.caveat, *side.times(of or _zoneless(side)), _encoded(side.table.written)
             why = "; ".join(filter(None, told)) + read + alone
             lines.append(f"{name}: {{{place}{lag}}}  # {comment(why)}")
         else:
@@ -222,7 +222,7 @@ def _types(log: Log) -> list[str]:
     used |= {i.column for i in (*log.inputs.used, *log.inputs.held)}
     used |= {log.inputs.guests.member, log.inputs.guests.cookie} if log.inputs.guests else set()
     sides = log.inputs.sides.values()
-    used |= {c.column for side in sides for c in (side.key, side.version) if c}
+    used |= {c.column for side in sides for c in (side.key, side.version, side.until) if c}
     used |= {c for one in log.later for c in (*one.event_sources, *one.sources)}
     no_columns = {*log.roles.made, *(c for one in log.later for c in one.columns)}
     found: dict[str, str] = {}
@@ -246,8 +246,7 @@ def _zone(log: Log) -> list[str]:
     if zone is None:
         return []
     if log.events.files.days:
-        found = {name: side.version for name, side in log.inputs.sides.items() if side.version}
-        instants = [f"data.{name}.version" for name, version in found.items() if version.is_instant]
+        instants = [f"data.{name}.{key}" for name, side in log.inputs.sides.items() for key in side.instants]
         if not instants and (log.arrival is None or not log.arrival.is_told):
             return []
         return [f"timezone: {zone}  # {why}" if instants else f"# timezone: {zone}  # {why}: for the lines below"]

@@ -85,6 +85,7 @@ def check(config: Config, day: dt.date, *, planned: bool = False) -> dict[str, A
                 for k in ("users", "items")
                 if getattr(config.data, k) is not None
             },
+            **({"ended": ended} if (ended := log.told_of_ended(day)) else {}),
             "features": features,
             **({"profile": str(known.day) if known else None} if any(f.profile for f in config.features) else {}),
             "warnings": _warnings(config, read) + _sessions(config, read),
@@ -337,6 +338,7 @@ def described(found: dict[str, Any], *, brief: bool = False) -> str:
         *(f"WARNING: {line}" for line in found["warnings"]),
         f"labels: {_labels_in_words(found['labels'])}",
         *(f"the table of {k.removesuffix('_joined')} has {v:.1%} of the day's" for k, v in found["join"].items()),
+        *([found["ended"]] if "ended" in found else []),
         *([] if brief else ["", *_table(shown)]),
         *joined_lines(found),
         *notes,

@@ -98,6 +98,8 @@ def _export(
         student = stored_student(folder, manifest, encoder)
         bar.next("towers and vectors")
         retired, unlisted = _not_served(run, log, day, read)
+        if ended := log.log.told_of_ended(day):
+            run.log.say(ended)
         options = run.config.export
         catalogue = write_export(
             publication.path, student, encoder, read, kappa, retired, options, publication.key, run.config.evaluate.k

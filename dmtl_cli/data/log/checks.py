@@ -272,6 +272,39 @@ class Checked:
         midnight = dt.datetime.combine(until, dt.time(), ZoneInfo(timezone or "UTC"))
         return moment, (moment <= midnight.astimezone(dt.UTC)).fill_null(True)
 
+    def ended(
+        self,
+        column: str,
+        timezone: str | None,
+        morning: dt.date,
+        *,
+        is_last_day: bool = False,
+        zoneless: bool = False,
+        zone: str | None = None,
+    ) -> pl.Series:
+        """[n] whether what lasts until a date, or an instant, is gone as a day begins in data.timezone. Null is never,
+        and so is a number that is not above 0.
+
+        Args:
+            is_last_day: whether it lasts to the end of that day.
+            zoneless, zone: as `local` takes them.
+
+        Raises:
+            UserError: as `date`.
+        """
+        s = self._values(column)
+        if s.dtype.is_numeric():
+            s = s.set((s <= 0).fill_null(False), None)
+        if s.null_count() == len(s):
+            return pl.repeat(False, len(s), dtype=pl.Boolean, eager=True)
+        moment = self.of(s.alias(column).to_frame()).local(column, timezone, zoneless=zoneless, zone=zone)
+        if moment.dtype != pl.Date:
+            if not is_last_day:
+                midnight = dt.datetime.combine(morning, dt.time(), ZoneInfo(timezone or "UTC"))
+                return (moment <= midnight.astimezone(dt.UTC)).fill_null(False)
+            moment = moment.dt.convert_time_zone(timezone or "UTC").dt.date()
+        return (moment < morning if is_last_day else moment <= morning).fill_null(False)
+
     def local(self, column: str, timezone: str | None, *, zoneless: bool = False, zone: str | None = None) -> pl.Series:
         """A date, or an instant in UTC, as `date` takes them, but for times that name no zone: those are of
         data.timezone, or of another zone. Null is null.

@@ -42,7 +42,7 @@ from dmtl_cli.runs.scratch import remove_dead, scratch_folder
 
 FOLDER = "converted"
 """below a workspace"""
-_VERSION = 3  # of what conversions are: another one converts everything again
+_VERSION = 4  # of what conversions are: another one converts everything again
 _ALL = "all"
 
 
@@ -108,6 +108,8 @@ class TextFile:
     """texts that stand for null, of a CSV beside those of its settings"""
     invalid: Invalid = None
     """what becomes of a line that does not parse"""
+    zoneless: set[str] = field(default_factory=set, compare=False)
+    """columns of type datetime in which a text names no zone, of the rows that were read"""
 
     @property
     def path(self) -> str:
@@ -132,7 +134,10 @@ class TextFile:
     def rows(self) -> Iterator[Rows]:
         nulls = (*(self.csv.null_values if self.csv else ()), *self.nulls)
         signs = (self.csv.decimal, self.csv.thousands) if self.csv else (".", None)
-        fit = partial(typed, types=self.types, nulls=nulls, where=self.where, remedies=self.remedies, signs=signs)
+        fit = partial(
+            typed, types=self.types, nulls=nulls, where=self.where, remedies=self.remedies, signs=signs,
+            zoneless=self.zoneless,
+        )  # fmt: skip
         if self.csv:
             options = self.csv.model_copy(update={"null_values": nulls})
             return csv_rows(self.file, options, fit, finished=self.finished, invalid=self.invalid)
@@ -151,6 +156,8 @@ class Made:
     """of each file, by its folder"""
     lost: dict[str, int] = field(default_factory=dict)
     """lines that do not parse and were left out, by the folder of the rows that they stand among"""
+    zoneless: list[str] = field(default_factory=list)
+    """columns of type datetime in which a text of the source names no zone"""
 
 
 class Converted:
@@ -209,6 +216,7 @@ class Converted:
                 self._file(
                     f"{name}/{home}/{_safe(source.path)}.parquet",
                     source,
+                    one,
                     source.first_row if isinstance(source, TextFile) and not one.lost else None,
                 )
                 for source, one in zip(sources, made, strict=True)
@@ -223,15 +231,15 @@ class Converted:
             made = [self._ensure(name, source, column, part) for source in sources]
             self._prune(name, sources)
             files = [
-                self._file(f"{name}/{part}/{_safe(source.path)}.parquet", source)
+                self._file(f"{name}/{part}/{_safe(source.path)}.parquet", source, one)
                 for source, one in zip(sources, made, strict=True)
                 if part in one.bytes
             ]
             return files, sum(one.lost.get(part, 0) for one in made)
 
-    def _file(self, path: str, source: Source, first_row: int | None = None) -> File:
-        found = self.store.file(path)
-        return File(self.store, path, found.size, found.modified_ns, source.where, first_row)
+    def _file(self, path: str, source: Source, made: Made, first_row: int | None = None) -> File:
+        found, zoneless = self.store.file(path), frozenset(made.zoneless)
+        return File(self.store, path, found.size, found.modified_ns, source.where, first_row, zoneless)
 
     def days(self, name: str) -> list[dt.date]:
         """The days that were found in the sources of a table, sorted."""
@@ -293,7 +301,8 @@ class Converted:
             what = f"{lost[0][1]}; {len(lost):,} of {kept + len(lost):,} lines do not parse"
             raise UserError(what, "is data.csv, or the format, as the file is written?")
         written = {part: waiting.write(part, scratch / f"{k}.parquet") for k, part in enumerate(waiting.parts)}
-        return Made(written, dict(Counter(part or first for part, _ in lost)))
+        zoneless = sorted(source.zoneless) if isinstance(source, TextFile) else []
+        return Made(written, dict(Counter(part or first for part, _ in lost)), zoneless)
 
     def _publish(self, home: str, source: Source, made: Made, stamp: Path, now: list[Any]) -> None:
         """Puts what is in scratch in its place. The stamp goes first and comes last: between, nothing is believed."""
@@ -309,7 +318,8 @@ class Converted:
                 sync_dir(place.parent)
         make_dirs(stamp.parent)
         draft = self.folder / ".scratch" / "stamp"
-        write_text(draft, json.dumps({"source": now, "made": made.bytes, "lost": made.lost}))
+        stored = {"source": now, "made": made.bytes, "lost": made.lost, "zoneless": made.zoneless}
+        write_text(draft, json.dumps(stored))
         draft.replace(stamp)
         shutil.rmtree(self.folder / ".scratch")
 
@@ -357,7 +367,8 @@ def _read(stamp: Path, now: list[Any] | None) -> Made | None:
     try:
         found = json.loads(stamp.read_bytes())
         sizes, lost = found["made"], found.get("lost", {})  # a stamp of an earlier version has no lost lines
-        made = Made(*({str(part): int(n) for part, n in some.items()} for some in (sizes, lost)))
+        made_of, lost = ({str(part): int(n) for part, n in some.items()} for some in (sizes, lost))
+        made = Made(made_of, lost, [str(c) for c in found.get("zoneless", [])])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return made if now is None or found.get("source") == json.loads(json.dumps(now)) else None

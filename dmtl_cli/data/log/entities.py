@@ -19,7 +19,8 @@ from dmtl_cli.data.log.firsts import AT
 from dmtl_cli.data.log.rows import TableRows
 from dmtl_cli.data.log.table import Table
 
-_VERSION = ":version"
+_VERSION, _ENDED = ":version", ":ended"
+_LATE = 0.01  # of the first events may come on another day than that of their folder
 
 
 class Entities:
@@ -30,30 +31,48 @@ class Entities:
         table: the side table; None: ids and features are those of the events.
         features: all that the log reads.
         day: as whose morning the side table is read.
+        zoneless: whether the events' times are of texts that name no zone: see `Table.is_zoneless`.
     """
 
-    def __init__(self, data: Data, side: str, table: Table | None, features: Sequence[Feature], day: dt.date) -> None:
+    def __init__(
+        self,
+        data: Data,
+        side: str,
+        table: Table | None,
+        features: Sequence[Feature],
+        day: dt.date,
+        zoneless: bool = False,
+    ) -> None:
         self.side, self.table, self.day, self.timezone = side, table, day, data.timezone
         self.features = [f for f in features if f.side == side]
         self.keys = [data.events.user if side == "user" else data.events.item]
         self.version: str | None = None
+        self.until: str | None = None
         self._version_zone = data.timezone
-        self._zoneless = {TIME: data.is_zoneless(data.events, data.events.time)}
+        self._zoneless = {TIME: zoneless}
         # an event's time that names no zone may be of UTC, which it is with date_column, or local
         self._of_events = {"UTC"} if data.events.date_column else {"UTC", data.timezone or "UTC"}
         if (beside := data.users if side == "user" else data.items) is not None:
             self.keys.append(beside.key)
             self.version, self._version_zone = beside.version, beside.version_timezone or data.timezone
-            self._zoneless[_VERSION] = data.is_zoneless(beside, beside.version)
+            self._zoneless[_VERSION] = bool(data.is_zoneless(beside, beside.version))
+            self.until, self._is_last_day = beside.until, beside.until_is_last_day
+            self._zoneless[_ENDED] = bool(data.is_zoneless(beside, beside.until))
 
     @property
     def columns(self) -> set[str]:
         """Those that the side table is asked for."""
         named = {self.keys[-1], *(f.source for f in self.features)}
-        return named | ({self.version} if self.version else set())
+        return named | self._told
+
+    @property
+    def _told(self) -> set[str]:
+        """The columns that tell which rows a morning knows."""
+        return {c for c in (self.version, self.until) if c}
 
     def join(self, seen: pl.DataFrame, known: pl.Series | None = None) -> tuple[pl.DataFrame, float]:
-        """All of the day, sorted by id, and the share of those seen in events that the side table has.
+        """All of the day, sorted by id, and the share of those seen in events that the side table has. What has ended
+        as the day begins is of it where it is seen in events.
 
         Args:
             seen: `:id` and `:at` of each id in the events; with `_time`, of the first event, ids that the table's
@@ -71,7 +90,7 @@ class Entities:
         if self.table is None:
             whole = seen if known is None else pl.DataFrame({ID: known}).join(seen, on=ID, how="full", coalesce=True)
             return whole.sort(ID), 1.0
-        table = self.listed(seen.select(ID, TIME) if TIME in seen.columns else None)
+        table = self._rows(self._named, seen.select(ID, TIME) if TIME in seen.columns else None)
         seen = seen.select(ID, AT)
         if table[ID].dtype != seen[ID].dtype:
             in_events = f"{self.keys[0]} of the events is {_id_kind(seen[ID].dtype)}"
@@ -80,21 +99,34 @@ class Entities:
                 f"{in_table}, but {in_events}: expected one type", "write both as integers, or both as text"
             )
         rate = len(seen.join(table, on=ID, how="semi")) / max(1, len(seen))
+        if self.until:
+            table = table.filter(~pl.col(_ENDED) | pl.col(ID).is_in(seen[ID].implode())).drop(_ENDED)
         if known is not None:
             table = table.join(pl.DataFrame({ID: known}), on=ID, how="full", coalesce=True)
         return table.join(seen, on=ID, how="full", coalesce=True).sort(ID), rate
 
-    def listed(self, seen: pl.DataFrame | None = None) -> pl.DataFrame:
-        """The side table: `:id`, and features by name (but for the key itself). Raises UserError 65 as `join` does of a
-        table.
+    def listed(self) -> pl.DataFrame:
+        """The side table without what has ended as the day begins: `:id`, and features by name (but for the key).
 
-        Args:
-            seen: see `read`.
+        Raises:
+            UserError: 65 as `join` does of a table.
         """
+        found = self._rows(self._named)
+        return found.filter(~found[_ENDED]).drop(_ENDED) if self.until else found
+
+    def ended(self) -> tuple[pl.Series, int]:
+        """(ids of the side table that have ended as the day begins, how many it has), of a table with `until`. Raises
+        as `listed`."""
+        found = self._rows({})
+        return found[ID].filter(found[_ENDED]), len(found)
+
+    @property
+    def _named(self) -> dict[str, str]:
+        """The columns of features that the side table has, by the features' names."""
         table, key = self.table, self.keys[-1]
         assert table is not None
         read = [f for f in self.features if not f.per_event and table.has(f.source) and f.source != key]
-        return self.read({f.name: f.source for f in read}, seen)
+        return {f.name: f.source for f in read}
 
     def _same_type(self, known: pl.Series, seen: pl.DataFrame) -> pl.Series:
         """Raises UserError 65 where ids known before are integers and those of the events text, or the reverse."""
@@ -119,27 +151,39 @@ class Entities:
             columns.append((joined[ID] if f.source in self.keys and not f.per_event else joined[f.name]).alias(f.name))
         return pl.DataFrame(columns)
 
-    def read(
+    def read(self, columns: Mapping[str, str], *, whole_day: bool = False) -> pl.DataFrame:
+        """The side table with what has ended too: `:id`, and columns of it by the names that they are given. Raises as
+        `listed`.
+
+        Args:
+            whole_day: whether an id that no version knows as the day begins has the first one of the day.
+        """
+        return self._rows(columns, whole_day=whole_day).drop(_ENDED, strict=False)
+
+    def _rows(
         self, columns: Mapping[str, str], seen: pl.DataFrame | None = None, *, whole_day: bool = False
     ) -> pl.DataFrame:
-        """The side table: `:id`, and columns of it by the names that they are given. Raises as `listed`.
+        """As `read`, with `:ended` where the config tells when an id ends.
 
         Args:
             seen: `:id` and `_time` of the first event: see `join`.
-            whole_day: whether an id that no version knows as the day begins has the first one of the day.
         """
         assert self.table is not None
         table, key = self.table, self.keys[-1]
         for column in columns.values():
             table.require(column, f"data.{self.side}s expects")
-        named = {*columns.values()} | ({self.version} if self.version else set())
+        named = {*columns.values()} | self._told
         types = {c: table.type(c) for c in sorted(named - {key})}
         blocks, frames = TableRows(table, types=types).held({*types, key}), []
         for rows in blocks:
-            version = [rows.frame[self.version].alias(_VERSION)] if self.version else []
+            told = {_VERSION: self.version, _ENDED: self.until}
+            version = [rows.frame[column].alias(name) for name, column in told.items() if column]
             read = [rows.frame[column].alias(name) for name, column in columns.items()]
             frames.append(pl.DataFrame([rows.ids(key).alias(ID), *version, *read]))
         whole = pl.concat(frames)
+        if self.until:
+            until = Together(whole.select(pl.col(_ENDED).alias(self.until)), blocks)
+            whole = whole.with_columns(self._has_ended(until, self.until).alias(_ENDED))
         place = f"{table.files[0].parent if len(table.files) > 1 else table.files[0]}: key {key}"
         if self.version:
             return self._newest(whole, blocks, place, seen, whole_day)
@@ -147,6 +191,10 @@ class Entities:
             hint = f"write one row per id and day, or name what tells them apart in data.{self.side}s.version"
             raise UserError(f"{place} = {whole[ID].filter(twice)[0]!r} appears twice", hint)
         return whole
+
+    def _has_ended(self, until: Together, column: str) -> pl.Series:
+        zone, zoneless, last = self._version_zone, self._zoneless[_ENDED], self._is_last_day
+        return until.ended(column, self.timezone, self.day, is_last_day=last, zoneless=zoneless, zone=zone)
 
     def _newest(
         self,
@@ -164,10 +212,8 @@ class Entities:
         """
         assert self.version is not None
         versions = Together(pl.DataFrame({self.version: whole[_VERSION]}), blocks)
-        zoneless = bool(self._zoneless[_VERSION])
-        order, there = versions.version(
-            self.version, self.timezone, self.day, zoneless=zoneless, zone=self._version_zone
-        )
+        zoneless, zone = self._zoneless[_VERSION], self._version_zone
+        order, there = versions.version(self.version, self.timezone, self.day, zoneless=zoneless, zone=zone)
         whole = whole.with_columns(order.alias(_VERSION))
         newest = self._one_of(whole.filter(there), "last", place)
         if whole_day and order.dtype == pl.Datetime:
@@ -193,13 +239,18 @@ class Entities:
 
     def _moments(self, seen: pl.DataFrame) -> pl.DataFrame | None:
         """`:id` and the instant of its first event, of those that come on the local day; None where the log's time only
-        orders rows. What is on another day by its number is no instant: an offset, or a time since midnight."""
-        times, zoneless = Checked(seen.select(TIME), "events", 0), self._zoneless[TIME] is not False
+        orders rows. What is on another day by its number is no instant: an offset, or a time since midnight.
+
+        Times that name no zone are read so that most come on the day, or, where both readings do, as the earlier of
+        them: nothing is known before it was.
+        """
+        times = Checked(seen.select(TIME), "events", 0)
         with suppress(UserError):
-            readings = [times.local(TIME, zone, zoneless=zoneless) for zone in sorted(self._of_events)]
-            if readings[0].dtype == pl.Datetime:  # of all the earliest: nothing is known before it was
-                at = pl.select(pl.min_horizontal(readings)).to_series()
-                return self._of_the_day(seen.select(ID).with_columns(at.alias(TIME)))
+            readings = [times.local(TIME, z, zoneless=self._zoneless[TIME]) for z in sorted(self._of_events)]
+            if readings[0].dtype == pl.Datetime:
+                came = [len(self._of_the_day(at.alias(TIME).to_frame())) for at in readings]
+                fit = [at for at, n in zip(readings, came, strict=True) if n >= (1 - _LATE) * max(came)]
+                return self._of_the_day(seen.select(ID, pl.min_horizontal(fit).alias(TIME)))
         return None
 
     def _of_the_day(self, came: pl.DataFrame) -> pl.DataFrame:

@@ -226,6 +226,29 @@ class Log:
         listed = self.attributes(side, day, tables, ())
         return None if listed is None else listed[ID]
 
+    def ended(self, day: dt.date, tables: dt.date | None = None) -> tuple[pl.Series, int] | None:
+        """(the items of their table that have ended, by `data.items.until`, as a day begins; how many items it has);
+        None where none ever ends. Takes and raises as `listed`."""
+        if self.data.items is None or self.data.items.until is None:
+            return None
+        found = self._found.get((day, tables)) or self.find(day, tables)
+        table = Table(found.tables["item"])
+        entities = Entities(self.data, "item", table, (), tables or day)
+        memory.check_table(table, entities.columns, limit=self.max_memory)
+        return entities.ended()
+
+    def told_of_ended(self, day: dt.date) -> str | None:
+        """A line about the items that are not served when a day is over, as they have ended; None where none has.
+
+        Raises:
+            UserError: as `listed`.
+        """
+        found = self.ended(day, before(day, -1))
+        if found is None or not len(found[0]):
+            return None
+        until = self.data.items.until  # type: ignore[union-attr]
+        return f"{len(found[0]):,} of {found[1]:,} items have ended by {until}: they are not served"
+
     def attributes(
         self, side: str, day: dt.date, tables: dt.date | None = None, features: tuple[Feature, ...] | None = None
     ) -> pl.DataFrame | None:
@@ -263,7 +286,10 @@ class Log:
         found, raw = self.open(day, tables)
         found.check_same(ranks)
         schema, morning = raw.schema, tables or day
-        sides = {side: Entities(self.data, side, schema.sides.get(side), self.features, morning) for side in SIDES}
+        zoneless = schema.events.is_zoneless(self.data, self.data.events, self.data.events.time)
+        sides = {
+            side: Entities(self.data, side, schema.sides.get(side), self.features, morning, zoneless) for side in SIDES
+        }
         timed = [side for side in SIDES if sides[side].version and tables is None and self.data.events.time]
         seen = self._first_pass(raw, found, scratch, ranks, timed)
         self._selected[day, tables] = raw.selection

@@ -53,6 +53,8 @@ class Schema:
             table.require_ids(named.key)
             if named.version:
                 table.require_everywhere(named.version, f"data.{side}s.version expects")
+            if named.until:
+                table.require_everywhere(named.until, f"data.{side}s.until expects")
         inline: dict[str, list[Feature]] = {"user": [], "item": []}
         for f in features:
             table = events

@@ -52,6 +52,8 @@ class File:
     """location of what it was converted from"""
     origin_row: int | None = field(default=None, compare=False)
     """number of its first row there; None where its rows are some of those"""
+    zoneless: frozenset[str] = field(default=frozenset(), compare=False)
+    """columns that were converted as `data.types: datetime` where a text names no zone"""
     computed: Computed | None = field(default=None, compare=False)
     """columns that the config makes of others"""
     explode: Exploded | None = field(default=None, compare=False)

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import types
 
+from dmtl_cli.config.data import Data
 from dmtl_cli.config.errors import UserError, did_you_mean
 from dmtl_cli.config.table import WHERE
 from dmtl_cli.config.table import Table as Section
@@ -144,6 +145,12 @@ class Table:
     def is_time(self, column: str) -> bool:
         """Whether it is a date or timestamp in one of the files: another may have nulls of no type."""
         return any(types.is_date(kind) or types.is_timestamp(kind) for _, kind in self._types(column))
+
+    def is_zoneless(self, data: Data, section: Section, column: str | None) -> bool:
+        """Whether texts that a column's times were read of name no zone, by the config or, of `datetime`, by the files.
+        False too of what is no text, and of text that is read as it is."""
+        said = data.is_zoneless(section, column)
+        return any(column in file.zoneless for file in self.files) if said is None else said
 
     @contextlib.contextmanager
     def open(self, file: File) -> Iterator[Parquet]:

@@ -115,6 +115,7 @@ def typed(
     where: str,
     remedies: Mapping[str, str],
     signs: tuple[str, str | None] = (".", None),
+    zoneless: set[str] | None = None,
 ) -> pl.DataFrame:
     """The frame with its columns of the types that are named.
 
@@ -124,6 +125,7 @@ def typed(
         where: the file, for messages.
         remedies: as `remedies_of` gives them.
         signs: what stands before the decimals of numbers that are text, a point or a comma, and between thousands.
+        zoneless: gets the columns of type datetime in which a text names no zone: UTC is said of it, and not by it.
 
     Raises:
         UserError: 65 a value is none of its type.
@@ -146,9 +148,16 @@ def typed(
             row = numbers[at if rows is None else int(rows[at])]
             what = f"{where}: row {row}, column {name}: expected {expected}, got {got!r}"
             raise UserError(what, _remedy(name, got, remedies))
+        if kind == "datetime" and zoneless is not None and _is_zoneless(values):
+            zoneless.add(name)
         return out if rows is None else _as_lists(frame[name], out)
 
     return frame.with_columns(column(c, kind) for c, kind in types.items() if c in frame)
+
+
+def _is_zoneless(values: pl.Series) -> bool:
+    """Whether one is a text that names no zone; a number is an instant."""
+    return values.dtype == pl.String and not values.drop_nulls().str.contains(f"{ZONE}|^[0-9]+$").all()
 
 
 def _signs(got: str, decimal: str, thousands: str | None) -> str:

@@ -1,0 +1,119 @@
+"""Until when items are there: the time at which each goes offline, is withdrawn or expires."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+import polars as pl
+
+from dmtl_cli.guess import languages, words
+from dmtl_cli.guess.values import instants, local_days, share, time_unit
+
+_UNTIL = words.any_of(
+    "until till to thru through end ends ended ending expire expires expired expiry expiration offline withdrawn"
+    " removed delisted unpublished unpublish retired discontinued archived closed deleted takedown taken_down sold"
+)
+_DAY = dt.timedelta(days=1)
+_LATE = 0.05  # of what has ended may be shown after it
+_SOON = 2 * _DAY  # before its end what is shown at all is shown
+_MOST = 0.5  # of what ended within the log is, and of what is still there goes on
+_STILL = 0.2  # of the items that are shown have no end, or one to come
+_FEW, _MANY = 3, 10  # items that could be shown after their end, under a name that says so; that ended within the log
+_THAT_DAY = 0.25  # of the rows of the day before: what ends as its day begins has none
+_DAYS = ("date", "day", "yyyymmdd")
+
+
+@dataclass(frozen=True)
+class End:
+    """A column that tells when an item ends."""
+
+    column: str
+    is_last_day: bool
+    """whether its day is the last one on which the item is there"""
+    why: str
+    is_instant: bool
+    """whether it depends on data.timezone on which day it is"""
+
+    @property
+    def day(self) -> str:
+        """What the config says of it beside its name."""
+        return ", until_is_last_day: true" if self.is_last_day else ""
+
+
+def end_of(frame: pl.DataFrame, key: str, ids: pl.Series, days: pl.Series | None) -> End | None:
+    """The time until which an item is there: many have none, or one to come; hardly an item is shown after it, and most
+    of those that end within the log until about then. Under another name than such a time has, of more items, and what
+    is still there goes on. None where no column tells it, or no item has ended.
+
+    Args:
+        frame: one row an item.
+        ids: [n] items of a sample of events.
+        days: [n] of these; None where unknown.
+    """
+    if days is None or ids.dtype != frame[key].dtype or not days.count():
+        return None
+    rows = pl.DataFrame({key: ids, ":day": days}).drop_nulls()
+    found = [(c, words.says(c, _UNTIL) or words.says(c, languages.UNTIL)) for c in frame.columns if c != key]
+    for c, named in sorted(found, key=lambda one: not one[1]):
+        if (end := _end(frame.select(key, c), key, rows, named)) is not None:
+            return end
+    return None
+
+
+def _end(frame: pl.DataFrame, key: str, rows: pl.DataFrame, named: bool) -> End | None:
+    s = frame[frame.columns[1]]
+    if s.dtype.is_numeric():
+        s = s.set((s <= 0).fill_null(False), None)
+    unit = time_unit(s)
+    if unit is None:
+        return None
+    day = pl.Series(":end", local_days(s, unit, getattr(s.dtype, "time_zone", None) or "UTC"))
+    begin, newest = rows[":day"].min(), rows[":day"].max()
+    assert isinstance(begin, dt.date) and isinstance(newest, dt.date)
+    last = rows.group_by(key).agg(pl.col(":day").min().alias(":first"), pl.col(":day").max().alias(":last"))
+    items = pl.DataFrame([frame[key], day]).join(last, on=key, how="left")
+    if not _tells(items, begin, newest, named):
+        return None
+    ended = items.filter(pl.col(":end") <= newest)
+    is_last = _is_whole_days(s, unit) and _goes_on(rows, ended, key)
+    until = "the last day on which an item is there" if is_last else "until when an item is there"
+    late = int((ended[":last"] > ended[":end"]).sum())
+    what = f"{len(ended):,} of {len(items):,} have ended by {newest}, {f'{late:,} were' if late else 'none was'}"
+    return End(s.name, is_last, f"{s.name}: {until}: {what} shown after it", unit not in _DAYS)
+
+
+def _tells(items: pl.DataFrame, begin: dt.date, newest: dt.date, named: bool) -> bool:
+    """Whether items are shown until a day, and hardly after it.
+
+    Args:
+        items: `:end`, and the `:first` and `:last` day on which each is shown, null of one that is not.
+    """
+    ended = items.filter(pl.col(":end") <= newest)
+    shown = items.filter(pl.col(":last").is_not_null())
+    still = shown.filter((pl.col(":end").is_null()) | (pl.col(":end") > newest))
+    if not len(ended) or len(still) < _STILL * len(shown):
+        return False
+    tried = ended.filter(pl.col(":end") < newest - _DAY)  # those that could have been shown after it, whatever the zone
+    late = share((tried[":last"] > tried[":end"] + _DAY).fill_null(False))
+    within = shown.filter(pl.col(":end").is_between(begin, newest))
+    until = share(within[":last"] >= within[":end"] - _SOON)
+    if late > _LATE or (len(within) and until <= _MOST):
+        return False
+    if named:
+        return len(tried) >= _FEW
+    goes_on = share(still[":last"] >= newest - _DAY)
+    return len(within) >= _MANY and len(tried) >= _MANY // 2 and goes_on > _MOST
+
+
+def _is_whole_days(s: pl.Series, unit: str) -> bool:
+    """Whether times are days: dates, or midnights alone."""
+    at = None if unit in _DAYS else instants(s, unit)
+    return at is None or bool((at.drop_nulls().dt.time() == dt.time()).all())
+
+
+def _goes_on(rows: pl.DataFrame, ended: pl.DataFrame, key: str) -> bool:
+    """Whether items are shown on the day that is their end."""
+    left = rows.join(ended.select(key, ":end"), on=key).select((pl.col(":end") - pl.col(":day")).dt.total_days())
+    before, then = (int((left.to_series() == n).sum()) for n in (1, 0))
+    return then > _THAT_DAY * before

@@ -1,0 +1,256 @@
+"""Items that come and go within a log: what `init` writes of the times since which and until which they are there."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+from initiated import made
+from pydantic import ValidationError
+from shelf import CAME, DAYS, ITEMS, LAST, WENT, ZONE, day, put, shown
+from test_log import put as put_day
+from worlds import dmtl
+
+from dmtl_cli.config.data import Data, Events, SideTable
+from dmtl_cli.config.errors import UserError
+from dmtl_cli.config.features import Feature
+from dmtl_cli.config.reading import load_config
+from dmtl_cli.data.log.reader import Log
+
+NAMES = ("beschikbaar_vanaf", "kolom_7")
+FROM = day(0) or dt.date.min
+
+
+def version(home: Path, **columns: list[Any]) -> str | None:
+    ended, raw, _ = made(home, lambda log: put(log, **columns), "--user", "lid_id")
+    assert ended.code == 0, ended.err
+    found = raw["data"]["items"].get("version")
+    assert found is None or isinstance(found, str)
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", ["date", "text", "yyyymmdd"])
+def test_a_day_since_which_items_are_there_is_their_version(tmp_path: Path, name: str, kind: str) -> None:
+    """No item is shown before it, and those that came within the log are from then on, whatever it is called."""
+    came = [FROM + dt.timedelta(days=c) for c in CAME]
+    write = {"date": lambda d: d, "text": str, "yyyymmdd": lambda d: int(f"{d:%Y%m%d}")}[kind]
+    assert version(tmp_path, **{name: [write(d) for d in came]}) == name
+
+
+def test_a_day_that_says_something_else_is_none(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    changed = [FROM + dt.timedelta(days=int(d)) for d in rng.integers(-30, DAYS, ITEMS)]  # on any day
+    loaded = [FROM + dt.timedelta(days=k % 2) for k in range(ITEMS)]  # as the log begins, which shows nothing before it
+    printed = [FROM + dt.timedelta(days=c - 40) for c in CAME]
+    later = [FROM + dt.timedelta(days=c - 4 if c >= 0 else c) for c in CAME]  # shown, but days after it
+    columns = {"kolom_1": changed, "kolom_2": loaded, "kolom_3": printed, "kolom_4": later}
+    assert version(tmp_path, **columns) is None
+
+
+def test_a_name_is_a_help_and_no_more(tmp_path: Path) -> None:
+    """Of several that fit, the one that is named so; one that is named so and does not fit is none."""
+    came = [FROM + dt.timedelta(days=c) for c in CAME]
+    wrong = [FROM + dt.timedelta(days=3)] * ITEMS
+    assert version(tmp_path / "both", kolom_7=came, beschikbaar_vanaf=came) == "beschikbaar_vanaf"
+    assert version(tmp_path / "wrong", published_on=wrong, kolom_7=came) == "kolom_7"
+
+
+def test_of_few_that_came_another_name_tells_nothing(tmp_path: Path) -> None:
+    came = [c if k < 36 else -9 for k, c in enumerate(CAME)]
+    assert sum(c >= 2 for c in came) == 5
+    at = [FROM + dt.timedelta(days=c) for c in came]
+    assert version(tmp_path / "other", kolom_7=at) is None
+    assert version(tmp_path / "named", beschikbaar_vanaf=at) == "beschikbaar_vanaf"
+
+
+# -- until when they are there -----------------------------------------------------------------------------------------
+
+GONE = [k for k in range(ITEMS) if WENT[k] is not None]
+LAST_DAYS = [day(e) for e in WENT]
+AFTER = [None if e is None else day(e + 1) for e in WENT]
+
+
+def ms(d: dt.date) -> int:
+    return round(dt.datetime.combine(d, dt.time(), ZONE).timestamp() * 1_000)
+
+
+def midnight(d: dt.date | None) -> dt.datetime | None:
+    return None if d is None else dt.datetime.combine(d, dt.time(), ZONE)
+
+
+def naive(d: dt.date | None) -> dt.datetime | None:
+    return None if d is None else dt.datetime.combine(d, dt.time())
+
+
+def until(home: Path, **columns: list[Any]) -> tuple[dict[str, Any], str]:
+    ended, raw, text = made(home, lambda log: put(log, **columns), "--user", "lid_id")
+    assert ended.code == 0, ended.err
+    return raw["data"]["items"], text
+
+
+def test_the_day_on_which_an_item_is_there_last(tmp_path: Path) -> None:
+    items, text = until(tmp_path, beschikbaar_tot=LAST_DAYS)
+    assert items["until"] == "beschikbaar_tot" and items["until_is_last_day"] is True
+    assert f"{len(GONE)} of {ITEMS} have ended by {LAST}, none was shown after it" in text
+    assert "# beschikbaar_tot: " not in text, "no feature, nor one that is left out"
+
+
+@pytest.mark.parametrize("write", [lambda d: d, lambda d: d and str(d), naive, midnight, lambda d: ms(d) if d else 0])
+def test_the_day_from_which_on_it_is_not(tmp_path: Path, write: Any) -> None:
+    items, _ = until(tmp_path, kolom_7=[write(d) for d in AFTER])
+    assert items["until"] == "kolom_7" and "until_is_last_day" not in items
+
+
+@pytest.mark.parametrize(
+    "write",
+    [str, lambda d: f"{d:%d-%m-%Y}", ms, lambda d: f"{d} 00:00:00", lambda d: f"{d}T00:00:00+02:00"],
+    ids=["iso", "dutch", "ms", "naive", "offset"],
+)
+def test_ends_of_a_csv_have_a_type_that_reads_them(tmp_path: Path, write: Any) -> None:
+    column = {"offline_datum": [write(d) if d else None for d in AFTER]}
+    ended, raw, text = made(tmp_path, lambda log: put(log, "csv", **column), "--user", "lid_id")
+    assert ended.code == 0 and raw["data"]["items"]["until"] == "offline_datum", text
+    raw["workspace"] = str(tmp_path / "work")
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(raw))
+    found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", day(DAYS - 2), "--json")
+    assert found.code == 0, found.err
+    gone = sum(e is not None and e <= DAYS - 2 for e in WENT)
+    assert found.json["ended"] == f"{gone} of {ITEMS} items have ended by offline_datum: they are not served"
+
+
+def test_what_is_no_end_is_none(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    any_day = [day(int(d)) if k % 3 else None for k, d in enumerate(rng.integers(0, DAYS, ITEMS))]
+    seen = dict(shown().group_by("ppn").agg(pl.col("day").max()).iter_rows())
+    last_seen = [seen.get(f"p{k}") for k in range(ITEMS)]  # all that are shown have it
+    few = [d if k in GONE[:4] else None for k, d in enumerate(LAST_DAYS)]
+    later = [dt.date(2026, 3, 1 + k % 20) if k % 3 else None for k in range(ITEMS)]
+    for name, column in {"offline_at": any_day, "kolom_1": last_seen, "kolom_2": few, "expires_on": later}.items():
+        assert "until" not in until(tmp_path / name, **{name: column})[0], name
+    assert until(tmp_path / "few", offline_at=few)[0]["until"] == "offline_at"
+
+
+# -- what a day and an export know -------------------------------------------------------------------------------------
+
+MORNING = dt.date(2026, 1, 31)
+HALF = Feature(name="half", side="item", kind="categorical")
+ENDS = {"before": -1, "midnight": 0, "noon": 12, "tomorrow": 24, "never": None}
+"""hours from the beginning of the day at which items end"""
+
+
+def log(root: Path, written: Any, kind: Any = None, **more: Any) -> Log:
+    """Items that end, of which one that has ended already is shown all the same."""
+    ids = [*ENDS, "shown"]
+    put_day(root, {"user_id": ["u"] * 2, "item_id": ["never", "shown"], "click": [1, 0], "seconds": [9.0, None]})
+    begin = dt.datetime.combine(MORNING, dt.time(), ZoneInfo("Asia/Kolkata"))
+    at = [None if h is None else written(begin + dt.timedelta(hours=h)) for h in (*ENDS.values(), -30)]
+    pl.DataFrame({"item_id": ids, "half": ids, "gone": pl.Series(at, dtype=kind)}).write_parquet(root / "items.parquet")
+    items = SideTable(path="items.parquet", key="item_id", until="gone", **more)
+    events = Events(click="click", duration="seconds")
+    return Log(Data(root=str(root), timezone="Asia/Kolkata", events=events, items=items), (HALF,))
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        lambda t: t,
+        lambda t: t.astimezone(dt.UTC),
+        lambda t: t.replace(tzinfo=None),
+        lambda t: t.isoformat(),
+        lambda t: int(t.timestamp()),
+        lambda t: int(t.timestamp() * 1_000),
+    ],
+    ids=["zone", "utc", "naive", "text", "seconds", "ms"],
+)
+def test_what_has_ended_as_a_day_begins_is_not_of_it_unless_it_is_shown(tmp_path: Path, written: Any) -> None:
+    made = log(tmp_path, written)
+    assert {*made.read(MORNING, tmp_path).items[":id"]} == {"noon", "tomorrow", "never", "shown"}
+    assert dict(made.read(MORNING, tmp_path).items.iter_rows())["shown"] == "shown", "with its features"
+    listed = made.listed("item", MORNING)
+    assert listed is not None and {*listed} == {"noon", "tomorrow", "never"}
+    over = made.ended(MORNING, MORNING + dt.timedelta(days=1))
+    assert over is not None and {*over[0]} == {"before", "midnight", "noon", "tomorrow", "shown"} and over[1] == 6
+    assert made.told_of_ended(MORNING) == "5 of 6 items have ended by gone: they are not served"
+
+
+@pytest.mark.parametrize("written", [lambda t: t.date(), lambda t: str(t.date()), lambda t: int(f"{t:%Y%m%d}")])
+def test_a_date_is_the_day_without_it_or_the_last_day(tmp_path: Path, written: Any) -> None:
+    first = log(tmp_path / "first", written).listed("item", MORNING)
+    last = log(tmp_path / "last", written, until_is_last_day=True).listed("item", MORNING)
+    assert first is not None and {*first} == {"tomorrow", "never"}, "noon is of the day itself"
+    assert last is not None and {*last} == {"midnight", "noon", "tomorrow", "never"}
+
+
+def test_zero_is_no_end(tmp_path: Path) -> None:
+    made = log(tmp_path, lambda t: int(t.timestamp()) if t.hour else 0).listed("item", MORNING)
+    assert made is not None and {*made} == {"midnight", "noon", "tomorrow", "never"}, "these have 0, or null, or noon"
+
+
+def test_times_of_another_zone(tmp_path: Path) -> None:
+    """Naive times of UTC: those of Kolkata are 5.5 hours ahead."""
+    utc = log(tmp_path, lambda t: t.astimezone(dt.UTC).replace(tzinfo=None), version_timezone="UTC")
+    listed = utc.listed("item", MORNING)
+    assert listed is not None and {*listed} == {"noon", "tomorrow", "never"}
+
+
+def test_what_is_no_time_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="column gone: expected a date, a time") as found:
+        log(tmp_path / "flag", lambda t: t.hour > 3).listed("item", MORNING)
+    assert "items.parquet" in found.value.message
+    with pytest.raises(UserError, match="column gone, row 0: expected a day as YYYY-MM-DD"):
+        log(tmp_path / "text", lambda _: "soon").listed("item", MORNING)
+    with pytest.raises(UserError, match=r"data.items.until expects column gone"):
+        made = log(tmp_path / "lost", lambda t: t)
+        pl.read_parquet(tmp_path / "lost/items.parquet").drop("gone").write_parquet(tmp_path / "lost/items.parquet")
+        made.read(MORNING, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("side", "more", "says"),
+    [
+        ("items", {"until_is_last_day": True}, "until_is_last_day has no effect without until"),
+        ("items", {"until": "id"}, "until: id is the key"),
+        ("items", {"until": "v", "version": "v"}, "until: v is the version"),
+        ("users", {"until": "gone"}, "users.until has no effect: it is of items"),
+    ],
+)
+def test_a_key_without_effect_is_refused(side: str, more: dict[str, Any], says: str) -> None:
+    events = {"click": "click", "duration": "seconds"}
+    with pytest.raises(ValidationError, match=says):
+        Data.model_validate({"root": "log", "events": events, side: {"path": "x", "key": "id"} | more})
+
+
+def test_a_config_without_an_end_keeps_its_runs() -> None:
+    assert not {"until", "until_is_last_day"} & SideTable(path="x", key="id").model_dump().keys()
+
+
+# -- what is served ----------------------------------------------------------------------------------------------------
+
+
+def test_what_has_ended_is_not_served_nor_measured(tmp_path: Path) -> None:
+    ended, raw, _ = made(tmp_path, lambda log: put(log, beschikbaar_tot=LAST_DAYS), "--user", "lid_id")
+    assert ended.code == 0, ended.err
+    raw["workspace"] = str(tmp_path / "work")
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(raw))
+    days = [str(day(k)) for k in range(DAYS)]
+    ended = dmtl("backfill", "--config", tmp_path / "mine.yaml", "--from", days[2], "--to", days[4])
+    assert ended.code == 0, ended.err
+    gone = {f"p{k}" for k, e in enumerate(WENT) if e is not None and e <= 3}
+    config, over = tmp_path / "mine.yaml", days[3]
+    folder = Path(dmtl("path", "export", "--config", config, "--day", over).out.strip())
+    served = {*pl.read_parquet(folder / "items.parquet")["item_id"]}
+    assert len(gone) > 5 and served == {f"p{k}" for k in range(ITEMS)} - gone
+    said = f"{len(gone)} of {ITEMS} items have ended by beschikbaar_tot: they are not served"
+    found = dmtl("check", "--config", config, "--day", over)
+    assert found.code == 0 and found.out.splitlines().count(said) == 1
+    logs = [path.read_text() for path in (tmp_path / "work/logs").rglob("*.jsonl")]
+    assert any(said in text for text in logs)
+    measured = Log(load_config(config).data, ()).read(dt.date.fromisoformat(days[4]), tmp_path)
+    assert {*measured.items[":id"]} == served, "what is measured the day after is what could be served"
