@@ -13,6 +13,7 @@ from dmtl_cli.data.log.table import Table
 from dmtl_cli.guess.outcomes import Outcomes
 from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.rows import first_rows, names_of
+from dmtl_cli.guess.words import count
 
 _OWN = 0.5  # of the rows have an id of their own
 _SAME = 0.98  # of the ids that repeat are of one user and item
@@ -95,3 +96,20 @@ def unique_of(frame: pl.DataFrame, roles: Roles, later: Iterable[Outcomes] = ())
     named = next((one.event_key for one in later if one.computed is None), None)
     why = "what came of exposures names them by it: a row that comes twice is read once"
     return None if named is None else Guess(named, why)
+
+
+def repeats_in_words(found: dict[str, Any], rows: int) -> list[str]:
+    """What `check` says of rows that repeat others, of so many rows."""
+    if not (repeats := found.get("duplicate_rows")):
+        return []
+    seen = f"{repeats:,} of {rows:,} rows ({repeats / rows:.1%}) repeat another (user, item, request and time)"
+    lines = [f"{seen}: a click counts once a request (repeated_clicks), other rows as often as they are there"]
+    if later := found.get("clicked_later"):
+        seen = f"of {count(found['repeated_exposures'], 'repeated exposure')} {later:,} were first without a click"
+        fix = "keep the row with the click alone, or each counts as an exposure without one too"
+        lines.append(f"{seen} and then with one: {fix}")
+    if ids := found.get("repeated_ids"):
+        seen = f"{ids['repeats']:,} of {ids['rows']:,} rows repeat the id of one of their user and item"
+        fix = f"and each counts: data.events.unique: {ids['column']} reads one of each"
+        lines.append(f"{ids['column']}: {seen}, {fix}")
+    return lines

@@ -30,7 +30,7 @@ from dmtl_cli.data.profile.stored import Profile
 from dmtl_cli.guess import memory
 from dmtl_cli.guess.doubts import no_item, nobody, null_ids, sessions, warnings
 from dmtl_cli.guess.joined import joined_lines, joined_rows
-from dmtl_cli.guess.repeats import repeated_ids
+from dmtl_cli.guess.repeats import repeated_ids, repeats_in_words
 from dmtl_cli.guess.suggestions import other_rows, suggestions, unread
 from dmtl_cli.guess.words import count
 from dmtl_cli.nn.table import EmbeddingTable
@@ -334,7 +334,7 @@ def described(found: dict[str, Any], *, brief: bool = False) -> str:
         *([f"{found[NOT_ASKED]:,} other rows are left out by data.events.where"] if found.get(NOT_ASKED) else []),
         *([f"{found[REPEATED]:,} rows are left out: {_UNIQUE}"] if found.get(REPEATED) else []),
         *([in_words(_kept(found), found["left_out"])] if "left_out" in found else []),
-        *_repeats(found),
+        *repeats_in_words(found, _kept(found)),
         *(f"WARNING: {line}" for line in found["warnings"]),
         f"labels: {_labels_in_words(found['labels'])}",
         *(f"the table of {k.removesuffix('_joined')} has {v:.1%} of the day's" for k, v in found["join"].items()),
@@ -369,23 +369,6 @@ def _counts(found: dict[str, Any]) -> str:
 def _kept(found: dict[str, Any]) -> int:
     """Rows of the log that are events, the repeated clicks too."""
     return int(found["rows"] + found["labels"]["repeated_clicks"])
-
-
-def _repeats(found: dict[str, Any]) -> list[str]:
-    if not (repeats := found.get("duplicate_rows")):
-        return []
-    rows = _kept(found)
-    seen = f"{repeats:,} of {rows:,} rows ({repeats / rows:.1%}) repeat another (user, item, request and time)"
-    lines = [f"{seen}: a click counts once a request (repeated_clicks), other rows as often as they are there"]
-    if later := found.get("clicked_later"):
-        seen = f"of {count(found['repeated_exposures'], 'repeated exposure')} {later:,} were first without a click"
-        fix = "keep the row with the click alone, or each counts as an exposure without one too"
-        lines.append(f"{seen} and then with one: {fix}")
-    if ids := found.get("repeated_ids"):
-        seen = f"{ids['repeats']:,} of {ids['rows']:,} rows repeat the id of one of their user and item"
-        fix = f"and each counts: data.events.unique: {ids['column']} reads one of each"
-        lines.append(f"{ids['column']}: {seen}, {fix}")
-    return lines
 
 
 def _unread(columns: list[str]) -> list[str]:
