@@ -35,11 +35,6 @@ class End:
     is_instant: bool
     """whether it depends on data.timezone on which day it is"""
 
-    @property
-    def day(self) -> str:
-        """What the config says of it beside its name."""
-        return ", until_is_last_day: true" if self.is_last_day else ""
-
 
 def end_of(frame: pl.DataFrame, key: str, ids: pl.Series, days: pl.Series | None) -> End | None:
     """The time until which an item is there: many have none, or one to come; hardly an item is shown after it, and most

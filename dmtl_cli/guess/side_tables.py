@@ -63,10 +63,6 @@ class Side:
         told = {"version": self.version, "until": self.until}
         return [key for key, one in told.items() if one and one.is_instant]
 
-    def times(self, zone: str | None) -> list[str | None]:
-        """What is said of the times since and until which ids are there; `zone`: of that in which they are read."""
-        return [self.version.why if self.version else None, zone, self.until.why if self.until else None]
-
     @property
     def is_one_state(self) -> bool:
         """Whether no row says of which days its values are."""

@@ -11,10 +11,10 @@ from functools import cached_property
 from dmtl_cli.config.errors import printable
 from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.data.log.day_files import SUCCESS
-from dmtl_cli.data.log.text_rows import separator_of
 from dmtl_cli.guess import words
 from dmtl_cli.guess.arrival import Arrival
 from dmtl_cli.guess.births import naive, of_sample
+from dmtl_cli.guess.csv_lines import alone, csv_keys, csv_lines, encoded
 from dmtl_cli.guess.doubts import Broken, invalid_rows, unknown_clicks
 from dmtl_cli.guess.feature_lines import comment, feature_lines, indented, joined_lines, order_of, scalar, type_of
 from dmtl_cli.guess.files import CSV, DELTA, ICEBERG, JSON, PARQUET
@@ -39,7 +39,6 @@ EDIT = "EDIT"
 _MOST = 8  # columns that a comment lists
 _LONG_READ = "seconds above which a click is a long read; without it the mean of the durations of clicks"
 _SHARE = "Or by the share of an item that was read, in data.events in place of duration and duration_unit:"
-_LONE = "a value begins with a quote that does not end it, yet all lines have as many values: quotes are text"
 
 
 @dataclass
@@ -120,12 +119,12 @@ def _data(log: Log) -> list[str]:
     lines = [f"root: {scalar(log.root)}"]
     if files.form != PARQUET:
         lines.append(f"format: {files.form}")
-    lines += _csv(log.events)
+    lines += csv_lines(log.events)
     of_json = [table.written for table in _tables(log) if table.files.form == JSON]
     if nulls := sorted({null for text in of_json for null in text.nulls}):
-        alone = "".join(map(_alone, of_json))
+        told = "".join(map(alone, of_json))
         lines.append(
-            f"null_values: [{', '.join(map(quoted, nulls))}]  # texts that stand for none, in every column{alone}"
+            f"null_values: [{', '.join(map(quoted, nulls))}]  # texts that stand for none, in every column{told}"
         )
     lines += _types(log)
     lines += _zone(log)
@@ -136,22 +135,33 @@ def _data(log: Log) -> list[str]:
         lines.append(f"# users or items: {{{place}, {key}}}  # a table of one of them? {comment(one.key.why)}")
     for name in ("users", "items") if roles.user and roles.item else ():
         if (side := log.inputs.sides.get(name)) is not None:
-            place = ", ".join([*_place(side.table, log.events), f"key: {scalar(side.key.column)}"])
-            lag = ", lag_days: 1" if side.late else ""
-            lag += f", success_file: {SUCCESS}" if name in log.sides else ""
-            lag += f", version: {scalar(side.version.column)}" if side.version else ""
-            lag += f", until: {scalar(side.until.column)}{side.until.day}" if side.until else ""
-            zone = of_sample(side, log.events.frame, roles, days[0]) if (days := _timezone(log)) else None
-            lag += f", version_timezone: {zone[0]}" if zone else ""
-            read = ", so day D reads that of D-1 (lag_days: 0 if it is a table of the morning)" if side.late else ""
-            alone = _alone(side.table.written) if side.table.files.form == CSV else ""
-            of = zone and f"of {zone[0]}: {zone[1]}"
-            told = side.key.why, side.caveat, *side.times(of or _zoneless(side)), _encoded(side.table.written)
-            why = "; ".join(filter(None, told)) + read + alone
-            lines.append(f"{name}: {{{place}{lag}}}  # {comment(why)}")
+            lines += _side(log, name, side)
         else:
             lines.append(f"# {name}: {{path: FOLDER, key: COLUMN}}  # no table of {name} was found beside the events")
     lines += [f"# {comment(path)}: not used: {comment(why)}" for path, why in log.inputs.other]
+    return lines
+
+
+def _side(log: Log, name: str, side: Side) -> list[str]:
+    """A table of users or items: one line, but a line each of what says since and until when its rows are there."""
+    keys = [*_place(side.table, log.events), f"key: {scalar(side.key.column)}"]
+    keys += ["lag_days: 1"] if side.late else []
+    keys += [f"success_file: {SUCCESS}"] if name in log.sides else []
+    zone = of_sample(side, log.events.frame, log.roles, days[0]) if (days := _timezone(log)) else None
+    read = ", so day D reads that of D-1 (lag_days: 0 if it is a table of the morning)" if side.late else ""
+    words = alone(side.table.written) if side.table.files.form == CSV else ""
+    told = side.key.why, side.caveat, encoded(side.table.written)
+    why = comment("; ".join(filter(None, told)) + read + words)
+    if side.version is None and side.until is None:
+        return [f"{name}: {{{', '.join(keys)}}}  # {why}"]
+    lines = [f"{name}:  # {why}", *(f"  {key}" for key in keys)]
+    for name, one in (("version", side.version), ("until", side.until)):
+        if one is not None:
+            why = one.why.removeprefix(f"{one.column}: ")
+            lines.append(f"  {name}: {scalar(one.column)}  # {comment(why)}")
+    lines += ["  until_is_last_day: true"] if side.until and side.until.is_last_day else []
+    if zone or (zoneless := _zoneless(side)):
+        lines.append(f"  version_timezone: {zone[0]}  # {comment(zone[1])}" if zone else f"  # {zoneless}")
     return lines
 
 
@@ -160,51 +170,6 @@ def _zoneless(side: Side) -> str | None:
     if side.version is None or not side.version.is_instant or naive(side.table.frame[side.version.column]) is None:
         return None
     return "its times name no zone: they are read as those of data.timezone (of another: version_timezone)"
-
-
-def _csv(table: Table) -> list[str]:
-    if table.files.form != CSV:
-        return []
-    separator, *more = _csv_keys(table)
-    keys = more if table.written.separator == separator_of(table.files.files[0][0]) else [separator, *more]
-    return ["csv:", *(f"  {key}{why and f'  # {why}'}" for key, why in keys)] if keys else []
-
-
-def _csv_keys(table: Table) -> list[tuple[str, str]]:
-    """(key and value, reason) of how a CSV is written; the separator first."""
-    text = table.written
-    keys = [(f"separator: {quoted(text.separator)}", "")]
-    if text.encoding != "utf-8":
-        keys.append((f"encoding: {text.encoding}", _encoded(text)))
-    if not text.quoted:
-        keys.append(("quote_char: null", "" if text.separator < "\t" else _LONE))
-    if text.decimal != ".":
-        keys.append((f"decimal: {quoted(text.decimal)}", "numbers such as 49,8"))
-    if text.thousands is not None:
-        keys.append((f"thousands: {quoted(text.thousands)}", f"numbers such as 1{text.thousands}494{text.decimal}90"))
-    keys += [('escape_char: "\\\\"', "it stands before a separator that is of a value")] * text.escaped
-    if not text.header:
-        names = ", ".join(map(scalar, table.names or ()))
-        by = f"those of {comment(text.source)}" if text.source else "names by place and values, check them"
-        keys.append((f"columns: [{names}]", f"the files have no header: {by}"))
-    if text.nulls:
-        why = f"beside numbers, in every column{_alone(text)}"
-        keys.append((f"null_values: [{', '.join(map(quoted, text.nulls))}]", why))
-    return keys
-
-
-def _encoded(text: Text) -> str:
-    """Why a text is in another encoding than UTF-8."""
-    if text.encoding == "utf-8":
-        return ""
-    look = f"does {comment(text.piece)!r} look right? or cp1250, cp1254 (central Europe, Turkey)"
-    return f"not UTF-8; {look}" if text.piece else "not UTF-8, by its first bytes"
-
-
-def _alone(text: Text) -> str:
-    """Why words that no list has stand for null."""
-    told = sorted(text.alone.items())
-    return "".join(f"; {word!r} is the one text among the numbers of {comment(c)}" for word, c in told)
 
 
 def _tables(log: Log) -> list[Table]:
@@ -272,7 +237,7 @@ def _place(table: Table, events: Table) -> list[str]:
         keys.append(f"format: {files.form}")
     usual = events.written if events.files.form == CSV else Text()
     if files.form == CSV and (table.written != usual or not table.written.header):
-        keys.append(f"csv: {{{', '.join(key for key, _ in _csv_keys(table))}}}")
+        keys.append(f"csv: {{{', '.join(key for key, _ in csv_keys(table))}}}")
     keys += [f"explode: {_exploded(table)}"] if table.explode else []
     return [*keys, *([f"where: {quoted(where_of(table.kinds))}"] if table.kinds else [])]
 
