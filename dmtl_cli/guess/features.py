@@ -113,7 +113,7 @@ def _add_own(events: Table, roles: Roles, found: Inputs, partial: Mapping[str, s
             found.unused.append(Guess(c, "it says which rows have a duration: is it the click?"))
         elif c in partial and c not in roles.taken:
             found.unused.append(Guess(c, f"{partial[c]}: a feature is needed on every day that is learned"))
-        elif c not in roles.taken and c not in taken:
+        elif c not in roles.taken and (c not in taken or _is_another(c, found.used[:begin], events, roles, days)):
             found.add(Guess(c, offered[c]) if c in offered else _of_events(c, events, roles, times, days))
     for side in whose:
         key = getattr(roles, side).column
@@ -129,6 +129,13 @@ def _add_own(events: Table, roles: Roles, found: Inputs, partial: Mapping[str, s
         if (test := next((t for t in tests if are_same(frame[i.column], frame[t])), None)) is not None:
             found.used.remove(i)
             found.unused.append(Guess(i.column, f"a second name of {test}, the group of a test"))
+
+
+def _is_another(c: str, of_tables: list[Input], events: Table, roles: Roles, days: pl.Series | None) -> bool:
+    """Whether a column of the events with the name of one of a table beside them is of somebody else: the user's city
+    beside that of an item. One of the context is hardly: an item's own value changes too."""
+    side, _ = _side_of(c, events.frame, roles, days)
+    return side != "context" and all(i.side != side for i in of_tables if i.column == c)
 
 
 def _shown(ids: pl.Series, items: pl.Series, days: pl.Series | None) -> states.Shown | None:

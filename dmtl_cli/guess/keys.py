@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 import polars as pl
 
 from dmtl_cli.guess import words
-from dmtl_cli.guess.roles import Guess, Roles, candidates, count_of, is_measured, may_be_ids
+from dmtl_cli.guess.roles import Guess, Roles, candidates, count_of, is_quantity, may_be_ids
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.values import FEW, is_constant, is_id, returning, share, within
 
@@ -62,7 +62,7 @@ def _by_order(frame: pl.DataFrame, roles: Roles, found: dict[str, Guess]) -> dic
     if len(known) == len(_PATTERNS) or days is None:
         return {}
     taken = {g.column for g in known.values()}
-    left = [c for c in candidates(frame, roles) if c not in taken and not is_measured(frame[c])]
+    left = [c for c in candidates(frame, roles) if c not in taken and not is_quantity(frame[c])]
     left = [c for c in left if not _is_phrase(frame[c])]
     left = [c for c in left if days.n_unique() > 1 and returning(frame[c], days) >= _AGAIN]
     out: dict[str, Guess] = {}

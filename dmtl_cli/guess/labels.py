@@ -212,7 +212,8 @@ def outcomes(frame: pl.DataFrame, roles: Roles) -> None:
     for c in frame.columns:
         if c in {g.column for g in roles.named.values()} or c in roles.after:
             continue
-        if roles.owns(frame, c) or words.is_history(c):
+        after = clicked is not None and not frame[c].dtype.is_nested() and is_unclicked_empty(frame[c], clicked)
+        if roles.owns(frame, c) or (words.is_history(c) and not after):
             continue
         beside = [struct for struct in structs if c.startswith(f"{struct}.")]
         why = f"in {beside[0]}, as a label is" if beside else _why_after(c, frame[c], clicked, label)

@@ -285,12 +285,12 @@ def candidates(frame: pl.DataFrame, roles: Roles) -> list[str]:
     days = roles.days(frame, "UTC")
 
     def rank(c: str) -> tuple[bool, bool, int]:
-        return is_measured(frame[c]), days is not None and returning(frame[c], days) < RETURN, -count[c]
+        return is_quantity(frame[c]), days is not None and returning(frame[c], days) < RETURN, -count[c]
 
     return sorted((c for c, n in count.items() if FEW < n < _OWN * len(frame)), key=rank)
 
 
-def is_measured(s: pl.Series) -> bool:
+def is_quantity(s: pl.Series) -> bool:
     """Whether integers are numbers by their name or as many are 0, as durations are, and no ids."""
     named = words.says(s.name, words.NUMBER) or words.says(s.name, words.RATIO) or words.by_name(s.name, words.DURATION)
     return s.dtype.is_integer() and (bool(named) or share(s == 0) > _ZEROS or has_long_tail(s))

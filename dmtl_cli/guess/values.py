@@ -93,8 +93,8 @@ def is_measured(x: pl.Series) -> bool:
     """Whether whole numbers are spread as a measure is and codes are not: most numbers of the range are there, each
     about as often as its neighbours (rank correlation of .6), and the most frequent ones are not at an end of it, as
     those of codes that were given by how frequent they are. Of few rows a number the same is asked of pieces of the
-    range: see `_is_hill`."""
-    known = x.filter(x.is_finite())
+    range: see `_is_hill`. Prices in steps of 500 are looked at by their steps."""
+    known = _in_steps(x.filter(x.is_finite()))
     low, size = span(known)[0], span(known)[1] - span(known)[0] + 1
     if len(known) < _EACH * max(_FILLED * size, known.n_unique()):
         return _is_hill(known.to_numpy())
@@ -102,6 +102,14 @@ def is_measured(x: pl.Series) -> bool:
     edge = _EDGE * size
     near = int(np.convolve(counts, np.ones(3), "same").argmax())
     return bool((counts > 0).mean() >= _FILLED and _neighbours(counts) >= _SMOOTH and edge <= near < size - edge)
+
+
+def _in_steps(x: pl.Series) -> pl.Series:
+    """Whole numbers of which all are multiples of one, as prices in steps of 500 are, divided by it."""
+    if not len(x) or (x != x.round()).any():
+        return x
+    step = int(np.gcd.reduce(x.cast(pl.Int64).to_numpy()))
+    return x / step if step > 1 else x
 
 
 def _neighbours(counts: np.ndarray) -> float:
