@@ -115,7 +115,9 @@ def test_a_log_whose_items_have_times_of_another_zone(tmp_path: Path, of: str, w
     assert ended.code == 0, ended.err
     items = raw["data"]["items"]
     assert raw["data"]["timezone"] == "Asia/Tokyo" and items["version"] == "listed_at"
-    assert items.get("version_timezone") == written and (f"version_timezone: {written}  # " in text) == (written is not None)
+    assert items.get("version_timezone") == written and (f"version_timezone: {written}  # " in text) == (
+        written is not None
+    )
 
     def told() -> list[str]:
         (tmp_path / "mine.yaml").write_text(yaml.safe_dump(raw))

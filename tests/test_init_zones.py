@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
+from initiated import frame, made
+from worlds import dmtl
 
-from dmtl_cli.guess.zones import zone_ahead, zone_of
+from dmtl_cli.guess.zones import of_users, zone_ahead, zone_of
 
 WINTER, SUMMER = dt.datetime(2025, 1, 10, tzinfo=dt.UTC), dt.datetime(2025, 7, 10, tzinfo=dt.UTC)
 
@@ -64,3 +67,71 @@ def test_an_offset_that_all_times_carry_is_sure() -> None:
     assert zone_of(pl.Series("t", at), "text") == ("Asia/Kolkata", "UTC+5:30: the times end in +05:30")
     some = [*at, *at, "2025-11-15T00:01:48.728+08:00"]
     assert zone_of(pl.Series("t", some), "text") == ("Asia/Kolkata", "UTC+5:30: most times end in +05:30")
+
+
+# -- where a person says that the users live ---------------------------------------------------------------------------
+
+
+def written(tmp_path: Path, *, zone: str, days: str | None, form: str) -> tuple[dict[str, object], str]:
+    """What init writes for exposures all around the clock, in folders of the days of a zone or in one file.
+
+    Args:
+        form: utc, naive (of the clock in `zone`), ms.
+    """
+    log = frame().with_columns(pl.from_epoch("ts", "s").dt.replace_time_zone("UTC"))
+    local = log["ts"].dt.convert_time_zone(days or "UTC").dt.date()
+    clock = log["ts"].dt.convert_time_zone(zone).dt.replace_time_zone(None)
+    log = log.with_columns(ts={"utc": log["ts"], "naive": clock, "ms": log["ts"].dt.timestamp("ms")}[form])
+
+    def write(home: Path) -> None:
+        for (day,), part in log.with_columns(d=local).group_by("d", maintain_order=True):
+            place = home / (f"events/day={day}" if days else "")
+            place.mkdir(parents=True, exist_ok=True)
+            (part if days else log).drop("d", strict=False).write_parquet(place / "0.parquet")
+
+    ended, raw, _ = made(tmp_path, write, "--timezone", zone)
+    assert ended.code == 0, ended.err
+    return raw["data"], ended.out
+
+
+@pytest.mark.parametrize("form", ["utc", "ms"])
+def test_days_are_cut_where_the_users_live(tmp_path: Path, form: str) -> None:
+    data, said = written(tmp_path, zone="Asia/Tokyo", days="UTC", form=form)
+    assert data["timezone"] == "Asia/Tokyo" and data["events"]["date_column"] == "ts"  # type: ignore[index]
+    assert "partition" not in data["events"] and data["events"]["path"] == "events"  # type: ignore[index, operator]
+    assert "another day than their folder in Asia/Tokyo: date_column and timezone are written" in said
+
+
+@pytest.mark.parametrize("form", ["utc", "ms"])
+def test_folders_of_their_days_stay(tmp_path: Path, form: str) -> None:
+    data, _ = written(tmp_path, zone="Asia/Tokyo", days="Asia/Tokyo", form=form)
+    assert data["timezone"] == "Asia/Tokyo" and data["events"]["partition"] == "day"  # type: ignore[index]
+    assert "date_column" not in data["events"]  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("days", [None, "Asia/Tokyo"])
+def test_a_clock_without_a_zone_is_theirs(tmp_path: Path, days: str | None) -> None:
+    data, said = written(tmp_path, zone="Asia/Tokyo", days=days, form="naive")
+    assert data["timezone"] == "UTC" and ("partition" in data["events"]) == (days is not None)  # type: ignore[operator]
+    assert "clock times of Asia/Tokyo, read as they stand" in said
+
+
+def test_one_file_is_cut_there(tmp_path: Path) -> None:
+    data, said = written(tmp_path, zone="America/Sao_Paulo", days=None, form="ms")
+    assert data["timezone"] == "America/Sao_Paulo" and data["events"]["date_column"] == "ts"  # type: ignore[index]
+    assert "timezone         America/Sao_Paulo         as --timezone says" in said
+
+
+def test_a_clock_that_sleeps_by_utc_is_of_utc() -> None:
+    """Few rows come at 19:00, which is 4:00 in Tokyo."""
+    hours = [h for h in range(24) for _ in range(5 if h in (18, 19, 20) else 60)]
+    times = [dt.datetime(2026, 1, 1 + k % 5, h, k % 60) for k, h in enumerate(hours)]
+    at = pl.Series("t", [t for t in times if t >= dt.datetime(2026, 1, 1, 5, 10)])  # it begins at no day's begin
+    zone, why = of_users(at, "timestamp", "Asia/Tokyo")
+    assert zone == "Asia/Tokyo" and "name no zone, and fewest rows come at 19:00" in why
+
+
+def test_a_zone_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "log").mkdir()
+    ended = dmtl("init", tmp_path / "log", "--timezone", "Europe/Roma")
+    assert ended.code == 2 and "--timezone: unknown time zone 'Europe/Roma', expected a name" in ended.err

@@ -11,7 +11,7 @@ import typer
 from dmtl_cli.cli.ending import guarded
 from dmtl_cli.cli.options import BEGIN, Json, listed, load_config
 from dmtl_cli.config.days import parse_day
-from dmtl_cli.config.errors import UserError
+from dmtl_cli.config.errors import Exit, UserError
 
 commands = typer.Typer()
 
@@ -41,6 +41,14 @@ def init(
             show_default=False,
         ),
     ] = None,
+    timezone: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ZONE",
+            help="Where the users live, such as Asia/Shanghai: days end at their midnight.",
+            show_default=False,
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", metavar="", help="Write over a file that somebody edited.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -50,7 +58,8 @@ def init(
     from dmtl_cli.stages.init import init
 
     given = {"user": user, "item": item, "click": click, "duration": duration, "conversion": conversion}
-    found = init(log, out, {role: column for role, column in given.items() if column is not None}, force=force)
+    named = {role: column for role, column in given.items() if column is not None}
+    found = init(log, out, named, lives=_zone(timezone), force=force)
     complete = found["day"] is not None and not found["edits"]
     found["check"], refused = _checked(out, found["day"]) if complete else (None, None)
     if refused is not None:
@@ -62,6 +71,15 @@ def init(
     refuse_incomplete(found)
     if refused is not None:
         raise refused
+
+
+def _zone(name: str | None) -> str | None:
+    from dmtl_cli.config.data import known_zone
+
+    try:
+        return known_zone(name)
+    except ValueError as e:
+        raise UserError(f"--timezone: {e}", code=Exit.USAGE) from None
 
 
 def _checked(config: Path, day: str) -> tuple[str | None, UserError | None]:

@@ -25,7 +25,8 @@ from dmtl_cli.config.tasks import is_reserved
 NO_CREDENTIALS = "credentials belong in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)"
 
 
-def _known_zone(zone: str | None) -> str | None:
+def known_zone(zone: str | None) -> str | None:
+    """A time zone's name as it is. Raises ValueError where there is none of it."""
     if zone is not None:
         try:
             ZoneInfo(zone)
@@ -234,7 +235,7 @@ class SideTable(Beside):
     @field_validator("version_timezone")
     @classmethod
     def _zone(cls, zone: str | None) -> str | None:
-        return _known_zone(zone)
+        return known_zone(zone)
 
 
 class Data(Section):
@@ -342,4 +343,4 @@ class Data(Section):
     @field_validator("timezone")
     @classmethod
     def _zone(cls, zone: str | None) -> str | None:
-        return _known_zone(zone)
+        return known_zone(zone)

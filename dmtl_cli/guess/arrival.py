@@ -16,7 +16,7 @@ from dmtl_cli.guess.files import Files, is_of_span, usual
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.tables import LAKES, Table, rows_of_day
 from dmtl_cli.guess.values import FEW, instants, time_unit
-from dmtl_cli.guess.zones import ANY_ZONE, zone_ahead
+from dmtl_cli.guess.zones import ANY_ZONE, of_users, zone_ahead
 
 _MINUTES = sorted(
     [60 * h for h in range(-12, 15)] + [-210, 210, 270, 330, 345, 390, 570, 630, 765], key=lambda m: (abs(m), m)
@@ -47,19 +47,26 @@ class Arrival:
     """the folder of all days, or where other tables are in it their files, with `*` for the day; None: those are others
     too"""
 
+    moved: int = 0
+    """rows that are of another day than their folder where the users live, if a person says where"""
+
     @property
     def is_told(self) -> bool:
-        return self.other > max(_OFF * self.rows, _LEAST)
+        return max(self.other, self.moved) > max(_OFF * self.rows, _LEAST)
 
     @property
     def is_of_events(self) -> bool:
         """Whether the time is to give the day in place of the folder."""
-        return self.is_told and (self.spread or self.of_several) and self.place is not None
+        whole = self.spread or self.of_several or self.moved > self.other
+        return self.is_told and whole and self.place is not None
 
     @property
     def why(self) -> str:
         seen = f"{self.other:,} of {self.rows:,} rows of the sample ({self.other / self.rows:.1%})"
         told = f"{seen} have a {self.column} of another day than their folder in every time zone"
+        if self.moved > self.other:
+            part = f"{self.moved:,} of {self.rows:,} rows of the sample ({self.moved / self.rows:.1%})"
+            return f"{part} have a {self.column} of another day than their folder in {self.zone[0]}"
         if self.of_several and not self.spread:
             return f"{seen} have a {self.column} of another day than their file's name: a file has rows of several days"
         return (
@@ -67,11 +74,12 @@ class Arrival:
         )
 
 
-def arrival(root: str, events: Table, roles: Roles, others: Sequence[Table]) -> Arrival | None:
+def arrival(root: str, events: Table, roles: Roles, others: Sequence[Table], lives: str | None) -> Arrival | None:
     """None where days do not lie in names, or no column has times with a clock. Raises what `tables` does.
 
     Args:
         others: tables beside the events.
+        lives: the zone of the users, where a person names it.
     """
     if not events.pieces or events.files.form in LAKES or roles.time is None or roles.time_unit is None:
         return None
@@ -87,7 +95,12 @@ def arrival(root: str, events: Table, roles: Roles, others: Sequence[Table]) -> 
     spread = int((later > 1).sum()) >= FEW and len(later) >= _MOSTLY * every
     whole = len(events.files.files) == 1 or all(is_of_span(path) for path, _ in events.files.files)
     of_several = whole and other >= _OF_FILE * len(rows)
-    return Arrival(zone, roles.time.column, len(rows), other, spread, of_several, _place(events.files, others))
+    found = Arrival(zone, roles.time.column, len(rows), other, spread, of_several, _place(events.files, others))
+    if lives is None:
+        return found
+    zone, of = of_users(events.frame[roles.time.column], roles.time_unit, lives), rows["at"]
+    moved = 0 if zone[0] == "UTC" else int((of.dt.convert_time_zone(zone[0]).dt.date() != rows["day"]).sum())
+    return replace(found, zone=zone, moved=moved)
 
 
 def _some(root: str, events: Table, day: dt.date) -> pl.DataFrame | None:

@@ -9,7 +9,7 @@ from dmtl_cli.guess.feature_lines import unwritten
 from dmtl_cli.guess.roles import Guess
 from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.words import count
-from dmtl_cli.guess.writing import Log, path_of
+from dmtl_cli.guess.writing import Log, path_of, timezone_of
 
 _WIDE = 110  # characters of a reason
 _GOALS = 7  # rules that are printed; the config has all
@@ -26,6 +26,8 @@ def told_roles(log: Log) -> list[dict[str, str]]:
     if log.roles.click is None and log.roles.perhaps_clicks:
         named.append(("click", Guess("every row", f"or --click with one of: {log.roles.perhaps_clicks}")))
     named += [("a side table?", Guess(path_of(side.table), side.key.why)) for side in log.inputs.perhaps]
+    if (zone := timezone_of(log)) is not None:
+        named.insert(sum(role in ("user", "item", "time") for role, _ in named), ("timezone", Guess(*zone)))
     out = [{"role": role, "column": g.column, "why": g.why} for role, g in named]
     taken, later = {g.column for g in log.roles.named.values()}, unwritten(log.roles, log.inputs)
     used = [] if later else log.inputs.used

@@ -61,7 +61,9 @@ class Log:
     broken: Broken | None = None
     """lines of the events that do not parse"""
     zone: tuple[str, str] | None = None
-    """a time zone's name and why, where days of folders tell it"""
+    """a time zone's name and why, where days of folders tell it, or a person"""
+    lives: str | None = None
+    """the zone of the users, where a person names it"""
     arrival: Arrival | None = None
     """what times say of the folders of days"""
     later: list[Outcomes] = field(default_factory=list)
@@ -147,7 +149,7 @@ def _side(log: Log, name: str, side: Side) -> list[str]:
     keys = [*_place(side.table, log.events), f"key: {scalar(side.key.column)}"]
     keys += ["lag_days: 1"] if side.late else []
     keys += [f"success_file: {SUCCESS}"] if name in log.sides else []
-    zone = of_sample(side, log.events.frame, log.roles, days[0]) if (days := _timezone(log)) else None
+    zone = of_sample(side, log.events.frame, log.roles, days[0]) if (days := timezone_of(log)) else None
     read = ", so day D reads that of D-1 (lag_days: 0 if it is a table of the morning)" if side.late else ""
     words = alone(side.table.written) if side.table.files.form == CSV else ""
     told = side.key.why, side.caveat, encoded(side.table.written)
@@ -207,24 +209,25 @@ def _types(log: Log) -> list[str]:
 def _zone(log: Log) -> list[str]:
     """data.timezone where a time gives the day, or tells since when a row of a side table holds, as far as values tell
     it."""
-    zone, why = _timezone(log) or (None, "")
+    zone, why = timezone_of(log) or (None, "")
     if zone is None:
         return []
     if log.events.files.days:
         instants = [f"data.{name}.{key}" for name, side in log.inputs.sides.items() for key in side.instants]
-        if not instants and (log.arrival is None or not log.arrival.is_told):
+        if not (instants or log.lives) and (log.arrival is None or not log.arrival.is_told):
             return []
-        return [f"timezone: {zone}  # {why}" if instants else f"# timezone: {zone}  # {why}: for the lines below"]
+        needed = instants or log.lives
+        return [f"timezone: {zone}  # {why}" if needed else f"# timezone: {zone}  # {why}: for the lines below"]
     return [f"timezone: {zone}  # {why}: it decides which day a row is of"]
 
 
-def _timezone(log: Log) -> tuple[str, str] | None:
+def timezone_of(log: Log) -> tuple[str, str] | None:
     """That of the log's days, and why; None where days that are no instants tell them."""
     roles, dated = log.roles, bool(log.events.files.days)
     if roles.time is None or (not dated and roles.time_unit in ("date", "day", "yyyymmdd")):
         return ("UTC", ANY_ZONE) if dated else None
     told = zone_of(log.events.frame[roles.time.column], roles.time_unit or "")
-    return log.zone if log.zone and (not dated or told[0] == "UTC") else told
+    return log.zone if log.zone and (log.lives or not dated or told[0] == "UTC") else told
 
 
 def _place(table: Table, events: Table) -> list[str]:

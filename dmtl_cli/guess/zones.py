@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from typing import cast
+from typing import NamedTuple, cast
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -42,7 +42,7 @@ def zone_of(s: pl.Series, unit: str) -> tuple[str, str]:
         unit: see `values.time_unit`.
     """
     said = _evidence(s, unit)
-    far = f"; {said[0]}: if your users live there, write their zone" if said is not None and said[1] else ""
+    far = f"; {said.text}: if your users live there, write their zone" if said is not None and said.is_another else ""
     if (named := getattr(s.dtype, "time_zone", None)) is not None:
         return named, f"the zone of the timestamps{far if named == 'UTC' else ''}"
     carried = s.str.extract(ZONE) if unit == "text" else pl.Series([], dtype=pl.String)
@@ -55,11 +55,36 @@ def zone_of(s: pl.Series, unit: str) -> tuple[str, str]:
         return name, f"{named}: {most} times end in {found[0]}{guess}"
     if len(found):
         return "UTC", f"the times end in {found[0]}{far}"
-    seen = "" if said is None else f" ({said[0]})"
+    seen = "" if said is None else f" ({said.text})"
     if unit in ("timestamp", "text"):
         local = f"times of {s.name} name no zone: if they are local, leave UTC, and days end at their midnight"
         return "UTC", f"{local}; if they are UTC, {ANY_ZONE}{seen}"
     return "UTC", f"{ANY_ZONE}{seen}"
+
+
+def is_naive(s: pl.Series, unit: str) -> bool:
+    """Whether times are those of a clock, of which no zone is named."""
+    if unit == "text":
+        return bool(s.str.extract(ZONE).null_count() == len(s))
+    return unit == "timestamp" and getattr(s.dtype, "time_zone", None) is None
+
+
+def of_users(s: pl.Series, unit: str, zone: str) -> tuple[str, str]:
+    """The time zone by which the days of users are cut who live in `zone`, and why: times of a clock are theirs, unless
+    they themselves say that they are of UTC."""
+    if not is_naive(s, unit):
+        return zone, "as --timezone says"
+    said = _evidence(s, unit)
+    at = instants(s.drop_nulls(), unit)
+    if said is not None and said.is_another and at is not None:
+        there = cast(dt.datetime, at.min()).astimezone(ZoneInfo(zone)).utcoffset() or dt.timedelta()
+        if abs(there.total_seconds() / 60 - said.ahead) <= 60 * _NEAR:
+            return zone, f"as --timezone says: times of {s.name} name no zone, and {said.text}"
+    seen = "" if said is None else f" ({said.text})"
+    clock = (
+        f"times of {s.name} name no zone: clock times of {zone}, read as they stand, so that days end at its midnight"
+    )
+    return "UTC", f"{clock}{seen}"
 
 
 def zone_ahead(minutes: int, at: pl.Series) -> tuple[str, str, str]:
@@ -91,9 +116,17 @@ def _utc(minutes: int) -> str:
     return f"UTC{'+' if minutes > 0 else '-'}{hours}" + (f":{rest:02d}" if rest else "")
 
 
-def _evidence(s: pl.Series, unit: str) -> tuple[str, bool] | None:
-    """What times say of the zone that days end in, and whether it is another than that of the times; None where they
-    are few or say nothing."""
+class _Said(NamedTuple):
+    """What times say of the zone that days end in."""
+
+    text: str
+    ahead: int
+    """minutes by which it is ahead of the times' own"""
+    is_another: bool
+
+
+def _evidence(s: pl.Series, unit: str) -> _Said | None:
+    """None where times are few or say nothing."""
     at = instants(s.drop_nulls(), unit)
     if at is None or len(at) < _ROWS:
         return None
@@ -102,10 +135,10 @@ def _evidence(s: pl.Series, unit: str) -> tuple[str, bool] | None:
         begin = -ahead % _DAY
         ends = f"the rows begin and end at {begin // 60}:{begin % 60:02d}"
         if not ahead:
-            return f"{ends}, as whole days of these times do", False
-        return f"{ends}, the midnight of {_utc(ahead)}", True
+            return _Said(f"{ends}, as whole days of these times do", 0, False)
+        return _Said(f"{ends}, the midnight of {_utc(ahead)}", ahead, True)
     quiet = _quietest(at)
-    return None if quiet is None else (_as_at(quiet), abs(_ahead(quiet)) > _NEAR)
+    return None if quiet is None else _Said(_as_at(quiet), 60 * _ahead(quiet), abs(_ahead(quiet)) > _NEAR)
 
 
 def _quietest(at: pl.Series) -> int | None:

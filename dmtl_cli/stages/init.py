@@ -52,7 +52,7 @@ from dmtl_cli.guess.texts import OBJECT, in_seconds
 from dmtl_cli.guess.values import local_days
 from dmtl_cli.guess.words import count
 from dmtl_cli.guess.writing import Log, path_of, written
-from dmtl_cli.guess.zones import zone_of
+from dmtl_cli.guess.zones import of_users, zone_of
 
 _TYPED = 64  # users that may be the example, and characters of their id
 _FILES = 8  # of a day that a sample reads: with fewer rows than one may give, all are there
@@ -62,12 +62,15 @@ DAY = dt.timedelta(1)
 _ABOUT = re.compile(r"(?i)(readme|licen[cs]e|notes?)\b")  # names of files that people wrote for people
 
 
-def init(root: str, out: Path, given: Mapping[str, str], *, force: bool = False) -> dict[str, Any]:
+def init(
+    root: str, out: Path, given: Mapping[str, str], *, lives: str | None = None, force: bool = False
+) -> dict[str, Any]:
     """Writes a config for the log at `root`, and returns what was guessed.
 
     Args:
         root: a folder or a file; local or s3://.
         given: columns of user, item, click, duration or conversion that are not to be guessed.
+        lives: the time zone of the users, by which days are cut.
         force: whether to write over a file that a person may have edited.
 
     Raises:
@@ -81,7 +84,7 @@ def init(root: str, out: Path, given: Mapping[str, str], *, force: bool = False)
         if not _is_as_written(out, root):
             raise _exists(out)
         force = True
-    log = _log(root, given)
+    log = _log(root, given, lives)
     day = log.day
     first, someone, known = _first(log, day), _someone(log), guest(log.roles, log.inputs, log.events.frame)
     time = log.roles.time.column if log.roles.time else None
@@ -119,7 +122,7 @@ def _catalogue(log: Log) -> str | None:
     return f"{path_of(log.events)} has a row an item and says nothing of clicks: is the log of events elsewhere?"
 
 
-def _log(root: str, given: Mapping[str, str]) -> Log:
+def _log(root: str, given: Mapping[str, str], lives: str | None) -> Log:
     """The tables below a root, the one that looks most like events and what lies beside it."""
     found = tables(root)
     named = [t if t.written.header or t.written.names else _with_names(t) for t in found.tables]
@@ -146,10 +149,12 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     if ids := by_tables(events, others, roles):
         roles = roles_of(events.frame, given, ids)
     events, roles, given = with_grades(events, roles, given, ids)
-    late = arrival(found.root, events, roles, others)
+    late = arrival(found.root, events, roles, others, lives)
     if late is not None and late.is_of_events:
         events = by_times(events, late.place or "")
     days, zone, fits = dict(events.files.days), "UTC", late.zone if late and not late.of_several else None
+    if lives and roles.time is not None and roles.time_unit not in (None, "date", "day", "yyyymmdd"):
+        fits = of_users(events.frame[roles.time.column], str(roles.time_unit), lives)
     if not days and roles.time is not None and roles.time_unit is not None:
         zone, _ = fits or zone_of(events.frame[roles.time.column], roles.time_unit)
         whole = later[0].table.explode if events.kinds else events.explode  # lists may be of what was shown alone
@@ -183,7 +188,7 @@ def _log(root: str, given: Mapping[str, str]) -> Log:
     told = _warnings(events, roles) + _sessions(events, roles, days, newest, zone)
     cut = {n: side.table.files for n, side in inputs.sides.items() if side.table.files.form not in LAKES}
     sides = frozenset(n for n, files in cut.items() if day and found.is_marked(files, day))
-    return Log(found.root, events, roles, inputs, days, day, told, bool(marked), sides, None, fits, late, later)
+    return Log(found.root, events, roles, inputs, days, day, told, bool(marked), sides, None, fits, lives, late, later)
 
 
 def _is_stream(table: Table, named: Sequence[Table], given: Mapping[str, str]) -> bool:
