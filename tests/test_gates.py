@@ -37,6 +37,13 @@ def test_floors_and_ratios(value: float, past: list[float], error: float, passed
     json.dumps(gate.to_json(), allow_nan=False)
 
 
+@pytest.mark.parametrize(("before", "kept", "passed"), [(1, 7, True), (2, 7, True), (3, 7, False), (2, 2, False)])
+def test_a_loss_that_varies_is_compared_with_several_days(before: int, kept: int, passed: bool) -> None:
+    """As many as are kept, where these are fewer."""
+    (gate,) = judge([Measure("teacher.ne.cvr", 1.6)], Gates(days=kept), {"teacher.ne.cvr": [1.3] * before})
+    assert gate.passed is passed and (gate.baseline is None) is passed
+
+
 def test_of_two_days_either_may_be_the_one_that_was_forced() -> None:
     for past in ([20.0, 20_000.0], [20_000.0, 20.0]):
         judged = [judge([Measure("inputs.rows", v)], LIMITED, {"inputs.rows": past}) for v in (9, 20, 41e3)]

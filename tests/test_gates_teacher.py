@@ -195,7 +195,7 @@ def test_clicks_of_other_rows_are_refused_unless_forced(project: Project) -> Non
     change(project, 3, permuted)
     ended = project.stage("train-teacher", 3)
     reasons = rejected(project, "teacher", 3)
-    assert ended.code == 80 and "teacher.ne.ctr" in reasons and "teacher.auc.ctr" in reasons, ended.err
+    assert ended.code == 80 and "teacher.next_auc.ctr" in reasons and "teacher.auc.ctr" in reasons, ended.err
     assert project.done("train-teacher", 3, "--force-publish", "an experiment")["metrics"]
     assert manifest(project, "teacher", 3)["facts"]["forced"] == "an experiment"
     assert project.done("train-teacher", 3)["up_to_date"]

@@ -40,22 +40,20 @@ def line(m: Manifest, seconds: float | None = None, *, up_to_date: bool = False)
 
 def day_line(day: dt.date, made: Sequence[Result] | UserError) -> str:
     """`2026-01-03  recall@50 of reads: served .212, best list .179 (popularity): better by .033 ±.010  export 53180a3`:
-    what a day's evaluation found, what was exported of it, and how much `status` then warns of; or why it was
-    refused."""
+    what a day's evaluation found, what was exported of it, and below it a line for each warning of the day; or why it
+    was refused."""
     if isinstance(made, UserError):
         return printable(f"{day}  refused: {made.message}")
     runs = {r.stage: r for r in made if r.day == str(day)}
     manifests = [Manifest.read(Path(r.path) / MANIFEST) for r in made if r.day == str(day)]
     found = [_evaluation(m) for m in manifests if m.stage == "evaluation"]
-    doubts = len({(m.stage, warning) for m in manifests for warning in m.facts.get("warnings", ())})
-    warned = f"{doubts} warning{'s' if doubts > 1 else ''}: dmtl status" if doubts else ""
+    doubts = dict.fromkeys(warning for m in manifests for warning in m.facts.get("warnings", ()))
     exported = runs.get("export")
     served = f"export {exported.run_id[:7]}" if exported else "no student yet"
     held = f", not served: LATEST is pinned to {exported.pinned}" if exported and exported.pinned else ""
     done = "up to date" if all(r.up_to_date for r in made) else ""
-    return "  ".join(
-        filter(None, [str(day), *(found[0] if found else ["nothing to measure yet"]), served + held, warned, done])
-    )
+    whole = [str(day), *(found[0] if found else ["nothing to measure yet"]), served + held, done]
+    return "\n".join(["  ".join(filter(None, whole)), *(printable(f"  warning: {doubt}") for doubt in doubts)])
 
 
 def telling(log: RunLog) -> Callable[[Path, Manifest, float | None], None]:

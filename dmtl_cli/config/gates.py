@@ -25,6 +25,8 @@ class Limit(Section):
     """how far above the trailing median is allowed, of what may fall"""
     fall: Annotated[float, Field(gt=0)] | None = None
     """how far below the trailing median is allowed, of what may rise"""
+    days: Annotated[int, Field(ge=1)] = 1
+    """published days before it, of so many at least the median is a limit: one day alone says little of what varies"""
 
 
 LIMITS: Mapping[str, tuple[Limit, str]] = {
@@ -44,7 +46,7 @@ LIMITS: Mapping[str, tuple[Limit, str]] = {
     "teacher.auc": (Limit(least=0.53, fall=0.1), "AUC of a task on held-out rows"),
     "teacher.pcoc": (Limit(least=0.5, most=2.0), "predicted over observed of a task on held-out rows"),
     "teacher.ne": (
-        Limit(most=100.0, rise=0.05),
+        Limit(most=100.0, rise=0.05, days=3),
         "loss of a task on rows before they are learned, over that of its mean, where it is above 1",
     ),
     "teacher.next_auc": (Limit(fall=0.05), "AUC of a task on rows before they are learned"),

@@ -285,7 +285,8 @@ def refusal(s: pl.Series, own: bool, is_time: bool) -> str | None:
     least = _OWN_TEXT if text and own else _OWN
     own_value = (text or s.dtype.is_integer()) and len(known) > _FEW and known.n_unique() > least * len(known)
     if own_value and not words.says(c, words.NUMBER) and not (text and separator_in(c, known)):
-        return f"nearly a value of its own for every {'id' if own else 'row'}"
+        nearly = "" if known.n_unique() == len(s) else "nearly "
+        return f"{nearly}a value of its own for every {'id' if own else 'row'}"
     return _titles(known) if text and own and words.says(c, TITLE) else None
 
 

@@ -36,8 +36,8 @@ class Goal:
 
     expression: str
     why: str
-    is_alone: bool = False
-    """whether it is a flag without a duration beside it"""
+    alone: int = 0
+    """of a flag without a duration beside it: 2 where it is named like a conversion, or is a row of a table, else 1"""
 
 
 def goals(frame: pl.DataFrame, roles: Roles, items: Side | None, *, text: bool) -> list[Goal]:
@@ -51,8 +51,8 @@ def goals(frame: pl.DataFrame, roles: Roles, items: Side | None, *, text: bool) 
     if roles.user is None or roles.item is None or roles.long_read is not None:
         return []
     flags = list(_flags(frame, roles, text))
-    alone = [one for one in flags if one.is_alone][:1]
-    beside = [one for one in flags if not one.is_alone]
+    alone = sorted((one for one in flags if one.alone), key=lambda one: -one.alone)[:1]
+    beside = [one for one in flags if not one.alone]
     others = [*_shares(frame, roles), *_lengths(frame, roles, items), *beside, *_deeper(frame, roles)]
     grades = [Goal(text, f"{part:.0%} of clicks") for text, part in roles.grades]
     return [*grades, *alone, *others[:_SHOWN]]
@@ -119,9 +119,10 @@ def _flags(frame: pl.DataFrame, roles: Roles, text: bool) -> Iterator[Goal]:
             if roles.click is not None and share(there.filter(clicks(frame[roles.click.column]))) >= _EACH:
                 continue  # it is the click itself
             many = f"{share(there):.1%} of rows"
-            if words.by_name(c, words.CONVERSION) >= _DONE or c in roles.rows:
-                yield Goal(told, f"{c} alone, {many}", is_alone=True)
-            yield Goal(f"{long} OR {told}", f"{_SECONDS} s, or {c}, {many}")
+            named = words.by_name(c, words.CONVERSION) >= _DONE or c in roles.rows
+            if named or is_binary(s):
+                yield Goal(told, f"{c} alone, {many}", alone=1 + named)
+            yield Goal(f"{long} OR {told}", f"{_SECONDS} s, or {c}: {many}")
 
 
 def _deeper(frame: pl.DataFrame, roles: Roles) -> Iterator[Goal]:

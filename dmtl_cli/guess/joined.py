@@ -24,8 +24,8 @@ Ints = npt.NDArray[np.int64]
 
 
 def joined_rows(log: Log, found: DayFiles, events: Table) -> dict[str, Any]:
-    """`joined`, where the log has such tables, by the name of each: its `rows`; of a table of days those `unmatched`
-    with the id of no exposure of the day, and those `without_id` (see `Outcomes`); the exposures with `shared` ids,
+    """`joined`, where the log has such tables, by the name of each: its `rows`, those `without_id` (see `Outcomes`), of
+    a table of days those `unmatched` with the id of no exposure of the day; the exposures with `shared` ids,
     that another has too and a row; and the rows of the day after those that are read, `later`, that are of this day's
     exposures.
 
@@ -41,9 +41,9 @@ def joined_rows(log: Log, found: DayFiles, events: Table) -> dict[str, Any]:
         if table.section.is_daily:
             matched = int(table.rows.to_numpy()[times > 0].sum())
             said["unmatched"] = int(table.rows.sum()) - matched
-            said |= {"without_id": table.without_id} if table.without_id else {}
             if table.section.id_column not in log.data.events.computed:  # the next day may have the same one again
                 said["later"] = _later(log, found, events, name)
+        said |= {"without_id": table.without_id} if table.without_id else {}
         out[name] = said | ({"repeated": table.repeated} if table.section.unique else {})
     return {"joined": out} if out else {}
 

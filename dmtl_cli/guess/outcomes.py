@@ -136,18 +136,21 @@ def _says_clicks(name: str) -> bool:
     return words.by_name(name, words.CLICK) > 2 or words.by_name(name, words.CLICKED) > 1
 
 
-def state_lines(events: pl.DataFrame, roles: Roles, later: Iterable[Outcomes]) -> list[str]:
+def state_lines(events: pl.DataFrame, roles: Roles, later: Iterable[Outcomes], *, by_name: bool = False) -> list[str]:
     """Comments that tell which states of what came of exposures a rule may name, with the share of clicks that each
     has.
 
     Args:
         events: a sample, with the columns of these tables.
+        by_name: whether only columns that are named like a state are told of.
     """
     clicked = roles.clicked(events)
     rows, of = (events, "rows") if clicked is None else (events.filter(clicked), "clicks")
     lines = list[str]()
     for one in later:
         for c, text in one.columns.items():
+            if by_name and not words.says(c, words.STATE):
+                continue
             if text.startswith("MAX(") and events[c].dtype == pl.String:
                 shares = _shares(rows[c].drop_nulls().value_counts(name="n").rows(), len(rows))
                 named = ", ".join(f"{sql_text(v)} {rate}" for v, rate in shares)
@@ -377,7 +380,7 @@ def _name(table: Table) -> str:
         path = PurePosixPath(re.sub(r"[\W\d_]+$", "", PurePosixPath(files.files[0][0]).stem))
     is_file = files.pattern is not None or files.path == files.files[0][0]
     parts = [part for part in path.parts if "=" not in part]
-    parts = [re.sub(r"\.\w+$", "", p) if is_file else re.sub(r".*\.(?=[A-Za-z_])", "", p) for p in parts]
+    parts = [re.sub(r"(\.\w+)+$", "", p) if is_file else re.sub(r".*\.(?=[A-Za-z_])", "", p) for p in parts]
     names = [re.sub(r"\W+|_+$|^_+", "", part.replace("*", "")) for part in parts]
     named = [name for name in names if re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name)]
     return named[-1] if named else "outcomes"

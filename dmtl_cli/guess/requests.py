@@ -22,7 +22,9 @@ LEAST = 100
 """requests of several rows, of users who have both kinds, below which nothing is concluded"""
 LEFT = 0.1
 """of the variance between requests of one length, what a column leaves that is made of it; noise alone is more"""
-UNSERVED = "one value a request, for the teacher alone; if your server knows it as it asks: side: user, level: event"
+UNSERVED = (
+    "one value a request, for the teacher; side: user, level: event: for the student too, if your server knows it"
+)
 """what is said of a context that a user tower could read"""
 _SAME = 0.9  # of the requests with several clicks have their number
 _ABOVE = 0.1  # as many requests as by chance have more clicks than a number that counts more than them

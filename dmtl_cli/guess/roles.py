@@ -395,7 +395,8 @@ def find_request(frame: pl.DataFrame, roles: Roles) -> None:
     found.sort(key=lambda one: one[0])
     if found:
         others = [g.column for _, g in found[1:]]
-        others += [c for c in named if c not in (*others, found[0][1].column) and c not in roles.taken]
+        several = [c for c in named if frame[c].n_unique() < _OWN * len(frame)]
+        others += [c for c in several if c not in (*others, found[0][1].column) and c not in roles.taken]
         roles.request = replace(found[0][1], others=tuple(others))
 
 

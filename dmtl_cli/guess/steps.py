@@ -56,8 +56,9 @@ def is_label(edits: Sequence[tuple[int, str, str]]) -> bool:
 
 def goals_of(log: Log) -> list[str]:
     """What may tell a good click, a line each."""
+    told = state_lines(log.events.frame, log.roles, log.later, by_name=True)
     rules = [f"--conversion {typed(one.expression)}  # {one.why}" for one in log.goals]
-    return [*rules, *(line.removeprefix("# ") for line in state_lines(log.events.frame, log.roles, log.later))]
+    return [*rules, *(line.removeprefix("# ") for line in told)]
 
 
 def edits_of(config: Path, edits: list[tuple[int, str, str]], day: dt.date | None, again: str | None) -> str | None:

@@ -191,6 +191,11 @@ BEHAVIOUR: Patterns = (
         3,
     ),
 )
+STATE = any_of(
+    "status statuses state stan zustand estado estatus statut stato durum durumu stav stare tila tilstand 状态 статус"
+    " состояние стан"
+)
+"""how far an order, or what else came of an exposure, is"""
 NUMBER = any_of(
     "count counts cnt num number price amount cost age days day hours minutes seconds ms length len size duration year"
     " words chars characters pages bytes width height lat lon latitude longitude"

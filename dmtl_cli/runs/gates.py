@@ -110,7 +110,7 @@ def _judged(m: Measure, gates: Gates, past: Sequence[float]) -> Gate:
         limit, slack = gates.limit(m.name), gates.errors * m.error
         least = None if limit.least is None else limit.least - slack
         most = None if limit.most is None else limit.most + slack
-        if past and (limit.ratio or limit.shift or limit.rise or limit.fall):
+        if len(past) >= min(limit.days, gates.days) and (limit.ratio or limit.shift or limit.rise or limit.fall):
             baseline = statistics.median(past)
             # of an even number of days both in the middle: of two, one may be a day that was forced
             low, high = _around(statistics.median_low(past), limit)[0], _around(statistics.median_high(past), limit)[1]

@@ -45,6 +45,7 @@ from dmtl_cli.tune import plan
 
 _BLOCKS = 32  # blocks of the day whose durations are described
 _RATE = "long_read_rate_at_"  # and what the config calls a long read
+_LATER = 0.05  # of the users or items lack a value in their first row alone, before it is said
 _NAMED = 12  # columns that nothing reads
 _UNIQUE = "data.events.unique reads one of each id"
 _WIDEST = 48  # of a column of the print
@@ -307,9 +308,9 @@ def _doubts(
         out["items_that_change"] = changing[f.name]
         out["items_seen"] = int((day.item_events > 0).sum())
     if late.get(f.name) and f.kind != "sequence":  # a history begins with none
-        out["known_later"] = late[f.name]
-        out |= {"per_event": True} if f.per_event else {}
-        out["seen"] = int(((day.user_events if f.side == "user" else day.item_events) > 0).sum())
+        seen = int(((day.user_events if f.side == "user" else day.item_events) > 0).sum())
+        if late[f.name] > _LATER * seen:
+            out |= {"known_later": late[f.name], "seen": seen} | ({"per_event": True} if f.per_event else {})
     if once.get(f.name, 0) > MOST_ROWS:
         out["seen_once_share"] = round(once[f.name], 4)
     return out
