@@ -80,12 +80,14 @@ def test_what_trials_chose_is_not_advised_against(
     assert f"dmtl tune --config FILE --day {day(2)}" in said
 
 
-def test_shares_that_differ_are_told_apart() -> None:
-    numbers = {"regression.ctr.auc_ahead": 3e-5, "regression.ctr.auc_ahead_se": 1e-5}
-    numbers |= {"teacher.ctr.auc": 0.99996, "regression.ctr.auc": 0.99999}
-    (line,) = below_regression(numbers, Tasks(()), day(1), "look")
-    assert ", .99996, is below .99999 of its regression" in line and line.endswith(": look")
-    assert below_regression(numbers | {"regression.ctr.auc_ahead": 2e-5}, Tasks(()), day(1), "look") == []
+def test_a_teacher_below_its_regression_is_told_where_it_matters() -> None:
+    """By more than twice its error, and by more than .01."""
+    numbers = {"teacher.ctr.auc": 0.7, "regression.ctr.auc": 0.7124, "regression.ctr.auc_ahead": 0.0124}
+    (line,) = below_regression(numbers | {"regression.ctr.auc_ahead_se": 0.006}, Tasks(()), day(1), "look")
+    assert ", .700, is below .712 of its regression" in line and line.endswith(": look")
+    assert below_regression(numbers | {"regression.ctr.auc_ahead_se": 0.0063}, Tasks(()), day(1), "look") == []
+    near = numbers | {"regression.ctr.auc_ahead": 0.0099, "regression.ctr.auc_ahead_se": 1e-5}
+    assert below_regression(near, Tasks(()), day(1), "look") == []
 
 
 def test_what_is_served_beside_the_best_list() -> None:

@@ -71,6 +71,14 @@ def test_the_flag_with_a_time_of_its_own_is_the_click() -> None:
     assert clicked(log(q1=CLICK.astype(int), q4=half)) is None, "not wherever it is set"
 
 
+def test_a_time_soon_after_the_rows_own_is_the_click() -> None:
+    """Without a flag; one that passes at once for all, or hours before or after, is none."""
+    at = soon(DELAY, CLICK)
+    assert clicked(log(q1=at)) == "q1" and clicked(log(q1=at, q2=BASKET, q3=soon(DELAY + 60, BASKET))) == "q1"
+    assert clicked(log(q1=soon(DELAY - 100, CLICK))) is None and clicked(log(q1=soon(DELAY + 80_000, CLICK))) is None
+    assert clicked(log(q1=[int(X["at"].max()) if k else None for k in CLICK])) is None
+
+
 def test_one_step_within_a_flag_says_nothing_without_a_name() -> None:
     """A reduction, and a large one: both of the page."""
     assert clicked(log(q1=CLICK.astype(int), q2=BASKET.astype(int))) is None

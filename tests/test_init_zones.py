@@ -113,7 +113,7 @@ def test_folders_of_their_days_stay(tmp_path: Path, form: str) -> None:
 def test_a_clock_without_a_zone_is_theirs(tmp_path: Path, days: str | None) -> None:
     data, said = written(tmp_path, zone="Asia/Tokyo", days=days, form="naive")
     assert data["timezone"] == "UTC" and ("partition" in data["events"]) == (days is not None)  # type: ignore[operator]
-    assert "clock times of Asia/Tokyo, read as they stand" in said
+    assert "timezone         Asia/Tokyo                clock times of Asia/Tokyo: ts names no zone" in said
 
 
 def test_one_file_is_cut_there(tmp_path: Path) -> None:

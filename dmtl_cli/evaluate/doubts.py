@@ -17,15 +17,17 @@ CLICKS_LEFT = 2 / 3
 
 ALIKE = 0.95
 """of a user's top items that another user has too on average, from which on all are served nearly one list"""
+_AHEAD = 0.01  # of AUC, as the gate of a teacher beside its regression allows
 _USERS = 20  # below which nothing is concluded
 
 
 def below_regression(numbers: Mapping[str, float], tasks: Tasks, teacher: dt.date, advice: str) -> list[str]:
-    """A line for each label that the teacher orders worse than its regression, by more than two standard errors."""
+    """A line for each label that the teacher orders worse than its regression, by more than two standard errors and by
+    enough to act on."""
     lines = []
     for label in (x for x in tasks.labels if f"{REGRESSION}.{x}.auc_ahead" in numbers):
         ahead, error = (numbers[f"{REGRESSION}.{label}.{name}"] for name in ("auc_ahead", "auc_ahead_se"))
-        if ahead > 2 * error:
+        if ahead > max(2 * error, _AHEAD):
             own, other = _apart(*(numbers[f"{name}.{label}.auc"] for name in ("teacher", REGRESSION)))
             what = f"the {label} AUC of teacher {teacher}, {own}, is below {other} of its regression on the same rows"
             lines.append(f"{what}: {advice}")

@@ -16,7 +16,7 @@ from dmtl_cli.guess.files import Files, is_of_span, usual
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.tables import LAKES, Table, rows_of_day
 from dmtl_cli.guess.values import FEW, instants, time_unit
-from dmtl_cli.guess.zones import ANY_ZONE, of_users, zone_ahead
+from dmtl_cli.guess.zones import ANY_ZONE, is_naive, of_users, zone_ahead
 
 _MINUTES = sorted(
     [60 * h for h in range(-12, 15)] + [-210, 210, 270, 330, 345, 390, 570, 630, 765], key=lambda m: (abs(m), m)
@@ -99,8 +99,11 @@ def arrival(root: str, events: Table, roles: Roles, others: Sequence[Table], liv
     if lives is None:
         return found
     zone, of = of_users(events.frame[roles.time.column], roles.time_unit, lives), rows["at"]
-    moved = 0 if zone[0] == "UTC" else int((of.dt.convert_time_zone(zone[0]).dt.date() != rows["day"]).sum())
-    return replace(found, zone=zone, moved=moved)
+    if is_naive(events.frame[roles.time.column], roles.time_unit) and zone[0] == "UTC":
+        return replace(found, zone=zone)
+    moved = int((of.dt.convert_time_zone(zone[0]).dt.date() != rows["day"]).sum())
+    seen = f"{1 - moved / len(rows):.1%} of the sample's times are of their folder's day so"
+    return replace(found, zone=(zone[0], f"{zone[1]}: {seen}"), moved=moved)
 
 
 def _some(root: str, events: Table, day: dt.date) -> pl.DataFrame | None:

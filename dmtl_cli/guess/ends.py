@@ -56,6 +56,19 @@ def end_of(frame: pl.DataFrame, key: str, ids: pl.Series, days: pl.Series | None
     return None
 
 
+def to_come(s: pl.Series, newest: dt.date) -> str | None:
+    """What is said of days of items that all lie after the newest day of the log, as that of a show does; None of
+    others."""
+    unit = time_unit(s)
+    if unit is None or s.dtype.is_numeric():
+        return None
+    days = local_days(s, unit, getattr(s.dtype, "time_zone", None) or "UTC").drop_nulls()
+    first = days.min()
+    if len(days) < _MANY or not isinstance(first, dt.date) or first <= newest:
+        return None
+    return f"{s.name}: all days to come, from {first} on: does an item end then? data.items.until: {s.name}"
+
+
 def _end(frame: pl.DataFrame, key: str, rows: pl.DataFrame, named: bool) -> End | None:
     s = frame[frame.columns[1]]
     if s.dtype.is_numeric():

@@ -5,13 +5,14 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 
 from dmtl_cli.data.log.written import floats
 from dmtl_cli.guess import states, words
 from dmtl_cli.guess.alike import are_same, offers, second_id
+from dmtl_cli.guess.ends import to_come
 from dmtl_cli.guess.files import partitions
 from dmtl_cli.guess.guests import guests_of
 from dmtl_cli.guess.inputs import Input, Inputs, hold_prices, share_embeddings
@@ -75,6 +76,7 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
     if roles.user is None or roles.item is None:  # whose a column is cannot be told: an id would be a feature
         return found
     days = days_of_rows(events, roles, zone)
+    newest = None if days is None else cast(dt.date | None, days.max())
     for name, beside in found.sides.items():
         key = beside.key.column
         frame = beside.table.frame.unique(key, keep="first", maintain_order=True)  # the newest day is first
@@ -84,6 +86,8 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
         shown = _shown(frame[key], events.frame[roles.item.column], days) if side == "item" else None
         for c in frame.columns:
             if c not in (key, *beside.told_by):
+                if side == "item" and beside.until is None and c in times and newest is not None:
+                    found.told += [line] if (line := to_come(frame[c], newest)) is not None else []
                 column = _made_of(frame[c], side, events, roles, times, of=beside.table)
                 found.add_known_later(column, frame[c], side, total, shown)
         found.unused.extend(Guess(c, f"of type {kind}") for c, kind in beside.table.other.items())

@@ -1,5 +1,5 @@
-"""The click by what follows it, whatever it is called: a flag with a time of its own just where it is set, or one that
-is set wherever rarer outcomes are, as all that comes of an exposure comes after its click."""
+"""The click by what follows it, whatever it is called: a flag with a time of its own just where it is set, such a time
+alone, or a flag that is set wherever rarer outcomes are, as all that comes of an exposure comes after its click."""
 
 from __future__ import annotations
 
@@ -48,13 +48,18 @@ def by_what_follows(frame: pl.DataFrame, roles: Roles) -> Guess | None:
         return None
     marks = _marks(frame, roles)
     found = [flag for c, there in marks.items() if (flag := _flag(frame, c, there, marks, roles)) is not None]
+    whole = _times(frame, marks, roles)  # around all that the flags say
+    found += [one for one in whole if all(share(one.set.filter(flag.set)) >= _SAME for flag in found)]
     if not found:
         return None
     widest = max(found, key=lambda flag: share(flag.set))
     if any(share(widest.set.filter(flag.set)) < _SAME for flag in found):
         return None
-    what = [f"{widest.time} has a time just where it is 1"] if widest.time else []
-    what += [f"{', '.join(widest.deeper)} only where it is 1"] if widest.deeper else []
+    its_own, there = widest.time == widest.column, "it is 1" if widest.time != widest.column else "there is one"
+    what = ["soon after the row's own" if its_own else f"{widest.time} has a time just where it is 1"] * bool(
+        widest.time
+    )
+    what += [f"{', '.join(widest.deeper)} only where {there}"] if widest.deeper else []
     return Guess(widest.column, f"{share_of(frame[widest.column])}; {', and '.join(what)}")
 
 
@@ -85,6 +90,21 @@ def _flag(frame: pl.DataFrame, c: str, there: pl.Series, marks: dict[str, pl.Ser
     told = [d for d in deeper if is_binary(frame[d]) and words.by_name(d, words.CONVERSION) > 1]
     steps = any(_is_deeper(marks[a], marks[b]) for a in deeper for b in deeper)
     return _Flag(c, there, time, deeper) if time is not None or told or (steps and len(deeper) > 1) else None
+
+
+def _times(frame: pl.DataFrame, marks: dict[str, pl.Series], roles: Roles) -> list[_Flag]:
+    """Columns of times in some rows, soon after the rows' own: of no deeper outcome by their names, within no flag."""
+    out = []
+    for c in (c for c in frame.columns if c not in roles.taken and is_time_or_null(frame[c])):
+        there = is_there(frame[c]) if frame[c].dtype == pl.String else frame[c].is_not_null()
+        if not _RARE <= share(there) <= _OFTEN or int(there.sum()) < _ROWS or roles.time is None:
+            continue
+        if any(is_binary(frame[f]) and share(flag.filter(there)) >= _SAME for f, flag in marks.items()):
+            continue
+        if _is_time_of(frame[c], there, frame, roles) and words.by_name(c, words.CONVERSION) < 1:
+            deeper = tuple(d for d, within in marks.items() if _is_deeper(within, there))
+            out.append(_Flag(c, there, c, deeper))
+    return out
 
 
 def _is_deeper(within: pl.Series, flag: pl.Series) -> bool:

@@ -27,7 +27,8 @@ def told_roles(log: Log) -> list[dict[str, str]]:
         named.append(("click", Guess("every row", f"or --click with one of: {log.roles.perhaps_clicks}")))
     named += [("a side table?", Guess(path_of(side.table), side.key.why)) for side in log.inputs.perhaps]
     if (zone := timezone_of(log)) is not None:
-        named.insert(sum(role in ("user", "item", "time") for role, _ in named), ("timezone", Guess(*zone)))
+        at = sum(role in ("user", "item", "time") for role, _ in named)
+        named.insert(at, ("timezone", Guess(log.lives or zone[0], zone[1])))
     out = [{"role": role, "column": g.column, "why": g.why} for role, g in named]
     taken, later = {g.column for g in log.roles.named.values()}, unwritten(log.roles, log.inputs)
     used = [] if later else log.inputs.used

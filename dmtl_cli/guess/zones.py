@@ -81,10 +81,7 @@ def of_users(s: pl.Series, unit: str, zone: str) -> tuple[str, str]:
         if abs(there.total_seconds() / 60 - said.ahead) <= 60 * _NEAR:
             return zone, f"as --timezone says: times of {s.name} name no zone, and {said.text}"
     seen = "" if said is None else f" ({said.text})"
-    clock = (
-        f"times of {s.name} name no zone: clock times of {zone}, read as they stand, so that days end at its midnight"
-    )
-    return "UTC", f"{clock}{seen}"
+    return "UTC", f"clock times of {zone}: {s.name} names no zone, so it is read as it stands (timezone: UTC){seen}"
 
 
 def zone_ahead(minutes: int, at: pl.Series) -> tuple[str, str, str]:

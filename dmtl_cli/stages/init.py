@@ -153,7 +153,7 @@ def _log(root: str, given: Mapping[str, str], lives: str | None) -> Log:
     if late is not None and late.is_of_events:
         events = by_times(events, late.place or "")
     days, zone, fits = dict(events.files.days), "UTC", late.zone if late and not late.of_several else None
-    if lives and roles.time is not None and roles.time_unit not in (None, "date", "day", "yyyymmdd"):
+    if lives and late is None and roles.time is not None and roles.time_unit not in (None, "date", "day", "yyyymmdd"):
         fits = of_users(events.frame[roles.time.column], str(roles.time_unit), lives)
     if not days and roles.time is not None and roles.time_unit is not None:
         zone, _ = fits or zone_of(events.frame[roles.time.column], roles.time_unit)
