@@ -373,6 +373,13 @@ def test_the_price_of_the_moment_is_read_and_that_of_the_end_is_not(tmp_path: Pa
 # -- a label of one value ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("gaps", "why"), [(0, "one value alone"), (2, "one value alone, which a few lack"), (9, None)])
+def test_a_value_that_all_have_is_no_feature(gaps: int, why: str | None) -> None:
+    """But one that many lack is a mark."""
+    s = pl.Series("language", [None] * gaps + ["te"] * (40 - gaps))
+    assert refusal(s, own=True, is_time=False) == why
+
+
 def test_a_label_of_one_value_is_told_by_check_and_by_the_teacher(tmp_path: Path) -> None:
     log = drawn()
     bought = [True if c and k % 4 else None for k, c in enumerate(log["clicked"])]

@@ -49,6 +49,7 @@ ITEMS = 0.2
 """share of the values of lists that are items, where they are histories"""
 _FEW_CODES, _LONGEST, _FEW = 50, 50, 30
 _READ = 3  # of a duration's name: avg_dwell_sec
+_GAPS = 0.1  # of the rows lack a value that all others have: it is no mark of these
 _CLASSES = 30  # texts up to which sentences may be names of classes
 _WORDS, _WORDS_A_PIECE = 5, 3  # of a sentence, and between its commas
 _FEW_MEASURES = (
@@ -267,8 +268,8 @@ def refusal(s: pl.Series, own: bool, is_time: bool) -> str | None:
         return f"{1 - len(known) / max(1, len(s)):.0%} of it is empty"
     if known.dtype.is_nested():
         return None if known.list.len().max() and len(values_in(s)) else "all its lists are empty"
-    if known.n_unique() == 1 and not s.null_count():
-        return "one value alone"
+    if known.n_unique() == 1 and s.null_count() <= _GAPS * len(s):
+        return "one value alone" if not s.null_count() else "one value alone, which a few lack"
     if (written := lists_in_text(s)) is not None:
         return written
     if decimals(s) is not None:

@@ -122,7 +122,7 @@ def _flags(frame: pl.DataFrame, roles: Roles, text: bool) -> Iterator[Goal]:
             named = words.by_name(c, words.CONVERSION) >= _DONE or c in roles.rows
             if named or is_binary(s):
                 yield Goal(told, f"{c} alone, {many}", alone=1 + named)
-            yield Goal(f"{long} OR {told}", f"{_SECONDS} s, or {c}: {many}")
+            yield Goal(f"{long} OR {told}", f"{_SECONDS} s, or {c} ({many})")
 
 
 def _deeper(frame: pl.DataFrame, roles: Roles) -> Iterator[Goal]:
