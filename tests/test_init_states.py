@@ -18,6 +18,7 @@ from scipy.stats import spearmanr
 from worlds import Ended, dmtl
 
 from dmtl_cli.guess import alike, states
+from dmtl_cli.guess.features import refusal
 
 USERS, ITEMS, ROWS = 150, 160, 6_000
 FIRST = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
