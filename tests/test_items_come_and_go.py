@@ -125,6 +125,16 @@ def test_ends_of_a_csv_have_a_type_that_reads_them(tmp_path: Path, write: Any) -
     assert found.json["ended"] == f"{gone} of {ITEMS} items have ended by offline_datum: they are not served"
 
 
+@pytest.mark.parametrize(
+    ("write", "never"), [(str, "9999-12-31"), (str, ""), (lambda d: ms(d) // 1_000, 4_102_444_800)]
+)
+def test_one_end_of_all_that_never_end(tmp_path: Path, write: Any, never: Any) -> None:
+    """As databases write it: the end of the calendar, a quoted text without a letter, the year 2100."""
+    column = {"offline_datum": [write(d) if d else never for d in AFTER]}
+    ended, raw, text = made(tmp_path, lambda log: put(log, "csv", **column), "--user", "lid_id")
+    assert ended.code == 0 and raw["data"]["items"]["until"] == "offline_datum", ended.err or text
+
+
 def test_what_is_no_end_is_none(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     any_day = [day(int(d)) if k % 3 else None for k, d in enumerate(rng.integers(0, DAYS, ITEMS))]
@@ -191,6 +201,22 @@ def test_a_date_is_the_day_without_it_or_the_last_day(tmp_path: Path, written: A
 def test_zero_is_no_end(tmp_path: Path) -> None:
     made = log(tmp_path, lambda t: int(t.timestamp()) if t.hour else 0).listed("item", MORNING)
     assert made is not None and {*made} == {"midnight", "noon", "tomorrow", "never"}, "these have 0, or null, or noon"
+
+
+@pytest.mark.parametrize(
+    ("written", "never"),
+    [
+        (lambda t: int(t.timestamp()), 253_402_300_799),
+        (lambda t: int(t.timestamp() * 1_000), 253_402_300_799_999),
+        (lambda t: int(f"{t:%Y%m%d}"), 99_991_231),
+        (lambda t: f"{t:%Y-%m-%d %H:%M:%S}", "9999-12-31 23:59:59"),
+        (lambda t: t.isoformat(), ""),
+    ],
+)
+def test_the_end_of_the_calendar_is_no_end(tmp_path: Path, written: Any, never: Any) -> None:
+    """9999-12-31 in seconds is 1978 in milliseconds: nothing that has it has ended."""
+    made = log(tmp_path, lambda t: written(t) if t.day < 31 else never).listed("item", MORNING)
+    assert made is not None and {*made} == {"midnight", "noon", "tomorrow", "never"}
 
 
 def test_times_of_another_zone(tmp_path: Path) -> None:

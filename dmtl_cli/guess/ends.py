@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from dmtl_cli.data.log.checks import ends
 from dmtl_cli.guess import languages, words
 from dmtl_cli.guess.values import instants, local_days, share, time_unit
 
@@ -57,10 +58,11 @@ def end_of(frame: pl.DataFrame, key: str, ids: pl.Series, days: pl.Series | None
 
 
 def _end(frame: pl.DataFrame, key: str, rows: pl.DataFrame, named: bool) -> End | None:
-    s = frame[frame.columns[1]]
-    if s.dtype.is_numeric():
-        s = s.set((s <= 0).fill_null(False), None)
+    s = ends(frame[frame.columns[1]])
     unit = time_unit(s)
+    if unit is None and s.dtype.is_numeric():  # but for one number of all that never end, as one of the year 2100
+        s = s.set((s == s.max()).fill_null(False), None)
+        unit = time_unit(s)
     if unit is None:
         return None
     day = pl.Series(":end", local_days(s, unit, getattr(s.dtype, "time_zone", None) or "UTC"))

@@ -40,6 +40,7 @@ of the counts of neighbours, and how far from the ends the most frequent one is"
 _HILL, _PIECES, _TAILS, _FOOT, _ROUGH = 300, 16, 0.005, 1 / 3, 1.5
 """of few rows a number: how many, pieces of the range, share of the rows beyond either end of it, rows of the pieces at
 the ends beside the most, and variance of a number's rows beside the mean, which is 1 by chance alone"""
+_EXACT = 2**53  # from which on a float has not each whole number
 _TRIED = 1_000  # texts of a column that are read to see whether they can be
 
 
@@ -105,8 +106,9 @@ def is_measured(x: pl.Series) -> bool:
 
 
 def _in_steps(x: pl.Series) -> pl.Series:
-    """Whole numbers of which all are multiples of one, as prices in steps of 500 are, divided by it."""
-    if not len(x) or (x != x.round()).any():
+    """Whole numbers of which all are multiples of one, as prices in steps of 500 are, divided by it; others, and those
+    that a float does not have exactly, as they are."""
+    if not len(x) or max(map(abs, span(x))) >= _EXACT or (x != x.round()).any():
         return x
     step = int(np.gcd.reduce(x.cast(pl.Int64).to_numpy()))
     return x / step if step > 1 else x
