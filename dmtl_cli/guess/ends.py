@@ -9,7 +9,7 @@ import polars as pl
 
 from dmtl_cli.data.log.checks import ends
 from dmtl_cli.guess import languages, words
-from dmtl_cli.guess.values import instants, local_days, share, time_unit
+from dmtl_cli.guess.values import DAYS, instants, local_days, share, time_unit
 
 _UNTIL = words.any_of(
     "until till to thru through end ends ended ending expire expires expired expiry expiration offline withdrawn"
@@ -22,7 +22,6 @@ _MOST = 0.5  # of what ended within the log is, and of what is still there goes 
 _STILL = 0.2  # of the items that are shown have no end, or one to come
 _FEW, _MANY = 3, 10  # items that could be shown after their end, under a name that says so; that ended within the log
 _THAT_DAY = 0.25  # of the rows of the day before: what ends as its day begins has none
-_DAYS = ("date", "day", "yyyymmdd")
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def _end(frame: pl.DataFrame, key: str, rows: pl.DataFrame, named: bool) -> End 
     until = "the last day on which an item is there" if is_last else "until when an item is there"
     late = int((ended[":last"] > ended[":end"]).sum())
     what = f"{len(ended):,} of {len(items):,} have ended by {newest}, {f'{late:,} were' if late else 'none was'}"
-    return End(s.name, is_last, f"{s.name}: {until}: {what} shown after it", unit not in _DAYS)
+    return End(s.name, is_last, f"{s.name}: {until}: {what} shown after it", unit not in DAYS)
 
 
 def _tells(items: pl.DataFrame, begin: dt.date, newest: dt.date, named: bool) -> bool:
@@ -105,7 +104,7 @@ def _tells(items: pl.DataFrame, begin: dt.date, newest: dt.date, named: bool) ->
 
 def _is_whole_days(s: pl.Series, unit: str) -> bool:
     """Whether times are days: dates, or midnights alone."""
-    at = None if unit in _DAYS else instants(s, unit)
+    at = None if unit in DAYS else instants(s, unit)
     return at is None or bool((at.drop_nulls().dt.time() == dt.time()).all())
 
 
