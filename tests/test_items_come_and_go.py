@@ -136,6 +136,7 @@ def test_one_end_of_all_that_never_end(tmp_path: Path, write: Any, never: Any) -
 
 
 def test_what_is_no_end_is_none(tmp_path: Path) -> None:
+    assert "until" not in until(tmp_path / "zeros", sold=[0] * ITEMS)[0]
     rng = np.random.default_rng(2)
     any_day = [day(int(d)) if k % 3 else None for k, d in enumerate(rng.integers(0, DAYS, ITEMS))]
     seen = dict(shown().group_by("ppn").agg(pl.col("day").max()).iter_rows())

@@ -59,7 +59,7 @@ def end_of(frame: pl.DataFrame, key: str, ids: pl.Series, days: pl.Series | None
 def _end(frame: pl.DataFrame, key: str, rows: pl.DataFrame, named: bool) -> End | None:
     s = ends(frame[frame.columns[1]])
     unit = time_unit(s)
-    if unit is None and s.dtype.is_numeric():  # but for one number of all that never end, as one of the year 2100
+    if unit is None and s.dtype.is_numeric() and s.count():  # one of 2100 may stand for never
         s = s.set((s == s.max()).fill_null(False), None)
         unit = time_unit(s)
     if unit is None:
