@@ -22,6 +22,7 @@ from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.features import Feature
 from dmtl_cli.config.reading import load_config
 from dmtl_cli.data.log.reader import Log
+from dmtl_cli.guess.ends import end_of
 
 NAMES = ("beschikbaar_vanaf", "kolom_7")
 FROM = day(0) or dt.date.min
@@ -146,6 +147,18 @@ def test_what_is_no_end_is_none(tmp_path: Path) -> None:
     for name, column in {"offline_at": any_day, "kolom_1": last_seen, "kolom_2": few, "expires_on": later}.items():
         assert "until" not in until(tmp_path / name, **{name: column})[0], name
     assert until(tmp_path / "few", offline_at=few)[0]["until"] == "offline_at"
+
+
+def test_of_a_long_tail_what_is_shown_after_it_is_no_end() -> None:
+    """40 of 1,000 items are shown each day; of 300 whose promotion is over 12, as many as of the others."""
+    days = [day(d) for d in range(DAYS) for _ in range(40)]
+    over = [dt.date(2025, 5, 1) if k < 12 or 100 <= k < 388 else None for k in range(1_000)]
+    items = pl.DataFrame({"item": range(1_000), "promo_end": over})
+    ids = pl.Series("item", [*range(40)] * DAYS)
+    assert end_of(items, "item", ids, pl.Series(days)) is None
+    kept = pl.Series([k >= 12 for k in ids])
+    found = end_of(items, "item", ids.filter(kept), pl.Series(days).filter(kept))
+    assert found is not None and found.column == "promo_end"
 
 
 # -- what a day and an export know -------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ _UNTIL = words.any_of(
     " removed delisted unpublished unpublish retired discontinued archived closed deleted takedown taken_down sold"
 )
 _DAY = dt.timedelta(days=1)
-_LATE = 0.05  # of what has ended may be shown after it
+_LATE = 0.05  # of what has ended may be shown after it, where all is shown that is still there; of a long tail less
 _SOON = 2 * _DAY  # before its end what is shown at all is shown
 _MOST = 0.5  # of what ended within the log is, and of what is still there goes on
 _STILL = 0.2  # of the items that are shown have no end, or one to come
@@ -87,14 +87,15 @@ def _tells(items: pl.DataFrame, begin: dt.date, newest: dt.date, named: bool) ->
     """
     ended = items.filter(pl.col(":end") <= newest)
     shown = items.filter(pl.col(":last").is_not_null())
-    still = shown.filter((pl.col(":end").is_null()) | (pl.col(":end") > newest))
+    there = items.filter((pl.col(":end").is_null()) | (pl.col(":end") > newest))
+    still = there.filter(pl.col(":last").is_not_null())
     if not len(ended) or len(still) < _STILL * len(shown):
         return False
     tried = ended.filter(pl.col(":end") < newest - _DAY)  # those that could have been shown after it, whatever the zone
     late = share((tried[":last"] > tried[":end"] + _DAY).fill_null(False))
     within = shown.filter(pl.col(":end").is_between(begin, newest))
     until = share(within[":last"] >= within[":end"] - _SOON)
-    if late > _LATE or (len(within) and until <= _MOST):
+    if late > _LATE * len(still) / max(1, len(there)) or (len(within) and until <= _MOST):
         return False
     if named:
         return len(tried) >= _FEW
