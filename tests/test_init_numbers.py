@@ -110,6 +110,7 @@ def test_other_names_tell_none(name: str) -> None:
 def test_numbers_that_are_none_or_huge() -> None:
     assert not is_measured(pl.Series([], dtype=pl.Float64))
     assert not is_measured(pl.Series([0.0, 1e300, float("inf"), float("nan")] * 20))
+    assert not is_measured(pl.Series([2.0**63 + 4096 * k for k in range(400)])), "hashes as unsigned numbers"
     assert not is_measured(pl.Series([0.0, 1e300, *range(400)]) * 3) and not is_measured(pl.Series([7.0] * 400))
 
 

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 import unseen
 import yaml
-from initiated import features, made
+from initiated import features, frame, made
 from worlds import dmtl
 
 from dmtl_cli.guess.labels import roles_of
@@ -248,3 +248,21 @@ def test_minus_one_where_there_was_no_click_is_no_duration(tmp_path: Path) -> No
     assert ended.code == 0 and events["duration"] == "play_ms" and events["invalid_rows"] == "drop", ended.err
     assert "ads_shown" in events["outcomes"] and "none of them a click, which stay" in text
     assert "left out" not in ended.out
+
+
+def test_a_column_that_an_earlier_table_has_too_is_named_as_left_out(tmp_path: Path) -> None:
+    """Of reads and shares with `ms` each: a rule that says ms means that of reads, and the config says so."""
+    shown = frame(drop=("watch_seconds",)).with_row_index("event_id")
+    came = shown.filter(pl.col("clicked") == 1)
+
+    def write(home: Path) -> None:
+        shown.write_parquet(home / "events.parquet")
+        for name, rows in {"reads": came, "shares": came[::2]}.items():
+            ms = pl.Series("ms", range(0, 1_000 * len(rows), 1_000))
+            rows.select("event_id", ms).write_parquet(home / f"{name}.parquet")
+
+    ended, raw, text = made(tmp_path, write, "--conversion", "ms > 30000")
+    assert ended.code == 0, ended.err
+    joined = raw["data"]["events"]["joined"]
+    assert "ms" in joined["reads"]["columns"] and "ms" not in joined["shares"]["columns"]
+    assert text.count("# not used: ms\n") == 1 and text.index("# not used: ms\n") > text.index("path: shares.parquet")

@@ -122,6 +122,41 @@ def test_one_file_is_cut_there(tmp_path: Path) -> None:
     assert "timezone         America/Sao_Paulo         as --timezone says" in said
 
 
+@pytest.mark.parametrize("drop", [True, False], ids=["no time", "days"])
+@pytest.mark.parametrize("folders", [True, False])
+def test_of_days_without_a_clock_the_zone_is_written_all_the_same(tmp_path: Path, drop: bool, folders: bool) -> None:
+    """It is that of times of items, if there come to be some; nobody is asked for what they have said."""
+    log = frame().with_columns(ts=pl.from_epoch("ts", "s").dt.date())
+
+    def write(home: Path) -> None:
+        for (day,), part in log.group_by("ts", maintain_order=True):
+            place = home / (f"events/day={day}" if folders else "")
+            place.mkdir(parents=True, exist_ok=True)
+            (part if folders else log).drop("ts" if drop and folders else ()).write_parquet(place / "0.parquet")
+
+    ended, raw, text = made(tmp_path, write, "--timezone", "Asia/Tokyo")
+    assert ended.code == 0 and raw["data"]["timezone"] == "Asia/Tokyo", ended.err
+    assert "timezone: Asia/Tokyo  # as --timezone says\n" in text and "Asia/Shanghai" not in text
+
+
+def test_times_of_items_beside_days_without_a_clock_have_a_zone(tmp_path: Path) -> None:
+    """`check` asks for it: it decides on which day an item is there."""
+    came = dt.datetime(2026, 3, 2)
+    log = frame().with_columns(ts=pl.from_epoch("ts", "s").dt.date())
+    log = log.filter((pl.col("item_id") > 2) | (pl.col("ts") > came.date()))
+
+    def write(home: Path) -> None:
+        log.write_parquet(home / "events.parquet")
+        at = [came if k < 3 else dt.datetime(2025, 3, 1, 12) for k in range(40)]
+        pl.DataFrame({"item_id": range(40), "topic": ["a", "b"] * 20, "published_at": at}).write_parquet(
+            home / "items.parquet"
+        )
+
+    ended, raw, text = made(tmp_path, write)
+    assert ended.code == 0 and raw["data"]["items"]["version"] == "published_at", ended.err
+    assert raw["data"]["timezone"] == "UTC" and "timezone: UTC  # write the zone of your users" in text
+
+
 def test_a_clock_that_sleeps_by_utc_is_of_utc() -> None:
     """Few rows come at 19:00, which is 4:00 in Tokyo."""
     hours = [h for h in range(24) for _ in range(5 if h in (18, 19, 20) else 60)]

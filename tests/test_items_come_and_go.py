@@ -22,6 +22,7 @@ from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.features import Feature
 from dmtl_cli.config.reading import load_config
 from dmtl_cli.data.log.reader import Log
+from dmtl_cli.guess.ends import end_of
 
 NAMES = ("beschikbaar_vanaf", "kolom_7")
 FROM = day(0) or dt.date.min
@@ -125,7 +126,18 @@ def test_ends_of_a_csv_have_a_type_that_reads_them(tmp_path: Path, write: Any) -
     assert found.json["ended"] == f"{gone} of {ITEMS} items have ended by offline_datum: they are not served"
 
 
+@pytest.mark.parametrize(
+    ("write", "never"), [(str, "9999-12-31"), (str, ""), (lambda d: ms(d) // 1_000, 4_102_444_800)]
+)
+def test_one_end_of_all_that_never_end(tmp_path: Path, write: Any, never: Any) -> None:
+    """As databases write it: the end of the calendar, a quoted text without a letter, the year 2100."""
+    column = {"offline_datum": [write(d) if d else never for d in AFTER]}
+    ended, raw, text = made(tmp_path, lambda log: put(log, "csv", **column), "--user", "lid_id")
+    assert ended.code == 0 and raw["data"]["items"]["until"] == "offline_datum", ended.err or text
+
+
 def test_what_is_no_end_is_none(tmp_path: Path) -> None:
+    assert "until" not in until(tmp_path / "zeros", sold=[0] * ITEMS)[0]
     rng = np.random.default_rng(2)
     any_day = [day(int(d)) if k % 3 else None for k, d in enumerate(rng.integers(0, DAYS, ITEMS))]
     seen = dict(shown().group_by("ppn").agg(pl.col("day").max()).iter_rows())
@@ -135,6 +147,18 @@ def test_what_is_no_end_is_none(tmp_path: Path) -> None:
     for name, column in {"offline_at": any_day, "kolom_1": last_seen, "kolom_2": few, "expires_on": later}.items():
         assert "until" not in until(tmp_path / name, **{name: column})[0], name
     assert until(tmp_path / "few", offline_at=few)[0]["until"] == "offline_at"
+
+
+def test_of_a_long_tail_what_is_shown_after_it_is_no_end() -> None:
+    """40 of 1,000 items are shown each day; of 300 whose promotion is over 12, as many as of the others."""
+    days = [day(d) for d in range(DAYS) for _ in range(40)]
+    over = [dt.date(2025, 5, 1) if k < 12 or 100 <= k < 388 else None for k in range(1_000)]
+    items = pl.DataFrame({"item": range(1_000), "promo_end": over})
+    ids = pl.Series("item", [*range(40)] * DAYS)
+    assert end_of(items, "item", ids, pl.Series(days)) is None
+    kept = pl.Series([k >= 12 for k in ids])
+    found = end_of(items, "item", ids.filter(kept), pl.Series(days).filter(kept))
+    assert found is not None and found.column == "promo_end"
 
 
 # -- what a day and an export know -------------------------------------------------------------------------------------
@@ -191,6 +215,22 @@ def test_a_date_is_the_day_without_it_or_the_last_day(tmp_path: Path, written: A
 def test_zero_is_no_end(tmp_path: Path) -> None:
     made = log(tmp_path, lambda t: int(t.timestamp()) if t.hour else 0).listed("item", MORNING)
     assert made is not None and {*made} == {"midnight", "noon", "tomorrow", "never"}, "these have 0, or null, or noon"
+
+
+@pytest.mark.parametrize(
+    ("written", "never"),
+    [
+        (lambda t: int(t.timestamp()), 253_402_300_799),
+        (lambda t: int(t.timestamp() * 1_000), 253_402_300_799_999),
+        (lambda t: int(f"{t:%Y%m%d}"), 99_991_231),
+        (lambda t: f"{t:%Y-%m-%d %H:%M:%S}", "9999-12-31 23:59:59"),
+        (lambda t: t.isoformat(), ""),
+    ],
+)
+def test_the_end_of_the_calendar_is_no_end(tmp_path: Path, written: Any, never: Any) -> None:
+    """9999-12-31 in seconds is 1978 in milliseconds: nothing that has it has ended."""
+    made = log(tmp_path, lambda t: written(t) if t.day < 31 else never).listed("item", MORNING)
+    assert made is not None and {*made} == {"midnight", "noon", "tomorrow", "never"}
 
 
 def test_times_of_another_zone(tmp_path: Path) -> None:

@@ -202,8 +202,8 @@ class SideTable(Beside):
     until: Column | None = None
     """of items: when each ends, as it goes offline or is withdrawn: a time (of data.timezone where it names no zone) or
     a date, as whose day begins it is gone. An item that has ended as a day begins is not of the day, unless it is shown
-    all the same, and what has ended when a day has is not in its export. Null, or a number that is not above 0: it is
-    still there. Absent: none ends"""
+    all the same, and what has ended when a day has is not in its export. Null, an empty text, a number that is not
+    above 0 or a day such as 9999-12-31: it is still there. Absent: none ends"""
     until_is_last_day: bool = False
     """the day of `until` is the last one on which the item is there: it is gone as the next begins"""
     lag_days: Annotated[int, Field(ge=0, le=366)] = 0

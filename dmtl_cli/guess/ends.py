@@ -7,21 +7,21 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from dmtl_cli.data.log.checks import ends
 from dmtl_cli.guess import languages, words
-from dmtl_cli.guess.values import instants, local_days, share, time_unit
+from dmtl_cli.guess.values import DAYS, instants, local_days, share, time_unit
 
 _UNTIL = words.any_of(
     "until till to thru through end ends ended ending expire expires expired expiry expiration offline withdrawn"
     " removed delisted unpublished unpublish retired discontinued archived closed deleted takedown taken_down sold"
 )
 _DAY = dt.timedelta(days=1)
-_LATE = 0.05  # of what has ended may be shown after it
+_LATE = 0.05  # of what has ended may be shown after it, where all is shown that is still there; of a long tail less
 _SOON = 2 * _DAY  # before its end what is shown at all is shown
 _MOST = 0.5  # of what ended within the log is, and of what is still there goes on
 _STILL = 0.2  # of the items that are shown have no end, or one to come
 _FEW, _MANY = 3, 10  # items that could be shown after their end, under a name that says so; that ended within the log
 _THAT_DAY = 0.25  # of the rows of the day before: what ends as its day begins has none
-_DAYS = ("date", "day", "yyyymmdd")
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,11 @@ def to_come(s: pl.Series, newest: dt.date) -> str | None:
 
 
 def _end(frame: pl.DataFrame, key: str, rows: pl.DataFrame, named: bool) -> End | None:
-    s = frame[frame.columns[1]]
-    if s.dtype.is_numeric():
-        s = s.set((s <= 0).fill_null(False), None)
+    s = ends(frame[frame.columns[1]])
     unit = time_unit(s)
+    if unit is None and s.dtype.is_numeric() and s.count():  # one of 2100 may stand for never
+        s = s.set((s == s.max()).fill_null(False), None)
+        unit = time_unit(s)
     if unit is None:
         return None
     day = pl.Series(":end", local_days(s, unit, getattr(s.dtype, "time_zone", None) or "UTC"))
@@ -88,7 +89,7 @@ def _end(frame: pl.DataFrame, key: str, rows: pl.DataFrame, named: bool) -> End 
     until = "the last day on which an item is there" if is_last else "until when an item is there"
     late = int((ended[":last"] > ended[":end"]).sum())
     what = f"{len(ended):,} of {len(items):,} have ended by {newest}, {f'{late:,} were' if late else 'none was'}"
-    return End(s.name, is_last, f"{s.name}: {until}: {what} shown after it", unit not in _DAYS)
+    return End(s.name, is_last, f"{s.name}: {until}: {what} shown after it", unit not in DAYS)
 
 
 def _tells(items: pl.DataFrame, begin: dt.date, newest: dt.date, named: bool) -> bool:
@@ -99,14 +100,15 @@ def _tells(items: pl.DataFrame, begin: dt.date, newest: dt.date, named: bool) ->
     """
     ended = items.filter(pl.col(":end") <= newest)
     shown = items.filter(pl.col(":last").is_not_null())
-    still = shown.filter((pl.col(":end").is_null()) | (pl.col(":end") > newest))
+    there = items.filter((pl.col(":end").is_null()) | (pl.col(":end") > newest))
+    still = there.filter(pl.col(":last").is_not_null())
     if not len(ended) or len(still) < _STILL * len(shown):
         return False
     tried = ended.filter(pl.col(":end") < newest - _DAY)  # those that could have been shown after it, whatever the zone
     late = share((tried[":last"] > tried[":end"] + _DAY).fill_null(False))
     within = shown.filter(pl.col(":end").is_between(begin, newest))
     until = share(within[":last"] >= within[":end"] - _SOON)
-    if late > _LATE or (len(within) and until <= _MOST):
+    if late > _LATE * len(still) / max(1, len(there)) or (len(within) and until <= _MOST):
         return False
     if named:
         return len(tried) >= _FEW
@@ -116,7 +118,7 @@ def _tells(items: pl.DataFrame, begin: dt.date, newest: dt.date, named: bool) ->
 
 def _is_whole_days(s: pl.Series, unit: str) -> bool:
     """Whether times are days: dates, or midnights alone."""
-    at = None if unit in _DAYS else instants(s, unit)
+    at = None if unit in DAYS else instants(s, unit)
     return at is None or bool((at.drop_nulls().dt.time() == dt.time()).all())
 
 

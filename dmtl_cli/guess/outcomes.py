@@ -352,6 +352,7 @@ def _outcomes(events: Exposures, table: Table, user: str | None, taken: set[str]
         return None
     rows = table.frame.filter(pl.col(key).is_not_null())
     columns, left, states = _of_rows(rows.drop(key), rows[key], taken)
+    left += [x for x in rows.columns if x in taken and x not in events.frame.columns]  # another such table has it
     rate = share(events.frame[c].is_in(table.frame[key].unique().implode()))
     if rate > _ALL and not any(words.by_name(x, words.CLICK + words.DURATION) for x in columns):
         return None  # what is there for every exposure may be known before it

@@ -11,6 +11,7 @@ import polars as pl
 
 from dmtl_cli.guess import words
 from dmtl_cli.guess.values import (
+    DAYS,
     FEW,
     RETURN,
     clicks,
@@ -57,7 +58,6 @@ _UNTIMED = 0.2  # of the rows may lack the time of the row
 _IDS = ("id", "编号", " nr", " sk", " key")  # ends of names
 _ROWS = 1_000  # from which on a user has more than FEW values, unless its name is surely a user's
 _HALF = 0.5  # of the rows of a clock in another zone are of the day at least
-_DAYS = ("date", "day", "yyyymmdd")  # units without a clock
 _TIMES = {
     "s": "seconds since 1970, such as {}",
     "ms": "milliseconds since 1970, such as {}",
@@ -349,14 +349,14 @@ def find_time(frame: pl.DataFrame, roles: Roles) -> None:
 
     def score(c: str) -> tuple[int, bool, bool, bool, int]:
         written = words.says(c, words.WRITTEN)
-        return words.by_name(c, words.TIME), units[c] not in _DAYS, c not in owned, not written, -frame.columns.index(c)
+        return words.by_name(c, words.TIME), units[c] not in DAYS, c not in owned, not written, -frame.columns.index(c)
 
     ranked = sorted((c for c in units if c not in owned or score(c)[0]), key=score, reverse=True)
     if not ranked:
         return
-    if units[ranked[0]] in _DAYS:
+    if units[ranked[0]] in DAYS:
         day = local_days(frame[ranked[0]], units[ranked[0]], "UTC")
-        clocks = [c for c in ranked if units[c] not in _DAYS and c not in owned and _is_of_day(frame[c], units[c], day)]
+        clocks = [c for c in ranked if units[c] not in DAYS and c not in owned and _is_of_day(frame[c], units[c], day)]
         ranked = [*clocks, *(c for c in ranked if c not in clocks)]
     found = ranked[0]
     roles.time_unit = units[found]

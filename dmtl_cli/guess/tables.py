@@ -38,14 +38,13 @@ from dmtl_cli.guess.files import (
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.rows import are_alike, first, form_of, head, of_group, parts
 from dmtl_cli.guess.texts import Text, joined, objects_in_text, of_elements, plain, settled, unguessed
-from dmtl_cli.guess.values import Kinds, is_id, local_days, time_unit
+from dmtl_cli.guess.values import DAYS, Kinds, is_id, local_days, time_unit
 
 ROWS, ENOUGH = 200_000, 5_000
 """rows of a sample at most, and at least where there are as many: keys of tables are compared"""
 _MOST, _AWAY = 8, 6_000  # files of a sample's day; rows of a file of the first day, and of one between
 LAKES = (DELTA, ICEBERG)
 _PLACES = 16  # of a sample
-_DAYS = ("date", "day", "yyyymmdd")
 _DAY = ":day"
 _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")  # that data.users.partition takes
 _ALIKE = 0.8  # of the columns are those of another table, which are then files of the same one
@@ -387,7 +386,7 @@ def _day_of_rows(frame: pl.DataFrame, roles: Roles) -> str | None:
     """The column of days of which an id has one row each, where an id has several rows."""
     ids = {g.column for g in (roles.user, roles.item) if g}
     keys = [c for c in frame.columns if is_id(frame[c]) and (c in ids or words.by_name(c, words.USER + words.ITEM))]
-    days = [c for c in frame.columns if time_unit(frame[c]) in _DAYS and not frame[c].null_count()]
+    days = [c for c in frame.columns if time_unit(frame[c]) in DAYS and not frame[c].null_count()]
     days = [c for c in days if _NAME.fullmatch(c)]
     for day in sorted(days, key=lambda c: -words.by_name(c, words.TIME)):
         for key in keys:

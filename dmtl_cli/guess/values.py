@@ -17,6 +17,8 @@ _UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _FROM, _TO = 946_684_800, 2_524_608_000  # 2000 and 2050, in seconds since 1970
 _DECIMAL = r"^-?[0-9]+(,[0-9]+)?$"
 _TAIL = 10.0
+DAYS = ("date", "day", "yyyymmdd")
+"""units of times that are days, without a clock"""
 FEW = 20
 """rows, users or items below which nothing is concluded"""
 RETURN = 0.01
@@ -25,7 +27,7 @@ LEAK = 0.9
 """AUC of a single column for the click above which it is hardly known before"""
 _LASTS = r"(?i)min|^\s*P|[0-9]\s*h.*[0-9]\s*m"
 """a text with a unit that lengths of time alone have"""
-_DAYS = (
+_WRITTEN = (
     r"^(?:[12][0-9]{3}[-/.年][0-9]{1,2}[-/.月][0-9]{1,2}日?|[0-3]?[0-9][-/.][0-3]?[0-9][-/.][12][0-9]{3}"
     r"|[0-3][0-9][-/.][0-1][0-9][-/.][0-9]{2}|[0-3]?[0-9]\.? +\p{L}{3,9}\.? +[12][0-9]{3}"
     r"|20[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01]))(?P<clock>[T ,]+[0-9]{1,2}:[0-9]{2}.*)?$"
@@ -40,6 +42,7 @@ of the counts of neighbours, and how far from the ends the most frequent one is"
 _HILL, _PIECES, _TAILS, _FOOT, _ROUGH = 300, 16, 0.005, 1 / 3, 1.5
 """of few rows a number: how many, pieces of the range, share of the rows beyond either end of it, rows of the pieces at
 the ends beside the most, and variance of a number's rows beside the mean, which is 1 by chance alone"""
+_EXACT = 2**53  # from which on a float has not each whole number
 _TRIED = 1_000  # texts of a column that are read to see whether they can be
 
 
@@ -105,8 +108,9 @@ def is_measured(x: pl.Series) -> bool:
 
 
 def _in_steps(x: pl.Series) -> pl.Series:
-    """Whole numbers of which all are multiples of one, as prices in steps of 500 are, divided by it."""
-    if not len(x) or (x != x.round()).any():
+    """Whole numbers of which all are multiples of one, as prices in steps of 500 are, divided by it; others, and those
+    that a float does not have exactly, as they are."""
+    if not len(x) or max(map(abs, span(x))) >= _EXACT or (x != x.round()).any():
         return x
     step = int(np.gcd.reduce(x.cast(pl.Int64).to_numpy()))
     return x / step if step > 1 else x
@@ -264,7 +268,7 @@ def _are_read(known: pl.Series) -> bool:
 
 def local_days(s: pl.Series, unit: str, zone: str) -> pl.Series:
     """The day of each value, null where it has none."""
-    if unit in ("date", "day", "yyyymmdd"):
+    if unit in DAYS:
         whole = s.cast(pl.Int64, strict=False) if s.dtype.is_float() else s
         text = whole.cast(pl.String).str.replace_all("-", "")
         return text.str.to_date("%Y%m%d", strict=False)
@@ -404,7 +408,7 @@ def within(ids: pl.Series, known: pl.Series) -> float:
 
 def has_days(s: pl.Series) -> bool:
     """Whether texts are days or times as people write them."""
-    return s.dtype == pl.String and share(s.drop_nulls().str.contains(_DAYS)) >= _DATED
+    return s.dtype == pl.String and share(s.drop_nulls().str.contains(_WRITTEN)) >= _DATED
 
 
 def clock_share(s: pl.Series) -> float:

@@ -10,7 +10,7 @@ import polars as pl
 
 from dmtl_cli.guess import languages, words
 from dmtl_cli.guess.rewrites import quoted
-from dmtl_cli.guess.values import local_days, share, time_unit
+from dmtl_cli.guess.values import DAYS, local_days, share, time_unit
 
 _SINCE = (
     "(" + words.any_of("updated update modified changed edited valid effective since from as_of revised version") +
@@ -25,7 +25,6 @@ _UNTIL = "(" + words.any_of("until till to end ends ended expires expire expired
 _COUNTED = "(" + words.any_of("rev revision revisions version ver v vsn seq sequence generation edition 版本") + ")"
 _MOST = 0.5  # of the ids have one row, or a column that is not named so does not tell their rows apart
 _KNOWN = 0.5  # of the ids are there as the newest day begins
-_DAYS = ("date", "day", "yyyymmdd")
 _ZONES = dt.timedelta(days=1)  # by which days may differ, whatever the zone
 _BORN = (
     "^(item |article |video )?(first )?" +
@@ -53,7 +52,7 @@ class Version:
     @property
     def is_instant(self) -> bool:
         """Whether it depends on data.timezone which day knows a row."""
-        return self.unit is not None and self.unit not in _DAYS
+        return self.unit is not None and self.unit not in DAYS
 
 
 def version_of(frame: pl.DataFrame, key: str, newest: dt.date | None) -> Version | None:

@@ -31,8 +31,8 @@ from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.texts import Text
 from dmtl_cli.guess.unclicked import acted
-from dmtl_cli.guess.values import free
-from dmtl_cli.guess.zones import ANY_ZONE, zone_of
+from dmtl_cli.guess.values import DAYS, free
+from dmtl_cli.guess.zones import ANY_ZONE, AS_SAID, zone_of
 
 EDIT = "EDIT"
 """begins the comment of a line that a person has to write"""
@@ -151,16 +151,16 @@ def _side(log: Log, name: str, side: Side) -> list[str]:
     keys += [f"success_file: {SUCCESS}"] if name in log.sides else []
     zone = of_sample(side, log.events.frame, log.roles, days[0]) if (days := timezone_of(log)) else None
     read = ", so day D reads that of D-1 (lag_days: 0 if it is a table of the morning)" if side.late else ""
-    words = alone(side.table.written) if side.table.files.form == CSV else ""
+    texts = alone(side.table.written) if side.table.files.form == CSV else ""
     told = side.key.why, side.caveat, encoded(side.table.written)
-    why = comment("; ".join(filter(None, told)) + read + words)
+    why = comment("; ".join(filter(None, told)) + read + texts)
     if side.version is None and side.until is None:
         return [f"{name}: {{{', '.join(keys)}}}  # {why}"]
     lines = [f"{name}:  # {why}", *(f"  {key}" for key in keys)]
-    for name, one in (("version", side.version), ("until", side.until)):
+    for role, one in (("version", side.version), ("until", side.until)):
         if one is not None:
             why = one.why.removeprefix(f"{one.column}: ")
-            lines.append(f"  {name}: {scalar(one.column)}  # {comment(why)}")
+            lines.append(f"  {role}: {scalar(one.column)}  # {comment(why)}")
     lines += ["  until_is_last_day: true"] if side.until and side.until.is_last_day else []
     if zone or (zoneless := _zoneless(side)):
         lines.append(f"  version_timezone: {zone[0]}  # {comment(zone[1])}" if zone else f"  # {zoneless}")
@@ -208,12 +208,12 @@ def _types(log: Log) -> list[str]:
 
 def _zone(log: Log) -> list[str]:
     """data.timezone where a time gives the day, or tells since when a row of a side table holds, as far as values tell
-    it."""
+    it; and where a person names it."""
     zone, why = timezone_of(log) or (None, "")
     if zone is None:
         return []
-    if log.events.files.days:
-        instants = [f"data.{name}.{key}" for name, side in log.inputs.sides.items() for key in side.instants]
+    if log.events.files.days or log.roles.time_unit in DAYS:
+        instants = _instants(log)
         if not (instants or log.lives) and (log.arrival is None or not log.arrival.is_told):
             return []
         needed = instants or log.lives
@@ -221,11 +221,18 @@ def _zone(log: Log) -> list[str]:
     return [f"timezone: {zone}  # {why}: it decides which day a row is of"]
 
 
+def _instants(log: Log) -> list[str]:
+    """Keys of side tables whose times are cut by the zone of the log's days."""
+    return [f"data.{name}.{key}" for name, side in log.inputs.sides.items() for key in side.instants]
+
+
 def timezone_of(log: Log) -> tuple[str, str] | None:
-    """That of the log's days, and why; None where days that are no instants tell them."""
+    """That of the log's days, and why; None where days that are no instants tell them and nothing else is cut by it."""
     roles, dated = log.roles, bool(log.events.files.days)
-    if roles.time is None or (not dated and roles.time_unit in ("date", "day", "yyyymmdd")):
-        return ("UTC", ANY_ZONE) if dated else None
+    if log.lives and log.zone is None:  # no time has a clock
+        return log.lives, AS_SAID
+    if roles.time is None or (not dated and roles.time_unit in DAYS):
+        return ("UTC", ANY_ZONE) if dated or _instants(log) else None
     told = zone_of(log.events.frame[roles.time.column], roles.time_unit or "")
     return log.zone if log.zone and (log.lives or not dated or told[0] == "UTC") else told
 

@@ -16,6 +16,7 @@ from dmtl_cli.guess.values import instants
 
 ANY_ZONE = "write the zone of your users, such as Asia/Shanghai"
 """where times tell none"""
+AS_SAID = "as --timezone says"
 _ALL_YEAR = {
     -180: "America/Sao_Paulo", 180: "Europe/Istanbul", 210: "Asia/Tehran", 240: "Asia/Dubai", 270: "Asia/Kabul",
     300: "Asia/Karachi", 330: "Asia/Kolkata", 345: "Asia/Kathmandu", 360: "Asia/Dhaka", 390: "Asia/Yangon",
@@ -73,13 +74,13 @@ def of_users(s: pl.Series, unit: str, zone: str) -> tuple[str, str]:
     """The time zone by which the days of users are cut who live in `zone`, and why: times of a clock are theirs, unless
     they themselves say that they are of UTC."""
     if not is_naive(s, unit):
-        return zone, "as --timezone says"
+        return zone, AS_SAID
     said = _evidence(s, unit)
     at = instants(s.drop_nulls(), unit)
     if said is not None and said.is_another and at is not None:
         there = cast(dt.datetime, at.min()).astimezone(ZoneInfo(zone)).utcoffset() or dt.timedelta()
         if abs(there.total_seconds() / 60 - said.ahead) <= 60 * _NEAR:
-            return zone, f"as --timezone says: times of {s.name} name no zone, and {said.text}"
+            return zone, f"{AS_SAID}: times of {s.name} name no zone, and {said.text}"
     seen = "" if said is None else f" ({said.text})"
     return "UTC", f"clock times of {zone}: {s.name} names no zone, so it is read as it stands (timezone: UTC){seen}"
 

@@ -49,7 +49,7 @@ from dmtl_cli.guess.steps import check_of, edits_of, goals_of, is_label, named_a
 from dmtl_cli.guess.streams import again, by_kinds, parted
 from dmtl_cli.guess.tables import LAKES, ROWS, Table, by_days, read_whole, tables
 from dmtl_cli.guess.texts import OBJECT, in_seconds
-from dmtl_cli.guess.values import local_days
+from dmtl_cli.guess.values import DAYS, local_days
 from dmtl_cli.guess.words import count
 from dmtl_cli.guess.writing import Log, path_of, written
 from dmtl_cli.guess.zones import of_users, zone_of
@@ -153,7 +153,8 @@ def _log(root: str, given: Mapping[str, str], lives: str | None) -> Log:
     if late is not None and late.is_of_events:
         events = by_times(events, late.place or "")
     days, zone, fits = dict(events.files.days), "UTC", late.zone if late and not late.of_several else None
-    if lives and late is None and roles.time is not None and roles.time_unit not in (None, "date", "day", "yyyymmdd"):
+    open_ = late is None or late.of_several
+    if lives and open_ and roles.time is not None and roles.time_unit not in (None, *DAYS):
         fits = of_users(events.frame[roles.time.column], str(roles.time_unit), lives)
     if not days and roles.time is not None and roles.time_unit is not None:
         zone, _ = fits or zone_of(events.frame[roles.time.column], roles.time_unit)

@@ -18,6 +18,8 @@ from dmtl_cli.data.log.hashing import blake2b64
 from dmtl_cli.data.log.source import File
 from dmtl_cli.data.log.types import LENGTHS, WORDS, booleans, clock_seconds, instants, iso_times, localized
 
+_NEVER = 253_370_764_800, 253_402_387_199
+"""the year 9999, seconds since 1970, in any zone"""
 INSTANT = 1_000_000_000
 """from here on (2001) an integer in the place of a flag is the time of the click"""
 
@@ -283,7 +285,7 @@ class Checked:
         zone: str | None = None,
     ) -> pl.Series:
         """[n] whether what lasts until a date, or an instant, is gone as a day begins in data.timezone. Null is never,
-        and so is a number that is not above 0.
+        and so is what `ends` takes for it.
 
         Args:
             is_last_day: whether it lasts to the end of that day.
@@ -292,9 +294,7 @@ class Checked:
         Raises:
             UserError: as `date`.
         """
-        s = self._values(column)
-        if s.dtype.is_numeric():
-            s = s.set((s <= 0).fill_null(False), None)
+        s = ends(self._values(column))
         if s.null_count() == len(s):
             return pl.repeat(False, len(s), dtype=pl.Boolean, eager=True)
         moment = self.of(s.alias(column).to_frame()).local(column, timezone, zoneless=zoneless, zone=zone)
@@ -356,6 +356,21 @@ class Checked:
         self._refuse(column, instants.is_null() & ~free, "an instant, never null")
         aware = instants.dt.replace_time_zone("UTC") if instants.dtype.time_zone is None else instants
         return aware.dt.convert_time_zone("UTC")
+
+
+def ends(values: pl.Series) -> pl.Series:
+    """Times at which something ends, null where one says that it never does: an empty text, a number that is not above
+    0, and a day of the year 3000 or later, as 9999-12-31, whose seconds are as large as milliseconds of 1978."""
+    if values.dtype == pl.String:
+        return values.set(values.str.contains(r"^\s*$|^\s*[3-9][0-9]{3}-").fill_null(False), None)
+    if not values.dtype.is_numeric():
+        return values
+    x = pl.col("x")
+    never = x.is_between(30_000_101, 99_991_231) | (x <= 0)
+    for unit in (1, 10**3, 10**6):
+        never |= x.is_between(_NEVER[0] * unit, _NEVER[1] * unit)
+    said = values.cast(pl.Float64).alias("x").to_frame().select(never)
+    return values.set(said.to_series().fill_null(False), None)
 
 
 class Together(Checked):
