@@ -171,7 +171,8 @@ def test_run_and_backfill_again_publish_nothing(project: Project) -> None:
     assert ended.code == 0 and all(r["up_to_date"] for r in ended.every) and len(ended.every) == 7
     ended = project.call("backfill", "--from", DAYS[0], "--to", DAYS[1])
     assert (ended.code, ended.err) == (0, "")
-    assert [line.endswith("  up to date") for line in ended.out.splitlines()] == [True, True]
+    days = [line for line in ended.out.splitlines() if not line.startswith("  ")]  # without their warnings
+    assert [line.endswith("  up to date") for line in days] == [True, True]
     assert project.published() == before
 
 

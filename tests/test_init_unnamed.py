@@ -187,3 +187,17 @@ def test_a_folder_a_day_may_have_a_file_of_each_table(tmp_path: Path, folder: st
     assert events["joined"]["taps"]["path"] == f"{folder.format('{day}')}/taps.{form}"
     ended = dmtl("check", "--config", tmp_path / "made.yaml", "--day", DAYS[2], "--json")
     assert round(ended.json["labels"]["click_rate"] * PAGES * LONG) == truth, ended.err
+
+
+def test_a_number_that_begins_anew_each_day_is_no_item(tmp_path: Path) -> None:
+    """It comes again on other days, but each row of a day has its own."""
+    rng = np.random.default_rng(4)
+    for day in DAYS:
+        n = PAGES * LONG
+        who = np.repeat([f"u{k}" for k in rng.integers(90, size=PAGES)], LONG)
+        rows = {"user_id": who, "at": [f"{day} 10:{k * 60 // n:02d}:00" for k in range(n)], "blib": np.arange(n) + 500}
+        place = tmp_path / f"log/day={day}"
+        place.mkdir(parents=True)
+        pl.DataFrame(rows | {"clicked": (rng.random(n) < 0.3).astype(int)}).write_parquet(place / "0.parquet")
+    code, data, said = init(tmp_path / "log")
+    assert code == 78 and "item" not in data["events"] and data["events"]["user"] == "user_id", said

@@ -210,9 +210,14 @@ def test_a_figure_is_of_the_first() -> None:
 # -- backfill ----------------------------------------------------------------------------------------------------------
 
 
+def days_of(out: str) -> list[str]:
+    """The line of each day, without the warnings below it."""
+    return [line for line in out.splitlines() if not line.startswith("  ")]
+
+
 def test_backfill_prints_a_line_a_day(chain: tuple[Project, Ended]) -> None:
     project, ended = chain
-    first, second, third = ended.out.splitlines()
+    first, second, third = days_of(ended.out)
     assert first == f"{DAYS[0]}  nothing to measure yet  no student yet"
     assert second.startswith(f"{DAYS[1]}  recall@20 of reads: best list ") and "teacher AUC click ." in second
     metrics, run_id = manifest(project, "evaluation", 3)["metrics"], manifest(project, "export", 3)["run_id"]
@@ -228,11 +233,11 @@ def test_backfill_says_what_it_found_and_what_was_refused(
     project = copied(chain[0], tmp_path, world, TOPK)
     again = project.call("backfill", "--from", DAYS[0], "--to", DAYS[2], "--quiet")
     assert (again.code, again.err) == (0, "")
-    assert again.out.splitlines() == [f"{line}  up to date" for line in chain[1].out.splitlines()]
+    assert days_of(again.out) == [f"{line}  up to date" for line in days_of(chain[1].out)]
     strict = ("--set", "gates.limits={export.recall: {least: 1}}", "--set", "gates.errors=0")
     ended = project.call("backfill", "--from", DAYS[1], "--to", DAYS[2], "--set", "student.exposure.kappa=0.5", *strict)
     assert ended.code == 80
-    second, third = ended.out.splitlines()
+    second, third = days_of(ended.out)
     assert second.startswith(f"{DAYS[1]}  refused: export {DAYS[1]}: export.recall.")
     assert third.startswith(f"{DAYS[2]}  refused: export {DAYS[2]}: export.recall.")
     lines = project.call("backfill", "--from", DAYS[0], "--to", DAYS[0], "--json").out.splitlines()

@@ -140,7 +140,8 @@ def _is_another(c: str, of_tables: list[Input], events: Table, roles: Roles, day
     """Whether a column of the events with the name of one of a table beside them is of somebody else: the user's city
     beside that of an item. One of the context is hardly: an item's own value changes too."""
     side, _ = _side_of(c, events.frame, roles, days)
-    return side != "context" and all(i.side != side for i in of_tables if i.column == c)
+    same = {i.side for i in of_tables if i.column == c}
+    return side != "context" and bool(same) and side not in same
 
 
 def _shown(ids: pl.Series, items: pl.Series, days: pl.Series | None) -> states.Shown | None:

@@ -18,6 +18,7 @@ _IN = 0.9  # of the ids of events are in the table
 _UNIQUE = 0.8  # of the rows of a table have an id of their own, as a state may be written twice
 _USED = 0.2  # of the table's ids are in events, where the columns have different names: not the first numbers alone
 _FAR = 3  # times as many ids as any other table of the same role
+_ONE_EACH = 0.9  # of the rows of a day have an id of their own
 _PHRASES = 0.2  # of the texts of a column of phrases have several words
 _AGAIN = 0.05  # of the ids of users and items come again on another day, at least
 _STAYS, _CHANGES = 0.5, 0.1  # of the rows follow one of the same user at least, of the same item at most
@@ -56,14 +57,16 @@ def by_tables(events: Table, others: Sequence[Table], roles: Roles) -> dict[str,
 def _by_order(frame: pl.DataFrame, roles: Roles, found: dict[str, Guess]) -> dict[str, Guess]:
     """The user and the item that are still open, by what is so of them under any name: both come again on other days,
     as requests and visits do not; rows of a user follow one another, and what else does belongs to them, as their city;
-    rows of an item do not, and of items there are by far the most."""
+    rows of an item do not, and what else does not belongs to it, as its author."""
     known = {role: g for role in _PATTERNS if (g := found.get(role) or getattr(roles, role)) is not None}
     days = roles.days(frame, "UTC")
     if len(known) == len(_PATTERNS) or days is None:
         return {}
     taken = {g.column for g in known.values()}
     left = [c for c in candidates(frame, roles) if c not in taken and not is_quantity(frame[c])]
-    left = [c for c in left if not _is_phrase(frame[c])]
+    left = [c for c in left if not (_is_phrase(frame[c]) or words.by_name(c, words.REQUEST))]
+    # numbers that begin anew each day, one a row, are of no user or item
+    left = [c for c in left if pl.DataFrame([days.alias(":day"), frame[c]]).n_unique() < _ONE_EACH * len(frame)]
     left = [c for c in left if days.n_unique() > 1 and returning(frame[c], days) >= _AGAIN]
     out: dict[str, Guess] = {}
     if "user" not in known:
@@ -76,10 +79,10 @@ def _by_order(frame: pl.DataFrame, roles: Roles, found: dict[str, Guess]) -> dic
         user = known["user"].column
         rest = [c for c in left if c != user and not is_constant(frame, user, c) and not is_constant(frame, c, user)]
         rest = [c for c in rest if stays(frame, c, roles) <= _CHANGES]
-        why = "rows of one hardly follow each other, on several days"
-        keys = [_Key(c, "item", f"{count_of(frame[c])}; {why}") for c in rest]
-        if (item := _most(frame, keys)) is not None:
-            out["item"] = item
+        rest = [c for c in rest if all(is_constant(frame, c, x) for x in rest if x != c)]
+        if len(rest) == 1:
+            why = "rows of one hardly follow each other, on several days"
+            out["item"] = Guess(rest[0], f"{count_of(frame[rest[0]])}; {why}")
     return out
 
 
