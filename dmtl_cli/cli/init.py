@@ -16,10 +16,17 @@ from dmtl_cli.config.errors import Exit, UserError
 commands = typer.Typer()
 
 
+def _option(metavar: str, text: str) -> Any:
+    return typer.Option(metavar=metavar, help=text, show_default=False)
+
+
 def _column(what: str, expression: str = "") -> Any:
     made = f", or an SQL expression: {expression}" if expression else ""
-    text = f"The column of {what}, where no name says it{made}."
-    return typer.Option(metavar="COLUMN", help=text, show_default=False)
+    return _option("COLUMN", f"The column of {what}, where no name says it{made}.")
+
+
+_GOOD = "The column of a good click, 0 and 1, in place of a duration, or an SQL expression: 'scroll >= 75'."
+_LIVES = "Where the users live, such as Asia/Shanghai: days end at their midnight."
 
 
 @listed(commands, "init", BEGIN, "clicks/ -o mylog.yaml")
@@ -33,22 +40,8 @@ def init(
     item: Annotated[str | None, _column("the items' ids")] = None,
     click: Annotated[str | None, _column("clicks, 0 and 1, or of their times", "'dwell_ms > 2000 OR opened'")] = None,
     duration: Annotated[str | None, _column("how long an item was read")] = None,
-    conversion: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLUMN",
-            help="The column of a good click, 0 and 1, in place of a duration, or an SQL expression: 'scroll >= 75'.",
-            show_default=False,
-        ),
-    ] = None,
-    timezone: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ZONE",
-            help="Where the users live, such as Asia/Shanghai: days end at their midnight.",
-            show_default=False,
-        ),
-    ] = None,
+    conversion: Annotated[str | None, _option("COLUMN", _GOOD)] = None,
+    timezone: Annotated[str | None, _option("ZONE", _LIVES)] = None,
     force: Annotated[bool, typer.Option("--force", metavar="", help="Write over a file that somebody edited.")] = False,
     as_json: Json = False,
 ) -> None:

@@ -16,11 +16,12 @@ from dmtl_cli.data.log.day import ID, TIME, Day
 from dmtl_cli.data.log.rows import frames
 from dmtl_cli.data.log.schema import Schema
 from dmtl_cli.data.log.table import Table
-from dmtl_cli.data.log.types import ZONE, iso_times, localized
+from dmtl_cli.data.log.types import iso_times, localized
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.values import instants
 from dmtl_cli.guess.words import count
+from dmtl_cli.guess.zones import is_naive
 
 _LEAST = 5  # items that are shown so near to their time that zones differ
 _FEW = 0.1  # of these may be shown before it, as an item that comes again
@@ -79,8 +80,8 @@ def _ahead(after: pl.Series) -> Told | None:
 def naive(s: pl.Series) -> pl.Series | None:
     """Times that name no zone; None where a column has others."""
     if isinstance(s.dtype, pl.Datetime):
-        return s if s.dtype.time_zone is None else None
-    if s.dtype != pl.String or s.str.contains(ZONE).any():
+        return s if is_naive(s, "timestamp") else None
+    if s.dtype != pl.String or not is_naive(s, "text"):
         return None
     found = iso_times(s)
     return None if found.null_count() == len(found) else found.dt.replace_time_zone(None)

@@ -60,14 +60,14 @@ def _by_order(frame: pl.DataFrame, roles: Roles, found: dict[str, Guess]) -> dic
     rows of an item do not, and what else does not belongs to it, as its author."""
     known = {role: g for role in _PATTERNS if (g := found.get(role) or getattr(roles, role)) is not None}
     days = roles.days(frame, "UTC")
-    if len(known) == len(_PATTERNS) or days is None:
+    if len(known) == len(_PATTERNS) or days is None or days.n_unique() < 2:
         return {}
     taken = {g.column for g in known.values()}
     left = [c for c in candidates(frame, roles) if c not in taken and not is_quantity(frame[c])]
     left = [c for c in left if not (_is_phrase(frame[c]) or words.by_name(c, words.REQUEST))]
     # numbers that begin anew each day, one a row, are of no user or item
     left = [c for c in left if pl.DataFrame([days.alias(":day"), frame[c]]).n_unique() < _ONE_EACH * len(frame)]
-    left = [c for c in left if days.n_unique() > 1 and returning(frame[c], days) >= _AGAIN]
+    left = [c for c in left if returning(frame[c], days) >= _AGAIN]
     out: dict[str, Guess] = {}
     if "user" not in known:
         follow = [c for c in left if stays(frame, c, roles) >= _STAYS]

@@ -101,6 +101,7 @@ class Log:
         self._finder = DayFinder(self._looked_up, converted)
         self._found: dict[tuple[dt.date, dt.date | None], DayFiles] = {}
         self._selected: dict[tuple[dt.date, dt.date | None], Selection] = {}
+        self._ended: dict[tuple[dt.date, dt.date | None], tuple[pl.Series, int]] = {}
 
     def find(self, day: dt.date, tables: dt.date | None = None) -> DayFiles:
         """The day's files as they are now. Later reads of the day use these files.
@@ -114,6 +115,7 @@ class Log:
         """
         self._found[day, tables] = self._finder.find(day, tables)
         self._selected.pop((day, tables), None)
+        self._ended.pop((day, tables), None)
         return self._found[day, tables]
 
     def has(self, day: dt.date) -> bool:
@@ -231,11 +233,13 @@ class Log:
         None where none ever ends. Takes and raises as `listed`."""
         if self.data.items is None or self.data.items.until is None:
             return None
-        found = self._found.get((day, tables)) or self.find(day, tables)
-        table = Table(found.tables["item"])
-        entities = Entities(self.data, "item", table, (), tables or day)
-        memory.check_table(table, entities.columns, limit=self.max_memory)
-        return entities.ended()
+        if (day, tables) not in self._ended:
+            found = self._found.get((day, tables)) or self.find(day, tables)
+            table = Table(found.tables["item"])
+            entities = Entities(self.data, "item", table, (), tables or day)
+            memory.check_table(table, entities.columns, limit=self.max_memory)
+            self._ended[day, tables] = entities.ended()
+        return self._ended[day, tables]
 
     def told_of_ended(self, day: dt.date) -> str | None:
         """A line about the items that are not served when a day is over, as they have ended; None where none has.
