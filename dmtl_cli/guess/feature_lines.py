@@ -231,7 +231,7 @@ def flow(keys: dict[str, Any]) -> str:
     return f"{{{inner}}}"
 
 
-def joined_lines(found: Sequence[Outcomes], place: Callable[[Table], list[str]]) -> list[str]:
+def joined_lines(found: Sequence[Outcomes], place: Callable[[Outcomes], list[str]]) -> list[str]:
     """The tables of what came of exposures, as `data.events.joined` has them.
 
     Args:
@@ -239,7 +239,7 @@ def joined_lines(found: Sequence[Outcomes], place: Callable[[Table], list[str]])
     """
     lines = ["joined:  # what came of exposures: all of it is outcomes, never features"] if found else []
     for one in found:
-        keys = [*place(one.table), *([f"computed: {flow({one.key: one.computed[1]})}"] if one.computed else [])]
+        keys = [*place(one), *([f"computed: {flow({one.key: one.computed[1]})}"] if one.computed else [])]
         keys.append(f"key: {scalar(one.key)}")
         keys += [f"event_key: {scalar(one.event_key)}"] if one.key != one.event_key else []
         lines += [f"  {one.name}:  # {comment(one.why)}", *(f"    {key}" for key in keys)]

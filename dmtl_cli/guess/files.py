@@ -23,6 +23,10 @@ from dmtl_cli.data.log.source import Store
 _FAR = 0.1  # of the median: a day far smaller than the others
 PARQUET, CSV, JSON, DELTA, ICEBERG = "parquet", "csv", "json", "delta", "iceberg"
 _NAMES = 8  # tables that have a file in a day's folder
+_Members = list[tuple[str, int, dt.date | None]]
+_Kinds = dict[tuple[str, str | None, str], _Members]
+_Alike = Callable[[Sequence[str]], bool]
+_Followed = Callable[[Sequence[tuple[str, int]]], bool]
 _UNNAMED = re.compile(r"[^.]*[0-9][^.]*(\.gz|\.zst)?")
 
 
@@ -106,13 +110,15 @@ def complete_day(days: Iterable[tuple[dt.date, int]]) -> dt.date | None:
 def group(
     listed: list[tuple[str, int]],
     forms: Mapping[str, str] | None = None,
-    are_alike: Callable[[Sequence[str]], bool] = bool,
+    are_alike: _Alike = bool,
+    is_followed: _Followed = lambda _: False,
 ) -> list[Files]:
     """Files put together as tables: paths below a root and their bytes -> tables, by path.
 
     Args:
         forms: formats of the files whose names say none.
         are_alike: whether files have the same columns; asked where a word of their names alone tells tables apart.
+        is_followed: whether of such files, with their bytes, one has what came of the rows of another.
     """
     whole = _whole_tables(listed)
     out = [Files(path, form, tuple(files)) for path, (form, files) in whole.items()]
@@ -124,7 +130,7 @@ def group(
             continue
         stem, key, day = _stem(path, path in american)
         kinds.setdefault((stem, key, form), []).append((path, size, day))
-    kinds = _by_words(_by_names(kinds, are_alike), are_alike)
+    kinds = _by_words(_by_names(kinds, are_alike, is_followed), are_alike)
     out += [_files(stem, key, form, members) for (stem, key, form), members in kinds.items()]
     return sorted(out, key=lambda f: f.path)
 
@@ -137,20 +143,17 @@ def one_state(files: Files) -> Files:
     return _unnamed(Files(path, files.form, files.files), "", None)
 
 
-_Kinds = dict[tuple[str, str | None, str], list[tuple[str, int, dt.date | None]]]
-
-
-def _by_names(kinds: _Kinds, are_alike: Callable[[Sequence[str]], bool]) -> _Kinds:
+def _by_names(kinds: _Kinds, are_alike: _Alike, is_followed: _Followed) -> _Kinds:
     """Files in folders of days put apart where most days have each of a few names, and these have other columns, as
-    `2026-01-01/views.csv` and `2026-01-01/orders.csv` have."""
+    `2026-01-01/views.csv` and `2026-01-01/orders.csv` have, or are what came of one of them."""
     out: _Kinds = {}
     for (stem, key, form), members in kinds.items():
-        named: dict[str, list[tuple[str, int, dt.date | None]]] = {}
+        named: dict[str, _Members] = {}
         for member in members if key or stem.endswith("}") else ():
             named.setdefault(re.sub("[0-9]+", "*", PurePosixPath(member[0]).name), []).append(member)
         days = len({day for *_, day in members})
         often = days > 1 and all(2 * len({day for *_, day in some}) >= days for some in named.values())
-        if not (often and 2 <= len(named) <= _NAMES) or are_alike([some[0][0] for some in named.values()]):
+        if not (often and 2 <= len(named) <= _NAMES) or _is_one(list(named.values()), are_alike, is_followed):
             out[stem, key, form] = members
             continue
         for name, some in named.items():
@@ -160,12 +163,21 @@ def _by_names(kinds: _Kinds, are_alike: Callable[[Sequence[str]], bool]) -> _Kin
     return out
 
 
+def _is_one(named: Sequence[_Members], are_alike: _Alike, is_followed: _Followed) -> bool:
+    """Whether files of a few names are one table: those of the last day that all names have tell it."""
+    if not are_alike([some[0][0] for some in named]):
+        return False
+    shared = set.intersection(*({day for *_, day in some if day} for some in named))
+    last = max(shared) if shared else None
+    return not (shared and is_followed([next((p, n) for p, n, day in some if day == last) for some in named]))
+
+
 def _day_folder(path: str, key: str) -> str:
     value = path.partition(f"{key}=")[2].partition("/")[0]
     return f"{key}={'{day:%Y%m%d}' if value.isdigit() else '{day}'}"
 
 
-def _by_words(kinds: _Kinds, are_alike: Callable[[Sequence[str]], bool]) -> _Kinds:
+def _by_words(kinds: _Kinds, are_alike: _Alike) -> _Kinds:
     """Files of the same columns put together whose names differ in the day and in one word that the day tells, as
     `jeu 01-10-2026` and `ven 02-10-2026` do: of three words or more each stands on a weekday of its own, or of two each
     in a month of its own."""
@@ -289,7 +301,7 @@ def partitions(files: Files) -> list[str]:
     return sorted(key for key in keys if f"{key}={{day" not in pattern and f"{key}=%" not in pattern)
 
 
-def _files(stem: str, key: str | None, form: str, members: list[tuple[str, int, dt.date | None]]) -> Files:
+def _files(stem: str, key: str | None, form: str, members: _Members) -> Files:
     files = tuple(sorted((path, size) for path, size, _ in members))
     by_day: dict[dt.date, int] = {}
     for _, size, day in members:

@@ -4,7 +4,7 @@ aggregates make columns of the events of them."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
@@ -14,13 +14,14 @@ from dmtl_cli.config.expressions import aggregated_roots_of, sources_of
 from dmtl_cli.guess import words
 from dmtl_cli.guess.exploding import elements, parallel
 from dmtl_cli.guess.references import MET, OWN, THERE, Exposures, exposures_of, is_own, reference
-from dmtl_cli.guess.rewrites import sql_column, sql_text
+from dmtl_cli.guess.rewrites import rank_of, sql_column, sql_text
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.values import FEW, free, has_several, is_binary, is_id, share, time_unit, within
 
 _GROWS = 0.99  # of the ids with several rows
-_ALL = 0.9  # of the exposures have a row: a row says nothing by itself then
+ALL = 0.9
+"""of the exposures have a row: a row says nothing by itself then"""
 _ROWS_EACH, _ONCE = 1.2, 0.95  # rows a list at least; of the rows of lists have an item for the first time
 _STATES = 20  # values of a text that says how far an order is
 _FLAGS = 8  # of these, where an exposure may have several
@@ -53,6 +54,8 @@ class Outcomes:
     """by each column of few texts of which an exposure may have several, the flag of each"""
     rate: float = 1.0
     """share of the sample's exposures that have a row"""
+    dated: str | None = None
+    """the column that tells the day of its rows, where its files do not and the key is of a day"""
 
     @property
     def sources(self) -> set[str]:
@@ -103,21 +106,28 @@ def outcomes_of(events: Table, others: Sequence[tuple[Table, Roles]], roles: Rol
         user = beside.user.column if beside.user else None
         if (one := _outcomes(exposures, table, user, taken, name)) is not None:
             found.append(one)
-    return _with_rows(found, roles, {*events.frame.columns})
+    return with_rows(found, roles, {*events.frame.columns})
 
 
-def _with_rows(found: Sequence[Outcomes], roles: Roles, taken: set[str]) -> list[Outcomes]:
+def with_rows(
+    found: Sequence[Outcomes], roles: Roles, taken: set[str], later: Sequence[Outcomes] = ()
+) -> list[Outcomes]:
     """Each with a column that tells whether there is a row, where that says something; one of these is the click where
-    no column is named so, or a flag of the rows that say it."""
+    no column is named so, or a flag of the rows that say it.
+
+    Args:
+        taken: columns of the events and of `later`.
+        later: other tables of what came of them, whose columns may be the click.
+    """
     flags = {(k, flag): v for k, one in enumerate(found) for by in one.states.values() for v, flag in by.items()}
     told = any(
         words.by_name(c, words.CLICK) > (2 if (k, c) in flags else 1)
-        for k, one in enumerate(found)
+        for k, one in enumerate([*found, *later])
         for c in one.columns
     )
     open_ = roles.click is None and not told
     says = next((at for at, v in flags.items() if open_ and _says_clicks(v)), None)
-    rows = [one for one in found if one.rate <= _ALL] if open_ and says is None else []
+    rows = [one for one in found if one.rate <= ALL] if open_ and says is None else []
     click = max(rows, key=lambda one: (_says_clicks(one.name), one.rate), default=None)
     out: list[Outcomes] = []
     for k, one in enumerate(found):
@@ -126,8 +136,11 @@ def _with_rows(found: Sequence[Outcomes], roles: Roles, taken: set[str]) -> list
             named = {c: free("clicked", names) if c == says[1] else c for c in one.columns}
             states = {c: {v: named[flag] for v, flag in by.items()} for c, by in one.states.items()}
             one = replace(one, columns={named[c]: text for c, text in one.columns.items()}, states=states)
-        if one.rate <= _ALL:
-            one = replace(one, columns={free("clicked" if one is click else one.name, names): ROW, **one.columns})
+        if one.rate <= ALL:
+            name, rank = free("clicked" if one is click else one.name, names), rank_of(one.name)
+            good = ((rank, name, f"whether there is a row of {one.name}"),) if rank is not None else ()
+            is_whole = one is not click and not one.states
+            one = replace(one, columns={name: ROW, **one.columns}, good=good if is_whole else one.good)
         out.append(one)
     return out
 
@@ -183,15 +196,21 @@ def outcomes_by_pairs(
     found: list[Outcomes] = []
     requests = _requests(events.frame, roles.user.column, roles.item.column)
     for other in (table for table in others if requests and not table.has_no_path):
-        ways = [
-            replace(other, explode=names, frame=elements(other.frame, names)) for names, _ in parallel(other.frame, 1)
-        ]
-        for table in (other, *ways):
+        for table in rows_or_elements(other):
             taken = {*events.frame.columns, *(c for one in (*later, *found) for c in one.columns)}
             if (one := _by_pair(table, events, requests, roles.item.column, taken)) is not None:
                 found.append(one)
                 break
-    return _with_rows(found, roles, {*events.frame.columns, *(c for one in later for c in one.columns)})
+    return with_rows(found, roles, {*events.frame.columns, *(c for one in later for c in one.columns)}, later)
+
+
+def rows_or_elements(table: Table) -> Iterator[Table]:
+    """A table as it is, then with a row for each element of its lists, of those beside each other or of one alone."""
+    yield table
+    beside = [names for names, _ in parallel(table.frame, 1)]
+    alone = [(c,) for c, kind in table.frame.schema.items() if isinstance(kind, pl.List)]
+    for names in (*beside, *alone):
+        yield replace(table, explode=names, frame=elements(table.frame, names))
 
 
 def _requests(frame: pl.DataFrame, user: str, item: str) -> list[str]:
@@ -216,18 +235,18 @@ def _by_pair(table: Table, events: Table, requests: Sequence[str], item: str, ta
             rows = frame.filter(pl.col(c).is_in(shown.implode()))
             met = rows.select(pl.sql_expr(pair_of(c, i)).alias("k"))["k"].drop_nulls()
             if len(met) >= FEW and share(met.is_in(pairs.unique().implode())) >= MET:
-                return _of_pairs(table, rows, (request, item), (c, i), share(pairs.is_in(met.implode())), taken)
+                return of_pairs(table, rows, (request, item), (c, i), share(pairs.is_in(met.implode())), taken)
     return None
 
 
-def _of_pairs(
+def of_pairs(
     table: Table, rows: pl.DataFrame, shown: tuple[str, str], named: tuple[str, str], rate: float, taken: set[str]
 ) -> Outcomes:
-    """The outcomes of a table.
+    """The outcomes of a table whose rows name exposures by two columns: a list, or a user, and an item.
 
     Args:
-        rows: its rows of lists that were shown.
-        shown, named: the columns of the list and the item, of the events and of the table.
+        rows: those that name one.
+        shown, named: these columns, of the events and of the table.
         rate: share of the exposures that have a row.
     """
     key, name = free("exposure", {*taken, *table.frame.columns}), free(_name(table), taken)
@@ -354,7 +373,7 @@ def _outcomes(events: Exposures, table: Table, user: str | None, taken: set[str]
     columns, left, states = _of_rows(rows.drop(key), rows[key], taken)
     left += [x for x in rows.columns if x in taken and x not in events.frame.columns]  # another such table has it
     rate = share(events.frame[c].is_in(table.frame[key].unique().implode()))
-    if rate > _ALL and not any(words.by_name(x, words.CLICK + words.DURATION) for x in columns):
+    if rate > ALL and not any(words.by_name(x, words.CLICK + words.DURATION) for x in columns):
         return None  # what is there for every exposure may be known before it
     why = f"{rate:.0%} of the sample's exposures have a row, by {c}"
     return Outcomes(name, table, key, c, columns, tuple(left), why, states=states, rate=rate)

@@ -155,6 +155,12 @@ def _kind(value: str) -> str:
     return good or ("click" if words.says(value, _CLICK) else "exposure" if words.says(value, _EXPOSURE) else "")
 
 
+def rank_of(name: str) -> int | None:
+    """The place among what is good, from what is wanted most, of what a name says; None where it says none."""
+    kind = _kind(name)
+    return BEST.index(kind) if kind in _GOOD else None
+
+
 def is_seen(value: str) -> bool:
     """Whether a kind says that somebody opened the item, as a view of its page does, where no other says a click."""
     return words.says(value, _SEEN)

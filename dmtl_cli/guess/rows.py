@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import re
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import polars as pl
@@ -21,7 +21,10 @@ from dmtl_cli.guess.ddl import Declared, likeliest
 from dmtl_cli.guess.encodings import candidates, encoding_of, example
 from dmtl_cli.guess.files import CSV, JSON, PARQUET, format_of
 from dmtl_cli.guess.texts import NUMBER, Text, as_typed, joined
+from dmtl_cli.guess.values import FEW, is_id, share, time_unit
 
+ALIKE = 0.8
+"""of the columns are those of another table, which are then files of the same one"""
 NOT_UTF8 = "not UTF-8"
 """of a message about a file that cannot be read as it is"""
 BYTES = 8 << 20
@@ -30,7 +33,9 @@ _SCANNED = 64 << 20  # bytes of a CSV in which quotes are looked for
 _HEAD = 64 << 10  # bytes by which a CSV's separator and header are told
 _BROKEN = 0.1  # of the lines of a table may be none of its rows
 _ROWS = 20_000
-_ALIKE = 100  # rows by which the columns of a file are told
+_FIRST = 100  # rows by which the columns of a file are told
+_FOLLOWED = 200_000  # rows by which what came of others is told
+_OWN, _WITHIN = 0.9, 0.5  # of the rows have a value of their own; of what came of others have the ids of one of these
 _SEPARATORS = ",\t;|\x01"  # the last is Hive's
 CONTROL = "".join(map(chr, range(1, 9)))
 """separators that no text has, so that no value is quoted"""
@@ -86,16 +91,62 @@ def head(
     return first(parts(file, text), rows), text
 
 
-def are_alike(files: Iterable[File], least: float) -> bool:
-    """Whether so large a share of the columns of any file is that of the first one. Raises what `head` does, but for 65
-    and 66: such a file is like no other."""
+def are_alike(of: Callable[[str], File], paths: Iterable[str]) -> bool:
+    """Whether files are of one table by their columns. Raises what `head` does, but for 65 and 66: such a file is like
+    no other.
+
+    Args:
+        of: gives the file of a path.
+    """
     try:
-        first, *more = ({*head(file, _ALIKE)[0].columns} for file in files)
+        first, *more = ({*head(of(path), _FIRST)[0].columns} for path in paths)
     except UserError as e:
         if e.code not in (Exit.DATA, Exit.NO_INPUT):
             raise
         return False
-    return all(len(first & columns) >= least * len(first | columns) for columns in more)
+    return all(len(first & columns) >= ALIKE * len(first | columns) for columns in more)
+
+
+def is_followed(of: Callable[[str], File], files: Sequence[tuple[str, int]]) -> bool:
+    """Whether files of one day and the same columns are of what was shown and of what came of it: most rows of another
+    one have the ids of a row of the largest, but for times and ids of their own. Raises as `are_alike`.
+
+    Args:
+        of: gives the file of a path.
+        files: paths, each with its bytes.
+    """
+    (first, size), *more = sorted(files, key=lambda file: -file[1])
+    try:
+        shown = first_values(of(first), _FOLLOWED)
+        for path, less in more:
+            came = first_values(of(path), max(FEW, _FOLLOWED * less // max(1, size)))  # to about the same time
+            if less < size and are_of(came, shown):
+                return True
+    except UserError as e:
+        if e.code not in (Exit.DATA, Exit.NO_INPUT):
+            raise
+    return False
+
+
+def are_of(rows: pl.DataFrame, shown: pl.DataFrame) -> bool:
+    """Whether rows are what came of others: most have the ids, two at least, of one that was shown."""
+    ids = [
+        c
+        for c in rows.columns
+        if c in shown.columns
+        and rows.schema[c] == shown.schema[c]
+        and _names_others(rows[c])
+        and _names_others(shown[c])
+    ]
+    if len(ids) < 2 or len(rows) < FEW:
+        return False
+    told, known = (frame.select(pl.struct(ids).hash()).to_series() for frame in (rows, shown))
+    return share(told.is_in(known.unique().implode())) >= _WITHIN
+
+
+def _names_others(s: pl.Series) -> bool:
+    """Whether values are ids of what has several rows, such as users and items."""
+    return is_id(s) and FEW < s.n_unique() < _OWN * len(s) and time_unit(s) is None
 
 
 def first_values(file: File, rows: int, text: Text | None = None) -> pl.DataFrame:

@@ -36,8 +36,8 @@ def check_of(config: Path, day: dt.date | str | None) -> str:
 
 
 def named_again(log: Log, root: str, out: Path, given: Mapping[str, str]) -> str | None:
-    """The command that names a user and an item where none was guessed, with those that are likeliest, or a place for
-    what a good click is where these are known; None where nothing can be named."""
+    """The command that names a user and an item where none was guessed, with those that are likeliest, or, where these
+    are known, the one rule of a good click that fits, else a place for it; None where nothing can be named."""
     roles = log.roles
     tried = likeliest(log.events.frame, roles) if roles.user is None or roles.item is None else {}
     if not tried and (roles.user is None or roles.item is None):
@@ -46,7 +46,10 @@ def named_again(log: Log, root: str, out: Path, given: Mapping[str, str]) -> str
     named["timezone"] = log.lives
     options = [word for role, column in named.items() if column for word in (f"--{role}", column)]
     again = command("init", root, "-o", out, *options)
-    return again if tried else f"{again} --conversion 'RULE'"
+    if tried:
+        return again
+    rule = typed(log.goals[0].expression) if len(log.goals) == 1 == len(goals_of(log)) else "'RULE'"
+    return f"{again} --conversion {rule}"
 
 
 def is_label(edits: Sequence[tuple[int, str, str]]) -> bool:
@@ -91,7 +94,9 @@ def refuse_incomplete(found: dict[str, Any]) -> None:
     keys = list(dict.fromkeys(named.get(e["key"], f"the {e['key']}") for e in found["edits"]))
     what = f"{found['config']}: {', '.join(keys)} could not be guessed"
     if keys == ["the label"]:
-        raise UserError(f"{what}: say what a good click is", "give a RULE to the first command above", Exit.CONFIG)
+        open_ = str(found["first"]).endswith("'RULE'")
+        how = "give a RULE to the first command above" if open_ else "run the first command above, or give another rule to it"
+        raise UserError(f"{what}: say what a good click is", how, Exit.CONFIG)
     if found["first"].startswith("dmtl init"):
         todo = "name the columns of their ids" if len(keys) > 1 else found["edits"][0]["what"].partition(",")[0]
         raise UserError(f"{what}: {todo}", "as the first command above does", Exit.CONFIG)

@@ -6,7 +6,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 
 import polars as pl
 
@@ -14,6 +13,7 @@ from dmtl_cli.guess.exploding import elements, parallel
 from dmtl_cli.guess.keys import by_tables
 from dmtl_cli.guess.labels import roles_of
 from dmtl_cli.guess.outcomes import Outcomes, aggregate_of, pair_of
+from dmtl_cli.guess.pairs import pairs_of_day, were_shown
 from dmtl_cli.guess.rewrites import BEST, Behaviours, is_seen, sql_column, sql_texts, values_of
 from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.shown import as_events, by_elements
@@ -24,7 +24,6 @@ _OWN = 0.95  # of the rows of what was shown have an id of their own; others cam
 _NAME = 0.8  # of the rows of what follows name one
 _THERE = 0.5  # of these ids are in the sample, which begins and ends within a session
 _SAME = 0.95  # of them are of the same user
-_MET = 0.3  # of the rows of a user and item have one that was shown, in a sample that may lack it
 
 
 def parted(table: Table, others: Sequence[Table], given: Mapping[str, str]) -> tuple[Table, list[Outcomes]] | None:
@@ -83,7 +82,7 @@ def _by_pairs(
         return []
     item, taken = shown.column, {*events.frame.columns, *others.columns, *files.other}
     key = free("exposure", taken)
-    met = partial(_met, user=user, roles=roles, pairs=_pairs(events.frame, user, item, roles))
+    shown_pairs = pairs_of_day(events.frame, user, item, roles)
     parts = [(files, others)]
     if events.explode != files.explode and item in others.columns:  # a list of what was bought, as of what was shown
         rows = elements(others.filter(pl.col(item).list.len() > 0), events.explode)
@@ -91,7 +90,8 @@ def _by_pairs(
     found: list[Outcomes] = []
     for table, rows in parts:
         named = [item] if table.explode == events.explode else _names_items(rows, user, events.frame[item])
-        if (c := next((c for c in named if met(rows, c)), None)) is None:
+        told = ((c, pairs_of_day(rows, user, c, roles)) for c in named)
+        if (c := next((c for c, pairs in told if were_shown(pairs, shown_pairs)), None)) is None:
             continue
         rows = rows.filter(pl.col(c).is_not_null())
         viewed = not events.explode and all(map(is_seen, values.exposure))
@@ -171,19 +171,6 @@ def _names_items(rows: pl.DataFrame, user: str, items: pl.Series) -> list[str]:
     """The columns that may name items, the one of their name first."""
     ids = [c for c in rows.columns if c != user and is_id(rows[c]) and within(rows[c], items) >= _THERE]
     return sorted(ids, key=lambda c: c != items.name)
-
-
-def _met(rows: pl.DataFrame, item: str, *, user: str, roles: Roles, pairs: pl.Series) -> bool:
-    """Whether rows are of items that were shown to their user on the day."""
-    told = _pairs(rows, user, item, roles)
-    return len(told) >= FEW and share(told.is_in(pairs.unique().implode())) >= _MET
-
-
-def _pairs(rows: pl.DataFrame, user: str, item: str, roles: Roles) -> pl.Series:
-    """The user and item of each row that has both, and its day, where its time tells one."""
-    days = roles.days(rows, "UTC")
-    pairs = rows.select(pl.sql_expr(pair_of(user, item)).alias("k"))["k"]
-    return (pairs if days is None else pairs + "/" + days.cast(pl.String)).drop_nulls()
 
 
 def _named(kinds: pl.Series) -> str:

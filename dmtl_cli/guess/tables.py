@@ -36,9 +36,9 @@ from dmtl_cli.guess.files import (
     root_of,
 )
 from dmtl_cli.guess.roles import Roles
-from dmtl_cli.guess.rows import are_alike, first, form_of, head, of_group, parts
+from dmtl_cli.guess.rows import ALIKE, are_alike, are_of, first, form_of, head, is_followed, of_group, parts
 from dmtl_cli.guess.texts import Text, joined, objects_in_text, of_elements, plain, settled, unguessed
-from dmtl_cli.guess.values import DAYS, Kinds, is_id, local_days, time_unit
+from dmtl_cli.guess.values import DAYS, FEW, Kinds, is_id, local_days, time_unit
 
 ROWS, ENOUGH = 200_000, 5_000
 """rows of a sample at most, and at least where there are as many: keys of tables are compared"""
@@ -47,7 +47,6 @@ LAKES = (DELTA, ICEBERG)
 _PLACES = 16  # of a sample
 _DAY = ":day"
 _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")  # that data.users.partition takes
-_ALIKE = 0.8  # of the columns are those of another table, which are then files of the same one
 _Piece = Callable[[int], pl.DataFrame]  # at most so many rows of one place
 
 
@@ -148,7 +147,7 @@ def tables(root: str) -> Found:
     listed = [f for f in every if one is None or f[0] == one]
     unnamed = [path for path, size in listed if size and may_be_rows(path)]
     forms = {path: form for path in unnamed if (form := form_of(store.file(path)))}
-    found = group(listed, forms, lambda paths: are_alike(map(store.file, paths), _ALIKE))
+    found = group(listed, forms, partial(are_alike, store.file), partial(is_followed, store.file))
     ddl = declared_in(store, [path for path, _ in every])
     if not found:
         none = "nothing there" if not listed else f"no Parquet, CSV, JSON lines, Delta or Iceberg{' in it' * (not one)}"
@@ -195,18 +194,25 @@ def _united(read: list[Table]) -> list[Table]:
         apart = replace(table, files=_apart(table.files, united)) if is_shared else table
         many = is_shared and len(apart.files.files) > 1 and apart.files.glob is None
         names = [PurePosixPath(t.files.files[0][0]).name.partition(".")[0] for t in of]
-        if many and len(of) > 1 and all(map(str.isalpha, names)):
+        if len(of) > 1 and all(map(str.isalpha, names)) and (many or _is_followed(of)):
             found += [replace(t, files=_apart(t.files, united)) for t in of]
         else:  # the folder is the path where the others in it are of this table, with more or fewer columns
             found.append(table if many and not _others_than(table, united) else apart)
     return found
 
 
+def _is_followed(of: Sequence[Table]) -> bool:
+    """Whether of tables with the same columns one has what came of the rows of the largest."""
+    first, *more = sorted(of, key=lambda t: -t.files.bytes)
+    parts = ((t, max(FEW, len(first.frame) * t.files.bytes // max(1, first.files.bytes))) for t in more)
+    return any(t.files.bytes < first.files.bytes and are_of(t.frame.head(n), first.frame) for t, n in parts)
+
+
 def _others_than(table: Table, every: Sequence[Table]) -> bool:
     """Whether a table's folder has files of tables with other columns."""
     base, columns = f"{base_of(table.files)}/".removeprefix("./"), {*table.frame.columns}
     beside = [t.frame for t in every if f"{base_of(t.files)}/".startswith(base)]
-    return any(len(columns & {*frame.columns}) < _ALIKE * len(columns) for frame in beside)
+    return any(len(columns & {*frame.columns}) < ALIKE * len(columns) for frame in beside)
 
 
 def _apart(files: Files, every: Sequence[Table]) -> Files:

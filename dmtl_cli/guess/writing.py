@@ -321,16 +321,16 @@ def _events(log: Log) -> list[str]:
         lines.append(_line(log, "request", roles.request))
     else:
         lines.append("# request: COLUMN  # no column looks like a request (one served list)")
-    return (
-        lines + joined_lines(log.later, lambda table: [*_place(table, log.events), *_dated(log, table)]) + _later(log)
-    )
+    joined = joined_lines(log.later, lambda one: [*_place(one.table, log.events), *_dated(log, one)])
+    return lines + joined + _later(log)
 
 
-def _dated(log: Log, table: Table) -> list[str]:
-    """The column of a joined table's days, where it is of the events' files and their times tell these."""
-    files, time = log.events.files, log.roles.time
-    mine = table.files.files == files.files and time is not None and not files.days and not files.partition
-    return [f"date_column: {scalar(time.column)}"] if mine and time is not None else []
+def _dated(log: Log, one: Outcomes) -> list[str]:
+    """The column of a joined table's days: its own, or that of the events' files, where their times tell these."""
+    files, time, mine = log.events.files, log.roles.time, one.table.files
+    same = mine.files == files.files and time is not None and not files.days and not files.partition
+    dated = time.column if same and time is not None else one.dated
+    return [f"date_column: {scalar(dated)}"] if dated else []
 
 
 def _span(days: tuple[tuple[dt.date, int], ...]) -> str:

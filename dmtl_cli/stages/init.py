@@ -38,6 +38,7 @@ from dmtl_cli.guess.outcomes import (
     with_outcomes,
     without_rows,
 )
+from dmtl_cli.guess.pairs import outcomes_by_day
 from dmtl_cli.guess.partial import partial_columns
 from dmtl_cli.guess.printed import told_roles
 from dmtl_cli.guess.repeats import unique_of
@@ -214,25 +215,45 @@ def _joined(named: list[Table], given: Mapping[str, str]) -> tuple[list[Table], 
     others = {k: [(other, of(n)) for n, other in enumerate(named) if n != k] for k in first if len(named) > 1}
     listed = {k for k in others if is_listed(named[k], others[k])}
     found = {k: [] if k in listed else outcomes_of(named[k], others[k], of(k)) for k in others}
-    came = {id(one.table) for mine in found.values() for one in mine}
+    by_day = {k: outcomes_by_day(named[k], others[k], of(k)) for k in others if k not in listed}
+    came = {id(one.table) for mine in (*found.values(), *by_day.values()) for one in mine}
     for k in sorted(first, key=lambda k: id(named[k]) in came):
         table = named[k]
         if (parts := None if id(table) in came else parted(table, named, given)) is not None:
             events, later = parts
+        elif k in listed or k not in others:
+            continue
         else:
-            events, later = table, found.get(k, [])
-            rest = [t for t in named if t is not table and not any(t is one.table for one in later)]
-            if k not in listed:
-                later = [*later, *outcomes_by_pairs(table, rest, of(k), later)]
-            for shown, roles in of_lone_lists(table, given) if rest and not later else ():
-                if came_of := outcomes_by_pairs(shown, rest, roles):
-                    events, later = shown, came_of
-                    break
+            events, later = _came_of(table, of(k), found[k], others[k], given)
         if later:
             gone = {table.files.path, *(one.table.files.path for one in later)}
-            rest = [t for t in named if t.files.path not in gone]
-            return [with_outcomes(events, later), *rest], {table.files.path: later}
+            left = [t for t in named if t.files.path not in gone]
+            return [with_outcomes(events, later), *left], {table.files.path: later}
     return named, {}
+
+
+def _came_of(
+    table: Table,
+    roles: Roles,
+    found: list[Outcomes],
+    others: Sequence[tuple[Table, Roles]],
+    given: Mapping[str, str],
+) -> tuple[Table, list[Outcomes]]:
+    """The events, and the tables of what came of them: those found by an id, then those by lists and by days.
+
+    Args:
+        others: tables beside it, each with its roles.
+    """
+
+    def rest(later: Sequence[Outcomes]) -> list[tuple[Table, Roles]]:
+        return [of for of in others if not any(of[0].files is one.table.files for one in later)]
+
+    later = [*found, *outcomes_by_pairs(table, [other for other, _ in rest(found)], roles, found)]
+    later += outcomes_by_day(table, rest(later), roles, later)
+    for shown, mine in of_lone_lists(table, given) if others and not later else ():
+        if came_of := outcomes_by_pairs(shown, [other for other, _ in others], mine):
+            return shown, came_of
+    return table, later
 
 
 def _of_days(days: Mapping[dt.date, int], late: Arrival | None) -> Iterator[str]:

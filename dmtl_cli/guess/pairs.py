@@ -1,0 +1,113 @@
+"""Tables of what came of a user and item on a day, whose rows name no exposure, as files of `views`, `clicks` and
+`orders` do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+
+from dmtl_cli.guess import words
+from dmtl_cli.guess.outcomes import ALL, Outcomes, of_pairs, pair_of, rows_or_elements, with_rows
+from dmtl_cli.guess.references import MET, is_own
+from dmtl_cli.guess.roles import Roles
+from dmtl_cli.guess.tables import LAKES, Table
+from dmtl_cli.guess.values import DAYS, FEW, instants, is_id, share, within
+
+_MET = 0.3  # of the rows of a user and item have one that was shown, in a sample that may lack it
+_CHANCE = 0.5  # as many at most, were the items those of other rows
+
+
+def pairs_of_day(rows: pl.DataFrame, user: str, item: str, roles: Roles) -> pl.Series:
+    """The user and item of each row that has both, and its day, where its time tells one."""
+    days = roles.days(rows, "UTC")
+    pairs = rows.select(pl.sql_expr(pair_of(user, item)).alias("k"))["k"]
+    return (pairs if days is None else pairs + "/" + days.cast(pl.String)).drop_nulls()
+
+
+def were_shown(told: pl.Series, shown: pl.Series) -> bool:
+    """Whether pairs of what followed are mostly among those of what was shown."""
+    return len(told) >= FEW and _met(told, shown) >= _MET
+
+
+def outcomes_by_day(
+    events: Table, others: Sequence[tuple[Table, Roles]], roles: Roles, later: Sequence[Outcomes] = ()
+) -> list[Outcomes]:
+    """The tables whose rows, or the elements of whose lists, are of a user and an item that was shown to them on that
+    day, far more often than by chance. Where no column tells the click a row of one of them is, and of a user and item
+    one exposure a day is read.
+
+    Args:
+        others: tables beside the events, each with the roles of its own columns.
+        later: tables that were found by an id, or by lists.
+    """
+    if roles.user is None or roles.item is None or roles.time is None:
+        return []
+    every = {*events.frame.columns, *(c for one in later for c in (*one.columns, one.event_key))}
+    beside = {c for table, _ in others for c in table.frame.columns}
+    found: list[Outcomes] = []
+    for other, mine in others:
+        if other.has_no_path or other.files.form in LAKES or mine.time is None:
+            continue
+        for table in rows_or_elements(other):
+            taken = {*every, *beside, *(c for one in found for c in one.columns)}
+            if (one := _by_day(table, mine, events, roles, taken)) is not None:
+                dated = None if other.files.days or other.files.partition else mine.time.column
+                found.append(replace(one, once=roles.click is None and not later, dated=dated))
+                break
+    return with_rows(found, roles, every, later)
+
+
+def _by_day(table: Table, mine: Roles, events: Table, roles: Roles, taken: set[str]) -> Outcomes | None:
+    assert roles.user is not None and roles.item is not None
+    user, item = roles.user.column, roles.item.column
+    users = _names(table.frame, events.frame[user], words.USER)
+    items = _names(table.frame, events.frame[item], words.ITEM)
+    named = next(((u, i) for u in users for i in items if u != i), None)
+    if named is None:
+        return None
+    frame = _of_day(events, events)
+    rows = _while(_of_day(table, events), mine, frame, roles)
+    shown, told = pairs_of_day(frame, user, item, roles), pairs_of_day(rows, *named, mine)
+    rate, met = _met(shown, told), _met(told, shown)
+    if not were_shown(told, shown) or met <= rate:
+        return None
+    mixed = rows.with_columns(rows[named[1]].gather(np.random.default_rng(0).permutation(len(rows))))
+    if _met(pairs_of_day(mixed, *named, mine), shown) > _CHANCE * met:
+        return None
+    one = of_pairs(table, table.frame.drop_nulls([*named]), (user, item), named, rate, taken)
+    if rate > ALL and not any(words.by_name(c, words.CLICK + words.DURATION) for c in one.columns):
+        return None  # what is there for every exposure may be known before it
+    return one
+
+
+def _names(frame: pl.DataFrame, ids: pl.Series, names: words.Patterns) -> list[str]:
+    """The columns that may name users, or items, the one named so first."""
+    fits = [c for c in frame.columns if is_id(frame[c]) and not is_own(frame[c]) and within(frame[c], ids) >= MET]
+    return sorted(fits, key=lambda c: (c != ids.name, -words.by_name(c, names)))
+
+
+def _of_day(table: Table, events: Table) -> pl.DataFrame:
+    """Its rows of the day of which most of the events' sample are, where its files have days."""
+    rows = table.of_day(events.day) if events.day is not None else None
+    return table.frame if rows is None else rows
+
+
+def _while(rows: pl.DataFrame, mine: Roles, shown: pl.DataFrame, roles: Roles) -> pl.DataFrame:
+    """The rows of the time in which a sample of what was shown lies, which may end before theirs."""
+    at, until = (_instants(frame, of) for frame, of in ((rows, mine), (shown, roles)))
+    return rows if at is None or until is None else rows.filter(at.is_between(until.min(), until.max()))
+
+
+def _instants(frame: pl.DataFrame, roles: Roles) -> pl.Series | None:
+    """The instant of each row; None where times have no clock."""
+    if roles.time is None or roles.time_unit in (None, *DAYS):
+        return None
+    at = instants(frame[roles.time.column], str(roles.time_unit))
+    return None if at is None else at.dt.convert_time_zone("UTC").dt.cast_time_unit("us")
+
+
+def _met(told: pl.Series, shown: pl.Series) -> float:
+    return share(told.is_in(shown.unique().implode()))

@@ -1,0 +1,193 @@
+"""init: a table of what was shown, and tables of what came of it whose rows name a user and an item alone."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+from worlds import dmtl
+
+from dmtl_cli.guess.files import group
+from dmtl_cli.guess.rows import are_of
+
+DAYS = [dt.date(2026, 1, k) for k in range(1, 5)]
+ROWS, USERS, ITEMS = 1_500, 240, 90
+IDS = ["ts", "user_id", "item_id"]
+Tables = dict[str, pl.DataFrame]
+
+
+def world(seed: int = 0) -> Tables:
+    """Rows of what was shown, opened a few seconds later and bought some minutes later, with the day of each."""
+    rng, shown = np.random.default_rng(seed), []
+    for day in DAYS:
+        at = np.sort(rng.integers(6 * 3600, 22 * 3600, ROWS))
+        times = [dt.datetime.combine(day, dt.time()) + dt.timedelta(seconds=int(s)) for s in at]
+        ids = {"user_id": [f"u{k}" for k in rng.integers(0, USERS, ROWS)]}
+        ids |= {"item_id": [f"i{k}" for k in (rng.random(ROWS) ** 2 * ITEMS).astype(int)]}
+        shown.append(pl.DataFrame({"day": [day] * ROWS, "ts": times} | ids))
+    frame = pl.concat(shown)
+    clicks = frame.filter(pl.Series(rng.random(len(frame)) < 0.25)).with_columns(pl.col("ts") + pl.duration(seconds=9))
+    buys = clicks.filter(pl.Series(rng.random(len(clicks)) < 0.4)).with_columns(pl.col("ts") + pl.duration(minutes=4))
+    return {"shown": frame, "clicks": clicks, "buys": buys}
+
+
+def rates(tables: Tables) -> tuple[int, str, str]:
+    """Exposures of the last day, each user and item once, the share that was clicked and that of clicks bought."""
+    ids = {k: t.filter(pl.col("day") == DAYS[-1]).select("user_id", "item_id").unique() for k, t in tables.items()}
+    clicked, bought = (len(ids["shown"].join(ids[k], on=["user_id", "item_id"])) for k in ("clicks", "buys"))
+    many = len(ids["shown"])
+    return many, f"{clicked / many:.1%} of rows are clicks", f"{bought / clicked:.1%} of clicks are good"
+
+
+def a_folder_a_day(log: Path, tables: Tables, names: tuple[str, str, str]) -> None:
+    for name, table in zip(names, tables.values(), strict=True):
+        for (day,), rows in table.group_by("day"):
+            (log / f"{day}").mkdir(parents=True, exist_ok=True)
+            rows.select(IDS).write_csv(log / f"{day}" / f"{name}.csv")
+
+
+def a_folder_a_table(log: Path, tables: Tables, names: tuple[str, str, str]) -> None:
+    for name, table in zip(names, tables.values(), strict=True):
+        for (day,), rows in table.group_by("day"):
+            folder = log / name / f"dt={day}"
+            folder.mkdir(parents=True)
+            rows.select(IDS).write_parquet(folder / "part-0.parquet")
+
+
+def a_file_a_table(log: Path, tables: Tables, names: tuple[str, str, str]) -> None:
+    log.mkdir(parents=True)
+    for name, table in zip(names, tables.values(), strict=True):
+        table.sort("ts").select(IDS).write_csv(log / f"{name}.csv")
+
+
+def with_items(write: Callable[..., None]) -> Callable[..., None]:
+    def both(log: Path, *of: Any) -> None:
+        write(log, *of)
+        items = {"item_id": [f"i{k}" for k in range(ITEMS)], "genre": [f"g{k % 5}" for k in range(ITEMS)]}
+        pl.DataFrame(items).write_csv(log / "items.csv")
+
+    return both
+
+
+def init(log: Path, *more: str) -> tuple[int, dict[str, Any], str]:
+    out = log.parent / "mine.yaml"
+    ended = dmtl("init", log, "-o", out, *more)
+    return ended.code, yaml.safe_load(out.read_text())["data"]["events"], ended.out + ended.err
+
+
+WAYS = [
+    (a_folder_a_day, ("views", "clicks", "orders")),
+    (with_items(a_folder_a_day), ("affichages", "ouvertures", "achats")),
+    (a_folder_a_table, ("impressions", "clicks", "orders")),
+    (a_file_a_table, ("vistas", "clics", "compras")),
+    (with_items(a_file_a_table), ("zuna", "lepo", "kauf")),
+]
+
+
+@pytest.mark.parametrize(("write", "names"), WAYS)
+def test_what_came_of_a_user_and_item_on_a_day(
+    tmp_path: Path, write: Callable[..., None], names: tuple[str, str, str]
+) -> None:
+    """The labels are those that a join on user, item and day gives, whatever the tables are called."""
+    tables = world()
+    write(tmp_path / "log", tables, names)
+    code, events, said = init(tmp_path / "log")
+    many, clicked, good = rates(tables)
+    assert code == 0 and names[0] in f"{events['path']}", said
+    assert f"day {DAYS[-1]}: {many:,} rows" in said and clicked in said and good in said, said
+    assert (
+        events["computed"]["exposure"]
+        == "user_id || '/' || item_id"
+        == events["joined"][names[1]]["computed"]["exposure"]
+    )
+    assert events["unique"] == "exposure" and events["click"] == "clicked" and events["conversion"] == names[2]
+    dated = {one.get("date_column") for one in events["joined"].values()}
+    assert dated == ({"ts"} if "date_column" in events else {None})
+
+
+def test_a_rule_that_alone_fits_is_in_the_next_command(tmp_path: Path) -> None:
+    """What a table of an unknown name says is asked for, with the command that takes it."""
+    a_folder_a_day(tmp_path / "log", world(), ("views", "clicks", "zuna"))
+    code, _, said = init(tmp_path / "log")
+    assert code == 78 and "-o" in said and "--conversion zuna\n" in said and "run the first command above" in said
+    code, events, said = init(tmp_path / "log", "--conversion", "zuna")
+    assert code == 0 and events["conversion"] == "zuna" and rates(world())[2] in said, said
+
+
+def test_an_own_number_of_a_click_and_its_seconds(tmp_path: Path) -> None:
+    """Rows of a click have more than those of what was shown, and yet are not the events."""
+    tables = world()
+    seconds = np.random.default_rng(1).exponential(40, len(tables["clicks"])).round(1)
+    tables["clicks"] = tables["clicks"].with_columns(pl.Series("dwell_seconds", seconds))
+    for day in DAYS:
+        (tmp_path / f"log/{day}").mkdir(parents=True)
+        for name in ("shown", "clicks"):
+            rows = tables[name].filter(pl.col("day") == day).drop("day")
+            rows.write_csv(tmp_path / f"log/{day}/{name}.csv")
+    code, events, said = init(tmp_path / "log")
+    assert code == 0 and events["path"] == "{day}/shown.csv" and events["click"] == "clicked", said
+    assert events["duration"] == "its_dwell_seconds" and rates(tables)[1] in said, said
+
+
+def test_orders_with_a_list_of_what_was_bought(tmp_path: Path) -> None:
+    tables = world()
+    for name, table in tables.items():
+        for (day,), rows in table.group_by("day"):
+            if name == "buys":
+                rows = rows.group_by("user_id", "ts").agg("item_id").rename({"item_id": "items"})
+            folder = tmp_path / f"log/{name}/dt={day}"
+            folder.mkdir(parents=True)
+            rows.drop("day", strict=False).write_parquet(folder / "part-0.parquet")
+    code, events, said = init(tmp_path / "log", "--conversion", "buys")
+    assert code == 0 and events["joined"]["buys"]["explode"] == "items", said
+    assert rates(tables)[1] in said and rates(tables)[2] in said, said
+
+
+def test_files_of_one_day_that_are_shards_are_one_table(tmp_path: Path) -> None:
+    """Rows of other users are no outcomes of each other."""
+    shown = world()["shown"].with_columns(clicked=pl.col("item_id").str.ends_with("3").cast(pl.Int8))
+    web = pl.col("user_id").str.ends_with("7")
+    for day in DAYS:
+        (tmp_path / f"log/{day}").mkdir(parents=True)
+        of = shown.filter(pl.col("day") == day).drop("day")
+        of.filter(web).write_csv(tmp_path / f"log/{day}/web.csv")
+        of.filter(~web).write_csv(tmp_path / f"log/{day}/app.csv")
+    _, events, said = init(tmp_path / "log")
+    assert events["path"] == "{day}" and "joined" not in events, said
+    rows = [shown.filter(web), shown.filter(~web)]
+    assert not are_of(rows[0], rows[1]) and are_of(world()["clicks"], shown)
+
+
+def test_a_table_of_chance_is_no_outcome(tmp_path: Path) -> None:
+    """What users did on any day with the few items that all are shown says nothing of an exposure."""
+    tables, rng = world(), np.random.default_rng(3)
+    shown = tables["shown"].with_columns(pl.Series("item_id", [f"i{k}" for k in rng.integers(0, 4, 4 * ROWS)]))
+    notes = shown.sample(2_000, seed=5).with_columns(pl.Series("item_id", [f"i{k}" for k in rng.integers(0, 4, 2_000)]))
+    shown = shown.with_columns(click=pl.Series(rng.random(len(shown)) < 0.2).cast(pl.Int8), s=pl.lit(3.5))
+    for name, table in (("shown", shown), ("notes", notes)):
+        for (day,), rows in table.group_by("day"):
+            (tmp_path / f"log/{name}").mkdir(parents=True, exist_ok=True)
+            rows.drop("day").write_csv(tmp_path / f"log/{name}/{day}.csv")
+    _, events, said = init(tmp_path / "log")
+    assert events["path"] == "shown/{day}.csv" and "joined" not in events, said
+
+
+def test_names_of_a_day_are_put_apart_where_one_follows_another() -> None:
+    """Files of a few names and the same columns: asked of a day that all names have."""
+    listed = [(f"2026-01-0{k}/{name}.csv", size) for k in (1, 2, 3) for name, size in (("a", 9), ("b", 4))]
+    asked: list[Any] = []
+
+    def follows(files: Any) -> bool:
+        asked.append(list(files))
+        return True
+
+    apart = group(listed, None, lambda _: True, follows)
+    assert [f.pattern for f in apart] == ["{day}/a.csv", "{day}/b.csv"]
+    assert asked == [[("2026-01-03/a.csv", 9), ("2026-01-03/b.csv", 4)]]
+    assert [f.pattern for f in group(listed, None, lambda _: True)] == ["{day}"]
