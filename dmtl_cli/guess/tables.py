@@ -35,7 +35,7 @@ from dmtl_cli.guess.files import (
     one_state,
     root_of,
 )
-from dmtl_cli.guess.objects import is_field, opened
+from dmtl_cli.guess.objects import OBJECT, is_field, opened
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.rows import ALIKE, are_alike, are_of, first, form_of, head, is_followed, of_group, parts
 from dmtl_cli.guess.texts import Text, joined, of_elements, plain, settled, unguessed
@@ -257,14 +257,14 @@ def _looked_at(table: Table) -> Table:
     """The table, of whose rows texts are as they stand, with the values and types in which guesses look at them."""
     text, hidden = table.text, unguessed(table.frame)
     rows = pl.DataFrame({s.name: s for s in table.frame if s.name not in hidden}) if hidden else table.frame
-    refused: dict[str, str] = {}
+    refused = {c: why for c, why in table.other.items() if why.startswith(OBJECT)}
     if text is None or text.header:  # else places are names
-        rows, objects, refused = opened(rows, table.objects or None, table.files.name)
-        table = replace(table, objects=objects)
+        rows, objects, more = opened(rows, table.objects or None, table.files.name)
+        table, refused = replace(table, objects=objects), refused | more
     if text is not None:
         rows, text = settled(rows, table.files.form, text, [c for c in rows.columns if is_field(c, table.objects)])
     frame, other = plain(rows)
-    table = replace(table, frame=frame.drop(refused), text=text, other=other | hidden | refused)
+    table = replace(table, frame=frame.drop(refused, strict=False), text=text, other=other | hidden | refused)
     table = exploded(table, [frame]) if table.explode else table
     return replace(table, frame=table.asked(table.frame))
 

@@ -353,11 +353,11 @@ def flat_columns(where: str, frame: pl.DataFrame, names: Iterable[str], number: 
     Raises:
         UserError: 65 an integer beyond int64, a column and a field of its name.
     """
-    if large := [name for name, kind in frame.schema.items() if kind == pl.Int128]:
+    flat = _in_order(_flat(where, frame), names)
+    if large := [name for name, kind in flat.schema.items() if _inner(kind) == pl.Int128]:
         raise UserError(
             f"{where}: column {large[0]}, from line {number} on: an integer beyond int64", "write it as text"
         )
-    flat = _in_order(_flat(where, frame), names)
     return flat.with_columns(_without_fields(flat[name]) for name, kind in flat.schema.items() if _has_fields(kind))
 
 
@@ -432,10 +432,14 @@ def _mixed(file: File, number: int, error: object) -> UserError:
 
 
 def _has_fields(kind: pl.DataType) -> bool:
-    inner = kind
-    while isinstance(inner, pl.List):
-        inner = inner.inner  # type: ignore[assignment]
-    return isinstance(inner, pl.Struct)
+    return isinstance(_inner(kind), pl.Struct)
+
+
+def _inner(kind: pl.DataType) -> pl.DataType:
+    """What lists hold, or lists of lists."""
+    while isinstance(kind, pl.List):
+        kind = kind.inner  # type: ignore[assignment]
+    return kind
 
 
 def _without_fields(objects: pl.Series) -> pl.Series:
