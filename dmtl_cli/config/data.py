@@ -19,7 +19,7 @@ from pydantic import (
 from dmtl_cli.config.expressions import roots_of, sources_of
 from dmtl_cli.config.secrets import has_credentials
 from dmtl_cli.config.section import Column, Folder, Name, Section
-from dmtl_cli.config.table import DEEP, Beside, Csv, Format, Joined, Table, Type, as_tuple, without_new
+from dmtl_cli.config.table import DEEP, OBJECT, Beside, Csv, Format, Joined, Table, Type, as_tuple, without_new
 from dmtl_cli.config.tasks import is_reserved
 
 NO_CREDENTIALS = "credentials belong in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)"
@@ -238,6 +238,15 @@ class SideTable(Beside):
         return known_zone(zone)
 
 
+_TAKE = {"csv": ("csv",), "null_values": ("csv", "json"), "types": ("csv", "json")}
+"""formats by the options that they take"""
+
+
+def _has_effect(option: str, form: str, given: Any) -> bool:
+    """Whether an option of a table or the log says something of a format: of one with types, which are objects."""
+    return form in _TAKE[option] or (option == "types" and {*given.values()} == {OBJECT})
+
+
 class Data(Section):
     root: str
     """folder of the log; or s3://BUCKET/PREFIX, with options as in ?region=us-east-1&endpoint_override=http://HOST:PORT
@@ -261,10 +270,11 @@ class Data(Section):
     """of columns in csv and json: text, int64, float64 (a % behind it is left out), bool (true or false, yes or no, y
     or n, t or f, 1 or 0, in any case; or one pair of another language, as J and N, oui and non, + and -), date,
     datetime (ISO 8601, UTC where it names no zone; or seconds or milliseconds since 1970), both also in a format of
-    strptime (datetime:%d.%m.%Y %H:%M:%S, date:%m/%d/%Y), clock (a length of time in seconds: 3:45, 1:02:03, 1h 20m,
-    90 min, 45s, or ISO 8601, PT1H20M); list<text>, list<int64> or list<float64> of a text that is a JSON array (or a
-    Python list or numpy array, as pandas writes them). Absent: labels (click, conversions: bool; duration, weight:
-    float64) have their own, other columns of a csv are text, those of json as they are written"""
+    strptime (datetime:%d.%m.%Y %H:%M:%S, date:%m/%d/%Y), clock (a length of time in seconds: 3:45, 1:02:03, 1h 20m, 90
+    min, 45s, or ISO 8601, PT1H20M); list<text>, list<int64> or list<float64> of a text that is a JSON array (or a
+    Python list or numpy array, as pandas writes them); json of a text that is a JSON object or a list of objects, in
+    parquet too: its fields are columns, `b` of the object in `a` is `a.b`. Absent: labels (click, conversions: bool;
+    duration, weight: float64) have their own, other columns of a csv are text, those of json as they are written"""
     events: Events
     users: SideTable | None = None
     items: SideTable | None = None
@@ -299,6 +309,14 @@ class Data(Section):
     def format_of(self, table: Table) -> Format:
         return table.format or self.format
 
+    def objects_of(self, table: Table) -> list[str]:
+        """The columns of a table whose texts are JSON objects."""
+        return [c for c, kind in (self.types | table.types).items() if kind == OBJECT]
+
+    def is_converted(self, table: Table) -> bool:
+        """Whether a table is read from what is made of its files in the workspace."""
+        return self.format_of(table) != "parquet" or bool(self.objects_of(table))
+
     def is_zoneless(self, table: Table, column: str | None) -> bool | None:
         """Whether a column's type is a format of times without a zone; None where its texts may name one or not."""
         kind = (self.types | table.types).get(column or "", "") if self.format_of(table) in ("csv", "json") else ""
@@ -318,12 +336,13 @@ class Data(Section):
         tables = {n: t for n in ("events", "users", "items") if (t := getattr(self, n)) is not None}
         tables |= {f"events.joined.{name}": table for name, table in self.events.joined.items()}
         formats = {name: self.format_of(table) for name, table in tables.items()}
-        text = ("csv", "json")
-        for option, takes in (("csv", ("csv",)), ("null_values", text), ("types", text)):
-            if option in self.model_fields_set and not set(takes) & set(formats.values()):
+        for option, takes in _TAKE.items():
+            given = getattr(self, option)
+            if option in self.model_fields_set and not any(_has_effect(option, f, given) for f in formats.values()):
                 raise ValueError(f"{option} has no effect: no table is of format {' or '.join(takes)}")
             for name, table in tables.items():
-                if option in table.model_fields_set and formats[name] not in takes:
+                of = option in table.model_fields_set
+                if of and not _has_effect(option, formats[name], getattr(table, option)):
                     raise ValueError(f"{name}.{option} has no effect on format: {formats[name]}")
         for name, table in tables.items():
             zoned = isinstance(table, SideTable) and table.version_timezone is not None

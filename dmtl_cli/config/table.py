@@ -28,7 +28,10 @@ def as_tuple(value: object) -> object:
 
 
 Format = Literal["parquet", "csv", "json", "delta", "iceberg"]
-TYPES = ("text", "int64", "float64", "bool", "date", "datetime", "clock", "list<text>", "list<int64>", "list<float64>")
+OBJECT = "json"
+"""the type of texts that are JSON objects, whose fields are columns"""
+_LISTS = ("list<text>", "list<int64>", "list<float64>")
+TYPES = ("text", "int64", "float64", "bool", "date", "datetime", "clock", *_LISTS, OBJECT)
 _FORM = "^(date|datetime):.+"
 WHERE = ":where"
 """the column that `where` makes: no file has one of that name, and nothing but the reading of rows sees it"""

@@ -16,8 +16,9 @@ from dmtl_cli.config.data import Events
 from dmtl_cli.config.features import Feature
 from dmtl_cli.data.log.types import LISTS
 from dmtl_cli.guess import words
-from dmtl_cli.guess.files import CSV
+from dmtl_cli.guess.files import CSV, JSON
 from dmtl_cli.guess.inputs import Input, Inputs
+from dmtl_cli.guess.objects import is_field
 from dmtl_cli.guess.outcomes import Outcomes
 from dmtl_cli.guess.requests import UNSERVED
 from dmtl_cli.guess.rewrites import quoted
@@ -259,7 +260,8 @@ def order_of(kind: str, s: pl.Series) -> str:
 
 def type_of(c: str, table: Table, roles: Roles) -> str | None:
     """Type of a column that is text, or in JSON what its values are; None for what JSON has as lists."""
-    s, form, text = table.frame[c], table.files.form, table.written
+    s, text = table.frame[c], table.written
+    form = JSON if is_field(c, table.objects) else table.files.form
     if s.dtype == pl.List:
         kinds = {inner: kind for kind, (inner, _) in LISTS.items()}
         return kinds.get(s.dtype.inner) if form == CSV or c in text.lists else None  # type: ignore[attr-defined]

@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from dmtl_cli.data.log.source import Store
-from dmtl_cli.guess.files import Files
+from dmtl_cli.guess.objects import opened
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.rows import first_values
 from dmtl_cli.guess.tables import Table, filled, spread
-from dmtl_cli.guess.texts import Text
 from dmtl_cli.guess.values import FEW, share
 
 _OFTEN = 0.1  # of the rows have a value where a column is not just rarely filled
@@ -60,7 +59,7 @@ def _by_names(root: str, events: Table, often: list[str]) -> dict[str, str]:
 
 def _has(root: str, events: Table, column: str, known: dict[dt.date, frozenset[str]], day: dt.date) -> bool:
     if day not in known:
-        known[day] = columns_of(root, events.files, day, events.text)
+        known[day] = columns_of(root, events, day)
     return column in known[day]
 
 
@@ -74,7 +73,8 @@ def turn(days: Sequence[dt.date], has: Callable[[dt.date], bool]) -> int:
     return high
 
 
-def columns_of(root: str, files: Files, day: dt.date, text: Text | None, rows: int = 2_000) -> frozenset[str]:
+def columns_of(root: str, table: Table, day: dt.date, rows: int = 2_000) -> frozenset[str]:
     """The columns that have values in the first rows of a day's files. Raises what `tables` does."""
-    store, paths = Store(root), spread([f for f, _ in files.files if files.day_of(f) == day], 2)
-    return frozenset[str]().union(*(filled(first_values(store.file(path), rows, text)) for path in paths))
+    store, paths = Store(root), spread([f for f, _ in table.files.files if table.files.day_of(f) == day], 2)
+    read = (first_values(store.file(path), rows, table.text) for path in paths)
+    return frozenset[str]().union(*(filled(opened(frame, table.objects, table.files.name)[0]) for frame in read))

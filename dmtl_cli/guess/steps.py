@@ -95,7 +95,11 @@ def refuse_incomplete(found: dict[str, Any]) -> None:
     what = f"{found['config']}: {', '.join(keys)} could not be guessed"
     if keys == ["the label"]:
         open_ = str(found["first"]).endswith("'RULE'")
-        how = "give a RULE to the first command above" if open_ else "run the first command above, or give another rule to it"
+        how = (
+            "give a RULE to the first command above"
+            if open_
+            else "run the first command above, or give another rule to it"
+        )
         raise UserError(f"{what}: say what a good click is", how, Exit.CONFIG)
     if found["first"].startswith("dmtl init"):
         todo = "name the columns of their ids" if len(keys) > 1 else found["edits"][0]["what"].partition(",")[0]

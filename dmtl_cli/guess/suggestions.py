@@ -15,6 +15,7 @@ from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.features import Feature
 from dmtl_cli.config.schema import Config
 from dmtl_cli.data.log.day import ID, Block, Day
+from dmtl_cli.data.log.objects import with_fields
 from dmtl_cli.data.log.places import SUFFIXES, Places
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.log.schema import Schema
@@ -235,7 +236,9 @@ def _of_others(frame: pl.DataFrame, config: Config, day: dt.date) -> pl.DataFram
 def _rows_of(file: File, config: Config, rows: int) -> pl.DataFrame:
     csv = config.data.events.csv or config.data.csv
     text = Text(csv.separator or separator_of(file.path), quoted=csv.quote_char is not None, encoding=csv.encoding)
-    return first_values(file, rows, text)
+    return with_fields(
+        first_values(file, rows, text), config.data.objects_of(config.data.events), range(rows), str(file)
+    )
 
 
 def _filled(file: File, config: Config) -> list[str]:

@@ -35,9 +35,10 @@ from dmtl_cli.guess.files import (
     one_state,
     root_of,
 )
+from dmtl_cli.guess.objects import OBJECT, is_field, opened
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.rows import ALIKE, are_alike, are_of, first, form_of, head, is_followed, of_group, parts
-from dmtl_cli.guess.texts import Text, joined, objects_in_text, of_elements, plain, settled, unguessed
+from dmtl_cli.guess.texts import Text, joined, of_elements, plain, settled, unguessed
 from dmtl_cli.guess.values import DAYS, FEW, Kinds, is_id, local_days, time_unit
 
 ROWS, ENOUGH = 200_000, 5_000
@@ -64,6 +65,8 @@ class Table:
     """types of the columns that are not in `frame`, as nothing can be guessed of them: see `texts.plain`"""
     pieces: tuple[tuple[dt.date, frozenset[str], int], ...] = ()
     """(day, columns that have values, rows) of the rows of each day, where folders or names have days"""
+    objects: tuple[str, ...] = ()
+    """columns whose texts are JSON objects, in place of which `frame` has their fields"""
     explode: tuple[str, ...] = ()
     """lists whose elements are the rows: see `shown.as_events`"""
     kinds: Kinds | None = None
@@ -254,13 +257,14 @@ def _looked_at(table: Table) -> Table:
     """The table, of whose rows texts are as they stand, with the values and types in which guesses look at them."""
     text, hidden = table.text, unguessed(table.frame)
     rows = pl.DataFrame({s.name: s for s in table.frame if s.name not in hidden}) if hidden else table.frame
-    if text is not None:
-        rows, text = settled(rows, table.files.form, text)
-    frame, other = plain(rows)
+    refused = {c: why for c, why in table.other.items() if why.startswith(OBJECT)}
     if text is None or text.header:  # else places are names
-        objects = objects_in_text(frame)
-        frame, other = frame.drop(objects), other | objects
-    table = replace(table, frame=frame, text=text, other=other | hidden)
+        rows, objects, more = opened(rows, table.objects or None, table.files.name)
+        table, refused = replace(table, objects=objects), refused | more
+    if text is not None:
+        rows, text = settled(rows, table.files.form, text, [c for c in rows.columns if is_field(c, table.objects)])
+    frame, other = plain(rows)
+    table = replace(table, frame=frame.drop(refused, strict=False), text=text, other=other | hidden | refused)
     table = exploded(table, [frame]) if table.explode else table
     return replace(table, frame=table.asked(table.frame))
 
@@ -341,7 +345,8 @@ def read_whole(root: str, table: Table, time: str, unit: str, zone: str) -> tupl
         UserError: 65 a file is damaged; 66 one is gone; 74 the storage fails.
     """
     sampled, days, formats = _Sample(), dict[dt.date, int](), table.written.formats
-    for times, piece in (_parquet if table.files.form == PARQUET else _rows)(root, table, time):
+    of_groups = table.files.form == PARQUET and not is_field(time, table.objects)
+    for times, piece in (_parquet if of_groups else _rows)(root, table, time):
         if times is not None:
             for day, rows in _days(times, unit, zone, formats.get(time)).drop_nulls().value_counts().iter_rows():
                 days[day] = days.get(day, 0) + rows
@@ -426,16 +431,19 @@ class _Sample:
 
 
 def _rows(root: str, table: Table, time: str) -> Iterator[tuple[pl.Series | None, _Piece]]:
-    """(times, rows) of each part of text files, and of Delta and Iceberg tables."""
+    """(times, rows) of each part of files of which all columns are read at once."""
     store, files = Store(root), table.files
-    if files.form in LAKES:
+    if files.form == PARQUET:
+        frames = (rows.frame for path, _ in files.files for rows in lake.batches(store.file(path)))
+    elif files.form in LAKES:
         live = lake.delta_files if files.form == DELTA else lake.iceberg_files
         frames = (rows.frame for file in live(root, store, files.path) for rows in file.rows())
     else:
         names = table.names
         frames = (part for path, _ in files.files for part in parts(store.file(path), table.written, names))
     for frame in frames:
-        yield frame[time] if time in frame.columns else None, frame.head
+        whole = opened(frame, table.objects, files.name)[0] if is_field(time, table.objects) else frame
+        yield whole[time] if time in whole.columns else None, frame.head
 
 
 def _parquet(root: str, table: Table, time: str) -> Iterator[tuple[pl.Series | None, _Piece]]:

@@ -3,10 +3,8 @@ null."""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import polars as pl
@@ -23,9 +21,6 @@ _BESIDE = 3  # texts that a column has beside words for null
 _FEW = 1_000  # texts by which it is told what lists hold
 _INTEGER = r"^-?(0|[1-9][0-9]{0,17})$"
 NUMBER = r"^-?((0|[1-9][0-9]*)(\.[0-9]+)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
-_CODES = 50  # different texts at most may be codes, whatever they are
-OBJECT = "text that is a JSON object, whose fields are not read"
-"""begins what is said of such a column"""
 _TRIED = 100  # texts that are tried before all are
 _DIGITS = 5  # that a code has at least
 _SINGLE = (
@@ -70,8 +65,17 @@ class Text:
     """types of the columns whose texts are days or times in a format that is not ISO 8601: see `formats_of`"""
 
 
-def settled(rows: pl.DataFrame, form: str, text: Text) -> tuple[pl.DataFrame, Text]:
-    """Rows of a text file, as they stand, with the values that its texts are; and how it is written, completed."""
+def settled(rows: pl.DataFrame, form: str, text: Text, fields: Sequence[str] = ()) -> tuple[pl.DataFrame, Text]:
+    """Rows of a text file, as they stand, with the values that its texts are; and how it is written, completed.
+
+    Args:
+        fields: columns that are of JSON objects, whatever the file's form.
+    """
+    if fields:
+        own, text = settled(rows.drop(fields), form, text)
+        made, text = of_elements(rows[[*fields]], fields, text)
+        both = {s.name: s for s in (*own, *made)}
+        return pl.DataFrame([both[c] for c in rows.columns]), text
     rows, text = as_typed(rows, text) if form == CSV else as_named(rows, text)
     clocks = frozenset(c for c in rows.columns if is_clock(rows[c]))
     found = {c: formats_of(rows[c]) for c in rows.columns}
@@ -127,7 +131,7 @@ def as_named(rows: pl.DataFrame, text: Text) -> tuple[pl.DataFrame, Text]:
 
 
 def of_elements(rows: pl.DataFrame, columns: Sequence[str], text: Text) -> tuple[pl.DataFrame, Text]:
-    """The same of rows whose lists were exploded, of the columns that were lists of JSON lines."""
+    """The same of the columns of JSON among rows: lists of JSON lines that were exploded, or fields of objects."""
     made, own = settled(rows.select(columns), JSON, text)
     told = replace(
         own,
@@ -310,33 +314,6 @@ def unguessed(frame: pl.DataFrame) -> dict[str, str]:
     why = "whatever it is: its name stands for other columns"
     found = {c: why for c in frame.columns if re.fullmatch(r"\*?|\^.*\$", c)}
     return found | ({OP: "text: what became of a row, as Debezium tells it"} if OP in frame.columns else {})
-
-
-def objects_in_text(frame: pl.DataFrame) -> dict[str, str]:
-    """Columns of texts that are all JSON objects, too many to be codes, and what they are."""
-    found = {}
-    for s in frame.select(_texts(frame)):
-        known = s.filter(s != "").str.strip_chars()
-        if known.n_unique() <= _CODES or not (known.str.starts_with("{") & known.str.ends_with("}")).all():
-            continue
-        with suppress(ValueError):
-            every = [json.loads(text) for text in known.head(_TRIED)]
-            fields = [path for one in every for path in _leaves(one, s.name)]
-            ids = [path for path in fields if words.is_named_id(path)] or fields
-            if ids:
-                many = max(dict.fromkeys(ids), key=ids.count)
-                found[s.name] = f"{OBJECT}: in JSON lines, with the object in its place, {many} would be a column"
-    return found
-
-
-def _leaves(value: object, path: str) -> Iterator[str]:
-    """Paths of the values in an object, and in objects in lists, whose columns are lists."""
-    for inner in value if isinstance(value, list) else ():
-        yield from _leaves(inner, path)
-    for name, inner in value.items() if isinstance(value, dict) else ():
-        yield from _leaves(inner, f"{path}.{name}")
-    if value is not None and not isinstance(value, (dict, list)):
-        yield path
 
 
 def in_seconds(frame: pl.DataFrame, columns: Iterable[str]) -> pl.DataFrame:

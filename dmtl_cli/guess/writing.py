@@ -10,6 +10,7 @@ from functools import cached_property
 
 from dmtl_cli.config.errors import printable
 from dmtl_cli.config.expressions import sources_of
+from dmtl_cli.config.table import OBJECT
 from dmtl_cli.data.log.day_files import SUCCESS
 from dmtl_cli.guess import words
 from dmtl_cli.guess.arrival import Arrival
@@ -248,8 +249,14 @@ def _place(table: Table, events: Table) -> list[str]:
     usual = events.written if events.files.form == CSV else Text()
     if files.form == CSV and (table.written != usual or not table.written.header):
         keys.append(f"csv: {{{', '.join(key for key, _ in csv_keys(table))}}}")
+    keys += _objects(table)
     keys += [f"explode: {_exploded(table)}"] if table.explode else []
     return [*keys, *([f"where: {quoted(where_of(table.kinds))}"] if table.kinds else [])]
+
+
+def _objects(table: Table) -> list[str]:
+    """The type of the columns whose texts are JSON objects."""
+    return [f"types: {{{', '.join(f'{scalar(c)}: {OBJECT}' for c in table.objects)}}}"] if table.objects else []
 
 
 def _exploded(table: Table) -> str:
@@ -288,6 +295,7 @@ def _events(log: Log) -> list[str]:
         lines.append(
             f"success_file: {SUCCESS}  # each day's folder has one: a day that is still being written is not read"
         )
+    lines += [f"{key}  # objects: their fields are columns" for key in _objects(log.events)]
     if log.events.explode:
         is_alone = log.events.explode[0] in log.events.frame.columns and len(log.events.explode) == 1
         alike = f"{'a list' if is_alone else 'lists as long as each other in every row'}: an element is an event"

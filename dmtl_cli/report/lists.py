@@ -101,7 +101,7 @@ def _titles(config: Config, run: Manifest, ids: set[Any]) -> tuple[str | None, d
     table = config.data.items
     if table is None:
         return None, {}
-    if config.data.format_of(table) == "parquet":
+    if not config.data.is_converted(table):
         place, store = DayPattern(table.path) if table.is_dated else table.path, Store(config.data.root)
     else:
         place, store = "items", Store(str(conversions(config.workspace)))

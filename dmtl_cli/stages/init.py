@@ -29,6 +29,7 @@ from dmtl_cli.guess.files import CSV, JSON, complete_day, usual
 from dmtl_cli.guess.given import refuse_expression, refuse_given, told_of, with_clicks, with_grades
 from dmtl_cli.guess.keys import by_tables
 from dmtl_cli.guess.labels import EXPRESSION, roles_of
+from dmtl_cli.guess.objects import OBJECT
 from dmtl_cli.guess.outcomes import (
     ROW,
     Outcomes,
@@ -49,7 +50,7 @@ from dmtl_cli.guess.shown import as_events, of_lone_lists
 from dmtl_cli.guess.steps import check_of, edits_of, goals_of, is_label, named_again, steps
 from dmtl_cli.guess.streams import again, by_kinds, parted
 from dmtl_cli.guess.tables import LAKES, ROWS, Table, by_days, read_whole, tables
-from dmtl_cli.guess.texts import OBJECT, in_seconds
+from dmtl_cli.guess.texts import in_seconds
 from dmtl_cli.guess.values import DAYS, local_days
 from dmtl_cli.guess.words import count
 from dmtl_cli.guess.writing import Log, path_of, written

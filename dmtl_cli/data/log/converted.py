@@ -1,4 +1,4 @@
-"""What is not Parquet, as Parquet: converted once into a folder, a file a day, and again where its source changes.
+"""What is not plain Parquet, as Parquet: converted once into a folder, a file a day, again where its source changes.
 
     TABLE/day=2026-01-31/PATH.parquet   rows of a day of the source that lies at PATH below data.root
     TABLE/all/PATH.parquet              a table of all days
@@ -29,10 +29,11 @@ import polars as pl
 
 from dmtl_cli.config.data import Data, Events, SideTable
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.config.table import Csv, Joined
+from dmtl_cli.config.table import OBJECT, Csv, Joined
 from dmtl_cli.data.log import lake
 from dmtl_cli.data.log.checks import Checked
 from dmtl_cli.data.log.invalid import LINE, MOST, remedies, require_most
+from dmtl_cli.data.log.objects import as_written, retyped, with_fields
 from dmtl_cli.data.log.source import File, Store
 from dmtl_cli.data.log.text_rows import Invalid, Rows, csv_rows, json_rows, unfinished
 from dmtl_cli.data.log.types import remedies_of, typed, types_of, without
@@ -134,18 +135,45 @@ class TextFile:
     def rows(self) -> Iterator[Rows]:
         nulls = (*(self.csv.null_values if self.csv else ()), *self.nulls)
         signs = (self.csv.decimal, self.csv.thousands) if self.csv else (".", None)
+        objects = [c for c, kind in self.types.items() if kind == OBJECT]
         fit = partial(
-            typed, types=self.types, nulls=nulls, where=self.where, remedies=self.remedies, signs=signs,
-            zoneless=self.zoneless,
+            typed, types={c: kind for c, kind in self.types.items() if kind != OBJECT}, nulls=nulls, where=self.where,
+            remedies=self.remedies, signs=signs, zoneless=self.zoneless,
         )  # fmt: skip
-        if self.csv:
-            options = self.csv.model_copy(update={"null_values": nulls})
-            return csv_rows(self.file, options, fit, finished=self.finished, invalid=self.invalid)
 
-        def typed_json(rows: pl.DataFrame, numbers: Sequence[int]) -> pl.DataFrame:
-            return fit(without(rows, nulls), numbers)
+        def opened(rows: pl.DataFrame, numbers: Sequence[int]) -> pl.DataFrame:
+            return fit(without(with_fields(rows, objects, numbers, self.where, nulls), nulls), numbers)
 
-        return json_rows(self.file, typed_json, finished=self.finished, invalid=self.invalid)
+        if not self.csv:
+            return json_rows(self.file, opened, finished=self.finished, invalid=self.invalid)
+        options = self.csv.model_copy(update={"null_values": nulls})
+        read = csv_rows(
+            self.file, options, fit if not objects else as_written, finished=self.finished, invalid=self.invalid
+        )
+        return retyped(read, opened) if objects else read
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What has columns whose texts are JSON objects, with their fields as columns."""
+
+    source: Source
+    objects: list[str]
+
+    @property
+    def path(self) -> str:
+        return self.source.path
+
+    @property
+    def where(self) -> str:
+        return self.source.where
+
+    @property
+    def stamp(self) -> list[Any]:
+        return [*self.source.stamp, {OBJECT: self.objects}]
+
+    def rows(self) -> Iterator[Rows]:
+        return retyped(self.source.rows(), lambda rows, at: with_fields(rows, self.objects, at, self.where))
 
 
 @dataclass
@@ -174,14 +202,19 @@ class Converted:
     def texts(
         self, name: str, table: Events | SideTable | Joined, files: Sequence[File], day: dt.date
     ) -> tuple[list[File], int]:
-        """What has rows of a day of these CSV or JSON files of a table, and how many lines of the day do not parse and
-        are left out; a line in a file of several days is of the day of the row before it."""
+        """What has rows of a day of these files of a table, and how many lines of the day do not parse and are left
+        out; a line in a file of several days is of the day of the row before it."""
         options = (table.csv or self.data.csv) if self.data.format_of(table) == "csv" else None
         types, remedies = types_of(self.data, table), remedies_of(table, options is not None)
         finished = table.success_file is not None
         nulls = self.data.null_values
         invalid = table.invalid_rows if isinstance(table, Events) else None
-        sources = [TextFile(file, options, types, remedies, finished, nulls, invalid) for file in files]
+        sources: Sequence[Source] = [
+            Opened(lake.ParquetFile(file), self.data.objects_of(table))
+            if self.data.format_of(table) == "parquet"
+            else TextFile(file, options, types, remedies, finished, nulls, invalid)
+            for file in files
+        ]
         if isinstance(table, Events | Joined) and table.date_column:
             return self._cut(name, sources, table.date_column, day)
         return self._whole(name, sources, day if table.hive_key or table.is_dated else None)
@@ -190,6 +223,8 @@ class Converted:
         """What has rows of a day of a Delta or Iceberg table. Raises UserError 66 too where there is none."""
         live = lake.delta_files if self.data.format_of(table) == "delta" else lake.iceberg_files
         sources: Sequence[Source] = live(self.data.root, self.log, table.path)
+        if objects := self.data.objects_of(table):
+            sources = [Opened(source, objects) for source in sources]
         column = (table.date_column if isinstance(table, Events | Joined) else None) or table.hive_key
         found, _ = self._cut(name, sources, column, day) if column else self._whole(name, sources, None)
         if not found:

@@ -279,10 +279,10 @@ class DayFinder:
 
     def _parquet(self, name: str, day: dt.date) -> tuple[list[File], int]:
         table, kind = self.tables[name], self.data.format_of(self.tables[name])
-        if kind == "parquet":
+        if not self.data.is_converted(table):
             return self._places[name].files(day), 0
         if self._converted is None:
-            raise AssertionError(f"a log of {kind} needs a folder for what is converted")
+            raise AssertionError("what is converted of a log needs a folder")
         if kind in LAKES:
             return self._converted.lake(name, table, day), 0
         files = self._places[name].files(day)
@@ -321,7 +321,7 @@ class DayFinder:
 
     def _have(self, name: str, files: Sequence[File]) -> str:
         """Which days a table has, as far as its files say it, for messages."""
-        if self.data.format_of(self.tables[name]) == "parquet":
+        if not self.data.is_converted(self.tables[name]):
             spans = [s for (file, _), some in self._spans.items() if file in files for s in some if s]
             days = [end for s in spans for end in s.known or (s.first, s.last)]
         else:

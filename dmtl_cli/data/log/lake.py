@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import PurePosixPath
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -39,20 +41,48 @@ class DeltaFile:
         return [*self.file.stamp, {name: str(value) for name, value in self.partition.items()}]
 
     def rows(self) -> Iterator[Rows]:
-        row = 0
-        with self.file.open() as parquet:
-            try:
-                for batch in parquet.iter_batches(BATCH, use_threads=False):
-                    table = pa.Table.from_batches([batch])
-                    for name, value in self.partition.items():
-                        constant = pa.scalar(value, self.types.field(name).type)
-                        table = table.append_column(name, pa.repeat(constant, len(table)))
-                    frame = pl.from_arrow(table)
-                    assert isinstance(frame, pl.DataFrame)
-                    yield Rows(frame, range(row, row + len(frame)))
-                    row += len(frame)
-            except (pa.ArrowException, OSError) as e:
-                raise self.file.refusal(e, f"damaged Parquet after row {row}") from None
+        constants = {name: pa.scalar(value, self.types.field(name).type) for name, value in self.partition.items()}
+        return batches(self.file, constants)
+
+
+@dataclass(frozen=True)
+class ParquetFile:
+    """A Parquet file that is no table's."""
+
+    file: File
+
+    @property
+    def path(self) -> str:
+        return self.file.path
+
+    @property
+    def where(self) -> str:
+        return str(self.file)
+
+    @property
+    def stamp(self) -> list[Any]:
+        return [*self.file.store.file(self.file.path).stamp]
+
+    def rows(self) -> Iterator[Rows]:
+        return batches(self.file)
+
+
+def batches(file: File, constants: Mapping[str, pa.Scalar] = MappingProxyType({})) -> Iterator[Rows]:
+    """The rows of a Parquet file, some at a time, with columns of one value beside its own. Raises UserError 65, 66,
+    74."""
+    row = 0
+    with file.open() as parquet:
+        try:
+            for batch in parquet.iter_batches(BATCH, use_threads=False):
+                table = pa.Table.from_batches([batch])
+                for name, constant in constants.items():
+                    table = table.append_column(name, pa.repeat(constant, len(table)))
+                frame = pl.from_arrow(table)
+                assert isinstance(frame, pl.DataFrame)
+                yield Rows(frame, range(row, row + len(frame)))
+                row += len(frame)
+        except (pa.ArrowException, OSError) as e:
+            raise file.refusal(e, f"damaged Parquet after row {row}") from None
 
 
 def delta_files(root: str, store: Store, path: str) -> list[DeltaFile]:

@@ -10,7 +10,7 @@ import io
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -339,32 +339,45 @@ def _objects(file: File, lines: list[bytes], numbers: Sequence[int]) -> pl.DataF
         raise _wrong_line(file, lines, numbers) or _mixed(file, numbers[0], e) from None
     if len(frame) != len(lines):
         raise _wrong_line(file, lines, numbers) or _mixed(file, numbers[0], "a line is not one object")
-    frame = unwrapped(frame)
-    if large := [name for name, kind in frame.schema.items() if kind == pl.Int128]:
+    return flat_columns(str(file), unwrapped(frame), paths(json.loads(lines[0])), numbers[0])
+
+
+def flat_columns(where: str, frame: pl.DataFrame, names: Iterable[str], number: int) -> pl.DataFrame:
+    """Columns of what JSON has: the fields of objects as columns of their own, and of lists of objects as lists.
+
+    Args:
+        where: the file, for messages.
+        names: of its columns as they are to stand.
+        number: of the first row, for messages.
+
+    Raises:
+        UserError: 65 an integer beyond int64, a column and a field of its name.
+    """
+    flat = _in_order(_flat(where, frame), names)
+    if large := [name for name, kind in flat.schema.items() if _inner(kind) == pl.Int128]:
         raise UserError(
-            f"{file}: column {large[0]}, from line {numbers[0]} on: an integer beyond int64", "write it as text"
+            f"{where}: column {large[0]}, from line {number} on: an integer beyond int64", "write it as text"
         )
-    flat = _in_order(_flat(file, frame), lines[0])
     return flat.with_columns(_without_fields(flat[name]) for name, kind in flat.schema.items() if _has_fields(kind))
 
 
-def _in_order(frame: pl.DataFrame, line: bytes) -> pl.DataFrame:
-    """Its columns as the first line has them, others by name: polars may give many in another order each time."""
-    ranks = {path: k for k, path in enumerate(_paths(json.loads(line)))}
+def _in_order(frame: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:
+    """Its columns in the order of some names, others by name: polars may give many in another order each time."""
+    ranks = {name: k for k, name in enumerate(names)}
     every, last = frame.columns, len(ranks)
     every.sort(key=lambda c: (c.count("."), ranks.get(c.rpartition(".")[0], last), ranks.get(c, last), c))
     return frame[every]  # `select` takes * for all of them
 
 
-def _paths(value: Any, above: str = "") -> Iterator[str]:
+def paths(value: Any, above: str = "") -> Iterator[str]:
     """Names of the fields of an object, or of the first of a list, and of those in it."""
     first = value[0] if isinstance(value, list) and value else value
     for name, inner in first.items() if isinstance(first, dict) else ():
         yield f"{above}{name}"
-        yield from _paths(inner, f"{above}{name}.")
+        yield from paths(inner, f"{above}{name}.")
 
 
-def _flat(file: File, frame: pl.DataFrame) -> pl.DataFrame:
+def _flat(where: str, frame: pl.DataFrame) -> pl.DataFrame:
     """The fields of an object as columns of their own, `b` of the object `a` is `a.b`, and those of a list of objects
     as lists. Raises UserError 65."""
     while objects := [name for name, kind in frame.schema.items() if _is_object(kind)]:
@@ -372,7 +385,7 @@ def _flat(file: File, frame: pl.DataFrame) -> pl.DataFrame:
         kept = [s for s in frame if s.name not in objects]
         names = [s.name for s in (*kept, *fields)]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise UserError(f"{file}: column {twice[0]} and a field of that name", "give one of them another name")
+            raise UserError(f"{where}: column {twice[0]} and a field of that name", "give one of them another name")
         frame = pl.DataFrame({s.name: s for s in (*kept, *fields)})
     return frame
 
@@ -419,10 +432,14 @@ def _mixed(file: File, number: int, error: object) -> UserError:
 
 
 def _has_fields(kind: pl.DataType) -> bool:
-    inner = kind
-    while isinstance(inner, pl.List):
-        inner = inner.inner  # type: ignore[assignment]
-    return isinstance(inner, pl.Struct)
+    return isinstance(_inner(kind), pl.Struct)
+
+
+def _inner(kind: pl.DataType) -> pl.DataType:
+    """What lists hold, or lists of lists."""
+    while isinstance(kind, pl.List):
+        kind = kind.inner  # type: ignore[assignment]
+    return kind
 
 
 def _without_fields(objects: pl.Series) -> pl.Series:
