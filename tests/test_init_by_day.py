@@ -118,6 +118,10 @@ def test_a_rule_that_alone_fits_is_in_the_next_command(tmp_path: Path) -> None:
     assert code == 78 and "-o" in said and "--conversion zuna\n" in said and "run the first command above" in said
     code, events, said = init(tmp_path / "log", "--conversion", "zuna")
     assert code == 0 and events["conversion"] == "zuna" and rates(world())[2] in said, said
+    assert "as before        user, item, time, click, joined" in said and "named like a user" not in said
+    assert "conversion       zuna" in said, "what an option changes is all that is new"
+    again = init(tmp_path / "log", "--conversion", "zuna")[2]
+    assert "as before" not in again and "named like a user" in again, "of what has not changed all is said"
 
 
 def test_an_own_number_of_a_click_and_its_seconds(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
-from dmtl_cli.guess.feature_lines import unwritten
+from dmtl_cli.guess.feature_lines import comment, scalar, unwritten
 from dmtl_cli.guess.roles import Guess
 from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.words import count
@@ -17,8 +17,12 @@ _LISTS = ("outcomes", "user features", "item features", "context features", "kno
 """roles of many columns: all of them are to be looked at"""
 
 
-def told_roles(log: Log) -> list[dict[str, str]]:
-    """What was guessed, a line each."""
+def told_roles(log: Log, before: str = "") -> list[dict[str, Any]]:
+    """What was guessed, a line each, and whether it was before.
+
+    Args:
+        before: the config of the same log that this one replaces.
+    """
     named: list[tuple[str, Guess]] = list(log.roles.named.items())
     sides = log.inputs.sides.items()
     named += [("joined", Guess(path_of(one.table), f"{one.why}: {', '.join(one.columns)}")) for one in log.later]
@@ -29,7 +33,9 @@ def told_roles(log: Log) -> list[dict[str, str]]:
     if (zone := timezone_of(log)) is not None:
         at = sum(role in ("user", "item", "time") for role, _ in named)
         named.insert(at, ("timezone", Guess(log.lives or zone[0], zone[1])))
-    out = [{"role": role, "column": g.column, "why": g.why} for role, g in named]
+    out: list[dict[str, Any]] = [{"role": role, "column": g.column, "why": g.why} for role, g in named]
+    for row, (_, g) in zip(out, named, strict=True):
+        row["as_before"] = scalar(g.column) in before and comment(g.why).partition(": ")[0] in before
     taken, later = {g.column for g in log.roles.named.values()}, unwritten(log.roles, log.inputs)
     used = [] if later else log.inputs.used
     for role, columns in (
@@ -40,7 +46,9 @@ def told_roles(log: Log) -> list[dict[str, str]]:
         ("not used", [g.column for g in log.inputs.unused]),
     ):
         if columns:
-            out.append({"role": role, "column": f"{len(columns)}", "why": ", ".join(columns)})
+            told = all(f"- {scalar(c)}  # " in before or f"# {comment(c)}: not used: " in before for c in columns)
+            row = {"role": role, "column": f"{len(columns)}", "why": ", ".join(columns)}
+            out.append(row | {"as_before": told and role in ("outcomes", "not used")})
     return out
 
 
@@ -56,7 +64,11 @@ def described(found: dict[str, Any]) -> str:
     lines = [f"{found['events']}: {found['format']}{days}", ""]
     if found["catalogue"]:
         lines = [f"first: {found['first']}", found["catalogue"], "", *lines]
-    for r in found["roles"]:
+    again = [r["role"] for r in found["roles"] if r["as_before"]]
+    rows = [r for r in found["roles"] if not r["as_before"]] or found["roles"]
+    if len(rows) < len(found["roles"]):
+        lines.append(f"{'as before':17}{', '.join(dict.fromkeys(again))}")
+    for r in rows:
         why = (
             textwrap.wrap(r["why"], _WIDE, break_long_words=False) if r["role"] in _LISTS else [_short(r["why"], _WIDE)]
         )

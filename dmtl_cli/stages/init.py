@@ -82,10 +82,11 @@ def init(
     for path in (root, str(out)):
         if any("\ud800" <= sign <= "\udfff" for sign in path):
             raise UserError(f"{path}: the name is no UTF-8, which a config is", "rename it, or link to it", Exit.USAGE)
+    before = ""
     if out.exists() and not force:
         if not _is_as_written(out, root):
             raise _exists(out)
-        force = True
+        force, before = True, out.read_text(encoding="utf-8")
     log = _log(root, given, lives)
     day = log.day
     first, someone, known = _first(log, day), _someone(log), guest(log.roles, log.inputs, log.events.frame)
@@ -110,7 +111,7 @@ def init(
         "first": edits_of(out, config.edits, day, None if catalogue and is_label(config.edits) else again),
         "goals": goals_of(log) if (is_label(config.edits) or not config.edits) and not is_told else [],
         "next": [] if config.edits else steps(out, first, day, someone, known),
-        "roles": told_roles(log),
+        "roles": told_roles(log, before if before != _marked(config.text) else ""),
         "tables_not_used": [(path, why) for path, why in log.inputs.other if not _ABOUT.match(path)],
         "catalogue": catalogue,
         "edits": [{"line": line, "key": key, "what": what} for line, key, what in config.edits],
