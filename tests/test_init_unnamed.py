@@ -85,6 +85,20 @@ def test_a_column_that_nothing_has_is_refused_as_before(tmp_path: Path) -> None:
     assert code == 2 and "has no column properties.red_ms" in said
 
 
+def test_a_last_name_of_two_columns_is_refused_with_both(tmp_path: Path) -> None:
+    """`place` may be either of them: which one is not guessed."""
+    days = [
+        {"user_id": f"u{k % 40}", "item_id": f"i{k % 31}", "ts": f"2026-01-0{d}T10:{k % 60:02}:00Z"}
+        for d in (1, 2)
+        for k in range(300)
+    ]
+    rows = [row | {"a": {"place": k % 3}, "b": {"place": k % 5}, "click": k % 2} for k, row in enumerate(days)]
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log/events.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    code, _, said = init(tmp_path / "log", "--conversion", "place >= 2")
+    assert code == 2 and "has no column place" in said and "write one of a.place, b.place" in said, said
+
+
 # -- lists of objects whose ids are those of a table -------------------------------------------------------------------
 
 

@@ -151,7 +151,7 @@ def refuse_given(given: Mapping[str, str], events: Table, roles: Roles, every: S
             there = [path_of(t) for t in every if column in t.frame.columns and path_of(t) != path_of(events)]
             which = f", {' and '.join(there)} {'have' if len(there) > 1 else 'has'} one" if there else ""
             what = f"--{role}: {path_of(events)} has no column {column}{which}"
-            raise UserError(what, f"it has {', '.join(columns)}", Exit.USAGE)
+            raise UserError(what, _which(column, columns), Exit.USAGE)
         if [*given.values()].count(column) > 1:
             raise UserError(f"--{role}: {column} is given twice", "a column has one role", Exit.USAGE)
         guess = getattr(roles, role)
@@ -178,8 +178,15 @@ def refuse_expression(text: str | None, events: Table, inputs: Inputs) -> None:
         sides = [n for n, side in inputs.sides.items() if absent and absent[0] in side.table.frame.columns]
         if sides and not hint:
             hint = "; ".join(f"the table of {name} has it: write {name}.{absent[0]}" for name in sides)
-        raise UserError(f"--conversion: {what}", hint or f"it has {', '.join(columns)}", Exit.USAGE)
+        named = absent[0] if absent else ""
+        raise UserError(f"--conversion: {what}", hint or _which(named, columns), Exit.USAGE)
     _refuse_looked_up(text, events, inputs)
+
+
+def _which(column: str, columns: Sequence[str]) -> str:
+    """The columns that may be meant: those of that last name, else all."""
+    ends = [c for c in columns if column and c.endswith(f".{column}")]
+    return f"write one of {', '.join(ends)}" if ends else f"it has {', '.join(columns)}"
 
 
 def _refuse_looked_up(text: str, events: Table, inputs: Inputs) -> None:
