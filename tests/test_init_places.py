@@ -18,8 +18,9 @@ from dmtl_cli.config.errors import did_you_mean
 from dmtl_cli.data.log import text_rows
 from dmtl_cli.guess.files import group, partitions
 from dmtl_cli.guess.partial import turn
-from dmtl_cli.guess.tables import read_whole, tables
+from dmtl_cli.guess.tables import tables
 from dmtl_cli.guess.values import local_days
+from dmtl_cli.guess.whole import read_whole
 
 DAY = dt.date(2026, 3, 1)
 

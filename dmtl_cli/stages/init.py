@@ -49,9 +49,10 @@ from dmtl_cli.guess.rows import BYTES, NOT_UTF8
 from dmtl_cli.guess.shown import as_events, of_lone_lists
 from dmtl_cli.guess.steps import check_of, edits_of, goals_of, is_label, named_again, steps
 from dmtl_cli.guess.streams import again, by_kinds, parted
-from dmtl_cli.guess.tables import LAKES, ROWS, Table, by_days, read_whole, tables
+from dmtl_cli.guess.tables import LAKES, ROWS, Table, tables
 from dmtl_cli.guess.texts import in_seconds
 from dmtl_cli.guess.values import DAYS, local_days
+from dmtl_cli.guess.whole import by_days, read_whole
 from dmtl_cli.guess.words import count
 from dmtl_cli.guess.writing import Log, path_of, written
 from dmtl_cli.guess.zones import of_users, zone_of
