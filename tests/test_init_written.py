@@ -167,6 +167,10 @@ def test_when_a_comma_is_decimal(separator: str, columns: dict[str, list[str]], 
 
 def test_zeros_that_are_left_out_behind_a_comma() -> None:
     assert decimals(pl.Series("x", ["0,4904", "0,432", *["0,1239"] * 9])) is not None
+    cut = [f"{k / 100:.2f}".rstrip("0") for k in range(1_000, 1_400)]
+    prices = pl.Series("pret", [(x + "0" if x.endswith(".") else x).replace(".", ",") for x in cut])
+    assert decimals(prices) is not None, "as Python writes 10,0 and 10,5 beside 10,25"
+    assert decimals(pl.Series("x", [f"{k % 31},{k % 97 + 1}" for k in range(900)])) is None, "two codes up to 97"
     assert decimals(pl.Series("x", ["1,20", "12,7", *["1,15"] * 9])) is None, "a list of codes"
 
 

@@ -182,7 +182,7 @@ def decimals(s: pl.Series) -> pl.Series | None:
     """The numbers of texts with a decimal comma, such as 87,5; None where they are none.
 
     A list of two codes looks like one, but its second code has not as many digits in every row; nor has a number that
-    ends without zeros, but most have all.
+    ends without zeros (12,5 beside 12,25 and 12,0), but most have all.
     """
     if s.dtype != pl.String:
         return None
@@ -190,19 +190,22 @@ def decimals(s: pl.Series) -> pl.Series | None:
     known = known.filter(known != "")
     if not len(known) or not known.str.contains(_DECIMAL).all():
         return None
-    places = known.str.extract(r",([0-9]+)$").drop_nulls().str.len_chars()
+    behind = known.str.extract(r",([0-9]+)$").drop_nulls()
+    places = behind.str.len_chars()
     named = words.says(s.name, words.NUMBER) or words.says(s.name, words.RATIO)
     ragged = places.n_unique() > 1 and not named
-    if len(places) < len(known) / 2 or (ragged and (known.str.ends_with("0").any() or not _are_full(places))):
+    if len(places) < len(known) / 2 or (ragged and (behind.str.contains("[0-9]0$").any() or not _are_full(behind))):
         return None
     return s.str.replace(",", ".", literal=True).cast(pl.Float64, strict=False)
 
 
-def _are_full(places: pl.Series) -> bool:
-    """Whether most numbers have as many decimals as the one that has most, at least three: nine in ten have, of those
-    that are cut where they end in zeros."""
+def _are_full(behind: pl.Series) -> bool:
+    """Whether most numbers have as many decimals as the one that has most: nine in ten have, of those that are cut
+    where they end in zeros. Of two decimals some begin with 0, as no code does."""
+    places = behind.str.len_chars()
     most = int(places.max() or 0)  # type: ignore[arg-type]
-    return most >= 3 and share(places == most) >= 0.8
+    is_none = most < 2 or (most == 2 and not behind.str.contains("^0[1-9]$").any())
+    return not is_none and share(places == most) >= 0.8
 
 
 def is_clock(s: pl.Series) -> bool:
