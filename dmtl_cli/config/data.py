@@ -137,6 +137,21 @@ class Events(Table):
         return self
 
     @model_validator(mode="after")
+    def _joined_in_order(self) -> Events:
+        for k, (name, table) in enumerate(self.joined.items()):
+            if table.way is None:
+                continue
+            before = dict([*self.joined.items()][:k])
+            if (other := before.get(table.way[0])) is None:
+                there = f": {', '.join(before)}" if before else ", and there is none"
+                raise ValueError(
+                    f"joined.{name}.through: expected a table that is named before it{there}, got {table.way[0]}"
+                )
+            if table.id_column != other.id_column:
+                raise ValueError(f"joined.{name}.event_key: expected {other.id_column}, as joined.{table.way[0]} has")
+        return self
+
+    @model_validator(mode="after")
     def _where_is_known_before(self) -> Events:
         named = sources_of(self.where) if self.where else []
         late = sorted(self.outcome_columns.intersection(named))

@@ -226,6 +226,10 @@ class Joined(Beside):
     """its column of the exposure's id, which several rows may have; a row whose id no exposure has is left out"""
     event_key: Column | None = None
     """the column of these ids in the events; absent: the name of `key`"""
+    through: Annotated[str, Field(pattern=r"^[^.]+\..+$")] | None = None
+    """another table of `joined`, named before this one, and its column of the ids that `key` has, where rows name a row
+    of that table in place of an exposure: clicks.click_id of orders that name the click. They are of that row's
+    exposure, so `event_key` is that of the other table"""
     columns: Annotated[dict[Column, Aggregate], Field(min_length=1)]
     """columns of the events by name, each an SQL expression of Polars over all rows of one id: seconds: SUM(seconds),
     cooked: MAX(cook_mode) = 1, clicked: COUNT(*) > 0. An exposure without a row has what the expression gives of no
@@ -244,7 +248,13 @@ class Joined(Beside):
 
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without_new(self, dump(self), (*NEW, "date_column", "unique", "explode"))
+        return without_new(self, dump(self), (*NEW, "date_column", "unique", "explode", "through"))
+
+    @property
+    def way(self) -> tuple[str, str] | None:
+        """The table and the column of `through`."""
+        table, _, column = (self.through or "").partition(".")
+        return (table, column) if self.through else None
 
     @property
     def is_daily(self) -> bool:

@@ -243,6 +243,7 @@ def joined_lines(found: Sequence[Outcomes], place: Callable[[Outcomes], list[str
         keys = [*place(one), *([f"computed: {flow({one.key: one.computed[1]})}"] if one.computed else [])]
         keys.append(f"key: {scalar(one.key)}")
         keys += [f"event_key: {scalar(one.event_key)}"] if one.key != one.event_key else []
+        keys += [f"through: {scalar(one.through)}"] if one.through else []
         lines += [f"  {one.name}:  # {comment(one.why)}", *(f"    {key}" for key in keys)]
         lines += ["    columns:", *(f"      {scalar(c)}: {quoted(text)}" for c, text in one.columns.items())]
         lines += [f"    # not used: {comment(', '.join(one.left))}"] if one.left else []

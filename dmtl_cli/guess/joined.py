@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -32,17 +32,17 @@ def joined_rows(log: Log, found: DayFiles, events: Table) -> dict[str, Any]:
     Raises:
         UserError: what reading these tables raises.
     """
-    out = {}
-    for name, table in zip(found.joined, log.outcomes(found), strict=True):
+    out, tables = {}, dict(zip(found.joined, log.outcomes(found), strict=True))
+    for name, table in tables.items():
         times = _times(log, found, events, table)
         once = log.data.events.unique == table.section.id_column  # of each id one exposure is read
         shared = 0 if once else int(times[times > 1].sum())
         said = {"days_after": table.section.days_after, "rows": table.read_rows, "shared": shared}
         if table.section.is_daily:
             matched = int(table.rows.to_numpy()[times > 0].sum())
-            said["unmatched"] = int(table.rows.sum()) - matched
+            said["unmatched"] = int(table.rows.sum()) - matched + table.astray
             if table.section.id_column not in log.data.events.computed:  # the next day may have the same one again
-                said["later"] = _later(log, found, events, name)
+                said["later"] = _later(log, found, events, name, tables)
         said |= {"without_id": table.without_id} if table.without_id else {}
         out[name] = said | ({"repeated": table.repeated} if table.section.unique else {})
     return {"joined": out} if out else {}
@@ -63,11 +63,11 @@ def _times(log: Log, found: DayFiles, events: Table, table: Outcomes) -> Ints:
     return times
 
 
-def _later(log: Log, found: DayFiles, events: Table, name: str) -> int:
+def _later(log: Log, found: DayFiles, events: Table, name: str, beside: Mapping[str, Outcomes]) -> int:
     """Rows of the first day that is not read any more that are of this day's exposures; 0 where it is not there."""
     section = log.data.events.joined[name]
     try:
-        table = log.outcomes_of(name, before(found.day, -section.days_after - 1))
+        table = log.outcomes_of(name, before(found.day, -section.days_after - 1), beside)
     except UserError as e:
         if e.code != Exit.NO_INPUT:
             raise

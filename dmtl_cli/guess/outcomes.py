@@ -54,13 +54,23 @@ class Outcomes:
     """by each column of few texts of which an exposure may have several, the flag of each"""
     rate: float = 1.0
     """share of the sample's exposures that have a row"""
+    through: str | None = None
+    """TABLE.COLUMN of what `key` names in place of an exposure, as `data.events.joined` has it"""
+    mapped: pl.DataFrame | None = field(default=None, compare=False)
+    """the table's rows with the exposure's id for `key` then"""
     dated: str | None = None
     """the column that tells the day of its rows, where its files do not and the key is of a day"""
 
     @property
+    def rows(self) -> pl.DataFrame:
+        """Those of the table's sample, by the exposure's id."""
+        return self.table.frame if self.mapped is None else self.mapped
+
+    @property
     def sources(self) -> set[str]:
-        """The table's columns that are read."""
+        """The columns that are read, of the table and of one that it names."""
         keys = sources_of(self.computed[1]) if self.computed else [self.key]
+        keys += [self.through.partition(".")[2]] if self.through else []
         return {*keys, *(c for text in self.columns.values() for c in aggregated_roots_of(text))}
 
     @property
@@ -102,9 +112,9 @@ def outcomes_of(events: Table, others: Sequence[tuple[Table, Roles]], roles: Rol
         if table.has_no_path:
             continue
         taken = {*events.frame.columns, *(c for one in found for c in one.columns)}
-        name = free(_name(table), {one.name for one in found})
+        name = free(named_after(table), {one.name for one in found})
         user = beside.user.column if beside.user else None
-        if (one := _outcomes(exposures, table, user, taken, name)) is not None:
+        if (one := of_reference(exposures, table, user, taken, name)) is not None:
             found.append(one)
     return with_rows(found, roles, {*events.frame.columns})
 
@@ -249,7 +259,7 @@ def of_pairs(
         shown, named: these columns, of the events and of the table.
         rate: share of the exposures that have a row.
     """
-    key, name = free("exposure", {*taken, *table.frame.columns}), free(_name(table), taken)
+    key, name = free("exposure", {*taken, *table.frame.columns}), free(named_after(table), taken)
     by = rows.select(pl.struct(*named)).to_series()
     columns, left, states = _of_rows(rows.drop(*named), by, {*taken, *table.frame.columns, name}, plain=False)
     why = f"{rate:.0%} of the sample's exposures have a row, by {' and '.join(shown)}"
@@ -332,7 +342,7 @@ def with_outcomes(events: Table, found: Iterable[Outcomes]) -> Table:
     frame = events.frame
     for one in found:
         made = [pl.sql_expr(text).alias(c) for c, text in one.columns.items()]
-        rows = one.table.frame
+        rows = one.rows
         if one.computed:
             mine, others = (pl.sql_expr(text).alias(one.key) for text in one.computed)
             frame, rows = frame.with_columns(mine), rows.with_columns(others)
@@ -362,8 +372,9 @@ def without_rows(rule: str | None, events: pl.DataFrame, later: Iterable[Outcome
     return f"COALESCE({rule}, FALSE)" if values.dtype == pl.Boolean and values.null_count() else rule
 
 
-def _outcomes(events: Exposures, table: Table, user: str | None, taken: set[str], name: str) -> Outcomes | None:
-    """Without the column that tells whether there is a row."""
+def of_reference(events: Exposures, table: Table, user: str | None, taken: set[str], name: str) -> Outcomes | None:
+    """The outcomes of a table that names exposures by an id, without the column that tells whether there is a row; None
+    where it names none."""
     if (met := reference(events, table.frame)) is None:
         return None
     c, key, agrees = met
@@ -392,7 +403,7 @@ def aggregate_of(s: pl.Series) -> str | None:
     return f"{'SUM' if lasts else 'MAX'}({sql_column(s.name)})"
 
 
-def _name(table: Table) -> str:
+def named_after(table: Table) -> str:
     """A name for messages: that of the folder or file, without the day."""
     files = table.files
     path = PurePosixPath(re.sub(r"\{[^}]*\}", "", files.pattern or files.path))

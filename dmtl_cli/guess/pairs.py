@@ -1,22 +1,32 @@
-"""Tables of what came of a user and item on a day, whose rows name no exposure, as files of `views`, `clicks` and
-`orders` do."""
+"""Tables of what came of exposures whose rows do not name them: they name a row of another such table, as orders name a
+click, or a user and an item of the day, as files of `views`, `clicks` and `orders` do."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 import polars as pl
 
 from dmtl_cli.guess import words
-from dmtl_cli.guess.outcomes import ALL, Outcomes, of_pairs, pair_of, rows_or_elements, with_rows
-from dmtl_cli.guess.references import MET, is_own
+from dmtl_cli.guess.outcomes import (
+    ALL,
+    Outcomes,
+    named_after,
+    of_pairs,
+    of_reference,
+    pair_of,
+    rows_or_elements,
+    with_rows,
+)
+from dmtl_cli.guess.references import MET, exposures_of, is_own
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.tables import LAKES, Table
-from dmtl_cli.guess.values import DAYS, FEW, instants, is_id, share, within
+from dmtl_cli.guess.values import DAYS, FEW, free, instants, is_id, share, within
 
 _MET = 0.3  # of the rows of a user and item have one that was shown, in a sample that may lack it
+_ID = ":exposure"
 _CHANCE = 0.5  # as many at most, were the items those of other rows
 
 
@@ -30,6 +40,54 @@ def pairs_of_day(rows: pl.DataFrame, user: str, item: str, roles: Roles) -> pl.S
 def were_shown(told: pl.Series, shown: pl.Series) -> bool:
     """Whether pairs of what followed are mostly among those of what was shown."""
     return len(told) >= FEW and _met(told, shown) >= _MET
+
+
+def outcomes_through(
+    events: Table, others: Sequence[tuple[Table, Roles]], roles: Roles, found: Sequence[Outcomes]
+) -> list[Outcomes]:
+    """The tables whose rows name, by an id of its own, a row of one that was found: an order the click.
+
+    Args:
+        others: tables beside the events, each with the roles of its own columns.
+        found: tables that name exposures by an id.
+    """
+    if roles.user is None or roles.item is None or not found:
+        return []
+    exposures = exposures_of(events.frame, roles.user.column, roles.item.column)
+    out: list[Outcomes] = []
+    for table, mine in others:
+        if table.has_no_path or any(table.files is one.table.files for one in found):
+            continue
+        taken = {*events.frame.columns, *(c for one in (*found, *out) for c in one.columns)}
+        name, user = (
+            free(named_after(table), {one.name for one in (*found, *out)}),
+            mine.user.column if mine.user else None,
+        )
+        ways = ((one, c, key) for one in found if one.computed is None for c, key in _ways(one, table))
+        for one, c, key in ways:
+            ids = (
+                one.rows.select(pl.col(c).alias(key), pl.col(one.key).alias(_ID)).drop_nulls().unique(key, keep="last")
+            )
+            rows = table.frame.join(ids, on=key, how="left", maintain_order="left")
+            rows = rows.drop(key).rename({_ID: key}).select(table.frame.columns)
+            made = of_reference(exposures, replace(table, frame=rows), user, taken, name)
+            if made is not None and made.key == key and made.event_key == one.event_key:
+                why = f"{made.why} of the row of {one.name} that its {key} names"
+                out.append(replace(made, table=table, mapped=rows, through=f"{one.name}.{c}", why=why))
+                break
+    return with_rows(out, roles, {*events.frame.columns, *(c for one in found for c in one.columns)}, found)
+
+
+def _ways(one: Outcomes, table: Table) -> Iterator[tuple[str, str]]:
+    """(column of the ids of its rows, column of another table that has half of its ids, at least, among them)."""
+    own = [c for c in one.rows.columns if c != one.key and is_own(one.rows[c])]
+    for key in (key for key in table.frame.columns if own and is_id(table.frame[key])):
+        if one.key == key or not words.is_named_id(key):
+            continue
+        for c in own:
+            alike = one.rows.schema[c] == table.frame.schema[key]
+            if alike and within(table.frame[key], one.rows[c]) >= MET:
+                yield c, key
 
 
 def outcomes_by_day(

@@ -39,7 +39,7 @@ from dmtl_cli.guess.outcomes import (
     with_outcomes,
     without_rows,
 )
-from dmtl_cli.guess.pairs import outcomes_by_day
+from dmtl_cli.guess.pairs import outcomes_by_day, outcomes_through
 from dmtl_cli.guess.partial import partial_columns
 from dmtl_cli.guess.printed import told_roles
 from dmtl_cli.guess.repeats import unique_of
@@ -251,7 +251,8 @@ def _came_of(
     def rest(later: Sequence[Outcomes]) -> list[tuple[Table, Roles]]:
         return [of for of in others if not any(of[0].files is one.table.files for one in later)]
 
-    later = [*found, *outcomes_by_pairs(table, [other for other, _ in rest(found)], roles, found)]
+    later = [*found, *outcomes_through(table, rest(found), roles, found)]
+    later += outcomes_by_pairs(table, [other for other, _ in rest(later)], roles, later)
     later += outcomes_by_day(table, rest(later), roles, later)
     for shown, mine in of_lone_lists(table, given) if others and not later else ():
         if came_of := outcomes_by_pairs(shown, [other for other, _ in others], mine):

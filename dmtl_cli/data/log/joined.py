@@ -41,6 +41,7 @@ class Outcomes:
         days: the first and the last one that are read, where the section's column tells the day.
         check: raises UserError 65 where these columns of the table take too much memory.
         declared: columns that are null where no file of the day has them, and the section has a condition.
+        through: the table of which its rows name rows in place of exposures.
     """
 
     def __init__(
@@ -53,10 +54,11 @@ class Outcomes:
         timezone: str | None,
         check: Callable[[Table, Collection[str], dict[File, range]], object],
         declared: Collection[str] = (),
+        through: Outcomes | None = None,
     ) -> None:
         self.name, self.section, self._files, self._groups = f"data.events.joined.{name}", section, files, groups
         self._days, self._timezone, self._check, self._declared = days, timezone, check, declared
-        self._left_out = Counter[str]()
+        self._through, self._left_out, self._astray = through, Counter[str](), 0
 
     def values(self, ids: pl.Series, columns: Sequence[str], file: object) -> pl.DataFrame:
         """[n] rows of the columns: what came of each exposure.
@@ -77,6 +79,21 @@ class Outcomes:
             what = f"{file}: {self.section.id_column} are {mine}, but {self.section.key} of {self.where} {others}"
             raise UserError(what, "write both as integers, or both as text")
         return places(self.keys, ids) if self._texts is None else self._texts.places(ids)
+
+    def exposures(self, column: str, ids: pl.Series, of: str) -> pl.Series:
+        """[n] the exposure's id of the row that each id names by a column; null where none has it.
+
+        Args:
+            of: the table that names it, for messages.
+        """
+        frame = self._frame([column])
+        known = pl.DataFrame([_ids(frame[column]).alias("id"), self._ids_of(frame).alias(_ID)]).drop_nulls()
+        if ids.dtype != known["id"].dtype and len(known) and ids.null_count() < len(ids):
+            mine, others = _KINDS[type(ids.dtype)], _KINDS[type(known["id"].dtype)]
+            what = f"{of} are {mine}, but {column} of {self.where} {others}"
+            raise UserError(what, "write both as integers, or both as text")
+        named = pl.DataFrame([ids.cast(known["id"].dtype).alias("id")])
+        return named.join(known.unique("id", keep="last"), on="id", how="left", maintain_order="left")[_ID]
 
     @property
     def where(self) -> str:
@@ -114,6 +131,11 @@ class Outcomes:
         return int(every.filter(~pl.col(_ID).all().over(kinds))[_ID].sum()) if kinds else int(every[_ID].sum())
 
     @property
+    def astray(self) -> int:
+        """Rows that name a row of another table which is not there."""
+        return self._astray if self._read else 0
+
+    @property
     def repeated(self) -> int:
         """Rows of a table that was read, without those that `unique` reads in their place."""
         return self._left_out[REPEATED]
@@ -134,8 +156,9 @@ class Outcomes:
 
     @cached_property
     def _read(self) -> tuple[pl.Series, pl.Series, pl.DataFrame, int]:
-        frame, section = self._frame(), self.section
-        ids = _ids(frame[section.key]).alias(_ID)
+        section = self.section
+        frame = self._frame(sorted(section.read_columns - {section.key}))
+        ids = self._ids_of(frame).alias(_ID)
         roots = [root for text in section.columns.values() for root in aggregated_roots_of(text).items()]
         named: dict[str, set[str]] = {}
         for root, fields in roots:
@@ -163,10 +186,19 @@ class Outcomes:
             raise UserError(what, of_types(self.where)) from None
         return some.append(none)
 
-    def _frame(self) -> pl.DataFrame:
-        """The table's columns that are read, of the rows that are asked for."""
+    def _ids_of(self, frame: pl.DataFrame) -> pl.Series:
+        """[n] the exposure's id of each row of the table."""
+        ids = _ids(frame[self.section.key])
+        if self._through is None or self.section.way is None:
+            return ids
+        found = self._through.exposures(self.section.way[1], ids, f"{self.section.key} of {self.where}")
+        self._astray = int((found.is_null() & ids.is_not_null()).sum())
+        return found
+
+    def _frame(self, columns: Sequence[str]) -> pl.DataFrame:
+        """The key and these columns, of the rows that are asked for."""
         table, section = Table(self._files), self.section
-        columns = self._required(table)
+        self._require(table, columns)
         beside = [c for c in (WHERE if section.where else None, section.unique, section.date_column) if c]
         self._check(table, [section.key, *columns, *beside], self._groups)
         rows = TableRows(table, section, {c: table.type(c) for c in columns}, self._days, self._timezone)
@@ -176,8 +208,8 @@ class Outcomes:
         named = [frame.select(_ids(frame[section.key]), *columns) for frame in found]
         return pl.concat(named, how="vertical_relaxed")  # a file may lack the key, where `where` leaves out its rows
 
-    def _required(self, table: Table) -> list[str]:
-        """The columns beside the key. Raises UserError 65 where one is not there.
+    def _require(self, table: Table, columns: Sequence[str]) -> None:
+        """Raises UserError 65 where the key, or one of the columns, is not there.
 
         Rows that a condition asks for have a key, others of the same files may have none: so a file without any of the
         former lacks it, and a day without some of them other columns."""
@@ -185,7 +217,6 @@ class Outcomes:
         require = table.require if section.where else table.require_everywhere
         require(section.key, f"{self.name}.key expects")
         table.require_ids(section.key)
-        columns = sorted(section.read_columns - {section.key})
         for column in columns:
             if not section.where or table.has(column) or column not in self._declared:
                 table.require(column, f"{self.name}.columns expects")
@@ -195,7 +226,6 @@ class Outcomes:
         if section.unique:
             require(section.unique, f"{self.name}.unique expects")
             table.require_ids(section.unique)
-        return columns
 
 
 _ID = ":id"

@@ -176,21 +176,34 @@ class Log:
     def outcomes(self, found: DayFiles) -> list[Outcomes]:
         """A day's tables of what came of exposures, not read yet."""
         tables, day = self.data.events.joined, found.day
-        named = found.joined.items()
-        return [self._outcomes(n, day, tables[n].days_after, files, found.joined_groups) for n, files in named]
+        made: dict[str, Outcomes] = {}
+        for name, files in found.joined.items():
+            made[name] = self._outcomes(name, day, tables[name].days_after, files, found.joined_groups, made)
+        return [*made.values()]
 
-    def outcomes_of(self, name: str, day: dt.date) -> Outcomes:
-        """The rows of such a table of one day. Raises UserError as `find`."""
-        return self._outcomes(name, day, 0, *self._finder.joined(name, day, 0))
+    def outcomes_of(self, name: str, day: dt.date, beside: Mapping[str, Outcomes]) -> Outcomes:
+        """The rows of such a table of one day. Raises UserError as `find`.
+
+        Args:
+            beside: the other tables, of which it may name rows.
+        """
+        return self._outcomes(name, day, 0, *self._finder.joined(name, day, 0), beside)
 
     def _outcomes(
-        self, name: str, day: dt.date, after: int, files: Sequence[File], groups: dict[File, range]
+        self,
+        name: str,
+        day: dt.date,
+        after: int,
+        files: Sequence[File],
+        groups: dict[File, range],
+        beside: Mapping[str, Outcomes],
     ) -> Outcomes:
         section, check = self.data.events.joined[name], partial(memory.check_table, limit=self.max_memory)
         is_json = self.data.format_of(section) == "json"  # it writes no column of what is not there
         declared = types_of(self.data, section) if is_json else {}
         days = day, before(day, -after)
-        return Outcomes(name, section, files, groups, days, self.data.timezone, check, declared)
+        through = beside[section.way[0]] if section.way else None
+        return Outcomes(name, section, files, groups, days, self.data.timezone, check, declared, through)
 
     def _columns_of(
         self, side: str, files: Sequence[File], morning: dt.date, whole_day: bool, columns: Sequence[str]
