@@ -20,7 +20,7 @@ from dmtl_cli.guess.outcomes import (
     rows_or_elements,
     with_rows,
 )
-from dmtl_cli.guess.references import MET, exposures_of, is_own
+from dmtl_cli.guess.references import MET, exposures_of, is_chance, is_own, reference
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.tables import LAKES, Table
 from dmtl_cli.guess.values import DAYS, FEW, free, instants, is_id, share, within
@@ -54,28 +54,30 @@ def outcomes_through(
     if roles.user is None or roles.item is None or not found:
         return []
     exposures = exposures_of(events.frame, roles.user.column, roles.item.column)
+    ways = [one for one in found if one.computed is None]
     out: list[Outcomes] = []
-    for table, mine in others:
-        if table.has_no_path or any(table.files is one.table.files for one in found):
-            continue
+    for table, mine in ((table, mine) for table, mine in others if not table.has_no_path):
         taken = {*events.frame.columns, *(c for one in (*found, *out) for c in one.columns)}
-        name, user = (
-            free(named_after(table), {one.name for one in (*found, *out)}),
-            mine.user.column if mine.user else None,
-        )
-        ways = ((one, c, key) for one in found if one.computed is None for c, key in _ways(one, table))
-        for one, c, key in ways:
-            ids = (
-                one.rows.select(pl.col(c).alias(key), pl.col(one.key).alias(_ID)).drop_nulls().unique(key, keep="last")
-            )
-            rows = table.frame.join(ids, on=key, how="left", maintain_order="left")
-            rows = rows.drop(key).rename({_ID: key}).select(table.frame.columns)
-            made = of_reference(exposures, replace(table, frame=rows), user, taken, name)
-            if made is not None and made.key == key and made.event_key == one.event_key:
+        name = free(named_after(table), {one.name for one in (*found, *out)})
+        for one, c, key in ((one, c, key) for one in ways for c, key in _ways(one, table)):
+            rows = _of_exposures(table, key, one, c)
+            met = reference(exposures, rows)
+            chance = met is not None and not met[2] and is_chance(one.rows[c], table.frame[key])
+            if met is None or met[:2] != (one.event_key, key) or chance:
+                continue
+            user = mine.user.column if mine.user else None
+            if (made := of_reference(exposures, replace(table, frame=rows), user, taken, name)) is not None:
                 why = f"{made.why} of the row of {one.name} that its {key} names"
                 out.append(replace(made, table=table, mapped=rows, through=f"{one.name}.{c}", why=why))
                 break
     return with_rows(out, roles, {*events.frame.columns, *(c for one in found for c in one.columns)}, found)
+
+
+def _of_exposures(table: Table, key: str, one: Outcomes, column: str) -> pl.DataFrame:
+    """The rows of a table with the exposure's id in place of that of the row of another table that they name."""
+    named = one.rows.select(pl.col(column).alias(key), pl.col(one.key).alias(_ID)).drop_nulls()
+    rows = table.frame.join(named.unique(key, keep="last"), on=key, how="left", maintain_order="left")
+    return rows.drop(key).rename({_ID: key}).select(table.frame.columns)
 
 
 def _ways(one: Outcomes, table: Table) -> Iterator[tuple[str, str]]:

@@ -85,7 +85,7 @@ def reference(events: Exposures, rows: pl.DataFrame) -> tuple[str, str, bool] | 
         if c != key and any(_there(some[key], ids) >= MET for _, ids, _ in events.roles):  # it is a user or an item
             continue
         agrees = _agrees(events, c, rows, key, some)
-        chance = not (c == key and c not in _BARE) and _is_chance(events.frame[c], rows[key])
+        chance = not (c == key and c not in _BARE) and is_chance(events.frame[c], rows[key])
         if agrees is not False and (agrees or ((usual or met >= MET) and not chance)):
             fits.append((bool(agrees), not chance, c == key, 1 - share(rows[key].is_null()), met, c, key))
     if not fits:
@@ -94,7 +94,7 @@ def reference(events: Exposures, rows: pl.DataFrame) -> tuple[str, str, bool] | 
     return c, key, agrees
 
 
-def _is_chance(own: pl.Series, named: pl.Series) -> bool:
+def is_chance(own: pl.Series, named: pl.Series) -> bool:
     """Whether the ids of exposures are small running numbers, and those that a table has may be others: they run too,
     or are not named like an id."""
     least = own.min()
