@@ -59,7 +59,7 @@ def outcomes_through(
     for table, mine in ((table, mine) for table, mine in others if not table.has_no_path):
         taken = {*events.frame.columns, *(c for one in (*found, *out) for c in one.columns)}
         name = free(named_after(table), {one.name for one in (*found, *out)})
-        for one, c, key in ((one, c, key) for one in ways for c, key in _ways(one, table)):
+        for one, c, key in ((way, *ids) for way in ways for ids in _ways(way, table)):
             rows = _of_exposures(table, key, one, c)
             met = reference(exposures, rows)
             chance = met is not None and not met[2] and is_chance(one.rows[c], table.frame[key])
