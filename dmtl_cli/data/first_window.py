@@ -14,13 +14,19 @@ from dmtl_cli.data.log.source import Store
 
 ENOUGH = 20_000  # rows: some hundred steps, and thousands of clicks to be measured on
 MOST = 60  # days
-FEW = 4
-"""days that a first chain is proposed to take"""
+FEW, SMALL, SEVERAL = 4, 50_000, 8
+"""days that a first chain is proposed to take, and, of days of at most so many rows, which take seconds each and teach
+little each, so many"""
+
+
+def days_proposed(rows: int) -> int:
+    """How many days a first chain is proposed to take, of so many rows each."""
+    return SEVERAL if rows <= SMALL else FEW
 
 
 def first_proposed(data: Data, log: Log, day: dt.date) -> dt.date:
-    """The first of at most FEW days, one after the other, up to one: those that the log has, by their places where
-    these tell the days; of three or more not the log's own first, of which no profile knows anything.
+    """The first of a few days (see `days_proposed`), one after the other, up to one: those that the log has, by their
+    places where these tell the days; of three or more not the log's own first, of which no profile knows anything.
 
     Raises:
         UserError: 66, 74 the storage fails; 65 a file is damaged.
@@ -31,8 +37,8 @@ def first_proposed(data: Data, log: Log, day: dt.date) -> dt.date:
     def has(one: dt.date) -> bool:
         return all(one in there for there in known) and (data.events.date_column is None or log.has(one))
 
-    first = day
-    while (day - first).days < FEW - 1 and has(before(first)):
+    first, many = day, days_proposed(log.rows(day))
+    while (day - first).days < many - 1 and has(before(first)):
         first = before(first)
     return before(first, -1) if (day - first).days >= 2 and not has(before(first)) else first
 

@@ -16,7 +16,7 @@ import polars as pl
 
 from dmtl_cli.config.commands import command
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.data.first_window import FEW
+from dmtl_cli.data.first_window import FEW, days_proposed
 from dmtl_cli.data.log.hashing import blake2b64
 from dmtl_cli.data.log.types import clock_seconds
 from dmtl_cli.guess import words
@@ -349,16 +349,25 @@ def _someone(log: Log) -> str:
 
 
 def _first(log: Log, last: dt.date | None) -> dt.date | None:
-    """The first of at most FEW days that end with the last one and lie one after the other in the log; where there are
-    three, not the first day of the log, of which no profile knows anything; and none before which a table that is
-    written late has no day."""
+    """The first of a few days (see `days_proposed`) that end with the last one and lie one after the other in the log;
+    where there are three, not the first day of the log, of which no profile knows anything; and none before which a
+    table that is written late has no day."""
     late = [{day for day, _ in side.table.files.days} for side in log.inputs.sides.values() if side.late]
     known = {day for day, _ in usual(log.days.items())}
     there, first = [day for day in known if all(day - DAY in days for days in late)], last
-    while first is not None and first - DAY in there and last is not None and (last - first).days < FEW - 1:
+    many = days_proposed(_rows_of_day(log))
+    while first is not None and first - DAY in there and last is not None and (last - first).days < many - 1:
         first -= DAY
     spare = first is not None and last is not None and (last - first).days >= 2
     return first + DAY if first is not None and spare and first == min(known) else first
+
+
+def _rows_of_day(log: Log) -> int:
+    """Rows of the newest complete day, as far as a sample has them."""
+    if log.events.files.days and log.day is not None:
+        of_day = log.events.of_day(log.day)
+        return len(log.events.frame if of_day is None else of_day)
+    return log.days.get(log.day, 0) if log.day else 0
 
 
 def _about(log: Log, root: str, check: str, learn: str) -> list[str]:
