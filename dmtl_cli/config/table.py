@@ -27,7 +27,7 @@ def as_tuple(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
-Format = Literal["parquet", "csv", "json", "delta", "iceberg"]
+Format = Literal["parquet", "csv", "json", "avro", "delta", "iceberg"]
 TYPES = ("text", "int64", "float64", "bool", "date", "datetime", "clock", "list<text>", "list<int64>", "list<float64>")
 _FORM = "^(date|datetime):.+"
 WHERE = ":where"

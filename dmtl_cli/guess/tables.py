@@ -150,9 +150,10 @@ def tables(root: str) -> Found:
     found = group(listed, forms, partial(are_alike, store.file), partial(is_followed, store.file))
     ddl = declared_in(store, [path for path, _ in every])
     if not found:
-        none = "nothing there" if not listed else f"no Parquet, CSV, JSON lines, Delta or Iceberg{' in it' * (not one)}"
-        what = f"{given}: {none}"
-        raise UserError(what, "name the folder or the file of the log", Exit.NO_INPUT)
+        known = f"no Parquet, CSV, JSON lines, Avro, Delta or Iceberg{' in it' * (not one)}"
+        raise UserError(
+            f"{given}: {known if listed else 'nothing there'}", "name the folder or the file of the log", Exit.NO_INPUT
+        )
     read: list[Table] = []
     unreadable: list[tuple[str, str]] = []
     for files in sorted(found, key=lambda f: (-f.bytes, f.path)):
@@ -332,7 +333,7 @@ def rows_of_day(root: str, table: Table, day: dt.date, rows: int) -> pl.DataFram
 def read_whole(root: str, table: Table, time: str, unit: str, zone: str) -> tuple[Table, dict[dt.date, int]]:
     """The table with rows of up to 16 places, and the rows of each day.
 
-    One pass: of Parquet only the column of times is read beside the sample, of text every row.
+    One pass: of Parquet only the column of times is read beside the sample, of others every row.
 
     Args:
         time: the column that tells the day, with its `values.time_unit` and the zone in which days are cut.
@@ -426,7 +427,7 @@ class _Sample:
 
 
 def _rows(root: str, table: Table, time: str) -> Iterator[tuple[pl.Series | None, _Piece]]:
-    """(times, rows) of each part of text files, and of Delta and Iceberg tables."""
+    """(times, rows) of each part of text and Avro files, and of Delta and Iceberg tables."""
     store, files = Store(root), table.files
     if files.form in LAKES:
         live = lake.delta_files if files.form == DELTA else lake.iceberg_files

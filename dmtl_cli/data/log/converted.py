@@ -31,6 +31,7 @@ from dmtl_cli.config.data import Data, Events, SideTable
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.table import Csv, Joined
 from dmtl_cli.data.log import lake
+from dmtl_cli.data.log.avro import AvroFile
 from dmtl_cli.data.log.checks import Checked
 from dmtl_cli.data.log.invalid import LINE, MOST, remedies, require_most
 from dmtl_cli.data.log.source import File, Store
@@ -76,7 +77,7 @@ def provisional(workspace: str) -> Iterator[Path]:
 
 
 class Source(Protocol):
-    """Something to be converted by itself: a text file, or a data file of a table."""
+    """Something to be converted by itself: a text or Avro file, or a data file of a table."""
 
     @property
     def path(self) -> str:
@@ -171,20 +172,24 @@ class Converted:
         self.data, self.log, self.folder = data, log, folder
         self.store = Store(str(folder))
 
-    def texts(
+    def files(
         self, name: str, table: Events | SideTable | Joined, files: Sequence[File], day: dt.date
     ) -> tuple[list[File], int]:
-        """What has rows of a day of these CSV or JSON files of a table, and how many lines of the day do not parse and
-        are left out; a line in a file of several days is of the day of the row before it."""
+        """What has rows of a day of these CSV, JSON or Avro files of a table, and how many lines of the day do not
+        parse and are left out; a line in a file of several days is of the day of the row before it."""
+        avro = self.data.format_of(table) == "avro"
+        sources: Sequence[Source] = [*map(AvroFile, files)] if avro else self._texts(table, files)
+        if isinstance(table, Events | Joined) and table.date_column:
+            return self._cut(name, sources, table.date_column, day)
+        return self._whole(name, sources, day if table.hive_key or table.is_dated else None)
+
+    def _texts(self, table: Events | SideTable | Joined, files: Sequence[File]) -> list[TextFile]:
         options = (table.csv or self.data.csv) if self.data.format_of(table) == "csv" else None
         types, remedies = types_of(self.data, table), remedies_of(table, options is not None)
         finished = table.success_file is not None
         nulls = self.data.null_values
         invalid = table.invalid_rows if isinstance(table, Events) else None
-        sources = [TextFile(file, options, types, remedies, finished, nulls, invalid) for file in files]
-        if isinstance(table, Events | Joined) and table.date_column:
-            return self._cut(name, sources, table.date_column, day)
-        return self._whole(name, sources, day if table.hive_key or table.is_dated else None)
+        return [TextFile(file, options, types, remedies, finished, nulls, invalid) for file in files]
 
     def lake(self, name: str, table: Events | SideTable | Joined, day: dt.date) -> list[File]:
         """What has rows of a day of a Delta or Iceberg table. Raises UserError 66 too where there is none."""
