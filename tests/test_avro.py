@@ -354,9 +354,14 @@ def both(home: Path, rows: pl.DataFrame, place: str = "day={day}/part-0") -> lis
     for kind in ("parquet", "avro"):
         ended, _, text = made(home / kind, lambda log, kind=kind: put(log, kind, rows, place))  # type: ignore[misc]
         assert ended.code == 0, ended.err
-        said, text = (x.replace(str(home / kind), "HOME") for x in (ended.out, text))
-        out.append(tuple(re.sub(r"\d+(\.\d+)? (s|MB|GB|min|minutes)\b", "N", x) for x in (said, text)))
+        said, written = (_plain(x, home / kind) for x in (ended.out, text))
+        out.append((said, written))
     return out
+
+
+def _plain(text: str, home: Path) -> str:
+    """Without places and what takes time."""
+    return re.sub(r"\d+(\.\d+)? (s|MB|GB|min|minutes)\b", "N", text.replace(str(home), "HOME"))
 
 
 def test_init_writes_the_config_of_parquet(tmp_path: Path) -> None:

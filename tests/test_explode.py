@@ -426,7 +426,7 @@ def listed(home: Path, change: Any, kind: str) -> dict[str, Any]:
     return made
 
 
-@pytest.mark.parametrize("kind", ["parquet", "json"])
+@pytest.mark.parametrize("kind", ["parquet", "json", "avro"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_init_finds_the_lists(tmp_path: Path, shape: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -158,8 +158,6 @@ class _Kinds:
         """A schema in place of its name; it is known by then, as it is before the names of it."""
         if isinstance(schema, str):
             return self._named.get(schema, {"type": schema})  # type: ignore[no-any-return]
-        if isinstance(schema["type"], (dict, list)):
-            return self._resolved(schema["type"])
         if "name" in schema:
             self._named[schema["name"]] = schema
         return schema  # type: ignore[no-any-return]
