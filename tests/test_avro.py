@@ -391,6 +391,29 @@ def test_a_day_is_that_of_parquet(tmp_path: Path) -> None:
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize("kind", ["parquet", "avro"])
+def test_check_says_which_days_lack_a_column(tmp_path: Path, kind: str) -> None:
+    """One that is there and null is there."""
+    put(tmp_path / "log", kind, shown())
+    first, *days = sorted((tmp_path / "log").rglob(f"*.{kind}"))
+    for k, file in enumerate((first, *days)):
+        rows = pl.read_parquet(file) if kind == "parquet" else pl.concat(rows_of(tmp_path, file.read_bytes()))
+        arm = pl.lit(None, dtype=pl.String) if k == 1 else pl.lit("a")
+        rows = rows.select(["user_id", "item_id", "ts", "clicked", "watch_seconds"])
+        file.write_bytes(encoded(rows.with_columns(arm.alias("arm")) if k else rows, kind))
+    config = Project.create(tmp_path / "p", tmp_path / "log")
+    roles = {"user": "user_id", "item": "item_id", "click": "clicked", "duration": "watch_seconds", "time": "ts"}
+    config.config["data"] = {"root": str(tmp_path / "log"), "format": kind, "events": {"path": "clicks", **roles}}
+    named = {"user": ("user_id", "user"), "item": ("item_id", "item"), "arm": ("arm", "context")}
+    config.config["features"] = [
+        {"name": name, "column": column, "side": side, "kind": "categorical"} for name, (column, side) in named.items()
+    ]
+    config.write()
+    ended = config.call("check", "--day", "2026-03-03", "--json")
+    (said,) = (x for x in ended.json["suggestions"] if x.startswith("arm: "))
+    assert "from 2026-03-02 on only, the log has 2026-03-01" in said
+
+
 def test_init_reads_what_kafka_connect_writes(tmp_path: Path) -> None:
     """Folders of the parts of a day, and offsets in the names."""
     rows = shown()
