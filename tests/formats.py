@@ -1,4 +1,4 @@
-"""One log in every format: frames written as Parquet, CSV, JSON lines, Delta and Iceberg tables."""
+"""One log in every format: frames written as Parquet, CSV, JSON lines, Avro, Delta and Iceberg tables."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import fastavro
 import polars as pl
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
@@ -24,7 +25,7 @@ from pyiceberg.table.update import update_table_metadata
 from dmtl_cli.config.data import Data, Events
 from dmtl_cli.data.log.day_files import DayFinder
 
-FORMATS = ("parquet", "csv", "csv.gz", "csv.zst", "json", "json.gz", "delta", "iceberg")
+FORMATS = ("parquet", "csv", "csv.gz", "csv.zst", "json", "json.gz", "avro", "delta", "iceberg")
 
 
 def write(frame: pl.DataFrame, root: Path, name: str, kind: str) -> str:
@@ -45,7 +46,9 @@ def write(frame: pl.DataFrame, root: Path, name: str, kind: str) -> str:
 
 
 def encoded(frame: pl.DataFrame, kind: str) -> bytes:
-    """The bytes of a file: parquet, csv or json, the last two also with .gz or .zst."""
+    """The bytes of a file: parquet, avro, csv or json, the last two also with .gz or .zst."""
+    if kind == "avro":
+        return avro([(name, _avro_type(of, name)) for name, of in frame.schema.items()], frame.to_dicts())
     raw = io.BytesIO()
     plain, _, codec = kind.partition(".")
     if plain == "parquet":
@@ -57,6 +60,29 @@ def encoded(frame: pl.DataFrame, kind: str) -> bytes:
     if codec == "gz":
         return gzip.compress(raw.getvalue())
     return pa.compress(raw.getvalue(), "zstd", asbytes=True) if codec == "zst" else raw.getvalue()
+
+
+def avro(fields: list[tuple[str, Any]], rows: list[dict[str, Any]], codec: str = "deflate", **more: Any) -> bytes:
+    """The bytes of an Avro file of records with these fields (name, schema)."""
+    raw = io.BytesIO()
+    named = [{"name": name, "type": kind} for name, kind in fields]
+    fastavro.writer(raw, {"type": "record", "name": "Row", "fields": named}, rows, codec=codec, **more)
+    return raw.getvalue()
+
+
+def _avro_type(kind: pl.DataType, name: str) -> Any:
+    """A type as writers declare it: every field may be null."""
+    if isinstance(kind, pl.List):
+        return ["null", {"type": "array", "items": _avro_type(kind.inner, name)}]  # type: ignore[arg-type]
+    if isinstance(kind, pl.Struct):
+        fields = [{"name": f.name, "type": _avro_type(f.dtype, f"{name}_{f.name}")} for f in kind.fields]  # type: ignore[arg-type]
+        return ["null", {"type": "record", "name": f"{name}_row", "fields": fields}]
+    if isinstance(kind, pl.Datetime):
+        unit = {"ms": "millis", "us": "micros"}[kind.time_unit]
+        zone = "" if kind.time_zone else "local-"
+        return ["null", {"type": "long", "logicalType": f"{zone}timestamp-{unit}"}]
+    plain = {pl.Int64: "long", pl.Int32: "int", pl.Float64: "double", pl.Float32: "float", pl.Boolean: "boolean"}
+    return ["null", {"type": "int", "logicalType": "date"} if kind == pl.Date else plain.get(type(kind), "string")]
 
 
 class IcebergTable(NoopCatalog):

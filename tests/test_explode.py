@@ -134,7 +134,7 @@ def test_json_lines(tmp_path: Path, plain: pl.DataFrame, shape: str, kind: str) 
     assert found.equals(plain)
 
 
-@pytest.mark.parametrize("kind", ["parquet", "delta", "iceberg", "json"])
+@pytest.mark.parametrize("kind", ["parquet", "avro", "delta", "iceberg", "json"])
 def test_a_column_beside_the_lists_tells_the_day(tmp_path: Path, plain: pl.DataFrame, kind: str) -> None:
     both = pl.concat([requests(DAY - dt.timedelta(1), seed=4), requests()])
     path = write(both, tmp_path / "log", "events", kind)
@@ -426,7 +426,7 @@ def listed(home: Path, change: Any, kind: str) -> dict[str, Any]:
     return made
 
 
-@pytest.mark.parametrize("kind", ["parquet", "json"])
+@pytest.mark.parametrize("kind", ["parquet", "json", "avro"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_init_finds_the_lists(tmp_path: Path, shape: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

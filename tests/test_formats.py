@@ -105,7 +105,7 @@ LAYOUTS: dict[str, tuple[dict[str, str], Callable[[dt.date, str], list[str]]]] =
 }
 
 
-@pytest.mark.parametrize("kind", ["parquet", "csv", "json.gz"])
+@pytest.mark.parametrize("kind", ["parquet", "csv", "json.gz", "avro"])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_layouts(tmp_path: Path, kind: str, layout: str) -> None:
     events, places = LAYOUTS[layout]
@@ -194,6 +194,7 @@ def test_a_log_in_s3(s3: Server, tmp_path: Path) -> None:
     for day in (1, 2):
         write(frame(day), local, f"names/events_2026-01-0{day}", "csv.gz")
         write(frame(day), local, "delta", "delta")
+        write(frame(day), local, f"avro/2026-01-0{day}/part-0", "avro")
     write(pl.concat([frame(1), frame(2)]), local, "whole", "json")
     root = s3.upload(local, tmp_path.name)
     plain = tmp_path / "plain"
@@ -202,6 +203,7 @@ def test_a_log_in_s3(s3: Server, tmp_path: Path) -> None:
     for kind, events in {
         "csv": {"path": "names/events_{day}.csv.gz"},
         "json": {"path": "whole.json", "date_column": "time"},
+        "avro": {"path": "avro/{day}"},
         "delta": {"path": "delta", "date_column": "time"},
     }.items():
         log = Log(data(root, kind, **events), FEATURES, converted=tmp_path / "c" / kind)

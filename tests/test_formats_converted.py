@@ -19,8 +19,8 @@ from worlds import DAYS, Project
 
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.table import Csv
-from dmtl_cli.data.log import converted, text_rows, waiting
-from dmtl_cli.data.log.converted import TextFile
+from dmtl_cli.data.log import converted, sources, text_rows, waiting
+from dmtl_cli.data.log.sources import TextFile
 from dmtl_cli.runs.workspace import Workspace
 from dmtl_cli.stages.forget import _remove_conversions
 from dmtl_cli.stages.gc import _conversions, _remove
@@ -277,7 +277,7 @@ def test_what_check_converts_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert {p.name for p in tmp_path.iterdir()} == alone | {"not"}
     files = {p: p.stat().st_mtime_ns for p in (place / "converted").rglob("*") if p.is_file()}
     assert len(files) == 3, "a stamp, and a file of each day"
-    monkeypatch.setattr(converted, "csv_rows", None)  # whoever converts anew fails
+    monkeypatch.setattr(sources, "csv_rows", None)  # whoever converts anew fails
     again = made.call("check", "--day", DAYS[1], "--json")
     assert again.code == 0 and again.json["rows"] == 1
     assert {p: p.stat().st_mtime_ns for p in (place / "converted").rglob("*") if p.is_file()} == files

@@ -141,7 +141,8 @@ def test_a_damaged_archive(tmp_path: Path) -> None:
 
 def test_a_missing_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    for kind in ("delta", "iceberg"):
+    (tmp_path / "e.avro").write_bytes(b"")
+    for kind in ("avro", "delta", "iceberg"):
         refused(finder(tmp_path, kind), 78, rf"pip install -e '\.\[{kind}\]'")
 
 
@@ -188,7 +189,7 @@ def test_delta_tables_that_are_not_plain(features: list[str], configuration: dic
         ({"format": "csv", "csv": {"separator": ";;"}}, "expected one ASCII character, got ';;'"),
         ({"format": "csv", "csv": {"separator": '"'}}, "separator: expected another character than quote_char"),
         ({"format": "csv", "csv": {"columns": ["a", "a"]}}, "columns: a appears twice"),
-        ({"format": "orc"}, "expected 'parquet', 'csv', 'json', 'delta' or 'iceberg'"),
+        ({"format": "orc"}, "expected 'parquet', 'csv', 'json', 'avro', 'delta' or 'iceberg'"),
         ({"events": {"path": "e/{day}", "partition": "dt"}}, "give {day} in path or partition, not both"),
         ({"events": {"path": "e/{day}", "date_column": "d"}}, "give {day} in path or date_column, not both"),
         ({"events": {"path": "e/{day:%Y}"}}, "expected year, month and day"),

@@ -156,7 +156,7 @@ def test_the_first_chain_has_a_day_of_history_before_it(tmp_path: Path) -> None:
 def test_a_file_of_another_kind_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.xlsx").write_bytes(b"x")
     ended = dmtl("init", tmp_path / "x.xlsx", "-o", tmp_path / "mine.yaml")
-    assert ended.code == 66 and f"{tmp_path}/x.xlsx: no Parquet, CSV, JSON lines, Delta or Iceberg;" in ended.err
+    assert ended.code == 66 and f"{tmp_path}/x.xlsx: no Parquet, CSV, JSON lines, Avro, Delta or Iceberg;" in ended.err
 
 
 def test_a_ragged_row_is_told(tmp_path: Path) -> None:

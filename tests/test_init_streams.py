@@ -106,7 +106,7 @@ def test_json_lines_of_objects(tmp_path: Path, named: str) -> None:
     assert "of the same files, by" in (tmp_path / "made.yaml").read_text() and "behaviour" not in out
 
 
-@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize("kind", ["csv", "parquet", "avro"])
 def test_one_file_of_all_days(tmp_path: Path, kind: str) -> None:
     frame = pl.concat([flat(drawn(day)[0]) for day in DAYS])
     write(frame, tmp_path / "log", "events", kind)

@@ -276,8 +276,8 @@ class Data(Section):
     which a flipped bit of its values leaves alone; `auto`: full up to 256 MiB, footer above"""
     format: Format = "parquet"
     """of all tables that name no other: `csv` (*.csv, *.tsv), `json` (a JSON object a line: *.json, *.jsonl, *.ndjson),
-    both also compressed (.gz, .zst); `delta` and `iceberg`: tables, of which the newest version is read (extras). What
-    is not Parquet is converted into workspace/converted/"""
+    both also compressed (.gz, .zst); `avro` (*.avro, an extra); `delta` and `iceberg`: tables, of which the newest
+    version is read (extras). What is not Parquet is converted into workspace/converted/"""
     csv: Csv = Csv()
     null_values: tuple[str, ...] = ()
     """texts of csv and json that stand for null, in every column: NULL, "-" (of csv beside data.csv.null_values)"""

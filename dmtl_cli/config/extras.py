@@ -12,6 +12,7 @@ _EXTRAS = {
     "fastapi": "serve",
     "uvicorn": "serve",
     "faiss": "index",
+    "fastavro": "avro",
     "deltalake": "delta",
     "pyiceberg": "iceberg",
     "vl_convert": "report",

@@ -27,7 +27,7 @@ def as_tuple(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
-Format = Literal["parquet", "csv", "json", "delta", "iceberg"]
+Format = Literal["parquet", "csv", "json", "avro", "delta", "iceberg"]
 OBJECT = "json"
 """the type of texts that are JSON objects, whose fields are columns"""
 _LISTS = ("list<text>", "list<int64>", "list<float64>")

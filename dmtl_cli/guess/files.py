@@ -21,7 +21,7 @@ from dmtl_cli.data.log.places import SUFFIXES, without_settings
 from dmtl_cli.data.log.source import Store
 
 _FAR = 0.1  # of the median: a day far smaller than the others
-PARQUET, CSV, JSON, DELTA, ICEBERG = "parquet", "csv", "json", "delta", "iceberg"
+PARQUET, CSV, JSON, AVRO, DELTA, ICEBERG = "parquet", "csv", "json", "avro", "delta", "iceberg"
 _NAMES = 8  # tables that have a file in a day's folder
 _Members = list[tuple[str, int, dt.date | None]]
 _Kinds = dict[tuple[str, str | None, str], _Members]

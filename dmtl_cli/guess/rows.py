@@ -1,4 +1,4 @@
-"""Rows of a file in any format: of text as it stands, of Parquet a row group."""
+"""Rows of a file in any format: of text as it stands, of Parquet a row group, of Avro a piece."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ import pyarrow as pa
 
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.table import WHERE, Csv
+from dmtl_cli.data.log import avro
 from dmtl_cli.data.log.rows import frames
 from dmtl_cli.data.log.source import File
 from dmtl_cli.data.log.table import Table
 from dmtl_cli.data.log.text_rows import Rows, csv_rows, json_rows
 from dmtl_cli.guess.ddl import Declared, likeliest
 from dmtl_cli.guess.encodings import candidates, encoding_of, example
-from dmtl_cli.guess.files import CSV, JSON, PARQUET, format_of
+from dmtl_cli.guess.files import AVRO, CSV, JSON, PARQUET, format_of
 from dmtl_cli.guess.texts import NUMBER, Text, as_typed, joined
 from dmtl_cli.guess.values import FEW, is_id, share, time_unit
 
@@ -56,6 +57,8 @@ def form_of(file: File) -> str | None:
         return None
     if content.startswith(b"PAR1"):
         return PARQUET
+    if content.startswith(avro.MAGIC):
+        return AVRO
     if content.lstrip().startswith(b"{"):
         return JSON
     return CSV if content.strip() and not _BINARY.search(content) else None
@@ -76,6 +79,8 @@ def head(
     form = form_of(file)
     if form == PARQUET:
         return of_group(file, None, rows), None
+    if form == AVRO:
+        return first(parts(file, Text()), rows), None
     if form == CSV:
         coded = _coded(file) if text is None else text
         content = _beginning(file, coded.encoding)
@@ -156,17 +161,21 @@ def first_values(file: File, rows: int, text: Text | None = None) -> pl.DataFram
 
 
 def rows_of(file: File, text: Text, names: tuple[str, ...] | None = None) -> Generator[Rows]:
-    """All rows of a text file, some at a time, with the lines that do not parse; values of a CSV are text.
+    """All rows of a text or Avro file, some at a time, with the lines that do not parse; values of a CSV are text.
 
     Args:
         text: how it is written, where it is a CSV.
         names: of columns where there is no header; None: column_1 ...
 
     Raises:
-        UserError: 65 more than a tenth of the lines do not parse; what `csv_rows` and `json_rows` raise.
+        UserError: 65 more than a tenth of the lines do not parse; what `csv_rows`, `json_rows` and `AvroFile` raise.
     """
-    if form_of(file) == JSON:
-        read: Iterable[Rows] = json_rows(file, _as_it_is, invalid="drop")
+    form = form_of(file)
+    read: Iterable[Rows]
+    if form == AVRO:
+        read = avro.AvroFile(file).rows()
+    elif form == JSON:
+        read = json_rows(file, _as_it_is, invalid="drop")
     else:
         if not text.header:
             names = names or text.names or tuple(f"column_{k + 1}" for k in range(_width(file, text)))

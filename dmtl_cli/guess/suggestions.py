@@ -25,7 +25,7 @@ from dmtl_cli.data.log.types import formatted
 from dmtl_cli.data.threshold import heavy_tail
 from dmtl_cli.guess import words
 from dmtl_cli.guess.births import of_day
-from dmtl_cli.guess.files import PARQUET, format_of
+from dmtl_cli.guess.files import AVRO, PARQUET, format_of
 from dmtl_cli.guess.late import late_tables
 from dmtl_cli.guess.partial import turn
 from dmtl_cli.guess.requests import is_of_request
@@ -242,9 +242,9 @@ def _rows_of(file: File, config: Config, rows: int) -> pl.DataFrame:
 
 
 def _filled(file: File, config: Config) -> list[str]:
-    """Columns of a Parquet file; of a text file those that have values in its first rows."""
+    """Columns of a Parquet or Avro file; of a text file those that have values in its first rows."""
     frame = _rows_of(file, config, _FIRST)
-    there = format_of(file.path) == PARQUET
+    there = format_of(file.path) in (PARQUET, AVRO)
     return [c for c, kind in frame.schema.items() if kind != pl.Null and (there or frame[c].null_count() < len(frame))]
 
 

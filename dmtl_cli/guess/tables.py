@@ -143,9 +143,10 @@ def tables(root: str) -> Found:
     found = group(listed, forms, partial(are_alike, store.file), partial(is_followed, store.file))
     ddl = declared_in(store, [path for path, _ in every])
     if not found:
-        none = "nothing there" if not listed else f"no Parquet, CSV, JSON lines, Delta or Iceberg{' in it' * (not one)}"
-        what = f"{given}: {none}"
-        raise UserError(what, "name the folder or the file of the log", Exit.NO_INPUT)
+        known = f"no Parquet, CSV, JSON lines, Avro, Delta or Iceberg{' in it' * (not one)}"
+        raise UserError(
+            f"{given}: {known if listed else 'nothing there'}", "name the folder or the file of the log", Exit.NO_INPUT
+        )
     read: list[Table] = []
     unreadable: list[tuple[str, str]] = []
     for files in sorted(found, key=lambda f: (-f.bytes, f.path)):

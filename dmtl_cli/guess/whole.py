@@ -32,7 +32,7 @@ _Piece = Callable[[int], pl.DataFrame]  # at most so many rows of one place
 def read_whole(root: str, table: Table, time: str, unit: str, zone: str) -> tuple[Table, dict[dt.date, int]]:
     """The table with rows of up to 16 places, and the rows of each day.
 
-    One pass: of Parquet only the column of times is read beside the sample, of text every row.
+    One pass: of Parquet only the column of times is read beside the sample, of others every row.
 
     Args:
         time: the column that tells the day, with its `values.time_unit` and the zone in which days are cut.

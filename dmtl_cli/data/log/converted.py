@@ -21,22 +21,22 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import polars as pl
 
 from dmtl_cli.config.data import Data, Events, SideTable
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.config.table import OBJECT, Csv, Joined
+from dmtl_cli.config.table import Joined
 from dmtl_cli.data.log import lake
+from dmtl_cli.data.log.avro import AvroFile
 from dmtl_cli.data.log.checks import Checked
 from dmtl_cli.data.log.invalid import LINE, MOST, remedies, require_most
-from dmtl_cli.data.log.objects import as_written, retyped, with_fields
 from dmtl_cli.data.log.source import File, Store
-from dmtl_cli.data.log.text_rows import Invalid, Rows, csv_rows, json_rows, unfinished
-from dmtl_cli.data.log.types import remedies_of, typed, types_of, without
+from dmtl_cli.data.log.sources import Opened, Source, TextFile
+from dmtl_cli.data.log.text_rows import Rows, unfinished
+from dmtl_cli.data.log.types import remedies_of, types_of
 from dmtl_cli.data.log.waiting import Waiting
 from dmtl_cli.runs.disk import creating, make_dirs, sync_dir, write_text
 from dmtl_cli.runs.scratch import remove_dead, scratch_folder
@@ -76,106 +76,6 @@ def provisional(workspace: str) -> Iterator[Path]:
                 made.rename(place)
 
 
-class Source(Protocol):
-    """Something to be converted by itself: a text file, or a data file of a table."""
-
-    @property
-    def path(self) -> str:
-        """below data.root"""
-
-    @property
-    def where(self) -> str:
-        """for messages"""
-
-    @property
-    def stamp(self) -> list[Any]:
-        """changes where the source does, and is told without reading it"""
-
-    def rows(self) -> Iterator[Rows]: ...
-
-
-@dataclass(frozen=True)
-class TextFile:
-    """A CSV or JSON file with its settings."""
-
-    file: File
-    csv: Csv | None
-    """None: JSON lines"""
-    types: dict[str, Any]
-    remedies: dict[str, str]
-    finished: bool
-    """whether its writer marks what is finished: it may be empty then"""
-    nulls: tuple[str, ...] = ()
-    """texts that stand for null, of a CSV beside those of its settings"""
-    invalid: Invalid = None
-    """what becomes of a line that does not parse"""
-    zoneless: set[str] = field(default_factory=set, compare=False)
-    """columns of type datetime in which a text names no zone, of the rows that were read"""
-
-    @property
-    def path(self) -> str:
-        return self.file.path
-
-    @property
-    def where(self) -> str:
-        return str(self.file)
-
-    @property
-    def stamp(self) -> list[Any]:
-        now = self.file.store.file(self.file.path)
-        form = self.csv.model_dump(mode="json") if self.csv else "json"
-        drop = [{"invalid": self.invalid}] if self.invalid == "drop" else []
-        return [*now.stamp, form, self.types, *([self.nulls] if self.nulls else []), *drop]
-
-    @property
-    def first_row(self) -> int | None:
-        """Number of its first row, for messages; None where blank lines between rows have numbers too."""
-        return None if self.csv is None else 1 if self.csv.columns else 2
-
-    def rows(self) -> Iterator[Rows]:
-        nulls = (*(self.csv.null_values if self.csv else ()), *self.nulls)
-        signs = (self.csv.decimal, self.csv.thousands) if self.csv else (".", None)
-        objects = [c for c, kind in self.types.items() if kind == OBJECT]
-        fit = partial(
-            typed, types={c: kind for c, kind in self.types.items() if kind != OBJECT}, nulls=nulls, where=self.where,
-            remedies=self.remedies, signs=signs, zoneless=self.zoneless,
-        )  # fmt: skip
-
-        def opened(rows: pl.DataFrame, numbers: Sequence[int]) -> pl.DataFrame:
-            return fit(without(with_fields(rows, objects, numbers, self.where, nulls), nulls), numbers)
-
-        if not self.csv:
-            return json_rows(self.file, opened, finished=self.finished, invalid=self.invalid)
-        options = self.csv.model_copy(update={"null_values": nulls})
-        read = csv_rows(
-            self.file, options, fit if not objects else as_written, finished=self.finished, invalid=self.invalid
-        )
-        return retyped(read, opened) if objects else read
-
-
-@dataclass(frozen=True)
-class Opened:
-    """What has columns whose texts are JSON objects, with their fields as columns."""
-
-    source: Source
-    objects: list[str]
-
-    @property
-    def path(self) -> str:
-        return self.source.path
-
-    @property
-    def where(self) -> str:
-        return self.source.where
-
-    @property
-    def stamp(self) -> list[Any]:
-        return [*self.source.stamp, {OBJECT: self.objects}]
-
-    def rows(self) -> Iterator[Rows]:
-        return retyped(self.source.rows(), lambda rows, at: with_fields(rows, self.objects, at, self.where))
-
-
 @dataclass
 class Made:
     """What was made of a source."""
@@ -199,32 +99,35 @@ class Converted:
         self.data, self.log, self.folder = data, log, folder
         self.store = Store(str(folder))
 
-    def texts(
+    def files(
         self, name: str, table: Events | SideTable | Joined, files: Sequence[File], day: dt.date
     ) -> tuple[list[File], int]:
         """What has rows of a day of these files of a table, and how many lines of the day do not parse and are left
         out; a line in a file of several days is of the day of the row before it."""
+        kind = self.data.format_of(table)
+        typed: Sequence[Source] = [AvroFile(f) if kind == "avro" else lake.ParquetFile(f) for f in files]
+        sources = self._texts(table, files) if kind in ("csv", "json") else self._opened(table, typed)
+        if isinstance(table, Events | Joined) and table.date_column:
+            return self._cut(name, sources, table.date_column, day)
+        return self._whole(name, sources, day if table.hive_key or table.is_dated else None)
+
+    def _opened(self, table: Events | SideTable | Joined, sources: Sequence[Source]) -> Sequence[Source]:
+        objects = self.data.objects_of(table)
+        return [Opened(source, objects) for source in sources] if objects else sources
+
+    def _texts(self, table: Events | SideTable | Joined, files: Sequence[File]) -> list[TextFile]:
         options = (table.csv or self.data.csv) if self.data.format_of(table) == "csv" else None
         types, remedies = types_of(self.data, table), remedies_of(table, options is not None)
         finished = table.success_file is not None
         nulls = self.data.null_values
         invalid = table.invalid_rows if isinstance(table, Events) else None
-        sources: Sequence[Source] = [
-            Opened(lake.ParquetFile(file), self.data.objects_of(table))
-            if self.data.format_of(table) == "parquet"
-            else TextFile(file, options, types, remedies, finished, nulls, invalid)
-            for file in files
-        ]
-        if isinstance(table, Events | Joined) and table.date_column:
-            return self._cut(name, sources, table.date_column, day)
-        return self._whole(name, sources, day if table.hive_key or table.is_dated else None)
+        return [TextFile(file, options, types, remedies, finished, nulls, invalid) for file in files]
 
     def lake(self, name: str, table: Events | SideTable | Joined, day: dt.date) -> list[File]:
         """What has rows of a day of a Delta or Iceberg table. Raises UserError 66 too where there is none."""
         live = lake.delta_files if self.data.format_of(table) == "delta" else lake.iceberg_files
         sources: Sequence[Source] = live(self.data.root, self.log, table.path)
-        if objects := self.data.objects_of(table):
-            sources = [Opened(source, objects) for source in sources]
+        sources = self._opened(table, sources)
         column = (table.date_column if isinstance(table, Events | Joined) else None) or table.hive_key
         found, _ = self._cut(name, sources, column, day) if column else self._whole(name, sources, None)
         if not found:

@@ -287,8 +287,8 @@ class DayFinder:
             return self._converted.lake(name, table, day), 0
         files = self._places[name].files(day)
         if name.startswith(JOINED) and self.data.events.has_files_of(table):  # they are converted once
-            return self._converted.texts("events", self.data.events, files, day)[0], 0
-        return self._converted.texts(name, table, files, day)
+            return self._converted.files("events", self.data.events, files, day)[0], 0
+        return self._converted.files(name, table, files, day)
 
     def _dated(self, name: str, day: dt.date) -> tuple[list[File], dict[File, range], int]:
         """A table's files that may have rows of the day, which of their row groups, where a column tells the day, and

@@ -122,22 +122,9 @@ class Parquet:
         asked = self.schema_arrow.names if columns is None else columns
         if self._explode is not None:
             rows = self._explode.of(rows, self._lists, lambda k: f"{self._name}: {self._row_of(at + k)}")
-        rows = self._with_numbers(rows)
+        rows = with_numbers(rows, self._name)
         rows = self._computed.of(rows, asked, self._name) if self._computed else rows
         return rows if self._explode is None else rows.select([c for c in rows.schema.names if c in asked])
-
-    def _with_numbers(self, rows: Any) -> Any:
-        """Decimals as numbers. Raises UserError 65 where one has more than 64 bits."""
-        if not any(map(_is_decimal, rows.schema.types)):
-            return rows
-        columns = []
-        for name, column in zip(rows.schema.names, rows.columns, strict=True):
-            try:
-                columns.append(column.cast(_number(column.type)))
-            except pa.ArrowInvalid:
-                what = f"{self._name}: column {name} is {column.type}, with numbers of more than 64 bits"
-                raise UserError(what, "write them as text") from None
-        return type(rows).from_arrays(columns, rows.schema.names)
 
     def require_names(self) -> None:
         """Raises UserError 65 where two columns have one name."""
@@ -159,6 +146,20 @@ def flat(rows: Any) -> Any:
     while any(_is_object(column.type) for column in columns):
         columns = [part for column in columns for part in _parts(column)]
     return type(rows).from_arrays(columns, schema=_flat_schema(rows.schema))
+
+
+def with_numbers(rows: Any, where: object) -> Any:
+    """Decimals of a RecordBatch or Table as numbers. Raises UserError 65 where one has more than 64 bits."""
+    if not any(map(_is_decimal, rows.schema.types)):
+        return rows
+    columns = []
+    for name, column in zip(rows.schema.names, rows.columns, strict=True):
+        try:
+            columns.append(column.cast(_number(column.type)))
+        except pa.ArrowInvalid:
+            what = f"{where}: column {name} is {column.type}, with numbers of more than 64 bits"
+            raise UserError(what, "write them as text") from None
+    return type(rows).from_arrays(columns, rows.schema.names)
 
 
 def _parts(column: Any) -> list[Any]:

@@ -17,7 +17,7 @@ _TEXT = {
     "csv": (".csv", ".tsv", ".txt", ".tab", ".dat", ".inter", ".item", ".user"),  # the last three are RecBole's
     "json": (".json", ".jsonl", ".ndjson"),
 }
-SUFFIXES: dict[str, tuple[str, ...]] = {"parquet": PARQUET} | {
+SUFFIXES: dict[str, tuple[str, ...]] = {"parquet": PARQUET, "avro": (".avro",)} | {
     kind: tuple(s + c for s in some for c in ("", ".gz", ".zst")) for kind, some in _TEXT.items()
 }
 """how names of files end, by format"""

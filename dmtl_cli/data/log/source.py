@@ -105,6 +105,16 @@ class File:
             same = codecs.lookup(encoding).name == "utf-8"
             yield read if same else partial(self._recoded, codecs.getincrementaldecoder(encoding)(), encoding, read)
 
+    @contextlib.contextmanager
+    def stream(self) -> Iterator[pa.NativeFile]:
+        """Its bytes from the first on, for who reads a few at a time; the storage is asked for many at once.
+
+        Raises:
+            UserError: 66 it is gone or replaced, 74 the storage fails. Reading may fail too: see `refusal`.
+        """
+        with self._bytes() as raw, pa.BufferedInputStream(raw, _CHUNK) as stream:
+            yield stream
+
     def _recoded(
         self, decoder: codecs.IncrementalDecoder, encoding: str, read: Callable[[int], bytes], size: int
     ) -> bytes:
