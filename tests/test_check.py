@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from worlds import DAYS, Project
 
+from dmtl_cli.data import first_window
 from dmtl_cli.data.log import sizes, table
 from dmtl_cli.data.log.source import File
 from dmtl_cli.student.export import onnx_file
@@ -140,12 +141,18 @@ def test_a_student_that_cannot_be_exported_is_refused_before_training(
     assert not made.ws.exists() or made.ws.joinpath("teacher").exists() is False, "nothing was trained"
 
 
+@pytest.mark.parametrize("many", [4, 8])
 @pytest.mark.parametrize("told", ["a folder", "a column"])
-def test_a_check_ends_on_the_command_that_begins_the_chain(tmp_path: Path, told: str) -> None:
-    """At most four days without a gap, not the log's first where there are three; nothing once there is a chain."""
+def test_a_check_ends_on_the_command_that_begins_the_chain(
+    tmp_path: Path, told: str, many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At most four days without a gap, or eight of few rows, not the log's first where there are three; nothing once
+    there is a chain."""
+    if many == 4:
+        monkeypatch.setattr(first_window, "SMALL", 0)
     made = project(tmp_path, {})
     first = dt.date.fromisoformat(DAYS[0])
-    days = [first + dt.timedelta(k) for k in (0, 1, 2, 3, 4, 6, 7)]
+    days = [first + dt.timedelta(k) for k in (*range(10), 11, 12)]
     events = tmp_path / "log/events"
     for k, day in enumerate(days):
         frame = pl.DataFrame(EVENTS).with_columns(at=pl.lit(str(day)), n=pl.lit(k))
@@ -164,10 +171,10 @@ def test_a_check_ends_on_the_command_that_begins_the_chain(tmp_path: Path, told:
         return found
 
     config = made.file
-    for last, begin in ((4, days[1]), (2, days[1]), (1, days[0]), (6, days[5])):
+    for last, begin in ((9, days[10 - many]), (4, days[1]), (2, days[1]), (1, days[0]), (11, days[10])):
         expected = f"dmtl backfill --config {config} --from {begin} --to {days[last]}"
         assert said(days[last]) == expected
-    assert said(days[5]) == f"dmtl run --config {config} --day {days[5]}  # a student needs a second day"
+    assert said(days[10]) == f"dmtl run --config {config} --day {days[10]}  # a student needs a second day"
     assert f"--config {config} --set seed=7 --from" in str(said(days[4], "--set", "seed=7"))
     assert made.call("build-profile", "--day", days[0]).code == 0
     assert said(days[4]) is None
