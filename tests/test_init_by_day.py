@@ -153,6 +153,19 @@ def test_orders_with_a_list_of_what_was_bought(tmp_path: Path) -> None:
     assert rates(tables)[1] in said and rates(tables)[2] in said, said
 
 
+def test_a_stream_whose_days_are_those_of_the_users(tmp_path: Path) -> None:
+    """Where a person's zone moves days out of the folders, all rows of the files are told by their time."""
+    kinds = {"shown": "item_shown", "clicks": "item_clicked", "buys": "item_bought"}
+    rows = pl.concat([t.with_columns(event=pl.lit(kinds[k])) for k, t in world().items()]).sort("ts")
+    for (day,), of_day in rows.with_columns(ts=pl.col("ts").dt.epoch("ms")).group_by("day"):
+        folder = tmp_path / f"log/events/dt={day}"
+        folder.mkdir(parents=True)
+        of_day.drop("day").write_parquet(folder / "part-0.parquet")
+    code, events, said = init(tmp_path / "log", "--timezone", "Asia/Tokyo")
+    assert code == 0 and events["date_column"] == "ts" == events["joined"]["later"]["date_column"], said
+    assert "partition" not in {**events, **events["joined"]["later"]}
+
+
 def test_files_of_one_day_that_are_shards_are_one_table(tmp_path: Path) -> None:
     """Rows of other users are no outcomes of each other."""
     shown = world()["shown"].with_columns(clicked=pl.col("item_id").str.ends_with("3").cast(pl.Int8))

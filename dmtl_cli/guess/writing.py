@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from dmtl_cli.config.errors import printable
@@ -329,16 +329,17 @@ def _events(log: Log) -> list[str]:
         lines.append(_line(log, "request", roles.request))
     else:
         lines.append("# request: COLUMN  # no column looks like a request (one served list)")
-    joined = joined_lines(log.later, lambda one: [*_place(one.table, log.events), *_dated(log, one)])
-    return lines + joined + _later(log)
+    return lines + joined_lines(log.later, lambda one: _place_of(log, one)) + _later(log)
 
 
-def _dated(log: Log, one: Outcomes) -> list[str]:
-    """The column of a joined table's days: its own, or that of the events' files, where their times tell these."""
-    files, time, mine = log.events.files, log.roles.time, one.table.files
-    same = mine.files == files.files and time is not None and not files.days and not files.partition
-    dated = time.column if same and time is not None else one.dated
-    return [f"date_column: {scalar(dated)}"] if dated else []
+def _place_of(log: Log, one: Outcomes) -> list[str]:
+    """Where a joined table is, and the column of its days: of the events' files they are told as the events' are."""
+    files, time, table = log.events.files, log.roles.time, one.table
+    if table.files.files != files.files:
+        return [*_place(table, log.events), *([f"date_column: {scalar(one.dated)}"] if one.dated else [])]
+    dated = time is not None and not files.days and not files.partition
+    column = [f"date_column: {scalar(time.column)}"] if dated and time is not None else []
+    return [*_place(replace(table, files=files), log.events), *column]
 
 
 def _span(days: tuple[tuple[dt.date, int], ...]) -> str:
