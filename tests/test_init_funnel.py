@@ -80,6 +80,7 @@ def test_a_state_of_the_exposure_and_times_of_what_came_later_are_offered(tmp_pa
     states = f"stage of clicks: 'M' {1 - few:.1%}, 'Z' {some:.1%}, 'K' {few - some:.1%}; name those that are good: "
     rules.append(f"""  {states}--conversion "stage IN ('Z', 'K')\"""")
     said = ended.out.splitlines()
+    assert "or init --duration COLUMN; one of the lines below may be it" in " ".join(ended.out.split())
     assert [line for line in said if "--conversion" in line][-4:-1] == rules
     assert said[-1].endswith("--conversion 'RULE'") and f"# {states}" in text
     again = dmtl("init", home, "-o", tmp_path / "b.yaml", "--timezone", "UTC", "--conversion", "t2 IS NOT NULL")
