@@ -322,7 +322,7 @@ def _events(log: Log) -> list[str]:
     made = pairs | roles.made
     computed = ", ".join(f"{c}: {quoted(text)}" for c, text in made.items())
     lines += [f"computed: {{{computed}}}"] if computed else []
-    lines += acted(log.events.frame, roles, pairs) if roles.made_by else []
+    lines += acted(log.events.frame, roles, pairs, log.later) if roles.made_by else []
     if (why := invalid_rows(log.events.frame, roles, log.broken)) is not None:
         lines.append(f"invalid_rows: drop  # {comment(why)}: such rows are left out")
     if roles.request is not None:
