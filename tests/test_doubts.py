@@ -67,17 +67,20 @@ def test_held_out_far_from_learned() -> None:
 
 
 @pytest.mark.parametrize(("chosen", "lowers"), [(None, True), ({"teacher.learning_rate": 0.1}, True), (RATE, False)])
+@pytest.mark.parametrize("on", [1, 2])
 def test_what_trials_chose_is_not_advised_against(
-    tmp_path: Path, chosen: dict[str, float] | None, lowers: bool
+    tmp_path: Path, chosen: dict[str, float] | None, lowers: bool, on: int
 ) -> None:
+    """Nor are trials of a day advised that were just made."""
     chain = Chain(tmp_path)
     if chosen is not None:
-        chain.make("tune", day(1), facts={"chosen": chosen})
+        chain.make("tune", day(on), facts={"chosen": chosen})
     chain.project.config["auto"] = {"budget": 1}
     chain.project.write()
     said = slower(Run.start(load_config(chain.project.file), RunLog()), day(2))
     assert ("lower teacher.embedding_learning_rate" in said) == lowers
-    assert f"dmtl tune --config FILE --day {day(2)}" in said
+    assert (f"dmtl tune --config FILE --day {day(2)}" in said) == (chosen is None or on == 1)
+    assert said.endswith("it needs more rows or days") == (chosen is RATE and on == 2)
 
 
 def test_a_teacher_below_its_regression_is_told_where_it_matters() -> None:

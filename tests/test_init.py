@@ -215,7 +215,7 @@ def test_purchases_in_one_parquet_file(tmp_path: Path) -> None:
     assert (events["click"], events["conversion"], events["request"]) == ("clicked", "ordered", "impression_id")
     assert events["outcomes"] == ["revenue"] and "0 or empty wherever there was no click" in text
     assert (events["path"], events["date_column"], raw["data"]["timezone"]) == ("log.parquet", "event_timestamp", "UTC")
-    assert "name no zone: if they are local, leave UTC" in text
+    assert "own times, which name no zone" in text
     assert {n: f["side"] for n, f in features(raw).items() if n in ("rank", "platform")} == {
         "rank": "context", "platform": "context",
     }  # fmt: skip

@@ -220,7 +220,7 @@ def test_a_time_with_its_zone_is_the_instant(at: dt.datetime, between: str, cloc
     assert time_unit(pl.Series("t", [text] * 30)) == "text"
     named = zone_of(pl.Series("t", [text] * 30), "text")[1]
     ahead = f"UTC{ZONES[zone]:+d}" if ZONES[zone] else ""
-    assert named.startswith(ahead if zone else "times of t name no zone")
+    assert named.startswith(ahead if zone else "days end at midnight of t's own times")
     assert not zone or "the times end in " in named
 
 
@@ -271,7 +271,7 @@ def by_hour(*hours: int, rows: int = 2_400) -> pl.Series:
 def test_the_hour_at_which_people_sleep_tells_local_times(hours: tuple[int, ...], said: str) -> None:
     """Of times without a zone a person is told both readings, and which one the hours speak for."""
     zone, why = zone_of(by_hour(*hours), "timestamp")
-    assert zone == "UTC" and why.startswith("times of at name no zone: if they are local, leave UTC")
+    assert zone == "UTC" and why.startswith("days end at midnight of at's own times, which name no zone")
     assert why.endswith(f"such as Asia/Shanghai ({said})" if said else "such as Asia/Shanghai")
     _, few = zone_of(by_hour(*hours, rows=300), "timestamp")
     assert "fewest" not in few, "of few rows nothing is concluded"

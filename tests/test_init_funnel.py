@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ import polars as pl
 import pytest
 import unseen
 from initiated import features, made
+from worlds import dmtl
 
 from dmtl_cli.guess import words
 from dmtl_cli.guess.labels import roles_of
+from dmtl_cli.guess.outcomes import state_lines
+from dmtl_cli.guess.roles import Guess
 from dmtl_cli.guess.states import total
 
 ROWS = 4_000
@@ -57,6 +61,58 @@ def test_the_flag_that_all_steps_are_within_is_the_click(tmp_path: Path) -> None
     assert goals == ["q2 = 1", "q3 > 0"] and "one of the lines below may be it" in ended.out + text
     later = made(tmp_path / "b", lambda home: unseen.by_day(home / "events", frame, X), "--conversion", "q3 > 0")
     assert later[0].code == 0 and not {"q1", "q2", "q3"} & {*features(later[1])}, later[0].err
+
+
+STAGE = np.where(ORDER, "Z", np.where(BASKET, "K", np.where(CLICK, "M", "A")))
+
+
+def test_a_state_of_the_exposure_and_times_of_what_came_later_are_offered(tmp_path: Path) -> None:
+    """A rare late number is no command of its own where the states and the stage before it are there too."""
+    late = {"t1": soon(DELAY, CLICK), "t2": soon(3 * DELAY, BASKET), "t3": soon(9 * DELAY, ORDER)}
+    frame = log(stage=STAGE, **late, sum=[x if k else None for x, k in zip(AMOUNT, ORDER, strict=True)])
+    frame = frame.with_columns(pl.from_epoch(c, "s") for c in ("ts", *late))
+    home = tmp_path / "log"
+    ended, _, text = made(tmp_path, lambda place: frame.write_csv(place / "log.csv"), "--timezone", "UTC")
+    assert ended.code == 78 and text.count("click: t1  # a time in ") == 1, ended.err
+    some, few = ORDER.sum() / CLICK.sum(), BASKET.sum() / CLICK.sum()
+    rules = [f"  --conversion 't2 IS NOT NULL'  # {BASKET.mean():.1%} of rows, {few:.0%} of clicks"]
+    rules.append(f"  --conversion 't3 IS NOT NULL'  # {ORDER.mean():.1%} of rows, {some:.0%} of clicks")
+    states = f"stage of clicks: 'M' {1 - few:.1%}, 'Z' {some:.1%}, 'K' {few - some:.1%}; name those that are good: "
+    rules.append(f"""  {states}--conversion "stage IN ('Z', 'K')\"""")
+    said = ended.out.splitlines()
+    assert "or init --duration COLUMN; one of the lines below may be it" in " ".join(ended.out.split())
+    assert [line for line in said if "--conversion" in line][-4:-1] == rules
+    assert said[-1].endswith("--conversion 'RULE'") and f"# {states}" in text
+    again = dmtl("init", home, "-o", tmp_path / "b.yaml", "--timezone", "UTC", "--conversion", "t2 IS NOT NULL")
+    found = re.search(r"; ([0-9.]+)% of clicks are good", again.out)
+    assert again.code == 0 and found is not None and abs(float(found[1]) / 100 - few) < 0.1, again.err
+
+
+@pytest.mark.parametrize(
+    ("column", "line"),
+    [
+        ({"stage": STAGE}, True),
+        ({"stage": [x if k else None for x, k in zip(STAGE, CLICK, strict=True)]}, False),
+        ({"status": [x if k else None for x, k in zip(STAGE, CLICK, strict=True)]}, True),
+        ({"stage": np.where(CLICK, "M", STAGE)}, False),
+        ({"stage": np.where(RNG.random(ROWS) < 0.1, "M", STAGE)}, False),
+    ],
+    ids=["states", "kinds of clicks", "named", "one of clicks", "of both"],
+)
+def test_what_is_a_state_of_the_exposure(column: dict[str, Any], line: bool) -> None:
+    frame = log(clicked=CLICK.astype(int), **column)
+    roles = roles_of(frame, {})
+    roles.outcomes = [Guess(c, "") for c in column]
+    assert bool(state_lines(frame, roles, [])) == line
+
+
+def test_a_rule_of_a_number_is_of_what_is_above_0(tmp_path: Path) -> None:
+    """Every click has points, most of them 0."""
+    points = [int(x) if k else None for x, k in zip(np.where(BASKET, 5 + X["item"] % 7, 0), CLICK, strict=True)]
+    ended, _, _ = made(tmp_path, lambda home: unseen.by_day(home / "events", log(clicked=CLICK, points=points), X))
+    rule = "'COALESCE(points, 0) > 0'"
+    assert f"--conversion {rule}  # {BASKET.mean():.1%} of rows" in ended.out, ended.out
+    assert ended.out.splitlines()[-1].endswith(f"--conversion {rule}")
 
 
 def test_the_flag_with_a_time_of_its_own_is_the_click() -> None:

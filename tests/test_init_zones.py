@@ -113,7 +113,18 @@ def test_folders_of_their_days_stay(tmp_path: Path, form: str) -> None:
 def test_a_clock_without_a_zone_is_theirs(tmp_path: Path, days: str | None) -> None:
     data, said = written(tmp_path, zone="Asia/Tokyo", days=days, form="naive")
     assert data["timezone"] == "UTC" and ("partition" in data["events"]) == (days is not None)  # type: ignore[operator]
-    assert "timezone         Asia/Tokyo                clock times of Asia/Tokyo: ts names no zone" in said
+    told = "days end at midnight of Asia/Tokyo: ts is the users' own clock, read as it stands (timezone: UTC)"
+    assert f"timezone         Asia/Tokyo                {told}" in said
+
+
+def test_why_is_told_whole(tmp_path: Path) -> None:
+    """Each of its words is printed, by lines, where nobody says where the users live."""
+    log = frame().with_columns(ts=pl.from_epoch("ts", "s"))
+    ended, _, text = made(tmp_path, lambda home: log.write_parquet(home / "log.parquet"))
+    said = " ".join(ended.out.split())
+    local = "days end at midnight of ts's own times, which name no zone and are taken for your users' clock"
+    asked = "(timezone: UTC); if they are UTC, write the zone of your users, such as Asia/Shanghai"
+    assert f"timezone UTC {local} {asked}" in said and f"# {local} {asked}" in text
 
 
 def test_one_file_is_cut_there(tmp_path: Path) -> None:

@@ -139,18 +139,20 @@ def test_columns_of_the_export_and_of_the_table_of_items_stand_behind_the_score(
 
 
 def test_columns_are_printed_as_people_read_them(chain: Project, tmp_path: Path) -> None:
-    """A full-width space and one that does not break are spaces, and a decimal is a number; what a terminal would obey
-    stays an escape."""
+    """A full-width space and one that does not break are spaces, a decimal is a number, a day has no quotes; what a
+    terminal would obey stays an escape."""
     served = Export.open(chain.ws).items[0]
     names = ["雨の\u3000章", "12\u00a0rue", "a\u200bb", None]
     more = pl.DataFrame({"item_id": served, "name": [names[k % 4] for k in range(len(served))]})
-    more = more.with_columns(cost=pl.lit("130.50").cast(pl.Decimal(10, 2)))
+    more = more.with_columns(cost=pl.lit("130.50").cast(pl.Decimal(10, 2)), until=dt.date(2026, 5, 30))
+    more = more.with_columns(at=pl.lit(dt.datetime(2026, 5, 30, 8)), new=True, days=pl.concat_list("until"))
     more.write_parquet(tmp_path / "more.parquet")
-    given = ("--items", tmp_path / "more.parquet", "--columns", "name,cost", "-k", 1000)
+    given = ("--items", tmp_path / "more.parquet", "--columns", "name,cost,until,at,new,days", "-k", 1000)
     ended = chain.call("recommend", "--user", someone(chain), *given)
     assert ended.code == 0, ended.err
     assert {line.split("\t")[2] for line in ended.out.splitlines()} == {"雨の 章", "12 rue", "a\\u200bb", ""}
-    assert {line.split("\t")[3] for line in ended.out.splitlines()} == {"130.50"}
+    others = {tuple(line.split("\t")[3:]) for line in ended.out.splitlines()}
+    assert others == {("130.50", "2026-05-30", "2026-05-30 08:00:00", "true", "2026-05-30")}
 
 
 def test_a_filter_leaves_the_items_that_have_a_value(chain: Project, tmp_path: Path) -> None:

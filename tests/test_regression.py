@@ -366,7 +366,7 @@ def test_a_teacher_below_its_regression_is_told_and_status_repeats_it(bad: Proje
     assert ctr.startswith(f"the ctr AUC of teacher {DAYS[1]}, .") and f"dmtl tune --config FILE --day {DAYS[1]}" in ctr
     lines = bad.call("status").out.splitlines()
     assert [line for line in lines if line.startswith("evaluation") and "warning" in line] == [
-        f"evaluation {DAYS[2]}: warning: {warning}" for warning in told
+        f"evaluation {DAYS[2]}: warning: {warning.replace('FILE', str(bad.file))}" for warning in told
     ]
 
 

@@ -24,6 +24,7 @@ from chains import Chain, day
 from dmtl_cli.cli import colours, said
 from dmtl_cli.cli.main import app
 from dmtl_cli.cli.options import PANELS
+from dmtl_cli.config.commands import CONFIG
 from dmtl_cli.evaluate.lists import LISTS
 from dmtl_cli.evaluate.metrics import retrieval_of_each
 from dmtl_cli.evaluate.paired import auc_error, mean_error
@@ -145,15 +146,16 @@ def test_a_stage_says_what_a_person_can_judge(stage: str, fields: dict[str, Any]
 @pytest.mark.parametrize("warnings", [0, 1, 2])
 def test_the_line_of_a_day_has_its_warnings_below_it(warnings: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of the day alone, the same one of two scores once."""
-    told = [f"doubt {k}" for k in range(warnings)]
+    told = [f"doubt {k}: dmtl tune {CONFIG} --day {day(2)}" for k in range(warnings)]
     stages = [("evaluation", told[:1]), ("scores", told[1:]), ("scores", told[1:]), ("export", [])]
     manifests = {f"{k}": a_manifest(s, facts={"warnings": w} if w else {}) for k, (s, w) in enumerate(stages)}
     made = [Result(s, str(day(2)), "", "abcdef12", f"{k}", {}, {}, [], False) for k, (s, _) in enumerate(stages)]
     made.append(Result("tune", str(day(1)), "", "abcdef12", "no day of this line", {}, {}, [], False))
     monkeypatch.setattr(Manifest, "read", lambda path: manifests[path.parent.name])
-    lines = said.day_line(day(2), made).split("\n")
+    lines = said.day_line(day(2), made, Path("my log.yaml")).split("\n")
     assert lines[0].startswith(str(day(2))) and "export abcdef1" in lines[0]
-    assert lines[1:] == [f"  warning: {one}" for one in told]
+    again = f"dmtl tune --config 'my log.yaml' --day {day(2)}"
+    assert lines[1:] == [f"  warning: doubt {k}: {again}" for k in range(warnings)]
 
 
 def test_a_sample_of_users_names_the_key_that_bounds_it() -> None:

@@ -13,6 +13,10 @@ import yaml
 from initiated import daily, frame, made
 from worlds import DAYS, Project, dmtl
 
+from dmtl_cli.guess.labels import roles_of
+from dmtl_cli.guess.outcomes import Outcomes, pair_of
+from dmtl_cli.guess.unclicked import acted
+
 N = 400
 RNG = np.random.default_rng(3)
 CLICK = RNG.random(N) < 0.3
@@ -119,6 +123,32 @@ def test_of_several_labels_one_click(tmp_path: Path) -> None:
     assert said(made) == [] and counted(made) == GOOD
 
 
+def of_pairs(home: Path, *, clicks: bool) -> Project:
+    """What came of every fifth click, and perhaps the clicks, lie in tables by user and item."""
+    made = project(home, {}, conversion="bought")
+    ids, events = pl.DataFrame({c: EVENTS[c] for c in ("user_id", "item_id")}), made.config["data"]["events"]
+    key = {"pair": "user_id || '/' || item_id"}
+    events |= {"computed": key, "joined": {}}
+    for name, rows in {"bought": np.flatnonzero(CLICK)[::5], "tapped": np.flatnonzero(CLICK)[1::5]}.items():
+        ids[rows].unique().write_parquet(home / f"log/{name}.parquet")
+        table = {"path": f"{name}.parquet", "key": "pair", "computed": key, "columns": {name: "COUNT(*) > 0"}}
+        events["joined"] |= {name: table} if clicks or name == "bought" else {}
+    events |= {"click": "tapped"} if clicks else {}
+    made.write()
+    return made
+
+
+def test_other_exposures_of_a_user_and_item_are_no_good_ones_without_a_click(tmp_path: Path) -> None:
+    """A table by user and item tells of each of them; `check` says that many share it, and asks for no other key."""
+    made = of_pairs(tmp_path / "own", clicks=False)
+    assert said(made) == []
+    told = [x for x in made.call("check", "--day", DAYS[0]).out.splitlines() if x.startswith("data.events.joined")]
+    assert len(told) == 1 and told[0].endswith(
+        " exposures share their pair (user_id, item_id) with another: what came of it counts for each of them"
+    )
+    assert len(said(of_pairs(tmp_path / "both", clicks=True))) == 1, "where the click is theirs too, there was none"
+
+
 def test_of_durations_where_most_rows_without_a_click_have_none(tmp_path: Path) -> None:
     made = project(tmp_path / "few", {}, duration="seconds")
     (line,) = said(made)
@@ -161,3 +191,15 @@ def test_init_writes_the_lines(tmp_path: Path) -> None:
         assert bool(told) == (not events), found.out
         counts.append(found.json["labels"]["click_rate"])
     assert counts[0] < counts[1]
+
+
+def test_init_writes_no_such_lines_of_other_exposures(tmp_path: Path) -> None:
+    """The same rule of good rows is of a user and item where their table is so."""
+    rows = frame().with_columns(good=pl.int_range(pl.len()) % 9 == 0)
+    roles = roles_of(rows, {"expression": "good OR FALSE"})
+    assert roles.made_by is not None and len(acted(rows, roles, {})) == 3
+    table: Any = None
+    for ids, lines in ((["user_id", "item_id"], 0), (["ts", "item_id"], 3)):
+        sides = (pair_of(*ids), pair_of(*ids))
+        later = Outcomes("deals", table, "pair", "pair", {"good": "COUNT(*) > 0"}, (), "", (), sides)
+        assert len(acted(rows, roles, {}, [later])) == lines

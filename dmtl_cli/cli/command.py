@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from dmtl_cli.cli import colours, ending
 from dmtl_cli.cli.options import Shared, seconds
 from dmtl_cli.cli.textfile import check_writable, write_metrics
+from dmtl_cli.config.commands import of_config
 from dmtl_cli.config.days import parse_day
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.secrets import masked_override
@@ -97,7 +98,7 @@ class _Process:
 
     def run(self) -> None:
         self.log.quiet = self.shared.quiet or ending.rank() > 0
-        self.log.paint = lambda line: colours.painted(line, sys.stderr)
+        self.log.paint = lambda line: colours.painted(of_config(line, self.shared.config), sys.stderr)
         code, message = ending.outcome(self._work, self.log)
         try:
             self._report(code)

@@ -12,7 +12,7 @@ import typer
 from dmtl_cli.cli import colours
 from dmtl_cli.cli.ending import guarded
 from dmtl_cli.cli.options import BEGIN, LOOKING, ConfigFile, Day, Json, Sets, listed, load_config, show, workspace
-from dmtl_cli.config.commands import command
+from dmtl_cli.config.commands import command, of_config
 from dmtl_cli.config.days import parse_day
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.runs.workspace import STAGES, Workspace
@@ -81,7 +81,7 @@ def status(
     whole = load_config(config, sets)
     ws = Workspace(Path(whole.workspace))
     found = status(ws, whole.data, parse_day(day) if day else None, inputs=inputs) | {"newest": newest(ws)}
-    show(found, as_json, lambda found: colours.painted(described(found), sys.stdout))
+    show(found, as_json, lambda found: colours.painted(of_config(described(found), config), sys.stdout))
     ws.latest()  # 65 where it names no run: the table says so too
     if max_age is not None:
         _refuse_old(found["served_day"], found["served_age_days"], max_age, ws)

@@ -216,7 +216,7 @@ def backfill(call: Call, first: First, last: Last, allow_gap: AllowGap = False) 
 
     def ended(day: dt.date, made: list[Result] | UserError) -> None:
         if not call.options.as_json:
-            print(day_line(day, made), flush=True)
+            print(day_line(day, made, call.options.config), flush=True)
 
     a, b = parse_day(first, "--from"), parse_day(last, "--to")
     if a > b:

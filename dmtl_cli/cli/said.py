@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dmtl_cli.config.commands import of_config
 from dmtl_cli.config.errors import UserError, printable
 from dmtl_cli.config.evaluate import TOPK, k_of
 from dmtl_cli.evaluate.verdict import verdict
@@ -38,10 +39,14 @@ def line(m: Manifest, seconds: float | None = None, *, up_to_date: bool = False)
     return "  ".join(filter(None, parts))
 
 
-def day_line(day: dt.date, made: Sequence[Result] | UserError) -> str:
+def day_line(day: dt.date, made: Sequence[Result] | UserError, config: Path) -> str:
     """`2026-01-03  recall@50 of reads: served .212, best list .179 (popularity): better by .033 ±.010  export 53180a3`:
     what a day's evaluation found, what was exported of it, and below it a line for each warning of the day; or why it
-    was refused."""
+    was refused.
+
+    Args:
+        config: the file that the command was given, for what is to be called next.
+    """
     if isinstance(made, UserError):
         return printable(f"{day}  refused: {made.message}")
     runs = {r.stage: r for r in made if r.day == str(day)}
@@ -53,7 +58,8 @@ def day_line(day: dt.date, made: Sequence[Result] | UserError) -> str:
     held = f", not served: LATEST is pinned to {exported.pinned}" if exported and exported.pinned else ""
     done = "up to date" if all(r.up_to_date for r in made) else ""
     whole = [str(day), *(found[0] if found else ["nothing to measure yet"]), served + held, done]
-    return "\n".join(["  ".join(filter(None, whole)), *(printable(f"  warning: {doubt}") for doubt in doubts)])
+    told = [printable(f"  warning: {of_config(doubt, config)}") for doubt in doubts]
+    return "\n".join(["  ".join(filter(None, whole)), *told])
 
 
 def telling(log: RunLog) -> Callable[[Path, Manifest, float | None], None]:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
+from pathlib import Path
+
+CONFIG = "--config FILE"
+"""in a command of what a run keeps, which others read beside configs of their own"""
 
 
 def typed(text: str) -> str:
@@ -18,6 +22,11 @@ def _escaped(sign: str) -> str:
     if sign in "\\'":
         return f"\\{sign}"
     return sign if sign.isprintable() else "".join(f"\\x{byte:02x}" for byte in os.fsencode(sign))
+
+
+def of_config(text: str, config: Path) -> str:
+    """What a run keeps, with the config of the one who reads it in its commands."""
+    return text.replace(CONFIG, f"--config {typed(str(config))}")
 
 
 def command(name: str, *words: object) -> str:

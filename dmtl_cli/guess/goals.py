@@ -15,7 +15,7 @@ from dmtl_cli.guess.requests import is_of_request
 from dmtl_cli.guess.rewrites import quoted, sql_column, sql_text
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.side_tables import Side
-from dmtl_cli.guess.values import clicks, is_binary, is_constant, is_there, middle, numbers, share, time_unit
+from dmtl_cli.guess.values import clicks, is_binary, is_constant, is_there, middle, numbers, share
 
 _WHOLE = 100  # percent
 _BROKEN = 0.02  # of the values may be outside of a share's range
@@ -126,32 +126,37 @@ def _flags(frame: pl.DataFrame, roles: Roles, text: bool) -> Iterator[Goal]:
 
 
 def _deeper(frame: pl.DataFrame, roles: Roles) -> Iterator[Goal]:
-    """What fewer clicks have than the label, where that is a flag or none is known: an order's number or amount beside
-    a basket. Of columns that are there in the same rows the first."""
+    """What fewer clicks have than the label, where that is a flag or none is known: an order's number, amount or time
+    beside a basket. Those named like a conversion first, then what more clicks have; of columns that are there in the
+    same rows one."""
     label = roles.conversion.column if roles.conversion else None
     if roles.duration is not None or roles.click is None or (label is not None and label not in frame.columns):
         return
     seen = [] if label is None else [clicks(frame[label])]
-    found = _outcomes(frame, roles)
-    for c in sorted(found, key=lambda c: -words.by_name(c, words.CONVERSION)):
-        s = frame[c]
-        there = clicks(s) if is_binary(s) else is_there(s)
-        rate = share(there.filter(clicks(frame[roles.click.column])))
-        if words.says(c, words.NOT_GOOD) or not _FEWEST <= rate <= _USUAL or any((x == there).all() for x in seen):
+    clicked = clicks(frame[roles.click.column])
+    left = [c for c in _outcomes(frame, roles) if not words.says(c, words.NOT_GOOD)]
+    there = {c: clicks(frame[c]) if is_binary(frame[c]) else is_there(frame[c]) for c in left}
+    rates = {c: rate for c, x in there.items() if _FEWEST <= (rate := share(x.filter(clicked))) <= _USUAL}
+    for c in sorted(rates, key=lambda c: (-words.by_name(c, words.CONVERSION), -rates[c])):
+        mine = there[c]
+        if any(int((x != mine).sum()) <= _BROKEN * int(mine.sum()) for x in seen):
             continue
-        if (is_it := flag(s) or _presence(s)) is not None:
-            seen.append(there)
-            yield Goal(is_it, f"{share(there):.1%} of rows, {rate:.0%} of clicks")
+        if (is_it := flag(frame[c]) or _presence(frame[c])) is not None:
+            seen.append(mine)
+            yield Goal(is_it, f"{share(mine):.1%} of rows, {rates[c]:.0%} of clicks")
 
 
 def _presence(s: pl.Series) -> str | None:
-    """The expression that is true where a number is above 0, or an id is there; None of what is neither."""
-    if time_unit(s) is not None or s.dtype.is_nested():
+    """The expression that is true where there is a time or an id, or a number above 0; None of what is none of these,
+    or always there."""
+    if s.dtype.is_nested():
         return None
-    if s.null_count():
-        return f"{sql_name(s.name)} IS NOT NULL"
-    least = s.min() if s.dtype.is_numeric() else None
-    return f"{sql_name(s.name)} > 0" if least == 0 else None
+    name, nulls = sql_name(s.name), bool(s.null_count())
+    if s.dtype.is_numeric() and s.min() == 0:
+        return f"COALESCE({name}, 0) > 0" if nulls else f"{name} > 0"
+    if s.dtype == pl.String and (s == "").any():
+        return f"COALESCE({name}, '') <> ''" if nulls else f"{name} <> ''"
+    return f"{name} IS NOT NULL" if nulls else None
 
 
 def _outcomes(frame: pl.DataFrame, roles: Roles) -> list[str]:

@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dmtl_cli.config.data import Events
 from dmtl_cli.config.days import before
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.expressions import sources_of
+from dmtl_cli.config.table import Joined
 from dmtl_cli.data.log import sizes
 from dmtl_cli.data.log.checks import Checked
 from dmtl_cli.data.log.computed import plain
@@ -23,11 +26,18 @@ _MOST = 0.9  # of the rows of a table without an exposure are hardly what came o
 Ints = npt.NDArray[np.int64]
 
 
+def pair_of(events: Events, table: Joined) -> list[str]:
+    """The events' columns that their key of a table is made of, as a user and an item; none where it is one column."""
+    text = events.computed.get(table.id_column)
+    made = [] if text is None else sorted(sources_of(text), key=text.find)
+    return made if len(made) > 1 else []
+
+
 def joined_rows(log: Log, found: DayFiles, events: Table) -> dict[str, Any]:
     """`joined`, where the log has such tables, by the name of each: its `rows`, those `without_id` (see `Outcomes`), of
     a table of days those `unmatched` with the id of no exposure of the day; the exposures with `shared` ids,
-    that another has too and a row; and the rows of the day after those that are read, `later`, that are of this day's
-    exposures.
+    that another has too and a row, and the `pair` of columns that such an id is made of, where it is; and the rows of
+    the day after those that are read, `later`, that are of this day's exposures.
 
     Raises:
         UserError: what reading these tables raises.
@@ -37,13 +47,14 @@ def joined_rows(log: Log, found: DayFiles, events: Table) -> dict[str, Any]:
         times = _times(log, found, events, table)
         once = log.data.events.unique == table.section.id_column  # of each id one exposure is read
         shared = 0 if once else int(times[times > 1].sum())
-        said = {"days_after": table.section.days_after, "rows": table.read_rows, "shared": shared}
+        said: dict[str, Any] = {"days_after": table.section.days_after, "rows": table.read_rows, "shared": shared}
         if table.section.is_daily:
             matched = int(table.rows.to_numpy()[times > 0].sum())
             said["unmatched"] = int(table.rows.sum()) - matched + table.astray
             if table.section.id_column not in log.data.events.computed:  # the next day may have the same one again
                 said["later"] = _later(log, found, events, name, tables)
         said |= {"without_id": table.without_id} if table.without_id else {}
+        said |= {"pair": pair} if (pair := pair_of(log.data.events, table.section)) else {}
         out[name] = said | ({"repeated": table.repeated} if table.section.unique else {})
     return {"joined": out} if out else {}
 
@@ -92,8 +103,10 @@ def joined_lines(found: dict[str, Any]) -> Iterator[str]:
         if said.get("repeated"):
             yield f"{where}: {said['repeated']:,} rows are left out: unique reads one of each id"
         if said["shared"]:
-            what = f"{said['shared']:,} exposures share their id with another"
-            yield f"{where}: {what}: what came of it counts for each of them; is key the exposure's id?"
+            pair = said.get("pair")
+            of, asked = (f"pair ({', '.join(pair)})", "") if pair else ("id", "; is key the exposure's id?")
+            what = f"{said['shared']:,} exposures share their {of} with another"
+            yield f"{where}: {what}: what came of it counts for each of them{asked}"
         if said.get("later"):
             more = f"days_after: {said['days_after'] + 1}"
             what = f"{said['later']:,} rows of the day after are of this day's exposures"

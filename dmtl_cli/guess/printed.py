@@ -15,6 +15,8 @@ _WIDE = 110  # characters of a reason
 _GOALS = 7  # rules that are printed; the config has all
 _LISTS = ("outcomes", "user features", "item features", "context features", "known late", "no features yet")
 """roles of many columns: all of them are to be looked at"""
+_WHOLE = (*_LISTS, "timezone")
+"""roles whose reasons are told whole"""
 
 
 def told_roles(log: Log, before: str = "") -> list[dict[str, Any]]:
@@ -69,9 +71,7 @@ def described(found: dict[str, Any]) -> str:
     if len(rows) < len(found["roles"]):
         lines.append(f"{'as before':17}{', '.join(dict.fromkeys(again))}")
     for r in rows:
-        why = (
-            textwrap.wrap(r["why"], _WIDE, break_long_words=False) if r["role"] in _LISTS else [_short(r["why"], _WIDE)]
-        )
+        why = _wrapped(r["why"]) if r["role"] in _WHOLE else [_short(r["why"], _WIDE)]
         lines.append(f"{r['role']:17}{_short(r['column'], 24):26}{why[0]}")
         lines += [f"{'':43}{more}" for more in why[1:]]
     lines += [f"WARNING: {line}" for line in found["warnings"]]
@@ -79,13 +79,19 @@ def described(found: dict[str, Any]) -> str:
         x for x in found["tables_not_used"] if not any(line.startswith(f"{x[0]}: ") for line in found["warnings"])
     ]
     lines += [f"not used: {path}: {_short(why, 160)}" for path, why in unsaid]
-    lines += [f"{'EDIT':17}{'line ' + str(e['line']):26}{_short(e['what'], 110)}" for e in found["edits"]]
+    for e in found["edits"]:
+        first, *more = _wrapped(e["what"])
+        lines += [f"{'EDIT':17}{'line ' + str(e['line']):26}{first}", *(f"{'':43}{part}" for part in more)]
     if goals := found["goals"]:
         lines += [] if found["edits"] else ["a good click may be another one, by init with:"]
         lines += [f"  {line}" for line in goals[:_GOALS]]
     then = [f"first: {found['first']}"] if found["first"] else ["next:", *(f"  {step}" for step in found["next"])]
     told = [line for line in (found.get("check") or "").splitlines() if line not in lines]
     return "\n".join([*lines, *(["", *told] if told else []), "", f"written: {found['config']}", *then])
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, _WIDE, break_long_words=False)
 
 
 def _short(text: str, most: int) -> str:

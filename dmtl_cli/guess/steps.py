@@ -37,7 +37,7 @@ def check_of(config: Path, day: dt.date | str | None) -> str:
 
 def named_again(log: Log, root: str, out: Path, given: Mapping[str, str]) -> str | None:
     """The command that names a user and an item where none was guessed, with those that are likeliest, or, where these
-    are known, the one rule of a good click that fits, else a place for it; None where nothing can be named."""
+    are known, the one rule of a good click that is offered, else a place for it; None where nothing can be named."""
     roles = log.roles
     tried = likeliest(log.events.frame, roles) if roles.user is None or roles.item is None else {}
     if not tried and (roles.user is None or roles.item is None):
@@ -48,7 +48,8 @@ def named_again(log: Log, root: str, out: Path, given: Mapping[str, str]) -> str
     again = command("init", root, "-o", out, *options)
     if tried:
         return again
-    rule = typed(log.goals[0].expression) if len(log.goals) == 1 == len(goals_of(log)) else "'RULE'"
+    states = state_lines(log.events.frame, roles, log.later)
+    rule = typed(log.goals[0].expression) if len(log.goals) == 1 and not states else "'RULE'"
     return f"{again} --conversion {rule}"
 
 

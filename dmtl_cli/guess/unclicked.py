@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass
 
 import polars as pl
 import pyarrow as pa
 
-from dmtl_cli.config.data import Data
+from dmtl_cli.config.data import Data, Events
 from dmtl_cli.config.errors import UserError
+from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.config.schema import Config
 from dmtl_cli.data.log.computed import Computed
 from dmtl_cli.data.log.day import Day
@@ -19,6 +20,8 @@ from dmtl_cli.data.log.table import Table
 from dmtl_cli.data.log.types import booleans
 from dmtl_cli.data.threshold import measured_threshold
 from dmtl_cli.guess.goals import flag, sql_name
+from dmtl_cli.guess.joined import pair_of
+from dmtl_cli.guess.outcomes import Outcomes
 from dmtl_cli.guess.rewrites import quoted, sql_text
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.rows import head_of, names_of
@@ -60,9 +63,10 @@ class _Label:
 
 def without_click(config: Config, day: Day, schema: Schema) -> Iterator[str]:
     """A line where more than .5% of a label's good rows have no click; of durations only where most rows without a
-    click have none."""
+    click have none. A good one that a table tells of a user and an item is that of each of their exposures, of which
+    others than the clicked one have no click of their own: nothing is said of it."""
     events = config.data.events
-    found = [] if events.click is None else _labels(config, day)
+    found = [] if events.click is None else [x for x in _labels(config, day) if not _is_of_pair(events, x.column)]
     if events.click is None or not (told := [label for label in found if label.is_told]):
         return
     said = f"{', '.join(label.said for label in told)} have no click ({events.click}): they count for nothing"
@@ -76,6 +80,31 @@ def without_click(config: Config, day: Day, schema: Schema) -> Iterator[str]:
         if untyped := [f"{s.name}: bool" for s in heads if s is not None and _is_untyped(config.data, s)]:
             then += f", to data.types {', '.join(untyped)}"
     yield f"{said}: {then}"
+
+
+def _is_of_pair(events: Events, label: str) -> bool:
+    """See `_is_wider`, of a config."""
+    tables = [(pair_of(events, table), table.columns) for table in events.joined.values()]
+    label_of, click_of = (
+        sources_of(events.computed[c]) if c in events.computed else [c] for c in (label, str(events.click))
+    )
+    return _is_wider(label_of, click_of, {events.user, events.item}, tables)
+
+
+def _is_wider(
+    label: Collection[str],
+    click: Collection[str],
+    ids: Set[str],
+    tables: Iterable[tuple[Collection[str], Collection[str]]],
+) -> bool:
+    """Whether a label is of a user and an item, and the click of an exposure, by the columns that they are made of.
+
+    Args:
+        ids: the user and the item.
+        tables: of each joined one the columns that its key is made of, and those that it makes.
+    """
+    of_pairs = {c for key, columns in tables if ids <= {*key} for c in columns}
+    return not of_pairs.isdisjoint(label) and of_pairs.isdisjoint(click)
 
 
 def _labels(config: Config, day: Day) -> list[_Label]:
@@ -143,17 +172,23 @@ def _is_set(s: pl.Series) -> str | None:
     return f"{sql_name(s.name)} IS NOT NULL" if s.dtype.is_temporal() else flag(s)
 
 
-def acted(frame: pl.DataFrame, roles: Roles, computed: Mapping[str, str]) -> list[str]:
+def acted(frame: pl.DataFrame, roles: Roles, computed: Mapping[str, str], later: Iterable[Outcomes] = ()) -> list[str]:
     """The lines that a config has of good rows without a click, in place of `click` and `computed`; none where few rows
-    of the sample are so, or its values do not tell it.
+    of the sample are so, or its values do not tell it, or see `without_click`.
 
     Args:
         frame: rows of the events.
         roles: with a click, and a conversion that an expression makes of these columns.
         computed: columns that the config has besides.
+        later: the tables of what came of exposures.
     """
     made, good = roles.made_by, roles.conversion.column if roles.conversion else ""
     if made is None or roles.click is None:
+        return []
+    clicked_by = sources_of(roles.clicked_by) if roles.clicked_by else [roles.click.column]
+    ids = {g.column for g in (roles.user, roles.item) if g is not None}
+    tables = [(one.event_sources, one.columns) for one in later if one.computed]
+    if _is_wider(sources_of(made), clicked_by, ids, tables):
         return []
     if (clicked := roles.clicked_by or _is_set(frame[roles.click.column])) is None:
         return []

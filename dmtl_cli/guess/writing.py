@@ -322,7 +322,7 @@ def _events(log: Log) -> list[str]:
     made = pairs | roles.made
     computed = ", ".join(f"{c}: {quoted(text)}" for c, text in made.items())
     lines += [f"computed: {{{computed}}}"] if computed else []
-    lines += acted(log.events.frame, roles, pairs) if roles.made_by else []
+    lines += acted(log.events.frame, roles, pairs, log.later) if roles.made_by else []
     if (why := invalid_rows(log.events.frame, roles, log.broken)) is not None:
         lines.append(f"invalid_rows: drop  # {comment(why)}: such rows are left out")
     if roles.request is not None:
@@ -384,7 +384,7 @@ def _labels(log: Log) -> list[str]:
         met = "few of the others are of a user and item that were shown: is one of the two another column?"
         todo = f"{g.why}: {met if roles.user and roles.item else ids}"
         return ["# click: COLUMN", f"# conversion: COLUMN  # {EDIT}: {comment(todo)}"]
-    lines = []
+    lines, states = [], [] if roles.made_by else state_lines(log.events.frame, roles, log.later)
     if roles.click is not None:
         lines.append(_line(log, "click", roles.click))
         s = log.events.frame[roles.click.column]
@@ -407,10 +407,9 @@ def _labels(log: Log) -> list[str]:
         todo = "say what a good click is: init --conversion 'RULE', in SQL, or init --duration COLUMN"
         if roles.user is None or roles.item is None:
             return [*lines, "# duration: COLUMN  # init looks for it once the user and the item are known"]
-        perhaps = "one of the lines below may be it" if log.goals else "nothing looks like one"
+        perhaps = "one of the lines below may be it" if log.goals or states else "nothing looks like one"
         lines.append(f"# duration: COLUMN  # {EDIT}: {todo}; {perhaps}")
-    lines += goal_lines(log.goals, free(GOOD, log.events.frame.columns))
-    return lines + ([] if roles.made_by else list(map(comment, state_lines(log.events.frame, roles, log.later))))
+    return [*lines, *goal_lines(log.goals, free(GOOD, log.events.frame.columns)), *map(comment, states)]
 
 
 def _later(log: Log) -> list[str]:

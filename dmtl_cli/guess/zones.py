@@ -58,8 +58,8 @@ def zone_of(s: pl.Series, unit: str) -> tuple[str, str]:
         return "UTC", f"the times end in {found[0]}{far}"
     seen = "" if said is None else f" ({said.text})"
     if unit in ("timestamp", "text"):
-        local = f"times of {s.name} name no zone: if they are local, leave UTC, and days end at their midnight"
-        return "UTC", f"{local}; if they are UTC, {ANY_ZONE}{seen}"
+        local = f"days end at midnight of {s.name}'s own times, which name no zone and are taken for your users' clock"
+        return "UTC", f"{local} (timezone: UTC); if they are UTC, {ANY_ZONE}{seen}"
     return "UTC", f"{ANY_ZONE}{seen}"
 
 
@@ -82,7 +82,8 @@ def of_users(s: pl.Series, unit: str, zone: str) -> tuple[str, str]:
         if abs(there.total_seconds() / 60 - said.ahead) <= 60 * _NEAR:
             return zone, f"{AS_SAID}: times of {s.name} name no zone, and {said.text}"
     seen = "" if said is None else f" ({said.text})"
-    return "UTC", f"clock times of {zone}: {s.name} names no zone, so it is read as it stands (timezone: UTC){seen}"
+    local = f"days end at midnight of {zone}: {s.name} is the users' own clock, read as it stands (timezone: UTC)"
+    return "UTC", local + seen
 
 
 def zone_ahead(minutes: int, at: pl.Series) -> tuple[str, str, str]:

@@ -137,8 +137,8 @@ class Known:
 
 
 def text_of(value: Any) -> str:
-    """A value in a line of tabs as people read it: lists joined by commas, null as nothing, a decimal as a number, any
-    space as a plain one."""
+    """A value in a line of tabs as people read it: lists joined by commas, null as nothing, a decimal as a number, a
+    day or time without quotes, any space as a plain one."""
     if value is None:
         return ""
     if isinstance(value, list):
@@ -147,4 +147,6 @@ def text_of(value: Any) -> str:
         return f"{value:f}"
     if isinstance(value, str):
         value = "".join(" " if unicodedata.category(sign) == "Zs" else sign for sign in value)
-    return printable(value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False))
+    if isinstance(value, bool | int | float | dict):
+        return printable(json.dumps(value, default=str, ensure_ascii=False))
+    return printable(str(value))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
+from dmtl_cli.config.commands import CONFIG
 from dmtl_cli.config.days import before
 from dmtl_cli.runs.run import Run
 from dmtl_cli.tune.carried import STAGE
@@ -12,12 +13,15 @@ _RATE = "teacher.embedding_learning_rate"
 
 
 def slower(run: Run, day: dt.date) -> str:
-    """What to do about the teacher of a day that learned too fast.
+    """What to do about the teacher of a day that learned too fast; trials of that very day are not made again.
 
     Raises:
         UserError: 65 what trials chose is damaged.
     """
-    again = f"dmtl tune --config FILE --day {day}"
     newest = run.ws.newest(STAGE, before(day, -1)) if run.config.auto.budget else None
     chosen = {} if newest is None else run.parent(STAGE, newest)[1].facts["chosen"]
-    return f"{again} tries its values anew" if _RATE in chosen else f"it overfits; lower {_RATE} or epochs, or {again}"
+    again = None if newest == day else f"dmtl tune {CONFIG} --day {day}"
+    if _RATE not in chosen:
+        return f"it overfits; lower {_RATE} or epochs" + (f", or {again}" if again else "")
+    chose = "trials of that day chose its settings: it needs more rows or days"
+    return f"{again} tries its values anew" if again else chose
