@@ -166,6 +166,35 @@ def test_a_stream_whose_days_are_those_of_the_users(tmp_path: Path) -> None:
     assert "partition" not in {**events, **events["joined"]["later"]}
 
 
+def test_what_follows_in_a_stream_by_request_and_item(tmp_path: Path) -> None:
+    """Of two requests of a user's day that show one item, the one in which it was clicked has the click."""
+    rng, rows = np.random.default_rng(0), list[dict[str, Any]]()
+    for day in DAYS:
+        for k, at in enumerate(np.sort(rng.integers(6 * 3600, 22 * 3600, 260))):
+            of = {"query_id": f"{day}-{k}", "user_id": f"u{rng.integers(60)}"}
+            time = dt.datetime.combine(day, dt.time()) + dt.timedelta(seconds=int(at))
+            for item in rng.choice(30, 6, replace=False):
+                row = of | {"ts": time, "event": "card_shown", "item_id": f"i{item}"}
+                rows.append(row)
+                if rng.random() < 0.25:
+                    rows.append(row | {"ts": time + dt.timedelta(seconds=8), "event": "card_opened"})
+                    if rng.random() < 0.4:
+                        rows.append(row | {"ts": time + dt.timedelta(seconds=80), "event": "booked"})
+    frame = pl.DataFrame(rows).sort("ts")
+    for (day,), of_day in frame.group_by(pl.col("ts").dt.date()):
+        (tmp_path / f"log/events/dt={day}").mkdir(parents=True)
+        of_day.write_parquet(tmp_path / f"log/events/dt={day}/part-0.parquet")
+    code, events, said = init(tmp_path / "log", "--conversion", "booked")
+    pair = "query_id || '/' || item_id"
+    assert code == 0 and events["computed"]["exposure"] == pair, said
+    assert events["joined"]["later"]["computed"]["exposure"] == pair and "unique" not in events
+    last = frame.filter(pl.col("ts").dt.date() == DAYS[-1])["event"].value_counts().rows()
+    many = dict(last)
+    assert f"day {DAYS[-1]}: {many['card_shown']:,} rows" in said
+    assert f"{many['card_opened'] / many['card_shown']:.1%} of rows are clicks" in said
+    assert f"{many['booked'] / many['card_opened']:.1%} of clicks are good" in said
+
+
 def test_files_of_one_day_that_are_shards_are_one_table(tmp_path: Path) -> None:
     """Rows of other users are no outcomes of each other."""
     shown = world()["shown"].with_columns(clicked=pl.col("item_id").str.ends_with("3").cast(pl.Int8))

@@ -230,7 +230,7 @@ def outcomes_by_pairs(
     if roles.user is None or roles.item is None:
         return []
     found: list[Outcomes] = []
-    requests = _requests(events.frame, roles.user.column, roles.item.column)
+    requests = requests_of(events.frame, roles.user.column, roles.item.column)
     for other in (table for table in others if requests and not table.has_no_path):
         for table in rows_or_elements(other):
             taken = {*events.frame.columns, *(c for one in (*later, *found) for c in one.columns)}
@@ -249,7 +249,7 @@ def rows_or_elements(table: Table) -> Iterator[Table]:
         yield replace(table, explode=names, frame=elements(table.frame, names))
 
 
-def _requests(frame: pl.DataFrame, user: str, item: str) -> list[str]:
+def requests_of(frame: pl.DataFrame, user: str, item: str) -> list[str]:
     """Columns of lists, screens or requests: each has several rows, of an item one; that of most values first."""
     ids = [c for c in frame.columns if is_id(frame[c]) and c not in (user, item) and time_unit(frame[c]) is None]
     many = {c: frame[c].n_unique() for c in ids}

@@ -91,6 +91,11 @@ class Behaviours:
     """those that make none"""
 
     @property
+    def better(self) -> list[str]:
+        """All kinds that are good."""
+        return [v for some in self.good.values() for v in some]
+
+    @property
     def said(self) -> str:
         good = ", ".join(f"{', '.join(values)} ({name})" for name, values in self.good.items())
         kinds = {"exposure": ", ".join(self.exposure), "click": ", ".join(self.click), "conversion": good}

@@ -12,7 +12,7 @@ import polars as pl
 from dmtl_cli.guess.exploding import elements, parallel
 from dmtl_cli.guess.keys import by_tables
 from dmtl_cli.guess.labels import roles_of
-from dmtl_cli.guess.outcomes import Outcomes, aggregate_of, pair_of
+from dmtl_cli.guess.outcomes import Outcomes, aggregate_of, pair_of, requests_of
 from dmtl_cli.guess.pairs import pairs_of_day, were_shown
 from dmtl_cli.guess.rewrites import BEST, Behaviours, is_seen, sql_column, sql_texts, values_of
 from dmtl_cli.guess.roles import Guess, Roles
@@ -61,8 +61,38 @@ def parted(table: Table, others: Sequence[Table], given: Mapping[str, str]) -> t
         told = f"of the same files, by {event_key} of what was shown: {_named(named)}"
         later_rows = replace(table, frame=follow, kinds=rest)
         return events, [Outcomes("later", later_rows, key, event_key, columns, left, told, good)]
+    if whole and (by_request := _by_requests(events, follow, values, roles, replace(table, kinds=rest), later)):
+        return events, by_request
     pairs = _by_pairs(lists, follow, values, roles, replace(table, kinds=rest), later)
     return (lists, pairs) if pairs else _by_list(table, values, roles)
+
+
+def _by_requests(
+    events: Table, others: pl.DataFrame, values: Behaviours, roles: Roles, files: Table, later: list[str]
+) -> list[Outcomes]:
+    """What came of an item in a request, or list or screen, that later rows name as what was shown does; none where no
+    column is so.
+
+    Args:
+        others: rows of the other kinds, of `files`.
+        later: columns that only such rows have.
+    """
+    assert roles.user is not None and roles.item is not None
+    item, follows = roles.item.column, others.filter(pl.col(values.column).is_in([*values.click, *values.better]))
+    taken = {*events.frame.columns, *others.columns, *files.other}
+    key = free("exposure", taken)
+    for request in requests_of(events.frame, roles.user.column, item):
+        named = follows.drop_nulls([request, item]) if request in others.columns else follows.clear()
+        if len(named) < max(FEW, _NAME * len(follows)):
+            continue
+        pair = pair_of(request, item)
+        shown, told = (frame.select(pl.sql_expr(pair).alias("k"))["k"] for frame in (events.frame, named))
+        if share(told.is_in(shown.drop_nulls().unique().implode())) >= _THERE:
+            rows = others.drop_nulls([request, item])
+            columns, left, good = _columns(rows, values, later, taken, item)
+            why = f"of the same files, by {request} and {item} of what was shown: {_named(rows[values.column])}"
+            return [Outcomes("later", replace(files, frame=rows), key, key, columns, left, why, good, (pair, pair))]
+    return []
 
 
 def _by_pairs(
@@ -224,9 +254,7 @@ def _keys(shown: pl.DataFrame, others: pl.DataFrame, values: Behaviours, roles: 
     """The column by which others name what was shown, and the one of its id."""
     assert roles.user is not None and roles.item is not None
     ids = {g.column for g in (roles.user, roles.item, roles.time) if g is not None}
-    follows = others.filter(
-        pl.col(values.column).is_in([*values.click, *(v for some in values.good.values() for v in some)])
-    )
+    follows = others.filter(pl.col(values.column).is_in([*values.click, *values.better]))
     if len(follows) < FEW:
         return None
     own = [c for c in shown.columns if c not in ids and _is_own(shown[c])]
