@@ -171,8 +171,9 @@ def test_what_follows_in_a_stream_by_request_and_item(tmp_path: Path) -> None:
     rng, rows = np.random.default_rng(0), list[dict[str, Any]]()
     for day in DAYS:
         for k, at in enumerate(np.sort(rng.integers(6 * 3600, 22 * 3600, 260))):
-            of = {"query_id": f"{day}-{k}", "user_id": f"u{rng.integers(60)}"}
+            of: dict[str, Any] = {"query_id": f"{day}-{k}", "user_id": f"u{rng.integers(60)}"}
             time = dt.datetime.combine(day, dt.time()) + dt.timedelta(seconds=int(at))
+            rows.append(of | {"query_id": None, "ts": time, "event": "zapusk", "item_id": None})
             for item in rng.choice(30, 6, replace=False):
                 row = of | {"ts": time, "event": "card_shown", "item_id": f"i{item}"}
                 rows.append(row)

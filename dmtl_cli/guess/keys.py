@@ -22,6 +22,7 @@ _ONE_EACH = 0.9  # of the rows of a day have an id of their own
 _PHRASES = 0.2  # of the texts of a column of phrases have several words
 _AGAIN = 0.05  # of the ids of users and items come again on another day, at least
 _STAYS, _CHANGES = 0.5, 0.1  # of the rows follow one of the same user at least, of the same item at most
+_STAYS_SOME = 0.2  # where another id is the item
 _PATTERNS = {"user": words.USER, "item": words.ITEM}
 
 
@@ -51,7 +52,27 @@ def by_tables(events: Table, others: Sequence[Table], roles: Roles) -> dict[str,
         if not is_constant(events.frame, column, last.column):
             other = next(r for r in _PATTERNS if r != role)
             found[other] = replace(last, why=f"{last.why}; {column} is the {role}")
+    elif not known:
+        found = _of_two(events.frame, left, roles)
     return found | _by_order(events.frame, roles, found)
+
+
+def _of_two(frame: pl.DataFrame, keys: Sequence[_Key], roles: Roles) -> dict[str, Guess]:
+    """The user and the item where two columns have a table each, by which of them stays far more often from row to row,
+    as in a stream that several writers write at once."""
+    why = {key.column: key.why for key in keys}
+    follows = {c: stays(frame, c, roles) for c in why}
+    if len(why) != 2:
+        return {}
+    item, user = sorted(why, key=lambda c: follows[c])
+    if follows[user] < _STAYS_SOME or follows[item] > _CHANGES:
+        return {}
+    if is_constant(frame, user, item) or is_constant(frame, item, user):
+        return {}
+    return {
+        "user": Guess(user, f"{why[user]}; rows of one follow each other more often than those of {item}"),
+        "item": Guess(item, f"{why[item]}; rows of one hardly follow each other"),
+    }
 
 
 def _by_order(frame: pl.DataFrame, roles: Roles, found: dict[str, Guess]) -> dict[str, Guess]:

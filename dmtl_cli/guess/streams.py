@@ -78,11 +78,12 @@ def _by_requests(
         later: columns that only such rows have.
     """
     assert roles.user is not None and roles.item is not None
-    item, follows = roles.item.column, others.filter(pl.col(values.column).is_in([*values.click, *values.better]))
+    item = roles.item.column
+    follows = others.filter(pl.col(values.column).is_in([*values.click, *values.better])).drop_nulls(item)
     taken = {*events.frame.columns, *others.columns, *files.other}
     key = free("exposure", taken)
     for request in requests_of(events.frame, roles.user.column, item):
-        named = follows.drop_nulls([request, item]) if request in others.columns else follows.clear()
+        named = follows.drop_nulls(request) if request in others.columns else follows.clear()
         if len(named) < max(FEW, _NAME * len(follows)):
             continue
         pair = pair_of(request, item)
