@@ -18,6 +18,7 @@ from worlds import dmtl
 from dmtl_cli.data.log.types import formatted
 from dmtl_cli.guess import words
 from dmtl_cli.guess.formats import formats_of
+from dmtl_cli.guess.labels import roles_of
 
 X = unseen.drawn(7)
 EARLY = int(dt.datetime(2026, 3, 2, tzinfo=dt.UTC).timestamp())  # no day above 12, as X has from the first of March on
@@ -286,3 +287,14 @@ def test_since_when_an_item_is_there_in_other_words(tmp_path: Path, name: str) -
     ended, raw, _ = made(tmp_path, write)
     assert ended.code == 0 and raw["data"]["items"]["version"] == name, ended.err
     assert raw["data"]["types"][name] == "date:%d.%m.%Y"
+
+
+def test_a_clock_that_was_never_set_is_no_time_of_the_rows() -> None:
+    """Of two times of a row that of the server, where some of the devices' are of 1970; else the first."""
+    at = [1_767_225_600_000 + k * 60_000 for k in range(400)]
+    ids = {"user_id": [f"u{k % 40}" for k in range(400)], "item_id": [f"i{k % 31}" for k in range(400)]}
+    wrong = [86_400_000 if k == 7 else t - 900 for k, t in enumerate(at)]
+    frame = pl.DataFrame(ids | {"client_time": wrong, "server_time": at, "click": [k % 3 == 0 for k in range(400)]})
+    for rows, named in ((frame, "server_time"), (frame.filter(pl.col("client_time") > 10**12), "client_time")):
+        found = roles_of(rows, {}).time
+        assert found is not None and found.column == named

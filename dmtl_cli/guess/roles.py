@@ -57,6 +57,7 @@ _OF_ROW = ("id", "uuid")  # names of a document's own id, as _id
 _UNTIMED = 0.2  # of the rows may lack the time of the row
 _IDS = ("id", "编号", " nr", " sk", " key")  # ends of names
 _ROWS = 1_000  # from which on a user has more than FEW values, unless its name is surely a user's
+_OLD = dt.timedelta(3 * 365)
 _HALF = 0.5  # of the rows of a clock in another zone are of the day at least
 _TIMES = {
     "s": "seconds since 1970, such as {}",
@@ -342,14 +343,17 @@ def _is_surely(c: str, patterns: words.Patterns) -> bool:
 
 def find_time(frame: pl.DataFrame, roles: Roles) -> None:
     """The column of times that is named like the row's, else any that is none of a user or item, one of when the row
-    was written last; in place of a day alone the clock of that day."""
+    was written last, and before it one of clocks some of which are years off, as those of devices are; in place of a
+    day alone the clock of that day."""
     units = {c: unit for c, unit in times_of(frame).items() if c not in roles.taken}
     units = {c: unit for c, unit in units.items() if frame[c].null_count() <= _UNTIMED * len(frame)}
     owned = {c for c in units if roles.owns(frame, c)}
 
-    def score(c: str) -> tuple[int, bool, bool, bool, int]:
-        written = words.says(c, words.WRITTEN)
-        return words.by_name(c, words.TIME), units[c] not in DAYS, c not in owned, not written, -frame.columns.index(c)
+    right = {c: not _is_years_off(frame[c], units[c]) for c in units}
+
+    def score(c: str) -> tuple[int, bool, bool, bool, bool, int]:
+        named, written = words.by_name(c, words.TIME), words.says(c, words.WRITTEN)
+        return named, units[c] not in DAYS, c not in owned, not written, right[c], -frame.columns.index(c)
 
     ranked = sorted((c for c in units if c not in owned or score(c)[0]), key=score, reverse=True)
     if not ranked:
@@ -361,6 +365,15 @@ def find_time(frame: pl.DataFrame, roles: Roles) -> None:
     found = ranked[0]
     roles.time_unit = units[found]
     roles.time = Guess(found, _TIMES[units[found]].format(frame[found].drop_nulls()[0]), tuple(ranked[1:]))
+
+
+def _is_years_off(s: pl.Series, unit: str) -> bool:
+    """Whether some times are far before the others, as of a device whose clock was never set: a log has no such rows
+    of its own."""
+    if unit in DAYS or (at := instants(s, unit)) is None or not len(known := at.drop_nulls()):
+        return False
+    first, usual = known.min(), known.quantile(0.5, interpolation="nearest")
+    return isinstance(first, dt.datetime) and isinstance(usual, dt.datetime) and usual - first > _OLD
 
 
 def _is_of_day(s: pl.Series, unit: str, day: pl.Series) -> bool:
