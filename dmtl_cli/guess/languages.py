@@ -80,6 +80,38 @@ SHARE = spelled(
 )
 SHARE_WITHIN = within("共有 シェア 공유 分享 แชร์ مشاركة שיתוף साझा")
 
+SECONDS = spelled(
+    "sekunde sekunden sekunder sekund sek milisekund+ millisekund+ sekúnd+ sekund+ secondes seconde millisecondes"
+    " segundo segundos seg milisegundos milissegundos secondi secondo millisecondi seconden milliseconden secunde"
+    " saniye sn milisaniye másodperc mp ezredmásodperc sekuntia sekunti detik giây секунд+ сек мс миллисекунд+"
+    " мілісекунд+ δευτερόλεπτα"
+)
+SECONDS_WITHIN = within("秒 毫秒 초 วินาที ثانية ثواني שניות सेकंड")
+"""seconds or less, of which something was measured"""
+VISIBLE = spelled(
+    "visible viewable viewability in_view inview on_screen onscreen in_viewport sichtbar sichtbarkeit sichtbare"
+    " visibilité visibles visibilidad visibile visibili visibilità visível visíveis visibilidade zichtbaar"
+    " zichtbaarheid synlig synlighet synlighed widoczn+ widzialn+ viditeln+ viditeľn+ látható láthatóság vizibil+"
+    " vidljiv+ viden näkyvissä näkyvyys görünür görünürlük видим+ видно vidno vidim+ видност+ terlihat tampak"
+    " hiển_thị ορατό ορατότητα"
+)
+VISIBLE_WITHIN = within("可见 可視 可见 曝光时长 表示時間 노출시간 가시 مرئي ظهور נראות גלוי दृश्य มองเห็น")
+"""in view"""
+BEFORE = spelled(
+    "since ago age last latest previous prev until till left remaining elapsed first next seit vor alter letzte letzten"
+    " letzter letztem bis verbleibend+ siden sedan sidst+ siste senaste forrige alder ålder igjen resterende sinds"
+    " geleden laatste vorige leeftijd depuis dernier dernière derniers âge restant+ desde hace último última edad"
+    " restante+ ultimo ultima fa età há idade od ostatni+ poprzedni+ wiek posledn+ předchozí věk vek óta utolsó"
+    " előző ultimul ultima vârsta viimeinen viimeisestä edellinen ikä önce son önceki yaş kalan sejak terakhir"
+    " umur sisa trước lần_cuối последн+ предыдущ+ возраст назад останн+ вік остал+ τελευταία ηλικία"
+    " latency latence latenz latens latencia delay lag load loading render rendering response respond roundtrip rtt"
+    " ttfb ping network server query rank ranking serve serving inference api cache db timeout ttl eta travel drive"
+    " walk delivery offset skew drift jitter uptime midnight tod start begin countdown estimated expected predicted"
+    " forecast avg mean average median usual typical"
+)
+BEFORE_WITHIN = within("距 上次 以来 最近 前回 経過 마지막 이후 منذ آخر מאז אחרון")
+"""lengths of time that are known before: since what was, how long a server took, what is expected"""
+
 _COUNT = spelled(
     "sayısı adedi adet miktarı toplam anzahl zahl gesamt número num nr n numero quantidade qtd cantidad total"
     " totale nb nombre liczba ilość suma počet celkem száma szám összes număr număr_de aantal totaal antal antall"
