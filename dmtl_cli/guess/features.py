@@ -22,12 +22,12 @@ from dmtl_cli.guess.requests import is_of_request
 from dmtl_cli.guess.rewrites import lists_in_text
 from dmtl_cli.guess.roles import Guess, Roles, times_of
 from dmtl_cli.guess.side_tables import by_likeness, place
+from dmtl_cli.guess.sides import ITEMS, is_another, never_back, side_of
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.telling import telling
 from dmtl_cli.guess.texts import signs_of
 from dmtl_cli.guess.units import as_number, with_units
 from dmtl_cli.guess.values import (
-    FEW,
     clicks,
     clock_share,
     decimals,
@@ -36,7 +36,6 @@ from dmtl_cli.guess.values import (
     is_constant,
     is_measured,
     mean,
-    share,
     span,
     values_in,
     within,
@@ -45,8 +44,6 @@ from dmtl_cli.guess.values import (
 _EMPTY, _OWN = 0.95, 0.9
 _OWN_TEXT = 0.75  # distinct texts of a side table's rows, from which on they are names of its ids: a few share one
 _OWN_TITLE, _SEVERAL_WORDS = 0.4, 2  # the same of titles, which are names whoever shares one; words of a title
-ITEMS = 0.2
-"""share of the values of lists that are items, where they are histories"""
 _FEW_CODES, _LONGEST, _FEW = 50, 50, 30
 _READ = 3  # of a duration's name: avg_dwell_sec
 _GAPS = 0.1  # of the rows lack a value that all others have: it is no mark of these
@@ -55,10 +52,6 @@ _WORDS, _WORDS_A_PIECE = 5, 3  # of a sentence, and between its commas
 _FEW_MEASURES = (
     31  # values above which whole numbers with a name of a measure are one: hours and days of a month are not
 )
-_SEEN = 0.05  # of the rows of other days have a code of the day with most rows, or of another one
-_ROWS = 100  # of other days than that with most, below which nothing is concluded
-_OF_ONE = 0.98  # of the rows of a code have one user
-_TIMES = 1.5  # as many codes as users
 
 
 def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping[str, str], zone: str) -> Inputs:
@@ -118,7 +111,7 @@ def _add_own(events: Table, roles: Roles, found: Inputs, partial: Mapping[str, s
             found.unused.append(Guess(c, "it says which rows have a duration: is it the click?"))
         elif c in partial and c not in roles.taken:
             found.unused.append(Guess(c, f"{partial[c]}: a feature is needed on every day that is learned"))
-        elif c not in roles.taken and (c not in taken or _is_another(c, found.used[:begin], events, roles, days)):
+        elif c not in roles.taken and (c not in taken or is_another(c, found.used[:begin], events, roles, days)):
             found.add(Guess(c, offered[c]) if c in offered else _of_events(c, events, roles, times, days))
     for side in whose:
         key = getattr(roles, side).column
@@ -134,14 +127,6 @@ def _add_own(events: Table, roles: Roles, found: Inputs, partial: Mapping[str, s
         if (test := next((t for t in tests if are_same(frame[i.column], frame[t])), None)) is not None:
             found.used.remove(i)
             found.unused.append(Guess(i.column, f"a second name of {test}, the group of a test"))
-
-
-def _is_another(c: str, of_tables: list[Input], events: Table, roles: Roles, days: pl.Series | None) -> bool:
-    """Whether a column of the events with the name of one of a table beside them is of somebody else: the user's city
-    beside that of an item. One of the context is hardly: an item's own value changes too."""
-    side, _ = _side_of(c, events.frame, roles, days)
-    same = {i.side for i in of_tables if i.column == c}
-    return side != "context" and bool(same) and side not in same
 
 
 def _shown(ids: pl.Series, items: pl.Series, days: pl.Series | None) -> states.Shown | None:
@@ -176,29 +161,6 @@ def _hold_totals(
         found.hold(i.column, side, f"{i.why}; a list of the end of the log may have what came of its own exposures")
 
 
-def _side_of(c: str, frame: pl.DataFrame, roles: Roles, days: pl.Series | None) -> tuple[str, bool]:
-    """Whose a column of the events is, and whether it is an item's value of a day alone, as a price is: a user's or an
-    item's where it is the same in all of their rows, a user's where it is a list of items; what varies for both is of
-    the context."""
-    s = frame[c]
-    for side in ("item", "user") if s.dtype == pl.List else ("user", "item"):
-        key = getattr(roles, side)
-        if key is not None and is_constant(frame, key.column, c):
-            return side, False
-    if roles.item is not None and _has_items(s, frame[roles.item.column]):
-        return "user", False
-    if roles.item is not None and is_of_day(frame, roles.item.column, c, days):
-        return "item", True
-    return "context", False
-
-
-def _has_items(s: pl.Series, items: pl.Series) -> bool:
-    """Whether values are lists that have some of the items."""
-    if s.dtype == pl.String and (separator := separator_in(s.name, s.drop_nulls())) is not None:
-        s = s.drop_nulls().str.split(separator)
-    return s.dtype == pl.List and not values_in(s).dtype.is_float() and within(values_in(s), items) >= ITEMS
-
-
 def _made_of(
     s: pl.Series, side: str, events: Table, roles: Roles, times: Mapping[str, str], *, of: Table | None = None
 ) -> Input | Guess:
@@ -230,7 +192,7 @@ def _of_events(c: str, events: Table, roles: Roles, times: Mapping[str, str], da
     s = events.frame[c]
     if (why := states.says_nothing(s)) is not None:
         return Guess(c, why)
-    side, of_day = _side_of(c, events.frame, roles, days)
+    side, of_day = side_of(c, events.frame, roles, days)
     made = _made_of(s, side, events, roles, times)
     if isinstance(made, Guess):
         return made
@@ -401,40 +363,3 @@ def days_of_rows(events: Table, roles: Roles, zone: str) -> pl.Series | None:
         days: list[dt.date] = [day for day, _, rows in reversed(events.pieces) for _ in range(rows)]
         return pl.Series("day", days, dtype=pl.Date)
     return roles.days(events.frame, zone)
-
-
-def never_back(s: pl.Series, days: pl.Series | None, users: pl.Series | None) -> str | None:
-    """Why codes are those of requests, sessions or rows, whatever they are called; None where they may be a feature.
-
-    Such codes do not come back on another day. Of rows of one day, they are told by their name or because each has one
-    user, of whom many have several.
-
-    Args:
-        days: of the rows, as users are; null where unknown.
-    """
-    if s.n_unique() <= FEW:
-        return None
-    seen = pl.DataFrame({"v": s, "d": days}).drop_nulls() if days is not None else pl.DataFrame({"v": [], "d": []})
-    most: pl.Series = seen["d"].mode().sort().head(1)
-    other = seen.filter(pl.col("d") != most[0]) if len(most) else seen
-    if len(other) >= _ROWS:
-        on = seen.group_by("v").agg(pl.col("d").n_unique() > 1)
-        back = share(other.join(on.rename({"d": "back"}), on="v", how="left")["back"])
-        if back >= _SEEN:
-            return None
-        few = f"{back:.0%} of them are" if back else "none of them is"
-        return f"{s.n_unique():,} codes, {few} there on another day: a request's, session's or row's"
-    if words.by_name(s.name, words.REQUEST):
-        return "named like a request or session"
-    if users is None or s.n_unique() < _TIMES * users.n_unique():
-        return None
-    of_one = is_constant(pl.DataFrame({"v": s, "u": users}), "v", "u", _OF_ONE)
-    return "codes of one user each, of whom many have several: a request's or session's" if of_one else None
-
-
-def is_of_day(frame: pl.DataFrame, item: str, column: str, days: pl.Series | None) -> bool:
-    """Whether a column has one value an item and day, in nearly all rows of the day with most rows."""
-    if days is None or not days.count():
-        return False
-    most = days.drop_nulls().mode().sort()
-    return is_constant(frame.filter((days == most[0]).fill_null(False)), item, column)
