@@ -26,6 +26,7 @@ from dmtl_cli.guess.sides import ITEMS, is_another, never_back, side_of
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.telling import telling
 from dmtl_cli.guess.texts import signs_of
+from dmtl_cli.guess.twice import read_as_shown
 from dmtl_cli.guess.units import as_number, with_units
 from dmtl_cli.guess.values import (
     clicks,
@@ -92,6 +93,7 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
     if (guests := guests_of(events.frame, roles)) is not None:
         found.guests, second = guests, guests.other_than(roles.user.column)
         found.unused.append(Guess(second, f"a second id of users, beside {roles.user.column}: see the lines below it"))
+    events = read_as_shown(events, roles, found, partial, days)
     _add_own(events, roles, found, partial, days)
     hold_prices(found)
     share_embeddings(found, events, roles)
@@ -103,6 +105,9 @@ def _add_own(events: Table, roles: Roles, found: Inputs, partial: Mapping[str, s
     what they did by the end of the log."""
     frame, begin = events.frame, len(found.used)
     taken = {i.column for i in found.used} | {g.column for g in found.unused}
+    held = [i for i in found.held if i.column in frame.columns]  # a feature of their side would read the table's
+    taken |= {i.column for i in held if side_of(i.column, frame, roles, days)[0] == i.side}
+    taken |= {one.column for one in found.shown.values()}
     times = times_of(frame)
     whose = {"user": "a user", "item": "an item"}
     offered = offers(frame, roles.item.column, roles.clicked(frame)) if roles.item else {}
@@ -112,7 +117,8 @@ def _add_own(events: Table, roles: Roles, found: Inputs, partial: Mapping[str, s
         elif c in partial and c not in roles.taken:
             found.unused.append(Guess(c, f"{partial[c]}: a feature is needed on every day that is learned"))
         elif c not in roles.taken and (c not in taken or is_another(c, found.used[:begin], events, roles, days)):
-            found.add(Guess(c, offered[c]) if c in offered else _of_events(c, events, roles, times, days))
+            side = found.shown[c].side if c in found.shown else None
+            found.add(Guess(c, offered[c]) if c in offered else _of_events(c, events, roles, times, days, side))
     for side in whose:
         key = getattr(roles, side).column
         first = frame.unique(key, keep="first", maintain_order=True)
@@ -187,15 +193,23 @@ def _made_of(
     return Input(c, side, kind, options, why)
 
 
-def _of_events(c: str, events: Table, roles: Roles, times: Mapping[str, str], days: pl.Series | None) -> Input | Guess:
-    """A column of the events as a feature, or why it is none: a context of codes that never come back is none."""
+def _of_events(
+    c: str, events: Table, roles: Roles, times: Mapping[str, str], days: pl.Series | None, known: str | None = None
+) -> Input | Guess:
+    """A column of the events as a feature, or why it is none: a context of codes that never come back is none.
+
+    Args:
+        known: whose it is, each day another one.
+    """
     s = events.frame[c]
     if (why := states.says_nothing(s)) is not None:
         return Guess(c, why)
-    side, of_day = side_of(c, events.frame, roles, days)
+    side, of_day = side_of(c, events.frame, roles, days) if known is None else (known, True)
     made = _made_of(s, side, events, roles, times)
     if isinstance(made, Guess):
         return made
+    if known is not None:  # a day has one, so that of the first row is that of all
+        made = replace(made, options={name: value for name, value in made.options.items() if name != "level"})
     if side != "context" and made.kind == "categorical":
         ids = events.frame[getattr(roles, side).column]
         if (why := second_id(s, ids, side)) is not None:
@@ -210,7 +224,8 @@ def _of_events(c: str, events: Table, roles: Roles, times: Mapping[str, str], da
             return replace(made, of_request=True) if again is None else Guess(c, again)
         asked = telling(s, _labels_of(events.frame, roles))
         return made if asked is None else replace(made, why=f"{made.why}; {asked}")
-    return replace(made, why=f"{made.why}; one value an item and day, which another day changes") if of_day else made
+    a = "an item" if side == "item" else "a user"
+    return replace(made, why=f"{made.why}; one value {a} and day, which another day changes") if of_day else made
 
 
 def _labels_of(frame: pl.DataFrame, roles: Roles) -> dict[str, pl.Series]:

@@ -81,9 +81,9 @@ def never_back(s: pl.Series, days: pl.Series | None, users: pl.Series | None) ->
     return "codes of one user each, of whom many have several: a request's or session's" if of_one else None
 
 
-def is_of_day(frame: pl.DataFrame, item: str, column: str, days: pl.Series | None) -> bool:
-    """Whether a column has one value an item and day, in nearly all rows of the day with most rows."""
+def is_of_day(frame: pl.DataFrame, key: str, column: str, days: pl.Series | None) -> bool:
+    """Whether a column has one value an id and day, in nearly all rows of the day with most rows."""
     if days is None or not days.count():
         return False
     most = days.drop_nulls().mode().sort()
-    return is_constant(frame.filter((days == most[0]).fill_null(False)), item, column)
+    return is_constant(frame.filter((days == most[0]).fill_null(False)), key, column)
