@@ -21,8 +21,9 @@ from dmtl_cli.guess.pieces import SEPARATORS, TITLE, are_tags, separator_in, val
 from dmtl_cli.guess.requests import is_of_request
 from dmtl_cli.guess.rewrites import lists_in_text
 from dmtl_cli.guess.roles import Guess, Roles, times_of
-from dmtl_cli.guess.side_tables import by_likeness, place
+from dmtl_cli.guess.side_tables import Side, by_likeness, place
 from dmtl_cli.guess.sides import ITEMS, is_another, never_back, side_of
+from dmtl_cli.guess.since import as_days
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.telling import telling
 from dmtl_cli.guess.texts import signs_of
@@ -50,6 +51,7 @@ _READ = 3  # of a duration's name: avg_dwell_sec
 _GAPS = 0.1  # of the rows lack a value that all others have: it is no mark of these
 _CLASSES = 30  # texts up to which sentences may be names of classes
 _WORDS, _WORDS_A_PIECE = 5, 3  # of a sentence, and between its commas
+_A_TIME = "a time: a tower cannot read it (profiles know the age of items)"
 _FEW_MEASURES = (
     31  # values above which whole numbers with a name of a measure are one: hours and days of a month are not
 )
@@ -84,6 +86,9 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
                 if side == "item" and beside.until is None and c in times and newest is not None:
                     found.told += [line] if (line := to_come(frame[c], newest)) is not None else []
                 column = _made_of(frame[c], side, events, roles, times, of=beside.table)
+                if side == "user" and isinstance(column, Guess) and column.why == _A_TIME:
+                    number = _since(frame, c, times[c], beside, events, roles, days) if c in times else None
+                    column = column if number is None else replace(column, why=f"{_A_TIME}; {number}")
                 found.add_known_later(column, frame[c], side, total, shown)
         found.unused.extend(Guess(c, f"of type {kind}") for c, kind in beside.table.other.items())
         found.leave_second_names(frame, before)
@@ -98,6 +103,18 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
     hold_prices(found)
     share_embeddings(found, events, roles)
     return found
+
+
+def _since(
+    users: pl.DataFrame, c: str, unit: str, beside: Side, events: Table, roles: Roles, days: pl.Series | None
+) -> str | None:
+    """See `as_days`."""
+    ids = None if roles.user is None else events.frame[roles.user.column]
+    if days is None or ids is None or ids.dtype != users[beside.key.column].dtype:
+        return None
+    first = pl.DataFrame({"id": ids, "first": days}).drop_nulls().group_by("id").agg(pl.col("first").min())
+    there = pl.DataFrame({"id": users[beside.key.column]}).join(first, on="id", how="left", maintain_order="left")
+    return as_days(users[c], unit, beside.table.written.formats.get(c), there["first"])
 
 
 def _add_own(events: Table, roles: Roles, found: Inputs, partial: Mapping[str, str], days: pl.Series | None) -> None:
@@ -257,7 +274,7 @@ def refusal(s: pl.Series, own: bool, is_time: bool) -> str | None:
         plain = f"write {floats(one, *signs)[0]:.15g} where they are to be a feature"
         return f"numbers such as {one[0]!r} are text: {plain}"
     if s.dtype.is_temporal() or is_time:
-        return "a time: a tower cannot read it (profiles know the age of items)"
+        return _A_TIME
     text = s.dtype == pl.String
     if text and (named := values_by_name(known)) is not None:
         return named
